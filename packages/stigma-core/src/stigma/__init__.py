@@ -1,0 +1,1 @@
+"""Stigma's shared library: generated stubs, contracts and the service runtime."""

@@ -1,0 +1,78 @@
+"""Failure types that cross to callers, and the details they carry.
+
+Details are plain JSON: a protobuf detail whose stub a caller has not imported breaks the failure
+converters of the SDKs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Any
+
+from google.protobuf import json_format
+
+from stigma.agent.v1.agent_execution_pb2 import (
+    AGENT_EXECUTION_PHASE_CANCELLED,
+    AGENT_EXECUTION_PHASE_TIMED_OUT,
+    AgentExecution,
+)
+from stigma.agent.v1.agent_pb2 import FailureReason
+
+
+class ErrorType(StrEnum):
+    """`type` of the ApplicationError that a caller's activity fails with."""
+
+    FAILED = "AGENT_EXECUTION_FAILED"
+    TIMEOUT = "AGENT_EXECUTION_TIMEOUT"
+    CANCELLED = "AGENT_EXECUTION_CANCELLED"
+
+    @classmethod
+    def of(cls, execution: AgentExecution) -> ErrorType:
+        """Return the type that an execution's terminal phase stands for."""
+        match execution.status.phase:
+            case phase if phase == AGENT_EXECUTION_PHASE_TIMED_OUT:
+                return cls.TIMEOUT
+            case phase if phase == AGENT_EXECUTION_PHASE_CANCELLED:
+                return cls.CANCELLED
+            case _:
+                return cls.FAILED
+
+
+def failure_message(execution: AgentExecution) -> str:
+    """Return the one line that a caller reads."""
+    failure = execution.status.failure
+    at = f" at {failure.step}" if failure.step else ""
+    return f"agent execution {execution.id}: {failure.message}{at}"
+
+
+def failure_details(execution: AgentExecution) -> dict[str, Any]:
+    """Return the detail of a failure: `execution` (its JSON form), `reason` and `step`."""
+    failure = execution.status.failure
+    return {
+        "execution": json_format.MessageToDict(execution),
+        "reason": reason_name(failure.reason),
+        "step": failure.step,
+    }
+
+
+def execution_from_details(details: object) -> AgentExecution | None:
+    """Return the execution in a failure's detail, or None when it carries none."""
+    if not isinstance(details, Mapping) or not isinstance(details.get("execution"), Mapping):
+        return None
+    return json_format.ParseDict(
+        dict(details["execution"]), AgentExecution(), ignore_unknown_fields=True
+    )
+
+
+def reason_name(reason: FailureReason.ValueType) -> str:
+    """Return a reason without its prefix, for instance "STEP_LIMIT"."""
+    return FailureReason.Name(reason).removeprefix("FAILURE_REASON_")
+
+
+def reason_of(name: str) -> FailureReason.ValueType:
+    """Return the reason named, or INTERNAL for a name of another release."""
+    try:
+        return FailureReason.Value(f"FAILURE_REASON_{name}")
+    except ValueError:
+        return FailureReason.FAILURE_REASON_INTERNAL

@@ -1,0 +1,28 @@
+"""Sizes, counts and times that the services agree on. Sizes are bytes as encoded."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+# Temporal refuses payloads over 2 MiB, and some refusals terminate the run: stay well below.
+MAX_PAYLOAD_BYTES = 3 * 512 * 1024
+MAX_MESSAGE_BYTES = 1024 * 1024
+MAX_INPUT_BYTES = 1024 * 1024
+MAX_TOKEN_BYTES = 16 * 1024
+MAX_LABELS = 32
+MAX_LABEL_BYTES = 256
+MAX_ENV = 64
+MAX_REQUEST_ID_BYTES = 256
+
+# Output text that still fits beside the rest of an AgentExecution.
+MAX_OUTPUT_BYTES = 1024 * 1024
+
+DEFAULT_TIMEOUT = timedelta(hours=24)
+DEFAULT_STEPS = 50
+MAX_STEPS = 1000
+
+# The outcome must reach a caller before the caller's own timeout does.
+CALLBACK_MARGIN = timedelta(seconds=30)
+
+DEFAULT_REQUEST_TIMEOUT = timedelta(minutes=10)
+MODEL_CALL_HEARTBEAT_TIMEOUT = timedelta(seconds=10)

@@ -1,0 +1,86 @@
+"""How messages travel through Temporal.
+
+Two releases meet during every upgrade, so a reader must survive a field it does not know: Stigma's
+own services read JSON that way, and what reaches a caller, whose converter is its own, is binary.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any, TypeVar
+
+from google.protobuf import json_format
+from google.protobuf.message import Message
+from temporalio.api.common.v1 import Payload
+from temporalio.common import RawValue
+from temporalio.converter import (
+    BinaryNullPayloadConverter,
+    BinaryPlainPayloadConverter,
+    BinaryProtoPayloadConverter,
+    CompositePayloadConverter,
+    DataConverter,
+    JSONPlainPayloadConverter,
+    JSONProtoPayloadConverter,
+)
+
+M = TypeVar("M", bound=Message)
+
+
+class PayloadConverter(CompositePayloadConverter):
+    """The SDK's default converter, save that JSON messages may have unknown fields."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            BinaryNullPayloadConverter(),
+            BinaryPlainPayloadConverter(),
+            JSONProtoPayloadConverter(ignore_unknown_fields=True),
+            BinaryProtoPayloadConverter(),
+            JSONPlainPayloadConverter(),
+        )
+
+
+DATA_CONVERTER = replace(DataConverter.default, payload_converter_class=PayloadConverter)
+
+
+def binary_payload(message: Message) -> Payload:
+    """Encode a message as binary/protobuf, which every SDK decodes, unknown fields included."""
+    return Payload(
+        metadata={
+            "encoding": b"binary/protobuf",
+            "messageType": message.DESCRIPTOR.full_name.encode(),
+        },
+        data=message.SerializeToString(deterministic=True),
+    )
+
+
+def json_payload(value: Any) -> Payload:
+    """Encode a JSON value as json/plain."""
+    return json_text_payload(json.dumps(value, separators=(",", ":")))
+
+
+def json_text_payload(text: str) -> Payload:
+    """Encode JSON text as json/plain, unchanged."""
+    return Payload(metadata={"encoding": b"json/plain"}, data=text.encode())
+
+
+def to_raw(message: Message) -> RawValue:
+    """Wrap a message so that no converter but ours touches it."""
+    return RawValue(binary_payload(message))
+
+
+def from_raw(raw: RawValue, message_type: type[M]) -> M:
+    """Decode a message of either protobuf encoding; unknown fields are ignored.
+
+    Raises:
+        ValueError: the payload is not an encoded `message_type`.
+    """
+    encoding = raw.payload.metadata.get("encoding", b"")
+    if encoding == b"binary/protobuf":
+        return message_type.FromString(raw.payload.data)
+    if encoding == b"json/protobuf":
+        return json_format.Parse(raw.payload.data, message_type(), ignore_unknown_fields=True)
+    raise ValueError(
+        f"expected {message_type.DESCRIPTOR.full_name}, got a payload encoded "
+        f"{encoding.decode(errors='replace')!r}"
+    )

@@ -1,0 +1,32 @@
+"""Workflow interfaces. Implemented by `stigma_orchestrator`, used by `stigma_api`."""
+
+from __future__ import annotations
+
+from temporalio import workflow
+
+from stigma.agent.v1.agent_execution_pb2 import AgentExecution
+from stigma.internal.v1.execution_pb2 import AgentWorkflowInput, Bind
+
+
+@workflow.defn(name="AgentWorkflow")
+class AgentWorkflow:
+    """One agent execution. Its workflow id is the execution's id."""
+
+    @workflow.run
+    async def run(self, request: AgentWorkflowInput) -> AgentExecution:
+        """Run the agent, deliver its outcome, and return it.
+
+        Fails with an `ErrorType` whose details hold the execution when it did not complete;
+        closes cancelled when it was cancelled.
+        """
+        raise NotImplementedError
+
+    @workflow.signal(name="bind")
+    def bind(self, bind: Bind) -> None:
+        """Bind an attempt of the caller's activity."""
+        raise NotImplementedError
+
+    @workflow.query(name="execution")
+    def execution(self) -> AgentExecution:
+        """Return the execution as it stands, conversation included."""
+        raise NotImplementedError

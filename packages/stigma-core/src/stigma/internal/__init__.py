@@ -1,0 +1,1 @@
+"""Stubs of stigma.internal: payloads between Stigma's own services."""

@@ -1,0 +1,1 @@
+"""Stubs of stigma.internal.v1, generated from protos/ by `make proto`."""
