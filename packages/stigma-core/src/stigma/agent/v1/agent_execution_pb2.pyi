@@ -5,6 +5,7 @@ Executions: one agent doing one job for one request."""
 
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
@@ -319,6 +320,7 @@ class TemporalCaller(_message.Message):
     WORKFLOW_ID_FIELD_NUMBER: _builtins.int
     RUN_ID_FIELD_NUMBER: _builtins.int
     ACTIVITY_ID_FIELD_NUMBER: _builtins.int
+    HEARTBEAT_TIMEOUT_FIELD_NUMBER: _builtins.int
     namespace: _builtins.str
     """Temporal namespace; empty: the one Stigma runs in."""
     workflow_id: _builtins.str
@@ -327,6 +329,10 @@ class TemporalCaller(_message.Message):
     """Run id of the waiting workflow."""
     activity_id: _builtins.str
     """Activity id, unique in its run."""
+    @_builtins.property
+    def heartbeat_timeout(self) -> _duration_pb2.Duration:
+        """Heartbeat timeout of the activity; absent: none, or not declared."""
+
     def __init__(
         self,
         *,
@@ -334,10 +340,11 @@ class TemporalCaller(_message.Message):
         workflow_id: _builtins.str = ...,
         run_id: _builtins.str = ...,
         activity_id: _builtins.str = ...,
+        heartbeat_timeout: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["heartbeat_timeout", b"heartbeat_timeout"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["activity_id", b"activity_id", "namespace", b"namespace", "run_id", b"run_id", "workflow_id", b"workflow_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["activity_id", b"activity_id", "heartbeat_timeout", b"heartbeat_timeout", "namespace", b"namespace", "run_id", b"run_id", "workflow_id", b"workflow_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
