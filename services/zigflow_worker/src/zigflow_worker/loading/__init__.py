@@ -1,0 +1,11 @@
+"""Reading documents: YAML 1.2 or JSON to plain data, with the place of everything in it.
+
+Documents are hostile until proven otherwise. The text is read as a flat stream of events and
+built without recursion, so that nesting, aliases and size meet our limits before Python's.
+Only what JSON can say is accepted: no timestamps, merges, binary data, sets or NaN.
+"""
+
+from zigflow_worker.loading.documents import SourceDocument, load_document
+from zigflow_worker.loading.errors import DocumentError
+
+__all__ = ["DocumentError", "SourceDocument", "load_document"]

@@ -1,0 +1,29 @@
+"""What is wrong with a document that cannot be read."""
+
+import json
+
+
+class DocumentError(ValueError):
+    """The document cannot be read; one line.
+
+    `pointer` is the JSON pointer of the value at fault ("" the whole document); `line` and
+    `column` count from 1.
+    """
+
+    def __init__(self, message: str, pointer: str = "", line: int = 1, column: int = 1) -> None:
+        super().__init__(f"line {line}, column {column}: {message}")
+        self.message = message
+        self.pointer = pointer
+        self.line = line
+        self.column = column
+
+
+def one_line(message: str) -> str:
+    """Return a parser's message without its line breaks."""
+    return " ".join(message.split())
+
+
+def quoted(text: str) -> str:
+    """Return text from a document for a message: in quotes, escaped, not too long."""
+    shown = text if len(text) <= 60 else f"{text[:57]}..."
+    return json.dumps(shown, ensure_ascii=False)
