@@ -1,0 +1,1 @@
+"""Runs agents as Temporal workflows and delivers their outcomes."""

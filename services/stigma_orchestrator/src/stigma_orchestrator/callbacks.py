@@ -1,0 +1,190 @@
+"""The system activity that resolves a waiting activity: one RPC, no more.
+
+Payloads are built here, byte by byte: no codec and no external storage of ours may touch what goes
+into a caller's history, since a ciphertext or a reference there wedges the caller's workflow task.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from datetime import timedelta
+from typing import Any
+
+import structlog
+from temporalio import activity
+from temporalio.api.common.v1 import Payload, Payloads
+from temporalio.api.failure.v1 import ApplicationFailureInfo, Failure
+from temporalio.api.workflowservice.v1 import (
+    RespondActivityTaskCanceledByIdRequest,
+    RespondActivityTaskCanceledRequest,
+    RespondActivityTaskCompletedByIdRequest,
+    RespondActivityTaskCompletedRequest,
+    RespondActivityTaskFailedByIdRequest,
+    RespondActivityTaskFailedRequest,
+)
+from temporalio.client import Client
+from temporalio.exceptions import ApplicationError
+from temporalio.service import RPCError, RPCStatusCode
+
+from stigma.agent.v1.agent_execution_pb2 import (
+    AGENT_EXECUTION_PHASE_COMPLETED,
+    AgentExecution,
+    CallbackPayload,
+)
+from stigma.contracts import errors, payloads, tokens
+from stigma.contracts.activities import DELIVER_CALLBACK
+from stigma.internal.v1.execution_pb2 import (
+    DELIVERY_VERDICT_DELIVERED,
+    DELIVERY_VERDICT_NOT_FOUND,
+    DELIVERY_VERDICT_UNDELIVERABLE,
+    DeliverCallbackRequest,
+    DeliverCallbackResponse,
+)
+from stigma_orchestrator.metrics import CallbackMetrics
+
+# Less than the workflow's short try, so that the reason is ours and not a timeout.
+_RPC_TIMEOUT = timedelta(seconds=4)
+_FINAL = frozenset({RPCStatusCode.INVALID_ARGUMENT, RPCStatusCode.PERMISSION_DENIED})
+
+
+class CallbackSender:
+    """Sends outcomes to waiting activities through Temporal."""
+
+    def __init__(self, client: Client, metrics: CallbackMetrics) -> None:
+        self._client = client
+        self._metrics = metrics
+        self._log: structlog.stdlib.BoundLogger = structlog.get_logger()
+
+    @activity.defn(name=DELIVER_CALLBACK)
+    async def deliver_callback(self, request: DeliverCallbackRequest) -> DeliverCallbackResponse:
+        """Resolve one waiting activity.
+
+        Returns:
+            Whether it was resolved, is not there, or cannot be resolved for good.
+
+        Raises:
+            ApplicationError: a transient fault; Temporal retries. Its type is the status code.
+        """
+        log = self._log.bind(
+            execution_id=request.execution_id,
+            request_id=request.request_id,
+            callback_fingerprint=tokens.fingerprint(request.token),
+            token_length=len(request.token),
+            by_id=not request.token,
+            attempt=activity.info().attempt,
+        )
+        log.info("delivering")
+        started = time.perf_counter()
+        try:
+            await self._send(request)
+        except RPCError as error:
+            verdict = self._judge(error)
+            self._metrics.failed(error.status.name, time.perf_counter() - started)
+            log.warning("delivery_failed", code=error.status.name, final=verdict is not None)
+            if verdict is None:
+                # The RPC's own text may quote the request.
+                raise ApplicationError(
+                    f"delivery failed: {error.status.name}", type=error.status.name
+                ) from None
+            return verdict
+        self._metrics.delivered(time.perf_counter() - started)
+        log.info("delivered")
+        return DeliverCallbackResponse(verdict=DELIVERY_VERDICT_DELIVERED)
+
+    @staticmethod
+    def _judge(error: RPCError) -> DeliverCallbackResponse | None:
+        """Return the verdict of a final error, None for a transient one."""
+        if error.status == RPCStatusCode.NOT_FOUND:
+            return DeliverCallbackResponse(verdict=DELIVERY_VERDICT_NOT_FOUND)
+        if error.status in _FINAL:
+            return DeliverCallbackResponse(
+                verdict=DELIVERY_VERDICT_UNDELIVERABLE,
+                message=f"Temporal refused the delivery: {error.status.name}",
+            )
+        return None
+
+    async def _send(self, request: DeliverCallbackRequest) -> None:
+        target = self._target(request)
+        execution = request.execution
+        if execution.status.phase == AGENT_EXECUTION_PHASE_COMPLETED:
+            await self._complete(target, _result(execution, request.payload))
+        elif request.report_cancellation:
+            await self._cancel(target, payloads.json_payload(errors.failure_details(execution)))
+        else:
+            await self._fail(target, _failure(execution))
+
+    def _target(self, request: DeliverCallbackRequest) -> dict[str, Any]:
+        common = {
+            "namespace": request.namespace or self._client.namespace,
+            "identity": self._client.identity,
+        }
+        if request.token:
+            return common | {"task_token": request.token}
+        caller = request.caller
+        return common | {
+            "workflow_id": caller.workflow_id,
+            "run_id": caller.run_id,
+            "activity_id": caller.activity_id,
+        }
+
+    async def _complete(self, target: dict[str, Any], result: Payload) -> None:
+        service, options = self._client.workflow_service, self._options()
+        message = Payloads(payloads=[result])
+        if "task_token" in target:
+            await service.respond_activity_task_completed(
+                RespondActivityTaskCompletedRequest(**target, result=message), **options
+            )
+        else:
+            await service.respond_activity_task_completed_by_id(
+                RespondActivityTaskCompletedByIdRequest(**target, result=message), **options
+            )
+
+    async def _fail(self, target: dict[str, Any], failure: Failure) -> None:
+        service, options = self._client.workflow_service, self._options()
+        if "task_token" in target:
+            await service.respond_activity_task_failed(
+                RespondActivityTaskFailedRequest(**target, failure=failure), **options
+            )
+        else:
+            await service.respond_activity_task_failed_by_id(
+                RespondActivityTaskFailedByIdRequest(**target, failure=failure), **options
+            )
+
+    async def _cancel(self, target: dict[str, Any], details: Payload) -> None:
+        service, options = self._client.workflow_service, self._options()
+        message = Payloads(payloads=[details])
+        if "task_token" in target:
+            await service.respond_activity_task_canceled(
+                RespondActivityTaskCanceledRequest(**target, details=message), **options
+            )
+        else:
+            await service.respond_activity_task_canceled_by_id(
+                RespondActivityTaskCanceledByIdRequest(**target, details=message), **options
+            )
+
+    @staticmethod
+    def _options() -> dict[str, Any]:
+        return {"retry": True, "timeout": _RPC_TIMEOUT}
+
+
+def _result(execution: AgentExecution, form: CallbackPayload.ValueType) -> Payload:
+    """Encode a success for the caller's history."""
+    if form == CallbackPayload.CALLBACK_PAYLOAD_OUTPUT:
+        output = execution.status.output
+        return payloads.json_text_payload(output.json or json.dumps(output.text))
+    return payloads.binary_payload(execution)
+
+
+def _failure(execution: AgentExecution) -> Failure:
+    """Encode a failure for the caller's history. Its detail is plain JSON."""
+    details = payloads.json_payload(errors.failure_details(execution))
+    return Failure(
+        message=errors.failure_message(execution),
+        source="Stigma",
+        application_failure_info=ApplicationFailureInfo(
+            type=errors.ErrorType.of(execution),
+            non_retryable=True,
+            details=Payloads(payloads=[details]),
+        ),
+    )

@@ -1,0 +1,24 @@
+"""Settings of the orchestrator."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from stigma.runtime.settings import ServiceSettings
+
+
+class OrchestratorSettings(ServiceSettings):
+    """Environment variables of `stigma_orchestrator`."""
+
+    admin_port: int = Field(
+        default=7311, description="Port of /livez, /readyz and /metrics; 0: any free one"
+    )
+    max_concurrent_workflow_tasks: int = Field(
+        default=100, ge=2, description="Workflow tasks worked on at a time"
+    )
+    max_concurrent_deliveries: int = Field(
+        default=100, ge=1, description="Deliveries to waiting activities at a time"
+    )
+    max_concurrent_caller_checks: int = Field(
+        default=20, ge=1, description="Looks after waiting callers at a time"
+    )
