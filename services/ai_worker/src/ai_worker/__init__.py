@@ -1,0 +1,1 @@
+"""The AI worker: model calls as Temporal activities."""

@@ -1,0 +1,26 @@
+"""`python -m ai_worker`: the AI worker; `--help` lists its settings."""
+
+import sys
+from functools import partial
+
+from ai_worker.resources import ResourceError, load_providers
+from ai_worker.settings import Settings
+from ai_worker.worker import build
+from stigma.runtime import load_settings, serve
+
+_USAGE_ERROR = 2
+
+
+def main() -> int:
+    """Run the service until it is told to stop; return its exit code."""
+    settings = load_settings(Settings, "ai_worker")
+    try:
+        resources = load_providers(settings.providers_file)
+    except ResourceError as error:
+        sys.stderr.write(f"ai_worker: {error}\n")
+        return _USAGE_ERROR
+    return serve("ai_worker", settings, partial(build, settings=settings, resources=resources))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

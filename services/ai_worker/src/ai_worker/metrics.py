@@ -1,0 +1,63 @@
+"""Prometheus metrics of model calls. Label values come from bounded sets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from prometheus_client import CollectorRegistry, Counter, Histogram
+
+from stigma.agent.v1.agent_execution_pb2 import Usage
+
+SUCCESS = "SUCCESS"
+CANCELLED = "CANCELLED"
+UNKNOWN = "unknown"
+
+_SECONDS = (0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 60, 120, 300, 600)
+
+
+@dataclass(frozen=True)
+class ModelLabels:
+    """Which model a call is counted for."""
+
+    provider: str = UNKNOWN
+    model: str = UNKNOWN
+
+
+class ModelCallMetrics:
+    """Calls, seconds, tokens and cost by provider and model."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        labels = ("provider", "model")
+        self._calls = Counter(
+            "stigma_model_calls",
+            "Model calls by outcome: SUCCESS, CANCELLED or a failure reason.",
+            (*labels, "outcome"),
+            registry=registry,
+        )
+        self._seconds = Histogram(
+            "stigma_model_call_duration_seconds",
+            "Duration of model calls.",
+            (*labels, "outcome"),
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self._tokens = Counter(
+            "stigma_model_tokens",
+            "Tokens read (input) and written (output) by models.",
+            (*labels, "direction"),
+            registry=registry,
+        )
+        self._cost = Counter(
+            "stigma_model_cost_usd", "Cost of model calls in US dollars.", labels, registry=registry
+        )
+
+    def ended(self, labels: ModelLabels, outcome: str, seconds: float) -> None:
+        """Count a call that ended; `outcome` is SUCCESS, CANCELLED or a failure reason."""
+        self._calls.labels(labels.provider, labels.model, outcome).inc()
+        self._seconds.labels(labels.provider, labels.model, outcome).observe(seconds)
+
+    def used(self, labels: ModelLabels, usage: Usage) -> None:
+        """Count what a successful call used."""
+        self._tokens.labels(labels.provider, labels.model, "input").inc(usage.input_tokens)
+        self._tokens.labels(labels.provider, labels.model, "output").inc(usage.output_tokens)
+        self._cost.labels(labels.provider, labels.model).inc(usage.cost_usd)

@@ -1,0 +1,52 @@
+"""What the activity needs of a provider of models."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Protocol
+
+from stigma.agent.v1.agent_execution_pb2 import Message, Usage
+from stigma.internal.v1.execution_pb2 import FINISH_REASON_STOP, FinishReason, ModelCallRequest
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a model said in one call."""
+
+    message: Message
+    usage: Usage = field(default_factory=Usage)
+    finish_reason: FinishReason.ValueType = FINISH_REASON_STOP
+
+    @property
+    def text(self) -> str:
+        """The text parts, joined."""
+        return "".join(part.text for part in self.message.parts if part.HasField("text"))
+
+
+class Provider(Protocol):
+    """A source of models, known by the part of a model's name before the colon."""
+
+    @property
+    def name(self) -> str:
+        """Name as in "name:model"."""
+
+    @property
+    def timeout(self) -> timedelta:
+        """Longest time one call may take."""
+
+    def model_label(self, model: str) -> str:
+        """Return a model's name for metrics: one of a bounded set."""
+
+    async def call(self, model: str, request: ModelCallRequest, attempt: int) -> Answer:
+        """Call a model once.
+
+        `model` is the name without the provider, `attempt` counts from 1. Cancelling the task
+        ends the call at once.
+
+        Raises:
+            ModelCallError: it did not succeed.
+        """
+
+    async def close(self) -> None:
+        """Close the connections."""

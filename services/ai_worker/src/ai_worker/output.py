@@ -1,0 +1,123 @@
+"""Structured output: a model's text checked against the output schema."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+import jsonschema_rs
+
+from ai_worker.failures import ModelCallError
+from stigma.agent.v1.agent_pb2 import FAILURE_REASON_INVALID_REQUEST
+
+_FENCE = re.compile(r"\A```[a-zA-Z]*[ \t]*\n(.*)\n[ \t]*```\Z", re.DOTALL)
+_MAX_PLACE = 120
+
+
+@dataclass(frozen=True)
+class Output:
+    """Either JSON text that satisfies the schema, or one line that says why there is none."""
+
+    json: str = ""
+    error: str = ""
+
+
+class OutputSchema:
+    """A JSON Schema that answers must satisfy."""
+
+    def __init__(self, text: str) -> None:
+        """Parse the schema.
+
+        Raises:
+            ModelCallError: it is not a JSON Schema, or refers to another document.
+        """
+        try:
+            self.document: dict[str, Any] = _object(json.loads(text))
+            self._validator = jsonschema_rs.validator_for(self.document, retriever=_refuse)
+        except (ValueError, RecursionError, jsonschema_rs.ReferencingError):
+            raise ModelCallError(
+                FAILURE_REASON_INVALID_REQUEST, "the output schema is not a valid JSON Schema"
+            ) from None
+
+    @property
+    def instructions(self) -> str:
+        """What a model is told, for those that know no structured output of their own."""
+        schema = json.dumps(self.document, separators=(",", ":"), ensure_ascii=False)
+        return (
+            "Answer with one JSON value and nothing else: no explanation, no code fence. "
+            f"It must satisfy this JSON Schema:\n{schema}"
+        )
+
+    def check(self, text: str) -> Output:
+        """Check an answer. The error names the place and the rule, never the content."""
+        try:
+            value = json.loads(_unfence(text), parse_constant=_reject_constant)
+            error = next(iter(self._validator.iter_errors(value)), None)
+            if error is not None:
+                return Output(error=self._describe(error))
+            return Output(json=_canonical(value))
+        except json.JSONDecodeError as problem:
+            return Output(
+                error=f"the output is not JSON: line {problem.lineno}, column {problem.colno}"
+            )
+        except (ValueError, RecursionError):
+            return Output(
+                error="the output is JSON that cannot be carried: a number, a string or "
+                "the nesting is out of range"
+            )
+
+    def _describe(self, error: jsonschema_rs.ValidationError) -> str:
+        """Name where and what rule; keys that the schema does not name are content."""
+        known = set(_keys(self.document))
+        place = "$" + "".join(
+            f"[{step}]" if isinstance(step, int) else f".{step}" if step in known else ".*"
+            for step in error.instance_path
+        )
+        if len(place) > _MAX_PLACE:
+            place = f"{place[:_MAX_PLACE]}…"
+        rule = error.schema_path[-1] if error.schema_path else "false"
+        missing = getattr(error.kind, "property", None) if rule == "required" else None
+        return f"the output breaks the rule {rule!r} of its schema at {place}" + (
+            f": {missing} is missing" if missing else ""
+        )
+
+
+def _object(document: Any) -> dict[str, Any]:
+    if not isinstance(document, dict):
+        raise ValueError("not an object")  # noqa: TRY004 - one kind of error for a bad schema
+    return document
+
+
+def _refuse(uri: str) -> NoReturn:
+    raise ValueError(f"refused to fetch {uri}")
+
+
+def _reject_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _unfence(text: str) -> str:
+    text = text.strip()
+    fenced = _FENCE.match(text)
+    return fenced[1] if fenced else text
+
+
+def _canonical(value: Any) -> str:
+    text = json.dumps(
+        value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+    )
+    text.encode()  # a lone surrogate is JSON but not Unicode: a ValueError
+    return text
+
+
+def _keys(schema: Any) -> Iterator[str]:
+    if isinstance(schema, dict):
+        for key, value in schema.items():
+            yield key
+            yield from _keys(value)
+    elif isinstance(schema, list):
+        for value in schema:
+            yield from _keys(value)

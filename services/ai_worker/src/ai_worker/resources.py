@@ -1,0 +1,230 @@
+"""Provider resources: the operator's file that says which models there are, strictly checked."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    HttpUrl,
+    SecretStr,
+    TypeAdapter,
+    ValidationError,
+    model_validator,
+)
+from ruamel.yaml import YAML
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+
+from ai_worker.scripted import SCRIPTED
+from stigma.contracts.limits import DEFAULT_REQUEST_TIMEOUT
+
+ProviderType = Literal["openai", "openai-compatible", "anthropic"]
+
+_SECONDS = re.compile(r"\d{1,6}(?:\.\d{1,9})?s")
+_MAX_FILE_BYTES = 1024 * 1024
+
+
+class ResourceError(ValueError):
+    """Provider resources that cannot be used; the message is one line and holds no key."""
+
+
+class Resource(BaseModel):
+    """Part of a resource: unknown fields are refused, values never shown."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True, strict=True)
+
+
+class KeySource(Resource):
+    """Where a key is: an environment variable or a file, never the resource itself."""
+
+    env: str = Field(default="", pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
+    file: str = ""
+
+    @model_validator(mode="after")
+    def _one_of(self) -> KeySource:
+        if bool(self.env) == bool(self.file):
+            raise ValueError("needs either env or file")
+        return self
+
+    def read(self, environment: Mapping[str, str]) -> SecretStr:
+        """Read the key.
+
+        Raises:
+            ResourceError: it is absent or not a key.
+        """
+        if self.env:
+            return _key(environment.get(self.env, ""), f"environment variable {self.env}")
+        try:
+            return _key(Path(self.file).read_text(encoding="utf-8"), f"file {self.file}")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ResourceError(f"cannot read file {self.file}: {_cause(error)}") from None
+
+
+def _plain_url(url: HttpUrl) -> HttpUrl:
+    if url.username or url.password or url.query or url.fragment:
+        raise ValueError("must not carry credentials, a query or a fragment")
+    return url
+
+
+def _seconds(value: Any) -> timedelta:
+    if not isinstance(value, str) or not _SECONDS.fullmatch(value):
+        raise ValueError('must be seconds, such as "600s"')
+    timeout = timedelta(seconds=float(value[:-1]))
+    if not timeout:
+        raise ValueError("must be longer than zero")
+    return timeout
+
+
+class ProviderSpec(Resource):
+    """How to reach a provider."""
+
+    type: ProviderType
+    base_url: Annotated[HttpUrl, Field(strict=False), AfterValidator(_plain_url)] | None = None
+    api_key: KeySource | None = None
+    models: list[Annotated[str, Field(min_length=1, max_length=200)]] = []
+    timeout: Annotated[timedelta, BeforeValidator(_seconds)] = DEFAULT_REQUEST_TIMEOUT
+
+    @model_validator(mode="after")
+    def _complete(self) -> ProviderSpec:
+        if self.type == "openai-compatible":
+            if self.base_url is None:
+                raise ValueError("type openai-compatible needs base_url")
+        elif self.api_key is None:
+            raise ValueError(f"type {self.type} needs api_key")
+        return self
+
+
+class Metadata(Resource):
+    """A resource's name."""
+
+    name: str = Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")
+
+
+class ProviderDocument(Resource):
+    """One document of the file."""
+
+    api_version: Literal["stigma/v1"] = Field(alias="apiVersion")
+    kind: Literal["Provider"]
+    metadata: Metadata
+    spec: ProviderSpec
+
+
+class ProviderResource(Resource):
+    """A provider as configured, with its key."""
+
+    name: str
+    type: ProviderType
+    base_url: str | None = None
+    api_key: SecretStr | None = None
+    models: tuple[str, ...] = ()
+    timeout: timedelta = DEFAULT_REQUEST_TIMEOUT
+
+
+def load_providers(
+    path: Path | None, environment: Mapping[str, str] = os.environ
+) -> list[ProviderResource]:
+    """Return the providers of a file or, without one, those that the environment has keys for.
+
+    Raises:
+        ResourceError: naming the file, the document and the field.
+    """
+    if path is None:
+        return _from_environment(environment)
+    resources: list[ProviderResource] = []
+    for number, document in enumerate(_documents(path), start=1):
+        place = f"{path}, document {number}"
+        resource = _resource(document, place, environment)
+        if resource.name == SCRIPTED:
+            raise ResourceError(f"{place}: the name {SCRIPTED!r} is built in")
+        if resource.name in {other.name for other in resources}:
+            raise ResourceError(f"{place}: provider {resource.name!r} is defined twice")
+        resources.append(resource)
+    return resources
+
+
+def _documents(path: Path) -> list[Any]:
+    try:
+        if path.stat().st_size > _MAX_FILE_BYTES:
+            raise ResourceError(f"{path}: larger than {_MAX_FILE_BYTES} bytes")
+        documents = list(YAML(typ="safe", pure=True).load_all(path.read_text(encoding="utf-8")))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ResourceError(f"{path}: cannot be read: {_cause(error)}") from None
+    except MarkedYAMLError as error:
+        mark = error.problem_mark
+        line = f" at line {mark.line + 1}" if mark else ""
+        raise ResourceError(f"{path}: not valid YAML{line}") from None
+    except YAMLError:
+        raise ResourceError(f"{path}: not valid YAML") from None
+    return [document for document in documents if document is not None]
+
+
+def _resource(document: Any, place: str, environment: Mapping[str, str]) -> ProviderResource:
+    try:
+        parsed = ProviderDocument.model_validate(document)
+        spec = parsed.spec
+        return ProviderResource(
+            name=parsed.metadata.name,
+            type=spec.type,
+            base_url=str(spec.base_url) if spec.base_url else None,
+            api_key=spec.api_key.read(environment) if spec.api_key else None,
+            models=tuple(spec.models),
+            timeout=spec.timeout,
+        )
+    except ValidationError as error:
+        raise ResourceError(f"{place}: {_first_problem(error)}") from None
+    except ResourceError as error:
+        raise ResourceError(f"{place}: spec.api_key: {error}") from None
+
+
+def _from_environment(environment: Mapping[str, str]) -> list[ProviderResource]:
+    types: tuple[ProviderType, ...] = ("openai", "anthropic")
+    return [
+        ProviderResource(
+            name=provider,
+            type=provider,
+            base_url=_environment_url(f"{provider.upper()}_BASE_URL", environment),
+            api_key=_key(
+                environment[f"{provider.upper()}_API_KEY"],
+                f"environment variable {provider.upper()}_API_KEY",
+            ),
+        )
+        for provider in types
+        if environment.get(f"{provider.upper()}_API_KEY")
+    ]
+
+
+def _environment_url(name: str, environment: Mapping[str, str]) -> str | None:
+    if not environment.get(name):
+        return None
+    try:
+        return str(_plain_url(TypeAdapter(HttpUrl).validate_python(environment[name])))
+    except ValueError:
+        raise ResourceError(f"environment variable {name}: not a plain http(s) URL") from None
+
+
+def _key(value: str, place: str) -> SecretStr:
+    value = value.strip()
+    if not value:
+        raise ResourceError(f"{place} is empty or not set")
+    if not value.isascii() or not value.isprintable() or " " in value:
+        raise ResourceError(f"{place} does not hold a key: it has spaces or special characters")
+    return SecretStr(value)
+
+
+def _first_problem(error: ValidationError) -> str:
+    problem = error.errors(include_url=False, include_input=False, include_context=False)[0]
+    where = ".".join(str(step) for step in problem["loc"]) or "document"
+    return f"{where}: {' '.join(problem['msg'].split()).removeprefix('Value error, ')}"
+
+
+def _cause(error: OSError | UnicodeDecodeError) -> str:
+    return error.strerror or "error" if isinstance(error, OSError) else "not UTF-8 text"

@@ -1,0 +1,28 @@
+"""Settings of the AI worker."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import Field
+
+from stigma.runtime.settings import ServiceSettings
+
+
+class Settings(ServiceSettings):
+    """Environment variables of the AI worker, with prefix STIGMA_."""
+
+    admin_port: int = Field(
+        default=7312, ge=0, le=65535, description="Port of /livez, /readyz and /metrics; 0: any."
+    )
+    providers_file: Path | None = Field(
+        default=None,
+        description="YAML file of Provider resources. Unset: `openai` and `anthropic` exist when "
+        "OPENAI_API_KEY and ANTHROPIC_API_KEY are set.",
+    )
+    max_concurrent_activities: int = Field(
+        default=100,
+        ge=1,
+        le=10_000,
+        description="Model calls in flight in this process; also the connections a provider gets.",
+    )

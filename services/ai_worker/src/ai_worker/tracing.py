@@ -1,0 +1,55 @@
+"""Spans of model calls, with OpenTelemetry's `gen_ai.*` names and no content."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from opentelemetry import trace
+from opentelemetry.trace import Span, SpanKind, Status, StatusCode
+
+from ai_worker.models import Answer
+from stigma.internal.v1.execution_pb2 import FinishReason, ModelCallRequest
+
+
+@contextmanager
+def model_call_span(request: ModelCallRequest) -> Iterator[Span]:
+    """Open the span of one model call.
+
+    Exceptions are not recorded: `span_failed` says which kind it was.
+    """
+    provider, _, model = request.model.partition(":")
+    attributes: dict[str, str | int | float] = {
+        "gen_ai.operation.name": "chat",
+        "gen_ai.provider.name": provider,
+        "gen_ai.request.model": model,
+        "gen_ai.agent.name": request.agent_id,
+        "gen_ai.output.type": "json" if request.output_schema else "text",
+        "stigma.execution_id": request.execution_id,
+        "stigma.step": request.step,
+    }
+    for name in ("temperature", "top_p", "max_tokens"):
+        if request.settings.HasField(name):
+            attributes[f"gen_ai.request.{name}"] = getattr(request.settings, name)
+    with trace.get_tracer("ai_worker").start_as_current_span(
+        f"chat {model}",
+        kind=SpanKind.CLIENT,
+        attributes=attributes,
+        record_exception=False,
+        set_status_on_exception=False,
+    ) as span:
+        yield span
+
+
+def span_answered(span: Span, answer: Answer) -> None:
+    """Record what the call used."""
+    span.set_attribute("gen_ai.usage.input_tokens", answer.usage.input_tokens)
+    span.set_attribute("gen_ai.usage.output_tokens", answer.usage.output_tokens)
+    reason = FinishReason.Name(answer.finish_reason).removeprefix("FINISH_REASON_").lower()
+    span.set_attribute("gen_ai.response.finish_reasons", [reason])
+
+
+def span_failed(span: Span, reason: str) -> None:
+    """Record why the call failed: a failure reason's name, or CANCELLED."""
+    span.set_attribute("error.type", reason)
+    span.set_status(Status(StatusCode.ERROR, reason))

@@ -1,0 +1,1 @@
+"""What the AI worker's tests share."""
