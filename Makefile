@@ -1,0 +1,68 @@
+# Needs python3 >= 3.11 with venv, make and a network; everything else comes with `make`.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.ONESHELL:
+
+BIN := .venv/bin
+STAMP := .venv/.bootstrapped
+PROJECTS := $(wildcard packages/*/pyproject.toml services/*/pyproject.toml)
+# What `pytest` is given besides its settings, e.g. make test PYTEST="-k delivery".
+PYTEST ?=
+
+.PHONY: help
+help: ## this list
+	@grep -hE '^[a-z]+:.*## ' Makefile | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 18
+
+$(STAMP): requirements.lock tools/bootstrap $(PROJECTS)
+	@tools/bootstrap
+	touch $(STAMP)
+
+.PHONY: demo
+demo: $(STAMP) ## start everything, run the code review example, show it, stop
+	@tools/temporal/ensure >/dev/null
+	$(BIN)/stigma demo
+
+.PHONY: test
+test: $(STAMP) ## all tests on a real Temporal server, services as processes, with branch coverage
+	@tools/temporal/ensure >/dev/null
+	$(BIN)/pytest -m "not soak" --cov --cov-report=term --cov-fail-under=90 $(PYTEST)
+
+.PHONY: contract
+contract: $(STAMP) ## the failure contract, row by row
+	@tools/temporal/ensure >/dev/null
+	$(BIN)/pytest -m contract $(PYTEST)
+
+.PHONY: soak
+soak: $(STAMP) ## long runs: load without leaks
+	@tools/temporal/ensure >/dev/null
+	$(BIN)/pytest -m soak --timeout=0 $(PYTEST)
+
+.PHONY: bench
+bench: $(STAMP) ## one benchmark: make bench NAME=handshake
+	@test -n "$(NAME)" || { echo "which one? make bench NAME=handshake" >&2; exit 2; }
+	tools/temporal/ensure >/dev/null
+	$(BIN)/python -m benchmarks.$(NAME) $(ARGS)
+
+.PHONY: check
+check: $(STAMP) ## format, lint, types, imports, protos
+	@$(BIN)/ruff format --check --quiet .
+	$(BIN)/ruff check --quiet .
+	tools/types
+	$(BIN)/lint-imports --no-timings >.venv/lint-imports.log || { cat .venv/lint-imports.log; exit 1; }
+	tools/proto --check
+	tools/buf
+	test -z "$$(git ls-files uv.lock '**/uv.lock')" || { echo "uv.lock records download addresses: do not track it" >&2; exit 1; }
+	echo "check: all clean"
+
+.PHONY: lock
+lock: $(STAMP) ## pin dependencies anew: requirements.lock and one lock a service
+	@tools/lock $(ARGS)
+
+.PHONY: proto
+proto: $(STAMP) ## generate the stubs from protos/
+	@tools/proto
+
+.PHONY: clean
+clean: ## remove what make made, .venv and the Temporal binary included
+	rm -rf .venv .tools .cache .stigma .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage .coverage.*

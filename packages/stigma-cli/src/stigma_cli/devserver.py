@@ -1,0 +1,289 @@
+"""Temporal's dev server, started tuned: the one place for `stigma up`, tests and benchmarks."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from datetime import timedelta
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from google.protobuf.duration_pb2 import Duration
+from temporalio.api.enums.v1 import IndexedValueType
+from temporalio.api.namespace.v1 import NamespaceConfig
+from temporalio.api.workflowservice.v1 import UpdateNamespaceRequest
+from temporalio.client import Client
+from temporalio.service import RPCError
+
+from stigma.contracts import search_attributes
+
+# Its one history shard polls its queue 20 times a second unless told otherwise, so that every
+# dispatch waits up to 45 ms after a few calls; one partition saves the forwarding between them.
+TUNING = (
+    "history.transferProcessorMaxPollRPS=2000",
+    "history.timerProcessorMaxPollRPS=2000",
+    "matching.numTaskqueueReadPartitions=1",
+    "matching.numTaskqueueWritePartitions=1",
+)
+GOGC = "400"
+RETENTION = timedelta(hours=72)
+
+_START_TIMEOUT = timedelta(seconds=60)
+_ENSURE_TIMEOUT = timedelta(minutes=40)
+_ENSURE = Path("tools/temporal/ensure")
+
+
+class DevServerError(RuntimeError):
+    """The dev server could not be found or started; the message says why."""
+
+
+class DevServer:
+    """One dev server process, which ends with the process that started it.
+
+    Keeps its ports over `kill` and `start`; with ``db_filename`` its data as well. ``port``
+    and ``ui_port`` None choose a free port and no web UI. ``log`` receives the server's output.
+    """
+
+    def __init__(
+        self,
+        binary: Path,
+        *,
+        ip: str = "127.0.0.1",
+        port: int | None = None,
+        ui_port: int | None = None,
+        namespace: str = "default",
+        db_filename: Path | None = None,
+        log: Path | None = None,
+    ) -> None:
+        chosen, http_port, metrics_port = free_ports(3, ip)
+        self.ip = ip
+        self.port = chosen if port is None else port
+        self.ui_port = ui_port
+        self.namespace = namespace
+        self._binary = binary
+        self._own_ports = (http_port, metrics_port)
+        self._db_filename = db_filename
+        self._log = log or Path(tempfile.mkdtemp(prefix="stigma-temporal-")) / "temporal.log"
+        self._process: asyncio.subprocess.Process | None = None
+
+    @property
+    def address(self) -> str:
+        """Where its gRPC frontend listens, ``host:port``."""
+        return f"{self.ip}:{self.port}"
+
+    @property
+    def ui_url(self) -> str | None:
+        """The web UI's address, None when it runs without one."""
+        return None if self.ui_port is None else f"http://{self.ip}:{self.ui_port}"
+
+    @property
+    def pid(self) -> int | None:
+        """The server's process id while it runs."""
+        running = self._process is not None and self._process.returncode is None
+        return self._process.pid if running and self._process else None
+
+    async def start(self, timeout: timedelta = _START_TIMEOUT) -> None:
+        """Start the server and return once it answers and its namespace keeps data 72 h.
+
+        Raises `DevServerError` when a port is taken, the server exits, or ``timeout`` passes.
+        """
+        if self.pid is not None:
+            raise DevServerError(f"Temporal's dev server runs already on {self.address}")
+        for port in (self.port, self.ui_port):
+            if port is not None and not _is_free(self.ip, port):
+                raise DevServerError(f"port {port} is taken; is a Temporal server running there?")
+        self._log.parent.mkdir(parents=True, exist_ok=True)
+        with self._log.open("ab") as output:
+            self._process = await asyncio.create_subprocess_exec(
+                *bound_to_parent(self._command()),
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                env=os.environ | {"GOGC": GOGC},
+                start_new_session=True,  # a Ctrl-C is for its starter, who then stops it in order
+            )
+        try:
+            async with asyncio.timeout(timeout.total_seconds()):
+                await self._wait_until_ready()
+        except TimeoutError:
+            await self.kill()
+            raise DevServerError(
+                f"Temporal's dev server was not ready within {timeout}: {self._last_words()}"
+            ) from None
+        except BaseException:
+            await self.kill()
+            raise
+
+    async def stop(self, grace: timedelta = timedelta(seconds=10)) -> None:
+        """Ask the server to end, and kill it when it has not within ``grace``."""
+        if self.pid is None or self._process is None:
+            return
+        self._process.terminate()
+        try:
+            await asyncio.wait_for(self._process.wait(), grace.total_seconds())
+        except TimeoutError:
+            await self.kill()
+
+    async def kill(self) -> None:
+        """SIGKILL the server and wait until it is gone."""
+        if self.pid is None or self._process is None:
+            return
+        self._process.kill()
+        await self._process.wait()
+
+    async def wait(self) -> int:
+        """Return the exit code once the server has ended."""
+        if self._process is None:
+            raise DevServerError("Temporal's dev server was not started")
+        return await self._process.wait()
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.stop()
+
+    def _command(self) -> list[str]:
+        http_port, metrics_port = self._own_ports
+        command = [str(self._binary), "server", "start-dev", "--log-level", "error"]
+        command += ["--ip", self.ip, "--port", str(self.port), "--namespace", self.namespace]
+        command += ["--http-port", str(http_port), "--metrics-port", str(metrics_port)]
+        command += ["--headless"] if self.ui_port is None else ["--ui-port", str(self.ui_port)]
+        if self._db_filename is not None:
+            command += ["--db-filename", str(self._db_filename)]
+        for setting in TUNING:
+            command += ["--dynamic-config-value", setting]
+        for name, kind in search_attributes.INDEXED_VALUE_TYPES.items():
+            command += ["--search-attribute", f"{name}={_type_name(kind)}"]
+        return command
+
+    async def _wait_until_ready(self) -> None:
+        while True:
+            if self.pid is None:
+                raise DevServerError(f"Temporal's dev server exited: {self._last_words()}")
+            try:
+                client = await Client.connect(self.address, namespace=self.namespace)
+                await _keep_for(client, RETENTION)
+            except (RPCError, RuntimeError):
+                await asyncio.sleep(0.1)
+            else:
+                return
+
+    def _last_words(self) -> str:
+        lines = self._log.read_text(errors="replace").splitlines()
+        return " | ".join(lines[-5:]) or f"no output in {self._log}"
+
+
+def find_binary() -> Path:
+    """The `temporal` to start: on PATH, in .tools, or what tools/temporal/ensure makes.
+
+    Blocks for minutes when it has to be built. Raises `DevServerError` when there is none and
+    none can be made here.
+    """
+    on_path = shutil.which("temporal")
+    if on_path is not None:
+        return Path(on_path)
+    kept = Path(".tools/temporal")
+    if os.access(kept, os.X_OK):
+        return kept.resolve()
+    if not _ENSURE.exists():
+        raise DevServerError(
+            "no temporal on PATH: install Temporal's CLI, or set TEMPORAL_ADDRESS to a server"
+        )
+    tried = subprocess.run(
+        bound_to_parent([str(_ENSURE.resolve())]),
+        stdout=subprocess.PIPE,
+        text=True,
+        timeout=_ENSURE_TIMEOUT.total_seconds(),
+        check=False,
+    )
+    if tried.returncode != 0:
+        raise DevServerError("no temporal binary; the lines above say what was tried")
+    return Path(tried.stdout.strip())
+
+
+def free_ports(count: int, ip: str = "127.0.0.1") -> list[int]:
+    """Distinct TCP ports nobody listens on, below the range of outgoing connections."""
+    sockets: list[socket.socket] = []
+    try:
+        for port in random.sample(range(12000, 30000), 200):
+            candidate = socket.socket()
+            sockets.append(candidate)
+            try:
+                candidate.bind((ip, port))
+            except OSError:
+                sockets.pop().close()
+            if len(sockets) == count:
+                return [taken.getsockname()[1] for taken in sockets]
+    finally:
+        for taken in sockets:
+            taken.close()
+    raise DevServerError(f"found no {count} free ports on {ip}")
+
+
+def bound_to_parent(command: Sequence[str], *, user: str | None = None) -> list[str]:
+    """A command line whose process is killed when its starter dies, by SIGKILL included.
+
+    Linux only (elsewhere the process outlives a crash of its starter). Start it from a thread that
+    lives as long: the kernel watches the thread. ``user``: the account to run it as, for root.
+    """
+    return [sys.executable, "-I", "-S", "-c", _BIND, str(os.getpid()), user or "", *command]
+
+
+# PR_SET_PDEATHSIG survives execve but not a change of user, so it is set after that. A parent
+# that died before it was set is noticed by the parent's id.
+_BIND = """\
+import ctypes, os, pwd, signal, sys
+parent, user, command = int(sys.argv[1]), sys.argv[2], sys.argv[3:]
+if user:
+    account = pwd.getpwnam(user)
+    os.initgroups(user, account.pw_gid)
+    os.setgid(account.pw_gid)
+    os.setuid(account.pw_uid)
+if sys.platform == "linux":
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+    if os.getppid() != parent:
+        sys.exit(1)
+os.execvp(command[0], command)
+"""
+
+
+async def _keep_for(client: Client, retention: timedelta) -> None:
+    """Set how long closed executions stay readable; the server's own default is 24 h."""
+    ttl = Duration()
+    ttl.FromTimedelta(retention)
+    await client.workflow_service.update_namespace(
+        UpdateNamespaceRequest(
+            namespace=client.namespace,
+            config=NamespaceConfig(workflow_execution_retention_ttl=ttl),
+        )
+    )
+
+
+def _is_free(ip: str, port: int) -> bool:
+    with socket.socket() as candidate:
+        candidate.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            candidate.bind((ip, port))
+        except OSError:
+            return False
+    return True
+
+
+def _type_name(kind: IndexedValueType.ValueType) -> str:
+    words = IndexedValueType.Name(kind).removeprefix("INDEXED_VALUE_TYPE_").split("_")
+    return "".join(word.capitalize() for word in words)
