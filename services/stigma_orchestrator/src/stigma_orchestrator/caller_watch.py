@@ -23,6 +23,8 @@ from stigma.internal.v1.execution_pb2 import (
 from stigma_orchestrator.bindings import Bindings
 
 _FIRST_LOOK = timedelta(seconds=10)
+# Its heartbeat timeout is not known yet, and may be short: the first look finds out.
+_FIRST_LOOK_UNDECLARED = timedelta(seconds=2)
 _LOOK_TIMEOUT = timedelta(seconds=15)
 # The activity says itself when to look again; this holds after a lost worker.
 _RETRY = RetryPolicy(
@@ -102,4 +104,4 @@ def _first_look(bind: Bind) -> timedelta:
     """A quarter of the caller's heartbeat timeout: it must hear from us in time."""
     if bind.caller.HasField("heartbeat_timeout"):
         return min(_FIRST_LOOK, bind.caller.heartbeat_timeout.ToTimedelta() / 4)
-    return _FIRST_LOOK
+    return _FIRST_LOOK_UNDECLARED
