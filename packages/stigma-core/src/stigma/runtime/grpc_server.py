@@ -1,0 +1,188 @@
+"""The gRPC server of a service: TLS, limits, health, reflection, and a drain at its end."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, cast
+
+import grpc
+import grpc.aio
+import structlog
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1.health import SERVICE_NAME as HEALTH
+from grpc_health.v1.health import aio as health_aio
+from grpc_reflection.v1alpha import reflection
+
+from stigma.runtime.errors import ConfigurationError, ServiceError
+from stigma.runtime.grpc_channel import MAX_MESSAGE_BYTES
+from stigma.runtime.health import Readiness
+
+MAX_CONCURRENT_STREAMS = 1_000
+
+
+@dataclass(frozen=True)
+class ServerTls:
+    """Paths of PEM files. With `client_ca`, clients must show a certificate it signed (mTLS)."""
+
+    certificate: Path
+    key: Path
+    client_ca: Path | None = None
+
+
+class GrpcServerComponent:
+    """A gRPC server as a part of a service.
+
+    Args:
+        readiness: what its health service answers (`SERVING` while the service is ready).
+        host: address to listen on.
+        port: port to listen on; 0 takes a free one, see `port`.
+        services: full names of the proto services registered, for health and reflection.
+        register: adds the servicers to the server.
+        tls: encrypt; None: in clear.
+        interceptors: outermost first.
+        name: for logs and readiness.
+    """
+
+    def __init__(
+        self,
+        readiness: Readiness,
+        *,
+        host: str,
+        port: int,
+        services: Sequence[str],
+        register: Callable[[grpc.aio.Server], None],
+        tls: ServerTls | None = None,
+        interceptors: Sequence[grpc.aio.ServerInterceptor] = (),
+        name: str = "grpc",
+    ) -> None:
+        self.name = name
+        self.port = port
+        self._readiness = readiness
+        self._host = host
+        self._tls = tls
+        self._services = tuple(services)
+        self._server = grpc.aio.server(
+            interceptors=list(interceptors),
+            options=_OPTIONS,
+            compression=grpc.Compression.NoCompression,
+        )
+        register(self._server)
+        self._health = health_aio.HealthServicer()
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        reflection.enable_server_reflection(
+            (*self._services, HEALTH, reflection.SERVICE_NAME), self._server
+        )
+        self._health_tasks: set[asyncio.Task[None]] = set()
+        self._log = structlog.get_logger()
+
+    async def start(self) -> None:
+        """Listens and serves.
+
+        Raises:
+            ConfigurationError: the port is taken, or a TLS file cannot be read.
+        """
+        address = (
+            f"[{self._host}]:{self.port}" if ":" in self._host else f"{self._host}:{self.port}"
+        )
+        try:
+            if self._tls is None:
+                self.port = self._server.add_insecure_port(address)
+            else:
+                self.port = self._server.add_secure_port(address, _credentials(self._tls))
+        except RuntimeError as error:
+            raise ConfigurationError(f"cannot listen on {address}: {error}") from error
+        await self._server.start()
+        self._readiness.on_change(self._show_health)
+        self._readiness.set(self.name, True)
+        self._log.info(
+            "grpc_listening",
+            host=self._host,
+            port=self.port,
+            tls=self._tls is not None,
+            services=list(self._services),
+        )
+
+    async def stop(self, grace: timedelta) -> None:
+        """Takes no more calls, and lets those running end within `grace`."""
+        self._readiness.set(self.name, False, "stopping")
+        await self._health.enter_graceful_shutdown()
+        await self._server.stop(grace.total_seconds())
+
+    async def wait_failed(self) -> None:
+        """Returns only by raising, should the server end by itself."""
+        await self._server.wait_for_termination()
+        raise ServiceError("the gRPC server ended by itself")
+
+    def _show_health(self, ready: bool) -> None:
+        kind = health_pb2.HealthCheckResponse
+        status = kind.SERVING if ready else kind.NOT_SERVING
+        task = asyncio.get_running_loop().create_task(self._set_health(status))
+        self._health_tasks.add(task)
+        task.add_done_callback(self._health_tasks.discard)
+
+    async def _set_health(self, status: Any) -> None:
+        for service in ("", *self._services):
+            await self._health.set(service, status)
+
+
+_OPTIONS: tuple[tuple[str, Any], ...] = (
+    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.max_concurrent_streams", MAX_CONCURRENT_STREAMS),
+    ("grpc.max_metadata_size", 16 * 1024),
+    # Two servers on one port would share its calls by chance: a wrong set-up, better refused.
+    ("grpc.so_reuseport", 0),
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    # Clients ask every 20 s (grpc_channel): allow it, but no flood.
+    ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    # Clients look the name up again when a connection ends, and find new replicas. Calls
+    # running on it go on to their end.
+    ("grpc.max_connection_age_ms", 10 * 60_000),
+)
+
+
+def _credentials(tls: ServerTls) -> grpc.ServerCredentials:
+    """Credentials that follow their files: a renewed certificate needs no restart."""
+    loaded = _stamp(tls)
+    first = _configuration(tls)
+
+    def fetch() -> grpc.ServerCertificateConfiguration | None:
+        nonlocal loaded
+        try:
+            now = _stamp(tls)
+            if now == loaded:
+                return None
+            configuration = _configuration(tls)
+        except ConfigurationError:
+            return (
+                None  # half-written: what was loaded still serves, the next handshake looks again
+            )
+        loaded = now
+        return configuration
+
+    return grpc.dynamic_ssl_server_credentials(
+        first,
+        cast("Callable[[], grpc.ServerCertificateConfiguration]", fetch),  # None: no change
+        require_client_authentication=tls.client_ca is not None,
+    )
+
+
+def _configuration(tls: ServerTls) -> grpc.ServerCertificateConfiguration:
+    try:
+        pair = (tls.key.read_bytes(), tls.certificate.read_bytes())
+        authorities = tls.client_ca.read_bytes() if tls.client_ca is not None else None
+    except OSError as error:
+        raise ConfigurationError(f"a TLS file cannot be read: {error}") from error
+    return grpc.ssl_server_certificate_configuration([pair], root_certificates=authorities)
+
+
+def _stamp(tls: ServerTls) -> tuple[int, ...]:
+    paths = [tls.certificate, tls.key] + ([tls.client_ca] if tls.client_ca is not None else [])
+    try:
+        return tuple(path.stat().st_mtime_ns for path in paths)
+    except OSError as error:
+        raise ConfigurationError(f"a TLS file cannot be read: {error}") from error

@@ -1,0 +1,261 @@
+"""The life of a service, on one screen: see `_live`."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from datetime import timedelta
+from typing import Any, Protocol, TypeVar
+
+import structlog
+from prometheus_client import CollectorRegistry
+from temporalio.client import Client, Interceptor, Plugin
+from temporalio.converter import DataConverter
+
+from stigma.runtime import logging
+from stigma.runtime.admin import AdminServer
+from stigma.runtime.errors import ConfigurationError
+from stigma.runtime.health import CHECK_INTERVAL, Readiness, keep_checking
+from stigma.runtime.metrics import new_registry
+from stigma.runtime.settings import ServiceSettings
+from stigma.runtime.telemetry import Telemetry
+from stigma.runtime.temporal import TemporalConnector, check_server
+
+STOP_MARGIN = timedelta(seconds=5)
+"""After the grace, for activities to notice their cancellation; then the process ends anyway."""
+
+_OK, _FAILED, _MISCONFIGURED = 0, 1, 2
+
+T = TypeVar("T")
+
+
+class Component(Protocol):
+    """A part of a service that starts, runs and stops: a worker, a server."""
+
+    @property
+    def name(self) -> str:
+        """For logs."""
+        ...
+
+    async def start(self) -> None:
+        """Returns when it serves; raises when it cannot."""
+        ...
+
+    async def stop(self, grace: timedelta) -> None:
+        """Takes no new work and ends what runs, by force when `grace` is over."""
+        ...
+
+    async def wait_failed(self) -> None:
+        """Never returns while it serves; raises why it no longer does."""
+        ...
+
+
+Build = Callable[["ServiceRuntime"], Awaitable[Sequence[Component]]]
+
+
+class ServiceRuntime:
+    """What a service is built with; handed to its `build`."""
+
+    def __init__(self, name: str, settings: ServiceSettings) -> None:
+        self.name = name
+        self.settings = settings
+        self.metrics: CollectorRegistry = new_registry(name)
+        self.readiness = Readiness()
+        self.telemetry = Telemetry(name)
+        self.resources = contextlib.AsyncExitStack()
+        """Closed in reverse order after all components have stopped: channels, databases."""
+        self._temporal = TemporalConnector()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._failed_task: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    async def connect_temporal(
+        self,
+        *,
+        data_converter: DataConverter,
+        plugins: Sequence[Plugin] = (),
+        interceptors: Sequence[Interceptor] = (),
+        namespace: str | None = None,
+    ) -> Client:
+        """A traced client, see `TemporalConnector.connect`; `readiness` follows its connection."""
+        check = "temporal" if namespace is None else f"temporal:{namespace}"
+        if check not in self.readiness.checks:
+            self.readiness.set(check, False, "not connected")
+        client = await self._temporal.connect(
+            data_converter=data_converter,
+            plugins=[*self.telemetry.temporal_plugins(), *plugins],
+            interceptors=interceptors,
+            namespace=namespace,
+        )
+        if not self.readiness.checks[check].ready:
+            self.readiness.set(check, True)
+            self.add_check(check, lambda: check_server(client))
+        return client
+
+    def add_check(
+        self,
+        name: str,
+        probe: Callable[[], Awaitable[object]],
+        interval: timedelta = CHECK_INTERVAL,
+    ) -> None:
+        """Has `probe` decide a readiness check from now on, every `interval`."""
+        self.spawn(keep_checking(self.readiness, name, probe, interval))
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """Runs `work` beside the components, until shutdown; its failure is the service's."""
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._on_task_done)
+
+    async def wait_failed(self) -> None:
+        """Raises what a spawned task failed with; waits for ever otherwise."""
+        await asyncio.shield(self._failed_task)
+
+    def new_admin_server(self) -> AdminServer:
+        """The admin port of this service."""
+        return AdminServer(
+            self.settings.admin_host,
+            self.settings.admin_port,
+            readiness=self.readiness,
+            metrics=self.metrics,
+            sdk_metrics=lambda: self._temporal.metrics_address,
+        )
+
+    async def close(self) -> None:
+        """Ends spawned tasks, closes resources, sends the spans still held."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.resources.aclose()
+        await asyncio.to_thread(self.telemetry.shutdown)
+
+    def _on_task_done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) and not self._failed_task.done():
+            self._failed_task.set_exception(error)
+
+
+def serve(name: str, settings: ServiceSettings, build: Build) -> int:
+    """Runs a service until it is told to stop; the process's exit code.
+
+    0: stopped by SIGTERM or SIGINT, drained, also while still starting. 1: a component failed, or
+    did not stop within the grace. 2: the configuration cannot work. The reason is the last
+    event logged.
+    """
+    logging.configure(name, settings)
+    return asyncio.run(_guarded(name, settings, build))
+
+
+async def _guarded(name: str, settings: ServiceSettings, build: Build) -> int:
+    log = structlog.get_logger()
+    try:
+        return await _live(name, settings, build)
+    except ConfigurationError as error:
+        log.critical("misconfigured", reason=str(error))
+        return _MISCONFIGURED
+    except Exception as error:
+        log.critical("failed", reason=f"{type(error).__name__}: {error}", exc_info=error)
+        return _FAILED
+
+
+async def _live(name: str, settings: ServiceSettings, build: Build) -> int:
+    log = structlog.get_logger()
+    told_to_stop = _on_signals()
+    async with _opened(ServiceRuntime(name, settings)) as runtime:
+        log.info("starting")
+        runtime.readiness.set("service", False, "starting")
+        components = await _unless(told_to_stop, build(runtime))
+        started: list[Component] = []
+        try:
+            for component in components or ():
+                started.append(component)
+                await _unless(told_to_stop, component.start())
+            if not told_to_stop.is_set():
+                runtime.readiness.set("service", True)
+                await _until_any(told_to_stop, [runtime, *started])
+        finally:
+            log.info("stopping", grace_seconds=settings.shutdown_grace.total_seconds())
+            runtime.readiness.set("service", False, "stopping")
+            await _stop(started, settings.shutdown_grace)
+    log.info("stopped")
+    return _OK
+
+
+@contextlib.asynccontextmanager
+async def _opened(runtime: ServiceRuntime) -> AsyncIterator[ServiceRuntime]:
+    admin = runtime.new_admin_server()
+    try:
+        await admin.start()
+    except OSError as error:
+        raise ConfigurationError(f"cannot open the admin port: {error}") from error
+    try:
+        yield runtime
+    finally:
+        await runtime.close()
+        await admin.stop()
+
+
+async def _unless(told_to_stop: asyncio.Event, work: Awaitable[T]) -> T | None:
+    """The result of `work`; None when told to stop before it was done."""
+    task = asyncio.ensure_future(work)
+    stop = asyncio.ensure_future(told_to_stop.wait())
+    try:
+        await asyncio.wait({task, stop}, return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            return task.result()
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        return None
+    finally:
+        stop.cancel()
+
+
+class _Fallible(Protocol):
+    async def wait_failed(self) -> None: ...
+
+
+async def _until_any(told_to_stop: asyncio.Event, parts: Sequence[_Fallible]) -> None:
+    """Returns when told to stop; raises as soon as a part fails."""
+    tasks: list[asyncio.Future[Any]] = [asyncio.ensure_future(told_to_stop.wait())]
+    tasks += [asyncio.ensure_future(part.wait_failed()) for part in parts]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _stop(components: Sequence[Component], grace: timedelta) -> None:
+    """Stops all at once, so that the grace is one for all."""
+    if not components:
+        return
+    stops = {asyncio.ensure_future(c.stop(grace)): c.name for c in components}
+    done, late = await asyncio.wait(stops, timeout=(grace + STOP_MARGIN).total_seconds())
+    if late:
+        # An activity that ignores its cancellation would keep the process for ever.
+        names = ", ".join(stops[task] for task in late)
+        structlog.get_logger().critical("did_not_stop", components=names)
+        sys.stdout.flush()
+        os._exit(_FAILED)
+    for task in done:
+        task.result()
+
+
+def _on_signals() -> asyncio.Event:
+    """Set by SIGTERM or SIGINT; a second SIGINT (Ctrl-C twice) ends the process at once."""
+    told_to_stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def interrupt() -> None:
+        if told_to_stop.is_set():
+            loop.remove_signal_handler(signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
+        told_to_stop.set()
+
+    loop.add_signal_handler(signal.SIGTERM, told_to_stop.set)
+    loop.add_signal_handler(signal.SIGINT, interrupt)
+    return told_to_stop

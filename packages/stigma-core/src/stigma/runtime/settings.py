@@ -1,0 +1,251 @@
+"""What a service reads from its environment: one class, one documented field a variable.
+
+`load_settings` is the only way in: it answers `--help` and `--version`, and turns a bad value
+into one clear line.
+"""
+
+import difflib
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from datetime import timedelta
+from enum import Enum
+from importlib import metadata
+from pathlib import Path
+from typing import Annotated, Any, Literal, NoReturn, TypeVar, get_args, get_origin
+
+from pydantic import (
+    AliasChoices,
+    BeforeValidator,
+    Field,
+    PlainSerializer,
+    Secret,
+    SecretBytes,
+    SecretStr,
+    ValidationError,
+)
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+PREFIX = "STIGMA_"
+_USAGE_ERROR = 2
+
+S = TypeVar("S", bound=BaseSettings)
+
+
+def _seconds(value: object) -> object:
+    if isinstance(value, timedelta):
+        return value
+    try:
+        seconds = float(value)  # type: ignore[arg-type]
+        return timedelta(seconds=seconds)
+    except (TypeError, ValueError, OverflowError):
+        raise ValueError("a number of seconds is needed, for example 30") from None
+
+
+Seconds = Annotated[timedelta, BeforeValidator(_seconds), PlainSerializer(timedelta.total_seconds)]
+"""A duration, written in the environment as a number of seconds."""
+
+
+class ServiceSettings(BaseSettings):
+    """What every service has; a service's own settings class adds its fields."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, extra="ignore", frozen=True, populate_by_name=True
+    )
+
+    log_level: Annotated[
+        Literal["DEBUG", "INFO", "WARNING", "ERROR"],
+        BeforeValidator(lambda v: v.upper() if isinstance(v, str) else v),
+    ] = Field("INFO", description="Least severe level that is logged.")
+    log_format: Literal["auto", "json", "pretty"] = Field(
+        "auto", description="How a log event is written; auto is pretty on a terminal."
+    )
+    admin_host: str = Field(
+        "127.0.0.1", description="Address of the admin port (/livez, /readyz, /metrics)."
+    )
+    admin_port: int = Field(0, ge=0, le=65535, description="Admin port; 0 takes a free one.")
+    shutdown_grace: Seconds = Field(
+        timedelta(seconds=30),
+        gt=timedelta(0),
+        description="How long running calls and activities may go on after SIGTERM.",
+    )
+    task_queue_prefix: str = Field("", description="Put before the name of every task queue.")
+    workflow_sandbox: bool = Field(
+        False, description="Run workflow code in the SDK's sandbox (slower; used by tests)."
+    )
+    deployment_name: str = Field(
+        "",
+        validation_alias=AliasChoices("TEMPORAL_DEPLOYMENT_NAME", "deployment_name"),
+        description="Worker Deployment this worker belongs to; empty: unversioned.",
+    )
+    build_id: str = Field(
+        "",
+        validation_alias=AliasChoices("TEMPORAL_WORKER_BUILD_ID", "build_id"),
+        description="Version of this worker in its Worker Deployment.",
+    )
+
+
+def load_settings(cls: type[S], prog: str, argv: Sequence[str] | None = None) -> S:
+    """The settings of this process, from its environment.
+
+    `--help` prints the table of variables and `--version` the version of `prog`'s distribution;
+    both exit 0. A bad value, or an argument that is none of the two, is one line on stderr and
+    exit 2. A variable that looks like a misspelt one is pointed out and ignored: the variables
+    of several services may share an environment.
+
+    Args:
+        cls: the service's settings class.
+        prog: name of the service, which is the name of its package.
+        argv: arguments without the program's name; default: those of this process.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if arguments in (["--help"], ["-h"]):
+        sys.stdout.write(_help(cls, prog))
+        sys.exit(0)
+    if arguments == ["--version"]:
+        sys.stdout.write(f"{prog} {_version(prog)}\n")
+        sys.exit(0)
+    if arguments:
+        _refuse(prog, f"takes no argument {arguments[0]!r}; see --help")
+    for unknown, known in _misspelt(cls):
+        sys.stderr.write(f"{prog}: {unknown} is not a setting; is {known} meant?\n")
+    try:
+        return cls()
+    except ValidationError as error:
+        _refuse(prog, "; ".join(_complaint(cls, e) for e in error.errors(include_url=False)))
+
+
+def variables(cls: type[BaseSettings]) -> dict[str, FieldInfo]:
+    """The environment variable of each field, in the order of the class."""
+    return {_variable(cls, name, field): field for name, field in cls.model_fields.items()}
+
+
+def secrets(settings: BaseSettings) -> Iterator[str]:
+    """Every secret value held by the settings: what a log must never show."""
+    for name in type(settings).model_fields:
+        value = getattr(settings, name)
+        if isinstance(value, SecretStr):
+            yield value.get_secret_value()
+        elif isinstance(value, SecretBytes):
+            yield value.get_secret_value().decode(errors="replace")
+
+
+def _variable(cls: type[BaseSettings], name: str, field: FieldInfo) -> str:
+    alias = field.validation_alias
+    if isinstance(alias, AliasChoices):
+        alias = str(alias.choices[0])
+    if isinstance(alias, str):
+        return alias
+    return f"{cls.model_config.get('env_prefix', '')}{name}".upper()
+
+
+def _misspelt(cls: type[BaseSettings]) -> Iterator[tuple[str, str]]:
+    known = list(variables(cls))
+    for variable in sorted(os.environ):
+        if variable.startswith(PREFIX) and variable not in known:
+            for near in difflib.get_close_matches(variable, known, n=1, cutoff=0.9):
+                yield variable, near
+
+
+def _complaint(cls: type[BaseSettings], error: Any) -> str:
+    location = error["loc"]
+    if not location:
+        return str(error["msg"])
+    # pydantic names the field, or, where it has one, its alias: the variable itself.
+    head = str(location[0])
+    known = variables(cls)
+    variable = head.upper() if head.upper() in known else f"{PREFIX}{head}".upper()
+    field = known.get(variable)
+    if error["type"] == "missing":
+        return f"{variable} is required"
+    message = str(error["msg"]).removeprefix("Value error, ")
+    # What was given for a secret is a secret.
+    given = "" if field is None or _is_secret(field) else f" (given: {error['input']!r})"
+    return f"{variable}: {message}{given}"
+
+
+def _is_secret(field: FieldInfo) -> bool:
+    kinds = (field.annotation, *get_args(field.annotation))
+    return any(
+        isinstance(k, type) and issubclass(k, Secret | SecretStr | SecretBytes) for k in kinds
+    )
+
+
+def _refuse(prog: str, complaint: str) -> NoReturn:
+    sys.stderr.write(f"{prog}: {' '.join(complaint.split())}\n")
+    sys.exit(_USAGE_ERROR)
+
+
+def _version(prog: str) -> str:
+    for distribution in metadata.packages_distributions().get(prog, ()):
+        return metadata.version(distribution)
+    return metadata.version("stigma-core")
+
+
+def _help(cls: type[BaseSettings], prog: str) -> str:
+    rows = [("VARIABLE", "TYPE", "DEFAULT", "DESCRIPTION")]
+    rows += [
+        (variable, _type(field), _default(field), field.description or "")
+        for variable, field in variables(cls).items()
+    ]
+    widths = [max(len(row[column]) for row in rows) for column in range(3)]
+    lines = [
+        "  ".join([*(cell.ljust(w) for cell, w in zip(row, widths, strict=False)), row[3]]).rstrip()
+        for row in rows
+    ]
+    return "\n".join(
+        [
+            f"usage: python -m {prog} [--help | --version]",
+            "",
+            "Configured by environment variables:",
+            "",
+            *lines,
+            "",
+            "Temporal is configured by its own variables: TEMPORAL_ADDRESS, TEMPORAL_NAMESPACE,",
+            "TEMPORAL_API_KEY, TEMPORAL_TLS*, TEMPORAL_PROFILE, TEMPORAL_CONFIG_FILE.",
+            "Traces are exported when OTEL_EXPORTER_OTLP_ENDPOINT is set.",
+            "",
+        ]
+    )
+
+
+def _type(field: FieldInfo) -> str:
+    return "|".join(dict.fromkeys(_type_names(field.annotation)))
+
+
+def _type_names(annotation: Any) -> Iterator[str]:
+    arguments = get_args(annotation)
+    if get_origin(annotation) is Literal:
+        yield from (str(a) for a in arguments)
+    elif annotation is timedelta:
+        yield "seconds"
+    elif arguments and get_origin(annotation) in {list, tuple, set, frozenset, dict}:
+        yield "json"
+    elif arguments:
+        for argument in arguments:
+            if argument is not type(None):
+                yield from _type_names(argument)
+    elif isinstance(annotation, type) and issubclass(annotation, Secret | SecretStr | SecretBytes):
+        yield "secret"
+    elif isinstance(annotation, type) and issubclass(annotation, Path):
+        yield "path"
+    else:
+        yield {"str": "text", "int": "number", "float": "number", "bool": "true|false"}.get(
+            getattr(annotation, "__name__", ""), "text"
+        )
+
+
+def _default(field: FieldInfo) -> str:
+    if field.is_required():
+        return "(required)"
+    default = field.get_default(call_default_factory=True, validated_data={})
+    if isinstance(default, timedelta):
+        return f"{default.total_seconds():g}"
+    if isinstance(default, bool):
+        return str(default).lower()
+    if isinstance(default, Enum):
+        return str(default.value)
+    if default in (None, "") or isinstance(default, SecretStr | SecretBytes):
+        return "-"
+    return str(default)
