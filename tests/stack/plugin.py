@@ -1,0 +1,128 @@
+"""pytest plugin: a Temporal server, PostgreSQL and the four services, started when asked for.
+
+Imports of what takes long are in the fixtures, because unit tests load this module too.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.stack.contract import ContractTable
+from tests.stack.skips import NoSkips, skips_are_failures
+
+if TYPE_CHECKING:
+    from tests.stack.stack import Stack
+
+StartStack = Callable[..., Awaitable["Stack"]]
+
+
+@dataclass(frozen=True)
+class TemporalServer:
+    """The Temporal server that tests share."""
+
+    address: str
+    namespace: str
+
+
+class RunningStacks:
+    """Puts the ends of the services' logs into the report of a test that failed."""
+
+    def __init__(self) -> None:
+        self.stacks: list[Stack] = []
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_makereport(
+        self, item: pytest.Item
+    ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+        report = yield
+        if report.failed:
+            for stack in self.stacks:
+                report.sections += [(f"log of {name}", tail) for name, tail in stack.tails()]
+        return report
+
+
+_RUNNING: pytest.StashKey[RunningStacks] = pytest.StashKey()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[_RUNNING] = RunningStacks()
+    config.pluginmanager.register(config.stash[_RUNNING], "stigma-running-stacks")
+    config.pluginmanager.register(ContractTable(), "stigma-contract-table")
+    if skips_are_failures():
+        config.pluginmanager.register(NoSkips(), "stigma-no-skips")
+
+
+@pytest.fixture(scope="session")
+def temporal_binary() -> Path:
+    """The `temporal` program, for tests that start servers of their own."""
+    from stigma_cli.devserver import DevServerError, find_binary
+
+    try:
+        return find_binary()
+    except DevServerError as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session")
+async def temporal_server(request: pytest.FixtureRequest) -> AsyncIterator[TemporalServer]:
+    """The server at TEMPORAL_ADDRESS, else a tuned dev server for this test run."""
+    address = os.environ.get("TEMPORAL_ADDRESS")
+    if address:
+        namespace = os.environ.get("TEMPORAL_NAMESPACE", "default")
+        yield TemporalServer(address, namespace)
+        return
+    from stigma_cli.devserver import DevServer
+
+    async with DevServer(request.getfixturevalue("temporal_binary")) as server:
+        yield TemporalServer(server.address, server.namespace)
+
+
+@pytest.fixture(scope="session")
+async def postgres_url() -> AsyncIterator[str]:
+    """SQLAlchemy's URL of an empty PostgreSQL database of this test run."""
+    from tests.stack import postgres
+
+    binaries = postgres.find_binaries()
+    if binaries is None:
+        pytest.skip(postgres.HOW_TO_GET)
+    async with postgres.postgres(binaries) as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+async def new_stack(
+    request: pytest.FixtureRequest,
+    temporal_server: TemporalServer,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> AsyncIterator[StartStack]:
+    """Start a stack with options of `Stack`; it is closed at the module's end."""
+    from tests.stack.stack import Stack
+
+    running = request.config.stash[_RUNNING].stacks
+    async with AsyncExitStack() as open_stacks:
+
+        async def start(temporal_address: str | None = None, **options: Any) -> Stack:
+            stack = Stack(
+                temporal_address or temporal_server.address,
+                tmp_path_factory.mktemp("stack"),
+                namespace=temporal_server.namespace,
+                **options,
+            )
+            running.append(stack)
+            open_stacks.callback(running.remove, stack)
+            return await open_stacks.enter_async_context(stack)
+
+        yield start
+
+
+@pytest.fixture(scope="module")
+async def stack(new_stack: StartStack) -> Stack:
+    """The four services with default settings, shared by a module's tests."""
+    return await new_stack()
