@@ -11,7 +11,13 @@ class OrchestratorSettings(ServiceSettings):
     """Environment variables of `stigma_orchestrator`."""
 
     admin_port: int = Field(
-        default=7311, description="Port of /livez, /readyz and /metrics; 0: any free one"
+        default=7311,
+        ge=0,
+        le=65535,
+        description="Port of /livez, /readyz and /metrics; 0: any free one",
+    )
+    max_cached_workflows: int = Field(
+        default=1000, ge=0, description="Running agents kept in memory; the others are replayed"
     )
     max_concurrent_workflow_tasks: int = Field(
         default=100, ge=2, description="Workflow tasks worked on at a time"

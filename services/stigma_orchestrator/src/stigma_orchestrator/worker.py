@@ -1,0 +1,59 @@
+"""The two workers: agents with their deliveries, and the watch over callers with its own slots."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from temporalio.client import Client
+from temporalio.worker import Worker
+
+from stigma.contracts.payloads import DATA_CONVERTER
+from stigma.contracts.task_queues import TaskQueues
+from stigma.runtime import Component, ServiceRuntime, WorkerComponent, worker_options
+from stigma_orchestrator.agent_workflow import AgentWorkflow
+from stigma_orchestrator.callbacks import CallbackSender
+from stigma_orchestrator.callers import CallerWatcher
+from stigma_orchestrator.metrics import CallbackMetrics
+from stigma_orchestrator.settings import OrchestratorSettings
+
+
+async def build(runtime: ServiceRuntime, settings: OrchestratorSettings) -> Sequence[Component]:
+    """Connect and put the parts together; they start in order and stop at once."""
+    client = await runtime.connect_temporal(data_converter=DATA_CONVERTER)
+    sender = CallbackSender(client, CallbackMetrics(runtime.metrics))
+    agents = new_agent_worker(client, sender, settings)
+    watch = new_watch_worker(client, CallerWatcher(client), settings)
+    return [
+        WorkerComponent("agents", agents, runtime.readiness),
+        WorkerComponent("caller-watch", watch, runtime.readiness),
+    ]
+
+
+def new_agent_worker(
+    client: Client, sender: CallbackSender, settings: OrchestratorSettings
+) -> Worker:
+    """Return a worker that runs agents and delivers their outcomes."""
+    return Worker(
+        client,
+        task_queue=TaskQueues(settings.task_queue_prefix).orchestrator,
+        workflows=[AgentWorkflow],
+        activities=[sender.deliver_callback],
+        max_cached_workflows=settings.max_cached_workflows,
+        max_concurrent_workflow_tasks=settings.max_concurrent_workflow_tasks,
+        max_concurrent_activities=settings.max_concurrent_deliveries,
+        max_concurrent_local_activities=settings.max_concurrent_deliveries,
+        **worker_options(settings),
+    )
+
+
+def new_watch_worker(
+    client: Client, watcher: CallerWatcher, settings: OrchestratorSettings
+) -> Worker:
+    """Return a worker that looks after waiting callers; no delivery ever waits for its slots."""
+    return Worker(
+        client,
+        task_queue=TaskQueues(settings.task_queue_prefix).watch,
+        activities=[watcher.watch_caller],
+        max_concurrent_activities=settings.max_concurrent_caller_checks,
+        **worker_options(settings),
+    )
