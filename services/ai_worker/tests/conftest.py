@@ -12,14 +12,14 @@ from typing import Any
 
 import pytest
 import structlog
-from ai_worker.activities import ModelCalls
-from ai_worker.catalog import Catalog, build_catalog
-from ai_worker.metrics import ModelCallMetrics
-from ai_worker.resources import ProviderResource
 from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
 from temporalio.testing import ActivityEnvironment
 
+from ai_worker.activities import ModelCalls
+from ai_worker.catalog import Catalog, build_catalog
+from ai_worker.metrics import ModelCallMetrics
+from ai_worker.resources import ProviderResource
 from stigma.internal.v1.execution_pb2 import ModelCallRequest, ModelCallResponse
 
 KEY = "sk-super-secret-key-4711"
@@ -43,12 +43,43 @@ class Reply:
     headers: dict[str, str] = field(default_factory=dict)
     hang: bool = False
 
-    def encode(self) -> bytes:
+    def encode(self, stream: bool) -> bytes:
         body = self.body if isinstance(self.body, str) else json.dumps(self.body)
-        lines = [f"HTTP/1.1 {self.status} Status", "content-type: application/json"]
+        kind = "application/json"
+        if stream and self.status == 200:
+            body, kind = _event_stream(self.body), "text/event-stream"
+        lines = [f"HTTP/1.1 {self.status} Status", f"content-type: {kind}"]
         lines += [f"{name}: {value}" for name, value in self.headers.items()]
         lines.append(f"content-length: {len(body.encode())}")
         return ("\r\n".join(lines) + "\r\n\r\n" + body).encode()
+
+
+def _event_stream(message: dict[str, Any]) -> str:
+    """Anthropic's events for a message, as it sends them when asked to stream."""
+    usage = message["usage"]
+    head = message | {"content": [], "stop_reason": None, "usage": usage | {"output_tokens": 1}}
+    events: list[dict[str, Any]] = [{"type": "message_start", "message": head}]
+    for index, block in enumerate(message["content"]):
+        events += [{"index": index} | event for event in _block_events(block)]
+    delta = {"stop_reason": message["stop_reason"], "stop_sequence": None}
+    used = {"output_tokens": usage["output_tokens"]}
+    events += [{"type": "message_delta", "delta": delta, "usage": used}, {"type": "message_stop"}]
+    return "".join(f"event: {event['type']}\ndata: {json.dumps(event)}\n\n" for event in events)
+
+
+def _block_events(block: dict[str, Any]) -> list[dict[str, Any]]:
+    fields = {"text": "text_delta", "thinking": "thinking_delta", "signature": "signature_delta"}
+    deltas = [
+        {"type": "content_block_delta", "delta": {"type": kind, name: block[name]}}
+        for name, kind in fields.items()
+        if name in block
+    ]
+    start = {name: "" if name in fields else value for name, value in block.items()}
+    return [
+        {"type": "content_block_start", "content_block": start},
+        *deltas,
+        {"type": "content_block_stop"},
+    ]
 
 
 class ModelServer:
@@ -105,7 +136,7 @@ class ModelServer:
                 if reply.hang:
                     await reader.read()
                     break
-                writer.write(reply.encode())
+                writer.write(reply.encode(request.body.get("stream", False)))
                 await writer.drain()
         except ConnectionError:
             pass

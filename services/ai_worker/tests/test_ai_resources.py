@@ -6,6 +6,7 @@ import sys
 from datetime import timedelta
 
 import pytest
+
 from ai_worker.resources import ResourceError, load_providers
 
 ENVIRONMENT = {"MY_KEY": "sk-from-environment"}
@@ -89,7 +90,7 @@ def test_refuses_with_one_line(tmp_path, text, message):
 def test_refuses_a_file_that_holds_no_key(tmp_path, content):
     key = tmp_path / "key"
     key.write_bytes(content)
-    with pytest.raises(ResourceError, match="spec.api_key"):
+    with pytest.raises(ResourceError, match=r"spec\.api_key"):
         load(tmp_path, provider(f"{{type: openai, api_key: {{file: {key}}}}}"))
 
 

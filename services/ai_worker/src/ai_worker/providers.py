@@ -140,13 +140,15 @@ class HttpProvider:
             raise ModelCallError(
                 FAILURE_REASON_UNKNOWN_MODEL, f"provider {self.name!r} does not offer this model"
             )
+        target = self._build(model)
+        history = _history(request, self.name, target.system)
+        parameters = _parameters(request, target)
         try:
-            target = self._build(model)
             response = await model_request(
                 target,
-                _history(request, self.name, target.system),
+                history,
                 model_settings=_settings(request),
-                model_request_parameters=_parameters(request, target),
+                model_request_parameters=parameters,
                 instrument=False,
             )
         except Exception as error:  # noqa: BLE001 - whatever it is, its text may quote the prompt
