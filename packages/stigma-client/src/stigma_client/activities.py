@@ -1,0 +1,179 @@
+"""The activities of a caller's worker: one waits for an agent, one stops it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable
+from typing import NoReturn, TypeVar
+
+import grpc
+from google.protobuf.message import DecodeError, Message
+from temporalio import activity
+from temporalio.common import RawValue
+from temporalio.exceptions import ApplicationError
+
+from stigma.agent.v1.agent_execution_pb2 import (
+    AGENT_EXECUTION_PHASE_COMPLETED,
+    AgentExecution,
+    TemporalCaller,
+)
+from stigma.agent.v1.agent_execution_service_pb2 import (
+    CancelAgentExecutionRequest,
+    StartAgentRequest,
+)
+from stigma.contracts import payloads, tokens
+from stigma.contracts.errors import ErrorType, failure_details, failure_message
+from stigma_client.connection import ApiConnection
+from stigma_client.events import log_in_activity
+from stigma_client.refusals import failure_of
+
+CALL_AGENT = "call_agent"
+CANCEL_AGENT = "cancel_agent"
+
+# Of one RPC. Temporal retries the activity, so a lost reply costs seconds, not the call.
+RPC_TIMEOUT_SECONDS = 10.0
+
+# A cancellation may overtake the start it is about: for so long, "not found" means "not yet".
+OVERTAKING_SECONDS = 5.0
+OVERTAKING_POLL_SECONDS = 0.25
+
+M = TypeVar("M", bound=Message)
+T = TypeVar("T")
+
+
+class AgentActivities:
+    """Activities that reach the API over one connection."""
+
+    def __init__(self, connection: ApiConnection) -> None:
+        self._connection = connection
+
+    @activity.defn(name=CALL_AGENT)
+    async def call_agent(self, request: RawValue) -> RawValue:
+        """Start an agent and leave this activity pending: Stigma completes it with the outcome.
+
+        Args:
+            request: a StartAgentRequest without token, caller and deadline, which are this
+                activity's own.
+
+        Returns:
+            The AgentExecution, only when it had completed before this attempt.
+
+        Raises:
+            ApplicationError: an `ErrorType` when the API refuses, or when the execution had ended
+                otherwise before this attempt; retryable for a transient fault.
+        """
+        start = _decode(request, StartAgentRequest)
+        _address_to_this_activity(start)
+        correlation = {
+            "request_id": start.request_id,
+            "agent": start.agent_id,
+            "callback_fingerprint": tokens.fingerprint(start.callback_token),
+            "token_length": len(start.callback_token),
+        }
+        log_in_activity("token_taken", **correlation)
+        if not start.callback_token:
+            _refuse("this activity has no task token, so nobody could complete it")
+        log_in_activity("start_requested", **correlation)
+        execution = await _unless_worker_stops(self._start_agent(start))
+        correlation |= {"execution_id": execution.id}
+        log_in_activity("acknowledged", **correlation)
+        if execution.status.phase < AGENT_EXECUTION_PHASE_COMPLETED:
+            log_in_activity("pending", **correlation)
+            activity.raise_complete_async()
+        return _outcome(execution)
+
+    @activity.defn(name=CANCEL_AGENT)
+    async def cancel_agent(self, request: RawValue) -> None:
+        """Ask for an execution to be cancelled.
+
+        Args:
+            request: a CancelAgentExecutionRequest that names a request id.
+
+        Raises:
+            ApplicationError: the API refuses; retryable for a transient fault.
+        """
+        cancel = _decode(request, CancelAgentExecutionRequest)
+        try:
+            await _unless_worker_stops(self._cancel_once_found(cancel))
+        except grpc.aio.AioRpcError as error:
+            raise failure_of(error, "CancelAgentExecution") from None
+
+    async def _start_agent(self, start: StartAgentRequest) -> AgentExecution:
+        try:
+            return await self._connection.executions.StartAgent(
+                start, timeout=RPC_TIMEOUT_SECONDS, metadata=self._connection.metadata()
+            )
+        except grpc.aio.AioRpcError as error:
+            # `from None`: gRPC's own text repeats the call's metadata in some of its forms.
+            raise failure_of(error, "StartAgent") from None
+
+    async def _cancel_once_found(self, cancel: CancelAgentExecutionRequest) -> None:
+        clock = asyncio.get_running_loop().time
+        give_up = clock() + OVERTAKING_SECONDS
+        while True:
+            try:
+                await self._connection.executions.CancelAgentExecution(
+                    cancel, timeout=RPC_TIMEOUT_SECONDS, metadata=self._connection.metadata()
+                )
+            except grpc.aio.AioRpcError as error:
+                if error.code() is not grpc.StatusCode.NOT_FOUND or clock() >= give_up:
+                    raise
+                await asyncio.sleep(OVERTAKING_POLL_SECONDS)
+            else:
+                return
+
+
+def _address_to_this_activity(start: StartAgentRequest) -> None:
+    """Fill in who waits, until when, and the token that resolves it."""
+    info = activity.info()
+    start.callback_token = info.task_token
+    start.caller.CopyFrom(
+        TemporalCaller(
+            namespace=info.workflow_namespace or info.namespace,
+            workflow_id=info.workflow_id or "",
+            run_id=info.workflow_run_id or "",
+            activity_id=info.activity_id,
+        )
+    )
+    if info.heartbeat_timeout:
+        start.caller.heartbeat_timeout.FromTimedelta(info.heartbeat_timeout)
+    if info.schedule_to_close_timeout:
+        start.callback_deadline.FromDatetime(info.scheduled_time + info.schedule_to_close_timeout)
+
+
+async def _unless_worker_stops(call: Awaitable[T]) -> T:
+    """Let another worker try again when this one is stopped in the middle of the call."""
+    try:
+        return await call
+    except asyncio.CancelledError:
+        details = activity.cancellation_details()
+        if activity.is_worker_shutdown() or (details is not None and details.worker_shutdown):
+            raise ApplicationError("the worker is shutting down", type="WORKER_SHUTDOWN") from None
+        raise
+
+
+def _outcome(execution: AgentExecution) -> RawValue:
+    if execution.status.phase == AGENT_EXECUTION_PHASE_COMPLETED:
+        return payloads.to_raw(execution)
+    raise ApplicationError(
+        failure_message(execution),
+        failure_details(execution),
+        type=ErrorType.of(execution),
+        non_retryable=True,
+    )
+
+
+def _decode(raw: RawValue, message_type: type[M]) -> M:
+    try:
+        return payloads.from_raw(raw, message_type)
+    except (ValueError, DecodeError) as error:
+        _refuse(f"malformed input: {error}")
+
+
+def _refuse(message: str) -> NoReturn:
+    raise ApplicationError(
+        message,
+        {"reason": "INVALID_ARGUMENT", "step": "start_agent"},
+        type=ErrorType.FAILED,
+        non_retryable=True,
+    )

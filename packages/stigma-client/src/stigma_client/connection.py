@@ -1,0 +1,182 @@
+"""The gRPC channel to the API."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import grpc
+from opentelemetry import propagate
+
+from stigma.agent.v1.agent_execution_service_pb2_grpc import AgentExecutionServiceStub
+
+if TYPE_CHECKING:
+    from stigma.agent.v1.agent_execution_service_pb2_grpc import AgentExecutionServiceAsyncStub
+
+DEFAULT_ADDRESS = "localhost:7300"
+
+_MAX_MESSAGE_BYTES = 8 * 1024 * 1024
+
+_CHANNEL_OPTIONS: tuple[tuple[str, int | str], ...] = (
+    ("grpc.lb_policy_name", "round_robin"),
+    # Temporal's retries are the only ones, so that attempts can be counted.
+    ("grpc.enable_retries", 0),
+    ("grpc.max_receive_message_length", _MAX_MESSAGE_BYTES),
+    ("grpc.max_send_message_length", _MAX_MESSAGE_BYTES),
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 5_000),
+    # Calls are too short for a ping, but this also sets TCP_USER_TIMEOUT: a connection that a
+    # network cut left half open is given up in seconds.
+    ("grpc.keepalive_time_ms", 20_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+)
+
+
+@dataclass(frozen=True)
+class TlsFiles:
+    """PEM files of a TLS connection.
+
+    Args:
+        ca: authorities trusted; None: the system's.
+        certificate: the client's own, for mTLS, with its `key`.
+        key: its private key.
+        server_name: name expected in the server's certificate, where it is not its address's.
+    """
+
+    ca: Path | None = None
+    certificate: Path | None = None
+    key: Path | None = None
+    server_name: str = ""
+
+    def credentials(self) -> grpc.ChannelCredentials:
+        """Read the files.
+
+        Raises:
+            OSError: a file cannot be read.
+        """
+        return grpc.ssl_channel_credentials(
+            root_certificates=self.ca.read_bytes() if self.ca else None,
+            private_key=self.key.read_bytes() if self.key else None,
+            certificate_chain=self.certificate.read_bytes() if self.certificate else None,
+        )
+
+
+class ApiConnection:
+    """A lazily opened channel to the API, with the caller's credentials.
+
+    Args:
+        address: "host:port" of the API, or a gRPC target with its scheme.
+        api_key: sent as a bearer token with every call.
+        tls: files of a TLS connection; None for a connection in clear.
+        allow_insecure: send the key in clear also to another machine.
+
+    Raises:
+        ValueError: the key would be sent in clear over a network.
+    """
+
+    def __init__(
+        self,
+        address: str = DEFAULT_ADDRESS,
+        *,
+        api_key: str | None = None,
+        tls: TlsFiles | None = None,
+        allow_insecure: bool = False,
+    ) -> None:
+        if api_key and tls is None and not allow_insecure and not _is_loopback(address):
+            raise ValueError(
+                f"an API key for {address} would be sent in clear: configure TLS, or allow_insecure"
+            )
+        self._options: list[tuple[str, int | str]] = list(_CHANNEL_OPTIONS)
+        if _is_loopback(address):
+            # A proxy meant for the outside must not get calls to this machine.
+            self._options.append(("grpc.enable_http_proxy", 0))
+        if tls is not None and tls.server_name:
+            self._options.append(("grpc.ssl_target_name_override", tls.server_name))
+        self._target = address if _has_scheme(address) else f"dns:///{address}"
+        self._authorization = f"Bearer {api_key}" if api_key else None
+        self._tls = tls
+        self._channel: grpc.aio.Channel | None = None
+        self._stub: AgentExecutionServiceAsyncStub | None = None
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] | None = None) -> ApiConnection:
+        """Configure a connection from STIGMA_API_* variables (see this package's README).
+
+        Raises:
+            ValueError: as the constructor.
+        """
+        env = os.environ if environment is None else environment
+        files = TlsFiles(
+            ca=_path(env, "STIGMA_API_TLS_CA"),
+            certificate=_path(env, "STIGMA_API_TLS_CLIENT_CERT"),
+            key=_path(env, "STIGMA_API_TLS_CLIENT_KEY"),
+            server_name=env.get("STIGMA_API_TLS_SERVER_NAME", ""),
+        )
+        tls_wanted = _flag(env, "STIGMA_API_TLS") or files != TlsFiles()
+        return cls(
+            env.get("STIGMA_API_ADDRESS") or DEFAULT_ADDRESS,
+            api_key=env.get("STIGMA_API_KEY") or None,
+            tls=files if tls_wanted else None,
+            allow_insecure=_flag(env, "STIGMA_API_ALLOW_INSECURE"),
+        )
+
+    @property
+    def executions(self) -> AgentExecutionServiceAsyncStub:
+        """The stub; opens the channel on first use, in the running event loop."""
+        if self._stub is None:
+            self._channel = self._open()
+            self._stub = AgentExecutionServiceStub(self._channel)
+        return self._stub
+
+    def metadata(self) -> tuple[tuple[str, str], ...]:
+        """Return what accompanies a call: credentials and the current trace's W3C context."""
+        carrier: dict[str, str] = {}
+        propagate.inject(carrier)
+        if self._authorization:
+            carrier["authorization"] = self._authorization
+        return tuple(carrier.items())
+
+    async def close(self) -> None:
+        """Close the channel; the next use opens another."""
+        channel, self._channel, self._stub = self._channel, None, None
+        if channel is not None:
+            await channel.close()
+
+    def _open(self) -> grpc.aio.Channel:
+        if self._tls is None:
+            return grpc.aio.insecure_channel(self._target, options=self._options)
+        return grpc.aio.secure_channel(self._target, self._tls.credentials(), options=self._options)
+
+
+def _has_scheme(address: str) -> bool:
+    return "://" in address or address.startswith(("unix:", "dns:", "ipv4:", "ipv6:"))
+
+
+def _is_loopback(address: str) -> bool:
+    if address.startswith("unix:"):
+        return True
+    host = address.rpartition("/")[2].removeprefix("dns:").rpartition(":")[0].strip("[]")
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _path(env: Mapping[str, str], name: str) -> Path | None:
+    value = env.get(name)
+    return Path(value) if value else None
+
+
+def _flag(env: Mapping[str, str], name: str) -> bool:
+    value = env.get(name, "").strip().lower()
+    if value in {"", "0", "false", "no"}:
+        return False
+    if value in {"1", "true", "yes"}:
+        return True
+    raise ValueError(f"{name} is {value!r}: expected true or false")

@@ -1,0 +1,82 @@
+"""What a failed call to the API means to the activity that made it."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import grpc
+from google.protobuf.message import Message
+from google.rpc import error_details_pb2, status_pb2  # type: ignore[import-untyped]
+from temporalio.exceptions import ApplicationError
+
+from stigma.contracts.errors import ErrorType
+
+# Everything else is an answer: asking again would get the same.
+TRANSIENT = frozenset(
+    {
+        grpc.StatusCode.ABORTED,
+        grpc.StatusCode.CANCELLED,
+        grpc.StatusCode.DEADLINE_EXCEEDED,
+        grpc.StatusCode.INTERNAL,  # connections reset in the middle of a reply
+        grpc.StatusCode.RESOURCE_EXHAUSTED,
+        grpc.StatusCode.UNAVAILABLE,
+        grpc.StatusCode.UNKNOWN,
+    }
+)
+
+_STATUS_DETAILS = "grpc-status-details-bin"
+
+
+def failure_of(error: grpc.aio.AioRpcError, call: str) -> ApplicationError:
+    """Return the failure of an activity whose `call` ended with `error`.
+
+    Transient codes become retryable failures, of the code's name as their type, which honour the
+    server's RetryInfo. Every other code fails the activity for good with AGENT_EXECUTION_FAILED,
+    whose detail has the code as `reason` and the refused fields as `field_violations`.
+    """
+    code, rich = error.code(), _rich_status(error)
+    if code in TRANSIENT:
+        return ApplicationError(
+            f"{call}: {code.name}: {error.details()}",
+            type=code.name,
+            next_retry_delay=_retry_delay(rich),
+        )
+    violations = _field_violations(rich)
+    fields = "".join(
+        f"; {violation['field']}: {violation['description']}" for violation in violations
+    )
+    details: dict[str, Any] = {"reason": code.name, "step": "start_agent"}
+    if violations:
+        details["field_violations"] = violations
+    return ApplicationError(
+        f"{call} was refused: {code.name}: {error.details()}{fields}",
+        details,
+        type=ErrorType.FAILED,
+        non_retryable=True,
+    )
+
+
+def _rich_status(error: grpc.aio.AioRpcError) -> status_pb2.Status:
+    for key, value in error.trailing_metadata() or ():
+        if key == _STATUS_DETAILS and isinstance(value, bytes):
+            return status_pb2.Status.FromString(value)
+    return status_pb2.Status()
+
+
+def _retry_delay(rich: status_pb2.Status) -> timedelta | None:
+    info = error_details_pb2.RetryInfo()
+    return info.retry_delay.ToTimedelta() if _unpack(rich, info) else None
+
+
+def _field_violations(rich: status_pb2.Status) -> list[dict[str, str]]:
+    request = error_details_pb2.BadRequest()
+    _unpack(rich, request)
+    return [
+        {"field": violation.field, "description": violation.description}
+        for violation in request.field_violations
+    ]
+
+
+def _unpack(rich: status_pb2.Status, into: Message) -> bool:
+    return any(detail.Unpack(into) for detail in rich.details)

@@ -1,0 +1,37 @@
+"""What `run_agent` returns."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from stigma.agent.v1.agent_execution_pb2 import AgentExecution, Usage
+
+
+@dataclass(frozen=True)
+class AgentResult:
+    """The outcome of an agent that completed."""
+
+    execution: AgentExecution
+
+    @property
+    def execution_id(self) -> str:
+        """The execution's id, to read more about it through the API."""
+        return self.execution.id
+
+    @property
+    def text(self) -> str:
+        """The agent's final text."""
+        return self.execution.status.output.text
+
+    @property
+    def output(self) -> Any:
+        """The structured output, parsed, when the agent has an output schema; else the text."""
+        output = self.execution.status.output
+        return json.loads(output.json) if output.json else output.text
+
+    @property
+    def usage(self) -> Usage:
+        """Tokens and cost of all model calls."""
+        return self.execution.status.usage

@@ -1,0 +1,118 @@
+"""How the API is reached, and with whose key."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from opentelemetry import trace
+from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
+
+from stigma.agent.v1.agent_execution_service_pb2 import StartAgentRequest
+from stigma_client import ApiConnection, StigmaPlugin, TlsFiles
+
+if TYPE_CHECKING:
+    from conftest import StandInApi
+
+
+async def start(connection: ApiConnection) -> None:
+    await connection.executions.StartAgent(StartAgentRequest(), metadata=connection.metadata())
+
+
+async def test_the_key_is_a_bearer_token(api: StandInApi) -> None:
+    connection = ApiConnection(api.address, api_key="sesame")
+    await start(connection)
+    await connection.close()
+    assert api.metadata[0]["authorization"] == "Bearer sesame"
+
+
+async def test_without_a_key_there_is_no_authorization(api: StandInApi) -> None:
+    connection = ApiConnection(api.address)
+    await start(connection)
+    await connection.close()
+    assert "authorization" not in api.metadata[0]
+
+
+async def test_a_closed_connection_opens_again(api: StandInApi) -> None:
+    connection = ApiConnection(api.address)
+    await start(connection)
+    await connection.close()
+    await start(connection)
+    await connection.close()
+    await connection.close()
+    assert len(api.starts) == 2
+
+
+async def test_the_current_trace_goes_along(api: StandInApi) -> None:
+    span = NonRecordingSpan(
+        SpanContext(trace_id=0xABC, span_id=0xDEF, is_remote=False, trace_flags=TraceFlags(1))
+    )
+    connection = ApiConnection(api.address)
+    with trace.use_span(span):
+        await start(connection)
+    await connection.close()
+    assert api.metadata[0]["traceparent"] == f"00-{0xABC:032x}-{0xDEF:016x}-01"
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["api.example:7300", "10.0.0.7:7300", "dns:///api.example:7300", "localhost.example:7300"],
+)
+def test_a_key_does_not_cross_a_network_in_clear(address: str) -> None:
+    with pytest.raises(ValueError, match="in clear") as raised:
+        ApiConnection(address, api_key="sesame")
+    assert "sesame" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["localhost:7300", "127.0.0.1:7300", "[::1]:7300", "dns:///localhost:7300", "unix:/run/api"],
+)
+def test_a_key_may_stay_on_this_machine_in_clear(address: str) -> None:
+    ApiConnection(address, api_key="sesame")
+
+
+def test_a_key_in_clear_can_be_allowed() -> None:
+    ApiConnection("api.example:7300", api_key="sesame", allow_insecure=True)
+    ApiConnection("api.example:7300", api_key="sesame", tls=TlsFiles())
+
+
+def test_the_environment_configures_it() -> None:
+    with pytest.raises(ValueError, match=r"an API key for api\.example:1 "):
+        ApiConnection.from_environment(
+            {"STIGMA_API_ADDRESS": "api.example:1", "STIGMA_API_KEY": "sesame"}
+        )
+    ApiConnection.from_environment(
+        {
+            "STIGMA_API_ADDRESS": "api.example:1",
+            "STIGMA_API_KEY": "sesame",
+            "STIGMA_API_TLS": "true",
+        }
+    )
+    ApiConnection.from_environment(
+        {
+            "STIGMA_API_ADDRESS": "api.example:1",
+            "STIGMA_API_KEY": "sesame",
+            "STIGMA_API_TLS": "no",
+            "STIGMA_API_ALLOW_INSECURE": "yes",
+        }
+    )
+
+
+def test_a_malformed_variable_is_named() -> None:
+    with pytest.raises(ValueError, match="STIGMA_API_TLS is 'maybe'"):
+        ApiConnection.from_environment({"STIGMA_API_TLS": "maybe"})
+
+
+def test_the_plugin_reads_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STIGMA_API_ADDRESS", "api.example:1")
+    monkeypatch.setenv("STIGMA_API_KEY", "sesame")
+    with pytest.raises(ValueError, match="in clear"):
+        StigmaPlugin.from_environment()
+
+
+async def test_a_missing_file_is_reported_when_the_channel_opens(tmp_path: Path) -> None:
+    connection = ApiConnection("localhost:1", tls=TlsFiles(ca=tmp_path / "absent.pem"))
+    with pytest.raises(FileNotFoundError):
+        connection.executions  # noqa: B018
