@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -24,6 +26,9 @@ from stigma.agent.v1.agent_execution_service_pb2_grpc import (
     add_AgentExecutionServiceServicer_to_server,
 )
 from stigma.contracts import ids
+
+# The sandbox imports a workflow's module by its name, which must be one: no hyphens.
+sys.path.insert(0, str(Path(__file__).parent))
 
 Starting = Callable[[StartAgentRequest], Awaitable[AgentExecution | None]]
 
