@@ -24,7 +24,7 @@ def find_binaries() -> Path | None:
     """The newest PostgreSQL's bin directory; None when there is none."""
     on_path = shutil.which("initdb")
     if on_path is not None:
-        return Path(on_path).parent
+        return Path(on_path).resolve().parent
     installed = Path("/usr/lib/postgresql").glob("*/bin/initdb")
     return max((path.parent for path in installed), key=_version, default=None)
 

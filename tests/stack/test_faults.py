@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from datetime import timedelta
+from typing import Any, cast
 
 import grpc
 import grpc.aio
@@ -35,8 +36,12 @@ async def channel(proxy: FaultProxy) -> AsyncIterator[grpc.aio.Channel]:
         yield channel
 
 
+def workflow_service(channel: grpc.aio.Channel) -> Any:
+    return service_pb2_grpc.WorkflowServiceStub(cast("grpc.Channel", channel))
+
+
 async def describe(channel: grpc.aio.Channel, namespace: str = "default") -> str:
-    stub = service_pb2_grpc.WorkflowServiceStub(channel)
+    stub = workflow_service(channel)
     answer = await stub.DescribeNamespace(DescribeNamespaceRequest(namespace=namespace))
     return str(answer.namespace_info.name)
 
@@ -111,7 +116,7 @@ async def test_a_paused_call_ends_when_its_caller_hangs_up(
     proxy: FaultProxy, channel: grpc.aio.Channel
 ) -> None:
     proxy.pause(DESCRIBE)
-    stub = service_pb2_grpc.WorkflowServiceStub(channel)
+    stub = workflow_service(channel)
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await stub.DescribeNamespace(DescribeNamespaceRequest(namespace="default"), timeout=0.2)
     assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
@@ -119,7 +124,7 @@ async def test_a_paused_call_ends_when_its_caller_hangs_up(
 
 
 async def test_cut_and_back(proxy: FaultProxy, channel: grpc.aio.Channel) -> None:
-    stub = service_pb2_grpc.WorkflowServiceStub(channel)
+    stub = workflow_service(channel)
     await stub.GetSystemInfo(GetSystemInfoRequest())
     await proxy.cut()
     with pytest.raises(grpc.aio.AioRpcError) as caught:

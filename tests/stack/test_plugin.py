@@ -1,0 +1,81 @@
+"""What the plugin does to a run: skips that fail, the contract's table, the databases."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+pytest_plugins = ["pytester"]
+
+ROOT = Path(__file__).parents[2]
+
+CONTRACT = """
+    import pytest
+
+    @pytest.mark.contract("agent succeeds")
+    def test_success(): pass
+
+    @pytest.mark.contract("agent succeeds")
+    def test_success_again(): pass
+
+    @pytest.mark.contract("agent fails")
+    def test_failure(): assert False
+
+    @pytest.mark.contract("caller cancelled")
+    def test_cancelled(): pytest.skip("needs Docker: apt-get install docker.io")
+"""
+
+
+@pytest.fixture
+def run(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    pytester.makeini("[pytest]\nmarkers = contract(row): one row")
+    return pytester
+
+
+def test_the_contracts_table_has_a_line_a_row(run: pytest.Pytester) -> None:
+    run.makepyfile(CONTRACT)
+    result = run.runpytest_subprocess("-p", "tests.stack.plugin")
+    result.stdout.fnmatch_lines(
+        [
+            "*failure contract*",
+            "passed   agent succeeds (2 tests)",
+            "failed   agent fails (1 test)",
+            "skipped  caller cancelled (1 test)",
+        ]
+    )
+
+
+def test_a_skip_is_a_failure_where_everything_is_installed(
+    run: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STIGMA_NO_SKIP", "1")
+    run.makepyfile(
+        test_one="import pytest\ndef test_it(): pytest.skip('needs Helm')",
+        test_two="import pytest\n@pytest.mark.xfail\ndef test_known(): assert False",
+        test_three="import pytest\npytest.skip('needs Go', allow_module_level=True)",
+    )
+    result = run.runpytest_subprocess("-p", "tests.stack.plugin", "--continue-on-collection-errors")
+    result.assert_outcomes(failed=1, xfailed=1, errors=1)
+    result.stdout.fnmatch_lines_random(
+        ["*needs Helm (STIGMA_NO_SKIP=1*", "*needs Go (STIGMA_NO_SKIP=1*"]
+    )
+
+
+def test_a_skip_stays_a_skip_elsewhere(
+    run: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("STIGMA_NO_SKIP", raising=False)
+    run.makepyfile("import pytest\ndef test_it(): pytest.skip('needs Helm')")
+    run.runpytest_subprocess("-p", "tests.stack.plugin").assert_outcomes(skipped=1)
+
+
+async def test_postgres_answers(postgres_url: str) -> None:
+    connection = await asyncpg.connect(postgres_url.replace("+asyncpg", ""))
+    try:
+        assert await asyncio.wait_for(connection.fetchval("select 6 * 7"), 10) == 42
+    finally:
+        await connection.close()
