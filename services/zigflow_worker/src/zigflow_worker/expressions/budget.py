@@ -2,8 +2,8 @@
 
 from zigflow_worker.expressions.errors import ExpressionError
 
-DEFAULT_STEPS = 1_000_000
-"""Steps of one evaluation when its caller shares no budget; roughly a second of CPU."""
+DEFAULT_STEPS = 500_000
+"""Steps of one evaluation when its caller shares no budget; less than a second of CPU."""
 
 
 class Budget:

@@ -1,0 +1,375 @@
+"""Builtins that loop: without recursion, and counting every turn."""
+
+from collections.abc import Callable, Iterator
+from itertools import product
+from typing import TypeVar
+
+from zigflow_worker.expressions.arithmetic import is_number
+from zigflow_worker.expressions.engine import (
+    Builtin,
+    Environment,
+    Filter,
+    JqError,
+    Key,
+    Located,
+    Path,
+    PathBuiltin,
+    describe,
+    iterate,
+)
+from zigflow_worker.expressions.errors import ExpressionError
+from zigflow_worker.expressions.metering import meter
+from zigflow_worker.expressions.values import JSON
+
+MAX_PENDING = 10_000
+"""Alternatives a search may have open; jq would recurse as deep."""
+T = TypeVar("T")
+
+
+def truthy(value: JSON) -> bool:
+    """Whether a condition holds: all but false and null do."""
+    return value is not None and value is not False
+
+
+def unfold(start: T, grow: Callable[[T], Iterator[tuple[bool, T]]]) -> Iterator[T]:
+    """Walk depth first what `grow` makes of `start`: (True, output) or (False, to be grown)."""
+    spend = meter().spend
+    pending = [grow(start)]
+    while pending:
+        found = next(pending[-1], None)
+        spend(1)
+        if found is None:
+            pending.pop()
+        elif found[0]:
+            yield found[1]
+        elif len(pending) == MAX_PENDING:
+            raise ExpressionError("expression recurses too deeply")
+        else:
+            pending.append(grow(found[1]))
+
+
+def _collect(data: JSON, _env: Environment, items: Filter) -> Iterator[JSON]:
+    spend = meter().spend
+    collected = []
+    for item in items.vals(data):
+        spend(1)
+        collected.append(item)
+    yield collected
+
+
+def _map(data: JSON, _env: Environment, change: Filter) -> Iterator[JSON]:
+    gauge = meter()
+    mapped: list[JSON] = []
+    for item in iterate(data):
+        gauge.spend(1)
+        if change.g is not None:
+            mapped.append(change.g(item, change.env))
+            continue
+        for changed in change.vals(item):
+            gauge.spend(1)
+            mapped.append(changed)
+    yield mapped
+
+
+def _step(data: JSON, _env: Environment) -> Iterator[JSON]:
+    meter().spend(1)
+    yield data
+
+
+def _step_path(data: JSON, path: Path, _env: Environment) -> Iterator[Located]:
+    meter().spend(1)
+    yield path, data
+
+
+def _loop(data: JSON, _env: Environment) -> Iterator[JSON]:
+    """Count what is about to be iterated."""
+    meter().spend(1 + len(data) // 4 if isinstance(data, (list, dict)) else 1)
+    yield data
+
+
+def _loop_path(data: JSON, path: Path, env: Environment) -> Iterator[Located]:
+    for value in _loop(data, env):
+        yield path, value
+
+
+def _sized(data: JSON, _env: Environment) -> Iterator[JSON]:
+    """Count a part cut out of a list or text."""
+    if isinstance(data, str):
+        meter().wrote(len(data))
+    else:
+        meter().copied(len(data) if isinstance(data, list) else 1)
+    yield data
+
+
+def _sized_path(data: JSON, path: Path, env: Environment) -> Iterator[Located]:
+    for value in _sized(data, env):
+        yield path, value
+
+
+def _key(data: JSON, _env: Environment) -> Iterator[JSON]:
+    """Let only names and numbers be keys: searching a list is what indices is for."""
+    if isinstance(data, (list, dict)):
+        raise JqError(f"Cannot index with {describe(data)}")
+    yield data
+
+
+def _range(data: JSON, _env: Environment, *bounds: Filter) -> Iterator[JSON]:
+    spend = meter().spend
+    first, last, step = _range_bounds(bounds)
+    for start in first.vals(data) if first else (0,):
+        for end in last.vals(data):
+            for by in step.vals(data) if step else (1,):
+                value, stop, stride = _number(start), _number(end), _number(by)
+                while (value < stop) if stride > 0 else (stride < 0 and value > stop):
+                    spend(1)
+                    yield value
+                    value += stride
+
+
+def _range_bounds(bounds: tuple[Filter, ...]) -> tuple[Filter | None, Filter, Filter | None]:
+    if len(bounds) == 1:
+        return None, bounds[0], None
+    return bounds[0], bounds[1], bounds[2] if len(bounds) == 3 else None
+
+
+def _number(value: JSON) -> int | float:
+    if not is_number(value):
+        raise JqError("Range bounds must be numeric")
+    return value  # type: ignore[return-value]
+
+
+def _recurse(data: JSON, _env: Environment, *steps: Filter) -> Iterator[JSON]:
+    def grow(value: JSON) -> Iterator[tuple[bool, JSON]]:
+        yield True, value
+        if not steps:
+            if isinstance(value, (list, dict)):
+                for child in iterate(value):
+                    yield False, child
+            return
+        for child in steps[0].vals(value):
+            if len(steps) == 1 or any(map(truthy, steps[1].vals(child))):
+                yield False, child
+
+    return unfold(data, grow)
+
+
+def _recurse_path(data: JSON, path: Path, _env: Environment, *steps: Filter) -> Iterator[Located]:
+    def grow(place: Located) -> Iterator[tuple[bool, Located]]:
+        yield True, place
+        path, value = place
+        meter().spend(len(path) // 16)
+        if not steps:
+            for key, child in _items(value):
+                yield False, ([*path, key], child)
+            return
+        for found in steps[0].paths(value, path):
+            if len(steps) == 1 or any(map(truthy, steps[1].vals(found[1]))):
+                yield False, found
+
+    return unfold((path, data), grow)
+
+
+def _items(value: JSON) -> Iterator[tuple[JSON, JSON]]:
+    if isinstance(value, dict):
+        yield from value.items()
+    elif isinstance(value, list):
+        yield from enumerate(value)
+
+
+def _until(data: JSON, _env: Environment, done: Filter, update: Filter) -> Iterator[JSON]:
+    def grow(value: JSON) -> Iterator[tuple[bool, JSON]]:
+        for outcome in done.vals(value):
+            if truthy(outcome):
+                yield True, value
+            else:
+                for updated in update.vals(value):
+                    yield False, updated
+
+    if done.g is None or update.g is None:
+        yield from unfold(data, grow)
+        return
+    spend = meter().spend
+    while not truthy(done.g(data, done.env)):
+        spend(1)
+        data = update.g(data, update.env)
+    yield data
+
+
+def _while(data: JSON, _env: Environment, goes_on: Filter, update: Filter) -> Iterator[JSON]:
+    def grow(value: JSON) -> Iterator[tuple[bool, JSON]]:
+        for outcome in goes_on.vals(value):
+            if truthy(outcome):
+                yield True, value
+                for updated in update.vals(value):
+                    yield False, updated
+
+    return unfold(data, grow)
+
+
+def _repeat(data: JSON, _env: Environment, update: Filter) -> Iterator[JSON]:
+    if update.g is None:
+        yield from _recurse(data, _env, update)
+        return
+    spend = meter().spend
+    while True:
+        spend(1)
+        yield data
+        data = update.g(data, update.env)
+
+
+def _walk(data: JSON, env: Environment, change: Filter) -> Iterator[JSON]:
+    gauge = meter()
+    gauge.enter(3)
+    try:
+        if isinstance(data, list):
+            gauge.spend(len(data))
+            data = [new for item in data for new in _walk(item, env, change)]
+        elif isinstance(data, dict):
+            gauge.spend(len(data))
+            data = {
+                key: new for key, item in data.items() for new in list(_walk(item, env, change))[:1]
+            }
+        outputs = []
+        for output in change.vals(data):
+            gauge.spend(1)
+            outputs.append(output)
+    finally:
+        gauge.frames -= 3
+    return iter(outputs)
+
+
+def _count(value: JSON, what: str) -> int | float:
+    if not is_number(value):
+        raise JqError(f"{what} must be a number, not {describe(value)}")
+    if value < 0:  # type: ignore[operator]
+        raise JqError(f"{what} must not be negative")
+    return value  # type: ignore[return-value]
+
+
+def _take(count: JSON, items: Callable[[], Iterator[T]]) -> Iterator[T]:
+    wanted = _count(count, "limit's count")
+    if wanted == 0:
+        return
+    for taken, item in enumerate(items(), 1):
+        yield item
+        if taken >= wanted:
+            return
+
+
+def _drop(count: JSON, items: Callable[[], Iterator[T]]) -> Iterator[T]:
+    wanted = _count(count, "skip's count")
+    for seen, item in enumerate(items()):
+        if seen >= wanted:
+            yield item
+
+
+def _nth(count: JSON, items: Callable[[], Iterator[T]]) -> Iterator[T]:
+    wanted = _count(count, "nth's index")
+    for seen, item in enumerate(items()):
+        if seen >= wanted:
+            yield item
+            return
+
+
+def _last(_count: JSON, items: Callable[[], Iterator[T]]) -> Iterator[T]:
+    found = None
+    for item in items():
+        found = (item,)
+    if found is not None:
+        yield found[0]
+
+
+def _selected(
+    choose: Callable[[JSON, Callable[[], Iterator[JSON]]], Iterator[JSON]],
+) -> tuple[Builtin, PathBuiltin]:
+    """Make builtins, of values and of paths, of a choice among another filter's outputs."""
+
+    def builtin(data: JSON, _env: Environment, *args: Filter) -> Iterator[JSON]:
+        for count in args[0].vals(data) if len(args) == 2 else (1,):
+            yield from choose(count, lambda: args[-1].vals(data))
+
+    def path_builtin(data: JSON, path: Path, _env: Environment, *args: Filter) -> Iterator[Located]:
+        for count in args[0].vals(data) if len(args) == 2 else (1,):
+            yield from choose(count, lambda: args[-1].paths(data, path))  # type: ignore[misc, arg-type, return-value]
+
+    return builtin, path_builtin
+
+
+def _isempty(data: JSON, _env: Environment, items: Filter) -> Iterator[JSON]:
+    yield next((False for _ in items.vals(data)), True)
+
+
+def _error(data: JSON, _env: Environment) -> Iterator[JSON]:
+    meter().weigh(data)  # the error prints it
+    raise JqError(data)
+
+
+def _error_path(data: JSON, _path: Path, _env: Environment) -> Iterator[Located]:
+    meter().weigh(data)
+    raise JqError(data)
+
+
+def _any(*, wanted: bool) -> Builtin:
+    def builtin(data: JSON, _env: Environment, *args: Filter) -> Iterator[JSON]:
+        spend = meter().spend
+        for item in args[0].vals(data) if len(args) == 2 else iterate(data):
+            for outcome in args[-1].vals(item) if args else (item,):
+                spend(1)
+                if truthy(outcome) is wanted:
+                    yield wanted
+                    return
+        yield not wanted
+
+    return builtin
+
+
+def _combinations(data: JSON, _env: Environment, *count: Filter) -> Iterator[JSON]:
+    gauge = meter()
+    for times in count[0].vals(data) if count else (None,):
+        if times is None:
+            pools = [list(iterate(pool)) for pool in iterate(data)]
+        else:
+            repeated = int(_count(times, "combinations' count"))
+            gauge.copied(repeated)
+            pools = [list(iterate(data))] * repeated
+        gauge.spend(sum(map(len, pools)))
+        for combination in product(*pools):
+            gauge.spend(1 + len(combination))
+            yield list(combination)
+
+
+_SELECTIONS = {
+    ("limit", 2): _selected(_take),
+    ("skip", 2): _selected(_drop),
+    ("nth", 2): _selected(_nth),
+    ("first", 1): _selected(_take),
+    ("last", 1): _selected(_last),
+}
+BUILTINS: dict[Key, Builtin] = {
+    **{("range", arity): _range for arity in (1, 2, 3)},
+    **{("recurse", arity): _recurse for arity in (0, 1, 2)},
+    **{("any", arity): _any(wanted=True) for arity in (0, 1, 2)},
+    **{("all", arity): _any(wanted=False) for arity in (0, 1, 2)},
+    **{("combinations", arity): _combinations for arity in (0, 1)},
+    ("error", 0): _error,
+    ("isempty", 1): _isempty,
+    ("map", 1): _map,
+    ("repeat", 1): _repeat,
+    ("until", 2): _until,
+    ("walk", 1): _walk,
+    ("while", 2): _while,
+    **{key: builtin for key, (builtin, _) in _SELECTIONS.items()},
+}
+PATH_BUILTINS: dict[Key, PathBuiltin] = {
+    ("error", 0): _error_path,
+    **{("recurse", arity): _recurse_path for arity in (0, 1, 2)},
+    **{key: builtin for key, (_, builtin) in _SELECTIONS.items()},
+}
+WOVEN: dict[Key, tuple[Builtin, PathBuiltin | None]] = {
+    ("collect", 1): (_collect, None),
+    ("loop", 0): (_loop, _loop_path),
+    ("key", 0): (_key, None),
+    ("sized", 0): (_sized, _sized_path),
+    ("step", 0): (_step, _step_path),
+}
+"""What the weaver adds to an expression; no name an expression can call."""
