@@ -148,3 +148,15 @@ async def test_structured_output(server, new_bench):
     response = await bench.call(request(output_schema=schema))
     assert "It must satisfy this JSON Schema" in json.dumps(server.requests[0].body["system"])
     assert response.output_json == '{"n":1}'
+
+
+async def test_a_model_without_structured_output_is_asked_in_words(server, new_bench):
+    server.reply(answer({"type": "text", "text": "{}"}))
+    bench = await new_bench(server.anthropic())
+    schema = '{"type": "object"}'
+    model = "claude:claude-3-haiku-20240307"
+    response = await bench.call(request(model=model, output_schema=schema))
+    sent = server.requests[0].body
+    assert not {"output_format", "output_config"} & set(sent)
+    assert "It must satisfy this JSON Schema" in json.dumps(sent["system"])
+    assert response.output_json == "{}"

@@ -106,6 +106,16 @@ async def test_an_unknown_price_is_zero_and_the_label_bounded(server, new_bench)
     assert bench.metric("stigma_model_calls_total", **labels, outcome="SUCCESS") == 1
 
 
+async def test_a_tool_call_nobody_asked_for_is_left_out(server, new_bench):
+    call = {"id": "1", "type": "function", "function": {"name": "rm", "arguments": "{}"}}
+    message = {"role": "assistant", "content": ANSWER, "tool_calls": [call]}
+    server.reply(completion(message=message) | {"model": ""})
+    bench = await new_bench(server.openai())
+    response = await bench.call(request())
+    assert [part.text for part in response.message.parts] == [ANSWER]
+    assert response.usage.cost_usd == 0
+
+
 async def test_listed_models_only(server, new_bench):
     server.reply(completion())
     bench = await new_bench(server.openai(models=("mine",)))
@@ -165,6 +175,7 @@ async def test_reasoning_goes_back_to_its_own_provider_only(server, new_bench):
             "content_filter",
         ),
         ({"body": completion(finish_reason="content_filter")}, "CONTENT_FILTERED", True, "filter"),
+        ({"status": 405, "body": error()}, "INVALID_REQUEST", True, "HTTP 405"),
         ({"body": f"{{{PROMPT}"}, "PROVIDER_UNAVAILABLE", False, ""),
         ({"body": {"hello": PROMPT}}, "PROVIDER_UNAVAILABLE", False, "cannot be read"),
         ({"status": 302, "headers": {"location": "/x"}}, "PROVIDER_UNAVAILABLE", False, ""),

@@ -138,7 +138,7 @@ async def test_an_unknown_model_is_final(new_bench, model):
 async def test_an_answer_too_large_to_carry_is_final_and_names_both_sizes(new_bench):
     bench = await new_bench()
     with pytest.raises(ApplicationError, match=r"\d{7} bytes encoded; the limit is 1572864") as e:
-        await bench.call(request(ScriptStep(text="ä" * 300_000)))  # six bytes each, as JSON
+        await bench.call(request(ScriptStep(text="ä" * 800_000)))
     assert e.value.type == "TOO_LARGE"
     assert e.value.non_retryable
 

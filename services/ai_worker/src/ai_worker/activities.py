@@ -29,14 +29,14 @@ from stigma.agent.v1.agent_pb2 import (
 from stigma.contracts.activities import CALL_MODEL, ModelActivities
 from stigma.contracts.errors import reason_name
 from stigma.contracts.limits import MAX_PAYLOAD_BYTES
-from stigma.contracts.payloads import DATA_CONVERTER
+from stigma.contracts.payloads import json_size
 from stigma.internal.v1.execution_pb2 import (
     FINISH_REASON_PAUSE,
     ModelCallRequest,
     ModelCallResponse,
 )
 
-# JSON, the form a response travels in, is at most this many times as long as binary.
+# A response travels as JSON, which is never this many times as long as binary.
 _MAX_JSON_GROWTH = 16
 
 
@@ -78,7 +78,7 @@ async def _answer(provider: Provider, model: str, request: ModelCallRequest) -> 
             return await provider.call(model, request, activity.info().attempt)
     except TimeoutError:
         if not limit.expired():
-            raise ModelCallError(FAILURE_REASON_INTERNAL, "a timeout inside the worker") from None
+            raise
         raise ModelCallError(
             FAILURE_REASON_MODEL_TIMEOUT, f"no answer within {seconds:g} s"
         ) from None
@@ -110,10 +110,8 @@ def _response(answer: Answer, schema: OutputSchema | None) -> ModelCallResponse:
 
 def _encoded_size(response: ModelCallResponse) -> int:
     size = response.ByteSize()
-    if size * _MAX_JSON_GROWTH <= MAX_PAYLOAD_BYTES:
-        return size
-    (payload,) = DATA_CONVERTER.payload_converter.to_payloads([response])
-    return payload.ByteSize()
+    # Most answers are far too small to be worth encoding twice.
+    return size if size * _MAX_JSON_GROWTH <= MAX_PAYLOAD_BYTES else json_size(response)
 
 
 class _ObservedCall:

@@ -17,9 +17,7 @@ from datetime import timedelta
 from typing import Any
 
 import httpx2
-from anthropic import AsyncAnthropic
 from genai_prices.data_snapshot import get_snapshot
-from openai import AsyncOpenAI
 from pydantic_ai import exceptions as errors
 from pydantic_ai.direct import model_request
 from pydantic_ai.messages import (
@@ -32,12 +30,7 @@ from pydantic_ai.messages import (
     UserPromptPart,
 )
 from pydantic_ai.models import Model, ModelRequestParameters
-from pydantic_ai.models.anthropic import AnthropicModel
-from pydantic_ai.models.openai import OpenAIChatModel
 from pydantic_ai.output import OutputObjectDefinition
-from pydantic_ai.providers.anthropic import AnthropicProvider
-from pydantic_ai.providers.openai import OpenAIProvider
-from pydantic_ai.providers.openai_compatible import OpenAICompatibleProvider
 from pydantic_ai.settings import ModelSettings
 
 from ai_worker.failures import ModelCallError
@@ -99,6 +92,8 @@ _MESSAGES: dict[FailureReason.ValueType, str] = {
     FAILURE_REASON_PROVIDER_UNAVAILABLE: "the provider cannot be reached or is failing",
     FAILURE_REASON_CONTENT_FILTERED: "the provider's content filter stopped the answer",
 }
+
+ModelFactory = Callable[[str], Model[Any]]
 
 
 class HttpProvider:
@@ -172,31 +167,46 @@ class HttpProvider:
         )
 
 
-def _model_factory(
-    resource: ProviderResource, http: httpx2.AsyncClient
-) -> Callable[[str], Model[Any]]:
-    key = resource.api_key.get_secret_value() if resource.api_key else None
+def _model_factory(resource: ProviderResource, http: httpx2.AsyncClient) -> ModelFactory:
+    # Each SDK takes a second or two to import: only those in use are.
     if resource.type == "anthropic":
-        anthropic = AnthropicProvider(
-            anthropic_client=AsyncAnthropic(
-                api_key=key, base_url=resource.base_url, http_client=http, max_retries=0
-            )
-        )
-        return lambda model: AnthropicModel(model, provider=anthropic)
+        return _anthropic_models(resource, http)
+    return _openai_models(resource, http)
+
+
+def _anthropic_models(resource: ProviderResource, http: httpx2.AsyncClient) -> ModelFactory:
+    from anthropic import AsyncAnthropic  # noqa: PLC0415
+    from pydantic_ai.models.anthropic import AnthropicModel  # noqa: PLC0415
+    from pydantic_ai.providers.anthropic import AnthropicProvider  # noqa: PLC0415
+
+    client = AsyncAnthropic(
+        api_key=_key(resource), base_url=resource.base_url, http_client=http, max_retries=0
+    )
+    provider = AnthropicProvider(anthropic_client=client)
+    return lambda model: AnthropicModel(model, provider=provider)
+
+
+def _openai_models(resource: ProviderResource, http: httpx2.AsyncClient) -> ModelFactory:
+    from openai import AsyncOpenAI  # noqa: PLC0415
+    from pydantic_ai.models.openai import OpenAIChatModel  # noqa: PLC0415
+    from pydantic_ai.providers.openai import OpenAIProvider  # noqa: PLC0415
+    from pydantic_ai.providers.openai_compatible import OpenAICompatibleProvider  # noqa: PLC0415
+
     client = AsyncOpenAI(
-        # Without a key the SDK would send the one in OPENAI_API_KEY.
-        api_key=key or "none",
-        base_url=resource.base_url,
-        http_client=http,
-        max_retries=0,
+        api_key=_key(resource), base_url=resource.base_url, http_client=http, max_retries=0
     )
     if resource.type == "openai":
-        openai = OpenAIProvider(openai_client=client)
-        return lambda model: OpenAIChatModel(model, provider=openai)
+        own = OpenAIProvider(openai_client=client)
+        return lambda model: OpenAIChatModel(model, provider=own)
     # Another service must not learn which OpenAI organization the environment names.
     client.organization = client.project = None
     compatible = OpenAICompatibleProvider(resource.name, openai_client=client)
     return lambda model: OpenAIChatModel(model, provider=compatible)
+
+
+def _key(resource: ProviderResource) -> str:
+    # Without a key the SDKs would send the one in their own environment variable.
+    return resource.api_key.get_secret_value() if resource.api_key else "none"
 
 
 def _settings(request: ModelCallRequest) -> ModelSettings:
@@ -314,10 +324,6 @@ def _finish_reason(response: ModelResponse) -> FinishReason.ValueType:
             raise ModelCallError(
                 FAILURE_REASON_CONTENT_FILTERED, "the provider's content filter stopped the answer"
             )
-        case "error":
-            raise ModelCallError(
-                FAILURE_REASON_PROVIDER_UNAVAILABLE, "the provider broke off the answer"
-            )
         case "length":
             return FINISH_REASON_LENGTH
         case _:
@@ -335,8 +341,6 @@ def _cost_usd(response: ModelResponse) -> float:
 
 def _classified(error: Exception) -> ModelCallError:
     """Return our own error: the provider's text is left out, since it may quote the prompt."""
-    if isinstance(error, ModelCallError):
-        return error
     if not isinstance(error, errors.ModelAPIError):
         return _unusable(error)
     reason = _reason(error)
@@ -363,21 +367,12 @@ def _reason(error: errors.ModelAPIError) -> FailureReason.ValueType:
 
 
 def _unusable(error: Exception) -> ModelCallError:
-    """No error answer of the provider: an answer that cannot be read, or a request never sent."""
-    match error:
-        case errors.ContentFilterError():
-            reason = FAILURE_REASON_CONTENT_FILTERED
-        case errors.UnexpectedModelBehavior() | json.JSONDecodeError():
-            return ModelCallError(
-                FAILURE_REASON_PROVIDER_UNAVAILABLE, "the provider's answer cannot be read"
-            )
-        case errors.UserError():
-            reason = FAILURE_REASON_INVALID_REQUEST
-        case _:
-            return ModelCallError(
-                FAILURE_REASON_INTERNAL, f"unexpected {type(error).__name__} in the model call"
-            )
-    return ModelCallError(reason, _MESSAGES[reason])
+    """Not an error answer: an answer that cannot be read, or a request that was never sent."""
+    if isinstance(error, errors.UnexpectedModelBehavior | json.JSONDecodeError):
+        return ModelCallError(
+            FAILURE_REASON_PROVIDER_UNAVAILABLE, "the provider's answer cannot be read"
+        )
+    return ModelCallError(FAILURE_REASON_INTERNAL, f"unexpected {type(error).__name__}")
 
 
 def _safe(code: str | None) -> bool:

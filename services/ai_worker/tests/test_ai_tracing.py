@@ -1,0 +1,106 @@
+"""Spans carry `gen_ai.*` names and no content."""
+
+import asyncio
+
+import pytest
+from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from temporalio.exceptions import ApplicationError
+
+from ai_worker.activities import ModelCalls
+from ai_worker.catalog import Catalog
+from ai_worker.metrics import ModelCallMetrics
+from stigma.agent.v1.agent_pb2 import (
+    FAILURE_REASON_CONTEXT_LENGTH,
+    ModelSettings,
+    Script,
+    ScriptFailure,
+    ScriptStep,
+)
+from stigma.internal.v1.execution_pb2 import ModelCallRequest
+
+CONTENT = "confidential"
+
+
+@pytest.fixture
+def spans(monkeypatch):
+    exporter = InMemorySpanExporter()
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    monkeypatch.setattr(trace, "get_tracer", provider.get_tracer)
+    return exporter.get_finished_spans
+
+
+async def test_an_answered_call(new_bench, spans):
+    bench = await new_bench()
+    await bench.call(
+        ModelCallRequest(
+            execution_id="agent-1",
+            agent_id="reviewer@3",
+            step=2,
+            model="scripted:demo",
+            message=f"three {CONTENT} words",
+            instructions=CONTENT,
+            settings=ModelSettings(temperature=0.5, max_tokens=10),
+        )
+    )
+    (span,) = spans()
+    assert span.name == "chat demo"
+    assert dict(span.attributes) == {
+        "gen_ai.operation.name": "chat",
+        "gen_ai.provider.name": "scripted",
+        "gen_ai.request.model": "demo",
+        "gen_ai.request.temperature": 0.5,
+        "gen_ai.request.max_tokens": 10,
+        "gen_ai.agent.name": "reviewer@3",
+        "gen_ai.output.type": "text",
+        "gen_ai.usage.input_tokens": 1,
+        "gen_ai.usage.output_tokens": 3,
+        "gen_ai.response.finish_reasons": ("stop",),
+        "stigma.execution_id": "agent-1",
+        "stigma.step": 2,
+    }
+    assert CONTENT not in span.to_json()
+
+
+async def test_a_failed_call(new_bench, spans):
+    bench = await new_bench()
+    failure = ScriptFailure(reason=FAILURE_REASON_CONTEXT_LENGTH, message="too long")
+    script = Script(steps=[ScriptStep(failure=failure)])
+    with pytest.raises(ApplicationError):
+        await bench.call(ModelCallRequest(model="scripted:demo", step=1, script=script))
+    (span,) = spans()
+    assert span.attributes["error.type"] == "CONTEXT_LENGTH"
+    assert span.status.status_code == trace.StatusCode.ERROR
+    assert span.events == ()
+
+
+class Broken:
+    """A provider with a bug."""
+
+    name = "broken"
+
+    def __init__(self, timeout):
+        self.timeout = timeout
+
+    def model_label(self, model):
+        return "other"
+
+    async def call(self, model, request, attempt):
+        await asyncio.sleep(0)
+        raise TimeoutError(CONTENT)
+
+
+async def test_a_bug_in_a_provider_says_nothing_but_its_class(new_bench, spans, log_text):
+    from datetime import timedelta
+
+    bench = await new_bench()
+    bench.calls = ModelCalls(
+        Catalog([Broken(timedelta(minutes=1))]), ModelCallMetrics(bench.registry.__class__())
+    )
+    with pytest.raises(ApplicationError, match="unexpected TimeoutError") as caught:
+        await bench.call(ModelCallRequest(model="broken:x"))
+    assert (caught.value.type, caught.value.non_retryable) == ("INTERNAL", True)
+    assert CONTENT not in log_text() + spans()[0].to_json()
