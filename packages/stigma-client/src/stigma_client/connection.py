@@ -125,11 +125,17 @@ class ApiConnection:
         )
 
     @property
-    def executions(self) -> AgentExecutionServiceAsyncStub:
-        """The stub; opens the channel on first use, in the running event loop."""
-        if self._stub is None:
+    def channel(self) -> grpc.aio.Channel:
+        """The channel; opened on first use, in the running event loop."""
+        if self._channel is None:
             self._channel = self._open()
-            self._stub = AgentExecutionServiceStub(self._channel)
+        return self._channel
+
+    @property
+    def executions(self) -> AgentExecutionServiceAsyncStub:
+        """The stub that starts and cancels executions."""
+        if self._stub is None:
+            self._stub = AgentExecutionServiceStub(self.channel)
         return self._stub
 
     def metadata(self) -> tuple[tuple[str, str], ...]:
