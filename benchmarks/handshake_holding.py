@@ -1,0 +1,77 @@
+"""What it costs to wait: many callers pending at once, and the worker slots they occupy."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import uuid
+from dataclasses import dataclass
+
+import psutil
+
+from benchmarks.handshake_modes import PatientHandshake
+from benchmarks.handshake_site import SERVICES, Site
+
+_STARTING_AT_A_TIME = 32
+_OBSERVED_SECONDS = 60.0
+_SLOTS = re.compile(
+    r"^temporal_worker_task_slots_used\{(?=[^}]*ActivityWorker)[^}]*\} (\S+)$", re.MULTILINE
+)
+
+
+@dataclass(frozen=True)
+class Holding:
+    """So many callers wait; what that occupies and costs."""
+
+    waits: int
+    slots_held: int
+    cpu_seconds: dict[str, float]
+    observed_seconds: float
+    services_mib: float
+
+    def describe(self) -> str:
+        """Two lines for people."""
+        per_hour = 3600 / self.observed_seconds / self.waits * 1000
+        cpu = ", ".join(f"{name} {used * per_hour:.0f}" for name, used in self.cpu_seconds.items())
+        return (
+            f"{self.waits} waits held: {self.slots_held} activity slots of the caller occupied, "
+            f"services use {self.services_mib:.0f} MiB\n"
+            f"CPU to hold one wait for an hour, ms: {cpu} (over {self.observed_seconds:.0f} s)"
+        )
+
+
+async def measure_holding(site: Site, waits: int) -> Holding:
+    """Let so many workflows wait for agents that take an hour, and look at them for a minute."""
+    starting = asyncio.Semaphore(_STARTING_AT_A_TIME)
+
+    async def start() -> None:
+        async with starting:
+            await site.client.start_workflow(
+                PatientHandshake.run,
+                "",
+                id=f"patient-{uuid.uuid4().hex}",
+                task_queue=site.task_queue,
+            )
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(waits):
+            group.create_task(start())
+    await _until_all_wait(site, waits)
+    site.cpu.start()
+    await asyncio.sleep(_OBSERVED_SECONDS)
+    cpu = site.cpu.stop()
+    memory = sum(
+        psutil.Process(site.stack.process(name).pid).memory_info().rss for name in SERVICES
+    )
+    return Holding(waits, _slots(site), cpu, _OBSERVED_SECONDS, memory / 2**20)
+
+
+async def _until_all_wait(site: Site, waits: int) -> None:
+    query = "WorkflowType='AgentWorkflow' AND ExecutionStatus='Running'"
+    async with asyncio.timeout(300):
+        while (await site.client.count_workflows(query)).count < waits:  # noqa: ASYNC110
+            await asyncio.sleep(1)
+
+
+def _slots(site: Site) -> int:
+    return int(sum(float(used) for used in _SLOTS.findall(site.caller_metrics())))

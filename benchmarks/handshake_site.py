@@ -1,0 +1,90 @@
+"""A fresh Temporal server with Stigma's services and the benchmark's workers, all processes."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import urllib.request
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+from temporalio.client import Client
+
+from benchmarks.handshake_modes import AGENT, ANSWER, PATIENT_AGENT
+from benchmarks.processes import CpuMeter
+from stigma.agent.v1.agent_pb2 import Agent, AgentSpec, Script, ScriptStep
+from stigma.agent.v1.agent_service_pb2 import ApplyAgentRequest
+from stigma_cli.devserver import DevServer, bound_to_parent, free_ports
+from tests.stack.stack import Stack
+
+SERVICES = ("stigma_api", "stigma_orchestrator", "ai_worker")
+
+
+@dataclass(frozen=True)
+class Site:
+    """Where a round runs."""
+
+    client: Client
+    stack: Stack
+    task_queue: str
+    caller_metrics_port: int
+    cpu: CpuMeter
+
+    def caller_metrics(self) -> str:
+        """The SDK's own metrics of the calling worker."""
+        url = f"http://127.0.0.1:{self.caller_metrics_port}/metrics"
+        with urllib.request.urlopen(url, timeout=10) as answer:
+            text: str = answer.read().decode()
+            return text
+
+
+@asynccontextmanager
+async def open_site(binary: Path, directory: Path) -> AsyncIterator[Site]:
+    """Start everything, and end it."""
+    async with AsyncExitStack() as opened:
+        server = await opened.enter_async_context(DevServer(binary, log=directory / "temporal.log"))
+        settings = {"STIGMA_WORKFLOW_SANDBOX": "false", "STIGMA_LOG_LEVEL": "INFO"}
+        stack = Stack(server.address, directory, services=SERVICES, environment={"*": settings})
+        await opened.enter_async_context(stack)
+        await _apply_agents(stack)
+        task_queue = f"{stack.prefix}benchmark"
+        ports = free_ports(2)
+        workers = [
+            await opened.enter_async_context(_worker(role, stack, task_queue, port, directory))
+            for role, port in zip(("caller", "child"), ports, strict=True)
+        ]
+        groups = {
+            "temporal": [server.pid or 0],
+            "services": [stack.process(name).pid for name in SERVICES],
+            "workers": [worker.pid for worker in workers],
+        }
+        client = await Client.connect(server.address)
+        yield Site(client, stack, task_queue, ports[0], CpuMeter(groups))
+
+
+@asynccontextmanager
+async def _worker(
+    role: str, stack: Stack, task_queue: str, metrics_port: int, directory: Path
+) -> AsyncIterator[asyncio.subprocess.Process]:
+    command = [sys.executable, "-m", "benchmarks.handshake_worker", role, stack.temporal_address]
+    command += [task_queue, stack.api_address, str(metrics_port)]
+    with (directory / f"{role}.log").open("wb") as output:
+        process = await asyncio.create_subprocess_exec(
+            *bound_to_parent(command), stdout=output, stderr=output
+        )
+    try:
+        yield process
+    finally:
+        process.terminate()
+        await process.wait()
+
+
+async def _apply_agents(stack: Stack) -> None:
+    patient = ScriptStep(text=ANSWER)
+    patient.delay.FromTimedelta(timedelta(hours=1))
+    for name, step in ((AGENT, ScriptStep(text=f"{ANSWER} {{message}}")), (PATIENT_AGENT, patient)):
+        spec = AgentSpec(model="scripted:benchmark", script=Script(steps=[step]))
+        await stack.agents.ApplyAgent(ApplyAgentRequest(agent=Agent(name=name, spec=spec)))
