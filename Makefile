@@ -49,7 +49,7 @@ check: $(STAMP) ## format, lint, types, imports, protos
 	@$(BIN)/ruff format --check --quiet .
 	$(BIN)/ruff check --quiet .
 	tools/types
-	$(BIN)/lint-imports --no-timings >.venv/lint-imports.log || { cat .venv/lint-imports.log; exit 1; }
+	$(BIN)/lint-imports >.venv/lint-imports.log || { cat .venv/lint-imports.log; exit 1; }
 	tools/proto --check
 	tools/buf
 	test -z "$$(git ls-files uv.lock '**/uv.lock')" || { echo "uv.lock records download addresses: do not track it" >&2; exit 1; }
