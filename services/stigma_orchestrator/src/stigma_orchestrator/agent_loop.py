@@ -29,7 +29,7 @@ from stigma.agent.v1.agent_execution_pb2 import (
     Usage,
 )
 from stigma.agent.v1.agent_pb2 import FailureReason
-from stigma.contracts import configuration, errors, limits
+from stigma.contracts import configuration, errors, limits, payloads
 from stigma.contracts.activities import ModelActivities
 from stigma.contracts.task_queues import TaskQueues
 from stigma.internal.v1.execution_pb2 import (
@@ -77,7 +77,7 @@ class AgentLoop:
         self._configuration = configuration.configure(spec.agent, spec.config)
         self._instructions = configuration.instructions(spec.agent, spec.env)
         self._output_error = ""
-        self.messages: list[Message] = list(carried.messages) or [_task(spec)]
+        self.messages: list[Message] = [_task(spec), *carried.messages]
         self.usage = Usage()
         self.usage.CopyFrom(carried.usage)
         self.steps = carried.steps
@@ -97,9 +97,13 @@ class AgentLoop:
             if workflow.info().is_continue_as_new_suggested():
                 return None
 
+    def answers(self) -> list[Message]:
+        """Return the conversation without the task, which the request has already."""
+        return self.messages[1:]
+
     async def _call_model(self) -> ModelCallResponse:
         request = self._request()
-        if (size := request.ByteSize()) > limits.MAX_PAYLOAD_BYTES:
+        if (size := payloads.json_size(request)) > limits.MAX_PAYLOAD_BYTES:
             raise self._failed(
                 FailureReason.FAILURE_REASON_TOO_LARGE,
                 f"the model call has {size} bytes, the limit is {limits.MAX_PAYLOAD_BYTES}",
@@ -140,7 +144,8 @@ class AgentLoop:
     def _output(self, response: ModelCallResponse) -> AgentOutput:
         text = "".join(part.text for part in response.message.parts)
         output = AgentOutput(text=text, json=response.output_json)
-        if (size := output.ByteSize()) > limits.MAX_OUTPUT_BYTES:
+        # Its JSON form is the longest in which it travels: in a failure's details, for instance.
+        if (size := payloads.json_size(output)) > limits.MAX_OUTPUT_BYTES:
             excerpt = text.encode()[:_EXCERPT_BYTES].decode(errors="ignore")
             raise self._failed(
                 FailureReason.FAILURE_REASON_TOO_LARGE,

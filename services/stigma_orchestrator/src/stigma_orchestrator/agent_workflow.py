@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from dataclasses import dataclass
 from datetime import UTC, timedelta
 
 from temporalio import workflow
+from temporalio.common import RawValue
 from temporalio.exceptions import ApplicationError, FailureError
 
 with workflow.unsafe.imports_passed_through():
@@ -21,7 +23,14 @@ with workflow.unsafe.imports_passed_through():
         Failure,
     )
     from stigma.agent.v1.agent_pb2 import FailureReason
-    from stigma.contracts import errors, search_attributes, tokens, workflows
+    from stigma.contracts import (
+        errors,
+        limits,
+        payloads,
+        search_attributes,
+        tokens,
+        workflows,
+    )
     from stigma.contracts.task_queues import TaskQueues
     from stigma.internal.v1.execution_pb2 import (
         AgentWorkflowInput,
@@ -66,8 +75,8 @@ class AgentWorkflow(workflows.AgentWorkflow):
         self._watch = CallerWatch(
             request.execution_id, request.spec.request_id, self._bindings, queues
         )
-        self._cancel_reason: str | None = None
         self._outcome: _Outcome | None = None
+        self._end_time = Timestamp()
         self._delivered: Delivered | None = None
 
     @workflow.signal(name="bind")
@@ -90,14 +99,11 @@ class AgentWorkflow(workflows.AgentWorkflow):
         # The work goes on in a task of its own, so that a cancel is a fact it looks at when it
         # next decides: success that is already in history wins over a cancel that came with it.
         work = asyncio.create_task(self._work())
-        try:
-            finished = await asyncio.shield(work)
-        except asyncio.CancelledError:
-            if workflow.cancellation_reason() is None:
-                raise  # not a cancel: the worker drops this run from its cache
-            self._cancel_reason = workflow.cancellation_reason()
-            finished = await work
-        if not finished:
+        while not work.done():
+            # When the worker drops this run from its cache, it cancels the work as well.
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.shield(work)
+        if not work.result():
             workflow.continue_as_new(self._carry_over())
         return self._close()
 
@@ -106,6 +112,7 @@ class AgentWorkflow(workflows.AgentWorkflow):
         self._outcome = await self._decide()
         if self._outcome is None:
             return False
+        self._end_time.FromDatetime(workflow.now())
         self._delivered = await self._deliver(self._outcome)
         return True
 
@@ -120,7 +127,7 @@ class AgentWorkflow(workflows.AgentWorkflow):
                 if (stopped := self._stopped()) is not None:
                     return stopped
                 if agent.done():
-                    return None
+                    return self._too_large()
                 due = self._watch.due()
                 if due is not None and due <= workflow.now():
                     self._watch.start(self._deadline)
@@ -135,18 +142,21 @@ class AgentWorkflow(workflows.AgentWorkflow):
         if watching is not None:
             wake = min(wake, watching)
         revision = self._bindings.revision
+        # Not a timeout of the condition: it would overtake an answer that came with it, whereas
+        # a condition is looked at once everything that came together was taken in.
+        timer = asyncio.create_task(workflow.sleep(max(wake - workflow.now(), timedelta())))
         try:
             await workflow.wait_condition(
                 lambda: (
                     agent.done()
-                    or self._cancel_reason is not None
+                    or timer.done()
+                    or workflow.cancellation_reason() is not None
                     or self._watch.verdict() is not None
                     or self._bindings.revision != revision
-                ),
-                timeout=max(wake - workflow.now(), timedelta()),
+                )
             )
-        except TimeoutError:
-            return
+        finally:
+            timer.cancel()
 
     def _answered(self, agent: asyncio.Task[AgentOutput | None]) -> _Outcome | None:
         try:
@@ -169,9 +179,9 @@ class AgentWorkflow(workflows.AgentWorkflow):
     def _stopped(self) -> _Outcome | None:
         cancelled = AgentExecutionPhase.AGENT_EXECUTION_PHASE_CANCELLED
         verdict = self._watch.verdict()
-        if self._cancel_reason is not None:
+        if (asked := workflow.cancellation_reason()) is not None:
             reason = FailureReason.FAILURE_REASON_CANCELLED
-            message = self._cancel_reason or "cancelled"
+            message = asked or "cancelled"
             return _Outcome(cancelled, failure=Failure(reason=reason, message=message))
         if verdict == CallerVerdict.CALLER_VERDICT_CANCEL_REQUESTED:
             reason = FailureReason.FAILURE_REASON_CANCELLED
@@ -186,6 +196,17 @@ class AgentWorkflow(workflows.AgentWorkflow):
             timed_out = AgentExecutionPhase.AGENT_EXECUTION_PHASE_TIMED_OUT
             return _Outcome(timed_out, failure=failure)
         return None
+
+    def _too_large(self) -> _Outcome | None:
+        """Fail what could not continue as new: Temporal would terminate it without a reason."""
+        size = payloads.json_size(self._carry_over())
+        if size <= limits.MAX_PAYLOAD_BYTES:
+            return None
+        failure = Failure(
+            reason=FailureReason.FAILURE_REASON_TOO_LARGE,
+            message=f"the conversation has {size} bytes, the limit is {limits.MAX_PAYLOAD_BYTES}",
+        )
+        return _Outcome(AgentExecutionPhase.AGENT_EXECUTION_PHASE_FAILED, failure=failure)
 
     async def _deliver(self, outcome: _Outcome) -> Delivered | None:
         if not self._bindings:
@@ -209,7 +230,7 @@ class AgentWorkflow(workflows.AgentWorkflow):
             execution.status.failure.message = execution.status.callback.message
         name = AgentExecutionPhase.Name(phase).removeprefix("AGENT_EXECUTION_PHASE_")
         workflow.upsert_search_attributes([search_attributes.PHASE.value_set(name)])
-        if self._cancel_reason is not None and (
+        if workflow.cancellation_reason() is not None and (
             phase == AgentExecutionPhase.AGENT_EXECUTION_PHASE_CANCELLED
         ):
             # Temporal's own "cancelled" carries no details: the memo does.
@@ -217,7 +238,7 @@ class AgentWorkflow(workflows.AgentWorkflow):
             raise asyncio.CancelledError
         raise ApplicationError(
             errors.failure_message(execution),
-            errors.failure_details(execution),
+            RawValue(payloads.json_payload(errors.failure_details(execution))),
             type=errors.ErrorType.of(execution),
             non_retryable=True,
         )
@@ -239,7 +260,7 @@ class AgentWorkflow(workflows.AgentWorkflow):
         status.deadline.CopyFrom(self._request.deadline)
         if self._outcome is not None:
             status.phase = self._outcome.phase
-            status.end_time.FromDatetime(workflow.now())
+            status.end_time.CopyFrom(self._end_time)
             if self._outcome.output is not None:
                 status.output.CopyFrom(self._outcome.output)
             if self._outcome.failure is not None:
@@ -271,7 +292,7 @@ class AgentWorkflow(workflows.AgentWorkflow):
         request.carried.CopyFrom(
             CarriedState(
                 start_time=self._start_time,
-                messages=self._agent.messages,
+                messages=self._agent.answers(),
                 usage=self._agent.usage,
                 steps=self._agent.steps,
                 bindings=self._bindings.in_order(),

@@ -24,7 +24,7 @@ from temporalio.api.workflowservice.v1 import (
     RespondActivityTaskFailedRequest,
 )
 from temporalio.client import Client
-from temporalio.exceptions import ApplicationError
+from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 from temporalio.service import RPCError, RPCStatusCode
 
 from stigma.agent.v1.agent_execution_pb2 import (
@@ -42,9 +42,11 @@ from stigma.internal.v1.execution_pb2 import (
     DeliverCallbackResponse,
 )
 from stigma_orchestrator.metrics import CallbackMetrics
+from stigma_orchestrator.pending_activities import find_pending_activity
 
 # Less than the workflow's short try, so that the reason is ours and not a timeout.
 _RPC_TIMEOUT = timedelta(seconds=4)
+_BETWEEN_ATTEMPTS = timedelta(seconds=2)
 _FINAL = frozenset({RPCStatusCode.INVALID_ARGUMENT, RPCStatusCode.PERMISSION_DENIED})
 
 
@@ -79,7 +81,7 @@ class CallbackSender:
         try:
             await self._send(request)
         except RPCError as error:
-            verdict = self._judge(error)
+            verdict = _judge(error)
             self._metrics.failed(error.status.name, time.perf_counter() - started)
             log.warning("delivery_failed", code=error.status.name, final=verdict is not None)
             if verdict is None:
@@ -87,22 +89,39 @@ class CallbackSender:
                 raise ApplicationError(
                     f"delivery failed: {error.status.name}", type=error.status.name
                 ) from None
+            if verdict.verdict == DELIVERY_VERDICT_NOT_FOUND:
+                await self._check_between_attempts(request)
             return verdict
         self._metrics.delivered(time.perf_counter() - started)
         log.info("delivered")
         return DeliverCallbackResponse(verdict=DELIVERY_VERDICT_DELIVERED)
 
-    @staticmethod
-    def _judge(error: RPCError) -> DeliverCallbackResponse | None:
-        """Return the verdict of a final error, None for a transient one."""
-        if error.status == RPCStatusCode.NOT_FOUND:
-            return DeliverCallbackResponse(verdict=DELIVERY_VERDICT_NOT_FOUND)
-        if error.status in _FINAL:
-            return DeliverCallbackResponse(
-                verdict=DELIVERY_VERDICT_UNDELIVERABLE,
-                message=f"Temporal refused the delivery: {error.status.name}",
+    async def _check_between_attempts(self, request: DeliverCallbackRequest) -> None:
+        """Raise to be retried when the activity is there but no attempt of it has started.
+
+        A completion by id reaches it even then, a failure does not.
+        """
+        caller = request.caller
+        if not caller.activity_id:
+            return
+        try:
+            pending = await find_pending_activity(
+                self._client,
+                namespace=request.namespace,
+                workflow_id=caller.workflow_id,
+                run_id=caller.run_id,
+                activity_id=caller.activity_id,
             )
-        return None
+        except RPCError as error:
+            name = error.status.name
+            raise ApplicationError(f"lookup failed: {name}", type=name) from None
+        if pending is not None:
+            raise ApplicationError(
+                "no attempt of the activity has started",
+                type="BETWEEN_ATTEMPTS",
+                next_retry_delay=_BETWEEN_ATTEMPTS,
+                category=ApplicationErrorCategory.BENIGN,
+            )
 
     async def _send(self, request: DeliverCallbackRequest) -> None:
         target = self._target(request)
@@ -168,11 +187,25 @@ class CallbackSender:
         return {"retry": True, "timeout": _RPC_TIMEOUT}
 
 
+def _judge(error: RPCError) -> DeliverCallbackResponse | None:
+    """Return the verdict of a final error, None for a transient one."""
+    if error.status == RPCStatusCode.NOT_FOUND:
+        return DeliverCallbackResponse(verdict=DELIVERY_VERDICT_NOT_FOUND)
+    if error.status in _FINAL:
+        return DeliverCallbackResponse(
+            verdict=DELIVERY_VERDICT_UNDELIVERABLE,
+            message=f"Temporal refused the delivery: {error.status.name}",
+        )
+    return None
+
+
 def _result(execution: AgentExecution, form: CallbackPayload.ValueType) -> Payload:
     """Encode a success for the caller's history."""
     if form == CallbackPayload.CALLBACK_PAYLOAD_OUTPUT:
         output = execution.status.output
-        return payloads.json_text_payload(output.json or json.dumps(output.text))
+        return payloads.json_text_payload(
+            output.json or json.dumps(output.text, ensure_ascii=False)
+        )
     return payloads.binary_payload(execution)
 
 

@@ -8,16 +8,10 @@ activity alive, and a caller that asked for cancellation is told by it.
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING
 
 from temporalio import activity
-from temporalio.api.common.v1 import WorkflowExecution
-from temporalio.api.enums.v1 import WorkflowExecutionStatus
-from temporalio.api.workflowservice.v1 import (
-    DescribeWorkflowExecutionRequest,
-    DescribeWorkflowExecutionResponse,
-    RecordActivityTaskHeartbeatRequest,
-)
+from temporalio.api.workflow.v1 import PendingActivityInfo
+from temporalio.api.workflowservice.v1 import RecordActivityTaskHeartbeatRequest
 from temporalio.client import Client
 from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 from temporalio.service import RPCError, RPCStatusCode
@@ -32,17 +26,12 @@ from stigma.internal.v1.execution_pb2 import (
     WatchCallerRequest,
     WatchCallerResponse,
 )
-
-if TYPE_CHECKING:
-    from temporalio.api.workflow.v1 import PendingActivityInfo
-
-    from stigma.internal.v1.task_token_pb2 import TaskToken
+from stigma_orchestrator.pending_activities import find_pending_activity
 
 _RPC_TIMEOUT = timedelta(seconds=5)
 _WITHOUT_HEARTBEAT = timedelta(seconds=60)
 _UNKNOWN = timedelta(minutes=5)
 _SHORTEST = timedelta(seconds=1)
-_RUNNING = WorkflowExecutionStatus.WORKFLOW_EXECUTION_STATUS_RUNNING
 
 
 class CallerWatcher:
@@ -65,16 +54,16 @@ class CallerWatcher:
         try:
             verdict = await self._look(bind)
         except RPCError as error:
-            raise _look_again(_UNKNOWN, f"no answer: {error.status.name}") from None
+            # The RPC's own text may quote the request.
+            raise _look_again(_declared(bind) or _UNKNOWN, error.status.name) from None
         return WatchCallerResponse(verdict=verdict)
 
     async def _look(self, bind: Bind) -> CallerVerdict.ValueType:
-        token = tokens.parse(bind.token)
         alive = True
         try:
             heartbeat = await self._client.workflow_service.record_activity_task_heartbeat(
                 RecordActivityTaskHeartbeatRequest(
-                    namespace=self._namespace(bind),
+                    namespace=bind.caller.namespace or self._client.namespace,
                     task_token=bind.token,
                     identity=self._client.identity,
                 ),
@@ -87,48 +76,24 @@ class CallerWatcher:
             if error.status != RPCStatusCode.NOT_FOUND:
                 raise
             alive = False
-        if alive and bind.caller.HasField("heartbeat_timeout"):
-            raise _look_again(bind.caller.heartbeat_timeout.ToTimedelta() / 4, "waiting")
-        pending = await self._pending(bind, token)
+        if alive and (interval := _declared(bind)):
+            raise _look_again(interval, "waiting")
+        token = tokens.parse(bind.token)
+        pending = await find_pending_activity(
+            self._client,
+            namespace=bind.caller.namespace,
+            workflow_id=token.workflow_id,
+            run_id=token.run_id,
+            activity_id=token.activity_id,
+        )
         if pending is not None or alive:
             raise _look_again(_interval(pending), "waiting")
         return CALLER_VERDICT_GONE
 
-    async def _pending(self, bind: Bind, token: TaskToken) -> PendingActivityInfo | None:
-        """Return the waiting activity, between two attempts too, or None when it is gone.
 
-        A reset closes the caller's run and goes on in another: it is followed.
-        """
-        run_id = token.run_id
-        while run_id:
-            try:
-                described = await self._describe(bind, token.workflow_id, run_id)
-            except RPCError as error:
-                if error.status != RPCStatusCode.NOT_FOUND:
-                    raise
-                return None
-            if described.workflow_execution_info.status == _RUNNING:
-                return next(
-                    (a for a in described.pending_activities if a.activity_id == token.activity_id),
-                    None,
-                )
-            run_id = described.workflow_extended_info.reset_run_id
-        return None
-
-    async def _describe(
-        self, bind: Bind, workflow_id: str, run_id: str
-    ) -> DescribeWorkflowExecutionResponse:
-        return await self._client.workflow_service.describe_workflow_execution(
-            DescribeWorkflowExecutionRequest(
-                namespace=self._namespace(bind),
-                execution=WorkflowExecution(workflow_id=workflow_id, run_id=run_id),
-            ),
-            retry=True,
-            timeout=_RPC_TIMEOUT,
-        )
-
-    def _namespace(self, bind: Bind) -> str:
-        return bind.caller.namespace or self._client.namespace
+def _declared(bind: Bind) -> timedelta:
+    """A quarter of the heartbeat timeout that the caller declared, zero when it did not."""
+    return bind.caller.heartbeat_timeout.ToTimedelta() / 4
 
 
 def _interval(pending: PendingActivityInfo | None) -> timedelta:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, timedelta
 
 from temporalio import workflow
 from temporalio.common import RetryPolicy
-from temporalio.exceptions import ActivityError
+from temporalio.exceptions import ActivityError, FailureError
 
 from stigma.agent.v1.agent_execution_pb2 import (
     AGENT_EXECUTION_PHASE_COMPLETED,
@@ -72,22 +73,17 @@ class Delivery:
         """Try one target after the other until one is resolved. Never raises for an RPC."""
         while (request := self._next()) is not None:
             response = await self._send(request)
-            match response.verdict:
-                case verdict if verdict == DELIVERY_VERDICT_DELIVERED:
-                    newest = self._bindings.newest
-                    superseded = newest is not None and request.token not in (b"", newest.token)
-                    return Delivered(
-                        CallbackState.CALLBACK_STATE_SUPERSEDED
-                        if superseded
-                        else CallbackState.CALLBACK_STATE_DELIVERED
-                    )
-                case verdict if verdict == DELIVERY_VERDICT_UNDELIVERABLE:
-                    return Delivered(CallbackState.CALLBACK_STATE_UNDELIVERABLE, response.message)
-                case verdict if verdict == DELIVERY_VERDICT_NOT_FOUND:
-                    continue
-                case unknown:
-                    raise RuntimeError(f"unknown delivery verdict {unknown}")
+            if response.verdict == DELIVERY_VERDICT_DELIVERED:
+                return Delivered(self._state(request))
+            if response.verdict == DELIVERY_VERDICT_UNDELIVERABLE:
+                return Delivered(CallbackState.CALLBACK_STATE_UNDELIVERABLE, response.message)
         return Delivered(CallbackState.CALLBACK_STATE_RESOLVED_OR_GONE)
+
+    def _state(self, request: DeliverCallbackRequest) -> CallbackState.ValueType:
+        newest = self._bindings.newest
+        if newest is not None and request.token not in (b"", newest.token):
+            return CallbackState.CALLBACK_STATE_SUPERSEDED
+        return CallbackState.CALLBACK_STATE_DELIVERED
 
     def _next(self) -> DeliverCallbackRequest | None:
         """Return the next untried target; a binding that arrived meanwhile comes first."""
@@ -118,9 +114,12 @@ class Delivery:
         if self._succeeded:
             try:
                 return await self._try_locally(request)
-            except ActivityError:
+            except FailureError:
+                # An ActivityError, but on replay the SDK raises its bare cause for a timeout.
                 workflow.logger.info("delivery goes on as a regular activity")
-        return await self._try_until_deadline(request)
+        if request.token:
+            return await self._try_until_deadline(request)
+        return await self._try_until_bound(request)
 
     async def _try_locally(self, request: DeliverCallbackRequest) -> DeliverCallbackResponse:
         return await workflow.execute_local_activity_method(
@@ -145,9 +144,22 @@ class Delivery:
                 message=f"not delivered before the caller's deadline: {error.cause}",
             )
 
+    async def _try_until_bound(self, request: DeliverCallbackRequest) -> DeliverCallbackResponse:
+        """Try by id; the next attempt of the activity, once bound, is a better target."""
+        revision = self._bindings.revision
+        trying = asyncio.create_task(self._try_until_deadline(request))
+        await workflow.wait_condition(lambda: trying.done() or self._bindings.revision != revision)
+        if trying.done():
+            return trying.result()
+        trying.cancel()
+        # By id is open again, and so is a token that an activity reset has revived.
+        newest = self._bindings.newest
+        self._tried -= {b"", newest.token if newest else b""}
+        return DeliverCallbackResponse(verdict=DELIVERY_VERDICT_NOT_FOUND)
+
     def _time_left(self) -> timedelta:
         newest = self._bindings.newest
         if newest is None or not newest.HasField("deadline"):
             return timedelta(hours=1)
-        left = newest.deadline.ToDatetime(workflow.now().tzinfo) - workflow.now()
+        left = newest.deadline.ToDatetime(UTC) - workflow.now()
         return max(left, _RPC_TIMEOUT)

@@ -47,9 +47,7 @@ def configure(agent: AgentSpec, config: AgentConfig) -> Configuration:
         tokens=_tightest(agent.limits.tokens, config.limits.tokens),
         cost_usd=_tightest(agent.limits.cost_usd, config.limits.cost_usd),
         timeout=_timeout(agent, config),
-        request_timeout=settings.request_timeout.ToTimedelta()
-        if settings.HasField("request_timeout")
-        else limits.DEFAULT_REQUEST_TIMEOUT,
+        request_timeout=settings.request_timeout.ToTimedelta() or limits.DEFAULT_REQUEST_TIMEOUT,
     )
 
 

@@ -1,0 +1,90 @@
+"""Fixtures of the orchestrator's tests; what they hold is in orchestration.py."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import uuid
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from prometheus_client import CollectorRegistry
+from temporalio.client import Client
+from temporalio.worker import UnsandboxedWorkflowRunner, Worker
+
+from services.stigma_orchestrator.tests.orchestration import (
+    Caller,
+    CallerActivities,
+    Model,
+    Orchestrator,
+    Sender,
+)
+from stigma.contracts.payloads import DATA_CONVERTER
+from stigma.contracts.task_queues import TaskQueues
+from stigma_orchestrator.callers import CallerWatcher
+from stigma_orchestrator.metrics import CallbackMetrics
+from stigma_orchestrator.settings import OrchestratorSettings
+from stigma_orchestrator.worker import new_agent_worker, new_watch_worker
+
+# Every test must also pass with 0, when each workflow task replays from the start.
+CACHED_WORKFLOWS = int(os.environ.get("STIGMA_TEST_CACHED_WORKFLOWS", "100"))
+
+
+@pytest.fixture(scope="session")
+async def client(temporal_server: Any) -> Client:
+    return await Client.connect(temporal_server.address, data_converter=DATA_CONVERTER)
+
+
+@pytest.fixture(scope="session")
+async def foreign_client(temporal_server: Any) -> Client:
+    return await Client.connect(temporal_server.address)
+
+
+@pytest.fixture
+def settings() -> OrchestratorSettings:
+    return OrchestratorSettings(
+        task_queue_prefix=f"{uuid.uuid4().hex[:8]}-",
+        max_cached_workflows=CACHED_WORKFLOWS,
+        workflow_sandbox=True,
+        shutdown_grace=timedelta(seconds=1),
+    )
+
+
+@pytest.fixture
+async def orchestrator(
+    client: Client, foreign_client: Client, settings: OrchestratorSettings
+) -> AsyncIterator[Orchestrator]:
+    queues = TaskQueues(settings.task_queue_prefix)
+    sender = Sender(client, CallbackMetrics(CollectorRegistry()))
+    own = Orchestrator(
+        client,
+        queues,
+        Model(),
+        CallerActivities(),
+        sender,
+        lambda: new_agent_worker(client, sender, settings),
+    )
+    async with (
+        new_watch_worker(client, CallerWatcher(client), settings),
+        Worker(
+            client,
+            task_queue=queues.ai,
+            activities=[own.model.call_model],
+            max_heartbeat_throttle_interval=timedelta(seconds=2),
+        ),
+        Worker(
+            foreign_client,
+            task_queue=queues.engine,
+            workflows=[Caller],
+            workflow_runner=UnsandboxedWorkflowRunner(),
+            activities=[own.caller.wait_for_agent],
+        ),
+        own.running(),
+    ):
+        async with asyncio.timeout(100):
+            yield own
+        own.model.release()
+        own.sender.release()
+        await own.replay()
