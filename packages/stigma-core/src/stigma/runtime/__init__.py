@@ -6,7 +6,7 @@ from stigma.runtime.grpc_server import GrpcServerComponent, ServerTls
 from stigma.runtime.health import Readiness
 from stigma.runtime.lifecycle import Component, ServiceRuntime, serve
 from stigma.runtime.metrics import RpcMetrics
-from stigma.runtime.settings import Seconds, ServiceSettings, load_settings
+from stigma.runtime.settings import Port, Seconds, ServiceSettings, load_settings
 from stigma.runtime.telemetry import Telemetry
 from stigma.runtime.workers import WorkerComponent, worker_options
 
@@ -15,6 +15,7 @@ __all__ = [
     "Component",
     "ConfigurationError",
     "GrpcServerComponent",
+    "Port",
     "Readiness",
     "RpcMetrics",
     "Seconds",

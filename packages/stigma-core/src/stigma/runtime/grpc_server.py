@@ -74,6 +74,7 @@ class GrpcServerComponent:
         reflection.enable_server_reflection(
             (*self._services, HEALTH, reflection.SERVICE_NAME), self._server
         )
+        self._ended: asyncio.Task[bool] | None = None
         self._health_tasks: set[asyncio.Task[None]] = set()
         self._log = structlog.get_logger()
 
@@ -94,6 +95,8 @@ class GrpcServerComponent:
         except RuntimeError as error:
             raise ConfigurationError(f"cannot listen on {address}: {error}") from error
         await self._server.start()
+        # Kept as a task, and shielded: cancelling this wait would cancel the server's own stop.
+        self._ended = asyncio.create_task(self._server.wait_for_termination())
         self._readiness.on_change(self._show_health)
         self._readiness.set(self.name, True)
         self._log.info(
@@ -109,10 +112,13 @@ class GrpcServerComponent:
         self._readiness.set(self.name, False, "stopping")
         await self._health.enter_graceful_shutdown()
         await self._server.stop(grace.total_seconds())
+        if self._ended is not None:
+            await self._ended
 
     async def wait_failed(self) -> None:
         """Returns only by raising, should the server end by itself."""
-        await self._server.wait_for_termination()
+        if self._ended is not None:
+            await asyncio.shield(self._ended)
         raise ServiceError("the gRPC server ended by itself")
 
     def _show_health(self, ready: bool) -> None:

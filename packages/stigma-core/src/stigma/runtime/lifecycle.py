@@ -7,7 +7,7 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from datetime import timedelta
-from typing import Any, Protocol, TypeVar
+from typing import Any, NoReturn, Protocol, TypeVar
 
 import structlog
 from prometheus_client import CollectorRegistry
@@ -136,15 +136,18 @@ class ServiceRuntime:
             self._failed_task.set_exception(error)
 
 
-def serve(name: str, settings: ServiceSettings, build: Build) -> int:
-    """Runs a service until it is told to stop; the process's exit code.
+def serve(name: str, settings: ServiceSettings, build: Build) -> NoReturn:
+    """Runs a service until it is told to stop, and ends the process with one of these codes.
 
     0: stopped by SIGTERM or SIGINT, drained, also while still starting. 1: a component failed, or
     did not stop within the grace. 2: the configuration cannot work. The reason is the last
     event logged.
     """
     logging.configure(name, settings)
-    return asyncio.run(_guarded(name, settings, build))
+    code = asyncio.run(_guarded(name, settings, build))
+    # Everything is closed and sent. Leaving through the interpreter's finalization would now and
+    # then crash in a thread of the SDK's core that is still calling back (seen with 1.35).
+    _leave(code)
 
 
 async def _guarded(name: str, settings: ServiceSettings, build: Build) -> int:
@@ -233,16 +236,23 @@ async def _stop(components: Sequence[Component], grace: timedelta) -> None:
     """Stops all at once, so that the grace is one for all."""
     if not components:
         return
+    log = structlog.get_logger()
     stops = {asyncio.ensure_future(c.stop(grace)): c.name for c in components}
     done, late = await asyncio.wait(stops, timeout=(grace + STOP_MARGIN).total_seconds())
     if late:
         # An activity that ignores its cancellation would keep the process for ever.
         names = ", ".join(stops[task] for task in late)
-        structlog.get_logger().critical("did_not_stop", components=names)
-        sys.stdout.flush()
-        os._exit(_FAILED)
+        log.critical("did_not_stop", components=names)
+        _leave(_FAILED)
     for task in done:
-        task.result()
+        if error := task.exception():
+            log.error("stop_failed", component=stops[task], exc_info=error)
+
+
+def _leave(code: int) -> NoReturn:
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def _on_signals() -> asyncio.Event:

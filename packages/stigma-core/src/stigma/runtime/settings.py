@@ -25,7 +25,7 @@ from pydantic import (
     ValidationError,
 )
 from pydantic.fields import FieldInfo
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 PREFIX = "STIGMA_"
 _USAGE_ERROR = 2
@@ -46,6 +46,9 @@ def _seconds(value: object) -> object:
 Seconds = Annotated[timedelta, BeforeValidator(_seconds), PlainSerializer(timedelta.total_seconds)]
 """A duration, written in the environment as a number of seconds."""
 
+Port = Annotated[int, Field(ge=0, le=65535)]
+"""A TCP port; 0 takes a free one."""
+
 
 class ServiceSettings(BaseSettings):
     """What every service has; a service's own settings class adds its fields."""
@@ -64,7 +67,7 @@ class ServiceSettings(BaseSettings):
     admin_host: str = Field(
         "127.0.0.1", description="Address of the admin port (/livez, /readyz, /metrics)."
     )
-    admin_port: int = Field(0, ge=0, le=65535, description="Admin port; 0 takes a free one.")
+    admin_port: Port = Field(0, description="Admin port; 0 takes a free one.")
     shutdown_grace: Seconds = Field(
         timedelta(seconds=30),
         gt=timedelta(0),
@@ -114,6 +117,8 @@ def load_settings(cls: type[S], prog: str, argv: Sequence[str] | None = None) ->
         return cls()
     except ValidationError as error:
         _refuse(prog, "; ".join(_complaint(cls, e) for e in error.errors(include_url=False)))
+    except SettingsError as error:
+        _refuse(prog, _not_json(cls, error))
 
 
 def variables(cls: type[BaseSettings]) -> dict[str, FieldInfo]:
@@ -163,6 +168,14 @@ def _complaint(cls: type[BaseSettings], error: Any) -> str:
     # What was given for a secret is a secret.
     given = "" if field is None or _is_secret(field) else f" (given: {error['input']!r})"
     return f"{variable}: {message}{given}"
+
+
+def _not_json(cls: type[BaseSettings], error: SettingsError) -> str:
+    # pydantic-settings tells the field only in its text.
+    for variable, name in zip(variables(cls), cls.model_fields, strict=True):
+        if f'"{name}"' in str(error):
+            return f"{variable}: not valid JSON"
+    return str(error)
 
 
 def _is_secret(field: FieldInfo) -> bool:

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from datetime import timedelta
+from importlib import metadata
 from typing import Any
 
 import structlog
@@ -37,6 +38,9 @@ def worker_options(settings: ServiceSettings) -> dict[str, Any]:
             use_worker_versioning=True,
             default_versioning_behavior=VersioningBehavior.PINNED,
         )
+    else:
+        # Given none, the SDK hashes the code of every loaded module: a second of start-up.
+        options["build_id"] = settings.build_id or f"stigma-{metadata.version('stigma-core')}"
     return options
 
 
