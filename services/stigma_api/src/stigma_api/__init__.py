@@ -1,0 +1,1 @@
+"""The gRPC API of Stigma: agents and agent executions."""

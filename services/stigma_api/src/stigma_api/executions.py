@@ -1,0 +1,184 @@
+"""`AgentExecutionService`: starts agents and follows their executions."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import grpc
+from temporalio.client import Client
+from temporalio.service import RPCError, RPCStatusCode
+
+from stigma.agent.v1.agent_execution_pb2 import AgentExecution
+from stigma.agent.v1.agent_execution_service_pb2 import (
+    AGENT_EXECUTION_VIEW_FULL,
+    CancelAgentExecutionRequest,
+    GetAgentExecutionRequest,
+    ListAgentExecutionsRequest,
+    ListAgentExecutionsResponse,
+    StartAgentRequest,
+    WatchAgentExecutionRequest,
+    WatchAgentExecutionResponse,
+)
+from stigma.agent.v1.agent_execution_service_pb2_grpc import AgentExecutionServiceServicer
+from stigma.contracts import ids
+from stigma_api import status
+from stigma_api.admission import Admission, Admitted
+from stigma_api.callbacks import Callbacks
+from stigma_api.calls import Context, caller
+from stigma_api.launch import Launcher
+from stigma_api.listing import Listing
+from stigma_api.principals import Action
+from stigma_api.probe import Liveness, Probe
+from stigma_api.reading import Reader
+from stigma_api.status import CallError
+from stigma_api.temporal import answering
+from stigma_api.watching import Watching
+
+# Refusals that are about a new start: a replay of an old one is answered all the same.
+_ABOUT_STARTING = {
+    grpc.StatusCode.NOT_FOUND,
+    grpc.StatusCode.INVALID_ARGUMENT,
+    grpc.StatusCode.FAILED_PRECONDITION,
+}
+_CANCELLED_BY_CALLER = "cancelled by its caller"
+
+
+class AgentExecutions(AgentExecutionServiceServicer):
+    """Serves `AgentExecutionService`; who calls was found out before."""
+
+    def __init__(
+        self,
+        client: Client,
+        *,
+        admission: Admission,
+        callbacks: Callbacks,
+        probe: Probe,
+        launcher: Launcher,
+        reader: Reader,
+        listing: Listing,
+        watching: Watching,
+    ) -> None:
+        self._client = client
+        self._admission = admission
+        self._callbacks = callbacks
+        self._probe = probe
+        self._launcher = launcher
+        self._reader = reader
+        self._listing = listing
+        self._watching = watching
+
+    async def StartAgent(self, request: StartAgentRequest, _context: Context) -> AgentExecution:  # noqa: N802
+        """Start an agent, or return the execution that the same request has started before."""
+        admitted = self._admission.admit(caller(), request)
+        waits = await self._waits(admitted)
+        try:
+            start = await self._admission.prepare(admitted)
+            if not waits:
+                raise status.precondition(
+                    "CALLER_GONE", "the activity of the callback token does not wait any more"
+                )
+        except CallError as refusal:
+            return await self._replay(admitted, refusal, waits=waits)
+        return await self._launcher.launch(start)
+
+    async def GetAgentExecution(  # noqa: N802
+        self, request: GetAgentExecutionRequest, _context: Context
+    ) -> AgentExecution:
+        """Return one execution."""
+        principal = caller()
+        principal.require(Action.EXECUTIONS_READ)
+        found = await self._reader.visible(principal, request.id)
+        return await self._reader.read(found, full=request.view == AGENT_EXECUTION_VIEW_FULL)
+
+    async def ListAgentExecutions(  # noqa: N802
+        self, request: ListAgentExecutionsRequest, _context: Context
+    ) -> ListAgentExecutionsResponse:
+        """Return a page of executions."""
+        principal = caller()
+        principal.require(Action.EXECUTIONS_READ)
+        return await self._listing.page(principal, request)
+
+    async def WatchAgentExecution(  # noqa: N802
+        self, request: WatchAgentExecutionRequest, _context: Context
+    ) -> AsyncIterator[WatchAgentExecutionResponse]:
+        """Stream what happens to one execution."""
+        principal = caller()
+        principal.require(Action.EXECUTIONS_READ)
+        found = await self._reader.visible(principal, request.id)
+        async for event in self._watching.events(found, request.cursor):
+            yield event
+
+    async def CancelAgentExecution(  # noqa: N802
+        self, request: CancelAgentExecutionRequest, _context: Context
+    ) -> AgentExecution:
+        """Ask an execution to stop."""
+        principal = caller()
+        principal.require(Action.EXECUTIONS_CANCEL)
+        if bool(request.id) == bool(request.request_id):
+            raise status.invalid([("id", "give either id or request_id")])
+        namespace = request.namespace or self._client.namespace
+        execution_id = request.id or ids.execution_id(principal.name, namespace, request.request_id)
+        found = await self._reader.visible(principal, execution_id)
+        if found.is_open and await self._cancel(execution_id, request.reason):
+            return found.execution
+        return await self._reader.settled(await self._reader.visible(principal, execution_id))
+
+    async def _waits(self, admitted: Admitted) -> bool:
+        """Return whether the caller still waits; True when nobody has to.
+
+        Raises:
+            CallError: the token is not valid here, or the caller was asked to stop.
+        """
+        if admitted.bind is None:
+            return True
+        namespace = admitted.request.caller.namespace
+        liveness = await self._probe.check(admitted.bind.token, namespace)
+        if liveness is Liveness.INVALID:
+            self._reject(admitted, "invalid_argument")
+            raise status.invalid(
+                [("callback_token", "Temporal does not know it in the caller's namespace")]
+            )
+        if liveness is Liveness.CANCEL_REQUESTED:
+            self._reject(admitted, "cancel_requested")
+            await self._cancel_started(admitted)
+            raise status.precondition(
+                "CALLER_CANCELLED", "the activity of the callback token was asked to stop"
+            )
+        return liveness is Liveness.WAITING
+
+    async def _replay(
+        self, admitted: Admitted, refusal: CallError, *, waits: bool
+    ) -> AgentExecution:
+        """Answer a request that cannot start anything: it may have done so before."""
+        if refusal.code not in _ABOUT_STARTING:
+            raise refusal
+        try:
+            return await self._launcher.rejoin(
+                admitted.execution_id, admitted.digest, admitted.bind if waits else None
+            )
+        except CallError as error:
+            if error.code != grpc.StatusCode.NOT_FOUND:
+                raise
+            if admitted.bind is not None:
+                self._reject(admitted, refusal.code.name.lower())
+            raise refusal from None
+
+    async def _cancel_started(self, admitted: Admitted) -> None:
+        found = await self._reader.find(admitted.execution_id)
+        if found is not None and found.is_open and found.digest == admitted.digest.hex():
+            await self._cancel(admitted.execution_id, _CANCELLED_BY_CALLER)
+
+    async def _cancel(self, execution_id: str, reason: str) -> bool:
+        """Request the cancel; return False when the execution has closed meanwhile."""
+        handle = self._client.get_workflow_handle(execution_id)
+        try:
+            async with answering():
+                await handle.cancel(reason=reason)
+        except RPCError as error:
+            if error.status != RPCStatusCode.NOT_FOUND:
+                raise
+            return False
+        return True
+
+    def _reject(self, admitted: Admitted, error_type: str) -> None:
+        self._callbacks.rejected(admitted.request, admitted.request_id, error_type)

@@ -1,0 +1,196 @@
+"""Starts an execution, or joins the one that the same request has started before."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import structlog
+from temporalio.client import Client, WorkflowHandle
+from temporalio.common import (
+    RawValue,
+    SearchAttributePair,
+    TypedSearchAttributes,
+    WorkflowIDConflictPolicy,
+    WorkflowIDReusePolicy,
+)
+from temporalio.exceptions import WorkflowAlreadyStartedError
+from temporalio.service import RPCError, RPCStatusCode
+
+from stigma.agent.v1.agent_execution_pb2 import (
+    AGENT_EXECUTION_PHASE_PENDING,
+    CALLBACK_STATE_WAITING,
+    AgentExecution,
+    AgentExecutionSpec,
+)
+from stigma.contracts import limits, payloads, search_attributes, tokens
+from stigma.contracts.workflows import AgentWorkflow
+from stigma.internal.v1.execution_pb2 import AgentWorkflowInput, Bind
+from stigma_api import outcome, status
+from stigma_api.reading import Reader
+from stigma_api.temporal import answering
+
+INLINE_AGENT = "inline"
+
+
+@dataclass(frozen=True)
+class Start:
+    """A start request that passed every check."""
+
+    execution_id: str
+    spec: AgentExecutionSpec
+    digest: bytes
+    deadline: datetime
+    bind: Bind | None
+
+
+class Launcher:
+    """Starts executions on one task queue."""
+
+    def __init__(self, client: Client, reader: Reader, task_queue: str) -> None:
+        self._client = client
+        self._reader = reader
+        self._task_queue = task_queue
+        self._log = structlog.get_logger()
+
+    async def launch(self, start: Start) -> AgentExecution:
+        """Start the execution, or join it when it is there already.
+
+        With somebody who waits, one signal-with-start: whether the workflow is new or not, the
+        token is in its history once this returns.
+
+        Raises:
+            CallError: ALREADY_EXISTS; the same request id was used with another request.
+        """
+        accepted = _accepted(start)
+        request = _workflow_input(self._client, start)
+        try:
+            handle = await self._start(start, request, accepted)
+        except WorkflowAlreadyStartedError:
+            return await self.rejoin(start.execution_id, start.digest, None)
+        if not _is_new(handle):
+            # The workflow itself ignores a bind whose digest is not its own.
+            return await self.rejoin(start.execution_id, start.digest, None)
+        self._log.info(
+            "workflow_started",
+            execution_id=start.execution_id,
+            request_id=start.spec.request_id,
+            workflow_id=start.execution_id,
+            run_id=handle.result_run_id,
+            agent=start.spec.agent_id or INLINE_AGENT,
+            callback_fingerprint=accepted.status.callback.fingerprint,
+        )
+        accepted.spec.message = start.spec.message
+        accepted.spec.input_json = start.spec.input_json
+        accepted.spec.env.update(start.spec.env)
+        return accepted
+
+    async def rejoin(self, execution_id: str, digest: bytes, bind: Bind | None) -> AgentExecution:
+        """Return the execution that the same request has started before.
+
+        Args:
+            execution_id: what its request id stands for.
+            digest: of this request; must be the one it was started with.
+            bind: bound first, if the execution is still open.
+
+        Raises:
+            CallError: NOT_FOUND; or ALREADY_EXISTS, it was another request.
+        """
+        found = await self._reader.find(execution_id)
+        if found is None:
+            raise status.not_found(f"agent execution {execution_id}")
+        if found.digest != digest.hex():
+            raise status.already_exists(
+                f"the request id was used for another request: agent execution {execution_id}"
+            )
+        if bind is not None and found.is_open:
+            await self._bind(execution_id, bind)
+        return await self._reader.settled(found)
+
+    async def _start(
+        self, start: Start, request: RawValue, accepted: AgentExecution
+    ) -> WorkflowHandle[Any, Any]:
+        signal: dict[str, Any] = {}
+        if start.bind is not None:
+            signal = {"start_signal": "bind", "start_signal_args": [start.bind]}
+        async with answering():
+            return await self._client.start_workflow(
+                AgentWorkflow.run,
+                args=[request],
+                id=start.execution_id,
+                task_queue=self._task_queue,
+                id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
+                id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+                memo={
+                    outcome.MEMO_EXECUTION: payloads.to_raw(accepted),
+                    outcome.MEMO_DIGEST: start.digest.hex(),
+                },
+                search_attributes=_search_attributes(start.spec),
+                **signal,
+            )
+
+    async def _bind(self, execution_id: str, bind: Bind) -> None:
+        handle = self._client.get_workflow_handle_for(AgentWorkflow.run, execution_id)
+        try:
+            async with answering():
+                await handle.signal(AgentWorkflow.bind, bind)
+        except RPCError as error:
+            if error.status != RPCStatusCode.NOT_FOUND:
+                raise
+            # It closed just now; the caller learns the outcome with its next attempt.
+            raise status.unavailable("the execution is just closing: try again") from None
+
+
+def _is_new(handle: WorkflowHandle[Any, Any]) -> bool:
+    # The SDK shows whether it started the workflow nowhere else. Were this gone one day, a start
+    # would cost a describe more, and still be right.
+    reply = getattr(handle, "_start_workflow_response", None)
+    return bool(getattr(reply, "started", False))
+
+
+def _workflow_input(client: Client, start: Start) -> RawValue:
+    """Encode the workflow's input once, and measure it: Temporal refuses what is too large."""
+    request = AgentWorkflowInput(
+        execution_id=start.execution_id, spec=start.spec, spec_digest=start.digest
+    )
+    request.deadline.FromDatetime(start.deadline)
+    [payload] = client.data_converter.payload_converter.to_payloads([request])
+    if (size := payload.ByteSize()) > limits.MAX_PAYLOAD_BYTES:
+        problem = (
+            f"has {size} bytes as encoded, its agent included; "
+            f"the limit is {limits.MAX_PAYLOAD_BYTES}"
+        )
+        raise status.invalid([("request", problem)])
+    return RawValue(payload)
+
+
+def _accepted(start: Start) -> AgentExecution:
+    """Return the execution as accepted, without what is large or private: the memo has it."""
+    execution = AgentExecution(id=start.execution_id, spec=start.spec)
+    for private in ("message", "input_json", "env", "callback_token"):
+        execution.spec.ClearField(private)
+    for large in ("instructions", "output_schema", "script"):
+        execution.spec.agent.ClearField(large)
+    execution.status.phase = AGENT_EXECUTION_PHASE_PENDING
+    execution.status.start_time.GetCurrentTime()
+    execution.status.deadline.FromDatetime(start.deadline)
+    if start.bind is not None:
+        execution.status.callback.state = CALLBACK_STATE_WAITING
+        execution.status.callback.fingerprint = tokens.fingerprint(start.bind.token)
+        execution.status.callback.bindings = 1
+    return execution
+
+
+def _search_attributes(spec: AgentExecutionSpec) -> TypedSearchAttributes:
+    agent = spec.agent_id.partition("@")[0] or INLINE_AGENT
+    pairs: list[SearchAttributePair[Any]] = [
+        SearchAttributePair(search_attributes.AGENT, agent),
+        SearchAttributePair(search_attributes.PRINCIPAL, spec.principal),
+    ]
+    if spec.session_id:
+        pairs.append(SearchAttributePair(search_attributes.SESSION, spec.session_id))
+    if spec.labels:
+        labels = [f"{key}={value}" for key, value in sorted(spec.labels.items())]
+        pairs.append(SearchAttributePair(search_attributes.LABELS, labels))
+    return TypedSearchAttributes(pairs)

@@ -1,0 +1,1 @@
+"""The registry's schema, one step a release."""

@@ -1,0 +1,159 @@
+"""Reads one execution: description, memo and close event first; a query only adds detail."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from temporalio.api.common.v1 import WorkflowExecution
+from temporalio.api.enums.v1 import HistoryEventFilterType, PendingWorkflowTaskState
+from temporalio.api.enums.v1 import WorkflowExecutionStatus as Status
+from temporalio.api.history.v1 import HistoryEvent
+from temporalio.api.workflowservice.v1 import (
+    DescribeWorkflowExecutionRequest,
+    DescribeWorkflowExecutionResponse,
+    GetWorkflowExecutionHistoryRequest,
+)
+from temporalio.client import Client, WorkflowQueryFailedError, WorkflowQueryRejectedError
+from temporalio.service import RPCError, RPCStatusCode
+
+from stigma.agent.v1.agent_execution_pb2 import (
+    AGENT_EXECUTION_PHASE_PENDING,
+    AGENT_EXECUTION_PHASE_RUNNING,
+    AgentExecution,
+)
+from stigma.contracts.workflows import AgentWorkflow
+from stigma_api import outcome, status
+from stigma_api.principals import Principal
+from stigma_api.temporal import answering
+
+_QUERY_TIMEOUT = timedelta(seconds=1)
+# Started, at most one signal, first workflow task scheduled: nobody has worked on it yet.
+_UNTOUCHED_LENGTH = 3
+
+
+@dataclass(frozen=True)
+class Described:
+    """One execution as Temporal describes it, without a look into its history."""
+
+    execution: AgentExecution
+    digest: str
+    run_id: str
+    first_run_id: str
+    is_open: bool
+
+
+class Reader:
+    """Reads executions for those who may see them."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    async def find(self, execution_id: str) -> Described | None:
+        """Return the execution's current run, or None when there is none of this id."""
+        request = DescribeWorkflowExecutionRequest(
+            namespace=self._client.namespace, execution=WorkflowExecution(workflow_id=execution_id)
+        )
+        try:
+            async with answering():
+                reply = await self._client.workflow_service.describe_workflow_execution(
+                    request, retry=True
+                )
+        except RPCError as error:
+            if error.status in {RPCStatusCode.NOT_FOUND, RPCStatusCode.INVALID_ARGUMENT}:
+                return None
+            raise
+        if reply.workflow_execution_info.type.name != "AgentWorkflow":
+            return None
+        return await self._described(reply)
+
+    async def visible(self, principal: Principal, execution_id: str) -> Described:
+        """Return the execution if this principal may see it.
+
+        Raises:
+            CallError: NOT_FOUND, also for another principal's: whether it exists is not told.
+        """
+        found = await self.find(execution_id)
+        owner = found.execution.spec.principal if found else ""
+        if found is None or (owner != principal.name and not principal.is_admin):
+            raise status.not_found(f"agent execution {execution_id}")
+        return found
+
+    async def read(self, found: Described, *, full: bool = False) -> AgentExecution:
+        """Return the execution as it stands.
+
+        Args:
+            found: from `find` or `visible`.
+            full: with the task and the conversation, as far as a worker answers within 1 s.
+        """
+        execution = await self.settled(found)
+        untouched = execution.status.phase == AGENT_EXECUTION_PHASE_PENDING
+        if not untouched and (found.is_open or full):
+            await self._add_detail(execution, full=full)
+        execution.spec.callback_token = b""
+        return execution
+
+    async def settled(self, found: Described) -> AgentExecution:
+        """Return the execution without asking any worker: as started, or its outcome."""
+        if found.is_open:
+            return found.execution
+        event = await self._close_event(found)
+        if event is None:
+            return found.execution
+        return await outcome.at_close(self._client, found.execution, event)
+
+    async def _described(self, reply: DescribeWorkflowExecutionResponse) -> Described:
+        info = reply.workflow_execution_info
+        execution = await outcome.from_memo(self._client, info.memo.fields)
+        is_open = info.status in {
+            Status.WORKFLOW_EXECUTION_STATUS_RUNNING,
+            Status.WORKFLOW_EXECUTION_STATUS_PAUSED,
+        }
+        if is_open:
+            waits = reply.pending_workflow_task.state == (
+                PendingWorkflowTaskState.PENDING_WORKFLOW_TASK_STATE_SCHEDULED
+            )
+            untouched = waits and info.history_length <= _UNTOUCHED_LENGTH
+            continued = info.first_run_id not in {"", info.execution.run_id}
+            execution.status.phase = (
+                AGENT_EXECUTION_PHASE_PENDING
+                if untouched and not continued
+                else AGENT_EXECUTION_PHASE_RUNNING
+            )
+        return Described(
+            execution=execution,
+            digest=await outcome.digest_in_memo(self._client, info.memo.fields),
+            run_id=info.execution.run_id,
+            first_run_id=info.first_run_id or info.execution.run_id,
+            is_open=is_open,
+        )
+
+    async def _close_event(self, found: Described) -> HistoryEvent | None:
+        request = GetWorkflowExecutionHistoryRequest(
+            namespace=self._client.namespace,
+            execution=WorkflowExecution(workflow_id=found.execution.id, run_id=found.run_id),
+            history_event_filter_type=HistoryEventFilterType.HISTORY_EVENT_FILTER_TYPE_CLOSE_EVENT,
+            skip_archival=True,
+        )
+        async with answering():
+            reply = await self._client.workflow_service.get_workflow_execution_history(
+                request, retry=True
+            )
+        return reply.history.events[-1] if reply.history.events else None
+
+    async def _add_detail(self, execution: AgentExecution, *, full: bool) -> None:
+        handle = self._client.get_workflow_handle_for(AgentWorkflow.run, execution.id)
+        try:
+            async with answering(_QUERY_TIMEOUT):
+                detail = await handle.query(AgentWorkflow.execution, rpc_timeout=_QUERY_TIMEOUT)
+        except (
+            status.CallError,
+            RPCError,
+            WorkflowQueryFailedError,
+            WorkflowQueryRejectedError,
+        ):
+            return  # no worker answers: what Temporal itself knows is the answer
+        if not full:
+            detail.status.ClearField("messages")
+            detail.spec.Clear()
+        outcome.overlay(execution, detail)

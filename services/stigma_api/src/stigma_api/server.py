@@ -1,0 +1,112 @@
+"""Puts the service together: from settings to a gRPC server."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import grpc.aio
+
+from stigma.agent.v1 import agent_execution_service_pb2, agent_service_pb2
+from stigma.agent.v1.agent_execution_service_pb2_grpc import (
+    add_AgentExecutionServiceServicer_to_server,
+)
+from stigma.agent.v1.agent_service_pb2_grpc import add_AgentServiceServicer_to_server
+from stigma.contracts.payloads import DATA_CONVERTER
+from stigma.contracts.task_queues import TaskQueues
+from stigma.runtime import Component, GrpcServerComponent, RpcMetrics, ServerTls, ServiceRuntime
+from stigma_api.admission import Admission
+from stigma_api.agents import Agents
+from stigma_api.authentication import Authenticator
+from stigma_api.callbacks import Callbacks
+from stigma_api.calls import CallInterceptor
+from stigma_api.capacity import Capacity
+from stigma_api.executions import AgentExecutions
+from stigma_api.launch import Launcher
+from stigma_api.listing import Listing
+from stigma_api.namespace import Namespace
+from stigma_api.principals import Principals
+from stigma_api.probe import Probe
+from stigma_api.reading import Reader
+from stigma_api.registry import Registry
+from stigma_api.settings import ApiSettings
+from stigma_api.watching import Watching
+
+SERVICES = (
+    agent_service_pb2.DESCRIPTOR.services_by_name["AgentService"].full_name,
+    agent_execution_service_pb2.DESCRIPTOR.services_by_name["AgentExecutionService"].full_name,
+)
+
+
+async def build(
+    runtime: ServiceRuntime, *, settings: ApiSettings, principals: Principals | None
+) -> Sequence[Component]:
+    """Return the gRPC server; it serves once Temporal, registry and namespace are usable."""
+    runtime.readiness.set("registry", False, "not opened")
+    runtime.readiness.set("namespace", False, "not checked")
+    registry = await Registry.open(settings.registry_url)
+    runtime.resources.push_async_callback(registry.close)
+    runtime.add_check("registry", registry.check)
+    client = await runtime.connect_temporal(data_converter=DATA_CONVERTER)
+    namespace = Namespace(client)
+    runtime.add_check("namespace", namespace.check)
+
+    queue = TaskQueues(settings.task_queue_prefix).orchestrator
+    callbacks = Callbacks(
+        namespace, client.namespace, runtime.metrics, enabled=settings.callbacks_enabled
+    )
+    reader = Reader(client)
+    executions = AgentExecutions(
+        client,
+        admission=Admission(registry, callbacks, client.namespace),
+        callbacks=callbacks,
+        probe=Probe(client),
+        launcher=Launcher(client, reader, queue),
+        reader=reader,
+        listing=Listing(client, queue),
+        watching=Watching(client, reader),
+    )
+
+    def register(server: grpc.aio.Server) -> None:
+        add_AgentServiceServicer_to_server(Agents(registry), server)
+        add_AgentExecutionServiceServicer_to_server(executions, server)
+
+    interceptor = CallInterceptor(
+        Authenticator(principals),
+        calls=Capacity(settings.api_max_in_flight, "calls"),
+        watches=Capacity(settings.api_max_watches, "streams"),
+        call_timeout=settings.api_call_timeout,
+        watch_timeout=settings.api_watch_timeout,
+    )
+    server = GrpcServerComponent(
+        runtime.readiness,
+        host=settings.api_host,
+        port=settings.api_port,
+        services=SERVICES,
+        register=register,
+        tls=_tls(settings),
+        interceptors=[
+            *runtime.telemetry.server_interceptors(),
+            RpcMetrics(runtime.metrics),
+            interceptor,
+        ],
+    )
+    return [server]
+
+
+def load_principals(settings: ApiSettings) -> Principals | None:
+    """Return who may call; None for everybody, which settings allow on loopback only.
+
+    Raises:
+        PrincipalsError: the principals file cannot be used.
+    """
+    if settings.principals_file is not None:
+        return Principals.load(settings.principals_file)
+    if settings.api_tls_client_ca is not None:
+        return Principals((), any_certificate=True)
+    return None
+
+
+def _tls(settings: ApiSettings) -> ServerTls | None:
+    if settings.api_tls_cert is None or settings.api_tls_key is None:
+        return None
+    return ServerTls(settings.api_tls_cert, settings.api_tls_key, settings.api_tls_client_ca)

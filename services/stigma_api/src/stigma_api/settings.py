@@ -1,0 +1,76 @@
+"""What the API reads from its environment."""
+
+from __future__ import annotations
+
+import ipaddress
+from datetime import timedelta
+from pathlib import Path
+from typing import Self
+
+from pydantic import Field, model_validator
+
+from stigma.runtime import Seconds, ServiceSettings
+
+
+class ApiSettings(ServiceSettings):
+    """Settings of `stigma_api`."""
+
+    admin_port: int = Field(7310, ge=0, le=65535, description="Admin port; 0 takes a free one.")
+    api_host: str = Field("127.0.0.1", description="Address that the gRPC server listens on.")
+    api_port: int = Field(7300, ge=0, le=65535, description="gRPC port; 0 takes a free one.")
+    registry_url: str = Field(
+        "sqlite+aiosqlite:///./stigma.db",
+        description="Where agents are kept: sqlite+aiosqlite:///FILE or postgresql+asyncpg://…",
+    )
+    principals_file: Path | None = Field(
+        None, description="YAML file of who may do what; without it only loopback is served."
+    )
+    api_tls_cert: Path | None = Field(None, description="The server's certificate chain (PEM).")
+    api_tls_key: Path | None = Field(None, description="The certificate's key (PEM).")
+    api_tls_client_ca: Path | None = Field(
+        None, description="CA of client certificates (PEM); callers may then use mTLS."
+    )
+    callbacks_enabled: bool = Field(
+        True, description="Accept callback tokens; off for a phased rollout."
+    )
+    api_max_in_flight: int = Field(
+        256, ge=1, description="Most calls worked on at a time; more are told to try again."
+    )
+    api_max_watches: int = Field(1000, ge=1, description="Most Watch streams open at a time.")
+    api_call_timeout: Seconds = Field(
+        timedelta(seconds=15), gt=timedelta(0), description="Longest time a call may take."
+    )
+    api_watch_timeout: Seconds = Field(
+        timedelta(hours=1),
+        gt=timedelta(0),
+        description="Longest time a Watch stream stays open; clients resume with its cursor.",
+    )
+
+    @property
+    def authenticates(self) -> bool:
+        """Whether callers must say who they are."""
+        return self.principals_file is not None or self.api_tls_client_ca is not None
+
+    @model_validator(mode="after")
+    def _check_tls(self) -> Self:
+        if (self.api_tls_cert is None) != (self.api_tls_key is None):
+            raise ValueError("STIGMA_API_TLS_CERT and STIGMA_API_TLS_KEY belong together")
+        if self.api_tls_client_ca is not None and self.api_tls_cert is None:
+            raise ValueError("STIGMA_API_TLS_CLIENT_CA needs STIGMA_API_TLS_CERT and _KEY")
+        return self
+
+    @model_validator(mode="after")
+    def _check_exposure(self) -> Self:
+        if not self.authenticates and not _is_loopback(self.api_host):
+            raise ValueError(
+                f"STIGMA_API_HOST {self.api_host} can be reached by others: set "
+                "STIGMA_PRINCIPALS_FILE or STIGMA_API_TLS_CLIENT_CA, or listen on 127.0.0.1"
+            )
+        return self
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -1,0 +1,90 @@
+"""How an RPC that does not succeed answers: a code, one line, and google.rpc details."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import grpc
+from google.protobuf.any_pb2 import Any
+from google.protobuf.message import Message
+from google.rpc.error_details_pb2 import (  # type: ignore[import-untyped]
+    BadRequest,
+    ErrorInfo,
+    RetryInfo,
+)
+from google.rpc.status_pb2 import Status  # type: ignore[import-untyped]
+from grpc_status import rpc_status
+
+ERROR_DOMAIN = "stigma.dev"
+
+
+class CallError(Exception):
+    """An RPC's answer that is not a success. The message never holds a token, key or prompt."""
+
+    def __init__(self, code: grpc.StatusCode, message: str, *details: Message) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.details = details
+
+    @property
+    def fields(self) -> list[str]:
+        """Return the paths of the fields that are wrong, if it is about fields."""
+        return [
+            violation.field
+            for detail in self.details
+            if isinstance(detail, BadRequest)
+            for violation in detail.field_violations
+        ]
+
+    def to_grpc(self) -> grpc.Status:
+        """Return what `abort_with_status` takes."""
+        status = Status(code=self.code.value[0], message=self.message)
+        for detail in self.details:
+            packed = Any()
+            packed.Pack(detail)
+            status.details.append(packed)
+        answer: grpc.Status = rpc_status.to_status(status)
+        return answer
+
+
+def invalid(violations: list[tuple[str, str]]) -> CallError:
+    """INVALID_ARGUMENT with a field path for each thing that is wrong."""
+    detail = BadRequest()
+    for field, description in violations:
+        detail.field_violations.add(field=field, description=description)
+    line = "; ".join(f"{field}: {description}" for field, description in violations)
+    return CallError(grpc.StatusCode.INVALID_ARGUMENT, line, detail)
+
+
+def not_found(what: str) -> CallError:
+    """NOT_FOUND; `what` names it."""
+    return CallError(grpc.StatusCode.NOT_FOUND, f"{what} not found")
+
+
+def already_exists(message: str) -> CallError:
+    """ALREADY_EXISTS."""
+    return CallError(grpc.StatusCode.ALREADY_EXISTS, message)
+
+
+def denied(message: str) -> CallError:
+    """PERMISSION_DENIED."""
+    return CallError(grpc.StatusCode.PERMISSION_DENIED, message)
+
+
+def precondition(reason: str, message: str) -> CallError:
+    """FAILED_PRECONDITION; `reason` is the machine's name for it."""
+    detail = ErrorInfo(reason=reason, domain=ERROR_DOMAIN)
+    return CallError(grpc.StatusCode.FAILED_PRECONDITION, message, detail)
+
+
+def unavailable(message: str) -> CallError:
+    """UNAVAILABLE: the same call may succeed later."""
+    return CallError(grpc.StatusCode.UNAVAILABLE, message)
+
+
+def exhausted(message: str, retry_after: timedelta) -> CallError:
+    """RESOURCE_EXHAUSTED, with when to try again."""
+    detail = RetryInfo()
+    detail.retry_delay.FromTimedelta(retry_after)
+    return CallError(grpc.StatusCode.RESOURCE_EXHAUSTED, message, detail)

@@ -1,0 +1,55 @@
+"""The API's bounded way to Temporal."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+
+import structlog
+from temporalio.service import RPCError, RPCStatusCode
+
+from stigma_api import status
+
+TEMPORAL_TIMEOUT = timedelta(seconds=5)
+"""Longest time one step of an RPC waits for Temporal, the SDK's own retries included."""
+
+_RETRY_AFTER = timedelta(seconds=1)
+_PASSING = frozenset(
+    {
+        RPCStatusCode.UNAVAILABLE,
+        RPCStatusCode.DEADLINE_EXCEEDED,
+        RPCStatusCode.CANCELLED,
+        RPCStatusCode.ABORTED,
+        RPCStatusCode.UNKNOWN,
+        RPCStatusCode.INTERNAL,
+    }
+)
+
+
+@asynccontextmanager
+async def answering(timeout: timedelta = TEMPORAL_TIMEOUT) -> AsyncIterator[None]:
+    """Bound what is inside, and turn Temporal's trouble into ours.
+
+    Errors that mean something to the call (NOT_FOUND, INVALID_ARGUMENT, …) pass unchanged.
+
+    Raises:
+        CallError: UNAVAILABLE when Temporal does not answer, RESOURCE_EXHAUSTED when it limits us.
+    """
+    try:
+        async with asyncio.timeout(timeout.total_seconds()) as bound:
+            yield
+    except TimeoutError:
+        if not bound.expired():
+            raise
+        raise status.unavailable(
+            f"Temporal does not answer within {timeout.total_seconds():g} s"
+        ) from None
+    except RPCError as error:
+        if error.status == RPCStatusCode.RESOURCE_EXHAUSTED:
+            raise status.exhausted("Temporal limits the rate of calls", _RETRY_AFTER) from error
+        if error.status not in _PASSING:
+            raise
+        structlog.get_logger().warning("temporal_failed", code=error.status.name)
+        raise status.unavailable(f"Temporal does not answer: {error.status.name}") from error

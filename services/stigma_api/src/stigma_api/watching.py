@@ -1,0 +1,159 @@
+"""Follows one execution by reading its history: nothing is lost, and no worker is involved."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import timedelta
+
+import grpc
+from temporalio.api.common.v1 import WorkflowExecution
+from temporalio.api.history.v1 import HistoryEvent
+from temporalio.api.workflowservice.v1 import (
+    GetWorkflowExecutionHistoryRequest,
+    GetWorkflowExecutionHistoryResponse,
+)
+from temporalio.client import Client
+from temporalio.service import RPCError, RPCStatusCode
+
+from stigma.agent.v1.agent_execution_service_pb2 import WatchAgentExecutionResponse
+from stigma_api import status
+from stigma_api.narration import Narrator
+from stigma_api.reading import Described, Reader
+from stigma_api.status import CallError
+from stigma_api.temporal import answering
+
+# Temporal answers a long poll after 20 s at the latest.
+_LONG_POLL = timedelta(seconds=40)
+
+
+@dataclass(frozen=True)
+class Cursor:
+    """A place in an execution: an event of one of its runs."""
+
+    run_id: str
+    event_id: int
+
+    @classmethod
+    def parse(cls, text: str) -> Cursor:
+        """Read a cursor; raises INVALID_ARGUMENT for what is none."""
+        try:
+            content = base64.b64decode(text.encode(), altchars=b"-_", validate=True).decode()
+            run_id, _, event_id = content.partition(":")
+            return cls(run_id, int(event_id))
+        except (binascii.Error, ValueError):
+            raise _bad_cursor() from None
+
+    def __str__(self) -> str:
+        return base64.urlsafe_b64encode(f"{self.run_id}:{self.event_id}".encode()).decode()
+
+
+class Watching:
+    """Turns histories into events."""
+
+    def __init__(self, client: Client, reader: Reader) -> None:
+        self._client = client
+        self._reader = reader
+
+    async def events(
+        self, found: Described, cursor_text: str
+    ) -> AsyncIterator[WatchAgentExecutionResponse]:
+        """Yield what happened after the cursor, then what happens, up to the end.
+
+        Goes on over every continue-as-new; after a reset in Temporal, in the current run.
+
+        Raises:
+            CallError: INVALID_ARGUMENT on `cursor`; UNAVAILABLE when Temporal does not answer:
+                go on later from the last cursor.
+        """
+        cursor = Cursor.parse(cursor_text) if cursor_text else await self._begin(found)
+        run_id, after, since = cursor.run_id, cursor.event_id, 0
+        while True:
+            narrator, last = Narrator(self._client), HistoryEvent()
+            async for event in self._history(found.execution.id, run_id):
+                told, last = await narrator.tell(event), event
+                # A reset copies what came before it: old news, by the time it happened.
+                if told is not None and event.event_id > after and _moment(event) > since:
+                    yield _placed(told, run_id, event)
+            since = narrator.told_at
+            successor, current = await self._after(found.execution.id, last)
+            if successor == run_id:
+                if last.event_id > after:
+                    yield _placed(await self._ended(current), run_id, last)
+                return
+            run_id, after = successor, 0
+
+    async def _begin(self, found: Described) -> Cursor:
+        """Return the start of the first run that Temporal still has."""
+        for run_id in (found.first_run_id, found.run_id):
+            try:
+                await self._page(found.execution.id, run_id, b"", wait=False)
+            except CallError as error:
+                if error.code != grpc.StatusCode.INVALID_ARGUMENT:
+                    raise
+            else:
+                return Cursor(run_id, 0)
+        raise status.not_found(f"agent execution {found.execution.id}")
+
+    async def _history(self, execution_id: str, run_id: str) -> AsyncIterator[HistoryEvent]:
+        """Yield every event of one run, waiting for those to come, until it closes."""
+        token = b""
+        while True:
+            reply = await self._page(execution_id, run_id, token, wait=True)
+            for event in reply.history.events:
+                yield event
+            token = reply.next_page_token
+            if not token:
+                return
+
+    async def _page(
+        self, execution_id: str, run_id: str, token: bytes, *, wait: bool
+    ) -> GetWorkflowExecutionHistoryResponse:
+        request = GetWorkflowExecutionHistoryRequest(
+            namespace=self._client.namespace,
+            execution=WorkflowExecution(workflow_id=execution_id, run_id=run_id),
+            next_page_token=token,
+            wait_new_event=wait,
+            skip_archival=True,
+        )
+        try:
+            async with answering(_LONG_POLL):
+                return await self._client.workflow_service.get_workflow_execution_history(
+                    request, retry=True, timeout=_LONG_POLL
+                )
+        except RPCError as error:
+            if error.status not in {RPCStatusCode.NOT_FOUND, RPCStatusCode.INVALID_ARGUMENT}:
+                raise
+            raise _bad_cursor() from None
+
+    async def _after(self, execution_id: str, last: HistoryEvent) -> tuple[str, Described]:
+        """Return the run after a closed one, or itself when there is none; and what is now."""
+        current = await self._reader.find(execution_id)
+        if current is None:
+            raise status.not_found(f"agent execution {execution_id}")
+        continued = last.workflow_execution_continued_as_new_event_attributes
+        return continued.new_execution_run_id or current.run_id, current
+
+    async def _ended(self, current: Described) -> WatchAgentExecutionResponse:
+        ended = WatchAgentExecutionResponse()
+        ended.ended.execution.CopyFrom(await self._reader.settled(current))
+        return ended
+
+
+def _placed(
+    told: WatchAgentExecutionResponse, run_id: str, event: HistoryEvent
+) -> WatchAgentExecutionResponse:
+    told.cursor = str(Cursor(run_id, event.event_id))
+    told.time.CopyFrom(event.event_time)
+    return told
+
+
+def _moment(event: HistoryEvent) -> int:
+    return event.event_time.ToNanoseconds()
+
+
+def _bad_cursor() -> CallError:
+    problem = "is not of this execution, or too old: watch from the start"
+    return status.invalid([("cursor", problem)])
