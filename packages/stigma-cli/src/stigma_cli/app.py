@@ -1,0 +1,71 @@
+"""The `stigma` command: its commands, and how their errors end."""
+
+from __future__ import annotations
+
+import asyncio
+from importlib.metadata import version
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from stigma_cli import agents, demo, doctor, executions, setup, up, workflows
+from stigma_cli.exits import CliError
+from stigma_cli.output import print_error
+
+
+class _Commands(TyperGroup):
+    """Ends a failed command with one line and a hint instead of a traceback."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run a command."""
+        try:
+            return super().invoke(ctx)
+        except CliError as error:
+            print_error(error.message, error.hint)
+            raise typer.Exit(error.code) from None
+        except (KeyboardInterrupt, asyncio.CancelledError):
+            raise typer.Exit(130) from None
+
+
+app = typer.Typer(
+    cls=_Commands,
+    help="Durable AI agents for Temporal.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command()(up.up)
+app.command()(demo.demo)
+app.command()(workflows.run)
+app.command()(workflows.validate)
+app.add_typer(agents.app, name="agent")
+app.add_typer(executions.app, name="execution")
+app.command()(setup.setup)
+app.command()(doctor.doctor)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"stigma {version('stigma-cli')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version."
+        ),
+    ] = False,
+) -> None:
+    """Durable AI agents for Temporal.
+
+    Connections come from the environment: STIGMA_API_ADDRESS, STIGMA_API_KEY and STIGMA_API_TLS_*
+    for Stigma's API, and Temporal's own variables and profiles (TEMPORAL_ADDRESS, …) for Temporal.
+
+    Exit codes: 0 done; 1 what was asked for failed; 2 bad usage or input; 3 unreachable; 4 not
+    found; 5 no permission.
+    """

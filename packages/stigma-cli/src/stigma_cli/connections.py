@@ -1,0 +1,106 @@
+"""Connections to Stigma's API and to Temporal, configured by the environment."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Awaitable
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
+
+import grpc
+from temporalio.client import Client
+from temporalio.envconfig import ClientConfig
+from temporalio.service import RPCError
+
+from stigma.agent.v1.agent_execution_service_pb2_grpc import AgentExecutionServiceStub
+from stigma.agent.v1.agent_service_pb2_grpc import AgentServiceStub
+from stigma.contracts.payloads import DATA_CONVERTER
+from stigma.contracts.task_queues import TaskQueues
+from stigma_cli.exits import CliError, Exit, of_api, of_temporal
+from stigma_client import ApiConnection
+
+DEFAULT_TEMPORAL_ADDRESS = "localhost:7233"
+CALL_TIMEOUT_SECONDS = 15.0
+
+M = TypeVar("M")
+T = TypeVar("T")
+
+
+class Api:
+    """Stigma's API, as a person's command talks to it."""
+
+    def __init__(self, connection: ApiConnection, address: str) -> None:
+        self.address = address
+        self.metadata = connection.metadata()
+        self.agents = AgentServiceStub(connection.channel)
+        self.executions = AgentExecutionServiceStub(connection.channel)
+
+    async def call(self, rpc: grpc.aio.UnaryUnaryMultiCallable[M, T], request: M) -> T:
+        """Make one call.
+
+        Raises:
+            CliError: it failed.
+        """
+        try:
+            return await rpc(request, metadata=self.metadata, timeout=CALL_TIMEOUT_SECONDS)
+        except grpc.aio.AioRpcError as error:
+            raise of_api(error, self.address) from None
+
+
+@asynccontextmanager
+async def open_api() -> AsyncIterator[Api]:
+    """Connect to the API that STIGMA_API_ADDRESS, STIGMA_API_KEY and STIGMA_API_TLS_* name."""
+    address = os.environ.get("STIGMA_API_ADDRESS") or "localhost:7300"
+    try:
+        connection = ApiConnection.from_environment()
+        api = Api(connection, address)
+    except (ValueError, OSError) as error:
+        raise CliError(str(error), code=Exit.USAGE) from None
+    try:
+        yield api
+    finally:
+        await connection.close()
+
+
+def temporal_address() -> str:
+    """Return where Temporal is, as Temporal's own settings say."""
+    return str(_temporal_options()["target_host"])
+
+
+async def connect_temporal() -> Client:
+    """Connect to Temporal by Temporal's own settings.
+
+    Raises:
+        CliError: it cannot be reached.
+    """
+    options = _temporal_options()
+    return await reaching_temporal(
+        Client.connect(**options, data_converter=DATA_CONVERTER), str(options["target_host"])
+    )
+
+
+async def reaching_temporal(call: Awaitable[T], address: str) -> T:
+    """Await a call to Temporal.
+
+    Raises:
+        CliError: it failed.
+    """
+    try:
+        return await call
+    except (RPCError, RuntimeError) as error:
+        raise of_temporal(error, address) from None
+
+
+def task_queues() -> TaskQueues:
+    """Return this installation's task queues."""
+    return TaskQueues(os.environ.get("STIGMA_TASK_QUEUE_PREFIX", ""))
+
+
+def _temporal_options() -> dict[str, Any]:
+    try:
+        options: dict[str, Any] = dict(ClientConfig.load_client_connect_config())
+    except (RuntimeError, ValueError, OSError) as error:
+        raise CliError(
+            f"Temporal's configuration cannot be read: {error}", code=Exit.USAGE
+        ) from None
+    return {"target_host": DEFAULT_TEMPORAL_ADDRESS, "namespace": "default"} | options

@@ -1,0 +1,113 @@
+"""`stigma doctor`: what is wrong with an installation, and what to do about it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+import typer
+from temporalio.api.enums.v1 import TaskQueueType
+from temporalio.api.taskqueue.v1 import TaskQueue
+from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
+from temporalio.client import Client
+
+from stigma.agent.v1.agent_service_pb2 import ListAgentsRequest
+from stigma_cli.connections import (
+    connect_temporal,
+    open_api,
+    reaching_temporal,
+    task_queues,
+    temporal_address,
+)
+from stigma_cli.exits import CliError, Exit
+from stigma_cli.output import Format, Output, print_json, print_table
+from stigma_cli.setup import LEAST_RETENTION, missing_attributes, retention_of
+
+_WORKFLOWS = TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW
+_ACTIVITIES = TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing looked at. `fix` is set when it is not as it should be."""
+
+    name: str
+    found: str
+    fix: str = ""
+
+    @property
+    def ok(self) -> bool:
+        """Whether it is as it should be."""
+        return not self.fix
+
+
+def doctor(output: Output = Format.TEXT) -> None:
+    """Check every connection of an installation. Exits 1 when anything is wrong."""
+    checks = asyncio.run(_all())
+    if output is Format.JSON:
+        print_json(
+            {
+                "ok": all(check.ok for check in checks),
+                "checks": [
+                    {"name": each.name, "ok": each.ok, "found": each.found, "fix": each.fix}
+                    for each in checks
+                ],
+            }
+        )
+    else:
+        rows = (
+            (check.name, "ok" if check.ok else "WRONG", check.found, check.fix) for check in checks
+        )
+        print_table(("CHECK", "", "FOUND", "FIX"), rows)
+    if not all(check.ok for check in checks):
+        raise typer.Exit(Exit.FAILED)
+
+
+async def _all() -> list[Check]:
+    return [await _api(), *[check async for check in _temporal()]]
+
+
+async def _api() -> Check:
+    try:
+        async with open_api() as api:
+            await api.call(api.agents.ListAgents, ListAgentsRequest(page_size=1))
+            return Check("api", f"answers at {api.address}")
+    except CliError as error:
+        return Check("api", error.message, error.hint or "see the API's log")
+
+
+async def _temporal() -> AsyncIterator[Check]:
+    try:
+        address = temporal_address()
+        client = await connect_temporal()
+        kept = await reaching_temporal(retention_of(client), address)
+        yield Check("temporal", f"answers at {address}, namespace {client.namespace}")
+        fix = "" if kept >= LEAST_RETENTION else "run `stigma setup`"
+        yield Check("retention", f"closed executions are kept {kept}", fix)
+        missing = await reaching_temporal(missing_attributes(client), address)
+        found = f"missing: {', '.join(missing)}" if missing else "registered"
+        yield Check("search attributes", found, "run `stigma setup`" if missing else "")
+    except CliError as error:
+        yield Check("temporal", error.message, error.hint or "see Temporal's log")
+        return
+    queues = task_queues()
+    for queue, kinds, service in (
+        (queues.orchestrator, (_WORKFLOWS, _ACTIVITIES), "stigma_orchestrator"),
+        (queues.watch, (_ACTIVITIES,), "stigma_orchestrator"),
+        (queues.ai, (_ACTIVITIES,), "ai_worker"),
+        (queues.engine, (_WORKFLOWS, _ACTIVITIES), "zigflow_worker"),
+    ):
+        pollers = min([await _pollers(client, queue, kind) for kind in kinds])
+        fix = "" if pollers else f"start {service}; does its STIGMA_TASK_QUEUE_PREFIX agree?"
+        yield Check(f"task queue {queue}", f"{pollers} pollers", fix)
+
+
+async def _pollers(client: Client, queue: str, kind: TaskQueueType.ValueType) -> int:
+    request = DescribeTaskQueueRequest(
+        namespace=client.namespace, task_queue=TaskQueue(name=queue), task_queue_type=kind
+    )
+    described = await reaching_temporal(
+        client.workflow_service.describe_task_queue(request), temporal_address()
+    )
+    return len(described.pollers)

@@ -1,0 +1,34 @@
+"""Durations as people write them: `30s`, `1h30m`, `PT30S`."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+
+_GO = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s)?(?:(\d+)ms)?")
+_ISO = re.compile(
+    r"P(?:(\d+)D)?(?:T(?=\d)(?:(\d+(?:\.\d+)?)H)?(?:(\d+(?:\.\d+)?)M)?(?:(\d+(?:\.\d+)?)S)?)?"
+)
+
+
+def parse_duration(text: str) -> timedelta:
+    """Read a duration.
+
+    Raises:
+        ValueError: it is neither like "1h30m" nor like "PT1H30M".
+    """
+    if match := _GO.fullmatch(text):
+        hours, minutes, seconds, milliseconds = match.groups()
+        parts = {"hours": hours, "minutes": minutes, "seconds": seconds}
+        parts["milliseconds"] = milliseconds
+    elif match := _ISO.fullmatch(text):
+        parts = dict(zip(("days", "hours", "minutes", "seconds"), match.groups(), strict=True))
+    else:
+        parts = {}
+    given = {unit: float(value) for unit, value in parts.items() if value}
+    if not given:
+        raise ValueError(f'{text!r} is not a duration such as "30s", "1h30m" or "PT30S"')
+    try:
+        return timedelta(**given)
+    except OverflowError:
+        raise ValueError(f"{text!r} is too long") from None

@@ -1,0 +1,87 @@
+"""Exit codes, and the errors that lead to them: one line and a hint, never a traceback.
+
+0  done
+1  what was asked for failed: an agent or workflow failed, a check found something
+2  bad usage or input, refused before or by the server
+3  a server could not be reached, or did not answer in time
+4  not found
+5  no permission, or no valid key
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+import grpc
+from temporalio.service import RPCError, RPCStatusCode
+
+
+class Exit(IntEnum):
+    """What the process ends with."""
+
+    OK = 0
+    FAILED = 1
+    USAGE = 2
+    UNREACHABLE = 3
+    NOT_FOUND = 4
+    PERMISSION = 5
+
+
+class CliError(Exception):
+    """Ends a command.
+
+    Args:
+        message: one line: what went wrong.
+        hint: what to do about it.
+        code: what the process ends with.
+    """
+
+    def __init__(self, message: str, hint: str = "", *, code: Exit = Exit.FAILED) -> None:
+        super().__init__(message)
+        self.message = " ".join(message.split())
+        self.hint = hint
+        self.code = code
+
+
+def of_api(error: grpc.aio.AioRpcError, address: str) -> CliError:
+    """Return what a failed call to the API means to a person."""
+    code = error.code()
+    if code is grpc.StatusCode.UNAVAILABLE:
+        return CliError(
+            f"cannot reach Stigma's API at {address}",
+            "start it with `stigma up`, or set STIGMA_API_ADDRESS",
+            code=Exit.UNREACHABLE,
+        )
+    exit_code, hint = _API.get(code, (Exit.FAILED, ""))
+    return CliError(f"{error.details() or code.name}", hint, code=exit_code)
+
+
+def of_temporal(error: RPCError | RuntimeError, address: str) -> CliError:
+    """Return what a failed call to Temporal means to a person."""
+    if isinstance(error, RPCError) and error.status in _TEMPORAL:
+        exit_code, hint = _TEMPORAL[error.status]
+        return CliError(f"Temporal: {error.message}", hint, code=exit_code)
+    return CliError(
+        f"cannot reach Temporal at {address}",
+        "start it with `stigma up`, or set TEMPORAL_ADDRESS",
+        code=Exit.UNREACHABLE,
+    )
+
+
+_API: dict[grpc.StatusCode, tuple[Exit, str]] = {
+    grpc.StatusCode.INVALID_ARGUMENT: (Exit.USAGE, ""),
+    grpc.StatusCode.ALREADY_EXISTS: (Exit.USAGE, ""),
+    grpc.StatusCode.DEADLINE_EXCEEDED: (Exit.UNREACHABLE, "try again"),
+    grpc.StatusCode.RESOURCE_EXHAUSTED: (Exit.UNREACHABLE, "try again later"),
+    grpc.StatusCode.NOT_FOUND: (Exit.NOT_FOUND, ""),
+    grpc.StatusCode.PERMISSION_DENIED: (Exit.PERMISSION, "ask an operator for the permission"),
+    grpc.StatusCode.UNAUTHENTICATED: (Exit.PERMISSION, "set STIGMA_API_KEY to a valid key"),
+}
+
+_TEMPORAL: dict[RPCStatusCode, tuple[Exit, str]] = {
+    RPCStatusCode.INVALID_ARGUMENT: (Exit.USAGE, ""),
+    RPCStatusCode.ALREADY_EXISTS: (Exit.USAGE, ""),
+    RPCStatusCode.NOT_FOUND: (Exit.NOT_FOUND, "see TEMPORAL_NAMESPACE"),
+    RPCStatusCode.PERMISSION_DENIED: (Exit.PERMISSION, "see TEMPORAL_API_KEY"),
+    RPCStatusCode.UNAUTHENTICATED: (Exit.PERMISSION, "see TEMPORAL_API_KEY"),
+}

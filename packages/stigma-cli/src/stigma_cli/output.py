@@ -1,0 +1,73 @@
+"""How commands print: for people, or as JSON."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from enum import StrEnum
+from typing import Annotated, Any
+
+import typer
+from google.protobuf import json_format
+from google.protobuf.message import Message
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+
+class Format(StrEnum):
+    """What a command prints."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+Output = Annotated[
+    Format,
+    typer.Option("--output", "-o", envvar="STIGMA_OUTPUT", help="Print for people, or as JSON."),
+]
+
+
+def console() -> Console:
+    """Return a console on stdout: colours and width as the terminal has them."""
+    # A pipe has no width: tables must not be cut for the program that reads them.
+    return Console(highlight=False, width=None if sys.stdout.isatty() else 160, soft_wrap=True)
+
+
+def print_json(value: Any) -> None:
+    """Print one JSON value, indented."""
+    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+    sys.stdout.flush()
+
+
+def print_json_line(value: Any) -> None:
+    """Print one JSON value on a line, for streams."""
+    sys.stdout.write(json.dumps(value, ensure_ascii=False) + "\n")
+    sys.stdout.flush()
+
+
+def print_line(text: str) -> None:
+    """Print one line, unstyled."""
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Print a table without lines."""
+    table = Table(*columns, box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    for row in rows:
+        table.add_row(*row)
+    console().print(table)
+
+
+def print_error(message: str, hint: str = "") -> None:
+    """Print what went wrong, and what to do about it, on stderr."""
+    sys.stderr.write(f"error: {message}\n")
+    if hint:
+        sys.stderr.write(f"hint: {hint}\n")
+
+
+def as_json(message: Message) -> Any:
+    """Return a message as JSON, with the protocol's own JSON names."""
+    return json_format.MessageToDict(message)

@@ -1,0 +1,116 @@
+"""Runs of workflow documents on the engine."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from temporalio.client import Client, WorkflowFailureError, WorkflowHandle, WorkflowQueryFailedError
+from temporalio.exceptions import ApplicationError
+from temporalio.service import RPCError, RPCStatusCode
+
+from stigma.contracts import limits
+from stigma_cli.agent_files import parse_documents, read_text
+from stigma_cli.connections import reaching_temporal, task_queues
+from stigma_cli.exits import CliError, Exit
+
+_QUERY_TIMEOUT = timedelta(seconds=5)
+
+# Of a query: no worker answers it now. The run's outcome says what is wrong, if anything is.
+_UNANSWERED = (
+    RPCStatusCode.DEADLINE_EXCEEDED,
+    RPCStatusCode.FAILED_PRECONDITION,
+    RPCStatusCode.CANCELLED,
+    RPCStatusCode.UNAVAILABLE,
+    RPCStatusCode.RESOURCE_EXHAUSTED,
+    RPCStatusCode.INVALID_ARGUMENT,
+)
+
+
+def document_name(file: str, text: str) -> str:
+    """Return a document's name, which is its workflow type.
+
+    Raises:
+        CliError: it is not YAML, or has no name.
+    """
+    documents = parse_documents(file, text)
+    document = documents[0] if len(documents) == 1 else None
+    head = document.get("document") if isinstance(document, dict) else None
+    name = head.get("name") if isinstance(head, dict) else None
+    if not isinstance(name, str) or not name:
+        raise CliError(
+            f"{file}: is not a workflow document: document.name is missing", code=Exit.USAGE
+        )
+    return name
+
+
+def read_input(text: str) -> Any:
+    """Read JSON, or the JSON in the file behind "@".
+
+    Raises:
+        ValueError: it is not JSON.
+    """
+    if text.startswith("@"):
+        text = read_text(Path(text[1:]))
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"the input is not JSON: {error}") from None
+
+
+async def start(client: Client, name: str, text: str, data: Any) -> WorkflowHandle[Any, Any]:
+    """Start a document on the engine.
+
+    Raises:
+        CliError: it is too large, or Temporal cannot be reached.
+    """
+    argument = {"document": text, "input": data}
+    size = len(json.dumps(argument).encode())
+    if size > limits.MAX_PAYLOAD_BYTES:
+        raise CliError(
+            f"document and input are {size} bytes; the limit is {limits.MAX_PAYLOAD_BYTES}",
+            code=Exit.USAGE,
+        )
+    return await reaching_temporal(
+        client.start_workflow(
+            name, argument, id=f"{name}-{uuid.uuid4()}", task_queue=task_queues().engine
+        ),
+        client.service_client.config.target_host,
+    )
+
+
+async def result(handle: WorkflowHandle[Any, Any]) -> Any:
+    """Wait for a run's output.
+
+    Raises:
+        CliError: the run failed, or was cancelled, terminated or timed out.
+    """
+    try:
+        return await handle.result()
+    except WorkflowFailureError as error:
+        raise _failed(handle.id, error) from None
+
+
+async def trace(handle: WorkflowHandle[Any, Any]) -> list[dict[str, Any]]:
+    """Return what a run has done so far: nothing while no worker can answer."""
+    try:
+        tasks = await handle.query("trace", rpc_timeout=_QUERY_TIMEOUT)
+    except WorkflowQueryFailedError:
+        return []
+    except RPCError as error:
+        if error.status not in _UNANSWERED:
+            raise
+        return []
+    return list(tasks) if isinstance(tasks, list) else []
+
+
+def _failed(workflow_id: str, error: WorkflowFailureError) -> CliError:
+    cause: BaseException = error.cause
+    message = cause.message if isinstance(cause, ApplicationError) else str(cause)
+    kind = type(cause).__name__.removesuffix("Error").lower()
+    if isinstance(cause, ApplicationError):
+        kind = cause.type or "failed"
+    return CliError(f"{workflow_id}: {kind}: {message}")

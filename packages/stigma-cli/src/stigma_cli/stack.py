@@ -1,0 +1,247 @@
+"""Everything on this machine: a Temporal dev server and the four services as processes."""
+
+from __future__ import annotations
+
+import asyncio
+import http.client
+import os
+import sys
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+
+from stigma_cli.devserver import (
+    DevServer,
+    DevServerError,
+    bound_to_parent,
+    find_binary,
+    free_ports,
+)
+from stigma_cli.exits import CliError
+
+SERVICES = ("stigma_api", "stigma_orchestrator", "ai_worker", "zigflow_worker")
+HOST = "127.0.0.1"
+
+_READY_TIMEOUT = timedelta(seconds=90)
+_STOP_TIMEOUT = timedelta(seconds=40)
+_POLL_SECONDS = 0.1
+_LAST_LINES = 15
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Ports:
+    """TCP ports on the loopback interface. The defaults are the services' own."""
+
+    temporal: int = 7233
+    temporal_ui: int = 8233
+    api: int = 7300
+    admin: Mapping[str, int] = field(
+        default_factory=lambda: {name: 7310 + index for index, name in enumerate(SERVICES)}
+    )
+
+    @classmethod
+    def free(cls) -> Ports:
+        """Choose ports that nobody uses."""
+        temporal, temporal_ui, api, *admin = free_ports(3 + len(SERVICES))
+        return cls(temporal, temporal_ui, api, dict(zip(SERVICES, admin, strict=True)))
+
+
+class Service:
+    """One service as a process of ours, with its log in a file."""
+
+    def __init__(self, name: str, admin_port: int, log: Path, environment: Mapping[str, str]):
+        self.name = name
+        self.admin_port = admin_port
+        self.log = log
+        self._environment = dict(environment)
+        self._process: asyncio.subprocess.Process | None = None
+
+    async def start(self) -> None:
+        """Start the process; `wait_ready` waits until it serves."""
+        with self.log.open("wb") as output:
+            self._process = await asyncio.create_subprocess_exec(
+                *bound_to_parent([sys.executable, "-m", self.name]),
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                env=self._environment,
+                start_new_session=True,  # a Ctrl-C is for us, who then stop it in order
+            )
+
+    async def wait_ready(self) -> None:
+        """Return once the service is ready.
+
+        Raises:
+            CliError: it ended, or is not ready in time; with the end of its log.
+        """
+        try:
+            async with asyncio.timeout(_READY_TIMEOUT.total_seconds()):
+                while not await asyncio.to_thread(is_ready, self.admin_port):
+                    if self._process is not None and self._process.returncode is not None:
+                        raise self.ended_error()
+                    await asyncio.sleep(_POLL_SECONDS)
+        except TimeoutError:
+            raise CliError(
+                f"{self.name} is not ready after {_READY_TIMEOUT}", self.last_words()
+            ) from None
+
+    async def wait(self) -> int:
+        """Wait for the process to end; returns its exit code."""
+        return await self._process.wait() if self._process is not None else 0
+
+    async def stop(self) -> None:
+        """End the process: in order, by force when that takes too long."""
+        process = self._process
+        if process is None or process.returncode is not None:
+            return
+        process.terminate()
+        try:
+            await asyncio.wait_for(process.wait(), _STOP_TIMEOUT.total_seconds())
+        except TimeoutError:
+            with suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()
+
+    def ended_error(self) -> CliError:
+        """Return what to say when the process ended by itself."""
+        code = self._process.returncode if self._process is not None else None
+        return CliError(f"{self.name} ended with exit code {code}", self.last_words())
+
+    def last_words(self) -> str:
+        """Return the end of the log, for people."""
+        lines = self.log.read_text(errors="replace").splitlines()[-_LAST_LINES:]
+        return "\n  ".join([f"the end of {self.log}:", *lines])
+
+
+class Stack:
+    """Temporal and the four services.
+
+    Args:
+        directory: logs and the registry go there.
+        ports: where everything listens.
+        environment: added to the services' environment, over the variables of this process.
+        temporal: address and namespace of a server that runs already; None starts a dev server.
+        keep: keep the dev server's data in the directory, over restarts.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        ports: Ports,
+        *,
+        environment: Mapping[str, str] | None = None,
+        temporal: tuple[str, str] | None = None,
+        keep: bool = False,
+    ) -> None:
+        self.directory = directory
+        self.ports = ports
+        self._environment = dict(environment or {})
+        self._temporal = temporal
+        self._keep = keep
+        self._server: DevServer | None = None
+        self.services = [self._service(name) for name in SERVICES]
+
+    @property
+    def api_address(self) -> str:
+        """Where the API listens."""
+        return f"{HOST}:{self.ports.api}"
+
+    @property
+    def temporal_address(self) -> str:
+        """Where Temporal listens."""
+        return self._temporal[0] if self._temporal else f"{HOST}:{self.ports.temporal}"
+
+    @property
+    def namespace(self) -> str:
+        """The Temporal namespace."""
+        return self._temporal[1] if self._temporal else "default"
+
+    @property
+    def ui_url(self) -> str | None:
+        """Temporal's web UI, when the dev server is ours."""
+        return None if self._temporal else f"http://{HOST}:{self.ports.temporal_ui}"
+
+    async def start(self, say: Say) -> None:
+        """Start everything and wait until it is ready.
+
+        Raises:
+            CliError: something did not start.
+        """
+        self.directory.mkdir(parents=True, exist_ok=True)
+        if self._temporal is None:
+            await self._start_temporal(say)
+        say("starting the services")
+        for service in self.services:
+            await service.start()
+        await asyncio.gather(*(service.wait_ready() for service in self.services))
+
+    async def wait_failed(self) -> CliError:
+        """Wait until something ends by itself; returns what to say about it."""
+        ends = {asyncio.create_task(each.wait()): each.ended_error for each in self.services}
+        if self._server is not None:
+            ends[asyncio.create_task(self._server.wait())] = self._temporal_ended
+        try:
+            done, _ = await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+            return ends[done.pop()]()
+        finally:
+            for task in ends:
+                task.cancel()
+
+    async def stop(self) -> None:
+        """Stop the services, then Temporal."""
+        await asyncio.gather(*(service.stop() for service in self.services))
+        if self._server is not None:
+            await self._server.stop()
+
+    async def _start_temporal(self, say: Say) -> None:
+        try:
+            binary = await asyncio.to_thread(find_binary)
+            say("starting Temporal")
+            self._server = DevServer(
+                binary,
+                ip=HOST,
+                port=self.ports.temporal,
+                ui_port=self.ports.temporal_ui,
+                db_filename=self.directory / "temporal.db" if self._keep else None,
+                log=self.directory / "temporal.log",
+            )
+            await self._server.start()
+        except DevServerError as error:
+            raise CliError(str(error), "`--free-ports` takes ports that nobody uses") from None
+
+    def _temporal_ended(self) -> CliError:
+        return CliError("Temporal's dev server ended", f"see {self.directory / 'temporal.log'}")
+
+    def _service(self, name: str) -> Service:
+        admin_port = self.ports.admin[name]
+        environment = {
+            **os.environ,
+            "TEMPORAL_ADDRESS": self.temporal_address,
+            "TEMPORAL_NAMESPACE": self.namespace,
+            "STIGMA_LOG_FORMAT": "json",
+            "STIGMA_ADMIN_HOST": HOST,
+            "STIGMA_ADMIN_PORT": str(admin_port),
+            "STIGMA_API_HOST": HOST,
+            "STIGMA_API_PORT": str(self.ports.api),
+            "STIGMA_API_ADDRESS": self.api_address,
+            "STIGMA_REGISTRY_URL": os.environ.get("STIGMA_REGISTRY_URL")
+            or f"sqlite+aiosqlite:///{(self.directory / 'registry.db').absolute()}",
+            **self._environment,
+        }
+        return Service(name, admin_port, self.directory / f"{name}.log", environment)
+
+
+def is_ready(admin_port: int) -> bool:
+    """Whether the service behind an admin port says that it is ready. Blocks for 2 s at most."""
+    connection = http.client.HTTPConnection(HOST, admin_port, timeout=2)
+    try:
+        connection.request("GET", "/readyz")
+        return connection.getresponse().status == http.HTTPStatus.OK
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()

@@ -1,0 +1,145 @@
+"""`stigma up`: everything on this machine, until Ctrl-C."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import typer
+
+from stigma_cli.connections import connect_temporal
+from stigma_cli.output import Format, Output, print_json_line, print_line, print_table
+from stigma_cli.setup import RETENTION, set_up
+from stigma_cli.stack import HOST, Ports, Stack
+
+T = TypeVar("T")
+
+
+def up(
+    directory: Annotated[
+        Path, typer.Option("--dir", help="Where logs and the registry go.")
+    ] = Path(".stigma"),
+    free_ports: Annotated[
+        bool, typer.Option("--free-ports", help="Take free ports instead of the usual ones.")
+    ] = False,
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Keep Temporal's data in the directory.")
+    ] = False,
+    output: Output = Format.TEXT,
+) -> None:
+    """Start Temporal and the four services, and stop them on Ctrl-C.
+
+    With TEMPORAL_ADDRESS set, that server is used (and set up) instead of a dev server. Exits 1
+    when a service ends by itself.
+    """
+    stack = Stack(
+        directory,
+        Ports.free() if free_ports else Ports(),
+        temporal=_running_temporal(),
+        keep=keep,
+    )
+    asyncio.run(until_stopped(_serve(stack, output)))
+
+
+@asynccontextmanager
+async def started(stack: Stack, *, setup: bool = False) -> AsyncIterator[None]:
+    """Run a stack as long as the body runs; with `setup`, prepare a server that is not ours.
+
+    Raises:
+        CliError: something did not start.
+    """
+    try:
+        if setup:
+            await set_up(await connect_temporal(), RETENTION)
+        await stack.start(say)
+        yield
+    finally:
+        say("stopping")
+        await stack.stop()
+
+
+async def until_stopped(work: Coroutine[Any, Any, None]) -> bool:
+    """Do some work, but cancel it on Ctrl-C or SIGTERM; returns whether it ended by itself."""
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    working = asyncio.create_task(work)
+    stopping = asyncio.create_task(stop.wait())
+    await asyncio.wait([working, stopping], return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    if not working.done():
+        working.cancel()
+    try:
+        await working
+    except asyncio.CancelledError:
+        return False
+    return True
+
+
+async def while_up(stack: Stack, work: Coroutine[Any, Any, T]) -> T:
+    """Do some work as long as every service runs.
+
+    Raises:
+        CliError: a service ended by itself.
+    """
+    working = asyncio.create_task(work)
+    failing = asyncio.create_task(stack.wait_failed())
+    try:
+        await asyncio.wait([working, failing], return_when=asyncio.FIRST_COMPLETED)
+        if working.done():
+            return working.result()
+        raise failing.result()
+    finally:
+        working.cancel()
+        failing.cancel()
+
+
+def say(text: str) -> None:
+    """Tell on stderr what is being done."""
+    sys.stderr.write(f"stigma: {text} …\n")
+    sys.stderr.flush()
+
+
+async def _serve(stack: Stack, output: Format) -> None:
+    async with started(stack, setup=stack.ui_url is None):
+        _print_ready(stack, output)
+        raise await stack.wait_failed()
+
+
+def _print_ready(stack: Stack, output: Format) -> None:
+    if output is Format.JSON:
+        print_json_line(
+            {
+                "ready": True,
+                "api": stack.api_address,
+                "temporal": stack.temporal_address,
+                "temporalUi": stack.ui_url,
+                "services": {each.name: f"{HOST}:{each.admin_port}" for each in stack.services},
+                "logs": str(stack.directory.absolute()),
+            }
+        )
+        return
+    rows = [
+        ("temporal", stack.temporal_address, str(stack.directory / "temporal.log")),
+        *((each.name, _address(stack, each.name), str(each.log)) for each in stack.services),
+    ]
+    print_table(("READY", "ADDRESS", "LOG"), rows)
+    if stack.ui_url:
+        print_line(f"\nTemporal's UI: {stack.ui_url}")
+    print_line("Ctrl-C stops everything.")
+
+
+def _address(stack: Stack, name: str) -> str:
+    admin = f"http://{HOST}:{stack.ports.admin[name]}"
+    return f"{stack.api_address} (gRPC), {admin}" if name == "stigma_api" else admin
+
+
+def _running_temporal() -> tuple[str, str] | None:
+    address = os.environ.get("TEMPORAL_ADDRESS")
+    return (address, os.environ.get("TEMPORAL_NAMESPACE") or "default") if address else None
