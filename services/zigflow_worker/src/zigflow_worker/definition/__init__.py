@@ -1,0 +1,29 @@
+"""What a document says: a typed, immutable model, read with the place of every problem."""
+
+from zigflow_worker.definition.model import (
+    DataRules,
+    DurationDefinition,
+    ErrorDefinition,
+    RetryDefinition,
+    TaskDefinition,
+    TaskList,
+    WorkflowDefinition,
+)
+from zigflow_worker.definition.nodes import InvalidDocumentError, Node, NodeError, Problem
+from zigflow_worker.definition.reader import Reader, read_definition
+
+__all__ = [
+    "DataRules",
+    "DurationDefinition",
+    "ErrorDefinition",
+    "InvalidDocumentError",
+    "Node",
+    "NodeError",
+    "Problem",
+    "Reader",
+    "RetryDefinition",
+    "TaskDefinition",
+    "TaskList",
+    "WorkflowDefinition",
+    "read_definition",
+]

@@ -1,0 +1,52 @@
+"""Durations: ISO 8601, or a map of units. In seconds."""
+
+import re
+
+from zigflow_worker.expressions import JSON
+
+MAX_SECONDS = 100 * 365 * 86_400.0
+"""A century: longer timers are a mistake, and overflow Temporal's."""
+
+_ISO = re.compile(
+    r"P(?!$)(?:(\d+(?:\.\d+)?)Y)?(?:(\d+(?:\.\d+)?)M)?(?:(\d+(?:\.\d+)?)W)?(?:(\d+(?:\.\d+)?)D)?"
+    r"(?:T(?=\d)(?:(\d+(?:\.\d+)?)H)?(?:(\d+(?:\.\d+)?)M)?(?:(\d+(?:\.\d+)?)S)?)?"
+)
+_ISO_SECONDS = (365 * 86_400, 30 * 86_400, 7 * 86_400, 86_400, 3_600, 60, 1)
+_UNIT_SECONDS = {"days": 86_400, "hours": 3_600, "minutes": 60, "seconds": 1, "milliseconds": 0.001}
+
+
+def seconds_of(value: JSON) -> float:
+    """Return the seconds of a duration (raises ValueError).
+
+    A year is 365 days and a month 30: durations do not depend on when they begin.
+    """
+    if isinstance(value, str):
+        seconds = _iso_seconds(value.strip())
+    elif isinstance(value, dict) and value:
+        seconds = sum(_unit_seconds(unit, amount) for unit, amount in value.items())
+    else:
+        raise ValueError("expected an ISO 8601 duration or a map of units")
+    if seconds > MAX_SECONDS:
+        raise ValueError("the duration is longer than 100 years")
+    return seconds
+
+
+def _iso_seconds(text: str) -> float:
+    match = _ISO.fullmatch(text) if len(text) <= 100 else None
+    if match is None:
+        raise ValueError(f"'{text[:100]}' is not an ISO 8601 duration such as PT30S")
+    return sum(
+        float(amount) * unit
+        for amount, unit in zip(match.groups(), _ISO_SECONDS, strict=True)
+        if amount
+    )
+
+
+def _unit_seconds(unit: str, amount: JSON) -> float:
+    if unit not in _UNIT_SECONDS:
+        raise ValueError(f"unknown unit '{unit}'; allowed here: {', '.join(_UNIT_SECONDS)}")
+    if not isinstance(amount, int) or isinstance(amount, bool) or amount < 0:
+        raise ValueError(f"{unit} must be a whole number, not negative")
+    if amount > MAX_SECONDS * 1000:
+        raise ValueError("the duration is longer than 100 years")
+    return amount * _UNIT_SECONDS[unit]

@@ -1,0 +1,118 @@
+"""What surrounds the tasks of a document: `document`, `evaluate`, `schedule` and `use`."""
+
+import re
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from zigflow_worker.definition.model import DurationDefinition, RetryDefinition
+from zigflow_worker.definition.nodes import Node
+
+if TYPE_CHECKING:
+    from zigflow_worker.definition.reader import Reader
+
+_NAME = re.compile(r"[a-zA-Z0-9](?:[a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?")
+_VERSION = re.compile(
+    r"(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)(-[0-9A-Za-z.-]+)?(\+[0-9A-Za-z.-]+)?"
+)
+_LATER = ("authentications", "catalogs", "extensions", "functions", "secrets")
+
+
+def read_header(fields: Mapping[str, Node]) -> None:
+    """Check everything but the tasks and `use`."""
+    document = fields["document"].fields(
+        *("dsl", "namespace", "name", "version", "title", "summary", "tags", "metadata"),
+        required=["dsl", "namespace", "name", "version"],
+    )
+    for key, pattern, example in (
+        ("dsl", _VERSION, "1.0.3"),
+        ("namespace", _NAME, "default"),
+        ("name", _NAME, "order-review"),
+        ("version", _VERSION, "1.0.0"),
+    ):
+        if not pattern.fullmatch(document[key].text()):
+            raise document[key].error(f"not a valid {key} such as '{example}'")
+    if not document["dsl"].text().startswith("1."):
+        raise document["dsl"].error("only version 1 of the language is supported")
+    if "schedule" in fields:
+        raise fields["schedule"].error("'schedule' is not supported in this release")
+    if "evaluate" in fields:
+        _read_evaluate(fields["evaluate"])
+
+
+def _read_evaluate(node: Node) -> None:
+    evaluate = node.fields("language", "mode")
+    if "language" in evaluate and evaluate["language"].text() != "jq":
+        raise evaluate["language"].error("only the expression language 'jq' is supported")
+    if "mode" in evaluate and evaluate["mode"].text() != "strict":
+        raise evaluate["mode"].error("only the evaluation mode 'strict' is supported")
+
+
+def read_reusables(node: Node | None, reader: "Reader") -> dict[str, dict[str, Any]]:
+    """Read `use`: errors, retries and timeouts by name."""
+    if node is None:
+        return {}
+    fields = node.fields("errors", "retries", "timeouts", *_LATER)
+    for name in _LATER:
+        if name in fields:
+            raise fields[name].error(f"'use.{name}' is not supported in this release")
+    readers: dict[str, Callable[[Node], Any]] = {
+        "errors": reader.error,
+        "retries": lambda retry: read_retry(retry, reader),
+        "timeouts": lambda timeout: _read_timeout(timeout, reader),
+    }
+    reusables: dict[str, dict[str, Any]] = {}
+    for name, entries in fields.items():
+        reusables[name] = {}
+        for key, entry in entries.mapping().items():
+            with reader.collecting():
+                reusables[name][key] = readers[name](entry)
+    return reusables
+
+
+def _read_timeout(node: Node, reader: "Reader") -> DurationDefinition:
+    return reader.duration(node.fields("after", required=["after"])["after"])
+
+
+def read_retry(node: Node, reader: "Reader") -> RetryDefinition:
+    """Read a retry policy."""
+    fields = node.fields("when", "exceptWhen", "delay", "backoff", "limit", "jitter")
+    limit = fields["limit"].fields("attempt", "duration") if "limit" in fields else {}
+    attempt = limit["attempt"].fields("count", "duration") if "attempt" in limit else {}
+    attempts = attempt["count"].integer() if "count" in attempt else None
+    if attempts is not None and attempts < 0:
+        raise attempt["count"].error("must not be negative")
+    return RetryDefinition(
+        when=reader.expression(fields.get("when")),
+        except_when=reader.expression(fields.get("exceptWhen")),
+        delay=_optional_duration(fields.get("delay"), reader),
+        backoff=_read_backoff(fields.get("backoff")),
+        attempts=attempts,
+        attempt_duration=_optional_duration(attempt.get("duration"), reader),
+        duration=_optional_duration(limit.get("duration"), reader),
+        jitter=_read_jitter(fields.get("jitter"), reader),
+    )
+
+
+def _optional_duration(node: Node | None, reader: "Reader") -> DurationDefinition | None:
+    return None if node is None else reader.duration(node)
+
+
+def _read_backoff(node: Node | None) -> str:
+    if node is None:
+        return "constant"
+    fields = node.fields("constant", "exponential", "linear")
+    if len(fields) != 1:
+        raise node.error("expected one of 'constant', 'exponential' and 'linear'")
+    ((name, settings),) = fields.items()
+    if settings.value is not None and settings.mapping():
+        raise settings.error(f"'{name}' takes no settings")
+    return name
+
+
+def _read_jitter(
+    node: Node | None, reader: "Reader"
+) -> tuple[DurationDefinition, DurationDefinition] | None:
+    if node is None:
+        return None
+    fields = node.fields("from", "to", required=["from", "to"])
+    return reader.duration(fields["from"]), reader.duration(fields["to"])

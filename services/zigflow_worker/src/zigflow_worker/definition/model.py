@@ -1,0 +1,101 @@
+"""The typed, immutable model of a document.
+
+A `Node` stands wherever an expression or literal is compiled later: it remembers its place.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from zigflow_worker.definition.nodes import Node
+from zigflow_worker.expressions import JSON
+
+if TYPE_CHECKING:
+    from zigflow_worker.tasks.kind import TaskKind
+
+
+@dataclass(frozen=True, slots=True)
+class DurationDefinition:
+    """A duration: `seconds`, or else an expression for it in `node`."""
+
+    node: Node
+    seconds: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class DataRules:
+    """What happens to data at one border: a schema it must satisfy, and a transformation."""
+
+    schema: Node | None = None
+    transformation: Node | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorDefinition:
+    """An error to raise. Every part may be an expression."""
+
+    type: Node
+    status: Node
+    title: Node | None
+    detail: Node | None
+    instance: Node | None
+
+
+@dataclass(frozen=True, slots=True)
+class RetryDefinition:
+    """How often, and after what delays, a block is tried again.
+
+    `attempts` counts the retries after the first try; `backoff` is "constant", "linear" or
+    "exponential".
+    """
+
+    when: Node | None
+    except_when: Node | None
+    delay: DurationDefinition | None
+    backoff: str
+    attempts: int | None
+    attempt_duration: DurationDefinition | None
+    duration: DurationDefinition | None
+    jitter: tuple[DurationDefinition, DurationDefinition] | None
+
+
+@dataclass(frozen=True, slots=True)
+class TaskList:
+    """A block: tasks in order, each name once."""
+
+    pointer: str
+    tasks: tuple["TaskDefinition", ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TaskDefinition:
+    """One task: what all kinds share, and `details`, which its kind reads and compiles."""
+
+    name: str
+    node: Node
+    kind: "TaskKind[Any]"
+    details: Any
+    condition: Node | None
+    input: DataRules
+    output: DataRules
+    export: DataRules
+    timeout: "DurationDefinition | Node | None"
+    """A duration, or the name of a reusable one."""
+    then: Node | None
+
+
+@dataclass(frozen=True, slots=True)
+class WorkflowDefinition:
+    """One document."""
+
+    namespace: str
+    name: str
+    version: str
+    source: JSON
+    do: TaskList
+    input: DataRules = DataRules()
+    output: DataRules = DataRules()
+    timeout: "DurationDefinition | Node | None" = None
+    errors: Mapping[str, ErrorDefinition] = field(default_factory=dict)
+    retries: Mapping[str, RetryDefinition] = field(default_factory=dict)
+    timeouts: Mapping[str, DurationDefinition] = field(default_factory=dict)

@@ -1,0 +1,187 @@
+"""Reading a document's data into its definition."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from zigflow_worker.definition.durations import seconds_of
+from zigflow_worker.definition.header import read_header, read_reusables
+from zigflow_worker.definition.model import (
+    DataRules,
+    DurationDefinition,
+    ErrorDefinition,
+    TaskDefinition,
+    TaskList,
+    WorkflowDefinition,
+)
+from zigflow_worker.definition.nodes import InvalidDocumentError, Node, NodeError, Problem
+from zigflow_worker.expressions import is_expression
+from zigflow_worker.loading import SourceDocument
+
+if TYPE_CHECKING:
+    from zigflow_worker.tasks.registry import TaskRegistry
+
+_COMMON_KEYS = ("if", "input", "output", "export", "timeout", "then", "metadata")
+
+
+def read_definition(source: SourceDocument, registry: "TaskRegistry") -> WorkflowDefinition:
+    """Read a whole document (raises InvalidDocumentError with every problem found)."""
+    reader = Reader(source, registry)
+    with reader.collecting():
+        definition = _read_workflow(Node(source.data, ""), reader)
+    if reader.problems:
+        raise InvalidDocumentError(reader.problems)
+    return definition
+
+
+class Reader:
+    """Reads what all task kinds share. Problems of one task do not hide those of the next."""
+
+    def __init__(self, source: SourceDocument, registry: "TaskRegistry") -> None:
+        self.problems: list[Problem] = []
+        self._source = source
+        self._registry = registry
+
+    @contextmanager
+    def collecting(self) -> Iterator[None]:
+        """Keep a NodeError of the body as a problem, and go on after it."""
+        try:
+            yield
+        except NodeError as error:
+            self.problems.append(
+                Problem(*self._source.position(error.pointer), error.pointer, error.message)
+            )
+
+    def task_list(self, node: Node, *, minimum: int = 0) -> TaskList:
+        """Read a block of tasks."""
+        tasks: list[TaskDefinition] = []
+        names: set[str] = set()
+        for name, task in node.named_items():
+            with self.collecting():
+                if name in names:
+                    raise task.error(f"two tasks of this block are named '{name}'")
+                names.add(name)
+                tasks.append(self.task(name, task))
+        if len(node.items()) < minimum:
+            raise node.error(f"expected {minimum} or more tasks")
+        return TaskList(node.pointer, tuple(tasks))
+
+    def task(self, name: str, node: Node) -> TaskDefinition:
+        """Read one task."""
+        fields = node.mapping()
+        kind = self._registry.kind_of(node, fields)
+        fields = node.fields(*_COMMON_KEYS, *kind.keys, required=kind.required)
+        timeout = fields.get("timeout")
+        return TaskDefinition(
+            name=name,
+            node=node,
+            kind=kind,
+            condition=self.expression(fields.get("if")),
+            input=read_rules(fields.get("input"), "from"),
+            output=read_rules(fields.get("output"), "as"),
+            export=read_rules(fields.get("export"), "as"),
+            timeout=None if timeout is None else self.timeout(timeout),
+            then=self.directive(fields.get("then")),
+            details=kind.read(fields, self),
+        )
+
+    def expression(self, node: Node | None) -> Node | None:
+        """Read a property that is an expression, with or without its `${}`."""
+        if node is not None:
+            node.text()
+        return node
+
+    def directive(self, node: Node | None) -> Node | None:
+        """Read a flow directive; where it leads is compilation's business."""
+        if node is not None:
+            node.text()
+        return node
+
+    def duration(self, node: Node) -> DurationDefinition:
+        """Read a duration or an expression for one."""
+        if is_expression(node.value):
+            return DurationDefinition(node, None)
+        try:
+            return DurationDefinition(node, seconds_of(node.value))
+        except ValueError as error:
+            raise node.error(str(error)) from None
+
+    def timeout(self, node: Node) -> DurationDefinition | Node:
+        """Read a timeout or the name of a reusable one."""
+        if isinstance(node.value, str):
+            node.text()
+            return node
+        return self.duration(node.fields("after", required=["after"])["after"])
+
+    def error(self, node: Node) -> ErrorDefinition:
+        """Read an error to raise."""
+        fields = node.fields(
+            "type", "status", "instance", "title", "detail", required=["type", "status"]
+        )
+        for name, part in fields.items():
+            if name != "status":
+                part.text()
+            elif not is_expression(part.value):
+                part.integer()
+        return ErrorDefinition(
+            type=fields["type"],
+            status=fields["status"],
+            title=fields.get("title"),
+            detail=fields.get("detail"),
+            instance=fields.get("instance"),
+        )
+
+
+def read_rules(node: Node | None, transformation: str) -> DataRules:
+    """Read `input`, `output` or `export`."""
+    if node is None:
+        return DataRules()
+    fields = node.fields("schema", transformation)
+    schema = fields.get("schema")
+    mapping = fields.get(transformation)
+    if mapping is not None and not isinstance(mapping.value, (str, dict)):
+        raise mapping.error("expected an expression or a map")
+    return DataRules(None if schema is None else _read_schema(schema), mapping)
+
+
+def _read_schema(node: Node) -> Node:
+    fields = node.fields("format", "document", "resource")
+    if "format" in fields:
+        name = fields["format"].text().partition(":")[0]
+        if name != "json":
+            raise fields["format"].error(f"schema format '{name}' is not supported: only 'json'")
+    if "document" not in fields:
+        if "resource" in fields:
+            raise fields["resource"].error(
+                "external schemas are not supported in this release: use 'document'"
+            )
+        raise node.error("'document' is required")
+    if not isinstance(fields["document"].value, (dict, bool)):
+        raise fields["document"].error("expected a JSON Schema")
+    return fields["document"]
+
+
+def _read_workflow(root: Node, reader: Reader) -> WorkflowDefinition:
+    fields = root.fields(
+        *("document", "input", "use", "do", "timeout", "output", "schedule", "evaluate"),
+        required=["document", "do"],
+    )
+    with reader.collecting():
+        read_header(fields)
+    reusables: Mapping[str, dict[str, object]] = {}
+    with reader.collecting():
+        reusables = read_reusables(fields.get("use"), reader)
+    document = fields["document"].mapping()
+    timeout = fields.get("timeout")
+    do = reader.task_list(fields["do"], minimum=1)
+    return WorkflowDefinition(
+        namespace=str(document["namespace"].value) if "namespace" in document else "",
+        name=str(document["name"].value) if "name" in document else "",
+        version=str(document["version"].value) if "version" in document else "",
+        source=root.value,
+        do=do,
+        input=read_rules(fields.get("input"), "from"),
+        output=read_rules(fields.get("output"), "as"),
+        timeout=None if timeout is None else reader.timeout(timeout),
+        **reusables,  # type: ignore[arg-type]
+    )

@@ -1,0 +1,105 @@
+"""Errors of workflows, as the specification describes them: RFC 7807 problem details.
+
+Exception
+├── WorkflowError         an error that a document's `try` may catch
+└── InvalidDocumentError  the document itself is wrong (definition.nodes)
+"""
+
+from collections.abc import Mapping
+from enum import StrEnum
+
+from zigflow_worker.expressions import JSON
+
+_BASE = "https://open-workflow-specification.org/spec/1.0.0/errors/"
+_SPELLINGS = (
+    _BASE,
+    "https://open-workflow-specification.org/dsl/errors/types/",
+    "https://serverlessworkflow.io/spec/1.0.0/errors/",
+    "https://serverlessworkflow.io/dsl/errors/types/",
+)
+
+
+class ErrorType(StrEnum):
+    """Types that the engine itself raises."""
+
+    CONFIGURATION = _BASE + "configuration"
+    VALIDATION = _BASE + "validation"
+    EXPRESSION = _BASE + "expression"
+    TIMEOUT = _BASE + "timeout"
+    RUNTIME = _BASE + "runtime"
+    AGENT_FAILED = _BASE + "agent/failed"
+    AGENT_TIMEOUT = _BASE + "agent/timeout"
+    AGENT_CANCELLED = _BASE + "agent/cancelled"
+
+
+_STATUS_AND_TITLE = {
+    ErrorType.CONFIGURATION: (400, "Configuration Error"),
+    ErrorType.VALIDATION: (400, "Validation Error"),
+    ErrorType.EXPRESSION: (400, "Expression Error"),
+    ErrorType.TIMEOUT: (408, "Timeout"),
+    ErrorType.RUNTIME: (500, "Runtime Error"),
+    ErrorType.AGENT_FAILED: (502, "Agent Failed"),
+    ErrorType.AGENT_TIMEOUT: (408, "Agent Timed Out"),
+    ErrorType.AGENT_CANCELLED: (499, "Agent Cancelled"),
+}
+
+
+class WorkflowError(Exception):
+    """An error of a run.
+
+    `problem` has `type`, `status` and, where known, `title`, `detail` and `instance`, the JSON
+    pointer of the task it comes from.
+    """
+
+    def __init__(self, problem: Mapping[str, JSON]) -> None:
+        super().__init__(summary(problem))
+        self.problem = dict(problem)
+
+    @classmethod
+    def of(cls, error_type: ErrorType, detail: str, instance: str | None = None) -> "WorkflowError":
+        """Return a standard error; without `instance`, the interpreter names the task."""
+        status, title = _STATUS_AND_TITLE[error_type]
+        problem: dict[str, JSON] = {
+            "type": str(error_type),
+            "status": status,
+            "title": title,
+            "detail": detail,
+        }
+        if instance is not None:
+            problem["instance"] = instance
+        return cls(problem)
+
+    @property
+    def type(self) -> str:
+        """The URI of the error's type."""
+        return str(self.problem["type"])
+
+
+def matches(problem: Mapping[str, JSON], wanted: Mapping[str, JSON]) -> bool:
+    """Whether an error has every property that a filter names.
+
+    Standard types match in all four spellings in use.
+    """
+    for name, value in wanted.items():
+        actual = problem.get(name)
+        if name == "type":
+            actual, value = _standard_name(actual), _standard_name(value)  # noqa: PLW2901
+        if actual != value:
+            return False
+    return True
+
+
+def _standard_name(error_type: JSON) -> JSON:
+    if isinstance(error_type, str):
+        for base in _SPELLINGS:
+            if error_type.startswith(base):
+                return _BASE + error_type[len(base) :]
+    return error_type
+
+
+def summary(problem: Mapping[str, JSON]) -> str:
+    """Return title, place and detail in one line."""
+    title = problem.get("title") or problem.get("type")
+    place = f" at {problem['instance']}" if problem.get("instance") else ""
+    detail = f": {problem['detail']}" if problem.get("detail") else ""
+    return f"{title}{place}{detail}"

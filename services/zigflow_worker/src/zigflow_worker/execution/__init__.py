@@ -1,0 +1,1 @@
+"""Running programs: an explicit stack of frames, advanced by one interpreter."""

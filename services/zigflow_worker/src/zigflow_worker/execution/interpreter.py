@@ -1,0 +1,408 @@
+"""The interpreter: advances branches, one task after the other, until they wait or end.
+
+It is synchronous and deterministic. What takes time (effects, timers, yielding) is the
+scheduler's, which it reaches through `Scheduling`.
+"""
+
+from collections.abc import Coroutine, Mapping
+from typing import Any, Protocol
+
+from zigflow_worker.definition.durations import seconds_of
+from zigflow_worker.errors import ErrorType, WorkflowError
+from zigflow_worker.execution.frames import Branch, BranchState, Frame
+from zigflow_worker.execution.trace import ENDED, STATUS, Trace, descriptor
+from zigflow_worker.expressions import JSON, Budget, ExpressionError
+from zigflow_worker.program import END, Block, DurationFormula, Formula, Program, Rules, Step
+from zigflow_worker.start import DEFAULT_STEPS_PER_ACTIVATION
+
+STEPS_PER_TASK = 10
+"""What a task costs of an activation's budget, besides its expressions."""
+
+# A constant: were it the release's version, an upgrade could change what a replay computes.
+_RUNTIME: dict[str, JSON] = {"name": "stigma", "version": "1.0", "metadata": {}}
+
+_TIMER_SLACK = 0.001
+
+
+class Scheduling(Protocol):
+    """What the interpreter asks of its scheduler."""
+
+    def enqueue(self, branch: Branch) -> None:
+        """Advance a branch later in this activation."""
+
+    def wait(
+        self, branch: Branch, until: float | None, effect: Coroutine[Any, Any, JSON] | None
+    ) -> None:
+        """Wake a branch at a time, or when an effect is done."""
+
+    def release(self, branch: Branch) -> None:
+        """Forget timers and effects of a branch; effects are cancelled."""
+
+    def admit(self, branch: Branch, size: int) -> bool:
+        """Whether a branch may begin an effect whose command has so many bytes.
+
+        If not, it is woken when it may try again.
+        """
+
+    def random(self, low: float, high: float) -> float:
+        """Return a number between two, the same on every replay."""
+
+
+class RunFacts:
+    """What does not change during a run, continued or not."""
+
+    __slots__ = ("descriptor", "input", "program", "runtime", "started")
+
+    def __init__(self, program: Program, workflow_id: str, raw_input: JSON, started: float) -> None:
+        self.program = program
+        self.input = raw_input
+        self.started = started
+        self.descriptor: dict[str, JSON] = {
+            "id": workflow_id,
+            "definition": program.source,
+            "input": raw_input,
+            "startedAt": descriptor(started),
+        }
+        self.runtime: dict[str, JSON] = dict(_RUNTIME)
+
+
+class Interpreter:
+    """One run of a program."""
+
+    def __init__(self, facts: RunFacts, scheduling: Scheduling, trace: Trace) -> None:
+        self.facts = facts
+        self.scheduling = scheduling
+        self.trace = trace
+        self.main = Branch()
+        self.context: JSON = None
+        self.now = facts.started
+        """Unix time of this activation."""
+        self.budget = Budget()
+        self.activation_budget = DEFAULT_STEPS_PER_ACTIVATION
+        """Steps after which an activation yields."""
+        self.outcome: JSON = None
+        self.failure: WorkflowError | None = None
+        self.ended = False
+        self.loading: Branch | None = None
+        """The branch being restored."""
+        self._current: Frame = Frame(facts.program.root, None, {}, 1, self.now)
+
+    # --- The life of the run
+
+    def begin(self, raw_input: JSON) -> None:
+        """Put the first task on the stack."""
+        program = self.facts.program
+        frame = Frame(program.root, raw_input, {}, 1, self.now)
+        try:
+            frame.input = self._receive(program.input, raw_input, frame)
+            self.context = frame.input
+            if program.root.timeout is not None:
+                frame.deadline = self.now + self.seconds(program.root.timeout, frame, raw_input)
+        except (WorkflowError, ExpressionError) as error:
+            self._fail(self._located(error, program.root))
+            return
+        frame.begin_block(program.do, frame.input)
+        self.main.stack.append(frame)
+
+    def end_branch(self, branch: Branch, output: JSON) -> None:
+        """End a branch with its output: the run's, or one of a fork's."""
+        frame = branch.stack.pop()
+        self._close(branch)
+        if branch.parent is None:
+            self._finish_run(frame, output)
+            return
+        fork = branch.parent.stack[-1]
+        fork.state.done(self, branch, output)
+        self.wake(branch.parent)
+
+    def _finish_run(self, frame: Frame, output: JSON) -> None:
+        try:
+            self.outcome = self._send(self.facts.program.output, output, frame)
+        except (WorkflowError, ExpressionError) as error:
+            self._fail(self._located(error, frame.step))
+        self.ended = True
+
+    def fail(self, error: WorkflowError, branch: Branch) -> None:
+        """End the run with an error that nothing may catch, at a branch's present task."""
+        top = branch.stack[-1].step if branch.stack else self.facts.program.root
+        self._fail(self._located(error, top))
+
+    def _fail(self, error: WorkflowError) -> None:
+        self.failure = error
+        self.ended = True
+
+    def end_run(self, output: JSON) -> None:
+        """End the whole run gracefully, from any branch."""
+        main = self.main
+        self._give_up(main, 1, "completed")
+        root = main.stack[0]
+        root.data = output
+        root.index = root.block.size if root.block else 0
+        self.scheduling.release(main)
+        self.wake(main)
+
+    # --- Advancing
+
+    def advance(self, branch: Branch) -> None:
+        """Run a branch until it waits, ends, or the activation's budget is spent."""
+        branch.state = BranchState.READY
+        self._check_deadlines(branch)
+        while branch.state is BranchState.READY and self.budget.used < self.activation_budget:
+            try:
+                self._run(branch)
+            except (WorkflowError, ExpressionError) as error:
+                self._unwind(branch, self._located(error, self._current.step))
+        if branch.state is BranchState.READY:
+            self.scheduling.enqueue(branch)
+
+    def wake(self, branch: Branch) -> None:
+        """Let a waiting branch go on."""
+        if branch.state is BranchState.WAITING:
+            branch.state = BranchState.READY
+            self.scheduling.enqueue(branch)
+
+    def wait(
+        self,
+        branch: Branch,
+        *,
+        until: float | None = None,
+        effect: Coroutine[Any, Any, JSON] | None = None,
+    ) -> None:
+        """Make a branch wait: for a time, an effect, or to be woken."""
+        branch.state = BranchState.WAITING
+        deadlines = [frame.deadline for frame in branch.stack if frame.deadline is not None]
+        if until is not None:
+            deadlines.append(until)
+        self.scheduling.wait(branch, min(deadlines, default=None), effect)
+
+    def _run(self, branch: Branch) -> None:
+        stack = branch.stack
+        budget, limit = self.budget, self.activation_budget
+        ready = BranchState.READY
+        while branch.state is ready and budget.used < limit:
+            frame = stack[-1]
+            block = frame.block
+            if block is not None and frame.index < block.size:
+                budget.used += STEPS_PER_TASK
+                self._begin_task(branch, frame, block.steps[frame.index])
+            else:
+                budget.used += 1
+                self._current = frame
+                frame.step.operation.proceed(self, branch, frame)
+
+    def _begin_task(self, branch: Branch, parent: Frame, step: Step) -> None:
+        now = self.now
+        frame = self._current = Frame(step, parent.data, parent.variables, parent.attempt, now)
+        entry = frame.entry = self.trace.begin(step.pointer, step.name, now, parent.attempt)
+        if not step.plain_start and not self._prepare(frame):
+            entry[STATUS] = "skipped"
+            entry[ENDED] = now
+            parent.index += 1
+            return
+        operation = step.operation
+        if operation.inline:
+            frame.output = operation.evaluate(self, frame)
+            self._finish_task(parent, frame)
+        else:
+            branch.stack.append(frame)
+            operation.enter(self, branch, frame)
+
+    def _prepare(self, frame: Frame) -> bool:
+        """Apply what comes before a task; False skips it."""
+        step = frame.step
+        if step.condition is not None:
+            wanted = self.value(step.condition, frame, frame.raw)
+            if wanted is None or wanted is False:
+                return False
+        if step.input:
+            frame.input = self._receive(step.input, frame.raw, frame)
+        if step.timeout is not None:
+            frame.deadline = self.now + self.seconds(step.timeout, frame, frame.raw)
+        return True
+
+    def push(self, branch: Branch, frame: Frame, block: Block | None, data: JSON) -> None:
+        """Put a frame of the engine's own, a part of a task, on the stack."""
+        if block is not None:
+            frame.begin_block(block, data)
+        branch.stack.append(frame)
+
+    def complete(self, branch: Branch, frame: Frame, output: JSON) -> None:
+        """Complete the task on top of the stack."""
+        branch.stack.pop()
+        frame.output = output
+        self._finish_task(branch.stack[-1], frame)
+
+    def complete_part(self, branch: Branch, frame: Frame) -> None:
+        """Take a frame pushed by `push` off the stack; its output is the data of the one below."""
+        branch.stack.pop()
+        branch.stack[-1].data = frame.data
+
+    def _finish_task(self, parent: Frame, frame: Frame) -> None:
+        step = frame.step
+        output = frame.output
+        if not step.plain_end:
+            output = self._send(step.output, output, frame)
+            if step.export:
+                self.context = self._send(step.export, output, frame, exported=output)
+        entry = frame.entry
+        if entry is not None:
+            entry[STATUS] = "completed"
+            entry[ENDED] = self.now
+        target = step.then if frame.target is None else frame.target
+        if target == END:
+            self.end_run(output)
+        else:
+            parent.data = output
+            parent.index = target
+
+    # --- Errors
+
+    def _check_deadlines(self, branch: Branch) -> None:
+        for height, frame in enumerate(branch.stack):
+            if frame.deadline is not None and frame.deadline <= self.now + _TIMER_SLACK:
+                error = WorkflowError.of(
+                    ErrorType.TIMEOUT,
+                    "the time allowed has passed",
+                    frame.step.pointer or "/",
+                )
+                self._give_up(branch, height, "faulted")
+                self.scheduling.release(branch)
+                self._unwind(branch, error)
+                return
+
+    def _unwind(self, branch: Branch, error: WorkflowError) -> None:
+        """Find who catches an error: an operation of this branch, else of the one around it."""
+        stack = branch.stack
+        while stack:
+            frame = stack[-1]
+            try:
+                if frame.step.operation.catch(self, branch, frame, error.problem):
+                    return
+            except (WorkflowError, ExpressionError) as another:
+                error = self._located(another, frame.step)
+            self._give_up(branch, len(stack) - 1, "faulted")
+        self._close(branch)
+        if branch.parent is None:
+            self._fail(error)
+            return
+        parent = branch.parent
+        self._give_up(parent, len(parent.stack) - 1, "faulted")
+        self.scheduling.release(parent)
+        parent.state = BranchState.READY
+        self._unwind(parent, error)
+        if parent.state is BranchState.READY and not self.ended:
+            self.scheduling.enqueue(parent)
+
+    def _located(self, error: WorkflowError | ExpressionError, step: Step) -> WorkflowError:
+        pointer = step.pointer or "/"
+        if isinstance(error, ExpressionError):
+            return WorkflowError.of(ErrorType.EXPRESSION, str(error), pointer)
+        if "instance" not in error.problem:
+            return WorkflowError({**error.problem, "instance": pointer})
+        return error
+
+    def _give_up(self, branch: Branch, height: int, status: str) -> None:
+        """Take frames off the stack that will not complete."""
+        while len(branch.stack) > height:
+            frame = branch.stack.pop()
+            frame.step.operation.abandon(self, frame)
+            if frame.entry is not None:
+                frame.entry[STATUS] = status
+                frame.entry[ENDED] = self.now
+
+    def cancel_branch(self, branch: Branch) -> None:
+        """Stop a branch wherever it is."""
+        if branch.state is not BranchState.ENDED:
+            self._give_up(branch, 0, "cancelled")
+            self._close(branch)
+
+    def _close(self, branch: Branch) -> None:
+        branch.state = BranchState.ENDED
+        self.scheduling.release(branch)
+
+    # --- Data
+
+    def value(self, formula: Formula, frame: Frame, subject: JSON, exported: JSON = None) -> JSON:
+        """Evaluate an expression or template on `subject` (raises ExpressionError)."""
+        variables = frame.variables
+        if formula.names:
+            variables = {**variables}
+            for name in formula.names:
+                variables[name] = self._variable(name, frame, exported)
+        return formula.evaluate(subject, variables, self.budget)
+
+    def _variable(self, name: str, frame: Frame, exported: JSON) -> JSON:
+        match name:
+            case "context":
+                return self.context
+            case "input":
+                return frame.input
+            case "output":
+                return exported
+            case "workflow":
+                return self.facts.descriptor
+            case "runtime":
+                return self.facts.runtime
+        return self._describe(frame)
+
+    def _describe(self, frame: Frame) -> JSON:
+        description: dict[str, JSON] = {
+            "name": frame.step.name,
+            "reference": frame.step.pointer,
+            "definition": frame.step.source,
+            "input": frame.raw,
+            "output": frame.output,
+            "startedAt": descriptor(frame.started),
+        }
+        if isinstance(frame.details, Mapping):
+            description.update(frame.details)
+        return description
+
+    def is_past(self, time: float) -> bool:
+        """Whether a time has come, as exactly as timers are."""
+        return time <= self.now + _TIMER_SLACK
+
+    def random(self, low: float, high: float) -> float:
+        """Return a number between two, the same on every replay."""
+        return self.scheduling.random(low, high)
+
+    def truth(self, formula: Formula, frame: Frame, subject: JSON) -> bool:
+        """Evaluate a condition; like jq, only null and false are false."""
+        value = self.value(formula, frame, subject)
+        return value is not None and value is not False
+
+    def seconds(self, duration: DurationFormula, frame: Frame, subject: JSON) -> float:
+        """Return a duration in seconds."""
+        if duration.seconds is not None:
+            return duration.seconds
+        assert duration.formula is not None
+        try:
+            return seconds_of(self.value(duration.formula, frame, subject))
+        except ExpressionError:
+            raise
+        except ValueError as error:
+            raise WorkflowError.of(ErrorType.EXPRESSION, str(error)) from None
+
+    def _receive(self, rules: Rules, raw: JSON, frame: Frame) -> JSON:
+        """Validate, then transform."""
+        if rules.schema is not None:
+            self._validate(rules, raw, "input")
+        if rules.transformation is None:
+            return raw
+        return self.value(rules.transformation, frame, raw)
+
+    def _send(self, rules: Rules, data: JSON, frame: Frame, exported: JSON = None) -> JSON:
+        """Transform, then validate."""
+        if rules.transformation is not None:
+            data = self.value(rules.transformation, frame, data, exported)
+        elif rules is frame.step.export:
+            data = self.context
+        if rules.schema is not None:
+            self._validate(rules, data, "context" if rules is frame.step.export else "output")
+        return data
+
+    def _validate(self, rules: Rules, data: JSON, what: str) -> None:
+        assert rules.schema is not None
+        violation = rules.schema.violation(data)
+        if violation is not None:
+            raise WorkflowError.of(ErrorType.VALIDATION, f"{what} does not match: {violation}")

@@ -1,0 +1,233 @@
+"""The scheduler: gives branches their turns, time and effects, inside one Temporal workflow.
+
+All branches of a run share one coroutine. It advances those that are ready, and sleeps until a
+timer or an effect wakes one. What is not synchronous goes through `_pause`, `_sleep`, or a task
+of its own (an effect).
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Coroutine
+from datetime import timedelta
+from typing import Any
+
+from temporalio import workflow
+
+from zigflow_worker.activities import EngineActivities
+from zigflow_worker.errors import ErrorType, WorkflowError
+from zigflow_worker.execution.carrying import MAX_STATE_BYTES
+from zigflow_worker.execution.frames import Branch, BranchState
+from zigflow_worker.execution.interpreter import Interpreter
+from zigflow_worker.execution.pool import measured
+from zigflow_worker.expressions import JSON, Budget
+from zigflow_worker.start import RunOptions
+
+MAX_EFFECTS = 1_000
+"""Effects under way in one run; Temporal itself stops at 2,000 pending activities."""
+
+MAX_COMMAND_BYTES = 2 * 1024 * 1024
+"""Commands of one workflow task; the message limit is 4 MiB, and one may come on top."""
+
+_EXPRESSION_STEPS = 500_000
+"""What one activation may spend in all, also within a single expression."""
+
+_TIMER_EVERY = 10
+"""A timer ends the workflow task, so that signals and timeouts arrive."""
+
+_SHORTEST_TIMER = 0.001
+_LONG_HISTORY = 5
+"""How many times the first suggestion a run with effects under way may go on to."""
+
+
+class Scheduler:
+    """Schedules one run."""
+
+    def __init__(self, options: RunOptions) -> None:
+        self._options = options
+        self._loop = asyncio.get_running_loop()
+        self._ready: deque[Branch] = deque()
+        self._effects: set[asyncio.Task[JSON]] = set()
+        self._cancelled: set[asyncio.Task[JSON]] = set()
+        self._without_slot: deque[Branch] = deque()
+        self._wakeup: asyncio.Future[None] | None = None
+        self._pauses = 0
+        self._command_bytes = 0
+        self._suggested_at: int | None = None
+        self.suspended = False
+
+    async def drive(self, run: Interpreter) -> bool:
+        """Advance a run until it ended (True) or must continue as new (False)."""
+        run.activation_budget = self._options.steps_per_activation
+        while not run.ended:
+            self._begin_activation(run)
+            if self._must_continue():
+                if not self._effects and not self._cancelled:
+                    return False
+                await self._sleep()
+            elif self._ready and not self.suspended:
+                self._advance_ready(run)
+                if not run.ended and self._ready:
+                    self._check_state(run)
+                    await self._pause()
+            else:
+                await self._sleep()
+        return True
+
+    async def settle(self, run: Interpreter) -> None:
+        """Cancel what is still under way, and wait until it has ended."""
+        run.cancel_branch(run.main)
+        while self._cancelled:
+            await workflow.wait(list(self._cancelled))
+
+    @property
+    def idle(self) -> bool:
+        """Whether all branches wait for something."""
+        return not self._ready
+
+    def set_suspended(self, suspended: bool) -> None:
+        """Stop at task boundaries, or go on."""
+        self.suspended = suspended
+        self._wake()
+
+    # --- What the interpreter asks for
+
+    def enqueue(self, branch: Branch) -> None:
+        """Advance a branch later in this activation."""
+        if not branch.queued:
+            branch.queued = True
+            self._ready.append(branch)
+            self._wake()
+
+    def wait(
+        self, branch: Branch, until: float | None, effect: Coroutine[Any, Any, JSON] | None
+    ) -> None:
+        """Wake a branch at a time, or when an effect is done."""
+        if effect is not None:
+            task = self._loop.create_task(effect)
+            branch.effect = task
+            self._effects.add(task)
+            task.add_done_callback(lambda done: self._effect_done(branch, done))
+        alarm = branch.alarm
+        if alarm is not None and alarm[0] != until:
+            alarm[1].cancel()
+            branch.alarm = None
+        if until is not None and branch.alarm is None:
+            delay = max(until - self._loop.time(), _SHORTEST_TIMER)
+            branch.alarm = (until, self._loop.call_later(delay, self._alarmed, branch))
+
+    def release(self, branch: Branch) -> None:
+        """Forget timers and effects of a branch; effects are cancelled."""
+        if branch.alarm is not None:
+            branch.alarm[1].cancel()
+            branch.alarm = None
+        effect, branch.effect = branch.effect, None
+        if effect is not None and not effect.done():
+            self._cancelled.add(effect)
+            effect.cancel()
+
+    def admit(self, branch: Branch, size: int) -> bool:
+        """Whether a branch may begin an effect whose command has so many bytes."""
+        if len(self._effects) >= MAX_EFFECTS:
+            branch.state = BranchState.WAITING
+            self._without_slot.append(branch)
+            return False
+        if self._command_bytes and self._command_bytes + size > MAX_COMMAND_BYTES:
+            branch.state = BranchState.WAITING
+            self._loop.call_later(_SHORTEST_TIMER, self._alarmed, branch)
+            return False
+        self._command_bytes += size
+        return True
+
+    def random(self, low: float, high: float) -> float:
+        """Return a number between two, the same on every replay."""
+        return workflow.random().uniform(low, high)
+
+    # --- Waking
+
+    def _effect_done(self, branch: Branch, effect: asyncio.Task[JSON]) -> None:
+        self._effects.discard(effect)
+        self._cancelled.discard(effect)
+        if branch.effect is effect:
+            self._wake_branch(branch)
+        elif not effect.cancelled():
+            effect.exception()  # nobody awaits it any more
+        while self._without_slot:
+            waiting = self._without_slot.popleft()
+            if waiting.state is BranchState.WAITING:
+                self._wake_branch(waiting)
+                break
+        self._wake()
+
+    def _alarmed(self, branch: Branch) -> None:
+        branch.alarm = None
+        self._wake_branch(branch)
+
+    def _wake_branch(self, branch: Branch) -> None:
+        if branch.state is BranchState.WAITING:
+            branch.state = BranchState.READY
+            self.enqueue(branch)
+
+    def _wake(self) -> None:
+        if self._wakeup is not None and not self._wakeup.done():
+            self._wakeup.set_result(None)
+
+    # --- Activations
+
+    def _begin_activation(self, run: Interpreter) -> None:
+        run.now = workflow.time()
+        run.budget = Budget(_EXPRESSION_STEPS)
+
+    def _advance_ready(self, run: Interpreter) -> None:
+        while self._ready and not run.ended and run.budget.used < run.activation_budget:
+            branch = self._ready.popleft()
+            branch.queued = False
+            if branch.state is BranchState.READY:
+                run.advance(branch)
+
+    async def _sleep(self) -> None:
+        self._wakeup = self._loop.create_future()
+        await self._wakeup
+        self._wakeup = None
+        self._command_bytes = 0
+
+    async def _pause(self) -> None:
+        """Let the activation end."""
+        self._pauses += 1
+        if self._pauses % _TIMER_EVERY == 0 or self._command_bytes:
+            await asyncio.sleep(_SHORTEST_TIMER)
+            self._command_bytes = 0
+        else:
+            await workflow.execute_local_activity_method(
+                EngineActivities.end_activation,
+                start_to_close_timeout=timedelta(seconds=10),
+            )
+
+    def _must_continue(self) -> bool:
+        info = workflow.info()
+        length = info.get_current_history_length()
+        suggested = info.is_continue_as_new_suggested()
+        if self._options.history_length:
+            suggested = suggested or length >= self._options.history_length
+        if not suggested:
+            return False
+        if self._suggested_at is None:
+            self._suggested_at = length
+        # An effect may take a day: the others need not stand still for it at once.
+        return not self._effects or length > _LONG_HISTORY * self._suggested_at
+
+    def _check_state(self, run: Interpreter) -> None:
+        """Fail a run whose data has grown too large to be carried over."""
+        size = 0
+        for branch in [run.main, *self._ready]:
+            for frame in branch.stack:
+                size += measured(frame.data, MAX_STATE_BYTES)
+        if size + measured(run.context, MAX_STATE_BYTES) > MAX_STATE_BYTES:
+            run.fail(too_large("the state of the run"), run.main)
+
+
+def too_large(what: str) -> WorkflowError:
+    """Return the error for data that cannot be carried."""
+    return WorkflowError.of(
+        ErrorType.RUNTIME,
+        f"{what} is larger than {MAX_STATE_BYTES} bytes, or nested too deep",
+    )

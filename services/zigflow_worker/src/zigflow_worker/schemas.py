@@ -1,0 +1,49 @@
+"""JSON Schema validation that neither fetches nor stalls."""
+
+from typing import NoReturn
+
+import jsonschema_rs
+
+from zigflow_worker.expressions import JSON
+
+
+class SchemaError(ValueError):
+    """The schema itself is not valid; one line."""
+
+
+class Schema:
+    """A compiled schema; immutable, so that runs share it."""
+
+    __slots__ = ("_validator",)
+
+    def __init__(self, document: JSON) -> None:
+        """Compile a schema (raises SchemaError)."""
+        try:
+            self._validator = jsonschema_rs.validator_for(
+                document,  # type: ignore[arg-type]
+                retriever=_refuse,
+                # Linear-time patterns: the default engine backtracks.
+                pattern_options=jsonschema_rs.RegexOptions(),
+            )
+        except ValueError as error:
+            raise SchemaError(str(error).partition("\n")[0]) from None
+
+    def violation(self, value: JSON) -> str | None:
+        """Return what is wrong with a value, in one line, or None."""
+        try:
+            self._validator.validate(value)
+        except jsonschema_rs.ValidationError as error:
+            place = "".join(f"/{token}" for token in error.instance_path)
+            return f"{place or '/'}: {_shortened(error.message)}"
+        except ValueError as error:
+            return _shortened(str(error))
+        return None
+
+
+def _shortened(message: str) -> str:
+    line = " ".join(message.split())
+    return line if len(line) <= 300 else f"{line[:297]}..."
+
+
+def _refuse(uri: str) -> NoReturn:
+    raise ValueError(f"references to other documents are not allowed: {uri}")

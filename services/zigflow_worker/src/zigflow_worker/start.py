@@ -1,0 +1,87 @@
+"""What starts a run: one JSON object, the only argument of every workflow of the engine."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, TypedDict
+
+from zigflow_worker.expressions import JSON
+
+
+class StartInput(TypedDict, total=False):
+    """The argument as it is sent.
+
+    `document` is the text of a document (YAML or JSON); without it, the engine looks for the
+    workflow type among its documents. `input` is the workflow's raw input. The other keys are
+    the engine's own: `state` is what a continued run goes on from, `options` are its limits.
+    """
+
+    document: str
+    input: JSON
+    options: Mapping[str, int]
+    state: Mapping[str, JSON]
+
+
+DEFAULT_STEPS_PER_ACTIVATION = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """Limits of a run, recorded with it, so that a replay has the same.
+
+    `history_length`: events after which the run continues as new, besides when Temporal suggests
+    it; 0 leaves it to Temporal. `steps_per_activation`: work after which the engine lets other
+    things happen.
+    """
+
+    history_length: int = 0
+    steps_per_activation: int = DEFAULT_STEPS_PER_ACTIVATION
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """A start input, checked."""
+
+    document: str | None = None
+    input: JSON = None
+    options: RunOptions = RunOptions()
+    state: Mapping[str, Any] | None = None
+
+
+_OPTIONS = {"historyLength": "history_length", "stepsPerActivation": "steps_per_activation"}
+
+
+def read_start(argument: object) -> Start:
+    """Check a start input (raises ValueError, fit for the person who started the workflow)."""
+    if argument is None:
+        return Start()
+    if not isinstance(argument, dict) or not argument.keys() <= StartInput.__annotations__.keys():
+        raise ValueError(
+            'the workflow takes one JSON object: {"document": "<text>", "input": <any>}, '
+            "both optional"
+        )
+    document = argument.get("document")
+    if document is not None and not isinstance(document, str):
+        raise ValueError("'document' must be the text of a document")
+    options = argument.get("options") or {}
+    if not isinstance(options, dict) or not all(
+        name in _OPTIONS and isinstance(value, int) and value >= 0
+        for name, value in options.items()
+    ):
+        raise ValueError(f"'options' may have these counts: {', '.join(_OPTIONS)}")
+    return Start(
+        document=document,
+        input=argument.get("input"),
+        options=RunOptions(**{_OPTIONS[name]: value for name, value in options.items()}),
+        state=argument.get("state"),
+    )
+
+
+def continued_start(
+    document: str, options: RunOptions, state: Mapping[str, JSON]
+) -> dict[str, JSON]:
+    """Return the start input of the next run."""
+    return {
+        "document": document,
+        "options": {name: getattr(options, field) for name, field in _OPTIONS.items()},
+        "state": dict(state),
+    }

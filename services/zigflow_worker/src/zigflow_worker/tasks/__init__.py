@@ -1,0 +1,1 @@
+"""The task kinds: one module each, and one line each in the registry."""

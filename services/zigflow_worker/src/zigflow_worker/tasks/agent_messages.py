@@ -1,0 +1,85 @@
+"""From a document's words to the messages of the agent API."""
+
+import json
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from google.protobuf import json_format
+from google.protobuf.message import Message
+
+from stigma.agent.v1.agent_pb2 import AgentConfig, AgentSpec
+from zigflow_worker.definition import Node
+from zigflow_worker.definition.durations import seconds_of
+from zigflow_worker.expressions import JSON, is_expression
+
+M = TypeVar("M", bound=Message)
+
+_DURATIONS = ("timeout", "requestTimeout", "request_timeout", "delay")
+_SCHEMAS = ("outputSchema", "output_schema")
+
+
+def check(arguments: Mapping[str, Node]) -> None:
+    """Check `spec` and `config` where they have no expressions (raises NodeError)."""
+    for name, message_type in (("spec", AgentSpec), ("config", AgentConfig)):
+        node = arguments.get(name)
+        if node is None or _has_expression(node.value):
+            continue
+        node.mapping()
+        try:
+            message_of(node.value, message_type)
+        except ValueError as error:
+            raise node.error(str(error)) from None
+
+
+def message_of(value: JSON, message_type: type[M]) -> M:
+    """Return a message written with ISO 8601 durations and JSON schemas (raises ValueError)."""
+    if not isinstance(value, dict):
+        raise ValueError(f"expected a map, not {json.dumps(value)[:60]}")
+    try:
+        return json_format.ParseDict(_translated(value), message_type())
+    except json_format.ParseError as error:
+        raise ValueError(" ".join(str(error).split())) from None
+
+
+def _translated(value: Any, key: str = "") -> Any:
+    if isinstance(value, dict) and key not in _SCHEMAS:
+        if key in _DURATIONS:
+            return f"{seconds_of(value):.3f}s"
+        translated = {name: _translated(item, name) for name, item in value.items()}
+        if key == "limits" and "cost" in translated:
+            translated["costUsd"] = translated.pop("cost")
+        return translated
+    if isinstance(value, list):
+        return [_translated(item) for item in value]
+    if key in _DURATIONS and isinstance(value, str):
+        return f"{seconds_of(value):.3f}s"
+    if key in _SCHEMAS and not isinstance(value, str):
+        return json_text(value)
+    return value
+
+
+def _has_expression(value: JSON) -> bool:
+    if isinstance(value, dict):
+        return any(map(_has_expression, value.values()))
+    if isinstance(value, list):
+        return any(map(_has_expression, value))
+    return is_expression(value)
+
+
+def json_text(value: JSON) -> str:
+    """Return compact JSON."""
+    return json.dumps(value, separators=(",", ":"))
+
+
+def text_of(value: JSON) -> str:
+    """Return a string as it is, nothing as empty, and other data as JSON."""
+    if value is None:
+        return ""
+    return value if isinstance(value, str) else json_text(value)
+
+
+def texts_of(value: JSON) -> dict[str, str] | None:
+    """Return a map of strings."""
+    if not isinstance(value, dict):
+        return None
+    return {key: text_of(item) for key, item in value.items()}

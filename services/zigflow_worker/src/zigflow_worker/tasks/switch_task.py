@@ -1,0 +1,72 @@
+"""`switch`: where the flow goes next."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from typing_extensions import override
+
+from zigflow_worker.compilation import Compiler, Place
+from zigflow_worker.definition import Node, Reader, TaskDefinition
+from zigflow_worker.execution.frames import Frame
+from zigflow_worker.execution.interpreter import Interpreter
+from zigflow_worker.expressions import JSON
+from zigflow_worker.program import Formula, InlineOperation, Operation
+from zigflow_worker.tasks.kind import TaskKind
+
+
+@dataclass(frozen=True, slots=True)
+class CaseDefinition:
+    """One case; the default has no condition."""
+
+    when: Node | None
+    then: Node
+
+
+class SwitchTask(TaskKind[tuple[CaseDefinition, ...]]):
+    """Takes the first case whose condition holds."""
+
+    keyword = "switch"
+    keys = ("switch",)
+    required = ("switch",)
+
+    @override
+    def read(self, fields: Mapping[str, Node], reader: Reader) -> tuple[CaseDefinition, ...]:
+        """Read the cases."""
+        cases = []
+        defaults = 0
+        for _, node in fields["switch"].named_items():
+            case = node.fields("when", "then", required=["then"])
+            case["then"].text()
+            when = reader.expression(case.get("when"))
+            cases.append(CaseDefinition(when, case["then"]))
+            defaults += when is None
+            if defaults > 1:
+                raise node.error("a switch has only one case without 'when', its default")
+        if not cases:
+            raise fields["switch"].error("expected at least one case")
+        return tuple(cases)
+
+    @override
+    def compile(self, task: TaskDefinition, compiler: Compiler, place: Place) -> Operation:
+        """Compile conditions and targets; the default comes last, wherever it is written."""
+        cases = [
+            (compiler.optional(case.when, place), compiler.target(case.then, place))
+            for case in task.details
+        ]
+        return SwitchOperation(sorted(cases, key=lambda case: case[0] is None))
+
+
+class SwitchOperation(InlineOperation):
+    """The output is the input. Without a matching case the task's own `then` holds."""
+
+    def __init__(self, cases: list[tuple[Formula | None, int]]) -> None:
+        self._cases = tuple(cases)
+
+    @override
+    def evaluate(self, run: Interpreter, frame: Frame) -> JSON:
+        """Choose the target."""
+        for condition, target in self._cases:
+            if condition is None or run.truth(condition, frame, frame.input):
+                frame.target = target
+                break
+        return frame.input

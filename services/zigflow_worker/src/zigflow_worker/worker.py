@@ -1,0 +1,61 @@
+"""The engine's worker."""
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from temporalio.client import Client
+from temporalio.worker import Worker
+
+from stigma.contracts.payloads import DATA_CONVERTER
+from stigma.contracts.task_queues import TaskQueues
+from stigma.runtime import Component, ConfigurationError, ServiceRuntime, WorkerComponent
+from stigma.runtime.workers import worker_options
+from stigma_client import StigmaPlugin
+from zigflow_worker.activities import EngineActivities
+from zigflow_worker.documents import DocumentDirectory
+from zigflow_worker.settings import EngineSettings
+from zigflow_worker.workflow import DocumentWorkflow
+
+_ENGINE_THREADS = 4
+"""The engine's own activities are short: a look into a directory, or nothing."""
+
+
+async def build(runtime: ServiceRuntime, *, settings: EngineSettings) -> Sequence[Component]:
+    """Connect, and make the worker."""
+    plugin = _plugin()
+    client = await runtime.connect_temporal(data_converter=DATA_CONVERTER)
+    threads = ThreadPoolExecutor(_ENGINE_THREADS, thread_name_prefix="engine")
+    runtime.resources.callback(threads.shutdown, wait=False)
+    worker = new_worker(
+        client,
+        TaskQueues(settings.task_queue_prefix).engine,
+        EngineActivities(DocumentDirectory(settings.workflows_dir)),
+        activity_executor=threads,
+        plugins=[plugin],
+        max_cached_workflows=settings.max_cached_workflows,
+        max_concurrent_workflow_tasks=settings.max_concurrent_workflow_tasks,
+        max_concurrent_activities=settings.max_concurrent_calls,
+        **worker_options(settings),
+    )
+    return [WorkerComponent("engine", worker, runtime.readiness)]
+
+
+def new_worker(
+    client: Client, task_queue: str, activities: EngineActivities, **options: Any
+) -> Worker:
+    """Return a worker for documents; `options` are Worker's."""
+    return Worker(
+        client,
+        task_queue=task_queue,
+        workflows=[DocumentWorkflow],
+        activities=[activities.resolve_definition, activities.end_activation],
+        **options,
+    )
+
+
+def _plugin() -> StigmaPlugin:
+    try:
+        return StigmaPlugin.from_environment()
+    except ValueError as error:
+        raise ConfigurationError(str(error)) from None

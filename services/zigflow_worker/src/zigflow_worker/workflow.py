@@ -1,0 +1,188 @@
+"""The Temporal workflow that runs every document: the workflow type is the document's name."""
+
+import asyncio
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import NoReturn
+
+from temporalio import workflow
+from temporalio.common import RawValue, RetryPolicy
+from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_exception
+
+with workflow.unsafe.imports_passed_through():
+    from zigflow_worker.activities import EngineActivities
+    from zigflow_worker.compilation import compile_text
+    from zigflow_worker.definition import InvalidDocumentError
+    from zigflow_worker.errors import ErrorType, WorkflowError, summary
+    from zigflow_worker.execution.carrying import MAX_STATE_BYTES, dump_run, input_of, load_run
+    from zigflow_worker.execution.interpreter import Interpreter, RunFacts
+    from zigflow_worker.execution.pool import measured
+    from zigflow_worker.execution.scheduler import Scheduler, too_large
+    from zigflow_worker.execution.trace import Trace, iso8601
+    from zigflow_worker.expressions import JSON
+    from zigflow_worker.program import Program
+    from zigflow_worker.start import Start, continued_start, read_start
+
+_MAX_PROBLEM_BYTES = 64 * 1024
+_RESOLVE_TIMEOUT = timedelta(seconds=30)
+_RESOLVE_RETRIES = RetryPolicy(maximum_interval=timedelta(seconds=5))
+
+
+@workflow.defn(dynamic=True)
+class DocumentWorkflow:
+    """Runs one document. Takes one `StartInput`; its result is the document's output."""
+
+    def __init__(self) -> None:
+        self._trace = Trace()
+        self._scheduler: Scheduler | None = None
+        self._run: Interpreter | None = None
+        self._phase = "pending"
+        self._suspended = False
+
+    @workflow.run
+    async def run(self, args: Sequence[RawValue]) -> JSON:
+        """Run the document named by the workflow type, or the one in the start input."""
+        try:
+            output = await self._execute(args)
+        except WorkflowError as error:
+            self._phase = "faulted"
+            raise _failure(error) from None
+        except asyncio.CancelledError:
+            self._phase = "cancelled"
+            raise
+        self._phase = "completed"
+        return output
+
+    @workflow.query
+    def trace(self) -> list[dict[str, JSON]]:
+        """Return the latest 1,000 tasks, in the order in which they began."""
+        return self._trace.report()
+
+    @workflow.query
+    def status(self) -> dict[str, JSON]:
+        """Return the phase, when the run began, and the tasks it is at."""
+        run = self._run
+        if run is None:
+            return {"phase": self._phase, "startedAt": None, "tasks": []}
+        return {
+            "phase": self._current_phase(),
+            "startedAt": iso8601(run.facts.started),
+            "tasks": [entry["pointer"] for entry in self._trace.report() if not entry["ended"]],
+        }
+
+    @workflow.signal
+    def suspend(self) -> None:
+        """Stop at task boundaries; what is under way goes on."""
+        self._set_suspended(True)
+
+    @workflow.signal
+    def resume(self) -> None:
+        """Go on after `suspend`."""
+        self._set_suspended(False)
+
+    def _set_suspended(self, suspended: bool) -> None:
+        self._suspended = suspended
+        if self._scheduler is not None:
+            self._scheduler.set_suspended(suspended)
+
+    def _current_phase(self) -> str:
+        if self._phase != "running" or self._scheduler is None:
+            return self._phase
+        if self._suspended:
+            return "suspended"
+        return "waiting" if self._scheduler.idle else "running"
+
+    async def _execute(self, args: Sequence[RawValue]) -> JSON:
+        start = _read_arguments(args)
+        text = start.document
+        if text is None:
+            text = await _resolve(workflow.info().workflow_type)
+        scheduler = self._scheduler = Scheduler(start.options)
+        run = self._run = self._prepare(_compile(text), start, scheduler)
+        scheduler.suspended = self._suspended
+        self._phase = "running"
+        try:
+            ended = await scheduler.drive(run)
+        except (asyncio.CancelledError, ActivityError) as error:
+            if not is_cancelled_exception(error):
+                raise
+            await scheduler.settle(run)
+            raise asyncio.CancelledError from None
+        if not ended:
+            await self._continue_as_new(run, start, text)
+        await scheduler.settle(run)
+        if run.failure is not None:
+            raise run.failure
+        if measured(run.outcome, MAX_STATE_BYTES) > MAX_STATE_BYTES:
+            raise too_large("the output")
+        return run.outcome
+
+    def _prepare(self, program: Program, start: Start, scheduler: Scheduler) -> Interpreter:
+        info = workflow.info()
+        if start.state is None:
+            facts = RunFacts(program, info.workflow_id, start.input, workflow.time())
+            run = Interpreter(facts, scheduler, self._trace)
+            run.begin(start.input)
+        else:
+            state = start.state
+            facts = RunFacts(program, info.workflow_id, input_of(state), state["startedAt"])
+            run = Interpreter(facts, scheduler, self._trace)
+            load_run(run, state)
+            self._suspended = self._suspended or bool(state.get("suspended"))
+        scheduler.enqueue(run.main)
+        return run
+
+    async def _continue_as_new(self, run: Interpreter, start: Start, text: str) -> NoReturn:
+        await workflow.wait_condition(workflow.all_handlers_finished)
+        state = dump_run(run)
+        if measured(state, MAX_STATE_BYTES) > MAX_STATE_BYTES:
+            raise too_large("the state of the run")
+        state["suspended"] = self._suspended
+        workflow.continue_as_new(continued_start(text, start.options, state))
+
+
+def _read_arguments(args: Sequence[RawValue]) -> Start:
+    try:
+        if len(args) > 1:
+            raise ValueError("the workflow takes one argument")
+        if not args:
+            return read_start(None)
+        return read_start(workflow.payload_converter().from_payload(args[0].payload))
+    except (ValueError, RuntimeError) as error:
+        raise WorkflowError.of(ErrorType.CONFIGURATION, str(error), "/") from None
+
+
+async def _resolve(workflow_type: str) -> str:
+    try:
+        return await workflow.execute_local_activity_method(
+            EngineActivities.resolve_definition,
+            workflow_type,
+            schedule_to_close_timeout=_RESOLVE_TIMEOUT,
+            retry_policy=_RESOLVE_RETRIES,
+        )
+    except ActivityError as error:
+        if is_cancelled_exception(error):
+            raise asyncio.CancelledError from None
+        raise WorkflowError.of(ErrorType.CONFIGURATION, str(error.cause or error), "/") from None
+
+
+def _compile(text: str) -> Program:
+    try:
+        # Compiling is pure; the sandbox would load the YAML library anew for every run.
+        with workflow.unsafe.imports_passed_through(), workflow.unsafe.sandbox_unrestricted():
+            return compile_text(text)
+    except InvalidDocumentError as error:
+        first = error.problems[0]
+        detail = f"the document is not valid: {error}"
+        raise WorkflowError.of(ErrorType.VALIDATION, detail, first.pointer or "/") from None
+
+
+def _failure(error: WorkflowError) -> ApplicationError:
+    """Return what fails the Temporal workflow; its details are the error's own."""
+    problem = error.problem
+    if measured(problem, _MAX_PROBLEM_BYTES) > _MAX_PROBLEM_BYTES:
+        problem = {
+            name: value if not isinstance(value, str) else f"{value[:2000]}…"
+            for name, value in problem.items()
+        }
+    return ApplicationError(summary(problem), problem, type=error.type, non_retryable=True)

@@ -1,0 +1,118 @@
+"""What the engine's tests share: a Temporal server, and an engine in this process."""
+
+from __future__ import annotations
+
+import textwrap
+import uuid
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from temporalio.client import Client, WorkflowFailureError, WorkflowHandle, WorkflowHistory
+from temporalio.exceptions import ApplicationError
+from temporalio.worker import Replayer
+
+from stigma.contracts.payloads import DATA_CONVERTER
+from zigflow_worker.activities import EngineActivities
+from zigflow_worker.documents import DocumentDirectory
+from zigflow_worker.worker import new_worker
+from zigflow_worker.workflow import DocumentWorkflow
+
+HEADER = """\
+document:
+  dsl: '1.0.3'
+  namespace: test
+  name: {name}
+  version: '1.0.0'
+"""
+
+
+def document(body: str, name: str = "example") -> str:
+    """A document with a header around its tasks."""
+    return HEADER.format(name=name) + textwrap.dedent(body)
+
+
+@dataclass
+class Engine:
+    """Runs documents as a client would, and replays every history at the end of the test."""
+
+    client: Client
+    task_queue: str
+    handles: list[WorkflowHandle[Any, Any]] = field(default_factory=list)
+
+    async def start(
+        self, text: str | None, data: Any = None, *, name: str = "example", **options: int
+    ) -> WorkflowHandle[Any, Any]:
+        start: dict[str, Any] = {"input": data}
+        if text is not None:
+            start["document"] = text
+        if options:
+            start["options"] = options
+        handle = await self.client.start_workflow(
+            name, start, id=f"engine-{uuid.uuid4()}", task_queue=self.task_queue
+        )
+        self.handles.append(handle)
+        return handle
+
+    async def run(self, body: str, data: Any = None, **options: int) -> Any:
+        """Run a document's body and return its output."""
+        handle = await self.start(document(body), data, **options)
+        return await handle.result()
+
+    async def fault(self, body: str, data: Any = None, **options: int) -> dict[str, Any]:
+        """Run a document that must fail, and return its error."""
+        handle = await self.start(document(body), data, **options)
+        return await fault_of(handle)
+
+    async def histories(self) -> AsyncIterator[WorkflowHistory]:
+        """The histories of all runs, those continued as new included."""
+        for handle in self.handles:
+            run_id: str | None = handle.first_execution_run_id
+            while run_id:
+                run = self.client.get_workflow_handle(handle.id, run_id=run_id)
+                history = await run.fetch_history()
+                yield history
+                last = history.events[-1]
+                continued = last.workflow_execution_continued_as_new_event_attributes
+                run_id = continued.new_execution_run_id
+
+
+async def fault_of(handle: WorkflowHandle[Any, Any]) -> dict[str, Any]:
+    """The RFC 7807 error that a run failed with."""
+    with pytest.raises(WorkflowFailureError) as failure:
+        await handle.result()
+    cause = failure.value.cause
+    assert isinstance(cause, ApplicationError)
+    problem: dict[str, Any] = cause.details[0]
+    assert cause.type == problem["type"]
+    return problem
+
+
+@pytest.fixture(scope="session")
+async def temporal(temporal_server: Any) -> Client:
+    return await Client.connect(
+        temporal_server.address, namespace=temporal_server.namespace, data_converter=DATA_CONVERTER
+    )
+
+
+@pytest.fixture
+def documents(tmp_path: Any) -> Any:
+    """The directory in which the engine looks for documents."""
+    return tmp_path
+
+
+@pytest.fixture
+async def engine(temporal: Client, documents: Any) -> AsyncIterator[Engine]:
+    """An engine in the SDK's sandbox; every history it made must replay."""
+    engine = Engine(temporal, f"engine-{uuid.uuid4()}")
+    activities = EngineActivities(DocumentDirectory(documents))
+    with ThreadPoolExecutor(2) as threads:
+        async with new_worker(
+            temporal, engine.task_queue, activities, activity_executor=threads
+        ):
+            yield engine
+    replayer = Replayer(workflows=[DocumentWorkflow], data_converter=DATA_CONVERTER)
+    async for history in engine.histories():
+        await replayer.replay_workflow(history)
