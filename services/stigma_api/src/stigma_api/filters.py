@@ -4,9 +4,11 @@
     condition = ( "agent" | "session" | "labels." KEY ) "=" STRING
               | "phase" "=" PHASE
               | "start_time" ( ">=" | "<=" | "=" ) STRING      RFC 3339
-    STRING    = '"' … '"'      with \\" and \\\\
+    STRING    = '"' … '"'      without quotes, apostrophes and backslashes inside
 
-Nothing of a filter reaches the query but values, and those only through `quoted`.
+Nothing of a filter reaches the query but values, and those have no character that could end a
+literal, there or in the databases behind: Temporal's SQLite takes a quote in a keyword list for
+syntax. Labels and sessions cannot have these characters either.
 """
 
 from __future__ import annotations
@@ -22,11 +24,12 @@ MAX_FILTER_BYTES = 4096
 MAX_CONDITIONS = 16
 
 _TOKEN = re.compile(
-    r"""\s*(?:(?P<string>"(?:[^"\\\x00-\x1f\x7f]|\\["\\])*")
+    r"""\s*(?:(?P<string>"[^"'\\\x00-\x1f\x7f]*")
           |(?P<operator>>=|<=|=)
           |(?P<word>[A-Za-z0-9_][A-Za-z0-9_./-]*))""",
     re.VERBOSE,
 )
+_UNQUOTABLE = re.compile(r"""["'\\\x00-\x1f\x7f]""")
 _PHASE = search_attributes.PHASE.name
 _OPEN = "ExecutionStatus = 'Running'"
 # The workflow notes its phase only where Temporal's own status does not say it.
@@ -64,8 +67,14 @@ def compile_filter(text: str) -> list[str]:
 
 
 def quoted(value: str) -> str:
-    """Return a string literal of the query language; nothing in `value` ends it."""
-    return "'" + value.replace("\\", "\\\\").replace("'", "''") + "'"
+    """Return a string literal of the query language.
+
+    Raises:
+        ValueError: the value has a character that could end it.
+    """
+    if _UNQUOTABLE.search(value):
+        raise ValueError("a value with quotes or control characters cannot be part of a query")
+    return f"'{value}'"
 
 
 def _tokens(text: str) -> Iterator[tuple[str, str]]:
@@ -104,7 +113,7 @@ def _condition(tokens: list[tuple[str, str]]) -> str:
 def _string(field: str, kind: str, value: str) -> str:
     if kind != "string":
         raise _bad(f"the value of {field} stands in double quotes")
-    return re.sub(r"\\(.)", r"\1", value[1:-1])
+    return value[1:-1]
 
 
 def _time(value: str) -> str:

@@ -131,7 +131,7 @@ class Launcher:
             )
 
     async def _bind(self, execution_id: str, bind: Bind) -> None:
-        handle = self._client.get_workflow_handle_for(AgentWorkflow.run, execution_id)
+        handle = self._client.get_workflow_handle(execution_id)
         try:
             async with answering():
                 await handle.signal(AgentWorkflow.bind, bind)

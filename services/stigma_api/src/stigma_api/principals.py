@@ -156,9 +156,14 @@ class Principals:
             if any(name in principal.certificates for name in names):
                 return principal
         if self._any_certificate and names:
-            return Principal.model_construct(
-                name=names[0], actions=frozenset(Action) - {Action.ADMIN}
-            )
+            return _named(names[0])
+        return None
+
+
+def _named(name: str) -> Principal | None:
+    try:
+        return Principal(name=name, actions=frozenset(Action) - {Action.ADMIN})
+    except ValidationError:
         return None
 
 

@@ -142,7 +142,7 @@ class Reader:
         return reply.history.events[-1] if reply.history.events else None
 
     async def _add_detail(self, execution: AgentExecution, *, full: bool) -> None:
-        handle = self._client.get_workflow_handle_for(AgentWorkflow.run, execution.id)
+        handle = self._client.get_workflow_handle(execution.id)
         try:
             async with answering(_QUERY_TIMEOUT):
                 detail = await handle.query(AgentWorkflow.execution, rpc_timeout=_QUERY_TIMEOUT)

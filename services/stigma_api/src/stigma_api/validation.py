@@ -31,6 +31,8 @@ _MODEL = re.compile(r"[A-Za-z0-9_.-]+:\S+")
 _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 _LABEL_KEY = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._/-]*[A-Za-z0-9])?")
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f]")
+# What no filter could name: see `filters`.
+_UNQUOTABLE = re.compile(r"""["'\\\x00-\x1f\x7f]""")
 _MAX_INSTRUCTIONS_BYTES = 256 * 1024
 _MAX_SPEC_BYTES = 512 * 1024
 _MAX_DESCRIPTION_BYTES = 4 * 1024
@@ -116,8 +118,11 @@ def start(request: StartAgentRequest) -> None:
         found.unless(not problem, "input_json", problem)
     _env(found, request.env)
     _config(found, request.config)
-    _identifier(found, "session_id", request.session_id, limits.MAX_LABEL_BYTES)
-    _identifier(found, "request_id", request.request_id, limits.MAX_REQUEST_ID_BYTES)
+    found.size("session_id", request.session_id, limits.MAX_LABEL_BYTES)
+    _quotable(found, "session_id", request.session_id)
+    found.size("request_id", request.request_id, limits.MAX_REQUEST_ID_BYTES)
+    printable = not _UNPRINTABLE.search(request.request_id)
+    found.unless(printable, "request_id", "has control characters")
     _labels(found, "labels", request.labels)
     for part in ("namespace", "workflow_id", "run_id", "activity_id"):
         found.size(f"caller.{part}", getattr(request.caller, part), _MAX_ID_BYTES)
@@ -264,12 +269,12 @@ def _labels(found: Violations, at: str, labels: Mapping[str, str]) -> None:
             found.add(at, "keys must be letters, digits, dots, dashes, slashes and underscores")
             continue
         found.size(f"{at}.{key}", f"{key}={value}", limits.MAX_LABEL_BYTES)
-        found.unless(not _UNPRINTABLE.search(value), f"{at}.{key}", "has control characters")
+        _quotable(found, f"{at}.{key}", value)
 
 
-def _identifier(found: Violations, at: str, value: str, limit: int) -> None:
-    found.size(at, value, limit)
-    found.unless(not _UNPRINTABLE.search(value), at, "has control characters")
+def _quotable(found: Violations, at: str, value: str) -> None:
+    fine = not _UNQUOTABLE.search(value)
+    found.unless(fine, at, "has quotes, apostrophes, backslashes or control characters")
 
 
 def _parse(text: str) -> tuple[object, str]:
