@@ -114,16 +114,17 @@ def binary(operation: Operation) -> Builtin:
     return builtin
 
 
-OPERATORS: dict[str, Builtin] = {
-    "+": binary(add),
-    "-": binary(subtract),
-    "*": binary(multiply),
-    "/": binary(divide),
-    "%": binary(modulo),
-    "==": binary(lambda left, right: compared(left, right) == 0),
-    "!=": binary(lambda left, right: compared(left, right) != 0),
-    "<": binary(lambda left, right: compared(left, right) < 0),
-    "<=": binary(lambda left, right: compared(left, right) <= 0),
-    ">": binary(lambda left, right: compared(left, right) > 0),
-    ">=": binary(lambda left, right: compared(left, right) >= 0),
+OPERATIONS: dict[str, Operation] = {
+    "+": add,
+    "-": subtract,
+    "*": multiply,
+    "/": divide,
+    "%": modulo,
+    "==": lambda left, right: compared(left, right) == 0,
+    "!=": lambda left, right: compared(left, right) != 0,
+    "<": lambda left, right: compared(left, right) < 0,
+    "<=": lambda left, right: compared(left, right) <= 0,
+    ">": lambda left, right: compared(left, right) > 0,
+    ">=": lambda left, right: compared(left, right) >= 0,
 }
+OPERATORS: dict[str, Builtin] = {name: binary(operation) for name, operation in OPERATIONS.items()}

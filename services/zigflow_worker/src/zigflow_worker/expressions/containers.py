@@ -161,10 +161,11 @@ def _joinable(item: JSON) -> str:
 
 
 def _to_entries(data: JSON, _env: Environment) -> Iterator[JSON]:
-    if not isinstance(data, dict):
+    if not isinstance(data, (dict, list)):
         raise JqError(f"{describe(data)} has no keys")
     meter().spend(1 + len(data))
-    yield [{"key": key, "value": value} for key, value in data.items()]
+    items = data.items() if isinstance(data, dict) else enumerate(data)
+    yield [{"key": key, "value": value} for key, value in items]
 
 
 def _from_entries(data: JSON, _env: Environment) -> Iterator[JSON]:
@@ -181,12 +182,10 @@ def _from_entries(data: JSON, _env: Environment) -> Iterator[JSON]:
 
 
 def _entry_key(entry: dict[str, JSON]) -> str:
-    key: JSON = None
-    for name in ("key", "k", "name", "Name", "Key", "K"):
-        key = entry.get(name)
-        if key is not None and key is not False:
-            break
-        key = False if key is False else None
+    key = entry.get("key")
+    if key is None:
+        names = ("k", "name", "Name", "K", "Key")
+        key = next((entry[name] for name in names if entry.get(name) not in (None, False)), None)
     if isinstance(key, str):
         return key
     if isinstance(key, (list, dict)):

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Mapping
 from functools import cache
 
-from zigflow_worker.expressions import engine, nodes
+from zigflow_worker.expressions import engine, nodes, trees
 from zigflow_worker.expressions.budget import Budget
 from zigflow_worker.expressions.engine import Getter, Node, Run
 from zigflow_worker.expressions.errors import ExpressionError, ExpressionSyntaxError
@@ -36,7 +36,7 @@ class Expression:
         self.source = source
         self._getter: Getter | None = engine.single_getter(tree)
         self._run: Run = engine.compile_node(tree)
-        self._frames = nodes.frames(tree)
+        self._frames = trees.frames(tree)
         self._builds = _multiplies(tree)
 
     def evaluate(
@@ -75,10 +75,10 @@ def compile_expression(source: str, variables: frozenset[str]) -> Expression:
     if len(text) > MAX_SOURCE:
         raise ExpressionSyntaxError(f"expression is longer than {MAX_SOURCE} characters")
     tree = _parse(text)
-    if nodes.depth(tree, MAX_TREE_DEPTH) > MAX_TREE_DEPTH:
+    if trees.depth(tree, MAX_TREE_DEPTH) > MAX_TREE_DEPTH:
         raise _too_deep()
     tree = weave(tree, variables)
-    if nodes.frames(tree) > MAX_FRAMES:
+    if trees.frames(tree) > MAX_FRAMES:
         raise _too_deep()
     return Expression(text, tree)
 
@@ -139,11 +139,11 @@ def _multiplies(tree: Node) -> bool:
         part = pending.pop()
         if isinstance(part, tuple) and part:
             kind = part[0]
-            if kind in ("reduce", "foreach", nodes.DEFINE):
+            if kind in ("reduce", "foreach", trees.DEFINE):
                 return True
-            if kind == "object" or (kind == nodes.BUILTIN and part[1][0] in _BUILDING):
+            if kind == "object" or (kind == trees.BUILTIN and part[1][0] in _BUILDING):
                 built += 1
-            if kind == nodes.BUILTIN and part[1][0] in ("until", "while", "repeat", "recurse"):
+            if kind == trees.BUILTIN and part[1][0] in ("until", "while", "repeat", "recurse"):
                 return True
         if isinstance(part, (tuple, list)):
             pending.extend(part)

@@ -6,9 +6,11 @@ from typing import Any
 
 from zigflow_worker.expressions import (
     arithmetic,
+    choices,
     containers,
     dates,
     engine,
+    markers,
     regex,
     streams,
     texts,
@@ -81,29 +83,32 @@ def UNIQUE_BY(f): unique_by(f);
 class Library:
     """The builtins by name and arity, in value and in path mode, and the macros.
 
-    Macros are spelled out where they are used. The names the weaver adds are in `woven`.
+    `callable` is what an expression may name; macros are spelled out where they are used.
     """
 
     def __init__(self) -> None:
         builtins = {key: engine.BUILTINS[key] for key in _AS_THEY_ARE}
-        for module in (containers, dates, regex, streams, texts, updates):
+        for module in (choices, containers, dates, regex, streams, texts, updates):
             builtins |= module.BUILTINS
         self.callable = frozenset(builtins)
         self.macros: Mapping[Key, tuple[list[str], Node]] = dict(_parse_macros())
-        woven = {key: builtin for key, (builtin, _) in streams.WOVEN.items()}
         operators = {(name, 2): builtin for name, builtin in arithmetic.OPERATORS.items()}
         self.values: Mapping[Key, Builtin] = {
             **builtins,
-            **woven,
+            **markers.WOVEN,
             **operators,
             **texts.WOVEN,
             **updates.WOVEN,
         }
-        paths = {key: path for key, (_, path) in streams.WOVEN.items() if path is not None}
         inherited = {
             key: engine.PATH_BUILTINS[key] for key in _AS_THEY_ARE if key in engine.PATH_BUILTINS
         }
-        self.paths: Mapping[Key, PathBuiltin] = {**inherited, **streams.PATH_BUILTINS, **paths}
+        self.paths: Mapping[Key, PathBuiltin] = {
+            **inherited,
+            **streams.PATH_BUILTINS,
+            **choices.PATH_BUILTINS,
+            **markers.PATH_WOVEN,
+        }
 
 
 @cache

@@ -1,4 +1,8 @@
-"""jq's regular expressions on RE2, whose time is linear in the text: no pattern stalls it."""
+"""jq's regular expressions on RE2, whose time is linear in the text: no pattern stalls it.
+
+RE2 has no look-around and no back references (an error says so), its classes (`\\w`, `\\d`) are
+ASCII, and `$` is the very end of the text.
+"""
 
 import re
 from collections.abc import Iterator
@@ -53,8 +57,7 @@ def _compile(pattern: str, flags: str) -> Any:
         pattern = _without_comments(pattern)
     options = re2.Options()
     options.case_sensitive = "i" not in flags
-    # Oniguruma's `s` is single line mode and `m` is dotall, as jq's `p` is both.
-    options.dot_nl = bool(set("smp") & set(flags))
+    options.dot_nl = "p" in flags or "m" in flags  # `s` is about ^ and $, in Oniguruma
     options.log_errors = False
     options.max_mem = 1 << 20
     try:

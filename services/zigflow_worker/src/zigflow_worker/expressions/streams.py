@@ -48,15 +48,6 @@ def unfold(start: T, grow: Callable[[T], Iterator[tuple[bool, T]]]) -> Iterator[
             pending.append(grow(found[1]))
 
 
-def _collect(data: JSON, _env: Environment, items: Filter) -> Iterator[JSON]:
-    spend = meter().spend
-    collected = []
-    for item in items.vals(data):
-        spend(1)
-        collected.append(item)
-    yield collected
-
-
 def _map(data: JSON, _env: Environment, change: Filter) -> Iterator[JSON]:
     gauge = meter()
     mapped: list[JSON] = []
@@ -69,48 +60,6 @@ def _map(data: JSON, _env: Environment, change: Filter) -> Iterator[JSON]:
             gauge.spend(1)
             mapped.append(changed)
     yield mapped
-
-
-def _step(data: JSON, _env: Environment) -> Iterator[JSON]:
-    meter().spend(1)
-    yield data
-
-
-def _step_path(data: JSON, path: Path, _env: Environment) -> Iterator[Located]:
-    meter().spend(1)
-    yield path, data
-
-
-def _loop(data: JSON, _env: Environment) -> Iterator[JSON]:
-    """Count what is about to be iterated."""
-    meter().spend(1 + len(data) // 4 if isinstance(data, (list, dict)) else 1)
-    yield data
-
-
-def _loop_path(data: JSON, path: Path, env: Environment) -> Iterator[Located]:
-    for value in _loop(data, env):
-        yield path, value
-
-
-def _sized(data: JSON, _env: Environment) -> Iterator[JSON]:
-    """Count a part cut out of a list or text."""
-    if isinstance(data, str):
-        meter().wrote(len(data))
-    else:
-        meter().copied(len(data) if isinstance(data, list) else 1)
-    yield data
-
-
-def _sized_path(data: JSON, path: Path, env: Environment) -> Iterator[Located]:
-    for value in _sized(data, env):
-        yield path, value
-
-
-def _key(data: JSON, _env: Environment) -> Iterator[JSON]:
-    """Let only names and numbers be keys: searching a list is what indices is for."""
-    if isinstance(data, (list, dict)):
-        raise JqError(f"Cannot index with {describe(data)}")
-    yield data
 
 
 def _range(data: JSON, _env: Environment, *bounds: Filter) -> Iterator[JSON]:
@@ -238,7 +187,8 @@ def _walk(data: JSON, env: Environment, change: Filter) -> Iterator[JSON]:
     return iter(outputs)
 
 
-def _count(value: JSON, what: str) -> int | float:
+def count(value: JSON, what: str) -> int | float:
+    """Return a count (raises JqError for what is none)."""
     if not is_number(value):
         raise JqError(f"{what} must be a number, not {describe(value)}")
     if value < 0:  # type: ignore[operator]
@@ -246,90 +196,13 @@ def _count(value: JSON, what: str) -> int | float:
     return value  # type: ignore[return-value]
 
 
-def _take(count: JSON, items: Callable[[], Iterator[T]]) -> Iterator[T]:
-    wanted = _count(count, "limit's count")
-    if wanted == 0:
-        return
-    for taken, item in enumerate(items(), 1):
-        yield item
-        if taken >= wanted:
-            return
-
-
-def _drop(count: JSON, items: Callable[[], Iterator[T]]) -> Iterator[T]:
-    wanted = _count(count, "skip's count")
-    for seen, item in enumerate(items()):
-        if seen >= wanted:
-            yield item
-
-
-def _nth(count: JSON, items: Callable[[], Iterator[T]]) -> Iterator[T]:
-    wanted = _count(count, "nth's index")
-    for seen, item in enumerate(items()):
-        if seen >= wanted:
-            yield item
-            return
-
-
-def _last(_count: JSON, items: Callable[[], Iterator[T]]) -> Iterator[T]:
-    found = None
-    for item in items():
-        found = (item,)
-    if found is not None:
-        yield found[0]
-
-
-def _selected(
-    choose: Callable[[JSON, Callable[[], Iterator[JSON]]], Iterator[JSON]],
-) -> tuple[Builtin, PathBuiltin]:
-    """Make builtins, of values and of paths, of a choice among another filter's outputs."""
-
-    def builtin(data: JSON, _env: Environment, *args: Filter) -> Iterator[JSON]:
-        for count in args[0].vals(data) if len(args) == 2 else (1,):
-            yield from choose(count, lambda: args[-1].vals(data))
-
-    def path_builtin(data: JSON, path: Path, _env: Environment, *args: Filter) -> Iterator[Located]:
-        for count in args[0].vals(data) if len(args) == 2 else (1,):
-            yield from choose(count, lambda: args[-1].paths(data, path))  # type: ignore[misc, arg-type, return-value]
-
-    return builtin, path_builtin
-
-
-def _isempty(data: JSON, _env: Environment, items: Filter) -> Iterator[JSON]:
-    yield next((False for _ in items.vals(data)), True)
-
-
-def _error(data: JSON, _env: Environment) -> Iterator[JSON]:
-    meter().weigh(data)  # the error prints it
-    raise JqError(data)
-
-
-def _error_path(data: JSON, _path: Path, _env: Environment) -> Iterator[Located]:
-    meter().weigh(data)
-    raise JqError(data)
-
-
-def _any(*, wanted: bool) -> Builtin:
-    def builtin(data: JSON, _env: Environment, *args: Filter) -> Iterator[JSON]:
-        spend = meter().spend
-        for item in args[0].vals(data) if len(args) == 2 else iterate(data):
-            for outcome in args[-1].vals(item) if args else (item,):
-                spend(1)
-                if truthy(outcome) is wanted:
-                    yield wanted
-                    return
-        yield not wanted
-
-    return builtin
-
-
-def _combinations(data: JSON, _env: Environment, *count: Filter) -> Iterator[JSON]:
+def _combinations(data: JSON, _env: Environment, *amount: Filter) -> Iterator[JSON]:
     gauge = meter()
-    for times in count[0].vals(data) if count else (None,):
+    for times in amount[0].vals(data) if amount else (None,):
         if times is None:
             pools = [list(iterate(pool)) for pool in iterate(data)]
         else:
-            repeated = int(_count(times, "combinations' count"))
+            repeated = int(count(times, "combinations' count"))
             gauge.copied(repeated)
             pools = [list(iterate(data))] * repeated
         gauge.spend(sum(map(len, pools)))
@@ -338,38 +211,16 @@ def _combinations(data: JSON, _env: Environment, *count: Filter) -> Iterator[JSO
             yield list(combination)
 
 
-_SELECTIONS = {
-    ("limit", 2): _selected(_take),
-    ("skip", 2): _selected(_drop),
-    ("nth", 2): _selected(_nth),
-    ("first", 1): _selected(_take),
-    ("last", 1): _selected(_last),
-}
 BUILTINS: dict[Key, Builtin] = {
     **{("range", arity): _range for arity in (1, 2, 3)},
     **{("recurse", arity): _recurse for arity in (0, 1, 2)},
-    **{("any", arity): _any(wanted=True) for arity in (0, 1, 2)},
-    **{("all", arity): _any(wanted=False) for arity in (0, 1, 2)},
     **{("combinations", arity): _combinations for arity in (0, 1)},
-    ("error", 0): _error,
-    ("isempty", 1): _isempty,
     ("map", 1): _map,
     ("repeat", 1): _repeat,
     ("until", 2): _until,
     ("walk", 1): _walk,
     ("while", 2): _while,
-    **{key: builtin for key, (builtin, _) in _SELECTIONS.items()},
 }
 PATH_BUILTINS: dict[Key, PathBuiltin] = {
-    ("error", 0): _error_path,
     **{("recurse", arity): _recurse_path for arity in (0, 1, 2)},
-    **{key: builtin for key, (_, builtin) in _SELECTIONS.items()},
 }
-WOVEN: dict[Key, tuple[Builtin, PathBuiltin | None]] = {
-    ("collect", 1): (_collect, None),
-    ("loop", 0): (_loop, _loop_path),
-    ("key", 0): (_key, None),
-    ("sized", 0): (_sized, _sized_path),
-    ("step", 0): (_step, _step_path),
-}
-"""What the weaver adds to an expression; no name an expression can call."""

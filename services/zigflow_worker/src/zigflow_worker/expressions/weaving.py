@@ -13,7 +13,7 @@ from zigflow_worker.expressions.engine import Key, Node
 from zigflow_worker.expressions.errors import ExpressionSyntaxError
 from zigflow_worker.expressions.library import PREFIX, REFUSED, library
 from zigflow_worker.expressions.metering import MAX_BITS
-from zigflow_worker.expressions.nodes import APPLY, BUILTIN, DEFINE
+from zigflow_worker.expressions.trees import APPLY, BUILTIN, DEFINE
 
 MAX_NODES = 20_000
 """Nodes of a woven expression; macros within macros multiply."""

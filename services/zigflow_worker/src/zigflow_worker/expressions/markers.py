@@ -1,0 +1,82 @@
+"""Builtins the weaver adds to an expression, to count; their names are none a call can have."""
+
+from collections.abc import Iterator
+
+from zigflow_worker.expressions.engine import (
+    Builtin,
+    Environment,
+    Filter,
+    JqError,
+    Key,
+    Located,
+    Path,
+    PathBuiltin,
+    describe,
+)
+from zigflow_worker.expressions.metering import meter
+from zigflow_worker.expressions.values import JSON
+
+
+def _collect(data: JSON, _env: Environment, items: Filter) -> Iterator[JSON]:
+    spend = meter().spend
+    collected = []
+    for item in items.vals(data):
+        spend(1)
+        collected.append(item)
+    yield collected
+
+
+def _step(data: JSON, _env: Environment) -> Iterator[JSON]:
+    meter().spend(1)
+    yield data
+
+
+def _step_path(data: JSON, path: Path, _env: Environment) -> Iterator[Located]:
+    meter().spend(1)
+    yield path, data
+
+
+def _loop(data: JSON, _env: Environment) -> Iterator[JSON]:
+    """Count what is about to be iterated."""
+    meter().spend(1 + len(data) // 4 if isinstance(data, (list, dict)) else 1)
+    yield data
+
+
+def _loop_path(data: JSON, path: Path, env: Environment) -> Iterator[Located]:
+    for value in _loop(data, env):
+        yield path, value
+
+
+def _sized(data: JSON, _env: Environment) -> Iterator[JSON]:
+    """Count a part cut out of a list or text."""
+    if isinstance(data, str):
+        meter().wrote(len(data))
+    else:
+        meter().copied(len(data) if isinstance(data, list) else 1)
+    yield data
+
+
+def _sized_path(data: JSON, path: Path, env: Environment) -> Iterator[Located]:
+    for value in _sized(data, env):
+        yield path, value
+
+
+def _key(data: JSON, _env: Environment) -> Iterator[JSON]:
+    """Let only names and numbers be keys: searching a list is what indices is for."""
+    if isinstance(data, (list, dict)):
+        raise JqError(f"Cannot index with {describe(data)}")
+    yield data
+
+
+WOVEN: dict[Key, Builtin] = {
+    ("collect", 1): _collect,
+    ("key", 0): _key,
+    ("loop", 0): _loop,
+    ("sized", 0): _sized,
+    ("step", 0): _step,
+}
+PATH_WOVEN: dict[Key, PathBuiltin] = {
+    ("loop", 0): _loop_path,
+    ("sized", 0): _sized_path,
+    ("step", 0): _step_path,
+}
