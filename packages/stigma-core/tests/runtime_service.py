@@ -145,6 +145,8 @@ async def build(runtime: ServiceRuntime) -> Sequence[Component]:
         task_queue=settings.task_queue,
         workflows=[WorkWorkflow],
         activities=[Activities(settings, channel).work],
+        # Without a cache every workflow task replays from the beginning.
+        max_cached_workflows=0 if settings.fail == "forget" else 1000,
         **worker_options(settings),
     )
     if settings.fail == "later":

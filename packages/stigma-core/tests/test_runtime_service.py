@@ -349,12 +349,14 @@ async def receiver() -> AsyncIterator[tuple[Receiver, str]]:
     await server.stop(1)
 
 
-@pytest.mark.parametrize("sandbox", ["false", "true"])
+@pytest.mark.parametrize(("sandbox", "fail"), [("false", ""), ("false", "forget"), ("true", "")])
 async def test_one_trace_over_grpc_and_temporal(
-    run_service: Callable[..., Service], receiver: tuple[Receiver, str], sandbox: str
+    run_service: Callable[..., Service], receiver: tuple[Receiver, str], sandbox: str, fail: str
 ) -> None:
     spans, endpoint = receiver
-    service = run_service(OTEL_EXPORTER_OTLP_ENDPOINT=endpoint, STIGMA_WORKFLOW_SANDBOX=sandbox)
+    service = run_service(
+        OTEL_EXPORTER_OTLP_ENDPOINT=endpoint, STIGMA_WORKFLOW_SANDBOX=sandbox, STIGMA_FAIL=fail
+    )
     service.wait_event("ready")
     trace_id, parent = uuid.uuid4().hex, "00f067aa0ba902b7"
     metadata = (("traceparent", f"00-{trace_id}-{parent}-01"),)
@@ -376,7 +378,7 @@ async def test_one_trace_over_grpc_and_temporal(
         "/stigma.test.Relay/Ping",
     }
     ids = [s.span_id for s in ours]
-    assert len(ids) == len(set(ids)), "no span twice"
+    assert len(ids) == len(set(ids)), "no span twice, replayed or not"
     assert all(s.parent_span_id.hex() == parent or s.parent_span_id in ids for s in ours)
     assert "cannot use" not in str(ours), "the text of an exception is not traced"
     working = next(e for e in service.events if e["event"] == "working")

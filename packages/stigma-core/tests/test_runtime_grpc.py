@@ -1,0 +1,326 @@
+"""Servers and channels: who may call, what is encrypted, what is measured."""
+
+import asyncio
+import datetime as dt
+import ipaddress
+import os
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import grpc
+import grpc.aio
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+from prometheus_client import CollectorRegistry
+
+from stigma.runtime import ClientTls, ConfigurationError, GrpcServerComponent, Readiness, ServerTls
+from stigma.runtime.errors import ServiceError
+from stigma.runtime.grpc_channel import MAX_MESSAGE_BYTES, is_loopback, open_channel
+from stigma.runtime.metrics import RpcMetrics
+
+_SERVICE = "stigma.test.Mirror"
+
+
+class Mirror:
+    """Answers with the key it was sent; or misbehaves as asked."""
+
+    def __init__(self) -> None:
+        self.waiting = asyncio.Event()
+        self.go = asyncio.Event()
+
+    async def unary(self, request: bytes, context: grpc.aio.ServicerContext[Any, Any]) -> bytes:
+        if request == b"abort":
+            await context.abort(grpc.StatusCode.NOT_FOUND, "nothing here")
+        if request == b"bug":
+            raise ValueError("the token is AAAA")
+        if request == b"wait":
+            self.waiting.set()
+            await self.go.wait()
+        if request == b"code":
+            context.set_code(grpc.StatusCode.OUT_OF_RANGE)
+        metadata = dict(context.invocation_metadata() or ())
+        return str(metadata.get("authorization", "")).encode() or request
+
+    async def stream(
+        self, request: bytes, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> AsyncIterator[bytes]:
+        yield await self.unary(request, context)
+        yield b"2"
+
+    async def written(self, request: bytes, context: grpc.aio.ServicerContext[Any, Any]) -> None:
+        await context.write(await self.unary(request, context))
+
+    async def collect(
+        self, requests: AsyncIterator[bytes], context: grpc.aio.ServicerContext[Any, Any]
+    ) -> bytes:
+        return await self.unary(b"".join([r async for r in requests]), context)
+
+    async def both(
+        self, requests: AsyncIterator[bytes], context: grpc.aio.ServicerContext[Any, Any]
+    ) -> AsyncIterator[bytes]:
+        async for request in requests:
+            yield await self.unary(request, context)
+
+    def register(self, server: grpc.aio.Server) -> None:
+        handlers = {
+            "Unary": grpc.unary_unary_rpc_method_handler(self.unary),
+            "Stream": grpc.unary_stream_rpc_method_handler(self.stream),
+            "Written": grpc.unary_stream_rpc_method_handler(self.written),
+            "Collect": grpc.stream_unary_rpc_method_handler(self.collect),
+            "Both": grpc.stream_stream_rpc_method_handler(self.both),
+        }
+        generic = grpc.method_handlers_generic_handler(_SERVICE, handlers)
+        server.add_generic_rpc_handlers((generic,))
+
+
+Started = tuple[GrpcServerComponent, Mirror]
+Serve = Callable[..., AbstractAsyncContextManager[Started]]
+
+
+@pytest.fixture
+def registry() -> CollectorRegistry:
+    return CollectorRegistry()
+
+
+@pytest.fixture
+def serving(registry: CollectorRegistry) -> Serve:
+    @asynccontextmanager
+    async def start(tls: ServerTls | None = None) -> AsyncIterator[Started]:
+        mirror = Mirror()
+        component = GrpcServerComponent(
+            Readiness(),
+            host="127.0.0.1",
+            port=0,
+            services=[_SERVICE],
+            register=mirror.register,
+            interceptors=[RpcMetrics(registry)],
+            tls=tls,
+        )
+        await component.start()
+        try:
+            yield component, mirror
+        finally:
+            await component.stop(timedelta(seconds=1))
+
+    return start
+
+
+async def call(channel: grpc.aio.Channel, request: bytes = b"", method: str = "Unary") -> bytes:
+    answer: bytes = await channel.unary_unary(f"/{_SERVICE}/{method}")(request, timeout=10)
+    return answer
+
+
+async def test_the_key_reaches_every_kind_of_call(serving: Serve) -> None:
+    async with (
+        serving() as (server, _),
+        open_channel(f"localhost:{server.port}", api_key="k1") as channel,
+    ):
+        bearer = b"Bearer k1"
+        assert await call(channel) == bearer
+        stream = channel.unary_stream(f"/{_SERVICE}/Stream")
+        assert [a async for a in stream(b"", timeout=10)] == [bearer, b"2"]
+        collect = channel.stream_unary(f"/{_SERVICE}/Collect")
+        assert await collect(iter([b"a", b"b"]), timeout=10) == bearer
+        both = channel.stream_stream(f"/{_SERVICE}/Both")
+        assert [a async for a in both(iter([b"a", b"b"]), timeout=10)] == [bearer, bearer]
+
+
+async def test_calls_are_measured(serving: Serve, registry: CollectorRegistry) -> None:
+    async with serving() as (server, _), open_channel(f"127.0.0.1:{server.port}") as channel:
+        await call(channel)
+        for request, code in ((b"abort", "NOT_FOUND"), (b"bug", "INTERNAL")):
+            with pytest.raises(grpc.aio.AioRpcError) as failed:
+                await call(channel, request)
+            assert failed.value.code().name == code
+            assert "AAAA" not in str(failed.value)
+        with pytest.raises(grpc.aio.AioRpcError):
+            await call(channel, b"code")
+        with pytest.raises(grpc.aio.AioRpcError):
+            await call(channel, method="Unknown")
+        written = channel.unary_stream(f"/{_SERVICE}/Written")
+        assert [a async for a in written(b"w", timeout=10)] == [b"w"]
+        collect = channel.stream_unary(f"/{_SERVICE}/Collect")
+        assert await collect(iter([b"a", b"b"]), timeout=10) == b"ab"
+    counts = {
+        (s.labels["method"].rpartition("/")[2], s.labels["code"]): s.value
+        for metric in registry.collect()
+        for s in metric.samples
+        if s.name == "stigma_rpc_requests_total"
+    }
+    assert counts == {
+        ("Unary", "OK"): 1,
+        ("Unary", "NOT_FOUND"): 1,
+        ("Unary", "INTERNAL"): 1,
+        ("Unary", "OUT_OF_RANGE"): 1,
+        ("Written", "OK"): 1,
+        ("Collect", "OK"): 1,
+    }
+
+
+async def test_stop_lets_a_running_call_end(serving: Serve) -> None:
+    async with serving() as (server, mirror), open_channel(f"localhost:{server.port}") as channel:
+        running = asyncio.ensure_future(call(channel, b"wait"))
+        await mirror.waiting.wait()
+        stopping = asyncio.create_task(server.stop(timedelta(seconds=10)))
+        mirror.go.set()
+        assert await running == b"wait"
+        await asyncio.wait_for(stopping, 10)
+
+
+async def test_a_server_that_ends_by_itself_is_a_failure(serving: Serve) -> None:
+    async with serving() as (server, _):
+        failing = asyncio.ensure_future(server.wait_failed())
+        await server._server.stop(0)
+        with pytest.raises(ServiceError, match="ended by itself"):
+            await asyncio.wait_for(failing, 10)
+
+
+async def test_messages_are_bounded(serving: Serve) -> None:
+    async with serving() as (server, _), open_channel(f"localhost:{server.port}") as channel:
+        assert len(await call(channel, b"x" * (4 << 20))) == 4 << 20
+        with pytest.raises(grpc.aio.AioRpcError) as failed:
+            await call(channel, b"x" * (MAX_MESSAGE_BYTES + 1))
+        assert failed.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+@pytest.mark.parametrize(
+    ("address", "local"),
+    [
+        ("localhost:1", True),
+        ("127.0.0.1:1", True),
+        ("127.1.2.3:1", True),
+        ("[::1]:1", True),
+        ("dns:///localhost:1", True),
+        ("unix:/tmp/s", True),
+        ("ipv4:10.0.0.1:1,127.0.0.1:1", False),
+        ("api.example.com:443", False),
+        ("localhost.example.com:1", False),
+        ("10.0.0.1:1", False),
+        ("dns://8.8.8.8/localhost:1", False),
+        ("", False),
+    ],
+)
+def test_loopback(address: str, local: bool) -> None:
+    assert is_loopback(address) is local
+
+
+async def test_a_key_never_travels_in_clear() -> None:
+    with pytest.raises(ConfigurationError, match="in clear") as refused:
+        open_channel("api.example.com:7300", api_key="k1")
+    assert "k1" not in str(refused.value)
+    await open_channel("api.example.com:7300", api_key="k1", allow_insecure=True).close()
+    await open_channel("api.example.com:7300", api_key="k1", tls=ClientTls()).close()
+
+
+class Authority:
+    """A certificate authority of one test."""
+
+    def __init__(self, folder: Path, name: str) -> None:
+        self._folder, self._name = folder, name
+        self._key = ec.generate_private_key(ec.SECP256R1())
+        self._subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+        self.ca = folder / f"{name}.pem"
+        certificate = self._sign(self._subject, self._key.public_key(), ca=True)
+        self.ca.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+
+    def issue(self, name: str) -> tuple[Path, Path]:
+        key = ec.generate_private_key(ec.SECP256R1())
+        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+        certificate = self._sign(subject, key.public_key(), ca=False)
+        files = self._folder / f"{name}.crt", self._folder / f"{name}.key"
+        files[0].write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+        files[1].write_bytes(
+            key.private_bytes(
+                serialization.Encoding.PEM,
+                serialization.PrivateFormat.PKCS8,
+                serialization.NoEncryption(),
+            )
+        )
+        return files
+
+    def _sign(self, subject: x509.Name, key: Any, *, ca: bool) -> x509.Certificate:
+        now = dt.datetime.now(dt.UTC)
+        names: list[x509.GeneralName] = [x509.DNSName("localhost"), x509.DNSName("api.test")]
+        names.append(x509.IPAddress(ipaddress.ip_address("127.0.0.1")))
+        return (
+            x509.CertificateBuilder()
+            .subject_name(subject)
+            .issuer_name(self._subject)
+            .public_key(key)
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - dt.timedelta(days=1))
+            .not_valid_after(now + dt.timedelta(days=1))
+            .add_extension(x509.BasicConstraints(ca=ca, path_length=None), critical=True)
+            .add_extension(x509.SubjectAlternativeName(names), critical=False)
+            .sign(self._key, hashes.SHA256())
+        )
+
+
+@pytest.fixture
+def authority(tmp_path: Path) -> Authority:
+    return Authority(tmp_path, "one")
+
+
+async def test_tls(serving: Serve, authority: Authority) -> None:
+    certificate, key = authority.issue("server")
+    async with serving(ServerTls(certificate, key)) as (server, _):
+        address = f"localhost:{server.port}"
+        async with open_channel(address, api_key="k", tls=ClientTls(authority.ca)) as channel:
+            assert await call(channel) == b"Bearer k"
+        tls = ClientTls(authority.ca, server_name="api.test")
+        async with open_channel(address, tls=tls) as channel:
+            assert await call(channel, b"x") == b"x"
+        async with open_channel(address, tls=ClientTls()) as channel:  # the system's authorities
+            with pytest.raises(grpc.aio.AioRpcError) as failed:
+                await call(channel)
+            assert failed.value.code() is grpc.StatusCode.UNAVAILABLE
+
+
+async def test_mtls(serving: Serve, authority: Authority, tmp_path: Path) -> None:
+    certificate, key = authority.issue("server")
+    mine, my_key = authority.issue("client")
+    foreign, foreign_key = Authority(tmp_path, "two").issue("stranger")
+    async with serving(ServerTls(certificate, key, client_ca=authority.ca)) as (server, _):
+        address = f"localhost:{server.port}"
+        async with open_channel(address, tls=ClientTls(authority.ca, mine, my_key)) as channel:
+            assert await call(channel, b"x") == b"x"
+        for tls in (ClientTls(authority.ca), ClientTls(authority.ca, foreign, foreign_key)):
+            async with open_channel(address, tls=tls) as channel:
+                with pytest.raises(grpc.aio.AioRpcError):
+                    await call(channel)
+
+
+async def test_a_renewed_certificate_is_served_without_a_restart(
+    serving: Serve, authority: Authority, tmp_path: Path
+) -> None:
+    certificate, key = authority.issue("server")
+    async with serving(ServerTls(certificate, key)) as (server, _):
+        address = f"localhost:{server.port}"
+        async with open_channel(address, tls=ClientTls(authority.ca)) as channel:
+            await call(channel)
+        key.unlink()  # half-written: what was loaded still serves
+        async with open_channel(address, tls=ClientTls(authority.ca)) as channel:
+            await call(channel)
+        successor = Authority(tmp_path, "two")
+        successor.issue("server")
+        for path in (certificate, key):
+            os.utime(path, ns=(1, 1))
+        async with open_channel(address, tls=ClientTls(successor.ca)) as channel:
+            assert await call(channel, b"x") == b"x"
+
+
+async def test_wrong_tls_files_are_said(serving: Serve, authority: Authority) -> None:
+    certificate, key = authority.issue("server")
+    with pytest.raises(ConfigurationError, match="cannot be read"):
+        async with serving(ServerTls(certificate, key.with_name("none"))):
+            pass
+    with pytest.raises(ConfigurationError, match="go together"):
+        open_channel("localhost:1", tls=ClientTls(certificate=certificate))
+    with pytest.raises(ConfigurationError, match="cannot be read"):
+        open_channel("localhost:1", tls=ClientTls(ca=certificate.with_name("none")))
