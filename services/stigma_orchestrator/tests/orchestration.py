@@ -79,6 +79,7 @@ class Model(ModelActivities):
         self.answers: list[ModelCallResponse | BaseException] = [response()]
         self.called = asyncio.Event()
         self.cancelled = asyncio.Event()
+        self._held_step = 1
         self._released = asyncio.Event()
         self._released.set()
 
@@ -86,7 +87,10 @@ class Model(ModelActivities):
         """Give these answers in order; the last one repeats."""
         self.answers = list(answers)
 
-    def hold(self) -> None:
+    def hold(self, step: int = 1) -> None:
+        """Keep calls from this step on waiting."""
+        self._held_step = step
+        self.called.clear()
         self._released.clear()
 
     def release(self) -> None:
@@ -95,7 +99,15 @@ class Model(ModelActivities):
     @activity.defn(name=CALL_MODEL)
     async def call_model(self, request: ModelCallRequest) -> ModelCallResponse:
         self.requests.append(request)
-        self.called.set()
+        if request.step >= self._held_step:
+            self.called.set()
+            await self._wait()
+        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        if isinstance(answer, BaseException):
+            raise answer
+        return answer
+
+    async def _wait(self) -> None:
         try:
             while not self._released.is_set():
                 activity.heartbeat()
@@ -104,10 +116,6 @@ class Model(ModelActivities):
         except asyncio.CancelledError:
             self.cancelled.set()
             raise
-        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
-        if isinstance(answer, BaseException):
-            raise answer
-        return answer
 
 
 @dataclass

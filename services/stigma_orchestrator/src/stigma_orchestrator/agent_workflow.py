@@ -68,7 +68,7 @@ class AgentWorkflow(workflows.AgentWorkflow):
         if carried.HasField("start_time"):
             self._start_time.CopyFrom(carried.start_time)
         else:
-            self._start_time.FromDatetime(info.start_time)
+            self._start_time.FromDatetime(info.workflow_start_time)
         self._deadline = request.deadline.ToDatetime(UTC)
         self._bindings = Bindings(request.spec_digest, carried.bindings)
         self._agent = AgentLoop(request.execution_id, request.spec, self._deadline, queues, carried)

@@ -1,0 +1,221 @@
+"""Looking after a caller that waits long: it is kept alive, and its end is noticed."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from temporalio.api.enums.v1 import EventType, PendingActivityState
+from temporalio.api.workflow.v1 import PendingActivityInfo
+from temporalio.api.workflowservice.v1 import (
+    PauseActivityRequest,
+    ResetActivityRequest,
+    ResetWorkflowExecutionRequest,
+    UnpauseActivityRequest,
+)
+from temporalio.client import WorkflowExecutionStatus, WorkflowHandle
+from temporalio.exceptions import ApplicationError
+
+from services.stigma_orchestrator.tests.orchestration import (
+    AgentWorkflow,
+    Attempt,
+    Call,
+    Orchestrator,
+    phase_of,
+    reason_of,
+    state_of,
+    until,
+)
+from tests.stack.waiting import eventually
+
+Handle = WorkflowHandle[Any, Any]
+SCHEDULED = EventType.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED
+HEARTBEAT_TIMEOUT = 4.0
+
+
+async def looks(agent: Handle, count: int) -> PendingActivityInfo:
+    """Wait until the watch over the caller has found it waiting `count` times."""
+
+    async def look() -> PendingActivityInfo | None:
+        described = (await agent.describe()).raw_description
+        return next(
+            (
+                pending
+                for pending in described.pending_activities
+                if pending.activity_type.name == "watch_caller" and pending.attempt > count
+            ),
+            None,
+        )
+
+    found = await eventually(look, within=timedelta(seconds=40))
+    assert found is not None
+    return found
+
+
+async def watched(
+    orchestrator: Orchestrator, call: Call | None = None, *, declared: bool = True
+) -> tuple[Handle, Attempt, Handle]:
+    """Start a caller and an agent that works until released."""
+    orchestrator.model.hold()
+    call = call or Call(heartbeat_timeout=HEARTBEAT_TIMEOUT)
+    caller, attempt = await orchestrator.call(call)
+    bind = attempt.bind(heartbeat_timeout=call.heartbeat_timeout if declared else None)
+    return caller, attempt, await orchestrator.start(bind)
+
+
+@pytest.mark.parametrize("declared", [True, False], ids=["declared", "undeclared"])
+async def test_heartbeats_keep_a_waiting_caller_alive(
+    orchestrator: Orchestrator, declared: bool
+) -> None:
+    caller, attempt, agent = await watched(orchestrator, declared=declared)
+    between = await looks(agent, 6)  # longer than the heartbeat timeout
+    orchestrator.model.release()
+    assert (await caller.result())["text"] == "42"
+    # Waiting held no slot and wrote nothing: the caller's activity is still in its first attempt,
+    # and the looks are one event.
+    assert between.state == PendingActivityState.PENDING_ACTIVITY_STATE_SCHEDULED
+    assert orchestrator.caller.attempts.empty()
+    assert attempt.number == 1
+    events = [event.event_type async for event in agent.fetch_history_events()]
+    assert events.count(EventType.EVENT_TYPE_ACTIVITY_TASK_STARTED) == 1  # the model call
+
+
+async def test_temporal_shows_the_heartbeat_timeout(orchestrator: Orchestrator) -> None:
+    """What the watch goes by when a caller declares none."""
+    caller, _, _ = await watched(orchestrator)
+    (pending,) = (await caller.describe()).raw_description.pending_activities
+    shown = pending.activity_options.heartbeat_timeout.ToTimedelta()
+    assert shown == timedelta(seconds=HEARTBEAT_TIMEOUT)
+    await caller.terminate()
+
+
+@pytest.mark.contract("caller cancelled, waits for cancellation (foreign)")
+async def test_a_caller_that_waits_for_its_cancellation_hears_of_it(
+    orchestrator: Orchestrator,
+) -> None:
+    caller, _, agent = await watched(
+        orchestrator, Call(heartbeat_timeout=HEARTBEAT_TIMEOUT, wait_for_cancellation=True)
+    )
+    await looks(agent, 1)
+    await caller.cancel()
+    told = await caller.result()
+    assert told["cancelled"]
+    assert told["details"][0]["reason"] == "CANCELLED"
+    execution = await orchestrator.outcome(agent)
+    assert (phase_of(execution), state_of(execution)) == ("CANCELLED", "DELIVERED")
+    assert execution.status.failure.message == "cancelled by its caller"
+
+
+@pytest.mark.contract("caller terminated, timed out")
+@pytest.mark.parametrize("end", ["terminated", "closed"])
+async def test_an_agent_whose_caller_is_gone_is_cancelled(
+    orchestrator: Orchestrator, end: str
+) -> None:
+    caller, _, agent = await watched(orchestrator)
+    await (caller.terminate() if end == "terminated" else caller.cancel())
+    execution = await orchestrator.outcome(agent)
+    assert (phase_of(execution), reason_of(execution)) == ("CANCELLED", "CALLER_GONE")
+    assert state_of(execution) == "RESOLVED_OR_GONE"
+
+
+@pytest.mark.contract("caller terminated, timed out")
+async def test_an_agent_whose_callers_activity_timed_out_is_cancelled(
+    orchestrator: Orchestrator,
+) -> None:
+    call = Call(heartbeat_timeout=HEARTBEAT_TIMEOUT, schedule_to_close=2)
+    caller, _, agent = await watched(orchestrator, call)
+    execution = await orchestrator.outcome(agent)
+    assert (phase_of(execution), reason_of(execution)) == ("CANCELLED", "CALLER_GONE")
+    await caller.terminate()
+
+
+@pytest.mark.contract("caller activity paused, unpaused, reset; caller reset or continued-as-new")
+async def test_a_paused_caller_is_waited_for(orchestrator: Orchestrator) -> None:
+    caller, attempt, agent = await watched(orchestrator)
+    service = orchestrator.client.workflow_service
+    execution = {"workflow_id": caller.id}
+    await service.pause_activity(
+        PauseActivityRequest(namespace="default", execution=execution, id=attempt.activity_id)
+    )
+    await looks(agent, 3)
+    await service.unpause_activity(
+        UnpauseActivityRequest(namespace="default", execution=execution, id=attempt.activity_id)
+    )
+    await looks(agent, 5)
+    orchestrator.model.release()
+    assert (await caller.result())["text"] == "42"
+    assert state_of(await orchestrator.outcome(agent)) == "DELIVERED"
+
+
+@pytest.mark.contract("caller activity paused, unpaused, reset; caller reset or continued-as-new")
+async def test_the_outcome_reaches_an_activity_that_was_reset(orchestrator: Orchestrator) -> None:
+    caller, attempt, agent = await watched(orchestrator)
+    await orchestrator.client.workflow_service.reset_activity(
+        ResetActivityRequest(
+            namespace="default", execution={"workflow_id": caller.id}, id=attempt.activity_id
+        )
+    )
+    await looks(agent, 3)
+    orchestrator.model.release()
+    assert (await caller.result())["text"] == "42"
+    assert phase_of(await orchestrator.outcome(agent)) == "COMPLETED"
+
+
+@pytest.mark.contract("caller activity paused, unpaused, reset; caller reset or continued-as-new")
+async def test_a_reset_caller_is_followed(orchestrator: Orchestrator) -> None:
+    caller, attempt, agent = await watched(orchestrator)
+    await looks(agent, 1)
+    finished = await until(caller, EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED)
+    await orchestrator.client.workflow_service.reset_workflow_execution(
+        ResetWorkflowExecutionRequest(
+            namespace="default",
+            workflow_execution={"workflow_id": caller.id, "run_id": attempt.run_id},
+            workflow_task_finish_event_id=finished.event_id,
+            request_id="reset",
+            reason="test",
+        )
+    )
+    after = await orchestrator.caller.attempts.get()
+    assert after.run_id != attempt.run_id
+    # Until the new run's attempt is bound, the old run is gone, but it has a successor.
+    await looks(agent, 4)
+    assert (await agent.describe()).status == WorkflowExecutionStatus.RUNNING
+    await agent.signal(AgentWorkflow.bind, after.bind(heartbeat_timeout=HEARTBEAT_TIMEOUT))
+    await looks(agent, 1)
+    orchestrator.model.release()
+    newest = orchestrator.client.get_workflow_handle(caller.id)
+    assert (await newest.result())["text"] == "42"
+    execution = await orchestrator.outcome(agent)
+    assert (state_of(execution), execution.status.callback.bindings) == ("DELIVERED", 2)
+
+
+async def test_a_caller_between_two_attempts_is_waited_for(orchestrator: Orchestrator) -> None:
+    orchestrator.caller.failures = 1
+    call = Call(heartbeat_timeout=HEARTBEAT_TIMEOUT, backoff=50)
+    caller, _, agent = await watched(orchestrator, call)
+    await looks(agent, 3)
+    assert (await agent.describe()).status == WorkflowExecutionStatus.RUNNING
+    await caller.terminate()
+    assert reason_of(await orchestrator.outcome(agent)) == "CALLER_GONE"
+
+
+async def test_each_binding_is_watched_anew(orchestrator: Orchestrator) -> None:
+    caller, attempt, agent = await watched(orchestrator)
+    await looks(agent, 2)
+    await agent.signal(AgentWorkflow.bind, attempt.bind(heartbeat_timeout=HEARTBEAT_TIMEOUT))
+    await until(agent, SCHEDULED, count=3)  # the model call and two watches
+    await looks(agent, 2)
+    await caller.terminate()
+    assert reason_of(await orchestrator.outcome(agent)) == "CALLER_GONE"
+
+
+async def test_a_caller_that_answered_meanwhile_is_not_failed(orchestrator: Orchestrator) -> None:
+    """A failure after the caller has gone leaves the agent's own outcome alone."""
+    failure = ApplicationError("no", type="AUTHENTICATION", non_retryable=True)
+    orchestrator.model.plays(failure)
+    caller, _, agent = await watched(orchestrator, Call(heartbeat_timeout=None), declared=False)
+    await caller.terminate()
+    orchestrator.model.release()
+    execution = await orchestrator.outcome(agent)
+    assert (phase_of(execution), reason_of(execution)) == ("FAILED", "AUTHENTICATION")
