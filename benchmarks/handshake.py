@@ -22,7 +22,8 @@ from benchmarks.handshake_acknowledgement import Acknowledgement, measure_acknow
 from benchmarks.handshake_delivery import measure_delivery
 from benchmarks.handshake_holding import Holding, measure_holding
 from benchmarks.handshake_load import Block, run_block
-from benchmarks.handshake_modes import MODES, BareActivity, ChildWorkflow, Handshake, Mode
+from benchmarks.handshake_modes import MODES, Handshake, Mode
+from benchmarks.handshake_native import BareActivity, ChildWorkflow
 from benchmarks.handshake_site import Site, open_site
 from benchmarks.statistics import percentile
 from stigma_cli.devserver import find_binary

@@ -7,7 +7,8 @@ import time
 import uuid
 from dataclasses import dataclass
 
-from benchmarks.handshake_modes import ANSWER, Mode
+from benchmarks.handshake_modes import Mode
+from benchmarks.handshake_native import ANSWER
 from benchmarks.handshake_site import Site
 
 

@@ -13,7 +13,8 @@ from pathlib import Path
 
 from temporalio.client import Client
 
-from benchmarks.handshake_modes import AGENT, ANSWER, PATIENT_AGENT
+from benchmarks.handshake_modes import AGENT, PATIENT_AGENT
+from benchmarks.handshake_native import ANSWER
 from benchmarks.processes import CpuMeter
 from stigma.agent.v1.agent_pb2 import Agent, AgentSpec, Script, ScriptStep
 from stigma.agent.v1.agent_service_pb2 import ApplyAgentRequest
@@ -58,7 +59,7 @@ async def open_site(binary: Path, directory: Path) -> AsyncIterator[Site]:
         ]
         groups = {
             "temporal": [server.pid or 0],
-            "services": [stack.process(name).pid for name in SERVICES],
+            **{name: [stack.process(name).pid] for name in SERVICES},
             "workers": [worker.pid for worker in workers],
         }
         client = await Client.connect(server.address)

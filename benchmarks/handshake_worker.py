@@ -14,14 +14,8 @@ from temporalio.client import Client
 from temporalio.runtime import PrometheusConfig, Runtime, TelemetryConfig
 from temporalio.worker import Worker
 
-from benchmarks.handshake_modes import (
-    BareActivity,
-    Child,
-    ChildWorkflow,
-    Handshake,
-    PatientHandshake,
-    answer,
-)
+from benchmarks.handshake_modes import Handshake, PatientHandshake
+from benchmarks.handshake_native import BareActivity, Child, ChildWorkflow, answer
 from stigma_client import StigmaPlugin
 
 
