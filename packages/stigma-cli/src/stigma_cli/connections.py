@@ -18,6 +18,7 @@ from stigma.contracts.payloads import DATA_CONVERTER
 from stigma.contracts.task_queues import TaskQueues
 from stigma_cli.exits import CliError, Exit, of_api, of_temporal
 from stigma_client import ApiConnection
+from stigma_client.connection import DEFAULT_ADDRESS
 
 DEFAULT_TEMPORAL_ADDRESS = "localhost:7233"
 CALL_TIMEOUT_SECONDS = 15.0
@@ -48,11 +49,17 @@ class Api:
 
 
 @asynccontextmanager
-async def open_api() -> AsyncIterator[Api]:
-    """Connect to the API that STIGMA_API_ADDRESS, STIGMA_API_KEY and STIGMA_API_TLS_* name."""
-    address = os.environ.get("STIGMA_API_ADDRESS") or "localhost:7300"
+async def open_api(address: str | None = None) -> AsyncIterator[Api]:
+    """Connect to the API at an address on this machine, else to the one of the environment.
+
+    The environment is STIGMA_API_ADDRESS, STIGMA_API_KEY and STIGMA_API_TLS_*.
+    """
     try:
-        connection = ApiConnection.from_environment()
+        if address is not None:
+            connection = ApiConnection(address)
+        else:
+            address = os.environ.get("STIGMA_API_ADDRESS") or DEFAULT_ADDRESS
+            connection = ApiConnection.from_environment()
         api = Api(connection, address)
     except (ValueError, OSError) as error:
         raise CliError(str(error), code=Exit.USAGE) from None

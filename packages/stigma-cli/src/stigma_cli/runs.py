@@ -14,7 +14,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from stigma.contracts import limits
 from stigma_cli.agent_files import parse_documents, read_text
-from stigma_cli.connections import reaching_temporal, task_queues
+from stigma_cli.connections import reaching_temporal
 from stigma_cli.exits import CliError, Exit
 
 _QUERY_TIMEOUT = timedelta(seconds=5)
@@ -61,8 +61,10 @@ def read_input(text: str) -> Any:
         raise ValueError(f"the input is not JSON: {error}") from None
 
 
-async def start(client: Client, name: str, text: str, data: Any) -> WorkflowHandle[Any, Any]:
-    """Start a document on the engine.
+async def start(
+    client: Client, name: str, text: str, data: Any, *, queue: str
+) -> WorkflowHandle[Any, Any]:
+    """Start a document on the engine, which serves `queue`.
 
     Raises:
         CliError: it is too large, or Temporal cannot be reached.
@@ -75,9 +77,7 @@ async def start(client: Client, name: str, text: str, data: Any) -> WorkflowHand
             code=Exit.USAGE,
         )
     return await reaching_temporal(
-        client.start_workflow(
-            name, argument, id=f"{name}-{uuid.uuid4()}", task_queue=task_queues().engine
-        ),
+        client.start_workflow(name, argument, id=f"{name}-{uuid.uuid4()}", task_queue=queue),
         client.service_client.config.target_host,
     )
 

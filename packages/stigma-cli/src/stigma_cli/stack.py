@@ -123,7 +123,7 @@ class Stack:
     Args:
         directory: logs and the registry go there.
         ports: where everything listens.
-        environment: added to the services' environment, over the variables of this process.
+        environment: what the services inherit; by default the variables of this process.
         temporal: address and namespace of a server that runs already; None starts a dev server.
         keep: keep the dev server's data in the directory, over restarts.
     """
@@ -139,7 +139,7 @@ class Stack:
     ) -> None:
         self.directory = directory
         self.ports = ports
-        self._environment = dict(environment or {})
+        self._environment = dict(os.environ if environment is None else environment)
         self._temporal = temporal
         self._keep = keep
         self._server: DevServer | None = None
@@ -218,8 +218,10 @@ class Stack:
 
     def _service(self, name: str) -> Service:
         admin_port = self.ports.admin[name]
+        registry = self.directory / "registry.db"
         environment = {
-            **os.environ,
+            "STIGMA_REGISTRY_URL": f"sqlite+aiosqlite:///{registry.absolute()}",
+            **self._environment,
             "TEMPORAL_ADDRESS": self.temporal_address,
             "TEMPORAL_NAMESPACE": self.namespace,
             "STIGMA_LOG_FORMAT": "json",
@@ -228,9 +230,6 @@ class Stack:
             "STIGMA_API_HOST": HOST,
             "STIGMA_API_PORT": str(self.ports.api),
             "STIGMA_API_ADDRESS": self.api_address,
-            "STIGMA_REGISTRY_URL": os.environ.get("STIGMA_REGISTRY_URL")
-            or f"sqlite+aiosqlite:///{(self.directory / 'registry.db').absolute()}",
-            **self._environment,
         }
         return Service(name, admin_port, self.directory / f"{name}.log", environment)
 

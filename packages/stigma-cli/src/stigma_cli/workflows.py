@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from stigma_cli.agent_files import KIND, parse_documents, read_agents, read_text
-from stigma_cli.connections import connect_temporal
+from stigma_cli.connections import connect_temporal, task_queues
 from stigma_cli.durations import parse_duration
 from stigma_cli.exits import CliError, Exit
 from stigma_cli.output import Format, Output, print_json, print_line
@@ -72,7 +72,7 @@ async def _run(
     name: str, text: str, data: Any, *, watch: bool, longest: timedelta, output: Format
 ) -> None:
     client = await connect_temporal()
-    handle = await start(client, name, text, data)
+    handle = await start(client, name, text, data, queue=task_queues().engine)
     try:
         async with asyncio.timeout(longest.total_seconds()):
             if watch and output is Format.TEXT:
