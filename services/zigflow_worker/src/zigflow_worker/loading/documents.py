@@ -203,9 +203,10 @@ class _Builder:
 
     def _scalar(self, event: Event) -> JSON:
         try:
-            event.value.encode()
-            return plain_value(event.value) if event.kind == "plain" else event.value
-        except UnicodeEncodeError:
+            # YAML reads each half of an escaped surrogate pair as a character of its own.
+            text = event.value.encode("utf-16", "surrogatepass").decode("utf-16")
+            return plain_value(text) if event.kind == "plain" else text
+        except UnicodeDecodeError:
             raise self._error("a string holds half a surrogate pair", event) from None
         except ValueError as error:
             raise self._error(str(error), event) from None

@@ -60,7 +60,7 @@ def _translate(event: YamlEvent) -> Event | None:
         return Event(kind, "", *_mark(event), event.anchor)
     if isinstance(event, ScalarEvent):
         _check_tag(event)
-        plain = event.implicit[0] and not event.style
+        plain = event.implicit[0] and not event.style and event.tag is None
         return Event("plain" if plain else "text", event.value, *_mark(event), event.anchor)
     return None
 
