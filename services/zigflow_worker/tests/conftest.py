@@ -15,10 +15,14 @@ from temporalio.exceptions import ApplicationError
 from temporalio.worker import Replayer
 
 from stigma.contracts.payloads import DATA_CONVERTER
+from stigma_client import StigmaPlugin
 from zigflow_worker.activities import EngineActivities
 from zigflow_worker.documents import DocumentDirectory
 from zigflow_worker.worker import new_worker
 from zigflow_worker.workflow import DocumentWorkflow
+
+NOWHERE = "127.0.0.1:1"
+"""The address of an API that nobody calls."""
 
 HEADER = """\
 document:
@@ -41,6 +45,11 @@ class Engine:
     client: Client
     task_queue: str
     handles: list[WorkflowHandle[Any, Any]] = field(default_factory=list)
+
+    @staticmethod
+    def document(body: str, name: str = "example") -> str:
+        """A document with a header around its tasks."""
+        return document(body, name)
 
     async def start(
         self, text: str | None, data: Any = None, *, name: str = "example", **options: int
@@ -110,9 +119,18 @@ async def engine(temporal: Client, documents: Any) -> AsyncIterator[Engine]:
     activities = EngineActivities(DocumentDirectory(documents))
     with ThreadPoolExecutor(2) as threads:
         async with new_worker(
-            temporal, engine.task_queue, activities, activity_executor=threads
+            temporal,
+            engine.task_queue,
+            activities,
+            activity_executor=threads,
+            build_id="test",
+            plugins=[StigmaPlugin(NOWHERE)],
         ):
             yield engine
-    replayer = Replayer(workflows=[DocumentWorkflow], data_converter=DATA_CONVERTER)
-    async for history in engine.histories():
-        await replayer.replay_workflow(history)
+    replayer = Replayer(
+        workflows=[DocumentWorkflow],
+        data_converter=DATA_CONVERTER,
+        build_id="test",
+        plugins=[StigmaPlugin(NOWHERE)],
+    )
+    await replayer.replay_workflows(engine.histories())

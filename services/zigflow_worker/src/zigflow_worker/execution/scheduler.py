@@ -35,6 +35,8 @@ _TIMER_EVERY = 10
 """A timer ends the workflow task, so that signals and timeouts arrive."""
 
 _SHORTEST_TIMER = 0.001
+_SHORTEST_HISTORY = 6
+"""Events within which a run gets anywhere."""
 _LONG_HISTORY = 5
 """How many times the first suggestion a run with effects under way may go on to."""
 
@@ -207,7 +209,7 @@ class Scheduler:
         length = info.get_current_history_length()
         suggested = info.is_continue_as_new_suggested()
         if self._options.history_length:
-            suggested = suggested or length >= self._options.history_length
+            suggested |= length >= max(self._options.history_length, _SHORTEST_HISTORY)
         if not suggested:
             return False
         if self._suggested_at is None:
