@@ -6,7 +6,8 @@ import asyncio
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -62,9 +63,10 @@ def demo(
     The agents use the offline scripted model; with OPENAI_API_KEY set (and OPENAI_BASE_URL,
     STIGMA_DEMO_MODEL), that model.
     """
+    chosen = Example.read(example or _example())
     directory = Path(tempfile.mkdtemp(prefix="stigma-demo-"))
     try:
-        ended = asyncio.run(until_stopped(_demo(example or _example(), directory, output)))
+        ended = asyncio.run(until_stopped(_demo(chosen, directory, output)))
     finally:
         if keep:
             say(f"logs are in {directory}")
@@ -74,7 +76,37 @@ def demo(
         raise typer.Exit(130)
 
 
-async def _demo(example: Path, directory: Path, output: Format) -> None:
+@dataclass(frozen=True)
+class Example:
+    """What is run, read before anything starts."""
+
+    agents: Sequence[Agent]
+    name: str
+    document: str
+    input: Any
+
+    @classmethod
+    def read(cls, directory: Path) -> Example:
+        """Read a directory laid out like examples/code-review.
+
+        Raises:
+            CliError: something is missing or malformed.
+        """
+        file = directory / "workflow.yaml"
+        document = read_text(file)
+        try:
+            data = read_input(f"@{directory / 'input.json'}")
+        except ValueError as error:
+            raise CliError(str(error), code=Exit.USAGE) from None
+        return cls(
+            [_with_model(agent) for _, agent in read_agents([directory / "agents"])],
+            document_name(str(file), document),
+            document,
+            data,
+        )
+
+
+async def _demo(example: Example, directory: Path, output: Format) -> None:
     stack = Stack(directory, Ports.free(), environment=_environment(directory))
     async with started(stack):
         if output is Format.TEXT and stack.ui_url:
@@ -88,20 +120,19 @@ async def _demo(example: Path, directory: Path, output: Format) -> None:
 
 
 async def _review(
-    stack: Stack, example: Path, output: Format
+    stack: Stack, example: Example, output: Format
 ) -> tuple[WorkflowHandle[Any, Any], Any]:
     async with open_api(stack.api_address) as api:
-        for _, agent in read_agents([example / "agents"]):
-            applied = await apply_agent(api, _with_model(agent))
+        for agent in example.agents:
+            applied = await apply_agent(api, agent)
             if output is Format.TEXT:
                 print_line(f"{applied.name}@{applied.version} applied ({applied.spec.model})")
     client = await Client.connect(
         stack.temporal_address, namespace=stack.namespace, data_converter=DATA_CONVERTER
     )
-    text = read_text(example / "workflow.yaml")
-    name = document_name(str(example / "workflow.yaml"), text)
-    data = read_input(f"@{example / 'input.json'}")
-    handle = await start(client, name, text, data, queue=TaskQueues().engine)
+    handle = await start(
+        client, example.name, example.document, example.input, queue=TaskQueues().engine
+    )
     return handle, await (follow(handle) if output is Format.TEXT else result(handle))
 
 

@@ -60,6 +60,11 @@ class Service:
         self._environment = dict(environment)
         self._process: asyncio.subprocess.Process | None = None
 
+    @property
+    def pid(self) -> int | None:
+        """The process id, once started."""
+        return self._process.pid if self._process is not None else None
+
     async def start(self) -> None:
         """Start the process; `wait_ready` waits until it serves."""
         with self.log.open("wb") as output:

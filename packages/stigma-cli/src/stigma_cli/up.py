@@ -22,12 +22,19 @@ T = TypeVar("T")
 
 
 def up(
+    *,
     directory: Annotated[
         Path, typer.Option("--dir", help="Where logs and the registry go.")
     ] = Path(".stigma"),
     free_ports: Annotated[
         bool, typer.Option("--free-ports", help="Take free ports instead of the usual ones.")
     ] = False,
+    temporal_port: Annotated[
+        int, typer.Option(min=1, max=65535, help="Port of the dev server.")
+    ] = Ports.temporal,
+    api_port: Annotated[
+        int, typer.Option(min=1, max=65535, help="Port of Stigma's API.")
+    ] = Ports.api,
     keep: Annotated[
         bool, typer.Option("--keep", help="Keep Temporal's data in the directory.")
     ] = False,
@@ -40,7 +47,7 @@ def up(
     """
     stack = Stack(
         directory,
-        Ports.free() if free_ports else Ports(),
+        Ports.free() if free_ports else Ports(temporal=temporal_port, api=api_port),
         temporal=_running_temporal(),
         keep=keep,
     )
@@ -120,7 +127,10 @@ def _print_ready(stack: Stack, output: Format) -> None:
                 "api": stack.api_address,
                 "temporal": stack.temporal_address,
                 "temporalUi": stack.ui_url,
-                "services": {each.name: f"{HOST}:{each.admin_port}" for each in stack.services},
+                "services": {
+                    each.name: {"admin": f"{HOST}:{each.admin_port}", "pid": each.pid}
+                    for each in stack.services
+                },
                 "logs": str(stack.directory.absolute()),
             }
         )

@@ -1,0 +1,163 @@
+"""Reading agents from files: strictly, with the line of every mistake."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from stigma.agent.v1.agent_pb2 import FAILURE_REASON_RATE_LIMITED, Agent
+from stigma_cli.agent_files import read_agents
+from stigma_cli.exits import CliError, Exit
+
+HEAD = "apiVersion: stigma/v1\nkind: Agent\nmetadata: {name: reviewer}\n"
+
+
+def read(tmp_path: Path, text: str) -> Agent:
+    file = tmp_path / "agent.yaml"
+    file.write_text(text)
+    ((name, agent),) = read_agents([file])
+    assert name == str(file)
+    return agent
+
+
+def complaint(tmp_path: Path, text: str) -> str:
+    with pytest.raises(CliError) as raised:
+        read(tmp_path, text)
+    assert raised.value.code == Exit.USAGE
+    return raised.value.message.removeprefix(f"{tmp_path}/")
+
+
+def test_a_whole_agent(tmp_path: Path) -> None:
+    agent = read(
+        tmp_path,
+        """\
+apiVersion: stigma/v1
+kind: Agent
+metadata:
+  name: reviewer
+  labels: {team: core}
+spec:
+  model: scripted:demo
+  limits: {timeout: 1h30m, steps: 5, costUsd: 2}
+  modelSettings: {temperature: 0.5, maxTokens: 100, requestTimeout: PT2M}
+  allowed_models: [openai:gpt-5]
+  outputSchema:
+    type: object
+    required: [ok]
+  script:
+    steps:
+      - text: hi
+        delay: 1.5s
+        pause: true
+        failure: {reason: RATE_LIMITED, attempts: 2}
+      - failure: {reason: FAILURE_REASON_RATE_LIMITED}
+""",
+    )
+    assert (agent.name, dict(agent.labels)) == ("reviewer", {"team": "core"})
+    spec = agent.spec
+    assert spec.limits.timeout.ToSeconds() == 5400
+    assert (spec.limits.steps, spec.limits.cost_usd) == (5, 2.0)
+    assert spec.model_settings.request_timeout.ToSeconds() == 120
+    assert list(spec.allowed_models) == ["openai:gpt-5"]
+    assert json.loads(spec.output_schema) == {"type": "object", "required": ["ok"]}
+    first, second = spec.script.steps
+    assert (first.delay.ToMilliseconds(), first.pause, first.failure.attempts) == (1500, True, 2)
+    assert first.failure.reason == second.failure.reason == FAILURE_REASON_RATE_LIMITED
+
+
+def test_absent_values_are_the_defaults(tmp_path: Path) -> None:
+    agent = read(tmp_path, HEAD + "spec: {model: scripted:a, limits: , outputSchema: '{}'}\n")
+    assert not agent.spec.HasField("limits")
+    assert agent.spec.output_schema == "{}"
+
+
+@pytest.mark.parametrize(
+    ("spec", "expected"),
+    [
+        ("  modle: x", "agent.yaml:5: unknown key 'modle' in spec; known: "),
+        ("  model: 3", "agent.yaml:5: spec.model must be a text"),
+        ("  limits: [1]", "agent.yaml:5: spec.limits must be a mapping"),
+        ("  limits:\n    steps: many", "agent.yaml:6: spec.limits.steps must be a whole number"),
+        ("  limits:\n    steps: true", "agent.yaml:6: spec.limits.steps must be a whole number"),
+        (
+            "  limits:\n    steps: 3000000000",
+            "agent.yaml:6: spec.limits.steps does not fit",
+        ),
+        (
+            "  limits:\n    timeout: 5 min",
+            "agent.yaml:6: spec.limits.timeout: '5 min' is not",
+        ),
+        ("  limits:\n    timeout: 30", "agent.yaml:6: spec.limits.timeout: '30' is not a duration"),
+        ("  env: NAME", "agent.yaml:5: spec.env must be a list"),
+        ("  env:\n    - 1", "agent.yaml:6: spec.env[0] must be a text"),
+        (
+            "  script:\n    steps:\n      - txt: a",
+            "agent.yaml:7: unknown key 'txt' in spec",
+        ),
+        ("  allowedModels: []\n  allowed_models: []", "agent.yaml:6: spec.allowed_models is given"),
+        (
+            "  script: {steps: [{failure: {reason: BAD}}]}",
+            "agent.yaml:5: spec.script.steps[0].failure.reason must be one of INTERNAL, RATE_",
+        ),
+        ("  model: a\n  model: b", "agent.yaml:6: found duplicate key"),
+    ],
+)
+def test_a_mistake_in_the_spec_is_named_with_its_line(
+    tmp_path: Path, spec: str, expected: str
+) -> None:
+    assert complaint(tmp_path, f"{HEAD}spec:\n{spec}\n").startswith(expected)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("apiVersion: v1", "agent.yaml:1: apiVersion must be stigma/v1"),
+        ("apiVersion: stigma/v1\nkind: Pod", "agent.yaml:2: kind must be Agent"),
+        ("- a", "agent.yaml:1: the document must be a mapping"),
+        (HEAD, "agent.yaml:1: spec must be a mapping"),
+        (HEAD + "sepc: {}", "agent.yaml:4: unknown key 'sepc' in an agent; known: apiVersion"),
+        (HEAD.replace("reviewer", "1"), "agent.yaml:3: metadata.name must be a text"),
+        (HEAD.replace("{name", "{nam"), "agent.yaml:3: unknown key 'nam' in metadata"),
+        (HEAD.replace("}", ", labels: {a: 1}}"), "agent.yaml:3: metadata.labels.a must be a text"),
+        ("a: [", "agent.yaml:1: "),
+        ("a: \x00", "agent.yaml: "),
+        ("", "there is no agent in these files"),
+    ],
+)
+def test_a_mistake_in_the_envelope_is_named_with_its_line(
+    tmp_path: Path, text: str, expected: str
+) -> None:
+    assert complaint(tmp_path, text).startswith(expected)
+
+
+def test_a_directory_is_read_in_order(tmp_path: Path) -> None:
+    for name in ("b", "a"):
+        (tmp_path / f"{name}.yaml").write_text(
+            f"apiVersion: stigma/v1\nkind: Agent\nmetadata: {{name: {name}}}\nspec: {{}}\n"
+        )
+    (tmp_path / "README.md").write_text("not an agent")
+    assert [agent.name for _, agent in read_agents([tmp_path])] == ["a", "b"]
+
+
+def test_several_agents_in_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "agents.yaml"
+    file.write_text(f"{HEAD}spec: {{}}\n---\n{HEAD.replace('reviewer', 'b')}spec: {{}}\n")
+    assert [agent.name for _, agent in read_agents([file])] == ["reviewer", "b"]
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [(b"\xff", "is not UTF-8 text"), (b"#" * 5_000_000, "larger than 4194304 bytes")],
+)
+def test_an_unreadable_file_is_named(tmp_path: Path, content: bytes, expected: str) -> None:
+    file = tmp_path / "agent.yaml"
+    file.write_bytes(content)
+    with pytest.raises(CliError, match=expected):
+        read_agents([file])
+
+
+def test_an_absent_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(CliError, match="No such file"):
+        read_agents([tmp_path / "absent.yaml"])

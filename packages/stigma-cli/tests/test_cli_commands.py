@@ -1,0 +1,380 @@
+"""Commands against a real API and a real Temporal server: what they print and exit with."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from stigma_cli.exits import Exit
+from tests.stack.waiting import eventually
+
+if TYPE_CHECKING:
+    from conftest import Stigma
+    from tests.stack.stack import Stack
+
+KEY = "open-sesame"
+
+AGENT = """\
+apiVersion: stigma/v1
+kind: Agent
+metadata: {name: NAME, labels: {team: core}}
+spec:
+  description: A test.
+  model: scripted:test
+  script: {steps: [{text: "hm", pause: true}, {text: "done", delay: DELAY}]}
+"""
+
+DOCUMENT = """\
+document: {dsl: '1.0.3', namespace: test, name: greet, version: '1.0.0'}
+do:
+  - hello: {set: {greeting: '${ "hello \\(.name)" }'}}
+"""
+
+CALLING = """\
+document: {dsl: '1.0.3', namespace: test, name: asks, version: '1.0.0'}
+do:
+  - ask: {call: agent, with: {agent: AGENT, message: hi}}
+"""
+
+
+@pytest.fixture(scope="module")
+async def env(stack: Stack) -> dict[str, str]:
+    """The environment that points the command at the stack."""
+    return {
+        "STIGMA_API_ADDRESS": stack.api_address,
+        "TEMPORAL_ADDRESS": stack.temporal_address,
+        "TEMPORAL_NAMESPACE": stack.namespace,
+        "STIGMA_TASK_QUEUE_PREFIX": stack.prefix,
+    }
+
+
+def agent_file(directory: Path, name: str, delay: str = "0s") -> Path:
+    file = directory / f"{name}.yaml"
+    file.write_text(AGENT.replace("NAME", name).replace("DELAY", delay))
+    return file
+
+
+def document_file(directory: Path, text: str = DOCUMENT) -> Path:
+    file = directory / "document.yaml"
+    file.write_text(text)
+    return file
+
+
+async def test_an_agents_life(stigma: Stigma, env: dict[str, str], tmp_path: Path) -> None:
+    file = agent_file(tmp_path, "living")
+    assert (await stigma("agent", "apply", "-f", file, "--dry-run", **env)).output == (
+        "living is valid\n"
+    )
+    assert (await stigma("agent", "get", "living", **env)).exit_code == Exit.NOT_FOUND
+    applied = await stigma("agent", "apply", "-f", file, **env)
+    assert (applied.exit_code, applied.output) == (Exit.OK, "living@1 applied\n")
+    again = await stigma("agent", "apply", "-f", "-", "-o", "json", stdin=file.read_text(), **env)
+    assert json.loads(again.output)["agents"][0]["version"] == "1"
+    shown = await stigma("agent", "get", "living", **env)
+    assert "name:         living@1\n" in shown.output
+    assert (
+        json.loads((await stigma("agent", "get", "living@1", "-o", "json", **env)).output)["spec"][
+            "description"
+        ]
+        == "A test."
+    )
+    listed = await stigma("agent", "list", **env)
+    assert "living" in listed.output
+    assert "team=core" in listed.output
+    named = json.loads((await stigma("agent", "list", "-o", "json", **env)).output)
+    assert "living" in [agent["name"] for agent in named["agents"]]
+    assert (await stigma("agent", "delete", "living", **env)).output == "living deleted\n"
+    gone = await stigma("agent", "delete", "living", "-o", "json", **env)
+    assert gone.exit_code == Exit.NOT_FOUND
+
+
+async def test_deleting_prints_json(stigma: Stigma, env: dict[str, str], tmp_path: Path) -> None:
+    await stigma("agent", "apply", "-f", agent_file(tmp_path, "short-lived"), **env)
+    deleted = await stigma("agent", "delete", "short-lived", "-o", "json", **env)
+    assert json.loads(deleted.output) == {"deleted": "short-lived"}
+
+
+async def test_what_the_api_refuses_is_bad_input(
+    stigma: Stigma, env: dict[str, str], tmp_path: Path
+) -> None:
+    file = agent_file(tmp_path, "UPPER")
+    refused = await stigma("agent", "apply", "-f", file, **env)
+    assert refused.exit_code == Exit.USAGE
+    assert refused.stderr.startswith(f"error: {file}: ")
+
+
+async def test_a_mistake_in_a_file_is_one_line(
+    stigma: Stigma, env: dict[str, str], tmp_path: Path
+) -> None:
+    file = tmp_path / "bad.yaml"
+    file.write_text("apiVersion: stigma/v1\nkind: Agent\nmetadata: {name: a}\nspec: {modle: x}\n")
+    refused = await stigma("agent", "apply", "-f", file, **env)
+    assert refused.exit_code == Exit.USAGE
+    assert refused.stderr.startswith(f"error: {file}:4: unknown key 'modle'")
+    assert len(refused.stderr.splitlines()) == 1
+
+
+async def test_an_unreachable_api(stigma: Stigma) -> None:
+    failed = await stigma("agent", "list", STIGMA_API_ADDRESS="127.0.0.1:1")
+    assert failed.exit_code == Exit.UNREACHABLE
+    assert failed.stderr.splitlines() == [
+        "error: cannot reach Stigma's API at 127.0.0.1:1",
+        "hint: start it with `stigma up`, or set STIGMA_API_ADDRESS",
+    ]
+
+
+async def test_a_key_is_not_sent_in_clear(stigma: Stigma) -> None:
+    failed = await stigma(
+        "agent", "list", STIGMA_API_ADDRESS="api.example:1", STIGMA_API_KEY="sesame"
+    )
+    assert failed.exit_code == Exit.USAGE
+    assert "sesame" not in failed.stderr
+
+
+async def test_an_unreachable_temporal(stigma: Stigma, tmp_path: Path) -> None:
+    failed = await stigma("run", document_file(tmp_path), TEMPORAL_ADDRESS="127.0.0.1:1")
+    assert failed.exit_code == Exit.UNREACHABLE
+    assert "cannot reach Temporal at 127.0.0.1:1" in failed.stderr
+
+
+async def test_keys_and_permissions(stigma: Stigma, new_stack: Any, tmp_path: Path) -> None:
+    principals = tmp_path / "principals.yaml"
+    digest = hashlib.sha256(KEY.encode()).hexdigest()
+    principals.write_text(
+        f"principals:\n  - name: reader\n    key_sha256: [{digest}]\n    actions: [agents.read]\n"
+    )
+    guarded = await new_stack(
+        services=("stigma_api",),
+        environment={"stigma_api": {"STIGMA_PRINCIPALS_FILE": str(principals)}},
+    )
+    address = guarded.api_address
+    none = await stigma("agent", "list", STIGMA_API_ADDRESS=address)
+    assert none.exit_code == Exit.PERMISSION
+    wrong = await stigma("agent", "list", STIGMA_API_ADDRESS=address, STIGMA_API_KEY="guess")
+    assert wrong.exit_code == Exit.PERMISSION
+    assert "hint: set STIGMA_API_KEY to a valid key" in wrong.stderr
+    right = await stigma("agent", "list", STIGMA_API_ADDRESS=address, STIGMA_API_KEY=KEY)
+    assert right.exit_code == Exit.OK
+    file = agent_file(tmp_path, "forbidden")
+    denied = await stigma(
+        "agent", "apply", "-f", file, STIGMA_API_ADDRESS=address, STIGMA_API_KEY=KEY
+    )
+    assert denied.exit_code == Exit.PERMISSION
+
+
+async def test_running_a_document(stigma: Stigma, env: dict[str, str], tmp_path: Path) -> None:
+    file = document_file(tmp_path)
+    done = await stigma("run", file, "--input", '{"name": "you"}', **env)
+    assert (done.exit_code, json.loads(done.stdout)) == (Exit.OK, {"greeting": "hello you"})
+    (tmp_path / "input.json").write_text('{"name": "file"}')
+    as_json = await stigma("run", file, "-i", f"@{tmp_path}/input.json", "-o", "json", **env)
+    assert json.loads(as_json.stdout)["output"] == {"greeting": "hello file"}
+
+
+async def test_watching_a_run(stigma: Stigma, env: dict[str, str], tmp_path: Path) -> None:
+    await stigma("agent", "apply", "-f", agent_file(tmp_path, "watched"), **env)
+    file = document_file(tmp_path, CALLING.replace("AGENT", "watched"))
+    done = await stigma("run", file, "--watch", **env)
+    assert done.exit_code == Exit.OK
+    assert done.stdout.splitlines()[-1] == '"done"'
+    assert any(line.startswith("ask ") and "completed" in line for line in done.stdout.splitlines())
+
+
+async def test_a_run_that_fails(stigma: Stigma, env: dict[str, str], tmp_path: Path) -> None:
+    file = document_file(tmp_path, CALLING.replace("AGENT", "nobody"))
+    failed = await stigma("run", file, **env)
+    assert failed.exit_code == Exit.FAILED
+    assert "agent/failed" in failed.stderr
+    assert "NOT_FOUND" in failed.stderr
+
+
+async def test_a_run_that_takes_too_long_goes_on(
+    stigma: Stigma, env: dict[str, str], tmp_path: Path, stack: Stack
+) -> None:
+    file = document_file(
+        tmp_path, DOCUMENT.split("do:", maxsplit=1)[0] + "do:\n  - rest: {wait: {seconds: 600}}\n"
+    )
+    failed = await stigma("run", file, "--timeout", "300ms", **env)
+    assert failed.exit_code == Exit.UNREACHABLE
+    assert "hint: it goes on" in failed.stderr
+    workflow_id = failed.stderr.split()[1]
+    await stack.client.get_workflow_handle(workflow_id).terminate()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text", "expected"),
+    [
+        (("--input", "{"), DOCUMENT, "the input is not JSON"),
+        (("--input", "@/absent"), DOCUMENT, "/absent: No such file"),
+        (("--timeout", "soon"), DOCUMENT, "'soon' is not a duration"),
+        ((), "a: b", "document.name is missing"),
+        ((), "- a", "document.name is missing"),
+        ((), "a: [", "document.yaml:1"),
+    ],
+)
+async def test_what_cannot_be_run_is_bad_input(
+    stigma: Stigma, tmp_path: Path, arguments: tuple[str, ...], text: str, expected: str
+) -> None:
+    failed = await stigma("run", document_file(tmp_path, text), *arguments)
+    assert failed.exit_code == Exit.USAGE
+    assert expected in failed.stderr
+
+
+async def test_too_large_an_input(stigma: Stigma, env: dict[str, str], tmp_path: Path) -> None:
+    (tmp_path / "big.json").write_text(json.dumps("x" * 2_000_000))
+    failed = await stigma("run", document_file(tmp_path), "-i", f"@{tmp_path}/big.json", **env)
+    assert failed.exit_code == Exit.USAGE
+    assert "the limit is" in failed.stderr
+
+
+async def test_validating(stigma: Stigma, tmp_path: Path) -> None:
+    file = document_file(tmp_path)
+    assert (await stigma("validate", file)).exit_code == Exit.OK
+    bad = document_file(tmp_path, DOCUMENT.replace("set:", "sett:"))
+    assert (await stigma("validate", bad)).exit_code == Exit.USAGE
+    agent = agent_file(tmp_path, "fine")
+    assert "fine is well formed" in (await stigma("validate", agent)).output
+    as_json = await stigma("validate", agent, "-o", "json")
+    assert json.loads(as_json.output) == {"valid": True, "agents": ["fine"]}
+    assert (await stigma("validate", tmp_path / "absent")).exit_code == Exit.USAGE
+
+
+async def start_agent(stack: Stack, tmp_path: Path, stigma: Stigma, env: Any, delay: str) -> str:
+    name = f"agent-{delay}"
+    await stigma("agent", "apply", "-f", agent_file(tmp_path, name, delay), **env)
+    from stigma.agent.v1.agent_execution_service_pb2 import StartAgentRequest
+
+    request = StartAgentRequest(agent_id=name, message="hi", session_id=name)
+    return (await stack.executions.StartAgent(request)).id
+
+
+async def test_following_an_execution(
+    stigma: Stigma, env: dict[str, str], stack: Stack, tmp_path: Path
+) -> None:
+    execution = await start_agent(stack, tmp_path, stigma, env, "10ms")
+    watched = await stigma("execution", "watch", execution, **env)
+    assert watched.exit_code == Exit.OK
+    assert "model call 1 answered: hm" in watched.output
+    assert watched.output.splitlines()[-1].endswith("COMPLETED done")
+    lines = (await stigma("execution", "watch", execution, "-o", "json", **env)).output.splitlines()
+    assert "ended" in json.loads(lines[-1])
+    rest = await stigma(
+        "execution", "watch", execution, "--cursor", json.loads(lines[-2])["cursor"], **env
+    )
+    assert len(rest.output.splitlines()) == 1
+    shown = await stigma("execution", "get", execution, "--full", **env)
+    assert "phase:    COMPLETED" in shown.output
+    assert "model: done" in shown.output
+    as_json = await stigma("execution", "get", execution, "-o", "json", **env)
+    assert json.loads(as_json.output)["status"]["output"]["text"] == "done"
+    ended = await stigma("execution", "cancel", execution, **env)
+    assert ended.output == f"{execution} had ended: COMPLETED\n"
+
+
+async def test_cancelling_an_execution(
+    stigma: Stigma, env: dict[str, str], stack: Stack, tmp_path: Path
+) -> None:
+    execution = await start_agent(stack, tmp_path, stigma, env, "300s")
+    cancelled = await stigma("execution", "cancel", execution, "--reason", "enough", **env)
+    assert cancelled.output == f"{execution} was asked to stop\n"
+    watched = await stigma("execution", "watch", execution, **env)
+    assert watched.exit_code == Exit.FAILED
+    assert "CANCELLED" in watched.output
+    shown = await stigma("execution", "get", execution, **env)
+    assert "outcome:  CANCELLED" in shown.output
+    again = await stigma("execution", "cancel", execution, "-o", "json", **env)
+    assert json.loads(again.output)["status"]["phase"] == "AGENT_EXECUTION_PHASE_CANCELLED"
+
+
+async def test_listing_executions(
+    stigma: Stigma, env: dict[str, str], stack: Stack, tmp_path: Path
+) -> None:
+    execution = await start_agent(stack, tmp_path, stigma, env, "1ms")
+    await stigma("execution", "watch", execution, **env)
+    query = ("--filter", 'session = "agent-1ms"')
+
+    # Temporal's visibility is behind its histories by a moment.
+    async def listed_text() -> bool:
+        return execution in (await stigma("execution", "list", *query, **env)).output
+
+    await eventually(listed_text, within=timedelta(seconds=20), what="listed")
+    listed = await stigma("execution", "list", *query, "-o", "json", **env)
+    assert [each["id"] for each in json.loads(listed.output)["executions"]] == [execution]
+    wrong = await stigma("execution", "list", "--filter", "colour = blue", **env)
+    assert wrong.exit_code == Exit.USAGE
+
+
+async def test_an_unknown_execution(stigma: Stigma, env: dict[str, str]) -> None:
+    for command in ("get", "watch", "cancel"):
+        assert (await stigma("execution", command, "agent-0", **env)).exit_code == Exit.NOT_FOUND
+
+
+async def test_setup_is_idempotent(stigma: Stigma, env: dict[str, str]) -> None:
+    assert (await stigma("setup", **env)).exit_code == Exit.OK
+    again = await stigma("setup", "-o", "json", **env)
+    assert json.loads(again.output) == {"namespace": env["TEMPORAL_NAMESPACE"], "changed": []}
+    assert "nothing to do" in (await stigma("setup", **env)).output
+
+
+@pytest.mark.parametrize("retention", ["1h", "soon"])
+async def test_too_short_a_retention_is_refused(stigma: Stigma, retention: str) -> None:
+    assert (await stigma("setup", "--retention", retention)).exit_code == Exit.USAGE
+
+
+async def test_a_doctor_finds_nothing(stigma: Stigma, env: dict[str, str]) -> None:
+    checked = await stigma("doctor", **env)
+    assert checked.exit_code == Exit.OK, checked.output
+    assert "WRONG" not in checked.output
+    assert json.loads((await stigma("doctor", "-o", "json", **env)).output)["ok"] is True
+
+
+async def test_a_doctor_says_what_to_do(stigma: Stigma, env: dict[str, str]) -> None:
+    nowhere = env | {"STIGMA_API_ADDRESS": "127.0.0.1:1", "STIGMA_TASK_QUEUE_PREFIX": "nobody-"}
+    checked = await stigma("doctor", "-o", "json", **nowhere)
+    assert checked.exit_code == Exit.FAILED
+    wrong = {
+        each["name"]: each["fix"] for each in json.loads(checked.output)["checks"] if each["fix"]
+    }
+    assert "stigma up" in wrong["api"]
+    assert wrong["task queue nobody-stigma-ai"].startswith("start ai_worker")
+    down = await stigma("doctor", **(env | {"TEMPORAL_ADDRESS": "127.0.0.1:1"}))
+    assert down.exit_code == Exit.FAILED
+    assert "cannot reach Temporal" in down.output
+
+
+async def test_a_new_namespace_is_set_up(
+    stigma: Stigma, env: dict[str, str], temporal_binary: Path
+) -> None:
+    process = await asyncio.create_subprocess_exec(
+        str(temporal_binary),
+        *("operator", "namespace", "create", "-n", "fresh", "--retention", "24h"),
+        *("--address", env["TEMPORAL_ADDRESS"]),
+        stdout=asyncio.subprocess.DEVNULL,
+    )
+    assert await process.wait() == 0
+    fresh = env | {"TEMPORAL_NAMESPACE": "fresh"}
+
+    async def set_up() -> Any:
+        done = await stigma("setup", "-o", "json", **fresh)
+        return json.loads(done.output)["changed"] if done.exit_code == Exit.OK else None
+
+    # A new namespace reaches the server's cache after a while.
+    changed = await eventually(set_up, within=timedelta(seconds=30), what="set up")
+    assert "retention raised from 1 day, 0:00:00 to 3 days, 0:00:00" in changed
+    assert "nothing to do" in (await stigma("setup", **fresh)).output
+
+
+async def test_usage_mistakes_exit_2(stigma: Stigma) -> None:
+    assert (await stigma("fly")).exit_code == Exit.USAGE
+    assert (await stigma("agent", "get")).exit_code == Exit.USAGE
+    assert (await stigma("run", "x", "-o", "xml")).exit_code == Exit.USAGE
+
+
+async def test_the_version(stigma: Stigma) -> None:
+    assert (await stigma("--version")).output.startswith("stigma 0.")

@@ -1,0 +1,225 @@
+"""`stigma up` and `stigma demo` as people start them: real processes, signals included."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import pty
+import signal
+import socket
+import sys
+from asyncio.subprocess import PIPE, Process
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+def environment(temporal_binary: Path, **more: str) -> dict[str, str]:
+    ours = ("STIGMA_", "TEMPORAL_", "OPENAI_", "OTEL_")
+    env = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
+    env["PATH"] = f"{temporal_binary.parent}{os.pathsep}{env['PATH']}"
+    return env | more
+
+
+@asynccontextmanager
+async def stigma(*arguments: str, env: Mapping[str, str], **how: Any) -> AsyncIterator[Process]:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        *("-m", "stigma_cli", *arguments),
+        env=dict(env),
+        stdin=asyncio.subprocess.DEVNULL,
+        **({"stdout": PIPE, "stderr": PIPE} | how),
+    )
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+
+
+async def ready(process: Process) -> dict[str, Any]:
+    assert process.stdout is not None
+    line = await process.stdout.readline()
+    if not line:
+        raise AssertionError((await process.communicate())[1].decode())
+    return dict(json.loads(line))
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_up_serves_until_it_is_told_to_stop(
+    temporal_binary: Path, tmp_path: Path, number: signal.Signals
+) -> None:
+    env = environment(temporal_binary)
+    async with stigma("up", "--free-ports", "-o", "json", env=env, cwd=tmp_path) as process:
+        told = await ready(process)
+        assert told["temporalUi"].startswith("http://127.0.0.1:")
+        assert {each.name for each in (tmp_path / ".stigma").glob("*.log")} == {
+            "temporal.log",
+            *(f"{name}.log" for name in told["services"]),
+        }
+        connected = env | {"STIGMA_API_ADDRESS": told["api"], "TEMPORAL_ADDRESS": told["temporal"]}
+        async with stigma("doctor", env=connected) as doctor:
+            assert await doctor.wait() == 0
+        process.send_signal(number)
+        assert await process.wait() == 0
+    for service in told["services"].values():
+        with pytest.raises(ProcessLookupError):
+            os.kill(service["pid"], 0)
+
+
+async def test_a_service_that_dies_ends_up(temporal_binary: Path, tmp_path: Path) -> None:
+    env = environment(temporal_binary)
+    async with stigma("up", "--free-ports", "-o", "json", env=env, cwd=tmp_path) as process:
+        told = await ready(process)
+        os.kill(told["services"]["ai_worker"]["pid"], signal.SIGKILL)
+        _, errors = await process.communicate()
+    assert process.returncode == 1
+    assert "error: ai_worker ended with exit code -9" in errors.decode()
+    assert "the end of .stigma/ai_worker.log:" in errors.decode()
+
+
+async def test_a_service_that_cannot_start_is_shown_with_its_reason(
+    temporal_binary: Path, tmp_path: Path
+) -> None:
+    env = environment(temporal_binary, STIGMA_LOG_LEVEL="LOUD")
+    async with stigma("up", "--free-ports", env=env, cwd=tmp_path) as process:
+        _, errors = await process.communicate()
+    assert process.returncode == 1
+    assert "ended with exit code 2" in errors.decode()
+    assert "STIGMA_LOG_LEVEL" in errors.decode()
+
+
+async def test_a_taken_port_is_named(temporal_binary: Path, tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        env = environment(temporal_binary)
+        async with stigma("up", "--temporal-port", port, env=env, cwd=tmp_path) as process:
+            _, errors = await process.communicate()
+    assert process.returncode == 1
+    assert f"port {port} is taken" in errors.decode()
+    assert "--free-ports" in errors.decode()
+
+
+async def test_up_uses_the_temporal_that_is_there(
+    temporal_binary: Path, tmp_path: Path, temporal_server: Any
+) -> None:
+    env = environment(
+        temporal_binary,
+        TEMPORAL_ADDRESS=temporal_server.address,
+        STIGMA_TASK_QUEUE_PREFIX=f"{tmp_path.name}-",
+    )
+    async with stigma("up", "--free-ports", env=env, cwd=tmp_path) as process:
+        assert process.stdout is not None
+        told = (await process.stdout.readuntil(b"Ctrl-C stops everything.\n")).decode()
+        assert temporal_server.address in told
+        assert "Temporal's UI" not in told
+        process.send_signal(signal.SIGTERM)
+        assert await process.wait() == 0
+    assert not (tmp_path / ".stigma" / "temporal.log").exists()
+
+
+async def test_the_demo_shows_a_whole_hand_off(temporal_binary: Path) -> None:
+    env = environment(temporal_binary)
+    async with stigma("demo", "-o", "json", env=env, cwd=ROOT) as process:
+        out, errors = await process.communicate()
+    assert process.returncode == 0, errors.decode()
+    shown = json.loads(out)
+    assert "SQL" in shown["output"]["security"]
+    events = [
+        each["event"] for each in shown["timeline"] if each["agent"].startswith("style-reviewer")
+    ]
+    assert events[:2] == ["activity_scheduled", "token_taken"]
+    assert {"request_received", "workflow_started", "pending", "delivered"} <= {*events}
+    path = [events.index(each) for each in ("acknowledged", "delivering", "resumed")]
+    assert path == sorted(path)
+    assert events.count("model_call_completed") == 2
+    assert shown["timeline"][0]["ms"] == 0
+
+
+async def test_the_demo_is_live_on_a_terminal(temporal_binary: Path, tmp_path: Path) -> None:
+    ours, theirs = pty.openpty()
+    env = environment(temporal_binary, TERM="xterm", TMPDIR=str(tmp_path), COLUMNS="160")
+    async with stigma("demo", "--keep-logs", env=env, cwd=ROOT, stdout=theirs) as process:
+        os.close(theirs)
+        reading = asyncio.create_task(asyncio.to_thread(_read_all, ours))
+        assert await process.wait() == 0
+        shown = (await reading).decode()
+    os.close(ours)
+    kept = [tmp_path / name for name in os.listdir(tmp_path)]  # noqa: PTH208
+    assert "\x1b[" in shown
+    assert "security-reviewer" in shown
+    assert any((each / "zigflow_worker.log").exists() for each in kept)
+
+
+async def test_the_demo_uses_a_real_model_when_there_is_a_key(temporal_binary: Path) -> None:
+    asked: list[dict[str, Any]] = []
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
+        length = int(head.partition("content-length:")[2].partition("\r")[0])
+        asked.append(json.loads(await reader.readexactly(length)))
+        body = json.dumps(_completion(asked[-1]["model"])).encode()
+        writer.write(
+            b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nconnection: close\r\n"
+            + f"content-length: {len(body)}\r\n\r\n".encode()
+            + body
+        )
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
+    env = environment(
+        temporal_binary,
+        OPENAI_API_KEY="sk-test",
+        OPENAI_BASE_URL=url,
+        STIGMA_DEMO_MODEL="little-model",
+    )
+    async with server, stigma("demo", "-o", "json", env=env, cwd=ROOT) as process:
+        out, errors = await process.communicate()
+    assert process.returncode == 0, errors.decode()
+    assert json.loads(out)["output"]["style"] == "a real answer"
+    assert {each["model"] for each in asked} == {"little-model"}
+
+
+async def test_a_demo_elsewhere_needs_the_example(temporal_binary: Path, tmp_path: Path) -> None:
+    env = environment(temporal_binary, TMPDIR=str(tmp_path))
+    async with stigma("demo", "--example", str(tmp_path), env=env, cwd=ROOT) as process:
+        _, errors = await process.communicate()
+    assert process.returncode == 2
+    assert "workflow.yaml: No such file or directory" in errors.decode()
+    assert "starting" not in errors.decode()
+
+
+def _completion(model: str) -> dict[str, Any]:
+    message = {"role": "assistant", "content": "a real answer"}
+    return {
+        "id": "c1",
+        "object": "chat.completion",
+        "created": 1,
+        "model": model,
+        "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
+        "usage": {"prompt_tokens": 3, "completion_tokens": 3, "total_tokens": 6},
+    }
+
+
+def _read_all(terminal: int) -> bytes:
+    chunks = []
+    while True:
+        try:
+            chunk = os.read(terminal, 65536)
+        except OSError:  # the other side is closed
+            break
+        if not chunk:
+            break
+        chunks.append(chunk)
+    return b"".join(chunks)
