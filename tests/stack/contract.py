@@ -2,26 +2,40 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Generator
 
 import pytest
 
+from tests.stack.contract_rows import ROWS, ContractRow
+
 _WORST_FIRST = ("failed", "skipped", "passed")
+_COLOURS = {"passed": "green", "failed": "red"}
 
 
 class ContractTable:
-    """Collects the results of tests marked `contract(row)` and prints a line a row."""
+    """Collects the results of tests marked `contract(row)` and prints a line a row.
+
+    A row is "missing" when no collected test is about it, "not run" when those were deselected.
+    """
 
     def __init__(self) -> None:
+        self._tests: Counter[str] = Counter()
         self._results: defaultdict[str, list[str]] = defaultdict(list)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        known = {row.text for row in ROWS}
         for item in items:
             for mark in item.iter_markers("contract"):
                 if len(mark.args) != 1:
                     raise pytest.UsageError(f"{item.nodeid}: contract takes one row")
+                if mark.args[0] not in known:
+                    raise pytest.UsageError(
+                        f"{item.nodeid}: the contract has no row {mark.args[0]!r}; "
+                        "see tests/stack/contract_rows.py"
+                    )
+                self._tests[mark.args[0]] += 1
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_makereport(
@@ -37,8 +51,19 @@ class ContractTable:
         if not self._results:
             return
         terminalreporter.section("failure contract")
-        for row, outcomes in self._results.items():
-            worst = min(outcomes, key=_WORST_FIRST.index)
-            count = f"{len(outcomes)} tests" if len(outcomes) > 1 else "1 test"
-            colour = {"passed": "green", "failed": "red"}.get(worst, "yellow")
-            terminalreporter.line(f"{worst:8} {row} ({count})", **{colour: True})
+        for row in ROWS:
+            outcome = self._outcome(row)
+            colour = {_COLOURS.get(outcome, "yellow"): True}
+            terminalreporter.line(f"{outcome:8} {row.text}{self._remark(row)}", **colour)
+
+    def _outcome(self, row: ContractRow) -> str:
+        outcomes = self._results.get(row.text)
+        if outcomes:
+            return min(outcomes, key=_WORST_FIRST.index)
+        return "not run" if self._tests[row.text] else "missing"
+
+    def _remark(self, row: ContractRow) -> str:
+        count = len(self._results.get(row.text, ()))
+        remarks = [f"{count} test{'s' if count > 1 else ''}"] if count else []
+        remarks += ["containers"] if row.containers else []
+        return f" ({', '.join(remarks)})" if remarks else ""

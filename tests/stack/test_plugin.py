@@ -21,11 +21,14 @@ CONTRACT = """
     @pytest.mark.contract("agent succeeds")
     def test_success_again(): pass
 
-    @pytest.mark.contract("agent fails")
+    @pytest.mark.contract("agent fails, any exception")
     def test_failure(): assert False
 
-    @pytest.mark.contract("caller cancelled")
-    def test_cancelled(): pytest.skip("needs Docker: apt-get install docker.io")
+    @pytest.mark.contract("API down")
+    def test_down(): pytest.skip("needs Docker: apt-get install docker.io")
+
+    @pytest.mark.contract("no token")
+    def test_deselected(): pass
 """
 
 
@@ -38,15 +41,24 @@ def run(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Py
 
 def test_the_contracts_table_has_a_line_a_row(run: pytest.Pytester) -> None:
     run.makepyfile(CONTRACT)
-    result = run.runpytest_subprocess("-p", "tests.stack.plugin")
+    result = run.runpytest_subprocess("-p", "tests.stack.plugin", "-k", "not deselected")
     result.stdout.fnmatch_lines(
         [
             "*failure contract*",
             "passed   agent succeeds (2 tests)",
-            "failed   agent fails (1 test)",
-            "skipped  caller cancelled (1 test)",
+            "failed   agent fails, any exception (1 test)",
+            "missing  agent exceeds its deadline",
+            "skipped  API down (1 test, containers)",
+            "not run  no token",
         ]
     )
+
+
+def test_a_row_that_the_contract_does_not_have_is_an_error(run: pytest.Pytester) -> None:
+    run.makepyfile("import pytest\n@pytest.mark.contract('agent succeedz')\ndef test_it(): pass")
+    result = run.runpytest_subprocess("-p", "tests.stack.plugin")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["*test_it: the contract has no row 'agent succeedz'*"])
 
 
 def test_a_skip_is_a_failure_where_everything_is_installed(
