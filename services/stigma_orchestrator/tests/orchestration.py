@@ -98,6 +98,9 @@ class Model(ModelActivities):
 
     @activity.defn(name=CALL_MODEL)
     async def call_model(self, request: ModelCallRequest) -> ModelCallResponse:
+        return await self.play(request)
+
+    async def play(self, request: ModelCallRequest) -> ModelCallResponse:
         self.requests.append(request)
         if request.step >= self._held_step:
             self.called.set()
@@ -213,7 +216,8 @@ class Caller:
         return {
             "id": result.id,
             "phase": phase.removeprefix("AGENT_EXECUTION_PHASE_"),
-            "text": result.status.output.text,
+            "text": result.status.output.text[:100],
+            "letters": len(result.status.output.text),
         }
 
 

@@ -44,7 +44,8 @@ async def test_success_reaches_the_caller(orchestrator: Orchestrator) -> None:
     caller, attempt = await orchestrator.call()
     agent = await orchestrator.start(attempt.bind())
     execution = await orchestrator.outcome(agent)
-    assert await caller.result() == {"id": agent.id, "phase": "COMPLETED", "text": "42"}
+    told = await caller.result()
+    assert (told["id"], told["phase"], told["text"]) == (agent.id, "COMPLETED", "42")
     assert (phase_of(execution), state_of(execution)) == ("COMPLETED", "DELIVERED")
     assert execution.status.usage.model_calls == execution.status.steps == 1
     assert execution.status.end_time == orchestrator.sender.requests[0].execution.status.end_time

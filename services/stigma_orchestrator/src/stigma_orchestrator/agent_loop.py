@@ -123,7 +123,7 @@ class AgentLoop:
         except ActivityError as error:
             if is_cancelled_exception(error):
                 raise asyncio.CancelledError from error
-            raise self._failed(*_why(error)) from error
+            raise self._failed(*why(error)) from error
 
     def _take(self, response: ModelCallResponse) -> AgentOutput | None:
         """Add an answer to the conversation; return the output once it is complete."""
@@ -218,7 +218,7 @@ def _correction(response: ModelCallResponse) -> Message:
     return Message(role=ROLE_USER, parts=[Part(text=text)])
 
 
-def _why(error: ActivityError) -> tuple[FailureReason.ValueType, str]:
+def why(error: ActivityError) -> tuple[FailureReason.ValueType, str]:
     """Return the reason and one line for a model call that failed for good."""
     match error.cause:
         case ApplicationError() as cause:

@@ -44,7 +44,7 @@ from stigma.internal.v1.execution_pb2 import (
 from stigma_orchestrator.metrics import CallbackMetrics
 from stigma_orchestrator.pending_activities import find_pending_activity
 
-# Less than the workflow's short try, so that the reason is ours and not a timeout.
+# Less than the workflow allows a try, so that the reason is ours and not a timeout.
 _RPC_TIMEOUT = timedelta(seconds=4)
 _BETWEEN_ATTEMPTS = timedelta(seconds=2)
 _FINAL = frozenset({RPCStatusCode.INVALID_ARGUMENT, RPCStatusCode.PERMISSION_DENIED})
@@ -184,7 +184,8 @@ class CallbackSender:
 
     @staticmethod
     def _options() -> dict[str, Any]:
-        return {"retry": True, "timeout": _RPC_TIMEOUT}
+        # The short try has the SDK's own retries; after that Temporal retries, and shows it.
+        return {"retry": activity.info().is_local, "timeout": _RPC_TIMEOUT}
 
 
 def _judge(error: RPCError) -> DeliverCallbackResponse | None:

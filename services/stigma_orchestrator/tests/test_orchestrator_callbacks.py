@@ -1,0 +1,455 @@
+"""The system activities against a gRPC server that stands where Temporal's frontend does.
+
+A real server answers NOT_FOUND, but not on demand DATA_LOSS, nor does it lose a reply.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import traceback
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import grpc
+import pytest
+import structlog
+from google.protobuf.message import Message
+from prometheus_client import CollectorRegistry, generate_latest
+from temporalio.api.common.v1 import Payload
+from temporalio.api.enums.v1 import WorkflowExecutionStatus
+from temporalio.api.failure.v1 import Failure
+from temporalio.api.workflow.v1 import (
+    PendingActivityInfo,
+    WorkflowExecutionExtendedInfo,
+    WorkflowExecutionInfo,
+)
+from temporalio.api.workflowservice.v1 import (
+    DescribeWorkflowExecutionResponse,
+    GetSystemInfoResponse,
+    RecordActivityTaskHeartbeatResponse,
+    RespondActivityTaskCompletedResponse,
+    WorkflowServiceServicer,
+    add_WorkflowServiceServicer_to_server,
+)
+from temporalio.client import Client
+from temporalio.converter import DataConverter
+from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
+from temporalio.testing import ActivityEnvironment
+
+from stigma.agent.v1.agent_execution_pb2 import (
+    AGENT_EXECUTION_PHASE_CANCELLED,
+    AGENT_EXECUTION_PHASE_COMPLETED,
+    AGENT_EXECUTION_PHASE_FAILED,
+    CALLBACK_PAYLOAD_OUTPUT,
+    AgentExecution,
+    TemporalCaller,
+)
+from stigma.contracts import errors
+from stigma.internal.v1.execution_pb2 import (
+    CALLER_VERDICT_CANCEL_REQUESTED,
+    CALLER_VERDICT_GONE,
+    DELIVERY_VERDICT_DELIVERED,
+    DELIVERY_VERDICT_NOT_FOUND,
+    DELIVERY_VERDICT_UNDELIVERABLE,
+    Bind,
+    DeliverCallbackRequest,
+    DeliverCallbackResponse,
+    WatchCallerRequest,
+    WatchCallerResponse,
+)
+from stigma.internal.v1.task_token_pb2 import TaskToken
+from stigma_orchestrator.callbacks import CallbackSender
+from stigma_orchestrator.callers import CallerWatcher
+from stigma_orchestrator.metrics import CallbackMetrics
+
+TOKEN = TaskToken(
+    namespace_id="0a1fbfea-596d-7b64-bba6-8cf3db6acf0c",
+    workflow_id="caller",
+    run_id="run",
+    activity_id="7",
+).SerializeToString()
+SECRET = "the secret answer"
+PROMPT = "the secret prompt"
+CALLER = TemporalCaller(workflow_id="caller", run_id="run", activity_id="7")
+RUNNING = WorkflowExecutionStatus.WORKFLOW_EXECUTION_STATUS_RUNNING
+TERMINATED = WorkflowExecutionStatus.WORKFLOW_EXECUTION_STATUS_TERMINATED
+
+
+class Frontend(WorkflowServiceServicer):
+    """Answers what it is told to, and keeps what it was asked."""
+
+    def __init__(self) -> None:
+        self.received: list[tuple[str, Any]] = []
+        self.codes: list[grpc.StatusCode] = []
+        self.heartbeat = RecordActivityTaskHeartbeatResponse()
+        self.runs: dict[str, DescribeWorkflowExecutionResponse] = {}
+
+    async def answer(self, method: str, request: Message, context: Any, reply: Message) -> Message:
+        self.received.append((method, request))
+        if self.codes:
+            code = self.codes.pop(0)
+            await context.abort(code, f"refused {request}")
+        return reply
+
+    async def GetSystemInfo(self, request: Any, context: Any) -> GetSystemInfoResponse:
+        return GetSystemInfoResponse()
+
+    async def DescribeWorkflowExecution(self, request: Any, context: Any) -> Any:
+        run = self.runs.get(request.execution.run_id)
+        if run is None and not self.codes:
+            await context.abort(grpc.StatusCode.NOT_FOUND, "no such run")
+        return await self.answer("Describe", request, context, run or Message())
+
+    async def RecordActivityTaskHeartbeat(self, request: Any, context: Any) -> Any:
+        return await self.answer("Heartbeat", request, context, self.heartbeat)
+
+
+def _respond(name: str) -> Callable[..., Any]:
+    async def respond(self: Frontend, request: Any, context: Any) -> Any:
+        # The reply's fields do not matter, and they are the same for all.
+        reply = RespondActivityTaskCompletedResponse()
+        return await self.answer(name, request, context, reply)
+
+    return respond
+
+
+for _name in ("Completed", "Failed", "Canceled"):
+    for _by in ("", "ById"):
+        _method = f"RespondActivityTask{_name}{_by}"
+        setattr(Frontend, _method, _respond(_name + _by))
+
+
+@pytest.fixture
+async def frontend() -> AsyncIterator[tuple[Frontend, Client]]:
+    frontend = Frontend()
+    server = grpc.aio.server()
+    add_WorkflowServiceServicer_to_server(frontend, server)  # type: ignore[no-untyped-call]
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    yield frontend, await Client.connect(f"127.0.0.1:{port}")
+    await server.stop(None)
+
+
+class Bench:
+    """A sender and a watcher of a frontend, with their metrics."""
+
+    def __init__(self, frontend: Frontend, client: Client) -> None:
+        self.frontend = frontend
+        self.registry = CollectorRegistry()
+        self.sender = CallbackSender(client, CallbackMetrics(self.registry))
+        self.watcher = CallerWatcher(client)
+        info = replace(ActivityEnvironment.default_info(), attempt=3)
+        self.environment = ActivityEnvironment()
+        self.environment.info = info
+
+    async def deliver(self, **fields: Any) -> DeliverCallbackResponse:
+        if "caller" not in fields:
+            fields.setdefault("token", TOKEN)
+        fields.setdefault("execution", execution())
+        request = DeliverCallbackRequest(execution_id="agent-1", request_id="r-1", **fields)
+        return await self.environment.run(self.sender.deliver_callback, request)
+
+    async def look(self, **bind: Any) -> WatchCallerResponse:
+        request = WatchCallerRequest(binding=Bind(token=TOKEN, **bind))
+        return await self.environment.run(self.watcher.watch_caller, request)
+
+    @property
+    def asked(self) -> list[str]:
+        return [method for method, _ in self.frontend.received]
+
+    @property
+    def request(self) -> Any:
+        return self.frontend.received[-1][1]
+
+
+@pytest.fixture
+def bench(frontend: tuple[Frontend, Client]) -> Bench:
+    return Bench(*frontend)
+
+
+@pytest.fixture
+def log_text() -> Iterator[Callable[[], str]]:
+    """Everything that any logger says at DEBUG."""
+    stream = io.StringIO()
+    handler = logging.StreamHandler(stream)
+    root = logging.getLogger()
+    before, level = structlog.get_config(), root.level
+    root.addHandler(handler)
+    root.setLevel(logging.DEBUG)
+    structlog.configure(
+        processors=[structlog.processors.JSONRenderer()],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG),
+    )
+    yield stream.getvalue
+    structlog.configure(**before)
+    root.removeHandler(handler)
+    root.setLevel(level)
+
+
+def execution(phase: Any = AGENT_EXECUTION_PHASE_COMPLETED) -> AgentExecution:
+    made = AgentExecution(id="agent-1")
+    made.spec.message = PROMPT
+    made.status.phase = phase
+    if phase == AGENT_EXECUTION_PHASE_COMPLETED:
+        made.status.output.text = SECRET
+    else:
+        made.status.failure.message = "in words"
+        made.status.failure.reason = errors.reason_of("CANCELLED")
+    return made
+
+
+def pending(heartbeat_timeout: int = 0) -> DescribeWorkflowExecutionResponse:
+    activity = PendingActivityInfo(activity_id="7")
+    activity.activity_options.heartbeat_timeout.seconds = heartbeat_timeout
+    return DescribeWorkflowExecutionResponse(
+        workflow_execution_info=WorkflowExecutionInfo(status=RUNNING),
+        pending_activities=[activity],
+    )
+
+
+def closed(reset_run_id: str = "") -> DescribeWorkflowExecutionResponse:
+    return DescribeWorkflowExecutionResponse(
+        workflow_execution_info=WorkflowExecutionInfo(status=TERMINATED),
+        workflow_extended_info=WorkflowExecutionExtendedInfo(reset_run_id=reset_run_id),
+    )
+
+
+@pytest.mark.parametrize("token", [b"\x00", TOKEN, bytes(range(256)) * 64], ids=len)
+async def test_a_token_passes_unchanged(bench: Bench, token: bytes) -> None:
+    response = await bench.deliver(token=token)
+    assert response.verdict == DELIVERY_VERDICT_DELIVERED
+    assert (bench.asked, bench.request.task_token) == (["Completed"], token)
+
+
+async def test_without_a_token_the_activity_is_named(bench: Bench) -> None:
+    await bench.deliver(caller=CALLER)
+    assert bench.asked == ["CompletedById"]
+    named = (bench.request.workflow_id, bench.request.run_id, bench.request.activity_id)
+    assert named == ("caller", "run", "7")
+    assert bench.request.namespace == "default"
+
+
+async def test_a_caller_in_another_namespace_is_reached_there(bench: Bench) -> None:
+    await bench.deliver(namespace="theirs")
+    assert bench.request.namespace == "theirs"
+
+
+async def test_a_success_is_a_binary_message(bench: Bench) -> None:
+    await bench.deliver()
+    (payload,) = bench.request.result.payloads
+    assert payload.metadata["encoding"] == b"binary/protobuf"
+    assert payload.metadata["messageType"] == b"stigma.agent.v1.AgentExecution"
+    assert AgentExecution.FromString(payload.data) == execution()
+
+
+@pytest.mark.parametrize(
+    ("text", "json", "data"),
+    [("a «word»", "", '"a «word»"'.encode()), ("ignored", '{"n":12345678901234567890}', None)],
+)
+async def test_the_output_alone_is_plain_json(
+    bench: Bench, text: str, json: str, data: bytes | None
+) -> None:
+    made = execution()
+    made.status.output.text, made.status.output.json = text, json
+    await bench.deliver(execution=made, payload=CALLBACK_PAYLOAD_OUTPUT)
+    expected = Payload(metadata={"encoding": b"json/plain"}, data=data or json.encode())
+    assert list(bench.request.result.payloads) == [expected]
+
+
+@pytest.mark.parametrize("by", ["token", "caller"])
+async def test_a_failure_carries_plain_details(bench: Bench, by: str) -> None:
+    target = {by: TOKEN if by == "token" else CALLER}
+    await bench.deliver(execution=execution(AGENT_EXECUTION_PHASE_FAILED), **target)
+    assert bench.asked == ["Failed" if by == "token" else "FailedById"]
+    failure = bench.request.failure
+    assert failure.application_failure_info.type == "AGENT_EXECUTION_FAILED"
+    assert failure.application_failure_info.non_retryable
+    (detail,) = failure.application_failure_info.details.payloads
+    assert detail.metadata["encoding"] == b"json/plain"
+
+
+@pytest.mark.parametrize("by", ["token", "caller"])
+async def test_a_cancellation_is_reported_as_one(bench: Bench, by: str) -> None:
+    target = {by: TOKEN if by == "token" else CALLER}
+    cancelled = execution(AGENT_EXECUTION_PHASE_CANCELLED)
+    await bench.deliver(execution=cancelled, report_cancellation=True, **target)
+    assert bench.asked == ["Canceled" if by == "token" else "CanceledById"]
+
+
+FINAL = {
+    grpc.StatusCode.NOT_FOUND: DELIVERY_VERDICT_NOT_FOUND,
+    grpc.StatusCode.INVALID_ARGUMENT: DELIVERY_VERDICT_UNDELIVERABLE,
+    grpc.StatusCode.PERMISSION_DENIED: DELIVERY_VERDICT_UNDELIVERABLE,
+}
+TRANSIENT = [c for c in grpc.StatusCode if c not in FINAL and c is not grpc.StatusCode.OK]
+
+
+@pytest.mark.parametrize("code", FINAL)
+async def test_a_final_answer_is_a_verdict(bench: Bench, code: grpc.StatusCode) -> None:
+    bench.frontend.codes = [code]
+    response = await bench.deliver()
+    assert response.verdict == FINAL[code]
+    assert (code.name in response.message) == (response.verdict == DELIVERY_VERDICT_UNDELIVERABLE)
+    assert len(bench.asked) == 1
+    errors_total = bench.registry.get_sample_value(
+        "external_activity_errors_total", {"error_type": code.name}
+    )
+    assert errors_total == 1
+
+
+@pytest.mark.parametrize("code", TRANSIENT)
+async def test_a_passing_fault_is_raised(bench: Bench, code: grpc.StatusCode) -> None:
+    bench.frontend.codes = [code] * 2
+    with pytest.raises(ApplicationError) as raised:
+        await bench.deliver()
+    assert (raised.value.type, raised.value.non_retryable) == (code.name, False)
+    assert len(bench.asked) == 1, "Temporal retries, nobody else"
+
+
+@pytest.mark.contract("any service SIGKILLed at any point, delivery included")
+async def test_a_lost_reply_looks_like_a_resolved_activity(bench: Bench) -> None:
+    bench.environment.info = replace(bench.environment.info, is_local=True)
+    bench.frontend.codes = [grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.NOT_FOUND]
+    response = await bench.deliver()
+    assert response.verdict == DELIVERY_VERDICT_NOT_FOUND
+    assert bench.asked == ["Completed", "Completed"]
+
+
+async def test_a_failure_by_id_waits_while_no_attempt_has_started(bench: Bench) -> None:
+    bench.frontend.codes = [grpc.StatusCode.NOT_FOUND]
+    bench.frontend.runs = {"run": pending()}
+    with pytest.raises(ApplicationError) as raised:
+        await bench.deliver(caller=CALLER, execution=execution(AGENT_EXECUTION_PHASE_FAILED))
+    assert raised.value.type == "BETWEEN_ATTEMPTS"
+    assert raised.value.category == ApplicationErrorCategory.BENIGN
+    assert bench.asked == ["FailedById", "Describe"]
+
+
+async def test_a_failed_look_up_is_retried(bench: Bench) -> None:
+    bench.frontend.codes = [grpc.StatusCode.NOT_FOUND, grpc.StatusCode.PERMISSION_DENIED]
+    with pytest.raises(ApplicationError) as raised:
+        await bench.deliver(caller=CALLER)
+    assert (raised.value.type, raised.value.message) == (
+        "PERMISSION_DENIED",
+        "lookup failed: PERMISSION_DENIED",
+    )
+
+
+async def test_an_activity_that_is_gone_is_not_found_by_id_either(bench: Bench) -> None:
+    bench.frontend.codes = [grpc.StatusCode.NOT_FOUND]
+    bench.frontend.runs = {"run": closed()}
+    response = await bench.deliver(caller=CALLER)
+    assert response.verdict == DELIVERY_VERDICT_NOT_FOUND
+
+
+@pytest.mark.parametrize("code", [None, grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.INTERNAL])
+async def test_nothing_secret_is_told(
+    bench: Bench, log_text: Callable[[], str], code: grpc.StatusCode | None
+) -> None:
+    said: list[str] = []
+    # The fake server quotes the request in its error, as some proxies do.
+    bench.frontend.codes = [code] * 100 if code else []
+    token = b"\x0a\x24" + b"0a1fbfea-596d-7b64-bba6-8cf3db6acf0c" + b"a-token-nobody-may-see"
+    try:
+        said.append(str(await bench.deliver(token=token)))
+    except ApplicationError as error:
+        failure = Failure()
+        converter = DataConverter.default
+        converter.failure_converter.to_failure(error, converter.payload_converter, failure)
+        said += [repr(error), str(failure), *traceback.format_exception(error)]
+    said += [log_text(), generate_latest(bench.registry).decode()]
+    text = "\n".join(said)
+    for secret in ("a-token-nobody-may-see", token.hex(), SECRET, PROMPT):
+        assert secret not in text
+    assert '"event": "delivering"' in log_text()
+    assert f'"token_length": {len(token)}' in log_text()
+
+
+async def test_a_waiting_caller_is_looked_at_again(bench: Bench) -> None:
+    bench.frontend.runs = {"run": pending(heartbeat_timeout=20)}
+    with pytest.raises(ApplicationError) as raised:
+        await bench.look()
+    assert raised.value.category == ApplicationErrorCategory.BENIGN
+    assert raised.value.next_retry_delay is not None
+    assert raised.value.next_retry_delay.total_seconds() == 5
+    assert bench.frontend.received[0][1].task_token == TOKEN
+
+
+@pytest.mark.parametrize(
+    ("declared", "shown", "interval"),
+    [(40, 0, 10), (2, 0, 1), (0, 60, 15), (0, 0, 60)],
+    ids=["declared", "short", "shown", "none"],
+)
+async def test_looks_are_a_quarter_of_the_heartbeat_timeout_apart(
+    bench: Bench, declared: int, shown: int, interval: int
+) -> None:
+    bench.frontend.runs = {"run": pending(heartbeat_timeout=shown)}
+    caller = TemporalCaller()
+    if declared:
+        caller.heartbeat_timeout.seconds = declared
+    with pytest.raises(ApplicationError) as raised:
+        await bench.look(caller=caller)
+    assert raised.value.next_retry_delay is not None
+    assert raised.value.next_retry_delay.total_seconds() == interval
+    # What was declared needs no second call.
+    assert ("Describe" in bench.asked) == (not declared)
+
+
+async def test_a_caller_that_heartbeats_but_cannot_be_described_waits(bench: Bench) -> None:
+    with pytest.raises(ApplicationError) as raised:
+        await bench.look()
+    assert raised.value.next_retry_delay is not None
+    assert raised.value.next_retry_delay.total_seconds() == 300
+
+
+async def test_a_request_for_cancellation_is_a_verdict(bench: Bench) -> None:
+    bench.frontend.heartbeat.cancel_requested = True
+    assert (await bench.look()).verdict == CALLER_VERDICT_CANCEL_REQUESTED
+
+
+@pytest.mark.parametrize(
+    "runs",
+    [{}, {"run": closed()}, {"run": closed("next")}, {"run": closed("next"), "next": closed()}],
+    ids=["unknown", "closed", "successor unknown", "successor closed"],
+)
+async def test_a_caller_that_is_gone_is_a_verdict(
+    bench: Bench, runs: dict[str, DescribeWorkflowExecutionResponse]
+) -> None:
+    bench.frontend.codes = [grpc.StatusCode.NOT_FOUND]
+    bench.frontend.runs = runs
+    assert (await bench.look()).verdict == CALLER_VERDICT_GONE
+
+
+async def test_the_successor_of_a_reset_run_waits(bench: Bench) -> None:
+    bench.frontend.codes = [grpc.StatusCode.NOT_FOUND]
+    bench.frontend.runs = {"run": closed("next"), "next": pending(heartbeat_timeout=8)}
+    with pytest.raises(ApplicationError) as raised:
+        await bench.look()
+    assert raised.value.next_retry_delay is not None
+    assert raised.value.next_retry_delay.total_seconds() == 2
+
+
+@pytest.mark.parametrize(
+    "codes",
+    [
+        [grpc.StatusCode.PERMISSION_DENIED],
+        [grpc.StatusCode.NOT_FOUND, grpc.StatusCode.PERMISSION_DENIED],
+    ],
+    ids=["heartbeat", "describe"],
+)
+async def test_a_watch_that_gets_no_answer_goes_on(
+    bench: Bench, codes: list[grpc.StatusCode], log_text: Callable[[], str]
+) -> None:
+    bench.frontend.codes = codes
+    bench.frontend.runs = {"run": pending()}
+    caller = TemporalCaller()
+    caller.heartbeat_timeout.seconds = 12
+    with pytest.raises(ApplicationError) as raised:
+        await bench.look(caller=caller)
+    assert raised.value.message == "PERMISSION_DENIED"
+    assert raised.value.next_retry_delay is not None
+    assert raised.value.next_retry_delay.total_seconds() == 3
+    assert "0a1fbfea" not in str(raised.value) + log_text()
