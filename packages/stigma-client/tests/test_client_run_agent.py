@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -80,7 +81,9 @@ async def start(client: Client, api: StandInApi, runner: Any) -> AsyncIterator[S
 
 
 @asynccontextmanager
-async def serving(client: Client, queue: str, api: StandInApi, runner: Any) -> AsyncIterator[None]:
+async def serving(
+    client: Client, queue: str, api: StandInApi, runner: Any, **options: Any
+) -> AsyncIterator[None]:
     plugin = StigmaPlugin(api.address)
     async with Worker(
         client,
@@ -89,6 +92,7 @@ async def serving(client: Client, queue: str, api: StandInApi, runner: Any) -> A
         workflow_runner=runner,
         plugins=[plugin],
         graceful_shutdown_timeout=timedelta(seconds=2),
+        **options,
     ):
         yield
 
@@ -382,3 +386,72 @@ async def test_a_timeout_in_the_workflow_cancels_the_agent(start: Start, api: St
     with pytest.raises(WorkflowFailureError) as raised:
         await caller.result()
     assert "TimeoutError" in str(raised.value.cause)
+
+
+async def test_an_outcome_that_comes_with_the_cancellation_leaves_nothing_to_cancel(
+    client: Client, api: StandInApi, runner: Any
+) -> None:
+    queue = f"caller-{uuid.uuid4()}"
+    async with serving(client, queue, api, runner):
+        caller = await client.start_workflow(
+            Caller.run, Job(), id=str(uuid.uuid4()), task_queue=queue
+        )
+        await api.started.wait()
+    # No worker runs: outcome and cancellation reach the workflow in one activation.
+    await complete(client, api.starts[0])
+    await caller.cancel()
+    async with serving(client, queue, api, runner):
+        await cancelled(caller)
+    assert api.cancels == []
+    await replay(await caller.fetch_history(), api, runner)
+
+
+async def test_a_caller_evicted_from_the_cache_resumes(
+    client: Client, api: StandInApi, runner: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "stigma_client")
+    queue = f"caller-{uuid.uuid4()}"
+    async with serving(client, queue, api, runner, max_cached_workflows=0):
+        caller = await client.start_workflow(
+            Caller.run, Job(), id=str(uuid.uuid4()), task_queue=queue
+        )
+        await api.started.wait()
+        await complete(client, api.starts[0])
+        assert (await caller.result())["text"] == "fine"
+    assert api.cancels == []
+    assert [record.message for record in caplog.records].count("resumed") == 1
+
+
+async def test_a_cancelled_caller_evicted_from_the_cache_still_cancels(
+    client: Client, api: StandInApi, runner: Any
+) -> None:
+    queue = f"caller-{uuid.uuid4()}"
+    async with serving(client, queue, api, runner, max_cached_workflows=0):
+        caller = await client.start_workflow(
+            Caller.run, Job(), id=str(uuid.uuid4()), task_queue=queue
+        )
+        await api.started.wait()
+        await caller.cancel()
+        await cancelled(caller)
+    assert len(api.cancels) == 1
+    await replay(await caller.fetch_history(), api, runner)
+
+
+async def test_the_plugin_may_be_given_to_client_and_worker(
+    client: Client, api: StandInApi, runner: Any
+) -> None:
+    plugin = StigmaPlugin(api.address)
+    config = client.config()
+    config["plugins"] = [plugin]
+    queue = f"caller-{uuid.uuid4()}"
+    with_plugin = Client(**config)
+    async with (
+        Worker(with_plugin, task_queue=queue, workflows=[Caller], workflow_runner=runner),
+        Worker(client, task_queue=f"{queue}-2", workflows=[Caller], plugins=[plugin]),
+    ):
+        caller = await with_plugin.start_workflow(
+            Caller.run, Job(), id=str(uuid.uuid4()), task_queue=queue
+        )
+        await api.started.wait()
+        await complete(client, api.starts[0])
+        assert (await caller.result())["text"] == "fine"

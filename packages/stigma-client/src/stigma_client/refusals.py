@@ -7,7 +7,7 @@ from typing import Any
 
 import grpc
 from google.protobuf.message import Message
-from google.rpc import error_details_pb2, status_pb2  # type: ignore[import-untyped]
+from google.rpc import error_details_pb2, status_pb2
 from temporalio.exceptions import ApplicationError
 
 from stigma.contracts.errors import ErrorType
