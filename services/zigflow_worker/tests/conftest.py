@@ -7,22 +7,30 @@ import uuid
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+import grpc.aio
 import pytest
 from temporalio.client import Client, WorkflowFailureError, WorkflowHandle, WorkflowHistory
 from temporalio.exceptions import ApplicationError
 from temporalio.worker import Replayer
 
+from stigma.agent.v1.agent_execution_pb2 import AgentExecution, AgentExecutionStatus
+from stigma.agent.v1.agent_execution_service_pb2 import (
+    CancelAgentExecutionRequest,
+    StartAgentRequest,
+)
+from stigma.agent.v1.agent_execution_service_pb2_grpc import (
+    AgentExecutionServiceServicer,
+    add_AgentExecutionServiceServicer_to_server,
+)
 from stigma.contracts.payloads import DATA_CONVERTER
 from stigma_client import StigmaPlugin
 from zigflow_worker.activities import EngineActivities
 from zigflow_worker.documents import DocumentDirectory
 from zigflow_worker.worker import new_worker
 from zigflow_worker.workflow import DocumentWorkflow
-
-NOWHERE = "127.0.0.1:1"
-"""The address of an API that nobody calls."""
 
 HEADER = """\
 document:
@@ -107,13 +115,45 @@ async def temporal(temporal_server: Any) -> Client:
 
 
 @pytest.fixture
-def documents(tmp_path: Any) -> Any:
+def documents(tmp_path: Path) -> Path:
     """The directory in which the engine looks for documents."""
     return tmp_path
 
 
+@dataclass
+class StandInApi(AgentExecutionServiceServicer):
+    """Ends every agent at once, as `ending` says; without it the agent runs until cancelled."""
+
+    starts: list[StartAgentRequest] = field(default_factory=list)
+    cancels: list[CancelAgentExecutionRequest] = field(default_factory=list)
+    ending: AgentExecutionStatus | None = None
+    address: str = ""
+
+    async def StartAgent(self, request: StartAgentRequest, context: Any) -> AgentExecution:
+        self.starts.append(request)
+        return AgentExecution(id="agent-42", status=self.ending)
+
+    async def CancelAgentExecution(
+        self, request: CancelAgentExecutionRequest, context: Any
+    ) -> AgentExecution:
+        self.cancels.append(request)
+        return AgentExecution(id="agent-42")
+
+
 @pytest.fixture
-async def engine(temporal: Client, documents: Any) -> AsyncIterator[Engine]:
+async def api() -> AsyncIterator[StandInApi]:
+    """A real gRPC server in the API's place."""
+    stand_in = StandInApi()  # type: ignore[abstract] # what no caller uses stays unimplemented
+    server = grpc.aio.server()
+    add_AgentExecutionServiceServicer_to_server(stand_in, server)
+    stand_in.address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
+    await server.start()
+    yield stand_in
+    await server.stop(grace=None)
+
+
+@pytest.fixture
+async def engine(temporal: Client, documents: Path, api: StandInApi) -> AsyncIterator[Engine]:
     """An engine in the SDK's sandbox; every history it made must replay."""
     engine = Engine(temporal, f"engine-{uuid.uuid4()}")
     activities = EngineActivities(DocumentDirectory(documents))
@@ -124,13 +164,13 @@ async def engine(temporal: Client, documents: Any) -> AsyncIterator[Engine]:
             activities,
             activity_executor=threads,
             build_id="test",
-            plugins=[StigmaPlugin(NOWHERE)],
+            plugins=[StigmaPlugin(api.address)],
         ):
             yield engine
     replayer = Replayer(
         workflows=[DocumentWorkflow],
         data_converter=DATA_CONVERTER,
         build_id="test",
-        plugins=[StigmaPlugin(NOWHERE)],
+        plugins=[StigmaPlugin(api.address)],
     )
     await replayer.replay_workflows(engine.histories())

@@ -12,25 +12,27 @@ from zigflow_worker.program import Block, Step
 
 
 class Frame:
-    """One task that has begun: its data, and what is left of its current block."""
+    """One task that has begun: its data, and what is left of its current block.
 
-    __slots__ = (
-        "attempt",
-        "block",
-        "data",
-        "deadline",
-        "details",
-        "entry",
-        "index",
-        "input",
-        "output",
-        "raw",
-        "started",
-        "state",
-        "step",
-        "target",
-        "variables",
-    )
+    Most tasks never change the defaults: on the class, they cost a loop's iteration nothing.
+    """
+
+    output: JSON = None
+    """Output before `output.as`."""
+    deadline: float | None = None
+    block: Block | None = None
+    index = 0
+    """The next task of the block."""
+    data: JSON = None
+    """That task's raw input: the output of the one before."""
+    target: int | None = None
+    """Where the flow goes after this task, when not where its `then` says."""
+    state: Any = None
+    """What the task's kind keeps; plain JSON once dumped."""
+    details: JSON = None
+    """What the task's kind adds to `$task`."""
+    entry: list[JSON] | None = None
+    """This task's line in the trace."""
 
     def __init__(
         self, step: Step, raw: JSON, variables: Mapping[str, JSON], attempt: int, started: float
@@ -40,28 +42,12 @@ class Frame:
         """Input before `input.from`."""
         self.input = raw
         """Input after `input.from`."""
-        self.output: JSON = None
-        """Output before `output.as`."""
         self.variables = variables
         """What the document defines around this task: loop items, caught errors."""
         self.attempt = attempt
         """Counts from 1, up with each retry of a `try` around this task."""
         self.started = started
         """Unix time, seconds."""
-        self.deadline: float | None = None
-        self.block: Block | None = None
-        self.index = 0
-        """The next task of the block."""
-        self.data: JSON = None
-        """That task's raw input: the output of the one before."""
-        self.target: int | None = None
-        """Where the flow goes after this task, when not where its `then` says."""
-        self.state: Any = None
-        """What the task's kind keeps; plain JSON once dumped."""
-        self.details: JSON = None
-        """What the task's kind adds to `$task`."""
-        self.entry: list[JSON] | None = None
-        """This task's line in the trace."""
 
     def begin_block(self, block: Block, data: JSON) -> None:
         """Run a block next."""

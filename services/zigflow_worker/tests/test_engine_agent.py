@@ -1,0 +1,210 @@
+"""`call: agent`: what is asked, what comes back, and what its failures are to a document."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from stigma.agent.v1.agent_execution_pb2 import (
+    AGENT_EXECUTION_PHASE_COMPLETED,
+    AGENT_EXECUTION_PHASE_FAILED,
+    AgentExecutionStatus,
+    AgentOutput,
+    Failure,
+    Usage,
+)
+from stigma.agent.v1.agent_pb2 import FAILURE_REASON_STEP_LIMIT
+from stigma_client import (
+    AgentExecutionCancelled,
+    AgentExecutionError,
+    AgentExecutionFailed,
+    AgentExecutionTimedOut,
+)
+from zigflow_worker.compilation import compile_text
+from zigflow_worker.definition import InvalidDocumentError
+from zigflow_worker.tasks.agent_call import AgentCallError
+
+BASE = "https://open-workflow-specification.org/spec/1.0.0/errors/agent/"
+
+
+@pytest.mark.parametrize(
+    ("raised", "name", "status"),
+    [
+        (AgentExecutionFailed, "failed", 502),
+        (AgentExecutionTimedOut, "timeout", 408),
+        (AgentExecutionCancelled, "cancelled", 499),
+    ],
+)
+def test_failures_are_errors_of_the_document(
+    raised: type[AgentExecutionError], name: str, status: int
+) -> None:
+    error = raised(
+        "too many steps",
+        reason="STEP_LIMIT",
+        details={"execution": {"id": "agent-7"}, "reason": "STEP_LIMIT"},
+    )
+    mapped = AgentCallError.from_execution(error)
+    assert mapped.problem["type"] == BASE + name
+    assert mapped.problem["status"] == status
+    assert mapped.problem["detail"] == "STEP_LIMIT: too many steps"
+    assert mapped.execution_id == "agent-7"
+
+
+COMPLETED = AgentExecutionStatus(
+    phase=AGENT_EXECUTION_PHASE_COMPLETED,
+    output=AgentOutput(json='{"approved": true}'),
+    usage=Usage(input_tokens=10, output_tokens=5, model_calls=2, cost_usd=0.25),
+)
+
+CALL = """
+do:
+  - review:
+      call: agent
+      with:
+        agent: code-reviewer@2
+        message: ${ "Review \\(.pr.url)" }
+        input: ${ .pr }
+        env: {REPO: "${ .repo }", RETRIES: 3}
+        session: s1
+        labels: {team: core}
+        config:
+          model: openai:gpt-5
+          timeout: PT2H
+          temperature: 0.2
+          limits: {steps: 40, tokens: 200000, cost: 2.5}
+        output:
+          schema: {type: object, required: [approved]}
+      export:
+        as: $task.agent
+  - tell:
+      set: {approved: "${ .approved }", agent: "${ $context }"}
+"""
+
+
+async def test_an_agent_is_asked_and_its_output_goes_on(engine: Any, api: Any) -> None:
+    api.ending = COMPLETED
+    handle = await engine.start(
+        engine.document(CALL), {"pr": {"url": "https://x/1"}, "repo": "stigma"}
+    )
+    assert await handle.result() == {
+        "approved": True,
+        "agent": {
+            "executionId": "agent-42",
+            "usage": {"inputTokens": 10, "outputTokens": 5, "modelCalls": 2},
+            "cost": 0.25,
+        },
+    }
+    (request,) = api.starts
+    assert (request.agent_id, request.message) == ("code-reviewer@2", "Review https://x/1")
+    assert request.input_json == '{"url":"https://x/1"}'
+    assert dict(request.env) == {"REPO": "stigma", "RETRIES": "3"}
+    assert (request.session_id, dict(request.labels)) == ("s1", {"team": "core"})
+    assert request.config.timeout.ToSeconds() == 7200
+    assert request.config.temperature == 0.2
+    assert (request.config.limits.steps, request.config.limits.cost_usd) == (40, 2.5)
+    trace = await handle.query("trace")
+    assert trace[0]["executionId"] == "agent-42"
+
+
+async def test_output_of_another_shape_is_an_error(engine: Any, api: Any) -> None:
+    api.ending = AgentExecutionStatus(
+        phase=AGENT_EXECUTION_PHASE_COMPLETED, output=AgentOutput(text="yes")
+    )
+    problem = await engine.fault(CALL, {"pr": {}, "repo": ""})
+    assert problem["type"].endswith("/errors/validation")
+    assert problem["instance"] == "/do/0/review"
+
+
+async def test_an_inline_agent_has_the_output_schema(engine: Any, api: Any) -> None:
+    api.ending = COMPLETED
+    output = await engine.run(
+        """
+        do:
+          - ask:
+              call: agent
+              with:
+                spec:
+                  model: ${ .model }
+                  instructions: Be brief.
+                  limits: {timeout: PT5M, steps: 3}
+                  script: {steps: [{text: hello, delay: PT1S}]}
+                output: {schema: {type: object}}
+        """,
+        {"model": "scripted:demo"},
+    )
+    assert output == {"approved": True}
+    (request,) = api.starts
+    assert request.spec.model == "scripted:demo"
+    assert request.spec.output_schema == '{"type":"object"}'
+    assert request.spec.limits.timeout.ToSeconds() == 300
+    assert request.spec.script.steps[0].delay.ToSeconds() == 1
+
+
+async def test_a_failed_agent_can_be_caught(engine: Any, api: Any) -> None:
+    api.ending = AgentExecutionStatus(
+        phase=AGENT_EXECUTION_PHASE_FAILED,
+        failure=Failure(reason=FAILURE_REASON_STEP_LIMIT, message="too many steps"),
+    )
+    output = await engine.run(
+        f"""
+        do:
+          - attempt:
+              try:
+                - ask: {{call: agent, with: {{agent: helper}}}}
+              catch:
+                errors: {{with: {{type: {BASE}failed}}}}
+                do:
+                  - note: {{set: {{detail: "${{ $error.detail }}", at: "${{ $error.instance }}"}}}}
+        """
+    )
+    assert output["detail"].startswith("STEP_LIMIT: ")
+    assert output["at"] == "/do/0/attempt/try/0/ask"
+
+
+async def test_an_agent_that_loses_a_race_is_cancelled(engine: Any, api: Any) -> None:
+    output = await engine.run(
+        """
+        do:
+          - race:
+              fork:
+                compete: true
+                branches:
+                  - ask: {call: agent, with: {agent: slow}}
+                  - timer:
+                      do:
+                        - pause: {wait: {milliseconds: 300}}
+                        - won: {set: {winner: timer}}
+        """
+    )
+    assert output == {"winner": "timer"}
+    assert [cancel.request_id for cancel in api.cancels] == [api.starts[0].request_id]
+
+
+async def test_a_config_made_of_expressions_is_checked_when_it_runs(engine: Any) -> None:
+    problem = await engine.fault(
+        "do:\n  - ask: {call: agent, with: {agent: a, config: '${ {colour: 1} }'}}"
+    )
+    assert problem["type"].endswith("/errors/configuration")
+    assert "colour" in problem["detail"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("{message: hi}", "expected either 'agent' or 'spec'"),
+        ("{agent: a, spec: {model: x}}", "expected either 'agent' or 'spec'"),
+        ("{agent: a, temperature: 1}", "unknown key 'temperature'"),
+        ("{agent: a, config: {colour: red}}", "colour"),
+        ("{agent: a, config: {timeout: soon}}", "not an ISO 8601 duration"),
+        ("{agent: a, config: 5}", "expected a map, not 5"),
+        ("{agent: a, output: {schema: {type: 5}}}", "not a valid JSON Schema"),
+    ],
+)
+def test_wrong_arguments_are_found_before_a_run(arguments: str, message: str) -> None:
+    text = (
+        "document: {dsl: 1.0.3, namespace: a, name: b, version: 1.0.0}\n"
+        f"do: [{{ask: {{call: agent, with: {arguments}}}}}]"
+    )
+    with pytest.raises(InvalidDocumentError, match=message):
+        compile_text(text)
