@@ -1,0 +1,64 @@
+"""Fixtures of the API's tests; what they hold is in serving.py."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from temporalio.client import Client
+from temporalio.worker import UnsandboxedWorkflowRunner, Worker
+
+from services.stigma_api.tests.serving import (
+    Api,
+    Callers,
+    PlayedAgent,
+    PlayedModel,
+    Waiting,
+    serving,
+)
+from stigma.contracts.payloads import DATA_CONVERTER
+
+
+@pytest.fixture(scope="session")
+async def client(temporal_server: Any) -> Client:
+    return await Client.connect(temporal_server.address, data_converter=DATA_CONVERTER)
+
+
+@pytest.fixture(scope="module")
+async def api(temporal_server: Any, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Api]:
+    """An API without workers: what it starts stays as it is."""
+    async with serving(temporal_server.address, tmp_path_factory.mktemp("api")) as api:
+        await api.apply("reviewer")
+        yield api
+
+
+@pytest.fixture(scope="module")
+async def staffed_api(
+    client: Client, temporal_server: Any, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Api]:
+    """An API whose agents do what their message says."""
+    model = PlayedModel()
+    async with serving(temporal_server.address, tmp_path_factory.mktemp("api")) as api:
+        await api.apply("reviewer")
+        async with Worker(
+            client,
+            task_queue=api.queues.orchestrator,
+            workflows=[PlayedAgent],
+            activities=[model.call_model, model.deliver_callback],
+            workflow_runner=UnsandboxedWorkflowRunner(),
+        ):
+            yield api
+
+
+@pytest.fixture(scope="module")
+async def callers(client: Client) -> AsyncIterator[Callers]:
+    callers = Callers(client, "api-test-callers")
+    async with Worker(
+        client,
+        task_queue=callers.task_queue,
+        workflows=[Waiting],
+        activities=[callers.wait_for_agent],
+        workflow_runner=UnsandboxedWorkflowRunner(),
+    ):
+        yield callers

@@ -1,0 +1,356 @@
+"""The API on a free port, and the small worlds around it: an agent workflow and waiting callers."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import grpc
+import grpc.aio
+import pytest
+from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RetryInfo
+from grpc_status import rpc_status
+from temporalio import activity, workflow
+from temporalio.client import Client, WorkflowHandle
+from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_exception
+
+from stigma.agent.v1.agent_execution_pb2 import (
+    AGENT_EXECUTION_PHASE_CANCELLED,
+    AGENT_EXECUTION_PHASE_COMPLETED,
+    AGENT_EXECUTION_PHASE_FAILED,
+    AGENT_EXECUTION_PHASE_RUNNING,
+    ROLE_MODEL,
+    ROLE_USER,
+    AgentExecution,
+    Failure,
+    Message,
+    Part,
+    TemporalCaller,
+    Usage,
+)
+from stigma.agent.v1.agent_execution_service_pb2 import StartAgentRequest
+from stigma.agent.v1.agent_execution_service_pb2_grpc import AgentExecutionServiceStub
+from stigma.agent.v1.agent_pb2 import (
+    FAILURE_REASON_CANCELLED,
+    FAILURE_REASON_STEP_LIMIT,
+    Agent,
+    AgentSpec,
+)
+from stigma.agent.v1.agent_service_pb2 import ApplyAgentRequest
+from stigma.agent.v1.agent_service_pb2_grpc import AgentServiceStub
+from stigma.contracts import errors, search_attributes, workflows
+from stigma.contracts.activities import CallbackActivities, ModelActivities
+from stigma.contracts.task_queues import TaskQueues
+from stigma.internal.v1.execution_pb2 import (
+    AgentWorkflowInput,
+    Bind,
+    DeliverCallbackRequest,
+    DeliverCallbackResponse,
+    ModelCallRequest,
+    ModelCallResponse,
+    WatchCallerRequest,
+    WatchCallerResponse,
+)
+from stigma.runtime import GrpcServerComponent, ServiceRuntime
+from stigma_api.principals import Principals
+from stigma_api.server import build
+from stigma_api.settings import ApiSettings
+
+SCRIPTED = AgentSpec(model="scripted:demo", env=["CITY"], allowed_models=["scripted:other"])
+
+
+@dataclass
+class Api:
+    """A running API and a channel to it."""
+
+    runtime: ServiceRuntime
+    port: int
+    queues: TaskQueues
+    channel: grpc.aio.Channel
+    agents: Any = field(init=False)
+    executions: Any = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.agents = AgentServiceStub(self.channel)
+        self.executions = AgentExecutionServiceStub(self.channel)
+
+    async def apply(self, name: str, spec: AgentSpec = SCRIPTED) -> Agent:
+        applied: Agent = await self.agents.ApplyAgent(
+            ApplyAgentRequest(agent=Agent(name=name, spec=spec))
+        )
+        return applied
+
+
+@asynccontextmanager
+async def serving(
+    temporal_address: str,
+    directory: Path,
+    *,
+    principals: Principals | None = None,
+    credentials: grpc.ChannelCredentials | None = None,
+    **settings: Any,
+) -> AsyncIterator[Api]:
+    """Serve in this process, as `python -m stigma_api` does."""
+    given = {
+        "api_port": 0,
+        "registry_url": f"sqlite+aiosqlite:///{directory}/registry.db",
+        "task_queue_prefix": f"{uuid.uuid4().hex[:8]}-",
+        **settings,
+    }
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("TEMPORAL_ADDRESS", temporal_address)
+        own = ApiSettings(**given)
+        runtime = ServiceRuntime("stigma_api", own)
+        [server] = await build(runtime, settings=own, principals=principals)
+    assert isinstance(server, GrpcServerComponent)
+    await server.start()
+    address = f"localhost:{server.port}"
+    options = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1)]
+    channel = (
+        grpc.aio.secure_channel(address, credentials, options)
+        if credentials
+        else grpc.aio.insecure_channel(address.replace("localhost", "127.0.0.1"), options)
+    )
+    async with channel:
+        queues = TaskQueues(own.task_queue_prefix)
+        yield Api(runtime=runtime, port=server.port, queues=queues, channel=channel)
+    await server.stop(timedelta(seconds=1))
+    await runtime.close()
+
+
+@asynccontextmanager
+async def refused(code: grpc.StatusCode) -> AsyncIterator[Refusal]:
+    """Expect an RPC to answer this code."""
+    refusal = Refusal()
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        yield refusal
+    refusal.error = caught.value
+    assert caught.value.code() == code, caught.value
+
+
+class Refusal:
+    """What an RPC answered instead of succeeding."""
+
+    error: grpc.aio.AioRpcError
+
+    @property
+    def message(self) -> str:
+        return self.error.details() or ""
+
+    @property
+    def fields(self) -> list[str]:
+        [violations] = self._details(BadRequest)
+        return [violation.field for violation in violations.field_violations]
+
+    @property
+    def reason(self) -> str:
+        [info] = self._details(ErrorInfo)
+        return str(info.reason)
+
+    @property
+    def retry_after(self) -> timedelta:
+        [info] = self._details(RetryInfo)
+        delay: timedelta = info.retry_delay.ToTimedelta()
+        return delay
+
+    def _details(self, kind: Any) -> list[Any]:
+        status = rpc_status.from_call(self.error)
+        found = []
+        for packed in status.details if status else ():
+            if packed.Is(kind.DESCRIPTOR):
+                detail = kind()
+                packed.Unpack(detail)
+                found.append(detail)
+        return found
+
+
+@workflow.defn(name="AgentWorkflow")
+class PlayedAgent(workflows.AgentWorkflow):
+    """Does what its message says, within the contract of the real one."""
+
+    def __init__(self) -> None:
+        self._binds: list[bytes] = []
+        self._execution = AgentExecution()
+        self._told = ""
+
+    @workflow.signal(name="bind")
+    def bind(self, bind: Bind) -> None:
+        self._binds.append(bind.token)
+
+    @workflow.signal
+    def tell(self, what: str) -> None:
+        self._told = what
+
+    @workflow.query(name="execution")
+    def execution(self) -> AgentExecution:
+        return self._execution
+
+    @workflow.query
+    def bindings(self) -> int:
+        return len(self._binds)
+
+    @workflow.run
+    async def run(self, request: AgentWorkflowInput) -> AgentExecution:
+        execution = self._execution
+        execution.id = request.execution_id
+        execution.spec.CopyFrom(request.spec)
+        execution.status.phase = AGENT_EXECUTION_PHASE_RUNNING
+        execution.status.steps = request.carried.steps
+        execution.status.messages.append(_said(ROLE_USER, request.spec.message))
+        try:
+            await self._call_model(request.carried.steps + 1)
+            await workflow.wait_condition(lambda: bool(self._told))
+        except asyncio.CancelledError:
+            execution.status.phase = AGENT_EXECUTION_PHASE_CANCELLED
+            execution.status.failure.CopyFrom(
+                Failure(reason=FAILURE_REASON_CANCELLED, message="as asked")
+            )
+            if request.spec.message != "cancel silently":
+                workflow.upsert_memo({"execution": _without_task(execution)})
+            raise
+        match self._told:
+            case "continue as new":
+                carried = AgentWorkflowInput()
+                carried.CopyFrom(request)
+                carried.carried.steps = execution.status.steps
+                workflow.continue_as_new(carried)
+            case "fail":
+                execution.status.phase = AGENT_EXECUTION_PHASE_FAILED
+                failure = Failure(
+                    reason=FAILURE_REASON_STEP_LIMIT, message="too many", step="model_call 2"
+                )
+                execution.status.failure.CopyFrom(failure)
+                workflow.upsert_search_attributes([search_attributes.PHASE.value_set("FAILED")])
+                raise ApplicationError(
+                    "failed",
+                    errors.failure_details(_without_task(execution)),
+                    type=errors.ErrorType.FAILED,
+                )
+            case "break":
+                raise ApplicationError("a secret prompt", type="SomethingElse")
+            case "deliver":
+                await workflow.execute_local_activity_method(
+                    CallbackActivities.deliver_callback,
+                    DeliverCallbackRequest(token=self._binds[-1]),
+                    start_to_close_timeout=timedelta(seconds=5),
+                )
+                await workflow.execute_activity_method(
+                    CallbackActivities.deliver_callback,
+                    DeliverCallbackRequest(token=self._binds[-1]),
+                    start_to_close_timeout=timedelta(seconds=5),
+                )
+        execution.status.phase = AGENT_EXECUTION_PHASE_COMPLETED
+        execution.status.output.text = self._told
+        return _without_task(execution)
+
+    async def _call_model(self, step: int) -> None:
+        try:
+            answer = await workflow.execute_activity_method(
+                ModelActivities.call_model,
+                ModelCallRequest(
+                    step=step, model="scripted:demo", message=self._execution.spec.message
+                ),
+                start_to_close_timeout=timedelta(seconds=30),
+            )
+        except ActivityError as error:
+            if is_cancelled_exception(error):
+                raise asyncio.CancelledError from None
+            return  # how it failed is told by the history
+        self._execution.status.steps = step
+        self._execution.status.messages.append(answer.message)
+
+
+class PlayedModel(ModelActivities, CallbackActivities):
+    """Answers every call; fails when the message says so."""
+
+    @activity.defn(name="call_model")
+    async def call_model(self, request: ModelCallRequest) -> ModelCallResponse:
+        if request.message == "model fails":
+            raise ApplicationError("out of context", type="CONTEXT_LENGTH", non_retryable=True)
+        usage = Usage(input_tokens=3, output_tokens=5, model_calls=1)
+        return ModelCallResponse(message=_said(ROLE_MODEL, f"step {request.step}"), usage=usage)
+
+    @activity.defn(name="deliver_callback")
+    async def deliver_callback(self, request: DeliverCallbackRequest) -> DeliverCallbackResponse:
+        return DeliverCallbackResponse()
+
+    @activity.defn(name="watch_caller")
+    async def watch_caller(self, request: WatchCallerRequest) -> WatchCallerResponse:
+        return WatchCallerResponse()
+
+
+@workflow.defn
+class Waiting:
+    """A caller: its one activity waits for somebody else to complete it."""
+
+    @workflow.run
+    async def run(self) -> str:
+        result: str = await workflow.execute_activity(
+            "wait_for_agent",
+            start_to_close_timeout=timedelta(seconds=60),
+            heartbeat_timeout=timedelta(seconds=60),
+            cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
+            result_type=str,
+        )
+        return result
+
+
+class Callers:
+    """Starts workflows whose activity waits, and hands out its token."""
+
+    def __init__(self, client: Client, task_queue: str) -> None:
+        self.client = client
+        self.task_queue = task_queue
+        self._pending: asyncio.Queue[activity.Info] = asyncio.Queue()
+
+    @activity.defn
+    async def wait_for_agent(self) -> str:
+        await self._pending.put(activity.info())
+        activity.raise_complete_async()
+
+    async def start(self, prefix: str = "caller") -> Caller:
+        handle: WorkflowHandle[Any, str] = await self.client.start_workflow(
+            Waiting.run, id=f"{prefix}-{uuid.uuid4()}", task_queue=self.task_queue
+        )
+        async with asyncio.timeout(20):
+            info = await self._pending.get()
+        return Caller(handle, info)
+
+
+@dataclass(frozen=True)
+class Caller:
+    """A workflow whose activity waits."""
+
+    handle: WorkflowHandle[Any, str]
+    info: activity.Info
+
+    @property
+    def token(self) -> bytes:
+        return self.info.task_token
+
+    def request(self, **fields: Any) -> StartAgentRequest:
+        caller = TemporalCaller(
+            workflow_id=self.info.workflow_id or "",
+            run_id=self.info.workflow_run_id or "",
+            activity_id=self.info.activity_id,
+        )
+        return StartAgentRequest(callback_token=self.token, caller=caller, **fields)
+
+
+def _said(role: Any, text: str) -> Message:
+    return Message(role=role, parts=[Part(text=text)])
+
+
+def _without_task(execution: AgentExecution) -> AgentExecution:
+    shown = AgentExecution()
+    shown.CopyFrom(execution)
+    shown.status.ClearField("messages")
+    for private in ("message", "input_json", "env"):
+        shown.spec.ClearField(private)
+    return shown
