@@ -193,14 +193,14 @@ class Compiler:
         """Compile a property that is an expression, with or without its `${}`."""
         text = node.text()
         known = place.variables.union(variables.value)
-        with _syntax_errors_of(node):
+        with _syntax_errors_of(node, known):
             expression = compile_expression(text, known)
         return Formula(expression.evaluate, _names_in(text, variables))
 
     def template(self, node: Node, place: Place, variables: Variables = Variables.TASK) -> Formula:
         """Compile a value that may have expressions anywhere inside."""
         known = place.variables.union(variables.value)
-        with _syntax_errors_of(node):
+        with _syntax_errors_of(node, known):
             template = compile_template(node.value, known)
         names = () if template.constant else _names_in(json.dumps(node.value), variables)
         return Formula(template.evaluate, names)
@@ -300,34 +300,32 @@ def _names_in(text: str, variables: Variables) -> tuple[str, ...]:
 
 
 @contextmanager
-def _syntax_errors_of(node: Node) -> Iterator[None]:
+def _syntax_errors_of(node: Node, known: frozenset[str]) -> Iterator[None]:
     try:
         yield
     except ExpressionSyntaxError as error:
-        if is_expression(node.value) or isinstance(node.value, str):
-            raise node.error(f"invalid expression: {error}") from None
-        raise _innermost(node).error(f"invalid expression: {error}") from None
+        raise _innermost(node, known).error(f"invalid expression: {error}") from None
 
 
-def _innermost(node: Node) -> Node:
-    """Return the expression inside a template that does not compile on its own."""
+def _innermost(node: Node, known: frozenset[str]) -> Node:
+    """Return the first expression inside a template that does not compile on its own."""
     children: list[Node] = []
     if isinstance(node.value, dict):
         children = [node.child(key) for key in node.value]
     elif isinstance(node.value, list):
         children = [node.child(index) for index in range(len(node.value))]
     for child in children:
-        found = _innermost(child)
-        if found is not child or _is_broken(child):
+        found = _innermost(child, known)
+        if found is not child or _is_broken(child, known):
             return found
     return node
 
 
-def _is_broken(node: Node) -> bool:
+def _is_broken(node: Node, known: frozenset[str]) -> bool:
     if not is_expression(node.value):
         return False
     try:
-        compile_expression(str(node.value), RESERVED)
+        compile_expression(str(node.value), known)
     except ExpressionSyntaxError:
         return True
     return False
