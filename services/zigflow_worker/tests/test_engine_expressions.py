@@ -157,7 +157,8 @@ def test_syntax_errors_are_one_clear_line(source: str, message: str) -> None:
 
 def test_deep_sources_meet_our_limit_and_nested_calls_compile_quickly() -> None:
     assert "nests" in refusal("[" * 9000)
-    assert "nests" in refusal('"\\(' * 3000 + "1" + ')"' * 3000)
+    assert "nests" in refusal('"\\(' * 400 + "1" + ')"' * 400)
+    assert "more than 500" in refusal('"' + "\\(1)" * 501 + '"')
     assert evaluate("not | " * 60 + "not", None) is True
     assert evaluate("(" * 40 + "1" + " + 1)" * 40) == 41
     assert evaluate("[first(" * 12 + "1" + ")]" * 12) is not None

@@ -72,6 +72,10 @@ RUNAWAYS = [
     "[.[:100000000]?, range(1e12)]",
     "add(range(1e12))",
     "INDEX(range(1e12); .)",
+    "".join(f"def f{i}: f{i - 1} | f{i - 1}; " if i else "def f0: .; " for i in range(30)) + "f29",
+    "last(range(1e9) | " + "if . < 0 then 1 el" * 500 + "if . then 1 end)",
+    "last(range(1e9) | " + ".a?" * 40 + ")",
+    "[range(1e9) | ($v + 1) // 0]",
     "fromstream(range(1e12) | [[0], .])",
 ]
 

@@ -99,14 +99,14 @@ def alike(left: Any, right: Any) -> bool:
     return bool(left == right)
 
 
-@settings(max_examples=600, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(source=filters, data=documents)
 def test_the_oracle_agrees(source: str, data: JSON) -> None:
     expected, got = theirs(source, data), ours(source, data)
     assert alike(got, expected), f"{source} of {data!r}: ours {got!r}, jq's {expected!r}"
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(source=filters, data=documents)
 def test_the_same_work_costs_the_same(source: str, data: JSON) -> None:
     first, second = Budget(20_000), Budget(20_000)

@@ -125,6 +125,7 @@ def _mktime(data: JSON, _env: Environment) -> Iterator[JSON]:
 
 
 def _write(data: JSON, pattern: JSON) -> str:
+    meter().spend(10)
     text = _expand(pattern, "strftime/1")
     at = _from_seconds(data, "strftime/1")[0] if is_number(data) else _assemble(data, "strftime/1")
 
@@ -139,7 +140,6 @@ def _write(data: JSON, pattern: JSON) -> str:
 
 def _strftime(data: JSON, _env: Environment, pattern: Filter) -> Iterator[JSON]:
     for wanted in pattern.vals(data):
-        meter().spend(4)
         yield _write(data, wanted)
 
 

@@ -15,6 +15,8 @@ from zigflow_worker.expressions.weaving import weave
 
 MAX_SOURCE = 20_000
 MAX_TREE_DEPTH = 200
+MAX_INTERPOLATIONS = 500
+"""`\\(...)` in strings: purejq reads those inside each other again at each level."""
 _RESERVED_FRAMES = 3_000
 """Frames for whoever evaluates, and for what the engine does with data of the allowed depth."""
 
@@ -74,6 +76,8 @@ def compile_expression(source: str, variables: frozenset[str]) -> Expression:
     _prepare()
     if len(text) > MAX_SOURCE:
         raise ExpressionSyntaxError(f"expression is longer than {MAX_SOURCE} characters")
+    if text.count("\\(") > MAX_INTERPOLATIONS:
+        raise ExpressionSyntaxError(f"expression has more than {MAX_INTERPOLATIONS} \\(...)")
     tree = _parse(text)
     if trees.depth(tree, MAX_TREE_DEPTH) > MAX_TREE_DEPTH:
         raise _too_deep()

@@ -36,6 +36,18 @@ def _step_path(data: JSON, path: Path, _env: Environment) -> Iterator[Located]:
     yield path, data
 
 
+def _charge(data: JSON, _env: Environment, steps: Filter) -> Iterator[JSON]:
+    """Count what is about to be done in one go."""
+    for count in steps.vals(data):
+        meter().spend(count if isinstance(count, int) else 1)
+    yield data
+
+
+def _charge_path(data: JSON, path: Path, env: Environment, steps: Filter) -> Iterator[Located]:
+    for value in _charge(data, env, steps):
+        yield path, value
+
+
 def _loop(data: JSON, _env: Environment) -> Iterator[JSON]:
     """Count what is about to be iterated."""
     meter().spend(1 + len(data) // 4 if isinstance(data, (list, dict)) else 1)
@@ -68,7 +80,15 @@ def _key(data: JSON, _env: Environment) -> Iterator[JSON]:
     yield data
 
 
+def _caught(data: JSON, _env: Environment) -> Iterator[JSON]:
+    """Count an error: making its message and unwinding cost more than other steps."""
+    meter().spend(10)
+    yield data
+
+
 WOVEN: dict[Key, Builtin] = {
+    ("caught", 0): _caught,
+    ("charge", 1): _charge,
     ("collect", 1): _collect,
     ("key", 0): _key,
     ("loop", 0): _loop,
@@ -76,6 +96,7 @@ WOVEN: dict[Key, Builtin] = {
     ("step", 0): _step,
 }
 PATH_WOVEN: dict[Key, PathBuiltin] = {
+    ("charge", 1): _charge_path,
     ("loop", 0): _loop_path,
     ("sized", 0): _sized_path,
     ("step", 0): _step_path,

@@ -19,6 +19,7 @@ MAX_ITEMS = 1_000_000
 MAX_TEXT = 10_000_000
 MAX_BITS = 1_023
 """Integers are exact up to the range of a double."""
+_STEPS_A_CALL = 4
 _ITEMS_A_STEP = 64
 _CHARACTERS_A_STEP = 256
 
@@ -36,7 +37,7 @@ class Meter:
 
     def enter(self, frames: int) -> None:
         """Count a call that stands on `frames` more (raises ExpressionError)."""
-        self.spend(1)
+        self.spend(_STEPS_A_CALL)
         self.frames += frames
         if self.frames > MAX_FRAMES:
             raise ExpressionError("expression recurses too deeply")

@@ -66,7 +66,7 @@ def _parse_integer(text: str) -> int:
 def _fromjson(data: JSON, _env: Environment) -> Iterator[JSON]:
     if not isinstance(data, str):
         raise JqError(f"{describe(data)} cannot be parsed as JSON")
-    meter().spend(1 + len(data) // 8)
+    meter().spend(4 + len(data) // 8)
     _check_depth(data)
     try:
         parsed: JSON = json.loads(

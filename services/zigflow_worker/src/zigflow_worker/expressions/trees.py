@@ -30,7 +30,7 @@ def frames(node: Node) -> int:
     """Return how many Python frames running `node` may take, calls of functions aside."""
     own = _FRAMES.get(node[0], 2)
     if node[0] in _FRAMES_BY_PARTS:
-        own += 2 * _width(node)
+        own += _width(node)
     return own + max(map(frames, _children(node)), default=0)
 
 
@@ -44,5 +44,8 @@ def _children(part: Any) -> Iterator[Node]:
 
 
 def _width(part: Any) -> int:
-    """Return how many parts a node has, whichever way it keeps them."""
-    return sum(len(item) for item in part[1:] if isinstance(item, list))
+    """Return how many frames a node may stack up over its own parts."""
+    if part[0] == "object" and all(key[0] == "const" for key, _ in part[1]):
+        return 0
+    width = sum(len(item) for item in part[1:] if isinstance(item, list))
+    return 2 * width if part[0].startswith("p") else width

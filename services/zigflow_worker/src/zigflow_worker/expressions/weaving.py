@@ -17,6 +17,8 @@ from zigflow_worker.expressions.trees import APPLY, BUILTIN, DEFINE
 
 MAX_NODES = 20_000
 """Nodes of a woven expression; macros within macros multiply."""
+_STRAIGHT = 16
+"""Nodes in a row that may run for nothing: a long line of cheap work is not cheap."""
 _OPERATORS = frozenset({"+", "-", "*", "/", "%"})
 _FORMATS = frozenset(
     {"text", "json", "html", "uri", "urid", "csv", "tsv", "sh", "base64", "base64d"}
@@ -43,13 +45,21 @@ def weave(node: Node, variables: frozenset[str]) -> Node:
 class _Weaver:
     def __init__(self) -> None:
         self._left = MAX_NODES
+        self._uncounted = 0
 
     def weave(self, node: Node, scope: _Scope) -> Node:
         self._left -= 1
         if self._left < 0:
             raise ExpressionSyntaxError(f"expression has more than {MAX_NODES} operations")
+        before = self._uncounted
+        self._uncounted += 1
         handler: Callable[[Node, _Scope], Node] = getattr(self, f"_weave_{node[0]}", self._leaf)
-        return handler(node, scope)
+        woven = handler(node, scope)
+        work = self._uncounted - before
+        if work < _STRAIGHT:
+            return woven
+        self._uncounted = before
+        return ("pipe", _builtin("charge", ("const", work // 8)), woven)
 
     def _leaf(self, node: Node, _scope: _Scope) -> Node:
         if node[0] not in ("identity", "emptyarray", "loc"):
@@ -94,7 +104,7 @@ class _Weaver:
     def _both(self, node: Node, scope: _Scope) -> Node:
         return (node[0], self.weave(node[1], scope), self.weave(node[2], scope))
 
-    _weave_pipe = _weave_and = _weave_or = _weave_alt = _both
+    _weave_pipe = _weave_and = _weave_or = _both
 
     def _weave_comma(self, node: Node, scope: _Scope) -> Node:
         return ("pipe", self._both(node, scope), _builtin("step"))
@@ -103,11 +113,16 @@ class _Weaver:
         return ("neg", self.weave(node[1], scope))
 
     def _weave_opt(self, node: Node, scope: _Scope) -> Node:
-        return ("opt", self.weave(node[1], scope))
+        return _quiet(self.weave(node[1], scope))
 
     def _weave_try(self, node: Node, scope: _Scope) -> Node:
-        handler = None if node[2] is None else self.weave(node[2], scope)
-        return ("try", self.weave(node[1], scope), handler)
+        body = self.weave(node[1], scope)
+        if node[2] is None:
+            return _quiet(body)
+        return ("try", body, ("pipe", _builtin("caught"), self.weave(node[2], scope)))
+
+    def _weave_alt(self, node: Node, scope: _Scope) -> Node:
+        return ("alt", _quiet(self.weave(node[1], scope)), self.weave(node[2], scope))
 
     def _weave_if(self, node: Node, scope: _Scope) -> Node:
         branches = [(self.weave(test, scope), self.weave(then, scope)) for test, then in node[1]]
@@ -169,7 +184,7 @@ class _Weaver:
 
     def _weave_object(self, node: Node, scope: _Scope) -> Node:
         entries = [(self.weave(key, scope), self.weave(value, scope)) for key, value in node[1]]
-        return ("pipe", ("object", entries), _builtin("step"))
+        return ("pipe", ("object", entries), _builtin("charge", ("const", 1 + len(entries) // 4)))
 
     def _weave_str(self, node: Node, scope: _Scope) -> Node:
         _, name, parts = node
@@ -239,6 +254,11 @@ class _Weaver:
 
 def _builtin(name: str, *args: Node) -> Node:
     return (BUILTIN, (name, len(args)), list(args))
+
+
+def _quiet(node: Node) -> Node:
+    """Return a filter without its errors, each of which is counted."""
+    return ("try", node, ("pipe", _builtin("caught"), _builtin("empty")))
 
 
 def _check_format(name: str) -> None:
