@@ -129,6 +129,7 @@ class Call:
     schedule_to_close: float = 60
     wait_for_cancellation: bool = False
     backoff: float = 0.2
+    max_attempts: int = 0
     activity_id: str | None = None
 
 
@@ -198,7 +199,9 @@ class Caller:
                 schedule_to_close_timeout=seconds(call.schedule_to_close),
                 heartbeat_timeout=seconds(call.heartbeat_timeout),
                 retry_policy=RetryPolicy(
-                    initial_interval=timedelta(seconds=call.backoff), backoff_coefficient=1.0
+                    initial_interval=timedelta(seconds=call.backoff),
+                    backoff_coefficient=1.0,
+                    maximum_attempts=call.max_attempts,
                 ),
                 cancellation_type=(
                     workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED

@@ -11,6 +11,7 @@ from temporalio.client import WorkflowExecutionStatus, WorkflowHandle
 from temporalio.exceptions import ApplicationError
 
 from services.stigma_orchestrator.tests.orchestration import (
+    DIGEST,
     AgentWorkflow,
     Attempt,
     Call,
@@ -22,7 +23,10 @@ from services.stigma_orchestrator.tests.orchestration import (
     state_of,
     until,
 )
+from stigma.contracts import limits
 from stigma.internal.v1.execution_pb2 import Bind
+from stigma.internal.v1.task_token_pb2 import TaskToken
+from stigma_orchestrator.bindings import Bindings
 from tests.stack.waiting import eventually
 
 SIGNALED = EventType.EVENT_TYPE_WORKFLOW_EXECUTION_SIGNALED
@@ -209,6 +213,18 @@ async def test_a_caller_that_is_gone_changes_nothing(
     execution = await orchestrator.outcome(agent)
     assert phase_of(execution) == ("FAILED" if failing else "COMPLETED")
     assert state_of(execution) == "RESOLVED_OR_GONE"
+
+
+async def test_only_so_many_attempts_are_kept(orchestrator: Orchestrator) -> None:
+    caller, attempt = await orchestrator.call()
+    bindings = Bindings(DIGEST)
+    for number in range(1, limits.MAX_BINDINGS + 10):
+        token = TaskToken.FromString(attempt.token)
+        token.attempt = number
+        assert bindings.add(attempt.bind(token=token.SerializeToString()))
+    kept = [TaskToken.FromString(one.token).attempt for one in bindings.newest_first()]
+    assert kept == list(range(limits.MAX_BINDINGS + 9, 9, -1))
+    await caller.terminate()
 
 
 async def test_an_undeliverable_answer_stays_readable(orchestrator: Orchestrator) -> None:

@@ -11,6 +11,7 @@ from temporalio.client import WorkflowExecutionStatus
 from temporalio.exceptions import ApplicationError
 
 from services.stigma_orchestrator.tests.orchestration import (
+    Call,
     Orchestrator,
     pause,
     phase_of,
@@ -21,6 +22,7 @@ from services.stigma_orchestrator.tests.orchestration import (
 )
 from stigma.agent.v1.agent_execution_pb2 import CALLBACK_PAYLOAD_OUTPUT
 from stigma.contracts import errors, search_attributes
+from stigma_orchestrator.agent_loop import AgentLoop
 
 REASONS = [
     "RATE_LIMITED",
@@ -50,6 +52,28 @@ async def test_success_reaches_the_caller(orchestrator: Orchestrator) -> None:
     assert execution.status.usage.model_calls == execution.status.steps == 1
     assert execution.status.end_time == orchestrator.sender.requests[0].execution.status.end_time
     assert not execution.spec.callback_token
+
+
+@pytest.mark.contract("foreign caller without heartbeat, with max_attempts = 1")
+async def test_success_reaches_a_caller_without_heartbeat_or_retry(
+    orchestrator: Orchestrator,
+) -> None:
+    caller, attempt = await orchestrator.call(Call(heartbeat_timeout=None, max_attempts=1))
+    await orchestrator.start(attempt.bind())
+    assert (await caller.result())["text"] == "42"
+
+
+@pytest.mark.contract("agent workflow terminated / run timeout / stuck on a bad deploy")
+async def test_an_agent_waits_for_the_repair_of_a_bad_deploy(
+    orchestrator: Orchestrator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as bad_deploy:
+        bad_deploy.delattr(AgentLoop, "_take")
+        caller, attempt = await orchestrator.call()
+        agent = await orchestrator.start(attempt.bind())
+        await until(agent, EventType.EVENT_TYPE_WORKFLOW_TASK_FAILED)
+    assert (await caller.result())["text"] == "42"
+    assert phase_of(await orchestrator.outcome(agent)) == "COMPLETED"
 
 
 @pytest.mark.contract("no token")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from stigma.contracts import tokens
+from stigma.contracts import limits, tokens
 from stigma.internal.v1.execution_pb2 import Bind
 
 
@@ -12,7 +12,8 @@ class Bindings:
     """Bound tokens in order of arrival.
 
     Attempt numbers are no order: an activity reset goes back to 1 and revives the old token. So
-    every token is kept, and the one that arrived last is tried first.
+    every token is kept, up to a bound that no sane caller meets, and the one that arrived last is
+    tried first.
     """
 
     def __init__(self, spec_digest: bytes, carried: Iterable[Bind] = ()) -> None:
@@ -32,6 +33,7 @@ class Bindings:
         # A replay of the same attempt moves to the end: it is the newest to have asked.
         self._binds = [known for known in self._binds if known.token != bind.token]
         self._binds.append(bind)
+        del self._binds[: -limits.MAX_BINDINGS]
         self.revision += 1
         return True
 

@@ -13,6 +13,7 @@ MAX_LABELS = 32
 MAX_LABEL_BYTES = 256
 MAX_ENV = 64
 MAX_REQUEST_ID_BYTES = 256
+MAX_BINDINGS = 100
 
 # Output text that still fits beside the rest of an AgentExecution.
 MAX_OUTPUT_BYTES = 1024 * 1024
