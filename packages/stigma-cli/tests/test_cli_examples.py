@@ -13,7 +13,6 @@ import pytest
 
 if TYPE_CHECKING:
     from conftest import Stigma
-
     from tests.stack.stack import Stack
 
 EXAMPLES = Path(__file__).resolve().parents[3] / "examples"
