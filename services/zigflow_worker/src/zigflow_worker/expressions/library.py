@@ -62,9 +62,7 @@ def nth(n): n as $n | .[$n];
 def trimstr(s): s as $s | ltrimstr($s) | rtrimstr($s);
 def isvalid(f): try (f | true) catch false;
 def error(msg): msg as $msg | $msg | error;
-def abs:
-  if type != "number" then error("\(type) has no absolute value")
-  elif . < 0 then - . else . end;
+def abs: if . < 0 then - . else . end;
 def index(i): i as $i | indices($i) | .[0];
 def rindex(i): i as $i | indices($i) | .[-1:][0];
 def ascii: [.] | implode;
