@@ -122,7 +122,8 @@ def _bound(timeout: timedelta, heartbeat_timeout: timedelta) -> timedelta:
         raise AgentExecutionFailed(
             "timeout and heartbeat_timeout must be positive", reason="INVALID_ARGUMENT"
         )
-    return timeout + limits.CALLBACK_MARGIN
+    # The API takes a margin off again, at most half of the whole: what is left is `timeout`.
+    return timeout + min(timeout, limits.CALLBACK_MARGIN)
 
 
 def _result(call: workflow.ActivityHandle[RawValue], request_id: str) -> AgentResult:
