@@ -7,7 +7,6 @@ two releases meet during every upgrade.
 
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
-from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
@@ -438,7 +437,6 @@ class WatchCallerRequest(_message.Message):
     EXECUTION_ID_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     BINDING_FIELD_NUMBER: _builtins.int
-    MAX_INTERVAL_FIELD_NUMBER: _builtins.int
     execution_id: _builtins.str
     """For logs and traces."""
     request_id: _builtins.str
@@ -447,21 +445,16 @@ class WatchCallerRequest(_message.Message):
     def binding(self) -> Global___Bind:
         """The newest binding."""
 
-    @_builtins.property
-    def max_interval(self) -> _duration_pb2.Duration:
-        """Longest pause between two tries."""
-
     def __init__(
         self,
         *,
         execution_id: _builtins.str = ...,
         request_id: _builtins.str = ...,
         binding: Global___Bind | None = ...,
-        max_interval: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["binding", b"binding", "max_interval", b"max_interval"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["binding", b"binding"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["binding", b"binding", "execution_id", b"execution_id", "max_interval", b"max_interval", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["binding", b"binding", "execution_id", b"execution_id", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
