@@ -207,8 +207,12 @@ async def test_after_the_last_retry_the_handler_runs(engine: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "retry", ["{when: $error.status == 404}", "{exceptWhen: $error.status == 503}",
-              "{delay: PT1H, limit: {duration: PT1M}}"]
+    "retry",
+    [
+        "{when: $error.status == 404}",
+        "{exceptWhen: $error.status == 503}",
+        "{delay: PT1H, limit: {duration: PT1M}}",
+    ],
 )
 async def test_some_errors_are_not_retried(engine: Any, retry: str) -> None:
     problem = await engine.fault(
@@ -314,7 +318,9 @@ async def test_cancelling_during_a_wait(engine: Any) -> None:
 
 async def test_suspend_and_resume(engine: Any) -> None:
     handle = await engine.start(
-        engine.document("do:\n  - pause: {wait: {milliseconds: 300}}\n  - next: {set: {done: true}}")
+        engine.document(
+            "do:\n  - pause: {wait: {milliseconds: 300}}\n  - next: {set: {done: true}}"
+        )
     )
     await until_waiting(handle, "/do/0/pause")
     await handle.signal("suspend")

@@ -46,7 +46,11 @@ def problems_of(body: str, head: str = HEAD) -> list[tuple[str, str]]:
             "/do/0/a/for/each",
             "'input' is a variable of the language",
         ),
-        ("do: [{a: {for: {in: .x, each: a-b}, do: []}}]", "/do/0/a/for/each", "not a variable name"),
+        (
+            "do: [{a: {for: {in: .x, each: a-b}, do: []}}]",
+            "/do/0/a/for/each",
+            "not a variable name",
+        ),
         ("do: [{a: {for: {in: .x, each: i, at: i}, do: []}}]", "/do/0/a", "both the item and"),
         ("do: [{a: {set: {x: 1}, then: b}}]", "/do/0/a/then", "neither a directive"),
         ("do: [{a: {do: [{b: {set: {x: 1}, then: a}}]}}]", "/do/0/a/do/0/b/then", "'a' is neither"),
@@ -114,10 +118,18 @@ def problems_of(body: str, head: str = HEAD) -> list[tuple[str, str]]:
             "not a valid JSON Schema",
         ),
         ("do: [{a: {wait: PT1S, output: {as: 5}}}]", "/do/0/a/output/as", "expected an expression"),
-        ("schedule: {cron: x}\ndo: [{a: {wait: PT1S}}]", "/schedule", "'schedule' is not supported"),
+        (
+            "schedule: {cron: x}\ndo: [{a: {wait: PT1S}}]",
+            "/schedule",
+            "'schedule' is not supported",
+        ),
         ("evaluate: {language: js}\ndo: [{a: {wait: PT1S}}]", "/evaluate/language", "only the"),
         ("evaluate: {mode: loose}\ndo: [{a: {wait: PT1S}}]", "/evaluate/mode", "only the"),
-        ("use: {functions: {}}\ndo: [{a: {wait: PT1S}}]", "/use/functions", "'use.functions' is not"),
+        (
+            "use: {functions: {}}\ndo: [{a: {wait: PT1S}}]",
+            "/use/functions",
+            "'use.functions' is not",
+        ),
     ],
 )
 def test_problems_are_placed(body: str, pointer: str, message: str) -> None:
@@ -185,7 +197,7 @@ def test_durations(value: object, seconds: float) -> None:
     ["", "P", "PT", "1S", "P1S", "P200Y", {}, {"hours": -1}, {"hours": True}, {"days": 10**30}, 5],
 )
 def test_what_is_no_duration(value: object) -> None:
-    with pytest.raises(ValueError, match="."):
+    with pytest.raises(ValueError, match=r"duration|unit|must be"):
         seconds_of(value)  # type: ignore[arg-type]
 
 

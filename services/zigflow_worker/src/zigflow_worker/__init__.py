@@ -1,0 +1,1 @@
+"""The workflow engine: runs Open Workflow Specification documents as Temporal workflows."""

@@ -3,7 +3,9 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
+
+from typing_extensions import override
 
 from zigflow_worker.expressions import JSON, Budget
 
@@ -30,11 +32,11 @@ class Formula:
 
 
 class DurationFormula:
-    """A duration in seconds: known, or by `formula`."""
+    """A duration: known in seconds, or else by `formula`."""
 
     __slots__ = ("formula", "seconds")
 
-    def __init__(self, seconds: float | None, formula: Formula | None) -> None:
+    def __init__(self, seconds: float, formula: Formula | None = None) -> None:
         self.seconds = seconds
         self.formula = formula
 
@@ -53,13 +55,6 @@ class Rules:
 class Operation(ABC):
     """What tasks of one kind do, compiled for one task. It has no state: frames have it."""
 
-    inline: ClassVar[bool] = False
-    """Whether the task is done in one go by `evaluate`, without a place on the stack."""
-
-    def evaluate(self, run: "Interpreter", frame: "Frame") -> JSON:
-        """Do an inline task and return its raw output."""
-        raise AssertionError("not an inline operation")
-
     def enter(self, run: "Interpreter", branch: "Branch", frame: "Frame") -> None:  # noqa: B027
         """Begin: set the frame's state or first block. `proceed` follows."""
 
@@ -72,7 +67,11 @@ class Operation(ABC):
         """
 
     def catch(
-        self, run: "Interpreter", branch: "Branch", frame: "Frame", problem: Mapping[str, JSON]
+        self,
+        run: "Interpreter",  # noqa: ARG002
+        branch: "Branch",  # noqa: ARG002
+        frame: "Frame",  # noqa: ARG002
+        problem: Mapping[str, JSON],  # noqa: ARG002
     ) -> bool:
         """Handle an error from inside the task; False passes it on."""
         return False
@@ -80,34 +79,40 @@ class Operation(ABC):
     def abandon(self, run: "Interpreter", frame: "Frame") -> None:  # noqa: B027
         """Let go of what the frame holds, because it is given up."""
 
-    def dump(self, frame: "Frame", pool: "PoolWriter") -> JSON:
+    def dump(self, frame: "Frame", pool: "PoolWriter") -> JSON:  # noqa: ARG002
         """Return the frame's state as plain JSON; values of the run go into the pool."""
-        return frame.state
+        state: JSON = frame.state
+        return state
 
-    def load(self, run: "Interpreter", frame: "Frame", state: JSON, pool: "PoolReader") -> None:
+    def load(
+        self,
+        run: "Interpreter",  # noqa: ARG002
+        branch: "Branch",  # noqa: ARG002
+        frame: "Frame",
+        state: JSON,
+        pool: "PoolReader",  # noqa: ARG002
+    ) -> None:
         """Restore what `dump` returned."""
         frame.state = state
 
 
 class InlineOperation(Operation):
-    """Base of operations done in one go."""
-
-    inline = True
+    """An operation done in one go, without a place on the stack."""
 
     @abstractmethod
     def evaluate(self, run: "Interpreter", frame: "Frame") -> JSON:
         """Do the task and return its raw output; `frame.target` may be set."""
 
+    @override
     def proceed(self, run: "Interpreter", branch: "Branch", frame: "Frame") -> None:
-        """Never called: the task is not on the stack."""
-        raise AssertionError("an inline operation has no second step")
+        run.complete(branch, frame, self.evaluate(run, frame))
 
 
 class BlockEnd(Operation):
     """The bottom of a branch's stack: its block is done, so the branch is."""
 
+    @override
     def proceed(self, run: "Interpreter", branch: "Branch", frame: "Frame") -> None:
-        """End the branch."""
         run.end_branch(branch, frame.data)
 
 
@@ -125,10 +130,13 @@ class Step:
     output: Rules = Rules()
     export: Rules = Rules()
     timeout: DurationFormula | None = None
+    evaluate: "Callable[[Interpreter, Frame], JSON] | None" = field(init=False)
     plain_start: bool = field(init=False)
     plain_end: bool = field(init=False)
 
     def __post_init__(self) -> None:
+        operation = self.operation
+        self.evaluate = operation.evaluate if isinstance(operation, InlineOperation) else None
         self.plain_start = not (self.condition or self.input or self.timeout)
         self.plain_end = not (self.output or self.export)
 

@@ -50,11 +50,15 @@ class Start:
 _OPTIONS = {"historyLength": "history_length", "stepsPerActivation": "steps_per_activation"}
 
 
-def read_start(argument: object) -> Start:
+def read_start(argument: object = None, *more: object) -> Start:
     """Check a start input (raises ValueError, fit for the person who started the workflow)."""
-    if argument is None:
+    if argument is None and not more:
         return Start()
-    if not isinstance(argument, dict) or not argument.keys() <= StartInput.__annotations__.keys():
+    if (
+        more
+        or not isinstance(argument, dict)
+        or not argument.keys() <= StartInput.__annotations__.keys()
+    ):
         raise ValueError(
             'the workflow takes one JSON object: {"document": "<text>", "input": <any>}, '
             "both optional"

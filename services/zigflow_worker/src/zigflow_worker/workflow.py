@@ -15,7 +15,8 @@ with workflow.unsafe.imports_passed_through():
     from zigflow_worker.definition import InvalidDocumentError
     from zigflow_worker.errors import ErrorType, WorkflowError, summary
     from zigflow_worker.execution.carrying import MAX_STATE_BYTES, dump_run, input_of, load_run
-    from zigflow_worker.execution.interpreter import Interpreter, RunFacts
+    from zigflow_worker.execution.dataflow import RunFacts
+    from zigflow_worker.execution.interpreter import Interpreter
     from zigflow_worker.execution.pool import measured
     from zigflow_worker.execution.scheduler import Scheduler, too_large
     from zigflow_worker.execution.trace import Trace, iso8601
@@ -142,12 +143,9 @@ class DocumentWorkflow:
 
 
 def _read_arguments(args: Sequence[RawValue]) -> Start:
+    converter = workflow.payload_converter()
     try:
-        if len(args) > 1:
-            raise ValueError("the workflow takes one argument")
-        if not args:
-            return read_start(None)
-        return read_start(workflow.payload_converter().from_payload(args[0].payload))
+        return read_start(*(converter.from_payload(arg.payload) for arg in args))
     except (ValueError, RuntimeError) as error:
         raise WorkflowError.of(ErrorType.CONFIGURATION, str(error), "/") from None
 

@@ -170,7 +170,9 @@ class Compiler:
     def target(self, directive: Node | None, place: Place) -> int:
         """Return the index of the task that a flow directive leads to."""
         names = place.names or {}
-        match directive.value if directive is not None else "continue":
+        if directive is None:
+            return place.index + 1
+        match directive.value:
             case "continue":
                 return place.index + 1
             case "exit":
@@ -179,7 +181,6 @@ class Compiler:
                 return END
             case name if isinstance(name, str) and name in names:
                 return names[name]
-        assert directive is not None
         raise directive.error(
             f"'{directive.value}' is neither a directive (continue, exit, end) nor a task of "
             f"this block ({', '.join(names)})"
@@ -254,8 +255,8 @@ class Compiler:
     ) -> DurationFormula:
         """Compile a duration."""
         if duration.seconds is not None:
-            return DurationFormula(duration.seconds, None)
-        return DurationFormula(None, self.expression(duration.node, place, variables))
+            return DurationFormula(duration.seconds)
+        return DurationFormula(0, self.expression(duration.node, place, variables))
 
     def optional_duration(
         self, duration: DurationDefinition | None, place: Place

@@ -47,7 +47,7 @@ class Node:
     def child(self, key: str | int) -> "Node":
         """Return an item of this map or list, known to be there."""
         token = str(key).replace("~", "~0").replace("/", "~1")
-        return Node(self.value[key], f"{self.pointer}/{token}")  # type: ignore[index,call-overload]
+        return Node(self.value[key], f"{self.pointer}/{token}")  # type: ignore[index]
 
     def error(self, message: str) -> NodeError:
         """Return the error to raise for this node."""

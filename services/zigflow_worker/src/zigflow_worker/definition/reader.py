@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from zigflow_worker.definition.durations import seconds_of
 from zigflow_worker.definition.header import read_header, read_reusables
@@ -168,7 +168,7 @@ def _read_workflow(root: Node, reader: Reader) -> WorkflowDefinition:
     )
     with reader.collecting():
         read_header(fields)
-    reusables: Mapping[str, dict[str, object]] = {}
+    reusables: Mapping[str, dict[str, Any]] = {}
     with reader.collecting():
         reusables = read_reusables(fields.get("use"), reader)
     document = fields["document"].mapping()
@@ -183,5 +183,5 @@ def _read_workflow(root: Node, reader: Reader) -> WorkflowDefinition:
         input=read_rules(fields.get("input"), "from"),
         output=read_rules(fields.get("output"), "as"),
         timeout=None if timeout is None else reader.timeout(timeout),
-        **reusables,  # type: ignore[arg-type]
+        **reusables,
     )

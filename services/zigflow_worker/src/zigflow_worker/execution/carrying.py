@@ -89,8 +89,7 @@ def load_branch(
         frame.data = pool[kept["data"]]
         if kept["trace"] is not None:
             frame.entry = run.trace.entries[kept["trace"]]
-        run.loading = branch
-        frame.step.operation.load(run, frame, kept["state"], pool)
+        frame.step.operation.load(run, branch, frame, kept["state"], pool)
         branch.stack.append(frame)
         variables = frame.variables
 

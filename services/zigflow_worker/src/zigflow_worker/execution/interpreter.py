@@ -4,24 +4,19 @@ It is synchronous and deterministic. What takes time (effects, timers, yielding)
 scheduler's, which it reaches through `Scheduling`.
 """
 
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine
 from typing import Any, Protocol
 
-from zigflow_worker.definition.durations import seconds_of
 from zigflow_worker.errors import ErrorType, WorkflowError
+from zigflow_worker.execution.dataflow import DataFlow, RunFacts
 from zigflow_worker.execution.frames import Branch, BranchState, Frame
-from zigflow_worker.execution.trace import ENDED, STATUS, Trace, descriptor
-from zigflow_worker.expressions import JSON, Budget, ExpressionError
-from zigflow_worker.program import END, Block, DurationFormula, Formula, Program, Rules, Step
+from zigflow_worker.execution.trace import ENDED, STATUS, Trace
+from zigflow_worker.expressions import JSON, ExpressionError
+from zigflow_worker.program import END, Block, Step
 from zigflow_worker.start import DEFAULT_STEPS_PER_ACTIVATION
 
 STEPS_PER_TASK = 10
 """What a task costs of an activation's budget, besides its expressions."""
-
-# A constant: were it the release's version, an upgrade could change what a replay computes.
-_RUNTIME: dict[str, JSON] = {"name": "stigma", "version": "1.0", "metadata": {}}
-
-_TIMER_SLACK = 0.001
 
 
 class Scheduling(Protocol):
@@ -48,43 +43,19 @@ class Scheduling(Protocol):
         """Return a number between two, the same on every replay."""
 
 
-class RunFacts:
-    """What does not change during a run, continued or not."""
-
-    __slots__ = ("descriptor", "input", "program", "runtime", "started")
-
-    def __init__(self, program: Program, workflow_id: str, raw_input: JSON, started: float) -> None:
-        self.program = program
-        self.input = raw_input
-        self.started = started
-        self.descriptor: dict[str, JSON] = {
-            "id": workflow_id,
-            "definition": program.source,
-            "input": raw_input,
-            "startedAt": descriptor(started),
-        }
-        self.runtime: dict[str, JSON] = dict(_RUNTIME)
-
-
-class Interpreter:
+class Interpreter(DataFlow):
     """One run of a program."""
 
     def __init__(self, facts: RunFacts, scheduling: Scheduling, trace: Trace) -> None:
-        self.facts = facts
+        super().__init__(facts)
         self.scheduling = scheduling
         self.trace = trace
         self.main = Branch()
-        self.context: JSON = None
-        self.now = facts.started
-        """Unix time of this activation."""
-        self.budget = Budget()
         self.activation_budget = DEFAULT_STEPS_PER_ACTIVATION
         """Steps after which an activation yields."""
         self.outcome: JSON = None
         self.failure: WorkflowError | None = None
         self.ended = False
-        self.loading: Branch | None = None
-        """The branch being restored."""
         self._current: Frame = Frame(facts.program.root, None, {}, 1, self.now)
 
     # --- The life of the run
@@ -94,7 +65,7 @@ class Interpreter:
         program = self.facts.program
         frame = Frame(program.root, raw_input, {}, 1, self.now)
         try:
-            frame.input = self._receive(program.input, raw_input, frame)
+            frame.input = self.receive(program.input, raw_input, frame)
             self.context = frame.input
             if program.root.timeout is not None:
                 frame.deadline = self.now + self.seconds(program.root.timeout, frame, raw_input)
@@ -117,7 +88,7 @@ class Interpreter:
 
     def _finish_run(self, frame: Frame, output: JSON) -> None:
         try:
-            self.outcome = self._send(self.facts.program.output, output, frame)
+            self.outcome = self.send(self.facts.program.output, output, frame)
         except (WorkflowError, ExpressionError) as error:
             self._fail(self._located(error, frame.step))
         self.ended = True
@@ -199,13 +170,12 @@ class Interpreter:
             entry[ENDED] = now
             parent.index += 1
             return
-        operation = step.operation
-        if operation.inline:
-            frame.output = operation.evaluate(self, frame)
+        if step.evaluate is not None:
+            frame.output = step.evaluate(self, frame)
             self._finish_task(parent, frame)
         else:
             branch.stack.append(frame)
-            operation.enter(self, branch, frame)
+            step.operation.enter(self, branch, frame)
 
     def _prepare(self, frame: Frame) -> bool:
         """Apply what comes before a task; False skips it."""
@@ -215,7 +185,7 @@ class Interpreter:
             if wanted is None or wanted is False:
                 return False
         if step.input:
-            frame.input = self._receive(step.input, frame.raw, frame)
+            frame.input = self.receive(step.input, frame.raw, frame)
         if step.timeout is not None:
             frame.deadline = self.now + self.seconds(step.timeout, frame, frame.raw)
         return True
@@ -241,9 +211,9 @@ class Interpreter:
         step = frame.step
         output = frame.output
         if not step.plain_end:
-            output = self._send(step.output, output, frame)
+            output = self.send(step.output, output, frame)
             if step.export:
-                self.context = self._send(step.export, output, frame, exported=output)
+                self.context = self.send(step.export, output, frame, exported=output)
         entry = frame.entry
         if entry is not None:
             entry[STATUS] = "completed"
@@ -259,7 +229,7 @@ class Interpreter:
 
     def _check_deadlines(self, branch: Branch) -> None:
         for height, frame in enumerate(branch.stack):
-            if frame.deadline is not None and frame.deadline <= self.now + _TIMER_SLACK:
+            if frame.deadline is not None and self.is_past(frame.deadline):
                 error = WorkflowError.of(
                     ErrorType.TIMEOUT,
                     "the time allowed has passed",
@@ -320,89 +290,6 @@ class Interpreter:
         branch.state = BranchState.ENDED
         self.scheduling.release(branch)
 
-    # --- Data
-
-    def value(self, formula: Formula, frame: Frame, subject: JSON, exported: JSON = None) -> JSON:
-        """Evaluate an expression or template on `subject` (raises ExpressionError)."""
-        variables = frame.variables
-        if formula.names:
-            variables = {**variables}
-            for name in formula.names:
-                variables[name] = self._variable(name, frame, exported)
-        return formula.evaluate(subject, variables, self.budget)
-
-    def _variable(self, name: str, frame: Frame, exported: JSON) -> JSON:
-        match name:
-            case "context":
-                return self.context
-            case "input":
-                return frame.input
-            case "output":
-                return exported
-            case "workflow":
-                return self.facts.descriptor
-            case "runtime":
-                return self.facts.runtime
-        return self._describe(frame)
-
-    def _describe(self, frame: Frame) -> JSON:
-        description: dict[str, JSON] = {
-            "name": frame.step.name,
-            "reference": frame.step.pointer,
-            "definition": frame.step.source,
-            "input": frame.raw,
-            "output": frame.output,
-            "startedAt": descriptor(frame.started),
-        }
-        if isinstance(frame.details, Mapping):
-            description.update(frame.details)
-        return description
-
-    def is_past(self, time: float) -> bool:
-        """Whether a time has come, as exactly as timers are."""
-        return time <= self.now + _TIMER_SLACK
-
     def random(self, low: float, high: float) -> float:
         """Return a number between two, the same on every replay."""
         return self.scheduling.random(low, high)
-
-    def truth(self, formula: Formula, frame: Frame, subject: JSON) -> bool:
-        """Evaluate a condition; like jq, only null and false are false."""
-        value = self.value(formula, frame, subject)
-        return value is not None and value is not False
-
-    def seconds(self, duration: DurationFormula, frame: Frame, subject: JSON) -> float:
-        """Return a duration in seconds."""
-        if duration.seconds is not None:
-            return duration.seconds
-        assert duration.formula is not None
-        try:
-            return seconds_of(self.value(duration.formula, frame, subject))
-        except ExpressionError:
-            raise
-        except ValueError as error:
-            raise WorkflowError.of(ErrorType.EXPRESSION, str(error)) from None
-
-    def _receive(self, rules: Rules, raw: JSON, frame: Frame) -> JSON:
-        """Validate, then transform."""
-        if rules.schema is not None:
-            self._validate(rules, raw, "input")
-        if rules.transformation is None:
-            return raw
-        return self.value(rules.transformation, frame, raw)
-
-    def _send(self, rules: Rules, data: JSON, frame: Frame, exported: JSON = None) -> JSON:
-        """Transform, then validate."""
-        if rules.transformation is not None:
-            data = self.value(rules.transformation, frame, data, exported)
-        elif rules is frame.step.export:
-            data = self.context
-        if rules.schema is not None:
-            self._validate(rules, data, "context" if rules is frame.step.export else "output")
-        return data
-
-    def _validate(self, rules: Rules, data: JSON, what: str) -> None:
-        assert rules.schema is not None
-        violation = rules.schema.violation(data)
-        if violation is not None:
-            raise WorkflowError.of(ErrorType.VALIDATION, f"{what} does not match: {violation}")

@@ -96,8 +96,7 @@ class AgentCallOperation(Operation):
         """Start the agent, wait for it, complete."""
         effect = branch.effect
         if effect is None:
-            arguments = run.value(self.arguments, frame, frame.input)
-            assert isinstance(arguments, dict)
+            arguments: Any = run.value(self.arguments, frame, frame.input)
             size = measured(arguments, limits.MAX_PAYLOAD_BYTES)
             if run.scheduling.admit(branch, size):
                 run.wait(branch, effect=call_agent(arguments, self.schema_document))

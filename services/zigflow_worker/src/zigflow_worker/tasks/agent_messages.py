@@ -34,7 +34,9 @@ def check(arguments: Mapping[str, Node]) -> None:
 def message_of(value: JSON, message_type: type[M]) -> M:
     """Return a message written with ISO 8601 durations and JSON schemas (raises ValueError)."""
     if not isinstance(value, dict):
-        raise ValueError(f"expected a map, not {json.dumps(value)[:60]}")
+        raise ValueError(  # noqa: TRY004 - of data, as the other problems
+            f"expected a map, not {json.dumps(value)[:60]}"
+        )
     try:
         return json_format.ParseDict(_translated(value), message_type())
     except json_format.ParseError as error:

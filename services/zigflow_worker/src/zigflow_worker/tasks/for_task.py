@@ -127,10 +127,11 @@ class ForOperation(Operation):
         return [pool.add(loop.items), loop.index]
 
     @override
-    def load(self, run: Interpreter, frame: Frame, state: Any, pool: PoolReader) -> None:
+    def load(
+        self, run: Interpreter, branch: Branch, frame: Frame, state: Any, pool: PoolReader
+    ) -> None:
         """Restore the loop and the variables of its iteration."""
-        items = pool[state[0]]
-        assert isinstance(items, list)
+        items: Any = pool[state[0]]
         frame.state = loop = Loop(items, frame.variables, state[1])
         if 0 <= loop.index < len(items):
             self._set_variables(frame, loop)

@@ -129,10 +129,11 @@ class ForkOperation(Operation):
         ]
 
     @override
-    def load(self, run: Interpreter, frame: Frame, state: Any, pool: PoolReader) -> None:
+    def load(
+        self, run: Interpreter, branch: Branch, frame: Frame, state: Any, pool: PoolReader
+    ) -> None:
         """Restore outputs and stacks; `proceed` starts the branches again."""
-        assert run.loading is not None
-        frame.state = fork = Fork(run.loading, len(self._branches), compete=self._compete)
+        frame.state = fork = Fork(branch, len(self._branches), compete=self._compete)
         for child, kept in zip(fork.branches, state, strict=True):
             if "output" in kept:
                 child.state = BranchState.ENDED

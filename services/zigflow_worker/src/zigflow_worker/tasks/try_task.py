@@ -218,7 +218,9 @@ class TryOperation(Operation):
         return [state.phase, state.retries, state.until, pool.add(state.problem)]
 
     @override
-    def load(self, run: Interpreter, frame: Frame, state: Any, pool: PoolReader) -> None:
+    def load(
+        self, run: Interpreter, branch: Branch, frame: Frame, state: Any, pool: PoolReader
+    ) -> None:
         """Restore the phase and the error's variable."""
         frame.state = attempts = Attempts(frame.variables)
         attempts.phase, attempts.retries, attempts.until = state[:3]
