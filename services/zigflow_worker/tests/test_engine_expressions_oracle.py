@@ -40,7 +40,7 @@ UNARY = [
         "add?",
         "sort?",
         "unique?",
-        "reverse?",
+        "(arrays | reverse)",
         "first?",
     ),
     *("flatten?", "to_entries?", "any?", "all?", "min?", "max?", "ascii_downcase?", "explode?"),
