@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import re
+import urllib.request
 import uuid
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 
 import grpc
@@ -131,6 +134,35 @@ async def test_the_token_goes_into_history_with_the_start_and_nowhere_else(
     assert by_name["request_received"]["callback_fingerprint"] == fingerprint
     assert by_name["request_received"]["token_length"] == len(caller.token)
     assert by_name["workflow_started"]["execution_id"] == execution.id
+
+
+async def requests_to_temporal(api: Api) -> Counter[str]:
+    """How often the API has called Temporal, by operation, as the SDK counts it."""
+    address = api.runtime._temporal.metrics_address
+    reply = await asyncio.to_thread(urllib.request.urlopen, f"http://{address}/metrics")
+    with reply:
+        lines = reply.read().decode().splitlines()
+    counts: Counter[str] = Counter()
+    for line in lines:
+        found = re.match(r'temporal_(?:long_)?request_total\{.*operation="(\w+)".* (\d+)$', line)
+        if found:
+            counts[found[1]] += int(found[2])
+    return counts
+
+
+async def test_an_acknowledgement_costs_one_heartbeat_and_one_signal_with_start(
+    api: Api, callers: Callers
+) -> None:
+    caller = await callers.start()
+    before = await requests_to_temporal(api)
+    for n in range(3):
+        await api.executions.StartAgent(
+            caller.request(agent_id="reviewer", request_id=f"{new_id()}-{n}")
+        )
+    cost = await requests_to_temporal(api) - before
+    for of_readiness in ("GetSystemInfo", "ListSearchAttributes", "DescribeNamespace"):
+        cost.pop(of_readiness, None)
+    assert cost == {"RecordActivityTaskHeartbeat": 3, "SignalWithStartWorkflowExecution": 3}
 
 
 async def test_a_short_wait_keeps_half_of_it_as_margin(

@@ -102,7 +102,7 @@ async def _ended(client: Client, started: AgentExecution, event: HistoryEvent) -
             return _ended_with(AGENT_EXECUTION_PHASE_TIMED_OUT, failure)
         case _:
             reason = event.workflow_execution_terminated_event_attributes.reason
-            message = f"terminated in Temporal: {reason}" if reason else "terminated in Temporal"
+            message = f"terminated in Temporal: {reason}"
             failure = Failure(reason=FAILURE_REASON_TERMINATED, message=message)
             return _ended_with(AGENT_EXECUTION_PHASE_FAILED, failure)
 

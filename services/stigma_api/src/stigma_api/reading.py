@@ -105,6 +105,7 @@ class Reader:
     async def _described(self, reply: DescribeWorkflowExecutionResponse) -> Described:
         info = reply.workflow_execution_info
         execution = await outcome.from_memo(self._client, info.memo.fields)
+        execution.id = info.execution.workflow_id
         is_open = info.status in {
             Status.WORKFLOW_EXECUTION_STATUS_RUNNING,
             Status.WORKFLOW_EXECUTION_STATUS_PAUSED,

@@ -1,0 +1,136 @@
+"""The filter grammar: what it says, and that nothing of a filter but values reaches the query."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from google.rpc.error_details_pb2 import BadRequest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stigma_api.filters import compile_filter, quoted
+from stigma_api.status import CallError
+
+SAFE = st.text(st.characters(exclude_characters="\"'\\", exclude_categories=("Cc", "Cs")))
+# What a compiled query consists of, once its literals are taken out.
+SHAPE = re.compile(
+    r"(Stigma(Agent|Session|Labels|Phase)|ExecutionStatus|StartTime|IN|IS|NULL|AND|OR"
+    r"|=|>=|<=|\(|\)|,|\?|\s)*"
+)
+
+
+def shape(query: str) -> str:
+    return re.sub(r"'[^']*'", "?", query)
+
+
+@pytest.mark.parametrize(
+    ("text", "conditions"),
+    [
+        ("", []),
+        ("   ", []),
+        ('agent = "reviewer"', ["StigmaAgent = 'reviewer'"]),
+        ('session="a b"', ["StigmaSession = 'a b'"]),
+        ('labels.team/x.y-z = "a=b"', ["StigmaLabels = 'team/x.y-z=a=b'"]),
+        ("phase = RUNNING", ["ExecutionStatus = 'Running'"]),
+        ('phase = "COMPLETED"', ["(ExecutionStatus = 'Completed' OR StigmaPhase = 'COMPLETED')"]),
+        (
+            'start_time >= "2026-01-31T13:00:00+01:00" AND start_time<="2026-02-01T00:00:00Z"',
+            ["StartTime >= '2026-01-31T12:00:00Z'", "StartTime <= '2026-02-01T00:00:00Z'"],
+        ),
+    ],
+)
+def test_a_filter_is_compiled(text: str, conditions: list[str]) -> None:
+    assert compile_filter(text) == conditions
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "agent",
+        "agent =",
+        "agent = reviewer",
+        "agent = 'reviewer'",
+        'agent > "a"',
+        'agent >= "a"',
+        'agent = "a" AND',
+        'agent = "a" OR agent = "b"',
+        'agent = "a" agent = "b"',
+        'AND agent = "a"',
+        '"agent" = "a"',
+        'agent = "a',
+        'agent = "it\'s"',
+        r'agent = "a\"b"',
+        'agent = "a\nb"',
+        "phase = DONE",
+        "phase = running",
+        'owner = "me"',
+        'labels. = "x"',
+        'StigmaPrincipal = "root"',
+        'start_time >= "yesterday"',
+        'start_time >= "2026-01-31T12:00:00"',
+        "start_time >= 2026",
+        'agent = "a" ; agent = "b"',
+        'agent = "' + "a" * 5000 + '"',
+        " AND ".join(['agent = "a"'] * 17),
+    ],
+)
+def test_what_is_not_a_filter_is_refused(text: str) -> None:
+    with pytest.raises(CallError) as caught:
+        compile_filter(text)
+    [detail] = caught.value.details
+    assert isinstance(detail, BadRequest)
+    assert [violation.field for violation in detail.field_violations] == ["filter"]
+
+
+@given(SAFE.filter(lambda text: len(text.encode()) < 4000))
+def test_a_value_is_one_literal_and_itself(value: str) -> None:
+    [condition] = compile_filter(f'session = "{value}"')
+    assert condition == f"StigmaSession = '{value}'"
+    assert shape(condition) == "StigmaSession = ?"
+
+
+@given(
+    st.text(max_size=60)
+    | st.lists(
+        st.sampled_from(
+            [
+                "agent",
+                "session",
+                "labels.k",
+                "phase",
+                "start_time",
+                "=",
+                ">=",
+                "AND",
+                "OR",
+                "'",
+                '"',
+                '"x"',
+                "\\",
+                "--",
+                "RUNNING",
+                ")",
+                "(",
+            ]
+        ),
+        max_size=12,
+    ).map(" ".join)
+)
+def test_whatever_is_accepted_has_only_our_words_in_it(text: str) -> None:
+    try:
+        conditions = compile_filter(text)
+    except CallError:
+        return
+    for condition in conditions:
+        assert SHAPE.fullmatch(shape(condition)), condition
+
+
+@given(st.text())
+def test_nothing_quoted_ends_its_literal(value: str) -> None:
+    try:
+        literal = quoted(value)
+    except ValueError:
+        assert set(value) & (set("\"'\\\x7f") | {chr(code) for code in range(32)})
+        return
+    assert shape(literal) == "?"
