@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import os
 import signal
 import sys
@@ -175,6 +176,7 @@ async def _live(name: str, settings: ServiceSettings, build: Build) -> int:
                 started.append(component)
                 await _unless(told_to_stop, component.start())
             if not told_to_stop.is_set():
+                _spare_garbage_collection()
                 runtime.readiness.set("service", True)
                 await _until_any(told_to_stop, [runtime, *started])
         finally:
@@ -247,6 +249,17 @@ async def _stop(components: Sequence[Component], grace: timedelta) -> None:
     for task in done:
         if error := task.exception():
             log.error("stop_failed", component=stops[task], exc_info=error)
+
+
+def _spare_garbage_collection() -> None:
+    """Collect less often, and never look again at what was imported.
+
+    By default every 700 allocations start a collection, and the oldest generation holds each
+    module's objects: that is some 8 % of the CPU of a call.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
 
 
 def _leave(code: int) -> NoReturn:
