@@ -85,6 +85,7 @@ async def test_a_running_execution_shows_its_steps_and_in_full_its_conversation(
         return got if got.status.steps else None
 
     basic = await eventually(a_step_later, what="the first step")
+    assert basic is not None
     assert basic.status.phase == AGENT_EXECUTION_PHASE_RUNNING
     assert not basic.status.messages
     assert basic.spec.message == ""
@@ -147,7 +148,7 @@ async def test_an_execution_that_temporal_timed_out_is_timed_out(api: Api, clien
         "AgentWorkflow",
         id=execution_id,
         task_queue=api.queues.orchestrator,
-        memo=await description.memo() | {"execution": started},
+        memo={**await description.memo(), "execution": started},
         run_timeout=timedelta(milliseconds=10),
     )
     with pytest.raises(WorkflowFailureError):

@@ -401,7 +401,7 @@ async def test_missing_search_attributes_say_what_to_do(client: Client) -> None:
 async def test_rpcs_are_counted_by_method_and_code(api: Api) -> None:
     await api.agents.ListAgents(ListAgentsRequest())
     labels = {"method": "/stigma.agent.v1.AgentService/ListAgents", "code": "OK"}
-    assert api.runtime.metrics.get_sample_value("stigma_rpc_requests_total", labels) >= 1
+    assert api.runtime.metrics.get_sample_value("stigma_rpc_requests_total", labels)
 
 
 def settings(**given: Any) -> ApiSettings:

@@ -178,8 +178,8 @@ async def test_a_short_wait_keeps_half_of_it_as_margin(
 
 
 async def test_the_tightest_limit_is_the_deadline(api: Api) -> None:
-    spec = AgentSpec(model="scripted:demo", limits=AgentLimits(timeout=timedelta(hours=2)))
-    config = AgentConfig(timeout=timedelta(minutes=5))
+    spec = AgentSpec(model="scripted:demo", limits=AgentLimits(timeout=Duration(seconds=7200)))
+    config = AgentConfig(timeout=Duration(seconds=300))
     execution = await api.executions.StartAgent(StartAgentRequest(spec=spec, config=config))
     status = execution.status
     lasts = status.deadline.ToDatetime() - status.start_time.ToDatetime()
@@ -396,11 +396,11 @@ async def test_a_message_of_5_mb_is_refused_with_size_and_limit(api: Api) -> Non
 
 
 async def test_what_loosens_the_agent_is_refused(api: Api) -> None:
-    limits = AgentLimits(timeout=timedelta(minutes=1), steps=5, tokens=100, cost_usd=0.5)
+    limits = AgentLimits(timeout=Duration(seconds=60), steps=5, tokens=100, cost_usd=0.5)
     spec = AgentSpec(model="scripted:demo", env=["CITY"], limits=limits)
     config = AgentConfig(
         model="openai:gpt-5",
-        timeout=timedelta(minutes=2),
+        timeout=Duration(seconds=120),
         limits=AgentLimits(timeout=Duration(seconds=61), steps=6, tokens=101, cost_usd=0.6),
     )
     request = StartAgentRequest(spec=spec, config=config, env={"CITY": "Rome", "PATH": "/"})
