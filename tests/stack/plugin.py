@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -103,6 +103,33 @@ async def new_stack(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> AsyncIterator[StartStack]:
     """Start a stack with options of `Stack`; it is closed at the module's end."""
+    async with _stacks(request, temporal_server, tmp_path_factory) as start:
+        yield start
+
+
+@pytest.fixture(scope="session")
+async def new_lasting_stack(
+    request: pytest.FixtureRequest,
+    temporal_server: TemporalServer,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> AsyncIterator[StartStack]:
+    """As `new_stack`, but closed at the end of all tests."""
+    async with _stacks(request, temporal_server, tmp_path_factory) as start:
+        yield start
+
+
+@pytest.fixture(scope="module")
+async def stack(new_stack: StartStack) -> Stack:
+    """The four services with default settings, shared by a module's tests."""
+    return await new_stack()
+
+
+@asynccontextmanager
+async def _stacks(
+    request: pytest.FixtureRequest,
+    temporal_server: TemporalServer,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> AsyncIterator[StartStack]:
     from tests.stack.stack import Stack
 
     running = request.config.stash[_RUNNING].stacks
@@ -120,9 +147,3 @@ async def new_stack(
             return await open_stacks.enter_async_context(stack)
 
         yield start
-
-
-@pytest.fixture(scope="module")
-async def stack(new_stack: StartStack) -> Stack:
-    """The four services with default settings, shared by a module's tests."""
-    return await new_stack()

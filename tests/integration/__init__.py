@@ -1,0 +1,1 @@
+"""The failure contract and what else crosses services, on the real ones."""

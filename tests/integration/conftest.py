@@ -1,0 +1,27 @@
+"""One installation for all of these tests; a test that changes services starts its own."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.integration.installation import Installation
+    from tests.stack.plugin import StartStack
+
+
+@pytest.fixture(scope="session")
+async def installation(
+    new_lasting_stack: StartStack, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Installation]:
+    """Four services, a model under control, and callers of every kind."""
+    from tests.integration.installation import Installation, environment
+    from tests.integration.model_gate import ModelGate
+
+    directory = tmp_path_factory.mktemp("installation")
+    async with ModelGate() as gate:
+        stack = await new_lasting_stack(environment=environment(gate, directory))
+        async with Installation(stack, gate, directory) as installation:
+            yield installation
