@@ -110,7 +110,7 @@ class _Constant:
 
 
 def _add(data: JSON, _env: Environment, *items: Filter) -> Iterator[JSON]:
-    values = items[0].vals(data) if items else engine.iterate(data) if data is not None else ()
+    values = items[0].vals(data) if items else engine.iterate(data)
     gauge = meter()
     gathered: list[JSON] = []
     for value in values:
