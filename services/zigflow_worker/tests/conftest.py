@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import textwrap
 import uuid
-from collections.abc import AsyncIterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -60,13 +59,18 @@ class Engine:
         return document(body, name)
 
     async def start(
-        self, text: str | None, data: Any = None, *, name: str = "example", **options: int
+        self,
+        text: str | None,
+        data: Any = None,
+        *,
+        name: str = "example",
+        options: Mapping[str, int] | None = None,
     ) -> WorkflowHandle[Any, Any]:
         start: dict[str, Any] = {"input": data}
         if text is not None:
             start["document"] = text
         if options:
-            start["options"] = options
+            start["options"] = dict(options)
         handle = await self.client.start_workflow(
             name, start, id=f"engine-{uuid.uuid4()}", task_queue=self.task_queue
         )
@@ -75,12 +79,12 @@ class Engine:
 
     async def run(self, body: str, data: Any = None, **options: int) -> Any:
         """Run a document's body and return its output."""
-        handle = await self.start(document(body), data, **options)
+        handle = await self.start(document(body), data, options=options)
         return await handle.result()
 
     async def fault(self, body: str, data: Any = None, **options: int) -> dict[str, Any]:
         """Run a document that must fail, and return its error."""
-        handle = await self.start(document(body), data, **options)
+        handle = await self.start(document(body), data, options=options)
         return await fault_of(handle)
 
     async def histories(self) -> AsyncIterator[WorkflowHistory]:
@@ -157,16 +161,14 @@ async def engine(temporal: Client, documents: Path, api: StandInApi) -> AsyncIte
     """An engine in the SDK's sandbox; every history it made must replay."""
     engine = Engine(temporal, f"engine-{uuid.uuid4()}")
     activities = EngineActivities(DocumentDirectory(documents))
-    with ThreadPoolExecutor(2) as threads:
-        async with new_worker(
-            temporal,
-            engine.task_queue,
-            activities,
-            activity_executor=threads,
-            build_id="test",
-            plugins=[StigmaPlugin(api.address)],
-        ):
-            yield engine
+    async with new_worker(
+        temporal,
+        engine.task_queue,
+        activities,
+        build_id="test",
+        plugins=[StigmaPlugin(api.address)],
+    ):
+        yield engine
     replayer = Replayer(
         workflows=[DocumentWorkflow],
         data_converter=DATA_CONVERTER,

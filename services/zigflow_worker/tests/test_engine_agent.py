@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from stigma.agent.v1.agent_execution_pb2 import (
     AGENT_EXECUTION_PHASE_COMPLETED,
     AGENT_EXECUTION_PHASE_FAILED,
+    AgentExecution,
     AgentExecutionStatus,
     AgentOutput,
     Failure,
@@ -208,3 +210,73 @@ def test_wrong_arguments_are_found_before_a_run(arguments: str, message: str) ->
     )
     with pytest.raises(InvalidDocumentError, match=message):
         compile_text(text)
+
+
+FIVE_AGENTS = """
+do:
+  - all:
+      fork:
+        branches:
+          - a: {call: agent, with: {agent: a, input: "${ . }"}}
+          - b: {call: agent, with: {agent: b, input: "${ . }"}}
+          - c: {call: agent, with: {agent: c, input: "${ . }"}}
+          - d: {call: agent, with: {agent: d, input: "${ . }"}}
+          - e: {call: agent, with: {agent: e, input: "${ . }"}}
+"""
+
+
+async def test_agents_in_flight_are_bounded(
+    monkeypatch: pytest.MonkeyPatch, engine: Any, api: Any
+) -> None:
+    monkeypatch.setattr("zigflow_worker.execution.scheduler.MAX_EFFECTS", 2)
+    api.ending = COMPLETED
+    handle = await engine.start(engine.document(FIVE_AGENTS))
+    assert await handle.result() == [{"approved": True}] * 5
+    in_flight = most = 0
+    for event in (await handle.fetch_history()).events:
+        in_flight += event.HasField("activity_task_scheduled_event_attributes")
+        in_flight -= event.HasField("activity_task_completed_event_attributes")
+        most = max(most, in_flight)
+    assert (most, in_flight) == (2, 0)
+
+
+async def test_commands_of_one_workflow_task_stay_small(engine: Any, api: Any) -> None:
+    api.ending = COMPLETED
+    handle = await engine.start(engine.document(FIVE_AGENTS), "x" * 900_000)
+    await handle.result()
+    sizes: list[int] = []
+    async for history in engine.histories():
+        of_tasks: dict[int, int] = {}
+        for event in history.events:
+            scheduled = event.activity_task_scheduled_event_attributes
+            task = scheduled.workflow_task_completed_event_id
+            of_tasks[task] = of_tasks.get(task, 0) + scheduled.input.ByteSize()
+        sizes += of_tasks.values()
+    assert sum(sizes) > 5 * 900_000
+    assert max(sizes) < 3_000_000
+
+
+async def test_a_run_continues_as_new_when_its_agents_have_ended(engine: Any, api: Any) -> None:
+    handle = await engine.start(
+        engine.document(
+            """
+            do:
+              - both:
+                  fork:
+                    branches:
+                      - ask: {call: agent, with: {agent: slow}}
+                      - ticking:
+                          for: {in: "[range(8)]"}
+                          do:
+                            - tick: {wait: {milliseconds: 5}}
+            """
+        ),
+        options={"historyLength": 6},
+    )
+    async with asyncio.timeout(30):
+        while len((await handle.fetch_history()).events) < 28:
+            pass
+    caller = engine.client.get_async_activity_handle(task_token=api.starts[0].callback_token)
+    await caller.complete(AgentExecution(id="agent-42", status=COMPLETED))
+    assert await handle.result() == [{"approved": True}, None]
+    assert len([history async for history in engine.histories()]) > 1

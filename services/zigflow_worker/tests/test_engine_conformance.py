@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from temporalio.client import WorkflowFailureError, WorkflowHandle
+from temporalio.exceptions import ApplicationError
 
 from zigflow_worker.compilation import compile_text
 from zigflow_worker.definition import InvalidDocumentError
@@ -81,7 +82,8 @@ async def outcome_of(handle: WorkflowHandle[Any, Any]) -> tuple[Any, Any]:
     try:
         return await handle.result(), None
     except WorkflowFailureError as error:
-        return None, error.cause.details[0]  # type: ignore[union-attr]
+        assert isinstance(error.cause, ApplicationError)
+        return None, error.cause.details[0]
 
 
 def check(text: str, block: str, output: Any, problem: Any, trace: list[str]) -> bool:

@@ -130,7 +130,7 @@ async def test_a_wait_goes_on_where_it_was(engine: Any) -> None:
                             - tick: {wait: {milliseconds: 10}}
             """
         ),
-        historyLength=6,
+        options={"historyLength": 6},
     )
     await handle.result()
     trace = await handle.query("trace")
@@ -142,7 +142,8 @@ async def test_a_wait_goes_on_where_it_was(engine: Any) -> None:
 
 async def test_a_suspended_run_stays_suspended(engine: Any) -> None:
     handle = await engine.start(
-        engine.document("do:\n  - tick: {wait: {milliseconds: 50}, then: tick}"), historyLength=5
+        engine.document("do:\n  - tick: {wait: {milliseconds: 50}, then: tick}"),
+        options={"historyLength": 6},
     )
     await until_phase(handle, "waiting")
     await handle.signal("suspend")

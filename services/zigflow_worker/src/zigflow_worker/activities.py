@@ -1,5 +1,7 @@
 """The engine's own activities."""
 
+import asyncio
+
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
@@ -13,18 +15,18 @@ class EngineActivities:
         self._documents = documents
 
     @activity.defn(name="resolve_definition")
-    def resolve_definition(self, workflow_type: str) -> str:
+    async def resolve_definition(self, workflow_type: str) -> str:
         """Return the text of the document with this name, or namespace.name.
 
         Its being an activity's result keeps a run on the text it began with.
         """
         try:
-            return self._documents.text_of(workflow_type)
+            return await asyncio.to_thread(self._documents.text_of, workflow_type)
         except UnknownDocumentError as error:
             raise ApplicationError(
                 str(error), type="UNKNOWN_DOCUMENT", non_retryable=True
             ) from None
 
     @activity.defn(name="yield")
-    def end_activation(self) -> None:
+    async def end_activation(self) -> None:
         """Do nothing: while a workflow waits for it, its worker thread serves others."""

@@ -1,7 +1,6 @@
 """The engine's worker."""
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from temporalio.client import Client
@@ -17,21 +16,15 @@ from zigflow_worker.documents import DocumentDirectory
 from zigflow_worker.settings import EngineSettings
 from zigflow_worker.workflow import DocumentWorkflow
 
-_ENGINE_THREADS = 4
-"""The engine's own activities are short: a look into a directory, or nothing."""
-
 
 async def build(runtime: ServiceRuntime, *, settings: EngineSettings) -> Sequence[Component]:
     """Connect, and make the worker."""
     plugin = _plugin()
     client = await runtime.connect_temporal(data_converter=DATA_CONVERTER)
-    threads = ThreadPoolExecutor(_ENGINE_THREADS, thread_name_prefix="engine")
-    runtime.resources.callback(threads.shutdown, wait=False)
     worker = new_worker(
         client,
         TaskQueues(settings.task_queue_prefix).engine,
         EngineActivities(DocumentDirectory(settings.workflows_dir)),
-        activity_executor=threads,
         plugins=[plugin],
         max_cached_workflows=settings.max_cached_workflows,
         max_concurrent_workflow_tasks=settings.max_concurrent_workflow_tasks,

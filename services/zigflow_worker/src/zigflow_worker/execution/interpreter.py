@@ -126,6 +126,16 @@ class Interpreter(DataFlow):
         if branch.state is BranchState.READY:
             self.scheduling.enqueue(branch)
 
+    def take_result(self, branch: Branch) -> None:
+        """Let the top task of a branch take what its effect brought, and go no further."""
+        frame = self._current = branch.stack[-1]
+        try:
+            frame.step.operation.proceed(self, branch, frame)
+        except (WorkflowError, ExpressionError) as error:
+            self._unwind(branch, self._located(error, frame.step))
+        if branch.state is BranchState.READY:
+            self.scheduling.enqueue(branch)
+
     def wake(self, branch: Branch) -> None:
         """Let a waiting branch go on."""
         if branch.state is BranchState.WAITING:

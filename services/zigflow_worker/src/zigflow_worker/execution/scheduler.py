@@ -63,8 +63,9 @@ class Scheduler:
         while not run.ended:
             self._begin_activation(run)
             if self._must_continue():
+                self._take_results(run)
                 if not self._effects and not self._cancelled:
-                    return False
+                    return run.ended
                 await self._sleep()
             elif self._ready and not self.suspended:
                 self._advance_ready(run)
@@ -123,7 +124,11 @@ class Scheduler:
             branch.alarm[1].cancel()
             branch.alarm = None
         effect, branch.effect = branch.effect, None
-        if effect is not None and not effect.done():
+        if effect is None:
+            return
+        if effect.done():
+            _forget(effect)
+        else:
             self._cancelled.add(effect)
             effect.cancel()
 
@@ -151,8 +156,8 @@ class Scheduler:
         self._cancelled.discard(effect)
         if branch.effect is effect:
             self._wake_branch(branch)
-        elif not effect.cancelled():
-            effect.exception()  # nobody awaits it any more
+        else:
+            _forget(effect)
         while self._without_slot:
             waiting = self._without_slot.popleft()
             if waiting.state is BranchState.WAITING:
@@ -185,6 +190,14 @@ class Scheduler:
             branch.queued = False
             if branch.state is BranchState.READY:
                 run.advance(branch)
+
+    def _take_results(self, run: Interpreter) -> None:
+        """Have branches take what their effects brought: it could not be carried over."""
+        for branch in list(self._ready):
+            if branch.effect is not None and branch.state is BranchState.READY:
+                self._ready.remove(branch)
+                branch.queued = False
+                run.take_result(branch)
 
     async def _sleep(self) -> None:
         self._wakeup = self._loop.create_future()
@@ -225,6 +238,12 @@ class Scheduler:
                 size += measured(frame.data, MAX_STATE_BYTES)
         if size + measured(run.context, MAX_STATE_BYTES) > MAX_STATE_BYTES:
             run.fail(too_large("the state of the run"), run.main)
+
+
+def _forget(effect: asyncio.Task[JSON]) -> None:
+    """Take note of an outcome that nobody awaits any more, or asyncio would complain of it."""
+    if not effect.cancelled():
+        effect.exception()
 
 
 def too_large(what: str) -> WorkflowError:
