@@ -200,7 +200,7 @@ def _combinations(data: JSON, _env: Environment, *amount: Filter) -> Iterator[JS
     gauge = meter()
     for times in amount[0].vals(data) if amount else (None,):
         if times is None:
-            pools = [list(iterate(pool)) for pool in iterate(data)]
+            pools = [list(iterate(pool)) for pool in (iterate(data) if data is not None else ())]
         else:
             repeated = int(count(times, "combinations' count"))
             gauge.copied(repeated)
