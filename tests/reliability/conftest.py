@@ -1,0 +1,26 @@
+"""Fixtures of the reliability tests."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from tests.reliability.site import Site, open_site
+from tests.stack.plugin import StartStack, TemporalServer
+
+
+@pytest.fixture(scope="module")
+async def running_site(
+    new_stack: StartStack, temporal_server: TemporalServer
+) -> AsyncIterator[Site]:
+    async with open_site(new_stack, temporal_server.address) as site:
+        yield site
+
+
+@pytest.fixture
+async def site(running_site: Site) -> AsyncIterator[Site]:
+    """The module's site. Whatever a test does to it, each call leads to one execution."""
+    yield running_site
+    running_site.heal()
+    await running_site.check_executions()

@@ -1,0 +1,108 @@
+"""A stack with a caller's worker, and proxies that do harm where services meet."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from stigma.agent.v1.agent_execution_pb2 import (
+    AGENT_EXECUTION_PHASE_COMPLETED,
+    CALLBACK_STATE_WAITING,
+    AgentExecution,
+    AgentExecutionStatus,
+)
+from stigma.agent.v1.agent_execution_service_pb2 import GetAgentExecutionRequest
+from tests.reliability.calls import Callers, executions_on
+from tests.stack.faults import FaultProxy
+from tests.stack.plugin import StartStack
+from tests.stack.stack import SERVICES, Stack
+from tests.stack.waiting import eventually
+
+CALLER = "tests.reliability.caller_service"
+INJECTED = str(Path(__file__).with_name("injected"))
+ENGINE_HEARTBEAT_SECONDS = 6.0
+
+
+class Site:
+    """One stack; `api` stands before the API, the others between a service and Temporal."""
+
+    def __init__(
+        self,
+        stack: Stack,
+        api: FaultProxy,
+        temporal_of_api: FaultProxy,
+        temporal_of_orchestrator: FaultProxy,
+    ) -> None:
+        self.stack = stack
+        self.api = api
+        self.temporal_of_api = temporal_of_api
+        self.temporal_of_orchestrator = temporal_of_orchestrator
+        self.callers = Callers(stack)
+
+    async def restart(self, *services: str) -> None:
+        """Start again what was killed, once nothing is harmed any more."""
+        self.heal()
+        await self.stack.start(*services)
+
+    def heal(self) -> None:
+        """End all faults."""
+        for proxy in (self.api, self.temporal_of_api, self.temporal_of_orchestrator):
+            proxy.clear()
+
+    async def execution(self, execution_id: str) -> AgentExecution:
+        """The execution as the API tells it."""
+        request = GetAgentExecutionRequest(id=execution_id)
+        return await self.stack.executions.GetAgentExecution(request, wait_for_ready=True)
+
+    async def outcome(self, execution_id: str) -> AgentExecutionStatus:
+        """The execution's status, once it has ended and nobody waits any more."""
+
+        async def ended() -> AgentExecutionStatus | None:
+            status = (await self.execution(execution_id)).status
+            if status.callback.state == CALLBACK_STATE_WAITING:
+                return None
+            return status if status.phase >= AGENT_EXECUTION_PHASE_COMPLETED else None
+
+        return await eventually(ended, what=f"the end of {execution_id}")
+
+    async def check_executions(self) -> None:
+        """Every call led to one execution, as Temporal's visibility has it a moment later."""
+        calls, found = self.callers.started, 0
+
+        async def enough() -> bool:
+            nonlocal found
+            found = len(await executions_on(self.stack))
+            return found >= calls
+
+        await eventually(enough, what=lambda: f"{calls} calls, but {found} executions")
+        assert found == calls, f"{calls} calls led to {found} executions"
+
+
+@asynccontextmanager
+async def open_site(
+    new_stack: StartStack, temporal_address: str, **environment: dict[str, str]
+) -> AsyncIterator[Site]:
+    """Start everything; `environment` adds variables to services."""
+    api, of_api, of_orchestrator = (FaultProxy(temporal_address) for _ in range(3))
+    async with of_api, of_orchestrator:
+        calls_api = {"STIGMA_API_ADDRESS": api.address}
+        own = {
+            "stigma_api": {"TEMPORAL_ADDRESS": of_api.address},
+            "stigma_orchestrator": {"TEMPORAL_ADDRESS": of_orchestrator.address},
+            "zigflow_worker": calls_api | engine_heartbeat(),
+            CALLER: calls_api,
+        }
+        stack = await new_stack(
+            services=(*SERVICES, CALLER),
+            environment={name: own.get(name, {}) | environment.get(name, {}) for name in own},
+        )
+        api.target = stack.api_address
+        async with api:
+            yield Site(stack, api, of_api, of_orchestrator)
+            await stack.stop()
+
+
+def engine_heartbeat(seconds: float = ENGINE_HEARTBEAT_SECONDS) -> dict[str, str]:
+    """Variables that scale down the heartbeat timeout of the engine's calls."""
+    return {"PYTHONPATH": INJECTED, "RELIABILITY_HEARTBEAT_SECONDS": f"{seconds:g}"}

@@ -1,0 +1,137 @@
+"""SIGKILL at a chosen moment: whatever was under way is done once, and answered right.
+
+That each call led to one execution is checked after every test, by its fixture.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from stigma.agent.v1.agent_execution_pb2 import (
+    AGENT_EXECUTION_PHASE_COMPLETED,
+    AGENT_EXECUTION_PHASE_FAILED,
+    CALLBACK_STATE_DELIVERED,
+    CALLBACK_STATE_RESOLVED_OR_GONE,
+)
+from tests.reliability.calls import FAILED, events
+from tests.reliability.site import CALLER, ENGINE_HEARTBEAT_SECONDS, Site
+from tests.stack.faults import LoseReply, Pause
+
+ANY_SERVICE = "any service SIGKILLed at any point, delivery included"
+BEFORE_PENDING = "zigflow_worker SIGKILLed between taking the task and returning pending"
+START = "SignalWithStartWorkflowExecution"
+COMPLETE = "RespondActivityTaskCompleted"
+FAIL = "RespondActivityTaskFailed"
+
+
+async def reached(pause: Pause) -> None:
+    await asyncio.wait_for(pause.reached.wait(), 30)
+
+
+@pytest.mark.contract(ANY_SERVICE)
+async def test_orchestrator_before_it_delivers(site: Site) -> None:
+    delivery = site.temporal_of_orchestrator.pause(COMPLETE)
+    call = await site.callers.worker()
+    await reached(delivery)
+    await site.stack.kill("stigma_orchestrator")
+    await site.restart("stigma_orchestrator")
+    execution = await call.check()
+    told = await site.outcome(execution.id)
+    assert told.phase == AGENT_EXECUTION_PHASE_COMPLETED
+
+
+@pytest.mark.contract(ANY_SERVICE)
+async def test_orchestrator_after_it_delivered_before_its_history_has_it(site: Site) -> None:
+    site.temporal_of_orchestrator.inject(COMPLETE, LoseReply())
+    second_try = site.temporal_of_orchestrator.pause(COMPLETE)
+    call = await site.callers.worker()
+    await reached(second_try)
+    await site.stack.kill("stigma_orchestrator")
+    execution = await call.check()
+    await site.restart("stigma_orchestrator")
+    told = await site.outcome(execution.id)
+    assert told.phase == AGENT_EXECUTION_PHASE_COMPLETED
+    assert told.callback.state == CALLBACK_STATE_RESOLVED_OR_GONE
+
+
+@pytest.mark.contract(ANY_SERVICE)
+async def test_orchestrator_before_it_delivers_a_failure(site: Site) -> None:
+    delivery = site.temporal_of_orchestrator.pause(
+        FAIL, matches=lambda request: b"AGENT_EXECUTION_FAILED" in request
+    )
+    call = await site.callers.worker(failure="FAILURE_REASON_INVALID_REQUEST")
+    await reached(delivery)
+    await site.stack.kill("stigma_orchestrator")
+    await site.restart("stigma_orchestrator")
+    result = await call.result()
+    assert (result["error"], result["reason"]) == ("AGENT_EXECUTION_FAILED", "INVALID_REQUEST")
+    assert len(await events(call.handle, FAILED)) == 1
+    told = await site.outcome(result["execution_id"])
+    assert told.phase == AGENT_EXECUTION_PHASE_FAILED
+    assert told.callback.state == CALLBACK_STATE_DELIVERED
+
+
+@pytest.mark.contract(ANY_SERVICE)
+async def test_ai_worker_in_the_middle_of_a_model_call(site: Site) -> None:
+    models = site.stack.process("ai_worker").log
+    seen = models.position()
+    call = await site.callers.worker(delay=1.5)
+    started = await models.wait_for("model_call_started", since=seen)
+    await site.stack.kill("ai_worker")
+    await site.restart("ai_worker")
+    execution = await call.check()
+    assert execution.id == started["execution_id"]
+    assert execution.status.usage.model_calls == 1
+    calls = models.events("model_call_started", execution_id=execution.id)
+    assert [one["attempt"] for one in calls] == [1, 2]
+
+
+@pytest.mark.contract(ANY_SERVICE)
+@pytest.mark.parametrize("delay", [0, 8], ids=["agent ends meanwhile", "agent still works"])
+async def test_api_after_it_started_the_agent_before_it_answered(site: Site, delay: float) -> None:
+    site.temporal_of_api.inject(START, LoseReply())
+    second_try = site.temporal_of_api.pause(START)
+    call = await site.callers.worker(delay=delay)
+    await reached(second_try)
+    await site.stack.kill("stigma_api")
+    await site.restart("stigma_api")
+    await call.check()
+
+
+@pytest.mark.contract(ANY_SERVICE)
+async def test_callers_worker_while_the_agent_works(site: Site) -> None:
+    caller = site.stack.process(CALLER).log
+    call = await site.callers.worker(delay=3)
+    await caller.wait_for("pending", workflow_id=call.handle.id)
+    await site.stack.kill(CALLER)
+    await site.restart(CALLER)
+    await call.check()
+    assert len(caller.events("token_taken", workflow_id=call.handle.id)) == 1
+
+
+@pytest.mark.contract(BEFORE_PENDING)
+async def test_engine_before_the_api_hears_of_its_call(site: Site) -> None:
+    engine = site.stack.process("zigflow_worker").log
+    asked = site.api.pause("StartAgent")
+    call = await site.callers.engine()
+    await reached(asked)
+    await site.stack.kill("zigflow_worker")
+    await site.restart("zigflow_worker")
+    await call.check()
+    attempts = engine.events("token_taken", workflow_id=call.handle.id)
+    assert [one["attempt"] for one in attempts] == [1, 2]
+
+
+@pytest.mark.contract(BEFORE_PENDING)
+@pytest.mark.parametrize("work", [0.0, 2.5], ids=["agent ends meanwhile", "agent still works"])
+async def test_engine_before_it_hears_from_the_api(site: Site, work: float) -> None:
+    """The agent runs, and its caller does not know; the next attempt gets the same agent."""
+    site.temporal_of_api.inject(START, LoseReply())
+    held = site.temporal_of_api.pause(START)
+    call = await site.callers.engine(delay=work * ENGINE_HEARTBEAT_SECONDS)
+    await reached(held)
+    await site.stack.kill("zigflow_worker")
+    await site.restart("zigflow_worker")
+    await call.check()
