@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from temporalio.api.common.v1 import Payload
 from temporalio.common import RawValue
@@ -38,12 +38,20 @@ def test_what_we_write_the_sdk_reads(output: AgentOutput) -> None:
 
 @given(outputs)
 def test_the_size_is_that_of_the_payload(output: AgentOutput) -> None:
+    assume(output.ByteSize())
     (payload,) = CONVERTER.to_payloads([output])
-    assert payloads.json_size(output) == len(payload.data)
+    size = len(payload.data)
+    assert payloads.json_size_over(size - 1, output) == size
+    assert payloads.json_size_over(size, output) == 0
+
+
+def test_binary_is_measured_only_when_its_json_may_be_over_the_limit() -> None:
+    assert payloads.json_size_over(20_000, AgentOutput(text="x" * 1000)) == 0
+    assert payloads.json_size_over(1000, AgentOutput(text="x" * 1000)) == len('{"text":""}') + 1000
 
 
 def test_letters_beyond_ascii_are_not_made_longer() -> None:
-    assert payloads.json_size(AgentOutput(text="ж" * 1000)) < 2100
+    assert payloads.json_size_over(2000, AgentOutput(text="ж" * 1000)) < 2100
 
 
 def test_json_with_an_unknown_field_is_read() -> None:

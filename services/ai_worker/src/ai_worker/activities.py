@@ -29,15 +29,12 @@ from stigma.agent.v1.agent_pb2 import (
 from stigma.contracts.activities import CALL_MODEL, ModelActivities
 from stigma.contracts.errors import reason_name
 from stigma.contracts.limits import MAX_PAYLOAD_BYTES
-from stigma.contracts.payloads import json_size
+from stigma.contracts.payloads import json_size_over
 from stigma.internal.v1.execution_pb2 import (
     FINISH_REASON_PAUSE,
     ModelCallRequest,
     ModelCallResponse,
 )
-
-# A response travels as JSON, which is never this many times as long as binary.
-_MAX_JSON_GROWTH = 16
 
 
 class ModelCalls(ModelActivities):
@@ -99,19 +96,12 @@ def _response(answer: Answer, schema: OutputSchema | None) -> ModelCallResponse:
         output_json=output.json,
         output_error=output.error,
     )
-    size = _encoded_size(response)
-    if size > MAX_PAYLOAD_BYTES:
+    if size := json_size_over(MAX_PAYLOAD_BYTES, response):
         raise ModelCallError(
             FAILURE_REASON_TOO_LARGE,
             f"the answer is {size} bytes encoded; the limit is {MAX_PAYLOAD_BYTES}",
         )
     return response
-
-
-def _encoded_size(response: ModelCallResponse) -> int:
-    size = response.ByteSize()
-    # Most answers are far too small to be worth encoding twice.
-    return size if size * _MAX_JSON_GROWTH <= MAX_PAYLOAD_BYTES else json_size(response)
 
 
 class _ObservedCall:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import grpc
@@ -70,15 +71,20 @@ class AgentExecutions(AgentExecutionServiceServicer):
     async def StartAgent(self, request: StartAgentRequest, _context: Context) -> AgentExecution:  # noqa: N802
         """Start an agent, or return the execution that the same request has started before."""
         admitted = self._admission.admit(caller(), request)
-        waits = await self._waits(admitted)
-        try:
-            start = await self._admission.prepare(admitted)
-            if not waits:
-                raise status.precondition(
-                    "CALLER_GONE", "the activity of the callback token does not wait any more"
-                )
-        except CallError as refusal:
-            return await self._replay(admitted, refusal, waits=waits)
+        # Two round trips side by side; what the probe says of the token counts first.
+        waits, start = await asyncio.gather(
+            self._waits(admitted), self._admission.prepare(admitted), return_exceptions=True
+        )
+        if isinstance(waits, BaseException):
+            raise waits
+        if not waits:
+            start = status.precondition(
+                "CALLER_GONE", "the activity of the callback token does not wait any more"
+            )
+        if isinstance(start, CallError):
+            return await self._replay(admitted, start, waits=waits)
+        if isinstance(start, BaseException):
+            raise start
         return await self._launcher.launch(start)
 
     async def GetAgentExecution(  # noqa: N802

@@ -103,7 +103,7 @@ class AgentLoop:
 
     async def _call_model(self) -> ModelCallResponse:
         request = self._request()
-        if (size := payloads.json_size(request)) > limits.MAX_PAYLOAD_BYTES:
+        if size := payloads.json_size_over(limits.MAX_PAYLOAD_BYTES, request):
             raise self._failed(
                 FailureReason.FAILURE_REASON_TOO_LARGE,
                 f"the model call has {size} bytes, the limit is {limits.MAX_PAYLOAD_BYTES}",
@@ -145,7 +145,7 @@ class AgentLoop:
         text = "".join(part.text for part in response.message.parts)
         output = AgentOutput(text=text, json=response.output_json)
         # Its JSON form is the longest in which it travels: in a failure's details, for instance.
-        if (size := payloads.json_size(output)) > limits.MAX_OUTPUT_BYTES:
+        if size := payloads.json_size_over(limits.MAX_OUTPUT_BYTES, output):
             excerpt = text.encode()[:_EXCERPT_BYTES].decode(errors="ignore")
             raise self._failed(
                 FailureReason.FAILURE_REASON_TOO_LARGE,

@@ -199,8 +199,8 @@ class AgentWorkflow(workflows.AgentWorkflow):
 
     def _too_large(self) -> _Outcome | None:
         """Fail what could not continue as new: Temporal would terminate it without a reason."""
-        size = payloads.json_size(self._carry_over())
-        if size <= limits.MAX_PAYLOAD_BYTES:
+        size = payloads.json_size_over(limits.MAX_PAYLOAD_BYTES, self._carry_over())
+        if not size:
             return None
         failure = Failure(
             reason=FailureReason.FAILURE_REASON_TOO_LARGE,

@@ -26,6 +26,9 @@ from temporalio.converter import (
 
 M = TypeVar("M", bound=Message)
 
+# JSON is never this many times as long as binary.
+_MAX_JSON_GROWTH = 16
+
 
 class PayloadConverter(CompositePayloadConverter):
     """The SDK's default converter, save for how it writes and reads JSON messages."""
@@ -72,9 +75,16 @@ def binary_payload(message: Message) -> Payload:
     )
 
 
-def json_size(message: Message) -> int:
-    """Return the bytes of a message's JSON form: how it travels between Stigma's services."""
-    return len(_json(json_format.MessageToDict(message)))
+def json_size_over(limit: int, message: Message) -> int:
+    """Return the bytes of a message's JSON form when they are over a limit, else 0.
+
+    JSON is how messages travel between Stigma's services. Most are far too small to be worth
+    encoding once more for their size.
+    """
+    if message.ByteSize() * _MAX_JSON_GROWTH <= limit:
+        return 0
+    size = len(_json(json_format.MessageToDict(message)))
+    return size if size > limit else 0
 
 
 def json_payload(value: Any) -> Payload:
