@@ -22,8 +22,7 @@ from benchmarks.handshake_acknowledgement import Acknowledgement, measure_acknow
 from benchmarks.handshake_delivery import measure_delivery
 from benchmarks.handshake_holding import Holding, measure_holding
 from benchmarks.handshake_load import Block, run_block
-from benchmarks.handshake_modes import MODES, Handshake, Mode
-from benchmarks.handshake_native import BareActivity, ChildWorkflow
+from benchmarks.handshake_modes import Mode
 from benchmarks.handshake_site import Site, open_site
 from benchmarks.statistics import percentile
 from stigma_cli.devserver import find_binary
@@ -77,9 +76,9 @@ async def main(rounds: int, waits: int) -> None:
 
 
 async def _round(site: Site, results: Results) -> None:
-    for mode in MODES:  # warm up: imports, connections, the workers' sticky caches
+    for mode in Mode:  # warm up: imports, connections, the workers' sticky caches
         await run_block(site, mode, callers=4, calls=8)
-    blocks = [(mode, callers) for mode in MODES for callers in CONCURRENCY for _ in range(2)]
+    blocks = [(mode, callers) for mode in Mode for callers in CONCURRENCY for _ in range(2)]
     random.shuffle(blocks)
     for mode, callers in blocks:
         results.blocks.append(await run_block(site, mode, callers, CONCURRENCY[callers] // 2))
@@ -93,14 +92,14 @@ def _print(results: Results) -> None:
         end="",
     )
     groups = list(results.blocks[0].cpu)
-    print("".join(f" {f'CPU {group}':>12}" for group in groups), " (ms a call)")
+    print("".join(f" {group.removeprefix('stigma_'):>15}" for group in groups), " (CPU ms a call)")
     for callers in CONCURRENCY:
-        for mode in MODES:
+        for mode in Mode:
             latencies = results.latencies(mode, callers)
             times = "".join(f" {1000 * percentile(latencies, p):>8.1f}" for p in (50, 95, 99))
-            cpu = "".join(f" {ms:>12.1f}" for ms in results.cpu_ms(mode, callers).values())
+            cpu = "".join(f" {ms:>15.1f}" for ms in results.cpu_ms(mode, callers).values())
             rate = results.throughput(mode, callers)
-            print(f"{mode.__name__:<14} {callers:>7}{times} {rate:>8.1f}{cpu}")
+            print(f"{mode.value:<14} {callers:>7}{times} {rate:>8.1f}{cpu}")
     start = [a.start_agent_seconds for a in results.acknowledgements]
     bare = [a.signal_with_start_seconds for a in results.acknowledgements]
     print(f"\nACK (StartAgent with a token)  p50 {_ms(start)} ms  p95 {_ms(start, 95)} ms")
@@ -116,16 +115,17 @@ def _summary(results: Results) -> dict[str, float | int | None]:
     def p50(mode: Mode) -> float:
         return percentile(results.latencies(mode, 1), 50)
 
-    ratio = results.throughput(Handshake, 16) / results.throughput(ChildWorkflow, 16)
+    ratio = results.throughput(Mode.HANDSHAKE, 16) / results.throughput(Mode.CHILD_WORKFLOW, 16)
     holding = results.holding
     return {
-        "ratio_p50": round(p50(Handshake) / p50(ChildWorkflow), 3),
+        "ratio_p50": round(p50(Mode.HANDSHAKE) / p50(Mode.CHILD_WORKFLOW), 3),
         "ratio_throughput": round(ratio, 3),
+        "ratio_p50_python_caller": round(p50(Mode.PYTHON_CALLER) / p50(Mode.CHILD_WORKFLOW), 3),
         "ack_p50_ms": _ms([a.start_agent_seconds for a in results.acknowledgements]),
         "signal_with_start_p50_ms": _ms(
             [a.signal_with_start_seconds for a in results.acknowledgements]
         ),
-        "overhead_p50_ms": round(1000 * (p50(Handshake) - p50(BareActivity)), 1),
+        "overhead_p50_ms": round(1000 * (p50(Mode.HANDSHAKE) - p50(Mode.BARE_ACTIVITY)), 1),
         "delivery_p50_ms": _ms(results.delivery_seconds),
         "slots_held": holding.slots_held if holding else None,
     }

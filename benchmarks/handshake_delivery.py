@@ -8,7 +8,7 @@ from temporalio.api.enums.v1 import EventType
 from temporalio.api.history.v1 import HistoryEvent
 from temporalio.common import RawValue
 
-from benchmarks.handshake_modes import Handshake
+from benchmarks.handshake_load import run_document
 from benchmarks.handshake_site import Site
 from stigma.agent.v1.agent_execution_pb2 import AgentExecution
 from stigma.contracts import payloads
@@ -23,7 +23,7 @@ async def measure_delivery(site: Site, calls: int) -> list[float]:
 
 async def _measure(site: Site) -> float:
     caller = f"Delivery-{uuid.uuid4().hex}"
-    await site.client.execute_workflow(Handshake.run, caller, id=caller, task_queue=site.task_queue)
+    await run_document(site, caller, workflow_id=caller)
     resolved = await _completion(site, caller)
     [result] = resolved.activity_task_completed_event_attributes.result.payloads
     execution = payloads.from_raw(RawValue(result), AgentExecution)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import psutil
 
-from benchmarks.handshake_modes import PatientHandshake
+from benchmarks.handshake_modes import PatientCaller
 from benchmarks.handshake_site import SERVICES, Site
 
 _STARTING_AT_A_TIME = 32
@@ -47,7 +47,7 @@ async def measure_holding(site: Site, waits: int) -> Holding:
     async def start() -> None:
         async with starting:
             await site.client.start_workflow(
-                PatientHandshake.run,
+                PatientCaller.run,
                 "",
                 id=f"patient-{uuid.uuid4().hex}",
                 task_queue=site.task_queue,

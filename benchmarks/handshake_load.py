@@ -7,8 +7,8 @@ import time
 import uuid
 from dataclasses import dataclass
 
-from benchmarks.handshake_modes import Mode
-from benchmarks.handshake_native import ANSWER
+from benchmarks.handshake_modes import DOCUMENT, DOCUMENT_NAME, Mode, PythonCaller
+from benchmarks.handshake_native import ANSWER, BareActivity, ChildWorkflow
 from benchmarks.handshake_site import Site
 
 
@@ -44,13 +44,39 @@ async def run_block(site: Site, mode: Mode, callers: int, calls: int) -> Block:
 async def _call(site: Site, mode: Mode) -> float:
     message = uuid.uuid4().hex
     began = time.perf_counter()
-    result = await site.client.execute_workflow(
-        mode.run,
-        message,
-        id=f"{mode.__name__}-{message}",
-        task_queue=site.task_queue,
-    )
+    result = await _run(site, mode, message)
     seconds = time.perf_counter() - began
     if result != f"{ANSWER} {message}":
-        raise AssertionError(f"{mode.__name__} answered something else")
+        raise AssertionError(f"{mode.value} answered something else")
     return seconds
+
+
+async def _run(site: Site, mode: Mode, message: str) -> str:
+    client, task_queue = site.client, site.task_queue
+    match mode:
+        case Mode.BARE_ACTIVITY:
+            return await client.execute_workflow(
+                BareActivity.run, message, id=message, task_queue=task_queue
+            )
+        case Mode.CHILD_WORKFLOW:
+            return await client.execute_workflow(
+                ChildWorkflow.run, message, id=message, task_queue=task_queue
+            )
+        case Mode.PYTHON_CALLER:
+            return await client.execute_workflow(
+                PythonCaller.run, message, id=message, task_queue=task_queue
+            )
+        case Mode.HANDSHAKE:
+            return await run_document(site, message)
+
+
+async def run_document(site: Site, message: str, workflow_id: str | None = None) -> str:
+    """Run the document that asks an agent, and return the answer."""
+    answer: str = await site.client.execute_workflow(
+        DOCUMENT_NAME,
+        {"document": DOCUMENT, "input": message},
+        id=workflow_id or message,
+        task_queue=site.stack.queues.engine,
+        result_type=str,
+    )
+    return answer

@@ -21,7 +21,7 @@ from stigma.agent.v1.agent_service_pb2 import ApplyAgentRequest
 from stigma_cli.devserver import DevServer, bound_to_parent, free_ports
 from tests.stack.stack import Stack
 
-SERVICES = ("stigma_api", "stigma_orchestrator", "ai_worker")
+SERVICES = ("zigflow_worker", "stigma_api", "stigma_orchestrator", "ai_worker")
 
 
 @dataclass(frozen=True)
