@@ -202,12 +202,15 @@ class Installation:
 
         return await eventually(terminal, within=within, what=f"the end of {execution_id}")
 
-    async def of_session(self, session: str, count: int) -> list[AgentExecution]:
+    async def of_session(
+        self, session: str, count: int, condition: str = ""
+    ) -> list[AgentExecution]:
         """Return the executions of a session, once there are so many. Visibility is late."""
+        asked = f'session = "{session}"{" AND " if condition else ""}{condition}'
 
         async def found() -> list[AgentExecution]:
             reply = await self.executions.ListAgentExecutions(
-                ListAgentExecutionsRequest(filter=f'session = "{session}"', page_size=1000)
+                ListAgentExecutionsRequest(filter=asked, page_size=1000)
             )
             executions = list(reply.executions)
             return executions if len(executions) >= count else []

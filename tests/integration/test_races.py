@@ -1,0 +1,163 @@
+"""Whatever comes together with an outcome: caller and execution agree."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+
+import grpc
+import pytest
+from temporalio.client import WorkflowFailureError
+from temporalio.exceptions import ActivityError, ApplicationError
+
+from tests.integration.callers import Job, PythonCaller
+from tests.integration.installation import Called, Installation, environment, phase
+from tests.integration.model_gate import ModelGate
+from tests.stack.faults import FaultProxy, LoseReply
+from tests.stack.plugin import StartStack, TemporalServer
+from tests.stack.waiting import eventually
+
+DURING_DELIVERY = "cancel or deadline during delivery"
+COMPLETE, FAIL = "RespondActivityTaskCompleted", "RespondActivityTaskFailed"
+
+
+@pytest.fixture(scope="module")
+async def proxy(temporal_server: TemporalServer) -> AsyncIterator[FaultProxy]:
+    """Stands between the orchestrator and Temporal."""
+    async with FaultProxy(temporal_server.address) as proxy:
+        yield proxy
+
+
+@pytest.fixture(scope="module")
+async def faulty(
+    proxy: FaultProxy, new_stack: StartStack, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Installation]:
+    """An installation whose deliveries can be held back and harmed."""
+    directory = tmp_path_factory.mktemp("faulty")
+    async with ModelGate() as gate:
+        variables = dict(environment(gate, directory))
+        variables["stigma_orchestrator"] = {"TEMPORAL_ADDRESS": proxy.address}
+        stack = await new_stack(
+            services=["stigma_orchestrator", "ai_worker", "stigma_api"], environment=variables
+        )
+        async with Installation(stack, gate, directory) as installation:
+            yield installation
+
+
+async def heard(called: Called) -> str:
+    """What the caller heard, as the execution's phase."""
+    try:
+        await called.result()
+    except WorkflowFailureError as error:
+        cause = error.cause
+        if isinstance(cause, ActivityError):
+            cause = cause.cause
+        assert isinstance(cause, ApplicationError), cause
+        kinds = {"CANCELLED": "CANCELLED", "TIMEOUT": "TIMED_OUT", "FAILED": "FAILED"}
+        return kinds[str(cause.type).removeprefix("AGENT_EXECUTION_")]
+    return "COMPLETED"
+
+
+async def held_at_delivery(
+    faulty: Installation, proxy: FaultProxy, *, agent_timeout: float = 0
+) -> Called:
+    """A call whose agent has answered, and whose delivery does not get through."""
+    message = uuid.uuid4().hex
+    called = await faulty.call(
+        PythonCaller, Job("held", message, agent_timeout=agent_timeout, timeout=40)
+    )
+    call = await faulty.gate.held(message)
+    # The orchestrator completes its own activities too: only the caller's is harmed.
+    token = await faulty.tokens.of(called.workflow.id)
+    proxy.pause(COMPLETE, matches=lambda request: token in request)
+    before = proxy.counts[COMPLETE].harmed
+    call.answer("answered")
+    await proxy.wait_for(COMPLETE, lambda counts: counts.harmed > before)
+    return called
+
+
+@pytest.mark.contract(DURING_DELIVERY)
+async def test_cancel_while_success_is_delivered(faulty: Installation, proxy: FaultProxy) -> None:
+    called = await held_at_delivery(faulty, proxy)
+    await faulty.cancel(called.execution_id)
+    proxy.clear()
+    assert await heard(called) == "COMPLETED"
+    assert phase(await faulty.ended(called.execution_id)) == "COMPLETED"
+
+
+@pytest.mark.contract(DURING_DELIVERY)
+async def test_deadline_while_success_is_delivered(faulty: Installation, proxy: FaultProxy) -> None:
+    called = await held_at_delivery(faulty, proxy, agent_timeout=2)
+    status = (await faulty.execution(called.execution_id)).status
+    deadline = status.deadline.ToDatetime(UTC)
+    await eventually(lambda: datetime.now(UTC) > deadline, what="the deadline")
+    proxy.clear()
+    assert await heard(called) == "COMPLETED"
+    assert phase(await faulty.ended(called.execution_id)) == "COMPLETED"
+
+
+@pytest.mark.contract(DURING_DELIVERY)
+async def test_cancel_while_the_reply_to_a_success_is_lost(
+    faulty: Installation, proxy: FaultProxy
+) -> None:
+    """Delivered, but nobody knows: the next try finds the caller resolved, and all is well."""
+    message = uuid.uuid4().hex
+    called = await faulty.call(PythonCaller, Job("held", message))
+    call = await faulty.gate.held(message)
+    token = await faulty.tokens.of(called.workflow.id)
+    proxy.inject(COMPLETE, LoseReply(), times=1, matches=lambda request: token in request)
+    call.answer("answered")
+    assert await heard(called) == "COMPLETED"
+    with_reply_lost = asyncio.create_task(faulty.ended(called.execution_id))
+    await faulty.cancel(called.execution_id)
+    assert phase(await with_reply_lost) == "COMPLETED"
+
+
+@pytest.mark.contract(DURING_DELIVERY)
+async def test_success_does_not_overtake_a_cancellation(
+    faulty: Installation, proxy: FaultProxy
+) -> None:
+    """Once decided, a cancellation stays one, though its delivery takes several tries."""
+    message = uuid.uuid4().hex
+    called = await faulty.call(PythonCaller, Job("held", message))
+    await faulty.gate.held(message)
+    token = await faulty.tokens.of(called.workflow.id)
+    proxy.inject(FAIL, LoseReply(grpc.StatusCode.INTERNAL), matches=lambda r: token in r)
+    await faulty.cancel(called.execution_id)
+    assert await heard(called) == "CANCELLED"
+    assert phase(await faulty.ended(called.execution_id)) == "CANCELLED"
+
+
+@pytest.mark.contract(DURING_DELIVERY)
+@pytest.mark.parametrize("ending", ["cancel", "deadline"])
+async def test_at_any_moment(installation: Installation, ending: str) -> None:
+    """The answer and a cancellation, or the deadline, meet at twenty different moments."""
+    outcomes = await asyncio.gather(*(race(installation, ending, nth) for nth in range(20)))
+    assert all(caller == execution for caller, execution in outcomes), outcomes
+
+
+async def race(installation: Installation, ending: str, nth: int) -> tuple[str, str]:
+    """Let an answer meet another ending; what caller and execution made of it."""
+    message = uuid.uuid4().hex
+    timeout = 2.0 if ending == "deadline" else 0
+    called = await installation.call(PythonCaller, Job("held", message, agent_timeout=timeout))
+    call = await installation.gate.held(message)
+    if ending == "deadline":
+        status = (await installation.execution(called.execution_id)).status
+        moment = status.deadline.ToDatetime(UTC) + timedelta(milliseconds=20) * (nth - 10)
+        await eventually(lambda: datetime.now(UTC) >= moment, what="the moment")
+        if call.waits:
+            call.answer("answered")
+    elif nth % 2:
+        await installation.cancel(called.execution_id)
+        if call.waits:
+            call.answer("answered")
+    else:
+        call.answer("answered")
+        for _ in range(nth // 2):  # each is a few milliseconds
+            await installation.execution(called.execution_id)
+        await installation.cancel(called.execution_id)
+    ended = await installation.ended(called.execution_id)
+    return await heard(called), phase(ended)
