@@ -82,8 +82,9 @@ async def outcome_of(handle: WorkflowHandle[Any, Any]) -> tuple[Any, Any]:
     try:
         return await handle.result(), None
     except WorkflowFailureError as error:
-        assert isinstance(error.cause, ApplicationError)
-        return None, error.cause.details[0]
+        cause = error.cause
+    assert isinstance(cause, ApplicationError)
+    return None, cause.details[0]
 
 
 def check(text: str, block: str, output: Any, problem: Any, trace: list[str]) -> bool:

@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from temporalio.client import WorkflowHandle
+
+from stigma_client import StigmaPlugin
+from zigflow_worker.activities import EngineActivities
+from zigflow_worker.documents import DocumentDirectory
+from zigflow_worker.worker import new_worker
 
 NESTED = """
 do:
@@ -170,3 +176,17 @@ async def test_state_that_is_too_large_to_carry_fails_the_run(engine: Any) -> No
         historyLength=6,
     )
     assert problem["detail"].startswith("the state of the run is larger than")
+
+
+async def test_a_worker_that_keeps_no_run_in_memory(engine: Any, documents: Path) -> None:
+    other = type(engine)(engine.client, f"{engine.task_queue}-uncached")
+    activities = EngineActivities(DocumentDirectory(documents))
+    async with new_worker(
+        engine.client,
+        other.task_queue,
+        activities,
+        build_id="test",
+        max_cached_workflows=0,
+        plugins=[StigmaPlugin()],
+    ):
+        assert await other.run(NESTED, {"kept": True}) == EXPECTED

@@ -58,6 +58,20 @@ async def test_raise_by_reference_with_expressions(engine: Any) -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("error", "detail"),
+    [
+        ("{type: t, status: '${ .text }'}", "the status of an error must be an integer"),
+        ("{type: t, status: 1, title: '${ .number }'}", "the title of an error must be a string"),
+        ("{type: '${ .nothing }', status: 1}", "the type of an error must be a string"),
+    ],
+)
+async def test_errors_computed_wrong_are_errors_too(engine: Any, error: str, detail: str) -> None:
+    body = f"do:\n  - fail: {{raise: {{error: {error}}}}}"
+    problem = await engine.fault(body, {"text": "x", "number": 1})
+    assert (problem["detail"], problem["instance"]) == (detail, "/do/0/fail")
+
+
 async def test_the_failure_of_the_run_says_what_and_where(engine: Any) -> None:
     handle = await engine.start(engine.document(f"do:\n  - fail: {{{RAISE_503}}}"))
     with pytest.raises(WorkflowFailureError) as failure:

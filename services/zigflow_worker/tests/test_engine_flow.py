@@ -187,9 +187,14 @@ async def test_for_over_an_inline_list_and_over_nothing(engine: Any) -> None:
     assert output == {"names": ["a", "b"]}
 
 
-async def test_for_needs_a_list(engine: Any) -> None:
-    problem = await engine.fault("do:\n  - loop: {for: {in: .x}, do: [{t: {set: {a: 1}}}]}")
-    assert problem["detail"] == "'for.in' must give a list, not null"
+@pytest.mark.parametrize(
+    ("value", "kind"),
+    [(None, "null"), (True, "a boolean"), (1, "a number"), ("a", "a string"), ({}, "an object")],
+)
+async def test_for_needs_a_list(engine: Any, value: Any, kind: str) -> None:
+    body = "do:\n  - loop: {for: {in: .x}, do: [{t: {set: {a: 1}}}]}"
+    problem = await engine.fault(body, {"x": value})
+    assert problem["detail"] == f"'for.in' must give a list, not {kind}"
     assert problem["type"].endswith("/errors/expression")
     assert problem["instance"] == "/do/0/loop"
 
