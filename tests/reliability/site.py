@@ -94,6 +94,7 @@ async def open_site(
             CALLER: calls_api,
         }
         stack = await new_stack(
+            temporal_address,
             services=(*SERVICES, CALLER),
             environment={name: own.get(name, {}) | environment.get(name, {}) for name in own},
         )
