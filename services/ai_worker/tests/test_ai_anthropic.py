@@ -1,6 +1,7 @@
 """Anthropic's API against a real local server that speaks /v1/messages."""
 
 import json
+from typing import Any
 
 import pytest
 from temporalio.exceptions import ApplicationError
@@ -34,7 +35,8 @@ def answer(*content, stop_reason="end_turn"):
 
 def request(*messages, **fields):
     said = [Message(role=ROLE_USER, parts=[Part(text=PROMPT)]), *messages]
-    return ModelCallRequest(**({"model": f"claude:{MODEL}", "step": 1, "messages": said} | fields))
+    default: dict[str, Any] = {"model": f"claude:{MODEL}", "step": 1, "messages": said}
+    return ModelCallRequest(**(default | fields))
 
 
 async def test_sends_the_conversation_and_returns_the_answer(server, new_bench, key):

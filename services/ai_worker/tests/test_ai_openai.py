@@ -4,6 +4,7 @@ import asyncio
 import json
 import logging
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from temporalio.exceptions import ApplicationError
@@ -44,7 +45,8 @@ def error(message="", **fields):
 
 def request(**fields):
     task = Message(role=ROLE_USER, parts=[Part(text=PROMPT)])
-    return ModelCallRequest(**({"model": "local:gpt-4o", "step": 1, "messages": [task]} | fields))
+    default: dict[str, Any] = {"model": "local:gpt-4o", "step": 1, "messages": [task]}
+    return ModelCallRequest(**(default | fields))
 
 
 async def refused(bench, asked=None):

@@ -74,7 +74,7 @@ def test_refuses_what_no_json_reader_could_take(answer):
 
 
 def test_long_places_are_cut():
-    schema: dict = {"type": "integer"}
+    schema: dict[str, object] = {"type": "integer"}
     answer = "true"
     for _ in range(30):
         schema = {"properties": {"property": schema}}

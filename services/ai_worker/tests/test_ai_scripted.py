@@ -1,6 +1,7 @@
 """The scripted model plays what the request says: offline, the same every time."""
 
 import asyncio
+from typing import Any
 
 import pytest
 from google.protobuf.duration_pb2 import Duration
@@ -22,9 +23,8 @@ from stigma.internal.v1.execution_pb2 import (
 
 
 def request(*steps, **fields):
-    return ModelCallRequest(
-        **({"model": "scripted:demo", "step": 1, "script": Script(steps=steps)} | fields)
-    )
+    default: dict[str, Any] = {"model": "scripted:demo", "step": 1, "script": Script(steps=steps)}
+    return ModelCallRequest(**(default | fields))
 
 
 def text(response):
@@ -102,7 +102,7 @@ async def test_zero_attempts_fail_always_and_a_reason_is_internal_by_default(new
 
 async def test_thinking_heartbeats_and_is_cut_short_by_a_cancel(new_bench):
     bench = await new_bench()
-    beats = asyncio.Queue()
+    beats: asyncio.Queue[None] = asyncio.Queue()
     bench.environment.on_heartbeat = lambda *_: beats.put_nowait(None)
     asked = request(ScriptStep(delay=Duration(seconds=3600)))
     running = asyncio.ensure_future(bench.call(asked))

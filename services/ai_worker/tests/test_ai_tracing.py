@@ -92,6 +92,9 @@ class Broken:
         await asyncio.sleep(0)
         raise TimeoutError(CONTENT)
 
+    async def close(self):
+        """It holds nothing."""
+
 
 async def test_a_bug_in_a_provider_says_nothing_but_its_class(new_bench, spans, log_text):
     from datetime import timedelta

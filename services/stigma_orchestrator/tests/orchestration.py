@@ -33,7 +33,7 @@ from stigma.agent.v1.agent_execution_pb2 import (
     Usage,
 )
 from stigma.agent.v1.agent_pb2 import AgentSpec
-from stigma.contracts import errors, payloads, workflows
+from stigma.contracts import errors, payloads
 from stigma.contracts.activities import CALL_MODEL, DELIVER_CALLBACK, ModelActivities
 from stigma.contracts.payloads import DATA_CONVERTER
 from stigma.contracts.task_queues import TaskQueues
@@ -150,7 +150,11 @@ class Attempt:
         )
         if heartbeat_timeout is not None:
             caller.heartbeat_timeout.FromTimedelta(timedelta(seconds=heartbeat_timeout))
-        values = {"token": self.token, "spec_digest": DIGEST, "caller": caller} | fields
+        values: dict[str, Any] = {
+            "token": self.token,
+            "spec_digest": DIGEST,
+            "caller": caller,
+        } | fields
         bind = Bind(**values)
         if not bind.HasField("deadline"):
             bind.deadline.FromDatetime(datetime.now(UTC) + timedelta(seconds=60))
@@ -289,7 +293,7 @@ class Orchestrator:
         )
         request.deadline.FromDatetime(datetime.now(UTC) + timedelta(seconds=timeout))
         handle = await self.client.start_workflow(
-            workflows.AgentWorkflow.run,
+            AgentWorkflow.run,
             request,
             id=execution_id,
             task_queue=self.queues.orchestrator,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from temporalio.api.enums.v1 import EventType, PendingActivityState
@@ -61,7 +62,7 @@ async def in_backoff(caller: WorkflowHandle[Caller, object]) -> PendingActivityI
 
 async def second_attempt(
     orchestrator: Orchestrator, call: Call
-) -> tuple[WorkflowHandle[Caller, object], Attempt, Attempt]:
+) -> tuple[WorkflowHandle[Caller, Any], Attempt, Attempt]:
     """Have a caller's first attempt fail and its second one wait."""
     orchestrator.caller.failures = 1
     caller, first = await orchestrator.call(call)

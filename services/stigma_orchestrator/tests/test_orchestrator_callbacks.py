@@ -77,7 +77,11 @@ RUNNING = WorkflowExecutionStatus.WORKFLOW_EXECUTION_STATUS_RUNNING
 TERMINATED = WorkflowExecutionStatus.WORKFLOW_EXECUTION_STATUS_TERMINATED
 
 
-class Frontend(WorkflowServiceServicer):
+# Typed as the synchronous one, with every method abstract; the real base answers UNIMPLEMENTED.
+_Servicer: Any = WorkflowServiceServicer
+
+
+class Frontend(_Servicer):
     """Answers what it is told to, and keeps what it was asked."""
 
     def __init__(self) -> None:
@@ -124,8 +128,8 @@ for _name in ("Completed", "Failed", "Canceled"):
 @pytest.fixture
 async def frontend() -> AsyncIterator[tuple[Frontend, Client]]:
     frontend = Frontend()
-    server = grpc.aio.server()
-    add_WorkflowServiceServicer_to_server(frontend, server)  # type: ignore[no-untyped-call]
+    server: Any = grpc.aio.server()
+    add_WorkflowServiceServicer_to_server(frontend, server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     yield frontend, await Client.connect(f"127.0.0.1:{port}")

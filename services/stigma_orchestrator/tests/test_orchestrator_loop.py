@@ -40,8 +40,8 @@ def timeout(kind: TimeoutType) -> ActivityTimeoutError:
     return ActivityTimeoutError("", type=kind, last_heartbeat_details=[])
 
 
-def limited(**bounds: float) -> AgentSpec:
-    return AgentSpec(model="local:test", limits=AgentLimits(**bounds))
+def limited(limits: AgentLimits) -> AgentSpec:
+    return AgentSpec(model="local:test", limits=limits)
 
 
 def texts(request: ModelCallRequest) -> list[str]:
@@ -109,7 +109,9 @@ async def test_an_invalid_output_is_repaired(orchestrator: Orchestrator) -> None
 
 async def test_an_output_that_stays_invalid_fails(orchestrator: Orchestrator) -> None:
     orchestrator.model.plays(response("{", output_error="not JSON"))
-    execution = await orchestrator.outcome(await orchestrator.start(agent=limited(steps=2)))
+    execution = await orchestrator.outcome(
+        await orchestrator.start(agent=limited(AgentLimits(steps=2)))
+    )
     assert reason_of(execution) == "INVALID_OUTPUT"
     assert execution.status.failure.message == "no valid output within 2 model calls: not JSON"
 
@@ -117,16 +119,16 @@ async def test_an_output_that_stays_invalid_fails(orchestrator: Orchestrator) ->
 @pytest.mark.parametrize(
     ("bounds", "reason", "steps"),
     [
-        ({"steps": 3}, "STEP_LIMIT", 3),
-        ({"tokens": 30}, "TOKEN_LIMIT", 2),
-        ({"cost_usd": 0.035}, "COST_LIMIT", 4),
+        (AgentLimits(steps=3), "STEP_LIMIT", 3),
+        (AgentLimits(tokens=30), "TOKEN_LIMIT", 2),
+        (AgentLimits(cost_usd=0.035), "COST_LIMIT", 4),
     ],
 )
 async def test_limits_end_the_run(
-    orchestrator: Orchestrator, bounds: dict[str, float], reason: str, steps: int
+    orchestrator: Orchestrator, bounds: AgentLimits, reason: str, steps: int
 ) -> None:
     orchestrator.model.plays(pause())
-    execution = await orchestrator.outcome(await orchestrator.start(agent=limited(**bounds)))
+    execution = await orchestrator.outcome(await orchestrator.start(agent=limited(bounds)))
     assert (phase_of(execution), reason_of(execution)) == ("FAILED", reason)
     assert (execution.status.steps, len(orchestrator.model.requests)) == (steps, steps)
     assert execution.status.failure.step == f"model_call {steps + 1}"
@@ -135,12 +137,12 @@ async def test_limits_end_the_run(
 async def test_a_request_tightens_a_limit(orchestrator: Orchestrator) -> None:
     orchestrator.model.plays(pause())
     config = AgentConfig(limits=AgentLimits(steps=1))
-    agent = await orchestrator.start(agent=limited(steps=3), config=config)
+    agent = await orchestrator.start(agent=limited(AgentLimits(steps=3)), config=config)
     assert (await orchestrator.outcome(agent)).status.steps == 1
 
 
 async def test_an_answer_at_the_limit_counts(orchestrator: Orchestrator) -> None:
-    agent = await orchestrator.start(agent=limited(steps=1, tokens=1, cost_usd=0.001))
+    agent = await orchestrator.start(agent=limited(AgentLimits(steps=1, tokens=1, cost_usd=0.001)))
     assert phase_of(await orchestrator.outcome(agent)) == "COMPLETED"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from temporalio.api.common.v1 import WorkflowExecution
 from temporalio.api.enums.v1 import EventType
 from temporalio.api.workflowservice.v1 import ResetWorkflowExecutionRequest
 from temporalio.client import WorkflowExecutionStatus
@@ -278,10 +279,9 @@ async def test_a_reset_agent_still_answers(orchestrator: Orchestrator) -> None:
     await orchestrator.client.workflow_service.reset_workflow_execution(
         ResetWorkflowExecutionRequest(
             namespace=orchestrator.client.namespace,
-            workflow_execution={
-                "workflow_id": agent.id,
-                "run_id": agent.first_execution_run_id or "",
-            },
+            workflow_execution=WorkflowExecution(
+                workflow_id=agent.id, run_id=agent.first_execution_run_id or ""
+            ),
             workflow_task_finish_event_id=finished.event_id,
             request_id="reset",
             reason="test",

@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from temporalio.api.common.v1 import WorkflowExecution
 from temporalio.api.enums.v1 import EventType, PendingActivityState
 from temporalio.api.workflow.v1 import PendingActivityInfo
 from temporalio.api.workflowservice.v1 import (
@@ -134,7 +135,7 @@ async def test_an_agent_whose_callers_activity_timed_out_is_cancelled(
 async def test_a_paused_caller_is_waited_for(orchestrator: Orchestrator) -> None:
     caller, attempt, agent = await watched(orchestrator)
     service = orchestrator.client.workflow_service
-    execution = {"workflow_id": caller.id}
+    execution = WorkflowExecution(workflow_id=caller.id)
     await service.pause_activity(
         PauseActivityRequest(namespace="default", execution=execution, id=attempt.activity_id)
     )
@@ -153,7 +154,9 @@ async def test_the_outcome_reaches_an_activity_that_was_reset(orchestrator: Orch
     caller, attempt, agent = await watched(orchestrator)
     await orchestrator.client.workflow_service.reset_activity(
         ResetActivityRequest(
-            namespace="default", execution={"workflow_id": caller.id}, id=attempt.activity_id
+            namespace="default",
+            execution=WorkflowExecution(workflow_id=caller.id),
+            id=attempt.activity_id,
         )
     )
     await looks(agent, 3)
@@ -170,7 +173,7 @@ async def test_a_reset_caller_is_followed(orchestrator: Orchestrator) -> None:
     await orchestrator.client.workflow_service.reset_workflow_execution(
         ResetWorkflowExecutionRequest(
             namespace="default",
-            workflow_execution={"workflow_id": caller.id, "run_id": attempt.run_id},
+            workflow_execution=WorkflowExecution(workflow_id=caller.id, run_id=attempt.run_id),
             workflow_task_finish_event_id=finished.event_id,
             request_id="reset",
             reason="test",

@@ -243,7 +243,7 @@ def test_updates_do_not_change_what_an_expression_holds_twice() -> None:
     twice = "reduce (1, 2) as $i (.; .a.b = $i | .c = .a) | .a.b = 3"
     assert evaluate(twice, {}) == {"a": {"b": 3}, "c": {"b": 2}}
     shared = '(.x, .x.p, .x.p.k) |= (if type == "object" then {p: ., q: ., k: 1} else 7 end)'
-    held = {"k": 1}
+    held: JSON = {"k": 1}
     assert evaluate(shared, {"x": held}) == {
         "x": {"p": {"p": held, "q": held, "k": 7}, "q": held, "k": 1}
     }

@@ -50,6 +50,7 @@ class DevServer:
 
     Keeps its ports over `kill` and `start`; with ``db_filename`` its data as well. ``port``
     and ``ui_port`` None choose a free port and no web UI. ``log`` receives the server's output.
+    ``settings`` are further dynamic configuration, ``name=value``.
     """
 
     def __init__(
@@ -62,6 +63,7 @@ class DevServer:
         namespace: str = "default",
         db_filename: Path | None = None,
         log: Path | None = None,
+        settings: Sequence[str] = (),
     ) -> None:
         chosen, http_port, metrics_port = free_ports(3, ip)
         self.ip = ip
@@ -71,6 +73,7 @@ class DevServer:
         self._binary = binary
         self._own_ports = (http_port, metrics_port)
         self._db_filename = db_filename
+        self._settings = (*TUNING, *settings)
         self._log = log or Path(tempfile.mkdtemp(prefix="stigma-temporal-")) / "temporal.log"
         self._process: asyncio.subprocess.Process | None = None
 
@@ -165,7 +168,7 @@ class DevServer:
         command += ["--headless"] if self.ui_port is None else ["--ui-port", str(self.ui_port)]
         if self._db_filename is not None:
             command += ["--db-filename", str(self._db_filename)]
-        for setting in TUNING:
+        for setting in self._settings:
             command += ["--dynamic-config-value", setting]
         for name, kind in search_attributes.INDEXED_VALUE_TYPES.items():
             command += ["--search-attribute", f"{name}={_type_name(kind)}"]
