@@ -12,7 +12,7 @@ PYTEST ?=
 
 .PHONY: help
 help: ## this list
-	@grep -hE '^[a-z]+:.*## ' Makefile | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 18
+	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 18
 
 $(STAMP): requirements.lock tools/bootstrap $(PROJECTS)
 	@tools/bootstrap
@@ -62,6 +62,11 @@ lock: $(STAMP) ## pin dependencies anew: requirements.lock and one lock a servic
 .PHONY: proto
 proto: $(STAMP) ## generate the stubs from protos/
 	@tools/proto
+
+.PHONY: release-data
+release-data: $(STAMP) ## what later releases are checked against: tests/releases/<version>
+	@tools/temporal/ensure >/dev/null
+	tools/release-data
 
 .PHONY: clean
 clean: ## remove what make made, .venv and the Temporal binary included

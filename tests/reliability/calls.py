@@ -131,6 +131,30 @@ class Callers:
         question = Question(message, scripted(**spec), timeout, heartbeat_timeout, request_id)
         return await self._start(AskAgent.run, question, self._stack.prefix + QUEUE, message)
 
+    async def agent_of(self, call: Call, kind: EventType.ValueType) -> WorkflowHandle[Any, Any]:
+        """The workflow of the agent that was called, once its history has such an event."""
+
+        async def found() -> WorkflowHandle[Any, Any] | None:
+            if (execution_id := self._execution_id(call)) is None:
+                return None
+            handle = self._stack.client.get_workflow_handle(execution_id)
+            return handle if await events(handle, kind) else None
+
+        return await eventually(found, what=f"event {EventType.Name(kind)} of the agent")
+
+    async def execution_id(self, call: Call) -> str:
+        """The id of the execution that a call started, once the API has told it."""
+        return await eventually(
+            lambda: self._execution_id(call), what=f"the execution of {call.handle.id}"
+        )
+
+    def _execution_id(self, call: Call) -> str | None:
+        taken = self._stack.events("token_taken", workflow_id=call.handle.id)
+        for one in taken[:1]:
+            for started in self._stack.events("workflow_started", request_id=one["request_id"]):
+                return str(started["execution_id"])
+        return None
+
     async def _start(self, workflow: Any, argument: Any, queue: str, message: str) -> Call:
         client = self._stack.client
         self.started += 1

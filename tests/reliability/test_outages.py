@@ -7,20 +7,17 @@ import os
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
 from temporalio.api.enums.v1 import EventType
-from temporalio.client import WorkflowHandle
 from temporalio.common import WorkflowIDReusePolicy
-from temporalio.service import RPCError
 
 from stigma.agent.v1.agent_execution_pb2 import AGENT_EXECUTION_PHASE_COMPLETED
 from stigma.contracts import ids
 from stigma.contracts.workflows import AgentWorkflow
 from stigma.internal.v1.execution_pb2 import AgentWorkflowInput
 from stigma_cli.devserver import DevServer
-from tests.reliability.calls import Call, events
+from tests.reliability.calls import events
 from tests.reliability.site import CALLER, INJECTED, Site, open_site
 from tests.stack.plugin import StartStack
 from tests.stack.waiting import eventually
@@ -32,6 +29,7 @@ DOWN = "Temporal down 60 s; AI worker, orchestrator down"
 # The row says 60 s; make test scales it down.
 OUTAGE = float(os.environ.get("STIGMA_TEST_OUTAGE_SECONDS", "15"))
 HEARTBEAT = 4.0
+MODEL_CALLED = EventType.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED
 
 
 @pytest.mark.contract(API_DOWN)
@@ -58,7 +56,7 @@ async def test_api_down_while_an_agent_works_and_delivers(site: Site) -> None:
 async def test_ai_worker_down(site: Site) -> None:
     await site.stack.kill("ai_worker")
     call = await site.callers.worker()
-    await until_agent(site, call, EventType.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED)
+    await site.callers.agent_of(call, MODEL_CALLED)
     await site.stack.start("ai_worker")
     execution = await call.check()
     assert execution.status.usage.model_calls == 1
@@ -68,7 +66,7 @@ async def test_ai_worker_down(site: Site) -> None:
 async def test_orchestrator_down(site: Site) -> None:
     await site.stack.kill("stigma_orchestrator")
     call = await site.callers.worker(heartbeat_timeout=HEARTBEAT)
-    agent = await until_agent(site, call, EventType.EVENT_TYPE_WORKFLOW_TASK_SCHEDULED)
+    agent = await site.callers.agent_of(call, EventType.EVENT_TYPE_WORKFLOW_TASK_SCHEDULED)
     # Nobody watches the caller meanwhile: another attempt of its activity asks again.
     signalled = EventType.EVENT_TYPE_WORKFLOW_EXECUTION_SIGNALED
 
@@ -84,7 +82,7 @@ async def test_orchestrator_down(site: Site) -> None:
 @pytest.mark.contract(LOST_AGENT)
 async def test_agent_workflow_terminated(site: Site) -> None:
     call = await site.callers.worker(delay=60, heartbeat_timeout=HEARTBEAT)
-    agent = await until_agent(site, call, EventType.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED)
+    agent = await site.callers.agent_of(call, MODEL_CALLED)
     await agent.terminate(reason="by an operator")
     result = await call.result()
     assert (result["error"], result["reason"]) == ("AGENT_EXECUTION_FAILED", "TERMINATED")
@@ -97,7 +95,7 @@ async def test_agent_workflow_reaches_a_run_timeout(site: Site) -> None:
     original = await site.callers.worker(
         "hello", request_id="original", delay=20, heartbeat_timeout=4
     )
-    agent = await until_agent(site, original, EventType.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED)
+    agent = await site.callers.agent_of(original, MODEL_CALLED)
     await agent.terminate()
     await original.result()
     described = await agent.describe()
@@ -133,7 +131,7 @@ async def test_stuck_on_a_bad_deploy(site: Site) -> None:
     orchestrator.environment |= {"PYTHONPATH": INJECTED, "RELIABILITY_BUG": "1"}
     await site.stack.restart("stigma_orchestrator")
     call = await site.callers.worker(heartbeat_timeout=HEARTBEAT)
-    await until_agent(site, call, EventType.EVENT_TYPE_WORKFLOW_TASK_FAILED)
+    await site.callers.agent_of(call, EventType.EVENT_TYPE_WORKFLOW_TASK_FAILED)
     orchestrator.environment = good
     await site.stack.restart("stigma_orchestrator")
     execution = await call.check()
@@ -163,7 +161,7 @@ async def test_temporal_down(mortal_site: Site, mortal_server: DevServer) -> Non
     site = mortal_site
     at_work = [await site.callers.worker(delay=2), await site.callers.engine(delay=2)]
     for call in at_work:
-        await until_agent(site, call, EventType.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED)
+        await site.callers.agent_of(call, MODEL_CALLED)
     barely_begun = [await site.callers.worker(), await site.callers.engine()]
     await mortal_server.kill()
     await asyncio.sleep(OUTAGE)  # the outage itself
@@ -173,27 +171,3 @@ async def test_temporal_down(mortal_site: Site, mortal_server: DevServer) -> Non
     for service in ("stigma_api", "stigma_orchestrator", "ai_worker", "zigflow_worker"):
         await site.stack.process(service).wait_ready()
     await (await site.callers.engine()).check()
-
-
-async def until_agent(
-    site: Site, call: Call, kind: EventType.ValueType
-) -> WorkflowHandle[Any, Any]:
-    """The workflow of the agent that was called, once its history has such an event."""
-    client = site.stack.client
-
-    async def found() -> WorkflowHandle[Any, Any] | None:
-        for started in site.stack.events("workflow_started"):
-            if started["request_id"] in await request_ids(site, call):
-                handle = client.get_workflow_handle(started["execution_id"])
-                try:
-                    return handle if await events(handle, kind) else None
-                except RPCError:
-                    return None
-        return None
-
-    return await eventually(found, what=f"event {EventType.Name(kind)} of the agent")
-
-
-async def request_ids(site: Site, call: Call) -> set[str]:
-    taken = site.stack.events("token_taken", workflow_id=call.handle.id)
-    return {str(one["request_id"]) for one in taken}

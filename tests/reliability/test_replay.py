@@ -1,0 +1,56 @@
+"""Today's workflow code goes the way that every release's executions went.
+
+A workflow that is open while a new release is deployed goes on in the new code. The histories are
+written by `make release-data`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from temporalio.client import WorkflowHistory
+from temporalio.worker import Replayer, UnsandboxedWorkflowRunner
+from temporalio.workflow import NondeterminismError
+
+from stigma.contracts.payloads import DATA_CONVERTER
+from stigma_orchestrator.agent_workflow import AgentWorkflow
+from tests.reliability.caller_service import AskAgent
+from zigflow_worker.workflow import DocumentWorkflow
+
+RELEASES = Path(__file__).parents[1] / "releases"
+HISTORIES = sorted(RELEASES.glob("*/histories/*.json"))
+
+
+def name_of(path: Path) -> str:
+    return f"{path.parent.parent.name}/{path.stem}"
+
+
+def replayer() -> Replayer:
+    """As the services run their workflows: the document workflow takes every other name."""
+    return Replayer(
+        workflows=[AgentWorkflow, AskAgent, DocumentWorkflow],
+        data_converter=DATA_CONVERTER,
+        workflow_runner=UnsandboxedWorkflowRunner(),
+    )
+
+
+@pytest.mark.parametrize("path", HISTORIES, ids=name_of)
+async def test_a_release_s_history(path: Path) -> None:
+    history = WorkflowHistory.from_json(path.stem, path.read_text())
+    await replayer().replay_workflow(history)
+
+
+def test_there_is_every_kind_of_history() -> None:
+    """A glob that finds nothing would prove nothing."""
+    kinds = {path.name.split(".")[1] for path in HISTORIES}
+    assert {"agent", "caller"} <= kinds
+    assert any(path.name.startswith("document-") for path in HISTORIES)
+
+
+async def test_another_way_is_noticed() -> None:
+    """Replay compares: an execution that called something else fails."""
+    path = next(path for path in HISTORIES if path.name == "success.agent.1.json")
+    other = path.read_text().replace('"call_model"', '"call_something_else"')
+    with pytest.raises(NondeterminismError):
+        await replayer().replay_workflow(WorkflowHistory.from_json("other", other))
