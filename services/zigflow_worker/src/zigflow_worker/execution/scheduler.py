@@ -31,8 +31,10 @@ MAX_COMMAND_BYTES = 2 * 1024 * 1024
 _EXPRESSION_STEPS = 500_000
 """What one activation may spend in all, also within a single expression."""
 
-_TIMER_EVERY = 10
-"""A timer ends the workflow task, so that signals and timeouts arrive."""
+_WORKFLOW_TASK_ENDS_EVERY = 20
+"""Pauses after which the workflow task ends too, so that signals and timeouts arrive."""
+
+_PAUSE_TIMEOUT = timedelta(seconds=10)
 
 _SHORTEST_TIMER = 0.001
 _SHORTEST_HISTORY = 6
@@ -51,6 +53,7 @@ class Scheduler:
         self._effects: set[asyncio.Task[JSON]] = set()
         self._cancelled: set[asyncio.Task[JSON]] = set()
         self._without_slot: deque[Branch] = deque()
+        self._without_room: deque[Branch] = deque()
         self._wakeup: asyncio.Future[None] | None = None
         self._pauses = 0
         self._command_bytes = 0
@@ -72,6 +75,8 @@ class Scheduler:
                 if not run.ended and self._ready:
                     self._check_state(run)
                     await self._pause()
+            elif self._without_room:
+                await self._end_workflow_task()
             else:
                 await self._sleep()
         return True
@@ -140,7 +145,7 @@ class Scheduler:
             return False
         if self._command_bytes and self._command_bytes + size > MAX_COMMAND_BYTES:
             branch.state = BranchState.WAITING
-            self._loop.call_later(_SHORTEST_TIMER, self._alarmed, branch)
+            self._without_room.append(branch)
             return False
         self._command_bytes += size
         return True
@@ -208,14 +213,24 @@ class Scheduler:
     async def _pause(self) -> None:
         """Let the activation end."""
         self._pauses += 1
-        if self._pauses % _TIMER_EVERY == 0 or self._command_bytes:
-            await asyncio.sleep(_SHORTEST_TIMER)
-            self._command_bytes = 0
+        if self._pauses % _WORKFLOW_TASK_ENDS_EVERY == 0:
+            await self._end_workflow_task()
         else:
             await workflow.execute_local_activity_method(
-                EngineActivities.end_activation,
-                start_to_close_timeout=timedelta(seconds=10),
+                EngineActivities.end_activation, start_to_close_timeout=_PAUSE_TIMEOUT
             )
+
+    async def _end_workflow_task(self) -> None:
+        """Send the commands so far, and take in what has arrived.
+
+        By an activity: timers of a Temporal server are only good to a second.
+        """
+        await workflow.execute_activity_method(
+            EngineActivities.end_activation, start_to_close_timeout=_PAUSE_TIMEOUT
+        )
+        self._command_bytes = 0
+        while self._without_room:
+            self._wake_branch(self._without_room.popleft())
 
     def _must_continue(self) -> bool:
         info = workflow.info()
