@@ -133,7 +133,7 @@ class ForeignCaller:
     async def run(self, job: Job) -> str:
         waits = workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED
         tries = workflow.ActivityCancellationType.TRY_CANCEL
-        execution = await workflow.execute_activity(
+        execution: AgentExecution = await workflow.execute_activity(
             ASK_AGENT,
             job,
             result_type=AgentExecution,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 import uuid
 from collections.abc import AsyncIterator
@@ -13,6 +14,8 @@ import grpc
 import grpc.aio
 import psutil
 import pytest
+
+from temporalio.api.enums.v1 import EventType
 
 from stigma.agent.v1.agent_pb2 import Agent, AgentSpec
 from stigma.agent.v1.agent_service_pb2 import ApplyAgentRequest, GetAgentRequest
@@ -43,7 +46,7 @@ def settings(installation: Installation) -> dict[str, str]:
 
 
 def assert_refused(ran: Ran, code: int, *said: str) -> None:
-    """Assert the exit code, and an error of one line (and at most a hint) that says what is wrong."""
+    """Assert the exit code, and one line that says what is wrong, with at most a hint after it."""
     assert ran.code == code, ran
     assert ran.stdout == ""
     lines = ran.stderr.strip().splitlines()
@@ -67,9 +70,10 @@ async def refused(rpc: Any, request: Any, code: grpc.StatusCode, *said: str) -> 
         assert text in line
 
 
-async def assert_nothing_started(installation: Installation, workflow_type: str) -> None:
-    query = f'WorkflowType = "{workflow_type}" AND TaskQueue = "{installation.stack.queues.engine}"'
-    assert [run.id async for run in installation.client.list_workflows(query)] == []
+async def runs_of(installation: Installation, document: str) -> list[str]:
+    """The runs that were started of a document, by name."""
+    query = f'WorkflowType = "{document}" AND TaskQueue = "{installation.stack.queues.engine}"'
+    return [run.id async for run in installation.client.list_workflows(query)]
 
 
 async def test_unknown_agent(installation: Installation, settings: dict[str, str]) -> None:
@@ -127,18 +131,19 @@ async def test_five_megabytes(
 
     document, data = tmp_path / "document.yaml", tmp_path / "input.json"
     document.write_text(HEAD + "do: [{ok: {set: {a: 1}}}]\n")
-    data.write_text(json.dumps("m" * 5_000_000))
-    ran = await stigma("run", str(document), "--input", f"@{data}", **settings)
-    assert_refused(ran, USAGE, "bytes", "limit")
-    await assert_nothing_started(installation, "bad-input")
+    for size, said in ((5_000_000, "larger than"), (2_000_000, "the limit is")):
+        data.write_text(json.dumps("m" * size))
+        ran = await stigma("run", str(document), "--input", f"@{data}", **settings)
+        assert_refused(ran, USAGE, said, "bytes")
+    assert await runs_of(installation, "bad-input") == []
 
 
 @pytest.mark.parametrize(
     ("tasks", "said"),
     [
         ("do: [{ok: {set: {a: 1}}\n", ""),
-        ("do: [{ok: {sett: {a: 1}}}]\n", "sett"),
-        ("do: [{ok: {set: {a: 1}, then: nowhere}}]\n", "nowhere"),
+        ("do: [{ok: {sett: {a: 1}}}]\n", "/do/0/ok: expected a task"),
+        ("do: [{ask: {call: agent, with: {agent: echo}, then: nowhere}}]\n", "nowhere"),
         ("do: [{ok: {call: agent, with: {agent: a, massage: hi}}}]\n", "massage"),
     ],
     ids=["bad-yaml", "unknown-key", "then-to-nowhere", "unknown-argument"],
@@ -147,13 +152,21 @@ async def test_bad_document(
     installation: Installation, settings: dict[str, str], tmp_path: Path, tasks: str, said: str
 ) -> None:
     file = tmp_path / "document.yaml"
-    file.write_text(HEAD + tasks)
+    name = f"bad-{uuid.uuid4().hex}"
+    file.write_text(HEAD.replace("bad-input", name) + tasks)
     validated = await stigma("validate", str(file), **settings)
-    assert_refused(validated, USAGE, said, "document.yaml")
-    assert any(character.isdigit() for character in validated.stderr), "where it is wrong"
+    # What is found in a document is what was asked for, and so on stdout; the rest is an error.
+    [line] = (validated.stdout + validated.stderr).strip().splitlines()
+    assert validated.code == USAGE
+    assert re.search(r"document.yaml:\d+:", line)
+    assert said in line
     ran = await stigma("run", str(file), **settings)
-    assert_refused(ran, USAGE, said)
-    await assert_nothing_started(installation, "bad-input")
+    # The command refuses what is no document; the rest only an engine can tell, with exit 1.
+    assert_refused(ran, USAGE if said == "" else 1, said)
+    scheduled = EventType.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED
+    for workflow_id in await runs_of(installation, name):
+        events = await installation.history(workflow_id)
+        assert not any(event.event_type == scheduled for event in events)
 
 
 async def test_wrong_key(settings: dict[str, str]) -> None:

@@ -51,7 +51,7 @@ async def heard(called: Called) -> str:
     try:
         await called.result()
     except WorkflowFailureError as error:
-        cause = error.cause
+        cause: BaseException | None = error.cause
         if isinstance(cause, ActivityError):
             cause = cause.cause
         assert isinstance(cause, ApplicationError), cause
