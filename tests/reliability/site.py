@@ -21,7 +21,7 @@ from tests.stack.waiting import eventually
 
 CALLER = "tests.reliability.caller_service"
 INJECTED = str(Path(__file__).with_name("injected"))
-ENGINE_HEARTBEAT_SECONDS = 6.0
+ENGINE_HEARTBEAT_SECONDS = 4.0
 
 
 class Site:
@@ -96,7 +96,9 @@ async def open_site(
         stack = await new_stack(
             temporal_address,
             services=(*SERVICES, CALLER),
-            environment={name: own.get(name, {}) | environment.get(name, {}) for name in own},
+            environment={
+                name: own.get(name, {}) | environment.get(name, {}) for name in own | environment
+            },
         )
         api.target = stack.api_address
         async with api:

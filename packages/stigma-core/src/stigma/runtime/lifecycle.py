@@ -19,7 +19,7 @@ from stigma.runtime import logging
 from stigma.runtime.admin import AdminServer
 from stigma.runtime.errors import ConfigurationError
 from stigma.runtime.health import CHECK_INTERVAL, Readiness, keep_checking
-from stigma.runtime.metrics import new_registry
+from stigma.runtime.metrics import count_tasks, new_registry
 from stigma.runtime.settings import ServiceSettings
 from stigma.runtime.telemetry import Telemetry
 from stigma.runtime.temporal import TemporalConnector, check_server
@@ -63,6 +63,7 @@ class ServiceRuntime:
         self.name = name
         self.settings = settings
         self.metrics: CollectorRegistry = new_registry(name)
+        count_tasks(self.metrics, asyncio.get_running_loop())
         self.readiness = Readiness()
         self.telemetry = Telemetry(name)
         self.resources = contextlib.AsyncExitStack()

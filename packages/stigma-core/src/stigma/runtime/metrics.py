@@ -4,6 +4,7 @@ A service makes its own metrics the same way: in the constructor of what measure
 `registry=runtime.metrics`. There are no metrics at module level, so nothing is shared by accident.
 """
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
@@ -38,6 +39,12 @@ def new_registry(service: str) -> CollectorRegistry:
         {"service": service}
     )
     return registry
+
+
+def count_tasks(registry: CollectorRegistry, loop: asyncio.AbstractEventLoop) -> None:
+    """Shows how many asyncio tasks a loop has: one that grows with the load is a leak."""
+    tasks = Gauge("stigma_asyncio_tasks", "Unfinished asyncio tasks.", registry=registry)
+    tasks.set_function(lambda: len(asyncio.all_tasks(loop)))
 
 
 class RpcMetrics(grpc.aio.ServerInterceptor):

@@ -1,0 +1,149 @@
+"""Steady load: no service grows with the number of calls it has served.
+
+`make soak` runs it for STIGMA_SOAK_SECONDS, by default an hour; `make test` for less than a minute.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+import re
+import statistics
+import sys
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+import psutil
+import pytest
+
+from tests.reliability.site import CALLER, Site, open_site
+from tests.stack.plugin import StartStack, TemporalServer
+from tests.stack.stack import SERVICES
+from tests.stack.waiting import eventually
+
+SOAK_SECONDS = float(os.environ.get("STIGMA_SOAK_SECONDS", "3600"))
+SMOKE_SECONDS = 45.0
+AT_A_TIME = 4
+MEASURED = (*SERVICES, CALLER)
+
+# Caches fill and pools open in the first part; what grows in the rest grows with the calls.
+WARM_UP = 0.4
+SAMPLES = 40
+MIB = 1024 * 1024
+MOST_GROWTH_BYTES = 8 * MIB
+MOST_GROWTH_RATIO = 0.05
+# Connections and poll loops come and go; with a leak per call there would be hundreds.
+MORE_WHEN_IDLE = 8
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What a process has: bytes of memory, open files and sockets, threads, asyncio tasks."""
+
+    memory: int
+    descriptors: int
+    threads: int
+    tasks: int
+
+
+@pytest.fixture(scope="module")
+async def running_site(
+    new_stack: StartStack, temporal_server: TemporalServer
+) -> AsyncIterator[Site]:
+    """Without the sandbox, as in production: it loads modules anew for each execution."""
+    unsandboxed = {name: {"STIGMA_WORKFLOW_SANDBOX": "false"} for name in MEASURED}
+    async with open_site(new_stack, temporal_server.address, **unsandboxed) as site:
+        yield site
+
+
+@pytest.mark.soak
+async def test_soak(site: Site) -> None:
+    await soak(site, SOAK_SECONDS)
+
+
+async def test_a_short_soak(site: Site) -> None:
+    await soak(site, SMOKE_SECONDS)
+
+
+async def soak(site: Site, seconds: float) -> None:
+    for start in (site.callers.worker, site.callers.engine):
+        await (await start()).check()
+    idle = await usage(site)
+    calls, samples = await under_load(site, seconds)
+    assert calls > seconds, f"{calls} calls in {seconds:g} s are no load"
+    sys.stdout.write(f"{calls} calls in {seconds:g} s\n")
+    for service in MEASURED:
+        before, after = growth([one[service].memory for one in samples])
+        sys.stdout.write(f"{service}: {before / MIB:.1f} to {after / MIB:.1f} MiB\n")
+        limit = before + max(MOST_GROWTH_BYTES, before * MOST_GROWTH_RATIO)
+        assert after <= limit, f"{service} grew from {before} to {after} bytes in {calls} calls"
+    await check_idle(site, idle)
+
+
+async def under_load(site: Site, seconds: float) -> tuple[int, list[dict[str, Usage]]]:
+    """The number of calls that ended, and what each service had at regular times meanwhile."""
+    end = asyncio.get_running_loop().time() + seconds
+    ended, samples = itertools.count(), list[dict[str, Usage]]()
+
+    async def keep_asking() -> None:
+        for number in itertools.count():
+            if asyncio.get_running_loop().time() >= end:
+                return
+            if number % 10 == 9:
+                call = await site.callers.worker(failure="FAILURE_REASON_INVALID_REQUEST")
+                assert (await call.result())["reason"] == "INVALID_REQUEST"
+            else:
+                call = await (site.callers.engine if number % 2 else site.callers.worker)()
+                await call.check()
+            next(ended)
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(AT_A_TIME):
+            group.create_task(keep_asking())
+        for _ in range(SAMPLES):
+            await asyncio.sleep(seconds / SAMPLES)
+            samples.append(await usage(site))
+    return next(ended), samples
+
+
+def growth(values: list[int]) -> tuple[float, float]:
+    """The usual value right after the warm-up, and the one at the end."""
+    begin, part = int(len(values) * WARM_UP), len(values) // 5
+    return statistics.median(values[begin : begin + part]), statistics.median(values[-part:])
+
+
+async def check_idle(site: Site, before: dict[str, Usage]) -> None:
+    """What was opened or begun for a call was closed or ended with it."""
+    after = before
+
+    async def settled() -> bool:
+        nonlocal after
+        after = await usage(site)
+        return all(
+            getattr(after[service], what) <= getattr(before[service], what) + MORE_WHEN_IDLE
+            for service in MEASURED
+            for what in ("descriptors", "threads", "tasks")
+        )
+
+    await eventually(settled, what=lambda: f"as idle as before: {before}, now {after}")
+
+
+async def usage(site: Site) -> dict[str, Usage]:
+    return {service: await usage_of(site, service) for service in MEASURED}
+
+
+async def usage_of(site: Site, service: str) -> Usage:
+    process = site.stack.process(service)
+    status, metrics = await process.admin("/metrics")
+    assert status == 200
+    tasks = re.search(r"^stigma_asyncio_tasks (\S+)$", metrics, re.MULTILINE)
+    assert tasks is not None, f"{service} does not count its tasks"
+    system = psutil.Process(process.pid)
+    with system.oneshot():
+        return Usage(
+            system.memory_info().rss,
+            system.num_fds(),
+            system.num_threads(),
+            int(float(tasks[1])),
+        )
