@@ -32,14 +32,25 @@ async def reached(pause: Pause) -> None:
 
 @pytest.mark.contract(ANY_SERVICE)
 async def test_orchestrator_before_it_delivers(site: Site) -> None:
-    delivery = site.temporal_of_orchestrator.pause(COMPLETE)
-    call = await site.callers.worker()
-    await reached(delivery)
+    """A success and a failure, each held in its RPC."""
+    success = site.temporal_of_orchestrator.pause(COMPLETE)
+    failure = site.temporal_of_orchestrator.pause(
+        FAIL, matches=lambda request: b"AGENT_EXECUTION_FAILED" in request
+    )
+    succeeds = await site.callers.worker()
+    fails = await site.callers.worker(failure="FAILURE_REASON_INVALID_REQUEST")
+    await asyncio.gather(reached(success), reached(failure))
     await site.stack.kill("stigma_orchestrator")
     await site.restart("stigma_orchestrator")
-    execution = await call.check()
+    execution = await succeeds.check()
     told = await site.outcome(execution.id)
     assert told.phase == AGENT_EXECUTION_PHASE_COMPLETED
+    result = await fails.result()
+    assert (result["error"], result["reason"]) == ("AGENT_EXECUTION_FAILED", "INVALID_REQUEST")
+    assert len(await events(fails.handle, FAILED)) == 1
+    told = await site.outcome(result["execution_id"])
+    assert told.phase == AGENT_EXECUTION_PHASE_FAILED
+    assert told.callback.state == CALLBACK_STATE_DELIVERED
 
 
 @pytest.mark.contract(ANY_SERVICE)
@@ -54,23 +65,6 @@ async def test_orchestrator_after_it_delivered_before_its_history_has_it(site: S
     told = await site.outcome(execution.id)
     assert told.phase == AGENT_EXECUTION_PHASE_COMPLETED
     assert told.callback.state == CALLBACK_STATE_RESOLVED_OR_GONE
-
-
-@pytest.mark.contract(ANY_SERVICE)
-async def test_orchestrator_before_it_delivers_a_failure(site: Site) -> None:
-    delivery = site.temporal_of_orchestrator.pause(
-        FAIL, matches=lambda request: b"AGENT_EXECUTION_FAILED" in request
-    )
-    call = await site.callers.worker(failure="FAILURE_REASON_INVALID_REQUEST")
-    await reached(delivery)
-    await site.stack.kill("stigma_orchestrator")
-    await site.restart("stigma_orchestrator")
-    result = await call.result()
-    assert (result["error"], result["reason"]) == ("AGENT_EXECUTION_FAILED", "INVALID_REQUEST")
-    assert len(await events(call.handle, FAILED)) == 1
-    told = await site.outcome(result["execution_id"])
-    assert told.phase == AGENT_EXECUTION_PHASE_FAILED
-    assert told.callback.state == CALLBACK_STATE_DELIVERED
 
 
 @pytest.mark.contract(ANY_SERVICE)
