@@ -14,11 +14,13 @@ from types import TracebackType
 from typing import Any, Self
 
 import grpc.aio
+import pytest
 from google.protobuf.duration_pb2 import Duration
 from temporalio.api.common.v1 import Payload
 from temporalio.api.enums.v1 import EventType
 from temporalio.api.history.v1 import HistoryEvent
-from temporalio.client import Client, WorkflowHandle
+from temporalio.client import Client, WorkflowFailureError, WorkflowHandle
+from temporalio.exceptions import ApplicationError, FailureError
 from temporalio.worker import Worker
 
 from stigma.agent.v1 import agent_execution_service_pb2_grpc, agent_service_pb2_grpc
@@ -244,6 +246,17 @@ def environment(gate: ModelGate, directory: Path) -> Mapping[str, Mapping[str, s
         "stigma_api": {"STIGMA_PRINCIPALS_FILE": str(principals)},
         "zigflow_worker": {"STIGMA_API_KEY": KEY},
     }
+
+
+async def failure_of(called: Called) -> ApplicationError:
+    """Wait for a caller to fail; what the agent's failure came to in its workflow."""
+    with pytest.raises(WorkflowFailureError) as caught:
+        await called.result()
+    cause: BaseException | None = caught.value.cause
+    while isinstance(cause, FailureError) and not isinstance(cause, ApplicationError):
+        cause = cause.cause
+    assert isinstance(cause, ApplicationError), caught.value.cause
+    return cause
 
 
 def phase(execution: AgentExecution) -> str:

@@ -11,7 +11,6 @@ from temporalio.client import WorkflowFailureError
 from temporalio.exceptions import (
     ActivityError,
     ApplicationError,
-    FailureError,
     TimeoutError,  # noqa: A004 - Temporal's name for it
 )
 
@@ -22,24 +21,19 @@ from stigma.agent.v1.agent_execution_pb2 import (
 from stigma.agent.v1.agent_pb2 import AgentLimits, AgentSpec
 from stigma.contracts import errors, limits
 from tests.integration.callers import ForeignCaller, Job, PythonCaller
-from tests.integration.installation import Called, Installation, phase, scheduled
+from tests.integration.installation import (
+    Called,
+    Installation,
+    failure_of,
+    phase,
+    scheduled,
+)
 
 CALLERS = pytest.mark.parametrize(
     ("caller", "attempts"),
     [(PythonCaller, 0), (ForeignCaller, 0), (ForeignCaller, 1)],
     ids=["python", "foreign", "foreign-once"],
 )
-
-
-async def failure_of(called: Called) -> ApplicationError:
-    """What the agent's failure came to in the caller's workflow."""
-    with pytest.raises(WorkflowFailureError) as caught:
-        await called.result()
-    cause: BaseException | None = caught.value.cause
-    while isinstance(cause, FailureError) and not isinstance(cause, ApplicationError):
-        cause = cause.cause
-    assert isinstance(cause, ApplicationError), caught.value.cause
-    return cause
 
 
 def said(failure: ApplicationError) -> dict[str, Any]:
