@@ -93,7 +93,7 @@ async def test_terminated(installation: Installation, caller: Any) -> None:
 async def test_ours_hears_before_it_times_out(installation: Installation) -> None:
     """Temporal shortens the activity's timeout to the run's, and so it becomes the deadline."""
     called = await installation.call(
-        PythonCaller, Job("held", uuid.uuid4().hex), run_timeout=timedelta(seconds=3)
+        PythonCaller, Job("held", uuid.uuid4().hex), run_timeout=timedelta(seconds=8)
     )
     with pytest.raises(WorkflowFailureError) as caught:
         await called.result()
