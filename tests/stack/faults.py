@@ -20,10 +20,13 @@ import grpc.aio
 
 from stigma_cli.devserver import free_ports
 
-_MESSAGES_OF_ANY_SIZE = (
+_CHANNEL_OPTIONS = (
     ("grpc.max_receive_message_length", -1),
     ("grpc.max_send_message_length", -1),
     ("grpc.so_reuseport", 0),
+    # A target that is back is found at once: waiting is not the fault that was asked for.
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 200),
 )
 _RESERVED = ("grpc-", "user-agent", "content-type", "te")
 _DEFAULT_WAIT = timedelta(seconds=20)
@@ -111,8 +114,8 @@ class FaultProxy:
         """Listen; after `cut` again on the same port."""
         if self._server is not None:
             return
-        self._upstream = grpc.aio.insecure_channel(self.target, options=_MESSAGES_OF_ANY_SIZE)
-        self._server = grpc.aio.server(options=_MESSAGES_OF_ANY_SIZE)
+        self._upstream = grpc.aio.insecure_channel(self.target, options=_CHANNEL_OPTIONS)
+        self._server = grpc.aio.server(options=_CHANNEL_OPTIONS)
         self._server.add_generic_rpc_handlers((_EveryMethod(self._forward),))
         if self._server.add_insecure_port(self.address) != self.port:
             raise RuntimeError(f"could not listen on {self.address}")
