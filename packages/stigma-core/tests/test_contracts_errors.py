@@ -59,7 +59,9 @@ def test_details_of_a_later_release_are_read() -> None:
     assert errors.execution_from_details(details) == execution(AGENT_EXECUTION_PHASE_FAILED)
 
 
-@pytest.mark.parametrize("details", [None, "text", [], {}, {"execution": "text"}])
+@pytest.mark.parametrize(
+    "details", [None, "text", [], {}, {"execution": "text"}, {"execution": {"id": 5}}]
+)
 def test_other_details_hold_no_execution(details: object) -> None:
     assert errors.execution_from_details(details) is None
 
@@ -69,6 +71,12 @@ def test_every_reason_has_a_name(reason: FailureReason.ValueType) -> None:
     name = errors.reason_name(reason)
     assert not name.startswith("FAILURE_")
     assert errors.reason_of(name) == reason
+
+
+def test_an_unknown_reason_is_internal() -> None:
+    failed = execution(AGENT_EXECUTION_PHASE_FAILED)
+    failed.status.failure.reason = 999  # type: ignore[assignment]  # of a later release
+    assert errors.failure_details(failed)["reason"] == "INTERNAL"
 
 
 @pytest.mark.parametrize("name", ["", "Odd", "REASON_OF_A_LATER_RELEASE"])

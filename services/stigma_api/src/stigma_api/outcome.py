@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import cast
 
-from google.protobuf.json_format import ParseError
 from temporalio.api.common.v1 import Payload
 from temporalio.api.enums.v1 import WorkflowExecutionStatus
 from temporalio.api.history.v1 import HistoryEvent
@@ -116,10 +115,7 @@ async def _failed(client: Client, event: HistoryEvent) -> AgentExecution:
     failure = event.workflow_execution_failed_event_attributes.failure
     error = await client.data_converter.decode_failure(failure)
     if isinstance(error, ApplicationError) and error.details:
-        try:
-            carried = errors.execution_from_details(error.details[0])
-        except ParseError:
-            carried = None
+        carried = errors.execution_from_details(error.details[0])
         if carried is not None:
             return carried
     # Its text stays out: nobody promised that it is free of prompts.

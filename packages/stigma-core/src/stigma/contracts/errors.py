@@ -57,16 +57,27 @@ def failure_details(execution: AgentExecution) -> dict[str, Any]:
 
 
 def execution_from_details(details: object) -> AgentExecution | None:
-    """Return the execution in a failure's detail, or None when it carries none."""
+    """Return the execution in a failure's detail, or None when it carries none.
+
+    Never raises: a workflow task that failed over somebody's odd details would fail for ever.
+    """
     if not isinstance(details, Mapping) or not isinstance(details.get("execution"), Mapping):
         return None
-    return json_format.ParseDict(
-        dict(details["execution"]), AgentExecution(), ignore_unknown_fields=True
-    )
+    try:
+        return json_format.ParseDict(
+            dict(details["execution"]), AgentExecution(), ignore_unknown_fields=True
+        )
+    except json_format.ParseError:
+        return None
 
 
 def reason_name(reason: FailureReason.ValueType) -> str:
-    """Return a reason without its prefix, for instance "STEP_LIMIT"."""
+    """Return a reason without its prefix, for instance "STEP_LIMIT"; INTERNAL for an unknown one.
+
+    A later release may send a number that this one has no name for.
+    """
+    if reason not in FailureReason.values():
+        reason = FailureReason.FAILURE_REASON_INTERNAL
     return FailureReason.Name(reason).removeprefix("FAILURE_REASON_")
 
 
