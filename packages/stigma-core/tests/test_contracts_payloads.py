@@ -89,6 +89,18 @@ def test_a_bind_keeps_its_token_to_the_byte() -> None:
     assert CONVERTER.from_payloads(CONVERTER.to_payloads([bind]), [Bind]) == [bind]
 
 
+@pytest.mark.parametrize(
+    ("encoding", "data"),
+    [(b"binary/protobuf", b"\x00odd"), (b"json/protobuf", b"[1]"), (b"json/protobuf", b"\xff")],
+)
+def test_what_cannot_be_decoded_is_refused_without_being_quoted(
+    encoding: bytes, data: bytes
+) -> None:
+    payload = Payload(metadata={"encoding": encoding}, data=data)
+    with pytest.raises(ValueError, match=r"^not a stigma\.agent\.v1\.AgentOutput$"):
+        payloads.from_raw(RawValue(payload), AgentOutput)
+
+
 def test_another_encoding_is_refused() -> None:
     payload = Payload(metadata={"encoding": b"json/plain"}, data=b"{}")
     with pytest.raises(ValueError, match="AgentExecution, got a payload encoded 'json/plain'"):

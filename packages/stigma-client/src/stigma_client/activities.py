@@ -7,7 +7,7 @@ from collections.abc import Awaitable
 from typing import NoReturn, TypeVar
 
 import grpc
-from google.protobuf.message import DecodeError, Message
+from google.protobuf.message import Message
 from temporalio import activity
 from temporalio.common import RawValue
 from temporalio.exceptions import ApplicationError
@@ -166,7 +166,7 @@ def _outcome(execution: AgentExecution) -> RawValue:
 def _decode(raw: RawValue, message_type: type[M]) -> M:
     try:
         return payloads.from_raw(raw, message_type)
-    except (ValueError, DecodeError) as error:
+    except ValueError as error:
         _refuse(f"malformed input: {error}")
 
 

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
-from google.protobuf.message import DecodeError
 from temporalio import workflow
 from temporalio.common import RawValue, RetryPolicy
 from temporalio.exceptions import ActivityError
@@ -136,7 +135,7 @@ def _result(call: workflow.ActivityHandle[RawValue], request_id: str) -> AgentRe
         )
         # `from None`: a cause would carry the execution a second time, perhaps over the size limit.
         raise failure from None
-    except (ValueError, DecodeError) as error:
+    except ValueError as error:
         raise AgentExecutionFailed(
             f"the activity was completed with something else: {error}", reason="INTERNAL"
         ) from None

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from google.protobuf import json_format
-from google.protobuf.message import Message
+from google.protobuf.message import DecodeError, Message
 from temporalio.api.common.v1 import Payload
 from temporalio.common import RawValue
 from temporalio.converter import (
@@ -106,13 +106,16 @@ def from_raw(raw: RawValue, message_type: type[M]) -> M:
     """Decode a message of either protobuf encoding; unknown fields are ignored.
 
     Raises:
-        ValueError: the payload is not an encoded `message_type`.
+        ValueError: the payload is not an encoded `message_type`; its content is not quoted.
     """
     encoding = raw.payload.metadata.get("encoding", b"")
-    if encoding == b"binary/protobuf":
-        return message_type.FromString(raw.payload.data)
-    if encoding == b"json/protobuf":
-        return json_format.Parse(raw.payload.data, message_type(), ignore_unknown_fields=True)
+    try:
+        if encoding == b"binary/protobuf":
+            return message_type.FromString(raw.payload.data)
+        if encoding == b"json/protobuf":
+            return json_format.Parse(raw.payload.data, message_type(), ignore_unknown_fields=True)
+    except (DecodeError, json_format.ParseError, UnicodeDecodeError):
+        raise ValueError(f"not a {message_type.DESCRIPTOR.full_name}") from None
     raise ValueError(
         f"expected {message_type.DESCRIPTOR.full_name}, got a payload encoded "
         f"{encoding.decode(errors='replace')!r}"
