@@ -15,7 +15,7 @@ from stigma.agent.v1.agent_execution_pb2 import AgentExecution
 from stigma.agent.v1.agent_execution_service_pb2 import CancelAgentExecutionRequest
 from stigma.agent.v1.agent_pb2 import AgentConfig, AgentSpec
 from stigma.contracts import limits, payloads
-from stigma_client.activities import CALL_AGENT, CANCEL_AGENT
+from stigma_client.activities import AgentActivities
 from stigma_client.errors import AgentExecutionFailed, of_activity
 from stigma_client.events import log_in_workflow
 from stigma_client.requests import start_request
@@ -96,10 +96,9 @@ async def run_agent(
         request_id=request_id,
     )
     bound = _bound(timeout, heartbeat_timeout)
-    call = workflow.start_activity(
-        CALL_AGENT,
+    call = workflow.start_activity_method(
+        AgentActivities.call_agent,
         payloads.to_raw(request),
-        result_type=RawValue,
         # Temporal's own ids are unique in a run only as long as nobody sets one.
         activity_id=f"agent-{unique}",
         schedule_to_close_timeout=bound,
@@ -156,10 +155,9 @@ async def _stop(call: workflow.ActivityHandle[RawValue], request_id: str) -> Non
         namespace=workflow.info().namespace,
         reason="the calling workflow was cancelled",
     )
-    stop = workflow.start_activity(
-        CANCEL_AGENT,
+    stop = workflow.start_activity_method(
+        AgentActivities.cancel_agent,
         payloads.to_raw(request),
-        result_type=type(None),
         schedule_to_close_timeout=_CANCEL_TIMEOUT,
         start_to_close_timeout=_CANCEL_ATTEMPT_TIMEOUT,
         retry_policy=_CANCEL_RETRIES,
