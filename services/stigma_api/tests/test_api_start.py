@@ -8,6 +8,7 @@ import urllib.request
 import uuid
 from collections import Counter
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import grpc
 import pytest
@@ -231,6 +232,25 @@ async def test_another_request_under_the_same_id_is_refused(api: Api, callers: C
     request.message = "two"
     async with refused(Code.ALREADY_EXISTS):
         await api.executions.StartAgent(request)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"env": {f"{'N' * 60}{number:03}": "" for number in range(64)}},
+        {"spec": AgentSpec(model="scripted:x", allowed_models=["bad"] * 500)},
+        {"labels": {"k" * 50_000: "v"}},
+        {"labels": {"k": "'", "é" * 50_000: "v"}},
+    ],
+    ids=["names", "many", "long", "not ascii"],
+)
+async def test_whatever_is_wrong_the_answer_fits_into_one(api: Api, wrong: dict[str, Any]) -> None:
+    """Trailers over gRPC's limit would reach the caller as RESOURCE_EXHAUSTED, to be retried."""
+    agent = {} if "spec" in wrong else {"agent_id": "reviewer"}
+    async with refused(Code.INVALID_ARGUMENT) as refusal:
+        await api.executions.StartAgent(StartAgentRequest(**agent, **wrong))
+    assert refusal.fields
+    assert len(refusal.message.encode()) <= 1000
 
 
 async def test_without_a_request_id_the_token_is_the_identity(api: Api, callers: Callers) -> None:

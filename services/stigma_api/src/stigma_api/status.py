@@ -17,11 +17,17 @@ from grpc_status import rpc_status
 
 ERROR_DOMAIN = "stigma.dev"
 
+# An answer's message and details travel in its trailers, the message twice, where each byte may
+# take three. Of trailers over 8 KiB gRPC makes RESOURCE_EXHAUSTED, which callers retry.
+_MAX_MESSAGE_BYTES = 1000
+_MAX_PART_BYTES = 300
+
 
 class CallError(Exception):
     """An RPC's answer that is not a success. The message never holds a token, key or prompt."""
 
     def __init__(self, code: grpc.StatusCode, message: str, *details: Message) -> None:
+        message = _shortened(message, _MAX_MESSAGE_BYTES)
         super().__init__(message)
         self.code = code
         self.message = message
@@ -49,17 +55,23 @@ class CallError(Exception):
 
 
 def invalid(violations: list[tuple[str, str]]) -> CallError:
-    """INVALID_ARGUMENT with a field path for each thing that is wrong."""
-    detail = BadRequest()
+    """INVALID_ARGUMENT with a field path for each thing that is wrong, as many as fit."""
+    detail, size = BadRequest(), 0
+    lines: list[str] = []
     for field, description in violations:
-        detail.field_violations.add(field=field, description=description)
-    line = "; ".join(f"{field}: {description}" for field, description in violations)
-    return CallError(grpc.StatusCode.INVALID_ARGUMENT, line, detail)
+        at, what = _shortened(field, _MAX_PART_BYTES), _shortened(description, _MAX_PART_BYTES)
+        size += len(f"{at}: {what}; ".encode())
+        if size > _MAX_MESSAGE_BYTES - len("and 4294967295 more"):
+            lines.append(f"and {len(violations) - len(lines)} more")
+            break
+        detail.field_violations.add(field=at, description=what)
+        lines.append(f"{at}: {what}")
+    return CallError(grpc.StatusCode.INVALID_ARGUMENT, "; ".join(lines), detail)
 
 
 def not_found(what: str) -> CallError:
     """NOT_FOUND; `what` names it."""
-    return CallError(grpc.StatusCode.NOT_FOUND, f"{what} not found")
+    return CallError(grpc.StatusCode.NOT_FOUND, f"{_shortened(what, _MAX_PART_BYTES)} not found")
 
 
 def already_exists(message: str) -> CallError:
@@ -88,3 +100,8 @@ def exhausted(message: str, retry_after: timedelta) -> CallError:
     detail = RetryInfo()
     detail.retry_delay.FromTimedelta(retry_after)
     return CallError(grpc.StatusCode.RESOURCE_EXHAUSTED, message, detail)
+
+
+def _shortened(text: str, size: int) -> str:
+    content = text.encode()
+    return text if len(content) <= size else content[: size - 3].decode(errors="ignore") + "…"
