@@ -314,9 +314,14 @@ class Callers:
         await self._pending.put(activity.info())
         activity.raise_complete_async()
 
-    async def start(self, prefix: str = "caller") -> Caller:
+    async def start(self, prefix: str = "caller", after: Caller | None = None) -> Caller:
+        """Start a workflow, or another run of the one before: its activity's next token."""
+        if after is not None:
+            await after.handle.terminate()
         handle: WorkflowHandle[Any, str] = await self.client.start_workflow(
-            Waiting.run, id=f"{prefix}-{uuid.uuid4()}", task_queue=self.task_queue
+            Waiting.run,
+            id=after.handle.id if after else f"{prefix}-{uuid.uuid4()}",
+            task_queue=self.task_queue,
         )
         async with asyncio.timeout(20):
             info = await self._pending.get()

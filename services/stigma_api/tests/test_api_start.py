@@ -191,13 +191,14 @@ async def test_the_tightest_limit_is_the_deadline(api: Api) -> None:
 async def test_a_replay_is_the_same_execution_and_binds_the_new_attempt(
     api: Api, callers: Callers, client: Client
 ) -> None:
-    first, second = await callers.start(), await callers.start()
+    first = await callers.start()
     request_id = new_id()
     started = await api.executions.StartAgent(
         first.request(agent_id="reviewer", message="m", request_id=request_id)
     )
     # A newer version of the agent changes nothing for a request made before it.
     await api.apply("reviewer", AgentSpec(model="scripted:demo", description=new_id()))
+    second = await callers.start(after=first)
     replayed = await api.executions.StartAgent(
         second.request(agent_id="reviewer", message="m", request_id=request_id)
     )
@@ -232,6 +233,39 @@ async def test_another_request_under_the_same_id_is_refused(api: Api, callers: C
     request.message = "two"
     async with refused(Code.ALREADY_EXISTS):
         await api.executions.StartAgent(request)
+
+
+async def test_another_workflow_under_the_same_request_id_is_refused(
+    api: Api, callers: Callers, client: Client
+) -> None:
+    """Its token would never be bound: better no answer now than one a day later."""
+    one, two = await callers.start(), await callers.start()
+    request_id = new_id()
+    started = await api.executions.StartAgent(
+        StartAgentRequest(
+            callback_token=one.token, agent_id="reviewer", message="m", request_id=request_id
+        )
+    )
+    async with refused(Code.ALREADY_EXISTS):
+        await api.executions.StartAgent(
+            two.request(agent_id="reviewer", message="m", request_id=request_id)
+        )
+    again = await api.executions.StartAgent(
+        one.request(agent_id="reviewer", message="m", request_id=request_id)
+    )
+    assert again.id == started.id
+
+
+async def test_a_caller_that_declares_only_its_activity_is_reached_by_id(
+    api: Api, callers: Callers, client: Client
+) -> None:
+    caller = await callers.start()
+    request = caller.request(agent_id="reviewer")
+    request.caller.ClearField("workflow_id")
+    request.caller.ClearField("run_id")
+    started = await api.executions.StartAgent(request)
+    _, [bind] = await started_events(client, started.id)
+    assert bind.caller == caller.request().caller
 
 
 @pytest.mark.parametrize(

@@ -90,9 +90,10 @@ async def test_a_live_stream_tells_each_step_once_and_ends(
 
 
 async def test_the_bind_of_another_request_is_not_told(api: Api, callers: Callers) -> None:
-    first, second = await callers.start(), await callers.start()
+    first = await callers.start()
     request = first.request(agent_id="reviewer", message="one", request_id=first.handle.id)
     started = await api.executions.StartAgent(request)
+    second = await callers.start(after=first)
     async with refused(Code.ALREADY_EXISTS):
         await api.executions.StartAgent(
             second.request(agent_id="reviewer", message="two", request_id=first.handle.id)

@@ -14,6 +14,7 @@ from stigma.agent.v1.agent_execution_service_pb2 import StartAgentRequest
 from stigma.agent.v1.agent_pb2 import AgentSpec
 from stigma.contracts import configuration, ids, limits, tokens
 from stigma.internal.v1.execution_pb2 import Bind
+from stigma.internal.v1.task_token_pb2 import TaskToken
 from stigma_api import status, validation
 from stigma_api.callbacks import Callbacks, deadline_of
 from stigma_api.launch import INLINE_AGENT, Start
@@ -70,7 +71,7 @@ class Admission:
             request_id=request_id,
             execution_id=ids.execution_id(principal.name, namespace, request_id),
             digest=digest,
-            bind=_bind(request, digest) if token else None,
+            bind=_bind(request, token, digest) if token else None,
         )
 
     async def prepare(self, admitted: Admitted) -> Start:
@@ -101,7 +102,9 @@ class Admission:
         )
         if request.HasField("config"):
             spec.config.CopyFrom(request.config)
-        if request.HasField("caller"):
+        if admitted.bind is not None:
+            spec.caller.CopyFrom(admitted.bind.caller)
+        elif request.HasField("caller"):
             spec.caller.CopyFrom(request.caller)
         if callback_deadline is not None:
             spec.callback_deadline.CopyFrom(request.callback_deadline)
@@ -168,10 +171,10 @@ def effective_deadline(
     return min(deadlines, default=now + limits.DEFAULT_TIMEOUT)
 
 
-def _bind(request: StartAgentRequest, digest: bytes) -> Bind:
-    bind = Bind(token=request.callback_token, spec_digest=digest)
-    if request.HasField("caller"):
-        bind.caller.CopyFrom(request.caller)
+def _bind(request: StartAgentRequest, token: TaskToken, digest: bytes) -> Bind:
+    bind = Bind(token=request.callback_token, spec_digest=digest, caller=request.caller)
+    # Who declares only an activity id, unique in its run, can then be reached by it all the same.
+    bind.caller.workflow_id, bind.caller.run_id = token.workflow_id, token.run_id
     if request.HasField("callback_deadline"):
         bind.deadline.CopyFrom(request.callback_deadline)
     return bind

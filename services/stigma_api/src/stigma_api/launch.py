@@ -28,7 +28,7 @@ from stigma.contracts import limits, payloads, search_attributes, tokens
 from stigma.contracts.workflows import AgentWorkflow
 from stigma.internal.v1.execution_pb2 import AgentWorkflowInput, Bind
 from stigma_api import outcome, status
-from stigma_api.reading import Reader
+from stigma_api.reading import Described, Reader
 from stigma_api.temporal import answering
 
 INLINE_AGENT = "inline"
@@ -61,17 +61,19 @@ class Launcher:
         token is in its history once this returns.
 
         Raises:
-            CallError: ALREADY_EXISTS; the same request id was used with another request.
+            CallError: ALREADY_EXISTS; the same request id was used with another request, or by
+                another workflow.
         """
         accepted = _accepted(start)
         request = _workflow_input(self._client, start)
         try:
             handle = await self._start(start, request, accepted)
         except WorkflowAlreadyStartedError:
-            return await self.rejoin(start.execution_id, start.digest, None)
-        if not _is_new(handle):
-            # The workflow itself ignores a bind whose digest is not its own.
-            return await self.rejoin(start.execution_id, start.digest, None)
+            handle = None
+        if handle is None or not _is_new(handle):
+            # Bound already, if it is open: the workflow itself ignores a bind of another request.
+            found = await self._same(start.execution_id, start.digest, start.bind)
+            return await self._reader.settled(found)
         self._log.info(
             "workflow_started",
             execution_id=start.execution_id,
@@ -95,8 +97,15 @@ class Launcher:
             bind: bound first, if the execution is still open.
 
         Raises:
-            CallError: NOT_FOUND; or ALREADY_EXISTS, it was another request.
+            CallError: NOT_FOUND; or ALREADY_EXISTS, it was another request or caller.
         """
+        found = await self._same(execution_id, digest, bind)
+        if bind is not None and found.is_open:
+            await self._bind(execution_id, bind)
+        return await self._reader.settled(found)
+
+    async def _same(self, execution_id: str, digest: bytes, bind: Bind | None) -> Described:
+        """Return the execution that the same request of the same workflow has started."""
         found = await self._reader.find(execution_id)
         if found is None:
             raise status.not_found(f"agent execution {execution_id}")
@@ -104,9 +113,13 @@ class Launcher:
             raise status.already_exists(
                 f"the request id was used for another request: agent execution {execution_id}"
             )
-        if bind is not None and found.is_open:
-            await self._bind(execution_id, bind)
-        return await self._reader.settled(found)
+        first = found.execution.spec.caller.workflow_id
+        if bind is not None and first and bind.caller.workflow_id != first:
+            # The workflow ignores its token: nobody would ever answer it.
+            raise status.already_exists(
+                f"the request id was used by another workflow: agent execution {execution_id}"
+            )
+        return found
 
     async def _start(
         self, start: Start, request: RawValue, accepted: AgentExecution
