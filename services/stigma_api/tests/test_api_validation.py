@@ -9,7 +9,10 @@ import pytest
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from stigma.agent.v1.agent_execution_service_pb2 import StartAgentRequest
+from stigma.agent.v1.agent_execution_service_pb2 import (
+    CancelAgentExecutionRequest,
+    StartAgentRequest,
+)
 from stigma.agent.v1.agent_pb2 import (
     FAILURE_REASON_RATE_LIMITED,
     Agent,
@@ -221,3 +224,20 @@ def test_no_message_quotes_what_was_said() -> None:
     with pytest.raises(CallError) as caught:
         validation.start(request)
     assert "hunter2" not in caught.value.message
+
+
+def test_labels_fit_what_temporal_keeps_of_them_together() -> None:
+    request = StartAgentRequest(agent_id="reviewer")
+    request.labels.update({f"k{i:02}": "v" * 50 for i in range(32)})
+    assert fields(lambda: validation.start(request)) == []
+    request.labels.update({f"k{i:02}": "v" * 250 for i in range(8)})
+    assert fields(lambda: validation.start(request)) == ["labels"]
+
+
+def test_a_cancel_names_one_execution_and_a_short_reason() -> None:
+    def cancel(**given: str) -> list[str]:
+        return fields(lambda: validation.cancel(CancelAgentExecutionRequest(**given)))
+
+    assert cancel(id="agent-1", reason="r" * 1000) == cancel(request_id="one") == []
+    assert cancel() == cancel(id="agent-1", request_id="one") == ["id"]
+    assert cancel(id="agent-1", reason="r" * 1001) == ["reason"]

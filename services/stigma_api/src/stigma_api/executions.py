@@ -22,7 +22,7 @@ from stigma.agent.v1.agent_execution_service_pb2 import (
 )
 from stigma.agent.v1.agent_execution_service_pb2_grpc import AgentExecutionServiceServicer
 from stigma.contracts import ids
-from stigma_api import status
+from stigma_api import status, validation
 from stigma_api.admission import Admission, Admitted
 from stigma_api.callbacks import Callbacks
 from stigma_api.calls import Context, caller
@@ -120,8 +120,7 @@ class AgentExecutions(AgentExecutionServiceServicer):
         """Ask an execution to stop."""
         principal = caller()
         principal.require(Action.EXECUTIONS_CANCEL)
-        if bool(request.id) == bool(request.request_id):
-            raise status.invalid([("id", "give either id or request_id")])
+        validation.cancel(request)
         namespace = request.namespace or self._client.namespace
         execution_id = request.id or ids.execution_id(principal.name, namespace, request.request_id)
         found = await self._reader.visible(principal, execution_id)

@@ -23,7 +23,7 @@ from stigma.agent.v1.agent_execution_pb2 import (
     AgentExecution,
 )
 from stigma.contracts.workflows import AgentWorkflow
-from stigma_api import outcome, status
+from stigma_api import outcome, status, validation
 from stigma_api.principals import Principal
 from stigma_api.temporal import answering
 
@@ -51,6 +51,8 @@ class Reader:
 
     async def find(self, execution_id: str) -> Described | None:
         """Return the execution's current run, or None when there is none of this id."""
+        if len(execution_id.encode()) > validation.MAX_ID_BYTES:
+            return None  # Temporal would not even answer
         request = DescribeWorkflowExecutionRequest(
             namespace=self._client.namespace, execution=WorkflowExecution(workflow_id=execution_id)
         )

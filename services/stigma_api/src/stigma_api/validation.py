@@ -17,7 +17,10 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
 
 from stigma.agent.v1.agent_execution_pb2 import CallbackPayload
-from stigma.agent.v1.agent_execution_service_pb2 import StartAgentRequest
+from stigma.agent.v1.agent_execution_service_pb2 import (
+    CancelAgentExecutionRequest,
+    StartAgentRequest,
+)
 from stigma.agent.v1.agent_pb2 import Agent, AgentConfig, AgentLimits, AgentSpec, FailureReason
 from stigma.contracts import configuration, limits
 from stigma_api import status
@@ -25,6 +28,7 @@ from stigma_api import status
 MAX_PAGE_SIZE = 1000
 DEFAULT_PAGE_SIZE = 50
 MAX_VERSION = 2**63 - 1
+MAX_ID_BYTES = 1000
 
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _MODEL = re.compile(r"[A-Za-z0-9_.-]+:\S+")
@@ -37,7 +41,7 @@ _MAX_INSTRUCTIONS_BYTES = 256 * 1024
 _MAX_SPEC_BYTES = 512 * 1024
 _MAX_DESCRIPTION_BYTES = 4 * 1024
 _MAX_ENV_VALUE_BYTES = 32 * 1024
-_MAX_ID_BYTES = 1000
+_MAX_REASON_BYTES = 1000
 _MAX_MODELS = 64
 _LONGEST = timedelta(days=3650)
 _LONGEST_PROBLEM = 500
@@ -124,8 +128,12 @@ def start(request: StartAgentRequest) -> None:
     printable = not _UNPRINTABLE.search(request.request_id)
     found.unless(printable, "request_id", "has control characters")
     _labels(found, "labels", request.labels)
+    # As the search attribute that they become.
+    size = len(json.dumps([f"{key}={value}" for key, value in request.labels.items()]))
+    fine = size <= limits.MAX_LABELS_BYTES
+    found.unless(fine, "labels", f"have {size} bytes, the limit is {limits.MAX_LABELS_BYTES}")
     for part in ("namespace", "workflow_id", "run_id", "activity_id"):
-        found.size(f"caller.{part}", getattr(request.caller, part), _MAX_ID_BYTES)
+        found.size(f"caller.{part}", getattr(request.caller, part), MAX_ID_BYTES)
     _duration(found, "caller.heartbeat_timeout", request.caller, "heartbeat_timeout")
     known = request.callback_payload in CallbackPayload.values()
     found.unless(known, "callback_payload", "is not known to this release")
@@ -134,6 +142,14 @@ def start(request: StartAgentRequest) -> None:
         found.unless(fine, "callback_deadline", "is not a time")
     if inline:
         _spec(found, "spec", request.spec)
+    found.raise_if_any()
+
+
+def cancel(request: CancelAgentExecutionRequest) -> None:
+    """Check a cancel request."""
+    found = Violations()
+    found.unless(bool(request.id) != bool(request.request_id), "id", "give either id or request_id")
+    found.size("reason", request.reason, _MAX_REASON_BYTES)
     found.raise_if_any()
 
 

@@ -10,7 +10,9 @@ MAX_MESSAGE_BYTES = 1024 * 1024
 MAX_INPUT_BYTES = 1024 * 1024
 MAX_TOKEN_BYTES = 16 * 1024
 MAX_LABELS = 32
-MAX_LABEL_BYTES = 256
+# What Temporal's databases keep of a keyword, and of all of an execution's labels together.
+MAX_LABEL_BYTES = 255
+MAX_LABELS_BYTES = 2000
 MAX_ENV = 64
 MAX_REQUEST_ID_BYTES = 256
 MAX_BINDINGS = 100
