@@ -13,7 +13,7 @@ import grpc
 import pytest
 from temporalio.client import Client, WorkflowFailureError
 
-from services.stigma_api.tests.serving import Api, PlayedAgent, refused, serving
+from services.stigma_api.tests.serving import SCRIPTED, Api, PlayedAgent, refused, serving
 from stigma.agent.v1.agent_execution_pb2 import (
     AGENT_EXECUTION_PHASE_CANCELLED,
     AGENT_EXECUTION_PHASE_COMPLETED,
@@ -94,6 +94,7 @@ async def test_a_running_execution_shows_its_steps_and_in_full_its_conversation(
     texts = [message.parts[0].text for message in full.status.messages]
     assert texts == ["what is it?", "step 1"]
     assert full.spec.message == "what is it?"
+    assert full.spec.agent == SCRIPTED
     assert full.spec.request_id == started.spec.request_id
 
 

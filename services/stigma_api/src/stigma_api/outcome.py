@@ -132,9 +132,11 @@ def _ended_with(phase: AgentExecutionPhase.ValueType, failure: Failure) -> Agent
 
 def overlay(execution: AgentExecution, newer: AgentExecution) -> None:
     """Take over what `newer` says; keep what it does not repeat."""
-    # A merge appends to lists and adds up nothing else: messages are the only list.
+    # A merge appends to lists: those of the conversation and of the agent come whole.
     if newer.status.messages:
         execution.status.ClearField("messages")
+    if newer.spec.HasField("agent"):
+        execution.spec.ClearField("agent")
     execution.MergeFrom(newer)
 
 
