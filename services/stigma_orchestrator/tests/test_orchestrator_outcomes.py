@@ -149,6 +149,19 @@ async def test_a_cancel_reaches_the_caller(orchestrator: Orchestrator) -> None:
     assert described.typed_search_attributes[search_attributes.PHASE] == "CANCELLED"
 
 
+async def test_a_cancel_with_a_long_reason_leaves_a_short_one(orchestrator: Orchestrator) -> None:
+    """Given to Temporal directly: a reason carried whole would end the run without a trace."""
+    orchestrator.model.hold()
+    caller, attempt = await orchestrator.call()
+    agent = await orchestrator.start(attempt.bind())
+    await orchestrator.model.called.wait()
+    await agent.cancel(reason="é" * 900_000)
+    assert (await caller.result())["error"] == "AGENT_EXECUTION_CANCELLED"
+    execution = await orchestrator.outcome(agent)
+    assert phase_of(execution) == "CANCELLED"
+    assert execution.status.failure.message == "é" * 500
+
+
 async def test_a_cancel_stops_the_model_call_within_three_seconds(
     orchestrator: Orchestrator,
 ) -> None:

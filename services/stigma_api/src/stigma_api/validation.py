@@ -41,7 +41,6 @@ _MAX_INSTRUCTIONS_BYTES = 256 * 1024
 _MAX_SPEC_BYTES = 512 * 1024
 _MAX_DESCRIPTION_BYTES = 4 * 1024
 _MAX_ENV_VALUE_BYTES = 32 * 1024
-_MAX_REASON_BYTES = 1000
 _MAX_MODELS = 64
 _LONGEST = timedelta(days=3650)
 _LONGEST_PROBLEM = 500
@@ -149,7 +148,7 @@ def cancel(request: CancelAgentExecutionRequest) -> None:
     """Check a cancel request."""
     found = Violations()
     found.unless(bool(request.id) != bool(request.request_id), "id", "give either id or request_id")
-    found.size("reason", request.reason, _MAX_REASON_BYTES)
+    found.size("reason", request.reason, limits.MAX_REASON_BYTES)
     found.raise_if_any()
 
 

@@ -181,8 +181,10 @@ class AgentWorkflow(workflows.AgentWorkflow):
         verdict = self._watch.verdict()
         if (asked := workflow.cancellation_reason()) is not None:
             reason = FailureReason.FAILURE_REASON_CANCELLED
-            message = asked or "cancelled"
-            return _Outcome(cancelled, failure=Failure(reason=reason, message=message))
+            # Temporal takes a reason of any size; what carries it on does not.
+            message = asked.encode()[: limits.MAX_REASON_BYTES].decode(errors="ignore")
+            failure = Failure(reason=reason, message=message or "cancelled")
+            return _Outcome(cancelled, failure=failure)
         if verdict == CallerVerdict.CALLER_VERDICT_CANCEL_REQUESTED:
             reason = FailureReason.FAILURE_REASON_CANCELLED
             failure = Failure(reason=reason, message="cancelled by its caller")

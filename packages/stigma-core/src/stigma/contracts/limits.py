@@ -15,6 +15,7 @@ MAX_LABEL_BYTES = 255
 MAX_LABELS_BYTES = 2000
 MAX_ENV = 64
 MAX_REQUEST_ID_BYTES = 256
+MAX_REASON_BYTES = 1000
 MAX_BINDINGS = 100
 
 # Output text that still fits beside the rest of an AgentExecution.
