@@ -427,6 +427,16 @@ async def test_a_caller_that_is_gone_is_a_verdict(
     assert (await bench.look()).verdict == CALLER_VERDICT_GONE
 
 
+async def test_a_paused_caller_waits(bench: Bench) -> None:
+    run = pending(heartbeat_timeout=8)
+    paused = WorkflowExecutionStatus.WORKFLOW_EXECUTION_STATUS_PAUSED
+    run.workflow_execution_info.status = paused
+    bench.frontend.codes = [grpc.StatusCode.NOT_FOUND]
+    bench.frontend.runs = {"run": run}
+    with pytest.raises(ApplicationError, match="waiting"):
+        await bench.look()
+
+
 async def test_the_successor_of_a_reset_run_waits(bench: Bench) -> None:
     bench.frontend.codes = [grpc.StatusCode.NOT_FOUND]
     bench.frontend.runs = {"run": closed("next"), "next": pending(heartbeat_timeout=8)}

@@ -12,7 +12,12 @@ from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
 _RPC_TIMEOUT = timedelta(seconds=5)
-_RUNNING = WorkflowExecutionStatus.WORKFLOW_EXECUTION_STATUS_RUNNING
+_OPEN = frozenset(
+    {
+        WorkflowExecutionStatus.WORKFLOW_EXECUTION_STATUS_RUNNING,
+        WorkflowExecutionStatus.WORKFLOW_EXECUTION_STATUS_PAUSED,
+    }
+)
 
 
 async def find_pending_activity(
@@ -39,7 +44,7 @@ async def find_pending_activity(
             if error.status != RPCStatusCode.NOT_FOUND:
                 raise
             return None
-        if described.workflow_execution_info.status == _RUNNING:
+        if described.workflow_execution_info.status in _OPEN:
             pending = described.pending_activities
             return next((a for a in pending if a.activity_id == activity_id), None)
         run_id = described.workflow_extended_info.reset_run_id
