@@ -141,6 +141,9 @@ async def test_an_unreachable_temporal(stigma: Stigma, tmp_path: Path) -> None:
     failed = await stigma("run", document_file(tmp_path), TEMPORAL_ADDRESS="127.0.0.1:1")
     assert failed.exit_code == Exit.UNREACHABLE
     assert "cannot reach Temporal at 127.0.0.1:1" in failed.stderr
+    malformed = await stigma("run", document_file(tmp_path), TEMPORAL_ADDRESS="no:port:x")
+    assert malformed.exit_code == Exit.USAGE
+    assert "error: no:port:x is not an address of Temporal: " in malformed.stderr
 
 
 async def test_keys_and_permissions(stigma: Stigma, new_stack: Any, tmp_path: Path) -> None:
@@ -192,6 +195,17 @@ async def test_a_run_that_fails(stigma: Stigma, env: dict[str, str], tmp_path: P
     assert failed.exit_code == Exit.FAILED
     assert "agent/failed" in failed.stderr
     assert "NOT_FOUND" in failed.stderr
+
+
+async def test_a_document_that_the_engine_refuses_is_bad_input(
+    stigma: Stigma, env: dict[str, str], tmp_path: Path
+) -> None:
+    nowhere = DOCUMENT.replace("hello: {", "hello: {then: nowhere, ")
+    unmet = DOCUMENT + "input: {schema: {document: {type: object}}}\n"
+    for text, expected in ((nowhere, "'nowhere' is neither"), (unmet, "input does not match")):
+        failed = await stigma("run", document_file(tmp_path, text), **env)
+        assert failed.exit_code == Exit.USAGE, failed.stderr
+        assert expected in failed.stderr
 
 
 async def test_a_run_that_takes_too_long_goes_on(

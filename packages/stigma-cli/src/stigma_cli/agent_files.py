@@ -218,7 +218,8 @@ class _Reader:
     def _only(self, values: CommentedMap, known: Iterable[str], what: str) -> None:
         for key in values:
             if key not in known:
-                names = ", ".join(dict.fromkeys(known))
+                # snake_case is read as well, but naming each field twice helps nobody.
+                names = ", ".join(name for name in known if "_" not in name)
                 raise self._error(values, key, f"unknown key {key!r} in {what}; known: {names}")
 
     def _error(self, values: Any, key: Any, message: str) -> FileError:

@@ -78,12 +78,20 @@ async def connect_temporal() -> Client:
     """Connect to Temporal by Temporal's own settings.
 
     Raises:
-        CliError: it cannot be reached.
+        CliError: its address is malformed, or it cannot be reached.
     """
     options = _temporal_options()
-    return await reaching_temporal(
-        Client.connect(**options, data_converter=DATA_CONVERTER), str(options["target_host"])
-    )
+    address = str(options["target_host"])
+    try:
+        return await reaching_temporal(
+            Client.connect(**options, data_converter=DATA_CONVERTER), address
+        )
+    except ValueError as error:
+        raise CliError(
+            f"{address} is not an address of Temporal: {error}",
+            "set TEMPORAL_ADDRESS to host:port",
+            code=Exit.USAGE,
+        ) from None
 
 
 async def reaching_temporal(call: Awaitable[T], address: str) -> T:

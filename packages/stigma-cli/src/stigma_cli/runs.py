@@ -29,6 +29,12 @@ _UNANSWERED = (
     RPCStatusCode.INVALID_ARGUMENT,
 )
 
+# Of a run's failure: the engine refused it before its first task. With what to do about it.
+_REFUSED = {
+    ": the document is not valid: ": "`stigma validate` shows each place",
+    " at /: input does not match: ": "give what the document's input.schema asks for with --input",
+}
+
 
 def document_name(file: str, text: str) -> str:
     """Return a document's name, which is its workflow type.
@@ -109,8 +115,10 @@ async def trace(handle: WorkflowHandle[Any, Any]) -> list[dict[str, Any]]:
 
 def _failed(workflow_id: str, error: WorkflowFailureError) -> CliError:
     cause: BaseException = error.cause
-    message = cause.message if isinstance(cause, ApplicationError) else str(cause)
-    kind = type(cause).__name__.removesuffix("Error").lower()
-    if isinstance(cause, ApplicationError):
-        kind = cause.type or "failed"
-    return CliError(f"{workflow_id}: {kind}: {message}")
+    if not isinstance(cause, ApplicationError):
+        kind = type(cause).__name__.removesuffix("Error").lower()
+        return CliError(f"{workflow_id}: {kind}: {cause}")
+    kind = (cause.type or "failed").rpartition("/errors/")[2]
+    hint = next((hint for text, hint in _REFUSED.items() if text in cause.message), "")
+    code = Exit.USAGE if hint else Exit.FAILED
+    return CliError(f"{workflow_id}: {kind}: {cause.message}", hint, code=code)
