@@ -18,7 +18,15 @@ from stigma.agent.v1.agent_service_pb2 import (
 from stigma_cli.agent_files import read_agents
 from stigma_cli.connections import Api, open_api
 from stigma_cli.exits import CliError
-from stigma_cli.output import Format, Output, as_json, print_json, print_line, print_table
+from stigma_cli.output import (
+    Format,
+    Output,
+    as_json,
+    as_time,
+    print_json,
+    print_line,
+    print_table,
+)
 
 app = typer.Typer(help="Register, show and delete agents.", no_args_is_help=True)
 
@@ -98,7 +106,7 @@ async def _get(agent_id: str, output: Format) -> None:
         ("model", agent.spec.model),
         ("description", agent.spec.description),
         ("labels", _labels(agent)),
-        ("applied", agent.create_time.ToJsonString()),
+        ("applied", as_time(agent.create_time)),
         ("digest", agent.digest),
         ("instructions", agent.spec.instructions),
     ]
@@ -128,7 +136,7 @@ async def _list(output: Format) -> None:
                 str(agent.version),
                 agent.spec.model,
                 _labels(agent),
-                agent.create_time.ToJsonString(),
+                as_time(agent.create_time),
             )
             for agent in agents
         ),

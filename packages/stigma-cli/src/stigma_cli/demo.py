@@ -157,20 +157,13 @@ def _print(
         print_json({"output": outcome, "timeline": moments})
         return
     print_json(outcome)
-    print_line("")
-    print_table(
-        ("MS", "AGENT", "SERVICE", "EVENT", "DETAIL"),
-        (
-            (
-                f"{ms:7.0f}",
-                agents.get(moment.request_id, "").partition("@")[0],
-                moment.service,
-                moment.event,
-                moment.detail,
-            )
-            for ms, moment in timeline
-        ),
-    )
+    # A call after another: side by side, two waits hide each other.
+    for request_id in dict.fromkeys(moment.request_id for _, moment in timeline):
+        call = [(ms, moment) for ms, moment in timeline if moment.request_id == request_id]
+        name = agents.get(request_id, request_id).partition("@")[0]
+        print_line(f"\nHow the call of {name} went, in milliseconds since the first call:\n")
+        rows = ((f"{ms:.0f}", each.service, each.event, each.detail) for ms, each in call)
+        print_table((">MS", "SERVICE", "EVENT", "DETAIL"), rows)
 
 
 def _with_model(agent: Agent) -> Agent:

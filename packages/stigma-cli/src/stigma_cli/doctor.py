@@ -100,7 +100,8 @@ async def _temporal() -> AsyncIterator[Check]:
     ):
         pollers = min([await _pollers(client, queue, kind) for kind in kinds])
         fix = "" if pollers else f"start {service}; does its STIGMA_TASK_QUEUE_PREFIX agree?"
-        yield Check(f"task queue {queue}", f"{pollers} pollers", fix)
+        found = f"{pollers} poller{'' if pollers == 1 else 's'}"
+        yield Check(f"task queue {queue}", found, fix)
 
 
 async def _pollers(client: Client, queue: str, kind: TaskQueueType.ValueType) -> int:

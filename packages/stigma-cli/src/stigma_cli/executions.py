@@ -31,6 +31,7 @@ from stigma_cli.output import (
     Format,
     Output,
     as_json,
+    as_time,
     print_json,
     print_json_line,
     print_line,
@@ -142,7 +143,8 @@ def describe(event: WatchAgentExecutionResponse) -> str:
         case "cancel_requested":
             line = f"cancellation requested {event.cancel_requested.reason}"
         case "callback_delivering":
-            line = f"delivering ({event.callback_delivering.fingerprint})"
+            fingerprint = event.callback_delivering.fingerprint
+            line = f"delivering ({fingerprint})" if fingerprint else "delivering"
         case "ended":
             line = f"{phase_name(event.ended.execution)} {outcome(event.ended.execution)}"
         case _:
@@ -212,7 +214,8 @@ async def _watch(execution_id: str, cursor: str, output: Format) -> None:
             if output is Format.JSON:
                 print_json_line(as_json(event))
             else:
-                print_line(f"{event.time.ToJsonString()}  {describe(event)}")
+                time = as_time(event.time, timespec="milliseconds")
+                print_line(f"{time}  {describe(event)}")
             if event.HasField("ended"):
                 ended = event.ended.execution
     if ended is None or ended.status.phase != AGENT_EXECUTION_PHASE_COMPLETED:
@@ -256,4 +259,4 @@ def _rows(execution: AgentExecution) -> list[tuple[str, str]]:
 def _time(execution: AgentExecution, name: str) -> str:
     if not execution.status.HasField(name):  # type: ignore[arg-type] # one of three literals
         return ""
-    return str(getattr(execution.status, name).ToJsonString())
+    return as_time(getattr(execution.status, name))

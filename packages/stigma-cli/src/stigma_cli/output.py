@@ -11,8 +11,9 @@ from typing import Annotated, Any
 import typer
 from google.protobuf import json_format
 from google.protobuf.message import Message
+from google.protobuf.timestamp_pb2 import Timestamp
 from rich import box
-from rich.console import Console
+from rich.console import Console, JustifyMethod
 from rich.table import Table
 
 
@@ -54,8 +55,11 @@ def print_line(text: str) -> None:
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Print a table without lines."""
-    table = Table(*columns, box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    """Print a table without lines. A column whose name begins with ">" is of numbers."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    for name in columns:
+        justify: JustifyMethod = "right" if name.startswith(">") else "left"
+        table.add_column(name.removeprefix(">"), justify=justify, overflow="fold")
     for row in rows:
         table.add_row(*row)
     console().print(table)
@@ -66,6 +70,11 @@ def print_error(message: str, hint: str = "") -> None:
     sys.stderr.write(f"error: {message}\n")
     if hint:
         sys.stderr.write(f"hint: {hint}\n")
+
+
+def as_time(time: Timestamp, *, timespec: str = "seconds") -> str:
+    """Return a time for people, in UTC: no longer than they read."""
+    return f"{time.ToDatetime().isoformat(timespec=timespec)}Z"
 
 
 def as_json(message: Message) -> Any:

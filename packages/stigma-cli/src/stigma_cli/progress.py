@@ -60,7 +60,8 @@ async def _print_lines(handle: WorkflowHandle[Any, Any], outcome: asyncio.Task[A
             state = (task["pointer"], task["started"] or "", str(task["attempt"]), task["status"])
             if state not in said:
                 said.add(state)
-                print_line(f"{task['name']:20} {task['status']:10} {_took(task)}".rstrip())
+                name = f"{_indent(task)}{task['name']}"
+                print_line(f"{name:20} {task['status']:10} {_took(task)}".rstrip())
         if ended:
             return
         await asyncio.wait([outcome], timeout=_POLL_SECONDS)
@@ -69,14 +70,18 @@ async def _print_lines(handle: WorkflowHandle[Any, Any], outcome: asyncio.Task[A
 def _table(tasks: Tasks) -> Table:
     table = Table("TASK", "STATUS", "TOOK", "EXECUTION", box=box.SIMPLE_HEAD, pad_edge=False)
     for task in tasks:
-        depth = str(task["pointer"]).count("/do/") + str(task["pointer"]).count("/branches/") - 1
         table.add_row(
-            "  " * max(depth, 0) + str(task["name"]),
+            f"{_indent(task)}{task['name']}",
             str(task["status"]),
             _took(task),
             str(task.get("executionId", "")),
         )
     return table
+
+
+def _indent(task: Mapping[str, Any]) -> str:
+    pointer = str(task["pointer"])
+    return "  " * max(pointer.count("/do/") + pointer.count("/branches/") - 1, 0)
 
 
 def _took(task: Mapping[str, Any]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -34,13 +34,16 @@ ORDER = (
 )
 
 _ACTIVITY_PREFIX = "agent-"
-_DETAILS = (
-    ("step", "step"),
-    ("model", "model"),
-    ("callback_fingerprint", "token"),
-    ("token_length", "bytes"),
-    ("duration_seconds", "seconds"),
-)
+
+# What an event adds to what is known of its call already, and what it means.
+_DETAILS = {
+    "token_taken": "token {callback_fingerprint}",
+    "model_call_started": "step {step}, {model}",
+    "model_call_completed": "step {step}, {duration_seconds:.2f} s",
+    "model_call_failed": "step {step}",
+    "pending": "waits without a worker",
+    "delivering": "token {callback_fingerprint}",
+}
 
 
 @dataclass(frozen=True)
@@ -102,9 +105,15 @@ def _of_log(log: Path) -> Iterator[Moment]:
     for line in _lines(log):
         if line.get("event") not in ORDER or not line.get("request_id"):
             continue
-        detail = ", ".join(f"{text} {line[name]}" for name, text in _DETAILS if line.get(name))
         time = datetime.fromisoformat(line["timestamp"])
-        yield Moment(time, line["service"], line["event"], line["request_id"], detail)
+        yield Moment(time, line["service"], line["event"], line["request_id"], _detail(line))
+
+
+def _detail(line: Mapping[str, Any]) -> str:
+    try:
+        return _DETAILS.get(line["event"], "").format_map(line)
+    except (KeyError, ValueError):  # a service of another release logs other fields
+        return ""
 
 
 def _lines(log: Path) -> Iterator[dict[str, Any]]:
