@@ -17,6 +17,11 @@ from typing import Any
 
 import pytest
 
+from stigma_cli.devserver import free_ports
+from stigma_cli.exits import CliError
+from stigma_cli.stack import SERVICES, Ports, Stack
+from stigma_cli.up import until_stopped
+
 ROOT = Path(__file__).resolve().parents[3]
 
 
@@ -52,7 +57,7 @@ async def ready(process: Process) -> dict[str, Any]:
     return dict(json.loads(line))
 
 
-async def test_up_serves_until_it_is_told_to_stop(temporal_binary: Path, tmp_path: Path) -> None:
+async def test_up_serves_until_a_service_dies(temporal_binary: Path, tmp_path: Path) -> None:
     env = environment(temporal_binary)
     async with stigma("up", "--free-ports", "-o", "json", env=env, cwd=tmp_path) as process:
         told = await ready(process)
@@ -64,28 +69,41 @@ async def test_up_serves_until_it_is_told_to_stop(temporal_binary: Path, tmp_pat
         connected = env | {"STIGMA_API_ADDRESS": told["api"], "TEMPORAL_ADDRESS": told["temporal"]}
         async with stigma("doctor", env=connected) as doctor:
             assert await doctor.wait() == 0
-        process.send_signal(signal.SIGTERM)
-        assert await process.wait() == 0
-    for service in told["services"].values():
-        with pytest.raises(ProcessLookupError):
-            os.kill(service["pid"], 0)
-
-
-async def test_a_service_that_dies_ends_up(temporal_binary: Path, tmp_path: Path) -> None:
-    env = environment(temporal_binary)
-    async with stigma("up", "--free-ports", "-o", "json", env=env, cwd=tmp_path) as process:
-        told = await ready(process)
+        async with stigma("up", "--free-ports", env=env, cwd=tmp_path) as second:
+            _, errors = await second.communicate()
+            assert second.returncode == 1
+            assert errors.decode().startswith("error: another `stigma up` runs in .stigma\n")
         os.kill(told["services"]["ai_worker"]["pid"], signal.SIGKILL)
         _, errors = await process.communicate()
     assert process.returncode == 1
     assert "error: ai_worker ended with exit code -9" in errors.decode()
     assert "the end of .stigma/ai_worker.log:" in errors.decode()
+    for service in told["services"].values():
+        with pytest.raises(ProcessLookupError):
+            os.kill(service["pid"], 0)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_stops_in_order(number: signal.Signals) -> None:
+    cleaned = []
+
+    async def work() -> None:
+        try:
+            os.kill(os.getpid(), number)
+            await asyncio.Event().wait()
+        finally:
+            cleaned.append(number)
+
+    assert asyncio.run(until_stopped(work())) is False
+    assert cleaned == [number]
 
 
 async def test_a_service_that_cannot_start_is_shown_with_its_reason(
-    temporal_binary: Path, tmp_path: Path
+    temporal_binary: Path, tmp_path: Path, temporal_server: Any
 ) -> None:
-    env = environment(temporal_binary, STIGMA_LOG_LEVEL="LOUD")
+    env = environment(
+        temporal_binary, TEMPORAL_ADDRESS=temporal_server.address, STIGMA_LOG_LEVEL="LOUD"
+    )
     async with stigma("up", "--free-ports", env=env, cwd=tmp_path) as process:
         _, errors = await process.communicate()
     assert process.returncode == 1
@@ -93,17 +111,32 @@ async def test_a_service_that_cannot_start_is_shown_with_its_reason(
     assert "STIGMA_LOG_LEVEL" in errors.decode()
 
 
-async def test_a_taken_port_is_named(temporal_binary: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("place", range(4))
+def test_a_taken_port_is_named_before_anything_starts(tmp_path: Path, place: int) -> None:
+    temporal, ui, api, admin = ports = free_ports(4)
     with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
+        taken.bind(("127.0.0.1", ports[place]))
         taken.listen()
-        port = str(taken.getsockname()[1])
-        env = environment(temporal_binary)
-        async with stigma("up", "--temporal-port", port, env=env, cwd=tmp_path) as process:
-            _, errors = await process.communicate()
-    assert process.returncode == 1
-    assert f"port {port} is taken" in errors.decode()
-    assert "--free-ports" in errors.decode()
+        stack = Stack(tmp_path, Ports(temporal, ui, api, dict.fromkeys(SERVICES, admin)))
+        with pytest.raises(CliError, match=f"port {ports[place]} is taken") as refused:
+            stack.claim()
+        assert "--free-ports" in refused.value.hint
+
+
+async def test_what_up_cannot_use_is_one_line(temporal_binary: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    env = environment(temporal_binary, TEMPORAL_ADDRESS="127.0.0.1:1")
+    up = ("up", "--free-ports", "--dir")
+    async with stigma(*up, "file", env=env, cwd=tmp_path) as process:
+        _, errors = await process.communicate()
+    assert (process.returncode, errors.decode()) == (2, "error: file: File exists\n")
+    async with stigma(*up, "directory", env=env, cwd=tmp_path) as process:
+        _, errors = await process.communicate()
+    assert process.returncode == 3
+    assert errors.decode().splitlines() == [
+        "error: cannot reach Temporal at 127.0.0.1:1",
+        "hint: unset TEMPORAL_ADDRESS to start a dev server",
+    ]
 
 
 async def test_up_uses_the_temporal_that_is_there(
@@ -142,22 +175,9 @@ async def test_the_demo_shows_a_whole_hand_off(temporal_binary: Path) -> None:
     assert shown["timeline"][0]["ms"] == 0
 
 
-async def test_the_demo_is_live_on_a_terminal(temporal_binary: Path, tmp_path: Path) -> None:
-    ours, theirs = pty.openpty()
-    env = environment(temporal_binary, TERM="xterm", TMPDIR=str(tmp_path), COLUMNS="160")
-    async with stigma("demo", "--keep-logs", env=env, cwd=ROOT, stdout=theirs) as process:
-        os.close(theirs)
-        reading = asyncio.create_task(asyncio.to_thread(_read_all, ours))
-        assert await process.wait() == 0
-        shown = (await reading).decode()
-    os.close(ours)
-    kept = [tmp_path / name for name in os.listdir(tmp_path)]  # noqa: PTH208
-    assert "\x1b[" in shown
-    assert "security-reviewer" in shown
-    assert any((each / "zigflow_worker.log").exists() for each in kept)
-
-
-async def test_the_demo_uses_a_real_model_when_there_is_a_key(temporal_binary: Path) -> None:
+async def test_the_demo_is_live_on_a_terminal_and_uses_a_real_model_when_there_is_a_key(
+    temporal_binary: Path, tmp_path: Path
+) -> None:
     asked: list[dict[str, Any]] = []
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -180,12 +200,23 @@ async def test_the_demo_uses_a_real_model_when_there_is_a_key(temporal_binary: P
         OPENAI_API_KEY="sk-test",
         OPENAI_BASE_URL=url,
         STIGMA_DEMO_MODEL="little-model",
+        TERM="xterm",
+        TMPDIR=str(tmp_path),
+        COLUMNS="80",
     )
-    async with server, stigma("demo", "-o", "json", env=env, cwd=ROOT) as process:
-        out, errors = await process.communicate()
-    assert process.returncode == 0, errors.decode()
-    assert json.loads(out)["output"]["style"] == "a real answer"
+    ours, theirs = pty.openpty()
+    async with server, stigma("demo", "--keep-logs", env=env, cwd=ROOT, stdout=theirs) as process:
+        os.close(theirs)
+        reading = asyncio.create_task(asyncio.to_thread(_read_all, ours))
+        assert await process.wait() == 0
+        shown = (await reading).decode()
+    os.close(ours)
+    assert "\x1b[" in shown
+    assert '"style": "a real answer"' in shown
+    assert "How the call of security-reviewer went" in shown
     assert {each["model"] for each in asked} == {"little-model"}
+    kept = [tmp_path / name for name in os.listdir(tmp_path)]  # noqa: PTH208
+    assert any((each / "zigflow_worker.log").exists() for each in kept)
 
 
 async def test_a_demo_elsewhere_needs_the_example(temporal_binary: Path, tmp_path: Path) -> None:

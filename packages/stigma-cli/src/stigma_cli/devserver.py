@@ -101,7 +101,7 @@ class DevServer:
         if self.pid is not None:
             raise DevServerError(f"Temporal's dev server runs already on {self.address}")
         for port in (self.port, self.ui_port):
-            if port is not None and not _is_free(self.ip, port):
+            if port is not None and not is_free(port, self.ip):
                 raise DevServerError(f"port {port} is taken; is a Temporal server running there?")
         self._log.parent.mkdir(parents=True, exist_ok=True)
         with self._log.open("ab") as output:
@@ -238,6 +238,17 @@ def free_ports(count: int, ip: str = "127.0.0.1") -> list[int]:
     raise DevServerError(f"found no {count} free ports on {ip}")
 
 
+def is_free(port: int, ip: str = "127.0.0.1") -> bool:
+    """Whether nobody listens on a TCP port."""
+    with socket.socket() as candidate:
+        candidate.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            candidate.bind((ip, port))
+        except OSError:
+            return False
+    return True
+
+
 def bound_to_parent(command: Sequence[str], *, user: str | None = None) -> list[str]:
     """A command line whose process is killed when its starter dies, by SIGKILL included.
 
@@ -275,16 +286,6 @@ async def _keep_for(client: Client, retention: timedelta) -> None:
             config=NamespaceConfig(workflow_execution_retention_ttl=ttl),
         )
     )
-
-
-def _is_free(ip: str, port: int) -> bool:
-    with socket.socket() as candidate:
-        candidate.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            candidate.bind((ip, port))
-        except OSError:
-            return False
-    return True
 
 
 def _type_name(kind: IndexedValueType.ValueType) -> str:

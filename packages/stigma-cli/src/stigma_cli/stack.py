@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import http.client
 import os
 import sys
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -18,8 +19,9 @@ from stigma_cli.devserver import (
     bound_to_parent,
     find_binary,
     free_ports,
+    is_free,
 )
-from stigma_cli.exits import CliError
+from stigma_cli.exits import CliError, Exit
 
 SERVICES = ("stigma_api", "stigma_orchestrator", "ai_worker", "zigflow_worker")
 HOST = "127.0.0.1"
@@ -148,6 +150,7 @@ class Stack:
         self._temporal = temporal
         self._keep = keep
         self._server: DevServer | None = None
+        self._claims = ExitStack()
         self.services = [self._service(name) for name in SERVICES]
 
     @property
@@ -170,19 +173,44 @@ class Stack:
         """Temporal's web UI, when the dev server is ours."""
         return None if self._temporal else f"http://{HOST}:{self.ports.temporal_ui}"
 
+    def claim(self) -> None:
+        """Make the directory ours, and see that the ports are free, before anything starts.
+
+        Raises:
+            CliError: another stack uses the directory, it cannot be written, or a port is taken.
+        """
+        with ExitStack() as claims:
+            self._lock(claims)
+            for name, port in self._listeners():
+                if not is_free(port):
+                    raise CliError(
+                        f"port {port} is taken: {name} cannot listen there",
+                        "is another `stigma up` running? `--free-ports` takes free ones",
+                    )
+            self._claims = claims.pop_all()
+
     async def start(self, say: Say) -> None:
         """Start everything and wait until it is ready.
 
         Raises:
             CliError: something did not start.
         """
-        self.directory.mkdir(parents=True, exist_ok=True)
         if self._temporal is None:
             await self._start_temporal(say)
         say("starting the services")
         for service in self.services:
             await service.start()
         await asyncio.gather(*(service.wait_ready() for service in self.services))
+
+    @property
+    def begun(self) -> bool:
+        """Whether any process was started."""
+        return self._server is not None or any(each.pid is not None for each in self.services)
+
+    @property
+    def temporal_log(self) -> Path | None:
+        """The dev server's output, when it is ours."""
+        return None if self._temporal else self.directory / "temporal.log"
 
     async def wait_failed(self) -> CliError:
         """Wait until something ends by itself; returns what to say about it."""
@@ -201,6 +229,26 @@ class Stack:
         await asyncio.gather(*(service.stop() for service in self.services))
         if self._server is not None:
             await self._server.stop()
+        self._claims.close()
+
+    def _lock(self, claims: ExitStack) -> None:
+        try:
+            self.directory.mkdir(parents=True, exist_ok=True)
+            lock = claims.enter_context((self.directory / "lock").open("w"))
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise CliError(
+                f"another `stigma up` runs in {self.directory}", "name another directory with --dir"
+            ) from None
+        except OSError as error:
+            raise CliError(f"{self.directory}: {error.strerror}", code=Exit.USAGE) from None
+
+    def _listeners(self) -> Iterator[tuple[str, int]]:
+        if self._temporal is None:
+            yield "Temporal", self.ports.temporal
+            yield "Temporal's UI", self.ports.temporal_ui
+        yield "stigma_api", self.ports.api
+        yield from self.ports.admin.items()
 
     async def _start_temporal(self, say: Say) -> None:
         try:
@@ -212,14 +260,14 @@ class Stack:
                 port=self.ports.temporal,
                 ui_port=self.ports.temporal_ui,
                 db_filename=self.directory / "temporal.db" if self._keep else None,
-                log=self.directory / "temporal.log",
+                log=self.temporal_log,
             )
             await self._server.start()
         except DevServerError as error:
-            raise CliError(str(error), "`--free-ports` takes ports that nobody uses") from None
+            raise CliError(str(error)) from None
 
     def _temporal_ended(self) -> CliError:
-        return CliError("Temporal's dev server ended", f"see {self.directory / 'temporal.log'}")
+        return CliError("Temporal's dev server ended", f"see {self.temporal_log}")
 
     def _service(self, name: str) -> Service:
         admin_port = self.ports.admin[name]

@@ -14,6 +14,7 @@ from typing import Annotated, Any, TypeVar
 import typer
 
 from stigma_cli.connections import connect_temporal
+from stigma_cli.exits import CliError, Exit
 from stigma_cli.output import Format, Output, print_json_line, print_line, print_table
 from stigma_cli.setup import RETENTION, set_up
 from stigma_cli.stack import HOST, Ports, Stack
@@ -61,13 +62,15 @@ async def started(stack: Stack, *, setup: bool = False) -> AsyncIterator[None]:
     Raises:
         CliError: something did not start.
     """
+    stack.claim()
     try:
         if setup:
-            await set_up(await connect_temporal(), RETENTION)
+            await _set_up()
         await stack.start(say)
         yield
     finally:
-        say("stopping")
+        if stack.begun:
+            say("stopping")
         await stack.stop()
 
 
@@ -113,6 +116,17 @@ def say(text: str) -> None:
     sys.stderr.flush()
 
 
+async def _set_up() -> None:
+    try:
+        await set_up(await connect_temporal(), RETENTION)
+    except CliError as error:
+        hint = "unset TEMPORAL_ADDRESS to start a dev server"
+        unreachable = error.code is Exit.UNREACHABLE
+        raise CliError(
+            error.message, hint if unreachable else error.hint, code=error.code
+        ) from None
+
+
 async def _serve(stack: Stack, output: Format) -> None:
     async with started(stack, setup=stack.ui_url is None):
         _print_ready(stack, output)
@@ -136,7 +150,7 @@ def _print_ready(stack: Stack, output: Format) -> None:
         )
         return
     rows = [
-        ("temporal", stack.temporal_address, str(stack.directory / "temporal.log")),
+        ("temporal", stack.temporal_address, str(stack.temporal_log or "")),
         *((each.name, _address(stack, each.name), str(each.log)) for each in stack.services),
     ]
     print_table(("READY", "ADDRESS", "LOG"), rows)
