@@ -57,9 +57,12 @@ def print_line(text: str) -> None:
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """Print a table without lines. A column whose name begins with ">" is of numbers."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    for name in columns:
+    for index, name in enumerate(columns):
         justify: JustifyMethod = "right" if name.startswith(">") else "left"
-        table.add_column(name.removeprefix(">"), justify=justify, overflow="fold")
+        # The first names the row, and is copied: a narrow terminal folds the others.
+        table.add_column(
+            name.removeprefix(">"), justify=justify, overflow="fold", no_wrap=index == 0
+        )
     for row in rows:
         table.add_row(*row)
     console().print(table)
