@@ -124,12 +124,15 @@ class Callers:
         timeout: float = 120.0,
         heartbeat_timeout: float = 60.0,
         request_id: str | None = None,
+        workflow_id: str = "",
         **spec: Any,
     ) -> Call:
         """Run a workflow of the caller's own worker; seconds."""
         message = message or _unique()
         question = Question(message, scripted(**spec), timeout, heartbeat_timeout, request_id)
-        return await self._start(AskAgent.run, question, self._stack.prefix + QUEUE, message)
+        return await self._start(
+            AskAgent.run, question, self._stack.prefix + QUEUE, message, workflow_id
+        )
 
     async def agent_of(self, call: Call, kind: EventType.ValueType) -> WorkflowHandle[Any, Any]:
         """The workflow of the agent that was called, once its history has such an event."""
@@ -155,11 +158,13 @@ class Callers:
                 return str(started["execution_id"])
         return None
 
-    async def _start(self, workflow: Any, argument: Any, queue: str, message: str) -> Call:
+    async def _start(
+        self, workflow: Any, argument: Any, queue: str, message: str, workflow_id: str = ""
+    ) -> Call:
         client = self._stack.client
         self.started += 1
         handle = await client.start_workflow(
-            workflow, argument, id=f"call-{uuid.uuid4()}", task_queue=queue
+            workflow, argument, id=workflow_id or f"call-{uuid.uuid4()}", task_queue=queue
         )
         return Call(client, handle, message)
 

@@ -117,7 +117,11 @@ async def test_agent_workflow_reaches_a_run_timeout(site: Site) -> None:
         id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
     )
     call = await site.callers.worker(
-        "hello", request_id="again", delay=20, heartbeat_timeout=HEARTBEAT
+        "hello",
+        request_id="again",
+        workflow_id=original.handle.id,
+        delay=20,
+        heartbeat_timeout=HEARTBEAT,
     )
     result = await call.result()
     assert (result["error"], result["reason"]) == ("AGENT_EXECUTION_TIMEOUT", "TERMINATED")
