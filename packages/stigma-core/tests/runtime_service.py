@@ -56,7 +56,9 @@ class Settings(ServiceSettings):
 class Activities:
     def __init__(self, settings: Settings, channel: grpc.aio.Channel) -> None:
         self._settings = settings
-        self._call = channel.unary_unary(f"/{SERVICE}/Ping")
+        self._call: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(
+            f"/{SERVICE}/Ping"
+        )
 
     @activity.defn(name="work")
     async def work(self, mode: str, prompt: str) -> str:
@@ -91,13 +93,14 @@ class WorkWorkflow:
     async def run(self, mode: str) -> str:
         workflow.logger.info("work_asked", extra={"mode": mode})
         limit = timedelta(seconds=1 if mode == "late" else 60)
-        return await workflow.execute_activity(
+        answer: str = await workflow.execute_activity(
             "work",
             args=[mode, PROMPT],
             result_type=str,
             start_to_close_timeout=limit,
             retry_policy=RetryPolicy(maximum_attempts=1),
         )
+        return answer
 
 
 class Relay:
@@ -118,10 +121,10 @@ class Relay:
 
     def register(self, server: grpc.aio.Server) -> None:
         methods = {"Start": self.start, "Ping": self.ping}
-        handlers = {n: grpc.unary_unary_rpc_method_handler(m) for n, m in methods.items()}
-        server.add_generic_rpc_handlers(
-            (grpc.method_handlers_generic_handler(SERVICE, handlers),)  # type: ignore[arg-type]
-        )
+        handlers: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {
+            n: grpc.unary_unary_rpc_method_handler(m) for n, m in methods.items()
+        }
+        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
 
 
 async def build(runtime: ServiceRuntime) -> Sequence[Component]:

@@ -68,7 +68,7 @@ class Mirror:
             yield await self.unary(request, context)
 
     def register(self, server: grpc.aio.Server) -> None:
-        handlers = {
+        handlers: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {
             "Unary": grpc.unary_unary_rpc_method_handler(self.unary),
             "Stream": grpc.unary_stream_rpc_method_handler(self.stream),
             "Written": grpc.unary_stream_rpc_method_handler(self.written),
@@ -112,8 +112,10 @@ def serving(registry: CollectorRegistry) -> Serve:
 
 
 async def call(channel: grpc.aio.Channel, request: bytes = b"", method: str = "Unary") -> bytes:
-    answer: bytes = await channel.unary_unary(f"/{_SERVICE}/{method}")(request, timeout=10)
-    return answer
+    rpc: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(
+        f"/{_SERVICE}/{method}"
+    )
+    return await rpc(request, timeout=10)
 
 
 async def test_the_key_reaches_every_kind_of_call(serving: Serve) -> None:
@@ -123,11 +125,17 @@ async def test_the_key_reaches_every_kind_of_call(serving: Serve) -> None:
     ):
         bearer = b"Bearer k1"
         assert await call(channel) == bearer
-        stream = channel.unary_stream(f"/{_SERVICE}/Stream")
+        stream: grpc.aio.UnaryStreamMultiCallable[bytes, bytes] = channel.unary_stream(
+            f"/{_SERVICE}/Stream"
+        )
         assert [a async for a in stream(b"", timeout=10)] == [bearer, b"2"]
-        collect = channel.stream_unary(f"/{_SERVICE}/Collect")
+        collect: grpc.aio.StreamUnaryMultiCallable[bytes, bytes] = channel.stream_unary(
+            f"/{_SERVICE}/Collect"
+        )
         assert await collect(iter([b"a", b"b"]), timeout=10) == bearer
-        both = channel.stream_stream(f"/{_SERVICE}/Both")
+        both: grpc.aio.StreamStreamMultiCallable[bytes, bytes] = channel.stream_stream(
+            f"/{_SERVICE}/Both"
+        )
         assert [a async for a in both(iter([b"a", b"b"]), timeout=10)] == [bearer, bearer]
 
 
@@ -143,9 +151,13 @@ async def test_calls_are_measured(serving: Serve, registry: CollectorRegistry) -
             await call(channel, b"code")
         with pytest.raises(grpc.aio.AioRpcError):
             await call(channel, method="Unknown")
-        written = channel.unary_stream(f"/{_SERVICE}/Written")
+        written: grpc.aio.UnaryStreamMultiCallable[bytes, bytes] = channel.unary_stream(
+            f"/{_SERVICE}/Written"
+        )
         assert [a async for a in written(b"w", timeout=10)] == [b"w"]
-        collect = channel.stream_unary(f"/{_SERVICE}/Collect")
+        collect: grpc.aio.StreamUnaryMultiCallable[bytes, bytes] = channel.stream_unary(
+            f"/{_SERVICE}/Collect"
+        )
         assert await collect(iter([b"a", b"b"]), timeout=10) == b"ab"
     counts = {
         (s.labels["method"].rpartition("/")[2], s.labels["code"]): s.value

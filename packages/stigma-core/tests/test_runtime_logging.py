@@ -222,7 +222,7 @@ class CoreLog:
 def test_of_core_only_known_fields_pass(out: io.StringIO) -> None:
     forwarding = service_logging.core_logging().forwarding
     assert forwarding is not None
-    forwarding._on_logs([CoreLog()])  # type: ignore[list-item]
+    forwarding._on_logs([CoreLog()])
     [event] = events(out)
     assert event == {
         "timestamp": "2023-11-14T22:13:20.500Z",

@@ -274,7 +274,9 @@ async def test_health_and_reflection(run_service: Callable[..., Service]) -> Non
         async for reply in call:
             names = {s.name for s in reply.list_services_response.service}
         assert {"stigma.test.Relay", "grpc.health.v1.Health"} <= names
-        start = channel.unary_unary("/stigma.test.Relay/Start")
+        start: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(
+            "/stigma.test.Relay/Start"
+        )
         assert await start(b"plain", timeout=30) == _PROMPT.encode()
     assert (
         'stigma_rpc_requests_total{code="OK",method="/stigma.test.Relay/Start"} 1.0'
@@ -342,7 +344,9 @@ class Receiver(trace_service_pb2_grpc.TraceServiceServicer):
 @pytest.fixture
 async def receiver() -> AsyncIterator[tuple[Receiver, str]]:
     servicer, server = Receiver(), grpc.aio.server()
-    trace_service_pb2_grpc.add_TraceServiceServicer_to_server(servicer, server)
+    trace_service_pb2_grpc.add_TraceServiceServicer_to_server(  # type: ignore[no-untyped-call]
+        servicer, server
+    )
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     yield servicer, f"http://127.0.0.1:{port}"
@@ -361,7 +365,9 @@ async def test_one_trace_over_grpc_and_temporal(
     trace_id, parent = uuid.uuid4().hex, "00f067aa0ba902b7"
     metadata = (("traceparent", f"00-{trace_id}-{parent}-01"),)
     async with grpc.aio.insecure_channel(f"127.0.0.1:{service.grpc_port}") as channel:
-        start = channel.unary_unary("/stigma.test.Relay/Start")
+        start: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(
+            "/stigma.test.Relay/Start"
+        )
         await start(b"ping", metadata=metadata, timeout=30)
         with pytest.raises(grpc.aio.AioRpcError) as failed:
             await start(b"leak", metadata=metadata, timeout=30)

@@ -280,9 +280,11 @@ async def test_a_caller_that_declares_only_its_activity_is_reached_by_id(
 )
 async def test_whatever_is_wrong_the_answer_fits_into_one(api: Api, wrong: dict[str, Any]) -> None:
     """Trailers over gRPC's limit would reach the caller as RESOURCE_EXHAUSTED, to be retried."""
-    agent = {} if "spec" in wrong else {"agent_id": "reviewer"}
+    request: dict[str, Any] = {"agent_id": "reviewer"} | wrong
+    if "spec" in wrong:
+        del request["agent_id"]
     async with refused(Code.INVALID_ARGUMENT) as refusal:
-        await api.executions.StartAgent(StartAgentRequest(**agent, **wrong))
+        await api.executions.StartAgent(StartAgentRequest(**request))
     assert refusal.fields
     assert len(refusal.message.encode()) <= 1000
 
