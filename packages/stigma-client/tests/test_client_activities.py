@@ -22,6 +22,9 @@ from stigma.agent.v1.agent_execution_pb2 import (
     AGENT_EXECUTION_PHASE_CANCELLED,
     AGENT_EXECUTION_PHASE_COMPLETED,
     AGENT_EXECUTION_PHASE_FAILED,
+    AGENT_EXECUTION_PHASE_INPUT_REQUIRED,
+    AGENT_EXECUTION_PHASE_PENDING,
+    AGENT_EXECUTION_PHASE_RUNNING,
     AGENT_EXECUTION_PHASE_TIMED_OUT,
     AgentExecution,
     AgentExecutionPhase,
@@ -48,6 +51,11 @@ TRANSIENT = (
     "RESOURCE_EXHAUSTED",
     "UNAVAILABLE",
     "UNKNOWN",
+)
+OPEN_PHASES = (
+    AGENT_EXECUTION_PHASE_PENDING,
+    AGENT_EXECUTION_PHASE_RUNNING,
+    AGENT_EXECUTION_PHASE_INPUT_REQUIRED,
 )
 FINAL = sorted({code.name for code in grpc.StatusCode} - {*TRANSIENT, "OK"})
 
@@ -93,6 +101,17 @@ async def test_it_goes_pending_after_the_acknowledgement(
 ) -> None:
     await left_pending(calls, environment())
     assert [start.agent_id for start in api.starts] == ["reviewer"]
+
+
+@pytest.mark.parametrize("phase", [*OPEN_PHASES, 99])
+async def test_it_waits_for_what_has_not_ended(
+    api: StandInApi, calls: AgentActivities, phase: AgentExecutionPhase.ValueType
+) -> None:
+    """A phase of a later release included: whoever ends the agent then calls back."""
+    running = AgentExecution(id="agent-1")
+    running.status.phase = phase
+    api.answers = [running]
+    await left_pending(calls, environment())
 
 
 async def test_the_request_says_who_waits_and_until_when(

@@ -25,6 +25,7 @@ from stigma.agent.v1.agent_execution_service_pb2 import (
     WatchAgentExecutionResponse,
 )
 from stigma.contracts.errors import reason_name
+from stigma.contracts.phases import has_ended
 from stigma_cli.connections import Api, open_api
 from stigma_cli.exits import CliError, Exit, of_api
 from stigma_cli.output import (
@@ -228,7 +229,7 @@ async def _cancel(execution_id: str, reason: str, output: Format) -> None:
         execution = await api.call(api.executions.CancelAgentExecution, request)
     if output is Format.JSON:
         print_json(as_json(execution))
-    elif execution.status.phase >= AGENT_EXECUTION_PHASE_COMPLETED:
+    elif has_ended(execution):
         print_line(f"{execution.id} had ended: {phase_name(execution)}")
     else:
         print_line(f"{execution.id} was asked to stop")

@@ -21,7 +21,7 @@ from stigma.agent.v1.agent_execution_service_pb2 import (
     CancelAgentExecutionRequest,
     StartAgentRequest,
 )
-from stigma.contracts import payloads, tokens
+from stigma.contracts import payloads, phases, tokens
 from stigma.contracts.errors import ErrorType, failure_details, failure_message
 from stigma_client.connection import ApiConnection
 from stigma_client.events import log_in_activity
@@ -77,7 +77,7 @@ class AgentActivities:
         execution = await _unless_worker_stops(self._start_agent(start))
         correlation |= {"execution_id": execution.id}
         log_in_activity("acknowledged", **correlation)
-        if execution.status.phase < AGENT_EXECUTION_PHASE_COMPLETED:
+        if not phases.has_ended(execution):
             log_in_activity("pending", **correlation)
             activity.raise_complete_async()
         return _outcome(execution)

@@ -1,0 +1,29 @@
+"""Which phases an execution ends in."""
+
+from __future__ import annotations
+
+from stigma.agent.v1.agent_execution_pb2 import (
+    AGENT_EXECUTION_PHASE_CANCELLED,
+    AGENT_EXECUTION_PHASE_COMPLETED,
+    AGENT_EXECUTION_PHASE_FAILED,
+    AGENT_EXECUTION_PHASE_TIMED_OUT,
+    AgentExecution,
+)
+
+TERMINAL = frozenset(
+    {
+        AGENT_EXECUTION_PHASE_COMPLETED,
+        AGENT_EXECUTION_PHASE_FAILED,
+        AGENT_EXECUTION_PHASE_CANCELLED,
+        AGENT_EXECUTION_PHASE_TIMED_OUT,
+    }
+)
+
+
+def has_ended(execution: AgentExecution) -> bool:
+    """Whether an execution is over: nothing about it will change.
+
+    By name, not by number: a phase that a later release adds has a higher number than these, and
+    an execution in it may well go on.
+    """
+    return execution.status.phase in TERMINAL
