@@ -57,7 +57,13 @@ async def test_the_current_trace_goes_along(api: StandInApi) -> None:
 
 @pytest.mark.parametrize(
     "address",
-    ["api.example:7300", "10.0.0.7:7300", "dns:///api.example:7300", "localhost.example:7300"],
+    [
+        "api.example:7300",
+        "10.0.0.7:7300",
+        "dns:///api.example:7300",
+        "dns://8.8.8.8/localhost:7300",
+        "localhost.example:7300",
+    ],
 )
 def test_a_key_does_not_cross_a_network_in_clear(address: str) -> None:
     with pytest.raises(ValueError, match="in clear") as raised:
@@ -67,7 +73,15 @@ def test_a_key_does_not_cross_a_network_in_clear(address: str) -> None:
 
 @pytest.mark.parametrize(
     "address",
-    ["localhost:7300", "127.0.0.1:7300", "[::1]:7300", "dns:///localhost:7300", "unix:/run/api"],
+    [
+        "localhost:7300",
+        "127.0.0.1:7300",
+        "[::1]:7300",
+        "dns:///localhost:7300",
+        "ipv4:127.0.0.1:7300",
+        "unix:/run/api",
+        "unix-abstract:api",
+    ],
 )
 def test_a_key_may_stay_on_this_machine_in_clear(address: str) -> None:
     ApiConnection(address, api_key="sesame")
@@ -116,3 +130,10 @@ async def test_a_missing_file_is_reported_when_the_channel_opens(tmp_path: Path)
     connection = ApiConnection("localhost:1", tls=TlsFiles(ca=tmp_path / "absent.pem"))
     with pytest.raises(FileNotFoundError):
         connection.executions  # noqa: B018
+
+
+def test_half_a_client_certificate_is_refused() -> None:
+    with pytest.raises(ValueError, match="go together"):
+        ApiConnection.from_environment({"STIGMA_API_TLS_CLIENT_CERT": "/tls/cert.pem"})
+    with pytest.raises(ValueError, match="go together"):
+        TlsFiles(key=Path("/tls/key.pem"))

@@ -19,9 +19,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from prometheus_client import CollectorRegistry
 
+from stigma.contracts.channels import MAX_MESSAGE_BYTES
 from stigma.runtime import ClientTls, ConfigurationError, GrpcServerComponent, Readiness, ServerTls
 from stigma.runtime.errors import ServiceError
-from stigma.runtime.grpc_channel import MAX_MESSAGE_BYTES, is_loopback, open_channel
+from stigma.runtime.grpc_channel import open_channel
 from stigma.runtime.metrics import RpcMetrics
 
 _SERVICE = "stigma.test.Mirror"
@@ -199,27 +200,6 @@ async def test_messages_are_bounded(serving: Serve) -> None:
         with pytest.raises(grpc.aio.AioRpcError) as failed:
             await call(channel, b"x" * (MAX_MESSAGE_BYTES + 1))
         assert failed.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
-
-
-@pytest.mark.parametrize(
-    ("address", "local"),
-    [
-        ("localhost:1", True),
-        ("127.0.0.1:1", True),
-        ("127.1.2.3:1", True),
-        ("[::1]:1", True),
-        ("dns:///localhost:1", True),
-        ("unix:/tmp/s", True),
-        ("ipv4:10.0.0.1:1,127.0.0.1:1", False),
-        ("api.example.com:443", False),
-        ("localhost.example.com:1", False),
-        ("10.0.0.1:1", False),
-        ("dns://8.8.8.8/localhost:1", False),
-        ("", False),
-    ],
-)
-def test_loopback(address: str, local: bool) -> None:
-    assert is_loopback(address) is local
 
 
 async def test_a_key_never_travels_in_clear() -> None:

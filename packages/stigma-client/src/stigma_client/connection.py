@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,27 +12,12 @@ import grpc
 from opentelemetry import propagate
 
 from stigma.agent.v1.agent_execution_service_pb2_grpc import AgentExecutionServiceStub
+from stigma.contracts.channels import channel_options, is_loopback, target_of
 
 if TYPE_CHECKING:
     from stigma.agent.v1.agent_execution_service_pb2_grpc import AgentExecutionServiceAsyncStub
 
 DEFAULT_ADDRESS = "localhost:7300"
-
-_MAX_MESSAGE_BYTES = 8 * 1024 * 1024
-
-_CHANNEL_OPTIONS: tuple[tuple[str, int | str], ...] = (
-    ("grpc.lb_policy_name", "round_robin"),
-    # Temporal's retries are the only ones, so that attempts can be counted.
-    ("grpc.enable_retries", 0),
-    ("grpc.max_receive_message_length", _MAX_MESSAGE_BYTES),
-    ("grpc.max_send_message_length", _MAX_MESSAGE_BYTES),
-    ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.max_reconnect_backoff_ms", 5_000),
-    # Calls are too short for a ping, but this also sets TCP_USER_TIMEOUT: a connection that a
-    # network cut left half open is given up in seconds.
-    ("grpc.keepalive_time_ms", 20_000),
-    ("grpc.keepalive_timeout_ms", 10_000),
-)
 
 
 @dataclass(frozen=True)
@@ -45,12 +29,19 @@ class TlsFiles:
         certificate: the client's own, for mTLS, with its `key`.
         key: its private key.
         server_name: name expected in the server's certificate, where it is not its address's.
+
+    Raises:
+        ValueError: a certificate without its key, or a key without its certificate.
     """
 
     ca: Path | None = None
     certificate: Path | None = None
     key: Path | None = None
     server_name: str = ""
+
+    def __post_init__(self) -> None:
+        if (self.certificate is None) != (self.key is None):
+            raise ValueError("a client certificate and its key go together")
 
     def credentials(self) -> grpc.ChannelCredentials:
         """Read the files.
@@ -86,17 +77,12 @@ class ApiConnection:
         tls: TlsFiles | None = None,
         allow_insecure: bool = False,
     ) -> None:
-        if api_key and tls is None and not allow_insecure and not _is_loopback(address):
+        if api_key and tls is None and not allow_insecure and not is_loopback(address):
             raise ValueError(
                 f"an API key for {address} would be sent in clear: configure TLS, or allow_insecure"
             )
-        self._options: list[tuple[str, int | str]] = list(_CHANNEL_OPTIONS)
-        if _is_loopback(address):
-            # A proxy meant for the outside must not get calls to this machine.
-            self._options.append(("grpc.enable_http_proxy", 0))
-        if tls is not None and tls.server_name:
-            self._options.append(("grpc.ssl_target_name_override", tls.server_name))
-        self._target = address if _has_scheme(address) else f"dns:///{address}"
+        self._target = target_of(address)
+        self._options = channel_options(address, server_name=tls.server_name if tls else "")
         self._authorization = f"Bearer {api_key}" if api_key else None
         self._tls = tls
         self._channel: grpc.aio.Channel | None = None
@@ -107,7 +93,7 @@ class ApiConnection:
         """Configure a connection from STIGMA_API_* variables (see this package's README).
 
         Raises:
-            ValueError: as the constructor.
+            ValueError: a variable is malformed, or as the constructor.
         """
         env = os.environ if environment is None else environment
         files = TlsFiles(
@@ -156,22 +142,6 @@ class ApiConnection:
         if self._tls is None:
             return grpc.aio.insecure_channel(self._target, options=self._options)
         return grpc.aio.secure_channel(self._target, self._tls.credentials(), options=self._options)
-
-
-def _has_scheme(address: str) -> bool:
-    return "://" in address or address.startswith(("unix:", "dns:", "ipv4:", "ipv6:"))
-
-
-def _is_loopback(address: str) -> bool:
-    if address.startswith("unix:"):
-        return True
-    host = address.rpartition("/")[2].removeprefix("dns:").rpartition(":")[0].strip("[]")
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _path(env: Mapping[str, str], name: str) -> Path | None:

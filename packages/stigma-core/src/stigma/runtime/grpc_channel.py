@@ -1,7 +1,5 @@
 """Client channels: spread over all replicas, with the caller's key only where it is safe."""
 
-import ipaddress
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,12 +8,8 @@ from typing import Any
 import grpc
 import grpc.aio
 
+from stigma.contracts.channels import channel_options, is_loopback, target_of
 from stigma.runtime.errors import ConfigurationError
-
-MAX_MESSAGE_BYTES = 8 * 1024 * 1024
-
-_SERVICE_CONFIG = json.dumps({"loadBalancingConfig": [{"round_robin": {}}]})
-_SCHEMES = ("dns:", "unix:", "unix-abstract:", "ipv4:", "ipv6:", "xds:")
 
 
 @dataclass(frozen=True)
@@ -58,58 +52,21 @@ def open_channel(
     Raises:
         ConfigurationError: the key would travel in clear, or a TLS file cannot be read.
     """
-    target = address if address.startswith(_SCHEMES) else f"dns:///{address}"
-    local = is_loopback(address)
     all_interceptors = list(interceptors)
     if api_key:
-        if tls is None and not (local or allow_insecure):
+        if tls is None and not (is_loopback(address) or allow_insecure):
             raise ConfigurationError(
                 f"the API key would be sent to {address} in clear: use TLS, or allow it explicitly"
             )
         all_interceptors += [kind(api_key) for kind in _BEARERS]
-    options = _options(tls, local)
+    target = target_of(address)
+    options = channel_options(address, server_name=tls.server_name if tls is not None else "")
     if tls is None:
         return grpc.aio.insecure_channel(target, options=options, interceptors=all_interceptors)
     credentials = _credentials(tls)
     return grpc.aio.secure_channel(
         target, credentials, options=options, interceptors=all_interceptors
     )
-
-
-def is_loopback(address: str) -> bool:
-    """Whether a gRPC target stays on this machine."""
-    if address.startswith(("unix:", "unix-abstract:")):
-        return True
-    for scheme in ("dns:///", "dns:", "ipv4:", "ipv6:"):
-        address = address.removeprefix(scheme)
-    host = address.rpartition(":")[0] if not address.endswith("]") else address
-    host = host.strip("[]")
-    if "," in address or not host:
-        return False
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
-def _options(tls: ClientTls | None, local: bool) -> list[tuple[str, Any]]:
-    options: list[tuple[str, Any]] = [
-        ("grpc.service_config", _SERVICE_CONFIG),
-        ("grpc.enable_retries", 0),
-        ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
-        ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
-        # A dead peer is noticed within 30 s, also when it said nothing.
-        ("grpc.keepalive_time_ms", 20_000),
-        ("grpc.keepalive_timeout_ms", 10_000),
-        # The default waits up to 2 min before another try: too long after a restart.
-        ("grpc.initial_reconnect_backoff_ms", 250),
-        ("grpc.max_reconnect_backoff_ms", 5_000),
-    ]
-    if local:
-        options.append(("grpc.enable_http_proxy", 0))
-    if tls is not None and tls.server_name:
-        options.append(("grpc.ssl_target_name_override", tls.server_name))
-    return options
 
 
 def _credentials(tls: ClientTls) -> grpc.ChannelCredentials:

@@ -15,8 +15,8 @@ from grpc_health.v1.health import SERVICE_NAME as HEALTH
 from grpc_health.v1.health import aio as health_aio
 from grpc_reflection.v1alpha import reflection
 
+from stigma.contracts.channels import MAX_MESSAGE_BYTES
 from stigma.runtime.errors import ConfigurationError, ServiceError
-from stigma.runtime.grpc_channel import MAX_MESSAGE_BYTES
 from stigma.runtime.health import Readiness
 
 MAX_CONCURRENT_STREAMS = 1_000
