@@ -164,6 +164,35 @@ async def test_a_failed_agent_can_be_caught(engine: Any, api: Any) -> None:
     assert output["at"] == "/do/0/attempt/try/0/ask"
 
 
+@pytest.mark.parametrize(
+    ("declared", "seconds"),
+    [
+        ("", 300),
+        (", heartbeatTimeout: PT20S", 20),
+        (", heartbeatTimeout: {minutes: 1}", 60),
+        (", heartbeatTimeout: '${ .patience }'", 7),
+    ],
+)
+async def test_how_soon_a_loss_is_noticed(
+    engine: Any, api: Any, declared: str, seconds: int
+) -> None:
+    api.ending = COMPLETED
+    body = f"do:\n  - ask: {{call: agent, with: {{agent: a{declared}}}}}"
+    assert await engine.run(body, {"patience": "PT7S"}) == {"approved": True}
+    (request,) = api.starts
+    assert request.caller.heartbeat_timeout.ToSeconds() == seconds
+
+
+async def test_a_computed_heartbeat_timeout_is_checked_when_it_runs(engine: Any, api: Any) -> None:
+    problem = await engine.fault(
+        "do:\n  - ask: {call: agent, with: {agent: a, heartbeatTimeout: '${ .patience }'}}",
+        {"patience": "PT0S"},
+    )
+    assert problem["type"].endswith("/errors/configuration")
+    assert problem["detail"] == "a heartbeat timeout must be at least 1 second"
+    assert api.starts == []
+
+
 async def test_an_agent_that_loses_a_race_is_cancelled(engine: Any, api: Any) -> None:
     output = await engine.run(
         """
@@ -201,6 +230,12 @@ async def test_a_config_made_of_expressions_is_checked_when_it_runs(engine: Any)
         ("{agent: a, config: {timeout: soon}}", "not an ISO 8601 duration"),
         ("{agent: a, config: 5}", "expected a map, not 5"),
         ("{agent: a, output: {schema: {type: 5}}}", "not a valid JSON Schema"),
+        ("{agent: a, heartbeatTimeout: soon}", "/heartbeatTimeout: 'soon' is not an ISO 8601"),
+        (
+            "{agent: a, heartbeatTimeout: {milliseconds: 999}}",
+            "a heartbeat timeout must be at least 1 second",
+        ),
+        ("{agent: a, heartbeatTimeout: 60}", "expected an ISO 8601 duration or a map of units"),
     ],
 )
 def test_wrong_arguments_are_found_before_a_run(arguments: str, message: str) -> None:

@@ -21,8 +21,6 @@ from stigma_client.events import log_in_workflow
 from stigma_client.requests import start_request
 from stigma_client.results import AgentResult
 
-DEFAULT_HEARTBEAT_TIMEOUT = timedelta(minutes=5)
-
 # Every attempt has a token of its own and starts are idempotent: retrying is safe, and not
 # retrying would turn each deployment of the caller's workers into failed calls.
 _CALL_RETRIES = RetryPolicy(
@@ -50,7 +48,7 @@ async def run_agent(
     session_id: str = "",
     labels: Mapping[str, str] | None = None,
     timeout: timedelta = limits.DEFAULT_TIMEOUT,
-    heartbeat_timeout: timedelta = DEFAULT_HEARTBEAT_TIMEOUT,
+    heartbeat_timeout: timedelta = limits.DEFAULT_HEARTBEAT_TIMEOUT,
     request_id: str | None = None,
 ) -> AgentResult:
     """Run an agent from a workflow and wait for its outcome, holding no worker meanwhile.

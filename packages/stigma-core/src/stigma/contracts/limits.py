@@ -22,6 +22,8 @@ MAX_BINDINGS = 100
 MAX_OUTPUT_BYTES = 1024 * 1024
 
 DEFAULT_TIMEOUT = timedelta(hours=24)
+# Of a waiting caller: how late the loss of its worker, or of the agent, is noticed.
+DEFAULT_HEARTBEAT_TIMEOUT = timedelta(minutes=5)
 DEFAULT_STEPS = 50
 MAX_STEPS = 1000
 

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypedDict
 
 from temporalio.exceptions import FailureError, is_cancelled_exception
 from typing_extensions import override
@@ -20,7 +20,6 @@ from stigma_client import (
 )
 from zigflow_worker.compilation import Compiler, Place
 from zigflow_worker.definition import Node, Reader, TaskDefinition
-from zigflow_worker.definition.durations import seconds_of
 from zigflow_worker.errors import ErrorType, WorkflowError
 from zigflow_worker.execution.frames import Branch, Frame
 from zigflow_worker.execution.interpreter import Interpreter
@@ -53,7 +52,8 @@ class AgentCall(TaskKind[AgentCallDefinition]):
     def read(self, fields: Mapping[str, Node], reader: Reader) -> AgentCallDefinition:
         """Read the arguments; what is not an expression is checked now."""
         arguments = fields["with"].fields(
-            *("agent", "spec", "message", "input", "env", "config", "output", "session", "labels")
+            *("agent", "spec", "message", "input", "env", "config", "output", "session", "labels"),
+            "heartbeatTimeout",
         )
         if ("agent" in arguments) == ("spec" in arguments):
             raise fields["with"].error("expected either 'agent' or 'spec'")
@@ -154,31 +154,12 @@ async def call_agent(arguments: Mapping[str, Any], schema: JSON) -> JSON:
     Raises:
         WorkflowError: the agent did not complete, or the arguments are wrong.
     """
-    spec = config = None
-    timeout = limits.DEFAULT_TIMEOUT
     try:
-        if "spec" in arguments:
-            spec = agent_messages.message_of(arguments["spec"], AgentSpec)
-            if schema is not None and not spec.output_schema:
-                spec.output_schema = agent_messages.json_text(schema)
-        if "config" in arguments:
-            config = agent_messages.message_of(arguments["config"], AgentConfig)
-            if "timeout" in arguments["config"]:
-                timeout = timedelta(seconds=seconds_of(arguments["config"]["timeout"]))
+        request = _request(arguments, schema)
     except (ValueError, TypeError) as error:
         raise WorkflowError.of(ErrorType.CONFIGURATION, str(error)) from None
     try:
-        result = await run_agent(
-            str(arguments.get("agent", "")),
-            agent_messages.text_of(arguments.get("message")),
-            input=arguments.get("input"),
-            spec=spec,
-            env=agent_messages.texts_of(arguments.get("env")),
-            config=config,
-            session_id=agent_messages.text_of(arguments.get("session")),
-            labels=agent_messages.texts_of(arguments.get("labels")),
-            timeout=timeout,
-        )
+        result = await run_agent(**request)
     except AgentExecutionError as error:
         raise AgentCallError.from_execution(error) from None
     except FailureError as error:
@@ -189,6 +170,45 @@ async def call_agent(arguments: Mapping[str, Any], schema: JSON) -> JSON:
         "output": result.output,
         "agent": {"executionId": result.execution_id, **_usage(result.usage)},
     }
+
+
+class _Request(TypedDict, total=False):
+    """Arguments of `run_agent`."""
+
+    agent: str
+    message: str
+    input: JSON
+    spec: AgentSpec
+    env: Mapping[str, str] | None
+    config: AgentConfig
+    session_id: str
+    labels: Mapping[str, str] | None
+    timeout: timedelta
+    heartbeat_timeout: timedelta
+
+
+def _request(arguments: Mapping[str, Any], schema: JSON) -> _Request:
+    """Return what to ask (raises ValueError)."""
+    request: _Request = {
+        "agent": str(arguments.get("agent", "")),
+        "message": agent_messages.text_of(arguments.get("message")),
+        "input": arguments.get("input"),
+        "env": agent_messages.texts_of(arguments.get("env")),
+        "session_id": agent_messages.text_of(arguments.get("session")),
+        "labels": agent_messages.texts_of(arguments.get("labels")),
+    }
+    if "spec" in arguments:
+        request["spec"] = spec = agent_messages.spec_of(arguments["spec"])
+        if schema is not None and not spec.output_schema:
+            spec.output_schema = agent_messages.json_text(schema)
+    if "config" in arguments:
+        request["config"] = config = agent_messages.config_of(arguments["config"])
+        if config.HasField("timeout"):
+            request["timeout"] = config.timeout.ToTimedelta()
+    if "heartbeatTimeout" in arguments:
+        heartbeat_timeout = agent_messages.heartbeat_timeout_of(arguments["heartbeatTimeout"])
+        request["heartbeat_timeout"] = heartbeat_timeout
+    return request
 
 
 def _usage(usage: Usage) -> dict[str, JSON]:

@@ -1,7 +1,8 @@
 """From a document's words to the messages of the agent API."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from datetime import timedelta
 from typing import Any, TypeVar
 
 from google.protobuf import json_format
@@ -17,21 +18,48 @@ M = TypeVar("M", bound=Message)
 _DURATIONS = ("timeout", "requestTimeout", "request_timeout", "delay")
 _SCHEMAS = ("outputSchema", "output_schema")
 
+# Each wait is looked after four times within it: shorter ones cost more than they tell.
+_LEAST_HEARTBEAT_TIMEOUT = timedelta(seconds=1)
+
 
 def check(arguments: Mapping[str, Node]) -> None:
-    """Check `spec` and `config` where they have no expressions (raises NodeError)."""
-    for name, message_type in (("spec", AgentSpec), ("config", AgentConfig)):
+    """Check what has a form of its own, where it has no expressions (raises NodeError)."""
+    for name, read in _READERS.items():
         node = arguments.get(name)
         if node is None or _has_expression(node.value):
             continue
-        node.mapping()
         try:
-            message_of(node.value, message_type)
+            read(node.value)
         except ValueError as error:
             raise node.error(str(error)) from None
 
 
-def message_of(value: JSON, message_type: type[M]) -> M:
+def spec_of(value: JSON) -> AgentSpec:
+    """Return an inline agent (raises ValueError)."""
+    return _message_of(value, AgentSpec)
+
+
+def config_of(value: JSON) -> AgentConfig:
+    """Return what tightens an agent's settings (raises ValueError)."""
+    return _message_of(value, AgentConfig)
+
+
+def heartbeat_timeout_of(value: JSON) -> timedelta:
+    """Return within what time a lost worker or agent is noticed (raises ValueError)."""
+    timeout = timedelta(seconds=seconds_of(value))
+    if timeout < _LEAST_HEARTBEAT_TIMEOUT:
+        raise ValueError("a heartbeat timeout must be at least 1 second")
+    return timeout
+
+
+_READERS: Mapping[str, Callable[[JSON], object]] = {
+    "spec": spec_of,
+    "config": config_of,
+    "heartbeatTimeout": heartbeat_timeout_of,
+}
+
+
+def _message_of(value: JSON, message_type: type[M]) -> M:
     """Return a message written with ISO 8601 durations and JSON schemas (raises ValueError)."""
     if not isinstance(value, dict):
         raise ValueError(  # noqa: TRY004 - of data, as the other problems
