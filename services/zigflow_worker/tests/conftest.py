@@ -85,7 +85,18 @@ class Engine:
     async def fault(self, body: str, data: Any = None, **options: int) -> dict[str, Any]:
         """Run a document that must fail, and return its error."""
         handle = await self.start(document(body), data, options=options)
-        return await fault_of(handle)
+        return await self.fault_of(handle)
+
+    @staticmethod
+    async def fault_of(handle: WorkflowHandle[Any, Any]) -> dict[str, Any]:
+        """The RFC 7807 error that a run failed with."""
+        with pytest.raises(WorkflowFailureError) as failure:
+            await handle.result()
+        cause = failure.value.cause
+        assert isinstance(cause, ApplicationError)
+        problem: dict[str, Any] = cause.details[0]
+        assert cause.type == problem["type"]
+        return problem
 
     async def histories(self) -> AsyncIterator[WorkflowHistory]:
         """The histories of all runs, those continued as new included."""
@@ -98,17 +109,6 @@ class Engine:
                 last = history.events[-1]
                 continued = last.workflow_execution_continued_as_new_event_attributes
                 run_id = continued.new_execution_run_id
-
-
-async def fault_of(handle: WorkflowHandle[Any, Any]) -> dict[str, Any]:
-    """The RFC 7807 error that a run failed with."""
-    with pytest.raises(WorkflowFailureError) as failure:
-        await handle.result()
-    cause = failure.value.cause
-    assert isinstance(cause, ApplicationError)
-    problem: dict[str, Any] = cause.details[0]
-    assert cause.type == problem["type"]
-    return problem
 
 
 @pytest.fixture(scope="session")

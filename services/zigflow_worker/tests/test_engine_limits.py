@@ -6,7 +6,6 @@ import uuid
 from typing import Any
 
 import pytest
-from temporalio.client import WorkflowFailureError
 
 
 async def test_data_that_grows_too_large_fails_the_run(engine: Any) -> None:
@@ -30,7 +29,7 @@ async def test_an_output_that_is_too_large_fails_the_run(engine: Any) -> None:
 
 async def test_documents_that_are_not_valid_fail_the_run(engine: Any) -> None:
     problem = await engine.fault("do:\n  - t: {set: {a: 1}, then: nowhere}")
-    assert problem["instance"] == "/do/0/t/then"
+    assert (problem["instance"], problem["refusal"]) == ("/do/0/t/then", "INVALID_DOCUMENT")
     assert "neither a directive" in problem["detail"]
 
 
@@ -39,9 +38,9 @@ async def test_a_start_input_of_another_shape_is_explained(engine: Any, argument
     handle = await engine.client.start_workflow(
         "example", argument, id=str(uuid.uuid4()), task_queue=engine.task_queue
     )
-    with pytest.raises(WorkflowFailureError) as failure:
-        await handle.result()
-    assert "Configuration Error at /: " in str(failure.value.cause)
+    problem = await engine.fault_of(handle)
+    assert problem["type"].endswith("/errors/configuration")
+    assert (problem["instance"], problem["refusal"]) == ("/", "INVALID_START")
 
 
 async def test_documents_are_found_by_name_and_read_again(engine: Any, documents: Any) -> None:
@@ -51,7 +50,23 @@ async def test_documents_are_found_by_name_and_read_again(engine: Any, documents
         assert await (await engine.start(None, name=name)).result() == {"v": 1}
     file.write_text(engine.document("do:\n  - t: {set: {version: 2}}", name="greet"))
     assert await (await engine.start(None, name="greet")).result() == {"version": 2}
-    handle = await engine.start(None, name="unknown")
-    with pytest.raises(WorkflowFailureError) as failure:
-        await handle.result()
-    assert "no document is named 'unknown'" in str(failure.value.cause)
+    problem = await engine.fault_of(await engine.start(None, name="unknown"))
+    assert problem["type"].endswith("/errors/configuration")
+    assert problem["detail"].startswith("no document is named 'unknown'")
+    assert problem["refusal"] == "UNKNOWN_DOCUMENT"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "input: {schema: {document: {type: object}}}\ndo: [{t: {set: {a: 1}}}]",
+        "input: {from: .a.b}\ndo: [{t: {set: {a: 1}}}]",
+        "timeout: {after: '${ . }'}\ndo: [{t: {set: {a: 1}}}]",
+    ],
+)
+async def test_an_input_that_does_not_fit_is_told_from_a_failed_task(
+    engine: Any, body: str
+) -> None:
+    assert (await engine.fault(body, "text"))["refusal"] == "INVALID_INPUT"
+    inside = "do: [{t: {input: {schema: {document: {type: object}}}, set: {a: 1}}}]"
+    assert "refusal" not in await engine.fault(inside, "text")

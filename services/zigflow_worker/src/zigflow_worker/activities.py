@@ -5,6 +5,7 @@ import asyncio
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
+from stigma.contracts.refusals import Refusal
 from zigflow_worker.documents import DocumentDirectory, UnknownDocumentError
 
 
@@ -24,7 +25,7 @@ class EngineActivities:
             return await asyncio.to_thread(self._documents.text_of, workflow_type)
         except UnknownDocumentError as error:
             raise ApplicationError(
-                str(error), type="UNKNOWN_DOCUMENT", non_retryable=True
+                str(error), type=str(Refusal.UNKNOWN_DOCUMENT), non_retryable=True
             ) from None
 
     @activity.defn(name="yield")

@@ -8,6 +8,8 @@ Exception
 from collections.abc import Mapping
 from enum import StrEnum
 
+from stigma.contracts import refusals
+from stigma.contracts.refusals import Refusal
 from zigflow_worker.expressions import JSON
 
 _BASE = "https://open-workflow-specification.org/spec/1.0.0/errors/"
@@ -68,6 +70,10 @@ class WorkflowError(Exception):
         if instance is not None:
             problem["instance"] = instance
         return cls(problem)
+
+    def refusing(self, refusal: Refusal) -> "WorkflowError":
+        """Return this error as the reason for which a run does not begin."""
+        return WorkflowError({**self.problem, refusals.KEY: str(refusal)})
 
     @property
     def type(self) -> str:

@@ -13,16 +13,16 @@ VALID, UNREADABLE, INVALID = 0, 1, 2
 
 
 def validate(argv: Sequence[str]) -> int:
-    """Check one document and print its problems, one a line; returns the exit code.
+    """Check one document, "-" for stdin, and print its problems, one a line; returns the exit code.
 
     0: the document is valid; 1: the file cannot be read; 2: it has problems.
     """
     parser = argparse.ArgumentParser(prog="python -m zigflow_worker validate")
-    parser.add_argument("file", type=Path, metavar="FILE")
+    parser.add_argument("file", type=Path, metavar="FILE", help='the document, or "-" for stdin')
     parser.add_argument("--output", choices=("text", "json"), default="text")
     arguments = parser.parse_args(argv)
     try:
-        text = arguments.file.read_text("utf-8")
+        text = _read(arguments.file)
     except (OSError, UnicodeDecodeError) as error:
         sys.stderr.write(f"{arguments.file}: {error}\n")
         return UNREADABLE
@@ -33,6 +33,11 @@ def validate(argv: Sequence[str]) -> int:
         return INVALID
     sys.stdout.write('{"valid": true, "problems": []}\n' if arguments.output == "json" else "")
     return VALID
+
+
+def _read(file: Path) -> str:
+    content = sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
+    return content.decode()
 
 
 def _report(file: Path, error: InvalidDocumentError, *, as_json: bool) -> None:

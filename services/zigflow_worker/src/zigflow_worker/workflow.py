@@ -7,9 +7,15 @@ from typing import NoReturn
 
 from temporalio import workflow
 from temporalio.common import RawValue, RetryPolicy
-from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_exception
+from temporalio.exceptions import (
+    ActivityError,
+    ApplicationError,
+    FailureError,
+    is_cancelled_exception,
+)
 
 with workflow.unsafe.imports_passed_through():
+    from stigma.contracts.refusals import Refusal
     from zigflow_worker.activities import EngineActivities
     from zigflow_worker.compilation import compile_text
     from zigflow_worker.definition import InvalidDocumentError
@@ -147,7 +153,7 @@ def _read_arguments(args: Sequence[RawValue]) -> Start:
     try:
         return read_start(*(converter.from_payload(arg.payload) for arg in args))
     except (ValueError, RuntimeError) as error:
-        raise WorkflowError.of(ErrorType.CONFIGURATION, str(error), "/") from None
+        raise _misconfigured(str(error)).refusing(Refusal.START) from None
 
 
 async def _resolve(workflow_type: str) -> str:
@@ -158,10 +164,15 @@ async def _resolve(workflow_type: str) -> str:
             schedule_to_close_timeout=_RESOLVE_TIMEOUT,
             retry_policy=_RESOLVE_RETRIES,
         )
-    except ActivityError as error:
+    except FailureError as error:
         if is_cancelled_exception(error):
             raise asyncio.CancelledError from None
-        raise WorkflowError.of(ErrorType.CONFIGURATION, str(error.cause or error), "/") from None
+        # A local activity's own error arrives bare, its timeout as an ActivityError's cause.
+        cause = error.cause if isinstance(error, ActivityError) else error
+        failure = _misconfigured(cause.message if isinstance(cause, FailureError) else str(error))
+        if isinstance(cause, ApplicationError) and cause.type == Refusal.UNKNOWN_DOCUMENT:
+            failure = failure.refusing(Refusal.UNKNOWN_DOCUMENT)
+        raise failure from None
 
 
 def _compile(text: str) -> Program:
@@ -172,7 +183,12 @@ def _compile(text: str) -> Program:
     except InvalidDocumentError as error:
         first = error.problems[0]
         detail = f"the document is not valid: {error}"
-        raise WorkflowError.of(ErrorType.VALIDATION, detail, first.pointer or "/") from None
+        invalid = WorkflowError.of(ErrorType.VALIDATION, detail, first.pointer or "/")
+        raise invalid.refusing(Refusal.DOCUMENT) from None
+
+
+def _misconfigured(detail: str) -> WorkflowError:
+    return WorkflowError.of(ErrorType.CONFIGURATION, detail, "/")
 
 
 def _failure(error: WorkflowError) -> ApplicationError:

@@ -7,6 +7,7 @@ scheduler's, which it reaches through `Scheduling`.
 from collections.abc import Coroutine
 from typing import Any, Protocol
 
+from stigma.contracts.refusals import Refusal
 from zigflow_worker.errors import ErrorType, WorkflowError
 from zigflow_worker.execution.dataflow import DataFlow, RunFacts
 from zigflow_worker.execution.frames import Branch, BranchState, Frame
@@ -70,7 +71,7 @@ class Interpreter(DataFlow):
             if program.root.timeout is not None:
                 frame.deadline = self.now + self.seconds(program.root.timeout, frame, raw_input)
         except (WorkflowError, ExpressionError) as error:
-            self._fail(self._located(error, program.root))
+            self._fail(self._located(error, program.root).refusing(Refusal.INPUT))
             return
         frame.begin_block(program.do, frame.input)
         self.main.stack.append(frame)
