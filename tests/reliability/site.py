@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -81,13 +81,21 @@ class Site:
 
 @asynccontextmanager
 async def open_site(
-    new_stack: StartStack, temporal_address: str, **environment: dict[str, str]
+    new_stack: StartStack,
+    temporal_address: str,
+    *,
+    proxies_ip: str = "127.0.0.1",
+    environment: Mapping[str, Mapping[str, str]] | None = None,
 ) -> AsyncIterator[Site]:
-    """Start everything; `environment` adds variables to services."""
-    api, of_api, of_orchestrator = (FaultProxy(temporal_address) for _ in range(3))
+    """Start everything; `environment` adds variables to services.
+
+    `temporal_address` is as this process sees it; services find the proxies at `proxies_ip`.
+    """
+    api, of_api, of_orchestrator = (FaultProxy(temporal_address, ip=proxies_ip) for _ in range(3))
+    more = environment or {}
     async with of_api, of_orchestrator:
         calls_api = {"STIGMA_API_ADDRESS": api.address}
-        own = {
+        own: dict[str, Mapping[str, str]] = {
             "stigma_api": {"TEMPORAL_ADDRESS": of_api.address},
             "stigma_orchestrator": {"TEMPORAL_ADDRESS": of_orchestrator.address},
             "zigflow_worker": calls_api | engine_heartbeat(),
@@ -97,7 +105,7 @@ async def open_site(
             temporal_address,
             services=(*SERVICES, CALLER),
             environment={
-                name: own.get(name, {}) | environment.get(name, {}) for name in own | environment
+                name: {**own.get(name, {}), **more.get(name, {})} for name in {*own, *more}
             },
         )
         api.target = stack.api_address

@@ -3,30 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 from collections import Counter
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 import pytest
 from temporalio.api.enums.v1 import EventType
 
-from tests.reliability.calls import Call, Callers, events
+from tests.reliability.calls import events
+from tests.reliability.load import load, works
 from tests.reliability.site import CALLER, engine_heartbeat
 from tests.stack.plugin import StartStack
-from tests.stack.processes import ServiceProcess
+from tests.stack.service import Service
 from tests.stack.stack import SERVICES, Stack
 
-AT_A_TIME = 6
 REPLICATED = (*SERVICES, CALLER)
-# What each replica logs when it has a part in a call.
-WORK = {
-    "stigma_api": "workflow_started",
-    "stigma_orchestrator": "delivered",
-    "ai_worker": "model_call_completed",
-    "zigflow_worker": "pending",
-    CALLER: "pending",
-}
 FAILURES = (
     EventType.EVENT_TYPE_ACTIVITY_TASK_FAILED,
     EventType.EVENT_TYPE_ACTIVITY_TASK_TIMED_OUT,
@@ -85,45 +75,16 @@ async def test_replacing_them_one_after_the_other_fails_nothing(pairs: Stack) ->
     assert Counter(started).total() == len(executions)
 
 
-async def replace(process: ServiceProcess) -> None:
+async def replace(process: Service) -> None:
     assert await process.stop() == 0
     process.start()
     await process.wait_ready()
     await works(process)
 
 
-async def works(process: ServiceProcess) -> None:
-    """Return once it has had a part in a call from now on."""
-    seen = process.log.position()
-    await process.log.wait_for(WORK[process.name], since=seen)
-
-
-@asynccontextmanager
-async def load(stack: Stack) -> AsyncIterator[list[Call]]:
-    """Calls, one after the other, as long as the context lasts; every one ends before it does."""
-    callers, calls, enough = Callers(stack), list[Call](), asyncio.Event()
-
-    async def keep_asking(first: int) -> None:
-        for number in itertools.count(first):
-            if enough.is_set():
-                return
-            start = callers.engine if number % 2 else callers.worker
-            call = await start(delay=0.3)
-            calls.append(call)
-            await call.answer()
-
-    async with asyncio.TaskGroup() as group:
-        for number in range(AT_A_TIME):
-            group.create_task(keep_asking(number))
-        try:
-            yield calls
-        finally:
-            enough.set()
-
-
-def replicas(stack: Stack, service: str) -> list[ServiceProcess]:
+def replicas(stack: Stack, service: str) -> list[Service]:
     return [stack.process(service, number) for number in (0, 1)]
 
 
-def all_replicas(stack: Stack) -> list[ServiceProcess]:
+def all_replicas(stack: Stack) -> list[Service]:
     return [one for service in REPLICATED for one in replicas(stack, service)]

@@ -54,7 +54,7 @@ async def running_site(
 ) -> AsyncIterator[Site]:
     """Without the sandbox, as in production: it loads modules anew for each execution."""
     unsandboxed = {name: {"STIGMA_WORKFLOW_SANDBOX": "false"} for name in MEASURED}
-    async with open_site(new_stack, temporal_server.address, **unsandboxed) as site:
+    async with open_site(new_stack, temporal_server.address, environment=unsandboxed) as site:
         yield site
 
 

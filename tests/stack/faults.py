@@ -31,6 +31,8 @@ _CHANNEL_OPTIONS = (
 _RESERVED = ("grpc-", "user-agent", "content-type", "te")
 _DEFAULT_WAIT = timedelta(seconds=20)
 
+EVERY_METHOD = "*"
+
 Matches = Callable[[bytes], bool]
 
 
@@ -92,12 +94,14 @@ class Counts:
 class FaultProxy:
     """Listens on a port of its own and forwards every RPC to ``target`` (``host:port``).
 
-    Methods are named by their last part, e.g. "RespondActivityTaskCompleted".
+    Methods are named by their last part, e.g. "RespondActivityTaskCompleted", or `EVERY_METHOD`.
+    ``ip`` is the address of this machine that clients find it at.
     """
 
-    def __init__(self, target: str) -> None:
+    def __init__(self, target: str, *, ip: str = "127.0.0.1") -> None:
         self.target = target
-        [self.port] = free_ports(1)
+        self.ip = ip
+        [self.port] = free_ports(1, ip)
         self.counts: defaultdict[str, Counts] = defaultdict(Counts)
         self.statuses: Counter[tuple[str, grpc.StatusCode]] = Counter()
         self._injections: defaultdict[str, list[_Injection]] = defaultdict(list)
@@ -108,7 +112,7 @@ class FaultProxy:
     @property
     def address(self) -> str:
         """What to give a client instead of ``target``."""
-        return f"127.0.0.1:{self.port}"
+        return f"{self.ip}:{self.port}"
 
     async def start(self) -> None:
         """Listen; after `cut` again on the same port."""
@@ -242,7 +246,7 @@ class FaultProxy:
 
     def _take(self, method: str, request: bytes) -> Fault | None:
         """The fault for this call, used up by one."""
-        for injection in self._injections[method]:
+        for injection in (*self._injections[method], *self._injections[EVERY_METHOD]):
             if injection.left == 0 or not injection.matches(request):
                 continue
             if injection.left is not None:

@@ -19,7 +19,8 @@ from stigma.contracts import payloads
 from stigma.contracts.task_queues import TaskQueues
 from stigma_cli.devserver import free_ports
 from tests.stack.logs import Event
-from tests.stack.processes import ServiceError, ServiceProcess
+from tests.stack.processes import ServiceProcess
+from tests.stack.service import Service, ServiceError
 
 SERVICES = ("stigma_orchestrator", "ai_worker", "stigma_api", "zigflow_worker")
 
@@ -50,7 +51,7 @@ class Stack:
         [self.api_port] = free_ports(1)
         self._environment = environment or {}
         self._services = tuple(services)
-        self._processes: dict[str, list[ServiceProcess]] = {}
+        self._processes: dict[str, list[Service]] = {}
         self._client: Client | None = None
         self._channel: grpc.aio.Channel | None = None
 
@@ -70,7 +71,7 @@ class Stack:
     def channel(self) -> grpc.aio.Channel:
         """A channel to the API."""
         if self._channel is None:
-            self._channel = grpc.aio.insecure_channel(self.api_address)
+            self._channel = self._open_channel()
         return self._channel
 
     @property
@@ -100,8 +101,8 @@ class Stack:
             process.start()
         await asyncio.gather(*(process.wait_ready() for process in started))
 
-    async def replicate(self, service: str) -> ServiceProcess:
-        """Start one more process of a service, on ports of its own, and wait until it is ready."""
+    async def replicate(self, service: str) -> Service:
+        """Start one more replica of a service, on ports of its own, and wait until it is ready."""
         process = self._add(service)
         process.start()
         await process.wait_ready()
@@ -135,7 +136,7 @@ class Stack:
             if self._channel is not None:
                 await self._channel.close()
 
-    def process(self, service: str, replica: int = 0) -> ServiceProcess:
+    def process(self, service: str, replica: int = 0) -> Service:
         """One process, by service and the order of starting."""
         return self._processes[service][replica]
 
@@ -179,20 +180,25 @@ class Stack:
     ) -> None:
         await self.close()
 
-    def _chosen(self, services: Iterable[str]) -> list[ServiceProcess]:
+    def _chosen(self, services: Iterable[str]) -> list[Service]:
         return [one for name in services or self._processes for one in self._processes[name]]
 
-    def _add(self, service: str) -> ServiceProcess:
+    def _add(self, service: str) -> Service:
         replicas = self._processes.setdefault(service, [])
+        replicas.append(self._new(service, len(replicas)))
+        return replicas[-1]
+
+    def _new(self, service: str, number: int) -> Service:
         admin_port, api_port = free_ports(2)
-        process = ServiceProcess(
+        return ServiceProcess(
             service,
-            self._variables(service, admin_port, api_port if replicas else self.api_port),
-            self.directory / f"{service}-{len(replicas)}.log",
+            self._variables(service, admin_port, api_port if number else self.api_port),
+            self.directory / f"{service}-{number}.log",
             admin_port=admin_port,
         )
-        replicas.append(process)
-        return process
+
+    def _open_channel(self) -> grpc.aio.Channel:
+        return grpc.aio.insecure_channel(self.api_address)
 
     def _variables(self, service: str, admin_port: int, api_port: int) -> dict[str, str]:
         """The whole environment: nothing of the developer's own settings reaches a test."""

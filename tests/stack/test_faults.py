@@ -18,7 +18,7 @@ from temporalio.api.workflowservice.v1 import (
 )
 from temporalio.client import Client
 
-from tests.stack.faults import Delay, Fail, FaultProxy, LoseReply
+from tests.stack.faults import EVERY_METHOD, Delay, Fail, FaultProxy, LoseReply
 from tests.stack.plugin import TemporalServer
 
 DESCRIBE = "DescribeNamespace"
@@ -86,6 +86,15 @@ async def test_harming_only_what_matches(proxy: FaultProxy, channel: grpc.aio.Ch
     assert await describe(channel) == "default"
     with pytest.raises(grpc.aio.AioRpcError, match="injected"):
         await describe(channel, namespace="other")
+
+
+async def test_harming_every_method(proxy: FaultProxy, channel: grpc.aio.Channel) -> None:
+    proxy.inject(EVERY_METHOD, Fail(), times=2)
+    with pytest.raises(grpc.aio.AioRpcError, match="injected"):
+        await describe(channel)
+    with pytest.raises(grpc.aio.AioRpcError, match="injected"):
+        await workflow_service(channel).GetSystemInfo(GetSystemInfoRequest())
+    assert await describe(channel) == "default"
 
 
 async def test_a_lost_reply_was_acted_upon(proxy: FaultProxy, channel: grpc.aio.Channel) -> None:

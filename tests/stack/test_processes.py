@@ -14,7 +14,8 @@ import psutil
 import pytest
 
 from stigma_cli.devserver import free_ports
-from tests.stack.processes import ServiceError, ServiceProcess
+from tests.stack.processes import ServiceProcess
+from tests.stack.service import ServiceError
 from tests.stack.waiting import eventually
 
 STAND_IN = Path(__file__).with_name("stand_in.py")
@@ -80,7 +81,7 @@ async def test_an_event_that_does_not_come(stand_in: StartStandIn) -> None:
 async def test_a_process_deaf_to_sigterm_is_killed(stand_in: StartStandIn) -> None:
     process = stand_in()
     await process.wait_ready()
-    process.signal(signal.SIGSTOP)
+    await process.send(signal.SIGSTOP)
     with pytest.raises(ServiceError, match="did not end"):
         await process.stop(within=timedelta(milliseconds=200))
     assert process.returncode == -signal.SIGKILL
