@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import re
+import urllib.request
 import uuid
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -124,6 +127,20 @@ async def serving(
     await runtime.close()
 
 
+async def requests_to_temporal(api: Api) -> Counter[str]:
+    """How often the API has called Temporal, by operation, as the SDK counts it."""
+    address = api.runtime._temporal.metrics_address
+    reply = await asyncio.to_thread(urllib.request.urlopen, f"http://{address}/metrics")
+    with reply:
+        lines = reply.read().decode().splitlines()
+    counts: Counter[str] = Counter()
+    for line in lines:
+        found = re.match(r'temporal_(?:long_)?request_total\{.*operation="(\w+)".* (\d+)$', line)
+        if found:
+            counts[found[1]] += int(found[2])
+    return counts
+
+
 @asynccontextmanager
 async def refused(code: grpc.StatusCode) -> AsyncIterator[Refusal]:
     """Expect an RPC to answer this code."""
@@ -197,6 +214,7 @@ class PlayedAgent(workflows.AgentWorkflow):
 
     @workflow.run
     async def run(self, request: AgentWorkflowInput) -> AgentExecution:
+        self._binds = [bind.token for bind in request.carried.bindings] + self._binds
         execution = self._execution
         execution.id = request.execution_id
         execution.spec.CopyFrom(request.spec)
@@ -219,6 +237,7 @@ class PlayedAgent(workflows.AgentWorkflow):
                 carried = AgentWorkflowInput()
                 carried.CopyFrom(request)
                 carried.carried.steps = execution.status.steps
+                carried.carried.bindings.extend(Bind(token=token) for token in self._binds)
                 workflow.continue_as_new(carried)
             case "fail":
                 execution.status.phase = AGENT_EXECUTION_PHASE_FAILED

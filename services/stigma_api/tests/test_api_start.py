@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import re
-import urllib.request
 import uuid
-from collections import Counter
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -18,7 +15,14 @@ from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
 from temporalio.client import Client, WorkflowExecutionStatus, WorkflowFailureError
 from temporalio.exceptions import ApplicationError
 
-from services.stigma_api.tests.serving import SCRIPTED, Api, Callers, PlayedAgent, refused
+from services.stigma_api.tests.serving import (
+    SCRIPTED,
+    Api,
+    Callers,
+    PlayedAgent,
+    refused,
+    requests_to_temporal,
+)
 from stigma.agent.v1.agent_execution_pb2 import (
     AGENT_EXECUTION_PHASE_COMPLETED,
     AGENT_EXECUTION_PHASE_PENDING,
@@ -135,20 +139,6 @@ async def test_the_token_goes_into_history_with_the_start_and_nowhere_else(
     assert by_name["request_received"]["callback_fingerprint"] == fingerprint
     assert by_name["request_received"]["token_length"] == len(caller.token)
     assert by_name["workflow_started"]["execution_id"] == execution.id
-
-
-async def requests_to_temporal(api: Api) -> Counter[str]:
-    """How often the API has called Temporal, by operation, as the SDK counts it."""
-    address = api.runtime._temporal.metrics_address
-    reply = await asyncio.to_thread(urllib.request.urlopen, f"http://{address}/metrics")
-    with reply:
-        lines = reply.read().decode().splitlines()
-    counts: Counter[str] = Counter()
-    for line in lines:
-        found = re.match(r'temporal_(?:long_)?request_total\{.*operation="(\w+)".* (\d+)$', line)
-        if found:
-            counts[found[1]] += int(found[2])
-    return counts
 
 
 async def test_an_acknowledgement_costs_one_heartbeat_and_one_signal_with_start(

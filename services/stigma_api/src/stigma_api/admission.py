@@ -33,6 +33,8 @@ class Admitted:
     execution_id: str
     digest: bytes
     bind: Bind | None
+    agent: tuple[str, int | None] | None
+    """Name and version of a registered agent; None for an inline one."""
 
 
 class Admission:
@@ -47,6 +49,9 @@ class Admission:
     def admit(self, principal: Principal, request: StartAgentRequest) -> Admitted:
         """Check everything that needs nobody else, and name the execution.
 
+        What the principal may do at all comes before its token: who may not use the agent has
+        nothing done with a token, and learns nothing about one.
+
         Raises:
             CallError: PERMISSION_DENIED, INVALID_ARGUMENT or FAILED_PRECONDITION.
         """
@@ -54,6 +59,10 @@ class Admission:
         if request.HasField("spec"):
             principal.require(Action.AGENTS_INLINE)
         validation.start(request)
+        agent = None
+        if not request.HasField("spec"):
+            agent = validation.agent_id("agent_id", request.agent_id)
+            principal.require_agent(agent[0])
         self._log_received(principal, request)
         try:
             token = self._callbacks.admit(principal, request)
@@ -72,6 +81,7 @@ class Admission:
             execution_id=ids.execution_id(principal.name, namespace, request_id),
             digest=digest,
             bind=_bind(request, token, digest) if token else None,
+            agent=agent,
         )
 
     async def prepare(self, admitted: Admitted) -> Start:
@@ -117,14 +127,11 @@ class Admission:
         )
 
     async def _resolve(self, admitted: Admitted) -> tuple[str, AgentSpec]:
-        request = admitted.request
-        if request.HasField("spec"):
-            return "", request.spec
-        name, version = validation.agent_id("agent_id", request.agent_id)
-        admitted.principal.require_agent(name)
-        agent = await self._registry.get(name, version)
+        if admitted.agent is None:
+            return "", admitted.request.spec
+        agent = await self._registry.get(*admitted.agent)
         if agent is None:
-            raise status.not_found(f"agent {request.agent_id}")
+            raise status.not_found(f"agent {admitted.request.agent_id}")
         return f"{agent.name}@{agent.version}", agent.spec
 
     def _log_received(self, principal: Principal, request: StartAgentRequest) -> None:
