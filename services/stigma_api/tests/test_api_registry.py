@@ -79,7 +79,8 @@ async def test_a_deleted_agent_is_gone_and_its_numbers_stay_taken(registry: Regi
     assert not await registry.delete("reviewer")
     assert await registry.get("reviewer") is None
     assert await registry.get("reviewer", 1) is None
-    assert await registry.list("", 10) == []
+    assert await registry.names("", 10) == []
+    assert await registry.newest(["reviewer"]) == []
     assert (await registry.apply("reviewer", spec("two"), {}, "alice")).version == 3
 
 
@@ -87,8 +88,11 @@ async def test_lists_the_newest_of_each_by_name(registry: Registry) -> None:
     for name in ("b", "a", "c"):
         await registry.apply(name, spec("one"), {}, "alice")
         await registry.apply(name, spec("two"), {}, "alice")
-    assert [(a.name, a.version) for a in await registry.list("", 2)] == [("a", 2), ("b", 2)]
-    assert [a.name for a in await registry.list("b", 2)] == ["c"]
+    assert await registry.names("", 2) == ["a", "b"]
+    assert await registry.names("b", 2) == ["c"]
+    newest = await registry.newest(["c", "nobody", "a"])
+    assert [(agent.name, agent.version) for agent in newest] == [("a", 2), ("c", 2)]
+    assert await registry.newest([]) == []
 
 
 async def test_many_at_once_get_a_version_each(url: str) -> None:

@@ -23,7 +23,14 @@ from cryptography.x509.oid import NameOID
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from temporalio.client import Client
 
-from services.stigma_api.tests.serving import SCRIPTED, Api, Callers, refused, serving
+from services.stigma_api.tests.serving import (
+    SCRIPTED,
+    Api,
+    Callers,
+    refused,
+    requests_to_temporal,
+    serving,
+)
 from stigma.agent.v1.agent_execution_pb2 import TemporalCaller
 from stigma.agent.v1.agent_execution_service_pb2 import (
     CancelAgentExecutionRequest,
@@ -67,6 +74,7 @@ async def guarded(
         [
             known("root", actions=frozenset({Action.ADMIN})),
             known("caller", workflow_id_prefixes=["order-"], agents=["reviewer"]),
+            known("owner", agents=["mine-*"]),
             known("early", callbacks_enabled=False),
             known("neighbour", callback_namespaces=["temporal-system"]),
             known("nobody", actions=frozenset()),
@@ -166,6 +174,59 @@ async def test_agents_out_of_reach_are_neither_used_nor_shown(guarded: Api) -> N
         await guarded.agents.GetAgent(GetAgentRequest(id="payroll"), **key("caller"))
     shown = await guarded.agents.ListAgents(ListAgentsRequest(), **key("caller"))
     assert [agent.name for agent in shown.agents] == ["reviewer"]
+
+
+async def test_who_may_not_use_the_agent_learns_nothing_about_a_token(
+    guarded: Api, callers: Callers
+) -> None:
+    waiting, resolved = await callers.start("order"), await callers.start("order")
+    await resolved.handle.terminate()
+    before = await requests_to_temporal(guarded)
+    answers = set()
+    for token in (waiting.token, resolved.token, b"no token"):
+        async with refused(Code.PERMISSION_DENIED) as refusal:
+            request = StartAgentRequest(agent_id="payroll", callback_token=token)
+            await guarded.executions.StartAgent(request, **key("caller"))
+        answers.add(refusal.message)
+    assert answers == {"principal caller may not use agent payroll"}
+    asked = await requests_to_temporal(guarded) - before
+    assert "RecordActivityTaskHeartbeat" not in asked
+
+
+async def test_a_page_of_agents_tells_nothing_of_those_out_of_reach(guarded: Api) -> None:
+    mine = [f"mine-{number}" for number in range(3)]
+    for name in [*mine, "aaa", "mine0secret", "zzz"]:
+        agent = Agent(name=name, spec=SCRIPTED)
+        await guarded.agents.ApplyAgent(ApplyAgentRequest(agent=agent), **key("root"))
+    request = ListAgentsRequest(page_size=1)
+    shown, page_tokens = [], []
+    while True:
+        page = await guarded.agents.ListAgents(request, **key("owner"))
+        # No page is empty for what is left out of it: that too would tell.
+        assert len(page.agents) == 1
+        shown += [agent.name for agent in page.agents]
+        if not page.next_page_token:
+            break
+        page_tokens.append(page.next_page_token)
+        request.page_token = page.next_page_token
+    assert shown == mine
+    assert all(token in mine for token in page_tokens)
+    for odd in ("No Name", "a\x00", "x" * 100):
+        async with refused(Code.INVALID_ARGUMENT) as refusal:
+            await guarded.agents.ListAgents(ListAgentsRequest(page_token=odd), **key("owner"))
+        assert refusal.fields == ["page_token"]
+
+
+async def test_a_page_of_agents_is_filled_over_many_out_of_reach(
+    guarded: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("stigma_api.agents._NAMES_AT_A_TIME", 2)
+    for name in [*(f"few-{number}" for number in range(5)), "reviewer"]:
+        agent = Agent(name=name, spec=SCRIPTED)
+        await guarded.agents.ApplyAgent(ApplyAgentRequest(agent=agent), **key("root"))
+    page = await guarded.agents.ListAgents(ListAgentsRequest(page_size=1), **key("caller"))
+    assert [agent.name for agent in page.agents] == ["reviewer"]
+    assert page.next_page_token == ""
 
 
 async def test_a_token_of_a_workflow_out_of_reach_is_refused(

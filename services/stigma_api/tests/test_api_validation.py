@@ -106,6 +106,8 @@ def test_what_is_fine_passes() -> None:
         ({"caller": {"heartbeat_timeout": Duration()}}, "caller.heartbeat_timeout"),
         ({"callback_payload": 99}, "callback_payload"),
         ({"callback_deadline": Timestamp(seconds=10**15)}, "callback_deadline"),
+        ({"config": AgentConfig(model="openai")}, "config.model"),
+        ({"config": AgentConfig(model="openai:" + "x" * 249)}, "config.model"),
         ({"config": AgentConfig(timeout=Duration())}, "config.timeout"),
         ({"config": AgentConfig(timeout=Duration(seconds=-1))}, "config.timeout"),
         ({"config": AgentConfig(timeout=Duration(seconds=10**11))}, "config.timeout"),
@@ -131,6 +133,9 @@ def test_a_start_that_breaks_a_rule_names_its_field(change: dict[str, object], f
     [
         ({"model": "", "script": None}, "model"),
         ({"model": "gpt-5", "script": None}, "model"),
+        ({"model": "openai:a\0b", "script": None}, "model"),
+        ({"model": "openai:" + "x" * 249, "script": None}, "model"),
+        ({"allowed_models": ["scripted:" + "ü" * 124]}, "allowed_models[0]"),
         ({"description": "x" * 4097}, "description"),
         ({"instructions": "x" * 262_145}, "instructions"),
         ({"output_schema": "{"}, "output_schema"),
@@ -210,6 +215,11 @@ def test_a_bad_version_is_refused(version: str) -> None:
 def test_names_and_versions_are_told_apart() -> None:
     assert validation.agent_id("id", "reviewer") == ("reviewer", None)
     assert validation.agent_id("id", "reviewer@12") == ("reviewer", 12)
+
+
+def test_a_model_may_have_a_long_name() -> None:
+    spec = AgentSpec(model="bedrock:" + "x" * 247)
+    assert fields(lambda: validation.agent(Agent(name="a", spec=spec))) == []
 
 
 def test_a_page_has_a_size() -> None:

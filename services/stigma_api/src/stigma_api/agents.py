@@ -15,8 +15,11 @@ from stigma.agent.v1.agent_service_pb2 import (
 from stigma.agent.v1.agent_service_pb2_grpc import AgentServiceServicer
 from stigma_api import status, validation
 from stigma_api.calls import Context, caller
-from stigma_api.principals import Action
+from stigma_api.principals import Action, Principal
 from stigma_api.registry import Registry, content_digest
+
+# Names alone are short: agents out of reach cost little, however many they are.
+_NAMES_AT_A_TIME = 1000
 
 
 class Agents(AgentServiceServicer):
@@ -57,11 +60,12 @@ class Agents(AgentServiceServicer):
         principal = caller()
         principal.require(Action.AGENTS_READ)
         size = validation.page_size(request.page_size)
-        # The token is the last name of the page before: names are public to who may list them.
-        page = await self._registry.list(after=request.page_token, size=size)
-        reply = ListAgentsResponse(agents=[a for a in page if principal.may_use_agent(a.name)])
-        if len(page) == size:
-            reply.next_page_token = page[-1].name
+        after = validation.agents_page(request.page_token)
+        names = await self._visible(principal, after, size + 1)
+        reply = ListAgentsResponse(agents=await self._registry.newest(names[:size]))
+        if len(names) > size:
+            # The last name shown: a token tells nothing of agents out of reach.
+            reply.next_page_token = names[size - 1]
         return reply
 
     async def DeleteAgent(self, request: DeleteAgentRequest, _context: Context) -> Empty:  # noqa: N802
@@ -75,3 +79,14 @@ class Agents(AgentServiceServicer):
         if not await self._registry.delete(name):
             raise status.not_found(f"agent {name}")
         return Empty()
+
+    async def _visible(self, principal: Principal, after: str, size: int) -> list[str]:
+        """Return up to `size` names after one, as far as they are within reach."""
+        found: list[str] = []
+        while len(found) < size:
+            names = await self._registry.names(after, _NAMES_AT_A_TIME)
+            found += [name for name in names if principal.may_use_agent(name)]
+            if len(names) < _NAMES_AT_A_TIME:
+                break
+            after = names[-1]
+        return found[:size]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import sqlite3
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -101,14 +101,24 @@ class Registry:
             row = (await connection.execute(query)).mappings().first()
         return _agent(row) if row else None
 
-    async def list(self, after: str, size: int) -> list[Agent]:
-        """Return the newest version of up to `size` agents whose names come after `after`."""
-        newest = (
-            sa.select(_AGENTS.c.name, sa.func.max(_AGENTS.c.version).label("version"))
+    async def names(self, after: str, size: int) -> list[str]:
+        """Return up to `size` names of agents that come after `after`, in order."""
+        query = (
+            sa.select(_AGENTS.c.name)
             .where(_LIVE, _AGENTS.c.name > after)
-            .group_by(_AGENTS.c.name)
+            .distinct()
             .order_by(_AGENTS.c.name)
             .limit(size)
+        )
+        async with self._transaction() as connection:
+            return list((await connection.execute(query)).scalars())
+
+    async def newest(self, names: Sequence[str]) -> list[Agent]:
+        """Return the newest version of each of these agents that there is, by name."""
+        newest = (
+            sa.select(_AGENTS.c.name, sa.func.max(_AGENTS.c.version).label("version"))
+            .where(_LIVE, _AGENTS.c.name.in_(names))
+            .group_by(_AGENTS.c.name)
             .subquery()
         )
         query = (

@@ -31,7 +31,7 @@ MAX_VERSION = 2**63 - 1
 MAX_ID_BYTES = 1000
 
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
-_MODEL = re.compile(r"[A-Za-z0-9_.-]+:\S+")
+_MODEL = re.compile(r"[A-Za-z0-9_.-]+:[^\s\x00-\x1f\x7f]+")
 _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 _LABEL_KEY = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._/-]*[A-Za-z0-9])?")
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f]")
@@ -42,6 +42,8 @@ _MAX_SPEC_BYTES = 512 * 1024
 _MAX_DESCRIPTION_BYTES = 4 * 1024
 _MAX_ENV_VALUE_BYTES = 32 * 1024
 _MAX_MODELS = 64
+# It is a metric's label and part of every model call.
+_MAX_MODEL_BYTES = 255
 _LONGEST = timedelta(days=3650)
 _LONGEST_PROBLEM = 500
 
@@ -93,6 +95,13 @@ def page_size(size: int) -> int:
     if not 0 <= size <= MAX_PAGE_SIZE:
         raise status.invalid([("page_size", f"must be from 0 to {MAX_PAGE_SIZE}")])
     return size or DEFAULT_PAGE_SIZE
+
+
+def agents_page(token: str) -> str:
+    """Return the name that a page of agents comes after, "" for the first page."""
+    if token and not _NAME.fullmatch(token):
+        raise status.invalid([("page_token", "is not a token of this list")])
+    return token
 
 
 def agent(value: Agent) -> None:
@@ -175,18 +184,12 @@ def tightens(agent: AgentSpec, config: AgentConfig, env: Mapping[str, str]) -> N
 
 
 def _spec(found: Violations, at: str, spec: AgentSpec) -> None:
-    found.unless(
-        _MODEL.fullmatch(spec.model),
-        f"{at}.model",
-        'must be "provider:model", as in "openai:gpt-5"',
-    )
+    _model(found, f"{at}.model", spec.model)
     found.unless(
         len(spec.allowed_models) <= _MAX_MODELS, f"{at}.allowed_models", f"at most {_MAX_MODELS}"
     )
     for index, model in enumerate(spec.allowed_models):
-        found.unless(
-            _MODEL.fullmatch(model), f"{at}.allowed_models[{index}]", 'must be "provider:model"'
-        )
+        _model(found, f"{at}.allowed_models[{index}]", model)
     found.size(f"{at}.description", spec.description, _MAX_DESCRIPTION_BYTES)
     found.size(f"{at}.instructions", spec.instructions, _MAX_INSTRUCTIONS_BYTES)
     size = spec.ByteSize()
@@ -205,6 +208,13 @@ def _spec(found: Violations, at: str, spec: AgentSpec) -> None:
             "must be letters, digits and _, at most 64",
         )
     _script(found, at, spec)
+
+
+def _model(found: Violations, at: str, model: str) -> None:
+    if not _MODEL.fullmatch(model):
+        found.add(at, 'must be "provider:model", as in "openai:gpt-5"')
+    else:
+        found.size(at, model, _MAX_MODEL_BYTES)
 
 
 def _settings(found: Violations, at: str, spec: AgentSpec) -> None:
@@ -234,6 +244,8 @@ def _script(found: Violations, at: str, spec: AgentSpec) -> None:
 
 
 def _config(found: Violations, config: AgentConfig) -> None:
+    if config.model:
+        _model(found, "config.model", config.model)
     _duration(found, "config.timeout", config, "timeout")
     _temperature(found, "config.temperature", config.temperature)
     _limits(found, "config.limits", config.limits)
