@@ -15,7 +15,7 @@ from stigma_api.status import CallError
 SAFE = st.text(st.characters(exclude_characters="\"'\\", exclude_categories=("Cc", "Cs")))
 # What a compiled query consists of, once its literals are taken out.
 SHAPE = re.compile(
-    r"(Stigma(Agent|Session|Labels|Phase)|ExecutionStatus|StartTime|IN|IS|NULL|AND|OR"
+    r"(Stigma(Agent|Session|Labels|Phase)|ExecutionStatus|StartTime|CloseTime|IN|IS|NULL|AND|OR"
     r"|=|>=|<=|\(|\)|,|\?|\s)*"
 )
 
@@ -32,7 +32,10 @@ def shape(query: str) -> str:
         ('agent = "reviewer"', ["StigmaAgent = 'reviewer'"]),
         ('session="a b"', ["StigmaSession = 'a b'"]),
         ('labels.team/x.y-z = "a=b"', ["StigmaLabels = 'team/x.y-z=a=b'"]),
-        ("phase = RUNNING", ["ExecutionStatus = 'Running'"]),
+        # A paused workflow is open as well, and not every server knows the status by name.
+        ("phase = RUNNING", ["CloseTime IS NULL"]),
+        ("phase = PENDING", ["CloseTime IS NULL"]),
+        ("phase = INPUT_REQUIRED", ["(CloseTime IS NULL AND StigmaPhase = 'INPUT_REQUIRED')"]),
         ('phase = "COMPLETED"', ["(ExecutionStatus = 'Completed' OR StigmaPhase = 'COMPLETED')"]),
         (
             'start_time >= "2026-01-31T13:00:00+01:00" AND start_time<="2026-02-01T00:00:00Z"',

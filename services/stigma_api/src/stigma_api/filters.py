@@ -31,7 +31,8 @@ _TOKEN = re.compile(
 )
 _UNQUOTABLE = re.compile(r"""["'\\\x00-\x1f\x7f]""")
 _PHASE = search_attributes.PHASE.name
-_OPEN = "ExecutionStatus = 'Running'"
+# Running or paused: servers that cannot pause a workflow refuse a query that names the status.
+_OPEN = "CloseTime IS NULL"
 # The workflow notes its phase only where Temporal's own status does not say it.
 _PHASES = {
     "PENDING": _OPEN,
