@@ -84,9 +84,28 @@ async def test_a_live_stream_tells_each_step_once_and_ends(
     assert events[2].model_call_started.model == "scripted:demo"
     assert events[3].model_call_completed.message.parts[0].text == "step 1"
     assert events[3].model_call_completed.usage.output_tokens == 5
+    # In a local activity, whose input is not in history: to the newest token.
+    assert events[4].callback_delivering.fingerprint == tokens.fingerprint(caller.token)
     assert events[5].ended.execution.status.phase == AGENT_EXECUTION_PHASE_COMPLETED
     assert all(caller.token not in event.SerializeToString() for event in events)
     assert len({event.cursor for event in events}) == len(events)
+
+
+async def test_a_delivery_after_continue_as_new_names_its_token(
+    staffed_api: Api, callers: Callers, client: Client
+) -> None:
+    caller = await callers.start()
+    started = await staffed_api.executions.StartAgent(
+        caller.request(agent_id="reviewer", message="m")
+    )
+    words = ["continue as new", "deliver"]
+    async for event in watch(staffed_api, started.id):
+        if event.HasField("model_call_completed"):
+            await tell(client, started.id, words.pop(0))
+        if event.HasField("callback_delivering"):
+            fingerprint = event.callback_delivering.fingerprint
+    assert not words
+    assert fingerprint == tokens.fingerprint(caller.token)
 
 
 async def test_the_bind_of_another_request_is_not_told(api: Api, callers: Callers) -> None:

@@ -34,6 +34,7 @@ from stigma.agent.v1.agent_pb2 import (
 from stigma.contracts import errors, payloads, tokens
 from stigma.contracts.activities import CALL_MODEL, DELIVER_CALLBACK
 from stigma.internal.v1.execution_pb2 import (
+    AgentWorkflowInput,
     Bind,
     DeliverCallbackRequest,
     ModelCallRequest,
@@ -53,6 +54,7 @@ class Narrator:
     def __init__(self, client: Client) -> None:
         self._client = client
         self._digest = ""
+        self._newest_token = b""
         self._steps: dict[int, int] = {}
         self._delivering = False
         self.told_at = 0
@@ -90,6 +92,9 @@ class Narrator:
         fields = attributes.memo.fields
         self._digest = await outcome.digest_in_memo(self._client, fields)
         if attributes.continued_execution_run_id:
+            request = await self._read(attributes.input.payloads, AgentWorkflowInput)
+            if request.carried.bindings:
+                self._newest_token = request.carried.bindings[-1].token
             return None
         execution = await outcome.from_memo(self._client, fields)
         return Told(started=ExecutionStarted(execution=execution))
@@ -101,6 +106,7 @@ class Narrator:
         bind = await self._read(attributes.input.payloads, Bind)
         if bind.spec_digest.hex() != self._digest:
             return None  # another request under the same id: the workflow ignored it
+        self._newest_token = bind.token
         return Told(callback_bound=CallbackBound(fingerprint=tokens.fingerprint(bind.token)))
 
     async def _scheduled(self, event: HistoryEvent) -> Told | None:
@@ -112,7 +118,7 @@ class Narrator:
                 return Told(model_call_started=ModelCallStarted(step=call.step, model=call.model))
             case name if name == DELIVER_CALLBACK and not self._delivering:
                 delivery = await self._read(attributes.input.payloads, DeliverCallbackRequest)
-                return self._delivers(tokens.fingerprint(delivery.token))
+                return self._delivers(delivery.token)
             case _:
                 return None
 
@@ -162,10 +168,12 @@ class Narrator:
         marker = event.marker_recorded_event_attributes
         described = b"".join(p.data for p in marker.details["data"].payloads)
         delivery = marker.marker_name == _LOCAL_ACTIVITY and DELIVER_CALLBACK.encode() in described
-        return self._delivers("") if delivery and not self._delivering else None
+        return self._delivers() if delivery and not self._delivering else None
 
-    def _delivers(self, fingerprint: str) -> Told:
+    def _delivers(self, token: bytes = b"") -> Told:
+        """Tell that a delivery begins; where it is not said to whom, to the newest."""
         self._delivering = True
+        fingerprint = tokens.fingerprint(token or self._newest_token)
         return Told(callback_delivering=CallbackDelivering(fingerprint=fingerprint))
 
     async def _read(self, content: Iterable[Payload], kind: type[M]) -> M:
