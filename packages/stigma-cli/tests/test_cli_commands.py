@@ -197,15 +197,60 @@ async def test_a_run_that_fails(stigma: Stigma, env: dict[str, str], tmp_path: P
     assert "NOT_FOUND" in failed.stderr
 
 
-async def test_a_document_that_the_engine_refuses_is_bad_input(
+TWO_MISTAKES = (
+    DOCUMENT.replace("hello: {", "hello: {then: nowhere, ")
+    + """\
+  - again: {set: {x: 1}, then: elsewhere}
+"""
+)
+
+
+async def test_a_document_that_is_not_valid_starts_nothing(stigma: Stigma, tmp_path: Path) -> None:
+    file = document_file(tmp_path, TWO_MISTAKES)
+    # A start would find nobody there, and exit 3.
+    refused = await stigma("run", file, TEMPORAL_ADDRESS="127.0.0.1:1")
+    assert refused.exit_code == Exit.USAGE
+    first, second, hint = refused.stderr.splitlines()
+    assert first.startswith(f"error: {file}:3:13: /do/0/hello/then: 'nowhere' is neither")
+    assert second.startswith(f"error: {file}:4:26: /do/1/again/then: 'elsewhere' is neither")
+    assert hint.startswith("hint: nothing was started")
+
+
+async def test_without_the_engine_here_the_one_that_runs_documents_refuses_them(
+    stigma: Stigma, env: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("stigma_cli.documents._ENGINE", "not_installed")
+    file = document_file(tmp_path, TWO_MISTAKES)
+    refused = await stigma("run", file, **env)
+    assert refused.exit_code == Exit.USAGE, refused.stderr
+    assert "'nowhere' is neither" in refused.stderr
+    assert "hint: `stigma validate` shows each place" in refused.stderr
+    alone = await stigma("validate", file)
+    assert alone.exit_code == Exit.FAILED
+    assert "is not installed here" in alone.stderr
+
+
+async def test_an_input_that_does_not_fit_is_bad_input(
     stigma: Stigma, env: dict[str, str], tmp_path: Path
 ) -> None:
-    nowhere = DOCUMENT.replace("hello: {", "hello: {then: nowhere, ")
     unmet = DOCUMENT + "input: {schema: {document: {type: object}}}\n"
-    for text, expected in ((nowhere, "'nowhere' is neither"), (unmet, "input does not match")):
-        failed = await stigma("run", document_file(tmp_path, text), **env)
-        assert failed.exit_code == Exit.USAGE, failed.stderr
-        assert expected in failed.stderr
+    refused = await stigma("run", document_file(tmp_path, unmet), **env)
+    assert refused.exit_code == Exit.USAGE, refused.stderr
+    assert "input does not match" in refused.stderr
+    assert "with --input" in refused.stderr
+
+
+async def test_a_task_that_fails_in_the_same_words_is_a_failure(
+    stigma: Stigma, env: dict[str, str], tmp_path: Path
+) -> None:
+    title = "Validation Error at /: input does not match: the document is not valid"
+    failing = (
+        DOCUMENT.split("do:", maxsplit=1)[0]
+        + f"do:\n  - fail: {{raise: {{error: {{type: t, status: 400, title: '{title}'}}}}}}\n"
+    )
+    failed = await stigma("run", document_file(tmp_path, failing), **env)
+    assert failed.exit_code == Exit.FAILED
+    assert title in failed.stderr
 
 
 async def test_a_run_that_takes_too_long_goes_on(
@@ -249,14 +294,33 @@ async def test_too_large_an_input(stigma: Stigma, env: dict[str, str], tmp_path:
 
 async def test_validating(stigma: Stigma, tmp_path: Path) -> None:
     file = document_file(tmp_path)
-    assert (await stigma("validate", file)).exit_code == Exit.OK
+    assert (await stigma("validate", file)).output == f"{file} is valid\n"
+    valid = await stigma("validate", "-", "-o", "json", stdin=file.read_text())
+    assert (valid.exit_code, json.loads(valid.output)) == (0, {"valid": True, "problems": []})
     bad = document_file(tmp_path, DOCUMENT.replace("set:", "sett:"))
-    assert (await stigma("validate", bad)).exit_code == Exit.USAGE
+    refused = await stigma("validate", bad)
+    assert refused.exit_code == Exit.USAGE
+    assert refused.output.startswith(f"{bad}:3:5: /do/0/hello: expected a task")
+    as_json = await stigma("validate", "-", "-o", "json", stdin=bad.read_text())
+    assert as_json.exit_code == Exit.USAGE
+    assert json.loads(as_json.output)["problems"][0]["pointer"] == "/do/0/hello"
+    assert (await stigma("validate", tmp_path / "absent")).exit_code == Exit.USAGE
+
+
+async def test_validating_agents(stigma: Stigma, tmp_path: Path) -> None:
     agent = agent_file(tmp_path, "fine")
     assert "fine is well formed" in (await stigma("validate", agent)).output
-    as_json = await stigma("validate", agent, "-o", "json")
+    as_json = await stigma("validate", "-", "-o", "json", stdin=agent.read_text())
     assert json.loads(as_json.output) == {"valid": True, "agents": ["fine"]}
-    assert (await stigma("validate", tmp_path / "absent")).exit_code == Exit.USAGE
+
+
+async def test_an_engine_that_cannot_check_says_so(
+    stigma: Stigma, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("stigma_cli.documents._ENGINE", "json.tool")
+    failed = await stigma("validate", document_file(tmp_path))
+    assert failed.exit_code == Exit.FAILED
+    assert failed.stderr.startswith("error: json.tool cannot check the document: ")
 
 
 async def start_agent(stack: Stack, tmp_path: Path, stigma: Stigma, env: Any, delay: str) -> str:

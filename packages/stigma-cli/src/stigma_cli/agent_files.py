@@ -44,10 +44,19 @@ def read_agents(paths: Iterable[Path]) -> list[tuple[str, Agent]]:
     Raises:
         CliError: a file is absent, empty or malformed.
     """
-    agents = [(name, agent) for name, text in _texts(paths) for agent in _agents_of(name, text)]
+    agents = [(name, agent) for name, text in _texts(paths) for agent in agents_of(name, text)]
     if not agents:
         raise CliError("there is no agent in these files", code=Exit.USAGE)
     return agents
+
+
+def agents_of(name: str, text: str) -> list[Agent]:
+    """Read the agents of one file's text.
+
+    Raises:
+        FileError: it is malformed.
+    """
+    return [_Reader(name).agent(document) for document in parse_documents(name, text)]
 
 
 def parse_documents(name: str, text: str) -> list[Any]:
@@ -85,18 +94,18 @@ def read_text(path: Path) -> str:
         raise CliError(f"{path}: is not UTF-8 text", code=Exit.USAGE) from None
 
 
+def shown_name(path: Path) -> str:
+    """Return what a file is called in messages."""
+    return "stdin" if str(path) == "-" else str(path)
+
+
 def _texts(paths: Iterable[Path]) -> Iterator[tuple[str, str]]:
     for path in paths:
         files = [path]
         if path.is_dir():
             files = sorted(each for each in path.iterdir() if each.suffix in SUFFIXES)
         for file in files:
-            yield ("stdin" if str(file) == "-" else str(file)), read_text(file)
-
-
-def _agents_of(name: str, text: str) -> Iterator[Agent]:
-    for document in parse_documents(name, text):
-        yield _Reader(name).agent(document)
+            yield shown_name(file), read_text(file)
 
 
 class _Reader:

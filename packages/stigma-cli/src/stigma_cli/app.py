@@ -22,7 +22,7 @@ class _Commands(TyperGroup):
         try:
             return super().invoke(ctx)
         except CliError as error:
-            print_error(error.message, error.hint)
+            print_error((error.message, *error.more), error.hint)
             raise typer.Exit(error.code) from None
         except (KeyboardInterrupt, asyncio.CancelledError):
             raise typer.Exit(130) from None

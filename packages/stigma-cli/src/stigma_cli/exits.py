@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import IntEnum
 
 import grpc
@@ -34,13 +35,22 @@ class CliError(Exception):
         message: one line: what went wrong.
         hint: what to do about it.
         code: what the process ends with.
+        more: what else went wrong, a line each.
     """
 
-    def __init__(self, message: str, hint: str = "", *, code: Exit = Exit.FAILED) -> None:
+    def __init__(
+        self,
+        message: str,
+        hint: str = "",
+        *,
+        code: Exit = Exit.FAILED,
+        more: Sequence[str] = (),
+    ) -> None:
         super().__init__(message)
         self.message = " ".join(message.split())
         self.hint = hint
         self.code = code
+        self.more = tuple(" ".join(line.split()) for line in more)
 
 
 def of_api(error: grpc.aio.AioRpcError, address: str) -> CliError:

@@ -68,9 +68,9 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     console().print(table)
 
 
-def print_error(message: str, hint: str = "") -> None:
-    """Print what went wrong, and what to do about it, on stderr."""
-    sys.stderr.write(f"error: {message}\n")
+def print_error(messages: Iterable[str], hint: str = "") -> None:
+    """Print what went wrong, a line each, and what to do about it, on stderr."""
+    sys.stderr.writelines(f"error: {message}\n" for message in messages)
     if hint:
         sys.stderr.write(f"hint: {hint}\n")
 

@@ -13,7 +13,8 @@ from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 
 from stigma.contracts import limits
-from stigma_cli.agent_files import parse_documents, read_text
+from stigma.contracts.refusals import Refusal, refusal_in
+from stigma_cli.agent_files import read_text
 from stigma_cli.connections import reaching_temporal
 from stigma_cli.exits import CliError, Exit
 
@@ -29,28 +30,13 @@ _UNANSWERED = (
     RPCStatusCode.INVALID_ARGUMENT,
 )
 
-# Of a run's failure: the engine refused it before its first task. With what to do about it.
+# Of a run that the engine refused before its first task: what to do about it.
 _REFUSED = {
-    ": the document is not valid: ": "`stigma validate` shows each place",
-    " at /: input does not match: ": "give what the document's input.schema asks for with --input",
+    Refusal.START: "this command and the engine are of different releases",
+    Refusal.UNKNOWN_DOCUMENT: "see the engine's STIGMA_WORKFLOWS_DIR",
+    Refusal.DOCUMENT: "`stigma validate` shows each place",
+    Refusal.INPUT: "give what the document's `input` asks for with --input",
 }
-
-
-def document_name(file: str, text: str) -> str:
-    """Return a document's name, which is its workflow type.
-
-    Raises:
-        CliError: it is not YAML, or has no name.
-    """
-    documents = parse_documents(file, text)
-    document = documents[0] if len(documents) == 1 else None
-    head = document.get("document") if isinstance(document, dict) else None
-    name = head.get("name") if isinstance(head, dict) else None
-    if not isinstance(name, str) or not name:
-        raise CliError(
-            f"{file}: is not a workflow document: document.name is missing", code=Exit.USAGE
-        )
-    return name
 
 
 def read_input(text: str) -> Any:
@@ -119,6 +105,6 @@ def _failed(workflow_id: str, error: WorkflowFailureError) -> CliError:
         kind = type(cause).__name__.removesuffix("Error").lower()
         return CliError(f"{workflow_id}: {kind}: {cause}")
     kind = (cause.type or "failed").rpartition("/errors/")[2]
-    hint = next((hint for text, hint in _REFUSED.items() if text in cause.message), "")
-    code = Exit.USAGE if hint else Exit.FAILED
+    refusal = refusal_in(cause.details[0] if cause.details else None)
+    hint, code = (_REFUSED[refusal], Exit.USAGE) if refusal else ("", Exit.FAILED)
     return CliError(f"{workflow_id}: {kind}: {cause.message}", hint, code=code)

@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import importlib.util
-import subprocess
-import sys
+from dataclasses import asdict
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from stigma_cli.agent_files import KIND, parse_documents, read_agents, read_text
+from stigma_cli.agent_files import KIND, agents_of, parse_documents, read_text, shown_name
 from stigma_cli.connections import connect_temporal, task_queues
+from stigma_cli.documents import can_check, document_name, problems_of
 from stigma_cli.durations import parse_duration
 from stigma_cli.exits import CliError, Exit
 from stigma_cli.output import Format, Output, print_json, print_line
 from stigma_cli.progress import follow
-from stigma_cli.runs import document_name, read_input, result, start
-
-ENGINE = "zigflow_worker"
+from stigma_cli.runs import read_input, result, start
 
 File = Annotated[Path, typer.Argument(help='The document, or "-" for stdin.')]
 
@@ -36,36 +33,51 @@ def run(
     ] = "24h",
     output: Output = Format.TEXT,
 ) -> None:
-    """Run a workflow document and print its output."""
+    """Run a workflow document and print its output.
+
+    A document that is not valid is refused before anything starts: here when the engine is
+    installed beside this command, else by the engine that was to run it.
+    """
     text = read_text(file)
-    name = document_name(str(file), text)
+    name = document_name(shown_name(file), text)
     try:
         data = read_input(input)
         longest = parse_duration(timeout)
     except ValueError as error:
         raise CliError(str(error), code=Exit.USAGE) from None
+    if can_check():
+        _refuse_invalid(shown_name(file), text)
     asyncio.run(_run(name, text, data, watch=watch, longest=longest, output=output))
 
 
 def validate(file: File, output: Output = Format.TEXT) -> None:
     """Check a workflow document, or a file of agents, without a server."""
-    text = read_text(file)
-    documents = parse_documents(str(file), text)
+    name, text = shown_name(file), read_text(file)
+    documents = parse_documents(name, text)
     if documents and isinstance(documents[0], dict) and documents[0].get("kind") == KIND:
-        _validate_agents(file, output)
+        _validate_agents(name, text, output)
         return
-    if importlib.util.find_spec(ENGINE) is None:
-        raise CliError(
-            f"workflow documents are checked by {ENGINE}, which is not installed here",
-            "install stigma-zigflow-worker",
-        )
-    path = "/dev/stdin" if str(file) == "-" else str(file)
-    command = [sys.executable, "-m", ENGINE, "validate", path, "--output", output.value]
-    checked = subprocess.run(command, input=text, text=True, check=False)
-    if checked.returncode != 0:
+    problems = problems_of(text)
+    if output is Format.JSON:
+        print_json({"valid": not problems, "problems": [asdict(each) for each in problems]})
+    elif problems:
+        for problem in problems:
+            print_line(f"{name}:{problem}")
+    else:
+        print_line(f"{name} is valid")
+    if problems:
         raise typer.Exit(Exit.USAGE)
-    if output is Format.TEXT:
-        print_line(f"{file} is valid")
+
+
+def _refuse_invalid(file: str, text: str) -> None:
+    messages = [f"{file}:{problem}" for problem in problems_of(text)]
+    if messages:
+        raise CliError(
+            messages[0],
+            "nothing was started; `stigma validate` checks the document again",
+            code=Exit.USAGE,
+            more=messages[1:],
+        )
 
 
 async def _run(
@@ -89,8 +101,8 @@ async def _run(
         print_json(outcome)
 
 
-def _validate_agents(file: Path, output: Format) -> None:
-    agents = [agent for _, agent in read_agents([file])]
+def _validate_agents(file: str, text: str, output: Format) -> None:
+    agents = agents_of(file, text)
     if output is Format.JSON:
         print_json({"valid": True, "agents": [agent.name for agent in agents]})
         return

@@ -1,0 +1,79 @@
+"""Workflow documents before they run: their names, and what is wrong with them."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import subprocess
+import sys
+from dataclasses import dataclass
+
+from stigma_cli.agent_files import parse_documents
+from stigma_cli.exits import CliError, Exit
+
+_ENGINE = "zigflow_worker"
+_CHECK_TIMEOUT_SECONDS = 60.0
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong with a document; line and column count from 1."""
+
+    line: int
+    column: int
+    pointer: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.line}:{self.column}: {self.pointer or '/'}: {self.message}"
+
+
+def document_name(file: str, text: str) -> str:
+    """Return a document's name, which is its workflow type.
+
+    Raises:
+        CliError: it is not YAML, or has no name.
+    """
+    documents = parse_documents(file, text)
+    document = documents[0] if len(documents) == 1 else None
+    head = document.get("document") if isinstance(document, dict) else None
+    name = head.get("name") if isinstance(head, dict) else None
+    if not isinstance(name, str) or not name:
+        raise CliError(
+            f"{file}: is not a workflow document: document.name is missing", code=Exit.USAGE
+        )
+    return name
+
+
+def can_check() -> bool:
+    """Whether the engine, which alone knows what is valid, is installed here."""
+    return importlib.util.find_spec(_ENGINE) is not None
+
+
+def problems_of(text: str) -> list[Problem]:
+    """Have the engine check a document; takes a second, for the engine is a process of its own.
+
+    Raises:
+        CliError: the engine is not installed here, or cannot check anything.
+    """
+    if not can_check():
+        raise CliError(
+            f"workflow documents are checked by {_ENGINE}, which is not installed here",
+            "install stigma-zigflow-worker",
+        )
+    command = [sys.executable, "-m", _ENGINE, "validate", "-", "--output", "json"]
+    try:
+        checked = subprocess.run(
+            command,
+            input=text.encode(),
+            capture_output=True,
+            timeout=_CHECK_TIMEOUT_SECONDS,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise CliError(f"{_ENGINE} did not check the document in time") from None
+    try:
+        return [Problem(**problem) for problem in json.loads(checked.stdout)["problems"]]
+    except (ValueError, KeyError, TypeError):
+        last = checked.stderr.decode(errors="replace").strip().rpartition("\n")[2]
+        raise CliError(f"{_ENGINE} cannot check the document: {last}") from None
