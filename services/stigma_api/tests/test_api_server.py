@@ -75,6 +75,7 @@ async def guarded(
             known("root", actions=frozenset({Action.ADMIN})),
             known("caller", workflow_id_prefixes=["order-"], agents=["reviewer"]),
             known("owner", agents=["mine-*"]),
+            known("keeper", agents=["large-*"]),
             known("early", callbacks_enabled=False),
             known("neighbour", callback_namespaces=["temporal-system"]),
             known("nobody", actions=frozenset()),
@@ -227,6 +228,24 @@ async def test_a_page_of_agents_is_filled_over_many_out_of_reach(
     page = await guarded.agents.ListAgents(ListAgentsRequest(page_size=1), **key("caller"))
     assert [agent.name for agent in page.agents] == ["reviewer"]
     assert page.next_page_token == ""
+
+
+async def test_a_page_of_agents_fits_into_one_message(guarded: Api) -> None:
+    spec = AgentSpec(model="scripted:demo", instructions="x" * 200_000)
+    names = [f"large-{number:02}" for number in range(42)]
+    for name in names:
+        agent = Agent(name=name, spec=spec)
+        await guarded.agents.ApplyAgent(ApplyAgentRequest(agent=agent), **key("root"))
+    shown = []
+    request = ListAgentsRequest(page_size=1000)
+    while True:
+        page = await guarded.agents.ListAgents(request, **key("keeper"))
+        assert page.ByteSize() < 4 * 1024 * 1024
+        shown += [agent.name for agent in page.agents]
+        if not page.next_page_token:
+            break
+        request.page_token = page.next_page_token
+    assert shown == names
 
 
 async def test_a_token_of_a_workflow_out_of_reach_is_refused(

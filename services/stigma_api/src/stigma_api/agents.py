@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Sequence
+
 from google.protobuf.empty_pb2 import Empty
 
 from stigma.agent.v1.agent_pb2 import Agent
@@ -20,6 +22,9 @@ from stigma_api.registry import Registry, content_digest
 
 # Names alone are short: agents out of reach cost little, however many they are.
 _NAMES_AT_A_TIME = 1000
+_AGENTS_AT_A_TIME = 20
+# gRPC's clients take 4 MiB, where nobody sets more.
+_MAX_PAGE_BYTES = 3 * 1024 * 1024
 
 
 class Agents(AgentServiceServicer):
@@ -56,13 +61,22 @@ class Agents(AgentServiceServicer):
         return agent
 
     async def ListAgents(self, request: ListAgentsRequest, _context: Context) -> ListAgentsResponse:  # noqa: N802
-        """Return a page of agents, as far as they are within the principal's reach."""
+        """Return a page of agents, as far as they are within the principal's reach.
+
+        It need not be full: it must fit into one message of any client.
+        """
         principal = caller()
         principal.require(Action.AGENTS_READ)
         size = validation.page_size(request.page_size)
         after = validation.agents_page(request.page_token)
         names = await self._visible(principal, after, size + 1)
-        reply = ListAgentsResponse(agents=await self._registry.newest(names[:size]))
+        reply, content = ListAgentsResponse(), 0
+        async for agent in self._newest(names[:size]):
+            content += agent.ByteSize()
+            if reply.agents and content > _MAX_PAGE_BYTES:
+                reply.next_page_token = reply.agents[-1].name
+                return reply
+            reply.agents.append(agent)
         if len(names) > size:
             # The last name shown: a token tells nothing of agents out of reach.
             reply.next_page_token = names[size - 1]
@@ -90,3 +104,8 @@ class Agents(AgentServiceServicer):
                 break
             after = names[-1]
         return found[:size]
+
+    async def _newest(self, names: Sequence[str]) -> AsyncIterator[Agent]:
+        for first in range(0, len(names), _AGENTS_AT_A_TIME):
+            for agent in await self._registry.newest(names[first : first + _AGENTS_AT_A_TIME]):
+                yield agent
