@@ -38,14 +38,43 @@ async def test_code_review(stigma: Stigma, env: dict[str, str]) -> None:
     assert json.loads(done.stdout).keys() == {"title", "lines", "security", "style"}
 
 
-async def test_python_caller(env: dict[str, str]) -> None:
+async def python_caller(env: dict[str, str]) -> tuple[int | None, str, str]:
     caller = await asyncio.create_subprocess_exec(
         sys.executable,
         str(EXAMPLES / "python-caller" / "caller.py"),
         "How does this read?",
         env=dict(os.environ) | env,
         stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
     )
-    answer, _ = await caller.communicate()
-    assert caller.returncode == 0
-    assert answer.decode().startswith("The name q says nothing")
+    out, err = await caller.communicate()
+    return caller.returncode, out.decode(), err.decode()
+
+
+async def test_python_caller(env: dict[str, str]) -> None:
+    code, out, err = await python_caller(env)
+    assert code == 0, err
+    assert out.startswith("The name q says nothing")
+
+
+@pytest.mark.parametrize(
+    ("down", "message"),
+    [
+        ("TEMPORAL_ADDRESS", "error: cannot reach Temporal at 127.0.0.1:1"),
+        ("STIGMA_API_ADDRESS", "error: cannot reach Stigma's API"),
+    ],
+)
+async def test_python_caller_without_a_server(env: dict[str, str], down: str, message: str) -> None:
+    code, _, err = await python_caller(env | {down: "127.0.0.1:1"})
+    first, hint = err.splitlines()
+    assert (code, first) == (1, message)
+    assert hint.startswith("hint: is `stigma up` running?")
+
+
+async def test_python_caller_without_its_agent(stigma: Stigma, env: dict[str, str]) -> None:
+    assert (await stigma("agent", "delete", "style-reviewer", **env)).exit_code == 0
+    code, _, err = await python_caller(env)
+    first, hint = err.splitlines()
+    assert code == 1
+    assert first.startswith("error: AGENT_EXECUTION_FAILED: StartAgent was refused: NOT_FOUND")
+    assert hint.startswith("hint: are its agents applied?")
