@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
+import tempfile
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
@@ -16,6 +18,7 @@ from temporalio.client import Client
 
 from stigma.contracts import search_attributes
 from stigma_cli.devserver import DevServer, DevServerError, find_binary, free_ports
+from tests.stack.waiting import eventually
 
 
 @workflow.defn(name="Idle")
@@ -78,22 +81,72 @@ async def test_a_taken_port_is_named(temporal_binary: Path) -> None:
             await DevServer(temporal_binary, port=port).start()
 
 
-async def test_a_server_that_exits_tells_its_last_words(tmp_path: Path) -> None:
+@pytest.fixture
+def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where temporary directories are made, empty at first."""
+    directory = tmp_path / "temporary"
+    directory.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(directory))
+    return directory
+
+
+def logs(temporary: Path) -> list[Path]:
+    """The logs in the temporary directories, of which there are no others."""
+    directories = list(temporary.iterdir())
+    found = [directory / "temporal.log" for directory in directories]
+    assert all(log.exists() for log in found)
+    return found
+
+
+async def test_a_server_that_exits_tells_its_last_words(tmp_path: Path, temporary: Path) -> None:
     broken = tmp_path / "temporal"
     broken.write_text("#!/bin/sh\necho no disk left >&2\nexit 3\n")
     broken.chmod(0o755)
-    with pytest.raises(DevServerError, match="no disk left"):
+    with pytest.raises(DevServerError, match="no disk left") as raised:
         await DevServer(broken).start()
+    [log] = logs(temporary)
+    assert str(log) in str(raised.value)
 
 
-async def test_a_server_that_never_answers_is_killed(tmp_path: Path) -> None:
+async def test_a_server_that_never_answers_is_killed(tmp_path: Path, temporary: Path) -> None:
     silent = tmp_path / "temporal"
     silent.write_text("#!/bin/sh\nexec sleep 600\n")
     silent.chmod(0o755)
     server = DevServer(silent)
-    with pytest.raises(DevServerError, match="not ready within"):
+    with pytest.raises(DevServerError, match="not ready within") as raised:
         await server.start(timeout=timedelta(seconds=1))
     assert server.pid is None
+    [log] = logs(temporary)
+    assert str(log) in str(raised.value)
+
+
+async def test_a_start_that_is_given_up_leaves_nothing(tmp_path: Path, temporary: Path) -> None:
+    silent = tmp_path / "temporal"
+    silent.write_text("#!/bin/sh\nexec sleep 600\n")
+    silent.chmod(0o755)
+    server = DevServer(silent)
+    starting = asyncio.create_task(server.start())
+
+    async def begun() -> bool:
+        return server.pid is not None
+
+    await eventually(begun, within=timedelta(seconds=10), what="begun")
+    starting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await starting
+    assert server.pid is None
+    assert logs(temporary) == []
+
+
+async def test_a_server_leaves_no_files(temporal_binary: Path, temporary: Path) -> None:
+    server = DevServer(temporal_binary)
+    assert logs(temporary) == []
+    async with server:
+        assert len(logs(temporary)) == 1
+        await server.kill()
+        assert logs(temporary) == []
+        await server.start()
+    assert logs(temporary) == []
 
 
 async def test_a_web_ui_is_served_when_asked_for(temporal_binary: Path) -> None:

@@ -49,8 +49,9 @@ class DevServer:
     """One dev server process, which ends with the process that started it.
 
     Keeps its ports over `kill` and `start`; with ``db_filename`` its data as well. ``port``
-    and ``ui_port`` None choose a free port and no web UI. ``log`` receives the server's output.
-    ``settings`` are further dynamic configuration, ``name=value``.
+    and ``ui_port`` None choose a free port and no web UI. ``log`` receives the server's output;
+    None: a temporary file, which is removed when the server is stopped, and kept when it could not
+    start or ended by itself. ``settings`` are further dynamic configuration, ``name=value``.
     """
 
     def __init__(
@@ -74,7 +75,8 @@ class DevServer:
         self._own_ports = (http_port, metrics_port)
         self._db_filename = db_filename
         self._settings = (*TUNING, *settings)
-        self._log = log or Path(tempfile.mkdtemp(prefix="stigma-temporal-")) / "temporal.log"
+        self._given_log = log
+        self._own_log: Path | None = None
         self._process: asyncio.subprocess.Process | None = None
 
     @property
@@ -103,8 +105,8 @@ class DevServer:
         for port in (self.port, self.ui_port):
             if port is not None and not is_free(port, self.ip):
                 raise DevServerError(f"port {port} is taken; is a Temporal server running there?")
-        self._log.parent.mkdir(parents=True, exist_ok=True)
-        with self._log.open("ab") as output:
+        log = self._open_log()
+        with log.open("ab") as output:
             self._process = await asyncio.create_subprocess_exec(
                 *bound_to_parent(self._command()),
                 stdin=asyncio.subprocess.DEVNULL,
@@ -115,12 +117,14 @@ class DevServer:
             )
         try:
             async with asyncio.timeout(timeout.total_seconds()):
-                await self._wait_until_ready()
+                await self._wait_until_ready(log)
         except TimeoutError:
-            await self.kill()
+            await self._end()
             raise DevServerError(
-                f"Temporal's dev server was not ready within {timeout}: {self._last_words()}"
+                f"Temporal's dev server was not ready within {timeout}: {_last_words(log)}"
             ) from None
+        except DevServerError:
+            raise
         except BaseException:
             await self.kill()
             raise
@@ -133,14 +137,14 @@ class DevServer:
         try:
             await asyncio.wait_for(self._process.wait(), grace.total_seconds())
         except TimeoutError:
-            await self.kill()
+            await self._end()
+        self._remove_own_log()
 
     async def kill(self) -> None:
         """SIGKILL the server and wait until it is gone."""
-        if self.pid is None or self._process is None:
-            return
-        self._process.kill()
-        await self._process.wait()
+        if self.pid is not None:
+            await self._end()
+            self._remove_own_log()
 
     async def wait(self) -> int:
         """Return the exit code once the server has ended."""
@@ -160,6 +164,24 @@ class DevServer:
     ) -> None:
         await self.stop()
 
+    async def _end(self) -> None:
+        if self._process is not None and self._process.returncode is None:
+            self._process.kill()
+            await self._process.wait()
+
+    def _open_log(self) -> Path:
+        log = self._given_log or self._own_log
+        if log is None:
+            log = Path(tempfile.mkdtemp(prefix="stigma-temporal-")) / "temporal.log"
+            self._own_log = log
+        log.parent.mkdir(parents=True, exist_ok=True)
+        return log
+
+    def _remove_own_log(self) -> None:
+        log, self._own_log = self._own_log, None
+        if log is not None:
+            shutil.rmtree(log.parent)
+
     def _command(self) -> list[str]:
         http_port, metrics_port = self._own_ports
         command = [str(self._binary), "server", "start-dev", "--log-level", "error"]
@@ -174,10 +196,10 @@ class DevServer:
             command += ["--search-attribute", f"{name}={_type_name(kind)}"]
         return command
 
-    async def _wait_until_ready(self) -> None:
+    async def _wait_until_ready(self, log: Path) -> None:
         while True:
             if self.pid is None:
-                raise DevServerError(f"Temporal's dev server exited: {self._last_words()}")
+                raise DevServerError(f"Temporal's dev server exited: {_last_words(log)}")
             try:
                 client = await Client.connect(self.address, namespace=self.namespace)
                 await _keep_for(client, RETENTION)
@@ -185,10 +207,6 @@ class DevServer:
                 await asyncio.sleep(0.1)
             else:
                 return
-
-    def _last_words(self) -> str:
-        lines = self._log.read_text(errors="replace").splitlines()
-        return " | ".join(lines[-5:]) or f"no output in {self._log}"
 
 
 def find_binary() -> Path:
@@ -286,6 +304,11 @@ async def _keep_for(client: Client, retention: timedelta) -> None:
             config=NamespaceConfig(workflow_execution_retention_ttl=ttl),
         )
     )
+
+
+def _last_words(log: Path) -> str:
+    lines = log.read_text(errors="replace").splitlines()
+    return f"{' | '.join(lines[-5:]) or 'no output'} (its log: {log})"
 
 
 def _type_name(kind: IndexedValueType.ValueType) -> str:
