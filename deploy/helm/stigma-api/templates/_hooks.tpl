@@ -1,0 +1,113 @@
+{{/* What the shared templates ask this chart for. */}}
+{{- define "stigma-api.environment" -}}
+- name: STIGMA_API_HOST
+  value: {{ .Values.listenAddress | quote }}
+- name: STIGMA_API_PORT
+  value: "7300"
+- name: STIGMA_REGISTRY_URL
+  {{- if include "stigma-api.isSqlite" . }}
+  value: sqlite+aiosqlite:////var/lib/stigma/stigma.db
+  {{- else }}
+  {{- $secret := .Values.registry.postgresql.urlSecret }}
+  valueFrom:
+    secretKeyRef: { name: {{ required "registry.postgresql.urlSecret.name is needed: an existing Secret with the database's URL" $secret.name | quote }}, key: {{ $secret.key | quote }} }
+  {{- end }}
+- name: STIGMA_PRINCIPALS_FILE
+  value: /etc/stigma/principals/principals.yaml
+{{- if .Values.tls.enabled }}
+- name: STIGMA_API_TLS_CERT
+  value: /etc/stigma/server-tls/tls.crt
+- name: STIGMA_API_TLS_KEY
+  value: /etc/stigma/server-tls/tls.key
+{{- with .Values.tls.clientCaSecret }}
+{{- if .name }}
+- name: STIGMA_API_TLS_CLIENT_CA
+  value: /etc/stigma/client-ca/{{ .key }}
+{{- end }}
+{{- end }}
+{{- end }}
+- name: STIGMA_CALLBACKS_ENABLED
+  value: {{ .Values.callbacks.enabled | quote }}
+- name: STIGMA_API_MAX_IN_FLIGHT
+  value: {{ .Values.limits.maxInFlight | int64 | quote }}
+- name: STIGMA_API_MAX_WATCHES
+  value: {{ .Values.limits.maxWatches | int64 | quote }}
+- name: STIGMA_API_CALL_TIMEOUT
+  value: {{ .Values.limits.callTimeoutSeconds | int64 | quote }}
+- name: STIGMA_API_WATCH_TIMEOUT
+  value: {{ .Values.limits.watchTimeoutSeconds | int64 | quote }}
+{{- end -}}
+
+{{- define "stigma-api.volumes" -}}
+- name: principals
+  secret:
+    secretName: {{ include "stigma-api.authSecret" . | quote }}
+    items: [{ key: {{ ternary .Values.auth.existingSecretKey "principals.yaml" (ne .Values.auth.existingSecret "") | quote }}, path: principals.yaml }]
+{{- if .Values.tls.enabled }}
+- name: server-tls
+  secret: { secretName: {{ required "tls.secret is needed with tls.enabled: an existing Secret of type kubernetes.io/tls" .Values.tls.secret | quote }} }
+{{- with .Values.tls.clientCaSecret }}
+{{- if .name }}
+- name: client-ca
+  secret:
+    secretName: {{ .name | quote }}
+    items: [{ key: {{ .key | quote }}, path: {{ .key | quote }} }]
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end -}}
+
+{{/* The principals file is read at start only. A generated key never changes, so it is left out. */}}
+{{- define "stigma-api.checksums" -}}
+{{- if not .Values.auth.existingSecret }}
+checksum/principals: {{ list .Values.auth.principals .Values.auth.generatedKey | toJson | sha256sum }}
+{{- end }}
+{{- end -}}
+
+{{- define "stigma-api.egress" -}}
+{{- if not (include "stigma-api.isSqlite" .) -}}
+- ports: [{ protocol: TCP, port: {{ .Values.registry.postgresql.port }} }]
+  {{- with .Values.registry.postgresql.networkPolicyTo }}
+  to: {{ toYaml . | nindent 4 }}
+  {{- end }}
+{{- end -}}
+{{- end -}}
+
+{{/* One writer: the old pod lets go of the volume before the new one starts. */}}
+{{- define "stigma-api.strategy" -}}
+{{- if include "stigma-api.isSqlite" . -}}
+type: Recreate
+{{- else -}}
+{{ include "stigma.rollingUpdate" . }}
+{{- end -}}
+{{- end -}}
+
+{{- define "stigma-api.stateVolume" -}}
+{{- if include "stigma-api.isSqlite" . -}}
+- name: state
+  persistentVolumeClaim: { claimName: {{ .Values.registry.sqlite.existingClaim | default (include "stigma.fullname" .) | quote }} }
+{{- else -}}
+{{ include "stigma.emptyState" . }}
+{{- end -}}
+{{- end -}}
+
+{{- define "stigma-api.ports" -}}
+- { name: grpc, containerPort: 7300 }
+{{- end -}}
+
+{{- define "stigma-api.servicePorts" -}}
+- { name: grpc, port: 7300, targetPort: grpc, appProtocol: grpc }
+{{- end -}}
+
+{{- define "stigma-api.policyPorts" -}}
+[grpc]
+{{- end -}}
+
+{{- define "stigma-api.isSqlite" -}}
+{{- if eq .Values.registry.type "sqlite" -}}
+{{- if or (gt (int .Values.replicas) 1) .Values.autoscaling.enabled -}}
+{{- fail "SQLite serves one pod: set registry.type=postgresql for more replicas or autoscaling" -}}
+{{- end -}}
+yes
+{{- end -}}
+{{- end -}}

@@ -1,0 +1,91 @@
+{{/*
+`helm test` of the whole: applies an agent with a scripted model and runs a document that calls it.
+Rendered in the context of the engine, which knows Temporal and the API; `handshake` in its values
+has the API's image, where the `stigma` command is, and the Secret of the key to use. It runs on
+what the engine's Temporal connection says, with credentials of its own (the Worker Controller sets
+those of the engine's pods only).
+*/}}
+{{- define "stigma.handshake" -}}
+{{- $test := .Values.handshake -}}
+{{- if $test.keySecret.name -}}
+{{- $_ := set .Values.api "keySecret" $test.keySecret -}}
+{{- end -}}
+{{- $_ := unset .Values "versioning" -}}
+apiVersion: v1
+kind: ConfigMap
+metadata:
+  {{- include "stigma.handshakeMetadata" . | nindent 2 }}
+data:
+  agent.yaml: |
+    apiVersion: stigma/v1
+    kind: Agent
+    metadata: { name: helm-test }
+    spec:
+      description: Applied by `helm test`.
+      model: scripted:helm-test
+      instructions: Answer.
+      script:
+        steps: [{ text: The handshake works. }]
+  workflow.yaml: |
+    document: { dsl: '1.0.3', namespace: tests, name: helm-test, version: '1.0.0' }
+    do:
+      - ask:
+          call: agent
+          with: { agent: helm-test, message: Does the handshake work? }
+---
+apiVersion: v1
+kind: Pod
+metadata:
+  {{- include "stigma.handshakeMetadata" . | nindent 2 }}
+spec:
+  {{- include "stigma.podSecurity" . | nindent 2 }}
+  serviceAccountName: {{ include "stigma.serviceAccountName" . }}
+  {{- with include "stigma.pullSecrets" . | trim }}
+  {{- . | nindent 2 }}
+  {{- end }}
+  restartPolicy: Never
+  activeDeadlineSeconds: 300
+  {{- with include "stigma.scheduling" . | trim }}
+  {{- . | nindent 2 }}
+  {{- end }}
+  containers:
+    - name: test
+      image: {{ $test.image | quote }}
+      imagePullPolicy: {{ .Values.image.pullPolicy }}
+      {{- include "stigma.containerSecurity" . | nindent 6 }}
+      resources: { requests: { cpu: 10m, memory: 64Mi }, limits: { memory: 256Mi } }
+      command: [sh, -ec]
+      args:
+        - |
+          stigma agent apply -f /etc/stigma/test/agent.yaml
+          stigma run /etc/stigma/test/workflow.yaml --timeout 2m | tee /tmp/answer
+          grep -q 'The handshake works' /tmp/answer
+      env:
+        {{- include "stigma.temporalEnvironment" . | trim | nindent 8 }}
+        - name: STIGMA_TASK_QUEUE_PREFIX
+          value: {{ .Values.taskQueuePrefix | quote }}
+        {{- include "zigflow-worker.apiEnvironment" . | trim | nindent 8 }}
+      {{- $files := printf "%s\n%s" (include "stigma.temporalVolumes" . | trim) (include "zigflow-worker.apiVolumes" . | trim) | trim }}
+      volumeMounts:
+        - { name: tmp, mountPath: /tmp }
+        - { name: test, mountPath: /etc/stigma/test, readOnly: true }
+        {{- include "stigma.mountsOf" $files | trim | nindent 8 }}
+  volumes:
+    - name: tmp
+      emptyDir: { sizeLimit: 16Mi }
+    - name: test
+      configMap: { name: {{ include "stigma.nameOf" (list .Release.Name "stigma") }}-test-handshake }
+    {{- $files | nindent 4 }}
+{{- end -}}
+
+{{- define "stigma.handshakeMetadata" -}}
+name: {{ include "stigma.nameOf" (list .Release.Name "stigma") }}-test-handshake
+namespace: {{ .Release.Namespace }}
+labels:
+  app.kubernetes.io/name: stigma-test-handshake
+  app.kubernetes.io/instance: {{ .Release.Name }}
+  app.kubernetes.io/part-of: stigma
+annotations:
+  helm.sh/hook: test
+  helm.sh/hook-delete-policy: before-hook-creation
+{{- end -}}

@@ -1,0 +1,69 @@
+{{/* What the shared templates ask this chart for. */}}
+{{- define "zigflow-worker.environment" -}}
+- name: STIGMA_MAX_CACHED_WORKFLOWS
+  value: {{ .Values.limits.maxCachedWorkflows | int64 | quote }}
+- name: STIGMA_MAX_CONCURRENT_WORKFLOW_TASKS
+  value: {{ .Values.limits.maxConcurrentWorkflowTasks | int64 | quote }}
+- name: STIGMA_MAX_CONCURRENT_CALLS
+  value: {{ .Values.limits.maxConcurrentCalls | int64 | quote }}
+{{- if include "zigflow-worker.documents" . }}
+- name: STIGMA_WORKFLOWS_DIR
+  value: /etc/stigma/workflows
+{{- end }}
+{{ include "zigflow-worker.apiEnvironment" . | trim }}
+{{- include "stigma.proxyEnvironment" . }}
+{{- end -}}
+
+{{/* Task queues and the kinds of tasks in them: what pods are scaled by. */}}
+{{- define "zigflow-worker.queues" -}}
+zigflow: workflow,activity
+{{- end -}}
+
+{{- define "zigflow-worker.volumes" -}}
+{{- with include "zigflow-worker.documents" . }}
+- name: workflows
+  configMap: { name: {{ . | quote }} }
+{{- end }}
+{{- include "zigflow-worker.apiVolumes" . }}
+{{- end -}}
+
+{{- define "zigflow-worker.checksums" -}}
+
+{{- end -}}
+
+{{- define "zigflow-worker.egress" -}}
+{{ include "stigma.egressTo" (list .Values.api.networkPolicyTo (include "zigflow-worker.apiAddress" .) "7300") }}
+{{ include "stigma.outbound" . }}
+{{- end -}}
+
+{{- define "zigflow-worker.strategy" -}}
+{{ include "stigma.rollingUpdate" . }}
+{{- end -}}
+
+{{- define "zigflow-worker.stateVolume" -}}
+{{ include "stigma.emptyState" . }}
+{{- end -}}
+
+{{/* It serves nothing but its admin port. */}}
+{{- define "zigflow-worker.ports" -}}{{- end -}}
+{{- define "zigflow-worker.servicePorts" -}}{{- end -}}
+{{- define "zigflow-worker.policyPorts" -}}[]{{- end -}}
+
+{{/* Name of the ConfigMap with documents; nothing where there is none. */}}
+{{- define "zigflow-worker.documents" -}}
+{{- if .Values.existingConfigMap -}}
+{{- .Values.existingConfigMap -}}
+{{- else if .Values.workflows -}}
+{{- include "stigma.fullname" . }}-workflows
+{{- end -}}
+{{- end -}}
+
+{{- define "zigflow-worker.configMap" -}}
+{{- if and .Values.workflows (not .Values.existingConfigMap) -}}
+apiVersion: v1
+kind: ConfigMap
+metadata:
+  {{- include "stigma.metadata" (list . "-workflows") | nindent 2 }}
+data: {{ toYaml .Values.workflows | nindent 2 }}
+{{- end -}}
+{{- end -}}
