@@ -72,6 +72,8 @@ def test_a_filter_is_compiled(text: str, conditions: list[str]) -> None:
         'StigmaPrincipal = "root"',
         'start_time >= "yesterday"',
         'start_time >= "2026-01-31T12:00:00"',
+        'start_time >= "0001-01-01T00:00:00+14:00"',
+        'start_time >= "9999-12-31T23:59:59-14:00"',
         "start_time >= 2026",
         'agent = "a" ; agent = "b"',
         'agent = "' + "a" * 5000 + '"',

@@ -84,6 +84,8 @@ def test_without_a_list_of_actions_a_principal_may_do_the_ordinary() -> None:
         ("principals: [{name: a, colour: red}]", "principals.0.colour"),
         ("principals: [{name: a, actions: [everything]}]", "principals.0.actions"),
         ("principals: [{name: a, key_sha256: [secret]}]", "principals.0.key_sha256.0"),
+        ("principals: [{name: a, key_sha256: }]", "principals.0.key_sha256"),
+        ("principals: [{name: a, key_sha256: secret}]", "principals.0.key_sha256"),
         ('principals: [{name: "o\'brien"}]', "principals.0.name"),
         ("principals: [{name: a}, {name: a}]", "name: a is given twice"),
         (

@@ -106,6 +106,8 @@ def test_what_is_fine_passes() -> None:
         ({"caller": {"heartbeat_timeout": Duration()}}, "caller.heartbeat_timeout"),
         ({"callback_payload": 99}, "callback_payload"),
         ({"callback_deadline": Timestamp(seconds=10**15)}, "callback_deadline"),
+        ({"callback_deadline": Timestamp(nanos=-1)}, "callback_deadline"),
+        ({"callback_deadline": Timestamp(nanos=10**9)}, "callback_deadline"),
         ({"config": AgentConfig(model="openai")}, "config.model"),
         ({"config": AgentConfig(model="openai:" + "x" * 249)}, "config.model"),
         ({"config": AgentConfig(timeout=Duration())}, "config.timeout"),

@@ -124,7 +124,10 @@ def _time(value: str) -> str:
         raise _bad("start_time is compared with an RFC 3339 time") from None
     if moment.tzinfo is None:
         raise _bad("start_time needs a time zone, as in 2026-01-31T12:00:00Z")
-    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
+    try:
+        return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
+    except OverflowError:
+        raise _bad("start_time is out of range") from None
 
 
 def _bad(problem: str) -> status.CallError:

@@ -62,6 +62,8 @@ class Principal(BaseModel):
     @field_validator("key_sha256", mode="before")
     @classmethod
     def _lower(cls, hashes: Any) -> Any:
+        if not isinstance(hashes, list | tuple):
+            return hashes
         return [h.lower() if isinstance(h, str) else h for h in hashes]
 
     @property

@@ -146,7 +146,9 @@ def start(request: StartAgentRequest) -> None:
     known = request.callback_payload in CallbackPayload.values()
     found.unless(known, "callback_payload", "is not known to this release")
     if request.HasField("callback_deadline"):
-        fine = -62_135_596_800 <= request.callback_deadline.seconds <= 253_402_300_799
+        deadline = request.callback_deadline
+        fine = -62_135_596_800 <= deadline.seconds <= 253_402_300_799
+        fine = fine and 0 <= deadline.nanos < 10**9
         found.unless(fine, "callback_deadline", "is not a time")
     if inline:
         _spec(found, "spec", request.spec)
