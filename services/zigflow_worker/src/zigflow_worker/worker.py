@@ -8,7 +8,7 @@ from temporalio.worker import Worker
 
 from stigma.contracts.payloads import DATA_CONVERTER
 from stigma.contracts.task_queues import TaskQueues
-from stigma.runtime import Component, ConfigurationError, ServiceRuntime, WorkerComponent
+from stigma.runtime import Component, ServiceRuntime, WorkerComponent
 from stigma.runtime.workers import worker_options
 from stigma_client import StigmaPlugin
 from zigflow_worker.activities import EngineActivities
@@ -19,7 +19,7 @@ from zigflow_worker.workflow import DocumentWorkflow
 
 async def build(runtime: ServiceRuntime, *, settings: EngineSettings) -> Sequence[Component]:
     """Connect, and make the worker."""
-    plugin = _plugin()
+    plugin = StigmaPlugin(connection=settings.api_connection())
     client = await runtime.connect_temporal(data_converter=DATA_CONVERTER)
     worker = new_worker(
         client,
@@ -45,10 +45,3 @@ def new_worker(
         activities=[activities.resolve_definition, activities.end_activation],
         **options,
     )
-
-
-def _plugin() -> StigmaPlugin:
-    try:
-        return StigmaPlugin.from_environment()
-    except ValueError as error:
-        raise ConfigurationError(str(error)) from None
