@@ -35,6 +35,7 @@ CONTRACT = """
 @pytest.fixture
 def run(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.delenv("STIGMA_NO_SKIP", raising=False)  # of the run that runs these tests
     pytester.makeini("[pytest]\nmarkers = contract(row): one row")
     return pytester
 
@@ -77,10 +78,7 @@ def test_a_skip_is_a_failure_where_everything_is_installed(
     )
 
 
-def test_a_skip_stays_a_skip_elsewhere(
-    run: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.delenv("STIGMA_NO_SKIP", raising=False)
+def test_a_skip_stays_a_skip_elsewhere(run: pytest.Pytester) -> None:
     run.makepyfile("import pytest\ndef test_it(): pytest.skip('needs Helm')")
     run.runpytest_subprocess("-p", "tests.stack.plugin").assert_outcomes(skipped=1)
 
