@@ -9,7 +9,13 @@ from typing import Any, cast
 import pytest
 from temporalio.client import Client
 
-from stigma.runtime import ConfigurationError, Readiness, ServiceRuntime, WorkerComponent
+from stigma.runtime import (
+    ConfigurationError,
+    Readiness,
+    ServiceRuntime,
+    WorkerComponent,
+    load_settings,
+)
 from zigflow_worker.settings import EngineSettings
 from zigflow_worker.worker import build
 
@@ -67,3 +73,10 @@ def test_how_the_api_is_reached(
     with pytest.raises(ConfigurationError, match=refusal) as raised:
         settings.api_connection()
     assert "sesame" not in str(raised.value)
+
+
+def test_an_empty_variable_is_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("API_TLS", "API_TLS_CA", "WORKFLOWS_DIR"):
+        monkeypatch.setenv(f"STIGMA_{name}", "")
+    settings = load_settings(EngineSettings, "zigflow_worker", argv=[])
+    assert (settings.api_tls, settings.api_tls_ca, settings.workflows_dir) == (False, None, None)

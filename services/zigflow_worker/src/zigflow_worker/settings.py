@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from pydantic import Field, SecretStr
+from pydantic_settings import SettingsConfigDict
 
 from stigma.runtime import ConfigurationError
 from stigma.runtime.settings import Port, ServiceSettings
@@ -10,7 +11,9 @@ from stigma_client import ApiConnection, TlsFiles
 
 
 class EngineSettings(ServiceSettings):
-    """Environment variables of `zigflow_worker`."""
+    """Environment variables of `zigflow_worker`; an empty one is one that is not set."""
+
+    model_config = SettingsConfigDict(env_ignore_empty=True)
 
     admin_port: Port = Field(
         default=7313, description="Port of /livez, /readyz and /metrics; 0: any free one."
