@@ -33,7 +33,11 @@ app = typer.Typer(help="Register, show and delete agents.", no_args_is_help=True
 Files = Annotated[
     list[Path],
     typer.Option(
-        "--file", "-f", help='Files, directories of files, or "-" for stdin.', show_default=False
+        "--file",
+        "-f",
+        metavar="FILE",
+        help='A file, a directory of files, or "-" for stdin; may be given again.',
+        show_default=False,
     ),
 ]
 
@@ -46,13 +50,18 @@ def apply(
     ] = False,
     output: Output = Format.TEXT,
 ) -> None:
-    """Register agents, or new versions of them; unchanged ones stay as they are."""
+    """Register agents, or new versions of them.
+
+    Unchanged ones stay as they are.
+    """
     asyncio.run(_apply(file, dry_run, output))
 
 
 @app.command()
 def get(
-    agent: Annotated[str, typer.Argument(help="NAME for the newest version, or NAME@VERSION.")],
+    agent: Annotated[
+        str, typer.Argument(metavar="AGENT", help="NAME for the newest version, or NAME@VERSION.")
+    ],
     output: Output = Format.TEXT,
 ) -> None:
     """Show one agent."""
@@ -67,7 +76,8 @@ def list_(output: Output = Format.TEXT) -> None:
 
 @app.command()
 def delete(
-    name: Annotated[str, typer.Argument(help="The agent's name.")], output: Output = Format.TEXT
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The agent's name.")],
+    output: Output = Format.TEXT,
 ) -> None:
     """Delete all versions of an agent. Running executions keep theirs."""
     asyncio.run(_delete(name, output))

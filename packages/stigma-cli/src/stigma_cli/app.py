@@ -30,7 +30,6 @@ class _Commands(TyperGroup):
 
 app = typer.Typer(
     cls=_Commands,
-    help="Durable AI agents for Temporal.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -66,6 +65,6 @@ def options(
     Connections come from the environment: STIGMA_API_ADDRESS, STIGMA_API_KEY and STIGMA_API_TLS_*
     for Stigma's API, and Temporal's own variables and profiles (TEMPORAL_ADDRESS, …) for Temporal.
 
-    Exit codes: 0 done; 1 what was asked for failed; 2 bad usage or input; 3 unreachable; 4 not
-    found; 5 no permission.
+    Exit codes: 0 done; 1 what was asked for failed; 2 bad usage or input; 3 a server could not be
+    reached, or did not answer in time; 4 not found; 5 no permission; 130 interrupted.
     """

@@ -52,17 +52,18 @@ spec:
 
 def demo(
     example: Annotated[
-        Path | None, typer.Option(help="Another directory laid out like examples/code-review.")
+        Path | None,
+        typer.Option(metavar="DIR", help="Another directory laid out like examples/code-review."),
     ] = None,
     keep: Annotated[
         bool, typer.Option("--keep-logs", help="Keep the services' logs, and say where.")
     ] = False,
     output: Output = Format.TEXT,
 ) -> None:
-    """Start everything on free ports, run the code review example, show it, and stop.
+    """Run the code review example, with all it needs, and stop.
 
-    The agents use the offline scripted model; with OPENAI_API_KEY set (and OPENAI_BASE_URL,
-    STIGMA_DEMO_MODEL), that model.
+    Everything runs on free ports and in a temporary directory. The agents use the offline scripted
+    model; with OPENAI_API_KEY set, a real one: OPENAI_BASE_URL and STIGMA_DEMO_MODEL say which.
     """
     chosen = Example.read(example or _example())
     directory = Path(tempfile.mkdtemp(prefix="stigma-demo-"))

@@ -64,11 +64,14 @@ def list_(
     filter: Annotated[  # noqa: A002 - the option's name
         str,
         typer.Option(
+            metavar="CONDITIONS",
             help='Conditions joined by AND: agent = "name", phase = RUNNING, session = "…", '
-            'labels.KEY = "…", start_time >= "2026-01-01T00:00:00Z".'
+            'labels.KEY = "…", start_time >= "2026-01-01T00:00:00Z".',
         ),
     ] = "",
-    limit: Annotated[int, typer.Option(min=1, max=1000, help="Most executions shown.")] = 50,
+    limit: Annotated[
+        int, typer.Option(metavar="N", min=1, max=1000, help="Most executions shown.")
+    ] = 50,
     output: Output = Format.TEXT,
 ) -> None:
     """List executions, open ones first, then the last closed."""
@@ -78,7 +81,7 @@ def list_(
 @app.command()
 def watch(
     execution: ExecutionId,
-    cursor: Annotated[str, typer.Option(help="Go on after this cursor.")] = "",
+    cursor: Annotated[str, typer.Option(metavar="CURSOR", help="Go on after this cursor.")] = "",
     output: Output = Format.TEXT,
 ) -> None:
     """Follow an execution to its end. Exits 1 unless it completes."""
@@ -88,7 +91,7 @@ def watch(
 @app.command()
 def cancel(
     execution: ExecutionId,
-    reason: Annotated[str, typer.Option(help="For people; recorded.")] = "",
+    reason: Annotated[str, typer.Option(metavar="TEXT", help="For people; recorded.")] = "",
     output: Output = Format.TEXT,
 ) -> None:
     """Ask an execution to stop."""

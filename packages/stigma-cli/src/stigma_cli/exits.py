@@ -6,6 +6,8 @@
 3  a server could not be reached, or did not answer in time
 4  not found
 5  no permission, or no valid key
+
+(And 130, interrupted, as for every command.)
 """
 
 from __future__ import annotations

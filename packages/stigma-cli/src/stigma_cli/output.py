@@ -26,7 +26,13 @@ class Format(StrEnum):
 
 Output = Annotated[
     Format,
-    typer.Option("--output", "-o", envvar="STIGMA_OUTPUT", help="Print for people, or as JSON."),
+    typer.Option(
+        "--output",
+        "-o",
+        metavar="text|json",
+        envvar="STIGMA_OUTPUT",
+        help="Print for people, or as JSON.",
+    ),
 ]
 
 

@@ -32,11 +32,18 @@ LEAST_RETENTION = limits.DEFAULT_TIMEOUT + timedelta(hours=1)
 
 def setup(
     retention: Annotated[
-        str, typer.Option(help="Keep closed executions at least so long, for instance 72h.")
+        str,
+        typer.Option(
+            metavar="DURATION", help="Keep closed executions at least so long, for instance 72h."
+        ),
     ] = "72h",
     output: Output = Format.TEXT,
 ) -> None:
-    """Register search attributes and set the retention of the Temporal namespace."""
+    """Prepare a Temporal namespace for Stigma.
+
+    Registers search attributes, and raises the retention where it is lower. Does nothing the second
+    time.
+    """
     try:
         least = parse_duration(retention)
     except ValueError as error:

@@ -25,16 +25,16 @@ T = TypeVar("T")
 def up(
     *,
     directory: Annotated[
-        Path, typer.Option("--dir", help="Where logs and the registry go.")
+        Path, typer.Option("--dir", metavar="DIR", help="Where logs and the registry go.")
     ] = Path(".stigma"),
     free_ports: Annotated[
         bool, typer.Option("--free-ports", help="Take free ports instead of the usual ones.")
     ] = False,
     temporal_port: Annotated[
-        int, typer.Option(min=1, max=65535, help="Port of the dev server.")
+        int, typer.Option(metavar="PORT", min=1, max=65535, help="Port of the dev server.")
     ] = Ports.temporal,
     api_port: Annotated[
-        int, typer.Option(min=1, max=65535, help="Port of Stigma's API.")
+        int, typer.Option(metavar="PORT", min=1, max=65535, help="Port of Stigma's API.")
     ] = Ports.api,
     keep: Annotated[
         bool, typer.Option("--keep", help="Keep Temporal's data in the directory.")

@@ -19,17 +19,22 @@ from stigma_cli.output import Format, Output, print_json, print_line
 from stigma_cli.progress import follow
 from stigma_cli.runs import read_input, result, start
 
-File = Annotated[Path, typer.Argument(help='The document, or "-" for stdin.')]
+File = Annotated[Path, typer.Argument(metavar="FILE", help='The document, or "-" for stdin.')]
 
 
 def run(
     file: File,
     input: Annotated[  # noqa: A002 - the option's name
-        str, typer.Option("--input", "-i", help="The input: JSON, or @FILE with JSON.")
+        str,
+        typer.Option("--input", "-i", metavar="JSON", help="The input: JSON, or @FILE with JSON."),
     ] = "null",
     watch: Annotated[bool, typer.Option("--watch", help="Show each task as it runs.")] = False,
     timeout: Annotated[
-        str, typer.Option(help="Stop waiting after so long, for instance 10m; the run goes on.")
+        str,
+        typer.Option(
+            metavar="DURATION",
+            help="Stop waiting after so long, for instance 10m; the run goes on.",
+        ),
     ] = "24h",
     output: Output = Format.TEXT,
 ) -> None:
@@ -51,7 +56,10 @@ def run(
 
 
 def validate(file: File, output: Output = Format.TEXT) -> None:
-    """Check a workflow document, or a file of agents, without a server."""
+    """Check a workflow document or a file of agents.
+
+    Needs no server. Exits 2 when something is wrong, with each mistake on a line.
+    """
     name, text = shown_name(file), read_text(file)
     documents = parse_documents(name, text)
     if documents and isinstance(documents[0], dict) and documents[0].get("kind") == KIND:

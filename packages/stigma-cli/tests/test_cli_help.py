@@ -1,0 +1,41 @@
+"""What `--help` says, of the command and of every command below it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from typer.main import get_command
+from typer.testing import CliRunner
+
+from stigma_cli.app import app
+from stigma_cli.exits import Exit
+
+
+def commands(command: Any, *path: str) -> Iterator[tuple[tuple[str, ...], Any]]:
+    yield path, command
+    for name, child in getattr(command, "commands", {}).items():
+        yield from commands(child, *path, name)
+
+
+COMMANDS = dict(commands(get_command(app)))
+
+
+@pytest.mark.parametrize("path", COMMANDS, ids=" ".join)
+def test_help_is_whole(path: tuple[str, ...]) -> None:
+    shown = CliRunner().invoke(app, [*path, "--help"], prog_name="stigma")
+    assert shown.exit_code == Exit.OK
+    assert shown.output.startswith(f"Usage: {' '.join(['stigma', *path])} ")
+    assert "..." not in shown.output.partition("\n")[2], "a summary is cut off"
+    assert max(map(len, shown.output.splitlines())) <= 80
+    for each in COMMANDS[path].params:
+        assert getattr(each, "help", ""), f"{each.name} is not explained"
+
+
+def test_the_exit_codes_are_documented() -> None:
+    shown = CliRunner().invoke(app, ["--help"]).output
+    assert "STIGMA_API_ADDRESS" in shown
+    codes = " ".join(shown.split()).partition("Exit codes: ")[2]
+    for code in [*map(int, Exit), 130]:
+        assert f"{code} " in codes
