@@ -6,10 +6,12 @@ A real server answers NOT_FOUND, but not on demand DATA_LOSS, nor does it lose a
 from __future__ import annotations
 
 import io
+import json
 import logging
 import traceback
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import grpc
@@ -148,6 +150,15 @@ class Bench:
         self.environment = ActivityEnvironment()
         self.environment.info = info
 
+    def tried_for(self, time: timedelta) -> None:
+        """Have the activity been scheduled so long ago."""
+        since = datetime.now(UTC) - time
+        self.environment.info = replace(self.environment.info, scheduled_time=since)
+
+    def noted(self, *details: Any) -> None:
+        """Have an earlier attempt of the activity left this note."""
+        self.environment.info = replace(self.environment.info, heartbeat_details=details)
+
     async def deliver(self, **fields: Any) -> DeliverCallbackResponse:
         if "caller" not in fields:
             fields.setdefault("token", TOKEN)
@@ -203,6 +214,15 @@ def execution(phase: Any = AGENT_EXECUTION_PHASE_COMPLETED) -> AgentExecution:
         made.status.failure.message = "in words"
         made.status.failure.reason = errors.reason_of("CANCELLED")
     return made
+
+
+def declaring(heartbeat_timeout: int) -> TemporalCaller:
+    """The caller, with its heartbeat timeout in seconds; 0: none."""
+    caller = TemporalCaller()
+    caller.CopyFrom(CALLER)
+    if heartbeat_timeout:
+        caller.heartbeat_timeout.seconds = heartbeat_timeout
+    return caller
 
 
 def pending(heartbeat_timeout: int = 0) -> DescribeWorkflowExecutionResponse:
@@ -332,14 +352,36 @@ async def test_a_failure_by_id_waits_while_no_attempt_has_started(bench: Bench) 
     assert bench.asked == ["FailedById", "Describe"]
 
 
-async def test_a_failed_look_up_is_retried(bench: Bench) -> None:
-    bench.frontend.codes = [grpc.StatusCode.NOT_FOUND, grpc.StatusCode.PERMISSION_DENIED]
+@pytest.mark.parametrize(
+    "code", [grpc.StatusCode.PERMISSION_DENIED, grpc.StatusCode.FAILED_PRECONDITION]
+)
+async def test_a_failed_look_up_is_retried(bench: Bench, code: grpc.StatusCode) -> None:
+    bench.tried_for(timedelta(seconds=19))
+    bench.frontend.codes = [grpc.StatusCode.NOT_FOUND, code]
     with pytest.raises(ApplicationError) as raised:
-        await bench.deliver(caller=CALLER)
-    assert (raised.value.type, raised.value.message) == (
-        "PERMISSION_DENIED",
-        "lookup failed: PERMISSION_DENIED",
-    )
+        await bench.deliver(caller=declaring(20))
+    assert (raised.value.type, raised.value.message) == (code.name, f"lookup failed: {code.name}")
+
+
+@pytest.mark.parametrize(("declared", "patience"), [(20, 20), (0, 300)])
+async def test_who_may_not_be_looked_up_is_given_one_heartbeat_timeout(
+    bench: Bench, declared: int, patience: int
+) -> None:
+    bench.tried_for(timedelta(seconds=patience))
+    bench.frontend.codes = [grpc.StatusCode.NOT_FOUND, grpc.StatusCode.PERMISSION_DENIED]
+    response = await bench.deliver(caller=declaring(declared))
+    assert response.verdict == DELIVERY_VERDICT_NOT_FOUND
+
+
+async def test_a_delivery_by_id_is_logged_with_the_fingerprint_of_the_token(
+    bench: Bench, log_text: Callable[[], str]
+) -> None:
+    made = execution()
+    made.status.callback.fingerprint = "0123456789ab"
+    await bench.deliver(caller=CALLER, execution=made)
+    said = [json.loads(line) for line in log_text().splitlines() if line.startswith("{")]
+    steps = {line["event"]: line["callback_fingerprint"] for line in said if "event" in line}
+    assert steps == {"delivering": "0123456789ab", "delivered": "0123456789ab"}
 
 
 async def test_an_activity_that_is_gone_is_not_found_by_id_either(bench: Bench) -> None:
@@ -450,20 +492,55 @@ async def test_the_successor_of_a_reset_run_waits(bench: Bench) -> None:
     "codes",
     [
         [grpc.StatusCode.PERMISSION_DENIED],
-        [grpc.StatusCode.NOT_FOUND, grpc.StatusCode.PERMISSION_DENIED],
+        [grpc.StatusCode.NOT_FOUND, grpc.StatusCode.FAILED_PRECONDITION],
     ],
     ids=["heartbeat", "describe"],
 )
 async def test_a_watch_that_gets_no_answer_goes_on(
     bench: Bench, codes: list[grpc.StatusCode], log_text: Callable[[], str]
 ) -> None:
-    bench.frontend.codes = codes
+    bench.frontend.codes = [*codes]
     bench.frontend.runs = {"run": pending()}
-    caller = TemporalCaller()
-    caller.heartbeat_timeout.seconds = 12
     with pytest.raises(ApplicationError) as raised:
-        await bench.look(caller=caller)
-    assert raised.value.message == "PERMISSION_DENIED"
+        await bench.look(caller=declaring(12))
+    assert raised.value.message == codes[-1].name
     assert raised.value.next_retry_delay is not None
     assert raised.value.next_retry_delay.total_seconds() == 3
     assert "0a1fbfea" not in str(raised.value) + log_text()
+
+
+LOST_AND_DENIED = [grpc.StatusCode.NOT_FOUND, grpc.StatusCode.PERMISSION_DENIED]
+
+
+@pytest.mark.parametrize(("declared", "patience"), [(12, 12), (0, 300)])
+async def test_a_lost_caller_that_may_not_be_looked_up_has_one_heartbeat_timeout(
+    bench: Bench, declared: int, patience: int
+) -> None:
+    notes: list[Any] = []
+    bench.environment.on_heartbeat = lambda *details: notes.extend(details)
+    bench.frontend.codes = [*LOST_AND_DENIED]
+    bench.frontend.runs = {"run": pending()}
+    with pytest.raises(ApplicationError) as raised:
+        await bench.look(caller=declaring(declared))
+    assert raised.value.next_retry_delay == timedelta(seconds=patience)
+    assert raised.value.category == ApplicationErrorCategory.BENIGN
+
+    [noted] = notes
+    long_ago = datetime.fromisoformat(noted) - timedelta(seconds=patience)
+    bench.noted(long_ago.isoformat())
+    bench.frontend.codes = [*LOST_AND_DENIED]
+    assert (await bench.look(caller=declaring(declared))).verdict == CALLER_VERDICT_GONE
+
+
+async def test_a_lost_caller_that_is_back_is_given_its_time_anew(bench: Bench) -> None:
+    notes: list[Any] = []
+    bench.environment.on_heartbeat = lambda *details: notes.extend(details)
+    bench.noted(datetime(2026, 1, 1, tzinfo=UTC).isoformat())
+    with pytest.raises(ApplicationError, match="waiting"):
+        await bench.look(caller=declaring(12))
+    assert notes == [""]
+    bench.noted("")
+    bench.frontend.codes = [*LOST_AND_DENIED]
+    bench.frontend.runs = {"run": pending()}
+    with pytest.raises(ApplicationError, match="lost"):
+        await bench.look(caller=declaring(12))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import time
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import structlog
@@ -42,7 +42,7 @@ from stigma.internal.v1.execution_pb2 import (
     DeliverCallbackResponse,
 )
 from stigma_orchestrator.metrics import CallbackMetrics
-from stigma_orchestrator.pending_activities import find_pending_activity
+from stigma_orchestrator.pending_activities import find_pending_activity, patience
 
 # Less than the workflow allows a try, so that the reason is ours and not a timeout.
 _RPC_TIMEOUT = timedelta(seconds=4)
@@ -71,7 +71,7 @@ class CallbackSender:
         log = self._log.bind(
             execution_id=request.execution_id,
             request_id=request.request_id,
-            callback_fingerprint=tokens.fingerprint(request.token),
+            callback_fingerprint=_fingerprint(request),
             token_length=len(request.token),
             by_id=not request.token,
             attempt=activity.info().attempt,
@@ -99,7 +99,8 @@ class CallbackSender:
     async def _check_between_attempts(self, request: DeliverCallbackRequest) -> None:
         """Raise to be retried when the activity is there but no attempt of it has started.
 
-        A completion by id reaches it even then, a failure does not.
+        A completion by id reaches it even then, a failure does not. Where we are not allowed to
+        look, it has one heartbeat timeout to start.
         """
         caller = request.caller
         if not caller.activity_id:
@@ -113,6 +114,8 @@ class CallbackSender:
                 activity_id=caller.activity_id,
             )
         except RPCError as error:
+            if error.status == RPCStatusCode.PERMISSION_DENIED and _tried_for(patience(caller)):
+                return
             name = error.status.name
             raise ApplicationError(f"lookup failed: {name}", type=name) from None
         if pending is not None:
@@ -186,6 +189,15 @@ class CallbackSender:
     def _options() -> dict[str, Any]:
         # The short try has the SDK's own retries; after that Temporal retries, and shows it.
         return {"retry": activity.info().is_local, "timeout": _RPC_TIMEOUT}
+
+
+def _fingerprint(request: DeliverCallbackRequest) -> str:
+    """Return whose delivery this is; by id, the execution says it."""
+    return tokens.fingerprint(request.token) or request.execution.status.callback.fingerprint
+
+
+def _tried_for(time: timedelta) -> bool:
+    return datetime.now(UTC) - activity.info().scheduled_time >= time
 
 
 def _judge(error: RPCError) -> DeliverCallbackResponse | None:

@@ -7,7 +7,7 @@ activity alive, and a caller that asked for cancellation is told by it.
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 from temporalio import activity
 from temporalio.api.workflow.v1 import PendingActivityInfo
@@ -26,11 +26,10 @@ from stigma.internal.v1.execution_pb2 import (
     WatchCallerRequest,
     WatchCallerResponse,
 )
-from stigma_orchestrator.pending_activities import find_pending_activity
+from stigma_orchestrator.pending_activities import UNKNOWN, find_pending_activity, patience
 
 _RPC_TIMEOUT = timedelta(seconds=5)
 _WITHOUT_HEARTBEAT = timedelta(seconds=60)
-_UNKNOWN = timedelta(minutes=5)
 _SHORTEST = timedelta(seconds=1)
 
 
@@ -55,7 +54,7 @@ class CallerWatcher:
             verdict = await self._look(bind)
         except RPCError as error:
             # The RPC's own text may quote the request.
-            raise _look_again(_declared(bind) or _UNKNOWN, error.status.name) from None
+            raise _look_again(_declared(bind) or UNKNOWN, error.status.name) from None
         return WatchCallerResponse(verdict=verdict)
 
     async def _look(self, bind: Bind) -> CallerVerdict.ValueType:
@@ -76,19 +75,53 @@ class CallerWatcher:
             if error.status != RPCStatusCode.NOT_FOUND:
                 raise
             alive = False
-        if alive and (interval := _declared(bind)):
-            raise _look_again(interval, "waiting")
+        if alive:
+            _note_lost(None)
+            if interval := _declared(bind):
+                raise _look_again(interval, "waiting")
         token = tokens.parse(bind.token)
-        pending = await find_pending_activity(
-            self._client,
-            namespace=bind.caller.namespace,
-            workflow_id=token.workflow_id,
-            run_id=token.run_id,
-            activity_id=token.activity_id,
-        )
+        try:
+            pending = await find_pending_activity(
+                self._client,
+                namespace=bind.caller.namespace,
+                workflow_id=token.workflow_id,
+                run_id=token.run_id,
+                activity_id=token.activity_id,
+            )
+        except RPCError as error:
+            if alive or error.status != RPCStatusCode.PERMISSION_DENIED:
+                raise
+            return _give_up(bind)
         if pending is not None or alive:
             raise _look_again(_interval(pending), "waiting")
         return CALLER_VERDICT_GONE
+
+
+def _give_up(bind: Bind) -> CallerVerdict.ValueType:
+    """Return that a caller is gone whom we may not look up, once it was given its time to return.
+
+    Raises:
+        ApplicationError: its next attempt may still come.
+    """
+    now = datetime.now(UTC)
+    lost = _lost_since() or now
+    left = lost + patience(bind.caller) - now
+    if left <= timedelta():
+        return CALLER_VERDICT_GONE
+    _note_lost(lost)
+    raise _look_again(left, "lost")
+
+
+def _lost_since() -> datetime | None:
+    """When an earlier look first found the attempt gone, unless it was found again since."""
+    noted = next(iter(activity.info().heartbeat_details), None)
+    return datetime.fromisoformat(noted) if noted else None
+
+
+def _note_lost(since: datetime | None) -> None:
+    """Leave a note for the next look: what this activity heartbeats is all that it keeps."""
+    if since != _lost_since():
+        activity.heartbeat(since.isoformat() if since else "")
 
 
 def _declared(bind: Bind) -> timedelta:
@@ -99,7 +132,7 @@ def _declared(bind: Bind) -> timedelta:
 def _interval(pending: PendingActivityInfo | None) -> timedelta:
     """A quarter of the heartbeat timeout that Temporal shows."""
     if pending is None:
-        return _UNKNOWN
+        return UNKNOWN
     heartbeat_timeout = pending.activity_options.heartbeat_timeout.ToTimedelta()
     return heartbeat_timeout / 4 if heartbeat_timeout else _WITHOUT_HEARTBEAT
 

@@ -11,6 +11,11 @@ from temporalio.api.workflowservice.v1 import DescribeWorkflowExecutionRequest
 from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
+from stigma.agent.v1.agent_execution_pb2 import TemporalCaller
+
+UNKNOWN = timedelta(minutes=5)
+"""Stands for the heartbeat timeout of an activity that neither declares nor shows one."""
+
 _RPC_TIMEOUT = timedelta(seconds=5)
 _OPEN = frozenset(
     {
@@ -49,3 +54,11 @@ async def find_pending_activity(
             return next((a for a in pending if a.activity_id == activity_id), None)
         run_id = described.workflow_extended_info.reset_run_id
     return None
+
+
+def patience(caller: TemporalCaller) -> timedelta:
+    """Return how long an activity may be out of reach where we are not allowed to look it up.
+
+    Its next attempt, if there is one, is expected to bind within this time.
+    """
+    return caller.heartbeat_timeout.ToTimedelta() or UNKNOWN
