@@ -21,8 +21,8 @@ from services.stigma_orchestrator.tests.orchestration import (
     state_of,
     until,
 )
-from stigma.agent.v1.agent_execution_pb2 import CALLBACK_PAYLOAD_OUTPUT
-from stigma.contracts import errors, search_attributes
+from stigma.agent.v1.agent_execution_pb2 import CALLBACK_PAYLOAD_OUTPUT, AgentExecution
+from stigma.contracts import errors, payloads, search_attributes
 from stigma_orchestrator.agent_loop import AgentLoop
 
 REASONS = [
@@ -147,6 +147,26 @@ async def test_a_cancel_reaches_the_caller(orchestrator: Orchestrator) -> None:
     described = await agent.describe()
     assert described.status == WorkflowExecutionStatus.CANCELED
     assert described.typed_search_attributes[search_attributes.PHASE] == "CANCELLED"
+
+
+async def test_a_cancelled_execution_still_says_what_was_asked(orchestrator: Orchestrator) -> None:
+    orchestrator.model.hold()
+    accepted = AgentExecution(id="agent-1")
+    accepted.spec.agent_id = "reviewer@3"
+    accepted.spec.agent.model = "local:test"
+    accepted.spec.config.temperature = 0.5
+    accepted.spec.caller.workflow_id = "caller-1"
+    accepted.spec.labels["team"] = "core"
+    accepted.spec.callback_deadline.GetCurrentTime()
+    accepted.status.deadline.GetCurrentTime()
+    memo = {"execution": payloads.to_raw(accepted), "digest": "d"}
+    agent = await orchestrator.start(memo=memo, agent_id="reviewer@3", labels={"team": "core"})
+    await orchestrator.model.called.wait()
+    await agent.cancel(reason="no longer needed")
+    execution = await orchestrator.outcome(agent)
+    assert execution.spec == accepted.spec
+    assert (phase_of(execution), reason_of(execution)) == ("CANCELLED", "CANCELLED")
+    assert execution.status.HasField("end_time")
 
 
 async def test_a_cancel_with_a_long_reason_leaves_a_short_one(orchestrator: Orchestrator) -> None:

@@ -235,8 +235,10 @@ class AgentWorkflow(workflows.AgentWorkflow):
         if workflow.cancellation_reason() is not None and (
             phase == AgentExecutionPhase.AGENT_EXECUTION_PHASE_CANCELLED
         ):
-            # Temporal's own "cancelled" carries no details: the memo does.
-            workflow.upsert_memo({"execution": execution})
+            # Temporal's own "cancelled" carries no details: the memo does, beside what was asked.
+            remembered = workflow.memo_value("execution", execution, type_hint=AgentExecution)
+            remembered.status.CopyFrom(execution.status)
+            workflow.upsert_memo({"execution": remembered})
             raise asyncio.CancelledError
         raise ApplicationError(
             errors.failure_message(execution),
