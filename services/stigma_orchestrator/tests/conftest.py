@@ -19,6 +19,7 @@ from services.stigma_orchestrator.tests.orchestration import (
     CallerActivities,
     Model,
     Orchestrator,
+    Pair,
     Sender,
 )
 from stigma.contracts.payloads import DATA_CONVERTER
@@ -77,7 +78,7 @@ async def orchestrator(
         Worker(
             foreign_client,
             task_queue=queues.engine,
-            workflows=[Caller],
+            workflows=[Caller, Pair],
             workflow_runner=UnsandboxedWorkflowRunner(),
             activities=[own.caller.wait_for_agent],
         ),

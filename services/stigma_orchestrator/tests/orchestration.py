@@ -8,8 +8,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
@@ -192,40 +192,61 @@ class Caller:
 
     @workflow.run
     async def run(self, call: Call) -> dict[str, Any]:
-        def seconds(value: float | None) -> timedelta | None:
-            return None if value is None else timedelta(seconds=value)
+        return await _called(call)
 
-        try:
-            result = await workflow.execute_activity(
-                "wait_for_agent",
-                result_type=AgentExecution,
-                activity_id=call.activity_id,
-                schedule_to_close_timeout=seconds(call.schedule_to_close),
-                heartbeat_timeout=seconds(call.heartbeat_timeout),
-                retry_policy=RetryPolicy(
-                    initial_interval=timedelta(seconds=call.backoff),
-                    backoff_coefficient=1.0,
-                    maximum_attempts=call.max_attempts,
-                ),
-                cancellation_type=(
-                    workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED
-                    if call.wait_for_cancellation
-                    else workflow.ActivityCancellationType.TRY_CANCEL
-                ),
-            )
-        except ActivityError as error:
-            cause = error.cause
-            if isinstance(cause, CancelledError):
-                return {"cancelled": True, "details": list(cause.details)}
-            assert isinstance(cause, ApplicationError), repr(cause)
-            return {"error": cause.type, "message": cause.message, "details": cause.details[0]}
-        phase = AgentExecutionPhase.Name(result.status.phase)
-        return {
-            "id": result.id,
-            "phase": phase.removeprefix("AGENT_EXECUTION_PHASE_"),
-            "text": result.status.output.text[:100],
-            "letters": len(result.status.output.text),
-        }
+
+@workflow.defn
+class Pair:
+    """Calls twice at a time; may be told to cancel its first call."""
+
+    def __init__(self) -> None:
+        self._calls: list[asyncio.Task[dict[str, Any]]] = []
+
+    @workflow.run
+    async def run(self, calls: list[Call]) -> list[dict[str, Any]]:
+        self._calls = [asyncio.create_task(_called(call)) for call in calls]
+        return list(await asyncio.gather(*self._calls))
+
+    @workflow.signal
+    def cancel_first(self) -> None:
+        self._calls[0].cancel()
+
+
+async def _called(call: Call) -> dict[str, Any]:
+    def seconds(value: float | None) -> timedelta | None:
+        return None if value is None else timedelta(seconds=value)
+
+    try:
+        result = await workflow.execute_activity(
+            "wait_for_agent",
+            result_type=AgentExecution,
+            activity_id=call.activity_id,
+            schedule_to_close_timeout=seconds(call.schedule_to_close),
+            heartbeat_timeout=seconds(call.heartbeat_timeout),
+            retry_policy=RetryPolicy(
+                initial_interval=timedelta(seconds=call.backoff),
+                backoff_coefficient=1.0,
+                maximum_attempts=call.max_attempts,
+            ),
+            cancellation_type=(
+                workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED
+                if call.wait_for_cancellation
+                else workflow.ActivityCancellationType.TRY_CANCEL
+            ),
+        )
+    except ActivityError as error:
+        cause = error.cause
+        if isinstance(cause, CancelledError):
+            return {"cancelled": True, "details": list(cause.details)}
+        assert isinstance(cause, ApplicationError), repr(cause)
+        return {"error": cause.type, "message": cause.message, "details": cause.details[0]}
+    phase = AgentExecutionPhase.Name(result.status.phase)
+    return {
+        "id": result.id,
+        "phase": phase.removeprefix("AGENT_EXECUTION_PHASE_"),
+        "text": result.status.output.text[:100],
+        "letters": len(result.status.output.text),
+    }
 
 
 class Sender(CallbackSender):
@@ -275,12 +296,27 @@ class Orchestrator:
         )
         return handle, await self.caller.attempts.get()
 
+    async def pair(self, one: Call, two: Call) -> tuple[WorkflowHandle[Any, Any], Attempt, Attempt]:
+        """Start a caller of two activities, named "one" and "two"; wait for both tokens."""
+        calls = [replace(one, activity_id="one"), replace(two, activity_id="two")]
+        handle = await self.client.start_workflow(
+            Pair.run,
+            calls,
+            id=f"caller-{uuid.uuid4()}",
+            task_queue=self.queues.engine,
+            execution_timeout=timedelta(minutes=2),
+        )
+        found = [await self.caller.attempts.get() for _ in calls]
+        first, second = sorted(found, key=lambda attempt: attempt.activity_id)
+        return handle, first, second
+
     async def start(
         self,
         bind: Bind | None = None,
         *,
         agent: AgentSpec | None = None,
         timeout: float = 60,
+        memo: Mapping[str, Any] | None = None,
         **spec: Any,
     ) -> WorkflowHandle[AgentWorkflow, AgentExecution]:
         """Start an agent as the API does: signal-with-start of the first bind."""
@@ -300,6 +336,7 @@ class Orchestrator:
             execution_timeout=timedelta(minutes=3),
             start_signal="bind" if bind else None,
             start_signal_args=[bind] if bind else [],
+            memo=memo,
         )
         self.agents.append(handle)
         return handle

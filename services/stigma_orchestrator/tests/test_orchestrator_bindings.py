@@ -24,7 +24,7 @@ from services.stigma_orchestrator.tests.orchestration import (
     state_of,
     until,
 )
-from stigma.contracts import limits
+from stigma.contracts import limits, tokens
 from stigma.internal.v1.execution_pb2 import Bind
 from stigma.internal.v1.task_token_pb2 import TaskToken
 from stigma_orchestrator.bindings import Bindings
@@ -225,6 +225,94 @@ async def test_only_so_many_attempts_are_kept(orchestrator: Orchestrator) -> Non
         assert bindings.add(attempt.bind(token=token.SerializeToString()))
     kept = [TaskToken.FromString(one.token).attempt for one in bindings.newest_first()]
     assert kept == list(range(limits.MAX_BINDINGS + 9, 9, -1))
+    await caller.terminate()
+
+
+async def test_a_waiting_activity_is_kept_before_older_attempts_of_another(
+    orchestrator: Orchestrator,
+) -> None:
+    caller, attempt = await orchestrator.call()
+    bindings = Bindings(DIGEST)
+
+    def add(activity_id: str, number: int) -> None:
+        token = TaskToken.FromString(attempt.token)
+        token.activity_id, token.attempt = activity_id, number
+        assert bindings.add(attempt.bind(token=token.SerializeToString()))
+
+    add("patient", 1)
+    for number in range(1, limits.MAX_BINDINGS + 10):
+        add("restless", number)
+    assert list(bindings.by_activity()) == ["restless", "patient"]
+    assert len(bindings) == limits.MAX_BINDINGS
+    # Each a further activity: the one that asked longest ago is let go.
+    for number in range(limits.MAX_BINDINGS):
+        add(f"{number}", 1)
+    assert [*bindings.by_activity()][::-1] == [f"{n}" for n in range(limits.MAX_BINDINGS)]
+    await caller.terminate()
+
+
+@pytest.mark.parametrize("failing", [False, True])
+async def test_every_activity_that_waits_gets_the_outcome(
+    orchestrator: Orchestrator, failing: bool
+) -> None:
+    orchestrator.model.plays(FAILURE if failing else response())
+    orchestrator.model.hold()
+    caller, one, two = await orchestrator.pair(Call(), Call())
+    agent = await orchestrator.start(one.bind())
+    await bind(agent, two.bind())
+    orchestrator.model.release()
+    told = await caller.result()
+    expected = {"error": "AGENT_EXECUTION_FAILED"} if failing else {"text": "42", "id": agent.id}
+    assert [expected.items() <= each.items() for each in told] == [True, True]
+    execution = await orchestrator.outcome(agent)
+    assert (state_of(execution), execution.status.callback.bindings) == ("DELIVERED", 2)
+
+
+async def test_an_activity_that_is_bound_during_a_delivery_gets_the_outcome(
+    orchestrator: Orchestrator,
+) -> None:
+    orchestrator.sender.hold()
+    caller, one, two = await orchestrator.pair(Call(), Call())
+    agent = await orchestrator.start(one.bind())
+    await orchestrator.sender.sending.wait()
+    await bind(agent, two.bind())
+    orchestrator.sender.release()
+    assert [told["text"] for told in await caller.result()] == ["42", "42"]
+    assert state_of(await orchestrator.outcome(agent)) == "DELIVERED"
+
+
+async def test_a_failure_reaches_two_activities_between_two_attempts(
+    orchestrator: Orchestrator,
+) -> None:
+    orchestrator.model.plays(FAILURE)
+    orchestrator.model.hold()
+    orchestrator.caller.failures = 2
+    caller, one, two = await orchestrator.pair(Call(backoff=4), Call(backoff=5))
+    agent = await orchestrator.start(one.bind())
+    await bind(agent, two.bind())
+    await in_backoff(caller)
+    orchestrator.model.release()
+    told = await caller.result()
+    assert [each["error"] for each in told] == ["AGENT_EXECUTION_FAILED"] * 2
+    assert state_of(await orchestrator.outcome(agent)) == "DELIVERED"
+    by_id = [request for request in orchestrator.sender.requests if not request.token]
+    fingerprints = {request.execution.status.callback.fingerprint for request in by_id}
+    assert fingerprints == {tokens.fingerprint(one.token), tokens.fingerprint(two.token)}
+
+
+async def test_what_one_activity_was_told_stays_true_when_another_is_unreachable(
+    orchestrator: Orchestrator,
+) -> None:
+    orchestrator.model.hold()
+    caller, one, two = await orchestrator.pair(Call(), Call())
+    foreign = two.bind()
+    foreign.caller.namespace = "temporal-system"
+    agent = await orchestrator.start(one.bind())
+    await bind(agent, foreign)
+    orchestrator.model.release()
+    execution = await orchestrator.outcome(agent)
+    assert (phase_of(execution), state_of(execution)) == ("COMPLETED", "DELIVERED")
+    assert (await agent.describe()).status == WorkflowExecutionStatus.COMPLETED
     await caller.terminate()
 
 

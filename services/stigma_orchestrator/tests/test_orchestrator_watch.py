@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, timedelta
 from typing import Any
 
 import pytest
@@ -17,6 +17,7 @@ from temporalio.api.workflowservice.v1 import (
 )
 from temporalio.client import WorkflowExecutionStatus, WorkflowHandle
 from temporalio.exceptions import ApplicationError
+from temporalio.service import RPCError, RPCStatusCode
 
 from services.stigma_orchestrator.tests.orchestration import (
     AgentWorkflow,
@@ -222,3 +223,88 @@ async def test_a_caller_that_answered_meanwhile_is_not_failed(orchestrator: Orch
     orchestrator.model.release()
     execution = await orchestrator.outcome(agent)
     assert (phase_of(execution), reason_of(execution)) == ("FAILED", "AUTHENTICATION")
+
+
+async def watched_pair(
+    orchestrator: Orchestrator, one: Call | None = None
+) -> tuple[Handle, Handle]:
+    """Start a caller of two activities, both bound to an agent that works until released."""
+    orchestrator.model.hold()
+    call = Call(heartbeat_timeout=HEARTBEAT_TIMEOUT)
+    caller, first, second = await orchestrator.pair(one or call, call)
+    agent = await orchestrator.start(first.bind(heartbeat_timeout=HEARTBEAT_TIMEOUT))
+    await agent.signal(AgentWorkflow.bind, second.bind(heartbeat_timeout=HEARTBEAT_TIMEOUT))
+    await until(agent, SCHEDULED, count=3)  # the model call and two watches
+    return caller, agent
+
+
+async def test_heartbeats_keep_every_waiting_activity_alive(orchestrator: Orchestrator) -> None:
+    caller, agent = await watched_pair(orchestrator)
+    await looks(agent, 6)  # longer than the heartbeat timeout
+    orchestrator.model.release()
+    assert [told["text"] for told in await caller.result()] == ["42", "42"]
+    assert orchestrator.caller.attempts.empty()
+
+
+async def test_an_agent_works_on_while_one_of_its_activities_waits(
+    orchestrator: Orchestrator,
+) -> None:
+    short = Call(heartbeat_timeout=HEARTBEAT_TIMEOUT, schedule_to_close=2)
+    caller, agent = await watched_pair(orchestrator, short)
+    await until(agent, EventType.EVENT_TYPE_ACTIVITY_TASK_COMPLETED)  # one is gone
+    await looks(agent, 6)
+    assert (await agent.describe()).status == WorkflowExecutionStatus.RUNNING
+    await caller.terminate()
+    execution = await orchestrator.outcome(agent)
+    assert (phase_of(execution), reason_of(execution)) == ("CANCELLED", "CALLER_GONE")
+
+
+async def test_an_activity_that_asks_for_cancellation_stops_the_agent_of_both(
+    orchestrator: Orchestrator,
+) -> None:
+    patient = Call(heartbeat_timeout=HEARTBEAT_TIMEOUT, wait_for_cancellation=True)
+    caller, agent = await watched_pair(orchestrator, patient)
+    await caller.signal("cancel_first")
+    one, two = await caller.result()
+    assert one["cancelled"]
+    assert (two["error"], two["details"]["reason"]) == ("AGENT_EXECUTION_CANCELLED", "CANCELLED")
+    assert state_of(await orchestrator.outcome(agent)) == "DELIVERED"
+
+
+async def test_a_caller_that_may_not_be_looked_up_is_given_one_heartbeat_timeout(
+    orchestrator: Orchestrator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def denied(*_: object, **__: object) -> None:
+        raise RPCError("denied", RPCStatusCode.PERMISSION_DENIED, b"")
+
+    monkeypatch.setattr("stigma_orchestrator.callers.find_pending_activity", denied)
+    monkeypatch.setattr("stigma_orchestrator.callbacks.find_pending_activity", denied)
+    caller, _, agent = await watched(orchestrator)
+    await looks(agent, 2)
+    await caller.terminate()
+    execution = await orchestrator.outcome(agent)
+    assert (phase_of(execution), reason_of(execution)) == ("CANCELLED", "CALLER_GONE")
+    assert state_of(execution) == "RESOLVED_OR_GONE"
+    # Not at the first look that did not find it: an attempt might have been about to start.
+    ended = execution.status.end_time.ToDatetime(UTC)
+    closed = (await caller.describe()).close_time
+    assert closed is not None
+    assert ended - closed >= timedelta(seconds=HEARTBEAT_TIMEOUT)
+
+
+async def test_a_caller_that_may_not_be_looked_up_and_returns_is_served(
+    orchestrator: Orchestrator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def denied(*_: object, **__: object) -> None:
+        raise RPCError("denied", RPCStatusCode.PERMISSION_DENIED, b"")
+
+    monkeypatch.setattr("stigma_orchestrator.callers.find_pending_activity", denied)
+    orchestrator.caller.failures = 1
+    call = Call(heartbeat_timeout=HEARTBEAT_TIMEOUT, backoff=3)
+    caller, _, agent = await watched(orchestrator, call)
+    again = await orchestrator.caller.attempts.get()
+    await agent.signal(AgentWorkflow.bind, again.bind(heartbeat_timeout=HEARTBEAT_TIMEOUT))
+    await until(agent, SCHEDULED, count=3)
+    await looks(agent, 5)
+    orchestrator.model.release()
+    assert (await caller.result())["text"] == "42"

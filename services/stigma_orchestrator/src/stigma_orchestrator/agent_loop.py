@@ -233,4 +233,7 @@ def why(error: ActivityError) -> tuple[FailureReason.ValueType, str]:
             reason = FailureReason.FAILURE_REASON_DEADLINE
             return reason, "the deadline passed during a model call"
         case cause:
-            return FailureReason.FAILURE_REASON_INTERNAL, f"model call ended by {type(cause)}"
+            return (
+                FailureReason.FAILURE_REASON_INTERNAL,
+                f"model call ended by {type(cause).__name__}",
+            )

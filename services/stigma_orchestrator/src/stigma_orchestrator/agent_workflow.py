@@ -51,7 +51,8 @@ class _Outcome:
     phase: AgentExecutionPhase.ValueType
     output: AgentOutput | None = None
     failure: Failure | None = None
-    caller_awaits_cancellation: bool = False
+    asking: frozenset[str] = frozenset()
+    """Activities that asked for their cancellation and wait for the answer."""
 
 
 @workflow.defn(name="AgentWorkflow")
@@ -82,8 +83,13 @@ class AgentWorkflow(workflows.AgentWorkflow):
     @workflow.signal(name="bind")
     def bind(self, bind: Bind) -> None:
         """Bind an attempt of the caller's activity. One that does not belong here is ignored."""
+        waited = self._bindings.by_activity()
         if not self._bindings.add(bind):
-            workflow.logger.warning("a bind of another request was ignored")
+            self._warn("bind_ignored", bind)
+            return
+        for activity in waited.keys() - self._bindings.by_activity().keys():
+            # So many under one request id that the one that asked longest ago made room.
+            self._warn("activity_let_go", waited[activity])
 
     @workflow.query(name="execution")
     def execution(self) -> AgentExecution:
@@ -188,7 +194,7 @@ class AgentWorkflow(workflows.AgentWorkflow):
         if verdict == CallerVerdict.CALLER_VERDICT_CANCEL_REQUESTED:
             reason = FailureReason.FAILURE_REASON_CANCELLED
             failure = Failure(reason=reason, message="cancelled by its caller")
-            return _Outcome(cancelled, failure=failure, caller_awaits_cancellation=True)
+            return _Outcome(cancelled, failure=failure, asking=self._watch.asking())
         if verdict == CallerVerdict.CALLER_VERDICT_GONE:
             reason = FailureReason.FAILURE_REASON_CALLER_GONE
             return _Outcome(cancelled, failure=Failure(reason=reason, message="its caller is gone"))
@@ -217,7 +223,7 @@ class AgentWorkflow(workflows.AgentWorkflow):
             self._bindings,
             self._snapshot(),
             self._request.spec.callback_payload,
-            report_cancellation=outcome.caller_awaits_cancellation,
+            asking=outcome.asking,
         ).deliver()
 
     def _close(self) -> AgentExecution:
@@ -283,6 +289,15 @@ class AgentWorkflow(workflows.AgentWorkflow):
             fingerprint=tokens.fingerprint(newest.token) if newest else "",
             bindings=len(self._bindings),
         )
+
+    def _warn(self, event: str, bind: Bind) -> None:
+        extra = {
+            "execution_id": self._request.execution_id,
+            "request_id": self._request.spec.request_id,
+            "callback_fingerprint": tokens.fingerprint(bind.token),
+            "token_length": len(bind.token),
+        }
+        workflow.logger.warning(event, extra=extra)
 
     def _is_undeliverable(self) -> bool:
         return (

@@ -14,6 +14,9 @@ class Bindings:
     Attempt numbers are no order: an activity reset goes back to 1 and revives the old token. So
     every token is kept, up to a bound that no sane caller meets, and the one that arrived last is
     tried first.
+
+    Several activities of one workflow may wait for one execution, when they use one request id:
+    each is owed the outcome.
     """
 
     def __init__(self, spec_digest: bytes, carried: Iterable[Bind] = ()) -> None:
@@ -33,7 +36,8 @@ class Bindings:
         # A replay of the same attempt moves to the end: it is the newest to have asked.
         self._binds = [known for known in self._binds if known.token != bind.token]
         self._binds.append(bind)
-        del self._binds[: -limits.MAX_BINDINGS]
+        if len(self._binds) > limits.MAX_BINDINGS:
+            del self._binds[self._least_needed()]
         self.revision += 1
         return True
 
@@ -46,12 +50,28 @@ class Bindings:
         """Every attempt, the last one to ask first."""
         return reversed(self._binds)
 
+    def by_activity(self) -> dict[str, Bind]:
+        """The newest attempt of each activity, by `activity_of`; the last one to ask first."""
+        newest: dict[str, Bind] = {}
+        for bind in self.newest_first():
+            newest.setdefault(activity_of(bind), bind)
+        return newest
+
     def in_order(self) -> list[Bind]:
         """Every attempt, oldest first: the form that continue-as-new carries."""
         return list(self._binds)
 
     def __len__(self) -> int:
         return len(self._binds)
+
+    def _least_needed(self) -> int:
+        """The oldest attempt that a newer one stands for; else whoever asked longest ago.
+
+        Of a hundred activities one after the other under one request id, the first is long over.
+        """
+        needed = {bind.token for bind in self.by_activity().values()}
+        places = (at for at, bind in enumerate(self._binds) if bind.token not in needed)
+        return next(places, 0)
 
     def _is_same_caller(self, bind: Bind) -> bool:
         try:
@@ -60,3 +80,12 @@ class Bindings:
         except tokens.InvalidTokenError:
             return False
         return (new.namespace_id, new.workflow_id) == (first.namespace_id, first.workflow_id)
+
+
+def activity_of(bind: Bind) -> str:
+    """Return which activity of the calling workflow an attempt is of.
+
+    Of a workflow's activities that wait at a time each has its own id, and one keeps it over a
+    reset of its run.
+    """
+    return tokens.parse(bind.token).activity_id

@@ -7,6 +7,7 @@ held and no history is written, since a look that finds the caller waiting fails
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from temporalio import workflow
@@ -34,8 +35,21 @@ _RETRY = RetryPolicy(
 )
 
 
+@dataclass(frozen=True)
+class _Look:
+    """A look at one attempt; its result is 0 when it ended without a verdict."""
+
+    bind: Bind
+    task: asyncio.Task[CallerVerdict.ValueType]
+
+    def verdict(self) -> CallerVerdict.ValueType | None:
+        if not self.task.done() or self.task.cancelled():
+            return None
+        return self.task.result() or None
+
+
 class CallerWatch:
-    """One look after another at the newest binding, until it has a verdict."""
+    """One look after another at the newest attempt of each activity that waits."""
 
     def __init__(
         self, execution_id: str, request_id: str, bindings: Bindings, queues: TaskQueues
@@ -44,41 +58,67 @@ class CallerWatch:
         self._request_id = request_id
         self._bindings = bindings
         self._queues = queues
-        self._watched: Bind | None = None
-        self._look: asyncio.Task[CallerVerdict.ValueType] | None = None
+        self._looks: dict[str, _Look] = {}
         self._since = workflow.now()
 
     def due(self) -> datetime | None:
-        """When to call `start` next, or None: a look is under way or nobody waits."""
-        newest = self._bindings.newest
-        if newest is None or (self._look is not None and newest is self._watched):
-            return None
-        if self._look is not None:
-            return workflow.now()
-        return self._since + _first_look(newest)
+        """When to call `start` next, or None: every look is under way or nobody waits."""
+        bound = self._bindings.by_activity().items()
+        moments = (self._due(activity, bind) for activity, bind in bound)
+        return min((moment for moment in moments if moment is not None), default=None)
 
     def start(self, deadline: datetime) -> None:
-        """Start to look at the newest binding; an older look ends."""
-        self.stop()
-        newest = self._bindings.newest
-        if newest is not None:
-            self._watched = newest
-            self._look = asyncio.create_task(self._watch(newest, deadline))
+        """Start the looks that are due; those at older attempts end."""
+        bound = self._bindings.by_activity()
+        for activity in [known for known in self._looks if known not in bound]:
+            self._looks.pop(activity).task.cancel()
+        for activity, bind in bound.items():
+            due = self._due(activity, bind)
+            if due is None or due > workflow.now():
+                continue
+            if activity in self._looks:
+                self._looks[activity].task.cancel()
+            task = asyncio.create_task(self._watch(bind, deadline))
+            self._looks[activity] = _Look(bind, task)
 
     def stop(self) -> None:
-        """End the look under way, if any."""
-        if self._look is not None:
-            self._look.cancel()
-            self._look = None
+        """End the looks under way, if any."""
+        for look in self._looks.values():
+            look.task.cancel()
+        self._looks.clear()
 
     def verdict(self) -> CallerVerdict.ValueType | None:
-        """Return what became of the caller, once that is known for the newest binding."""
-        look = self._look
-        if look is None or not look.done() or look.cancelled():
-            return None
-        if self._watched is not self._bindings.newest:
-            return None
-        return look.result() or None
+        """Return what became of the caller, once that is known.
+
+        One activity that asks for cancellation is enough; only when all are gone, it is gone.
+        """
+        if self.asking():
+            return CallerVerdict.CALLER_VERDICT_CANCEL_REQUESTED
+        gone = CallerVerdict.CALLER_VERDICT_GONE
+        verdicts = self._verdicts().values()
+        if verdicts and all(verdict == gone for verdict in verdicts):
+            return gone
+        return None
+
+    def asking(self) -> frozenset[str]:
+        """Return the activities that asked for cancellation and wait for the answer."""
+        asked = CallerVerdict.CALLER_VERDICT_CANCEL_REQUESTED
+        found = self._verdicts().items()
+        return frozenset(activity for activity, verdict in found if verdict == asked)
+
+    def _verdicts(self) -> dict[str, CallerVerdict.ValueType | None]:
+        """What is known of the newest attempt of each activity."""
+        found = {}
+        for activity, bind in self._bindings.by_activity().items():
+            look = self._looks.get(activity)
+            found[activity] = look.verdict() if look and look.bind is bind else None
+        return found
+
+    def _due(self, activity: str, bind: Bind) -> datetime | None:
+        look = self._looks.get(activity)
+        if look is None:
+            return self._since + _first_look(bind)
+        return None if look.bind is bind else workflow.now()
 
     async def _watch(self, bind: Bind, deadline: datetime) -> CallerVerdict.ValueType:
         request = WatchCallerRequest(
@@ -95,7 +135,8 @@ class CallerWatch:
             )
         except ActivityError:
             # Out of time or out of order: the deadline decides, not the watch.
-            workflow.logger.info("watch over the caller ended without a verdict")
+            ids = {"execution_id": self._execution_id, "request_id": self._request_id}
+            workflow.logger.info("caller_watch_ended", extra=ids)
             return CallerVerdict.CALLER_VERDICT_UNSPECIFIED
         return response.verdict
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Container
 from dataclasses import dataclass
 from datetime import UTC, timedelta
 
@@ -15,17 +16,18 @@ from stigma.agent.v1.agent_execution_pb2 import (
     AgentExecution,
     CallbackPayload,
     CallbackState,
-    TemporalCaller,
 )
+from stigma.contracts import tokens
 from stigma.contracts.activities import CallbackActivities
 from stigma.internal.v1.execution_pb2 import (
     DELIVERY_VERDICT_DELIVERED,
     DELIVERY_VERDICT_NOT_FOUND,
     DELIVERY_VERDICT_UNDELIVERABLE,
+    Bind,
     DeliverCallbackRequest,
     DeliverCallbackResponse,
 )
-from stigma_orchestrator.bindings import Bindings
+from stigma_orchestrator.bindings import Bindings, activity_of
 
 # A workflow takes no signal while its local activity runs: one short try.
 _SHORT_TRY = timedelta(seconds=5)
@@ -37,6 +39,11 @@ _UNTIL_DEADLINE = RetryPolicy(
     backoff_coefficient=2.0,
     maximum_interval=timedelta(seconds=30),
 )
+_BEST_FIRST = (
+    CallbackState.CALLBACK_STATE_DELIVERED,
+    CallbackState.CALLBACK_STATE_SUPERSEDED,
+    CallbackState.CALLBACK_STATE_UNDELIVERABLE,
+)
 
 
 @dataclass(frozen=True)
@@ -47,8 +54,20 @@ class Delivered:
     message: str = ""
 
 
+@dataclass(frozen=True)
+class _Target:
+    """One way to an activity: by the token of an attempt, or by id."""
+
+    activity: str
+    bind: Bind
+    by_id: bool = False
+
+
 class Delivery:
-    """Delivers one outcome to the newest binding, then the older ones, then by id."""
+    """Delivers one outcome to every activity that is bound.
+
+    To each by the token of its newest attempt, then those of the older ones, then by id.
+    """
 
     def __init__(
         self,
@@ -56,59 +75,85 @@ class Delivery:
         execution: AgentExecution,
         payload: CallbackPayload.ValueType,
         *,
-        report_cancellation: bool,
+        asking: Container[str] = (),
     ) -> None:
+        """Prepare the delivery.
+
+        Args:
+            bindings: whom to deliver to; those that come meanwhile count as well.
+            execution: the outcome.
+            payload: in which form a success is delivered.
+            asking: the activities that asked for their cancellation and wait for the answer.
+        """
         self._bindings = bindings
+        self._asking = asking
         self._tried: set[bytes] = set()
+        self._tried_by_id: set[str] = set()
+        self._ended: dict[str, Delivered] = {}
         self._succeeded = execution.status.phase == AGENT_EXECUTION_PHASE_COMPLETED
         self._request = DeliverCallbackRequest(
             execution_id=execution.id,
             request_id=execution.spec.request_id,
             execution=execution,
             payload=payload,
-            report_cancellation=report_cancellation,
         )
 
     async def deliver(self) -> Delivered:
-        """Try one target after the other until one is resolved. Never raises for an RPC."""
-        while (request := self._next()) is not None:
-            response = await self._send(request)
+        """Try one target after the other until no activity waits. Never raises for an RPC."""
+        while (target := self._next()) is not None:
+            response = await self._send(target)
             if response.verdict == DELIVERY_VERDICT_DELIVERED:
-                return Delivered(self._state(request))
-            if response.verdict == DELIVERY_VERDICT_UNDELIVERABLE:
-                return Delivered(CallbackState.CALLBACK_STATE_UNDELIVERABLE, response.message)
+                self._ended[target.activity] = Delivered(self._state(target))
+            elif response.verdict == DELIVERY_VERDICT_UNDELIVERABLE:
+                undeliverable = CallbackState.CALLBACK_STATE_UNDELIVERABLE
+                self._ended[target.activity] = Delivered(undeliverable, response.message)
+        return self._outcome()
+
+    def _outcome(self) -> Delivered:
+        """Of several activities the best counts: what one was told stays true."""
+        for state in _BEST_FIRST:
+            for ended in self._ended.values():
+                if ended.state == state:
+                    return ended
         return Delivered(CallbackState.CALLBACK_STATE_RESOLVED_OR_GONE)
 
-    def _state(self, request: DeliverCallbackRequest) -> CallbackState.ValueType:
-        newest = self._bindings.newest
-        if newest is not None and request.token not in (b"", newest.token):
+    def _state(self, target: _Target) -> CallbackState.ValueType:
+        newest = self._bindings.by_activity().get(target.activity, target.bind)
+        if not target.by_id and target.bind.token != newest.token:
             return CallbackState.CALLBACK_STATE_SUPERSEDED
         return CallbackState.CALLBACK_STATE_DELIVERED
 
-    def _next(self) -> DeliverCallbackRequest | None:
+    def _next(self) -> _Target | None:
         """Return the next untried target; a binding that arrived meanwhile comes first."""
         for bind in self._bindings.newest_first():
-            if bind.token not in self._tried:
+            activity = activity_of(bind)
+            if activity not in self._ended and bind.token not in self._tried:
                 self._tried.add(bind.token)
-                return self._to(bind.caller, token=bind.token)
-        newest = self._bindings.newest
-        # By id also works while an attempt waits in back-off, but only for a unique id.
-        if newest is None or not newest.caller.activity_id or b"" in self._tried:
-            return None
-        self._tried.add(b"")
-        return self._to(newest.caller)
+                return _Target(activity, bind)
+        for activity, bind in self._bindings.by_activity().items():
+            # By id also works while an attempt waits in back-off, but only for a unique id.
+            untried = activity not in self._ended and activity not in self._tried_by_id
+            if untried and bind.caller.activity_id:
+                self._tried_by_id.add(activity)
+                return _Target(activity, bind, by_id=True)
+        return None
 
-    def _to(self, caller: TemporalCaller, *, token: bytes = b"") -> DeliverCallbackRequest:
+    def _to(self, target: _Target) -> DeliverCallbackRequest:
         request = DeliverCallbackRequest()
         request.CopyFrom(self._request)
-        request.namespace = caller.namespace
-        if token:
-            request.token = token
+        request.namespace = target.bind.caller.namespace
+        request.report_cancellation = target.activity in self._asking
+        if target.by_id:
+            request.caller.CopyFrom(target.bind.caller)
+            # Whom it is for is seen by the token, in the log too.
+            fingerprint = tokens.fingerprint(target.bind.token)
+            request.execution.status.callback.fingerprint = fingerprint
         else:
-            request.caller.CopyFrom(caller)
+            request.token = target.bind.token
         return request
 
-    async def _send(self, request: DeliverCallbackRequest) -> DeliverCallbackResponse:
+    async def _send(self, target: _Target) -> DeliverCallbackResponse:
+        request = self._to(target)
         # Success is already in history, as the last model call's result; a failure is decided
         # here, and a regular activity puts the decision into history before it is sent.
         if self._succeeded:
@@ -116,10 +161,11 @@ class Delivery:
                 return await self._try_locally(request)
             except FailureError:
                 # An ActivityError, but on replay the SDK raises its bare cause for a timeout.
-                workflow.logger.info("delivery goes on as a regular activity")
-        if request.token:
-            return await self._try_until_deadline(request)
-        return await self._try_until_bound(request)
+                ids = {"execution_id": request.execution_id, "request_id": request.request_id}
+                workflow.logger.info("delivery_goes_on", extra=ids)
+        if target.by_id:
+            return await self._try_until_bound(request, target)
+        return await self._try_until_deadline(request, target.bind)
 
     async def _try_locally(self, request: DeliverCallbackRequest) -> DeliverCallbackResponse:
         return await workflow.execute_local_activity_method(
@@ -129,13 +175,15 @@ class Delivery:
             retry_policy=_ONE_TRY,
         )
 
-    async def _try_until_deadline(self, request: DeliverCallbackRequest) -> DeliverCallbackResponse:
+    async def _try_until_deadline(
+        self, request: DeliverCallbackRequest, bind: Bind
+    ) -> DeliverCallbackResponse:
         try:
             return await workflow.execute_activity_method(
                 CallbackActivities.deliver_callback,
                 request,
                 start_to_close_timeout=_RPC_TIMEOUT,
-                schedule_to_close_timeout=self._time_left(),
+                schedule_to_close_timeout=_time_left(bind),
                 retry_policy=_UNTIL_DEADLINE,
             )
         except ActivityError as error:
@@ -144,22 +192,25 @@ class Delivery:
                 message=f"not delivered before the caller's deadline: {error.cause}",
             )
 
-    async def _try_until_bound(self, request: DeliverCallbackRequest) -> DeliverCallbackResponse:
+    async def _try_until_bound(
+        self, request: DeliverCallbackRequest, target: _Target
+    ) -> DeliverCallbackResponse:
         """Try by id; the next attempt of the activity, once bound, is a better target."""
         revision = self._bindings.revision
-        trying = asyncio.create_task(self._try_until_deadline(request))
+        trying = asyncio.create_task(self._try_until_deadline(request, target.bind))
         await workflow.wait_condition(lambda: trying.done() or self._bindings.revision != revision)
         if trying.done():
             return trying.result()
         trying.cancel()
         # By id is open again, and so is a token that an activity reset has revived.
-        newest = self._bindings.newest
-        self._tried -= {b"", newest.token if newest else b""}
+        self._tried_by_id.discard(target.activity)
+        if (newest := self._bindings.newest) is not None:
+            self._tried.discard(newest.token)
         return DeliverCallbackResponse(verdict=DELIVERY_VERDICT_NOT_FOUND)
 
-    def _time_left(self) -> timedelta:
-        newest = self._bindings.newest
-        if newest is None or not newest.HasField("deadline"):
-            return timedelta(hours=1)
-        left = newest.deadline.ToDatetime(UTC) - workflow.now()
-        return max(left, _RPC_TIMEOUT)
+
+def _time_left(bind: Bind) -> timedelta:
+    if not bind.HasField("deadline"):
+        return timedelta(hours=1)
+    left = bind.deadline.ToDatetime(UTC) - workflow.now()
+    return max(left, _RPC_TIMEOUT)
