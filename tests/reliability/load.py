@@ -6,6 +6,7 @@ import asyncio
 import itertools
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import timedelta
 
 from tests.reliability.calls import Call, Callers
 from tests.reliability.site import CALLER
@@ -13,6 +14,7 @@ from tests.stack.service import Service
 from tests.stack.stack import Stack
 
 AT_A_TIME = 6
+WORKS_WITHIN = timedelta(seconds=60)
 # What each replica logs when it has a part in a call.
 WORK = {
     "stigma_api": "workflow_started",
@@ -49,4 +51,4 @@ async def load(stack: Stack) -> AsyncIterator[list[Call]]:
 async def works(replica: Service) -> None:
     """Return once it has had a part in a call from now on."""
     seen = replica.log.position()
-    await replica.log.wait_for(WORK[replica.name], since=seen)
+    await replica.log.wait_for(WORK[replica.name], since=seen, within=WORKS_WITHIN)

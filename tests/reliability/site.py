@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Generic, TypeVar
 
 from stigma.agent.v1.agent_execution_pb2 import (
     AGENT_EXECUTION_PHASE_COMPLETED,
@@ -24,31 +25,15 @@ INJECTED = str(Path(__file__).with_name("injected"))
 ENGINE_HEARTBEAT_SECONDS = 4.0
 
 
-class Site:
-    """One stack; `api` stands before the API, the others between a service and Temporal."""
+S = TypeVar("S", bound=Stack)
 
-    def __init__(
-        self,
-        stack: Stack,
-        api: FaultProxy,
-        temporal_of_api: FaultProxy,
-        temporal_of_orchestrator: FaultProxy,
-    ) -> None:
+
+class Deployment(Generic[S]):
+    """A stack and its callers, and what became of their calls."""
+
+    def __init__(self, stack: S) -> None:
         self.stack = stack
-        self.api = api
-        self.temporal_of_api = temporal_of_api
-        self.temporal_of_orchestrator = temporal_of_orchestrator
         self.callers = Callers(stack)
-
-    async def restart(self, *services: str) -> None:
-        """Start again what was killed, once nothing is harmed any more."""
-        self.heal()
-        await self.stack.start(*services)
-
-    def heal(self) -> None:
-        """End all faults."""
-        for proxy in (self.api, self.temporal_of_api, self.temporal_of_orchestrator):
-            proxy.clear()
 
     async def execution(self, execution_id: str) -> AgentExecution:
         """The execution as the API tells it."""
@@ -77,6 +62,37 @@ class Site:
 
         await eventually(enough, what=lambda: f"{calls} calls, but {found} executions")
         assert found == calls, f"{calls} calls led to {found} executions"
+
+
+class Site(Deployment[Stack]):
+    """One stack; `api` stands before the API, the others between a service and Temporal."""
+
+    def __init__(
+        self,
+        stack: Stack,
+        api: FaultProxy,
+        temporal_of_api: FaultProxy,
+        temporal_of_orchestrator: FaultProxy,
+    ) -> None:
+        super().__init__(stack)
+        self.api = api
+        self.temporal_of_api = temporal_of_api
+        self.temporal_of_orchestrator = temporal_of_orchestrator
+
+    @property
+    def proxies(self) -> tuple[FaultProxy, ...]:
+        """All of them."""
+        return (self.api, self.temporal_of_api, self.temporal_of_orchestrator)
+
+    async def restart(self, *services: str) -> None:
+        """Start again what was killed, once nothing is harmed any more."""
+        self.heal()
+        await self.stack.start(*services)
+
+    def heal(self) -> None:
+        """End all faults."""
+        for proxy in self.proxies:
+            proxy.clear()
 
 
 @asynccontextmanager

@@ -51,6 +51,11 @@ class RunningStacks:
 _RUNNING: pytest.StashKey[RunningStacks] = pytest.StashKey()
 
 
+def running_stacks(config: pytest.Config) -> list[Stack]:
+    """The stacks whose logs are shown when a test fails; who starts one adds it."""
+    return config.stash[_RUNNING].stacks
+
+
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[_RUNNING] = RunningStacks()
     config.pluginmanager.register(config.stash[_RUNNING], "stigma-running-stacks")
@@ -132,7 +137,7 @@ async def _stacks(
 ) -> AsyncIterator[StartStack]:
     from tests.stack.stack import Stack
 
-    running = request.config.stash[_RUNNING].stacks
+    running = running_stacks(request.config)
     async with AsyncExitStack() as open_stacks:
 
         async def start(temporal_address: str | None = None, **options: Any) -> Stack:

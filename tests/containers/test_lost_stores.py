@@ -1,0 +1,73 @@
+"""Temporal and PostgreSQL lost for a while: killed with what they have written, frozen, cut off."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import uuid
+from datetime import timedelta
+
+import grpc
+import grpc.aio
+import pytest
+from temporalio.api.enums.v1 import EventType
+
+from stigma.agent.v1.agent_execution_service_pb2 import StartAgentRequest
+from stigma.agent.v1.agent_pb2 import Agent, AgentSpec
+from stigma.agent.v1.agent_service_pb2 import ApplyAgentRequest, GetAgentRequest
+from tests.containers.foundation import Foundation
+from tests.containers.harms import Harm, cut_off, frozen, killed
+from tests.containers.stack import ContainerStack
+from tests.reliability.site import Deployment
+from tests.stack.stack import SERVICES
+
+Deployed = Deployment[ContainerStack]
+DOWN = "Temporal down 60 s; AI worker, orchestrator down"
+# The row says 60 s; scaled down where all tests are run.
+OUTAGE = float(os.environ.get("STIGMA_TEST_OUTAGE_SECONDS", "10"))
+MODEL_CALLED = EventType.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED
+WITHIN = timedelta(seconds=120)
+LOST = pytest.mark.parametrize(
+    "harm", [killed, frozen, cut_off], ids=["killed", "frozen", "cut off"]
+)
+
+
+@LOST
+@pytest.mark.contract(DOWN)
+@pytest.mark.timeout(240 + 2 * OUTAGE)
+async def test_temporal(deployment: Deployed, foundation: Foundation, harm: Harm) -> None:
+    callers, stack = deployment.callers, deployment.stack
+    at_work = [await callers.worker(delay=2), await callers.engine(delay=2)]
+    for call in at_work:
+        await callers.agent_of(call, MODEL_CALLED)
+    barely_begun = [await callers.worker(), await callers.engine()]
+    async with harm(foundation.temporal.container):
+        await asyncio.sleep(OUTAGE)  # the outage itself
+    await foundation.temporal.answers()
+    for call in (*at_work, *barely_begun):
+        await call.check(WITHIN)
+    for service in SERVICES:
+        await stack.process(service).wait_ready()
+    await (await callers.engine()).check(WITHIN)
+
+
+@LOST
+async def test_registry(deployment: Deployed, foundation: Foundation, harm: Harm) -> None:
+    """What needs no registered agent goes on; what does is told in time, and finds it later."""
+    stack = deployment.stack
+    agent = Agent(name=f"kept-{uuid.uuid4().hex}", spec=AgentSpec(model="scripted:containers"))
+    applied = await stack.agents.ApplyAgent(ApplyAgentRequest(agent=agent))
+    async with harm(foundation.postgres.container):
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await stack.agents.GetAgent(GetAgentRequest(id=agent.name), timeout=60)
+        assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+        assert "\n" not in (caught.value.details() or "")
+        await (await deployment.callers.worker()).check()
+    found = await stack.agents.GetAgent(
+        GetAgentRequest(id=agent.name), timeout=60, wait_for_ready=True
+    )
+    assert found == applied
+    deployment.callers.started += 1
+    request = StartAgentRequest(agent_id=agent.name, message="hello", request_id=agent.name)
+    execution = await stack.executions.StartAgent(request)
+    assert (await deployment.outcome(execution.id)).output.text == "hello"
