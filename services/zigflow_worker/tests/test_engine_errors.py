@@ -60,6 +60,35 @@ async def test_the_failure_of_the_run_says_what_and_where(engine: Any) -> None:
 
 
 @pytest.mark.parametrize(
+    "failing",
+    [
+        RAISE_503,
+        "set: {x: '${ error }'}",
+        "input: {schema: {document: {type: string}}}, set: {x: 1}",
+        "set: {x: 1}, output: {schema: {document: {type: string}}}",
+        "do: [], output: {schema: {document: {type: string}}}",
+        "for: {in: .nothing}, do: []",
+    ],
+)
+async def test_a_task_that_fails_has_ended(engine: Any, failing: str) -> None:
+    body = f"""
+        do:
+          - attempt:
+              try:
+                - fail: {{{failing}}}
+              catch: {{}}
+          - last: {{{failing}}}
+        """
+    handle = await engine.start(engine.document(body), {})
+    await engine.fault_of(handle)
+    trace = {entry["name"]: entry for entry in await handle.query("trace")}
+    statuses = {name: entry["status"] for name, entry in trace.items()}
+    assert statuses == {"attempt": "completed", "fail": "faulted", "last": "faulted"}
+    assert all(entry["ended"] for entry in trace.values())
+    assert (await handle.query("status"))["tasks"] == []
+
+
+@pytest.mark.parametrize(
     ("catch", "caught"),
     [
         ("{}", True),

@@ -123,7 +123,7 @@ class Interpreter(DataFlow):
             try:
                 self._run(branch)
             except (WorkflowError, ExpressionError) as error:
-                self._unwind(branch, self._located(error, self._current.step))
+                self._fault(branch, self._current, error)
         if branch.state is BranchState.READY:
             self.scheduling.enqueue(branch)
 
@@ -133,7 +133,7 @@ class Interpreter(DataFlow):
         try:
             frame.step.operation.proceed(self, branch, frame)
         except (WorkflowError, ExpressionError) as error:
-            self._unwind(branch, self._located(error, frame.step))
+            self._fault(branch, frame, error)
         if branch.state is BranchState.READY:
             self.scheduling.enqueue(branch)
 
@@ -175,10 +175,9 @@ class Interpreter(DataFlow):
     def _begin_task(self, branch: Branch, parent: Frame, step: Step) -> None:
         now = self.now
         frame = self._current = Frame(step, parent.data, parent.variables, parent.attempt, now)
-        entry = frame.entry = self.trace.begin(step.pointer, step.name, now, parent.attempt)
+        frame.entry = self.trace.begin(step.pointer, step.name, now, parent.attempt)
         if not step.plain_start and not self._prepare(frame):
-            entry[STATUS] = "skipped"
-            entry[ENDED] = now
+            self._end_entry(frame, "skipped")
             parent.index += 1
             return
         if step.evaluate is not None:
@@ -251,6 +250,12 @@ class Interpreter(DataFlow):
                 self._unwind(branch, error)
                 return
 
+    def _fault(self, branch: Branch, frame: Frame, error: WorkflowError | ExpressionError) -> None:
+        """Take in the error that a task raised."""
+        if frame not in branch.stack:
+            self._end_entry(frame, "faulted")
+        self._unwind(branch, self._located(error, frame.step))
+
     def _unwind(self, branch: Branch, error: WorkflowError) -> None:
         """Find who catches an error: an operation of this branch, else of the one around it."""
         stack = branch.stack
@@ -287,9 +292,12 @@ class Interpreter(DataFlow):
         while len(branch.stack) > height:
             frame = branch.stack.pop()
             frame.step.operation.abandon(self, frame)
-            if frame.entry is not None:
-                frame.entry[STATUS] = status
-                frame.entry[ENDED] = self.now
+            self._end_entry(frame, status)
+
+    def _end_entry(self, frame: Frame, status: str) -> None:
+        if frame.entry is not None:
+            frame.entry[STATUS] = status
+            frame.entry[ENDED] = self.now
 
     def cancel_branch(self, branch: Branch) -> None:
         """Stop a branch wherever it is."""
