@@ -99,6 +99,9 @@ class Operation(ABC):
 class InlineOperation(Operation):
     """An operation done in one go, without a place on the stack."""
 
+    formula: Formula | None = None
+    """All there is to it, where an expression or template makes its raw output."""
+
     @abstractmethod
     def evaluate(self, run: "Interpreter", frame: "Frame") -> JSON:
         """Do the task and return its raw output; `frame.target` may be set."""
@@ -131,6 +134,8 @@ class Step:
     export: Rules = Rules()
     timeout: DurationFormula | None = None
     evaluate: "Callable[[Interpreter, Frame], JSON] | None" = field(init=False)
+    formula: Formula | None = field(init=False)
+    """The whole task, where it takes its input and its block's variables, and nothing else."""
     plain_start: bool = field(init=False)
     plain_end: bool = field(init=False)
 
@@ -139,6 +144,9 @@ class Step:
         self.evaluate = operation.evaluate if isinstance(operation, InlineOperation) else None
         self.plain_start = not (self.condition or self.input or self.timeout)
         self.plain_end = not (self.output or self.export)
+        formula = operation.formula if isinstance(operation, InlineOperation) else None
+        plain = self.plain_start and self.plain_end and formula is not None and not formula.names
+        self.formula = formula if plain else None
 
 
 class Block:

@@ -13,7 +13,7 @@ from zigflow_worker.execution.dataflow import DataFlow, RunFacts
 from zigflow_worker.execution.frames import Branch, BranchState, Frame
 from zigflow_worker.execution.trace import ENDED, STATUS, Trace
 from zigflow_worker.expressions import JSON, ExpressionError
-from zigflow_worker.program import END, Block, Step
+from zigflow_worker.program import END, Block, Formula, Step
 from zigflow_worker.start import DEFAULT_STEPS_PER_ACTIVATION
 
 STEPS_PER_TASK = 10
@@ -166,7 +166,11 @@ class Interpreter(DataFlow):
             block = frame.block
             if block is not None and frame.index < block.size:
                 budget.used += STEPS_PER_TASK
-                self._begin_task(branch, frame, block.steps[frame.index])
+                step = block.steps[frame.index]
+                if step.formula is not None:
+                    self._do_formula(frame, step, step.formula)
+                else:
+                    self._begin_task(branch, frame, step)
             else:
                 budget.used += 1
                 self._current = frame
@@ -186,6 +190,24 @@ class Interpreter(DataFlow):
         else:
             branch.stack.append(frame)
             step.operation.enter(self, branch, frame)
+
+    def _do_formula(self, parent: Frame, step: Step, formula: Formula) -> None:
+        """Do a whole task without a frame, which would be half the time it takes."""
+        now, data, variables = self.now, parent.data, parent.variables
+        entry = self.trace.begin(step.pointer, step.name, now, parent.attempt)
+        try:
+            output = formula.evaluate(data, variables, self.budget)
+        except ExpressionError:
+            self._current = Frame(step, data, variables, parent.attempt, now)
+            self._current.entry = entry
+            raise
+        entry[STATUS] = "completed"
+        entry[ENDED] = now
+        if step.then == END:
+            self.end_run(output)
+        else:
+            parent.data = output
+            parent.index = step.then
 
     def _prepare(self, frame: Frame) -> bool:
         """Apply what comes before a task; False skips it."""

@@ -40,9 +40,9 @@ class SetOperation(InlineOperation):
     """The output is what was set, alone."""
 
     def __init__(self, formula: Formula) -> None:
-        self._formula = formula
+        self.formula: Formula = formula
 
     @override
     def evaluate(self, run: Interpreter, frame: Frame) -> JSON:
         """Return the new data."""
-        return run.value(self._formula, frame, frame.input)
+        return run.value(self.formula, frame, frame.input)
