@@ -352,7 +352,7 @@ async def test_a_cancellation_gives_up_on_what_was_never_started(
     with pytest.raises(ApplicationError) as raised:
         await cancel(calls)
     assert raised.value.non_retryable
-    assert raised.value.details[0]["reason"] == "NOT_FOUND"
+    assert raised.value.details[0] == {"reason": "NOT_FOUND", "step": "cancel_agent"}
 
 
 async def test_a_cancellation_is_retried_by_temporal(

@@ -26,6 +26,7 @@ class StigmaPlugin(SimplePlugin):
         api_key: sent as a bearer token.
         tls: files of a TLS connection; None for a connection in clear.
         allow_insecure: send the key in clear also to another machine.
+        connection: one made before, instead of all of these; the plugin closes it.
 
     Raises:
         ValueError: the key would be sent in clear over a network.

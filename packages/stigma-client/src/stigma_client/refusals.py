@@ -25,11 +25,13 @@ TRANSIENT = frozenset(
     }
 )
 
+_STEPS = {"StartAgent": "start_agent", "CancelAgentExecution": "cancel_agent"}
+
 _STATUS_DETAILS = "grpc-status-details-bin"
 
 
 def failure_of(error: grpc.aio.AioRpcError, call: str) -> ApplicationError:
-    """Return the failure of an activity whose `call` ended with `error`.
+    """Return the failure of an activity whose `call`, an RPC's name, ended with `error`.
 
     Transient codes become retryable failures, of the code's name as their type, which honour the
     server's RetryInfo. Every other code fails the activity for good with AGENT_EXECUTION_FAILED,
@@ -46,7 +48,7 @@ def failure_of(error: grpc.aio.AioRpcError, call: str) -> ApplicationError:
     fields = "".join(
         f"; {violation['field']}: {violation['description']}" for violation in violations
     )
-    details: dict[str, Any] = {"reason": code.name, "step": "start_agent"}
+    details: dict[str, Any] = {"reason": code.name, "step": _STEPS[call]}
     if violations:
         details["field_violations"] = violations
     return ApplicationError(
