@@ -1,0 +1,104 @@
+"""Fixtures of the images' tests, and the table of what they found."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from typing import Any
+
+import pytest
+
+from tests.images.images import (
+    HOW_TO_BUILD,
+    HOW_TO_GET,
+    SERVICE_IMAGES,
+    TEMPORAL_IMAGE,
+    Image,
+    engine_answers,
+)
+from tests.stack.plugin import StartStack, TemporalServer
+
+
+@pytest.fixture(scope="session")
+def engine() -> None:
+    """There is a Docker engine."""
+    if not engine_answers():
+        pytest.skip(HOW_TO_GET)
+
+
+@pytest.fixture(scope="session", params=SERVICE_IMAGES, ids=lambda image: image.name)
+def image(request: pytest.FixtureRequest, engine: None) -> Image:
+    """Each service's image in turn."""
+    return _built(request.param)
+
+
+@pytest.fixture(scope="session")
+def temporal_image(engine: None) -> Image:
+    """The dev server's image."""
+    return _built(TEMPORAL_IMAGE)
+
+
+@pytest.fixture(scope="session")
+def all_images(engine: None) -> None:
+    """All of them are there."""
+    for image in (*SERVICE_IMAGES, TEMPORAL_IMAGE):
+        _built(image)
+
+
+@pytest.fixture(autouse=True)
+def _in_table(request: pytest.FixtureRequest, record_property: Any) -> None:
+    """Count the test for its image."""
+    for name in ("image", "temporal_image"):
+        if name in request.fixturenames:
+            record_property("image", request.getfixturevalue(name).name)
+
+
+@pytest.fixture
+async def new_image_stack(
+    temporal_server: TemporalServer, tmp_path_factory: pytest.TempPathFactory, all_images: None
+) -> AsyncIterator[StartStack]:
+    """Start an `ImageStack` with options of `Stack`; it is closed at the test's end."""
+    from tests.images.image_stack import ImageStack
+
+    async with AsyncExitStack() as open_stacks:
+
+        async def start(temporal_address: str | None = None, **options: Any) -> ImageStack:
+            stack = ImageStack(
+                temporal_address or temporal_server.address,
+                tmp_path_factory.mktemp("images"),
+                namespace=temporal_server.namespace,
+                **options,
+            )
+            return await open_stacks.enter_async_context(stack)
+
+        yield start
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    checks: defaultdict[str, list[bool]] = defaultdict(list)
+    figures: defaultdict[str, dict[str, object]] = defaultdict(dict)
+    for outcome in ("passed", "failed", "error"):
+        for report in terminalreporter.stats.get(outcome, ()):
+            properties = dict(getattr(report, "user_properties", ()))
+            if "image" in properties and report.when == "call":
+                checks[properties["image"]].append(report.passed)
+                figures[properties["image"]] |= properties
+    if not checks:
+        return
+    terminalreporter.section("images")
+    row = "{:22} {:>14} {:>15} {:>16}   {}"
+    head = ("image", "own layers MB", "ready after s", "SIGTERM to end s", "checks")
+    terminalreporter.line(row.format(*head))
+    for name, outcomes in checks.items():
+        found = [figures[name].get(key, "-") for key in ("own_mb", "ready_s", "end_s")]
+        failed = outcomes.count(False)
+        result = f"{len(outcomes)} passed" if not failed else f"{failed} of {len(outcomes)} failed"
+        colour = "red" if failed else "green"
+        terminalreporter.line(row.format(name, *map(str, found), result), **{colour: True})
+
+
+def _built(image: Image) -> Image:
+    if not image.exists:
+        pytest.skip(HOW_TO_BUILD.format(image.reference))
+    return image

@@ -1,0 +1,85 @@
+"""The files that images are made from, without building any."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+
+from tests.images.images import SERVICE_IMAGES, TEMPORAL_VERSION, Image
+
+ROOT = Path(__file__).parents[2]
+
+
+def _read(path: str) -> str:
+    return (ROOT / path).read_text()
+
+
+def _project(path: str) -> dict:
+    return tomllib.loads(_read(f"{path}/pyproject.toml"))["project"]
+
+
+def _needed(path: str) -> set[str]:
+    """Our packages that a project needs, with those they need."""
+    found: set[str] = set()
+    for requirement in _project(path)["dependencies"]:
+        name = re.match(r"[a-z-]+", requirement)[0]
+        if name.startswith("stigma-"):
+            found |= {name} | _needed(f"packages/{name}")
+    return found
+
+
+@pytest.mark.parametrize("image", SERVICE_IMAGES, ids=lambda image: image.name)
+def test_holds_the_packages_that_its_service_needs(image: Image):
+    copied = set(
+        re.findall(r"COPY packages/([a-z-]+) ", _read(f"services/{image.service}/Dockerfile"))
+    )
+    expected = _needed(f"services/{image.service}")
+    if image.service == "stigma_api":  # where the command is
+        expected |= {"stigma-cli"} | _needed("packages/stigma-cli")
+    assert copied == expected
+
+
+def test_the_four_differ_in_names_only():
+    assert len({_without_names(image) for image in SERVICE_IMAGES}) == 1
+
+
+@pytest.mark.parametrize("image", SERVICE_IMAGES, ids=lambda image: image.name)
+def test_builds_with_the_classic_builder_too(image: Image):
+    text = _read(f"services/{image.service}/Dockerfile")
+    assert "--mount" not in text
+    assert not re.search(r"^# *(syntax|escape) *=", text, re.MULTILINE)
+
+
+def test_nothing_is_sent_that_is_not_asked_for():
+    rules = [line for line in _read(".dockerignore").splitlines() if not line.startswith("#")]
+    assert rules[0] == "*"
+
+
+def test_compose_names_what_is_built():
+    version = tomllib.loads(_read("pyproject.toml"))["project"]["version"]
+    services = YAML(typ="safe").load(_read("compose.yaml"))["services"]
+    images = {service["image"] for service in services.values()}
+    expected = {f"stigma/{image.name}:${{STIGMA_VERSION:-{version}}}" for image in SERVICE_IMAGES}
+    expected.add(f"stigma/temporal-dev:${{STIGMA_TEMPORAL_VERSION:-{TEMPORAL_VERSION}}}")
+    assert images == expected
+    assert f"\nVERSION={TEMPORAL_VERSION}\n" in _read("tools/temporal/ensure")
+
+
+def test_composes_key_is_the_one_that_the_api_knows():
+    compose = YAML(typ="safe").load(_read("compose.yaml"))
+    principals = YAML(typ="safe").load(_read("deploy/compose/principals.yaml"))["principals"]
+    key = compose["services"]["zigflow-worker"]["environment"]["STIGMA_API_KEY"]
+    assert principals[0]["key_sha256"] == [hashlib.sha256(key.encode()).hexdigest()]
+
+
+def _without_names(image: Image) -> str:
+    lines = _read(f"services/{image.service}/Dockerfile").splitlines()
+    text = "\n".join(lines[lines.index("ARG BASE_IMAGE=python:3.12-slim-bookworm") :])
+    text = re.sub(r"^(COPY packages/.*|# The registry.*|VOLUME .*)\n", "", text, flags=re.MULTILINE)
+    text = re.sub(r'(image\.(title|description)=)".*"', r"\1", text)
+    return text.replace(image.service, "SERVICE")

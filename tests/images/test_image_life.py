@@ -1,0 +1,190 @@
+"""How the images start, work and end."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+from datetime import timedelta
+from pathlib import Path
+
+from temporalio.client import Client
+
+from stigma_cli.devserver import GOGC, TUNING, free_ports
+from tests.images.image_stack import ImageStack
+from tests.images.images import Image, docker
+from tests.images.messages_server import messages_server
+from tests.integration.model_gate import KEY as GATE_KEY
+from tests.integration.model_gate import ModelGate
+from tests.reliability.calls import Callers
+from tests.stack.plugin import StartStack
+from tests.stack.waiting import eventually
+
+READY_SECONDS = 3.0
+STARTS = 3  # the machine is shared: the best one counts
+GRACE = timedelta(seconds=20)
+
+
+def test_help_lists_the_settings(image: Image):
+    run = docker("run", "--rm", "--network", "none", "--read-only", image.reference, "--help")
+    assert f"python -m {image.service}" in run.stdout
+    assert "STIGMA_SHUTDOWN_GRACE" in run.stdout
+    assert run.stderr == ""
+
+
+def test_a_wrong_setting_is_one_line_and_exit_code_2(image: Image):
+    wrong = ("--env", "STIGMA_ADMIN_PORT=many")
+    run = docker("run", "--rm", "--network", "none", *wrong, image.reference, check=False)
+    assert run.returncode == 2
+    assert run.stderr.startswith(f"{image.service}: STIGMA_ADMIN_PORT")
+    assert run.stderr.count("\n") == 1
+
+
+def test_every_module_can_be_imported(image: Image):
+    """What is stripped from other people's packages is not missed."""
+    script = (
+        "import importlib, pkgutil, sys\n"
+        f"for top in {_packages(image)!r}:\n"
+        "    package = importlib.import_module(top)\n"
+        "    for module in pkgutil.walk_packages(package.__path__, top + '.'):\n"
+        "        if not module.name.endswith('__main__') and '.migrations' not in module.name:\n"
+        "            importlib.import_module(module.name)\n"
+        "            print(module.name)\n"
+    )
+    entrypoint = ("--entrypoint", "python", "--network", "none", "--read-only")
+    run = docker("run", "--rm", *entrypoint, image.reference, "-c", script)
+    assert f"{image.service}.settings" in run.stdout.split()
+
+
+async def test_starts_in_seconds_and_ends_when_asked(
+    image: Image, new_image_stack: StartStack, record_property
+):
+    ready, ended = [], []
+    for _ in range(STARTS):
+        stack = await new_image_stack(services=())
+        service = stack.add(image.service)
+        began = time.monotonic()
+        service.start()
+        await service.wait_ready()
+        ready.append(time.monotonic() - began)
+        asked = time.monotonic()
+        assert await service.stop(GRACE) == 0
+        ended.append(time.monotonic() - asked)
+        assert service.log.events("stopped")
+        if min(ready) <= READY_SECONDS:
+            break
+    record_property("ready_s", f"{min(ready):.1f}")
+    record_property("end_s", f"{min(ended):.1f}")
+    assert min(ready) <= READY_SECONDS
+
+
+async def test_agents_answer_through_every_kind_of_provider(
+    new_image_stack: StartStack, tmp_path: Path
+):
+    async with ModelGate() as gate, messages_server("from messages") as url:
+        stack = await _start(new_image_stack, gate, tmp_path, _messages_provider(url))
+        callers = Callers(stack)
+        call = await callers.engine()
+        assert await call.answer() == call.right_answer
+        brief = {"model": "messages:held", "settings": {"max_tokens": 100}}
+        assert await (await callers.engine(**brief)).answer() == "from messages"
+        held = await callers.engine("to the gate", model="gate:held")
+        (await gate.held("to the gate")).answer("from the gate")
+        assert await held.answer() == "from the gate"
+
+
+async def test_sigterm_lets_a_model_call_end(new_image_stack: StartStack, tmp_path: Path):
+    async with ModelGate() as gate:
+        stack = await _start(new_image_stack, gate, tmp_path)
+        call = await Callers(stack).engine("in flight", model="gate:held")
+        held = await gate.held("in flight")
+        worker = stack.process("ai_worker")
+        await worker.send(signal.SIGTERM)
+        await worker.log.wait_for("stopping")
+        held.answer("said while stopping")
+        assert await worker.ended(GRACE) == 0
+        assert await call.answer() == "said while stopping"
+        assert len(gate.calls("in flight")) == 1
+
+
+async def test_sigterm_to_all_loses_no_caller(new_image_stack: StartStack, tmp_path: Path):
+    async with ModelGate() as gate:
+        stack = await _start(new_image_stack, gate, tmp_path)
+        call = await Callers(stack).engine("outlives them", model="gate:held")
+        (await gate.held("outlives them")).answer("after the restart")
+        services = [stack.process(name) for name in _SERVICES]
+        await asyncio.gather(*(service.send(signal.SIGTERM) for service in services))
+        codes = await asyncio.gather(*(service.ended(GRACE) for service in services))
+        assert codes == [0, 0, 0, 0]
+        await stack.start()
+        assert await call.answer() == "after the restart"
+
+
+def test_temporal_is_tuned_as_elsewhere(temporal_image: Image):
+    config = temporal_image.inspect()["Config"]
+    command = config["Cmd"]
+    settings = [
+        command[n + 1] for n, word in enumerate(command) if word == "--dynamic-config-value"
+    ]
+    assert settings == list(TUNING)
+    assert f"GOGC={GOGC}" in config["Env"]
+    assert config["User"] == "10001:10001"
+    assert config["StopSignal"] == "SIGTERM"
+
+
+async def test_temporal_answers_and_ends(temporal_image: Image, record_property):
+    [port] = free_ports(1)
+    record_property("own_mb", f"{temporal_image.own_bytes() / 1e6:.0f}")
+    options = ("--read-only", "--cap-drop", "ALL", "--publish", f"127.0.0.1:{port}:7233")
+    began = time.monotonic()
+    container = docker("run", "--detach", *options, temporal_image.reference).stdout.strip()
+    try:
+        client = await eventually(lambda: _connected(port), what="Temporal answers")
+        record_property("ready_s", f"{time.monotonic() - began:.1f}")
+        assert client.namespace == "default"
+        asked = time.monotonic()
+        docker("stop", "--time", "20", container)
+        record_property("end_s", f"{time.monotonic() - asked:.1f}")
+        state = docker("inspect", "--format", "{{.State.ExitCode}}", container).stdout.strip()
+        assert state == "0"
+    finally:
+        docker("rm", "--force", container)
+
+
+_SERVICES = ("stigma_api", "stigma_orchestrator", "ai_worker", "zigflow_worker")
+
+
+async def _start(
+    new_image_stack: StartStack, gate: ModelGate, directory: Path, more: str = ""
+) -> ImageStack:
+    providers = directory / "providers.yaml"
+    providers.write_text(gate.provider + more)
+    environment = {"STIGMA_PROVIDERS_FILE": str(providers), "GATE_KEY": GATE_KEY}
+    stack = await new_image_stack(environment={"ai_worker": environment})
+    assert isinstance(stack, ImageStack)
+    return stack
+
+
+def _messages_provider(url: str) -> str:
+    return (
+        "---\n"
+        "apiVersion: stigma/v1\n"
+        "kind: Provider\n"
+        "metadata: {name: messages}\n"
+        "spec:\n"
+        "  type: anthropic\n"
+        f"  base_url: {url}\n"
+        "  api_key: {env: GATE_KEY}\n"
+    )
+
+
+def _packages(image: Image) -> list[str]:
+    more = {"stigma_api": ["stigma_client", "stigma_cli"], "zigflow_worker": ["stigma_client"]}
+    return [image.service, "stigma", *more.get(image.service, [])]
+
+
+async def _connected(port: int) -> Client | None:
+    try:
+        return await Client.connect(f"127.0.0.1:{port}")
+    except RuntimeError:
+        return None
