@@ -79,6 +79,10 @@ class Postgres:
     async def start(self) -> None:
         """Start it and return once it answers."""
         await self.container.start()
+        await self.answers()
+
+    async def answers(self) -> None:
+        """Return once it takes connections."""
         await eventually(self._serves, within=_PATIENCE, what="PostgreSQL answers")
 
     async def _serves(self) -> bool:

@@ -6,7 +6,6 @@ execution is checked after every test, by its fixture.
 
 from __future__ import annotations
 
-from contextlib import AsyncExitStack
 from datetime import timedelta
 from typing import Any
 
@@ -74,23 +73,17 @@ async def test_api(deployment: Deployed, harm: Harm) -> None:
 
 
 @LOST
-async def test_callers(deployment: Deployed, harm: Harm) -> None:
-    """While their agents work: the answers wait for them in Temporal."""
+@pytest.mark.parametrize("caller", [CALLER, "zigflow_worker"], ids=["worker", "engine"])
+async def test_callers(deployment: Deployed, harm: Harm, caller: str) -> None:
+    """While its agent works: the answer waits for it in Temporal."""
     callers, stack = deployment.callers, deployment.stack
-    calls = [await callers.worker(delay=2), await callers.engine(delay=2)]
-    execution_ids = [await callers.execution_id(call) for call in calls]
-    for caller, call in zip((CALLER, "zigflow_worker"), calls, strict=True):
-        await stack.wait_for_event(caller, "pending", workflow_id=call.handle.id)
-    async with AsyncExitStack() as harmed:
-        for caller in (CALLER, "zigflow_worker"):
-            await harmed.enter_async_context(harm(stack.container(caller)))
-        for execution_id in execution_ids:
-            await stack.wait_for_event(
-                "stigma_orchestrator", "delivered", execution_id=execution_id
-            )
-    for call in calls:
-        await call.check(WITHIN)
-        assert len(stack.events("token_taken", workflow_id=call.handle.id)) == 1
+    call = await (callers.worker if caller == CALLER else callers.engine)(delay=2)
+    execution_id = await callers.execution_id(call)
+    await stack.wait_for_event(caller, "pending", workflow_id=call.handle.id)
+    async with harm(stack.container(caller)):
+        await stack.wait_for_event("stigma_orchestrator", "delivered", execution_id=execution_id)
+    await call.check(WITHIN)
+    assert len(stack.events("token_taken", workflow_id=call.handle.id)) == 1
 
 
 async def given_up(agent: WorkflowHandle[Any, Any]) -> None:
