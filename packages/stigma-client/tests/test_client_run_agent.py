@@ -370,14 +370,18 @@ async def test_a_second_cancellation_does_not_cut_the_first_short(
 
 
 async def test_a_cancellation_nobody_takes_still_cancels_the_caller(
-    start: Start, api: StandInApi
+    start: Start, api: StandInApi, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level(logging.INFO, "stigma_client")
     api.refuse_cancel(grpc.StatusCode.PERMISSION_DENIED)
     caller = await start(Job())
     await api.started.wait()
     await caller.cancel()
     await cancelled(caller)
     assert len(api.cancels) == 1
+    [failed] = [record for record in caplog.records if record.message == "cancel_failed"]
+    assert failed.levelno == logging.WARNING
+    assert failed.__dict__["reason"] == "PERMISSION_DENIED"
 
 
 async def test_a_timeout_in_the_workflow_cancels_the_agent(start: Start, api: StandInApi) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
 from temporalio import workflow
 from temporalio.common import RawValue, RetryPolicy
-from temporalio.exceptions import ActivityError
+from temporalio.exceptions import ActivityError, ApplicationError
 
 from stigma.agent.v1.agent_execution_pb2 import AgentExecution
 from stigma.agent.v1.agent_execution_service_pb2 import CancelAgentExecutionRequest
@@ -168,7 +169,23 @@ async def _stop(call: workflow.ActivityHandle[RawValue], request_id: str) -> Non
     _forget(call)
     if not stop.cancelled() and stop.exception() is not None:
         # The agent's own watch over its caller stops it later.
-        log_in_workflow("cancel_failed", request_id=request_id, error=str(stop.exception()))
+        log_in_workflow(
+            "cancel_failed",
+            level=logging.WARNING,
+            request_id=request_id,
+            reason=_reason_of(stop.exception()),
+        )
+
+
+def _reason_of(error: BaseException | None) -> str:
+    """Return what the API answered, or how the activity ended without an answer."""
+    cause = error.cause if isinstance(error, ActivityError) else error
+    if not isinstance(cause, ApplicationError):
+        return type(cause).__name__
+    detail = cause.details[0] if cause.details else None
+    # A refusal has the status code in its detail; trouble that passes, as its type.
+    reason = detail.get("reason") if isinstance(detail, Mapping) else None
+    return str(reason or cause.type)
 
 
 async def _settled(call: workflow.ActivityHandle[RawValue]) -> bool:
