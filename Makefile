@@ -55,6 +55,15 @@ check: $(STAMP) ## format, lint, types, imports, protos
 	test -z "$$(git ls-files uv.lock '**/uv.lock')" || { echo "uv.lock records download addresses: do not track it" >&2; exit 1; }
 	echo "check: all clean"
 
+.PHONY: charts
+charts: $(STAMP) ## the Helm charts, on Helm 4 and 3, against Kubernetes' own schemas
+	@tools/charts/ensure >/dev/null
+	$(BIN)/pytest tests/charts $(PYTEST)
+
+.PHONY: charts-docs
+charts-docs: $(STAMP) ## what follows from the charts' values: schemas and README tables
+	@$(BIN)/python tools/charts/generate.py
+
 .PHONY: lock
 lock: $(STAMP) ## pin dependencies anew: requirements.lock and one lock a service
 	@tools/lock $(ARGS)

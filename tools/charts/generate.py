@@ -71,8 +71,7 @@ class Values:
 def generate() -> dict[Path, str]:
     """Return every generated file and its content."""
     files = {}
-    shared = parse(_sections("common", "worker", "outbound"))
-    global_schema = _object(_global_values(shared.tree) + [_UMBRELLA_MARK])
+    global_schema = _object([*global_values(), _UMBRELLA_MARK])
     for chart in (*SERVICES, UMBRELLA):
         directory = CHARTS / chart
         text = _with_sections(chart, (directory / "values.yaml").read_text())
@@ -81,8 +80,8 @@ def generate() -> dict[Path, str]:
         schema = _schema(chart, values, global_schema)
         files[directory / "values.schema.json"] = json.dumps(schema, indent=1) + "\n"
         readme = directory / "README.md"
-        more = _global_values(shared.tree) if chart == UMBRELLA else []
-        files[readme] = _readme(readme.read_text(), values, more)
+        shared = global_values() if chart == UMBRELLA else []
+        files[readme] = _readme(readme.read_text(), values, shared)
     return files
 
 
@@ -129,6 +128,21 @@ def leaves(values: list[Value], prefix: str = "") -> Iterator[tuple[str, Value]]
             yield from leaves(value.children, f"{path}.")
         else:
             yield path, value
+
+
+def global_values() -> list[Value]:
+    """What the umbrella gives all charts, below `global.stigma`."""
+    return [
+        Value(
+            value.name,
+            value.description,
+            value.schema,
+            value.default,
+            [child for child in value.children if (value.name, child.name) not in NOT_GLOBAL],
+        )
+        for value in parse(_sections("common", "worker", "outbound")).tree
+        if value.name in GLOBAL
+    ]
 
 
 def _value(name: str, default: str | None, comment: list[str]) -> Value:
@@ -200,20 +214,6 @@ def _commented_out(lines: list[str]) -> list[str]:
     return [f"    # {line}".rstrip() for line in shown]
 
 
-def _global_values(tree: list[Value]) -> list[Value]:
-    return [
-        Value(
-            value.name,
-            value.description,
-            value.schema,
-            value.default,
-            [child for child in value.children if (value.name, child.name) not in NOT_GLOBAL],
-        )
-        for value in tree
-        if value.name in GLOBAL
-    ]
-
-
 def _schema(chart: str, values: Values, global_schema: dict[str, Any]) -> dict[str, Any]:
     schema = _object([value for value in values.tree if value.name != "global"])
     schema["properties"]["global"] = {
@@ -247,16 +247,14 @@ def _type(default: Any) -> dict[str, Any]:
     return {"type": names[type(default)]} if type(default) in names else {}
 
 
-def _readme(text: str, values: Values, global_values: list[Value]) -> str:
+def _readme(text: str, values: Values, shared: list[Value]) -> str:
     head, separator, _ = text.partition(_TABLE)
     if not separator:
         raise ValueError(f"the README has no line {_TABLE}")
     rows = [
         _row(path, f"`{json.dumps(value.default)}`", value) for path, value in leaves(values.tree)
     ]
-    rows += [
-        _row(path, "each chart's", value) for path, value in leaves(global_values, "global.stigma.")
-    ]
+    rows += [_row(path, "each chart's", value) for path, value in leaves(shared, "global.stigma.")]
     table = "\n".join(["| value | default | |", "|---|---|---|", *rows])
     return f"{head}{separator}\n\n{table}\n"
 

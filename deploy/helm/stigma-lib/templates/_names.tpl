@@ -1,21 +1,21 @@
 {{/*
 The name of a chart's objects, from its name and the release's: `stigma-api` in a release `stigma`,
-`x-stigma-api` in a release `x`. 50 characters at most, so that suffixes fit into 63.
+`x-stigma-api` in a release `x`. 48 characters at most, so that suffixes fit into 63.
 */}}
 {{- define "stigma.nameOf" -}}
 {{- $release := index . 0 -}}
 {{- $name := index . 1 -}}
 {{- if or (contains $name $release) -}}
-{{- $release | trunc 50 | trimSuffix "-" -}}
+{{- $release | trunc 48 | trimSuffix "-" -}}
 {{- else if hasPrefix (printf "%s-" $release) $name -}}
 {{- $name -}}
 {{- else -}}
-{{- printf "%s-%s" $release $name | trunc 50 | trimSuffix "-" -}}
+{{- printf "%s-%s" ($release | trunc (sub 47 (len $name) | int) | trimSuffix "-") $name -}}
 {{- end -}}
 {{- end -}}
 
 {{- define "stigma.name" -}}
-{{- .Values.nameOverride | default .Chart.Name | trunc 50 | trimSuffix "-" -}}
+{{- .Values.nameOverride | default .Chart.Name -}}
 {{- end -}}
 
 {{- define "stigma.fullname" -}}

@@ -2,7 +2,8 @@
 {{- define "stigma.networkPolicy" -}}
 {{- $policy := .Values.networkPolicy -}}
 {{- if $policy.enabled -}}
-{{- $inNamespace := list (dict "podSelector" dict) -}}
+{{- $sameRelease := dict "podSelector" (dict "matchLabels" (dict "app.kubernetes.io/part-of" "stigma" "app.kubernetes.io/instance" .Release.Name)) -}}
+{{- $inNamespace := dict "podSelector" dict -}}
 {{- $servicePorts := include "stigma.hook" (list . "policyPorts") | fromYamlArray -}}
 apiVersion: networking.k8s.io/v1
 kind: NetworkPolicy
@@ -14,7 +15,7 @@ spec:
       {{- include "stigma.selectorLabels" . | nindent 6 }}
   policyTypes: [Ingress, Egress]
   ingress:
-    - from: {{ toYaml ($policy.from | default $inNamespace) | nindent 8 }}
+    - from: {{ toYaml (prepend ($policy.from | default (list $inNamespace)) $sameRelease) | nindent 8 }}
       ports:
         - { protocol: TCP, port: admin }
         {{- range $servicePorts }}

@@ -77,6 +77,8 @@ spec:
   {{- fail "versioning.mode=controller takes temporal.apiKeySecret or temporal.tls.clientSecret, not both" }}
   {{- else if $temporal.apiKeySecret.name }}
   apiKeySecretRef: { name: {{ $temporal.apiKeySecret.name | quote }}, key: {{ $temporal.apiKeySecret.key | quote }} }
+  {{- else if and $temporal.tls.enabled (not $temporal.tls.clientSecret.name) }}
+  {{- fail "the Temporal Worker Controller talks TLS only with credentials: set temporal.apiKeySecret or temporal.tls.clientSecret" }}
   {{- else if $temporal.tls.clientSecret.name }}
   mutualTLSSecretRef: { name: {{ $temporal.tls.clientSecret.name | quote }} }
   {{- end }}

@@ -1,0 +1,33 @@
+from __future__ import annotations
+
+import pytest
+
+from tests.charts.helm import TOOLS, Helm
+from tests.charts.schemas import kubernetes_versions
+
+_KUBERNETES_VERSIONS = 3
+
+
+@pytest.fixture(scope="session", params=[4, 3], ids=lambda major: f"helm{major}")
+def helm(request: pytest.FixtureRequest) -> Helm:
+    """Each version of Helm that the charts are for."""
+    return _helm(request.param)
+
+
+@pytest.fixture(scope="session")
+def helm4() -> Helm:
+    """The newer one, where one is enough: a test shows that both render the same."""
+    return _helm(4)
+
+
+@pytest.fixture(scope="session")
+def helm3() -> Helm:
+    """The older one."""
+    return _helm(3)
+
+
+def _helm(major: int) -> Helm:
+    found = Helm(major)
+    if not found.program.exists() or len(kubernetes_versions()) != _KUBERNETES_VERSIONS:
+        pytest.skip(f"Helm {major} or the schemas are not in {TOOLS}: run tools/charts/ensure")
+    return found
