@@ -119,6 +119,22 @@ async def test_what_was_applied_is_there_after_a_restart(url: str) -> None:
     await after.close()
 
 
+async def test_a_release_finds_its_tables_after_a_newer_one(url: str) -> None:
+    """What a rollback meets: a step has been taken that this release does not know."""
+    newer = await Registry.open(url)
+    applied = await newer.apply("reviewer", spec("one"), {}, "alice")
+    await newer.close()
+    engine = create_async_engine(url)
+    async with engine.begin() as connection:
+        await connection.execute(sa.text("UPDATE alembic_version SET version_num = 'later'"))
+        await connection.execute(sa.text("ALTER TABLE agents ADD COLUMN later TEXT"))
+    await engine.dispose()
+    older = await Registry.open(url)
+    assert await older.get("reviewer") == applied
+    assert (await older.apply("reviewer", spec("two"), {}, "alice")).version == 2
+    await older.close()
+
+
 async def test_a_full_disk_is_said_in_one_line(tmp_path: Path) -> None:
     path = tmp_path / "registry.db"
     registry = await Registry.open(f"sqlite+aiosqlite:///{path}")

@@ -15,14 +15,12 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
-from alembic import command
-from alembic.config import Config
 from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from stigma.agent.v1.agent_pb2 import Agent, AgentSpec
-from stigma_api import status
+from stigma_api import schema, status
 from stigma_api.status import CallError
 
 _AGENTS = sa.Table(
@@ -38,8 +36,6 @@ _AGENTS = sa.Table(
     sa.Column("deleted_at", sa.DateTime(timezone=True)),
 )
 _LIVE = _AGENTS.c.deleted_at.is_(None)
-# Any number will do, as long as every replica takes the same one.
-_MIGRATION_LOCK = 73_000_001
 _APPLY_ATTEMPTS = 20
 _BUSY = timedelta(seconds=5)
 _RETRY_AFTER = timedelta(seconds=5)
@@ -63,7 +59,7 @@ class Registry:
         registry = cls(_engine(url))
         try:
             async with registry._transaction(write=True) as connection:
-                await connection.run_sync(_migrate)
+                await connection.run_sync(schema.migrate)
         except BaseException:
             await registry.close()
             raise
@@ -240,13 +236,3 @@ def _engine(url: str) -> AsyncEngine:
         connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
 
     return engine
-
-
-def _migrate(connection: sa.Connection) -> None:
-    if connection.dialect.name == "postgresql":
-        # Replicas start together: one brings the schema up to date, the others wait for it.
-        connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_MIGRATION_LOCK)))
-    config = Config()
-    config.set_main_option("script_location", "stigma_api:migrations")
-    config.attributes["connection"] = connection
-    command.upgrade(config, "head")
