@@ -55,6 +55,15 @@ check: $(STAMP) ## format, lint, types, imports, protos
 	test -z "$$(git ls-files uv.lock '**/uv.lock')" || { echo "uv.lock records download addresses: do not track it" >&2; exit 1; }
 	echo "check: all clean"
 
+.PHONY: images
+images: $(STAMP) ## the images, on Docker, each checked: make images TAG=...
+	@tools/images
+	$(BIN)/pytest tests/images $(PYTEST)
+
+.PHONY: test-containers
+test-containers: images ## the tests that need the services in containers
+	@$(BIN)/pytest tests/containers $(PYTEST)
+
 .PHONY: charts
 charts: $(STAMP) ## the Helm charts, on Helm 4 and 3, against Kubernetes' own schemas
 	@tools/charts/ensure >/dev/null

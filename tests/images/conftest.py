@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.images.image_stack import ImageStack, StartImageStack
 from tests.images.images import (
     HOW_TO_BUILD,
     HOW_TO_GET,
@@ -17,7 +18,7 @@ from tests.images.images import (
     Image,
     engine_answers,
 )
-from tests.stack.plugin import StartStack, TemporalServer
+from tests.stack.plugin import TemporalServer, running_stacks
 
 
 @pytest.fixture(scope="session")
@@ -56,11 +57,13 @@ def _in_table(request: pytest.FixtureRequest, record_property: Any) -> None:
 
 @pytest.fixture
 async def new_image_stack(
-    temporal_server: TemporalServer, tmp_path_factory: pytest.TempPathFactory, all_images: None
-) -> AsyncIterator[StartStack]:
+    request: pytest.FixtureRequest,
+    temporal_server: TemporalServer,
+    tmp_path_factory: pytest.TempPathFactory,
+    all_images: None,
+) -> AsyncIterator[StartImageStack]:
     """Start an `ImageStack` with options of `Stack`; it is closed at the test's end."""
-    from tests.images.image_stack import ImageStack
-
+    running = running_stacks(request.config)
     async with AsyncExitStack() as open_stacks:
 
         async def start(temporal_address: str | None = None, **options: Any) -> ImageStack:
@@ -70,6 +73,8 @@ async def new_image_stack(
                 namespace=temporal_server.namespace,
                 **options,
             )
+            running.append(stack)
+            open_stacks.callback(running.remove, stack)
             return await open_stacks.enter_async_context(stack)
 
         yield start

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from stigma_cli.devserver import free_ports
@@ -48,3 +49,6 @@ class ImageStack(Stack):
             admin_port=admin_port,
             command=confined_run(image, variables, *options),
         )
+
+
+StartImageStack = Callable[..., Awaitable[ImageStack]]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import tarfile
 from collections.abc import Iterator, Mapping
@@ -29,7 +30,7 @@ class Image:
     @property
     def reference(self) -> str:
         """Name and tag."""
-        return f"stigma/{self.name}:{version('stigma-core') if self.service else TEMPORAL_VERSION}"
+        return f"stigma/{self.name}:{service_tag() if self.service else TEMPORAL_VERSION}"
 
     @property
     def exists(self) -> bool:
@@ -46,6 +47,11 @@ class Image:
         """What its layers add to those of its base, or all when it has none."""
         base = self.base()["Size"] if self.service else 0
         return int(self.inspect()["Size"] - base)
+
+
+def service_tag() -> str:
+    """The tag that `make images` gave to the services' images."""
+    return os.environ.get("TAG") or version("stigma-core")
 
 
 SERVICE_IMAGES = tuple(

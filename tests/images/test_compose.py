@@ -12,11 +12,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from stigma_cli.devserver import free_ports
-from tests.images.images import docker
+from tests.images.images import docker, service_tag
 from tests.stack.waiting import eventually
 
 ROOT = Path(__file__).parents[2]
@@ -32,10 +33,10 @@ class Composition:
     project: str
     environment: Mapping[str, str]
 
-    def containers(self) -> list[dict]:
+    def containers(self) -> list[dict[str, Any]]:
         label = f"label=com.docker.compose.project={self.project}"
         ids = docker("ps", "--all", "--quiet", "--filter", label).stdout.split()
-        return json.loads(docker("inspect", *ids).stdout) if ids else []
+        return list(json.loads(docker("inspect", *ids).stdout)) if ids else []
 
     def stigma(self, *arguments: str) -> str:
         """Run the command on this machine."""
@@ -73,6 +74,7 @@ def composition(compose: list[str]) -> Iterator[Composition]:
         "STIGMA_API_KEY": KEY,
     }
     composed = inherited | {name: str(port) for name, port in ports.items()}
+    composed["STIGMA_VERSION"] = service_tag()
     started = Composition(project, inherited | reached)
     command = [*compose, "--project-name", project]
 

@@ -19,15 +19,15 @@ def _read(path: str) -> str:
     return (ROOT / path).read_text()
 
 
-def _project(path: str) -> dict:
-    return tomllib.loads(_read(f"{path}/pyproject.toml"))["project"]
+def _dependencies(path: str) -> list[str]:
+    return list(tomllib.loads(_read(f"{path}/pyproject.toml"))["project"]["dependencies"])
 
 
 def _needed(path: str) -> set[str]:
     """Our packages that a project needs, with those they need."""
     found: set[str] = set()
-    for requirement in _project(path)["dependencies"]:
-        name = re.match(r"[a-z-]+", requirement)[0]
+    for requirement in _dependencies(path):
+        name = re.split(r"[^a-z-]", requirement)[0]
         if name.startswith("stigma-"):
             found |= {name} | _needed(f"packages/{name}")
     return found

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import signal
 import time
+import uuid
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
-from temporalio.client import Client
+from temporalio.client import Client, WorkflowHandle
 
 from stigma_cli.devserver import GOGC, TUNING, free_ports
-from tests.images.image_stack import ImageStack
+from tests.images.image_stack import ImageStack, StartImageStack
 from tests.images.images import Image, docker
 from tests.images.messages_server import messages_server
 from tests.integration.model_gate import KEY as GATE_KEY
 from tests.integration.model_gate import ModelGate
-from tests.reliability.calls import Callers
-from tests.stack.plugin import StartStack
 from tests.stack.waiting import eventually
 
 READY_SECONDS = 3.0
@@ -57,7 +58,7 @@ def test_every_module_can_be_imported(image: Image):
 
 
 async def test_starts_in_seconds_and_ends_when_asked(
-    image: Image, new_image_stack: StartStack, record_property
+    image: Image, new_image_stack: StartImageStack, record_property
 ):
     ready, ended = [], []
     for _ in range(STARTS):
@@ -79,45 +80,44 @@ async def test_starts_in_seconds_and_ends_when_asked(
 
 
 async def test_agents_answer_through_every_kind_of_provider(
-    new_image_stack: StartStack, tmp_path: Path
+    new_image_stack: StartImageStack, tmp_path: Path
 ):
     async with ModelGate() as gate, messages_server("from messages") as url:
         stack = await _start(new_image_stack, gate, tmp_path, _messages_provider(url))
-        callers = Callers(stack)
-        call = await callers.engine()
-        assert await call.answer() == call.right_answer
-        brief = {"model": "messages:held", "settings": {"max_tokens": 100}}
-        assert await (await callers.engine(**brief)).answer() == "from messages"
-        held = await callers.engine("to the gate", model="gate:held")
+        scripted = {"model": "scripted:echo", "script": {"steps": [{"text": "from a script"}]}}
+        brief = {"model": "messages:held", "modelSettings": {"max_tokens": 100}}
+        assert await (await _ask(stack, "hello", **scripted)).result() == "from a script"
+        assert await (await _ask(stack, "hello", **brief)).result() == "from messages"
+        asked = await _ask(stack, "to the gate")
         (await gate.held("to the gate")).answer("from the gate")
-        assert await held.answer() == "from the gate"
+        assert await asked.result() == "from the gate"
 
 
-async def test_sigterm_lets_a_model_call_end(new_image_stack: StartStack, tmp_path: Path):
+async def test_sigterm_lets_a_model_call_end(new_image_stack: StartImageStack, tmp_path: Path):
     async with ModelGate() as gate:
         stack = await _start(new_image_stack, gate, tmp_path)
-        call = await Callers(stack).engine("in flight", model="gate:held")
+        call = await _ask(stack, "in flight")
         held = await gate.held("in flight")
         worker = stack.process("ai_worker")
         await worker.send(signal.SIGTERM)
         await worker.log.wait_for("stopping")
         held.answer("said while stopping")
         assert await worker.ended(GRACE) == 0
-        assert await call.answer() == "said while stopping"
+        assert await call.result() == "said while stopping"
         assert len(gate.calls("in flight")) == 1
 
 
-async def test_sigterm_to_all_loses_no_caller(new_image_stack: StartStack, tmp_path: Path):
+async def test_sigterm_to_all_loses_no_caller(new_image_stack: StartImageStack, tmp_path: Path):
     async with ModelGate() as gate:
         stack = await _start(new_image_stack, gate, tmp_path)
-        call = await Callers(stack).engine("outlives them", model="gate:held")
+        call = await _ask(stack, "outlives them")
         (await gate.held("outlives them")).answer("after the restart")
         services = [stack.process(name) for name in _SERVICES]
         await asyncio.gather(*(service.send(signal.SIGTERM) for service in services))
         codes = await asyncio.gather(*(service.ended(GRACE) for service in services))
         assert codes == [0, 0, 0, 0]
         await stack.start()
-        assert await call.answer() == "after the restart"
+        assert await call.result() == "after the restart"
 
 
 def test_temporal_is_tuned_as_elsewhere(temporal_image: Image):
@@ -155,14 +155,27 @@ _SERVICES = ("stigma_api", "stigma_orchestrator", "ai_worker", "zigflow_worker")
 
 
 async def _start(
-    new_image_stack: StartStack, gate: ModelGate, directory: Path, more: str = ""
+    new_image_stack: StartImageStack, gate: ModelGate, directory: Path, more: str = ""
 ) -> ImageStack:
     providers = directory / "providers.yaml"
     providers.write_text(gate.provider + more)
     environment = {"STIGMA_PROVIDERS_FILE": str(providers), "GATE_KEY": GATE_KEY}
-    stack = await new_image_stack(environment={"ai_worker": environment})
-    assert isinstance(stack, ImageStack)
-    return stack
+    return await new_image_stack(environment={"ai_worker": environment})
+
+
+async def _ask(stack: ImageStack, message: str, **spec: Any) -> WorkflowHandle[Any, Any]:
+    """Start a document that calls an agent, by default the gate's."""
+    agent = spec or {"model": "gate:held"}
+    name = {"dsl": "1.0.3", "namespace": "tests", "name": "ask", "version": "1.0.0"}
+    call = {"call": "agent", "with": {"spec": agent, "message": message}}
+    document = json.dumps({"document": name, "do": [{"ask": call}]})
+    return await stack.client.start_workflow(
+        "ask",
+        {"document": document, "input": None},
+        id=f"ask-{uuid.uuid4().hex}",
+        task_queue=stack.queues.engine,
+        execution_timeout=timedelta(seconds=90),
+    )
 
 
 def _messages_provider(url: str) -> str:
