@@ -25,7 +25,6 @@ from temporalio.worker import Worker
 
 from stigma.agent.v1 import agent_execution_service_pb2_grpc, agent_service_pb2_grpc
 from stigma.agent.v1.agent_execution_pb2 import (
-    AGENT_EXECUTION_PHASE_COMPLETED,
     AgentExecution,
     AgentExecutionPhase,
 )
@@ -46,6 +45,7 @@ from stigma.agent.v1.agent_pb2 import (
 )
 from stigma.agent.v1.agent_service_pb2 import ApplyAgentRequest
 from stigma.contracts import ids
+from stigma.contracts.phases import has_ended
 from stigma.runtime import open_channel
 from stigma_client import StigmaPlugin
 from tests.integration.callers import (
@@ -199,8 +199,7 @@ class Installation:
 
         async def terminal() -> AgentExecution | None:
             execution = await self.execution(execution_id)
-            ended = execution.status.phase >= AGENT_EXECUTION_PHASE_COMPLETED
-            return execution if ended else None
+            return execution if has_ended(execution) else None
 
         return await eventually(terminal, within=within, what=f"the end of {execution_id}")
 

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 from stigma.agent.v1.agent_execution_pb2 import (
-    AGENT_EXECUTION_PHASE_COMPLETED,
     CALLBACK_STATE_WAITING,
     AgentExecution,
     AgentExecutionStatus,
 )
 from stigma.agent.v1.agent_execution_service_pb2 import GetAgentExecutionRequest
+from stigma.contracts.phases import has_ended
 from tests.reliability.calls import Callers, executions_on
 from tests.stack.faults import FaultProxy
 from tests.stack.plugin import StartStack
@@ -44,10 +44,10 @@ class Deployment(Generic[S]):
         """The execution's status, once it has ended and nobody waits any more."""
 
         async def ended() -> AgentExecutionStatus | None:
-            status = (await self.execution(execution_id)).status
-            if status.callback.state == CALLBACK_STATE_WAITING:
+            execution = await self.execution(execution_id)
+            if execution.status.callback.state == CALLBACK_STATE_WAITING:
                 return None
-            return status if status.phase >= AGENT_EXECUTION_PHASE_COMPLETED else None
+            return execution.status if has_ended(execution) else None
 
         return await eventually(ended, what=f"the end of {execution_id}")
 

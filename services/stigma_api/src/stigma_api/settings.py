@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import ipaddress
 from datetime import timedelta
 from pathlib import Path
 from typing import Self
 
 from pydantic import Field, model_validator
 
+from stigma.contracts.channels import is_loopback
 from stigma.runtime import Seconds, ServiceSettings
 
 
@@ -61,16 +61,9 @@ class ApiSettings(ServiceSettings):
 
     @model_validator(mode="after")
     def _check_exposure(self) -> Self:
-        if not self.authenticates and not _is_loopback(self.api_host):
+        if not self.authenticates and not is_loopback(f"{self.api_host}:{self.api_port}"):
             raise ValueError(
                 f"STIGMA_API_HOST {self.api_host} can be reached by others: set "
                 "STIGMA_PRINCIPALS_FILE or STIGMA_API_TLS_CLIENT_CA, or listen on 127.0.0.1"
             )
         return self
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return host == "localhost"

@@ -79,7 +79,7 @@ class WorkerComponent:
             if done:
                 await self._run
         self._readiness.set(self.name, True)
-        config = self._worker.config()
+        config = self._worker.config(active_config=True)  # with what its plugins added
         self._log.info(
             "registered",
             worker=self.name,
