@@ -1,3 +1,10 @@
+{{/* An uninstall leaves hooks alone: a test that passed is removed at once, and its log printed. */}}
+{{- define "stigma.testAnnotations" -}}
+helm.sh/hook: test
+helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded
+helm.sh/hook-output-log-policy: hook-succeeded,hook-failed
+{{- end -}}
+
 {{/* `helm test` of a service: every pod behind its headless name must be ready, within a minute. */}}
 {{- define "stigma.readinessTest" -}}
 apiVersion: v1
@@ -5,8 +12,7 @@ kind: Pod
 metadata:
   {{- include "stigma.auxiliaryMetadata" (list . "-test-ready") | nindent 2 }}
   annotations:
-    helm.sh/hook: test
-    helm.sh/hook-delete-policy: before-hook-creation
+    {{- include "stigma.testAnnotations" . | nindent 4 }}
 spec:
   {{- include "stigma.podSecurity" . | nindent 2 }}
   serviceAccountName: {{ include "stigma.serviceAccountName" . }}

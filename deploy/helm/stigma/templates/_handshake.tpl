@@ -10,11 +10,13 @@ those of the engine's pods only).
 {{- if $test.keySecret.name -}}
 {{- $_ := set .Values.api "keySecret" $test.keySecret -}}
 {{- end -}}
+{{- /* Not the Worker Controller's pod: it gets Temporal's address and credentials from here. */ -}}
 {{- $_ := unset .Values "versioning" -}}
 apiVersion: v1
 kind: ConfigMap
 metadata:
   {{- include "stigma.handshakeMetadata" . | nindent 2 }}
+    helm.sh/hook-weight: "-1"
 data:
   agent.yaml: |
     apiVersion: stigma/v1
@@ -57,7 +59,11 @@ spec:
       command: [sh, -ec]
       args:
         - |
-          stigma agent apply -f /etc/stigma/test/agent.yaml
+          # The API may just be starting.
+          for attempt in $(seq 30); do
+            if stigma agent apply -f /etc/stigma/test/agent.yaml; then break; fi
+            sleep 2
+          done
           stigma run /etc/stigma/test/workflow.yaml --timeout 2m | tee /tmp/answer
           grep -q 'The handshake works' /tmp/answer
       env:
@@ -86,6 +92,5 @@ labels:
   app.kubernetes.io/instance: {{ .Release.Name }}
   app.kubernetes.io/part-of: stigma
 annotations:
-  helm.sh/hook: test
-  helm.sh/hook-delete-policy: before-hook-creation
+  {{- include "stigma.testAnnotations" . | nindent 2 }}
 {{- end -}}
