@@ -1,9 +1,7 @@
 {{/*
 `helm test` of the whole: applies an agent with a scripted model and runs a document that calls it.
 Rendered in the context of the engine, which knows Temporal and the API; `handshake` in its values
-has the API's image, where the `stigma` command is, and the Secret of the key to use. It runs on
-what the engine's Temporal connection says, with credentials of its own (the Worker Controller sets
-those of the engine's pods only).
+has the API's image, where the `stigma` command is, and the Secret of the key to use.
 */}}
 {{- define "stigma.handshake" -}}
 {{- $test := .Values.handshake -}}
