@@ -108,4 +108,4 @@ def files_of(image: Image) -> Iterator[tarfile.TarFile]:
         ):
             yield archive
     finally:
-        docker("rm", container)
+        docker("rm", "--volumes", container)
