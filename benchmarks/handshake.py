@@ -27,8 +27,8 @@ from benchmarks.handshake_site import Site, open_site
 from benchmarks.statistics import percentile
 from stigma_cli.devserver import find_binary
 
-# Callers at a time, and calls a block: long enough to fill the pipeline.
-CONCURRENCY = {1: 15, 16: 48, 64: 128}
+# Callers at a time, and calls a block: enough that filling and draining the pipeline counts little.
+CONCURRENCY = {1: 10, 16: 80, 64: 192}
 
 
 @dataclass
@@ -81,7 +81,7 @@ async def _round(site: Site, results: Results) -> None:
     blocks = [(mode, callers) for mode in Mode for callers in CONCURRENCY for _ in range(2)]
     random.shuffle(blocks)
     for mode, callers in blocks:
-        results.blocks.append(await run_block(site, mode, callers, CONCURRENCY[callers] // 2))
+        results.blocks.append(await run_block(site, mode, callers, CONCURRENCY[callers]))
     results.acknowledgements += await measure_acknowledgement(site, calls=30)
     results.delivery_seconds += await measure_delivery(site, calls=20)
 
