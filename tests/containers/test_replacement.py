@@ -7,12 +7,15 @@ STIGMA_TEST_REPLACEMENT_RATE); all tests do a short one.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import os
 import sys
 from collections import Counter
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -22,6 +25,7 @@ from tests.reliability.site import Deployment
 from tests.stack.stack import SERVICES
 
 Deployed = Deployment[ContainerStack]
+Start = Callable[..., Coroutine[Any, Any, Call]]
 LONG_SECONDS = float(os.environ.get("STIGMA_TEST_REPLACEMENT_SECONDS", "300"))
 LONG_RATE = float(os.environ.get("STIGMA_TEST_REPLACEMENT_RATE", "10"))
 SHORT_SECONDS = 40.0
@@ -50,16 +54,16 @@ async def test_replacing_every_service(deployment: Deployed) -> None:
 
 async def replace_under_load(deployment: Deployed, seconds: float, rate: float) -> None:
     handshakes, rounds = list[Handshake](), 0
-    enough = asyncio.Event()
+    clock = asyncio.get_running_loop().time
     async with asyncio.TaskGroup() as group:
-        group.create_task(keep_calling(deployment, rate, handshakes, group, enough))
-        end = asyncio.get_running_loop().time() + seconds
-        while not rounds or asyncio.get_running_loop().time() < end:
+        calling = group.create_task(keep_calling(deployment, rate, handshakes, group))
+        end = clock() + seconds
+        while not rounds or clock() < end:
             for service in SERVICES:
                 await deployment.stack.replicate(service)
                 await deployment.stack.retire(service)
             rounds += 1
-        enough.set()
+        calling.cancel()
     lost = [one for one in handshakes if one.seconds is None]
     doubled = await done_twice(deployment, handshakes)
     slowest = max((one.seconds for one in handshakes if one.seconds is not None), default=0.0)
@@ -74,36 +78,27 @@ async def replace_under_load(deployment: Deployed, seconds: float, rate: float) 
 
 
 async def keep_calling(
-    deployment: Deployed,
-    rate: float,
-    handshakes: list[Handshake],
-    group: asyncio.TaskGroup,
-    enough: asyncio.Event,
+    deployment: Deployed, rate: float, handshakes: list[Handshake], group: asyncio.TaskGroup
 ) -> None:
-    """Start calls at a steady rate, whether or not the earlier ones have ended."""
+    """Start calls at a steady rate until cancelled, whether or not the earlier ones have ended."""
     clock, callers = asyncio.get_running_loop().time, deployment.callers
     began = clock()
     for number in itertools.count():
-        try:
-            await asyncio.wait_for(enough.wait(), max(0.0, began + number / rate - clock()))
-        except TimeoutError:
-            start = callers.engine if number % 2 else callers.worker
-            handshake = Handshake(await start(delay=MODEL_SECONDS))
-            handshakes.append(handshake)
-            group.create_task(await_answer(handshake))
-        else:
-            return
+        await asyncio.sleep(began + number / rate - clock())  # the rate itself
+        start = callers.engine if number % 2 else callers.worker
+        group.create_task(shake_hands(start, handshakes))
 
 
-async def await_answer(handshake: Handshake) -> None:
+async def shake_hands(start: Start, handshakes: list[Handshake]) -> None:
+    """One call, from its start to its answer."""
     clock = asyncio.get_running_loop().time
     began = clock()
-    try:
+    handshake = Handshake(await start(delay=MODEL_SECONDS))
+    handshakes.append(handshake)
+    with contextlib.suppress(TimeoutError):
         answered = await handshake.call.answer(WITHIN)
-    except TimeoutError:
-        return
-    if answered == handshake.call.right_answer:
-        handshake.seconds = clock() - began
+        if answered == handshake.call.right_answer:
+            handshake.seconds = clock() - began
 
 
 async def done_twice(deployment: Deployed, handshakes: list[Handshake]) -> list[str]:

@@ -62,10 +62,10 @@ async def test_they_share_the_work_and_survive_the_loss_of_one(
 async def grow(stack: ContainerStack, size: int) -> None:
     """Start the missing replicas. Callers look up the API's name when they connect."""
     for _ in range(size - 1):
-        for service in REPLICATED:
-            if len(stack.replicas(service)) < size:
-                await stack.replicate(service)
-    await stack.restart("zigflow_worker", CALLER)
+        missing = [one for one in REPLICATED if len(stack.replicas(one)) < size]
+        await asyncio.gather(*(stack.replicate(one) for one in missing))
+    await stack.kill("zigflow_worker", CALLER)
+    await stack.start()
 
 
 def replicas(stack: ContainerStack, service: str, count: int) -> list[Service]:
