@@ -69,6 +69,13 @@ charts: $(STAMP) ## the Helm charts, on Helm 4 and 3, against Kubernetes' own sc
 	@tools/charts/ensure >/dev/null
 	$(BIN)/pytest tests/charts $(PYTEST)
 
+.PHONY: test-cluster
+test-cluster: $(STAMP) ## on the cluster of KUBECONFIG: installed, scaled, drained, upgraded under load
+	@test -n "$${KUBECONFIG:-}" || { echo "test-cluster: KUBECONFIG is not set: skipped" >&2; exit 0; }
+	tools/charts/ensure >/dev/null
+	test -z "$${STIGMA_CLUSTER_LOAD:-}" || tools/images
+	$(BIN)/pytest -m cluster tests/cluster $(PYTEST)
+
 .PHONY: charts-docs
 charts-docs: $(STAMP) ## what follows from the charts' values: schemas and README tables
 	@$(BIN)/python tools/charts/generate.py

@@ -1,0 +1,1 @@
+"""Stigma on a real cluster: installed, scaled, drained, upgraded under load, uninstalled."""
