@@ -37,7 +37,10 @@ class Namespace:
             "kind": "Namespace",
             "metadata": {
                 "name": self.name,
-                "labels": {"pod-security.kubernetes.io/enforce": "restricted"},
+                "labels": {
+                    "pod-security.kubernetes.io/enforce": "restricted",
+                    "pod-security.kubernetes.io/warn": "restricted",
+                },
             },
         }
         await run("kubectl", "create", "--filename=-", given=json.dumps(body))
