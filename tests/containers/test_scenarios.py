@@ -47,7 +47,7 @@ async def test_failure(deployment: Deployed) -> None:
 async def test_no_token(deployment: Deployed) -> None:
     request = inline("hello")
     deployment.callers.started += 1
-    execution = await deployment.stack.executions.StartAgent(request)
+    execution = await deployment.stack.executions.StartAgent(request, wait_for_ready=True)
     told = await deployment.outcome(execution.id)
     assert (told.phase, told.output.text) == (AGENT_EXECUTION_PHASE_COMPLETED, "hello")
     assert told.callback.state == CALLBACK_STATE_UNSPECIFIED
@@ -87,7 +87,7 @@ async def test_corrupt_token(deployment: Deployed) -> None:
     request = inline("hello")
     request.callback_token = b"\x0a\x03corrupt"
     with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await deployment.stack.executions.StartAgent(request)
+        await deployment.stack.executions.StartAgent(request, wait_for_ready=True)
     assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
     rejected = deployment.stack.events("token_rejected", request_id=request.request_id)
     assert len(rejected) == 1

@@ -25,6 +25,7 @@ from temporalio.worker import Worker
 
 from stigma.agent.v1 import agent_execution_service_pb2_grpc, agent_service_pb2_grpc
 from stigma.agent.v1.agent_execution_pb2 import (
+    CALLBACK_STATE_WAITING,
     AgentExecution,
     AgentExecutionPhase,
 )
@@ -202,6 +203,16 @@ class Installation:
             return execution if has_ended(execution) else None
 
         return await eventually(terminal, within=within, what=f"the end of {execution_id}")
+
+    async def told(self, execution_id: str) -> AgentExecution:
+        """Return the execution once it has ended and nobody is still to be told."""
+
+        async def terminal() -> AgentExecution | None:
+            execution = await self.execution(execution_id)
+            waits = execution.status.callback.state == CALLBACK_STATE_WAITING
+            return execution if has_ended(execution) and not waits else None
+
+        return await eventually(terminal, what=f"the delivery of {execution_id}")
 
     async def of_session(
         self, session: str, count: int, condition: str = ""

@@ -133,7 +133,7 @@ async def test_caller_reset_after_its_call(installation: Installation, first: st
     call.answer("right")
     assert await again.result() == "right"
     await assert_one_agent(installation, called)
-    status = (await installation.execution(called.execution_id)).status
+    status = (await installation.told(called.execution_id)).status
     if first == "bound":
         assert status.callback.state == CALLBACK_STATE_DELIVERED
     else:
@@ -184,7 +184,7 @@ async def test_agent_reset(installation: Installation, caller: Any) -> None:
     call = await installation.gate.held(message, nth=2)
     call.answer("right")
     assert await called.result() == "right"
-    execution = await installation.ended(called.execution_id)
+    execution = await installation.told(called.execution_id)
     assert phase(execution) == "COMPLETED"
     assert execution.status.callback.state == CALLBACK_STATE_DELIVERED
     assert not abandoned.waits or await abandoned.gone.wait()
@@ -196,7 +196,7 @@ async def test_agent_continued_as_new(installation: Installation, caller: Any) -
     job = Job("growing", "m" * 1000, repeat=80, heartbeat_timeout=30)
     called = await installation.call(caller, job)
     assert await called.result() == "grown"
-    execution = await installation.ended(called.execution_id)
+    execution = await installation.told(called.execution_id)
     assert execution.status.steps == 11
     assert execution.status.callback.state == CALLBACK_STATE_DELIVERED
     handle = installation.client.get_workflow_handle(called.execution_id)

@@ -50,7 +50,7 @@ async def test_success(installation: Installation, caller: Any, attempts: int) -
         caller, Job("echo", "hello", attempts=attempts, heartbeat_timeout=30)
     )
     assert await called.result() == "hello"
-    execution = await installation.ended(called.execution_id)
+    execution = await installation.told(called.execution_id)
     assert phase(execution) == "COMPLETED"
     assert execution.status.output.text == "hello"
     assert execution.status.callback.state == CALLBACK_STATE_DELIVERED
@@ -72,7 +72,7 @@ async def test_failure(installation: Installation, caller: Any, attempts: int) -
     assert said(failure)["step"] == "model_call 2"
     told = errors.execution_from_details(said(failure))
     assert told is not None
-    execution = await installation.ended(called.execution_id)
+    execution = await installation.told(called.execution_id)
     assert told.id == execution.id
     assert phase(told) == phase(execution) == "FAILED"
     assert execution.status.callback.state == CALLBACK_STATE_DELIVERED
@@ -157,7 +157,7 @@ async def test_nobody_waits(installation: Installation) -> None:
         agent_id="echo", message="hello", request_id=uuid.uuid4().hex
     )
     assert started.id == installation.execution_id(started.spec.request_id)
-    execution = await installation.ended(started.id)
+    execution = await installation.told(started.id)
     assert phase(execution) == "COMPLETED"
     assert execution.status.output.text == "hello"
     assert execution.status.callback.state == CALLBACK_STATE_UNSPECIFIED

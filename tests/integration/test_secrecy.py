@@ -211,10 +211,10 @@ async def deliveries_fail(talkative: Talkative) -> None:
         said = f"cannot complete {token!r} {token.hex()} with {PROMPT}"
         talkative.proxy.inject(COMPLETE, Fail(code, said), times=2, matches=about)
         call.answer(PROMPT)
-        ended = await installation.ended(called.execution_id)
+        state = (await installation.told(called.execution_id)).status.callback.state
         talkative.proxy.clear()
         if code is grpc.StatusCode.PERMISSION_DENIED:
-            assert ended.status.callback.state == CALLBACK_STATE_UNDELIVERABLE
+            assert state == CALLBACK_STATE_UNDELIVERABLE
             await called.workflow.terminate()
 
 
