@@ -139,7 +139,7 @@ async def test_a_full_disk_is_said_in_one_line(tmp_path: Path) -> None:
     path = tmp_path / "registry.db"
     registry = await Registry.open(f"sqlite+aiosqlite:///{path}")
     # The same error code as a disk without room, without filling one.
-    async with registry._engine.connect() as connection:
+    async with registry._writes.connect() as connection:
         pages = (await connection.exec_driver_sql("PRAGMA page_count")).scalar_one()
         await connection.exec_driver_sql(f"PRAGMA max_page_count = {pages}")
     with pytest.raises(CallError) as caught:
@@ -180,7 +180,7 @@ async def test_a_database_that_cannot_be_reached_is_unavailable(tmp_path: Path) 
 async def test_a_damaged_database_is_refused_without_its_words(tmp_path: Path) -> None:
     path = tmp_path / "registry.db"
     registry = await Registry.open(f"sqlite+aiosqlite:///{path}")
-    async with registry._engine.connect() as connection:
+    async with registry._writes.connect() as connection:
         await connection.exec_driver_sql("DROP TABLE agents")
         await connection.commit()
     with pytest.raises(CallError) as caught:

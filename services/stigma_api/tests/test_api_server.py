@@ -497,6 +497,23 @@ def test_without_authentication_only_loopback_is_served(tmp_path: Path) -> None:
         assert settings(api_host=host, principals_file=tmp_path / "p.yaml").authenticates
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "nonsense",
+        "mysql://host/agents",
+        "sqlite:///agents.db",
+        "sqlite+aiosqlite://",
+        "sqlite+aiosqlite:///",
+        "postgresql+asyncpg://host:port/agents",
+        "postgresql+asyncpg://host",
+    ],
+)
+def test_a_registry_is_a_file_or_postgresql(url: str) -> None:
+    with pytest.raises(ValueError, match="must be sqlite"):
+        settings(registry_url=url)
+
+
 def test_tls_settings_belong_together(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="belong together"):
         settings(api_tls_cert=tmp_path)

@@ -9,8 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 import sqlite3
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -36,6 +36,14 @@ _AGENTS = sa.Table(
     sa.Column("deleted_at", sa.DateTime(timezone=True)),
 )
 _LIVE = _AGENTS.c.deleted_at.is_(None)
+# Every start reads one of these two: they are put together once.
+_NEWEST = (
+    sa.select(_AGENTS)
+    .where(_LIVE, _AGENTS.c.name == sa.bindparam("agent"))
+    .order_by(_AGENTS.c.version.desc())
+    .limit(1)
+)
+_ONE = _NEWEST.where(_AGENTS.c.version == sa.bindparam("number"))
 _APPLY_ATTEMPTS = 20
 _BUSY = timedelta(seconds=5)
 _RETRY_AFTER = timedelta(seconds=5)
@@ -44,10 +52,16 @@ _NO_RESOURCES = "53"
 
 
 class Registry:
-    """Agents, by name and version."""
+    """Agents, by name and version.
 
-    def __init__(self, engine: AsyncEngine) -> None:
-        self._engine = engine
+    Args:
+        reads: connections without transactions, for what is one statement: half the round trips.
+        writes: connections with transactions.
+    """
+
+    def __init__(self, reads: AsyncEngine, writes: AsyncEngine) -> None:
+        self._reads = reads
+        self._writes = writes
 
     @classmethod
     async def open(cls, url: str) -> Registry:
@@ -56,9 +70,12 @@ class Registry:
         Raises:
             CallError: UNAVAILABLE; the database cannot be reached.
         """
-        registry = cls(_engine(url))
+        registry = cls(
+            _engine(url, isolation_level="AUTOCOMMIT", skip_autocommit_rollback=True),
+            _engine(url),
+        )
         try:
-            async with registry._transaction(write=True) as connection:
+            async with registry._transaction() as connection:
                 await connection.run_sync(schema.migrate)
         except BaseException:
             await registry.close()
@@ -67,11 +84,12 @@ class Registry:
 
     async def close(self) -> None:
         """Close every connection."""
-        await self._engine.dispose()
+        await self._reads.dispose()
+        await self._writes.dispose()
 
     async def check(self) -> None:
         """Raise UNAVAILABLE unless the database answers."""
-        async with self._transaction() as connection:
+        async with self._connection() as connection:
             await connection.execute(sa.select(sa.literal(1)))
 
     async def apply(
@@ -81,7 +99,7 @@ class Registry:
         agent = Agent(name=name, spec=spec, labels=labels, digest=content_digest(spec, labels))
         for _ in range(_APPLY_ATTEMPTS):
             try:
-                async with self._transaction(write=True) as connection:
+                async with self._transaction() as connection:
                     return await _apply(connection, agent, principal)
             except IntegrityError:
                 continue  # another replica took the same version number
@@ -89,12 +107,10 @@ class Registry:
 
     async def get(self, name: str, version: int | None = None) -> Agent | None:
         """Return one version, or the newest, or None."""
-        query = sa.select(_AGENTS).where(_LIVE, _AGENTS.c.name == name)
-        if version is not None:
-            query = query.where(_AGENTS.c.version == version)
-        query = query.order_by(_AGENTS.c.version.desc()).limit(1)
-        async with self._transaction() as connection:
-            row = (await connection.execute(query)).mappings().first()
+        query = _NEWEST if version is None else _ONE
+        parameters = {"agent": name, "number": version}
+        async with self._connection() as connection:
+            row = (await connection.execute(query, parameters)).mappings().first()
         return _agent(row) if row else None
 
     async def names(self, after: str, size: int) -> list[str]:
@@ -106,7 +122,7 @@ class Registry:
             .order_by(_AGENTS.c.name)
             .limit(size)
         )
-        async with self._transaction() as connection:
+        async with self._connection() as connection:
             return list((await connection.execute(query)).scalars())
 
     async def newest(self, names: Sequence[str]) -> list[Agent]:
@@ -125,7 +141,7 @@ class Registry:
             )
             .order_by(_AGENTS.c.name)
         )
-        async with self._transaction() as connection:
+        async with self._connection() as connection:
             rows = (await connection.execute(query)).mappings().all()
         return [_agent(row) for row in rows]
 
@@ -136,22 +152,22 @@ class Registry:
             .where(_LIVE, _AGENTS.c.name == name)
             .values(spec=b"", labels="{}", deleted_at=datetime.now(UTC))
         )
-        async with self._transaction(write=True) as connection:
+        async with self._transaction() as connection:
             return bool((await connection.execute(query)).rowcount)
 
     @asynccontextmanager
-    async def _transaction(self, *, write: bool = False) -> AsyncIterator[AsyncConnection]:
-        try:
-            async with self._engine.connect() as connection:
-                await connection.execution_options(stigma_write=write)
-                async with connection.begin():
-                    yield connection
-        except IntegrityError:
-            raise
-        except DBAPIError as error:
-            raise _refusal(error) from error
-        except (OSError, PoolTimeoutError) as error:
-            raise status.unavailable("the registry's database cannot be reached") from error
+    async def _connection(self) -> AsyncIterator[AsyncConnection]:
+        """A connection for one statement that reads."""
+        with _refusing():
+            async with self._reads.connect() as connection:
+                yield connection
+
+    @asynccontextmanager
+    async def _transaction(self) -> AsyncIterator[AsyncConnection]:
+        """A connection in a transaction that writes."""
+        with _refusing():
+            async with self._writes.begin() as connection:
+                yield connection
 
 
 def content_digest(spec: AgentSpec, labels: Mapping[str, str]) -> str:
@@ -197,6 +213,18 @@ def _agent(row: sa.RowMapping) -> Agent:
     return agent
 
 
+@contextmanager
+def _refusing() -> Iterator[None]:
+    try:
+        yield
+    except IntegrityError:
+        raise
+    except DBAPIError as error:
+        raise _refusal(error) from error
+    except (OSError, PoolTimeoutError) as error:
+        raise status.unavailable("the registry's database cannot be reached") from error
+
+
 def _refusal(error: DBAPIError) -> CallError:
     """Say in one line what the database's error means for the caller; details stay in the log."""
     origin: Any = error.orig
@@ -214,11 +242,14 @@ def _is_full(origin: Any) -> bool:
     return str(getattr(origin, "sqlstate", "") or "").startswith(_NO_RESOURCES)
 
 
-def _engine(url: str) -> AsyncEngine:
+def _engine(url: str, **options: Any) -> AsyncEngine:
     parsed = sa.make_url(url)
     if parsed.get_backend_name() != "sqlite":
-        return create_async_engine(parsed, pool_pre_ping=True, pool_timeout=_BUSY.total_seconds())
-    engine = create_async_engine(parsed, connect_args={"timeout": _BUSY.total_seconds()})
+        return create_async_engine(
+            parsed, pool_pre_ping=True, pool_timeout=_BUSY.total_seconds(), **options
+        )
+    busy = {"timeout": _BUSY.total_seconds()}
+    engine = create_async_engine(parsed, connect_args=busy, **options)
 
     @sa.event.listens_for(engine.sync_engine, "connect")
     def _set_up(connection: Any, _record: object) -> None:
@@ -229,10 +260,11 @@ def _engine(url: str) -> AsyncEngine:
         cursor.execute(f"PRAGMA busy_timeout={int(_BUSY.total_seconds() * 1000)}")
         cursor.close()
 
-    @sa.event.listens_for(engine.sync_engine, "begin")
-    def _begin(connection: sa.Connection) -> None:
-        # A reader that turns writer fails at once when another wrote meanwhile: say so up front.
-        write = connection.get_execution_options().get("stigma_write")
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+    if "isolation_level" not in options:
+
+        @sa.event.listens_for(engine.sync_engine, "begin")
+        def _begin(connection: sa.Connection) -> None:
+            # A reader that turns writer fails at once when another wrote meanwhile.
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
 
     return engine

@@ -43,7 +43,7 @@ async def build(
     """Return the gRPC server; it serves once Temporal, registry and namespace are usable."""
     runtime.readiness.set("registry", False, "not opened")
     runtime.readiness.set("namespace", False, "not checked")
-    registry = await Registry.open(settings.registry_url)
+    registry = await Registry.open(settings.registry_url.get_secret_value())
     runtime.resources.push_async_callback(registry.close)
     runtime.add_check("registry", registry.check)
     client = await runtime.connect_temporal(data_converter=DATA_CONVERTER)

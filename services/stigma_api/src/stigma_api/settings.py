@@ -6,10 +6,14 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
 
 from stigma.contracts.channels import is_loopback
 from stigma.runtime import Seconds, ServiceSettings
+
+_REGISTRIES = frozenset({"sqlite+aiosqlite", "postgresql+asyncpg"})
 
 
 class ApiSettings(ServiceSettings):
@@ -18,9 +22,10 @@ class ApiSettings(ServiceSettings):
     admin_port: int = Field(7310, ge=0, le=65535, description="Admin port; 0 takes a free one.")
     api_host: str = Field("127.0.0.1", description="Address that the gRPC server listens on.")
     api_port: int = Field(7300, ge=0, le=65535, description="gRPC port; 0 takes a free one.")
-    registry_url: str = Field(
-        "sqlite+aiosqlite:///./stigma.db",
-        description="Where agents are kept: sqlite+aiosqlite:///FILE or postgresql+asyncpg://…",
+    registry_url: SecretStr = Field(  # it may hold a password
+        SecretStr("sqlite+aiosqlite:///./stigma.db"),
+        description="Where agents are kept: sqlite+aiosqlite:///FILE (by default ./stigma.db) or "
+        "postgresql+asyncpg://…",
     )
     principals_file: Path | None = Field(
         None, description="YAML file of who may do what; without it only loopback is served."
@@ -50,6 +55,18 @@ class ApiSettings(ServiceSettings):
     def authenticates(self) -> bool:
         """Whether callers must say who they are."""
         return self.principals_file is not None or self.api_tls_client_ca is not None
+
+    @field_validator("registry_url")
+    @classmethod
+    def _check_registry(cls, url: SecretStr) -> SecretStr:
+        try:
+            parsed = make_url(url.get_secret_value())
+        except (ArgumentError, ValueError):  # the latter for a port that is no number
+            parsed = None
+        # Without a file every connection would have a database of its own.
+        if parsed is None or parsed.drivername not in _REGISTRIES or not parsed.database:
+            raise ValueError("must be sqlite+aiosqlite:///FILE or postgresql+asyncpg://HOST/NAME")
+        return url
 
     @model_validator(mode="after")
     def _check_tls(self) -> Self:
