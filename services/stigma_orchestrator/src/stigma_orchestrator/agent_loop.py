@@ -7,6 +7,7 @@ calls; they belong in `_take`.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from datetime import datetime, timedelta
 
 from temporalio import workflow
@@ -29,7 +30,7 @@ from stigma.agent.v1.agent_execution_pb2 import (
     Usage,
 )
 from stigma.agent.v1.agent_pb2 import FailureReason
-from stigma.contracts import configuration, errors, limits, payloads
+from stigma.contracts import configuration, errors, limits, payloads, versions
 from stigma.contracts.activities import ModelActivities
 from stigma.contracts.task_queues import TaskQueues
 from stigma.internal.v1.execution_pb2 import (
@@ -60,7 +61,10 @@ class AgentFailedError(Exception):
 
 
 class AgentLoop:
-    """One agent at work. What it has so far can be read at any time."""
+    """One agent at work. What it has so far can be read at any time.
+
+    ``can_continue`` says whether the workflow, as it stands, could continue as new.
+    """
 
     def __init__(
         self,
@@ -69,7 +73,10 @@ class AgentLoop:
         deadline: datetime,
         queues: TaskQueues,
         carried: CarriedState,
+        *,
+        can_continue: Callable[[], bool],
     ) -> None:
+        self._can_continue = can_continue
         self._execution_id = execution_id
         self._spec = spec
         self._deadline = deadline
@@ -95,6 +102,9 @@ class AgentLoop:
             if output is not None:
                 return output
             if workflow.info().is_continue_as_new_suggested():
+                return None
+            # Between two steps nothing is under way that another version would have to take over.
+            if versions.has_changed() and self._can_continue():
                 return None
 
     def answers(self) -> list[Message]:

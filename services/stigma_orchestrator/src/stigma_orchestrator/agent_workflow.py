@@ -29,6 +29,7 @@ with workflow.unsafe.imports_passed_through():
         payloads,
         search_attributes,
         tokens,
+        versions,
         workflows,
     )
     from stigma.contracts.task_queues import TaskQueues
@@ -72,7 +73,14 @@ class AgentWorkflow(workflows.AgentWorkflow):
             self._start_time.FromDatetime(info.workflow_start_time)
         self._deadline = request.deadline.ToDatetime(UTC)
         self._bindings = Bindings(request.spec_digest, carried.bindings)
-        self._agent = AgentLoop(request.execution_id, request.spec, self._deadline, queues, carried)
+        self._agent = AgentLoop(
+            request.execution_id,
+            request.spec,
+            self._deadline,
+            queues,
+            carried,
+            can_continue=lambda: not self._oversize(),
+        )
         self._watch = CallerWatch(
             request.execution_id, request.spec.request_id, self._bindings, queues
         )
@@ -110,7 +118,9 @@ class AgentWorkflow(workflows.AgentWorkflow):
             with contextlib.suppress(asyncio.CancelledError):
                 await asyncio.shield(work)
         if not work.result():
-            workflow.continue_as_new(self._carry_over())
+            workflow.continue_as_new(
+                self._carry_over(), initial_versioning_behavior=versions.of_next_run()
+            )
         return self._close()
 
     async def _work(self) -> bool:
@@ -207,7 +217,7 @@ class AgentWorkflow(workflows.AgentWorkflow):
 
     def _too_large(self) -> _Outcome | None:
         """Fail what could not continue as new: Temporal would terminate it without a reason."""
-        size = payloads.json_size_over(limits.MAX_PAYLOAD_BYTES, self._carry_over())
+        size = self._oversize()
         if not size:
             return None
         failure = Failure(
@@ -215,6 +225,10 @@ class AgentWorkflow(workflows.AgentWorkflow):
             message=f"the conversation has {size} bytes, the limit is {limits.MAX_PAYLOAD_BYTES}",
         )
         return _Outcome(AgentExecutionPhase.AGENT_EXECUTION_PHASE_FAILED, failure=failure)
+
+    def _oversize(self) -> int:
+        """Return the bytes of what would be carried over when they are too many, else 0."""
+        return payloads.json_size_over(limits.MAX_PAYLOAD_BYTES, self._carry_over())
 
     async def _deliver(self, outcome: _Outcome) -> Delivered | None:
         if not self._bindings:

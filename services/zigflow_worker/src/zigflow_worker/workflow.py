@@ -15,6 +15,7 @@ from temporalio.exceptions import (
 )
 
 with workflow.unsafe.imports_passed_through():
+    from stigma.contracts import versions
     from stigma.contracts.refusals import Refusal
     from zigflow_worker.activities import EngineActivities
     from zigflow_worker.compilation import compile_text
@@ -145,7 +146,10 @@ class DocumentWorkflow:
         if measured(state, MAX_STATE_BYTES) > MAX_STATE_BYTES:
             raise too_large("the state of the run")
         state["suspended"] = self._suspended
-        workflow.continue_as_new(continued_start(text, start.options, state))
+        workflow.continue_as_new(
+            continued_start(text, start.options, state),
+            initial_versioning_behavior=versions.of_next_run(),
+        )
 
 
 def _read_arguments(args: Sequence[RawValue]) -> Start:

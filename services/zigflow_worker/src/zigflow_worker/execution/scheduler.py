@@ -13,9 +13,10 @@ from typing import Any
 
 from temporalio import workflow
 
+from stigma.contracts import versions
 from zigflow_worker.activities import EngineActivities
 from zigflow_worker.errors import ErrorType, WorkflowError
-from zigflow_worker.execution.carrying import MAX_STATE_BYTES
+from zigflow_worker.execution.carrying import MAX_STATE_BYTES, dump_run
 from zigflow_worker.execution.frames import Branch, BranchState
 from zigflow_worker.execution.interpreter import Interpreter
 from zigflow_worker.execution.pool import measured
@@ -58,6 +59,8 @@ class Scheduler:
         self._pauses = 0
         self._command_bytes = 0
         self._suggested_at: int | None = None
+        self._look: asyncio.TimerHandle | None = None
+        self._too_large_at: int | None = None
         self.suspended = False
 
     async def drive(self, run: Interpreter) -> bool:
@@ -65,6 +68,8 @@ class Scheduler:
         run.activation_budget = self._options.steps_per_activation
         while not run.ended:
             self._begin_activation(run)
+            if self._may_change_version(run):
+                return run.ended
             if self._must_continue():
                 self._take_results(run)
                 if not self._effects and not self._cancelled:
@@ -206,6 +211,7 @@ class Scheduler:
 
     async def _sleep(self) -> None:
         self._wakeup = self._loop.create_future()
+        self._look_for_version()
         await self._wakeup
         self._wakeup = None
         self._command_bytes = 0
@@ -231,6 +237,32 @@ class Scheduler:
         self._command_bytes = 0
         while self._without_room:
             self._wake_branch(self._without_room.popleft())
+
+    def _look_for_version(self) -> None:
+        """Wake now and then: only a workflow task tells of a new version of this engine."""
+        if self._look is None and not self._effects and versions.is_versioned():
+            self._look = self._loop.call_later(versions.LOOK.total_seconds(), self._looked)
+
+    def _looked(self) -> None:
+        self._look = None
+        self._wake()
+
+    def _may_change_version(self, run: Interpreter) -> bool:
+        """Whether there is another version to go on in, and the run can be carried there.
+
+        One that is too large stays on its version. It may shrink, but is not measured more than
+        once a workflow task.
+        """
+        if not versions.has_changed() or self._effects or self._cancelled:
+            return False
+        length = workflow.info().get_current_history_length()
+        if length == self._too_large_at:
+            return False
+        self._take_results(run)
+        if run.ended or measured(dump_run(run), MAX_STATE_BYTES) <= MAX_STATE_BYTES:
+            return True
+        self._too_large_at = length
+        return False
 
     def _must_continue(self) -> bool:
         info = workflow.info()
