@@ -1,0 +1,1 @@
+"""Upgrades and rollbacks with agents at work and callers waiting for them."""
