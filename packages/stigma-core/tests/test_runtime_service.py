@@ -29,6 +29,8 @@ from temporalio.client import Client, WorkflowFailureError, WorkflowHandle
 
 _SCRIPT = Path(__file__).with_name("runtime_service.py")
 _PROMPT = "the prompt nobody may read"
+# On a Temporal that is older than what it needs: the one that tools/temporal builds.
+VERSIONED = {"TEMPORAL_DEPLOYMENT_NAME": "relay", "TEMPORAL_WORKER_BUILD_ID": "v1"}
 
 
 def any_port() -> int:
@@ -231,6 +233,7 @@ def test_a_namespace_that_does_not_exist_is_waited_for(
         ({"STIGMA_FAIL": "build"}, 2, "misconfigured", "this cannot work"),
         ({"STIGMA_FAIL": "later"}, 1, "failed", "RuntimeError: it broke"),
         ({"TEMPORAL_PROFILE": "none"}, 2, "misconfigured", "the Temporal configuration"),
+        (VERSIONED, 2, "misconfigured", "worker versioning needs Temporal 1.32 or newer"),
         ({"STIGMA_ADMIN_HOST": "192.0.2.1"}, 2, "misconfigured", "cannot open the admin port"),
     ],
 )

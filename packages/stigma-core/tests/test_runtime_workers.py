@@ -7,7 +7,8 @@ from temporalio.common import VersioningBehavior
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
 from stigma.runtime import Readiness, ServiceSettings, WorkerComponent, worker_options
-from stigma.runtime.errors import ServiceError
+from stigma.runtime.errors import ConfigurationError, ServiceError
+from stigma.runtime.temporal import tells_of_versions
 
 
 @activity.defn(name="nothing")
@@ -33,6 +34,28 @@ def test_a_versioned_worker_pins_its_workflows() -> None:
     assert config.version.to_canonical_string() == "orchestrator.b1"
     assert config.default_versioning_behavior is VersioningBehavior.PINNED
     assert "build_id" not in options
+
+
+def test_a_deployment_needs_the_version_of_this_worker() -> None:
+    with pytest.raises(ConfigurationError, match="TEMPORAL_WORKER_BUILD_ID"):
+        worker_options(ServiceSettings(deployment_name="orchestrator"))
+    # A build alone is a name for what polls.
+    assert worker_options(ServiceSettings(build_id="b1"))["build_id"] == "b1"
+
+
+@pytest.mark.parametrize(
+    ("server_version", "told"),
+    [
+        ("1.29.1", False),
+        ("v1.31.9", False),
+        ("1.32.0", True),
+        ("1.32.0-158.0", True),
+        ("2.0.0", True),
+        ("", True),
+    ],
+)
+def test_which_servers_tell_of_versions(server_version: str, told: bool) -> None:
+    assert tells_of_versions(server_version) is told
 
 
 async def test_a_worker_without_grace_is_refused(client: Client) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import re
 import socket
 from collections.abc import Sequence
 from datetime import timedelta
@@ -29,6 +30,8 @@ _LONGEST_WAIT = timedelta(seconds=5)
 _RPC_TIMEOUT = timedelta(seconds=3)
 _DEFAULT_ADDRESS = "localhost:7233"
 _PORT_ATTEMPTS = 5
+# Older ones pin a run to a version as well, and then never tell it of another one.
+_VERSIONING_SINCE = (1, 32)
 
 
 class TemporalConnector:
@@ -125,6 +128,31 @@ async def check_server(client: Client) -> None:
     await client.workflow_service.get_system_info(
         GetSystemInfoRequest(), retry=False, timeout=_RPC_TIMEOUT
     )
+
+
+async def check_worker_versioning(client: Client) -> None:
+    """Ask whether runs of a versioned worker would ever hear of another version.
+
+    Raises:
+        ConfigurationError: the server is too old.
+        RPCError: it did not answer within the SDK's retries, or refused.
+    """
+    info = await client.workflow_service.get_system_info(
+        GetSystemInfoRequest(), retry=True, timeout=_RPC_TIMEOUT
+    )
+    if tells_of_versions(info.server_version):
+        return
+    since = ".".join(map(str, _VERSIONING_SINCE))
+    raise ConfigurationError(
+        f"worker versioning needs Temporal {since} or newer, this one is {info.server_version}:"
+        " unset TEMPORAL_DEPLOYMENT_NAME and TEMPORAL_WORKER_BUILD_ID, or upgrade Temporal"
+    )
+
+
+def tells_of_versions(server_version: str) -> bool:
+    """Whether such a server tells a pinned run of another version; one that hides its own may."""
+    version = re.match(r"v?(\d+)\.(\d+)", server_version)
+    return version is None or tuple(map(int, version.groups())) >= _VERSIONING_SINCE
 
 
 async def describe_namespace(client: Client) -> None:

@@ -12,9 +12,10 @@ import temporalio.workflow
 from temporalio.common import VersioningBehavior, WorkerDeploymentVersion
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker, WorkerDeploymentConfig
 
-from stigma.runtime.errors import ServiceError
+from stigma.runtime.errors import ConfigurationError, ServiceError
 from stigma.runtime.health import Readiness
 from stigma.runtime.settings import ServiceSettings
+from stigma.runtime.temporal import check_worker_versioning
 
 _START_LOOK = 0.01
 
@@ -24,6 +25,9 @@ def worker_options(settings: ServiceSettings) -> dict[str, Any]:
 
     Running activities get `shutdown_grace` to end (the SDK's default is none at all); a cancel
     reaches an activity within 2 s of its next heartbeat (by default up to 30 s and more).
+
+    Raises:
+        ConfigurationError: a deployment is named, but not the version of this worker in it.
     """
     options: dict[str, Any] = {
         "graceful_shutdown_timeout": settings.shutdown_grace,
@@ -32,7 +36,9 @@ def worker_options(settings: ServiceSettings) -> dict[str, Any]:
     }
     if not settings.workflow_sandbox:
         options["workflow_runner"] = UnsandboxedWorkflowRunner()
-    if settings.deployment_name and settings.build_id:
+    if settings.deployment_name and not settings.build_id:
+        raise ConfigurationError("TEMPORAL_DEPLOYMENT_NAME needs TEMPORAL_WORKER_BUILD_ID")
+    if settings.deployment_name:
         options["deployment_config"] = WorkerDeploymentConfig(
             version=WorkerDeploymentVersion(settings.deployment_name, settings.build_id),
             use_worker_versioning=True,
@@ -70,9 +76,13 @@ class WorkerComponent:
         """Starts polling.
 
         Raises:
+            ConfigurationError: the worker is versioned, and Temporal is too old for it.
+            RPCError: Temporal could not be asked.
             RuntimeError: the SDK's, when Temporal refuses the worker.
         """
         self._readiness.set(self.name, False, "starting")
+        if self._worker.config().get("deployment_config"):
+            await check_worker_versioning(self._worker.client)
         self._run = asyncio.create_task(self._worker.run(), name=self.name)
         while not self._worker.is_running:  # the SDK tells nobody when it begins to poll
             done, _ = await asyncio.wait({self._run}, timeout=_START_LOOK)
