@@ -26,7 +26,7 @@ from stigma_api import status, validation
 from stigma_api.admission import Admission, Admitted
 from stigma_api.callbacks import Callbacks
 from stigma_api.calls import Context, caller
-from stigma_api.launch import Launcher
+from stigma_api.launch import Encoded, Launcher
 from stigma_api.listing import Listing
 from stigma_api.principals import Action
 from stigma_api.probe import Liveness, Probe
@@ -73,7 +73,7 @@ class AgentExecutions(AgentExecutionServiceServicer):
         admitted = self._admission.admit(caller(), request)
         # Two round trips side by side; what the probe says of the token counts first.
         waits, start = await asyncio.gather(
-            self._waits(admitted), self._admission.prepare(admitted), return_exceptions=True
+            self._waits(admitted), self._prepare(admitted), return_exceptions=True
         )
         if isinstance(waits, BaseException):
             raise waits
@@ -127,6 +127,9 @@ class AgentExecutions(AgentExecutionServiceServicer):
         if found.is_open and await self._cancel(execution_id, request.reason):
             return found.execution
         return await self._reader.settled(await self._reader.visible(principal, execution_id))
+
+    async def _prepare(self, admitted: Admitted) -> Encoded:
+        return self._launcher.encode(await self._admission.prepare(admitted))
 
     async def _waits(self, admitted: Admitted) -> bool:
         """Return whether the caller still waits; True when nobody has to.

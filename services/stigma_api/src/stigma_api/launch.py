@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 import structlog
+from google.protobuf.message import Message
 from temporalio.client import Client, WorkflowHandle
 from temporalio.common import (
     RawValue,
@@ -45,6 +47,18 @@ class Start:
     bind: Bind | None
 
 
+@dataclass(frozen=True)
+class Encoded:
+    """A start as Temporal is sent it."""
+
+    start: Start
+    request: RawValue
+    accepted: AgentExecution
+    """What the caller is answered, without what is large or private."""
+    memo: Mapping[str, RawValue | str]
+    bind: RawValue | None
+
+
 class Launcher:
     """Starts executions on one task queue."""
 
@@ -54,7 +68,28 @@ class Launcher:
         self._task_queue = task_queue
         self._log = structlog.get_logger()
 
-    async def launch(self, start: Start) -> AgentExecution:
+    def encode(self, start: Start) -> Encoded:
+        """Encode all of a start, once, and measure it: Temporal refuses what is too large.
+
+        Raises:
+            CallError: INVALID_ARGUMENT; it is too large.
+        """
+        accepted = _accepted(start)
+        memo: dict[str, RawValue | str] = {
+            outcome.MEMO_EXECUTION: payloads.to_raw(accepted),
+            outcome.MEMO_DIGEST: start.digest.hex(),
+        }
+        bind = self._encode(start.bind) if start.bind is not None else None
+        request = self._encode(_workflow_input(start))
+        if (size := request.payload.ByteSize()) > limits.MAX_PAYLOAD_BYTES:
+            problem = (
+                f"has {size} bytes as encoded, its agent included; "
+                f"the limit is {limits.MAX_PAYLOAD_BYTES}"
+            )
+            raise status.invalid([("request", problem)])
+        return Encoded(start, request, accepted, memo, bind)
+
+    async def launch(self, encoded: Encoded) -> AgentExecution:
         """Start the execution, or join it when it is there already.
 
         With somebody who waits, one signal-with-start: whether the workflow is new or not, the
@@ -64,10 +99,9 @@ class Launcher:
             CallError: ALREADY_EXISTS; the same request id was used with another request, or by
                 another workflow.
         """
-        accepted = _accepted(start)
-        request = _workflow_input(self._client, start)
+        start, accepted = encoded.start, encoded.accepted
         try:
-            handle = await self._start(start, request, accepted)
+            handle = await self._start(encoded)
         except WorkflowAlreadyStartedError:
             handle = None
         if handle is None or not _is_new(handle):
@@ -121,24 +155,24 @@ class Launcher:
             )
         return found
 
-    async def _start(
-        self, start: Start, request: RawValue, accepted: AgentExecution
-    ) -> WorkflowHandle[Any, Any]:
+    def _encode(self, message: Message) -> RawValue:
+        [payload] = self._client.data_converter.payload_converter.to_payloads([message])
+        return RawValue(payload)
+
+    async def _start(self, encoded: Encoded) -> WorkflowHandle[Any, Any]:
+        start = encoded.start
         signal: dict[str, Any] = {}
-        if start.bind is not None:
-            signal = {"start_signal": "bind", "start_signal_args": [start.bind]}
+        if encoded.bind is not None:
+            signal = {"start_signal": "bind", "start_signal_args": [encoded.bind]}
         async with answering():
             return await self._client.start_workflow(
                 AgentWorkflow.run,
-                args=[request],
+                args=[encoded.request],
                 id=start.execution_id,
                 task_queue=self._task_queue,
                 id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
                 id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
-                memo={
-                    outcome.MEMO_EXECUTION: payloads.to_raw(accepted),
-                    outcome.MEMO_DIGEST: start.digest.hex(),
-                },
+                memo=encoded.memo,
                 search_attributes=_search_attributes(start.spec),
                 **signal,
             )
@@ -162,24 +196,15 @@ def _is_new(handle: WorkflowHandle[Any, Any]) -> bool:
     return bool(getattr(reply, "started", False))
 
 
-def _workflow_input(client: Client, start: Start) -> RawValue:
-    """Encode the workflow's input once, and measure it: Temporal refuses what is too large."""
+def _workflow_input(start: Start) -> AgentWorkflowInput:
     request = AgentWorkflowInput(
         execution_id=start.execution_id, spec=start.spec, spec_digest=start.digest
     )
     request.deadline.FromDatetime(start.deadline)
-    [payload] = client.data_converter.payload_converter.to_payloads([request])
-    if (size := payload.ByteSize()) > limits.MAX_PAYLOAD_BYTES:
-        problem = (
-            f"has {size} bytes as encoded, its agent included; "
-            f"the limit is {limits.MAX_PAYLOAD_BYTES}"
-        )
-        raise status.invalid([("request", problem)])
-    return RawValue(payload)
+    return request
 
 
 def _accepted(start: Start) -> AgentExecution:
-    """Return the execution as accepted, without what is large or private: the memo has it."""
     execution = AgentExecution(id=start.execution_id, spec=start.spec)
     for private in ("message", "input_json", "env", "callback_token"):
         execution.spec.ClearField(private)
