@@ -29,6 +29,11 @@ _FILES = (str(Path(__file__).with_name("values.yaml")), os.environ.get("STIGMA_C
 _BASE = [f"--values={file}" for file in _FILES if file]
 
 
+def service_name(service: str) -> str:
+    """Of a service's objects, by its chart's."""
+    return service if service.startswith("stigma") else f"stigma-{service}"
+
+
 class Release:
     """A release in a namespace. Changes are to the values of values.yaml, not to earlier ones."""
 

@@ -8,44 +8,40 @@ for every install. STIGMA_CLUSTER_RATE is how many handshakes a second a steady 
 
 from __future__ import annotations
 
-import asyncio
 import itertools
-import json
 import os
 import secrets
 import shlex
 import subprocess
 import time
-from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
-from tests.cluster.handshakes import Crowd, Tally
+from tests.cluster.handshakes import Crowd
 from tests.cluster.kubernetes import Namespace
 from tests.cluster.program import ProgramError, run, until
-from tests.cluster.release import SERVICES, WORKERS, Release, Values
+from tests.cluster.release import SERVICES, WORKERS, Release, Values, service_name
+from tests.cluster.scaling import (
+    SCALED_WITHIN,
+    Record,
+    busy_api,
+    goes_up_and_down,
+    parts,
+    shares_of,
+    soon_scaled_down,
+)
 from tests.reliability import caller_service
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1500)]
 
-Record = Callable[[str, object], None]
-
 LOAD = os.environ.get("STIGMA_CLUSTER_LOAD", "")
 RATE = float(os.environ.get("STIGMA_CLUSTER_RATE", "3"))
 LOADED_WITHIN = timedelta(minutes=15)
-SCALED_WITHIN = timedelta(minutes=6)
 ROOT = Path(__file__).parents[2]
 CALLER = "caller"
-# What a pod logs when it has a part in a call.
-WORK = {
-    "stigma-orchestrator": "delivered",
-    "ai-worker": "model_call_completed",
-    "zigflow-worker": "pending",
-}
 # How many call at a time, and the seconds of each call's model.
-CALLERS_OF_API = (8, 0.3)
 CALLERS_OF_MODEL = (30, 2.0)
 ON_POSTGRESQL: Values = {
     "stigma-api": {
@@ -137,9 +133,10 @@ async def test_is_scaled_alone(
     assert set(before[name][1]) < set(after[name][1]), "the pod that was there stays"
     del before[name], after[name]
     assert after == before, "something else was changed too"
+    earlier = await parts(namespace, worker)
     async with crowd.busily(6) as tally:
         shares = await until(
-            lambda: shares_of(namespace, worker),
+            lambda: shares_of(namespace, worker, earlier),
             within=SCALED_WITHIN,
             what=f"work for both pods of {worker}",
         )
@@ -163,7 +160,8 @@ async def test_the_api_scales_by_cpu(
         pytest.skip("the cluster has no metrics API: install metrics-server")
     await installed.upgrade(merged(ON_POSTGRESQL, BY_CPU))
     await soon_scaled_down(namespace)
-    tally = await goes_up_and_down(namespace, "stigma-api", crowd, CALLERS_OF_API, record_property)
+    load = busy_api(namespace, crowd)
+    tally = await goes_up_and_down(namespace, "stigma-api", load, record_property)
     report(record_property, await tally.check())
 
 
@@ -173,7 +171,8 @@ async def test_a_worker_scales_by_its_backlog(
     if not await exists("customresourcedefinition", "scaledobjects.keda.sh"):
         pytest.skip("the cluster has no KEDA")
     await installed.upgrade(ON_POSTGRESQL, BY_BACKLOG)
-    tally = await goes_up_and_down(namespace, "ai-worker", crowd, CALLERS_OF_MODEL, record_property)
+    load = crowd.busily(*CALLERS_OF_MODEL)
+    tally = await goes_up_and_down(namespace, "ai-worker", load, record_property)
     report(record_property, await tally.check())
 
 
@@ -278,11 +277,6 @@ async def test_uninstalling_keeps_a_volume_that_is_to_be_kept(
     await namespace.kubectl("delete", "persistentvolumeclaim", claim)
 
 
-def service_name(service: str) -> str:
-    """Of a service's objects, by its chart's."""
-    return service if service.startswith("stigma") else f"stigma-{service}"
-
-
 def report(record_property: Record, figures: dict[str, str]) -> None:
     for what, figure in figures.items():
         record_property(what, figure)
@@ -314,46 +308,6 @@ async def uids(namespace: Namespace) -> set[str]:
     """Of all pods of the services."""
     found = [(await namespace.pods(service_name(service))).values() for service in SERVICES]
     return set(itertools.chain.from_iterable(found))
-
-
-async def shares_of(namespace: Namespace, worker: str) -> list[int] | None:
-    """In how many calls each pod had a part; None as long as one had none."""
-    pods = await namespace.pods(service_name(worker))
-    events = await asyncio.gather(*(namespace.events(pod) for pod in pods))
-    shares = [counted[WORK[worker]] for counted in events]
-    return shares if all(shares) else None
-
-
-async def soon_scaled_down(namespace: Namespace) -> None:
-    """Kubernetes waits for five minutes before it takes pods away: that is its own, not ours."""
-    patch = {"spec": {"behavior": {"scaleDown": {"stabilizationWindowSeconds": 15}}}}
-    await namespace.kubectl(
-        "patch",
-        "horizontalpodautoscaler",
-        "stigma-api",
-        "--type=merge",
-        f"--patch={json.dumps(patch)}",
-    )
-
-
-async def goes_up_and_down(
-    namespace: Namespace,
-    service: str,
-    crowd: Crowd,
-    load: tuple[int, float],
-    record_property: Record,
-) -> Tally:
-    """One pod becomes three under a busy load, and one again after it."""
-    name = service_name(service)
-    await namespace.ready(name, 1)
-    began = time.monotonic()
-    async with crowd.busily(*load) as tally:
-        await namespace.ready(name, 3, SCALED_WITHIN)
-    record_property("3 pods after", f"{time.monotonic() - began:.0f} s")
-    began = time.monotonic()
-    await namespace.ready(name, 1, SCALED_WITHIN)
-    record_property("1 pod after", f"{time.monotonic() - began:.0f} s")
-    return tally
 
 
 async def may_be_disrupted(namespace: Namespace, name: str) -> bool:
