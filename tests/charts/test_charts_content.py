@@ -231,6 +231,28 @@ def test_versions_have_their_own_scaling_and_budget(helm4: Helm, chart):
         assert metadata["workerDeploymentBuildIdFromEnv"] == "TEMPORAL_WORKER_BUILD_ID"
 
 
+@pytest.mark.parametrize(
+    ("address", "found"),
+    [
+        ("temporal:7233", "temporal.apps.svc:7233"),
+        ("temporal.other:7233", "temporal.other:7233"),
+        ("temporal.example.com:7233", "temporal.example.com:7233"),
+    ],
+)
+def test_temporal_is_found_from_other_namespaces(helm4: Helm, address, found):
+    temporal = {"address": address, "apiKeySecret": {"name": "cloud"}}
+    values = {"temporal": temporal, "autoscaling": {"enabled": True}}
+    expected = address.split(":")[0] if found != address else None
+    scaled = named(helm4.documents("ai-worker", values), "ScaledObject")["spec"]
+    for trigger in scaled["triggers"]:
+        assert trigger["metadata"]["endpoint"] == found
+        assert trigger["metadata"].get("tlsServerName") == expected
+    versioned = matrix.merged(values, {"versioning": {"mode": "controller"}})
+    connection = named(helm4.documents("ai-worker", versioned), "Connection")["spec"]
+    assert connection["hostPort"] == found
+    assert connection.get("tls", {}).get("serverName") == expected
+
+
 def test_the_api_is_never_a_versioned_worker(helm4: Helm):
     values = matrix.merged(
         matrix.production(), {"global": {"stigma": {"versioning": {"mode": "controller"}}}}

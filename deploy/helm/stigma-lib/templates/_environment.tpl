@@ -8,6 +8,31 @@
 {{- end -}}
 {{- end -}}
 
+{{/*
+Temporal's address for KEDA and the Worker Controller. They look names up in a namespace of their own,
+where a Service's name alone is nobody's.
+*/}}
+{{- define "stigma.temporalAddressAnywhere" -}}
+{{- $address := include "stigma.temporalAddress" . -}}
+{{- $host := splitList ":" $address | first -}}
+{{- if contains "." $host -}}
+{{- $address -}}
+{{- else -}}
+{{- printf "%s.%s.svc:%s" $host .Release.Namespace (splitList ":" $address | last) -}}
+{{- end -}}
+{{- end -}}
+
+{{/* And the name which they expect in its certificate: the one that the services expect. */}}
+{{- define "stigma.temporalServerNameAnywhere" -}}
+{{- $temporal := .Values.temporal -}}
+{{- $host := splitList ":" (include "stigma.temporalAddress" .) | first -}}
+{{- if $temporal.tls.serverName -}}
+{{- $temporal.tls.serverName -}}
+{{- else if and (or $temporal.tls.enabled $temporal.apiKeySecret.name) (not (contains "." $host)) -}}
+{{- $host -}}
+{{- end -}}
+{{- end -}}
+
 {{- define "stigma.devServerName" -}}
 {{- printf "%s-temporal" (.Release.Name | trunc 50 | trimSuffix "-") -}}
 {{- end -}}

@@ -100,13 +100,13 @@ triggers:
   {{- range $queue, $types := include "stigma.hook" (list . "queues") | fromYaml }}
   - type: temporal
     metadata:
-      endpoint: {{ include "stigma.temporalAddress" $ | quote }}
+      endpoint: {{ include "stigma.temporalAddressAnywhere" $ | quote }}
       namespace: {{ $.Values.temporal.namespace | quote }}
       taskQueue: {{ printf "%s%s" $.Values.taskQueuePrefix $queue | quote }}
       queueTypes: {{ $types }}
       targetQueueSize: {{ $.Values.autoscaling.targetQueueSize | quote }}
       enableTLS: {{ or $.Values.temporal.tls.enabled (ne $.Values.temporal.apiKeySecret.name "") | quote }}
-      {{- with $.Values.temporal.tls.serverName }}
+      {{- with include "stigma.temporalServerNameAnywhere" $ }}
       tlsServerName: {{ . | quote }}
       {{- end }}
       {{- if include "stigma.isVersioned" $ }}

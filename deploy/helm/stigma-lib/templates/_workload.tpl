@@ -69,9 +69,9 @@ kind: Connection
 metadata:
   {{- include "stigma.metadata" (list . "") | nindent 2 }}
 spec:
-  hostPort: {{ include "stigma.temporalAddress" . | quote }}
-  {{- if $temporal.tls.serverName }}
-  tls: { serverName: {{ $temporal.tls.serverName | quote }} }
+  hostPort: {{ include "stigma.temporalAddressAnywhere" . | quote }}
+  {{- with include "stigma.temporalServerNameAnywhere" . }}
+  tls: { serverName: {{ . | quote }} }
   {{- end }}
   {{- if and $temporal.apiKeySecret.name $temporal.tls.clientSecret.name }}
   {{- fail "versioning.mode=controller takes temporal.apiKeySecret or temporal.tls.clientSecret, not both" }}
