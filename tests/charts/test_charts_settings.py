@@ -49,6 +49,8 @@ API_CLIENT = {
 }
 # Not for operators: the sandbox is for tests, and the Worker Controller sets the other two.
 NOT_SET = {"STIGMA_WORKFLOW_SANDBOX", "TEMPORAL_DEPLOYMENT_NAME", "TEMPORAL_WORKER_BUILD_ID"}
+# Those of a Secret's values that services take a look at.
+SECRETS = {"STIGMA_REGISTRY_URL": "postgresql+asyncpg://stigma@db/stigma"}
 
 
 def known(chart: str) -> set[str]:
@@ -70,7 +72,8 @@ def settings_of(monkeypatch) -> Callable[[str, dict[str, Any]], ServiceSettings]
 
     def read(chart: str, rendered: dict[str, Any]) -> ServiceSettings:
         for name, value in rendered.items():
-            monkeypatch.setenv(name, value if isinstance(value, str) else "from-a-secret")
+            secret = SECRETS.get(name, "from-a-secret")
+            monkeypatch.setenv(name, value if isinstance(value, str) else secret)
         return SETTINGS[chart]()
 
     return read
