@@ -200,6 +200,8 @@ async def test_replayed_with_a_token(installation: Installation) -> None:
     (await installation.gate.held(message)).answer("once")
     result = await parked.result()
     assert result.status.output.text == "once"
+    # Its caller may go on before the agent's workflow has closed.
+    await installation.client.get_workflow_handle(first.id).result()
     late = await installation.park()
     closed = await installation.start(**asked, callback_token=await installation.tokens.of(late.id))
     assert closed.status.output.text == "once"
