@@ -22,6 +22,8 @@ MANIFESTS = Path(__file__).with_name("manifests")
 
 READY_WITHIN = timedelta(minutes=5)
 _REOPEN_SECONDS = 1.0
+# A diary and a gauge: they are about objects, and outlive them for a while.
+_NOT_OBJECTS = ("events", "pods.metrics")
 
 
 class Namespace:
@@ -79,6 +81,13 @@ class Namespace:
         answered = await self.kubectl("get", kind, f"--selector={selector}", "--output=json")
         items: list[Object] = json.loads(answered)["items"]
         return items
+
+    async def objects(self) -> set[str]:
+        """Kind and name of everything that is here."""
+        kinds = await self.kubectl("api-resources", "--namespaced", "--verbs=list", "--output=name")
+        listed = ",".join(kind for kind in kinds.split() if not kind.startswith(_NOT_OBJECTS))
+        found = await self.list(listed)
+        return {f"{one['kind']}/{one['metadata']['name']}" for one in found}
 
     async def generations(self) -> dict[str, int]:
         """Each Deployment's generation: it changes with its spec."""

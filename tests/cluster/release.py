@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.charts.helm import CHARTS, Helm, parse, pod_specs
-from tests.cluster.kubernetes import Namespace, Object
+from tests.cluster.kubernetes import Namespace
 from tests.cluster.program import run
 
 Values = dict[str, Any]
@@ -22,8 +22,6 @@ WORKERS = ("stigma-orchestrator", "ai-worker", "zigflow-worker")
 SERVICES = ("stigma-api", *WORKERS)
 
 WITHIN = timedelta(minutes=8)
-# A diary and a gauge: they are about objects, and outlive them for a while.
-_NOT_OBJECTS = ("events", "pods.metrics")
 # And one more file of values, for clusters that pull: a registry, pull secrets, a storage class.
 _FILES = (str(Path(__file__).with_name("values.yaml")), os.environ.get("STIGMA_CLUSTER_VALUES", ""))
 _BASE = [f"--values={file}" for file in _FILES if file]
@@ -41,6 +39,8 @@ class Release:
         self._helm = helm
         self._namespace = namespace
         self.installed = False
+        # What was in the namespace before it.
+        self.found: set[str] = set()
 
     async def images(self) -> set[str]:
         """Those of all its pods."""
@@ -80,17 +80,6 @@ class Release:
         with _written([values]) as files:
             await self._run("install", name, str(CHARTS / chart), *files)
 
-    async def objects(self, name: str = NAME) -> list[str]:
-        """Kind and name of everything that belongs to a release, Helm's own too."""
-        kinds = await self._namespace.kubectl(
-            "api-resources", "--namespaced", "--verbs=list", "--output=name"
-        )
-        listed = ",".join(kind for kind in kinds.split() if not kind.startswith(_NOT_OBJECTS))
-        label = f"app.kubernetes.io/instance={name}"
-        found = await self._namespace.list(listed, label)
-        found += await self._namespace.list("secrets", f"owner=helm,name={name}")
-        return sorted({_told(one) for one in found})
-
     async def _change(self, command: str, *changes: Values) -> str:
         with _written(changes) as files:
             _, complaints = await self._run(
@@ -119,7 +108,3 @@ def _written(values: Iterable[Values]) -> Iterator[list[str]]:
 
 def _waiting() -> tuple[str, str]:
     return "--wait", f"--timeout={int(WITHIN.total_seconds())}s"
-
-
-def _told(found: Object) -> str:
-    return f"{found['kind']}/{found['metadata']['name']}"

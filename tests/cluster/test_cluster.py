@@ -41,11 +41,14 @@ RATE = float(os.environ.get("STIGMA_CLUSTER_RATE", "3"))
 LOADED_WITHIN = timedelta(minutes=15)
 ROOT = Path(__file__).parents[2]
 CALLER = "caller"
+POSTGRESQL = "postgresql"
+# What the tests themselves put into the namespace.
+OURS = (CALLER, POSTGRESQL)
 # How many call at a time, and the seconds of each call's model.
 CALLERS_OF_MODEL = (30, 2.0)
 ON_POSTGRESQL: Values = {
     "stigma-api": {
-        "registry": {"type": "postgresql", "postgresql": {"urlSecret": {"name": "postgresql"}}}
+        "registry": {"type": "postgresql", "postgresql": {"urlSecret": {"name": POSTGRESQL}}}
     }
 }
 TWO_OF_EACH: Values = {service: {"replicas": 2} for service in SERVICES}
@@ -92,6 +95,7 @@ async def test_images_are_loaded(
 async def test_installs_where_pods_are_restricted(
     release: Release, namespace: Namespace, record_property: Record
 ) -> None:
+    release.found = await namespace.objects()
     complaints = await release.install()
     assert "PodSecurity" not in complaints
     for service in SERVICES:
@@ -154,7 +158,7 @@ async def test_the_api_scales_by_cpu(
     record_property: Record,
 ) -> None:
     await namespace.apply("postgresql.yaml", image=postgres_image, password=secrets.token_hex(12))
-    await namespace.rolled_out("postgresql")
+    await namespace.rolled_out(POSTGRESQL)
     await installed.upgrade(ON_POSTGRESQL)
     if not await exists("apiservice", "v1beta1.metrics.k8s.io"):
         pytest.skip("the cluster has no metrics API: install metrics-server")
@@ -250,11 +254,14 @@ async def test_uninstalling_leaves_nothing(
     installed: Release, namespace: Namespace, record_property: Record
 ) -> None:
     await installed.rollback(1)  # with SQLite and its volume
-    objects = await installed.objects()
+    await namespace.kubectl(
+        "delete", "deployment,service,secret,configmap", *OURS, "--ignore-not-found"
+    )
+    objects = await namespace.objects() - installed.found
     assert "PersistentVolumeClaim/stigma-api" in objects
     installed.installed = False
     await installed.uninstall()
-    await nothing_left(installed)
+    await nothing_left(installed, namespace)
     record_property("objects", f"{len(objects)} before, 0 after")
 
 
@@ -273,7 +280,7 @@ async def test_uninstalling_keeps_a_volume_that_is_to_be_kept(
     )
     await release.uninstall("kept")
     claim = "kept-stigma-api"
-    await nothing_left(release, "kept", f"PersistentVolumeClaim/{claim}")
+    await nothing_left(release, namespace, f"PersistentVolumeClaim/{claim}")
     await namespace.kubectl("delete", "persistentvolumeclaim", claim)
 
 
@@ -315,12 +322,13 @@ async def may_be_disrupted(namespace: Namespace, name: str) -> bool:
     return bool(budget["status"].get("disruptionsAllowed"))
 
 
-async def nothing_left(release: Release, name: str = "stigma", *but: str) -> None:
-    """Return once nothing belongs to the release any more, except what is named."""
-    left: list[str] = []
+async def nothing_left(release: Release, namespace: Namespace, *but: str) -> None:
+    """Return once the namespace has what it had before the release, and what is named."""
+    left: set[str] = set()
 
     async def gone() -> bool:
-        left[:] = await release.objects(name)
-        return left == list(but)
+        left.clear()
+        left.update(await namespace.objects() - release.found)
+        return left == set(but)
 
-    await until(gone, within=timedelta(minutes=3), what=lambda: f"{left} are left")
+    await until(gone, within=timedelta(minutes=3), what=lambda: f"{sorted(left)} are left")
