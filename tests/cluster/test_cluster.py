@@ -4,6 +4,10 @@
 STIGMA_CLUSTER_LOAD is a program that brings images of the local Docker engine onto the nodes; they
 are its arguments. Without it the cluster pulls them. STIGMA_CLUSTER_VALUES is a file of more values
 for every install. STIGMA_CLUSTER_RATE is how many handshakes a second a steady load starts (3).
+
+The cluster needs a default StorageClass and room for requests of 1.3 CPUs. Scaling needs its metrics
+API, and KEDA for the workers; what is not there is skipped. Not shown: that a NetworkPolicy is
+enforced, which is the network plugin's, and, on a single node, that pods are spread.
 """
 
 from __future__ import annotations
@@ -253,7 +257,7 @@ async def test_every_call_was_one_execution(
 async def test_uninstalling_leaves_nothing(
     installed: Release, namespace: Namespace, record_property: Record
 ) -> None:
-    await installed.rollback(1)  # with SQLite and its volume
+    await installed.upgrade()  # to SQLite, with its volume
     await namespace.kubectl(
         "delete", "deployment,service,secret,configmap", *OURS, "--ignore-not-found"
     )
