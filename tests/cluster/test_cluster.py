@@ -5,7 +5,7 @@ STIGMA_CLUSTER_LOAD is a program that brings images of the local Docker engine o
 are its arguments. Without it the cluster pulls them. STIGMA_CLUSTER_VALUES is a file of more values
 for every install. STIGMA_CLUSTER_RATE is how many handshakes a second a steady load starts (3).
 
-The cluster needs a default StorageClass and room for requests of 1.3 CPUs. Scaling needs its metrics
+The cluster needs a default StorageClass and room for one CPU of requests. Scaling needs its metrics
 API, and KEDA for the workers; what is not there is skipped. Not shown: that a NetworkPolicy is
 enforced, which is the network plugin's, and, on a single node, that pods are spread.
 """
