@@ -22,7 +22,7 @@ from tests.reliability.calls import Call
 from tests.stack.plugin import StartStack, TemporalServer
 from tests.stack.waiting import eventually
 from tests.upgrades.conftest import SERVER
-from tests.upgrades.fleet import WITHIN, Fleet, new_fleet
+from tests.upgrades.fleet import WITHIN, new_fleet
 from tests.upgrades.injected.sitecustomize import LOOK_SECONDS
 from tests.upgrades.replaying import as_data, replay
 from tests.upgrades.worker_deployments import (
@@ -37,7 +37,8 @@ pytestmark = pytest.mark.versioned
 
 INJECTED = str(Path(__file__).with_name("injected"))
 FAILED = EventType.EVENT_TYPE_WORKFLOW_TASK_FAILED
-DEPLOYMENTS = {"stigma_orchestrator": "orchestrator", "zigflow_worker": "engine"}
+VERSIONED = ("stigma_orchestrator", "zigflow_worker")
+UNVERSIONED = ""
 SCHEMA = '{"type": "object"}'
 LONG = "do: [{nap: {wait: {hours: 1}}}]"
 SHORT = "do: [{nap: {wait: {seconds: 12}}}, {say: {set: '${ .said }'}}]"
@@ -60,20 +61,48 @@ async def temporal_server() -> TemporalServer:
 
 
 class Site:
-    """A fleet whose orchestrator and engine are versioned."""
+    """A fleet whose orchestrator and engine each have a Worker Deployment of their own."""
 
-    def __init__(self, fleet: Fleet) -> None:
-        self.fleet = fleet
-        self.client = fleet.stack.client
-        self.current = ""
+    def __init__(self) -> None:
+        suffix = uuid.uuid4().hex[:8]
+        self.deployments = {service: f"{service}-{suffix}" for service in VERSIONED}
         self.workflows: list[tuple[str, str]] = []
 
+    async def start(self, new_stack: StartStack, gate: ModelGate, directory: Path) -> None:
+        """Start everything, without versions."""
+        self.fleet = await new_fleet(new_stack, gate, directory, {})
+        self.client = self.fleet.stack.client
+
+    async def add(self, build: str) -> None:
+        """Start workers of this version beside those that are there."""
+        for service, deployment in self.deployments.items():
+            variables = {
+                "TEMPORAL_DEPLOYMENT_NAME": deployment,
+                "TEMPORAL_WORKER_BUILD_ID": build,
+                "PYTHONPATH": INJECTED,
+                LOOK_SECONDS: "1",
+            }
+            await self.fleet.add(service, variables)
+
+    async def retire(self, replica: int) -> None:
+        """Stop workers, in order."""
+        for service in VERSIONED:
+            await self.fleet.retire(service, replica)
+
+    async def start_again(self, replica: int) -> None:
+        """Start workers that were stopped, at their old version."""
+        for service in VERSIONED:
+            process = self.fleet.stack.process(service, replica)
+            process.start()
+            await process.wait_ready()
+
     async def make_current(self, build: str) -> None:
+        """Have new runs begin on this version."""
+        orchestrator, engine = self.deployments.values()
         queues = self.fleet.stack.queues
-        client = self.client
-        await make_current(client, "orchestrator", build, [queues.orchestrator, queues.watch])
-        await make_current(client, "engine", build, [queues.engine])
-        self.current = build
+        agents = [queues.orchestrator, queues.watch]
+        await make_current(self.client, orchestrator, build, agents)
+        await make_current(self.client, engine, build, [queues.engine])
 
     async def document(self, name: str, tasks: str, data: Any = None) -> WorkflowHandle[Any, Any]:
         header = "document: {dsl: '1.0.3', namespace: tests, name: versions, version: '1.0.0'}\n"
@@ -116,7 +145,7 @@ class Site:
 
     async def drained(self, build: str) -> None:
         """Return once no run needs a version's workers any more."""
-        for deployment in DEPLOYMENTS.values():
+        for deployment in self.deployments.values():
 
             async def none_runs(deployment: str = deployment) -> bool:
                 return await running_on(self.client, deployment, build) == 0
@@ -131,25 +160,12 @@ def _of_first_run(call: Call) -> Call:
     return replace(call, handle=handle)
 
 
-def _variables(service: str, build: str) -> dict[str, str]:
-    return {
-        "TEMPORAL_DEPLOYMENT_NAME": DEPLOYMENTS[service],
-        "TEMPORAL_WORKER_BUILD_ID": build,
-        "PYTHONPATH": INJECTED,
-        LOOK_SECONDS: "1",
-    }
-
-
-@pytest.fixture(scope="module")
-async def site(
-    new_stack: StartStack, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[Site]:
-    """Everything, with the orchestrator and the engine at v1."""
+@pytest.fixture
+async def site(new_stack: StartStack, tmp_path: Path) -> AsyncIterator[Site]:
+    """Everything, without versions."""
     async with ModelGate() as gate:
-        environment = {service: _variables(service, "v1") for service in DEPLOYMENTS}
-        directory = tmp_path_factory.mktemp("fleet")
-        site = Site(await new_fleet(new_stack, gate, directory, environment))
-        await site.make_current("v1")
+        site = Site()
+        await site.start(new_stack, gate, tmp_path)
         yield site
         await site.fleet.stack.stop()
 
@@ -157,39 +173,66 @@ async def site(
 @pytest.mark.timeout(600)
 async def test_there_and_back(site: Site, tmp_path: Path) -> None:
     fleet = site.fleet
+    await site.add("v1")
+    await site.make_current("v1")
+    await site.retire(0)
     napping = await site.document("napping", LONG)
     suspended = await site.document("suspended", LONG)
     await suspended.signal("suspend")
 
-    for service in DEPLOYMENTS:
-        assert await fleet.add(service, _variables(service, "v2")) == 1
+    await site.add("v2")
     calls = await move(site, "v1", "v2")
     await site.on(napping, "v1", "v2")
     await site.on(suspended, "v1", "v2")
     await site.drained("v1")
-    for service in DEPLOYMENTS:
-        await fleet.retire(service, 0)
+    await site.retire(1)
     calls += await fleet.handshakes()
 
-    await fleet.stack.start(*DEPLOYMENTS)  # v1 again, beside v2
+    await site.start_again(1)
     calls += await move(site, "v2", "v1")
     await site.on(napping, "v1", "v2", "v1")
     await site.on(suspended, "v1", "v2", "v1")
     await site.drained("v2")
-    for service in DEPLOYMENTS:
-        await fleet.retire(service, 1)
+    await site.retire(2)
     calls += await fleet.handshakes()
 
     assert (await suspended.query("status"))["phase"] == "suspended"
     assert (await napping.query("status"))["phase"] == "waiting"
-    for handle in (napping, suspended):
-        latest = site.client.get_workflow_handle(handle.id)
-        await latest.cancel()
-        assert await _ended(latest) is WorkflowExecutionStatus.CANCELED
-    assert len(calls) == fleet.callers.started
-    assert len({(await call.completion()).id for call in calls}) == len(calls)
+    await cancel(site, napping, suspended)
+    await check(site, calls)
+    await replay(await write_histories(site, tmp_path))
+
+
+@pytest.mark.timeout(600)
+async def test_into_versions_and_out_again(site: Site, tmp_path: Path) -> None:
+    fleet = site.fleet
+    napping = await site.document("napping", LONG)
+    before = await site.held()
+
+    await site.add("v1")
+    await site.make_current("v1")
+    await site.retire(0)
+    calls = await fleet.handshakes()
     for call in calls:
-        assert len(fleet.gate.calls(call.message)) <= 2
+        assert await site.builds_of_agent(call) == ["v1"]
+    # Nothing pins what began without a version: its next task is the new version's.
+    for call in before:
+        await fleet.answer(call)
+        await call.check()
+        assert await site.builds_of_agent(call) == ["+v1"]
+    assert await site.builds(before[0].handle) == ["+v1"]
+    await napping.signal("suspend")
+    await site.on(napping, "+v1")
+
+    await site.start_again(0)
+    calls += await move(site, "v1", UNVERSIONED)
+    await site.on(napping, "+v1", UNVERSIONED)
+    await site.drained("v1")
+    await site.retire(1)
+    calls += await fleet.handshakes()
+
+    await cancel(site, napping)
+    await check(site, [*before, *calls])
     await replay(await write_histories(site, tmp_path))
 
 
@@ -238,6 +281,22 @@ async def move(site: Site, old: str, new: str) -> list[Call]:
     for name, call in zip(names, calls, strict=True):
         await site.note(name, call)
     return calls
+
+
+async def check(site: Site, calls: list[Call]) -> None:
+    """Each call led to one agent, and no model call was made twice."""
+    assert len(calls) == site.fleet.callers.started
+    assert len({(await call.completion()).id for call in calls}) == len(calls)
+    for call in calls:
+        assert len(site.fleet.gate.calls(call.message)) <= 2
+
+
+async def cancel(site: Site, *handles: WorkflowHandle[Any, Any]) -> None:
+    """Cancel runs that nap."""
+    for handle in handles:
+        latest = site.client.get_workflow_handle(handle.id)
+        await latest.cancel()
+        assert await _ended(latest) is WorkflowExecutionStatus.CANCELED
 
 
 async def _ended(handle: WorkflowHandle[Any, Any]) -> WorkflowExecutionStatus | None:

@@ -48,7 +48,10 @@ async def new_namespace(address: str) -> str:
 
 
 async def make_current(client: Client, deployment: str, build: str, queues: Iterable[str]) -> None:
-    """Have new runs begin on this version, once its workers poll all these queues."""
+    """Have new runs begin on this version, once its workers poll all these queues.
+
+    Without a build: on workers that have no version.
+    """
     wanted = set(queues)
 
     async def polls() -> bool:
@@ -59,7 +62,8 @@ async def make_current(client: Client, deployment: str, build: str, queues: Iter
         version = await _tried(service.describe_worker_deployment_version(request))
         return version is not None and wanted <= {q.name for q in version.version_task_queues}
 
-    await eventually(polls, within=WITHIN, what=f"{build} of {deployment} on {sorted(wanted)}")
+    if build:
+        await eventually(polls, within=WITHIN, what=f"{build} of {deployment} on {sorted(wanted)}")
     await client.workflow_service.set_worker_deployment_current_version(
         SetWorkerDeploymentCurrentVersionRequest(
             namespace=client.namespace, deployment_name=deployment, build_id=build
