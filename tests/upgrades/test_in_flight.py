@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import subprocess
 import sys
@@ -131,8 +132,10 @@ async def test_there_and_back(rollout: Rollout, tmp_path: Path) -> None:
 
     histories = await fleet.write_histories(calls, tmp_path)
     assert len(set(histories)) == 2 * len(calls)
-    await replaying.replay(histories)
-    replayed_in_the_past(rollout.past, tmp_path, len(histories))
+    await asyncio.gather(
+        replaying.replay(histories),
+        asyncio.to_thread(replayed_in_the_past, rollout.past, tmp_path, len(histories)),
+    )
 
 
 async def apply(fleet: Fleet, name: str) -> None:
