@@ -130,6 +130,21 @@ def test_the_grace_is_one_value(helm4: Helm, chart):
         assert pod["terminationGracePeriodSeconds"] == grace + 10
 
 
+def test_a_pod_of_the_api_serves_on_while_callers_find_the_others(helm4: Helm):
+    documents = helm4.documents("stigma-api", matrix.everything("stigma-api"))
+    pod = pod_specs(documents)["Deployment/full-stigma-api"]
+    [container] = pod["containers"]
+    assert container["lifecycle"]["preStop"]["exec"]["command"] == ["sleep", "20"]
+    assert pod["terminationGracePeriodSeconds"] == 20 + 120 + 10
+
+
+@pytest.mark.parametrize("chart", SERVICES)
+def test_a_pod_without_others_ends_at_once(helm4: Helm, chart):
+    for name, pod in pod_specs(helm4.documents(chart, matrix.least(chart))).items():
+        if name.startswith("Deployment/"):
+            assert "lifecycle" not in pod["containers"][0]
+
+
 def test_callbacks_can_be_off(helm4: Helm, settings_of):
     off = matrix.merged(matrix.least("stigma-api"), {"callbacks": {"enabled": False}})
     settings = settings_of("stigma-api", service_environment(helm4, "stigma-api", off))

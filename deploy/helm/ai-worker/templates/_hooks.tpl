@@ -44,6 +44,9 @@ checksum/providers: {{ .Values.providers | toJson | sha256sum }}
 {{ include "stigma.emptyState" . }}
 {{- end -}}
 
+{{/* It asks for its work, and stops asking when it is told to end. */}}
+{{- define "ai-worker.drainSeconds" -}}0{{- end -}}
+
 {{/* It serves nothing but its admin port. */}}
 {{- define "ai-worker.ports" -}}{{- end -}}
 {{- define "ai-worker.servicePorts" -}}{{- end -}}

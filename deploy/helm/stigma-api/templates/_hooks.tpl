@@ -91,6 +91,11 @@ type: Recreate
 {{- end -}}
 {{- end -}}
 
+{{/* The only pod has no others that callers could find by then. */}}
+{{- define "stigma-api.drainSeconds" -}}
+{{- include "stigma-api.isSqlite" . | empty | ternary (int .Values.drainSeconds) 0 -}}
+{{- end -}}
+
 {{- define "stigma-api.ports" -}}
 - { name: grpc, containerPort: 7300 }
 {{- end -}}

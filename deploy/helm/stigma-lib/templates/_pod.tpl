@@ -49,6 +49,7 @@ priorityClassName: {{ . }}
 {{- $ownVolumes := include "stigma.hook" (list . "volumes") | trim -}}
 {{- $files := printf "%s\n%s" (include "stigma.temporalVolumes" . | trim) $ownVolumes | trim -}}
 {{- $checksums := include "stigma.hook" (list . "checksums") | trim -}}
+{{- $drain := include "stigma.hook" (list . "drainSeconds") | trim | int -}}
 metadata:
   labels:
     {{- include "stigma.labels" . | nindent 4 }}
@@ -70,7 +71,7 @@ spec:
   {{- with include "stigma.pullSecrets" . | trim }}
   {{- . | nindent 2 }}
   {{- end }}
-  terminationGracePeriodSeconds: {{ add .Values.shutdownGraceSeconds 10 }}
+  terminationGracePeriodSeconds: {{ add $drain .Values.shutdownGraceSeconds 10 }}
   {{- with .Values.topologySpread }}
   {{- if .enabled }}
   topologySpreadConstraints:
@@ -98,6 +99,12 @@ spec:
       ports:
         - { name: admin, containerPort: {{ include "stigma.adminPort" . }} }
         {{- include "stigma.hook" (list . "ports") | trim | nindent 8 }}
+      {{- if $drain }}
+      # No new caller finds a pod that is to go. Those that know it look for others when it closes
+      # their connections: by then the others have to be known.
+      lifecycle:
+        preStop: { exec: { command: [sleep, {{ $drain | quote }}] } }
+      {{- end }}
       # Temporal may be away for long: that is no reason to restart, and readiness tells.
       startupProbe:
         httpGet: { path: /livez, port: admin }

@@ -36,6 +36,9 @@ stigma-watch: activity
 {{ include "stigma.emptyState" . }}
 {{- end -}}
 
+{{/* It asks for its work, and stops asking when it is told to end. */}}
+{{- define "stigma-orchestrator.drainSeconds" -}}0{{- end -}}
+
 {{/* It serves nothing but its admin port. */}}
 {{- define "stigma-orchestrator.ports" -}}{{- end -}}
 {{- define "stigma-orchestrator.servicePorts" -}}{{- end -}}

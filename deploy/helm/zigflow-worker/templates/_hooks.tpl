@@ -44,6 +44,9 @@ zigflow: workflow,activity
 {{ include "stigma.emptyState" . }}
 {{- end -}}
 
+{{/* It asks for its work, and stops asking when it is told to end. */}}
+{{- define "zigflow-worker.drainSeconds" -}}0{{- end -}}
+
 {{/* It serves nothing but its admin port. */}}
 {{- define "zigflow-worker.ports" -}}{{- end -}}
 {{- define "zigflow-worker.servicePorts" -}}{{- end -}}
