@@ -13,6 +13,7 @@ from datetime import timedelta
 
 from tests.cluster.handshakes import Crowd, Tally
 from tests.cluster.kubernetes import Namespace
+from tests.cluster.program import until
 from tests.cluster.reading import reading
 from tests.cluster.release import service_name
 
@@ -23,6 +24,7 @@ SCALED_WITHIN = timedelta(minutes=6)
 SHARE = 20
 # What a pod logs when it has a part in a call.
 WORK = {
+    "stigma-api": "request_received",
     "stigma-orchestrator": "delivered",
     "ai-worker": "model_call_completed",
     "zigflow-worker": "pending",
@@ -33,18 +35,22 @@ CALLERS_OF_API = 4
 READERS_OF_API = 8
 
 
-async def parts(namespace: Namespace, worker: str) -> Counter[str]:
-    """In how many calls each pod of a worker had a part so far."""
-    pods = await namespace.pods(service_name(worker))
+async def parts(namespace: Namespace, service: str) -> Counter[str]:
+    """In how many calls each pod of a service had a part so far."""
+    pods = await namespace.pods(service_name(service))
     events = await asyncio.gather(*(namespace.events(pod) for pod in pods))
-    return Counter({pod: counted[WORK[worker]] for pod, counted in zip(pods, events, strict=True)})
+    return Counter({pod: counted[WORK[service]] for pod, counted in zip(pods, events, strict=True)})
 
 
-async def shares_of(namespace: Namespace, worker: str, earlier: Counter[str]) -> list[int] | None:
-    """How much each pod did since; None as long as one did not do its share."""
-    now = await parts(namespace, worker)
-    shares = [now[pod] - count for pod, count in earlier.items()]
-    return shares if all(share >= SHARE for share in shares) else None
+async def shared(namespace: Namespace, service: str, pods: int, earlier: Counter[str]) -> list[int]:
+    """Return how much each of so many pods did since, once every one did its share."""
+
+    async def shares() -> list[int] | None:
+        now = await parts(namespace, service)
+        done = [count - earlier[pod] for pod, count in now.items()]
+        return done if len(done) == pods and min(done) >= SHARE else None
+
+    return await until(shares, within=SCALED_WITHIN, what=f"work for {pods} pods of {service}")
 
 
 async def soon_scaled_down(namespace: Namespace) -> None:
@@ -78,13 +84,16 @@ async def goes_up_and_down(
     load: AbstractAsyncContextManager[Tally],
     record_property: Record,
 ) -> Tally:
-    """One pod becomes three under a load, and one again after it."""
+    """One pod becomes three under a load, which they share, and one again after it."""
     name = service_name(service)
     await namespace.ready(name, 1)
     began = time.monotonic()
     async with load as tally:
         await namespace.ready(name, 3, SCALED_WITHIN)
-    record_property("3 pods after", f"{time.monotonic() - began:.0f} s")
+        record_property("3 pods after", f"{time.monotonic() - began:.0f} s")
+        shares = await shared(namespace, service, 3, await parts(namespace, service))
+        record_property("all at work after", f"{time.monotonic() - began:.0f} s")
+    record_property("shares", " ".join(map(str, shares)))
     began = time.monotonic()
     await namespace.ready(name, 1, SCALED_WITHIN)
     record_property("1 pod after", f"{time.monotonic() - began:.0f} s")

@@ -33,7 +33,7 @@ from tests.cluster.scaling import (
     busy_api,
     goes_up_and_down,
     parts,
-    shares_of,
+    shared,
     soon_scaled_down,
 )
 from tests.reliability import caller_service
@@ -143,11 +143,7 @@ async def test_is_scaled_alone(
     assert after == before, "something else was changed too"
     earlier = await parts(namespace, worker)
     async with crowd.busily(6) as tally:
-        shares = await until(
-            lambda: shares_of(namespace, worker, earlier),
-            within=SCALED_WITHIN,
-            what=f"work for both pods of {worker}",
-        )
+        shares = await shared(namespace, worker, 2, earlier)
     report(record_property, await tally.check())
     record_property("shares", " ".join(map(str, shares)))
     await installed.upgrade()

@@ -145,9 +145,10 @@ _OPTIONS: tuple[tuple[str, Any], ...] = (
     # Clients ask every 20 s (grpc_channel): allow it, but no flood.
     ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
     ("grpc.keepalive_permit_without_calls", 1),
-    # Clients look the name up again when a connection ends, and find new replicas. Calls
-    # running on it go on to their end.
-    ("grpc.max_connection_age_ms", 10 * 60_000),
+    # Clients look the name up again when a connection ends, and find new replicas: those that a
+    # busy API is given have their share of the work after so long. Calls running on it go on to
+    # their end.
+    ("grpc.max_connection_age_ms", 60_000),
 )
 
 
