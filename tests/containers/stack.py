@@ -54,6 +54,8 @@ class ContainerStack(Stack):
             services=services,
             environment=environment,
         )
+        self.tag = ""
+        """Of the images that services are started from; empty: this version's."""
         self._foundation = foundation
         self._key = secrets.token_urlsafe()
         self._retired: list[Service] = []
@@ -119,12 +121,13 @@ class ContainerStack(Stack):
     def _define(
         self, service: str, environment: Mapping[str, str], ports: Mapping[int, int], log: Path
     ) -> Container:
-        image = service_image("zigflow_worker" if service == CALLER else service)
+        caller = service == CALLER
+        image = service_image("zigflow_worker") if caller else service_image(service, self.tag)
         definition = DockerContainer(image).with_envs(**environment)
         for mounted in (ROOT / "tests", self.directory):
             definition.with_volume_mapping(mounted, str(mounted))
         network, aliases = self._foundation.network, [self._alias(service)]
-        entrypoint = ["python", "-m", CALLER] if service == CALLER else None
+        entrypoint = ["python", "-m", CALLER] if caller else None
         confine(definition, network, aliases, ports=ports, entrypoint=entrypoint)
         return Container(definition, network, aliases, log)
 

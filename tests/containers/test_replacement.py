@@ -1,7 +1,8 @@
 """Every service replaced by new containers, one after the other, under a steady load of calls.
 
 `make soak` does it for five minutes with 10 calls a second (STIGMA_TEST_REPLACEMENT_SECONDS,
-STIGMA_TEST_REPLACEMENT_RATE); all tests do a short one.
+STIGMA_TEST_REPLACEMENT_RATE), and between images of the past release and this one's; all tests do
+a short one.
 """
 
 from __future__ import annotations
@@ -10,9 +11,10 @@ import asyncio
 import contextlib
 import itertools
 import os
+import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -23,6 +25,7 @@ from tests.containers.stack import ContainerStack
 from tests.reliability.calls import Call, executions_on
 from tests.reliability.site import Deployment
 from tests.stack.stack import SERVICES
+from tests.upgrades.past_release import UnknownReleaseError, check_out, releases
 
 Deployed = Deployment[ContainerStack]
 Start = Callable[..., Coroutine[Any, Any, Call]]
@@ -31,6 +34,12 @@ LONG_RATE = float(os.environ.get("STIGMA_TEST_REPLACEMENT_RATE", "10"))
 SHORT_SECONDS = 40.0
 SHORT_RATE = 3.0
 MODEL_SECONDS = 0.3
+LONG_MODEL_SECONDS = 4.0
+UPGRADE_SECONDS = 60.0
+UPGRADE_RATE = 2.0
+BUILT_WITHIN_SECONDS = 900
+THIS_VERSION = ""
+PAST = "past"
 WITHIN = timedelta(seconds=120)
 
 
@@ -52,17 +61,53 @@ async def test_replacing_every_service(deployment: Deployed) -> None:
     await replace_under_load(deployment, SHORT_SECONDS, SHORT_RATE)
 
 
-async def replace_under_load(deployment: Deployed, seconds: float, rate: float) -> None:
+@pytest.fixture(scope="module")
+def past_images(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The tag of the past release's images, built from its commit."""
+    try:
+        tree = check_out(releases()[-1], tmp_path_factory.mktemp("release"))
+    except UnknownReleaseError as error:
+        pytest.skip(str(error))
+    images = [service.replace("_", "-") for service in SERVICES]
+    subprocess.run(
+        [str(tree.directory / "tools/images"), *images],
+        env=os.environ | {"TAG": PAST},
+        timeout=BUILT_WITHIN_SECONDS,
+        check=True,
+    )
+    return PAST
+
+
+@pytest.mark.soak
+async def test_upgrades_and_rollbacks_of_images(deployment: Deployed, past_images: str) -> None:
+    """To the past release's and back again and again, while models work and callers wait."""
+    there_and_back = (past_images, THIS_VERSION)
+    await replace_under_load(
+        deployment, UPGRADE_SECONDS, UPGRADE_RATE, there_and_back, model_seconds=LONG_MODEL_SECONDS
+    )
+
+
+async def replace_under_load(
+    deployment: Deployed,
+    seconds: float,
+    rate: float,
+    tags: Sequence[str] = (THIS_VERSION,),
+    *,
+    model_seconds: float = MODEL_SECONDS,
+) -> None:
+    """Replace all services for so long, in each round by the images of each tag."""
     handshakes, rounds = list[Handshake](), 0
     clock = asyncio.get_running_loop().time
     async with asyncio.TaskGroup() as group:
-        calling = group.create_task(keep_calling(deployment, rate, handshakes, group))
+        asking = keep_calling(deployment, rate, model_seconds, handshakes, group)
+        calling = group.create_task(asking)
         end = clock() + seconds
         while not rounds or clock() < end:
-            for service in SERVICES:
+            for tag, service in itertools.product(tags, SERVICES):
+                deployment.stack.tag = tag
                 await deployment.stack.replicate(service)
                 await deployment.stack.retire(service)
-            rounds += 1
+            rounds += len(tags)
         calling.cancel()
     lost = [one for one in handshakes if one.seconds is None]
     doubled = await done_twice(deployment, handshakes)
@@ -78,7 +123,11 @@ async def replace_under_load(deployment: Deployed, seconds: float, rate: float) 
 
 
 async def keep_calling(
-    deployment: Deployed, rate: float, handshakes: list[Handshake], group: asyncio.TaskGroup
+    deployment: Deployed,
+    rate: float,
+    model_seconds: float,
+    handshakes: list[Handshake],
+    group: asyncio.TaskGroup,
 ) -> None:
     """Start calls at a steady rate until cancelled, whether or not the earlier ones have ended."""
     clock, callers = asyncio.get_running_loop().time, deployment.callers
@@ -86,14 +135,14 @@ async def keep_calling(
     for number in itertools.count():
         await asyncio.sleep(began + number / rate - clock())  # the rate itself
         start = callers.engine if number % 2 else callers.worker
-        group.create_task(shake_hands(start, handshakes))
+        group.create_task(shake_hands(start, model_seconds, handshakes))
 
 
-async def shake_hands(start: Start, handshakes: list[Handshake]) -> None:
+async def shake_hands(start: Start, model_seconds: float, handshakes: list[Handshake]) -> None:
     """One call, from its start to its answer."""
     clock = asyncio.get_running_loop().time
     began = clock()
-    handshake = Handshake(await start(delay=MODEL_SECONDS))
+    handshake = Handshake(await start(delay=model_seconds))
     handshakes.append(handshake)
     with contextlib.suppress(TimeoutError):
         answered = await handshake.call.answer(WITHIN)
