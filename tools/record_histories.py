@@ -31,12 +31,11 @@ from tests.reliability.calls import Call, events, scripted
 from tests.reliability.documents import DOCUMENTS
 from tests.reliability.site import Site, open_site
 from tests.stack.faults import Fail, LoseReply
+from tests.stack.histories import as_data
 from tests.stack.stack import Stack
 
 # So that a history of a usual length is long enough to go on in another run.
 SUGGEST_CONTINUE_AS_NEW = "limit.historyCount.suggestContinueAsNew=50"
-# Replay reads neither.
-OF_THIS_MACHINE = ("stackTrace", "identity")
 MODEL_CALLED = EventType.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED
 
 
@@ -71,20 +70,9 @@ class Recorder:
             history = await run.fetch_history()
             number += 1
             path = self.directory / f"{name}.{number}.json"
-            events_as_json = _without(json.loads(history.to_json()), *OF_THIS_MACHINE)
-            path.write_text(json.dumps(events_as_json, indent=1) + "\n")
+            path.write_text(as_data(history))
             closing = history.events[-1].workflow_execution_continued_as_new_event_attributes
             run_id = closing.new_execution_run_id
-
-
-def _without(value: Any, *keys: str) -> Any:
-    """A JSON value without what has one of these keys."""
-    match value:
-        case dict():
-            return {key: _without(one, *keys) for key, one in value.items() if key not in keys}
-        case list():
-            return [_without(one, *keys) for one in value]
-    return value
 
 
 async def first_run(handle: WorkflowHandle[Any, Any]) -> str:

@@ -10,15 +10,11 @@ from pathlib import Path
 
 import pytest
 from temporalio.client import WorkflowHistory
-from temporalio.worker import Replayer, UnsandboxedWorkflowRunner
 from temporalio.workflow import NondeterminismError
 
-from stigma.contracts.payloads import DATA_CONVERTER
-from stigma_orchestrator.agent_workflow import AgentWorkflow
-from tests.reliability.caller_service import AskAgent
-from zigflow_worker.workflow import DocumentWorkflow
+from tests.upgrades.past_release import RELEASES
+from tests.upgrades.replaying import replayer
 
-RELEASES = Path(__file__).parents[1] / "releases"
 HISTORIES = sorted(RELEASES.glob("*/histories/*.json"))
 
 
@@ -28,15 +24,6 @@ def name_of(path: Path) -> str:
 
 def history_in(path: Path) -> WorkflowHistory:
     return WorkflowHistory.from_json(path.stem, path.read_text())
-
-
-def replayer() -> Replayer:
-    """As the services run their workflows: the document workflow takes every other name."""
-    return Replayer(
-        workflows=[AgentWorkflow, AskAgent, DocumentWorkflow],
-        data_converter=DATA_CONVERTER,
-        workflow_runner=UnsandboxedWorkflowRunner(),
-    )
 
 
 @pytest.mark.parametrize("path", HISTORIES, ids=name_of)

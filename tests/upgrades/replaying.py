@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from temporalio.client import WorkflowHistory
 from temporalio.worker import Replayer, UnsandboxedWorkflowRunner
@@ -22,33 +20,23 @@ from stigma_orchestrator.agent_workflow import AgentWorkflow
 from tests.reliability.caller_service import AskAgent
 from zigflow_worker.workflow import DocumentWorkflow
 
-OF_A_MACHINE = ("identity", "stackTrace")
 WORKFLOWS = (AgentWorkflow, AskAgent, DocumentWorkflow)
 
 
-async def replay(paths: Sequence[Path]) -> None:
-    """Replay these histories."""
-    replayer = Replayer(
+def replayer() -> Replayer:
+    """As the services run their workflows: the document workflow takes every other name."""
+    return Replayer(
         workflows=WORKFLOWS,
         data_converter=DATA_CONVERTER,
         workflow_runner=UnsandboxedWorkflowRunner(),
     )
+
+
+async def replay(paths: Sequence[Path]) -> None:
+    """Replay these histories."""
     for path in paths:
-        await replayer.replay_workflow(WorkflowHistory.from_json(path.stem, path.read_text()))
-
-
-def as_data(history: WorkflowHistory) -> str:
-    """A history as JSON that can be kept: without what is of one machine, and replay reads not."""
-    return json.dumps(_without(json.loads(history.to_json()), *OF_A_MACHINE), indent=1) + "\n"
-
-
-def _without(value: Any, *keys: str) -> Any:
-    match value:
-        case dict():
-            return {key: _without(one, *keys) for key, one in value.items() if key not in keys}
-        case list():
-            return [_without(one, *keys) for one in value]
-    return value
+        history = WorkflowHistory.from_json(path.stem, path.read_text())
+        await replayer().replay_workflow(history)
 
 
 if __name__ == "__main__":

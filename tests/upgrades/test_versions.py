@@ -17,11 +17,12 @@ from temporalio.client import WorkflowExecutionStatus, WorkflowHandle
 
 from tests.integration.model_gate import ModelGate
 from tests.reliability.calls import Call
+from tests.stack.histories import as_data
 from tests.stack.plugin import StartStack, TemporalServer
 from tests.stack.waiting import eventually
 from tests.upgrades.conftest import SERVER
 from tests.upgrades.fleet import WITHIN
-from tests.upgrades.replaying import as_data, replay
+from tests.upgrades.replaying import replay
 from tests.upgrades.versioned_site import Site
 from tests.upgrades.worker_deployments import histories, new_namespace
 
