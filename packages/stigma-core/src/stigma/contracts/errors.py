@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Any
+from typing import Any, TypeVar
 
 from google.protobuf import json_format
 
@@ -18,6 +18,10 @@ from stigma.agent.v1.agent_execution_pb2 import (
     AgentExecution,
 )
 from stigma.agent.v1.agent_pb2 import FailureReason
+from stigma.contracts.executions import Execution, Kind
+from stigma.workflow.v1.workflow_execution_pb2 import WorkflowExecution
+
+E = TypeVar("E", AgentExecution, WorkflowExecution)
 
 
 class ErrorType(StrEnum):
@@ -26,27 +30,31 @@ class ErrorType(StrEnum):
     FAILED = "AGENT_EXECUTION_FAILED"
     TIMEOUT = "AGENT_EXECUTION_TIMEOUT"
     CANCELLED = "AGENT_EXECUTION_CANCELLED"
+    WORKFLOW_FAILED = "WORKFLOW_EXECUTION_FAILED"
+    WORKFLOW_TIMEOUT = "WORKFLOW_EXECUTION_TIMEOUT"
+    WORKFLOW_CANCELLED = "WORKFLOW_EXECUTION_CANCELLED"
 
     @classmethod
-    def of(cls, execution: AgentExecution) -> ErrorType:
-        """Return the type that an execution's terminal phase stands for."""
+    def of(cls, execution: Execution) -> ErrorType:
+        """Return the type that an execution's kind and terminal phase stand for."""
         match execution.status.phase:
             case phase if phase == AGENT_EXECUTION_PHASE_TIMED_OUT:
-                return cls.TIMEOUT
+                end = "TIMEOUT"
             case phase if phase == AGENT_EXECUTION_PHASE_CANCELLED:
-                return cls.CANCELLED
+                end = "CANCELLED"
             case _:
-                return cls.FAILED
+                end = "FAILED"
+        return cls(f"{Kind.of(execution).upper()}_EXECUTION_{end}")
 
 
-def failure_message(execution: AgentExecution) -> str:
+def failure_message(execution: Execution) -> str:
     """Return the one line that a caller reads."""
     failure = execution.status.failure
     at = f" at {failure.step}" if failure.step else ""
-    return f"agent execution {execution.id}: {failure.message}{at}"
+    return f"{Kind.of(execution)} execution {execution.id}: {failure.message}{at}"
 
 
-def failure_details(execution: AgentExecution) -> dict[str, Any]:
+def failure_details(execution: Execution) -> dict[str, Any]:
     """Return the detail of a failure: `execution` (its JSON form), `reason` and `step`."""
     failure = execution.status.failure
     return {
@@ -57,7 +65,23 @@ def failure_details(execution: AgentExecution) -> dict[str, Any]:
 
 
 def execution_from_details(details: object) -> AgentExecution | None:
-    """Return the execution in a failure's detail, or None when it carries none.
+    """Return the agent execution in a failure's detail, or None when it carries none.
+
+    Never raises.
+    """
+    return _from_details(details, AgentExecution)
+
+
+def workflow_execution_from_details(details: object) -> WorkflowExecution | None:
+    """Return the workflow execution in a failure's detail, or None when it carries none.
+
+    Never raises.
+    """
+    return _from_details(details, WorkflowExecution)
+
+
+def _from_details(details: object, execution_type: type[E]) -> E | None:
+    """Read an execution.
 
     Never raises: a workflow task that failed over somebody's odd details would fail for ever.
     """
@@ -65,7 +89,7 @@ def execution_from_details(details: object) -> AgentExecution | None:
         return None
     try:
         return json_format.ParseDict(
-            dict(details["execution"]), AgentExecution(), ignore_unknown_fields=True
+            dict(details["execution"]), execution_type(), ignore_unknown_fields=True
         )
     except json_format.ParseError:
         return None

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 
+from stigma.contracts.executions import Kind
 
-def execution_id(principal: str, namespace: str, request_id: str) -> str:
+
+def execution_id(principal: str, namespace: str, request_id: str, kind: Kind = Kind.AGENT) -> str:
     """Return the id of the execution that `request_id` stands for.
 
     It is a hash, not a UUID, so that every replay of a request names the same execution; the
@@ -14,4 +16,4 @@ def execution_id(principal: str, namespace: str, request_id: str) -> str:
     """
     # Length prefixes: ("ab", "c") and ("a", "bc") must not meet.
     parts = (f"{len(part.encode())}:{part}" for part in (principal, namespace, request_id))
-    return "agent-" + hashlib.sha256("".join(parts).encode()).hexdigest()[:32]
+    return f"{kind}-" + hashlib.sha256("".join(parts).encode()).hexdigest()[:32]

@@ -18,6 +18,9 @@ MAX_REQUEST_ID_BYTES = 256
 MAX_REASON_BYTES = 1000
 MAX_BINDINGS = 100
 
+# A document's text, and the bounds of a registered one.
+MAX_DOCUMENT_BYTES = 512 * 1024
+
 # Output text that still fits beside the rest of an AgentExecution.
 MAX_OUTPUT_BYTES = 1024 * 1024
 
@@ -29,6 +32,9 @@ MAX_STEPS = 1000
 
 # The outcome must reach a caller before the caller's own timeout does.
 CALLBACK_MARGIN = timedelta(seconds=30)
+
+# Share of an execution's time after which operators are warned.
+WARN_AFTER = 0.8
 
 DEFAULT_REQUEST_TIMEOUT = timedelta(minutes=10)
 MODEL_CALL_HEARTBEAT_TIMEOUT = timedelta(seconds=10)

@@ -7,8 +7,8 @@ from stigma.agent.v1.agent_execution_pb2 import (
     AGENT_EXECUTION_PHASE_COMPLETED,
     AGENT_EXECUTION_PHASE_FAILED,
     AGENT_EXECUTION_PHASE_TIMED_OUT,
-    AgentExecution,
 )
+from stigma.contracts.executions import Execution
 
 TERMINAL = frozenset(
     {
@@ -20,7 +20,7 @@ TERMINAL = frozenset(
 )
 
 
-def has_ended(execution: AgentExecution) -> bool:
+def has_ended(execution: Execution) -> bool:
     """Whether an execution is over: nothing about it will change.
 
     By name, not by number: a phase that a later release adds has a higher number than these, and

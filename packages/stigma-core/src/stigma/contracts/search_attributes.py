@@ -8,16 +8,29 @@ from temporalio.api.enums.v1 import IndexedValueType
 from temporalio.common import SearchAttributeKey
 
 AGENT = SearchAttributeKey.for_keyword("StigmaAgent")
+WORKFLOW = SearchAttributeKey.for_keyword("StigmaWorkflow")
 PRINCIPAL = SearchAttributeKey.for_keyword("StigmaPrincipal")
 SESSION = SearchAttributeKey.for_keyword("StigmaSession")
 LABELS = SearchAttributeKey.for_keyword_list("StigmaLabels")
 PHASE = SearchAttributeKey.for_keyword("StigmaPhase")
+CALLBACK = SearchAttributeKey.for_keyword("StigmaCallback")
+"""`WAITING` from the start of an execution that somebody waits for; absent otherwise."""
+WARN_TIME = SearchAttributeKey.for_datetime("StigmaWarnTime")
+"""When `limits.WARN_AFTER` of the time between an execution's start and its deadline is over."""
 
-ALL: tuple[SearchAttributeKey[Any], ...] = (AGENT, PRINCIPAL, SESSION, LABELS, PHASE)
+CALLBACK_WAITING = "WAITING"
+
+ALL: tuple[SearchAttributeKey[Any], ...] = (
+    AGENT,
+    WORKFLOW,
+    PRINCIPAL,
+    SESSION,
+    LABELS,
+    PHASE,
+    CALLBACK,
+    WARN_TIME,
+)
 
 INDEXED_VALUE_TYPES: dict[str, IndexedValueType.ValueType] = {
-    key.name: IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD_LIST
-    if key is LABELS
-    else IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD
-    for key in ALL
+    key.name: IndexedValueType.ValueType(key.indexed_value_type) for key in ALL
 }

@@ -5,7 +5,8 @@ from __future__ import annotations
 from temporalio import workflow
 
 from stigma.agent.v1.agent_execution_pb2 import AgentExecution
-from stigma.internal.v1.execution_pb2 import AgentWorkflowInput, Bind
+from stigma.internal.v1.execution_pb2 import AgentWorkflowInput, Bind, WorkflowExecutionInput
+from stigma.workflow.v1.workflow_execution_pb2 import WorkflowExecution
 
 
 @workflow.defn(name="AgentWorkflow")
@@ -29,4 +30,28 @@ class AgentWorkflow:
     @workflow.query(name="execution")
     def execution(self) -> AgentExecution:
         """Return the execution as it stands, conversation included."""
+        raise NotImplementedError
+
+
+@workflow.defn(name="WorkflowExecutionWorkflow")
+class WorkflowExecutionWorkflow:
+    """One workflow execution. Its workflow id is the execution's id."""
+
+    @workflow.run
+    async def run(self, request: WorkflowExecutionInput) -> WorkflowExecution:
+        """Run the document in the engine, deliver its outcome, and return it.
+
+        Fails with an `ErrorType` whose details hold the execution when it did not complete;
+        closes cancelled when it was cancelled.
+        """
+        raise NotImplementedError
+
+    @workflow.signal(name="bind")
+    def bind(self, bind: Bind) -> None:
+        """Bind an attempt of the caller's activity."""
+        raise NotImplementedError
+
+    @workflow.query(name="execution")
+    def execution(self) -> WorkflowExecution:
+        """Return the execution as it stands."""
         raise NotImplementedError

@@ -67,9 +67,13 @@ class _FailureReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Failure
     """The result could not be delivered to the caller."""
     FAILURE_REASON_TERMINATED: _FailureReason.ValueType  # 19
     """The execution was terminated or timed out in Temporal."""
+    FAILURE_REASON_WORKFLOW_ERROR: _FailureReason.ValueType  # 20
+    """A task of a workflow document raised an error that nothing caught."""
+    FAILURE_REASON_INVALID_WORKFLOW: _FailureReason.ValueType  # 21
+    """The workflow engine refused the document or its input."""
 
 class FailureReason(_FailureReason, metaclass=_FailureReasonEnumTypeWrapper):
-    """Why an agent, or one of its model calls, did not succeed."""
+    """Why an agent, one of its model calls, or a workflow did not succeed."""
 
 FAILURE_REASON_UNSPECIFIED: FailureReason.ValueType  # 0
 """Not set."""
@@ -111,6 +115,10 @@ FAILURE_REASON_UNDELIVERABLE: FailureReason.ValueType  # 18
 """The result could not be delivered to the caller."""
 FAILURE_REASON_TERMINATED: FailureReason.ValueType  # 19
 """The execution was terminated or timed out in Temporal."""
+FAILURE_REASON_WORKFLOW_ERROR: FailureReason.ValueType  # 20
+"""A task of a workflow document raised an error that nothing caught."""
+FAILURE_REASON_INVALID_WORKFLOW: FailureReason.ValueType  # 21
+"""The workflow engine refused the document or its input."""
 Global___FailureReason: _TypeAlias = FailureReason  # noqa: Y015
 
 @_typing.final

@@ -13,6 +13,7 @@ from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from stigma.agent.v1 import agent_execution_pb2 as _agent_execution_pb2
 from stigma.agent.v1 import agent_pb2 as _agent_pb2
+from stigma.workflow.v1 import workflow_execution_pb2 as _workflow_execution_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -195,8 +196,46 @@ class CarriedState(_message.Message):
 Global___CarriedState: _TypeAlias = CarriedState  # noqa: Y015
 
 @_typing.final
+class WorkflowExecutionInput(_message.Message):
+    """Input of WorkflowExecutionWorkflow."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EXECUTION_ID_FIELD_NUMBER: _builtins.int
+    SPEC_FIELD_NUMBER: _builtins.int
+    SPEC_DIGEST_FIELD_NUMBER: _builtins.int
+    DEADLINE_FIELD_NUMBER: _builtins.int
+    execution_id: _builtins.str
+    """The execution's id, also the workflow id."""
+    spec_digest: _builtins.bytes
+    """SHA-256 of the start request without its token: equal for every replay."""
+    @_builtins.property
+    def spec(self) -> _workflow_execution_pb2.WorkflowExecutionSpec:
+        """What was asked for; the callback token is cleared: it comes with Bind."""
+
+    @_builtins.property
+    def deadline(self) -> _timestamp_pb2.Timestamp:
+        """When the execution is timed out."""
+
+    def __init__(
+        self,
+        *,
+        execution_id: _builtins.str = ...,
+        spec: _workflow_execution_pb2.WorkflowExecutionSpec | None = ...,
+        spec_digest: _builtins.bytes = ...,
+        deadline: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["deadline", b"deadline", "spec", b"spec"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deadline", b"deadline", "execution_id", b"execution_id", "spec", b"spec", "spec_digest", b"spec_digest"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WorkflowExecutionInput: _TypeAlias = WorkflowExecutionInput  # noqa: Y015
+
+@_typing.final
 class Bind(_message.Message):
-    """Signal of AgentWorkflow: this attempt of the caller's activity waits from now on."""
+    """Signal of an execution's workflow: this attempt of the caller's activity waits from now on."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -360,6 +399,7 @@ class DeliverCallbackRequest(_message.Message):
     EXECUTION_FIELD_NUMBER: _builtins.int
     PAYLOAD_FIELD_NUMBER: _builtins.int
     REPORT_CANCELLATION_FIELD_NUMBER: _builtins.int
+    WORKFLOW_EXECUTION_FIELD_NUMBER: _builtins.int
     execution_id: _builtins.str
     """For logs and traces."""
     request_id: _builtins.str
@@ -369,7 +409,7 @@ class DeliverCallbackRequest(_message.Message):
     token: _builtins.bytes
     """By task token."""
     payload: _agent_execution_pb2.CallbackPayload.ValueType
-    """In which form a success is delivered."""
+    """In which form a success is delivered; numbers are those of either kind's own CallbackPayload."""
     report_cancellation: _builtins.bool
     """Report a cancellation instead of a failure: the caller asked for it and waits."""
     @_builtins.property
@@ -378,7 +418,11 @@ class DeliverCallbackRequest(_message.Message):
 
     @_builtins.property
     def execution(self) -> _agent_execution_pb2.AgentExecution:
-        """What is delivered; a failure when it is not COMPLETED."""
+        """What is delivered, of an agent; a failure when it is not COMPLETED."""
+
+    @_builtins.property
+    def workflow_execution(self) -> _workflow_execution_pb2.WorkflowExecution:
+        """What is delivered, of a workflow, instead of `execution`."""
 
     def __init__(
         self,
@@ -391,10 +435,11 @@ class DeliverCallbackRequest(_message.Message):
         execution: _agent_execution_pb2.AgentExecution | None = ...,
         payload: _agent_execution_pb2.CallbackPayload.ValueType = ...,
         report_cancellation: _builtins.bool = ...,
+        workflow_execution: _workflow_execution_pb2.WorkflowExecution | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["caller", b"caller", "execution", b"execution", "target", b"target", "token", b"token"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["caller", b"caller", "execution", b"execution", "target", b"target", "token", b"token", "workflow_execution", b"workflow_execution"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["caller", b"caller", "execution", b"execution", "execution_id", b"execution_id", "namespace", b"namespace", "payload", b"payload", "report_cancellation", b"report_cancellation", "request_id", b"request_id", "target", b"target", "token", b"token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["caller", b"caller", "execution", b"execution", "execution_id", b"execution_id", "namespace", b"namespace", "payload", b"payload", "report_cancellation", b"report_cancellation", "request_id", b"request_id", "target", b"target", "token", b"token", "workflow_execution", b"workflow_execution"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_target: _TypeAlias = _typing.Literal["token", "caller"]  # noqa: Y015
     _WhichOneofArgType_target: _TypeAlias = _typing.Literal["target", b"target"]  # noqa: Y015

@@ -1,0 +1,40 @@
+"""The two kinds of executions: an agent's and a workflow's. Delivery treats them alike.
+
+Their phases have the same numbers, and what they share by name means the same.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import TypeAlias
+
+from stigma.agent.v1.agent_execution_pb2 import AgentExecution
+from stigma.workflow.v1.workflow_execution_pb2 import WorkflowExecution
+
+Execution: TypeAlias = AgentExecution | WorkflowExecution
+
+
+class Kind(StrEnum):
+    """What an execution runs; its id begins with it."""
+
+    AGENT = "agent"
+    WORKFLOW = "workflow"
+
+    @classmethod
+    def of(cls, execution: Execution) -> Kind:
+        """Return the kind of an execution."""
+        return cls.AGENT if isinstance(execution, AgentExecution) else cls.WORKFLOW
+
+    @classmethod
+    def of_id(cls, execution_id: str) -> Kind | None:
+        """Return the kind that an execution id is of; None for what is no execution's id."""
+        return next((kind for kind in cls if execution_id.startswith(f"{kind}-")), None)
+
+
+def phase_name(execution: Execution) -> str:
+    """Return the phase without its prefix, for instance "RUNNING"; its number where unnamed."""
+    phase = execution.status.phase
+    named = execution.status.DESCRIPTOR.fields_by_name["phase"].enum_type.values_by_number
+    if phase not in named:  # of a later release
+        return str(phase)
+    return named[phase].name.partition("_PHASE_")[2]
