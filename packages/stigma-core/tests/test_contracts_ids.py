@@ -14,7 +14,9 @@ triples = st.tuples(st.text(), st.text(), st.text())
 
 
 @given(triples)
-def test_an_execution_id_is_a_workflow_id_and_always_the_same(request: tuple[str, ...]) -> None:
+def test_an_execution_id_is_a_workflow_id_and_always_the_same(
+    request: tuple[str, str, str],
+) -> None:
     first, again = ids.execution_id(*request), ids.execution_id(*request)
     assert first == again
     assert re.fullmatch(r"agent-[0-9a-f]{32}", first)
@@ -22,7 +24,7 @@ def test_an_execution_id_is_a_workflow_id_and_always_the_same(request: tuple[str
 
 @given(triples, triples)
 def test_different_requests_have_different_ids(
-    one: tuple[str, ...], other: tuple[str, ...]
+    one: tuple[str, str, str], other: tuple[str, str, str]
 ) -> None:
     assert (ids.execution_id(*one) == ids.execution_id(*other)) == (one == other)
 

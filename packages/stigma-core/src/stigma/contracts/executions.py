@@ -33,8 +33,8 @@ class Kind(StrEnum):
 
 def phase_name(execution: Execution) -> str:
     """Return the phase without its prefix, for instance "RUNNING"; its number where unnamed."""
+    enum = execution.status.DESCRIPTOR.fields_by_name["phase"].enum_type
     phase = execution.status.phase
-    named = execution.status.DESCRIPTOR.fields_by_name["phase"].enum_type.values_by_number
-    if phase not in named:  # of a later release
+    if enum is None or phase not in enum.values_by_number:  # of a later release
         return str(phase)
-    return named[phase].name.partition("_PHASE_")[2]
+    return enum.values_by_number[phase].name.partition("_PHASE_")[2]
