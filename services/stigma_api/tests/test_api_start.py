@@ -35,7 +35,7 @@ from stigma.agent.v1.agent_execution_service_pb2 import (
 )
 from stigma.agent.v1.agent_pb2 import AgentConfig, AgentLimits, AgentSpec
 from stigma.agent.v1.agent_service_pb2 import DeleteAgentRequest
-from stigma.contracts import ids, tokens
+from stigma.contracts import ids, search_attributes, tokens
 from stigma.internal.v1.execution_pb2 import AgentWorkflowInput, Bind
 from tests.stack.waiting import eventually
 
@@ -139,6 +139,29 @@ async def test_the_token_goes_into_history_with_the_start_and_nowhere_else(
     assert by_name["request_received"]["callback_fingerprint"] == fingerprint
     assert by_name["request_received"]["token_length"] == len(caller.token)
     assert by_name["workflow_started"]["execution_id"] == execution.id
+
+
+async def test_what_operators_search_for_is_said_at_the_start(
+    api: Api, callers: Callers, client: Client
+) -> None:
+    caller = await callers.start()
+    deadline = datetime.now(UTC) + timedelta(minutes=100, seconds=30)
+    waited_for = await api.executions.StartAgent(
+        caller.request(agent_id="reviewer", callback_deadline=deadline)
+    )
+    inline = await api.executions.StartAgent(StartAgentRequest(spec=SCRIPTED))
+
+    described = await client.get_workflow_handle(waited_for.id).describe()
+    found = described.typed_search_attributes
+    assert found[search_attributes.AGENT] == "reviewer"
+    assert found[search_attributes.CALLBACK] == "WAITING"
+    late = found[search_attributes.WARN_TIME] - waited_for.status.start_time.ToDatetime(UTC)
+    assert abs(late - timedelta(minutes=80)) < timedelta(seconds=5)
+    described = await client.get_workflow_handle(inline.id).describe()
+    found = described.typed_search_attributes
+    assert found[search_attributes.AGENT] == "inline"
+    assert search_attributes.CALLBACK not in found
+    assert search_attributes.WARN_TIME in found
 
 
 async def test_an_acknowledgement_costs_one_heartbeat_and_one_signal_with_start(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import structlog
@@ -173,7 +173,7 @@ class Launcher:
                 id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
                 id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
                 memo=encoded.memo,
-                search_attributes=_search_attributes(start.spec),
+                search_attributes=_search_attributes(start, encoded.accepted),
                 **signal,
             )
 
@@ -220,15 +220,25 @@ def _accepted(start: Start) -> AgentExecution:
     return execution
 
 
-def _search_attributes(spec: AgentExecutionSpec) -> TypedSearchAttributes:
+def _search_attributes(start: Start, accepted: AgentExecution) -> TypedSearchAttributes:
+    spec = start.spec
     agent = spec.agent_id.partition("@")[0] or INLINE_AGENT
     pairs: list[SearchAttributePair[Any]] = [
         SearchAttributePair(search_attributes.AGENT, agent),
         SearchAttributePair(search_attributes.PRINCIPAL, spec.principal),
+        SearchAttributePair(search_attributes.WARN_TIME, _warn_time(accepted)),
     ]
+    if start.bind is not None:
+        waiting = search_attributes.CALLBACK_WAITING
+        pairs.append(SearchAttributePair(search_attributes.CALLBACK, waiting))
     if spec.session_id:
         pairs.append(SearchAttributePair(search_attributes.SESSION, spec.session_id))
     if spec.labels:
         labels = [f"{key}={value}" for key, value in sorted(spec.labels.items())]
         pairs.append(SearchAttributePair(search_attributes.LABELS, labels))
     return TypedSearchAttributes(pairs)
+
+
+def _warn_time(accepted: AgentExecution) -> datetime:
+    start = accepted.status.start_time.ToDatetime(UTC)
+    return start + limits.WARN_AFTER * (accepted.status.deadline.ToDatetime(UTC) - start)
