@@ -54,6 +54,10 @@ class _TimelineStepEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Timeline
     """The execution reached its terminal phase."""
     TIMELINE_STEP_RESUMED: _TimelineStep.ValueType  # 12
     """The caller's workflow went on."""
+    TIMELINE_STEP_CALLER_ENDED: _TimelineStep.ValueType  # 13
+    """The caller's workflow ended while its activity was pending."""
+    TIMELINE_STEP_TASK_FAILING: _TimelineStep.ValueType  # 14
+    """The execution's own code fails on this version of the service; it is tried again."""
 
 class TimelineStep(_TimelineStep, metaclass=_TimelineStepEnumTypeWrapper):
     """What a timeline's entry is about."""
@@ -84,6 +88,10 @@ TIMELINE_STEP_ENDED: TimelineStep.ValueType  # 11
 """The execution reached its terminal phase."""
 TIMELINE_STEP_RESUMED: TimelineStep.ValueType  # 12
 """The caller's workflow went on."""
+TIMELINE_STEP_CALLER_ENDED: TimelineStep.ValueType  # 13
+"""The caller's workflow ended while its activity was pending."""
+TIMELINE_STEP_TASK_FAILING: TimelineStep.ValueType  # 14
+"""The execution's own code fails on this version of the service; it is tried again."""
 Global___TimelineStep: _TypeAlias = TimelineStep  # noqa: Y015
 
 class _StuckReason:
