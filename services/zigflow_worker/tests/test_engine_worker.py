@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 import pytest
+from prometheus_client import CollectorRegistry
 from temporalio.client import Client
 
 from stigma.runtime import (
@@ -26,6 +27,7 @@ class Runtime:
 
     client: Client
     readiness: Readiness = field(default_factory=Readiness)
+    metrics: CollectorRegistry = field(default_factory=CollectorRegistry)
 
     async def connect_temporal(self, **_: Any) -> Client:
         return self.client

@@ -13,6 +13,7 @@ from stigma.runtime.workers import worker_options
 from stigma_client import StigmaPlugin
 from zigflow_worker.activities import EngineActivities
 from zigflow_worker.documents import DocumentDirectory
+from zigflow_worker.metrics import AgentCallMetrics
 from zigflow_worker.settings import EngineSettings
 from zigflow_worker.workflow import DocumentWorkflow
 
@@ -26,6 +27,7 @@ async def build(runtime: ServiceRuntime, *, settings: EngineSettings) -> Sequenc
         TaskQueues(settings.task_queue_prefix).engine,
         EngineActivities(DocumentDirectory(settings.workflows_dir)),
         plugins=[plugin],
+        interceptors=[AgentCallMetrics(runtime.metrics)],
         max_cached_workflows=settings.max_cached_workflows,
         max_concurrent_workflow_tasks=settings.max_concurrent_workflow_tasks,
         max_concurrent_activities=settings.max_concurrent_calls,
