@@ -1,0 +1,1 @@
+"""The documents: their commands run, their references fresh, their links alive."""
