@@ -26,6 +26,16 @@ from stigma.agent.v1.agent_execution_service_pb2_grpc import (
     add_AgentExecutionServiceServicer_to_server,
 )
 from stigma.contracts import ids
+from stigma.contracts.executions import Kind
+from stigma.workflow.v1.workflow_execution_pb2 import WorkflowExecution
+from stigma.workflow.v1.workflow_execution_service_pb2 import (
+    CancelWorkflowExecutionRequest,
+    StartWorkflowRequest,
+)
+from stigma.workflow.v1.workflow_execution_service_pb2_grpc import (
+    WorkflowExecutionServiceServicer,
+    add_WorkflowExecutionServiceServicer_to_server,
+)
 
 # The sandbox imports a workflow's module by its name, which must be one: no hyphens.
 sys.path.insert(0, str(Path(__file__).parent))
@@ -93,6 +103,48 @@ class StandInApi(AgentExecutionServiceServicer):
         return AgentExecution(id=ids.execution_id("test", "", request.request_id))
 
 
+@dataclass
+class StandInWorkflows(WorkflowExecutionServiceServicer):
+    """The API's other service; refuses or answers with what is in `answers` first."""
+
+    starts: list[StartWorkflowRequest] = field(default_factory=list)
+    cancels: list[CancelWorkflowExecutionRequest] = field(default_factory=list)
+    answers: list[WorkflowExecution | Refusal] = field(default_factory=list)
+    cancel_answers: list[Refusal] = field(default_factory=list)
+    started: asyncio.Event = field(default_factory=asyncio.Event)
+    address: str = ""
+
+    def refuse(self, code: grpc.StatusCode, message: str = "refused") -> None:
+        """Answer one more start with an error."""
+        self.answers.append(Refusal(code, message))
+
+    def refuse_cancel(self, code: grpc.StatusCode) -> None:
+        """Answer one more cancellation with an error."""
+        self.cancel_answers.append(Refusal(code))
+
+    async def StartWorkflow(
+        self, request: StartWorkflowRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> WorkflowExecution:
+        self.starts.append(request)
+        answer = self.answers.pop(0) if self.answers else None
+        if isinstance(answer, Refusal):
+            await _abort(context, answer)
+        self.started.set()
+        if isinstance(answer, WorkflowExecution):
+            return answer
+        return WorkflowExecution(
+            id=ids.execution_id("test", "", request.request_id, kind=Kind.WORKFLOW)
+        )
+
+    async def CancelWorkflowExecution(
+        self, request: CancelWorkflowExecutionRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> WorkflowExecution:
+        self.cancels.append(request)
+        if self.cancel_answers:
+            await _abort(context, self.cancel_answers.pop(0))
+        return WorkflowExecution()
+
+
 async def _abort(context: grpc.aio.ServicerContext[Any, Any], refusal: Refusal) -> None:
     status = status_pb2.Status(code=refusal.code.value[0], message=refusal.message)
     assert status.code != code_pb2.OK
@@ -106,6 +158,17 @@ async def api() -> AsyncIterator[StandInApi]:
     stand_in = StandInApi()  # type: ignore[abstract] # what no caller uses stays unimplemented
     server = grpc.aio.server()
     add_AgentExecutionServiceServicer_to_server(stand_in, server)
+    stand_in.address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
+    await server.start()
+    yield stand_in
+    await server.stop(grace=None)
+
+
+@pytest.fixture
+async def workflows() -> AsyncIterator[StandInWorkflows]:
+    stand_in = StandInWorkflows()  # type: ignore[abstract] # what no caller uses stays away
+    server = grpc.aio.server()
+    add_WorkflowExecutionServiceServicer_to_server(stand_in, server)
     stand_in.address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
     await server.start()
     yield stand_in

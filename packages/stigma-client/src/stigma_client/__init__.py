@@ -1,4 +1,4 @@
-"""Run a Stigma agent from any Temporal workflow."""
+"""Run a Stigma agent, or a Stigma workflow, from any Temporal workflow."""
 
 from stigma_client.connection import ApiConnection, TlsFiles
 from stigma_client.errors import (
@@ -6,10 +6,15 @@ from stigma_client.errors import (
     AgentExecutionError,
     AgentExecutionFailed,
     AgentExecutionTimedOut,
+    ExecutionError,
+    WorkflowExecutionCancelled,
+    WorkflowExecutionError,
+    WorkflowExecutionFailed,
+    WorkflowExecutionTimedOut,
 )
 from stigma_client.plugin import StigmaPlugin
-from stigma_client.results import AgentResult
-from stigma_client.workflow import run_agent
+from stigma_client.results import AgentResult, WorkflowResult
+from stigma_client.workflow import run_agent, run_workflow
 
 __all__ = [
     "AgentExecutionCancelled",
@@ -18,7 +23,14 @@ __all__ = [
     "AgentExecutionTimedOut",
     "AgentResult",
     "ApiConnection",
+    "ExecutionError",
     "StigmaPlugin",
     "TlsFiles",
+    "WorkflowExecutionCancelled",
+    "WorkflowExecutionError",
+    "WorkflowExecutionFailed",
+    "WorkflowExecutionTimedOut",
+    "WorkflowResult",
     "run_agent",
+    "run_workflow",
 ]

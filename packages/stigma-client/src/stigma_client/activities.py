@@ -1,10 +1,10 @@
-"""The activities of a caller's worker: one waits for an agent, one stops it."""
+"""The activities of a caller's worker: for agents and workflows, one waits and one stops it."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
-from typing import NoReturn, TypeVar
+from collections.abc import Awaitable, Callable
+from typing import NoReturn, TypeAlias, TypeVar
 
 import grpc
 from google.protobuf.message import Message
@@ -12,23 +12,26 @@ from temporalio import activity
 from temporalio.common import RawValue
 from temporalio.exceptions import ApplicationError
 
-from stigma.agent.v1.agent_execution_pb2 import (
-    AGENT_EXECUTION_PHASE_COMPLETED,
-    AgentExecution,
-    TemporalCaller,
-)
+from stigma.agent.v1.agent_execution_pb2 import TemporalCaller
 from stigma.agent.v1.agent_execution_service_pb2 import (
     CancelAgentExecutionRequest,
     StartAgentRequest,
 )
 from stigma.contracts import payloads, phases, tokens
 from stigma.contracts.errors import ErrorType, failure_details, failure_message
+from stigma.contracts.executions import Execution, Kind, phase_name
+from stigma.workflow.v1.workflow_execution_service_pb2 import (
+    CancelWorkflowExecutionRequest,
+    StartWorkflowRequest,
+)
 from stigma_client.connection import ApiConnection
 from stigma_client.events import log_in_activity
-from stigma_client.refusals import failure_of
+from stigma_client.refusals import FAILED, failure_of
 
 CALL_AGENT = "call_agent"
 CANCEL_AGENT = "cancel_agent"
+CALL_WORKFLOW = "call_workflow"
+CANCEL_WORKFLOW = "cancel_workflow"
 
 # Of one RPC. Temporal retries the activity, so a lost reply costs seconds, not the call.
 RPC_TIMEOUT_SECONDS = 10.0
@@ -40,9 +43,12 @@ OVERTAKING_POLL_SECONDS = 0.25
 M = TypeVar("M", bound=Message)
 T = TypeVar("T")
 
+StartRequest: TypeAlias = StartAgentRequest | StartWorkflowRequest
+CancelRequest: TypeAlias = CancelAgentExecutionRequest | CancelWorkflowExecutionRequest
+
 
 class AgentActivities:
-    """Activities that reach the API over one connection."""
+    """Activities that reach the API's agents over one connection."""
 
     def __init__(self, connection: ApiConnection) -> None:
         self._connection = connection
@@ -62,29 +68,13 @@ class AgentActivities:
             ApplicationError: an `ErrorType` when the API refuses, or when the execution had ended
                 otherwise before this attempt; retryable for a transient fault.
         """
-        start = _decode(request, StartAgentRequest)
-        _address_to_this_activity(start)
-        correlation = {
-            "request_id": start.request_id,
-            "agent": start.agent_id,
-            "callback_fingerprint": tokens.fingerprint(start.callback_token),
-            "token_length": len(start.callback_token),
-        }
-        log_in_activity("token_taken", **correlation)
-        if not start.callback_token:
-            _refuse("this activity has no task token, so nobody could complete it")
-        log_in_activity("start_requested", **correlation)
-        execution = await _unless_worker_stops(self._start_agent(start))
-        correlation |= {"execution_id": execution.id}
-        log_in_activity("acknowledged", **correlation)
-        if not phases.has_ended(execution):
-            log_in_activity("pending", **correlation)
-            activity.raise_complete_async()
-        return _outcome(execution)
+        start = _decode(request, StartAgentRequest, Kind.AGENT)
+        stub = self._connection.executions
+        return await _call(Kind.AGENT, start, self._connection, stub.StartAgent, start.agent_id)
 
     @activity.defn(name=CANCEL_AGENT)
     async def cancel_agent(self, request: RawValue) -> None:
-        """Ask for an execution to be cancelled.
+        """Ask for an agent's execution to be cancelled.
 
         Args:
             request: a CancelAgentExecutionRequest that names a request id.
@@ -92,38 +82,113 @@ class AgentActivities:
         Raises:
             ApplicationError: the API refuses; retryable for a transient fault.
         """
-        cancel = _decode(request, CancelAgentExecutionRequest)
+        cancel = _decode(request, CancelAgentExecutionRequest, Kind.AGENT)
+        stub = self._connection.executions
+        await _cancel(Kind.AGENT, cancel, self._connection, stub.CancelAgentExecution)
+
+
+class WorkflowActivities:
+    """Activities that reach the API's workflows over one connection."""
+
+    def __init__(self, connection: ApiConnection) -> None:
+        self._connection = connection
+
+    @activity.defn(name=CALL_WORKFLOW)
+    async def call_workflow(self, request: RawValue) -> RawValue:
+        """Start a Stigma workflow and leave this activity pending, as `call_agent` does.
+
+        Args:
+            request: a StartWorkflowRequest without token, caller and deadline.
+
+        Returns:
+            The WorkflowExecution, only when it had completed before this attempt.
+
+        Raises:
+            ApplicationError: as `call_agent`, with the error types of workflows.
+        """
+        start = _decode(request, StartWorkflowRequest, Kind.WORKFLOW)
+        rpc = self._connection.workflow_executions.StartWorkflow
+        return await _call(Kind.WORKFLOW, start, self._connection, rpc, start.workflow_id)
+
+    @activity.defn(name=CANCEL_WORKFLOW)
+    async def cancel_workflow(self, request: RawValue) -> None:
+        """Ask for a Stigma workflow's execution to be cancelled.
+
+        Args:
+            request: a CancelWorkflowExecutionRequest that names a request id.
+
+        Raises:
+            ApplicationError: the API refuses; retryable for a transient fault.
+        """
+        cancel = _decode(request, CancelWorkflowExecutionRequest, Kind.WORKFLOW)
+        rpc = self._connection.workflow_executions.CancelWorkflowExecution
+        await _cancel(Kind.WORKFLOW, cancel, self._connection, rpc)
+
+
+async def _call(
+    kind: Kind,
+    start: StartRequest,
+    connection: ApiConnection,
+    rpc: Callable[..., Awaitable[Execution]],
+    name: str,
+) -> RawValue:
+    _address_to_this_activity(start)
+    correlation = {
+        "request_id": start.request_id,
+        str(kind): name,
+        "callback_fingerprint": tokens.fingerprint(start.callback_token),
+        "token_length": len(start.callback_token),
+    }
+    log_in_activity("token_taken", **correlation)
+    if not start.callback_token:
+        _refuse("this activity has no task token, so nobody could complete it", kind)
+    log_in_activity("start_requested", **correlation)
+    try:
+        execution = await _unless_worker_stops(
+            rpc(start, timeout=RPC_TIMEOUT_SECONDS, metadata=connection.metadata())
+        )
+    except grpc.aio.AioRpcError as error:
+        # `from None`: gRPC's own text repeats the call's metadata in some of its forms.
+        raise failure_of(error, kind, call=f"Start{kind.title()}", step=f"start_{kind}") from None
+    correlation |= {"execution_id": execution.id}
+    log_in_activity("acknowledged", **correlation)
+    if not phases.has_ended(execution):
+        log_in_activity("pending", **correlation)
+        activity.raise_complete_async()
+    return _outcome(execution)
+
+
+async def _cancel(
+    kind: Kind,
+    cancel: CancelRequest,
+    connection: ApiConnection,
+    rpc: Callable[..., Awaitable[Execution]],
+) -> None:
+    try:
+        await _unless_worker_stops(_cancel_once_found(cancel, connection, rpc))
+    except grpc.aio.AioRpcError as error:
+        raise failure_of(
+            error, kind, call=f"Cancel{kind.title()}Execution", step=f"cancel_{kind}"
+        ) from None
+
+
+async def _cancel_once_found(
+    cancel: CancelRequest, connection: ApiConnection, rpc: Callable[..., Awaitable[Execution]]
+) -> None:
+    clock = asyncio.get_running_loop().time
+    give_up = clock() + OVERTAKING_SECONDS
+    while True:
         try:
-            await _unless_worker_stops(self._cancel_once_found(cancel))
+            await rpc(cancel, timeout=RPC_TIMEOUT_SECONDS, metadata=connection.metadata())
         except grpc.aio.AioRpcError as error:
-            raise failure_of(error, "CancelAgentExecution") from None
-
-    async def _start_agent(self, start: StartAgentRequest) -> AgentExecution:
-        try:
-            return await self._connection.executions.StartAgent(
-                start, timeout=RPC_TIMEOUT_SECONDS, metadata=self._connection.metadata()
-            )
-        except grpc.aio.AioRpcError as error:
-            # `from None`: gRPC's own text repeats the call's metadata in some of its forms.
-            raise failure_of(error, "StartAgent") from None
-
-    async def _cancel_once_found(self, cancel: CancelAgentExecutionRequest) -> None:
-        clock = asyncio.get_running_loop().time
-        give_up = clock() + OVERTAKING_SECONDS
-        while True:
-            try:
-                await self._connection.executions.CancelAgentExecution(
-                    cancel, timeout=RPC_TIMEOUT_SECONDS, metadata=self._connection.metadata()
-                )
-            except grpc.aio.AioRpcError as error:
-                if error.code() is not grpc.StatusCode.NOT_FOUND or clock() >= give_up:
-                    raise
-                await asyncio.sleep(OVERTAKING_POLL_SECONDS)
-            else:
-                return
+            if error.code() is not grpc.StatusCode.NOT_FOUND or clock() >= give_up:
+                raise
+            await asyncio.sleep(OVERTAKING_POLL_SECONDS)
+        else:
+            return
 
 
-def _address_to_this_activity(start: StartAgentRequest) -> None:
+def _address_to_this_activity(start: StartRequest) -> None:
     """Fill in who waits, until when, and the token that resolves it."""
     info = activity.info()
     start.callback_token = info.task_token
@@ -152,8 +217,8 @@ async def _unless_worker_stops(call: Awaitable[T]) -> T:
         raise
 
 
-def _outcome(execution: AgentExecution) -> RawValue:
-    if execution.status.phase == AGENT_EXECUTION_PHASE_COMPLETED:
+def _outcome(execution: Execution) -> RawValue:
+    if phase_name(execution) == "COMPLETED":
         return payloads.to_raw(execution)
     raise ApplicationError(
         failure_message(execution),
@@ -163,17 +228,17 @@ def _outcome(execution: AgentExecution) -> RawValue:
     )
 
 
-def _decode(raw: RawValue, message_type: type[M]) -> M:
+def _decode(raw: RawValue, message_type: type[M], kind: Kind) -> M:
     try:
         return payloads.from_raw(raw, message_type)
     except ValueError as error:
-        _refuse(f"malformed input: {error}")
+        _refuse(f"malformed input: {error}", kind)
 
 
-def _refuse(message: str) -> NoReturn:
+def _refuse(message: str, kind: Kind) -> NoReturn:
     raise ApplicationError(
         message,
-        {"reason": "INVALID_ARGUMENT", "step": "start_agent"},
-        type=ErrorType.FAILED,
+        {"reason": "INVALID_ARGUMENT", "step": f"start_{kind}"},
+        type=FAILED[kind],
         non_retryable=True,
     )

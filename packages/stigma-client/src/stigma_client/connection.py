@@ -13,9 +13,13 @@ from opentelemetry import propagate
 
 from stigma.agent.v1.agent_execution_service_pb2_grpc import AgentExecutionServiceStub
 from stigma.contracts.channels import channel_options, is_loopback, target_of
+from stigma.workflow.v1.workflow_execution_service_pb2_grpc import WorkflowExecutionServiceStub
 
 if TYPE_CHECKING:
     from stigma.agent.v1.agent_execution_service_pb2_grpc import AgentExecutionServiceAsyncStub
+    from stigma.workflow.v1.workflow_execution_service_pb2_grpc import (
+        WorkflowExecutionServiceAsyncStub,
+    )
 
 DEFAULT_ADDRESS = "localhost:7300"
 
@@ -87,6 +91,7 @@ class ApiConnection:
         self._tls = tls
         self._channel: grpc.aio.Channel | None = None
         self._stub: AgentExecutionServiceAsyncStub | None = None
+        self._workflow_stub: WorkflowExecutionServiceAsyncStub | None = None
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> ApiConnection:
@@ -119,10 +124,17 @@ class ApiConnection:
 
     @property
     def executions(self) -> AgentExecutionServiceAsyncStub:
-        """The stub that starts and cancels executions."""
+        """The stub that starts and cancels executions of agents."""
         if self._stub is None:
             self._stub = AgentExecutionServiceStub(self.channel)
         return self._stub
+
+    @property
+    def workflow_executions(self) -> WorkflowExecutionServiceAsyncStub:
+        """The stub that starts and cancels executions of workflows."""
+        if self._workflow_stub is None:
+            self._workflow_stub = WorkflowExecutionServiceStub(self.channel)
+        return self._workflow_stub
 
     def metadata(self) -> tuple[tuple[str, str], ...]:
         """Return what accompanies a call: credentials and the current trace's W3C context."""
@@ -134,7 +146,8 @@ class ApiConnection:
 
     async def close(self) -> None:
         """Close the channel; the next use opens another."""
-        channel, self._channel, self._stub = self._channel, None, None
+        channel, self._channel = self._channel, None
+        self._stub = self._workflow_stub = None
         if channel is not None:
             await channel.close()
 

@@ -1,10 +1,15 @@
-"""What `run_agent` raises.
+"""What `run_agent` and `run_workflow` raise.
 
-    ApplicationError                    (temporalio)
-      └ AgentExecutionError
-          ├ AgentExecutionFailed        AGENT_EXECUTION_FAILED
-          ├ AgentExecutionTimedOut      AGENT_EXECUTION_TIMEOUT, or the activity's own timeout
-          └ AgentExecutionCancelled     AGENT_EXECUTION_CANCELLED, through the API
+    ApplicationError                       (temporalio)
+      └ ExecutionError
+          ├ AgentExecutionError
+          │   ├ AgentExecutionFailed       AGENT_EXECUTION_FAILED
+          │   ├ AgentExecutionTimedOut     AGENT_EXECUTION_TIMEOUT, or the activity's own timeout
+          │   └ AgentExecutionCancelled    AGENT_EXECUTION_CANCELLED, through the API
+          └ WorkflowExecutionError
+              ├ WorkflowExecutionFailed    WORKFLOW_EXECUTION_FAILED
+              ├ WorkflowExecutionTimedOut  WORKFLOW_EXECUTION_TIMEOUT, or the activity's own
+              └ WorkflowExecutionCancelled WORKFLOW_EXECUTION_CANCELLED, through the API
 
 They are application errors because those fail a workflow that does not catch them; any other
 exception would leave its workflow task failing for ever.
@@ -12,7 +17,7 @@ exception would leave its workflow task failing for ever.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 from temporalio.exceptions import (
@@ -25,19 +30,24 @@ from temporalio.exceptions import (
 
 from stigma.agent.v1.agent_execution_pb2 import AgentExecution
 from stigma.contracts import errors
+from stigma.contracts.executions import Execution, Kind
+from stigma.workflow.v1.workflow_execution_pb2 import WorkflowExecution
 
 
-class AgentExecutionError(ApplicationError):
-    """An agent that was asked for did not complete. Not retryable.
+class ExecutionError(ApplicationError):
+    """What was asked for did not complete. Not retryable.
 
     Attributes:
         reason: the class of failure: a `FailureReason` without its prefix ("STEP_LIMIT"), or the
             gRPC code that refused the start ("PERMISSION_DENIED").
-        step: where it happened, for instance "model_call 2"; "start_agent" when nothing started.
+        step: where it happened, for instance "model_call 2"; "start_agent" or "start_workflow" when
+            nothing started.
         execution: the execution as it ended, or None when nothing is known of one.
     """
 
-    error_type: ClassVar[errors.ErrorType] = errors.ErrorType.FAILED
+    error_type: ClassVar[errors.ErrorType]
+    kind: ClassVar[Kind]
+    execution: Execution | None
 
     def __init__(
         self,
@@ -51,12 +61,20 @@ class AgentExecutionError(ApplicationError):
         super().__init__(message, given, type=self.error_type, non_retryable=True)
         self.reason = reason
         self.step = step
-        self.execution: AgentExecution | None = errors.execution_from_details(given)
+        self.execution = _EXECUTION_IN[self.kind](given)
 
     @property
     def execution_id(self) -> str:
         """The execution's id; empty when none was started, or none is known."""
         return self.execution.id if self.execution is not None else ""
+
+
+class AgentExecutionError(ExecutionError):
+    """An agent that was asked for did not complete. Not retryable."""
+
+    kind = Kind.AGENT
+    error_type = errors.ErrorType.FAILED
+    execution: AgentExecution | None
 
 
 class AgentExecutionFailed(AgentExecutionError):  # noqa: N818 - named after the outcome
@@ -75,33 +93,84 @@ class AgentExecutionCancelled(AgentExecutionError):  # noqa: N818 - named after 
     error_type = errors.ErrorType.CANCELLED
 
 
-def of_activity(error: ActivityError) -> AgentExecutionError:
+class WorkflowExecutionError(ExecutionError):
+    """A Stigma workflow that was asked for did not complete. Not retryable."""
+
+    kind = Kind.WORKFLOW
+    error_type = errors.ErrorType.WORKFLOW_FAILED
+    execution: WorkflowExecution | None
+
+
+class WorkflowExecutionFailed(WorkflowExecutionError):  # noqa: N818 - named after the outcome
+    """The workflow failed, or could not be started."""
+
+
+class WorkflowExecutionTimedOut(WorkflowExecutionError):  # noqa: N818 - named after the outcome
+    """The workflow, or the activity that waited for it, took too long."""
+
+    error_type = errors.ErrorType.WORKFLOW_TIMEOUT
+
+
+class WorkflowExecutionCancelled(WorkflowExecutionError):  # noqa: N818 - named after the outcome
+    """The workflow was cancelled through the API. (A cancelled caller gets a CancelledError.)"""
+
+    error_type = errors.ErrorType.WORKFLOW_CANCELLED
+
+
+def refusal(kind: Kind, message: str, reason: str) -> ExecutionError:
+    """Return the error of a call that is not even made."""
+    return _FAILED[kind](message, reason=reason, step=f"start_{kind}")
+
+
+def broken(kind: Kind, message: str) -> ExecutionError:
+    """Return the error of a call whose outcome is not one that Stigma delivers."""
+    return _FAILED[kind](message, reason="INTERNAL")
+
+
+def of_activity(error: ActivityError, kind: Kind) -> ExecutionError:
     """Return what a failed calling activity means to its workflow."""
     cause = error.cause
-    if isinstance(cause, ApplicationError) and cause.type in _CLASSES:
-        return _of_outcome(_CLASSES[cause.type], cause)
+    if isinstance(cause, ApplicationError) and cause.type in _CLASSES[kind]:
+        return _of_outcome(_CLASSES[kind][cause.type], cause)
     # A back-off that does not fit before the deadline ends with the last attempt's error, not
     # with a TimeoutError.
     if isinstance(cause, TimeoutError) or error.retry_state == RetryState.TIMEOUT:
-        return AgentExecutionTimedOut(
+        return _TIMED_OUT[kind](
             f"no outcome before the activity's timeout{_last_words(cause)}", reason="DEADLINE"
         )
-    return AgentExecutionFailed(
-        f"the calling activity failed{_last_words(cause)}", reason="INTERNAL"
-    )
+    return broken(kind, f"the calling activity failed{_last_words(cause)}")
 
 
-_CLASSES: dict[str | None, type[AgentExecutionError]] = {
-    kind.error_type.value: kind
-    for kind in (AgentExecutionFailed, AgentExecutionTimedOut, AgentExecutionCancelled)
+_EXECUTION_IN: dict[Kind, Callable[[object], Execution | None]] = {
+    Kind.AGENT: errors.execution_from_details,
+    Kind.WORKFLOW: errors.workflow_execution_from_details,
+}
+_FAILED: dict[Kind, type[ExecutionError]] = {
+    Kind.AGENT: AgentExecutionFailed,
+    Kind.WORKFLOW: WorkflowExecutionFailed,
+}
+_TIMED_OUT: dict[Kind, type[ExecutionError]] = {
+    Kind.AGENT: AgentExecutionTimedOut,
+    Kind.WORKFLOW: WorkflowExecutionTimedOut,
+}
+_CANCELLED: dict[Kind, type[ExecutionError]] = {
+    Kind.AGENT: AgentExecutionCancelled,
+    Kind.WORKFLOW: WorkflowExecutionCancelled,
+}
+_CLASSES: dict[Kind, dict[str | None, type[ExecutionError]]] = {
+    kind: {
+        outcome[kind].error_type.value: outcome[kind]
+        for outcome in (_FAILED, _TIMED_OUT, _CANCELLED)
+    }
+    for kind in Kind
 }
 
 
-def _of_outcome(kind: type[AgentExecutionError], cause: ApplicationError) -> AgentExecutionError:
+def _of_outcome(outcome: type[ExecutionError], cause: ApplicationError) -> ExecutionError:
     details = cause.details[0] if cause.details else None
     if not isinstance(details, Mapping):
-        return kind(cause.message, reason="INTERNAL")
-    return kind(
+        return outcome(cause.message, reason="INTERNAL")
+    return outcome(
         cause.message,
         reason=str(details.get("reason", "INTERNAL")),
         step=str(details.get("step", "")),

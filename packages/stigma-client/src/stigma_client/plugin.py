@@ -1,4 +1,4 @@
-"""The plugin that makes a worker able to call agents."""
+"""The plugin that makes a worker able to call agents and workflows."""
 
 from __future__ import annotations
 
@@ -11,12 +11,14 @@ from temporalio.plugin import SimplePlugin
 from temporalio.worker import WorkflowRunner
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
 
-from stigma_client.activities import AgentActivities
+from stigma_client.activities import AgentActivities, WorkflowActivities
 from stigma_client.connection import DEFAULT_ADDRESS, ApiConnection, TlsFiles
 
 
 class StigmaPlugin(SimplePlugin):
-    """Adds the activities behind `run_agent` to a worker, and closes their connection with it.
+    """Adds the activities behind `run_agent` and `run_workflow` to a worker.
+
+    Closes their connection with the worker.
 
     Give it to a client (all of its workers then have it) or to a worker:
     `Worker(client, task_queue=…, workflows=[…], plugins=[StigmaPlugin()])`.
@@ -45,8 +47,14 @@ class StigmaPlugin(SimplePlugin):
             address, api_key=api_key, tls=tls, allow_insecure=allow_insecure
         )
         self._workers = 0
-        activities = AgentActivities(self._connection)
-        self._activities = (activities.call_agent, activities.cancel_agent)
+        agents = AgentActivities(self._connection)
+        workflows = WorkflowActivities(self._connection)
+        self._activities: tuple[Callable[..., Any], ...] = (
+            agents.call_agent,
+            agents.cancel_agent,
+            workflows.call_workflow,
+            workflows.cancel_workflow,
+        )
         super().__init__(
             "stigma.client",
             activities=self._with_ours,

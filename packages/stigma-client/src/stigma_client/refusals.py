@@ -11,6 +11,7 @@ from google.rpc import error_details_pb2, status_pb2
 from temporalio.exceptions import ApplicationError
 
 from stigma.contracts.errors import ErrorType
+from stigma.contracts.executions import Kind
 
 # Everything else is an answer: asking again would get the same.
 TRANSIENT = frozenset(
@@ -25,17 +26,21 @@ TRANSIENT = frozenset(
     }
 )
 
-_STEPS = {"StartAgent": "start_agent", "CancelAgentExecution": "cancel_agent"}
+# The type of a refusal: as if the execution had failed.
+FAILED = {Kind.AGENT: ErrorType.FAILED, Kind.WORKFLOW: ErrorType.WORKFLOW_FAILED}
 
 _STATUS_DETAILS = "grpc-status-details-bin"
 
 
-def failure_of(error: grpc.aio.AioRpcError, call: str) -> ApplicationError:
+def failure_of(
+    error: grpc.aio.AioRpcError, kind: Kind, *, call: str, step: str
+) -> ApplicationError:
     """Return the failure of an activity whose `call`, an RPC's name, ended with `error`.
 
     Transient codes become retryable failures, of the code's name as their type, which honour the
-    server's RetryInfo. Every other code fails the activity for good with AGENT_EXECUTION_FAILED,
-    whose detail has the code as `reason` and the refused fields as `field_violations`.
+    server's RetryInfo. Every other code fails the activity for good with AGENT_EXECUTION_FAILED or
+    WORKFLOW_EXECUTION_FAILED, whose detail has the code as `reason`, the `step`, and the refused
+    fields as `field_violations`.
     """
     code, rich = error.code(), _rich_status(error)
     if code in TRANSIENT:
@@ -48,13 +53,13 @@ def failure_of(error: grpc.aio.AioRpcError, call: str) -> ApplicationError:
     fields = "".join(
         f"; {violation['field']}: {violation['description']}" for violation in violations
     )
-    details: dict[str, Any] = {"reason": code.name, "step": _STEPS[call]}
+    details: dict[str, Any] = {"reason": code.name, "step": step}
     if violations:
         details["field_violations"] = violations
     return ApplicationError(
         f"{call} was refused: {code.name}: {error.details()}{fields}",
         details,
-        type=ErrorType.FAILED,
+        type=FAILED[kind],
         non_retryable=True,
     )
 

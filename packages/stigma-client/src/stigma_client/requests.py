@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 from temporalio import workflow
 
 from stigma.agent.v1.agent_execution_service_pb2 import StartAgentRequest
 from stigma.agent.v1.agent_pb2 import AgentConfig, AgentSpec
 from stigma.contracts import limits
-from stigma_client.errors import AgentExecutionFailed
+from stigma.contracts.executions import Kind
+from stigma.workflow.v1.workflow_execution_service_pb2 import StartWorkflowRequest
+from stigma.workflow.v1.workflow_pb2 import WorkflowConfig, WorkflowSpec
+from stigma_client.errors import ExecutionError, refusal
 
 _JSON_ENCODINGS = (b"json/plain", b"json/protobuf")
 
+R = TypeVar("R", StartAgentRequest, StartWorkflowRequest)
 
-def start_request(
+
+def start_agent_request(
     *,
     agent_id: str,
     message: str,
@@ -33,10 +38,10 @@ def start_request(
         AgentExecutionFailed: something is malformed (INVALID_ARGUMENT), or larger than can be
             carried (TOO_LARGE): Temporal would terminate the workflow for it.
     """
-    if bool(agent_id) == (spec is not None):
-        raise _malformed("give either the name of an agent or a spec")
-    try:
-        request = StartAgentRequest(
+    request = _built(
+        Kind.AGENT,
+        bool(agent_id) == (spec is not None),
+        lambda: StartAgentRequest(
             agent_id=agent_id,
             spec=spec,
             message=message,
@@ -46,13 +51,58 @@ def start_request(
             session_id=session_id,
             labels=labels,
             request_id=request_id,
-        )
+        ),
+    )
+    _check_size(Kind.AGENT, "message", len(request.message.encode()), limits.MAX_MESSAGE_BYTES)
+    return _within_limits(Kind.AGENT, request)
+
+
+def start_workflow_request(
+    *,
+    workflow_id: str,
+    data: Any,
+    spec: WorkflowSpec | None,
+    config: WorkflowConfig | None,
+    session_id: str,
+    labels: Mapping[str, str] | None,
+    request_id: str,
+) -> StartWorkflowRequest:
+    """Build a request from a workflow's arguments.
+
+    Raises:
+        WorkflowExecutionFailed: as `start_agent_request`.
+    """
+    request = _built(
+        Kind.WORKFLOW,
+        bool(workflow_id) == (spec is not None),
+        lambda: StartWorkflowRequest(
+            workflow_id=workflow_id,
+            spec=spec,
+            input_json=_json_text(data),
+            config=config,
+            session_id=session_id,
+            labels=labels,
+            request_id=request_id,
+        ),
+    )
+    size = len(request.spec.document.encode())
+    _check_size(Kind.WORKFLOW, "document", size, limits.MAX_DOCUMENT_BYTES)
+    return _within_limits(Kind.WORKFLOW, request)
+
+
+def _built(kind: Kind, ambiguous: bool, build: Callable[[], R]) -> R:
+    if ambiguous:
+        raise _malformed(kind, f"give either the name of {_A[kind]} or a spec")
+    try:
+        return build()
     except (TypeError, ValueError) as error:
-        raise _malformed(str(error)) from error
-    _check_size("message", len(request.message.encode()), limits.MAX_MESSAGE_BYTES)
-    _check_size("input", len(request.input_json.encode()), limits.MAX_INPUT_BYTES)
-    _check_size("request_id", len(request.request_id.encode()), limits.MAX_REQUEST_ID_BYTES)
-    _check_size("request", request.ByteSize(), limits.MAX_PAYLOAD_BYTES)
+        raise _malformed(kind, str(error)) from error
+
+
+def _within_limits(kind: Kind, request: R) -> R:
+    _check_size(kind, "input", len(request.input_json.encode()), limits.MAX_INPUT_BYTES)
+    _check_size(kind, "request_id", len(request.request_id.encode()), limits.MAX_REQUEST_ID_BYTES)
+    _check_size(kind, "request", request.ByteSize(), limits.MAX_PAYLOAD_BYTES)
     return request
 
 
@@ -66,14 +116,13 @@ def _json_text(data: Any) -> str:
     return payload.data.decode()
 
 
-def _check_size(what: str, size: int, limit: int) -> None:
+def _check_size(kind: Kind, what: str, size: int, limit: int) -> None:
     if size > limit:
-        raise AgentExecutionFailed(
-            f"{what} is {size} bytes; the limit is {limit}",
-            reason="TOO_LARGE",
-            step="start_agent",
-        )
+        raise refusal(kind, f"{what} is {size} bytes; the limit is {limit}", "TOO_LARGE")
 
 
-def _malformed(message: str) -> AgentExecutionFailed:
-    return AgentExecutionFailed(message, reason="INVALID_ARGUMENT", step="start_agent")
+def _malformed(kind: Kind, message: str) -> ExecutionError:
+    return refusal(kind, message, "INVALID_ARGUMENT")
+
+
+_A = {Kind.AGENT: "an agent", Kind.WORKFLOW: "a workflow"}

@@ -1,4 +1,4 @@
-"""What `run_agent` returns."""
+"""What `run_agent` and `run_workflow` return."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from stigma.agent.v1.agent_execution_pb2 import AgentExecution, Usage
+from stigma.workflow.v1.workflow_execution_pb2 import WorkflowExecution
 
 
 @dataclass(frozen=True)
@@ -35,3 +36,21 @@ class AgentResult:
     def usage(self) -> Usage:
         """Tokens and cost of all model calls."""
         return self.execution.status.usage
+
+
+@dataclass(frozen=True)
+class WorkflowResult:
+    """The outcome of a Stigma workflow that completed."""
+
+    execution: WorkflowExecution
+
+    @property
+    def execution_id(self) -> str:
+        """The execution's id, to read more about it through the API."""
+        return self.execution.id
+
+    @property
+    def output(self) -> Any:
+        """The document's output, parsed."""
+        text = self.execution.status.output.json
+        return json.loads(text) if text else None
