@@ -104,6 +104,7 @@ async def serving(
         "api_port": 0,
         "registry_url": f"sqlite+aiosqlite:///{directory}/registry.db",
         "task_queue_prefix": f"{uuid.uuid4().hex[:8]}-",
+        "cluster_metrics_interval": 0,  # what these tests count is what their calls cost
         **settings,
     }
     with pytest.MonkeyPatch.context() as environment:

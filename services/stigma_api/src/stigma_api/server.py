@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import grpc.aio
+from temporalio.client import Client
 
 from stigma.agent.v1 import agent_execution_service_pb2, agent_service_pb2
 from stigma.agent.v1.agent_execution_service_pb2_grpc import (
@@ -20,6 +21,7 @@ from stigma_api.authentication import Authenticator
 from stigma_api.callbacks import Callbacks
 from stigma_api.calls import CallInterceptor
 from stigma_api.capacity import Capacity
+from stigma_api.cluster_gauges import ClusterGauges
 from stigma_api.executions import AgentExecutions
 from stigma_api.launch import Launcher
 from stigma_api.listing import Listing
@@ -50,7 +52,9 @@ async def build(
     namespace = Namespace(client)
     runtime.add_check("namespace", namespace.check)
 
-    queue = TaskQueues(settings.task_queue_prefix).orchestrator
+    queues = TaskQueues(settings.task_queue_prefix)
+    _watch_cluster(runtime, client, queues, settings)
+    queue = queues.orchestrator
     callbacks = Callbacks(
         namespace, client.namespace, runtime.metrics, enabled=settings.callbacks_enabled
     )
@@ -91,6 +95,21 @@ async def build(
         ],
     )
     return [server]
+
+
+def _watch_cluster(
+    runtime: ServiceRuntime, client: Client, queues: TaskQueues, settings: ApiSettings
+) -> None:
+    """Show the gauges of the whole installation, where they are wanted."""
+    if settings.cluster_metrics_interval:
+        gauges = ClusterGauges(
+            client,
+            queues,
+            runtime.metrics,
+            interval=settings.cluster_metrics_interval,
+            stuck_after=settings.stuck_after,
+        )
+        runtime.spawn(gauges.keep_fresh())
 
 
 def load_principals(settings: ApiSettings) -> Principals | None:

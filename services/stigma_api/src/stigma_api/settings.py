@@ -50,6 +50,17 @@ class ApiSettings(ServiceSettings):
         gt=timedelta(0),
         description="Longest time a Watch stream stays open; clients resume with its cursor.",
     )
+    cluster_metrics_interval: Seconds = Field(
+        timedelta(seconds=15),
+        ge=timedelta(0),
+        description="How often the gauges of the whole installation are read from Temporal; 0: "
+        "never, and there are none.",
+    )
+    stuck_after: Seconds = Field(
+        timedelta(hours=24),
+        gt=timedelta(0),
+        description="How long a caller waits before its call counts as stuck.",
+    )
 
     @property
     def authenticates(self) -> bool:

@@ -1,0 +1,172 @@
+"""Gauges of the whole installation: what Temporal says, the same on every replica, or nothing."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from prometheus_client import CollectorRegistry
+from temporalio.client import Client
+from temporalio.common import SearchAttributePair, TypedSearchAttributes
+
+from stigma.contracts import search_attributes
+from stigma.contracts.task_queues import TaskQueues
+from stigma_api import cluster_gauges
+from stigma_api.cluster_gauges import AGES, ClusterGauges
+from tests.stack.faults import FaultProxy
+from tests.stack.waiting import eventually
+
+AGENT, WORKFLOW = "AgentWorkflow", "WorkflowExecutionWorkflow"
+
+
+class Replica:
+    """What one replica of the API shows."""
+
+    def __init__(self, client: Client, queues: TaskQueues, **settings: Any) -> None:
+        given = {"interval": timedelta(seconds=1), "stuck_after": timedelta(hours=24)}
+        self.registry = CollectorRegistry()
+        self.gauges = ClusterGauges(client, queues, self.registry, **(given | settings))
+
+    def value(self, name: str, **labels: str) -> float | None:
+        """One sample; None when it is absent."""
+        return self.registry.get_sample_value(name, labels)
+
+    def shown(self) -> dict[tuple[str, Any], float]:
+        """Every sample of every gauge."""
+        families = self.gauges.collect()
+        return {
+            (sample.name, tuple(sample.labels.items())): sample.value
+            for family in families
+            for sample in family.samples
+        }
+
+
+@pytest.fixture
+def queues() -> TaskQueues:
+    return TaskQueues(f"{uuid.uuid4().hex[:8]}-")
+
+
+async def start(
+    client: Client, queues: TaskQueues, kind: str, *, waited_for: bool = True, late: bool = False
+) -> None:
+    """Start an execution that no worker takes."""
+    warn = datetime.now(UTC) + timedelta(hours=-1 if late else 1)
+    attributes = [SearchAttributePair(search_attributes.WARN_TIME, warn)]
+    if waited_for:
+        waiting = search_attributes.CALLBACK_WAITING
+        attributes.append(SearchAttributePair(search_attributes.CALLBACK, waiting))
+    await client.start_workflow(
+        kind,
+        id=f"{kind}-{uuid.uuid4()}",
+        task_queue=queues.orchestrator,
+        search_attributes=TypedSearchAttributes(attributes),
+    )
+
+
+async def fresh(replica: Replica, running: int) -> None:
+    """Look until visibility, which is late, shows so many executions."""
+
+    async def shown() -> bool:
+        await replica.gauges.refresh()
+        kinds = ("agent", "workflow")
+        return sum(replica.value("stigma_workflow_running", kind=k) or 0 for k in kinds) == running
+
+    await eventually(shown, what=f"{running} executions in visibility")
+
+
+async def test_what_is_counted(client: Client, queues: TaskQueues) -> None:
+    await start(client, queues, AGENT)
+    await start(client, queues, AGENT, late=True)
+    await start(client, queues, AGENT, waited_for=False)
+    await start(client, queues, WORKFLOW, late=True)
+    await start(client, queues, "SomethingElse")
+    await start(client, TaskQueues(f"other-{uuid.uuid4().hex[:8]}-"), AGENT)
+    replica = Replica(client, queues, stuck_after=timedelta(microseconds=1))
+    await fresh(replica, 4)
+    assert replica.value("stigma_workflow_running", kind="agent") == 3
+    assert replica.value("stigma_workflow_running", kind="workflow") == 1
+    assert replica.value("zigflow_agent_activity_pending") == 2
+    assert replica.value("stigma_async_activity_approaching_timeout") == 2
+    assert replica.value("stigma_async_activity_stuck") == 3
+    ages = {age: replica.value("pending_external_activities", age_bucket=age) for age, _ in AGES}
+    assert ages == {"lt_1m": 3, "lt_10m": 0, "lt_1h": 0, "lt_6h": 0, "lt_24h": 0, "ge_24h": 0}
+    queue = queues.orchestrator
+    backlog = replica.value("stigma_task_queue_backlog", task_queue=queue, task_type="workflow")
+    assert backlog == 5
+    assert not Replica(client, queues).value("stigma_async_activity_stuck")
+
+
+async def test_an_age_is_in_one_bucket(
+    client: Client, queues: TaskQueues, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With borders that an execution passes while one looks."""
+    borders = [("young", timedelta()), ("middle", timedelta(0, 0.4)), ("old", timedelta(hours=1))]
+    monkeypatch.setattr(cluster_gauges, "AGES", tuple(borders))
+    await start(client, queues, AGENT)
+    replica = Replica(client, queues)
+
+    async def seen_as() -> dict[str, float | None]:
+        await replica.gauges.refresh()
+        return {
+            age: replica.value("pending_external_activities", age_bucket=age) for age, _ in borders
+        }
+
+    async def in_bucket(age: str) -> bool:
+        return (await seen_as())[age] == 1
+
+    await eventually(lambda: in_bucket("middle"), what="the age of the middle bucket")
+    assert await seen_as() == {"young": 0, "middle": 1, "old": 0}
+
+
+async def test_replicas_and_restarts_show_the_same(client: Client, queues: TaskQueues) -> None:
+    for _ in range(3):
+        await start(client, queues, AGENT)
+    first, second = Replica(client, queues), Replica(client, queues)
+    await fresh(first, 3)
+    await second.gauges.refresh()
+    assert first.shown() == second.shown()
+    assert first.shown()
+
+
+async def test_there_is_nothing_rather_than_something_old(
+    temporal_server: Any, queues: TaskQueues, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cluster_gauges, "_KEPT_AT_LEAST", timedelta(seconds=1))
+    monkeypatch.setattr(cluster_gauges, "_RPC_TIMEOUT", timedelta(seconds=0.3))
+    proxy = FaultProxy(temporal_server.address)
+    await proxy.start()
+    try:
+        client = await Client.connect(proxy.address)
+        replica = Replica(client, queues, interval=timedelta(milliseconds=50))
+        assert replica.shown() == {}
+        await replica.gauges.refresh()
+        assert replica.shown()
+        await proxy.cut()
+        await replica.gauges.refresh()
+        assert replica.shown(), "one failed look is no reason to go blind"
+        await eventually(lambda: not replica.shown(), what="the gauges' end")
+        refreshes = "stigma_cluster_metrics_refreshes_total"
+        assert replica.value(refreshes, outcome="error") == 1
+        await proxy.start()
+
+        async def back() -> bool:
+            await replica.gauges.refresh()
+            return bool(replica.shown())
+
+        await eventually(back, what="the gauges' return")
+    finally:
+        await proxy.cut()
+
+
+def test_every_series_is_named_before_the_first_look(client: Client, queues: TaskQueues) -> None:
+    described = {family.name for family in Replica(client, queues).gauges.describe()}
+    assert described == {
+        "stigma_workflow_running",
+        "pending_external_activities",
+        "zigflow_agent_activity_pending",
+        "stigma_async_activity_stuck",
+        "stigma_async_activity_approaching_timeout",
+        "stigma_task_queue_backlog",
+    }
