@@ -126,6 +126,14 @@ def variables(cls: type[BaseSettings]) -> dict[str, FieldInfo]:
     return {_variable(cls, name, field): field for name, field in cls.model_fields.items()}
 
 
+def described(cls: type[BaseSettings]) -> list[tuple[str, str, str, str]]:
+    """Each variable's name, type, default and description, for people; "-" is no default."""
+    return [
+        (variable, _type(field), _default(field), field.description or "")
+        for variable, field in variables(cls).items()
+    ]
+
+
 def secrets(settings: BaseSettings) -> Iterator[str]:
     """Every secret value held by the settings: what a log must never show."""
     for name in type(settings).model_fields:
@@ -198,10 +206,7 @@ def _version(prog: str) -> str:
 
 def _help(cls: type[BaseSettings], prog: str) -> str:
     rows = [("VARIABLE", "TYPE", "DEFAULT", "DESCRIPTION")]
-    rows += [
-        (variable, _type(field), _default(field), field.description or "")
-        for variable, field in variables(cls).items()
-    ]
+    rows += described(cls)
     widths = [max(len(row[column]) for row in rows) for column in range(3)]
     lines = [
         "  ".join([*(cell.ljust(w) for cell, w in zip(row, widths, strict=False)), row[3]]).rstrip()

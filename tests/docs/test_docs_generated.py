@@ -1,0 +1,75 @@
+"""The references say what the code says."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.docs.pages import ROOT
+from tools.docs import __main__ as generator
+from tools.docs.markdown import table
+
+# Read by tests and benchmarks, not by users.
+_NOT_SETTINGS = ("STIGMA_TEST_", "STIGMA_SOAK_", "STIGMA_SHORT_SOAK_", "STIGMA_NO_SKIP")
+
+
+@pytest.fixture(scope="module")
+def pages() -> dict[str, str]:
+    return {path.name: text for path, text in generator.pages().items()}
+
+
+def test_the_references_are_fresh(pages: dict[str, str]) -> None:
+    found = {name: (generator.REFERENCE / name).read_text(encoding="utf-8") for name in pages}
+    assert [name for name in pages if pages[name] != found[name]] == [], "run make docs"
+
+
+def test_everything_in_the_api_is_described(pages: dict[str, str]) -> None:
+    rows = [line for line in pages["api.md"].splitlines() if line.startswith("| ")]
+    assert len(rows) > 300
+    assert [row for row in rows if row.endswith("|  |")] == []
+
+
+def test_every_variable_that_code_reads_is_described(pages: dict[str, str]) -> None:
+    known = set(re.findall(r"`(\w+)`", pages["configuration.md"]))
+    read: dict[str, str] = {}
+    for path in [
+        *(ROOT / "packages").glob("*/src/**/*.py"),
+        *(ROOT / "services").glob("*/src/**/*.py"),
+    ]:
+        for name in re.findall(r'"(STIGMA_[A-Z_]*[A-Z])"', path.read_text(encoding="utf-8")):
+            read[name] = path.relative_to(ROOT).as_posix()
+    assert len(read) > 8
+    unknown = {n: f for n, f in read.items() if n not in known and not n.startswith(_NOT_SETTINGS)}
+    assert unknown == {}
+
+
+def test_every_command_is_described(pages: dict[str, str]) -> None:
+    headings = [line for line in pages["cli.md"].splitlines() if line.startswith("## ")]
+    for command in ("stigma up", "stigma agent apply", "stigma execution watch"):
+        assert f"## {command}" in headings
+
+
+def test_a_page_that_is_not_fresh_is_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(generator, "ROOT", tmp_path)
+    monkeypatch.setattr(generator, "pages", lambda: {tmp_path / "a" / "page.md": "text\n"})
+    monkeypatch.setattr("sys.argv", ["docs", "--check"])
+    assert generator.main() == 1
+    assert capsys.readouterr().err == "not fresh: a/page.md (run make docs)\n"
+    monkeypatch.setattr("sys.argv", ["docs"])
+    assert generator.main() == 0
+    assert (tmp_path / "a" / "page.md").read_text() == "text\n"
+    monkeypatch.setattr("sys.argv", ["docs", "--check"])
+    assert generator.main() == 0
+
+
+def test_a_table_keeps_its_cells_apart() -> None:
+    assert list(table(("a", "b"), [("`x|y`", "two\nlines")])) == [
+        "| a | b |",
+        "|---|---|",
+        r"| `x\|y` | two lines |",
+        "",
+    ]

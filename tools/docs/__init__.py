@@ -1,0 +1,1 @@
+"""References that are written from the code: protos, settings, the command."""
