@@ -1,0 +1,150 @@
+"""An execution of either kind as Temporal describes it: what is pending, who owns it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from google.protobuf.timestamp_pb2 import Timestamp
+from temporalio.api.common.v1 import WorkflowExecution as RunOf
+from temporalio.api.enums.v1 import WorkflowExecutionStatus
+from temporalio.api.workflowservice.v1 import (
+    DescribeWorkflowExecutionRequest,
+    DescribeWorkflowExecutionResponse,
+)
+from temporalio.client import Client
+from temporalio.common import RawValue
+from temporalio.converter import decode_typed_search_attributes
+from temporalio.service import RPCError, RPCStatusCode
+
+from stigma.agent.v1.agent_execution_pb2 import AgentExecution, AgentExecutionPhase
+from stigma.contracts import payloads, search_attributes
+from stigma.contracts.executions import Execution
+from stigma.workflow.v1.workflow_execution_pb2 import WorkflowExecution
+from stigma_api import outcome, status
+from stigma_api.principals import Principal
+from stigma_api.temporal import answering
+
+KINDS: dict[str, type[AgentExecution] | type[WorkflowExecution]] = {
+    "AgentWorkflow": AgentExecution,
+    "WorkflowExecutionWorkflow": WorkflowExecution,
+}
+"""Executions by the Temporal workflow type that each is."""
+
+OPEN = frozenset(
+    {
+        WorkflowExecutionStatus.WORKFLOW_EXECUTION_STATUS_RUNNING,
+        WorkflowExecutionStatus.WORKFLOW_EXECUTION_STATUS_PAUSED,
+    }
+)
+# What Temporal takes for a workflow id.
+_MAX_ID_BYTES = 1000
+# Started, at most one signal, first workflow task scheduled: nobody has worked on it yet.
+_UNTOUCHED_LENGTH = 3
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One execution: its memo, and Temporal's description of its current run."""
+
+    execution: Execution
+    digest: str
+    described: DescribeWorkflowExecutionResponse
+
+    @property
+    def execution_id(self) -> str:
+        """The execution's id, which is the workflow's."""
+        return self.described.workflow_execution_info.execution.workflow_id
+
+    @property
+    def run_id(self) -> str:
+        """The current run."""
+        return self.described.workflow_execution_info.execution.run_id
+
+    @property
+    def first_run_id(self) -> str:
+        """The run that was started; the others continued it."""
+        return self.described.workflow_execution_info.first_run_id or self.run_id
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it goes on."""
+        return self.described.workflow_execution_info.status in OPEN
+
+    @property
+    def definition_id(self) -> str:
+        """ "name@version" of the agent or workflow; empty for an inline one."""
+        spec = self.execution.spec
+        return spec.workflow_id if isinstance(self.execution, WorkflowExecution) else spec.agent_id
+
+    @property
+    def start_time(self) -> Timestamp:
+        """When it was accepted: a run that continued it began later."""
+        if self.execution.status.HasField("start_time"):
+            return self.execution.status.start_time
+        return self.described.workflow_execution_info.start_time
+
+    @property
+    def phase(self) -> str:
+        """The phase's name without its prefix, as far as Temporal itself knows it."""
+        info = self.described.workflow_execution_info
+        noted = decode_typed_search_attributes(info.search_attributes).get(search_attributes.PHASE)
+        if noted:
+            return noted
+        if self.is_open and info.history_length <= _UNTOUCHED_LENGTH and self._is_first():
+            return "PENDING"
+        name = AgentExecutionPhase.Name(outcome.phase_of(info.status))
+        return name.removeprefix("AGENT_EXECUTION_PHASE_")
+
+    def _is_first(self) -> bool:
+        return self.first_run_id == self.run_id
+
+
+class Subjects:
+    """Looks executions up for those who may see them."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    async def find(self, execution_id: str) -> Subject | None:
+        """Return the execution, or None when there is none of this id."""
+        if len(execution_id.encode()) > _MAX_ID_BYTES:
+            return None  # Temporal would not even answer
+        request = DescribeWorkflowExecutionRequest(
+            namespace=self._client.namespace, execution=RunOf(workflow_id=execution_id)
+        )
+        try:
+            async with answering():
+                reply = await self._client.workflow_service.describe_workflow_execution(
+                    request, retry=True
+                )
+        except RPCError as error:
+            if error.status in {RPCStatusCode.NOT_FOUND, RPCStatusCode.INVALID_ARGUMENT}:
+                return None
+            raise
+        kind = KINDS.get(reply.workflow_execution_info.type.name)
+        return await self._subject(reply, kind) if kind else None
+
+    async def visible(self, principal: Principal, execution_id: str) -> Subject:
+        """Return the execution if this principal may see it.
+
+        Raises:
+            CallError: NOT_FOUND, also for another principal's: whether it exists is not told.
+        """
+        found = await self.find(execution_id)
+        owner = found.execution.spec.principal if found else ""
+        if found is None or (owner != principal.name and not principal.is_admin):
+            raise status.not_found(f"execution {execution_id}")
+        return found
+
+    async def _subject(
+        self,
+        reply: DescribeWorkflowExecutionResponse,
+        kind: type[AgentExecution] | type[WorkflowExecution],
+    ) -> Subject:
+        fields = reply.workflow_execution_info.memo.fields
+        execution: Execution = kind()
+        if (payload := fields.get(outcome.MEMO_EXECUTION)) is not None:
+            [raw] = await self._client.data_converter.decode([payload], [RawValue])
+            execution = payloads.from_raw(raw, kind)
+        digest = await outcome.digest_in_memo(self._client, fields)
+        return Subject(execution, digest, reply)

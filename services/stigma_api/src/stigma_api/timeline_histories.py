@@ -1,0 +1,89 @@
+"""Histories of workflows, page by page, from either end: nobody reads more than is shown."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+from temporalio.api.common.v1 import WorkflowExecution
+from temporalio.api.history.v1 import HistoryEvent
+from temporalio.api.workflowservice.v1 import (
+    GetWorkflowExecutionHistoryRequest,
+    GetWorkflowExecutionHistoryReverseRequest,
+)
+from temporalio.client import Client
+
+from stigma_api.temporal import answering
+
+_PAGE = 500
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of a workflow, in any namespace of the cluster."""
+
+    namespace: str
+    workflow_id: str
+    run_id: str
+
+
+class Histories:
+    """Reads the events of runs. What Temporal answers instead is raised as it is."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    async def oldest_first(self, run: Run, page: int = _PAGE) -> AsyncIterator[HistoryEvent]:
+        """Yield a run's events from its start on.
+
+        Raises:
+            RPCError: there is no such run any more, or it may not be looked at.
+            CallError: UNAVAILABLE; Temporal does not answer.
+        """
+        token = b""
+        while True:
+            async with answering():
+                reply = await self._client.workflow_service.get_workflow_execution_history(
+                    GetWorkflowExecutionHistoryRequest(
+                        namespace=run.namespace,
+                        execution=_execution(run),
+                        maximum_page_size=page,
+                        next_page_token=token,
+                        skip_archival=True,
+                    ),
+                    retry=True,
+                )
+            for event in reply.history.events:
+                yield event
+            token = reply.next_page_token
+            if not token:
+                return
+
+    async def newest_first(self, run: Run, page: int = _PAGE) -> AsyncIterator[HistoryEvent]:
+        """Yield a run's events from its end back.
+
+        Raises:
+            RPCError: there is no such run any more, or it may not be looked at.
+            CallError: UNAVAILABLE; Temporal does not answer.
+        """
+        token = b""
+        while True:
+            async with answering():
+                reply = await self._client.workflow_service.get_workflow_execution_history_reverse(
+                    GetWorkflowExecutionHistoryReverseRequest(
+                        namespace=run.namespace,
+                        execution=_execution(run),
+                        maximum_page_size=page,
+                        next_page_token=token,
+                    ),
+                    retry=True,
+                )
+            for event in reply.history.events:
+                yield event
+            token = reply.next_page_token
+            if not token:
+                return
+
+
+def _execution(run: Run) -> WorkflowExecution:
+    return WorkflowExecution(workflow_id=run.workflow_id, run_id=run.run_id)
