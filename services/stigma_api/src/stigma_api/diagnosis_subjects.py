@@ -73,8 +73,9 @@ class Subject:
     @property
     def definition_id(self) -> str:
         """ "name@version" of the agent or workflow; empty for an inline one."""
-        spec = self.execution.spec
-        return spec.workflow_id if isinstance(self.execution, WorkflowExecution) else spec.agent_id
+        if isinstance(self.execution, WorkflowExecution):
+            return self.execution.spec.workflow_id
+        return self.execution.spec.agent_id
 
     @property
     def start_time(self) -> Timestamp:

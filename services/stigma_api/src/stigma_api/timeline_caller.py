@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from typing import Any
 
 from temporalio.api.common.v1 import WorkflowExecution
 from temporalio.api.enums.v1 import EventType, WorkflowExecutionStatus
@@ -130,7 +131,7 @@ class CallerStory:
 
 def _take(run: Run, event: HistoryEvent, scheduled: int, waiting: _Waiting) -> None:
     name = event.WhichOneof("attributes") or ""
-    attributes = getattr(event, name, None)
+    attributes: Any = getattr(event, name, None)
     if event.event_id == scheduled and name == "activity_task_scheduled_event_attributes":
         _taken(run, event, waiting)
     elif name.startswith("activity_task_") and attributes.scheduled_event_id == scheduled:

@@ -84,12 +84,10 @@ def _ended(execution: Execution) -> End:
         # An agent's failure is in our words; a document's may quote its data.
         said = f": {status.failure.message}" if isinstance(execution, AgentExecution) else ""
         return End(title, f"{reason}{at}{said}", True, execution)
-    said = []
-    if isinstance(execution, AgentExecution):
-        said.append(used(execution.status.usage))
+    notable = [used(execution.status.usage)] if isinstance(execution, AgentExecution) else []
     if (callback := _callback(execution)) != "delivered":
-        said.append(callback)
-    return End(title, ", ".join(part for part in said if part), False, execution)
+        notable.append(callback)
+    return End(title, ", ".join(each for each in notable if each), False, execution)
 
 
 def _callback(execution: Execution) -> str:
