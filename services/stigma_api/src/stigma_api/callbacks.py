@@ -21,6 +21,15 @@ from stigma_api.principals import Principal
 # Clocks of two machines differ, and a caller's deadline may be as long as the retention.
 _SLACK = timedelta(minutes=1)
 
+ERROR_TYPES = (
+    "cancel_requested",
+    "failed_precondition",
+    "invalid_argument",
+    "not_found",
+    "permission_denied",
+)
+"""Every way in which a start with a token is refused: codes in lower case, and a caller's cancel."""
+
 
 class Callbacks:
     """Judges callback tokens.
@@ -44,6 +53,8 @@ class Callbacks:
             ["error_type"],
             registry=registry,
         )
+        for error_type in ERROR_TYPES:  # so that the first one of a kind is an increase too
+            self._errors.labels(error_type)
         self._log = structlog.get_logger()
 
     def admit(self, principal: Principal, request: StartAgentRequest) -> TaskToken | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
+from temporalio.service import RPCStatusCode
 
 _SERVICE = "stigma_orchestrator"
 
@@ -29,6 +30,12 @@ class CallbackMetrics:
             ["error_type"],
             registry=registry,
         )
+        # From the start on, so that the first one of a kind is an increase too.
+        for status in ("success", "error"):
+            self._completions.labels(status, _SERVICE)
+        for code in RPCStatusCode:
+            if code is not RPCStatusCode.OK:
+                self._errors.labels(code.name)
 
     def delivered(self, seconds: float) -> None:
         """Count one resolved activity."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from temporalio.client import Client
-from temporalio.worker import Worker
+from temporalio.worker import Interceptor, Worker
 
 from stigma.contracts.payloads import DATA_CONVERTER
 from stigma.contracts.task_queues import TaskQueues
@@ -13,6 +13,7 @@ from stigma.runtime import Component, ServiceRuntime, WorkerComponent, worker_op
 from stigma_orchestrator.agent_workflow import AgentWorkflow
 from stigma_orchestrator.callbacks import CallbackSender
 from stigma_orchestrator.callers import CallerWatcher
+from stigma_orchestrator.execution_metrics import ExecutionMetrics
 from stigma_orchestrator.metrics import CallbackMetrics
 from stigma_orchestrator.settings import OrchestratorSettings
 
@@ -21,7 +22,7 @@ async def build(runtime: ServiceRuntime, settings: OrchestratorSettings) -> Sequ
     """Connect and put the parts together; they start in order and stop at once."""
     client = await runtime.connect_temporal(data_converter=DATA_CONVERTER)
     sender = CallbackSender(client, CallbackMetrics(runtime.metrics))
-    agents = new_agent_worker(client, sender, settings)
+    agents = new_agent_worker(client, sender, settings, [ExecutionMetrics(runtime.metrics)])
     watch = new_watch_worker(client, CallerWatcher(client), settings)
     return [
         WorkerComponent("agents", agents, runtime.readiness),
@@ -30,7 +31,10 @@ async def build(runtime: ServiceRuntime, settings: OrchestratorSettings) -> Sequ
 
 
 def new_agent_worker(
-    client: Client, sender: CallbackSender, settings: OrchestratorSettings
+    client: Client,
+    sender: CallbackSender,
+    settings: OrchestratorSettings,
+    interceptors: Sequence[Interceptor] = (),
 ) -> Worker:
     """Return a worker that runs agents and delivers their outcomes."""
     return Worker(
@@ -38,6 +42,7 @@ def new_agent_worker(
         task_queue=TaskQueues(settings.task_queue_prefix).orchestrator,
         workflows=[AgentWorkflow],
         activities=[sender.deliver_callback],
+        interceptors=interceptors,
         max_cached_workflows=settings.max_cached_workflows,
         max_concurrent_workflow_tasks=settings.max_concurrent_workflow_tasks,
         max_concurrent_activities=settings.max_concurrent_deliveries,

@@ -19,7 +19,7 @@ from stigma.runtime import logging
 from stigma.runtime.admin import AdminServer
 from stigma.runtime.errors import ConfigurationError
 from stigma.runtime.health import CHECK_INTERVAL, Readiness, keep_checking
-from stigma.runtime.metrics import count_tasks, new_registry
+from stigma.runtime.metrics import count_tasks, new_registry, show_readiness
 from stigma.runtime.settings import ServiceSettings
 from stigma.runtime.telemetry import Telemetry
 from stigma.runtime.temporal import TemporalConnector, check_server
@@ -65,6 +65,7 @@ class ServiceRuntime:
         self.metrics: CollectorRegistry = new_registry(name)
         count_tasks(self.metrics, asyncio.get_running_loop())
         self.readiness = Readiness()
+        show_readiness(self.metrics, self.readiness)
         self.telemetry = Telemetry(name)
         self.resources = contextlib.AsyncExitStack()
         """Closed in reverse order after all components have stopped: channels, databases."""

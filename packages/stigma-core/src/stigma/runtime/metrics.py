@@ -23,6 +23,8 @@ from prometheus_client import (
     ProcessCollector,
 )
 
+from stigma.runtime.health import Readiness
+
 LATENCY_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 """Seconds: fine enough around the 500 ms of the delivery alert, wide enough for a model call."""
 
@@ -45,6 +47,12 @@ def count_tasks(registry: CollectorRegistry, loop: asyncio.AbstractEventLoop) ->
     """Shows how many asyncio tasks a loop has: one that grows with the load is a leak."""
     tasks = Gauge("stigma_asyncio_tasks", "Unfinished asyncio tasks.", registry=registry)
     tasks.set_function(lambda: len(asyncio.all_tasks(loop)))
+
+
+def show_readiness(registry: CollectorRegistry, readiness: Readiness) -> None:
+    """Shows what `/readyz` answers, for alerts."""
+    ready = Gauge("stigma_ready", "Whether the service is ready: 1 or 0.", registry=registry)
+    ready.set_function(lambda: readiness.ready)
 
 
 class RpcMetrics(grpc.aio.ServerInterceptor):
