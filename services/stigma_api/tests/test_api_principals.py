@@ -8,6 +8,7 @@ from pathlib import Path
 import grpc
 import pytest
 
+from stigma.contracts.executions import Kind
 from stigma_api.authentication import Authenticator
 from stigma_api.principals import LOCAL, Action, Principal, Principals, PrincipalsError
 from stigma_api.status import CallError
@@ -19,6 +20,7 @@ principals:
     certificates: [billing.example.org]
     actions: [agents.read, executions.start]
     agents: ["billing-*", reviewer]
+    workflows: [invoice]
     callback_namespaces: [payments]
     workflow_id_prefixes: [order-]
     callbacks_enabled: false
@@ -46,20 +48,23 @@ def test_a_file_says_who_may_do_what(tmp_path: Path) -> None:
     assert billing.may(Action.EXECUTIONS_START)
     assert not billing.may(Action.EXECUTIONS_READ)
     assert not billing.is_admin
-    assert billing.may_use_agent("billing-monthly")
-    assert not billing.may_use_agent("payroll")
+    assert billing.may_use(Kind.AGENT, "billing-monthly")
+    assert not billing.may_use(Kind.AGENT, "payroll")
+    assert billing.may_use(Kind.WORKFLOW, "invoice")
+    assert not billing.may_use(Kind.WORKFLOW, "reviewer")
     assert billing.may_call_back("order-1")
     assert not billing.may_call_back("salary-1")
     assert not billing.callbacks_enabled
     with pytest.raises(CallError, match=r"principal billing lacks the permission agents\.delete"):
         billing.require(Action.AGENTS_DELETE)
-    with pytest.raises(CallError, match="principal billing may not use agent payroll"):
-        billing.require_agent("payroll")
+    for kind in Kind:
+        with pytest.raises(CallError, match=f"principal billing may not use {kind} payroll"):
+            billing.require_use(kind, "payroll")
 
     ops = principals.by_certificate(["nobody", "spiffe://cluster/ops"])
     assert ops is not None
     assert ops.may(Action.AGENTS_DELETE)
-    assert ops.may_use_agent("anything")
+    assert ops.may_use(Kind.AGENT, "anything")
     assert principals.by_key("k2") is None
     assert principals.by_certificate(["unknown"]) is None
     assert principals.by_certificate([]) is None
@@ -69,6 +74,7 @@ def test_without_a_list_of_actions_a_principal_may_do_the_ordinary() -> None:
     principal = Principal(name="p")
     assert [a for a in Action if principal.may(a)] == [
         Action.AGENTS_READ,
+        Action.WORKFLOWS_READ,
         Action.EXECUTIONS_START,
         Action.EXECUTIONS_READ,
         Action.EXECUTIONS_CANCEL,

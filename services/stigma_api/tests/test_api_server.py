@@ -221,7 +221,7 @@ async def test_a_page_of_agents_tells_nothing_of_those_out_of_reach(guarded: Api
 async def test_a_page_of_agents_is_filled_over_many_out_of_reach(
     guarded: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("stigma_api.agents._NAMES_AT_A_TIME", 2)
+    monkeypatch.setattr("stigma_api.definitions._NAMES_AT_A_TIME", 2)
     for name in [*(f"few-{number}" for number in range(5)), "reviewer"]:
         agent = Agent(name=name, spec=SCRIPTED)
         await guarded.agents.ApplyAgent(ApplyAgentRequest(agent=agent), **key("root"))

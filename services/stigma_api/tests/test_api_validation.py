@@ -206,17 +206,17 @@ def test_an_agent_too_large_as_a_whole_is_refused() -> None:
 def test_a_bad_name_is_refused(name: str) -> None:
     agent = Agent(name=name, spec=GOOD_SPEC, labels={"a": "b"})
     assert fields(lambda: validation.agent(agent)) == ["agent.name"]
-    assert fields(lambda: validation.agent_id("id", name)) == ["id"]
+    assert fields(lambda: validation.name_and_version("id", name)) == ["id"]
 
 
 @pytest.mark.parametrize("version", ["", "0", "x", "-1", "1.0", "9" * 19, "99999999999999999999"])
 def test_a_bad_version_is_refused(version: str) -> None:
-    assert fields(lambda: validation.agent_id("id", f"reviewer@{version}")) == ["id"]
+    assert fields(lambda: validation.name_and_version("id", f"reviewer@{version}")) == ["id"]
 
 
 def test_names_and_versions_are_told_apart() -> None:
-    assert validation.agent_id("id", "reviewer") == ("reviewer", None)
-    assert validation.agent_id("id", "reviewer@12") == ("reviewer", 12)
+    assert validation.name_and_version("id", "reviewer") == ("reviewer", None)
+    assert validation.name_and_version("id", "reviewer@12") == ("reviewer", 12)
 
 
 def test_a_model_may_have_a_long_name() -> None:

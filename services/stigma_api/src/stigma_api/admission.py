@@ -1,26 +1,46 @@
-"""What a start request passes before anything starts: permissions, rules, agent, deadline."""
+"""What a start request passes before anything starts: permissions, rules, definition, deadline."""
 
 from __future__ import annotations
 
 import hashlib
 import uuid
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from typing import Any, Generic
 
 import structlog
 
 from stigma.agent.v1.agent_execution_pb2 import AgentExecutionSpec
-from stigma.agent.v1.agent_execution_service_pb2 import StartAgentRequest
-from stigma.agent.v1.agent_pb2 import AgentSpec
 from stigma.contracts import configuration, ids, limits, tokens
 from stigma.internal.v1.execution_pb2 import Bind
 from stigma.internal.v1.task_token_pb2 import TaskToken
 from stigma_api import status, validation
 from stigma_api.callbacks import Callbacks, deadline_of
-from stigma_api.launch import INLINE_AGENT, Start
+from stigma_api.kinds import (
+    INLINE,
+    D,
+    DefinitionSpec,
+    E,
+    ExecutionKind,
+    ExecutionSpec,
+    StartRequest,
+)
+from stigma_api.launch import Start
 from stigma_api.principals import Action, Principal
 from stigma_api.registry import Registry
 from stigma_api.status import CallError
+
+# What a start request says of its execution: fields of both, by name.
+_TAKEN_OVER = (
+    "message",
+    "input_json",
+    "env",
+    "config",
+    "session_id",
+    "labels",
+    "caller",
+    "callback_payload",
+)
 
 
 @dataclass(frozen=True)
@@ -28,25 +48,32 @@ class Admitted:
     """A request that its principal may make, and the execution it stands for."""
 
     principal: Principal
-    request: StartAgentRequest
+    request: StartRequest
     request_id: str
     execution_id: str
     digest: bytes
     bind: Bind | None
-    agent: tuple[str, int | None] | None
-    """Name and version of a registered agent; None for an inline one."""
+    definition: tuple[str, int | None] | None
+    """Name and version of a registered agent or workflow; None for an inline one."""
 
 
-class Admission:
-    """Admits start requests into one namespace."""
+class Admission(Generic[D, E]):
+    """Admits start requests of one kind into one namespace."""
 
-    def __init__(self, registry: Registry, callbacks: Callbacks, namespace: str) -> None:
-        self._registry = registry
+    def __init__(
+        self,
+        kind: ExecutionKind[E],
+        registry: Registry[D],
+        callbacks: Callbacks,
+        namespace: str,
+    ) -> None:
+        self._kind: ExecutionKind[E] = kind
+        self._registry: Registry[D] = registry
         self._callbacks = callbacks
         self._namespace = namespace
         self._log = structlog.get_logger()
 
-    def admit(self, principal: Principal, request: StartAgentRequest) -> Admitted:
+    def admit(self, principal: Principal, request: StartRequest) -> Admitted:
         """Check everything that needs nobody else, and name the execution.
 
         What the principal may do at all comes before its token: who may not use the agent has
@@ -55,14 +82,16 @@ class Admission:
         Raises:
             CallError: PERMISSION_DENIED, INVALID_ARGUMENT or FAILED_PRECONDITION.
         """
+        kind = self._kind.kind
         principal.require(Action.EXECUTIONS_START)
         if request.HasField("spec"):
-            principal.require(Action.AGENTS_INLINE)
+            principal.require(Action(f"{kind}s.inline"))
         validation.start(request)
-        agent = None
+        definition = None
         if not request.HasField("spec"):
-            agent = validation.agent_id("agent_id", request.agent_id)
-            principal.require_agent(agent[0])
+            named = self._kind.definition_id(request)
+            definition = validation.name_and_version(f"{kind}_id", named)
+            principal.require_use(kind, definition[0])
         self._log_received(principal, request)
         try:
             token = self._callbacks.admit(principal, request)
@@ -78,45 +107,26 @@ class Admission:
             principal=principal,
             request=request,
             request_id=request_id,
-            execution_id=ids.execution_id(principal.name, namespace, request_id),
+            execution_id=ids.execution_id(principal.name, namespace, request_id, kind),
             digest=digest,
             bind=_bind(request, token, digest) if token else None,
-            agent=agent,
+            definition=definition,
         )
 
     async def prepare(self, admitted: Admitted) -> Start:
-        """Resolve the agent and the deadline.
+        """Resolve the definition and the deadline.
 
         Raises:
-            CallError: NOT_FOUND, no such agent; INVALID_ARGUMENT, the request loosens it;
-                FAILED_PRECONDITION, the caller's deadline.
+            CallError: NOT_FOUND, no such agent or workflow; INVALID_ARGUMENT, the request loosens
+                it; FAILED_PRECONDITION, the caller's deadline.
         """
         request = admitted.request
-        agent_id, agent = await self._resolve(admitted)
-        validation.tightens(agent, request.config, request.env)
+        spec = self._asked(admitted, *await self._resolve(admitted))
+        validation.tightens(spec)
         now = datetime.now(UTC)
         callback_deadline = deadline_of(request) if admitted.bind else None
         if callback_deadline is not None:
             await self._callbacks.admit_deadline(callback_deadline, now)
-        spec = AgentExecutionSpec(
-            agent_id=agent_id,
-            agent=agent,
-            message=request.message,
-            input_json=request.input_json,
-            env=request.env,
-            session_id=request.session_id,
-            labels=request.labels,
-            request_id=admitted.request_id,
-            callback_payload=request.callback_payload,
-            principal=admitted.principal.name,
-        )
-        if request.HasField("config"):
-            spec.config.CopyFrom(request.config)
-        if admitted.bind is not None:
-            spec.caller.CopyFrom(admitted.bind.caller)
-        elif request.HasField("caller"):
-            spec.caller.CopyFrom(request.caller)
-        if callback_deadline is not None:
             spec.callback_deadline.CopyFrom(request.callback_deadline)
         return Start(
             execution_id=admitted.execution_id,
@@ -126,50 +136,65 @@ class Admission:
             bind=admitted.bind,
         )
 
-    async def _resolve(self, admitted: Admitted) -> tuple[str, AgentSpec]:
-        if admitted.agent is None:
+    async def _resolve(self, admitted: Admitted) -> tuple[str, DefinitionSpec]:
+        """Return the definition and its id, "" for an inline one."""
+        if admitted.definition is None:
             return "", admitted.request.spec
-        agent = await self._registry.get(*admitted.agent)
-        if agent is None:
-            raise status.not_found(f"agent {admitted.request.agent_id}")
-        return f"{agent.name}@{agent.version}", agent.spec
+        found = await self._registry.get(*admitted.definition)
+        if found is None:
+            named = self._kind.definition_id(admitted.request)
+            raise status.not_found(f"{self._kind.kind} {named}")
+        return f"{found.name}@{found.version}", found.spec
 
-    def _log_received(self, principal: Principal, request: StartAgentRequest) -> None:
+    def _asked(
+        self, admitted: Admitted, definition_id: str, definition: DefinitionSpec
+    ) -> ExecutionSpec:
+        kind = self._kind.kind
+        asked = {field.name: value for field, value in admitted.request.ListFields()}
+        taken: dict[str, Any] = {name: asked[name] for name in _TAKEN_OVER if name in asked}
+        taken |= {f"{kind}_id": definition_id, str(kind): definition}
+        spec: ExecutionSpec = self._kind.spec(
+            **taken, request_id=admitted.request_id, principal=admitted.principal.name
+        )
+        if admitted.bind is not None:
+            spec.caller.CopyFrom(admitted.bind.caller)
+        return spec
+
+    def _log_received(self, principal: Principal, request: StartRequest) -> None:
         self._log.info(
             "request_received",
             request_id=request.request_id,
             principal=principal.name,
-            agent=request.agent_id or INLINE_AGENT,
             workflow_id=request.caller.workflow_id,
             run_id=request.caller.run_id,
             activity_id=request.caller.activity_id,
             callback_fingerprint=tokens.fingerprint(request.callback_token),
             token_length=len(request.callback_token),
+            **{str(self._kind.kind): self._kind.definition_id(request) or INLINE},
         )
 
 
-def spec_digest(request: StartAgentRequest) -> bytes:
+def spec_digest(request: StartRequest) -> bytes:
     """Return the SHA-256 of what was asked for: equal for every attempt of the same request.
 
-    The agent counts as it was named, not as resolved: a replay must still match when a newer
+    The definition counts as it was named, not as resolved: a replay must still match when a newer
     version was applied in between.
     """
-    asked = StartAgentRequest()
-    asked.CopyFrom(request)
+    asked = type(request).FromString(request.SerializeToString())
     for of_the_attempt in ("callback_token", "request_id", "caller", "callback_deadline"):
         asked.ClearField(of_the_attempt)
     return hashlib.sha256(asked.SerializeToString(deterministic=True)).digest()
 
 
 def effective_deadline(
-    spec: AgentExecutionSpec, now: datetime, callback_deadline: datetime | None
+    spec: ExecutionSpec, now: datetime, callback_deadline: datetime | None
 ) -> datetime:
     """Return when the execution is timed out: the earliest of every limit given.
 
     The outcome must reach the caller before the caller's own timeout, so that one counts early.
     """
     deadlines = []
-    timeout = configuration.configure(spec.agent, spec.config).timeout
+    timeout = _timeout(spec)
     if timeout is not None:
         deadlines.append(now + timeout)
     if callback_deadline is not None:
@@ -178,7 +203,14 @@ def effective_deadline(
     return min(deadlines, default=now + limits.DEFAULT_TIMEOUT)
 
 
-def _bind(request: StartAgentRequest, token: TaskToken, digest: bytes) -> Bind:
+def _timeout(spec: ExecutionSpec) -> timedelta | None:
+    if isinstance(spec, AgentExecutionSpec):
+        return configuration.configure(spec.agent, spec.config).timeout
+    given = (spec.workflow.limits.timeout.ToTimedelta(), spec.config.timeout.ToTimedelta())
+    return min((timeout for timeout in given if timeout), default=None)
+
+
+def _bind(request: StartRequest, token: TaskToken, digest: bytes) -> Bind:
     bind = Bind(token=request.callback_token, spec_digest=digest, caller=request.caller)
     # Who declares only an activity id, unique in its run, can then be reached by it all the same.
     bind.caller.workflow_id, bind.caller.run_id = token.workflow_id, token.run_id

@@ -11,10 +11,10 @@ from datetime import UTC, datetime, timedelta
 import structlog
 from prometheus_client import CollectorRegistry, Counter
 
-from stigma.agent.v1.agent_execution_service_pb2 import StartAgentRequest
 from stigma.contracts import tokens
 from stigma.internal.v1.task_token_pb2 import TaskToken
 from stigma_api import status
+from stigma_api.kinds import StartRequest
 from stigma_api.namespace import Namespace
 from stigma_api.principals import Principal
 
@@ -57,7 +57,7 @@ class Callbacks:
             self._errors.labels(error_type)
         self._log = structlog.get_logger()
 
-    def admit(self, principal: Principal, request: StartAgentRequest) -> TaskToken | None:
+    def admit(self, principal: Principal, request: StartRequest) -> TaskToken | None:
         """Return what the request's token says, or None when nobody waits.
 
         Raises:
@@ -94,7 +94,7 @@ class Callbacks:
                 "lower the caller's schedule-to-close timeout",
             )
 
-    def rejected(self, request: StartAgentRequest, request_id: str, error_type: str) -> None:
+    def rejected(self, request: StartRequest, request_id: str, error_type: str) -> None:
         """Count and log a refused token."""
         self._errors.labels(error_type).inc()
         self._log.warning(
@@ -121,14 +121,14 @@ class Callbacks:
             )
 
 
-def deadline_of(request: StartAgentRequest) -> datetime | None:
+def deadline_of(request: StartRequest) -> datetime | None:
     """Return when the waiting activity times out, if the caller says so."""
     if not request.HasField("callback_deadline"):
         return None
     return request.callback_deadline.ToDatetime(UTC)
 
 
-def _parse(request: StartAgentRequest) -> TaskToken:
+def _parse(request: StartRequest) -> TaskToken:
     try:
         token = tokens.parse(request.callback_token)
     except tokens.InvalidTokenError as error:

@@ -1,33 +1,24 @@
-"""`AgentExecutionService`: starts agents and follows their executions."""
+"""Executions of one kind: starts them and follows them, for the gRPC service of their kind."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import Generic
 
 import grpc
 from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
-from stigma.agent.v1.agent_execution_pb2 import AgentExecution
-from stigma.agent.v1.agent_execution_service_pb2 import (
-    AGENT_EXECUTION_VIEW_FULL,
-    CancelAgentExecutionRequest,
-    GetAgentExecutionRequest,
-    ListAgentExecutionsRequest,
-    ListAgentExecutionsResponse,
-    StartAgentRequest,
-    WatchAgentExecutionRequest,
-    WatchAgentExecutionResponse,
-)
-from stigma.agent.v1.agent_execution_service_pb2_grpc import AgentExecutionServiceServicer
 from stigma.contracts import ids
 from stigma_api import status, validation
 from stigma_api.admission import Admission, Admitted
 from stigma_api.callbacks import Callbacks
-from stigma_api.calls import Context, caller
+from stigma_api.calls import caller
+from stigma_api.kinds import CancelRequest, D, E, ExecutionKind, ListRequest, StartRequest
 from stigma_api.launch import Encoded, Launcher
 from stigma_api.listing import Listing
+from stigma_api.narration import T
 from stigma_api.principals import Action
 from stigma_api.probe import Liveness, Probe
 from stigma_api.reading import Reader
@@ -44,32 +35,34 @@ _ABOUT_STARTING = {
 _CANCELLED_BY_CALLER = "cancelled by its caller"
 
 
-class AgentExecutions(AgentExecutionServiceServicer):
-    """Serves `AgentExecutionService`; who calls was found out before."""
+class Executions(Generic[D, E, T]):
+    """Serves the executions of one kind; who calls was found out before."""
 
     def __init__(
         self,
         client: Client,
+        kind: ExecutionKind[E],
         *,
-        admission: Admission,
+        admission: Admission[D, E],
         callbacks: Callbacks,
         probe: Probe,
-        launcher: Launcher,
-        reader: Reader,
-        listing: Listing,
-        watching: Watching,
+        launcher: Launcher[E],
+        reader: Reader[E],
+        listing: Listing[E],
+        watching: Watching[E, T],
     ) -> None:
         self._client = client
-        self._admission = admission
+        self._kind: ExecutionKind[E] = kind
+        self._admission: Admission[D, E] = admission
         self._callbacks = callbacks
         self._probe = probe
-        self._launcher = launcher
-        self._reader = reader
-        self._listing = listing
-        self._watching = watching
+        self._launcher: Launcher[E] = launcher
+        self._reader: Reader[E] = reader
+        self._listing: Listing[E] = listing
+        self._watching: Watching[E, T] = watching
 
-    async def StartAgent(self, request: StartAgentRequest, _context: Context) -> AgentExecution:  # noqa: N802
-        """Start an agent, or return the execution that the same request has started before."""
+    async def start(self, request: StartRequest) -> E:
+        """Start an execution, or return the one that the same request has started before."""
         admitted = self._admission.admit(caller(), request)
         # Two round trips side by side; what the probe says of the token counts first.
         waits, start = await asyncio.gather(
@@ -87,48 +80,42 @@ class AgentExecutions(AgentExecutionServiceServicer):
             raise start
         return await self._launcher.launch(start)
 
-    async def GetAgentExecution(  # noqa: N802
-        self, request: GetAgentExecutionRequest, _context: Context
-    ) -> AgentExecution:
+    async def get(self, execution_id: str, *, full: bool = False) -> E:
         """Return one execution."""
         principal = caller()
         principal.require(Action.EXECUTIONS_READ)
-        found = await self._reader.visible(principal, request.id)
-        return await self._reader.read(found, full=request.view == AGENT_EXECUTION_VIEW_FULL)
+        found = await self._reader.visible(principal, execution_id)
+        return await self._reader.read(found, full=full)
 
-    async def ListAgentExecutions(  # noqa: N802
-        self, request: ListAgentExecutionsRequest, _context: Context
-    ) -> ListAgentExecutionsResponse:
-        """Return a page of executions."""
+    async def page(self, request: ListRequest) -> tuple[list[E], str]:
+        """Return a page of executions, and the next page's token."""
         principal = caller()
         principal.require(Action.EXECUTIONS_READ)
         return await self._listing.page(principal, request)
 
-    async def WatchAgentExecution(  # noqa: N802
-        self, request: WatchAgentExecutionRequest, _context: Context
-    ) -> AsyncIterator[WatchAgentExecutionResponse]:
+    async def watch(self, execution_id: str, cursor: str) -> AsyncIterator[T]:
         """Stream what happens to one execution."""
         principal = caller()
         principal.require(Action.EXECUTIONS_READ)
-        found = await self._reader.visible(principal, request.id)
-        async for event in self._watching.events(found, request.cursor):
+        found = await self._reader.visible(principal, execution_id)
+        async for event in self._watching.events(found, cursor):
             yield event
 
-    async def CancelAgentExecution(  # noqa: N802
-        self, request: CancelAgentExecutionRequest, _context: Context
-    ) -> AgentExecution:
+    async def cancel(self, request: CancelRequest) -> E:
         """Ask an execution to stop."""
         principal = caller()
         principal.require(Action.EXECUTIONS_CANCEL)
         validation.cancel(request)
         namespace = request.namespace or self._client.namespace
-        execution_id = request.id or ids.execution_id(principal.name, namespace, request.request_id)
+        execution_id = request.id or ids.execution_id(
+            principal.name, namespace, request.request_id, self._kind.kind
+        )
         found = await self._reader.visible(principal, execution_id)
         if found.is_open and await self._cancel(execution_id, request.reason):
             return found.execution
         return await self._reader.settled(await self._reader.visible(principal, execution_id))
 
-    async def _prepare(self, admitted: Admitted) -> Encoded:
+    async def _prepare(self, admitted: Admitted) -> Encoded[E]:
         return self._launcher.encode(await self._admission.prepare(admitted))
 
     async def _waits(self, admitted: Admitted) -> bool:
@@ -154,9 +141,7 @@ class AgentExecutions(AgentExecutionServiceServicer):
             )
         return liveness is Liveness.WAITING
 
-    async def _replay(
-        self, admitted: Admitted, refusal: CallError, *, waits: bool
-    ) -> AgentExecution:
+    async def _replay(self, admitted: Admitted, refusal: CallError, *, waits: bool) -> E:
         """Answer a request that cannot start anything: it may have done so before."""
         if refusal.code not in _ABOUT_STARTING:
             raise refusal

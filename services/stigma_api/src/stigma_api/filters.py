@@ -1,9 +1,10 @@
-"""The filter grammar of ListAgentExecutions, compiled to a Temporal visibility query.
+"""The filter grammar of lists of executions, compiled to a Temporal visibility query.
 
     filter    = [ condition { "AND" condition } ]
-    condition = ( "agent" | "session" | "labels." KEY ) "=" STRING
+    condition = ( KIND | "session" | "labels." KEY ) "=" STRING
               | "phase" "=" PHASE
               | "start_time" ( ">=" | "<=" | "=" ) STRING      RFC 3339
+    KIND      = "agent" or "workflow", whichever are listed
     STRING    = '"' … '"'      without quotes, apostrophes and backslashes inside
 
 Nothing of a filter reaches the query but values, and those have no character that could end a
@@ -18,6 +19,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 
 from stigma.contracts import search_attributes
+from stigma.contracts.executions import Kind
 from stigma_api import status
 
 MAX_FILTER_BYTES = 4096
@@ -30,6 +32,7 @@ _TOKEN = re.compile(
     re.VERBOSE,
 )
 _UNQUOTABLE = re.compile(r"""["'\\\x00-\x1f\x7f]""")
+_NAMES = {Kind.AGENT: search_attributes.AGENT, Kind.WORKFLOW: search_attributes.WORKFLOW}
 _PHASE = search_attributes.PHASE.name
 # Running or paused: servers that cannot pause a workflow refuse a query that names the status.
 _OPEN = "CloseTime IS NULL"
@@ -48,8 +51,8 @@ _PHASES = {
 }
 
 
-def compile_filter(text: str) -> list[str]:
-    """Return the conditions of a visibility query; all must hold.
+def compile_filter(text: str, kind: Kind = Kind.AGENT) -> list[str]:
+    """Return the conditions of a visibility query on executions of a kind; all must hold.
 
     Raises:
         CallError: INVALID_ARGUMENT on `filter`, saying what was expected where.
@@ -59,7 +62,8 @@ def compile_filter(text: str) -> list[str]:
     tokens = list(_tokens(text))
     conditions = []
     while tokens:
-        conditions.append(_condition([tokens.pop(0) if tokens else ("end", "") for _ in range(3)]))
+        condition = [tokens.pop(0) if tokens else ("end", "") for _ in range(3)]
+        conditions.append(_condition(condition, kind))
         if tokens and (tokens.pop(0) != ("word", "AND") or not tokens):
             raise _bad("conditions are joined by AND")
     if len(conditions) > MAX_CONDITIONS:
@@ -88,10 +92,10 @@ def _tokens(text: str) -> Iterator[tuple[str, str]]:
         yield str(match.lastgroup), match[str(match.lastgroup)]
 
 
-def _condition(tokens: list[tuple[str, str]]) -> str:
+def _condition(tokens: list[tuple[str, str]], listed: Kind) -> str:
     (kind, field), (operator_kind, operator), (value_kind, value) = tokens
     if kind != "word" or operator_kind != "operator":
-        raise _bad('a condition is FIELD OPERATOR VALUE, as in agent = "reviewer"')
+        raise _bad('a condition is FIELD OPERATOR VALUE, as in session = "s-1"')
     if field == "start_time":
         return f"StartTime {operator} {quoted(_time(_string(field, value_kind, value)))}"
     if operator != "=":
@@ -102,13 +106,13 @@ def _condition(tokens: list[tuple[str, str]]) -> str:
             raise _bad(f"phase is one of {', '.join(_PHASES)}")
         return _PHASES[phase]
     text = _string(field, value_kind, value)
-    if field == "agent":
-        return f"{search_attributes.AGENT.name} = {quoted(text)}"
+    if field == listed:
+        return f"{_NAMES[listed].name} = {quoted(text)}"
     if field == "session":
         return f"{search_attributes.SESSION.name} = {quoted(text)}"
     if field.startswith("labels.") and (key := field.removeprefix("labels.")):
         return f"{search_attributes.LABELS.name} = {quoted(f'{key}={text}')}"
-    raise _bad("a field is agent, phase, session, start_time or labels.KEY")
+    raise _bad(f"a field is {listed}, phase, session, start_time or labels.KEY")
 
 
 def _string(field: str, kind: str, value: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+from typing import Generic
 
 from temporalio.api.workflow.v1 import WorkflowExecutionInfo
 from temporalio.api.workflowservice.v1 import ListWorkflowExecutionsRequest
@@ -12,14 +13,11 @@ from temporalio.client import Client
 from temporalio.converter import decode_typed_search_attributes
 from temporalio.service import RPCError, RPCStatusCode
 
-from stigma.agent.v1.agent_execution_pb2 import AgentExecution, AgentExecutionPhase
-from stigma.agent.v1.agent_execution_service_pb2 import (
-    ListAgentExecutionsRequest,
-    ListAgentExecutionsResponse,
-)
+from stigma.agent.v1.agent_execution_pb2 import AgentExecutionPhase
 from stigma.contracts import search_attributes
 from stigma_api import outcome, status, validation
 from stigma_api.filters import compile_filter, quoted
+from stigma_api.kinds import E, ExecutionKind, ListRequest
 from stigma_api.principals import Principal
 from stigma_api.temporal import answering
 
@@ -27,17 +25,20 @@ _MARK_BYTES = 8
 _PHASE_NAMES = frozenset(AgentExecutionPhase.keys())
 
 
-class Listing:
-    """Lists the executions of one task queue."""
+class Listing(Generic[E]):
+    """Lists the executions of one kind and task queue."""
 
-    def __init__(self, client: Client, task_queue: str) -> None:
+    def __init__(self, client: Client, kind: ExecutionKind[E], task_queue: str) -> None:
         self._client = client
+        self._kind: ExecutionKind[E] = kind
         self._task_queue = task_queue
 
     async def page(
-        self, principal: Principal, request: ListAgentExecutionsRequest
-    ) -> ListAgentExecutionsResponse:
-        """Return a page of what this principal may see.
+        self,
+        principal: Principal,
+        request: ListRequest,
+    ) -> tuple[list[E], str]:
+        """Return a page of what this principal may see, and the token of the next page.
 
         Raises:
             CallError: INVALID_ARGUMENT; on `filter`, `page_size` or `page_token`.
@@ -58,33 +59,28 @@ class Listing:
             if error.status != RPCStatusCode.INVALID_ARGUMENT:
                 raise
             raise status.invalid([("page_token", "is not a token of this list")]) from error
-        page = ListAgentExecutionsResponse()
-        for info in reply.executions:
-            page.executions.append(await self._execution(info))
-        if reply.next_page_token:
-            page.next_page_token = _marked(query, reply.next_page_token)
-        return page
+        page = [await self._execution(info) for info in reply.executions]
+        return page, _marked(query, reply.next_page_token) if reply.next_page_token else ""
 
     def query(self, principal: Principal, filter_text: str) -> str:
         """Return the visibility query, with the principal's scope added."""
-        conditions = [
-            "WorkflowType = 'AgentWorkflow'",
+        conditions: list[str] = [
+            f"WorkflowType = {quoted(self._kind.workflow_type)}",
             f"TaskQueue = {quoted(self._task_queue)}",
             "ExecutionStatus != 'ContinuedAsNew'",
         ]
         if not principal.is_admin:
             conditions.append(f"{search_attributes.PRINCIPAL.name} = {quoted(principal.name)}")
-        return " AND ".join([*conditions, *compile_filter(filter_text)])
+        return " AND ".join([*conditions, *compile_filter(filter_text, self._kind.kind)])
 
-    async def _execution(self, info: WorkflowExecutionInfo) -> AgentExecution:
-        execution = await outcome.from_memo(self._client, info.memo.fields)
+    async def _execution(self, info: WorkflowExecutionInfo) -> E:
+        execution = await outcome.from_memo(self._client, info.memo.fields, self._kind.execution)
         execution.id = info.execution.workflow_id
         noted = decode_typed_search_attributes(info.search_attributes).get(search_attributes.PHASE)
-        execution.status.phase = (
-            AgentExecutionPhase.Value(f"AGENT_EXECUTION_PHASE_{noted}")
-            if f"AGENT_EXECUTION_PHASE_{noted}" in _PHASE_NAMES
-            else outcome.phase_of(info.status)
-        )
+        named = f"AGENT_EXECUTION_PHASE_{noted}"
+        known = named in _PHASE_NAMES
+        phase = AgentExecutionPhase.Value(named) if known else outcome.phase_of(info.status)
+        outcome.put_phase(execution, phase)
         execution.status.ClearField("output")
         if info.HasField("close_time"):
             execution.status.end_time.CopyFrom(info.close_time)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import cast
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, cast
 
 from temporalio.api.common.v1 import Payload
 from temporalio.api.enums.v1 import WorkflowExecutionStatus
@@ -28,6 +28,9 @@ from stigma.agent.v1.agent_pb2 import (
     FAILURE_REASON_TERMINATED,
 )
 from stigma.contracts import errors, payloads
+from stigma.contracts.executions import Execution
+from stigma.workflow.v1.workflow_execution_pb2 import WorkflowExecution
+from stigma_api.kinds import E
 
 MEMO_EXECUTION = "execution"
 MEMO_DIGEST = "digest"
@@ -41,17 +44,28 @@ _PHASES: dict[int, AgentExecutionPhase.ValueType] = {
 }
 
 
+_CARRIED: dict[type[Execution], Callable[[object], Execution | None]] = {
+    AgentExecution: errors.execution_from_details,
+    WorkflowExecution: errors.workflow_execution_from_details,
+}
+
+
+def put_phase(execution: Execution, phase: AgentExecutionPhase.ValueType) -> None:
+    """Set the phase of an execution of either kind: both have the same numbers."""
+    execution.status.phase = cast("Any", phase)
+
+
 def phase_of(workflow_status: int) -> AgentExecutionPhase.ValueType:
     """Return the phase that a workflow's own status stands for; RUNNING while it is open."""
     return _PHASES.get(workflow_status, AGENT_EXECUTION_PHASE_RUNNING)
 
 
-async def from_memo(client: Client, fields: Mapping[str, Payload]) -> AgentExecution:
+async def from_memo(client: Client, fields: Mapping[str, Payload], execution_type: type[E]) -> E:
     """Return the execution as the memo has it: as started, or as ended when cancelled."""
     payload = fields.get(MEMO_EXECUTION)
     if payload is None:
-        return AgentExecution()
-    return payloads.from_raw(await _decoded(client, payload), AgentExecution)
+        return execution_type()
+    return payloads.from_raw(await _decoded(client, payload), execution_type)
 
 
 async def digest_in_memo(client: Client, fields: Mapping[str, Payload]) -> str:
@@ -63,9 +77,7 @@ async def digest_in_memo(client: Client, fields: Mapping[str, Payload]) -> str:
     return str(digest)
 
 
-async def at_close(
-    client: Client, as_started: AgentExecution, event: HistoryEvent
-) -> AgentExecution:
+async def at_close(client: Client, as_started: E, event: HistoryEvent) -> E:
     """Return a closed execution.
 
     Args:
@@ -73,7 +85,7 @@ async def at_close(
         as_started: from the memo; what the outcome does not repeat is taken from it.
         event: the event that closed the last run.
     """
-    execution = AgentExecution()
+    execution = type(as_started)()
     execution.CopyFrom(as_started)
     end = await _ended(client, execution, event)
     overlay(execution, end)
@@ -82,61 +94,65 @@ async def at_close(
     return execution
 
 
-async def _ended(client: Client, started: AgentExecution, event: HistoryEvent) -> AgentExecution:
+async def _ended(client: Client, started: E, event: HistoryEvent) -> E:
     match event.WhichOneof("attributes"):
         case "workflow_execution_completed_event_attributes":
             result = event.workflow_execution_completed_event_attributes.result
-            return await _result(client, result.payloads)
+            return await _result(client, result.payloads, type(started))
         case "workflow_execution_failed_event_attributes":
-            return await _failed(client, event)
+            return await _failed(client, event, type(started))
         case "workflow_execution_canceled_event_attributes":
             if started.status.phase == AGENT_EXECUTION_PHASE_CANCELLED:
-                return AgentExecution()  # the workflow left its end in the memo
+                return type(started)()  # the workflow left its end in the memo
             failure = Failure(reason=FAILURE_REASON_CANCELLED, message="cancelled")
-            return _ended_with(AGENT_EXECUTION_PHASE_CANCELLED, failure)
+            return _ended_with(type(started), AGENT_EXECUTION_PHASE_CANCELLED, failure)
         case "workflow_execution_timed_out_event_attributes":
             failure = Failure(
                 reason=FAILURE_REASON_TERMINATED, message="the workflow timed out in Temporal"
             )
-            return _ended_with(AGENT_EXECUTION_PHASE_TIMED_OUT, failure)
+            return _ended_with(type(started), AGENT_EXECUTION_PHASE_TIMED_OUT, failure)
         case _:
             reason = event.workflow_execution_terminated_event_attributes.reason
             message = f"terminated in Temporal: {reason}"
             failure = Failure(reason=FAILURE_REASON_TERMINATED, message=message)
-            return _ended_with(AGENT_EXECUTION_PHASE_FAILED, failure)
+            return _ended_with(type(started), AGENT_EXECUTION_PHASE_FAILED, failure)
 
 
-async def _result(client: Client, result: Sequence[Payload]) -> AgentExecution:
+async def _result(client: Client, result: Sequence[Payload], execution_type: type[E]) -> E:
     [raw] = await client.data_converter.decode(result, [RawValue])
-    return payloads.from_raw(raw, AgentExecution)
+    return payloads.from_raw(raw, execution_type)
 
 
-async def _failed(client: Client, event: HistoryEvent) -> AgentExecution:
+async def _failed(client: Client, event: HistoryEvent, execution_type: type[E]) -> E:
     failure = event.workflow_execution_failed_event_attributes.failure
     error = await client.data_converter.decode_failure(failure)
     if isinstance(error, ApplicationError) and error.details:
-        carried = errors.execution_from_details(error.details[0])
-        if carried is not None:
+        carried = _CARRIED[execution_type](error.details[0])
+        if isinstance(carried, execution_type):
             return carried
     # Its text stays out: nobody promised that it is free of prompts.
-    why = Failure(reason=FAILURE_REASON_INTERNAL, message="the agent's workflow failed")
-    return _ended_with(AGENT_EXECUTION_PHASE_FAILED, why)
+    broken = "the agent's workflow" if execution_type is AgentExecution else "Stigma's own workflow"
+    why = Failure(reason=FAILURE_REASON_INTERNAL, message=f"{broken} failed")
+    return _ended_with(execution_type, AGENT_EXECUTION_PHASE_FAILED, why)
 
 
-def _ended_with(phase: AgentExecutionPhase.ValueType, failure: Failure) -> AgentExecution:
-    execution = AgentExecution()
-    execution.status.phase = phase
+def _ended_with(
+    execution_type: type[E], phase: AgentExecutionPhase.ValueType, failure: Failure
+) -> E:
+    execution = execution_type()
+    put_phase(execution, phase)
     execution.status.failure.CopyFrom(failure)
     return execution
 
 
-def overlay(execution: AgentExecution, newer: AgentExecution) -> None:
+def overlay(execution: E, newer: E) -> None:
     """Take over what `newer` says; keep what it does not repeat."""
-    # A merge appends to lists: those of the conversation and of the agent come whole.
-    if newer.status.messages:
-        execution.status.ClearField("messages")
-    if newer.spec.HasField("agent"):
-        execution.spec.ClearField("agent")
+    if isinstance(newer, AgentExecution):
+        # A merge appends to lists: those of the conversation and of the agent come whole.
+        if newer.status.messages:
+            execution.status.ClearField("messages")
+        if newer.spec.HasField("agent"):
+            execution.spec.ClearField("agent")
     execution.MergeFrom(newer)
 
 

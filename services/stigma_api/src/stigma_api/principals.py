@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
+from stigma.contracts.executions import Kind
 from stigma_api import status
 
 
@@ -24,6 +25,10 @@ class Action(StrEnum):
     AGENTS_APPLY = "agents.apply"
     AGENTS_DELETE = "agents.delete"
     AGENTS_INLINE = "agents.inline"
+    WORKFLOWS_READ = "workflows.read"
+    WORKFLOWS_APPLY = "workflows.apply"
+    WORKFLOWS_DELETE = "workflows.delete"
+    WORKFLOWS_INLINE = "workflows.inline"
     EXECUTIONS_START = "executions.start"
     EXECUTIONS_READ = "executions.read"
     EXECUTIONS_CANCEL = "executions.cancel"
@@ -32,7 +37,13 @@ class Action(StrEnum):
 
 
 _ORDINARY = frozenset(
-    {Action.AGENTS_READ, Action.EXECUTIONS_START, Action.EXECUTIONS_READ, Action.EXECUTIONS_CANCEL}
+    {
+        Action.AGENTS_READ,
+        Action.WORKFLOWS_READ,
+        Action.EXECUTIONS_START,
+        Action.EXECUTIONS_READ,
+        Action.EXECUTIONS_CANCEL,
+    }
 )
 
 
@@ -53,6 +64,8 @@ class Principal(BaseModel):
     actions: frozenset[Action] = _ORDINARY
     agents: Sequence[str] = ("*",)
     """Globs of the agents' names."""
+    workflows: Sequence[str] = ("*",)
+    """Globs of the registered workflows' names."""
     callback_namespaces: Sequence[str] = ()
     """Temporal namespaces, other than Stigma's own, in which this principal's activities wait."""
     workflow_id_prefixes: Sequence[str] = ("",)
@@ -80,14 +93,15 @@ class Principal(BaseModel):
         if not self.may(action):
             raise status.denied(f"principal {self.name} lacks the permission {action}")
 
-    def may_use_agent(self, name: str) -> bool:
-        """Return whether the agent of this name is within reach."""
-        return self.is_admin or any(fnmatchcase(name, glob) for glob in self.agents)
+    def may_use(self, kind: Kind, name: str) -> bool:
+        """Return whether the agent or workflow of this name is within reach."""
+        globs = self.agents if kind is Kind.AGENT else self.workflows
+        return self.is_admin or any(fnmatchcase(name, glob) for glob in globs)
 
-    def require_agent(self, name: str) -> None:
-        """Raise PERMISSION_DENIED unless the agent of this name is within reach."""
-        if not self.may_use_agent(name):
-            raise status.denied(f"principal {self.name} may not use agent {name}")
+    def require_use(self, kind: Kind, name: str) -> None:
+        """Raise PERMISSION_DENIED unless the agent or workflow of this name is within reach."""
+        if not self.may_use(kind, name):
+            raise status.denied(f"principal {self.name} may not use {kind} {name}")
 
     def may_call_back(self, workflow_id: str) -> bool:
         """Return whether an activity of this workflow may wait."""
@@ -151,6 +165,10 @@ class Principals:
                 if hmac.compare_digest(known, digest):
                     found = principal
         return found
+
+    def by_name(self, name: str) -> Principal | None:
+        """Return the principal of this name, if the file lists it."""
+        return next((one for one in self._principals if one.name == name), None)
 
     def by_certificate(self, names: Sequence[str]) -> Principal | None:
         """Return whose verified client certificate carries one of these names."""

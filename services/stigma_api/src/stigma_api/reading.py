@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Generic
 
 from temporalio.api.common.v1 import WorkflowExecution
 from temporalio.api.enums.v1 import HistoryEventFilterType, PendingWorkflowTaskState
@@ -22,8 +23,8 @@ from stigma.agent.v1.agent_execution_pb2 import (
     AGENT_EXECUTION_PHASE_RUNNING,
     AgentExecution,
 )
-from stigma.contracts.workflows import AgentWorkflow
 from stigma_api import outcome, status, validation
+from stigma_api.kinds import E, ExecutionKind
 from stigma_api.principals import Principal
 from stigma_api.temporal import answering
 
@@ -33,23 +34,24 @@ _UNTOUCHED_LENGTH = 3
 
 
 @dataclass(frozen=True)
-class Described:
+class Described(Generic[E]):
     """One execution as Temporal describes it, without a look into its history."""
 
-    execution: AgentExecution
+    execution: E
     digest: str
     run_id: str
     first_run_id: str
     is_open: bool
 
 
-class Reader:
-    """Reads executions for those who may see them."""
+class Reader(Generic[E]):
+    """Reads executions of one kind for those who may see them."""
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: Client, kind: ExecutionKind[E]) -> None:
         self._client = client
+        self._kind: ExecutionKind[E] = kind
 
-    async def find(self, execution_id: str) -> Described | None:
+    async def find(self, execution_id: str) -> Described[E] | None:
         """Return the execution's current run, or None when there is none of this id."""
         if len(execution_id.encode()) > validation.MAX_ID_BYTES:
             return None  # Temporal would not even answer
@@ -65,11 +67,11 @@ class Reader:
             if error.status in {RPCStatusCode.NOT_FOUND, RPCStatusCode.INVALID_ARGUMENT}:
                 return None
             raise
-        if reply.workflow_execution_info.type.name != "AgentWorkflow":
+        if reply.workflow_execution_info.type.name != self._kind.workflow_type:
             return None
         return await self._described(reply)
 
-    async def visible(self, principal: Principal, execution_id: str) -> Described:
+    async def visible(self, principal: Principal, execution_id: str) -> Described[E]:
         """Return the execution if this principal may see it.
 
         Raises:
@@ -78,10 +80,10 @@ class Reader:
         found = await self.find(execution_id)
         owner = found.execution.spec.principal if found else ""
         if found is None or (owner != principal.name and not principal.is_admin):
-            raise status.not_found(f"agent execution {execution_id}")
+            raise status.not_found(f"{self._kind.kind} execution {execution_id}")
         return found
 
-    async def read(self, found: Described, *, full: bool = False) -> AgentExecution:
+    async def read(self, found: Described[E], *, full: bool = False) -> E:
         """Return the execution as it stands.
 
         Args:
@@ -95,7 +97,7 @@ class Reader:
         execution.spec.callback_token = b""
         return execution
 
-    async def settled(self, found: Described) -> AgentExecution:
+    async def settled(self, found: Described[E]) -> E:
         """Return the execution without asking any worker: as started, or its outcome."""
         if found.is_open:
             return found.execution
@@ -104,9 +106,9 @@ class Reader:
             return found.execution
         return await outcome.at_close(self._client, found.execution, event)
 
-    async def _described(self, reply: DescribeWorkflowExecutionResponse) -> Described:
+    async def _described(self, reply: DescribeWorkflowExecutionResponse) -> Described[E]:
         info = reply.workflow_execution_info
-        execution = await outcome.from_memo(self._client, info.memo.fields)
+        execution = await outcome.from_memo(self._client, info.memo.fields, self._kind.execution)
         execution.id = info.execution.workflow_id
         is_open = info.status in {
             Status.WORKFLOW_EXECUTION_STATUS_RUNNING,
@@ -118,11 +120,9 @@ class Reader:
             )
             untouched = waits and info.history_length <= _UNTOUCHED_LENGTH
             continued = info.first_run_id not in {"", info.execution.run_id}
-            execution.status.phase = (
-                AGENT_EXECUTION_PHASE_PENDING
-                if untouched and not continued
-                else AGENT_EXECUTION_PHASE_RUNNING
-            )
+            fresh = untouched and not continued
+            phase = AGENT_EXECUTION_PHASE_PENDING if fresh else AGENT_EXECUTION_PHASE_RUNNING
+            outcome.put_phase(execution, phase)
         return Described(
             execution=execution,
             digest=await outcome.digest_in_memo(self._client, info.memo.fields),
@@ -131,7 +131,7 @@ class Reader:
             is_open=is_open,
         )
 
-    async def _close_event(self, found: Described) -> HistoryEvent | None:
+    async def _close_event(self, found: Described[E]) -> HistoryEvent | None:
         request = GetWorkflowExecutionHistoryRequest(
             namespace=self._client.namespace,
             execution=WorkflowExecution(workflow_id=found.execution.id, run_id=found.run_id),
@@ -144,11 +144,13 @@ class Reader:
             )
         return reply.history.events[-1] if reply.history.events else None
 
-    async def _add_detail(self, execution: AgentExecution, *, full: bool) -> None:
+    async def _add_detail(self, execution: E, *, full: bool) -> None:
         handle = self._client.get_workflow_handle(execution.id)
         try:
             async with answering(_QUERY_TIMEOUT):
-                detail = await handle.query(AgentWorkflow.execution, rpc_timeout=_QUERY_TIMEOUT)
+                detail = await handle.query(
+                    "execution", result_type=self._kind.execution, rpc_timeout=_QUERY_TIMEOUT
+                )
         except (
             status.CallError,
             RPCError,
@@ -157,6 +159,7 @@ class Reader:
         ):
             return  # no worker answers: what Temporal itself knows is the answer
         if not full:
-            detail.status.ClearField("messages")
+            if isinstance(detail, AgentExecution):
+                detail.status.ClearField("messages")
             detail.spec.Clear()
         outcome.overlay(execution, detail)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Generic
 
 import grpc
 from temporalio.api.common.v1 import WorkflowExecution
@@ -18,9 +19,9 @@ from temporalio.api.workflowservice.v1 import (
 from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
-from stigma.agent.v1.agent_execution_service_pb2 import WatchAgentExecutionResponse
 from stigma_api import status
-from stigma_api.narration import Narrator
+from stigma_api.kinds import E, ExecutionKind
+from stigma_api.narration import Narrator, T
 from stigma_api.reading import Described, Reader
 from stigma_api.status import CallError
 from stigma_api.temporal import answering
@@ -50,16 +51,22 @@ class Cursor:
         return base64.urlsafe_b64encode(f"{self.run_id}:{self.event_id}".encode()).decode()
 
 
-class Watching:
-    """Turns histories into events."""
+class Watching(Generic[E, T]):
+    """Turns histories of one kind of executions into events."""
 
-    def __init__(self, client: Client, reader: Reader) -> None:
+    def __init__(
+        self,
+        client: Client,
+        kind: ExecutionKind[E],
+        reader: Reader[E],
+        narrator: Callable[[Client], Narrator[T]],
+    ) -> None:
         self._client = client
-        self._reader = reader
+        self._kind: ExecutionKind[E] = kind
+        self._narrator: Callable[[Client], Narrator[T]] = narrator
+        self._reader: Reader[E] = reader
 
-    async def events(
-        self, found: Described, cursor_text: str
-    ) -> AsyncIterator[WatchAgentExecutionResponse]:
+    async def events(self, found: Described[E], cursor_text: str) -> AsyncIterator[T]:
         """Yield what happened after the cursor, then what happens, up to the end.
 
         Goes on over every continue-as-new; after a reset in Temporal, in the current run.
@@ -71,7 +78,7 @@ class Watching:
         cursor = Cursor.parse(cursor_text) if cursor_text else await self._begin(found)
         run_id, after, since = cursor.run_id, cursor.event_id, 0
         while True:
-            narrator, last = Narrator(self._client), HistoryEvent()
+            narrator, last = self._narrator(self._client), HistoryEvent()
             async for event in self._history(found.execution.id, run_id):
                 told, last = await narrator.tell(event), event
                 # A reset copies what came before it: old news, by the time it happened.
@@ -81,11 +88,12 @@ class Watching:
             successor, current = await self._after(found.execution.id, last)
             if successor == run_id:
                 if last.event_id > after:
-                    yield _placed(await self._ended(current), run_id, last)
+                    ended = narrator.ended(await self._reader.settled(current))
+                    yield _placed(ended, run_id, last)
                 return
             run_id, after = successor, 0
 
-    async def _begin(self, found: Described) -> Cursor:
+    async def _begin(self, found: Described[E]) -> Cursor:
         """Return the start of the first run that Temporal still has."""
         for run_id in (found.first_run_id, found.run_id):
             try:
@@ -95,7 +103,7 @@ class Watching:
                     raise
             else:
                 return Cursor(run_id, 0)
-        raise status.not_found(f"agent execution {found.execution.id}")
+        raise status.not_found(f"{self._kind.kind} execution {found.execution.id}")
 
     async def _history(self, execution_id: str, run_id: str) -> AsyncIterator[HistoryEvent]:
         """Yield every event of one run, waiting for those to come, until it closes."""
@@ -128,23 +136,16 @@ class Watching:
                 raise
             raise _bad_cursor() from None
 
-    async def _after(self, execution_id: str, last: HistoryEvent) -> tuple[str, Described]:
+    async def _after(self, execution_id: str, last: HistoryEvent) -> tuple[str, Described[E]]:
         """Return the run after a closed one, or itself when there is none; and what is now."""
         current = await self._reader.find(execution_id)
         if current is None:
-            raise status.not_found(f"agent execution {execution_id}")
+            raise status.not_found(f"{self._kind.kind} execution {execution_id}")
         continued = last.workflow_execution_continued_as_new_event_attributes
         return continued.new_execution_run_id or current.run_id, current
 
-    async def _ended(self, current: Described) -> WatchAgentExecutionResponse:
-        ended = WatchAgentExecutionResponse()
-        ended.ended.execution.CopyFrom(await self._reader.settled(current))
-        return ended
 
-
-def _placed(
-    told: WatchAgentExecutionResponse, run_id: str, event: HistoryEvent
-) -> WatchAgentExecutionResponse:
+def _placed(told: T, run_id: str, event: HistoryEvent) -> T:
     told.cursor = str(Cursor(run_id, event.event_id))
     told.time.CopyFrom(event.event_time)
     return told

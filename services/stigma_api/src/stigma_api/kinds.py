@@ -1,0 +1,82 @@
+"""What tells the two kinds of executions apart; all else is one code for both."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Generic, TypeAlias, TypeVar
+
+from temporalio.common import SearchAttributeKey
+
+from stigma.agent.v1.agent_execution_pb2 import AgentExecution, AgentExecutionSpec
+from stigma.agent.v1.agent_execution_service_pb2 import (
+    CancelAgentExecutionRequest,
+    ListAgentExecutionsRequest,
+    StartAgentRequest,
+)
+from stigma.agent.v1.agent_pb2 import Agent, AgentSpec
+from stigma.contracts import search_attributes
+from stigma.contracts.executions import Kind
+from stigma.internal.v1.execution_pb2 import AgentWorkflowInput, WorkflowExecutionInput
+from stigma.workflow.v1.workflow_execution_pb2 import WorkflowExecution, WorkflowExecutionSpec
+from stigma.workflow.v1.workflow_execution_service_pb2 import (
+    CancelWorkflowExecutionRequest,
+    ListWorkflowExecutionsRequest,
+    StartWorkflowRequest,
+)
+from stigma.workflow.v1.workflow_pb2 import Workflow, WorkflowSpec
+
+StartRequest: TypeAlias = StartAgentRequest | StartWorkflowRequest
+ListRequest: TypeAlias = ListAgentExecutionsRequest | ListWorkflowExecutionsRequest
+CancelRequest: TypeAlias = CancelAgentExecutionRequest | CancelWorkflowExecutionRequest
+ExecutionSpec: TypeAlias = AgentExecutionSpec | WorkflowExecutionSpec
+DefinitionSpec: TypeAlias = AgentSpec | WorkflowSpec
+
+E = TypeVar("E", AgentExecution, WorkflowExecution)
+D = TypeVar("D", Agent, Workflow)
+
+INLINE = "inline"
+"""What stands for the name of a definition that came with its request."""
+
+
+@dataclass(frozen=True)
+class ExecutionKind(Generic[E]):
+    """One kind of executions."""
+
+    kind: Kind
+    execution: type[E]
+    spec: type[AgentExecutionSpec] | type[WorkflowExecutionSpec]
+    input: type[AgentWorkflowInput] | type[WorkflowExecutionInput]
+    workflow_type: str
+    """The Temporal workflow that runs one."""
+    name_attribute: SearchAttributeKey[str]
+    """Holds the definition's name."""
+    private: tuple[str, ...]
+    """Fields of the spec that only the workflow itself is told."""
+    large: tuple[str, ...]
+    """Fields of the definition that are too large to be kept beside the execution."""
+
+    def definition_id(self, named_by: StartRequest | ExecutionSpec) -> str:
+        """Return "name" or "name@version" of the definition; "" for an inline one."""
+        return str(getattr(named_by, f"{self.kind}_id"))
+
+
+AGENTS = ExecutionKind(
+    kind=Kind.AGENT,
+    execution=AgentExecution,
+    spec=AgentExecutionSpec,
+    input=AgentWorkflowInput,
+    workflow_type="AgentWorkflow",
+    name_attribute=search_attributes.AGENT,
+    private=("message", "input_json", "env"),
+    large=("instructions", "output_schema", "script"),
+)
+WORKFLOWS = ExecutionKind(
+    kind=Kind.WORKFLOW,
+    execution=WorkflowExecution,
+    spec=WorkflowExecutionSpec,
+    input=WorkflowExecutionInput,
+    workflow_type="WorkflowExecutionWorkflow",
+    name_attribute=search_attributes.WORKFLOW,
+    private=("input_json",),
+    large=("document",),
+)
