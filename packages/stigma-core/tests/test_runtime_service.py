@@ -156,6 +156,7 @@ async def test_ready_only_while_it_serves(
     metrics = service.get("/metrics")[1]
     assert "process_cpu_seconds_total" in metrics
     assert "temporal_worker_start" in metrics  # the SDK's own exporter
+    assert "\nstigma_ready 1.0\n" in metrics
     assert service.terminate() == 0
     assert [e["event"] for e in service.events][-1] == "stopped"
     assert {e["service"] for e in service.events} == {"runtime_service"}

@@ -36,6 +36,10 @@
   value: {{ .Values.limits.callTimeoutSeconds | int64 | quote }}
 - name: STIGMA_API_WATCH_TIMEOUT
   value: {{ .Values.limits.watchTimeoutSeconds | int64 | quote }}
+- name: STIGMA_CLUSTER_METRICS_INTERVAL
+  value: {{ .Values.clusterMetrics.intervalSeconds | int64 | quote }}
+- name: STIGMA_STUCK_AFTER
+  value: {{ .Values.clusterMetrics.stuckAfterSeconds | int64 | quote }}
 {{- end -}}
 
 {{- define "stigma-api.volumes" -}}

@@ -47,9 +47,14 @@ kind: PrometheusRule
 metadata:
   {{- include "stigma.monitoringMetadata" (list $ "") | nindent 2 }}
 spec:
-  {{- . | nindent 2 }}
+  {{- . | replace (include "stigma.runbooks" $) $.Values.monitoring.rules.runbooks | nindent 2 }}
 {{- end -}}
 {{- end -}}
+{{- end -}}
+
+{{/* Where files/rules.yaml, which works without Helm too, says the runbooks are. */}}
+{{- define "stigma.runbooks" -}}
+https://github.com/stigma-dev/stigma/blob/main/docs/runbooks/
 {{- end -}}
 
 {{- define "stigma.dashboards" -}}
