@@ -16,6 +16,8 @@ from stigma.agent.v1.agent_service_pb2_grpc import add_AgentServiceServicer_to_s
 from stigma.contracts.executions import Kind
 from stigma.contracts.payloads import DATA_CONVERTER
 from stigma.contracts.task_queues import TaskQueues
+from stigma.diagnosis.v1 import diagnosis_service_pb2
+from stigma.diagnosis.v1.diagnosis_service_pb2_grpc import add_DiagnosisServiceServicer_to_server
 from stigma.runtime import Component, GrpcServerComponent, RpcMetrics, ServerTls, ServiceRuntime
 from stigma.workflow.v1 import workflow_execution_service_pb2, workflow_service_pb2
 from stigma.workflow.v1.workflow_execution_service_pb2_grpc import (
@@ -35,6 +37,7 @@ from stigma_api.capacity import Capacity
 from stigma_api.cluster_gauges import ClusterGauges
 from stigma_api.database import Database
 from stigma_api.definitions import Definitions
+from stigma_api.diagnosis import Diagnosis
 from stigma_api.documents import Documents
 from stigma_api.executions import Executions
 from stigma_api.kinds import AGENTS, WORKFLOWS, D, E, ExecutionKind
@@ -47,6 +50,8 @@ from stigma_api.probe import Probe
 from stigma_api.reading import Reader
 from stigma_api.registry import Registry
 from stigma_api.settings import ApiSettings
+from stigma_api.stuck import StuckExecutions
+from stigma_api.timeline import Timelines
 from stigma_api.watching import Watching
 from stigma_api.workflow_executions import WorkflowExecutions
 from stigma_api.workflow_narration import WorkflowNarrator
@@ -59,6 +64,7 @@ SERVICES = (
     workflow_execution_service_pb2.DESCRIPTOR.services_by_name[
         "WorkflowExecutionService"
     ].full_name,
+    diagnosis_service_pb2.DESCRIPTOR.services_by_name["DiagnosisService"].full_name,
 )
 
 
@@ -100,6 +106,8 @@ async def build(
         add_WorkflowExecutionServiceServicer_to_server(
             WorkflowExecutions(workflow_executions), server
         )
+        diagnosis = Diagnosis(Timelines(client), StuckExecutions(client, queues))
+        add_DiagnosisServiceServicer_to_server(diagnosis, server)
 
     interceptor = CallInterceptor(
         Authenticator(principals),

@@ -5,9 +5,7 @@ Read from Temporal alone, so that it is there when no service of ours is. No pay
 
 from __future__ import annotations
 
-from temporalio.api.history.v1 import HistoryEvent
 from temporalio.client import Client
-from temporalio.service import RPCError, RPCStatusCode
 
 from stigma.agent.v1.agent_execution_pb2 import AgentExecution, TemporalCaller
 from stigma.contracts import tokens
@@ -22,16 +20,13 @@ from stigma_api.diagnosis_subjects import Subject, Subjects
 from stigma_api.principals import Principal
 from stigma_api.timeline_caller import CallerStory, CallerUnavailableError
 from stigma_api.timeline_entries import in_order
-from stigma_api.timeline_histories import Histories, Run
-from stigma_api.timeline_own import OwnStory, Part
+from stigma_api.timeline_histories import Histories
+from stigma_api.timeline_own import OwnStory
+from stigma_api.timeline_runs import OwnRuns
 
-MAX_EVENTS = 5000
-"""Events read of an execution's own runs, the newest."""
 MAX_MODEL_CALLS = 500
 """Model calls shown, the newest."""
 
-# What comes before the first model call: acceptance, first attempts, first workflow task.
-_BEGINNING = 20
 # Activities that wait for one execution, the newest: more than one is a caller's oddity.
 _MAX_CALLERS = 5
 
@@ -43,6 +38,7 @@ class Timelines:
         self._client = client
         self._subjects = Subjects(client)
         self._histories = Histories(client)
+        self._runs = OwnRuns(client, self._histories)
 
     async def visible(self, principal: Principal, execution_id: str) -> ExecutionTimeline:
         """Return the timeline of an execution that this principal may see.
@@ -65,7 +61,7 @@ class Timelines:
         return await self._tell(subject)
 
     async def _tell(self, subject: Subject) -> ExecutionTimeline:
-        parts, truncated = await self._parts(subject)
+        parts, truncated = await self._runs.parts(subject)
         story = await OwnStory(self._client, subject).tell(parts)
         timeline = ExecutionTimeline(
             execution_id=subject.execution_id,
@@ -85,56 +81,6 @@ class Timelines:
         timeline.truncated = truncated or len(shown) < len(entries)
         return timeline
 
-    async def _parts(self, subject: Subject) -> tuple[list[Part], bool]:
-        """Return what is read of its runs, in order, and whether there is more.
-
-        From the end back, so that of a long story the newest part is read; its beginning is read
-        in any case.
-        """
-        parts: list[Part] = []
-        left, run_id = MAX_EVENTS, subject.run_id
-        while run_id and left > 0:
-            run = self._run(subject, run_id)
-            events = await self._newest(run, left)
-            if not events:
-                return parts, True  # past retention
-            left -= len(events)
-            parts.insert(0, Part(run, events))
-            run_id = _continued(events[0])
-        if not run_id and parts[0].events[0].event_id == 1:
-            return parts, False
-        return [*await self._beginning(subject, parts[0]), *parts], True
-
-    async def _newest(self, run: Run, limit: int) -> list[HistoryEvent]:
-        """Return a run's newest events in order; none for a run that is past retention."""
-        events: list[HistoryEvent] = []
-        try:
-            async for event in self._histories.newest_first(run):
-                events.append(event)
-                if len(events) >= limit:
-                    break
-        except RPCError as error:
-            if error.status not in {RPCStatusCode.NOT_FOUND, RPCStatusCode.INVALID_ARGUMENT}:
-                raise
-        return events[::-1]
-
-    async def _beginning(self, subject: Subject, earliest: Part) -> list[Part]:
-        run = self._run(subject, subject.first_run_id)
-        events: list[HistoryEvent] = []
-        try:
-            async for event in self._histories.oldest_first(run, _BEGINNING):
-                if run == earliest.run and event.event_id >= earliest.events[0].event_id:
-                    break
-                # What goes on from there is not read, so that it must not look as if it did.
-                if event.WhichOneof("attributes") in _OF_BEGINNING:
-                    events.append(event)
-                if event.event_id >= _BEGINNING:
-                    break
-        except RPCError as error:
-            if error.status not in {RPCStatusCode.NOT_FOUND, RPCStatusCode.INVALID_ARGUMENT}:
-                raise
-        return [Part(run, events)]
-
     async def _callers(self, binds: list[Bind]) -> tuple[list[TimelineEntry], str]:
         """Return the callers' entries, and why those of the newest are missing, if they are."""
         newest: dict[tuple[str, int], Bind] = {}
@@ -151,14 +97,6 @@ class Timelines:
             except CallerUnavailableError as error:
                 unavailable.append(str(error))
         return list(told.values()), unavailable[0]
-
-    def _run(self, subject: Subject, run_id: str) -> Run:
-        return Run(self._client.namespace, subject.execution_id, run_id)
-
-
-def _continued(first: HistoryEvent) -> str:
-    """Return the run before the one that begins with this event, if it begins with it."""
-    return first.workflow_execution_started_event_attributes.continued_execution_run_id
 
 
 def _caller(bind: Bind) -> TemporalCaller:
@@ -189,12 +127,3 @@ def _newest_calls(entries: list[TimelineEntry]) -> list[TimelineEntry]:
         for each in entries
         if each.step != TimelineStep.TIMELINE_STEP_MODEL_CALL or each.time.ToNanoseconds() >= first
     ]
-
-
-_OF_BEGINNING = frozenset(
-    {
-        "workflow_execution_started_event_attributes",
-        "workflow_execution_signaled_event_attributes",
-        "workflow_task_started_event_attributes",
-    }
-)

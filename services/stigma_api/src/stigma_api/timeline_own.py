@@ -19,15 +19,8 @@ from stigma_api.diagnosis_subjects import Subject
 from stigma_api.timeline_entries import entry
 from stigma_api.timeline_histories import Run
 from stigma_api.timeline_payloads import message
+from stigma_api.timeline_runs import Part
 from stigma_api.timeline_work import Work
-
-
-@dataclass(frozen=True)
-class Part:
-    """Events of one run, oldest first; not always all of them."""
-
-    run: Run
-    events: list[HistoryEvent]
 
 
 @dataclass

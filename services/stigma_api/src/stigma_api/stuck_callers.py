@@ -1,0 +1,89 @@
+"""Whether anybody still waits for an execution: looked up in the caller's own workflow."""
+
+from __future__ import annotations
+
+from temporalio.api.common.v1 import WorkflowExecution
+from temporalio.api.workflowservice.v1 import DescribeWorkflowExecutionRequest
+from temporalio.client import Client
+from temporalio.service import RPCError, RPCStatusCode
+
+from stigma.agent.v1.agent_execution_pb2 import CALLBACK_STATE_WAITING, TemporalCaller
+from stigma.contracts import tokens
+from stigma.internal.v1.execution_pb2 import Bind
+from stigma_api.diagnosis_subjects import OPEN, Subject
+from stigma_api.temporal import answering
+from stigma_api.timeline_histories import Histories
+from stigma_api.timeline_own import OwnStory
+from stigma_api.timeline_runs import OwnRuns
+
+_MAX_RESETS = 5
+# Attempts looked up before it is said that nobody waits, the newest.
+_MAX_ATTEMPTS = 5
+
+
+class StuckCallers:
+    """Looks for the activities that wait for an execution."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._runs = OwnRuns(client, Histories(client))
+
+    async def are_gone(self, subject: Subject) -> bool:
+        """Return whether somebody waited, and nobody does any more; False where nobody can tell."""
+        execution = subject.execution
+        if execution.status.callback.state != CALLBACK_STATE_WAITING:
+            return False
+        declared = execution.spec.caller
+        try:
+            if declared.activity_id and await self._waits(declared):
+                return False
+            # Another attempt may be bound meanwhile, in another run; histories cost more.
+            parts, _ = await self._runs.parts(subject)
+            story = await OwnStory(self._client, subject).tell(parts)
+            newest = [_identity(bind) for bind in story.binds[::-1][:_MAX_ATTEMPTS]]
+            return bool(newest) and not any([await self._waits(each) for each in newest])
+        except RPCError as error:
+            if error.status not in {
+                RPCStatusCode.PERMISSION_DENIED,
+                RPCStatusCode.UNAUTHENTICATED,
+                RPCStatusCode.INVALID_ARGUMENT,
+            }:
+                raise
+            return False
+
+    async def _waits(self, caller: TemporalCaller) -> bool:
+        """Return whether an activity is pending; a reset goes on in another run."""
+        run_id = caller.run_id
+        for _ in range(_MAX_RESETS):
+            try:
+                async with answering():
+                    described = await self._client.workflow_service.describe_workflow_execution(
+                        DescribeWorkflowExecutionRequest(
+                            namespace=caller.namespace or self._client.namespace,
+                            execution=WorkflowExecution(
+                                workflow_id=caller.workflow_id, run_id=run_id
+                            ),
+                        ),
+                        retry=True,
+                    )
+            except RPCError as error:
+                if error.status != RPCStatusCode.NOT_FOUND:
+                    raise
+                return False
+            if described.workflow_execution_info.status in OPEN:
+                pending = described.pending_activities
+                return any(each.activity_id == caller.activity_id for each in pending)
+            run_id = described.workflow_extended_info.reset_run_id
+            if not run_id:
+                return False
+        return False
+
+
+def _identity(bind: Bind) -> TemporalCaller:
+    token = tokens.parse(bind.token)
+    return TemporalCaller(
+        namespace=bind.caller.namespace,
+        workflow_id=token.workflow_id,
+        run_id=token.run_id,
+        activity_id=token.activity_id,
+    )
