@@ -25,6 +25,17 @@ _ADMIN_PORTS = {
     "zigflow_worker": 7313,
 }
 
+# For directives: the id that a reader copies from a list.
+_FUNCTIONS = """\
+newest() {  # agent or workflow
+    stigma execution list --limit 1000 --output json |
+        python -c 'import json, sys
+executions = json.load(sys.stdin)["executions"]
+ids = {e["status"]["startTime"]: e["id"] for e in executions if e["id"].startswith(sys.argv[1])}
+print(ids[max(ids)])' "$1-"
+}
+"""
+
 
 class WrongDocumentError(AssertionError):
     """A page's command does not do what the page says."""
@@ -69,8 +80,14 @@ class Site:
         for part in ("deploy", "protos"):
             (directory / part).symlink_to(ROOT / part)
         (directory / ".venv").symlink_to(sys.prefix)
+        (directory / ".stigma").mkdir()
+        for service in _ADMIN_PORTS:
+            log = self.stack.process(service).log.path
+            (directory / ".stigma" / f"{service}.log").symlink_to(log)
         async with Shell(directory, self._environment(home), home / "commands") as shell:
-            yield Session(shell, directory, self)
+            session = Session(shell, directory, self)
+            await session.run(Command(_FUNCTIONS))
+            yield session
 
     def _environment(self, home: Path) -> dict[str, str]:
         inherited = {k: v for k, v in os.environ.items() if not k.startswith(_SETTINGS)}
