@@ -61,6 +61,9 @@ from stigma.internal.v1.execution_pb2 import (
     WatchCallerResponse,
 )
 from stigma.runtime import GrpcServerComponent, ServiceRuntime
+from stigma.workflow.v1.workflow_execution_service_pb2_grpc import WorkflowExecutionServiceStub
+from stigma.workflow.v1.workflow_service_pb2_grpc import WorkflowServiceStub
+from stigma_api.console.server import ConsoleServer
 from stigma_api.principals import Principals
 from stigma_api.server import build
 from stigma_api.settings import ApiSettings
@@ -76,12 +79,17 @@ class Api:
     port: int
     queues: TaskQueues
     channel: grpc.aio.Channel
+    console: ConsoleServer | None = None
     agents: Any = field(init=False)
     executions: Any = field(init=False)
+    workflows: Any = field(init=False)
+    workflow_executions: Any = field(init=False)
 
     def __post_init__(self) -> None:
         self.agents = AgentServiceStub(self.channel)
         self.executions = AgentExecutionServiceStub(self.channel)
+        self.workflows = WorkflowServiceStub(self.channel)
+        self.workflow_executions = WorkflowExecutionServiceStub(self.channel)
 
     async def apply(self, name: str, spec: AgentSpec = SCRIPTED) -> Agent:
         applied: Agent = await self.agents.ApplyAgent(
@@ -111,9 +119,10 @@ async def serving(
         environment.setenv("TEMPORAL_ADDRESS", temporal_address)
         own = ApiSettings(**given)
         runtime = ServiceRuntime("stigma_api", own)
-        [server] = await build(runtime, settings=own, principals=principals)
+        server, *others = await build(runtime, settings=own, principals=principals)
     assert isinstance(server, GrpcServerComponent)
-    await server.start()
+    for component in (server, *others):
+        await component.start()
     address = f"localhost:{server.port}"
     options = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1)]
     channel = (
@@ -123,8 +132,12 @@ async def serving(
     )
     async with channel:
         queues = TaskQueues(own.task_queue_prefix)
-        yield Api(runtime=runtime, port=server.port, queues=queues, channel=channel)
-    await server.stop(timedelta(seconds=1))
+        [console] = [one for one in others if isinstance(one, ConsoleServer)] or [None]
+        yield Api(
+            runtime=runtime, port=server.port, queues=queues, channel=channel, console=console
+        )
+    for component in (server, *others):
+        await component.stop(timedelta(seconds=1))
     await runtime.close()
 
 
@@ -359,13 +372,13 @@ class Caller:
     def token(self) -> bytes:
         return self.info.task_token
 
-    def request(self, **fields: Any) -> StartAgentRequest:
+    def request(self, of: Any = StartAgentRequest, **fields: Any) -> Any:
         caller = TemporalCaller(
             workflow_id=self.info.workflow_id or "",
             run_id=self.info.workflow_run_id or "",
             activity_id=self.info.activity_id,
         )
-        return StartAgentRequest(callback_token=self.token, caller=caller, **fields)
+        return of(callback_token=self.token, caller=caller, **fields)
 
 
 def _said(role: Any, text: str) -> Message:

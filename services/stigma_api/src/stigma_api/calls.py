@@ -35,6 +35,11 @@ def caller() -> Principal:
     return _CALLER.get()
 
 
+def act_as(principal: Principal) -> None:
+    """Have what this task calls be called by a principal: for callers that are no RPC."""
+    _CALLER.set(principal)
+
+
 class CallInterceptor(grpc.aio.ServerInterceptor):
     """Wraps every RPC of ours.
 

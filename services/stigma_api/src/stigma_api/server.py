@@ -4,28 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-import grpc.aio
 from temporalio.client import Client
 
-from stigma.agent.v1 import agent_execution_service_pb2, agent_service_pb2
-from stigma.agent.v1.agent_execution_service_pb2_grpc import (
-    add_AgentExecutionServiceServicer_to_server,
-)
 from stigma.agent.v1.agent_pb2 import Agent
-from stigma.agent.v1.agent_service_pb2_grpc import add_AgentServiceServicer_to_server
 from stigma.contracts.executions import Kind
 from stigma.contracts.payloads import DATA_CONVERTER
 from stigma.contracts.task_queues import TaskQueues
-from stigma.diagnosis.v1 import diagnosis_service_pb2
-from stigma.diagnosis.v1.diagnosis_service_pb2_grpc import add_DiagnosisServiceServicer_to_server
 from stigma.runtime import Component, GrpcServerComponent, RpcMetrics, ServerTls, ServiceRuntime
-from stigma.workflow.v1 import workflow_execution_service_pb2, workflow_service_pb2
-from stigma.workflow.v1.workflow_execution_service_pb2_grpc import (
-    add_WorkflowExecutionServiceServicer_to_server,
-)
 from stigma.workflow.v1.workflow_pb2 import Workflow
-from stigma.workflow.v1.workflow_service_pb2_grpc import add_WorkflowServiceServicer_to_server
-from stigma_api import validation
+from stigma_api import servicers, validation
 from stigma_api.admission import Admission
 from stigma_api.agent_executions import AgentExecutions
 from stigma_api.agent_narration import AgentNarrator
@@ -49,6 +36,7 @@ from stigma_api.principals import Principals
 from stigma_api.probe import Probe
 from stigma_api.reading import Reader
 from stigma_api.registry import Registry
+from stigma_api.servicers import Servicers
 from stigma_api.settings import ApiSettings
 from stigma_api.stuck import StuckExecutions
 from stigma_api.timeline import Timelines
@@ -57,21 +45,14 @@ from stigma_api.workflow_executions import WorkflowExecutions
 from stigma_api.workflow_narration import WorkflowNarrator
 from stigma_api.workflows import Workflows
 
-SERVICES = (
-    agent_service_pb2.DESCRIPTOR.services_by_name["AgentService"].full_name,
-    agent_execution_service_pb2.DESCRIPTOR.services_by_name["AgentExecutionService"].full_name,
-    workflow_service_pb2.DESCRIPTOR.services_by_name["WorkflowService"].full_name,
-    workflow_execution_service_pb2.DESCRIPTOR.services_by_name[
-        "WorkflowExecutionService"
-    ].full_name,
-    diagnosis_service_pb2.DESCRIPTOR.services_by_name["DiagnosisService"].full_name,
-)
-
 
 async def build(
     runtime: ServiceRuntime, *, settings: ApiSettings, principals: Principals | None
 ) -> Sequence[Component]:
-    """Return the gRPC server; it serves once Temporal, registry and namespace are usable."""
+    """Return the gRPC server, and the console's where one is wanted.
+
+    They serve once Temporal, registry and namespace are usable.
+    """
     runtime.readiness.set("registry", False, "not opened")
     runtime.readiness.set("namespace", False, "not checked")
     database = await Database.open(settings.registry_url.get_secret_value())
@@ -97,18 +78,13 @@ async def build(
         client, WORKFLOWS, workflows, WorkflowNarrator, callbacks=callbacks, task_queue=queue
     )
 
-    def register(server: grpc.aio.Server) -> None:
-        add_AgentServiceServicer_to_server(Agents(Definitions(agents, validation.agent)), server)
-        add_AgentExecutionServiceServicer_to_server(AgentExecutions(agent_executions), server)
-        add_WorkflowServiceServicer_to_server(
-            Workflows(Definitions(workflows, validation.workflow, documents.check)), server
-        )
-        add_WorkflowExecutionServiceServicer_to_server(
-            WorkflowExecutions(workflow_executions), server
-        )
-        diagnosis = Diagnosis(Timelines(client), StuckExecutions(client, queues))
-        add_DiagnosisServiceServicer_to_server(diagnosis, server)
-
+    served = Servicers(
+        agents=Agents(Definitions(agents, validation.agent)),
+        agent_executions=AgentExecutions(agent_executions),
+        workflows=Workflows(Definitions(workflows, validation.workflow, documents.check)),
+        workflow_executions=WorkflowExecutions(workflow_executions),
+        diagnosis=Diagnosis(Timelines(client), StuckExecutions(client, queues)),
+    )
     interceptor = CallInterceptor(
         Authenticator(principals),
         calls=Capacity(settings.api_max_in_flight, "calls"),
@@ -120,8 +96,8 @@ async def build(
         runtime.readiness,
         host=settings.api_host,
         port=settings.api_port,
-        services=SERVICES,
-        register=register,
+        services=servicers.NAMES,
+        register=served.register,
         tls=_tls(settings),
         interceptors=[
             *runtime.telemetry.server_interceptors(),
@@ -129,7 +105,19 @@ async def build(
             interceptor,
         ],
     )
-    return [server]
+    if not settings.console_enabled:
+        return [server]
+    # What it needs is loaded only where there is one.
+    from stigma_api.console.assembly import console  # noqa: PLC0415
+
+    pages = console(
+        served,
+        runtime.readiness,
+        settings=settings,
+        principals=principals,
+        namespace=client.namespace,
+    )
+    return [server, pages]
 
 
 def _watch_cluster(

@@ -14,6 +14,7 @@ from stigma.contracts.channels import is_loopback
 from stigma.runtime import Seconds, ServiceSettings
 
 _REGISTRIES = frozenset({"sqlite+aiosqlite", "postgresql+asyncpg"})
+_LEAST_SECRET = 32
 
 
 class ApiSettings(ServiceSettings):
@@ -61,6 +62,23 @@ class ApiSettings(ServiceSettings):
         gt=timedelta(0),
         description="How long a caller waits before its call counts as stuck.",
     )
+    console_enabled: bool = Field(
+        False, description="Serve the console, web pages that show executions, on its own port."
+    )
+    console_host: str = Field("127.0.0.1", description="Address that the console listens on.")
+    console_port: int = Field(
+        7301, ge=0, le=65535, description="Port of the console; 0 takes a free one."
+    )
+    console_session_secret: SecretStr = Field(
+        SecretStr(""),
+        description="Signs the console's sessions, the same on every replica, 32 characters or "
+        "more; empty: a random one, so that a restart asks to sign in again.",
+    )
+    console_temporal_ui_url: str = Field(
+        "",
+        pattern=r"^(https?://[^\s]+)?$",
+        description="Temporal's web UI, for the console's links into it; empty: no links.",
+    )
 
     @property
     def authenticates(self) -> bool:
@@ -95,3 +113,26 @@ class ApiSettings(ServiceSettings):
                 "STIGMA_PRINCIPALS_FILE or STIGMA_API_TLS_CLIENT_CA, or listen on 127.0.0.1"
             )
         return self
+
+    @model_validator(mode="after")
+    def _check_console(self) -> Self:
+        if not self.console_enabled or self.principals_file is not None:
+            return self
+        if self.authenticates:
+            raise ValueError(
+                "STIGMA_CONSOLE_ENABLED needs STIGMA_PRINCIPALS_FILE beside "
+                "STIGMA_API_TLS_CLIENT_CA: the console takes API keys, no client certificates"
+            )
+        if not is_loopback(f"{self.console_host}:{self.console_port}"):
+            raise ValueError(
+                f"STIGMA_CONSOLE_HOST {self.console_host} can be reached by others: set "
+                "STIGMA_PRINCIPALS_FILE, or listen on 127.0.0.1"
+            )
+        return self
+
+    @field_validator("console_session_secret")
+    @classmethod
+    def _check_session_secret(cls, secret: SecretStr) -> SecretStr:
+        if 0 < len(secret.get_secret_value()) < _LEAST_SECRET:
+            raise ValueError(f"must have {_LEAST_SECRET} characters or more")
+        return secret

@@ -1,0 +1,107 @@
+"""Who asks the console, and whether the request comes from its own pages."""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+import grpc
+import structlog
+from starlette.requests import Request
+from starlette.responses import Response
+
+from stigma.contracts.channels import is_loopback
+from stigma_api import status
+from stigma_api.authentication import Authenticator
+from stigma_api.console.sessions import LIFETIME, Sessions
+from stigma_api.principals import LOCAL, Principal, Principals
+from stigma_api.status import CallError
+
+_COOKIE = "stigma_session"
+_OWN_SITES = frozenset({"same-origin", "none"})
+
+
+class Access:
+    """Finds out who asks: by session cookie, by `Authorization: Bearer KEY`, or anybody.
+
+    Args:
+        principals: as of the API; None where the API takes everybody on this machine for "local".
+        secret: signs session cookies, see `Sessions`.
+    """
+
+    def __init__(self, principals: Principals | None, secret: str = "") -> None:
+        self._authenticator = Authenticator(principals)
+        self._sessions = None if principals is None else Sessions(principals, secret)
+        self._log = structlog.get_logger()
+
+    @property
+    def asks_for_key(self) -> bool:
+        """Whether anybody has to sign in."""
+        return self._sessions is not None
+
+    def principal(self, request: Request) -> Principal:
+        """Return who asks.
+
+        Raises:
+            CallError: UNAUTHENTICATED.
+        """
+        if self._sessions is None:
+            self._require_own_host(request)
+            return LOCAL
+        if authorization := request.headers.get("authorization"):
+            return self._authenticator.authenticate({"authorization": authorization}, {})
+        found = self._sessions.principal(request.cookies.get(_COOKIE, ""))
+        if found is None:
+            raise CallError(grpc.StatusCode.UNAUTHENTICATED, "sign in with your API key")
+        return found
+
+    def sign_in(self, request: Request, response: Response, key: str) -> bool:
+        """Give the browser a session; return whether the key is known."""
+        issued = self._sessions.issue(key) if self._sessions is not None else None
+        if issued is None:
+            self._log.warning("console_sign_in_refused")
+            return False
+        principal, cookie = issued
+        self._set_cookie(request, response, cookie, int(LIFETIME.total_seconds()))
+        self._log.info("console_signed_in", principal=principal.name)
+        return True
+
+    def sign_out(self, request: Request, response: Response) -> None:
+        """Take the session from the browser."""
+        self._set_cookie(request, response, "", 0)
+
+    @staticmethod
+    def require_own_page(request: Request) -> None:
+        """Refuse what another site's page sends with our user's cookie.
+
+        Raises:
+            CallError: PERMISSION_DENIED.
+        """
+        site = request.headers.get("sec-fetch-site")
+        origin = request.headers.get("origin")
+        if site is not None:
+            own = site in _OWN_SITES
+        elif origin is not None:  # browsers before 2023, and plain HTTP
+            own = urlsplit(origin).netloc == request.headers.get("host")
+        else:
+            own = True  # no browser: nothing sends cookies behind its user's back
+        if not own:
+            raise status.denied("the request comes from another site")
+
+    @staticmethod
+    def _require_own_host(request: Request) -> None:
+        """Refuse a foreign name that was made to point here, so as to read what nobody guards."""
+        host = request.headers.get("host", "")
+        if not is_loopback(host if urlsplit(f"//{host}").port else f"{host}:0"):
+            raise status.denied("open the console by a loopback address")
+
+    @staticmethod
+    def _set_cookie(request: Request, response: Response, value: str, seconds: int) -> None:
+        forwarded = request.headers.get("x-forwarded-proto") == "https"
+        response.set_cookie(
+            _COOKIE,
+            value,
+            max_age=seconds,
+            httponly=True,
+            samesite="strict",
+            secure=forwarded or request.url.scheme == "https",
+        )

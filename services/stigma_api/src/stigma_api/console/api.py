@@ -1,0 +1,180 @@
+"""The API's services, called in this process as the principal who asks.
+
+Permissions, scope, bounds and errors are those of the RPCs, because they are the same code.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+
+from stigma.agent.v1.agent_execution_service_pb2 import (
+    AGENT_EXECUTION_VIEW_FULL,
+    GetAgentExecutionRequest,
+    ListAgentExecutionsRequest,
+    WatchAgentExecutionRequest,
+    WatchAgentExecutionResponse,
+)
+from stigma.agent.v1.agent_pb2 import Agent
+from stigma.agent.v1.agent_service_pb2 import ListAgentsRequest
+from stigma.contracts.executions import Execution, Kind
+from stigma.diagnosis.v1.diagnosis_service_pb2 import (
+    ExecutionTimeline,
+    GetExecutionTimelineRequest,
+    ListStuckExecutionsRequest,
+    ListStuckExecutionsResponse,
+)
+from stigma.workflow.v1.workflow_execution_service_pb2 import (
+    GetWorkflowExecutionRequest,
+    ListWorkflowExecutionsRequest,
+    WatchWorkflowExecutionRequest,
+    WatchWorkflowExecutionResponse,
+)
+from stigma.workflow.v1.workflow_pb2 import Workflow
+from stigma.workflow.v1.workflow_service_pb2 import ListWorkflowsRequest
+from stigma_api import status
+from stigma_api.console.searches import Search
+from stigma_api.servicers import Servicers
+from stigma_api.status import CallError
+
+_PAGE_SIZE = 25
+_DEFINITIONS = 50
+# No servicer looks at it.
+_NO_CONTEXT: Any = None
+
+
+@dataclass(frozen=True)
+class Listed:
+    """One page of executions."""
+
+    executions: Sequence[Execution]
+    next_page: str
+    """What to ask for next; empty on the last page."""
+
+
+class Api:
+    """Reads through the servicers of the API.
+
+    Who calls is said by `calls.act_as`.
+    """
+
+    def __init__(self, servicers: Servicers) -> None:
+        self._servicers = servicers
+
+    async def executions(self, search: Search, page: str) -> Listed:
+        """Return a page of executions: of one kind in Temporal's order, of both side by side.
+
+        Raises:
+            CallError: as the RPCs; a filter that only one kind understands finds that kind's.
+        """
+        tokens = _tokens(search.kinds, page)
+        answers = await asyncio.gather(
+            *(self._list(kind, search, token) for kind, token in tokens.items()),
+            return_exceptions=True,
+        )
+        refusals = [answer for answer in answers if isinstance(answer, BaseException)]
+        if refusals and not (len(refusals) < len(answers) and all(map(_misread, refusals))):
+            raise refusals[0]
+        found: list[Execution] = []
+        nexts: dict[Kind, str] = {}
+        for kind, answer in zip(tokens, answers, strict=True):
+            if not isinstance(answer, BaseException):
+                found += answer.executions
+                nexts[kind] = answer.next_page_token
+        if len(tokens) > 1:
+            found.sort(key=_recency, reverse=True)
+        return Listed(found, _page(nexts))
+
+    async def execution(self, execution_id: str) -> Execution:
+        """Return one execution, an agent's with its conversation."""
+        match Kind.of_id(execution_id):
+            case Kind.AGENT:
+                agents = GetAgentExecutionRequest(id=execution_id, view=AGENT_EXECUTION_VIEW_FULL)
+                agent_services = self._servicers.agent_executions
+                return await agent_services.GetAgentExecution(agents, _NO_CONTEXT)
+            case Kind.WORKFLOW:
+                workflows = GetWorkflowExecutionRequest(id=execution_id)
+                workflow_services = self._servicers.workflow_executions
+                return await workflow_services.GetWorkflowExecution(workflows, _NO_CONTEXT)
+        raise status.not_found(f"execution {execution_id}")
+
+    async def happenings(self, execution_id: str, cursor: str) -> AsyncGenerator[str, None]:
+        """Yield a cursor each time something happens to an execution, until it ends."""
+        events: AsyncIterator[WatchAgentExecutionResponse | WatchWorkflowExecutionResponse]
+        if Kind.of_id(execution_id) is Kind.AGENT:
+            agent = WatchAgentExecutionRequest(id=execution_id, cursor=cursor)
+            events = self._servicers.agent_executions.WatchAgentExecution(agent, _NO_CONTEXT)
+        else:
+            workflow = WatchWorkflowExecutionRequest(id=execution_id, cursor=cursor)
+            services = self._servicers.workflow_executions
+            events = services.WatchWorkflowExecution(workflow, _NO_CONTEXT)
+        async for event in events:
+            yield event.cursor
+
+    async def timeline(self, execution_id: str) -> ExecutionTimeline:
+        """Return an execution's story."""
+        request = GetExecutionTimelineRequest(id=execution_id)
+        return await self._servicers.diagnosis.GetExecutionTimeline(request, _NO_CONTEXT)
+
+    async def stuck(self) -> ListStuckExecutionsResponse:
+        """Return the executions that do not get on."""
+        request = ListStuckExecutionsRequest()
+        return await self._servicers.diagnosis.ListStuckExecutions(request, _NO_CONTEXT)
+
+    async def agents(self, page: str) -> tuple[Sequence[Agent], str]:
+        """Return a page of agents, and what to ask for next."""
+        request = ListAgentsRequest(page_size=_DEFINITIONS, page_token=page)
+        reply = await self._servicers.agents.ListAgents(request, _NO_CONTEXT)
+        return reply.agents, reply.next_page_token
+
+    async def workflows(self, page: str) -> tuple[Sequence[Workflow], str]:
+        """Return a page of workflows, and what to ask for next."""
+        request = ListWorkflowsRequest(page_size=_DEFINITIONS, page_token=page)
+        reply = await self._servicers.workflows.ListWorkflows(request, _NO_CONTEXT)
+        return reply.workflows, reply.next_page_token
+
+    async def _list(self, kind: Kind, search: Search, token: str) -> Any:
+        asked: dict[str, Any] = {
+            "filter": search.filter(kind),
+            "page_size": _PAGE_SIZE,
+            "page_token": token,
+        }
+        if kind is Kind.AGENT:
+            agents = ListAgentExecutionsRequest(**asked)
+            return await self._servicers.agent_executions.ListAgentExecutions(agents, _NO_CONTEXT)
+        workflows = ListWorkflowExecutionsRequest(**asked)
+        return await self._servicers.workflow_executions.ListWorkflowExecutions(
+            workflows, _NO_CONTEXT
+        )
+
+
+def _tokens(kinds: Sequence[Kind], page: str) -> dict[Kind, str]:
+    """Read a page's name: the token of each kind that has more, as `kind:token` and `;` between."""
+    if not page:
+        return dict.fromkeys(kinds, "")
+    tokens = dict(part.partition(":")[::2] for part in page.split(";"))
+    asked = {kind: tokens[kind] for kind in kinds if tokens.get(kind)}
+    if not asked:
+        raise status.invalid([("page", "is not a page of this list")])
+    return asked
+
+
+def _page(tokens: dict[Kind, str]) -> str:
+    return ";".join(f"{kind}:{token}" for kind, token in tokens.items() if token)
+
+
+def _misread(refusal: BaseException) -> bool:
+    if not isinstance(refusal, CallError):
+        return False
+    return refusal.code == grpc.StatusCode.INVALID_ARGUMENT and refusal.fields == ["filter"]
+
+
+def _recency(execution: Execution) -> tuple[bool, int]:
+    """Open ones first, then the last closed: Temporal's own order."""
+    closed = execution.status.HasField("end_time")
+    moment = execution.status.end_time if closed else execution.status.start_time
+    return not closed, moment.ToNanoseconds()

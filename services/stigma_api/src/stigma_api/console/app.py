@@ -1,0 +1,241 @@
+"""The console as a web application: routes, who is let in, and what every answer carries."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from urllib.parse import parse_qs
+
+import grpc
+import structlog
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from stigma_api import calls, status
+from stigma_api.console.access import Access
+from stigma_api.console.pages import Pages
+from stigma_api.console.rendering import Assets, Templates
+from stigma_api.status import CallError
+
+Handler = Callable[[Request], Awaitable[Response]]
+
+_MAX_FORM_BYTES = 8 * 1024
+_POLICY = "; ".join(
+    [
+        "default-src 'none'",
+        "script-src 'self'",
+        "style-src 'self'",
+        "img-src 'self'",
+        "connect-src 'self'",
+        "form-action 'self'",
+        "base-uri 'none'",
+        "frame-ancestors 'none'",
+    ]
+)
+_HEADERS = {
+    "content-security-policy": _POLICY,
+    "x-content-type-options": "nosniff",
+    # Not no-referrer: browsers would then send forms without saying where they come from.
+    "referrer-policy": "same-origin",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+    "permissions-policy": "camera=(), geolocation=(), microphone=()",
+}
+_CODES = {
+    grpc.StatusCode.INVALID_ARGUMENT: 400,
+    grpc.StatusCode.UNAUTHENTICATED: 401,
+    grpc.StatusCode.PERMISSION_DENIED: 403,
+    grpc.StatusCode.NOT_FOUND: 404,
+    grpc.StatusCode.UNAVAILABLE: 503,
+    grpc.StatusCode.RESOURCE_EXHAUSTED: 503,
+    grpc.StatusCode.DEADLINE_EXCEEDED: 503,
+}
+_EXPLANATIONS = {
+    400: "The request cannot be understood.",
+    401: "Your API key is not known.",
+    403: "Your principal may not see or do this.",
+    404: "There is no such page, or it is not yours to see.",
+    405: "This page cannot be used that way.",
+    503: "Temporal, or the registry, does not answer at the moment. Try again soon.",
+}
+
+
+def application(
+    access: Access, pages: Pages, templates: Templates, assets: Assets, *, timeout: timedelta
+) -> ASGIApp:
+    """Return the application.
+
+    Args:
+        access: who is let in.
+        pages: answer those.
+        templates: for the pages that nobody has to be let in for.
+        assets: the static files.
+        timeout: longest time a page may take to make.
+    """
+    return _Application(access, pages, templates, assets, timeout).app
+
+
+class _Application:
+    def __init__(
+        self,
+        access: Access,
+        pages: Pages,
+        templates: Templates,
+        assets: Assets,
+        timeout: timedelta,
+    ) -> None:
+        self._access = access
+        self._templates = templates
+        self._assets = assets
+        self._timeout = timeout.total_seconds()
+        self._log = structlog.get_logger()
+        inside = self._inside
+        self.app = Starlette(
+            routes=[
+                Route("/", inside(pages.home)),
+                Route("/executions", inside(pages.executions)),
+                Route("/executions/{id}", inside(pages.execution)),
+                Route("/executions/{id}/actions/{name}", inside(pages.act), methods=["POST"]),
+                Route("/events/executions", inside(pages.executions_stream)),
+                Route("/events/executions/{id}", inside(pages.execution_stream)),
+                Route("/agents", inside(pages.agents)),
+                Route("/workflows", inside(pages.workflows)),
+                Route("/stuck", inside(pages.stuck)),
+                Route("/login", self._outside(self._login), methods=["GET", "POST"]),
+                Route("/logout", self._outside(self._logout), methods=["POST"]),
+                Route("/static/{name}", self._outside(self._static)),
+            ],
+            middleware=[Middleware(_Headers)],
+            exception_handlers={HTTPException: self._on_http_exception},
+        )
+
+    def _inside(self, handler: Handler) -> Handler:
+        """Let in who may ask, and answer them in their name."""
+
+        async def answer(request: Request) -> Response:
+            request.state.principal = self._access.principal(request)
+            calls.act_as(request.state.principal)
+            return await handler(request)
+
+        return self._outside(answer)
+
+    def _outside(self, handler: Handler) -> Handler:
+        """Answer within the time, also what goes wrong."""
+
+        async def answer(request: Request) -> Response:
+            request.state.principal = None
+            try:
+                if request.method not in {"GET", "HEAD"}:
+                    self._access.require_own_page(request)
+                async with asyncio.timeout(self._timeout):
+                    return await handler(request)
+            except TimeoutError:
+                return self._problem(request, 503)
+            except CallError as error:
+                return self._refusal(request, error)
+            except Exception:  # noqa: BLE001 - a bug of ours is no reason to show its inside
+                self._log.exception("console_failed", path=request.url.path)
+                return self._problem(request, 500)
+
+        return answer
+
+    async def _login(self, request: Request) -> Response:
+        if not self._access.asks_for_key:
+            return RedirectResponse("/", 303)
+        if request.method != "POST":
+            return self._templates.page("login.html", problem="", next=_local(request))
+        form = await _form(request)
+        # A page of ours, as a path: never an address of somebody else's.
+        response = RedirectResponse(_safe(form.get("next", "/")), 303)
+        if self._access.sign_in(request, response, form.get("key", "").strip()):
+            return response
+        problem = "This API key is not known."
+        return self._templates.page(
+            "login.html", 401, problem=problem, next=_safe(form.get("next", "/"))
+        )
+
+    async def _logout(self, request: Request) -> Response:
+        response = RedirectResponse("/login", 303)
+        self._access.sign_out(request, response)
+        return response
+
+    async def _static(self, request: Request) -> Response:
+        found = self._assets.answer(request.path_params["name"], request.query_params)
+        if found is None:
+            raise status.not_found("the file")
+        return found
+
+    def _refusal(self, request: Request, error: CallError) -> Response:
+        code = _CODES.get(error.code, 500)
+        if code == 401 and "authorization" not in request.headers:
+            next_page = _safe(request.url.path) if request.method == "GET" else "/"
+            return self._templates.page("login.html", 401, problem="", next=next_page)
+        if code == 400:
+            return self._problem(request, code, error.message)
+        return self._problem(request, code)
+
+    def _problem(self, request: Request, code: int, explanation: str = "") -> Response:
+        response = self._templates.page(
+            "error.html",
+            code,
+            code=code,
+            explanation=explanation or _EXPLANATIONS.get(code, "Something went wrong in here."),
+            principal=getattr(request.state, "principal", None),
+            path=request.url.path,
+        )
+        if code == 401:
+            response.headers["www-authenticate"] = "Bearer"
+        return response
+
+    async def _on_http_exception(self, request: Request, error: Exception) -> Response:
+        return self._problem(request, getattr(error, "status_code", 500))
+
+
+class _Headers:
+    """Adds to every answer what browsers are to hold to."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                given = {name.lower() for name, _ in message["headers"]}
+                added = _HEADERS if b"cache-control" in given else _HEADERS | _UNSTORED
+                pairs = [(name.encode(), value.encode()) for name, value in added.items()]
+                message["headers"] = [*message["headers"], *pairs]
+            await send(message)
+
+        await self._app(scope, receive, with_headers)
+
+
+_UNSTORED = {"cache-control": "no-store"}
+
+
+async def _form(request: Request) -> dict[str, str]:
+    content = b""
+    async for chunk in request.stream():
+        content += chunk
+        if len(content) > _MAX_FORM_BYTES:
+            raise status.invalid([("form", f"has more than {_MAX_FORM_BYTES} bytes")])
+    try:
+        fields = parse_qs(content.decode(), max_num_fields=10)
+    except ValueError:
+        raise status.invalid([("form", "cannot be read")]) from None
+    return {name: values[0] for name, values in fields.items()}
+
+
+def _local(request: Request) -> str:
+    return _safe(request.query_params.get("next", "/"))
+
+
+def _safe(path: str) -> str:
+    """Return a path of ours, or the home page: a browser reads `//x` and `/\\x` as a host."""
+    harmless = path.startswith("/") and path[1:2] not in {"/", "\\"} and path.isprintable()
+    return path if harmless else "/"

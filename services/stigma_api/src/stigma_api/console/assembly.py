@@ -1,0 +1,54 @@
+"""Puts the console together."""
+
+from __future__ import annotations
+
+from datetime import UTC
+
+from stigma.runtime import Readiness
+from stigma_api.console.access import Access
+from stigma_api.console.api import Api
+from stigma_api.console.app import application
+from stigma_api.console.links import TemporalUi
+from stigma_api.console.live import Live
+from stigma_api.console.pages import Pages
+from stigma_api.console.rendering import Assets, Templates
+from stigma_api.console.server import ConsoleServer
+from stigma_api.principals import Principals
+from stigma_api.servicers import Servicers
+from stigma_api.settings import ApiSettings
+
+
+def console(
+    servicers: Servicers,
+    readiness: Readiness,
+    *,
+    settings: ApiSettings,
+    principals: Principals | None,
+    namespace: str,
+) -> ConsoleServer:
+    """Return the console's server.
+
+    Args:
+        servicers: what it reads through.
+        readiness: gets the check `console`.
+        settings: of the service; with certificate and key the console is served over TLS as well.
+        principals: as of the API.
+        namespace: the Temporal namespace Stigma runs in.
+    """
+    access = Access(principals, settings.console_session_secret.get_secret_value())
+    assets, live = Assets(), Live()
+    templates = Templates(assets, asks_for_key=access.asks_for_key, utc=UTC)
+    pages = Pages(
+        Api(servicers), templates, TemporalUi(settings.console_temporal_ui_url, namespace), live
+    )
+    tls = None
+    if settings.api_tls_cert is not None and settings.api_tls_key is not None:
+        tls = settings.api_tls_cert, settings.api_tls_key
+    return ConsoleServer(
+        readiness,
+        application(access, pages, templates, assets, timeout=settings.api_call_timeout),
+        host=settings.console_host,
+        port=settings.console_port,
+        tls=tls,
+        end_streams=live.close,
+    )

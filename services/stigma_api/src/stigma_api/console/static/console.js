@@ -1,0 +1,97 @@
+// Keeps a page up to date: parts that the server sends replace those on the page.
+"use strict";
+
+const MINUTE = 60, HOUR = 60 * MINUTE, DAY = 24 * HOUR;
+
+function spoken(seconds) {
+  if (seconds < 1) return "0 s";
+  if (seconds < MINUTE) return `${Math.floor(seconds)} s`;
+  if (seconds < HOUR) return `${Math.floor(seconds / MINUTE)} min ${Math.floor(seconds % MINUTE)} s`;
+  if (seconds < DAY) return `${Math.floor(seconds / HOUR)} h ${Math.floor((seconds % HOUR) / MINUTE)} min`;
+  return `${Math.floor(seconds / DAY)} d ${Math.floor((seconds % DAY) / HOUR)} h`;
+}
+
+function distance(moment) {
+  const seconds = (Date.now() - Date.parse(moment)) / 1000;
+  if (Math.abs(seconds) < 2) return "now";
+  const text = spoken(Math.abs(seconds)).replace(/ min .*/, " min").replace(/ h .*/, " h");
+  return seconds > 0 ? `${text} ago` : `in ${text}`;
+}
+
+function show(element, text) {
+  if (element.textContent !== text) element.textContent = text;
+}
+
+// Relative times are the browser's affair: what the server sends stays the same, and comparable.
+function tellTimes() {
+  for (const element of document.querySelectorAll("[data-ago]"))
+    show(element, distance(element.dataset.ago));
+  for (const element of document.querySelectorAll("[data-brief]")) {
+    show(element, distance(element.dateTime));
+    element.title = `${new Date(element.dateTime).toISOString().slice(0, 19).replace("T", " ")} UTC`;
+  }
+  for (const element of document.querySelectorAll("[data-since]"))
+    show(element, spoken((Date.now() - Date.parse(element.dataset.since)) / 1000));
+}
+
+function replace(fragment, html) {
+  const fresh = document.createElement("template");
+  fresh.innerHTML = html;
+  // What a reader has opened stays open, and where the keyboard is it stays.
+  const open = new Set([...fragment.querySelectorAll("details[open]")].map((d) => d.dataset.open));
+  for (const details of fresh.content.querySelectorAll("details"))
+    if (open.has(details.dataset.open)) details.open = true;
+  const focused = fragment.contains(document.activeElement)
+    ? [...fragment.querySelectorAll("a, pre, summary")].indexOf(document.activeElement) : -1;
+  const left = [...fragment.querySelectorAll(".scroll")].map((box) => box.scrollLeft);
+  fragment.replaceChildren(fresh.content);
+  fragment.querySelectorAll(".scroll").forEach((box, index) => { box.scrollLeft = left[index] || 0; });
+  fragment.querySelectorAll("a, pre, summary")[focused]?.focus({ preventScroll: true });
+}
+
+function announce() {
+  const phase = document.querySelector("[data-phase]")?.dataset.phase;
+  const place = document.querySelector("[data-announce]");
+  if (!phase || !place || place.dataset.last === phase) return;
+  if (place.dataset.last) {
+    place.textContent = phase;
+    document.title = document.title.replace(/^[^:]*/, phase);
+  }
+  place.dataset.last = phase;
+}
+
+function follow(address) {
+  let source = null;
+  const mark = document.querySelector("[data-live-mark]");
+  const shine = (on) => { if (mark) mark.hidden = !on; };
+  const stop = () => { source?.close(); source = null; shine(false); };
+  const start = () => {
+    if (source) return;
+    source = new EventSource(address);
+    source.onopen = () => shine(true);
+    source.onmessage = (message) => {
+      for (const [name, html] of Object.entries(JSON.parse(message.data).fragments)) {
+        const fragment = document.querySelector(`[data-fragment="${name}"]`);
+        if (fragment) replace(fragment, html);
+      }
+      tellTimes();
+      announce();
+    };
+    source.addEventListener("end", () => { stop(); document.removeEventListener("visibilitychange", turn); });
+    source.onerror = () => {
+      shine(false);
+      // Closed for good by the server's answer: signed out, or gone. The page itself says which.
+      if (source?.readyState === EventSource.CLOSED) { source = null; setTimeout(start, 10000); }
+    };
+  };
+  // A browser has few connections to one host: a page that nobody sees holds none.
+  const turn = () => (document.hidden ? stop() : start());
+  document.addEventListener("visibilitychange", turn);
+  turn();
+}
+
+tellTimes();
+announce();
+setInterval(tellTimes, 1000);
+const live = document.querySelector("[data-live]");
+if (live) follow(live.dataset.live);

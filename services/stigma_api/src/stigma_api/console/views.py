@@ -1,0 +1,174 @@
+"""Executions as pages show them. Tokens, keys and the values of env variables are left out here."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from stigma.agent.v1.agent_execution_pb2 import (
+    AgentExecution,
+    CallbackState,
+    CallbackStatus,
+    Failure,
+    Message,
+    Part,
+    Role,
+    TemporalCaller,
+    Usage,
+)
+from stigma.contracts import phases
+from stigma.contracts.errors import reason_name
+from stigma.contracts.executions import Execution, Kind, phase_name
+from stigma.workflow.v1.workflow_execution_pb2 import EngineRun, WorkflowExecution
+
+MAX_TEXT = 20_000
+"""Most characters of one text on a page."""
+MAX_MESSAGES = 200
+"""Most messages on a page, the newest."""
+
+
+@dataclass(frozen=True)
+class Text:
+    """A text, cut where it is too long for a page."""
+
+    text: str
+    left_out: int = 0
+
+    @classmethod
+    def of(cls, text: str) -> Text:
+        """Cut a text."""
+        return cls(text[:MAX_TEXT], max(0, len(text) - MAX_TEXT))
+
+    @classmethod
+    def of_json(cls, text: str) -> Text:
+        """Cut JSON, set out in lines; what is none stays as it is."""
+        try:
+            return cls.of(json.dumps(json.loads(text), indent=2, ensure_ascii=False))
+        except (ValueError, RecursionError):
+            return cls.of(text)
+
+
+@dataclass(frozen=True)
+class Said:
+    """One part of a message: `text` or `thinking`."""
+
+    kind: str
+    content: Text
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One message of a conversation."""
+
+    number: int
+    role: str
+    parts: Sequence[Said]
+
+
+@dataclass(frozen=True)
+class ExecutionView:
+    """One execution of either kind."""
+
+    id: str
+    kind: Kind
+    phase: str
+    has_ended: bool
+    definition: str
+    """`name@version`; empty for an inline one."""
+    name: str
+    principal: str
+    session: str
+    request_id: str
+    labels: Sequence[str]
+    start: datetime | None
+    end: datetime | None
+    deadline: datetime | None
+    usage: Usage | None
+    steps: int
+    model: str
+    env: Sequence[str]
+    """Names only."""
+    task: Text
+    input: Text
+    output: Text
+    structured: Text
+    truncated: bool
+    failure: Failure | None
+    reason: str
+    error: Text
+    callback: CallbackStatus | None
+    callback_state: str
+    caller: TemporalCaller | None
+    run: EngineRun | None
+    conversation: Sequence[Turn]
+    earlier_messages: int
+
+
+def view(execution: Execution) -> ExecutionView:
+    """Return what pages show of an execution."""
+    spec, status = execution.spec, execution.status
+    agent = execution if isinstance(execution, AgentExecution) else AgentExecution()
+    workflow = execution if isinstance(execution, WorkflowExecution) else WorkflowExecution()
+    definition = agent.spec.agent_id or workflow.spec.workflow_id
+    messages = agent.status.messages
+    earlier = max(0, len(messages) - MAX_MESSAGES)
+    return ExecutionView(
+        id=execution.id,
+        kind=Kind.of(execution),
+        phase=phase_name(execution),
+        has_ended=phases.has_ended(execution),
+        definition=definition,
+        name=definition.partition("@")[0],
+        principal=spec.principal,
+        session=spec.session_id,
+        request_id=spec.request_id,
+        labels=[f"{key}={value}" for key, value in sorted(spec.labels.items())],
+        start=_moment(status.start_time),
+        end=_moment(status.end_time),
+        deadline=_moment(status.deadline),
+        usage=agent.status.usage if agent.status.HasField("usage") else None,
+        steps=agent.status.steps,
+        model=agent.spec.config.model or agent.spec.agent.model,
+        env=sorted(agent.spec.env),
+        task=Text.of(agent.spec.message),
+        input=Text.of_json(spec.input_json),
+        output=Text.of(agent.status.output.text),
+        structured=Text.of_json(status.output.json),
+        truncated=agent.status.output.truncated,
+        failure=status.failure if status.HasField("failure") else None,
+        reason=reason_name(status.failure.reason),
+        error=Text.of_json(workflow.status.error_json),
+        callback=status.callback if status.HasField("callback") else None,
+        callback_state=_callback_state(status.callback),
+        caller=spec.caller if spec.HasField("caller") else None,
+        run=workflow.status.run if workflow.status.HasField("run") else None,
+        conversation=[
+            Turn(number, _role(message), [_said(part) for part in message.parts])
+            for number, message in enumerate(messages, start=1)
+        ][earlier:],
+        earlier_messages=earlier,
+    )
+
+
+def _said(part: Part) -> Said:
+    kind = part.WhichOneof("kind") or ""
+    return Said(kind, Text.of(part.thinking if kind == "thinking" else part.text))
+
+
+def _role(message: Message) -> str:
+    name = Role.Name(message.role) if message.role in Role.values() else str(message.role)
+    return name.removeprefix("ROLE_").lower()
+
+
+def _callback_state(callback: CallbackStatus) -> str:
+    if callback.state not in CallbackState.values():
+        return str(callback.state)
+    return CallbackState.Name(callback.state).removeprefix("CALLBACK_STATE_")
+
+
+def _moment(time: Timestamp) -> datetime | None:
+    return time.ToDatetime(tzinfo=UTC) if time.ByteSize() else None
