@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from google.protobuf.timestamp_pb2 import Timestamp
 from temporalio.api.common.v1 import WorkflowExecution as RunOf
@@ -12,23 +13,19 @@ from temporalio.api.workflowservice.v1 import (
     DescribeWorkflowExecutionResponse,
 )
 from temporalio.client import Client
-from temporalio.common import RawValue
 from temporalio.converter import decode_typed_search_attributes
 from temporalio.service import RPCError, RPCStatusCode
 
-from stigma.agent.v1.agent_execution_pb2 import AgentExecution, AgentExecutionPhase
-from stigma.contracts import payloads, search_attributes
+from stigma.agent.v1.agent_execution_pb2 import AgentExecutionPhase
+from stigma.contracts import search_attributes
 from stigma.contracts.executions import Execution
-from stigma.workflow.v1.workflow_execution_pb2 import WorkflowExecution
 from stigma_api import outcome, status
+from stigma_api.kinds import AGENTS, WORKFLOWS, ExecutionKind
 from stigma_api.principals import Principal
 from stigma_api.temporal import answering
 
-KINDS: dict[str, type[AgentExecution] | type[WorkflowExecution]] = {
-    "AgentWorkflow": AgentExecution,
-    "WorkflowExecutionWorkflow": WorkflowExecution,
-}
-"""Executions by the Temporal workflow type that each is."""
+KINDS: dict[str, ExecutionKind[Any]] = {kind.workflow_type: kind for kind in (AGENTS, WORKFLOWS)}
+"""The kinds of executions by the Temporal workflow type that runs each."""
 
 OPEN = frozenset(
     {
@@ -46,6 +43,7 @@ _UNTOUCHED_LENGTH = 3
 class Subject:
     """One execution: its memo, and Temporal's description of its current run."""
 
+    kind: ExecutionKind[Any]
     execution: Execution
     digest: str
     described: DescribeWorkflowExecutionResponse
@@ -73,9 +71,7 @@ class Subject:
     @property
     def definition_id(self) -> str:
         """ "name@version" of the agent or workflow; empty for an inline one."""
-        if isinstance(self.execution, WorkflowExecution):
-            return self.execution.spec.workflow_id
-        return self.execution.spec.agent_id
+        return self.kind.definition_id(self.execution.spec)
 
     @property
     def start_time(self) -> Timestamp:
@@ -123,7 +119,12 @@ class Subjects:
                 return None
             raise
         kind = KINDS.get(reply.workflow_execution_info.type.name)
-        return await self._subject(reply, kind) if kind else None
+        if kind is None:
+            return None
+        fields = reply.workflow_execution_info.memo.fields
+        execution = await outcome.from_memo(self._client, fields, kind.execution)
+        digest = await outcome.digest_in_memo(self._client, fields)
+        return Subject(kind, execution, digest, reply)
 
     async def visible(self, principal: Principal, execution_id: str) -> Subject:
         """Return the execution if this principal may see it.
@@ -136,16 +137,3 @@ class Subjects:
         if found is None or (owner != principal.name and not principal.is_admin):
             raise status.not_found(f"execution {execution_id}")
         return found
-
-    async def _subject(
-        self,
-        reply: DescribeWorkflowExecutionResponse,
-        kind: type[AgentExecution] | type[WorkflowExecution],
-    ) -> Subject:
-        fields = reply.workflow_execution_info.memo.fields
-        execution: Execution = kind()
-        if (payload := fields.get(outcome.MEMO_EXECUTION)) is not None:
-            [raw] = await self._client.data_converter.decode([payload], [RawValue])
-            execution = payloads.from_raw(raw, kind)
-        digest = await outcome.digest_in_memo(self._client, fields)
-        return Subject(execution, digest, reply)
