@@ -9,6 +9,7 @@ import pytest
 from temporalio.client import Client
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
+from services.stigma_api.tests.played_workflow import PlayedEngine, PlayedWorkflow
 from services.stigma_api.tests.serving import (
     Api,
     Callers,
@@ -37,16 +38,24 @@ async def api(temporal_server: Any, tmp_path_factory: pytest.TempPathFactory) ->
 async def staffed_api(
     client: Client, temporal_server: Any, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Api]:
-    """An API whose agents do what their message says."""
+    """An API whose agents do what their message says, and whose workflows what their document."""
     model = PlayedModel()
     async with serving(temporal_server.address, tmp_path_factory.mktemp("api")) as api:
         await api.apply("reviewer")
-        async with Worker(
-            client,
-            task_queue=api.queues.orchestrator,
-            workflows=[PlayedAgent],
-            activities=[model.call_model, model.deliver_callback],
-            workflow_runner=UnsandboxedWorkflowRunner(),
+        async with (
+            Worker(
+                client,
+                task_queue=api.queues.orchestrator,
+                workflows=[PlayedAgent, PlayedWorkflow],
+                activities=[model.call_model, model.deliver_callback],
+                workflow_runner=UnsandboxedWorkflowRunner(),
+            ),
+            Worker(
+                client,
+                task_queue=api.queues.engine,
+                workflows=[PlayedEngine],
+                workflow_runner=UnsandboxedWorkflowRunner(),
+            ),
         ):
             yield api
 
