@@ -79,7 +79,7 @@ class PlayedWorkflow(workflows.WorkflowExecutionWorkflow):
             id=run_id,
             task_queue=TaskQueues.from_orchestrator(workflow.info().task_queue).engine,
         )
-        run = EngineRun(workflow_id=child.id, run_id=child.first_execution_run_id)
+        run = EngineRun(workflow_id=child.id, run_id=child.first_execution_run_id or "")
         self._execution.status.run.CopyFrom(run)
         return await child
 

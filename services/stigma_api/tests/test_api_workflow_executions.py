@@ -204,7 +204,7 @@ async def test_a_replay_is_the_same_execution_and_binds_the_new_attempt(
     api: Api, callers: Callers, client: Client
 ) -> None:
     first = await callers.start()
-    fields = {"spec": HOLD, "input_json": "1", "request_id": new_id()}
+    fields: dict[str, Any] = {"spec": HOLD, "input_json": "1", "request_id": new_id()}
     started = await api.workflow_executions.StartWorkflow(
         first.request(StartWorkflowRequest, **fields)
     )
