@@ -13,7 +13,7 @@ from temporalio.exceptions import ApplicationError, ChildWorkflowError, is_cance
 
 from stigma.agent.v1.agent_execution_pb2 import Failure
 from stigma.agent.v1.agent_pb2 import FAILURE_REASON_CANCELLED, FAILURE_REASON_WORKFLOW_ERROR
-from stigma.contracts import errors, refusals, search_attributes, workflows
+from stigma.contracts import engine, errors, refusals, search_attributes, workflows
 from stigma.contracts.refusals import Refusal
 from stigma.contracts.task_queues import TaskQueues
 from stigma.internal.v1.execution_pb2 import Bind, WorkflowExecutionInput
@@ -72,11 +72,10 @@ class PlayedWorkflow(workflows.WorkflowExecutionWorkflow):
         return _shown(execution)
 
     async def _run_document(self, given: dict[str, Any]) -> Any:
-        run_id = "run-" + self._execution.id.partition("-")[2]
         child = await workflow.start_child_workflow(
             "a-document",
             given,
-            id=run_id,
+            id=engine.run_id(self._execution.id),
             task_queue=TaskQueues.from_orchestrator(workflow.info().task_queue).engine,
         )
         run = EngineRun(workflow_id=child.id, run_id=child.first_execution_run_id or "")

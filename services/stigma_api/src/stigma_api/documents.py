@@ -9,6 +9,7 @@ import structlog
 from temporalio.client import Client, WorkflowFailureError
 from temporalio.exceptions import ApplicationError
 
+from stigma.contracts import engine
 from stigma.contracts.refusals import Refusal, refusal_in
 from stigma.workflow.v1.workflow_pb2 import Workflow
 from stigma_api import status
@@ -39,7 +40,7 @@ class Documents:
         async with answering(_TIMEOUT + _SLACK):
             handle = await self._client.start_workflow(
                 _TYPE,
-                {"document": workflow.spec.document, "validate": True},
+                engine.validation_argument(workflow.spec.document),
                 id=f"validate-{uuid.uuid4().hex}",
                 task_queue=self._task_queue,
                 execution_timeout=_TIMEOUT,
