@@ -6,36 +6,27 @@ import json
 import re
 
 import pytest
-from prometheus_client import CollectorRegistry
 from ruamel.yaml import YAML
 
-from ai_worker.metrics import ModelCallMetrics
-from stigma.runtime import RpcMetrics
-from stigma_orchestrator.metrics import CallbackMetrics
 from tests.charts import matrix
-from tests.charts.helm import CHARTS, SERVICES, WORKERS, Helm, named
+from tests.charts.helm import CHARTS, SERVICES, WORKERS, Helm, Values, named
+from tools.metrics import catalog
 
-WORDS = {"sum", "rate", "increase", "by", "histogram_quantile", "job", "le"}
-LABELS = {"error_type", "provider", "model", "outcome", "status", "method", "code"}
-
-
-def exported() -> set[str]:
-    """Return the names of every series of the services' own metrics."""
-    names = {"up"}  # Prometheus's own
-    for make in (CallbackMetrics, ModelCallMetrics, RpcMetrics):
-        registry = CollectorRegistry()
-        make(registry)
-        for family in registry.collect():
-            names.add(family.name)
-            kinds = {"counter": ["_total"], "histogram": ["_bucket", "_count", "_sum"]}
-            names |= {f"{family.name}{suffix}" for suffix in kinds.get(family.type, [])}
-    return names
+SDK = re.compile(r"temporal_[a-z_]+")
+WORDS = {"sum", "max", "rate", "increase", "by", "without", "and", "or", "on", "absent", "topk"}
+WORDS |= {"histogram_quantile", "clamp_min", "ignoring", "group_left", "count"}
+WORDS |= {"__rate_interval"}
 
 
 def asked_for(expression: str) -> set[str]:
     """Return the names of the series that an expression asks for."""
-    bare = re.sub(r'"[^"]*"|\[[0-9a-z]+\]', "", expression)
-    return set(re.findall(r"[a-z_]{2,}", bare)) - WORDS - LABELS
+    bare = re.sub(r"\{[^}]*\}|\b(by|without|on|ignoring) ?\([^)]*\)|\[[^\]]*\]", "", expression)
+    return set(re.findall(r"[a-zA-Z_]{2,}", bare)) - WORDS
+
+
+def exported() -> set[str]:
+    """Return the names of every series: the services' own, and Prometheus'."""
+    return catalog.series() | {"up", "ALERTS"}
 
 
 @pytest.mark.parametrize("chart", SERVICES)
@@ -56,7 +47,8 @@ def test_dashboards_ask_for_metrics_that_exist():
         targets = [target["expr"] for panel in panels for target in panel.get("targets", [])]
         assert targets
         for expression in targets:
-            assert asked_for(expression) <= exported(), expression
+            names = {name for name in asked_for(expression) if not SDK.fullmatch(name)}
+            assert names <= exported(), expression
 
 
 @pytest.mark.parametrize("chart", WORKERS)
@@ -83,3 +75,20 @@ def test_the_api_is_scraped_once_as_the_job_of_its_chart(helm4: Helm):
     assert service["metadata"]["labels"][monitor["jobLabel"]] == "stigma-api"
     ports = {port["name"] for port in service["spec"]["ports"]}
     assert {endpoint["port"] for endpoint in monitor["endpoints"]} <= ports
+
+
+@pytest.mark.parametrize("chart", SERVICES)
+def test_runbooks_are_where_the_operator_has_them(helm4: Helm, chart):
+    monitoring = {"monitoring": {"rules": {"enabled": True}}}
+    shipped = _runbooks(helm4, chart, matrix.merged(matrix.least(chart), monitoring))
+    moved = _runbooks(helm4, chart, matrix.everything(chart))
+    here = "https://github.com/stigma-dev/stigma/blob/main/docs/runbooks/"
+    assert shipped
+    assert all(runbook.startswith(here) for runbook in shipped)
+    there = "https://runbooks.example.com/stigma/"
+    assert moved == [runbook.replace(here, there) for runbook in shipped]
+
+
+def _runbooks(helm: Helm, chart: str, values: Values) -> list[str]:
+    rules = named(helm.documents(chart, values), "PrometheusRule")["spec"]["groups"][0]["rules"]
+    return [rule["annotations"]["runbook_url"] for rule in rules]

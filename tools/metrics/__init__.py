@@ -1,0 +1,1 @@
+"""The catalog of metrics, from the code that makes them."""
