@@ -1,0 +1,61 @@
+package dev.stigma.caller;
+
+import com.google.protobuf.Any;
+import com.google.protobuf.InvalidProtocolBufferException;
+import com.google.rpc.BadRequest;
+import com.google.rpc.RetryInfo;
+import io.grpc.Status;
+import io.grpc.StatusRuntimeException;
+import io.grpc.protobuf.StatusProto;
+import io.temporal.failure.ApplicationFailure;
+import java.time.Duration;
+import java.util.EnumSet;
+import java.util.Map;
+import java.util.Set;
+
+/** What an RPC's error means to the activity: what may pass is retried, an answer is not. */
+final class Refusals {
+  private static final Set<Status.Code> TRANSIENT =
+      EnumSet.of(
+          Status.Code.ABORTED,
+          Status.Code.CANCELLED,
+          Status.Code.DEADLINE_EXCEEDED,
+          Status.Code.INTERNAL,
+          Status.Code.RESOURCE_EXHAUSTED,
+          Status.Code.UNAVAILABLE,
+          Status.Code.UNKNOWN);
+
+  private Refusals() {}
+
+  static ApplicationFailure failure(StatusRuntimeException error, String kind, String step) {
+    String code = error.getStatus().getCode().name();
+    StringBuilder message =
+        new StringBuilder(step + ": " + code + ": " + error.getStatus().getDescription());
+    Duration delay = null;
+    com.google.rpc.Status rich = StatusProto.fromThrowable(error);
+    try {
+      for (Any detail : rich == null ? java.util.List.<Any>of() : rich.getDetailsList()) {
+        if (detail.is(RetryInfo.class)) {
+          delay = Duration.ofSeconds(detail.unpack(RetryInfo.class).getRetryDelay().getSeconds());
+        } else if (detail.is(BadRequest.class)) {
+          for (BadRequest.FieldViolation each :
+              detail.unpack(BadRequest.class).getFieldViolationsList()) {
+            message.append("; ").append(each.getField()).append(": ").append(each.getDescription());
+          }
+        }
+      }
+    } catch (InvalidProtocolBufferException e) {
+      message.append("; its details are malformed");
+    }
+    ApplicationFailure.Builder failure =
+        ApplicationFailure.newBuilder().setMessage(message.toString());
+    if (TRANSIENT.contains(error.getStatus().getCode())) {
+      return failure.setType(code).setNextRetryDelay(delay).build();
+    }
+    return failure
+        .setType(StigmaFailure.type(kind, "FAILED"))
+        .setNonRetryable(true)
+        .setDetails(Map.of("reason", code, "step", step))
+        .build();
+  }
+}
