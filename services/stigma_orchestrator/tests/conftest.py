@@ -22,6 +22,7 @@ from services.stigma_orchestrator.tests.orchestration import (
     Pair,
     Sender,
 )
+from services.stigma_orchestrator.tests.workflow_runs import Play, Workflows
 from stigma.contracts.payloads import DATA_CONVERTER
 from stigma.contracts.task_queues import TaskQueues
 from stigma_orchestrator.callers import CallerWatcher
@@ -78,7 +79,7 @@ async def orchestrator(
         Worker(
             foreign_client,
             task_queue=queues.engine,
-            workflows=[Caller, Pair],
+            workflows=[Caller, Pair, Play],
             workflow_runner=UnsandboxedWorkflowRunner(),
             activities=[own.caller.wait_for_agent],
         ),
@@ -89,3 +90,8 @@ async def orchestrator(
         own.model.release()
         own.sender.release()
         await own.replay()
+
+
+@pytest.fixture
+def workflows(orchestrator: Orchestrator) -> Workflows:
+    return Workflows(orchestrator)

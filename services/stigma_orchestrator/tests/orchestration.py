@@ -24,8 +24,8 @@ from temporalio.worker import Replayer, Worker
 from stigma.agent.v1.agent_execution_pb2 import (
     ROLE_MODEL,
     AgentExecution,
-    AgentExecutionPhase,
     AgentExecutionSpec,
+    AgentOutput,
     CallbackState,
     Message,
     Part,
@@ -33,8 +33,9 @@ from stigma.agent.v1.agent_execution_pb2 import (
     Usage,
 )
 from stigma.agent.v1.agent_pb2 import AgentSpec
-from stigma.contracts import errors, payloads
+from stigma.contracts import errors, executions, payloads
 from stigma.contracts.activities import CALL_MODEL, DELIVER_CALLBACK, ModelActivities
+from stigma.contracts.executions import Execution
 from stigma.contracts.payloads import DATA_CONVERTER
 from stigma.contracts.task_queues import TaskQueues
 from stigma.internal.v1.execution_pb2 import (
@@ -50,6 +51,7 @@ from stigma.internal.v1.execution_pb2 import (
 from stigma_orchestrator.agent_workflow import AgentWorkflow
 from stigma_orchestrator.callbacks import CallbackSender
 from stigma_orchestrator.metrics import CallbackMetrics
+from stigma_orchestrator.workflow_execution_workflow import WorkflowExecutionWorkflow
 
 DIGEST = b"digest of the request"
 
@@ -240,12 +242,14 @@ async def _called(call: Call) -> dict[str, Any]:
             return {"cancelled": True, "details": list(cause.details)}
         assert isinstance(cause, ApplicationError), repr(cause)
         return {"error": cause.type, "message": cause.message, "details": cause.details[0]}
-    phase = AgentExecutionPhase.Name(result.status.phase)
+    # The payload says which kind of execution it is; the type above is only a hint.
+    output = result.status.output
+    text = output.text if isinstance(output, AgentOutput) else output.json
     return {
         "id": result.id,
-        "phase": phase.removeprefix("AGENT_EXECUTION_PHASE_"),
-        "text": result.status.output.text[:100],
-        "letters": len(result.status.output.text),
+        "phase": phase_of(result),
+        "text": text[:100],
+        "letters": len(text),
     }
 
 
@@ -283,7 +287,7 @@ class Orchestrator:
     caller: CallerActivities
     sender: Sender
     new_worker: Callable[[], Worker]
-    agents: list[WorkflowHandle[Any, Any]] = field(default_factory=list)
+    started: list[WorkflowHandle[Any, Any]] = field(default_factory=list)
 
     async def call(self, call: Call | None = None) -> tuple[WorkflowHandle[Any, Any], Attempt]:
         """Start a caller and wait until its activity has its token."""
@@ -338,7 +342,7 @@ class Orchestrator:
             start_signal_args=[bind] if bind else [],
             memo=memo,
         )
-        self.agents.append(handle)
+        self.started.append(handle)
         return handle
 
     @contextlib.asynccontextmanager
@@ -378,9 +382,10 @@ class Orchestrator:
         return result
 
     async def replay(self) -> None:
-        """Replay every agent of the test: its history must lead through the same code."""
-        replayer = Replayer(workflows=[AgentWorkflow], data_converter=DATA_CONVERTER)
-        for handle in self.agents:
+        """Replay every execution of the test: its history must lead through the same code."""
+        workflows = [AgentWorkflow, WorkflowExecutionWorkflow]
+        replayer = Replayer(workflows=workflows, data_converter=DATA_CONVERTER)
+        for handle in self.started:
             run_id = handle.first_execution_run_id
             first = self.client.get_workflow_handle(handle.id, run_id=run_id)
             await replayer.replay_workflow(await first.fetch_history())
@@ -398,15 +403,14 @@ async def until(
     raise AssertionError(f"{handle.id} closed without {types}")
 
 
-def state_of(execution: AgentExecution) -> str:
+def state_of(execution: Execution) -> str:
     name = CallbackState.Name(execution.status.callback.state)
     return name.removeprefix("CALLBACK_STATE_")
 
 
-def phase_of(execution: AgentExecution) -> str:
-    name = AgentExecutionPhase.Name(execution.status.phase)
-    return name.removeprefix("AGENT_EXECUTION_PHASE_")
+def phase_of(execution: Execution) -> str:
+    return executions.phase_name(execution)
 
 
-def reason_of(execution: AgentExecution) -> str:
+def reason_of(execution: Execution) -> str:
     return errors.reason_name(execution.status.failure.reason)

@@ -29,11 +29,12 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from stigma.agent.v1.agent_execution_pb2 import (
     AGENT_EXECUTION_PHASE_COMPLETED,
-    AgentExecution,
+    AgentOutput,
     CallbackPayload,
 )
-from stigma.contracts import errors, payloads, tokens
+from stigma.contracts import errors, executions, payloads, tokens
 from stigma.contracts.activities import DELIVER_CALLBACK
+from stigma.contracts.executions import Execution
 from stigma.internal.v1.execution_pb2 import (
     DELIVERY_VERDICT_DELIVERED,
     DELIVERY_VERDICT_NOT_FOUND,
@@ -128,7 +129,7 @@ class CallbackSender:
 
     async def _send(self, request: DeliverCallbackRequest) -> None:
         target = self._target(request)
-        execution = request.execution
+        execution = executions.to_deliver(request)
         if execution.status.phase == AGENT_EXECUTION_PHASE_COMPLETED:
             await self._complete(target, _result(execution, request.payload))
         elif request.report_cancellation:
@@ -193,7 +194,8 @@ class CallbackSender:
 
 def _fingerprint(request: DeliverCallbackRequest) -> str:
     """Return whose delivery this is; by id, the execution says it."""
-    return tokens.fingerprint(request.token) or request.execution.status.callback.fingerprint
+    execution = executions.to_deliver(request)
+    return tokens.fingerprint(request.token) or execution.status.callback.fingerprint
 
 
 def _tried_for(time: timedelta) -> bool:
@@ -212,17 +214,17 @@ def _judge(error: RPCError) -> DeliverCallbackResponse | None:
     return None
 
 
-def _result(execution: AgentExecution, form: CallbackPayload.ValueType) -> Payload:
+def _result(execution: Execution, form: CallbackPayload.ValueType) -> Payload:
     """Encode a success for the caller's history."""
     if form == CallbackPayload.CALLBACK_PAYLOAD_OUTPUT:
         output = execution.status.output
-        return payloads.json_text_payload(
-            output.json or json.dumps(output.text, ensure_ascii=False)
-        )
+        if isinstance(output, AgentOutput) and not output.json:
+            return payloads.json_text_payload(json.dumps(output.text, ensure_ascii=False))
+        return payloads.json_text_payload(output.json)
     return payloads.binary_payload(execution)
 
 
-def _failure(execution: AgentExecution) -> Failure:
+def _failure(execution: Execution) -> Failure:
     """Encode a failure for the caller's history. Its detail is plain JSON."""
     details = payloads.json_payload(errors.failure_details(execution))
     return Failure(

@@ -17,8 +17,9 @@ from stigma.agent.v1.agent_execution_pb2 import (
     CallbackPayload,
     CallbackState,
 )
-from stigma.contracts import tokens
+from stigma.contracts import executions, tokens
 from stigma.contracts.activities import CallbackActivities
+from stigma.contracts.executions import Execution
 from stigma.internal.v1.execution_pb2 import (
     DELIVERY_VERDICT_DELIVERED,
     DELIVERY_VERDICT_NOT_FOUND,
@@ -72,8 +73,8 @@ class Delivery:
     def __init__(
         self,
         bindings: Bindings,
-        execution: AgentExecution,
-        payload: CallbackPayload.ValueType,
+        execution: Execution,
+        payload: int,
         *,
         asking: Container[str] = (),
     ) -> None:
@@ -82,7 +83,7 @@ class Delivery:
         Args:
             bindings: whom to deliver to; those that come meanwhile count as well.
             execution: the outcome.
-            payload: in which form a success is delivered.
+            payload: in which form a success is delivered, a CallbackPayload of the kind's own.
             asking: the activities that asked for their cancellation and wait for the answer.
         """
         self._bindings = bindings
@@ -94,9 +95,12 @@ class Delivery:
         self._request = DeliverCallbackRequest(
             execution_id=execution.id,
             request_id=execution.spec.request_id,
-            execution=execution,
-            payload=payload,
+            payload=CallbackPayload.ValueType(payload),
         )
+        if isinstance(execution, AgentExecution):
+            self._request.execution.CopyFrom(execution)
+        else:
+            self._request.workflow_execution.CopyFrom(execution)
 
     async def deliver(self) -> Delivered:
         """Try one target after the other until no activity waits. Never raises for an RPC."""
@@ -147,15 +151,16 @@ class Delivery:
             request.caller.CopyFrom(target.bind.caller)
             # Whom it is for is seen by the token, in the log too.
             fingerprint = tokens.fingerprint(target.bind.token)
-            request.execution.status.callback.fingerprint = fingerprint
+            executions.to_deliver(request).status.callback.fingerprint = fingerprint
         else:
             request.token = target.bind.token
         return request
 
     async def _send(self, target: _Target) -> DeliverCallbackResponse:
         request = self._to(target)
-        # Success is already in history, as the last model call's result; a failure is decided
-        # here, and a regular activity puts the decision into history before it is sent.
+        # Success is already in history, as the result of the last model call or of the engine's
+        # run; a failure is decided here, and a regular activity puts the decision into history
+        # before it is sent.
         if self._succeeded:
             try:
                 return await self._try_locally(request)

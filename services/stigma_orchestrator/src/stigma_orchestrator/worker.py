@@ -1,4 +1,4 @@
-"""The two workers: agents with their deliveries, and the watch over callers with its own slots."""
+"""The two workers: executions with their deliveries, and the watch over callers with its slots."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from stigma_orchestrator.callers import CallerWatcher
 from stigma_orchestrator.execution_metrics import ExecutionMetrics
 from stigma_orchestrator.metrics import CallbackMetrics
 from stigma_orchestrator.settings import OrchestratorSettings
+from stigma_orchestrator.workflow_execution_workflow import WorkflowExecutionWorkflow
 
 
 async def build(runtime: ServiceRuntime, settings: OrchestratorSettings) -> Sequence[Component]:
@@ -36,11 +37,11 @@ def new_agent_worker(
     settings: OrchestratorSettings,
     interceptors: Sequence[Interceptor] = (),
 ) -> Worker:
-    """Return a worker that runs agents and delivers their outcomes."""
+    """Return a worker that runs executions of both kinds and delivers their outcomes."""
     return Worker(
         client,
         task_queue=TaskQueues(settings.task_queue_prefix).orchestrator,
-        workflows=[AgentWorkflow],
+        workflows=[AgentWorkflow, WorkflowExecutionWorkflow],
         activities=[sender.deliver_callback],
         interceptors=interceptors,
         max_cached_workflows=settings.max_cached_workflows,

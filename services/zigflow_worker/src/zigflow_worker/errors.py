@@ -8,7 +8,7 @@ Exception
 from collections.abc import Mapping
 from enum import StrEnum
 
-from stigma.contracts import refusals
+from stigma.contracts import engine, refusals
 from stigma.contracts.refusals import Refusal
 from zigflow_worker.expressions import JSON
 
@@ -74,6 +74,10 @@ class WorkflowError(Exception):
     def refusing(self, refusal: Refusal) -> "WorkflowError":
         """Return this error as the reason for which a run does not begin."""
         return WorkflowError({**self.problem, refusals.KEY: str(refusal)})
+
+    def because(self, reason: str) -> "WorkflowError":
+        """Return this error with the reason, by name, that a workflow execution gives for it."""
+        return WorkflowError({**self.problem, engine.REASON_KEY: reason})
 
     @property
     def type(self) -> str:

@@ -11,12 +11,14 @@ class StartInput(TypedDict, total=False):
     """The argument as it is sent.
 
     `document` is the text of a document (YAML or JSON); without it, the engine looks for the
-    workflow type among its documents. `input` is the workflow's raw input. The other keys are
-    the engine's own: `state` is what a continued run goes on from, `options` are its limits.
+    workflow type among its documents. `input` is the workflow's raw input. With `validate` no
+    task runs: the document is only checked. The other keys are the engine's own: `state` is what
+    a continued run goes on from, `options` are its limits.
     """
 
     document: str
     input: JSON
+    validate: bool
     options: Mapping[str, int]
     state: Mapping[str, JSON]
 
@@ -44,6 +46,7 @@ class Start:
 
     document: str | None = None
     input: JSON = None
+    validate: bool = False
     options: RunOptions = RunOptions()
     state: Mapping[str, Any] | None = None
 
@@ -67,6 +70,9 @@ def read_start(argument: object = None, *more: object) -> Start:
     document = argument.get("document")
     if document is not None and not isinstance(document, str):
         raise ValueError("'document' must be the text of a document")
+    validate = argument.get("validate", False)
+    if not isinstance(validate, bool):
+        raise ValueError("'validate' must be true or false")  # noqa: TRY004 - one kind for all
     options = argument.get("options") or {}
     if not isinstance(options, dict) or not all(
         name in _OPTIONS and isinstance(value, int) and value >= 0
@@ -76,6 +82,7 @@ def read_start(argument: object = None, *more: object) -> Start:
     return Start(
         document=document,
         input=argument.get("input"),
+        validate=validate,
         options=RunOptions(**{_OPTIONS[name]: value for name, value in options.items()}),
         state=argument.get("state"),
     )

@@ -105,8 +105,11 @@ class DocumentWorkflow:
         text = start.document
         if text is None:
             text = await _resolve(workflow.info().workflow_type)
+        program = _compile(text)
+        if start.validate:
+            return _named(program)
         scheduler = self._scheduler = Scheduler(start.options)
-        run = self._run = self._prepare(_compile(text), start, scheduler)
+        run = self._run = self._prepare(program, start, scheduler)
         scheduler.suspended = self._suspended
         self._phase = "running"
         try:
@@ -189,6 +192,15 @@ def _compile(text: str) -> Program:
         detail = f"the document is not valid: {error}"
         invalid = WorkflowError.of(ErrorType.VALIDATION, detail, first.pointer or "/")
         raise invalid.refusing(Refusal.DOCUMENT) from None
+
+
+def _named(program: Program) -> JSON:
+    return {
+        "valid": True,
+        "namespace": program.namespace,
+        "name": program.name,
+        "version": program.version,
+    }
 
 
 def _misconfigured(detail: str) -> WorkflowError:

@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import TypeAlias
 
 from stigma.agent.v1.agent_execution_pb2 import AgentExecution
+from stigma.internal.v1.execution_pb2 import DeliverCallbackRequest
 from stigma.workflow.v1.workflow_execution_pb2 import WorkflowExecution
 
 Execution: TypeAlias = AgentExecution | WorkflowExecution
@@ -29,6 +30,13 @@ class Kind(StrEnum):
     def of_id(cls, execution_id: str) -> Kind | None:
         """Return the kind that an execution id is of; None for what is no execution's id."""
         return next((kind for kind in cls if execution_id.startswith(f"{kind}-")), None)
+
+
+def to_deliver(request: DeliverCallbackRequest) -> Execution:
+    """Return the execution that a delivery is of."""
+    if request.HasField("workflow_execution"):
+        return request.workflow_execution
+    return request.execution
 
 
 def phase_name(execution: Execution) -> str:

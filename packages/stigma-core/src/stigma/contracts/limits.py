@@ -16,6 +16,8 @@ MAX_LABELS_BYTES = 2000
 MAX_ENV = 64
 MAX_REQUEST_ID_BYTES = 256
 MAX_REASON_BYTES = 1000
+# Of an error that ended a workflow's run: beside it there is an execution to carry.
+MAX_ERROR_BYTES = 64 * 1024
 MAX_BINDINGS = 100
 
 # A document's text, and the bounds of a registered one.

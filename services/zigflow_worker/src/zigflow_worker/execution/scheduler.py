@@ -295,7 +295,8 @@ def _forget(effect: asyncio.Task[JSON]) -> None:
 
 def too_large(what: str) -> WorkflowError:
     """Return the error for data that cannot be carried."""
-    return WorkflowError.of(
+    error = WorkflowError.of(
         ErrorType.RUNTIME,
         f"{what} is larger than {MAX_STATE_BYTES} bytes, or nested too deep",
     )
+    return error.because("TOO_LARGE")

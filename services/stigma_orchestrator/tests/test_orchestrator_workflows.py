@@ -1,0 +1,520 @@
+"""What a workflow execution comes to, and that its caller and its own record always agree."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from datetime import timedelta
+
+import pytest
+from temporalio.api.common.v1 import WorkflowExecution as TemporalExecution
+from temporalio.api.enums.v1 import EventType
+from temporalio.api.workflowservice.v1 import ResetWorkflowExecutionRequest
+from temporalio.client import WorkflowExecutionStatus, WorkflowFailureError, WorkflowHandle
+from temporalio.service import RPCError, RPCStatusCode
+
+from services.stigma_orchestrator.tests.orchestration import (
+    Call,
+    Orchestrator,
+    phase_of,
+    reason_of,
+    state_of,
+    until,
+)
+from services.stigma_orchestrator.tests.workflow_runs import Workflows
+from stigma.contracts import engine, errors, limits, payloads, search_attributes
+from stigma.contracts.refusals import Refusal
+from stigma.contracts.task_queues import TaskQueues
+from stigma.workflow.v1.workflow_execution_pb2 import CALLBACK_PAYLOAD_OUTPUT, WorkflowExecution
+from stigma_orchestrator import engine_run
+from stigma_orchestrator.engine_run import EngineRun
+from tests.stack.waiting import eventually
+
+ACTIVITY_COMPLETED = EventType.EVENT_TYPE_ACTIVITY_TASK_COMPLETED
+CANCEL_REQUESTED = EventType.EVENT_TYPE_WORKFLOW_EXECUTION_CANCEL_REQUESTED
+CHILD_COMPLETED = EventType.EVENT_TYPE_CHILD_WORKFLOW_EXECUTION_COMPLETED
+CHILD_STARTED = EventType.EVENT_TYPE_CHILD_WORKFLOW_EXECUTION_STARTED
+TIMER_FIRED = EventType.EVENT_TYPE_TIMER_FIRED
+
+PROBLEM = {
+    "type": "https://example.com/errors/broken",
+    "status": 500,
+    "title": "Broken",
+    "detail": "it is",
+    "instance": "/do/0/break",
+}
+
+
+async def closed_as(handle: WorkflowHandle[object, object]) -> WorkflowExecutionStatus | None:
+    """Wait for a run's end and return how it closed."""
+    with contextlib.suppress(WorkflowFailureError):
+        await handle.result()
+    return (await handle.describe()).status
+
+
+async def test_success_reaches_the_caller(orchestrator: Orchestrator, workflows: Workflows) -> None:
+    caller, attempt = await orchestrator.call()
+    given = '{"big": 12345678901234567890123, "text": "é"}'
+    handle = await workflows.start(attempt.bind(), input_json=given, workflow_id="sums@3")
+    execution = await workflows.outcome(handle)
+    told = await caller.result()
+    assert (told["id"], told["phase"]) == (handle.id, "COMPLETED")
+    assert json.loads(told["text"]) == json.loads(given)
+    assert (phase_of(execution), state_of(execution)) == ("COMPLETED", "DELIVERED")
+    assert execution.status.output.json == told["text"]
+    assert execution.spec.workflow_id == "sums@3"
+    assert not execution.spec.workflow.document
+    [request] = orchestrator.sender.requests
+    assert request.workflow_execution.status.end_time == execution.status.end_time
+    run = await workflows.run_of(handle).describe()
+    assert execution.status.run.workflow_id == run.id
+    assert execution.status.run.run_id == run.run_id
+
+
+@pytest.mark.parametrize(("workflow_id", "name"), [("sums@3", "sums"), ("", "inline")])
+async def test_the_run_has_the_workflow_s_name_and_a_parent(
+    workflows: Workflows, workflow_id: str, name: str
+) -> None:
+    handle = await workflows.start(document="describe", workflow_id=workflow_id)
+    execution = await workflows.outcome(handle)
+    told = json.loads(execution.status.output.json)
+    assert told == {"type": name, "parent": handle.id}
+    assert not execution.status.HasField("callback")
+
+
+async def test_no_input_is_null(workflows: Workflows) -> None:
+    execution = await workflows.outcome(await workflows.start(input_json=""))
+    assert execution.status.output.json == "null"
+
+
+async def test_an_input_that_is_not_json_starts_nothing(workflows: Workflows) -> None:
+    handle = await workflows.start(input_json='1, "state": {}')
+    execution = await workflows.outcome(handle)
+    assert (phase_of(execution), reason_of(execution)) == ("FAILED", "INVALID_REQUEST")
+    with pytest.raises(RPCError) as refused:
+        await workflows.run_of(handle).describe()
+    assert refused.value.status == RPCStatusCode.NOT_FOUND
+
+
+async def test_an_error_reaches_the_caller_with_its_task(
+    orchestrator: Orchestrator, workflows: Workflows
+) -> None:
+    caller, attempt = await orchestrator.call()
+    handle = await workflows.start(
+        attempt.bind(), document="fail", input_json=json.dumps([PROBLEM])
+    )
+    told = await caller.result()
+    assert told["error"] == "WORKFLOW_EXECUTION_FAILED"
+    assert told["message"] == (
+        f"workflow execution {handle.id}: Broken: it is at {PROBLEM['instance']}"
+    )
+    details = told["details"]
+    assert (details["reason"], details["step"]) == ("WORKFLOW_ERROR", PROBLEM["instance"])
+    execution = await workflows.outcome(handle)
+    assert (phase_of(execution), state_of(execution)) == ("FAILED", "DELIVERED")
+    assert json.loads(execution.status.error_json) == PROBLEM
+    read = errors.workflow_execution_from_details(details)
+    assert read is not None
+    assert read.status.failure == execution.status.failure
+    attributes = (await handle.describe()).typed_search_attributes
+    assert attributes[search_attributes.PHASE] == "FAILED"
+
+
+@pytest.mark.parametrize("refusal", Refusal)
+async def test_what_the_engine_refuses_is_an_invalid_workflow(
+    workflows: Workflows, refusal: Refusal
+) -> None:
+    problem = PROBLEM | {"refusal": str(refusal), "instance": "/"}
+    handle = await workflows.start(document="fail", input_json=json.dumps([problem]))
+    execution = await workflows.outcome(handle)
+    assert (phase_of(execution), reason_of(execution)) == ("FAILED", "INVALID_WORKFLOW")
+    assert json.loads(execution.status.error_json)["refusal"] == refusal
+
+
+@pytest.mark.parametrize(
+    ("details", "reason", "message"),
+    [
+        ([], "WORKFLOW_ERROR", "the whole line"),
+        (["odd"], "WORKFLOW_ERROR", "the whole line"),
+        ([{}], "WORKFLOW_ERROR", "the whole line"),
+        ([{"type": "t"}], "WORKFLOW_ERROR", "t"),
+        ([{"title": "t", "reason": "TOO_LARGE"}], "TOO_LARGE", "t"),
+        ([{"title": "t", "reason": "of a later release"}], "INTERNAL", "t"),
+    ],
+)
+async def test_every_error_has_a_reason(
+    workflows: Workflows, details: list[object], reason: str, message: str
+) -> None:
+    handle = await workflows.start(document="fail", input_json=json.dumps(details))
+    execution = await workflows.outcome(handle)
+    assert (phase_of(execution), reason_of(execution)) == ("FAILED", reason)
+    assert execution.status.failure.message == message
+
+
+async def test_an_error_too_large_to_carry_leaves_its_message(workflows: Workflows) -> None:
+    problem = PROBLEM | {"detail": "x" * limits.MAX_ERROR_BYTES}
+    handle = await workflows.start(document="fail", input_json=json.dumps([problem]))
+    execution = await workflows.outcome(handle)
+    assert execution.status.failure.message.startswith("Broken: xxx")
+    assert len(execution.status.failure.message) == limits.MAX_ERROR_BYTES
+    assert not execution.status.error_json
+
+
+async def test_the_deadline_reaches_the_caller_and_stops_the_run(
+    orchestrator: Orchestrator, workflows: Workflows
+) -> None:
+    caller, attempt = await orchestrator.call()
+    handle = await workflows.start(attempt.bind(), document="hold", timeout=2)
+    told = await caller.result()
+    assert (told["error"], told["details"]["reason"]) == ("WORKFLOW_EXECUTION_TIMEOUT", "DEADLINE")
+    assert phase_of(await workflows.outcome(handle)) == "TIMED_OUT"
+    assert await closed_as(workflows.run_of(handle)) == WorkflowExecutionStatus.CANCELED
+
+
+async def test_a_run_that_nobody_serves_waits_until_the_deadline(
+    orchestrator: Orchestrator, workflows: Workflows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caller, attempt = await orchestrator.call()
+    monkeypatch.setattr(TaskQueues, "engine", property(lambda _: "nobody"))
+    handle = await workflows.start(attempt.bind(), timeout=2)
+    assert (await caller.result())["details"]["reason"] == "DEADLINE"
+    await until(workflows.run_of(handle), CANCEL_REQUESTED)
+    # It cannot stop, and is not waited for without end.
+    assert phase_of(await workflows.outcome(handle)) == "TIMED_OUT"
+    await workflows.run_of(handle).terminate()
+
+
+async def test_a_cancel_reaches_the_caller_and_stops_the_run(
+    orchestrator: Orchestrator, workflows: Workflows
+) -> None:
+    caller, attempt = await orchestrator.call()
+    asked = WorkflowExecution(id="workflow-1")
+    asked.spec.session_id = "asked"
+    handle = await workflows.start(
+        attempt.bind(), document="hold", memo={"execution": payloads.to_raw(asked)}
+    )
+    await workflows.running(handle)
+    await handle.cancel(reason="enough")
+    told = await caller.result()
+    assert (told["error"], told["details"]["reason"]) == (
+        "WORKFLOW_EXECUTION_CANCELLED",
+        "CANCELLED",
+    )
+    assert await closed_as(handle) == WorkflowExecutionStatus.CANCELED
+    assert await closed_as(workflows.run_of(handle)) == WorkflowExecutionStatus.CANCELED
+    execution = await workflows.outcome(handle)
+    assert (phase_of(execution), state_of(execution)) == ("CANCELLED", "DELIVERED")
+    assert execution.status.failure.message == "enough"
+    assert execution.spec.session_id == "asked"
+    assert execution.status.run.workflow_id == engine.run_id(handle.id)
+
+
+async def test_a_cancel_before_anything_ran_runs_nothing(
+    orchestrator: Orchestrator, workflows: Workflows
+) -> None:
+    caller, attempt = await orchestrator.call()
+    async with orchestrator.stopped():
+        handle = await workflows.start(attempt.bind(), document="hold")
+        await handle.cancel()
+    assert (await caller.result())["error"] == "WORKFLOW_EXECUTION_CANCELLED"
+    assert phase_of(await workflows.outcome(handle)) == "CANCELLED"
+    with pytest.raises(RPCError) as refused:
+        await workflows.run_of(handle).describe()
+    assert refused.value.status == RPCStatusCode.NOT_FOUND
+
+
+async def test_a_run_that_does_not_stop_is_not_waited_for_without_end(
+    orchestrator: Orchestrator, workflows: Workflows
+) -> None:
+    caller, attempt = await orchestrator.call()
+    handle = await workflows.start(attempt.bind(), document="stubborn")
+    await workflows.running(handle)
+    await handle.cancel()
+    # The caller is told at once.
+    assert (await caller.result())["error"] == "WORKFLOW_EXECUTION_CANCELLED"
+    assert (await handle.describe()).status == WorkflowExecutionStatus.RUNNING
+    assert phase_of(await workflows.outcome(handle)) == "CANCELLED"
+    assert (await workflows.run_of(handle).describe()).status == WorkflowExecutionStatus.RUNNING
+    await workflows.run_of(handle).signal("finish")
+
+
+async def test_how_a_run_ends_that_was_told_to_stop_is_of_no_concern(
+    orchestrator: Orchestrator, workflows: Workflows
+) -> None:
+    caller, attempt = await orchestrator.call()
+    handle = await workflows.start(attempt.bind(), document="fail when told to stop")
+    await workflows.running(handle)
+    await handle.cancel()
+    assert (await caller.result())["error"] == "WORKFLOW_EXECUTION_CANCELLED"
+    execution = await workflows.outcome(handle)
+    assert (phase_of(execution), execution.status.error_json) == ("CANCELLED", "")
+    assert await closed_as(workflows.run_of(handle)) == WorkflowExecutionStatus.FAILED
+
+
+@pytest.mark.parametrize("happening", ["cancel", "deadline"])
+async def test_success_wins_over_what_comes_with_it(
+    orchestrator: Orchestrator, workflows: Workflows, happening: str
+) -> None:
+    caller, attempt = await orchestrator.call()
+    timeout = 2 if happening == "deadline" else 60
+    handle = await workflows.start(attempt.bind(), document="hold", timeout=timeout)
+    await workflows.running(handle)
+    async with orchestrator.stopped():
+        if happening == "cancel":
+            await handle.cancel()
+        else:
+            await until(handle, TIMER_FIRED)
+        await workflows.run_of(handle).signal("finish")
+        await until(handle, CHILD_COMPLETED)
+    assert (await caller.result())["text"] == '{"answer":42}'
+    assert phase_of(await workflows.outcome(handle)) == "COMPLETED"
+
+
+@pytest.mark.contract("cancel or deadline during delivery")
+async def test_nothing_changes_a_success_that_is_being_delivered(
+    orchestrator: Orchestrator, workflows: Workflows
+) -> None:
+    orchestrator.sender.hold()
+    caller, attempt = await orchestrator.call()
+    handle = await workflows.start(attempt.bind())
+    await orchestrator.sender.sending.wait()
+    await handle.cancel()
+    orchestrator.sender.release()
+    assert (await caller.result())["phase"] == "COMPLETED"
+    execution = await workflows.outcome(handle)
+    assert phase_of(execution) == "COMPLETED"
+    assert state_of(execution) in {"DELIVERED", "RESOLVED_OR_GONE"}
+
+
+async def test_a_caller_that_is_gone_stops_the_run(
+    orchestrator: Orchestrator, workflows: Workflows
+) -> None:
+    caller, attempt = await orchestrator.call(Call(heartbeat_timeout=4))
+    handle = await workflows.start(attempt.bind(heartbeat_timeout=4), document="hold")
+    await caller.terminate()
+    execution = await workflows.outcome(handle)
+    assert (phase_of(execution), reason_of(execution)) == ("CANCELLED", "CALLER_GONE")
+    assert state_of(execution) == "RESOLVED_OR_GONE"
+    assert await closed_as(workflows.run_of(handle)) == WorkflowExecutionStatus.CANCELED
+
+
+async def test_a_caller_that_waits_for_its_cancellation_is_told(
+    orchestrator: Orchestrator, workflows: Workflows
+) -> None:
+    caller, attempt = await orchestrator.call(Call(heartbeat_timeout=4, wait_for_cancellation=True))
+    handle = await workflows.start(attempt.bind(heartbeat_timeout=4), document="hold")
+    await workflows.running(handle)
+    await caller.cancel()
+    told = await caller.result()
+    assert told["cancelled"]
+    assert told["details"][0]["reason"] == "CANCELLED"
+    execution = await workflows.outcome(handle)
+    assert (phase_of(execution), state_of(execution)) == ("CANCELLED", "DELIVERED")
+
+
+async def test_a_run_cancelled_by_somebody_else_is_a_cancelled_execution(
+    orchestrator: Orchestrator, workflows: Workflows
+) -> None:
+    caller, attempt = await orchestrator.call()
+    handle = await workflows.start(attempt.bind(), document="hold")
+    await until(handle, CHILD_STARTED)
+    await workflows.run_of(handle).cancel()
+    assert (await caller.result())["error"] == "WORKFLOW_EXECUTION_CANCELLED"
+    execution = await workflows.outcome(handle)
+    assert (phase_of(execution), reason_of(execution)) == ("CANCELLED", "CANCELLED")
+    assert "in the engine" in execution.status.failure.message
+
+
+async def test_a_terminated_run_fails_the_execution(
+    orchestrator: Orchestrator, workflows: Workflows
+) -> None:
+    caller, attempt = await orchestrator.call()
+    handle = await workflows.start(attempt.bind(), document="hold")
+    await until(handle, CHILD_STARTED)
+    await workflows.run_of(handle).terminate()
+    told = await caller.result()
+    assert (told["error"], told["details"]["reason"]) == ("WORKFLOW_EXECUTION_FAILED", "TERMINATED")
+    assert phase_of(await workflows.outcome(handle)) == "FAILED"
+
+
+async def test_a_run_that_timed_out_in_temporal_fails_the_execution(
+    workflows: Workflows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as late:
+        # The run's own bound comes before the deadline.
+        late.setattr(engine_run, "_AFTER_DEADLINE", timedelta(seconds=-28))
+        handle = await workflows.start(document="hold", timeout=30)
+        execution = await workflows.outcome(handle)
+    assert (phase_of(execution), reason_of(execution)) == ("FAILED", "TERMINATED")
+    assert "timed out" in execution.status.failure.message
+
+
+async def test_a_run_that_ended_oddly_fails_the_execution(workflows: Workflows) -> None:
+    execution = await workflows.outcome(await workflows.start(document="fail oddly"))
+    assert (phase_of(execution), reason_of(execution)) == ("FAILED", "INTERNAL")
+    assert "ServerError" in execution.status.failure.message
+
+
+async def test_a_terminated_execution_stops_its_run(workflows: Workflows) -> None:
+    handle = await workflows.start(document="hold")
+    await workflows.running(handle)
+    await handle.terminate()
+    assert await closed_as(workflows.run_of(handle)) == WorkflowExecutionStatus.CANCELED
+
+
+async def test_the_run_does_not_outlive_the_deadline_for_long(workflows: Workflows) -> None:
+    handle = await workflows.start(document="hold", timeout=30)
+    run = workflows.run_of(handle)
+    await until(handle, CHILD_STARTED)
+    described = (await run.describe()).raw_description.execution_config
+    bound = described.workflow_execution_timeout.ToTimedelta().total_seconds()
+    assert 85 < bound <= 90
+    await handle.cancel()
+    await closed_as(handle)
+
+
+@pytest.mark.contract("result or input too large")
+async def test_an_output_too_large_fails_with_size_and_limit(
+    orchestrator: Orchestrator, workflows: Workflows
+) -> None:
+    caller, attempt = await orchestrator.call()
+    handle = await workflows.start(
+        attempt.bind(), document="large", input_json=str(limits.MAX_OUTPUT_BYTES)
+    )
+    told = await caller.result()
+    assert (told["error"], told["details"]["reason"]) == ("WORKFLOW_EXECUTION_FAILED", "TOO_LARGE")
+    assert f"the limit is {limits.MAX_OUTPUT_BYTES}" in told["message"]
+    assert "the output has 10" in told["message"]
+    assert phase_of(await workflows.outcome(handle)) == "FAILED"
+
+
+async def test_the_largest_output_is_delivered(
+    orchestrator: Orchestrator, workflows: Workflows
+) -> None:
+    caller, attempt = await orchestrator.call()
+    letters = limits.MAX_OUTPUT_BYTES - 100
+    await workflows.start(attempt.bind(), document="large", input_json=str(letters))
+    assert (await caller.result())["letters"] == letters + len('""')
+
+
+@pytest.mark.contract("result or input too large")
+async def test_what_is_too_large_to_start_with_fails_with_size_and_limit(
+    workflows: Workflows,
+) -> None:
+    handle = await workflows.start(
+        document='"' * limits.MAX_DOCUMENT_BYTES, input_json='"' + "x" * 600_000 + '"'
+    )
+    execution = await workflows.outcome(handle)
+    assert reason_of(execution) == "TOO_LARGE"
+    size = 2 * limits.MAX_DOCUMENT_BYTES + 600_026
+    assert f"{size} bytes, the limit is {limits.MAX_PAYLOAD_BYTES}" in (
+        execution.status.failure.message
+    )
+
+
+async def test_the_output_alone_is_delivered_as_it_is(
+    orchestrator: Orchestrator, workflows: Workflows
+) -> None:
+    caller, attempt = await orchestrator.call()
+    handle = await workflows.start(
+        attempt.bind(), input_json="[1.50]", callback_payload=CALLBACK_PAYLOAD_OUTPUT
+    )
+    execution = await workflows.outcome(handle)
+    completed = await until(caller, ACTIVITY_COMPLETED)
+    (payload,) = completed.activity_task_completed_event_attributes.result.payloads
+    assert payload.metadata["encoding"] == b"json/plain"
+    assert payload.data.decode() == execution.status.output.json == "[1.5]"
+
+
+async def test_an_attempt_in_back_off_is_reached_by_id(
+    orchestrator: Orchestrator, workflows: Workflows
+) -> None:
+    orchestrator.caller.failures = 1
+    caller, attempt = await orchestrator.call(Call(backoff=30))
+    await workflows.start(attempt.bind())
+    assert (await caller.result())["phase"] == "COMPLETED"
+    by_id = orchestrator.sender.requests[-1]
+    assert by_id.caller.activity_id == attempt.activity_id
+    assert by_id.workflow_execution.status.callback.fingerprint
+
+
+async def test_another_request_s_bind_is_ignored(
+    orchestrator: Orchestrator, workflows: Workflows
+) -> None:
+    caller, attempt = await orchestrator.call()
+    handle = await workflows.start(attempt.bind(), document="hold")
+    await handle.signal("bind", attempt.bind(spec_digest=b"another"))
+    await handle.signal("bind", attempt.bind())
+    await (await workflows.running(handle)).signal("finish")
+    assert (await caller.result())["phase"] == "COMPLETED"
+    execution = await workflows.outcome(handle)
+    assert execution.status.callback.bindings == 1
+
+
+async def test_the_query_shows_the_execution_with_all_that_was_asked(
+    workflows: Workflows,
+) -> None:
+    handle = await workflows.start(document="hold", labels={"team": "a"})
+    await until(handle, CHILD_STARTED)
+
+    async def is_running() -> bool:
+        seen = await handle.query("execution", result_type=WorkflowExecution)
+        return bool(seen.status.run.run_id)
+
+    await eventually(is_running)
+    seen = await handle.query("execution", result_type=WorkflowExecution)
+    assert phase_of(seen) == "RUNNING"
+    assert seen.status.HasField("deadline")
+    assert seen.status.HasField("start_time")
+    assert (seen.spec.workflow.document, seen.spec.labels["team"]) == ("hold", "a")
+    assert seen.status.run.workflow_id == engine.run_id(handle.id)
+    await workflows.run_of(handle).signal("finish")
+    assert phase_of(await workflows.outcome(handle)) == "COMPLETED"
+
+
+@pytest.mark.contract("agent workflow terminated / run timeout / stuck on a bad deploy")
+async def test_an_execution_waits_for_the_repair_of_a_bad_deploy(
+    orchestrator: Orchestrator, workflows: Workflows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as bad_deploy:
+        bad_deploy.delattr(EngineRun, "outcome")
+        caller, attempt = await orchestrator.call()
+        handle = await workflows.start(attempt.bind())
+        await until(handle, EventType.EVENT_TYPE_WORKFLOW_TASK_FAILED)
+    assert (await caller.result())["phase"] == "COMPLETED"
+    assert phase_of(await workflows.outcome(handle)) == "COMPLETED"
+
+
+@pytest.mark.contract("agent reset; agent continued-as-new")
+@pytest.mark.parametrize("after", ["the run began", "the first task"])
+async def test_a_reset_execution_still_answers(
+    orchestrator: Orchestrator, workflows: Workflows, after: str
+) -> None:
+    caller, attempt = await orchestrator.call()
+    handle = await workflows.start(attempt.bind(), document="hold")
+    await workflows.running(handle)
+    tasks = 2 if after == "the run began" else 1
+    finished = await until(handle, EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED, count=tasks)
+    await orchestrator.client.workflow_service.reset_workflow_execution(
+        ResetWorkflowExecutionRequest(
+            namespace=orchestrator.client.namespace,
+            workflow_execution=TemporalExecution(
+                workflow_id=handle.id, run_id=handle.first_execution_run_id or ""
+            ),
+            workflow_task_finish_event_id=finished.event_id,
+            request_id="reset",
+            reason="test",
+        )
+    )
+    newest = orchestrator.client.get_workflow_handle(handle.id)
+
+    async def has_its_run() -> bool:
+        seen = await newest.query("execution", result_type=WorkflowExecution)
+        return bool(seen.status.run.run_id)
+
+    await eventually(has_its_run)
+    await (await workflows.running(newest)).signal("finish")
+    async with asyncio.timeout(30):
+        assert (await caller.result())["text"] == '{"answer":42}'
+    assert (await newest.describe()).run_id != handle.first_execution_run_id
