@@ -28,6 +28,11 @@ test: $(STAMP) ## all tests on a real Temporal server, services as processes, wi
 	@tools/temporal/ensure >/dev/null
 	$(BIN)/pytest -m "not soak" --cov --cov-report=term --cov-fail-under=90 $(PYTEST)
 
+.PHONY: test-docs
+test-docs: $(STAMP) ## the commands of the documents, each run or skipped with its reason
+	@tools/temporal/ensure >/dev/null
+	$(BIN)/pytest -m docs tests/docs $(PYTEST)
+
 .PHONY: contract
 contract: $(STAMP) ## the failure contract, row by row
 	@tools/temporal/ensure >/dev/null
@@ -79,6 +84,11 @@ test-cluster: $(STAMP) ## on the cluster of KUBECONFIG: installed, scaled, drain
 .PHONY: charts-docs
 charts-docs: $(STAMP) ## what follows from the charts' values: schemas and README tables
 	@$(BIN)/python tools/charts/generate.py
+
+.PHONY: docs
+docs: $(STAMP) ## the references that follow from protos, settings, commands and metrics
+	@$(BIN)/python -m tools.docs
+	$(BIN)/python -m tools.metrics
 
 .PHONY: lock
 lock: $(STAMP) ## pin dependencies anew: requirements.lock and one lock a service
