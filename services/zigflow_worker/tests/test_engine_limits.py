@@ -20,11 +20,13 @@ async def test_data_that_grows_too_large_fails_the_run(engine: Any) -> None:
     )
     assert problem["type"].endswith("/errors/runtime")
     assert problem["detail"].startswith("the state of the run is larger than")
+    assert problem["reason"] == "TOO_LARGE"
 
 
 async def test_an_output_that_is_too_large_fails_the_run(engine: Any) -> None:
     problem = await engine.fault('do:\n  - t: {set: {a: "${ . }", b: "${ . }"}}', "x" * 1_000_000)
     assert problem["detail"].startswith("the output is larger than")
+    assert problem["reason"] == "TOO_LARGE"
 
 
 async def test_documents_that_are_not_valid_fail_the_run(engine: Any) -> None:
@@ -33,7 +35,9 @@ async def test_documents_that_are_not_valid_fail_the_run(engine: Any) -> None:
     assert "neither a directive" in problem["detail"]
 
 
-@pytest.mark.parametrize("argument", [{"inputs": 1}, [1], {"document": 1}, {"options": {"x": 1}}])
+@pytest.mark.parametrize(
+    "argument", [{"inputs": 1}, [1], {"document": 1}, {"options": {"x": 1}}, {"validate": 1}]
+)
 async def test_a_start_input_of_another_shape_is_explained(engine: Any, argument: Any) -> None:
     handle = await engine.client.start_workflow(
         "example", argument, id=str(uuid.uuid4()), task_queue=engine.task_queue
