@@ -38,6 +38,7 @@ def out(monkeypatch: pytest.MonkeyPatch) -> Iterator[io.StringIO]:
     """What is logged, at DEBUG; the process's logging is put back afterwards."""
     root = logging.getLogger()
     before = (root.handlers[:], root.level, sys.excepthook, threading.excepthook)
+    monkeypatch.setattr(sys, "unraisablehook", sys.unraisablehook)  # put back as well
     levels = {name: logging.getLogger(name).level for name in _LOUD}
     stream = io.StringIO()
     monkeypatch.setattr(sys, "stdout", stream)

@@ -9,9 +9,11 @@ from __future__ import annotations
 import logging
 from typing import Any
 
+from opentelemetry import trace
 from temporalio import activity, workflow
 
 _LOGGER = logging.getLogger("stigma_client")
+_ON_SPANS = ("execution_id", "request_id", "callback_fingerprint")
 
 
 def log_in_activity(event: str, /, **fields: Any) -> None:
@@ -24,6 +26,8 @@ def log_in_activity(event: str, /, **fields: Any) -> None:
         "attempt": info.attempt,
         **fields,
     }
+    ids = {f"stigma.{name}": fields[name] for name in _ON_SPANS if fields.get(name)}
+    trace.get_current_span().set_attributes(ids)
     _LOGGER.info(event, extra=extra)
 
 

@@ -1,4 +1,10 @@
-"""Spans of model calls, with OpenTelemetry's `gen_ai.*` names and no content."""
+"""Spans of model calls, with OpenTelemetry's `gen_ai.*` names and no content.
+
+The names are those of the GenAI semantic conventions (github.com/open-telemetry/
+semantic-conventions-genai, `gen_ai.inference.client`). They are in development there: this is the
+only module that knows them. What the conventions call opt-in (messages, instructions, definitions
+of tools) is content, and is never told.
+"""
 
 from __future__ import annotations
 
@@ -23,11 +29,15 @@ def model_call_span(request: ModelCallRequest) -> Iterator[Span]:
         "gen_ai.operation.name": "chat",
         "gen_ai.provider.name": provider,
         "gen_ai.request.model": model,
-        "gen_ai.agent.name": request.agent_id,
         "gen_ai.output.type": "json" if request.output_schema else "text",
         "stigma.execution_id": request.execution_id,
         "stigma.step": request.step,
     }
+    agent, _, version = request.agent_id.partition("@")
+    if agent:  # an inline agent has no name
+        attributes["gen_ai.agent.name"] = agent
+    if version:
+        attributes["gen_ai.agent.version"] = version
     for name in ("temperature", "top_p", "max_tokens"):
         if request.settings.HasField(name):
             attributes[f"gen_ai.request.{name}"] = getattr(request.settings, name)

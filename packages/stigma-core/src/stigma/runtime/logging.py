@@ -8,22 +8,20 @@ handler set up here. What it may say is narrowed three times:
    tasks with their tokens, model clients whole prompts. Temporal's core says task tokens even
    at WARN: its records come in by `core_logging`, and only the fields named here pass.
 2. By type. Bytes, messages and other objects are shown as their type, never as their content.
-3. By shape. Whatever text is left is searched for what a token looks like, and for the secrets
-   of the settings.
+3. By content. Whatever text is left is searched for secrets, see `Redaction`.
 """
 
+import contextlib
 import logging
 import os
-import re
 import sys
 import threading
-from collections.abc import Iterable, Mapping, MutableMapping
-from datetime import UTC, date, datetime, timedelta
-from enum import Enum
-from pathlib import PurePath
+import urllib.parse
+from collections.abc import Iterable, Iterator, MutableMapping
+from datetime import UTC, datetime
+from functools import lru_cache
 from types import TracebackType
-from typing import Any
-from uuid import UUID
+from typing import Any, TextIO
 
 import structlog
 import temporalio.activity
@@ -31,6 +29,7 @@ import temporalio.runtime
 import temporalio.workflow
 from opentelemetry import trace
 
+from stigma.runtime.redaction import Redaction
 from stigma.runtime.settings import ServiceSettings, secrets
 
 _OWN = "stigma"
@@ -39,24 +38,8 @@ _SDK_TO_OUR_LEVEL = ("temporalio.activity", "temporalio.workflow")
 # Said at INFO: whole URLs, of which some providers make the key a part.
 _QUIET = ("httpx", "httpcore", "urllib3", "hpack", "mcp", "openai", "anthropic")
 
-_MASK = "[masked]"
-_SHORTEST_TOKEN = 60
-_UUID = r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
-_TOKEN_SHAPES = re.compile(
-    "|".join(
-        (
-            # A token starts with field 1, 36 bytes long: the namespace id. Raw, repr or octal.
-            rf"(?:\n|\\n|\\012|\\x0a|\\x0A)\${_UUID}[^\"'`]*",
-            r"(?:[A-Za-z0-9+/_\-]|\\n){100,}={0,2}",  # base64 (hex is within)
-            r"(?:\\x[0-9a-fA-F]{2}|\\[0-3][0-7]{2}){24,}",  # escaped bytes
-            r"(?:\b\d{1,3},\s*){40,}\d{1,3}\b",  # a list of byte values
-        )
-    )
-)
-_SECRET_NAMES = frozenset(
-    {"token", "callback_token", "task_token", "api_key", "authorization", "password", "secret"}
-    | {"prompt", "messages"}
-)
+_META = ("_record", "_from_structlog")
+_OTLP_HEADERS = ("OTEL_EXPORTER_OTLP_HEADERS", "OTEL_EXPORTER_OTLP_TRACES_HEADERS")
 _CORE_FIELDS = frozenset(
     {"error", "service", "method", "attempt", "workflow_id", "run_id", "activity_id"}
     | {"activity_type", "task_queue", "namespace", "reason", "call_name"}
@@ -71,19 +54,19 @@ def configure(service: str, settings: ServiceSettings, *, conceal: Iterable[str]
         settings: level and format; its secret fields are concealed.
         conceal: further secrets, which are masked wherever they occur.
     """
-    hidden = [*secrets(settings), os.environ.get("TEMPORAL_API_KEY", ""), *conceal]
+    redaction = Redaction([*secrets(settings), *_secrets_of_environment(), *conceal])
     formatter = structlog.stdlib.ProcessorFormatter(
         processors=[
             _with_level,
             _describe(service),
             structlog.processors.format_exc_info,
-            _Censor(hidden),
+            _Censor(redaction),
             structlog.stdlib.ProcessorFormatter.remove_processors_meta,
             _renderer(settings),
         ],
         foreign_pre_chain=[structlog.stdlib.ExtraAdder(), _from_temporal],
     )
-    handler = logging.StreamHandler(sys.stdout)
+    handler = _Lines(sys.stdout, redaction)
     handler.setFormatter(formatter)
     handler.addFilter(_of_use)
     level = logging.getLevelNamesMapping()[settings.log_level]
@@ -112,13 +95,28 @@ def core_logging() -> temporalio.runtime.LoggingConfig:
     )
 
 
-def masked(text: str, hidden: Iterable[str] = ()) -> str:
-    """`text` with everything in it that looks like a token, or is one of `hidden`, masked."""
-    for secret in hidden:
-        if secret:
-            text = text.replace(secret, _MASK)
-    # Nearly every value is shorter than any token: spare those the search.
-    return text if len(text) < _SHORTEST_TOKEN else _TOKEN_SHAPES.sub(_MASK, text)
+def redaction() -> Redaction:
+    """What masks the log of this process; for what leaves it by other ways, such as spans."""
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, _Lines):
+            return handler.redaction
+    return Redaction()
+
+
+class _Lines(logging.StreamHandler[TextIO]):
+    """Writes the lines."""
+
+    def __init__(self, stream: TextIO, redaction: Redaction) -> None:
+        super().__init__(stream)
+        self.redaction = redaction
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the base class's name
+        """Says where an event was lost. What is said by default quotes its arguments, raw."""
+        error = sys.exc_info()[0]
+        reason = error.__name__ if error is not None else "unknown"
+        place = f"{record.pathname}:{record.lineno}"
+        with contextlib.suppress(OSError, ValueError):  # stderr may be gone as well
+            sys.stderr.write(f"an event of {record.name} ({place}) was not logged: {reason}\n")
 
 
 class _OwnLogger:
@@ -131,40 +129,26 @@ class _OwnLogger:
 class _Censor:
     """The last processor before the renderer: makes every value plain and masked."""
 
-    def __init__(self, hidden: Iterable[str]) -> None:
-        self._hidden = tuple(sorted({h for h in hidden if h}, key=len, reverse=True))
+    def __init__(self, redaction: Redaction) -> None:
+        self._redaction = redaction
+        self._name = lru_cache(maxsize=1024)(redaction.text)
 
     def __call__(
         self, _logger: object, _method: str, event: MutableMapping[str, Any]
     ) -> MutableMapping[str, Any]:
-        for key, value in event.items():
-            if not key.startswith("_"):
-                event[key] = self._plain(key, value)
-        return event
+        kept = {key: event.pop(key) for key in _META}
+        shown = self._redaction.fields(event)
+        return {self._name(key): value for key, value in shown.items()} | kept
 
-    def _plain(self, key: str, value: object) -> object:
-        if value and key.lower() in _SECRET_NAMES:
-            return _MASK
-        if value is None or isinstance(value, bool | int | float):
-            return value
-        if isinstance(value, str):
-            return masked(str(value), self._hidden)
-        if isinstance(value, Mapping):
-            return {str(k): self._plain(str(k), v) for k, v in value.items()}
-        if isinstance(value, list | tuple | set | frozenset):
-            return [self._plain("", v) for v in value]
-        return self._shown(value)
 
-    def _shown(self, value: object) -> object:
-        if isinstance(value, Enum):
-            return self._plain("", value.value)
-        if isinstance(value, timedelta):
-            return value.total_seconds()
-        if isinstance(value, date | datetime):
-            return value.isoformat()
-        if isinstance(value, UUID | PurePath | BaseException):
-            return masked(str(value), self._hidden)
-        return f"<{type(value).__name__}>"
+def _secrets_of_environment() -> Iterator[str]:
+    """Those of libraries: their variables are no settings of ours."""
+    yield os.environ.get("TEMPORAL_API_KEY", "")
+    for variable in _OTLP_HEADERS:
+        for header in os.environ.get(variable, "").split(","):
+            value = header.partition("=")[2].strip()
+            yield from (value, decoded := urllib.parse.unquote(value))
+            yield decoded.partition(" ")[2]  # after a scheme such as Basic
 
 
 def _route(handler: logging.Handler, level: int) -> None:
@@ -181,6 +165,7 @@ def _route(handler: logging.Handler, level: int) -> None:
     logging.captureWarnings(True)
     sys.excepthook = _log_crash
     threading.excepthook = _log_thread_crash
+    sys.unraisablehook = _log_unraisable
 
 
 def _of_use(record: logging.LogRecord) -> bool:
@@ -258,3 +243,11 @@ def _log_crash(
 def _log_thread_crash(args: threading.ExceptHookArgs) -> None:
     if args.exc_value is not None:
         _log_crash(args.exc_type, args.exc_value, args.exc_traceback)
+
+
+def _log_unraisable(unraisable: "sys.UnraisableHookArgs") -> None:
+    """What went wrong where nothing can be raised: a finalizer, a callback of the interpreter."""
+    error = unraisable.exc_value
+    if error is not None:
+        information = (type(error), error, unraisable.exc_traceback)
+        logging.getLogger(_OWN).error("unraisable", exc_info=information)

@@ -5,6 +5,7 @@ test gives an exporter). Then a W3C context travels in gRPC metadata and in Temp
 """
 
 import os
+import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,16 +17,23 @@ from opentelemetry.instrumentation.grpc.filters import health_check, negate
 from opentelemetry.sdk.resources import SERVICE_NAME, Resource
 from opentelemetry.sdk.trace import Event, ReadableSpan
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
-from opentelemetry.trace import Status
+from opentelemetry.trace import Link, Status
+from opentelemetry.util.types import Attributes
+from temporalio.client import Plugin
 from temporalio.contrib.opentelemetry import (
     OpenTelemetryPlugin,
     ReplaySafeTracerProvider,
     create_tracer_provider,
 )
+from temporalio.plugin import SimplePlugin
+
+from stigma.runtime.logging import redaction
+from stigma.runtime.redaction import Redaction
+from stigma.runtime.span_ids import InheritedIds, RpcIds, TemporalIds
 
 _ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
-_FLUSH_MILLIS = 5_000
-_EXCEPTION_CONTENT = frozenset({"exception.message", "exception.stacktrace"})
+_FLUSH_SECONDS = 5.0
+_EXCEPTION = frozenset({"exception.message", "exception.stacktrace"})
 
 
 class Telemetry:
@@ -47,6 +55,8 @@ class Telemetry:
             self._provider = create_tracer_provider(
                 resource=Resource.create({SERVICE_NAME: service}), shutdown_on_exit=False
             )
+            self._provider.add_span_processor(InheritedIds())
+            # Bounded: 2,048 spans wait at most, later ones are dropped, and nobody waits for it.
             self._provider.add_span_processor(BatchSpanProcessor(_WithoutContent(exporter)))
             trace.set_tracer_provider(self._provider)
 
@@ -55,9 +65,12 @@ class Telemetry:
         """Whether spans are made."""
         return self._provider is not None
 
-    def temporal_plugins(self) -> list[OpenTelemetryPlugin]:
+    def temporal_plugins(self) -> list[Plugin]:
         """For `Client.connect`: its workers trace too."""
-        return [OpenTelemetryPlugin(add_temporal_spans=True)] if self.enabled else []
+        if not self.enabled:
+            return []
+        ids = SimplePlugin("stigma.span-ids", interceptors=[TemporalIds()])
+        return [OpenTelemetryPlugin(add_temporal_spans=True), ids]
 
     def server_interceptors(self) -> list[grpc.aio.ServerInterceptor]:
         """For a gRPC server; health checks make no spans."""
@@ -66,7 +79,7 @@ class Telemetry:
         interceptor = aio_server_interceptor(  # type: ignore[no-untyped-call]
             self._provider, filter_=negate(health_check())
         )
-        return [interceptor]
+        return [interceptor, RpcIds()]
 
     def client_interceptors(self) -> Sequence[Any]:
         """For a gRPC channel."""
@@ -80,48 +93,55 @@ class Telemetry:
     def shutdown(self) -> None:
         """Sends the spans still held, for 5 s at most. Blocks: call it in a thread."""
         if self._provider is not None:
-            self._provider.force_flush(_FLUSH_MILLIS)
-            self._provider.shutdown()
+            # The SDK's own bounds are looser: a collector that does not answer would hold up the
+            # process's end for half a minute.
+            sending = threading.Thread(target=self._provider.shutdown, daemon=True)
+            sending.start()
+            sending.join(_FLUSH_SECONDS)
 
 
 class _WithoutContent(SpanExporter):
-    """An exception is traced by its type: its text may quote a prompt or an answer."""
+    """Exports no exception's text, which may quote a prompt or an answer, and masks the rest."""
 
     def __init__(self, exporter: SpanExporter) -> None:
         self._exporter = exporter
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        return self._exporter.export([_without_content(span) for span in spans])
+        shown = redaction()
+        return self._exporter.export([_without_content(span, shown) for span in spans])
 
     def shutdown(self) -> None:
         self._exporter.shutdown()
 
-    def force_flush(self, timeout_millis: int = _FLUSH_MILLIS) -> bool:
+    def force_flush(self, timeout_millis: int = int(_FLUSH_SECONDS * 1000)) -> bool:
         return self._exporter.force_flush(timeout_millis)
 
 
-def _without_content(span: ReadableSpan) -> ReadableSpan:
-    if not span.events and span.status.description is None:
-        return span
+def _without_content(span: ReadableSpan, shown: Redaction) -> ReadableSpan:
     events = [
-        Event(
-            event.name,
-            {k: v for k, v in (event.attributes or {}).items() if k not in _EXCEPTION_CONTENT},
-            event.timestamp,
-        )
+        Event(shown.text(event.name), _masked(event.attributes, shown, _EXCEPTION), event.timestamp)
         for event in span.events
     ]
+    links = [Link(link.context, _masked(link.attributes, shown)) for link in span.links]
     return ReadableSpan(
-        name=span.name,
+        name=shown.text(span.name),
         context=span.context,
         parent=span.parent,
         resource=span.resource,
-        attributes=span.attributes,
+        attributes=_masked(span.attributes, shown),
         events=events,
-        links=span.links,
+        links=links,
         kind=span.kind,
+        # Its description is an exception's text.
         status=Status(span.status.status_code),
         start_time=span.start_time,
         end_time=span.end_time,
         instrumentation_scope=span.instrumentation_scope,
     )
+
+
+def _masked(
+    attributes: Attributes, shown: Redaction, without: frozenset[str] = frozenset()
+) -> dict[str, Any]:
+    told = {shown.text(k): v for k, v in (attributes or {}).items() if k not in without}
+    return shown.fields(told)
