@@ -132,7 +132,7 @@ async def serving(
     )
     async with channel:
         queues = TaskQueues(own.task_queue_prefix)
-        [console] = [one for one in others if isinstance(one, ConsoleServer)] or [None]
+        console = next((one for one in others if isinstance(one, ConsoleServer)), None)
         yield Api(
             runtime=runtime, port=server.port, queues=queues, channel=channel, console=console
         )

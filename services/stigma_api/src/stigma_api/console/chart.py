@@ -30,7 +30,7 @@ class Bar:
     title: str
     detail: str
     lane: str
-    """`caller` or `execution`: whose workflow's history says so."""
+    """`caller` or `execution`: whose workflow it is about."""
     failed: bool
     open: bool
     attempt: int
@@ -66,7 +66,6 @@ def draw(timeline: ExecutionTimeline, now: datetime) -> Chart:
         _time(entry) + (span or timedelta()) for entry, span in zip(entries, spans, strict=True)
     ]
     whole = max(max(ends) - start, timedelta(milliseconds=1))
-    caller = timeline.caller.workflow_id
     bars = []
     for entry, span in zip(entries, spans, strict=True):
         offset = _time(entry) - start
@@ -77,7 +76,7 @@ def draw(timeline: ExecutionTimeline, now: datetime) -> Chart:
                 step=step_name(entry.step),
                 title=entry.title,
                 detail=entry.detail,
-                lane="caller" if caller and entry.workflow_id == caller else "execution",
+                lane=_lane(entry, timeline.caller.workflow_id),
                 failed=entry.failed,
                 open=entry.open,
                 attempt=entry.attempt,
@@ -107,6 +106,12 @@ def reason_name(reason: StuckReason.ValueType) -> str:
     if reason not in StuckReason.values():
         return str(reason)
     return StuckReason.Name(reason).removeprefix("STUCK_REASON_")
+
+
+def _lane(entry: TimelineEntry, caller: str) -> str:
+    # What the caller does while it waits is said by the execution's own history.
+    waits = entry.step == TIMELINE_STEP_PENDING
+    return "caller" if waits or (caller and entry.workflow_id == caller) else "execution"
 
 
 def _duration(

@@ -15,6 +15,7 @@ from starlette.responses import RedirectResponse, Response
 from stigma.contracts.executions import Execution
 from stigma.diagnosis.v1.diagnosis_service_pb2 import (
     TIMELINE_STEP_CALLER_ENDED,
+    TIMELINE_STEP_ENDED,
     TIMELINE_STEP_RESUMED,
     ExecutionTimeline,
 )
@@ -39,6 +40,7 @@ _SETTLING_SECONDS = 0.5
 _SOON = timedelta(seconds=10)
 # A caller whose workers are away goes on when they are back; nobody waits for that for ever.
 _RESUMED_WITHIN = timedelta(minutes=10)
+_WENT_ON = {TIMELINE_STEP_RESUMED, TIMELINE_STEP_CALLER_ENDED}
 
 
 class Pages:
@@ -224,12 +226,13 @@ class Pages:
 
 def _is_settled(shown: ExecutionView, timeline: ExecutionTimeline) -> bool:
     """Whether the page will not change any more: it ended, and its caller went on."""
-    if not shown.has_ended:
-        return False
-    told = shown.caller is None or timeline.caller_unavailable or not timeline.HasField("caller")
-    last = {TIMELINE_STEP_RESUMED, TIMELINE_STEP_CALLER_ENDED}
-    went_on = any(entry.step in last for entry in timeline.entries)
-    return bool(told) or went_on or shown.end is None or _since(shown.end) > _RESUMED_WITHIN
+    if not shown.has_ended or shown.end is None:
+        return False  # while it closes, it has ended in its own words and not in Temporal's
+    if _since(shown.end) > _RESUMED_WITHIN:
+        return True
+    steps = {entry.step for entry in timeline.entries}
+    nobody = shown.caller is None or timeline.caller_unavailable
+    return TIMELINE_STEP_ENDED in steps and bool(nobody or steps & _WENT_ON)
 
 
 def _since(time: datetime) -> timedelta:

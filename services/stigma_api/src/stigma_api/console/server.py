@@ -83,8 +83,8 @@ class ConsoleServer:
     def url(self) -> str:
         """Where a browser on this machine finds it."""
         scheme = "http" if self._tls is None else "https"
-        host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(self._host, self._host)  # noqa: S104
-        return f"{scheme}://{f'[{host}]' if ':' in host.strip('[]') else host}:{self.port}/"
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self._host, self._host)  # noqa: S104
+        return f"{scheme}://{f'[{host}]' if ':' in host else host}:{self.port}/"
 
     async def stop(self, grace: timedelta) -> None:
         """Take no more requests, end streams, and let the answers under way end within `grace`."""
@@ -107,8 +107,9 @@ class ConsoleServer:
         try:
             return socket.create_server((self._host, self.port), family=family)
         except OSError as error:
+            reason = str(error.strerror).partition(" (")[0]
             raise ConfigurationError(
-                f"the console cannot listen on {self._host}:{self.port}: {error.strerror}; "
+                f"the console cannot listen on {self._host}:{self.port}: {reason}; "
                 "STIGMA_CONSOLE_PORT names another port, 0 takes a free one"
             ) from error
 
