@@ -1,0 +1,1 @@
+"""The callers of examples/, in every language, on the real system."""

@@ -1,0 +1,35 @@
+"""One installation for the examples, behind keys, with scripted agents and small workflows."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.callers.programs import LANGUAGES, Language, build
+from tests.stack.plugin import StartStack
+
+if TYPE_CHECKING:
+    from tests.callers.site import Site
+
+
+@pytest.fixture(params=list(LANGUAGES))
+def language(request: pytest.FixtureRequest) -> Language:
+    """Each language, its program built."""
+    if request.param != "python":
+        build(request.param)
+    return LANGUAGES[request.param]
+
+
+@pytest.fixture(scope="module")
+async def site(
+    new_stack: StartStack, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Site]:
+    """The four services, agents and workflows."""
+    from tests.callers.site import Site, environment
+
+    directory = tmp_path_factory.mktemp("callers")
+    stack = await new_stack(environment=environment(directory))
+    async with Site(stack, directory) as site:
+        yield site

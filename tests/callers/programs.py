@@ -1,0 +1,140 @@
+"""The examples' programs: how each is built, called, and what it said."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import json
+import os
+import subprocess
+import sys
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+import pytest
+
+from tests.stack.waiting import eventually
+
+ROOT = Path(__file__).parents[2]
+TOOLS = ROOT / ".tools" / "callers"
+JAVA = ROOT / "examples" / "callers" / "java"
+
+_MISSING = 3
+_BUILD_SECONDS = 600
+
+Event = dict[str, Any]
+
+
+@functools.cache
+def build(what: str) -> None:
+    """Build once a session; a test without the programs for it is skipped with one line."""
+    done = subprocess.run(
+        [ROOT / "tools" / "callers" / "ensure", what],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=_BUILD_SECONDS,
+    )
+    if done.returncode == _MISSING:
+        pytest.skip(done.stderr.strip())
+    assert done.returncode == 0, done.stderr
+
+
+@dataclass(frozen=True)
+class Language:
+    """One language's program, and how it wants a duration written."""
+
+    name: str
+    command: tuple[str, ...]
+    duration: Callable[[float], str]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+LANGUAGES = {
+    "go": Language("go", (str(TOOLS / "go-callers"),), "{}s".format),
+    "java": Language(
+        "java",
+        # These are for a program that lives for seconds.
+        (
+            *("java", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xshare:auto"),
+            *("-jar", str(JAVA / "target" / "callers.jar")),
+        ),
+        "PT{}S".format,
+    ),
+    "python": Language(
+        "python",
+        (sys.executable, str(ROOT / "examples" / "python-caller" / "callers.py")),
+        "{}".format,
+    ),
+}
+
+
+@dataclass
+class Run:
+    """One run of a program, under way or over."""
+
+    id: str
+    process: asyncio.subprocess.Process
+    lines: list[str] = field(default_factory=list)
+    _reading: asyncio.Task[None] | None = None
+
+    @classmethod
+    async def start(
+        cls, language: Language, environment: Mapping[str, str], example: str, *arguments: str
+    ) -> Self:
+        """Start an example; its workflow's id is ours."""
+        run_id = f"caller-{uuid.uuid4().hex}"
+        flags = ["--id", run_id, "--queue", f"queue-{run_id}"]
+        process = await asyncio.create_subprocess_exec(
+            *language.command,
+            example,
+            *flags,
+            *arguments,
+            env={**_without_settings(), **environment},
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        run = cls(run_id, process)
+        run._reading = asyncio.create_task(run._read())
+        return run
+
+    async def ended(self, code: int = 0) -> str:
+        """Wait for the end, and return what it printed. It goes to the test's log too."""
+        assert self.process.stdout is not None
+        assert self._reading is not None
+        output = (await self.process.stdout.read()).decode()
+        await self._reading
+        ended = await self.process.wait()
+        sys.stdout.write("".join(f"{line}\n" for line in self.lines) + output)
+        assert ended == code, (ended, self.lines, output)
+        return output.strip()
+
+    async def event(self, name: str) -> Event:
+        """Return such an event of the hand-off, once it is there."""
+        found = await eventually(lambda: self.events(name), what=f"event {name} of {self.lines}")
+        return found[0]
+
+    def events(self, name: str | None = None) -> list[Event]:
+        """Events of the hand-off so far."""
+        parsed = [json.loads(line) for line in self.lines if line.startswith("{")]
+        ours = [event for event in parsed if "callback_fingerprint" in event]
+        return [event for event in ours if name in {None, event["event"]}]
+
+    def error(self) -> str:
+        """The line that says what went wrong."""
+        return next(line for line in self.lines if line.startswith("error: "))
+
+    async def _read(self) -> None:
+        assert self.process.stderr is not None
+        while line := await self.process.stderr.readline():
+            self.lines.append(line.decode().rstrip("\n"))
+
+
+def _without_settings() -> dict[str, str]:
+    ours = ("STIGMA_", "TEMPORAL_", "OTEL_")
+    return {name: value for name, value in os.environ.items() if not name.startswith(ours)}

@@ -1,0 +1,177 @@
+"""The examples in every language: what a user copies runs, and does what its comments say."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import grpc
+import pytest
+
+from stigma.contracts.executions import Kind
+from tests.callers.programs import LANGUAGES, Language, Run, build
+from tests.stack.faults import Fail, FaultProxy, LoseReply
+
+if TYPE_CHECKING:
+    from tests.callers.site import Site
+
+# The first test of a language builds its program.
+pytestmark = pytest.mark.timeout(600)
+
+HAND_OFF = ["token_taken", "start_requested", "acknowledged", "pending"]
+
+
+async def test_a_single_agent_and_its_trail_of_fingerprints(site: Site, language: Language) -> None:
+    run = await Run.start(language, site.settings(), "single", "How does this read?")
+    assert await run.ended() == "How does this read?"
+    assert [event["event"] for event in run.events()] == HAND_OFF
+    [pending] = run.events("pending")
+    [fingerprint] = {event["callback_fingerprint"] for event in run.events()}
+    assert len(fingerprint) == 12
+    assert pending["token_length"] > 100
+    assert pending["agent"] == "style-reviewer"
+    assert pending["workflow_id"] == run.id
+    request_id = pending["request_id"]
+    assert pending["execution_id"] == site.execution_id(request_id)
+    for service, event in [
+        ("stigma_api", "request_received"),
+        ("stigma_api", "workflow_started"),
+        ("stigma_orchestrator", "delivering"),
+        ("stigma_orchestrator", "delivered"),
+    ]:
+        await site.stack.wait_for_event(
+            service, event, request_id=request_id, callback_fingerprint=fingerprint
+        )
+    # No token ever gets to the AI workers: they are found by the request.
+    await site.stack.wait_for_event("ai_worker", "model_call_completed", request_id=request_id)
+
+
+async def test_three_in_parallel_have_a_token_each(site: Site, language: Language) -> None:
+    agents = ["style-reviewer", "security-reviewer", "test-reviewer"]
+    arguments = ["--agents", ",".join(agents), "Look at this"]
+    run = await Run.start(language, site.settings(), "parallel", *arguments)
+    assert (await run.ended()).splitlines() == [f"{agent}: Look at this" for agent in agents]
+    pending = run.events("pending")
+    assert {event["agent"] for event in pending} == set(agents)
+    assert len({event["callback_fingerprint"] for event in pending}) == 3
+    assert len({event["request_id"] for event in pending}) == 3
+
+
+async def test_a_workflow_that_is_done_in_time(site: Site, language: Language) -> None:
+    run = await Run.start(language, site.settings(), "wait", '{"order": 9007199254740993}')
+    assert (await run.ended()).replace(" ", "") == '{"shipped":9007199254740993}'
+    [pending] = run.events("pending")
+    assert pending["execution_id"] == site.execution_id(pending["request_id"], Kind.WORKFLOW)
+    assert pending["workflow"] == "shipping"
+    await site.stack.wait_for_event(
+        "stigma_orchestrator", "delivered", callback_fingerprint=pending["callback_fingerprint"]
+    )
+
+
+async def test_a_workflow_that_takes_too_long_is_answered_by_the_fallback(
+    site: Site, language: Language
+) -> None:
+    arguments = ["--workflow", "slow", "--timeout", language.duration(2), "{}"]
+    run = await Run.start(language, site.settings(), "wait", *arguments)
+    answer = await run.ended()
+    [pending] = run.events("pending")
+    assert answer == f'"later" (WORKFLOW_EXECUTION_TIMEOUT, {pending["execution_id"]})'
+    assert await site.ended(pending["execution_id"]) == "TIMED_OUT"
+
+
+async def test_a_workflow_that_fails_fails_its_caller(site: Site, language: Language) -> None:
+    run = await Run.start(language, site.settings(), "wait", "--workflow", "broken", "{}")
+    await run.ended(code=1)
+    assert run.error().startswith("error: WORKFLOW_EXECUTION_FAILED WORKFLOW_ERROR ")
+    assert "nothing in stock" in run.error()
+
+
+async def test_without_a_token_the_execution_is_watched(site: Site, language: Language) -> None:
+    run = await Run.start(language, site.settings(), "watch", "Nobody waits")
+    *events, text = (await run.ended()).splitlines()
+    assert text == "Nobody waits"
+    names = [line.split()[-1] for line in events]
+    assert (names[0], names[-1]) == ("started", "ended")
+    assert "model_call_completed" in names
+    assert run.events() == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [
+        (["--agents", "broken"], "AGENT_EXECUTION_FAILED INVALID_REQUEST model_call 1: "),
+        (["--agents", "nobody"], "AGENT_EXECUTION_FAILED NOT_FOUND start_agent: "),
+    ],
+    ids=["the agent fails", "there is no such agent"],
+)
+async def test_each_failure_has_its_type(
+    site: Site, language: Language, arguments: list[str], error: str
+) -> None:
+    run = await Run.start(language, site.settings(), "single", *arguments, "hi")
+    await run.ended(code=1)
+    assert run.error().startswith(f"error: {error}")
+    assert len(run.events("token_taken")) == 1, "an answer is not retried"
+
+
+async def test_a_timeout_and_a_cancellation_have_types_of_their_own(
+    site: Site, language: Language
+) -> None:
+    late, stopped = [
+        await Run.start(
+            language, site.settings(), "single", "--agents", "slow", "--timeout", timeout, "hi"
+        )
+        for timeout in (language.duration(2), language.duration(7200))
+    ]
+    await site.cancel((await stopped.event("pending"))["execution_id"])
+    await stopped.ended(code=1)
+    assert stopped.error().startswith("error: AGENT_EXECUTION_CANCELLED ")
+    await late.ended(code=1)
+    assert late.error().startswith("error: AGENT_EXECUTION_TIMEOUT DEADLINE ")
+
+
+async def test_a_cancelled_caller_cancels_its_agent(site: Site, language: Language) -> None:
+    run = await Run.start(language, site.settings(), "single", "--agents", "slow", "hi")
+    pending = await run.event("pending")
+    await site.stack.client.get_workflow_handle(run.id).cancel()
+    await run.ended(code=1)
+    assert run.error() == "error: cancelled"
+    assert await site.ended(pending["execution_id"]) == "CANCELLED"
+
+
+async def test_what_passes_is_retried_and_what_was_lost_is_found_again(
+    site: Site, language: Language
+) -> None:
+    async with FaultProxy(site.stack.api_address) as proxy:
+        proxy.inject("StartAgent", Fail(grpc.StatusCode.UNAVAILABLE), times=1)
+        proxy.inject("StartAgent", LoseReply(), times=1)
+        run = await Run.start(language, site.settings(proxy.address), "single", "Once more")
+        assert await run.ended() == "Once more"
+    taken = run.events("token_taken")
+    # A third one only if the second fails before the agent, which it did start, has answered it.
+    assert [event["attempt"] for event in taken] in ([1, 2], [1, 2, 3])
+    assert len({event["callback_fingerprint"] for event in taken}) == len(taken)
+    [request_id] = {event["request_id"] for event in taken}
+    started = site.stack.events("workflow_started", request_id=request_id)
+    assert len({event["run_id"] for event in started}) == 1
+
+
+async def test_nobody_answers_before_temporals_own_timeout(site: Site) -> None:
+    """All languages at once: for this the orchestrator is down, which is who would answer."""
+    for name in ("go", "java"):
+        build(name)
+    await site.stack.stop("stigma_orchestrator")
+    try:
+        runs = {
+            name: await Run.start(
+                language, site.settings(), "wait", "--timeout", language.duration(2), "{}"
+            )
+            for name, language in LANGUAGES.items()
+        }
+        answers = await asyncio.gather(*(run.ended() for run in runs.values()))
+    finally:
+        await site.stack.start("stigma_orchestrator")
+    for answer in answers:
+        assert answer.startswith('"later" (TEMPORAL_TIMEOUT, ')
+    for run in runs.values():
+        [pending] = run.events("pending")
+        assert await site.ended(pending["execution_id"]) in {"TIMED_OUT", "CANCELLED"}
