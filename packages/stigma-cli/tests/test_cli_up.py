@@ -9,6 +9,7 @@ import pty
 import signal
 import socket
 import sys
+import urllib.request
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -62,6 +63,9 @@ async def test_up_serves_until_a_service_dies(temporal_binary: Path, tmp_path: P
     async with stigma("up", "--free-ports", "-o", "json", env=env, cwd=tmp_path) as process:
         told = await ready(process)
         assert told["temporalUi"].startswith("http://127.0.0.1:")
+        page = await asyncio.to_thread(urllib.request.urlopen, f"{told['console']}/executions")
+        with page:
+            assert b"Nothing has run yet" in page.read()
         assert {each.name for each in (tmp_path / ".stigma").glob("*.log")} == {
             "temporal.log",
             *(f"{name}.log" for name in told["services"]),
@@ -111,13 +115,13 @@ async def test_a_service_that_cannot_start_is_shown_with_its_reason(
     assert "STIGMA_LOG_LEVEL" in errors.decode()
 
 
-@pytest.mark.parametrize("place", range(4))
+@pytest.mark.parametrize("place", range(5))
 def test_a_taken_port_is_named_before_anything_starts(tmp_path: Path, place: int) -> None:
-    temporal, ui, api, admin = ports = free_ports(4)
+    temporal, ui, api, console, admin = ports = free_ports(5)
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", ports[place]))
         taken.listen()
-        stack = Stack(tmp_path, Ports(temporal, ui, api, dict.fromkeys(SERVICES, admin)))
+        stack = Stack(tmp_path, Ports(temporal, ui, api, dict.fromkeys(SERVICES, admin), console))
         with pytest.raises(CliError, match=f"port {ports[place]} is taken") as refused:
             stack.claim()
         assert "--free-ports" in refused.value.hint

@@ -44,12 +44,13 @@ class Ports:
     admin: Mapping[str, int] = field(
         default_factory=lambda: {name: 7310 + index for index, name in enumerate(SERVICES)}
     )
+    console: int = 7301
 
     @classmethod
     def free(cls) -> Ports:
         """Choose ports that nobody uses."""
-        temporal, temporal_ui, api, *admin = free_ports(3 + len(SERVICES))
-        return cls(temporal, temporal_ui, api, dict(zip(SERVICES, admin, strict=True)))
+        temporal, temporal_ui, api, console, *admin = free_ports(4 + len(SERVICES))
+        return cls(temporal, temporal_ui, api, dict(zip(SERVICES, admin, strict=True)), console)
 
 
 class Service:
@@ -159,6 +160,11 @@ class Stack:
         return f"{HOST}:{self.ports.api}"
 
     @property
+    def console_url(self) -> str:
+        """Stigma's web pages."""
+        return f"http://{HOST}:{self.ports.console}"
+
+    @property
     def temporal_address(self) -> str:
         """Where Temporal listens."""
         return self._temporal[0] if self._temporal else f"{HOST}:{self.ports.temporal}"
@@ -248,6 +254,7 @@ class Stack:
             yield "Temporal", self.ports.temporal
             yield "Temporal's UI", self.ports.temporal_ui
         yield "stigma_api", self.ports.api
+        yield "the console", self.ports.console
         yield from self.ports.admin.items()
 
     async def _start_temporal(self, say: Say) -> None:
@@ -274,6 +281,7 @@ class Stack:
         registry = self.directory / "registry.db"
         environment = {
             "STIGMA_REGISTRY_URL": f"sqlite+aiosqlite:///{registry.absolute()}",
+            "STIGMA_CONSOLE_TEMPORAL_UI_URL": self.ui_url or "",
             **self._environment,
             "TEMPORAL_ADDRESS": self.temporal_address,
             "TEMPORAL_NAMESPACE": self.namespace,
@@ -283,6 +291,9 @@ class Stack:
             "STIGMA_API_HOST": HOST,
             "STIGMA_API_PORT": str(self.ports.api),
             "STIGMA_API_ADDRESS": self.api_address,
+            "STIGMA_CONSOLE_ENABLED": "true",
+            "STIGMA_CONSOLE_HOST": HOST,
+            "STIGMA_CONSOLE_PORT": str(self.ports.console),
         }
         return Service(name, admin_port, self.directory / f"{name}.log", environment)
 

@@ -36,6 +36,9 @@ def up(
     api_port: Annotated[
         int, typer.Option(metavar="PORT", min=1, max=65535, help="Port of Stigma's API.")
     ] = Ports.api,
+    console_port: Annotated[
+        int, typer.Option(metavar="PORT", min=1, max=65535, help="Port of the console.")
+    ] = Ports.console,
     keep: Annotated[
         bool, typer.Option("--keep", help="Keep Temporal's data in the directory.")
     ] = False,
@@ -48,7 +51,9 @@ def up(
     """
     stack = Stack(
         directory,
-        Ports.free() if free_ports else Ports(temporal=temporal_port, api=api_port),
+        Ports.free()
+        if free_ports
+        else Ports(temporal=temporal_port, api=api_port, console=console_port),
         temporal=_running_temporal(),
         keep=keep,
     )
@@ -139,6 +144,7 @@ def _print_ready(stack: Stack, output: Format) -> None:
             {
                 "ready": True,
                 "api": stack.api_address,
+                "console": stack.console_url,
                 "temporal": stack.temporal_address,
                 "temporalUi": stack.ui_url,
                 "services": {
@@ -154,8 +160,9 @@ def _print_ready(stack: Stack, output: Format) -> None:
         *((each.name, _address(stack, each.name), str(each.log)) for each in stack.services),
     ]
     print_table(("READY", "ADDRESS", "LOG"), rows)
+    print_line(f"\nConsole: {stack.console_url}")
     if stack.ui_url:
-        print_line(f"\nTemporal's UI: {stack.ui_url}")
+        print_line(f"Temporal's UI: {stack.ui_url}")
     print_line("Ctrl-C stops everything.")
 
 
