@@ -1,38 +1,17 @@
-"""Agents as files: a strict reading of the envelope that `agent apply` takes."""
+"""Agents as files."""
 
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from google.protobuf.descriptor import EnumDescriptor, FieldDescriptor
-from google.protobuf.duration_pb2 import Duration
-from google.protobuf.message import Message
-from ruamel.yaml import YAML
-from ruamel.yaml.comments import CommentedMap, CommentedSeq
-from ruamel.yaml.error import MarkedYAMLError, YAMLError
-
 from stigma.agent.v1.agent_pb2 import Agent
-from stigma_cli.durations import parse_duration
 from stigma_cli.exits import CliError, Exit
+from stigma_cli.resource_files import EnvelopeReader, parse_documents, texts
 
-API_VERSION = "stigma/v1"
 KIND = "Agent"
-SUFFIXES = (".yaml", ".yml", ".json")
-
-_MAX_FILE_BYTES = 4 * 1024 * 1024
-_ENVELOPE = ("apiVersion", "kind", "metadata", "spec")
-
-
-class FileError(CliError):
-    """A file that cannot be used: `file:line: what is wrong`."""
-
-    def __init__(self, path: str, line: int | None, message: str) -> None:
-        place = path if line is None else f"{path}:{line}"
-        super().__init__(f"{place}: {message}", code=Exit.USAGE)
 
 
 def read_agents(paths: Iterable[Path]) -> list[tuple[str, Agent]]:
@@ -44,7 +23,7 @@ def read_agents(paths: Iterable[Path]) -> list[tuple[str, Agent]]:
     Raises:
         CliError: a file is absent, empty or malformed.
     """
-    agents = [(name, agent) for name, text in _texts(paths) for agent in agents_of(name, text)]
+    agents = [(name, agent) for name, text in texts(paths) for agent in agents_of(name, text)]
     if not agents:
         raise CliError("there is no agent in these files", code=Exit.USAGE)
     return agents
@@ -56,213 +35,12 @@ def agents_of(name: str, text: str) -> list[Agent]:
     Raises:
         FileError: it is malformed.
     """
-    return [_Reader(name).agent(document) for document in parse_documents(name, text)]
+    reader = EnvelopeReader(name, {"output_schema": _schema})
+    return [reader.read(document, KIND, Agent()) for document in parse_documents(name, text)]
 
 
-def parse_documents(name: str, text: str) -> list[Any]:
-    """Parse YAML 1.2, with line numbers kept.
-
-    Raises:
-        FileError: it is not YAML.
-    """
-    try:
-        return [document for document in YAML(typ="rt").load_all(text) if document is not None]
-    except MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else None
-        raise FileError(name, line, str(error.problem or error.context)) from None
-    except YAMLError as error:
-        raise FileError(name, None, str(error)) from None
-
-
-def read_text(path: Path) -> str:
-    """Read a file, or stdin for "-".
-
-    Raises:
-        CliError: it cannot be read, or is larger than any agent may be.
-    """
-    if str(path) == "-":
-        return sys.stdin.read(_MAX_FILE_BYTES)
-    try:
-        with path.open("rb") as file:
-            content = file.read(_MAX_FILE_BYTES + 1)
-        if len(content) > _MAX_FILE_BYTES:
-            raise CliError(f"{path}: larger than {_MAX_FILE_BYTES} bytes", code=Exit.USAGE)
-        return content.decode()
-    except OSError as error:
-        raise CliError(f"{path}: {error.strerror}", code=Exit.USAGE) from None
-    except UnicodeDecodeError:
-        raise CliError(f"{path}: is not UTF-8 text", code=Exit.USAGE) from None
-
-
-def shown_name(path: Path) -> str:
-    """Return what a file is called in messages."""
-    return "stdin" if str(path) == "-" else str(path)
-
-
-def _texts(paths: Iterable[Path]) -> Iterator[tuple[str, str]]:
-    for path in paths:
-        files = [path]
-        if path.is_dir():
-            files = sorted(each for each in path.iterdir() if each.suffix in SUFFIXES)
-        for file in files:
-            yield shown_name(file), read_text(file)
-
-
-class _Reader:
-    """Reads one document of a file; every complaint names the line."""
-
-    def __init__(self, file: str) -> None:
-        self._file = file
-
-    def agent(self, document: Any) -> Agent:
-        top = self._mapping(document, "the document", 1)
-        self._only(top, _ENVELOPE, "an agent")
-        for key, expected in (("apiVersion", API_VERSION), ("kind", KIND)):
-            if top.get(key) != expected:
-                raise self._error(top, key, f"{key} must be {expected}")
-        metadata = self._mapping(top.get("metadata"), "metadata", _line(top, "metadata"))
-        self._only(metadata, ("name", "labels"), "metadata")
-        if not isinstance(metadata.get("name"), str):
-            raise self._error(metadata, "name", "metadata.name must be a text")
-        agent = Agent(name=metadata["name"])
-        labels = metadata.get("labels")
-        if labels is not None:
-            self._set(
-                agent,
-                Agent.DESCRIPTOR.fields_by_name["labels"],
-                metadata,
-                "labels",
-                "metadata.labels",
-            )
-        spec = self._mapping(top.get("spec"), "spec", _line(top, "spec"))
-        self._fill(agent.spec, spec, "spec")
-        agent.spec.SetInParent()
-        return agent
-
-    def _fill(self, message: Message, values: CommentedMap, path: str) -> None:
-        fields = _fields(message.DESCRIPTOR)
-        self._only(values, fields, path)
-        seen: set[str] = set()
-        for key in values:
-            field = fields[key]
-            if field.name in seen:
-                raise self._error(values, key, f"{path}.{key} is given twice")
-            seen.add(field.name)
-            if values[key] is not None:
-                self._set(message, field, values, key, f"{path}.{key}")
-
-    def _set(
-        self, message: Message, field: FieldDescriptor, values: Any, key: Any, path: str
-    ) -> None:
-        value = values[key]
-        line = _line(values, key)
-        if _is_map(field):
-            target = getattr(message, field.name)
-            for name, text in self._mapping(value, path, line).items():
-                if not isinstance(name, str) or not isinstance(text, str):
-                    raise self._error(value, name, f"{path}.{name} must be a text")
-                target[name] = text
-        elif field.is_repeated:
-            self._extend(message, field, self._sequence(value, path, line), path)
-        elif field.message_type is not None:
-            self._set_message(getattr(message, field.name), value, line, path)
-        else:
-            setattr(message, field.name, self._scalar(field, value, line, path))
-
-    def _extend(
-        self, message: Message, field: FieldDescriptor, values: CommentedSeq, path: str
-    ) -> None:
-        target = getattr(message, field.name)
-        for index, value in enumerate(values):
-            place, line = f"{path}[{index}]", _line(values, index)
-            if field.message_type is not None:
-                self._set_message(target.add(), value, line, place)
-            else:
-                target.append(self._scalar(field, value, line, place))
-
-    def _set_message(self, message: Message, value: Any, line: int, path: str) -> None:
-        if isinstance(message, Duration):
-            try:
-                message.FromTimedelta(
-                    parse_duration(value if isinstance(value, str) else repr(value))
-                )
-            except ValueError as error:
-                raise FileError(self._file, line, f"{path}: {error}") from None
-            return
-        message.SetInParent()
-        self._fill(message, self._mapping(value, path, line), path)
-
-    def _scalar(self, field: FieldDescriptor, value: Any, line: int, path: str) -> Any:
-        if field.name == "output_schema" and isinstance(value, Mapping):
-            return json.dumps(_plain(value), separators=(",", ":"))
-        if field.enum_type is not None:
-            return self._enum(field.enum_type, value, line, path)
-        expected, kinds = _SCALARS[field.cpp_type]
-        if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
-            raise FileError(self._file, line, f"{path} must be {expected}")
-        bits = _BITS.get(field.cpp_type)
-        if bits is not None and isinstance(value, int) and value.bit_length() >= bits:
-            raise FileError(self._file, line, f"{path} does not fit into {bits} bits")
-        return value
-
-    def _enum(self, enum: EnumDescriptor, value: Any, line: int, path: str) -> int:
-        zero = enum.values_by_number[0].name
-        prefix = zero.removesuffix("UNSPECIFIED")
-        for name in (value, f"{prefix}{value}"):
-            if isinstance(name, str) and name in enum.values_by_name:
-                return int(enum.values_by_name[name].number)
-        known = ", ".join(each.removeprefix(prefix) for each in enum.values_by_name if each != zero)
-        raise FileError(self._file, line, f"{path} must be one of {known}")
-
-    def _mapping(self, value: Any, what: str, line: int) -> CommentedMap:
-        if not isinstance(value, CommentedMap):
-            raise FileError(self._file, line, f"{what} must be a mapping")
-        return value
-
-    def _sequence(self, value: Any, what: str, line: int) -> CommentedSeq:
-        if not isinstance(value, CommentedSeq):
-            raise FileError(self._file, line, f"{what} must be a list")
-        return value
-
-    def _only(self, values: CommentedMap, known: Iterable[str], what: str) -> None:
-        for key in values:
-            if key not in known:
-                # snake_case is read as well, but naming each field twice helps nobody.
-                names = ", ".join(name for name in known if "_" not in name)
-                raise self._error(values, key, f"unknown key {key!r} in {what}; known: {names}")
-
-    def _error(self, values: Any, key: Any, message: str) -> FileError:
-        return FileError(self._file, _line(values, key), message)
-
-
-_SCALARS: dict[int, tuple[str, tuple[type, ...]]] = {
-    FieldDescriptor.CPPTYPE_STRING: ("a text", (str,)),
-    FieldDescriptor.CPPTYPE_BOOL: ("true or false", (bool,)),
-    FieldDescriptor.CPPTYPE_INT32: ("a whole number", (int,)),
-    FieldDescriptor.CPPTYPE_INT64: ("a whole number", (int,)),
-    FieldDescriptor.CPPTYPE_DOUBLE: ("a number", (int, float)),
-}
-
-_BITS = {FieldDescriptor.CPPTYPE_INT32: 32, FieldDescriptor.CPPTYPE_INT64: 64}
-
-
-def _fields(descriptor: Any) -> dict[str, FieldDescriptor]:
-    """The fields by both of their names: camelCase as in JSON, and snake_case as in the protos."""
-    camel = {field.json_name: field for field in descriptor.fields}
-    return camel | {field.name: field for field in descriptor.fields}
-
-
-def _is_map(field: FieldDescriptor) -> bool:
-    return field.message_type is not None and field.message_type.GetOptions().map_entry
-
-
-def _line(values: Any, key: Any) -> int:
-    """The line of a key or an item, counted from 1."""
-    if isinstance(values, CommentedMap) and key in values:
-        return int(values.lc.key(key)[0]) + 1
-    if isinstance(values, CommentedSeq):
-        return int(values.lc.item(key)[0]) + 1
-    return int(values.lc.line) + 1
+def _schema(value: Any) -> str:
+    return json.dumps(_plain(value), separators=(",", ":"))
 
 
 def _plain(value: Any) -> Any:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -17,37 +19,31 @@ from stigma.agent.v1.agent_service_pb2 import (
 )
 from stigma_cli.agent_files import read_agents
 from stigma_cli.connections import Api, open_api
-from stigma_cli.exits import CliError
+from stigma_cli.definitions import (
+    DryRun,
+    Files,
+    all_pages,
+    apply_each,
+    labels_text,
+    print_definition,
+    print_deleted,
+)
 from stigma_cli.output import (
     Format,
     Output,
     as_json,
     as_time,
     print_json,
-    print_line,
     print_table,
 )
 
 app = typer.Typer(help="Register, show and delete agents.", no_args_is_help=True)
 
-Files = Annotated[
-    list[Path],
-    typer.Option(
-        "--file",
-        "-f",
-        metavar="FILE",
-        help='A file, a directory of files, or "-" for stdin; may be given again.',
-        show_default=False,
-    ),
-]
-
 
 @app.command()
 def apply(
     file: Files,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Check only: nothing is registered.")
-    ] = False,
+    dry_run: DryRun = False,
     output: Output = Format.TEXT,
 ) -> None:
     """Register agents, or new versions of them.
@@ -91,16 +87,9 @@ async def apply_agent(api: Api, agent: Agent, *, dry_run: bool = False) -> Agent
 
 async def _apply(files: list[Path], dry_run: bool, output: Format) -> None:
     agents = read_agents(files)
-    applied: list[Agent] = []
     async with open_api() as api:
-        for file, agent in agents:
-            try:
-                applied.append(await apply_agent(api, agent, dry_run=dry_run))
-            except CliError as error:
-                raise CliError(f"{file}: {error.message}", error.hint, code=error.code) from None
-            if output is Format.TEXT:
-                version = f"@{applied[-1].version}" if applied[-1].version else ""
-                print_line(f"{agent.name}{version} {'is valid' if dry_run else 'applied'}")
+        apply = partial(apply_agent, api, dry_run=dry_run)
+        applied = await apply_each(agents, apply, dry_run=dry_run, output=output)
     if output is Format.JSON:
         print_json({"agents": [as_json(agent) for agent in applied]})
 
@@ -108,33 +97,27 @@ async def _apply(files: list[Path], dry_run: bool, output: Format) -> None:
 async def _get(agent_id: str, output: Format) -> None:
     async with open_api() as api:
         agent = await api.call(api.agents.GetAgent, GetAgentRequest(id=agent_id))
-    if output is Format.JSON:
-        print_json(as_json(agent))
-        return
     rows = [
         ("name", f"{agent.name}@{agent.version}"),
         ("model", agent.spec.model),
         ("description", agent.spec.description),
-        ("labels", _labels(agent)),
+        ("labels", labels_text(agent.labels)),
         ("applied", as_time(agent.create_time)),
         ("digest", agent.digest),
         ("instructions", agent.spec.instructions),
     ]
-    for name, value in rows:
-        if value:
-            print_line(f"{name + ':':14}{value}")
+    print_definition(agent, rows, output)
 
 
 async def _list(output: Format) -> None:
-    agents: list[Agent] = []
     async with open_api() as api:
-        request = ListAgentsRequest(page_size=1000)
-        while True:
-            page = await api.call(api.agents.ListAgents, request)
-            agents.extend(page.agents)
-            if not page.next_page_token:
-                break
-            request.page_token = page.next_page_token
+
+        async def page(token: str) -> tuple[Sequence[Agent], str]:
+            request = ListAgentsRequest(page_size=1000, page_token=token)
+            listed = await api.call(api.agents.ListAgents, request)
+            return listed.agents, listed.next_page_token
+
+        agents = await all_pages(page)
     if output is Format.JSON:
         print_json({"agents": [as_json(agent) for agent in agents]})
         return
@@ -145,7 +128,7 @@ async def _list(output: Format) -> None:
                 agent.name,
                 str(agent.version),
                 agent.spec.model,
-                _labels(agent),
+                labels_text(agent.labels),
                 as_time(agent.create_time),
             )
             for agent in agents
@@ -156,11 +139,4 @@ async def _list(output: Format) -> None:
 async def _delete(name: str, output: Format) -> None:
     async with open_api() as api:
         await api.call(api.agents.DeleteAgent, DeleteAgentRequest(name=name))
-    if output is Format.JSON:
-        print_json({"deleted": name})
-    else:
-        print_line(f"{name} deleted")
-
-
-def _labels(agent: Agent) -> str:
-    return ", ".join(f"{key}={value}" for key, value in sorted(agent.labels.items()))
+    print_deleted(name, output)

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from stigma_cli import agents, demo, doctor, executions, setup, up, workflows
+from stigma_cli import agents, demo, doctor, executions, registered_workflows, setup, up, workflows
 from stigma_cli.exits import CliError
 from stigma_cli.output import print_error
 
@@ -40,6 +40,7 @@ app.command()(demo.demo)
 app.command()(workflows.run)
 app.command()(workflows.validate)
 app.add_typer(agents.app, name="agent")
+app.add_typer(registered_workflows.app, name="workflow")
 app.add_typer(executions.app, name="execution")
 app.command()(setup.setup)
 app.command()(doctor.doctor)

@@ -16,6 +16,8 @@ from stigma.agent.v1.agent_execution_service_pb2_grpc import AgentExecutionServi
 from stigma.agent.v1.agent_service_pb2_grpc import AgentServiceStub
 from stigma.contracts.payloads import DATA_CONVERTER
 from stigma.contracts.task_queues import TaskQueues
+from stigma.workflow.v1.workflow_execution_service_pb2_grpc import WorkflowExecutionServiceStub
+from stigma.workflow.v1.workflow_service_pb2_grpc import WorkflowServiceStub
 from stigma_cli.exits import CliError, Exit, of_api, of_temporal
 from stigma_client import ApiConnection
 from stigma_client.connection import DEFAULT_ADDRESS
@@ -35,6 +37,8 @@ class Api:
         self.metadata = connection.metadata()
         self.agents = AgentServiceStub(connection.channel)
         self.executions = AgentExecutionServiceStub(connection.channel)
+        self.workflows = WorkflowServiceStub(connection.channel)
+        self.workflow_executions = WorkflowExecutionServiceStub(connection.channel)
 
     async def call(self, rpc: grpc.aio.UnaryUnaryMultiCallable[M, T], request: M) -> T:
         """Make one call.

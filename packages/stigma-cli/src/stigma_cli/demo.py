@@ -17,13 +17,14 @@ from temporalio.client import Client, WorkflowHandle
 from stigma.agent.v1.agent_pb2 import Agent
 from stigma.contracts.payloads import DATA_CONVERTER
 from stigma.contracts.task_queues import TaskQueues
-from stigma_cli.agent_files import read_agents, read_text
+from stigma_cli.agent_files import read_agents
 from stigma_cli.agents import apply_agent
 from stigma_cli.connections import open_api
 from stigma_cli.documents import document_name
 from stigma_cli.exits import CliError, Exit
 from stigma_cli.output import Format, Output, print_json, print_line, print_table
 from stigma_cli.progress import follow
+from stigma_cli.resource_files import read_text
 from stigma_cli.runs import read_input, result, start
 from stigma_cli.stack import Ports, Stack
 from stigma_cli.timeline import (

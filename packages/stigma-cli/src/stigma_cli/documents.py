@@ -8,8 +8,8 @@ import subprocess
 import sys
 from dataclasses import dataclass
 
-from stigma_cli.agent_files import parse_documents
 from stigma_cli.exits import CliError, Exit
+from stigma_cli.resource_files import parse_documents
 
 _ENGINE = "zigflow_worker"
 _CHECK_TIMEOUT_SECONDS = 60.0

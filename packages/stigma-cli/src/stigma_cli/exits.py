@@ -59,6 +59,8 @@ def of_api(error: grpc.aio.AioRpcError, address: str) -> CliError:
     """Return what a failed call to the API means to a person."""
     code = error.code()
     if code is grpc.StatusCode.UNAVAILABLE:
+        if _is_answer(error):
+            return CliError(f"{error.details()}", "try again", code=Exit.UNREACHABLE)
         return CliError(
             f"cannot reach Stigma's API at {address}",
             "start it with `stigma up`, or set STIGMA_API_ADDRESS",
@@ -66,6 +68,11 @@ def of_api(error: grpc.aio.AioRpcError, address: str) -> CliError:
         )
     exit_code, hint = _API.get(code, (Exit.FAILED, ""))
     return CliError(f"{error.details() or code.name}", hint, code=exit_code)
+
+
+def _is_answer(error: grpc.aio.AioRpcError) -> bool:
+    """Whether the API itself says so: then it is there, and what is behind it is not."""
+    return any(key == "grpc-status-details-bin" for key, _ in error.trailing_metadata() or ())
 
 
 def of_temporal(error: RPCError | RuntimeError, address: str) -> CliError:

@@ -14,9 +14,9 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from stigma.contracts import limits
 from stigma.contracts.refusals import Refusal, refusal_in
-from stigma_cli.agent_files import read_text
 from stigma_cli.connections import reaching_temporal
 from stigma_cli.exits import CliError, Exit
+from stigma_cli.resource_files import read_text
 
 _QUERY_TIMEOUT = timedelta(seconds=5)
 
@@ -45,12 +45,22 @@ def read_input(text: str) -> Any:
     Raises:
         ValueError: it is not JSON.
     """
+    return json.loads(read_input_text(text))
+
+
+def read_input_text(text: str) -> str:
+    """Return JSON text as it is, or that in the file behind "@".
+
+    Raises:
+        ValueError: it is not JSON.
+    """
     if text.startswith("@"):
         text = read_text(Path(text[1:]))
     try:
-        return json.loads(text)
+        json.loads(text)
     except json.JSONDecodeError as error:
         raise ValueError(f"the input is not JSON: {error}") from None
+    return text
 
 
 async def start(

@@ -10,13 +10,14 @@ from typing import Annotated, Any
 
 import typer
 
-from stigma_cli.agent_files import KIND, agents_of, parse_documents, read_text, shown_name
+from stigma_cli import agent_files, workflow_files
 from stigma_cli.connections import connect_temporal, task_queues
 from stigma_cli.documents import can_check, document_name, problems_of
 from stigma_cli.durations import parse_duration
 from stigma_cli.exits import CliError, Exit
 from stigma_cli.output import Format, Output, print_json, print_line
 from stigma_cli.progress import follow
+from stigma_cli.resource_files import parse_documents, read_text, shown_name
 from stigma_cli.runs import read_input, result, start
 
 File = Annotated[Path, typer.Argument(metavar="FILE", help='The document, or "-" for stdin.')]
@@ -56,21 +57,28 @@ def run(
 
 
 def validate(file: File, output: Output = Format.TEXT) -> None:
-    """Check a workflow document or a file of agents.
+    """Check a workflow document, or a file of workflows or of agents.
 
     Needs no server. Exits 2 when something is wrong, with each mistake on a line.
     """
     name, text = shown_name(file), read_text(file)
     documents = parse_documents(name, text)
-    if documents and isinstance(documents[0], dict) and documents[0].get("kind") == KIND:
+    kind = documents[0].get("kind") if documents and isinstance(documents[0], dict) else None
+    if kind == agent_files.KIND:
         _validate_agents(name, text, output)
         return
-    problems = problems_of(text)
+    checked = [(name, text)]
+    if kind == workflow_files.KIND:
+        # Lines are counted within each document: it is a text of its own.
+        workflows = workflow_files.workflows_of(name, text)
+        checked = [(f"{name} ({each.name})", each.spec.document) for each in workflows]
+    problems = [(place, problem) for place, each in checked for problem in problems_of(each)]
     if output is Format.JSON:
-        print_json({"valid": not problems, "problems": [asdict(each) for each in problems]})
+        found = [asdict(problem) for _, problem in problems]
+        print_json({"valid": not found, "problems": found})
     elif problems:
-        for problem in problems:
-            print_line(f"{name}:{problem}")
+        for place, problem in problems:
+            print_line(f"{place}:{problem}")
     else:
         print_line(f"{name} is valid")
     if problems:
@@ -110,7 +118,7 @@ async def _run(
 
 
 def _validate_agents(file: str, text: str, output: Format) -> None:
-    agents = agents_of(file, text)
+    agents = agent_files.agents_of(file, text)
     if output is Format.JSON:
         print_json({"valid": True, "agents": [agent.name for agent in agents]})
         return

@@ -1,0 +1,106 @@
+"""Executions of either kind, and what happens to them, in words for people."""
+
+from __future__ import annotations
+
+from stigma.agent.v1.agent_execution_pb2 import AgentExecution, CallbackState
+from stigma.agent.v1.agent_execution_service_pb2 import WatchAgentExecutionResponse
+from stigma.contracts.errors import reason_name
+from stigma.contracts.executions import Execution, Kind, phase_name
+from stigma.workflow.v1.workflow_execution_service_pb2 import WatchWorkflowExecutionResponse
+from stigma_cli.execution_calls import Event
+from stigma_cli.output import as_time
+
+
+def describe(event: Event) -> str:
+    """Return one event as a line."""
+    match event.WhichOneof("event"):
+        case "started":
+            kind = Kind.of(event.started.execution)
+            inline = "an inline agent" if kind is Kind.AGENT else "an inline workflow"
+            line = f"started {definition_id(event.started.execution) or inline}"
+        case "callback_bound":
+            line = f"a caller waits ({event.callback_bound.fingerprint})"
+        case "cancel_requested":
+            line = f"cancellation requested {event.cancel_requested.reason}"
+        case "callback_delivering":
+            fingerprint = event.callback_delivering.fingerprint
+            line = f"delivering ({fingerprint})" if fingerprint else "delivering"
+        case "ended":
+            line = f"{phase_name(event.ended.execution)} {outcome(event.ended.execution)}"
+        case _:
+            line = _work(event) or "something this release of the command does not know"
+    return line.rstrip()
+
+
+def definition_id(execution: Execution) -> str:
+    """Return what an execution runs, "name@version"; "" for what came with its request."""
+    return str(getattr(execution.spec, f"{Kind.of(execution)}_id"))
+
+
+def outcome(execution: Execution) -> str:
+    """Return what came of an execution: its output, or why there is none."""
+    status = execution.status
+    if status.HasField("failure"):
+        at = f" at {status.failure.step}" if status.failure.step else ""
+        return f"{reason_name(status.failure.reason)}: {status.failure.message}{at}"
+    if isinstance(execution, AgentExecution):
+        return execution.status.output.json or execution.status.output.text
+    return execution.status.output.json
+
+
+def rows(execution: Execution) -> list[tuple[str, str]]:
+    """Return what there is to say of an execution, each by its name; some of it empty."""
+    spec, status = execution.spec, execution.status
+    callback = CallbackState.Name(status.callback.state).removeprefix("CALLBACK_STATE_")
+    return [
+        ("id", execution.id),
+        (str(Kind.of(execution)), definition_id(execution) or "(inline)"),
+        ("phase", phase_name(execution)),
+        ("outcome", outcome(execution)),
+        *_work_rows(execution),
+        ("started", time_of(execution, "start_time")),
+        ("ended", time_of(execution, "end_time")),
+        ("deadline", time_of(execution, "deadline")),
+        ("session", spec.session_id),
+        ("caller", f"{spec.caller.workflow_id} {spec.caller.activity_id}".strip()),
+        ("callback", callback if status.HasField("callback") else ""),
+        ("request", spec.request_id),
+    ]
+
+
+def time_of(execution: Execution, name: str) -> str:
+    """Return one of the times of an execution; "" when it has not come yet."""
+    if not execution.status.HasField(name):  # type: ignore[arg-type] # one of three literals
+        return ""
+    return as_time(getattr(execution.status, name))
+
+
+def _work(event: Event) -> str:
+    """Return a line on what only one of the kinds does; "" for nothing known."""
+    match event:
+        case WatchWorkflowExecutionResponse() if event.HasField("run_started"):
+            return f"the workflow engine runs {event.run_started.run.workflow_id}"
+        case WatchAgentExecutionResponse() if event.HasField("model_call_started"):
+            call = event.model_call_started
+            return f"model call {call.step}: {call.model}"
+        case WatchAgentExecutionResponse() if event.HasField("model_call_completed"):
+            done = event.model_call_completed
+            text = " ".join(part.text for part in done.message.parts if part.text)
+            return f"model call {done.step} answered: {text}"
+        case WatchAgentExecutionResponse() if event.HasField("model_call_failed"):
+            failed = event.model_call_failed
+            reason = reason_name(failed.failure.reason)
+            return f"model call {failed.step} failed: {reason}: {failed.failure.message}"
+        case _:
+            return ""
+
+
+def _work_rows(execution: Execution) -> list[tuple[str, str]]:
+    if not isinstance(execution, AgentExecution):
+        return [("error", execution.status.error_json), ("run", execution.status.run.workflow_id)]
+    usage = execution.status.usage
+    return [
+        ("steps", str(execution.status.steps)),
+        ("tokens", f"{usage.input_tokens} in, {usage.output_tokens} out"),
+        ("cost", f"${usage.cost_usd:.4f}" if usage.cost_usd else ""),
+    ]

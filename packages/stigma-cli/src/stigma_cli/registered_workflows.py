@@ -1,0 +1,228 @@
+"""`stigma workflow`: the registry of workflows, and executions of them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from stigma.contracts.executions import Execution
+from stigma.workflow.v1.workflow_execution_pb2 import WorkflowExecution
+from stigma.workflow.v1.workflow_execution_service_pb2 import StartWorkflowRequest
+from stigma.workflow.v1.workflow_pb2 import Workflow
+from stigma.workflow.v1.workflow_service_pb2 import (
+    ApplyWorkflowRequest,
+    DeleteWorkflowRequest,
+    GetWorkflowRequest,
+    ListWorkflowsRequest,
+)
+from stigma_cli.connections import Api, open_api
+from stigma_cli.definitions import (
+    DryRun,
+    Files,
+    all_pages,
+    apply_each,
+    labels_text,
+    print_definition,
+    print_deleted,
+)
+from stigma_cli.durations import parse_duration
+from stigma_cli.execution_calls import events
+from stigma_cli.execution_text import outcome
+from stigma_cli.executions import completed, follow_events
+from stigma_cli.exits import CliError, Exit
+from stigma_cli.output import (
+    Format,
+    Output,
+    as_json,
+    as_time,
+    print_json,
+    print_line,
+    print_table,
+)
+from stigma_cli.runs import read_input_text
+from stigma_cli.workflow_files import read_workflows
+
+app = typer.Typer(help="Register, show, start and delete workflows.", no_args_is_help=True)
+
+WorkflowId = Annotated[
+    str, typer.Argument(metavar="WORKFLOW", help="NAME for the newest version, or NAME@VERSION.")
+]
+
+
+@app.command()
+def apply(file: Files, dry_run: DryRun = False, output: Output = Format.TEXT) -> None:
+    """Register workflows, or new versions of them.
+
+    A file holds workflows as `kind: Workflow`, or one workflow document as it is, which is then
+    registered by its own name. The engine checks the documents. Unchanged ones stay as they are.
+    """
+    asyncio.run(_apply(file, dry_run, output))
+
+
+@app.command()
+def get(workflow: WorkflowId, output: Output = Format.TEXT) -> None:
+    """Show one workflow."""
+    asyncio.run(_get(workflow, output))
+
+
+@app.command("list")
+def list_(output: Output = Format.TEXT) -> None:
+    """List the newest version of every workflow."""
+    asyncio.run(_list(output))
+
+
+@app.command()
+def delete(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The workflow's name.")],
+    output: Output = Format.TEXT,
+) -> None:
+    """Delete all versions of a workflow. Running executions keep theirs."""
+    asyncio.run(_delete(name, output))
+
+
+@app.command()
+def start(
+    workflow: WorkflowId,
+    *,
+    input: Annotated[  # noqa: A002 - the option's name
+        str,
+        typer.Option("--input", "-i", metavar="JSON", help="The input: JSON, or @FILE with JSON."),
+    ] = "null",
+    request_id: Annotated[
+        str,
+        typer.Option(
+            metavar="ID", help="Start it once, however often this command is given this id."
+        ),
+    ] = "",
+    session: Annotated[
+        str, typer.Option(metavar="SESSION", help="Groups executions that belong together.")
+    ] = "",
+    timeout: Annotated[
+        str, typer.Option(metavar="DURATION", help="Time it out after so long, for instance 10m.")
+    ] = "",
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Wait for its output, and print it.")
+    ] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Show what happens to its end.")] = False,
+    output: Output = Format.TEXT,
+) -> None:
+    """Start a registered workflow, and print its execution's id.
+
+    With --wait or --watch, exits 1 unless it completes.
+    """
+    request = StartWorkflowRequest(workflow_id=workflow, request_id=request_id, session_id=session)
+    try:
+        request.input_json = read_input_text(input)
+        if timeout:
+            request.config.timeout.FromTimedelta(parse_duration(timeout))
+    except ValueError as error:
+        raise CliError(str(error), code=Exit.USAGE) from None
+    asyncio.run(_start(request, wait=wait, watch=watch, output=output))
+
+
+async def apply_workflow(api: Api, workflow: Workflow, *, dry_run: bool = False) -> Workflow:
+    """Register one workflow; returns the version it has."""
+    request = ApplyWorkflowRequest(workflow=workflow, validate_only=dry_run)
+    return await api.call(api.workflows.ApplyWorkflow, request)
+
+
+async def _apply(files: list[Path], dry_run: bool, output: Format) -> None:
+    workflows = read_workflows(files)
+    async with open_api() as api:
+        apply = partial(apply_workflow, api, dry_run=dry_run)
+        applied = await apply_each(workflows, apply, dry_run=dry_run, output=output)
+    if output is Format.JSON:
+        print_json({"workflows": [as_json(workflow) for workflow in applied]})
+
+
+async def _get(workflow_id: str, output: Format) -> None:
+    async with open_api() as api:
+        workflow = await api.call(api.workflows.GetWorkflow, GetWorkflowRequest(id=workflow_id))
+    rows = [
+        ("name", f"{workflow.name}@{workflow.version}"),
+        ("description", workflow.spec.description),
+        ("timeout", _timeout(workflow)),
+        ("labels", labels_text(workflow.labels)),
+        ("applied", as_time(workflow.create_time)),
+        ("digest", workflow.digest),
+        ("document", f"\n{workflow.spec.document.rstrip()}"),
+    ]
+    print_definition(workflow, rows, output)
+
+
+async def _list(output: Format) -> None:
+    async with open_api() as api:
+
+        async def page(token: str) -> tuple[Sequence[Workflow], str]:
+            request = ListWorkflowsRequest(page_size=1000, page_token=token)
+            listed = await api.call(api.workflows.ListWorkflows, request)
+            return listed.workflows, listed.next_page_token
+
+        workflows = await all_pages(page)
+    if output is Format.JSON:
+        print_json({"workflows": [as_json(workflow) for workflow in workflows]})
+        return
+    print_table(
+        ("NAME", "VERSION", "DESCRIPTION", "LABELS", "APPLIED"),
+        (
+            (
+                workflow.name,
+                str(workflow.version),
+                workflow.spec.description,
+                labels_text(workflow.labels),
+                as_time(workflow.create_time),
+            )
+            for workflow in workflows
+        ),
+    )
+
+
+async def _delete(name: str, output: Format) -> None:
+    async with open_api() as api:
+        await api.call(api.workflows.DeleteWorkflow, DeleteWorkflowRequest(name=name))
+    print_deleted(name, output)
+
+
+async def _start(request: StartWorkflowRequest, *, wait: bool, watch: bool, output: Format) -> None:
+    async with open_api() as api:
+        started = await api.call(api.workflow_executions.StartWorkflow, request)
+        if not wait and not watch:
+            _print_started(started, output)
+            return
+        if watch:
+            if output is Format.TEXT:
+                print_line(started.id)
+            ended = await follow_events(api, started.id, output=output)
+        else:
+            ended = await _ended(api, started.id)
+            if output is Format.JSON:
+                print_json(as_json(ended))
+            else:
+                print_line(outcome(ended))
+    if not completed(ended):
+        raise typer.Exit(Exit.FAILED)
+
+
+async def _ended(api: Api, execution_id: str) -> Execution:
+    last = [event async for event in events(api, execution_id)][-1]
+    return last.ended.execution
+
+
+def _print_started(started: WorkflowExecution, output: Format) -> None:
+    if output is Format.JSON:
+        print_json(as_json(started))
+    else:
+        print_line(started.id)
+
+
+def _timeout(workflow: Workflow) -> str:
+    if not workflow.spec.limits.HasField("timeout"):
+        return ""
+    timeout: timedelta = workflow.spec.limits.timeout.ToTimedelta()
+    return f"{timeout.total_seconds():g} s"
