@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from temporalio.api.common.v1 import WorkflowExecution as TemporalExecution
@@ -46,7 +47,7 @@ PROBLEM = {
 }
 
 
-async def closed_as(handle: WorkflowHandle[object, object]) -> WorkflowExecutionStatus | None:
+async def closed_as(handle: WorkflowHandle[Any, Any]) -> WorkflowExecutionStatus | None:
     """Wait for a run's end and return how it closed."""
     with contextlib.suppress(WorkflowFailureError):
         await handle.result()
