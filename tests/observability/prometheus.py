@@ -109,6 +109,11 @@ class Prometheus:
         alerts = (await self._get("alerts"))["alerts"]
         return {a["labels"]["alertname"]: a["labels"] for a in alerts if a["state"] == "firing"}
 
+    async def rules(self) -> list[dict[str, Any]]:
+        """Return every rule with its `health` and `lastError`."""
+        groups = (await self._get("rules"))["groups"]
+        return [rule for group in groups for rule in group["rules"]]
+
     async def scraped(self) -> dict[str, str]:
         """Return the health of each target, by pod."""
         targets = (await self._get("targets"))["activeTargets"]
