@@ -1,0 +1,280 @@
+"""One trace from a caller's workflow to the model call and back, and nothing said twice."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import socket
+import sys
+import uuid
+from collections.abc import AsyncIterator, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stigma.agent.v1.agent_execution_service_pb2 import (
+    StartAgentRequest,
+    WatchAgentExecutionRequest,
+)
+from stigma.agent.v1.agent_pb2 import Agent, AgentSpec, Script, ScriptStep
+from stigma.agent.v1.agent_service_pb2 import ApplyAgentRequest, ListAgentsRequest
+from stigma.workflow.v1.workflow_pb2 import Workflow, WorkflowSpec
+from stigma.workflow.v1.workflow_service_pb2 import ApplyWorkflowRequest
+from stigma.workflow.v1.workflow_service_pb2_grpc import WorkflowServiceStub
+from tests.integration.trace_receiver import TraceReceiver
+from tests.observability.spans import Node, Span, parsed, received, trees
+from tests.stack.plugin import StartStack
+from tests.stack.stack import SERVICES, Stack
+from tests.stack.waiting import eventually
+
+DOCUMENT = """\
+document: {dsl: '1.0.3', namespace: tests, name: review, version: '1.0.0'}
+do: [{ask: {call: agent, with: {agent: reviewer, message: '${ .message }'}}}]
+"""
+# Two model calls: the first answer is a pause.
+SCRIPT = Script(steps=[ScriptStep(text="…", pause=True), ScriptStep(text="{message}")])
+PAGE = Path(__file__).parents[2] / "docs" / "tracing.md"
+ID = re.compile(r"stigma\.(execution_id|request_id|callback_fingerprint)")
+
+
+@dataclass(frozen=True)
+class Call:
+    """What the caller's program told of its call."""
+
+    trace_id: str
+    execution_id: str
+    request_id: str
+    log: list[dict[str, Any]]
+
+
+def environment(endpoint: str, **variables: str) -> dict[str, str]:
+    """The variables that switch tracing on, without the batch's usual delay of 5 s."""
+    return {
+        "OTEL_EXPORTER_OTLP_ENDPOINT": endpoint,
+        "OTEL_BSP_SCHEDULE_DELAY": "100",
+        **variables,
+    }
+
+
+async def apply(stack: Stack) -> None:
+    """Register the agent and the workflow that calls it."""
+    spec = AgentSpec(model="scripted:demo", script=SCRIPT)
+    agent = Agent(name="reviewer", spec=spec)
+    await stack.agents.ApplyAgent(ApplyAgentRequest(agent=agent))
+    workflow = Workflow(name="review", spec=WorkflowSpec(document=DOCUMENT))
+    workflows = WorkflowServiceStub(stack.channel)
+    await workflows.ApplyWorkflow(ApplyWorkflowRequest(workflow=workflow))
+
+
+async def call(stack: Stack, traces: TraceReceiver) -> Call:
+    """Have the caller's program run the workflow once."""
+    variables = {
+        "TEMPORAL_ADDRESS": stack.temporal_address,
+        "TEMPORAL_NAMESPACE": stack.namespace,
+        "STIGMA_API_ADDRESS": stack.api_address,
+    }
+    program = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "tests.observability.traced_caller"),
+        *(f"{stack.prefix}shop", "review"),
+        env=os.environ | variables | environment(traces.endpoint),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    async with asyncio.timeout(60):
+        stdout, stderr = await program.communicate()
+    assert program.returncode == 0, stderr.decode()
+    log = [json.loads(line) for line in stderr.decode().splitlines() if line.startswith("{")]
+    return Call(log=log, **json.loads(stdout))
+
+
+def documented() -> Node:
+    """The tree as the document shows it."""
+    [text] = re.findall(r"```text\n(checkout .*?)```", PAGE.read_text(), re.DOTALL)
+    return parsed(text)
+
+
+async def whole(traces: TraceReceiver, trace_id: str) -> list[Span]:
+    """The spans of a trace, once there are as many as documented."""
+    expected = len(list(documented().walk()))
+    return await eventually(
+        lambda: found if len(found := received(traces, trace_id)) >= expected else None,
+        what=lambda: "\n".join(
+            line for root in trees(received(traces, trace_id)) for line in root.outline()
+        ),
+    )
+
+
+def assert_documented(spans: list[Span]) -> Node:
+    """Assert that the spans are the document's tree, each once; print it."""
+    [root] = trees(spans)
+    sys.stdout.write("\n".join(["", *root.outline(), ""]))
+    assert root.shape() == documented().shape()
+    assert len({span.span_id for span in spans}) == len(spans)
+    return root
+
+
+@pytest.fixture(scope="module")
+async def traces() -> AsyncIterator[TraceReceiver]:
+    """A collector."""
+    async with TraceReceiver() as receiver:
+        yield receiver
+
+
+@pytest.fixture(scope="module")
+async def stack(new_stack: StartStack, traces: TraceReceiver) -> Stack:
+    """Services that trace."""
+    stack = await new_stack(environment={"*": environment(traces.endpoint)})
+    await apply(stack)
+    return stack
+
+
+@pytest.fixture(scope="module")
+async def called(stack: Stack, traces: TraceReceiver) -> Call:
+    """One call of a Stigma workflow, by a program of its own."""
+    return await call(stack, traces)
+
+
+async def test_the_tree(called: Call, traces: TraceReceiver) -> None:
+    root = assert_documented(await whole(traces, called.trace_id))
+    for _, span in root.walk():
+        assert not span.error, span
+        assert span.start <= span.end
+
+
+async def test_every_span_names_its_execution(called: Call, traces: TraceReceiver) -> None:
+    spans = await whole(traces, called.trace_id)
+    ours = [span for span in spans if span.service in SERVICES]
+    named = {span.attributes.get("stigma.execution_id") for span in ours}
+    assert called.execution_id in named
+    [agent] = named - {called.execution_id}
+    assert agent.startswith("agent-")
+    for span in ours:
+        if span.name.startswith(("RunActivity", "/stigma")):
+            # Where a request is made or answered, it is named.
+            assert span.attributes["stigma.request_id"], span
+    fingerprints = {span.attributes.get("stigma.callback_fingerprint") for span in spans} - {None}
+    assert len(fingerprints) == 2, "the caller's token and the engine's"
+    of_caller = [span for span in spans if span.attributes.get("stigma.request_id")]
+    for name in ("RunActivity:call_workflow", "RunWorkflow:WorkflowExecutionWorkflow"):
+        [span] = [span for span in of_caller if span.name == name]
+        assert span.attributes["stigma.request_id"] == called.request_id
+        assert span.attributes["stigma.execution_id"] == called.execution_id
+
+
+async def test_model_calls_have_conventional_names(called: Call, traces: TraceReceiver) -> None:
+    spans = await whole(traces, called.trace_id)
+    chats = [span for span in spans if span.name.startswith("chat ")]
+    assert [span.attributes["stigma.step"] for span in chats] == [1, 2]
+    for span in chats:
+        assert (span.kind, span.name) == ("CLIENT", "chat demo")
+        assert span.attributes["gen_ai.operation.name"] == "chat"
+        assert span.attributes["gen_ai.provider.name"] == "scripted"
+        assert span.attributes["gen_ai.request.model"] == "demo"
+        assert span.attributes["gen_ai.agent.name"] == "reviewer"
+        assert span.attributes["gen_ai.agent.version"] == "1"
+        assert span.attributes["gen_ai.usage.output_tokens"] >= 1
+    assert b"hello" not in traces.raw(), "the message is content"
+
+
+async def test_log_lines_carry_the_trace(called: Call, stack: Stack, traces: TraceReceiver) -> None:
+    await whole(traces, called.trace_id)
+    told = stack.events(trace_id=called.trace_id)
+    assert {event["service"] for event in told} == set(SERVICES)
+    events = [event["event"] for event in told]
+    for event in ("workflow_started", "model_call_completed", "delivering", "delivered", "resumed"):
+        assert event in events
+    spans = {span.span_id for span in received(traces, called.trace_id)}
+    assert {event["span_id"] for event in told} <= spans
+    # The caller's own log: the trace is the same when it resumes.
+    assert [line["event"] for line in called.log if line["trace_id"] == called.trace_id] == [
+        *("token_taken", "start_requested", "acknowledged", "pending", "resumed")
+    ]
+
+
+async def test_a_caller_in_any_language(stack: Stack, traces: TraceReceiver) -> None:
+    """Who sends W3C's traceparent in the call's metadata goes on in its own trace."""
+    trace_id, span_id = uuid.uuid4().hex, uuid.uuid4().hex[:16]
+    await run_agent(stack, {"traceparent": f"00-{trace_id}-{span_id}-01"})
+    spans = await eventually(
+        lambda: [s for s in received(traces, trace_id) if s.name == "RunWorkflow:AgentWorkflow"],
+        what="the agent's span in the caller's trace",
+    )
+    assert len(spans) == 1
+    roots = trees(received(traces, trace_id))
+    assert {root.span.parent_id for root in roots} == {span_id}
+    assert {root.span.service for root in roots} == {"stigma_api"}
+
+
+async def test_a_caller_who_does_not_sample(stack: Stack, traces: TraceReceiver) -> None:
+    """Its choice holds for all services: what it does not record, they do not."""
+    trace_id, span_id = uuid.uuid4().hex, uuid.uuid4().hex[:16]
+    await run_agent(stack, {"traceparent": f"00-{trace_id}-{span_id}-00"})
+    after = uuid.uuid4().hex
+    await run_agent(stack, {"traceparent": f"00-{after}-{span_id}-01"})
+    await eventually(
+        lambda: [s for s in received(traces, after) if s.name.startswith("RunWorkflow")],
+        what="the later call's spans",
+    )
+    assert received(traces, trace_id) == []
+
+
+async def test_replays_say_nothing_twice(new_stack: StartStack, traces: TraceReceiver) -> None:
+    """No workflow is kept in memory: each of their tasks replays the whole history."""
+    forgetful = {"STIGMA_MAX_CACHED_WORKFLOWS": "0"}
+    variables: dict[str, Mapping[str, str]] = {"*": environment(traces.endpoint)}
+    variables |= dict.fromkeys(("stigma_orchestrator", "zigflow_worker"), forgetful)
+    stack = await new_stack(environment=variables)
+    await apply(stack)
+    called = await call(stack, traces)
+    await whole(traces, called.trace_id)
+    await stack.stop()  # and everything they still held was sent
+    assert_documented(received(traces, called.trace_id))
+
+
+async def test_sampling_is_configured(new_stack: StartStack, traces: TraceReceiver) -> None:
+    off = environment(traces.endpoint, OTEL_TRACES_SAMPLER="always_off")
+    stack = await new_stack(services=("stigma_api",), environment={"*": off})
+    requests = len(traces.requests)
+    await stack.agents.ListAgents(ListAgentsRequest())
+    await stack.stop()
+    assert len(traces.requests) == requests
+
+
+@pytest.fixture
+def black_hole() -> Iterator[str]:
+    """An endpoint that takes connections and never answers."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+
+
+async def test_a_dead_collector_hurts_nobody(new_stack: StartStack, black_hole: str) -> None:
+    """Nor do more spans than fit the queue; and it does not hold up the end of a service."""
+    full = environment(black_hole, OTEL_BSP_MAX_QUEUE_SIZE="2", OTEL_BSP_MAX_EXPORT_BATCH_SIZE="2")
+    stack = await new_stack(environment={"*": full})
+    await apply(stack)
+    async with asyncio.timeout(20):
+        for _ in range(3):
+            await run_agent(stack, {})
+    clock = asyncio.get_running_loop().time
+    began = clock()
+    await stack.stop()
+    assert timedelta(seconds=clock() - began) < timedelta(seconds=15)
+    loud = [event for event in stack.events() if event.get("level") in {"error", "critical"}]
+    assert {event["logger"].partition(".")[0] for event in loud} <= {"opentelemetry"}
+    assert any("dropping" in event["event"] for event in stack.events()), "the queue was full"
+
+
+async def run_agent(stack: Stack, metadata: dict[str, str]) -> None:
+    """Start an agent and watch it to its end."""
+    request = StartAgentRequest(agent_id="reviewer", message="hi", request_id=uuid.uuid4().hex)
+    execution = await stack.executions.StartAgent(
+        request, metadata=tuple(metadata.items()), timeout=15
+    )
+    watched = stack.executions.WatchAgentExecution(WatchAgentExecutionRequest(id=execution.id))
+    kinds = [event.WhichOneof("event") async for event in watched]
+    assert kinds
