@@ -20,9 +20,9 @@ from stigma_api.filters import quoted
 from stigma_api.principals import Principal
 from stigma_api.temporal import answering
 
-# No execution is open for longer, and so many halvings of it come down to seconds.
+# No execution is open for longer, and so many halvings of it come down to milliseconds.
 _LONGEST = timedelta(days=400)
-_HALVINGS = 24
+_HALVINGS = 36
 
 
 class OpenExecutions:

@@ -88,7 +88,7 @@ class Reasons:
         if not task.HasField("original_scheduled_time"):
             return None
         waits = _waits_since(task.scheduled_time)
-        if waits is not None and await self._polled.is_deserted(queue, WORKFLOWS, waits):
+        if await self._polled.is_deserted(queue, WORKFLOWS, waits or _LONG_AGO):
             return self._no_worker(queue)
         if task.attempt > 1:
             return Finding(

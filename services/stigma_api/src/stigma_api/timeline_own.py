@@ -74,7 +74,7 @@ class OwnStory:
                 cause = event.workflow_execution_cancel_requested_event_attributes.cause
                 self._add(step, run, event, "asked to stop", detail=cause)
             case _ if timeline_ends.closes(event):
-                await self._ended(run, event)
+                await self._ended(run, event, work)
             case _:
                 work.newest_token = self._story.binds[-1].token if self._story.binds else b""
                 await work.take(event)
@@ -123,13 +123,14 @@ class OwnStory:
         self._story.binds = [*others, bind]
         return is_new
 
-    async def _ended(self, run: Run, event: HistoryEvent) -> None:
+    async def _ended(self, run: Run, event: HistoryEvent, work: Work) -> None:
         end = await timeline_ends.end(self._client, self._subject, event)
         ended = end.execution
         if isinstance(ended, AgentExecution) and ended.status.HasField("usage"):
             self._totals = ended.status.usage
         step = TimelineStep.TIMELINE_STEP_ENDED
         self._add(step, run, event, end.title, detail=end.detail, failed=end.failed)
+        work.give_up(event)
 
     def _tell_failing(self) -> None:
         """Tell that the execution's own code fails: trying again leaves no trace in history."""

@@ -74,6 +74,12 @@ class Work:
             if each.HasField("last_failure"):
                 about.detail = f"last attempt: {why(each.last_failure)}"
 
+    def give_up(self, end: HistoryEvent) -> None:
+        """Take in that the execution ended: nobody hears what comes of the rest."""
+        for about in self.entries:
+            if about.open:
+                close(about, end, "given up", failed=True)
+
     async def _scheduled(self, event: HistoryEvent) -> None:
         attributes = event.activity_task_scheduled_event_attributes
         match attributes.activity_type.name:

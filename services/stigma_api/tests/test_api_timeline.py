@@ -1,0 +1,466 @@
+"""Timelines of executions against a real Temporal server."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc
+import pytest
+from temporalio.api.common.v1 import WorkflowExecution
+from temporalio.api.workflowservice.v1 import ResetWorkflowExecutionRequest
+from temporalio.client import Client, WorkflowFailureError
+from temporalio.exceptions import ApplicationError
+
+from services.stigma_api.tests.serving import Api, Caller, Callers, refused, serving
+from services.stigma_api.tests.staging import Staged, StagedAgent, timeline_of, worker
+from stigma.agent.v1.agent_execution_pb2 import AgentExecution
+from stigma.agent.v1.agent_execution_service_pb2 import (
+    CancelAgentExecutionRequest,
+    StartAgentRequest,
+)
+from stigma.contracts import tokens
+from stigma.diagnosis.v1 import diagnosis_service_pb2 as pb
+from stigma.internal.v1.execution_pb2 import Bind
+from stigma.workflow.v1.workflow_execution_service_pb2 import StartWorkflowRequest
+from stigma.workflow.v1.workflow_execution_service_pb2_grpc import WorkflowExecutionServiceStub
+from stigma.workflow.v1.workflow_pb2 import WorkflowSpec
+from stigma_api import timeline, timeline_caller, timeline_runs
+from tests.stack.faults import Fail, FaultProxy
+from tests.stack.waiting import eventually
+
+Code = grpc.StatusCode
+
+
+@pytest.fixture(scope="module")
+async def staged() -> Staged:
+    return Staged()
+
+
+@pytest.fixture(scope="module")
+async def proxy(temporal_server: Any) -> AsyncIterator[FaultProxy]:
+    async with FaultProxy(temporal_server.address) as proxy:
+        yield proxy
+
+
+@pytest.fixture(scope="module")
+async def stage(
+    client: Client, proxy: FaultProxy, staged: Staged, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Api]:
+    """An API whose way to Temporal can be harmed, and workers of every queue."""
+    async with serving(proxy.address, tmp_path_factory.mktemp("stage")) as api:
+        await api.apply("reviewer")
+        queues = api.queues
+        async with (
+            worker(client, queues.orchestrator, staged),
+            worker(client, queues.ai, staged),
+            worker(client, queues.watch, staged),
+            worker(client, queues.engine, staged),
+        ):
+            yield api
+            staged.release.set()
+
+
+def steps(told: pb.ExecutionTimeline) -> list[str]:
+    return [pb.TimelineStep.Name(each.step).removeprefix("TIMELINE_STEP_") for each in told.entries]
+
+
+def lines(told: pb.ExecutionTimeline, step: pb.TimelineStep.ValueType) -> list[str]:
+    return [
+        f"{each.title}; {each.detail}".strip("; ") for each in told.entries if each.step == step
+    ]
+
+
+def only(told: pb.ExecutionTimeline, step: pb.TimelineStep.ValueType) -> pb.TimelineEntry:
+    [found] = [each for each in told.entries if each.step == step]
+    return found
+
+
+async def start(api: Api, message: str, caller: Caller | None = None) -> AgentExecution:
+    request = StartAgentRequest(agent_id="reviewer", message=message)
+    if caller is not None:
+        request = caller.request(agent_id="reviewer", message=message)
+    started: AgentExecution = await api.executions.StartAgent(request)
+    return started
+
+
+async def digest_of(client: Client, execution_id: str) -> bytes:
+    described = await client.get_workflow_handle(execution_id).describe()
+    return bytes.fromhex(await described.memo_value("digest"))
+
+
+async def end(client: Client, execution_id: str) -> None:
+    handle = client.get_workflow_handle(execution_id)
+    await handle.signal(StagedAgent.end)
+    await handle.result()
+
+
+async def told(api: Api, execution_id: str, *wanted: str) -> pb.ExecutionTimeline:
+    """The timeline, once it has these steps."""
+
+    async def has() -> pb.ExecutionTimeline | None:
+        found = await timeline_of(api, execution_id)
+        return found if set(wanted) <= set(steps(found)) else None
+
+    return await eventually(has, what=f"{wanted} of {execution_id}")
+
+
+async def test_a_handshake_is_told_from_the_token_to_the_callers_next_step(
+    stage: Api, callers: Callers, client: Client
+) -> None:
+    caller = await callers.start()
+    started = await start(stage, "call: continue call: locally", caller)
+    await told(stage, started.id, "DELIVERED")
+    await end(client, started.id)
+    await client.get_async_activity_handle(task_token=caller.token).complete("x")
+    assert await caller.handle.result() == "x"
+    found = await told(stage, started.id, "RESUMED")
+    assert steps(found) == [
+        "TAKEN",
+        "ACKNOWLEDGED",
+        "PENDING",
+        "STARTED",
+        "MODEL_CALL",
+        "MODEL_CALL",
+        "DELIVERED",
+        "ENDED",
+        "RESUMED",
+    ]
+    taken, accepted, pending, first, *calls, delivered, ended, resumed = found.entries
+    fingerprint = tokens.fingerprint(caller.token)
+    assert (found.execution_id, found.phase) == (started.id, "COMPLETED")
+    assert (found.definition_id, found.request_id) == ("reviewer@1", started.spec.request_id)
+    assert (found.caller.workflow_id, found.caller.activity_id) == (caller.handle.id, "1")
+    assert found.usage.input_tokens == 2400
+    assert not found.caller_unavailable
+    assert not found.truncated
+    for each in (taken, pending, delivered, resumed):
+        assert each.fingerprint == fingerprint
+    for each in (taken, resumed):
+        assert (each.workflow_id, each.run_id) == (caller.handle.id, caller.info.workflow_run_id)
+    for each in (accepted, pending, first, *calls, delivered, ended):
+        assert each.workflow_id == started.id
+    assert calls[0].run_id != calls[1].run_id
+    assert [call.title for call in calls] == [
+        "model call 1, scripted:demo",
+        "model call 2, scripted:demo",
+    ]
+    assert all(call.detail == "1,204 tokens" and call.attempt == 1 for call in calls)
+    assert all(call.duration.ToNanoseconds() > 0 and not call.open for call in calls)
+    assert taken.title == "wait_for_agent takes its token"
+    assert (delivered.title, delivered.failed) == ("delivered", False)
+    assert ended.title == "completed"
+    assert (resumed.title, resumed.detail) == ("the caller goes on", "with the outcome")
+    times = [each.time.ToNanoseconds() for each in found.entries]
+    assert times == sorted(times)
+
+
+async def test_a_call_under_way_shows_its_attempts_and_the_last_failures_class(
+    stage: Api, staged: Staged
+) -> None:
+    started = await start(stage, "call:RATE_LIMITED")
+
+    async def tried() -> pb.TimelineEntry | None:
+        call = only(await told(stage, started.id, "MODEL_CALL"), pb.TIMELINE_STEP_MODEL_CALL)
+        return call if call.attempt == 2 else None
+
+    call = await eventually(tried, what="the second attempt")
+    assert call.open
+    assert not call.HasField("duration")
+    assert call.detail == "last attempt: RATE_LIMITED"
+    found = await timeline_of(stage, started.id)
+    assert not found.HasField("caller")
+    assert (found.phase, found.caller_unavailable) == ("RUNNING", "")
+
+
+async def test_failed_calls_and_a_stop_are_told(stage: Api, client: Client) -> None:
+    started = await start(stage, "call:CONTEXT_LENGTH!final watch call:HOLD")
+    held = await told(stage, started.id, "CANCEL_REQUESTED")
+    assert lines(held, pb.TIMELINE_STEP_MODEL_CALL)[0] == (
+        "model call 1, scripted:demo; CONTEXT_LENGTH"
+    )
+    assert lines(held, pb.TIMELINE_STEP_CANCEL_REQUESTED) == ["the caller is gone"]
+    cancel = CancelAgentExecutionRequest(id=started.id, reason="enough\nof it" + "!" * 300)
+    await stage.executions.CancelAgentExecution(cancel)
+    with pytest.raises(WorkflowFailureError):
+        await client.get_workflow_handle(started.id).result()
+    found = await told(stage, started.id, "ENDED")
+    stopped = lines(found, pb.TIMELINE_STEP_CANCEL_REQUESTED)[1]
+    assert stopped.startswith("asked to stop; enough of it!!!")
+    assert stopped.endswith("…")
+    ended = only(found, pb.TIMELINE_STEP_ENDED)
+    assert (ended.title, ended.failed) == ("cancelled", True)
+    calls = [each for each in found.entries if each.step == pb.TIMELINE_STEP_MODEL_CALL]
+    assert [call.failed for call in calls] == [True, True]
+    assert calls[1].detail == "given up"
+    assert not calls[1].open
+
+
+async def test_every_delivery_is_told_with_its_verdict(
+    stage: Api, callers: Callers, client: Client
+) -> None:
+    caller = await callers.start()
+    words = ("NOT_FOUND", "UNDELIVERABLE", "UNAVAILABLE!final", "BY_ID", "RPCError")
+    started = await start(stage, " ".join(f"deliver:{word}" for word in words), caller)
+
+    async def retried() -> pb.ExecutionTimeline | None:
+        found = await timeline_of(stage, started.id)
+        return found if found.entries[-1].attempt == 2 else None
+
+    found = await eventually(retried, what="a delivery's second attempt")
+    deliveries = [each for each in found.entries if each.step == pb.TIMELINE_STEP_DELIVERED]
+    assert [each.title for each in deliveries] == [
+        "not delivered",
+        "not delivered",
+        "not delivered",
+        "delivered",
+        "delivering",
+    ]
+    assert [each.failed for each in deliveries] == [False, True, True, False, False]
+    assert [each.open for each in deliveries] == [False, False, False, False, True]
+    assert [each.detail for each in deliveries] == [
+        "this attempt does not wait any more",
+        "",
+        "UNAVAILABLE",
+        "",
+        "last attempt: RPCError",
+    ]
+    fingerprint = tokens.fingerprint(caller.token)
+    assert {each.fingerprint for each in deliveries} == {fingerprint}
+
+
+async def test_code_that_fails_on_this_version_is_told(stage: Api, client: Client) -> None:
+    started = await start(stage, "break")
+    failing = only(await told(stage, started.id, "TASK_FAILING"), pb.TIMELINE_STEP_TASK_FAILING)
+    assert failing.attempt > 1
+    assert failing.failed
+    assert failing.open
+    await client.get_workflow_handle(started.id).terminate(reason="a test ends")
+    ended = only(await told(stage, started.id, "ENDED"), pb.TIMELINE_STEP_ENDED)
+    assert ended.detail == "TERMINATED: terminated in Temporal: a test ends"
+
+
+async def test_the_end_of_a_caller_that_waits_is_told(stage: Api, callers: Callers) -> None:
+    caller = await callers.start()
+    started = await start(stage, "", caller)
+    await caller.handle.terminate()
+    ended = only(await told(stage, started.id, "CALLER_ENDED"), pb.TIMELINE_STEP_CALLER_ENDED)
+    assert (ended.detail, ended.failed, ended.workflow_id) == (
+        "terminated",
+        True,
+        caller.handle.id,
+    )
+
+
+async def test_a_cancelled_caller_goes_on_without_the_outcome(
+    stage: Api, callers: Callers, client: Client
+) -> None:
+    caller = await callers.start()
+    started = await start(stage, "", caller)
+    await caller.handle.cancel()
+    await told(stage, started.id, "CANCEL_REQUESTED")
+    await client.get_async_activity_handle(task_token=caller.token).report_cancellation()
+    found = await told(stage, started.id, "RESUMED")
+    assert lines(found, pb.TIMELINE_STEP_CANCEL_REQUESTED) == ["the caller cancels its activity"]
+    assert lines(found, pb.TIMELINE_STEP_RESUMED) == ["the caller goes on; cancelled"]
+
+
+async def test_a_failed_activity_of_the_caller_is_told_by_its_class(
+    stage: Api, callers: Callers, client: Client
+) -> None:
+    caller = await callers.start()
+    started = await start(stage, "", caller)
+    await client.get_async_activity_handle(task_token=caller.token).fail(
+        ApplicationError("a secret prompt", type="AGENT_EXECUTION_FAILED", non_retryable=True)
+    )
+    found = await told(stage, started.id, "RESUMED")
+    assert lines(found, pb.TIMELINE_STEP_RESUMED) == ["the caller goes on; AGENT_EXECUTION_FAILED"]
+
+
+async def test_a_reset_caller_is_followed_into_its_new_run(
+    stage: Api, callers: Callers, client: Client
+) -> None:
+    caller = await callers.start()
+    started = await start(stage, "", caller)
+    await caller.handle.signal("poke")  # one more workflow task, which a reset can go back to
+
+    async def second_task() -> int:
+        completed = [
+            event.event_id
+            for event in (await caller.handle.fetch_history()).events
+            if event.HasField("workflow_task_completed_event_attributes")
+        ]
+        return completed[1] if len(completed) > 1 else 0
+
+    poked = await eventually(second_task, what="the caller's second workflow task")
+    await client.workflow_service.reset_workflow_execution(
+        ResetWorkflowExecutionRequest(
+            namespace="default",
+            workflow_execution=WorkflowExecution(workflow_id=caller.handle.id),
+            workflow_task_finish_event_id=poked,
+            request_id=started.id,
+        )
+    )
+    current = client.get_workflow_handle(caller.handle.id)
+    # The reset began another attempt, which waits as well.
+    async with asyncio.timeout(20):
+        again = Caller(current, await callers._pending.get())
+    assert again.info.workflow_run_id != caller.info.workflow_run_id
+    await client.get_async_activity_handle(task_token=again.token).complete("x")
+    found = await told(stage, started.id, "RESUMED")
+    assert steps(found).count("TAKEN") == 1
+    assert only(found, pb.TIMELINE_STEP_RESUMED).run_id == again.info.workflow_run_id
+
+
+async def test_several_attempts_of_a_caller_are_told(
+    stage: Api, callers: Callers, client: Client
+) -> None:
+    first = await callers.start()
+    request = first.request(agent_id="reviewer", message="", request_id=first.handle.id)
+    started = await stage.executions.StartAgent(request)
+    await stage.executions.StartAgent(request)  # a replay of the same attempt
+    second = await callers.start(after=first)
+    await stage.executions.StartAgent(
+        second.request(agent_id="reviewer", message="", request_id=first.handle.id)
+    )
+    handle = client.get_workflow_handle(started.id)
+    digest = await digest_of(client, started.id)
+    for ignored in (Bind(token=b"garbage", spec_digest=digest), Bind(token=first.token), Bind()):
+        await handle.signal("bind", ignored)
+    found = await told(stage, started.id, "CALLER_ENDED")
+    assert steps(found).count("TAKEN") == 2
+    assert [e.fingerprint for e in found.entries if e.step == pb.TIMELINE_STEP_PENDING] == [
+        tokens.fingerprint(each.token) for each in (first, second)
+    ]
+    assert found.caller.run_id == second.info.workflow_run_id
+
+
+async def test_a_caller_out_of_reach_is_said_and_the_rest_is_told(
+    stage: Api, callers: Callers, proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caller = await callers.start()
+    started = await start(stage, "", caller)
+    await told(stage, started.id, "STARTED")
+    of_caller = caller.handle.id.encode()
+    problems = {
+        Code.NOT_FOUND: "is past retention, or never was",
+        Code.PERMISSION_DENIED: "may not be looked at from here",
+        Code.FAILED_PRECONDITION: "cannot be read: FAILED_PRECONDITION",
+    }
+    for code, problem in problems.items():
+        proxy.inject(
+            "DescribeWorkflowExecution", Fail(code), matches=lambda sent: of_caller in sent
+        )
+        found = await timeline_of(stage, started.id)
+        assert found.caller_unavailable == f"workflow {caller.handle.id} {problem}"
+        assert steps(found) == ["ACKNOWLEDGED", "PENDING", "STARTED"]
+    proxy.inject(
+        "DescribeWorkflowExecution",
+        Fail(Code.INTERNAL),
+        times=None,
+        matches=lambda sent: of_caller in sent,
+    )
+    assert "Temporal does not answer" in (await timeline_of(stage, started.id)).caller_unavailable
+    proxy.clear()
+    monkeypatch.setattr(timeline_caller, "_MAX_EVENTS", 4)
+    found = await timeline_of(stage, started.id)  # from the end back
+    assert (found.caller_unavailable, steps(found)[0]) == ("", "TAKEN")
+    await caller.handle.signal("poke")
+    found = await timeline_of(stage, started.id)
+    assert found.caller_unavailable.endswith("has too long a history to be read")
+
+
+async def test_of_a_long_story_the_oldest_calls_are_left_out(
+    stage: Api, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started = await start(stage, "call: call: call: continue call: call: call:")
+
+    async def all_called() -> pb.ExecutionTimeline | None:
+        found = await timeline_of(stage, started.id)
+        return found if found.usage.model_calls == 6 else None
+
+    whole = await eventually(all_called, what="six model calls")
+    assert not whole.truncated
+    assert steps(whole) == ["ACKNOWLEDGED", "STARTED", *["MODEL_CALL"] * 6]
+    monkeypatch.setattr(timeline, "MAX_MODEL_CALLS", 2)
+    found = await timeline_of(stage, started.id)
+    assert found.truncated
+    assert list(found.entries) == [*whole.entries[:2], *whole.entries[-2:]]
+    monkeypatch.undo()
+    events = len((await client.get_workflow_handle(started.id).fetch_history()).events)
+    for limit in (events - 6, events, events + 6):
+        monkeypatch.setattr(timeline_runs, "MAX_EVENTS", limit)
+        found = await timeline_of(stage, started.id)
+        assert found.truncated
+        assert list(found.entries[:2]) == list(whole.entries[:2])
+        numbers = [each.title for each in found.entries[2:]]
+        assert numbers == [each.title for each in whole.entries[-len(numbers) :]]
+        assert 2 <= len(numbers) < 6
+
+
+async def test_what_is_past_retention_is_left_out(
+    stage: Api, client: Client, callers: Callers, proxy: FaultProxy
+) -> None:
+    caller = await callers.start()
+    started = await start(stage, "call: continue call:", caller)
+
+    async def both_called() -> pb.ExecutionTimeline | None:
+        found = await timeline_of(stage, started.id)
+        return found if found.usage.model_calls == 2 else None
+
+    whole = await eventually(both_called, what="two model calls")
+    first_run = whole.entries[1].run_id.encode()
+    for code in (Code.NOT_FOUND, Code.INVALID_ARGUMENT):
+        proxy.inject(
+            "GetWorkflowExecutionHistoryReverse", Fail(code), matches=lambda sent: first_run in sent
+        )
+        found = await timeline_of(stage, started.id)
+        assert steps(found) == ["TAKEN", "MODEL_CALL"]
+        assert found.truncated
+        assert found.usage.model_calls == 2
+    proxy.inject("GetWorkflowExecutionHistoryReverse", Fail(Code.PERMISSION_DENIED))
+    async with refused(Code.INTERNAL):
+        await timeline_of(stage, started.id)
+
+
+async def test_a_workflow_execution_shows_the_engines_run(stage: Api, client: Client) -> None:
+    executions = WorkflowExecutionServiceStub(stage.channel)
+    documents = {"completes": "", "fails": "communication"}
+    for document, reason in documents.items():
+        request = StartWorkflowRequest(spec=WorkflowSpec(document=document), request_id=document)
+        started = await executions.StartWorkflow(request)
+        found = await told(stage, started.id, "ENDED")
+        assert steps(found) == ["ACKNOWLEDGED", "STARTED", "ENGINE_RUN", "ENDED"]
+        run = found.entries[2]
+        assert (run.title, run.detail) == ("the engine runs staged-document", reason)
+        assert run.workflow_id == f"run-{started.id.partition('-')[2]}"
+        assert run.run_id
+        assert run.failed == bool(reason)
+        assert run.HasField("duration")
+        assert not found.HasField("usage")
+        assert (found.definition_id, found.phase) == ("", "FAILED" if reason else "COMPLETED")
+
+
+async def test_an_engines_run_that_is_terminated_is_told(stage: Api, client: Client) -> None:
+    executions = WorkflowExecutionServiceStub(stage.channel)
+    request = StartWorkflowRequest(spec=WorkflowSpec(document="retries"), request_id="terminated")
+    started = await executions.StartWorkflow(request)
+    run = only(await told(stage, started.id, "ENGINE_RUN"), pb.TIMELINE_STEP_ENGINE_RUN)
+    assert run.open
+    await client.get_workflow_handle(run.workflow_id).terminate()
+    found = await told(stage, started.id, "ENDED")
+    assert only(found, pb.TIMELINE_STEP_ENGINE_RUN).detail == "terminated"
+
+
+async def test_what_is_none_is_not_found(stage: Api, client: Client, callers: Callers) -> None:
+    caller = await callers.start()
+    for unknown in ("", "agent-none", "x" * 1001, caller.handle.id):
+        async with refused(Code.NOT_FOUND):
+            await timeline_of(stage, unknown)
+
+
+async def test_an_execution_that_nobody_took_is_pending(api: Api) -> None:
+    started = await start(api, "m")
+    found = await timeline_of(api, started.id)
+    assert (found.phase, steps(found)) == ("PENDING", ["ACKNOWLEDGED"])
