@@ -50,7 +50,10 @@ API_CLIENT = {
 # Not for operators: the sandbox is for tests, and the Worker Controller sets the other two.
 NOT_SET = {"STIGMA_WORKFLOW_SANDBOX", "TEMPORAL_DEPLOYMENT_NAME", "TEMPORAL_WORKER_BUILD_ID"}
 # Those of a Secret's values that services take a look at.
-SECRETS = {"STIGMA_REGISTRY_URL": "postgresql+asyncpg://stigma@db/stigma"}
+SECRETS = {
+    "STIGMA_REGISTRY_URL": "postgresql+asyncpg://stigma@db/stigma",
+    "STIGMA_CONSOLE_SESSION_SECRET": "a secret of thirty-two characters",
+}
 
 
 def known(chart: str) -> set[str]:

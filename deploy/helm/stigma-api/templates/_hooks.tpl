@@ -40,6 +40,19 @@
   value: {{ .Values.clusterMetrics.intervalSeconds | int64 | quote }}
 - name: STIGMA_STUCK_AFTER
   value: {{ .Values.clusterMetrics.stuckAfterSeconds | int64 | quote }}
+{{- if .Values.console.enabled }}
+- name: STIGMA_CONSOLE_ENABLED
+  value: "true"
+- name: STIGMA_CONSOLE_HOST
+  value: {{ .Values.listenAddress | quote }}
+- name: STIGMA_CONSOLE_PORT
+  value: "7301"
+- name: STIGMA_CONSOLE_SESSION_SECRET
+  valueFrom:
+    secretKeyRef: { name: {{ include "stigma-api.consoleSecretName" . | quote }}, key: {{ ternary .Values.console.sessionSecret.key "session-secret" (ne .Values.console.sessionSecret.name "") | quote }} }
+- name: STIGMA_CONSOLE_TEMPORAL_UI_URL
+  value: {{ .Values.console.temporalUiUrl | quote }}
+{{- end }}
 {{- end -}}
 
 {{- define "stigma-api.volumes" -}}
@@ -102,6 +115,9 @@ type: Recreate
 
 {{- define "stigma-api.ports" -}}
 - { name: grpc, containerPort: 7300 }
+{{- if .Values.console.enabled }}
+- { name: console, containerPort: 7301 }
+{{- end }}
 {{- end -}}
 
 {{- define "stigma-api.servicePorts" -}}
@@ -109,7 +125,7 @@ type: Recreate
 {{- end -}}
 
 {{- define "stigma-api.policyPorts" -}}
-[grpc]
+[{{ ternary "grpc, console" "grpc" .Values.console.enabled }}]
 {{- end -}}
 
 {{- define "stigma-api.isSqlite" -}}
