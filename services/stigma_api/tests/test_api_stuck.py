@@ -1,0 +1,365 @@
+"""Stuck executions against a real Temporal server: each reason by its real cause."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from temporalio.client import Client
+
+from services.stigma_api.tests.serving import Api, Callers, refused, serving
+from services.stigma_api.tests.staging import Staged, diagnosis, timeline_of, worker
+from stigma.agent.v1.agent_execution_pb2 import AgentExecution
+from stigma.agent.v1.agent_execution_service_pb2 import StartAgentRequest
+from stigma.agent.v1.agent_pb2 import Agent, AgentConfig, AgentSpec
+from stigma.agent.v1.agent_service_pb2 import ApplyAgentRequest
+from stigma.diagnosis.v1 import diagnosis_service_pb2 as pb
+from stigma.workflow.v1.workflow_execution_service_pb2 import StartWorkflowRequest
+from stigma.workflow.v1.workflow_execution_service_pb2_grpc import WorkflowExecutionServiceStub
+from stigma.workflow.v1.workflow_pb2 import WorkflowSpec
+from stigma_api import stuck
+from stigma_api.principals import Action, Principal, Principals
+from stigma_api.stuck_reasons import _told as told_for_people
+from tests.stack.faults import Delay, Fail, FaultProxy
+from tests.stack.waiting import eventually
+
+Code = grpc.StatusCode
+WITHIN = timedelta(seconds=30)
+
+
+async def listed(api: Api, **fields: Any) -> pb.ListStuckExecutionsResponse:
+    """Call ListStuckExecutions; executions of any age by default."""
+    request = pb.ListStuckExecutionsRequest(**fields)
+    if "min_age" not in fields:
+        request.min_age.FromTimedelta(timedelta())
+    reply: pb.ListStuckExecutionsResponse = await diagnosis(api).ListStuckExecutions(
+        request, timeout=15
+    )
+    assert b"secret" not in reply.SerializeToString()
+    return reply
+
+
+async def stuck_as(
+    api: Api, execution_id: str, reason: pb.StuckReason.ValueType
+) -> pb.StuckExecution:
+    """What is said of an execution, once it is said for this reason."""
+    seen: list[pb.StuckExecution] = []
+
+    async def found() -> pb.StuckExecution | None:
+        reply = await listed(api)
+        seen[:] = [each for each in reply.executions if each.execution_id == execution_id]
+        return seen[0] if seen and seen[0].reason == reason else None
+
+    name = pb.StuckReason.Name(reason)
+    return await eventually(found, within=WITHIN, what=lambda: f"{name}, not {seen}")
+
+
+async def start(api: Api, message: str, **fields: Any) -> AgentExecution:
+    request = StartAgentRequest(agent_id="reviewer", message=message, **fields)
+    started: AgentExecution = await api.executions.StartAgent(request)
+    return started
+
+
+async def start_document(api: Api, document: str) -> Any:
+    executions = WorkflowExecutionServiceStub(api.channel)
+    request = StartWorkflowRequest(spec=WorkflowSpec(document=document), request_id=document)
+    return await executions.StartWorkflow(request)
+
+
+@pytest.fixture(scope="module")
+async def deserted(
+    client: Client, temporal_server: Any, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Api]:
+    """An installation whose orchestrator alone has a worker."""
+    async with serving(temporal_server.address, tmp_path_factory.mktemp("deserted")) as api:
+        await api.apply("reviewer")
+        async with worker(client, api.queues.orchestrator, Staged()):
+            yield api
+
+
+@pytest.fixture(scope="module")
+async def crowded(
+    client: Client, temporal_server: Any, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Api]:
+    """An installation with all workers, of which the AI worker has one slot."""
+    staged = Staged()
+    async with serving(temporal_server.address, tmp_path_factory.mktemp("crowded")) as api:
+        await api.apply("reviewer")
+        async with (
+            worker(client, api.queues.orchestrator, staged),
+            worker(client, api.queues.ai, staged, max_concurrent_activities=1),
+            worker(client, api.queues.engine, staged),
+        ):
+            yield api
+            staged.release.set()
+
+
+async def test_no_worker_polls_the_queue_of_the_next_step(deserted: Api, api: Api) -> None:
+    asks_model = await start(deserted, "call:")
+    watches = await start(deserted, "watch")
+    document = await start_document(deserted, "waits")
+    untaken = await start(api, "m")
+    for of, execution, queue, service in (
+        (deserted, asks_model, deserted.queues.ai, "ai_worker"),
+        (deserted, watches, deserted.queues.watch, "stigma_orchestrator"),
+        (deserted, document, deserted.queues.engine, "zigflow_worker"),
+        (api, untaken, api.queues.orchestrator, "stigma_orchestrator"),
+    ):
+        found = await stuck_as(of, execution.id, pb.STUCK_REASON_NO_WORKER)
+        assert found.message == f"no worker polls task queue {queue}: start {service}"
+        assert found.command == (
+            f"temporal task-queue describe --namespace default --task-queue {queue}"
+        )
+    found = await stuck_as(deserted, asks_model.id, pb.STUCK_REASON_NO_WORKER)
+    assert found.definition_id == "reviewer@1"
+    assert found.start_time == asks_model.status.start_time
+    assert found.deadline == asks_model.status.deadline
+
+
+async def test_a_worker_that_is_gone_is_noticed_at_once(deserted: Api, client: Client) -> None:
+    async with worker(client, deserted.queues.ai, Staged()):
+        served = await start(deserted, "call: ")
+
+        async def called() -> bool:
+            return bool((await timeline_of(deserted, served.id)).usage.model_calls)
+
+        await eventually(called, what="a model call")
+    # Temporal remembers its polls for minutes.
+    left = await start(deserted, "call:")
+    await stuck_as(deserted, left.id, pb.STUCK_REASON_NO_WORKER)
+
+
+async def test_a_delivery_that_is_retried(deserted: Api) -> None:
+    execution = await start(deserted, "deliver:UNAVAILABLE")
+    found = await stuck_as(deserted, execution.id, pb.STUCK_REASON_DELIVERY_RETRYING)
+    assert found.message == (
+        "its outcome cannot be delivered: attempt 2, the last one ended by UNAVAILABLE"
+    )
+    assert found.command == f"stigma execution timeline {execution.id}"
+
+
+async def test_a_person_is_waited_for(deserted: Api) -> None:
+    execution = await start(deserted, "ask")
+    found = await stuck_as(deserted, execution.id, pb.STUCK_REASON_INPUT_REQUIRED)
+    assert found.command == f"stigma execution get {execution.id} --full"
+
+
+async def test_code_that_fails_on_this_version(deserted: Api, client: Client) -> None:
+    execution = await start(deserted, "break")
+    found = await stuck_as(deserted, execution.id, pb.STUCK_REASON_WORKFLOW_TASK_FAILING)
+    assert found.message.startswith(f"the code of workflow {execution.id} fails on this version")
+    assert found.command == (
+        f"temporal workflow show --namespace default --workflow-id {execution.id}"
+    )
+    await client.get_workflow_handle(execution.id).terminate()
+
+
+async def test_past_its_deadline(deserted: Api) -> None:
+    config = AgentConfig()
+    config.timeout.FromTimedelta(timedelta(seconds=1))
+    execution = await start(deserted, "", config=config)  # its workflow does not look at it
+    found = await stuck_as(deserted, execution.id, pb.STUCK_REASON_PAST_DEADLINE)
+    assert found.message.startswith("past its deadline for ")
+    assert found.command == f"stigma execution cancel {execution.id}"
+
+
+async def test_a_caller_that_is_gone(deserted: Api, callers: Callers) -> None:
+    declared, undeclared = await callers.start(), await callers.start()
+    executions = [
+        await deserted.executions.StartAgent(declared.request(agent_id="reviewer", message="")),
+        await start(deserted, "", callback_token=undeclared.token),
+    ]
+    await start(deserted, "ask", request_id="visible")
+
+    async def all_looked_at() -> bool:
+        reply = await listed(deserted)
+        return reply.open == reply.examined
+
+    await eventually(all_looked_at, what="all are in visibility")
+    waited_for = {each.execution_id for each in (await listed(deserted)).executions}
+    assert not waited_for & {each.id for each in executions}
+    for caller in (declared, undeclared):
+        await caller.handle.terminate()
+    for execution in executions:
+        found = await stuck_as(deserted, execution.id, pb.STUCK_REASON_CALLER_GONE)
+        assert found.command == f"stigma execution cancel {execution.id}"
+
+
+async def test_providers_and_steps_that_fail_and_workers_without_room(crowded: Api) -> None:
+    limited = await start(crowded, "call:RATE_LIMITED")
+    found = await stuck_as(crowded, limited.id, pb.STUCK_REASON_PROVIDER_LIMITED)
+    assert found.message == (
+        "the model's provider refuses calls: attempt 2, the last one ended by RATE_LIMITED"
+    )
+    failing = await start(crowded, "call:INTERNAL")
+    found = await stuck_as(crowded, failing.id, pb.STUCK_REASON_STEP_RETRYING)
+    assert found.message == "a model call fails: attempt 2, the last one ended by INTERNAL"
+    document = await start_document(crowded, "retries")
+    found = await stuck_as(crowded, document.id, pb.STUCK_REASON_STEP_RETRYING)
+    assert found.message == (
+        "activity call_http of its document fails: attempt 2, the last one ended by communication"
+    )
+    assert found.command.endswith(f"--workflow-id run-{document.id.partition('-')[2]}")
+    holding = await start(crowded, "call:HOLD")
+
+    async def holds() -> bool:
+        told = await timeline_of(crowded, holding.id)
+        return told.entries[-1].open and told.entries[-1].attempt == 1
+
+    await eventually(holds, what="the slot is taken")
+    waiting = await start(crowded, "call:")
+    found = await stuck_as(crowded, waiting.id, pb.STUCK_REASON_BACKLOG)
+    assert found.message.startswith(f"waits in task queue {crowded.queues.ai} for ")
+    # One that is served is not stuck, however long it takes.
+    assert holding.id not in {each.execution_id for each in (await listed(crowded)).executions}
+
+
+@pytest.fixture
+def three_principals() -> Principals:
+    def hashed(key: str) -> str:
+        return hashlib.sha256(key.encode()).hexdigest()
+
+    return Principals(
+        [
+            Principal(name="alice", key_sha256=[hashed("a")]),
+            Principal(name="bob", key_sha256=[hashed("b")]),
+            Principal(name="root", key_sha256=[hashed("r")], actions=frozenset({Action.ADMIN})),
+            Principal(
+                name="starter",
+                key_sha256=[hashed("s")],
+                actions=frozenset({Action.EXECUTIONS_START}),
+            ),
+        ]
+    )
+
+
+async def test_each_principal_sees_its_own_oldest_first(
+    temporal_server: Any, tmp_path: Path, three_principals: Principals
+) -> None:
+    async with serving(temporal_server.address, tmp_path, principals=three_principals) as api:
+        alice, bob, root, starter = [
+            {"metadata": [("authorization", f"Bearer {key}")]} for key in "abrs"
+        ]
+        agent = Agent(name="reviewer", spec=AgentSpec(model="scripted:x"))
+        await api.agents.ApplyAgent(ApplyAgentRequest(agent=agent), **root)
+        started = [
+            await api.executions.StartAgent(StartAgentRequest(agent_id="reviewer"), **who)
+            for who in (alice, bob, alice)
+        ]
+
+        async def seen(who: Any, **fields: Any) -> pb.ListStuckExecutionsResponse:
+            request = pb.ListStuckExecutionsRequest(**fields)
+            if "min_age" not in fields:
+                request.min_age.FromTimedelta(timedelta())
+            reply: pb.ListStuckExecutionsResponse = await diagnosis(api).ListStuckExecutions(
+                request, **who
+            )
+            return reply
+
+        async def root_sees_all() -> bool:
+            return len((await seen(root)).executions) == len(started)
+
+        await eventually(root_sees_all, what="three are stuck")
+        everything = await seen(root)
+        assert [each.execution_id for each in everything.executions] == [e.id for e in started]
+        assert (everything.examined, everything.open) == (3, 3)
+        hers = await seen(alice)
+        assert [each.execution_id for each in hers.executions] == [started[0].id, started[2].id]
+        assert hers.open == 2
+        oldest = await seen(root, limit=1)
+        assert [each.execution_id for each in oldest.executions] == [started[0].id]
+        assert (oldest.examined, oldest.open) == (1, 3)
+        two = await seen(root, limit=2)
+        assert [each.execution_id for each in two.executions] == [e.id for e in started[:2]]
+        young = await diagnosis(api).ListStuckExecutions(pb.ListStuckExecutionsRequest(), **root)
+        assert (len(young.executions), young.examined, young.open) == (0, 0, 3)
+
+        get = pb.GetExecutionTimelineRequest(id=started[1].id)
+        for who in (bob, root):
+            assert (await diagnosis(api).GetExecutionTimeline(get, **who)).execution_id
+        async with refused(Code.NOT_FOUND):
+            await diagnosis(api).GetExecutionTimeline(get, **alice)
+        for call in (
+            diagnosis(api).GetExecutionTimeline(get, **starter),
+            diagnosis(api).ListStuckExecutions(pb.ListStuckExecutionsRequest(), **starter),
+        ):
+            async with refused(Code.PERMISSION_DENIED):
+                await call
+        assert (await seen(bob, min_age=timedelta(hours=1))).examined == 0
+
+
+async def test_bounds_of_the_request(api: Api) -> None:
+    for fields, at in (
+        ({"limit": -1}, "limit"),
+        ({"limit": 1001}, "limit"),
+        ({"min_age": timedelta(seconds=-1)}, "min_age"),
+        ({"min_age": timedelta(days=400)}, "min_age"),
+    ):
+        async with refused(Code.INVALID_ARGUMENT) as refusal:
+            await listed(api, **fields)
+        assert refusal.fields == [at]
+    huge = pb.ListStuckExecutionsRequest()
+    huge.min_age.seconds = 10**15
+    async with refused(Code.INVALID_ARGUMENT) as refusal:
+        await diagnosis(api).ListStuckExecutions(huge)
+    assert refusal.fields == ["min_age"]
+
+
+async def test_what_temporal_does_not_tell_is_left_out(
+    temporal_server: Any,
+    tmp_path: Path,
+    callers: Callers,
+    client: Client,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with (
+        FaultProxy(temporal_server.address) as proxy,
+        serving(proxy.address, tmp_path) as api,
+    ):
+        assert (await listed(api)).open == 0
+        await api.apply("reviewer")
+        caller = await callers.start()
+        async with worker(client, api.queues.orchestrator, Staged()):
+            waited_for = await api.executions.StartAgent(
+                caller.request(agent_id="reviewer", message="")
+            )
+            asking = await start(api, "ask")
+            await stuck_as(api, asking.id, pb.STUCK_REASON_INPUT_REQUIRED)
+        await caller.handle.terminate()
+        of_caller = caller.handle.id.encode()
+        for code in (Code.PERMISSION_DENIED, Code.FAILED_PRECONDITION):
+            proxy.inject(
+                "DescribeWorkflowExecution",
+                Fail(code),
+                times=None,
+                matches=lambda sent: of_caller in sent,
+            )
+            reply = await listed(api)
+            assert waited_for.id not in {each.execution_id for each in reply.executions}
+            assert reply.examined == (2 if code is Code.PERMISSION_DENIED else 1)
+            proxy.clear()
+        await stuck_as(api, waited_for.id, pb.STUCK_REASON_CALLER_GONE)
+        proxy.inject("DescribeWorkflowExecution", Fail(Code.PERMISSION_DENIED), times=None)
+        async with refused(Code.INTERNAL):
+            await listed(api)
+        proxy.clear()
+        monkeypatch.setattr(stuck, "_PATIENCE", timedelta(milliseconds=300))
+        of_one = asking.id.encode()
+        proxy.inject(
+            "DescribeWorkflowExecution",
+            Delay(timedelta(seconds=2)),
+            matches=lambda sent: of_one in sent,
+        )
+        slow = await listed(api)
+        assert (slow.examined, slow.open) == (1, 2)
+
+
+def test_durations_are_told_in_two_units() -> None:
+    assert told_for_people(timedelta()) == "0 s"
+    assert told_for_people(timedelta(seconds=61)) == "1 min 1 s"
+    assert told_for_people(timedelta(days=2, hours=3, minutes=4)) == "2 d 3 h"
