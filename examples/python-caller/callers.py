@@ -57,9 +57,10 @@ class WithFallback:
     """Waits for a Stigma workflow, and answers without it when it takes too long."""
 
     @workflow.run
-    async def run(self, name: str, data: Any, fallback: str, seconds: float) -> str:
+    async def run(self, name: str, text: str, fallback: str, seconds: float) -> str:
         """Return the workflow's output as JSON, or the fallback."""
         try:
+            data = json.loads(text)
             result = await run_workflow(name, input=data, timeout=timedelta(seconds=seconds))
         except WorkflowExecutionTimedOut as error:
             if error.execution_id:
@@ -92,14 +93,11 @@ async def in_workflow(api: ApiConnection, options: argparse.Namespace) -> None:
     client = await Client.connect(**settings, plugins=[StigmaPlugin(connection=api)])
     workflows = [Single, Parallel, WithFallback]
     agents = options.agents.split(",")
-    name, arguments = {
-        "single": ("Single", [agents[0], options.text]),
-        "parallel": ("Parallel", [agents, options.text]),
-        "wait": (
-            "WithFallback",
-            [options.workflow, json.loads(options.text or "null"), options.fallback],
-        ),
-    }[options.example]
+    name, arguments = "WithFallback", [options.workflow, options.text, options.fallback]
+    if options.example == "single":
+        name, arguments = "Single", [agents[0], options.text]
+    elif options.example == "parallel":
+        name, arguments = "Parallel", [agents, options.text]
     async with Worker(client, task_queue=options.queue, workflows=workflows):
         answer: Any = await client.execute_workflow(
             name, args=[*arguments, options.timeout], id=options.id, task_queue=options.queue

@@ -161,17 +161,18 @@ async def test_nobody_answers_before_temporals_own_timeout(site: Site) -> None:
         build(name)
     await site.stack.stop("stigma_orchestrator")
     try:
-        runs = {
-            name: await Run.start(
-                language, site.settings(), "wait", "--timeout", language.duration(2), "{}"
+        runs = [
+            await Run.start(
+                *(language, site.settings(), "wait"),
+                *("--workflow", "slow", "--timeout", language.duration(2), "{}"),
             )
-            for name, language in LANGUAGES.items()
-        }
-        answers = await asyncio.gather(*(run.ended() for run in runs.values()))
+            for language in LANGUAGES.values()
+        ]
+        answers = await asyncio.gather(*(run.ended() for run in runs))
     finally:
         await site.stack.start("stigma_orchestrator")
     for answer in answers:
         assert answer.startswith('"later" (TEMPORAL_TIMEOUT, ')
-    for run in runs.values():
+    for run in runs:
         [pending] = run.events("pending")
         assert await site.ended(pending["execution_id"]) in {"TIMED_OUT", "CANCELLED"}
