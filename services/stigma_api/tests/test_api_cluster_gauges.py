@@ -53,7 +53,9 @@ async def start(
 ) -> None:
     """Start an execution that no worker takes."""
     warn = datetime.now(UTC) + timedelta(hours=-1 if late else 1)
-    attributes = [SearchAttributePair(search_attributes.WARN_TIME, warn)]
+    attributes: list[SearchAttributePair[Any]] = [
+        SearchAttributePair(search_attributes.WARN_TIME, warn)
+    ]
     if waited_for:
         waiting = search_attributes.CALLBACK_WAITING
         attributes.append(SearchAttributePair(search_attributes.CALLBACK, waiting))

@@ -46,6 +46,8 @@ async def test_activities_need_no_threads(temporal: Client) -> None:
         "end_activation",
         "call_agent",
         "cancel_agent",
+        "call_workflow",
+        "cancel_workflow",
     }
     assert all(inspect.iscoroutinefunction(each) for each in activities.values())
     assert config["max_concurrent_activities"] == 200

@@ -28,7 +28,7 @@ ERROR_TYPES = (
     "not_found",
     "permission_denied",
 )
-"""Every way in which a start with a token is refused: codes in lower case, and a caller's cancel."""
+"""How a start with a token is refused: codes in lower case, and a caller's cancel."""
 
 
 class Callbacks:
