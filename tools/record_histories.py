@@ -8,6 +8,7 @@ Messages, tokens and keys in them are made up, and the server that they are from
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import sys
 import tempfile
@@ -26,13 +27,17 @@ from stigma.agent.v1.agent_execution_service_pb2 import (
     StartAgentRequest,
 )
 from stigma.agent.v1.agent_pb2 import AgentSpec
+from stigma.workflow.v1.workflow_execution_service_pb2 import CancelWorkflowExecutionRequest
+from stigma.workflow.v1.workflow_execution_service_pb2_grpc import WorkflowExecutionServiceStub
 from stigma_cli.devserver import DevServer, find_binary
 from tests.reliability.calls import Call, events, scripted
 from tests.reliability.documents import DOCUMENTS
 from tests.reliability.site import Site, open_site
+from tests.reliability.workflow_callers import Run, WorkflowCallers, workflow_callers
 from tests.stack.faults import Fail, LoseReply
 from tests.stack.histories import as_data
 from tests.stack.stack import Stack
+from tests.stack.waiting import eventually
 
 # So that a history of a usual length is long enough to go on in another run.
 SUGGEST_CONTINUE_AS_NEW = "limit.historyCount.suggestContinueAsNew=50"
@@ -60,6 +65,17 @@ class Recorder:
         await self.site.outcome(execution_id)
         agent = self.site.stack.client.get_workflow_handle(execution_id)
         await self.workflow(f"{name}.agent", agent)
+
+    async def execution(self, name: str, run: Run) -> None:
+        """Write the histories of a caller, its workflow execution and the engine's run."""
+        for part, handle in (
+            ("caller", run.caller),
+            ("execution", run.execution),
+            ("run", run.engine),
+        ):
+            with contextlib.suppress(WorkflowFailureError):
+                await handle.result()
+            await self.workflow(f"{name}.{part}", handle)
 
     async def workflow(self, name: str, handle: WorkflowHandle[Any, Any]) -> None:
         """Write every run of a workflow."""
@@ -181,6 +197,49 @@ async def model_call_retried(record: Recorder) -> None:
     await record.call("model-call-retried", await record.site.callers.worker(script=script))
 
 
+# --- workflow executions
+
+
+async def workflow_executions(record: Recorder) -> None:
+    """By how they end, and by what happens on the way."""
+    async with workflow_callers(record.site) as callers:
+        runs = {
+            "success": await callers.run("{set: {answer: 42}}"),
+            "failure": await callers.run("{raise: {error: {type: about:blank, status: 500}}}"),
+            "refused": await callers.run("{set: {answer: 42}, then: nowhere}"),
+            "timed-out": await callers.run("{wait: PT60S}", timeout=2),
+            "caller-watched": await callers.run("{wait: PT5S}", heartbeat_timeout=4),
+            "cancelled-by-its-caller": await callers.run("{wait: PT60S}"),
+            "cancelled-through-the-api": await callers.run("{wait: PT60S}"),
+            "run-terminated": await callers.run("{wait: PT60S}"),
+        }
+        for name in ("cancelled-by-its-caller", "cancelled-through-the-api", "run-terminated"):
+            await runs[name].began()
+        await runs["cancelled-by-its-caller"].caller.cancel()
+        cancel = CancelWorkflowExecutionRequest(id=runs["cancelled-through-the-api"].execution.id)
+        api = WorkflowExecutionServiceStub(record.site.stack.channel)
+        await api.CancelWorkflowExecution(cancel)
+        await runs["run-terminated"].engine.terminate()
+        for name, run in runs.items():
+            await record.execution(f"workflow-{name}", run)
+        await workflow_delivery_retried(record, callers)
+
+
+async def workflow_delivery_retried(record: Recorder, callers: WorkflowCallers) -> None:
+    """Longer than the local activity's short try."""
+    orchestrator = record.site.temporal_of_orchestrator
+    orchestrator.inject("RespondActivityTaskCompleted", Fail(), times=None)
+    run = await callers.run("{set: {answer: 42}}")
+    await run.began()
+
+    async def tried() -> bool:
+        return bool(await events(run.execution, EventType.EVENT_TYPE_MARKER_RECORDED))
+
+    await eventually(tried, what="a try that failed")
+    orchestrator.clear()
+    await record.execution("workflow-delivery-retried", run)
+
+
 # --- documents
 
 
@@ -203,7 +262,7 @@ async def documents(record: Recorder) -> None:
 SCENARIOS: tuple[Callable[[Recorder], Awaitable[None]], ...] = (
     *(success, failure, timed_out, cancelled_by_its_caller, cancelled_through_the_api),
     *(without_a_caller, delivery_retried, delivery_refused, caller_watched, bound_twice),
-    *(continued_as_new, output_repaired, model_call_retried, documents),
+    *(continued_as_new, output_repaired, model_call_retried, workflow_executions, documents),
 )
 
 

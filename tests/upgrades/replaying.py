@@ -20,7 +20,14 @@ from stigma_orchestrator.agent_workflow import AgentWorkflow
 from tests.reliability.caller_service import AskAgent
 from zigflow_worker.workflow import DocumentWorkflow
 
-WORKFLOWS = (AgentWorkflow, AskAgent, DocumentWorkflow)
+WORKFLOWS: tuple[type, ...] = (AgentWorkflow, AskAgent, DocumentWorkflow)
+try:
+    from stigma_orchestrator.workflow_execution_workflow import WorkflowExecutionWorkflow
+    from tests.reliability.workflow_callers import RunDocument
+except ModuleNotFoundError:
+    pass  # a release from before there were workflow executions
+else:
+    WORKFLOWS += (WorkflowExecutionWorkflow, RunDocument)
 
 
 def replayer() -> Replayer:

@@ -177,6 +177,7 @@ async def test_a_run_that_nobody_serves_waits_until_the_deadline(
     orchestrator: Orchestrator, workflows: Workflows, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     caller, attempt = await orchestrator.call()
+    monkeypatch.setattr(engine_run, "PATIENCE", timedelta(seconds=1))
     monkeypatch.setattr(TaskQueues, "engine", property(lambda _: "nobody"))
     handle = await workflows.start(attempt.bind(), timeout=2)
     assert (await caller.result())["details"]["reason"] == "DEADLINE"
@@ -226,8 +227,9 @@ async def test_a_cancel_before_anything_ran_runs_nothing(
 
 
 async def test_a_run_that_does_not_stop_is_not_waited_for_without_end(
-    orchestrator: Orchestrator, workflows: Workflows
+    orchestrator: Orchestrator, workflows: Workflows, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(engine_run, "PATIENCE", timedelta(seconds=2))
     caller, attempt = await orchestrator.call()
     handle = await workflows.start(attempt.bind(), document="stubborn")
     await workflows.running(handle)
