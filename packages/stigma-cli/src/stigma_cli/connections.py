@@ -16,6 +16,7 @@ from stigma.agent.v1.agent_execution_service_pb2_grpc import AgentExecutionServi
 from stigma.agent.v1.agent_service_pb2_grpc import AgentServiceStub
 from stigma.contracts.payloads import DATA_CONVERTER
 from stigma.contracts.task_queues import TaskQueues
+from stigma.diagnosis.v1.diagnosis_service_pb2_grpc import DiagnosisServiceStub
 from stigma.workflow.v1.workflow_execution_service_pb2_grpc import WorkflowExecutionServiceStub
 from stigma.workflow.v1.workflow_service_pb2_grpc import WorkflowServiceStub
 from stigma_cli.exits import CliError, Exit, of_api, of_temporal
@@ -39,6 +40,7 @@ class Api:
         self.executions = AgentExecutionServiceStub(connection.channel)
         self.workflows = WorkflowServiceStub(connection.channel)
         self.workflow_executions = WorkflowExecutionServiceStub(connection.channel)
+        self.diagnosis = DiagnosisServiceStub(connection.channel)
 
     async def call(self, rpc: grpc.aio.UnaryUnaryMultiCallable[M, T], request: M) -> T:
         """Make one call.

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from datetime import timedelta
+from typing import Annotated
 
 import typer
 from temporalio.api.enums.v1 import TaskQueueType
@@ -13,6 +15,8 @@ from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
 from temporalio.client import Client
 
 from stigma.agent.v1.agent_service_pb2 import ListAgentsRequest
+from stigma.diagnosis.v1.diagnosis_service_pb2 import ListStuckExecutionsResponse
+from stigma_cli import stuck
 from stigma_cli.connections import (
     connect_temporal,
     open_api,
@@ -20,8 +24,9 @@ from stigma_cli.connections import (
     task_queues,
     temporal_address,
 )
+from stigma_cli.durations import parse_duration
 from stigma_cli.exits import CliError, Exit
-from stigma_cli.output import Format, Output, print_json, print_table
+from stigma_cli.output import Format, Output, as_json, print_json, print_table
 from stigma_cli.setup import LEAST_RETENTION, missing_attributes, retention_of
 
 _WORKFLOWS = TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW
@@ -42,9 +47,22 @@ class Check:
         return not self.fix
 
 
-def doctor(output: Output = Format.TEXT) -> None:
-    """Check every connection of an installation. Exits 1 when anything is wrong."""
-    checks = asyncio.run(_all())
+def doctor(
+    min_age: Annotated[
+        str,
+        typer.Option(metavar="DURATION", help="Leave out executions younger than this."),
+    ] = "1m",
+    output: Output = Format.TEXT,
+) -> None:
+    """Check an installation, and find stuck executions.
+
+    Exits 1 when anything is wrong.
+    """
+    try:
+        age = parse_duration(min_age)
+    except ValueError as error:
+        raise CliError(f"--min-age: {error}", code=Exit.USAGE) from None
+    checks, found = asyncio.run(_all(age))
     if output is Format.JSON:
         print_json(
             {
@@ -53,6 +71,7 @@ def doctor(output: Output = Format.TEXT) -> None:
                     {"name": each.name, "ok": each.ok, "found": each.found, "fix": each.fix}
                     for each in checks
                 ],
+                "stuck": [as_json(each) for each in found.executions],
             }
         )
     else:
@@ -60,21 +79,31 @@ def doctor(output: Output = Format.TEXT) -> None:
             (check.name, "ok" if check.ok else "WRONG", check.found, check.fix) for check in checks
         )
         print_table(("CHECK", "", "FOUND", "FIX"), rows)
+        stuck.show(found)
     if not all(check.ok for check in checks):
         raise typer.Exit(Exit.FAILED)
 
 
-async def _all() -> list[Check]:
-    return [await _api(), *[check async for check in _temporal()]]
+async def _all(min_age: timedelta) -> tuple[list[Check], ListStuckExecutionsResponse]:
+    checks, found = await _api(min_age)
+    return [*checks, *[check async for check in _temporal()]], found
 
 
-async def _api() -> Check:
+async def _api(min_age: timedelta) -> tuple[list[Check], ListStuckExecutionsResponse]:
+    checks: list[Check] = []
     try:
         async with open_api() as api:
             await api.call(api.agents.ListAgents, ListAgentsRequest(page_size=1))
-            return Check("api", f"answers at {api.address}")
+            checks.append(Check("api", f"answers at {api.address}"))
+            found = await stuck.find_stuck(api, min_age)
     except CliError as error:
-        return Check("api", error.message, error.hint or "see the API's log")
+        if checks and error.code is Exit.USAGE:
+            raise
+        name = "executions" if checks else "api"
+        checks.append(Check(name, error.message, error.hint or "see the API's log"))
+        return checks, ListStuckExecutionsResponse()
+    fix = "see below" if stuck.wrong(found) else ""
+    return [*checks, Check("executions", stuck.summary(found), fix)], found
 
 
 async def _temporal() -> AsyncIterator[Check]:

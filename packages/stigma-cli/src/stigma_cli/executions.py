@@ -20,6 +20,7 @@ from stigma_cli.execution_calls import (
     list_executions,
 )
 from stigma_cli.execution_text import definition_id, describe, rows, time_of
+from stigma_cli.execution_timeline import timeline
 from stigma_cli.exits import Exit
 from stigma_cli.output import (
     Format,
@@ -35,6 +36,8 @@ from stigma_cli.output import (
 app = typer.Typer(
     help="Show, follow and cancel executions of agents and workflows.", no_args_is_help=True
 )
+
+app.command()(timeline)
 
 ExecutionId = Annotated[str, typer.Argument(metavar="ID", help="The execution's id.")]
 

@@ -1,0 +1,60 @@
+"""Stuck executions, as `stigma doctor` shows them: the reason, and the command that helps."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from stigma.diagnosis.v1.diagnosis_service_pb2 import (
+    STUCK_REASON_INPUT_REQUIRED,
+    ListStuckExecutionsRequest,
+    ListStuckExecutionsResponse,
+    StuckExecution,
+    StuckReason,
+)
+from stigma_cli.connections import Api
+from stigma_cli.output import print_line
+
+
+async def find_stuck(api: Api, min_age: timedelta) -> ListStuckExecutionsResponse:
+    """Ask for the executions that do not get on.
+
+    Raises:
+        CliError: they cannot be listed.
+    """
+    request = ListStuckExecutionsRequest()
+    request.min_age.FromTimedelta(min_age)
+    return await api.call(api.diagnosis.ListStuckExecutions, request)
+
+
+def wrong(stuck: ListStuckExecutionsResponse) -> list[StuckExecution]:
+    """Return those that something is wrong with: to wait for a person is what they are for."""
+    return [each for each in stuck.executions if each.reason != STUCK_REASON_INPUT_REQUIRED]
+
+
+def summary(stuck: ListStuckExecutionsResponse) -> str:
+    """Return one line about all of them."""
+    found = f"{stuck.open} open, {len(stuck.executions) or 'none'} stuck"
+    unseen = stuck.open - stuck.examined
+    return f"{found} ({unseen} too young or too many to be looked at)" if unseen > 0 else found
+
+
+def show(stuck: ListStuckExecutionsResponse) -> None:
+    """Print each with its reason, and below it the command, to be copied."""
+    for each in stuck.executions:
+        name = f" {each.definition_id}" if each.definition_id else ""
+        age = _age(each)
+        print_line(f"\n{each.execution_id}{name}: {reason_name(each.reason)}, started {age} ago")
+        print_line(f"  {each.message}")
+        print_line(f"  $ {each.command}")
+
+
+def reason_name(reason: StuckReason.ValueType) -> str:
+    """Return a reason without its prefix; its number where a later release has named it."""
+    if reason not in StuckReason.values():
+        return str(int(reason))
+    return StuckReason.Name(reason).removeprefix("STUCK_REASON_")
+
+
+def _age(each: StuckExecution) -> str:
+    age = datetime.now(UTC) - each.start_time.ToDatetime(UTC)
+    return str(timedelta(seconds=max(round(age.total_seconds()), 0)))
