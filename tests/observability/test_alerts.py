@@ -20,7 +20,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.integration.installation import Installation, environment
+from stigma.runtime import open_channel
+from stigma.workflow.v1.workflow_execution_service_pb2 import (
+    CancelWorkflowExecutionRequest,
+    StartWorkflowRequest,
+)
+from stigma.workflow.v1.workflow_execution_service_pb2_grpc import WorkflowExecutionServiceStub
+from stigma.workflow.v1.workflow_pb2 import WorkflowSpec
+from tests.integration.installation import KEY, Installation, environment
 from tests.integration.model_gate import ModelGate
 from tests.observability.conditions import CONDITIONS, GOOD_DOCUMENT, all_wrong
 from tests.observability.prometheus import Prometheus, Target, prometheus
@@ -155,6 +162,23 @@ async def test_labels_are_bounded(watched: Watched) -> None:
             for sample in family.samples:
                 for value in sample.labels.values():
                     assert not re.search(r"[0-9a-f]{16}|alerts|for ever|too late", value), sample
+
+
+async def test_workflow_executions_are_a_kind_of_their_own(watched: Watched) -> None:
+    ended = "sum by (phase) (stigma_executions_ended_total{{kind='workflow', phase='{phase}'}})"
+    before = await watched.prometheus.value(ended.format(phase="COMPLETED"))
+    async with open_channel(watched.stack.api_address, api_key=KEY) as channel:
+        executions = WorkflowExecutionServiceStub(channel)
+        spec = WorkflowSpec(document=GOOD_DOCUMENT.replace("agent: echo", "agent: held"))
+        started = await executions.StartWorkflow(StartWorkflowRequest(spec=spec))
+        on_both = "count(stigma_workflow_running{kind='workflow'} == 1) == 2"
+        await watched.prometheus.has(on_both)
+        await executions.CancelWorkflowExecution(CancelWorkflowExecutionRequest(id=started.id))
+        await watched.prometheus.has(f"{ended.format(phase='CANCELLED')} == 1")
+        spec = WorkflowSpec(document=GOOD_DOCUMENT)
+        await executions.StartWorkflow(StartWorkflowRequest(spec=spec))
+    assert before is not None
+    await watched.prometheus.has(f"{ended.format(phase='COMPLETED')} == {before + 1}")
 
 
 async def test_replicas_agree_and_a_restart_forgets_nothing(watched: Watched) -> None:
