@@ -134,6 +134,8 @@ def _take(run: Run, event: HistoryEvent, scheduled: int, waiting: _Waiting) -> N
     attributes: Any = getattr(event, name, None)
     if event.event_id == scheduled and name == "activity_task_scheduled_event_attributes":
         _taken(run, event, waiting)
+    elif name == "activity_task_scheduled_event_attributes":
+        return  # another activity of the caller's, beside this one
     elif name.startswith("activity_task_") and attributes.scheduled_event_id == scheduled:
         _activity(run, event, waiting)
     elif event.event_type == EventType.EVENT_TYPE_WORKFLOW_TASK_STARTED:

@@ -1,0 +1,170 @@
+"""The console in a real browser, in front of a real installation."""
+
+from __future__ import annotations
+
+import json
+import re
+import uuid
+from typing import Any
+
+from playwright.async_api import Page, expect
+
+from stigma.agent.v1.agent_service_pb2 import ApplyAgentRequest
+from stigma.runtime import open_channel
+from stigma.workflow.v1.workflow_execution_service_pb2 import StartWorkflowRequest
+from stigma.workflow.v1.workflow_execution_service_pb2_grpc import WorkflowExecutionServiceStub
+from stigma.workflow.v1.workflow_pb2 import Workflow, WorkflowSpec
+from stigma.workflow.v1.workflow_service_pb2 import ApplyWorkflowRequest
+from stigma.workflow.v1.workflow_service_pb2_grpc import WorkflowServiceStub
+from stigma_cli.agent_files import read_agents
+from tests.console.desk import PATIENCE, ROOT, Desk, steps
+from tests.integration.callers import Job, PythonCaller
+from tests.integration.installation import KEY
+
+EXAMPLE = ROOT / "examples" / "code-review"
+HOSTILE = "<img src=x onerror=alert(1)><script>window.taken = true</script>"
+
+
+async def shown(page: Page, text: str | re.Pattern[str]) -> None:
+    await expect(page.locator("main")).to_contain_text(text, timeout=PATIENCE)
+
+
+async def test_a_handshake_is_followed_from_start_to_resumed_without_a_reload(desk: Desk):
+    installation, session = desk.installation, f"s-{uuid.uuid4().hex[:8]}"
+    message = f"Is this safe? {session}"
+    async with desk.seated() as page:
+        await page.get_by_label("Session").fill(session)
+        await page.get_by_role("button", name="Find").click()
+        await shown(page, "No execution is like that")
+        called = await installation.call(PythonCaller, Job("held", message, session=session))
+        # The list comes up to date by itself.
+        link = page.get_by_role("link", name=called.execution_id)
+        await link.click()
+        await page.evaluate("window.loaded = 'once'")
+        await expect(page.locator(".badge")).to_have_text("running", timeout=PATIENCE)
+        chart = page.locator("[data-fragment=timeline]")
+        await expect(chart.locator("[data-step=model_call].open")).to_be_visible(timeout=PATIENCE)
+        before = steps(await chart.inner_html())
+        assert {"taken", "acknowledged", "pending", "started", "model_call"} <= set(before)
+        assert not {"delivered", "ended", "resumed"} & set(before)
+        await shown(page, "waiting")
+        await expect(page).to_have_title(re.compile("^running"))
+
+        held = await installation.gate.held(session)
+        held.answer("Nothing to fear.")
+        assert await called.result() == "Nothing to fear."
+        await expect(page.locator(".badge")).to_have_text("completed", timeout=PATIENCE)
+        await expect(chart.locator("[data-step=resumed]")).to_be_visible(timeout=PATIENCE)
+        assert {"delivered", "ended", "resumed"} <= set(steps(await chart.inner_html()))
+        await shown(page, "Nothing to fear.")
+        await shown(page, "delivered")
+        await expect(page.get_by_role("status")).to_have_text("completed")
+        await expect(page).to_have_title(re.compile("^completed"))
+        assert await page.evaluate("window.loaded") == "once"
+        # Nothing will change any more: nothing is asked any more.
+        await expect(page.locator("[data-live-mark]")).to_be_hidden()
+        links = page.get_by_role("link", name=re.compile("^(execution|caller)$"))
+        addresses = [await each.get_attribute("href") for each in await links.all()]
+        ui = "http://localhost:8233/namespaces/default/workflows"
+        assert addresses[0] == f"{ui}/{called.execution_id}"
+        assert str(addresses[1]).startswith(f"{ui}/{called.workflow.id}/")
+
+
+async def test_hostile_content_is_text(desk: Desk):
+    called = await desk.installation.call(PythonCaller, Job("echo", HOSTILE, session="hostile"))
+    assert await called.result() == HOSTILE
+    async with desk.seated() as page:
+        await page.goto(f"{desk.url}/executions/{called.execution_id}")
+        await shown(page, HOSTILE)
+        await page.goto(f"{desk.url}/executions?session=%3Cscript%3Ewindow.taken=1%3C/script%3E")
+        assert await page.evaluate("window.taken") is None
+
+
+async def test_who_is_not_signed_in_gets_to_the_page_by_signing_in(desk: Desk):
+    async with desk.seated(signed_in=False) as page:
+        await page.goto(f"{desk.url}/agents")
+        await expect(page.get_by_label("API key")).to_be_focused()
+        await page.keyboard.type("wrong")
+        await page.keyboard.press("Enter")
+        await expect(page.get_by_role("alert")).to_contain_text("not known")
+        await page.get_by_label("API key").fill(KEY)
+        await page.keyboard.press("Enter")
+        await expect(page.get_by_role("heading", name="Agents")).to_be_visible()
+        await expect(page.get_by_text("echo@1")).to_be_visible()
+        assert KEY not in await page.content()
+        [cookie] = await page.context.cookies()
+        assert (cookie["httpOnly"], cookie["sameSite"]) == (True, "Strict")
+        assert KEY not in str(cookie.get("value"))
+        await page.get_by_role("button", name="Sign out").click()
+        await page.goto(f"{desk.url}/agents")
+        await expect(page.get_by_label("API key")).to_be_visible()
+
+
+async def test_pages_are_used_by_keyboard_and_fit_a_phone(desk: Desk):
+    called = await desk.installation.call(PythonCaller, Job("echo", "hello", session="phone"))
+    await called.result()
+    size: dict[str, Any] = {"viewport": {"width": 390, "height": 844}}
+    async with desk.seated(color_scheme="dark", **size) as page:
+        for path in ("executions", f"executions/{called.execution_id}", "stuck", "agents"):
+            await page.goto(f"{desk.url}/{path}")
+            await expect(page.locator("h1")).to_have_count(1)
+            width = await page.evaluate("document.documentElement.scrollWidth")
+            assert width <= 390, path
+            await page.keyboard.press("Tab")
+            await expect(page.get_by_role("link", name="Skip to content")).to_be_focused()
+            await page.keyboard.press("Enter")
+            await expect(page.locator("#main")).to_be_focused()
+        dark = await page.evaluate("getComputedStyle(document.body).backgroundColor")
+    async with desk.seated() as page:
+        light = await page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert dark != light
+
+
+async def test_a_workflow_and_its_agents(desk: Desk):
+    """The example, from which the documents' pictures are."""
+    installation = desk.installation
+    for _, agent in read_agents([EXAMPLE / "agents"]):
+        await installation.agents.ApplyAgent(ApplyAgentRequest(agent=agent))
+    document = (EXAMPLE / "workflow.yaml").read_text()
+    given = (EXAMPLE / "input.json").read_text()
+    async with open_channel(installation.stack.api_address, api_key=KEY) as channel:
+        spec = WorkflowSpec(document=document, description="Two agents review a change.")
+        workflow = Workflow(name="code-review", spec=spec, labels={"example": "code-review"})
+        await WorkflowServiceStub(channel).ApplyWorkflow(ApplyWorkflowRequest(workflow=workflow))
+        started = await WorkflowExecutionServiceStub(channel).StartWorkflow(
+            StartWorkflowRequest(
+                workflow_id="code-review",
+                input_json=given,
+                session_id="change-4711",
+                labels={"team": "core"},
+            )
+        )
+    async with desk.seated() as page:
+        await page.goto(f"{desk.url}/executions/{started.id}")
+        await expect(page.locator("[data-step=engine_run]")).to_be_visible(timeout=PATIENCE)
+        await page.goto(f"{desk.url}/executions?name=security-reviewer")
+        row = page.locator("tbody tr", has_text="security-reviewer").first
+        await row.get_by_role("link").first.click()
+        await expect(page.locator("[data-step=model_call].open")).to_be_visible(timeout=PATIENCE)
+        await desk.picture(page, "running")
+        await expect(page.locator("[data-step=resumed]")).to_be_visible(timeout=PATIENCE)
+        await shown(page, "Use a parameter.")
+        await desk.picture(page, "execution")
+        await page.goto(f"{desk.url}/executions/{started.id}")
+        await expect(page.locator(".badge")).to_have_text("completed", timeout=PATIENCE)
+        await shown(page, "Use a parameter.")
+        await shown(page, json.loads(given)["title"])
+        await expect(page.get_by_role("link", name="engine run")).to_be_visible()
+        await desk.picture(page, "workflow")
+        await page.goto(f"{desk.url}/workflows")
+        await expect(page.get_by_text("code-review@1")).to_be_visible()
+        await page.get_by_role("link", name="Its executions").click()
+        await expect(page.get_by_role("link", name=started.id)).to_be_visible(timeout=PATIENCE)
+        await page.goto(f"{desk.url}/executions")
+        await shown(page, started.id)
+        await desk.picture(page, "executions")
+    async with desk.seated(color_scheme="dark", viewport={"width": 390, "height": 844}) as page:
+        await page.goto(f"{desk.url}/executions?name=security-reviewer")
+        await page.locator("tbody tr").first.get_by_role("link").first.click()
+        await shown(page, "Use a parameter.")
+        await desk.picture(page, "phone")
