@@ -1,0 +1,167 @@
+"""What an operator asks first, of four services at work: how did it go, and what is stuck."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from stigma.diagnosis.v1 import diagnosis_service_pb2 as pb
+from stigma.diagnosis.v1.diagnosis_service_pb2_grpc import DiagnosisServiceStub
+from stigma.runtime import open_channel
+from stigma.workflow.v1.workflow_execution_service_pb2 import StartWorkflowRequest
+from stigma.workflow.v1.workflow_execution_service_pb2_grpc import WorkflowExecutionServiceStub
+from stigma.workflow.v1.workflow_pb2 import WorkflowSpec
+from tests.integration.callers import Job, PythonCaller
+from tests.integration.command_line import stigma
+from tests.integration.installation import KEY, Installation, failure_of
+from tests.stack.waiting import eventually
+
+
+@pytest.fixture(scope="module")
+async def channel(installation: Installation) -> AsyncIterator[Any]:
+    channel = open_channel(installation.stack.api_address, api_key=KEY)
+    yield channel
+    await channel.close()
+
+
+async def timeline(channel: Any, execution_id: str) -> pb.ExecutionTimeline:
+    request = pb.GetExecutionTimelineRequest(id=execution_id)
+    told: pb.ExecutionTimeline = await DiagnosisServiceStub(channel).GetExecutionTimeline(
+        request, timeout=15
+    )
+    return told
+
+
+async def told_up_to(
+    channel: Any, execution_id: str, step: pb.TimelineStep.ValueType
+) -> pb.ExecutionTimeline:
+    """The timeline, once it has such a step."""
+
+    async def has_it() -> pb.ExecutionTimeline | None:
+        told = await timeline(channel, execution_id)
+        return told if step in {entry.step for entry in told.entries} else None
+
+    return await eventually(has_it, what=f"{pb.TimelineStep.Name(step)} of {execution_id}")
+
+
+def steps(told: pb.ExecutionTimeline) -> list[str]:
+    return [pb.TimelineStep.Name(each.step).removeprefix("TIMELINE_STEP_") for each in told.entries]
+
+
+def document(agent: str, message: str) -> str:
+    asked = f"{{agent: {agent}, message: {message}, session: {message}}}"
+    return (
+        "document: {dsl: '1.0.3', namespace: tests, name: document, version: '1.0.0'}\n"
+        f"do: [{{ask: {{call: agent, with: {asked}}}}}]"
+    )
+
+
+async def test_a_handshake_is_followed_from_the_token_to_the_callers_next_step(
+    installation: Installation, channel: Any
+) -> None:
+    session = uuid.uuid4().hex
+    run = await installation.run_document(document("held", session))
+    call = await installation.gate.held(session)
+    [execution] = await installation.of_session(session, 1)
+    waiting = await told_up_to(channel, execution.id, pb.TIMELINE_STEP_MODEL_CALL)
+    assert steps(waiting) == ["TAKEN", "ACKNOWLEDGED", "PENDING", "STARTED", "MODEL_CALL"]
+    assert waiting.entries[-1].open
+    assert waiting.phase == "RUNNING"
+    call.answer("now")
+    await run.result()
+    told = await told_up_to(channel, execution.id, pb.TIMELINE_STEP_RESUMED)
+    assert sorted(steps(told)) == sorted([*steps(waiting), "DELIVERED", "ENDED", "RESUMED"])
+    # The caller goes on while the agent's own workflow is still closing.
+    assert [each for each in steps(told) if each != "ENDED"] == [
+        *steps(waiting),
+        "DELIVERED",
+        "RESUMED",
+    ]
+    entries = {entry.step: entry for entry in told.entries}
+    taken, resumed = (entries[step] for step in (pb.TIMELINE_STEP_TAKEN, pb.TIMELINE_STEP_RESUMED))
+    assert {taken.workflow_id, resumed.workflow_id} == {run.id}
+    assert taken.title == "call_agent takes its token"
+    delivered = entries[pb.TIMELINE_STEP_DELIVERED]
+    assert (delivered.title, delivered.failed) == ("delivered", False)
+    execution = await installation.ended(execution.id)
+    fingerprint = execution.status.callback.fingerprint
+    with_token = [entry for entry in told.entries if entry.fingerprint]
+    assert {entry.fingerprint for entry in with_token} == {fingerprint}
+    assert len(with_token) == 4
+    logged = installation.stack.events(request_id=told.request_id)
+    assert {event["execution_id"] for event in logged if "execution_id" in event} == {execution.id}
+    assert told.usage == execution.status.usage
+    assert session not in str(told)
+
+
+async def test_a_workflow_execution_and_the_agent_in_it_tell_of_each_other(
+    installation: Installation, channel: Any
+) -> None:
+    session = uuid.uuid4().hex
+    executions = WorkflowExecutionServiceStub(channel)
+    started = await executions.StartWorkflow(
+        StartWorkflowRequest(spec=WorkflowSpec(document=document("echo", session)))
+    )
+    told = await told_up_to(channel, started.id, pb.TIMELINE_STEP_ENDED)
+    assert steps(told) == ["ACKNOWLEDGED", "STARTED", "ENGINE_RUN", "ENDED"]
+    assert told.phase == "COMPLETED"
+    [agent] = await installation.of_session(session, 1)
+    of_agent = await told_up_to(channel, agent.id, pb.TIMELINE_STEP_RESUMED)
+    assert of_agent.entries[0].workflow_id == told.entries[2].workflow_id
+    assert of_agent.entries[0].run_id == told.entries[2].run_id
+
+
+async def test_a_failed_agent_and_its_caller_agree(
+    installation: Installation, channel: Any
+) -> None:
+    called = await installation.call(PythonCaller, Job("broken", "hello"))
+    await failure_of(called)
+    await installation.ended(called.execution_id)
+    told = await told_up_to(channel, called.execution_id, pb.TIMELINE_STEP_RESUMED)
+    entries = {entry.step: entry for entry in told.entries}
+    assert entries[pb.TIMELINE_STEP_MODEL_CALL].detail == "INVALID_REQUEST"
+    assert entries[pb.TIMELINE_STEP_ENDED].detail.startswith("INVALID_REQUEST at model_call 2: ")
+    assert entries[pb.TIMELINE_STEP_RESUMED].detail == "AGENT_EXECUTION_FAILED"
+    # A failure is delivered by a regular activity: it is decided before it is sent.
+    assert entries[pb.TIMELINE_STEP_DELIVERED].duration.ToTimedelta() > timedelta()
+
+
+async def test_a_terminated_caller_is_told_and_what_it_left_is_stopped(
+    installation: Installation, channel: Any
+) -> None:
+    job = Job("slow", "hello", heartbeat_timeout=4)
+    called = await installation.call(PythonCaller, job)
+    await eventually(lambda: installation.exists(called.execution_id), what="the execution")
+    await told_up_to(channel, called.execution_id, pb.TIMELINE_STEP_MODEL_CALL)
+    await called.workflow.terminate()
+    told = await told_up_to(channel, called.execution_id, pb.TIMELINE_STEP_ENDED)
+    assert {"CALLER_ENDED", "CANCEL_REQUESTED", "ENDED"} <= set(steps(told))
+    ended = next(each for each in told.entries if each.step == pb.TIMELINE_STEP_ENDED)
+    assert ended.detail.startswith("CALLER_GONE")
+
+
+async def test_the_commands_say_the_same(installation: Installation, channel: Any) -> None:
+    called = await installation.call(PythonCaller, Job("echo", "hello"))
+    await called.result()
+    told = await told_up_to(channel, called.execution_id, pb.TIMELINE_STEP_RESUMED)
+    stack = installation.stack
+    variables = {
+        "STIGMA_API_ADDRESS": stack.api_address,
+        "STIGMA_API_KEY": KEY,
+        "TEMPORAL_ADDRESS": stack.temporal_address,
+        "TEMPORAL_NAMESPACE": stack.namespace,
+        "STIGMA_TASK_QUEUE_PREFIX": stack.prefix,
+    }
+    shown = await stigma("execution", "timeline", called.execution_id, **variables)
+    assert (shown.code, shown.stderr) == (0, "")
+    for entry in told.entries:
+        assert entry.title in shown.stdout
+    assert "caller  " in shown.stdout
+    checked = await stigma("doctor", "--output", "json", **variables)
+    found = {check["name"]: check["found"] for check in json.loads(checked.stdout)["checks"]}
+    assert "open, " in found["executions"]
