@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.callers.programs import LANGUAGES, Language, build
+from tests.callers.programs import LANGUAGES, Language, archive_classes, build
 from tests.stack.plugin import StartStack
 
 if TYPE_CHECKING:
@@ -15,10 +15,12 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture(params=list(LANGUAGES))
-def language(request: pytest.FixtureRequest) -> Language:
+async def language(request: pytest.FixtureRequest, site: Site) -> Language:
     """Each language, its program built."""
     if request.param != "python":
         build(request.param)
+    if request.param == "java":
+        await archive_classes(site.settings())
     return LANGUAGES[request.param]
 
 

@@ -34,27 +34,27 @@ from stigma.workflow.v1.workflow_execution_pb2 import WorkflowExecution
 from stigma.workflow.v1.workflow_execution_service_pb2 import GetWorkflowExecutionRequest
 from stigma.workflow.v1.workflow_pb2 import Workflow, WorkflowSpec
 from stigma.workflow.v1.workflow_service_pb2 import ApplyWorkflowRequest
+from tests.callers.programs import ROOT
 from tests.stack.stack import Stack
 from tests.stack.waiting import eventually
 
 PRINCIPAL = "callers"
 KEY = "callers-key-0817-very-secret-bearer"
 
-_HEAD = "document: {{dsl: '1.0.3', namespace: shop, name: {}, version: '1.0.0'}}\n"
+_HEAD = "document: {dsl: '1.0.3', namespace: shop, name: example, version: '1.0.0'}\n"
 
 WORKFLOWS = {
-    "shipping": "do: [{ship: {set: {shipped: '${ .order }'}}}]",
-    "slow": "do: [{pause: {wait: {minutes: 1}}}]",
+    "shipping": (ROOT / "examples" / "callers" / "shipping.yaml").read_text(encoding="utf-8"),
+    "slow": _HEAD + "do: [{pause: {wait: {minutes: 1}}}]",
     "broken": (
-        "do: [{refuse: {raise: {error: {type: 'https://shop.test/errors/empty', status: 422,"
-        " title: nothing in stock}}}}]"
+        _HEAD + "do: [{refuse: {raise: {error: {type: 'https://shop.test/errors/empty',"
+        " status: 422, title: nothing in stock}}}}]"
     ),
 }
 
 AGENTS = {
     "style-reviewer": AgentSpec(model="scripted:echo"),
     "security-reviewer": AgentSpec(model="scripted:echo"),
-    "test-reviewer": AgentSpec(model="scripted:echo"),
     "slow": AgentSpec(
         model="scripted:slow", script=Script(steps=[ScriptStep(delay=Duration(seconds=60))])
     ),
@@ -91,8 +91,7 @@ class Site:
             await agents.ApplyAgent(ApplyAgentRequest(agent=Agent(name=name, spec=spec)))
         workflows = workflow_service_pb2_grpc.WorkflowServiceStub(channel)
         for name, document in WORKFLOWS.items():
-            text = _HEAD.format(name) + document
-            workflow = Workflow(name=name, spec=WorkflowSpec(document=text))
+            workflow = Workflow(name=name, spec=WorkflowSpec(document=document))
             await workflows.ApplyWorkflow(ApplyWorkflowRequest(workflow=workflow))
         return self
 

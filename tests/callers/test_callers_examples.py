@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import grpc
 import pytest
 
 from stigma.contracts.executions import Kind
-from tests.callers.programs import LANGUAGES, Language, Run, build
+from tests.callers.programs import LANGUAGES, ROOT, TOOLS, Language, Run, build
+from tests.docs.commands import with_ports
+from tests.docs.pages import read_page
 from tests.stack.faults import Fail, FaultProxy, LoseReply
 
 if TYPE_CHECKING:
@@ -22,7 +29,7 @@ HAND_OFF = ["token_taken", "start_requested", "acknowledged", "pending"]
 
 
 async def test_a_single_agent_and_its_trail_of_fingerprints(site: Site, language: Language) -> None:
-    run = await Run.start(language, site.settings(), "single", "How does this read?")
+    run = await Run.start(language, site.settings(), "single", *language.shown("single"))
     assert await run.ended() == "How does this read?"
     assert [event["event"] for event in run.events()] == HAND_OFF
     [pending] = run.events("pending")
@@ -47,18 +54,17 @@ async def test_a_single_agent_and_its_trail_of_fingerprints(site: Site, language
 
 
 async def test_three_in_parallel_have_a_token_each(site: Site, language: Language) -> None:
-    agents = ["style-reviewer", "security-reviewer", "test-reviewer"]
-    arguments = ["--agents", ",".join(agents), "Look at this"]
-    run = await Run.start(language, site.settings(), "parallel", *arguments)
+    agents = ["style-reviewer", "security-reviewer", "style-reviewer"]
+    run = await Run.start(language, site.settings(), "parallel", *language.shown("parallel"))
     assert (await run.ended()).splitlines() == [f"{agent}: Look at this" for agent in agents]
     pending = run.events("pending")
-    assert {event["agent"] for event in pending} == set(agents)
+    assert sorted(event["agent"] for event in pending) == sorted(agents)
     assert len({event["callback_fingerprint"] for event in pending}) == 3
     assert len({event["request_id"] for event in pending}) == 3
 
 
 async def test_a_workflow_that_is_done_in_time(site: Site, language: Language) -> None:
-    run = await Run.start(language, site.settings(), "wait", '{"order": 9007199254740993}')
+    run = await Run.start(language, site.settings(), "wait", *language.shown("wait"))
     assert (await run.ended()).replace(" ", "") == '{"shipped":9007199254740993}'
     [pending] = run.events("pending")
     assert pending["execution_id"] == site.execution_id(pending["request_id"], Kind.WORKFLOW)
@@ -87,7 +93,7 @@ async def test_a_workflow_that_fails_fails_its_caller(site: Site, language: Lang
 
 
 async def test_without_a_token_the_execution_is_watched(site: Site, language: Language) -> None:
-    run = await Run.start(language, site.settings(), "watch", "Nobody waits")
+    run = await Run.start(language, site.settings(), "watch", *language.shown("watch"))
     *events, text = (await run.ended()).splitlines()
     assert text == "Nobody waits"
     names = [line.split()[-1] for line in events]
@@ -96,21 +102,20 @@ async def test_without_a_token_the_execution_is_watched(site: Site, language: La
     assert run.events() == []
 
 
-@pytest.mark.parametrize(
-    ("arguments", "error"),
-    [
-        (["--agents", "broken"], "AGENT_EXECUTION_FAILED INVALID_REQUEST model_call 1: "),
-        (["--agents", "nobody"], "AGENT_EXECUTION_FAILED NOT_FOUND start_agent: "),
-    ],
-    ids=["the agent fails", "there is no such agent"],
-)
-async def test_each_failure_has_its_type(
-    site: Site, language: Language, arguments: list[str], error: str
-) -> None:
-    run = await Run.start(language, site.settings(), "single", *arguments, "hi")
-    await run.ended(code=1)
-    assert run.error().startswith(f"error: {error}")
-    assert len(run.events("token_taken")) == 1, "an answer is not retried"
+async def test_an_answer_is_not_retried(site: Site, language: Language) -> None:
+    """A failed agent has its reason and step, a refused start has the gRPC code."""
+    expected = {
+        "broken": "AGENT_EXECUTION_FAILED INVALID_REQUEST model_call 1: ",
+        "nobody": "AGENT_EXECUTION_FAILED NOT_FOUND start_agent: ",
+    }
+    runs = {
+        agent: await Run.start(language, site.settings(), "single", "--agents", agent, "hi")
+        for agent in expected
+    }
+    for agent, run in runs.items():
+        await run.ended(code=1)
+        assert run.error().startswith(f"error: {expected[agent]}")
+        assert len(run.events("token_taken")) == 1
 
 
 async def test_a_timeout_and_a_cancellation_have_types_of_their_own(
@@ -176,3 +181,53 @@ async def test_nobody_answers_before_temporals_own_timeout(site: Site) -> None:
     for run in runs:
         [pending] = run.events("pending")
         assert await site.ended(pending["execution_id"]) in {"TIMED_OUT", "CANCELLED"}
+
+
+async def test_grpcurl_starts_and_watches(site: Site) -> None:
+    """The lines of the README, without any code."""
+    build("grpcurl")
+    page = read_page(ROOT / "examples" / "callers" / "README.md")
+    start, watch = page.block("grpcurl").text.splitlines()
+    started = await shell(site, start)
+    execution_id = json.loads(started)["id"]
+    watched = await shell(site, watch.replace("agent-…", execution_id))
+    assert '"started"' in watched
+    assert '"text": "Nobody waits"' in watched.partition('"ended"')[2]
+
+
+async def shell(site: Site, line: str) -> str:
+    """Run a line as a reader would, here."""
+    line = with_ports(line, {7300: site.stack.api_port})
+    process = await asyncio.create_subprocess_shell(
+        line,
+        env={"PATH": f"{TOOLS}:{os.environ['PATH']}", **site.settings()},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    output, errors = await process.communicate()
+    sys.stdout.write(f"$ {line}\n{output.decode()}")
+    assert process.returncode == 0, errors.decode()
+    return output.decode()
+
+
+def test_the_generated_go_is_of_these_protos(tmp_path: Path) -> None:
+    build("go")
+    generated = ROOT / "examples" / "callers" / "go"
+    subprocess.run([generated / "generate", tmp_path], check=True, timeout=300)
+    fresh = {path.relative_to(tmp_path): path.read_bytes() for path in tmp_path.rglob("*.go")}
+    kept = generated / "gen"
+    assert {path.relative_to(kept): path.read_bytes() for path in kept.rglob("*.go")} == fresh, (
+        "run examples/callers/go/generate"
+    )
+
+
+def test_the_go_that_people_copy_is_formatted() -> None:
+    build("go")
+    done = subprocess.run(
+        ["gofmt", "-l", ROOT / "examples" / "callers" / "go"],
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.stdout == ""
