@@ -226,6 +226,22 @@ async def test_a_cancel_before_anything_ran_runs_nothing(
     assert refused.value.status == RPCStatusCode.NOT_FOUND
 
 
+async def test_a_cancel_at_any_moment_leaves_no_run_behind(workflows: Workflows) -> None:
+    """Before the run is asked for, while it is, and after."""
+
+    async def cancelled(moments: int) -> None:
+        handle = await workflows.start(document="hold")
+        for _ in range(moments):  # each is a millisecond or two
+            await handle.describe()
+        await handle.cancel()
+        assert await closed_as(handle) == WorkflowExecutionStatus.CANCELED
+        with contextlib.suppress(RPCError):  # there is none
+            closed = await closed_as(workflows.run_of(handle))
+            assert closed == WorkflowExecutionStatus.CANCELED
+
+    await asyncio.gather(*(cancelled(moments) for moments in range(30)))
+
+
 async def test_a_run_that_does_not_stop_is_not_waited_for_without_end(
     orchestrator: Orchestrator, workflows: Workflows, monkeypatch: pytest.MonkeyPatch
 ) -> None:
