@@ -73,15 +73,18 @@ class WithFallback:
 
 async def main(options: argparse.Namespace) -> int:
     """Run one example; returns the exit code."""
-    api = ApiConnection.from_environment()
+    try:
+        api = ApiConnection.from_environment()
+    except ValueError as error:
+        return failed(str(error))
     try:
         if options.example == "watch":
-            await watch(api, options)
-        else:
-            await in_workflow(api, options)
+            return await watch(api, options)
+        await in_workflow(api, options)
     except WorkflowFailureError as error:
-        sys.stderr.write(f"error: {described(error.cause)}\n")
-        return 1
+        return failed(described(error.cause))
+    except grpc.aio.AioRpcError as error:
+        return failed(f"{error.code().name}: {error.details()}")
     finally:
         await api.close()
     return 0
@@ -108,7 +111,7 @@ async def in_workflow(api: ApiConnection, options: argparse.Namespace) -> None:
     sys.stdout.writelines(f"{line}\n" for line in lines)
 
 
-async def watch(api: ApiConnection, options: argparse.Namespace) -> None:
+async def watch(api: ApiConnection, options: argparse.Namespace) -> int:
     """Start an agent without a token, so that nobody is called back, and watch it."""
     request = StartAgentRequest(
         agent_id=options.agents.split(",")[0], message=options.text, request_id=str(uuid.uuid4())
@@ -117,9 +120,9 @@ async def watch(api: ApiConnection, options: argparse.Namespace) -> None:
     execution = await ended(api, started.id)
     status = execution.status
     if status.phase != AgentExecutionPhase.AGENT_EXECUTION_PHASE_COMPLETED:
-        sys.stdout.write(f"{execution.id}: {status.failure.message}\n")
-        return
+        return failed(f"{execution.id}: {status.failure.message}")
     sys.stdout.write(f"{status.output.text}\n")
+    return 0
 
 
 async def ended(api: ApiConnection, execution_id: str) -> AgentExecution:
@@ -137,6 +140,12 @@ async def ended(api: ApiConnection, execution_id: str) -> AgentExecution:
             if error.code() is not grpc.StatusCode.UNAVAILABLE:
                 raise
         await asyncio.sleep(1)
+
+
+def failed(why: str) -> int:
+    """Say in one line what went wrong; returns the exit code."""
+    sys.stderr.write(f"error: {why}\n")
+    return 1
 
 
 def described(cause: BaseException | None) -> str:

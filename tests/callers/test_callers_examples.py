@@ -102,6 +102,12 @@ async def test_without_a_token_the_execution_is_watched(site: Site, language: La
     assert run.events() == []
 
 
+async def test_a_watched_agent_that_fails_says_so(site: Site, language: Language) -> None:
+    run = await Run.start(language, site.settings(), "watch", "--agents", "broken", "hi")
+    assert "ended" in await run.ended(code=1)
+    assert "no such parameter" in run.error()
+
+
 async def test_an_answer_is_not_retried(site: Site, language: Language) -> None:
     """A failed agent has its reason and step, a refused start has the gRPC code."""
     expected = {

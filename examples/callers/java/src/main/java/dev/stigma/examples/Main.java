@@ -7,6 +7,7 @@ import dev.stigma.caller.EventLog;
 import dev.stigma.caller.StigmaActivitiesImpl;
 import dev.stigma.caller.StigmaClient;
 import dev.stigma.caller.StigmaFailure;
+import io.grpc.StatusRuntimeException;
 import io.temporal.client.WorkflowClient;
 import io.temporal.client.WorkflowFailedException;
 import io.temporal.client.WorkflowOptions;
@@ -23,6 +24,7 @@ import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.UUID;
+import java.util.concurrent.ExecutionException;
 
 /** Callers of Stigma in Java; see README.md. */
 public final class Main {
@@ -72,6 +74,9 @@ public final class Main {
       }
     } catch (WorkflowFailedException e) {
       System.err.println("error: " + describe(e.getCause()));
+      code = 1;
+    } catch (StatusRuntimeException | ExecutionException | IllegalArgumentException e) {
+      System.err.println("error: " + e.getMessage());
       code = 1;
     }
     System.exit(code);
@@ -129,7 +134,7 @@ public final class Main {
   }
 
   /** Needs no Temporal: without a token nobody is called back. */
-  private void watch(StigmaClient api) throws InterruptedException {
+  private void watch(StigmaClient api) throws InterruptedException, ExecutionException {
     StartAgentRequest request =
         StartAgentRequest.newBuilder()
             .setAgentId(flags.get("agents").split(",")[0])
@@ -147,8 +152,8 @@ public final class Main {
                         + event.getEventCase().name().toLowerCase()));
     if (execution.getStatus().getPhase()
         != AgentExecutionPhase.AGENT_EXECUTION_PHASE_COMPLETED) {
-      System.out.println(execution.getId() + ": " + execution.getStatus().getFailure().getMessage());
-      return;
+      String why = execution.getStatus().getFailure().getMessage();
+      throw new ExecutionException(execution.getId() + ": " + why, null);
     }
     System.out.println(execution.getStatus().getOutput().getText());
   }
