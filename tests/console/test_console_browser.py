@@ -139,6 +139,8 @@ async def test_a_workflow_and_its_agents(desk: Desk):
                 labels={"team": "core"},
             )
         )
+    slow = await installation.start(agent_id="slow", message="m", session_id="nightly")
+    await installation.start(agent_id="broken", message="m", labels={"team": "core"})
     async with desk.seated() as page:
         await page.goto(f"{desk.url}/executions/{started.id}")
         await expect(page.locator("[data-step=engine_run]")).to_be_visible(timeout=PATIENCE)
@@ -150,7 +152,7 @@ async def test_a_workflow_and_its_agents(desk: Desk):
         await expect(page.locator("[data-step=resumed]")).to_be_visible(timeout=PATIENCE)
         await shown(page, "Use a parameter.")
         await desk.picture(page, "execution")
-        await page.goto(f"{desk.url}/executions/{started.id}")
+        await page.get_by_role("link", name=started.id).click()
         await expect(page.locator(".badge")).to_have_text("completed", timeout=PATIENCE)
         await shown(page, "Use a parameter.")
         await shown(page, json.loads(given)["title"])
@@ -162,7 +164,9 @@ async def test_a_workflow_and_its_agents(desk: Desk):
         await expect(page.get_by_role("link", name=started.id)).to_be_visible(timeout=PATIENCE)
         await page.goto(f"{desk.url}/executions")
         await shown(page, started.id)
+        await shown(page, slow.id)
         await desk.picture(page, "executions")
+        await installation.cancel(slow.id)
     async with desk.seated(color_scheme="dark", viewport={"width": 390, "height": 844}) as page:
         await page.goto(f"{desk.url}/executions?name=security-reviewer")
         await page.locator("tbody tr").first.get_by_role("link").first.click()

@@ -18,6 +18,7 @@ from stigma.agent.v1.agent_execution_pb2 import (
     Part,
 )
 from stigma.agent.v1.agent_pb2 import FAILURE_REASON_WORKFLOW_ERROR
+from stigma.contracts import engine
 from stigma.contracts.executions import Kind
 from stigma.diagnosis.v1.diagnosis_service_pb2 import (
     STUCK_REASON_NO_WORKER,
@@ -124,6 +125,21 @@ def test_a_workflow_execution_is_viewed_as_an_agents():
     assert shown.reason == "WORKFLOW_ERROR"
     assert shown.run is not None
     assert (shown.usage, shown.caller, shown.callback, shown.start) == (None, None, None, None)
+
+
+@pytest.mark.parametrize(
+    ("caller", "parent"),
+    [
+        (engine.run_id(f"workflow-{'0a' * 16}"), f"workflow-{'0a' * 16}"),
+        ("run-1", ""),
+        ("order-1", ""),
+        ("", ""),
+    ],
+)
+def test_an_agent_called_by_a_document_names_its_execution(caller: str, parent: str):
+    execution = AgentExecution(id="agent-1")
+    execution.spec.caller.workflow_id = caller
+    assert view(execution).parent == parent
 
 
 def test_long_texts_and_conversations_are_cut():

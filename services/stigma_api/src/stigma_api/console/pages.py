@@ -66,9 +66,7 @@ class Pages:
         except CallError as error:
             if error.code != grpc.StatusCode.INVALID_ARGUMENT:
                 raise
-            return self._page(
-                request, "executions.html", 400, problem=error.message, rows=(), next="", **values
-            )
+            return self._page(request, "executions.html", 400, problem=error.message, **values)
         return self._page(request, "executions.html", problem="", **values)
 
     async def executions_stream(self, request: Request) -> Response:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -29,6 +30,8 @@ MAX_TEXT = 20_000
 """Most characters of one text on a page."""
 MAX_MESSAGES = 200
 """Most messages on a page, the newest."""
+
+_RUN = re.compile(r"run-[0-9a-f]{32}")
 
 
 @dataclass(frozen=True)
@@ -103,6 +106,8 @@ class ExecutionView:
     callback: CallbackStatus | None
     callback_state: str
     caller: TemporalCaller | None
+    parent: str
+    """The workflow execution whose document called; empty for other callers."""
     run: EngineRun | None
     conversation: Sequence[Turn]
     earlier_messages: int
@@ -145,6 +150,7 @@ def view(execution: Execution) -> ExecutionView:
         callback=status.callback if status.HasField("callback") else None,
         callback_state=_callback_state(status.callback),
         caller=spec.caller if spec.HasField("caller") else None,
+        parent=_parent(spec.caller.workflow_id),
         run=workflow.status.run if workflow.status.HasField("run") else None,
         conversation=[
             Turn(number, _role(message), [_said(part) for part in message.parts])
@@ -152,6 +158,11 @@ def view(execution: Execution) -> ExecutionView:
         ][earlier:],
         earlier_messages=earlier,
     )
+
+
+def _parent(caller: str) -> str:
+    """Return the execution that a run of the engine belongs to, as `engine.run_id` names it."""
+    return f"{Kind.WORKFLOW}-{caller.partition('-')[2]}" if _RUN.fullmatch(caller) else ""
 
 
 def _said(part: Part) -> Said:
