@@ -399,6 +399,18 @@ async def test_of_a_long_story_the_oldest_calls_are_left_out(
         assert 2 <= len(numbers) < 6
 
 
+async def test_a_caller_that_declares_nothing_is_known_by_its_token(
+    stage: Api, callers: Callers
+) -> None:
+    caller = await callers.start()
+    request = StartAgentRequest(agent_id="reviewer", callback_token=caller.token)
+    started = await stage.executions.StartAgent(request)
+    found = await told(stage, started.id, "TAKEN")
+    assert found.caller.workflow_id == caller.handle.id
+    assert found.caller.run_id == caller.info.workflow_run_id
+    assert not found.caller.activity_id  # its own id may be used twice
+
+
 async def test_what_is_past_retention_is_left_out(
     stage: Api, client: Client, callers: Callers, proxy: FaultProxy
 ) -> None:

@@ -121,7 +121,8 @@ def _heading(told: ExecutionTimeline) -> Text:
         heading.append(f"  from {as_time(told.entries[0].time, timespec='milliseconds')}")
     heading.append(f"\nrequest {told.request_id}")
     if told.HasField("caller"):
-        heading.append(f"\ncaller  {told.caller.workflow_id}, activity {told.caller.activity_id}")
+        activity = f", activity {told.caller.activity_id}" if told.caller.activity_id else ""
+        heading.append(f"\ncaller  {told.caller.workflow_id}{activity}")
     if told.HasField("usage") and told.usage.model_calls:
         usage = told.usage
         cost = f", ${usage.cost_usd:.4f}" if usage.cost_usd else ""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from temporalio.client import Client
 
-from stigma.agent.v1.agent_execution_pb2 import AgentExecution, TemporalCaller
+from stigma.agent.v1.agent_execution_pb2 import AgentExecution
 from stigma.contracts import tokens
 from stigma.diagnosis.v1.diagnosis_service_pb2 import (
     ExecutionTimeline,
@@ -15,8 +15,7 @@ from stigma.diagnosis.v1.diagnosis_service_pb2 import (
     TimelineStep,
 )
 from stigma.internal.v1.execution_pb2 import Bind
-from stigma_api import status
-from stigma_api.diagnosis_subjects import Subject, Subjects
+from stigma_api.diagnosis_subjects import Subjects
 from stigma_api.principals import Principal
 from stigma_api.timeline_caller import CallerStory, CallerUnavailableError
 from stigma_api.timeline_entries import in_order
@@ -47,20 +46,7 @@ class Timelines:
             CallError: NOT_FOUND, also for another principal's; UNAVAILABLE, Temporal does not
                 answer.
         """
-        return await self._tell(await self._subjects.visible(principal, execution_id))
-
-    async def of(self, execution_id: str) -> ExecutionTimeline:
-        """Return an execution's timeline, for who has made sure that it may be seen.
-
-        Raises:
-            CallError: NOT_FOUND; or UNAVAILABLE, Temporal does not answer.
-        """
-        subject = await self._subjects.find(execution_id)
-        if subject is None:
-            raise status.not_found(f"execution {execution_id}")
-        return await self._tell(subject)
-
-    async def _tell(self, subject: Subject) -> ExecutionTimeline:
+        subject = await self._subjects.visible(principal, execution_id)
         parts, truncated = await self._runs.parts(subject)
         story = await OwnStory(self._client, subject).tell(parts)
         timeline = ExecutionTimeline(
@@ -71,7 +57,7 @@ class Timelines:
         )
         entries = story.entries
         if story.binds:
-            timeline.caller.CopyFrom(_caller(story.binds[-1]))
+            timeline.caller.CopyFrom(story.binds[-1].caller)
             of_callers, timeline.caller_unavailable = await self._callers(story.binds)
             entries = entries + of_callers
         if isinstance(subject.execution, AgentExecution):
@@ -97,17 +83,6 @@ class Timelines:
             except CallerUnavailableError as error:
                 unavailable.append(str(error))
         return list(told.values()), unavailable[0]
-
-
-def _caller(bind: Bind) -> TemporalCaller:
-    """Return who waits, as declared; an undeclared one by its token."""
-    caller = TemporalCaller()
-    caller.CopyFrom(bind.caller)
-    if not caller.workflow_id:
-        token = tokens.parse(bind.token)
-        caller.workflow_id, caller.run_id = token.workflow_id, token.run_id
-        caller.activity_id = token.activity_id
-    return caller
 
 
 def _identity(told: TimelineEntry) -> bytes:

@@ -154,7 +154,6 @@ def _taken(run: Run, event: HistoryEvent, waiting: _Waiting) -> None:
         run,
         event.event_time,
         f"{attributes.activity_type.name} takes its token",
-        detail=f"in {run.workflow_id}",
         attempt=1,
         fingerprint=tokens.fingerprint(waiting.bind.token),
     )

@@ -37,5 +37,8 @@ async def plain(client: Client, content: Iterable[Payload]) -> dict[str, Any]:
 
 
 async def _first(client: Client, content: Iterable[Payload]) -> RawValue:
-    [raw] = await client.data_converter.decode(list(content)[:1], [RawValue])
+    first = list(content)[:1]
+    if not first:
+        raise ValueError("no payload")
+    [raw] = await client.data_converter.decode(first, [RawValue])
     return cast("RawValue", raw)

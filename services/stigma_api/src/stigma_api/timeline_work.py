@@ -174,7 +174,7 @@ class Work:
         if begun is not None and over is not None:
             time, took = between(begun, over)
             about.time.CopyFrom(time)
-            if took.ToNanoseconds():
+            if took.ToMilliseconds():
                 about.duration.CopyFrom(took)
         if marker.HasField("failure"):
             about.title, about.detail, about.failed = "not delivered", "tried again", True
