@@ -149,7 +149,7 @@ async def test_the_tree(called: Call, traces: TraceReceiver) -> None:
 async def test_every_span_names_its_execution(called: Call, traces: TraceReceiver) -> None:
     spans = await whole(traces, called.trace_id)
     ours = [span for span in spans if span.service in SERVICES]
-    named = {span.attributes.get("stigma.execution_id") for span in ours}
+    named = {str(span.attributes.get("stigma.execution_id", f"not {span}")) for span in ours}
     assert called.execution_id in named
     [agent] = named - {called.execution_id}
     assert agent.startswith("agent-")

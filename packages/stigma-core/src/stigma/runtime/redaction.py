@@ -19,15 +19,17 @@ MASK = "[masked]"
 
 # Of a shorter one, the encoded forms would be so short that they occur by chance.
 _SHORTEST_ENCODED = 8
+# A message that quotes an exception that quotes a message.
+_LEVELS = 3
 _SHORTEST_TOKEN = 60
 _UUID = r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
 _TOKENS = re.compile(
     "|".join(
         (
             # A token starts with field 1, 36 bytes long: the namespace id. Raw, repr or octal,
-            # or as it stands in a URL.
-            rf"(?:\n|\\n|\\012|\\x0a|\\x0A|\\u000[aA])(?:\$|\\u0024){_UUID}[^\"'`]*",
-            rf"%0[aA](?:\$|%24){_UUID}[^\s\"'`&]*",
+            # or as it stands in a URL. Where it ends cannot be told, for a workflow's id may
+            # have any character: what follows is masked with it.
+            rf"(?:\n|\\n|\\012|\\x0a|\\x0A|\\u000[aA]|%0[aA])(?:\$|\\u0024|%24){_UUID}[\s\S]*",
             # base64, in lines or in a URL as well; hex is within.
             r"(?:[A-Za-z0-9+/_\-]|\\n|\r?\n|%2[bBfF]){100,}(?:=|%3[dD]){0,2}",
             r"(?:[0-9a-fA-F]{2}[ :]){40,}[0-9a-fA-F]{2}",
@@ -154,36 +156,39 @@ def _with_parts(hidden: Iterable[str]) -> Iterator[str]:
 
 def _forms(secret: str) -> Iterator[str]:
     """Every way in which a secret gets into a text."""
-    yield secret
-    yield repr(secret)[1:-1]
-    for ascii_only in (True, False):
-        once = json.dumps(secret, ensure_ascii=ascii_only)
-        yield once[1:-1]
-        yield json.dumps(once, ensure_ascii=ascii_only)[3:-3]
     content = secret.encode(errors="surrogateescape")
-    yield repr(content)[2:-1]
+    yield from _quoted({secret, repr(content)[2:-1]})
     if len(content) < _SHORTEST_ENCODED:
         return
-    yield content.decode("latin-1")
+    yield from _quoted({content.decode("latin-1"), *_escaped(content)})
+    yield from _percent_encoded(content)
     for joint in ("", ":", " "):
         yield content.hex(joint) if joint else content.hex()
         yield (content.hex(joint) if joint else content.hex()).upper()
-    yield from _escaped(content)
     yield ", ".join(map(str, content))
     yield ",".join(map(str, content))
     for offset in range(3):  # within other bytes, it may start at any of three places
         yield from _base64(content, offset)
 
 
+def _quoted(texts: set[str]) -> set[str]:
+    """The texts, and what they are in Python or JSON that quotes them, or quotes such a quote."""
+    for _ in range(_LEVELS):
+        texts = texts | {
+            quoted
+            for text in texts
+            for quoted in (
+                # Whether Python escapes a quotation mark depends on what stands beside it.
+                "'".join(repr(part)[1:-1] for part in text.split("'")),
+                "\\'".join(repr(part)[1:-1] for part in text.split("'")),
+                json.dumps(text)[1:-1],
+                json.dumps(text, ensure_ascii=False)[1:-1],
+            )
+        }
+    return texts
+
+
 def _escaped(content: bytes) -> Iterator[str]:
-    for quoted in (
-        urllib.parse.quote(content),
-        urllib.parse.quote(content, safe=""),
-        urllib.parse.quote_plus(content),
-        "".join(f"%{byte:02X}" for byte in content),
-    ):
-        yield quoted
-        yield re.sub("%..", lambda found: found[0].lower(), quoted)
     yield "".join(f"\\x{byte:02x}" for byte in content)
     yield "".join(f"\\{byte:03o}" for byte in content)
     plain = {10: "\\n", 13: "\\r", 9: "\\t", 34: '\\"', 39: "\\'", 92: "\\\\"}
@@ -191,6 +196,17 @@ def _escaped(content: bytes) -> Iterator[str]:
     yield "".join(
         plain.get(byte) or (chr(byte) if 32 <= byte < 127 else f"\\{byte:03o}") for byte in content
     )
+
+
+def _percent_encoded(content: bytes) -> Iterator[str]:
+    for encoded in (
+        urllib.parse.quote(content),
+        urllib.parse.quote(content, safe=""),
+        urllib.parse.quote_plus(content),
+        "".join(f"%{byte:02X}" for byte in content),
+    ):
+        yield encoded
+        yield re.sub("%..", lambda found: found[0].lower(), encoded)
 
 
 def _base64(content: bytes, offset: int) -> Iterator[str]:
