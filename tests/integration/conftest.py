@@ -9,6 +9,7 @@ import pytest
 
 if TYPE_CHECKING:
     from tests.integration.installation import Installation
+    from tests.integration.workflow_calls import WorkflowCalls
     from tests.stack.plugin import StartStack
 
 
@@ -25,3 +26,12 @@ async def installation(
         stack = await new_lasting_stack(environment=environment(gate, directory))
         async with Installation(stack, gate, directory) as installation:
             yield installation
+
+
+@pytest.fixture(scope="session")
+async def workflows(installation: Installation) -> AsyncIterator[WorkflowCalls]:
+    """The installation's workflow executions, and callers of them."""
+    from tests.integration.workflow_calls import WorkflowCalls
+
+    async with WorkflowCalls(installation) as workflows:
+        yield workflows

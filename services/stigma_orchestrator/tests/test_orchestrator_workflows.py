@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
-from datetime import timedelta
-from typing import Any
 
 import pytest
 from temporalio.api.common.v1 import WorkflowExecution as TemporalExecution
 from temporalio.api.enums.v1 import EventType
 from temporalio.api.workflowservice.v1 import ResetWorkflowExecutionRequest
-from temporalio.client import WorkflowExecutionStatus, WorkflowFailureError, WorkflowHandle
 from temporalio.service import RPCError, RPCStatusCode
 
 from services.stigma_orchestrator.tests.orchestration import (
@@ -24,16 +20,13 @@ from services.stigma_orchestrator.tests.orchestration import (
     until,
 )
 from services.stigma_orchestrator.tests.workflow_runs import Workflows
-from stigma.contracts import engine, errors, limits, payloads, search_attributes
+from stigma.contracts import engine, errors, limits, search_attributes
 from stigma.contracts.refusals import Refusal
-from stigma.contracts.task_queues import TaskQueues
 from stigma.workflow.v1.workflow_execution_pb2 import CALLBACK_PAYLOAD_OUTPUT, WorkflowExecution
-from stigma_orchestrator import engine_run
 from stigma_orchestrator.engine_run import EngineRun
 from tests.stack.waiting import eventually
 
 ACTIVITY_COMPLETED = EventType.EVENT_TYPE_ACTIVITY_TASK_COMPLETED
-CANCEL_REQUESTED = EventType.EVENT_TYPE_WORKFLOW_EXECUTION_CANCEL_REQUESTED
 CHILD_COMPLETED = EventType.EVENT_TYPE_CHILD_WORKFLOW_EXECUTION_COMPLETED
 CHILD_STARTED = EventType.EVENT_TYPE_CHILD_WORKFLOW_EXECUTION_STARTED
 TIMER_FIRED = EventType.EVENT_TYPE_TIMER_FIRED
@@ -45,13 +38,6 @@ PROBLEM = {
     "detail": "it is",
     "instance": "/do/0/break",
 }
-
-
-async def closed_as(handle: WorkflowHandle[Any, Any]) -> WorkflowExecutionStatus | None:
-    """Wait for a run's end and return how it closed."""
-    with contextlib.suppress(WorkflowFailureError):
-        await handle.result()
-    return (await handle.describe()).status
 
 
 async def test_success_reaches_the_caller(orchestrator: Orchestrator, workflows: Workflows) -> None:
@@ -162,115 +148,6 @@ async def test_an_error_too_large_to_carry_leaves_its_message(workflows: Workflo
     assert not execution.status.error_json
 
 
-async def test_the_deadline_reaches_the_caller_and_stops_the_run(
-    orchestrator: Orchestrator, workflows: Workflows
-) -> None:
-    caller, attempt = await orchestrator.call()
-    handle = await workflows.start(attempt.bind(), document="hold", timeout=2)
-    told = await caller.result()
-    assert (told["error"], told["details"]["reason"]) == ("WORKFLOW_EXECUTION_TIMEOUT", "DEADLINE")
-    assert phase_of(await workflows.outcome(handle)) == "TIMED_OUT"
-    assert await closed_as(workflows.run_of(handle)) == WorkflowExecutionStatus.CANCELED
-
-
-async def test_a_run_that_nobody_serves_waits_until_the_deadline(
-    orchestrator: Orchestrator, workflows: Workflows, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    caller, attempt = await orchestrator.call()
-    monkeypatch.setattr(engine_run, "PATIENCE", timedelta(seconds=1))
-    monkeypatch.setattr(TaskQueues, "engine", property(lambda _: "nobody"))
-    handle = await workflows.start(attempt.bind(), timeout=2)
-    assert (await caller.result())["details"]["reason"] == "DEADLINE"
-    await until(workflows.run_of(handle), CANCEL_REQUESTED)
-    # It cannot stop, and is not waited for without end.
-    assert phase_of(await workflows.outcome(handle)) == "TIMED_OUT"
-    await workflows.run_of(handle).terminate()
-
-
-async def test_a_cancel_reaches_the_caller_and_stops_the_run(
-    orchestrator: Orchestrator, workflows: Workflows
-) -> None:
-    caller, attempt = await orchestrator.call()
-    asked = WorkflowExecution(id="workflow-1")
-    asked.spec.session_id = "asked"
-    handle = await workflows.start(
-        attempt.bind(), document="hold", memo={"execution": payloads.to_raw(asked)}
-    )
-    await workflows.running(handle)
-    await handle.cancel(reason="enough")
-    told = await caller.result()
-    assert (told["error"], told["details"]["reason"]) == (
-        "WORKFLOW_EXECUTION_CANCELLED",
-        "CANCELLED",
-    )
-    assert await closed_as(handle) == WorkflowExecutionStatus.CANCELED
-    assert await closed_as(workflows.run_of(handle)) == WorkflowExecutionStatus.CANCELED
-    execution = await workflows.outcome(handle)
-    assert (phase_of(execution), state_of(execution)) == ("CANCELLED", "DELIVERED")
-    assert execution.status.failure.message == "enough"
-    assert execution.spec.session_id == "asked"
-    assert execution.status.run.workflow_id == engine.run_id(handle.id)
-
-
-async def test_a_cancel_before_anything_ran_runs_nothing(
-    orchestrator: Orchestrator, workflows: Workflows
-) -> None:
-    caller, attempt = await orchestrator.call()
-    async with orchestrator.stopped():
-        handle = await workflows.start(attempt.bind(), document="hold")
-        await handle.cancel()
-    assert (await caller.result())["error"] == "WORKFLOW_EXECUTION_CANCELLED"
-    assert phase_of(await workflows.outcome(handle)) == "CANCELLED"
-    with pytest.raises(RPCError) as refused:
-        await workflows.run_of(handle).describe()
-    assert refused.value.status == RPCStatusCode.NOT_FOUND
-
-
-async def test_a_cancel_at_any_moment_leaves_no_run_behind(workflows: Workflows) -> None:
-    """Before the run is asked for, while it is, and after."""
-
-    async def cancelled(moments: int) -> None:
-        handle = await workflows.start(document="hold")
-        for _ in range(moments):  # each is a millisecond or two
-            await handle.describe()
-        await handle.cancel()
-        assert await closed_as(handle) == WorkflowExecutionStatus.CANCELED
-        with contextlib.suppress(RPCError):  # there is none
-            closed = await closed_as(workflows.run_of(handle))
-            assert closed == WorkflowExecutionStatus.CANCELED
-
-    await asyncio.gather(*(cancelled(moments) for moments in range(30)))
-
-
-async def test_a_run_that_does_not_stop_is_not_waited_for_without_end(
-    orchestrator: Orchestrator, workflows: Workflows, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(engine_run, "PATIENCE", timedelta(seconds=2))
-    caller, attempt = await orchestrator.call()
-    handle = await workflows.start(attempt.bind(), document="stubborn")
-    await workflows.running(handle)
-    await handle.cancel()
-    # The caller is told at once.
-    assert (await caller.result())["error"] == "WORKFLOW_EXECUTION_CANCELLED"
-    assert (await handle.describe()).status == WorkflowExecutionStatus.RUNNING
-    assert phase_of(await workflows.outcome(handle)) == "CANCELLED"
-    assert (await workflows.run_of(handle).describe()).status == WorkflowExecutionStatus.RUNNING
-    await workflows.run_of(handle).signal("finish")
-
-
-async def test_how_a_run_ends_that_was_told_to_stop_is_of_no_concern(
-    orchestrator: Orchestrator, workflows: Workflows
-) -> None:
-    caller, attempt = await orchestrator.call()
-    handle = await workflows.start(attempt.bind(), document="fail when told to stop")
-    await workflows.running(handle)
-    await handle.cancel()
-    assert (await caller.result())["error"] == "WORKFLOW_EXECUTION_CANCELLED"
-    execution = await workflows.outcome(handle)
-    assert (phase_of(execution), execution.status.error_json) == ("CANCELLED", "")
-    assert await closed_as(workflows.run_of(handle)) == WorkflowExecutionStatus.FAILED
-
-
 @pytest.mark.parametrize("happening", ["cancel", "deadline"])
 async def test_success_wins_over_what_comes_with_it(
     orchestrator: Orchestrator, workflows: Workflows, happening: str
@@ -306,91 +183,10 @@ async def test_nothing_changes_a_success_that_is_being_delivered(
     assert state_of(execution) in {"DELIVERED", "RESOLVED_OR_GONE"}
 
 
-async def test_a_caller_that_is_gone_stops_the_run(
-    orchestrator: Orchestrator, workflows: Workflows
-) -> None:
-    caller, attempt = await orchestrator.call(Call(heartbeat_timeout=4))
-    handle = await workflows.start(attempt.bind(heartbeat_timeout=4), document="hold")
-    await caller.terminate()
-    execution = await workflows.outcome(handle)
-    assert (phase_of(execution), reason_of(execution)) == ("CANCELLED", "CALLER_GONE")
-    assert state_of(execution) == "RESOLVED_OR_GONE"
-    assert await closed_as(workflows.run_of(handle)) == WorkflowExecutionStatus.CANCELED
-
-
-async def test_a_caller_that_waits_for_its_cancellation_is_told(
-    orchestrator: Orchestrator, workflows: Workflows
-) -> None:
-    caller, attempt = await orchestrator.call(Call(heartbeat_timeout=4, wait_for_cancellation=True))
-    handle = await workflows.start(attempt.bind(heartbeat_timeout=4), document="hold")
-    await workflows.running(handle)
-    await caller.cancel()
-    told = await caller.result()
-    assert told["cancelled"]
-    assert told["details"][0]["reason"] == "CANCELLED"
-    execution = await workflows.outcome(handle)
-    assert (phase_of(execution), state_of(execution)) == ("CANCELLED", "DELIVERED")
-
-
-async def test_a_run_cancelled_by_somebody_else_is_a_cancelled_execution(
-    orchestrator: Orchestrator, workflows: Workflows
-) -> None:
-    caller, attempt = await orchestrator.call()
-    handle = await workflows.start(attempt.bind(), document="hold")
-    await until(handle, CHILD_STARTED)
-    await workflows.run_of(handle).cancel()
-    assert (await caller.result())["error"] == "WORKFLOW_EXECUTION_CANCELLED"
-    execution = await workflows.outcome(handle)
-    assert (phase_of(execution), reason_of(execution)) == ("CANCELLED", "CANCELLED")
-    assert "in the engine" in execution.status.failure.message
-
-
-async def test_a_terminated_run_fails_the_execution(
-    orchestrator: Orchestrator, workflows: Workflows
-) -> None:
-    caller, attempt = await orchestrator.call()
-    handle = await workflows.start(attempt.bind(), document="hold")
-    await until(handle, CHILD_STARTED)
-    await workflows.run_of(handle).terminate()
-    told = await caller.result()
-    assert (told["error"], told["details"]["reason"]) == ("WORKFLOW_EXECUTION_FAILED", "TERMINATED")
-    assert phase_of(await workflows.outcome(handle)) == "FAILED"
-
-
-async def test_a_run_that_timed_out_in_temporal_fails_the_execution(
-    workflows: Workflows, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with monkeypatch.context() as late:
-        # The run's own bound comes before the deadline.
-        late.setattr(engine_run, "_AFTER_DEADLINE", timedelta(seconds=-28))
-        handle = await workflows.start(document="hold", timeout=30)
-        execution = await workflows.outcome(handle)
-    assert (phase_of(execution), reason_of(execution)) == ("FAILED", "TERMINATED")
-    assert "timed out" in execution.status.failure.message
-
-
 async def test_a_run_that_ended_oddly_fails_the_execution(workflows: Workflows) -> None:
     execution = await workflows.outcome(await workflows.start(document="fail oddly"))
     assert (phase_of(execution), reason_of(execution)) == ("FAILED", "INTERNAL")
     assert "ServerError" in execution.status.failure.message
-
-
-async def test_a_terminated_execution_stops_its_run(workflows: Workflows) -> None:
-    handle = await workflows.start(document="hold")
-    await workflows.running(handle)
-    await handle.terminate()
-    assert await closed_as(workflows.run_of(handle)) == WorkflowExecutionStatus.CANCELED
-
-
-async def test_the_run_does_not_outlive_the_deadline_for_long(workflows: Workflows) -> None:
-    handle = await workflows.start(document="hold", timeout=30)
-    run = workflows.run_of(handle)
-    await until(handle, CHILD_STARTED)
-    described = (await run.describe()).raw_description.execution_config
-    bound = described.workflow_execution_timeout.ToTimedelta().total_seconds()
-    assert 85 < bound <= 90
-    await handle.cancel()
-    await closed_as(handle)
 
 
 @pytest.mark.contract("result or input too large")
