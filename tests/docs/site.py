@@ -25,6 +25,11 @@ _ADMIN_PORTS = {
     "zigflow_worker": 7313,
 }
 
+_EXAMPLE = (
+    "stigma agent apply -f examples/code-review/agents",
+    "stigma run examples/code-review/workflow.yaml --input @examples/code-review/input.json",
+)
+
 # For directives: the id that a reader copies from a list.
 _FUNCTIONS = """\
 newest() {  # agent or workflow
@@ -155,7 +160,7 @@ class Session:
 
 @asynccontextmanager
 async def open_site(temporal: Path, directory: Path) -> AsyncIterator[Site]:
-    """Start everything, with the example's agents applied."""
+    """Start everything, with the example's agents applied and the example run once."""
     async with (
         DevServer(temporal) as server,
         DocumentedStack(
@@ -167,7 +172,8 @@ async def open_site(temporal: Path, directory: Path) -> AsyncIterator[Site]:
     ):
         site = Site(stack, directory / "pages", temporal)
         async with site.session("agents") as session:
-            await session.run(Command("stigma agent apply -f examples/code-review/agents"))
+            for command in _EXAMPLE:
+                await session.run(Command(command))
         yield site
 
 
