@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import shutil
 import subprocess
 import sys
+import urllib.request
 import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -32,6 +34,7 @@ class Composition:
 
     project: str
     environment: Mapping[str, str]
+    console: str
 
     def containers(self) -> list[dict[str, Any]]:
         label = f"label=com.docker.compose.project={self.project}"
@@ -64,10 +67,15 @@ def compose(all_images: None) -> list[str]:
 
 @pytest.fixture(scope="module")
 def composition(compose: list[str]) -> Iterator[Composition]:
-    temporal, ui, api = free_ports(3)
+    temporal, ui, api, console = free_ports(4)
     project = f"stigma-test-{uuid.uuid4().hex[:8]}"
     inherited = {k: v for k, v in os.environ.items() if not k.startswith(("STIGMA_", "TEMPORAL_"))}
-    ports = {"TEMPORAL_PORT": temporal, "TEMPORAL_UI_PORT": ui, "API_PORT": api}
+    ports = {
+        "TEMPORAL_PORT": temporal,
+        "TEMPORAL_UI_PORT": ui,
+        "API_PORT": api,
+        "CONSOLE_PORT": console,
+    }
     reached = {
         "TEMPORAL_ADDRESS": f"127.0.0.1:{temporal}",
         "STIGMA_API_ADDRESS": f"127.0.0.1:{api}",
@@ -75,7 +83,7 @@ def composition(compose: list[str]) -> Iterator[Composition]:
     }
     composed = inherited | {name: str(port) for name, port in ports.items()}
     composed["STIGMA_VERSION"] = service_tag()
-    started = Composition(project, inherited | reached)
+    started = Composition(project, inherited | reached, f"http://127.0.0.1:{console}")
     command = [*compose, "--project-name", project]
 
     def run(*arguments: str) -> None:
@@ -127,6 +135,14 @@ async def test_an_agent_answers_a_workflow(healthy: Composition):
 
 async def test_the_installation_is_as_it_should_be(healthy: Composition):
     assert json.loads(healthy.stigma("doctor", "--output", "json"))["ok"]
+
+
+async def test_the_console_shows_what_ran(healthy: Composition):
+    key = {"Authorization": f"Bearer {KEY}"}
+    request = urllib.request.Request(f"{healthy.console}/executions", headers=key)
+    page = await asyncio.to_thread(urllib.request.urlopen, request, timeout=20)
+    with page:
+        assert "security-reviewer@1" in page.read().decode()
 
 
 async def test_containers_are_confined_and_reached_from_here_only(healthy: Composition):

@@ -62,6 +62,12 @@ async def test_without_a_key_there_is_only_the_door(guarded: Api, path: str):
         ).status_code == 401
 
 
+async def test_the_door_leads_on_to_what_was_asked_for(guarded: Api):
+    async with looking(guarded) as browser:
+        door = await browser.get("/executions", params={"session": '"><script>'})
+        assert 'value="/executions?session=%22%3E%3Cscript%3E"' in door.text
+
+
 async def test_a_key_opens_a_session_that_is_not_the_key(guarded: Api):
     async with looking(guarded) as browser:
         door = await browser.get("/login", params={"next": "/agents"})

@@ -112,7 +112,8 @@ class Example:
 async def _demo(example: Example, directory: Path, output: Format) -> None:
     stack = Stack(directory, Ports.free(), environment=_environment(directory))
     async with started(stack):
-        if output is Format.TEXT and stack.ui_url:
+        if output is Format.TEXT:
+            print_line(f"Console: {stack.console_url}")
             print_line(f"Temporal's UI: {stack.ui_url}")
         handle, outcome = await while_up(stack, _review(stack, example, output))
         history = await handle.fetch_history()

@@ -174,7 +174,7 @@ class _Application:
     def _refusal(self, request: Request, error: CallError) -> Response:
         code = _CODES.get(error.code, 500)
         if code == 401 and "authorization" not in request.headers:
-            next_page = _safe(request.url.path) if request.method == "GET" else "/"
+            next_page = _safe(_address(request)) if request.method == "GET" else "/"
             return self._templates.page("login.html", 401, problem="", next=next_page)
         if code == 400:
             return self._problem(request, code, error.message)
@@ -229,6 +229,10 @@ async def _form(request: Request) -> dict[str, str]:
     except ValueError:
         raise status.invalid([("form", "cannot be read")]) from None
     return {name: values[0] for name, values in fields.items()}
+
+
+def _address(request: Request) -> str:
+    return f"{request.url.path}?{request.url.query}" if request.url.query else request.url.path
 
 
 def _local(request: Request) -> str:
