@@ -28,6 +28,8 @@ from stigma_api.timeline_entries import why
 
 # A worker with room takes what waits at once, and a workflow ends at its deadline.
 WAIT = timedelta(seconds=5)
+# A workflow's task waits for the worker that has it in its cache, if that one died, so long.
+_CACHED = timedelta(seconds=12)
 
 _SCHEDULED = PendingActivityState.PENDING_ACTIVITY_STATE_SCHEDULED
 _STARTED = PendingActivityState.PENDING_ACTIVITY_STATE_STARTED
@@ -87,7 +89,7 @@ class Reasons:
     ) -> Finding | None:
         if not task.HasField("original_scheduled_time"):
             return None
-        waits = _waits_since(task.scheduled_time)
+        waits = _waits_since(task.scheduled_time, _CACHED)
         if await self._polled.is_deserted(queue, WORKFLOWS, waits or _LONG_AGO):
             return self._no_worker(queue)
         if task.attempt > 1:
@@ -250,10 +252,10 @@ def _of_type(pending: Iterable[PendingActivityInfo], name: str) -> list[PendingA
     return [each for each in pending if each.activity_type.name == name]
 
 
-def _waits_since(scheduled: Timestamp) -> datetime | None:
+def _waits_since(scheduled: Timestamp, for_long: timedelta = WAIT) -> datetime | None:
     """Return since when something waits in a queue, unless it has only come, or is to come."""
     since = scheduled.ToDatetime(UTC)
-    return since if datetime.now(UTC) - since > WAIT else None
+    return since if datetime.now(UTC) - since > for_long else None
 
 
 def _so_far(each: PendingActivityInfo) -> str:
