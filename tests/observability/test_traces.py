@@ -3,93 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import os
 import re
 import socket
 import sys
 import uuid
-from collections.abc import AsyncIterator, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from stigma.agent.v1.agent_execution_service_pb2 import (
-    StartAgentRequest,
-    WatchAgentExecutionRequest,
-)
-from stigma.agent.v1.agent_pb2 import Agent, AgentSpec, Script, ScriptStep
-from stigma.agent.v1.agent_service_pb2 import ApplyAgentRequest, ListAgentsRequest
-from stigma.workflow.v1.workflow_pb2 import Workflow, WorkflowSpec
-from stigma.workflow.v1.workflow_service_pb2 import ApplyWorkflowRequest
-from stigma.workflow.v1.workflow_service_pb2_grpc import WorkflowServiceStub
+from stigma.agent.v1.agent_service_pb2 import ListAgentsRequest
 from tests.integration.trace_receiver import TraceReceiver
 from tests.observability.spans import Node, Span, parsed, received, trees
+from tests.observability.traced import Call, apply, call, environment, run_agent
 from tests.stack.plugin import StartStack
 from tests.stack.stack import SERVICES, Stack
 from tests.stack.waiting import eventually
 
-DOCUMENT = """\
-document: {dsl: '1.0.3', namespace: tests, name: review, version: '1.0.0'}
-do: [{ask: {call: agent, with: {agent: reviewer, message: '${ .message }'}}}]
-"""
-# Two model calls: the first answer is a pause.
-SCRIPT = Script(steps=[ScriptStep(text="…", pause=True), ScriptStep(text="{message}")])
 PAGE = Path(__file__).parents[2] / "docs" / "tracing.md"
-ID = re.compile(r"stigma\.(execution_id|request_id|callback_fingerprint)")
-
-
-@dataclass(frozen=True)
-class Call:
-    """What the caller's program told of its call."""
-
-    trace_id: str
-    execution_id: str
-    request_id: str
-    log: list[dict[str, Any]]
-
-
-def environment(endpoint: str, **variables: str) -> dict[str, str]:
-    """The variables that switch tracing on, without the batch's usual delay of 5 s."""
-    return {
-        "OTEL_EXPORTER_OTLP_ENDPOINT": endpoint,
-        "OTEL_BSP_SCHEDULE_DELAY": "100",
-        **variables,
-    }
-
-
-async def apply(stack: Stack) -> None:
-    """Register the agent and the workflow that calls it."""
-    spec = AgentSpec(model="scripted:demo", script=SCRIPT)
-    agent = Agent(name="reviewer", spec=spec)
-    await stack.agents.ApplyAgent(ApplyAgentRequest(agent=agent))
-    workflow = Workflow(name="review", spec=WorkflowSpec(document=DOCUMENT))
-    workflows = WorkflowServiceStub(stack.channel)
-    await workflows.ApplyWorkflow(ApplyWorkflowRequest(workflow=workflow))
-
-
-async def call(stack: Stack, traces: TraceReceiver) -> Call:
-    """Have the caller's program run the workflow once."""
-    variables = {
-        "TEMPORAL_ADDRESS": stack.temporal_address,
-        "TEMPORAL_NAMESPACE": stack.namespace,
-        "STIGMA_API_ADDRESS": stack.api_address,
-    }
-    program = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "tests.observability.traced_caller"),
-        *(f"{stack.prefix}shop", "review"),
-        env=os.environ | variables | environment(traces.endpoint),
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    async with asyncio.timeout(60):
-        stdout, stderr = await program.communicate()
-    assert program.returncode == 0, stderr.decode()
-    log = [json.loads(line) for line in stderr.decode().splitlines() if line.startswith("{")]
-    return Call(log=log, **json.loads(stdout))
 
 
 def documented() -> Node:
@@ -116,27 +48,6 @@ def assert_documented(spans: list[Span]) -> Node:
     assert root.shape() == documented().shape()
     assert len({span.span_id for span in spans}) == len(spans)
     return root
-
-
-@pytest.fixture(scope="module")
-async def traces() -> AsyncIterator[TraceReceiver]:
-    """A collector."""
-    async with TraceReceiver() as receiver:
-        yield receiver
-
-
-@pytest.fixture(scope="module")
-async def stack(new_stack: StartStack, traces: TraceReceiver) -> Stack:
-    """Services that trace."""
-    stack = await new_stack(environment={"*": environment(traces.endpoint)})
-    await apply(stack)
-    return stack
-
-
-@pytest.fixture(scope="module")
-async def called(stack: Stack, traces: TraceReceiver) -> Call:
-    """One call of a Stigma workflow, by a program of its own."""
-    return await call(stack, traces)
 
 
 async def test_the_tree(called: Call, traces: TraceReceiver) -> None:
@@ -181,9 +92,11 @@ async def test_model_calls_have_conventional_names(called: Call, traces: TraceRe
     assert b"hello" not in traces.raw(), "the message is content"
 
 
-async def test_log_lines_carry_the_trace(called: Call, stack: Stack, traces: TraceReceiver) -> None:
+async def test_log_lines_carry_the_trace(
+    called: Call, traced_stack: Stack, traces: TraceReceiver
+) -> None:
     await whole(traces, called.trace_id)
-    told = stack.events(trace_id=called.trace_id)
+    told = traced_stack.events(trace_id=called.trace_id)
     assert {event["service"] for event in told} == set(SERVICES)
     events = [event["event"] for event in told]
     for event in ("workflow_started", "model_call_completed", "delivering", "delivered", "resumed"):
@@ -196,10 +109,10 @@ async def test_log_lines_carry_the_trace(called: Call, stack: Stack, traces: Tra
     ]
 
 
-async def test_a_caller_in_any_language(stack: Stack, traces: TraceReceiver) -> None:
+async def test_a_caller_in_any_language(traced_stack: Stack, traces: TraceReceiver) -> None:
     """Who sends W3C's traceparent in the call's metadata goes on in its own trace."""
     trace_id, span_id = uuid.uuid4().hex, uuid.uuid4().hex[:16]
-    await run_agent(stack, {"traceparent": f"00-{trace_id}-{span_id}-01"})
+    await run_agent(traced_stack, {"traceparent": f"00-{trace_id}-{span_id}-01"})
     spans = await eventually(
         lambda: [s for s in received(traces, trace_id) if s.name == "RunWorkflow:AgentWorkflow"],
         what="the agent's span in the caller's trace",
@@ -210,12 +123,12 @@ async def test_a_caller_in_any_language(stack: Stack, traces: TraceReceiver) -> 
     assert {root.span.service for root in roots} == {"stigma_api"}
 
 
-async def test_a_caller_who_does_not_sample(stack: Stack, traces: TraceReceiver) -> None:
+async def test_a_caller_who_does_not_sample(traced_stack: Stack, traces: TraceReceiver) -> None:
     """Its choice holds for all services: what it does not record, they do not."""
     trace_id, span_id = uuid.uuid4().hex, uuid.uuid4().hex[:16]
-    await run_agent(stack, {"traceparent": f"00-{trace_id}-{span_id}-00"})
+    await run_agent(traced_stack, {"traceparent": f"00-{trace_id}-{span_id}-00"})
     after = uuid.uuid4().hex
-    await run_agent(stack, {"traceparent": f"00-{after}-{span_id}-01"})
+    await run_agent(traced_stack, {"traceparent": f"00-{after}-{span_id}-01"})
     await eventually(
         lambda: [s for s in received(traces, after) if s.name.startswith("RunWorkflow")],
         what="the later call's spans",
@@ -267,14 +180,3 @@ async def test_a_dead_collector_hurts_nobody(new_stack: StartStack, black_hole: 
     loud = [event for event in stack.events() if event.get("level") in {"error", "critical"}]
     assert {event["logger"].partition(".")[0] for event in loud} <= {"opentelemetry"}
     assert any("dropping" in event["event"] for event in stack.events()), "the queue was full"
-
-
-async def run_agent(stack: Stack, metadata: dict[str, str]) -> None:
-    """Start an agent and watch it to its end."""
-    request = StartAgentRequest(agent_id="reviewer", message="hi", request_id=uuid.uuid4().hex)
-    execution = await stack.executions.StartAgent(
-        request, metadata=tuple(metadata.items()), timeout=15
-    )
-    watched = stack.executions.WatchAgentExecution(WatchAgentExecutionRequest(id=execution.id))
-    kinds = [event.WhichOneof("event") async for event in watched]
-    assert kinds

@@ -1,0 +1,41 @@
+"""What tests of traces and of logs share: services that trace, and one call of them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.integration.trace_receiver import TraceReceiver
+    from tests.observability.traced import Call
+    from tests.stack.plugin import StartStack
+    from tests.stack.stack import Stack
+
+
+@pytest.fixture(scope="session")
+async def traces() -> AsyncIterator[TraceReceiver]:
+    """A collector."""
+    from tests.integration.trace_receiver import TraceReceiver
+
+    async with TraceReceiver() as receiver:
+        yield receiver
+
+
+@pytest.fixture(scope="session")
+async def traced_stack(new_lasting_stack: StartStack, traces: TraceReceiver) -> Stack:
+    """Services that trace."""
+    from tests.observability.traced import apply, environment
+
+    stack = await new_lasting_stack(environment={"*": environment(traces.endpoint)})
+    await apply(stack)
+    return stack
+
+
+@pytest.fixture(scope="session")
+async def called(traced_stack: Stack, traces: TraceReceiver) -> Call:
+    """One call of a Stigma workflow, by a program of its own."""
+    from tests.observability.traced import call
+
+    return await call(traced_stack, traces)
