@@ -31,6 +31,10 @@ from stigma.agent.v1.agent_execution_pb2 import AgentExecution
 from stigma.agent.v1.agent_execution_service_pb2 import StartAgentRequest
 from stigma.agent.v1.agent_pb2 import Agent, AgentSpec
 from stigma.agent.v1.agent_service_pb2 import ApplyAgentRequest
+from stigma.diagnosis.v1.diagnosis_service_pb2 import (
+    STUCK_REASON_NO_WORKER,
+    ListStuckExecutionsResponse,
+)
 from stigma_api import status
 from stigma_api.console import pages as console_pages
 from stigma_cli.devserver import DevServer
@@ -243,6 +247,28 @@ async def test_agents_and_workflows_are_listed(api: Api):
 
 async def test_stuck_executions_are_listed(api: Api):
     assert "Nothing is stuck" in await get(api, "/stuck", "other")
+
+
+async def test_a_stuck_execution_comes_with_its_reason_and_what_helps(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+):
+    found = ListStuckExecutionsResponse(examined=2, open=7)
+    stuck = found.executions.add(
+        execution_id="agent-1",
+        reason=STUCK_REASON_NO_WORKER,
+        message=f"no worker polls {HOSTILE}",
+        command="stigma execution timeline agent-1",
+    )
+    stuck.start_time.GetCurrentTime()
+
+    async def one(*_: Any) -> ListStuckExecutionsResponse:
+        return found
+
+    monkeypatch.setattr("stigma_api.console.api.Api.stuck", one)
+    page = await get(api, "/stuck")
+    for text in ("2 of 7", "no worker", 'href="/executions/agent-1"', "timeline agent-1"):
+        assert text in page
+    assert "<script>alert" not in page
 
 
 async def test_unknown_pages_are_not_there(api: Api):
