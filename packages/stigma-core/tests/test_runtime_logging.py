@@ -174,6 +174,60 @@ def test_secrets_of_settings_and_further_ones_are_masked(out: io.StringIO) -> No
     assert events(out)[0]["event"] == "a [masked] b"
 
 
+def test_secrets_of_libraries_are_masked(out: io.StringIO, monkeypatch: pytest.MonkeyPatch) -> None:
+    headers = "authorization=Basic%20Y29sbGVjdG9yOmtleQ==, x-tenant-key=tenant-0815"
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", headers)
+    monkeypatch.setenv("TEMPORAL_API_KEY", "temporal-0816")
+    monkeypatch.setattr(sys, "stdout", out)
+    registry = SecretStr("postgresql+asyncpg://stigma:p%40ss-0817@db/stigma")
+    service_logging.configure("svc", Settings(log_level="DEBUG", key=registry))
+    log = structlog.get_logger()
+    for text in (
+        "Y29sbGVjdG9yOmtleQ==",
+        "tenant-0815",
+        "temporal-0816",
+        "p%40ss-0817",
+        "p@ss-0817",
+    ):
+        log.info(f"said {text} there")
+    assert [event["event"] for event in events(out)] == ["said [masked] there"] * 5
+
+
+def test_an_event_that_cannot_be_written_is_not_quoted(
+    out: io.StringIO, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What logging says by default quotes the arguments."""
+    errors = io.StringIO()
+    monkeypatch.setattr(sys, "stdout", out)
+    monkeypatch.setattr(sys, "stderr", errors)
+    service_logging.configure("svc", Settings())  # without pytest's handler, which would raise
+    logging.getLogger("a.library").info("said %d", "sk-secret-1")
+    said = errors.getvalue()
+    assert said.startswith("an event of a.library (")
+    assert said.endswith("was not logged: TypeError\n")
+    assert "secret" not in said
+    assert out.getvalue() == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("GET /x?key=abc&page=2", "GET /x?key=[masked]&page=2"),
+        ("Authorization: Bearer abcdefgh12345678", "Authorization: Bearer [masked]"),
+        ("connect postgresql://u:pw@db/x", "connect postgresql://u:[masked]@db/x"),
+        ("run(api_key='abc', n=1)", "run(api_key='[masked]', n=1)"),
+        ('{"password": "a b", "n": 1}', '{"password": "[masked]", "n": 1}'),
+        ("callback_token: is not a task token", "callback_token: is not a task token"),
+        ("max_tokens=100 token_length=186", "max_tokens=100 token_length=186"),
+        ("reviewer@3 a=b", "reviewer@3 a=b"),
+        ("basic authentication failed", "basic authentication failed"),
+    ],
+)
+def test_what_is_given_as_a_credential_is_masked(out: io.StringIO, text: str, shown: str) -> None:
+    logging.getLogger("x").info(text)
+    assert events(out)[0]["event"] == shown
+
+
 def test_what_is_no_token_stays(out: io.StringIO) -> None:
     digest, path = "a" * 64, "/usr/lib/python3.11/site-packages/temporalio/worker/_activity.py"
     fields = {"spec_digest": digest, "path": path, "execution_id": "agent-" + "0" * 32}
