@@ -2,40 +2,37 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
 import grpc
 import pytest
-from temporalio.api.common.v1 import WorkflowExecution
-from temporalio.api.workflowservice.v1 import ResetWorkflowExecutionRequest
 from temporalio.client import Client, WorkflowFailureError
-from temporalio.exceptions import ApplicationError
 
-from services.stigma_api.tests.serving import Api, Caller, Callers, refused, serving
-from services.stigma_api.tests.staging import Staged, StagedAgent, timeline_of, worker
-from stigma.agent.v1.agent_execution_pb2 import AgentExecution
+from services.stigma_api.tests.serving import Api, Callers, refused
+from services.stigma_api.tests.staging import timeline_of
+from services.stigma_api.tests.telling import (
+    end,
+    lines,
+    only,
+    staged_api,
+    start,
+    steps,
+    told,
+)
 from stigma.agent.v1.agent_execution_service_pb2 import (
     CancelAgentExecutionRequest,
-    StartAgentRequest,
 )
 from stigma.contracts import tokens
 from stigma.diagnosis.v1 import diagnosis_service_pb2 as pb
-from stigma.internal.v1.execution_pb2 import Bind
 from stigma.workflow.v1.workflow_execution_service_pb2 import StartWorkflowRequest
 from stigma.workflow.v1.workflow_execution_service_pb2_grpc import WorkflowExecutionServiceStub
 from stigma.workflow.v1.workflow_pb2 import WorkflowSpec
-from stigma_api import timeline, timeline_caller, timeline_runs
+from stigma_api import timeline, timeline_runs
 from tests.stack.faults import Fail, FaultProxy
 from tests.stack.waiting import eventually
 
 Code = grpc.StatusCode
-
-
-@pytest.fixture(scope="module")
-async def staged() -> Staged:
-    return Staged()
 
 
 @pytest.fixture(scope="module")
@@ -46,64 +43,12 @@ async def proxy(temporal_server: Any) -> AsyncIterator[FaultProxy]:
 
 @pytest.fixture(scope="module")
 async def stage(
-    client: Client, proxy: FaultProxy, staged: Staged, tmp_path_factory: pytest.TempPathFactory
+    client: Client, proxy: FaultProxy, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Api]:
     """An API whose way to Temporal can be harmed, and workers of every queue."""
-    async with serving(proxy.address, tmp_path_factory.mktemp("stage")) as api:
-        await api.apply("reviewer")
-        queues = api.queues
-        async with (
-            worker(client, queues.orchestrator, staged),
-            worker(client, queues.ai, staged),
-            worker(client, queues.watch, staged),
-            worker(client, queues.engine, staged),
-        ):
-            yield api
-            staged.release.set()
-
-
-def steps(told: pb.ExecutionTimeline) -> list[str]:
-    return [pb.TimelineStep.Name(each.step).removeprefix("TIMELINE_STEP_") for each in told.entries]
-
-
-def lines(told: pb.ExecutionTimeline, step: pb.TimelineStep.ValueType) -> list[str]:
-    return [
-        f"{each.title}; {each.detail}".strip("; ") for each in told.entries if each.step == step
-    ]
-
-
-def only(told: pb.ExecutionTimeline, step: pb.TimelineStep.ValueType) -> pb.TimelineEntry:
-    [found] = [each for each in told.entries if each.step == step]
-    return found
-
-
-async def start(api: Api, message: str, caller: Caller | None = None) -> AgentExecution:
-    request = StartAgentRequest(agent_id="reviewer", message=message)
-    if caller is not None:
-        request = caller.request(agent_id="reviewer", message=message)
-    started: AgentExecution = await api.executions.StartAgent(request)
-    return started
-
-
-async def digest_of(client: Client, execution_id: str) -> bytes:
-    described = await client.get_workflow_handle(execution_id).describe()
-    return bytes.fromhex(await described.memo_value("digest"))
-
-
-async def end(client: Client, execution_id: str) -> None:
-    handle = client.get_workflow_handle(execution_id)
-    await handle.signal(StagedAgent.end)
-    await handle.result()
-
-
-async def told(api: Api, execution_id: str, *wanted: str) -> pb.ExecutionTimeline:
-    """The timeline, once it has these steps."""
-
-    async def has() -> pb.ExecutionTimeline | None:
-        found = await timeline_of(api, execution_id)
-        return found if set(wanted) <= set(steps(found)) else None
-
-    return await eventually(has, what=f"{wanted} of {execution_id}")
+    directory = tmp_path_factory.mktemp("stage")
+    async with staged_api(proxy.address, directory, client) as api:
+        yield api
 
 
 async def test_a_handshake_is_told_from_the_token_to_the_callers_next_step(
@@ -157,7 +102,7 @@ async def test_a_handshake_is_told_from_the_token_to_the_callers_next_step(
 
 
 async def test_a_call_under_way_shows_its_attempts_and_the_last_failures_class(
-    stage: Api, staged: Staged
+    stage: Api,
 ) -> None:
     started = await start(stage, "call:RATE_LIMITED")
 
@@ -241,136 +186,6 @@ async def test_code_that_fails_on_this_version_is_told(stage: Api, client: Clien
     assert ended.detail == "TERMINATED: terminated in Temporal: a test ends"
 
 
-async def test_the_end_of_a_caller_that_waits_is_told(stage: Api, callers: Callers) -> None:
-    caller = await callers.start()
-    started = await start(stage, "", caller)
-    await caller.handle.terminate()
-    ended = only(await told(stage, started.id, "CALLER_ENDED"), pb.TIMELINE_STEP_CALLER_ENDED)
-    assert (ended.detail, ended.failed, ended.workflow_id) == (
-        "terminated",
-        True,
-        caller.handle.id,
-    )
-
-
-async def test_a_cancelled_caller_goes_on_without_the_outcome(
-    stage: Api, callers: Callers, client: Client
-) -> None:
-    caller = await callers.start()
-    started = await start(stage, "", caller)
-    await caller.handle.cancel()
-    await told(stage, started.id, "CANCEL_REQUESTED")
-    await client.get_async_activity_handle(task_token=caller.token).report_cancellation()
-    found = await told(stage, started.id, "RESUMED")
-    assert lines(found, pb.TIMELINE_STEP_CANCEL_REQUESTED) == ["the caller cancels its activity"]
-    assert lines(found, pb.TIMELINE_STEP_RESUMED) == ["the caller goes on; cancelled"]
-
-
-async def test_a_failed_activity_of_the_caller_is_told_by_its_class(
-    stage: Api, callers: Callers, client: Client
-) -> None:
-    caller = await callers.start()
-    started = await start(stage, "", caller)
-    await client.get_async_activity_handle(task_token=caller.token).fail(
-        ApplicationError("a secret prompt", type="AGENT_EXECUTION_FAILED", non_retryable=True)
-    )
-    found = await told(stage, started.id, "RESUMED")
-    assert lines(found, pb.TIMELINE_STEP_RESUMED) == ["the caller goes on; AGENT_EXECUTION_FAILED"]
-
-
-async def test_a_reset_caller_is_followed_into_its_new_run(
-    stage: Api, callers: Callers, client: Client
-) -> None:
-    caller = await callers.start()
-    started = await start(stage, "", caller)
-    await caller.handle.signal("poke")  # one more workflow task, which a reset can go back to
-
-    async def second_task() -> int:
-        completed = [
-            event.event_id
-            for event in (await caller.handle.fetch_history()).events
-            if event.HasField("workflow_task_completed_event_attributes")
-        ]
-        return completed[1] if len(completed) > 1 else 0
-
-    poked = await eventually(second_task, what="the caller's second workflow task")
-    await client.workflow_service.reset_workflow_execution(
-        ResetWorkflowExecutionRequest(
-            namespace="default",
-            workflow_execution=WorkflowExecution(workflow_id=caller.handle.id),
-            workflow_task_finish_event_id=poked,
-            request_id=started.id,
-        )
-    )
-    current = client.get_workflow_handle(caller.handle.id)
-    # The reset began another attempt, which waits as well.
-    async with asyncio.timeout(20):
-        again = Caller(current, await callers._pending.get())
-    assert again.info.workflow_run_id != caller.info.workflow_run_id
-    await client.get_async_activity_handle(task_token=again.token).complete("x")
-    found = await told(stage, started.id, "RESUMED")
-    assert steps(found).count("TAKEN") == 1
-    assert only(found, pb.TIMELINE_STEP_RESUMED).run_id == again.info.workflow_run_id
-
-
-async def test_several_attempts_of_a_caller_are_told(
-    stage: Api, callers: Callers, client: Client
-) -> None:
-    first = await callers.start()
-    request = first.request(agent_id="reviewer", message="", request_id=first.handle.id)
-    started = await stage.executions.StartAgent(request)
-    await stage.executions.StartAgent(request)  # a replay of the same attempt
-    second = await callers.start(after=first)
-    await stage.executions.StartAgent(
-        second.request(agent_id="reviewer", message="", request_id=first.handle.id)
-    )
-    handle = client.get_workflow_handle(started.id)
-    digest = await digest_of(client, started.id)
-    for ignored in (Bind(token=b"garbage", spec_digest=digest), Bind(token=first.token), Bind()):
-        await handle.signal("bind", ignored)
-    found = await told(stage, started.id, "CALLER_ENDED")
-    assert steps(found).count("TAKEN") == 2
-    assert [e.fingerprint for e in found.entries if e.step == pb.TIMELINE_STEP_PENDING] == [
-        tokens.fingerprint(each.token) for each in (first, second)
-    ]
-    assert found.caller.run_id == second.info.workflow_run_id
-
-
-async def test_a_caller_out_of_reach_is_said_and_the_rest_is_told(
-    stage: Api, callers: Callers, proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    caller = await callers.start()
-    started = await start(stage, "", caller)
-    await told(stage, started.id, "STARTED")
-    of_caller = caller.handle.id.encode()
-    problems = {
-        Code.NOT_FOUND: "is past retention, or never was",
-        Code.PERMISSION_DENIED: "may not be looked at from here",
-        Code.FAILED_PRECONDITION: "cannot be read: FAILED_PRECONDITION",
-    }
-    for code, problem in problems.items():
-        proxy.inject(
-            "DescribeWorkflowExecution", Fail(code), matches=lambda sent: of_caller in sent
-        )
-        found = await timeline_of(stage, started.id)
-        assert found.caller_unavailable == f"workflow {caller.handle.id} {problem}"
-        assert steps(found) == ["ACKNOWLEDGED", "PENDING", "STARTED"]
-    proxy.inject(
-        "DescribeWorkflowExecution",
-        Fail(Code.INTERNAL),
-        times=None,
-        matches=lambda sent: of_caller in sent,
-    )
-    assert "Temporal does not answer" in (await timeline_of(stage, started.id)).caller_unavailable
-    proxy.clear()
-    monkeypatch.setattr(timeline_caller, "_MAX_EVENTS", 4)
-    found = await timeline_of(stage, started.id)  # from the end back
-    assert (found.caller_unavailable, steps(found)[0]) == ("", "TAKEN")
-    await caller.handle.signal("poke")
-    found = await timeline_of(stage, started.id)
-    assert found.caller_unavailable.endswith("has too long a history to be read")
-
-
 async def test_of_a_long_story_the_oldest_calls_are_left_out(
     stage: Api, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -397,18 +212,6 @@ async def test_of_a_long_story_the_oldest_calls_are_left_out(
         numbers = [each.title for each in found.entries[2:]]
         assert numbers == [each.title for each in whole.entries[-len(numbers) :]]
         assert 2 <= len(numbers) < 6
-
-
-async def test_a_caller_that_declares_nothing_is_known_by_its_token(
-    stage: Api, callers: Callers
-) -> None:
-    caller = await callers.start()
-    request = StartAgentRequest(agent_id="reviewer", callback_token=caller.token)
-    started = await stage.executions.StartAgent(request)
-    found = await told(stage, started.id, "TAKEN")
-    assert found.caller.workflow_id == caller.handle.id
-    assert found.caller.run_id == caller.info.workflow_run_id
-    assert not found.caller.activity_id  # its own id may be used twice
 
 
 async def test_what_is_past_retention_is_left_out(

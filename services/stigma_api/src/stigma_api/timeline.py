@@ -52,7 +52,7 @@ class Timelines:
         timeline = ExecutionTimeline(
             execution_id=subject.execution_id,
             definition_id=subject.definition_id,
-            phase=subject.phase,
+            phase=story.phase or subject.phase,
             request_id=subject.execution.spec.request_id,
         )
         entries = story.entries

@@ -12,6 +12,7 @@ from temporalio.client import Client
 
 from stigma.agent.v1.agent_execution_pb2 import AgentExecution, Usage
 from stigma.contracts import tokens
+from stigma.contracts.executions import phase_name
 from stigma.diagnosis.v1.diagnosis_service_pb2 import TimelineEntry, TimelineStep
 from stigma.internal.v1.execution_pb2 import AgentWorkflowInput, Bind
 from stigma_api import timeline_ends
@@ -31,6 +32,8 @@ class Story:
     binds: list[Bind] = field(default_factory=list)
     """Every attempt that was bound, the last one to ask last."""
     usage: Usage = field(default_factory=Usage)
+    phase: str = ""
+    """The terminal phase, once it has ended: it may do so after it was described."""
 
 
 class OwnStory:
@@ -126,6 +129,7 @@ class OwnStory:
     async def _ended(self, run: Run, event: HistoryEvent, work: Work) -> None:
         end = await timeline_ends.end(self._client, self._subject, event)
         ended = end.execution
+        self._story.phase = phase_name(ended)
         if isinstance(ended, AgentExecution) and ended.status.HasField("usage"):
             self._totals = ended.status.usage
         step = TimelineStep.TIMELINE_STEP_ENDED
@@ -135,7 +139,7 @@ class OwnStory:
     def _tell_failing(self) -> None:
         """Tell that the execution's own code fails: trying again leaves no trace in history."""
         task = self._subject.described.pending_workflow_task
-        if task.attempt > 1:
+        if task.attempt > 1 and not self._story.phase:
             failing = entry(
                 TimelineStep.TIMELINE_STEP_TASK_FAILING,
                 Run("", self._subject.execution_id, self._subject.run_id),

@@ -1,0 +1,195 @@
+"""The callers' part of timelines, against a real Temporal server."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc
+import pytest
+from temporalio.api.common.v1 import WorkflowExecution
+from temporalio.api.workflowservice.v1 import ResetWorkflowExecutionRequest
+from temporalio.client import Client
+from temporalio.exceptions import ApplicationError
+
+from services.stigma_api.tests.serving import Api, Caller, Callers
+from services.stigma_api.tests.staging import timeline_of
+from services.stigma_api.tests.telling import (
+    digest_of,
+    lines,
+    only,
+    staged_api,
+    start,
+    steps,
+    told,
+)
+from stigma.agent.v1.agent_execution_service_pb2 import (
+    StartAgentRequest,
+)
+from stigma.contracts import tokens
+from stigma.diagnosis.v1 import diagnosis_service_pb2 as pb
+from stigma.internal.v1.execution_pb2 import Bind
+from stigma_api import timeline_caller
+from tests.stack.faults import Fail, FaultProxy
+from tests.stack.waiting import eventually
+
+Code = grpc.StatusCode
+
+
+@pytest.fixture(scope="module")
+async def proxy(temporal_server: Any) -> AsyncIterator[FaultProxy]:
+    async with FaultProxy(temporal_server.address) as proxy:
+        yield proxy
+
+
+@pytest.fixture(scope="module")
+async def stage(
+    client: Client, proxy: FaultProxy, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Api]:
+    """An API whose way to Temporal can be harmed, and workers of every queue."""
+    directory = tmp_path_factory.mktemp("stage")
+    async with staged_api(proxy.address, directory, client) as api:
+        yield api
+
+
+async def test_the_end_of_a_caller_that_waits_is_told(stage: Api, callers: Callers) -> None:
+    caller = await callers.start()
+    started = await start(stage, "", caller)
+    await caller.handle.terminate()
+    ended = only(await told(stage, started.id, "CALLER_ENDED"), pb.TIMELINE_STEP_CALLER_ENDED)
+    assert (ended.detail, ended.failed, ended.workflow_id) == (
+        "terminated",
+        True,
+        caller.handle.id,
+    )
+
+
+async def test_a_cancelled_caller_goes_on_without_the_outcome(
+    stage: Api, callers: Callers, client: Client
+) -> None:
+    caller = await callers.start()
+    started = await start(stage, "", caller)
+    await caller.handle.cancel()
+    await told(stage, started.id, "CANCEL_REQUESTED")
+    await client.get_async_activity_handle(task_token=caller.token).report_cancellation()
+    found = await told(stage, started.id, "RESUMED")
+    assert lines(found, pb.TIMELINE_STEP_CANCEL_REQUESTED) == ["the caller cancels its activity"]
+    assert lines(found, pb.TIMELINE_STEP_RESUMED) == ["the caller goes on; cancelled"]
+
+
+async def test_a_failed_activity_of_the_caller_is_told_by_its_class(
+    stage: Api, callers: Callers, client: Client
+) -> None:
+    caller = await callers.start()
+    started = await start(stage, "", caller)
+    await client.get_async_activity_handle(task_token=caller.token).fail(
+        ApplicationError("a secret prompt", type="AGENT_EXECUTION_FAILED", non_retryable=True)
+    )
+    found = await told(stage, started.id, "RESUMED")
+    assert lines(found, pb.TIMELINE_STEP_RESUMED) == ["the caller goes on; AGENT_EXECUTION_FAILED"]
+
+
+async def test_a_reset_caller_is_followed_into_its_new_run(
+    stage: Api, callers: Callers, client: Client
+) -> None:
+    caller = await callers.start()
+    started = await start(stage, "", caller)
+    await caller.handle.signal("poke")  # one more workflow task, which a reset can go back to
+
+    async def second_task() -> int:
+        completed = [
+            event.event_id
+            for event in (await caller.handle.fetch_history()).events
+            if event.HasField("workflow_task_completed_event_attributes")
+        ]
+        return completed[1] if len(completed) > 1 else 0
+
+    poked = await eventually(second_task, what="the caller's second workflow task")
+    await client.workflow_service.reset_workflow_execution(
+        ResetWorkflowExecutionRequest(
+            namespace="default",
+            workflow_execution=WorkflowExecution(workflow_id=caller.handle.id),
+            workflow_task_finish_event_id=poked,
+            request_id=started.id,
+        )
+    )
+    current = client.get_workflow_handle(caller.handle.id)
+    # The reset began another attempt, which waits as well.
+    async with asyncio.timeout(20):
+        again = Caller(current, await callers._pending.get())
+    assert again.info.workflow_run_id != caller.info.workflow_run_id
+    await client.get_async_activity_handle(task_token=again.token).complete("x")
+    found = await told(stage, started.id, "RESUMED")
+    assert steps(found).count("TAKEN") == 1
+    assert only(found, pb.TIMELINE_STEP_RESUMED).run_id == again.info.workflow_run_id
+
+
+async def test_several_attempts_of_a_caller_are_told(
+    stage: Api, callers: Callers, client: Client
+) -> None:
+    first = await callers.start()
+    request = first.request(agent_id="reviewer", message="", request_id=first.handle.id)
+    started = await stage.executions.StartAgent(request)
+    await stage.executions.StartAgent(request)  # a replay of the same attempt
+    second = await callers.start(after=first)
+    await stage.executions.StartAgent(
+        second.request(agent_id="reviewer", message="", request_id=first.handle.id)
+    )
+    handle = client.get_workflow_handle(started.id)
+    digest = await digest_of(client, started.id)
+    for ignored in (Bind(token=b"garbage", spec_digest=digest), Bind(token=first.token), Bind()):
+        await handle.signal("bind", ignored)
+    found = await told(stage, started.id, "CALLER_ENDED")
+    assert steps(found).count("TAKEN") == 2
+    assert [e.fingerprint for e in found.entries if e.step == pb.TIMELINE_STEP_PENDING] == [
+        tokens.fingerprint(each.token) for each in (first, second)
+    ]
+    assert found.caller.run_id == second.info.workflow_run_id
+
+
+async def test_a_caller_out_of_reach_is_said_and_the_rest_is_told(
+    stage: Api, callers: Callers, proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caller = await callers.start()
+    started = await start(stage, "", caller)
+    await told(stage, started.id, "STARTED")
+    of_caller = caller.handle.id.encode()
+    problems = {
+        Code.NOT_FOUND: "is past retention, or never was",
+        Code.PERMISSION_DENIED: "may not be looked at from here",
+        Code.FAILED_PRECONDITION: "cannot be read: FAILED_PRECONDITION",
+    }
+    for code, problem in problems.items():
+        proxy.inject(
+            "DescribeWorkflowExecution", Fail(code), matches=lambda sent: of_caller in sent
+        )
+        found = await timeline_of(stage, started.id)
+        assert found.caller_unavailable == f"workflow {caller.handle.id} {problem}"
+        assert steps(found) == ["ACKNOWLEDGED", "PENDING", "STARTED"]
+    proxy.inject(
+        "DescribeWorkflowExecution",
+        Fail(Code.INTERNAL),
+        times=None,
+        matches=lambda sent: of_caller in sent,
+    )
+    assert "Temporal does not answer" in (await timeline_of(stage, started.id)).caller_unavailable
+    proxy.clear()
+    monkeypatch.setattr(timeline_caller, "_MAX_EVENTS", 4)
+    found = await timeline_of(stage, started.id)  # from the end back
+    assert (found.caller_unavailable, steps(found)[0]) == ("", "TAKEN")
+    await caller.handle.signal("poke")
+    found = await timeline_of(stage, started.id)
+    assert found.caller_unavailable.endswith("has too long a history to be read")
+
+
+async def test_a_caller_that_declares_nothing_is_known_by_its_token(
+    stage: Api, callers: Callers
+) -> None:
+    caller = await callers.start()
+    request = StartAgentRequest(agent_id="reviewer", callback_token=caller.token)
+    started = await stage.executions.StartAgent(request)
+    found = await told(stage, started.id, "TAKEN")
+    assert found.caller.workflow_id == caller.handle.id
+    assert found.caller.run_id == caller.info.workflow_run_id
+    assert not found.caller.activity_id  # its own id may be used twice
