@@ -45,8 +45,7 @@ its chart's name, and that there is a `pod` label.
   `STIGMA_CLUSTER_METRICS_INTERVAL`, by each replica of the API: they are right after a restart and
   the same everywhere, so take one of them: `max without (instance, pod) (stigma_workflow_running)`.
   They are absent, and not old, once Temporal could not be asked for four intervals (30 s at
-  least). An age is counted from the start of the execution's newest run: one that continued as
-  new is younger than its call.
+  least). An age is counted from when the execution was accepted, also after it continued as new.
 - **Labels are bounded**: no id, no name that a caller chooses. Agents are told apart in Temporal's
   visibility (`StigmaAgent`), not here.
 """

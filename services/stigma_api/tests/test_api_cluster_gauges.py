@@ -49,12 +49,20 @@ def queues() -> TaskQueues:
 
 
 async def start(
-    client: Client, queues: TaskQueues, kind: str, *, waited_for: bool = True, late: bool = False
+    client: Client,
+    queues: TaskQueues,
+    kind: str,
+    *,
+    waited_for: bool = True,
+    late: bool = False,
+    age: timedelta = timedelta(),
 ) -> None:
-    """Start an execution that no worker takes."""
-    warn = datetime.now(UTC) + timedelta(hours=-1 if late else 1)
+    """Start an execution that no worker takes; with an age, as the newest run of an older one."""
+    now = datetime.now(UTC)
+    warn = now + timedelta(hours=-1 if late else 1)
     attributes: list[SearchAttributePair[Any]] = [
-        SearchAttributePair(search_attributes.WARN_TIME, warn)
+        SearchAttributePair(search_attributes.START_TIME, now - age),
+        SearchAttributePair(search_attributes.WARN_TIME, warn),
     ]
     if waited_for:
         waiting = search_attributes.CALLBACK_WAITING
@@ -98,6 +106,16 @@ async def test_what_is_counted(client: Client, queues: TaskQueues) -> None:
     backlog = replica.value("stigma_task_queue_backlog", task_queue=queue, task_type="workflow")
     assert backlog == 5
     assert not Replica(client, queues).value("stigma_async_activity_stuck")
+
+
+async def test_an_age_is_the_calls_also_after_it_continued_as_new(
+    client: Client, queues: TaskQueues
+) -> None:
+    await start(client, queues, AGENT, age=timedelta(hours=2))
+    replica = Replica(client, queues)
+    await fresh(replica, running=1)
+    ages = {age: replica.value("pending_external_activities", age_bucket=age) for age, _ in AGES}
+    assert ages == {"lt_1m": 0, "lt_10m": 0, "lt_1h": 0, "lt_6h": 1, "lt_24h": 0, "ge_24h": 0}
 
 
 async def test_an_age_is_in_one_bucket(

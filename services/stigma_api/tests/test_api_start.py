@@ -155,6 +155,8 @@ async def test_what_operators_search_for_is_said_at_the_start(
     found = described.typed_search_attributes
     assert found[search_attributes.AGENT] == "reviewer"
     assert found[search_attributes.CALLBACK] == "WAITING"
+    accepted = waited_for.status.start_time.ToDatetime(UTC)
+    assert abs(found[search_attributes.START_TIME] - accepted) < timedelta(milliseconds=1)
     late = found[search_attributes.WARN_TIME] - waited_for.status.start_time.ToDatetime(UTC)
     assert abs(late - timedelta(minutes=80)) < timedelta(seconds=5)
     described = await client.get_workflow_handle(inline.id).describe()

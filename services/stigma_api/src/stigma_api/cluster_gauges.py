@@ -140,9 +140,7 @@ class ClusterGauges(Collector):
         waiting = f"{search_attributes.CALLBACK.name} = '{search_attributes.CALLBACK_WAITING}'"
         agents = f"WorkflowType = '{WORKFLOW_TYPES[Kind.AGENT]}'"
         older = [
-            await self._open(waiting, f"StartTime <= {_time(now - age)}")
-            if age
-            else await self._open(waiting)
+            await self._open(waiting, _started_by(now - age)) if age else await self._open(waiting)
             for _, age in AGES
         ]
         return _Snapshot(
@@ -158,7 +156,7 @@ class ClusterGauges(Collector):
                 )
             },
             agents_pending=await self._open(waiting, agents),
-            stuck=await self._open(waiting, f"StartTime <= {_time(now - self._stuck_after)}"),
+            stuck=await self._open(waiting, _started_by(now - self._stuck_after)),
             approaching=await self._open(f"{search_attributes.WARN_TIME.name} <= {_time(now)}"),
             backlog={
                 (queue, name): await self._backlog(queue, kind)
@@ -270,6 +268,10 @@ def _gauge(
     for label_values, value in values.items():
         family.add_metric(label_values, value)
     return family
+
+
+def _started_by(moment: datetime) -> str:
+    return f"{search_attributes.START_TIME.name} <= {_time(moment)}"
 
 
 def _time(moment: datetime) -> str:

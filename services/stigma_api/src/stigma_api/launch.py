@@ -223,6 +223,7 @@ class Launcher(Generic[E]):
         pairs: list[SearchAttributePair[Any]] = [
             SearchAttributePair(self._kind.name_attribute, name),
             SearchAttributePair(search_attributes.PRINCIPAL, spec.principal),
+            SearchAttributePair(search_attributes.START_TIME, _start_time(encoded.accepted)),
             SearchAttributePair(search_attributes.WARN_TIME, _warn_time(encoded.accepted)),
         ]
         if encoded.bind is not None:
@@ -243,6 +244,10 @@ def _is_new(handle: WorkflowHandle[Any, Any]) -> bool:
     return bool(getattr(reply, "started", False))
 
 
+def _start_time(accepted: Execution) -> datetime:
+    return accepted.status.start_time.ToDatetime(UTC)
+
+
 def _warn_time(accepted: Execution) -> datetime:
-    start = accepted.status.start_time.ToDatetime(UTC)
+    start = _start_time(accepted)
     return start + limits.WARN_AFTER * (accepted.status.deadline.ToDatetime(UTC) - start)

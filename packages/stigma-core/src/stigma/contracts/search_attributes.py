@@ -15,6 +15,8 @@ LABELS = SearchAttributeKey.for_keyword_list("StigmaLabels")
 PHASE = SearchAttributeKey.for_keyword("StigmaPhase")
 CALLBACK = SearchAttributeKey.for_keyword("StigmaCallback")
 """`WAITING` from the start of an execution that somebody waits for; absent otherwise."""
+START_TIME = SearchAttributeKey.for_datetime("StigmaStartTime")
+"""When an execution was accepted: Temporal's own start time is that of the newest run."""
 WARN_TIME = SearchAttributeKey.for_datetime("StigmaWarnTime")
 """When `limits.WARN_AFTER` of the time between an execution's start and its deadline is over."""
 
@@ -28,6 +30,7 @@ ALL: tuple[SearchAttributeKey[Any], ...] = (
     LABELS,
     PHASE,
     CALLBACK,
+    START_TIME,
     WARN_TIME,
 )
 
