@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
 import pytest
 
+from tests.docs.pages import Block, read_page
 from tests.docs.site import Site, open_site
 from tests.docs.table import CommandsTable
 from tests.stack.plugin import running_stacks
+
+# A command is mostly the start of a Python process.
+_PAGES_AT_A_TIME = 2
 
 _TABLE: pytest.StashKey[CommandsTable] = pytest.StashKey()
 
@@ -35,3 +40,26 @@ async def site(
         running.append(site.stack)
         yield site
         running.remove(site.stack)
+
+
+@pytest.fixture(scope="session")
+async def followed(
+    request: pytest.FixtureRequest, site: Site
+) -> AsyncIterator[Mapping[Path, asyncio.Task[list[Block]]]]:
+    """The pages of this run, being followed, some at a time; each task ends with its page."""
+    at_a_time = asyncio.Semaphore(_PAGES_AT_A_TIME)
+
+    async def follow(path: Path) -> list[Block]:
+        async with at_a_time:
+            return await site.follow(read_page(path))
+
+    paths: set[Path] = {
+        item.callspec.params["path"]
+        for item in request.session.items
+        if isinstance(item, pytest.Function) and "followed" in item.fixturenames
+    }
+    tasks = {path: asyncio.create_task(follow(path)) for path in sorted(paths)}
+    yield tasks
+    for task in tasks.values():
+        task.cancel()
+    await asyncio.gather(*tasks.values(), return_exceptions=True)

@@ -13,7 +13,7 @@ from typing import Any
 from stigma.contracts.task_queues import TaskQueues
 from stigma_cli.devserver import DevServer
 from tests.docs.commands import Command, commands_of, missing, with_ports
-from tests.docs.pages import ROOT, Block
+from tests.docs.pages import ROOT, Block, Page
 from tests.docs.shell import Shell
 from tests.stack.stack import Stack
 
@@ -30,14 +30,14 @@ _EXAMPLE = (
     "stigma run examples/code-review/workflow.yaml --input @examples/code-review/input.json",
 )
 
-# For directives: the id that a reader copies from a list.
+# For directives: what a reader copies from a list. The example's execution is every page's;
+# of pages that run side by side, the newest one of an agent is only its own page's.
 _FUNCTIONS = """\
-newest() {  # agent or workflow
-    stigma execution list --limit 1000 --output json |
+newest() {  # AGENT
+    stigma execution list --filter "agent = \\"$1\\"" --limit 1000 --output json |
         python -c 'import json, sys
 executions = json.load(sys.stdin)["executions"]
-ids = {e["status"]["startTime"]: e["id"] for e in executions if e["id"].startswith(sys.argv[1])}
-print(ids[max(ids)])' "$1-"
+print(max(executions, key=lambda each: each["status"]["startTime"])["id"])'
 }
 """
 
@@ -62,6 +62,14 @@ class Site:
         self.stack = stack
         self._directory = directory
         self._temporal = temporal
+        self._example = ""
+
+    async def prepare(self) -> None:
+        """Apply the example's agents, and run it once: pages need something to look at."""
+        async with self.session("example") as session:
+            for command in _EXAMPLE:
+                await session.run(Command(command))
+            self._example = (await session.run(Command("newest security-reviewer"))).strip()
 
     @property
     def ports(self) -> dict[int, int]:
@@ -104,8 +112,21 @@ class Site:
             "BASH_ENV": "",
             "STIGMA_API_ADDRESS": self.stack.api_address,
             "TEMPORAL_ADDRESS": self.stack.temporal_address,
+            "EXAMPLE_ID": self._example,
             "STIGMA_WORKFLOWS_DIR": str(self.stack.directory / "workflows"),
         }
+
+    async def follow(self, page: Page) -> list[Block]:
+        """Do what a page says, block by block, in a session; returns the blocks.
+
+        Raises:
+            WrongDocumentError: something is not as written.
+        """
+        blocks = [b for b in page.blocks if b.file or (b.is_commands and not b.not_run)]
+        async with self.session(page.name) as session:
+            for block in blocks:
+                await session.follow(block)
+        return blocks
 
 
 class Session:
@@ -171,9 +192,7 @@ async def open_site(temporal: Path, directory: Path) -> AsyncIterator[Site]:
         ) as stack,
     ):
         site = Site(stack, directory / "pages", temporal)
-        async with site.session("agents") as session:
-            for command in _EXAMPLE:
-                await session.run(Command(command))
+        await site.prepare()
         yield site
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import asyncio
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,6 @@ from ruamel.yaml import YAML
 
 from tests.docs.pages import ROOT, Block, PageError, read_page
 from tests.docs.pages import page_paths as paths
-from tests.docs.site import Site
 from tests.docs.table import CommandsTable
 
 pytestmark = pytest.mark.docs
@@ -30,15 +31,13 @@ def _has_commands_to_run(path: Path) -> bool:
 
 @pytest.mark.parametrize("path", [*filter(_has_commands_to_run, paths())], ids=_name)
 async def test_the_commands_of_a_page_do_what_it_says(
-    path: Path, site: Site, commands_table: CommandsTable
+    path: Path,
+    followed: Mapping[Path, asyncio.Task[list[Block]]],
+    commands_table: CommandsTable,
 ) -> None:
-    page = read_page(path)
-    commands_table.found(page)
-    async with site.session(page.name) as session:
-        for block in page.blocks:
-            if block.file or (block.is_commands and not block.not_run):
-                await session.follow(block)
-                commands_table.ran(block)
+    commands_table.found(read_page(path))
+    for block in await followed[path]:
+        commands_table.ran(block)
 
 
 def test_a_block_that_is_not_run_says_why(commands_table: CommandsTable) -> None:
