@@ -261,7 +261,12 @@ async def test_an_engines_run_that_is_terminated_is_told(stage: Api, client: Cli
     executions = WorkflowExecutionServiceStub(stage.channel)
     request = StartWorkflowRequest(spec=WorkflowSpec(document="retries"), request_id="terminated")
     started = await executions.StartWorkflow(request)
-    run = only(await told(stage, started.id, "ENGINE_RUN"), pb.TIMELINE_STEP_ENGINE_RUN)
+
+    async def runs() -> pb.TimelineEntry | None:
+        found = only(await told(stage, started.id, "ENGINE_RUN"), pb.TIMELINE_STEP_ENGINE_RUN)
+        return found if found.run_id else None
+
+    run = await eventually(runs, what="the engine's run")
     assert run.open
     await client.get_workflow_handle(run.workflow_id).terminate()
     found = await told(stage, started.id, "ENDED")
