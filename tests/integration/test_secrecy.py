@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import logging
 import uuid
 from collections.abc import AsyncIterator, Iterator
@@ -24,6 +26,10 @@ from stigma.agent.v1.agent_execution_service_pb2 import (
 from stigma.contracts import tokens
 from stigma.contracts.payloads import DATA_CONVERTER
 from stigma.internal.v1.execution_pb2 import Bind
+from stigma.runtime import open_channel
+from stigma.workflow.v1.workflow_execution_service_pb2 import StartWorkflowRequest
+from stigma.workflow.v1.workflow_execution_service_pb2_grpc import WorkflowExecutionServiceStub
+from stigma.workflow.v1.workflow_pb2 import WorkflowSpec
 from tests.integration.callers import ForeignCaller, Job, PythonCaller
 from tests.integration.command_line import stigma
 from tests.integration.installation import KEY, Installation, environment, signalled
@@ -31,6 +37,7 @@ from tests.integration.model_gate import KEY as GATE_KEY
 from tests.integration.model_gate import ModelGate
 from tests.integration.secrets_search import forms, leaks, of_token
 from tests.integration.trace_receiver import TraceReceiver
+from tests.integration.workflow_calls import document
 from tests.stack.faults import Fail, FaultProxy
 from tests.stack.plugin import StartStack, TemporalServer
 from tests.stack.stack import SERVICES
@@ -149,6 +156,7 @@ async def everything_happens(talkative: Talkative) -> None:
         with pytest.raises(WorkflowFailureError):
             await called.result()
     await the_engine_calls(talkative)
+    await workflows_run(talkative)
     await requests_are_refused_and_replayed(talkative)
     await deliveries_fail(talkative)
     for execution_id in talkative.execution_ids:
@@ -171,6 +179,30 @@ async def the_engine_calls(talkative: Talkative) -> None:
     talkative.errors.append(f"{caught.value.cause!r}".encode())
     found = await talkative.installation.of_session(session, 2)
     talkative.execution_ids += [execution.id for execution in found]
+
+
+async def workflows_run(talkative: Talkative) -> None:
+    """A Stigma workflow that ends well, one that fails with its input, and a refused token."""
+    installation = talkative.installation
+    channel = open_channel(installation.stack.api_address, api_key=KEY)
+    start = WorkflowExecutionServiceStub(channel).StartWorkflow
+    failing = "fail: {raise: {error: {type: 'https://x.io/e', status: 500, detail: '${ .said }'}}}"
+    for task in ("say: {set: {said: '${ .said }'}}", failing):
+        parked = await installation.park()
+        token = await installation.tokens.of(parked.id)
+        request = StartWorkflowRequest(
+            spec=WorkflowSpec(document=document("inline", task)),
+            input_json=json.dumps({"said": PROMPT}),
+            callback_token=token,
+            request_id=uuid.uuid4().hex,
+        )
+        assert await talkative.ask(start, request) is not None
+        with contextlib.suppress(WorkflowFailureError):
+            await parked.result()
+        request.callback_token = token[:-7]
+        request.request_id = uuid.uuid4().hex
+        assert await talkative.ask(start, request) is None
+    await channel.close()
 
 
 async def requests_are_refused_and_replayed(talkative: Talkative) -> None:
