@@ -53,8 +53,8 @@ async def followed(
         async with at_a_time:
             return await site.follow(read_page(path))
 
-    paths: set[Path] = {
-        item.callspec.params["path"]
+    paths = {
+        Path(str(item.callspec.params["path"]))
         for item in request.session.items
         if isinstance(item, pytest.Function) and "followed" in item.fixturenames
     }
