@@ -179,6 +179,7 @@ async def test_a_caller_out_of_reach_is_said_and_the_rest_is_told(
     found = await timeline_of(stage, started.id)  # from the end back
     assert (found.caller_unavailable, steps(found)[0]) == ("", "TAKEN")
     await caller.handle.signal("poke")
+    monkeypatch.setattr(timeline_caller, "_MAX_EVENTS", 1)
     found = await timeline_of(stage, started.id)
     assert found.caller_unavailable.endswith("has too long a history to be read")
 
