@@ -74,6 +74,7 @@ async def test_a_handshake_is_followed_from_the_token_to_the_callers_next_step(
     assert waiting.phase == "RUNNING"
     call.answer("now")
     await run.result()
+    await told_up_to(channel, execution.id, pb.TIMELINE_STEP_ENDED)
     told = await told_up_to(channel, execution.id, pb.TIMELINE_STEP_RESUMED)
     assert sorted(steps(told)) == sorted([*steps(waiting), "DELIVERED", "ENDED", "RESUMED"])
     # The caller goes on while the agent's own workflow is still closing.
