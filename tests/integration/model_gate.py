@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from types import TracebackType
@@ -33,6 +34,11 @@ class HeldCall:
     def answer(self, text: str) -> None:
         """Let the model say this."""
         self._reply.set_result(_completion(text))
+
+    def refuse(self, status: int, reason: str) -> None:
+        """Let the provider refuse the call with this HTTP status."""
+        error = {"error": {"message": reason, "type": reason, "code": reason}}
+        self._reply.set_result(_response(f"{status} {reason}", error))
 
     async def reply(self) -> bytes:
         """Wait for the answer, as the HTTP response."""
@@ -134,7 +140,8 @@ async def _unless_closed(call: HeldCall, reader: asyncio.StreamReader) -> bytes 
 
 def _completion(text: str) -> bytes:
     message: dict[str, Any] = {"role": "assistant", "content": text}
-    body = json.dumps(
+    return _response(
+        "200 OK",
         {
             "id": "chatcmpl-1",
             "object": "chat.completion",
@@ -142,7 +149,11 @@ def _completion(text: str) -> bytes:
             "model": "held",
             "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
             "usage": {"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10},
-        }
-    ).encode()
-    head = f"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {len(body)}"
+        },
+    )
+
+
+def _response(status: str, content: Mapping[str, Any]) -> bytes:
+    body = json.dumps(content).encode()
+    head = f"HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {len(body)}"
     return head.encode() + b"\r\n\r\n" + body

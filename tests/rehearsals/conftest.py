@@ -1,0 +1,47 @@
+"""One installation for all rehearsals, and calls that wait in it from the beginning."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.rehearsals.table import RehearsalTable
+from tests.stack.plugin import running_stacks
+
+if TYPE_CHECKING:
+    from tests.integration.installation import Called
+    from tests.rehearsals.ground import Ground
+
+PATIENTS = ("without a worker", "limited", "without its caller")
+
+
+@pytest.fixture(scope="session")
+async def ground(
+    request: pytest.FixtureRequest,
+    temporal_binary: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> AsyncIterator[Ground]:
+    """Everything, running."""
+    from tests.rehearsals.ground import open_ground
+
+    table = RehearsalTable()
+    request.config.pluginmanager.register(table, "stigma-rehearsal-table")
+    running = running_stacks(request.config)
+    directory = tmp_path_factory.mktemp("rehearsals")
+    async with open_ground(temporal_binary, directory, table) as ground:
+        running.append(ground.stack)
+        yield ground
+        running.remove(ground.stack)
+
+
+@pytest.fixture(scope="session", autouse=True)
+async def patients(ground: Ground) -> dict[str, Called]:
+    """Calls that are a minute old when the last of the rehearsals begin.
+
+    `stigma doctor` leaves out what is younger: to make them here is to wait but once.
+    """
+    return {name: await ground.call_held(f"{name} {uuid.uuid4().hex}") for name in PATIENTS}

@@ -1,0 +1,90 @@
+"""Where it is rehearsed: everything with its usual names, callers, and a model under control."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from stigma_cli.devserver import DevServer
+from tests.docs.commands import Command
+from tests.docs.pages import ROOT, read_page
+from tests.docs.site import DocumentedStack, Site
+from tests.integration.callers import Job, PythonCaller
+from tests.integration.installation import KEY, Called, Installation, environment
+from tests.integration.model_gate import ModelGate
+from tests.rehearsals.damaging_proxy import DamagingProxy
+from tests.rehearsals.operator import Operator
+from tests.rehearsals.table import RehearsalTable
+
+# Longer than the rehearsals last.
+LONG_SECONDS = 600.0
+
+
+class Ground:
+    """A running installation, and what its faults are made with.
+
+    The engine reaches the API through ``proxy``; ``key_file`` holds the key of the provider
+    `renewed`, which is the gate once more.
+    """
+
+    def __init__(
+        self,
+        installation: Installation,
+        site: Site,
+        proxy: DamagingProxy,
+        key_file: Path,
+        table: RehearsalTable,
+    ) -> None:
+        self.installation = installation
+        self.stack = installation.stack
+        self.gate = installation.gate
+        self.proxy = proxy
+        self.key_file = key_file
+        self._site = site
+        self._table = table
+
+    @asynccontextmanager
+    async def operator(self, page: str, fault: str) -> AsyncIterator[Operator]:
+        """Have somebody follow a page of docs/ after this fault was made."""
+        path = ROOT / "docs" / page
+        async with self._site.session(f"{path.stem}-{uuid.uuid4().hex[:6]}") as session:
+            await session.run(Command(f"export STIGMA_API_KEY={KEY}"))
+            yield Operator(read_page(path), session, self._table.add(page, fault))
+
+    async def call_held(self, message: str) -> Called:
+        """Have an agent called whose model answers when it is told to."""
+        called = await self.installation.call(PythonCaller, Job("held", message, timeout=LONG_SECONDS))
+        await self.gate.held(message)
+        return called
+
+
+@asynccontextmanager
+async def open_ground(temporal: Path, directory: Path, table: RehearsalTable) -> AsyncIterator[Ground]:
+    """Start everything."""
+    key_file = directory / "provider.key"
+    key_file.write_text("sk-of-last-year-4712")
+    async with DevServer(temporal) as server, ModelGate() as gate:
+        variables = {
+            service: dict(own) for service, own in environment(gate, directory).items()
+        }
+        stack = DocumentedStack(
+            server.address, directory, namespace=server.namespace, environment=variables
+        )
+        async with DamagingProxy(stack.api_address) as proxy:
+            variables["*"] = {"STIGMA_WORKFLOW_SANDBOX": "false"}
+            variables["ai_worker"]["STIGMA_SHUTDOWN_GRACE"] = "1"
+            variables["zigflow_worker"]["STIGMA_API_ADDRESS"] = proxy.address
+            _add_provider(gate, key_file, variables["ai_worker"])
+            async with stack, Installation(stack, gate, directory) as installation:
+                site = Site(stack, directory / "pages", temporal)
+                yield Ground(installation, site, proxy, key_file, table)
+
+
+def _add_provider(gate: ModelGate, key_file: Path, variables: Mapping[str, str]) -> None:
+    """Add the gate under another name, with a key that is read from a file at start."""
+    renewed = gate.provider.replace("{name: gate}", "{name: renewed}")
+    renewed = renewed.replace("{env: GATE_KEY}", f"{{file: {key_file}}}")
+    with Path(variables["STIGMA_PROVIDERS_FILE"]).open("a", encoding="utf-8") as providers:
+        providers.write(f"---\n{renewed}")
