@@ -11,7 +11,7 @@
 {{- if .Values.auth.generatedKey -}}
 {{- $known := dig "data" "api-key" "" (lookup "v1" "Secret" .Release.Namespace $name | default dict) -}}
 {{- $key = $known | b64dec | default (randAlphaNum 40) -}}
-{{- $actions := list "agents.read" "agents.apply" "agents.delete" "agents.inline" "executions.start" "executions.read" "executions.cancel" -}}
+{{- $actions := list "agents.read" "agents.apply" "agents.delete" "agents.inline" "workflows.read" "workflows.apply" "workflows.delete" "workflows.inline" "executions.start" "executions.read" "executions.cancel" -}}
 {{- $principals = append $principals (dict "name" "stigma" "key_sha256" (list (sha256sum $key)) "actions" $actions) -}}
 {{- else if not $principals -}}
 {{- fail "nobody could call the API: set auth.generatedKey, auth.principals or auth.existingSecret" -}}
