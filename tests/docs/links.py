@@ -32,13 +32,16 @@ class Link:
 
 def links(path: Path) -> Iterator[Link]:
     """Every link of a file that leads to a file."""
-    for number, line in _prose(path):
-        for match in _LINK.finditer(re.sub(r"`[^`]*`", "``", line)):
-            target = match["target"]
-            if "://" in target or target.startswith("mailto:"):
-                continue
-            name, _, anchor = target.partition("#")
-            yield Link(number, target, (path.parent / name).resolve() if name else path, anchor)
+    lines = dict(_prose(path))
+    # A link may go on in the next line; what is code is none.
+    text = "\n".join(lines.get(number, "") for number in range(1, max(lines, default=0) + 1))
+    for match in _LINK.finditer(re.sub(r"`[^`\n]*`", "``", text)):
+        target = match["target"]
+        if "://" in target or target.startswith("mailto:"):
+            continue
+        name, _, anchor = target.partition("#")
+        number = text.count("\n", 0, match.start()) + 1
+        yield Link(number, target, (path.parent / name).resolve() if name else path, anchor)
 
 
 def anchors(path: Path) -> set[str]:

@@ -37,7 +37,7 @@ def test_a_dead_link_is_found(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text(
         "# One `two`, [three](page.md)\n## Same\n## Same\n[a](gone.md) [b](#same-1) [c](#none)\n"
-        "`[d](code.md)` [e](https://example.com)\n```text\n[f](block.md)\n```\n"
+        "`[d](code.md)` [e](https://example.com) [over\ntwo lines](page.md)\n```text\n[f](block.md)\n```\n"
     )
     assert anchors(page) == {"one-two-three", "same", "same-1"}
     assert [link.broken() for link in links(page)] == [
@@ -45,5 +45,6 @@ def test_a_dead_link_is_found(tmp_path: Path) -> None:
         "4: there is no gone.md",
         "",
         "4: page.md has no heading #none",
+        "",
     ]
     assert Link(1, "page.md", page, "").broken() == ""
