@@ -7,11 +7,19 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.callers.programs import LANGUAGES, Language, archive_classes, build
+from tests.callers.programs import LANGUAGES, RUNS, Language, archive_classes, build
 from tests.stack.plugin import StartStack
 
 if TYPE_CHECKING:
     from tests.callers.site import Site
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Show the examples' runs, of tests that passed too."""
+    if RUNS:
+        terminalreporter.section("callers of every language")
+        for line in [line for run in RUNS for line in run.summary()]:
+            terminalreporter.write_line(line)
 
 
 @pytest.fixture(params=list(LANGUAGES))

@@ -110,8 +110,10 @@ class Run:
     """One run of a program, under way or over."""
 
     id: str
+    typed: str
     process: asyncio.subprocess.Process
     lines: list[str] = field(default_factory=list)
+    output: str = ""
     _reading: asyncio.Task[None] | None = None
 
     @classmethod
@@ -130,20 +132,21 @@ class Run:
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
         )
-        run = cls(run_id, process)
+        run = cls(run_id, f"{language.typed} {example} {shlex.join(arguments)}", process)
         run._reading = asyncio.create_task(run._read())
+        RUNS.append(run)
         return run
 
     async def ended(self, code: int = 0) -> str:
-        """Wait for the end, and return what it printed. It goes to the test's log too."""
+        """Wait for the end, and return what it printed."""
         assert self.process.stdout is not None
         assert self._reading is not None
-        output = (await self.process.stdout.read()).decode()
+        self.output = (await self.process.stdout.read()).decode().strip()
         await self._reading
         ended = await self.process.wait()
-        sys.stdout.write("".join(f"{line}\n" for line in self.lines) + output)
-        assert ended == code, (ended, self.lines, output)
-        return output.strip()
+        sys.stdout.write("".join(f"{line}\n" for line in [*self.lines, self.output]))
+        assert ended == code, (ended, self.lines, self.output)
+        return self.output
 
     async def event(self, name: str) -> Event:
         """Return such an event of the hand-off, once it is there."""
@@ -160,10 +163,24 @@ class Run:
         """The line that says what went wrong."""
         return next(line for line in self.lines if line.startswith("error: "))
 
+    def summary(self) -> list[str]:
+        """What was typed, each token's steps by its fingerprint, and what came of it."""
+        steps: dict[str, list[str]] = {}
+        for event in self.events():
+            steps.setdefault(event["callback_fingerprint"], []).append(event["event"])
+        errors = [line for line in self.lines if line.startswith("error: ")]
+        tokens = [f"{token}: {' '.join(names)}" for token, names in steps.items()]
+        said = [f"    {line}" for line in (*tokens, *self.output.splitlines(), *errors)]
+        return [f"$ {self.typed}", *said]
+
     async def _read(self) -> None:
         assert self.process.stderr is not None
         while line := await self.process.stderr.readline():
             self.lines.append(line.decode().rstrip("\n"))
+
+
+# Of this session, for the summary at its end.
+RUNS: list[Run] = []
 
 
 def _without_settings() -> dict[str, str]:

@@ -52,9 +52,15 @@ WORKFLOWS = {
     ),
 }
 
+# Longer than a caller takes from the acknowledgement to its last event.
+_REVIEWER = AgentSpec(
+    model="scripted:reviewer",
+    script=Script(steps=[ScriptStep(text="{message}", delay=Duration(nanos=300_000_000))]),
+)
+
 AGENTS = {
-    "style-reviewer": AgentSpec(model="scripted:echo"),
-    "security-reviewer": AgentSpec(model="scripted:echo"),
+    "style-reviewer": _REVIEWER,
+    "security-reviewer": _REVIEWER,
     "slow": AgentSpec(
         model="scripted:slow", script=Script(steps=[ScriptStep(delay=Duration(seconds=60))])
     ),

@@ -10,6 +10,7 @@ import io.grpc.protobuf.StatusProto;
 import io.temporal.failure.ApplicationFailure;
 import java.time.Duration;
 import java.util.EnumSet;
+import java.util.List;
 import java.util.Map;
 import java.util.Set;
 
@@ -29,12 +30,13 @@ final class Refusals {
 
   static ApplicationFailure failure(StatusRuntimeException error, String kind, String step) {
     String code = error.getStatus().getCode().name();
-    StringBuilder message =
-        new StringBuilder(step + ": " + code + ": " + error.getStatus().getDescription());
+    boolean passes = TRANSIENT.contains(error.getStatus().getCode());
+    StringBuilder message = new StringBuilder(step).append(passes ? ": " : " was refused: ");
+    message.append(code).append(": ").append(error.getStatus().getDescription());
     Duration delay = null;
     com.google.rpc.Status rich = StatusProto.fromThrowable(error);
     try {
-      for (Any detail : rich == null ? java.util.List.<Any>of() : rich.getDetailsList()) {
+      for (Any detail : rich == null ? List.<Any>of() : rich.getDetailsList()) {
         if (detail.is(RetryInfo.class)) {
           delay = Duration.ofSeconds(detail.unpack(RetryInfo.class).getRetryDelay().getSeconds());
         } else if (detail.is(BadRequest.class)) {
@@ -49,7 +51,7 @@ final class Refusals {
     }
     ApplicationFailure.Builder failure =
         ApplicationFailure.newBuilder().setMessage(message.toString());
-    if (TRANSIENT.contains(error.getStatus().getCode())) {
+    if (passes) {
       return failure.setType(code).setNextRetryDelay(delay).build();
     }
     return failure
