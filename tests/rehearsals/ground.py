@@ -55,20 +55,22 @@ class Ground:
 
     async def call_held(self, message: str) -> Called:
         """Have an agent called whose model answers when it is told to."""
-        called = await self.installation.call(PythonCaller, Job("held", message, timeout=LONG_SECONDS))
+        called = await self.installation.call(
+            PythonCaller, Job("held", message, timeout=LONG_SECONDS)
+        )
         await self.gate.held(message)
         return called
 
 
 @asynccontextmanager
-async def open_ground(temporal: Path, directory: Path, table: RehearsalTable) -> AsyncIterator[Ground]:
+async def open_ground(
+    temporal: Path, directory: Path, table: RehearsalTable
+) -> AsyncIterator[Ground]:
     """Start everything."""
     key_file = directory / "provider.key"
     key_file.write_text("sk-of-last-year-4712")
     async with DevServer(temporal) as server, ModelGate() as gate:
-        variables = {
-            service: dict(own) for service, own in environment(gate, directory).items()
-        }
+        variables = {service: dict(own) for service, own in environment(gate, directory).items()}
         stack = DocumentedStack(
             server.address, directory, namespace=server.namespace, environment=variables
         )

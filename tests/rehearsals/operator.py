@@ -73,6 +73,13 @@ class Operator:
         self._row.seconds = monotonic() - self._began
 
 
+def caller_in(shown: str) -> tuple[str, str]:
+    """The calling workflow and its activity, as `stigma execution get` shows them."""
+    line = next(line for line in shown.splitlines() if line.startswith("caller: "))
+    _, workflow, activity = line.split()
+    return workflow, activity
+
+
 def _bare(block: Block, code: int) -> Block:
     kept = [(key, value) for key, value in block.directives if key == "shows"]
     return replace(block, directives=(*kept, *([("exit", str(code))] if code else [])))

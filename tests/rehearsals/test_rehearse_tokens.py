@@ -1,0 +1,120 @@
+"""Token corruption or loss: bytes changed on the way, a history that is gone, a second answer."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from typing import Any
+
+import pytest
+from temporalio.client import WorkflowFailureError
+
+from stigma.agent.v1.agent_execution_pb2 import CALLBACK_STATE_RESOLVED_OR_GONE
+from tests.integration.installation import failure_of, phase
+from tests.rehearsals.ground import Ground
+from tests.rehearsals.operator import caller_in
+
+RUNBOOK = "runbooks/token-corruption-or-loss.md"
+REFUSED = "runbooks/callback-tokens-refused.md"
+DELIVERIES = "runbooks/deliveries-fail.md"
+
+ASK_ECHO = """
+document: {dsl: 1.0.3, namespace: rehearsals, name: ask-echo, version: 1.0.0}
+do:
+  - ask: {call: agent, with: {agent: echo, message: "${ .message }"}}
+"""
+
+
+async def test_a_token_is_damaged_on_its_way(ground: Ground) -> None:
+    fault = "a proxy that takes tokens for text"
+    ground.proxy.damaging = True
+    run = await ground.installation.run_document(ASK_ECHO, {"message": "lost"})
+    with pytest.raises(WorkflowFailureError):
+        await run.result()
+    async with ground.operator(RUNBOOK, fault) as operator:
+        shown = await operator.follow("find")
+        [line] = [one for one in shown.splitlines() if "token_rejected" in one and run.id in one]
+        assert "invalid_argument" in line
+        async with ground.operator(REFUSED, fault) as alerted:
+            assert line in await alerted.follow("look")
+            alerted.cured()
+        await operator.knows(REQUEST=_field(line, "request_id"))
+        compared = (await operator.follow("compare")).splitlines()
+        fingerprints = {
+            _field(one, "event"): _field(one, "callback_fingerprint") for one in compared
+        }
+        assert fingerprints["token_taken"] != fingerprints["request_received"]
+        assert fingerprints["token_rejected"] == fingerprints["request_received"]
+        # The cure: what changes the bytes is gone, and the call is started again.
+        ground.proxy.damaging = False
+        again = await ground.installation.run_document(ASK_ECHO, {"message": "found"})
+        assert await again.result() == "found"
+        assert "echo@1" in await operator.follow("verify")
+        operator.cured()
+
+
+async def test_executions_are_lost_in_temporal(ground: Ground) -> None:
+    """Nobody is left to deliver, one time with a history and one time without."""
+    terminated = await ground.call_held(f"terminated {uuid.uuid4().hex}")
+    deleted = await ground.call_held(f"deleted {uuid.uuid4().hex}")
+    async with ground.operator(RUNBOOK, "executions terminated, deleted in Temporal") as operator:
+        client = ground.installation.client
+        await client.get_workflow_handle(terminated.execution_id).terminate("a test wants it")
+        await operator.types(f"temporal workflow delete --workflow-id {deleted.execution_id}")
+        await operator.follow("find")
+        await operator.knows(ID=terminated.execution_id)
+        shown = await operator.sees("look", "TERMINATED")
+        caller, activity = caller_in(shown)
+        assert caller == terminated.workflow.id
+        assert "WAITING" in shown
+        await operator.knows(CALLER=caller, ACTIVITY=activity)
+        await operator.follow("release")
+        await operator.knows(CALLER=deleted.workflow.id, ACTIVITY=await _pending(deleted))
+        await operator.follow("release")
+        failure = await failure_of(terminated)
+        assert failure.type == "AGENT_EXECUTION_FAILED"
+        assert failure.details[0]["reason"] == "TERMINATED"
+        # Where none is left, the caller's next attempt has started one.
+        (await ground.gate.held(deleted.job.message, nth=2)).answer("as if nothing had been")
+        assert await deleted.result() == "as if nothing had been"
+        await operator.sees("verify", deleted.execution_id)
+        operator.cured()
+
+
+async def test_an_activity_was_answered_otherwise(ground: Ground) -> None:
+    site = ground.installation
+    parked = await site.park()
+    token = await site.tokens.of(parked.id)
+    message = uuid.uuid4().hex
+    started = await site.start(agent_id="held", message=message, callback_token=token)
+    call = await ground.gate.held(message)
+    await site.client.get_async_activity_handle(task_token=token).complete("by somebody")
+    assert await parked.result() == "by somebody"
+    call.answer("too late")
+    execution = await site.told(started.id)
+    assert execution.status.callback.state == CALLBACK_STATE_RESOLVED_OR_GONE
+    fault = "an activity that another completed"
+    async with ground.operator(DELIVERIES, fault) as alerted:
+        shown = await alerted.follow("look")
+        assert f'"execution_id": "{started.id}"' in shown
+        assert 'error_type="NOT_FOUND"' in shown
+        async with ground.operator(RUNBOOK, fault) as operator:
+            assert started.id in await operator.follow("find")
+            await operator.knows(ID=started.id)
+            assert "RESOLVED_OR_GONE" in await operator.follow("look")
+            # The cure: nothing is to be cured, and the answer can be read.
+            assert phase(execution) == "COMPLETED"
+            await operator.follow("verify")
+            operator.cured()
+        alerted.cured()
+
+
+def _field(line: str, name: str) -> str:
+    return str(json.loads(line)[name])
+
+
+async def _pending(called: Any) -> str:
+    """The activity that a caller's workflow waits for."""
+    described = await called.workflow.describe()
+    [pending] = described.raw_description.pending_activities
+    return str(pending.activity_id)
