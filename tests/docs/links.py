@@ -35,7 +35,8 @@ def links(path: Path) -> Iterator[Link]:
     lines = dict(_prose(path))
     # A link may go on in the next line; what is code is none.
     text = "\n".join(lines.get(number, "") for number in range(1, max(lines, default=0) + 1))
-    for match in _LINK.finditer(re.sub(r"`[^`\n]*`", "``", text)):
+    text = re.sub(r"`[^`\n]*`", "``", text)
+    for match in _LINK.finditer(text):
         target = match["target"]
         if "://" in target or target.startswith("mailto:"):
             continue

@@ -37,7 +37,8 @@ def test_a_dead_link_is_found(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text(
         "# One `two`, [three](page.md)\n## Same\n## Same\n[a](gone.md) [b](#same-1) [c](#none)\n"
-        "`[d](code.md)` [e](https://example.com) [over\ntwo lines](page.md)\n```text\n[f](block.md)\n```\n"
+        "`[d](code.md)` [e](https://example.com) [over\ntwo lines](page.md)\n"
+        "```text\n[f](block.md)\n```\n"
     )
     assert anchors(page) == {"one-two-three", "same", "same-1"}
     assert [link.broken() for link in links(page)] == [
