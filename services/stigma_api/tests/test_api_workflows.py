@@ -70,8 +70,9 @@ async def test_the_engine_says_what_is_wrong_with_a_document_and_where(staffed_a
 async def test_an_engine_that_cannot_check_is_not_taken_for_a_bad_document(
     staffed_api: Api,
 ) -> None:
-    async with refused(Code.UNAVAILABLE):
+    async with refused(Code.UNAVAILABLE) as refusal:
         await staffed_api.workflows.ApplyWorkflow(request(document="an older engine"))
+    assert refusal.message == "the workflow engine cannot check documents: is it older?"
 
 
 async def test_without_an_engine_nothing_is_registered(

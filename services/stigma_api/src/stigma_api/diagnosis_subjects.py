@@ -6,15 +6,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from google.protobuf.timestamp_pb2 import Timestamp
-from temporalio.api.common.v1 import WorkflowExecution as RunOf
 from temporalio.api.enums.v1 import WorkflowExecutionStatus
 from temporalio.api.workflowservice.v1 import (
-    DescribeWorkflowExecutionRequest,
     DescribeWorkflowExecutionResponse,
 )
 from temporalio.client import Client
 from temporalio.converter import decode_typed_search_attributes
-from temporalio.service import RPCError, RPCStatusCode
 
 from stigma.agent.v1.agent_execution_pb2 import AgentExecutionPhase
 from stigma.contracts import search_attributes
@@ -22,7 +19,7 @@ from stigma.contracts.executions import Execution
 from stigma_api import outcome, status
 from stigma_api.kinds import AGENTS, WORKFLOWS, ExecutionKind
 from stigma_api.principals import Principal
-from stigma_api.temporal import answering
+from stigma_api.temporal import describe
 
 KINDS: dict[str, ExecutionKind[Any]] = {kind.workflow_type: kind for kind in (AGENTS, WORKFLOWS)}
 """The kinds of executions by the Temporal workflow type that runs each."""
@@ -33,8 +30,6 @@ OPEN = frozenset(
         WorkflowExecutionStatus.WORKFLOW_EXECUTION_STATUS_PAUSED,
     }
 )
-# What Temporal takes for a workflow id.
-_MAX_ID_BYTES = 1000
 # Started, at most one signal, first workflow task scheduled: nobody has worked on it yet.
 _UNTOUCHED_LENGTH = 3
 
@@ -104,22 +99,9 @@ class Subjects:
 
     async def find(self, execution_id: str) -> Subject | None:
         """Return the execution, or None when there is none of this id."""
-        if len(execution_id.encode()) > _MAX_ID_BYTES:
-            return None  # Temporal would not even answer
-        request = DescribeWorkflowExecutionRequest(
-            namespace=self._client.namespace, execution=RunOf(workflow_id=execution_id)
-        )
-        try:
-            async with answering():
-                reply = await self._client.workflow_service.describe_workflow_execution(
-                    request, retry=True
-                )
-        except RPCError as error:
-            if error.status in {RPCStatusCode.NOT_FOUND, RPCStatusCode.INVALID_ARGUMENT}:
-                return None
-            raise
-        kind = KINDS.get(reply.workflow_execution_info.type.name)
-        if kind is None:
+        reply = await describe(self._client, execution_id)
+        kind = KINDS.get(reply.workflow_execution_info.type.name) if reply else None
+        if reply is None or kind is None:
             return None
         fields = reply.workflow_execution_info.memo.fields
         execution = await outcome.from_memo(self._client, fields, kind.execution)

@@ -8,6 +8,7 @@ from datetime import timedelta
 import structlog
 from temporalio.client import Client, WorkflowFailureError
 from temporalio.exceptions import ApplicationError
+from temporalio.exceptions import TimeoutError as WorkflowTimeoutError
 
 from stigma.contracts import engine
 from stigma.contracts.refusals import Refusal, refusal_in
@@ -56,6 +57,7 @@ class Documents:
             if refusal_in(problem) is Refusal.DOCUMENT:
                 return status.invalid([(_FIELD, str(problem.get("detail", "is not valid")))])
         self._log.warning("document_not_checked", error=type(cause).__name__)
-        return status.unavailable(
-            f"no workflow engine checked the document within {_TIMEOUT.total_seconds():g} s"
-        )
+        if isinstance(cause, WorkflowTimeoutError):
+            within = f"within {_TIMEOUT.total_seconds():g} s"
+            return status.unavailable(f"no workflow engine checked the document {within}")
+        return status.unavailable("the workflow engine cannot check documents: is it older?")

@@ -11,22 +11,21 @@ from temporalio.api.enums.v1 import HistoryEventFilterType, PendingWorkflowTaskS
 from temporalio.api.enums.v1 import WorkflowExecutionStatus as Status
 from temporalio.api.history.v1 import HistoryEvent
 from temporalio.api.workflowservice.v1 import (
-    DescribeWorkflowExecutionRequest,
     DescribeWorkflowExecutionResponse,
     GetWorkflowExecutionHistoryRequest,
 )
 from temporalio.client import Client, WorkflowQueryFailedError, WorkflowQueryRejectedError
-from temporalio.service import RPCError, RPCStatusCode
+from temporalio.service import RPCError
 
 from stigma.agent.v1.agent_execution_pb2 import (
     AGENT_EXECUTION_PHASE_PENDING,
     AGENT_EXECUTION_PHASE_RUNNING,
     AgentExecution,
 )
-from stigma_api import outcome, status, validation
+from stigma_api import outcome, status
 from stigma_api.kinds import E, ExecutionKind
 from stigma_api.principals import Principal
-from stigma_api.temporal import answering
+from stigma_api.temporal import answering, describe
 
 _QUERY_TIMEOUT = timedelta(seconds=1)
 # Started, at most one signal, first workflow task scheduled: nobody has worked on it yet.
@@ -53,21 +52,8 @@ class Reader(Generic[E]):
 
     async def find(self, execution_id: str) -> Described[E] | None:
         """Return the execution's current run, or None when there is none of this id."""
-        if len(execution_id.encode()) > validation.MAX_ID_BYTES:
-            return None  # Temporal would not even answer
-        request = DescribeWorkflowExecutionRequest(
-            namespace=self._client.namespace, execution=WorkflowExecution(workflow_id=execution_id)
-        )
-        try:
-            async with answering():
-                reply = await self._client.workflow_service.describe_workflow_execution(
-                    request, retry=True
-                )
-        except RPCError as error:
-            if error.status in {RPCStatusCode.NOT_FOUND, RPCStatusCode.INVALID_ARGUMENT}:
-                return None
-            raise
-        if reply.workflow_execution_info.type.name != self._kind.workflow_type:
+        reply = await describe(self._client, execution_id)
+        if reply is None or reply.workflow_execution_info.type.name != self._kind.workflow_type:
             return None
         return await self._described(reply)
 

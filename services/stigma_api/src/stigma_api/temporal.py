@@ -8,12 +8,21 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 
 import structlog
+from temporalio.api.common.v1 import WorkflowExecution
+from temporalio.api.workflowservice.v1 import (
+    DescribeWorkflowExecutionRequest,
+    DescribeWorkflowExecutionResponse,
+)
+from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
 from stigma_api import status
 
 TEMPORAL_TIMEOUT = timedelta(seconds=5)
 """Longest time one step of an RPC waits for Temporal, the SDK's own retries included."""
+
+MAX_ID_BYTES = 1000
+"""What Temporal takes for an id."""
 
 _RETRY_AFTER = timedelta(seconds=1)
 _PASSING = frozenset(
@@ -53,3 +62,23 @@ async def answering(timeout: timedelta = TEMPORAL_TIMEOUT) -> AsyncIterator[None
             raise
         structlog.get_logger().warning("temporal_failed", code=error.status.name)
         raise status.unavailable(f"Temporal does not answer: {error.status.name}") from error
+
+
+async def describe(client: Client, workflow_id: str) -> DescribeWorkflowExecutionResponse | None:
+    """Return what Temporal knows of the current run of a workflow; None when there is none.
+
+    Raises:
+        CallError: UNAVAILABLE or RESOURCE_EXHAUSTED.
+    """
+    if len(workflow_id.encode()) > MAX_ID_BYTES:
+        return None  # Temporal would not even answer
+    request = DescribeWorkflowExecutionRequest(
+        namespace=client.namespace, execution=WorkflowExecution(workflow_id=workflow_id)
+    )
+    try:
+        async with answering():
+            return await client.workflow_service.describe_workflow_execution(request, retry=True)
+    except RPCError as error:
+        if error.status in {RPCStatusCode.NOT_FOUND, RPCStatusCode.INVALID_ARGUMENT}:
+            return None
+        raise

@@ -18,12 +18,12 @@ from stigma.contracts import limits
 from stigma.workflow.v1.workflow_pb2 import Workflow
 from stigma_api import agent_rules, status, workflow_rules
 from stigma_api.kinds import CancelRequest, ExecutionSpec, StartRequest
+from stigma_api.temporal import MAX_ID_BYTES
 from stigma_api.violations import Violations, is_name, parse_json
 
 MAX_PAGE_SIZE = 1000
 DEFAULT_PAGE_SIZE = 50
 MAX_VERSION = 2**63 - 1
-MAX_ID_BYTES = 1000
 
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f]")
 
