@@ -22,9 +22,9 @@ from stigma.diagnosis.v1 import diagnosis_service_pb2 as pb
 from stigma.workflow.v1.workflow_execution_service_pb2 import StartWorkflowRequest
 from stigma.workflow.v1.workflow_execution_service_pb2_grpc import WorkflowExecutionServiceStub
 from stigma.workflow.v1.workflow_pb2 import WorkflowSpec
-from stigma_api import stuck
 from stigma_api.principals import Action, Principal, Principals
-from stigma_api.stuck_reasons import _told as told_for_people
+from stigma_api.stuck import executions as stuck
+from stigma_api.stuck.reasons import _told as told_for_people
 from tests.stack.faults import Delay, Fail, FaultProxy
 from tests.stack.waiting import eventually
 

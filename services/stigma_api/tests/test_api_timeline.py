@@ -28,7 +28,8 @@ from stigma.diagnosis.v1 import diagnosis_service_pb2 as pb
 from stigma.workflow.v1.workflow_execution_service_pb2 import StartWorkflowRequest
 from stigma.workflow.v1.workflow_execution_service_pb2_grpc import WorkflowExecutionServiceStub
 from stigma.workflow.v1.workflow_pb2 import WorkflowSpec
-from stigma_api import timeline, timeline_runs
+from stigma_api.timeline import runs as own_runs
+from stigma_api.timeline import timelines
 from tests.stack.faults import Fail, FaultProxy
 from tests.stack.waiting import eventually
 
@@ -198,14 +199,14 @@ async def test_of_a_long_story_the_oldest_calls_are_left_out(
     whole = await eventually(all_called, what="six model calls")
     assert not whole.truncated
     assert steps(whole) == ["ACKNOWLEDGED", "STARTED", *["MODEL_CALL"] * 6]
-    monkeypatch.setattr(timeline, "MAX_MODEL_CALLS", 2)
+    monkeypatch.setattr(timelines, "MAX_MODEL_CALLS", 2)
     found = await timeline_of(stage, started.id)
     assert found.truncated
     assert list(found.entries) == [*whole.entries[:2], *whole.entries[-2:]]
     monkeypatch.undo()
     events = len((await client.get_workflow_handle(started.id).fetch_history()).events)
     for limit in (events - 6, events, events + 6):
-        monkeypatch.setattr(timeline_runs, "MAX_EVENTS", limit)
+        monkeypatch.setattr(own_runs, "MAX_EVENTS", limit)
         found = await timeline_of(stage, started.id)
         assert found.truncated
         assert list(found.entries[:2]) == list(whole.entries[:2])

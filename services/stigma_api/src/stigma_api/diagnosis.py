@@ -11,8 +11,8 @@ from stigma.diagnosis.v1.diagnosis_service_pb2 import (
 from stigma.diagnosis.v1.diagnosis_service_pb2_grpc import DiagnosisServiceServicer
 from stigma_api.calls import Context, caller
 from stigma_api.principals import Action
-from stigma_api.stuck import StuckExecutions
-from stigma_api.timeline import Timelines
+from stigma_api.stuck.executions import StuckExecutions
+from stigma_api.timeline.timelines import Timelines
 
 
 class Diagnosis(DiagnosisServiceServicer):

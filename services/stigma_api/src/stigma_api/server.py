@@ -38,8 +38,8 @@ from stigma_api.reading import Reader
 from stigma_api.registry import Registry
 from stigma_api.servicers import Servicers
 from stigma_api.settings import ApiSettings
-from stigma_api.stuck import StuckExecutions
-from stigma_api.timeline import Timelines
+from stigma_api.stuck.executions import StuckExecutions
+from stigma_api.timeline.timelines import Timelines
 from stigma_api.watching import Watching
 from stigma_api.workflow_executions import WorkflowExecutions
 from stigma_api.workflow_narration import WorkflowNarrator

@@ -17,11 +17,11 @@ from stigma.diagnosis.v1.diagnosis_service_pb2 import (
 from stigma.internal.v1.execution_pb2 import Bind
 from stigma_api.diagnosis_subjects import Subjects
 from stigma_api.principals import Principal
-from stigma_api.timeline_caller import CallerStory, CallerUnavailableError
-from stigma_api.timeline_entries import in_order
-from stigma_api.timeline_histories import Histories
-from stigma_api.timeline_own import OwnStory
-from stigma_api.timeline_runs import OwnRuns
+from stigma_api.timeline.caller import CallerStory, CallerUnavailableError
+from stigma_api.timeline.entries import in_order
+from stigma_api.timeline.histories import Histories
+from stigma_api.timeline.own import OwnStory
+from stigma_api.timeline.runs import OwnRuns
 
 MAX_MODEL_CALLS = 500
 """Model calls shown, the newest."""

@@ -12,7 +12,7 @@ from temporalio.api.history.v1 import HistoryEvent
 
 from stigma.agent.v1.agent_execution_pb2 import Usage
 from stigma.diagnosis.v1.diagnosis_service_pb2 import TimelineEntry, TimelineStep
-from stigma_api.timeline_histories import Run
+from stigma_api.timeline.histories import Run
 
 _MAX_TEXT = 200
 

@@ -12,9 +12,9 @@ from stigma.contracts import tokens
 from stigma.internal.v1.execution_pb2 import Bind
 from stigma_api.diagnosis_subjects import OPEN, Subject
 from stigma_api.temporal import answering
-from stigma_api.timeline_histories import Histories
-from stigma_api.timeline_own import OwnStory
-from stigma_api.timeline_runs import OwnRuns
+from stigma_api.timeline.histories import Histories
+from stigma_api.timeline.own import OwnStory
+from stigma_api.timeline.runs import OwnRuns
 
 _MAX_RESETS = 5
 # Attempts looked up before it is said that nobody waits, the newest.

@@ -15,7 +15,7 @@ from stigma.contracts import errors
 from stigma.contracts.executions import Execution, phase_name
 from stigma_api import outcome
 from stigma_api.diagnosis_subjects import Subject
-from stigma_api.timeline_entries import used
+from stigma_api.timeline.entries import used
 
 _CLOSING = {
     EventType.EVENT_TYPE_WORKFLOW_EXECUTION_COMPLETED,

@@ -21,10 +21,10 @@ from stigma.contracts.activities import CALL_MODEL, DELIVER_CALLBACK, WATCH_CALL
 from stigma.contracts.task_queues import TaskQueues
 from stigma.diagnosis.v1.diagnosis_service_pb2 import StuckReason
 from stigma_api.diagnosis_subjects import Subject
-from stigma_api.stuck_callers import StuckCallers
-from stigma_api.stuck_queues import ACTIVITIES, WORKFLOWS, Queues
+from stigma_api.stuck.callers import StuckCallers
+from stigma_api.stuck.queues import ACTIVITIES, WORKFLOWS, Queues
 from stigma_api.temporal import answering
-from stigma_api.timeline_entries import why
+from stigma_api.timeline.entries import why
 
 # A worker with room takes what waits at once, and a workflow ends at its deadline.
 WAIT = timedelta(seconds=5)

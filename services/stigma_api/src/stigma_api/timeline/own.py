@@ -15,13 +15,13 @@ from stigma.contracts import tokens
 from stigma.contracts.executions import phase_name
 from stigma.diagnosis.v1.diagnosis_service_pb2 import TimelineEntry, TimelineStep
 from stigma.internal.v1.execution_pb2 import AgentWorkflowInput, Bind
-from stigma_api import timeline_ends
 from stigma_api.diagnosis_subjects import Subject
-from stigma_api.timeline_entries import entry
-from stigma_api.timeline_histories import Run
-from stigma_api.timeline_payloads import message
-from stigma_api.timeline_runs import Part
-from stigma_api.timeline_work import Work
+from stigma_api.timeline import ends
+from stigma_api.timeline.entries import entry
+from stigma_api.timeline.histories import Run
+from stigma_api.timeline.payloads import message
+from stigma_api.timeline.runs import Part
+from stigma_api.timeline.work import Work
 
 
 @dataclass
@@ -76,7 +76,7 @@ class OwnStory:
                 step = TimelineStep.TIMELINE_STEP_CANCEL_REQUESTED
                 cause = event.workflow_execution_cancel_requested_event_attributes.cause
                 self._add(step, run, event, "asked to stop", detail=cause)
-            case _ if timeline_ends.closes(event):
+            case _ if ends.closes(event):
                 await self._ended(run, event, work)
             case _:
                 work.newest_token = self._story.binds[-1].token if self._story.binds else b""
@@ -127,7 +127,7 @@ class OwnStory:
         return is_new
 
     async def _ended(self, run: Run, event: HistoryEvent, work: Work) -> None:
-        end = await timeline_ends.end(self._client, self._subject, event)
+        end = await ends.end(self._client, self._subject, event)
         ended = end.execution
         self._story.phase = phase_name(ended)
         if isinstance(ended, AgentExecution) and ended.status.HasField("usage"):

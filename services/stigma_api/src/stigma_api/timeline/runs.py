@@ -9,7 +9,7 @@ from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
 from stigma_api.diagnosis_subjects import Subject
-from stigma_api.timeline_histories import Histories, Run
+from stigma_api.timeline.histories import Histories, Run
 
 MAX_EVENTS = 5000
 """Events read of all runs together."""

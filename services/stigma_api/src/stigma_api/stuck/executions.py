@@ -20,10 +20,10 @@ from stigma_api import status
 from stigma_api.diagnosis_subjects import Subject, Subjects
 from stigma_api.principals import Principal
 from stigma_api.status import CallError
-from stigma_api.stuck_callers import StuckCallers
-from stigma_api.stuck_listing import OpenExecutions
-from stigma_api.stuck_queues import Queues
-from stigma_api.stuck_reasons import Finding, Reasons
+from stigma_api.stuck.callers import StuckCallers
+from stigma_api.stuck.listing import OpenExecutions
+from stigma_api.stuck.queues import Queues
+from stigma_api.stuck.reasons import Finding, Reasons
 
 DEFAULT_MIN_AGE = timedelta(minutes=1)
 DEFAULT_LIMIT = 200

@@ -22,8 +22,8 @@ from stigma.internal.v1.execution_pb2 import Bind
 from stigma_api.diagnosis_subjects import OPEN
 from stigma_api.status import CallError
 from stigma_api.temporal import answering
-from stigma_api.timeline_entries import entry, why
-from stigma_api.timeline_histories import Histories, Run
+from stigma_api.timeline.entries import entry, why
+from stigma_api.timeline.histories import Histories, Run
 
 # Of one caller's history, from the event where its activity was scheduled on.
 _MAX_EVENTS = 5000

@@ -26,9 +26,9 @@ from stigma.internal.v1.execution_pb2 import (
     ModelCallResponse,
     WatchCallerResponse,
 )
-from stigma_api.timeline_entries import between, close, entry, used, why
-from stigma_api.timeline_histories import Run
-from stigma_api.timeline_payloads import message, plain
+from stigma_api.timeline.entries import between, close, entry, used, why
+from stigma_api.timeline.histories import Run
+from stigma_api.timeline.payloads import message, plain
 
 _LOCAL_ACTIVITY = "core_local_activity"
 

@@ -1,0 +1,1 @@
+"""Open executions that do not get on, each with the reason."""

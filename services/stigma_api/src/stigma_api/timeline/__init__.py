@@ -1,0 +1,1 @@
+"""One execution's story, over its caller's history and its own."""
