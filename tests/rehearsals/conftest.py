@@ -44,4 +44,9 @@ async def patients(ground: Ground) -> dict[str, Called]:
 
     `stigma doctor` leaves out what is younger: to make them here is to wait but once.
     """
-    return {name: await ground.call_held(f"{name} {uuid.uuid4().hex}") for name in PATIENTS}
+    from tests.rehearsals.ground import LONG_SECONDS
+
+    return {
+        name: await ground.call_held(f"{name} {uuid.uuid4().hex}", LONG_SECONDS)
+        for name in PATIENTS
+    }

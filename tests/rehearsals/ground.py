@@ -18,8 +18,8 @@ from tests.rehearsals.damaging_proxy import DamagingProxy
 from tests.rehearsals.operator import Operator
 from tests.rehearsals.table import RehearsalTable
 
-# Longer than the rehearsals last.
-LONG_SECONDS = 600.0
+# Whoever waits for so long is not looked after again while the rehearsals last.
+LONG_SECONDS = 3600.0
 
 
 class Ground:
@@ -53,13 +53,21 @@ class Ground:
             await session.run(Command(f"export STIGMA_API_KEY={KEY}"))
             yield Operator(read_page(path), session, self._table.add(page, fault))
 
-    async def call_held(self, message: str) -> Called:
+    async def call_held(self, message: str, heartbeat_timeout: float = 0.0) -> Called:
         """Have an agent called whose model answers when it is told to."""
-        called = await self.installation.call(
-            PythonCaller, Job("held", message, timeout=LONG_SECONDS)
-        )
+        job = Job("held", message, timeout=LONG_SECONDS, heartbeat_timeout=heartbeat_timeout)
+        called = await self.installation.call(PythonCaller, job)
         await self.gate.held(message)
         return called
+
+    @asynccontextmanager
+    async def without(self, service: str) -> AsyncIterator[None]:
+        """Stop a service; it is started at the end, unless it was before."""
+        await self.stack.stop(service)
+        try:
+            yield
+        finally:
+            await self.stack.start(service)
 
 
 @asynccontextmanager

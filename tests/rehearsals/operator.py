@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import shlex
-from dataclasses import replace
+from collections.abc import Sequence
 from datetime import timedelta
 from time import monotonic
 
-from tests.docs.commands import Command
-from tests.docs.pages import Block, Page
+from tests.docs.commands import Command, commands_of
+from tests.docs.pages import Page
 from tests.docs.site import Session, WrongDocumentError
 from tests.rehearsals.table import Row
 from tests.stack.waiting import eventually
 
+_A_MOMENT = timedelta(seconds=20)
+# `stigma doctor` leaves out what is younger than a minute.
+_TO_BE_FOUND = timedelta(seconds=100)
+
 
 class Operator:
-    """Follows one page. What is *before* a block for the tests of the documents is left out."""
+    """Follows one page. What is *before* a block is for the tests of the documents, and left out."""
 
     def __init__(self, page: Page, session: Session, row: Row) -> None:
         self._page = page
@@ -23,45 +27,50 @@ class Operator:
         self._row = row
         self._began = 0.0
 
-    async def follow(self, name: str, *, code: int = 0) -> str:
+    async def follow(self, name: str, *, doctor: int = 0) -> str:
         """Do what the block of this name says; returns its output.
 
         Raises:
-            WrongDocumentError: a command ends with another code.
+            WrongDocumentError: `stigma doctor` ends with another code, or any other with not 0.
         """
         self._began = self._began or monotonic()
         self._row.blocks.append(name)
-        return await self._session.follow(_bare(self._page.block(name), code))
+        block = self._page.block(name)
+        output = ""
+        for command in commands_of(block):
+            code = doctor if command.text.startswith("stigma doctor") else 0
+            try:
+                output += await self._session.run(command, code)
+            except WrongDocumentError as error:
+                raise WrongDocumentError(f"{block.place}: {error}") from None
+        return output
 
-    async def sees(
-        self, name: str, *texts: str, code: int = 0, within: timedelta = timedelta(seconds=20)
-    ) -> str:
-        """Follow a block, again until it ends with this code and shows all of these texts.
+    async def sees(self, name: str, *texts: str) -> str:
+        """Follow a block, again until it shows all of these texts: lists are late by a moment.
 
-        Lists are late by a moment, and what is wrong must last to be told from what is only slow.
+        Raises:
+            TimeoutError: it does not show them in time.
+        """
+        return await self._until_shown(name, texts, doctor=0, within=_A_MOMENT)
+
+    async def is_told(self, name: str, *texts: str) -> str:
+        """Follow a block, again until `stigma doctor` finds something wrong and says all of this.
+
+        What is wrong must last for a while to be told from what is only slow.
 
         Raises:
             TimeoutError: it does not come to that in time.
         """
-        shown = ""
-
-        async def all_of_them() -> str:
-            nonlocal shown
-            try:
-                shown = await self.follow(name, code=code)
-            except WrongDocumentError as error:
-                shown = str(error)
-                return ""
-            return shown if all(text in shown for text in texts) else ""
-
-        return await eventually(
-            all_of_them, within=within, what=lambda: f"{texts} in {name}:\n{shown}"
-        )
+        return await self._until_shown(name, texts, doctor=1, within=_TO_BE_FOUND)
 
     async def types(self, command: str) -> str:
         """Run a command that a page gives in its text, or that another command has printed."""
         self._began = self._began or monotonic()
         return await self._session.run(Command(command))
+
+    async def prepares(self, command: str) -> None:
+        """Run a command that the fault is made with."""
+        await self._session.run(Command(command))
 
     async def knows(self, **variables: str) -> None:
         """Set the variables that the page's commands read."""
@@ -72,14 +81,27 @@ class Operator:
         """Note that all is well again."""
         self._row.seconds = monotonic() - self._began
 
+    async def _until_shown(
+        self, name: str, texts: Sequence[str], *, doctor: int, within: timedelta
+    ) -> str:
+        shown = ""
+
+        async def all_of_them() -> str:
+            nonlocal shown
+            try:
+                shown = await self.follow(name, doctor=doctor)
+            except WrongDocumentError as error:
+                shown = str(error)
+                return ""
+            return shown if all(text in shown for text in texts) else ""
+
+        return await eventually(
+            all_of_them, within=within, what=lambda: f"{texts} in {name}:\n{shown}"
+        )
+
 
 def caller_in(shown: str) -> tuple[str, str]:
     """The calling workflow and its activity, as `stigma execution get` shows them."""
     line = next(line for line in shown.splitlines() if line.startswith("caller: "))
     _, workflow, activity = line.split()
     return workflow, activity
-
-
-def _bare(block: Block, code: int) -> Block:
-    kept = [(key, value) for key, value in block.directives if key == "shows"]
-    return replace(block, directives=(*kept, *([("exit", str(code))] if code else [])))

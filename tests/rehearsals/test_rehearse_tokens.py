@@ -15,6 +15,7 @@ from tests.rehearsals.ground import Ground
 from tests.rehearsals.operator import caller_in
 
 RUNBOOK = "runbooks/token-corruption-or-loss.md"
+STUCK = "runbooks/stuck-pending.md"
 REFUSED = "runbooks/callback-tokens-refused.md"
 DELIVERIES = "runbooks/deliveries-fail.md"
 
@@ -57,23 +58,31 @@ async def test_executions_are_lost_in_temporal(ground: Ground) -> None:
     """Nobody is left to deliver, one time with a history and one time without."""
     terminated = await ground.call_held(f"terminated {uuid.uuid4().hex}")
     deleted = await ground.call_held(f"deleted {uuid.uuid4().hex}")
-    async with ground.operator(RUNBOOK, "executions terminated, deleted in Temporal") as operator:
-        client = ground.installation.client
-        await client.get_workflow_handle(terminated.execution_id).terminate("a test wants it")
-        await operator.types(f"temporal workflow delete --workflow-id {deleted.execution_id}")
+    client = ground.installation.client
+    await client.get_workflow_handle(terminated.execution_id).terminate("a test wants it")
+    async with (
+        ground.operator(STUCK, "an execution terminated in Temporal") as waiting,
+        ground.operator(RUNBOOK, "an execution deleted in Temporal") as operator,
+    ):
+        await operator.prepares(f"temporal workflow delete --workflow-id {deleted.execution_id}")
+        # Stuck pending, 3: its callback waits for ever.
+        await waiting.knows(ID=terminated.execution_id)
+        caller, activity = caller_in(await waiting.sees("look", "TERMINATED", "WAITING"))
+        described = await waiting.types(f"temporal workflow describe --workflow-id {caller}")
+        assert activity in described
+        await waiting.knows(CALLER=caller, ACTIVITY=activity)
+        await waiting.follow("release")
+        # Token loss, 4.
         await operator.follow("find")
-        await operator.knows(ID=terminated.execution_id)
-        shown = await operator.sees("look", "TERMINATED")
-        caller, activity = caller_in(shown)
-        assert caller == terminated.workflow.id
-        assert "WAITING" in shown
-        await operator.knows(CALLER=caller, ACTIVITY=activity)
-        await operator.follow("release")
         await operator.knows(CALLER=deleted.workflow.id, ACTIVITY=await _pending(deleted))
         await operator.follow("release")
         failure = await failure_of(terminated)
         assert failure.type == "AGENT_EXECUTION_FAILED"
         assert failure.details[0]["reason"] == "TERMINATED"
+        assert "TERMINATED" in await waiting.types(
+            f"stigma execution get {terminated.execution_id}"
+        )
+        waiting.cured()
         # Where none is left, the caller's next attempt has started one.
         (await ground.gate.held(deleted.job.message, nth=2)).answer("as if nothing had been")
         assert await deleted.result() == "as if nothing had been"
