@@ -19,7 +19,7 @@ _TO_BE_FOUND = timedelta(seconds=100)
 
 
 class Operator:
-    """Follows one page. What is *before* a block is for the tests of the documents, and left out."""
+    """Follows one page. What is *before* a block is for the tests of the documents: left out."""
 
     def __init__(self, page: Page, session: Session, row: Row) -> None:
         self._page = page

@@ -42,7 +42,7 @@ async def test_a_providers_key_has_expired(ground: Ground) -> None:
         failures = [await failure_of(each) for each in refused]
         assert {each.details[0]["reason"] for each in failures} == {"AUTHENTICATION"}
         await operator.sees("find", *(each.execution_id for each in refused))
-        await operator.sees("count", f"{CALLS} keyed@1 AUTHENTICATION")
+        await operator.sees("count", f"{CALLS} keyed@1 AUTHENTICATION:")
         await operator.knows(ID=refused[0].execution_id)
         assert "AUTHENTICATION" in await operator.follow("look")
         calls = await operator.follow("model-calls")
@@ -76,7 +76,7 @@ async def test_an_agents_new_version_is_bad(ground: Ground) -> None:
         await ground.gate.held(f"before {message}")
         failed = await site.call(PythonCaller, Job("reviewer", message))
         assert (await failure_of(failed)).details[0]["reason"] == "INVALID_REQUEST"
-        await operator.sees("count", "1 reviewer@2 INVALID_REQUEST")
+        await operator.sees("count", "1 reviewer@2 INVALID_REQUEST:")
         # The cure: the content of the version before.
         assert "reviewer@3 applied" in await operator.follow("previous-agent")
         again = await site.call(PythonCaller, Job("reviewer", f"again {message}"))
