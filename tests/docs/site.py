@@ -32,12 +32,18 @@ _EXAMPLE = (
 
 # For directives: what a reader copies from a list. The example's execution is every page's;
 # of pages that run side by side, the newest one of an agent is only its own page's.
+# Temporal's lists are late by a moment.
 _FUNCTIONS = """\
 newest() {  # AGENT
-    stigma execution list --filter "agent = \\"$1\\"" --limit 1000 --output json |
-        python -c 'import json, sys
+    for attempt in 1 2 3 4 5 6 7 8 9 10; do
+        stigma execution list --filter "agent = \\"$1\\"" --limit 1000 --output json |
+            python -c 'import json, sys
 executions = json.load(sys.stdin)["executions"]
-print(max(executions, key=lambda each: each["status"]["startTime"])["id"])'
+ids = {each["status"]["startTime"]: each["id"] for each in executions}
+print(ids[max(ids)]) if ids else sys.exit(1)' && return
+        sleep 0.2
+    done
+    return 1
 }
 """
 
