@@ -34,6 +34,8 @@ _CACHED = timedelta(seconds=12)
 _SCHEDULED = PendingActivityState.PENDING_ACTIVITY_STATE_SCHEDULED
 _STARTED = PendingActivityState.PENDING_ACTIVITY_STATE_STARTED
 _LIMITED = frozenset({"RATE_LIMITED", "PROVIDER_UNAVAILABLE"})
+# How an attempt ends whose worker was stopped, as at each rollout: nothing is wrong with the call.
+_HANDED_ON = "WorkerShutdown"
 _LONG_AGO = datetime.fromtimestamp(0, UTC)
 
 
@@ -152,7 +154,7 @@ class Reasons:
         for each in _of_type(pending, CALL_MODEL):
             if (found := await self._in_queue(each, self._queues.ai)) is not None:
                 return found
-            if each.attempt > 1:
+            if each.attempt > 1 and why(each.last_failure) != _HANDED_ON:
                 limited = why(each.last_failure) in _LIMITED
                 reason = (
                     StuckReason.STUCK_REASON_PROVIDER_LIMITED
