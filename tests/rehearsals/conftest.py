@@ -1,8 +1,7 @@
-"""One installation for all rehearsals, and calls that wait in it from the beginning."""
+"""One installation for all rehearsals."""
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,10 +12,7 @@ from tests.rehearsals.table import RehearsalTable
 from tests.stack.plugin import running_stacks
 
 if TYPE_CHECKING:
-    from tests.integration.installation import Called
     from tests.rehearsals.ground import Ground
-
-PATIENTS = ("without a worker", "limited", "without its caller")
 
 
 @pytest.fixture(scope="session")
@@ -36,17 +32,3 @@ async def ground(
         running.append(ground.stack)
         yield ground
         running.remove(ground.stack)
-
-
-@pytest.fixture(scope="session", autouse=True)
-async def patients(ground: Ground) -> dict[str, Called]:
-    """Calls that are a minute old when the last of the rehearsals begin.
-
-    `stigma doctor` leaves out what is younger: to make them here is to wait but once.
-    """
-    from tests.rehearsals.ground import LONG_SECONDS
-
-    return {
-        name: await ground.call_held(f"{name} {uuid.uuid4().hex}", LONG_SECONDS)
-        for name in PATIENTS
-    }

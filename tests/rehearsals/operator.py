@@ -13,9 +13,8 @@ from tests.docs.site import Session, WrongDocumentError
 from tests.rehearsals.table import Row
 from tests.stack.waiting import eventually
 
-_A_MOMENT = timedelta(seconds=20)
-# `stigma doctor` leaves out what is younger than a minute.
-_TO_BE_FOUND = timedelta(seconds=100)
+# Lists are late by a moment, and what is wrong must last to be told from what is only slow.
+_WITHIN = timedelta(seconds=30)
 
 
 class Operator:
@@ -46,22 +45,20 @@ class Operator:
         return output
 
     async def sees(self, name: str, *texts: str) -> str:
-        """Follow a block, again until it shows all of these texts: lists are late by a moment.
+        """Follow a block, again until it shows all of these texts.
 
         Raises:
             TimeoutError: it does not show them in time.
         """
-        return await self._until_shown(name, texts, doctor=0, within=_A_MOMENT)
+        return await self._until_shown(name, texts, doctor=0)
 
     async def is_told(self, name: str, *texts: str) -> str:
         """Follow a block, again until `stigma doctor` finds something wrong and says all of this.
 
-        What is wrong must last for a while to be told from what is only slow.
-
         Raises:
             TimeoutError: it does not come to that in time.
         """
-        return await self._until_shown(name, texts, doctor=1, within=_TO_BE_FOUND)
+        return await self._until_shown(name, texts, doctor=1)
 
     async def types(self, command: str) -> str:
         """Run a command that a page gives in its text, or that another command has printed."""
@@ -81,9 +78,7 @@ class Operator:
         """Note that all is well again."""
         self._row.seconds = monotonic() - self._began
 
-    async def _until_shown(
-        self, name: str, texts: Sequence[str], *, doctor: int, within: timedelta
-    ) -> str:
+    async def _until_shown(self, name: str, texts: Sequence[str], *, doctor: int) -> str:
         shown = ""
 
         async def all_of_them() -> str:
@@ -96,7 +91,7 @@ class Operator:
             return shown if all(text in shown for text in texts) else ""
 
         return await eventually(
-            all_of_them, within=within, what=lambda: f"{texts} in {name}:\n{shown}"
+            all_of_them, within=_WITHIN, what=lambda: f"{texts} in {name}:\n{shown}"
         )
 
 

@@ -1,63 +1,55 @@
-"""Calls that hang: stuck pending, the page of its alert, and the guide's *never completes*.
-
-The calls are those that have waited since the first rehearsal: `stigma doctor` leaves out what is
-younger than a minute.
-"""
+"""Calls that hang: stuck pending, the page of its alert, and the guide's *never completes*."""
 
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+import uuid
 
 from stigma.agent.v1.agent_pb2 import FAILURE_REASON_CANCELLED
-from tests.integration.installation import phase
-
-if TYPE_CHECKING:
-    from tests.integration.installation import Called
-    from tests.rehearsals.ground import Ground
+from tests.integration.installation import Called, phase
+from tests.rehearsals.ground import LONG_SECONDS, Ground
 
 RUNBOOK = "runbooks/stuck-pending.md"
 ALERT = "runbooks/calls-stuck.md"
 GUIDE = "developer-guide.md"
 
 
-async def test_calls_are_stuck_for_three_reasons(
-    ground: Ground, patients: dict[str, Called]
-) -> None:
-    """Two at once, and then the third, which would hide the others; after it all is well."""
-    limited, deserted = patients["limited"], patients["without its caller"]
-    attempts = len(ground.gate.calls(limited.job.message))
-    (await ground.gate.held(limited.job.message, nth=attempts)).refuse(429, "rate_limit_exceeded")
-    retried = await ground.gate.held(limited.job.message, nth=attempts + 1)
-    await deserted.workflow.terminate("a test wants it")
-    async with (
-        ground.operator(RUNBOOK, "a provider that limits calls") as operator,
-        ground.operator(RUNBOOK, "a caller that was terminated") as another,
-    ):
-        shown = await operator.is_told(
-            "find", _found(limited, "PROVIDER_LIMITED"), _found(deserted, "CALLER_GONE")
-        )
-        await operator.knows(ID=limited.execution_id)
+async def test_the_provider_limits_calls(ground: Ground) -> None:
+    message = uuid.uuid4().hex
+    called = await ground.call_held(message)
+    (await ground.gate.held(message)).refuse(429, "rate_limit_exceeded")
+    retried = await ground.gate.held(message, nth=2)
+    async with ground.operator(RUNBOOK, "a provider that limits calls") as operator:
+        shown = await operator.is_told("find", _found(called, "PROVIDER_LIMITED"))
+        await operator.knows(ID=called.execution_id)
         assert "RATE_LIMITED" in await operator.follow("look")
-        await operator.types(_command(shown, limited))
+        await operator.types(_command(shown, called))
         # The cure: the provider answers again.
         retried.answer("there is room again")
-        assert await limited.result() == "there is room again"
+        assert await called.result() == "there is room again"
+        await operator.sees("verify", "COMPLETED")
         operator.cured()
-        # The cure of the other: nobody waits, so it is stopped.
-        await another.knows(ID=deserted.execution_id)
-        await another.follow("look")
-        assert _command(shown, deserted) == f"stigma execution cancel {deserted.execution_id}"
-        await another.follow("cancel")
-        execution = await ground.installation.ended(deserted.execution_id)
+
+
+async def test_nobody_waits_any_more(ground: Ground) -> None:
+    called = await ground.call_held(uuid.uuid4().hex, heartbeat_timeout=LONG_SECONDS)
+    await called.workflow.terminate("a test wants it")
+    async with ground.operator(RUNBOOK, "a caller that was terminated") as operator:
+        shown = await operator.is_told("find", _found(called, "CALLER_GONE"))
+        assert _command(shown, called) == f"stigma execution cancel {called.execution_id}"
+        await operator.knows(ID=called.execution_id)
+        await operator.follow("cancel")
+        execution = await ground.installation.ended(called.execution_id)
         assert phase(execution) == "CANCELLED"
         assert execution.status.failure.reason == FAILURE_REASON_CANCELLED
-        another.cured()
-    await _without_a_worker(ground, patients["without a worker"])
+        await operator.sees("verify", "CANCELLED")
+        operator.cured()
 
 
-async def _without_a_worker(ground: Ground, called: Called) -> None:
+async def test_no_worker_calls_models(ground: Ground) -> None:
     """Three pages lead to the same cure."""
+    message = uuid.uuid4().hex
+    called = await ground.call_held(message)
     fault = "ai_worker stopped while a call waits"
     found = _found(called, "NO_WORKER")
     async with (
@@ -75,9 +67,8 @@ async def _without_a_worker(ground: Ground, called: Called) -> None:
         await caller.is_told("never-completes", found)
         await alerted.is_told("look", found)
         # The cure: the service that it names is started.
-        attempts = len(ground.gate.calls(called.job.message))
         await ground.stack.start("ai_worker")
-        (await ground.gate.held(called.job.message, nth=attempts + 1)).answer("at last")
+        (await ground.gate.held(message, nth=2)).answer("at last")
         assert await called.result() == "at last"
         await operator.sees("verify", "COMPLETED")
         await caller.sees("never-completes", "none stuck")
