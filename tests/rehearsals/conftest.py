@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +13,7 @@ from tests.rehearsals.table import RehearsalTable
 from tests.stack.plugin import running_stacks
 
 if TYPE_CHECKING:
+    from tests.integration.installation import Called
     from tests.rehearsals.ground import Ground
 
 
@@ -32,3 +34,11 @@ async def ground(
         running.append(ground.stack)
         yield ground
         running.remove(ground.stack)
+
+
+@pytest.fixture(scope="session", autouse=True)
+async def early_call(ground: Ground) -> Called:
+    """A call whose caller is not looked after again, once it was ten seconds after the start."""
+    from tests.rehearsals.ground import LONG_SECONDS
+
+    return await ground.call_held(uuid.uuid4().hex, heartbeat_timeout=LONG_SECONDS)

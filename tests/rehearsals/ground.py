@@ -18,7 +18,7 @@ from tests.rehearsals.damaging_proxy import DamagingProxy
 from tests.rehearsals.operator import Operator
 from tests.rehearsals.table import RehearsalTable
 
-# Whoever waits for so long is not looked after again while the rehearsals last.
+# Longer than the rehearsals last.
 LONG_SECONDS = 3600.0
 
 # `stigma doctor` leaves out what is younger than a minute, which is for operators, not for tests.

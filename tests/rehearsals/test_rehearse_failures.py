@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 
 from stigma.agent.v1.agent_pb2 import Agent, AgentSpec
@@ -37,7 +37,11 @@ async def test_a_providers_key_has_expired(ground: Ground) -> None:
     )
     message = uuid.uuid4().hex
     fault = "a provider's key that has expired"
-    async with _provider(ground, message), ground.operator(RUNBOOK, fault) as operator:
+    async with (
+        _provider(ground, message),
+        AsyncExitStack() as stack,
+        ground.operator(RUNBOOK, fault) as operator,
+    ):
         refused = await _ask(ground, message)
         failures = [await failure_of(each) for each in refused]
         assert {each.details[0]["reason"] for each in failures} == {"AUTHENTICATION"}
@@ -48,17 +52,17 @@ async def test_a_providers_key_has_expired(ground: Ground) -> None:
         calls = await operator.follow("model-calls")
         assert refused[-1].execution_id in calls
         assert 'outcome="AUTHENTICATION"' in calls
-        for page in ALERTS:
-            async with ground.operator(page, fault) as alerted:
-                await alerted.sees("look", refused[-1].execution_id)
-                alerted.cured()
+        alerted = [await stack.enter_async_context(ground.operator(page, fault)) for page in ALERTS]
+        for each in alerted:
+            await each.sees("look", refused[-1].execution_id)
         # The cure: the key is renewed, and ai_worker reads it.
         ground.key_file.write_text(RENEWED_KEY)
         await ground.stack.restart("ai_worker")
         answered = await _ask(ground, message)
         assert [await each.result() for each in answered] == ["reviewed"] * CALLS
         await operator.sees("verify", *(each.execution_id for each in answered))
-        operator.cured()
+        for one in (operator, *alerted):
+            one.cured()
 
 
 async def test_an_agents_new_version_is_bad(ground: Ground) -> None:

@@ -32,13 +32,14 @@ async def test_a_token_is_damaged_on_its_way(ground: Ground) -> None:
     run = await ground.installation.run_document(ASK_ECHO, {"message": "lost"})
     with pytest.raises(WorkflowFailureError):
         await run.result()
-    async with ground.operator(RUNBOOK, fault) as operator:
+    async with (
+        ground.operator(RUNBOOK, fault) as operator,
+        ground.operator(REFUSED, fault) as alerted,
+    ):
         shown = await operator.follow("find")
         [line] = [one for one in shown.splitlines() if "token_rejected" in one and run.id in one]
         assert "invalid_argument" in line
-        async with ground.operator(REFUSED, fault) as alerted:
-            assert line in await alerted.follow("look")
-            alerted.cured()
+        assert line in await alerted.follow("look")
         await operator.knows(REQUEST=_field(line, "request_id"))
         compared = (await operator.follow("compare")).splitlines()
         fingerprints = {
@@ -52,6 +53,7 @@ async def test_a_token_is_damaged_on_its_way(ground: Ground) -> None:
         assert await again.result() == "found"
         assert "echo@1" in await operator.follow("verify")
         operator.cured()
+        alerted.cured()
 
 
 async def test_executions_are_lost_in_temporal(ground: Ground) -> None:
@@ -79,9 +81,7 @@ async def test_executions_are_lost_in_temporal(ground: Ground) -> None:
         failure = await failure_of(terminated)
         assert failure.type == "AGENT_EXECUTION_FAILED"
         assert failure.details[0]["reason"] == "TERMINATED"
-        assert "TERMINATED" in await waiting.types(
-            f"stigma execution get {terminated.execution_id}"
-        )
+        await waiting.sees("verify", "TERMINATED")
         waiting.cured()
         # Where none is left, the caller's next attempt has started one.
         (await ground.gate.held(deleted.job.message, nth=2)).answer("as if nothing had been")

@@ -6,8 +6,10 @@ import re
 import uuid
 
 from stigma.agent.v1.agent_pb2 import FAILURE_REASON_CANCELLED
+from stigma.contracts.activities import WATCH_CALLER
 from tests.integration.installation import Called, phase
-from tests.rehearsals.ground import LONG_SECONDS, Ground
+from tests.rehearsals.ground import Ground
+from tests.stack.waiting import eventually
 
 RUNBOOK = "runbooks/stuck-pending.md"
 ALERT = "runbooks/calls-stuck.md"
@@ -31,8 +33,9 @@ async def test_the_provider_limits_calls(ground: Ground) -> None:
         operator.cured()
 
 
-async def test_nobody_waits_any_more(ground: Ground) -> None:
-    called = await ground.call_held(uuid.uuid4().hex, heartbeat_timeout=LONG_SECONDS)
+async def test_nobody_waits_any_more(ground: Ground, early_call: Called) -> None:
+    called = early_call
+    await _looked_after(ground, called)
     await called.workflow.terminate("a test wants it")
     async with ground.operator(RUNBOOK, "a caller that was terminated") as operator:
         shown = await operator.is_told("find", _found(called, "CALLER_GONE"))
@@ -75,6 +78,17 @@ async def test_no_worker_calls_models(ground: Ground) -> None:
         await alerted.sees("look", "none stuck")
         for each in (operator, alerted, caller):
             each.cured()
+
+
+async def _looked_after(ground: Ground, called: Called) -> None:
+    """Wait for the first look at its caller: the next would stop the call before we do."""
+    handle = ground.installation.client.get_workflow_handle(called.execution_id)
+
+    async def looked() -> bool:
+        pending = (await handle.describe()).raw_description.pending_activities
+        return any(each.activity_type.name == WATCH_CALLER and each.attempt > 1 for each in pending)
+
+    await eventually(looked, what="the first look at the caller")
 
 
 def _found(called: Called, reason: str) -> str:
