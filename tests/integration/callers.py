@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -68,23 +69,11 @@ class Job:
         return config
 
 
-@workflow.defn
-class PythonCaller:
-    """Calls an agent as our documents say. Returns its text."""
+class Movable:
+    """What a test does to a caller while its call is pending."""
 
     def __init__(self) -> None:
         self._carry_on = False
-
-    @workflow.run
-    async def run(self, job: Job) -> str:
-        asking = asyncio.create_task(self._ask(job, job.message))
-        try:
-            await workflow.wait_condition(lambda: asking.done() or self._carry_on)
-        except asyncio.CancelledError:
-            asking.cancel()
-        if not asking.done() and self._carry_on:
-            workflow.continue_as_new(job)
-        return await asking
 
     @workflow.signal
     def poke(self) -> None:
@@ -95,10 +84,30 @@ class PythonCaller:
         """Continue as new, the call still pending."""
         self._carry_on = True
 
-    async def _ask(self, job: Job, message: str) -> str:
+    async def answer(self, job: Job, call: Coroutine[Any, Any, str]) -> str:
+        """Return what the call comes to, unless the next run is to make it again."""
+        asking = asyncio.create_task(call)
+        try:
+            await workflow.wait_condition(lambda: asking.done() or self._carry_on)
+        except asyncio.CancelledError:
+            asking.cancel()
+        if not asking.done() and self._carry_on:
+            workflow.continue_as_new(job)
+        return await asking
+
+
+@workflow.defn
+class PythonCaller(Movable):
+    """Calls an agent as our documents say. Returns its text."""
+
+    @workflow.run
+    async def run(self, job: Job) -> str:
+        return await self.answer(job, self._ask(job))
+
+    async def _ask(self, job: Job) -> str:
         result = await run_agent(
             job.agent,
-            message * job.repeat,
+            job.text,
             config=job.config,
             session_id=job.session,
             timeout=timedelta(seconds=job.timeout),
@@ -108,21 +117,23 @@ class PythonCaller:
         return result.text
 
 
+async def wrong_answers(job: Job, ask: Callable[[str], Awaitable[str]]) -> list[str]:
+    """Ask for many messages at once; the answers that are not what was asked for."""
+    asked = [f"{job.message}-{number}" for number in range(job.calls)]
+    answers = await asyncio.gather(*map(ask, asked))
+    return [answer for message, answer in zip(asked, answers, strict=True) if answer != message]
+
+
 @workflow.defn
 class PythonCrowd:
     """Calls many agents at once. Returns the texts that are not what was asked for."""
 
     @workflow.run
     async def run(self, job: Job) -> list[str]:
-        asked = [f"{job.message}-{number}" for number in range(job.calls)]
-        results = await asyncio.gather(
-            *(run_agent(job.agent, message, session_id=job.session) for message in asked)
-        )
-        return [
-            result.text
-            for message, result in zip(asked, results, strict=True)
-            if result.text != message
-        ]
+        async def ask(message: str) -> str:
+            return (await run_agent(job.agent, message, session_id=job.session)).text
+
+        return await wrong_answers(job, ask)
 
 
 @workflow.defn

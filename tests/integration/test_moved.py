@@ -1,8 +1,13 @@
-"""Runs and activities that Temporal moves: paused, reset, continued as new. One agent all along."""
+"""Runs and activities that Temporal moves: paused, reset, continued as new.
+
+One agent all along, or one workflow execution, which asks one agent.
+"""
 
 from __future__ import annotations
 
 import uuid
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -20,13 +25,63 @@ from stigma.agent.v1.agent_execution_pb2 import (
     CALLBACK_STATE_DELIVERED,
     CALLBACK_STATE_RESOLVED_OR_GONE,
 )
-from tests.integration.callers import ForeignCaller, Job, PythonCaller
+from stigma.contracts.executions import Execution, Kind, phase_name
+from tests.integration.callers import ForeignCaller, Job, Movable, PythonCaller
 from tests.integration.installation import Called, Installation, phase
+from tests.integration.workflow_calls import (
+    ForeignWorkflowCaller,
+    PythonWorkflowCaller,
+    WorkflowCalls,
+)
 from tests.stack.waiting import eventually
 
 CALLER_MOVED = "caller activity paused, unpaused, reset; caller reset or continued-as-new"
 AGENT_MOVED = "agent reset; agent continued-as-new"
 HEARTBEAT = 4.0
+
+# Of workflow executions each move once: the activity that is moved is the same code.
+MOVES = [
+    *((Kind.AGENT, "python", moved) for moved in ("paused", "unpaused", "reset")),
+    *((Kind.AGENT, "foreign", moved) for moved in ("paused", "unpaused", "reset")),
+    (Kind.WORKFLOW, "python", "paused"),
+    (Kind.WORKFLOW, "foreign", "unpaused"),
+    (Kind.WORKFLOW, "python", "reset"),
+]
+
+
+@dataclass(frozen=True)
+class Executions:
+    """Executions of one kind, and their callers: "python", ours, and "foreign"."""
+
+    calls: Installation | WorkflowCalls
+    callers: Mapping[str, Any]
+    told: Callable[[str], Awaitable[Execution]]
+    """Return an execution once it has ended and nobody is still to be told."""
+
+    async def call(self, caller: str, job: Job, **options: Any) -> Called:
+        """Start such a caller's workflow."""
+        return await self.calls.call(self.callers[caller], job, **options)
+
+    async def until_bound(self, execution_id: str, bindings: int) -> None:
+        """Return once so many of the caller's attempts are bound."""
+
+        async def bound() -> bool:
+            execution = await self.calls.execution(execution_id)
+            return execution.status.callback.bindings == bindings
+
+        await eventually(bound, what=f"{bindings} bindings of {execution_id}")
+
+
+@pytest.fixture(params=list(Kind))
+def executions(
+    request: pytest.FixtureRequest, installation: Installation, workflows: WorkflowCalls
+) -> Executions:
+    """Of either kind."""
+    if request.param is Kind.AGENT:
+        agents = {"python": PythonCaller, "foreign": ForeignCaller}
+        return Executions(installation, agents, installation.told)
+    runs = {"python": PythonWorkflowCaller, "foreign": ForeignWorkflowCaller}
+    return Executions(workflows, runs, workflows.ended)
 
 
 async def reset(
@@ -78,28 +133,21 @@ async def until_looked_after(installation: Installation, execution_id: str) -> N
     await eventually(looked, what="two looks at the caller")
 
 
-async def until_bound(installation: Installation, execution_id: str, bindings: int) -> None:
-    """Return once so many of the caller's attempts are bound."""
-
-    async def bound() -> bool:
-        execution = await installation.execution(execution_id)
-        return execution.status.callback.bindings == bindings
-
-    await eventually(bound, what=f"{bindings} bindings of {execution_id}")
-
-
-async def assert_one_agent(installation: Installation, called: Called) -> None:
-    execution = await installation.ended(called.execution_id)
-    assert phase(execution) == "COMPLETED"
+async def assert_one_agent(
+    installation: Installation, executions: Executions, called: Called
+) -> None:
+    execution = await executions.told(called.execution_id)
+    assert phase_name(execution) == "COMPLETED"
     assert len(installation.gate.calls(called.job.message)) == 1
 
 
 @pytest.mark.contract(CALLER_MOVED)
-@pytest.mark.parametrize("caller", [PythonCaller, ForeignCaller], ids=["python", "foreign"])
-@pytest.mark.parametrize("moved", ["paused", "unpaused", "reset"])
-async def test_activity(installation: Installation, caller: Any, moved: str) -> None:
+@pytest.mark.parametrize(("executions", "caller", "moved"), MOVES, indirect=["executions"])
+async def test_activity(
+    installation: Installation, executions: Executions, caller: str, moved: str
+) -> None:
     message = uuid.uuid4().hex
-    called = await installation.call(caller, Job("held", message, heartbeat_timeout=HEARTBEAT))
+    called = await executions.call(caller, Job("held", message, heartbeat_timeout=HEARTBEAT))
     call = await installation.gate.held(message)
     service = installation.client.workflow_service
     which: dict[str, Any] = {
@@ -116,24 +164,26 @@ async def test_activity(installation: Installation, caller: Any, moved: str) -> 
         await service.unpause_activity(UnpauseActivityRequest(**which))
     call.answer("right")
     assert await called.result() == "right"
-    await assert_one_agent(installation, called)
+    await assert_one_agent(installation, executions, called)
 
 
 @pytest.mark.contract(CALLER_MOVED)
 @pytest.mark.parametrize("first", ["bound", "answered"])
-async def test_caller_reset_after_its_call(installation: Installation, first: str) -> None:
+async def test_caller_reset_after_its_call(
+    installation: Installation, executions: Executions, first: str
+) -> None:
     """The call is in the new run's history: its activity is handed out again, with a new token."""
     message = uuid.uuid4().hex
-    called = await installation.call(PythonCaller, Job("held", message))
+    called = await executions.call("python", Job("held", message))
     call = await installation.gate.held(message)
-    await called.workflow.signal(PythonCaller.poke)
+    await called.workflow.signal(Movable.poke)
     again = await reset(installation, called.workflow.id, task=2)
     if first == "bound":
-        await until_bound(installation, called.execution_id, 2)
+        await executions.until_bound(called.execution_id, 2)
     call.answer("right")
     assert await again.result() == "right"
-    await assert_one_agent(installation, called)
-    status = (await installation.told(called.execution_id)).status
+    await assert_one_agent(installation, executions, called)
+    status = (await executions.told(called.execution_id)).status
     if first == "bound":
         assert status.callback.state == CALLBACK_STATE_DELIVERED
     else:
@@ -142,35 +192,37 @@ async def test_caller_reset_after_its_call(installation: Installation, first: st
 
 
 @pytest.mark.contract(CALLER_MOVED)
-async def test_caller_reset_before_its_call(installation: Installation) -> None:
-    """The new run asks anew: another request, whose agent answers; the first one is stopped."""
+async def test_caller_reset_before_its_call(
+    installation: Installation, executions: Executions
+) -> None:
+    """The new run asks anew: another request, which is answered; the first one is stopped."""
     message, session = uuid.uuid4().hex, uuid.uuid4().hex
     job = Job("held", message, session=session, heartbeat_timeout=HEARTBEAT)
-    called = await installation.call(PythonCaller, job, names_request=False)
+    called = await executions.call("python", job, names_request=False)
     abandoned = await installation.gate.held(message)
     again = await reset(installation, called.workflow.id, task=1)
     call = await installation.gate.held(message, nth=2)
     call.answer("right")
     assert await again.result() == "right"
-    executions = await installation.of_session(session, 2)
-    ended = [await installation.ended(execution.id) for execution in executions]
-    assert sorted(phase(execution) for execution in ended) == ["CANCELLED", "COMPLETED"]
+    found = await executions.calls.of_session(session, 2)
+    ended = [await executions.told(execution.id) for execution in found]
+    assert sorted(phase_name(execution) for execution in ended) == ["CANCELLED", "COMPLETED"]
     await abandoned.gone.wait()
 
 
 @pytest.mark.contract(CALLER_MOVED)
-async def test_caller_continued_as_new(installation: Installation) -> None:
-    """It names its request itself, so that the next run asks for the same agent."""
+async def test_caller_continued_as_new(installation: Installation, executions: Executions) -> None:
+    """It names its request itself, so that the next run asks for the same execution."""
     message = uuid.uuid4().hex
-    called = await installation.call(PythonCaller, Job("held", message))
+    called = await executions.call("python", Job("held", message))
     call = await installation.gate.held(message)
-    await called.workflow.signal(PythonCaller.carry_on)
-    await until_bound(installation, called.execution_id, 2)
+    await called.workflow.signal(Movable.carry_on)
+    await executions.until_bound(called.execution_id, 2)
     call.answer("right")
     assert await called.result() == "right"
     described = await installation.client.get_workflow_handle(called.workflow.id).describe()
     assert described.run_id != called.workflow.result_run_id
-    await assert_one_agent(installation, called)
+    await assert_one_agent(installation, executions, called)
 
 
 @pytest.mark.contract(AGENT_MOVED)

@@ -32,6 +32,7 @@ with workflow.unsafe.imports_passed_through():
     from stigma.workflow.v1.workflow_execution_service_pb2 import (
         CancelWorkflowExecutionRequest,
         GetWorkflowExecutionRequest,
+        ListWorkflowExecutionsRequest,
         StartWorkflowRequest,
     )
     from stigma.workflow.v1.workflow_execution_service_pb2_grpc import (
@@ -41,7 +42,7 @@ with workflow.unsafe.imports_passed_through():
     from stigma.workflow.v1.workflow_service_pb2 import ApplyWorkflowRequest
     from stigma.workflow.v1.workflow_service_pb2_grpc import WorkflowServiceStub
     from stigma_client import StigmaPlugin, run_workflow
-    from tests.integration.callers import Job
+    from tests.integration.callers import Job, Movable, wrong_answers
     from tests.integration.installation import KEY, PRINCIPAL, Called, Installation
     from tests.stack.waiting import eventually
 
@@ -77,20 +78,38 @@ def config_of(job: Job) -> WorkflowConfig | None:
 
 
 @workflow.defn
-class PythonWorkflowCaller:
+class PythonWorkflowCaller(Movable):
     """Runs a Stigma workflow as our documents say. Returns what it said."""
 
     @workflow.run
     async def run(self, job: Job) -> str:
+        return await self.answer(job, self._ask(job))
+
+    async def _ask(self, job: Job) -> str:
         result = await run_workflow(
             job.agent,
             input={"said": job.text},
             config=config_of(job),
+            session_id=job.session,
             timeout=timedelta(seconds=job.timeout),
             heartbeat_timeout=timedelta(seconds=job.heartbeat_timeout or 300),
             request_id=job.request_id or None,
         )
         return str(result.output["said"])
+
+
+@workflow.defn
+class PythonWorkflowCrowd:
+    """Runs many Stigma workflows at once. Returns what they should not have said."""
+
+    @workflow.run
+    async def run(self, job: Job) -> list[str]:
+        async def ask(message: str) -> str:
+            said = {"said": message}
+            result = await run_workflow(job.agent, input=said, session_id=job.session)
+            return str(result.output["said"])
+
+        return await wrong_answers(job, ask)
 
 
 @workflow.defn
@@ -127,6 +146,7 @@ class ForeignWorkflowActivities:
             workflow_id=job.agent,
             input_json=json.dumps({"said": job.text}),
             callback_token=activity.info().task_token,
+            session_id=job.session,
             request_id=job.request_id,
             config=config_of(job),
         )
@@ -165,10 +185,11 @@ class WorkflowCalls:
         worker = Worker(
             self._installation.client,
             task_queue=self._queue,
-            workflows=[PythonWorkflowCaller, ForeignWorkflowCaller],
+            workflows=[PythonWorkflowCaller, PythonWorkflowCrowd, ForeignWorkflowCaller],
             activities=[foreign.ask_workflow],
             plugins=[StigmaPlugin(address, api_key=KEY)],
             interceptors=[self._installation.tokens],
+            max_concurrent_activities=50,
             graceful_shutdown_timeout=timedelta(seconds=5),
         )
         await self._open.enter_async_context(worker)
@@ -182,9 +203,12 @@ class WorkflowCalls:
     ) -> None:
         await self._open.aclose()
 
-    async def call(self, caller: Any, job: Job, **options: Any) -> Called:
-        """Start a caller's workflow."""
-        job.request_id = job.request_id or uuid.uuid4().hex
+    async def call(
+        self, caller: Any, job: Job, *, names_request: bool = True, **options: Any
+    ) -> Called:
+        """Start a caller's workflow. It gets a request id, so that its execution is known."""
+        if names_request:
+            job.request_id = job.request_id or uuid.uuid4().hex
         handle = await self._installation.client.start_workflow(
             caller.run, job, id=f"caller-{uuid.uuid4().hex}", task_queue=self._queue, **options
         )
@@ -222,6 +246,20 @@ class WorkflowCalls:
                 raise
             return False
         return True
+
+    async def of_session(
+        self, session: str, count: int, condition: str = ""
+    ) -> list[WorkflowExecution]:
+        """Return the executions of a session, once there are so many. Visibility is late."""
+        asked = f'session = "{session}"{" AND " if condition else ""}{condition}'
+        request = ListWorkflowExecutionsRequest(filter=asked, page_size=1000)
+
+        async def found() -> list[WorkflowExecution]:
+            reply = await self.executions.ListWorkflowExecutions(request, timeout=15)
+            executions = list(reply.executions)
+            return executions if len(executions) >= count else []
+
+        return await eventually(found, what=f"{count} executions of session {session}")
 
     async def ended(self, execution_id: str) -> WorkflowExecution:
         """Return the execution once it has ended and nobody is still to be told."""
