@@ -39,6 +39,8 @@ class ContainerStack(Stack):
     Replicas of a service share one name on the network.
     """
 
+    principal = "tests"
+
     def __init__(
         self,
         foundation: Foundation,
@@ -57,11 +59,11 @@ class ContainerStack(Stack):
         self.tag = ""
         """Of the images that services are started from; empty: this version's."""
         self._foundation = foundation
-        self._key = secrets.token_urlsafe()
+        self.api_key = secrets.token_urlsafe()
         self._retired: list[Service] = []
         directory.chmod(0o755)
         self._principals = directory / "principals.json"
-        self._principals.write_text(json.dumps(_principals(self._key)))
+        self._principals.write_text(json.dumps(_principals(self.principal, self.api_key)))
 
     def container(self, service: str, replica: int = 0) -> Container:
         """The container of one replica, to harm it."""
@@ -143,7 +145,7 @@ class ContainerStack(Stack):
         }
         calls_the_api = {
             "STIGMA_API_ADDRESS": f"{self._alias('stigma_api')}:{api_port}",
-            "STIGMA_API_KEY": self._key,
+            "STIGMA_API_KEY": self.api_key,
             "STIGMA_API_ALLOW_INSECURE": "true",
         }
         own = {
@@ -166,7 +168,7 @@ class ContainerStack(Stack):
         return self.prefix + service.replace("_", "-").replace(".", "-")
 
     def _open_channel(self) -> grpc.aio.Channel:
-        return open_channel(self.api_address, api_key=self._key)
+        return open_channel(self.api_address, api_key=self.api_key)
 
     async def _follow_the_api(self) -> None:
         """Talk to the API's first replica from now on."""
@@ -184,6 +186,6 @@ class ContainerStack(Stack):
         await service.container.remove()
 
 
-def _principals(key: str) -> dict[str, object]:
+def _principals(name: str, key: str) -> dict[str, object]:
     digest = hashlib.sha256(key.encode()).hexdigest()
-    return {"principals": [{"name": "tests", "key_sha256": [digest], "actions": ["admin"]}]}
+    return {"principals": [{"name": name, "key_sha256": [digest], "actions": ["admin"]}]}

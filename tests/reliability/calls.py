@@ -73,18 +73,11 @@ class Call:
 
     async def pending(self) -> PendingActivityInfo | None:
         """The waiting activity as Temporal sees it."""
-        described = await self.handle.describe()
-        waiting = described.raw_description.pending_activities
-        return next((one for one in waiting if one.activity_type.name == CALL_AGENT), None)
+        return await pending_activity(self.handle, CALL_AGENT)
 
     async def until_back_off(self) -> PendingActivityInfo:
         """Return once an attempt of the activity has failed and the next one is to come."""
-
-        async def failed() -> PendingActivityInfo | None:
-            pending = await self.pending()
-            return pending if pending is not None and pending.HasField("last_failure") else None
-
-        return await eventually(failed, what="a failed attempt of the caller's activity")
+        return await until_back_off(self.handle, CALL_AGENT)
 
 
 class Callers:
@@ -96,25 +89,8 @@ class Callers:
 
     async def engine(self, message: str = "", **spec: Any) -> Call:
         """Run a document whose only task is the call."""
-        message = message or _unique()
-        agent = scripted(duration=_iso8601, **spec)
-        document = {
-            "document": {
-                "dsl": "1.0.3",
-                "namespace": "tests",
-                "name": "reliability",
-                "version": "1.0.0",
-            },
-            "do": [
-                {
-                    "ask": {
-                        "call": "agent",
-                        "with": {"spec": agent, "message": "${ .message }"},
-                    }
-                }
-            ],
-        }
-        argument = {"document": json.dumps(document), "input": {"message": message}}
+        message = message or unique_message()
+        argument = {"document": asking_document(**spec), "input": {"message": message}}
         return await self._start("reliability", argument, self._stack.queues.engine, message)
 
     async def worker(
@@ -128,7 +104,7 @@ class Callers:
         **spec: Any,
     ) -> Call:
         """Run a workflow of the caller's own worker; seconds."""
-        message = message or _unique()
+        message = message or unique_message()
         question = Question(message, scripted(**spec), timeout, heartbeat_timeout, request_id)
         return await self._start(
             AskAgent.run, question, self._stack.prefix + QUEUE, message, workflow_id
@@ -191,6 +167,30 @@ def scripted(
     return {"model": "scripted:reliability", "script": {"steps": [step]}} | spec
 
 
+def asking_document(**spec: Any) -> str:
+    """A document whose only task asks a scripted agent for the message in its input."""
+    document = {
+        "document": {
+            "dsl": "1.0.3",
+            "namespace": "tests",
+            "name": "reliability",
+            "version": "1.0.0",
+        },
+        "do": [
+            {
+                "ask": {
+                    "call": "agent",
+                    "with": {
+                        "spec": scripted(duration=_iso8601, **spec),
+                        "message": "${ .message }",
+                    },
+                }
+            }
+        ],
+    }
+    return json.dumps(document)
+
+
 async def executions_on(stack: Stack) -> list[str]:
     """Ids of all agent workflows of a stack that Temporal's visibility knows."""
     query = f"WorkflowType = 'AgentWorkflow' AND TaskQueue = '{stack.queues.orchestrator}'"
@@ -205,10 +205,31 @@ async def events(
     return [event async for event in history if not kinds or event.event_type in kinds]
 
 
+async def pending_activity(
+    handle: WorkflowHandle[Any, Any], activity_type: str
+) -> PendingActivityInfo | None:
+    """A workflow's waiting activity of a type, as Temporal sees it."""
+    waiting = (await handle.describe()).raw_description.pending_activities
+    return next((one for one in waiting if one.activity_type.name == activity_type), None)
+
+
+async def until_back_off(
+    handle: WorkflowHandle[Any, Any], activity_type: str
+) -> PendingActivityInfo:
+    """Return once an attempt of an activity has failed and the next one is to come."""
+
+    async def failed() -> PendingActivityInfo | None:
+        pending = await pending_activity(handle, activity_type)
+        return pending if pending is not None and pending.HasField("last_failure") else None
+
+    return await eventually(failed, what="a failed attempt of the caller's activity")
+
+
+def unique_message() -> str:
+    """A message that no other call has."""
+    return uuid.uuid4().hex[:12]
+
+
 def _iso8601(value: float) -> str:
     """A duration as a document has it."""
     return f"PT{value:g}S"
-
-
-def _unique() -> str:
-    return uuid.uuid4().hex[:12]

@@ -34,6 +34,11 @@ class Stack:
     ``services`` says which to start. Methods with a service's name mean all its replicas.
     """
 
+    principal = "local"
+    """Whom the API takes callers for: without principals, everybody."""
+    api_key = ""
+    """What they show."""
+
     def __init__(
         self,
         temporal_address: str,
