@@ -15,5 +15,6 @@ from tests.reliability.test_outages import (  # noqa: F401
     test_ai_worker_down,
     test_api_down_when_asked,
     test_api_down_while_an_agent_works_and_delivers,
+    test_engine_down,
     test_orchestrator_down,
 )
