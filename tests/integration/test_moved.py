@@ -243,6 +243,27 @@ async def test_agent_reset(installation: Installation, caller: Any) -> None:
 
 
 @pytest.mark.contract(AGENT_MOVED)
+async def test_workflow_execution_reset(
+    installation: Installation, workflows: WorkflowCalls
+) -> None:
+    """An operator resets it to before its run, which begins anew, for the same caller."""
+    message = uuid.uuid4().hex
+    called = await workflows.call(PythonWorkflowCaller, Job("held", message))
+    abandoned = await installation.gate.held(message)
+    first = (await workflows.run_of(called.execution_id).describe()).run_id
+    await reset(installation, called.execution_id, task=1)
+    call = await installation.gate.held(message, nth=2)
+    call.answer("right")
+    assert await called.result() == "right"
+    execution = await workflows.ended(called.execution_id)
+    assert phase_name(execution) == "COMPLETED"
+    assert execution.status.callback.state == CALLBACK_STATE_DELIVERED
+    assert execution.status.run.run_id != first
+    # Its agent looks after its caller, the run that is gone, less often than a test waits.
+    abandoned.answer("too late")
+
+
+@pytest.mark.contract(AGENT_MOVED)
 @pytest.mark.parametrize("caller", [PythonCaller, ForeignCaller], ids=["python", "foreign"])
 async def test_agent_continued_as_new(installation: Installation, caller: Any) -> None:
     job = Job("growing", "m" * 1000, repeat=80, heartbeat_timeout=30)
