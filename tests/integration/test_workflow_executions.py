@@ -269,7 +269,7 @@ async def test_caller_gone(
 ) -> None:
     message = uuid.uuid4().hex
     job = Job("held", message, heartbeat_timeout=HEARTBEAT, timeout=600)
-    options = {"run_timeout": timedelta(seconds=2)} if ending == "timed out" else {}
+    options: dict[str, Any] = {"run_timeout": timedelta(seconds=2)} if ending == "timed out" else {}
     called = await workflows.call(caller, job, **options)
     call = await installation.gate.held(message)
     if ending == "terminated":
