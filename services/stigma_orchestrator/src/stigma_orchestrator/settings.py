@@ -17,7 +17,7 @@ class OrchestratorSettings(ServiceSettings):
         description="Port of /livez, /readyz and /metrics; 0: any free one",
     )
     max_cached_workflows: int = Field(
-        default=1000, ge=0, description="Running agents kept in memory; the others are replayed"
+        default=1000, ge=0, description="Running executions kept in memory; the others are replayed"
     )
     max_concurrent_workflow_tasks: int = Field(
         default=100, ge=2, description="Workflow tasks worked on at a time"
