@@ -43,8 +43,6 @@ AGES: tuple[tuple[str, timedelta], ...] = (
 )
 """Names of the age buckets, each with the age it begins at."""
 
-WORKFLOW_TYPES = {Kind.AGENT: "AgentWorkflow", Kind.WORKFLOW: "WorkflowExecutionWorkflow"}
-
 _RPC_TIMEOUT = timedelta(seconds=3)
 _REFRESH_TIMEOUT = timedelta(seconds=10)
 _KEPT_INTERVALS = 4
@@ -138,15 +136,14 @@ class ClusterGauges(Collector):
     async def _take(self) -> _Snapshot:
         now = datetime.now(UTC)
         waiting = f"{search_attributes.CALLBACK.name} = '{search_attributes.CALLBACK_WAITING}'"
-        agents = f"WorkflowType = '{WORKFLOW_TYPES[Kind.AGENT]}'"
+        agents = f"WorkflowType = '{Kind.AGENT.workflow_type}'"
         older = [
             await self._open(waiting, _started_by(now - age)) if age else await self._open(waiting)
             for _, age in AGES
         ]
         return _Snapshot(
             running={
-                kind: await self._open(f"WorkflowType = '{name}'")
-                for kind, name in WORKFLOW_TYPES.items()
+                kind: await self._open(f"WorkflowType = '{kind.workflow_type}'") for kind in Kind
             },
             # The counts are of different moments: a difference may come out below zero.
             pending={
@@ -168,7 +165,7 @@ class ClusterGauges(Collector):
 
     async def _open(self, *conditions: str) -> int:
         """Return how many open executions of this installation meet these conditions."""
-        types = ", ".join(f"'{name}'" for name in WORKFLOW_TYPES.values())
+        types = ", ".join(f"'{kind.workflow_type}'" for kind in Kind)
         always = (
             f"TaskQueue = {quoted(self._queues.orchestrator)}",
             "CloseTime IS NULL",
@@ -212,7 +209,7 @@ def _polled(queues: TaskQueues) -> dict[str, dict[str, TaskQueueType.ValueType]]
 def _nothing(queues: TaskQueues) -> _Snapshot:
     """Return what an installation looks like in which nothing was ever started."""
     return _Snapshot(
-        running=dict.fromkeys(WORKFLOW_TYPES, 0),
+        running=dict.fromkeys(Kind, 0),
         pending={name: 0 for name, _ in AGES},
         agents_pending=0,
         stuck=0,

@@ -46,14 +46,17 @@ class ExecutionKind(Generic[E]):
     execution: type[E]
     spec: type[AgentExecutionSpec] | type[WorkflowExecutionSpec]
     input: type[AgentWorkflowInput] | type[WorkflowExecutionInput]
-    workflow_type: str
-    """The Temporal workflow that runs one."""
     name_attribute: SearchAttributeKey[str]
     """Holds the definition's name."""
     private: tuple[str, ...]
     """Fields of the spec that only the workflow itself is told."""
     large: tuple[str, ...]
     """Fields of the definition that are too large to be kept beside the execution."""
+
+    @property
+    def workflow_type(self) -> str:
+        """The Temporal workflow that runs one."""
+        return self.kind.workflow_type
 
     def definition_id(self, named_by: StartRequest | ExecutionSpec) -> str:
         """Return "name" or "name@version" of the definition; "" for an inline one."""
@@ -65,7 +68,6 @@ AGENTS = ExecutionKind(
     execution=AgentExecution,
     spec=AgentExecutionSpec,
     input=AgentWorkflowInput,
-    workflow_type="AgentWorkflow",
     name_attribute=search_attributes.AGENT,
     private=("message", "input_json", "env"),
     large=("instructions", "output_schema", "script"),
@@ -75,7 +77,6 @@ WORKFLOWS = ExecutionKind(
     execution=WorkflowExecution,
     spec=WorkflowExecutionSpec,
     input=WorkflowExecutionInput,
-    workflow_type="WorkflowExecutionWorkflow",
     name_attribute=search_attributes.WORKFLOW,
     private=("input_json",),
     large=("document",),

@@ -84,6 +84,10 @@ class Principal(BaseModel):
         """Whether this principal sees what others started."""
         return Action.ADMIN in self.actions
 
+    def may_see(self, owner: str) -> bool:
+        """Return whether what the principal of this name has started is within reach."""
+        return self.is_admin or owner == self.name
+
     def may(self, action: Action) -> bool:
         """Return whether the action is allowed at all."""
         return self.is_admin or action in self.actions

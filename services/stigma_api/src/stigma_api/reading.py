@@ -64,8 +64,7 @@ class Reader(Generic[E]):
             CallError: NOT_FOUND, also for another principal's: whether it exists is not told.
         """
         found = await self.find(execution_id)
-        owner = found.execution.spec.principal if found else ""
-        if found is None or (owner != principal.name and not principal.is_admin):
+        if found is None or not principal.may_see(found.execution.spec.principal):
             raise status.not_found(f"{self._kind.kind} execution {execution_id}")
         return found
 

@@ -28,7 +28,7 @@ PHASES = ("COMPLETED", "FAILED", "TIMED_OUT", "CANCELLED")
 
 # From a scripted agent to one that takes the default of a day.
 _SECONDS = (0.1, 0.5, 1, 5, 15, 60, 300, 900, 1800, 3600, 7200, 14400, 28800, 57600, 86400)
-_KINDS = {"AgentWorkflow": Kind.AGENT, "WorkflowExecutionWorkflow": Kind.WORKFLOW}
+_KINDS = {kind.workflow_type: kind for kind in Kind}
 _PHASES: dict[str | None, str] = {
     ErrorType.TIMEOUT.value: "TIMED_OUT",
     ErrorType.WORKFLOW_TIMEOUT.value: "TIMED_OUT",

@@ -21,6 +21,11 @@ class Kind(StrEnum):
     AGENT = "agent"
     WORKFLOW = "workflow"
 
+    @property
+    def workflow_type(self) -> str:
+        """Name of the Temporal workflow that runs an execution of this kind."""
+        return _WORKFLOW_TYPES[self]
+
     @classmethod
     def of(cls, execution: Execution) -> Kind:
         """Return the kind of an execution."""
@@ -37,6 +42,9 @@ def to_deliver(request: DeliverCallbackRequest) -> Execution:
     if request.HasField("workflow_execution"):
         return request.workflow_execution
     return request.execution
+
+
+_WORKFLOW_TYPES = {Kind.AGENT: "AgentWorkflow", Kind.WORKFLOW: "WorkflowExecutionWorkflow"}
 
 
 def phase_name(execution: Execution) -> str:
