@@ -62,7 +62,7 @@ async def staffed_api(
 
 @pytest.fixture(scope="module")
 async def callers(client: Client) -> AsyncIterator[Callers]:
-    callers = Callers(client, "api-test-callers")
+    callers = Callers(client)
     async with Worker(
         client,
         task_queue=callers.task_queue,

@@ -6,7 +6,7 @@ import asyncio
 import re
 import urllib.request
 import uuid
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -337,14 +337,17 @@ class Waiting:
 class Callers:
     """Starts workflows whose activity waits, and hands out its token."""
 
-    def __init__(self, client: Client, task_queue: str) -> None:
+    def __init__(self, client: Client) -> None:
         self.client = client
-        self.task_queue = task_queue
-        self._pending: asyncio.Queue[activity.Info] = asyncio.Queue()
+        self.task_queue = f"callers-{uuid.uuid4().hex[:8]}"
+        # By run: an activity left waiting by another test is attempted again when it times out.
+        self._waiting: defaultdict[str, asyncio.Queue[activity.Info]] = defaultdict(asyncio.Queue)
 
     @activity.defn
-    async def wait_for_agent(self) -> str:
-        await self._pending.put(activity.info())
+    async def wait_for_agent(self) -> None:
+        info = activity.info()
+        assert info.workflow_run_id
+        await self._waiting[info.workflow_run_id].put(info)
         activity.raise_complete_async()
 
     async def start(self, prefix: str = "caller", after: Caller | None = None) -> Caller:
@@ -356,9 +359,13 @@ class Callers:
             id=after.handle.id if after else f"{prefix}-{uuid.uuid4()}",
             task_queue=self.task_queue,
         )
+        assert handle.first_execution_run_id
+        return await self.of(handle, handle.first_execution_run_id)
+
+    async def of(self, handle: WorkflowHandle[Any, str], run_id: str) -> Caller:
+        """The caller in this run, once its activity waits."""
         async with asyncio.timeout(20):
-            info = await self._pending.get()
-        return Caller(handle, info)
+            return Caller(handle, await self._waiting[run_id].get())
 
 
 @dataclass(frozen=True)

@@ -106,7 +106,7 @@ async def test_a_reset_caller_is_followed_into_its_new_run(
         return completed[1] if len(completed) > 1 else 0
 
     poked = await eventually(second_task, what="the caller's second workflow task")
-    await client.workflow_service.reset_workflow_execution(
+    reset = await client.workflow_service.reset_workflow_execution(
         ResetWorkflowExecutionRequest(
             namespace="default",
             workflow_execution=WorkflowExecution(workflow_id=caller.handle.id),
@@ -116,13 +116,12 @@ async def test_a_reset_caller_is_followed_into_its_new_run(
     )
     current = client.get_workflow_handle(caller.handle.id)
     # The reset began another attempt, which waits as well.
-    async with asyncio.timeout(20):
-        again = Caller(current, await callers._pending.get())
-    assert again.info.workflow_run_id != caller.info.workflow_run_id
+    again = await callers.of(current, reset.run_id)
+    assert reset.run_id != caller.info.workflow_run_id
     await client.get_async_activity_handle(task_token=again.token).complete("x")
     found = await told(stage, started.id, "RESUMED")
     assert steps(found).count("TAKEN") == 1
-    assert only(found, pb.TIMELINE_STEP_RESUMED).run_id == again.info.workflow_run_id
+    assert only(found, pb.TIMELINE_STEP_RESUMED).run_id == reset.run_id
 
 
 async def test_several_attempts_of_a_caller_are_told(
