@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import hashlib
 import uuid
@@ -28,6 +29,7 @@ from stigma.agent.v1.agent_execution_service_pb2 import (
     CancelAgentExecutionRequest,
     GetAgentExecutionRequest,
     ListAgentExecutionsRequest,
+    ListAgentExecutionsResponse,
     StartAgentRequest,
 )
 from stigma.agent.v1.agent_pb2 import (
@@ -38,6 +40,7 @@ from stigma.agent.v1.agent_pb2 import (
     AgentSpec,
 )
 from stigma.agent.v1.agent_service_pb2 import ApplyAgentRequest
+from stigma.contracts import limits
 from stigma.contracts.task_queues import TaskQueues
 from stigma.contracts.workflows import AgentWorkflow
 from stigma_api.principals import Action, Principal, Principals
@@ -285,6 +288,42 @@ async def test_list_pages(api: Api) -> None:
         async with refused(Code.INVALID_ARGUMENT) as refusal:
             await api.executions.ListAgentExecutions(request)
         assert refusal.fields == ["page_token"]
+
+
+async def test_a_page_fits_into_one_message_and_goes_on_where_it_ends(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    models = [f"scripted:{number:02}-{'m' * 243}" for number in range(64)]
+    spec = AgentSpec(description="d" * 4096, model="scripted:demo", allowed_models=models)
+    session = uuid.uuid4().hex
+    request = StartAgentRequest(spec=spec, session_id=session)
+    started = await asyncio.gather(*(api.executions.StartAgent(request) for _ in range(10)))
+    ids = {execution.id for execution in started}
+
+    async def pages(most: int) -> list[ListAgentExecutionsResponse]:
+        monkeypatch.setattr(limits, "MAX_PAGE_BYTES", most)
+        request = ListAgentExecutionsRequest(filter=f'session = "{session}"', page_size=1000)
+        found = [await api.executions.ListAgentExecutions(request)]
+        while found[-1].next_page_token:
+            request.page_token = found[-1].next_page_token
+            found.append(await api.executions.ListAgentExecutions(request))
+        return found
+
+    def shown(found: list[ListAgentExecutionsResponse]) -> list[str]:
+        return [execution.id for page in found for execution in page.executions]
+
+    async def all_seen() -> bool:
+        return set(shown(await pages(10**9))) == ids
+
+    await eventually(all_seen, what="all are listed")
+    one = max(execution.ByteSize() for execution in (await pages(10**9))[0].executions)
+    assert one > 20_000
+    # Asked for a thousand, it ends before the fourth, or after the first, however large that is.
+    for most, full in ((3 * one, 3), (1, 1)):
+        found = await pages(most)
+        assert sorted(shown(found)) == sorted(ids)
+        assert {len(page.executions) for page in found[:-2]} == {full}
+        assert all(page.executions for page in found if page.next_page_token)
 
 
 @pytest.fixture(scope="module")

@@ -14,6 +14,7 @@ from stigma.agent.v1.agent_execution_service_pb2 import (
     CancelAgentExecutionRequest,
     GetAgentExecutionRequest,
     ListAgentExecutionsRequest,
+    ListAgentExecutionsResponse,
     WatchAgentExecutionRequest,
     WatchAgentExecutionResponse,
 )
@@ -22,6 +23,7 @@ from stigma.workflow.v1.workflow_execution_service_pb2 import (
     CancelWorkflowExecutionRequest,
     GetWorkflowExecutionRequest,
     ListWorkflowExecutionsRequest,
+    ListWorkflowExecutionsResponse,
     WatchWorkflowExecutionRequest,
     WatchWorkflowExecutionResponse,
 )
@@ -49,14 +51,16 @@ async def get_execution(api: Api, execution_id: str, *, full: bool = False) -> E
 async def list_executions(
     api: Api, kind: Kind, query: str, limit: int
 ) -> tuple[Sequence[Execution], bool]:
-    """Return executions of a kind, and whether there are more."""
-    if kind is Kind.WORKFLOW:
-        asked = ListWorkflowExecutionsRequest(filter=query, page_size=limit)
-        listed = await api.call(api.workflow_executions.ListWorkflowExecutions, asked)
-        return listed.executions, bool(listed.next_page_token)
-    request = ListAgentExecutionsRequest(filter=query, page_size=limit)
-    page = await api.call(api.executions.ListAgentExecutions, request)
-    return page.executions, bool(page.next_page_token)
+    """Return up to so many executions of a kind, and whether there are more."""
+    found: list[Execution] = []
+    token = ""
+    while True:
+        # A page ends early where its executions are large.
+        page = await _page(api, kind, query, limit - len(found), token)
+        found += page.executions
+        token = page.next_page_token
+        if not token or len(found) >= limit:
+            return found, bool(token)
 
 
 async def cancel_execution(api: Api, execution_id: str, reason: str) -> Execution:
@@ -92,6 +96,16 @@ async def events(api: Api, execution_id: str, cursor: str = "") -> AsyncIterator
             if failures > _RESUMES:
                 raise CliError("the API ends the stream too early", code=Exit.UNREACHABLE)
         await asyncio.sleep(_RESUME_WAIT_SECONDS)
+
+
+async def _page(
+    api: Api, kind: Kind, query: str, size: int, token: str
+) -> ListAgentExecutionsResponse | ListWorkflowExecutionsResponse:
+    if kind is Kind.WORKFLOW:
+        asked = ListWorkflowExecutionsRequest(filter=query, page_size=size, page_token=token)
+        return await api.call(api.workflow_executions.ListWorkflowExecutions, asked)
+    request = ListAgentExecutionsRequest(filter=query, page_size=size, page_token=token)
+    return await api.call(api.executions.ListAgentExecutions, request)
 
 
 async def _stream(api: Api, execution_id: str, cursor: str) -> AsyncIterator[Event]:

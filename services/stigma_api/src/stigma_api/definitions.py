@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Generic
 
+from stigma.contracts import limits
 from stigma_api import status, validation
 from stigma_api.calls import caller
 from stigma_api.kinds import D
@@ -14,8 +15,6 @@ from stigma_api.registry import Registry, digested
 # Names alone are short: definitions out of reach cost little, however many they are.
 _NAMES_AT_A_TIME = 1000
 _DEFINITIONS_AT_A_TIME = 20
-# gRPC's clients take 4 MiB, where nobody sets more.
-_MAX_PAGE_BYTES = 3 * 1024 * 1024
 
 
 class Definitions(Generic[D]):
@@ -73,7 +72,7 @@ class Definitions(Generic[D]):
         content = 0
         async for definition in self._newest(names[:size]):
             content += definition.ByteSize()
-            if page and content > _MAX_PAGE_BYTES:
+            if page and content > limits.MAX_PAGE_BYTES:
                 return page, page[-1].name
             page.append(definition)
         # The last name shown: a token tells nothing of definitions out of reach.

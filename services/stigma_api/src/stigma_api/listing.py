@@ -1,10 +1,15 @@
-"""Lists executions: one page of Temporal's visibility, in Temporal's own order."""
+"""Lists executions: one page of Temporal's visibility, in Temporal's own order.
+
+A page holds at most what was asked for, and no more than fits into one message of any client.
+"""
 
 from __future__ import annotations
 
 import base64
 import binascii
 import hashlib
+from collections.abc import Sequence
+from itertools import accumulate
 from typing import Generic
 
 from temporalio.api.workflow.v1 import WorkflowExecutionInfo
@@ -14,7 +19,8 @@ from temporalio.converter import decode_typed_search_attributes
 from temporalio.service import RPCError, RPCStatusCode
 
 from stigma.agent.v1.agent_execution_pb2 import AgentExecutionPhase
-from stigma.contracts import search_attributes
+from stigma.contracts import limits, search_attributes
+from stigma.contracts.executions import Execution
 from stigma_api import outcome, status, validation
 from stigma_api.filters import compile_filter, quoted
 from stigma_api.kinds import E, ExecutionKind, ListRequest
@@ -44,23 +50,13 @@ class Listing(Generic[E]):
             CallError: INVALID_ARGUMENT; on `filter`, `page_size` or `page_token`.
         """
         query = self.query(principal, request.filter)
-        listed = ListWorkflowExecutionsRequest(
-            namespace=self._client.namespace,
-            page_size=validation.page_size(request.page_size),
-            next_page_token=_unmarked(query, request.page_token),
-            query=query,
-        )
-        try:
-            async with answering():
-                reply = await self._client.workflow_service.list_workflow_executions(
-                    listed, retry=True
-                )
-        except RPCError as error:
-            if error.status != RPCStatusCode.INVALID_ARGUMENT:
-                raise
-            raise status.invalid([("page_token", "is not a token of this list")]) from error
-        page = [await self._execution(info) for info in reply.executions]
-        return page, _marked(query, reply.next_page_token) if reply.next_page_token else ""
+        size = validation.page_size(request.page_size)
+        token = _unmarked(query, request.page_token)
+        page, after = await self._listed(query, size, token)
+        while (fitting := _fitting(page)) < len(page):
+            # The token goes on after Temporal's own page: so that one has to end here.
+            page, after = await self._listed(query, fitting, token)
+        return page, _marked(query, after) if after else ""
 
     def query(self, principal: Principal, filter_text: str) -> str:
         """Return the visibility query, with the principal's scope added."""
@@ -72,6 +68,22 @@ class Listing(Generic[E]):
         if not principal.is_admin:
             conditions.append(f"{search_attributes.PRINCIPAL.name} = {quoted(principal.name)}")
         return " AND ".join([*conditions, *compile_filter(filter_text, self._kind.kind)])
+
+    async def _listed(self, query: str, size: int, token: bytes) -> tuple[list[E], bytes]:
+        """Return one page of Temporal's, and its token of the next one."""
+        listed = ListWorkflowExecutionsRequest(
+            namespace=self._client.namespace, page_size=size, next_page_token=token, query=query
+        )
+        try:
+            async with answering():
+                reply = await self._client.workflow_service.list_workflow_executions(
+                    listed, retry=True
+                )
+        except RPCError as error:
+            if error.status != RPCStatusCode.INVALID_ARGUMENT:
+                raise
+            raise status.invalid([("page_token", "is not a token of this list")]) from error
+        return [await self._execution(info) for info in reply.executions], reply.next_page_token
 
     async def _execution(self, info: WorkflowExecutionInfo) -> E:
         execution = await outcome.from_memo(self._client, info.memo.fields, self._kind.execution)
@@ -85,6 +97,12 @@ class Listing(Generic[E]):
         if info.HasField("close_time"):
             execution.status.end_time.CopyFrom(info.close_time)
         return execution
+
+
+def _fitting(page: Sequence[Execution]) -> int:
+    """Return how many of these a page has room for, at least one."""
+    contents = accumulate(execution.ByteSize() for execution in page)
+    return max(1, sum(content <= limits.MAX_PAGE_BYTES for content in contents))
 
 
 def _marked(query: str, token: bytes) -> str:

@@ -19,6 +19,9 @@ MAX_REASON_BYTES = 1000
 # Of an error that ended a workflow's run: beside it there is an execution to carry.
 MAX_ERROR_BYTES = 64 * 1024
 MAX_BINDINGS = 100
+# Of a list's page, whose entries may be fewer then: gRPC's clients take 4 MiB, where nobody sets
+# more.
+MAX_PAGE_BYTES = 3 * 1024 * 1024
 
 # A document's text, and the bounds of a registered one.
 MAX_DOCUMENT_BYTES = 512 * 1024
