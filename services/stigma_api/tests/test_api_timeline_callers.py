@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -13,7 +12,7 @@ from temporalio.api.workflowservice.v1 import ResetWorkflowExecutionRequest
 from temporalio.client import Client
 from temporalio.exceptions import ApplicationError
 
-from services.stigma_api.tests.serving import Api, Caller, Callers
+from services.stigma_api.tests.serving import Api, Callers
 from services.stigma_api.tests.staging import timeline_of
 from services.stigma_api.tests.telling import (
     digest_of,
