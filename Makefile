@@ -86,7 +86,7 @@ charts-docs: $(STAMP) ## what follows from the charts' values: schemas and READM
 	@$(BIN)/python tools/charts/generate.py
 
 .PHONY: docs
-docs: $(STAMP) ## the references that follow from protos, settings, commands and metrics
+docs: $(STAMP) ## what follows from protos, settings, commands, metrics and the contract's tests
 	@$(BIN)/python -m tools.docs
 	$(BIN)/python -m tools.metrics
 

@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 
 from tests.docs.pages import ROOT
+from tests.stack.contract_rows import NOTHING
 from tools.docs import __main__ as generator
-from tools.docs.markdown import table
+from tools.docs import contract
+from tools.docs.markdown import table, with_part
 
 # Read by tests and benchmarks, not by users.
 _NOT_SETTINGS = ("STIGMA_TEST_", "STIGMA_SOAK_", "STIGMA_SHORT_SOAK_", "STIGMA_NO_SKIP")
@@ -21,7 +23,11 @@ def pages() -> dict[str, str]:
 
 
 def test_the_references_are_fresh(pages: dict[str, str]) -> None:
-    found = {name: (generator.REFERENCE / name).read_text(encoding="utf-8") for name in pages}
+    places = {"handshake.md": generator.HANDSHAKE}
+    found = {
+        name: places.get(name, generator.REFERENCE / name).read_text(encoding="utf-8")
+        for name in pages
+    }
     assert [name for name in pages if pages[name] != found[name]] == [], "run make docs"
 
 
@@ -64,6 +70,36 @@ def test_a_page_that_is_not_fresh_is_named(
     assert (tmp_path / "a" / "page.md").read_text() == "text\n"
     monkeypatch.setattr("sys.argv", ["docs", "--check"])
     assert generator.main() == 0
+
+
+def test_the_contract_is_written_from_rows_and_marks(tmp_path: Path) -> None:
+    tests = tmp_path / "tests" / "integration"
+    tests.mkdir(parents=True)
+    (tests / "test_new.py").write_text(
+        'ROW = "no token"\n'
+        "@pytest.mark.timeout(5)\n"
+        "@pytest.mark.contract(ROW)\n"
+        "async def test_of_an_agent(): pass\n"
+        '@pytest.mark.contract("no token", "workflow", "agent")\n'
+        "def test_of_both(): pass\n"
+    )
+    page = generator.HANDSHAKE.read_text(encoding="utf-8")
+    stale = page.replace("the execution ends normally", "nothing")
+    fresh = contract.page(stale, tmp_path).splitlines()
+    link = "[integration/new](../tests/integration/test_new.py)"
+    assert [line for line in fresh if line.startswith("| no token |")] == [
+        f"| no token | {NOTHING}; the execution ends normally | {NOTHING} |",
+        f"| no token | {link}: of an agent, of both | {link}: of both |",
+    ]
+    assert fresh[0] == page.splitlines()[0]
+
+
+def test_a_page_that_does_not_say_where_its_part_is_cannot_be_written() -> None:
+    with pytest.raises(ValueError, match="change the code instead"):
+        with_part("# Page\n", "the code", ["text"])
+    page = "<!-- Written by `make docs`: change the code instead. -->\nold\n"
+    with pytest.raises(ValueError, match="Written until here"):
+        with_part(page, "the code", ["text"])
 
 
 def test_a_table_keeps_its_cells_apart() -> None:

@@ -33,7 +33,7 @@ async def test_each_has_its_own_result(installation: Installation) -> None:
     assert len({execution.id for execution in executions}) == CALLERS * CALLS
 
 
-@pytest.mark.contract("a thousand at once")
+@pytest.mark.contract("a thousand at once", "workflow")
 async def test_each_of_three_hundred_workflow_executions_has_its_own_result(
     workflows: WorkflowCalls,
 ) -> None:
@@ -54,7 +54,7 @@ async def test_each_of_three_hundred_workflow_executions_has_its_own_result(
     assert len({execution.id for execution in executions}) == count
 
 
-@pytest.mark.contract("a thousand at once")
+@pytest.mark.contract("a thousand at once", "agent", "workflow")
 async def test_services_are_none_the_worse(
     installation: Installation, workflows: WorkflowCalls
 ) -> None:

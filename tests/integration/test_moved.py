@@ -141,7 +141,7 @@ async def assert_one_agent(
     assert len(installation.gate.calls(called.job.message)) == 1
 
 
-@pytest.mark.contract(CALLER_MOVED)
+@pytest.mark.contract(CALLER_MOVED, "agent", "workflow")
 @pytest.mark.parametrize(("executions", "caller", "moved"), MOVES, indirect=["executions"])
 async def test_activity(
     installation: Installation, executions: Executions, caller: str, moved: str
@@ -167,7 +167,7 @@ async def test_activity(
     await assert_one_agent(installation, executions, called)
 
 
-@pytest.mark.contract(CALLER_MOVED)
+@pytest.mark.contract(CALLER_MOVED, "agent", "workflow")
 @pytest.mark.parametrize("first", ["bound", "answered"])
 async def test_caller_reset_after_its_call(
     installation: Installation, executions: Executions, first: str
@@ -191,7 +191,7 @@ async def test_caller_reset_after_its_call(
         assert status.callback.state in {CALLBACK_STATE_DELIVERED, CALLBACK_STATE_RESOLVED_OR_GONE}
 
 
-@pytest.mark.contract(CALLER_MOVED)
+@pytest.mark.contract(CALLER_MOVED, "agent", "workflow")
 async def test_caller_reset_before_its_call(
     installation: Installation, executions: Executions
 ) -> None:
@@ -210,7 +210,7 @@ async def test_caller_reset_before_its_call(
     await abandoned.gone.wait()
 
 
-@pytest.mark.contract(CALLER_MOVED)
+@pytest.mark.contract(CALLER_MOVED, "agent", "workflow")
 async def test_caller_continued_as_new(installation: Installation, executions: Executions) -> None:
     """It names its request itself, so that the next run asks for the same execution."""
     message = uuid.uuid4().hex
@@ -242,7 +242,7 @@ async def test_agent_reset(installation: Installation, caller: Any) -> None:
     assert not abandoned.waits or await abandoned.gone.wait()
 
 
-@pytest.mark.contract(AGENT_MOVED)
+@pytest.mark.contract(AGENT_MOVED, "workflow")
 async def test_workflow_execution_reset(
     installation: Installation, workflows: WorkflowCalls
 ) -> None:

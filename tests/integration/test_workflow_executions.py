@@ -64,7 +64,7 @@ async def run_closed(workflows: WorkflowCalls, execution_id: str) -> WorkflowExe
 # --- how it ends
 
 
-@pytest.mark.contract("agent succeeds")
+@pytest.mark.contract("agent succeeds", "workflow")
 @CALLERS
 async def test_success(
     installation: Installation, workflows: WorkflowCalls, caller: Any, attempts: int
@@ -83,7 +83,7 @@ async def test_success(
     assert scheduled(await installation.history(called.execution_id), "deliver_callback") == 0
 
 
-@pytest.mark.contract("agent fails, any exception")
+@pytest.mark.contract("agent fails, any exception", "workflow")
 @CALLERS
 async def test_failure(
     installation: Installation, workflows: WorkflowCalls, caller: Any, attempts: int
@@ -107,7 +107,7 @@ async def test_failure(
     assert scheduled(await installation.history(called.execution_id), "deliver_callback") == 1
 
 
-@pytest.mark.contract("agent fails, any exception")
+@pytest.mark.contract("agent fails, any exception", "workflow")
 async def test_failure_of_an_agent(workflows: WorkflowCalls) -> None:
     called = await workflows.call(PythonWorkflowCaller, Job("disappointed", "hello"))
     failure = await failure_of(called)
@@ -118,7 +118,7 @@ async def test_failure_of_an_agent(workflows: WorkflowCalls) -> None:
     assert problem["detail"].startswith("INVALID_REQUEST")
 
 
-@pytest.mark.contract("agent fails, any exception")
+@pytest.mark.contract("agent fails, any exception", "workflow")
 async def test_a_document_that_the_engine_refuses(
     installation: Installation, workflows: WorkflowCalls
 ) -> None:
@@ -132,7 +132,7 @@ async def test_a_document_that_the_engine_refuses(
     assert "nowhere" in failure.message
 
 
-@pytest.mark.contract("agent exceeds its deadline")
+@pytest.mark.contract("agent exceeds its deadline", "workflow")
 @CALLERS
 async def test_deadline(workflows: WorkflowCalls, caller: Any, attempts: int) -> None:
     job = Job("slow", "hello", attempts=attempts, agent_timeout=1, heartbeat_timeout=30)
@@ -148,7 +148,7 @@ async def test_deadline(workflows: WorkflowCalls, caller: Any, attempts: int) ->
     assert closed == WorkflowExecutionStatus.CANCELED
 
 
-@pytest.mark.contract("agent cancelled through the API")
+@pytest.mark.contract("agent cancelled through the API", "workflow")
 @CALLERS
 async def test_cancelled_through_the_api(
     installation: Installation, workflows: WorkflowCalls, caller: Any, attempts: int
@@ -169,7 +169,7 @@ async def test_cancelled_through_the_api(
     assert closed == WorkflowExecutionStatus.CANCELED
 
 
-@pytest.mark.contract("no token")
+@pytest.mark.contract("no token", "workflow")
 async def test_nobody_waits(installation: Installation, workflows: WorkflowCalls) -> None:
     started = await workflows.start(
         workflow_id="echo", input_json='{"said": 1}', request_id=uuid.uuid4().hex
@@ -185,7 +185,7 @@ async def test_nobody_waits(installation: Installation, workflows: WorkflowCalls
     assert scheduled(await installation.history(failed.id), "deliver_callback") == 0
 
 
-@pytest.mark.contract("result or input too large")
+@pytest.mark.contract("result or input too large", "workflow")
 @CALLERS
 async def test_result_too_large(workflows: WorkflowCalls, caller: Any, attempts: int) -> None:
     job = Job("large", "m" * 1000, repeat=360, attempts=attempts, heartbeat_timeout=30)
@@ -198,7 +198,7 @@ async def test_result_too_large(workflows: WorkflowCalls, caller: Any, attempts:
     assert phase_name(await workflows.ended(called.execution_id)) == "FAILED"
 
 
-@pytest.mark.contract("result or input too large")
+@pytest.mark.contract("result or input too large", "workflow")
 async def test_input_too_large(workflows: WorkflowCalls) -> None:
     called = await workflows.call(PythonWorkflowCaller, Job("echo", "m" * 1000, repeat=1500))
     failure = await failure_of(called)
@@ -208,7 +208,7 @@ async def test_input_too_large(workflows: WorkflowCalls) -> None:
     assert not await workflows.exists(called.execution_id)
 
 
-@pytest.mark.contract("foreign caller without heartbeat, with max_attempts = 1")
+@pytest.mark.contract("foreign caller without heartbeat, with max_attempts = 1", "workflow")
 async def test_foreign_caller_without_heartbeat(workflows: WorkflowCalls) -> None:
     called = await workflows.call(ForeignWorkflowCaller, Job("echo", "hello", attempts=1))
     assert await called.result() == "hello"
@@ -219,7 +219,7 @@ async def test_foreign_caller_without_heartbeat(workflows: WorkflowCalls) -> Non
 # --- callers that stop waiting
 
 
-@pytest.mark.contract("caller cancelled (ours)")
+@pytest.mark.contract("caller cancelled (ours)", "workflow")
 async def test_caller_cancelled(installation: Installation, workflows: WorkflowCalls) -> None:
     message = uuid.uuid4().hex
     called = await workflows.call(PythonWorkflowCaller, Job("held", message))
@@ -235,7 +235,7 @@ async def test_caller_cancelled(installation: Installation, workflows: WorkflowC
     assert execution.status.failure.message == "the calling workflow was cancelled"
 
 
-@pytest.mark.contract("caller cancelled, waits for cancellation (foreign)")
+@pytest.mark.contract("caller cancelled, waits for cancellation (foreign)", "workflow")
 async def test_caller_cancelled_and_waiting(
     installation: Installation, workflows: WorkflowCalls
 ) -> None:
@@ -253,7 +253,7 @@ async def test_caller_cancelled_and_waiting(
     assert errors.reason_name(execution.status.failure.reason) == "CANCELLED"
 
 
-@pytest.mark.contract("caller terminated, timed out")
+@pytest.mark.contract("caller terminated, timed out", "workflow")
 @pytest.mark.parametrize(
     ("caller", "ending"),
     [
@@ -287,7 +287,7 @@ async def test_caller_gone(
 # --- what comes together
 
 
-@pytest.mark.contract(DURING_DELIVERY)
+@pytest.mark.contract(DURING_DELIVERY, "workflow")
 async def test_a_cancel_at_any_moment(installation: Installation, workflows: WorkflowCalls) -> None:
     """The answer and a cancellation meet at ten different moments."""
     outcomes = await asyncio.gather(*(race(installation, workflows, nth) for nth in range(10)))
@@ -323,7 +323,7 @@ async def heard(called: Called) -> str:
 # --- what is lost
 
 
-@pytest.mark.contract(LOST)
+@pytest.mark.contract(LOST, "workflow")
 async def test_execution_terminated(installation: Installation, workflows: WorkflowCalls) -> None:
     """Its caller's next attempt is told; the run it leaves behind stops, and so does its agent."""
     message = uuid.uuid4().hex
@@ -339,7 +339,7 @@ async def test_execution_terminated(installation: Installation, workflows: Workf
     assert closed == WorkflowExecutionStatus.CANCELED
 
 
-@pytest.mark.contract(LOST)
+@pytest.mark.contract(LOST, "workflow")
 async def test_run_terminated(installation: Installation, workflows: WorkflowCalls) -> None:
     message = uuid.uuid4().hex
     called = await workflows.call(PythonWorkflowCaller, Job("held", message))

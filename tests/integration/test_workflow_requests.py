@@ -49,7 +49,7 @@ async def refused(workflows: WorkflowCalls, code: grpc.StatusCode, **fields: Any
     assert not await workflows.exists(workflows.execution_id(request_id))
 
 
-@pytest.mark.contract(TOKENS)
+@pytest.mark.contract(TOKENS, "workflow")
 @pytest.mark.parametrize("corrupt", CORRUPTIONS.values(), ids=list(CORRUPTIONS))
 async def test_token_corrupt(
     installation: Installation,
@@ -61,7 +61,7 @@ async def test_token_corrupt(
     await refused(workflows, grpc.StatusCode.INVALID_ARGUMENT, callback_token=token)
 
 
-@pytest.mark.contract(TOKENS)
+@pytest.mark.contract(TOKENS, "workflow")
 async def test_token_resolved(installation: Installation, workflows: WorkflowCalls) -> None:
     parked = await installation.park()
     token = await installation.tokens.of(parked.id)
@@ -70,7 +70,7 @@ async def test_token_resolved(installation: Installation, workflows: WorkflowCal
     await refused(workflows, grpc.StatusCode.FAILED_PRECONDITION, callback_token=token)
 
 
-@pytest.mark.contract(TOKENS)
+@pytest.mark.contract(TOKENS, "workflow")
 async def test_token_of_a_namespace_that_is_not_allowed(
     installation: Installation, workflows: WorkflowCalls, parked: WorkflowHandle[Any, Any]
 ) -> None:
@@ -79,7 +79,7 @@ async def test_token_of_a_namespace_that_is_not_allowed(
     await refused(workflows, denied, callback_token=token, caller={"namespace": "elsewhere"})
 
 
-@pytest.mark.contract(TOKENS)
+@pytest.mark.contract(TOKENS, "workflow")
 async def test_token_outside_the_prefixes(
     installation: Installation, workflows: WorkflowCalls, parked: WorkflowHandle[Any, Any]
 ) -> None:
@@ -95,7 +95,7 @@ async def test_token_outside_the_prefixes(
     assert not await workflows.exists(workflows.execution_id(request.request_id, "narrow"))
 
 
-@pytest.mark.contract(REPLAYS)
+@pytest.mark.contract(REPLAYS, "workflow")
 async def test_replayed(installation: Installation, workflows: WorkflowCalls) -> None:
     """Who joins what runs already is called back; who comes late gets the answer."""
     message, request_id = uuid.uuid4().hex, uuid.uuid4().hex

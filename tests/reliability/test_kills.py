@@ -137,7 +137,7 @@ async def test_engine_before_it_hears_from_the_api(site: Site, work: float) -> N
     await call.check()
 
 
-@pytest.mark.contract(ANY_SERVICE)
+@pytest.mark.contract(ANY_SERVICE, "workflow")
 async def test_engine_while_a_document_runs(site: Site) -> None:
     async with workflow_callers(site) as callers:
         run = await callers.run("{wait: PT2S}")
@@ -153,7 +153,7 @@ async def test_engine_while_a_document_runs(site: Site) -> None:
         assert (await run.engine.describe()).run_id == first == execution.status.run.run_id
 
 
-@pytest.mark.contract(ANY_SERVICE)
+@pytest.mark.contract(ANY_SERVICE, "workflow")
 async def test_orchestrator_before_it_delivers_what_a_document_came_to(site: Site) -> None:
     """A success and a failure, each held in its RPC."""
     success = site.temporal_of_orchestrator.pause(COMPLETE)
@@ -177,7 +177,7 @@ async def test_orchestrator_before_it_delivers_what_a_document_came_to(site: Sit
         assert len(await events(fails.caller, FAILED)) == 1
 
 
-@pytest.mark.contract(ANY_SERVICE)
+@pytest.mark.contract(ANY_SERVICE, "workflow")
 async def test_api_after_it_started_a_workflow_before_it_answered(site: Site) -> None:
     site.temporal_of_api.inject(START, LoseReply())
     second_try = site.temporal_of_api.pause(START)

@@ -35,7 +35,7 @@ MODEL_CALLED = EventType.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED
 ANSWERS, ANSWER = "{set: {answer: 42}}", {"answer": 42}
 
 
-@pytest.mark.contract(API_DOWN)
+@pytest.mark.contract(API_DOWN, "agent", "workflow")
 async def test_api_down_when_asked(site: Site) -> None:
     async with workflow_callers(site) as documents:
         await site.stack.kill("stigma_api")
@@ -50,7 +50,7 @@ async def test_api_down_when_asked(site: Site) -> None:
         await run.check(ANSWER)
 
 
-@pytest.mark.contract(API_DOWN)
+@pytest.mark.contract(API_DOWN, "agent", "workflow")
 async def test_api_down_while_an_agent_works_and_delivers(site: Site) -> None:
     async with workflow_callers(site) as documents:
         run = await documents.run("{wait: PT2S}")
@@ -63,7 +63,7 @@ async def test_api_down_while_an_agent_works_and_delivers(site: Site) -> None:
         await site.stack.start("stigma_api")
 
 
-@pytest.mark.contract(DOWN)
+@pytest.mark.contract(DOWN, "agent", "workflow")
 async def test_ai_worker_down(site: Site) -> None:
     async with workflow_callers(site) as documents:
         await site.stack.kill("ai_worker")
@@ -77,7 +77,7 @@ async def test_ai_worker_down(site: Site) -> None:
         await run.check_answer()
 
 
-@pytest.mark.contract(DOWN)
+@pytest.mark.contract(DOWN, "agent", "workflow")
 async def test_orchestrator_down(site: Site) -> None:
     async with workflow_callers(site) as documents:
         await site.stack.kill("stigma_orchestrator")
@@ -99,7 +99,7 @@ async def test_orchestrator_down(site: Site) -> None:
         assert ran.status.callback.bindings >= 2
 
 
-@pytest.mark.contract(DOWN)
+@pytest.mark.contract(DOWN, "workflow")
 async def test_engine_down(site: Site) -> None:
     async with workflow_callers(site) as documents:
         await site.stack.kill("zigflow_worker")
@@ -194,7 +194,7 @@ async def mortal_site(new_stack: StartStack, mortal_server: DevServer) -> AsyncI
         await site.check_executions()
 
 
-@pytest.mark.contract(DOWN)
+@pytest.mark.contract(DOWN, "agent", "workflow")
 @pytest.mark.timeout(180 + 2 * OUTAGE)
 async def test_temporal_down(mortal_site: Site, mortal_server: DevServer) -> None:
     site = mortal_site

@@ -36,7 +36,7 @@ CONTRACT = """
 def run(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     monkeypatch.delenv("STIGMA_NO_SKIP", raising=False)  # of the run that runs these tests
-    pytester.makeini("[pytest]\nmarkers = contract(row): one row")
+    pytester.makeini("[pytest]\nmarkers = contract(row, *kinds): one row")
     return pytester
 
 
@@ -60,6 +60,23 @@ def test_a_row_that_the_contract_does_not_have_is_an_error(run: pytest.Pytester)
     result = run.runpytest_subprocess("-p", "tests.stack.plugin")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(["*test_it: the contract has no row 'agent succeedz'*"])
+
+
+@pytest.mark.parametrize(
+    ("source", "complaint"),
+    [
+        ("@pytest.mark.contract('no token', 'engine')", "there is no kind 'engine' of executions*"),
+        ("pytestmark = pytest.mark.contract('no token')\n", "*: write the mark there"),
+    ],
+    ids=["kind", "place"],
+)
+def test_a_mark_that_the_documents_could_not_have_is_an_error(
+    run: pytest.Pytester, source: str, complaint: str
+) -> None:
+    run.makepyfile(f"import pytest\n{source}\ndef test_it(): pass")
+    result = run.runpytest_subprocess("-p", "tests.stack.plugin")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines([f"*test_it: {complaint}"])
 
 
 def test_a_skip_is_a_failure_where_everything_is_installed(

@@ -1,1 +1,1 @@
-"""References that are written from the code: protos, settings, the command."""
+"""Documents that are written from the code: protos, settings, the command, the contract's tests."""

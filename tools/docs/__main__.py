@@ -1,4 +1,4 @@
-"""Writes the references in docs/reference: `python -m tools.docs`.
+"""Writes the references in docs/reference, and the failure contract: `python -m tools.docs`.
 
 With `--check` it only says what is not fresh (exit 1).
 """
@@ -9,18 +9,20 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from tools.docs import api, cli, configuration
+from tools.docs import api, cli, configuration, contract
 
 ROOT = Path(__file__).resolve().parents[2]
 REFERENCE = ROOT / "docs" / "reference"
+HANDSHAKE = ROOT / "docs" / "handshake.md"
 
 
 def pages() -> dict[Path, str]:
-    """Return every generated page and its content."""
+    """Return every page that is generated, or a part of it, and its content."""
     return {
         REFERENCE / "api.md": api.page(ROOT / "protos"),
         REFERENCE / "configuration.md": configuration.page(),
         REFERENCE / "cli.md": cli.page(),
+        HANDSHAKE: contract.page(HANDSHAKE.read_text(encoding="utf-8"), ROOT),
     }
 
 

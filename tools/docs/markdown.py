@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 
 _WRITTEN = "<!-- Written by `make docs`: change {source} instead. -->"
+_UNTIL_HERE = "<!-- Written until here. -->"
 
 
 def head(title: str, source: str) -> Iterator[str]:
@@ -14,6 +15,21 @@ def head(title: str, source: str) -> Iterator[str]:
     yield ""
     yield _WRITTEN.format(source=source)
     yield ""
+
+
+def with_part(text: str, source: str, lines: Iterable[str]) -> str:
+    """Return a page with its part that follows from this source written anew.
+
+    Raises:
+        ValueError: the page has no such part, or it does not end.
+    """
+    begin = _WRITTEN.format(source=source)
+    head, found, rest = text.partition(f"{begin}\n")
+    _, ended, tail = rest.partition(f"{_UNTIL_HERE}\n")
+    if not (found and ended):
+        raise ValueError(f"the page needs lines {begin} and {_UNTIL_HERE}")
+    part = "\n".join(lines).strip()
+    return f"{head}{found}\n{part}\n\n{ended}{tail}"
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:

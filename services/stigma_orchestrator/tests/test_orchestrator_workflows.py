@@ -167,7 +167,7 @@ async def test_success_wins_over_what_comes_with_it(
     assert phase_of(await workflows.outcome(handle)) == "COMPLETED"
 
 
-@pytest.mark.contract("cancel or deadline during delivery")
+@pytest.mark.contract("cancel or deadline during delivery", "workflow")
 async def test_nothing_changes_a_success_that_is_being_delivered(
     orchestrator: Orchestrator, workflows: Workflows
 ) -> None:
@@ -189,7 +189,7 @@ async def test_a_run_that_ended_oddly_fails_the_execution(workflows: Workflows) 
     assert "ServerError" in execution.status.failure.message
 
 
-@pytest.mark.contract("result or input too large")
+@pytest.mark.contract("result or input too large", "workflow")
 async def test_an_output_too_large_fails_with_size_and_limit(
     orchestrator: Orchestrator, workflows: Workflows
 ) -> None:
@@ -213,7 +213,7 @@ async def test_the_largest_output_is_delivered(
     assert (await caller.result())["letters"] == letters + len('""')
 
 
-@pytest.mark.contract("result or input too large")
+@pytest.mark.contract("result or input too large", "workflow")
 async def test_what_is_too_large_to_start_with_fails_with_size_and_limit(
     workflows: Workflows,
 ) -> None:
@@ -288,7 +288,7 @@ async def test_the_query_shows_the_execution_with_all_that_was_asked(
     assert phase_of(await workflows.outcome(handle)) == "COMPLETED"
 
 
-@pytest.mark.contract("agent workflow terminated / run timeout / stuck on a bad deploy")
+@pytest.mark.contract("agent workflow terminated / run timeout / stuck on a bad deploy", "workflow")
 async def test_an_execution_waits_for_the_repair_of_a_bad_deploy(
     orchestrator: Orchestrator, workflows: Workflows, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -301,7 +301,7 @@ async def test_an_execution_waits_for_the_repair_of_a_bad_deploy(
     assert phase_of(await workflows.outcome(handle)) == "COMPLETED"
 
 
-@pytest.mark.contract("agent reset; agent continued-as-new")
+@pytest.mark.contract("agent reset; agent continued-as-new", "workflow")
 @pytest.mark.parametrize("after", ["the run began", "the first task"])
 async def test_a_reset_execution_still_answers(
     orchestrator: Orchestrator, workflows: Workflows, after: str
