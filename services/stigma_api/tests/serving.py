@@ -20,6 +20,8 @@ import pytest
 from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RetryInfo
 from grpc_status import rpc_status
 from temporalio import activity, workflow
+from temporalio.api.common.v1 import WorkflowExecution
+from temporalio.api.workflowservice.v1 import ResetWorkflowExecutionRequest
 from temporalio.client import Client, WorkflowHandle
 from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_exception
 
@@ -67,6 +69,7 @@ from stigma_api.console.server import ConsoleServer
 from stigma_api.principals import Principals
 from stigma_api.server import build
 from stigma_api.settings import ApiSettings
+from tests.stack.waiting import eventually
 
 SCRIPTED = AgentSpec(model="scripted:demo", env=["CITY"], allowed_models=["scripted:other"])
 
@@ -361,6 +364,30 @@ class Callers:
         )
         assert handle.first_execution_run_id
         return await self.of(handle, handle.first_execution_run_id)
+
+    async def reset(self, caller: Caller) -> Caller:
+        """Reset a caller's workflow: another run goes on, whose activity waits as well."""
+        handle = caller.handle
+        await handle.signal("poke")  # one more workflow task, which a reset can go back to
+
+        async def second_task() -> int:
+            completed = [
+                event.event_id
+                for event in (await handle.fetch_history()).events
+                if event.HasField("workflow_task_completed_event_attributes")
+            ]
+            return completed[1] if len(completed) > 1 else 0
+
+        poked = await eventually(second_task, what="the caller's second workflow task")
+        reset = await self.client.workflow_service.reset_workflow_execution(
+            ResetWorkflowExecutionRequest(
+                namespace="default",
+                workflow_execution=WorkflowExecution(workflow_id=handle.id),
+                workflow_task_finish_event_id=poked,
+                request_id=str(uuid.uuid4()),
+            )
+        )
+        return await self.of(self.client.get_workflow_handle(handle.id), reset.run_id)
 
     async def of(self, handle: WorkflowHandle[Any, str], run_id: str) -> Caller:
         """The caller in this run, once its activity waits."""

@@ -190,6 +190,23 @@ async def test_a_caller_that_is_gone(deserted: Api, callers: Callers) -> None:
         assert found.command == f"stigma execution cancel {execution.id}"
 
 
+async def test_a_reset_caller_is_gone_when_its_last_run_is(deserted: Api, callers: Callers) -> None:
+    caller = await callers.start()
+    request = caller.request(agent_id="reviewer", message="")
+    execution = await deserted.executions.StartAgent(request)
+    again = await callers.reset(await callers.reset(caller))
+
+    async def looked_at() -> bool:
+        reply = await listed(deserted)
+        return reply.open == reply.examined
+
+    await eventually(looked_at, what="all are in visibility")
+    found = (await listed(deserted)).executions
+    assert execution.id not in {each.execution_id for each in found}
+    await again.handle.terminate()
+    await stuck_as(deserted, execution.id, pb.STUCK_REASON_CALLER_GONE)
+
+
 async def test_providers_and_steps_that_fail_and_workers_without_room(crowded: Api) -> None:
     limited = await start(crowded, "call:RATE_LIMITED")
     found = await stuck_as(crowded, limited.id, pb.STUCK_REASON_PROVIDER_LIMITED)

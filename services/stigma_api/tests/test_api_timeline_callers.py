@@ -7,8 +7,6 @@ from typing import Any
 
 import grpc
 import pytest
-from temporalio.api.common.v1 import WorkflowExecution
-from temporalio.api.workflowservice.v1 import ResetWorkflowExecutionRequest
 from temporalio.client import Client
 from temporalio.exceptions import ApplicationError
 
@@ -31,7 +29,6 @@ from stigma.diagnosis.v1 import diagnosis_service_pb2 as pb
 from stigma.internal.v1.execution_pb2 import Bind
 from stigma_api.timeline import caller as caller_story
 from tests.stack.faults import Fail, FaultProxy
-from tests.stack.waiting import eventually
 
 Code = grpc.StatusCode
 
@@ -94,33 +91,12 @@ async def test_a_reset_caller_is_followed_into_its_new_run(
 ) -> None:
     caller = await callers.start()
     started = await start(stage, "", caller)
-    await caller.handle.signal("poke")  # one more workflow task, which a reset can go back to
-
-    async def second_task() -> int:
-        completed = [
-            event.event_id
-            for event in (await caller.handle.fetch_history()).events
-            if event.HasField("workflow_task_completed_event_attributes")
-        ]
-        return completed[1] if len(completed) > 1 else 0
-
-    poked = await eventually(second_task, what="the caller's second workflow task")
-    reset = await client.workflow_service.reset_workflow_execution(
-        ResetWorkflowExecutionRequest(
-            namespace="default",
-            workflow_execution=WorkflowExecution(workflow_id=caller.handle.id),
-            workflow_task_finish_event_id=poked,
-            request_id=started.id,
-        )
-    )
-    current = client.get_workflow_handle(caller.handle.id)
-    # The reset began another attempt, which waits as well.
-    again = await callers.of(current, reset.run_id)
-    assert reset.run_id != caller.info.workflow_run_id
+    again = await callers.reset(caller)
+    assert again.info.workflow_run_id != caller.info.workflow_run_id
     await client.get_async_activity_handle(task_token=again.token).complete("x")
     found = await told(stage, started.id, "RESUMED")
     assert steps(found).count("TAKEN") == 1
-    assert only(found, pb.TIMELINE_STEP_RESUMED).run_id == reset.run_id
+    assert only(found, pb.TIMELINE_STEP_RESUMED).run_id == again.info.workflow_run_id
 
 
 async def test_several_attempts_of_a_caller_are_told(

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from google.protobuf.timestamp_pb2 import Timestamp
-from temporalio.api.enums.v1 import WorkflowExecutionStatus
 from temporalio.api.workflowservice.v1 import (
     DescribeWorkflowExecutionResponse,
 )
@@ -16,6 +15,7 @@ from temporalio.converter import decode_typed_search_attributes
 from stigma.agent.v1.agent_execution_pb2 import AgentExecutionPhase
 from stigma.contracts import search_attributes
 from stigma.contracts.executions import Execution
+from stigma.runtime.pending_activities import OPEN
 from stigma_api import outcome, status
 from stigma_api.kinds import AGENTS, WORKFLOWS, ExecutionKind
 from stigma_api.principals import Principal
@@ -24,12 +24,6 @@ from stigma_api.temporal import describe
 KINDS: dict[str, ExecutionKind[Any]] = {kind.workflow_type: kind for kind in (AGENTS, WORKFLOWS)}
 """The kinds of executions by the Temporal workflow type that runs each."""
 
-OPEN = frozenset(
-    {
-        WorkflowExecutionStatus.WORKFLOW_EXECUTION_STATUS_RUNNING,
-        WorkflowExecutionStatus.WORKFLOW_EXECUTION_STATUS_PAUSED,
-    }
-)
 # Started, at most one signal, first workflow task scheduled: nobody has worked on it yet.
 _UNTOUCHED_LENGTH = 3
 

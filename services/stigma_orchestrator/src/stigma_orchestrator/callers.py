@@ -26,7 +26,8 @@ from stigma.internal.v1.execution_pb2 import (
     WatchCallerRequest,
     WatchCallerResponse,
 )
-from stigma_orchestrator.pending_activities import UNKNOWN, find_pending_activity, patience
+from stigma.runtime.pending_activities import find_pending_activity
+from stigma_orchestrator.patience import UNKNOWN, patience
 
 _RPC_TIMEOUT = timedelta(seconds=5)
 _WITHOUT_HEARTBEAT = timedelta(seconds=60)

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from temporalio.api.common.v1 import WorkflowExecution
-from temporalio.api.workflowservice.v1 import DescribeWorkflowExecutionRequest
 from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
 from stigma.agent.v1.agent_execution_pb2 import CALLBACK_STATE_WAITING, TemporalCaller
 from stigma.contracts import tokens
 from stigma.internal.v1.execution_pb2 import Bind
-from stigma_api.diagnosis_subjects import OPEN, Subject
+from stigma.runtime.pending_activities import find_pending_activity
+from stigma_api.diagnosis_subjects import Subject
 from stigma_api.temporal import answering
 from stigma_api.timeline.histories import Histories
 from stigma_api.timeline.own import OwnStory
 from stigma_api.timeline.runs import OwnRuns
 
-_MAX_RESETS = 5
 # Attempts looked up before it is said that nobody waits, the newest.
 _MAX_ATTEMPTS = 5
 
@@ -52,31 +50,15 @@ class StuckCallers:
             return False
 
     async def _waits(self, caller: TemporalCaller) -> bool:
-        """Return whether an activity is pending; a reset goes on in another run."""
-        run_id = caller.run_id
-        for _ in range(_MAX_RESETS):
-            try:
-                async with answering():
-                    described = await self._client.workflow_service.describe_workflow_execution(
-                        DescribeWorkflowExecutionRequest(
-                            namespace=caller.namespace or self._client.namespace,
-                            execution=WorkflowExecution(
-                                workflow_id=caller.workflow_id, run_id=run_id
-                            ),
-                        ),
-                        retry=True,
-                    )
-            except RPCError as error:
-                if error.status != RPCStatusCode.NOT_FOUND:
-                    raise
-                return False
-            if described.workflow_execution_info.status in OPEN:
-                pending = described.pending_activities
-                return any(each.activity_id == caller.activity_id for each in pending)
-            run_id = described.workflow_extended_info.reset_run_id
-            if not run_id:
-                return False
-        return False
+        async with answering():
+            pending = await find_pending_activity(
+                self._client,
+                namespace=caller.namespace,
+                workflow_id=caller.workflow_id,
+                run_id=caller.run_id,
+                activity_id=caller.activity_id,
+            )
+        return pending is not None
 
 
 def _identity(bind: Bind) -> TemporalCaller:

@@ -19,7 +19,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from stigma.contracts import tokens
 from stigma.diagnosis.v1.diagnosis_service_pb2 import TimelineEntry, TimelineStep
 from stigma.internal.v1.execution_pb2 import Bind
-from stigma_api.diagnosis_subjects import OPEN
+from stigma.runtime.pending_activities import OPEN
 from stigma_api.status import CallError
 from stigma_api.temporal import answering
 from stigma_api.timeline.entries import entry, why

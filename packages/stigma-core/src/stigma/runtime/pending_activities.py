@@ -1,4 +1,4 @@
-"""Looks an activity up in Temporal that may wait between two attempts, where no token reaches."""
+"""Looks up in Temporal whether an activity still waits: also between attempts, without a token."""
 
 from __future__ import annotations
 
@@ -11,18 +11,15 @@ from temporalio.api.workflowservice.v1 import DescribeWorkflowExecutionRequest
 from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
-from stigma.agent.v1.agent_execution_pb2 import TemporalCaller
-
-UNKNOWN = timedelta(minutes=5)
-"""Stands for the heartbeat timeout of an activity that neither declares nor shows one."""
-
-_RPC_TIMEOUT = timedelta(seconds=5)
-_OPEN = frozenset(
+OPEN = frozenset(
     {
         WorkflowExecutionStatus.WORKFLOW_EXECUTION_STATUS_RUNNING,
         WorkflowExecutionStatus.WORKFLOW_EXECUTION_STATUS_PAUSED,
     }
 )
+"""What Temporal says of a run that goes on."""
+
+_RPC_TIMEOUT = timedelta(seconds=5)
 
 
 async def find_pending_activity(
@@ -31,6 +28,13 @@ async def find_pending_activity(
     """Return the activity while its run waits for it, or None when it is gone.
 
     A reset closes a run and goes on in another one: it is followed.
+
+    Args:
+        client: may be one of another namespace.
+        namespace: the caller's; empty: the client's.
+        workflow_id: the workflow that waits.
+        run_id: its run.
+        activity_id: the activity it waits for.
 
     Raises:
         RPCError: Temporal did not answer, or does not let us look.
@@ -49,16 +53,8 @@ async def find_pending_activity(
             if error.status != RPCStatusCode.NOT_FOUND:
                 raise
             return None
-        if described.workflow_execution_info.status in _OPEN:
+        if described.workflow_execution_info.status in OPEN:
             pending = described.pending_activities
             return next((a for a in pending if a.activity_id == activity_id), None)
         run_id = described.workflow_extended_info.reset_run_id
     return None
-
-
-def patience(caller: TemporalCaller) -> timedelta:
-    """Return how long an activity may be out of reach where we are not allowed to look it up.
-
-    Its next attempt, if there is one, is expected to bind within this time.
-    """
-    return caller.heartbeat_timeout.ToTimedelta() or UNKNOWN
