@@ -12,6 +12,7 @@ from starlette.responses import Response
 from stigma.contracts.channels import is_loopback
 from stigma_api import status
 from stigma_api.authentication import Authenticator
+from stigma_api.console.attempts import Attempts
 from stigma_api.console.sessions import LIFETIME, Sessions
 from stigma_api.principals import LOCAL, Principal, Principals
 from stigma_api.status import CallError
@@ -31,6 +32,8 @@ class Access:
     def __init__(self, principals: Principals | None, secret: str = "") -> None:
         self._authenticator = Authenticator(principals)
         self._sessions = None if principals is None else Sessions(principals, secret)
+        # Apart: a program with an old key keeps no person out.
+        self._sign_ins, self._bearers = Attempts(), Attempts()
         self._log = structlog.get_logger()
 
     @property
@@ -43,21 +46,28 @@ class Access:
 
         Raises:
             CallError: UNAUTHENTICATED.
+            TooManyAttemptsError: too many wrong keys came from there.
         """
         if self._sessions is None:
             self._require_own_host(request)
             return LOCAL
         if authorization := request.headers.get("authorization"):
-            return self._authenticator.authenticate({"authorization": authorization}, {})
+            return self._bearer(request, authorization)
         found = self._sessions.principal(request.cookies.get(_COOKIE, ""))
         if found is None:
             raise CallError(grpc.StatusCode.UNAUTHENTICATED, "sign in with your API key")
         return found
 
     def sign_in(self, request: Request, response: Response, key: str) -> bool:
-        """Give the browser a session; return whether the key is known."""
+        """Give the browser a session; return whether the key is known.
+
+        Raises:
+            TooManyAttemptsError: too many wrong keys came from there.
+        """
+        self._sign_ins.admit(_address(request))
         issued = self._sessions.issue(key) if self._sessions is not None else None
         if issued is None:
+            self._sign_ins.failed(_address(request))
             self._log.warning("console_sign_in_refused")
             return False
         principal, cookie = issued
@@ -87,6 +97,14 @@ class Access:
         if not own:
             raise status.denied("the request comes from another site")
 
+    def _bearer(self, request: Request, authorization: str) -> Principal:
+        self._bearers.admit(_address(request))
+        try:
+            return self._authenticator.authenticate({"authorization": authorization}, {})
+        except CallError:
+            self._bearers.failed(_address(request))
+            raise
+
     @staticmethod
     def _require_own_host(request: Request) -> None:
         """Refuse a foreign name that was made to point here, so as to read what nobody guards."""
@@ -105,3 +123,8 @@ class Access:
             samesite="strict",
             secure=forwarded or request.url.scheme == "https",
         )
+
+
+def _address(request: Request) -> str:
+    """Return where a request comes from: behind a trusted proxy, what that says."""
+    return request.client.host if request.client is not None else ""

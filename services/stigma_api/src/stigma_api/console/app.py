@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from urllib.parse import parse_qs
@@ -19,6 +20,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from stigma_api import calls, status
 from stigma_api.console.access import Access
+from stigma_api.console.attempts import TooManyAttemptsError
 from stigma_api.console.pages import Pages
 from stigma_api.console.rendering import Assets, Templates
 from stigma_api.status import CallError
@@ -62,6 +64,7 @@ _EXPLANATIONS = {
     403: "Your principal may not see or do this.",
     404: "There is no such page, or it is not yours to see.",
     405: "This page cannot be used that way.",
+    429: "Too many wrong API keys came from your address. Try again in a minute.",
     503: "Temporal, or the registry, does not answer at the moment. Try again soon.",
 }
 
@@ -139,6 +142,11 @@ class _Application:
                 return self._problem(request, 503)
             except CallError as error:
                 return self._refusal(request, error)
+            except TooManyAttemptsError as error:
+                seconds = math.ceil(error.wait.total_seconds())
+                response = self._problem(request, 429)
+                response.headers["retry-after"] = str(seconds)
+                return response
             except Exception:  # noqa: BLE001 - a bug of ours is no reason to show its inside
                 self._log.exception("console_failed", path=request.url.path)
                 return self._problem(request, 500)

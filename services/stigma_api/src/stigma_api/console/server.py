@@ -123,7 +123,9 @@ class ConsoleServer:
             log_config=None,
             access_log=False,
             server_header=False,
-            proxy_headers=False,
+            # Of proxies that FORWARDED_ALLOW_IPS names, this machine unless it is set: they say
+            # where a request comes from.
+            proxy_headers=True,
             limit_concurrency=_MAX_CONNECTIONS,
             h11_max_incomplete_event_size=_MAX_HEAD_BYTES,
             ssl_certfile=certificate,

@@ -1,0 +1,127 @@
+"""Wrong API keys are few: of a browser, of a program, and of those behind a proxy."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+
+from services.stigma_api.tests.consoles import consoles, looking
+from services.stigma_api.tests.serving import Api
+from stigma_api.console.attempts import AT_ONCE, Attempts, TooManyAttemptsError
+
+
+class Clock:
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def fail(attempts: Attempts, address: str) -> None:
+    attempts.admit(address)
+    attempts.failed(address)
+
+
+def waits(attempts: Attempts, address: str) -> float:
+    with pytest.raises(TooManyAttemptsError) as caught:
+        attempts.admit(address)
+    return caught.value.wait.total_seconds()
+
+
+def test_tries_come_back_one_by_one() -> None:
+    clock = Clock()
+    attempts = Attempts(clock)
+    for _ in range(AT_ONCE):
+        fail(attempts, "192.0.2.1")
+    assert waits(attempts, "192.0.2.1") == pytest.approx(6)
+    attempts.admit("192.0.2.2")
+    clock.now += 5.9
+    assert waits(attempts, "192.0.2.1") == pytest.approx(0.1)
+    clock.now += 0.2
+    fail(attempts, "192.0.2.1")
+    assert waits(attempts, "192.0.2.1") == pytest.approx(5.9)
+    clock.now += 3600
+    for _ in range(AT_ONCE):
+        fail(attempts, "192.0.2.1")
+    assert waits(attempts, "192.0.2.1") == pytest.approx(6)
+
+
+def test_a_network_of_ipv6_is_one_address() -> None:
+    attempts = Attempts(Clock())
+    for host in range(AT_ONCE):
+        fail(attempts, f"2001:db8:0:1::{host}")
+    assert waits(attempts, "2001:db8:0:1:ffff::1") == pytest.approx(6)
+    attempts.admit("2001:db8:0:2::1")
+    attempts.admit("not an address")
+
+
+def test_what_is_kept_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stigma_api.console.attempts._MAX_ADDRESSES", 3)
+    attempts = Attempts(Clock())
+    for _ in range(AT_ONCE):
+        for address in ("192.0.2.1", "192.0.2.2", "192.0.2.3"):
+            fail(attempts, address)
+    attempts.failed("192.0.2.4")
+    attempts.admit("192.0.2.1")
+    for address in ("192.0.2.2", "192.0.2.3"):
+        assert waits(attempts, address) == pytest.approx(6)
+
+
+@pytest.fixture
+async def guarded(
+    temporal_server: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Api]:
+    """A console that gives no try back while a test goes on, however slow the machine."""
+    monkeypatch.setattr("stigma_api.console.attempts._BACK_AFTER", timedelta(hours=1))
+    async with consoles(temporal_server.address, tmp_path) as api:
+        yield api
+
+
+async def sign_in(browser: httpx2.AsyncClient, key: str, **headers: str) -> httpx2.Response:
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return await browser.post("/login", data={"key": key}, headers=named)
+
+
+async def test_who_guesses_is_told_to_wait(guarded: Api) -> None:
+    async with looking(guarded) as browser, looking(guarded) as signed_in:
+        assert (await sign_in(signed_in, "caller-key")).status_code == 303
+        for guess in range(AT_ONCE):
+            assert (await sign_in(browser, f"guess-{guess}")).status_code == 401
+        for key in ("one more", "caller-key"):
+            answer = await sign_in(browser, key)
+            assert answer.status_code == 429
+            assert 3500 < int(answer.headers["retry-after"]) <= 3600
+            assert "Too many wrong API keys" in answer.text
+            assert "set-cookie" not in answer.headers
+        assert (await browser.get("/login")).status_code == 200
+        assert (await signed_in.get("/agents")).status_code == 200
+    async with looking(guarded, "caller") as program:
+        assert (await program.get("/agents")).status_code == 200
+        wrong = {"authorization": "Bearer wrong"}
+        for _ in range(AT_ONCE):
+            assert (await program.get("/agents", headers=wrong)).status_code == 401
+        for headers in (wrong, {}):
+            answer = await program.get("/agents", headers=headers)
+            assert (answer.status_code, "retry-after" in answer.headers) == (429, True)
+
+
+async def test_a_trusted_proxy_says_who_guesses(guarded: Api) -> None:
+    async with looking(guarded) as proxy:
+        for _ in range(AT_ONCE):
+            await sign_in(proxy, "wrong", x_forwarded_for="192.0.2.1")
+        # What a client wrote there itself comes first, and says nothing.
+        spoofed = await sign_in(proxy, "wrong", x_forwarded_for="192.0.2.9, 192.0.2.1")
+        assert spoofed.status_code == 429
+        other = await sign_in(proxy, "caller-key", x_forwarded_for="192.0.2.2")
+        assert other.status_code == 303
+    elsewhere = httpx2.AsyncHTTPTransport(local_address="127.0.0.2")
+    async with looking(guarded, transport=elsewhere) as stranger:
+        for number in range(AT_ONCE):
+            await sign_in(stranger, "wrong", x_forwarded_for=f"192.0.2.{100 + number}")
+        answer = await sign_in(stranger, "wrong", x_forwarded_for="192.0.2.200")
+        assert answer.status_code == 429
