@@ -48,6 +48,24 @@ async def test_the_deadline_reaches_the_caller_and_stops_the_run(
     assert await closed_as(workflows.run_of(handle)) == WorkflowExecutionStatus.CANCELED
 
 
+async def test_an_answer_that_came_after_the_deadline_while_nobody_looked_is_kept(
+    orchestrator: Orchestrator, workflows: Workflows
+) -> None:
+    """Nobody was told of a timeout: who asks again under the same request id has the answer."""
+    caller, attempt = await orchestrator.call()
+    handle = await workflows.start(attempt.bind(), document="hold", timeout=2)
+    run = await workflows.running(handle)
+    async with orchestrator.stopped():
+        await caller.terminate()
+        await until(handle, EventType.EVENT_TYPE_TIMER_FIRED)
+        await run.signal("finish")
+        await until(handle, EventType.EVENT_TYPE_CHILD_WORKFLOW_EXECUTION_COMPLETED)
+    execution = await workflows.outcome(handle)
+    assert (phase_of(execution), state_of(execution)) == ("COMPLETED", "RESOLVED_OR_GONE")
+    assert execution.status.output.json == '{"answer":42}'
+    assert execution.status.end_time.ToNanoseconds() > execution.status.deadline.ToNanoseconds()
+
+
 async def test_a_run_that_nobody_serves_waits_until_the_deadline(
     orchestrator: Orchestrator, workflows: Workflows, monkeypatch: pytest.MonkeyPatch
 ) -> None:
