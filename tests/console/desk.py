@@ -12,6 +12,7 @@ from typing import Any
 
 from playwright.async_api import Browser, ConsoleMessage, Page, expect
 
+from tests.console.reel import Reel
 from tests.integration.installation import KEY, Installation
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -60,6 +61,14 @@ class Desk:
             await page.screenshot(
                 path=PICTURES / f"console-{name}.png", full_page=True, animations="disabled"
             )
+
+    @asynccontextmanager
+    async def filmed(self, page: Page, name: str) -> AsyncIterator[Reel]:
+        """Keep a moving picture for the documents, when pictures are to be made."""
+        reel = Reel(page, PICTURES / f"console-{name}.webp", TAKES_PICTURES, PATIENCE)
+        await reel.begin()
+        yield reel
+        reel.end()
 
 
 def _keep(complaints: list[str], said: ConsoleMessage) -> None:

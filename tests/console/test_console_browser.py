@@ -9,6 +9,7 @@ from typing import Any
 
 from playwright.async_api import Page, expect
 
+from stigma.agent.v1.agent_pb2 import Agent, AgentSpec
 from stigma.agent.v1.agent_service_pb2 import ApplyAgentRequest
 from stigma.runtime import open_channel
 from stigma.workflow.v1.workflow_execution_service_pb2 import StartWorkflowRequest
@@ -32,30 +33,50 @@ async def shown(page: Page, text: str | re.Pattern[str]) -> None:
 async def test_a_handshake_is_followed_from_start_to_resumed_without_a_reload(desk: Desk):
     installation, session = desk.installation, f"s-{uuid.uuid4().hex[:8]}"
     message = f"Is this safe? {session}"
-    async with desk.seated() as page:
+    agent = Agent(name="reviewer", spec=AgentSpec(model="gate:held"))
+    await installation.agents.ApplyAgent(ApplyAgentRequest(agent=agent))
+    async with desk.seated() as page, desk.filmed(page, "live") as reel:
         await page.get_by_label("Session").fill(session)
         await page.get_by_role("button", name="Find").click()
         await shown(page, "No execution is like that")
-        called = await installation.call(PythonCaller, Job("held", message, session=session))
+        await reel.shoot()
+        await installation.stack.kill("stigma_orchestrator")
+        called = await installation.call(PythonCaller, Job("reviewer", message, session=session))
         # The list comes up to date by itself.
         link = page.get_by_role("link", name=called.execution_id)
+        await expect(link).to_be_visible(timeout=PATIENCE)
+        await reel.shoot()
         await link.click()
         await page.evaluate("window.loaded = 'once'")
-        await expect(page.locator(".badge")).to_have_text("running", timeout=PATIENCE)
+        await expect(page.locator(".badge")).to_have_text("pending", timeout=PATIENCE)
         chart = page.locator("[data-fragment=timeline]")
-        await expect(chart.locator("[data-step=model_call].open")).to_be_visible(timeout=PATIENCE)
+        await expect(chart.locator("[data-step=pending]")).to_be_visible(timeout=PATIENCE)
+        await shown(page, "waiting")
+        assert set(steps(await chart.inner_html())) == {"taken", "acknowledged", "pending"}
+        await reel.shoot()
+        await installation.stack.start("stigma_orchestrator")
+        await expect(page.locator(".badge")).to_have_text("running", timeout=PATIENCE)
+        at_work = chart.locator("[data-step=model_call].open")
+        await expect(at_work).to_be_visible(timeout=PATIENCE)
         before = steps(await chart.inner_html())
         assert {"taken", "acknowledged", "pending", "started", "model_call"} <= set(before)
         assert not {"delivered", "ended", "resumed"} & set(before)
         await shown(page, "waiting")
         await expect(page).to_have_title(re.compile("^running"))
+        await reel.shoot()
+        await reel.shoot_once_changed(at_work)
 
-        held = await installation.gate.held(session)
+        (await installation.gate.held(session)).refuse(429, "rate_limit_exceeded")
+        held = await installation.gate.held(session, nth=2)
+        await expect(at_work).to_contain_text("attempt 2", timeout=PATIENCE)
+        await expect(at_work).to_contain_text("last attempt:")
+        await reel.shoot()
         held.answer("Nothing to fear.")
         assert await called.result() == "Nothing to fear."
         await expect(page.locator(".badge")).to_have_text("completed", timeout=PATIENCE)
         await expect(chart.locator("[data-step=resumed]")).to_be_visible(timeout=PATIENCE)
         assert {"delivered", "ended", "resumed"} <= set(steps(await chart.inner_html()))
+        await reel.shoot()
         await shown(page, "Nothing to fear.")
         await shown(page, "delivered")
         await expect(page.get_by_role("status")).to_have_text("completed")
