@@ -17,6 +17,7 @@ from stigma.agent.v1.agent_service_pb2 import (
     GetAgentRequest,
     ListAgentsRequest,
 )
+from stigma.contracts.executions import Kind
 from stigma_cli.agent_files import read_agents
 from stigma_cli.connections import Api, open_api
 from stigma_cli.definitions import (
@@ -26,16 +27,10 @@ from stigma_cli.definitions import (
     apply_each,
     labels_text,
     print_definition,
+    print_definitions,
     print_deleted,
 )
-from stigma_cli.output import (
-    Format,
-    Output,
-    as_json,
-    as_time,
-    print_json,
-    print_table,
-)
+from stigma_cli.output import Format, Output, as_time
 
 app = typer.Typer(help="Register, show and delete agents.", no_args_is_help=True)
 
@@ -89,9 +84,7 @@ async def _apply(files: list[Path], dry_run: bool, output: Format) -> None:
     agents = read_agents(files)
     async with open_api() as api:
         apply = partial(apply_agent, api, dry_run=dry_run)
-        applied = await apply_each(agents, apply, dry_run=dry_run, output=output)
-    if output is Format.JSON:
-        print_json({"agents": [as_json(agent) for agent in applied]})
+        await apply_each(Kind.AGENT, agents, apply, dry_run=dry_run, output=output)
 
 
 async def _get(agent_id: str, output: Format) -> None:
@@ -118,22 +111,8 @@ async def _list(output: Format) -> None:
             return listed.agents, listed.next_page_token
 
         agents = await all_pages(page)
-    if output is Format.JSON:
-        print_json({"agents": [as_json(agent) for agent in agents]})
-        return
-    print_table(
-        ("NAME", "VERSION", "MODEL", "LABELS", "APPLIED"),
-        (
-            (
-                agent.name,
-                str(agent.version),
-                agent.spec.model,
-                labels_text(agent.labels),
-                as_time(agent.create_time),
-            )
-            for agent in agents
-        ),
-    )
+    own = ("MODEL", lambda agent: agent.spec.model)
+    print_definitions(Kind.AGENT, agents, own, output)
 
 
 async def _delete(name: str, output: Format) -> None:

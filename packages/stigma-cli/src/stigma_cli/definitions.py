@@ -8,8 +8,9 @@ from typing import Annotated
 
 import typer
 
+from stigma.contracts.executions import Kind
 from stigma_cli.exits import CliError
-from stigma_cli.output import Format, as_json, print_json, print_line
+from stigma_cli.output import Format, as_json, as_time, print_json, print_line, print_table
 from stigma_cli.resource_files import D
 
 Files = Annotated[
@@ -26,12 +27,13 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="Check only: nothing is 
 
 
 async def apply_each(
+    kind: Kind,
     definitions: Sequence[tuple[str, D]],
     apply: Callable[[D], Awaitable[D]],
     *,
     dry_run: bool,
     output: Format,
-) -> list[D]:
+) -> None:
     """Apply definitions, each with the file it is from; say so of each, or of the failed one."""
     applied: list[D] = []
     for file, definition in definitions:
@@ -42,7 +44,8 @@ async def apply_each(
         if output is Format.TEXT:
             version = f"@{applied[-1].version}" if applied[-1].version else ""
             print_line(f"{definition.name}{version} {'is valid' if dry_run else 'applied'}")
-    return applied
+    if output is Format.JSON:
+        _print_json(kind, applied)
 
 
 async def all_pages(page: Callable[[str], Awaitable[tuple[Sequence[D], str]]]) -> list[D]:
@@ -53,6 +56,32 @@ async def all_pages(page: Callable[[str], Awaitable[tuple[Sequence[D], str]]]) -
         found, token = await page(token)
         everything.extend(found)
     return everything
+
+
+def print_definitions(
+    kind: Kind,
+    definitions: Sequence[D],
+    own: tuple[str, Callable[[D], str]],
+    output: Format,
+) -> None:
+    """Print definitions; in their table, `own` is the column that only this kind has."""
+    if output is Format.JSON:
+        _print_json(kind, definitions)
+        return
+    title, text = own
+    print_table(
+        ("NAME", "VERSION", title, "LABELS", "APPLIED"),
+        (
+            (
+                definition.name,
+                str(definition.version),
+                text(definition),
+                labels_text(definition.labels),
+                as_time(definition.create_time),
+            )
+            for definition in definitions
+        ),
+    )
 
 
 def print_definition(definition: D, rows: Sequence[tuple[str, str]], output: Format) -> None:
@@ -76,3 +105,7 @@ def print_deleted(name: str, output: Format) -> None:
 def labels_text(labels: Mapping[str, str]) -> str:
     """Return labels on a line."""
     return ", ".join(f"{key}={value}" for key, value in sorted(labels.items()))
+
+
+def _print_json(kind: Kind, definitions: Sequence[D]) -> None:
+    print_json({f"{kind}s": [as_json(definition) for definition in definitions]})

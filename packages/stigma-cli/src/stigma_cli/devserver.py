@@ -16,14 +16,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from google.protobuf.duration_pb2 import Duration
 from temporalio.api.enums.v1 import IndexedValueType
-from temporalio.api.namespace.v1 import NamespaceConfig
-from temporalio.api.workflowservice.v1 import UpdateNamespaceRequest
 from temporalio.client import Client
 from temporalio.service import RPCError
 
 from stigma.contracts import search_attributes
+from stigma_cli.retention import keep_for
 
 # Its one history shard polls its queue 20 times a second unless told otherwise, so that every
 # dispatch waits up to 45 ms after a few calls; one partition saves the forwarding between them.
@@ -202,7 +200,7 @@ class DevServer:
                 raise DevServerError(f"Temporal's dev server exited: {_last_words(log)}")
             try:
                 client = await Client.connect(self.address, namespace=self.namespace)
-                await _keep_for(client, RETENTION)
+                await keep_for(client, RETENTION)
             except (RPCError, RuntimeError):
                 await asyncio.sleep(0.1)
             else:
@@ -292,18 +290,6 @@ if sys.platform == "linux":
         sys.exit(1)
 os.execvp(command[0], command)
 """
-
-
-async def _keep_for(client: Client, retention: timedelta) -> None:
-    """Set how long closed executions stay readable; the server's own default is 24 h."""
-    ttl = Duration()
-    ttl.FromTimedelta(retention)
-    await client.workflow_service.update_namespace(
-        UpdateNamespaceRequest(
-            namespace=client.namespace,
-            config=NamespaceConfig(workflow_execution_retention_ttl=ttl),
-        )
-    )
 
 
 def _last_words(log: Path) -> str:

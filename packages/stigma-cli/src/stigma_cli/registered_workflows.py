@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from stigma.contracts.executions import Execution
+from stigma.contracts.executions import Execution, Kind
 from stigma.workflow.v1.workflow_execution_pb2 import WorkflowExecution
 from stigma.workflow.v1.workflow_execution_service_pb2 import StartWorkflowRequest
 from stigma.workflow.v1.workflow_pb2 import Workflow
@@ -29,6 +29,7 @@ from stigma_cli.definitions import (
     apply_each,
     labels_text,
     print_definition,
+    print_definitions,
     print_deleted,
 )
 from stigma_cli.durations import parse_duration
@@ -36,15 +37,7 @@ from stigma_cli.execution_calls import events
 from stigma_cli.execution_text import outcome
 from stigma_cli.executions import completed, follow_events
 from stigma_cli.exits import CliError, Exit
-from stigma_cli.output import (
-    Format,
-    Output,
-    as_json,
-    as_time,
-    print_json,
-    print_line,
-    print_table,
-)
+from stigma_cli.output import Format, Output, as_json, as_time, print_json, print_line
 from stigma_cli.runs import read_input_text
 from stigma_cli.workflow_files import read_workflows
 
@@ -136,9 +129,7 @@ async def _apply(files: list[Path], dry_run: bool, output: Format) -> None:
     workflows = read_workflows(files)
     async with open_api() as api:
         apply = partial(apply_workflow, api, dry_run=dry_run)
-        applied = await apply_each(workflows, apply, dry_run=dry_run, output=output)
-    if output is Format.JSON:
-        print_json({"workflows": [as_json(workflow) for workflow in applied]})
+        await apply_each(Kind.WORKFLOW, workflows, apply, dry_run=dry_run, output=output)
 
 
 async def _get(workflow_id: str, output: Format) -> None:
@@ -165,22 +156,8 @@ async def _list(output: Format) -> None:
             return listed.workflows, listed.next_page_token
 
         workflows = await all_pages(page)
-    if output is Format.JSON:
-        print_json({"workflows": [as_json(workflow) for workflow in workflows]})
-        return
-    print_table(
-        ("NAME", "VERSION", "DESCRIPTION", "LABELS", "APPLIED"),
-        (
-            (
-                workflow.name,
-                str(workflow.version),
-                workflow.spec.description,
-                labels_text(workflow.labels),
-                as_time(workflow.create_time),
-            )
-            for workflow in workflows
-        ),
-    )
+    own = ("DESCRIPTION", lambda workflow: workflow.spec.description)
+    print_definitions(Kind.WORKFLOW, workflows, own, output)
 
 
 async def _delete(name: str, output: Format) -> None:

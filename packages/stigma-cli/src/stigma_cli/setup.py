@@ -8,13 +8,11 @@ from datetime import timedelta
 from typing import Annotated
 
 import typer
-from google.protobuf.duration_pb2 import Duration
-from temporalio.api.namespace.v1 import NamespaceConfig
 from temporalio.api.operatorservice.v1 import (
     AddSearchAttributesRequest,
     ListSearchAttributesRequest,
 )
-from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest, UpdateNamespaceRequest
+from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
 from temporalio.client import Client
 
 from stigma.contracts import limits
@@ -23,6 +21,7 @@ from stigma_cli.connections import connect_temporal, reaching_temporal, temporal
 from stigma_cli.durations import parse_duration
 from stigma_cli.exits import CliError, Exit
 from stigma_cli.output import Format, Output, print_json, print_line
+from stigma_cli.retention import keep_for
 
 RETENTION = timedelta(hours=72)
 
@@ -76,7 +75,7 @@ async def set_up(client: Client, retention: timedelta) -> Changes:
     changes = await reaching_temporal(_register(client), address)
     kept = await reaching_temporal(retention_of(client), address)
     if kept < retention:
-        await reaching_temporal(_keep(client, retention), address)
+        await reaching_temporal(keep_for(client, retention), address)
         changes.append(f"retention raised from {kept} to {retention}")
     return Changes(client.namespace, changes)
 
@@ -120,14 +119,3 @@ async def _register(client: Client) -> list[str]:
         )
     )
     return [f"search attribute {name} registered" for name in missing]
-
-
-async def _keep(client: Client, retention: timedelta) -> None:
-    ttl = Duration()
-    ttl.FromTimedelta(retention)
-    await client.workflow_service.update_namespace(
-        UpdateNamespaceRequest(
-            namespace=client.namespace,
-            config=NamespaceConfig(workflow_execution_retention_ttl=ttl),
-        )
-    )
