@@ -64,8 +64,10 @@ async def answering(timeout: timedelta = TEMPORAL_TIMEOUT) -> AsyncIterator[None
         raise status.unavailable(f"Temporal does not answer: {error.status.name}") from error
 
 
-async def describe(client: Client, workflow_id: str) -> DescribeWorkflowExecutionResponse | None:
-    """Return what Temporal knows of the current run of a workflow; None when there is none.
+async def describe(
+    client: Client, workflow_id: str, run_id: str = ""
+) -> DescribeWorkflowExecutionResponse | None:
+    """Return what Temporal knows of a workflow's run, else the current one; None without any.
 
     Raises:
         CallError: UNAVAILABLE or RESOURCE_EXHAUSTED.
@@ -73,7 +75,8 @@ async def describe(client: Client, workflow_id: str) -> DescribeWorkflowExecutio
     if len(workflow_id.encode()) > MAX_ID_BYTES:
         return None  # Temporal would not even answer
     request = DescribeWorkflowExecutionRequest(
-        namespace=client.namespace, execution=WorkflowExecution(workflow_id=workflow_id)
+        namespace=client.namespace,
+        execution=WorkflowExecution(workflow_id=workflow_id, run_id=run_id),
     )
     try:
         async with answering():

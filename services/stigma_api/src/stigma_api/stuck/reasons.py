@@ -7,23 +7,17 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from google.protobuf.timestamp_pb2 import Timestamp
-from temporalio.api.common.v1 import WorkflowExecution
 from temporalio.api.enums.v1 import PendingActivityState
 from temporalio.api.workflow.v1 import PendingActivityInfo, PendingWorkflowTaskInfo
-from temporalio.api.workflowservice.v1 import (
-    DescribeWorkflowExecutionRequest,
-    DescribeWorkflowExecutionResponse,
-)
 from temporalio.client import Client
-from temporalio.service import RPCError, RPCStatusCode
 
-from stigma.contracts.activities import CALL_MODEL, DELIVER_CALLBACK, WATCH_CALLER
+from stigma.contracts.activities import CALL_MODEL, DELIVERIES, WATCH_CALLER
 from stigma.contracts.task_queues import TaskQueues
 from stigma.diagnosis.v1.diagnosis_service_pb2 import StuckReason
 from stigma_api.diagnosis_subjects import Subject
 from stigma_api.stuck.callers import StuckCallers
 from stigma_api.stuck.queues import ACTIVITIES, WORKFLOWS, Queues
-from stigma_api.temporal import answering
+from stigma_api.temporal import describe
 from stigma_api.timeline.entries import why
 
 # A worker with room takes what waits at once, and a workflow ends at its deadline.
@@ -107,7 +101,7 @@ class Reasons:
     async def _delivery(
         self, subject: Subject, pending: Iterable[PendingActivityInfo]
     ) -> Finding | None:
-        for each in _of_type(pending, DELIVER_CALLBACK):
+        for each in _of_type(pending, *DELIVERIES):
             if each.attempt > 1:
                 return Finding(
                     StuckReason.STUCK_REASON_DELIVERY_RETRYING,
@@ -168,7 +162,7 @@ class Reasons:
 
     async def _engine_run(self, subject: Subject) -> Finding | None:
         for child in subject.described.pending_children:
-            run = await self._describe(child.workflow_id, child.run_id)
+            run = await describe(self._client, child.workflow_id, child.run_id)
             if run is None:
                 continue
             task, queue = run.pending_workflow_task, self._queues.engine
@@ -232,26 +226,9 @@ class Reasons:
             self._queues.engine: "zigflow_worker",
         }.get(queue, "")
 
-    async def _describe(
-        self, workflow_id: str, run_id: str
-    ) -> DescribeWorkflowExecutionResponse | None:
-        request = DescribeWorkflowExecutionRequest(
-            namespace=self._client.namespace,
-            execution=WorkflowExecution(workflow_id=workflow_id, run_id=run_id),
-        )
-        try:
-            async with answering():
-                return await self._client.workflow_service.describe_workflow_execution(
-                    request, retry=True
-                )
-        except RPCError as error:
-            if error.status != RPCStatusCode.NOT_FOUND:
-                raise
-            return None
 
-
-def _of_type(pending: Iterable[PendingActivityInfo], name: str) -> list[PendingActivityInfo]:
-    return [each for each in pending if each.activity_type.name == name]
+def _of_type(pending: Iterable[PendingActivityInfo], *names: str) -> list[PendingActivityInfo]:
+    return [each for each in pending if each.activity_type.name in names]
 
 
 def _waits_since(scheduled: Timestamp, for_long: timedelta = WAIT) -> datetime | None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
+from typing import Any
 
 from temporalio.api.common.v1 import WorkflowExecution
 from temporalio.api.history.v1 import HistoryEvent
@@ -33,56 +34,44 @@ class Histories:
     def __init__(self, client: Client) -> None:
         self._client = client
 
-    async def oldest_first(self, run: Run, page: int = _PAGE) -> AsyncIterator[HistoryEvent]:
+    def oldest_first(self, run: Run, page: int = _PAGE) -> AsyncIterator[HistoryEvent]:
         """Yield a run's events from its start on.
 
         Raises:
             RPCError: there is no such run any more, or it may not be looked at.
             CallError: UNAVAILABLE; Temporal does not answer.
         """
-        token = b""
-        while True:
-            async with answering():
-                reply = await self._client.workflow_service.get_workflow_execution_history(
-                    GetWorkflowExecutionHistoryRequest(
-                        namespace=run.namespace,
-                        execution=_execution(run),
-                        maximum_page_size=page,
-                        next_page_token=token,
-                        skip_archival=True,
-                    ),
-                    retry=True,
-                )
-            for event in reply.history.events:
-                yield event
-            token = reply.next_page_token
-            if not token:
-                return
+        asked = GetWorkflowExecutionHistoryRequest(
+            namespace=run.namespace,
+            execution=_execution(run),
+            maximum_page_size=page,
+            skip_archival=True,
+        )
+        return _events(self._client.workflow_service.get_workflow_execution_history, asked)
 
-    async def newest_first(self, run: Run, page: int = _PAGE) -> AsyncIterator[HistoryEvent]:
+    def newest_first(self, run: Run, page: int = _PAGE) -> AsyncIterator[HistoryEvent]:
         """Yield a run's events from its end back.
 
         Raises:
             RPCError: there is no such run any more, or it may not be looked at.
             CallError: UNAVAILABLE; Temporal does not answer.
         """
-        token = b""
-        while True:
-            async with answering():
-                reply = await self._client.workflow_service.get_workflow_execution_history_reverse(
-                    GetWorkflowExecutionHistoryReverseRequest(
-                        namespace=run.namespace,
-                        execution=_execution(run),
-                        maximum_page_size=page,
-                        next_page_token=token,
-                    ),
-                    retry=True,
-                )
-            for event in reply.history.events:
-                yield event
-            token = reply.next_page_token
-            if not token:
-                return
+        asked = GetWorkflowExecutionHistoryReverseRequest(
+            namespace=run.namespace, execution=_execution(run), maximum_page_size=page
+        )
+        return _events(self._client.workflow_service.get_workflow_execution_history_reverse, asked)
+
+
+async def _events(rpc: Callable[..., Awaitable[Any]], asked: Any) -> AsyncIterator[HistoryEvent]:
+    """Yield what is on all pages of a history, as they come."""
+    while True:
+        async with answering():
+            reply = await rpc(asked, retry=True)
+        for event in reply.history.events:
+            yield event
+        asked.next_page_token = reply.next_page_token
+        if not asked.next_page_token:
+            return
 
 
 def _execution(run: Run) -> WorkflowExecution:
