@@ -70,7 +70,9 @@ class _AgentExecutionPhaseEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_A
     """Its deadline passed."""
 
 class AgentExecutionPhase(_AgentExecutionPhase, metaclass=_AgentExecutionPhaseEnumTypeWrapper):
-    """Where an execution is in its life. Every phase from COMPLETED on is terminal."""
+    """Where an execution is in its life. Terminal are COMPLETED, FAILED, CANCELLED and TIMED_OUT; of a
+    phase that it does not know, a caller supposes that the execution goes on.
+    """
 
 AGENT_EXECUTION_PHASE_UNSPECIFIED: AgentExecutionPhase.ValueType  # 0
 """Not set."""

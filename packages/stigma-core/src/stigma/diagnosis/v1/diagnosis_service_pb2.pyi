@@ -296,7 +296,7 @@ Global___TimelineEntry: _TypeAlias = TimelineEntry  # noqa: Y015
 
 @_typing.final
 class ListStuckExecutionsRequest(_message.Message):
-    """Asks for a page of stuck executions."""
+    """Asks for the executions that are stuck."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

@@ -70,7 +70,10 @@ class _WorkflowExecutionPhaseEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper
     """Its deadline passed."""
 
 class WorkflowExecutionPhase(_WorkflowExecutionPhase, metaclass=_WorkflowExecutionPhaseEnumTypeWrapper):
-    """Where an execution is in its life; numbers as in AgentExecutionPhase."""
+    """Where an execution is in its life; numbers as in AgentExecutionPhase. Terminal are COMPLETED,
+    FAILED, CANCELLED and TIMED_OUT; of a phase that it does not know, a caller supposes that the
+    execution goes on.
+    """
 
 WORKFLOW_EXECUTION_PHASE_UNSPECIFIED: WorkflowExecutionPhase.ValueType  # 0
 """Not set."""
@@ -165,7 +168,9 @@ class WorkflowExecutionSpec(_message.Message):
     workflow_id: _builtins.str
     """The workflow as resolved at start: "name@version", or empty for an inline document."""
     input_json: _builtins.str
-    """The workflow's input, as JSON text; empty: null."""
+    """The workflow's input, as JSON text; empty: null. From GetWorkflowExecution only with
+    WORKFLOW_EXECUTION_VIEW_FULL.
+    """
     session_id: _builtins.str
     """Groups executions that belong together."""
     request_id: _builtins.str
@@ -178,7 +183,9 @@ class WorkflowExecutionSpec(_message.Message):
     """Who started it."""
     @_builtins.property
     def workflow(self) -> _workflow_pb2.WorkflowSpec:
-        """The workflow's definition as resolved at start."""
+        """The workflow's definition as resolved at start; its document only with
+        WORKFLOW_EXECUTION_VIEW_FULL.
+        """
 
     @_builtins.property
     def config(self) -> _workflow_pb2.WorkflowConfig:

@@ -29,7 +29,7 @@ from stigma.workflow.v1 import workflow_pb2 as stigma_dot_workflow_dot_v1_dot_wo
 from stigma.workflow.v1 import workflow_execution_pb2 as stigma_dot_workflow_dot_v1_dot_workflow__execution__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n3stigma/workflow/v1/workflow_execution_service.proto\x12\x12stigma.workflow.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a%stigma/agent/v1/agent_execution.proto\x1a-stigma/agent/v1/agent_execution_service.proto\x1a!stigma/workflow/v1/workflow.proto\x1a+stigma/workflow/v1/workflow_execution.proto\"\xff\x03\n\x14StartWorkflowRequest\x12\x13\n\x0bworkflow_id\x18\x01 \x01(\t\x12.\n\x04spec\x18\x02 \x01(\x0b\x32 .stigma.workflow.v1.WorkflowSpec\x12\x16\n\x0e\x63\x61llback_token\x18\x03 \x01(\x0c\x12\x12\n\ninput_json\x18\x05 \x01(\t\x12\x32\n\x06\x63onfig\x18\x07 \x01(\x0b\x32\".stigma.workflow.v1.WorkflowConfig\x12\x12\n\nsession_id\x18\x08 \x01(\t\x12\x44\n\x06labels\x18\t \x03(\x0b\x32\x34.stigma.workflow.v1.StartWorkflowRequest.LabelsEntry\x12\x12\n\nrequest_id\x18\n \x01(\t\x12/\n\x06\x63\x61ller\x18\x0b \x01(\x0b\x32\x1f.stigma.agent.v1.TemporalCaller\x12=\n\x10\x63\x61llback_payload\x18\x0c \x01(\x0e\x32#.stigma.workflow.v1.CallbackPayload\x12\x35\n\x11\x63\x61llback_deadline\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\")\n\x1bGetWorkflowExecutionRequest\x12\n\n\x02id\x18\x01 \x01(\t\"V\n\x1dListWorkflowExecutionsRequest\x12\x0e\n\x06\x66ilter\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"t\n\x1eListWorkflowExecutionsResponse\x12\x39\n\nexecutions\x18\x01 \x03(\x0b\x32%.stigma.workflow.v1.WorkflowExecution\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\";\n\x1dWatchWorkflowExecutionRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0e\n\x06\x63ursor\x18\x02 \x01(\t\"\xda\x03\n\x1eWatchWorkflowExecutionResponse\x12\x0e\n\x06\x63ursor\x18\x01 \x01(\t\x12(\n\x04time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12?\n\x07started\x18\x03 \x01(\x0b\x32,.stigma.workflow.v1.WorkflowExecutionStartedH\x00\x12\x38\n\x0e\x63\x61llback_bound\x18\x04 \x01(\x0b\x32\x1e.stigma.agent.v1.CallbackBoundH\x00\x12;\n\x0brun_started\x18\x05 \x01(\x0b\x32$.stigma.workflow.v1.EngineRunStartedH\x00\x12<\n\x10\x63\x61ncel_requested\x18\x08 \x01(\x0b\x32 .stigma.agent.v1.CancelRequestedH\x00\x12\x42\n\x13\x63\x61llback_delivering\x18\t \x01(\x0b\x32#.stigma.agent.v1.CallbackDeliveringH\x00\x12;\n\x05\x65nded\x18\n \x01(\x0b\x32*.stigma.workflow.v1.WorkflowExecutionEndedH\x00\x42\x07\n\x05\x65vent\"T\n\x18WorkflowExecutionStarted\x12\x38\n\texecution\x18\x01 \x01(\x0b\x32%.stigma.workflow.v1.WorkflowExecution\">\n\x10\x45ngineRunStarted\x12*\n\x03run\x18\x01 \x01(\x0b\x32\x1d.stigma.workflow.v1.EngineRun\"R\n\x16WorkflowExecutionEnded\x12\x38\n\texecution\x18\x01 \x01(\x0b\x32%.stigma.workflow.v1.WorkflowExecution\"c\n\x1e\x43\x61ncelWorkflowExecutionRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x11\n\tnamespace\x18\x04 \x01(\t2\xe7\x04\n\x18WorkflowExecutionService\x12`\n\rStartWorkflow\x12(.stigma.workflow.v1.StartWorkflowRequest\x1a%.stigma.workflow.v1.WorkflowExecution\x12n\n\x14GetWorkflowExecution\x12/.stigma.workflow.v1.GetWorkflowExecutionRequest\x1a%.stigma.workflow.v1.WorkflowExecution\x12\x7f\n\x16ListWorkflowExecutions\x12\x31.stigma.workflow.v1.ListWorkflowExecutionsRequest\x1a\x32.stigma.workflow.v1.ListWorkflowExecutionsResponse\x12\x81\x01\n\x16WatchWorkflowExecution\x12\x31.stigma.workflow.v1.WatchWorkflowExecutionRequest\x1a\x32.stigma.workflow.v1.WatchWorkflowExecutionResponse0\x01\x12t\n\x17\x43\x61ncelWorkflowExecution\x12\x32.stigma.workflow.v1.CancelWorkflowExecutionRequest\x1a%.stigma.workflow.v1.WorkflowExecutionB]\n\x16\x64\x65v.stigma.workflow.v1P\x01ZAgithub.com/stigma-dev/stigma/gen/go/stigma/workflow/v1;workflowv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n3stigma/workflow/v1/workflow_execution_service.proto\x12\x12stigma.workflow.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a%stigma/agent/v1/agent_execution.proto\x1a-stigma/agent/v1/agent_execution_service.proto\x1a!stigma/workflow/v1/workflow.proto\x1a+stigma/workflow/v1/workflow_execution.proto\"\x8b\x04\n\x14StartWorkflowRequest\x12\x13\n\x0bworkflow_id\x18\x01 \x01(\t\x12.\n\x04spec\x18\x02 \x01(\x0b\x32 .stigma.workflow.v1.WorkflowSpec\x12\x16\n\x0e\x63\x61llback_token\x18\x03 \x01(\x0c\x12\x12\n\ninput_json\x18\x05 \x01(\t\x12\x32\n\x06\x63onfig\x18\x07 \x01(\x0b\x32\".stigma.workflow.v1.WorkflowConfig\x12\x12\n\nsession_id\x18\x08 \x01(\t\x12\x44\n\x06labels\x18\t \x03(\x0b\x32\x34.stigma.workflow.v1.StartWorkflowRequest.LabelsEntry\x12\x12\n\nrequest_id\x18\n \x01(\t\x12/\n\x06\x63\x61ller\x18\x0b \x01(\x0b\x32\x1f.stigma.agent.v1.TemporalCaller\x12=\n\x10\x63\x61llback_payload\x18\x0c \x01(\x0e\x32#.stigma.workflow.v1.CallbackPayload\x12\x35\n\x11\x63\x61llback_deadline\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01J\x04\x08\x04\x10\x05J\x04\x08\x06\x10\x07\"b\n\x1bGetWorkflowExecutionRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x37\n\x04view\x18\x02 \x01(\x0e\x32).stigma.workflow.v1.WorkflowExecutionView\"V\n\x1dListWorkflowExecutionsRequest\x12\x0e\n\x06\x66ilter\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"t\n\x1eListWorkflowExecutionsResponse\x12\x39\n\nexecutions\x18\x01 \x03(\x0b\x32%.stigma.workflow.v1.WorkflowExecution\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\";\n\x1dWatchWorkflowExecutionRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0e\n\x06\x63ursor\x18\x02 \x01(\t\"\xe6\x03\n\x1eWatchWorkflowExecutionResponse\x12\x0e\n\x06\x63ursor\x18\x01 \x01(\t\x12(\n\x04time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12?\n\x07started\x18\x03 \x01(\x0b\x32,.stigma.workflow.v1.WorkflowExecutionStartedH\x00\x12\x38\n\x0e\x63\x61llback_bound\x18\x04 \x01(\x0b\x32\x1e.stigma.agent.v1.CallbackBoundH\x00\x12;\n\x0brun_started\x18\x05 \x01(\x0b\x32$.stigma.workflow.v1.EngineRunStartedH\x00\x12<\n\x10\x63\x61ncel_requested\x18\x08 \x01(\x0b\x32 .stigma.agent.v1.CancelRequestedH\x00\x12\x42\n\x13\x63\x61llback_delivering\x18\t \x01(\x0b\x32#.stigma.agent.v1.CallbackDeliveringH\x00\x12;\n\x05\x65nded\x18\n \x01(\x0b\x32*.stigma.workflow.v1.WorkflowExecutionEndedH\x00\x42\x07\n\x05\x65ventJ\x04\x08\x06\x10\x07J\x04\x08\x07\x10\x08\"T\n\x18WorkflowExecutionStarted\x12\x38\n\texecution\x18\x01 \x01(\x0b\x32%.stigma.workflow.v1.WorkflowExecution\">\n\x10\x45ngineRunStarted\x12*\n\x03run\x18\x01 \x01(\x0b\x32\x1d.stigma.workflow.v1.EngineRun\"R\n\x16WorkflowExecutionEnded\x12\x38\n\texecution\x18\x01 \x01(\x0b\x32%.stigma.workflow.v1.WorkflowExecution\"c\n\x1e\x43\x61ncelWorkflowExecutionRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x11\n\tnamespace\x18\x04 \x01(\t*\x85\x01\n\x15WorkflowExecutionView\x12\'\n#WORKFLOW_EXECUTION_VIEW_UNSPECIFIED\x10\x00\x12!\n\x1dWORKFLOW_EXECUTION_VIEW_BASIC\x10\x01\x12 \n\x1cWORKFLOW_EXECUTION_VIEW_FULL\x10\x02\x32\xe7\x04\n\x18WorkflowExecutionService\x12`\n\rStartWorkflow\x12(.stigma.workflow.v1.StartWorkflowRequest\x1a%.stigma.workflow.v1.WorkflowExecution\x12n\n\x14GetWorkflowExecution\x12/.stigma.workflow.v1.GetWorkflowExecutionRequest\x1a%.stigma.workflow.v1.WorkflowExecution\x12\x7f\n\x16ListWorkflowExecutions\x12\x31.stigma.workflow.v1.ListWorkflowExecutionsRequest\x1a\x32.stigma.workflow.v1.ListWorkflowExecutionsResponse\x12\x81\x01\n\x16WatchWorkflowExecution\x12\x31.stigma.workflow.v1.WatchWorkflowExecutionRequest\x1a\x32.stigma.workflow.v1.WatchWorkflowExecutionResponse0\x01\x12t\n\x17\x43\x61ncelWorkflowExecution\x12\x32.stigma.workflow.v1.CancelWorkflowExecutionRequest\x1a%.stigma.workflow.v1.WorkflowExecutionB]\n\x16\x64\x65v.stigma.workflow.v1P\x01ZAgithub.com/stigma-dev/stigma/gen/go/stigma/workflow/v1;workflowv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -39,28 +39,30 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._serialized_options = b'\n\026dev.stigma.workflow.v1P\001ZAgithub.com/stigma-dev/stigma/gen/go/stigma/workflow/v1;workflowv1'
   _globals['_STARTWORKFLOWREQUEST_LABELSENTRY']._loaded_options = None
   _globals['_STARTWORKFLOWREQUEST_LABELSENTRY']._serialized_options = b'8\001'
+  _globals['_WORKFLOWEXECUTIONVIEW']._serialized_start=1992
+  _globals['_WORKFLOWEXECUTIONVIEW']._serialized_end=2125
   _globals['_STARTWORKFLOWREQUEST']._serialized_start=275
-  _globals['_STARTWORKFLOWREQUEST']._serialized_end=786
+  _globals['_STARTWORKFLOWREQUEST']._serialized_end=798
   _globals['_STARTWORKFLOWREQUEST_LABELSENTRY']._serialized_start=741
   _globals['_STARTWORKFLOWREQUEST_LABELSENTRY']._serialized_end=786
-  _globals['_GETWORKFLOWEXECUTIONREQUEST']._serialized_start=788
-  _globals['_GETWORKFLOWEXECUTIONREQUEST']._serialized_end=829
-  _globals['_LISTWORKFLOWEXECUTIONSREQUEST']._serialized_start=831
-  _globals['_LISTWORKFLOWEXECUTIONSREQUEST']._serialized_end=917
-  _globals['_LISTWORKFLOWEXECUTIONSRESPONSE']._serialized_start=919
-  _globals['_LISTWORKFLOWEXECUTIONSRESPONSE']._serialized_end=1035
-  _globals['_WATCHWORKFLOWEXECUTIONREQUEST']._serialized_start=1037
-  _globals['_WATCHWORKFLOWEXECUTIONREQUEST']._serialized_end=1096
-  _globals['_WATCHWORKFLOWEXECUTIONRESPONSE']._serialized_start=1099
-  _globals['_WATCHWORKFLOWEXECUTIONRESPONSE']._serialized_end=1573
-  _globals['_WORKFLOWEXECUTIONSTARTED']._serialized_start=1575
-  _globals['_WORKFLOWEXECUTIONSTARTED']._serialized_end=1659
-  _globals['_ENGINERUNSTARTED']._serialized_start=1661
-  _globals['_ENGINERUNSTARTED']._serialized_end=1723
-  _globals['_WORKFLOWEXECUTIONENDED']._serialized_start=1725
-  _globals['_WORKFLOWEXECUTIONENDED']._serialized_end=1807
-  _globals['_CANCELWORKFLOWEXECUTIONREQUEST']._serialized_start=1809
-  _globals['_CANCELWORKFLOWEXECUTIONREQUEST']._serialized_end=1908
-  _globals['_WORKFLOWEXECUTIONSERVICE']._serialized_start=1911
-  _globals['_WORKFLOWEXECUTIONSERVICE']._serialized_end=2526
+  _globals['_GETWORKFLOWEXECUTIONREQUEST']._serialized_start=800
+  _globals['_GETWORKFLOWEXECUTIONREQUEST']._serialized_end=898
+  _globals['_LISTWORKFLOWEXECUTIONSREQUEST']._serialized_start=900
+  _globals['_LISTWORKFLOWEXECUTIONSREQUEST']._serialized_end=986
+  _globals['_LISTWORKFLOWEXECUTIONSRESPONSE']._serialized_start=988
+  _globals['_LISTWORKFLOWEXECUTIONSRESPONSE']._serialized_end=1104
+  _globals['_WATCHWORKFLOWEXECUTIONREQUEST']._serialized_start=1106
+  _globals['_WATCHWORKFLOWEXECUTIONREQUEST']._serialized_end=1165
+  _globals['_WATCHWORKFLOWEXECUTIONRESPONSE']._serialized_start=1168
+  _globals['_WATCHWORKFLOWEXECUTIONRESPONSE']._serialized_end=1654
+  _globals['_WORKFLOWEXECUTIONSTARTED']._serialized_start=1656
+  _globals['_WORKFLOWEXECUTIONSTARTED']._serialized_end=1740
+  _globals['_ENGINERUNSTARTED']._serialized_start=1742
+  _globals['_ENGINERUNSTARTED']._serialized_end=1804
+  _globals['_WORKFLOWEXECUTIONENDED']._serialized_start=1806
+  _globals['_WORKFLOWEXECUTIONENDED']._serialized_end=1888
+  _globals['_CANCELWORKFLOWEXECUTIONREQUEST']._serialized_start=1890
+  _globals['_CANCELWORKFLOWEXECUTIONREQUEST']._serialized_end=1989
+  _globals['_WORKFLOWEXECUTIONSERVICE']._serialized_start=2128
+  _globals['_WORKFLOWEXECUTIONSERVICE']._serialized_end=2743
 # @@protoc_insertion_point(module_scope)

@@ -8,6 +8,7 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from stigma.agent.v1 import agent_execution_pb2 as _agent_execution_pb2
 from stigma.agent.v1 import agent_execution_service_pb2 as _agent_execution_service_pb2
 from stigma.workflow.v1 import workflow_execution_pb2 as _workflow_execution_pb2
@@ -22,6 +23,30 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _WorkflowExecutionView:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _WorkflowExecutionViewEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_WorkflowExecutionView.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    WORKFLOW_EXECUTION_VIEW_UNSPECIFIED: _WorkflowExecutionView.ValueType  # 0
+    """As BASIC."""
+    WORKFLOW_EXECUTION_VIEW_BASIC: _WorkflowExecutionView.ValueType  # 1
+    """Without the input and the document."""
+    WORKFLOW_EXECUTION_VIEW_FULL: _WorkflowExecutionView.ValueType  # 2
+    """With the input and the document, as the execution was started with them."""
+
+class WorkflowExecutionView(_WorkflowExecutionView, metaclass=_WorkflowExecutionViewEnumTypeWrapper):
+    """How much of an execution to return."""
+
+WORKFLOW_EXECUTION_VIEW_UNSPECIFIED: WorkflowExecutionView.ValueType  # 0
+"""As BASIC."""
+WORKFLOW_EXECUTION_VIEW_BASIC: WorkflowExecutionView.ValueType  # 1
+"""Without the input and the document."""
+WORKFLOW_EXECUTION_VIEW_FULL: WorkflowExecutionView.ValueType  # 2
+"""With the input and the document, as the execution was started with them."""
+Global___WorkflowExecutionView: _TypeAlias = WorkflowExecutionView  # noqa: Y015
 
 @_typing.final
 class StartWorkflowRequest(_message.Message):
@@ -124,16 +149,20 @@ class GetWorkflowExecutionRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     ID_FIELD_NUMBER: _builtins.int
+    VIEW_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """The execution's id."""
+    view: Global___WorkflowExecutionView.ValueType
+    """How much to return."""
     def __init__(
         self,
         *,
         id: _builtins.str = ...,
+        view: Global___WorkflowExecutionView.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "view", b"view"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

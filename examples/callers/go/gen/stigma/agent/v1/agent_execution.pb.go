@@ -78,7 +78,8 @@ func (CallbackPayload) EnumDescriptor() ([]byte, []int) {
 	return file_stigma_agent_v1_agent_execution_proto_rawDescGZIP(), []int{0}
 }
 
-// Where an execution is in its life. Every phase from COMPLETED on is terminal.
+// Where an execution is in its life. Terminal are COMPLETED, FAILED, CANCELLED and TIMED_OUT; of a
+// phase that it does not know, a caller supposes that the execution goes on.
 type AgentExecutionPhase int32
 
 const (

@@ -78,7 +78,9 @@ func (CallbackPayload) EnumDescriptor() ([]byte, []int) {
 	return file_stigma_workflow_v1_workflow_execution_proto_rawDescGZIP(), []int{0}
 }
 
-// Where an execution is in its life; numbers as in AgentExecutionPhase.
+// Where an execution is in its life; numbers as in AgentExecutionPhase. Terminal are COMPLETED,
+// FAILED, CANCELLED and TIMED_OUT; of a phase that it does not know, a caller supposes that the
+// execution goes on.
 type WorkflowExecutionPhase int32
 
 const (
@@ -220,9 +222,11 @@ type WorkflowExecutionSpec struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The workflow as resolved at start: "name@version", or empty for an inline document.
 	WorkflowId string `protobuf:"bytes,1,opt,name=workflow_id,json=workflowId,proto3" json:"workflow_id,omitempty"`
-	// The workflow's definition as resolved at start.
+	// The workflow's definition as resolved at start; its document only with
+	// WORKFLOW_EXECUTION_VIEW_FULL.
 	Workflow *WorkflowSpec `protobuf:"bytes,2,opt,name=workflow,proto3" json:"workflow,omitempty"`
-	// The workflow's input, as JSON text; empty: null.
+	// The workflow's input, as JSON text; empty: null. From GetWorkflowExecution only with
+	// WORKFLOW_EXECUTION_VIEW_FULL.
 	InputJson string `protobuf:"bytes,3,opt,name=input_json,json=inputJson,proto3" json:"input_json,omitempty"`
 	// What the request changed in the workflow.
 	Config *WorkflowConfig `protobuf:"bytes,6,opt,name=config,proto3" json:"config,omitempty"`
@@ -587,7 +591,7 @@ const file_stigma_workflow_v1_workflow_execution_proto_rawDesc = "" +
 	"\x11WorkflowExecution\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12=\n" +
 	"\x04spec\x18\x02 \x01(\v2).stigma.workflow.v1.WorkflowExecutionSpecR\x04spec\x12C\n" +
-	"\x06status\x18\x03 \x01(\v2+.stigma.workflow.v1.WorkflowExecutionStatusR\x06status\"\xb0\x05\n" +
+	"\x06status\x18\x03 \x01(\v2+.stigma.workflow.v1.WorkflowExecutionStatusR\x06status\"\xbc\x05\n" +
 	"\x15WorkflowExecutionSpec\x12\x1f\n" +
 	"\vworkflow_id\x18\x01 \x01(\tR\n" +
 	"workflowId\x12<\n" +
@@ -608,7 +612,7 @@ const file_stigma_workflow_v1_workflow_execution_proto_rawDesc = "" +
 	"\tprincipal\x18\x0e \x01(\tR\tprincipal\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x82\x04\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01J\x04\b\x04\x10\x05J\x04\b\x05\x10\x06\"\x82\x04\n" +
 	"\x17WorkflowExecutionStatus\x12@\n" +
 	"\x05phase\x18\x01 \x01(\x0e2*.stigma.workflow.v1.WorkflowExecutionPhaseR\x05phase\x12:\n" +
 	"\x06output\x18\x02 \x01(\v2\".stigma.workflow.v1.WorkflowOutputR\x06output\x122\n" +

@@ -25,6 +25,59 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// How much of an execution to return.
+type WorkflowExecutionView int32
+
+const (
+	// As BASIC.
+	WorkflowExecutionView_WORKFLOW_EXECUTION_VIEW_UNSPECIFIED WorkflowExecutionView = 0
+	// Without the input and the document.
+	WorkflowExecutionView_WORKFLOW_EXECUTION_VIEW_BASIC WorkflowExecutionView = 1
+	// With the input and the document, as the execution was started with them.
+	WorkflowExecutionView_WORKFLOW_EXECUTION_VIEW_FULL WorkflowExecutionView = 2
+)
+
+// Enum value maps for WorkflowExecutionView.
+var (
+	WorkflowExecutionView_name = map[int32]string{
+		0: "WORKFLOW_EXECUTION_VIEW_UNSPECIFIED",
+		1: "WORKFLOW_EXECUTION_VIEW_BASIC",
+		2: "WORKFLOW_EXECUTION_VIEW_FULL",
+	}
+	WorkflowExecutionView_value = map[string]int32{
+		"WORKFLOW_EXECUTION_VIEW_UNSPECIFIED": 0,
+		"WORKFLOW_EXECUTION_VIEW_BASIC":       1,
+		"WORKFLOW_EXECUTION_VIEW_FULL":        2,
+	}
+)
+
+func (x WorkflowExecutionView) Enum() *WorkflowExecutionView {
+	p := new(WorkflowExecutionView)
+	*p = x
+	return p
+}
+
+func (x WorkflowExecutionView) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (WorkflowExecutionView) Descriptor() protoreflect.EnumDescriptor {
+	return file_stigma_workflow_v1_workflow_execution_service_proto_enumTypes[0].Descriptor()
+}
+
+func (WorkflowExecutionView) Type() protoreflect.EnumType {
+	return &file_stigma_workflow_v1_workflow_execution_service_proto_enumTypes[0]
+}
+
+func (x WorkflowExecutionView) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use WorkflowExecutionView.Descriptor instead.
+func (WorkflowExecutionView) EnumDescriptor() ([]byte, []int) {
+	return file_stigma_workflow_v1_workflow_execution_service_proto_rawDescGZIP(), []int{0}
+}
+
 // Asks to start a workflow.
 type StartWorkflowRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -166,7 +219,9 @@ func (x *StartWorkflowRequest) GetCallbackDeadline() *timestamppb.Timestamp {
 type GetWorkflowExecutionRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The execution's id.
-	Id            string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// How much to return.
+	View          WorkflowExecutionView `protobuf:"varint,2,opt,name=view,proto3,enum=stigma.workflow.v1.WorkflowExecutionView" json:"view,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -206,6 +261,13 @@ func (x *GetWorkflowExecutionRequest) GetId() string {
 		return x.Id
 	}
 	return ""
+}
+
+func (x *GetWorkflowExecutionRequest) GetView() WorkflowExecutionView {
+	if x != nil {
+		return x.View
+	}
+	return WorkflowExecutionView_WORKFLOW_EXECUTION_VIEW_UNSPECIFIED
 }
 
 // Asks for a page of executions.
@@ -771,7 +833,7 @@ var File_stigma_workflow_v1_workflow_execution_service_proto protoreflect.FileDe
 
 const file_stigma_workflow_v1_workflow_execution_service_proto_rawDesc = "" +
 	"\n" +
-	"3stigma/workflow/v1/workflow_execution_service.proto\x12\x12stigma.workflow.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a%stigma/agent/v1/agent_execution.proto\x1a-stigma/agent/v1/agent_execution_service.proto\x1a!stigma/workflow/v1/workflow.proto\x1a+stigma/workflow/v1/workflow_execution.proto\"\x88\x05\n" +
+	"3stigma/workflow/v1/workflow_execution_service.proto\x12\x12stigma.workflow.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a%stigma/agent/v1/agent_execution.proto\x1a-stigma/agent/v1/agent_execution_service.proto\x1a!stigma/workflow/v1/workflow.proto\x1a+stigma/workflow/v1/workflow_execution.proto\"\x94\x05\n" +
 	"\x14StartWorkflowRequest\x12\x1f\n" +
 	"\vworkflow_id\x18\x01 \x01(\tR\n" +
 	"workflowId\x124\n" +
@@ -791,9 +853,10 @@ const file_stigma_workflow_v1_workflow_execution_service_proto_rawDesc = "" +
 	"\x11callback_deadline\x18\r \x01(\v2\x1a.google.protobuf.TimestampR\x10callbackDeadline\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"-\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01J\x04\b\x04\x10\x05J\x04\b\x06\x10\a\"l\n" +
 	"\x1bGetWorkflowExecutionRequest\x12\x0e\n" +
-	"\x02id\x18\x01 \x01(\tR\x02id\"s\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12=\n" +
+	"\x04view\x18\x02 \x01(\x0e2).stigma.workflow.v1.WorkflowExecutionViewR\x04view\"s\n" +
 	"\x1dListWorkflowExecutionsRequest\x12\x16\n" +
 	"\x06filter\x18\x01 \x01(\tR\x06filter\x12\x1b\n" +
 	"\tpage_size\x18\x02 \x01(\x05R\bpageSize\x12\x1d\n" +
@@ -806,7 +869,7 @@ const file_stigma_workflow_v1_workflow_execution_service_proto_rawDesc = "" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"G\n" +
 	"\x1dWatchWorkflowExecutionRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
-	"\x06cursor\x18\x02 \x01(\tR\x06cursor\"\xb8\x04\n" +
+	"\x06cursor\x18\x02 \x01(\tR\x06cursor\"\xc4\x04\n" +
 	"\x1eWatchWorkflowExecutionResponse\x12\x16\n" +
 	"\x06cursor\x18\x01 \x01(\tR\x06cursor\x12.\n" +
 	"\x04time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12H\n" +
@@ -818,7 +881,7 @@ const file_stigma_workflow_v1_workflow_execution_service_proto_rawDesc = "" +
 	"\x13callback_delivering\x18\t \x01(\v2#.stigma.agent.v1.CallbackDeliveringH\x00R\x12callbackDelivering\x12B\n" +
 	"\x05ended\x18\n" +
 	" \x01(\v2*.stigma.workflow.v1.WorkflowExecutionEndedH\x00R\x05endedB\a\n" +
-	"\x05event\"_\n" +
+	"\x05eventJ\x04\b\x06\x10\aJ\x04\b\a\x10\b\"_\n" +
 	"\x18WorkflowExecutionStarted\x12C\n" +
 	"\texecution\x18\x01 \x01(\v2%.stigma.workflow.v1.WorkflowExecutionR\texecution\"C\n" +
 	"\x10EngineRunStarted\x12/\n" +
@@ -830,7 +893,11 @@ const file_stigma_workflow_v1_workflow_execution_service_proto_rawDesc = "" +
 	"\n" +
 	"request_id\x18\x02 \x01(\tR\trequestId\x12\x16\n" +
 	"\x06reason\x18\x03 \x01(\tR\x06reason\x12\x1c\n" +
-	"\tnamespace\x18\x04 \x01(\tR\tnamespace2\xe7\x04\n" +
+	"\tnamespace\x18\x04 \x01(\tR\tnamespace*\x85\x01\n" +
+	"\x15WorkflowExecutionView\x12'\n" +
+	"#WORKFLOW_EXECUTION_VIEW_UNSPECIFIED\x10\x00\x12!\n" +
+	"\x1dWORKFLOW_EXECUTION_VIEW_BASIC\x10\x01\x12 \n" +
+	"\x1cWORKFLOW_EXECUTION_VIEW_FULL\x10\x022\xe7\x04\n" +
 	"\x18WorkflowExecutionService\x12`\n" +
 	"\rStartWorkflow\x12(.stigma.workflow.v1.StartWorkflowRequest\x1a%.stigma.workflow.v1.WorkflowExecution\x12n\n" +
 	"\x14GetWorkflowExecution\x12/.stigma.workflow.v1.GetWorkflowExecutionRequest\x1a%.stigma.workflow.v1.WorkflowExecution\x12\x7f\n" +
@@ -851,63 +918,66 @@ func file_stigma_workflow_v1_workflow_execution_service_proto_rawDescGZIP() []by
 	return file_stigma_workflow_v1_workflow_execution_service_proto_rawDescData
 }
 
+var file_stigma_workflow_v1_workflow_execution_service_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
 var file_stigma_workflow_v1_workflow_execution_service_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
 var file_stigma_workflow_v1_workflow_execution_service_proto_goTypes = []any{
-	(*StartWorkflowRequest)(nil),           // 0: stigma.workflow.v1.StartWorkflowRequest
-	(*GetWorkflowExecutionRequest)(nil),    // 1: stigma.workflow.v1.GetWorkflowExecutionRequest
-	(*ListWorkflowExecutionsRequest)(nil),  // 2: stigma.workflow.v1.ListWorkflowExecutionsRequest
-	(*ListWorkflowExecutionsResponse)(nil), // 3: stigma.workflow.v1.ListWorkflowExecutionsResponse
-	(*WatchWorkflowExecutionRequest)(nil),  // 4: stigma.workflow.v1.WatchWorkflowExecutionRequest
-	(*WatchWorkflowExecutionResponse)(nil), // 5: stigma.workflow.v1.WatchWorkflowExecutionResponse
-	(*WorkflowExecutionStarted)(nil),       // 6: stigma.workflow.v1.WorkflowExecutionStarted
-	(*EngineRunStarted)(nil),               // 7: stigma.workflow.v1.EngineRunStarted
-	(*WorkflowExecutionEnded)(nil),         // 8: stigma.workflow.v1.WorkflowExecutionEnded
-	(*CancelWorkflowExecutionRequest)(nil), // 9: stigma.workflow.v1.CancelWorkflowExecutionRequest
-	nil,                                    // 10: stigma.workflow.v1.StartWorkflowRequest.LabelsEntry
-	(*WorkflowSpec)(nil),                   // 11: stigma.workflow.v1.WorkflowSpec
-	(*WorkflowConfig)(nil),                 // 12: stigma.workflow.v1.WorkflowConfig
-	(*v1.TemporalCaller)(nil),              // 13: stigma.agent.v1.TemporalCaller
-	(CallbackPayload)(0),                   // 14: stigma.workflow.v1.CallbackPayload
-	(*timestamppb.Timestamp)(nil),          // 15: google.protobuf.Timestamp
-	(*WorkflowExecution)(nil),              // 16: stigma.workflow.v1.WorkflowExecution
-	(*v1.CallbackBound)(nil),               // 17: stigma.agent.v1.CallbackBound
-	(*v1.CancelRequested)(nil),             // 18: stigma.agent.v1.CancelRequested
-	(*v1.CallbackDelivering)(nil),          // 19: stigma.agent.v1.CallbackDelivering
-	(*EngineRun)(nil),                      // 20: stigma.workflow.v1.EngineRun
+	(WorkflowExecutionView)(0),             // 0: stigma.workflow.v1.WorkflowExecutionView
+	(*StartWorkflowRequest)(nil),           // 1: stigma.workflow.v1.StartWorkflowRequest
+	(*GetWorkflowExecutionRequest)(nil),    // 2: stigma.workflow.v1.GetWorkflowExecutionRequest
+	(*ListWorkflowExecutionsRequest)(nil),  // 3: stigma.workflow.v1.ListWorkflowExecutionsRequest
+	(*ListWorkflowExecutionsResponse)(nil), // 4: stigma.workflow.v1.ListWorkflowExecutionsResponse
+	(*WatchWorkflowExecutionRequest)(nil),  // 5: stigma.workflow.v1.WatchWorkflowExecutionRequest
+	(*WatchWorkflowExecutionResponse)(nil), // 6: stigma.workflow.v1.WatchWorkflowExecutionResponse
+	(*WorkflowExecutionStarted)(nil),       // 7: stigma.workflow.v1.WorkflowExecutionStarted
+	(*EngineRunStarted)(nil),               // 8: stigma.workflow.v1.EngineRunStarted
+	(*WorkflowExecutionEnded)(nil),         // 9: stigma.workflow.v1.WorkflowExecutionEnded
+	(*CancelWorkflowExecutionRequest)(nil), // 10: stigma.workflow.v1.CancelWorkflowExecutionRequest
+	nil,                                    // 11: stigma.workflow.v1.StartWorkflowRequest.LabelsEntry
+	(*WorkflowSpec)(nil),                   // 12: stigma.workflow.v1.WorkflowSpec
+	(*WorkflowConfig)(nil),                 // 13: stigma.workflow.v1.WorkflowConfig
+	(*v1.TemporalCaller)(nil),              // 14: stigma.agent.v1.TemporalCaller
+	(CallbackPayload)(0),                   // 15: stigma.workflow.v1.CallbackPayload
+	(*timestamppb.Timestamp)(nil),          // 16: google.protobuf.Timestamp
+	(*WorkflowExecution)(nil),              // 17: stigma.workflow.v1.WorkflowExecution
+	(*v1.CallbackBound)(nil),               // 18: stigma.agent.v1.CallbackBound
+	(*v1.CancelRequested)(nil),             // 19: stigma.agent.v1.CancelRequested
+	(*v1.CallbackDelivering)(nil),          // 20: stigma.agent.v1.CallbackDelivering
+	(*EngineRun)(nil),                      // 21: stigma.workflow.v1.EngineRun
 }
 var file_stigma_workflow_v1_workflow_execution_service_proto_depIdxs = []int32{
-	11, // 0: stigma.workflow.v1.StartWorkflowRequest.spec:type_name -> stigma.workflow.v1.WorkflowSpec
-	12, // 1: stigma.workflow.v1.StartWorkflowRequest.config:type_name -> stigma.workflow.v1.WorkflowConfig
-	10, // 2: stigma.workflow.v1.StartWorkflowRequest.labels:type_name -> stigma.workflow.v1.StartWorkflowRequest.LabelsEntry
-	13, // 3: stigma.workflow.v1.StartWorkflowRequest.caller:type_name -> stigma.agent.v1.TemporalCaller
-	14, // 4: stigma.workflow.v1.StartWorkflowRequest.callback_payload:type_name -> stigma.workflow.v1.CallbackPayload
-	15, // 5: stigma.workflow.v1.StartWorkflowRequest.callback_deadline:type_name -> google.protobuf.Timestamp
-	16, // 6: stigma.workflow.v1.ListWorkflowExecutionsResponse.executions:type_name -> stigma.workflow.v1.WorkflowExecution
-	15, // 7: stigma.workflow.v1.WatchWorkflowExecutionResponse.time:type_name -> google.protobuf.Timestamp
-	6,  // 8: stigma.workflow.v1.WatchWorkflowExecutionResponse.started:type_name -> stigma.workflow.v1.WorkflowExecutionStarted
-	17, // 9: stigma.workflow.v1.WatchWorkflowExecutionResponse.callback_bound:type_name -> stigma.agent.v1.CallbackBound
-	7,  // 10: stigma.workflow.v1.WatchWorkflowExecutionResponse.run_started:type_name -> stigma.workflow.v1.EngineRunStarted
-	18, // 11: stigma.workflow.v1.WatchWorkflowExecutionResponse.cancel_requested:type_name -> stigma.agent.v1.CancelRequested
-	19, // 12: stigma.workflow.v1.WatchWorkflowExecutionResponse.callback_delivering:type_name -> stigma.agent.v1.CallbackDelivering
-	8,  // 13: stigma.workflow.v1.WatchWorkflowExecutionResponse.ended:type_name -> stigma.workflow.v1.WorkflowExecutionEnded
-	16, // 14: stigma.workflow.v1.WorkflowExecutionStarted.execution:type_name -> stigma.workflow.v1.WorkflowExecution
-	20, // 15: stigma.workflow.v1.EngineRunStarted.run:type_name -> stigma.workflow.v1.EngineRun
-	16, // 16: stigma.workflow.v1.WorkflowExecutionEnded.execution:type_name -> stigma.workflow.v1.WorkflowExecution
-	0,  // 17: stigma.workflow.v1.WorkflowExecutionService.StartWorkflow:input_type -> stigma.workflow.v1.StartWorkflowRequest
-	1,  // 18: stigma.workflow.v1.WorkflowExecutionService.GetWorkflowExecution:input_type -> stigma.workflow.v1.GetWorkflowExecutionRequest
-	2,  // 19: stigma.workflow.v1.WorkflowExecutionService.ListWorkflowExecutions:input_type -> stigma.workflow.v1.ListWorkflowExecutionsRequest
-	4,  // 20: stigma.workflow.v1.WorkflowExecutionService.WatchWorkflowExecution:input_type -> stigma.workflow.v1.WatchWorkflowExecutionRequest
-	9,  // 21: stigma.workflow.v1.WorkflowExecutionService.CancelWorkflowExecution:input_type -> stigma.workflow.v1.CancelWorkflowExecutionRequest
-	16, // 22: stigma.workflow.v1.WorkflowExecutionService.StartWorkflow:output_type -> stigma.workflow.v1.WorkflowExecution
-	16, // 23: stigma.workflow.v1.WorkflowExecutionService.GetWorkflowExecution:output_type -> stigma.workflow.v1.WorkflowExecution
-	3,  // 24: stigma.workflow.v1.WorkflowExecutionService.ListWorkflowExecutions:output_type -> stigma.workflow.v1.ListWorkflowExecutionsResponse
-	5,  // 25: stigma.workflow.v1.WorkflowExecutionService.WatchWorkflowExecution:output_type -> stigma.workflow.v1.WatchWorkflowExecutionResponse
-	16, // 26: stigma.workflow.v1.WorkflowExecutionService.CancelWorkflowExecution:output_type -> stigma.workflow.v1.WorkflowExecution
-	22, // [22:27] is the sub-list for method output_type
-	17, // [17:22] is the sub-list for method input_type
-	17, // [17:17] is the sub-list for extension type_name
-	17, // [17:17] is the sub-list for extension extendee
-	0,  // [0:17] is the sub-list for field type_name
+	12, // 0: stigma.workflow.v1.StartWorkflowRequest.spec:type_name -> stigma.workflow.v1.WorkflowSpec
+	13, // 1: stigma.workflow.v1.StartWorkflowRequest.config:type_name -> stigma.workflow.v1.WorkflowConfig
+	11, // 2: stigma.workflow.v1.StartWorkflowRequest.labels:type_name -> stigma.workflow.v1.StartWorkflowRequest.LabelsEntry
+	14, // 3: stigma.workflow.v1.StartWorkflowRequest.caller:type_name -> stigma.agent.v1.TemporalCaller
+	15, // 4: stigma.workflow.v1.StartWorkflowRequest.callback_payload:type_name -> stigma.workflow.v1.CallbackPayload
+	16, // 5: stigma.workflow.v1.StartWorkflowRequest.callback_deadline:type_name -> google.protobuf.Timestamp
+	0,  // 6: stigma.workflow.v1.GetWorkflowExecutionRequest.view:type_name -> stigma.workflow.v1.WorkflowExecutionView
+	17, // 7: stigma.workflow.v1.ListWorkflowExecutionsResponse.executions:type_name -> stigma.workflow.v1.WorkflowExecution
+	16, // 8: stigma.workflow.v1.WatchWorkflowExecutionResponse.time:type_name -> google.protobuf.Timestamp
+	7,  // 9: stigma.workflow.v1.WatchWorkflowExecutionResponse.started:type_name -> stigma.workflow.v1.WorkflowExecutionStarted
+	18, // 10: stigma.workflow.v1.WatchWorkflowExecutionResponse.callback_bound:type_name -> stigma.agent.v1.CallbackBound
+	8,  // 11: stigma.workflow.v1.WatchWorkflowExecutionResponse.run_started:type_name -> stigma.workflow.v1.EngineRunStarted
+	19, // 12: stigma.workflow.v1.WatchWorkflowExecutionResponse.cancel_requested:type_name -> stigma.agent.v1.CancelRequested
+	20, // 13: stigma.workflow.v1.WatchWorkflowExecutionResponse.callback_delivering:type_name -> stigma.agent.v1.CallbackDelivering
+	9,  // 14: stigma.workflow.v1.WatchWorkflowExecutionResponse.ended:type_name -> stigma.workflow.v1.WorkflowExecutionEnded
+	17, // 15: stigma.workflow.v1.WorkflowExecutionStarted.execution:type_name -> stigma.workflow.v1.WorkflowExecution
+	21, // 16: stigma.workflow.v1.EngineRunStarted.run:type_name -> stigma.workflow.v1.EngineRun
+	17, // 17: stigma.workflow.v1.WorkflowExecutionEnded.execution:type_name -> stigma.workflow.v1.WorkflowExecution
+	1,  // 18: stigma.workflow.v1.WorkflowExecutionService.StartWorkflow:input_type -> stigma.workflow.v1.StartWorkflowRequest
+	2,  // 19: stigma.workflow.v1.WorkflowExecutionService.GetWorkflowExecution:input_type -> stigma.workflow.v1.GetWorkflowExecutionRequest
+	3,  // 20: stigma.workflow.v1.WorkflowExecutionService.ListWorkflowExecutions:input_type -> stigma.workflow.v1.ListWorkflowExecutionsRequest
+	5,  // 21: stigma.workflow.v1.WorkflowExecutionService.WatchWorkflowExecution:input_type -> stigma.workflow.v1.WatchWorkflowExecutionRequest
+	10, // 22: stigma.workflow.v1.WorkflowExecutionService.CancelWorkflowExecution:input_type -> stigma.workflow.v1.CancelWorkflowExecutionRequest
+	17, // 23: stigma.workflow.v1.WorkflowExecutionService.StartWorkflow:output_type -> stigma.workflow.v1.WorkflowExecution
+	17, // 24: stigma.workflow.v1.WorkflowExecutionService.GetWorkflowExecution:output_type -> stigma.workflow.v1.WorkflowExecution
+	4,  // 25: stigma.workflow.v1.WorkflowExecutionService.ListWorkflowExecutions:output_type -> stigma.workflow.v1.ListWorkflowExecutionsResponse
+	6,  // 26: stigma.workflow.v1.WorkflowExecutionService.WatchWorkflowExecution:output_type -> stigma.workflow.v1.WatchWorkflowExecutionResponse
+	17, // 27: stigma.workflow.v1.WorkflowExecutionService.CancelWorkflowExecution:output_type -> stigma.workflow.v1.WorkflowExecution
+	23, // [23:28] is the sub-list for method output_type
+	18, // [18:23] is the sub-list for method input_type
+	18, // [18:18] is the sub-list for extension type_name
+	18, // [18:18] is the sub-list for extension extendee
+	0,  // [0:18] is the sub-list for field type_name
 }
 
 func init() { file_stigma_workflow_v1_workflow_execution_service_proto_init() }
@@ -930,13 +1000,14 @@ func file_stigma_workflow_v1_workflow_execution_service_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_stigma_workflow_v1_workflow_execution_service_proto_rawDesc), len(file_stigma_workflow_v1_workflow_execution_service_proto_rawDesc)),
-			NumEnums:      0,
+			NumEnums:      1,
 			NumMessages:   11,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
 		GoTypes:           file_stigma_workflow_v1_workflow_execution_service_proto_goTypes,
 		DependencyIndexes: file_stigma_workflow_v1_workflow_execution_service_proto_depIdxs,
+		EnumInfos:         file_stigma_workflow_v1_workflow_execution_service_proto_enumTypes,
 		MessageInfos:      file_stigma_workflow_v1_workflow_execution_service_proto_msgTypes,
 	}.Build()
 	File_stigma_workflow_v1_workflow_execution_service_proto = out.File
