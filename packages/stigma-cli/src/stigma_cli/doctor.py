@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
 import typer
@@ -127,17 +127,25 @@ async def _temporal() -> AsyncIterator[Check]:
         (queues.ai, (_ACTIVITIES,), "ai_worker"),
         (queues.engine, (_WORKFLOWS, _ACTIVITIES), "zigflow_worker"),
     ):
-        pollers = min([await _pollers(client, queue, kind) for kind in kinds])
-        fix = "" if pollers else f"start {service}; does its STIGMA_TASK_QUEUE_PREFIX agree?"
-        found = f"{pollers} poller{'' if pollers == 1 else 's'}"
-        yield Check(f"task queue {queue}", found, fix)
+        polls = min([await _polls(client, queue, kind) for kind in kinds], key=len)
+        fix = "" if polls else f"start {service}; does its STIGMA_TASK_QUEUE_PREFIX agree?"
+        yield Check(f"task queue {queue}", _told(polls), fix)
 
 
-async def _pollers(client: Client, queue: str, kind: TaskQueueType.ValueType) -> int:
+async def _polls(client: Client, queue: str, kind: TaskQueueType.ValueType) -> list[datetime]:
+    """Return when each poller of a queue polled last. Temporal forgets one after five minutes."""
     request = DescribeTaskQueueRequest(
         namespace=client.namespace, task_queue=TaskQueue(name=queue), task_queue_type=kind
     )
     described = await reaching_temporal(
         client.workflow_service.describe_task_queue(request), temporal_address()
     )
-    return len(described.pollers)
+    return [poller.last_access_time.ToDatetime(UTC) for poller in described.pollers]
+
+
+def _told(polls: list[datetime]) -> str:
+    """Count pollers; how long ago shows those that are gone and not forgotten yet."""
+    if not polls:
+        return "0 pollers"
+    ago = max(round((datetime.now(UTC) - max(polls)).total_seconds()), 0)
+    return f"{len(polls)} poller{'' if len(polls) == 1 else 's'}, the last poll {ago} s ago"
