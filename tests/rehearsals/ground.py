@@ -17,9 +17,14 @@ from tests.integration.model_gate import ModelGate
 from tests.rehearsals.damaging_proxy import DamagingProxy
 from tests.rehearsals.operator import Operator
 from tests.rehearsals.table import RehearsalTable
+from tests.stack.faults import FaultProxy
+from tests.stack.service import Service
 
 # Longer than the rehearsals last.
 LONG_SECONDS = 3600.0
+
+# What the alerts are about is seen soon.
+_IN_A_HURRY = {"STIGMA_CLUSTER_METRICS_INTERVAL": "1"}
 
 # `stigma doctor` leaves out what is younger than a minute, which is for operators, not for tests.
 _IMPATIENT = """\
@@ -33,8 +38,9 @@ stigma() {
 class Ground:
     """A running installation, and what its faults are made with.
 
-    The engine reaches the API through ``proxy``; ``key_file`` holds the key of the provider
-    `renewed`, which is the gate once more.
+    The engine reaches the API through ``proxy``, and the API and the orchestrator reach Temporal
+    through ``temporal_of``; ``key_file`` holds the key of the provider `renewed`, which is the gate
+    once more.
     """
 
     def __init__(
@@ -42,6 +48,8 @@ class Ground:
         installation: Installation,
         site: Site,
         proxy: DamagingProxy,
+        *,
+        temporal_of: Mapping[str, FaultProxy],
         key_file: Path,
         table: RehearsalTable,
     ) -> None:
@@ -49,6 +57,7 @@ class Ground:
         self.stack = installation.stack
         self.gate = installation.gate
         self.proxy = proxy
+        self.temporal_of = temporal_of
         self.key_file = key_file
         self._site = site
         self._table = table
@@ -62,9 +71,17 @@ class Ground:
             await session.run(Command(_IMPATIENT))
             yield Operator(read_page(path), session, self._table.add(page, fault))
 
-    async def call_held(self, message: str, heartbeat_timeout: float = 0.0) -> Called:
+    async def call_held(
+        self, message: str, *, heartbeat_timeout: float = 0.0, agent_timeout: float = 0.0
+    ) -> Called:
         """Have an agent called whose model answers when it is told to."""
-        job = Job("held", message, timeout=LONG_SECONDS, heartbeat_timeout=heartbeat_timeout)
+        job = Job(
+            "held",
+            message,
+            timeout=LONG_SECONDS,
+            heartbeat_timeout=heartbeat_timeout,
+            agent_timeout=agent_timeout,
+        )
         called = await self.installation.call(PythonCaller, job)
         await self.gate.held(message)
         return called
@@ -77,6 +94,29 @@ class Ground:
             yield
         finally:
             await self.stack.start(service)
+
+    @asynccontextmanager
+    async def killed(self, service: str) -> AsyncIterator[None]:
+        """Kill a service; it is started at the end."""
+        await self.stack.kill(service)
+        try:
+            yield
+        finally:
+            await self.stack.start(service)
+
+    @asynccontextmanager
+    async def misconfigured(self, service: str, **variables: str) -> AsyncIterator[Service]:
+        """Start a service again with other variables; with its own ones at the end."""
+        process = self.stack.process(service)
+        own = process.environment
+        await self.stack.stop(service)
+        process.environment = own | variables
+        process.start()
+        try:
+            yield process
+        finally:
+            process.environment = own
+            await self.stack.restart(service)
 
 
 @asynccontextmanager
@@ -91,14 +131,28 @@ async def open_ground(
         stack = DocumentedStack(
             server.address, directory, namespace=server.namespace, environment=variables
         )
-        async with DamagingProxy(stack.api_address) as proxy:
+        async with (
+            DamagingProxy(stack.api_address) as proxy,
+            FaultProxy(server.address) as of_api,
+            FaultProxy(server.address) as of_orchestrator,
+        ):
             variables["*"] = {"STIGMA_WORKFLOW_SANDBOX": "false"}
+            variables["stigma_api"] |= _IN_A_HURRY | {"TEMPORAL_ADDRESS": of_api.address}
+            variables["stigma_orchestrator"] = {"TEMPORAL_ADDRESS": of_orchestrator.address}
             variables["ai_worker"]["STIGMA_SHUTDOWN_GRACE"] = "1"
             variables["zigflow_worker"]["STIGMA_API_ADDRESS"] = proxy.address
             _add_provider(gate, key_file, variables["ai_worker"])
             async with stack, Installation(stack, gate, directory) as installation:
                 site = Site(stack, directory / "pages", temporal)
-                yield Ground(installation, site, proxy, key_file, table)
+                temporal_of = {"stigma_api": of_api, "stigma_orchestrator": of_orchestrator}
+                yield Ground(
+                    installation,
+                    site,
+                    proxy,
+                    temporal_of=temporal_of,
+                    key_file=key_file,
+                    table=table,
+                )
 
 
 def _add_provider(gate: ModelGate, key_file: Path, variables: Mapping[str, str]) -> None:

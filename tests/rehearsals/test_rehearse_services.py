@@ -1,0 +1,196 @@
+"""Services that are away, lack something, have too much to do, or are slow: a page an alert."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+
+import grpc
+import pytest
+
+from tests.integration.callers import Job, PythonCaller
+from tests.integration.installation import Called, failure_of
+from tests.rehearsals.ground import Ground
+from tests.stack.faults import EVERY_METHOD, Delay, Fail
+from tests.stack.waiting import eventually
+
+DOWN = "runbooks/service-down.md"
+NOT_READY = "runbooks/service-not-ready.md"
+BACKLOG = "runbooks/backlog-grows.md"
+SLOW = "runbooks/deliveries-slow.md"
+MISSING = "runbooks/cluster-metrics-missing.md"
+LATE = "runbooks/calls-approach-timeout.md"
+
+# The other rehearsals take three quarters of it.
+LATE_SECONDS = 45.0
+_WARNED = timedelta(seconds=LATE_SECONDS / 5)
+
+
+@pytest.fixture(scope="module", autouse=True)
+async def late_call(ground: Ground) -> Called:
+    """A call that comes near its deadline while other pages are rehearsed."""
+    return await _call_for_late(ground)
+
+
+async def test_one_service_is_killed_and_another_misconfigured(ground: Ground) -> None:
+    wrong = {"STIGMA_MAX_CONCURRENT_ACTIVITIES": "many"}
+    async with ground.operator(DOWN, "a service killed, another misconfigured") as operator:
+        async with (
+            ground.misconfigured("ai_worker", **wrong) as ai_worker,
+            ground.killed("stigma_api"),
+        ):
+            assert await ai_worker.ended(timedelta(seconds=20)) == 2
+            shown = await operator.follow("answers")
+            silent = {line.split()[0] for line in shown.splitlines() if "does not answer" in line}
+            assert silent == {"stigma_api", "ai_worker"}
+            assert "ai_worker: STIGMA_MAX_CONCURRENT_ACTIVITIES: Input should be" in shown
+            await operator.is_told("look", "cannot reach Stigma's API", "1 poller, the last poll ")
+            # The cure: the setting is corrected, and both are started.
+        await operator.sees("verify", "none stuck")
+        operator.cured()
+
+
+async def test_one_service_lacks_temporal_and_another_a_search_attribute(ground: Ground) -> None:
+    temporal = ground.temporal_of["stigma_orchestrator"]
+    fault = "Temporal cut off, a search attribute removed"
+    async with ground.operator(NOT_READY, fault) as operator:
+        await operator.prepares("temporal operator search-attribute remove --name StigmaSession -y")
+        await temporal.cut()
+        try:
+            shown = await operator.sees(
+                "look", "lacks search attributes StigmaSession", '"temporal": {"ready": false'
+            )
+            assert [_says_ready(line) for line in shown.splitlines()] == [False, False, True, True]
+            # The cures: the attribute is registered, and Temporal is there again.
+            assert "StigmaSession registered" in await operator.follow("setup")
+        finally:
+            await temporal.start()
+        shown = await operator.sees("verify")
+        assert [_says_ready(line) for line in shown.splitlines()] == [True] * 4
+        operator.cured()
+
+
+async def test_workers_have_no_room(ground: Ground) -> None:
+    site = ground.installation
+    narrow = {"STIGMA_MAX_CONCURRENT_ACTIVITIES": "1"}
+    async with ground.operator(BACKLOG, "an ai_worker with room for one call") as operator:
+        async with ground.misconfigured("ai_worker", **narrow) as ai_worker:
+            await ai_worker.wait_ready()
+            # Whichever is taken: this one, or one that the worker had before.
+            taken = await site.call(PythonCaller, Job("held", uuid.uuid4().hex))
+            await eventually(
+                lambda: any(call.waits for call in ground.gate.calls("")), what="a model call"
+            )
+            waiting = [await site.call(PythonCaller, Job("echo", "x")) for _ in range(3)]
+            shown = await operator.is_told("look", "held@1: BACKLOG", "echo@1: BACKLOG")
+            assert _backlog(shown) > 0
+            # The cure: more room.
+        assert [await each.result() for each in waiting] == ["x"] * len(waiting)
+        shown = await operator.sees("verify", "none stuck")
+        assert _backlog(shown) == 0
+        operator.cured()
+    await site.cancel(taken.execution_id)
+    await site.told(taken.execution_id)
+
+
+async def test_deliveries_are_slow(ground: Ground) -> None:
+    async with ground.operator(SLOW, "a slow network to Temporal") as operator:
+        fast, everything = _deliveries(await operator.follow("verify"))
+        async with _slow_network(ground):
+            await _deliver_two(ground)
+            shown = await operator.follow("look")
+            assert f'bucket{{le="1.0"}} {everything + 2}' in shown
+            assert "SERVING" in shown
+            assert _deliveries(await operator.follow("verify")) == (fast, everything + 2)
+            # The cure: the network is what it was.
+        await _deliver_two(ground)
+        assert _deliveries(await operator.follow("verify")) == (fast + 2, everything + 4)
+        operator.cured()
+
+
+async def test_the_api_may_not_count(ground: Ground) -> None:
+    refused = Fail(grpc.StatusCode.PERMISSION_DENIED, "it may not list or count workflows")
+    temporal = ground.temporal_of["stigma_api"]
+    temporal.inject("CountWorkflowExecutions", refused, times=None)
+    try:
+        await ground.stack.restart("stigma_api")
+        async with ground.operator(MISSING, "an API that may not count workflows") as operator:
+            shown = await operator.sees("look", '"reason": "PERMISSION_DENIED"')
+            assert 'outcome="success"} 0.0' in shown
+            # The cure: it may.
+            temporal.clear()
+            await operator.sees("verify", 'stigma_workflow_running{kind="agent"}')
+            operator.cured()
+    finally:
+        temporal.clear()
+
+
+async def test_a_call_comes_near_its_deadline(ground: Ground, late_call: Called) -> None:
+    called = late_call
+    if await _time_left(ground, called) < _WARNED:  # on a slow machine
+        called = await _call_for_late(ground)
+    await eventually(
+        lambda: _is_alerted(ground), within=timedelta(seconds=LATE_SECONDS), what="a late call"
+    )
+    async with ground.operator(LATE, "a model that takes too long") as operator:
+        await operator.knows(ID=called.execution_id)
+        await operator.sees("look", called.execution_id)
+        # The cure: the answer is not wanted any more.
+        await operator.follow("cancel")
+        assert (await failure_of(called)).type == "AGENT_EXECUTION_CANCELLED"
+        assert "model call 1, gate:held" in await operator.follow("timeline")
+        await operator.sees("verify", "stigma_async_activity_approaching_timeout 0.0")
+        operator.cured()
+
+
+async def _call_for_late(ground: Ground) -> Called:
+    return await ground.call_held(uuid.uuid4().hex, agent_timeout=LATE_SECONDS)
+
+
+async def _time_left(ground: Ground, called: Called) -> timedelta:
+    execution = await ground.installation.execution(called.execution_id)
+    return execution.status.deadline.ToDatetime(UTC) - datetime.now(UTC)
+
+
+async def _is_alerted(ground: Ground) -> bool:
+    """Whether it is as the alert's rule says."""
+    _, page = await ground.stack.process("stigma_api").admin("/metrics")
+    return "\nstigma_async_activity_approaching_timeout 1.0\n" in page
+
+
+@asynccontextmanager
+async def _slow_network(ground: Ground) -> AsyncIterator[None]:
+    network = ground.temporal_of["stigma_orchestrator"]
+    network.inject(EVERY_METHOD, Delay(timedelta(seconds=0.6)), times=None)
+    try:
+        yield
+    finally:
+        network.clear()
+
+
+async def _deliver_two(ground: Ground) -> None:
+    """Have two outcomes delivered."""
+    site = ground.installation
+    calls = [await site.call(PythonCaller, Job("echo", "x")) for _ in range(2)]
+    await asyncio.gather(*(each.result() for each in calls))
+
+
+def _says_ready(line: str) -> bool:
+    """What one service's /readyz says."""
+    assert line.startswith(('{"ready": true', '{"ready": false')), line
+    return line.startswith('{"ready": true')
+
+
+def _backlog(shown: str) -> int:
+    """How many activities wait in the first queue shown."""
+    row = next(line for line in shown.splitlines() if line.startswith("  UNVERSIONED  activity"))
+    return int(row.split()[2])
+
+
+def _deliveries(shown: str) -> tuple[float, float]:
+    """How many deliveries took half a second at most, and how many there were."""
+    fast, everything = (float(line.rpartition(" ")[2]) for line in shown.splitlines())
+    return fast, everything
