@@ -142,6 +142,14 @@ def test_an_agent_called_by_a_document_names_its_execution(caller: str, parent: 
     assert view(execution).parent == parent
 
 
+def test_half_a_surrogate_pair_is_shown_as_it_was_written():
+    execution = WorkflowExecution(id="workflow-1")
+    execution.spec.input_json = r'{"a": "é \ud800 \ud83d\ude00"}'
+    shown = view(execution).input.text
+    assert shown == '{\n  "a": "é \\ud800 \U0001f600"\n}'
+    assert shown.encode()
+
+
 def test_long_texts_and_conversations_are_cut():
     execution = AgentExecution(id="agent-1")
     execution.status.phase = AGENT_EXECUTION_PHASE_COMPLETED

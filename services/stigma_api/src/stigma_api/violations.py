@@ -87,7 +87,10 @@ def is_name(value: str) -> bool:
 def parse_json(text: str) -> tuple[object, str]:
     """Return the JSON value and "", or what is wrong with the text."""
     try:
-        return json.loads(text, parse_constant=_refuse_constant), ""
+        value = json.loads(text, parse_constant=_refuse_constant)
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return None, "is not JSON that can be read: half of a surrogate pair is no character"
     except json.JSONDecodeError as error:
         at = f"line {error.lineno} column {error.colno}"
         return None, f"is not JSON: {error.msg} at {at}"
@@ -95,6 +98,7 @@ def parse_json(text: str) -> tuple[object, str]:
         return None, "is not JSON that can be read: nested too deeply"
     except ValueError:
         return None, "is not JSON that can be read: a number is not finite or too long"
+    return value, ""
 
 
 def _refuse_constant(name: str) -> object:

@@ -50,9 +50,11 @@ class Text:
     def of_json(cls, text: str) -> Text:
         """Cut JSON, set out in lines; what is none stays as it is."""
         try:
-            return cls.of(json.dumps(json.loads(text), indent=2, ensure_ascii=False))
+            lines = json.dumps(json.loads(text), indent=2, ensure_ascii=False)
         except (ValueError, RecursionError):
             return cls.of(text)
+        # Half of a surrogate pair is JSON but no character: shown as JSON writes it.
+        return cls.of(lines.encode(errors="backslashreplace").decode())
 
 
 @dataclass(frozen=True)
