@@ -92,6 +92,20 @@ async def test_a_key_opens_a_session_that_is_not_the_key(guarded: Api):
         assert (await browser.get("/agents")).status_code == 401
 
 
+async def test_what_a_proxy_signs_in_with_is_not_ours(guarded: Api):
+    proxy = {"authorization": "Basic cHJveHk6c2VjcmV0"}
+    async with looking(guarded) as browser:
+        door = await browser.get("/agents", headers=proxy)
+        assert door.status_code == 401
+        assert 'name="key"' in door.text
+        assert "www-authenticate" not in door.headers  # it would ask for the proxy's password
+        await browser.post("/login", data={"key": "caller-key"}, headers=proxy)
+        assert "caller" in (await browser.get("/agents", headers=proxy)).text
+        # A key counts more than a session.
+        key = {"authorization": "bearer root-key"}
+        assert "root" in (await browser.get("/agents", headers=key)).text
+
+
 async def test_behind_tls_the_cookie_stays_on_it(guarded: Api):
     async with looking(guarded) as browser:
         for headers, secure in (({}, False), ({"x-forwarded-proto": "https"}, True)):

@@ -51,8 +51,8 @@ class Access:
         if self._sessions is None:
             self._require_own_host(request)
             return LOCAL
-        if authorization := request.headers.get("authorization"):
-            return self._bearer(request, authorization)
+        if self.brings_key(request):
+            return self._bearer(request)
         found = self._sessions.principal(request.cookies.get(_COOKIE, ""))
         if found is None:
             raise CallError(grpc.StatusCode.UNAUTHENTICATED, "sign in with your API key")
@@ -80,6 +80,12 @@ class Access:
         self._set_cookie(request, response, "", 0)
 
     @staticmethod
+    def brings_key(request: Request) -> bool:
+        """Whether an API key is sent; what has another scheme is some proxy's affair."""
+        scheme, _, _ = request.headers.get("authorization", "").partition(" ")
+        return scheme.lower() == "bearer"
+
+    @staticmethod
     def require_own_page(request: Request) -> None:
         """Refuse what another site's page sends with our user's cookie.
 
@@ -97,7 +103,8 @@ class Access:
         if not own:
             raise status.denied("the request comes from another site")
 
-    def _bearer(self, request: Request, authorization: str) -> Principal:
+    def _bearer(self, request: Request) -> Principal:
+        authorization = request.headers["authorization"]
         self._bearers.admit(_address(request))
         try:
             return self._authenticator.authenticate({"authorization": authorization}, {})

@@ -181,7 +181,7 @@ class _Application:
 
     def _refusal(self, request: Request, error: CallError) -> Response:
         code = _CODES.get(error.code, 500)
-        if code == 401 and "authorization" not in request.headers:
+        if code == 401 and not self._access.brings_key(request):
             next_page = _safe(_address(request)) if request.method == "GET" else "/"
             return self._templates.page("login.html", 401, problem="", next=next_page)
         if code == 400:
