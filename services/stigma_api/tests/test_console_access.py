@@ -217,6 +217,18 @@ async def test_a_foreign_name_for_this_machine_opens_nothing(unguarded: Api, hos
             assert (await browser.get("/agents", headers={"host": own})).status_code == 200
 
 
+@pytest.mark.parametrize("host", ["localhost:99999", "localhost:-1", "localhost:x", "[::1", "[x]"])
+async def test_a_host_that_cannot_be_read_opens_nothing(unguarded: Api, host: str):
+    async with looking(unguarded) as browser:
+        assert (await browser.get("/executions", headers={"host": host})).status_code == 403
+
+
+async def test_an_origin_that_cannot_be_read_is_another_site(unguarded: Api):
+    async with looking(unguarded) as browser:
+        answer = await browser.post("/logout", headers={"origin": "http://[::1"})
+        assert answer.status_code == 403
+
+
 def test_sessions_end(monkeypatch: pytest.MonkeyPatch):
     sessions = Sessions(PRINCIPALS, SECRET)
     issued = sessions.issue("caller-key")

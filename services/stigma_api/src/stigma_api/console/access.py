@@ -97,7 +97,7 @@ class Access:
         if site is not None:
             own = site in _OWN_SITES
         elif origin is not None:  # browsers before 2023, and plain HTTP
-            own = urlsplit(origin).netloc == request.headers.get("host")
+            own = _netloc(origin) == request.headers.get("host")
         else:
             own = True  # no browser: nothing sends cookies behind its user's back
         if not own:
@@ -116,7 +116,11 @@ class Access:
     def _require_own_host(request: Request) -> None:
         """Refuse a foreign name that was made to point here, so as to read what nobody guards."""
         host = request.headers.get("host", "")
-        if not is_loopback(host if urlsplit(f"//{host}").port else f"{host}:0"):
+        try:
+            address = host if urlsplit(f"//{host}").port else f"{host}:0"
+        except ValueError:  # no port, or no address, that there is
+            address = ""
+        if not is_loopback(address):
             raise status.denied("open the console by a loopback address")
 
     @staticmethod
@@ -130,6 +134,13 @@ class Access:
             samesite="strict",
             secure=forwarded or request.url.scheme == "https",
         )
+
+
+def _netloc(origin: str) -> str:
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:
+        return ""
 
 
 def _address(request: Request) -> str:
