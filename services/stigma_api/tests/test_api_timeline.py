@@ -9,6 +9,7 @@ import grpc
 import pytest
 from temporalio.client import Client, WorkflowFailureError
 
+from services.stigma_api.tests.counting import counted
 from services.stigma_api.tests.serving import Api, Callers, refused
 from services.stigma_api.tests.staging import timeline_of
 from services.stigma_api.tests.telling import (
@@ -25,9 +26,11 @@ from stigma.agent.v1.agent_execution_service_pb2 import (
 )
 from stigma.contracts import tokens
 from stigma.diagnosis.v1 import diagnosis_service_pb2 as pb
+from stigma.internal.v1.execution_pb2 import ModelCallResponse
 from stigma.workflow.v1.workflow_execution_service_pb2 import StartWorkflowRequest
 from stigma.workflow.v1.workflow_execution_service_pb2_grpc import WorkflowExecutionServiceStub
 from stigma.workflow.v1.workflow_pb2 import WorkflowSpec
+from stigma_api.principals import Action, Principal
 from stigma_api.timeline import runs as own_runs
 from stigma_api.timeline import timelines
 from tests.stack.faults import Fail, FaultProxy
@@ -285,3 +288,16 @@ async def test_an_execution_that_nobody_took_is_pending(api: Api) -> None:
     started = await start(api, "m")
     found = await timeline_of(api, started.id)
     assert (found.phase, steps(found)) == ("PENDING", ["ACKNOWLEDGED"])
+
+
+async def test_a_long_story_is_told_in_turns_with_others(stage: Api, client: Client) -> None:
+    calls = 16
+    started = await start(stage, "call: " * calls)
+    await end(client, started.id)
+    counting, decoded = counted(client)
+    everybody = Principal(name="root", actions=frozenset({Action.ADMIN}))
+    async with decoded.beside_somebody():
+        found = await timelines.Timelines(counting).visible(everybody, started.id)
+    assert found.usage.model_calls == calls
+    assert decoded.of(ModelCallResponse) == calls
+    assert decoded.most_in_one_turn < calls / 2

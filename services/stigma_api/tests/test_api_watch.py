@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -11,7 +12,9 @@ from temporalio.api.common.v1 import WorkflowExecution
 from temporalio.api.workflowservice.v1 import ResetWorkflowExecutionRequest
 from temporalio.client import Client, WorkflowFailureError
 
+from services.stigma_api.tests.counting import counted
 from services.stigma_api.tests.serving import Api, Callers, PlayedAgent, refused
+from services.stigma_api.tests.telling import end, staged_api
 from stigma.agent.v1.agent_execution_pb2 import (
     AGENT_EXECUTION_PHASE_COMPLETED,
     AGENT_EXECUTION_PHASE_FAILED,
@@ -25,6 +28,11 @@ from stigma.agent.v1.agent_execution_service_pb2 import (
 )
 from stigma.agent.v1.agent_pb2 import FAILURE_REASON_CONTEXT_LENGTH
 from stigma.contracts import tokens
+from stigma.internal.v1.execution_pb2 import ModelCallRequest, ModelCallResponse
+from stigma_api.agent_narration import AgentNarrator
+from stigma_api.kinds import AGENTS
+from stigma_api.reading import Reader
+from stigma_api.watching import Watching
 from tests.stack.waiting import eventually
 
 Code = grpc.StatusCode
@@ -239,3 +247,36 @@ async def test_a_cursor_of_something_else_is_refused(api: Api) -> None:
         assert refusal.fields == ["cursor"]
     async with refused(Code.NOT_FOUND):
         await watched(api, "agent-none")
+
+
+async def test_a_long_history_is_read_in_turns_and_each_conversation_once(
+    temporal_server: Any, tmp_path: Path, client: Client
+) -> None:
+    calls = 16
+    async with staged_api(temporal_server.address, tmp_path, client) as api:
+        started = await start(api, "call: " * calls)
+        await end(client, started.id)
+
+    async def read(cursor: str = "") -> tuple[list[WatchAgentExecutionResponse], Any]:
+        counting, decoded = counted(client)
+        reader = Reader(counting, AGENTS)
+        found = await reader.find(started.id)
+        assert found is not None
+        events = Watching(counting, AGENTS, reader, AgentNarrator).events(found, cursor)
+        async with decoded.beside_somebody():
+            return [event async for event in events], decoded
+
+    everything, decoded = await read()
+    told = [
+        event.model_call_started for event in everything if event.HasField("model_call_started")
+    ]
+    assert [each.step for each in told] == list(range(1, calls + 1))
+    assert {each.model for each in told} == {"scripted:demo"}
+    assert decoded.of(ModelCallRequest) == 1
+    assert decoded.of(ModelCallResponse) == calls
+    assert decoded.most_in_one_turn < calls / 2
+    known = 2 * calls - 3  # its start, and all calls but two
+    rest, decoded = await read(everything[known - 1].cursor)
+    assert rest == everything[known:]
+    assert decoded.of(ModelCallRequest) == 1
+    assert decoded.of(ModelCallResponse) == 2

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
+from temporalio.api.common.v1 import Payload
 from temporalio.api.enums.v1 import EventType
 from temporalio.api.failure.v1 import Failure as TemporalFailure
 from temporalio.api.history.v1 import HistoryEvent
@@ -43,12 +46,14 @@ class AgentNarrator(Narrator[WatchAgentExecutionResponse]):
     def __init__(self, client: Client) -> None:
         super().__init__(client)
         self._steps: dict[int, int] = {}
+        self._step = 0
+        self._model = ""
 
     async def started(self, event: HistoryEvent) -> Told | None:
         """Tell the start of an execution's first run."""
         attributes = event.workflow_execution_started_event_attributes
         if attributes.continued_execution_run_id:
-            request = await self.read(attributes.input.payloads, AgentWorkflowInput)
+            request = await self.keep(attributes.input.payloads, AgentWorkflowInput)
             if request.carried.bindings:
                 self._newest_token = request.carried.bindings[-1].token
             return None
@@ -69,9 +74,17 @@ class AgentNarrator(Narrator[WatchAgentExecutionResponse]):
         attributes = event.activity_task_scheduled_event_attributes
         if attributes.activity_type.name != CALL_MODEL:
             return None
-        call = await self.read(attributes.input.payloads, ModelCallRequest)
-        self._steps[event.event_id] = call.step
-        return Told(model_call_started=ModelCallStarted(step=call.step, model=call.model))
+        await self._count(attributes.input.payloads)
+        self._steps[event.event_id] = self._step
+        return Told(model_call_started=ModelCallStarted(step=self._step, model=self._model))
+
+    async def _count(self, content: Iterable[Payload]) -> None:
+        """Count on from the first call of a run: each holds the whole conversation so far."""
+        if self._step:
+            self._step += 1
+            return
+        call = await self.keep(content, ModelCallRequest)
+        self._step, self._model = call.step, call.model
 
     async def _completed(self, event: HistoryEvent) -> Told | None:
         attributes = event.activity_task_completed_event_attributes

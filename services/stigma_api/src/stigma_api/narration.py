@@ -42,15 +42,23 @@ class Narrator(ABC, Generic[T]):
         self._digest = ""
         self._newest_token = b""
         self._delivering = False
+        self._is_news = True
         self.told_at = 0
         """Nanoseconds since the epoch of the last event that was worth telling."""
 
-    async def tell(self, event: HistoryEvent) -> T | None:
-        """Return what to tell about an event; None for Temporal's own housekeeping."""
+    async def tell(self, event: HistoryEvent, *, is_news: bool = True) -> T | None:
+        """Return what to tell about an event; None for Temporal's own housekeeping.
+
+        Args:
+            event: the next one of the run.
+            is_news: whether it is to be told at all; else it is only kept in mind for what comes
+                after it, and most of it stays unread.
+        """
+        self._is_news = is_news
         told = await self._tell(event)
         if told is not None:
             self.told_at = event.event_time.ToNanoseconds()
-        return told
+        return told if is_news else None
 
     def ended(self, execution: Execution) -> T:
         """Return what to tell at the end of the last run."""
@@ -67,7 +75,11 @@ class Narrator(ABC, Generic[T]):
         """Return what to tell about an event that only this kind of executions has."""
 
     async def read(self, content: Iterable[Payload], kind: type[M]) -> M:
-        """Decode an event's one payload."""
+        """Decode an event's one payload, which only this event is told by: if it is news."""
+        return await self.keep(content, kind) if self._is_news else kind()
+
+    async def keep(self, content: Iterable[Payload], kind: type[M]) -> M:
+        """Decode an event's one payload, which later events are told by as well."""
         [raw] = await self._client.data_converter.decode(list(content), [RawValue])
         return payloads.from_raw(cast("RawValue", raw), kind)
 
@@ -93,7 +105,7 @@ class Narrator(ABC, Generic[T]):
         attributes = event.workflow_execution_signaled_event_attributes
         if attributes.signal_name != "bind":
             return None
-        bind = await self.read(attributes.input.payloads, Bind)
+        bind = await self.keep(attributes.input.payloads, Bind)
         if bind.spec_digest.hex() != self._digest:
             return None  # another request under the same id: the workflow ignored it
         self._newest_token = bind.token

@@ -25,6 +25,7 @@ from stigma_api.narration import Narrator, T
 from stigma_api.reading import Described, Reader
 from stigma_api.status import CallError
 from stigma_api.temporal import answering
+from stigma_api.turns import in_turns
 
 # Temporal answers a long poll after 20 s at the latest.
 _LONG_POLL = timedelta(seconds=40)
@@ -80,9 +81,10 @@ class Watching(Generic[E, T]):
         while True:
             narrator, last = self._narrator(self._client), HistoryEvent()
             async for event in self._history(found.execution.id, run_id):
-                told, last = await narrator.tell(event), event
                 # A reset copies what came before it: old news, by the time it happened.
-                if told is not None and event.event_id > after and _moment(event) > since:
+                is_news = event.event_id > after and _moment(event) > since
+                told, last = await narrator.tell(event, is_news=is_news), event
+                if told is not None:
                     yield _placed(told, run_id, event)
             since = narrator.told_at
             successor, current = await self._after(found.execution.id, last)
@@ -110,7 +112,7 @@ class Watching(Generic[E, T]):
         token = b""
         while True:
             reply = await self._page(execution_id, run_id, token, wait=True)
-            for event in reply.history.events:
+            async for event in in_turns(reply.history.events):
                 yield event
             token = reply.next_page_token
             if not token:

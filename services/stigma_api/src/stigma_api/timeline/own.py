@@ -22,6 +22,7 @@ from stigma_api.timeline.histories import Run
 from stigma_api.timeline.payloads import message
 from stigma_api.timeline.runs import Part
 from stigma_api.timeline.work import Work
+from stigma_api.turns import in_turns
 
 
 @dataclass
@@ -52,7 +53,7 @@ class OwnStory:
         work: Work | None = None
         for part in parts:
             work = Work(self._client, part.run)
-            for event in part.events:
+            async for event in in_turns(part.events):
                 await self._tell(part.run, event, work)
             self._story.entries += work.entries
             _add(self._story.usage, work.usage)
