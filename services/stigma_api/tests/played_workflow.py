@@ -39,8 +39,8 @@ class PlayedWorkflow(workflows.WorkflowExecutionWorkflow):
         """Nobody is called back: what a bind leaves in the history is looked at."""
 
     @workflow.query(name="execution")
-    def execution(self) -> WorkflowExecution:
-        return self._execution
+    def execution(self, with_request: bool = True) -> WorkflowExecution:
+        return self._execution if with_request else _shown(self._execution)
 
     @workflow.run
     async def run(self, request: WorkflowExecutionInput) -> WorkflowExecution:
@@ -118,4 +118,5 @@ def _shown(execution: WorkflowExecution) -> WorkflowExecution:
     shown = WorkflowExecution()
     shown.CopyFrom(execution)
     shown.spec.ClearField("input_json")
+    shown.spec.workflow.ClearField("document")
     return shown

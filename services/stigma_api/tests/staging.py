@@ -159,7 +159,7 @@ class StagedWorkflow(workflows.WorkflowExecutionWorkflow):
         """Nobody is called back."""
 
     @workflow.query(name="execution")
-    def execution(self) -> WorkflowExecution:
+    def execution(self, with_request: bool = True) -> WorkflowExecution:
         return WorkflowExecution()
 
     @workflow.run

@@ -42,6 +42,8 @@ from stigma.workflow.v1.workflow_execution_pb2 import (
     WorkflowExecution,
 )
 from stigma.workflow.v1.workflow_execution_service_pb2 import (
+    WORKFLOW_EXECUTION_VIEW_BASIC,
+    WORKFLOW_EXECUTION_VIEW_FULL,
     CancelWorkflowExecutionRequest,
     GetWorkflowExecutionRequest,
     ListWorkflowExecutionsRequest,
@@ -74,9 +76,9 @@ async def start(api: Api, document: str = "hold", **fields: Any) -> WorkflowExec
     return started
 
 
-async def get(api: Api, execution_id: str) -> WorkflowExecution:
+async def get(api: Api, execution_id: str, **fields: Any) -> WorkflowExecution:
     got: WorkflowExecution = await api.workflow_executions.GetWorkflowExecution(
-        GetWorkflowExecutionRequest(id=execution_id)
+        GetWorkflowExecutionRequest(id=execution_id, **fields)
     )
     return got
 
@@ -330,6 +332,69 @@ async def test_what_temporal_ended_has_an_outcome(api: Api, client: Client) -> N
     assert got.status.failure.reason == FAILURE_REASON_TERMINATED
 
 
+async def test_in_full_it_comes_with_its_input_and_document(
+    staffed_api: Api, callers: Callers, client: Client
+) -> None:
+    """As it was started with them, and never with the token."""
+    limits = WorkflowLimits(timeout=Duration(seconds=7200))
+    workflow = Workflow(name="told", spec=WorkflowSpec(document="echo", limits=limits))
+    await staffed_api.workflows.ApplyWorkflow(ApplyWorkflowRequest(workflow=workflow))
+    caller = await callers.start()
+    request = caller.request(
+        StartWorkflowRequest,
+        workflow_id="told",
+        input_json='{"n": 9007199254740993}',
+        labels={"team": "core"},
+        request_id=new_id(),
+    )
+    started = await staffed_api.workflow_executions.StartWorkflow(request)
+    await closed(staffed_api, client, started.id)
+    full = await get(staffed_api, started.id, view=WORKFLOW_EXECUTION_VIEW_FULL)
+    assert full.spec.workflow == workflow.spec
+    assert full.spec.input_json == request.input_json
+    assert full.spec.callback_token == b""
+    assert caller.token not in full.SerializeToString()
+
+    basic = await get(staffed_api, started.id, view=WORKFLOW_EXECUTION_VIEW_BASIC)
+    assert basic == await get(staffed_api, started.id)
+    assert (basic.spec.workflow.document, basic.spec.input_json) == ("", "")
+    # Nothing else tells them apart.
+    basic.spec.workflow.document = "echo"
+    basic.spec.input_json = request.input_json
+    assert basic == full
+
+
+async def test_in_full_a_running_execution_also_names_its_run(staffed_api: Api) -> None:
+    started = await start(staffed_api, input_json='"private"')
+
+    async def at_work() -> WorkflowExecution | None:
+        got = await get(staffed_api, started.id, view=WORKFLOW_EXECUTION_VIEW_FULL)
+        return got if got.status.run.run_id else None
+
+    running = await eventually(at_work, what="the engine runs the document")
+    assert running is not None
+    assert running.status.phase == WORKFLOW_EXECUTION_PHASE_RUNNING
+    assert (running.spec.workflow.document, running.spec.input_json) == ("hold", '"private"')
+
+
+async def test_in_full_without_workers(api: Api, client: Client) -> None:
+    started = await start(api, input_json="[1]")
+    pending = await get(api, started.id, view=WORKFLOW_EXECUTION_VIEW_FULL)
+    assert pending.status.phase == WORKFLOW_EXECUTION_PHASE_PENDING
+    assert (pending.spec.workflow.document, pending.spec.input_json) == ("hold", "[1]")
+
+    # Whoever starts the workflow otherwise may give it nothing.
+    bare = await client.start_workflow(
+        "WorkflowExecutionWorkflow",
+        id=f"workflow-{new_id()}",
+        task_queue=api.queues.orchestrator,
+        memo={"execution": started},
+    )
+    got = await get(api, bare.id, view=WORKFLOW_EXECUTION_VIEW_FULL)
+    assert got.id == bare.id
+    assert got.spec.principal == started.spec.principal
+
+
 async def test_list_filters_by_workflow_and_pages(staffed_api: Api, client: Client) -> None:
     session = new_id()
     workflow = Workflow(name="listed", spec=HOLD)
@@ -464,6 +529,11 @@ async def test_principals_have_their_own(temporal_server: Any, tmp_path: Path) -
         async with refused(Code.NOT_FOUND):
             request = GetWorkflowExecutionRequest(id=started.id)
             await executions.GetWorkflowExecution(request, **key("bob"))
+        async with refused(Code.NOT_FOUND):
+            request.view = WORKFLOW_EXECUTION_VIEW_FULL
+            await executions.GetWorkflowExecution(request, **key("bob"))
+        full = await executions.GetWorkflowExecution(request, **key("root"))
+        assert full.spec.workflow == HOLD
         listed = ListWorkflowExecutionsRequest()
 
         async def seen() -> bool:

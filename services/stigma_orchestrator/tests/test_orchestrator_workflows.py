@@ -283,6 +283,9 @@ async def test_the_query_shows_the_execution_with_all_that_was_asked(
     assert seen.status.HasField("deadline")
     assert seen.status.HasField("start_time")
     assert (seen.spec.workflow.document, seen.spec.labels["team"]) == ("hold", "a")
+    without = await handle.query("execution", False, result_type=WorkflowExecution)
+    assert without.status == seen.status
+    assert (without.spec.workflow.document, without.spec.input_json) == ("", "")
     assert seen.status.run.workflow_id == engine.run_id(handle.id)
     await workflows.run_of(handle).signal("finish")
     assert phase_of(await workflows.outcome(handle)) == "COMPLETED"

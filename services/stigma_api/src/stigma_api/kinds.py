@@ -52,6 +52,8 @@ class ExecutionKind(Generic[E]):
     """Fields of the spec that only the workflow itself is told."""
     large: tuple[str, ...]
     """Fields of the definition that are too large to be kept beside the execution."""
+    query_has_request: bool
+    """Whether the workflow's query always repeats what was asked for; else the history tells it."""
 
     @property
     def workflow_type(self) -> str:
@@ -71,6 +73,7 @@ AGENTS = ExecutionKind(
     name_attribute=search_attributes.AGENT,
     private=("message", "input_json", "env"),
     large=("instructions", "output_schema", "script"),
+    query_has_request=True,
 )
 WORKFLOWS = ExecutionKind(
     kind=Kind.WORKFLOW,
@@ -80,4 +83,5 @@ WORKFLOWS = ExecutionKind(
     name_attribute=search_attributes.WORKFLOW,
     private=("input_json",),
     large=("document",),
+    query_has_request=False,
 )

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Generic
+from typing import Any, Generic
 
 from temporalio.api.common.v1 import WorkflowExecution
 from temporalio.api.enums.v1 import HistoryEventFilterType, PendingWorkflowTaskState
@@ -73,12 +74,16 @@ class Reader(Generic[E]):
 
         Args:
             found: from `find` or `visible`.
-            full: with the task and the conversation, as far as a worker answers within 1 s.
+            full: with what was asked for, and an agent's conversation; an agent's as far as a
+                worker answers within 1 s.
         """
         execution = await self.settled(found)
         untouched = execution.status.phase == AGENT_EXECUTION_PHASE_PENDING
-        if not untouched and (found.is_open or full):
-            await self._add_detail(execution, full=full)
+        query_all = full and self._kind.query_has_request
+        if not untouched and (found.is_open or query_all):
+            await self._add_detail(execution, full=query_all)
+        if full and not query_all:
+            await self._add_request(execution, found)
         execution.spec.callback_token = b""
         return execution
 
@@ -117,24 +122,42 @@ class Reader(Generic[E]):
         )
 
     async def _close_event(self, found: Described[E]) -> HistoryEvent | None:
+        events = await self._events(
+            found,
+            history_event_filter_type=HistoryEventFilterType.HISTORY_EVENT_FILTER_TYPE_CLOSE_EVENT,
+        )
+        return events[-1] if events else None
+
+    async def _events(self, found: Described[E], **which: Any) -> Sequence[HistoryEvent]:
         request = GetWorkflowExecutionHistoryRequest(
             namespace=self._client.namespace,
             execution=WorkflowExecution(workflow_id=found.execution.id, run_id=found.run_id),
-            history_event_filter_type=HistoryEventFilterType.HISTORY_EVENT_FILTER_TYPE_CLOSE_EVENT,
             skip_archival=True,
+            **which,
         )
         async with answering():
             reply = await self._client.workflow_service.get_workflow_execution_history(
                 request, retry=True
             )
-        return reply.history.events[-1] if reply.history.events else None
+        return reply.history.events
+
+    async def _add_request(self, execution: E, found: Described[E]) -> None:
+        """Put in what was asked for, as the run was started with it."""
+        [started, *_] = await self._events(found, maximum_page_size=1)
+        given = started.workflow_execution_started_event_attributes.input.payloads
+        if given:  # else nobody of ours started it
+            [request] = await self._client.data_converter.decode(given, [self._kind.input])
+            execution.spec.CopyFrom(request.spec)
 
     async def _add_detail(self, execution: E, *, full: bool) -> None:
         handle = self._client.get_workflow_handle(execution.id)
         try:
             async with answering(_QUERY_TIMEOUT):
                 detail = await handle.query(
-                    "execution", result_type=self._kind.execution, rpc_timeout=_QUERY_TIMEOUT
+                    "execution",
+                    args=[] if self._kind.query_has_request else [False],
+                    result_type=self._kind.execution,
+                    rpc_timeout=_QUERY_TIMEOUT,
                 )
         except (
             status.CallError,

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 
 from stigma.workflow.v1.workflow_execution_pb2 import WorkflowExecution
 from stigma.workflow.v1.workflow_execution_service_pb2 import (
+    WORKFLOW_EXECUTION_VIEW_FULL,
     CancelWorkflowExecutionRequest,
     GetWorkflowExecutionRequest,
     ListWorkflowExecutionsRequest,
@@ -38,7 +39,9 @@ class WorkflowExecutions(WorkflowExecutionServiceServicer):
         self, request: GetWorkflowExecutionRequest, _context: Context
     ) -> WorkflowExecution:
         """Return one execution."""
-        return await self._executions.get(request.id)
+        return await self._executions.get(
+            request.id, full=request.view == WORKFLOW_EXECUTION_VIEW_FULL
+        )
 
     async def ListWorkflowExecutions(  # noqa: N802
         self, request: ListWorkflowExecutionsRequest, _context: Context

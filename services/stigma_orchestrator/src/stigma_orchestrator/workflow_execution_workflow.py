@@ -48,10 +48,11 @@ class WorkflowExecutionWorkflow(workflows.WorkflowExecutionWorkflow):
         self._handshake.bind(bind)
 
     @workflow.query(name="execution")
-    def execution(self) -> WorkflowExecution:
-        """Return the execution as it stands, with all that was asked for."""
+    def execution(self, with_request: bool = True) -> WorkflowExecution:
+        """Return the execution as it stands, with all that was asked for if `with_request`."""
         execution = self._snapshot()
-        execution.spec.CopyFrom(self._request.spec)
+        if with_request:
+            execution.spec.CopyFrom(self._request.spec)
         return execution
 
     @workflow.run

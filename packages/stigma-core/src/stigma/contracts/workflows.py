@@ -52,6 +52,6 @@ class WorkflowExecutionWorkflow:
         raise NotImplementedError
 
     @workflow.query(name="execution")
-    def execution(self) -> WorkflowExecution:
-        """Return the execution as it stands."""
+    def execution(self, with_request: bool = True) -> WorkflowExecution:
+        """Return the execution as it stands, with all that was asked for if `with_request`."""
         raise NotImplementedError
