@@ -145,6 +145,14 @@ async def test_starting_and_waiting(stigma: Stigma, env: dict[str, str], tmp_pat
     shown = (await stigma("execution", "get", execution, **env)).output
     assert f"workflow: {name}@1\n" in shown
     assert "phase:    COMPLETED\n" in shown
+    assert "input:" not in shown
+    full = (await stigma("execution", "get", execution, "--full", **env)).output
+    text = DOCUMENT.replace("NAME", "greets")
+    assert full == f"{shown}input:    {given}\ndocument: \n{text}"
+    as_json = json.loads(
+        (await stigma("execution", "get", execution, "--full", "-o", "json", **env)).output
+    )
+    assert as_json["spec"]["inputJson"] == given
     cancelled = await stigma("execution", "cancel", execution, **env)
     assert cancelled.output == f"{execution} had ended: COMPLETED\n"
     query = ("execution", "list", "--workflows", "--filter", 'session = "greeting"')

@@ -20,6 +20,8 @@ from stigma.agent.v1.agent_execution_service_pb2 import (
 )
 from stigma.contracts.executions import Execution, Kind
 from stigma.workflow.v1.workflow_execution_service_pb2 import (
+    WORKFLOW_EXECUTION_VIEW_BASIC,
+    WORKFLOW_EXECUTION_VIEW_FULL,
     CancelWorkflowExecutionRequest,
     GetWorkflowExecutionRequest,
     ListWorkflowExecutionsRequest,
@@ -39,9 +41,10 @@ _BROKEN = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
 
 
 async def get_execution(api: Api, execution_id: str, *, full: bool = False) -> Execution:
-    """Return one execution; `full` is about agents, whose conversation may be long."""
+    """Return one execution; `full` with what may be long: conversation, input and document."""
     if _is_workflow(execution_id):
-        asked = GetWorkflowExecutionRequest(id=execution_id)
+        whole = WORKFLOW_EXECUTION_VIEW_FULL if full else WORKFLOW_EXECUTION_VIEW_BASIC
+        asked = GetWorkflowExecutionRequest(id=execution_id, view=whole)
         return await api.call(api.workflow_executions.GetWorkflowExecution, asked)
     view = AGENT_EXECUTION_VIEW_FULL if full else AGENT_EXECUTION_VIEW_BASIC
     request = GetAgentExecutionRequest(id=execution_id, view=view)

@@ -65,6 +65,7 @@ def rows(execution: Execution) -> list[tuple[str, str]]:
         ("caller", f"{spec.caller.workflow_id} {spec.caller.activity_id}".strip()),
         ("callback", callback if status.HasField("callback") else ""),
         ("request", spec.request_id),
+        *_asked_rows(execution),
     ]
 
 
@@ -93,6 +94,17 @@ def _work(event: Event) -> str:
             return f"model call {failed.step} failed: {reason}: {failed.failure.message}"
         case _:
             return ""
+
+
+def _asked_rows(execution: Execution) -> list[tuple[str, str]]:
+    """Return what a workflow was started with; an agent's conversation begins with it."""
+    if isinstance(execution, AgentExecution):
+        return []
+    document = execution.spec.workflow.document.rstrip()
+    return [
+        ("input", execution.spec.input_json),
+        ("document", f"\n{document}" if document else ""),
+    ]
 
 
 def _work_rows(execution: Execution) -> list[tuple[str, str]]:

@@ -45,7 +45,12 @@ ExecutionId = Annotated[str, typer.Argument(metavar="ID", help="The execution's 
 @app.command()
 def get(
     execution: ExecutionId,
-    full: Annotated[bool, typer.Option("--full", help="With an agent's conversation.")] = False,
+    full: Annotated[
+        bool,
+        typer.Option(
+            "--full", help="With an agent's conversation, or a workflow's input and document."
+        ),
+    ] = False,
     output: Output = Format.TEXT,
 ) -> None:
     """Show one execution."""
