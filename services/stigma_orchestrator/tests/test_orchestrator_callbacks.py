@@ -166,6 +166,16 @@ class Bench:
         request = DeliverCallbackRequest(execution_id="agent-1", request_id="r-1", **fields)
         return await self.environment.run(self.sender.deliver_callback, request)
 
+    def counted(self) -> dict[str, float]:
+        """The tries so far: how many of a status, and of a code."""
+        return {
+            sample.labels.get("status") or sample.labels["error_type"]: sample.value
+            for family in self.registry.collect()
+            for sample in family.samples
+            if sample.name.startswith("external_activity_") and sample.name.endswith("s_total")
+            if sample.value
+        }
+
     async def look(self, **bind: Any) -> WatchCallerResponse:
         request = WatchCallerRequest(binding=Bind(token=TOKEN, **bind))
         return await self.environment.run(self.watcher.watch_caller, request)
@@ -331,6 +341,53 @@ async def test_a_passing_fault_is_raised(bench: Bench, code: grpc.StatusCode) ->
         await bench.deliver()
     assert (raised.value.type, raised.value.non_retryable) == (code.name, False)
     assert len(bench.asked) == 1, "Temporal retries, nobody else"
+
+
+# Who cancels, ends first, or loses to another caller: nothing is wrong with the delivery.
+@pytest.mark.parametrize("by", ["token", "caller"])
+async def test_a_caller_that_does_not_wait_any_more_is_no_error(bench: Bench, by: str) -> None:
+    target = {by: TOKEN if by == "token" else CALLER}
+    bench.frontend.codes = [grpc.StatusCode.NOT_FOUND]
+    bench.frontend.runs = {"run": closed()}
+    await bench.deliver(execution=execution(AGENT_EXECUTION_PHASE_FAILED), **target)
+    assert bench.counted() == {"gone": 1, "NOT_FOUND": 1}
+
+
+async def test_what_temporal_refuses_or_does_not_answer_is_an_error(bench: Bench) -> None:
+    bench.frontend.codes = [grpc.StatusCode.PERMISSION_DENIED, grpc.StatusCode.UNAVAILABLE]
+    await bench.deliver()
+    with pytest.raises(ApplicationError):
+        await bench.deliver()
+    assert bench.counted() == {"error": 2, "PERMISSION_DENIED": 1, "UNAVAILABLE": 1}
+    await bench.deliver()
+    assert bench.counted()["success"] == 1
+
+
+async def test_tries_between_attempts_are_not_counted(bench: Bench) -> None:
+    bench.frontend.codes = [grpc.StatusCode.NOT_FOUND]
+    bench.frontend.runs = {"run": pending()}
+    with pytest.raises(ApplicationError, match="no attempt"):
+        await bench.deliver(caller=CALLER, execution=execution(AGENT_EXECUTION_PHASE_FAILED))
+    assert bench.counted() == {}
+    answered = "external_activity_completion_duration_seconds_count"
+    assert bench.registry.get_sample_value(answered) == 1
+
+
+@pytest.mark.parametrize(
+    ("code", "counted"),
+    [
+        (grpc.StatusCode.PERMISSION_DENIED, {}),
+        (grpc.StatusCode.FAILED_PRECONDITION, {"error": 1, "FAILED_PRECONDITION": 1}),
+    ],
+)
+async def test_a_failed_look_up_is_an_error_unless_looking_is_not_permitted(
+    bench: Bench, code: grpc.StatusCode, counted: dict[str, float]
+) -> None:
+    bench.tried_for(timedelta(0))
+    bench.frontend.codes = [grpc.StatusCode.NOT_FOUND, code]
+    with pytest.raises(ApplicationError, match="lookup failed"):
+        await bench.deliver(caller=declaring(20))
+    assert bench.counted() == counted
 
 
 @pytest.mark.contract("any service SIGKILLed at any point, delivery included")

@@ -161,8 +161,16 @@ async def test_a_restart_counts_nothing_again(client: Client) -> None:
 def test_every_outcome_of_a_delivery_is_there_before_the_first() -> None:
     registry = CollectorRegistry()
     CallbackMetrics(registry)
-    for status in ("success", "error"):
+    for status in ("success", "gone", "error"):
         labels = {"status": status, "service": "stigma_orchestrator"}
         assert registry.get_sample_value("external_activity_completions_total", labels) == 0
     missing = {"error_type": "NOT_FOUND"}
     assert registry.get_sample_value("external_activity_errors_total", missing) == 0
+
+
+def test_no_status_is_there_that_no_delivery_ends_with() -> None:
+    registry = CollectorRegistry()
+    CallbackMetrics(registry)
+    for code in ("OK", "ALREADY_EXISTS", "OUT_OF_RANGE"):
+        unused = {"error_type": code}
+        assert registry.get_sample_value("external_activity_errors_total", unused) is None

@@ -49,7 +49,8 @@ class Callbacks:
         self._enabled = enabled
         self._errors = Counter(
             "external_activity_errors_total",
-            "Callback tokens refused, by what was wrong with them.",
+            "Callback tokens refused, by what was wrong with them. The orchestrator counts tries "
+            "to deliver by this name: ask for one job.",
             ["error_type"],
             registry=registry,
         )

@@ -84,17 +84,19 @@ class CallbackSender:
             await self._send(request)
         except RPCError as error:
             verdict = _judge(error)
-            self._metrics.failed(error.status.name, time.perf_counter() - started)
+            self._metrics.answered(time.perf_counter() - started)
             log.warning("delivery_failed", code=error.status.name, final=verdict is not None)
+            if error.status == RPCStatusCode.NOT_FOUND:
+                await self._check_between_attempts(request)
+            self._metrics.failed(error.status)
             if verdict is None:
                 # The RPC's own text may quote the request.
                 raise ApplicationError(
                     f"delivery failed: {error.status.name}", type=error.status.name
                 ) from None
-            if verdict.verdict == DELIVERY_VERDICT_NOT_FOUND:
-                await self._check_between_attempts(request)
             return verdict
-        self._metrics.delivered(time.perf_counter() - started)
+        self._metrics.answered(time.perf_counter() - started)
+        self._metrics.delivered()
         log.info("delivered")
         return DeliverCallbackResponse(verdict=DELIVERY_VERDICT_DELIVERED)
 
@@ -116,7 +118,9 @@ class CallbackSender:
                 activity_id=caller.activity_id,
             )
         except RPCError as error:
-            if error.status == RPCStatusCode.PERMISSION_DENIED and _tried_for(patience(caller)):
+            if error.status != RPCStatusCode.PERMISSION_DENIED:
+                self._metrics.failed(error.status)
+            elif _tried_for(patience(caller)):
                 return
             name = error.status.name
             raise ApplicationError(f"lookup failed: {name}", type=name) from None

@@ -6,15 +6,33 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 from temporalio.service import RPCStatusCode
 
 _SERVICE = "stigma_orchestrator"
+_SUCCESS, _GONE, _ERROR = "success", "gone", "error"
+
+# What Temporal, a proxy before it or the connection answer to a completion.
+_CODES = (
+    RPCStatusCode.NOT_FOUND,
+    RPCStatusCode.INVALID_ARGUMENT,
+    RPCStatusCode.PERMISSION_DENIED,
+    RPCStatusCode.UNAUTHENTICATED,
+    RPCStatusCode.FAILED_PRECONDITION,
+    RPCStatusCode.RESOURCE_EXHAUSTED,
+    RPCStatusCode.UNAVAILABLE,
+    RPCStatusCode.DEADLINE_EXCEEDED,
+    RPCStatusCode.CANCELLED,
+    RPCStatusCode.INTERNAL,
+    RPCStatusCode.UNKNOWN,
+)
 
 
 class CallbackMetrics:
-    """Counts and times deliveries to waiting activities."""
+    """Counts and times tries to resolve waiting activities."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._completions = Counter(
             "external_activity_completions_total",
-            "Deliveries to waiting activities",
+            "Tries to resolve a waiting activity: success; gone, it does not wait any more; error, "
+            "Temporal refused or did not answer. Those before the activity's next attempt has "
+            "started are not counted.",
             ["status", "service"],
             registry=registry,
         )
@@ -26,24 +44,27 @@ class CallbackMetrics:
         )
         self._errors = Counter(
             "external_activity_errors_total",
-            "Deliveries that failed, by Temporal's status code",
+            "Tries counted as gone (NOT_FOUND) or error, by Temporal's status code. The API counts "
+            "refused callback tokens by this name: ask for one job.",
             ["error_type"],
             registry=registry,
         )
         # From the start on, so that the first one of a kind is an increase too.
-        for status in ("success", "error"):
+        for status in (_SUCCESS, _GONE, _ERROR):
             self._completions.labels(status, _SERVICE)
-        for code in RPCStatusCode:
-            if code is not RPCStatusCode.OK:
-                self._errors.labels(code.name)
+        for code in _CODES:
+            self._errors.labels(code.name)
 
-    def delivered(self, seconds: float) -> None:
+    def answered(self, seconds: float) -> None:
+        """Time one RPC, whatever its answer."""
+        self._duration.observe(seconds)
+
+    def delivered(self) -> None:
         """Count one resolved activity."""
-        self._completions.labels("success", _SERVICE).inc()
-        self._duration.observe(seconds)
+        self._completions.labels(_SUCCESS, _SERVICE).inc()
 
-    def failed(self, code: str, seconds: float) -> None:
-        """Count one try that ended with a status code."""
-        self._completions.labels("error", _SERVICE).inc()
-        self._errors.labels(code).inc()
-        self._duration.observe(seconds)
+    def failed(self, code: RPCStatusCode) -> None:
+        """Count one try that ended with a status code. NOT_FOUND is no fault: nobody waits."""
+        status = _GONE if code is RPCStatusCode.NOT_FOUND else _ERROR
+        self._completions.labels(status, _SERVICE).inc()
+        self._errors.labels(code.name).inc()
