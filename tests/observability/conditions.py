@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import uuid
 from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,9 +15,13 @@ from temporalio.client import WorkflowFailureError
 
 from tests.integration.callers import Job, PythonCaller
 from tests.integration.installation import Installation
+from tests.stack.faults import Fail, FaultProxy
 
 # So that a range of some seconds has several.
 _PAUSE_SECONDS = 0.5
+_AT_A_TIME = 3
+
+_FORBIDDEN = "forbidden-"
 
 BROKEN_DOCUMENT = """
 document: {dsl: 1.0.3, namespace: alerts, name: broken, version: 1.0.0}
@@ -52,26 +56,37 @@ async def nearly_time_out(site: Installation) -> None:
 
 
 async def fail_agents(site: Installation) -> None:
-    """Run documents whose agent fails."""
+    """Run documents whose agent fails, some at a time: one now and then is no alert."""
     while True:
-        handle = await site.run_document(BROKEN_DOCUMENT)
-        with contextlib.suppress(WorkflowFailureError):
-            await handle.result()
+        handles = [await site.run_document(BROKEN_DOCUMENT) for _ in range(_AT_A_TIME)]
+        for handle in handles:
+            with contextlib.suppress(WorkflowFailureError):
+                await handle.result()
         await asyncio.sleep(_PAUSE_SECONDS)
 
 
+def forbid_deliveries(temporal_of_orchestrator: FaultProxy) -> None:
+    """Take the permission to complete activities of `Parked` from the orchestrator."""
+    refused = Fail(grpc.StatusCode.PERMISSION_DENIED)
+    temporal_of_orchestrator.inject(
+        "RespondActivityTaskCompleted",
+        refused,
+        times=None,
+        matches=lambda request: _FORBIDDEN.encode() in request,
+    )
+
+
 async def fail_deliveries(site: Installation) -> None:
-    """Have agents end for activities that somebody else has completed meanwhile."""
+    """Have agents end for activities that the orchestrator may not complete."""
     while True:
-        parked = await site.park()
-        token = await site.tokens.of(parked.id)
-        message = uuid.uuid4().hex
-        started = await site.start(agent_id="held", message=message, callback_token=token)
-        async with _not_left_over(site, started.id):
-            call = await site.gate.held(message)
-            await site.client.get_async_activity_handle(task_token=token).complete(None)
-            call.answer("too late")
-            await asyncio.sleep(_PAUSE_SECONDS)
+        async with AsyncExitStack() as parked:
+            for _ in range(_AT_A_TIME):
+                caller = await site.park(f"{_FORBIDDEN}{uuid.uuid4().hex}")
+                parked.push_async_callback(caller.terminate)
+                token = await site.tokens.of(caller.id)
+                started = await site.start(agent_id="echo", message="?", callback_token=token)
+                await site.told(started.id)
+        await asyncio.sleep(_PAUSE_SECONDS)
 
 
 async def send_bad_tokens(site: Installation) -> None:
@@ -88,7 +103,7 @@ CONDITIONS = (
     Condition("StigmaExecutionsFail", "documents that call a broken agent", fail_agents),
     Condition("StigmaAgentCallsFail", "the same", fail_agents),
     Condition("StigmaModelCallsFail", "the same", fail_agents),
-    Condition("StigmaDeliveriesFail", "activities completed by another", fail_deliveries),
+    Condition("StigmaDeliveriesFail", "activities not ours to complete", fail_deliveries),
     Condition("StigmaCallbackTokensRefused", "starts with a damaged token", send_bad_tokens),
 )
 

@@ -111,12 +111,12 @@ def agent_calls(failed: str, timeout: str, good: str) -> dict[str, str]:
     return {series("failed"): failed, series("timeout"): timeout, series("completed"): good}
 
 
-def deliveries(failed: str, good: str) -> dict[str, str]:
-    name = "external_activity_completions_total"
-    return {
-        f"{name}{job(ORCHESTRATOR, status='error', service='stigma_orchestrator')}": failed,
-        f"{name}{job(ORCHESTRATOR, status='success', service='stigma_orchestrator')}": good,
-    }
+def deliveries(failed: str, good: str, gone: str = "0x20") -> dict[str, str]:
+    def series(status: str) -> str:
+        labels = job(ORCHESTRATOR, status=status, service="stigma_orchestrator")
+        return f"external_activity_completions_total{labels}"
+
+    return {series("error"): failed, series("success"): good, series("gone"): gone}
 
 
 def delivery_seconds(fast: str, everything: str) -> dict[str, str]:
@@ -138,6 +138,8 @@ BACKLOG = "stigma_task_queue_backlog"
 RUNNING = "stigma_workflow_running"
 REFRESHES = {f"stigma_cluster_metrics_refreshes_total{job(API, outcome='error')}": "0+1x20"}
 QUEUE = {"task_queue": "stigma-ai"}
+# In ten minutes. Where little happens, a few failures are a large share, and not yet an alert.
+TWO, THREE, FOUR, SIX = (f"0+0.{number}x20" for number in (2, 3, 4, 6))
 
 CASES = [
     *UP,
@@ -204,12 +206,36 @@ CASES = [
     Case(ORCHESTRATOR, "StigmaExecutionsFail", executions("0x20", "0x20", "0x20")),
     Case(
         ORCHESTRATOR,
+        "StigmaExecutionsFail",
+        executions(THREE, THREE, "0x20"),
+        "100% of agent executions fail or time out.",
+        {"kind": "agent"},
+    ),
+    Case(ORCHESTRATOR, "StigmaExecutionsFail", executions(TWO, TWO, "0x20")),
+    Case(ORCHESTRATOR, "StigmaExecutionsFail", executions("0x10 1x10", "0x20", "0x20")),
+    Case(
+        ORCHESTRATOR,
         "StigmaDeliveriesFail",
         deliveries("0+1x20", "0+1x20"),
         "50% of deliveries to waiting activities fail.",
     ),
     Case(ORCHESTRATOR, "StigmaDeliveriesFail", deliveries("0+1x20", "0+9x20")),
     Case(ORCHESTRATOR, "StigmaDeliveriesFail", deliveries("0+1x5 5x15", "0+1x20")),
+    Case(
+        ORCHESTRATOR,
+        "StigmaDeliveriesFail",
+        deliveries(SIX, "0x20"),
+        "100% of deliveries to waiting activities fail.",
+    ),
+    Case(ORCHESTRATOR, "StigmaDeliveriesFail", deliveries(FOUR, "0x20")),
+    Case(ORCHESTRATOR, "StigmaDeliveriesFail", deliveries("0x20", "0+1x20", gone="0+30x20")),
+    Case(ORCHESTRATOR, "StigmaDeliveriesFail", deliveries("0x20", "0x20", gone="0+30x20")),
+    Case(
+        ORCHESTRATOR,
+        "StigmaDeliveriesFail",
+        deliveries("0+1x20", "0+4x20", gone="0+90x20"),
+        "20% of deliveries to waiting activities fail.",
+    ),
     Case(
         ORCHESTRATOR,
         "StigmaDeliveriesSlow",
@@ -226,6 +252,14 @@ CASES = [
     ),
     Case(AI, "StigmaModelCallsFail", model_calls("0+1x20", "0+90x20")),
     Case(
+        AI,
+        "StigmaModelCallsFail",
+        model_calls(SIX, "0x20"),
+        "100% of calls to p:m fail.",
+        {"provider": "p", "model": "m"},
+    ),
+    Case(AI, "StigmaModelCallsFail", model_calls(FOUR, "0x20")),
+    Case(
         ENGINE,
         "StigmaAgentCallsFail",
         agent_calls("0+1x20", "0+1x20", "0+8x20"),
@@ -233,6 +267,14 @@ CASES = [
     ),
     Case(ENGINE, "StigmaAgentCallsFail", agent_calls("0+1x20", "0x20", "0+9x20")),
     Case(ENGINE, "StigmaAgentCallsFail", agent_calls("0x20", "0x20", "0x20")),
+    Case(
+        ENGINE,
+        "StigmaAgentCallsFail",
+        agent_calls(THREE, THREE, "0x20"),
+        "100% of the documents' calls of agents fail or time out.",
+    ),
+    Case(ENGINE, "StigmaAgentCallsFail", agent_calls(TWO, TWO, "0x20")),
+    Case(ENGINE, "StigmaAgentCallsFail", agent_calls("0x10 1x10", "0x20", "0x20")),
 ]
 
 
