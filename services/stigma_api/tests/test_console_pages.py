@@ -6,6 +6,7 @@ import asyncio
 import re
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -392,7 +393,7 @@ async def test_many_who_watch_cost_as_much_as_one(
 
 async def test_streams_are_bounded(api: Api, monkeypatch: pytest.MonkeyPatch):
     def full(*_: Any) -> None:
-        raise status.exhausted("full", console_pages._SOON)
+        raise status.exhausted("full", timedelta(seconds=1))
 
     monkeypatch.setattr("stigma_api.capacity.Capacity.place", full)
     async with looking(api, "caller") as browser:

@@ -12,7 +12,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextvars import ContextVar
 from datetime import timedelta
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 import grpc
 import grpc.aio
@@ -27,6 +27,7 @@ from stigma_api.status import CallError
 _OURS = "/stigma."
 _CALLER: ContextVar[Principal] = ContextVar("stigma_api_caller")
 
+R = TypeVar("R")
 Context = grpc.aio.ServicerContext[Any, Any]
 
 
@@ -89,7 +90,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             try:
                 self._enter(context)
                 with self._calls.place():
-                    return await _within(self._call_timeout, behaviour(request, context))
+                    return await within(self._call_timeout, behaviour(request, context))
             except CallError as error:
                 await self._refuse(method, context, error)
 
@@ -124,7 +125,12 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         await context.abort_with_status(error.to_grpc())
 
 
-async def _within(bound: timedelta, work: Awaitable[object]) -> object:
+async def within(bound: timedelta, work: Awaitable[R]) -> R:
+    """Return what a call answers in time.
+
+    Raises:
+        CallError: DEADLINE_EXCEEDED.
+    """
     try:
         async with asyncio.timeout(bound.total_seconds()) as timeout:
             return await work

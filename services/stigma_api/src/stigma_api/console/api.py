@@ -1,14 +1,16 @@
 """The API's services, called in this process as the principal who asks.
 
-Permissions, scope, bounds and errors are those of the RPCs, because they are the same code.
+Permissions, scope and errors are those of the RPCs, because they are the same code. Bounds are as
+wide as theirs, but the console's own: pages take no RPC's place.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from datetime import timedelta
+from typing import Any, TypeVar
 
 import grpc
 
@@ -37,14 +39,21 @@ from stigma.workflow.v1.workflow_execution_service_pb2 import (
 from stigma.workflow.v1.workflow_pb2 import Workflow
 from stigma.workflow.v1.workflow_service_pb2 import ListWorkflowsRequest
 from stigma_api import status
+from stigma_api.calls import Context, within
+from stigma_api.capacity import Capacity
 from stigma_api.console.searches import Search
 from stigma_api.servicers import Servicers
 from stigma_api.status import CallError
 
 _PAGE_SIZE = 25
 _DEFINITIONS = 50
+# Of many histories each, read in the event loop that the RPCs share.
+_LONG_READS = 4
 # No servicer looks at it.
 _NO_CONTEXT: Any = None
+
+Q = TypeVar("Q")
+R = TypeVar("R")
 
 
 @dataclass(frozen=True)
@@ -59,11 +68,20 @@ class Listed:
 class Api:
     """Reads through the servicers of the API.
 
-    Who calls is said by `calls.act_as`.
+    Who calls is said by `calls.act_as`. Every call may be refused as an RPC: RESOURCE_EXHAUSTED, or
+    DEADLINE_EXCEEDED. What follows an execution is bounded by the stream it is for.
+
+    Args:
+        servicers: what it calls.
+        max_calls: most calls at a time.
+        call_timeout: longest time of one, with the wait for others before it.
     """
 
-    def __init__(self, servicers: Servicers) -> None:
+    def __init__(self, servicers: Servicers, *, max_calls: int, call_timeout: timedelta) -> None:
         self._servicers = servicers
+        self._calls = Capacity(max_calls, "calls of the console")
+        self._call_timeout = call_timeout
+        self._long_reads = asyncio.Semaphore(_LONG_READS)
 
     async def executions(self, search: Search, page: str) -> Listed:
         """Return a page of executions: of one kind in Temporal's order, of both side by side.
@@ -95,11 +113,11 @@ class Api:
             case Kind.AGENT:
                 agents = GetAgentExecutionRequest(id=execution_id, view=AGENT_EXECUTION_VIEW_FULL)
                 agent_services = self._servicers.agent_executions
-                return await agent_services.GetAgentExecution(agents, _NO_CONTEXT)
+                return await self._call(agent_services.GetAgentExecution, agents)
             case Kind.WORKFLOW:
                 workflows = GetWorkflowExecutionRequest(id=execution_id)
                 workflow_services = self._servicers.workflow_executions
-                return await workflow_services.GetWorkflowExecution(workflows, _NO_CONTEXT)
+                return await self._call(workflow_services.GetWorkflowExecution, workflows)
         raise status.not_found(f"execution {execution_id}")
 
     async def happenings(self, execution_id: str, cursor: str) -> AsyncGenerator[str, None]:
@@ -118,23 +136,23 @@ class Api:
     async def timeline(self, execution_id: str) -> ExecutionTimeline:
         """Return an execution's story."""
         request = GetExecutionTimelineRequest(id=execution_id)
-        return await self._servicers.diagnosis.GetExecutionTimeline(request, _NO_CONTEXT)
+        return await self._read(self._servicers.diagnosis.GetExecutionTimeline, request)
 
     async def stuck(self) -> ListStuckExecutionsResponse:
         """Return the executions that do not get on."""
         request = ListStuckExecutionsRequest()
-        return await self._servicers.diagnosis.ListStuckExecutions(request, _NO_CONTEXT)
+        return await self._read(self._servicers.diagnosis.ListStuckExecutions, request)
 
     async def agents(self, page: str) -> tuple[Sequence[Agent], str]:
         """Return a page of agents, and what to ask for next."""
         request = ListAgentsRequest(page_size=_DEFINITIONS, page_token=page)
-        reply = await self._servicers.agents.ListAgents(request, _NO_CONTEXT)
+        reply = await self._call(self._servicers.agents.ListAgents, request)
         return reply.agents, reply.next_page_token
 
     async def workflows(self, page: str) -> tuple[Sequence[Workflow], str]:
         """Return a page of workflows, and what to ask for next."""
         request = ListWorkflowsRequest(page_size=_DEFINITIONS, page_token=page)
-        reply = await self._servicers.workflows.ListWorkflows(request, _NO_CONTEXT)
+        reply = await self._call(self._servicers.workflows.ListWorkflows, request)
         return reply.workflows, reply.next_page_token
 
     async def _list(self, kind: Kind, search: Search, token: str) -> Any:
@@ -145,11 +163,24 @@ class Api:
         }
         if kind is Kind.AGENT:
             agents = ListAgentExecutionsRequest(**asked)
-            return await self._servicers.agent_executions.ListAgentExecutions(agents, _NO_CONTEXT)
+            agent_services = self._servicers.agent_executions
+            return await self._call(agent_services.ListAgentExecutions, agents)
         workflows = ListWorkflowExecutionsRequest(**asked)
-        return await self._servicers.workflow_executions.ListWorkflowExecutions(
-            workflows, _NO_CONTEXT
-        )
+        workflow_services = self._servicers.workflow_executions
+        return await self._call(workflow_services.ListWorkflowExecutions, workflows)
+
+    async def _call(self, behaviour: Callable[[Q, Context], Awaitable[R]], request: Q) -> R:
+        with self._calls.place():
+            return await within(self._call_timeout, behaviour(request, _NO_CONTEXT))
+
+    async def _read(self, behaviour: Callable[[Q, Context], Awaitable[R]], request: Q) -> R:
+        """Call what reads many histories, when few others do."""
+
+        async def in_turn(request: Q, context: Context) -> R:
+            async with self._long_reads:
+                return await behaviour(request, context)
+
+        return await self._call(in_turn, request)
 
 
 def _tokens(kinds: Sequence[Kind], page: str) -> dict[Kind, str]:

@@ -65,7 +65,8 @@ _EXPLANATIONS = {
     404: "There is no such page, or it is not yours to see.",
     405: "This page cannot be used that way.",
     429: "Too many wrong API keys came from your address. Try again in a minute.",
-    503: "Temporal, or the registry, does not answer at the moment. Try again soon.",
+    503: "Temporal, or the registry, does not answer at the moment, or too many ask. "
+    "Try again soon.",
 }
 
 

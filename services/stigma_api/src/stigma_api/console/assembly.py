@@ -38,9 +38,11 @@ def console(
     access = Access(principals, settings.console_session_secret.get_secret_value())
     assets, live = Assets(), Live()
     templates = Templates(assets, asks_for_key=access.asks_for_key, utc=UTC)
-    pages = Pages(
-        Api(servicers), templates, TemporalUi(settings.console_temporal_ui_url, namespace), live
+    api = Api(
+        servicers, max_calls=settings.api_max_in_flight, call_timeout=settings.api_call_timeout
     )
+    ui = TemporalUi(settings.console_temporal_ui_url, namespace)
+    pages = Pages(api, templates, ui, live)
     tls = None
     if settings.api_tls_cert is not None and settings.api_tls_key is not None:
         tls = settings.api_tls_cert, settings.api_tls_key

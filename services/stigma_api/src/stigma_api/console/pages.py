@@ -3,26 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from contextlib import aclosing, suppress
-from datetime import UTC, datetime, timedelta
+from contextlib import aclosing
+from datetime import UTC, datetime
 from typing import Any
 
 import grpc
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from stigma.contracts.executions import Execution
-from stigma.diagnosis.v1.diagnosis_service_pb2 import (
-    TIMELINE_STEP_CALLER_ENDED,
-    TIMELINE_STEP_ENDED,
-    TIMELINE_STEP_RESUMED,
-    ExecutionTimeline,
-)
 from stigma_api import status
 from stigma_api.capacity import Capacity
 from stigma_api.console import actions, chart
 from stigma_api.console.api import Api
+from stigma_api.console.following import Following, Look, rest
 from stigma_api.console.links import TemporalUi
 from stigma_api.console.live import Fragments, Live
 from stigma_api.console.rendering import Templates
@@ -34,13 +29,6 @@ from stigma_api.status import CallError
 
 _MAX_STREAMS = 100
 _LIST_SECONDS = 2.0
-# What has no event of its own (an attempt that failed, a worker that is not there) shows so late.
-_REFRESH_SECONDS = 5.0
-_SETTLING_SECONDS = 0.5
-_SOON = timedelta(seconds=10)
-# A caller whose workers are away goes on when they are back; nobody waits for that for ever.
-_RESUMED_WITHIN = timedelta(minutes=10)
-_WENT_ON = {TIMELINE_STEP_RESUMED, TIMELINE_STEP_CALLER_ENDED}
 
 
 class Pages:
@@ -48,6 +36,7 @@ class Pages:
 
     def __init__(self, api: Api, templates: Templates, ui: TemporalUi, live: Live) -> None:
         self._api = api
+        self._following = Following(api)
         self._templates = templates
         self._ui = ui
         self._live = live
@@ -75,25 +64,23 @@ class Pages:
 
         async def source() -> AsyncIterator[Fragments]:
             while True:
+                began = time.monotonic()
                 listed = await self._listed(search, "")
                 yield {"rows": self._templates.part("_rows.html", search=search, **listed)}
-                await asyncio.sleep(_LIST_SECONDS)
+                await asyncio.sleep(rest(began, _LIST_SECONDS))
 
         return self._stream(request, search, source)
 
     async def execution(self, request: Request) -> Response:
         """Show one execution."""
-        execution_id = request.path_params["id"]
-        shown, timeline = await self._shown(execution_id)
-        fragments = self._fragments(shown, timeline)
-        live = not _is_settled(shown, timeline)
+        look = await self._following.look(request.path_params["id"])
         return self._page(
             request,
             "execution.html",
-            execution=shown,
-            fragments=fragments,
-            live=live,
-            actions=actions.offered(shown),
+            execution=look.shown,
+            fragments=self._fragments(look),
+            live=not look.is_settled,
+            actions=actions.offered(look.shown),
         )
 
     async def execution_stream(self, request: Request) -> Response:
@@ -101,8 +88,9 @@ class Pages:
         execution_id = request.path_params["id"]
 
         async def source() -> AsyncIterator[Fragments]:
-            async for shown, timeline in self._following(execution_id):
-                yield self._fragments(shown, timeline)
+            async with aclosing(self._following.looks(execution_id)) as looks:
+                async for look in looks:
+                    yield self._fragments(look)
 
         return self._stream(request, execution_id, source)
 
@@ -137,53 +125,11 @@ class Pages:
             "next": listed.next_page,
         }
 
-    async def _shown(self, execution_id: str) -> tuple[ExecutionView, ExecutionTimeline]:
-        execution: Execution
-        execution, timeline = await asyncio.gather(
-            self._api.execution(execution_id), self._api.timeline(execution_id)
-        )
-        return view(execution), timeline
-
-    async def _following(
-        self, execution_id: str
-    ) -> AsyncIterator[tuple[ExecutionView, ExecutionTimeline]]:
-        """Yield an execution now, and whenever something has happened, until it is settled."""
-        news = asyncio.Event()
-        watching = asyncio.create_task(self._watch(execution_id, news))
-        try:
-            while True:
-                news.clear()
-                shown, timeline = await self._shown(execution_id)
-                yield shown, timeline
-                if _is_settled(shown, timeline):
-                    return
-                soon = shown.end is not None and _since(shown.end) < _SOON
-                wait = _SETTLING_SECONDS if soon else _REFRESH_SECONDS
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(wait):
-                        await news.wait()
-        finally:
-            watching.cancel()
-            await asyncio.gather(watching, return_exceptions=True)
-
-    async def _watch(self, execution_id: str, news: asyncio.Event) -> None:
-        cursor = ""
-        while True:
-            try:
-                async with aclosing(self._api.happenings(execution_id, cursor)) as happenings:
-                    async for reached in happenings:
-                        cursor = reached
-                        news.set()
-            except CallError:
-                await asyncio.sleep(_REFRESH_SECONDS)
-            else:
-                return
-
-    def _fragments(self, shown: ExecutionView, timeline: ExecutionTimeline) -> Fragments:
+    def _fragments(self, look: Look) -> Fragments:
         values = {
-            "execution": shown,
-            "chart": chart.draw(timeline, datetime.now(UTC)),
-            "links": self._links(shown),
+            "execution": look.shown,
+            "chart": chart.draw(look.timeline, datetime.now(UTC)),
+            "links": self._links(look.shown),
             "ui": self._ui,
         }
         names = ("summary", "timeline", "conversation", "outcome")
@@ -220,18 +166,3 @@ class Pages:
             path=request.url.path,
             **values,
         )
-
-
-def _is_settled(shown: ExecutionView, timeline: ExecutionTimeline) -> bool:
-    """Whether the page will not change any more: it ended, and its caller went on."""
-    if not shown.has_ended or shown.end is None:
-        return False  # while it closes, it has ended in its own words and not in Temporal's
-    if _since(shown.end) > _RESUMED_WITHIN:
-        return True
-    steps = {entry.step for entry in timeline.entries}
-    nobody = shown.caller is None or timeline.caller_unavailable
-    return TIMELINE_STEP_ENDED in steps and bool(nobody or steps & _WENT_ON)
-
-
-def _since(time: datetime) -> timedelta:
-    return datetime.now(UTC) - time

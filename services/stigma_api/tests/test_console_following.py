@@ -1,0 +1,119 @@
+"""How often the console looks at an execution that it follows, and how much it asks at a time."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from datetime import timedelta
+from typing import Any
+
+import grpc
+import pytest
+
+from stigma.agent.v1.agent_execution_pb2 import AgentExecution
+from stigma.agent.v1.agent_execution_service_pb2 import WatchAgentExecutionResponse
+from stigma.diagnosis.v1.diagnosis_service_pb2 import (
+    ExecutionTimeline,
+    ListStuckExecutionsResponse,
+)
+from stigma_api.console import api as console_api
+from stigma_api.console import following
+from stigma_api.console.api import Api
+from stigma_api.console.following import Following, rest
+from stigma_api.status import CallError
+
+
+class Played:
+    """Services of an execution to which something happens all the time."""
+
+    def __init__(self, cost: float = 0) -> None:
+        self.cost = cost
+        self.reading = self.most = 0
+        self.watched: list[str] = []
+        self.agent_executions = self.diagnosis = self
+
+    async def GetAgentExecution(self, request: Any, _context: Any) -> AgentExecution:
+        return AgentExecution(id=request.id)
+
+    async def GetExecutionTimeline(self, request: Any, _context: Any) -> ExecutionTimeline:
+        await self._work()
+        return ExecutionTimeline(execution_id=request.id)
+
+    async def ListStuckExecutions(
+        self, _request: Any, _context: Any
+    ) -> ListStuckExecutionsResponse:
+        await self._work()
+        return ListStuckExecutionsResponse()
+
+    async def WatchAgentExecution(
+        self, request: Any, _context: Any
+    ) -> AsyncIterator[WatchAgentExecutionResponse]:
+        self.watched.append(request.cursor)
+        while True:
+            yield WatchAgentExecutionResponse(cursor="reached")
+            await asyncio.sleep(0.001)
+
+    async def _work(self) -> None:
+        self.reading += 1
+        self.most = max(self.most, self.reading)
+        await asyncio.sleep(self.cost)
+        self.reading -= 1
+
+
+def api_of(played: Any, **bounds: Any) -> Api:
+    given: dict[str, Any] = {"max_calls": 100, "call_timeout": timedelta(seconds=10)} | bounds
+    return Api(played, **given)
+
+
+async def seconds_of(looks: int, played: Played) -> float:
+    begun = time.monotonic()
+    async with aclosing(Following(api_of(played)).looks("agent-1")) as seen:
+        for _ in range(looks):
+            await anext(seen)
+    return time.monotonic() - begun
+
+
+async def test_however_much_happens_there_is_time_between_looks(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(following, "_LEAST_SECONDS", 0.1)
+    monkeypatch.setattr(following, "_REFRESH_SECONDS", 60)
+    assert 0.29 <= await seconds_of(4, Played()) < 20  # and news ends the wait
+
+
+async def test_what_takes_long_is_looked_at_rarely(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(following, "_LEAST_SECONDS", 0)
+    assert await seconds_of(3, Played(cost=0.05)) >= 0.44  # 3 looks, 2 rests
+    assert rest(time.monotonic(), 2) == 2
+    assert rest(time.monotonic() - 5, 2) >= 15
+
+
+async def test_few_histories_are_read_at_a_time():
+    played = Played(cost=0.01)
+    api = api_of(played)
+    await asyncio.gather(*(api.timeline("agent-1") for _ in range(10)), api.stuck(), api.stuck())
+    assert played.most == console_api._LONG_READS
+
+
+async def test_calls_are_bounded_as_those_of_programs():
+    played = Played(cost=3600)
+    api = api_of(played, max_calls=6)
+    reads = [asyncio.create_task(api.timeline("agent-1")) for _ in range(6)]
+    await asyncio.sleep(0)
+    with pytest.raises(CallError) as refused:
+        await api.execution("agent-1")
+    assert refused.value.code == grpc.StatusCode.RESOURCE_EXHAUSTED
+    for read in reads:
+        read.cancel()
+    await asyncio.gather(*reads, return_exceptions=True)
+    assert (await api.execution("agent-1")).id == "agent-1"
+
+
+async def test_a_call_that_takes_too_long_is_given_up():
+    api = api_of(Played(cost=3600), call_timeout=timedelta(seconds=0.05))
+    # Those that wait for others to end are given up like them.
+    reads = [api.timeline("agent-1") for _ in range(console_api._LONG_READS + 1)]
+    for answer in await asyncio.gather(*reads, return_exceptions=True):
+        assert isinstance(answer, CallError)
+        assert answer.code == grpc.StatusCode.DEADLINE_EXCEEDED
+    assert (await api.execution("agent-1")).id == "agent-1"
