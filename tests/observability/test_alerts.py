@@ -12,7 +12,7 @@ import json
 import re
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -27,17 +27,30 @@ from stigma.workflow.v1.workflow_execution_service_pb2 import (
 )
 from stigma.workflow.v1.workflow_execution_service_pb2_grpc import WorkflowExecutionServiceStub
 from stigma.workflow.v1.workflow_pb2 import WorkflowSpec
+from tests.docs.pages import ROOT, read_page
 from tests.integration.installation import KEY, Installation, environment
 from tests.integration.model_gate import ModelGate
-from tests.observability.conditions import CONDITIONS, GOOD_DOCUMENT, all_wrong
+from tests.observability.conditions import (
+    CONDITIONS,
+    GOOD_DOCUMENT,
+    all_wrong,
+    forbid_deliveries,
+)
+from tests.observability.outages import (
+    OUTAGES,
+    kill_the_engine,
+    refuse_the_api,
+    slow_deliveries,
+)
 from tests.observability.prometheus import Prometheus, Target, prometheus
 from tests.observability.rules import CHARTS, SERVICES, hurried
+from tests.stack.faults import FaultProxy
 from tests.stack.stack import Stack
 from tests.stack.waiting import eventually
 from tools.metrics import catalog
 
 if TYPE_CHECKING:
-    from tests.stack.plugin import StartStack
+    from tests.stack.plugin import StartStack, TemporalServer
 
 FACTOR = 60
 LEAST_RANGE = timedelta(seconds=10)
@@ -50,10 +63,11 @@ CLUSTER_GAUGES = {metric.name for metric in catalog.by_service()["stigma_api"] i
 
 @dataclass(frozen=True)
 class Watched:
-    """An installation and the Prometheus that watches it."""
+    """An installation, the Prometheus that watches it, and what services reach Temporal through."""
 
     site: Installation
     prometheus: Prometheus
+    temporal_of: Mapping[str, FaultProxy]
 
     @property
     def stack(self) -> Stack:
@@ -63,24 +77,35 @@ class Watched:
 
 @pytest.fixture(scope="module")
 async def watched(
-    new_stack: StartStack, tmp_path_factory: pytest.TempPathFactory
+    temporal_server: TemporalServer, new_stack: StartStack, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Watched]:
     prometheus()  # or these tests are skipped, before anything is started
     directory = tmp_path_factory.mktemp("watched")
-    async with ModelGate() as gate:
-        variables = dict(environment(gate, directory))
-        variables["stigma_api"] = {**variables["stigma_api"], **IN_A_HURRY}
-        stack = await new_stack(environment=variables)
-        await stack.replicate("stigma_api")
-        targets = [Target("stigma-api", "api-1", stack.process("stigma_api", 1).admin_port)]
-        for job, service in SERVICES.items():
-            targets.append(Target(job, f"{job}-0", stack.process(service).admin_port))
-        rules = {job: hurried(job, factor=FACTOR, least=LEAST_RANGE) for job in SERVICES}
-        async with (
-            Installation(stack, gate, directory) as site,
-            Prometheus(directory, targets, rules) as watching,
-        ):
-            yield Watched(site, watching)
+    temporal_of = {
+        service: FaultProxy(temporal_server.address)
+        for service in ("stigma_api", "stigma_orchestrator")
+    }
+    async with (
+        temporal_of["stigma_api"] as of_api,
+        temporal_of["stigma_orchestrator"] as of_orchestrator,
+    ):
+        async with ModelGate() as gate:
+            variables = {name: dict(own) for name, own in environment(gate, directory).items()}
+            variables["stigma_api"] |= IN_A_HURRY | {"TEMPORAL_ADDRESS": of_api.address}
+            variables["stigma_orchestrator"] = {"TEMPORAL_ADDRESS": of_orchestrator.address}
+            forbid_deliveries(of_orchestrator)
+            stack = await new_stack(environment=variables)
+            await stack.replicate("stigma_api")
+            targets = [Target("stigma-api", "api-1", stack.process("stigma_api", 1).admin_port)]
+            for job, service in SERVICES.items():
+                targets.append(Target(job, f"{job}-0", stack.process(service).admin_port))
+            rules = {job: hurried(job, factor=FACTOR, least=LEAST_RANGE) for job in SERVICES}
+            async with (
+                Installation(stack, gate, directory) as site,
+                Prometheus(directory, targets, rules) as watching,
+            ):
+                yield Watched(site, watching, temporal_of)
+        await stack.stop()
 
 
 async def test_the_real_conditions_fire(
@@ -101,13 +126,8 @@ async def test_the_real_conditions_fire(
             all_fired, within=timedelta(seconds=60), what=lambda: f"{wanted - fired.keys()} to fire"
         )
     assert fired.keys() - wanted <= OF_A_SLOW_MACHINE, "nothing else is wrong"
-    rows = [
-        f"| {condition.alert} | {condition.text} | {fired[condition.alert]:.0f} s |"
-        for condition in CONDITIONS
-    ]
     with capsys.disabled():
-        head = ["", "| alert | condition made | fired after |", "|---|---|---|"]
-        sys.stdout.write("\n".join([*head, *rows, ""]))
+        _show({condition.alert: condition.text for condition in CONDITIONS}, fired)
 
 
 async def test_every_query_of_the_dashboard_has_data(watched: Watched) -> None:
@@ -192,6 +212,47 @@ async def test_replicas_agree_and_a_restart_forgets_nothing(watched: Watched) ->
         return await watched.prometheus.value(expression) == before.running
 
     await eventually(seen_once, what=f"{before}, not counted once a replica")
+
+
+async def test_outages_fire(watched: Watched, capsys: pytest.CaptureFixture[str]) -> None:
+    """The last test: nothing of it is put right again."""
+    site = watched.site
+    fired: dict[str, dict[str, str]] = {}
+    after: dict[str, float] = {}
+    began = time.monotonic()
+
+    async def fire(*alerts: str) -> None:
+        async def all_fired() -> bool:
+            fired.update(await watched.prometheus.firing())
+            for name in fired:
+                after.setdefault(name, time.monotonic() - began)
+            return fired.keys() >= set(alerts)
+
+        await eventually(
+            all_fired, within=timedelta(seconds=60), what=lambda: f"{set(alerts) - fired.keys()}"
+        )
+
+    async with slow_deliveries(site, watched.temporal_of["stigma_orchestrator"]):
+        await kill_the_engine(site)
+        await fire("StigmaServiceDown", "StigmaBacklogGrows")
+        assert fired["StigmaServiceDown"]["service"] == "zigflow-worker"
+        assert fired["StigmaBacklogGrows"]["task_queue"] == site.stack.queues.engine
+        await refuse_the_api(site, watched.temporal_of["stigma_api"])
+        await fire("StigmaServiceNotReady", "StigmaClusterMetricsMissing", "StigmaDeliveriesSlow")
+        assert fired["StigmaServiceNotReady"]["service"] == "stigma-api"
+    with capsys.disabled():
+        _show(OUTAGES, after)
+    page = read_page(ROOT / "docs" / "runbooks" / "deliveries-slow.md")
+    [asked] = [block.text for block in page.blocks if block.language == "promql"]
+    found = await watched.prometheus.query(asked)
+    assert {sample["metric"]["job"] for sample in found} == set(SERVICES)
+
+
+def _show(conditions: Mapping[str, str], fired: Mapping[str, float]) -> None:
+    """Print what was made, and when its alert fired."""
+    rows = [f"| {alert} | {text} | {fired[alert]:.0f} s |" for alert, text in conditions.items()]
+    head = ["", "| alert | condition made | fired after |", "|---|---|---|"]
+    sys.stdout.write("\n".join([*head, *rows, ""]))
 
 
 @dataclass(frozen=True)

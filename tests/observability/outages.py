@@ -1,0 +1,76 @@
+"""Services that are away, blind or slow, and a queue that nobody works off."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+
+import grpc
+
+from tests.integration.callers import Job, PythonCaller
+from tests.integration.installation import Installation
+from tests.stack.faults import Delay, Fail, FaultProxy
+
+# The alert says more than a hundred.
+_DOCUMENTS = 130
+_DELIVERIES = 60
+_PAUSE_SECONDS = 0.5
+_SLOW = timedelta(seconds=0.8)
+
+OUTAGES = {
+    "StigmaServiceDown": "the engine killed",
+    "StigmaBacklogGrows": f"{_DOCUMENTS} documents started meanwhile",
+    "StigmaServiceNotReady": "an API that may not see the namespace's search attributes",
+    "StigmaClusterMetricsMissing": "nor count workflows",
+    "StigmaDeliveriesSlow": f"{_SLOW.total_seconds():g} s on the way to Temporal",
+}
+"""By their alerts."""
+
+IDLE_DOCUMENT = """
+document: {dsl: 1.0.3, namespace: alerts, name: idle, version: 1.0.0}
+do:
+  - nothing: {set: {done: true}}
+"""
+
+
+async def kill_the_engine(site: Installation) -> None:
+    """Kill it, and start documents all the same."""
+    await site.stack.kill("zigflow_worker")
+    await asyncio.gather(*(site.run_document(IDLE_DOCUMENT) for _ in range(_DOCUMENTS)))
+
+
+async def refuse_the_api(site: Installation, temporal: FaultProxy) -> None:
+    """Start every replica again, to find that it may not look at Temporal any more."""
+    refused = Fail(grpc.StatusCode.PERMISSION_DENIED, "not any more")
+    for method in ("CountWorkflowExecutions", "ListSearchAttributes"):
+        temporal.inject(method, refused, times=None)
+    await site.stack.stop("stigma_api")
+    for replica in range(2):
+        site.stack.process("stigma_api", replica).start()
+
+
+@asynccontextmanager
+async def slow_deliveries(site: Installation, temporal: FaultProxy) -> AsyncIterator[None]:
+    """Have outcomes delivered all the time, slowly. Nothing of it needs the API once it began."""
+    message = uuid.uuid4().hex
+    await asyncio.gather(
+        *(site.call(PythonCaller, Job("held", message)) for _ in range(_DELIVERIES))
+    )
+    for nth in range(1, _DELIVERIES + 1):
+        await site.gate.held(message, nth=nth)
+    for method in ("RespondActivityTaskCompleted", "RespondActivityTaskCompletedById"):
+        temporal.inject(method, Delay(_SLOW), times=None)
+    async with asyncio.TaskGroup() as group:
+        answering = group.create_task(_answer(site, message))
+        yield
+        answering.cancel()
+    temporal.clear()
+
+
+async def _answer(site: Installation, message: str) -> None:
+    for call in site.gate.calls(message):
+        call.answer("at last")
+        await asyncio.sleep(_PAUSE_SECONDS)
