@@ -13,12 +13,14 @@ from typing import Any
 
 import httpx2
 import pytest
+import uvicorn
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from starlette.responses import PlainTextResponse
 from starlette.types import Receive, Scope, Send
+from uvicorn.server import ServerState
 
 from services.stigma_api.tests.consoles import consoles, events, looking
 from stigma.runtime import ConfigurationError, Readiness, ServiceError
@@ -139,6 +141,70 @@ async def test_who_says_nothing_is_hung_up_on(monkeypatch: pytest.MonkeyPatch):
             assert await reader.read() == b""
         writer.close()
     await server.stop(timedelta(seconds=1))
+
+
+WHOLE = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
+PARTS = {
+    "head": b"GET / HTTP/1.1\r\nHost: local",
+    "body": b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\nhalf",
+}
+
+
+@pytest.mark.parametrize("part", PARTS)
+async def test_who_stops_half_way_is_hung_up_on_after_other_requests_too(
+    part: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(console_server, "_HEAD_SECONDS", 0.3)
+    server = served()
+    await server.start()
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+    async with asyncio.timeout(10):
+        writer.write(WHOLE)
+        assert b"hello" in await reader.readuntil(b"hello")
+        writer.write(PARTS[part])
+        if part == "body":  # which nothing has to read
+            assert b"hello" in await reader.readuntil(b"hello")
+            writer.write(b"more")
+        assert await reader.read() == b""
+    writer.close()
+    await server.stop(timedelta(seconds=1))
+
+
+class Wire(asyncio.Transport):
+    """A connection's other side, which has not read all of its answer."""
+
+    unread = 0
+    aborted = False
+
+    def get_write_buffer_size(self) -> int:
+        return self.unread
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        self.unread += len(data)
+
+    def is_closing(self) -> bool:
+        return False
+
+    def close(self) -> None:
+        pass
+
+    def abort(self) -> None:
+        self.aborted = True
+
+
+async def test_who_is_answered_late_or_reads_slowly_is_not_hung_up_on():
+    config = uvicorn.Config(hello, lifespan="off", log_config=None)
+    connection, wire = console_server._Connection(config, ServerState(), {}), Wire()
+    connection.connection_made(wire)
+    connection.data_received(WHOLE)
+    connection._close_silent()  # while the answer is made
+    await asyncio.gather(*connection.tasks)
+    for wire.unread in (900, 700, 100):
+        connection._close_silent()
+        assert not wire.aborted
+    connection._close_silent()  # nothing more was read
+    assert wire.aborted
+    connection.connection_lost(None)
 
 
 async def test_connections_are_bounded(monkeypatch: pytest.MonkeyPatch):

@@ -18,6 +18,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from stigma.runtime import ConfigurationError, Readiness, ServiceError
 
 _MAX_CONNECTIONS = 256
+# For all that is needed before a request can be worked on, on a connection that is not at work.
 _HEAD_SECONDS = 10.0
 _MAX_HEAD_BYTES = 16 * 1024
 
@@ -150,22 +151,38 @@ class _Server(uvicorn.Server):
 
 
 class _Connection(H11Protocol):
-    """A connection that has to say in time what it wants, as one of a bounded number."""
+    """A connection that has to say in time what it wants next, as one of a bounded number."""
 
     _late: asyncio.TimerHandle | None = None
+    _unread = 0
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
         if len(self.connections) > _MAX_CONNECTIONS:
             transport.abort()
             return
-        self._late = self.loop.call_later(_HEAD_SECONDS, self._close_silent)
+        self._wait()
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self._late is not None:
             self._late.cancel()
         super().connection_lost(exc)
 
+    def on_response_complete(self) -> None:
+        self._unread = 0
+        self._wait()
+        super().on_response_complete()  # which may begin with the next request
+
+    def _wait(self) -> None:
+        if self._late is not None:
+            self._late.cancel()
+        self._late = self.loop.call_later(_HEAD_SECONDS, self._close_silent)
+
     def _close_silent(self) -> None:
-        if self.cycle is None:
+        if self.cycle is not None and not self.cycle.response_complete:
+            return  # at work, and waited for again when that is done
+        before, self._unread = self._unread, self.transport.get_write_buffer_size()
+        if self._unread and self._unread != before:
+            self._wait()  # an answer is still on its way, to somebody slow
+        else:
             self.transport.abort()
