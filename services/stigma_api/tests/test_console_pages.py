@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import html
 import re
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
@@ -36,6 +37,8 @@ from stigma.diagnosis.v1.diagnosis_service_pb2 import (
     STUCK_REASON_NO_WORKER,
     ListStuckExecutionsResponse,
 )
+from stigma.workflow.v1.workflow_execution_service_pb2 import StartWorkflowRequest
+from stigma.workflow.v1.workflow_pb2 import WorkflowSpec
 from stigma_api import status
 from stigma_api.console import pages as console_pages
 from stigma_cli.devserver import DevServer
@@ -223,6 +226,18 @@ async def test_one_execution_from_its_start_to_its_failure(api: Api, start: Star
     ):
         assert text in page, text
     assert "data-live" not in page  # nothing will change any more
+
+
+async def test_a_workflows_page_shows_what_it_was_given(api: Api, client: Client):
+    request = StartWorkflowRequest(
+        spec=WorkflowSpec(document="hold"), input_json='{"change":"a rename"}'
+    )
+    started = await api.workflow_executions.StartWorkflow(request, **metadata("root"))
+    await client.get_workflow_handle(started.id).terminate(reason="by hand")
+    page = await get(api, f"/executions/{started.id}", "root")
+    shown = re.search(r'<pre [^>]*aria-label="Input data">([^<]*)</pre>', page)
+    assert shown is not None
+    assert html.unescape(shown[1]) == '{\n  "change": "a rename"\n}'
 
 
 async def test_who_waits_is_linked(api: Api, callers: Callers):

@@ -31,6 +31,7 @@ from stigma.diagnosis.v1.diagnosis_service_pb2 import (
     ListStuckExecutionsResponse,
 )
 from stigma.workflow.v1.workflow_execution_service_pb2 import (
+    WORKFLOW_EXECUTION_VIEW_FULL,
     GetWorkflowExecutionRequest,
     ListWorkflowExecutionsRequest,
     WatchWorkflowExecutionRequest,
@@ -108,14 +109,15 @@ class Api:
         return Listed(found, _page(nexts))
 
     async def execution(self, execution_id: str) -> Execution:
-        """Return one execution, an agent's with its conversation."""
+        """Return one execution, an agent's with its conversation, a workflow's with its input."""
         match Kind.of_id(execution_id):
             case Kind.AGENT:
                 agents = GetAgentExecutionRequest(id=execution_id, view=AGENT_EXECUTION_VIEW_FULL)
                 agent_services = self._servicers.agent_executions
                 return await self._call(agent_services.GetAgentExecution, agents)
             case Kind.WORKFLOW:
-                workflows = GetWorkflowExecutionRequest(id=execution_id)
+                view = WORKFLOW_EXECUTION_VIEW_FULL
+                workflows = GetWorkflowExecutionRequest(id=execution_id, view=view)
                 workflow_services = self._servicers.workflow_executions
                 return await self._call(workflow_services.GetWorkflowExecution, workflows)
         raise status.not_found(f"execution {execution_id}")
