@@ -8,7 +8,9 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"os/signal"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/google/uuid"
@@ -37,13 +39,15 @@ type options struct {
 }
 
 func main() {
-	if err := run(os.Args[1:]); err != nil {
+	ctx, done := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer done()
+	if err := run(ctx, os.Args[1:]); err != nil {
 		fmt.Fprintln(os.Stderr, "error:", describe(err))
 		os.Exit(1)
 	}
 }
 
-func run(arguments []string) error {
+func run(ctx context.Context, arguments []string) error {
 	if len(arguments) == 0 {
 		return errors.New(usage)
 	}
@@ -66,20 +70,24 @@ func run(arguments []string) error {
 		return err
 	}
 	config.Events = logs
+	config.Metadata = traceContext
 	api, err := stigma.NewClient(config)
 	if err != nil {
 		return err
 	}
 	defer api.Close()
 	if arguments[0] == "watch" {
-		return watch(context.Background(), api, o)
+		return watch(ctx, api, o)
 	}
-	return inWorkflow(context.Background(), arguments[0], api, o, logs)
+	return inWorkflow(ctx, arguments[0], api, o, logs)
 }
 
 // inWorkflow serves the examples' workflows, and runs one of them.
 func inWorkflow(ctx context.Context, example string, api *stigma.Client, o options, logs *slog.Logger) error {
-	settings := envconfig.MustLoadDefaultClientOptions() // TEMPORAL_ADDRESS, profiles, …
+	settings, err := envconfig.LoadDefaultClientOptions() // TEMPORAL_ADDRESS, profiles, …
+	if err != nil {
+		return err
+	}
 	settings.Logger = log.NewStructuredLogger(logs)
 	temporalClient, err := client.Dial(settings)
 	if err != nil {
@@ -156,6 +164,16 @@ func eventName(event *agentv1.WatchAgentExecutionResponse) string {
 		return "something newer than this program"
 	}
 	return string(field.Name())
+}
+
+// traceContext lets the API go on in the trace of who started this program, by the variable that
+// OpenTelemetry has for it. A program with OpenTelemetry of its own injects ctx: see README.md.
+func traceContext(context.Context) map[string]string {
+	parent := os.Getenv("TRACEPARENT")
+	if parent == "" {
+		return nil
+	}
+	return map[string]string{"traceparent": parent}
 }
 
 func describe(err error) string {

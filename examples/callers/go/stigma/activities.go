@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"fmt"
 	"log/slog"
 	"time"
@@ -108,8 +107,11 @@ func (c *Client) handOff(ctx context.Context, kind, name, requestID string, star
 		"workflow_id", info.WorkflowExecution.ID, "run_id", info.WorkflowExecution.RunID,
 		"activity_id", info.ActivityID, "attempt", info.Attempt,
 	)
-	log.Info("token_taken")
-	log.Info("start_requested")
+	log.InfoContext(ctx, "token_taken")
+	if len(info.TaskToken) == 0 {
+		return failed(kind, "INVALID_ARGUMENT", "start_"+kind, "this activity has no task token, so nobody could complete it", nil)
+	}
+	log.InfoContext(ctx, "start_requested")
 	rpc, done := context.WithTimeout(ctx, rpcTimeout)
 	defer done()
 	started, err := start(rpc)
@@ -117,7 +119,7 @@ func (c *Client) handOff(ctx context.Context, kind, name, requestID string, star
 		return refusal(err, kind, "start_"+kind)
 	}
 	log = log.With(slog.String("execution_id", started.id))
-	log.Info("acknowledged")
+	log.InfoContext(ctx, "acknowledged")
 	switch started.phase {
 	case agentv1.AgentExecutionPhase_AGENT_EXECUTION_PHASE_COMPLETED:
 		return nil // before this attempt: its result is ours
@@ -128,18 +130,21 @@ func (c *Client) handOff(ctx context.Context, kind, name, requestID string, star
 	case agentv1.AgentExecutionPhase_AGENT_EXECUTION_PHASE_TIMED_OUT:
 		return ended(started, kind, "TIMEOUT")
 	}
-	log.Info("pending")
+	log.InfoContext(ctx, "pending")
 	return activity.ErrResultPending
 }
 
 func callerOf(info activity.Info) *agentv1.TemporalCaller {
-	return &agentv1.TemporalCaller{
-		Namespace:        info.Namespace,
-		WorkflowId:       info.WorkflowExecution.ID,
-		RunId:            info.WorkflowExecution.RunID,
-		ActivityId:       info.ActivityID,
-		HeartbeatTimeout: durationpb.New(info.HeartbeatTimeout),
+	caller := &agentv1.TemporalCaller{
+		Namespace:  info.Namespace,
+		WorkflowId: info.WorkflowExecution.ID,
+		RunId:      info.WorkflowExecution.RunID,
+		ActivityId: info.ActivityID,
 	}
+	if info.HeartbeatTimeout > 0 {
+		caller.HeartbeatTimeout = durationpb.New(info.HeartbeatTimeout)
+	}
+	return caller
 }
 
 func deadlineOf(info activity.Info) *timestamppb.Timestamp {
@@ -151,15 +156,15 @@ func deadlineOf(info activity.Info) *timestamppb.Timestamp {
 
 // ended is the failure of an execution that was over before this attempt.
 func ended(execution state, kind, outcome string) error {
-	details := map[string]any{
-		"reason": reasonName(execution.failure.GetReason()),
-		"step":   execution.failure.GetStep(),
-	}
+	told := details{Reason: reasonName(execution.failure.GetReason()), Step: execution.failure.GetStep()}
 	if text, err := protojson.Marshal(execution.message); err == nil {
-		details["execution"] = json.RawMessage(text)
+		told.Execution = text
 	}
 	message := fmt.Sprintf("%s execution %s: %s", kind, execution.id, execution.failure.GetMessage())
-	return temporal.NewNonRetryableApplicationError(message, errorType(kind, outcome), nil, details)
+	if step := execution.failure.GetStep(); step != "" {
+		message += " at " + step
+	}
+	return temporal.NewNonRetryableApplicationError(message, errorType(kind, outcome), nil, told)
 }
 
 // refusal is what an RPC's error means to the activity: what may pass is retried, an answer is not.
@@ -176,15 +181,16 @@ func refusal(err error, kind, step string) error {
 		return temporal.NewApplicationErrorWithOptions(fmt.Sprintf("%s: %s: %s", step, codeName(code), answer.Message()), codeName(code), options)
 	default:
 		message := fmt.Sprintf("%s was refused: %s: %s", step, codeName(code), answer.Message())
+		told := details{Reason: codeName(code), Step: step}
 		for _, detail := range answer.Details() {
 			if bad, ok := detail.(*errdetails.BadRequest); ok {
-				for _, violation := range bad.GetFieldViolations() {
-					message += fmt.Sprintf("; %s: %s", violation.GetField(), violation.GetDescription())
+				for _, each := range bad.GetFieldViolations() {
+					message += fmt.Sprintf("; %s: %s", each.GetField(), each.GetDescription())
+					told.FieldViolations = append(told.FieldViolations, violation{each.GetField(), each.GetDescription()})
 				}
 			}
 		}
-		details := map[string]any{"reason": codeName(code), "step": step}
-		return temporal.NewNonRetryableApplicationError(message, errorType(kind, "FAILED"), nil, details)
+		return temporal.NewNonRetryableApplicationError(message, errorType(kind, "FAILED"), nil, told)
 	}
 }
 

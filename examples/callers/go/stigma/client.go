@@ -16,6 +16,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"os"
 	"strings"
@@ -31,6 +32,9 @@ import (
 	workflowv1 "github.com/stigma-dev/stigma/gen/go/stigma/workflow/v1"
 )
 
+// A whole execution, with its input and output, may be more than gRPC's default of 4 MiB.
+const maxMessageBytes = 8 << 20
+
 // Config says how to reach Stigma's API.
 type Config struct {
 	Address       string      // host:port or a gRPC target; default localhost:7300
@@ -40,9 +44,9 @@ type Config struct {
 	// Events gets one record a step of a hand-off: token_taken, start_requested, acknowledged,
 	// pending. Default: slog.Default().
 	Events *slog.Logger
-	// DialOptions are added to ours: for traces, grpc.WithStatsHandler(otelgrpc.NewClientHandler())
-	// sends the current span's W3C traceparent along.
-	DialOptions []grpc.DialOption
+	// Metadata, if set, gives what else accompanies a call, for instance the W3C traceparent of the
+	// span in ctx, which is the activity's. It is called once a call, from several at once.
+	Metadata func(ctx context.Context) map[string]string
 }
 
 // Client is a connection to Stigma's API, and the activities that use it.
@@ -57,12 +61,11 @@ type Client struct {
 // ConfigFromEnvironment reads STIGMA_API_ADDRESS, _KEY, _TLS, _TLS_CA, _TLS_CLIENT_CERT,
 // _TLS_CLIENT_KEY, _TLS_SERVER_NAME and _ALLOW_INSECURE: the same as Stigma's Python client.
 func ConfigFromEnvironment() (Config, error) {
-	config := Config{
-		Address:       os.Getenv("STIGMA_API_ADDRESS"),
-		APIKey:        os.Getenv("STIGMA_API_KEY"),
-		AllowInsecure: flag("STIGMA_API_ALLOW_INSECURE"),
-	}
+	config := Config{Address: os.Getenv("STIGMA_API_ADDRESS"), APIKey: os.Getenv("STIGMA_API_KEY")}
 	var err error
+	if config.AllowInsecure, err = flag("STIGMA_API_ALLOW_INSECURE"); err != nil {
+		return Config{}, err
+	}
 	config.TLS, err = tlsFromEnvironment()
 	return config, err
 }
@@ -84,15 +87,16 @@ func NewClient(config Config) (*Client, error) {
 		// Every address behind a name is used. Temporal's retries are the only ones.
 		grpc.WithDefaultServiceConfig(`{"loadBalancingConfig": [{"round_robin": {}}]}`),
 		grpc.WithDisableRetry(),
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessageBytes)),
 		grpc.WithConnectParams(grpc.ConnectParams{
 			Backoff: backoff.Config{BaseDelay: 100 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: 5 * time.Second},
 		}),
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 20 * time.Second, Timeout: 10 * time.Second}),
 	}
-	if config.APIKey != "" {
-		options = append(options, grpc.WithPerRPCCredentials(bearer(config.APIKey)))
+	if config.APIKey != "" || config.Metadata != nil {
+		options = append(options, grpc.WithPerRPCCredentials(accompaniment{config.APIKey, config.Metadata}))
 	}
-	connection, err := grpc.NewClient(config.Address, append(options, config.DialOptions...)...)
+	connection, err := grpc.NewClient(config.Address, options...)
 	if err != nil {
 		return nil, err
 	}
@@ -111,20 +115,34 @@ func NewClient(config Config) (*Client, error) {
 // Close closes the connection; stop the workers first.
 func (c *Client) Close() error { return c.connection.Close() }
 
-// bearer is an API key, sent with every call. NewClient decides where it may go in clear.
-type bearer string
-
-func (b bearer) GetRequestMetadata(context.Context, ...string) (map[string]string, error) {
-	return map[string]string{"authorization": "Bearer " + string(b)}, nil
+// accompaniment is sent with every call. NewClient decides where a key may go in clear.
+type accompaniment struct {
+	apiKey   string
+	metadata func(context.Context) map[string]string
 }
 
-func (bearer) RequireTransportSecurity() bool { return false }
+func (a accompaniment) GetRequestMetadata(ctx context.Context, _ ...string) (map[string]string, error) {
+	sent := map[string]string{}
+	if a.metadata != nil {
+		maps.Copy(sent, a.metadata(ctx))
+	}
+	if a.apiKey != "" {
+		sent["authorization"] = "Bearer " + a.apiKey
+	}
+	return sent, nil
+}
+
+func (accompaniment) RequireTransportSecurity() bool { return false }
 
 func tlsFromEnvironment() (*tls.Config, error) {
 	ca, name := os.Getenv("STIGMA_API_TLS_CA"), os.Getenv("STIGMA_API_TLS_SERVER_NAME")
 	certificate, key := os.Getenv("STIGMA_API_TLS_CLIENT_CERT"), os.Getenv("STIGMA_API_TLS_CLIENT_KEY")
-	if !flag("STIGMA_API_TLS") && ca+name+certificate+key == "" {
-		return nil, nil
+	wanted, err := flag("STIGMA_API_TLS")
+	if err != nil || !wanted && ca+name+certificate+key == "" {
+		return nil, err
+	}
+	if (certificate == "") != (key == "") {
+		return nil, errors.New("a client certificate and its key go together")
 	}
 	config := &tls.Config{ServerName: name, MinVersion: tls.VersionTLS12}
 	if ca != "" {
@@ -137,7 +155,7 @@ func tlsFromEnvironment() (*tls.Config, error) {
 			return nil, errors.New("STIGMA_API_TLS_CA has no certificate")
 		}
 	}
-	if certificate != "" || key != "" {
+	if certificate != "" {
 		pair, err := tls.LoadX509KeyPair(certificate, key)
 		if err != nil {
 			return nil, err
@@ -147,16 +165,22 @@ func tlsFromEnvironment() (*tls.Config, error) {
 	return config, nil
 }
 
-func flag(name string) bool {
-	value := strings.ToLower(strings.TrimSpace(os.Getenv(name)))
-	return value == "1" || value == "true" || value == "yes"
+func flag(name string) (bool, error) {
+	value := os.Getenv(name)
+	switch strings.ToLower(strings.TrimSpace(value)) {
+	case "", "0", "false", "no":
+		return false, nil
+	case "1", "true", "yes":
+		return true, nil
+	}
+	return false, fmt.Errorf("%s is %q: expected true or false", name, value)
 }
 
 func isLoopback(address string) bool {
 	if strings.HasPrefix(address, "unix:") {
 		return true
 	}
-	host, _, err := net.SplitHostPort(address[strings.LastIndex(address, "/")+1:])
+	host, _, err := net.SplitHostPort(strings.TrimPrefix(address, "dns:///"))
 	if err != nil {
 		return false
 	}

@@ -1,6 +1,7 @@
 package stigma
 
 import (
+	"encoding/json"
 	"errors"
 	"strings"
 
@@ -25,7 +26,7 @@ const (
 // Failure is why a call did not complete.
 type Failure struct {
 	Type        string
-	Reason      string // "STEP_LIMIT", …; or the gRPC code that refused the start
+	Reason      string // "STEP_LIMIT", …; or the gRPC code that refused the start; or a timeout's type
 	Step        string // "model_call 2", …; "start_agent" when nothing was started
 	ExecutionID string // empty when nothing is known of an execution
 	Message     string
@@ -37,21 +38,22 @@ func (f *Failure) TimedOut() bool {
 	return f.Type == AgentTimeout || f.Type == WorkflowTimeout || f.Type == TemporalTimeout
 }
 
-// FailureOf reads the error of RunAgent or RunWorkflow; nil when it is none, or a cancellation of
-// the caller itself. Return that error from your workflow and its type stays what it is.
+// FailureOf reads the error of RunAgent or RunWorkflow, or one that wraps it; nil when it is none,
+// or a cancellation of the caller itself. Return that error from your workflow and its type stays
+// what it is.
 func FailureOf(err error) *Failure {
 	var application *temporal.ApplicationError
-	if errors.As(err, &application) && strings.Contains(application.Type(), "_EXECUTION_") {
+	if errors.As(err, &application) && isOurs(application.Type()) {
 		failure := &Failure{Type: application.Type(), Message: application.Message()}
-		var details struct {
-			Reason    string `json:"reason"`
-			Step      string `json:"step"`
-			Execution struct {
+		var known details
+		if application.HasDetails() && application.Details(&known) == nil {
+			failure.Reason, failure.Step = known.Reason, known.Step
+			var execution struct {
 				ID string `json:"id"`
-			} `json:"execution"`
-		}
-		if application.HasDetails() && application.Details(&details) == nil {
-			failure.Reason, failure.Step, failure.ExecutionID = details.Reason, details.Step, details.Execution.ID
+			}
+			if json.Unmarshal(known.Execution, &execution) == nil {
+				failure.ExecutionID = execution.ID
+			}
 		}
 		return failure
 	}
@@ -65,6 +67,33 @@ func FailureOf(err error) *Failure {
 		return &Failure{Type: TemporalTimeout, Reason: "ScheduleToClose", Message: activity.Error()}
 	}
 	return nil
+}
+
+// details are the detail of Stigma's failures.
+type details struct {
+	Reason          string          `json:"reason"`
+	Step            string          `json:"step"`
+	FieldViolations []violation     `json:"field_violations,omitempty"`
+	Execution       json.RawMessage `json:"execution,omitempty"`
+}
+
+type violation struct {
+	Field       string `json:"field"`
+	Description string `json:"description"`
+}
+
+func isOurs(errorType string) bool {
+	switch errorType {
+	case AgentFailed, AgentTimeout, AgentCancelled, WorkflowFailed, WorkflowTimeout, WorkflowCancelled:
+		return true
+	}
+	return false
+}
+
+// failed is the error of a call for which there is no execution to tell of.
+func failed(kind, reason, step, message string, cause error) error {
+	return temporal.NewNonRetryableApplicationError(
+		message, errorType(kind, "FAILED"), cause, details{Reason: reason, Step: step})
 }
 
 func errorType(kind, outcome string) string {

@@ -15,6 +15,8 @@ import (
 // WatchAgent calls see with everything that happens to an execution, and returns it when it has
 // ended. It loses nothing: after a broken connection it goes on behind the last event.
 func (c *Client) WatchAgent(ctx context.Context, id string, see func(*agentv1.WatchAgentExecutionResponse)) (*agentv1.AgentExecution, error) {
+	ctx, done := context.WithCancel(ctx) // or a stream that is not read to its end would stay
+	defer done()
 	cursor := ""
 	for {
 		stream, err := c.Agents.WatchAgentExecution(ctx, &agentv1.WatchAgentExecutionRequest{Id: id, Cursor: cursor})

@@ -6,11 +6,19 @@ import java.io.PrintStream;
 import java.time.Instant;
 import java.util.LinkedHashMap;
 import java.util.Map;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
 
 /** Gets one record a step of a hand-off: token_taken, start_requested, acknowledged, pending. */
 @FunctionalInterface
 public interface EventLog {
   void log(String event, Map<String, Object> fields);
+
+  /** Log lines of SLF4J: the event, then its fields. */
+  static EventLog slf4j() {
+    Logger logger = LoggerFactory.getLogger(EventLog.class);
+    return (event, fields) -> logger.info("{} {}", event, fields);
+  }
 
   /** One JSON object a line, with the names that Stigma's services use. */
   static EventLog jsonLines(PrintStream out) {

@@ -9,9 +9,12 @@ import io.grpc.StatusRuntimeException;
 import io.grpc.protobuf.StatusProto;
 import io.temporal.failure.ApplicationFailure;
 import java.time.Duration;
+import java.util.ArrayList;
 import java.util.EnumSet;
+import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Objects;
 import java.util.Set;
 
 /** What an RPC's error means to the activity: what may pass is retried, an answer is not. */
@@ -32,17 +35,21 @@ final class Refusals {
     String code = error.getStatus().getCode().name();
     boolean passes = TRANSIENT.contains(error.getStatus().getCode());
     StringBuilder message = new StringBuilder(step).append(passes ? ": " : " was refused: ");
-    message.append(code).append(": ").append(error.getStatus().getDescription());
+    message.append(code).append(": ");
+    message.append(Objects.requireNonNullElse(error.getStatus().getDescription(), ""));
+    List<Map<String, String>> violations = new ArrayList<>();
     Duration delay = null;
     com.google.rpc.Status rich = StatusProto.fromThrowable(error);
     try {
       for (Any detail : rich == null ? List.<Any>of() : rich.getDetailsList()) {
         if (detail.is(RetryInfo.class)) {
-          delay = Duration.ofSeconds(detail.unpack(RetryInfo.class).getRetryDelay().getSeconds());
+          com.google.protobuf.Duration asked = detail.unpack(RetryInfo.class).getRetryDelay();
+          delay = Duration.ofSeconds(asked.getSeconds(), asked.getNanos());
         } else if (detail.is(BadRequest.class)) {
           for (BadRequest.FieldViolation each :
               detail.unpack(BadRequest.class).getFieldViolationsList()) {
             message.append("; ").append(each.getField()).append(": ").append(each.getDescription());
+            violations.add(Map.of("field", each.getField(), "description", each.getDescription()));
           }
         }
       }
@@ -54,10 +61,14 @@ final class Refusals {
     if (passes) {
       return failure.setType(code).setNextRetryDelay(delay).build();
     }
+    Map<String, Object> details = new LinkedHashMap<>(Map.of("reason", code, "step", step));
+    if (!violations.isEmpty()) {
+      details.put("field_violations", violations);
+    }
     return failure
         .setType(StigmaFailure.type(kind, "FAILED"))
         .setNonRetryable(true)
-        .setDetails(Map.of("reason", code, "step", step))
+        .setDetails(details)
         .build();
   }
 }

@@ -1,5 +1,6 @@
 package dev.stigma.caller;
 
+import com.google.protobuf.Message;
 import dev.stigma.agent.v1.AgentExecution;
 import dev.stigma.agent.v1.CancelAgentExecutionRequest;
 import dev.stigma.agent.v1.StartAgentRequest;
@@ -10,8 +11,11 @@ import io.temporal.activity.ActivityOptions;
 import io.temporal.common.RetryOptions;
 import io.temporal.failure.ActivityFailure;
 import io.temporal.failure.CanceledFailure;
+import io.temporal.failure.TemporalFailure;
 import io.temporal.workflow.Workflow;
 import java.time.Duration;
+import java.util.function.Function;
+import org.slf4j.Logger;
 
 /**
  * What a workflow calls. The worker needs {@link StigmaActivitiesImpl}.
@@ -22,7 +26,10 @@ public final class Stigma {
   /** 24 h, and notice of a lost worker or execution within 5 min. */
   public static final Bounds DEFAULT_BOUNDS = new Bounds(Duration.ofHours(24));
 
-  private static final String CANCELLED = "the calling workflow was cancelled";
+  private static final String CALLER_CANCELLED = "the calling workflow was cancelled";
+
+  /** Temporal refuses more than 2 MiB, and some refusals terminate the workflow. */
+  private static final int MAX_REQUEST_BYTES = 3 << 19;
 
   private Stigma() {}
 
@@ -43,7 +50,7 @@ public final class Stigma {
    * token, caller and deadline are filled in by the activity; an empty request id gets one that is
    * the same over retries and replays.
    *
-   * @throws ActivityFailure see {@link StigmaFailure#of}
+   * @throws TemporalFailure see {@link StigmaFailure#of}
    */
   public static AgentExecution runAgent(StartAgentRequest request, Bounds bounds) {
     StartAgentRequest.Builder start = request.toBuilder();
@@ -54,9 +61,17 @@ public final class Stigma {
         CancelAgentExecutionRequest.newBuilder()
             .setRequestId(start.getRequestId())
             .setNamespace(Workflow.getInfo().getNamespace())
-            .setReason(CANCELLED)
+            .setReason(CALLER_CANCELLED)
             .build();
-    return run("agent", start.build(), AgentExecution.class, bounds, cancel);
+    return new Call<>(
+            "agent",
+            request.getAgentId(),
+            start.getRequestId(),
+            start.build(),
+            AgentExecution.class,
+            AgentExecution::getId,
+            cancel)
+        .outcome(bounds);
   }
 
   /** Runs a Stigma workflow, as {@link #runAgent} does an agent. */
@@ -69,52 +84,107 @@ public final class Stigma {
         CancelWorkflowExecutionRequest.newBuilder()
             .setRequestId(start.getRequestId())
             .setNamespace(Workflow.getInfo().getNamespace())
-            .setReason(CANCELLED)
+            .setReason(CALLER_CANCELLED)
             .build();
-    return run("workflow", start.build(), WorkflowExecution.class, bounds, cancel);
+    return new Call<>(
+            "workflow",
+            request.getWorkflowId(),
+            start.getRequestId(),
+            start.build(),
+            WorkflowExecution.class,
+            WorkflowExecution::getId,
+            cancel)
+        .outcome(bounds);
   }
 
-  private static <E> E run(
-      String kind, Object request, Class<E> execution, Bounds bounds, Object cancel) {
-    // A margin, so that Stigma's own outcome arrives before Temporal's timeout.
-    Duration margin = Duration.ofSeconds(30);
-    Duration bound =
-        bounds.timeout().plus(margin.compareTo(bounds.timeout()) < 0 ? margin : bounds.timeout());
-    ActivityOptions options =
-        ActivityOptions.newBuilder()
-            .setScheduleToCloseTimeout(bound)
-            .setStartToCloseTimeout(bound)
-            .setHeartbeatTimeout(bounds.heartbeatTimeout())
-            // Every attempt has a token of its own and starts are idempotent: retrying is safe. Not
-            // retrying would turn each deployment of your workers into failed calls.
-            .setRetryOptions(retries(Duration.ofSeconds(1), Duration.ofSeconds(30)))
-            .build();
-    try {
-      return Workflow.newUntypedActivityStub(options).execute("call_" + kind, execution, request);
-    } catch (ActivityFailure e) {
-      if (e.getCause() instanceof CanceledFailure) {
-        Workflow.newDetachedCancellationScope(() -> stop(kind, cancel)).run();
+  /** One call of an agent or of a Stigma workflow, which comes to an E. */
+  private record Call<E>(
+      String kind,
+      String name,
+      String requestId,
+      Message request,
+      Class<E> type,
+      Function<E, String> idOf,
+      Message cancel) {
+
+    E outcome(Bounds bounds) {
+      ActivityOptions options = options(bounds);
+      int size = request.getSerializedSize();
+      if (size > MAX_REQUEST_BYTES) {
+        String message = "request is %d bytes; the limit is %d".formatted(size, MAX_REQUEST_BYTES);
+        throw StigmaFailure.failed(kind, "TOO_LARGE", "start_" + kind, message, null);
       }
-      throw e;
+      Logger log = Workflow.getLogger(Stigma.class);
+      try {
+        E execution =
+            Workflow.newUntypedActivityStub(options).execute("call_" + kind, type, request);
+        log.info("resumed request_id={} execution_id={}", requestId, idOf.apply(execution));
+        return execution;
+      } catch (ActivityFailure e) {
+        if (e.getCause() instanceof CanceledFailure) {
+          Workflow.newDetachedCancellationScope(this::stop).run();
+          throw e;
+        }
+        TemporalFailure error = e;
+        if (StigmaFailure.of(e) == null) { // no outcome that Stigma delivers
+          error = StigmaFailure.failed(kind, "INTERNAL", "", "the calling activity failed", e);
+        }
+        StigmaFailure failure = StigmaFailure.of(error);
+        log.info(
+            "resumed request_id={} execution_id={} error={}",
+            requestId,
+            failure.executionId(),
+            failure.type());
+        throw error;
+      }
+    }
+
+    private ActivityOptions options(Bounds bounds) {
+      Duration timeout = bounds.timeout();
+      if (!isPositive(timeout) || !isPositive(bounds.heartbeatTimeout())) {
+        throw StigmaFailure.failed(
+            kind,
+            "INVALID_ARGUMENT",
+            "start_" + kind,
+            "timeout and heartbeatTimeout must be positive",
+            null);
+      }
+      // A margin, so that Stigma's own outcome arrives before Temporal's timeout.
+      Duration margin = Duration.ofSeconds(30);
+      Duration bound = timeout.plus(margin.compareTo(timeout) < 0 ? margin : timeout);
+      return ActivityOptions.newBuilder()
+          .setScheduleToCloseTimeout(bound)
+          .setStartToCloseTimeout(bound)
+          .setHeartbeatTimeout(bounds.heartbeatTimeout())
+          // Every attempt has a token of its own and starts are idempotent: retrying is safe. Not
+          // retrying would turn each deployment of your workers into failed calls.
+          .setRetryOptions(retries(Duration.ofSeconds(1), Duration.ofSeconds(30)))
+          .setSummary(name)
+          .build();
+    }
+
+    /**
+     * Cancels the execution. Cancelling the activity alone would not do: no code of it runs any
+     * more. If this fails, Stigma notices within the heartbeat timeout that nobody waits.
+     */
+    private void stop() {
+      ActivityOptions options =
+          ActivityOptions.newBuilder()
+              .setScheduleToCloseTimeout(Duration.ofSeconds(30))
+              .setStartToCloseTimeout(Duration.ofSeconds(16))
+              .setRetryOptions(retries(Duration.ofMillis(500), Duration.ofSeconds(5)))
+              .build();
+      try {
+        Workflow.newUntypedActivityStub(options).execute("cancel_" + kind, Void.class, cancel);
+      } catch (ActivityFailure e) {
+        Logger log = Workflow.getLogger(Stigma.class);
+        log.warn("cancel_failed request_id={} reason={}", requestId, e.toString());
+      }
     }
   }
 
-  /**
-   * Cancels the execution. Cancelling the activity alone would not do: no code of it runs any more.
-   * If this fails, Stigma notices within the heartbeat timeout that nobody waits.
-   */
-  private static void stop(String kind, Object cancel) {
-    ActivityOptions options =
-        ActivityOptions.newBuilder()
-            .setScheduleToCloseTimeout(Duration.ofSeconds(30))
-            .setStartToCloseTimeout(Duration.ofSeconds(16))
-            .setRetryOptions(retries(Duration.ofMillis(500), Duration.ofSeconds(5)))
-            .build();
-    try {
-      Workflow.newUntypedActivityStub(options).execute("cancel_" + kind, Void.class, cancel);
-    } catch (ActivityFailure e) {
-      Workflow.getLogger(Stigma.class).warn("cancel_failed", e);
-    }
+  private static boolean isPositive(Duration duration) {
+    return !duration.isNegative() && !duration.isZero();
   }
 
   private static RetryOptions retries(Duration first, Duration longest) {

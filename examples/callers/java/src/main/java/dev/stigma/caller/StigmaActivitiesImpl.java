@@ -117,10 +117,14 @@ public final class StigmaActivitiesImpl implements StigmaActivities {
     fields.put("callback_fingerprint", Fingerprint.of(info.getTaskToken()));
     fields.put("token_length", info.getTaskToken().length);
     fields.put("workflow_id", info.getWorkflowId());
-    fields.put("run_id", info.getRunId());
+    fields.put("run_id", info.getWorkflowRunId());
     fields.put("activity_id", info.getActivityId());
     fields.put("attempt", info.getAttempt());
     events.log("token_taken", fields);
+    if (info.getTaskToken().length == 0) {
+      String why = "this activity has no task token, so nobody could complete it";
+      throw StigmaFailure.failed(kind, "INVALID_ARGUMENT", "start_" + kind, why, null);
+    }
     events.log("start_requested", fields);
     E execution;
     try {
@@ -152,13 +156,16 @@ public final class StigmaActivitiesImpl implements StigmaActivities {
   }
 
   private static TemporalCaller caller(ActivityInfo info) {
-    return TemporalCaller.newBuilder()
-        .setNamespace(info.getNamespace())
-        .setWorkflowId(info.getWorkflowId())
-        .setRunId(info.getRunId())
-        .setActivityId(info.getActivityId())
-        .setHeartbeatTimeout(Durations.fromMillis(info.getHeartbeatTimeout().toMillis()))
-        .build();
+    TemporalCaller.Builder caller =
+        TemporalCaller.newBuilder()
+            .setNamespace(info.getNamespace())
+            .setWorkflowId(info.getWorkflowId())
+            .setRunId(info.getWorkflowRunId())
+            .setActivityId(info.getActivityId());
+    if (!info.getHeartbeatTimeout().isZero()) {
+      caller.setHeartbeatTimeout(Durations.fromMillis(info.getHeartbeatTimeout().toMillis()));
+    }
+    return caller.build();
   }
 
   private static boolean isBounded(ActivityInfo info) {
@@ -180,10 +187,11 @@ public final class StigmaActivitiesImpl implements StigmaActivities {
       String json = JsonFormat.printer().print(execution);
       details.put("execution", new ObjectMapper().readValue(json, Map.class));
     } catch (InvalidProtocolBufferException | JsonProcessingException e) {
-      throw new IllegalStateException("an execution has no JSON form", e);
+      details.put("execution", Map.of("id", state.id())); // has no JSON form: tell the rest
     }
+    String at = state.failure().getStep().isEmpty() ? "" : " at " + state.failure().getStep();
     return ApplicationFailure.newNonRetryableFailure(
-        kind + " execution " + state.id() + ": " + state.failure().getMessage(),
+        kind + " execution " + state.id() + ": " + state.failure().getMessage() + at,
         StigmaFailure.type(kind, outcome),
         details);
   }

@@ -5,7 +5,7 @@ import dev.stigma.caller.Stigma;
 import dev.stigma.caller.Stigma.Bounds;
 import dev.stigma.caller.StigmaFailure;
 import dev.stigma.workflow.v1.StartWorkflowRequest;
-import io.temporal.failure.ActivityFailure;
+import io.temporal.failure.TemporalFailure;
 import io.temporal.workflow.Async;
 import io.temporal.workflow.Promise;
 import io.temporal.workflow.WorkflowInterface;
@@ -18,7 +18,7 @@ import java.util.List;
 public final class Callers {
   private Callers() {}
 
-  /** Asks one agent. An ActivityFailure that nobody catches fails the workflow with its type. */
+  /** Asks one agent. A TemporalFailure that nobody catches fails the workflow with its type. */
   @WorkflowInterface
   public interface Single {
     @WorkflowMethod
@@ -64,7 +64,7 @@ public final class Callers {
           StartWorkflowRequest.newBuilder().setWorkflowId(name).setInputJson(input).build();
       try {
         return Stigma.runWorkflow(request, new Bounds(timeout)).getStatus().getOutput().getJson();
-      } catch (ActivityFailure e) {
+      } catch (TemporalFailure e) {
         StigmaFailure failure = StigmaFailure.of(e);
         if (failure == null) {
           throw e; // our own cancellation: the Stigma workflow is cancelled too

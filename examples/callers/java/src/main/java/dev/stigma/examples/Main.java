@@ -12,16 +12,19 @@ import io.temporal.client.WorkflowClient;
 import io.temporal.client.WorkflowFailedException;
 import io.temporal.client.WorkflowOptions;
 import io.temporal.envconfig.ClientConfigProfile;
-import io.temporal.failure.ActivityFailure;
 import io.temporal.failure.CanceledFailure;
+import io.temporal.failure.TemporalFailure;
 import io.temporal.serviceclient.WorkflowServiceStubs;
 import io.temporal.worker.Worker;
 import io.temporal.worker.WorkerFactory;
+import java.io.IOException;
 import java.time.Duration;
 import java.time.Instant;
+import java.time.format.DateTimeParseException;
 import java.util.Arrays;
 import java.util.HashMap;
 import java.util.List;
+import java.util.Locale;
 import java.util.Map;
 import java.util.UUID;
 import java.util.concurrent.ExecutionException;
@@ -52,6 +55,9 @@ public final class Main {
   private Main(String[] arguments) {
     int next = 1;
     while (next + 1 < arguments.length && arguments[next].startsWith("--")) {
+      if (!flags.containsKey(arguments[next].substring(2))) {
+        throw new IllegalArgumentException(arguments[next] + " is no flag\n" + USAGE);
+      }
       flags.put(arguments[next].substring(2), arguments[next + 1]);
       next += 2;
     }
@@ -64,9 +70,9 @@ public final class Main {
       System.err.print(USAGE);
       System.exit(2);
     }
-    Main main = new Main(arguments);
     int code = 0;
-    try (StigmaClient api = StigmaClient.fromEnvironment()) {
+    try (StigmaClient api = StigmaClient.fromEnvironment(Main::traceContext)) {
+      Main main = new Main(arguments);
       if (example.equals("watch")) {
         main.watch(api);
       } else {
@@ -75,7 +81,11 @@ public final class Main {
     } catch (WorkflowFailedException e) {
       System.err.println("error: " + describe(e.getCause()));
       code = 1;
-    } catch (StatusRuntimeException | ExecutionException | IllegalArgumentException e) {
+    } catch (StatusRuntimeException
+        | ExecutionException
+        | IOException
+        | DateTimeParseException
+        | IllegalArgumentException e) {
       System.err.println("error: " + e.getMessage());
       code = 1;
     }
@@ -149,7 +159,7 @@ public final class Main {
                 System.out.println(
                     Instant.ofEpochSecond(event.getTime().getSeconds())
                         + " "
-                        + event.getEventCase().name().toLowerCase()));
+                        + event.getEventCase().name().toLowerCase(Locale.ROOT)));
     if (execution.getStatus().getPhase()
         != AgentExecutionPhase.AGENT_EXECUTION_PHASE_COMPLETED) {
       String why = execution.getStatus().getFailure().getMessage();
@@ -158,12 +168,21 @@ public final class Main {
     System.out.println(execution.getStatus().getOutput().getText());
   }
 
+  /**
+   * Lets the API go on in the trace of who started this program, by the variable that OpenTelemetry
+   * has for it. A program with OpenTelemetry of its own injects its context: see README.md.
+   */
+  private static Map<String, String> traceContext() {
+    String parent = System.getenv("TRACEPARENT");
+    return parent == null ? Map.of() : Map.of("traceparent", parent);
+  }
+
   private static String describe(Throwable cause) {
     if (cause instanceof CanceledFailure) {
       return "cancelled";
     }
-    if (cause instanceof ActivityFailure activity) {
-      StigmaFailure failure = StigmaFailure.of(activity);
+    if (cause instanceof TemporalFailure thrown) {
+      StigmaFailure failure = StigmaFailure.of(thrown);
       if (failure != null) {
         return "%s %s %s: %s"
             .formatted(failure.type(), failure.reason(), failure.step(), failure.message());
