@@ -12,6 +12,7 @@ from tests.stack.plugin import StartStack
 
 if TYPE_CHECKING:
     from tests.callers.site import Site
+    from tests.integration.trace_receiver import TraceReceiver
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
@@ -33,13 +34,24 @@ async def language(request: pytest.FixtureRequest, site: Site) -> Language:
 
 
 @pytest.fixture(scope="module")
+async def traces() -> AsyncIterator[TraceReceiver]:
+    """A collector."""
+    from tests.integration.trace_receiver import TraceReceiver
+
+    async with TraceReceiver() as receiver:
+        yield receiver
+
+
+@pytest.fixture(scope="module")
 async def site(
-    new_stack: StartStack, tmp_path_factory: pytest.TempPathFactory
+    new_stack: StartStack, traces: TraceReceiver, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Site]:
-    """The four services, agents and workflows."""
+    """The four services, which trace, agents and workflows."""
     from tests.callers.site import Site, environment
+    from tests.observability import traced
 
     directory = tmp_path_factory.mktemp("callers")
-    stack = await new_stack(environment=environment(directory))
+    tracing = {"*": traced.environment(traces.endpoint)}
+    stack = await new_stack(environment=tracing | environment(directory))
     async with Site(stack, directory) as site:
         yield site

@@ -31,7 +31,10 @@ from stigma.contracts.executions import Execution, Kind, phase_name
 from stigma.runtime import open_channel
 from stigma.workflow.v1 import workflow_execution_service_pb2_grpc, workflow_service_pb2_grpc
 from stigma.workflow.v1.workflow_execution_pb2 import WorkflowExecution
-from stigma.workflow.v1.workflow_execution_service_pb2 import GetWorkflowExecutionRequest
+from stigma.workflow.v1.workflow_execution_service_pb2 import (
+    CancelWorkflowExecutionRequest,
+    GetWorkflowExecutionRequest,
+)
 from stigma.workflow.v1.workflow_pb2 import Workflow, WorkflowSpec
 from stigma.workflow.v1.workflow_service_pb2 import ApplyWorkflowRequest
 from tests.callers.programs import ROOT
@@ -126,9 +129,16 @@ class Site:
 
         return phase_name(await eventually(ended, what=f"the end of {execution_id}"))
 
-    async def cancel(self, execution_id: str) -> None:
-        """Cancel an agent through the API, as somebody else would."""
-        await self._agents.CancelAgentExecution(CancelAgentExecutionRequest(id=execution_id))
+    async def cancel(self, execution_id: str, reason: str = "") -> None:
+        """Cancel an execution of either kind through the API, as somebody else would."""
+        if Kind.of_id(execution_id) is Kind.WORKFLOW:
+            await self._workflows.CancelWorkflowExecution(
+                CancelWorkflowExecutionRequest(id=execution_id, reason=reason)
+            )
+        else:
+            await self._agents.CancelAgentExecution(
+                CancelAgentExecutionRequest(id=execution_id, reason=reason)
+            )
 
     async def _execution(self, execution_id: str) -> AgentExecution | WorkflowExecution:
         if Kind.of_id(execution_id) is Kind.WORKFLOW:

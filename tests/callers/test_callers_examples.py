@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,13 +15,16 @@ import grpc
 import pytest
 
 from stigma.contracts.executions import Kind
-from tests.callers.programs import LANGUAGES, ROOT, TOOLS, Language, Run, build
+from tests.callers.programs import JAVA, LANGUAGES, ROOT, TOOLS, Language, Run, build, copied
 from tests.docs.commands import with_ports
 from tests.docs.pages import read_page
+from tests.observability.spans import received
 from tests.stack.faults import Fail, FaultProxy, LoseReply
+from tests.stack.waiting import eventually
 
 if TYPE_CHECKING:
     from tests.callers.site import Site
+    from tests.integration.trace_receiver import TraceReceiver
 
 # The first test of a language builds its program.
 pytestmark = pytest.mark.timeout(600)
@@ -149,6 +153,76 @@ async def test_a_cancelled_caller_cancels_its_agent(site: Site, language: Langua
     assert await site.ended(pending["execution_id"]) == "CANCELLED"
 
 
+async def test_a_workflow_is_cancelled_through_the_api_and_by_its_caller(
+    site: Site, language: Language
+) -> None:
+    """The one fails its caller with type and reason, the other is cancelled with its caller."""
+    stopped, left = [
+        await Run.start(language, site.settings(), "wait", "--workflow", "slow", "{}")
+        for _ in range(2)
+    ]
+    stopped_id, left_id = [(await run.event("pending"))["execution_id"] for run in (stopped, left)]
+    await site.cancel(stopped_id, reason="sold out")
+    await site.stack.client.get_workflow_handle(left.id).cancel()
+    await stopped.ended(code=1)
+    assert stopped.error().startswith("error: WORKFLOW_EXECUTION_CANCELLED CANCELLED ")
+    assert stopped.error().endswith(f"workflow execution {stopped_id}: sold out")
+    [resumed] = [line for line in stopped.lines if "resumed" in line]
+    assert stopped_id in resumed
+    await left.ended(code=1)
+    assert left.error() == "error: cancelled"
+    assert await site.ended(left_id) == "CANCELLED"
+
+
+async def test_what_cannot_be_asked_fails_its_caller(site: Site) -> None:
+    """With a failure's type, not with a workflow task that is retried for ever, as in Python."""
+    runs = [
+        await Run.start(
+            *(language, site.settings(), "wait"),
+            *("--timeout", language.duration(-2), "{}"),
+        )
+        for language in copied()
+    ]
+    for run in runs:
+        await run.ended(code=1)
+        refused = "error: WORKFLOW_EXECUTION_FAILED INVALID_ARGUMENT start_workflow: "
+        assert run.error().startswith(refused)
+        assert run.error().endswith(" must be positive")
+        assert run.events() == []
+
+
+async def test_a_call_goes_on_in_the_trace_of_its_caller(site: Site, traces: TraceReceiver) -> None:
+    """Both languages at once; how Python's client does it, tests/observability shows."""
+    parents = {uuid.uuid4().hex: uuid.uuid4().hex[:16] for _ in range(2)}
+    runs = [
+        await Run.start(
+            *(language, site.settings() | {"TRACEPARENT": f"00-{trace_id}-{span_id}-01"}),
+            *("single", "hi"),
+        )
+        for language, (trace_id, span_id) in zip(copied(), parents.items(), strict=True)
+    ]
+    for run, (trace_id, span_id) in zip(runs, parents.items(), strict=True):
+        await run.ended()
+        [pending] = run.events("pending")
+        for service, event in [
+            ("stigma_api", "workflow_started"),
+            ("ai_worker", "model_call_completed"),
+            ("stigma_orchestrator", "delivered"),
+        ]:
+            logged = await site.stack.wait_for_event(
+                service, event, request_id=pending["request_id"]
+            )
+            assert logged["trace_id"] == trace_id, event
+        [start] = await eventually(
+            lambda trace_id=trace_id, span_id=span_id: [
+                span for span in received(traces, trace_id) if span.parent_id == span_id
+            ],
+            what=f"the API's span in {trace_id}",
+        )
+        assert start.key == ("stigma_api", "/stigma.agent.v1.AgentExecutionService/StartAgent")
+        assert start.attributes["stigma.request_id"] == pending["request_id"]
+
+
 async def test_what_passes_is_retried_and_what_was_lost_is_found_again(
     site: Site, language: Language
 ) -> None:
@@ -240,3 +314,19 @@ def test_the_go_that_people_copy_is_formatted_and_sound() -> None:
             timeout=300,
         )
         assert (done.returncode, done.stdout, done.stderr) == (0, "", ""), command
+
+
+def test_the_java_that_people_copy_compiles_without_a_warning(tmp_path: Path) -> None:
+    build("java")
+    sources = sorted((JAVA / "src").rglob("*.java"))
+    done = subprocess.run(
+        [
+            *("javac", "-J-XX:TieredStopAtLevel=1", "--release", "17", "-Xlint:all"),
+            *("-d", tmp_path, "-cp", f"{JAVA}/target/classes:{JAVA}/target/lib/*", *sources),
+        ],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

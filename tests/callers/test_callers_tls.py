@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from tests.callers.programs import LANGUAGES, Language, Run, build
+from tests.callers.programs import LANGUAGES, Language, Run, build, copied
 from tests.stack.plugin import StartStack
 
 pytestmark = pytest.mark.timeout(600)
@@ -70,6 +70,22 @@ async def test_it_keeps_the_key_from_the_network(program: Language) -> None:
     await run.ended(code=1)
     assert "would be sent in clear" in run.error()
     assert "secret-0818" not in "".join(run.lines)
+
+
+async def test_it_takes_no_half_made_settings() -> None:
+    """Nor does it go on in clear because a word was not understood, as in Python."""
+    halves = {
+        "a client certificate and its key go together": {"STIGMA_API_TLS_CLIENT_CERT": "tls.crt"},
+        "expected true or false": {"STIGMA_API_TLS": "on"},
+    }
+    runs = [
+        (why, await Run.start(language, half, "watch", "hi"))
+        for why, half in halves.items()
+        for language in copied()
+    ]
+    for why, run in runs:
+        await run.ended(code=1)
+        assert run.error().endswith(why)
 
 
 def _self_signed(directory: Path) -> tuple[str, str]:
