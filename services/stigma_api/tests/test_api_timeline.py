@@ -218,6 +218,34 @@ async def test_of_a_long_story_the_oldest_calls_are_left_out(
         assert 2 <= len(numbers) < 6
 
 
+async def test_of_a_large_story_no_more_is_read_than_is_good(
+    stage: Api, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started = await start(stage, "call: continue call: call: call: call:")
+
+    async def all_called() -> pb.ExecutionTimeline | None:
+        found = await timeline_of(stage, started.id)
+        return found if found.usage.model_calls == 5 else None
+
+    assert not (await eventually(all_called, what="five model calls")).truncated
+    await end(client, started.id)
+    whole = await timeline_of(stage, started.id)
+    assert steps(whole) == ["ACKNOWLEDGED", "STARTED", *["MODEL_CALL"] * 5, "ENDED"]
+    history = await client.get_workflow_handle(started.id).fetch_history()
+    asked = [
+        event.event_id
+        for event in history.events
+        if event.HasField("activity_task_scheduled_event_attributes")
+    ]
+    newest_two = sum(each.ByteSize() for each in history.events if each.event_id > asked[1])
+    monkeypatch.setattr(own_runs, "MAX_BYTES", newest_two)
+    cut = await timeline_of(stage, started.id)
+    assert cut.truncated
+    # From the end back, and its beginning in any case.
+    assert steps(cut) == ["ACKNOWLEDGED", "STARTED", *["MODEL_CALL"] * 2, "ENDED"]
+    assert [each.time for each in cut.entries[-3:]] == [e.time for e in whole.entries[-3:]]
+
+
 async def test_what_is_past_retention_is_left_out(
     stage: Api, client: Client, callers: Callers, proxy: FaultProxy
 ) -> None:

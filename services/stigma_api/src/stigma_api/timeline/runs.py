@@ -14,6 +14,11 @@ from stigma_api.timeline.histories import Histories, Run
 MAX_EVENTS = 5000
 """Events read of all runs together."""
 
+MAX_BYTES = 32 * 1024 * 1024
+"""Of those events: one run may hold 50 MB in a few hundred."""
+
+# Events asked for at once. Whole conversations come with them, also with those beyond the bounds.
+_PAGE = 200
 # What comes before the first model call: acceptance, first attempts, first workflow task.
 _BEGINNING = 20
 
@@ -24,6 +29,21 @@ class Part:
 
     run: Run
     events: list[HistoryEvent]
+
+
+@dataclass
+class _Room:
+    """How much may still be read."""
+
+    events: int
+    size: int
+
+    def take(self, event: HistoryEvent) -> None:
+        self.events -= 1
+        self.size -= event.ByteSize()
+
+    def __bool__(self) -> bool:
+        return self.events > 0 and self.size > 0
 
 
 class OwnRuns:
@@ -40,26 +60,26 @@ class OwnRuns:
         in any case.
         """
         parts: list[Part] = []
-        left, run_id = MAX_EVENTS, subject.run_id
-        while run_id and left > 0:
+        room, run_id = _Room(MAX_EVENTS, MAX_BYTES), subject.run_id
+        while run_id and room:
             run = self._run(subject, run_id)
-            events = await self._newest(run, left)
+            events = await self._newest(run, room)
             if not events:
                 return parts, True  # past retention
-            left -= len(events)
             parts.insert(0, Part(run, events))
             run_id = _continued(events[0])
         if not run_id and parts[0].events[0].event_id == 1:
             return parts, False
         return [*await self._beginning(subject, parts[0]), *parts], True
 
-    async def _newest(self, run: Run, limit: int) -> list[HistoryEvent]:
+    async def _newest(self, run: Run, room: _Room) -> list[HistoryEvent]:
         """Return a run's newest events in order; none for a run that is past retention."""
         events: list[HistoryEvent] = []
         try:
-            async for event in self._histories.newest_first(run):
+            async for event in self._histories.newest_first(run, _PAGE):
                 events.append(event)
-                if len(events) >= limit:
+                room.take(event)
+                if not room:
                     break
         except RPCError as error:
             if error.status not in {RPCStatusCode.NOT_FOUND, RPCStatusCode.INVALID_ARGUMENT}:
