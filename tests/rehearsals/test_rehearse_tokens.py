@@ -1,4 +1,4 @@
-"""Token corruption or loss: bytes changed on the way, a history that is gone, a second answer."""
+"""Tokens that are changed on the way, have lost their history, or lead to no delivery."""
 
 from __future__ import annotations
 
@@ -13,11 +13,14 @@ from stigma.agent.v1.agent_execution_pb2 import CALLBACK_STATE_RESOLVED_OR_GONE
 from tests.integration.installation import failure_of, phase
 from tests.rehearsals.ground import Ground
 from tests.rehearsals.operator import caller_in
+from tests.stack.faults import Fail
 
 RUNBOOK = "runbooks/token-corruption-or-loss.md"
 STUCK = "runbooks/stuck-pending.md"
 REFUSED = "runbooks/callback-tokens-refused.md"
 DELIVERIES = "runbooks/deliveries-fail.md"
+
+COMPLETE = "RespondActivityTaskCompleted"
 
 ASK_ECHO = """
 document: {dsl: 1.0.3, namespace: rehearsals, name: ask-echo, version: 1.0.0}
@@ -103,19 +106,34 @@ async def test_an_activity_was_answered_otherwise(ground: Ground) -> None:
     execution = await site.told(started.id)
     assert execution.status.callback.state == CALLBACK_STATE_RESOLVED_OR_GONE
     fault = "an activity that another completed"
-    async with ground.operator(DELIVERIES, fault) as alerted:
-        shown = await alerted.follow("look")
-        assert f'"execution_id": "{started.id}"' in shown
-        assert 'error_type="NOT_FOUND"' in shown
-        async with ground.operator(RUNBOOK, fault) as operator:
-            assert started.id in await operator.follow("find")
-            await operator.knows(ID=started.id)
-            assert "RESOLVED_OR_GONE" in await operator.follow("look")
-            # The cure: nothing is to be cured, and the answer can be read.
-            assert phase(execution) == "COMPLETED"
-            await operator.follow("verify")
+    async with ground.operator(RUNBOOK, fault) as operator:
+        assert started.id in await operator.follow("find")
+        await operator.knows(ID=started.id)
+        assert "RESOLVED_OR_GONE" in await operator.follow("look")
+        # The cure: nothing is to be cured, and the answer can be read.
+        assert phase(execution) == "COMPLETED"
+        await operator.follow("verify")
+        operator.cured()
+
+
+async def test_temporal_takes_no_completions(ground: Ground) -> None:
+    temporal = ground.temporal_of["stigma_orchestrator"]
+    message = uuid.uuid4().hex
+    called = await ground.call_held(message)
+    own = called.workflow.id.encode()
+    temporal.inject(COMPLETE, Fail(), times=None, matches=lambda request: own in request)
+    try:
+        (await ground.gate.held(message)).answer("late")
+        async with ground.operator(DELIVERIES, "a Temporal that takes no completions") as operator:
+            shown = await operator.is_told("look", "DELIVERY_RETRYING", 'error_type="UNAVAILABLE"')
+            assert f'"execution_id": "{called.execution_id}"' in shown
+            # The cure: Temporal takes them again, and nothing is to be done by hand.
+            temporal.clear()
+            assert await called.result() == "late"
+            await operator.sees("look", "none stuck")
             operator.cured()
-        alerted.cured()
+    finally:
+        temporal.clear()
 
 
 def _field(line: str, name: str) -> str:
