@@ -154,8 +154,13 @@ PARTS = {
 async def test_who_stops_half_way_is_hung_up_on_after_other_requests_too(
     part: str, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(console_server, "_HEAD_SECONDS", 0.3)
-    server = served()
+    monkeypatch.setattr(console_server, "_HEAD_SECONDS", 0.2)
+
+    async def late(scope: Scope, receive: Receive, send: Send) -> None:
+        await asyncio.sleep(0.3)
+        await hello(scope, receive, send)
+
+    server = served(late)
     await server.start()
     reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
     async with asyncio.timeout(10):
