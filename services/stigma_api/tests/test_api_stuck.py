@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections.abc import AsyncIterator
 from datetime import timedelta
@@ -12,18 +13,24 @@ import grpc
 import pytest
 from temporalio.client import Client
 
+from services.stigma_api.tests.counting import counted
 from services.stigma_api.tests.serving import Api, Callers, refused, serving
 from services.stigma_api.tests.staging import Staged, diagnosis, timeline_of, worker
+from services.stigma_api.tests.telling import staged_api
 from stigma.agent.v1.agent_execution_pb2 import AgentExecution
 from stigma.agent.v1.agent_execution_service_pb2 import StartAgentRequest
 from stigma.agent.v1.agent_pb2 import Agent, AgentConfig, AgentSpec
 from stigma.agent.v1.agent_service_pb2 import ApplyAgentRequest
 from stigma.diagnosis.v1 import diagnosis_service_pb2 as pb
+from stigma.internal.v1.execution_pb2 import Bind, ModelCallRequest, ModelCallResponse
 from stigma.workflow.v1.workflow_execution_service_pb2 import StartWorkflowRequest
 from stigma.workflow.v1.workflow_execution_service_pb2_grpc import WorkflowExecutionServiceStub
 from stigma.workflow.v1.workflow_pb2 import WorkflowSpec
+from stigma_api.diagnosis_subjects import Subjects
 from stigma_api.principals import Action, Principal, Principals
+from stigma_api.stuck import attempts
 from stigma_api.stuck import executions as stuck
+from stigma_api.stuck.callers import StuckCallers
 from stigma_api.stuck.reasons import _told as told_for_people
 from tests.stack.faults import Delay, Fail, FaultProxy
 from tests.stack.waiting import eventually
@@ -188,6 +195,68 @@ async def test_a_caller_that_is_gone(deserted: Api, callers: Callers) -> None:
     for execution in executions:
         found = await stuck_as(deserted, execution.id, pb.STUCK_REASON_CALLER_GONE)
         assert found.command == f"stigma execution cancel {execution.id}"
+
+
+async def test_who_asked_is_read_from_as_little_as_tells_it(
+    temporal_server: Any,
+    tmp_path: Path,
+    callers: Callers,
+    client: Client,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    counting, decoded = counted(client)
+    looked_up = StuckCallers(counting)
+    async with staged_api(temporal_server.address, tmp_path, client) as api:
+        first = await callers.start()
+        asked: dict[str, Any] = {"message": "call: continue " + "call: " * 5, "request_id": "x"}
+        request = StartAgentRequest(agent_id="reviewer", callback_token=first.token, **asked)
+        execution = await api.executions.StartAgent(request)
+
+        async def all_called() -> bool:
+            return (await timeline_of(api, execution.id)).usage.model_calls == 6
+
+        async def are_gone() -> bool:
+            subject = await Subjects(counting).find(execution.id)
+            assert subject is not None
+            return await looked_up.are_gone(subject)
+
+        await eventually(all_called, what="six model calls")
+        assert not await are_gone()
+        assert decoded.of(Bind) == 0, "it is carried along, and the rest is not read"
+        second = await callers.start(after=first)
+        assert await are_gone()
+        request.callback_token = second.token
+        await api.executions.StartAgent(request)
+        assert not await are_gone()
+        await second.handle.terminate()
+        assert await are_gone()
+        assert decoded.of(ModelCallRequest) == decoded.of(ModelCallResponse) == 0
+        monkeypatch.setattr(attempts, "MAX_BYTES", 1)
+        assert not await are_gone(), "nobody can tell"
+
+
+async def test_few_look_at_a_time_and_others_wait(temporal_server: Any, tmp_path: Path) -> None:
+    method = "/stigma.diagnosis.v1.DiagnosisService/ListStuckExecutions"
+    async with (
+        FaultProxy(temporal_server.address) as proxy,
+        serving(proxy.address, tmp_path) as api,
+    ):
+        paused = proxy.pause("CountWorkflowExecutions")
+        looks = [asyncio.create_task(listed(api)) for _ in range(8)]
+
+        def all_are_in() -> bool:
+            open_calls = api.runtime.metrics.get_sample_value(
+                "stigma_rpc_in_flight", {"method": method}
+            )
+            return open_calls == len(looks)
+
+        await eventually(all_are_in, what="eight calls")
+        await proxy.wait_for("CountWorkflowExecutions", lambda counts: counts.received >= 3)
+        async with refused(Code.INVALID_ARGUMENT):
+            await listed(api, limit=-1)
+        assert proxy.counts["CountWorkflowExecutions"].received == 3
+        paused.release()
+        assert {reply.open for reply in await asyncio.gather(*looks)} == {0}
 
 
 async def test_a_reset_caller_is_gone_when_its_last_run_is(deserted: Api, callers: Callers) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
@@ -10,10 +12,8 @@ from stigma.contracts import tokens
 from stigma.internal.v1.execution_pb2 import Bind
 from stigma.runtime.pending_activities import find_pending_activity
 from stigma_api.diagnosis_subjects import Subject
+from stigma_api.stuck.attempts import Attempts
 from stigma_api.temporal import answering
-from stigma_api.timeline.histories import Histories
-from stigma_api.timeline.own import OwnStory
-from stigma_api.timeline.runs import OwnRuns
 
 # Attempts looked up before it is said that nobody waits, the newest.
 _MAX_ATTEMPTS = 5
@@ -24,30 +24,35 @@ class StuckCallers:
 
     def __init__(self, client: Client) -> None:
         self._client = client
-        self._runs = OwnRuns(client, Histories(client))
+        self._attempts = Attempts(client)
 
     async def are_gone(self, subject: Subject) -> bool:
         """Return whether somebody waited, and nobody does any more; False where nobody can tell."""
-        execution = subject.execution
-        if execution.status.callback.state != CALLBACK_STATE_WAITING:
+        if subject.execution.status.callback.state != CALLBACK_STATE_WAITING:
             return False
-        declared = execution.spec.caller
+        declared = subject.execution.spec.caller
         try:
             if declared.activity_id and await self._waits(declared):
                 return False
             # Another attempt may be bound meanwhile, in another run; histories cost more.
-            parts, _ = await self._runs.parts(subject)
-            story = await OwnStory(self._client, subject).tell(parts)
-            newest = [_identity(bind) for bind in story.binds[::-1][:_MAX_ATTEMPTS]]
-            return bool(newest) and not any([await self._waits(each) for each in newest])
+            first = _newest(await self._attempts.first(subject))
+            if await self._any_waits(first):
+                return False
+            every = _newest(await self._attempts.all(subject) or ())
+            newer = [bind for bind in every if bind not in first]
+            return bool(every) and not await self._any_waits(newer)
         except RPCError as error:
             if error.status not in {
                 RPCStatusCode.PERMISSION_DENIED,
                 RPCStatusCode.UNAUTHENTICATED,
                 RPCStatusCode.INVALID_ARGUMENT,
+                RPCStatusCode.NOT_FOUND,
             }:
                 raise
             return False
+
+    async def _any_waits(self, bound: Sequence[Bind]) -> bool:
+        return any([await self._waits(_identity(bind)) for bind in bound])
 
     async def _waits(self, caller: TemporalCaller) -> bool:
         async with answering():
@@ -59,6 +64,10 @@ class StuckCallers:
                 activity_id=caller.activity_id,
             )
         return pending is not None
+
+
+def _newest(bound: Sequence[Bind]) -> Sequence[Bind]:
+    return bound[::-1][:_MAX_ATTEMPTS]
 
 
 def _identity(bind: Bind) -> TemporalCaller:

@@ -29,6 +29,8 @@ DEFAULT_MIN_AGE = timedelta(minutes=1)
 DEFAULT_LIMIT = 200
 MAX_LIMIT = 1000
 
+# Looks of this process: each is hundreds of calls to Temporal, and the others wait for theirs.
+_LOOKS_AT_A_TIME = 3
 _AT_A_TIME = 16
 # Of looking, and then of judging: a person waits, and a part of the answer is one.
 _PATIENCE = timedelta(seconds=6)
@@ -46,17 +48,26 @@ class StuckExecutions:
         self._subjects = Subjects(client)
         self._open = OpenExecutions(client, queues.orchestrator)
         self._callers = StuckCallers(client)
+        self._room = asyncio.Semaphore(_LOOKS_AT_A_TIME)
 
     async def list(
         self, principal: Principal, request: ListStuckExecutionsRequest
     ) -> ListStuckExecutionsResponse:
         """Return those that are stuck, oldest first, within the principal's reach.
 
+        Waits while others look; for how long is its caller's to say.
+
         Raises:
             CallError: INVALID_ARGUMENT on `min_age` or `limit`; UNAVAILABLE, Temporal does not
                 answer.
         """
         min_age, limit = _bounds(request)
+        async with self._room:
+            return await self._look(principal, min_age, limit)
+
+    async def _look(
+        self, principal: Principal, min_age: timedelta, limit: int
+    ) -> ListStuckExecutionsResponse:
         ids, total = await self._open.oldest(principal, min_age, limit)
         looked_at = await _each(ids, self._subjects.find)
         subjects = [found for found in looked_at if found is not None and found.is_open]
