@@ -12,6 +12,8 @@ from typing import Any
 import grpc
 import pytest
 from temporalio.client import Client
+from temporalio.common import SearchAttributePair, TypedSearchAttributes
+from temporalio.converter import encode_search_attributes
 
 from services.stigma_api.tests.counting import counted
 from services.stigma_api.tests.serving import Api, Callers, refused, serving
@@ -21,6 +23,7 @@ from stigma.agent.v1.agent_execution_pb2 import AgentExecution
 from stigma.agent.v1.agent_execution_service_pb2 import StartAgentRequest
 from stigma.agent.v1.agent_pb2 import Agent, AgentConfig, AgentSpec
 from stigma.agent.v1.agent_service_pb2 import ApplyAgentRequest
+from stigma.contracts import search_attributes
 from stigma.diagnosis.v1 import diagnosis_service_pb2 as pb
 from stigma.internal.v1.execution_pb2 import Bind, ModelCallRequest, ModelCallResponse
 from stigma.workflow.v1.workflow_execution_service_pb2 import StartWorkflowRequest
@@ -195,6 +198,34 @@ async def test_a_caller_that_is_gone(deserted: Api, callers: Callers) -> None:
     for execution in executions:
         found = await stuck_as(deserted, execution.id, pb.STUCK_REASON_CALLER_GONE)
         assert found.command == f"stigma execution cancel {execution.id}"
+
+
+async def test_a_caller_that_came_later_and_is_gone(deserted: Api, callers: Callers) -> None:
+    execution = await start(deserted, "watch", request_id="later")
+    caller = await callers.start()
+    joined = await start(deserted, "watch", request_id="later", callback_token=caller.token)
+    assert joined.id == execution.id
+    await stuck_as(deserted, execution.id, pb.STUCK_REASON_NO_WORKER)
+    await caller.handle.terminate()
+    await stuck_as(deserted, execution.id, pb.STUCK_REASON_CALLER_GONE)
+
+
+async def test_a_caller_that_came_later_is_known_by_the_search_attribute_too(
+    deserted: Api, callers: Callers, client: Client
+) -> None:
+    execution = await start(deserted, "", request_id="noted")
+    caller = await callers.start()
+    await start(deserted, "", request_id="noted", callback_token=caller.token)
+    await caller.handle.terminate()
+    subject = await Subjects(client).find(execution.id)
+    assert subject is not None
+    looked_up = StuckCallers(client)
+    assert not await looked_up.are_gone(subject), "nothing shows that somebody came"
+    pair = SearchAttributePair(search_attributes.CALLBACK, search_attributes.CALLBACK_WAITING)
+    encode_search_attributes(
+        TypedSearchAttributes([pair]), subject.described.workflow_execution_info.search_attributes
+    )
+    assert await looked_up.are_gone(subject)
 
 
 async def test_who_asked_is_read_from_as_little_as_tells_it(

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from temporalio.client import Client
+from temporalio.converter import decode_typed_search_attributes
 from temporalio.service import RPCError, RPCStatusCode
 
 from stigma.agent.v1.agent_execution_pb2 import CALLBACK_STATE_WAITING, TemporalCaller
-from stigma.contracts import tokens
+from stigma.contracts import search_attributes, tokens
+from stigma.contracts.activities import WATCH_CALLER
 from stigma.internal.v1.execution_pb2 import Bind
 from stigma.runtime.pending_activities import find_pending_activity
 from stigma_api.diagnosis_subjects import Subject
@@ -28,7 +30,7 @@ class StuckCallers:
 
     async def are_gone(self, subject: Subject) -> bool:
         """Return whether somebody waited, and nobody does any more; False where nobody can tell."""
-        if subject.execution.status.callback.state != CALLBACK_STATE_WAITING:
+        if not _is_waited_for(subject):
             return False
         declared = subject.execution.spec.caller
         try:
@@ -64,6 +66,18 @@ class StuckCallers:
                 activity_id=caller.activity_id,
             )
         return pending is not None
+
+
+def _is_waited_for(subject: Subject) -> bool:
+    """Return whether somebody has asked for the outcome: with its start, or only later."""
+    described = subject.described
+    attributes = described.workflow_execution_info.search_attributes
+    noted = decode_typed_search_attributes(attributes).get(search_attributes.CALLBACK)
+    return (
+        subject.execution.status.callback.state == CALLBACK_STATE_WAITING
+        or noted == search_attributes.CALLBACK_WAITING
+        or any(each.activity_type.name == WATCH_CALLER for each in described.pending_activities)
+    )
 
 
 def _newest(bound: Sequence[Bind]) -> Sequence[Bind]:
