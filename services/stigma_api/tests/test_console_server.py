@@ -130,6 +130,33 @@ async def test_it_serves_tls_with_the_certificate_of_the_api(tmp_path: Path):
         await served(tls=(tmp_path / "none", key)).start()
 
 
+async def test_a_renewed_certificate_needs_no_restart(tmp_path: Path):
+    certificate, key = self_signed(tmp_path)
+    first = ssl.create_default_context(cafile=certificate)
+    server = served(tls=(certificate, key))
+    await server.start()
+    for host in ("localhost", "127.0.0.1"):  # an address is no server name
+        first.check_hostname = host == "localhost"
+        await fetch(server.url.replace("127.0.0.1", host), verify=first)
+    old_key = key.read_bytes()
+    self_signed(tmp_path)
+    new_key = key.read_bytes()
+    key.write_bytes(old_key)
+    await fetch(server.url, verify=first)  # half of it is there: the old one serves
+    certificate_text = certificate.read_bytes()
+    certificate.unlink()
+    await fetch(server.url, verify=first)
+    certificate.write_bytes(certificate_text)
+    key.write_bytes(new_key)
+    renewed = ssl.create_default_context(cafile=certificate)
+    renewed.check_hostname = False
+    for _ in range(2):
+        assert (await fetch(server.url, verify=renewed)).text == "hello"
+    with pytest.raises(httpx2.ConnectError, match="CERTIFICATE_VERIFY_FAILED"):
+        await fetch(server.url, verify=first)
+    await server.stop(timedelta(seconds=1))
+
+
 async def test_who_says_nothing_is_hung_up_on(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(console_server, "_HEAD_SECONDS", 0.1)
     server = served()

@@ -16,6 +16,7 @@ from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from stigma.runtime import ConfigurationError, Readiness, ServiceError
+from stigma_api.console.certificates import Certificate
 
 _MAX_CONNECTIONS = 256
 # For all that is needed before a request can be worked on, on a connection that is not at work.
@@ -31,7 +32,7 @@ class ConsoleServer:
         app: what it serves.
         host: address to listen on.
         port: port to listen on; 0 takes a free one, see `port`.
-        tls: PEM files of certificate chain and key; None: in clear.
+        tls: PEM files of certificate chain and key, which may be renewed; None: in clear.
         end_streams: called when it stops: event streams would never end by themselves.
     """
 
@@ -65,7 +66,7 @@ class ConsoleServer:
         """
         server = _Server(self._config())
         try:
-            server.config.load()
+            self._load(server.config)
         except OSError as error:  # ssl's errors are among them
             raise ConfigurationError(f"a TLS file cannot be used: {error}") from error
         listener = self._listen()
@@ -113,6 +114,12 @@ class ConsoleServer:
                 f"the console cannot listen on {self._host}:{self.port}: {reason}; "
                 "STIGMA_CONSOLE_PORT names another port, 0 takes a free one"
             ) from error
+
+    def _load(self, config: uvicorn.Config) -> None:
+        certificate = Certificate(*self._tls) if self._tls is not None else None
+        config.load()
+        if certificate is not None and config.ssl is not None:
+            certificate.follow(config.ssl)
 
     def _config(self) -> uvicorn.Config:
         certificate, key = self._tls or (None, None)
