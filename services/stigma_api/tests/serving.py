@@ -316,6 +316,12 @@ class PlayedModel(ModelActivities, CallbackActivities):
     async def deliver_callback(self, request: DeliverCallbackRequest) -> DeliverCallbackResponse:
         return DeliverCallbackResponse()
 
+    @activity.defn(name="deliver_workflow_callback")
+    async def deliver_workflow_callback(
+        self, request: DeliverCallbackRequest
+    ) -> DeliverCallbackResponse:
+        return await self.deliver_callback(request)
+
     @activity.defn(name="watch_caller")
     async def watch_caller(self, request: WatchCallerRequest) -> WatchCallerResponse:
         return WatchCallerResponse()

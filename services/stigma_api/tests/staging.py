@@ -223,6 +223,12 @@ class Staged(ModelActivities, CallbackActivities):
             "a secret output", type=reason, non_retryable=bool(final), next_retry_delay=_MINUTE
         )
 
+    @activity.defn(name="deliver_workflow_callback")
+    async def deliver_workflow_callback(
+        self, request: DeliverCallbackRequest
+    ) -> DeliverCallbackResponse:
+        return await self.deliver_callback(request)
+
     @activity.defn(name="watch_caller")
     async def watch_caller(self, request: WatchCallerRequest) -> WatchCallerResponse:
         """Find that the caller is gone."""

@@ -61,7 +61,12 @@ async def test_the_service_runs_agents_until_it_is_stopped(
         if event["event"] == "registered"
     }
     assert registered == {
-        queues.orchestrator: ["AgentWorkflow", "WorkflowExecutionWorkflow", "deliver_callback"],
+        queues.orchestrator: [
+            "AgentWorkflow",
+            "WorkflowExecutionWorkflow",
+            "deliver_callback",
+            "deliver_workflow_callback",
+        ],
         queues.watch: ["watch_caller"],
     }
 

@@ -105,6 +105,23 @@ async def test_a_cancel_reaches_the_caller_and_stops_the_run(
     assert execution.status.run.workflow_id == engine.run_id(handle.id)
 
 
+async def test_who_is_bound_while_a_run_stops_is_told_as_well(
+    orchestrator: Orchestrator, workflows: Workflows
+) -> None:
+    caller, one, two = await orchestrator.pair(Call(), Call())
+    handle = await workflows.start(one.bind(), document="stubborn")
+    run = await workflows.running(handle)
+    await handle.cancel()
+    await until(caller, EventType.EVENT_TYPE_ACTIVITY_TASK_FAILED)
+    await handle.signal("bind", two.bind())
+    told = await caller.result()
+    assert [each["error"] for each in told] == ["WORKFLOW_EXECUTION_CANCELLED"] * 2
+    await run.signal("finish")
+    execution = await workflows.outcome(handle)
+    assert (phase_of(execution), state_of(execution)) == ("CANCELLED", "DELIVERED")
+    assert execution.status.callback.bindings == 2
+
+
 async def test_a_cancel_before_anything_ran_runs_nothing(
     orchestrator: Orchestrator, workflows: Workflows
 ) -> None:

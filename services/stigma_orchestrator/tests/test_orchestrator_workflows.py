@@ -6,10 +6,13 @@ import asyncio
 import json
 
 import pytest
+from temporalio import activity
 from temporalio.api.common.v1 import WorkflowExecution as TemporalExecution
 from temporalio.api.enums.v1 import EventType
 from temporalio.api.workflowservice.v1 import ResetWorkflowExecutionRequest
+from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
+from temporalio.worker import Worker
 
 from services.stigma_orchestrator.tests.orchestration import (
     Call,
@@ -21,7 +24,13 @@ from services.stigma_orchestrator.tests.orchestration import (
 )
 from services.stigma_orchestrator.tests.workflow_runs import Workflows
 from stigma.contracts import engine, errors, limits, search_attributes
+from stigma.contracts.activities import DELIVER_CALLBACK
 from stigma.contracts.refusals import Refusal
+from stigma.internal.v1.execution_pb2 import (
+    DELIVERY_VERDICT_DELIVERED,
+    DeliverCallbackRequest,
+    DeliverCallbackResponse,
+)
 from stigma.workflow.v1.workflow_execution_pb2 import CALLBACK_PAYLOAD_OUTPUT, WorkflowExecution
 from stigma_orchestrator.engine_run import EngineRun
 from tests.stack.waiting import eventually
@@ -127,6 +136,7 @@ async def test_what_the_engine_refuses_is_an_invalid_workflow(
         ([{}], "WORKFLOW_ERROR", "the whole line"),
         ([{"type": "t"}], "WORKFLOW_ERROR", "t"),
         ([{"title": "t", "reason": "TOO_LARGE"}], "TOO_LARGE", "t"),
+        ([{"title": "half \ud800", "instance": "\ud800"}], "WORKFLOW_ERROR", "half ?"),
         ([{"title": "t", "reason": "of a later release"}], "INTERNAL", "t"),
     ],
 )
@@ -137,6 +147,31 @@ async def test_every_error_has_a_reason(
     execution = await workflows.outcome(handle)
     assert (phase_of(execution), reason_of(execution)) == ("FAILED", reason)
     assert execution.status.failure.message == message
+
+
+async def test_a_worker_of_an_older_release_delivers_no_workflow_execution(
+    orchestrator: Orchestrator, workflows: Workflows, foreign_client: Client
+) -> None:
+    """It knows agents alone, and would take this one's outcome for a failed agent's."""
+    delivered: list[DeliverCallbackRequest] = []
+
+    @activity.defn(name=DELIVER_CALLBACK)
+    async def deliver_callback(request: DeliverCallbackRequest) -> DeliverCallbackResponse:
+        delivered.append(request)
+        return DeliverCallbackResponse(verdict=DELIVERY_VERDICT_DELIVERED)
+
+    older = Worker(
+        foreign_client,  # a client has one worker a queue
+        task_queue=orchestrator.queues.orchestrator,
+        activities=[deliver_callback],
+    )
+    async with older:
+        calls = [await orchestrator.call() for _ in range(8)]
+        for _, attempt in calls:
+            await workflows.start(attempt.bind(), document="fail", input_json=json.dumps([PROBLEM]))
+        for caller, _ in calls:
+            assert (await caller.result())["error"] == "WORKFLOW_EXECUTION_FAILED"
+    assert delivered == []
 
 
 async def test_an_error_too_large_to_carry_leaves_its_message(workflows: Workflows) -> None:

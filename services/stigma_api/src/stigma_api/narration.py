@@ -20,7 +20,7 @@ from stigma.agent.v1.agent_execution_service_pb2 import (
     WatchAgentExecutionResponse,
 )
 from stigma.contracts import payloads, tokens
-from stigma.contracts.activities import DELIVER_CALLBACK
+from stigma.contracts.activities import DELIVERIES
 from stigma.contracts.executions import Execution
 from stigma.internal.v1.execution_pb2 import Bind, DeliverCallbackRequest
 from stigma.workflow.v1.workflow_execution_service_pb2 import WatchWorkflowExecutionResponse
@@ -115,7 +115,7 @@ class Narrator(ABC, Generic[T]):
 
     def _is_delivery(self, event: HistoryEvent) -> bool:
         scheduled = event.activity_task_scheduled_event_attributes
-        return scheduled.activity_type.name == DELIVER_CALLBACK
+        return scheduled.activity_type.name in DELIVERIES
 
     async def _scheduled(self, event: HistoryEvent) -> T | None:
         if self._delivering:
@@ -127,7 +127,9 @@ class Narrator(ABC, Generic[T]):
     def _marked(self, event: HistoryEvent) -> T | None:
         marker = event.marker_recorded_event_attributes
         described = b"".join(p.data for p in marker.details["data"].payloads)
-        delivery = marker.marker_name == _LOCAL_ACTIVITY and DELIVER_CALLBACK.encode() in described
+        delivery = marker.marker_name == _LOCAL_ACTIVITY and any(
+            name.encode() in described for name in DELIVERIES
+        )
         return self._delivers() if delivery and not self._delivering else None
 
     def _delivers(self, token: bytes = b"") -> T:

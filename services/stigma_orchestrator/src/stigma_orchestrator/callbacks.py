@@ -33,7 +33,7 @@ from stigma.agent.v1.agent_execution_pb2 import (
     CallbackPayload,
 )
 from stigma.contracts import errors, executions, payloads, tokens
-from stigma.contracts.activities import DELIVER_CALLBACK
+from stigma.contracts.activities import DELIVER_CALLBACK, DELIVER_WORKFLOW_CALLBACK
 from stigma.contracts.executions import Execution
 from stigma.internal.v1.execution_pb2 import (
     DELIVERY_VERDICT_DELIVERED,
@@ -99,6 +99,13 @@ class CallbackSender:
         self._metrics.delivered()
         log.info("delivered")
         return DeliverCallbackResponse(verdict=DELIVERY_VERDICT_DELIVERED)
+
+    @activity.defn(name=DELIVER_WORKFLOW_CALLBACK)
+    async def deliver_workflow_callback(
+        self, request: DeliverCallbackRequest
+    ) -> DeliverCallbackResponse:
+        """Resolve one waiting activity with the outcome of a workflow execution: as above."""
+        return await self.deliver_callback(request)
 
     async def _check_between_attempts(self, request: DeliverCallbackRequest) -> None:
         """Raise to be retried when the activity is there but no attempt of it has started.

@@ -97,7 +97,9 @@ class Delivery:
             request_id=execution.spec.request_id,
             payload=CallbackPayload.ValueType(payload),
         )
+        self._activity = CallbackActivities.deliver_workflow_callback
         if isinstance(execution, AgentExecution):
+            self._activity = CallbackActivities.deliver_callback
             self._request.execution.CopyFrom(execution)
         else:
             self._request.workflow_execution.CopyFrom(execution)
@@ -174,7 +176,7 @@ class Delivery:
 
     async def _try_locally(self, request: DeliverCallbackRequest) -> DeliverCallbackResponse:
         return await workflow.execute_local_activity_method(
-            CallbackActivities.deliver_callback,
+            self._activity,
             request,
             schedule_to_close_timeout=_SHORT_TRY,
             retry_policy=_ONE_TRY,
@@ -185,7 +187,7 @@ class Delivery:
     ) -> DeliverCallbackResponse:
         try:
             return await workflow.execute_activity_method(
-                CallbackActivities.deliver_callback,
+                self._activity,
                 request,
                 start_to_close_timeout=_RPC_TIMEOUT,
                 schedule_to_close_timeout=_time_left(bind),

@@ -185,10 +185,15 @@ class Handshake(Generic[ExecutionT, OutputT]):
         if self._outcome is None:
             return False
         self._end_time.FromDatetime(workflow.now())
-        self._delivered = await self._deliver(self._outcome)
+        delivery = Delivery(
+            self.bindings,
+            self._snapshot(),
+            self._request.spec.callback_payload,
+            asking=self._outcome.asking,
+        )
+        await self._deliver(delivery)
         if self._patience and not task.done():
-            with contextlib.suppress(TimeoutError):
-                await workflow.wait_condition(task.done, timeout=self._patience)
+            await self._wait_for_the_stop(task, delivery)
         return True
 
     async def _decide(
@@ -259,15 +264,29 @@ class Handshake(Generic[ExecutionT, OutputT]):
             return Outcome(timed_out, failure=failure)
         return None
 
-    async def _deliver(self, outcome: Outcome[OutputT]) -> Delivered | None:
-        if not self.bindings:
-            return None
-        return await Delivery(
-            self.bindings,
-            self._snapshot(),
-            self._request.spec.callback_payload,
-            asking=outcome.asking,
-        ).deliver()
+    async def _deliver(self, delivery: Delivery) -> None:
+        if self.bindings:
+            self._delivered = await delivery.deliver()
+
+    async def _wait_for_the_stop(
+        self, work: asyncio.Task[Outcome[OutputT] | None], delivery: Delivery
+    ) -> None:
+        """Wait for work that was told to stop. Who is bound meanwhile is told as well."""
+        patience = asyncio.create_task(workflow.sleep(self._patience))
+
+        def over() -> bool:
+            return work.done() or patience.done()
+
+        while not over():
+            if await self._is_bound_before(over):
+                await self._deliver(delivery)
+        patience.cancel()
+
+    async def _is_bound_before(self, over: Callable[[], bool]) -> bool:
+        """Wait until somebody is bound, or until this is so; return whether somebody was bound."""
+        revision = self.bindings.revision
+        await workflow.wait_condition(lambda: over() or self.bindings.revision != revision)
+        return self.bindings.revision != revision
 
     def _callback(self) -> CallbackStatus:
         newest = self.bindings.newest

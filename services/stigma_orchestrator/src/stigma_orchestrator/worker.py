@@ -42,7 +42,7 @@ def new_agent_worker(
         client,
         task_queue=TaskQueues(settings.task_queue_prefix).orchestrator,
         workflows=[AgentWorkflow, WorkflowExecutionWorkflow],
-        activities=[sender.deliver_callback],
+        activities=[sender.deliver_callback, sender.deliver_workflow_callback],
         interceptors=interceptors,
         max_cached_workflows=settings.max_cached_workflows,
         max_concurrent_workflow_tasks=settings.max_concurrent_workflow_tasks,

@@ -17,6 +17,10 @@ from stigma.internal.v1.execution_pb2 import (
 
 CALL_MODEL = "call_model"
 DELIVER_CALLBACK = "deliver_callback"
+DELIVER_WORKFLOW_CALLBACK = "deliver_workflow_callback"
+"""Of workflow executions: a name of its own, since 0.1.0 serves the other one and would deliver
+their outcomes as those of agents. It does not know this one, and leaves it to a newer worker."""
+DELIVERIES = frozenset({DELIVER_CALLBACK, DELIVER_WORKFLOW_CALLBACK})
 WATCH_CALLER = "watch_caller"
 
 
@@ -45,6 +49,13 @@ class CallbackActivities(ABC):
         Raises:
             RPCError: a transient one; every final answer is a verdict.
         """
+
+    @activity.defn(name=DELIVER_WORKFLOW_CALLBACK)
+    @abstractmethod
+    async def deliver_workflow_callback(
+        self, request: DeliverCallbackRequest
+    ) -> DeliverCallbackResponse:
+        """Resolve a waiting activity with the outcome of a workflow execution: as above."""
 
     @activity.defn(name=WATCH_CALLER)
     @abstractmethod

@@ -14,7 +14,7 @@ from temporalio.client import Client
 
 from stigma.agent.v1.agent_execution_pb2 import Usage
 from stigma.contracts import tokens
-from stigma.contracts.activities import CALL_MODEL, DELIVER_CALLBACK, WATCH_CALLER
+from stigma.contracts.activities import CALL_MODEL, DELIVERIES, WATCH_CALLER
 from stigma.diagnosis.v1.diagnosis_service_pb2 import TimelineEntry, TimelineStep
 from stigma.internal.v1.execution_pb2 import (
     CALLER_VERDICT_CANCEL_REQUESTED,
@@ -87,7 +87,7 @@ class Work:
                 await self._count(attributes.input.payloads)
                 step = TimelineStep.TIMELINE_STEP_MODEL_CALL
                 added = self._add(step, event, f"model call {self._step}, {self._model}", open=True)
-            case name if name == DELIVER_CALLBACK:
+            case name if name in DELIVERIES:
                 content = attributes.input.payloads
                 delivery = await message(self._client, content, DeliverCallbackRequest)
                 added = self._add(
@@ -158,7 +158,7 @@ class Work:
         if marker.marker_name != _LOCAL_ACTIVITY:
             return
         told = await plain(self._client, marker.details["data"].payloads)
-        if told.get("activity_type") != DELIVER_CALLBACK:
+        if told.get("activity_type") not in DELIVERIES:
             return
         about = self._add(
             TimelineStep.TIMELINE_STEP_DELIVERED,
