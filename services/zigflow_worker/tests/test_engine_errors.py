@@ -51,6 +51,12 @@ async def test_errors_computed_wrong_are_errors_too(engine: Any, error: str, det
     assert (problem["detail"], problem["instance"]) == (detail, "/do/0/fail")
 
 
+async def test_half_a_surrogate_pair_in_an_error_does_not_hide_it(engine: Any) -> None:
+    body = "do: [{fail: {raise: {error: {type: t, status: 400, detail: '${ .text }'}}}}]"
+    problem = await engine.fault(body, {"text": "half \ud800 a pair"})
+    assert problem["detail"] == "half \ud800 a pair"
+
+
 async def test_the_failure_of_the_run_says_what_and_where(engine: Any) -> None:
     handle = await engine.start(engine.document(f"do:\n  - fail: {{{RAISE_503}}}"))
     with pytest.raises(WorkflowFailureError) as failure:

@@ -215,4 +215,10 @@ def _failure(error: WorkflowError) -> ApplicationError:
             name: value if not isinstance(value, str) else f"{value[:2000]}…"
             for name, value in problem.items()
         }
-    return ApplicationError(summary(problem), problem, type=error.type, non_retryable=True)
+    message, error_type = _encodable(summary(problem)), _encodable(error.type)
+    return ApplicationError(message, problem, type=error_type, non_retryable=True)
+
+
+def _encodable(text: str) -> str:
+    """Replace halves of surrogate pairs, which JSON data may hold and no failure's text can."""
+    return text.encode(errors="replace").decode()
