@@ -20,8 +20,8 @@ SIZE: ViewportSize = {"width": 960, "height": 1095}
 class Reel:
     """Frames of one page for one file; none are taken when `runs` is false.
 
-    Take one when the page shows what was waited for: then a slow machine's frames are as many, and of
-    the same things.
+    Take one when the page shows what was waited for: then a slow machine's are as many, and of the
+    same things.
     """
 
     page: Page
