@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry
+from structlog.testing import capture_logs
 from temporalio.client import Client
 from temporalio.common import SearchAttributePair, TypedSearchAttributes
 
@@ -178,6 +180,33 @@ async def test_there_is_nothing_rather_than_something_old(
         await eventually(back, what="the gauges' return")
     finally:
         await proxy.cut()
+
+
+async def test_a_bug_in_a_gauge_ends_the_gauges_alone(
+    client: Client, queues: TaskQueues, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def broken(*_: Any) -> int:
+        raise KeyError("a secret")
+
+    monkeypatch.setattr(ClusterGauges, "_backlog", broken)
+    with capture_logs() as events:
+        replica = Replica(client, queues, interval=timedelta(milliseconds=10))
+        keeping = asyncio.create_task(replica.gauges.keep_fresh())
+
+        def looked_again() -> bool:
+            failed = replica.value("stigma_cluster_metrics_refreshes_total", outcome="error")
+            return keeping.done() or bool(failed and failed >= 2)
+
+        await eventually(looked_again, what="the next look")
+    assert not keeping.done()
+    assert replica.shown() == {}
+    missing = {"event": "cluster_metrics_missing", "log_level": "warning", "reason": "KeyError"}
+    assert events == [missing]
+    monkeypatch.undo()
+    await eventually(replica.shown, what="the gauges")
+    keeping.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await keeping
 
 
 def test_every_series_is_named_before_the_first_look(client: Client, queues: TaskQueues) -> None:

@@ -112,8 +112,8 @@ class ClusterGauges(Collector):
         try:
             async with asyncio.timeout(_REFRESH_TIMEOUT.total_seconds()):
                 self._snapshot = await self._take()
-        except (RPCError, TimeoutError) as error:
-            reason = error.status.name if isinstance(error, RPCError) else "TIMEOUT"
+        except Exception as error:  # noqa: BLE001 - a bug in a gauge must not take the API down
+            reason = _reason(error)
             self._refreshes.labels("error").inc()
             if reason != self._failing:
                 self._log.warning("cluster_metrics_missing", reason=reason)
@@ -192,6 +192,16 @@ class ClusterGauges(Collector):
             timeout=_RPC_TIMEOUT,
         )
         return reply.stats.approximate_backlog_count
+
+
+def _reason(error: Exception) -> str:
+    match error:
+        case RPCError():
+            return error.status.name
+        case TimeoutError():
+            return "TIMEOUT"
+        case _:
+            return type(error).__name__  # its text is anybody's
 
 
 def _polled(queues: TaskQueues) -> dict[str, dict[str, TaskQueueType.ValueType]]:
