@@ -18,11 +18,13 @@ from stigma.diagnosis.v1.diagnosis_service_pb2 import (
     ExecutionTimeline,
     ListStuckExecutionsResponse,
 )
+from stigma_api import status
 from stigma_api.console import api as console_api
 from stigma_api.console import following
 from stigma_api.console.api import Api
 from stigma_api.console.following import Following, rest
 from stigma_api.status import CallError
+from stigma_api.watching import Cursor
 
 
 class Played:
@@ -31,7 +33,9 @@ class Played:
     def __init__(self, cost: float = 0) -> None:
         self.cost = cost
         self.reading = self.most = 0
+        self.told: list[tuple[str, str]] = []
         self.watched: list[str] = []
+        self.refused: set[str] = set()
         self.agent_executions = self.diagnosis = self
 
     async def GetAgentExecution(self, request: Any, _context: Any) -> AgentExecution:
@@ -39,7 +43,10 @@ class Played:
 
     async def GetExecutionTimeline(self, request: Any, _context: Any) -> ExecutionTimeline:
         await self._work()
-        return ExecutionTimeline(execution_id=request.id)
+        told = ExecutionTimeline(execution_id=request.id)
+        for workflow_id, run_id in self.told:
+            told.entries.add(workflow_id=workflow_id, run_id=run_id)
+        return told
 
     async def ListStuckExecutions(
         self, _request: Any, _context: Any
@@ -51,6 +58,8 @@ class Played:
         self, request: Any, _context: Any
     ) -> AsyncIterator[WatchAgentExecutionResponse]:
         self.watched.append(request.cursor)
+        if request.cursor in self.refused:
+            raise status.invalid([("cursor", "is too old")])
         while True:
             yield WatchAgentExecutionResponse(cursor="reached")
             await asyncio.sleep(0.001)
@@ -86,6 +95,38 @@ async def test_what_takes_long_is_looked_at_rarely(monkeypatch: pytest.MonkeyPat
     assert await seconds_of(3, Played(cost=0.05)) >= 0.44  # 3 looks, 2 rests
     assert rest(time.monotonic(), 2) == 2
     assert rest(time.monotonic() - 5, 2) >= 15
+
+
+@pytest.mark.parametrize(
+    ("told", "cursor"),
+    [
+        ([("agent-1", "old"), ("agent-1", "new"), ("order-1", "caller")], str(Cursor("new", 0))),
+        ([("agent-1", "known"), ("agent-1", "")], str(Cursor("known", 0))),
+        ([("order-1", "caller")], ""),
+    ],
+)
+async def test_what_happened_in_runs_before_is_not_read_again(
+    told: list[tuple[str, str]], cursor: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(following, "_LEAST_SECONDS", 0.01)
+    played = Played()
+    played.told = told
+    await seconds_of(3, played)
+    assert played.watched == [cursor]
+
+
+async def test_a_run_that_is_gone_is_followed_from_what_there_is(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(following, "_LEAST_SECONDS", 0.01)
+    monkeypatch.setattr(following, "_REFRESH_SECONDS", 0.02)
+    played = Played()
+    played.told = [("agent-1", "gone")]
+    gone = str(Cursor("gone", 0))
+    played.refused = {gone}
+    async with aclosing(Following(api_of(played)).looks("agent-1")) as looks:
+        async for _ in looks:
+            if len(played.watched) > 1:
+                break
+    assert played.watched == [gone, ""]
 
 
 async def test_few_histories_are_read_at_a_time():

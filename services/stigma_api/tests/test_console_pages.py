@@ -40,7 +40,10 @@ from stigma.diagnosis.v1.diagnosis_service_pb2 import (
 from stigma.workflow.v1.workflow_execution_service_pb2 import StartWorkflowRequest
 from stigma.workflow.v1.workflow_pb2 import WorkflowSpec
 from stigma_api import status
+from stigma_api.console import api as console_api
+from stigma_api.console import following as console_following
 from stigma_api.console import pages as console_pages
+from stigma_api.watching import Cursor
 from stigma_cli.devserver import DevServer
 from tests.stack.waiting import eventually
 
@@ -374,6 +377,31 @@ async def test_a_stream_sends_only_what_has_changed(api: Api, start: Start, clie
             shown |= parts
     assert set(seen[0]) == {"summary", "timeline", "conversation", "outcome"}
     assert len(seen) > 1
+
+
+async def test_what_happens_shows_at_once_without_the_past_being_read_again(
+    api: Api, start: Start, client: Client, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(console_following, "_REFRESH_SECONDS", 3600)  # only news makes it look
+    started = await start()
+    handle = client.get_workflow_handle(started.id)
+    run_id = (await handle.describe()).run_id
+    cursors: list[str] = []
+    happenings = console_api.Api.happenings
+
+    def recorded(self: Any, execution_id: str, cursor: str) -> Any:
+        cursors.append(cursor)
+        return happenings(self, execution_id, cursor)
+
+    monkeypatch.setattr(console_api.Api, "happenings", recorded)
+    shown: dict[str, str] = {}
+    async with looking(api, "caller") as browser:
+        async for parts in events(browser, f"/events/executions/{started.id}"):
+            if not shown:
+                await handle.signal(PlayedAgent.tell, "fine")
+            shown |= parts
+    assert 'class="badge completed"' in shown["summary"]
+    assert cursors == [str(Cursor(run_id, 0))]
 
 
 async def test_the_list_comes_up_to_date_by_itself(

@@ -45,6 +45,7 @@ from stigma_api.capacity import Capacity
 from stigma_api.console.searches import Search
 from stigma_api.servicers import Servicers
 from stigma_api.status import CallError
+from stigma_api.watching import Cursor
 
 _PAGE_SIZE = 25
 _DEFINITIONS = 50
@@ -123,7 +124,11 @@ class Api:
         raise status.not_found(f"execution {execution_id}")
 
     async def happenings(self, execution_id: str, cursor: str) -> AsyncGenerator[str, None]:
-        """Yield a cursor each time something happens to an execution, until it ends."""
+        """Yield a cursor each time something happens to an execution, until it ends.
+
+        Raises:
+            CallError: as the RPC; INVALID_ARGUMENT for a cursor that is not, or no more, of it.
+        """
         events: AsyncIterator[WatchAgentExecutionResponse | WatchWorkflowExecutionResponse]
         if Kind.of_id(execution_id) is Kind.AGENT:
             agent = WatchAgentExecutionRequest(id=execution_id, cursor=cursor)
@@ -183,6 +188,16 @@ class Api:
                 return await behaviour(request, context)
 
         return await self._call(in_turn, request)
+
+
+def newest_run(timeline: ExecutionTimeline) -> str:
+    """Return the cursor at the start of the newest run that a timeline tells of; empty for none.
+
+    What happened since it was read happened after that, in this run or in one after it.
+    """
+    own = (each.run_id for each in timeline.entries if each.workflow_id == timeline.execution_id)
+    newest = next(filter(None, reversed(list(own))), "")
+    return str(Cursor(newest, 0)) if newest else ""
 
 
 def _tokens(kinds: Sequence[Kind], page: str) -> dict[Kind, str]:

@@ -9,6 +9,8 @@ from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+import grpc
+
 from stigma.contracts.executions import Execution
 from stigma.diagnosis.v1.diagnosis_service_pb2 import (
     TIMELINE_STEP_CALLER_ENDED,
@@ -16,7 +18,7 @@ from stigma.diagnosis.v1.diagnosis_service_pb2 import (
     TIMELINE_STEP_RESUMED,
     ExecutionTimeline,
 )
-from stigma_api.console.api import Api
+from stigma_api.console.api import Api, newest_run
 from stigma_api.console.views import ExecutionView, view
 from stigma_api.status import CallError
 
@@ -72,7 +74,7 @@ class Following:
     async def looks(self, execution_id: str) -> AsyncGenerator[Look, None]:
         """Yield an execution now, and whenever something has happened, until it is settled."""
         news = asyncio.Event()
-        watching = asyncio.create_task(self._watch(execution_id, news))
+        watching: asyncio.Task[None] | None = None
         try:
             while True:
                 began = time.monotonic()
@@ -81,6 +83,10 @@ class Following:
                 yield look
                 if look.is_settled:
                     return
+                if watching is None:
+                    # From what is seen on, not from the start: a long story has many runs.
+                    begin = newest_run(look.timeline)
+                    watching = asyncio.create_task(self._watch(execution_id, begin, news))
                 pause = rest(began, _LEAST_SECONDS)
                 await asyncio.sleep(pause)
                 if not look.is_settling:
@@ -88,18 +94,20 @@ class Following:
                         async with asyncio.timeout(_REFRESH_SECONDS - pause):
                             await news.wait()
         finally:
-            watching.cancel()
-            await asyncio.gather(watching, return_exceptions=True)
+            if watching is not None:
+                watching.cancel()
+                await asyncio.gather(watching, return_exceptions=True)
 
-    async def _watch(self, execution_id: str, news: asyncio.Event) -> None:
-        cursor = ""
+    async def _watch(self, execution_id: str, cursor: str, news: asyncio.Event) -> None:
         while True:
             try:
                 async with aclosing(self._api.happenings(execution_id, cursor)) as happenings:
                     async for reached in happenings:
                         cursor = reached
                         news.set()
-            except CallError:
+            except CallError as error:
+                if error.code == grpc.StatusCode.INVALID_ARGUMENT:
+                    cursor = ""  # past retention meanwhile
                 await asyncio.sleep(_REFRESH_SECONDS)
             else:
                 return
