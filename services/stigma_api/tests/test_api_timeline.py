@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from typing import Any
 
 import grpc
@@ -25,12 +27,16 @@ from stigma.agent.v1.agent_execution_service_pb2 import (
     CancelAgentExecutionRequest,
 )
 from stigma.contracts import tokens
+from stigma.contracts.executions import phase_name
 from stigma.diagnosis.v1 import diagnosis_service_pb2 as pb
 from stigma.internal.v1.execution_pb2 import ModelCallResponse
 from stigma.workflow.v1.workflow_execution_service_pb2 import StartWorkflowRequest
 from stigma.workflow.v1.workflow_execution_service_pb2_grpc import WorkflowExecutionServiceStub
 from stigma.workflow.v1.workflow_pb2 import WorkflowSpec
+from stigma_api.diagnosis_subjects import Subjects
+from stigma_api.kinds import AGENTS
 from stigma_api.principals import Action, Principal
+from stigma_api.reading import Reader
 from stigma_api.timeline import runs as own_runs
 from stigma_api.timeline import timelines
 from tests.stack.faults import Fail, FaultProxy
@@ -316,6 +322,25 @@ async def test_an_execution_that_nobody_took_is_pending(api: Api) -> None:
     started = await start(api, "m")
     found = await timeline_of(api, started.id)
     assert (found.phase, steps(found)) == ("PENDING", ["ACKNOWLEDGED"])
+
+
+async def test_whether_a_worker_took_it_is_judged_alike_everywhere(
+    api: Api, client: Client
+) -> None:
+    waits = (await start(api, "m")).id
+    delayed = f"agent-{uuid.uuid4().hex}"
+    await client.start_workflow(
+        "AgentWorkflow",
+        id=delayed,
+        task_queue=api.queues.orchestrator,
+        start_delay=timedelta(hours=1),
+    )
+    for execution_id, phase in ((waits, "PENDING"), (delayed, "RUNNING")):
+        subject = await Subjects(client).find(execution_id)
+        found = await Reader(client, AGENTS).find(execution_id)
+        assert subject is not None
+        assert found is not None
+        assert subject.phase == phase_name(found.execution) == phase
 
 
 async def test_a_long_story_is_told_in_turns_with_others(stage: Api, client: Client) -> None:

@@ -19,13 +19,11 @@ from stigma.runtime.pending_activities import OPEN
 from stigma_api import outcome, status
 from stigma_api.kinds import AGENTS, WORKFLOWS, ExecutionKind
 from stigma_api.principals import Principal
+from stigma_api.reading import is_pending
 from stigma_api.temporal import describe
 
 KINDS: dict[str, ExecutionKind[Any]] = {kind.workflow_type: kind for kind in (AGENTS, WORKFLOWS)}
 """The kinds of executions by the Temporal workflow type that runs each."""
-
-# Started, at most one signal, first workflow task scheduled: nobody has worked on it yet.
-_UNTOUCHED_LENGTH = 3
 
 
 @dataclass(frozen=True)
@@ -76,13 +74,10 @@ class Subject:
         noted = decode_typed_search_attributes(info.search_attributes).get(search_attributes.PHASE)
         if noted:
             return noted
-        if self.is_open and info.history_length <= _UNTOUCHED_LENGTH and self._is_first():
+        if self.is_open and is_pending(self.described):
             return "PENDING"
         name = AgentExecutionPhase.Name(outcome.phase_of(info.status))
         return name.removeprefix("AGENT_EXECUTION_PHASE_")
-
-    def _is_first(self) -> bool:
-        return self.first_run_id == self.run_id
 
 
 class Subjects:

@@ -9,7 +9,6 @@ from typing import Any, Generic
 
 from temporalio.api.common.v1 import WorkflowExecution
 from temporalio.api.enums.v1 import HistoryEventFilterType, PendingWorkflowTaskState
-from temporalio.api.enums.v1 import WorkflowExecutionStatus as Status
 from temporalio.api.history.v1 import HistoryEvent
 from temporalio.api.workflowservice.v1 import (
     DescribeWorkflowExecutionResponse,
@@ -23,6 +22,7 @@ from stigma.agent.v1.agent_execution_pb2 import (
     AGENT_EXECUTION_PHASE_RUNNING,
     AgentExecution,
 )
+from stigma.runtime.pending_activities import OPEN
 from stigma_api import outcome, status
 from stigma_api.kinds import E, ExecutionKind
 from stigma_api.principals import Principal
@@ -42,6 +42,14 @@ class Described(Generic[E]):
     run_id: str
     first_run_id: str
     is_open: bool
+
+
+def is_pending(described: DescribeWorkflowExecutionResponse) -> bool:
+    """Return whether nobody has worked on an open execution yet."""
+    info, task = described.workflow_execution_info, described.pending_workflow_task
+    waits = task.state == PendingWorkflowTaskState.PENDING_WORKFLOW_TASK_STATE_SCHEDULED
+    is_first = info.first_run_id in {"", info.execution.run_id}
+    return waits and is_first and info.history_length <= _UNTOUCHED_LENGTH
 
 
 class Reader(Generic[E]):
@@ -100,17 +108,9 @@ class Reader(Generic[E]):
         info = reply.workflow_execution_info
         execution = await outcome.from_memo(self._client, info.memo.fields, self._kind.execution)
         execution.id = info.execution.workflow_id
-        is_open = info.status in {
-            Status.WORKFLOW_EXECUTION_STATUS_RUNNING,
-            Status.WORKFLOW_EXECUTION_STATUS_PAUSED,
-        }
+        is_open = info.status in OPEN
         if is_open:
-            waits = reply.pending_workflow_task.state == (
-                PendingWorkflowTaskState.PENDING_WORKFLOW_TASK_STATE_SCHEDULED
-            )
-            untouched = waits and info.history_length <= _UNTOUCHED_LENGTH
-            continued = info.first_run_id not in {"", info.execution.run_id}
-            fresh = untouched and not continued
+            fresh = is_pending(reply)
             phase = AGENT_EXECUTION_PHASE_PENDING if fresh else AGENT_EXECUTION_PHASE_RUNNING
             outcome.put_phase(execution, phase)
         return Described(
