@@ -11,6 +11,7 @@ import pytest
 from temporalio.api.common.v1 import WorkflowExecution
 from temporalio.api.workflowservice.v1 import ResetWorkflowExecutionRequest
 from temporalio.client import Client, WorkflowFailureError
+from temporalio.common import RawValue
 
 from services.stigma_api.tests.counting import counted
 from services.stigma_api.tests.serving import Api, Callers, PlayedAgent, refused
@@ -27,7 +28,7 @@ from stigma.agent.v1.agent_execution_service_pb2 import (
     WatchAgentExecutionResponse,
 )
 from stigma.agent.v1.agent_pb2 import FAILURE_REASON_CONTEXT_LENGTH
-from stigma.contracts import tokens
+from stigma.contracts import payloads, tokens
 from stigma.internal.v1.execution_pb2 import ModelCallRequest, ModelCallResponse
 from stigma_api.agent_narration import AgentNarrator
 from stigma_api.kinds import AGENTS
@@ -135,6 +136,18 @@ async def test_the_bind_of_another_request_is_not_told(api: Api, callers: Caller
         if len(bound) == 2:
             break
     assert bound == [tokens.fingerprint(first.token), tokens.fingerprint(second.token)]
+
+
+async def test_an_odd_signal_ends_no_stream(api: Api, callers: Callers, client: Client) -> None:
+    caller = await callers.start()
+    started = await api.executions.StartAgent(caller.request(agent_id="reviewer", message="m"))
+    handle = client.get_workflow_handle(started.id)
+    for odd in (["no bind"], [], [{"token": 1}], [RawValue(payloads.binary_payload(started))]):
+        await handle.signal("bind", args=odd)
+    await handle.terminate()
+    events = await watched(api, started.id)
+    assert kinds(events) == ["started", "callback_bound", "ended"]
+    assert events[1].callback_bound.fingerprint == tokens.fingerprint(caller.token)
 
 
 async def test_every_cursor_resumes_right_after_it_over_continue_as_new(

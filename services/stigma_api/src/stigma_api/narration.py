@@ -11,7 +11,6 @@ from temporalio.api.common.v1 import Payload
 from temporalio.api.enums.v1 import EventType
 from temporalio.api.history.v1 import HistoryEvent
 from temporalio.client import Client
-from temporalio.common import RawValue
 
 from stigma.agent.v1.agent_execution_service_pb2 import (
     CallbackBound,
@@ -19,12 +18,13 @@ from stigma.agent.v1.agent_execution_service_pb2 import (
     CancelRequested,
     WatchAgentExecutionResponse,
 )
-from stigma.contracts import payloads, tokens
+from stigma.contracts import tokens
 from stigma.contracts.activities import DELIVERIES
 from stigma.contracts.executions import Execution
 from stigma.internal.v1.execution_pb2 import Bind, DeliverCallbackRequest
 from stigma.workflow.v1.workflow_execution_service_pb2 import WatchWorkflowExecutionResponse
 from stigma_api import outcome
+from stigma_api.timeline.payloads import message
 
 M = TypeVar("M", bound=Message)
 T = TypeVar("T", WatchAgentExecutionResponse, WatchWorkflowExecutionResponse)
@@ -75,13 +75,15 @@ class Narrator(ABC, Generic[T]):
         """Return what to tell about an event that only this kind of executions has."""
 
     async def read(self, content: Iterable[Payload], kind: type[M]) -> M:
-        """Decode an event's one payload, which only this event is told by: if it is news."""
+        """Decode an event's first payload, which only this event is told by: if it is news."""
         return await self.keep(content, kind) if self._is_news else kind()
 
     async def keep(self, content: Iterable[Payload], kind: type[M]) -> M:
-        """Decode an event's one payload, which later events are told by as well."""
-        [raw] = await self._client.data_converter.decode(list(content), [RawValue])
-        return payloads.from_raw(cast("RawValue", raw), kind)
+        """Decode an event's first payload, which later events are told by as well.
+
+        One that is no such message is empty: it would end every stream at the same place.
+        """
+        return await message(self._client, content, kind)
 
     async def _tell(self, event: HistoryEvent) -> T | None:
         match event.event_type:
@@ -106,8 +108,8 @@ class Narrator(ABC, Generic[T]):
         if attributes.signal_name != "bind":
             return None
         bind = await self.keep(attributes.input.payloads, Bind)
-        if bind.spec_digest.hex() != self._digest:
-            return None  # another request under the same id: the workflow ignored it
+        if not bind.token or bind.spec_digest.hex() != self._digest:
+            return None  # another request under the same id, or no bind: the workflow ignored it
         self._newest_token = bind.token
         return self.response(
             callback_bound=CallbackBound(fingerprint=tokens.fingerprint(bind.token))

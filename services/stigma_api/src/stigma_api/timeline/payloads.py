@@ -1,4 +1,4 @@
-"""Messages in a history, of which a timeline shows a number or a name, and never more."""
+"""Messages in a history, read so that an odd one hides nothing else."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ M = TypeVar("M", bound=Message)
 async def message(client: Client, content: Iterable[Payload], kind: type[M]) -> M:
     """Return the first payload as a message; an empty one for what is none.
 
-    A timeline is read when something is wrong: one odd payload must not hide all the rest.
+    A history is read when something is wrong: one odd payload must not hide all the rest.
     """
     try:
         return payloads.from_raw(await _first(client, content), kind)
