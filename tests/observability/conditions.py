@@ -89,6 +89,27 @@ async def fail_deliveries(site: Installation) -> None:
         await asyncio.sleep(_PAUSE_SECONDS)
 
 
+async def resolve_otherwise(site: Installation) -> None:
+    """Have an agent end for an activity that somebody else has completed meanwhile."""
+    parked = await site.park()
+    token = await site.tokens.of(parked.id)
+    message = uuid.uuid4().hex
+    started = await site.start(agent_id="held", message=message, callback_token=token)
+    call = await site.gate.held(message)
+    await site.client.get_async_activity_handle(task_token=token).complete(None)
+    call.answer("too late")
+    await site.told(started.id)
+
+
+async def leave(site: Installation) -> None:
+    """Call an agent, and be terminated before it has its answer."""
+    job = Job("held", uuid.uuid4().hex, heartbeat_timeout=2)
+    called = await site.call(PythonCaller, job)
+    await site.gate.held(job.message)
+    await called.workflow.terminate()
+    await site.told(called.execution_id)
+
+
 async def send_bad_tokens(site: Installation) -> None:
     """Start agents with what is no token."""
     while True:

@@ -35,6 +35,8 @@ from tests.observability.conditions import (
     GOOD_DOCUMENT,
     all_wrong,
     forbid_deliveries,
+    leave,
+    resolve_otherwise,
 )
 from tests.observability.outages import (
     OUTAGES,
@@ -184,6 +186,15 @@ async def test_labels_are_bounded(watched: Watched) -> None:
                     assert not re.search(r"[0-9a-f]{16}|alerts|for ever|too late", value), sample
 
 
+async def test_callers_that_are_gone_are_no_failed_deliveries(watched: Watched) -> None:
+    before = await _deliveries(watched)
+    await resolve_otherwise(watched.site)
+    await leave(watched.site)
+    after = await _deliveries(watched)
+    assert after["gone"] > before["gone"]
+    assert after["error"] == before["error"]
+
+
 async def test_workflow_executions_are_a_kind_of_their_own(watched: Watched) -> None:
     ended = "sum by (phase) (stigma_executions_ended_total{{kind='workflow', phase='{phase}'}})"
     before = await watched.prometheus.value(ended.format(phase="COMPLETED"))
@@ -291,6 +302,13 @@ async def _gauges(watched: Watched, replica: int) -> Gauges:
         for name in CLUSTER_GAUGES & families.keys()
         for sample in families[name].samples
     }
+
+
+async def _deliveries(watched: Watched) -> dict[str, float]:
+    name = "external_activity_completions_total"
+    families = await _families(watched, "stigma_orchestrator")
+    samples = [sample for sample in families[name].samples if sample.name == name]
+    return {sample.labels["status"]: sample.value for sample in samples}
 
 
 async def _families(watched: Watched, service: str, replica: int = 0) -> dict[str, Any]:
