@@ -5,6 +5,7 @@ task token) is written to the file named by SIDE_FILE.
 """
 
 import asyncio
+import contextlib
 import json
 import logging
 import os
@@ -154,6 +155,10 @@ async def build(runtime: ServiceRuntime) -> Sequence[Component]:
     )
     if settings.fail == "later":
         runtime.spawn(_fail_later())
+    if settings.fail == "hard of hearing":
+        runtime.spawn(_go_on_after(cancels=2))
+    if settings.fail == "deaf":
+        runtime.spawn(_go_on_after(cancels=1000))
     server = GrpcServerComponent(
         runtime.readiness,
         host="127.0.0.1",
@@ -168,6 +173,12 @@ async def build(runtime: ServiceRuntime) -> Sequence[Component]:
 async def _fail_later() -> None:
     await asyncio.sleep(0.5)
     raise RuntimeError("it broke")
+
+
+async def _go_on_after(cancels: int) -> None:
+    for _ in range(cancels + 1):
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
 
 
 if __name__ == "__main__":

@@ -33,7 +33,7 @@ async def test_a_probe_decides_its_check() -> None:
     done = asyncio.Event()
 
     async def probe() -> None:
-        if "p" in readiness.checks:
+        if "p" in readiness.checks and not done.is_set():
             seen.append(readiness.reasons())
         result = next(results, done)
         if result is done:
@@ -45,6 +45,23 @@ async def test_a_probe_decides_its_check() -> None:
     await asyncio.wait_for(done.wait(), 10)
     task.cancel()
     assert seen == [{}, {"p": "gone"}, {"p": "no answer within 3 s"}, {}]
+
+
+async def test_a_cancel_that_comes_with_the_answer_ends_it() -> None:
+    answers: asyncio.Queue[asyncio.Future[None]] = asyncio.Queue()
+
+    async def probe() -> None:
+        answer = asyncio.get_running_loop().create_future()
+        await answers.put(answer)
+        await answer
+
+    checking = asyncio.create_task(keep_checking(Readiness(), "p", probe, timedelta(0)))
+    answer = await answers.get()
+    answer.set_result(None)
+    checking.cancel()
+    done, _ = await asyncio.wait({checking}, timeout=10)
+    assert done == {checking}
+    assert checking.cancelled()
 
 
 @pytest.fixture

@@ -195,6 +195,18 @@ async def test_an_activity_that_ignores_its_cancellation_cannot_hold_the_process
     assert service.events[-1]["event"] == "did_not_stop"
 
 
+@pytest.mark.parametrize(
+    ("fail", "code", "event"), [("hard of hearing", 0, "stopped"), ("deaf", 1, "did_not_stop")]
+)
+def test_stops_though_a_task_takes_its_cancel_for_something_else(
+    run_service: Callable[..., Service], fail: str, code: int, event: str
+) -> None:
+    service = run_service(STIGMA_FAIL=fail)
+    service.wait_event("grpc_listening")
+    assert service.terminate() == code
+    assert service.events[-1]["event"] == event
+
+
 def test_waits_for_temporal_and_can_be_stopped_meanwhile(
     run_service: Callable[..., Service],
     start_dev_server: Callable[[int], subprocess.Popen[bytes]],

@@ -76,7 +76,9 @@ async def keep_checking(
     """
     while True:
         try:
-            await asyncio.wait_for(probe(), _PROBE_TIMEOUT.total_seconds())
+            # Not wait_for: in Python 3.11 it loses a cancel that comes with the answer.
+            async with asyncio.timeout(_PROBE_TIMEOUT.total_seconds()):
+                await probe()
             readiness.set(name, True)
         except TimeoutError:
             readiness.set(name, False, f"no answer within {_PROBE_TIMEOUT.total_seconds():g} s")

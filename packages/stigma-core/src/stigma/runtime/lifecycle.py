@@ -27,6 +27,9 @@ from stigma.runtime.temporal import TemporalConnector, check_server
 STOP_MARGIN = timedelta(seconds=5)
 """After the grace, for activities to notice their cancellation; then the process ends anyway."""
 
+_CANCELS = 5
+_BETWEEN_CANCELS = timedelta(seconds=1)
+
 _OK, _FAILED, _MISCONFIGURED = 0, 1, 2
 
 T = TypeVar("T")
@@ -127,11 +130,20 @@ class ServiceRuntime:
 
     async def close(self) -> None:
         """Ends spawned tasks, closes resources, sends the spans still held."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._end_tasks()
         await self.resources.aclose()
         await asyncio.to_thread(self.telemetry.shutdown)
+
+    async def _end_tasks(self) -> None:
+        # A library may take a cancel for a failure of its own, and its caller go on after that.
+        for _ in range(_CANCELS):
+            for task in self._tasks:
+                task.cancel()
+            if self._tasks:
+                await asyncio.wait(self._tasks, timeout=_BETWEEN_CANCELS.total_seconds())
+        if self._tasks:
+            structlog.get_logger().critical("did_not_stop", tasks=len(self._tasks))
+            _leave(_FAILED)
 
     def _on_task_done(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
