@@ -22,7 +22,8 @@ def pages() -> dict[Path, str]:
         REFERENCE / "api.md": api.page(ROOT / "protos"),
         REFERENCE / "configuration.md": configuration.page(),
         REFERENCE / "cli.md": cli.page(),
-        HANDSHAKE: contract.page(HANDSHAKE.read_text(encoding="utf-8"), ROOT),
+        REFERENCE / "contract.md": contract.page(ROOT),
+        HANDSHAKE: contract.with_promises(HANDSHAKE.read_text(encoding="utf-8")),
     }
 
 

@@ -8,53 +8,56 @@ from pathlib import Path
 
 from tests.stack.contract_marks import ContractMark, every_mark
 from tests.stack.contract_rows import AGENT, KINDS, NOTHING, ROWS, WORKFLOW, ContractRow
-from tools.docs.markdown import table, with_part
+from tools.docs.markdown import head, table, with_part
 
 PROMISES = "tests/stack/contract_rows.py"
 PROOFS = "the marks of the tests"
 
-_OF_KIND = {AGENT: "with an agent", WORKFLOW: "with a workflow execution"}
+_OF_KIND = {AGENT: "With an agent", WORKFLOW: "With a workflow execution"}
+_INTRODUCTION = """\
+What a caller sees is [promised](../handshake.md#what-a-caller-sees) row by row; these are the
+tests that show it, by file, each by its name without `test_`. Outages last 15 s and not 60 unless
+`STIGMA_TEST_OUTAGE_SECONDS` says so; a crowd is 1,000 agents or 300 workflows."""
 
 
-def page(text: str, root: Path) -> str:
-    """Return docs/handshake.md with the contract as it is.
-
-    Args:
-        text: the page as it stands.
-        root: the repository, whose tests are read.
+def with_promises(text: str) -> str:
+    """Return a page with the table of what a caller sees as it is.
 
     Raises:
-        ValueError: the page does not say where; a mark is not readable.
+        ValueError: the page does not say where.
     """
-    return with_part(with_part(text, PROMISES, promises()), PROOFS, proofs(every_mark(root), root))
-
-
-def promises() -> Iterator[str]:
-    """Yield the table of what a caller sees."""
     rows = ((row.text, row.sees, row.within) for row in ROWS)
-    yield from table(("what happens", "the caller sees", "within"), rows)
+    return with_part(text, PROMISES, table(("what happens", "the caller sees", "within"), rows))
 
 
-def proofs(marks: Iterable[ContractMark], root: Path) -> Iterator[str]:
-    """Yield the table of the tests that show it."""
-    every = list(marks)
-    rows = ((row.text, *(_cell(row, kind, every, root) for kind in KINDS)) for row in ROWS)
-    yield from table(("what happens", *(_OF_KIND[kind] for kind in KINDS)), rows)
+def page(root: Path) -> str:
+    """Return the page of the tests that show it, from those of this repository.
+
+    Raises:
+        ValueError: a mark is not readable.
+    """
+    marks = list(every_mark(root))
+    lines = [*head("Failure contract: which tests show it", PROOFS), _INTRODUCTION, ""]
+    for row in ROWS:
+        lines += [f"## {row.text}", ""]
+        for kind in KINDS:
+            lines += [f"{_OF_KIND[kind]}:", "", *_tests(row, kind, marks, root), ""]
+    return "\n".join(lines).rstrip() + "\n"
 
 
-def _cell(row: ContractRow, kind: str, marks: Iterable[ContractMark], root: Path) -> str:
+def _tests(row: ContractRow, kind: str, marks: Iterable[ContractMark], root: Path) -> Iterator[str]:
     if kind not in row.kinds:
-        return f"{NOTHING} ({row.agents_only})"
+        yield f"- {NOTHING} ({row.agents_only})"
     found = [mark for mark in marks if mark.row == row.text and kind in mark.kinds]
-    files = groupby(found, key=lambda mark: mark.path.relative_to(root))
-    return "; ".join(f"{_link(path)}: {', '.join(map(_said, group))}" for path, group in files)
+    for path, group in groupby(found, key=lambda mark: mark.path.relative_to(root)):
+        yield f"- {_link(path)}: {', '.join(map(_said, group))}"
 
 
 def _link(path: Path) -> str:
     name = path.stem.removeprefix("test_")
     # Two directories of tests/ may have files of one name.
     shown = f"{path.parent.name}/{name}" if path.parts[0] == "tests" else name
-    return f"[{shown}](../{path.as_posix()})"
+    return f"[{shown}](../../{path.as_posix()})"
 
 
 def _said(mark: ContractMark) -> str:
