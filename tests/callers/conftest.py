@@ -52,6 +52,6 @@ async def site(
 
     directory = tmp_path_factory.mktemp("callers")
     tracing = {"*": traced.environment(traces.endpoint)}
-    stack = await new_stack(environment=tracing | environment(directory))
+    stack = await new_stack(environment={**tracing, **environment(directory)})
     async with Site(stack, directory) as site:
         yield site

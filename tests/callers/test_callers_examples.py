@@ -18,7 +18,7 @@ from stigma.contracts.executions import Kind
 from tests.callers.programs import JAVA, LANGUAGES, ROOT, TOOLS, Language, Run, build, copied
 from tests.docs.commands import with_ports
 from tests.docs.pages import read_page
-from tests.observability.spans import received
+from tests.observability.spans import Span, received
 from tests.stack.faults import Fail, FaultProxy, LoseReply
 from tests.stack.waiting import eventually
 
@@ -167,8 +167,7 @@ async def test_a_workflow_is_cancelled_through_the_api_and_by_its_caller(
     await stopped.ended(code=1)
     assert stopped.error().startswith("error: WORKFLOW_EXECUTION_CANCELLED CANCELLED ")
     assert stopped.error().endswith(f"workflow execution {stopped_id}: sold out")
-    [resumed] = [line for line in stopped.lines if "resumed" in line]
-    assert stopped_id in resumed
+    assert any("resumed" in line and stopped_id in line for line in stopped.lines)
     await left.ended(code=1)
     assert left.error() == "error: cancelled"
     assert await site.ended(left_id) == "CANCELLED"
@@ -213,14 +212,19 @@ async def test_a_call_goes_on_in_the_trace_of_its_caller(site: Site, traces: Tra
                 service, event, request_id=pending["request_id"]
             )
             assert logged["trace_id"] == trace_id, event
-        [start] = await eventually(
-            lambda trace_id=trace_id, span_id=span_id: [
-                span for span in received(traces, trace_id) if span.parent_id == span_id
-            ],
-            what=f"the API's span in {trace_id}",
-        )
-        assert start.key == ("stigma_api", "/stigma.agent.v1.AgentExecutionService/StartAgent")
-        assert start.attributes["stigma.request_id"] == pending["request_id"]
+        starts = await children(traces, trace_id, span_id)  # several, if a reply took too long
+        assert {span.key for span in starts} == {
+            ("stigma_api", "/stigma.agent.v1.AgentExecutionService/StartAgent")
+        }
+        assert {span.attributes["stigma.request_id"] for span in starts} == {pending["request_id"]}
+
+
+async def children(traces: TraceReceiver, trace_id: str, span_id: str) -> list[Span]:
+    """The spans right below one of ours, once they are there."""
+    return await eventually(
+        lambda: [span for span in received(traces, trace_id) if span.parent_id == span_id],
+        what=f"spans below {span_id} of {trace_id}",
+    )
 
 
 async def test_what_passes_is_retried_and_what_was_lost_is_found_again(
@@ -322,7 +326,8 @@ def test_the_java_that_people_copy_compiles_without_a_warning(tmp_path: Path) ->
     done = subprocess.run(
         [
             *("javac", "-J-XX:TieredStopAtLevel=1", "--release", "17", "-Xlint:all"),
-            *("-d", tmp_path, "-cp", f"{JAVA}/target/classes:{JAVA}/target/lib/*", *sources),
+            *("-d", str(tmp_path), "-cp", f"{JAVA}/target/classes:{JAVA}/target/lib/*"),
+            *map(str, sources),
         ],
         check=False,
         capture_output=True,

@@ -157,10 +157,13 @@ public final class StigmaClient implements AutoCloseable {
     }
   }
 
-  /** Temporal's retries say when to try again: gRPC's own would wait up to two minutes. */
+  /**
+   * Has the next call connect at once: Temporal's retries say when, and gRPC's own back-off, up to
+   * two minutes, would fail them for as long after an outage.
+   */
   private void reconnect() {
     if (channel.getState(false) == ConnectivityState.TRANSIENT_FAILURE) {
-      channel.resetConnectBackoff();
+      channel.enterIdle();
     }
   }
 
