@@ -6,6 +6,7 @@ test, and replayed everywhere (test_versions_replay.py).
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -16,7 +17,7 @@ from temporalio.api.enums.v1 import EventType
 from temporalio.client import WorkflowExecutionStatus, WorkflowHandle
 
 from tests.integration.model_gate import ModelGate
-from tests.reliability.calls import Call
+from tests.reliability.calls import Call, unique_message
 from tests.stack.histories import as_data
 from tests.stack.plugin import StartStack, TemporalServer
 from tests.stack.waiting import eventually
@@ -136,6 +137,9 @@ async def move(site: Site, old: str, new: str) -> list[Call]:
         model="gate:held", script=None, output_schema=SCHEMA, timeout=600.0
     )
     first = await fleet.gate.held(corrected.message, within=WITHIN)
+    message = unique_message()
+    execution = await site.execution(message)
+    asked = await fleet.gate.held(message, within=WITHIN)
     short = await site.document("short", SHORT, {"said": "hello"})
     large = await site.document("large", LARGE, "x" * 1000)
     # Theirs is the old version: one workflow task each.
@@ -163,6 +167,11 @@ async def move(site: Site, old: str, new: str) -> list[Call]:
     second.answer('{"text": "right"}')
     assert (await corrected.result(WITHIN))["output"] == {"text": "right"}
     assert await site.builds_of_agent(corrected) == [old, new]
+
+    # It never continues as new, whatever becomes of its document.
+    asked.answer("a workflow's")
+    assert json.loads((await execution.result()).status.output.json) == "a workflow's"
+    assert await site.builds(execution) == [old]
 
     assert await short.result() == "hello"
     assert await site.builds(short) == [old, new]

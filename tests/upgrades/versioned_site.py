@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import uuid
 from dataclasses import replace
 from pathlib import Path
@@ -9,8 +10,11 @@ from typing import Any
 
 from temporalio.client import WorkflowHandle
 
+from stigma.workflow.v1.workflow_execution_pb2 import WorkflowExecution
+from stigma.workflow.v1.workflow_execution_service_pb2 import StartWorkflowRequest
+from stigma.workflow.v1.workflow_pb2 import WorkflowSpec
 from tests.integration.model_gate import ModelGate
-from tests.reliability.calls import Call
+from tests.reliability.calls import Call, asking_document
 from tests.stack.plugin import StartStack
 from tests.stack.waiting import eventually
 from tests.upgrades.fleet import WITHIN, new_fleet
@@ -78,6 +82,17 @@ class Site:
         )
         self.workflows.append((name, handle.id))
         return handle
+
+    async def execution(self, message: str) -> WorkflowHandle[Any, WorkflowExecution]:
+        """Start a workflow execution that asks an agent whose model works; nobody waits for it."""
+        request = StartWorkflowRequest(
+            spec=WorkflowSpec(document=asking_document(model="gate:held", script=None)),
+            input_json=json.dumps({"message": message}),
+            request_id=message,
+        )
+        started = await self.fleet.stack.workflow_executions.StartWorkflow(request)
+        self.workflows.append(("execution", started.id))
+        return self.client.get_workflow_handle(started.id, result_type=WorkflowExecution)
 
     async def held(self) -> list[Call]:
         """Calls whose models work; of the engine's, the handle of their first run."""
