@@ -80,7 +80,9 @@ async def test_success(
     assert (execution.status.run.workflow_id, execution.status.run.run_id) == (run.id, run.run_id)
     assert run.workflow_type == "echo"
     # Within one local activity: nothing was scheduled to deliver it.
-    assert scheduled(await installation.history(called.execution_id), "deliver_workflow_callback") == 0
+    assert (
+        scheduled(await installation.history(called.execution_id), "deliver_workflow_callback") == 0
+    )
 
 
 @pytest.mark.contract("agent fails, any exception", "workflow")
@@ -104,7 +106,9 @@ async def test_failure(
     assert json.loads(execution.status.error_json)["type"] == "https://example.com/broken"
     assert execution.status.callback.state == CALLBACK_STATE_DELIVERED
     # Within one activity, whose schedule is the decision in history.
-    assert scheduled(await installation.history(called.execution_id), "deliver_workflow_callback") == 1
+    assert (
+        scheduled(await installation.history(called.execution_id), "deliver_workflow_callback") == 1
+    )
 
 
 @pytest.mark.contract("agent fails, any exception", "workflow")
