@@ -347,7 +347,7 @@ async def test_executions_are_their_principals_own(
         alice, bob, root = [{"metadata": [("authorization", f"Bearer {k}")]} for k in "abr"]
         agent = Agent(name="reviewer", spec=AgentSpec(model="scripted:x"))
         await api.agents.ApplyAgent(ApplyAgentRequest(agent=agent), **root)
-        request = StartAgentRequest(agent_id="reviewer", request_id="the same")
+        request = StartAgentRequest(agent_id="reviewer", request_id=uuid.uuid4().hex)
         hers = await api.executions.StartAgent(request, **alice)
         his = await api.executions.StartAgent(request, **bob)
         assert hers.id != his.id

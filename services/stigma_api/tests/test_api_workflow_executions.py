@@ -524,7 +524,7 @@ async def test_principals_have_their_own(temporal_server: Any, tmp_path: Path) -
             )
         assert refusal.message == "workflow billing not found"
 
-        inline = StartWorkflowRequest(spec=HOLD, request_id="the same")
+        inline = StartWorkflowRequest(spec=HOLD, request_id=uuid.uuid4().hex)
         started = await executions.StartWorkflow(inline, **key("root"))
         async with refused(Code.NOT_FOUND):
             request = GetWorkflowExecutionRequest(id=started.id)
