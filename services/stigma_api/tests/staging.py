@@ -96,12 +96,17 @@ class StagedAgent(workflows.AgentWorkflow):
                 workflow.continue_as_new(request)
             case "deliver":
                 await self._deliver(word.partition(":")[2])
+            case "bound":
+                count = int(word.partition(":")[2])
+                await workflow.wait_condition(lambda: len(self._binds) >= count)
             case "locally":
-                await workflow.execute_local_activity_method(
-                    CallbackActivities.deliver_callback,
-                    DeliverCallbackRequest(token=self._token(), request_id="DELIVERED"),
-                    schedule_to_close_timeout=_MINUTE,
-                )
+                # To everybody who is bound, not to the newest alone.
+                for bind in self._binds or [Bind(token=b"nobody")]:
+                    await workflow.execute_local_activity_method(
+                        CallbackActivities.deliver_callback,
+                        DeliverCallbackRequest(token=bind.token, request_id="DELIVERED"),
+                        schedule_to_close_timeout=_MINUTE,
+                    )
             case "watch":
                 await workflow.execute_activity_method(
                     CallbackActivities.watch_caller,
@@ -217,7 +222,10 @@ class Staged(ModelActivities, CallbackActivities):
             "UNDELIVERABLE": DELIVERY_VERDICT_UNDELIVERABLE,
         }
         if request.request_id in verdicts:
-            return DeliverCallbackResponse(verdict=verdicts[request.request_id])
+            return DeliverCallbackResponse(
+                verdict=verdicts[request.request_id],
+                fingerprint=tokens.fingerprint(request.token),
+            )
         reason, _, final = request.request_id.partition("!")
         raise ApplicationError(
             "a secret output", type=reason, non_retryable=bool(final), next_retry_delay=_MINUTE

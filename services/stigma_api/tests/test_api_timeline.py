@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 from collections.abc import AsyncIterator
 from datetime import timedelta
@@ -150,6 +151,50 @@ async def test_failed_calls_and_a_stop_are_told(stage: Api, client: Client) -> N
     assert [call.failed for call in calls] == [True, True]
     assert calls[1].detail == "given up"
     assert not calls[1].open
+
+
+async def test_a_delivery_is_told_with_the_token_that_it_was_for(
+    stage: Api, callers: Callers
+) -> None:
+    first = await callers.start()
+    fields = {"agent_id": "reviewer", "message": "bound:2 locally", "request_id": first.handle.id}
+    started = await stage.executions.StartAgent(first.request(**fields))
+    second = await callers.start(after=first)
+    await stage.executions.StartAgent(second.request(**fields))
+
+    async def both() -> list[str]:
+        found = (await timeline_of(stage, started.id)).entries
+        delivered = [each for each in found if each.step == pb.TIMELINE_STEP_DELIVERED]
+        return [each.fingerprint for each in delivered] if len(delivered) > 1 else []
+
+    tokens_told = await eventually(both, what="two deliveries")
+    assert tokens_told == [tokens.fingerprint(each.token) for each in (first, second)]
+
+
+async def test_few_are_told_at_a_time_and_others_wait(stage: Api, proxy: FaultProxy) -> None:
+    started = await start(stage, "")
+    paused = proxy.pause("GetWorkflowExecutionHistoryReverse")
+    before = proxy.counts["GetWorkflowExecutionHistoryReverse"].received
+    method = "/stigma.diagnosis.v1.DiagnosisService/GetExecutionTimeline"
+    telling = [asyncio.create_task(timeline_of(stage, started.id)) for _ in range(12)]
+
+    def all_are_in() -> bool:
+        open_calls = stage.runtime.metrics.get_sample_value(
+            "stigma_rpc_in_flight", {"method": method}
+        )
+        return open_calls == len(telling)
+
+    def read() -> int:
+        return proxy.counts["GetWorkflowExecutionHistoryReverse"].received - before
+
+    await eventually(all_are_in, what="twelve calls")
+    await eventually(lambda: read() >= timelines._AT_A_TIME, what="as many as may")
+    async with refused(Code.NOT_FOUND):
+        await timeline_of(stage, "agent-unknown")
+    assert read() == timelines._AT_A_TIME
+    paused.release()
+    assert {told.execution_id for told in await asyncio.gather(*telling)} == {started.id}
+    proxy.clear()
 
 
 async def test_every_delivery_is_told_with_its_verdict(

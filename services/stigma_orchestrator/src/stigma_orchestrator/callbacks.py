@@ -70,10 +70,11 @@ class CallbackSender:
         Raises:
             ApplicationError: a transient fault; Temporal retries. Its type is the status code.
         """
+        fingerprint = _fingerprint(request)
         log = self._log.bind(
             execution_id=request.execution_id,
             request_id=request.request_id,
-            callback_fingerprint=_fingerprint(request),
+            callback_fingerprint=fingerprint,
             token_length=len(request.token),
             by_id=not request.token,
             attempt=activity.info().attempt,
@@ -94,11 +95,12 @@ class CallbackSender:
                 raise ApplicationError(
                     f"delivery failed: {error.status.name}", type=error.status.name
                 ) from None
+            verdict.fingerprint = fingerprint
             return verdict
         self._metrics.answered(time.perf_counter() - started)
         self._metrics.delivered()
         log.info("delivered")
-        return DeliverCallbackResponse(verdict=DELIVERY_VERDICT_DELIVERED)
+        return DeliverCallbackResponse(verdict=DELIVERY_VERDICT_DELIVERED, fingerprint=fingerprint)
 
     @activity.defn(name=DELIVER_WORKFLOW_CALLBACK)
     async def deliver_workflow_callback(

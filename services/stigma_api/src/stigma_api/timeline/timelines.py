@@ -5,6 +5,8 @@ Read from Temporal alone, so that it is there when no service of ours is. No pay
 
 from __future__ import annotations
 
+import asyncio
+
 from temporalio.client import Client
 
 from stigma.agent.v1.agent_execution_pb2 import AgentExecution
@@ -15,7 +17,7 @@ from stigma.diagnosis.v1.diagnosis_service_pb2 import (
     TimelineStep,
 )
 from stigma.internal.v1.execution_pb2 import Bind
-from stigma_api.diagnosis_subjects import Subjects
+from stigma_api.diagnosis_subjects import Subject, Subjects
 from stigma_api.principals import Principal
 from stigma_api.timeline.caller import CallerStory, CallerUnavailableError
 from stigma_api.timeline.entries import in_order
@@ -26,6 +28,8 @@ from stigma_api.timeline.runs import OwnRuns
 MAX_MODEL_CALLS = 500
 """Model calls shown, the newest."""
 
+# Each may read and hold tens of megabytes.
+_AT_A_TIME = 8
 # Activities that wait for one execution, the newest: more than one is a caller's oddity.
 _MAX_CALLERS = 5
 
@@ -38,15 +42,22 @@ class Timelines:
         self._subjects = Subjects(client)
         self._histories = Histories(client)
         self._runs = OwnRuns(client, self._histories)
+        self._room = asyncio.Semaphore(_AT_A_TIME)
 
     async def visible(self, principal: Principal, execution_id: str) -> ExecutionTimeline:
         """Return the timeline of an execution that this principal may see.
+
+        Waits while many others are told; for how long is its caller's to say.
 
         Raises:
             CallError: NOT_FOUND, also for another principal's; UNAVAILABLE, Temporal does not
                 answer.
         """
         subject = await self._subjects.visible(principal, execution_id)
+        async with self._room:
+            return await self._told(subject)
+
+    async def _told(self, subject: Subject) -> ExecutionTimeline:
         parts, truncated = await self._runs.parts(subject)
         story = await OwnStory(self._client, subject).tell(parts)
         timeline = ExecutionTimeline(

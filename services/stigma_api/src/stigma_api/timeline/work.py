@@ -180,7 +180,10 @@ class Work:
             about.title, about.detail, about.failed = "not delivered", "tried again", True
             return
         result = marker.details["result"].payloads
-        _judge(about, await message(self._client, result, DeliverCallbackResponse))
+        response = await message(self._client, result, DeliverCallbackResponse)
+        # 0.1.0 did not say; there it is the newest but for an oddity of the caller.
+        about.fingerprint = response.fingerprint or about.fingerprint
+        _judge(about, response)
 
     def _engine_asked(self, event: HistoryEvent) -> None:
         child = event.start_child_workflow_execution_initiated_event_attributes

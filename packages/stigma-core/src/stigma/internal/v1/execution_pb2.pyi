@@ -455,19 +455,25 @@ class DeliverCallbackResponse(_message.Message):
 
     VERDICT_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
+    FINGERPRINT_FIELD_NUMBER: _builtins.int
     verdict: Global___DeliveryVerdict.ValueType
     """How the RPC ended."""
     message: _builtins.str
     """For UNDELIVERABLE: the status code's name and what it means."""
+    fingerprint: _builtins.str
+    """Of the token that it was for: a local activity leaves no request in history. 12 hexadecimal
+    digits.
+    """
     def __init__(
         self,
         *,
         verdict: Global___DeliveryVerdict.ValueType = ...,
         message: _builtins.str = ...,
+        fingerprint: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["message", b"message", "verdict", b"verdict"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["fingerprint", b"fingerprint", "message", b"message", "verdict", b"verdict"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
