@@ -139,7 +139,7 @@ async def test_engine_before_it_hears_from_the_api(site: Site, work: float) -> N
 
 @pytest.mark.contract(ANY_SERVICE, "workflow")
 async def test_engine_while_a_document_runs(site: Site) -> None:
-    async with workflow_callers(site) as callers:
+    async with workflow_callers(site, site.api.address) as callers:
         run = await callers.run("{wait: PT2S}")
         await run.began()
         first = (await run.engine.describe()).run_id
@@ -160,7 +160,7 @@ async def test_orchestrator_before_it_delivers_what_a_document_came_to(site: Sit
     failure = site.temporal_of_orchestrator.pause(
         FAIL, matches=lambda request: b"WORKFLOW_EXECUTION_FAILED" in request
     )
-    async with workflow_callers(site) as callers:
+    async with workflow_callers(site, site.api.address) as callers:
         succeeds = await callers.run("{set: {answer: 42}}")
         fails = await callers.run("{raise: {error: {type: about:blank, status: 500}}}")
         await asyncio.gather(reached(success), reached(failure))
@@ -181,7 +181,7 @@ async def test_orchestrator_before_it_delivers_what_a_document_came_to(site: Sit
 async def test_api_after_it_started_a_workflow_before_it_answered(site: Site) -> None:
     site.temporal_of_api.inject(START, LoseReply())
     second_try = site.temporal_of_api.pause(START)
-    async with workflow_callers(site) as callers:
+    async with workflow_callers(site, site.api.address) as callers:
         run = await callers.run("{set: {answer: 42}}", heartbeat_timeout=ENGINE_HEARTBEAT_SECONDS)
         await reached(second_try)
         await site.stack.kill("stigma_api")

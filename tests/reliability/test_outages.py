@@ -37,7 +37,7 @@ ANSWERS, ANSWER = "{set: {answer: 42}}", {"answer": 42}
 
 @pytest.mark.contract(API_DOWN, "agent", "workflow")
 async def test_api_down_when_asked(site: Site) -> None:
-    async with workflow_callers(site) as documents:
+    async with workflow_callers(site, site.api.address) as documents:
         await site.stack.kill("stigma_api")
         calls = [await site.callers.worker(), await site.callers.engine()]
         run = await documents.run(ANSWERS)
@@ -52,7 +52,7 @@ async def test_api_down_when_asked(site: Site) -> None:
 
 @pytest.mark.contract(API_DOWN, "agent", "workflow")
 async def test_api_down_while_an_agent_works_and_delivers(site: Site) -> None:
-    async with workflow_callers(site) as documents:
+    async with workflow_callers(site, site.api.address) as documents:
         run = await documents.run("{wait: PT2S}")
         await run.began()
         call = await site.callers.worker(delay=1)
@@ -65,7 +65,7 @@ async def test_api_down_while_an_agent_works_and_delivers(site: Site) -> None:
 
 @pytest.mark.contract(DOWN, "agent", "workflow")
 async def test_ai_worker_down(site: Site) -> None:
-    async with workflow_callers(site) as documents:
+    async with workflow_callers(site, site.api.address) as documents:
         await site.stack.kill("ai_worker")
         call = await site.callers.worker()
         run = await documents.ask()
@@ -79,7 +79,7 @@ async def test_ai_worker_down(site: Site) -> None:
 
 @pytest.mark.contract(DOWN, "agent", "workflow")
 async def test_orchestrator_down(site: Site) -> None:
-    async with workflow_callers(site) as documents:
+    async with workflow_callers(site, site.api.address) as documents:
         await site.stack.kill("stigma_orchestrator")
         call = await site.callers.worker(heartbeat_timeout=HEARTBEAT)
         run = await documents.run(ANSWERS, heartbeat_timeout=HEARTBEAT)
@@ -101,7 +101,7 @@ async def test_orchestrator_down(site: Site) -> None:
 
 @pytest.mark.contract(DOWN, "workflow")
 async def test_engine_down(site: Site) -> None:
-    async with workflow_callers(site) as documents:
+    async with workflow_callers(site, site.api.address) as documents:
         await site.stack.kill("zigflow_worker")
         run = await documents.run(ANSWERS, heartbeat_timeout=HEARTBEAT)
         handed_over = EventType.EVENT_TYPE_CHILD_WORKFLOW_EXECUTION_STARTED
@@ -198,7 +198,7 @@ async def mortal_site(new_stack: StartStack, mortal_server: DevServer) -> AsyncI
 @pytest.mark.timeout(180 + 2 * OUTAGE)
 async def test_temporal_down(mortal_site: Site, mortal_server: DevServer) -> None:
     site = mortal_site
-    async with workflow_callers(site) as documents:
+    async with workflow_callers(site, site.api.address) as documents:
         waits, asks = await documents.run("{wait: PT3S}"), await documents.ask(delay=3)
         await waits.began()
         at_work = [await site.callers.worker(delay=2), await site.callers.engine(delay=2)]

@@ -32,7 +32,8 @@ with workflow.unsafe.imports_passed_through():
         unique_message,
         until_back_off,
     )
-    from tests.reliability.site import Site
+    from tests.reliability.site import Deployment
+    from tests.stack.stack import Stack
     from tests.stack.waiting import eventually
 
 QUEUE = "workflow-caller"
@@ -140,7 +141,7 @@ async def happened(handle: WorkflowHandle[Any, Any], kind: EventType.ValueType) 
 class WorkflowCallers:
     """Starts callers on one site."""
 
-    def __init__(self, site: Site) -> None:
+    def __init__(self, site: Deployment[Stack]) -> None:
         self._site = site
 
     async def run(self, task: str, **fields: Any) -> Run:
@@ -179,14 +180,16 @@ class WorkflowCallers:
 
 
 @asynccontextmanager
-async def workflow_callers(site: Site) -> AsyncIterator[WorkflowCallers]:
+async def workflow_callers(
+    site: Deployment[Stack], api_address: str
+) -> AsyncIterator[WorkflowCallers]:
     """Serve them, for as long as this is open."""
     key = site.stack.api_key
     async with Worker(
         site.stack.client,
         task_queue=site.stack.prefix + QUEUE,
         workflows=[RunDocument],
-        plugins=[StigmaPlugin(site.api.address, api_key=key, allow_insecure=True)],
+        plugins=[StigmaPlugin(api_address, api_key=key, allow_insecure=True)],
         graceful_shutdown_timeout=timedelta(seconds=5),
     ):
         yield WorkflowCallers(site)

@@ -17,7 +17,6 @@ from temporalio.client import Client
 from stigma.agent.v1 import agent_execution_service_pb2_grpc, agent_service_pb2_grpc
 from stigma.contracts import payloads
 from stigma.contracts.task_queues import TaskQueues
-from stigma.workflow.v1 import workflow_execution_service_pb2_grpc
 from stigma_cli.devserver import free_ports
 from tests.stack.logs import Event
 from tests.stack.processes import ServiceProcess
@@ -84,13 +83,6 @@ class Stack:
     def agents(self) -> agent_service_pb2_grpc.AgentServiceAsyncStub:
         """The API's agents."""
         return agent_service_pb2_grpc.AgentServiceStub(self.channel)
-
-    @property
-    def workflow_executions(
-        self,
-    ) -> workflow_execution_service_pb2_grpc.WorkflowExecutionServiceAsyncStub:
-        """Of workflows."""
-        return workflow_execution_service_pb2_grpc.WorkflowExecutionServiceStub(self.channel)
 
     @property
     def executions(self) -> agent_execution_service_pb2_grpc.AgentExecutionServiceAsyncStub:

@@ -6,7 +6,6 @@ test, and replayed everywhere (test_versions_replay.py).
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -17,7 +16,8 @@ from temporalio.api.enums.v1 import EventType
 from temporalio.client import WorkflowExecutionStatus, WorkflowHandle
 
 from tests.integration.model_gate import ModelGate
-from tests.reliability.calls import Call, unique_message
+from tests.reliability.calls import Call
+from tests.reliability.workflow_callers import WorkflowCallers, workflow_callers
 from tests.stack.histories import as_data
 from tests.stack.plugin import StartStack, TemporalServer
 from tests.stack.waiting import eventually
@@ -62,8 +62,15 @@ async def site(new_stack: StartStack, tmp_path: Path) -> AsyncIterator[Site]:
         await site.fleet.stack.stop()
 
 
+@pytest.fixture
+async def callers(site: Site) -> AsyncIterator[WorkflowCallers]:
+    """Callers of workflow executions."""
+    async with workflow_callers(site.fleet, site.fleet.stack.api_address) as callers:
+        yield callers
+
+
 @pytest.mark.timeout(600)
-async def test_there_and_back(site: Site, tmp_path: Path) -> None:
+async def test_there_and_back(site: Site, callers: WorkflowCallers, tmp_path: Path) -> None:
     fleet = site.fleet
     await site.add("v1")
     await site.make_current("v1")
@@ -73,7 +80,7 @@ async def test_there_and_back(site: Site, tmp_path: Path) -> None:
     await suspended.signal("suspend")
 
     await site.add("v2")
-    calls = await move(site, "v1", "v2")
+    calls = await move(site, callers, "v1", "v2")
     await site.on(napping, "v1", "v2")
     await site.on(suspended, "v1", "v2")
     await site.drained("v1")
@@ -81,7 +88,7 @@ async def test_there_and_back(site: Site, tmp_path: Path) -> None:
     calls += await fleet.handshakes()
 
     await site.start_again(1)
-    calls += await move(site, "v2", "v1")
+    calls += await move(site, callers, "v2", "v1")
     await site.on(napping, "v1", "v2", "v1")
     await site.on(suspended, "v1", "v2", "v1")
     await site.drained("v2")
@@ -96,7 +103,9 @@ async def test_there_and_back(site: Site, tmp_path: Path) -> None:
 
 
 @pytest.mark.timeout(600)
-async def test_into_versions_and_out_again(site: Site, tmp_path: Path) -> None:
+async def test_into_versions_and_out_again(
+    site: Site, callers: WorkflowCallers, tmp_path: Path
+) -> None:
     fleet = site.fleet
     napping = await site.document("napping", LONG)
     before = await site.held()
@@ -118,7 +127,7 @@ async def test_into_versions_and_out_again(site: Site, tmp_path: Path) -> None:
     await site.on(napping, "+v1")
 
     await site.start_again(0)
-    calls += await move(site, "v1", UNVERSIONED)
+    calls += await move(site, callers, "v1", UNVERSIONED)
     await site.on(napping, "+v1", UNVERSIONED)
     await site.drained("v1")
     await site.retire(1)
@@ -129,7 +138,7 @@ async def test_into_versions_and_out_again(site: Site, tmp_path: Path) -> None:
     await replay(await write_histories(site, tmp_path))
 
 
-async def move(site: Site, old: str, new: str) -> list[Call]:
+async def move(site: Site, callers: WorkflowCallers, old: str, new: str) -> list[Call]:
     """Make another version current while calls are under way; return all calls, done."""
     fleet = site.fleet
     engine, worker = await site.held()
@@ -137,9 +146,7 @@ async def move(site: Site, old: str, new: str) -> list[Call]:
         model="gate:held", script=None, output_schema=SCHEMA, timeout=600.0
     )
     first = await fleet.gate.held(corrected.message, within=WITHIN)
-    message = unique_message()
-    execution = await site.execution(message)
-    asked = await fleet.gate.held(message, within=WITHIN)
+    asking, failed = await site.executions(callers)
     short = await site.document("short", SHORT, {"said": "hello"})
     large = await site.document("large", LARGE, "x" * 1000)
     # Theirs is the old version: one workflow task each.
@@ -169,9 +176,10 @@ async def move(site: Site, old: str, new: str) -> list[Call]:
     assert await site.builds_of_agent(corrected) == [old, new]
 
     # It never continues as new, whatever becomes of its document.
-    asked.answer("a workflow's")
-    assert json.loads((await execution.result()).status.output.json) == "a workflow's"
-    assert await site.builds(execution) == [old]
+    await fleet.answer(asking.call)
+    await asking.check_answer()
+    for run in (asking, failed):
+        assert await site.builds(run.execution) == [old]
 
     assert await short.result() == "hello"
     assert await site.builds(short) == [old, new]
@@ -181,7 +189,7 @@ async def move(site: Site, old: str, new: str) -> list[Call]:
     calls = [engine, worker, corrected, *after]
     for name, call in zip(names, calls, strict=True):
         await site.note(name, call)
-    return calls
+    return [*calls, asking.call]
 
 
 async def check(site: Site, calls: list[Call]) -> None:

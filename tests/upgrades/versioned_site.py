@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import uuid
 from dataclasses import replace
 from pathlib import Path
@@ -10,11 +9,9 @@ from typing import Any
 
 from temporalio.client import WorkflowHandle
 
-from stigma.workflow.v1.workflow_execution_pb2 import WorkflowExecution
-from stigma.workflow.v1.workflow_execution_service_pb2 import StartWorkflowRequest
-from stigma.workflow.v1.workflow_pb2 import WorkflowSpec
 from tests.integration.model_gate import ModelGate
-from tests.reliability.calls import Call, asking_document
+from tests.reliability.calls import Call
+from tests.reliability.workflow_callers import AskingRun, Run, WorkflowCallers
 from tests.stack.plugin import StartStack
 from tests.stack.waiting import eventually
 from tests.upgrades.fleet import WITHIN, new_fleet
@@ -22,6 +19,7 @@ from tests.upgrades.injected.sitecustomize import LOOK_SECONDS
 from tests.upgrades.worker_deployments import builds, make_current, running_on
 
 INJECTED = str(Path(__file__).with_name("injected"))
+BROKEN = "{raise: {error: {type: 'https://example.com/broken', status: 500}}}"
 VERSIONED = {
     "stigma_orchestrator": ("orchestrator", "watch"),
     "ai_worker": ("ai",),
@@ -83,21 +81,22 @@ class Site:
         self.workflows.append((name, handle.id))
         return handle
 
-    async def execution(self, message: str) -> WorkflowHandle[Any, WorkflowExecution]:
-        """Start a workflow execution that asks an agent whose model works; nobody waits for it."""
-        request = StartWorkflowRequest(
-            spec=WorkflowSpec(document=asking_document(model="gate:held", script=None)),
-            input_json=json.dumps({"message": message}),
-            request_id=message,
-        )
-        started = await self.fleet.stack.workflow_executions.StartWorkflow(request)
-        self.workflows.append(("execution", started.id))
-        return self.client.get_workflow_handle(started.id, result_type=WorkflowExecution)
+    async def executions(self, callers: WorkflowCallers) -> tuple[AskingRun, Run]:
+        """Have two workflow executions run: one's agent is asked, the other has failed for good."""
+        asking = await callers.ask(model="gate:held", script=None)
+        await self.fleet.gate.held(asking.call.message, within=WITHIN)
+        first_run = (await asking.engine.describe()).run_id
+        asking.call = _in_run(asking.call, first_run)
+        failed = await callers.run(BROKEN)
+        await failed.caller.result()
+        for name, run in {"execution": asking, "execution-failed": failed}.items():
+            self.workflows.append((name, run.execution.id))
+        return asking, failed
 
     async def held(self) -> list[Call]:
         """Calls whose models work; of the engine's, the handle of their first run."""
         engine, worker = await self.fleet.ask()
-        return [_of_first_run(engine), worker]
+        return [_in_run(engine, engine.handle.first_execution_run_id), worker]
 
     async def note(self, name: str, call: Call) -> None:
         """Keep a call's histories under a name."""
@@ -132,8 +131,6 @@ class Site:
             await eventually(none_runs, within=WITHIN, what=f"{deployment} {build} drained")
 
 
-def _of_first_run(call: Call) -> Call:
-    handle = call.client.get_workflow_handle(
-        call.handle.id, run_id=call.handle.first_execution_run_id
-    )
-    return replace(call, handle=handle)
+def _in_run(call: Call, run_id: str | None) -> Call:
+    """Return a call with the handle of this run, also when it has gone on in another."""
+    return replace(call, handle=call.client.get_workflow_handle(call.handle.id, run_id=run_id))
