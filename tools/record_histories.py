@@ -202,7 +202,7 @@ async def model_call_retried(record: Recorder) -> None:
 
 async def workflow_executions(record: Recorder) -> None:
     """By how they end, and by what happens on the way."""
-    async with workflow_callers(record.site) as callers:
+    async with workflow_callers(record.site, record.site.api.address) as callers:
         runs = {
             "success": await callers.run("{set: {answer: 42}}"),
             "failure": await callers.run("{raise: {error: {type: about:blank, status: 500}}}"),
