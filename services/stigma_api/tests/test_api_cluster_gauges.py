@@ -7,6 +7,7 @@ import uuid
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import grpc
 import pytest
 from prometheus_client import CollectorRegistry
 from structlog.testing import capture_logs
@@ -17,7 +18,7 @@ from stigma.contracts import search_attributes
 from stigma.contracts.task_queues import TaskQueues
 from stigma_api import cluster_gauges
 from stigma_api.cluster_gauges import AGES, ClusterGauges
-from tests.stack.faults import FaultProxy
+from tests.stack.faults import Fail, FaultProxy
 from tests.stack.waiting import eventually
 
 AGENT, WORKFLOW = "AgentWorkflow", "WorkflowExecutionWorkflow"
@@ -157,15 +158,17 @@ async def test_there_is_nothing_rather_than_something_old(
     temporal_server: Any, queues: TaskQueues, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(cluster_gauges, "_KEPT_AT_LEAST", timedelta(seconds=1))
-    monkeypatch.setattr(cluster_gauges, "_RPC_TIMEOUT", timedelta(seconds=0.3))
     proxy = FaultProxy(temporal_server.address)
     await proxy.start()
     try:
         client = await Client.connect(proxy.address)
         replica = Replica(client, queues, interval=timedelta(milliseconds=50))
         assert replica.shown() == {}
+        limited = Fail(grpc.StatusCode.RESOURCE_EXHAUSTED)
+        proxy.inject("CountWorkflowExecutions", limited, times=2)
         await replica.gauges.refresh()
-        assert replica.shown()
+        assert replica.shown(), "being limited for a while is no reason either"
+        monkeypatch.setattr(cluster_gauges, "_RPC_TIMEOUT", timedelta(seconds=0.3))
         await proxy.cut()
         await replica.gauges.refresh()
         assert replica.shown(), "one failed look is no reason to go blind"

@@ -166,7 +166,7 @@ async def test_a_worker_of_an_older_release_delivers_no_workflow_execution(
         activities=[deliver_callback],
     )
     async with older:
-        calls = [await orchestrator.call() for _ in range(8)]
+        calls = [await orchestrator.call() for _ in range(5)]
         for _, attempt in calls:
             await workflows.start(attempt.bind(), document="fail", input_json=json.dumps([PROBLEM]))
         for caller, _ in calls:

@@ -26,7 +26,7 @@ from temporalio.api.workflowservice.v1 import (
     DescribeTaskQueueRequest,
 )
 from temporalio.client import Client
-from temporalio.service import RPCError
+from temporalio.service import RPCError, RPCStatusCode
 
 from stigma.contracts import search_attributes
 from stigma.contracts.executions import Kind
@@ -45,6 +45,11 @@ AGES: tuple[tuple[str, timedelta], ...] = (
 
 _RPC_TIMEOUT = timedelta(seconds=3)
 _REFRESH_TIMEOUT = timedelta(seconds=10)
+# By default Temporal counts ten times a second, for everybody together: a look is spread, and
+# asks again.
+_LONGEST_PAUSE = timedelta(milliseconds=250)
+_PAUSES_AN_INTERVAL = 60
+_WHEN_LIMITED = (timedelta(seconds=1), timedelta(seconds=2))
 _KEPT_INTERVALS = 4
 _KEPT_AT_LEAST = timedelta(seconds=30)
 
@@ -69,7 +74,7 @@ class ClusterGauges(Collector):
         client: of the namespace that executions live in.
         queues: of this installation; another one in the same namespace is not counted.
         registry: shows the gauges.
-        interval: between two looks at Temporal; each is some 20 cheap calls.
+        interval: between two looks at Temporal; each is some 20 cheap calls, half of them spread.
         stuck_after: how long a caller waits before its call counts as stuck.
     """
 
@@ -85,6 +90,7 @@ class ClusterGauges(Collector):
         self._client = client
         self._queues = queues
         self._interval = interval
+        self._pause = min(interval / _PAUSES_AN_INTERVAL, _LONGEST_PAUSE)
         self._stuck_after = stuck_after
         self._kept = max(interval * _KEPT_INTERVALS, _KEPT_AT_LEAST).total_seconds()
         self._snapshot: _Snapshot | None = None
@@ -171,12 +177,22 @@ class ClusterGauges(Collector):
             "CloseTime IS NULL",
             f"WorkflowType IN ({types})",
         )
+        request = CountWorkflowExecutionsRequest(
+            namespace=self._client.namespace, query=" AND ".join([*always, *conditions])
+        )
+        for wait in _WHEN_LIMITED:
+            try:
+                return await self._count(request)
+            except RPCError as error:
+                if error.status != RPCStatusCode.RESOURCE_EXHAUSTED:
+                    raise
+            await asyncio.sleep(wait.total_seconds())
+        return await self._count(request)
+
+    async def _count(self, request: CountWorkflowExecutionsRequest) -> int:
+        await asyncio.sleep(self._pause.total_seconds())
         reply = await self._client.workflow_service.count_workflow_executions(
-            CountWorkflowExecutionsRequest(
-                namespace=self._client.namespace, query=" AND ".join([*always, *conditions])
-            ),
-            retry=False,
-            timeout=_RPC_TIMEOUT,
+            request, retry=False, timeout=_RPC_TIMEOUT
         )
         return reply.count
 
