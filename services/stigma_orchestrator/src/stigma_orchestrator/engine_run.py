@@ -115,13 +115,15 @@ class EngineRun:
         message, step = error.message, ""
         reason = FailureReason.FAILURE_REASON_WORKFLOW_ERROR
         if isinstance(problem, Mapping):
-            text = _encodable(json.dumps(problem, ensure_ascii=False, separators=(",", ":")))
+            text = payloads.encodable(
+                json.dumps(problem, ensure_ascii=False, separators=(",", ":"))
+            )
             if len(text.encode()) <= limits.MAX_ERROR_BYTES:
                 self.error_json = text
             # The step has its own place: the engine's message names it as well.
             named = (problem.get("title") or problem.get("type"), problem.get("detail"))
             message = ": ".join(str(part) for part in named if part) or message
-            step = _encodable(str(problem.get("instance") or ""))[: limits.MAX_REASON_BYTES]
+            step = payloads.encodable(str(problem.get("instance") or ""))[: limits.MAX_REASON_BYTES]
             if problem.get(engine.REASON_KEY):
                 reason = errors.reason_of(str(problem[engine.REASON_KEY]))
             if refusals.refusal_in(problem) is not None:
@@ -146,11 +148,6 @@ def _too_large(what: str, size: int, limit: int) -> Outcome[WorkflowOutput]:
 def _failed(
     reason: FailureReason.ValueType, message: str, step: str = ""
 ) -> Outcome[WorkflowOutput]:
-    shown = _encodable(message).encode()[: limits.MAX_ERROR_BYTES].decode(errors="ignore")
+    shown = payloads.encodable(message).encode()[: limits.MAX_ERROR_BYTES].decode(errors="ignore")
     failure = Failure(reason=reason, message=shown, step=step)
     return Outcome(AGENT_EXECUTION_PHASE_FAILED, failure=failure)
-
-
-def _encodable(text: str) -> str:
-    """Replace halves of surrogate pairs, which a document's error may hold and no message can."""
-    return text.encode(errors="replace").decode()

@@ -15,7 +15,7 @@ from temporalio.exceptions import (
 )
 
 with workflow.unsafe.imports_passed_through():
-    from stigma.contracts import versions
+    from stigma.contracts import payloads, versions
     from stigma.contracts.refusals import Refusal
     from zigflow_worker.activities import EngineActivities
     from zigflow_worker.compilation import compile_text
@@ -215,10 +215,6 @@ def _failure(error: WorkflowError) -> ApplicationError:
             name: value if not isinstance(value, str) else f"{value[:2000]}…"
             for name, value in problem.items()
         }
-    message, error_type = _encodable(summary(problem)), _encodable(error.type)
+    message = payloads.encodable(summary(problem))
+    error_type = payloads.encodable(error.type)
     return ApplicationError(message, problem, type=error_type, non_retryable=True)
-
-
-def _encodable(text: str) -> str:
-    """Replace halves of surrogate pairs, which JSON data may hold and no failure's text can."""
-    return text.encode(errors="replace").decode()

@@ -122,6 +122,11 @@ def from_raw(raw: RawValue, message_type: type[M]) -> M:
     )
 
 
+def encodable(text: str) -> str:
+    """Replace halves of surrogate pairs, which JSON data may hold and no message or failure can."""
+    return text.encode(errors="replace").decode()
+
+
 def _json(value: Any, *, sort_keys: bool = False) -> bytes:
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), sort_keys=sort_keys)
     return text.encode()
