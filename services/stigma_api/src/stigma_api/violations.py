@@ -88,7 +88,8 @@ def parse_json(text: str) -> tuple[object, str]:
     """Return the JSON value and "", or what is wrong with the text."""
     try:
         value = json.loads(text, parse_constant=_refuse_constant)
-        json.dumps(value, ensure_ascii=False).encode()
+        if "\\u" in text:  # only an escape can be half of a surrogate pair
+            json.dumps(value, ensure_ascii=False).encode()
     except UnicodeEncodeError:
         return None, "is not JSON that can be read: half of a surrogate pair is no character"
     except json.JSONDecodeError as error:
