@@ -8,12 +8,11 @@ from collections.abc import Iterable
 from temporalio.api.history.v1 import HistoryEvent
 from temporalio.client import Client
 
-from stigma.contracts import tokens
 from stigma.contracts.executions import Kind
-from stigma.internal.v1.execution_pb2 import AgentWorkflowInput, Bind
+from stigma.internal.v1.execution_pb2 import Bind
 from stigma_api.diagnosis_subjects import Subject
+from stigma_api.timeline import binds
 from stigma_api.timeline.histories import Histories, Run
-from stigma_api.timeline.payloads import message
 
 MAX_EVENTS = 5000
 MAX_BYTES = 8 * 1024 * 1024
@@ -61,20 +60,6 @@ class Attempts:
         """Return the attempts that an event tells of, without those that the workflow ignored."""
         started = event.workflow_execution_started_event_attributes
         if started.continued_execution_run_id and subject.kind.kind is Kind.AGENT:
-            content = started.input.payloads
-            carried = (await message(self._client, content, AgentWorkflowInput)).carried
-            return carried.bindings
-        signaled = event.workflow_execution_signaled_event_attributes
-        if signaled.signal_name != "bind":
-            return ()
-        bind = await message(self._client, signaled.input.payloads, Bind)
-        is_ours = bind.spec_digest.hex() == subject.digest and _is_token(bind.token)
-        return (bind,) if is_ours else ()
-
-
-def _is_token(token: bytes) -> bool:
-    try:
-        tokens.parse(token)
-    except tokens.InvalidTokenError:
-        return False
-    return True
+            return (await binds.carried(self._client, event)).bindings
+        bind = await binds.signaled(self._client, event, subject.digest)
+        return () if bind is None else (bind,)

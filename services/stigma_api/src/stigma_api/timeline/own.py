@@ -14,12 +14,11 @@ from stigma.agent.v1.agent_execution_pb2 import AgentExecution, Usage
 from stigma.contracts import tokens
 from stigma.contracts.executions import phase_name
 from stigma.diagnosis.v1.diagnosis_service_pb2 import TimelineEntry, TimelineStep
-from stigma.internal.v1.execution_pb2 import AgentWorkflowInput, Bind
+from stigma.internal.v1.execution_pb2 import Bind
 from stigma_api.diagnosis_subjects import Subject
-from stigma_api.timeline import ends
+from stigma_api.timeline import binds, ends
 from stigma_api.timeline.entries import entry
 from stigma_api.timeline.histories import Run
-from stigma_api.timeline.payloads import message
 from stigma_api.timeline.runs import Part
 from stigma_api.timeline.work import Work
 from stigma_api.turns import in_turns
@@ -93,18 +92,14 @@ class OwnStory:
             return
         if run.run_id == self._subject.run_id and self._is_agent():
             # What came before may be past retention, or too much to read: it is carried along.
-            content = attributes.input.payloads
-            carried = (await message(self._client, content, AgentWorkflowInput)).carried
+            carried = await binds.carried(self._client, event)
             self._story.usage.CopyFrom(carried.usage)
             for bind in carried.bindings:
                 self._bound(bind)
 
     async def _signaled(self, run: Run, event: HistoryEvent) -> None:
-        attributes = event.workflow_execution_signaled_event_attributes
-        if attributes.signal_name != "bind":
-            return
-        bind = await message(self._client, attributes.input.payloads, Bind)
-        if bind.spec_digest.hex() != self._subject.digest or not self._bound(bind):
+        bind = await binds.signaled(self._client, event, self._subject.digest)
+        if bind is None or not self._bound(bind):
             return  # another request under the same id, or the same attempt once more
         self._add(
             TimelineStep.TIMELINE_STEP_PENDING,
@@ -117,10 +112,6 @@ class OwnStory:
 
     def _bound(self, bind: Bind) -> bool:
         """Note an attempt; return whether it is a new one."""
-        try:
-            tokens.parse(bind.token)
-        except tokens.InvalidTokenError:
-            return False  # the workflow ignored it as well
         is_new = bind.token not in self._known
         self._known.add(bind.token)
         others = [each for each in self._story.binds if each.token != bind.token]
