@@ -14,7 +14,7 @@ from typing import Any
 
 HOW_TO_GET = "no Docker engine answers: apt-get install docker.io containerd runc iptables"
 HOW_TO_BUILD = "image {} is absent: make images"
-TEMPORAL_VERSION = "1.5.1"
+TEMPORAL_VERSION = "1.9.1"
 
 _ANSWER_SECONDS = 30
 _BUILT_ON = "dev.stigma.base"

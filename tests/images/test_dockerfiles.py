@@ -68,6 +68,7 @@ def test_compose_names_what_is_built():
     expected.add(f"stigma/temporal-dev:${{STIGMA_TEMPORAL_VERSION:-{TEMPORAL_VERSION}}}")
     assert images == expected
     assert f"\nVERSION={TEMPORAL_VERSION}\n" in _read("tools/temporal/ensure")
+    assert f"\ntemporal-bin=={TEMPORAL_VERSION} " in _read("requirements.lock")
 
 
 def test_composes_key_is_the_one_that_the_api_knows():

