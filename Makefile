@@ -7,8 +7,12 @@ SHELL := /bin/bash
 BIN := .venv/bin
 STAMP := .venv/.bootstrapped
 PROJECTS := $(wildcard packages/*/pyproject.toml services/*/pyproject.toml)
-# What `pytest` is given besides its settings, e.g. make test PYTEST="-k delivery".
+# What `pytest` is given besides its settings, e.g. make test PYTEST="-k delivery": then one process
+# runs what is chosen; else all tests run in several, which ARGS are for (python -m tools.shards).
 PYTEST ?=
+ARGS ?=
+# The server of the failure contract: 1.32.0, or the oldest supported one, 1.29.1.
+TEMPORAL ?=
 
 .PHONY: help
 help: ## this list
@@ -24,9 +28,9 @@ demo: $(STAMP) ## start everything, run the code review example, show it, stop
 	$(BIN)/stigma demo
 
 .PHONY: test
-test: $(STAMP) ## all tests on a real Temporal server, services as processes, with branch coverage
+test: $(STAMP) ## all tests on real Temporal servers, services as processes, with branch coverage
 	@tools/temporal/ensure >/dev/null
-	$(BIN)/pytest -m "not soak" --cov --cov-report=term --cov-fail-under=90 $(PYTEST)
+	if [ -n '$(value PYTEST)' ]; then $(BIN)/pytest -m "not soak" $(PYTEST); else $(BIN)/python -m tools.shards $(ARGS); fi
 
 .PHONY: test-docs
 test-docs: $(STAMP) ## the commands of the documents, each run or skipped with its reason
@@ -34,9 +38,9 @@ test-docs: $(STAMP) ## the commands of the documents, each run or skipped with i
 	$(BIN)/pytest -m docs tests/docs $(PYTEST)
 
 .PHONY: contract
-contract: $(STAMP) ## the failure contract, row by row
-	@tools/temporal/ensure >/dev/null
-	$(BIN)/pytest -m contract $(PYTEST)
+contract: $(STAMP) ## the failure contract, row by row; on the oldest supported server: TEMPORAL=1.29.1
+	@temporal=$$(tools/temporal/ensure $(TEMPORAL))
+	PATH=$$(dirname $$temporal):$$PATH $(BIN)/pytest -m contract $(PYTEST)
 
 .PHONY: soak
 soak: $(STAMP) ## long runs: load without leaks

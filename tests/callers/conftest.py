@@ -7,20 +7,18 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.callers.programs import LANGUAGES, RUNS, Language, archive_classes, build
+from tests.callers.programs import LANGUAGES, Language, ProgramRuns, archive_classes, build
 from tests.stack.plugin import StartStack
+from tests.stack.tables import add_table
 
 if TYPE_CHECKING:
     from tests.callers.site import Site
     from tests.integration.trace_receiver import TraceReceiver
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+def pytest_configure(config: pytest.Config) -> None:
     """Show the examples' runs, of tests that passed too."""
-    if RUNS:
-        terminalreporter.section("callers of every language")
-        for line in [line for run in RUNS for line in run.summary()]:
-            terminalreporter.write_line(line)
+    add_table(config, ProgramRuns())
 
 
 @pytest.fixture(params=list(LANGUAGES))

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import itertools
 import json
 import os
 import shlex
 import subprocess
 import sys
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
@@ -18,10 +19,11 @@ from typing import Any, Self
 import pytest
 
 from tests.docs.pages import read_page
+from tests.stack.tables import ResultTable
 from tests.stack.waiting import eventually
 
 ROOT = Path(__file__).parents[2]
-TOOLS = ROOT / ".tools" / "callers"
+TOOLS = Path(os.environ.get("STIGMA_TOOLS_DIR", ROOT / ".tools"), "callers")
 JAVA = ROOT / "examples" / "callers" / "java"
 
 _MISSING = 3
@@ -141,7 +143,7 @@ class Run:
         )
         run = cls(run_id, f"{language.typed} {example} {shlex.join(arguments)}", process)
         run._reading = asyncio.create_task(run._read())
-        RUNS.append(run)
+        _RUNS.append(run)
         return run
 
     async def ended(self, code: int = 0) -> str:
@@ -186,8 +188,23 @@ class Run:
             self.lines.append(line.decode().rstrip("\n"))
 
 
-# Of this session, for the summary at its end.
-RUNS: list[Run] = []
+class ProgramRuns(ResultTable):
+    """Every run of a program in this process."""
+
+    name = "callers"
+    title = "callers of every language"
+
+    def rows(self) -> list[Any]:
+        """Return the lines of each run."""
+        return [run.summary() for run in _RUNS]
+
+    @classmethod
+    def lines(cls, rows: Iterable[Any]) -> Iterator[str]:
+        """Yield the runs' lines."""
+        yield from itertools.chain.from_iterable(rows)
+
+
+_RUNS: list[Run] = []
 
 
 def _without_settings() -> dict[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import os
 import subprocess
 import tempfile
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from ruamel.yaml import YAML
 
 ROOT = Path(__file__).resolve().parents[2]
 CHARTS = ROOT / "deploy" / "helm"
-TOOLS = ROOT / ".tools" / "charts"
+TOOLS = Path(os.environ.get("STIGMA_TOOLS_DIR", ROOT / ".tools"), "charts")
 
 WORKERS = ("stigma-orchestrator", "ai-worker", "zigflow-worker")
 SERVICES = ("stigma-api", *WORKERS)

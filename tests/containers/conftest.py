@@ -33,7 +33,8 @@ _POSTGRES_IMAGE_SECONDS = 900
 @pytest.fixture(scope="session")
 def engine() -> Iterator[docker.DockerClient]:
     """The Docker engine; whatever this run has put there is gone at the end."""
-    from tests.containers.engine import HOW_TO_GET, find_engine, sweep
+    from tests.containers.engine import find_engine, sweep
+    from tests.images.images import HOW_TO_GET
 
     client = find_engine()
     if client is None:
@@ -51,8 +52,9 @@ async def foundation(
     engine: docker.DockerClient, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Foundation]:
     """Temporal and PostgreSQL on a network of their own."""
-    from tests.containers.engine import HOW_TO_BUILD, is_here, service_image, temporal_image
+    from tests.containers.engine import is_here, service_image, temporal_image
     from tests.containers.foundation import Images, open_foundation
+    from tests.images.images import HOW_TO_BUILD
     from tests.stack.stack import SERVICES
 
     temporal = temporal_image(engine)

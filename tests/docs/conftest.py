@@ -12,6 +12,7 @@ from tests.docs.pages import Block, read_page
 from tests.docs.site import Site, open_site
 from tests.docs.table import CommandsTable
 from tests.stack.plugin import running_stacks
+from tests.stack.tables import add_table
 
 # A command is mostly the start of a Python process.
 _PAGES_AT_A_TIME = 2
@@ -24,7 +25,7 @@ def commands_table(request: pytest.FixtureRequest) -> CommandsTable:
     """The table that is printed at the end."""
     if _TABLE not in request.config.stash:
         request.config.stash[_TABLE] = CommandsTable()
-        request.config.pluginmanager.register(request.config.stash[_TABLE], "stigma-docs-table")
+        add_table(request.config, request.config.stash[_TABLE])
     return request.config.stash[_TABLE]
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-
-import pytest
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 from tests.docs.commands import commands_of
 from tests.docs.pages import ROOT, Block, Page
+from tests.stack.tables import ResultTable
 
 
 @dataclass
@@ -21,8 +21,11 @@ class PageResult:
     """Place, commands and reason of each block that is not run."""
 
 
-class CommandsTable:
+class CommandsTable(ResultTable):
     """Collects a line a page, and one a block that is not run."""
+
+    name = "commands"
+    title = "commands of the documents"
 
     def __init__(self) -> None:
         self._pages: dict[str, PageResult] = {}
@@ -45,22 +48,22 @@ class CommandsTable:
             page = block.page.relative_to(ROOT).as_posix()
             self._pages[page].ran += len(commands_of(block))
 
-    def lines(self) -> Iterator[str]:
-        """The table, for people."""
+    def rows(self) -> list[Any]:
+        """Return ``[page, result]`` of each page."""
+        return [[name, asdict(page)] for name, page in sorted(self._pages.items())]
+
+    @classmethod
+    def lines(cls, rows: Iterable[Any]) -> Iterator[str]:
+        """Yield a line a page, one a block that is not run, and the sums."""
+        pages = {name: PageResult(**result) for name, result in rows}
         yield f"{'found':>6}{'run':>6}{'not':>6}  page"
-        for name, page in sorted(self._pages.items()):
+        for name, page in pages.items():
             if page.found:
                 yield _line(page.found, page.ran, name)
             for place, count, reason in page.skipped:
                 yield f"{'':>12}{count:>6}    {place}: {reason}"
-        found = sum(page.found for page in self._pages.values())
-        yield _line(found, sum(page.ran for page in self._pages.values()), "together")
-
-    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        """Print the table."""
-        terminalreporter.section("commands of the documents")
-        for line in self.lines():
-            terminalreporter.line(line)
+        found = sum(page.found for page in pages.values())
+        yield _line(found, sum(page.ran for page in pages.values()), "together")
 
 
 def _line(found: int, ran: int, name: str) -> str:

@@ -134,7 +134,7 @@ def test_the_table_counts_commands(tmp_path):
     table = CommandsTable()
     table.found(page)
     table.ran(page.blocks[0])
-    assert [line.split() for line in table.lines()] == [
+    assert [line.split() for line in table.lines(table.rows())] == [
         ["found", "run", "not", "page"],
         ["3", "2", "1", "page.md"],
         ["1", "page.md:7:", "it", "takes", "hours"],

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from typing import Any
@@ -18,7 +17,16 @@ from tests.images.images import (
     Image,
     engine_answers,
 )
+from tests.images.table import ImageTable
 from tests.stack.plugin import TemporalServer, running_stacks
+from tests.stack.tables import add_table
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Have what is found of the images in a table."""
+    table = ImageTable()
+    config.pluginmanager.register(table, "stigma-image-table")
+    add_table(config, table)
 
 
 @pytest.fixture(scope="session")
@@ -78,29 +86,6 @@ async def new_image_stack(
             return await open_stacks.enter_async_context(stack)
 
         yield start
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    checks: defaultdict[str, list[bool]] = defaultdict(list)
-    figures: defaultdict[str, dict[str, object]] = defaultdict(dict)
-    for outcome in ("passed", "failed", "error"):
-        for report in terminalreporter.stats.get(outcome, ()):
-            properties = dict(getattr(report, "user_properties", ()))
-            if "image" in properties and report.when == "call":
-                checks[properties["image"]].append(report.passed)
-                figures[properties["image"]] |= properties
-    if not checks:
-        return
-    terminalreporter.section("images")
-    row = "{:22} {:>14} {:>15} {:>16}   {}"
-    head = ("image", "own layers MB", "ready after s", "SIGTERM to end s", "checks")
-    terminalreporter.line(row.format(*head))
-    for name, outcomes in checks.items():
-        found = [figures[name].get(key, "-") for key in ("own_mb", "ready_s", "end_s")]
-        failed = outcomes.count(False)
-        result = f"{len(outcomes)} passed" if not failed else f"{failed} of {len(outcomes)} failed"
-        colour = "red" if failed else "green"
-        terminalreporter.line(row.format(name, *map(str, found), result), **{colour: True})
 
 
 def _built(image: Image) -> Image:

@@ -11,6 +11,7 @@ import pytest
 
 from tests.rehearsals.table import RehearsalTable
 from tests.stack.plugin import running_stacks
+from tests.stack.tables import add_table
 
 if TYPE_CHECKING:
     from tests.integration.installation import Called
@@ -27,7 +28,7 @@ async def ground(
     from tests.rehearsals.ground import open_ground
 
     table = RehearsalTable()
-    request.config.pluginmanager.register(table, "stigma-rehearsal-table")
+    add_table(request.config, table)
     running = running_stacks(request.config)
     directory = tmp_path_factory.mktemp("rehearsals")
     async with open_ground(temporal_binary, directory, table) as ground:

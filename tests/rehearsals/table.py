@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
-import pytest
+from tests.stack.tables import ResultTable
 
 
 @dataclass
@@ -18,8 +19,11 @@ class Row:
     seconds: float | None = None
 
 
-class RehearsalTable:
+class RehearsalTable(ResultTable):
     """Collects a row a rehearsal."""
+
+    name = "rehearsals"
+    title = "runbooks rehearsed"
 
     def __init__(self) -> None:
         self._rows: list[Row] = []
@@ -29,18 +33,18 @@ class RehearsalTable:
         self._rows.append(Row(page, fault))
         return self._rows[-1]
 
-    def lines(self) -> Iterator[str]:
-        """The table, for people."""
-        pages = max((len(row.page) for row in self._rows), default=0)
-        faults = max((len(row.fault) for row in self._rows), default=0)
+    def rows(self) -> list[Any]:
+        """Return the rehearsals."""
+        return [asdict(row) for row in self._rows]
+
+    @classmethod
+    def lines(cls, rows: Iterable[Any]) -> Iterator[str]:
+        """Yield a line a rehearsal."""
+        rehearsals = [Row(**row) for row in rows]
+        pages = max((len(row.page) for row in rehearsals), default=0)
+        faults = max((len(row.fault) for row in rehearsals), default=0)
         yield f"{'page':<{pages}}  {'fault made':<{faults}}  cured after  blocks followed"
-        for row in self._rows:
+        for row in rehearsals:
             cured = "not cured" if row.seconds is None else f"{row.seconds:.1f} s"
             followed = ", ".join(dict.fromkeys(row.blocks))
             yield f"{row.page:<{pages}}  {row.fault:<{faults}}  {cured:>11}  {followed}"
-
-    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        """Print the table."""
-        terminalreporter.section("runbooks rehearsed")
-        for line in self.lines():
-            terminalreporter.line(line)

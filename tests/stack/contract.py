@@ -1,26 +1,30 @@
-"""The failure contract's table: each row, and how the tests that prove it went."""
+"""The failure contract's table: each row, and the outcome of the tests that prove it."""
 
 from __future__ import annotations
 
 import inspect
 from collections import Counter, defaultdict
-from collections.abc import Generator
+from collections.abc import Generator, Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.stack.contract_marks import marks_of
 from tests.stack.contract_rows import ROWS, ContractRow, kinds_of
+from tests.stack.tables import ResultTable
 
 _WORST_FIRST = ("failed", "skipped", "passed")
-_COLOURS = {"passed": "green", "failed": "red"}
 
 
-class ContractTable:
-    """Collects the results of tests marked `contract(row, *kinds)` and prints a line a row.
+class ContractTable(ResultTable):
+    """Collects the results of tests marked `contract(row, *kinds)`: a line a row.
 
     A row is "missing" when no collected test is about it, "not run" when those were deselected.
     """
+
+    name = "contract"
+    title = "failure contract"
 
     def __init__(self) -> None:
         self._tests: Counter[str] = Counter()
@@ -44,26 +48,35 @@ class ContractTable:
                 self._results[mark.args[0]].append(report.outcome)
         return report
 
-    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+    def rows(self) -> list[Any]:
+        """Return ``[row, tests collected, outcomes]`` of each row, once a marked test ran."""
         if not self._results:
-            return
-        terminalreporter.section("failure contract")
+            return []
+        return [[text, count, self._results.get(text, [])] for text, count in self._tests.items()]
+
+    @classmethod
+    def lines(cls, rows: Iterable[Any]) -> Iterator[str]:
+        """Yield a line a row of the contract, in its order."""
+        collected: Counter[str] = Counter()
+        outcomes: defaultdict[str, list[str]] = defaultdict(list)
+        for text, count, results in rows:
+            collected[text] += count
+            outcomes[text] += results
         for row in ROWS:
-            outcome = self._outcome(row)
-            colour = {_COLOURS.get(outcome, "yellow"): True}
-            terminalreporter.line(f"{outcome:8} {row.text}{self._remark(row)}", **colour)
+            outcome = _outcome(outcomes[row.text], collected[row.text])
+            yield f"{outcome:8} {row.text}{_remark(row, len(outcomes[row.text]))}"
 
-    def _outcome(self, row: ContractRow) -> str:
-        outcomes = self._results.get(row.text)
-        if outcomes:
-            return min(outcomes, key=_WORST_FIRST.index)
-        return "not run" if self._tests[row.text] else "missing"
 
-    def _remark(self, row: ContractRow) -> str:
-        count = len(self._results.get(row.text, ()))
-        remarks = [f"{count} test{'s' if count > 1 else ''}"] if count else []
-        remarks += ["containers"] if row.containers else []
-        return f" ({', '.join(remarks)})" if remarks else ""
+def _outcome(outcomes: list[str], collected: int) -> str:
+    if outcomes:
+        return min(outcomes, key=_WORST_FIRST.index)
+    return "not run" if collected else "missing"
+
+
+def _remark(row: ContractRow, count: int) -> str:
+    remarks = [f"{count} test{'s' if count > 1 else ''}"] if count else []
+    remarks += ["containers"] if row.containers else []
+    return f" ({', '.join(remarks)})" if remarks else ""
 
 
 def _complaint(item: pytest.Item, mark: pytest.Mark) -> str:

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.stack.contract import ContractTable
-from tests.stack.skips import NoSkips, skips_are_failures
+from tests.stack.skips import NoSkips, SkippedTests, skips_are_failures
+from tests.stack.tables import add_table
 
 if TYPE_CHECKING:
     from tests.stack.stack import Stack
@@ -59,7 +60,10 @@ def running_stacks(config: pytest.Config) -> list[Stack]:
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[_RUNNING] = RunningStacks()
     config.pluginmanager.register(config.stash[_RUNNING], "stigma-running-stacks")
-    config.pluginmanager.register(ContractTable(), "stigma-contract-table")
+    contract = ContractTable()
+    config.pluginmanager.register(contract, "stigma-contract-table")
+    add_table(config, contract)
+    config.pluginmanager.register(SkippedTests(), "stigma-skipped-tests")
     if skips_are_failures():
         config.pluginmanager.register(NoSkips(), "stigma-no-skips")
 

@@ -17,6 +17,9 @@ from pathlib import Path
 from stigma_cli.devserver import bound_to_parent, free_ports
 from tests.stack.waiting import eventually
 
+# Where Debian has it, off PATH.
+_DIRECTORY = "STIGMA_TEST_POSTGRESQL_DIR"
+
 HOW_TO_GET = "PostgreSQL's server binaries are absent: apt-get install postgresql"
 
 
@@ -25,7 +28,7 @@ def find_binaries() -> Path | None:
     on_path = shutil.which("initdb")
     if on_path is not None:
         return Path(on_path).resolve().parent
-    installed = Path("/usr/lib/postgresql").glob("*/bin/initdb")
+    installed = Path(os.environ.get(_DIRECTORY, "/usr/lib/postgresql")).glob("*/bin/initdb")
     return max((path.parent for path in installed), key=_version, default=None)
 
 

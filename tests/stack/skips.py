@@ -1,12 +1,17 @@
-"""Where everything is installed a skipped test is a failed one: STIGMA_NO_SKIP=1."""
+"""Skipped tests: failures where everything is installed (STIGMA_NO_SKIP=1), else kept in a file."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Generator
+from pathlib import Path
 from typing import TypeVar
 
 import pytest
+
+from tests.stack.tables import DIRECTORY
+
+_FILE = "skipped.txt"
 
 R = TypeVar("R", pytest.TestReport, pytest.CollectReport)
 
@@ -25,6 +30,36 @@ class NoSkips:
         self, collector: pytest.Collector
     ) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
         return _refused((yield))
+
+
+class SkippedTests:
+    """Writes the ids of skipped tests and modules where the run has a directory for its tables."""
+
+    def __init__(self) -> None:
+        self._ids: list[str] = []
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Take in a test."""
+        self._add(report)
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        """Take in a module."""
+        self._add(report)
+
+    def pytest_sessionfinish(self) -> None:
+        """Write them, one a line."""
+        if directory := os.environ.get(DIRECTORY):
+            Path(directory, _FILE).write_text("\n".join(self._ids), encoding="utf-8")
+
+    def _add(self, report: pytest.TestReport | pytest.CollectReport) -> None:
+        if report.skipped and not hasattr(report, "wasxfail"):
+            self._ids.append(report.nodeid)
+
+
+def skipped_tests(directory: Path) -> list[str]:
+    """Return the ids that a run wrote into a directory."""
+    file = directory / _FILE
+    return file.read_text(encoding="utf-8").splitlines() if file.exists() else []
 
 
 def skips_are_failures() -> bool:

@@ -8,6 +8,8 @@ from pathlib import Path
 import asyncpg
 import pytest
 
+from tests.stack.tables import DIRECTORY
+
 pytest_plugins = ["pytester"]
 
 ROOT = Path(__file__).parents[2]
@@ -35,7 +37,8 @@ CONTRACT = """
 @pytest.fixture
 def run(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    monkeypatch.delenv("STIGMA_NO_SKIP", raising=False)  # of the run that runs these tests
+    for variable in ("STIGMA_NO_SKIP", DIRECTORY):  # of the run that runs these tests
+        monkeypatch.delenv(variable, raising=False)
     pytester.makeini("[pytest]\nmarkers = contract(row, *kinds): one row")
     return pytester
 

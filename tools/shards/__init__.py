@@ -1,0 +1,1 @@
+"""Runs all tests in several processes side by side: `make test`."""

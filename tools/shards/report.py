@@ -1,0 +1,112 @@
+"""What all shards found: failures, tables, seconds by folder, coverage."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from xml.etree import ElementTree
+
+from tests.callers.programs import ProgramRuns
+from tests.docs.table import CommandsTable
+from tests.images.table import ImageTable
+from tests.rehearsals.table import RehearsalTable
+from tests.stack.contract import ContractTable
+from tests.stack.tables import joined_rows
+from tools.shards.plan import ROOT
+from tools.shards.run import Outcome
+
+_TABLES = (CommandsTable, ProgramRuns, RehearsalTable, ImageTable, ContractTable)
+_SLOWEST = 20
+_LEAST_COVERED_PERCENT = 90
+
+
+@dataclass(frozen=True)
+class Test:
+    """One test, with the seconds of its set-up and its end."""
+
+    folder: str
+    name: str
+    seconds: float
+    outcome: str
+    """"passed", "failed" or "skipped"."""
+
+
+def print_failures(outcomes: Iterable[Outcome]) -> None:
+    """Print what pytest says about failures, or the end of a log that does not come to it."""
+    for outcome in outcomes:
+        if outcome.passed:
+            continue
+        text = (outcome.job.directory / "log.txt").read_text(errors="replace")
+        found = re.search(r"^=+ (ERRORS|FAILURES) =+$", text, re.MULTILINE)
+        _title(f"{outcome.job.shard.name}: {_ending(outcome)}")
+        print(text[found.start() :] if found else "\n".join(text.splitlines()[-60:]))
+
+
+def print_tables(directories: Sequence[Path]) -> None:
+    """Print the tables whose rows the shards wrote."""
+    for table in _TABLES:
+        if rows := joined_rows(table, directories):
+            _title(table.title)
+            print("\n".join(table.lines(rows)))
+
+
+def print_seconds(tests: Sequence[Test], outcomes: Iterable[Outcome]) -> None:
+    """Print the slowest tests, and seconds by folder and by shard."""
+    _title("slowest tests")
+    for test in sorted(tests, key=lambda test: -test.seconds)[:_SLOWEST]:
+        print(f"{test.seconds:7.1f} s  {test.folder}: {test.name}")
+    _title("seconds by folder")
+    seconds: defaultdict[str, float] = defaultdict(float)
+    counts: Counter[str] = Counter()
+    for test in tests:
+        seconds[test.folder] += test.seconds
+        counts[test.folder] += 1
+    for folder in sorted(seconds):
+        print(f"{seconds[folder]:7.0f} s {counts[folder]:6} tests  {folder}")
+    print(f"{sum(seconds.values()):7.0f} s {counts.total():6} tests  together")
+    shards = [f"{one.job.shard.name} {one.seconds:.0f} s" for one in outcomes]
+    print(f"shards: {', '.join(shards)}")
+
+
+def is_covered(files: Sequence[Path]) -> bool:
+    """Join the shards' coverage, print it, and tell whether it suffices."""
+    _title("coverage")
+    for arguments in (
+        ["combine", "--quiet", "--keep", *map(str, files)],
+        ["report", f"--fail-under={_LEAST_COVERED_PERCENT}"],
+    ):
+        done = subprocess.run([sys.executable, "-m", "coverage", *arguments], cwd=ROOT, check=False)
+        if done.returncode != 0:
+            return False
+    return True
+
+
+def read_tests(directories: Iterable[Path]) -> list[Test]:
+    """Return the tests of the shards' junit files."""
+    files = [directory / "junit.xml" for directory in directories]
+    return [test for file in files if file.exists() for test in _tests(file)]
+
+
+def _tests(file: Path) -> Iterator[Test]:
+    for case in ElementTree.parse(file).iter("testcase"):
+        module = case.get("classname", "").split(".")
+        folder = "/".join(part for part in module if not part.startswith("test_"))
+        kinds = {child.tag for child in case}
+        failed = kinds & {"failure", "error"}
+        outcome = "failed" if failed else "skipped" if "skipped" in kinds else "passed"
+        yield Test(folder, case.get("name", ""), float(case.get("time", 0)), outcome)
+
+
+def _ending(outcome: Outcome) -> str:
+    if outcome.code is None:
+        return f"not done after {outcome.seconds:.0f} s"
+    return f"failed (exit code {outcome.code})"
+
+
+def _title(text: str) -> None:
+    print(f"\n{f' {text} ':=^100}")

@@ -1,0 +1,130 @@
+"""Runs shards as processes, some at a time."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from stigma_cli.devserver import PORTS, PORTS_VARIABLE, bound_to_parent
+from tests.stack.tables import DIRECTORY
+from tools.shards.plan import ROOT, Shard
+
+RESULTS = ROOT / ".cache" / "test-results"
+
+_SHARD_SECONDS = 45 * 60
+_NO_TESTS = 5
+"""pytest's exit code where every test was deselected."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One shard to run; ``tests`` are ids of tests, by default all of its folders."""
+
+    shard: Shard
+    tests: tuple[str, ...] = ()
+
+    @property
+    def directory(self) -> Path:
+        """Where its results are."""
+        return RESULTS / self.shard.name
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a shard ended: pytest's exit code, None when it took too long; seconds."""
+
+    job: Job
+    code: int | None
+    seconds: float
+
+    @property
+    def passed(self) -> bool:
+        """Whether no test failed."""
+        return self.code in {0, _NO_TESTS}
+
+
+async def run_jobs(
+    jobs: Iterable[Job], options: Sequence[str], environment: Mapping[str, str], at_a_time: int
+) -> list[Outcome]:
+    """Run jobs in order, ``at_a_time`` side by side, each lane with ports of its own."""
+    waiting = list(jobs)
+    outcomes: list[Outcome] = []
+    with tempfile.TemporaryDirectory(prefix="stigma-tests-", ignore_cleanup_errors=True) as folder:
+
+        async def work(ports: str) -> None:
+            while waiting:
+                job = waiting.pop(0)
+                temporary = Path(folder, job.shard.name)
+                variables = {**environment, **_variables(job), PORTS_VARIABLE: ports}
+                outcomes.append(await _run(job, _command(job, options, temporary), variables))
+
+        async with asyncio.TaskGroup() as lanes:
+            for lane in range(at_a_time):
+                lanes.create_task(work(_ports(lane, at_a_time)))
+    return outcomes
+
+
+async def _run(job: Job, command: Sequence[str], environment: Mapping[str, str]) -> Outcome:
+    shutil.rmtree(job.directory, ignore_errors=True)
+    job.directory.mkdir(parents=True)
+    _say(f"{job.shard.name} …")
+    began = time.monotonic()
+    with (job.directory / "log.txt").open("wb") as log:
+        process = await asyncio.create_subprocess_exec(
+            *bound_to_parent(command), stdout=log, stderr=log, env=environment, cwd=ROOT
+        )
+        try:
+            async with asyncio.timeout(_SHARD_SECONDS):
+                code: int | None = await process.wait()
+        except TimeoutError:
+            code = None
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+    outcome = Outcome(job, code, time.monotonic() - began)
+    _say(f"{job.shard.name}: {_closing_line(job)} ({outcome.seconds:.0f} s in all)")
+    return outcome
+
+
+def _command(job: Job, options: Sequence[str], temporary: Path) -> list[str]:
+    command = [sys.executable, "-m", "pytest", "-m", "not soak", "--cov", "--cov-report="]
+    command += [f"--basetemp={temporary}", f"--junitxml={job.directory / 'junit.xml'}"]
+    command += ["--color=no", "--durations=20", *options]
+    if job.tests:
+        listed = job.directory.with_suffix(".txt")
+        listed.parent.mkdir(parents=True, exist_ok=True)
+        listed.write_text("\n".join(job.tests), encoding="utf-8")
+        return [*command, f"@{listed}"]
+    return [*command, *(f"--ignore={one}" for one in job.shard.ignored()), *job.shard.folders]
+
+
+def _variables(job: Job) -> dict[str, str]:
+    return {DIRECTORY: str(job.directory), "COVERAGE_FILE": str(job.directory / "coverage")}
+
+
+def _ports(lane: int, lanes: int) -> str:
+    width = len(PORTS) // lanes
+    return f"{PORTS.start + lane * width}-{PORTS.start + (lane + 1) * width - 1}"
+
+
+def _closing_line(job: Job) -> str:
+    lines = (job.directory / "log.txt").read_text(errors="replace").splitlines()
+    return lines[-1].strip("= ") if lines else "no output"
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(f"tests: {text}\n")
+    sys.stdout.flush()
+
+
+def lanes() -> int:
+    """Return how many shards this machine bears at a time: STIGMA_TEST_LANES, else by its cores."""
+    return int(os.environ.get("STIGMA_TEST_LANES") or (os.cpu_count() or 1) + 1)
