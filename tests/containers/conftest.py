@@ -30,7 +30,7 @@ _POSTGRES_IMAGE = Path(__file__).parents[2] / "tools/postgres-image"
 _POSTGRES_IMAGE_SECONDS = 900
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def engine() -> Iterator[docker.DockerClient]:
     """The Docker engine; whatever this run has put there is gone at the end."""
     from tests.containers.engine import find_engine, sweep
@@ -47,7 +47,7 @@ def engine() -> Iterator[docker.DockerClient]:
     assert left == [], "every test removes what it started"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 async def foundation(
     engine: docker.DockerClient, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Foundation]:
@@ -68,7 +68,7 @@ async def foundation(
         yield foundation
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 async def new_container_stack(
     request: pytest.FixtureRequest,
     foundation: Foundation,
@@ -89,7 +89,7 @@ async def new_container_stack(
         yield start
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 async def running_deployment(new_container_stack: StartStack) -> Deployment[ContainerStack]:
     """One of each service and a caller's worker."""
     from tests.reliability.site import CALLER, Deployment, engine_heartbeat
@@ -111,7 +111,7 @@ async def deployment(
     await running_deployment.check_executions()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 async def running_site(
     new_container_stack: StartStack, foundation: Foundation
 ) -> AsyncIterator[Site]:

@@ -20,7 +20,7 @@ _PAGES_AT_A_TIME = 2
 _TABLE: pytest.StashKey[CommandsTable] = pytest.StashKey()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def commands_table(request: pytest.FixtureRequest) -> CommandsTable:
     """The table that is printed at the end."""
     if _TABLE not in request.config.stash:
@@ -29,7 +29,7 @@ def commands_table(request: pytest.FixtureRequest) -> CommandsTable:
     return request.config.stash[_TABLE]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 async def site(
     request: pytest.FixtureRequest,
     temporal_binary: Path,
@@ -43,7 +43,7 @@ async def site(
         running.remove(site.stack)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 async def followed(
     request: pytest.FixtureRequest, site: Site
 ) -> AsyncIterator[Mapping[Path, asyncio.Task[list[Block]]]]:

@@ -194,7 +194,6 @@ async def open_site(temporal: Path, directory: Path) -> AsyncIterator[Site]:
             server.address,
             directory,
             namespace=server.namespace,
-            environment={"*": {"STIGMA_WORKFLOW_SANDBOX": "false"}},
         ) as stack,
     ):
         site = Site(stack, directory / "pages", temporal)

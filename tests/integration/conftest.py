@@ -13,9 +13,9 @@ if TYPE_CHECKING:
     from tests.stack.plugin import StartStack
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 async def installation(
-    new_lasting_stack: StartStack, tmp_path_factory: pytest.TempPathFactory
+    new_package_stack: StartStack, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Installation]:
     """Four services, a model under control, and callers of every kind."""
     from tests.integration.installation import Installation, environment
@@ -23,12 +23,14 @@ async def installation(
 
     directory = tmp_path_factory.mktemp("installation")
     async with ModelGate() as gate:
-        stack = await new_lasting_stack(environment=environment(gate, directory))
+        # This stack alone runs workflow code in the SDK's sandbox, as the services' own tests do.
+        sandboxed = {"*": {"STIGMA_WORKFLOW_SANDBOX": "true"}}
+        stack = await new_package_stack(environment={**environment(gate, directory), **sandboxed})
         async with Installation(stack, gate, directory) as installation:
             yield installation
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 async def workflows(installation: Installation) -> AsyncIterator[WorkflowCalls]:
     """The installation's workflow executions, and callers of them."""
     from tests.integration.workflow_calls import WorkflowCalls

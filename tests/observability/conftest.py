@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from tests.stack.stack import Stack
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 async def traces() -> AsyncIterator[TraceReceiver]:
     """A collector."""
     from tests.integration.trace_receiver import TraceReceiver
@@ -23,17 +23,17 @@ async def traces() -> AsyncIterator[TraceReceiver]:
         yield receiver
 
 
-@pytest.fixture(scope="session")
-async def traced_stack(new_lasting_stack: StartStack, traces: TraceReceiver) -> Stack:
+@pytest.fixture(scope="package")
+async def traced_stack(new_package_stack: StartStack, traces: TraceReceiver) -> Stack:
     """Services that trace."""
     from tests.observability.traced import apply, environment
 
-    stack = await new_lasting_stack(environment={"*": environment(traces.endpoint)})
+    stack = await new_package_stack(environment={"*": environment(traces.endpoint)})
     await apply(stack)
     return stack
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 async def called(traced_stack: Stack, traces: TraceReceiver) -> Call:
     """One call of a Stigma workflow, by a program of its own."""
     from tests.observability.traced import call

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from tests.rehearsals.ground import Ground
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 async def ground(
     request: pytest.FixtureRequest,
     temporal_binary: Path,
@@ -37,7 +37,7 @@ async def ground(
         running.remove(ground.stack)
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="package", autouse=True)
 async def early_call(ground: Ground) -> Called:
     """A call whose caller is not looked after again, once it was ten seconds after the start."""
     from tests.rehearsals.ground import LONG_SECONDS

@@ -136,7 +136,6 @@ async def open_ground(
             FaultProxy(server.address) as of_api,
             FaultProxy(server.address) as of_orchestrator,
         ):
-            variables["*"] = {"STIGMA_WORKFLOW_SANDBOX": "false"}
             variables["stigma_api"] |= _IN_A_HURRY | {"TEMPORAL_ADDRESS": of_api.address}
             variables["stigma_orchestrator"] = {"TEMPORAL_ADDRESS": of_orchestrator.address}
             variables["ai_worker"]["STIGMA_SHUTDOWN_GRACE"] = "1"

@@ -69,7 +69,8 @@ async def test_executions_are_lost_in_temporal(ground: Ground) -> None:
         ground.operator(STUCK, "an execution terminated in Temporal") as waiting,
         ground.operator(RUNBOOK, "an execution deleted in Temporal") as operator,
     ):
-        await operator.prepares(f"temporal workflow delete --workflow-id {deleted.execution_id}")
+        delete = f"temporal workflow delete --yes --workflow-id {deleted.execution_id}"
+        await operator.prepares(delete)
         # Stuck pending, 3: its callback waits for ever.
         await waiting.knows(ID=terminated.execution_id)
         caller, activity = caller_in(await waiting.sees("look", "TERMINATED", "WAITING"))

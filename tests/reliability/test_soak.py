@@ -12,14 +12,12 @@ import os
 import re
 import statistics
 import sys
-from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 import psutil
 import pytest
 
-from tests.reliability.site import CALLER, Site, open_site
-from tests.stack.plugin import StartStack, TemporalServer
+from tests.reliability.site import CALLER, Site
 from tests.stack.stack import SERVICES
 from tests.stack.waiting import eventually
 
@@ -49,16 +47,6 @@ class Usage:
     descriptors: int
     threads: int
     tasks: int
-
-
-@pytest.fixture(scope="module")
-async def running_site(
-    new_stack: StartStack, temporal_server: TemporalServer
-) -> AsyncIterator[Site]:
-    """Without the sandbox, as in production: it loads modules anew for each execution."""
-    unsandboxed = {name: {"STIGMA_WORKFLOW_SANDBOX": "false"} for name in MEASURED}
-    async with open_site(new_stack, temporal_server.address, environment=unsandboxed) as site:
-        yield site
 
 
 @pytest.mark.soak

@@ -116,13 +116,13 @@ async def new_stack(
         yield start
 
 
-@pytest.fixture(scope="session")
-async def new_lasting_stack(
+@pytest.fixture(scope="package")
+async def new_package_stack(
     request: pytest.FixtureRequest,
     temporal_server: TemporalServer,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> AsyncIterator[StartStack]:
-    """As `new_stack`, but closed at the end of all tests."""
+    """As `new_stack`, but closed at the package's end."""
     async with _stacks(request, temporal_server, tmp_path_factory) as start:
         yield start
 

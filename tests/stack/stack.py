@@ -214,7 +214,6 @@ class Stack:
             "TEMPORAL_ADDRESS": self.temporal_address,
             "TEMPORAL_NAMESPACE": self.namespace,
             "STIGMA_TASK_QUEUE_PREFIX": self.prefix,
-            "STIGMA_WORKFLOW_SANDBOX": "true",
             "STIGMA_LOG_FORMAT": "json",
             "STIGMA_SHUTDOWN_GRACE": "5",
             "STIGMA_ADMIN_HOST": "127.0.0.1",

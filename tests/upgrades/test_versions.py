@@ -1,33 +1,31 @@
 """Worker versioning: every run stays on its version, or goes to the new one where it may.
 
-On a real Temporal that has it. What its histories were like is in `histories/`, from a run of this
-test, and replayed everywhere (test_versions_replay.py).
+On a Temporal of 1.32 or newer. `histories/` has the histories of a run of this test, which
+test_versions_replay.py replays on every server.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from temporalio.api.enums.v1 import EventType
-from temporalio.client import WorkflowExecutionStatus, WorkflowHandle
+from temporalio.api.workflowservice.v1 import GetSystemInfoRequest
+from temporalio.client import Client, WorkflowExecutionStatus, WorkflowHandle
 
+from stigma.runtime.temporal import tells_of_versions
 from tests.integration.model_gate import ModelGate
 from tests.reliability.calls import Call
 from tests.reliability.workflow_callers import WorkflowCallers, workflow_callers
 from tests.stack.histories import as_data
 from tests.stack.plugin import StartStack, TemporalServer
 from tests.stack.waiting import eventually
-from tests.upgrades.conftest import SERVER
 from tests.upgrades.fleet import WITHIN
 from tests.upgrades.replaying import replay
 from tests.upgrades.versioned_site import Site
 from tests.upgrades.worker_deployments import histories, new_namespace
-
-pytestmark = pytest.mark.versioned
 
 FAILED = EventType.EVENT_TYPE_WORKFLOW_TASK_FAILED
 UNVERSIONED = ""
@@ -46,10 +44,13 @@ do:
 
 
 @pytest.fixture(scope="module")
-async def temporal_server() -> TemporalServer:
-    """The server that has worker versioning, in the place of everybody's."""
-    address = os.environ[SERVER]
-    return TemporalServer(address, await new_namespace(address))
+async def temporal_server(temporal_server: TemporalServer) -> TemporalServer:
+    """A namespace of this module's own, on a server that has worker versioning."""
+    client = await Client.connect(temporal_server.address, namespace=temporal_server.namespace)
+    version = await client.workflow_service.get_system_info(GetSystemInfoRequest())
+    if not tells_of_versions(version.server_version):
+        pytest.skip(f"needs Temporal 1.32 or newer, this one is {version.server_version}")
+    return TemporalServer(temporal_server.address, await new_namespace(temporal_server.address))
 
 
 @pytest.fixture
