@@ -16,18 +16,19 @@ from temporalio.client import WorkflowHistory
 from temporalio.worker import Replayer, UnsandboxedWorkflowRunner
 
 from stigma.contracts.payloads import DATA_CONVERTER
-from stigma_orchestrator.agent_workflow import AgentWorkflow
+from stigma_orchestrator import worker as orchestrator
 from tests.reliability.caller_service import AskAgent
 from zigflow_worker.workflow import DocumentWorkflow
 
-WORKFLOWS: tuple[type, ...] = (AgentWorkflow, AskAgent, DocumentWorkflow)
+# By the name in the worker's module: a release may have them in other modules.
+_SERVED = vars(orchestrator)
+WORKFLOWS: tuple[type, ...] = (_SERVED["AgentWorkflow"], AskAgent, DocumentWorkflow)
 try:
-    from stigma_orchestrator.workflow_execution_workflow import WorkflowExecutionWorkflow
     from tests.reliability.workflow_callers import RunDocument
 except ModuleNotFoundError:
     pass  # a release from before there were workflow executions
 else:
-    WORKFLOWS += (WorkflowExecutionWorkflow, RunDocument)
+    WORKFLOWS += (_SERVED["WorkflowExecutionWorkflow"], RunDocument)
 
 
 def replayer() -> Replayer:

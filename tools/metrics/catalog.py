@@ -12,14 +12,14 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.metrics_core import Metric
 
-from ai_worker.metrics import ModelCallMetrics
+from ai_worker.models.metrics import ModelCallMetrics
 from stigma.contracts.task_queues import TaskQueues
 from stigma.runtime import Readiness, RpcMetrics
 from stigma.runtime.metrics import count_tasks, new_registry, show_readiness
 from stigma_api.callbacks import Callbacks
 from stigma_api.cluster_gauges import ClusterGauges
-from stigma_orchestrator.execution_metrics import ExecutionMetrics
-from stigma_orchestrator.metrics import CallbackMetrics
+from stigma_orchestrator.delivery.metrics import CallbackMetrics
+from stigma_orchestrator.executions.metrics import ExecutionMetrics
 from zigflow_worker.metrics import AgentCallMetrics
 
 _UNITS = ("seconds", "bytes", "usd", "tokens")

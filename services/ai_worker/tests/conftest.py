@@ -16,9 +16,9 @@ from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
 from temporalio.testing import ActivityEnvironment
 
-from ai_worker.activities import ModelCalls
-from ai_worker.catalog import Catalog, build_catalog
-from ai_worker.metrics import ModelCallMetrics
+from ai_worker.models.activity import ModelCalls
+from ai_worker.models.catalog import Catalog, build_catalog
+from ai_worker.models.metrics import ModelCallMetrics
 from ai_worker.resources import ProviderResource
 from stigma.internal.v1.execution_pb2 import ModelCallRequest, ModelCallResponse
 

@@ -5,8 +5,8 @@ import json
 import pytest
 from temporalio.exceptions import ApplicationError
 
-from ai_worker.failures import ModelCallError
-from ai_worker.output import OutputSchema
+from ai_worker.calls.failures import ModelCallError
+from ai_worker.models.output import OutputSchema
 from stigma.agent.v1.agent_pb2 import Script, ScriptStep
 from stigma.internal.v1.execution_pb2 import ModelCallRequest
 

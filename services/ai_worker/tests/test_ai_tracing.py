@@ -9,9 +9,9 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from temporalio.exceptions import ApplicationError
 
-from ai_worker.activities import ModelCalls
-from ai_worker.catalog import Catalog
-from ai_worker.metrics import ModelCallMetrics
+from ai_worker.models.activity import ModelCalls
+from ai_worker.models.catalog import Catalog
+from ai_worker.models.metrics import ModelCallMetrics
 from stigma.agent.v1.agent_pb2 import (
     FAILURE_REASON_CONTEXT_LENGTH,
     ModelSettings,

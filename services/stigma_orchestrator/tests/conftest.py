@@ -25,8 +25,8 @@ from services.stigma_orchestrator.tests.orchestration import (
 from services.stigma_orchestrator.tests.workflow_runs import Play, Workflows
 from stigma.contracts.payloads import DATA_CONVERTER
 from stigma.contracts.task_queues import TaskQueues
-from stigma_orchestrator.callers import CallerWatcher
-from stigma_orchestrator.metrics import CallbackMetrics
+from stigma_orchestrator.delivery.metrics import CallbackMetrics
+from stigma_orchestrator.delivery.watch_caller_activity import CallerWatcher
 from stigma_orchestrator.settings import OrchestratorSettings
 from stigma_orchestrator.worker import new_agent_worker, new_watch_worker
 

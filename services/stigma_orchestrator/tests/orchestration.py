@@ -48,10 +48,10 @@ from stigma.internal.v1.execution_pb2 import (
     ModelCallRequest,
     ModelCallResponse,
 )
-from stigma_orchestrator.agent_workflow import AgentWorkflow
-from stigma_orchestrator.callbacks import CallbackSender
-from stigma_orchestrator.metrics import CallbackMetrics
-from stigma_orchestrator.workflow_execution_workflow import WorkflowExecutionWorkflow
+from stigma_orchestrator.agents.workflow import AgentWorkflow
+from stigma_orchestrator.delivery.deliver_activity import CallbackSender
+from stigma_orchestrator.delivery.metrics import CallbackMetrics
+from stigma_orchestrator.workflows.workflow import WorkflowExecutionWorkflow
 
 DIGEST = b"digest of the request"
 

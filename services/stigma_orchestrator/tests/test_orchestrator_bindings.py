@@ -27,7 +27,7 @@ from services.stigma_orchestrator.tests.orchestration import (
 from stigma.contracts import limits, tokens
 from stigma.internal.v1.execution_pb2 import Bind
 from stigma.internal.v1.task_token_pb2 import TaskToken
-from stigma_orchestrator.bindings import Bindings
+from stigma_orchestrator.delivery.bindings import Bindings
 from tests.stack.waiting import eventually
 
 SIGNALED = EventType.EVENT_TYPE_WORKFLOW_EXECUTION_SIGNALED

@@ -62,9 +62,9 @@ from stigma.internal.v1.execution_pb2 import (
     WatchCallerResponse,
 )
 from stigma.internal.v1.task_token_pb2 import TaskToken
-from stigma_orchestrator.callbacks import CallbackSender
-from stigma_orchestrator.callers import CallerWatcher
-from stigma_orchestrator.metrics import CallbackMetrics
+from stigma_orchestrator.delivery.deliver_activity import CallbackSender
+from stigma_orchestrator.delivery.metrics import CallbackMetrics
+from stigma_orchestrator.delivery.watch_caller_activity import CallerWatcher
 
 TOKEN = TaskToken(
     namespace_id="0a1fbfea-596d-7b64-bba6-8cf3db6acf0c",

@@ -33,7 +33,7 @@ from stigma.agent.v1.agent_pb2 import (
 )
 from stigma.contracts import errors, limits
 from stigma.internal.v1.execution_pb2 import FINISH_REASON_LENGTH, ModelCallRequest
-from stigma_orchestrator.agent_loop import why
+from stigma_orchestrator.agents.loop import why
 
 
 def timeout(kind: TimeoutType) -> ActivityTimeoutError:

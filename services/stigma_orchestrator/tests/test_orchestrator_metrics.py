@@ -16,8 +16,8 @@ from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
 from stigma.agent.v1.agent_execution_pb2 import AgentExecution
 from stigma.internal.v1.execution_pb2 import AgentWorkflowInput
-from stigma_orchestrator.execution_metrics import PHASES, ExecutionMetrics
-from stigma_orchestrator.metrics import CallbackMetrics
+from stigma_orchestrator.delivery.metrics import CallbackMetrics
+from stigma_orchestrator.executions.metrics import PHASES, ExecutionMetrics
 
 HOUR = 3600
 

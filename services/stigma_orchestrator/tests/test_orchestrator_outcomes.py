@@ -23,7 +23,7 @@ from services.stigma_orchestrator.tests.orchestration import (
 )
 from stigma.agent.v1.agent_execution_pb2 import CALLBACK_PAYLOAD_OUTPUT, AgentExecution
 from stigma.contracts import errors, payloads, search_attributes
-from stigma_orchestrator.agent_loop import AgentLoop
+from stigma_orchestrator.agents.loop import AgentLoop
 
 REASONS = [
     "RATE_LIMITED",

@@ -277,8 +277,12 @@ async def test_a_caller_that_may_not_be_looked_up_is_given_one_heartbeat_timeout
     async def denied(*_: object, **__: object) -> None:
         raise RPCError("denied", RPCStatusCode.PERMISSION_DENIED, b"")
 
-    monkeypatch.setattr("stigma_orchestrator.callers.find_pending_activity", denied)
-    monkeypatch.setattr("stigma_orchestrator.callbacks.find_pending_activity", denied)
+    monkeypatch.setattr(
+        "stigma_orchestrator.delivery.watch_caller_activity.find_pending_activity", denied
+    )
+    monkeypatch.setattr(
+        "stigma_orchestrator.delivery.deliver_activity.find_pending_activity", denied
+    )
     caller, _, agent = await watched(orchestrator)
     await looks(agent, 2)
     await caller.terminate()
@@ -298,7 +302,9 @@ async def test_a_caller_that_may_not_be_looked_up_and_returns_is_served(
     async def denied(*_: object, **__: object) -> None:
         raise RPCError("denied", RPCStatusCode.PERMISSION_DENIED, b"")
 
-    monkeypatch.setattr("stigma_orchestrator.callers.find_pending_activity", denied)
+    monkeypatch.setattr(
+        "stigma_orchestrator.delivery.watch_caller_activity.find_pending_activity", denied
+    )
     orchestrator.caller.failures = 1
     call = Call(heartbeat_timeout=HEARTBEAT_TIMEOUT, backoff=3)
     caller, _, agent = await watched(orchestrator, call)

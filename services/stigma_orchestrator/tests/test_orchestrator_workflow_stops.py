@@ -24,7 +24,7 @@ from services.stigma_orchestrator.tests.workflow_runs import Workflows
 from stigma.contracts import engine, payloads
 from stigma.contracts.task_queues import TaskQueues
 from stigma.workflow.v1.workflow_execution_pb2 import WorkflowExecution
-from stigma_orchestrator import engine_run
+from stigma_orchestrator.workflows import engine_run
 
 CANCEL_REQUESTED = EventType.EVENT_TYPE_WORKFLOW_EXECUTION_CANCEL_REQUESTED
 CHILD_STARTED = EventType.EVENT_TYPE_CHILD_WORKFLOW_EXECUTION_STARTED

@@ -32,7 +32,7 @@ from stigma.internal.v1.execution_pb2 import (
     DeliverCallbackResponse,
 )
 from stigma.workflow.v1.workflow_execution_pb2 import CALLBACK_PAYLOAD_OUTPUT, WorkflowExecution
-from stigma_orchestrator.engine_run import EngineRun
+from stigma_orchestrator.workflows.engine_run import EngineRun
 from tests.stack.waiting import eventually
 
 ACTIVITY_COMPLETED = EventType.EVENT_TYPE_ACTIVITY_TASK_COMPLETED

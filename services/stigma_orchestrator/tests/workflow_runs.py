@@ -25,7 +25,7 @@ from stigma.contracts import engine, errors, payloads
 from stigma.internal.v1.execution_pb2 import Bind, WorkflowExecutionInput
 from stigma.workflow.v1.workflow_execution_pb2 import WorkflowExecution, WorkflowExecutionSpec
 from stigma.workflow.v1.workflow_pb2 import WorkflowSpec
-from stigma_orchestrator.workflow_execution_workflow import WorkflowExecutionWorkflow
+from stigma_orchestrator.workflows.workflow import WorkflowExecutionWorkflow
 
 
 @workflow.defn(dynamic=True)

@@ -23,7 +23,7 @@ def scale_heartbeat_timeout(seconds: float) -> None:
 
 def deploy_a_bug() -> None:
     """Whatever an agent does, its workflow's code raises."""
-    from stigma_orchestrator.agent_loop import AgentLoop
+    from stigma_orchestrator.agents.loop import AgentLoop
 
     def check_limits(self: AgentLoop) -> None:
         raise RuntimeError("the bug of a bad deploy")

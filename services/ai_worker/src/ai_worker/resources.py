@@ -24,7 +24,7 @@ from pydantic import (
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
-from ai_worker.scripted import SCRIPTED
+from ai_worker.models.scripted import SCRIPTED
 from stigma.contracts.limits import DEFAULT_REQUEST_TIMEOUT
 
 ProviderType = Literal["openai", "openai-compatible", "anthropic"]

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from temporalio.client import Client
 from temporalio.worker import Worker
 
-from ai_worker.activities import ModelCalls
-from ai_worker.catalog import build_catalog
-from ai_worker.metrics import ModelCallMetrics
+from ai_worker.models.activity import ModelCalls
+from ai_worker.models.catalog import build_catalog
+from ai_worker.models.metrics import ModelCallMetrics
 from ai_worker.resources import ProviderResource
 from ai_worker.settings import Settings
 from stigma.contracts.payloads import DATA_CONVERTER

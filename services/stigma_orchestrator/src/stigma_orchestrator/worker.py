@@ -10,13 +10,13 @@ from temporalio.worker import Interceptor, Worker
 from stigma.contracts.payloads import DATA_CONVERTER
 from stigma.contracts.task_queues import TaskQueues
 from stigma.runtime import Component, ServiceRuntime, WorkerComponent, worker_options
-from stigma_orchestrator.agent_workflow import AgentWorkflow
-from stigma_orchestrator.callbacks import CallbackSender
-from stigma_orchestrator.callers import CallerWatcher
-from stigma_orchestrator.execution_metrics import ExecutionMetrics
-from stigma_orchestrator.metrics import CallbackMetrics
+from stigma_orchestrator.agents.workflow import AgentWorkflow
+from stigma_orchestrator.delivery.deliver_activity import CallbackSender
+from stigma_orchestrator.delivery.metrics import CallbackMetrics
+from stigma_orchestrator.delivery.watch_caller_activity import CallerWatcher
+from stigma_orchestrator.executions.metrics import ExecutionMetrics
 from stigma_orchestrator.settings import OrchestratorSettings
-from stigma_orchestrator.workflow_execution_workflow import WorkflowExecutionWorkflow
+from stigma_orchestrator.workflows.workflow import WorkflowExecutionWorkflow
 
 
 async def build(runtime: ServiceRuntime, settings: OrchestratorSettings) -> Sequence[Component]:

@@ -21,7 +21,7 @@ from stigma.internal.v1.execution_pb2 import (
     CallerVerdict,
     WatchCallerRequest,
 )
-from stigma_orchestrator.bindings import Bindings
+from stigma_orchestrator.delivery.bindings import Bindings
 
 _FIRST_LOOK = timedelta(seconds=10)
 # Its heartbeat timeout is not known yet, and may be short: the first look finds out.

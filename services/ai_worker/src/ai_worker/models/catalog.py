@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from ai_worker.failures import ModelCallError
-from ai_worker.models import Provider
+from ai_worker.calls.failures import ModelCallError
+from ai_worker.models.provider import Provider
+from ai_worker.models.scripted import ScriptedProvider
 from ai_worker.resources import ProviderResource
-from ai_worker.scripted import ScriptedProvider
 from stigma.agent.v1.agent_pb2 import FAILURE_REASON_UNKNOWN_MODEL
 
 _MAX_SHOWN = 80
@@ -54,7 +54,7 @@ def build_catalog(resources: Iterable[ProviderResource], max_connections: int) -
     resources = list(resources)
     if resources:
         # The provider SDKs take seconds to import; an offline worker starts without them.
-        from ai_worker.providers import HttpProvider  # noqa: PLC0415
+        from ai_worker.models.http_provider import HttpProvider  # noqa: PLC0415
 
         providers += [HttpProvider(resource, max_connections) for resource in resources]
     return Catalog(providers)

@@ -43,8 +43,8 @@ from stigma.internal.v1.execution_pb2 import (
     DeliverCallbackResponse,
 )
 from stigma.runtime.pending_activities import find_pending_activity
-from stigma_orchestrator.metrics import CallbackMetrics
-from stigma_orchestrator.patience import patience
+from stigma_orchestrator.delivery.caller_timeouts import patience
+from stigma_orchestrator.delivery.metrics import CallbackMetrics
 
 # Less than the workflow allows a try, so that the reason is ours and not a timeout.
 _RPC_TIMEOUT = timedelta(seconds=4)

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from opentelemetry import trace
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode
 
-from ai_worker.models import Answer
+from ai_worker.models.provider import Answer
 from stigma.internal.v1.execution_pb2 import FinishReason, ModelCallRequest
 
 

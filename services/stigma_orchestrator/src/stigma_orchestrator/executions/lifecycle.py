@@ -32,9 +32,9 @@ from stigma.internal.v1.execution_pb2 import (
     WorkflowExecutionInput,
 )
 from stigma.workflow.v1.workflow_execution_pb2 import WorkflowExecution, WorkflowOutput
-from stigma_orchestrator.bindings import Bindings
-from stigma_orchestrator.caller_watch import CallerWatch
-from stigma_orchestrator.delivery import Delivered, Delivery
+from stigma_orchestrator.delivery.bindings import Bindings
+from stigma_orchestrator.delivery.caller_watch import CallerWatch
+from stigma_orchestrator.delivery.delivery import Delivered, Delivery
 
 ExecutionT = TypeVar("ExecutionT", AgentExecution, WorkflowExecution)
 OutputT = TypeVar("OutputT", AgentOutput, WorkflowOutput)

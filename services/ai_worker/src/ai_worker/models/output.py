@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 import jsonschema_rs
 
-from ai_worker.failures import ModelCallError
+from ai_worker.calls.failures import ModelCallError
 from stigma.agent.v1.agent_pb2 import FAILURE_REASON_INVALID_REQUEST
 
 _FENCE = re.compile(r"\A```[a-zA-Z]*[ \t]*\n(.*)\n[ \t]*```\Z", re.DOTALL)

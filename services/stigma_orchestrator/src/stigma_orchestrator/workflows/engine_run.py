@@ -30,7 +30,7 @@ from stigma.contracts.task_queues import TaskQueues
 from stigma.internal.v1.execution_pb2 import WorkflowExecutionInput
 from stigma.workflow.v1.workflow_execution_pb2 import EngineRun as Run
 from stigma.workflow.v1.workflow_execution_pb2 import WorkflowOutput
-from stigma_orchestrator.handshake import Outcome
+from stigma_orchestrator.executions.lifecycle import Outcome
 
 INLINE = "inline"
 """Name of a document that is not registered."""

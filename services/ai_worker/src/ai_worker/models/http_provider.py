@@ -33,9 +33,9 @@ from pydantic_ai.models import Model, ModelRequestParameters
 from pydantic_ai.output import OutputObjectDefinition
 from pydantic_ai.settings import ModelSettings
 
-from ai_worker.failures import ModelCallError
-from ai_worker.models import Answer
-from ai_worker.output import OutputSchema
+from ai_worker.calls.failures import ModelCallError
+from ai_worker.models.output import OutputSchema
+from ai_worker.models.provider import Answer
 from ai_worker.resources import ProviderResource
 from stigma.agent.v1.agent_execution_pb2 import ROLE_MODEL, Message, Part, Usage
 from stigma.agent.v1.agent_pb2 import (

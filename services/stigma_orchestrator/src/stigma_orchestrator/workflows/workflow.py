@@ -22,8 +22,8 @@ with workflow.unsafe.imports_passed_through():
         WorkflowExecutionPhase,
         WorkflowOutput,
     )
-    from stigma_orchestrator.engine_run import PATIENCE, EngineRun
-    from stigma_orchestrator.handshake import Handshake
+    from stigma_orchestrator.executions.lifecycle import Handshake
+    from stigma_orchestrator.workflows.engine_run import PATIENCE, EngineRun
 
 
 @workflow.defn(name="WorkflowExecutionWorkflow")

@@ -27,7 +27,7 @@ from stigma.internal.v1.execution_pb2 import (
     WatchCallerResponse,
 )
 from stigma.runtime.pending_activities import find_pending_activity
-from stigma_orchestrator.patience import UNKNOWN, patience
+from stigma_orchestrator.delivery.caller_timeouts import UNKNOWN, patience
 
 _RPC_TIMEOUT = timedelta(seconds=5)
 _WITHOUT_HEARTBEAT = timedelta(seconds=60)

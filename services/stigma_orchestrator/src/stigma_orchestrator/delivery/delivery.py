@@ -28,7 +28,7 @@ from stigma.internal.v1.execution_pb2 import (
     DeliverCallbackRequest,
     DeliverCallbackResponse,
 )
-from stigma_orchestrator.bindings import Bindings, activity_of
+from stigma_orchestrator.delivery.bindings import Bindings, activity_of
 
 # A workflow takes no signal while its local activity runs: one short try.
 _SHORT_TRY = timedelta(seconds=5)

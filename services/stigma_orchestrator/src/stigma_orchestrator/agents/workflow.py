@@ -20,8 +20,8 @@ with workflow.unsafe.imports_passed_through():
     from stigma.contracts import limits, payloads, versions, workflows
     from stigma.contracts.task_queues import TaskQueues
     from stigma.internal.v1.execution_pb2 import AgentWorkflowInput, Bind, CarriedState
-    from stigma_orchestrator.agent_loop import AgentFailedError, AgentLoop
-    from stigma_orchestrator.handshake import Handshake, Outcome
+    from stigma_orchestrator.agents.loop import AgentFailedError, AgentLoop
+    from stigma_orchestrator.executions.lifecycle import Handshake, Outcome
 
 
 @workflow.defn(name="AgentWorkflow")

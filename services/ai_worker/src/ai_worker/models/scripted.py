@@ -7,8 +7,8 @@ import re
 from collections.abc import Iterator
 from datetime import timedelta
 
-from ai_worker.failures import ModelCallError
-from ai_worker.models import Answer
+from ai_worker.calls.failures import ModelCallError
+from ai_worker.models.provider import Answer
 from stigma.agent.v1.agent_execution_pb2 import ROLE_MODEL, Message, Part, Usage
 from stigma.agent.v1.agent_pb2 import FAILURE_REASON_INTERNAL, ScriptFailure, ScriptStep
 from stigma.contracts.limits import DEFAULT_REQUEST_TIMEOUT

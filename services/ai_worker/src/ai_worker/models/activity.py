@@ -13,13 +13,13 @@ import structlog
 from opentelemetry.trace import Span
 from temporalio import activity
 
-from ai_worker.catalog import Catalog
-from ai_worker.failures import ModelCallError
-from ai_worker.heartbeats import heartbeats
-from ai_worker.metrics import CANCELLED, SUCCESS, ModelCallMetrics, ModelLabels
-from ai_worker.models import Answer, Provider
-from ai_worker.output import Output, OutputSchema
-from ai_worker.tracing import model_call_span, span_answered, span_failed
+from ai_worker.calls.failures import ModelCallError
+from ai_worker.calls.heartbeats import heartbeats
+from ai_worker.models.catalog import Catalog
+from ai_worker.models.metrics import CANCELLED, SUCCESS, ModelCallMetrics, ModelLabels
+from ai_worker.models.output import Output, OutputSchema
+from ai_worker.models.provider import Answer, Provider
+from ai_worker.models.tracing import model_call_span, span_answered, span_failed
 from stigma.agent.v1.agent_execution_pb2 import Usage
 from stigma.agent.v1.agent_pb2 import (
     FAILURE_REASON_INTERNAL,

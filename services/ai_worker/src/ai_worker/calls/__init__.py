@@ -1,0 +1,1 @@
+"""Calls of any kind: their observation, failures and heartbeats."""

@@ -1,0 +1,1 @@
+"""Model calls: the activity, the providers of models, and structured output."""

@@ -1,0 +1,1 @@
+"""Executions of agents: `AgentWorkflow` and the loop of steps that it runs."""

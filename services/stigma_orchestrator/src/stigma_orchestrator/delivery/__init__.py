@@ -1,0 +1,1 @@
+"""Delivery to waiting activities, and the watch over their workflows."""

@@ -1,0 +1,1 @@
+"""Executions of workflows: `WorkflowExecutionWorkflow` and the run of the engine."""
