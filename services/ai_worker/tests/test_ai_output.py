@@ -5,7 +5,7 @@ import json
 import pytest
 from temporalio.exceptions import ApplicationError
 
-from ai_worker.calls.failures import ModelCallError
+from ai_worker.calls.failures import CallError
 from ai_worker.models.output import OutputSchema
 from stigma.agent.v1.agent_pb2 import Script, ScriptStep
 from stigma.internal.v1.execution_pb2 import ModelCallRequest
@@ -100,7 +100,7 @@ def test_a_false_schema_refuses_all():
     ],
 )
 def test_a_bad_schema_is_the_requests_fault(schema):
-    with pytest.raises(ModelCallError, match="not a valid JSON Schema") as caught:
+    with pytest.raises(CallError, match="not a valid JSON Schema") as caught:
         OutputSchema(schema)
     assert not caught.value.retryable
 

@@ -1,4 +1,4 @@
-"""Provider resources: the operator's file that says which models there are, strictly checked."""
+"""Provider resources: the operator's file of model providers, strictly validated."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from pydantic import (
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
-from ai_worker.models.scripted import SCRIPTED
+from stigma.contracts.configuration import SCRIPTED_PROVIDER
 from stigma.contracts.limits import DEFAULT_REQUEST_TIMEOUT
 
 ProviderType = Literal["openai", "openai-compatible", "anthropic"]
@@ -44,7 +44,7 @@ class Resource(BaseModel):
 
 
 class KeySource(Resource):
-    """Where a key is: an environment variable or a file, never the resource itself."""
+    """The source of a key: an environment variable or a file, never the resource itself."""
 
     env: str = Field(default="", pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
     file: str = ""
@@ -85,7 +85,7 @@ def _seconds(value: Any) -> timedelta:
 
 
 class ProviderSpec(Resource):
-    """How to reach a provider."""
+    """Address, key and models of a provider."""
 
     type: ProviderType
     base_url: Annotated[HttpUrl, Field(strict=False), AfterValidator(_plain_url)] | None = None
@@ -143,8 +143,8 @@ def load_providers(
     for number, document in enumerate(_documents(path), start=1):
         place = f"{path}, document {number}"
         resource = _resource(document, place, environment)
-        if resource.name == SCRIPTED:
-            raise ResourceError(f"{place}: the name {SCRIPTED!r} is built in")
+        if resource.name == SCRIPTED_PROVIDER:
+            raise ResourceError(f"{place}: the name {SCRIPTED_PROVIDER!r} is built in")
         if resource.name in {other.name for other in resources}:
             raise ResourceError(f"{place}: provider {resource.name!r} is defined twice")
         resources.append(resource)

@@ -1,4 +1,4 @@
-"""The worker: what it serves and what it is made of."""
+"""The worker of the AI queue and its parts."""
 
 from __future__ import annotations
 

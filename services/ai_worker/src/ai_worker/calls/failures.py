@@ -1,4 +1,4 @@
-"""Why a model call failed, and whether trying again can help."""
+"""Failures of calls, and whether Temporal retries them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from stigma.agent.v1.agent_pb2 import (
 )
 from stigma.contracts.errors import reason_name
 
-RETRYABLE = frozenset(
+_RETRYABLE = frozenset(
     (
         FAILURE_REASON_RATE_LIMITED,
         FAILURE_REASON_PROVIDER_UNAVAILABLE,
@@ -22,12 +22,12 @@ RETRYABLE = frozenset(
     )
 )
 
-# A provider that asks for more is asked again after this long.
-MAX_RETRY_AFTER = timedelta(hours=1)
+# Longest delay that a provider can ask for.
+_MAX_RETRY_AFTER = timedelta(hours=1)
 
 
-class ModelCallError(Exception):
-    """A model call that did not succeed.
+class CallError(Exception):
+    """A call that did not succeed.
 
     The message travels to the caller, the log and Temporal's history: one line, without a key,
     prompt or output.
@@ -46,10 +46,10 @@ class ModelCallError(Exception):
         self.reason = reason
         self.message = message
         self.retry_after = retry_after
-        self.retryable = reason in RETRYABLE and not final
+        self.retryable = reason in _RETRYABLE and not final
 
     def to_application_error(self) -> ApplicationError:
-        """Return the error that Temporal retries, or not."""
+        """Return the error for Temporal: retryable or not, with the delay of the next attempt."""
         name = reason_name(self.reason)
         return ApplicationError(
             self.message,
@@ -62,5 +62,5 @@ class ModelCallError(Exception):
     def _next_retry_delay(self) -> timedelta | None:
         if self.retry_after is None:
             return None
-        seconds = min(max(self.retry_after, 0.0), MAX_RETRY_AFTER.total_seconds())
+        seconds = min(max(self.retry_after, 0.0), _MAX_RETRY_AFTER.total_seconds())
         return timedelta(seconds=seconds)

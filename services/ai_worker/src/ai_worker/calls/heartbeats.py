@@ -1,4 +1,4 @@
-"""Heartbeats of a running activity: they carry its life to the server and a cancel back."""
+"""Heartbeats of a running activity: they keep it alive and bring back a cancel."""
 
 from __future__ import annotations
 

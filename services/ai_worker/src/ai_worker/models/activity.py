@@ -3,31 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
 import structlog
 from opentelemetry.trace import Span
 from temporalio import activity
+from typing_extensions import override
 
-from ai_worker.calls.failures import ModelCallError
+from ai_worker.calls.failures import CallError
 from ai_worker.calls.heartbeats import heartbeats
+from ai_worker.calls.observed_call import SUCCESS, ObservedCall
 from ai_worker.models.catalog import Catalog
-from ai_worker.models.metrics import CANCELLED, SUCCESS, ModelCallMetrics, ModelLabels
+from ai_worker.models.metrics import ModelCallMetrics, ModelLabels
 from ai_worker.models.output import Output, OutputSchema
-from ai_worker.models.provider import Answer, Provider
-from ai_worker.models.tracing import model_call_span, span_answered, span_failed
+from ai_worker.models.provider import ModelResult, Provider
+from ai_worker.models.tracing import model_call_span, record_failure, record_result
 from stigma.agent.v1.agent_execution_pb2 import Usage
 from stigma.agent.v1.agent_pb2 import (
-    FAILURE_REASON_INTERNAL,
     FAILURE_REASON_MODEL_TIMEOUT,
     FAILURE_REASON_TOO_LARGE,
 )
 from stigma.contracts.activities import CALL_MODEL, ModelActivities
-from stigma.contracts.errors import reason_name
 from stigma.contracts.limits import MAX_PAYLOAD_BYTES
 from stigma.contracts.payloads import json_size_over
 from stigma.internal.v1.execution_pb2 import (
@@ -52,23 +50,24 @@ class ModelCalls(ModelActivities):
             with model_call_span(request) as span:
                 async with heartbeats():
                     return await self._call(request, span)
-        except ModelCallError as error:
+        except CallError as error:
             # Without the cause: it may quote what was sent.
             raise error.to_application_error() from None
 
     async def _call(self, request: ModelCallRequest, span: Span) -> ModelCallResponse:
-        call = _ObservedCall(request, span, self._metrics, self._logger)
+        call = _ModelCall(request, span, self._metrics, self._logger)
         with call.observed():
             provider, model = self._catalog.resolve(request.model)
             call.labels = ModelLabels(provider.name, provider.model_label(model))
             schema = OutputSchema(request.output_schema) if request.output_schema else None
-            answer = await _answer(provider, model, request)
-            call.answered(answer)
-            return _response(answer, schema)
+            result = await _call_within_timeout(provider, model, request)
+            call.responded(result)
+            return _response(result, schema)
 
 
-async def _answer(provider: Provider, model: str, request: ModelCallRequest) -> Answer:
-    """Call the provider within the time that a call may take."""
+async def _call_within_timeout(
+    provider: Provider, model: str, request: ModelCallRequest
+) -> ModelResult:
     seconds = _timeout(provider, request).total_seconds()
     try:
         async with asyncio.timeout(seconds) as limit:
@@ -76,101 +75,68 @@ async def _answer(provider: Provider, model: str, request: ModelCallRequest) -> 
     except TimeoutError:
         if not limit.expired():
             raise
-        raise ModelCallError(
-            FAILURE_REASON_MODEL_TIMEOUT, f"no answer within {seconds:g} s"
-        ) from None
+        raise CallError(FAILURE_REASON_MODEL_TIMEOUT, f"no answer within {seconds:g} s") from None
 
 
 def _timeout(provider: Provider, request: ModelCallRequest) -> timedelta:
-    asked = request.settings.request_timeout.ToTimedelta()
-    return min(asked, provider.timeout) if asked > timedelta() else provider.timeout
+    requested = request.settings.request_timeout.ToTimedelta()
+    return min(requested, provider.timeout) if requested > timedelta() else provider.timeout
 
 
-def _response(answer: Answer, schema: OutputSchema | None) -> ModelCallResponse:
-    paused = answer.finish_reason == FINISH_REASON_PAUSE
-    output = schema.check(answer.text) if schema and not paused else Output()
+def _response(result: ModelResult, schema: OutputSchema | None) -> ModelCallResponse:
+    paused = result.finish_reason == FINISH_REASON_PAUSE
+    output = schema.check(result.text) if schema and not paused else Output()
     response = ModelCallResponse(
-        message=answer.message,
-        usage=answer.usage,
-        finish_reason=answer.finish_reason,
+        message=result.message,
+        usage=result.usage,
+        finish_reason=result.finish_reason,
         output_json=output.json,
         output_error=output.error,
     )
     if size := json_size_over(MAX_PAYLOAD_BYTES, response):
-        raise ModelCallError(
+        raise CallError(
             FAILURE_REASON_TOO_LARGE,
             f"the answer is {size} bytes encoded; the limit is {MAX_PAYLOAD_BYTES}",
         )
     return response
 
 
-class _ObservedCall:
-    """Logs, counts and traces one call."""
+class _ModelCall(ObservedCall):
+    """One model call, counted for a model and traced by a span."""
 
     def __init__(
         self, request: ModelCallRequest, span: Span, metrics: ModelCallMetrics, logger: Any
     ) -> None:
-        info = activity.info()
+        super().__init__(
+            "model_call",
+            logger,
+            execution_id=request.execution_id,
+            request_id=request.request_id,
+            agent=request.agent_id,
+            step=request.step,
+            model=request.model,
+        )
         self.labels = ModelLabels()
         self._usage = Usage()
         self._span = span
         self._metrics = metrics
-        self._logger = logger.bind(
-            execution_id=request.execution_id,
-            request_id=request.request_id,
-            agent=request.agent_id,
-            workflow_id=info.workflow_id,
-            run_id=info.workflow_run_id,
-            activity_id=info.activity_id,
-            step=request.step,
-            attempt=info.attempt,
-            model=request.model,
-        )
 
-    @contextmanager
-    def observed(self) -> Iterator[None]:
-        """Say that the call starts, and how it ends."""
-        started = time.monotonic()
-        self._logger.info("model_call_started")
-        try:
-            yield
-        except ModelCallError as error:
-            self._failed(reason_name(error.reason), time.monotonic() - started, error)
-            raise
-        except asyncio.CancelledError:
-            self._failed(CANCELLED, time.monotonic() - started)
-            raise
-        except Exception as error:  # noqa: BLE001
-            # A bug of ours; its text may quote content, so only its class leaves this process.
-            bug = ModelCallError(FAILURE_REASON_INTERNAL, f"unexpected {type(error).__name__}")
-            self._failed(reason_name(bug.reason), time.monotonic() - started, bug)
-            raise bug from None
-        else:
-            self._completed(time.monotonic() - started)
+    def responded(self, result: ModelResult) -> None:
+        """Count what the call used, whether or not its result is valid."""
+        self._usage = result.usage
+        self._metrics.used(self.labels, result.usage)
+        record_result(self._span, result)
 
-    def answered(self, answer: Answer) -> None:
-        """Count what the call used, whatever becomes of its answer."""
-        self._usage = answer.usage
-        self._metrics.used(self.labels, answer.usage)
-        span_answered(self._span, answer)
+    @override
+    def ended(self, outcome: str, seconds: float) -> None:
+        self._metrics.ended(self.labels, outcome, seconds)
+        if outcome != SUCCESS:
+            record_failure(self._span, outcome)
 
-    def _completed(self, seconds: float) -> None:
-        self._metrics.ended(self.labels, SUCCESS, seconds)
-        self._logger.info(
-            "model_call_completed",
-            duration_seconds=round(seconds, 6),
-            input_tokens=self._usage.input_tokens,
-            output_tokens=self._usage.output_tokens,
-            cost_usd=self._usage.cost_usd,
-        )
-
-    def _failed(self, reason: str, seconds: float, error: ModelCallError | None = None) -> None:
-        self._metrics.ended(self.labels, reason, seconds)
-        span_failed(self._span, reason)
-        self._logger.warning(
-            "model_call_failed",
-            duration_seconds=round(seconds, 6),
-            reason=reason,
-            error=error.message if error else "cancelled",
-            retryable=bool(error and error.retryable),
-        )
+    @override
+    def usage_fields(self) -> Mapping[str, Any]:
+        return {
+            "input_tokens": self._usage.input_tokens,
+            "output_tokens": self._usage.output_tokens,
+            "cost_usd": self._usage.cost_usd,
+        }

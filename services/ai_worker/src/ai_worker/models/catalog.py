@@ -1,10 +1,10 @@
-"""The providers that there are, by name."""
+"""The configured providers by name."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
-from ai_worker.calls.failures import ModelCallError
+from ai_worker.calls.failures import CallError
 from ai_worker.models.provider import Provider
 from ai_worker.models.scripted import ScriptedProvider
 from ai_worker.resources import ProviderResource
@@ -14,7 +14,7 @@ _MAX_SHOWN = 80
 
 
 class Catalog:
-    """Finds the provider of a model, and closes them all in the end."""
+    """Resolves models to providers; closes them all at the end."""
 
     def __init__(self, providers: Iterable[Provider]) -> None:
         self._providers = {provider.name: provider for provider in providers}
@@ -28,13 +28,13 @@ class Catalog:
         """Return the provider of "provider:model", and the model's name.
 
         Raises:
-            ModelCallError: there is no such provider.
+            CallError: there is no such provider.
         """
         name, _, model = reference.partition(":")
         provider = self._providers.get(name)
         if provider is None or not model:
             shown = " ".join(reference.split())[:_MAX_SHOWN]
-            raise ModelCallError(
+            raise CallError(
                 FAILURE_REASON_UNKNOWN_MODEL, f"no provider is configured for model {shown!r}"
             )
         return provider, model

@@ -8,8 +8,6 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from stigma.agent.v1.agent_execution_pb2 import Usage
 
-SUCCESS = "SUCCESS"
-CANCELLED = "CANCELLED"
 UNKNOWN = "unknown"
 
 _SECONDS = (0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 60, 120, 300, 600)
@@ -17,14 +15,14 @@ _SECONDS = (0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 60, 120, 300, 600
 
 @dataclass(frozen=True)
 class ModelLabels:
-    """Which model a call is counted for."""
+    """The model that a call is counted for."""
 
     provider: str = UNKNOWN
     model: str = UNKNOWN
 
 
 class ModelCallMetrics:
-    """Calls, seconds, tokens and cost by provider and model."""
+    """Counts calls, seconds, tokens and cost by provider and model."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         labels = ("provider", "model")
@@ -57,7 +55,7 @@ class ModelCallMetrics:
         self._seconds.labels(labels.provider, labels.model, outcome).observe(seconds)
 
     def used(self, labels: ModelLabels, usage: Usage) -> None:
-        """Count what a successful call used."""
+        """Count the tokens and the cost of a call."""
         self._tokens.labels(labels.provider, labels.model, "input").inc(usage.input_tokens)
         self._tokens.labels(labels.provider, labels.model, "output").inc(usage.output_tokens)
         self._cost.labels(labels.provider, labels.model).inc(usage.cost_usd)

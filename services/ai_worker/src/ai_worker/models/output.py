@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 import jsonschema_rs
 
-from ai_worker.calls.failures import ModelCallError
+from ai_worker.calls.failures import CallError
 from stigma.agent.v1.agent_pb2 import FAILURE_REASON_INVALID_REQUEST
 
 _FENCE = re.compile(r"\A```[a-zA-Z]*[ \t]*\n(.*)\n[ \t]*```\Z", re.DOTALL)
@@ -19,7 +19,7 @@ _MAX_PLACE = 120
 
 @dataclass(frozen=True)
 class Output:
-    """Either JSON text that satisfies the schema, or one line that says why there is none."""
+    """Either JSON text that satisfies the schema, or an error of one line."""
 
     json: str = ""
     error: str = ""
@@ -32,19 +32,19 @@ class OutputSchema:
         """Parse the schema.
 
         Raises:
-            ModelCallError: it is not a JSON Schema, or refers to another document.
+            CallError: it is not a JSON Schema, or refers to another document.
         """
         try:
             self.document: dict[str, Any] = _object(json.loads(text))
-            self._validator = jsonschema_rs.validator_for(self.document, retriever=_refuse)
+            self._validator = jsonschema_rs.validator_for(self.document, retriever=_refuse_fetch)
         except (ValueError, RecursionError, jsonschema_rs.ReferencingError):
-            raise ModelCallError(
+            raise CallError(
                 FAILURE_REASON_INVALID_REQUEST, "the output schema is not a valid JSON Schema"
             ) from None
 
     @property
     def instructions(self) -> str:
-        """What a model is told, for those that know no structured output of their own."""
+        """Instructions for models that support no structured output of their own."""
         schema = json.dumps(self.document, separators=(",", ":"), ensure_ascii=False)
         return (
             "Answer with one JSON value and nothing else: no explanation, no code fence. "
@@ -52,7 +52,7 @@ class OutputSchema:
         )
 
     def check(self, text: str) -> Output:
-        """Check an answer. The error names the place and the rule, never the content."""
+        """Check an answer against the schema. The error names place and rule, never content."""
         try:
             value = json.loads(_unfence(text), parse_constant=_reject_constant)
             error = next(iter(self._validator.iter_errors(value)), None)
@@ -70,7 +70,7 @@ class OutputSchema:
             )
 
     def _describe(self, error: jsonschema_rs.ValidationError) -> str:
-        """Name where and what rule; keys that the schema does not name are content."""
+        """Name the place and the rule; keys that the schema does not name are content."""
         known = set(_keys(self.document))
         place = "$" + "".join(
             f"[{step}]" if isinstance(step, int) else f".{step}" if step in known else ".*"
@@ -91,7 +91,7 @@ def _object(document: Any) -> dict[str, Any]:
     return document
 
 
-def _refuse(uri: str) -> NoReturn:
+def _refuse_fetch(uri: str) -> NoReturn:
     raise ValueError(f"refused to fetch {uri}")
 
 

@@ -1,4 +1,4 @@
-"""What the activity needs of a provider of models."""
+"""The interface of a provider of models."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from stigma.internal.v1.execution_pb2 import FINISH_REASON_STOP, FinishReason, M
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What a model said in one call."""
+class ModelResult:
+    """The result of one model call."""
 
     message: Message
     usage: Usage = field(default_factory=Usage)
@@ -38,14 +38,14 @@ class Provider(Protocol):
     def model_label(self, model: str) -> str:
         """Return a model's name for metrics: one of a bounded set."""
 
-    async def call(self, model: str, request: ModelCallRequest, attempt: int) -> Answer:
+    async def call(self, model: str, request: ModelCallRequest, attempt: int) -> ModelResult:
         """Call a model once.
 
         `model` is the name without the provider, `attempt` counts from 1. Cancelling the task
         ends the call at once.
 
         Raises:
-            ModelCallError: it did not succeed.
+            CallError: it did not succeed.
         """
 
     async def close(self) -> None:

@@ -7,10 +7,11 @@ import re
 from collections.abc import Iterator
 from datetime import timedelta
 
-from ai_worker.calls.failures import ModelCallError
-from ai_worker.models.provider import Answer
+from ai_worker.calls.failures import CallError
+from ai_worker.models.provider import ModelResult
 from stigma.agent.v1.agent_execution_pb2 import ROLE_MODEL, Message, Part, Usage
 from stigma.agent.v1.agent_pb2 import FAILURE_REASON_INTERNAL, ScriptFailure, ScriptStep
+from stigma.contracts.configuration import SCRIPTED_PROVIDER
 from stigma.contracts.limits import DEFAULT_REQUEST_TIMEOUT
 from stigma.internal.v1.execution_pb2 import (
     FINISH_REASON_PAUSE,
@@ -18,37 +19,35 @@ from stigma.internal.v1.execution_pb2 import (
     ModelCallRequest,
 )
 
-SCRIPTED = "scripted"
-
 _PLACEHOLDER = re.compile(r"\{(message|input|step)\}")
 
 
 class ScriptedProvider:
     """Call number N plays step N; the last one repeats. Without a script it echoes the message."""
 
-    name = SCRIPTED
+    name = SCRIPTED_PROVIDER
     timeout: timedelta = DEFAULT_REQUEST_TIMEOUT
 
     def model_label(self, model: str) -> str:  # noqa: ARG002 - every name is the same model
         """Return one label: names after "scripted:" are free."""
-        return SCRIPTED
+        return SCRIPTED_PROVIDER
 
-    async def call(self, model: str, request: ModelCallRequest, attempt: int) -> Answer:  # noqa: ARG002
+    async def call(self, model: str, request: ModelCallRequest, attempt: int) -> ModelResult:  # noqa: ARG002
         """Play the step of this call.
 
         Raises:
-            ModelCallError: the step says so.
+            CallError: the step says so.
         """
         step = _step(request)
         if step.HasField("delay"):
             await asyncio.sleep(step.delay.ToTimedelta().total_seconds())
         if step.HasField("failure"):
-            _fail(step.failure, attempt)
-        text = _fill(step.text, request)
-        return Answer(
+            _raise_failure(step.failure, attempt)
+        text = _fill_in(step.text, request)
+        return ModelResult(
             message=Message(role=ROLE_MODEL, parts=[Part(text=text)]),
             usage=Usage(
-                input_tokens=sum(len(said.split()) for said in _heard(request)),
+                input_tokens=sum(len(part.split()) for part in _prompt(request)),
                 output_tokens=len(text.split()),
                 model_calls=1,
             ),
@@ -66,14 +65,14 @@ def _step(request: ModelCallRequest) -> ScriptStep:
     return steps[min(max(request.step, 1), len(steps)) - 1]
 
 
-def _fail(failure: ScriptFailure, attempt: int) -> None:
+def _raise_failure(failure: ScriptFailure, attempt: int) -> None:
     if failure.attempts and attempt > failure.attempts:
         return
     message = " ".join(failure.message.split()) or "the script says so"
-    raise ModelCallError(failure.reason or FAILURE_REASON_INTERNAL, message)
+    raise CallError(failure.reason or FAILURE_REASON_INTERNAL, message)
 
 
-def _fill(template: str, request: ModelCallRequest) -> str:
+def _fill_in(template: str, request: ModelCallRequest) -> str:
     """Replace placeholders in one pass, so that a message cannot bring its own."""
     values = {
         "message": request.message,
@@ -83,7 +82,7 @@ def _fill(template: str, request: ModelCallRequest) -> str:
     return _PLACEHOLDER.sub(lambda match: values[match[1]], template)
 
 
-def _heard(request: ModelCallRequest) -> Iterator[str]:
+def _prompt(request: ModelCallRequest) -> Iterator[str]:
     yield request.instructions
     for message in request.messages:
         for part in message.parts:

@@ -3,7 +3,7 @@
 The names are those of the GenAI semantic conventions (github.com/open-telemetry/
 semantic-conventions-genai, `gen_ai.inference.client`). They are in development there: this is the
 only module that knows them. What the conventions call opt-in (messages, instructions, definitions
-of tools) is content, and is never told.
+of tools) is content, and is never recorded.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from opentelemetry import trace
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode
 
-from ai_worker.models.provider import Answer
+from ai_worker.models.provider import ModelResult
 from stigma.internal.v1.execution_pb2 import FinishReason, ModelCallRequest
 
 
@@ -22,7 +22,7 @@ from stigma.internal.v1.execution_pb2 import FinishReason, ModelCallRequest
 def model_call_span(request: ModelCallRequest) -> Iterator[Span]:
     """Open the span of one model call.
 
-    Exceptions are not recorded: `span_failed` says which kind it was.
+    Exceptions are not recorded: `record_failure` records the reason.
     """
     provider, _, model = request.model.partition(":")
     attributes: dict[str, str | int | float] = {
@@ -51,15 +51,15 @@ def model_call_span(request: ModelCallRequest) -> Iterator[Span]:
         yield span
 
 
-def span_answered(span: Span, answer: Answer) -> None:
-    """Record what the call used."""
-    span.set_attribute("gen_ai.usage.input_tokens", answer.usage.input_tokens)
-    span.set_attribute("gen_ai.usage.output_tokens", answer.usage.output_tokens)
-    reason = FinishReason.Name(answer.finish_reason).removeprefix("FINISH_REASON_").lower()
+def record_result(span: Span, result: ModelResult) -> None:
+    """Record the usage and the finish reason of a call."""
+    span.set_attribute("gen_ai.usage.input_tokens", result.usage.input_tokens)
+    span.set_attribute("gen_ai.usage.output_tokens", result.usage.output_tokens)
+    reason = FinishReason.Name(result.finish_reason).removeprefix("FINISH_REASON_").lower()
     span.set_attribute("gen_ai.response.finish_reasons", [reason])
 
 
-def span_failed(span: Span, reason: str) -> None:
-    """Record why the call failed: a failure reason's name, or CANCELLED."""
+def record_failure(span: Span, reason: str) -> None:
+    """Record a call that failed for `reason`: a failure reason's name, or CANCELLED."""
     span.set_attribute("error.type", reason)
     span.set_status(Status(StatusCode.ERROR, reason))
