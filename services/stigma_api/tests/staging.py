@@ -18,7 +18,11 @@ from stigma.agent.v1.agent_execution_pb2 import (
     Usage,
 )
 from stigma.contracts import search_attributes, tokens, workflows
-from stigma.contracts.activities import CallbackActivities, ModelActivities
+from stigma.contracts.activities import (
+    CallbackActivities,
+    CallerWatchActivities,
+    ModelActivities,
+)
 from stigma.contracts.task_queues import TaskQueues
 from stigma.diagnosis.v1 import diagnosis_service_pb2 as pb
 from stigma.diagnosis.v1.diagnosis_service_pb2_grpc import DiagnosisServiceStub
@@ -109,7 +113,7 @@ class StagedAgent(workflows.AgentWorkflow):
                     )
             case "watch":
                 await workflow.execute_activity_method(
-                    CallbackActivities.watch_caller,
+                    CallerWatchActivities.watch_caller,
                     WatchCallerRequest(),
                     task_queue=queues.watch,
                     schedule_to_close_timeout=_MINUTE,
@@ -194,7 +198,7 @@ class StagedDocument:
             await workflow.execute_activity("call_http", start_to_close_timeout=_MINUTE)
 
 
-class Staged(ModelActivities, CallbackActivities):
+class Staged(ModelActivities, CallbackActivities, CallerWatchActivities):
     """Does what a request says."""
 
     def __init__(self) -> None:

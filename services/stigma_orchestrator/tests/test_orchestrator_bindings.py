@@ -242,12 +242,12 @@ async def test_a_waiting_activity_is_kept_before_older_attempts_of_another(
     add("patient", 1)
     for number in range(1, limits.MAX_BINDINGS + 10):
         add("restless", number)
-    assert list(bindings.by_activity()) == ["restless", "patient"]
+    assert list(bindings.newest_by_activity()) == ["restless", "patient"]
     assert len(bindings) == limits.MAX_BINDINGS
     # Each a further activity: the one that asked longest ago is let go.
     for number in range(limits.MAX_BINDINGS):
         add(f"{number}", 1)
-    assert [*bindings.by_activity()][::-1] == [f"{n}" for n in range(limits.MAX_BINDINGS)]
+    assert [*bindings.newest_by_activity()][::-1] == [f"{n}" for n in range(limits.MAX_BINDINGS)]
     await caller.terminate()
 
 

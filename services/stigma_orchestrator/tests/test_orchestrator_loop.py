@@ -33,7 +33,7 @@ from stigma.agent.v1.agent_pb2 import (
 )
 from stigma.contracts import errors, limits
 from stigma.internal.v1.execution_pb2 import FINISH_REASON_LENGTH, ModelCallRequest
-from stigma_orchestrator.agents.loop import why
+from stigma_orchestrator.agents.model_step import classify_failure
 
 
 def timeout(kind: TimeoutType) -> ActivityTimeoutError:
@@ -233,7 +233,7 @@ async def test_a_model_call_whose_worker_is_lost_is_repeated(orchestrator: Orche
     ],
 )
 def test_every_end_of_a_model_call_has_a_reason(cause: BaseException, reason: str) -> None:
-    why_it_failed, message = why(failed(cause))
+    why_it_failed, message = classify_failure(failed(cause))
     assert errors.reason_name(why_it_failed) == reason
     assert message
 

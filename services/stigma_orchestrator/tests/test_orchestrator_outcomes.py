@@ -23,7 +23,7 @@ from services.stigma_orchestrator.tests.orchestration import (
 )
 from stigma.agent.v1.agent_execution_pb2 import CALLBACK_PAYLOAD_OUTPUT, AgentExecution
 from stigma.contracts import errors, payloads, search_attributes
-from stigma_orchestrator.agents.loop import AgentLoop
+from stigma_orchestrator.agents.conversation import Conversation
 
 REASONS = [
     "RATE_LIMITED",
@@ -69,7 +69,7 @@ async def test_an_agent_waits_for_the_repair_of_a_bad_deploy(
     orchestrator: Orchestrator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as bad_deploy:
-        bad_deploy.delattr(AgentLoop, "_take")
+        bad_deploy.delattr(Conversation, "add")
         caller, attempt = await orchestrator.call()
         agent = await orchestrator.start(attempt.bind())
         await until(agent, EventType.EVENT_TYPE_WORKFLOW_TASK_FAILED)

@@ -70,7 +70,7 @@ async def test_a_run_that_nobody_serves_waits_until_the_deadline(
     orchestrator: Orchestrator, workflows: Workflows, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     caller, attempt = await orchestrator.call()
-    monkeypatch.setattr(engine_run, "PATIENCE", timedelta(seconds=1))
+    monkeypatch.setattr(engine_run, "STOP_GRACE", timedelta(seconds=1))
     monkeypatch.setattr(TaskQueues, "engine", property(lambda _: "nobody"))
     handle = await workflows.start(attempt.bind(), timeout=2)
     assert (await caller.result())["details"]["reason"] == "DEADLINE"
@@ -155,7 +155,7 @@ async def test_a_cancel_at_any_moment_leaves_no_run_behind(workflows: Workflows)
 async def test_a_run_that_does_not_stop_is_not_waited_for_without_end(
     orchestrator: Orchestrator, workflows: Workflows, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engine_run, "PATIENCE", timedelta(seconds=2))
+    monkeypatch.setattr(engine_run, "STOP_GRACE", timedelta(seconds=2))
     caller, attempt = await orchestrator.call()
     handle = await workflows.start(attempt.bind(), document="stubborn")
     await workflows.running(handle)

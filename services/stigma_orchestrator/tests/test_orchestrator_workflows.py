@@ -331,7 +331,7 @@ async def test_an_execution_waits_for_the_repair_of_a_bad_deploy(
     orchestrator: Orchestrator, workflows: Workflows, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as bad_deploy:
-        bad_deploy.delattr(EngineRun, "outcome")
+        bad_deploy.delattr(EngineRun, "run")
         caller, attempt = await orchestrator.call()
         handle = await workflows.start(attempt.bind())
         await until(handle, EventType.EVENT_TYPE_WORKFLOW_TASK_FAILED)

@@ -23,12 +23,12 @@ def scale_heartbeat_timeout(seconds: float) -> None:
 
 def deploy_a_bug() -> None:
     """Whatever an agent does, its workflow's code raises."""
-    from stigma_orchestrator.agents.loop import AgentLoop
+    from stigma_orchestrator.agents.budget import Budget
 
-    def check_limits(self: AgentLoop) -> None:
+    def check(self: Budget) -> None:
         raise RuntimeError("the bug of a bad deploy")
 
-    AgentLoop._check_limits = check_limits  # type: ignore[method-assign]
+    Budget.check = check  # type: ignore[method-assign]
 
 
 if HEARTBEAT_SECONDS in os.environ:

@@ -39,15 +39,17 @@ class ModelActivities(ABC):
 
 
 class CallbackActivities(ABC):
-    """Served by `stigma_orchestrator`."""
+    """Served by `stigma_orchestrator` on its own queue."""
 
     @activity.defn(name=DELIVER_CALLBACK)
     @abstractmethod
     async def deliver_callback(self, request: DeliverCallbackRequest) -> DeliverCallbackResponse:
-        """Resolve a waiting activity: one RPC.
+        """Resolve one waiting activity: one RPC; every final answer is a verdict.
 
         Raises:
-            RPCError: a transient one; every final answer is a verdict.
+            ApplicationError: a transient one, to be retried. Its type is the name of Temporal's
+                status code, or `BETWEEN_ATTEMPTS`, benign and with its own delay, while no attempt
+                of the activity has started.
         """
 
     @activity.defn(name=DELIVER_WORKFLOW_CALLBACK)
@@ -55,13 +57,22 @@ class CallbackActivities(ABC):
     async def deliver_workflow_callback(
         self, request: DeliverCallbackRequest
     ) -> DeliverCallbackResponse:
-        """Resolve a waiting activity with the outcome of a workflow execution: as above."""
+        """Resolve one waiting activity with the outcome of a workflow execution.
+
+        Raises:
+            ApplicationError: as `deliver_callback`.
+        """
+
+
+class CallerWatchActivities(ABC):
+    """Served by `stigma_orchestrator` on the watch queue."""
 
     @activity.defn(name=WATCH_CALLER)
     @abstractmethod
     async def watch_caller(self, request: WatchCallerRequest) -> WatchCallerResponse:
-        """Look once whether the caller still waits.
+        """Check once whether the caller still waits; return the verdict when it does not.
 
         Raises:
-            ApplicationError: it waits; carries when to look again.
+            ApplicationError: `CALLER_WAITING`, benign, with the delay of the next check: the caller
+                waits, or Temporal did not answer.
         """

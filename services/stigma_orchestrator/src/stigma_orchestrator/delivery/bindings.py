@@ -1,4 +1,4 @@
-"""The activities that wait for an execution: one task token an attempt, all kept."""
+"""The task tokens of the activities that wait for an execution, one an attempt."""
 
 from __future__ import annotations
 
@@ -12,66 +12,65 @@ class Bindings:
     """Bound tokens in order of arrival.
 
     Attempt numbers are no order: an activity reset goes back to 1 and revives the old token. So
-    every token is kept, up to a bound that no sane caller meets, and the one that arrived last is
-    tried first.
+    every token is kept, up to `limits.MAX_BINDINGS`, and the one that arrived last is tried first.
 
     Several activities of one workflow may wait for one execution, when they use one request id:
-    each is owed the outcome.
+    the outcome is delivered to each.
     """
 
     def __init__(self, spec_digest: bytes, carried: Iterable[Bind] = ()) -> None:
         self._spec_digest = spec_digest
         self._binds = list(carried)
-        self.revision = 0
-        """Goes up with every bind: a replay of the same attempt counts too."""
+        self.version = 0
+        """Increases with every bind: a repeated one of the same attempt counts too."""
 
     def add(self, bind: Bind) -> bool:
         """Bind one more attempt; return whether it belongs to this execution.
 
-        A replay of another request is ignored, and so is a token of another workflow than the
-        first: the principal was checked by the API, the request is checked here.
+        An attempt with another request is ignored, and so is a token of another workflow than the
+        first: the API checks the principal, the request is checked here.
         """
         if bind.spec_digest != self._spec_digest or not self._is_same_caller(bind):
             return False
-        # A replay of the same attempt moves to the end: it is the newest to have asked.
+        # A repeated bind of the same attempt moves it to the end.
         self._binds = [known for known in self._binds if known.token != bind.token]
         self._binds.append(bind)
         if len(self._binds) > limits.MAX_BINDINGS:
-            del self._binds[self._least_needed()]
-        self.revision += 1
+            del self._binds[self._eviction_index()]
+        self.version += 1
         return True
 
     @property
     def newest(self) -> Bind | None:
-        """The attempt that asked last."""
+        """The attempt that was bound last."""
         return self._binds[-1] if self._binds else None
 
     def newest_first(self) -> Iterator[Bind]:
-        """Every attempt, the last one to ask first."""
+        """Return every attempt, the last one bound first."""
         return reversed(self._binds)
 
-    def by_activity(self) -> dict[str, Bind]:
-        """The newest attempt of each activity, by `activity_of`; the last one to ask first."""
+    def newest_by_activity(self) -> dict[str, Bind]:
+        """Return the newest attempt of each activity by its id, the last one bound first."""
         newest: dict[str, Bind] = {}
         for bind in self.newest_first():
-            newest.setdefault(activity_of(bind), bind)
+            newest.setdefault(activity_id_of(bind), bind)
         return newest
 
     def in_order(self) -> list[Bind]:
-        """Every attempt, oldest first: the form that continue-as-new carries."""
+        """Return every attempt, oldest first: the form that continue-as-new carries."""
         return list(self._binds)
 
     def __len__(self) -> int:
         return len(self._binds)
 
-    def _least_needed(self) -> int:
-        """The oldest attempt that a newer one stands for; else whoever asked longest ago.
+    def _eviction_index(self) -> int:
+        """Return the index of the oldest attempt that a newer one replaces, else of the oldest.
 
         Of a hundred activities one after the other under one request id, the first is long over.
         """
-        needed = {bind.token for bind in self.by_activity().values()}
-        places = (at for at, bind in enumerate(self._binds) if bind.token not in needed)
-        return next(places, 0)
+        newest = {bind.token for bind in self.newest_by_activity().values()}
+        replaced = (index for index, bind in enumerate(self._binds) if bind.token not in newest)
+        return next(replaced, 0)
 
     def _is_same_caller(self, bind: Bind) -> bool:
         try:
@@ -82,10 +81,9 @@ class Bindings:
         return (new.namespace_id, new.workflow_id) == (first.namespace_id, first.workflow_id)
 
 
-def activity_of(bind: Bind) -> str:
-    """Return which activity of the calling workflow an attempt is of.
+def activity_id_of(bind: Bind) -> str:
+    """Return the id of the activity that an attempt belongs to.
 
-    Of a workflow's activities that wait at a time each has its own id, and one keeps it over a
-    reset of its run.
+    It is unique among a workflow's pending activities and survives a reset of the run.
     """
     return tokens.parse(bind.token).activity_id

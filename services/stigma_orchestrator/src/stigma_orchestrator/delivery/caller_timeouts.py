@@ -1,18 +1,45 @@
-"""How long a caller is given that cannot be looked up."""
+"""The intervals of checks on a caller, all derived from its heartbeat timeout."""
 
 from __future__ import annotations
 
 from datetime import timedelta
 
+from temporalio.api.workflow.v1 import PendingActivityInfo
+
 from stigma.agent.v1.agent_execution_pb2 import TemporalCaller
 
-UNKNOWN = timedelta(minutes=5)
+DEFAULT_GRACE = timedelta(minutes=5)
 """Stands for the heartbeat timeout of an activity that neither declares nor shows one."""
 
+_FIRST_CHECK = timedelta(seconds=10)
+# The heartbeat timeout is not known yet, and may be short: the first check reads it.
+_FIRST_CHECK_UNDECLARED = timedelta(seconds=2)
+_WITHOUT_HEARTBEAT = timedelta(seconds=60)
 
-def patience(caller: TemporalCaller) -> timedelta:
-    """Return how long an activity may be out of reach where we are not allowed to look it up.
+
+def grace_period(caller: TemporalCaller) -> timedelta:
+    """Return how long an activity may be out of reach when looking it up is not permitted.
 
     Its next attempt, if there is one, is expected to bind within this time.
     """
-    return caller.heartbeat_timeout.ToTimedelta() or UNKNOWN
+    return caller.heartbeat_timeout.ToTimedelta() or DEFAULT_GRACE
+
+
+def first_check(caller: TemporalCaller) -> timedelta:
+    """Return the delay of the first check: early enough to be the activity's first heartbeat."""
+    if caller.HasField("heartbeat_timeout"):
+        return min(_FIRST_CHECK, declared_interval(caller))
+    return _FIRST_CHECK_UNDECLARED
+
+
+def declared_interval(caller: TemporalCaller) -> timedelta:
+    """Return a quarter of the heartbeat timeout that the caller declared, zero without one."""
+    return caller.heartbeat_timeout.ToTimedelta() / 4
+
+
+def shown_interval(pending: PendingActivityInfo | None) -> timedelta:
+    """Return a quarter of the heartbeat timeout that Temporal shows."""
+    if pending is None:
+        return DEFAULT_GRACE
+    heartbeat_timeout = pending.activity_options.heartbeat_timeout.ToTimedelta()
+    return heartbeat_timeout / 4 if heartbeat_timeout else _WITHOUT_HEARTBEAT

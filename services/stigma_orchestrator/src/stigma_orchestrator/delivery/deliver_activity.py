@@ -33,7 +33,11 @@ from stigma.agent.v1.agent_execution_pb2 import (
     CallbackPayload,
 )
 from stigma.contracts import errors, executions, payloads, tokens
-from stigma.contracts.activities import DELIVER_CALLBACK, DELIVER_WORKFLOW_CALLBACK
+from stigma.contracts.activities import (
+    DELIVER_CALLBACK,
+    DELIVER_WORKFLOW_CALLBACK,
+    CallbackActivities,
+)
 from stigma.contracts.executions import Execution
 from stigma.internal.v1.execution_pb2 import (
     DELIVERY_VERDICT_DELIVERED,
@@ -43,16 +47,16 @@ from stigma.internal.v1.execution_pb2 import (
     DeliverCallbackResponse,
 )
 from stigma.runtime.pending_activities import find_pending_activity
-from stigma_orchestrator.delivery.caller_timeouts import patience
+from stigma_orchestrator.delivery.caller_timeouts import grace_period
 from stigma_orchestrator.delivery.metrics import CallbackMetrics
 
-# Less than the workflow allows a try, so that the reason is ours and not a timeout.
+# Less than the workflow's timeout, so that the error is ours and not a timeout.
 _RPC_TIMEOUT = timedelta(seconds=4)
-_BETWEEN_ATTEMPTS = timedelta(seconds=2)
-_FINAL = frozenset({RPCStatusCode.INVALID_ARGUMENT, RPCStatusCode.PERMISSION_DENIED})
+_BETWEEN_ATTEMPTS_DELAY = timedelta(seconds=2)
+_FINAL_CODES = frozenset({RPCStatusCode.INVALID_ARGUMENT, RPCStatusCode.PERMISSION_DENIED})
 
 
-class CallbackSender:
+class CallbackSender(CallbackActivities):
     """Sends outcomes to waiting activities through Temporal."""
 
     def __init__(self, client: Client, metrics: CallbackMetrics) -> None:
@@ -62,14 +66,7 @@ class CallbackSender:
 
     @activity.defn(name=DELIVER_CALLBACK)
     async def deliver_callback(self, request: DeliverCallbackRequest) -> DeliverCallbackResponse:
-        """Resolve one waiting activity.
-
-        Returns:
-            Whether it was resolved, is not there, or cannot be resolved for good.
-
-        Raises:
-            ApplicationError: a transient fault; Temporal retries. Its type is the status code.
-        """
+        """Resolve one waiting activity; see `CallbackActivities.deliver_callback`."""
         fingerprint = _fingerprint(request)
         log = self._log.bind(
             execution_id=request.execution_id,
@@ -84,11 +81,11 @@ class CallbackSender:
         try:
             await self._send(request)
         except RPCError as error:
-            verdict = _judge(error)
+            verdict = _final_verdict(error)
             self._metrics.answered(time.perf_counter() - started)
             log.warning("delivery_failed", code=error.status.name, final=verdict is not None)
             if error.status == RPCStatusCode.NOT_FOUND:
-                await self._check_between_attempts(request)
+                await self._raise_between_attempts(request)
             self._metrics.failed(error.status)
             if verdict is None:
                 # The RPC's own text may quote the request.
@@ -106,14 +103,14 @@ class CallbackSender:
     async def deliver_workflow_callback(
         self, request: DeliverCallbackRequest
     ) -> DeliverCallbackResponse:
-        """Resolve one waiting activity with the outcome of a workflow execution: as above."""
+        """Resolve one waiting activity with the outcome of a workflow execution."""
         return await self.deliver_callback(request)
 
-    async def _check_between_attempts(self, request: DeliverCallbackRequest) -> None:
+    async def _raise_between_attempts(self, request: DeliverCallbackRequest) -> None:
         """Raise to be retried when the activity is there but no attempt of it has started.
 
-        A completion by id reaches it even then, a failure does not. Where we are not allowed to
-        look, it has one heartbeat timeout to start.
+        A completion by id reaches it even then, a failure does not. Where looking it up is not
+        permitted, an attempt has the grace period to start.
         """
         caller = request.caller
         if not caller.activity_id:
@@ -129,7 +126,7 @@ class CallbackSender:
         except RPCError as error:
             if error.status != RPCStatusCode.PERMISSION_DENIED:
                 self._metrics.failed(error.status)
-            elif _tried_for(patience(caller)):
+            elif _has_tried_for(grace_period(caller)):
                 return
             name = error.status.name
             raise ApplicationError(f"lookup failed: {name}", type=name) from None
@@ -137,7 +134,7 @@ class CallbackSender:
             raise ApplicationError(
                 "no attempt of the activity has started",
                 type="BETWEEN_ATTEMPTS",
-                next_retry_delay=_BETWEEN_ATTEMPTS,
+                next_retry_delay=_BETWEEN_ATTEMPTS_DELAY,
                 category=ApplicationErrorCategory.BENIGN,
             )
 
@@ -202,25 +199,25 @@ class CallbackSender:
 
     @staticmethod
     def _options() -> dict[str, Any]:
-        # The short try has the SDK's own retries; after that Temporal retries, and shows it.
+        # The local activity has the SDK's own retries; after that Temporal retries, and shows it.
         return {"retry": activity.info().is_local, "timeout": _RPC_TIMEOUT}
 
 
 def _fingerprint(request: DeliverCallbackRequest) -> str:
-    """Return whose delivery this is; by id, the execution says it."""
+    """Return the fingerprint of the target's token; by id, the execution holds it."""
     execution = executions.to_deliver(request)
     return tokens.fingerprint(request.token) or execution.status.callback.fingerprint
 
 
-def _tried_for(time: timedelta) -> bool:
+def _has_tried_for(time: timedelta) -> bool:
     return datetime.now(UTC) - activity.info().scheduled_time >= time
 
 
-def _judge(error: RPCError) -> DeliverCallbackResponse | None:
+def _final_verdict(error: RPCError) -> DeliverCallbackResponse | None:
     """Return the verdict of a final error, None for a transient one."""
     if error.status == RPCStatusCode.NOT_FOUND:
         return DeliverCallbackResponse(verdict=DELIVERY_VERDICT_NOT_FOUND)
-    if error.status in _FINAL:
+    if error.status in _FINAL_CODES:
         return DeliverCallbackResponse(
             verdict=DELIVERY_VERDICT_UNDELIVERABLE,
             message=f"Temporal refused the delivery: {error.status.name}",
@@ -228,9 +225,9 @@ def _judge(error: RPCError) -> DeliverCallbackResponse | None:
     return None
 
 
-def _result(execution: Execution, form: CallbackPayload.ValueType) -> Payload:
+def _result(execution: Execution, payload: CallbackPayload.ValueType) -> Payload:
     """Encode a success for the caller's history."""
-    if form == CallbackPayload.CALLBACK_PAYLOAD_OUTPUT:
+    if payload == CallbackPayload.CALLBACK_PAYLOAD_OUTPUT:
         output = execution.status.output
         if isinstance(output, AgentOutput) and not output.json:
             return payloads.json_text_payload(json.dumps(output.text, ensure_ascii=False))
@@ -239,7 +236,7 @@ def _result(execution: Execution, form: CallbackPayload.ValueType) -> Payload:
 
 
 def _failure(execution: Execution) -> Failure:
-    """Encode a failure for the caller's history. Its detail is plain JSON."""
+    """Encode a failure for the caller's history; its details are plain JSON."""
     details = payloads.json_payload(errors.failure_details(execution))
     return Failure(
         message=errors.failure_message(execution),

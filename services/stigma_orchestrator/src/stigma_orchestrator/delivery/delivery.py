@@ -1,4 +1,4 @@
-"""Hands an outcome to the activity that waits: to whom, in which order (workflow side)."""
+"""Delivery of an outcome on the workflow side: to whom, in which order, how often."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from stigma.agent.v1.agent_execution_pb2 import (
     AgentExecution,
     CallbackPayload,
     CallbackState,
+    CallbackStatus,
 )
 from stigma.contracts import executions, tokens
 from stigma.contracts.activities import CallbackActivities
@@ -28,19 +29,19 @@ from stigma.internal.v1.execution_pb2 import (
     DeliverCallbackRequest,
     DeliverCallbackResponse,
 )
-from stigma_orchestrator.delivery.bindings import Bindings, activity_of
+from stigma_orchestrator.delivery.bindings import Bindings, activity_id_of
 
-# A workflow takes no signal while its local activity runs: one short try.
-_SHORT_TRY = timedelta(seconds=5)
+# A workflow receives no signal while its local activity runs: one short attempt.
+_LOCAL_TIMEOUT = timedelta(seconds=5)
 _RPC_TIMEOUT = timedelta(seconds=10)
-_ONE_TRY = RetryPolicy(maximum_attempts=1)
+_NO_RETRY = RetryPolicy(maximum_attempts=1)
 # Bounded by the caller's deadline, not by a count: outages last longer than any count.
-_UNTIL_DEADLINE = RetryPolicy(
+_RETRY_UNTIL_DEADLINE = RetryPolicy(
     initial_interval=timedelta(seconds=1),
     backoff_coefficient=2.0,
     maximum_interval=timedelta(seconds=30),
 )
-_BEST_FIRST = (
+_STATE_PRECEDENCE = (
     CallbackState.CALLBACK_STATE_DELIVERED,
     CallbackState.CALLBACK_STATE_SUPERSEDED,
     CallbackState.CALLBACK_STATE_UNDELIVERABLE,
@@ -48,8 +49,8 @@ _BEST_FIRST = (
 
 
 @dataclass(frozen=True)
-class Delivered:
-    """How a delivery ended."""
+class DeliveryResult:
+    """The end of a delivery."""
 
     state: CallbackState.ValueType
     message: str = ""
@@ -57,7 +58,7 @@ class Delivered:
 
 @dataclass(frozen=True)
 class _Target:
-    """One way to an activity: by the token of an attempt, or by id."""
+    """An address of an activity: the token of an attempt, or its id."""
 
     activity: str
     bind: Bind
@@ -76,21 +77,21 @@ class Delivery:
         execution: Execution,
         payload: int,
         *,
-        asking: Container[str] = (),
+        cancel_requesters: Container[str] = (),
     ) -> None:
         """Prepare the delivery.
 
         Args:
-            bindings: whom to deliver to; those that come meanwhile count as well.
+            bindings: the attempts to deliver to; those bound meanwhile count as well.
             execution: the outcome.
-            payload: in which form a success is delivered, a CallbackPayload of the kind's own.
-            asking: the activities that asked for their cancellation and wait for the answer.
+            payload: the form of a success, a CallbackPayload of the kind's own.
+            cancel_requesters: ids of activities that requested their cancellation.
         """
         self._bindings = bindings
-        self._asking = asking
+        self._cancel_requesters = cancel_requesters
         self._tried: set[bytes] = set()
         self._tried_by_id: set[str] = set()
-        self._ended: dict[str, Delivered] = {}
+        self._results: dict[str, DeliveryResult] = {}
         self._succeeded = execution.status.phase == AGENT_EXECUTION_PHASE_COMPLETED
         self._request = DeliverCallbackRequest(
             execution_id=execution.id,
@@ -104,54 +105,54 @@ class Delivery:
         else:
             self._request.workflow_execution.CopyFrom(execution)
 
-    async def deliver(self) -> Delivered:
-        """Try one target after the other until no activity waits. Never raises for an RPC."""
-        while (target := self._next()) is not None:
+    async def deliver(self) -> DeliveryResult:
+        """Try one target after the other until none is left. Never raises for an RPC."""
+        while (target := self._next_target()) is not None:
             response = await self._send(target)
             if response.verdict == DELIVERY_VERDICT_DELIVERED:
-                self._ended[target.activity] = Delivered(self._state(target))
+                self._results[target.activity] = DeliveryResult(self._state(target))
             elif response.verdict == DELIVERY_VERDICT_UNDELIVERABLE:
                 undeliverable = CallbackState.CALLBACK_STATE_UNDELIVERABLE
-                self._ended[target.activity] = Delivered(undeliverable, response.message)
-        return self._outcome()
+                self._results[target.activity] = DeliveryResult(undeliverable, response.message)
+        return self._result()
 
-    def _outcome(self) -> Delivered:
-        """Of several activities the best counts: what one was told stays true."""
-        for state in _BEST_FIRST:
-            for ended in self._ended.values():
-                if ended.state == state:
-                    return ended
-        return Delivered(CallbackState.CALLBACK_STATE_RESOLVED_OR_GONE)
+    def _result(self) -> DeliveryResult:
+        """Return the best result of all activities: a delivery to one of them stays true."""
+        for state in _STATE_PRECEDENCE:
+            for result in self._results.values():
+                if result.state == state:
+                    return result
+        return DeliveryResult(CallbackState.CALLBACK_STATE_RESOLVED_OR_GONE)
 
     def _state(self, target: _Target) -> CallbackState.ValueType:
-        newest = self._bindings.by_activity().get(target.activity, target.bind)
+        newest = self._bindings.newest_by_activity().get(target.activity, target.bind)
         if not target.by_id and target.bind.token != newest.token:
             return CallbackState.CALLBACK_STATE_SUPERSEDED
         return CallbackState.CALLBACK_STATE_DELIVERED
 
-    def _next(self) -> _Target | None:
-        """Return the next untried target; a binding that arrived meanwhile comes first."""
+    def _next_target(self) -> _Target | None:
+        """Return the next untried target; an attempt bound meanwhile comes first."""
         for bind in self._bindings.newest_first():
-            activity = activity_of(bind)
-            if activity not in self._ended and bind.token not in self._tried:
+            activity = activity_id_of(bind)
+            if activity not in self._results and bind.token not in self._tried:
                 self._tried.add(bind.token)
                 return _Target(activity, bind)
-        for activity, bind in self._bindings.by_activity().items():
+        for activity, bind in self._bindings.newest_by_activity().items():
             # By id also works while an attempt waits in back-off, but only for a unique id.
-            untried = activity not in self._ended and activity not in self._tried_by_id
+            untried = activity not in self._results and activity not in self._tried_by_id
             if untried and bind.caller.activity_id:
                 self._tried_by_id.add(activity)
                 return _Target(activity, bind, by_id=True)
         return None
 
-    def _to(self, target: _Target) -> DeliverCallbackRequest:
+    def _request_for(self, target: _Target) -> DeliverCallbackRequest:
         request = DeliverCallbackRequest()
         request.CopyFrom(self._request)
         request.namespace = target.bind.caller.namespace
-        request.report_cancellation = target.activity in self._asking
+        request.report_cancellation = target.activity in self._cancel_requesters
         if target.by_id:
             request.caller.CopyFrom(target.bind.caller)
-            # Whom it is for is seen by the token, in the log too.
+            # Identifies the attempt in the log.
             fingerprint = tokens.fingerprint(target.bind.token)
             executions.to_deliver(request).status.callback.fingerprint = fingerprint
         else:
@@ -159,30 +160,30 @@ class Delivery:
         return request
 
     async def _send(self, target: _Target) -> DeliverCallbackResponse:
-        request = self._to(target)
+        request = self._request_for(target)
         # Success is already in history, as the result of the last model call or of the engine's
         # run; a failure is decided here, and a regular activity puts the decision into history
         # before it is sent.
         if self._succeeded:
             try:
-                return await self._try_locally(request)
+                return await self._deliver_locally(request)
             except FailureError:
                 # An ActivityError, but on replay the SDK raises its bare cause for a timeout.
                 ids = {"execution_id": request.execution_id, "request_id": request.request_id}
                 workflow.logger.info("delivery_goes_on", extra=ids)
         if target.by_id:
-            return await self._try_until_bound(request, target)
-        return await self._try_until_deadline(request, target.bind)
+            return await self._deliver_by_id(request, target)
+        return await self._deliver_until_deadline(request, target.bind)
 
-    async def _try_locally(self, request: DeliverCallbackRequest) -> DeliverCallbackResponse:
+    async def _deliver_locally(self, request: DeliverCallbackRequest) -> DeliverCallbackResponse:
         return await workflow.execute_local_activity_method(
             self._activity,
             request,
-            schedule_to_close_timeout=_SHORT_TRY,
-            retry_policy=_ONE_TRY,
+            schedule_to_close_timeout=_LOCAL_TIMEOUT,
+            retry_policy=_NO_RETRY,
         )
 
-    async def _try_until_deadline(
+    async def _deliver_until_deadline(
         self, request: DeliverCallbackRequest, bind: Bind
     ) -> DeliverCallbackResponse:
         try:
@@ -191,7 +192,7 @@ class Delivery:
                 request,
                 start_to_close_timeout=_RPC_TIMEOUT,
                 schedule_to_close_timeout=_time_left(bind),
-                retry_policy=_UNTIL_DEADLINE,
+                retry_policy=_RETRY_UNTIL_DEADLINE,
             )
         except ActivityError as error:
             return DeliverCallbackResponse(
@@ -199,21 +200,32 @@ class Delivery:
                 message=f"not delivered before the caller's deadline: {error.cause}",
             )
 
-    async def _try_until_bound(
+    async def _deliver_by_id(
         self, request: DeliverCallbackRequest, target: _Target
     ) -> DeliverCallbackResponse:
-        """Try by id; the next attempt of the activity, once bound, is a better target."""
-        revision = self._bindings.revision
-        trying = asyncio.create_task(self._try_until_deadline(request, target.bind))
-        await workflow.wait_condition(lambda: trying.done() or self._bindings.revision != revision)
-        if trying.done():
-            return trying.result()
-        trying.cancel()
+        """Deliver by id until another attempt is bound, which is a better target."""
+        version = self._bindings.version
+        delivery = asyncio.create_task(self._deliver_until_deadline(request, target.bind))
+        await workflow.wait_condition(lambda: delivery.done() or self._bindings.version != version)
+        if delivery.done():
+            return delivery.result()
+        delivery.cancel()
         # By id is open again, and so is a token that an activity reset has revived.
         self._tried_by_id.discard(target.activity)
         if (newest := self._bindings.newest) is not None:
             self._tried.discard(newest.token)
         return DeliverCallbackResponse(verdict=DELIVERY_VERDICT_NOT_FOUND)
+
+
+def callback_status(bindings: Bindings, result: DeliveryResult | None) -> CallbackStatus:
+    """Return the status of an execution's callback; `result` is None before the delivery."""
+    newest = bindings.newest
+    return CallbackStatus(
+        state=result.state if result else CallbackState.CALLBACK_STATE_WAITING,
+        message=result.message if result else "",
+        fingerprint=tokens.fingerprint(newest.token) if newest else "",
+        bindings=len(bindings),
+    )
 
 
 def _time_left(bind: Bind) -> timedelta:

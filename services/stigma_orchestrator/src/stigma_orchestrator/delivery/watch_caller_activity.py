@@ -1,8 +1,8 @@
-"""The system activity that looks whether a caller still waits: one heartbeat, no more.
+"""The system activity that checks whether a caller still waits: one heartbeat, no more.
 
-A look that finds the caller waiting fails, benignly, and says when to look again: between looks
-nothing holds a slot and nothing is written to the history. The heartbeat also keeps the caller's
-activity alive, and a caller that asked for cancellation is told by it.
+A check that finds the caller waiting fails, benignly, with the delay of the next one: between
+checks nothing holds a slot and nothing is written to the history. The heartbeat also keeps the
+caller's activity alive, and its response says whether the caller requested a cancellation.
 """
 
 from __future__ import annotations
@@ -10,14 +10,13 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 from temporalio import activity
-from temporalio.api.workflow.v1 import PendingActivityInfo
 from temporalio.api.workflowservice.v1 import RecordActivityTaskHeartbeatRequest
 from temporalio.client import Client
 from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 from temporalio.service import RPCError, RPCStatusCode
 
 from stigma.contracts import tokens
-from stigma.contracts.activities import WATCH_CALLER
+from stigma.contracts.activities import WATCH_CALLER, CallerWatchActivities
 from stigma.internal.v1.execution_pb2 import (
     CALLER_VERDICT_CANCEL_REQUESTED,
     CALLER_VERDICT_GONE,
@@ -27,38 +26,37 @@ from stigma.internal.v1.execution_pb2 import (
     WatchCallerResponse,
 )
 from stigma.runtime.pending_activities import find_pending_activity
-from stigma_orchestrator.delivery.caller_timeouts import UNKNOWN, patience
+from stigma_orchestrator.delivery.caller_timeouts import (
+    DEFAULT_GRACE,
+    declared_interval,
+    grace_period,
+    shown_interval,
+)
 
 _RPC_TIMEOUT = timedelta(seconds=5)
-_WITHOUT_HEARTBEAT = timedelta(seconds=60)
-_SHORTEST = timedelta(seconds=1)
+_MIN_DELAY = timedelta(seconds=1)
 
 
-class CallerWatcher:
-    """Looks after the callers of agents that work for long."""
+class CallerWatcher(CallerWatchActivities):
+    """Checks the callers of executions that take long."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
 
     @activity.defn(name=WATCH_CALLER)
     async def watch_caller(self, request: WatchCallerRequest) -> WatchCallerResponse:
-        """Look once.
-
-        Returns:
-            What became of the caller, once it no longer waits.
-
-        Raises:
-            ApplicationError: it waits, or Temporal did not answer; carries when to look again.
-        """
+        """Check once; see `CallerWatchActivities.watch_caller`."""
         bind = request.binding
         try:
-            verdict = await self._look(bind)
+            verdict = await self._check(bind)
         except RPCError as error:
             # The RPC's own text may quote the request.
-            raise _look_again(_declared(bind) or UNKNOWN, error.status.name) from None
+            raise _retry_later(
+                declared_interval(bind.caller) or DEFAULT_GRACE, error.status.name
+            ) from None
         return WatchCallerResponse(verdict=verdict)
 
-    async def _look(self, bind: Bind) -> CallerVerdict.ValueType:
+    async def _check(self, bind: Bind) -> CallerVerdict.ValueType:
         alive = True
         try:
             heartbeat = await self._client.workflow_service.record_activity_task_heartbeat(
@@ -77,9 +75,9 @@ class CallerWatcher:
                 raise
             alive = False
         if alive:
-            _note_lost(None)
-            if interval := _declared(bind):
-                raise _look_again(interval, "waiting")
+            _record_lost_since(None)
+            if interval := declared_interval(bind.caller):
+                raise _retry_later(interval, "waiting")
         token = tokens.parse(bind.token)
         try:
             pending = await find_pending_activity(
@@ -92,56 +90,43 @@ class CallerWatcher:
         except RPCError as error:
             if alive or error.status != RPCStatusCode.PERMISSION_DENIED:
                 raise
-            return _give_up(bind)
+            return _gone_after_grace(bind)
         if pending is not None or alive:
-            raise _look_again(_interval(pending), "waiting")
+            raise _retry_later(shown_interval(pending), "waiting")
         return CALLER_VERDICT_GONE
 
 
-def _give_up(bind: Bind) -> CallerVerdict.ValueType:
-    """Return that a caller is gone whom we may not look up, once it was given its time to return.
+def _gone_after_grace(bind: Bind) -> CallerVerdict.ValueType:
+    """Return GONE for an activity that may not be looked up, once its grace period is over.
 
     Raises:
         ApplicationError: its next attempt may still come.
     """
     now = datetime.now(UTC)
     lost = _lost_since() or now
-    left = lost + patience(bind.caller) - now
+    left = lost + grace_period(bind.caller) - now
     if left <= timedelta():
         return CALLER_VERDICT_GONE
-    _note_lost(lost)
-    raise _look_again(left, "lost")
+    _record_lost_since(lost)
+    raise _retry_later(left, "lost")
 
 
 def _lost_since() -> datetime | None:
-    """When an earlier look first found the attempt gone, unless it was found again since."""
-    noted = next(iter(activity.info().heartbeat_details), None)
-    return datetime.fromisoformat(noted) if noted else None
+    """Return when an earlier check first missed the attempt, unless it was found again since."""
+    recorded = next(iter(activity.info().heartbeat_details), None)
+    return datetime.fromisoformat(recorded) if recorded else None
 
 
-def _note_lost(since: datetime | None) -> None:
-    """Leave a note for the next look: what this activity heartbeats is all that it keeps."""
+def _record_lost_since(since: datetime | None) -> None:
+    """Record it for the next check: an activity keeps nothing but its heartbeat details."""
     if since != _lost_since():
         activity.heartbeat(since.isoformat() if since else "")
 
 
-def _declared(bind: Bind) -> timedelta:
-    """A quarter of the heartbeat timeout that the caller declared, zero when it did not."""
-    return bind.caller.heartbeat_timeout.ToTimedelta() / 4
-
-
-def _interval(pending: PendingActivityInfo | None) -> timedelta:
-    """A quarter of the heartbeat timeout that Temporal shows."""
-    if pending is None:
-        return UNKNOWN
-    heartbeat_timeout = pending.activity_options.heartbeat_timeout.ToTimedelta()
-    return heartbeat_timeout / 4 if heartbeat_timeout else _WITHOUT_HEARTBEAT
-
-
-def _look_again(interval: timedelta, why: str) -> ApplicationError:
+def _retry_later(delay: timedelta, message: str) -> ApplicationError:
     return ApplicationError(
-        why,
+        message,
         type="CALLER_WAITING",
-        next_retry_delay=max(interval, _SHORTEST),
+        next_retry_delay=max(delay, _MIN_DELAY),
         category=ApplicationErrorCategory.BENIGN,
     )

@@ -1,13 +1,12 @@
-"""What every execution does around its work: it binds callers, decides once, delivers, closes."""
+"""The life of an execution: it binds callers, decides once, delivers and closes."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Coroutine, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable
 from datetime import UTC, timedelta
-from typing import Generic, TypeAlias, TypeVar
+from typing import Generic, TypeVar
 
 from google.protobuf.timestamp_pb2 import Timestamp
 from temporalio import workflow
@@ -17,116 +16,103 @@ from temporalio.exceptions import ApplicationError
 from stigma.agent.v1.agent_execution_pb2 import (
     AgentExecution,
     AgentExecutionPhase,
-    AgentOutput,
     CallbackState,
-    CallbackStatus,
     Failure,
 )
 from stigma.agent.v1.agent_pb2 import FailureReason
 from stigma.contracts import errors, executions, limits, payloads, search_attributes, tokens
 from stigma.contracts.task_queues import TaskQueues
-from stigma.internal.v1.execution_pb2 import (
-    AgentWorkflowInput,
-    Bind,
-    CallerVerdict,
-    WorkflowExecutionInput,
-)
-from stigma.workflow.v1.workflow_execution_pb2 import WorkflowExecution, WorkflowOutput
+from stigma.internal.v1.execution_pb2 import Bind, CallerVerdict, CarriedState
+from stigma.workflow.v1.workflow_execution_pb2 import WorkflowExecution
 from stigma_orchestrator.delivery.bindings import Bindings
 from stigma_orchestrator.delivery.caller_watch import CallerWatch
-from stigma_orchestrator.delivery.delivery import Delivered, Delivery
+from stigma_orchestrator.delivery.delivery import Delivery, DeliveryResult, callback_status
+from stigma_orchestrator.executions.outcome import Continue, Outcome
+from stigma_orchestrator.executions.work import Input, Work
 
 ExecutionT = TypeVar("ExecutionT", AgentExecution, WorkflowExecution)
-OutputT = TypeVar("OutputT", AgentOutput, WorkflowOutput)
-
-Request: TypeAlias = AgentWorkflowInput | WorkflowExecutionInput
 
 
-@dataclass(frozen=True)
-class Outcome(Generic[OutputT]):
-    """What an execution came to. Once decided, neither a cancel nor a deadline changes it."""
-
-    phase: AgentExecutionPhase.ValueType
-    """For either kind: the numbers are the same."""
-    output: OutputT | None = None
-    failure: Failure | None = None
-    asking: frozenset[str] = frozenset()
-    """Activities that asked for their cancellation and wait for the answer."""
-
-
-class Handshake(Generic[ExecutionT, OutputT]):
+class ExecutionLifecycle(Generic[ExecutionT]):
     """One execution from its first bound token to its last delivery, whatever its work is."""
 
     def __init__(
         self,
-        request: Request,
-        snapshot: Callable[[], ExecutionT],
+        work: Work[ExecutionT],
+        request: Input,
+        execution_type: type[ExecutionT],
         *,
-        start_time: Timestamp,
-        bindings: Iterable[Bind] = (),
-        patience: timedelta = timedelta(),
+        carried: CarriedState | None = None,
+        stop_grace: timedelta = timedelta(),
     ) -> None:
-        """Take in what is known at the start.
+        """Prepare the execution.
 
         Args:
-            request: what the workflow was started with.
-            snapshot: the execution as it stands, without what was asked for at length.
-            start_time: when the first run started.
-            bindings: those of earlier runs.
-            patience: how long to wait for work that was told to stop; once the caller is told.
+            work: runs once, and again in later runs of the workflow.
+            request: the workflow's input.
+            execution_type: the message that describes an execution of this kind.
+            carried: the state that earlier runs left.
+            stop_grace: how long cancelled work may go on after the delivery.
         """
+        carried = carried or CarriedState()
+        self._work: Work[ExecutionT] = work
+        self._request = request
+        self._execution_type: type[ExecutionT] = execution_type
         self._execution_id = request.execution_id
         self._request_id = request.spec.request_id
-        self._request = request
-        self._snapshot: Callable[[], ExecutionT] = snapshot
-        self._start_time = start_time
         self._deadline = request.deadline.ToDatetime(UTC)
-        self._patience = patience
-        self.bindings = Bindings(request.spec_digest, bindings)
+        self._stop_grace = stop_grace
+        self._start_time = Timestamp()
+        if carried.HasField("start_time"):
+            self._start_time.CopyFrom(carried.start_time)
+        else:
+            self._start_time.FromDatetime(workflow.info().workflow_start_time)
+        self._bindings = Bindings(request.spec_digest, carried.bindings)
         queues = TaskQueues.from_orchestrator(workflow.info().task_queue)
-        self._watch = CallerWatch(self._execution_id, self._request_id, self.bindings, queues)
-        self._outcome: Outcome[OutputT] | None = None
+        self._watch = CallerWatch(self._execution_id, self._request_id, self._bindings, queues)
+        self._outcome: Outcome | None = None
         self._end_time = Timestamp()
-        self._delivered: Delivered | None = None
+        self._delivery_result: DeliveryResult | None = None
 
     def bind(self, bind: Bind) -> None:
         """Bind an attempt of the caller's activity. One that does not belong here is ignored."""
-        waited = self.bindings.by_activity()
-        if not self.bindings.add(bind):
+        waiting = self._bindings.newest_by_activity()
+        if not self._bindings.add(bind):
             self._warn("bind_ignored", bind)
             return
-        for activity in waited.keys() - self.bindings.by_activity().keys():
-            # So many under one request id that the one that asked longest ago made room.
-            self._warn("activity_let_go", waited[activity])
+        for activity in waiting.keys() - self._bindings.newest_by_activity().keys():
+            # So many under one request id that the oldest one made room.
+            self._warn("activity_let_go", waiting[activity])
 
-    async def see_through(
-        self,
-        work: Coroutine[None, None, Outcome[OutputT] | None],
-        *,
-        otherwise: Callable[[], Outcome[OutputT] | None] = lambda: None,
-    ) -> bool:
-        """Decide and deliver; return False when the workflow should continue as new instead.
-
-        Args:
-            work: returns what it came to, or None when it stopped to go on in another run.
-            otherwise: what the execution came to when it cannot go on in another run.
-        """
-        # All goes on in a task of its own, so that a cancel is a fact it looks at when it next
-        # decides: success that is already in history wins over a cancel that came with it.
-        course = asyncio.create_task(self._go(work, otherwise))
-        while not course.done():
+    async def run_to_delivery(self) -> bool:
+        """Run, decide and deliver; return False when the workflow must continue as new instead."""
+        # All goes on in a task of its own, so that a cancel is a fact that the next decision takes
+        # into account: success that is already in history wins over a cancel that came with it.
+        task = asyncio.create_task(self._run())
+        while not task.done():
             # When the worker drops this run from its cache, it cancels the task as well.
             with contextlib.suppress(asyncio.CancelledError):
-                await asyncio.shield(course)
-        return course.result()
+                await asyncio.shield(task)
+        return task.result()
 
-    def close(self) -> ExecutionT:
-        """Return the completed execution, or end the run as what it came to."""
-        execution = self._snapshot()
+    def next_input(self) -> Input:
+        """Return the input of the run that this one continues as."""
+        return self._work.carry(
+            CarriedState(start_time=self._start_time, bindings=self._bindings.in_order())
+        )
+
+    def result_or_raise(self) -> ExecutionT:
+        """Return the completed execution, or raise what closes the run of one that is not.
+
+        Raises:
+            ApplicationError: it failed, timed out, or its success is undeliverable.
+            CancelledError: it was cancelled.
+        """
+        execution = self.snapshot()
         completed = AgentExecutionPhase.AGENT_EXECUTION_PHASE_COMPLETED
         cancelled = AgentExecutionPhase.AGENT_EXECUTION_PHASE_CANCELLED
         if execution.status.phase == completed:
-            if not self._is_undeliverable():
+            if execution.status.callback.state != CallbackState.CALLBACK_STATE_UNDELIVERABLE:
                 return execution
             # The answer stays readable, and a late attempt of the caller still gets it.
             execution.status.failure.reason = FailureReason.FAILURE_REASON_UNDELIVERABLE
@@ -134,7 +120,7 @@ class Handshake(Generic[ExecutionT, OutputT]):
         name = executions.phase_name(execution)
         workflow.upsert_search_attributes([search_attributes.PHASE.value_set(name)])
         if workflow.cancellation_reason() is not None and execution.status.phase == cancelled:
-            # Temporal's own "cancelled" carries no details: the memo does, beside what was asked.
+            # Temporal's own "cancelled" carries no details: the memo does, beside the spec.
             remembered: ExecutionT = workflow.memo_value(
                 "execution", execution, type_hint=type(execution)
             )
@@ -150,20 +136,19 @@ class Handshake(Generic[ExecutionT, OutputT]):
 
     @property
     def phase(self) -> AgentExecutionPhase.ValueType:
-        """Where the execution is in its life; for either kind."""
-        if self._outcome is None:
-            return AgentExecutionPhase.AGENT_EXECUTION_PHASE_RUNNING
-        return self._outcome.phase
+        """The work's phase until the outcome is decided; for either kind."""
+        return self._work.phase if self._outcome is None else self._outcome.phase
 
-    def describe(self, execution: ExecutionT) -> None:
-        """Write what is known into an execution: all but its phase and what is its kind's own."""
-        asked, spec = self._request.spec, execution.spec
+    def snapshot(self) -> ExecutionT:
+        """Return the execution as it stands, without the long parts of its spec."""
+        execution = self._execution_type()
+        requested, spec, status = self._request.spec, execution.spec, execution.status
         execution.id = self._execution_id
-        spec.session_id = asked.session_id
-        spec.request_id = asked.request_id
-        spec.principal = asked.principal
-        spec.labels.update(asked.labels)
-        status = execution.status
+        spec.session_id = requested.session_id
+        spec.request_id = requested.request_id
+        spec.principal = requested.principal
+        spec.labels.update(requested.labels)
+        status.phase = self.phase  # type: ignore[assignment] # the same numbers for either kind
         status.start_time.CopyFrom(self._start_time)
         status.deadline.CopyFrom(self._request.deadline)
         if self._outcome is not None:
@@ -172,61 +157,78 @@ class Handshake(Generic[ExecutionT, OutputT]):
                 status.output.CopyFrom(self._outcome.output)  # type: ignore[arg-type]
             if self._outcome.failure is not None:
                 status.failure.CopyFrom(self._outcome.failure)
-        if self.bindings:
-            status.callback.CopyFrom(self._callback())
+        if self._bindings:
+            status.callback.CopyFrom(callback_status(self._bindings, self._delivery_result))
+        self._work.describe(execution)
+        return execution
 
-    async def _go(
-        self,
-        work: Coroutine[None, None, Outcome[OutputT] | None],
-        otherwise: Callable[[], Outcome[OutputT] | None],
-    ) -> bool:
-        task = asyncio.create_task(work)
-        self._outcome = await self._decide(task, otherwise)
-        if self._outcome is None:
+    async def _run(self) -> bool:
+        work = asyncio.create_task(self._run_work())
+        decision = await self._decide(work)
+        if isinstance(decision, Continue):
             return False
+        self._outcome = decision
         self._end_time.FromDatetime(workflow.now())
         delivery = Delivery(
-            self.bindings,
-            self._snapshot(),
+            self._bindings,
+            self.snapshot(),
             self._request.spec.callback_payload,
-            asking=self._outcome.asking,
+            cancel_requesters=decision.cancel_requesters,
         )
         await self._deliver(delivery)
-        if self._patience and not task.done():
-            await self._wait_for_the_stop(task, delivery)
+        if self._stop_grace and not work.done():
+            await self._await_cancelled_work(work, delivery)
         return True
 
-    async def _decide(
-        self,
-        work: asyncio.Task[Outcome[OutputT] | None],
-        otherwise: Callable[[], Outcome[OutputT] | None],
-    ) -> Outcome[OutputT] | None:
+    async def _run_work(self) -> Outcome | Continue:
+        while True:
+            result = await self._work.run()
+            if isinstance(result, Outcome) or not result.optional or not self._excess_size():
+                return result
+
+    async def _decide(self, work: asyncio.Task[Outcome | Continue]) -> Outcome | Continue:
         """Wait for the work, a cancel, the deadline, or the loss of the caller."""
         try:
             while True:
                 await self._wait(work)
-                if work.done() and (answered := work.result()) is not None:
-                    return answered
-                if (stopped := self._stopped()) is not None:
+                result = work.result() if work.done() else None
+                if isinstance(result, Outcome):
+                    return result
+                if (stopped := self._stop_outcome()) is not None:
                     return stopped
-                if work.done():
-                    return otherwise()
+                if result is not None:
+                    return self._too_large(result) or result
                 due = self._watch.due()
                 if due is not None and due <= workflow.now():
-                    self._watch.start(self._deadline)
+                    self._watch.start_due(self._deadline)
         finally:
             work.cancel()
             self._watch.stop()
 
-    async def _wait(self, work: asyncio.Task[Outcome[OutputT] | None]) -> None:
+    def _too_large(self, stop: Continue) -> Outcome | None:
+        """Fail what could not continue as new: Temporal would terminate it without a reason."""
+        size = self._excess_size()
+        if not size:
+            return None
+        failure = Failure(
+            reason=FailureReason.FAILURE_REASON_TOO_LARGE,
+            message=f"{stop.content} has {size} bytes, the limit is {limits.MAX_PAYLOAD_BYTES}",
+        )
+        return Outcome(AgentExecutionPhase.AGENT_EXECUTION_PHASE_FAILED, failure=failure)
+
+    def _excess_size(self) -> int:
+        """Return the bytes of the next run's input when they are too many, else 0."""
+        return payloads.json_size_over(limits.MAX_PAYLOAD_BYTES, self.next_input())
+
+    async def _wait(self, work: asyncio.Task[Outcome | Continue]) -> None:
         """Sleep until there is something to decide."""
         wake = self._deadline
         watching = self._watch.due()
         if watching is not None:
             wake = min(wake, watching)
-        revision = self.bindings.revision
-        # Not a timeout of the condition: it would overtake an answer that came with it, whereas
-        # a condition is looked at once everything that came together was taken in.
+        version = self._bindings.version
+        # Not a timeout of the condition: it would overtake a result that came with it, whereas a
+        # condition is evaluated once everything that came together was applied.
         timer = asyncio.create_task(workflow.sleep(max(wake - workflow.now(), timedelta())))
         try:
             await workflow.wait_condition(
@@ -235,25 +237,27 @@ class Handshake(Generic[ExecutionT, OutputT]):
                     or timer.done()
                     or workflow.cancellation_reason() is not None
                     or self._watch.verdict() is not None
-                    or self.bindings.revision != revision
+                    or self._bindings.version != version
                 )
             )
         finally:
             timer.cancel()
 
-    def _stopped(self) -> Outcome[OutputT] | None:
+    def _stop_outcome(self) -> Outcome | None:
         cancelled = AgentExecutionPhase.AGENT_EXECUTION_PHASE_CANCELLED
         verdict = self._watch.verdict()
-        if (asked := workflow.cancellation_reason()) is not None:
+        if (requested := workflow.cancellation_reason()) is not None:
             reason = FailureReason.FAILURE_REASON_CANCELLED
             # Temporal takes a reason of any size; what carries it on does not.
-            message = asked.encode()[: limits.MAX_REASON_BYTES].decode(errors="ignore")
+            message = requested.encode()[: limits.MAX_REASON_BYTES].decode(errors="ignore")
             failure = Failure(reason=reason, message=message or "cancelled")
             return Outcome(cancelled, failure=failure)
         if verdict == CallerVerdict.CALLER_VERDICT_CANCEL_REQUESTED:
             reason = FailureReason.FAILURE_REASON_CANCELLED
             failure = Failure(reason=reason, message="cancelled by its caller")
-            return Outcome(cancelled, failure=failure, asking=self._watch.asking())
+            return Outcome(
+                cancelled, failure=failure, cancel_requesters=self._watch.cancel_requesters()
+            )
         if verdict == CallerVerdict.CALLER_VERDICT_GONE:
             reason = FailureReason.FAILURE_REASON_CALLER_GONE
             return Outcome(cancelled, failure=Failure(reason=reason, message="its caller is gone"))
@@ -265,45 +269,28 @@ class Handshake(Generic[ExecutionT, OutputT]):
         return None
 
     async def _deliver(self, delivery: Delivery) -> None:
-        if self.bindings:
-            self._delivered = await delivery.deliver()
+        if self._bindings:
+            self._delivery_result = await delivery.deliver()
 
-    async def _wait_for_the_stop(
-        self, work: asyncio.Task[Outcome[OutputT] | None], delivery: Delivery
+    async def _await_cancelled_work(
+        self, work: asyncio.Task[Outcome | Continue], delivery: Delivery
     ) -> None:
-        """Wait for work that was told to stop. Who is bound meanwhile is told as well."""
-        patience = asyncio.create_task(workflow.sleep(self._patience))
+        """Wait until cancelled work has stopped; deliver to activities bound meanwhile."""
+        grace = asyncio.create_task(workflow.sleep(self._stop_grace))
 
         def over() -> bool:
-            return work.done() or patience.done()
+            return work.done() or grace.done()
 
         while not over():
             if await self._is_bound_before(over):
                 await self._deliver(delivery)
-        patience.cancel()
+        grace.cancel()
 
     async def _is_bound_before(self, over: Callable[[], bool]) -> bool:
-        """Wait until somebody is bound, or until this is so; return whether somebody was bound."""
-        revision = self.bindings.revision
-        await workflow.wait_condition(lambda: over() or self.bindings.revision != revision)
-        return self.bindings.revision != revision
-
-    def _callback(self) -> CallbackStatus:
-        newest = self.bindings.newest
-        return CallbackStatus(
-            state=self._delivered.state
-            if self._delivered
-            else CallbackState.CALLBACK_STATE_WAITING,
-            message=self._delivered.message if self._delivered else "",
-            fingerprint=tokens.fingerprint(newest.token) if newest else "",
-            bindings=len(self.bindings),
-        )
-
-    def _is_undeliverable(self) -> bool:
-        return (
-            self._delivered is not None
-            and self._delivered.state == CallbackState.CALLBACK_STATE_UNDELIVERABLE
-        )
+        """Wait for a bind or for `over`; return whether there was a bind."""
+        version = self._bindings.version
+        await workflow.wait_condition(lambda: over() or self._bindings.version != version)
+        return self._bindings.version != version
 
     def _warn(self, event: str, bind: Bind) -> None:
         extra = {

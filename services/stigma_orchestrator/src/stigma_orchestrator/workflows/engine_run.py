@@ -1,10 +1,10 @@
-"""The work of a workflow execution: one run of the engine, as a child workflow."""
+"""A run of the engine, as a child workflow of its execution."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import UTC, timedelta
 
 from temporalio import workflow
 from temporalio.api.common.v1 import Payload
@@ -22,43 +22,63 @@ from stigma.agent.v1.agent_execution_pb2 import (
     AGENT_EXECUTION_PHASE_CANCELLED,
     AGENT_EXECUTION_PHASE_COMPLETED,
     AGENT_EXECUTION_PHASE_FAILED,
+    AgentExecutionPhase,
     Failure,
 )
 from stigma.agent.v1.agent_pb2 import FailureReason
 from stigma.contracts import engine, errors, limits, payloads, refusals
 from stigma.contracts.task_queues import TaskQueues
-from stigma.internal.v1.execution_pb2 import WorkflowExecutionInput
+from stigma.internal.v1.execution_pb2 import CarriedState, WorkflowExecutionInput
 from stigma.workflow.v1.workflow_execution_pb2 import EngineRun as Run
-from stigma.workflow.v1.workflow_execution_pb2 import WorkflowOutput
-from stigma_orchestrator.executions.lifecycle import Outcome
+from stigma.workflow.v1.workflow_execution_pb2 import (
+    WorkflowExecution,
+    WorkflowExecutionPhase,
+    WorkflowOutput,
+)
+from stigma_orchestrator.executions.outcome import Outcome
 
 INLINE = "inline"
 """Name of a document that is not registered."""
-PATIENCE = timedelta(seconds=10)
-"""How long a run that is told to stop has for it: longer than it takes to stop its agents."""
-# After the deadline the execution tells its run to stop; when it could not, Temporal does.
+STOP_GRACE = timedelta(seconds=10)
+"""Time that a cancelled run has to stop: longer than it takes to stop its agents."""
+# After the deadline the execution cancels its run; when it could not, Temporal ends it.
 _AFTER_DEADLINE = timedelta(minutes=1)
 
 
 class EngineRun:
-    """One document at work in the engine."""
+    """The work of a workflow execution: one run of its document in the engine."""
 
-    def __init__(
-        self, request: WorkflowExecutionInput, deadline: datetime, queues: TaskQueues
-    ) -> None:
+    def __init__(self, request: WorkflowExecutionInput, queues: TaskQueues) -> None:
+        self._request = request
         self._spec = request.spec
-        self._deadline = deadline
+        self._deadline = request.deadline.ToDatetime(UTC)
         self._queue = queues.engine
         self._id = engine.run_id(request.execution_id)
-        self.run: Run | None = None
-        """The Temporal workflow, once it is started."""
-        self.error_json = ""
-        """The error that ended the run, as JSON text."""
+        self._started: Run | None = None
+        self._error_json = ""
 
-    async def outcome(self) -> Outcome[WorkflowOutput]:
-        """Start the run, wait for its end and return what it came to.
+    @property
+    def phase(self) -> AgentExecutionPhase.ValueType:
+        """RUNNING from the start to the end."""
+        return AgentExecutionPhase.AGENT_EXECUTION_PHASE_RUNNING
 
-        When this is cancelled, the run is told to stop, and this goes on until it has.
+    def describe(self, execution: WorkflowExecution) -> None:
+        """Write the workflow's id, the engine's run and its error; not the document."""
+        execution.spec.workflow_id = self._spec.workflow_id
+        if execution.status.phase == WorkflowExecutionPhase.WORKFLOW_EXECUTION_PHASE_FAILED:
+            # A run that was told to stop may fail too, but that is not the reason.
+            execution.status.error_json = self._error_json
+        if self._started is not None:
+            execution.status.run.CopyFrom(self._started)
+
+    def carry(self, carried: CarriedState) -> WorkflowExecutionInput:  # noqa: ARG002 - never carried
+        """Return the request as it is: this never stops to continue as new."""
+        return self._request
+
+    async def run(self) -> Outcome:
+        """Start the run, wait for its end and return its outcome.
+
+        When this is cancelled, the run is cancelled, and this goes on until it has stopped.
         """
         try:
             argument = engine.start_argument(self._spec.workflow.document, self._spec.input_json)
@@ -73,29 +93,29 @@ class EngineRun:
                 id=self._id,
                 task_queue=self._queue,
                 result_type=RawValue,
-                # Only one that was reset to before its run finds it there: the run begins anew.
+                # Only an execution that was reset to before its run finds it: the run begins anew.
                 id_reuse_policy=WorkflowIDReusePolicy.TERMINATE_IF_RUNNING,
-                # An execution that is terminated leaves nobody to wait for the run: it is told to
-                # stop, not terminated with it, so that it can stop its agents.
+                # The run of a terminated execution is cancelled, not terminated with it, so that it
+                # can stop its agents.
                 parent_close_policy=workflow.ParentClosePolicy.REQUEST_CANCEL,
-                # One that cannot hear it, because nothing serves the engine, does not stay open.
+                # Without a worker of the engine it cannot be cancelled: it must not stay open.
                 execution_timeout=max(self._deadline - workflow.now(), timedelta())
                 + _AFTER_DEADLINE,
             )
-            self.run = Run(workflow_id=child.id, run_id=child.first_execution_run_id or "")
+            self._started = Run(workflow_id=child.id, run_id=child.first_execution_run_id or "")
             result: RawValue = await child
         except FailureError as error:
-            return self._why(error)
+            return self._outcome_of_failure(error)
         return _completed(result.payload)
 
-    def _why(self, error: FailureError) -> Outcome[WorkflowOutput]:
-        """Return what an execution came to whose run did not complete."""
+    def _outcome_of_failure(self, error: FailureError) -> Outcome:
+        """Return the outcome of a run that did not complete."""
         reason = FailureReason.FAILURE_REASON_TERMINATED
         match error.cause if isinstance(error, ChildWorkflowError) else error:
             case ApplicationError() as failed:
-                return self._faulted(failed)
+                return self._outcome_of_error(failed)
             case CancelledError():
-                # Not by us: then nobody looks at this any more.
+                # Not by us: then this outcome is not used any more.
                 failure = Failure(
                     reason=FailureReason.FAILURE_REASON_CANCELLED,
                     message="its run in the engine was cancelled",
@@ -109,8 +129,8 @@ class EngineRun:
                 reason = FailureReason.FAILURE_REASON_INTERNAL
                 return _failed(reason, f"its run in the engine ended by {type(cause).__name__}")
 
-    def _faulted(self, error: ApplicationError) -> Outcome[WorkflowOutput]:
-        """Return the failure for an error that nothing in the document caught."""
+    def _outcome_of_error(self, error: ApplicationError) -> Outcome:
+        """Return the outcome of an error that nothing in the document caught."""
         problem = error.details[0] if error.details else None
         message, step = error.message, ""
         reason = FailureReason.FAILURE_REASON_WORKFLOW_ERROR
@@ -119,10 +139,10 @@ class EngineRun:
                 json.dumps(problem, ensure_ascii=False, separators=(",", ":"))
             )
             if len(text.encode()) <= limits.MAX_ERROR_BYTES:
-                self.error_json = text
-            # The step has its own place: the engine's message names it as well.
-            named = (problem.get("title") or problem.get("type"), problem.get("detail"))
-            message = ": ".join(str(part) for part in named if part) or message
+                self._error_json = text
+            # The step has its own field; the engine's message names it as well.
+            title = (problem.get("title") or problem.get("type"), problem.get("detail"))
+            message = ": ".join(str(part) for part in title if part) or message
             step = payloads.encodable(str(problem.get("instance") or ""))[: limits.MAX_REASON_BYTES]
             if problem.get(engine.REASON_KEY):
                 reason = errors.reason_of(str(problem[engine.REASON_KEY]))
@@ -131,7 +151,7 @@ class EngineRun:
         return _failed(reason, message, step)
 
 
-def _completed(result: Payload) -> Outcome[WorkflowOutput]:
+def _completed(result: Payload) -> Outcome:
     # The engine answers in JSON; nothing at all is how Temporal writes null.
     output = WorkflowOutput(json=result.data.decode() or "null")
     # Its JSON form is the longest in which it travels: in a failure's details, for instance.
@@ -140,14 +160,12 @@ def _completed(result: Payload) -> Outcome[WorkflowOutput]:
     return Outcome(AGENT_EXECUTION_PHASE_COMPLETED, output)
 
 
-def _too_large(what: str, size: int, limit: int) -> Outcome[WorkflowOutput]:
+def _too_large(subject: str, size: int, limit: int) -> Outcome:
     reason = FailureReason.FAILURE_REASON_TOO_LARGE
-    return _failed(reason, f"{what} {size} bytes, the limit is {limit}")
+    return _failed(reason, f"{subject} {size} bytes, the limit is {limit}")
 
 
-def _failed(
-    reason: FailureReason.ValueType, message: str, step: str = ""
-) -> Outcome[WorkflowOutput]:
-    shown = payloads.encodable(message).encode()[: limits.MAX_ERROR_BYTES].decode(errors="ignore")
-    failure = Failure(reason=reason, message=shown, step=step)
+def _failed(reason: FailureReason.ValueType, message: str, step: str = "") -> Outcome:
+    text = payloads.encodable(message).encode()[: limits.MAX_ERROR_BYTES].decode(errors="ignore")
+    failure = Failure(reason=reason, message=text, step=step)
     return Outcome(AGENT_EXECUTION_PHASE_FAILED, failure=failure)

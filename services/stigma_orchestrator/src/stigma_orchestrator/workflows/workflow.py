@@ -7,50 +7,38 @@ successor would have to find that run again. So it stays on the version that it 
 
 from __future__ import annotations
 
-from datetime import UTC
-
 from temporalio import workflow
 
 with workflow.unsafe.imports_passed_through():
-    from google.protobuf.timestamp_pb2 import Timestamp
-
     from stigma.contracts import workflows
     from stigma.contracts.task_queues import TaskQueues
     from stigma.internal.v1.execution_pb2 import Bind, WorkflowExecutionInput
-    from stigma.workflow.v1.workflow_execution_pb2 import (
-        WorkflowExecution,
-        WorkflowExecutionPhase,
-        WorkflowOutput,
-    )
-    from stigma_orchestrator.executions.lifecycle import Handshake
-    from stigma_orchestrator.workflows.engine_run import PATIENCE, EngineRun
+    from stigma.workflow.v1.workflow_execution_pb2 import WorkflowExecution
+    from stigma_orchestrator.executions.lifecycle import ExecutionLifecycle
+    from stigma_orchestrator.workflows.engine_run import STOP_GRACE, EngineRun
 
 
 @workflow.defn(name="WorkflowExecutionWorkflow")
 class WorkflowExecutionWorkflow(workflows.WorkflowExecutionWorkflow):
-    """Runs a document in the engine and delivers its outcome to whoever is bound."""
+    """Runs a document in the engine and delivers its outcome to all bound activities."""
 
     @workflow.init
     def __init__(self, request: WorkflowExecutionInput) -> None:
-        info = workflow.info()
         self._request = request
-        queues = TaskQueues.from_orchestrator(info.task_queue)
-        self._engine = EngineRun(request, request.deadline.ToDatetime(UTC), queues)
-        started = Timestamp()
-        started.FromDatetime(info.workflow_start_time)
-        self._handshake: Handshake[WorkflowExecution, WorkflowOutput] = Handshake(
-            request, self._snapshot, start_time=started, patience=PATIENCE
+        queues = TaskQueues.from_orchestrator(workflow.info().task_queue)
+        self._lifecycle = ExecutionLifecycle(
+            EngineRun(request, queues), request, WorkflowExecution, stop_grace=STOP_GRACE
         )
 
     @workflow.signal(name="bind")
     def bind(self, bind: Bind) -> None:
         """Bind an attempt of the caller's activity. One that does not belong here is ignored."""
-        self._handshake.bind(bind)
+        self._lifecycle.bind(bind)
 
     @workflow.query(name="execution")
     def execution(self, with_request: bool = True) -> WorkflowExecution:
-        """Return the execution as it stands, with all that was asked for if `with_request`."""
-        execution = self._snapshot()
+        """Return the execution as it stands, with the whole spec if `with_request`."""
+        execution = self._lifecycle.snapshot()
         if with_request:
             execution.spec.CopyFrom(self._request.spec)
         return execution
@@ -58,19 +46,5 @@ class WorkflowExecutionWorkflow(workflows.WorkflowExecutionWorkflow):
     @workflow.run
     async def run(self, request: WorkflowExecutionInput) -> WorkflowExecution:  # noqa: ARG002 - as in __init__
         """Run the document, deliver its outcome, and return it."""
-        await self._handshake.see_through(self._engine.outcome())
-        return self._handshake.close()
-
-    def _snapshot(self) -> WorkflowExecution:
-        """The execution as it stands, without the document and its input."""
-        execution = WorkflowExecution()
-        execution.spec.workflow_id = self._request.spec.workflow_id
-        status = execution.status
-        status.phase = WorkflowExecutionPhase.ValueType(self._handshake.phase)
-        if status.phase == WorkflowExecutionPhase.WORKFLOW_EXECUTION_PHASE_FAILED:
-            # A run that was told to stop may fail too, but that is not why.
-            status.error_json = self._engine.error_json
-        if self._engine.run is not None:
-            status.run.CopyFrom(self._engine.run)
-        self._handshake.describe(execution)
-        return execution
+        await self._lifecycle.run_to_delivery()
+        return self._lifecycle.result_or_raise()

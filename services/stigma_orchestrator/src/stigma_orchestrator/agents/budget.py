@@ -1,0 +1,70 @@
+"""The limits of an agent, and what it has used of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from stigma.agent.v1.agent_execution_pb2 import Usage
+from stigma.agent.v1.agent_pb2 import FailureReason
+from stigma.contracts.configuration import Configuration
+from stigma.internal.v1.execution_pb2 import CarriedState
+from stigma_orchestrator.agents.step import AgentFailedError, StepResult, model_call_name
+
+
+class Budget:
+    """Model calls, tokens and cost, counted over all runs of the workflow."""
+
+    def __init__(self, limits: Configuration, carried: CarriedState) -> None:
+        self._limits = limits
+        self._output_error = ""
+        self.steps = carried.steps
+        """Number of model calls that were answered."""
+        self.usage = Usage()
+        self.usage.CopyFrom(carried.usage)
+
+    @property
+    def next_step(self) -> str:
+        """Name of the next model call."""
+        return model_call_name(self.steps + 1)
+
+    def add(self, results: Iterable[StepResult]) -> None:
+        """Count what steps used."""
+        for result in results:
+            self.steps += result.usage.model_calls
+            self.usage.input_tokens += result.usage.input_tokens
+            self.usage.output_tokens += result.usage.output_tokens
+            self.usage.cost_usd += result.usage.cost_usd
+            self.usage.model_calls += result.usage.model_calls
+            self._output_error = result.output_error
+
+    def check(self) -> None:
+        """Check that another model call is allowed.
+
+        Raises:
+            AgentFailedError: a limit is reached.
+        """
+        limits, usage = self._limits, self.usage
+        tokens = usage.input_tokens + usage.output_tokens
+        if self.steps >= limits.steps:
+            if self._output_error:
+                raise self._exceeded(
+                    FailureReason.FAILURE_REASON_INVALID_OUTPUT,
+                    f"no valid output within {limits.steps} model calls: {self._output_error}",
+                )
+            raise self._exceeded(
+                FailureReason.FAILURE_REASON_STEP_LIMIT,
+                f"no answer within {limits.steps} model calls",
+            )
+        if limits.tokens and tokens >= limits.tokens:
+            raise self._exceeded(
+                FailureReason.FAILURE_REASON_TOKEN_LIMIT,
+                f"used {tokens} tokens, the limit is {limits.tokens}",
+            )
+        if limits.cost_usd and usage.cost_usd >= limits.cost_usd:
+            raise self._exceeded(
+                FailureReason.FAILURE_REASON_COST_LIMIT,
+                f"cost ${usage.cost_usd:.4f}, the limit is ${limits.cost_usd:.4f}",
+            )
+
+    def _exceeded(self, reason: FailureReason.ValueType, message: str) -> AgentFailedError:
+        return AgentFailedError(reason, message, step=self.next_step)
