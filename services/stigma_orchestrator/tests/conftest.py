@@ -28,7 +28,7 @@ from stigma.contracts.task_queues import TaskQueues
 from stigma_orchestrator.delivery.metrics import CallbackMetrics
 from stigma_orchestrator.delivery.watch_caller_activity import CallerWatcher
 from stigma_orchestrator.settings import OrchestratorSettings
-from stigma_orchestrator.worker import new_agent_worker, new_watch_worker
+from stigma_orchestrator.worker import new_execution_worker, new_watch_worker
 
 # Every test must also pass with 0, when each workflow task replays from the start.
 CACHED_WORKFLOWS = int(os.environ.get("STIGMA_TEST_CACHED_WORKFLOWS", "100"))
@@ -66,7 +66,7 @@ async def orchestrator(
         Model(),
         CallerActivities(),
         sender,
-        lambda: new_agent_worker(client, sender, settings),
+        lambda: new_execution_worker(client, sender, settings),
     )
     async with (
         new_watch_worker(client, CallerWatcher(client), settings),

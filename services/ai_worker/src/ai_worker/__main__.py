@@ -1,5 +1,7 @@
 """`python -m ai_worker`: the AI worker; `--help` lists its settings."""
 
+from __future__ import annotations
+
 import sys
 from functools import partial
 
@@ -12,7 +14,7 @@ _USAGE_ERROR = 2
 
 
 def main() -> int:
-    """Run the service until it is told to stop; return its exit code."""
+    """Run the service until it is stopped; return its exit code."""
     settings = load_settings(Settings, "ai_worker")
     try:
         resources = load_providers(settings.providers_file)

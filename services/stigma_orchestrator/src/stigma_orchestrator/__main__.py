@@ -1,5 +1,7 @@
 """`python -m stigma_orchestrator`: the orchestrator; `--help` lists its settings."""
 
+from __future__ import annotations
+
 import sys
 from functools import partial
 
@@ -9,7 +11,7 @@ from stigma_orchestrator.worker import build
 
 
 def main() -> int:
-    """Run the service until it is told to stop; return its exit code."""
+    """Run the service until it is stopped; return its exit code."""
     settings = load_settings(OrchestratorSettings, "stigma_orchestrator")
     return serve("stigma_orchestrator", settings, partial(build, settings=settings))
 

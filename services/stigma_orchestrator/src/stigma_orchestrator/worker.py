@@ -1,4 +1,4 @@
-"""The two workers: executions with their deliveries, and the watch over callers with its slots."""
+"""The two workers: executions with their deliveries, and the checks of callers."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from stigma_orchestrator.workflows.workflow import WorkflowExecutionWorkflow
 
 
 async def build(runtime: ServiceRuntime, settings: OrchestratorSettings) -> Sequence[Component]:
-    """Connect and put the parts together; they start in order and stop at once."""
+    """Connect and build the parts; they start in order and stop at once."""
     client = await runtime.connect_temporal(data_converter=DATA_CONVERTER)
     sender = CallbackSender(client, CallbackMetrics(runtime.metrics))
-    agents = new_agent_worker(client, sender, settings, [ExecutionMetrics(runtime.metrics)])
+    executions = new_execution_worker(client, sender, settings, [ExecutionMetrics(runtime.metrics)])
     watch = new_watch_worker(client, CallerWatcher(client), settings)
     return [
-        WorkerComponent("agents", agents, runtime.readiness),
+        WorkerComponent("agents", executions, runtime.readiness),
         WorkerComponent("caller-watch", watch, runtime.readiness),
     ]
 
 
-def new_agent_worker(
+def new_execution_worker(
     client: Client,
     sender: CallbackSender,
     settings: OrchestratorSettings,
@@ -55,7 +55,7 @@ def new_agent_worker(
 def new_watch_worker(
     client: Client, watcher: CallerWatcher, settings: OrchestratorSettings
 ) -> Worker:
-    """Return a worker that looks after waiting callers; no delivery ever waits for its slots."""
+    """Return a worker that checks waiting callers, in slots of its own: deliveries never wait."""
     return Worker(
         client,
         task_queue=TaskQueues(settings.task_queue_prefix).watch,

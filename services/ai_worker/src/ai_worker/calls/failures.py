@@ -41,7 +41,7 @@ class CallError(Exception):
         retry_after: float | None = None,
         final: bool = False,
     ) -> None:
-        """`retry_after`: seconds the provider asked to wait; `final`: waiting will not help."""
+        """`retry_after`: seconds until the provider accepts calls; `final`: never retried."""
         super().__init__(message)
         self.reason = reason
         self.message = message

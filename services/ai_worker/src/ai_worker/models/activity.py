@@ -43,9 +43,9 @@ class ModelCalls(ModelActivities):
         self._metrics = metrics
         self._logger = structlog.get_logger(__name__)
 
+    @override
     @activity.defn(name=CALL_MODEL)
     async def call_model(self, request: ModelCallRequest) -> ModelCallResponse:
-        """Call a model once; see `ModelActivities.call_model`."""
         try:
             with model_call_span(request) as span:
                 async with heartbeats():

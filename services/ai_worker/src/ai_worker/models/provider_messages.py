@@ -191,4 +191,4 @@ def _cost_usd(response: ModelResponse) -> float:
     try:
         return float(response.cost().total_price)
     except (LookupError, ValueError):
-        return 0.0  # not in the price list, or the provider did not say what was used
+        return 0.0  # not in the price list, or the response has no usage

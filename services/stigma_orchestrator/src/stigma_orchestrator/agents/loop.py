@@ -96,7 +96,7 @@ class AgentLoop:
                 return Continue(_CARRIED_CONTENT, optional=True)
 
     def _next_steps(self) -> Sequence[Step]:
-        """Return the steps that the conversation as it stands asks for: one more model call."""
+        """Return the steps that follow the conversation as it stands: one more model call."""
         return [ModelStep(self._context, self._budget.steps + 1, self.conversation.messages)]
 
     def _completed(self, output: AgentOutput) -> Outcome:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from temporalio import workflow
+from typing_extensions import override
 
 with workflow.unsafe.imports_passed_through():
     from stigma.agent.v1.agent_execution_pb2 import AgentExecution
@@ -25,22 +26,22 @@ class AgentWorkflow(workflows.AgentWorkflow):
             self._loop, request, AgentExecution, carried=request.carried
         )
 
+    @override
     @workflow.signal(name="bind")
     def bind(self, bind: Bind) -> None:
-        """Bind an attempt of the caller's activity. One that does not belong here is ignored."""
         self._lifecycle.bind(bind)
 
+    @override
     @workflow.query(name="execution")
     def execution(self) -> AgentExecution:
-        """Return the execution as it stands, conversation included."""
         execution = self._lifecycle.snapshot()
         execution.spec.CopyFrom(self._request.spec)
         execution.status.messages.extend(self._loop.conversation.messages)
         return execution
 
+    @override
     @workflow.run
-    async def run(self, request: AgentWorkflowInput) -> AgentExecution:  # noqa: ARG002 - as in __init__
-        """Run the agent, deliver its outcome, and return it."""
+    async def run(self, request: AgentWorkflowInput) -> AgentExecution:
         if not await self._lifecycle.run_to_delivery():
             await workflow.wait_condition(workflow.all_handlers_finished)
             workflow.continue_as_new(

@@ -1,4 +1,4 @@
-"""The system activity that resolves a waiting activity: one RPC, no more.
+"""The activity that resolves a waiting activity: one RPC, no more.
 
 Payloads are built here, byte by byte: no codec and no external storage of ours may touch what goes
 into a caller's history, since a ciphertext or a reference there wedges the caller's workflow task.
@@ -26,6 +26,7 @@ from temporalio.api.workflowservice.v1 import (
 from temporalio.client import Client
 from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 from temporalio.service import RPCError, RPCStatusCode
+from typing_extensions import override
 
 from stigma.agent.v1.agent_execution_pb2 import (
     AGENT_EXECUTION_PHASE_COMPLETED,
@@ -64,9 +65,9 @@ class CallbackSender(CallbackActivities):
         self._metrics = metrics
         self._log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
+    @override
     @activity.defn(name=DELIVER_CALLBACK)
     async def deliver_callback(self, request: DeliverCallbackRequest) -> DeliverCallbackResponse:
-        """Resolve one waiting activity; see `CallbackActivities.deliver_callback`."""
         fingerprint = _fingerprint(request)
         log = self._log.bind(
             execution_id=request.execution_id,
@@ -82,11 +83,11 @@ class CallbackSender(CallbackActivities):
             await self._send(request)
         except RPCError as error:
             verdict = _final_verdict(error)
-            self._metrics.answered(time.perf_counter() - started)
+            self._metrics.observe_rpc(time.perf_counter() - started)
             log.warning("delivery_failed", code=error.status.name, final=verdict is not None)
             if error.status == RPCStatusCode.NOT_FOUND:
                 await self._raise_between_attempts(request)
-            self._metrics.failed(error.status)
+            self._metrics.count_failed(error.status)
             if verdict is None:
                 # The RPC's own text may quote the request.
                 raise ApplicationError(
@@ -94,16 +95,16 @@ class CallbackSender(CallbackActivities):
                 ) from None
             verdict.fingerprint = fingerprint
             return verdict
-        self._metrics.answered(time.perf_counter() - started)
-        self._metrics.delivered()
+        self._metrics.observe_rpc(time.perf_counter() - started)
+        self._metrics.count_delivered()
         log.info("delivered")
         return DeliverCallbackResponse(verdict=DELIVERY_VERDICT_DELIVERED, fingerprint=fingerprint)
 
+    @override
     @activity.defn(name=DELIVER_WORKFLOW_CALLBACK)
     async def deliver_workflow_callback(
         self, request: DeliverCallbackRequest
     ) -> DeliverCallbackResponse:
-        """Resolve one waiting activity with the outcome of a workflow execution."""
         return await self.deliver_callback(request)
 
     async def _raise_between_attempts(self, request: DeliverCallbackRequest) -> None:
@@ -125,7 +126,7 @@ class CallbackSender(CallbackActivities):
             )
         except RPCError as error:
             if error.status != RPCStatusCode.PERMISSION_DENIED:
-                self._metrics.failed(error.status)
+                self._metrics.count_failed(error.status)
             elif _has_tried_for(grace_period(caller)):
                 return
             name = error.status.name

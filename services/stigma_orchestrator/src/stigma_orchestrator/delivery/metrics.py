@@ -8,7 +8,7 @@ from temporalio.service import RPCStatusCode
 _SERVICE = "stigma_orchestrator"
 _SUCCESS, _GONE, _ERROR = "success", "gone", "error"
 
-# What Temporal, a proxy before it or the connection answer to a completion.
+# Status codes that Temporal, a proxy before it or the connection answers with.
 _CODES = (
     RPCStatusCode.NOT_FOUND,
     RPCStatusCode.INVALID_ARGUMENT,
@@ -25,7 +25,7 @@ _CODES = (
 
 
 class CallbackMetrics:
-    """Counts and times tries to resolve waiting activities."""
+    """Counts and times attempts to resolve waiting activities."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._completions = Counter(
@@ -55,16 +55,16 @@ class CallbackMetrics:
         for code in _CODES:
             self._errors.labels(code.name)
 
-    def answered(self, seconds: float) -> None:
-        """Time one RPC, whatever its answer."""
+    def observe_rpc(self, seconds: float) -> None:
+        """Observe the duration of one RPC, whatever its response."""
         self._duration.observe(seconds)
 
-    def delivered(self) -> None:
+    def count_delivered(self) -> None:
         """Count one resolved activity."""
         self._completions.labels(_SUCCESS, _SERVICE).inc()
 
-    def failed(self, code: RPCStatusCode) -> None:
-        """Count one try that ended with a status code. NOT_FOUND is no fault: nobody waits."""
+    def count_failed(self, code: RPCStatusCode) -> None:
+        """Count one attempt that ended with a status code; NOT_FOUND counts as gone."""
         status = _GONE if code is RPCStatusCode.NOT_FOUND else _ERROR
         self._completions.labels(status, _SERVICE).inc()
         self._errors.labels(code.name).inc()

@@ -1,4 +1,4 @@
-"""The system activity that checks whether a caller still waits: one heartbeat, no more.
+"""The activity that checks whether a caller still waits: one heartbeat, no more.
 
 A check that finds the caller waiting fails, benignly, with the delay of the next one: between
 checks nothing holds a slot and nothing is written to the history. The heartbeat also keeps the
@@ -14,6 +14,7 @@ from temporalio.api.workflowservice.v1 import RecordActivityTaskHeartbeatRequest
 from temporalio.client import Client
 from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 from temporalio.service import RPCError, RPCStatusCode
+from typing_extensions import override
 
 from stigma.contracts import tokens
 from stigma.contracts.activities import WATCH_CALLER, CallerWatchActivities
@@ -43,9 +44,9 @@ class CallerWatcher(CallerWatchActivities):
     def __init__(self, client: Client) -> None:
         self._client = client
 
+    @override
     @activity.defn(name=WATCH_CALLER)
     async def watch_caller(self, request: WatchCallerRequest) -> WatchCallerResponse:
-        """Check once; see `CallerWatchActivities.watch_caller`."""
         bind = request.binding
         try:
             verdict = await self._check(bind)

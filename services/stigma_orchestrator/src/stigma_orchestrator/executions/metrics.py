@@ -20,6 +20,7 @@ from temporalio.worker import (
     WorkflowInboundInterceptor,
     WorkflowInterceptorClassInput,
 )
+from typing_extensions import override
 
 from stigma.contracts.errors import ErrorType
 from stigma.contracts.executions import Kind
@@ -63,41 +64,42 @@ class ExecutionMetrics(Interceptor):
             for phase in PHASES:
                 self._ended.labels(kind.value, phase)
 
+    @override
     def workflow_interceptor_class(
         self,
-        input: WorkflowInterceptorClassInput,  # noqa: A002 - the SDK's name
+        input: WorkflowInterceptorClassInput,
     ) -> type[WorkflowInboundInterceptor]:
-        """Gives workflows what counts."""
-        input.unsafe_extern_functions[_ENDED] = self._end
+        input.unsafe_extern_functions[_ENDED] = self._observe_end
         return _Inbound
 
-    def _end(self, kind: Kind, phase: str, seconds: float) -> None:
+    def _observe_end(self, kind: Kind, phase: str, seconds: float) -> None:
         self._ended.labels(kind.value, phase).inc()
         self._seconds.labels(kind.value).observe(seconds)
 
 
 class _Inbound(WorkflowInboundInterceptor):
-    async def execute_workflow(self, input: ExecuteWorkflowInput) -> Any:  # noqa: A002 - the SDK's name
+    @override
+    async def execute_workflow(self, input: ExecuteWorkflowInput) -> Any:
         try:
             result = await super().execute_workflow(input)
         except (FailureError, asyncio.CancelledError) as error:
-            _count(_phase(error), input.args)
+            _count_end(_phase_of(error), input.args)
             raise
-        _count("COMPLETED", input.args)
+        _count_end("COMPLETED", input.args)
         return result
 
 
-def _count(phase: str, arguments: Sequence[Any]) -> None:
+def _count_end(phase: str, arguments: Sequence[Any]) -> None:
     info = workflow.info()
-    # Replaying is also said of a run that leaves the cache, when everything in it is cancelled.
+    # Also true of a run that leaves the cache, when everything in it is cancelled.
     if workflow.unsafe.is_replaying() or info.workflow_type not in _KINDS:
         return
-    seconds = (workflow.now() - _started(arguments)).total_seconds()
+    seconds = (workflow.now() - _first_run_start(arguments)).total_seconds()
     workflow.extern_functions()[_ENDED](_KINDS[info.workflow_type], phase, seconds)
 
 
-def _started(arguments: Sequence[Any]) -> datetime:
-    """Return when the execution's first run began."""
+def _first_run_start(arguments: Sequence[Any]) -> datetime:
+    """Return when the execution's first run started."""
     carried = getattr(arguments[0], "carried", None) if arguments else None
     if carried is not None and carried.HasField("start_time"):
         first: datetime = carried.start_time.ToDatetime(UTC)
@@ -105,7 +107,7 @@ def _started(arguments: Sequence[Any]) -> datetime:
     return workflow.info().workflow_start_time
 
 
-def _phase(error: BaseException) -> str:
+def _phase_of(error: BaseException) -> str:
     if isinstance(error, ApplicationError):
         return _PHASES.get(error.type, "FAILED")
     return "CANCELLED" if isinstance(error, asyncio.CancelledError) else "FAILED"

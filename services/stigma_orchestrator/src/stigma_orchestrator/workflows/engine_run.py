@@ -66,7 +66,7 @@ class EngineRun:
         """Write the workflow's id, the engine's run and its error; not the document."""
         execution.spec.workflow_id = self._spec.workflow_id
         if execution.status.phase == WorkflowExecutionPhase.WORKFLOW_EXECUTION_PHASE_FAILED:
-            # A run that was told to stop may fail too, but that is not the reason.
+            # A cancelled run may fail too, but that is not the reason.
             execution.status.error_json = self._error_json
         if self._started is not None:
             execution.status.run.CopyFrom(self._started)
@@ -78,7 +78,7 @@ class EngineRun:
     async def run(self) -> Outcome:
         """Start the run, wait for its end and return its outcome.
 
-        When this is cancelled, the run is cancelled, and this goes on until it has stopped.
+        Cancelling this cancels the run; it returns once the run has stopped.
         """
         try:
             argument = engine.start_argument(self._spec.workflow.document, self._spec.input_json)

@@ -8,6 +8,7 @@ successor would have to find that run again. So it stays on the version that it 
 from __future__ import annotations
 
 from temporalio import workflow
+from typing_extensions import override
 
 with workflow.unsafe.imports_passed_through():
     from stigma.contracts import workflows
@@ -30,21 +31,21 @@ class WorkflowExecutionWorkflow(workflows.WorkflowExecutionWorkflow):
             EngineRun(request, queues), request, WorkflowExecution, stop_grace=STOP_GRACE
         )
 
+    @override
     @workflow.signal(name="bind")
     def bind(self, bind: Bind) -> None:
-        """Bind an attempt of the caller's activity. One that does not belong here is ignored."""
         self._lifecycle.bind(bind)
 
+    @override
     @workflow.query(name="execution")
     def execution(self, with_request: bool = True) -> WorkflowExecution:
-        """Return the execution as it stands, with the whole spec if `with_request`."""
         execution = self._lifecycle.snapshot()
         if with_request:
             execution.spec.CopyFrom(self._request.spec)
         return execution
 
+    @override
     @workflow.run
-    async def run(self, request: WorkflowExecutionInput) -> WorkflowExecution:  # noqa: ARG002 - as in __init__
-        """Run the document, deliver its outcome, and return it."""
+    async def run(self, request: WorkflowExecutionInput) -> WorkflowExecution:
         await self._lifecycle.run_to_delivery()
         return self._lifecycle.result_or_raise()
