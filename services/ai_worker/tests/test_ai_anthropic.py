@@ -79,9 +79,9 @@ async def test_a_paused_turn_goes_back_verbatim_and_is_continued(server, new_ben
     ]
     ended = await bench.call(request(paused.message))
     assert ended.finish_reason == FINISH_REASON_STOP
-    asked, told = server.requests[1].body["messages"]
-    assert asked["role"] == "user"
-    assert (told["role"], told["content"]) == ("assistant", [thinking, redacted, text])
+    user, model = server.requests[1].body["messages"]
+    assert user["role"] == "user"
+    assert (model["role"], model["content"]) == ("assistant", [thinking, redacted, text])
 
 
 async def test_another_provider_does_not_get_the_reasoning(server, new_bench):

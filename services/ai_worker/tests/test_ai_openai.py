@@ -49,9 +49,9 @@ def request(**fields):
     return ModelCallRequest(**(default | fields))
 
 
-async def refused(bench, asked=None):
+async def refused(bench, call=None):
     with pytest.raises(ApplicationError) as caught:
-        await bench.call(asked or request())
+        await bench.call(call or request())
     failure = caught.value
     assert failure.details == ({"reason": failure.type, "message": failure.message},)
     assert "\n" not in failure.message
@@ -142,11 +142,11 @@ async def test_reasoning_goes_back_to_its_own_provider_only(server, new_bench):
     answer = (await bench.call(request())).message
     assert [part.WhichOneof("kind") for part in answer.parts] == ["thinking", "text"]
     assert answer.parts[0].provider_state
-    asked = request(messages=[*request().messages, answer, *request().messages])
-    await bench.call(asked)
+    call = request(messages=[*request().messages, answer, *request().messages])
+    await bench.call(call)
     assert "6 times 7" in json.dumps(server.requests[1].body)
-    asked.model = "elsewhere:gpt-4o"
-    await bench.call(asked)
+    call.model = "elsewhere:gpt-4o"
+    await bench.call(call)
     assert "6 times 7" not in json.dumps(server.requests[2].body)
 
 
@@ -227,9 +227,9 @@ async def test_a_slow_answer_is_a_timeout(server, new_bench, by):
     short = timedelta(milliseconds=300)
     server.reply(hang=True)
     bench = await new_bench(server.openai(timeout=short if by == "provider" else timedelta(1)))
-    asked = request()
-    asked.settings.request_timeout.FromTimedelta(short if by == "request" else timedelta(2))
-    failure = await refused(bench, asked)
+    call = request()
+    call.settings.request_timeout.FromTimedelta(short if by == "request" else timedelta(2))
+    failure = await refused(bench, call)
     assert (failure.type, failure.non_retryable) == ("MODEL_TIMEOUT", False)
     await asyncio.wait_for(server.disconnected.wait(), 3)
 

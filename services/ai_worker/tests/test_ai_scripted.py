@@ -81,14 +81,14 @@ async def test_counts_words_as_tokens_at_no_cost(new_bench):
 async def test_fails_for_the_first_attempts_only(new_bench):
     bench = await new_bench()
     failure = ScriptFailure(reason=FAILURE_REASON_RATE_LIMITED, message="too\nfast", attempts=2)
-    asked = request(ScriptStep(text="fine", failure=failure))
+    call = request(ScriptStep(text="fine", failure=failure))
     for attempt in (1, 2):
         with pytest.raises(ApplicationError) as caught:
-            await bench.call(asked, attempt)
+            await bench.call(call, attempt)
         assert caught.value.type == "RATE_LIMITED"
         assert caught.value.details == ({"reason": "RATE_LIMITED", "message": "too fast"},)
         assert not caught.value.non_retryable
-    assert text(await bench.call(asked, 3)) == "fine"
+    assert text(await bench.call(call, 3)) == "fine"
 
 
 async def test_zero_attempts_fail_always_and_a_reason_is_internal_by_default(new_bench):
@@ -104,8 +104,8 @@ async def test_thinking_heartbeats_and_is_cut_short_by_a_cancel(new_bench):
     bench = await new_bench()
     beats: asyncio.Queue[None] = asyncio.Queue()
     bench.environment.on_heartbeat = lambda *_: beats.put_nowait(None)
-    asked = request(ScriptStep(delay=Duration(seconds=3600)))
-    running = asyncio.ensure_future(bench.call(asked))
+    call = request(ScriptStep(delay=Duration(seconds=3600)))
+    running = asyncio.ensure_future(bench.call(call))
     await asyncio.wait_for(beats.get(), 5)
     bench.environment.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -116,10 +116,10 @@ async def test_thinking_heartbeats_and_is_cut_short_by_a_cancel(new_bench):
 
 async def test_thinking_ends_with_the_time_a_call_may_take(new_bench):
     bench = await new_bench()
-    asked = request(ScriptStep(delay=Duration(seconds=3600)))
-    asked.settings.request_timeout.FromMilliseconds(50)
+    call = request(ScriptStep(delay=Duration(seconds=3600)))
+    call.settings.request_timeout.FromMilliseconds(50)
     with pytest.raises(ApplicationError, match=r"no answer within 0\.05 s") as caught:
-        await bench.call(asked)
+        await bench.call(call)
     assert caught.value.type == "MODEL_TIMEOUT"
     assert not caught.value.non_retryable
 

@@ -164,8 +164,8 @@ async def test_the_process_serves_calls_and_stops_when_told(client, prefix, star
         stdout=asyncio.subprocess.PIPE,
     )
     try:
-        asked = ModelCallRequest(model="scripted:x", step=1, message="a-confidential-message")
-        response = await asyncio.wait_for((await start(asked)).result(), 60)
+        call = ModelCallRequest(model="scripted:x", step=1, message="a-confidential-message")
+        response = await asyncio.wait_for((await start(call)).result(), 60)
         assert response.message.parts[0].text == "a-confidential-message"
         process.send_signal(signal.SIGTERM)
         out, _ = await asyncio.wait_for(process.communicate(), 30)

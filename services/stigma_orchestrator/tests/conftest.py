@@ -1,4 +1,4 @@
-"""Fixtures of the orchestrator's tests; what they hold is in orchestration.py."""
+"""Fixtures of the orchestrator's tests."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from services.stigma_orchestrator.tests.orchestration import (
     CallerActivities,
     Model,
     Orchestrator,
-    Pair,
+    ParallelCaller,
     Sender,
 )
-from services.stigma_orchestrator.tests.workflow_runs import Play, Workflows
+from services.stigma_orchestrator.tests.workflow_runs import Executions, FakeEngine, Workflows
 from stigma.contracts.payloads import DATA_CONVERTER
 from stigma.contracts.task_queues import TaskQueues
 from stigma_orchestrator.delivery.metrics import CallbackMetrics
@@ -79,7 +79,7 @@ async def orchestrator(
         Worker(
             foreign_client,
             task_queue=queues.engine,
-            workflows=[Caller, Pair, Play],
+            workflows=[Caller, ParallelCaller, FakeEngine],
             workflow_runner=UnsandboxedWorkflowRunner(),
             activities=[own.caller.wait_for_agent],
         ),
@@ -95,3 +95,11 @@ async def orchestrator(
 @pytest.fixture
 def workflows(orchestrator: Orchestrator) -> Workflows:
     return Workflows(orchestrator)
+
+
+@pytest.fixture(params=["agent", "workflow"])
+def executions(
+    request: pytest.FixtureRequest, orchestrator: Orchestrator, workflows: Workflows
+) -> Executions:
+    """Executions of either kind, for tests of what the kinds share."""
+    return orchestrator if request.param == "agent" else workflows

@@ -1,4 +1,4 @@
-"""A whole orchestrator in this process against a real Temporal, with a model and a caller to play.
+"""A whole orchestrator in this process against a real Temporal, with a fake model and caller.
 
 The caller here is a foreign one: the SDK's own data converter, no package of ours installed.
 """
@@ -8,10 +8,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any, cast
+from typing import Any, ClassVar, TypeVar, cast
 
 from temporalio import activity, workflow
 from temporalio.api.enums.v1 import EventType
@@ -48,6 +48,8 @@ from stigma.internal.v1.execution_pb2 import (
     ModelCallRequest,
     ModelCallResponse,
 )
+from stigma.workflow.v1.workflow_execution_pb2 import WorkflowExecution
+from stigma_orchestrator.agents.conversation import Conversation
 from stigma_orchestrator.agents.workflow import AgentWorkflow
 from stigma_orchestrator.delivery.deliver_activity import CallbackSender
 from stigma_orchestrator.delivery.metrics import CallbackMetrics
@@ -55,7 +57,7 @@ from stigma_orchestrator.workflows.workflow import WorkflowExecutionWorkflow
 
 DIGEST = b"digest of the request"
 
-Answer = Callable[[ModelCallRequest], Awaitable[ModelCallResponse]]
+ExecutionT = TypeVar("ExecutionT", AgentExecution, WorkflowExecution)
 
 
 def response(text: str = "42", **fields: Any) -> ModelCallResponse:
@@ -74,7 +76,7 @@ def pause(text: str = "…") -> ModelCallResponse:
 
 
 class Model(ModelActivities):
-    """A model that a test plays. `hold` keeps calls waiting, heartbeating, until `release`."""
+    """A fake model. `hold` keeps calls waiting, heartbeating, until `release`."""
 
     def __init__(self) -> None:
         self.requests: list[ModelCallRequest] = []
@@ -85,8 +87,8 @@ class Model(ModelActivities):
         self._released = asyncio.Event()
         self._released.set()
 
-    def plays(self, *answers: ModelCallResponse | BaseException) -> None:
-        """Give these answers in order; the last one repeats."""
+    def respond_with(self, *answers: ModelCallResponse | BaseException) -> None:
+        """Return or raise these in order; the last one repeats."""
         self.answers = list(answers)
 
     def hold(self, step: int = 1) -> None:
@@ -100,9 +102,9 @@ class Model(ModelActivities):
 
     @activity.defn(name=CALL_MODEL)
     async def call_model(self, request: ModelCallRequest) -> ModelCallResponse:
-        return await self.play(request)
+        return await self.respond(request)
 
-    async def play(self, request: ModelCallRequest) -> ModelCallResponse:
+    async def respond(self, request: ModelCallRequest) -> ModelCallResponse:
         self.requests.append(request)
         if request.step >= self._held_step:
             self.called.set()
@@ -164,7 +166,7 @@ class Attempt:
 
 
 class CallerActivities:
-    """Takes its token, tells the test, and goes pending; or fails first, `failures` times."""
+    """Hands its token to the test and goes pending; or fails first, `failures` times."""
 
     def __init__(self) -> None:
         self.attempts: asyncio.Queue[Attempt] = asyncio.Queue()
@@ -190,23 +192,23 @@ class CallerActivities:
 
 @workflow.defn
 class Caller:
-    """Calls an agent, and tells what came of it in plain JSON."""
+    """Calls an agent and returns the result in plain JSON."""
 
     @workflow.run
     async def run(self, call: Call) -> dict[str, Any]:
-        return await _called(call)
+        return await _call_agent(call)
 
 
 @workflow.defn
-class Pair:
-    """Calls twice at a time; may be told to cancel its first call."""
+class ParallelCaller:
+    """Calls twice at a time; a signal cancels its first call."""
 
     def __init__(self) -> None:
         self._calls: list[asyncio.Task[dict[str, Any]]] = []
 
     @workflow.run
     async def run(self, calls: list[Call]) -> list[dict[str, Any]]:
-        self._calls = [asyncio.create_task(_called(call)) for call in calls]
+        self._calls = [asyncio.create_task(_call_agent(call)) for call in calls]
         return list(await asyncio.gather(*self._calls))
 
     @workflow.signal
@@ -214,7 +216,7 @@ class Pair:
         self._calls[0].cancel()
 
 
-async def _called(call: Call) -> dict[str, Any]:
+async def _call_agent(call: Call) -> dict[str, Any]:
     def seconds(value: float | None) -> timedelta | None:
         return None if value is None else timedelta(seconds=value)
 
@@ -279,7 +281,7 @@ class Sender(CallbackSender):
 
 @dataclass
 class Orchestrator:
-    """What a test holds: the model, the caller's activity, and ways to start both sides."""
+    """The orchestrator under test, its fake model and the caller's activity."""
 
     client: Client
     queues: TaskQueues
@@ -288,6 +290,15 @@ class Orchestrator:
     sender: Sender
     new_worker: Callable[[], Worker]
     started: list[WorkflowHandle[Any, Any]] = field(default_factory=list)
+
+    cancelled_error: ClassVar = "AGENT_EXECUTION_CANCELLED"
+    """Type of the caller's error."""
+    output: ClassVar = "42"
+    """The output as a caller has it."""
+    scheduled_activities: ClassVar = 2
+    """Number of activities scheduled once a delivery is retried."""
+    broken_without: ClassVar = (Conversation, "add")
+    """A method without which workflow tasks fail."""
 
     async def call(self, call: Call | None = None) -> tuple[WorkflowHandle[Any, Any], Attempt]:
         """Start a caller and wait until its activity has its token."""
@@ -304,7 +315,7 @@ class Orchestrator:
         """Start a caller of two activities, named "one" and "two"; wait for both tokens."""
         calls = [replace(one, activity_id="one"), replace(two, activity_id="two")]
         handle = await self.client.start_workflow(
-            Pair.run,
+            ParallelCaller.run,
             calls,
             id=f"caller-{uuid.uuid4()}",
             task_queue=self.queues.engine,
@@ -345,9 +356,18 @@ class Orchestrator:
         self.started.append(handle)
         return handle
 
+    async def start_held(self, bind: Bind) -> WorkflowHandle[AgentWorkflow, AgentExecution]:
+        """Start an agent whose model call does not end."""
+        self.model.hold()
+        return await self.start(bind)
+
+    async def has_worked(self, handle: WorkflowHandle[Any, Any]) -> bool:
+        """Return whether an agent has called its model."""
+        return any(request.execution_id == handle.id for request in self.model.requests)
+
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Run agents, until told otherwise by `stopped`."""
+        """Run the worker of executions; `stopped` interrupts it."""
         self._worker = self.new_worker()
         self._run = asyncio.create_task(self._worker.run())
         try:
@@ -358,7 +378,7 @@ class Orchestrator:
 
     @contextlib.asynccontextmanager
     async def stopped(self) -> AsyncIterator[None]:
-        """Run no agents meanwhile: all that happens reaches them in one workflow task."""
+        """Run no worker meanwhile: all events reach the executions in one workflow task."""
         await self._worker.shutdown()
         await self._run
         yield
@@ -366,20 +386,8 @@ class Orchestrator:
         self._run = asyncio.create_task(self._worker.run())
 
     async def outcome(self, handle: WorkflowHandle[Any, Any]) -> AgentExecution:
-        """Return how an agent ended, read as the API reads it, whatever its run closed as."""
-        try:
-            result: AgentExecution = await handle.result()
-        except WorkflowFailureError as error:
-            if isinstance(error.cause, CancelledError):
-                described = (await handle.describe()).raw_description
-                memo = described.workflow_execution_info.memo.fields["execution"]
-                return payloads.from_raw(RawValue(memo), AgentExecution)
-            cause = cast("ApplicationError", error.cause)
-            execution = errors.execution_from_details(cause.details[0])
-            if execution is None or cause.type != errors.ErrorType.of(execution):
-                raise
-            return execution
-        return result
+        """Return the closed execution of an agent."""
+        return await closed_execution(handle, AgentExecution, errors.execution_from_details)
 
     async def replay(self) -> None:
         """Replay every execution of the test: its history must lead through the same code."""
@@ -389,6 +397,27 @@ class Orchestrator:
             run_id = handle.first_execution_run_id
             first = self.client.get_workflow_handle(handle.id, run_id=run_id)
             await replayer.replay_workflow(await first.fetch_history())
+
+
+async def closed_execution(
+    handle: WorkflowHandle[Any, Any],
+    execution_type: type[ExecutionT],
+    from_details: Callable[[object], ExecutionT | None],
+) -> ExecutionT:
+    """Return an execution once it is closed, read as the API reads it, whatever it closed as."""
+    try:
+        result: ExecutionT = await handle.result()
+    except WorkflowFailureError as error:
+        if isinstance(error.cause, CancelledError):
+            described = (await handle.describe()).raw_description
+            memo = described.workflow_execution_info.memo.fields["execution"]
+            return payloads.from_raw(RawValue(memo), execution_type)
+        cause = cast("ApplicationError", error.cause)
+        execution = from_details(cause.details[0])
+        if execution is None or cause.type != errors.ErrorType.of(execution):
+            raise
+        return execution
+    return result
 
 
 async def until(

@@ -50,12 +50,12 @@ async def pending(caller: WorkflowHandle[Caller, object]) -> PendingActivityInfo
 async def in_backoff(caller: WorkflowHandle[Caller, object]) -> PendingActivityInfo:
     """Wait until the first attempt has failed and the second waits for its time."""
 
-    async def look() -> PendingActivityInfo | None:
+    async def check() -> PendingActivityInfo | None:
         found = await pending(caller)
         scheduled = PendingActivityState.PENDING_ACTIVITY_STATE_SCHEDULED
         return found if found and found.state == scheduled and found.attempt == 2 else None
 
-    found = await eventually(look)
+    found = await eventually(check)
     assert found is not None
     return found
 
@@ -174,7 +174,7 @@ async def test_without_an_id_of_its_own_nobody_is_reached_between_two_attempts(
 async def test_a_failure_waits_for_an_attempt_and_then_reaches_it(
     orchestrator: Orchestrator,
 ) -> None:
-    orchestrator.model.plays(FAILURE)
+    orchestrator.model.respond_with(FAILURE)
     orchestrator.model.hold()
     orchestrator.caller.failures = 1
     caller, first = await orchestrator.call(Call(backoff=4))
@@ -190,7 +190,7 @@ async def test_a_failure_waits_for_an_attempt_and_then_reaches_it(
 
 
 async def test_a_failure_reaches_an_attempt_that_never_binds(orchestrator: Orchestrator) -> None:
-    orchestrator.model.plays(FAILURE)
+    orchestrator.model.respond_with(FAILURE)
     orchestrator.model.hold()
     orchestrator.caller.failures = 1
     caller, first = await orchestrator.call(Call(backoff=3))
@@ -205,7 +205,7 @@ async def test_a_failure_reaches_an_attempt_that_never_binds(orchestrator: Orche
 async def test_a_caller_that_is_gone_changes_nothing(
     orchestrator: Orchestrator, failing: bool
 ) -> None:
-    orchestrator.model.plays(FAILURE if failing else response())
+    orchestrator.model.respond_with(FAILURE if failing else response())
     orchestrator.model.hold()
     caller, attempt = await orchestrator.call()
     agent = await orchestrator.start(attempt.bind())
@@ -244,7 +244,7 @@ async def test_a_waiting_activity_is_kept_before_older_attempts_of_another(
         add("restless", number)
     assert list(bindings.newest_by_activity()) == ["restless", "patient"]
     assert len(bindings) == limits.MAX_BINDINGS
-    # Each a further activity: the one that asked longest ago is let go.
+    # Each a further activity: the oldest one is let go.
     for number in range(limits.MAX_BINDINGS):
         add(f"{number}", 1)
     assert [*bindings.newest_by_activity()][::-1] == [f"{n}" for n in range(limits.MAX_BINDINGS)]
@@ -255,15 +255,15 @@ async def test_a_waiting_activity_is_kept_before_older_attempts_of_another(
 async def test_every_activity_that_waits_gets_the_outcome(
     orchestrator: Orchestrator, failing: bool
 ) -> None:
-    orchestrator.model.plays(FAILURE if failing else response())
+    orchestrator.model.respond_with(FAILURE if failing else response())
     orchestrator.model.hold()
     caller, one, two = await orchestrator.pair(Call(), Call())
     agent = await orchestrator.start(one.bind())
     await bind(agent, two.bind())
     orchestrator.model.release()
-    told = await caller.result()
+    result = await caller.result()
     expected = {"error": "AGENT_EXECUTION_FAILED"} if failing else {"text": "42", "id": agent.id}
-    assert [expected.items() <= each.items() for each in told] == [True, True]
+    assert [expected.items() <= each.items() for each in result] == [True, True]
     execution = await orchestrator.outcome(agent)
     assert (state_of(execution), execution.status.callback.bindings) == ("DELIVERED", 2)
 
@@ -277,14 +277,14 @@ async def test_an_activity_that_is_bound_during_a_delivery_gets_the_outcome(
     await orchestrator.sender.sending.wait()
     await bind(agent, two.bind())
     orchestrator.sender.release()
-    assert [told["text"] for told in await caller.result()] == ["42", "42"]
+    assert [each["text"] for each in await caller.result()] == ["42", "42"]
     assert state_of(await orchestrator.outcome(agent)) == "DELIVERED"
 
 
 async def test_a_failure_reaches_two_activities_between_two_attempts(
     orchestrator: Orchestrator,
 ) -> None:
-    orchestrator.model.plays(FAILURE)
+    orchestrator.model.respond_with(FAILURE)
     orchestrator.model.hold()
     orchestrator.caller.failures = 2
     caller, one, two = await orchestrator.pair(Call(backoff=4), Call(backoff=5))
@@ -292,8 +292,8 @@ async def test_a_failure_reaches_two_activities_between_two_attempts(
     await bind(agent, two.bind())
     await in_backoff(caller)
     orchestrator.model.release()
-    told = await caller.result()
-    assert [each["error"] for each in told] == ["AGENT_EXECUTION_FAILED"] * 2
+    result = await caller.result()
+    assert [each["error"] for each in result] == ["AGENT_EXECUTION_FAILED"] * 2
     assert state_of(await orchestrator.outcome(agent)) == "DELIVERED"
     by_id = [request for request in orchestrator.sender.requests if not request.token]
     fingerprints = {request.execution.status.callback.fingerprint for request in by_id}
@@ -317,7 +317,7 @@ async def test_what_one_activity_was_told_stays_true_when_another_is_unreachable
 
 
 async def test_an_undeliverable_answer_stays_readable(orchestrator: Orchestrator) -> None:
-    orchestrator.model.plays(response("ответ"))
+    orchestrator.model.respond_with(response("ответ"))
     caller, attempt = await orchestrator.call()
     foreign = attempt.bind()
     foreign.caller.namespace = "temporal-system"
@@ -331,7 +331,7 @@ async def test_an_undeliverable_answer_stays_readable(orchestrator: Orchestrator
 
 
 async def test_an_undeliverable_failure_keeps_its_own_reason(orchestrator: Orchestrator) -> None:
-    orchestrator.model.plays(FAILURE)
+    orchestrator.model.respond_with(FAILURE)
     caller, attempt = await orchestrator.call()
     foreign = attempt.bind()
     foreign.caller.namespace = "temporal-system"

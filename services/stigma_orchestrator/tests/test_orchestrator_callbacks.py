@@ -84,7 +84,7 @@ _Servicer: Any = WorkflowServiceServicer
 
 
 class Frontend(_Servicer):
-    """Answers what it is told to, and keeps what it was asked."""
+    """Answers as set up and records the requests."""
 
     def __init__(self) -> None:
         self.received: list[tuple[str, Any]] = []
@@ -176,12 +176,12 @@ class Bench:
             if sample.value
         }
 
-    async def look(self, **bind: Any) -> WatchCallerResponse:
+    async def check(self, **bind: Any) -> WatchCallerResponse:
         request = WatchCallerRequest(binding=Bind(token=TOKEN, **bind))
         return await self.environment.run(self.watcher.watch_caller, request)
 
     @property
-    def asked(self) -> list[str]:
+    def rpcs(self) -> list[str]:
         return [method for method, _ in self.frontend.received]
 
     @property
@@ -255,12 +255,12 @@ def closed(reset_run_id: str = "") -> DescribeWorkflowExecutionResponse:
 async def test_a_token_passes_unchanged(bench: Bench, token: bytes) -> None:
     response = await bench.deliver(token=token)
     assert response.verdict == DELIVERY_VERDICT_DELIVERED
-    assert (bench.asked, bench.request.task_token) == (["Completed"], token)
+    assert (bench.rpcs, bench.request.task_token) == (["Completed"], token)
 
 
 async def test_without_a_token_the_activity_is_named(bench: Bench) -> None:
     await bench.deliver(caller=CALLER)
-    assert bench.asked == ["CompletedById"]
+    assert bench.rpcs == ["CompletedById"]
     named = (bench.request.workflow_id, bench.request.run_id, bench.request.activity_id)
     assert named == ("caller", "run", "7")
     assert bench.request.namespace == "default"
@@ -297,7 +297,7 @@ async def test_the_output_alone_is_plain_json(
 async def test_a_failure_carries_plain_details(bench: Bench, by: str) -> None:
     target = {by: TOKEN if by == "token" else CALLER}
     await bench.deliver(execution=execution(AGENT_EXECUTION_PHASE_FAILED), **target)
-    assert bench.asked == ["Failed" if by == "token" else "FailedById"]
+    assert bench.rpcs == ["Failed" if by == "token" else "FailedById"]
     failure = bench.request.failure
     assert failure.application_failure_info.type == "AGENT_EXECUTION_FAILED"
     assert failure.application_failure_info.non_retryable
@@ -310,7 +310,7 @@ async def test_a_cancellation_is_reported_as_one(bench: Bench, by: str) -> None:
     target = {by: TOKEN if by == "token" else CALLER}
     cancelled = execution(AGENT_EXECUTION_PHASE_CANCELLED)
     await bench.deliver(execution=cancelled, report_cancellation=True, **target)
-    assert bench.asked == ["Canceled" if by == "token" else "CanceledById"]
+    assert bench.rpcs == ["Canceled" if by == "token" else "CanceledById"]
 
 
 FINAL = {
@@ -327,7 +327,7 @@ async def test_a_final_answer_is_a_verdict(bench: Bench, code: grpc.StatusCode) 
     response = await bench.deliver()
     assert response.verdict == FINAL[code]
     assert (code.name in response.message) == (response.verdict == DELIVERY_VERDICT_UNDELIVERABLE)
-    assert len(bench.asked) == 1
+    assert len(bench.rpcs) == 1
     errors_total = bench.registry.get_sample_value(
         "external_activity_errors_total", {"error_type": code.name}
     )
@@ -340,7 +340,7 @@ async def test_a_passing_fault_is_raised(bench: Bench, code: grpc.StatusCode) ->
     with pytest.raises(ApplicationError) as raised:
         await bench.deliver()
     assert (raised.value.type, raised.value.non_retryable) == (code.name, False)
-    assert len(bench.asked) == 1, "Temporal retries, nobody else"
+    assert len(bench.rpcs) == 1, "Temporal retries, nobody else"
 
 
 # Who cancels, ends first, or loses to another caller: nothing is wrong with the delivery.
@@ -396,7 +396,7 @@ async def test_a_lost_reply_looks_like_a_resolved_activity(bench: Bench) -> None
     bench.frontend.codes = [grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.NOT_FOUND]
     response = await bench.deliver()
     assert response.verdict == DELIVERY_VERDICT_NOT_FOUND
-    assert bench.asked == ["Completed", "Completed"]
+    assert bench.rpcs == ["Completed", "Completed"]
 
 
 async def test_a_failure_by_id_waits_while_no_attempt_has_started(bench: Bench) -> None:
@@ -406,7 +406,7 @@ async def test_a_failure_by_id_waits_while_no_attempt_has_started(bench: Bench) 
         await bench.deliver(caller=CALLER, execution=execution(AGENT_EXECUTION_PHASE_FAILED))
     assert raised.value.type == "BETWEEN_ATTEMPTS"
     assert raised.value.category == ApplicationErrorCategory.BENIGN
-    assert bench.asked == ["FailedById", "Describe"]
+    assert bench.rpcs == ["FailedById", "Describe"]
 
 
 @pytest.mark.parametrize(
@@ -474,7 +474,7 @@ async def test_nothing_secret_is_told(
 async def test_a_waiting_caller_is_looked_at_again(bench: Bench) -> None:
     bench.frontend.runs = {"run": pending(heartbeat_timeout=20)}
     with pytest.raises(ApplicationError) as raised:
-        await bench.look()
+        await bench.check()
     assert raised.value.category == ApplicationErrorCategory.BENIGN
     assert raised.value.next_retry_delay is not None
     assert raised.value.next_retry_delay.total_seconds() == 5
@@ -494,23 +494,23 @@ async def test_looks_are_a_quarter_of_the_heartbeat_timeout_apart(
     if declared:
         caller.heartbeat_timeout.seconds = declared
     with pytest.raises(ApplicationError) as raised:
-        await bench.look(caller=caller)
+        await bench.check(caller=caller)
     assert raised.value.next_retry_delay is not None
     assert raised.value.next_retry_delay.total_seconds() == interval
     # What was declared needs no second call.
-    assert ("Describe" in bench.asked) == (not declared)
+    assert ("Describe" in bench.rpcs) == (not declared)
 
 
 async def test_a_caller_that_heartbeats_but_cannot_be_described_waits(bench: Bench) -> None:
     with pytest.raises(ApplicationError) as raised:
-        await bench.look()
+        await bench.check()
     assert raised.value.next_retry_delay is not None
     assert raised.value.next_retry_delay.total_seconds() == 300
 
 
 async def test_a_request_for_cancellation_is_a_verdict(bench: Bench) -> None:
     bench.frontend.heartbeat.cancel_requested = True
-    assert (await bench.look()).verdict == CALLER_VERDICT_CANCEL_REQUESTED
+    assert (await bench.check()).verdict == CALLER_VERDICT_CANCEL_REQUESTED
 
 
 @pytest.mark.parametrize(
@@ -523,7 +523,7 @@ async def test_a_caller_that_is_gone_is_a_verdict(
 ) -> None:
     bench.frontend.codes = [grpc.StatusCode.NOT_FOUND]
     bench.frontend.runs = runs
-    assert (await bench.look()).verdict == CALLER_VERDICT_GONE
+    assert (await bench.check()).verdict == CALLER_VERDICT_GONE
 
 
 async def test_a_paused_caller_waits(bench: Bench) -> None:
@@ -533,14 +533,14 @@ async def test_a_paused_caller_waits(bench: Bench) -> None:
     bench.frontend.codes = [grpc.StatusCode.NOT_FOUND]
     bench.frontend.runs = {"run": run}
     with pytest.raises(ApplicationError, match="waiting"):
-        await bench.look()
+        await bench.check()
 
 
 async def test_the_successor_of_a_reset_run_waits(bench: Bench) -> None:
     bench.frontend.codes = [grpc.StatusCode.NOT_FOUND]
     bench.frontend.runs = {"run": closed("next"), "next": pending(heartbeat_timeout=8)}
     with pytest.raises(ApplicationError) as raised:
-        await bench.look()
+        await bench.check()
     assert raised.value.next_retry_delay is not None
     assert raised.value.next_retry_delay.total_seconds() == 2
 
@@ -559,7 +559,7 @@ async def test_a_watch_that_gets_no_answer_goes_on(
     bench.frontend.codes = [*codes]
     bench.frontend.runs = {"run": pending()}
     with pytest.raises(ApplicationError) as raised:
-        await bench.look(caller=declaring(12))
+        await bench.check(caller=declaring(12))
     assert raised.value.message == codes[-1].name
     assert raised.value.next_retry_delay is not None
     assert raised.value.next_retry_delay.total_seconds() == 3
@@ -578,7 +578,7 @@ async def test_a_lost_caller_that_may_not_be_looked_up_has_one_heartbeat_timeout
     bench.frontend.codes = [*LOST_AND_DENIED]
     bench.frontend.runs = {"run": pending()}
     with pytest.raises(ApplicationError) as raised:
-        await bench.look(caller=declaring(declared))
+        await bench.check(caller=declaring(declared))
     assert raised.value.next_retry_delay == timedelta(seconds=patience)
     assert raised.value.category == ApplicationErrorCategory.BENIGN
 
@@ -586,7 +586,7 @@ async def test_a_lost_caller_that_may_not_be_looked_up_has_one_heartbeat_timeout
     long_ago = datetime.fromisoformat(noted) - timedelta(seconds=patience)
     bench.noted(long_ago.isoformat())
     bench.frontend.codes = [*LOST_AND_DENIED]
-    assert (await bench.look(caller=declaring(declared))).verdict == CALLER_VERDICT_GONE
+    assert (await bench.check(caller=declaring(declared))).verdict == CALLER_VERDICT_GONE
 
 
 async def test_a_lost_caller_that_is_back_is_given_its_time_anew(bench: Bench) -> None:
@@ -594,10 +594,10 @@ async def test_a_lost_caller_that_is_back_is_given_its_time_anew(bench: Bench) -
     bench.environment.on_heartbeat = lambda *details: notes.extend(details)
     bench.noted(datetime(2026, 1, 1, tzinfo=UTC).isoformat())
     with pytest.raises(ApplicationError, match="waiting"):
-        await bench.look(caller=declaring(12))
+        await bench.check(caller=declaring(12))
     assert notes == [""]
     bench.noted("")
     bench.frontend.codes = [*LOST_AND_DENIED]
     bench.frontend.runs = {"run": pending()}
     with pytest.raises(ApplicationError, match="lost"):
-        await bench.look(caller=declaring(12))
+        await bench.check(caller=declaring(12))

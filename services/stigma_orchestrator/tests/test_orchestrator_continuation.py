@@ -27,7 +27,7 @@ ACTIVITY_COMPLETED = EventType.EVENT_TYPE_ACTIVITY_TASK_COMPLETED
 
 @pytest.mark.contract("agent reset; agent continued-as-new")
 async def test_conversation_usage_and_bindings_are_carried(orchestrator: Orchestrator) -> None:
-    orchestrator.model.plays(*[pause(str(step)) for step in range(1, 6)], response("done"))
+    orchestrator.model.respond_with(*[pause(str(step)) for step in range(1, 6)], response("done"))
     caller, attempt = await orchestrator.call()
     agent = await orchestrator.start(attempt.bind(), message=LONG)
     assert (await caller.result())["text"] == "done"
@@ -45,7 +45,7 @@ async def test_conversation_usage_and_bindings_are_carried(orchestrator: Orchest
 
 
 async def test_a_cancel_that_comes_with_it_wins(orchestrator: Orchestrator) -> None:
-    orchestrator.model.plays(pause())
+    orchestrator.model.respond_with(pause())
     orchestrator.model.hold(LAST_STEP)
     caller, attempt = await orchestrator.call()
     agent = await orchestrator.start(attempt.bind(), message=LONG)
@@ -61,7 +61,7 @@ async def test_a_cancel_that_comes_with_it_wins(orchestrator: Orchestrator) -> N
 
 
 async def test_a_cancel_after_it_is_heard(orchestrator: Orchestrator) -> None:
-    orchestrator.model.plays(pause())
+    orchestrator.model.respond_with(pause())
     orchestrator.model.hold(LAST_STEP + 1)
     caller, attempt = await orchestrator.call()
     agent = await orchestrator.start(attempt.bind(), message=LONG)
@@ -75,7 +75,7 @@ async def test_a_cancel_after_it_is_heard(orchestrator: Orchestrator) -> None:
 
 async def test_a_binding_that_comes_with_it_is_kept(orchestrator: Orchestrator) -> None:
     orchestrator.caller.failures = 1
-    orchestrator.model.plays(*[pause()] * LAST_STEP, response("done"))
+    orchestrator.model.respond_with(*[pause()] * LAST_STEP, response("done"))
     orchestrator.model.hold(LAST_STEP)
     caller, first = await orchestrator.call()
     second = await orchestrator.caller.attempts.get()
@@ -91,7 +91,7 @@ async def test_a_binding_that_comes_with_it_is_kept(orchestrator: Orchestrator) 
 
 
 async def test_the_caller_is_watched_after_it(orchestrator: Orchestrator) -> None:
-    orchestrator.model.plays(pause())
+    orchestrator.model.respond_with(pause())
     orchestrator.model.hold(LAST_STEP + 1)
     caller, attempt = await orchestrator.call(Call(heartbeat_timeout=4))
     agent = await orchestrator.start(attempt.bind(heartbeat_timeout=4), message=LONG)
@@ -109,7 +109,7 @@ async def test_the_caller_is_watched_after_it(orchestrator: Orchestrator) -> Non
 
 async def test_what_is_too_large_to_carry_fails_with_a_reason(orchestrator: Orchestrator) -> None:
     small = [pause()] * (LAST_STEP - 1)
-    orchestrator.model.plays(*small, pause("y" * 700_000))
+    orchestrator.model.respond_with(*small, pause("y" * 700_000))
     caller, attempt = await orchestrator.call()
     agent = await orchestrator.start(attempt.bind(), message=LONG)
     assert (await caller.result())["details"]["reason"] == "TOO_LARGE"

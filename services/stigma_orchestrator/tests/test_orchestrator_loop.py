@@ -1,4 +1,4 @@
-"""The model-call loop: what is asked, and what ends it."""
+"""The loop of model calls: their requests, and the ends of the loop."""
 
 from __future__ import annotations
 
@@ -88,14 +88,14 @@ async def test_the_script_reaches_the_scripted_model_only(orchestrator: Orchestr
 
 
 async def test_an_unfinished_answer_is_continued(orchestrator: Orchestrator) -> None:
-    orchestrator.model.plays(pause("first"), pause("second"), response("done"))
+    orchestrator.model.respond_with(pause("first"), pause("second"), response("done"))
     execution = await orchestrator.outcome(await orchestrator.start())
     assert (execution.status.output.text, execution.status.steps) == ("done", 3)
     assert texts(orchestrator.model.requests[-1])[1:] == ["first", "second"]
 
 
 async def test_an_invalid_output_is_repaired(orchestrator: Orchestrator) -> None:
-    orchestrator.model.plays(
+    orchestrator.model.respond_with(
         response("{", output_error="not JSON."),
         response('{"a"', output_error="not JSON.", finish_reason=FINISH_REASON_LENGTH),
         response('{"a": 1}', output_json='{"a": 1}'),
@@ -108,7 +108,7 @@ async def test_an_invalid_output_is_repaired(orchestrator: Orchestrator) -> None
 
 
 async def test_an_output_that_stays_invalid_fails(orchestrator: Orchestrator) -> None:
-    orchestrator.model.plays(response("{", output_error="not JSON"))
+    orchestrator.model.respond_with(response("{", output_error="not JSON"))
     execution = await orchestrator.outcome(
         await orchestrator.start(agent=limited(AgentLimits(steps=2)))
     )
@@ -127,7 +127,7 @@ async def test_an_output_that_stays_invalid_fails(orchestrator: Orchestrator) ->
 async def test_limits_end_the_run(
     orchestrator: Orchestrator, bounds: AgentLimits, reason: str, steps: int
 ) -> None:
-    orchestrator.model.plays(pause())
+    orchestrator.model.respond_with(pause())
     execution = await orchestrator.outcome(await orchestrator.start(agent=limited(bounds)))
     assert (phase_of(execution), reason_of(execution)) == ("FAILED", reason)
     assert (execution.status.steps, len(orchestrator.model.requests)) == (steps, steps)
@@ -135,7 +135,7 @@ async def test_limits_end_the_run(
 
 
 async def test_a_request_tightens_a_limit(orchestrator: Orchestrator) -> None:
-    orchestrator.model.plays(pause())
+    orchestrator.model.respond_with(pause())
     config = AgentConfig(limits=AgentLimits(steps=1))
     agent = await orchestrator.start(agent=limited(AgentLimits(steps=3)), config=config)
     assert (await orchestrator.outcome(agent)).status.steps == 1
@@ -155,12 +155,12 @@ async def test_an_answer_at_the_limit_counts(orchestrator: Orchestrator) -> None
 async def test_an_output_that_is_too_large_fails_with_size_and_limit(
     orchestrator: Orchestrator, letter: str, bytes_as_json: int
 ) -> None:
-    orchestrator.model.plays(response(letter * (limits.MAX_OUTPUT_BYTES // bytes_as_json)))
+    orchestrator.model.respond_with(response(letter * (limits.MAX_OUTPUT_BYTES // bytes_as_json)))
     caller, attempt = await orchestrator.call()
     agent = await orchestrator.start(attempt.bind())
-    told = await caller.result()
-    assert told["details"]["reason"] == "TOO_LARGE"
-    assert f"the limit is {limits.MAX_OUTPUT_BYTES}" in told["message"]
+    result = await caller.result()
+    assert result["details"]["reason"] == "TOO_LARGE"
+    assert f"the limit is {limits.MAX_OUTPUT_BYTES}" in result["message"]
     execution = await orchestrator.outcome(agent)
     assert execution.status.output.truncated
     assert set(execution.status.output.text) == {letter}
@@ -171,7 +171,7 @@ async def test_an_output_that_is_too_large_fails_with_size_and_limit(
 @pytest.mark.parametrize("letter", ["x", "ж"], ids=["ascii", "cyrillic"])
 async def test_the_largest_output_arrives(orchestrator: Orchestrator, letter: str) -> None:
     text = letter * ((limits.MAX_OUTPUT_BYTES - 100) // len(letter.encode()))
-    orchestrator.model.plays(response(text))
+    orchestrator.model.respond_with(response(text))
     caller, attempt = await orchestrator.call()
     agent = await orchestrator.start(attempt.bind())
     assert (await caller.result())["letters"] == len(text)
@@ -183,7 +183,7 @@ async def test_the_largest_output_stays_readable_when_undeliverable(
     orchestrator: Orchestrator,
 ) -> None:
     text = "ж" * ((limits.MAX_OUTPUT_BYTES - 100) // 2)
-    orchestrator.model.plays(response(text))
+    orchestrator.model.respond_with(response(text))
     caller, attempt = await orchestrator.call()
     foreign = attempt.bind()
     foreign.caller.namespace = "temporal-system"
@@ -196,7 +196,7 @@ async def test_the_largest_output_stays_readable_when_undeliverable(
 async def test_a_conversation_that_is_too_large_fails_with_size_and_limit(
     orchestrator: Orchestrator,
 ) -> None:
-    orchestrator.model.plays(pause("y" * 1_000_000))
+    orchestrator.model.respond_with(pause("y" * 1_000_000))
     agent = await orchestrator.start(message="x" * 700_000)
     execution = await orchestrator.outcome(agent)
     assert (reason_of(execution), execution.status.steps) == ("TOO_LARGE", 1)
@@ -205,7 +205,7 @@ async def test_a_conversation_that_is_too_large_fails_with_size_and_limit(
 
 async def test_a_model_call_whose_worker_is_lost_is_repeated(orchestrator: Orchestrator) -> None:
     lost = asyncio.Event()
-    play = orchestrator.model.play
+    play = orchestrator.model.respond
 
     async def lose_the_first(request: ModelCallRequest) -> object:
         if not lost.is_set():
@@ -213,7 +213,7 @@ async def test_a_model_call_whose_worker_is_lost_is_repeated(orchestrator: Orche
             await asyncio.Event().wait()  # no heartbeat comes from a worker that is gone
         return await play(request)
 
-    orchestrator.model.play = lose_the_first  # type: ignore[method-assign,assignment]
+    orchestrator.model.respond = lose_the_first  # type: ignore[method-assign,assignment]
     agent = await orchestrator.start()
     execution = await orchestrator.outcome(agent)
     assert (phase_of(execution), execution.status.steps) == ("COMPLETED", 1)
@@ -233,8 +233,8 @@ async def test_a_model_call_whose_worker_is_lost_is_repeated(orchestrator: Orche
     ],
 )
 def test_every_end_of_a_model_call_has_a_reason(cause: BaseException, reason: str) -> None:
-    why_it_failed, message = classify_failure(failed(cause))
-    assert errors.reason_name(why_it_failed) == reason
+    failure_reason, message = classify_failure(failed(cause))
+    assert errors.reason_name(failure_reason) == reason
     assert message
 
 

@@ -21,9 +21,9 @@ from services.stigma_orchestrator.tests.orchestration import (
     state_of,
     until,
 )
+from services.stigma_orchestrator.tests.workflow_runs import Executions
 from stigma.agent.v1.agent_execution_pb2 import CALLBACK_PAYLOAD_OUTPUT, AgentExecution
 from stigma.contracts import errors, payloads, search_attributes
-from stigma_orchestrator.agents.conversation import Conversation
 
 REASONS = [
     "RATE_LIMITED",
@@ -47,8 +47,8 @@ async def test_success_reaches_the_caller(orchestrator: Orchestrator) -> None:
     caller, attempt = await orchestrator.call()
     agent = await orchestrator.start(attempt.bind())
     execution = await orchestrator.outcome(agent)
-    told = await caller.result()
-    assert (told["id"], told["phase"], told["text"]) == (agent.id, "COMPLETED", "42")
+    result = await caller.result()
+    assert (result["id"], result["phase"], result["text"]) == (agent.id, "COMPLETED", "42")
     assert (phase_of(execution), state_of(execution)) == ("COMPLETED", "DELIVERED")
     assert execution.status.usage.model_calls == execution.status.steps == 1
     assert execution.status.end_time == orchestrator.sender.requests[0].execution.status.end_time
@@ -64,17 +64,20 @@ async def test_success_reaches_a_caller_without_heartbeat_or_retry(
     assert (await caller.result())["text"] == "42"
 
 
-@pytest.mark.contract("agent workflow terminated / run timeout / stuck on a bad deploy")
-async def test_an_agent_waits_for_the_repair_of_a_bad_deploy(
-    orchestrator: Orchestrator, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.contract(
+    "agent workflow terminated / run timeout / stuck on a bad deploy", "agent", "workflow"
+)
+async def test_an_execution_waits_for_the_repair_of_a_bad_deploy(
+    orchestrator: Orchestrator, executions: Executions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as bad_deploy:
-        bad_deploy.delattr(Conversation, "add")
+        bad_deploy.delattr(*executions.broken_without)
         caller, attempt = await orchestrator.call()
-        agent = await orchestrator.start(attempt.bind())
-        await until(agent, EventType.EVENT_TYPE_WORKFLOW_TASK_FAILED)
-    assert (await caller.result())["text"] == "42"
-    assert phase_of(await orchestrator.outcome(agent)) == "COMPLETED"
+        handle = await executions.start(attempt.bind())
+        await until(handle, EventType.EVENT_TYPE_WORKFLOW_TASK_FAILED)
+    result = await caller.result()
+    assert (result["phase"], result["text"]) == ("COMPLETED", executions.output)
+    assert phase_of(await executions.outcome(handle)) == "COMPLETED"
 
 
 @pytest.mark.contract("no token")
@@ -90,17 +93,17 @@ async def test_an_agent_without_a_caller_ends_normally(orchestrator: Orchestrato
 async def test_a_failure_reaches_the_caller_with_its_reason_and_step(
     orchestrator: Orchestrator, reason: str
 ) -> None:
-    orchestrator.model.plays(ApplicationError("in words", type=reason, non_retryable=True))
+    orchestrator.model.respond_with(ApplicationError("in words", type=reason, non_retryable=True))
     caller, attempt = await orchestrator.call()
     agent = await orchestrator.start(attempt.bind())
-    told = await caller.result()
-    assert told["error"] == "AGENT_EXECUTION_FAILED"
-    assert told["message"] == f"agent execution {agent.id}: in words at model_call 1"
-    assert (told["details"]["reason"], told["details"]["step"]) == (reason, "model_call 1")
+    result = await caller.result()
+    assert result["error"] == "AGENT_EXECUTION_FAILED"
+    assert result["message"] == f"agent execution {agent.id}: in words at model_call 1"
+    assert (result["details"]["reason"], result["details"]["step"]) == (reason, "model_call 1")
     execution = await orchestrator.outcome(agent)
     assert (phase_of(execution), reason_of(execution)) == ("FAILED", reason)
     assert state_of(execution) == "DELIVERED"
-    read = errors.execution_from_details(told["details"])
+    read = errors.execution_from_details(result["details"])
     assert read is not None
     assert read.status.failure == execution.status.failure
     attributes = (await agent.describe()).typed_search_attributes
@@ -108,13 +111,15 @@ async def test_a_failure_reaches_the_caller_with_its_reason_and_step(
 
 
 async def test_an_unknown_failure_is_internal(orchestrator: Orchestrator) -> None:
-    orchestrator.model.plays(ApplicationError("odd", type="Odd", non_retryable=True))
+    orchestrator.model.respond_with(ApplicationError("odd", type="Odd", non_retryable=True))
     execution = await orchestrator.outcome(await orchestrator.start())
     assert (phase_of(execution), reason_of(execution)) == ("FAILED", "INTERNAL")
 
 
 async def test_a_passing_failure_is_retried(orchestrator: Orchestrator) -> None:
-    orchestrator.model.plays(ApplicationError("busy", type="RATE_LIMITED"), response("at last"))
+    orchestrator.model.respond_with(
+        ApplicationError("busy", type="RATE_LIMITED"), response("at last")
+    )
     execution = await orchestrator.outcome(await orchestrator.start())
     assert execution.status.output.text == "at last"
     assert execution.status.steps == 1
@@ -125,8 +130,8 @@ async def test_the_deadline_reaches_the_caller(orchestrator: Orchestrator) -> No
     orchestrator.model.hold()
     caller, attempt = await orchestrator.call()
     agent = await orchestrator.start(attempt.bind(), timeout=1)
-    told = await caller.result()
-    assert (told["error"], told["details"]["reason"]) == ("AGENT_EXECUTION_TIMEOUT", "DEADLINE")
+    result = await caller.result()
+    assert (result["error"], result["details"]["reason"]) == ("AGENT_EXECUTION_TIMEOUT", "DEADLINE")
     assert phase_of(await orchestrator.outcome(agent)) == "TIMED_OUT"
     attributes = (await agent.describe()).typed_search_attributes
     assert attributes[search_attributes.PHASE] == "TIMED_OUT"
@@ -139,8 +144,11 @@ async def test_a_cancel_reaches_the_caller(orchestrator: Orchestrator) -> None:
     agent = await orchestrator.start(attempt.bind())
     await orchestrator.model.called.wait()
     await agent.cancel(reason="no longer needed")
-    told = await caller.result()
-    assert (told["error"], told["details"]["reason"]) == ("AGENT_EXECUTION_CANCELLED", "CANCELLED")
+    result = await caller.result()
+    assert (result["error"], result["details"]["reason"]) == (
+        "AGENT_EXECUTION_CANCELLED",
+        "CANCELLED",
+    )
     execution = await orchestrator.outcome(agent)
     assert phase_of(execution) == "CANCELLED"
     assert execution.status.failure.message == "no longer needed"
@@ -194,14 +202,16 @@ async def test_a_cancel_stops_the_model_call_within_three_seconds(
         await orchestrator.model.cancelled.wait()
 
 
-async def test_a_cancel_before_the_first_task(orchestrator: Orchestrator) -> None:
+async def test_a_cancel_before_the_first_task_runs_nothing(
+    orchestrator: Orchestrator, executions: Executions
+) -> None:
     caller, attempt = await orchestrator.call()
     async with orchestrator.stopped():
-        agent = await orchestrator.start(attempt.bind())
-        await agent.cancel()
-    assert (await caller.result())["error"] == "AGENT_EXECUTION_CANCELLED"
-    assert phase_of(await orchestrator.outcome(agent)) == "CANCELLED"
-    assert not orchestrator.model.requests
+        handle = await executions.start_held(attempt.bind())
+        await handle.cancel()
+    assert (await caller.result())["error"] == executions.cancelled_error
+    assert phase_of(await executions.outcome(handle)) == "CANCELLED"
+    assert not await executions.has_worked(handle)
 
 
 async def test_success_wins_over_a_cancel_that_comes_with_it(orchestrator: Orchestrator) -> None:
@@ -233,7 +243,7 @@ async def test_success_wins_over_a_deadline_that_comes_with_it(orchestrator: Orc
 async def test_a_cancel_wins_over_an_unfinished_answer_that_comes_with_it(
     orchestrator: Orchestrator,
 ) -> None:
-    orchestrator.model.plays(pause())
+    orchestrator.model.respond_with(pause())
     orchestrator.model.hold()
     caller, attempt = await orchestrator.call()
     agent = await orchestrator.start(attempt.bind())
@@ -247,23 +257,25 @@ async def test_a_cancel_wins_over_an_unfinished_answer_that_comes_with_it(
     assert (phase_of(execution), execution.status.steps) == ("CANCELLED", 1)
 
 
-@pytest.mark.contract("cancel or deadline during delivery")
-@pytest.mark.parametrize("happening", ["cancel", "deadline"])
+@pytest.mark.contract("cancel or deadline during delivery", "agent", "workflow")
+@pytest.mark.parametrize("event", ["cancel", "deadline"])
 async def test_nothing_changes_a_success_that_is_being_delivered(
-    orchestrator: Orchestrator, happening: str
+    orchestrator: Orchestrator, executions: Executions, event: str
 ) -> None:
     orchestrator.sender.hold()
     caller, attempt = await orchestrator.call()
-    agent = await orchestrator.start(attempt.bind(), timeout=3)
+    handle = await executions.start(attempt.bind(), timeout=3)
     await orchestrator.sender.sending.wait()
-    if happening == "cancel":
-        await agent.cancel()
+    if event == "cancel":
+        await handle.cancel()
     else:
-        # The local activity gives up and a regular one goes on: the deadline is over by then.
-        await until(agent, EventType.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED, count=2)
+        # The local activity times out and a regular one follows: the deadline is over by then.
+        scheduled = EventType.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED
+        await until(handle, scheduled, count=executions.scheduled_activities)
     orchestrator.sender.release()
-    assert (await caller.result())["text"] == "42"
-    execution = await orchestrator.outcome(agent)
+    result = await caller.result()
+    assert (result["phase"], result["text"]) == ("COMPLETED", executions.output)
+    execution = await executions.outcome(handle)
     # A delivery repeated after a lost task finds nobody waiting: as good as delivered.
     assert phase_of(execution) == "COMPLETED"
     assert state_of(execution) in {"DELIVERED", "RESOLVED_OR_GONE"}
@@ -273,7 +285,9 @@ async def test_nothing_changes_a_success_that_is_being_delivered(
 async def test_nothing_changes_a_failure_that_is_being_delivered(
     orchestrator: Orchestrator,
 ) -> None:
-    orchestrator.model.plays(ApplicationError("no", type="AUTHENTICATION", non_retryable=True))
+    orchestrator.model.respond_with(
+        ApplicationError("no", type="AUTHENTICATION", non_retryable=True)
+    )
     orchestrator.sender.hold()
     caller, attempt = await orchestrator.call()
     agent = await orchestrator.start(attempt.bind())
@@ -327,7 +341,7 @@ async def test_a_reset_agent_still_answers(orchestrator: Orchestrator) -> None:
 
 
 async def test_the_output_alone_is_delivered_as_json(orchestrator: Orchestrator) -> None:
-    orchestrator.model.plays(response("six times seven", output_json='{"answer": 42}'))
+    orchestrator.model.respond_with(response("six times seven", output_json='{"answer": 42}'))
     caller, attempt = await orchestrator.call()
     agent = await orchestrator.start(attempt.bind(), callback_payload=CALLBACK_PAYLOAD_OUTPUT)
     await orchestrator.outcome(agent)
@@ -340,7 +354,7 @@ async def test_the_output_alone_is_delivered_as_json(orchestrator: Orchestrator)
 async def test_the_query_shows_the_execution_and_its_conversation(
     orchestrator: Orchestrator,
 ) -> None:
-    orchestrator.model.plays(pause("thinking"), response())
+    orchestrator.model.respond_with(pause("thinking"), response())
     agent = await orchestrator.start()
     await orchestrator.outcome(agent)
     seen = await agent.query("execution", result_type=type(await agent.result()))

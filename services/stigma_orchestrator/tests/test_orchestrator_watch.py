@@ -29,6 +29,7 @@ from services.stigma_orchestrator.tests.orchestration import (
     state_of,
     until,
 )
+from services.stigma_orchestrator.tests.workflow_runs import Executions
 from tests.stack.waiting import eventually
 
 Handle = WorkflowHandle[Any, Any]
@@ -36,10 +37,10 @@ SCHEDULED = EventType.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED
 HEARTBEAT_TIMEOUT = 4.0
 
 
-async def looks(agent: Handle, count: int) -> PendingActivityInfo:
+async def checks(agent: Handle, count: int) -> PendingActivityInfo:
     """Wait until the watch over the caller has found it waiting `count` times."""
 
-    async def look() -> PendingActivityInfo | None:
+    async def check() -> PendingActivityInfo | None:
         described = (await agent.describe()).raw_description
         return next(
             (
@@ -50,7 +51,7 @@ async def looks(agent: Handle, count: int) -> PendingActivityInfo:
             None,
         )
 
-    found = await eventually(look, within=timedelta(seconds=40))
+    found = await eventually(check, within=timedelta(seconds=40))
     assert found is not None
     return found
 
@@ -71,11 +72,11 @@ async def test_heartbeats_keep_a_waiting_caller_alive(
     orchestrator: Orchestrator, declared: bool
 ) -> None:
     caller, attempt, agent = await watched(orchestrator, declared=declared)
-    between = await looks(agent, 6)  # longer than the heartbeat timeout
+    between = await checks(agent, 6)  # longer than the heartbeat timeout
     orchestrator.model.release()
     assert (await caller.result())["text"] == "42"
     # Waiting held no slot and wrote nothing: the caller's activity is still in its first attempt,
-    # and the looks are one event.
+    # and the checks are one event.
     assert between.state == PendingActivityState.PENDING_ACTIVITY_STATE_SCHEDULED
     assert orchestrator.caller.attempts.empty()
     assert attempt.number == 1
@@ -93,18 +94,19 @@ async def test_temporal_shows_the_heartbeat_timeout(orchestrator: Orchestrator) 
 
 
 @pytest.mark.contract("caller cancelled, waits for cancellation (foreign)")
-async def test_a_caller_that_waits_for_its_cancellation_hears_of_it(
-    orchestrator: Orchestrator,
+async def test_a_caller_that_waits_for_its_cancellation_is_answered(
+    orchestrator: Orchestrator, executions: Executions
 ) -> None:
-    caller, _, agent = await watched(
-        orchestrator, Call(heartbeat_timeout=HEARTBEAT_TIMEOUT, wait_for_cancellation=True)
+    caller, attempt = await orchestrator.call(
+        Call(heartbeat_timeout=HEARTBEAT_TIMEOUT, wait_for_cancellation=True)
     )
-    await looks(agent, 1)
+    handle = await executions.start_held(attempt.bind(heartbeat_timeout=HEARTBEAT_TIMEOUT))
+    await checks(handle, 1)
     await caller.cancel()
-    told = await caller.result()
-    assert told["cancelled"]
-    assert told["details"][0]["reason"] == "CANCELLED"
-    execution = await orchestrator.outcome(agent)
+    result = await caller.result()
+    assert result["cancelled"]
+    assert result["details"][0]["reason"] == "CANCELLED"
+    execution = await executions.outcome(handle)
     assert (phase_of(execution), state_of(execution)) == ("CANCELLED", "DELIVERED")
     assert execution.status.failure.message == "cancelled by its caller"
 
@@ -140,11 +142,11 @@ async def test_a_paused_caller_is_waited_for(orchestrator: Orchestrator) -> None
     await service.pause_activity(
         PauseActivityRequest(namespace="default", execution=execution, id=attempt.activity_id)
     )
-    await looks(agent, 3)
+    await checks(agent, 3)
     await service.unpause_activity(
         UnpauseActivityRequest(namespace="default", execution=execution, id=attempt.activity_id)
     )
-    await looks(agent, 5)
+    await checks(agent, 5)
     orchestrator.model.release()
     assert (await caller.result())["text"] == "42"
     assert state_of(await orchestrator.outcome(agent)) == "DELIVERED"
@@ -160,7 +162,7 @@ async def test_the_outcome_reaches_an_activity_that_was_reset(orchestrator: Orch
             id=attempt.activity_id,
         )
     )
-    await looks(agent, 3)
+    await checks(agent, 3)
     orchestrator.model.release()
     assert (await caller.result())["text"] == "42"
     assert phase_of(await orchestrator.outcome(agent)) == "COMPLETED"
@@ -169,7 +171,7 @@ async def test_the_outcome_reaches_an_activity_that_was_reset(orchestrator: Orch
 @pytest.mark.contract("caller activity paused, unpaused, reset; caller reset or continued-as-new")
 async def test_a_reset_caller_is_followed(orchestrator: Orchestrator) -> None:
     caller, attempt, agent = await watched(orchestrator)
-    await looks(agent, 1)
+    await checks(agent, 1)
     finished = await until(caller, EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED)
     await orchestrator.client.workflow_service.reset_workflow_execution(
         ResetWorkflowExecutionRequest(
@@ -183,10 +185,10 @@ async def test_a_reset_caller_is_followed(orchestrator: Orchestrator) -> None:
     after = await orchestrator.caller.attempts.get()
     assert after.run_id != attempt.run_id
     # Until the new run's attempt is bound, the old run is gone, but it has a successor.
-    await looks(agent, 4)
+    await checks(agent, 4)
     assert (await agent.describe()).status == WorkflowExecutionStatus.RUNNING
     await agent.signal(AgentWorkflow.bind, after.bind(heartbeat_timeout=HEARTBEAT_TIMEOUT))
-    await looks(agent, 1)
+    await checks(agent, 1)
     orchestrator.model.release()
     newest = orchestrator.client.get_workflow_handle(caller.id)
     assert (await newest.result())["text"] == "42"
@@ -198,7 +200,7 @@ async def test_a_caller_between_two_attempts_is_waited_for(orchestrator: Orchest
     orchestrator.caller.failures = 1
     call = Call(heartbeat_timeout=HEARTBEAT_TIMEOUT, backoff=50)
     caller, _, agent = await watched(orchestrator, call)
-    await looks(agent, 3)
+    await checks(agent, 3)
     assert (await agent.describe()).status == WorkflowExecutionStatus.RUNNING
     await caller.terminate()
     assert reason_of(await orchestrator.outcome(agent)) == "CALLER_GONE"
@@ -206,10 +208,10 @@ async def test_a_caller_between_two_attempts_is_waited_for(orchestrator: Orchest
 
 async def test_each_binding_is_watched_anew(orchestrator: Orchestrator) -> None:
     caller, attempt, agent = await watched(orchestrator)
-    await looks(agent, 2)
+    await checks(agent, 2)
     await agent.signal(AgentWorkflow.bind, attempt.bind(heartbeat_timeout=HEARTBEAT_TIMEOUT))
     await until(agent, SCHEDULED, count=3)  # the model call and two watches
-    await looks(agent, 2)
+    await checks(agent, 2)
     await caller.terminate()
     assert reason_of(await orchestrator.outcome(agent)) == "CALLER_GONE"
 
@@ -217,7 +219,7 @@ async def test_each_binding_is_watched_anew(orchestrator: Orchestrator) -> None:
 async def test_a_caller_that_answered_meanwhile_is_not_failed(orchestrator: Orchestrator) -> None:
     """A failure after the caller has gone leaves the agent's own outcome alone."""
     failure = ApplicationError("no", type="AUTHENTICATION", non_retryable=True)
-    orchestrator.model.plays(failure)
+    orchestrator.model.respond_with(failure)
     caller, _, agent = await watched(orchestrator, Call(heartbeat_timeout=None), declared=False)
     await caller.terminate()
     orchestrator.model.release()
@@ -240,9 +242,9 @@ async def watched_pair(
 
 async def test_heartbeats_keep_every_waiting_activity_alive(orchestrator: Orchestrator) -> None:
     caller, agent = await watched_pair(orchestrator)
-    await looks(agent, 6)  # longer than the heartbeat timeout
+    await checks(agent, 6)  # longer than the heartbeat timeout
     orchestrator.model.release()
-    assert [told["text"] for told in await caller.result()] == ["42", "42"]
+    assert [each["text"] for each in await caller.result()] == ["42", "42"]
     assert orchestrator.caller.attempts.empty()
 
 
@@ -252,7 +254,7 @@ async def test_an_agent_works_on_while_one_of_its_activities_waits(
     short = Call(heartbeat_timeout=HEARTBEAT_TIMEOUT, schedule_to_close=2)
     caller, agent = await watched_pair(orchestrator, short)
     await until(agent, EventType.EVENT_TYPE_ACTIVITY_TASK_COMPLETED)  # one is gone
-    await looks(agent, 6)
+    await checks(agent, 6)
     assert (await agent.describe()).status == WorkflowExecutionStatus.RUNNING
     await caller.terminate()
     execution = await orchestrator.outcome(agent)
@@ -284,12 +286,12 @@ async def test_a_caller_that_may_not_be_looked_up_is_given_one_heartbeat_timeout
         "stigma_orchestrator.delivery.deliver_activity.find_pending_activity", denied
     )
     caller, _, agent = await watched(orchestrator)
-    await looks(agent, 2)
+    await checks(agent, 2)
     await caller.terminate()
     execution = await orchestrator.outcome(agent)
     assert (phase_of(execution), reason_of(execution)) == ("CANCELLED", "CALLER_GONE")
     assert state_of(execution) == "RESOLVED_OR_GONE"
-    # Not at the first look that did not find it: an attempt might have been about to start.
+    # Not at the first check that did not find it: an attempt might have been about to start.
     ended = execution.status.end_time.ToDatetime(UTC)
     closed = (await caller.describe()).close_time
     assert closed is not None
@@ -311,6 +313,6 @@ async def test_a_caller_that_may_not_be_looked_up_and_returns_is_served(
     again = await orchestrator.caller.attempts.get()
     await agent.signal(AgentWorkflow.bind, again.bind(heartbeat_timeout=HEARTBEAT_TIMEOUT))
     await until(agent, SCHEDULED, count=3)
-    await looks(agent, 5)
+    await checks(agent, 5)
     orchestrator.model.release()
     assert (await caller.result())["text"] == "42"

@@ -1,4 +1,4 @@
-"""Executions and their runs stop together: told, out of time, terminated, or left alone."""
+"""Executions and their runs stop together: cancelled, timed out, terminated or abandoned."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from temporalio.api.enums.v1 import EventType
 from temporalio.client import WorkflowExecutionStatus, WorkflowFailureError, WorkflowHandle
-from temporalio.service import RPCError, RPCStatusCode
+from temporalio.service import RPCError
 
 from services.stigma_orchestrator.tests.orchestration import (
     Call,
@@ -42,16 +42,19 @@ async def test_the_deadline_reaches_the_caller_and_stops_the_run(
 ) -> None:
     caller, attempt = await orchestrator.call()
     handle = await workflows.start(attempt.bind(), document="hold", timeout=2)
-    told = await caller.result()
-    assert (told["error"], told["details"]["reason"]) == ("WORKFLOW_EXECUTION_TIMEOUT", "DEADLINE")
+    result = await caller.result()
+    assert (result["error"], result["details"]["reason"]) == (
+        "WORKFLOW_EXECUTION_TIMEOUT",
+        "DEADLINE",
+    )
     assert phase_of(await workflows.outcome(handle)) == "TIMED_OUT"
     assert await closed_as(workflows.run_of(handle)) == WorkflowExecutionStatus.CANCELED
 
 
-async def test_an_answer_that_came_after_the_deadline_while_nobody_looked_is_kept(
+async def test_an_output_after_the_deadline_is_kept_when_no_worker_ran(
     orchestrator: Orchestrator, workflows: Workflows
 ) -> None:
-    """Nobody was told of a timeout: who asks again under the same request id has the answer."""
+    """No timeout was delivered: a later request with the same id gets the output."""
     caller, attempt = await orchestrator.call()
     handle = await workflows.start(attempt.bind(), document="hold", timeout=2)
     run = await workflows.running(handle)
@@ -84,15 +87,15 @@ async def test_a_cancel_reaches_the_caller_and_stops_the_run(
     orchestrator: Orchestrator, workflows: Workflows
 ) -> None:
     caller, attempt = await orchestrator.call()
-    asked = WorkflowExecution(id="workflow-1")
-    asked.spec.session_id = "asked"
+    accepted = WorkflowExecution(id="workflow-1")
+    accepted.spec.session_id = "accepted"
     handle = await workflows.start(
-        attempt.bind(), document="hold", memo={"execution": payloads.to_raw(asked)}
+        attempt.bind(), document="hold", memo={"execution": payloads.to_raw(accepted)}
     )
     await workflows.running(handle)
     await handle.cancel(reason="enough")
-    told = await caller.result()
-    assert (told["error"], told["details"]["reason"]) == (
+    result = await caller.result()
+    assert (result["error"], result["details"]["reason"]) == (
         "WORKFLOW_EXECUTION_CANCELLED",
         "CANCELLED",
     )
@@ -101,11 +104,11 @@ async def test_a_cancel_reaches_the_caller_and_stops_the_run(
     execution = await workflows.outcome(handle)
     assert (phase_of(execution), state_of(execution)) == ("CANCELLED", "DELIVERED")
     assert execution.status.failure.message == "enough"
-    assert execution.spec.session_id == "asked"
+    assert execution.spec.session_id == "accepted"
     assert execution.status.run.workflow_id == engine.run_id(handle.id)
 
 
-async def test_who_is_bound_while_a_run_stops_is_told_as_well(
+async def test_an_activity_bound_while_a_run_stops_is_answered_as_well(
     orchestrator: Orchestrator, workflows: Workflows
 ) -> None:
     caller, one, two = await orchestrator.pair(Call(), Call())
@@ -114,30 +117,16 @@ async def test_who_is_bound_while_a_run_stops_is_told_as_well(
     await handle.cancel()
     await until(caller, EventType.EVENT_TYPE_ACTIVITY_TASK_FAILED)
     await handle.signal("bind", two.bind())
-    told = await caller.result()
-    assert [each["error"] for each in told] == ["WORKFLOW_EXECUTION_CANCELLED"] * 2
+    result = await caller.result()
+    assert [each["error"] for each in result] == ["WORKFLOW_EXECUTION_CANCELLED"] * 2
     await run.signal("finish")
     execution = await workflows.outcome(handle)
     assert (phase_of(execution), state_of(execution)) == ("CANCELLED", "DELIVERED")
     assert execution.status.callback.bindings == 2
 
 
-async def test_a_cancel_before_anything_ran_runs_nothing(
-    orchestrator: Orchestrator, workflows: Workflows
-) -> None:
-    caller, attempt = await orchestrator.call()
-    async with orchestrator.stopped():
-        handle = await workflows.start(attempt.bind(), document="hold")
-        await handle.cancel()
-    assert (await caller.result())["error"] == "WORKFLOW_EXECUTION_CANCELLED"
-    assert phase_of(await workflows.outcome(handle)) == "CANCELLED"
-    with pytest.raises(RPCError) as refused:
-        await workflows.run_of(handle).describe()
-    assert refused.value.status == RPCStatusCode.NOT_FOUND
-
-
 async def test_a_cancel_at_any_moment_leaves_no_run_behind(workflows: Workflows) -> None:
-    """Before the run is asked for, while it is, and after."""
+    """Before the run is started, meanwhile, and after."""
 
     async def cancelled(moments: int) -> None:
         handle = await workflows.start(document="hold")
@@ -160,7 +149,7 @@ async def test_a_run_that_does_not_stop_is_not_waited_for_without_end(
     handle = await workflows.start(attempt.bind(), document="stubborn")
     await workflows.running(handle)
     await handle.cancel()
-    # The caller is told at once.
+    # The caller is answered at once.
     assert (await caller.result())["error"] == "WORKFLOW_EXECUTION_CANCELLED"
     assert (await handle.describe()).status == WorkflowExecutionStatus.RUNNING
     assert phase_of(await workflows.outcome(handle)) == "CANCELLED"
@@ -168,11 +157,11 @@ async def test_a_run_that_does_not_stop_is_not_waited_for_without_end(
     await workflows.run_of(handle).signal("finish")
 
 
-async def test_how_a_run_ends_that_was_told_to_stop_is_of_no_concern(
+async def test_the_end_of_a_cancelled_run_does_not_matter(
     orchestrator: Orchestrator, workflows: Workflows
 ) -> None:
     caller, attempt = await orchestrator.call()
-    handle = await workflows.start(attempt.bind(), document="fail when told to stop")
+    handle = await workflows.start(attempt.bind(), document="fail when cancelled")
     await workflows.running(handle)
     await handle.cancel()
     assert (await caller.result())["error"] == "WORKFLOW_EXECUTION_CANCELLED"
@@ -191,20 +180,6 @@ async def test_a_caller_that_is_gone_stops_the_run(
     assert (phase_of(execution), reason_of(execution)) == ("CANCELLED", "CALLER_GONE")
     assert state_of(execution) == "RESOLVED_OR_GONE"
     assert await closed_as(workflows.run_of(handle)) == WorkflowExecutionStatus.CANCELED
-
-
-async def test_a_caller_that_waits_for_its_cancellation_is_told(
-    orchestrator: Orchestrator, workflows: Workflows
-) -> None:
-    caller, attempt = await orchestrator.call(Call(heartbeat_timeout=4, wait_for_cancellation=True))
-    handle = await workflows.start(attempt.bind(heartbeat_timeout=4), document="hold")
-    await workflows.running(handle)
-    await caller.cancel()
-    told = await caller.result()
-    assert told["cancelled"]
-    assert told["details"][0]["reason"] == "CANCELLED"
-    execution = await workflows.outcome(handle)
-    assert (phase_of(execution), state_of(execution)) == ("CANCELLED", "DELIVERED")
 
 
 async def test_a_run_cancelled_by_somebody_else_is_a_cancelled_execution(
@@ -227,8 +202,11 @@ async def test_a_terminated_run_fails_the_execution(
     handle = await workflows.start(attempt.bind(), document="hold")
     await until(handle, CHILD_STARTED)
     await workflows.run_of(handle).terminate()
-    told = await caller.result()
-    assert (told["error"], told["details"]["reason"]) == ("WORKFLOW_EXECUTION_FAILED", "TERMINATED")
+    result = await caller.result()
+    assert (result["error"], result["details"]["reason"]) == (
+        "WORKFLOW_EXECUTION_FAILED",
+        "TERMINATED",
+    )
     assert phase_of(await workflows.outcome(handle)) == "FAILED"
 
 

@@ -1,4 +1,4 @@
-"""Workflow executions of the tests, and an engine for them to play: it does as its document says.
+"""Workflow executions of the tests, and a fake engine that does as its document says.
 
 The engine's client is the SDK's own, so that what the orchestrator sends and reads is plain JSON.
 """
@@ -12,25 +12,32 @@ import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, cast
+from typing import Any, ClassVar, TypeAlias
 
 from temporalio import workflow
 from temporalio.api.enums.v1 import EventType
-from temporalio.client import WorkflowFailureError, WorkflowHandle
+from temporalio.client import WorkflowHandle
 from temporalio.common import RawValue
-from temporalio.exceptions import ApplicationError, CancelledError, ServerError
+from temporalio.exceptions import ApplicationError, ServerError
+from temporalio.service import RPCError, RPCStatusCode
 
-from services.stigma_orchestrator.tests.orchestration import DIGEST, Orchestrator, until
-from stigma.contracts import engine, errors, payloads
+from services.stigma_orchestrator.tests.orchestration import (
+    DIGEST,
+    Orchestrator,
+    closed_execution,
+    until,
+)
+from stigma.contracts import engine, errors
 from stigma.internal.v1.execution_pb2 import Bind, WorkflowExecutionInput
 from stigma.workflow.v1.workflow_execution_pb2 import WorkflowExecution, WorkflowExecutionSpec
 from stigma.workflow.v1.workflow_pb2 import WorkflowSpec
+from stigma_orchestrator.workflows.engine_run import EngineRun
 from stigma_orchestrator.workflows.workflow import WorkflowExecutionWorkflow
 
 
 @workflow.defn(dynamic=True)
-class Play:
-    """A run of the engine: answers, waits to be told to finish, or fails, as its document says."""
+class FakeEngine:
+    """A run of the engine: returns, waits for a signal, or fails, as its document says."""
 
     def __init__(self) -> None:
         self._finished = False
@@ -51,7 +58,7 @@ class Play:
                 while not self._finished:
                     with contextlib.suppress(asyncio.CancelledError):
                         await workflow.wait_condition(lambda: self._finished)
-            case "fail when told to stop":
+            case "fail when cancelled":
                 try:
                     await workflow.wait_condition(lambda: self._finished)
                 except asyncio.CancelledError:
@@ -71,9 +78,14 @@ class Play:
 
 @dataclass
 class Workflows:
-    """Starts workflow executions as the API does, and reads what became of them."""
+    """Starts workflow executions as the API does, and reads them."""
 
     orchestrator: Orchestrator
+
+    cancelled_error: ClassVar = "WORKFLOW_EXECUTION_CANCELLED"
+    output: ClassVar = '{"answer":42}'
+    scheduled_activities: ClassVar = 1
+    broken_without: ClassVar = (EngineRun, "run")
 
     async def start(
         self,
@@ -109,6 +121,20 @@ class Workflows:
         self.orchestrator.started.append(handle)
         return handle
 
+    async def start_held(self, bind: Bind) -> WorkflowHandle[Any, Any]:
+        """Start one whose run does not end."""
+        return await self.start(bind, document="hold")
+
+    async def has_worked(self, handle: WorkflowHandle[Any, Any]) -> bool:
+        """Return whether an execution has a run."""
+        try:
+            await self.run_of(handle).describe()
+        except RPCError as error:
+            if error.status != RPCStatusCode.NOT_FOUND:
+                raise
+            return False
+        return True
+
     def run_of(self, handle: WorkflowHandle[Any, Any]) -> WorkflowHandle[Any, Any]:
         """The engine's run of an execution."""
         return self.orchestrator.client.get_workflow_handle(engine.run_id(handle.id))
@@ -121,17 +147,10 @@ class Workflows:
         return run
 
     async def outcome(self, handle: WorkflowHandle[Any, Any]) -> WorkflowExecution:
-        """Return how an execution ended, read as the API reads it, whatever it closed as."""
-        try:
-            result: WorkflowExecution = await handle.result()
-        except WorkflowFailureError as error:
-            if isinstance(error.cause, CancelledError):
-                described = (await handle.describe()).raw_description
-                memo = described.workflow_execution_info.memo.fields["execution"]
-                return payloads.from_raw(RawValue(memo), WorkflowExecution)
-            cause = cast("ApplicationError", error.cause)
-            execution = errors.workflow_execution_from_details(cause.details[0])
-            if execution is None or cause.type != errors.ErrorType.of(execution):
-                raise
-            return execution
-        return result
+        """Return the closed execution of a workflow."""
+        from_details = errors.workflow_execution_from_details
+        return await closed_execution(handle, WorkflowExecution, from_details)
+
+
+Executions: TypeAlias = Orchestrator | Workflows
+"""Executions of either kind."""
