@@ -2,20 +2,17 @@
 
 import asyncio
 import os
-import shutil
 import signal
 import sys
 import time
 import uuid
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 from temporalio import workflow
 from temporalio.client import Client, WorkflowFailureError
 from temporalio.common import RetryPolicy
 from temporalio.exceptions import ActivityError, ApplicationError, CancelledError
-from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
 from ai_worker.settings import Settings
@@ -25,8 +22,8 @@ from stigma.contracts.activities import ModelActivities
 from stigma.contracts.payloads import DATA_CONVERTER
 from stigma.contracts.task_queues import TaskQueues
 from stigma.internal.v1.execution_pb2 import ModelCallRequest, ModelCallResponse
+from tests.stack.plugin import TemporalServer
 
-REPOSITORY = Path(__file__).parents[3]
 CALLERS = "callers"
 
 
@@ -47,19 +44,13 @@ class OneCall:
         )
 
 
-@pytest.fixture(scope="module")
-async def client():
-    if address := os.environ.get("TEMPORAL_ADDRESS"):
-        yield await Client.connect(address, data_converter=DATA_CONVERTER)
-        return
-    binary = shutil.which("temporal", path=f"{REPOSITORY / '.tools'}:{os.environ['PATH']}")
-    environment = await WorkflowEnvironment.start_local(
+@pytest.fixture
+async def client(temporal_server: TemporalServer) -> Client:
+    return await Client.connect(
+        temporal_server.address,
+        namespace=temporal_server.namespace,
         data_converter=DATA_CONVERTER,
-        dev_server_existing_path=binary,
-        dev_server_download_version="v1.9.1",
     )
-    yield environment.client
-    await environment.shutdown()
 
 
 @pytest.fixture
