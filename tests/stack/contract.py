@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Generator, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,8 @@ from tests.stack.contract_marks import marks_of
 from tests.stack.contract_rows import ROWS, ContractRow, kinds_of
 from tests.stack.tables import ResultTable
 
-_WORST_FIRST = ("failed", "skipped", "passed")
+_NOT_RUN = "not run"
+_WORST_FIRST = ("failed", "skipped", "passed", _NOT_RUN)
 
 
 class ContractTable(ResultTable):
@@ -27,8 +28,7 @@ class ContractTable(ResultTable):
     title = "failure contract"
 
     def __init__(self) -> None:
-        self._tests: Counter[str] = Counter()
-        self._results: defaultdict[str, list[str]] = defaultdict(list)
+        self._tests: defaultdict[str, dict[str, str]] = defaultdict(dict)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
@@ -36,7 +36,7 @@ class ContractTable(ResultTable):
             for mark in item.iter_markers("contract"):
                 if complaint := _complaint(item, mark):
                     raise pytest.UsageError(f"{item.nodeid}: {complaint}")
-                self._tests[mark.args[0]] += 1
+                self._tests[mark.args[0]][item.nodeid] = _NOT_RUN
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_makereport(
@@ -45,32 +45,31 @@ class ContractTable(ResultTable):
         report = yield
         if report.when == "call" or report.outcome != "passed":
             for mark in item.iter_markers("contract"):
-                self._results[mark.args[0]].append(report.outcome)
+                of_row = self._tests[mark.args[0]]
+                of_row[item.nodeid] = min(
+                    of_row[item.nodeid], report.outcome, key=_WORST_FIRST.index
+                )
         return report
 
     def rows(self) -> list[Any]:
-        """Return ``[row, tests collected, outcomes]`` of each row, once a marked test ran."""
-        if not self._results:
-            return []
-        return [[text, count, self._results.get(text, [])] for text, count in self._tests.items()]
+        """Return ``[row, outcome of each test]`` of the rows, once a marked test ran."""
+        ran = any(
+            outcome != _NOT_RUN for tests in self._tests.values() for outcome in tests.values()
+        )
+        return [[text, tests] for text, tests in self._tests.items()] if ran else []
 
     @classmethod
     def lines(cls, rows: Iterable[Any]) -> Iterator[str]:
-        """Yield a line a row of the contract, in its order."""
-        collected: Counter[str] = Counter()
-        outcomes: defaultdict[str, list[str]] = defaultdict(list)
-        for text, count, results in rows:
-            collected[text] += count
-            outcomes[text] += results
+        """Yield a line a row of the contract, in its order; of a test that ran twice, the later."""
+        outcomes: defaultdict[str, dict[str, str]] = defaultdict(dict)
+        for text, tests in rows:
+            outcomes[text] |= {test: one for test, one in tests.items() if one != _NOT_RUN}
+            outcomes[text] = {**tests, **outcomes[text]}
         for row in ROWS:
-            outcome = _outcome(outcomes[row.text], collected[row.text])
-            yield f"{outcome:8} {row.text}{_remark(row, len(outcomes[row.text]))}"
-
-
-def _outcome(outcomes: list[str], collected: int) -> str:
-    if outcomes:
-        return min(outcomes, key=_WORST_FIRST.index)
-    return "not run" if collected else "missing"
+            found = list(outcomes[row.text].values())
+            outcome = min(found, key=_WORST_FIRST.index, default="missing")
+            ran = len(found) - found.count(_NOT_RUN)
+            yield f"{outcome:8} {row.text}{_remark(row, ran)}"
 
 
 def _remark(row: ContractRow, count: int) -> str:

@@ -12,11 +12,12 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 from tests.stack.skips import skipped_tests
 from tools.shards import report
 from tools.shards.bare import bare_environment
-from tools.shards.plan import SHARDS, Shard
+from tools.shards.plan import SHARDS
 from tools.shards.run import RESULTS, Job, Outcome, lanes, run_jobs
 
 
@@ -27,24 +28,26 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--skipped", action="store_true")
     parser.add_argument("--shard", action="append", choices=[one.name for one in SHARDS])
     asked, options = parser.parse_known_args(arguments)
-    chosen = [one for one in SHARDS if not asked.shard or one.name in asked.shard]
-    jobs = _skipped(chosen) if asked.skipped else [Job(one) for one in chosen]
+    before = [Job(one) for one in SHARDS if not asked.shard or one.name in asked.shard]
+    jobs = _skipped(before) if asked.skipped else before
     environment = {name: value for name, value in os.environ.items() if name != "COVERAGE_FILE"}
+    RESULTS.mkdir(parents=True, exist_ok=True)
     if asked.bare:
         environment = bare_environment(environment, RESULTS / "bare-path")
     outcomes = asyncio.run(run_jobs(jobs, options, environment, lanes()))
-    return _conclude(jobs, outcomes, all_ran=not (asked.skipped or asked.shard or options))
+    # What was skipped before is joined with what ran then.
+    directories = [job.directory for job in dict.fromkeys([*before, *jobs])]
+    return _conclude(directories, outcomes, chosen=bool(asked.shard or options))
 
 
-def _conclude(jobs: Sequence[Job], outcomes: Sequence[Outcome], *, all_ran: bool) -> int:
-    directories = [job.directory for job in jobs]
+def _conclude(directories: Sequence[Path], outcomes: Sequence[Outcome], *, chosen: bool) -> int:
     tests = report.read_tests(directories)
     report.print_failures(outcomes)
     report.print_tables(directories)
     report.print_seconds(tests, outcomes)
     files = [file for directory in directories for file in directory.glob("coverage")]
-    covered = not all_ran or report.is_covered(files)
-    failed = [one.job.shard.name for one in outcomes if not one.passed]
+    covered = chosen or report.is_covered(files)
+    failed = [one.job.name for one in outcomes if not one.passed]
     if failed:
         print(f"\ntests: failed in {', '.join(failed)}; all is in {RESULTS}")
     counts = Counter(test.outcome for test in tests)
@@ -53,8 +56,8 @@ def _conclude(jobs: Sequence[Job], outcomes: Sequence[Outcome], *, all_ran: bool
     return 0 if covered and not failed and counts["passed"] else 1
 
 
-def _skipped(shards: Iterable[Shard]) -> list[Job]:
-    jobs = (Job(one, tuple(skipped_tests(RESULTS / one.name))) for one in shards)
+def _skipped(before: Iterable[Job]) -> list[Job]:
+    jobs = (Job(one.shard, tuple(skipped_tests(one.directory))) for one in before)
     return [job for job in jobs if job.tests]
 
 

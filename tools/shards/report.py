@@ -30,6 +30,7 @@ class Test:
     """One test, with the seconds of its set-up and its end."""
 
     folder: str
+    module: str
     name: str
     seconds: float
     outcome: str
@@ -43,7 +44,7 @@ def print_failures(outcomes: Iterable[Outcome]) -> None:
             continue
         text = (outcome.job.directory / "log.txt").read_text(errors="replace")
         found = re.search(r"^=+ (ERRORS|FAILURES) =+$", text, re.MULTILINE)
-        _title(f"{outcome.job.shard.name}: {_ending(outcome)}")
+        _title(f"{outcome.job.name}: {_ending(outcome)}")
         print(text[found.start() :] if found else "\n".join(text.splitlines()[-60:]))
 
 
@@ -69,7 +70,7 @@ def print_seconds(tests: Sequence[Test], outcomes: Iterable[Outcome]) -> None:
     for folder in sorted(seconds):
         print(f"{seconds[folder]:7.0f} s {counts[folder]:6} tests  {folder}")
     print(f"{sum(seconds.values()):7.0f} s {counts.total():6} tests  together")
-    shards = [f"{one.job.shard.name} {one.seconds:.0f} s" for one in outcomes]
+    shards = [f"{one.job.name} {one.seconds:.0f} s" for one in outcomes]
     print(f"shards: {', '.join(shards)}")
 
 
@@ -87,19 +88,21 @@ def is_covered(files: Sequence[Path]) -> bool:
 
 
 def read_tests(directories: Iterable[Path]) -> list[Test]:
-    """Return the tests of the shards' junit files."""
+    """Return the tests of the shards' junit files; of one that ran twice, the later."""
     files = [directory / "junit.xml" for directory in directories]
-    return [test for file in files if file.exists() for test in _tests(file)]
+    tests = [test for file in files if file.exists() for test in _tests(file)]
+    return list({(test.folder, test.module, test.name): test for test in tests}.values())
 
 
 def _tests(file: Path) -> Iterator[Test]:
     for case in ElementTree.parse(file).iter("testcase"):
-        module = case.get("classname", "").split(".")
-        folder = "/".join(part for part in module if not part.startswith("test_"))
+        module = case.get("classname", "")
+        folder = "/".join(part for part in module.split(".") if not part.startswith("test_"))
         kinds = {child.tag for child in case}
         failed = kinds & {"failure", "error"}
         outcome = "failed" if failed else "skipped" if "skipped" in kinds else "passed"
-        yield Test(folder, case.get("name", ""), float(case.get("time", 0)), outcome)
+        seconds = float(case.get("time", 0))
+        yield Test(folder, module, case.get("name", ""), seconds, outcome)
 
 
 def _ending(outcome: Outcome) -> str:

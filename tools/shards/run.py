@@ -25,15 +25,20 @@ _NO_TESTS = 5
 
 @dataclass(frozen=True)
 class Job:
-    """One shard to run; ``tests`` are ids of tests, by default all of its folders."""
+    """One shard to run, or of one that has run those ``tests`` that it skipped, by their ids."""
 
     shard: Shard
     tests: tuple[str, ...] = ()
 
     @property
+    def name(self) -> str:
+        """Name of the job and of its folder."""
+        return f"{self.shard.name}-skipped" if self.tests else self.shard.name
+
+    @property
     def directory(self) -> Path:
         """Where its results are."""
-        return RESULTS / self.shard.name
+        return RESULTS / self.name
 
 
 @dataclass(frozen=True)
@@ -61,7 +66,7 @@ async def run_jobs(
         async def work(ports: str) -> None:
             while waiting:
                 job = waiting.pop(0)
-                temporary = Path(folder, job.shard.name)
+                temporary = Path(folder, job.name)
                 variables = {**environment, **_variables(job), PORTS_VARIABLE: ports}
                 outcomes.append(await _run(job, _command(job, options, temporary), variables))
 
@@ -74,7 +79,7 @@ async def run_jobs(
 async def _run(job: Job, command: Sequence[str], environment: Mapping[str, str]) -> Outcome:
     shutil.rmtree(job.directory, ignore_errors=True)
     job.directory.mkdir(parents=True)
-    _say(f"{job.shard.name} …")
+    _say(f"{job.name} …")
     began = time.monotonic()
     with (job.directory / "log.txt").open("wb") as log:
         process = await asyncio.create_subprocess_exec(
@@ -90,7 +95,7 @@ async def _run(job: Job, command: Sequence[str], environment: Mapping[str, str])
                 process.kill()
                 await process.wait()
     outcome = Outcome(job, code, time.monotonic() - began)
-    _say(f"{job.shard.name}: {_closing_line(job)} ({outcome.seconds:.0f} s in all)")
+    _say(f"{job.name}: {_closing_line(job)} ({outcome.seconds:.0f} s in all)")
     return outcome
 
 
@@ -99,8 +104,7 @@ def _command(job: Job, options: Sequence[str], temporary: Path) -> list[str]:
     command += [f"--basetemp={temporary}", f"--junitxml={job.directory / 'junit.xml'}"]
     command += ["--color=no", "--durations=20", *options]
     if job.tests:
-        listed = job.directory.with_suffix(".txt")
-        listed.parent.mkdir(parents=True, exist_ok=True)
+        listed = RESULTS / f"{job.name}.txt"
         listed.write_text("\n".join(job.tests), encoding="utf-8")
         return [*command, f"@{listed}"]
     return [*command, *(f"--ignore={one}" for one in job.shard.ignored()), *job.shard.folders]
