@@ -26,8 +26,8 @@ from stigma.agent.v1.agent_execution_service_pb2_grpc import (
 )
 from stigma.contracts.payloads import DATA_CONVERTER
 from stigma_client import StigmaPlugin
-from zigflow_worker.activities import EngineActivities
-from zigflow_worker.documents import DocumentDirectory
+from zigflow_worker.activities.document_directory import DocumentDirectory
+from zigflow_worker.activities.engine import DocumentActivities
 from zigflow_worker.worker import new_worker
 from zigflow_worker.workflow import DocumentWorkflow
 
@@ -160,7 +160,7 @@ async def api() -> AsyncIterator[StandInApi]:
 async def engine(temporal: Client, documents: Path, api: StandInApi) -> AsyncIterator[Engine]:
     """An engine in the SDK's sandbox; every history it made must replay."""
     engine = Engine(temporal, f"engine-{uuid.uuid4()}")
-    activities = EngineActivities(DocumentDirectory(documents))
+    activities = DocumentActivities(DocumentDirectory(documents))
     async with new_worker(
         temporal,
         engine.task_queue,

@@ -23,9 +23,10 @@ from stigma_client import (
     AgentExecutionFailed,
     AgentExecutionTimedOut,
 )
-from zigflow_worker.compilation import compile_text
 from zigflow_worker.definition import InvalidDocumentError
-from zigflow_worker.tasks.agent_call import AgentCallError
+from zigflow_worker.programs import compile_text
+from zigflow_worker.tasks.agent_execution import error_of
+from zigflow_worker.tasks.registry import TASK_KINDS
 
 BASE = "https://open-workflow-specification.org/spec/1.0.0/errors/agent/"
 
@@ -46,7 +47,7 @@ def test_failures_are_errors_of_the_document(
         reason="STEP_LIMIT",
         details={"execution": {"id": "agent-7"}, "reason": "STEP_LIMIT"},
     )
-    mapped = AgentCallError.from_execution(error)
+    mapped = error_of(error)
     assert mapped.problem["type"] == BASE + name
     assert mapped.problem["status"] == status
     assert mapped.problem["detail"] == "STEP_LIMIT: too many steps"
@@ -244,7 +245,7 @@ def test_wrong_arguments_are_found_before_a_run(arguments: str, message: str) ->
         f"do: [{{ask: {{call: agent, with: {arguments}}}}}]"
     )
     with pytest.raises(InvalidDocumentError, match=message):
-        compile_text(text)
+        compile_text(text, TASK_KINDS)
 
 
 FIVE_AGENTS = """

@@ -14,9 +14,10 @@ import pytest
 from temporalio.client import WorkflowFailureError, WorkflowHandle
 from temporalio.exceptions import ApplicationError
 
-from zigflow_worker.compilation import compile_text
 from zigflow_worker.definition import InvalidDocumentError
 from zigflow_worker.loading import load_document
+from zigflow_worker.programs import compile_text
+from zigflow_worker.tasks.registry import TASK_KINDS
 
 ROOT = Path(__file__).resolve().parents[3]
 SPEC = Path(os.environ.get("STIGMA_SPEC_DIR", ROOT.parent / "shared" / "spec"))
@@ -118,8 +119,8 @@ def examples() -> Iterator[Any]:
 def test_examples_compile_or_name_what_is_missing(file: Path) -> None:
     text = file.read_text()
     if not LATER.search(text) and not any(section in text for section in LATER_SECTIONS):
-        compile_text(text)
+        compile_text(text, TASK_KINDS)
         return
     with pytest.raises(InvalidDocumentError) as invalid:
-        compile_text(text)
+        compile_text(text, TASK_KINDS)
     assert all("not supported in this release" in p.message for p in invalid.value.problems)

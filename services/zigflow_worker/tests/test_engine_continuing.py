@@ -10,8 +10,8 @@ from typing import Any
 from temporalio.client import WorkflowHandle
 
 from stigma_client import StigmaPlugin
-from zigflow_worker.activities import EngineActivities
-from zigflow_worker.documents import DocumentDirectory
+from zigflow_worker.activities.document_directory import DocumentDirectory
+from zigflow_worker.activities.engine import DocumentActivities
 from zigflow_worker.worker import new_worker
 
 NESTED = """
@@ -180,7 +180,7 @@ async def test_state_that_is_too_large_to_carry_fails_the_run(engine: Any) -> No
 
 async def test_a_worker_that_keeps_no_run_in_memory(engine: Any, documents: Path) -> None:
     other = type(engine)(engine.client, f"{engine.task_queue}-uncached")
-    activities = EngineActivities(DocumentDirectory(documents))
+    activities = DocumentActivities(DocumentDirectory(documents))
     async with new_worker(
         engine.client,
         other.task_queue,

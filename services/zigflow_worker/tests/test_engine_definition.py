@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from zigflow_worker.compilation import compile_text
 from zigflow_worker.definition import InvalidDocumentError
-from zigflow_worker.definition.durations import seconds_of
+from zigflow_worker.durations import seconds_of
 from zigflow_worker.errors import matches
+from zigflow_worker.programs import compile_text
+from zigflow_worker.tasks.registry import TASK_KINDS
 from zigflow_worker.validation import validate
 
 HEAD = "document: {dsl: 1.0.3, namespace: test, name: example, version: 1.0.0}\n"
@@ -18,7 +19,7 @@ HEAD = "document: {dsl: 1.0.3, namespace: test, name: example, version: 1.0.0}\n
 
 def problems_of(body: str, head: str = HEAD) -> list[tuple[str, str]]:
     with pytest.raises(InvalidDocumentError) as invalid:
-        compile_text(head + body)
+        compile_text(head + body, TASK_KINDS)
     return [(problem.pointer, problem.message) for problem in invalid.value.problems]
 
 
@@ -174,7 +175,7 @@ do:
 
 def test_syntax_errors_have_their_place_too() -> None:
     with pytest.raises(InvalidDocumentError) as invalid:
-        compile_text("do: [")
+        compile_text("do: [", TASK_KINDS)
     (problem,) = invalid.value.problems
     assert problem.line == 1
 
@@ -215,7 +216,7 @@ def test_standard_types_match_in_all_spellings() -> None:
 
 def test_documents_are_compiled_once() -> None:
     text = HEAD + "do: [{a: {wait: PT1S}}]"
-    assert compile_text(text) is compile_text(text + "")
+    assert compile_text(text, TASK_KINDS) is compile_text(text + "", TASK_KINDS)
 
 
 def test_validate_prints_one_line_a_problem(

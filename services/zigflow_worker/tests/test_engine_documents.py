@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from zigflow_worker.documents import DocumentDirectory, UnknownDocumentError
+from zigflow_worker.activities.document_directory import DocumentDirectory, UnknownDocumentError
 from zigflow_worker.start import continued_start, read_start
 
 HEAD = "document: {{dsl: 1.0.3, namespace: {}, name: {}, version: 1.0.0}}\n"

@@ -24,8 +24,8 @@ from stigma.agent.v1.agent_execution_pb2 import (
 )
 from stigma_client import StigmaPlugin
 from tests.stack.waiting import eventually
-from zigflow_worker.activities import EngineActivities
-from zigflow_worker.documents import DocumentDirectory
+from zigflow_worker.activities.document_directory import DocumentDirectory
+from zigflow_worker.activities.engine import DocumentActivities
 from zigflow_worker.metrics import AgentCallMetrics
 from zigflow_worker.worker import new_worker
 
@@ -56,7 +56,7 @@ class Site:
         async with new_worker(
             self.client,
             self.queue,
-            EngineActivities(DocumentDirectory(self.documents)),
+            DocumentActivities(DocumentDirectory(self.documents)),
             build_id="test",
             plugins=[StigmaPlugin(self.api.address)],
             interceptors=[AgentCallMetrics(registry)],

@@ -3,6 +3,8 @@
 `python -m zigflow_worker validate FILE` checks a document instead.
 """
 
+from __future__ import annotations
+
 import sys
 from functools import partial
 

@@ -5,8 +5,10 @@ Exception
 └── InvalidDocumentError  the document itself is wrong (definition.nodes)
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping
-from enum import StrEnum
+from typing import NamedTuple
 
 from stigma.contracts import engine, refusals
 from stigma.contracts.refusals import Refusal
@@ -21,29 +23,24 @@ _SPELLINGS = (
 )
 
 
-class ErrorType(StrEnum):
-    """Types that the engine itself raises."""
+class ErrorType(NamedTuple):
+    """A type of errors, with the status and title of each of them."""
 
-    CONFIGURATION = _BASE + "configuration"
-    VALIDATION = _BASE + "validation"
-    EXPRESSION = _BASE + "expression"
-    TIMEOUT = _BASE + "timeout"
-    RUNTIME = _BASE + "runtime"
-    AGENT_FAILED = _BASE + "agent/failed"
-    AGENT_TIMEOUT = _BASE + "agent/timeout"
-    AGENT_CANCELLED = _BASE + "agent/cancelled"
+    uri: str
+    status: int
+    title: str
+
+    @classmethod
+    def standard(cls, name: str, status: int, title: str) -> ErrorType:
+        """Return a type below the specification's URI."""
+        return cls(_BASE + name, status, title)
 
 
-_STATUS_AND_TITLE = {
-    ErrorType.CONFIGURATION: (400, "Configuration Error"),
-    ErrorType.VALIDATION: (400, "Validation Error"),
-    ErrorType.EXPRESSION: (400, "Expression Error"),
-    ErrorType.TIMEOUT: (408, "Timeout"),
-    ErrorType.RUNTIME: (500, "Runtime Error"),
-    ErrorType.AGENT_FAILED: (502, "Agent Failed"),
-    ErrorType.AGENT_TIMEOUT: (408, "Agent Timed Out"),
-    ErrorType.AGENT_CANCELLED: (499, "Agent Cancelled"),
-}
+CONFIGURATION = ErrorType.standard("configuration", 400, "Configuration Error")
+VALIDATION = ErrorType.standard("validation", 400, "Validation Error")
+EXPRESSION = ErrorType.standard("expression", 400, "Expression Error")
+TIMEOUT = ErrorType.standard("timeout", 408, "Timeout")
+RUNTIME = ErrorType.standard("runtime", 500, "Runtime Error")
 
 
 class WorkflowError(Exception):
@@ -58,24 +55,23 @@ class WorkflowError(Exception):
         self.problem = dict(problem)
 
     @classmethod
-    def of(cls, error_type: ErrorType, detail: str, instance: str | None = None) -> "WorkflowError":
+    def of(cls, error_type: ErrorType, detail: str, instance: str | None = None) -> WorkflowError:
         """Return a standard error; without `instance`, the interpreter names the task."""
-        status, title = _STATUS_AND_TITLE[error_type]
         problem: dict[str, JSON] = {
-            "type": str(error_type),
-            "status": status,
-            "title": title,
+            "type": error_type.uri,
+            "status": error_type.status,
+            "title": error_type.title,
             "detail": detail,
         }
         if instance is not None:
             problem["instance"] = instance
         return cls(problem)
 
-    def refusing(self, refusal: Refusal) -> "WorkflowError":
+    def with_refusal(self, refusal: Refusal) -> WorkflowError:
         """Return this error as the reason for which a run does not begin."""
         return WorkflowError({**self.problem, refusals.KEY: str(refusal)})
 
-    def because(self, reason: str) -> "WorkflowError":
+    def with_reason(self, reason: str) -> WorkflowError:
         """Return this error with the reason, by name, that a workflow execution gives for it."""
         return WorkflowError({**self.problem, engine.REASON_KEY: reason})
 
@@ -86,7 +82,7 @@ class WorkflowError(Exception):
 
 
 def matches(problem: Mapping[str, JSON], wanted: Mapping[str, JSON]) -> bool:
-    """Whether an error has every property that a filter names.
+    """Return whether an error has every property that a filter names.
 
     Standard types match in all four spellings in use.
     """

@@ -1,5 +1,7 @@
 """Settings of the workflow engine."""
 
+from __future__ import annotations
+
 from pathlib import Path
 
 from pydantic import Field, SecretStr

@@ -1,5 +1,7 @@
 """What starts a run: one JSON object, the only argument of every workflow of the engine."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypedDict

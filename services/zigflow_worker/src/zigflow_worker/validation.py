@@ -1,13 +1,16 @@
 """`python -m zigflow_worker validate FILE`: what is wrong with a document."""
 
+from __future__ import annotations
+
 import argparse
 import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from zigflow_worker.compilation import compile_text
 from zigflow_worker.definition import InvalidDocumentError
+from zigflow_worker.programs import compile_text
+from zigflow_worker.tasks.registry import TASK_KINDS
 
 VALID, UNREADABLE, INVALID = 0, 1, 2
 
@@ -27,7 +30,7 @@ def validate(argv: Sequence[str]) -> int:
         sys.stderr.write(f"{arguments.file}: {error}\n")
         return UNREADABLE
     try:
-        compile_text(text)
+        compile_text(text, TASK_KINDS)
     except InvalidDocumentError as error:
         _report(arguments.file, error, as_json=arguments.output == "json")
         return INVALID

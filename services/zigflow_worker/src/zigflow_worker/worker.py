@@ -1,5 +1,7 @@
 """The engine's worker."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,8 +13,9 @@ from stigma.contracts.task_queues import TaskQueues
 from stigma.runtime import Component, ServiceRuntime, WorkerComponent
 from stigma.runtime.workers import worker_options
 from stigma_client import StigmaPlugin
-from zigflow_worker.activities import EngineActivities
-from zigflow_worker.documents import DocumentDirectory
+from zigflow_worker.activities.document_directory import DocumentDirectory
+from zigflow_worker.activities.engine import DocumentActivities
+from zigflow_worker.activities.interfaces import EngineActivities
 from zigflow_worker.metrics import AgentCallMetrics
 from zigflow_worker.settings import EngineSettings
 from zigflow_worker.workflow import DocumentWorkflow
@@ -25,7 +28,7 @@ async def build(runtime: ServiceRuntime, *, settings: EngineSettings) -> Sequenc
     worker = new_worker(
         client,
         TaskQueues(settings.task_queue_prefix).engine,
-        EngineActivities(DocumentDirectory(settings.workflows_dir)),
+        DocumentActivities(DocumentDirectory(settings.workflows_dir)),
         plugins=[plugin],
         interceptors=[AgentCallMetrics(runtime.metrics)],
         max_cached_workflows=settings.max_cached_workflows,

@@ -1,5 +1,7 @@
 """The Temporal workflow that runs every document: the workflow type is the document's name."""
 
+from __future__ import annotations
+
 import asyncio
 from collections.abc import Sequence
 from datetime import timedelta
@@ -17,19 +19,20 @@ from temporalio.exceptions import (
 with workflow.unsafe.imports_passed_through():
     from stigma.contracts import payloads, versions
     from stigma.contracts.refusals import Refusal
-    from zigflow_worker.activities import EngineActivities
-    from zigflow_worker.compilation import compile_text
+    from zigflow_worker.activities.interfaces import EngineActivities
     from zigflow_worker.definition import InvalidDocumentError
-    from zigflow_worker.errors import ErrorType, WorkflowError, summary
-    from zigflow_worker.execution.carrying import MAX_STATE_BYTES, dump_run, input_of, load_run
+    from zigflow_worker.errors import CONFIGURATION, VALIDATION, WorkflowError, summary
     from zigflow_worker.execution.dataflow import RunFacts
     from zigflow_worker.execution.interpreter import Interpreter
-    from zigflow_worker.execution.pool import measured
+    from zigflow_worker.execution.run_state import MAX_STATE_BYTES, dump_run, input_of, load_run
     from zigflow_worker.execution.scheduler import Scheduler, too_large
     from zigflow_worker.execution.trace import Trace, iso8601
     from zigflow_worker.expressions import JSON
-    from zigflow_worker.program import Program
+    from zigflow_worker.program.model import Program
+    from zigflow_worker.program.pool import encoded_size
+    from zigflow_worker.programs import compile_text
     from zigflow_worker.start import Start, continued_start, read_start
+    from zigflow_worker.tasks.registry import TASK_KINDS
 
 _MAX_PROBLEM_BYTES = 64 * 1024
 _RESOLVE_TIMEOUT = timedelta(seconds=30)
@@ -124,7 +127,7 @@ class DocumentWorkflow:
         await scheduler.settle(run)
         if run.failure is not None:
             raise run.failure
-        if measured(run.outcome, MAX_STATE_BYTES) > MAX_STATE_BYTES:
+        if encoded_size(run.outcome, MAX_STATE_BYTES) > MAX_STATE_BYTES:
             raise too_large("the output")
         return run.outcome
 
@@ -146,7 +149,7 @@ class DocumentWorkflow:
     async def _continue_as_new(self, run: Interpreter, start: Start, text: str) -> NoReturn:
         await workflow.wait_condition(workflow.all_handlers_finished)
         state = dump_run(run)
-        if measured(state, MAX_STATE_BYTES) > MAX_STATE_BYTES:
+        if encoded_size(state, MAX_STATE_BYTES) > MAX_STATE_BYTES:
             raise too_large("the state of the run")
         state["suspended"] = self._suspended
         workflow.continue_as_new(
@@ -160,7 +163,7 @@ def _read_arguments(args: Sequence[RawValue]) -> Start:
     try:
         return read_start(*(converter.from_payload(arg.payload) for arg in args))
     except (ValueError, RuntimeError) as error:
-        raise _misconfigured(str(error)).refusing(Refusal.START) from None
+        raise _misconfigured(str(error)).with_refusal(Refusal.START) from None
 
 
 async def _resolve(workflow_type: str) -> str:
@@ -178,7 +181,7 @@ async def _resolve(workflow_type: str) -> str:
         cause = error.cause if isinstance(error, ActivityError) else error
         failure = _misconfigured(cause.message if isinstance(cause, FailureError) else str(error))
         if isinstance(cause, ApplicationError) and cause.type == Refusal.UNKNOWN_DOCUMENT:
-            failure = failure.refusing(Refusal.UNKNOWN_DOCUMENT)
+            failure = failure.with_refusal(Refusal.UNKNOWN_DOCUMENT)
         raise failure from None
 
 
@@ -186,12 +189,12 @@ def _compile(text: str) -> Program:
     try:
         # Compiling is pure; the sandbox would load the YAML library anew for every run.
         with workflow.unsafe.imports_passed_through(), workflow.unsafe.sandbox_unrestricted():
-            return compile_text(text)
+            return compile_text(text, TASK_KINDS)
     except InvalidDocumentError as error:
         first = error.problems[0]
         detail = f"the document is not valid: {error}"
-        invalid = WorkflowError.of(ErrorType.VALIDATION, detail, first.pointer or "/")
-        raise invalid.refusing(Refusal.DOCUMENT) from None
+        invalid = WorkflowError.of(VALIDATION, detail, first.pointer or "/")
+        raise invalid.with_refusal(Refusal.DOCUMENT) from None
 
 
 def _named(program: Program) -> JSON:
@@ -204,13 +207,13 @@ def _named(program: Program) -> JSON:
 
 
 def _misconfigured(detail: str) -> WorkflowError:
-    return WorkflowError.of(ErrorType.CONFIGURATION, detail, "/")
+    return WorkflowError.of(CONFIGURATION, detail, "/")
 
 
 def _failure(error: WorkflowError) -> ApplicationError:
     """Return what fails the Temporal workflow; its details are the error's own."""
     problem = error.problem
-    if measured(problem, _MAX_PROBLEM_BYTES) > _MAX_PROBLEM_BYTES:
+    if encoded_size(problem, _MAX_PROBLEM_BYTES) > _MAX_PROBLEM_BYTES:
         problem = {
             name: value if not isinstance(value, str) else f"{value[:2000]}…"
             for name, value in problem.items()

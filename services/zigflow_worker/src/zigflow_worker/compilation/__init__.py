@@ -1,6 +1,7 @@
 """From definition to program: expressions, flow targets, references, durations, schemas."""
 
-from zigflow_worker.compilation.compiler import Compiler, Place, Variables
-from zigflow_worker.compilation.documents import compile_text
+from zigflow_worker.compilation.compiler import Compiler
+from zigflow_worker.compilation.kind import TaskKind
+from zigflow_worker.compilation.scope import CompileScope, Variables
 
-__all__ = ["Compiler", "Place", "Variables", "compile_text"]
+__all__ = ["CompileScope", "Compiler", "TaskKind", "Variables"]

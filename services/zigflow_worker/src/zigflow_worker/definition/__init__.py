@@ -1,5 +1,7 @@
 """What a document says: a typed, immutable model, read with the place of every problem."""
 
+from zigflow_worker.definition.document import read_definition
+from zigflow_worker.definition.kinds import TaskKinds, TaskSyntax
 from zigflow_worker.definition.model import (
     DataRules,
     DurationDefinition,
@@ -10,7 +12,7 @@ from zigflow_worker.definition.model import (
     WorkflowDefinition,
 )
 from zigflow_worker.definition.nodes import InvalidDocumentError, Node, NodeError, Problem
-from zigflow_worker.definition.reader import Reader, read_definition
+from zigflow_worker.definition.reader import Reader
 
 __all__ = [
     "DataRules",
@@ -23,7 +25,9 @@ __all__ = [
     "Reader",
     "RetryDefinition",
     "TaskDefinition",
+    "TaskKinds",
     "TaskList",
+    "TaskSyntax",
     "WorkflowDefinition",
     "read_definition",
 ]

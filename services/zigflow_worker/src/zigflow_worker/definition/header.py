@@ -1,20 +1,20 @@
 """What surrounds the tasks of a document: `document`, `evaluate`, `schedule` and `use`."""
 
+from __future__ import annotations
+
 import re
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from zigflow_worker.definition.model import DurationDefinition, RetryDefinition
 from zigflow_worker.definition.nodes import Node
-
-if TYPE_CHECKING:
-    from zigflow_worker.definition.reader import Reader
+from zigflow_worker.definition.reader import Reader
 
 _NAME = re.compile(r"[a-zA-Z0-9](?:[a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?")
 _VERSION = re.compile(
     r"(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)(-[0-9A-Za-z.-]+)?(\+[0-9A-Za-z.-]+)?"
 )
-_LATER = ("authentications", "catalogs", "extensions", "functions", "secrets")
+_UNSUPPORTED = ("authentications", "catalogs", "extensions", "functions", "secrets")
 
 
 def read_header(fields: Mapping[str, Node]) -> None:
@@ -47,12 +47,12 @@ def _read_evaluate(node: Node) -> None:
         raise evaluate["mode"].error("only the evaluation mode 'strict' is supported")
 
 
-def read_reusables(node: Node | None, reader: "Reader") -> dict[str, dict[str, Any]]:
+def read_reusables(node: Node | None, reader: Reader) -> dict[str, dict[str, Any]]:
     """Read `use`: errors, retries and timeouts by name."""
     if node is None:
         return {}
-    fields = node.fields("errors", "retries", "timeouts", *_LATER)
-    for name in _LATER:
+    fields = node.fields("errors", "retries", "timeouts", *_UNSUPPORTED)
+    for name in _UNSUPPORTED:
         if name in fields:
             raise fields[name].error(f"'use.{name}' is not supported in this release")
     readers: dict[str, Callable[[Node], Any]] = {
@@ -69,11 +69,11 @@ def read_reusables(node: Node | None, reader: "Reader") -> dict[str, dict[str, A
     return reusables
 
 
-def _read_timeout(node: Node, reader: "Reader") -> DurationDefinition:
+def _read_timeout(node: Node, reader: Reader) -> DurationDefinition:
     return reader.duration(node.fields("after", required=["after"])["after"])
 
 
-def read_retry(node: Node, reader: "Reader") -> RetryDefinition:
+def read_retry(node: Node, reader: Reader) -> RetryDefinition:
     """Read a retry policy."""
     fields = node.fields("when", "exceptWhen", "delay", "backoff", "limit", "jitter")
     limit = fields["limit"].fields("attempt", "duration") if "limit" in fields else {}
@@ -93,7 +93,7 @@ def read_retry(node: Node, reader: "Reader") -> RetryDefinition:
     )
 
 
-def _optional_duration(node: Node | None, reader: "Reader") -> DurationDefinition | None:
+def _optional_duration(node: Node | None, reader: Reader) -> DurationDefinition | None:
     return None if node is None else reader.duration(node)
 
 
@@ -110,7 +110,7 @@ def _read_backoff(node: Node | None) -> str:
 
 
 def _read_jitter(
-    node: Node | None, reader: "Reader"
+    node: Node | None, reader: Reader
 ) -> tuple[DurationDefinition, DurationDefinition] | None:
     if node is None:
         return None

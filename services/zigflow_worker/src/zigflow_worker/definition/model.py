@@ -3,15 +3,15 @@
 A `Node` stands wherever an expression or literal is compiled later: it remembers its place.
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from zigflow_worker.definition.kinds import TaskSyntax
 from zigflow_worker.definition.nodes import Node
 from zigflow_worker.expressions import JSON
-
-if TYPE_CHECKING:
-    from zigflow_worker.tasks.kind import TaskKind
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,7 @@ class TaskList:
     """A block: tasks in order, each name once."""
 
     pointer: str
-    tasks: tuple["TaskDefinition", ...]
+    tasks: tuple[TaskDefinition, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,13 +73,13 @@ class TaskDefinition:
 
     name: str
     node: Node
-    kind: "TaskKind[Any]"
+    kind: TaskSyntax[Any]
     details: Any
     condition: Node | None
     input: DataRules
     output: DataRules
     export: DataRules
-    timeout: "DurationDefinition | Node | None"
+    timeout: DurationDefinition | Node | None
     """A duration, or the name of a reusable one."""
     then: Node | None
 
@@ -95,7 +95,7 @@ class WorkflowDefinition:
     do: TaskList
     input: DataRules = DataRules()
     output: DataRules = DataRules()
-    timeout: "DurationDefinition | Node | None" = None
+    timeout: DurationDefinition | Node | None = None
     errors: Mapping[str, ErrorDefinition] = field(default_factory=dict)
     retries: Mapping[str, RetryDefinition] = field(default_factory=dict)
     timeouts: Mapping[str, DurationDefinition] = field(default_factory=dict)

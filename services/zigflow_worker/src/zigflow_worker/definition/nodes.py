@@ -1,5 +1,7 @@
 """Parts of a document, each with its JSON pointer, and what can be wrong with them."""
 
+from __future__ import annotations
+
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -44,7 +46,7 @@ class Node:
     value: JSON
     pointer: str
 
-    def child(self, key: str | int) -> "Node":
+    def child(self, key: str | int) -> Node:
         """Return an item of this map or list, known to be there."""
         token = str(key).replace("~", "~0").replace("/", "~1")
         return Node(self.value[key], f"{self.pointer}/{token}")  # type: ignore[index]
@@ -71,13 +73,13 @@ class Node:
             raise self.error(f"expected true or false, not {_kind(self.value)}")
         return self.value
 
-    def mapping(self) -> dict[str, "Node"]:
+    def mapping(self) -> dict[str, Node]:
         """Return the items of a map with any keys."""
         if not isinstance(self.value, dict):
             raise self.error(f"expected a map, not {_kind(self.value)}")
         return {key: self.child(key) for key in self.value}
 
-    def fields(self, *allowed: str, required: Iterable[str] = ()) -> dict[str, "Node"]:
+    def fields(self, *allowed: str, required: Iterable[str] = ()) -> dict[str, Node]:
         """Return the items of a map that may have only the keys named."""
         fields = self.mapping()
         for key, node in fields.items():
@@ -88,13 +90,13 @@ class Node:
                 raise self.error(f"'{key}' is required")
         return fields
 
-    def items(self) -> list["Node"]:
+    def items(self) -> list[Node]:
         """Return the items of a list."""
         if not isinstance(self.value, list):
             raise self.error(f"expected a list, not {_kind(self.value)}")
         return [self.child(index) for index in range(len(self.value))]
 
-    def named_items(self) -> Iterator[tuple[str, "Node"]]:
+    def named_items(self) -> Iterator[tuple[str, Node]]:
         """Yield name and value of each item of a list of maps with a single key."""
         for item in self.items():
             fields = item.mapping()

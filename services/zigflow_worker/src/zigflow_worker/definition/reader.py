@@ -1,46 +1,33 @@
-"""Reading a document's data into its definition."""
+"""Reads what all task kinds share."""
 
-from collections.abc import Iterator, Mapping
+from __future__ import annotations
+
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
 
-from zigflow_worker.definition.durations import seconds_of
-from zigflow_worker.definition.header import read_header, read_reusables
+from zigflow_worker.definition.kinds import TaskKinds
 from zigflow_worker.definition.model import (
     DataRules,
     DurationDefinition,
     ErrorDefinition,
     TaskDefinition,
     TaskList,
-    WorkflowDefinition,
 )
-from zigflow_worker.definition.nodes import InvalidDocumentError, Node, NodeError, Problem
+from zigflow_worker.definition.nodes import Node, NodeError, Problem
+from zigflow_worker.durations import seconds_of
 from zigflow_worker.expressions import is_expression
 from zigflow_worker.loading import SourceDocument
 
-if TYPE_CHECKING:
-    from zigflow_worker.tasks.registry import TaskRegistry
-
 _COMMON_KEYS = ("if", "input", "output", "export", "timeout", "then", "metadata")
-
-
-def read_definition(source: SourceDocument, registry: "TaskRegistry") -> WorkflowDefinition:
-    """Read a whole document (raises InvalidDocumentError with every problem found)."""
-    reader = Reader(source, registry)
-    with reader.collecting():
-        definition = _read_workflow(Node(source.data, ""), reader)
-    if reader.problems:
-        raise InvalidDocumentError(reader.problems)
-    return definition
 
 
 class Reader:
     """Reads what all task kinds share. Problems of one task do not hide those of the next."""
 
-    def __init__(self, source: SourceDocument, registry: "TaskRegistry") -> None:
+    def __init__(self, source: SourceDocument, kinds: TaskKinds[Reader]) -> None:
         self.problems: list[Problem] = []
         self._source = source
-        self._registry = registry
+        self._kinds = kinds
 
     @contextmanager
     def collecting(self) -> Iterator[None]:
@@ -69,7 +56,7 @@ class Reader:
     def task(self, name: str, node: Node) -> TaskDefinition:
         """Read one task."""
         fields = node.mapping()
-        kind = self._registry.kind_of(node, fields)
+        kind = self._kinds.kind_of(node, fields)
         fields = node.fields(*_COMMON_KEYS, *kind.keys, required=kind.required)
         timeout = fields.get("timeout")
         return TaskDefinition(
@@ -159,29 +146,3 @@ def _read_schema(node: Node) -> Node:
     if not isinstance(fields["document"].value, (dict, bool)):
         raise fields["document"].error("expected a JSON Schema")
     return fields["document"]
-
-
-def _read_workflow(root: Node, reader: Reader) -> WorkflowDefinition:
-    fields = root.fields(
-        *("document", "input", "use", "do", "timeout", "output", "schedule", "evaluate"),
-        required=["document", "do"],
-    )
-    with reader.collecting():
-        read_header(fields)
-    reusables: Mapping[str, dict[str, Any]] = {}
-    with reader.collecting():
-        reusables = read_reusables(fields.get("use"), reader)
-    document = fields["document"].mapping()
-    timeout = fields.get("timeout")
-    do = reader.task_list(fields["do"], minimum=1)
-    return WorkflowDefinition(
-        namespace=str(document["namespace"].value) if "namespace" in document else "",
-        name=str(document["name"].value) if "name" in document else "",
-        version=str(document["version"].value) if "version" in document else "",
-        source=root.value,
-        do=do,
-        input=read_rules(fields.get("input"), "from"),
-        output=read_rules(fields.get("output"), "as"),
-        timeout=None if timeout is None else reader.timeout(timeout),
-        **reusables,
-    )

@@ -1,14 +1,16 @@
 """The data of a run: what expressions see, and what happens to it before and after a task."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 
-from zigflow_worker.definition.durations import seconds_of
-from zigflow_worker.errors import ErrorType, WorkflowError
-from zigflow_worker.execution.frames import Frame
+from zigflow_worker.durations import seconds_of
+from zigflow_worker.errors import EXPRESSION, VALIDATION, WorkflowError
 from zigflow_worker.execution.trace import descriptor
 from zigflow_worker.expressions import JSON, Budget, ExpressionError
-from zigflow_worker.program import DurationFormula, Formula, Program, Rules
-from zigflow_worker.schemas import Schema
+from zigflow_worker.program.formulas import DurationFormula, Formula, Rules
+from zigflow_worker.program.model import Frame, Program
+from zigflow_worker.program.schemas import Schema
 
 # A constant: were it the release's version, an upgrade could change what a replay computes.
 _RUNTIME: dict[str, JSON] = {"name": "stigma", "version": "1.0", "metadata": {}}
@@ -82,7 +84,7 @@ class DataFlow:
         return description
 
     def is_past(self, time: float) -> bool:
-        """Whether a time has come, as exactly as timers are."""
+        """Return whether a time has come, as exactly as timers are."""
         return time <= self.now + _TIMER_SLACK
 
     def truth(self, formula: Formula, frame: Frame, subject: JSON) -> bool:
@@ -99,7 +101,7 @@ class DataFlow:
         except ExpressionError:
             raise
         except ValueError as error:
-            raise WorkflowError.of(ErrorType.EXPRESSION, str(error)) from None
+            raise WorkflowError.of(EXPRESSION, str(error)) from None
 
     def receive(self, rules: Rules, raw: JSON, frame: Frame) -> JSON:
         """Validate, then transform."""
@@ -124,4 +126,4 @@ class DataFlow:
 def _validate(schema: Schema, data: JSON, what: str) -> None:
     violation = schema.violation(data)
     if violation is not None:
-        raise WorkflowError.of(ErrorType.VALIDATION, f"{what} does not match: {violation}")
+        raise WorkflowError.of(VALIDATION, f"{what} does not match: {violation}")

@@ -4,47 +4,28 @@ It is synchronous and deterministic. What takes time (effects, timers, yielding)
 scheduler's, which it reaches through `Scheduling`.
 """
 
+from __future__ import annotations
+
 from collections.abc import Coroutine
-from typing import Any, Protocol
+from typing import Any
+
+from typing_extensions import override
 
 from stigma.contracts.refusals import Refusal
-from zigflow_worker.errors import ErrorType, WorkflowError
+from zigflow_worker.errors import EXPRESSION, TIMEOUT, WorkflowError
 from zigflow_worker.execution.dataflow import DataFlow, RunFacts
-from zigflow_worker.execution.frames import Branch, BranchState, Frame
-from zigflow_worker.execution.trace import ENDED, STATUS, Trace
+from zigflow_worker.execution.scheduling import Scheduling
+from zigflow_worker.execution.trace import ENDED, EXECUTION, STATUS, Trace
 from zigflow_worker.expressions import JSON, ExpressionError
-from zigflow_worker.program import END, Block, Formula, Step
+from zigflow_worker.program.formulas import Formula
+from zigflow_worker.program.model import END, Block, Branch, BranchState, Frame, Run, Step
 from zigflow_worker.start import DEFAULT_STEPS_PER_ACTIVATION
 
 STEPS_PER_TASK = 10
 """What a task costs of an activation's budget, besides its expressions."""
 
 
-class Scheduling(Protocol):
-    """What the interpreter asks of its scheduler."""
-
-    def enqueue(self, branch: Branch) -> None:
-        """Advance a branch later in this activation."""
-
-    def wait(
-        self, branch: Branch, until: float | None, effect: Coroutine[Any, Any, JSON] | None
-    ) -> None:
-        """Wake a branch at a time, or when an effect is done."""
-
-    def release(self, branch: Branch) -> None:
-        """Forget timers and effects of a branch; effects are cancelled."""
-
-    def admit(self, branch: Branch, size: int) -> bool:
-        """Whether a branch may begin an effect whose command has so many bytes.
-
-        If not, it is woken when it may try again.
-        """
-
-    def random(self, low: float, high: float) -> float:
-        """Return a number between two, the same on every replay."""
-
-
-class Interpreter(DataFlow):
+class Interpreter(DataFlow, Run):
     """One run of a program."""
 
     def __init__(self, facts: RunFacts, scheduling: Scheduling, trace: Trace) -> None:
@@ -71,20 +52,22 @@ class Interpreter(DataFlow):
             if program.root.timeout is not None:
                 frame.deadline = self.now + self.seconds(program.root.timeout, frame, raw_input)
         except (WorkflowError, ExpressionError) as error:
-            self._fail(self._located(error, program.root).refusing(Refusal.INPUT))
+            self._fail(self._located(error, program.root).with_refusal(Refusal.INPUT))
             return
         frame.begin_block(program.do, frame.input)
         self.main.stack.append(frame)
 
+    @override
     def end_branch(self, branch: Branch, output: JSON) -> None:
-        """End a branch with its output: the run's, or one of a fork's."""
-        frame = branch.stack.pop()
+        bottom = branch.stack.pop()
         self._close(branch)
+        branch.completed = True
+        branch.output = output
         if branch.parent is None:
-            self._finish_run(frame, output)
+            self._finish_run(bottom, output)
             return
-        fork = branch.parent.stack[-1]
-        fork.state.done(self, branch, output)
+        frame = branch.parent.stack[-1]
+        frame.step.operation.branch_ended(self, frame, branch, output)
         self.wake(branch.parent)
 
     def _finish_run(self, frame: Frame, output: JSON) -> None:
@@ -106,7 +89,7 @@ class Interpreter(DataFlow):
     def end_run(self, output: JSON) -> None:
         """End the whole run gracefully, from any branch."""
         main = self.main
-        self._give_up(main, 1, "completed")
+        self._unwind_frames(main, 1, "completed")
         root = main.stack[0]
         root.data = output
         root.index = root.block.size if root.block else 0
@@ -143,6 +126,7 @@ class Interpreter(DataFlow):
             branch.state = BranchState.READY
             self.scheduling.enqueue(branch)
 
+    @override
     def wait(
         self,
         branch: Branch,
@@ -150,7 +134,6 @@ class Interpreter(DataFlow):
         until: float | None = None,
         effect: Coroutine[Any, Any, JSON] | None = None,
     ) -> None:
-        """Make a branch wait: for a time, an effect, or to be woken."""
         branch.state = BranchState.WAITING
         deadlines = [frame.deadline for frame in branch.stack if frame.deadline is not None]
         if until is not None:
@@ -180,7 +163,7 @@ class Interpreter(DataFlow):
         now = self.now
         frame = self._current = Frame(step, parent.data, parent.variables, parent.attempt, now)
         frame.entry = self.trace.begin(step.pointer, step.name, now, parent.attempt)
-        if not step.plain_start and not self._prepare(frame):
+        if not step.has_no_input_rules and not self._prepare(frame):
             self._end_entry(frame, "skipped")
             parent.index += 1
             return
@@ -222,27 +205,27 @@ class Interpreter(DataFlow):
             frame.deadline = self.now + self.seconds(step.timeout, frame, frame.raw)
         return True
 
+    @override
     def push(self, branch: Branch, frame: Frame, block: Block | None, data: JSON) -> None:
-        """Put a frame of the engine's own, a part of a task, on the stack."""
         if block is not None:
             frame.begin_block(block, data)
         branch.stack.append(frame)
 
+    @override
     def complete(self, branch: Branch, frame: Frame, output: JSON) -> None:
-        """Complete the task on top of the stack."""
         branch.stack.pop()
         frame.output = output
         self._finish_task(branch.stack[-1], frame)
 
+    @override
     def complete_part(self, branch: Branch, frame: Frame) -> None:
-        """Take a frame pushed by `push` off the stack; its output is the data of the one below."""
         branch.stack.pop()
         branch.stack[-1].data = frame.data
 
     def _finish_task(self, parent: Frame, frame: Frame) -> None:
         step = frame.step
         output = frame.output
-        if not step.plain_end:
+        if not step.has_no_output_rules:
             output = self.send(step.output, output, frame)
             if step.export:
                 self.context = self.send(step.export, output, frame, exported=output)
@@ -263,11 +246,11 @@ class Interpreter(DataFlow):
         for height, frame in enumerate(branch.stack):
             if frame.deadline is not None and self.is_past(frame.deadline):
                 error = WorkflowError.of(
-                    ErrorType.TIMEOUT,
+                    TIMEOUT,
                     "the time allowed has passed",
                     frame.step.pointer or "/",
                 )
-                self._give_up(branch, height, "faulted")
+                self._unwind_frames(branch, height, "faulted")
                 self.scheduling.release(branch)
                 self._unwind(branch, error)
                 return
@@ -288,13 +271,13 @@ class Interpreter(DataFlow):
                     return
             except (WorkflowError, ExpressionError) as another:
                 error = self._located(another, frame.step)
-            self._give_up(branch, len(stack) - 1, "faulted")
+            self._unwind_frames(branch, len(stack) - 1, "faulted")
         self._close(branch)
         if branch.parent is None:
             self._fail(error)
             return
         parent = branch.parent
-        self._give_up(parent, len(parent.stack) - 1, "faulted")
+        self._unwind_frames(parent, len(parent.stack) - 1, "faulted")
         self.scheduling.release(parent)
         parent.state = BranchState.READY
         self._unwind(parent, error)
@@ -304,16 +287,17 @@ class Interpreter(DataFlow):
     def _located(self, error: WorkflowError | ExpressionError, step: Step) -> WorkflowError:
         pointer = step.pointer or "/"
         if isinstance(error, ExpressionError):
-            return WorkflowError.of(ErrorType.EXPRESSION, str(error), pointer)
+            return WorkflowError.of(EXPRESSION, str(error), pointer)
         if "instance" not in error.problem:
             return WorkflowError({**error.problem, "instance": pointer})
         return error
 
-    def _give_up(self, branch: Branch, height: int, status: str) -> None:
+    def _unwind_frames(self, branch: Branch, height: int, status: str) -> None:
         """Take frames off the stack that will not complete."""
         while len(branch.stack) > height:
             frame = branch.stack.pop()
-            frame.step.operation.abandon(self, frame)
+            for child in frame.branches:
+                self.cancel_branch(child)
             self._end_entry(frame, status)
 
     def _end_entry(self, frame: Frame, status: str) -> None:
@@ -321,16 +305,30 @@ class Interpreter(DataFlow):
             frame.entry[STATUS] = status
             frame.entry[ENDED] = self.now
 
+    @override
     def cancel_branch(self, branch: Branch) -> None:
-        """Stop a branch wherever it is."""
         if branch.state is not BranchState.ENDED:
-            self._give_up(branch, 0, "cancelled")
+            self._unwind_frames(branch, 0, "cancelled")
             self._close(branch)
 
     def _close(self, branch: Branch) -> None:
         branch.state = BranchState.ENDED
         self.scheduling.release(branch)
 
+    @override
     def random(self, low: float, high: float) -> float:
-        """Return a number between two, the same on every replay."""
         return self.scheduling.random(low, high)
+
+    @override
+    def start_branch(self, branch: Branch) -> None:
+        if branch.state is not BranchState.ENDED:
+            self.scheduling.enqueue(branch)
+
+    @override
+    def reserve_effect(self, branch: Branch, size: int) -> bool:
+        return self.scheduling.reserve_effect(branch, size)
+
+    @override
+    def record_execution(self, frame: Frame, execution_id: str) -> None:
+        if frame.entry is not None:
+            frame.entry[EXECUTION] = execution_id or None

@@ -5,6 +5,8 @@ timer or an effect wakes one. What is not synchronous goes through `_pause`, `_s
 of its own (an effect).
 """
 
+from __future__ import annotations
+
 import asyncio
 from collections import deque
 from collections.abc import Coroutine
@@ -12,15 +14,17 @@ from datetime import timedelta
 from typing import Any
 
 from temporalio import workflow
+from typing_extensions import override
 
 from stigma.contracts import versions
-from zigflow_worker.activities import EngineActivities
-from zigflow_worker.errors import ErrorType, WorkflowError
-from zigflow_worker.execution.carrying import MAX_STATE_BYTES, dump_run
-from zigflow_worker.execution.frames import Branch, BranchState
+from zigflow_worker.activities.interfaces import EngineActivities
+from zigflow_worker.errors import RUNTIME, WorkflowError
 from zigflow_worker.execution.interpreter import Interpreter
-from zigflow_worker.execution.pool import measured
+from zigflow_worker.execution.run_state import MAX_STATE_BYTES, dump_run
+from zigflow_worker.execution.scheduling import Scheduling
 from zigflow_worker.expressions import JSON, Budget
+from zigflow_worker.program.model import Branch, BranchState
+from zigflow_worker.program.pool import encoded_size
 from zigflow_worker.start import RunOptions
 
 MAX_EFFECTS = 1_000
@@ -44,7 +48,7 @@ _LONG_HISTORY = 5
 """How many times the first suggestion a run with effects under way may go on to."""
 
 
-class Scheduler:
+class Scheduler(Scheduling):
     """Schedules one run."""
 
     def __init__(self, options: RunOptions) -> None:
@@ -53,13 +57,13 @@ class Scheduler:
         self._ready: deque[Branch] = deque()
         self._effects: set[asyncio.Task[JSON]] = set()
         self._cancelled: set[asyncio.Task[JSON]] = set()
-        self._without_slot: deque[Branch] = deque()
-        self._without_room: deque[Branch] = deque()
+        self._waiting_for_slot: deque[Branch] = deque()
+        self._waiting_for_bytes: deque[Branch] = deque()
         self._wakeup: asyncio.Future[None] | None = None
         self._pauses = 0
         self._command_bytes = 0
         self._suggested_at: int | None = None
-        self._look: asyncio.TimerHandle | None = None
+        self._version_timer: asyncio.TimerHandle | None = None
         self._too_large_at: int | None = None
         self.suspended = False
 
@@ -80,7 +84,7 @@ class Scheduler:
                 if not run.ended and self._ready:
                     self._check_state(run)
                     await self._pause()
-            elif self._without_room:
+            elif self._waiting_for_bytes:
                 await self._end_workflow_task()
             else:
                 await self._sleep()
@@ -104,17 +108,17 @@ class Scheduler:
 
     # --- What the interpreter asks for
 
+    @override
     def enqueue(self, branch: Branch) -> None:
-        """Advance a branch later in this activation."""
         if not branch.queued:
             branch.queued = True
             self._ready.append(branch)
             self._wake()
 
+    @override
     def wait(
         self, branch: Branch, until: float | None, effect: Coroutine[Any, Any, JSON] | None
     ) -> None:
-        """Wake a branch at a time, or when an effect is done."""
         if effect is not None:
             task = self._loop.create_task(effect)
             branch.effect = task
@@ -128,8 +132,8 @@ class Scheduler:
             delay = max(until - self._loop.time(), _SHORTEST_TIMER)
             branch.alarm = (until, self._loop.call_later(delay, self._alarmed, branch))
 
+    @override
     def release(self, branch: Branch) -> None:
-        """Forget timers and effects of a branch; effects are cancelled."""
         if branch.alarm is not None:
             branch.alarm[1].cancel()
             branch.alarm = None
@@ -142,21 +146,21 @@ class Scheduler:
             self._cancelled.add(effect)
             effect.cancel()
 
-    def admit(self, branch: Branch, size: int) -> bool:
-        """Whether a branch may begin an effect whose command has so many bytes."""
+    @override
+    def reserve_effect(self, branch: Branch, size: int) -> bool:
         if len(self._effects) >= MAX_EFFECTS:
             branch.state = BranchState.WAITING
-            self._without_slot.append(branch)
+            self._waiting_for_slot.append(branch)
             return False
         if self._command_bytes and self._command_bytes + size > MAX_COMMAND_BYTES:
             branch.state = BranchState.WAITING
-            self._without_room.append(branch)
+            self._waiting_for_bytes.append(branch)
             return False
         self._command_bytes += size
         return True
 
+    @override
     def random(self, low: float, high: float) -> float:
-        """Return a number between two, the same on every replay."""
         return workflow.random().uniform(low, high)
 
     # --- Waking
@@ -168,8 +172,8 @@ class Scheduler:
             self._wake_branch(branch)
         else:
             _forget(effect)
-        while self._without_slot:
-            waiting = self._without_slot.popleft()
+        while self._waiting_for_slot:
+            waiting = self._waiting_for_slot.popleft()
             if waiting.state is BranchState.WAITING:
                 self._wake_branch(waiting)
                 break
@@ -211,7 +215,7 @@ class Scheduler:
 
     async def _sleep(self) -> None:
         self._wakeup = self._loop.create_future()
-        self._look_for_version()
+        self._schedule_version_check()
         await self._wakeup
         self._wakeup = None
         self._command_bytes = 0
@@ -235,20 +239,22 @@ class Scheduler:
             EngineActivities.end_activation, start_to_close_timeout=_PAUSE_TIMEOUT
         )
         self._command_bytes = 0
-        while self._without_room:
-            self._wake_branch(self._without_room.popleft())
+        while self._waiting_for_bytes:
+            self._wake_branch(self._waiting_for_bytes.popleft())
 
-    def _look_for_version(self) -> None:
+    def _schedule_version_check(self) -> None:
         """Wake now and then: only a workflow task tells of a new version of this engine."""
-        if self._look is None and not self._effects and versions.is_versioned():
-            self._look = self._loop.call_later(versions.LOOK.total_seconds(), self._looked)
+        if self._version_timer is None and not self._effects and versions.is_versioned():
+            self._version_timer = self._loop.call_later(
+                versions.LOOK.total_seconds(), self._check_version
+            )
 
-    def _looked(self) -> None:
-        self._look = None
+    def _check_version(self) -> None:
+        self._version_timer = None
         self._wake()
 
     def _may_change_version(self, run: Interpreter) -> bool:
-        """Whether there is another version to go on in, and the run can be carried there.
+        """Return whether there is another version to go on in, and the run can be carried there.
 
         One that is too large stays on its version. It may shrink, but is not measured more than
         once a workflow task.
@@ -259,7 +265,7 @@ class Scheduler:
         if length == self._too_large_at:
             return False
         self._take_results(run)
-        if run.ended or measured(dump_run(run), MAX_STATE_BYTES) <= MAX_STATE_BYTES:
+        if run.ended or encoded_size(dump_run(run), MAX_STATE_BYTES) <= MAX_STATE_BYTES:
             return True
         self._too_large_at = length
         return False
@@ -282,8 +288,8 @@ class Scheduler:
         size = 0
         for branch in [run.main, *self._ready]:
             for frame in branch.stack:
-                size += measured(frame.data, MAX_STATE_BYTES)
-        if size + measured(run.context, MAX_STATE_BYTES) > MAX_STATE_BYTES:
+                size += encoded_size(frame.data, MAX_STATE_BYTES)
+        if size + encoded_size(run.context, MAX_STATE_BYTES) > MAX_STATE_BYTES:
             run.fail(too_large("the state of the run"), run.main)
 
 
@@ -296,7 +302,7 @@ def _forget(effect: asyncio.Task[JSON]) -> None:
 def too_large(what: str) -> WorkflowError:
     """Return the error for data that cannot be carried."""
     error = WorkflowError.of(
-        ErrorType.RUNTIME,
+        RUNTIME,
         f"{what} is larger than {MAX_STATE_BYTES} bytes, or nested too deep",
     )
-    return error.because("TOO_LARGE")
+    return error.with_reason("TOO_LARGE")

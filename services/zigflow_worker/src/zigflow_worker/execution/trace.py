@@ -1,5 +1,7 @@
 """The task trace: what ran, in order, bounded."""
 
+from __future__ import annotations
+
 from collections import deque
 from datetime import UTC, datetime
 

@@ -1,5 +1,7 @@
 """One document: its data, and where each part of it is written."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple, TypeAlias
@@ -24,7 +26,7 @@ MAX_MAPS = 3 * MAX_BLOCKS
 class _Place:
     line: int
     column: int
-    children: dict[str, "_Place"] = field(default_factory=dict)
+    children: dict[str, _Place] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,7 @@
 """What is wrong with a document that cannot be read."""
 
+from __future__ import annotations
+
 import json
 
 

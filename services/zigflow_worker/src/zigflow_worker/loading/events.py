@@ -1,5 +1,7 @@
 """What a document's text is made of, whichever notation it is in."""
 
+from __future__ import annotations
+
 from typing import Literal, NamedTuple
 
 

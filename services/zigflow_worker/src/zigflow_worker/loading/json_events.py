@@ -1,5 +1,7 @@
 """Strict JSON as events: YAML's grammar allows most of it, but not all."""
 
+from __future__ import annotations
+
 import json
 import re
 from collections.abc import Iterator

@@ -1,5 +1,7 @@
 """Plain scalars, by YAML 1.2's core schema."""
 
+from __future__ import annotations
+
 import math
 import re
 

@@ -1,5 +1,7 @@
 """YAML 1.2 as events, without what only YAML can say."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 from typing import Literal, TypeAlias
 
@@ -25,7 +27,7 @@ _TAGS = {
     MappingStartEvent: "tag:yaml.org,2002:map",
     SequenceStartEvent: "tag:yaml.org,2002:seq",
 }
-__NodeEvent: TypeAlias = ScalarEvent | MappingStartEvent | SequenceStartEvent
+_TaggedEvent: TypeAlias = ScalarEvent | MappingStartEvent | SequenceStartEvent
 
 
 def yaml_events(text: str) -> Iterator[Event]:
@@ -72,7 +74,7 @@ def _check_version(event: DocumentStartEvent) -> None:
         raise DocumentError(message, "", *_mark(event))
 
 
-def _check_tag(event: __NodeEvent) -> None:
+def _check_tag(event: _TaggedEvent) -> None:
     tag = event.tag
     if tag not in (None, "!", _TAGS[type(event)]):
         shown = quoted(str(tag).replace("tag:yaml.org,2002:", "!!"))

@@ -1,16 +1,18 @@
 """From a document's words to the messages of the agent API."""
 
+from __future__ import annotations
+
 import json
 from collections.abc import Callable, Mapping
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import Any, TypedDict, TypeVar
 
 from google.protobuf import json_format
 from google.protobuf.message import Message
 
 from stigma.agent.v1.agent_pb2 import AgentConfig, AgentSpec
 from zigflow_worker.definition import Node
-from zigflow_worker.definition.durations import seconds_of
+from zigflow_worker.durations import seconds_of
 from zigflow_worker.expressions import JSON, is_expression
 
 M = TypeVar("M", bound=Message)
@@ -18,8 +20,47 @@ M = TypeVar("M", bound=Message)
 _DURATIONS = ("timeout", "requestTimeout", "request_timeout", "delay")
 _SCHEMAS = ("outputSchema", "output_schema")
 
-# Each wait is looked after four times within it: shorter ones cost more than they tell.
+# Each wait is checked four times within it: shorter ones cost more than they tell.
 _LEAST_HEARTBEAT_TIMEOUT = timedelta(seconds=1)
+
+
+class AgentRequest(TypedDict, total=False):
+    """Arguments of `run_agent`."""
+
+    agent: str
+    message: str
+    input: JSON
+    spec: AgentSpec
+    env: Mapping[str, str] | None
+    config: AgentConfig
+    session_id: str
+    labels: Mapping[str, str] | None
+    timeout: timedelta
+    heartbeat_timeout: timedelta
+
+
+def request_of(arguments: Mapping[str, Any], schema: JSON) -> AgentRequest:
+    """Return the arguments of `run_agent` (raises ValueError)."""
+    request: AgentRequest = {
+        "agent": str(arguments.get("agent", "")),
+        "message": text_of(arguments.get("message")),
+        "input": arguments.get("input"),
+        "env": texts_of(arguments.get("env")),
+        "session_id": text_of(arguments.get("session")),
+        "labels": texts_of(arguments.get("labels")),
+    }
+    if "spec" in arguments:
+        request["spec"] = spec = spec_of(arguments["spec"])
+        if schema is not None and not spec.output_schema:
+            spec.output_schema = json_text(schema)
+    if "config" in arguments:
+        request["config"] = config = config_of(arguments["config"])
+        if config.HasField("timeout"):
+            request["timeout"] = config.timeout.ToTimedelta()
+    if "heartbeatTimeout" in arguments:
+        heartbeat_timeout = heartbeat_timeout_of(arguments["heartbeatTimeout"])
+        request["heartbeat_timeout"] = heartbeat_timeout
+    return request
 
 
 def check(arguments: Mapping[str, Node]) -> None:
@@ -45,7 +86,7 @@ def config_of(value: JSON) -> AgentConfig:
 
 
 def heartbeat_timeout_of(value: JSON) -> timedelta:
-    """Return within what time a lost worker or agent is noticed (raises ValueError)."""
+    """Return the time within which a lost worker or agent is noticed (raises ValueError)."""
     timeout = timedelta(seconds=seconds_of(value))
     if timeout < _LEAST_HEARTBEAT_TIMEOUT:
         raise ValueError("a heartbeat timeout must be at least 1 second")

@@ -1,15 +1,14 @@
 """`do`: tasks in order."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 
 from typing_extensions import override
 
-from zigflow_worker.compilation import Compiler, Place
+from zigflow_worker.compilation import Compiler, CompileScope, TaskKind
 from zigflow_worker.definition import Node, Reader, TaskDefinition, TaskList
-from zigflow_worker.execution.frames import Branch, Frame
-from zigflow_worker.execution.interpreter import Interpreter
-from zigflow_worker.program import Block, Operation
-from zigflow_worker.tasks.kind import TaskKind
+from zigflow_worker.program.model import Block, Branch, Frame, Operation, Run
 
 
 class DoTask(TaskKind[TaskList]):
@@ -21,13 +20,11 @@ class DoTask(TaskKind[TaskList]):
 
     @override
     def read(self, fields: Mapping[str, Node], reader: Reader) -> TaskList:
-        """Read the block."""
         return reader.task_list(fields["do"])
 
     @override
-    def compile(self, task: TaskDefinition, compiler: Compiler, place: Place) -> Operation:
-        """Compile the block."""
-        return DoOperation(compiler.block(task.details, place))
+    def compile(self, task: TaskDefinition, compiler: Compiler, scope: CompileScope) -> Operation:
+        return DoOperation(compiler.block(task.details, scope))
 
 
 class DoOperation(Operation):
@@ -37,11 +34,9 @@ class DoOperation(Operation):
         self._block = block
 
     @override
-    def enter(self, run: Interpreter, branch: Branch, frame: Frame) -> None:
-        """Begin the block."""
+    def enter(self, run: Run, branch: Branch, frame: Frame) -> None:
         frame.begin_block(self._block, frame.input)
 
     @override
-    def proceed(self, run: Interpreter, branch: Branch, frame: Frame) -> None:
-        """Complete."""
+    def proceed(self, run: Run, branch: Branch, frame: Frame) -> None:
         run.complete(branch, frame, frame.data)

@@ -1,20 +1,20 @@
 """`for`: a block for each item of a list."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from typing_extensions import override
 
-from zigflow_worker.compilation import Compiler, Place
+from zigflow_worker.compilation import Compiler, CompileScope, TaskKind
 from zigflow_worker.definition import Node, Reader, TaskDefinition, TaskList
-from zigflow_worker.errors import ErrorType, WorkflowError
-from zigflow_worker.execution.frames import Branch, Frame
-from zigflow_worker.execution.interpreter import Interpreter
-from zigflow_worker.execution.pool import PoolReader, PoolWriter
+from zigflow_worker.errors import EXPRESSION, WorkflowError
 from zigflow_worker.expressions import JSON
-from zigflow_worker.program import Block, Formula, Operation
-from zigflow_worker.tasks.kind import TaskKind
+from zigflow_worker.program.formulas import Formula
+from zigflow_worker.program.model import Block, Branch, Frame, Operation, Run
+from zigflow_worker.program.pool import PoolReader, PoolWriter
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,10 +34,10 @@ class ForTask(TaskKind[ForDefinition]):
     keyword = "for"
     keys = ("for", "while", "do")
     required = ("for", "do")
+    carries = ("do",)
 
     @override
     def read(self, fields: Mapping[str, Node], reader: Reader) -> ForDefinition:
-        """Read the loop."""
         loop = fields["for"].fields("each", "in", "at", required=["in"])
         if not isinstance(loop["in"].value, (str, list)):
             raise loop["in"].error("expected an expression or a list")
@@ -50,18 +50,17 @@ class ForTask(TaskKind[ForDefinition]):
         )
 
     @override
-    def compile(self, task: TaskDefinition, compiler: Compiler, place: Place) -> Operation:
-        """Compile the loop; its variables are known in `while` and the block."""
+    def compile(self, task: TaskDefinition, compiler: Compiler, scope: CompileScope) -> Operation:
         definition: ForDefinition = task.details
         each = compiler.variable(definition.each, "item")
         at = compiler.variable(definition.at, "index")
         if each == at:
             raise task.node.error(f"'{each}' names both the item and its index")
-        inside = place.defining(each, at)
+        inside = scope.defining(each, at)
         return ForOperation(
             each=each,
             at=at,
-            collection=compiler.expression_or_template(definition.collection, place),
+            collection=compiler.expression_or_template(definition.collection, scope),
             condition=compiler.optional(definition.condition, inside),
             block=compiler.block(definition.do, inside),
         )
@@ -70,11 +69,13 @@ class ForTask(TaskKind[ForDefinition]):
 class Loop:
     """The state of a `for`: its items and the iteration it is in."""
 
-    __slots__ = ("around", "index", "items")
+    __slots__ = ("index", "items", "outer_variables")
 
-    def __init__(self, items: list[JSON], around: Mapping[str, JSON], index: int = -1) -> None:
+    def __init__(
+        self, items: list[JSON], outer_variables: Mapping[str, JSON], index: int = -1
+    ) -> None:
         self.items = items
-        self.around = around
+        self.outer_variables = outer_variables
         self.index = index
 
 
@@ -89,19 +90,17 @@ class ForOperation(Operation):
     block: Block
 
     @override
-    def enter(self, run: Interpreter, branch: Branch, frame: Frame) -> None:
-        """Fix the items."""
+    def enter(self, run: Run, branch: Branch, frame: Frame) -> None:
         items = run.value(self.collection, frame, frame.input)
         if not isinstance(items, list):
             raise WorkflowError.of(
-                ErrorType.EXPRESSION, f"'for.in' must give a list, not {_type_name(items)}"
+                EXPRESSION, f"'for.in' must give a list, not {_type_name(items)}"
             )
         frame.state = Loop(items, frame.variables)
         frame.data = frame.input
 
     @override
-    def proceed(self, run: Interpreter, branch: Branch, frame: Frame) -> None:
-        """Begin the next iteration, or complete."""
+    def proceed(self, run: Run, branch: Branch, frame: Frame) -> None:
         loop: Loop = frame.state
         loop.index += 1
         if loop.index < len(loop.items):
@@ -110,27 +109,23 @@ class ForOperation(Operation):
                 frame.block = self.block
                 frame.index = 0
                 return
-        frame.variables = loop.around
+        frame.variables = loop.outer_variables
         run.complete(branch, frame, frame.data)
 
     def _set_variables(self, frame: Frame, loop: Loop) -> None:
         frame.variables = {
-            **loop.around,
+            **loop.outer_variables,
             self.each: loop.items[loop.index],
             self.at: loop.index,
         }
 
     @override
     def dump(self, frame: Frame, pool: PoolWriter) -> JSON:
-        """Return the place of the items, and the iteration."""
         loop: Loop = frame.state
         return [pool.add(loop.items), loop.index]
 
     @override
-    def load(
-        self, run: Interpreter, branch: Branch, frame: Frame, state: Any, pool: PoolReader
-    ) -> None:
-        """Restore the loop and the variables of its iteration."""
+    def load(self, frame: Frame, state: Any, pool: PoolReader) -> None:
         items: Any = pool[state[0]]
         frame.state = loop = Loop(items, frame.variables, state[1])
         if 0 <= loop.index < len(items):

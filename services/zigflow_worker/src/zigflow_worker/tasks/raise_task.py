@@ -1,19 +1,18 @@
 """`raise`: an error on purpose."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from typing import NoReturn
 
 from typing_extensions import override
 
-from zigflow_worker.compilation import Compiler, Place
-from zigflow_worker.definition import Node, Reader, TaskDefinition
-from zigflow_worker.definition.model import ErrorDefinition
-from zigflow_worker.errors import ErrorType, WorkflowError
-from zigflow_worker.execution.frames import Frame
-from zigflow_worker.execution.interpreter import Interpreter
+from zigflow_worker.compilation import Compiler, CompileScope, TaskKind
+from zigflow_worker.definition import ErrorDefinition, Node, Reader, TaskDefinition
+from zigflow_worker.errors import EXPRESSION, WorkflowError
 from zigflow_worker.expressions import JSON
-from zigflow_worker.program import Formula, InlineOperation, Operation
-from zigflow_worker.tasks.kind import TaskKind
+from zigflow_worker.program.formulas import Formula
+from zigflow_worker.program.model import Frame, InlineOperation, Operation, Run
 
 
 class RaiseTask(TaskKind[ErrorDefinition | Node]):
@@ -25,7 +24,6 @@ class RaiseTask(TaskKind[ErrorDefinition | Node]):
 
     @override
     def read(self, fields: Mapping[str, Node], reader: Reader) -> ErrorDefinition | Node:
-        """Read the error or its name."""
         error = fields["raise"].fields("error", required=["error"])["error"]
         if isinstance(error.value, str):
             error.text()
@@ -33,8 +31,7 @@ class RaiseTask(TaskKind[ErrorDefinition | Node]):
         return reader.error(error)
 
     @override
-    def compile(self, task: TaskDefinition, compiler: Compiler, place: Place) -> Operation:
-        """Compile the parts of the error, each literal or expression."""
+    def compile(self, task: TaskDefinition, compiler: Compiler, scope: CompileScope) -> Operation:
         error = compiler.error(task.details)
         parts = {
             "type": error.type,
@@ -44,7 +41,7 @@ class RaiseTask(TaskKind[ErrorDefinition | Node]):
             "instance": error.instance,
         }
         return RaiseOperation(
-            {name: compiler.template(part, place) for name, part in parts.items() if part}
+            {name: compiler.template(part, scope) for name, part in parts.items() if part}
         )
 
 
@@ -55,8 +52,7 @@ class RaiseOperation(InlineOperation):
         self._parts = parts
 
     @override
-    def evaluate(self, run: Interpreter, frame: Frame) -> NoReturn:
-        """Raise."""
+    def evaluate(self, run: Run, frame: Frame) -> NoReturn:
         problem: dict[str, JSON] = {}
         for name, part in self._parts.items():
             value = run.value(part, frame, frame.input)
@@ -69,9 +65,9 @@ class RaiseOperation(InlineOperation):
 def _check(problem: Mapping[str, JSON]) -> None:
     status = problem.get("status")
     if not isinstance(status, int) or isinstance(status, bool):
-        raise WorkflowError.of(ErrorType.EXPRESSION, "the status of an error must be an integer")
+        raise WorkflowError.of(EXPRESSION, "the status of an error must be an integer")
     for name, value in problem.items():
         if name != "status" and not isinstance(value, str):
-            raise WorkflowError.of(ErrorType.EXPRESSION, f"the {name} of an error must be a string")
+            raise WorkflowError.of(EXPRESSION, f"the {name} of an error must be a string")
     if "type" not in problem:
-        raise WorkflowError.of(ErrorType.EXPRESSION, "the type of an error must be a string")
+        raise WorkflowError.of(EXPRESSION, "the type of an error must be a string")

@@ -1,13 +1,14 @@
 """Retry policies: whether to try again, and after how long."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 
-from zigflow_worker.compilation import Compiler, Place
+from zigflow_worker.compilation import Compiler, CompileScope
 from zigflow_worker.definition import RetryDefinition
-from zigflow_worker.definition.durations import MAX_SECONDS
-from zigflow_worker.execution.frames import Frame
-from zigflow_worker.execution.interpreter import Interpreter
-from zigflow_worker.program import DurationFormula, Formula
+from zigflow_worker.durations import MAX_SECONDS
+from zigflow_worker.program.formulas import DurationFormula, Formula
+from zigflow_worker.program.model import Frame, Run
 
 _MAX_DOUBLINGS = 40
 
@@ -25,7 +26,7 @@ class RetryPolicy:
     duration: DurationFormula | None
     jitter: tuple[DurationFormula, DurationFormula] | None
 
-    def delay_before(self, run: Interpreter, frame: Frame, retry: int) -> float | None:
+    def delay_before(self, run: Run, frame: Frame, retry: int) -> float | None:
         """Return the seconds to wait before a retry, counted from 1; None: no more retries."""
         if self.attempts is not None and retry > self.attempts:
             return None
@@ -40,7 +41,7 @@ class RetryPolicy:
                 return None
         return delay
 
-    def _delay(self, run: Interpreter, frame: Frame, retry: int) -> float:
+    def _delay(self, run: Run, frame: Frame, retry: int) -> float:
         delay = 0.0
         if self.delay is not None:
             delay = run.seconds(self.delay, frame, frame.input)
@@ -54,18 +55,20 @@ class RetryPolicy:
         return min(delay, MAX_SECONDS)
 
 
-def compile_retry(definition: RetryDefinition, compiler: Compiler, place: Place) -> RetryPolicy:
+def compile_retry(
+    definition: RetryDefinition, compiler: Compiler, scope: CompileScope
+) -> RetryPolicy:
     """Compile a policy for the place where it is used."""
     jitter = definition.jitter
     return RetryPolicy(
-        when=compiler.optional(definition.when, place),
-        except_when=compiler.optional(definition.except_when, place),
-        delay=compiler.optional_duration(definition.delay, place),
+        when=compiler.optional(definition.when, scope),
+        except_when=compiler.optional(definition.except_when, scope),
+        delay=compiler.optional_duration(definition.delay, scope),
         backoff=definition.backoff,
         attempts=definition.attempts,
-        attempt_duration=compiler.optional_duration(definition.attempt_duration, place),
-        duration=compiler.optional_duration(definition.duration, place),
+        attempt_duration=compiler.optional_duration(definition.attempt_duration, scope),
+        duration=compiler.optional_duration(definition.duration, scope),
         jitter=None
         if jitter is None
-        else (compiler.duration(jitter[0], place), compiler.duration(jitter[1], place)),
+        else (compiler.duration(jitter[0], scope), compiler.duration(jitter[1], scope)),
     )

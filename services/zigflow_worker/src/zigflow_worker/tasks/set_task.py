@@ -1,16 +1,16 @@
 """`set`: an output made of expressions."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 
 from typing_extensions import override
 
-from zigflow_worker.compilation import Compiler, Place
+from zigflow_worker.compilation import Compiler, CompileScope, TaskKind
 from zigflow_worker.definition import Node, Reader, TaskDefinition
-from zigflow_worker.execution.frames import Frame
-from zigflow_worker.execution.interpreter import Interpreter
 from zigflow_worker.expressions import JSON
-from zigflow_worker.program import Formula, InlineOperation, Operation
-from zigflow_worker.tasks.kind import TaskKind
+from zigflow_worker.program.formulas import Formula
+from zigflow_worker.program.model import Frame, InlineOperation, Operation, Run
 
 
 class SetTask(TaskKind[Node]):
@@ -22,7 +22,6 @@ class SetTask(TaskKind[Node]):
 
     @override
     def read(self, fields: Mapping[str, Node], reader: Reader) -> Node:
-        """Read the map or expression."""
         node = fields["set"]
         if isinstance(node.value, str):
             return node
@@ -31,9 +30,8 @@ class SetTask(TaskKind[Node]):
         return node
 
     @override
-    def compile(self, task: TaskDefinition, compiler: Compiler, place: Place) -> Operation:
-        """Compile the map or expression."""
-        return SetOperation(compiler.expression_or_template(task.details, place))
+    def compile(self, task: TaskDefinition, compiler: Compiler, scope: CompileScope) -> Operation:
+        return SetOperation(compiler.expression_or_template(task.details, scope))
 
 
 class SetOperation(InlineOperation):
@@ -43,6 +41,5 @@ class SetOperation(InlineOperation):
         self.formula: Formula = formula
 
     @override
-    def evaluate(self, run: Interpreter, frame: Frame) -> JSON:
-        """Return the new data."""
+    def evaluate(self, run: Run, frame: Frame) -> JSON:
         return run.value(self.formula, frame, frame.input)

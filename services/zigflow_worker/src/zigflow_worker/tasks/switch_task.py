@@ -1,17 +1,17 @@
 """`switch`: where the flow goes next."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from typing_extensions import override
 
-from zigflow_worker.compilation import Compiler, Place
+from zigflow_worker.compilation import Compiler, CompileScope, TaskKind
 from zigflow_worker.definition import Node, Reader, TaskDefinition
-from zigflow_worker.execution.frames import Frame
-from zigflow_worker.execution.interpreter import Interpreter
 from zigflow_worker.expressions import JSON
-from zigflow_worker.program import Formula, InlineOperation, Operation
-from zigflow_worker.tasks.kind import TaskKind
+from zigflow_worker.program.formulas import Formula
+from zigflow_worker.program.model import Frame, InlineOperation, Operation, Run
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,6 @@ class SwitchTask(TaskKind[tuple[CaseDefinition, ...]]):
 
     @override
     def read(self, fields: Mapping[str, Node], reader: Reader) -> tuple[CaseDefinition, ...]:
-        """Read the cases."""
         cases = []
         defaults = 0
         for _, node in fields["switch"].named_items():
@@ -47,10 +46,9 @@ class SwitchTask(TaskKind[tuple[CaseDefinition, ...]]):
         return tuple(cases)
 
     @override
-    def compile(self, task: TaskDefinition, compiler: Compiler, place: Place) -> Operation:
-        """Compile conditions and targets; the default comes last, wherever it is written."""
+    def compile(self, task: TaskDefinition, compiler: Compiler, scope: CompileScope) -> Operation:
         cases = [
-            (compiler.optional(case.when, place), compiler.target(case.then, place))
+            (compiler.optional(case.when, scope), compiler.target(case.then, scope))
             for case in task.details
         ]
         return SwitchOperation(sorted(cases, key=lambda case: case[0] is None))
@@ -63,8 +61,7 @@ class SwitchOperation(InlineOperation):
         self._cases = tuple(cases)
 
     @override
-    def evaluate(self, run: Interpreter, frame: Frame) -> JSON:
-        """Choose the target."""
+    def evaluate(self, run: Run, frame: Frame) -> JSON:
         for condition, target in self._cases:
             if condition is None or run.truth(condition, frame, frame.input):
                 frame.target = target

@@ -1,21 +1,21 @@
 """`try`: catching errors, and trying again."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from typing_extensions import override
 
-from zigflow_worker.compilation import Compiler, Place
+from zigflow_worker.compilation import Compiler, CompileScope, TaskKind
 from zigflow_worker.definition import Node, Reader, RetryDefinition, TaskDefinition, TaskList
 from zigflow_worker.definition.header import read_retry
 from zigflow_worker.errors import matches
-from zigflow_worker.execution.frames import Branch, Frame
-from zigflow_worker.execution.interpreter import Interpreter
-from zigflow_worker.execution.pool import PoolReader, PoolWriter
 from zigflow_worker.expressions import JSON
-from zigflow_worker.program import Block, Formula, Operation, Step
-from zigflow_worker.tasks.kind import TaskKind
+from zigflow_worker.program.formulas import Formula
+from zigflow_worker.program.model import Block, Branch, Frame, Operation, Run, Step
+from zigflow_worker.program.pool import PoolReader, PoolWriter
 from zigflow_worker.tasks.retries import RetryPolicy, compile_retry
 
 
@@ -42,7 +42,6 @@ class TryTask(TaskKind[TryDefinition]):
 
     @override
     def read(self, fields: Mapping[str, Node], reader: Reader) -> TryDefinition:
-        """Read block and handler."""
         catch = fields["catch"].fields("errors", "as", "when", "exceptWhen", "retry", "do", "then")
         return TryDefinition(
             block=reader.task_list(fields["try"]),
@@ -56,19 +55,18 @@ class TryTask(TaskKind[TryDefinition]):
         )
 
     @override
-    def compile(self, task: TaskDefinition, compiler: Compiler, place: Place) -> Operation:
-        """Compile both blocks; the error's variable is known in the handler and its conditions."""
+    def compile(self, task: TaskDefinition, compiler: Compiler, scope: CompileScope) -> Operation:
         definition: TryDefinition = task.details
         variable = compiler.variable(definition.variable, "error")
-        inside = place.defining(variable)
+        inside = scope.defining(variable)
         pointer = task.node.pointer
-        part = Part()
+        part = SubBlock()
         retry = None
         if definition.retry is not None:
             retry = compile_retry(compiler.retry(definition.retry), compiler, inside)
         return TryOperation(
             attempt=compiler.inner_step(f"{pointer}/try", task.name, part),
-            block=compiler.block(definition.block, place),
+            block=compiler.block(definition.block, scope),
             errors={name: node.value for name, node in definition.errors.items()},
             variable=variable,
             when=compiler.optional(definition.when, inside),
@@ -76,7 +74,7 @@ class TryTask(TaskKind[TryDefinition]):
             retry=retry,
             handler=compiler.inner_step(f"{pointer}/catch", task.name, part),
             handler_block=None if definition.do is None else compiler.block(definition.do, inside),
-            then=None if definition.then is None else compiler.target(definition.then, place),
+            then=None if definition.then is None else compiler.target(definition.then, scope),
         )
 
 
@@ -95,25 +93,24 @@ def _read_retry(node: Node | None, reader: Reader) -> RetryDefinition | Node | N
     return read_retry(node, reader)
 
 
-class Part(Operation):
+class SubBlock(Operation):
     """One of the two blocks of a `try`, on the stack above it."""
 
     @override
-    def proceed(self, run: Interpreter, branch: Branch, frame: Frame) -> None:
-        """Hand the output down."""
+    def proceed(self, run: Run, branch: Branch, frame: Frame) -> None:
         run.complete_part(branch, frame)
 
 
 Phase = Literal["start", "trying", "delayed", "caught", "handling"]
 
 
-class Attempts:
+class TryState:
     """The state of a `try`."""
 
-    __slots__ = ("around", "phase", "problem", "retries", "until")
+    __slots__ = ("outer_variables", "phase", "problem", "retries", "until")
 
-    def __init__(self, around: Mapping[str, JSON]) -> None:
-        self.around = around
+    def __init__(self, outer_variables: Mapping[str, JSON]) -> None:
+        self.outer_variables = outer_variables
         self.phase: Phase = "start"
         self.retries = 0
         self.until = 0.0
@@ -138,14 +135,12 @@ class TryOperation(Operation):
     then: int | None
 
     @override
-    def enter(self, run: Interpreter, branch: Branch, frame: Frame) -> None:
-        """Prepare the first attempt."""
-        frame.state = Attempts(frame.variables)
+    def enter(self, run: Run, branch: Branch, frame: Frame) -> None:
+        frame.state = TryState(frame.variables)
 
     @override
-    def proceed(self, run: Interpreter, branch: Branch, frame: Frame) -> None:
-        """Go to the next phase."""
-        state: Attempts = frame.state
+    def proceed(self, run: Run, branch: Branch, frame: Frame) -> None:
+        state: TryState = frame.state
         match state.phase:
             case "start":
                 self._try(run, branch, frame)
@@ -164,8 +159,8 @@ class TryOperation(Operation):
             case "handling":
                 self._handled(run, branch, frame, frame.data)
 
-    def _try(self, run: Interpreter, branch: Branch, frame: Frame) -> None:
-        state: Attempts = frame.state
+    def _try(self, run: Run, branch: Branch, frame: Frame) -> None:
+        state: TryState = frame.state
         state.phase = "trying"
         attempt = Frame(self.attempt, frame.input, frame.variables, state.retries + 1, run.now)
         if self.retry is not None and self.retry.attempt_duration is not None:
@@ -173,17 +168,14 @@ class TryOperation(Operation):
             attempt.deadline = run.now + seconds
         run.push(branch, attempt, self.block, frame.input)
 
-    def _handled(self, run: Interpreter, branch: Branch, frame: Frame, output: JSON) -> None:
-        frame.variables = frame.state.around
+    def _handled(self, run: Run, branch: Branch, frame: Frame, output: JSON) -> None:
+        frame.variables = frame.state.outer_variables
         frame.target = self.then
         run.complete(branch, frame, output)
 
     @override
-    def catch(
-        self, run: Interpreter, branch: Branch, frame: Frame, problem: Mapping[str, JSON]
-    ) -> bool:
-        """Catch what the filter lets through, and decide between retry and handler."""
-        state: Attempts = frame.state
+    def catch(self, run: Run, branch: Branch, frame: Frame, problem: Mapping[str, JSON]) -> bool:
+        state: TryState = frame.state
         if state.phase != "trying" or not matches(problem, self.errors):
             return False
         self._set_problem(frame, dict(problem))
@@ -205,23 +197,19 @@ class TryOperation(Operation):
         return True
 
     def _set_problem(self, frame: Frame, problem: JSON) -> None:
-        state: Attempts = frame.state
+        state: TryState = frame.state
         state.problem = problem
-        frame.variables = state.around
+        frame.variables = state.outer_variables
         if problem is not None:
-            frame.variables = {**state.around, self.variable: problem}
+            frame.variables = {**state.outer_variables, self.variable: problem}
 
     @override
     def dump(self, frame: Frame, pool: PoolWriter) -> JSON:
-        """Return the phase, the retries made, and the error being handled."""
-        state: Attempts = frame.state
+        state: TryState = frame.state
         return [state.phase, state.retries, state.until, pool.add(state.problem)]
 
     @override
-    def load(
-        self, run: Interpreter, branch: Branch, frame: Frame, state: Any, pool: PoolReader
-    ) -> None:
-        """Restore the phase and the error's variable."""
-        frame.state = attempts = Attempts(frame.variables)
-        attempts.phase, attempts.retries, attempts.until = state[:3]
+    def load(self, frame: Frame, state: Any, pool: PoolReader) -> None:
+        frame.state = restored = TryState(frame.variables)
+        restored.phase, restored.retries, restored.until = state[:3]
         self._set_problem(frame, pool[state[3]])

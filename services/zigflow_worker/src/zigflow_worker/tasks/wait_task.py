@@ -1,15 +1,15 @@
 """`wait`: a pause."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 
 from typing_extensions import override
 
-from zigflow_worker.compilation import Compiler, Place
+from zigflow_worker.compilation import Compiler, CompileScope, TaskKind
 from zigflow_worker.definition import DurationDefinition, Node, Reader, TaskDefinition
-from zigflow_worker.execution.frames import Branch, Frame
-from zigflow_worker.execution.interpreter import Interpreter
-from zigflow_worker.program import DurationFormula, Operation
-from zigflow_worker.tasks.kind import TaskKind
+from zigflow_worker.program.formulas import DurationFormula
+from zigflow_worker.program.model import Branch, Frame, Operation, Run
 
 
 class WaitTask(TaskKind[DurationDefinition]):
@@ -21,13 +21,11 @@ class WaitTask(TaskKind[DurationDefinition]):
 
     @override
     def read(self, fields: Mapping[str, Node], reader: Reader) -> DurationDefinition:
-        """Read the duration."""
         return reader.duration(fields["wait"])
 
     @override
-    def compile(self, task: TaskDefinition, compiler: Compiler, place: Place) -> Operation:
-        """Compile the duration."""
-        return WaitOperation(compiler.duration(task.details, place))
+    def compile(self, task: TaskDefinition, compiler: Compiler, scope: CompileScope) -> Operation:
+        return WaitOperation(compiler.duration(task.details, scope))
 
 
 class WaitOperation(Operation):
@@ -37,13 +35,11 @@ class WaitOperation(Operation):
         self._duration = duration
 
     @override
-    def enter(self, run: Interpreter, branch: Branch, frame: Frame) -> None:
-        """Fix the time."""
+    def enter(self, run: Run, branch: Branch, frame: Frame) -> None:
         frame.state = run.now + run.seconds(self._duration, frame, frame.input)
 
     @override
-    def proceed(self, run: Interpreter, branch: Branch, frame: Frame) -> None:
-        """Complete when the time has come."""
+    def proceed(self, run: Run, branch: Branch, frame: Frame) -> None:
         if run.is_past(frame.state):
             run.complete(branch, frame, frame.input)
         else:

@@ -1,5 +1,7 @@
 """Durations: ISO 8601, or a map of units. In seconds."""
 
+from __future__ import annotations
+
 import re
 
 from zigflow_worker.expressions import JSON

@@ -1,5 +1,7 @@
 """JSON Schema validation that neither fetches nor stalls."""
 
+from __future__ import annotations
+
 from typing import NoReturn
 
 import jsonschema_rs

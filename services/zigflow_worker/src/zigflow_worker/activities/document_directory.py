@@ -1,5 +1,7 @@
 """Documents in a directory, by name; the directory may change at any time."""
 
+from __future__ import annotations
+
 import threading
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,5 +1,7 @@
 """Values of a run as they are carried over: each once, however many frames hold it."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 
 from zigflow_worker.expressions import JSON
@@ -33,7 +35,7 @@ class PoolReader:
         return self._values[place]  # type: ignore[index]
 
 
-def measured(value: JSON, limit: int) -> int:
+def encoded_size(value: JSON, limit: int) -> int:
     """Return roughly the encoded size of a value in bytes, or a number above `limit`.
 
     It stops there: values that share parts can be too large to write out at all. Values that

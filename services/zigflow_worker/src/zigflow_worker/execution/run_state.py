@@ -1,21 +1,24 @@
-"""Carrying a run over to the next: its whole state as plain JSON, and back."""
+"""The state of a run as plain JSON, as it is carried over to the next run.
+
+Its form is history: runs of 0.1.0 go on from it, and after a rollback 0.1.0 goes on from ours.
+"""
+
+from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from zigflow_worker.execution.frames import Branch, Frame
-from zigflow_worker.execution.pool import PoolReader, PoolWriter, measured
+from zigflow_worker.execution.interpreter import Interpreter
 from zigflow_worker.expressions import JSON
-
-if TYPE_CHECKING:
-    from zigflow_worker.execution.interpreter import Interpreter
+from zigflow_worker.program.model import Branch, BranchState, Frame
+from zigflow_worker.program.pool import PoolReader, PoolWriter, encoded_size
 
 MAX_STATE_BYTES = 3 * 512 * 1024
 """A larger state is an error of the run: Temporal refuses payloads of 2 MiB."""
 _MAX_TRACE_BYTES = 128 * 1024
 
 
-def dump_run(run: "Interpreter") -> dict[str, JSON]:
+def dump_run(run: Interpreter) -> dict[str, JSON]:
     """Return the state of a run that has no effect under way."""
     entries, places = _dump_trace(run)
     pool = PoolWriter(places)
@@ -23,19 +26,19 @@ def dump_run(run: "Interpreter") -> dict[str, JSON]:
         "startedAt": run.facts.started,
         "input": pool.add(run.facts.input),
         "context": pool.add(run.context),
-        "stack": dump_branch(run.main, pool),
+        "stack": _dump_stack(run.main, pool),
         "trace": entries,
     }
     state["values"] = pool.values
     return state
 
 
-def load_run(run: "Interpreter", state: Mapping[str, Any]) -> None:
+def load_run(run: Interpreter, state: Mapping[str, Any]) -> None:
     """Restore what `dump_run` returned into a run that has not begun."""
     pool = PoolReader(state["values"])
     run.context = pool[state["context"]]
     run.trace.entries.extend(state["trace"])
-    load_branch(run, run.main, state["stack"], pool, {})
+    _load_stack(run, run.main, state["stack"], pool, {})
 
 
 def input_of(state: Mapping[str, Any]) -> JSON:
@@ -44,8 +47,7 @@ def input_of(state: Mapping[str, Any]) -> JSON:
     return value
 
 
-def dump_branch(branch: Branch, pool: PoolWriter) -> list[JSON]:
-    """Return a branch's frames, bottom first."""
+def _dump_stack(branch: Branch, pool: PoolWriter) -> list[JSON]:
     return [_dump_frame(frame, pool) for frame in branch.stack]
 
 
@@ -60,13 +62,25 @@ def _dump_frame(frame: Frame, pool: PoolWriter) -> JSON:
         "block": None if frame.block is None else frame.block.pointer,
         "index": frame.index,
         "data": pool.add(frame.data),
-        "state": frame.step.operation.dump(frame, pool),
+        "state": _dump_state(frame, pool),
         "trace": pool.trace_places.get(id(frame.entry)),
     }
 
 
-def load_branch(
-    run: "Interpreter",
+def _dump_state(frame: Frame, pool: PoolWriter) -> JSON:
+    if frame.step.operation.has_branches:
+        return [_dump_branch(child, pool) for child in frame.branches]
+    return frame.step.operation.dump(frame, pool)
+
+
+def _dump_branch(branch: Branch, pool: PoolWriter) -> JSON:
+    if branch.completed:
+        return {"output": pool.add(branch.output)}
+    return {"stack": _dump_stack(branch, pool)}
+
+
+def _load_stack(
+    run: Interpreter,
     branch: Branch,
     frames: list[dict[str, Any]],
     pool: PoolReader,
@@ -89,17 +103,34 @@ def load_branch(
         frame.data = pool[kept["data"]]
         if kept["trace"] is not None:
             frame.entry = run.trace.entries[kept["trace"]]
-        frame.step.operation.load(run, branch, frame, kept["state"], pool)
+        if frame.step.operation.has_branches:
+            frame.branches = [
+                _load_branch(run, branch, frame, child, pool) for child in kept["state"]
+            ]
+        frame.step.operation.load(frame, kept["state"], pool)
         branch.stack.append(frame)
         variables = frame.variables
 
 
-def _dump_trace(run: "Interpreter") -> tuple[list[JSON], dict[int, int]]:
+def _load_branch(
+    run: Interpreter, parent: Branch, frame: Frame, kept: dict[str, Any], pool: PoolReader
+) -> Branch:
+    branch = Branch(parent)
+    if "output" in kept:
+        branch.state = BranchState.ENDED
+        branch.completed = True
+        branch.output = pool[kept["output"]]
+    else:
+        _load_stack(run, branch, kept["stack"], pool, frame.variables)
+    return branch
+
+
+def _dump_trace(run: Interpreter) -> tuple[list[JSON], dict[int, int]]:
     """Return the latest entries that fit, and where each is."""
     kept: list[list[JSON]] = []
     size = 0
     for entry in reversed(run.trace.entries):
-        size += measured(entry, _MAX_TRACE_BYTES)
+        size += encoded_size(entry, _MAX_TRACE_BYTES)
         if size > _MAX_TRACE_BYTES:
             break
         kept.append(entry)

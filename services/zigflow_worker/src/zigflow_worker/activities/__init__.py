@@ -1,0 +1,1 @@
+"""The engine's activities: interfaces for workflows, and what serves them."""

@@ -1,0 +1,30 @@
+"""Interfaces of the engine's own activities."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+from temporalio import activity
+
+RESOLVE_DEFINITION = "resolve_definition"
+END_ACTIVATION = "yield"
+
+
+class EngineActivities(ABC):
+    """Served by the engine's worker to its own workflows."""
+
+    @activity.defn(name=RESOLVE_DEFINITION)
+    @abstractmethod
+    async def resolve_definition(self, workflow_type: str) -> str:
+        """Return the text of the document called `name` or `namespace.name`.
+
+        The result of an activity is recorded, which keeps a run on the text it began with.
+
+        Raises:
+            ApplicationError: of type `Refusal.UNKNOWN_DOCUMENT`, non-retryable.
+        """
+
+    @activity.defn(name=END_ACTIVATION)
+    @abstractmethod
+    async def end_activation(self) -> None:
+        """Do nothing: while a workflow waits for it, its worker thread serves others."""

@@ -1,0 +1,35 @@
+"""Which variables an expression sees, and where a flow directive may lead."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from enum import Enum
+
+
+class Variables(Enum):
+    """The engine's variables an expression sees, by where it is written."""
+
+    WORKFLOW_INPUT = ("workflow", "runtime")
+    WORKFLOW_OUTPUT = ("context", "workflow", "runtime")
+    TASK_START = ("context", "task", "workflow", "runtime")
+    TASK = ("context", "input", "task", "workflow", "runtime")
+    TASK_EXPORT = ("context", "input", "output", "task", "workflow", "runtime")
+
+
+RESERVED = frozenset(
+    ("context", "input", "output", "secrets", "authorization", "task", "workflow", "runtime")
+)
+
+
+@dataclass(frozen=True, slots=True)
+class CompileScope:
+    """Where a task is: the variables its document defines around it, and its block."""
+
+    variables: frozenset[str] = frozenset()
+    index: int = 0
+    names: Mapping[str, int] | None = None
+
+    def defining(self, *variables: str) -> CompileScope:
+        """Return this scope with more variables."""
+        return replace(self, variables=self.variables | set(variables))

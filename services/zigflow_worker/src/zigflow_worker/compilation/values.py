@@ -1,0 +1,137 @@
+"""Compiles the values of a document: expressions, templates, schemas, durations."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from zigflow_worker.compilation.scope import RESERVED, CompileScope, Variables
+from zigflow_worker.definition import DataRules, DurationDefinition, Node
+from zigflow_worker.expressions import (
+    ExpressionSyntaxError,
+    compile_expression,
+    compile_template,
+    is_expression,
+)
+from zigflow_worker.program.formulas import DurationFormula, Formula, Rules
+from zigflow_worker.program.schemas import Schema, SchemaError
+
+
+class ValueCompiler:
+    """Compiles what a task is made of besides other tasks (raises NodeError)."""
+
+    def expression(
+        self, node: Node, scope: CompileScope, variables: Variables = Variables.TASK
+    ) -> Formula:
+        """Compile a property that is an expression, with or without its `${}`."""
+        text = node.text()
+        known = scope.variables.union(variables.value)
+        with _syntax_errors_of(node, known):
+            expression = compile_expression(text, known)
+        return Formula(expression.evaluate, _names_in(text, variables))
+
+    def template(
+        self, node: Node, scope: CompileScope, variables: Variables = Variables.TASK
+    ) -> Formula:
+        """Compile a value that may have expressions anywhere inside."""
+        known = scope.variables.union(variables.value)
+        with _syntax_errors_of(node, known):
+            template = compile_template(node.value, known)
+        names = () if template.constant else _names_in(json.dumps(node.value), variables)
+        return Formula(template.evaluate, names)
+
+    def expression_or_template(
+        self, node: Node, scope: CompileScope, variables: Variables = Variables.TASK
+    ) -> Formula:
+        """Compile a property where a string is an expression even without `${}`."""
+        if isinstance(node.value, str):
+            return self.expression(node, scope, variables)
+        return self.template(node, scope, variables)
+
+    def optional(
+        self, node: Node | None, scope: CompileScope, variables: Variables = Variables.TASK
+    ) -> Formula | None:
+        """Compile an expression that may be absent."""
+        return None if node is None else self.expression(node, scope, variables)
+
+    def variable(self, node: Node | None, default: str) -> str:
+        """Return the name of a variable that a task defines."""
+        if node is None:
+            return default
+        name = node.text().removeprefix("$")
+        if name in RESERVED:
+            raise node.error(f"'{name}' is a variable of the language")
+        if not name.replace("_", "a").isalnum() or name[0].isdigit() or not name.isascii():
+            raise node.error(f"'{name}' is not a variable name: letters, digits and _ only")
+        return name
+
+    def rules(self, rules: DataRules, variables: Variables, scope: CompileScope) -> Rules:
+        """Compile `input`, `output` or `export`."""
+        schema = transformation = None
+        if rules.schema is not None:
+            schema = self.schema(rules.schema)
+        if rules.transformation is not None:
+            transformation = self.expression_or_template(rules.transformation, scope, variables)
+        return Rules(schema, transformation)
+
+    def schema(self, node: Node) -> Schema:
+        """Compile a JSON Schema."""
+        try:
+            return Schema(node.value)
+        except SchemaError as error:
+            raise node.error(f"not a valid JSON Schema: {error}") from None
+
+    def duration(
+        self,
+        duration: DurationDefinition,
+        scope: CompileScope,
+        variables: Variables = Variables.TASK,
+    ) -> DurationFormula:
+        """Compile a duration."""
+        if duration.seconds is not None:
+            return DurationFormula(duration.seconds)
+        return DurationFormula(0, self.expression(duration.node, scope, variables))
+
+    def optional_duration(
+        self, duration: DurationDefinition | None, scope: CompileScope
+    ) -> DurationFormula | None:
+        """Compile a duration that may be absent."""
+        return None if duration is None else self.duration(duration, scope)
+
+
+def _names_in(text: str, variables: Variables) -> tuple[str, ...]:
+    """Return the variables that a text may read: too many are harmless, too few are not."""
+    return tuple(name for name in variables.value if name in text)
+
+
+@contextmanager
+def _syntax_errors_of(node: Node, known: frozenset[str]) -> Iterator[None]:
+    try:
+        yield
+    except ExpressionSyntaxError as error:
+        raise _innermost(node, known).error(f"invalid expression: {error}") from None
+
+
+def _innermost(node: Node, known: frozenset[str]) -> Node:
+    """Return the first expression inside a template that does not compile on its own."""
+    children: list[Node] = []
+    if isinstance(node.value, dict):
+        children = [node.child(key) for key in node.value]
+    elif isinstance(node.value, list):
+        children = [node.child(index) for index in range(len(node.value))]
+    for child in children:
+        found = _innermost(child, known)
+        if found is not child or _is_broken(child, known):
+            return found
+    return node
+
+
+def _is_broken(node: Node, known: frozenset[str]) -> bool:
+    if not is_expression(node.value):
+        return False
+    try:
+        compile_expression(str(node.value), known)
+    except ExpressionSyntaxError:
+        return True
+    return False

@@ -1,0 +1,49 @@
+"""Reads a whole document."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from zigflow_worker.definition.header import read_header, read_reusables
+from zigflow_worker.definition.kinds import TaskKinds
+from zigflow_worker.definition.model import WorkflowDefinition
+from zigflow_worker.definition.nodes import InvalidDocumentError, Node
+from zigflow_worker.definition.reader import Reader, read_rules
+from zigflow_worker.loading import SourceDocument
+
+
+def read_definition(source: SourceDocument, kinds: TaskKinds[Reader]) -> WorkflowDefinition:
+    """Read a whole document (raises InvalidDocumentError with every problem found)."""
+    reader = Reader(source, kinds)
+    with reader.collecting():
+        definition = _read_workflow(Node(source.data, ""), reader)
+    if reader.problems:
+        raise InvalidDocumentError(reader.problems)
+    return definition
+
+
+def _read_workflow(root: Node, reader: Reader) -> WorkflowDefinition:
+    fields = root.fields(
+        *("document", "input", "use", "do", "timeout", "output", "schedule", "evaluate"),
+        required=["document", "do"],
+    )
+    with reader.collecting():
+        read_header(fields)
+    reusables: Mapping[str, dict[str, Any]] = {}
+    with reader.collecting():
+        reusables = read_reusables(fields.get("use"), reader)
+    document = fields["document"].mapping()
+    timeout = fields.get("timeout")
+    do = reader.task_list(fields["do"], minimum=1)
+    return WorkflowDefinition(
+        namespace=str(document["namespace"].value) if "namespace" in document else "",
+        name=str(document["name"].value) if "name" in document else "",
+        version=str(document["version"].value) if "version" in document else "",
+        source=root.value,
+        do=do,
+        input=read_rules(fields.get("input"), "from"),
+        output=read_rules(fields.get("output"), "as"),
+        timeout=None if timeout is None else reader.timeout(timeout),
+        **reusables,
+    )

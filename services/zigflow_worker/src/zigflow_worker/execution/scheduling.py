@@ -1,0 +1,33 @@
+"""What the interpreter asks of its scheduler."""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine
+from typing import Any, Protocol
+
+from zigflow_worker.expressions import JSON
+from zigflow_worker.program.model import Branch
+
+
+class Scheduling(Protocol):
+    """Turns, timers and effects of branches."""
+
+    def enqueue(self, branch: Branch) -> None:
+        """Advance a branch later in this activation."""
+
+    def wait(
+        self, branch: Branch, until: float | None, effect: Coroutine[Any, Any, JSON] | None
+    ) -> None:
+        """Wake a branch at a time, or when an effect is done."""
+
+    def release(self, branch: Branch) -> None:
+        """Forget timers and effects of a branch; effects are cancelled."""
+
+    def reserve_effect(self, branch: Branch, size: int) -> bool:
+        """Return whether a branch may begin an effect whose command has so many bytes.
+
+        If not, it is woken when it may try again.
+        """
+
+    def random(self, low: float, high: float) -> float:
+        """Return a number between two, the same on every replay."""

@@ -1,0 +1,73 @@
+"""Runs one agent for a document, and translates its outcome."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from temporalio.exceptions import FailureError, is_cancelled_exception
+
+from stigma.agent.v1.agent_execution_pb2 import Usage
+from stigma_client import (
+    AgentExecutionCancelled,
+    AgentExecutionError,
+    AgentExecutionTimedOut,
+    run_agent,
+)
+from zigflow_worker.errors import CONFIGURATION, ErrorType, WorkflowError
+from zigflow_worker.expressions import JSON
+from zigflow_worker.program.effects import EffectError
+from zigflow_worker.tasks import agent_messages
+
+AGENT_FAILED = ErrorType.standard("agent/failed", 502, "Agent Failed")
+AGENT_TIMEOUT = ErrorType.standard("agent/timeout", 408, "Agent Timed Out")
+AGENT_CANCELLED = ErrorType.standard("agent/cancelled", 499, "Agent Cancelled")
+
+
+async def run_agent_execution(arguments: Mapping[str, Any], schema: JSON) -> JSON:
+    """Run an agent; return its `output`, and `agent` for `$task`.
+
+    Raises:
+        EffectError: the agent did not complete.
+        WorkflowError: it was not started: the arguments are wrong, or its worker failed.
+    """
+    try:
+        request = agent_messages.request_of(arguments, schema)
+    except (ValueError, TypeError) as error:
+        raise WorkflowError.of(CONFIGURATION, str(error)) from None
+    try:
+        result = await run_agent(**request)
+    except AgentExecutionError as error:
+        raise error_of(error) from None
+    except FailureError as error:
+        if is_cancelled_exception(error):
+            raise WorkflowError.of(AGENT_CANCELLED, "the call was cancelled") from None
+        raise WorkflowError.of(AGENT_FAILED, error.message) from None
+    return {
+        "output": result.output,
+        "agent": {"executionId": result.execution_id, **_usage(result.usage)},
+    }
+
+
+def error_of(error: AgentExecutionError) -> EffectError:
+    """Return the error a document sees; its detail names the reason."""
+    error_type = AGENT_FAILED
+    if isinstance(error, AgentExecutionTimedOut):
+        error_type = AGENT_TIMEOUT
+    elif isinstance(error, AgentExecutionCancelled):
+        error_type = AGENT_CANCELLED
+    detail = f"{error.reason}: {error.message}" if error.reason else error.message
+    mapped = EffectError(WorkflowError.of(error_type, detail).problem)
+    mapped.execution_id = error.execution_id
+    return mapped
+
+
+def _usage(usage: Usage) -> dict[str, JSON]:
+    return {
+        "usage": {
+            "inputTokens": usage.input_tokens,
+            "outputTokens": usage.output_tokens,
+            "modelCalls": usage.model_calls,
+        },
+        "cost": usage.cost_usd,
+    }
