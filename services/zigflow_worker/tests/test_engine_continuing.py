@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import uuid
 from datetime import datetime
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 from temporalio.client import WorkflowHandle
 
+from services.zigflow_worker.tests.conftest import document
 from stigma_client import StigmaPlugin
 from zigflow_worker.activities.document_directory import DocumentDirectory
 from zigflow_worker.activities.engine import DocumentActivities
+from zigflow_worker.execution.dataflow import RunFacts
+from zigflow_worker.execution.interpreter import Interpreter
+from zigflow_worker.execution.run_state import dump_run, load_run
+from zigflow_worker.execution.trace import Trace
+from zigflow_worker.programs import compile_text
+from zigflow_worker.tasks.registry import TASK_KINDS
 from zigflow_worker.worker import new_worker
 
 NESTED = """
@@ -190,3 +199,83 @@ async def test_a_worker_that_keeps_no_run_in_memory(engine: Any, documents: Path
         plugins=[StigmaPlugin()],
     ):
         assert await other.run(NESTED, {"kept": True}) == EXPECTED
+
+
+FORK = """
+do:
+  - both:
+      fork:
+        branches:
+          - ended: {set: {n: 1}}
+          - waiting: {do: [{pause: {wait: PT10S}}, {last: {set: {n: 2}}}]}
+"""
+
+
+def frame_of_0_1_0(task: str, **fields: Any) -> dict[str, Any]:
+    frame = {
+        "task": task,
+        "attempt": 1,
+        "started": 1000.0,
+        "deadline": None,
+        "trace": None,
+        "block": None,
+        "index": 0,
+        "data": 1,
+        "raw": 1,
+        "input": 1,
+        "state": None,
+    }
+    return frame | fields
+
+
+FORK_OF_0_1_0 = {
+    "startedAt": 1000.0,
+    "input": 0,
+    "context": 1,
+    "values": [{"k": 1}, {"k": 1}, None, {"n": 1}],
+    "trace": [["/do/0/both", "both", "running", 1000.0, None, 1, None]],
+    "stack": [
+        frame_of_0_1_0("", block="/do"),
+        frame_of_0_1_0(
+            "/do/0/both",
+            data=2,
+            trace=0,
+            state=[
+                {"output": 3},
+                {
+                    "stack": [
+                        frame_of_0_1_0(
+                            "/do/0/both/fork/branches/1", block="/do/0/both/fork/branches/1"
+                        ),
+                        frame_of_0_1_0(
+                            "/do/0/both/fork/branches/1/waiting",
+                            block="/do/0/both/fork/branches/1/waiting/do",
+                        ),
+                        frame_of_0_1_0(
+                            "/do/0/both/fork/branches/1/waiting/do/0/pause", data=2, state=1010.0
+                        ),
+                    ]
+                },
+            ],
+        ),
+    ],
+}
+
+
+async def test_a_fork_carried_by_0_1_0_goes_on(engine: Any) -> None:
+    handle = await engine.client.start_workflow(
+        "example",
+        {"document": engine.document(FORK), "state": FORK_OF_0_1_0},
+        id=f"engine-{uuid.uuid4()}",
+        task_queue=engine.task_queue,
+    )
+    engine.handles.append(handle)
+    assert await handle.result() == [{"n": 1}, {"n": 2}]
+
+
+def test_a_fork_is_carried_as_0_1_0_carried_it() -> None:
+    """After a rollback that release goes on from it; and its size decides in a replay."""
+    program = compile_text(document(FORK), TASK_KINDS)
+    run = Interpreter(RunFacts(program, "id", {"k": 1}, 1000.0), Mock(), Trace())
+    load_run(run, FORK_OF_0_1_0)
+    assert dump_run(run)["stack"] == FORK_OF_0_1_0["stack"]

@@ -7,7 +7,10 @@ from pathlib import Path
 import pytest
 
 from zigflow_worker.activities.document_directory import DocumentDirectory, UnknownDocumentError
+from zigflow_worker.loading import load_document
+from zigflow_worker.programs import compile_text
 from zigflow_worker.start import continued_start, read_start
+from zigflow_worker.tasks.registry import TASK_KINDS
 
 HEAD = "document: {{dsl: 1.0.3, namespace: {}, name: {}, version: 1.0.0}}\n"
 
@@ -44,6 +47,13 @@ def test_a_changed_file_is_read_again_a_dangling_link_is_not(tmp_path: Path) -> 
     new.unlink()
     with pytest.raises(UnknownDocumentError):
         directory.text_of("greet")
+
+
+def test_a_text_is_parsed_once(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text(HEAD.format("n", "once") + "do: [{a: {wait: PT1S}}]")
+    parsed = load_document.cache_info().misses
+    compile_text(DocumentDirectory(tmp_path).text_of("once"), TASK_KINDS)
+    assert load_document.cache_info().misses == parsed + 1
 
 
 @pytest.mark.parametrize("directory", [None, Path("/nowhere/at/all")])

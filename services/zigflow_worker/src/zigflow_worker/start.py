@@ -1,4 +1,4 @@
-"""What starts a run: one JSON object, the only argument of every workflow of the engine."""
+"""The start input of a run: one JSON object, the only argument of every workflow of the engine."""
 
 from __future__ import annotations
 

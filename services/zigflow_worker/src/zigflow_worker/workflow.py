@@ -24,8 +24,14 @@ with workflow.unsafe.imports_passed_through():
     from zigflow_worker.errors import CONFIGURATION, VALIDATION, WorkflowError, summary
     from zigflow_worker.execution.dataflow import RunFacts
     from zigflow_worker.execution.interpreter import Interpreter
-    from zigflow_worker.execution.run_state import MAX_STATE_BYTES, dump_run, input_of, load_run
-    from zigflow_worker.execution.scheduler import Scheduler, too_large
+    from zigflow_worker.execution.run_state import (
+        dump_run,
+        input_of,
+        is_too_large,
+        load_run,
+        too_large,
+    )
+    from zigflow_worker.execution.scheduler import Scheduler
     from zigflow_worker.execution.trace import Trace, iso8601
     from zigflow_worker.expressions import JSON
     from zigflow_worker.program.model import Program
@@ -127,7 +133,7 @@ class DocumentWorkflow:
         await scheduler.settle(run)
         if run.failure is not None:
             raise run.failure
-        if encoded_size(run.outcome, MAX_STATE_BYTES) > MAX_STATE_BYTES:
+        if is_too_large(run.outcome):
             raise too_large("the output")
         return run.outcome
 
@@ -149,7 +155,7 @@ class DocumentWorkflow:
     async def _continue_as_new(self, run: Interpreter, start: Start, text: str) -> NoReturn:
         await workflow.wait_condition(workflow.all_handlers_finished)
         state = dump_run(run)
-        if encoded_size(state, MAX_STATE_BYTES) > MAX_STATE_BYTES:
+        if is_too_large(state):
             raise too_large("the state of the run")
         state["suspended"] = self._suspended
         workflow.continue_as_new(

@@ -29,7 +29,7 @@ T = TypeVar("T")
 
 
 class CompilableKind(Protocol):
-    """What the compiler asks of a task's kind; `TaskKind` is the whole."""
+    """A task kind as the compiler sees it; `TaskKind` is the whole."""
 
     def compile(self, task: TaskDefinition, compiler: Compiler, scope: CompileScope) -> Operation:
         """Return what runs the task (raises NodeError)."""

@@ -1,4 +1,4 @@
-"""Which variables an expression sees, and where a flow directive may lead."""
+"""Variables that an expression sees, and targets of a flow directive."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ RESERVED = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class CompileScope:
-    """Where a task is: the variables its document defines around it, and its block."""
+    """The surroundings of a task: variables its document defines, and its block."""
 
     variables: frozenset[str] = frozenset()
     index: int = 0

@@ -1,4 +1,4 @@
-"""What a document says: a typed, immutable model, read with the place of every problem."""
+"""The content of a document: a typed, immutable model, read with the place of every problem."""
 
 from zigflow_worker.definition.document import read_definition
 from zigflow_worker.definition.kinds import TaskKinds, TaskSyntax

@@ -1,4 +1,4 @@
-"""What surrounds the tasks of a document: `document`, `evaluate`, `schedule` and `use`."""
+"""Reads `document`, `evaluate`, `schedule` and `use`."""
 
 from __future__ import annotations
 

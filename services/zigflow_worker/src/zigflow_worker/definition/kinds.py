@@ -1,4 +1,4 @@
-"""What the definition asks of a task kind, and of whoever knows all kinds."""
+"""Protocols of a task kind and of all kinds, as the definition needs them."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ Reader_contra = TypeVar("Reader_contra", contravariant=True)
 
 
 class TaskSyntax(Protocol[Reader_contra]):
-    """How the tasks of one kind are written."""
+    """The syntax of tasks of one kind."""
 
     keyword: ClassVar[str]
     """The key that makes a task one of this kind."""
     variant: ClassVar[str | None] = None
-    """Which kind it is among those that share the keyword (`call`); None: any other."""
+    """The kind among those that share the keyword (`call`); None: any other, or the only one."""
     keys: ClassVar[tuple[str, ...]]
     """Keys of a task of this kind, besides those of all tasks."""
     required: ClassVar[tuple[str, ...]]

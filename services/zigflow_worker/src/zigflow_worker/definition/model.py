@@ -24,7 +24,7 @@ class DurationDefinition:
 
 @dataclass(frozen=True, slots=True)
 class DataRules:
-    """What happens to data at one border: a schema it must satisfy, and a transformation."""
+    """Rules for data at one border: a schema it must satisfy, and a transformation."""
 
     schema: Node | None = None
     transformation: Node | None = None
@@ -43,7 +43,7 @@ class ErrorDefinition:
 
 @dataclass(frozen=True, slots=True)
 class RetryDefinition:
-    """How often, and after what delays, a block is tried again.
+    """Limits and delays of the retries of a block.
 
     `attempts` counts the retries after the first try; `backoff` is "constant", "linear" or
     "exponential".

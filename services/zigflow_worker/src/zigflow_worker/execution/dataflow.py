@@ -1,4 +1,4 @@
-"""The data of a run: what expressions see, and what happens to it before and after a task."""
+"""The data of a run: variables of expressions, and rules before and after a task."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _TIMER_SLACK = 0.001
 
 
 class RunFacts:
-    """What does not change during a run, continued or not."""
+    """Facts that do not change during a run, continued or not."""
 
     __slots__ = ("descriptor", "input", "program", "runtime", "started")
 
@@ -45,7 +45,7 @@ class DataFlow:
         self.now = facts.started
         """Unix time of this activation."""
         self.budget = Budget()
-        """What this activation may still spend."""
+        """Steps left to this activation."""
 
     def value(self, formula: Formula, frame: Frame, subject: JSON, exported: JSON = None) -> JSON:
         """Evaluate an expression or template on `subject` (raises ExpressionError)."""

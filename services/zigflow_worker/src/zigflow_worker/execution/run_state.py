@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from zigflow_worker.errors import RUNTIME, WorkflowError
 from zigflow_worker.execution.interpreter import Interpreter
 from zigflow_worker.expressions import JSON
 from zigflow_worker.program.model import Branch, BranchState, Frame
@@ -45,6 +46,17 @@ def input_of(state: Mapping[str, Any]) -> JSON:
     """Return the raw input of the run that was dumped."""
     value: JSON = state["values"][state["input"]]
     return value
+
+
+def is_too_large(value: JSON) -> bool:
+    """Return whether a value cannot be carried over."""
+    return encoded_size(value, MAX_STATE_BYTES) > MAX_STATE_BYTES
+
+
+def too_large(what: str) -> WorkflowError:
+    """Return the error for data that cannot be carried over."""
+    detail = f"{what} is larger than {MAX_STATE_BYTES} bytes, or nested too deep"
+    return WorkflowError.of(RUNTIME, detail).with_reason("TOO_LARGE")
 
 
 def _dump_stack(branch: Branch, pool: PoolWriter) -> list[JSON]:
@@ -88,40 +100,40 @@ def _load_stack(
 ) -> None:
     """Restore a branch's stack; `variables` are those around it."""
     program = run.facts.program
-    for kept in frames:
+    for saved in frames:
         frame = Frame(
-            program.steps[kept["task"]],
-            pool[kept["raw"]],
+            program.steps[saved["task"]],
+            pool[saved["raw"]],
             variables,
-            kept["attempt"],
-            kept["started"],
+            saved["attempt"],
+            saved["started"],
         )
-        frame.input = pool[kept["input"]]
-        frame.deadline = kept["deadline"]
-        frame.block = None if kept["block"] is None else program.blocks[kept["block"]]
-        frame.index = kept["index"]
-        frame.data = pool[kept["data"]]
-        if kept["trace"] is not None:
-            frame.entry = run.trace.entries[kept["trace"]]
+        frame.input = pool[saved["input"]]
+        frame.deadline = saved["deadline"]
+        frame.block = None if saved["block"] is None else program.blocks[saved["block"]]
+        frame.index = saved["index"]
+        frame.data = pool[saved["data"]]
+        if saved["trace"] is not None:
+            frame.entry = run.trace.entries[saved["trace"]]
         if frame.step.operation.has_branches:
             frame.branches = [
-                _load_branch(run, branch, frame, child, pool) for child in kept["state"]
+                _load_branch(run, branch, frame, child, pool) for child in saved["state"]
             ]
-        frame.step.operation.load(frame, kept["state"], pool)
+        frame.step.operation.load(frame, saved["state"], pool)
         branch.stack.append(frame)
         variables = frame.variables
 
 
 def _load_branch(
-    run: Interpreter, parent: Branch, frame: Frame, kept: dict[str, Any], pool: PoolReader
+    run: Interpreter, parent: Branch, frame: Frame, saved: dict[str, Any], pool: PoolReader
 ) -> Branch:
     branch = Branch(parent)
-    if "output" in kept:
+    if "output" in saved:
         branch.state = BranchState.ENDED
         branch.completed = True
-        branch.output = pool[kept["output"]]
+        branch.output = pool[saved["output"]]
     else:
-        _load_stack(run, branch, kept["stack"], pool, frame.variables)
+        _load_stack(run, branch, saved["stack"], pool, frame.variables)
     return branch
 
 

@@ -18,9 +18,8 @@ from typing_extensions import override
 
 from stigma.contracts import versions
 from zigflow_worker.activities.interfaces import EngineActivities
-from zigflow_worker.errors import RUNTIME, WorkflowError
 from zigflow_worker.execution.interpreter import Interpreter
-from zigflow_worker.execution.run_state import MAX_STATE_BYTES, dump_run
+from zigflow_worker.execution.run_state import MAX_STATE_BYTES, dump_run, is_too_large, too_large
 from zigflow_worker.execution.scheduling import Scheduling
 from zigflow_worker.expressions import JSON, Budget
 from zigflow_worker.program.model import Branch, BranchState
@@ -34,7 +33,7 @@ MAX_COMMAND_BYTES = 2 * 1024 * 1024
 """Commands of one workflow task; the message limit is 4 MiB, and one may come on top."""
 
 _EXPRESSION_STEPS = 500_000
-"""What one activation may spend in all, also within a single expression."""
+"""Steps of one activation in all, also within a single expression."""
 
 _WORKFLOW_TASK_ENDS_EVERY = 20
 """Pauses after which the workflow task ends too, so that signals and timeouts arrive."""
@@ -45,7 +44,7 @@ _SHORTEST_TIMER = 0.001
 _SHORTEST_HISTORY = 6
 """Events within which a run gets anywhere."""
 _LONG_HISTORY = 5
-"""How many times the first suggestion a run with effects under way may go on to."""
+"""Effects delay continuing up to so many times the length at which it was first suggested."""
 
 
 class Scheduler(Scheduling):
@@ -243,7 +242,7 @@ class Scheduler(Scheduling):
             self._wake_branch(self._waiting_for_bytes.popleft())
 
     def _schedule_version_check(self) -> None:
-        """Wake now and then: only a workflow task tells of a new version of this engine."""
+        """Wake at intervals: only a workflow task tells of a new version of this engine."""
         if self._version_timer is None and not self._effects and versions.is_versioned():
             self._version_timer = self._loop.call_later(
                 versions.LOOK.total_seconds(), self._check_version
@@ -265,7 +264,7 @@ class Scheduler(Scheduling):
         if length == self._too_large_at:
             return False
         self._take_results(run)
-        if run.ended or encoded_size(dump_run(run), MAX_STATE_BYTES) <= MAX_STATE_BYTES:
+        if run.ended or not is_too_large(dump_run(run)):
             return True
         self._too_large_at = length
         return False
@@ -294,15 +293,6 @@ class Scheduler(Scheduling):
 
 
 def _forget(effect: asyncio.Task[JSON]) -> None:
-    """Take note of an outcome that nobody awaits any more, or asyncio would complain of it."""
+    """Consume the outcome of an effect that is not awaited any more, or asyncio logs it."""
     if not effect.cancelled():
         effect.exception()
-
-
-def too_large(what: str) -> WorkflowError:
-    """Return the error for data that cannot be carried."""
-    error = WorkflowError.of(
-        RUNTIME,
-        f"{what} is larger than {MAX_STATE_BYTES} bytes, or nested too deep",
-    )
-    return error.with_reason("TOO_LARGE")

@@ -1,4 +1,4 @@
-"""What the interpreter asks of its scheduler."""
+"""The protocol between interpreter and scheduler."""
 
 from __future__ import annotations
 

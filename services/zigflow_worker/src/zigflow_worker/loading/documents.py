@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import NamedTuple, TypeAlias
 
 from zigflow_worker.expressions import JSON
@@ -50,8 +51,9 @@ class SourceDocument:
         return place.line, place.column
 
 
+@lru_cache(maxsize=128)
 def load_document(text: str) -> SourceDocument:
-    """Read one YAML 1.2 or JSON document (raises DocumentError)."""
+    """Read one YAML 1.2 or JSON document, once for each text (raises DocumentError)."""
     if len(text) > MAX_CHARACTERS:
         raise DocumentError(f"the document is longer than {MAX_CHARACTERS} characters")
     text = text.removeprefix("\ufeff")
@@ -64,7 +66,7 @@ def load_document(text: str) -> SourceDocument:
 
 
 class _Extent(NamedTuple):
-    """What a value adds to the limits wherever it stands."""
+    """The share of a value in the limits, wherever it stands."""
 
     nodes: int
     blocks: int
@@ -173,7 +175,7 @@ class _Builder:
         frame.maps = max(frame.maps, extent.maps)
 
     def _place(self, event: Event) -> _Place:
-        """Where the next value is: a map's value at its key, which is what a reader looks for."""
+        """Return the place of the next value: of a map's value, that of its key."""
         if not self._frames:
             return _Place(event.line, event.column)
         frame = self._frames[-1]

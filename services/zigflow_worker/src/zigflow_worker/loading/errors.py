@@ -1,4 +1,4 @@
-"""What is wrong with a document that cannot be read."""
+"""The error of a document that cannot be read."""
 
 from __future__ import annotations
 

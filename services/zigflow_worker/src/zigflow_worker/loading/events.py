@@ -1,4 +1,4 @@
-"""What a document's text is made of, whichever notation it is in."""
+"""Events of reading a document's text, the same for YAML and JSON."""
 
 from __future__ import annotations
 

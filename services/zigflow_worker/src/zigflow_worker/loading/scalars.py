@@ -20,7 +20,7 @@ _MAX_DIGITS = 1_000
 
 
 def plain_value(text: str) -> JSON:
-    """Return what an unquoted scalar means (raises ValueError for numbers JSON has not)."""
+    """Return the value of an unquoted scalar (raises ValueError for numbers JSON has not)."""
     if text in _CONSTANTS:
         return _CONSTANTS[text]
     if text[0] not in "-+.0123456789":

@@ -1,1 +1,1 @@
-"""A compiled document, the state of its runs, and what its operations may ask of a run."""
+"""Compiled documents, the state of their runs, and the protocol between the two."""

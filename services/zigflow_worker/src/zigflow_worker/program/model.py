@@ -24,10 +24,10 @@ END = -1
 
 
 class Operation(ABC):
-    """What tasks of one kind do, compiled for one task. It has no state: frames have it."""
+    """The action of a task, compiled. It has no state: frames have it."""
 
     has_branches: ClassVar[bool] = False
-    """Whether its frames have branches: these are then what is dumped, not the frame's state."""
+    """True where frames have branches: those are dumped then, in place of the frame's state."""
 
     def enter(self, run: Run, branch: Branch, frame: Frame) -> None:  # noqa: B027
         """Begin: set the frame's state or first block. `proceed` follows."""
@@ -104,7 +104,7 @@ class Step:
     formula: Formula | None = field(init=False)
     """The whole task, where it takes its input and its block's variables, and nothing else."""
     has_no_input_rules: bool = field(init=False)
-    """Whether neither condition, `input` nor timeout come before the operation."""
+    """Neither condition, `input` nor timeout come before the operation."""
     has_no_output_rules: bool = field(init=False)
 
     def __post_init__(self) -> None:
@@ -159,15 +159,15 @@ class Frame:
     data: JSON = None
     """That task's raw input: the output of the one before."""
     target: int | None = None
-    """Where the flow goes after this task, when not where its `then` says."""
+    """Index of the task that follows, where it is not the step's `then`."""
     state: Any = None
-    """What the task's kind keeps; plain JSON once dumped."""
+    """State of the task's kind; plain JSON once dumped."""
     branches: Sequence[Branch] = ()
     """Branches that run inside this task; they end with it."""
     details: JSON = None
-    """What the task's kind adds to `$task`."""
+    """Properties that the task's kind adds to `$task`."""
     entry: list[JSON] | None = None
-    """This task's line in the trace."""
+    """This task's entry in the trace."""
 
     def __init__(
         self, step: Step, raw: JSON, variables: Mapping[str, JSON], attempt: int, started: float
@@ -178,7 +178,7 @@ class Frame:
         self.input = raw
         """Input after `input.from`."""
         self.variables = variables
-        """What the document defines around this task: loop items, caught errors."""
+        """Variables defined around this task: loop items, caught errors."""
         self.attempt = attempt
         """Counts from 1, up with each retry of a `try` around this task."""
         self.started = started
@@ -192,7 +192,7 @@ class Frame:
 
 
 class BranchState(Enum):
-    """What a branch is about to do."""
+    """The next thing a branch does."""
 
     READY = 1
     WAITING = 2
@@ -210,16 +210,16 @@ class Branch:
         self.stack: list[Frame] = []
         self.state = BranchState.READY
         self.completed = False
-        """Whether it ended with an output, and was not stopped."""
+        """True once it ended with an output; False also where it was stopped."""
         self.output: JSON = None
         self.queued = False
         self.effect: asyncio.Task[JSON] | None = None
-        """What this branch waits for, besides time."""
+        """The effect this branch waits for, besides time."""
         self.alarm: tuple[float, asyncio.TimerHandle] | None = None
 
 
 class Run(Protocol):
-    """What an operation may ask of the run it works on."""
+    """The run, as its operations see it."""
 
     now: float
     """Unix time of this activation."""

@@ -13,7 +13,7 @@ class PoolWriter:
     def __init__(self, trace_places: Mapping[int, int] | None = None) -> None:
         self.values: list[JSON] = []
         self.trace_places = trace_places or {}
-        """Where the trace entry with some id() is."""
+        """Places of trace entries, by their id()."""
         self._places: dict[int, int] = {}
 
     def add(self, value: JSON) -> int:

@@ -50,7 +50,7 @@ class ForkTask(TaskKind[ForkDefinition]):
 
 
 class ForkState:
-    """Whether the branches of a `fork` were started, and how many outputs it waits for."""
+    """The state of a `fork`: were its branches started, and how many outputs are missing."""
 
     __slots__ = ("missing", "started")
 
