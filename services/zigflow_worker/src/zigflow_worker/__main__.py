@@ -15,7 +15,7 @@ from zigflow_worker.worker import build
 
 
 def main() -> int:
-    """Run the service until it is told to stop; return its exit code."""
+    """Run the service until it is stopped; return its exit code."""
     if sys.argv[1:2] == ["validate"]:
         return validate(sys.argv[2:])
     settings = load_settings(EngineSettings, "zigflow_worker")

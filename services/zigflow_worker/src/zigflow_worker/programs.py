@@ -4,20 +4,14 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from zigflow_worker.compilation import Compiler
-from zigflow_worker.definition import (
-    InvalidDocumentError,
-    Problem,
-    Reader,
-    TaskKinds,
-    read_definition,
-)
+from zigflow_worker.compilation import CompilableKinds, Compiler
+from zigflow_worker.definition import InvalidDocumentError, Problem, read_definition
 from zigflow_worker.loading import DocumentError, load_document
 from zigflow_worker.program.model import Program
 
 
 @lru_cache(maxsize=128)
-def compile_text(text: str, kinds: TaskKinds[Reader]) -> Program:
+def compile_text(text: str, kinds: CompilableKinds) -> Program:
     """Return the program of a document whose tasks are of these kinds.
 
     Programs are pure: runs and threads share them.

@@ -12,10 +12,10 @@ from zigflow_worker.expressions import JSON
 class StartInput(TypedDict, total=False):
     """The argument as it is sent.
 
-    `document` is the text of a document (YAML or JSON); without it, the engine looks for the
+    `document` is the text of a document (YAML or JSON); without it, the engine finds the
     workflow type among its documents. `input` is the workflow's raw input. With `validate` no
-    task runs: the document is only checked. The other keys are the engine's own: `state` is what
-    a continued run goes on from, `options` are its limits.
+    task runs: the document is only checked. The other keys are the engine's own: `state` is that
+    of a continued run, `options` are its limits.
     """
 
     document: str
@@ -57,7 +57,7 @@ _OPTIONS = {"historyLength": "history_length", "stepsPerActivation": "steps_per_
 
 
 def read_start(argument: object = None, *more: object) -> Start:
-    """Check a start input (raises ValueError, fit for the person who started the workflow)."""
+    """Check a start input (raises ValueError, with a message for whoever started the workflow)."""
     if argument is None and not more:
         return Start()
     if (

@@ -89,12 +89,12 @@ class DocumentWorkflow:
 
     @workflow.signal
     def suspend(self) -> None:
-        """Stop at task boundaries; what is under way goes on."""
+        """Stop at task boundaries; effects under way are not stopped."""
         self._set_suspended(True)
 
     @workflow.signal
     def resume(self) -> None:
-        """Go on after `suspend`."""
+        """Continue after `suspend`."""
         self._set_suspended(False)
 
     def _set_suspended(self, suspended: bool) -> None:

@@ -55,9 +55,9 @@ class Compiler(ValueCompiler):
             ("input", Variables.WORKFLOW_INPUT),
             ("output", Variables.WORKFLOW_OUTPUT),
         ):
-            with self.collecting():
+            with self.collecting_problems():
                 rules[name] = self.rules(getattr(definition, name), variables, CompileScope())
-        with self.collecting():
+        with self.collecting_problems():
             timeout = self._timeout(definition.timeout, Variables.WORKFLOW_INPUT, CompileScope())
         if self._problems:
             raise InvalidDocumentError(self._problems)
@@ -76,8 +76,8 @@ class Compiler(ValueCompiler):
         )
 
     @contextmanager
-    def collecting(self) -> Iterator[None]:
-        """Keep a NodeError of the body as a problem, and go on after it."""
+    def collecting_problems(self) -> Iterator[None]:
+        """Keep a NodeError of the body as a problem, and continue after it."""
         try:
             yield
         except NodeError as error:
@@ -91,7 +91,7 @@ class Compiler(ValueCompiler):
         names = {task.name: index for index, task in enumerate(tasks.tasks)}
         steps = []
         for index, task in enumerate(tasks.tasks):
-            with self.collecting():
+            with self.collecting_problems():
                 steps.append(self._step(task, replace(scope, index=index, names=names)))
         return self._register_block(Block(tasks.pointer, tuple(steps)))
 
@@ -116,7 +116,7 @@ class Compiler(ValueCompiler):
 
     def _step(self, task: TaskDefinition, scope: CompileScope) -> Step:
         start, end = Variables.TASK_START, Variables.TASK
-        kind = cast("CompilableKind", task.kind)  # kinds that are only read have no programs
+        kind = cast("CompilableKind", task.kind)  # it comes from CompilableKinds
         return self.register(
             Step(
                 pointer=task.node.pointer,

@@ -1,17 +1,16 @@
-"""The interface of a task kind."""
+"""The interface of a task kind, and of all kinds."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from typing import ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 from typing_extensions import override
 
 from zigflow_worker.compilation.compiler import Compiler
 from zigflow_worker.compilation.scope import CompileScope
-from zigflow_worker.definition import Node, Reader, TaskDefinition
-from zigflow_worker.definition.kinds import TaskSyntax
+from zigflow_worker.definition import Node, Reader, TaskDefinition, TaskKinds, TaskSyntax
 from zigflow_worker.program.model import Operation
 
 D = TypeVar("D")
@@ -37,3 +36,10 @@ class TaskKind(TaskSyntax[Reader], Generic[D]):
     @abstractmethod
     def compile(self, task: TaskDefinition, compiler: Compiler, scope: CompileScope) -> Operation:
         """Return what runs the task (raises NodeError); `task.details` is what `read` returned."""
+
+
+class CompilableKinds(TaskKinds[Reader], Protocol):
+    """All kinds of tasks, for documents that are compiled and not only read."""
+
+    @override
+    def kind_of(self, task: Node, fields: Mapping[str, Node]) -> TaskKind[Any]: ...

@@ -16,7 +16,7 @@ from zigflow_worker.loading import SourceDocument
 def read_definition(source: SourceDocument, kinds: TaskKinds[Reader]) -> WorkflowDefinition:
     """Read a whole document (raises InvalidDocumentError with every problem found)."""
     reader = Reader(source, kinds)
-    with reader.collecting():
+    with reader.collecting_problems():
         definition = _read_workflow(Node(source.data, ""), reader)
     if reader.problems:
         raise InvalidDocumentError(reader.problems)
@@ -28,10 +28,10 @@ def _read_workflow(root: Node, reader: Reader) -> WorkflowDefinition:
         *("document", "input", "use", "do", "timeout", "output", "schedule", "evaluate"),
         required=["document", "do"],
     )
-    with reader.collecting():
+    with reader.collecting_problems():
         read_header(fields)
     reusables: Mapping[str, dict[str, Any]] = {}
-    with reader.collecting():
+    with reader.collecting_problems():
         reusables = read_reusables(fields.get("use"), reader)
     document = fields["document"].mapping()
     timeout = fields.get("timeout")

@@ -64,7 +64,7 @@ def read_reusables(node: Node | None, reader: Reader) -> dict[str, dict[str, Any
     for name, entries in fields.items():
         reusables[name] = {}
         for key, entry in entries.mapping().items():
-            with reader.collecting():
+            with reader.collecting_problems():
                 reusables[name][key] = readers[name](entry)
     return reusables
 

@@ -1,6 +1,6 @@
 """The typed, immutable model of a document.
 
-A `Node` stands wherever an expression or literal is compiled later: it remembers its place.
+A `Node` is an expression or literal that is compiled later, with its place.
 """
 
 from __future__ import annotations

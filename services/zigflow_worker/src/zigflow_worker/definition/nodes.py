@@ -58,25 +58,25 @@ class Node:
     def text(self) -> str:
         """Return a string that is not empty."""
         if not isinstance(self.value, str) or not self.value.strip():
-            raise self.error(f"expected a string, not {_kind(self.value)}")
+            raise self.error(f"expected a string, not {_type_phrase(self.value)}")
         return self.value
 
     def integer(self) -> int:
         """Return an integer."""
         if not isinstance(self.value, int) or isinstance(self.value, bool):
-            raise self.error(f"expected an integer, not {_kind(self.value)}")
+            raise self.error(f"expected an integer, not {_type_phrase(self.value)}")
         return self.value
 
     def boolean(self) -> bool:
         """Return true or false."""
         if not isinstance(self.value, bool):
-            raise self.error(f"expected true or false, not {_kind(self.value)}")
+            raise self.error(f"expected true or false, not {_type_phrase(self.value)}")
         return self.value
 
     def mapping(self) -> dict[str, Node]:
         """Return the items of a map with any keys."""
         if not isinstance(self.value, dict):
-            raise self.error(f"expected a map, not {_kind(self.value)}")
+            raise self.error(f"expected a map, not {_type_phrase(self.value)}")
         return {key: self.child(key) for key in self.value}
 
     def fields(self, *allowed: str, required: Iterable[str] = ()) -> dict[str, Node]:
@@ -93,7 +93,7 @@ class Node:
     def items(self) -> list[Node]:
         """Return the items of a list."""
         if not isinstance(self.value, list):
-            raise self.error(f"expected a list, not {_kind(self.value)}")
+            raise self.error(f"expected a list, not {_type_phrase(self.value)}")
         return [self.child(index) for index in range(len(self.value))]
 
     def named_items(self) -> Iterator[tuple[str, Node]]:
@@ -105,7 +105,7 @@ class Node:
             yield from fields.items()
 
 
-def _kind(value: JSON) -> str:
+def _type_phrase(value: JSON) -> str:
     match value:
         case None:
             return "null"

@@ -30,8 +30,8 @@ class Reader:
         self._kinds = kinds
 
     @contextmanager
-    def collecting(self) -> Iterator[None]:
-        """Keep a NodeError of the body as a problem, and go on after it."""
+    def collecting_problems(self) -> Iterator[None]:
+        """Keep a NodeError of the body as a problem, and continue after it."""
         try:
             yield
         except NodeError as error:
@@ -44,7 +44,7 @@ class Reader:
         tasks: list[TaskDefinition] = []
         names: set[str] = set()
         for name, task in node.named_items():
-            with self.collecting():
+            with self.collecting_problems():
                 if name in names:
                     raise task.error(f"two tasks of this block are named '{name}'")
                 names.add(name)
@@ -79,7 +79,7 @@ class Reader:
         return node
 
     def directive(self, node: Node | None) -> Node | None:
-        """Read a flow directive; where it leads is compilation's business."""
+        """Read a flow directive; its target is found by the compiler."""
         if node is not None:
             node.text()
         return node

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from zigflow_worker.durations import seconds_of
 from zigflow_worker.errors import EXPRESSION, VALIDATION, WorkflowError
-from zigflow_worker.execution.trace import descriptor
+from zigflow_worker.execution.trace import time_descriptor
 from zigflow_worker.expressions import JSON, Budget, ExpressionError
 from zigflow_worker.program.formulas import DurationFormula, Formula, Rules
 from zigflow_worker.program.model import Frame, Program
@@ -31,7 +31,7 @@ class RunFacts:
             "id": workflow_id,
             "definition": program.source,
             "input": raw_input,
-            "startedAt": descriptor(started),
+            "startedAt": time_descriptor(started),
         }
         self.runtime: dict[str, JSON] = dict(_RUNTIME)
 
@@ -77,7 +77,7 @@ class DataFlow:
             "definition": frame.step.source,
             "input": frame.raw,
             "output": frame.output,
-            "startedAt": descriptor(frame.started),
+            "startedAt": time_descriptor(frame.started),
         }
         if isinstance(frame.details, Mapping):
             description.update(frame.details)
@@ -103,7 +103,7 @@ class DataFlow:
         except ValueError as error:
             raise WorkflowError.of(EXPRESSION, str(error)) from None
 
-    def receive(self, rules: Rules, raw: JSON, frame: Frame) -> JSON:
+    def apply_input_rules(self, rules: Rules, raw: JSON, frame: Frame) -> JSON:
         """Validate, then transform."""
         if rules.schema is not None:
             _validate(rules.schema, raw, "input")
@@ -111,7 +111,9 @@ class DataFlow:
             return raw
         return self.value(rules.transformation, frame, raw)
 
-    def send(self, rules: Rules, data: JSON, frame: Frame, exported: JSON = None) -> JSON:
+    def apply_output_rules(
+        self, rules: Rules, data: JSON, frame: Frame, exported: JSON = None
+    ) -> JSON:
         """Transform, then validate."""
         if rules.transformation is not None:
             data = self.value(rules.transformation, frame, data, exported)

@@ -45,7 +45,7 @@ class Interpreter(Unwinding):
         program = self.facts.program
         frame = Frame(program.root, raw_input, {}, 1, self.now)
         try:
-            frame.input = self.receive(program.input, raw_input, frame)
+            frame.input = self.apply_input_rules(program.input, raw_input, frame)
             self.context = frame.input
             if program.root.timeout is not None:
                 frame.deadline = self.now + self.seconds(program.root.timeout, frame, raw_input)
@@ -70,7 +70,7 @@ class Interpreter(Unwinding):
 
     def _finish_run(self, frame: Frame, output: JSON) -> None:
         try:
-            self.outcome = self.send(self.facts.program.output, output, frame)
+            self.outcome = self.apply_output_rules(self.facts.program.output, output, frame)
         except (WorkflowError, ExpressionError) as error:
             self._fail(self._located(error, frame.step))
         self.ended = True
@@ -110,7 +110,7 @@ class Interpreter(Unwinding):
             self.scheduling.enqueue(branch)
 
     def wake(self, branch: Branch) -> None:
-        """Let a waiting branch go on."""
+        """Make a waiting branch ready."""
         if branch.state is BranchState.WAITING:
             branch.state = BranchState.READY
             self.scheduling.enqueue(branch)
@@ -189,13 +189,13 @@ class Interpreter(Unwinding):
             if wanted is None or wanted is False:
                 return False
         if step.input:
-            frame.input = self.receive(step.input, frame.raw, frame)
+            frame.input = self.apply_input_rules(step.input, frame.raw, frame)
         if step.timeout is not None:
             frame.deadline = self.now + self.seconds(step.timeout, frame, frame.raw)
         return True
 
     @override
-    def push(self, branch: Branch, frame: Frame, block: Block | None, data: JSON) -> None:
+    def push_frame(self, branch: Branch, frame: Frame, block: Block | None, data: JSON) -> None:
         if block is not None:
             frame.begin_block(block, data)
         branch.stack.append(frame)
@@ -207,7 +207,7 @@ class Interpreter(Unwinding):
         self._finish_task(branch.stack[-1], frame)
 
     @override
-    def complete_part(self, branch: Branch, frame: Frame) -> None:
+    def pop_frame(self, branch: Branch, frame: Frame) -> None:
         branch.stack.pop()
         branch.stack[-1].data = frame.data
 
@@ -215,9 +215,9 @@ class Interpreter(Unwinding):
         step = frame.step
         output = frame.output
         if not step.has_no_output_rules:
-            output = self.send(step.output, output, frame)
+            output = self.apply_output_rules(step.output, output, frame)
             if step.export:
-                self.context = self.send(step.export, output, frame, exported=output)
+                self.context = self.apply_output_rules(step.export, output, frame, exported=output)
         entry = frame.entry
         if entry is not None:
             entry[STATUS] = "completed"

@@ -1,6 +1,6 @@
 """The state of a run as plain JSON, as it is carried over to the next run.
 
-Its form is history: runs of 0.1.0 go on from it, and after a rollback 0.1.0 goes on from ours.
+Its form is history: runs of 0.1.0 continue from it, and after a rollback 0.1.0 from ours.
 """
 
 from __future__ import annotations

@@ -101,11 +101,11 @@ class Scheduler(Scheduling):
         return not self._ready
 
     def set_suspended(self, suspended: bool) -> None:
-        """Stop at task boundaries, or go on."""
+        """Stop at task boundaries, or continue."""
         self.suspended = suspended
         self._wake()
 
-    # --- What the interpreter asks for
+    # --- Scheduling, for the interpreter
 
     @override
     def enqueue(self, branch: Branch) -> None:
@@ -123,24 +123,24 @@ class Scheduler(Scheduling):
             branch.effect = task
             self._effects.add(task)
             task.add_done_callback(lambda done: self._effect_done(branch, done))
-        alarm = branch.alarm
-        if alarm is not None and alarm[0] != until:
-            alarm[1].cancel()
-            branch.alarm = None
-        if until is not None and branch.alarm is None:
+        timer = branch.timer
+        if timer is not None and timer[0] != until:
+            timer[1].cancel()
+            branch.timer = None
+        if until is not None and branch.timer is None:
             delay = max(until - self._loop.time(), _SHORTEST_TIMER)
-            branch.alarm = (until, self._loop.call_later(delay, self._alarmed, branch))
+            branch.timer = (until, self._loop.call_later(delay, self._timer_fired, branch))
 
     @override
     def release(self, branch: Branch) -> None:
-        if branch.alarm is not None:
-            branch.alarm[1].cancel()
-            branch.alarm = None
+        if branch.timer is not None:
+            branch.timer[1].cancel()
+            branch.timer = None
         effect, branch.effect = branch.effect, None
         if effect is None:
             return
         if effect.done():
-            _forget(effect)
+            _consume_outcome(effect)
         else:
             self._cancelled.add(effect)
             effect.cancel()
@@ -170,7 +170,7 @@ class Scheduler(Scheduling):
         if branch.effect is effect:
             self._wake_branch(branch)
         else:
-            _forget(effect)
+            _consume_outcome(effect)
         while self._waiting_for_slot:
             waiting = self._waiting_for_slot.popleft()
             if waiting.state is BranchState.WAITING:
@@ -178,8 +178,8 @@ class Scheduler(Scheduling):
                 break
         self._wake()
 
-    def _alarmed(self, branch: Branch) -> None:
-        branch.alarm = None
+    def _timer_fired(self, branch: Branch) -> None:
+        branch.timer = None
         self._wake_branch(branch)
 
     def _wake_branch(self, branch: Branch) -> None:
@@ -230,7 +230,7 @@ class Scheduler(Scheduling):
             )
 
     async def _end_workflow_task(self) -> None:
-        """Send the commands so far, and take in what has arrived.
+        """Send the commands so far, and receive what has arrived.
 
         By an activity: timers of a Temporal server are only good to a second.
         """
@@ -242,7 +242,7 @@ class Scheduler(Scheduling):
             self._wake_branch(self._waiting_for_bytes.popleft())
 
     def _schedule_version_check(self) -> None:
-        """Wake at intervals: only a workflow task tells of a new version of this engine."""
+        """Wake at intervals: only a workflow task brings news of another version."""
         if self._version_timer is None and not self._effects and versions.is_versioned():
             self._version_timer = self._loop.call_later(
                 versions.LOOK.total_seconds(), self._check_version
@@ -253,7 +253,7 @@ class Scheduler(Scheduling):
         self._wake()
 
     def _may_change_version(self, run: Interpreter) -> bool:
-        """Return whether there is another version to go on in, and the run can be carried there.
+        """Return whether there is another version to continue in, and the run can be carried there.
 
         One that is too large stays on its version. It may shrink, but is not measured more than
         once a workflow task.
@@ -279,7 +279,7 @@ class Scheduler(Scheduling):
             return False
         if self._suggested_at is None:
             self._suggested_at = length
-        # An effect may take a day: the others need not stand still for it at once.
+        # An effect may take a day: other branches should not stop for it at once.
         return not self._effects or length > _LONG_HISTORY * self._suggested_at
 
     def _check_state(self, run: Interpreter) -> None:
@@ -292,7 +292,7 @@ class Scheduler(Scheduling):
             run.fail(too_large("the state of the run"), run.main)
 
 
-def _forget(effect: asyncio.Task[JSON]) -> None:
+def _consume_outcome(effect: asyncio.Task[JSON]) -> None:
     """Consume the outcome of an effect that is not awaited any more, or asyncio logs it."""
     if not effect.cancelled():
         effect.exception()

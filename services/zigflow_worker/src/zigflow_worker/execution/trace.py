@@ -52,7 +52,7 @@ def iso8601(timestamp: JSON) -> str | None:
     return text.replace("+00:00", "Z")
 
 
-def descriptor(timestamp: float) -> dict[str, JSON]:
+def time_descriptor(timestamp: float) -> dict[str, JSON]:
     """Return a Unix time as the language describes times."""
     return {
         "iso8601": iso8601(timestamp),

@@ -41,13 +41,13 @@ class Unwinding(DataFlow, Run):
                 return
 
     def _fault(self, branch: Branch, frame: Frame, error: WorkflowError | ExpressionError) -> None:
-        """Take in the error that a task raised."""
+        """Unwind the stack by the error that a task raised."""
         if frame not in branch.stack:
             self._end_entry(frame, "faulted")
         self._unwind(branch, self._located(error, frame.step))
 
     def _unwind(self, branch: Branch, error: WorkflowError) -> None:
-        """Find who catches an error: an operation of this branch, else of the one around it."""
+        """Take frames off until one catches the error, here or in the branch around."""
         stack = branch.stack
         while stack:
             frame = stack[-1]

@@ -1,78 +1,79 @@
 """Operators whose cost or result depends on the size of their operands."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterator
 from typing import TypeAlias
 
 from zigflow_worker.expressions import engine
-from zigflow_worker.expressions.engine import Builtin, Environment, Filter, JqError
-from zigflow_worker.expressions.metering import Meter, meter
-from zigflow_worker.expressions.values import JSON
+from zigflow_worker.expressions.engine import JSON, Builtin, Environment, Filter, JqError
+from zigflow_worker.expressions.metering import Meter, current_meter
 
 Operation: TypeAlias = Callable[[JSON, JSON], JSON]
 
 
 def is_number(value: JSON) -> bool:
-    """Whether `value` is a number; true and false are not."""
+    """Return whether `value` is a number; true and false are not."""
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def add(left: JSON, right: JSON) -> JSON:
     """Return `left + right`."""
-    gauge = meter()
+    meter = current_meter()
     if isinstance(left, str) and isinstance(right, str):
-        gauge.wrote(len(left) + len(right))
+        meter.count_text(len(left) + len(right))
     elif isinstance(left, (list, dict)) and isinstance(right, (list, dict)):
-        gauge.copied(len(left) + len(right))
-    return _checked(gauge, engine.add_values(left, right))
+        meter.count_items(len(left) + len(right))
+    return _checked(meter, engine.add_values(left, right))
 
 
 def subtract(left: JSON, right: JSON) -> JSON:
     """Return `left - right`; lists without each other's items."""
-    gauge = meter()
+    meter = current_meter()
     if isinstance(left, list) and isinstance(right, list):
-        gauge.spend(gauge.weigh(left) * gauge.weigh(right) // 4)
-    return _checked(gauge, engine.subtract_values(left, right))
+        meter.spend(meter.count_value(left) * meter.count_value(right) // 4)
+    return _checked(meter, engine.subtract_values(left, right))
 
 
 def multiply(left: JSON, right: JSON) -> JSON:
     """Return `left * right`; a string that often, maps merged."""
-    gauge = meter()
+    meter = current_meter()
     text, count = (left, right) if isinstance(left, str) else (right, left)
     if isinstance(text, str) and is_number(count):
-        return _repeat(gauge, text, count)
+        return _repeat(meter, text, count)
     if isinstance(left, dict) and isinstance(right, dict):
-        gauge.weigh(left)
-        gauge.weigh(right)
-    return _checked(gauge, engine.multiply_values(left, right))
+        meter.count_value(left)
+        meter.count_value(right)
+    return _checked(meter, engine.multiply_values(left, right))
 
 
-def _repeat(gauge: Meter, text: str, count: JSON) -> JSON:
+def _repeat(meter: Meter, text: str, count: JSON) -> JSON:
     if not isinstance(count, (int, float)) or not count >= 0:
         return None
     size = len(text) * count
-    gauge.wrote(int(min(size, 2**62)))
+    meter.count_text(int(min(size, 2**62)))
     return text * int(count)
 
 
 def divide(left: JSON, right: JSON) -> JSON:
     """Return `left / right`; a string split at another."""
-    gauge = meter()
+    meter = current_meter()
     if isinstance(left, str):
-        gauge.spend(1 + len(left) // 8)
-    return _checked(gauge, engine.divide_values(left, right))
+        meter.spend(1 + len(left) // 8)
+    return _checked(meter, engine.divide_values(left, right))
 
 
 def modulo(left: JSON, right: JSON) -> JSON:
     """Return `left % right`."""
-    return _checked(meter(), engine.modulo_values(left, right))
+    return _checked(current_meter(), engine.modulo_values(left, right))
 
 
 def compared(left: JSON, right: JSON) -> int:
     """Return the order of two values: negative, zero or positive."""
-    gauge = meter()
+    meter = current_meter()
     if isinstance(left, (list, dict)) and isinstance(right, (list, dict)):
-        gauge.weigh(left)
-        gauge.weigh(right)
+        meter.count_value(left)
+        meter.count_value(right)
     return engine.compare(left, right)
 
 
@@ -80,23 +81,23 @@ def power(base: JSON, exponent: JSON) -> JSON:
     """Return base ** exponent."""
     if not (is_number(base) and is_number(exponent)):
         raise JqError("pow/2: number required")
-    gauge = meter()
+    meter = current_meter()
     if isinstance(base, int) and isinstance(exponent, int) and exponent >= 0:
         if base.bit_length() * exponent > 4096:
             raise JqError("number is out of range")
-        return gauge.number(base**exponent)
+        return meter.number(base**exponent)
     try:
         result = float(base) ** float(exponent)  # type: ignore[arg-type]
     except ArithmeticError:
         raise JqError("number is out of range") from None
     if isinstance(result, complex):
-        return gauge.number(float("nan"))
-    return gauge.number(result)
+        return meter.number(float("nan"))
+    return meter.number(result)
 
 
-def _checked(gauge: Meter, result: JSON) -> JSON:
+def _checked(meter: Meter, result: JSON) -> JSON:
     if isinstance(result, (int, float)) and not isinstance(result, bool):
-        return gauge.number(result)
+        return meter.number(result)
     return result
 
 

@@ -1,4 +1,6 @@
-"""How much an expression may do: a count of steps, never a clock."""
+"""The budget of expressions: a count of steps, never a clock."""
+
+from __future__ import annotations
 
 from zigflow_worker.expressions.errors import ExpressionError
 

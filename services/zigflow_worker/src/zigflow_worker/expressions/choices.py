@@ -1,9 +1,12 @@
 """Builtins that choose among another filter's outputs, and stop it when they have enough."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterator
 from typing import Protocol, TypeVar
 
 from zigflow_worker.expressions.engine import (
+    JSON,
     Builtin,
     Environment,
     Filter,
@@ -14,9 +17,8 @@ from zigflow_worker.expressions.engine import (
     PathBuiltin,
     iterate,
 )
-from zigflow_worker.expressions.metering import meter
+from zigflow_worker.expressions.metering import current_meter
 from zigflow_worker.expressions.streams import count, truthy
-from zigflow_worker.expressions.values import JSON
 
 T = TypeVar("T")
 
@@ -77,18 +79,18 @@ def _isempty(data: JSON, _env: Environment, items: Filter) -> Iterator[JSON]:
 
 
 def _error(data: JSON, _env: Environment) -> Iterator[JSON]:
-    meter().weigh(data)  # the error prints it
+    current_meter().count_value(data)  # the error prints it
     raise JqError(data)
 
 
 def _error_path(data: JSON, _path: Path, _env: Environment) -> Iterator[Located]:
-    meter().weigh(data)
+    current_meter().count_value(data)
     raise JqError(data)
 
 
 def _any(*, wanted: bool) -> Builtin:
     def builtin(data: JSON, _env: Environment, *args: Filter) -> Iterator[JSON]:
-        spend = meter().spend
+        spend = current_meter().spend
         for item in args[0].vals(data) if len(args) == 2 else iterate(data):
             for outcome in args[-1].vals(item) if args else (item,):
                 spend(1)

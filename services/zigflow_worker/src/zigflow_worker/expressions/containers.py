@@ -1,12 +1,21 @@
 """Builtins over whole lists and maps, paid for by their size."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterator
 from itertools import zip_longest
 
 from zigflow_worker.expressions import arithmetic, engine
-from zigflow_worker.expressions.engine import Builtin, Environment, Filter, JqError, Key, describe
-from zigflow_worker.expressions.metering import Meter, meter
-from zigflow_worker.expressions.values import JSON
+from zigflow_worker.expressions.engine import (
+    JSON,
+    Builtin,
+    Environment,
+    Filter,
+    JqError,
+    Key,
+    describe,
+)
+from zigflow_worker.expressions.metering import Meter, current_meter
 
 
 def _linear(name: str, arity: int = 0) -> tuple[Key, Builtin]:
@@ -15,7 +24,7 @@ def _linear(name: str, arity: int = 0) -> tuple[Key, Builtin]:
     original = engine.BUILTINS[key]
 
     def builtin(data: JSON, env: Environment, *args: Filter) -> Iterator[JSON]:
-        meter().copied(len(data) if isinstance(data, (list, dict)) else 1)
+        current_meter().count_items(len(data) if isinstance(data, (list, dict)) else 1)
         return original(data, env, *args)
 
     return key, builtin
@@ -27,24 +36,24 @@ def _ordering(name: str, arity: int = 0) -> tuple[Key, Builtin]:
     original = engine.BUILTINS[key]
 
     def builtin(data: JSON, env: Environment, *args: Filter) -> Iterator[JSON]:
-        gauge = meter()
+        meter = current_meter()
         rounds = len(data).bit_length() if isinstance(data, list) else 1
         if args:
-            return original(data, env, *(_WeighedFilter(arg, gauge, rounds) for arg in args))
-        gauge.spend(gauge.weigh(data) * rounds // 4)
+            return original(data, env, *(_CountedFilter(arg, meter, rounds) for arg in args))
+        meter.spend(meter.count_value(data) * rounds // 4)
         return original(data, env)
 
     return key, builtin
 
 
-class _WeighedFilter:
+class _CountedFilter:
     """A sort key, paid for as often as sorting compares it."""
 
-    __slots__ = ("_gauge", "_key", "_rounds", "env", "g")
+    __slots__ = ("_key", "_meter", "_rounds", "env", "g")
 
-    def __init__(self, key: Filter, gauge: Meter, rounds: int) -> None:
+    def __init__(self, key: Filter, meter: Meter, rounds: int) -> None:
         self._key = key
-        self._gauge = gauge
+        self._meter = meter
         self._rounds = rounds
         self.env = key.env
         self.g = None if key.g is None else self._value
@@ -52,22 +61,22 @@ class _WeighedFilter:
     def _value(self, data: JSON, env: Environment) -> JSON:
         assert self._key.g is not None  # noqa: S101 - for the type checker
         value = self._key.g(data, env)
-        self._gauge.spend(self._gauge.weigh(value) * self._rounds // 4)
+        self._meter.spend(self._meter.count_value(value) * self._rounds // 4)
         return value
 
     def vals(self, data: JSON) -> Iterator[JSON]:
         for value in self._key.vals(data):
-            self._gauge.spend(self._gauge.weigh(value) * self._rounds // 4)
+            self._meter.spend(self._meter.count_value(value) * self._rounds // 4)
             yield value
 
 
-def _weighed(name: str, arity: int = 0) -> tuple[Key, Builtin]:
+def _counted(name: str, arity: int = 0) -> tuple[Key, Builtin]:
     """Take a builtin of the engine that visits all of its input, to the leaves."""
     key = (name, arity)
     original = engine.BUILTINS[key]
 
     def builtin(data: JSON, env: Environment, *args: Filter) -> Iterator[JSON]:
-        meter().weigh(data)
+        current_meter().count_value(data)
         return original(data, env, *args)
 
     return key, builtin
@@ -79,20 +88,20 @@ def _searching(name: str) -> tuple[Key, Builtin]:
     original = engine.BUILTINS[key]
 
     def builtin(data: JSON, env: Environment, needle: Filter) -> Iterator[JSON]:
-        gauge = meter()
-        size = _size(gauge, data)
+        meter = current_meter()
+        size = _size(meter, data)
         for wanted in needle.vals(data):
-            gauge.spend(1 + size * _size(gauge, wanted) // 16)
+            meter.spend(1 + size * _size(meter, wanted) // 16)
             yield from original(data, env, _Constant(wanted, env))
 
     return key, builtin
 
 
-def _size(gauge: Meter, value: JSON) -> int:
+def _size(meter: Meter, value: JSON) -> int:
     if isinstance(value, str):
-        gauge.spend(1 + len(value) // 16)
+        meter.spend(1 + len(value) // 16)
         return 1 + len(value) // 4
-    return gauge.weigh(value)
+    return meter.count_value(value)
 
 
 class _Constant:
@@ -111,27 +120,27 @@ class _Constant:
 
 def _add(data: JSON, _env: Environment, *items: Filter) -> Iterator[JSON]:
     values = items[0].vals(data) if items else engine.iterate(data)
-    gauge = meter()
+    meter = current_meter()
     gathered: list[JSON] = []
     for value in values:
-        gauge.spend(1)
+        meter.spend(1)
         gathered.append(value)
-    yield _sum(gauge, gathered)
+    yield _sum(meter, gathered)
 
 
-def _sum(gauge: Meter, values: list[JSON]) -> JSON:
+def _sum(meter: Meter, values: list[JSON]) -> JSON:
     """Add all in one go where they are of one kind: pairs would copy the sum each time."""
     texts = [value for value in values if isinstance(value, str)]
     if values and len(texts) == len(values):
-        gauge.wrote(sum(map(len, texts)))
+        meter.count_text(sum(map(len, texts)))
         return "".join(texts)
     lists = [value for value in values if isinstance(value, list)]
     if values and len(lists) == len(values):
-        gauge.copied(sum(map(len, lists)))
+        meter.count_items(sum(map(len, lists)))
         return [item for value in lists for item in value]
     maps = [value for value in values if isinstance(value, dict)]
     if values and len(maps) == len(values):
-        gauge.copied(8 * sum(map(len, maps)))
+        meter.count_items(8 * sum(map(len, maps)))
         return {key: item for value in maps for key, item in value.items()}
     total: JSON = None
     for value in values:
@@ -146,7 +155,7 @@ def _join(data: JSON, _env: Environment, separator: Filter) -> Iterator[JSON]:
         if not isinstance(between, str):
             raise JqError("join separator must be a string")
         parts = [_joinable(item) for item in data]
-        meter().wrote(sum(map(len, parts)) + len(parts) * (16 + len(between)))
+        current_meter().count_text(sum(map(len, parts)) + len(parts) * (16 + len(between)))
         yield between.join(parts)
 
 
@@ -163,13 +172,13 @@ def _joinable(item: JSON) -> str:
 def _to_entries(data: JSON, _env: Environment) -> Iterator[JSON]:
     if not isinstance(data, (dict, list)):
         raise JqError(f"{describe(data)} has no keys")
-    meter().spend(1 + len(data))
+    current_meter().spend(1 + len(data))
     items = data.items() if isinstance(data, dict) else enumerate(data)
     yield [{"key": key, "value": value} for key, value in items]
 
 
 def _from_entries(data: JSON, _env: Environment) -> Iterator[JSON]:
-    spend = meter().spend
+    spend = current_meter().spend
     built: dict[str, JSON] = {}
     for entry in engine.iterate(data):
         spend(1)
@@ -196,12 +205,12 @@ def _entry_key(entry: dict[str, JSON]) -> str:
 def _transpose(data: JSON, _env: Environment) -> Iterator[JSON]:
     rows = [list(engine.iterate(row)) for row in engine.iterate(data)]
     width = max(map(len, rows), default=0)
-    meter().copied(8 * width * len(rows))
+    current_meter().count_items(8 * width * len(rows))
     yield [list(column) for column in zip_longest(*rows)]
 
 
 def _has(data: JSON, env: Environment, key: Filter) -> Iterator[JSON]:
-    meter().spend(1)
+    current_meter().spend(1)
     return engine.BUILTINS["has", 1](data, env, key)
 
 
@@ -210,8 +219,8 @@ BUILTINS: dict[Key, Builtin] = dict(
         *map(_linear, ("keys", "keys_unsorted", "reverse")),
         *map(_ordering, ("sort", "unique", "min", "max")),
         *(_ordering(name, 1) for name in ("sort_by", "group_by", "unique_by", "min_by", "max_by")),
-        *map(_weighed, ("flatten", "tostream", "tojson", "tostring")),
-        _weighed("flatten", 1),
+        *map(_counted, ("flatten", "tostream", "tojson", "tostring")),
+        _counted("flatten", 1),
         *map(_searching, ("contains", "indices", "bsearch", "_strindices")),
     ]
 ) | {

@@ -3,14 +3,23 @@
 The C library's own functions know the machine's locale and time zone, so none is used.
 """
 
+from __future__ import annotations
+
 import re
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 
 from zigflow_worker.expressions.arithmetic import is_number
-from zigflow_worker.expressions.engine import Builtin, Environment, Filter, JqError, Key, describe
-from zigflow_worker.expressions.metering import meter
-from zigflow_worker.expressions.values import JSON
+from zigflow_worker.expressions.engine import (
+    JSON,
+    Builtin,
+    Environment,
+    Filter,
+    JqError,
+    Key,
+    describe,
+)
+from zigflow_worker.expressions.metering import current_meter
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
@@ -125,7 +134,7 @@ def _mktime(data: JSON, _env: Environment) -> Iterator[JSON]:
 
 
 def _write(data: JSON, pattern: JSON) -> str:
-    meter().spend(10)
+    current_meter().spend(10)
     text = _expand(pattern, "strftime/1")
     at = _from_seconds(data, "strftime/1")[0] if is_number(data) else _assemble(data, "strftime/1")
 
@@ -151,7 +160,7 @@ def _read(data: JSON, pattern: JSON) -> datetime:
     if not isinstance(data, str):
         raise JqError(f"strptime/1 requires string inputs and arguments, not {describe(data)}")
     text = _expand(pattern, "strptime/1")
-    meter().spend(20 + len(text) + len(data) // 16)
+    current_meter().spend(20 + len(text) + len(data) // 16)
     expression, names = "", []
     for literal, name in re.findall(r"([^%]+)|%(.)", text, re.DOTALL):
         if literal or name == "%":

@@ -1,12 +1,14 @@
 """The parts of purejq we build on, with types: it has none of its own."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from purejq import builtins, compiler, encoder, errors, ops, parser
 
-from zigflow_worker.expressions.values import JSON
-
+JSON: TypeAlias = "dict[str, JSON] | list[JSON] | str | int | float | bool | None"
+"""Values that an expression reads and returns."""
 Node: TypeAlias = tuple[Any, ...]
 """A node of jq's syntax tree: its kind, then its parts."""
 Path: TypeAlias = list[JSON]
@@ -29,7 +31,7 @@ else:
 class Environment(Protocol):
     """The variables and functions in scope."""
 
-    def lookup_func(self, key: "Key") -> Any:
+    def lookup_func(self, key: Key) -> Any:
         """Return the function in scope."""
 
 

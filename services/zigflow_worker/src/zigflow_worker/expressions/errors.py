@@ -1,4 +1,4 @@
-"""What goes wrong with an expression.
+"""Errors of expressions.
 
 ValueError
 ├── ExpressionSyntaxError   the text cannot be compiled: a defect of the document

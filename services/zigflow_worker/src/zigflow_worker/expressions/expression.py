@@ -1,17 +1,18 @@
 """One compiled expression."""
 
+from __future__ import annotations
+
 import math
 import sys
 from collections.abc import Mapping
 from functools import cache
 
-from zigflow_worker.expressions import engine, nodes, trees
+from zigflow_worker.expressions import ast_limits, engine, nodes
 from zigflow_worker.expressions.budget import Budget
-from zigflow_worker.expressions.engine import Getter, Node, Run
+from zigflow_worker.expressions.engine import JSON, Getter, Node, Run
 from zigflow_worker.expressions.errors import ExpressionError, ExpressionSyntaxError
+from zigflow_worker.expressions.instrumentation import instrument
 from zigflow_worker.expressions.metering import MAX_FRAMES, Meter, start
-from zigflow_worker.expressions.values import JSON
-from zigflow_worker.expressions.weaving import weave
 
 MAX_SOURCE = 20_000
 MAX_TREE_DEPTH = 200
@@ -22,7 +23,7 @@ _RESERVED_FRAMES = 3_000
 
 
 def is_expression(value: object) -> bool:
-    """Whether `value` is an expression: a string that is `${...}` as a whole, once trimmed."""
+    """Return whether `value` is an expression: a string that, once trimmed, is `${...}`."""
     if not isinstance(value, str):
         return False
     trimmed = value.strip()
@@ -38,7 +39,7 @@ class Expression:
         self.source = source
         self._getter: Getter | None = engine.single_getter(tree)
         self._run: Run = engine.compile_node(tree)
-        self._frames = trees.frames(tree)
+        self._frames = ast_limits.frames(tree)
         self._builds = _multiplies(tree)
 
     def evaluate(
@@ -65,7 +66,7 @@ class Expression:
                 raise
             # The engine does not check every operand; its slips are the expression's errors.
             raise ExpressionError(f"expression failed: {type(error).__name__}") from None
-        if self._builds or meter.unclean:
+        if self._builds or meter.has_non_finite:
             _check_result(result, meter)
         return result
 
@@ -79,10 +80,10 @@ def compile_expression(source: str, variables: frozenset[str]) -> Expression:
     if text.count("\\(") > MAX_INTERPOLATIONS:
         raise ExpressionSyntaxError(f"expression has more than {MAX_INTERPOLATIONS} \\(...)")
     tree = _parse(text)
-    if trees.depth(tree, MAX_TREE_DEPTH) > MAX_TREE_DEPTH:
+    if ast_limits.depth(tree, MAX_TREE_DEPTH) > MAX_TREE_DEPTH:
         raise _too_deep()
-    tree = weave(tree, variables)
-    if trees.frames(tree) > MAX_FRAMES:
+    tree = instrument(tree, variables)
+    if ast_limits.frames(tree) > MAX_FRAMES:
         raise _too_deep()
     return Expression(text, tree)
 
@@ -117,8 +118,8 @@ def _first_line(message: str) -> str:
 
 def _check_result(result: JSON, meter: Meter) -> None:
     """Refuse what JSON cannot say, or could say only at length."""
-    meter.weigh(result)
-    if not meter.unclean:
+    meter.count_value(result)
+    if not meter.has_non_finite:
         return
     pending = [result]
     while pending:
@@ -136,18 +137,18 @@ _FEW = 4
 
 
 def _multiplies(tree: Node) -> bool:
-    """Whether a result may be far larger than the data it is made of, by sharing parts."""
+    """Return whether a result may be far larger than the data it is made of, by sharing parts."""
     built = 0
     pending: list[object] = [tree]
     while pending:
         part = pending.pop()
         if isinstance(part, tuple) and part:
             kind = part[0]
-            if kind in ("reduce", "foreach", trees.DEFINE):
+            if kind in ("reduce", "foreach", ast_limits.DEFINE):
                 return True
-            if kind == "object" or (kind == trees.BUILTIN and part[1][0] in _BUILDING):
+            if kind == "object" or (kind == ast_limits.BUILTIN and part[1][0] in _BUILDING):
                 built += 1
-            if kind == trees.BUILTIN and part[1][0] in ("until", "while", "repeat", "recurse"):
+            if kind == ast_limits.BUILTIN and part[1][0] in ("until", "while", "repeat", "recurse"):
                 return True
         if isinstance(part, (tuple, list)):
             pending.extend(part)

@@ -1,12 +1,22 @@
 """Filters as code: the arguments of builtins and functions, and the bodies of functions."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 
 from zigflow_worker.expressions import engine
 from zigflow_worker.expressions.arithmetic import OPERATIONS
-from zigflow_worker.expressions.engine import Environment, Getter, Located, Node, Path, Run, RunPath
-from zigflow_worker.expressions.trees import BUILTIN, frames
-from zigflow_worker.expressions.values import JSON
+from zigflow_worker.expressions.ast_limits import BUILTIN, frames
+from zigflow_worker.expressions.engine import (
+    JSON,
+    Environment,
+    Getter,
+    Located,
+    Node,
+    Path,
+    Run,
+    RunPath,
+)
 
 
 class Code:
@@ -50,7 +60,7 @@ class Argument:
 
     @property
     def frames(self) -> int:
-        """How many Python frames running it may take."""
+        """Return how many Python frames running it may take."""
         return self._code.frames
 
     def vals(self, data: JSON) -> Iterator[JSON]:

@@ -1,13 +1,23 @@
 """Functions an expression defines: compiled once, and counted for the frames they stand on."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 from typing import Any, TypeVar
 
 from zigflow_worker.expressions import engine
-from zigflow_worker.expressions.engine import Environment, Key, Located, Node, Path, Run, RunPath
+from zigflow_worker.expressions.engine import (
+    JSON,
+    Environment,
+    Key,
+    Located,
+    Node,
+    Path,
+    Run,
+    RunPath,
+)
 from zigflow_worker.expressions.filters import Argument, Code
-from zigflow_worker.expressions.metering import meter
-from zigflow_worker.expressions.values import JSON
+from zigflow_worker.expressions.metering import current_meter
 
 _CALL_FRAMES = 4
 T = TypeVar("T")
@@ -68,15 +78,15 @@ def _combinations(values: list[tuple[str, Argument]], data: JSON) -> Iterator[di
 
 def _counted(height: int, outputs: Iterator[T]) -> Iterator[T]:
     """Count a call's frames while it runs: between its outputs it stands on none."""
-    gauge = meter()
+    meter = current_meter()
     while True:
-        gauge.enter(height)
+        meter.enter(height)
         try:
             output = next(outputs)
         except StopIteration:
             return
         finally:
-            gauge.frames -= height
+            meter.frames -= height
         yield output
 
 

@@ -1,5 +1,7 @@
 """All that an expression may call; whatever is not here is refused."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator, Mapping
 from functools import cache
 from typing import Any
@@ -10,7 +12,7 @@ from zigflow_worker.expressions import (
     containers,
     dates,
     engine,
-    markers,
+    metering_builtins,
     regex,
     streams,
     texts,
@@ -95,10 +97,10 @@ class Library:
         operators = {(name, 2): builtin for name, builtin in arithmetic.OPERATORS.items()}
         self.values: Mapping[Key, Builtin] = {
             **builtins,
-            **markers.WOVEN,
+            **metering_builtins.METERING,
             **operators,
-            **texts.WOVEN,
-            **updates.WOVEN,
+            **texts.METERING,
+            **updates.METERING,
         }
         inherited = {
             key: engine.PATH_BUILTINS[key] for key in _AS_THEY_ARE if key in engine.PATH_BUILTINS
@@ -107,7 +109,7 @@ class Library:
             **inherited,
             **streams.PATH_BUILTINS,
             **choices.PATH_BUILTINS,
-            **markers.PATH_WOVEN,
+            **metering_builtins.PATH_METERING,
         }
 
 

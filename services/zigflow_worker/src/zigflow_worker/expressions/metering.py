@@ -1,15 +1,16 @@
-"""Counting what an evaluation does.
+"""Counts the work of an evaluation.
 
 purejq's builtins have a fixed signature, so the meter of the running evaluation is found by
 thread: an evaluation begins and ends inside one call.
 """
 
+from __future__ import annotations
+
 import threading
 
 from zigflow_worker.expressions.budget import Budget
-from zigflow_worker.expressions.engine import JqError
+from zigflow_worker.expressions.engine import JSON, JqError
 from zigflow_worker.expressions.errors import ExpressionError
-from zigflow_worker.expressions.values import JSON
 
 MAX_FRAMES = 4_000
 """Python frames an evaluation may stand on; the interpreter's own limit is kept well above."""
@@ -25,15 +26,15 @@ _CHARACTERS_A_STEP = 256
 
 
 class Meter:
-    """What one evaluation has used; `unclean` once it met NaN or an infinity."""
+    """Use of one evaluation; `has_non_finite` once it met NaN or an infinity."""
 
-    __slots__ = ("budget", "frames", "spend", "unclean")
+    __slots__ = ("budget", "frames", "has_non_finite", "spend")
 
     def __init__(self, budget: Budget, frames: int) -> None:
         self.budget = budget
         self.spend = budget.spend
         self.frames = frames
-        self.unclean = False
+        self.has_non_finite = False
 
     def enter(self, frames: int) -> None:
         """Count a call that stands on `frames` more (raises ExpressionError)."""
@@ -42,31 +43,31 @@ class Meter:
         if self.frames > MAX_FRAMES:
             raise ExpressionError("expression recurses too deeply")
 
-    def copied(self, size: int) -> None:
+    def count_items(self, size: int) -> None:
         """Count a list or map of `size` items made in one go (raises ExpressionError)."""
         if size > MAX_ITEMS:
             raise ExpressionError(f"expression builds more than {MAX_ITEMS} items")
         self.spend(1 + size // _ITEMS_A_STEP)
 
-    def wrote(self, size: int) -> None:
+    def count_text(self, size: int) -> None:
         """Count a string of `size` characters made in one go (raises ExpressionError)."""
         if size > MAX_TEXT:
             raise ExpressionError(f"expression builds a text of more than {MAX_TEXT} characters")
         self.spend(1 + size // _CHARACTERS_A_STEP)
 
-    def weigh(self, value: JSON) -> int:
+    def count_value(self, value: JSON) -> int:
         """Return the steps it takes to visit all of `value`, and spend them."""
         if isinstance(value, str):
             steps = 1 + len(value) // _CHARACTERS_A_STEP
         elif isinstance(value, (list, dict)):
-            return self._weigh_container(value)
+            return self._count_container(value)
         else:
             steps = 1
         self.spend(steps)
         return steps
 
-    def _weigh_container(self, value: list[JSON] | dict[str, JSON]) -> int:
-        """Walk level by level: values share parts, so there may be far more than memory shows."""
+    def _count_container(self, value: list[JSON] | dict[str, JSON]) -> int:
+        """Count level by level: values share parts, so there may be far more than memory shows."""
         total = 0
         level: list[list[JSON] | dict[str, JSON]] = [value]
         for _ in range(MAX_DATA_DEPTH):
@@ -96,14 +97,14 @@ class Meter:
             if value.bit_length() > MAX_BITS:
                 raise JqError("number is out of range")
         elif value - value != 0:
-            self.unclean = True
+            self.has_non_finite = True
         return value
 
 
 _running = threading.local()
 
 
-def meter() -> Meter:
+def current_meter() -> Meter:
     """Return the meter of the evaluation this thread is running."""
     current: Meter = _running.meter
     return current
@@ -112,4 +113,4 @@ def meter() -> Meter:
 def start(budget: Budget, frames: int) -> Meter:
     """Make a new meter the running one."""
     _running.meter = Meter(budget, frames)
-    return meter()
+    return current_meter()

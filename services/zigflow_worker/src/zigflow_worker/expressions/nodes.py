@@ -5,14 +5,15 @@ the work with each nesting; and it compiles functions again in each evaluation. 
 once, in the mode they are used in, and count the frames they stand on.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 
 from zigflow_worker.expressions import engine, functions
-from zigflow_worker.expressions.engine import Environment, Located, Node, Path, Run, RunPath
+from zigflow_worker.expressions.ast_limits import APPLY, BUILTIN, DEFINE
+from zigflow_worker.expressions.engine import JSON, Environment, Located, Node, Path, Run, RunPath
 from zigflow_worker.expressions.filters import Argument, Code
 from zigflow_worker.expressions.library import library
-from zigflow_worker.expressions.trees import APPLY, BUILTIN, DEFINE
-from zigflow_worker.expressions.values import JSON
 
 _PATH_ARGUMENTS = {
     ("path", 1): 0, ("del", 1): 0, ("pick", 1): 0, ("update", 2): 0, ("assign", 2): 0,

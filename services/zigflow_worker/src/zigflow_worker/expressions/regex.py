@@ -4,15 +4,24 @@ RE2 has no look-around and no back references (an error says so), its classes (`
 ASCII, and `$` is the very end of the text.
 """
 
+from __future__ import annotations
+
 import re
 from collections.abc import Iterator
 from typing import Any
 
 import re2
 
-from zigflow_worker.expressions.engine import Builtin, Environment, Filter, JqError, Key, describe
-from zigflow_worker.expressions.metering import meter
-from zigflow_worker.expressions.values import JSON
+from zigflow_worker.expressions.engine import (
+    JSON,
+    Builtin,
+    Environment,
+    Filter,
+    JqError,
+    Key,
+    describe,
+)
+from zigflow_worker.expressions.metering import current_meter
 
 MAX_PATTERN = 2_000
 _NAMED_GROUP = re.compile(r"\(\?<([A-Za-z_][A-Za-z0-9_]*)>")
@@ -38,10 +47,10 @@ class _Search:
     def matches(self, text: JSON, *, everywhere: bool) -> Iterator[Any]:
         if not isinstance(text, str):
             raise JqError(f"{describe(text)} cannot be matched, as it is not a string")
-        gauge = meter()
-        gauge.spend(1 + (1 + self.expression.groups) * len(text) // 64)
+        meter = current_meter()
+        meter.spend(1 + (1 + self.expression.groups) * len(text) // 64)
         for match in self.expression.finditer(text):
-            gauge.spend(2 + len(text) // 256)
+            meter.spend(2 + len(text) // 256)
             if self.skip_empty and match.start() == match.end():
                 continue
             yield match
@@ -52,7 +61,7 @@ class _Search:
 def _compile(pattern: str, flags: str) -> Any:
     if len(pattern) > MAX_PATTERN:
         raise JqError(f"a pattern may have at most {MAX_PATTERN} characters")
-    meter().spend(10 + len(pattern))
+    current_meter().spend(10 + len(pattern))
     if "x" in flags:
         pattern = _without_comments(pattern)
     options = re2.Options()
@@ -194,7 +203,7 @@ def _substitute(*, everywhere: bool) -> Builtin:
 def _joined(result: str, kept: str, replacement: JSON) -> str:
     if not isinstance(replacement, str):
         raise JqError(f"{describe(replacement)} cannot be added to a string")
-    meter().wrote(len(result) + len(kept) + len(replacement))
+    current_meter().count_text(len(result) + len(kept) + len(replacement))
     return result + kept + replacement
 
 

@@ -1,11 +1,14 @@
 """Builtins that loop: without recursion, and counting every turn."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterator
 from itertools import product
 from typing import TypeVar
 
 from zigflow_worker.expressions.arithmetic import is_number
 from zigflow_worker.expressions.engine import (
+    JSON,
     Builtin,
     Environment,
     Filter,
@@ -18,8 +21,7 @@ from zigflow_worker.expressions.engine import (
     iterate,
 )
 from zigflow_worker.expressions.errors import ExpressionError
-from zigflow_worker.expressions.metering import meter
-from zigflow_worker.expressions.values import JSON
+from zigflow_worker.expressions.metering import current_meter
 
 MAX_PENDING = 10_000
 """Alternatives a search may have open; jq would recurse as deep."""
@@ -27,13 +29,13 @@ T = TypeVar("T")
 
 
 def truthy(value: JSON) -> bool:
-    """Whether a condition holds: all but false and null do."""
+    """Return whether a condition holds: all but false and null do."""
     return value is not None and value is not False
 
 
 def unfold(start: T, grow: Callable[[T], Iterator[tuple[bool, T]]]) -> Iterator[T]:
     """Walk depth first what `grow` makes of `start`: (True, output) or (False, to be grown)."""
-    spend = meter().spend
+    spend = current_meter().spend
     pending = [grow(start)]
     while pending:
         found = next(pending[-1], None)
@@ -49,21 +51,21 @@ def unfold(start: T, grow: Callable[[T], Iterator[tuple[bool, T]]]) -> Iterator[
 
 
 def _map(data: JSON, _env: Environment, change: Filter) -> Iterator[JSON]:
-    gauge = meter()
+    meter = current_meter()
     mapped: list[JSON] = []
     for item in iterate(data):
-        gauge.spend(1)
+        meter.spend(1)
         if change.g is not None:
             mapped.append(change.g(item, change.env))
             continue
         for changed in change.vals(item):
-            gauge.spend(1)
+            meter.spend(1)
             mapped.append(changed)
     yield mapped
 
 
 def _range(data: JSON, _env: Environment, *bounds: Filter) -> Iterator[JSON]:
-    spend = meter().spend
+    spend = current_meter().spend
     first, last, step = _range_bounds(bounds)
     for start in first.vals(data) if first else (0,):
         for end in last.vals(data):
@@ -106,7 +108,7 @@ def _recurse_path(data: JSON, path: Path, _env: Environment, *steps: Filter) -> 
     def grow(place: Located) -> Iterator[tuple[bool, Located]]:
         yield True, place
         path, value = place
-        meter().spend(len(path) // 16)
+        current_meter().spend(len(path) // 16)
         if not steps:
             for key, child in _items(value):
                 yield False, ([*path, key], child)
@@ -137,7 +139,7 @@ def _until(data: JSON, _env: Environment, done: Filter, update: Filter) -> Itera
     if done.g is None or update.g is None:
         yield from unfold(data, grow)
         return
-    spend = meter().spend
+    spend = current_meter().spend
     while not truthy(done.g(data, done.env)):
         spend(1)
         data = update.g(data, update.env)
@@ -159,7 +161,7 @@ def _repeat(data: JSON, _env: Environment, update: Filter) -> Iterator[JSON]:
     if update.g is None:
         yield from _recurse(data, _env, update)
         return
-    spend = meter().spend
+    spend = current_meter().spend
     while True:
         spend(1)
         yield data
@@ -167,23 +169,23 @@ def _repeat(data: JSON, _env: Environment, update: Filter) -> Iterator[JSON]:
 
 
 def _walk(data: JSON, env: Environment, change: Filter) -> Iterator[JSON]:
-    gauge = meter()
-    gauge.enter(3)
+    meter = current_meter()
+    meter.enter(3)
     try:
         if isinstance(data, list):
-            gauge.spend(len(data))
+            meter.spend(len(data))
             data = [new for item in data for new in _walk(item, env, change)]
         elif isinstance(data, dict):
-            gauge.spend(len(data))
+            meter.spend(len(data))
             data = {
                 key: new for key, item in data.items() for new in list(_walk(item, env, change))[:1]
             }
         outputs = []
         for output in change.vals(data):
-            gauge.spend(1)
+            meter.spend(1)
             outputs.append(output)
     finally:
-        gauge.frames -= 3
+        meter.frames -= 3
     return iter(outputs)
 
 
@@ -197,17 +199,17 @@ def count(value: JSON, what: str) -> int | float:
 
 
 def _combinations(data: JSON, _env: Environment, *amount: Filter) -> Iterator[JSON]:
-    gauge = meter()
+    meter = current_meter()
     for times in amount[0].vals(data) if amount else (None,):
         if times is None:
             pools = [list(iterate(pool)) for pool in (iterate(data) if data is not None else ())]
         else:
             repeated = int(count(times, "combinations' count"))
-            gauge.copied(repeated)
+            meter.count_items(repeated)
             pools = [list(iterate(data))] * repeated
-        gauge.spend(sum(map(len, pools)))
+        meter.spend(sum(map(len, pools)))
         for combination in product(*pools):
-            gauge.spend(1 + len(combination))
+            meter.spend(1 + len(combination))
             yield list(combination)
 
 

@@ -1,5 +1,7 @@
 """Builtins over text: conversions, formats, parsing."""
 
+from __future__ import annotations
+
 import json
 import math
 import re
@@ -7,9 +9,16 @@ from collections.abc import Iterator
 
 from zigflow_worker.expressions import engine
 from zigflow_worker.expressions.arithmetic import divide, power
-from zigflow_worker.expressions.engine import Builtin, Environment, Filter, JqError, Key, describe
-from zigflow_worker.expressions.metering import MAX_DATA_DEPTH, meter
-from zigflow_worker.expressions.values import JSON
+from zigflow_worker.expressions.engine import (
+    JSON,
+    Builtin,
+    Environment,
+    Filter,
+    JqError,
+    Key,
+    describe,
+)
+from zigflow_worker.expressions.metering import MAX_DATA_DEPTH, current_meter
 
 _NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
 _INTEGER = re.compile(r"[+-]?[0-9]+")
@@ -22,21 +31,21 @@ def _written(name: str, arity: int = 0) -> tuple[Key, Builtin]:
     original = engine.BUILTINS[key]
 
     def builtin(data: JSON, env: Environment, *args: Filter) -> Iterator[JSON]:
-        meter().wrote(16 * len(data) if isinstance(data, (str, list)) else 1)
+        current_meter().count_text(16 * len(data) if isinstance(data, (str, list)) else 1)
         return original(data, env, *args)
 
     return key, builtin
 
 
 def _format(data: JSON, _env: Environment, name: Filter) -> Iterator[JSON]:
-    meter().weigh(data)
+    current_meter().count_value(data)
     for wanted in name.vals(data):
         yield engine.apply_format(str(wanted), data)
 
 
 def _printable(data: JSON, _env: Environment) -> Iterator[JSON]:
     """Count what is about to be put into a text."""
-    meter().weigh(data)
+    current_meter().count_value(data)
     yield data
 
 
@@ -49,8 +58,12 @@ def _split(data: JSON, _env: Environment, separator: Filter) -> Iterator[JSON]:
 
 def _tonumber(data: JSON, _env: Environment) -> Iterator[JSON]:
     if isinstance(data, str) and _NUMBER.fullmatch(data):
-        meter().wrote(len(data))
-        yield _parse_integer(data) if _INTEGER.fullmatch(data) else meter().number(float(data))
+        current_meter().count_text(len(data))
+        yield (
+            _parse_integer(data)
+            if _INTEGER.fullmatch(data)
+            else current_meter().number(float(data))
+        )
     elif isinstance(data, (int, float)) and not isinstance(data, bool):
         yield data
     else:
@@ -66,7 +79,7 @@ def _parse_integer(text: str) -> int:
 def _fromjson(data: JSON, _env: Environment) -> Iterator[JSON]:
     if not isinstance(data, str):
         raise JqError(f"{describe(data)} cannot be parsed as JSON")
-    meter().spend(4 + len(data) // 8)
+    current_meter().spend(4 + len(data) // 8)
     _check_depth(data)
     try:
         parsed: JSON = json.loads(
@@ -109,14 +122,14 @@ def _math(name: str) -> tuple[Key, Builtin]:
         except ValueError:  # outside the function's domain
             results = [math.nan]
         for result in results:
-            yield meter().number(result)  # type: ignore[arg-type]
+            yield current_meter().number(result)  # type: ignore[arg-type]
 
     return key, builtin
 
 
 def _not_finite(value: float) -> Builtin:
     def builtin(_data: JSON, _env: Environment) -> Iterator[JSON]:
-        meter().unclean = True
+        current_meter().has_non_finite = True
         yield value
 
     return builtin
@@ -150,4 +163,4 @@ BUILTINS: dict[Key, Builtin] = dict(
     ("split", 1): _split,
     ("tonumber", 0): _tonumber,
 }
-WOVEN: dict[Key, Builtin] = {("format", 1): _format, ("printable", 0): _printable}
+METERING: dict[Key, Builtin] = {("format", 1): _format, ("printable", 0): _printable}

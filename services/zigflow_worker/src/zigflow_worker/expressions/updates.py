@@ -1,12 +1,13 @@
 """Builtins that make changed copies: only what changes is copied, and only once."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 from typing import TypeAlias, TypeGuard
 
 from zigflow_worker.expressions import engine
-from zigflow_worker.expressions.engine import Builtin, Environment, Filter, JqError, Key, Path
-from zigflow_worker.expressions.metering import MAX_DATA_DEPTH, Meter, meter
-from zigflow_worker.expressions.values import JSON
+from zigflow_worker.expressions.engine import JSON, Builtin, Environment, Filter, JqError, Key, Path
+from zigflow_worker.expressions.metering import MAX_DATA_DEPTH, Meter, current_meter
 
 _Container: TypeAlias = dict[str, JSON] | list[JSON]
 
@@ -19,23 +20,23 @@ class Patch:
     may hold it twice.
     """
 
-    __slots__ = ("_gauge", "_own", "root")
+    __slots__ = ("_meter", "_own", "root")
 
-    def __init__(self, root: JSON, gauge: Meter) -> None:
+    def __init__(self, root: JSON, meter: Meter) -> None:
         self.root = root
-        self._gauge = gauge
+        self._meter = meter
         self._own: dict[int, _Container] = {}
 
     def get(self, path: Path) -> JSON:
         """Return the value at `path`, about to be seen by an expression."""
-        self._gauge.spend(1 + len(path))
+        self._meter.spend(1 + len(path))
         value = engine.get_path(self.root, path)
         self._own.pop(id(value), None)
         return value
 
     def set(self, path: Path, value: JSON) -> None:
         """Put `value` at `path`."""
-        self._gauge.spend(1 + len(path))
+        self._meter.spend(1 + len(path))
         if len(path) > MAX_DATA_DEPTH:
             raise JqError("Path too deep")
         if not path:
@@ -74,7 +75,7 @@ class Patch:
     def _owned(self, value: _Container, trusted: bool) -> _Container:
         if trusted:
             return value
-        self._gauge.copied(len(value) * (8 if isinstance(value, dict) else 1))
+        self._meter.count_items(len(value) * (8 if isinstance(value, dict) else 1))
         copy = value.copy()
         self._own[id(copy)] = copy
         return copy
@@ -93,14 +94,14 @@ class Patch:
         for key in path:
             if not isinstance(value, (dict, list)):
                 break
-            self._gauge.copied(len(value))
+            self._meter.count_items(len(value))
             value = _child(value, key)
         self.root = engine.set_path(self.root, path, new)
 
     def _count_padding(self, path: Path) -> None:
         for key in path:
             if isinstance(key, (int, float)) and key > 0:
-                self._gauge.copied(int(min(key, 2**62)))
+                self._meter.count_items(int(min(key, 2**62)))
 
 
 def _is_index(key: JSON, items: list[JSON]) -> TypeGuard[int]:
@@ -116,14 +117,14 @@ def _child(value: _Container, key: JSON) -> JSON:
 
 def _assign(data: JSON, _env: Environment, places: Filter, value: Filter) -> Iterator[JSON]:
     for new in value.vals(data):
-        patch = Patch(data, meter())
+        patch = Patch(data, current_meter())
         for path, _ in places.paths(data, []):
             patch.set(path, new)
         yield patch.root
 
 
 def _update(data: JSON, _env: Environment, places: Filter, change: Filter) -> Iterator[JSON]:
-    patch = Patch(data, meter())
+    patch = Patch(data, current_meter())
     emptied: list[JSON] = []
     for path, _ in places.paths(data, []):
         for new in change.vals(patch.get(path)):
@@ -135,15 +136,15 @@ def _update(data: JSON, _env: Environment, places: Filter, change: Filter) -> It
 
 
 def _deleted(data: JSON, paths: list[JSON]) -> JSON:
-    gauge = meter()
-    gauge.weigh(paths)
-    gauge.spend(len(paths).bit_length() * len(paths))
+    meter = current_meter()
+    meter.count_value(paths)
+    meter.spend(len(paths).bit_length() * len(paths))
     for path in paths:
         value = data
         for key in path if isinstance(path, list) else ():
             if not isinstance(value, (dict, list)):
                 break
-            gauge.copied(len(value) * (8 if isinstance(value, dict) else 1))
+            meter.count_items(len(value) * (8 if isinstance(value, dict) else 1))
             value = _child(value, key)
     return engine.delete_paths(data, paths)
 
@@ -160,7 +161,7 @@ def _setpath(data: JSON, _env: Environment, path: Filter, value: Filter) -> Iter
         if not isinstance(place, list):
             raise JqError("Path must be specified as an array")
         for new in value.vals(data):
-            patch = Patch(data, meter())
+            patch = Patch(data, current_meter())
             patch.set(place, new)
             yield patch.root
 
@@ -169,14 +170,14 @@ def _index_by(data: JSON, _env: Environment, *args: Filter) -> Iterator[JSON]:
     indexed: dict[str, JSON] = {}
     for row in args[0].vals(data) if len(args) == 2 else engine.iterate(data):
         for key in args[-1].vals(row):
-            meter().spend(1)
+            current_meter().spend(1)
             indexed[key if isinstance(key, str) else engine.encode(key)] = row
     yield indexed
 
 
 def _fromstream(data: JSON, _env: Environment, events: Filter) -> Iterator[JSON]:
-    gauge = meter()
-    patch = Patch(None, gauge)
+    meter = current_meter()
+    patch = Patch(None, meter)
     for event in events.vals(data):
         if not isinstance(event, list) or not event or not isinstance(event[0], list):
             raise JqError("Invalid streaming format")
@@ -185,11 +186,11 @@ def _fromstream(data: JSON, _env: Environment, events: Filter) -> Iterator[JSON]
             patch.set(path, event[1])
         if (not path) if len(event) == 2 else len(path) <= 1:
             yield patch.root
-            patch = Patch(None, gauge)
+            patch = Patch(None, meter)
 
 
 def _pick(data: JSON, _env: Environment, places: Filter) -> Iterator[JSON]:
-    patch = Patch(None, meter())
+    patch = Patch(None, current_meter())
     for path, _ in places.paths(data, []):
         patch.set(path, engine.get_path(data, path))
         patch.get(path)
@@ -199,7 +200,7 @@ def _pick(data: JSON, _env: Environment, places: Filter) -> Iterator[JSON]:
 def _del(data: JSON, _env: Environment, places: Filter) -> Iterator[JSON]:
     paths: list[JSON] = []
     for path, _ in places.paths(data, []):
-        meter().spend(1)
+        current_meter().spend(1)
         paths.append(path)
     yield _deleted(data, paths) if paths else data
 
@@ -213,4 +214,4 @@ BUILTINS: dict[Key, Builtin] = {
     ("INDEX", 1): _index_by,
     ("INDEX", 2): _index_by,
 }
-WOVEN: dict[Key, Builtin] = {("assign", 2): _assign, ("update", 2): _update}
+METERING: dict[Key, Builtin] = {("assign", 2): _assign, ("update", 2): _update}

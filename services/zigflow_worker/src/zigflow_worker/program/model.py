@@ -34,7 +34,7 @@ class Operation(ABC):
 
     @abstractmethod
     def proceed(self, run: Run, branch: Branch, frame: Frame) -> None:
-        """Go on when there is no task of the frame's block left, or the branch was woken.
+        """Continue when no task of the frame's block is left, or the branch was woken.
 
         It completes the task, sets a block, or makes the branch wait. It may be called again at
         any time, in another run too, and must find all it needs in the frame.
@@ -202,7 +202,7 @@ class BranchState(Enum):
 class Branch:
     """One line of execution: the main one, or one inside a task."""
 
-    __slots__ = ("alarm", "completed", "effect", "output", "parent", "queued", "stack", "state")
+    __slots__ = ("completed", "effect", "output", "parent", "queued", "stack", "state", "timer")
 
     def __init__(self, parent: Branch | None = None) -> None:
         self.parent = parent
@@ -215,7 +215,7 @@ class Branch:
         self.queued = False
         self.effect: asyncio.Task[JSON] | None = None
         """The effect this branch waits for, besides time."""
-        self.alarm: tuple[float, asyncio.TimerHandle] | None = None
+        self.timer: tuple[float, asyncio.TimerHandle] | None = None
 
 
 class Run(Protocol):
@@ -239,14 +239,14 @@ class Run(Protocol):
     def random(self, low: float, high: float) -> float:
         """Return a number between two, the same on every replay."""
 
-    def push(self, branch: Branch, frame: Frame, block: Block | None, data: JSON) -> None:
+    def push_frame(self, branch: Branch, frame: Frame, block: Block | None, data: JSON) -> None:
         """Put a frame of the engine's own, a part of a task, on the stack."""
 
     def complete(self, branch: Branch, frame: Frame, output: JSON) -> None:
         """Complete the task on top of the stack."""
 
-    def complete_part(self, branch: Branch, frame: Frame) -> None:
-        """Take a frame pushed by `push` off the stack; its output is the data of the one below."""
+    def pop_frame(self, branch: Branch, frame: Frame) -> None:
+        """Take a pushed frame off the stack; its output is the data of the one below."""
 
     def wait(
         self,

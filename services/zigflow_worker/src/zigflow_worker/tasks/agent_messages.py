@@ -20,7 +20,7 @@ M = TypeVar("M", bound=Message)
 _DURATIONS = ("timeout", "requestTimeout", "request_timeout", "delay")
 _SCHEMAS = ("outputSchema", "output_schema")
 
-# Each wait is checked four times within it: shorter ones cost more than they tell.
+# Each wait is checked four times within it: shorter ones would cost many polls.
 _LEAST_HEARTBEAT_TIMEOUT = timedelta(seconds=1)
 
 

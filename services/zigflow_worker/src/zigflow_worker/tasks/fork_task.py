@@ -43,7 +43,7 @@ class ForkTask(TaskKind[ForkDefinition]):
         definition: ForkDefinition = task.details
         branches = []
         for index, branch in enumerate(definition.branches.tasks):
-            with compiler.collecting():
+            with compiler.collecting_problems():
                 pointer = f"{definition.branches.pointer}/{index}"
                 branches.append(compiler.branch(branch, pointer, scope))
         return ForkOperation(tuple(branches), definition.compete)
@@ -74,7 +74,7 @@ class ForkOperation(Operation):
         frame.state = ForkState(self._missing(frame))
         for child, (root, block) in zip(frame.branches, self._branches, strict=True):
             bottom = Frame(root, frame.input, frame.variables, frame.attempt, run.now)
-            run.push(child, bottom, block, frame.input)
+            run.push_frame(child, bottom, block, frame.input)
 
     @override
     def proceed(self, run: Run, branch: Branch, frame: Frame) -> None:

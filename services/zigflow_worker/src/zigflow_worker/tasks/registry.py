@@ -7,8 +7,8 @@ from typing import Any
 
 from typing_extensions import override
 
-from zigflow_worker.compilation import TaskKind
-from zigflow_worker.definition import Node, Reader, TaskKinds
+from zigflow_worker.compilation import CompilableKinds, TaskKind
+from zigflow_worker.definition import Node
 from zigflow_worker.tasks.agent_call import AgentCall
 from zigflow_worker.tasks.do_task import DoTask
 from zigflow_worker.tasks.for_task import ForTask
@@ -26,7 +26,7 @@ _KEYWORDS = (
 )
 
 
-class TaskRegistry(TaskKinds[Reader]):
+class TaskRegistry(CompilableKinds):
     """Finds the kind of a task by its keyword and, where kinds share one, by the variant."""
 
     def __init__(self, *kinds: TaskKind[Any]) -> None:

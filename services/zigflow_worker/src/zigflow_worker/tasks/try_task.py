@@ -98,7 +98,7 @@ class SubBlock(Operation):
 
     @override
     def proceed(self, run: Run, branch: Branch, frame: Frame) -> None:
-        run.complete_part(branch, frame)
+        run.pop_frame(branch, frame)
 
 
 Phase = Literal["start", "trying", "delayed", "caught", "handling"]
@@ -153,7 +153,7 @@ class TryOperation(Operation):
             case "caught" if self.handler_block is not None:
                 state.phase = "handling"
                 handler = Frame(self.handler, frame.input, frame.variables, frame.attempt, run.now)
-                run.push(branch, handler, self.handler_block, frame.input)
+                run.push_frame(branch, handler, self.handler_block, frame.input)
             case "caught":
                 self._handled(run, branch, frame, frame.input)
             case "handling":
@@ -166,7 +166,7 @@ class TryOperation(Operation):
         if self.retry is not None and self.retry.attempt_duration is not None:
             seconds = run.seconds(self.retry.attempt_duration, frame, frame.input)
             attempt.deadline = run.now + seconds
-        run.push(branch, attempt, self.block, frame.input)
+        run.push_frame(branch, attempt, self.block, frame.input)
 
     def _handled(self, run: Run, branch: Branch, frame: Frame, output: JSON) -> None:
         frame.variables = frame.state.outer_variables

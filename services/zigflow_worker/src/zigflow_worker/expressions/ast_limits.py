@@ -1,4 +1,6 @@
-"""How deep a syntax tree is, and how much of Python's stack running it takes."""
+"""Depth of a syntax tree, and the Python frames that running it takes."""
+
+from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any

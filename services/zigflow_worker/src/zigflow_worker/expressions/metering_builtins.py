@@ -1,8 +1,11 @@
-"""Builtins the weaver adds to an expression, to count; their names are none a call can have."""
+"""Builtins that instrumentation adds to count work; no call can have their names."""
+
+from __future__ import annotations
 
 from collections.abc import Iterator
 
 from zigflow_worker.expressions.engine import (
+    JSON,
     Builtin,
     Environment,
     Filter,
@@ -13,12 +16,11 @@ from zigflow_worker.expressions.engine import (
     PathBuiltin,
     describe,
 )
-from zigflow_worker.expressions.metering import meter
-from zigflow_worker.expressions.values import JSON
+from zigflow_worker.expressions.metering import current_meter
 
 
 def _collect(data: JSON, _env: Environment, items: Filter) -> Iterator[JSON]:
-    spend = meter().spend
+    spend = current_meter().spend
     collected = []
     for item in items.vals(data):
         spend(1)
@@ -27,19 +29,19 @@ def _collect(data: JSON, _env: Environment, items: Filter) -> Iterator[JSON]:
 
 
 def _step(data: JSON, _env: Environment) -> Iterator[JSON]:
-    meter().spend(1)
+    current_meter().spend(1)
     yield data
 
 
 def _step_path(data: JSON, path: Path, _env: Environment) -> Iterator[Located]:
-    meter().spend(1)
+    current_meter().spend(1)
     yield path, data
 
 
 def _charge(data: JSON, _env: Environment, steps: Filter) -> Iterator[JSON]:
     """Count what is about to be done in one go."""
     for count in steps.vals(data):
-        meter().spend(count if isinstance(count, int) else 1)
+        current_meter().spend(count if isinstance(count, int) else 1)
     yield data
 
 
@@ -50,7 +52,7 @@ def _charge_path(data: JSON, path: Path, env: Environment, steps: Filter) -> Ite
 
 def _loop(data: JSON, _env: Environment) -> Iterator[JSON]:
     """Count what is about to be iterated."""
-    meter().spend(1 + len(data) // 4 if isinstance(data, (list, dict)) else 1)
+    current_meter().spend(1 + len(data) // 4 if isinstance(data, (list, dict)) else 1)
     yield data
 
 
@@ -62,9 +64,9 @@ def _loop_path(data: JSON, path: Path, env: Environment) -> Iterator[Located]:
 def _sized(data: JSON, _env: Environment) -> Iterator[JSON]:
     """Count a part cut out of a list or text."""
     if isinstance(data, str):
-        meter().wrote(len(data))
+        current_meter().count_text(len(data))
     else:
-        meter().copied(len(data) if isinstance(data, list) else 1)
+        current_meter().count_items(len(data) if isinstance(data, list) else 1)
     yield data
 
 
@@ -82,11 +84,11 @@ def _key(data: JSON, _env: Environment) -> Iterator[JSON]:
 
 def _caught(data: JSON, _env: Environment) -> Iterator[JSON]:
     """Count an error: making its message and unwinding cost more than other steps."""
-    meter().spend(10)
+    current_meter().spend(10)
     yield data
 
 
-WOVEN: dict[Key, Builtin] = {
+METERING: dict[Key, Builtin] = {
     ("caught", 0): _caught,
     ("charge", 1): _charge,
     ("collect", 1): _collect,
@@ -95,7 +97,7 @@ WOVEN: dict[Key, Builtin] = {
     ("sized", 0): _sized,
     ("step", 0): _step,
 }
-PATH_WOVEN: dict[Key, PathBuiltin] = {
+PATH_METERING: dict[Key, PathBuiltin] = {
     ("charge", 1): _charge_path,
     ("loop", 0): _loop_path,
     ("sized", 0): _sized_path,
