@@ -3,7 +3,7 @@
 Exception
 ├── WorkflowError         an error that a document's `try` may catch
 │   └── EffectError       an effect that did not complete (program.effects)
-└── InvalidDocumentError  the document itself is wrong (definition.nodes)
+└── InvalidDocumentError  the document itself is wrong (definition.problems)
 """
 
 from __future__ import annotations

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Protocol, TypeVar, cast
 
@@ -12,10 +11,8 @@ from zigflow_worker.compilation.values import ValueCompiler
 from zigflow_worker.definition import (
     DurationDefinition,
     ErrorDefinition,
-    InvalidDocumentError,
     Node,
-    NodeError,
-    Problem,
+    ProblemCollector,
     RetryDefinition,
     TaskDefinition,
     TaskList,
@@ -35,13 +32,12 @@ class CompilableKind(Protocol):
         """Return what runs the task (raises NodeError)."""
 
 
-class Compiler(ValueCompiler):
-    """Compiles one definition. Problems of one task do not hide those of the next."""
+class Compiler(ValueCompiler, ProblemCollector):
+    """Compiles one definition."""
 
     def __init__(self, definition: WorkflowDefinition, source: SourceDocument) -> None:
+        super().__init__(source)
         self._definition = definition
-        self._source = source
-        self._problems: list[Problem] = []
         self._steps: dict[str, Step] = {}
         self._blocks: dict[str, Block] = {}
 
@@ -59,8 +55,7 @@ class Compiler(ValueCompiler):
                 rules[name] = self.rules(getattr(definition, name), variables, CompileScope())
         with self.collecting_problems():
             timeout = self._timeout(definition.timeout, Variables.WORKFLOW_INPUT, CompileScope())
-        if self._problems:
-            raise InvalidDocumentError(self._problems)
+        self.raise_problems()
         return Program(
             namespace=definition.namespace,
             name=definition.name,
@@ -74,15 +69,6 @@ class Compiler(ValueCompiler):
             blocks=self._blocks,
             **rules,
         )
-
-    @contextmanager
-    def collecting_problems(self) -> Iterator[None]:
-        """Keep a NodeError of the body as a problem, and continue after it."""
-        try:
-            yield
-        except NodeError as error:
-            place = self._source.position(error.pointer)
-            self._problems.append(Problem(*place, error.pointer, error.message))
 
     # --- Blocks and tasks
 

@@ -11,7 +11,8 @@ from zigflow_worker.definition.model import (
     TaskList,
     WorkflowDefinition,
 )
-from zigflow_worker.definition.nodes import InvalidDocumentError, Node, NodeError, Problem
+from zigflow_worker.definition.nodes import Node, NodeError
+from zigflow_worker.definition.problems import InvalidDocumentError, Problem, ProblemCollector
 from zigflow_worker.definition.reader import Reader
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "Node",
     "NodeError",
     "Problem",
+    "ProblemCollector",
     "Reader",
     "RetryDefinition",
     "TaskDefinition",

@@ -8,7 +8,7 @@ from typing import Any
 from zigflow_worker.definition.header import read_header, read_reusables
 from zigflow_worker.definition.kinds import TaskKinds
 from zigflow_worker.definition.model import WorkflowDefinition
-from zigflow_worker.definition.nodes import InvalidDocumentError, Node
+from zigflow_worker.definition.nodes import Node
 from zigflow_worker.definition.reader import Reader, read_rules
 from zigflow_worker.loading import SourceDocument
 
@@ -18,8 +18,7 @@ def read_definition(source: SourceDocument, kinds: TaskKinds[Reader]) -> Workflo
     reader = Reader(source, kinds)
     with reader.collecting_problems():
         definition = _read_workflow(Node(source.data, ""), reader)
-    if reader.problems:
-        raise InvalidDocumentError(reader.problems)
+    reader.raise_problems()
     return definition
 
 

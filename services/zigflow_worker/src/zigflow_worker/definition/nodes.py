@@ -1,4 +1,4 @@
-"""Parts of a document, each with its JSON pointer, and what can be wrong with them."""
+"""Parts of a document, each with its JSON pointer."""
 
 from __future__ import annotations
 
@@ -7,27 +7,6 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from zigflow_worker.expressions import JSON
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class Problem:
-    """One thing that is wrong with a document; line and column count from 1."""
-
-    line: int
-    column: int
-    pointer: str
-    message: str
-
-    def __str__(self) -> str:
-        return f"{self.line}:{self.column}: {self.pointer or '/'}: {self.message}"
-
-
-class InvalidDocumentError(ValueError):
-    """The document cannot be run; `problems` has all that were found, in document order."""
-
-    def __init__(self, problems: Iterable[Problem]) -> None:
-        self.problems = tuple(sorted(set(problems)))
-        super().__init__("\n".join(map(str, self.problems)))
 
 
 class NodeError(Exception):

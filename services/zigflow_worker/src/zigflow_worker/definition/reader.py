@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 from zigflow_worker.definition.kinds import TaskKinds
 from zigflow_worker.definition.model import (
     DataRules,
@@ -13,7 +10,8 @@ from zigflow_worker.definition.model import (
     TaskDefinition,
     TaskList,
 )
-from zigflow_worker.definition.nodes import Node, NodeError, Problem
+from zigflow_worker.definition.nodes import Node
+from zigflow_worker.definition.problems import ProblemCollector
 from zigflow_worker.durations import seconds_of
 from zigflow_worker.expressions import is_expression
 from zigflow_worker.loading import SourceDocument
@@ -21,23 +19,12 @@ from zigflow_worker.loading import SourceDocument
 _COMMON_KEYS = ("if", "input", "output", "export", "timeout", "then", "metadata")
 
 
-class Reader:
-    """Reads what all task kinds share. Problems of one task do not hide those of the next."""
+class Reader(ProblemCollector):
+    """Reads what all task kinds share."""
 
     def __init__(self, source: SourceDocument, kinds: TaskKinds[Reader]) -> None:
-        self.problems: list[Problem] = []
-        self._source = source
+        super().__init__(source)
         self._kinds = kinds
-
-    @contextmanager
-    def collecting_problems(self) -> Iterator[None]:
-        """Keep a NodeError of the body as a problem, and continue after it."""
-        try:
-            yield
-        except NodeError as error:
-            self.problems.append(
-                Problem(*self._source.position(error.pointer), error.pointer, error.message)
-            )
 
     def task_list(self, node: Node, *, minimum: int = 0) -> TaskList:
         """Read a block of tasks."""
