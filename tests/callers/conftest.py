@@ -12,7 +12,7 @@ from tests.stack.plugin import StartStack
 from tests.stack.tables import add_table
 
 if TYPE_CHECKING:
-    from tests.callers.site import Site
+    from tests.callers.caller_site import CallerSite
     from tests.integration.trace_receiver import TraceReceiver
 
 
@@ -22,7 +22,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 @pytest.fixture(params=list(LANGUAGES))
-async def language(request: pytest.FixtureRequest, site: Site) -> Language:
+async def language(request: pytest.FixtureRequest, site: CallerSite) -> Language:
     """Each language, its program built."""
     if request.param != "python":
         build(request.param)
@@ -43,13 +43,13 @@ async def traces() -> AsyncIterator[TraceReceiver]:
 @pytest.fixture(scope="module")
 async def site(
     new_stack: StartStack, traces: TraceReceiver, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[Site]:
+) -> AsyncIterator[CallerSite]:
     """The four services, which trace, agents and workflows."""
-    from tests.callers.site import Site, environment
+    from tests.callers.caller_site import CallerSite, environment
     from tests.observability import traced
 
     directory = tmp_path_factory.mktemp("callers")
     tracing = {"*": traced.environment(traces.endpoint)}
     stack = await new_stack(environment={**tracing, **environment(directory)})
-    async with Site(stack, directory) as site:
+    async with CallerSite(stack, directory) as site:
         yield site

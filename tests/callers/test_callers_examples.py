@@ -23,7 +23,7 @@ from tests.stack.faults import Fail, FaultProxy, LoseReply
 from tests.stack.waiting import eventually
 
 if TYPE_CHECKING:
-    from tests.callers.site import Site
+    from tests.callers.caller_site import CallerSite
     from tests.integration.trace_receiver import TraceReceiver
 
 # The first test of a language builds its program.
@@ -32,7 +32,9 @@ pytestmark = pytest.mark.timeout(600)
 HAND_OFF = ["token_taken", "start_requested", "acknowledged", "pending"]
 
 
-async def test_a_single_agent_and_its_trail_of_fingerprints(site: Site, language: Language) -> None:
+async def test_a_single_agent_and_its_trail_of_fingerprints(
+    site: CallerSite, language: Language
+) -> None:
     run = await Run.start(language, site.settings(), "single", *language.shown("single"))
     assert await run.ended() == "How does this read?"
     assert [event["event"] for event in run.events()] == HAND_OFF
@@ -57,7 +59,7 @@ async def test_a_single_agent_and_its_trail_of_fingerprints(site: Site, language
     await site.stack.wait_for_event("ai_worker", "model_call_completed", request_id=request_id)
 
 
-async def test_three_in_parallel_have_a_token_each(site: Site, language: Language) -> None:
+async def test_three_in_parallel_have_a_token_each(site: CallerSite, language: Language) -> None:
     agents = ["style-reviewer", "security-reviewer", "style-reviewer"]
     run = await Run.start(language, site.settings(), "parallel", *language.shown("parallel"))
     assert (await run.ended()).splitlines() == [f"{agent}: Look at this" for agent in agents]
@@ -67,7 +69,7 @@ async def test_three_in_parallel_have_a_token_each(site: Site, language: Languag
     assert len({event["request_id"] for event in pending}) == 3
 
 
-async def test_a_workflow_that_is_done_in_time(site: Site, language: Language) -> None:
+async def test_a_workflow_that_is_done_in_time(site: CallerSite, language: Language) -> None:
     run = await Run.start(language, site.settings(), "wait", *language.shown("wait"))
     assert (await run.ended()).replace(" ", "") == '{"shipped":9007199254740993}'
     [pending] = run.events("pending")
@@ -79,7 +81,7 @@ async def test_a_workflow_that_is_done_in_time(site: Site, language: Language) -
 
 
 async def test_a_workflow_that_takes_too_long_is_answered_by_the_fallback(
-    site: Site, language: Language
+    site: CallerSite, language: Language
 ) -> None:
     arguments = ["--workflow", "slow", "--timeout", language.duration(2), "{}"]
     run = await Run.start(language, site.settings(), "wait", *arguments)
@@ -89,14 +91,16 @@ async def test_a_workflow_that_takes_too_long_is_answered_by_the_fallback(
     assert await site.ended(pending["execution_id"]) == "TIMED_OUT"
 
 
-async def test_a_workflow_that_fails_fails_its_caller(site: Site, language: Language) -> None:
+async def test_a_workflow_that_fails_fails_its_caller(site: CallerSite, language: Language) -> None:
     run = await Run.start(language, site.settings(), "wait", "--workflow", "broken", "{}")
     await run.ended(code=1)
     assert run.error().startswith("error: WORKFLOW_EXECUTION_FAILED WORKFLOW_ERROR ")
     assert "nothing in stock" in run.error()
 
 
-async def test_without_a_token_the_execution_is_watched(site: Site, language: Language) -> None:
+async def test_without_a_token_the_execution_is_watched(
+    site: CallerSite, language: Language
+) -> None:
     run = await Run.start(language, site.settings(), "watch", *language.shown("watch"))
     *events, text = (await run.ended()).splitlines()
     assert text == "Nobody waits"
@@ -106,13 +110,13 @@ async def test_without_a_token_the_execution_is_watched(site: Site, language: La
     assert run.events() == []
 
 
-async def test_a_watched_agent_that_fails_says_so(site: Site, language: Language) -> None:
+async def test_a_watched_agent_that_fails_says_so(site: CallerSite, language: Language) -> None:
     run = await Run.start(language, site.settings(), "watch", "--agents", "broken", "hi")
     assert "ended" in await run.ended(code=1)
     assert "no such parameter" in run.error()
 
 
-async def test_an_answer_is_not_retried(site: Site, language: Language) -> None:
+async def test_an_answer_is_not_retried(site: CallerSite, language: Language) -> None:
     """A failed agent has its reason and step, a refused start has the gRPC code."""
     expected = {
         "broken": "AGENT_EXECUTION_FAILED INVALID_REQUEST model_call 1: ",
@@ -129,7 +133,7 @@ async def test_an_answer_is_not_retried(site: Site, language: Language) -> None:
 
 
 async def test_a_timeout_and_a_cancellation_have_types_of_their_own(
-    site: Site, language: Language
+    site: CallerSite, language: Language
 ) -> None:
     late, stopped = [
         await Run.start(
@@ -144,7 +148,7 @@ async def test_a_timeout_and_a_cancellation_have_types_of_their_own(
     assert late.error().startswith("error: AGENT_EXECUTION_TIMEOUT DEADLINE ")
 
 
-async def test_a_cancelled_caller_cancels_its_agent(site: Site, language: Language) -> None:
+async def test_a_cancelled_caller_cancels_its_agent(site: CallerSite, language: Language) -> None:
     run = await Run.start(language, site.settings(), "single", "--agents", "slow", "hi")
     pending = await run.event("pending")
     await site.stack.client.get_workflow_handle(run.id).cancel()
@@ -154,7 +158,7 @@ async def test_a_cancelled_caller_cancels_its_agent(site: Site, language: Langua
 
 
 async def test_a_workflow_is_cancelled_through_the_api_and_by_its_caller(
-    site: Site, language: Language
+    site: CallerSite, language: Language
 ) -> None:
     """The one fails its caller with type and reason, the other is cancelled with its caller."""
     stopped, left = [
@@ -173,7 +177,7 @@ async def test_a_workflow_is_cancelled_through_the_api_and_by_its_caller(
     assert await site.ended(left_id) == "CANCELLED"
 
 
-async def test_what_cannot_be_asked_fails_its_caller(site: Site) -> None:
+async def test_what_cannot_be_asked_fails_its_caller(site: CallerSite) -> None:
     """With a failure's type, not with a workflow task that is retried for ever, as in Python."""
     runs = [
         await Run.start(
@@ -190,7 +194,9 @@ async def test_what_cannot_be_asked_fails_its_caller(site: Site) -> None:
         assert run.events() == []
 
 
-async def test_a_call_goes_on_in_the_trace_of_its_caller(site: Site, traces: TraceReceiver) -> None:
+async def test_a_call_goes_on_in_the_trace_of_its_caller(
+    site: CallerSite, traces: TraceReceiver
+) -> None:
     """Both languages at once; how Python's client does it, tests/observability shows."""
     parents = {uuid.uuid4().hex: uuid.uuid4().hex[:16] for _ in range(2)}
     runs = [
@@ -228,7 +234,7 @@ async def children(traces: TraceReceiver, trace_id: str, span_id: str) -> list[S
 
 
 async def test_what_passes_is_retried_and_what_was_lost_is_found_again(
-    site: Site, language: Language
+    site: CallerSite, language: Language
 ) -> None:
     async with FaultProxy(site.stack.api_address) as proxy:
         proxy.inject("StartAgent", Fail(grpc.StatusCode.UNAVAILABLE), times=1)
@@ -244,7 +250,7 @@ async def test_what_passes_is_retried_and_what_was_lost_is_found_again(
     assert len({event["run_id"] for event in started}) == 1
 
 
-async def test_nobody_answers_before_temporals_own_timeout(site: Site) -> None:
+async def test_nobody_answers_before_temporals_own_timeout(site: CallerSite) -> None:
     """All languages at once: for this the orchestrator is down, which is who would answer."""
     for name in ("go", "java"):
         build(name)
@@ -267,7 +273,7 @@ async def test_nobody_answers_before_temporals_own_timeout(site: Site) -> None:
         assert await site.ended(pending["execution_id"]) in {"TIMED_OUT", "CANCELLED"}
 
 
-async def test_grpcurl_starts_and_watches(site: Site) -> None:
+async def test_grpcurl_starts_and_watches(site: CallerSite) -> None:
     """The lines of the README, without any code."""
     build("grpcurl")
     page = read_page(ROOT / "examples" / "callers" / "README.md")
@@ -279,7 +285,7 @@ async def test_grpcurl_starts_and_watches(site: Site) -> None:
     assert '"text": "Nobody waits"' in watched.partition('"ended"')[2]
 
 
-async def shell(site: Site, line: str) -> str:
+async def shell(site: CallerSite, line: str) -> str:
     """Run a line as a reader would, here."""
     line = with_ports(line, {7300: site.stack.api_port})
     process = await asyncio.create_subprocess_shell(

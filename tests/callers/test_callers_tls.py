@@ -29,7 +29,7 @@ async def settings(
     new_stack: StartStack, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, str]:
     """What a program needs to reach an API that trusts this certificate, and shows it too."""
-    from tests.callers.site import KEY, environment
+    from tests.callers.caller_site import KEY, environment
 
     directory = tmp_path_factory.mktemp("tls")
     certificate, key = _self_signed(directory)

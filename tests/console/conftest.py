@@ -11,7 +11,7 @@ import pytest
 if TYPE_CHECKING:
     from playwright.async_api import Browser
 
-    from tests.console.desk import Desk
+    from tests.console.console_browser import ConsoleBrowser
     from tests.stack.plugin import StartStack
 
 _HOW_TO_GET = "Chromium is not installed: apt-get install chromium"
@@ -47,11 +47,11 @@ async def chromium() -> AsyncIterator[Browser]:
 
 
 @pytest.fixture(scope="module")
-async def desk(
+async def console(
     chromium: Browser, new_stack: StartStack, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[Desk]:
+) -> AsyncIterator[ConsoleBrowser]:
     """Four services, callers, and the console's address."""
-    from tests.console.desk import Desk
+    from tests.console.console_browser import ConsoleBrowser
     from tests.integration.installation import Installation, environment
     from tests.integration.model_gate import ModelGate
 
@@ -62,4 +62,4 @@ async def desk(
         stack = await new_stack(environment=variables)
         listening = await stack.wait_for_event("stigma_api", "console_listening")
         async with Installation(stack, gate, directory) as installation:
-            yield Desk(installation, chromium, str(listening["url"]).rstrip("/"))
+            yield ConsoleBrowser(installation, chromium, str(listening["url"]).rstrip("/"))

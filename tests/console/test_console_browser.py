@@ -18,7 +18,7 @@ from stigma.workflow.v1.workflow_pb2 import Workflow, WorkflowSpec
 from stigma.workflow.v1.workflow_service_pb2 import ApplyWorkflowRequest
 from stigma.workflow.v1.workflow_service_pb2_grpc import WorkflowServiceStub
 from stigma_cli.agent_files import read_agents
-from tests.console.desk import PATIENCE, ROOT, Desk, steps
+from tests.console.console_browser import PATIENCE, ROOT, ConsoleBrowser, steps
 from tests.integration.callers import Job, PythonCaller
 from tests.integration.installation import KEY
 
@@ -30,23 +30,25 @@ async def shown(page: Page, text: str | re.Pattern[str]) -> None:
     await expect(page.locator("main")).to_contain_text(text, timeout=PATIENCE)
 
 
-async def test_a_handshake_is_followed_from_start_to_resumed_without_a_reload(desk: Desk):
-    installation, session = desk.installation, f"s-{uuid.uuid4().hex[:8]}"
+async def test_a_handshake_is_followed_from_start_to_resumed_without_a_reload(
+    console: ConsoleBrowser,
+):
+    installation, session = console.installation, f"s-{uuid.uuid4().hex[:8]}"
     message = f"Is this safe? {session}"
     agent = Agent(name="reviewer", spec=AgentSpec(model="gate:held"))
     await installation.agents.ApplyAgent(ApplyAgentRequest(agent=agent))
-    async with desk.seated() as page, desk.filmed(page, "live") as reel:
+    async with console.seated() as page, console.filmed(page, "live") as recording:
         await page.get_by_label("Session").fill(session)
         await page.get_by_role("button", name="Find").click()
         await shown(page, "No execution is like that")
-        await reel.shoot()
+        await recording.shoot()
         await installation.stack.kill("stigma_orchestrator")
         job = Job("reviewer", message, session=session, timeout=120)
         called = await installation.call(PythonCaller, job)
         # The list comes up to date by itself.
         link = page.get_by_role("link", name=called.execution_id)
         await expect(link).to_be_visible(timeout=PATIENCE)
-        await reel.shoot()
+        await recording.shoot()
         await link.click()
         await page.evaluate("window.loaded = 'once'")
         await expect(page.locator(".badge")).to_have_text("pending", timeout=PATIENCE)
@@ -54,7 +56,7 @@ async def test_a_handshake_is_followed_from_start_to_resumed_without_a_reload(de
         await expect(chart.locator("[data-step=pending]")).to_be_visible(timeout=PATIENCE)
         await shown(page, "waiting")
         assert set(steps(await chart.inner_html())) == {"taken", "acknowledged", "pending"}
-        await reel.shoot()
+        await recording.shoot()
         await installation.stack.start("stigma_orchestrator")
         await expect(page.locator(".badge")).to_have_text("running", timeout=PATIENCE)
         at_work = chart.locator("[data-step=model_call].open")
@@ -64,20 +66,20 @@ async def test_a_handshake_is_followed_from_start_to_resumed_without_a_reload(de
         assert not {"delivered", "ended", "resumed"} & set(before)
         await shown(page, "waiting")
         await expect(page).to_have_title(re.compile("^running"))
-        await reel.shoot()
-        await reel.shoot_once_changed(at_work)
+        await recording.shoot()
+        await recording.shoot_once_changed(at_work)
 
         (await installation.gate.held(session)).refuse(429, "rate_limit_exceeded")
         held = await installation.gate.held(session, nth=2)
         await expect(at_work).to_contain_text("attempt 2", timeout=PATIENCE)
         await expect(at_work).to_contain_text("last attempt:")
-        await reel.shoot()
+        await recording.shoot()
         held.answer("Nothing to fear.")
         assert await called.result() == "Nothing to fear."
         await expect(page.locator(".badge")).to_have_text("completed", timeout=PATIENCE)
         for step in ("delivered", "ended", "resumed"):
             await expect(chart.locator(f"[data-step={step}]")).to_be_visible(timeout=PATIENCE)
-        await reel.shoot()
+        await recording.shoot()
         await shown(page, "Nothing to fear.")
         await shown(page, "delivered")
         await expect(page.get_by_role("status")).to_have_text("completed")
@@ -92,19 +94,19 @@ async def test_a_handshake_is_followed_from_start_to_resumed_without_a_reload(de
         assert str(addresses[1]).startswith(f"{ui}/{called.workflow.id}/")
 
 
-async def test_hostile_content_is_text(desk: Desk):
-    called = await desk.installation.call(PythonCaller, Job("echo", HOSTILE, session="hostile"))
+async def test_hostile_content_is_text(console: ConsoleBrowser):
+    called = await console.installation.call(PythonCaller, Job("echo", HOSTILE, session="hostile"))
     assert await called.result() == HOSTILE
-    async with desk.seated() as page:
-        await page.goto(f"{desk.url}/executions/{called.execution_id}")
+    async with console.seated() as page:
+        await page.goto(f"{console.url}/executions/{called.execution_id}")
         await shown(page, HOSTILE)
-        await page.goto(f"{desk.url}/executions?session=%3Cscript%3Ewindow.taken=1%3C/script%3E")
+        await page.goto(f"{console.url}/executions?session=%3Cscript%3Ewindow.taken=1%3C/script%3E")
         assert await page.evaluate("window.taken") is None
 
 
-async def test_who_is_not_signed_in_gets_to_the_page_by_signing_in(desk: Desk):
-    async with desk.seated(signed_in=False) as page:
-        await page.goto(f"{desk.url}/agents")
+async def test_who_is_not_signed_in_gets_to_the_page_by_signing_in(console: ConsoleBrowser):
+    async with console.seated(signed_in=False) as page:
+        await page.goto(f"{console.url}/agents")
         await expect(page.get_by_label("API key")).to_be_focused()
         await page.keyboard.type("wrong")
         await page.keyboard.press("Enter")
@@ -118,17 +120,17 @@ async def test_who_is_not_signed_in_gets_to_the_page_by_signing_in(desk: Desk):
         assert (cookie["httpOnly"], cookie["sameSite"]) == (True, "Strict")
         assert KEY not in str(cookie.get("value"))
         await page.get_by_role("button", name="Sign out").click()
-        await page.goto(f"{desk.url}/agents")
+        await page.goto(f"{console.url}/agents")
         await expect(page.get_by_label("API key")).to_be_visible()
 
 
-async def test_pages_are_used_by_keyboard_and_fit_a_phone(desk: Desk):
-    called = await desk.installation.call(PythonCaller, Job("echo", "hello", session="phone"))
+async def test_pages_are_used_by_keyboard_and_fit_a_phone(console: ConsoleBrowser):
+    called = await console.installation.call(PythonCaller, Job("echo", "hello", session="phone"))
     await called.result()
     size: dict[str, Any] = {"viewport": {"width": 390, "height": 844}}
-    async with desk.seated(color_scheme="dark", **size) as page:
+    async with console.seated(color_scheme="dark", **size) as page:
         for path in ("executions", f"executions/{called.execution_id}", "stuck", "agents"):
-            await page.goto(f"{desk.url}/{path}")
+            await page.goto(f"{console.url}/{path}")
             await expect(page.locator("h1")).to_have_count(1)
             width = await page.evaluate("document.documentElement.scrollWidth")
             assert width <= 390, path
@@ -137,14 +139,14 @@ async def test_pages_are_used_by_keyboard_and_fit_a_phone(desk: Desk):
             await page.keyboard.press("Enter")
             await expect(page.locator("#main")).to_be_focused()
         dark = await page.evaluate("getComputedStyle(document.body).backgroundColor")
-    async with desk.seated() as page:
+    async with console.seated() as page:
         light = await page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert dark != light
 
 
-async def test_a_workflow_and_its_agents(desk: Desk):
+async def test_a_workflow_and_its_agents(console: ConsoleBrowser):
     """The example, from which the documents' pictures are."""
-    installation = desk.installation
+    installation = console.installation
     for _, agent in read_agents([EXAMPLE / "agents"]):
         await installation.agents.ApplyAgent(ApplyAgentRequest(agent=agent))
     document = (EXAMPLE / "workflow.yaml").read_text()
@@ -163,34 +165,34 @@ async def test_a_workflow_and_its_agents(desk: Desk):
         )
     slow = await installation.start(agent_id="slow", message="m", session_id="nightly")
     await installation.start(agent_id="broken", message="m", labels={"team": "core"})
-    async with desk.seated() as page:
-        await page.goto(f"{desk.url}/executions/{started.id}")
+    async with console.seated() as page:
+        await page.goto(f"{console.url}/executions/{started.id}")
         await expect(page.locator("[data-step=engine_run]")).to_be_visible(timeout=PATIENCE)
-        await page.goto(f"{desk.url}/executions?name=security-reviewer")
+        await page.goto(f"{console.url}/executions?name=security-reviewer")
         row = page.locator("tbody tr", has_text="security-reviewer").first
         await row.get_by_role("link").first.click()
         await expect(page.locator("[data-step=model_call].open")).to_be_visible(timeout=PATIENCE)
-        await desk.picture(page, "running")
+        await console.picture(page, "running")
         await expect(page.locator("[data-step=resumed]")).to_be_visible(timeout=PATIENCE)
         await shown(page, "Use a parameter.")
-        await desk.picture(page, "execution")
+        await console.picture(page, "execution")
         await page.get_by_role("link", name=started.id).click()
         await expect(page.locator(".badge")).to_have_text("completed", timeout=PATIENCE)
         await shown(page, "Use a parameter.")
         await shown(page, json.loads(given)["title"])
         await expect(page.get_by_role("link", name="engine run")).to_be_visible()
-        await desk.picture(page, "workflow")
-        await page.goto(f"{desk.url}/workflows")
+        await console.picture(page, "workflow")
+        await page.goto(f"{console.url}/workflows")
         await expect(page.get_by_text("code-review@1")).to_be_visible()
         await page.get_by_role("link", name="Its executions").click()
         await expect(page.get_by_role("link", name=started.id)).to_be_visible(timeout=PATIENCE)
-        await page.goto(f"{desk.url}/executions")
+        await page.goto(f"{console.url}/executions")
         await shown(page, started.id)
         await shown(page, slow.id)
-        await desk.picture(page, "executions")
+        await console.picture(page, "executions")
         await installation.cancel(slow.id)
-    async with desk.seated(color_scheme="dark", viewport={"width": 390, "height": 844}) as page:
-        await page.goto(f"{desk.url}/executions?name=security-reviewer")
+    async with console.seated(color_scheme="dark", viewport={"width": 390, "height": 844}) as page:
+        await page.goto(f"{console.url}/executions?name=security-reviewer")
         await page.locator("tbody tr").first.get_by_role("link").first.click()
         await shown(page, "Use a parameter.")
-        await desk.picture(page, "phone")
+        await console.picture(page, "phone")

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from tests.containers.foundation import Foundation
     from tests.containers.stack import ContainerStack
-    from tests.reliability.site import Deployment, Site
+    from tests.reliability.fault_site import Deployment, FaultSite
 
 # Its reaper is one more image to pull. Read when testcontainers is imported.
 os.environ.setdefault("TESTCONTAINERS_RYUK_DISABLED", "true")
@@ -92,7 +92,7 @@ async def new_container_stack(
 @pytest.fixture(scope="package")
 async def running_deployment(new_container_stack: StartStack) -> Deployment[ContainerStack]:
     """One of each service and a caller's worker."""
-    from tests.reliability.site import CALLER, Deployment, engine_heartbeat
+    from tests.reliability.fault_site import CALLER, Deployment, engine_heartbeat
     from tests.stack.stack import SERVICES
 
     stack = await new_container_stack(
@@ -114,9 +114,9 @@ async def deployment(
 @pytest.fixture(scope="package")
 async def running_site(
     new_container_stack: StartStack, foundation: Foundation
-) -> AsyncIterator[Site]:
-    """A second one, with proxies that do harm where services meet."""
-    from tests.reliability.site import open_site
+) -> AsyncIterator[FaultSite]:
+    """A second one, with proxies that do fault where services meet."""
+    from tests.reliability.fault_site import open_site
 
     async with open_site(
         new_container_stack, foundation.temporal.address, proxies_ip=foundation.gateway
@@ -125,7 +125,7 @@ async def running_site(
 
 
 @pytest.fixture
-async def site(running_site: Site) -> AsyncIterator[Site]:
+async def site(running_site: FaultSite) -> AsyncIterator[FaultSite]:
     """As `deployment`."""
     yield running_site
     running_site.heal()

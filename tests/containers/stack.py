@@ -22,7 +22,7 @@ from tests.containers.foundation import (
     Foundation,
 )
 from tests.containers.service import ServiceContainer
-from tests.reliability.site import CALLER
+from tests.reliability.fault_site import CALLER
 from tests.stack.service import Service, ServiceError
 from tests.stack.stack import SERVICES, Stack
 
@@ -66,7 +66,7 @@ class ContainerStack(Stack):
         self._principals.write_text(json.dumps(_principals(self.principal, self.api_key)))
 
     def container(self, service: str, replica: int = 0) -> Container:
-        """The container of one replica, to harm it."""
+        """The container of one replica, to fault it."""
         found = self.process(service, replica)
         assert isinstance(found, ServiceContainer)
         return found.container

@@ -15,10 +15,10 @@ from temporalio.api.enums.v1 import EventType
 from stigma.agent.v1.agent_execution_service_pb2 import StartAgentRequest
 from stigma.agent.v1.agent_pb2 import Agent, AgentSpec
 from stigma.agent.v1.agent_service_pb2 import ApplyAgentRequest, GetAgentRequest
+from tests.containers.container_faults import ContainerFault, cut_off, frozen, killed
 from tests.containers.foundation import Foundation
-from tests.containers.harms import Harm, cut_off, frozen, killed
 from tests.containers.stack import ContainerStack
-from tests.reliability.site import Deployment
+from tests.reliability.fault_site import Deployment
 from tests.stack.stack import SERVICES
 
 Deployed = Deployment[ContainerStack]
@@ -30,20 +30,22 @@ WITHIN = timedelta(seconds=120)
 # Refused, or, by what is there and does not answer, kept waiting for as long as a call may take.
 TRY_AGAIN = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED}
 LOST = pytest.mark.parametrize(
-    "harm", [killed, frozen, cut_off], ids=["killed", "frozen", "cut off"]
+    "fault", [killed, frozen, cut_off], ids=["killed", "frozen", "cut off"]
 )
 
 
 @LOST
 @pytest.mark.contract(DOWN)
 @pytest.mark.timeout(240 + 2 * OUTAGE)
-async def test_temporal(deployment: Deployed, foundation: Foundation, harm: Harm) -> None:
+async def test_temporal(
+    deployment: Deployed, foundation: Foundation, fault: ContainerFault
+) -> None:
     callers, stack = deployment.callers, deployment.stack
     at_work = [await callers.worker(delay=2), await callers.engine(delay=2)]
     for call in at_work:
         await callers.agent_of(call, MODEL_CALLED)
     barely_begun = [await callers.worker(), await callers.engine()]
-    async with harm(foundation.temporal.container):
+    async with fault(foundation.temporal.container):
         await asyncio.sleep(OUTAGE)  # the outage itself
     await foundation.temporal.answers()
     for call in (*at_work, *barely_begun):
@@ -54,12 +56,14 @@ async def test_temporal(deployment: Deployed, foundation: Foundation, harm: Harm
 
 
 @LOST
-async def test_registry(deployment: Deployed, foundation: Foundation, harm: Harm) -> None:
+async def test_registry(
+    deployment: Deployed, foundation: Foundation, fault: ContainerFault
+) -> None:
     """What needs no registered agent goes on; what does is told in time, and finds it later."""
     stack = deployment.stack
     agent = Agent(name=f"kept-{uuid.uuid4().hex}", spec=AgentSpec(model="scripted:containers"))
     applied = await stack.agents.ApplyAgent(ApplyAgentRequest(agent=agent))
-    async with harm(foundation.postgres.container):
+    async with fault(foundation.postgres.container):
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await stack.agents.GetAgent(GetAgentRequest(id=agent.name), timeout=60)
         assert caught.value.code() in TRY_AGAIN

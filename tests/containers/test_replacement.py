@@ -23,7 +23,7 @@ import pytest
 
 from tests.containers.stack import ContainerStack
 from tests.reliability.calls import Call, executions_on
-from tests.reliability.site import Deployment
+from tests.reliability.fault_site import Deployment
 from tests.stack.stack import SERVICES
 from tests.upgrades.past_release import UnknownReleaseError, check_out, releases
 

@@ -11,8 +11,8 @@ from typing import cast
 import pytest
 
 from tests.containers.stack import ContainerStack
+from tests.reliability.fault_site import CALLER, engine_heartbeat
 from tests.reliability.load import WORK, load, works
-from tests.reliability.site import CALLER, engine_heartbeat
 from tests.stack.plugin import StartStack
 from tests.stack.service import Service
 from tests.stack.stack import SERVICES

@@ -20,7 +20,7 @@ from stigma.agent.v1.agent_execution_pb2 import (
 from stigma.agent.v1.agent_execution_service_pb2 import StartAgentRequest
 from tests.containers.stack import ContainerStack
 from tests.reliability.calls import executions_on
-from tests.reliability.site import CALLER, Deployment
+from tests.reliability.fault_site import CALLER, Deployment
 from tests.stack.stack import SERVICES
 
 Deployed = Deployment[ContainerStack]

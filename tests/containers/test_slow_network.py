@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 from datetime import timedelta
 
-from tests.reliability.site import Site
+from tests.reliability.fault_site import FaultSite
 from tests.stack.faults import EVERY_METHOD, Delay
 
 LATENCY = timedelta(milliseconds=400)
 CALLS = 6
 
 
-async def test_every_call_between_services_is_late(site: Site) -> None:
+async def test_every_call_between_services_is_late(site: FaultSite) -> None:
     """Callers to the API, the API and the orchestrator to Temporal: each RPC of all of them."""
     for proxy in site.proxies:
         proxy.inject(EVERY_METHOD, Delay(LATENCY), times=None)

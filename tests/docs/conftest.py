@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.docs.documented_site import DocumentedSite, open_site
 from tests.docs.pages import Block, read_page
-from tests.docs.site import Site, open_site
 from tests.docs.table import CommandsTable
 from tests.stack.plugin import running_stacks
 from tests.stack.tables import add_table
@@ -34,7 +34,7 @@ async def site(
     request: pytest.FixtureRequest,
     temporal_binary: Path,
     tmp_path_factory: pytest.TempPathFactory,
-) -> AsyncIterator[Site]:
+) -> AsyncIterator[DocumentedSite]:
     """A running installation with the usual names, and a user's shell."""
     running = running_stacks(request.config)
     async with open_site(temporal_binary, tmp_path_factory.mktemp("docs")) as site:
@@ -45,7 +45,7 @@ async def site(
 
 @pytest.fixture(scope="package")
 async def followed(
-    request: pytest.FixtureRequest, site: Site
+    request: pytest.FixtureRequest, site: DocumentedSite
 ) -> AsyncIterator[Mapping[Path, asyncio.Task[list[Block]]]]:
     """The pages of this run, being followed, some at a time; each task ends with its page."""
     at_a_time = asyncio.Semaphore(_PAGES_AT_A_TIME)

@@ -8,8 +8,8 @@ from datetime import timedelta
 from time import monotonic
 
 from tests.docs.commands import Command, commands_of
+from tests.docs.documented_site import Session, WrongDocumentError
 from tests.docs.pages import Page
-from tests.docs.site import Session, WrongDocumentError
 from tests.rehearsals.table import Row
 from tests.stack.waiting import eventually
 

@@ -12,7 +12,7 @@ from stigma.agent.v1.agent_pb2 import Agent, AgentSpec
 from stigma.agent.v1.agent_service_pb2 import ApplyAgentRequest
 from tests.integration.callers import Job, PythonCaller
 from tests.integration.installation import Called, failure_of
-from tests.rehearsals.ground import Ground
+from tests.rehearsals.rehearsal_environment import RehearsalEnvironment
 
 RUNBOOK = "runbooks/high-failure-rate.md"
 ALERTS = (
@@ -30,19 +30,19 @@ _AS = "-c user.name=operator -c user.email=operator@localhost"
 REVIEWER = "apiVersion: stigma/v1\\nkind: Agent\\nmetadata: {name: reviewer}\\nspec: "
 
 
-async def test_a_providers_key_has_expired(ground: Ground) -> None:
-    site = ground.installation
+async def test_a_providers_key_has_expired(rehearsal: RehearsalEnvironment) -> None:
+    site = rehearsal.installation
     await site.agents.ApplyAgent(
         ApplyAgentRequest(agent=Agent(name="keyed", spec=AgentSpec(model="renewed:any")))
     )
     message = uuid.uuid4().hex
     fault = "a provider's key that has expired"
     async with (
-        _provider(ground, message),
+        _provider(rehearsal, message),
         AsyncExitStack() as stack,
-        ground.operator(RUNBOOK, fault) as operator,
+        rehearsal.operator(RUNBOOK, fault) as operator,
     ):
-        refused = await _ask(ground, message)
+        refused = await _ask(rehearsal, message)
         failures = [await failure_of(each) for each in refused]
         assert {each.details[0]["reason"] for each in failures} == {"AUTHENTICATION"}
         await operator.sees("find", *(each.execution_id for each in refused))
@@ -52,23 +52,25 @@ async def test_a_providers_key_has_expired(ground: Ground) -> None:
         calls = await operator.follow("model-calls")
         assert refused[-1].execution_id in calls
         assert 'outcome="AUTHENTICATION"' in calls
-        alerted = [await stack.enter_async_context(ground.operator(page, fault)) for page in ALERTS]
+        alerted = [
+            await stack.enter_async_context(rehearsal.operator(page, fault)) for page in ALERTS
+        ]
         for each in alerted:
             await each.sees("look", refused[-1].execution_id)
         # The cure: the key is renewed, and ai_worker reads it.
-        ground.key_file.write_text(RENEWED_KEY)
-        await ground.stack.restart("ai_worker")
-        answered = await _ask(ground, message)
+        rehearsal.key_file.write_text(RENEWED_KEY)
+        await rehearsal.stack.restart("ai_worker")
+        answered = await _ask(rehearsal, message)
         assert [await each.result() for each in answered] == ["reviewed"] * CALLS
         await operator.sees("verify", *(each.execution_id for each in answered))
         for one in (operator, *alerted):
             one.cured()
 
 
-async def test_an_agents_new_version_is_bad(ground: Ground) -> None:
-    site = ground.installation
+async def test_an_agents_new_version_is_bad(rehearsal: RehearsalEnvironment) -> None:
+    site = rehearsal.installation
     message = uuid.uuid4().hex
-    async with ground.operator(RUNBOOK, "a bad version of an agent") as operator:
+    async with rehearsal.operator(RUNBOOK, "a bad version of an agent") as operator:
         await operator.prepares("git init --quiet . && mkdir agents")
         for spec in (GOOD, BAD):
             await operator.prepares(f'printf "{REVIEWER}{spec}\\n" >agents/reviewer.yaml')
@@ -77,14 +79,14 @@ async def test_an_agents_new_version_is_bad(ground: Ground) -> None:
             )
             await operator.prepares("stigma agent apply -f agents/reviewer.yaml")
         before = await site.call(PythonCaller, Job("reviewer@1", f"before {message}"))
-        await ground.gate.held(f"before {message}")
+        await rehearsal.gate.held(f"before {message}")
         failed = await site.call(PythonCaller, Job("reviewer", message))
         assert (await failure_of(failed)).details[0]["reason"] == "INVALID_REQUEST"
         await operator.sees("count", "1 reviewer@2 INVALID_REQUEST:")
         # The cure: the content of the version before.
         assert "reviewer@3 applied" in await operator.follow("previous-agent")
         again = await site.call(PythonCaller, Job("reviewer", f"again {message}"))
-        (await ground.gate.held(f"again {message}")).answer("reviewed")
+        (await rehearsal.gate.held(f"again {message}")).answer("reviewed")
         assert await again.result() == "reviewed"
         # Stop the damage: whatever of it runs.
         await operator.follow("cancel-all")
@@ -93,20 +95,20 @@ async def test_an_agents_new_version_is_bad(ground: Ground) -> None:
         operator.cured()
 
 
-async def _ask(ground: Ground, message: str) -> list[Called]:
-    site = ground.installation
+async def _ask(rehearsal: RehearsalEnvironment, message: str) -> list[Called]:
+    site = rehearsal.installation
     return [await site.call(PythonCaller, Job("keyed", message)) for _ in range(CALLS)]
 
 
 @asynccontextmanager
-async def _provider(ground: Ground, prompt: str) -> AsyncIterator[None]:
+async def _provider(rehearsal: RehearsalEnvironment, prompt: str) -> AsyncIterator[None]:
     """Answer whoever has the renewed key, and refuse all others."""
 
     async def serve() -> None:
         number = 0
         while True:
             number += 1
-            call = await ground.gate.held(prompt, nth=number, within=timedelta(minutes=2))
+            call = await rehearsal.gate.held(prompt, nth=number, within=timedelta(minutes=2))
             if call.headers.get("authorization") == f"Bearer {RENEWED_KEY}":
                 call.answer("reviewed")
             else:

@@ -9,13 +9,13 @@ import pytest
 
 from tests.integration.callers import Job, PythonCaller
 from tests.integration.installation import failure_of
-from tests.rehearsals.ground import Ground
+from tests.rehearsals.rehearsal_environment import RehearsalEnvironment
 
 GUIDE = "developer-guide.md"
 
 
-async def test_a_token_that_was_used_already(ground: Ground) -> None:
-    site = ground.installation
+async def test_a_token_that_was_used_already(rehearsal: RehearsalEnvironment) -> None:
+    site = rehearsal.installation
     parked = await site.park()
     token = await site.tokens.of(parked.id)
     request = uuid.uuid4().hex
@@ -29,7 +29,7 @@ async def test_a_token_that_was_used_already(ground: Ground) -> None:
     assert refused.value.code() is grpc.StatusCode.FAILED_PRECONDITION
     assert b"CALLER_GONE" in dict(refused.value.trailing_metadata())["grpc-status-details-bin"]
     assert not await site.exists(site.execution_id(again))
-    async with ground.operator(GUIDE, "a token used for a second call") as operator:
+    async with rehearsal.operator(GUIDE, "a token used for a second call") as operator:
         shown = await operator.sees("token-already-used", again, started.id)
         [line] = [line for line in shown.splitlines() if again in line]
         assert "failed_precondition" in line
@@ -48,13 +48,13 @@ async def test_a_token_that_was_used_already(ground: Ground) -> None:
         operator.cured()
 
 
-async def test_a_call_that_times_out(ground: Ground) -> None:
-    site = ground.installation
+async def test_a_call_that_times_out(rehearsal: RehearsalEnvironment) -> None:
+    site = rehearsal.installation
     message = uuid.uuid4().hex
     called = await site.call(PythonCaller, Job("held", message, agent_timeout=2))
     failure = await failure_of(called)
     assert failure.type == "AGENT_EXECUTION_TIMEOUT"
-    async with ground.operator(GUIDE, "a model slower than the agent's 2 s") as operator:
+    async with rehearsal.operator(GUIDE, "a model slower than the agent's 2 s") as operator:
         await operator.sees("times-out", called.execution_id)
         timeline = await operator.types(f"stigma execution timeline {called.execution_id}")
         assert "model call" in timeline
@@ -63,17 +63,17 @@ async def test_a_call_that_times_out(ground: Ground) -> None:
         assert "deadline" in got
         # The cure: a longer timeout of the call.
         call = await site.call(PythonCaller, Job("held", message, agent_timeout=60))
-        (await ground.gate.held(message, nth=2)).answer("in time")
+        (await rehearsal.gate.held(message, nth=2)).answer("in time")
         assert await call.result() == "in time"
         operator.cured()
 
 
-async def test_a_call_that_completes_with_an_error(ground: Ground) -> None:
-    site = ground.installation
+async def test_a_call_that_completes_with_an_error(rehearsal: RehearsalEnvironment) -> None:
+    site = rehearsal.installation
     called = await site.call(PythonCaller, Job("broken", "x"))
     failure = await failure_of(called)
     assert failure.type == "AGENT_EXECUTION_FAILED"
-    async with ground.operator(GUIDE, "an agent that its provider refuses") as operator:
+    async with rehearsal.operator(GUIDE, "an agent that its provider refuses") as operator:
         await operator.sees("completes-with-error", called.execution_id)
         got = await operator.types(f"stigma execution get {called.execution_id}")
         assert "INVALID_REQUEST: no such parameter at model_call 2" in got
@@ -83,12 +83,12 @@ async def test_a_call_that_completes_with_an_error(ground: Ground) -> None:
         operator.cured()
 
 
-async def test_a_call_that_the_api_refuses(ground: Ground) -> None:
-    called = await ground.installation.call(PythonCaller, Job("nobody", "x"))
+async def test_a_call_that_the_api_refuses(rehearsal: RehearsalEnvironment) -> None:
+    called = await rehearsal.installation.call(PythonCaller, Job("nobody", "x"))
     [details] = (await failure_of(called)).details
     assert (details["reason"], details["step"]) == ("NOT_FOUND", "start_agent")
-    assert not await ground.installation.exists(called.execution_id)
-    async with ground.operator(GUIDE, "a call of an agent that is not there") as operator:
+    assert not await rehearsal.installation.exists(called.execution_id)
+    async with rehearsal.operator(GUIDE, "a call of an agent that is not there") as operator:
         await operator.follow("completes-with-error")
         assert "NOT_FOUND" in await operator.types("grep call_refused .stigma/stigma_api.log")
         operator.cured()

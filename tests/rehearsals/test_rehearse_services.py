@@ -14,7 +14,7 @@ import pytest
 from stigma.contracts import limits
 from tests.integration.callers import Job, PythonCaller
 from tests.integration.installation import Called, failure_of
-from tests.rehearsals.ground import Ground
+from tests.rehearsals.rehearsal_environment import RehearsalEnvironment
 from tests.stack.faults import EVERY_METHOD, Delay, Fail
 from tests.stack.waiting import eventually
 
@@ -32,17 +32,19 @@ _ON_A_SLOW_MACHINE = 160.0
 
 
 @pytest.fixture(scope="module", autouse=True)
-async def late_call(ground: Ground) -> Called:
+async def late_call(rehearsal: RehearsalEnvironment) -> Called:
     """A call that comes near its deadline while other pages are rehearsed."""
-    return await _call(ground, LATE_SECONDS)
+    return await _call(rehearsal, LATE_SECONDS)
 
 
-async def test_one_service_is_killed_and_another_misconfigured(ground: Ground) -> None:
+async def test_one_service_is_killed_and_another_misconfigured(
+    rehearsal: RehearsalEnvironment,
+) -> None:
     wrong = {"STIGMA_MAX_CONCURRENT_ACTIVITIES": "many"}
-    async with ground.operator(DOWN, "a service killed, another misconfigured") as operator:
+    async with rehearsal.operator(DOWN, "a service killed, another misconfigured") as operator:
         async with (
-            ground.misconfigured("ai_worker", **wrong) as ai_worker,
-            ground.killed("stigma_api"),
+            rehearsal.misconfigured("ai_worker", **wrong) as ai_worker,
+            rehearsal.killed("stigma_api"),
         ):
             assert await ai_worker.ended(timedelta(seconds=20)) == 2
             shown = await operator.follow("answers")
@@ -55,10 +57,12 @@ async def test_one_service_is_killed_and_another_misconfigured(ground: Ground) -
         operator.cured()
 
 
-async def test_one_service_lacks_temporal_and_another_a_search_attribute(ground: Ground) -> None:
-    temporal = ground.temporal_of["stigma_orchestrator"]
+async def test_one_service_lacks_temporal_and_another_a_search_attribute(
+    rehearsal: RehearsalEnvironment,
+) -> None:
+    temporal = rehearsal.temporal_of["stigma_orchestrator"]
     fault = "Temporal cut off, a search attribute removed"
-    async with ground.operator(NOT_READY, fault) as operator:
+    async with rehearsal.operator(NOT_READY, fault) as operator:
         await operator.prepares("temporal operator search-attribute remove --name StigmaSession -y")
         await temporal.cut()
         try:
@@ -75,11 +79,11 @@ async def test_one_service_lacks_temporal_and_another_a_search_attribute(ground:
         operator.cured()
 
 
-async def test_deliveries_are_slow(ground: Ground) -> None:
-    async with ground.operator(SLOW, "a slow network to Temporal") as operator:
+async def test_deliveries_are_slow(rehearsal: RehearsalEnvironment) -> None:
+    async with rehearsal.operator(SLOW, "a slow network to Temporal") as operator:
         fast, everything = _deliveries(await operator.follow("verify"))
-        async with _slow_network(ground):
-            await _deliver_two(ground)
+        async with _slow_network(rehearsal):
+            await _deliver_two(rehearsal)
             # The caller goes on before the orchestrator has counted.
             slow = (f'{{le="0.5"}} {fast}\n', f'{{le="+Inf"}} {everything + 2}\n')
             await operator.sees("look", *slow, "SERVING")
@@ -88,7 +92,7 @@ async def test_deliveries_are_slow(ground: Ground) -> None:
 
         async def both_go_up() -> bool:
             fast, everything = _deliveries(await operator.follow("verify"))
-            await _deliver_two(ground)
+            await _deliver_two(rehearsal)
             after = _deliveries(await operator.follow("verify"))
             return after == (fast + 2, everything + 2)
 
@@ -96,13 +100,13 @@ async def test_deliveries_are_slow(ground: Ground) -> None:
         operator.cured()
 
 
-async def test_the_api_may_not_count(ground: Ground) -> None:
+async def test_the_api_may_not_count(rehearsal: RehearsalEnvironment) -> None:
     refused = Fail(grpc.StatusCode.PERMISSION_DENIED, "it may not list or count workflows")
-    temporal = ground.temporal_of["stigma_api"]
+    temporal = rehearsal.temporal_of["stigma_api"]
     temporal.inject("CountWorkflowExecutions", refused, times=None)
     try:
-        await ground.stack.restart("stigma_api")
-        async with ground.operator(MISSING, "an API that may not count workflows") as operator:
+        await rehearsal.stack.restart("stigma_api")
+        async with rehearsal.operator(MISSING, "an API that may not count workflows") as operator:
             shown = await operator.sees("look", '"reason": "PERMISSION_DENIED"')
             assert 'outcome="success"} 0.0' in shown
             # The cure: it may.
@@ -113,16 +117,16 @@ async def test_the_api_may_not_count(ground: Ground) -> None:
         temporal.clear()
 
 
-async def test_workers_have_no_room(ground: Ground) -> None:
-    site = ground.installation
+async def test_workers_have_no_room(rehearsal: RehearsalEnvironment) -> None:
+    site = rehearsal.installation
     narrow = {"STIGMA_MAX_CONCURRENT_ACTIVITIES": "1"}
-    async with ground.operator(BACKLOG, "an ai_worker with room for one call") as operator:
-        async with ground.misconfigured("ai_worker", **narrow) as ai_worker:
+    async with rehearsal.operator(BACKLOG, "an ai_worker with room for one call") as operator:
+        async with rehearsal.misconfigured("ai_worker", **narrow) as ai_worker:
             await ai_worker.wait_ready()
             # Whichever is taken: this one, or one that the worker had before.
             taken = await site.call(PythonCaller, Job("held", uuid.uuid4().hex))
             await eventually(
-                lambda: any(call.waits for call in ground.gate.calls("")), what="a model call"
+                lambda: any(call.waits for call in rehearsal.gate.calls("")), what="a model call"
             )
             waiting = [await site.call(PythonCaller, Job("echo", "x")) for _ in range(3)]
 
@@ -146,16 +150,18 @@ async def test_workers_have_no_room(ground: Ground) -> None:
 
 # The last: the call was begun first, and what is left of its time must do for some commands.
 @pytest.mark.timeout(360)
-async def test_a_call_comes_near_its_deadline(ground: Ground, late_call: Called) -> None:
+async def test_a_call_comes_near_its_deadline(
+    rehearsal: RehearsalEnvironment, late_call: Called
+) -> None:
     called = late_call
     if await _is_late(called):
-        called = await _call(ground, _ON_A_SLOW_MACHINE)
+        called = await _call(rehearsal, _ON_A_SLOW_MACHINE)
     await eventually(
-        lambda: _is_alerted(ground),
+        lambda: _is_alerted(rehearsal),
         within=timedelta(seconds=_ON_A_SLOW_MACHINE),
         what="a call that is late",
     )
-    async with ground.operator(LATE, "a model that takes too long") as operator:
+    async with rehearsal.operator(LATE, "a model that takes too long") as operator:
         await operator.knows(ID=called.execution_id)
         await operator.sees("look", called.execution_id)
         # The cure: the answer is not wanted any more.
@@ -166,9 +172,9 @@ async def test_a_call_comes_near_its_deadline(ground: Ground, late_call: Called)
         operator.cured()
 
 
-async def _call(ground: Ground, seconds: float) -> Called:
+async def _call(rehearsal: RehearsalEnvironment, seconds: float) -> Called:
     """Call an agent that is given so much time, and needs more."""
-    return await ground.call_held(uuid.uuid4().hex, agent_timeout=seconds)
+    return await rehearsal.call_held(uuid.uuid4().hex, agent_timeout=seconds)
 
 
 async def _is_late(called: Called) -> bool:
@@ -177,15 +183,15 @@ async def _is_late(called: Called) -> bool:
     return age > timedelta(seconds=LATE_SECONDS) * limits.WARN_AFTER
 
 
-async def _is_alerted(ground: Ground) -> bool:
+async def _is_alerted(rehearsal: RehearsalEnvironment) -> bool:
     """Whether it is as the alert's rule says."""
-    _, page = await ground.stack.process("stigma_api").admin("/metrics")
+    _, page = await rehearsal.stack.process("stigma_api").admin("/metrics")
     return "\nstigma_async_activity_approaching_timeout 1.0\n" in page
 
 
 @asynccontextmanager
-async def _slow_network(ground: Ground) -> AsyncIterator[None]:
-    network = ground.temporal_of["stigma_orchestrator"]
+async def _slow_network(rehearsal: RehearsalEnvironment) -> AsyncIterator[None]:
+    network = rehearsal.temporal_of["stigma_orchestrator"]
     network.inject(EVERY_METHOD, Delay(timedelta(seconds=0.6)), times=None)
     try:
         yield
@@ -193,9 +199,9 @@ async def _slow_network(ground: Ground) -> AsyncIterator[None]:
         network.clear()
 
 
-async def _deliver_two(ground: Ground) -> None:
+async def _deliver_two(rehearsal: RehearsalEnvironment) -> None:
     """Have two outcomes delivered."""
-    site = ground.installation
+    site = rehearsal.installation
     calls = [await site.call(PythonCaller, Job("echo", "x")) for _ in range(2)]
     await asyncio.gather(*(each.result() for each in calls))
 

@@ -11,8 +11,8 @@ from temporalio.client import WorkflowFailureError
 
 from stigma.agent.v1.agent_execution_pb2 import CALLBACK_STATE_RESOLVED_OR_GONE
 from tests.integration.installation import failure_of, phase
-from tests.rehearsals.ground import Ground
 from tests.rehearsals.operator import caller_in
+from tests.rehearsals.rehearsal_environment import RehearsalEnvironment
 from tests.stack.faults import Fail
 
 RUNBOOK = "runbooks/token-corruption-or-loss.md"
@@ -29,15 +29,15 @@ do:
 """
 
 
-async def test_a_token_is_damaged_on_its_way(ground: Ground) -> None:
+async def test_a_token_is_damaged_on_its_way(rehearsal: RehearsalEnvironment) -> None:
     fault = "a proxy that takes tokens for text"
-    ground.proxy.damaging = True
-    run = await ground.installation.run_document(ASK_ECHO, {"message": "lost"})
+    rehearsal.proxy.damaging = True
+    run = await rehearsal.installation.run_document(ASK_ECHO, {"message": "lost"})
     with pytest.raises(WorkflowFailureError):
         await run.result()
     async with (
-        ground.operator(RUNBOOK, fault) as operator,
-        ground.operator(REFUSED, fault) as alerted,
+        rehearsal.operator(RUNBOOK, fault) as operator,
+        rehearsal.operator(REFUSED, fault) as alerted,
     ):
         shown = await operator.follow("find")
         [line] = [one for one in shown.splitlines() if "token_rejected" in one and run.id in one]
@@ -51,23 +51,23 @@ async def test_a_token_is_damaged_on_its_way(ground: Ground) -> None:
         assert fingerprints["token_taken"] != fingerprints["request_received"]
         assert fingerprints["token_rejected"] == fingerprints["request_received"]
         # The cure: what changes the bytes is gone, and the call is started again.
-        ground.proxy.damaging = False
-        again = await ground.installation.run_document(ASK_ECHO, {"message": "found"})
+        rehearsal.proxy.damaging = False
+        again = await rehearsal.installation.run_document(ASK_ECHO, {"message": "found"})
         assert await again.result() == "found"
         assert "echo@1" in await operator.follow("verify")
         operator.cured()
         alerted.cured()
 
 
-async def test_executions_are_lost_in_temporal(ground: Ground) -> None:
+async def test_executions_are_lost_in_temporal(rehearsal: RehearsalEnvironment) -> None:
     """Nobody is left to deliver, one time with a history and one time without."""
-    terminated = await ground.call_held(f"terminated {uuid.uuid4().hex}")
-    deleted = await ground.call_held(f"deleted {uuid.uuid4().hex}")
-    client = ground.installation.client
+    terminated = await rehearsal.call_held(f"terminated {uuid.uuid4().hex}")
+    deleted = await rehearsal.call_held(f"deleted {uuid.uuid4().hex}")
+    client = rehearsal.installation.client
     await client.get_workflow_handle(terminated.execution_id).terminate("a test wants it")
     async with (
-        ground.operator(STUCK, "an execution terminated in Temporal") as waiting,
-        ground.operator(RUNBOOK, "an execution deleted in Temporal") as operator,
+        rehearsal.operator(STUCK, "an execution terminated in Temporal") as waiting,
+        rehearsal.operator(RUNBOOK, "an execution deleted in Temporal") as operator,
     ):
         delete = f"temporal workflow delete --yes --workflow-id {deleted.execution_id}"
         await operator.prepares(delete)
@@ -88,26 +88,26 @@ async def test_executions_are_lost_in_temporal(ground: Ground) -> None:
         await waiting.sees("verify", "TERMINATED")
         waiting.cured()
         # Where none is left, the caller's next attempt has started one.
-        (await ground.gate.held(deleted.job.message, nth=2)).answer("as if nothing had been")
+        (await rehearsal.gate.held(deleted.job.message, nth=2)).answer("as if nothing had been")
         assert await deleted.result() == "as if nothing had been"
         await operator.sees("verify", deleted.execution_id)
         operator.cured()
 
 
-async def test_an_activity_was_answered_otherwise(ground: Ground) -> None:
-    site = ground.installation
+async def test_an_activity_was_answered_otherwise(rehearsal: RehearsalEnvironment) -> None:
+    site = rehearsal.installation
     parked = await site.park()
     token = await site.tokens.of(parked.id)
     message = uuid.uuid4().hex
     started = await site.start(agent_id="held", message=message, callback_token=token)
-    call = await ground.gate.held(message)
+    call = await rehearsal.gate.held(message)
     await site.client.get_async_activity_handle(task_token=token).complete("by somebody")
     assert await parked.result() == "by somebody"
     call.answer("too late")
     execution = await site.told(started.id)
     assert execution.status.callback.state == CALLBACK_STATE_RESOLVED_OR_GONE
     fault = "an activity that another completed"
-    async with ground.operator(RUNBOOK, fault) as operator:
+    async with rehearsal.operator(RUNBOOK, fault) as operator:
         assert started.id in await operator.follow("find")
         await operator.knows(ID=started.id)
         assert "RESOLVED_OR_GONE" in await operator.follow("look")
@@ -117,15 +117,17 @@ async def test_an_activity_was_answered_otherwise(ground: Ground) -> None:
         operator.cured()
 
 
-async def test_temporal_takes_no_completions(ground: Ground) -> None:
-    temporal = ground.temporal_of["stigma_orchestrator"]
+async def test_temporal_takes_no_completions(rehearsal: RehearsalEnvironment) -> None:
+    temporal = rehearsal.temporal_of["stigma_orchestrator"]
     message = uuid.uuid4().hex
-    called = await ground.call_held(message)
+    called = await rehearsal.call_held(message)
     own = called.workflow.id.encode()
     temporal.inject(COMPLETE, Fail(), times=None, matches=lambda request: own in request)
     try:
-        (await ground.gate.held(message)).answer("late")
-        async with ground.operator(DELIVERIES, "a Temporal that takes no completions") as operator:
+        (await rehearsal.gate.held(message)).answer("late")
+        async with rehearsal.operator(
+            DELIVERIES, "a Temporal that takes no completions"
+        ) as operator:
             shown = await operator.is_told("look", "DELIVERY_RETRYING", 'error_type="UNAVAILABLE"')
             assert f'"execution_id": "{called.execution_id}"' in shown
             # The cure: Temporal takes them again, and nothing is to be done by hand.

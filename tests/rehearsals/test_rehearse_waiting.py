@@ -8,7 +8,7 @@ import uuid
 from stigma.agent.v1.agent_pb2 import FAILURE_REASON_CANCELLED
 from stigma.contracts.activities import WATCH_CALLER
 from tests.integration.installation import Called, phase
-from tests.rehearsals.ground import Ground
+from tests.rehearsals.rehearsal_environment import RehearsalEnvironment
 from tests.stack.waiting import eventually
 
 RUNBOOK = "runbooks/stuck-pending.md"
@@ -16,12 +16,12 @@ ALERT = "runbooks/calls-stuck.md"
 GUIDE = "developer-guide.md"
 
 
-async def test_the_provider_limits_calls(ground: Ground) -> None:
+async def test_the_provider_limits_calls(rehearsal: RehearsalEnvironment) -> None:
     message = uuid.uuid4().hex
-    called = await ground.call_held(message)
-    (await ground.gate.held(message)).refuse(429, "rate_limit_exceeded")
-    retried = await ground.gate.held(message, nth=2)
-    async with ground.operator(RUNBOOK, "a provider that limits calls") as operator:
+    called = await rehearsal.call_held(message)
+    (await rehearsal.gate.held(message)).refuse(429, "rate_limit_exceeded")
+    retried = await rehearsal.gate.held(message, nth=2)
+    async with rehearsal.operator(RUNBOOK, "a provider that limits calls") as operator:
         shown = await operator.is_told("find", _found(called, "PROVIDER_LIMITED"))
         await operator.knows(ID=called.execution_id)
         assert "RATE_LIMITED" in await operator.follow("look")
@@ -33,33 +33,33 @@ async def test_the_provider_limits_calls(ground: Ground) -> None:
         operator.cured()
 
 
-async def test_nobody_waits_any_more(ground: Ground, early_call: Called) -> None:
+async def test_nobody_waits_any_more(rehearsal: RehearsalEnvironment, early_call: Called) -> None:
     called = early_call
-    await _looked_after(ground, called)
+    await _looked_after(rehearsal, called)
     await called.workflow.terminate("a test wants it")
-    async with ground.operator(RUNBOOK, "a caller that was terminated") as operator:
+    async with rehearsal.operator(RUNBOOK, "a caller that was terminated") as operator:
         shown = await operator.is_told("find", _found(called, "CALLER_GONE"))
         assert _command(shown, called) == f"stigma execution cancel {called.execution_id}"
         await operator.knows(ID=called.execution_id)
         await operator.follow("cancel")
-        execution = await ground.installation.ended(called.execution_id)
+        execution = await rehearsal.installation.ended(called.execution_id)
         assert phase(execution) == "CANCELLED"
         assert execution.status.failure.reason == FAILURE_REASON_CANCELLED
         await operator.sees("verify", "CANCELLED")
         operator.cured()
 
 
-async def test_no_worker_calls_models(ground: Ground) -> None:
+async def test_no_worker_calls_models(rehearsal: RehearsalEnvironment) -> None:
     """Three pages lead to the same cure."""
     message = uuid.uuid4().hex
-    called = await ground.call_held(message)
+    called = await rehearsal.call_held(message)
     fault = "ai_worker stopped while a call waits"
     found = _found(called, "NO_WORKER")
     async with (
-        ground.operator(RUNBOOK, fault) as operator,
-        ground.operator(ALERT, fault) as alerted,
-        ground.operator(GUIDE, fault) as caller,
-        ground.without("ai_worker"),
+        rehearsal.operator(RUNBOOK, fault) as operator,
+        rehearsal.operator(ALERT, fault) as alerted,
+        rehearsal.operator(GUIDE, fault) as caller,
+        rehearsal.without("ai_worker"),
     ):
         shown = await operator.is_told("find", found)
         assert "no worker polls task queue stigma-ai: start ai_worker" in shown
@@ -70,8 +70,8 @@ async def test_no_worker_calls_models(ground: Ground) -> None:
         await caller.is_told("never-completes", found)
         await alerted.is_told("look", found)
         # The cure: the service that it names is started.
-        await ground.stack.start("ai_worker")
-        (await ground.gate.held(message, nth=2)).answer("at last")
+        await rehearsal.stack.start("ai_worker")
+        (await rehearsal.gate.held(message, nth=2)).answer("at last")
         assert await called.result() == "at last"
         await operator.sees("verify", "COMPLETED")
         await caller.sees("never-completes", "none stuck")
@@ -80,9 +80,9 @@ async def test_no_worker_calls_models(ground: Ground) -> None:
             each.cured()
 
 
-async def _looked_after(ground: Ground, called: Called) -> None:
+async def _looked_after(rehearsal: RehearsalEnvironment, called: Called) -> None:
     """Wait for the first look at its caller: the next would stop the call before we do."""
-    handle = ground.installation.client.get_workflow_handle(called.execution_id)
+    handle = rehearsal.installation.client.get_workflow_handle(called.execution_id)
 
     async def looked() -> bool:
         pending = (await handle.describe()).raw_description.pending_activities

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 
 from tests.reliability.calls import Call, Callers
-from tests.reliability.site import CALLER
+from tests.reliability.fault_site import CALLER
 from tests.stack.service import Service
 from tests.stack.stack import Stack
 

@@ -20,7 +20,7 @@ from stigma.workflow.v1.workflow_execution_pb2 import (
     WorkflowExecution,
 )
 from tests.reliability.calls import FAILED, events
-from tests.reliability.site import CALLER, ENGINE_HEARTBEAT_SECONDS, Site
+from tests.reliability.fault_site import CALLER, ENGINE_HEARTBEAT_SECONDS, FaultSite
 from tests.reliability.workflow_callers import workflow_callers
 from tests.stack.faults import LoseReply, Pause
 
@@ -36,7 +36,7 @@ async def reached(pause: Pause) -> None:
 
 
 @pytest.mark.contract(ANY_SERVICE)
-async def test_orchestrator_before_it_delivers(site: Site) -> None:
+async def test_orchestrator_before_it_delivers(site: FaultSite) -> None:
     """A success and a failure, each held in its RPC."""
     success = site.temporal_of_orchestrator.pause(COMPLETE)
     failure = site.temporal_of_orchestrator.pause(
@@ -59,7 +59,7 @@ async def test_orchestrator_before_it_delivers(site: Site) -> None:
 
 
 @pytest.mark.contract(ANY_SERVICE)
-async def test_orchestrator_after_it_delivered_before_its_history_has_it(site: Site) -> None:
+async def test_orchestrator_after_it_delivered_before_its_history_has_it(site: FaultSite) -> None:
     site.temporal_of_orchestrator.inject(COMPLETE, LoseReply())
     second_try = site.temporal_of_orchestrator.pause(COMPLETE)
     call = await site.callers.worker()
@@ -73,7 +73,7 @@ async def test_orchestrator_after_it_delivered_before_its_history_has_it(site: S
 
 
 @pytest.mark.contract(ANY_SERVICE)
-async def test_ai_worker_in_the_middle_of_a_model_call(site: Site) -> None:
+async def test_ai_worker_in_the_middle_of_a_model_call(site: FaultSite) -> None:
     models = site.stack.process("ai_worker").log
     seen = models.position()
     call = await site.callers.worker(delay=1.5)
@@ -89,7 +89,9 @@ async def test_ai_worker_in_the_middle_of_a_model_call(site: Site) -> None:
 
 @pytest.mark.contract(ANY_SERVICE)
 @pytest.mark.parametrize("delay", [0, 8], ids=["agent ends meanwhile", "agent still works"])
-async def test_api_after_it_started_the_agent_before_it_answered(site: Site, delay: float) -> None:
+async def test_api_after_it_started_the_agent_before_it_answered(
+    site: FaultSite, delay: float
+) -> None:
     site.temporal_of_api.inject(START, LoseReply())
     second_try = site.temporal_of_api.pause(START)
     call = await site.callers.worker(delay=delay)
@@ -100,7 +102,7 @@ async def test_api_after_it_started_the_agent_before_it_answered(site: Site, del
 
 
 @pytest.mark.contract(ANY_SERVICE)
-async def test_callers_worker_while_the_agent_works(site: Site) -> None:
+async def test_callers_worker_while_the_agent_works(site: FaultSite) -> None:
     caller = site.stack.process(CALLER).log
     call = await site.callers.worker(delay=3)
     await caller.wait_for("pending", workflow_id=call.handle.id)
@@ -112,7 +114,7 @@ async def test_callers_worker_while_the_agent_works(site: Site) -> None:
 
 
 @pytest.mark.contract(BEFORE_PENDING)
-async def test_engine_before_the_api_hears_of_its_call(site: Site) -> None:
+async def test_engine_before_the_api_hears_of_its_call(site: FaultSite) -> None:
     engine = site.stack.process("zigflow_worker").log
     asked = site.api.pause("StartAgent")
     call = await site.callers.engine()
@@ -126,7 +128,7 @@ async def test_engine_before_the_api_hears_of_its_call(site: Site) -> None:
 
 @pytest.mark.contract(BEFORE_PENDING)
 @pytest.mark.parametrize("work", [0.0, 2.5], ids=["agent ends meanwhile", "agent still works"])
-async def test_engine_before_it_hears_from_the_api(site: Site, work: float) -> None:
+async def test_engine_before_it_hears_from_the_api(site: FaultSite, work: float) -> None:
     """The agent runs, and its caller does not know; the next attempt gets the same agent."""
     site.temporal_of_api.inject(START, LoseReply())
     held = site.temporal_of_api.pause(START)
@@ -138,7 +140,7 @@ async def test_engine_before_it_hears_from_the_api(site: Site, work: float) -> N
 
 
 @pytest.mark.contract(ANY_SERVICE, "workflow")
-async def test_engine_while_a_document_runs(site: Site) -> None:
+async def test_engine_while_a_document_runs(site: FaultSite) -> None:
     async with workflow_callers(site, site.api.address) as callers:
         run = await callers.run("{wait: PT2S}")
         await run.began()
@@ -154,7 +156,7 @@ async def test_engine_while_a_document_runs(site: Site) -> None:
 
 
 @pytest.mark.contract(ANY_SERVICE, "workflow")
-async def test_orchestrator_before_it_delivers_what_a_document_came_to(site: Site) -> None:
+async def test_orchestrator_before_it_delivers_what_a_document_came_to(site: FaultSite) -> None:
     """A success and a failure, each held in its RPC."""
     success = site.temporal_of_orchestrator.pause(COMPLETE)
     failure = site.temporal_of_orchestrator.pause(
@@ -178,7 +180,7 @@ async def test_orchestrator_before_it_delivers_what_a_document_came_to(site: Sit
 
 
 @pytest.mark.contract(ANY_SERVICE, "workflow")
-async def test_api_after_it_started_a_workflow_before_it_answered(site: Site) -> None:
+async def test_api_after_it_started_a_workflow_before_it_answered(site: FaultSite) -> None:
     site.temporal_of_api.inject(START, LoseReply())
     second_try = site.temporal_of_api.pause(START)
     async with workflow_callers(site, site.api.address) as callers:

@@ -17,7 +17,7 @@ from stigma.agent.v1.agent_execution_pb2 import (
 from stigma.agent.v1.agent_execution_service_pb2 import StartAgentRequest
 from stigma.agent.v1.agent_pb2 import FAILURE_REASON_UNDELIVERABLE
 from tests.reliability.calls import COMPLETED, FAILED, events
-from tests.reliability.site import CALLER, Site
+from tests.reliability.fault_site import CALLER, FaultSite
 from tests.stack.faults import Fail, LoseReply
 
 START = "SignalWithStartWorkflowExecution"
@@ -37,14 +37,14 @@ def is_outcome(request: bytes) -> bool:
 # --- the orchestrator's delivery
 
 
-async def test_a_success_is_delivered_after_two_failed_tries(site: Site) -> None:
+async def test_a_success_is_delivered_after_two_failed_tries(site: FaultSite) -> None:
     site.temporal_of_orchestrator.inject(COMPLETE, Fail(), times=2)
     execution = await (await site.callers.worker()).check()
     told = await site.outcome(execution.id)
     assert told.callback.state == CALLBACK_STATE_DELIVERED
 
 
-async def test_a_success_is_delivered_after_the_short_try_was_over(site: Site) -> None:
+async def test_a_success_is_delivered_after_the_short_try_was_over(site: FaultSite) -> None:
     """The local activity ends after 5 s without; a regular one goes on from there."""
     delivery = site.temporal_of_orchestrator
     delivery.inject(COMPLETE, Fail(), times=None)
@@ -59,7 +59,7 @@ async def test_a_success_is_delivered_after_the_short_try_was_over(site: Site) -
     assert (await site.outcome(execution.id)).callback.state == CALLBACK_STATE_DELIVERED
 
 
-async def test_a_success_whose_reply_is_lost(site: Site) -> None:
+async def test_a_success_whose_reply_is_lost(site: FaultSite) -> None:
     """Our second try finds the activity resolved: by us, but that cannot be told apart."""
     site.temporal_of_orchestrator.inject(COMPLETE, LoseReply())
     execution = await (await site.callers.worker()).check()
@@ -68,7 +68,7 @@ async def test_a_success_whose_reply_is_lost(site: Site) -> None:
     assert told.callback.state == CALLBACK_STATE_RESOLVED_OR_GONE
 
 
-async def test_a_failure_is_delivered_after_failed_tries(site: Site) -> None:
+async def test_a_failure_is_delivered_after_failed_tries(site: FaultSite) -> None:
     site.temporal_of_orchestrator.inject(FAIL, Fail(), times=3, matches=is_outcome)
     call = await site.callers.worker(failure=FAILED_AGENT)
     result = await call.result()
@@ -77,7 +77,7 @@ async def test_a_failure_is_delivered_after_failed_tries(site: Site) -> None:
     assert told.callback.state == CALLBACK_STATE_DELIVERED
 
 
-async def test_a_failure_whose_reply_is_lost(site: Site) -> None:
+async def test_a_failure_whose_reply_is_lost(site: FaultSite) -> None:
     site.temporal_of_orchestrator.inject(FAIL, LoseReply(), matches=is_outcome)
     call = await site.callers.worker(failure=FAILED_AGENT)
     result = await call.result()
@@ -88,7 +88,7 @@ async def test_a_failure_whose_reply_is_lost(site: Site) -> None:
     assert told.callback.state == CALLBACK_STATE_RESOLVED_OR_GONE
 
 
-async def test_a_success_that_temporal_refuses_stays_readable(site: Site) -> None:
+async def test_a_success_that_temporal_refuses_stays_readable(site: FaultSite) -> None:
     """And the caller's next attempt gets it."""
     site.temporal_of_orchestrator.inject(COMPLETE, Fail(PERMISSION_DENIED), times=None)
     call = await site.callers.worker(heartbeat_timeout=HEARTBEAT)
@@ -100,7 +100,7 @@ async def test_a_success_that_temporal_refuses_stays_readable(site: Site) -> Non
     assert [one["attempt"] for one in attempts] == [1, 2]
 
 
-async def test_the_orchestrators_network_is_cut_while_it_delivers(site: Site) -> None:
+async def test_the_orchestrators_network_is_cut_while_it_delivers(site: FaultSite) -> None:
     delivery = site.temporal_of_orchestrator.pause(COMPLETE)
     call = await site.callers.worker()
     await asyncio.wait_for(delivery.reached.wait(), 30)
@@ -114,7 +114,7 @@ async def test_the_orchestrators_network_is_cut_while_it_delivers(site: Site) ->
 # --- the API's start
 
 
-async def test_a_probe_that_fails_is_retried_by_the_caller(site: Site) -> None:
+async def test_a_probe_that_fails_is_retried_by_the_caller(site: FaultSite) -> None:
     site.temporal_of_api.inject(PROBE, Fail())
     call = await site.callers.worker()
     await call.check()
@@ -123,7 +123,7 @@ async def test_a_probe_that_fails_is_retried_by_the_caller(site: Site) -> None:
 
 
 @pytest.mark.parametrize("times", [2, 40], ids=["within the call", "longer than the call"])
-async def test_a_start_that_fails_is_retried(site: Site, times: int) -> None:
+async def test_a_start_that_fails_is_retried(site: FaultSite, times: int) -> None:
     site.temporal_of_api.inject(START, Fail(), times=times)
     call = await site.callers.worker()
     if times > 2:
@@ -132,14 +132,14 @@ async def test_a_start_that_fails_is_retried(site: Site, times: int) -> None:
     await call.check()
 
 
-async def test_a_start_whose_reply_is_lost_is_the_same_execution(site: Site) -> None:
+async def test_a_start_whose_reply_is_lost_is_the_same_execution(site: FaultSite) -> None:
     site.temporal_of_api.inject(START, LoseReply())
     call = await site.callers.worker()
     await call.check()
     assert len(await events(call.handle, COMPLETED)) == 1
 
 
-async def test_a_request_without_a_token_is_replayed_to_the_same_execution(site: Site) -> None:
+async def test_a_request_without_a_token_is_replayed_to_the_same_execution(site: FaultSite) -> None:
     request = StartAgentRequest(request_id=f"replayed-{site.callers.started}", message="hello")
     request.spec.model = "scripted:reliability"
     site.callers.started += 1
@@ -155,7 +155,7 @@ async def test_a_request_without_a_token_is_replayed_to_the_same_execution(site:
     assert (told.phase, told.output.text) == (AGENT_EXECUTION_PHASE_COMPLETED, "hello")
 
 
-async def test_the_callers_network_loses_the_acknowledgement(site: Site) -> None:
+async def test_the_callers_network_loses_the_acknowledgement(site: FaultSite) -> None:
     site.api.inject("StartAgent", LoseReply())
     call = await site.callers.worker(delay=4)
     await call.check()
@@ -163,7 +163,7 @@ async def test_the_callers_network_loses_the_acknowledgement(site: Site) -> None
     assert [one["attempt"] for one in caller] == [1, 2]
 
 
-async def request_id(site: Site, workflow_id: str) -> str:
+async def request_id(site: FaultSite, workflow_id: str) -> str:
     """Of the only call of a workflow."""
     taken = await site.stack.wait_for_event(CALLER, "token_taken", workflow_id=workflow_id)
     return str(taken["request_id"])

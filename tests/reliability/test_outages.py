@@ -18,7 +18,7 @@ from stigma.contracts.workflows import AgentWorkflow
 from stigma.internal.v1.execution_pb2 import AgentWorkflowInput
 from stigma_cli.devserver import DevServer
 from tests.reliability.calls import events
-from tests.reliability.site import CALLER, INJECTED, Site, open_site
+from tests.reliability.fault_site import CALLER, INJECTED, FaultSite, open_site
 from tests.reliability.workflow_callers import happened, workflow_callers
 from tests.stack.plugin import StartStack
 from tests.stack.waiting import eventually
@@ -36,7 +36,7 @@ ANSWERS, ANSWER = "{set: {answer: 42}}", {"answer": 42}
 
 
 @pytest.mark.contract(API_DOWN, "agent", "workflow")
-async def test_api_down_when_asked(site: Site) -> None:
+async def test_api_down_when_asked(site: FaultSite) -> None:
     async with workflow_callers(site, site.api.address) as documents:
         await site.stack.kill("stigma_api")
         calls = [await site.callers.worker(), await site.callers.engine()]
@@ -51,7 +51,7 @@ async def test_api_down_when_asked(site: Site) -> None:
 
 
 @pytest.mark.contract(API_DOWN, "agent", "workflow")
-async def test_api_down_while_an_agent_works_and_delivers(site: Site) -> None:
+async def test_api_down_while_an_agent_works_and_delivers(site: FaultSite) -> None:
     async with workflow_callers(site, site.api.address) as documents:
         run = await documents.run("{wait: PT2S}")
         await run.began()
@@ -64,7 +64,7 @@ async def test_api_down_while_an_agent_works_and_delivers(site: Site) -> None:
 
 
 @pytest.mark.contract(DOWN, "agent", "workflow")
-async def test_ai_worker_down(site: Site) -> None:
+async def test_ai_worker_down(site: FaultSite) -> None:
     async with workflow_callers(site, site.api.address) as documents:
         await site.stack.kill("ai_worker")
         call = await site.callers.worker()
@@ -78,7 +78,7 @@ async def test_ai_worker_down(site: Site) -> None:
 
 
 @pytest.mark.contract(DOWN, "agent", "workflow")
-async def test_orchestrator_down(site: Site) -> None:
+async def test_orchestrator_down(site: FaultSite) -> None:
     async with workflow_callers(site, site.api.address) as documents:
         await site.stack.kill("stigma_orchestrator")
         call = await site.callers.worker(heartbeat_timeout=HEARTBEAT)
@@ -100,7 +100,7 @@ async def test_orchestrator_down(site: Site) -> None:
 
 
 @pytest.mark.contract(DOWN, "workflow")
-async def test_engine_down(site: Site) -> None:
+async def test_engine_down(site: FaultSite) -> None:
     async with workflow_callers(site, site.api.address) as documents:
         await site.stack.kill("zigflow_worker")
         run = await documents.run(ANSWERS, heartbeat_timeout=HEARTBEAT)
@@ -115,7 +115,7 @@ async def test_engine_down(site: Site) -> None:
 
 
 @pytest.mark.contract(LOST_AGENT)
-async def test_agent_workflow_terminated(site: Site) -> None:
+async def test_agent_workflow_terminated(site: FaultSite) -> None:
     call = await site.callers.worker(delay=60, heartbeat_timeout=HEARTBEAT)
     agent = await site.callers.agent_of(call, MODEL_CALLED)
     await agent.terminate(reason="by an operator")
@@ -125,7 +125,7 @@ async def test_agent_workflow_terminated(site: Site) -> None:
 
 
 @pytest.mark.contract(LOST_AGENT)
-async def test_agent_workflow_reaches_a_run_timeout(site: Site) -> None:
+async def test_agent_workflow_reaches_a_run_timeout(site: FaultSite) -> None:
     """Stigma sets none: somebody started the execution's workflow again, with one."""
     original = await site.callers.worker(
         "hello", request_id="original", delay=20, heartbeat_timeout=4
@@ -164,7 +164,7 @@ async def test_agent_workflow_reaches_a_run_timeout(site: Site) -> None:
 
 
 @pytest.mark.contract(LOST_AGENT)
-async def test_stuck_on_a_bad_deploy(site: Site) -> None:
+async def test_stuck_on_a_bad_deploy(site: FaultSite) -> None:
     orchestrator = site.stack.process("stigma_orchestrator")
     good = dict(orchestrator.environment)
     orchestrator.environment |= {"PYTHONPATH": INJECTED, "RELIABILITY_BUG": "1"}
@@ -188,7 +188,7 @@ async def mortal_server(
 
 
 @pytest.fixture
-async def mortal_site(new_stack: StartStack, mortal_server: DevServer) -> AsyncIterator[Site]:
+async def mortal_site(new_stack: StartStack, mortal_server: DevServer) -> AsyncIterator[FaultSite]:
     async with open_site(new_stack, mortal_server.address) as site:
         yield site
         await site.check_executions()
@@ -196,7 +196,7 @@ async def mortal_site(new_stack: StartStack, mortal_server: DevServer) -> AsyncI
 
 @pytest.mark.contract(DOWN, "agent", "workflow")
 @pytest.mark.timeout(180 + 2 * OUTAGE)
-async def test_temporal_down(mortal_site: Site, mortal_server: DevServer) -> None:
+async def test_temporal_down(mortal_site: FaultSite, mortal_server: DevServer) -> None:
     site = mortal_site
     async with workflow_callers(site, site.api.address) as documents:
         waits, asks = await documents.run("{wait: PT3S}"), await documents.ask(delay=3)

@@ -13,7 +13,7 @@ import pytest
 
 from stigma.agent.v1.agent_execution_pb2 import AGENT_EXECUTION_PHASE_COMPLETED
 from tests.reliability.calls import Call
-from tests.reliability.site import CALLER, Site
+from tests.reliability.fault_site import CALLER, FaultSite
 from tests.stack.stack import SERVICES
 
 CALLS = int(os.environ.get("STIGMA_TEST_RANDOM_CALLS", "100"))
@@ -28,16 +28,16 @@ WITHIN = timedelta(seconds=120)
 
 @pytest.mark.contract("any service SIGKILLed at any point, delivery included")
 @pytest.mark.timeout(300)
-async def test_a_hundred_calls_under_random_kills(site: Site) -> None:
+async def test_a_hundred_calls_under_random_kills(site: FaultSite) -> None:
     seed = int(SEED) if SEED else random.randrange(2**32)
     sys.stdout.write(f"STIGMA_TEST_SEED={seed} repeats these choices\n")
-    dice = random.Random(seed)
+    rng = random.Random(seed)
     killing = asyncio.create_task(kill_all_in_turn(site, random.Random(seed)))
     executions: list[str] = []
 
     async def keep_asking() -> None:
         while len(executions) < CALLS or not killing.done():
-            executions.append(await ask(site, dice.random()))
+            executions.append(await ask(site, rng.random()))
 
     async with asyncio.TaskGroup() as group:
         for _ in range(AT_A_TIME):
@@ -52,7 +52,7 @@ async def test_a_hundred_calls_under_random_kills(site: Site) -> None:
     assert calls.total() - len(calls) <= KILLS
 
 
-async def ask(site: Site, chance: float) -> str:
+async def ask(site: FaultSite, chance: float) -> str:
     """One call, by either caller; answered right, once: the execution's id."""
     delay = round(chance, 2)
     call: Call
@@ -63,18 +63,18 @@ async def ask(site: Site, chance: float) -> str:
     return (await call.check(WITHIN)).id
 
 
-async def kill_all_in_turn(site: Site, dice: random.Random) -> None:
+async def kill_all_in_turn(site: FaultSite, rng: random.Random) -> None:
     """Kill every service twice, in any order, and start it again at once."""
     order = list(KILLABLE) * (KILLS // len(KILLABLE))
-    dice.shuffle(order)
+    rng.shuffle(order)
     for service in order:
-        await asyncio.sleep(dice.uniform(0, LONGEST_PAUSE_SECONDS))  # any moment, not one
+        await asyncio.sleep(rng.uniform(0, LONGEST_PAUSE_SECONDS))  # any moment, not one
         await site.stack.kill(service)
         sys.stdout.write(f"killed {service}\n")
         await site.stack.start(service)
 
 
-def model_calls(site: Site) -> Counter[tuple[str, int]]:
+def model_calls(site: FaultSite) -> Counter[tuple[str, int]]:
     """How often each step of each execution called its model."""
     started = site.stack.process("ai_worker").log.events("model_call_started")
     return Counter((one["execution_id"], one["step"]) for one in started)

@@ -10,8 +10,8 @@ import pytest
 from temporalio.api.enums.v1 import EventType
 
 from tests.reliability.calls import events
+from tests.reliability.fault_site import CALLER, engine_heartbeat
 from tests.reliability.load import load, works
-from tests.reliability.site import CALLER, engine_heartbeat
 from tests.stack.plugin import StartStack
 from tests.stack.service import Service
 from tests.stack.stack import SERVICES, Stack

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import psutil
 import pytest
 
-from tests.reliability.site import CALLER, Site
+from tests.reliability.fault_site import CALLER, FaultSite
 from tests.stack.stack import SERVICES
 from tests.stack.waiting import eventually
 
@@ -50,16 +50,16 @@ class Usage:
 
 
 @pytest.mark.soak
-async def test_soak(site: Site) -> None:
+async def test_soak(site: FaultSite) -> None:
     await soak(site, SOAK_SECONDS, pause=AT_A_TIME / CALLS_PER_SECOND)
 
 
 @pytest.mark.timeout(SHORT_SECONDS + 180)
-async def test_a_short_soak(site: Site) -> None:
+async def test_a_short_soak(site: FaultSite) -> None:
     await soak(site, SHORT_SECONDS)
 
 
-async def soak(site: Site, seconds: float, pause: float = 0) -> None:
+async def soak(site: FaultSite, seconds: float, pause: float = 0) -> None:
     for start in (site.callers.worker, site.callers.engine):
         await (await start()).check()
     idle = await usage(site)
@@ -79,7 +79,7 @@ async def soak(site: Site, seconds: float, pause: float = 0) -> None:
 
 
 async def under_load(
-    site: Site, seconds: float, pause: float
+    site: FaultSite, seconds: float, pause: float
 ) -> tuple[int, list[dict[str, Usage]]]:
     """The number of calls that ended, and what each service had at regular times meanwhile.
 
@@ -117,7 +117,7 @@ def growth(values: list[int]) -> tuple[float, float]:
     return statistics.median(values[begin : begin + part]), statistics.median(values[-part:])
 
 
-async def check_idle(site: Site, before: dict[str, Usage]) -> None:
+async def check_idle(site: FaultSite, before: dict[str, Usage]) -> None:
     """What was opened or begun for a call was closed or ended with it."""
     after = before
 
@@ -133,11 +133,11 @@ async def check_idle(site: Site, before: dict[str, Usage]) -> None:
     await eventually(settled, what=lambda: f"as idle as before: {before}, now {after}")
 
 
-async def usage(site: Site) -> dict[str, Usage]:
+async def usage(site: FaultSite) -> dict[str, Usage]:
     return {service: await usage_of(site, service) for service in MEASURED}
 
 
-async def usage_of(site: Site, service: str) -> Usage:
+async def usage_of(site: FaultSite, service: str) -> Usage:
     process = site.stack.process(service)
     status, metrics = await process.admin("/metrics")
     assert status == 200

@@ -32,7 +32,7 @@ with workflow.unsafe.imports_passed_through():
         unique_message,
         until_back_off,
     )
-    from tests.reliability.site import Deployment
+    from tests.reliability.fault_site import Deployment
     from tests.stack.stack import Stack
     from tests.stack.waiting import eventually
 

@@ -11,7 +11,7 @@ from temporalio.api.enums.v1 import EventType
 
 from tests.integration.model_gate import KEY, HeldCall, ModelGate
 from tests.reliability.calls import Call, events
-from tests.reliability.site import CALLER, Deployment
+from tests.reliability.fault_site import CALLER, Deployment
 from tests.stack.plugin import StartStack
 from tests.stack.stack import SERVICES, Stack
 from tests.stack.waiting import eventually

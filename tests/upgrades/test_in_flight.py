@@ -16,7 +16,7 @@ from stigma.agent.v1.agent_pb2 import Agent, AgentSpec
 from stigma.agent.v1.agent_service_pb2 import ApplyAgentRequest, GetAgentRequest
 from tests.integration.model_gate import ModelGate
 from tests.reliability.calls import Call
-from tests.reliability.site import CALLER
+from tests.reliability.fault_site import CALLER
 from tests.stack.plugin import StartStack
 from tests.upgrades import replaying
 from tests.upgrades.fleet import Fleet, new_fleet

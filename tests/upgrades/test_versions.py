@@ -24,7 +24,7 @@ from tests.stack.plugin import StartStack, TemporalServer
 from tests.stack.waiting import eventually
 from tests.upgrades.fleet import WITHIN
 from tests.upgrades.replaying import replay
-from tests.upgrades.versioned_site import Site
+from tests.upgrades.versioned_site import VersionedSite
 from tests.upgrades.worker_deployments import histories, new_namespace
 
 FAILED = EventType.EVENT_TYPE_WORKFLOW_TASK_FAILED
@@ -54,24 +54,26 @@ async def temporal_server(temporal_server: TemporalServer) -> TemporalServer:
 
 
 @pytest.fixture
-async def site(new_stack: StartStack, tmp_path: Path) -> AsyncIterator[Site]:
+async def site(new_stack: StartStack, tmp_path: Path) -> AsyncIterator[VersionedSite]:
     """Everything, without versions."""
     async with ModelGate() as gate:
-        site = Site()
+        site = VersionedSite()
         await site.start(new_stack, gate, tmp_path)
         yield site
         await site.fleet.stack.stop()
 
 
 @pytest.fixture
-async def callers(site: Site) -> AsyncIterator[WorkflowCallers]:
+async def callers(site: VersionedSite) -> AsyncIterator[WorkflowCallers]:
     """Callers of workflow executions."""
     async with workflow_callers(site.fleet, site.fleet.stack.api_address) as callers:
         yield callers
 
 
 @pytest.mark.timeout(600)
-async def test_there_and_back(site: Site, callers: WorkflowCallers, tmp_path: Path) -> None:
+async def test_there_and_back(
+    site: VersionedSite, callers: WorkflowCallers, tmp_path: Path
+) -> None:
     fleet = site.fleet
     await site.add("v1")
     await site.make_current("v1")
@@ -105,7 +107,7 @@ async def test_there_and_back(site: Site, callers: WorkflowCallers, tmp_path: Pa
 
 @pytest.mark.timeout(600)
 async def test_into_versions_and_out_again(
-    site: Site, callers: WorkflowCallers, tmp_path: Path
+    site: VersionedSite, callers: WorkflowCallers, tmp_path: Path
 ) -> None:
     fleet = site.fleet
     napping = await site.document("napping", LONG)
@@ -139,7 +141,7 @@ async def test_into_versions_and_out_again(
     await replay(await write_histories(site, tmp_path))
 
 
-async def move(site: Site, callers: WorkflowCallers, old: str, new: str) -> list[Call]:
+async def move(site: VersionedSite, callers: WorkflowCallers, old: str, new: str) -> list[Call]:
     """Make another version current while calls are under way; return all calls, done."""
     fleet = site.fleet
     engine, worker = await site.held()
@@ -193,7 +195,7 @@ async def move(site: Site, callers: WorkflowCallers, old: str, new: str) -> list
     return [*calls, asking.call]
 
 
-async def check(site: Site, calls: list[Call]) -> None:
+async def check(site: VersionedSite, calls: list[Call]) -> None:
     """Each call led to one agent; a model was asked again once, where that was due, and no more."""
     assert len(calls) == site.fleet.callers.started
     assert len({(await call.completion()).id for call in calls}) == len(calls)
@@ -201,7 +203,7 @@ async def check(site: Site, calls: list[Call]) -> None:
         assert len(site.fleet.gate.calls(call.message)) <= 2
 
 
-async def cancel(site: Site, *handles: WorkflowHandle[Any, Any]) -> None:
+async def cancel(site: VersionedSite, *handles: WorkflowHandle[Any, Any]) -> None:
     """Cancel runs that nap."""
     for handle in handles:
         latest = site.client.get_workflow_handle(handle.id)
@@ -217,7 +219,7 @@ async def _ended(handle: WorkflowHandle[Any, Any]) -> WorkflowExecutionStatus | 
     return await eventually(closed, within=WITHIN, what=f"the end of {handle.id}")
 
 
-async def write_histories(site: Site, directory: Path) -> list[Path]:
+async def write_histories(site: VersionedSite, directory: Path) -> list[Path]:
     """Write the histories of all runs; no workflow task of theirs failed."""
     paths = []
     for turn, (name, workflow_id) in enumerate(site.workflows):

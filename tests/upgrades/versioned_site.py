@@ -28,7 +28,7 @@ VERSIONED = {
 """Services with workers, and the queues that they poll."""
 
 
-class Site:
+class VersionedSite:
     """A fleet whose workers have versions: each service is a Worker Deployment of its own."""
 
     def __init__(self) -> None:

@@ -17,7 +17,7 @@ SIZE: ViewportSize = {"width": 960, "height": 1095}
 
 
 @dataclass
-class Reel:
+class Recording:
     """Frames of one page for one file; none are taken when `runs` is false.
 
     Take one when the page shows what was waited for: then a slow machine's are as many, and of the

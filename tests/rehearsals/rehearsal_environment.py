@@ -9,8 +9,8 @@ from pathlib import Path
 
 from stigma_cli.devserver import DevServer
 from tests.docs.commands import Command
+from tests.docs.documented_site import DocumentedSite, DocumentedStack
 from tests.docs.pages import ROOT, read_page
-from tests.docs.site import DocumentedStack, Site
 from tests.integration.callers import Job, PythonCaller
 from tests.integration.installation import KEY, Called, Installation, environment
 from tests.integration.model_gate import ModelGate
@@ -35,7 +35,7 @@ stigma() {
 """
 
 
-class Ground:
+class RehearsalEnvironment:
     """A running installation, and what its faults are made with.
 
     The engine reaches the API through ``proxy``, and the API and the orchestrator reach Temporal
@@ -46,7 +46,7 @@ class Ground:
     def __init__(
         self,
         installation: Installation,
-        site: Site,
+        site: DocumentedSite,
         proxy: DamagingProxy,
         *,
         temporal_of: Mapping[str, FaultProxy],
@@ -120,9 +120,9 @@ class Ground:
 
 
 @asynccontextmanager
-async def open_ground(
+async def open_environment(
     temporal: Path, directory: Path, table: RehearsalTable
-) -> AsyncIterator[Ground]:
+) -> AsyncIterator[RehearsalEnvironment]:
     """Start everything."""
     key_file = directory / "provider.key"
     key_file.write_text("sk-of-last-year-4712")
@@ -142,9 +142,9 @@ async def open_ground(
             variables["zigflow_worker"]["STIGMA_API_ADDRESS"] = proxy.address
             _add_provider(gate, key_file, variables["ai_worker"])
             async with stack, Installation(stack, gate, directory) as installation:
-                site = Site(stack, directory / "pages", temporal)
+                site = DocumentedSite(stack, directory / "pages", temporal)
                 temporal_of = {"stigma_api": of_api, "stigma_orchestrator": of_orchestrator}
-                yield Ground(
+                yield RehearsalEnvironment(
                     installation,
                     site,
                     proxy,

@@ -7,7 +7,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 from tests.containers.container import Container
 
-Harm = Callable[[Container], AbstractAsyncContextManager[None]]
+ContainerFault = Callable[[Container], AbstractAsyncContextManager[None]]
 
 
 @asynccontextmanager

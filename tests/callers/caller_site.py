@@ -82,7 +82,7 @@ AGENTS = {
 }
 
 
-class Site:
+class CallerSite:
     """Four services with agents and workflows applied."""
 
     def __init__(self, stack: Stack, directory: Path) -> None:

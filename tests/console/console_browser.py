@@ -12,7 +12,7 @@ from typing import Any
 
 from playwright.async_api import Browser, ConsoleMessage, Page, expect
 
-from tests.console.reel import Reel
+from tests.console.recording import Recording
 from tests.integration.installation import KEY, Installation
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -24,7 +24,7 @@ PATIENCE = 20_000.0
 
 
 @dataclass
-class Desk:
+class ConsoleBrowser:
     """The installation, a browser, and where the console is."""
 
     installation: Installation
@@ -63,12 +63,12 @@ class Desk:
             )
 
     @asynccontextmanager
-    async def filmed(self, page: Page, name: str) -> AsyncIterator[Reel]:
+    async def filmed(self, page: Page, name: str) -> AsyncIterator[Recording]:
         """Keep a moving picture for the documents, when pictures are to be made."""
-        reel = Reel(page, PICTURES / f"console-{name}.webp", TAKES_PICTURES, PATIENCE)
-        await reel.begin()
-        yield reel
-        reel.end()
+        recording = Recording(page, PICTURES / f"console-{name}.webp", TAKES_PICTURES, PATIENCE)
+        await recording.begin()
+        yield recording
+        recording.end()
 
 
 def _keep(complaints: list[str], said: ConsoleMessage) -> None:

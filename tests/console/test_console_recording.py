@@ -7,8 +7,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from tests.console.desk import PICTURES
-from tests.console.reel import SIZE, assemble
+from tests.console.console_browser import PICTURES
+from tests.console.recording import SIZE, assemble
 
 MOST_BYTES = 600_000
 

@@ -61,7 +61,7 @@ class DocumentedStack(Stack):
         self.queues = TaskQueues()
 
 
-class Site:
+class DocumentedSite:
     """A running stack, and sessions of a user who reads the documents beside it."""
 
     def __init__(self, stack: Stack, directory: Path, temporal: Path) -> None:
@@ -138,7 +138,7 @@ class Site:
 class Session:
     """A user's shell, and the directory it began in."""
 
-    def __init__(self, shell: Shell, directory: Path, site: Site) -> None:
+    def __init__(self, shell: Shell, directory: Path, site: DocumentedSite) -> None:
         self._shell = shell
         self._directory = directory
         self._site = site
@@ -186,7 +186,7 @@ class Session:
 
 
 @asynccontextmanager
-async def open_site(temporal: Path, directory: Path) -> AsyncIterator[Site]:
+async def open_site(temporal: Path, directory: Path) -> AsyncIterator[DocumentedSite]:
     """Start everything, with the example's agents applied and the example run once."""
     async with (
         DevServer(temporal) as server,
@@ -196,7 +196,7 @@ async def open_site(temporal: Path, directory: Path) -> AsyncIterator[Site]:
             namespace=server.namespace,
         ) as stack,
     ):
-        site = Site(stack, directory / "pages", temporal)
+        site = DocumentedSite(stack, directory / "pages", temporal)
         await site.prepare()
         yield site
 

@@ -64,7 +64,7 @@ class Deployment(Generic[S]):
         assert found == calls, f"{calls} calls led to {found} executions"
 
 
-class Site(Deployment[Stack]):
+class FaultSite(Deployment[Stack]):
     """One stack; `api` stands before the API, the others between a service and Temporal."""
 
     def __init__(
@@ -102,7 +102,7 @@ async def open_site(
     *,
     proxies_ip: str = "127.0.0.1",
     environment: Mapping[str, Mapping[str, str]] | None = None,
-) -> AsyncIterator[Site]:
+) -> AsyncIterator[FaultSite]:
     """Start everything; `environment` adds variables to services.
 
     `temporal_address` is as this process sees it; services find the proxies at `proxies_ip`.
@@ -126,7 +126,7 @@ async def open_site(
         )
         api.target = stack.api_address
         async with api:
-            yield Site(stack, api, of_api, of_orchestrator)
+            yield FaultSite(stack, api, of_api, of_orchestrator)
             await stack.stop()
 
 
