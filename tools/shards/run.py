@@ -102,7 +102,7 @@ async def _run(job: Job, command: Sequence[str], environment: Mapping[str, str])
 def _command(job: Job, options: Sequence[str], temporary: Path) -> list[str]:
     command = [sys.executable, "-m", "pytest", "-m", "not soak", "--cov", "--cov-report="]
     command += [f"--basetemp={temporary}", f"--junitxml={job.directory / 'junit.xml'}"]
-    command += ["--color=no", "--durations=20", *options]
+    command += ["-o", "junit_family=xunit1", "--color=no", "--durations=20", *options]
     if job.tests:
         listed = RESULTS / f"{job.name}.txt"
         listed.write_text("\n".join(job.tests), encoding="utf-8")
