@@ -9,8 +9,7 @@ import pytest
 from temporalio.client import Client
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
-from services.stigma_api.tests.played_workflow import PlayedEngine, PlayedWorkflow
-from services.stigma_api.tests.serving import (
+from services.stigma_api.tests.api_server import (
     Api,
     Callers,
     PlayedAgent,
@@ -18,6 +17,7 @@ from services.stigma_api.tests.serving import (
     Waiting,
     serving,
 )
+from services.stigma_api.tests.played_workflow import PlayedEngine, PlayedWorkflow
 from stigma.contracts.payloads import DATA_CONVERTER
 
 

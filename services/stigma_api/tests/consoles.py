@@ -13,8 +13,8 @@ import httpx2
 from temporalio.client import Client
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
-from services.stigma_api.tests.serving import Api, PlayedAgent, PlayedModel, serving
-from stigma_api.principals import Action, Principal, Principals
+from services.stigma_api.tests.api_server import Api, PlayedAgent, PlayedModel, serving
+from stigma_api.access.principals import Action, Principal, Principals
 
 SECRET = "a secret of thirty-two characters"
 

@@ -16,8 +16,8 @@ from temporalio.common import SearchAttributePair, TypedSearchAttributes
 
 from stigma.contracts import search_attributes
 from stigma.contracts.task_queues import TaskQueues
-from stigma_api import cluster_gauges
-from stigma_api.cluster_gauges import AGES, ClusterGauges
+from stigma_api.diagnosis import cluster_gauges
+from stigma_api.diagnosis.cluster_gauges import AGES, ClusterGauges
 from tests.stack.faults import Fail, FaultProxy
 from tests.stack.waiting import eventually
 

@@ -14,7 +14,7 @@ import grpc
 import pytest
 from temporalio.client import Client, WorkflowFailureError
 
-from services.stigma_api.tests.serving import SCRIPTED, Api, PlayedAgent, refused, serving
+from services.stigma_api.tests.api_server import SCRIPTED, Api, PlayedAgent, refused, serving
 from stigma.agent.v1.agent_execution_pb2 import (
     AGENT_EXECUTION_PHASE_CANCELLED,
     AGENT_EXECUTION_PHASE_COMPLETED,
@@ -43,7 +43,7 @@ from stigma.agent.v1.agent_service_pb2 import ApplyAgentRequest
 from stigma.contracts import limits
 from stigma.contracts.task_queues import TaskQueues
 from stigma.contracts.workflows import AgentWorkflow
-from stigma_api.principals import Action, Principal, Principals
+from stigma_api.access.principals import Action, Principal, Principals
 from tests.stack.waiting import eventually
 
 Code = grpc.StatusCode

@@ -23,7 +23,7 @@ from cryptography.x509.oid import NameOID
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from temporalio.client import Client
 
-from services.stigma_api.tests.serving import (
+from services.stigma_api.tests.api_server import (
     SCRIPTED,
     Api,
     Callers,
@@ -48,10 +48,10 @@ from stigma.agent.v1.agent_service_pb2 import (
 )
 from stigma.agent.v1.agent_service_pb2_grpc import AgentServiceStub
 from stigma.runtime import ServiceError
-from stigma_api.namespace import Namespace
-from stigma_api.principals import Action, Principal, Principals
+from stigma_api.access.principals import Action, Principal, Principals
 from stigma_api.server import load_principals
 from stigma_api.settings import ApiSettings
+from stigma_api.temporal.namespace import Namespace
 from stigma_cli.devserver import DevServer
 
 Code = grpc.StatusCode
@@ -221,7 +221,7 @@ async def test_a_page_of_agents_tells_nothing_of_those_out_of_reach(guarded: Api
 async def test_a_page_of_agents_is_filled_over_many_out_of_reach(
     guarded: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("stigma_api.definitions._NAMES_AT_A_TIME", 2)
+    monkeypatch.setattr("stigma_api.definitions.service._NAMES_AT_A_TIME", 2)
     for name in [*(f"few-{number}" for number in range(5)), "reviewer"]:
         agent = Agent(name=name, spec=SCRIPTED)
         await guarded.agents.ApplyAgent(ApplyAgentRequest(agent=agent), **key("root"))

@@ -15,7 +15,7 @@ from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
 from temporalio.client import Client, WorkflowExecutionStatus, WorkflowFailureError
 from temporalio.exceptions import ApplicationError
 
-from services.stigma_api.tests.serving import (
+from services.stigma_api.tests.api_server import (
     SCRIPTED,
     Api,
     Callers,

@@ -15,10 +15,10 @@ from temporalio.client import Client
 from temporalio.common import SearchAttributePair, TypedSearchAttributes
 from temporalio.converter import encode_search_attributes
 
-from services.stigma_api.tests.counting import counted
-from services.stigma_api.tests.serving import Api, Callers, refused, serving
-from services.stigma_api.tests.staging import Staged, diagnosis, timeline_of, worker
-from services.stigma_api.tests.telling import staged_api
+from services.stigma_api.tests.api_server import Api, Callers, refused, serving
+from services.stigma_api.tests.event_texts import staged_api
+from services.stigma_api.tests.fake_workflows import Staged, diagnosis, timeline_of, worker
+from services.stigma_api.tests.rpc_counter import counted
 from stigma.agent.v1.agent_execution_pb2 import AgentExecution
 from stigma.agent.v1.agent_execution_service_pb2 import StartAgentRequest
 from stigma.agent.v1.agent_pb2 import Agent, AgentConfig, AgentSpec
@@ -29,12 +29,12 @@ from stigma.internal.v1.execution_pb2 import Bind, ModelCallRequest, ModelCallRe
 from stigma.workflow.v1.workflow_execution_service_pb2 import StartWorkflowRequest
 from stigma.workflow.v1.workflow_execution_service_pb2_grpc import WorkflowExecutionServiceStub
 from stigma.workflow.v1.workflow_pb2 import WorkflowSpec
-from stigma_api.diagnosis_subjects import Subjects
-from stigma_api.principals import Action, Principal, Principals
-from stigma_api.stuck import attempts
-from stigma_api.stuck import executions as stuck
-from stigma_api.stuck.callers import StuckCallers
-from stigma_api.stuck.reasons import _told as told_for_people
+from stigma_api.access.principals import Action, Principal, Principals
+from stigma_api.diagnosis.stuck import attempts
+from stigma_api.diagnosis.stuck import executions as stuck
+from stigma_api.diagnosis.stuck.callers import StuckCallers
+from stigma_api.diagnosis.stuck.reasons import _told as told_for_people
+from stigma_api.executions.reader import Subjects
 from tests.stack.faults import Delay, Fail, FaultProxy
 from tests.stack.waiting import eventually
 

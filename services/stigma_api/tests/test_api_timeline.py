@@ -12,10 +12,8 @@ import grpc
 import pytest
 from temporalio.client import Client, WorkflowFailureError
 
-from services.stigma_api.tests.counting import counted
-from services.stigma_api.tests.serving import Api, Callers, refused
-from services.stigma_api.tests.staging import timeline_of
-from services.stigma_api.tests.telling import (
+from services.stigma_api.tests.api_server import Api, Callers, refused
+from services.stigma_api.tests.event_texts import (
     end,
     lines,
     only,
@@ -24,6 +22,8 @@ from services.stigma_api.tests.telling import (
     steps,
     told,
 )
+from services.stigma_api.tests.fake_workflows import timeline_of
+from services.stigma_api.tests.rpc_counter import counted
 from stigma.agent.v1.agent_execution_service_pb2 import (
     CancelAgentExecutionRequest,
 )
@@ -34,12 +34,11 @@ from stigma.internal.v1.execution_pb2 import ModelCallResponse
 from stigma.workflow.v1.workflow_execution_service_pb2 import StartWorkflowRequest
 from stigma.workflow.v1.workflow_execution_service_pb2_grpc import WorkflowExecutionServiceStub
 from stigma.workflow.v1.workflow_pb2 import WorkflowSpec
-from stigma_api.diagnosis_subjects import Subjects
+from stigma_api.access.principals import Action, Principal
+from stigma_api.diagnosis.timeline import history_window as own_runs
+from stigma_api.diagnosis.timeline import timelines
+from stigma_api.executions.reader import Reader, Subjects
 from stigma_api.kinds import AGENTS
-from stigma_api.principals import Action, Principal
-from stigma_api.reading import Reader
-from stigma_api.timeline import runs as own_runs
-from stigma_api.timeline import timelines
 from tests.stack.faults import Fail, FaultProxy
 from tests.stack.waiting import eventually
 

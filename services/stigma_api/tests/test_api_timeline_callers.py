@@ -10,9 +10,8 @@ import pytest
 from temporalio.client import Client
 from temporalio.exceptions import ApplicationError
 
-from services.stigma_api.tests.serving import Api, Callers
-from services.stigma_api.tests.staging import timeline_of
-from services.stigma_api.tests.telling import (
+from services.stigma_api.tests.api_server import Api, Callers
+from services.stigma_api.tests.event_texts import (
     digest_of,
     lines,
     only,
@@ -21,13 +20,14 @@ from services.stigma_api.tests.telling import (
     steps,
     told,
 )
+from services.stigma_api.tests.fake_workflows import timeline_of
 from stigma.agent.v1.agent_execution_service_pb2 import (
     StartAgentRequest,
 )
 from stigma.contracts import tokens
 from stigma.diagnosis.v1 import diagnosis_service_pb2 as pb
 from stigma.internal.v1.execution_pb2 import Bind
-from stigma_api.timeline import caller as caller_story
+from stigma_api.diagnosis.timeline import caller_part as caller_story
 from tests.stack.faults import Fail, FaultProxy
 
 Code = grpc.StatusCode

@@ -16,9 +16,9 @@ from stigma.agent.v1.agent_execution_pb2 import Usage
 from stigma.contracts import payloads
 from stigma.diagnosis.v1 import diagnosis_service_pb2 as pb
 from stigma.internal.v1.execution_pb2 import Bind
-from stigma_api.timeline import entries, work
-from stigma_api.timeline import payloads as shown_payloads
-from stigma_api.timeline.histories import Run
+from stigma_api.diagnosis.timeline import activity_entries, entries
+from stigma_api.temporal import payloads as shown_payloads
+from stigma_api.temporal.histories import Run
 
 RUN = Run("default", "w", "r")
 
@@ -91,7 +91,7 @@ def test_a_clock_that_goes_back_makes_no_negative_duration() -> None:
 
 @pytest.mark.parametrize("told", [None, "x", {}, {"seconds": 1}, {"seconds": 10**20, "nanos": 0}])
 def test_an_odd_time_in_a_marker_is_none(told: Any) -> None:
-    assert work._moment(told) is None
+    assert activity_entries._moment(told) is None
 
 
 async def test_one_odd_payload_hides_nothing_else(client: Client) -> None:

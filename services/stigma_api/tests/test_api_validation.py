@@ -24,15 +24,15 @@ from stigma.agent.v1.agent_pb2 import (
     ScriptFailure,
     ScriptStep,
 )
-from stigma_api import validation
-from stigma_api.status import CallError
+from stigma_api.errors import ApiError
+from stigma_api.requests import validation
 
 
 def fields(check: Callable[[], object]) -> list[str]:
     """The fields that a check finds wrong."""
     try:
         check()
-    except CallError as error:
+    except ApiError as error:
         found = error.fields
     else:
         return []
@@ -233,7 +233,7 @@ def test_a_page_has_a_size() -> None:
 
 def test_no_message_quotes_what_was_said() -> None:
     request = StartAgentRequest(agent_id="a", input_json='{"password": hunter2}')
-    with pytest.raises(CallError) as caught:
+    with pytest.raises(ApiError) as caught:
         validation.start(request)
     assert "hunter2" not in caught.value.message
 

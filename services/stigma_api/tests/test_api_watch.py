@@ -13,9 +13,9 @@ from temporalio.api.workflowservice.v1 import ResetWorkflowExecutionRequest
 from temporalio.client import Client, WorkflowFailureError
 from temporalio.common import RawValue
 
-from services.stigma_api.tests.counting import counted
-from services.stigma_api.tests.serving import Api, Callers, PlayedAgent, refused
-from services.stigma_api.tests.telling import end, staged_api
+from services.stigma_api.tests.api_server import Api, Callers, PlayedAgent, refused
+from services.stigma_api.tests.event_texts import end, staged_api
+from services.stigma_api.tests.rpc_counter import counted
 from stigma.agent.v1.agent_execution_pb2 import (
     AGENT_EXECUTION_PHASE_COMPLETED,
     AGENT_EXECUTION_PHASE_FAILED,
@@ -30,10 +30,10 @@ from stigma.agent.v1.agent_execution_service_pb2 import (
 from stigma.agent.v1.agent_pb2 import FAILURE_REASON_CONTEXT_LENGTH
 from stigma.contracts import payloads, tokens
 from stigma.internal.v1.execution_pb2 import ModelCallRequest, ModelCallResponse
-from stigma_api.agent_narration import AgentNarrator
+from stigma_api.executions.reader import Reader
+from stigma_api.executions.watch import Watching
+from stigma_api.executions.watch_agent_events import AgentNarrator
 from stigma_api.kinds import AGENTS
-from stigma_api.reading import Reader
-from stigma_api.watching import Watching
 from tests.stack.waiting import eventually
 
 Code = grpc.StatusCode

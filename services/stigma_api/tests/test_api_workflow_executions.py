@@ -15,7 +15,7 @@ from google.protobuf.duration_pb2 import Duration
 from structlog.testing import capture_logs
 from temporalio.client import Client, WorkflowFailureError
 
-from services.stigma_api.tests.serving import Api, Callers, refused, serving
+from services.stigma_api.tests.api_server import Api, Callers, refused, serving
 from stigma.agent.v1.agent_execution_service_pb2 import (
     GetAgentExecutionRequest,
     ListAgentExecutionsRequest,
@@ -58,7 +58,7 @@ from stigma.workflow.v1.workflow_service_pb2 import (
     GetWorkflowRequest,
     ListWorkflowsRequest,
 )
-from stigma_api.principals import Action, Principal, Principals
+from stigma_api.access.principals import Action, Principal, Principals
 from tests.stack.waiting import eventually
 
 Code = grpc.StatusCode

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from services.stigma_api.tests.api_server import SCRIPTED, Api
 from services.stigma_api.tests.consoles import (
     PRINCIPALS,
     SECRET,
@@ -18,12 +19,11 @@ from services.stigma_api.tests.consoles import (
     looking,
     metadata,
 )
-from services.stigma_api.tests.serving import SCRIPTED, Api
 from stigma.agent.v1.agent_execution_service_pb2 import StartAgentRequest
 from stigma.agent.v1.agent_pb2 import Agent
 from stigma.agent.v1.agent_service_pb2 import ApplyAgentRequest
+from stigma_api.access.principals import Action, Principals
 from stigma_api.console.sessions import LIFETIME, Sessions
-from stigma_api.principals import Action, Principals
 from stigma_api.settings import ApiSettings
 
 PAGES = ("/executions", "/executions/agent-1", "/events/executions", "/stuck", "/agents")

@@ -10,9 +10,9 @@ from typing import Any
 import httpx2
 import pytest
 
+from services.stigma_api.tests.api_server import Api
 from services.stigma_api.tests.consoles import consoles, looking
-from services.stigma_api.tests.serving import Api
-from stigma_api.console.attempts import AT_ONCE, Attempts, TooManyAttemptsError
+from stigma_api.console.login_throttle import AT_ONCE, Attempts, TooManyAttemptsError
 
 
 class Clock:
@@ -61,7 +61,7 @@ def test_a_network_of_ipv6_is_one_address() -> None:
 
 
 def test_what_is_kept_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("stigma_api.console.attempts._MAX_ADDRESSES", 3)
+    monkeypatch.setattr("stigma_api.console.login_throttle._MAX_ADDRESSES", 3)
     attempts = Attempts(Clock())
     for _ in range(AT_ONCE):
         for address in ("192.0.2.1", "192.0.2.2", "192.0.2.3"):
@@ -77,7 +77,7 @@ async def guarded(
     temporal_server: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Api]:
     """A console that gives no try back while a test goes on, however slow the machine."""
-    monkeypatch.setattr("stigma_api.console.attempts._BACK_AFTER", timedelta(hours=1))
+    monkeypatch.setattr("stigma_api.console.login_throttle._BACK_AFTER", timedelta(hours=1))
     async with consoles(temporal_server.address, tmp_path) as api:
         yield api
 

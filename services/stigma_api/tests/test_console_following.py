@@ -18,13 +18,13 @@ from stigma.diagnosis.v1.diagnosis_service_pb2 import (
     ExecutionTimeline,
     ListStuckExecutionsResponse,
 )
-from stigma_api import status
+from stigma_api import errors
 from stigma_api.console import api as console_api
-from stigma_api.console import following
+from stigma_api.console import execution_refresh
 from stigma_api.console.api import Api
-from stigma_api.console.following import Following, rest
-from stigma_api.status import CallError
-from stigma_api.watching import Cursor
+from stigma_api.console.execution_refresh import Following, rest
+from stigma_api.errors import ApiError
+from stigma_api.executions.watch import Cursor
 
 
 class Played:
@@ -59,7 +59,7 @@ class Played:
     ) -> AsyncIterator[WatchAgentExecutionResponse]:
         self.watched.append(request.cursor)
         if request.cursor in self.refused:
-            raise status.invalid([("cursor", "is too old")])
+            raise errors.invalid_argument([("cursor", "is too old")])
         while True:
             yield WatchAgentExecutionResponse(cursor="reached")
             await asyncio.sleep(0.001)
@@ -85,13 +85,13 @@ async def seconds_of(looks: int, played: Played) -> float:
 
 
 async def test_however_much_happens_there_is_time_between_looks(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(following, "_LEAST_SECONDS", 0.1)
-    monkeypatch.setattr(following, "_REFRESH_SECONDS", 60)
+    monkeypatch.setattr(execution_refresh, "_LEAST_SECONDS", 0.1)
+    monkeypatch.setattr(execution_refresh, "_REFRESH_SECONDS", 60)
     assert 0.29 <= await seconds_of(4, Played()) < 20  # and news ends the wait
 
 
 async def test_what_takes_long_is_looked_at_rarely(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(following, "_LEAST_SECONDS", 0)
+    monkeypatch.setattr(execution_refresh, "_LEAST_SECONDS", 0)
     assert await seconds_of(3, Played(cost=0.05)) >= 0.44  # 3 looks, 2 rests
     assert rest(time.monotonic(), 2) == 2
     assert rest(time.monotonic() - 5, 2) >= 15
@@ -108,7 +108,7 @@ async def test_what_takes_long_is_looked_at_rarely(monkeypatch: pytest.MonkeyPat
 async def test_what_happened_in_runs_before_is_not_read_again(
     told: list[tuple[str, str]], cursor: str, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(following, "_LEAST_SECONDS", 0.01)
+    monkeypatch.setattr(execution_refresh, "_LEAST_SECONDS", 0.01)
     played = Played()
     played.told = told
     await seconds_of(3, played)
@@ -116,8 +116,8 @@ async def test_what_happened_in_runs_before_is_not_read_again(
 
 
 async def test_a_run_that_is_gone_is_followed_from_what_there_is(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(following, "_LEAST_SECONDS", 0.01)
-    monkeypatch.setattr(following, "_REFRESH_SECONDS", 0.02)
+    monkeypatch.setattr(execution_refresh, "_LEAST_SECONDS", 0.01)
+    monkeypatch.setattr(execution_refresh, "_REFRESH_SECONDS", 0.02)
     played = Played()
     played.told = [("agent-1", "gone")]
     gone = str(Cursor("gone", 0))
@@ -141,7 +141,7 @@ async def test_calls_are_bounded_as_those_of_programs():
     api = api_of(played, max_calls=6)
     reads = [asyncio.create_task(api.timeline("agent-1")) for _ in range(6)]
     await asyncio.sleep(0)
-    with pytest.raises(CallError) as refused:
+    with pytest.raises(ApiError) as refused:
         await api.execution("agent-1")
     assert refused.value.code == grpc.StatusCode.RESOURCE_EXHAUSTED
     for read in reads:
@@ -155,6 +155,6 @@ async def test_a_call_that_takes_too_long_is_given_up():
     # Those that wait for others to end are given up like them.
     reads = [api.timeline("agent-1") for _ in range(console_api._LONG_READS + 1)]
     for answer in await asyncio.gather(*reads, return_exceptions=True):
-        assert isinstance(answer, CallError)
+        assert isinstance(answer, ApiError)
         assert answer.code == grpc.StatusCode.DEADLINE_EXCEEDED
     assert (await api.execution("agent-1")).id == "agent-1"

@@ -14,6 +14,13 @@ from typing import Any
 import pytest
 from temporalio.client import Client
 
+from services.stigma_api.tests.api_server import (
+    SCRIPTED,
+    Api,
+    Callers,
+    PlayedAgent,
+    requests_to_temporal,
+)
 from services.stigma_api.tests.consoles import (
     bearer,
     consoles,
@@ -21,13 +28,6 @@ from services.stigma_api.tests.consoles import (
     looking,
     metadata,
     staffed,
-)
-from services.stigma_api.tests.serving import (
-    SCRIPTED,
-    Api,
-    Callers,
-    PlayedAgent,
-    requests_to_temporal,
 )
 from stigma.agent.v1.agent_execution_pb2 import AgentExecution
 from stigma.agent.v1.agent_execution_service_pb2 import StartAgentRequest
@@ -39,11 +39,11 @@ from stigma.diagnosis.v1.diagnosis_service_pb2 import (
 )
 from stigma.workflow.v1.workflow_execution_service_pb2 import StartWorkflowRequest
 from stigma.workflow.v1.workflow_pb2 import WorkflowSpec
-from stigma_api import status
+from stigma_api import errors
 from stigma_api.console import api as console_api
-from stigma_api.console import following as console_following
+from stigma_api.console import execution_refresh as console_following
 from stigma_api.console import pages as console_pages
-from stigma_api.watching import Cursor
+from stigma_api.executions.watch import Cursor
 from stigma_cli.devserver import DevServer
 from tests.stack.waiting import eventually
 
@@ -436,9 +436,9 @@ async def test_many_who_watch_cost_as_much_as_one(
 
 async def test_streams_are_bounded(api: Api, monkeypatch: pytest.MonkeyPatch):
     def full(*_: Any) -> None:
-        raise status.exhausted("full", timedelta(seconds=1))
+        raise errors.resource_exhausted("full", timedelta(seconds=1))
 
-    monkeypatch.setattr("stigma_api.capacity.Capacity.place", full)
+    monkeypatch.setattr("stigma_api.access.concurrency.ConcurrencyLimit.slot", full)
     async with looking(api, "caller") as browser:
         answer = await browser.get("/events/executions")
     assert answer.status_code == 503

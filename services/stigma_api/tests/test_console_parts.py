@@ -33,11 +33,11 @@ from stigma.workflow.v1.workflow_execution_pb2 import (
     WORKFLOW_EXECUTION_PHASE_FAILED,
     WorkflowExecution,
 )
-from stigma_api import status
+from stigma_api import errors
 from stigma_api.console import actions, chart, rendering
 from stigma_api.console.actions import ExecutionAction
 from stigma_api.console.links import TemporalUi
-from stigma_api.console.live import Fragments, Live
+from stigma_api.console.shared_streams import Fragments, Live
 from stigma_api.console.views import MAX_MESSAGES, MAX_TEXT, view
 
 START = datetime(2026, 1, 31, 12, tzinfo=UTC)
@@ -264,7 +264,7 @@ async def test_a_quiet_stream_gives_a_sign_of_life_and_ends_when_told():
     assert [news async for news in following] == []
 
 
-@pytest.mark.parametrize("error", [status.unavailable("away"), ValueError("a bug")])
+@pytest.mark.parametrize("error", [errors.unavailable("away"), ValueError("a bug")])
 async def test_what_stops_a_source_reaches_its_followers(error: Exception):
     live, told = Live(), Told()
     told.given.put_nowait(error)

@@ -24,8 +24,8 @@ from uvicorn.server import ServerState
 
 from services.stigma_api.tests.consoles import consoles, events, looking
 from stigma.runtime import ConfigurationError, Readiness, ServiceError
-from stigma_api.console import server as console_server
-from stigma_api.console.server import ConsoleServer
+from stigma_api import http_server as console_server
+from stigma_api.http_server import ConsoleServer
 
 
 async def hello(scope: Scope, receive: Receive, send: Send) -> None:

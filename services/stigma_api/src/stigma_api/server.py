@@ -12,38 +12,39 @@ from stigma.contracts.payloads import DATA_CONVERTER
 from stigma.contracts.task_queues import TaskQueues
 from stigma.runtime import Component, GrpcServerComponent, RpcMetrics, ServerTls, ServiceRuntime
 from stigma.workflow.v1.workflow_pb2 import Workflow
-from stigma_api import servicers, validation
-from stigma_api.admission import Admission
-from stigma_api.agent_executions import AgentExecutions
-from stigma_api.agent_narration import AgentNarrator
-from stigma_api.agents import Agents
-from stigma_api.authentication import Authenticator
-from stigma_api.callbacks import Callbacks
-from stigma_api.calls import CallInterceptor
-from stigma_api.capacity import Capacity
-from stigma_api.cluster_gauges import ClusterGauges
-from stigma_api.database import Database
-from stigma_api.definitions import Definitions
-from stigma_api.diagnosis import Diagnosis
-from stigma_api.documents import Documents
-from stigma_api.executions import Executions
+from stigma_api.access.authentication import Authenticator
+from stigma_api.access.concurrency import ConcurrencyLimit
+from stigma_api.access.principals import Principals
+from stigma_api.definitions.database import Database
+from stigma_api.definitions.document_check import Documents
+from stigma_api.definitions.registry import Registry
+from stigma_api.definitions.service import Definitions
+from stigma_api.diagnosis.cluster_gauges import ClusterGauges
+from stigma_api.diagnosis.stuck.executions import StuckExecutions
+from stigma_api.diagnosis.timeline.timelines import Timelines
+from stigma_api.executions.admission import Admission
+from stigma_api.executions.callback_tokens import CallbackTokenPolicy
+from stigma_api.executions.launcher import Launcher
+from stigma_api.executions.listing import Listing
+from stigma_api.executions.reader import Reader
+from stigma_api.executions.service import Executions
+from stigma_api.executions.token_probe import Probe
+from stigma_api.executions.watch import Watching
+from stigma_api.executions.watch_agent_events import AgentNarrator
+from stigma_api.executions.watch_events import Narrator, T
+from stigma_api.executions.watch_workflow_events import WorkflowNarrator
+from stigma_api.grpc_api import servicers
+from stigma_api.grpc_api.agent_executions import AgentExecutions
+from stigma_api.grpc_api.agents import Agents
+from stigma_api.grpc_api.diagnosis import Diagnosis
+from stigma_api.grpc_api.interceptor import ApiInterceptor
+from stigma_api.grpc_api.servicers import Servicers
+from stigma_api.grpc_api.workflow_executions import WorkflowExecutions
+from stigma_api.grpc_api.workflows import Workflows
 from stigma_api.kinds import AGENTS, WORKFLOWS, D, E, ExecutionKind
-from stigma_api.launch import Launcher
-from stigma_api.listing import Listing
-from stigma_api.namespace import Namespace
-from stigma_api.narration import Narrator, T
-from stigma_api.principals import Principals
-from stigma_api.probe import Probe
-from stigma_api.reading import Reader
-from stigma_api.registry import Registry
-from stigma_api.servicers import Servicers
+from stigma_api.requests import validation
 from stigma_api.settings import ApiSettings
-from stigma_api.stuck.executions import StuckExecutions
-from stigma_api.timeline.timelines import Timelines
-from stigma_api.watching import Watching
-from stigma_api.workflow_executions import WorkflowExecutions
-from stigma_api.workflow_narration import WorkflowNarrator
-from stigma_api.workflows import Workflows
+from stigma_api.temporal.namespace import Namespace
 
 
 async def build(
@@ -65,7 +66,7 @@ async def build(
     queues = TaskQueues(settings.task_queue_prefix)
     _watch_cluster(runtime, client, queues, settings)
     queue = queues.orchestrator
-    callbacks = Callbacks(
+    callbacks = CallbackTokenPolicy(
         namespace, client.namespace, runtime.metrics, enabled=settings.callbacks_enabled
     )
     agents = Registry(database, Kind.AGENT, Agent)
@@ -85,10 +86,10 @@ async def build(
         workflow_executions=WorkflowExecutions(workflow_executions),
         diagnosis=Diagnosis(Timelines(client), StuckExecutions(client, queues)),
     )
-    interceptor = CallInterceptor(
+    interceptor = ApiInterceptor(
         Authenticator(principals),
-        calls=Capacity(settings.api_max_in_flight, "calls"),
-        watches=Capacity(settings.api_max_watches, "streams"),
+        calls=ConcurrencyLimit(settings.api_max_in_flight, "calls"),
+        watches=ConcurrencyLimit(settings.api_max_watches, "streams"),
         call_timeout=settings.api_call_timeout,
         watch_timeout=settings.api_watch_timeout,
     )
@@ -141,7 +142,7 @@ def _executions(
     registry: Registry[D],
     narrator: Callable[[Client], Narrator[T]],
     *,
-    callbacks: Callbacks,
+    callbacks: CallbackTokenPolicy,
     task_queue: str,
 ) -> Executions[D, E, T]:
     reader = Reader(client, kind)

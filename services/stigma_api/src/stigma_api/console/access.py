@@ -10,12 +10,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from stigma.contracts.channels import is_loopback
-from stigma_api import status
-from stigma_api.authentication import Authenticator
-from stigma_api.console.attempts import Attempts
+from stigma_api import errors
+from stigma_api.access.authentication import Authenticator
+from stigma_api.access.principals import LOCAL, Principal, Principals
+from stigma_api.console.login_throttle import Attempts
 from stigma_api.console.sessions import LIFETIME, Sessions
-from stigma_api.principals import LOCAL, Principal, Principals
-from stigma_api.status import CallError
+from stigma_api.errors import ApiError
 
 _COOKIE = "stigma_session"
 _OWN_SITES = frozenset({"same-origin", "none"})
@@ -45,7 +45,7 @@ class Access:
         """Return who asks.
 
         Raises:
-            CallError: UNAUTHENTICATED.
+            ApiError: UNAUTHENTICATED.
             TooManyAttemptsError: too many wrong keys came from there.
         """
         if self._sessions is None:
@@ -55,7 +55,7 @@ class Access:
             return self._bearer(request)
         found = self._sessions.principal(request.cookies.get(_COOKIE, ""))
         if found is None:
-            raise CallError(grpc.StatusCode.UNAUTHENTICATED, "sign in with your API key")
+            raise ApiError(grpc.StatusCode.UNAUTHENTICATED, "sign in with your API key")
         return found
 
     def sign_in(self, request: Request, response: Response, key: str) -> bool:
@@ -90,7 +90,7 @@ class Access:
         """Refuse what another site's page sends with our user's cookie.
 
         Raises:
-            CallError: PERMISSION_DENIED.
+            ApiError: PERMISSION_DENIED.
         """
         site = request.headers.get("sec-fetch-site")
         origin = request.headers.get("origin")
@@ -101,14 +101,14 @@ class Access:
         else:
             own = True  # no browser: nothing sends cookies behind its user's back
         if not own:
-            raise status.denied("the request comes from another site")
+            raise errors.permission_denied("the request comes from another site")
 
     def _bearer(self, request: Request) -> Principal:
         authorization = request.headers["authorization"]
         self._bearers.admit(_address(request))
         try:
             return self._authenticator.authenticate({"authorization": authorization}, {})
-        except CallError:
+        except ApiError:
             self._bearers.failed(_address(request))
             raise
 
@@ -121,7 +121,7 @@ class Access:
         except ValueError:  # no port, or no address, that there is
             address = ""
         if not is_loopback(address):
-            raise status.denied("open the console by a loopback address")
+            raise errors.permission_denied("open the console by a loopback address")
 
     @staticmethod
     def _set_cookie(request: Request, response: Response, value: str, seconds: int) -> None:

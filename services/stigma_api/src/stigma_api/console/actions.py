@@ -21,7 +21,7 @@ class ExecutionAction:
     offered: Callable[[ExecutionView], bool]
     """Whether an execution, as it stands, can have it done."""
     perform: Callable[[str], Awaitable[None]]
-    """Does it to the execution of an id, as the principal who asks; raises CallError."""
+    """Does it to the execution of an id, as the principal who asks; raises ApiError."""
 
 
 ACTIONS: Mapping[str, ExecutionAction] = {}

@@ -39,13 +39,13 @@ from stigma.workflow.v1.workflow_execution_service_pb2 import (
 )
 from stigma.workflow.v1.workflow_pb2 import Workflow
 from stigma.workflow.v1.workflow_service_pb2 import ListWorkflowsRequest
-from stigma_api import status
-from stigma_api.calls import Context, within
-from stigma_api.capacity import Capacity
+from stigma_api import errors
+from stigma_api.access.concurrency import ConcurrencyLimit
 from stigma_api.console.searches import Search
-from stigma_api.servicers import Servicers
-from stigma_api.status import CallError
-from stigma_api.watching import Cursor
+from stigma_api.errors import ApiError
+from stigma_api.executions.watch import Cursor
+from stigma_api.grpc_api.interceptor import Context, with_timeout
+from stigma_api.grpc_api.servicers import Servicers
 
 _PAGE_SIZE = 25
 _DEFINITIONS = 50
@@ -81,7 +81,7 @@ class Api:
 
     def __init__(self, servicers: Servicers, *, max_calls: int, call_timeout: timedelta) -> None:
         self._servicers = servicers
-        self._calls = Capacity(max_calls, "calls of the console")
+        self._calls = ConcurrencyLimit(max_calls, "calls of the console")
         self._call_timeout = call_timeout
         self._long_reads = asyncio.Semaphore(_LONG_READS)
 
@@ -89,7 +89,7 @@ class Api:
         """Return a page of executions: of one kind in Temporal's order, of both side by side.
 
         Raises:
-            CallError: as the RPCs; a filter that only one kind understands finds that kind's.
+            ApiError: as the RPCs; a filter that only one kind understands finds that kind's.
         """
         tokens = _tokens(search.kinds, page)
         answers = await asyncio.gather(
@@ -121,13 +121,13 @@ class Api:
                 workflows = GetWorkflowExecutionRequest(id=execution_id, view=view)
                 workflow_services = self._servicers.workflow_executions
                 return await self._call(workflow_services.GetWorkflowExecution, workflows)
-        raise status.not_found(f"execution {execution_id}")
+        raise errors.not_found(f"execution {execution_id}")
 
     async def happenings(self, execution_id: str, cursor: str) -> AsyncGenerator[str, None]:
         """Yield a cursor each time something happens to an execution, until it ends.
 
         Raises:
-            CallError: as the RPC; INVALID_ARGUMENT for a cursor that is not, or no more, of it.
+            ApiError: as the RPC; INVALID_ARGUMENT for a cursor that is not, or no more, of it.
         """
         events: AsyncIterator[WatchAgentExecutionResponse | WatchWorkflowExecutionResponse]
         if Kind.of_id(execution_id) is Kind.AGENT:
@@ -177,8 +177,8 @@ class Api:
         return await self._call(workflow_services.ListWorkflowExecutions, workflows)
 
     async def _call(self, behaviour: Callable[[Q, Context], Awaitable[R]], request: Q) -> R:
-        with self._calls.place():
-            return await within(self._call_timeout, behaviour(request, _NO_CONTEXT))
+        with self._calls.slot():
+            return await with_timeout(self._call_timeout, behaviour(request, _NO_CONTEXT))
 
     async def _read(self, behaviour: Callable[[Q, Context], Awaitable[R]], request: Q) -> R:
         """Call what reads many histories, when few others do."""
@@ -207,7 +207,7 @@ def _tokens(kinds: Sequence[Kind], page: str) -> dict[Kind, str]:
     tokens = dict(part.partition(":")[::2] for part in page.split(";"))
     asked = {kind: tokens[kind] for kind in kinds if tokens.get(kind)}
     if not asked:
-        raise status.invalid([("page", "is not a page of this list")])
+        raise errors.invalid_argument([("page", "is not a page of this list")])
     return asked
 
 
@@ -216,7 +216,7 @@ def _page(tokens: dict[Kind, str]) -> str:
 
 
 def _misread(refusal: BaseException) -> bool:
-    if not isinstance(refusal, CallError):
+    if not isinstance(refusal, ApiError):
         return False
     return refusal.code == grpc.StatusCode.INVALID_ARGUMENT and refusal.fields == ["filter"]
 

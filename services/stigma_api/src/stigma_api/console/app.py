@@ -18,12 +18,13 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from stigma_api import calls, status
+from stigma_api import errors
 from stigma_api.console.access import Access
-from stigma_api.console.attempts import TooManyAttemptsError
+from stigma_api.console.login_throttle import TooManyAttemptsError
 from stigma_api.console.pages import Pages
 from stigma_api.console.rendering import Assets, Templates
-from stigma_api.status import CallError
+from stigma_api.errors import ApiError
+from stigma_api.grpc_api import interceptor
 
 Handler = Callable[[Request], Awaitable[Response]]
 
@@ -124,7 +125,7 @@ class _Application:
 
         async def answer(request: Request) -> Response:
             request.state.principal = self._access.principal(request)
-            calls.act_as(request.state.principal)
+            interceptor.act_as(request.state.principal)
             return await handler(request)
 
         return self._outside(answer)
@@ -141,7 +142,7 @@ class _Application:
                     return await handler(request)
             except TimeoutError:
                 return self._problem(request, 503)
-            except CallError as error:
+            except ApiError as error:
                 return self._refusal(request, error)
             except TooManyAttemptsError as error:
                 seconds = math.ceil(error.wait.total_seconds())
@@ -177,10 +178,10 @@ class _Application:
     async def _static(self, request: Request) -> Response:
         found = self._assets.answer(request.path_params["name"], request.query_params)
         if found is None:
-            raise status.not_found("the file")
+            raise errors.not_found("the file")
         return found
 
-    def _refusal(self, request: Request, error: CallError) -> Response:
+    def _refusal(self, request: Request, error: ApiError) -> Response:
         code = _CODES.get(error.code, 500)
         if code == 401 and not self._access.brings_key(request):
             next_page = _safe(_address(request)) if request.method == "GET" else "/"
@@ -232,11 +233,11 @@ async def _form(request: Request) -> dict[str, str]:
     async for chunk in request.stream():
         content += chunk
         if len(content) > _MAX_FORM_BYTES:
-            raise status.invalid([("form", f"has more than {_MAX_FORM_BYTES} bytes")])
+            raise errors.invalid_argument([("form", f"has more than {_MAX_FORM_BYTES} bytes")])
     try:
         fields = parse_qs(content.decode(), max_num_fields=10)
     except ValueError:
-        raise status.invalid([("form", "cannot be read")]) from None
+        raise errors.invalid_argument([("form", "cannot be read")]) from None
     return {name: values[0] for name, values in fields.items()}
 
 

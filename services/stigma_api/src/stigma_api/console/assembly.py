@@ -5,16 +5,16 @@ from __future__ import annotations
 from datetime import UTC
 
 from stigma.runtime import Readiness
+from stigma_api.access.principals import Principals
 from stigma_api.console.access import Access
 from stigma_api.console.api import Api
 from stigma_api.console.app import application
 from stigma_api.console.links import TemporalUi
-from stigma_api.console.live import Live
 from stigma_api.console.pages import Pages
 from stigma_api.console.rendering import Assets, Templates
-from stigma_api.console.server import ConsoleServer
-from stigma_api.principals import Principals
-from stigma_api.servicers import Servicers
+from stigma_api.console.shared_streams import Live
+from stigma_api.grpc_api.servicers import Servicers
+from stigma_api.http_server import ConsoleServer
 from stigma_api.settings import ApiSettings
 
 

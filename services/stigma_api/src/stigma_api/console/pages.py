@@ -13,19 +13,19 @@ import grpc
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from stigma_api import status
-from stigma_api.capacity import Capacity
+from stigma_api import errors
+from stigma_api.access.concurrency import ConcurrencyLimit
+from stigma_api.access.principals import Action
 from stigma_api.console import actions, chart
 from stigma_api.console.api import Api
-from stigma_api.console.following import Following, Look, rest
+from stigma_api.console.execution_refresh import Following, Look, rest
 from stigma_api.console.links import TemporalUi
-from stigma_api.console.live import Fragments, Live
 from stigma_api.console.rendering import Templates
 from stigma_api.console.searches import PHASES, Search
+from stigma_api.console.shared_streams import Fragments, Live
 from stigma_api.console.streams import KEEP_ALIVE_SECONDS, EventStream
 from stigma_api.console.views import ExecutionView, view
-from stigma_api.principals import Action
-from stigma_api.status import CallError
+from stigma_api.errors import ApiError
 
 _MAX_STREAMS = 100
 _LIST_SECONDS = 2.0
@@ -40,7 +40,7 @@ class Pages:
         self._templates = templates
         self._ui = ui
         self._live = live
-        self._streams = Capacity(_MAX_STREAMS, "streams")
+        self._streams = ConcurrencyLimit(_MAX_STREAMS, "streams")
 
     async def home(self, _request: Request) -> Response:
         """Go to the executions."""
@@ -52,7 +52,7 @@ class Pages:
         values: dict[str, Any] = {"search": search, "phases": PHASES, "page": page}
         try:
             values |= await self._listed(search, page)
-        except CallError as error:
+        except ApiError as error:
             if error.code != grpc.StatusCode.INVALID_ARGUMENT:
                 raise
             return self._page(request, "executions.html", 400, problem=error.message, **values)
@@ -98,7 +98,7 @@ class Pages:
         """Do something to an execution."""
         action = actions.ACTIONS.get(request.path_params["name"])
         if action is None:
-            raise status.not_found("the action")
+            raise errors.not_found("the action")
         await action.perform(request.path_params["id"])
         return RedirectResponse(f"/executions/{request.path_params['id']}", 303)
 

@@ -15,7 +15,7 @@ import secrets
 import time
 from datetime import timedelta
 
-from stigma_api.principals import Principal, Principals
+from stigma_api.access.principals import Principal, Principals
 
 LIFETIME = timedelta(hours=12)
 

@@ -12,9 +12,9 @@ import grpc
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import Receive, Scope, Send
 
-from stigma_api.capacity import Capacity
-from stigma_api.console.live import Fragments
-from stigma_api.status import CallError
+from stigma_api.access.concurrency import ConcurrencyLimit
+from stigma_api.console.shared_streams import Fragments
+from stigma_api.errors import ApiError
 
 KEEP_ALIVE_SECONDS = 15.0
 """Proxies close what is silent for long."""
@@ -38,7 +38,7 @@ class EventStream(Response):
         places: how many streams may be open.
     """
 
-    def __init__(self, updates: AsyncGenerator[Fragments, None], places: Capacity) -> None:
+    def __init__(self, updates: AsyncGenerator[Fragments, None], places: ConcurrencyLimit) -> None:
         super().__init__(headers=_HEADERS)
         self._updates = updates
         self._places = places
@@ -47,9 +47,9 @@ class EventStream(Response):
         """Serve the stream."""
         async with aclosing(self._updates) as updates:
             try:
-                with self._places.place():
+                with self._places.slot():
                     await self._serve(updates, receive, send)
-            except CallError:
+            except ApiError:
                 full = PlainTextResponse("too many pages are followed\n", 503)
                 await full(scope, receive, send)
 
@@ -84,7 +84,7 @@ async def _send_all(updates: AsyncIterator[Fragments], send: Send) -> None:
                 await say(f"data: {json.dumps({'fragments': fragments})}\n\n")
             if time.monotonic() > until:
                 return  # the browser comes back, and is asked again who it is
-    except CallError as error:
+    except ApiError as error:
         if error.code in _PASSING:
             return  # the browser tries again
     await say("event: end\ndata: {}\n\n")

@@ -1,0 +1,65 @@
+"""Whether a workflow's document is valid: the workflow engine says, not the API."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import timedelta
+
+import structlog
+from temporalio.client import Client, WorkflowFailureError
+from temporalio.exceptions import ApplicationError
+from temporalio.exceptions import TimeoutError as WorkflowTimeoutError
+
+from stigma.contracts import engine
+from stigma.contracts.refusals import Refusal, refusal_in
+from stigma.workflow.v1.workflow_pb2 import Workflow
+from stigma_api import errors
+from stigma_api.temporal.calls import answering
+
+_FIELD = "workflow.spec.document"
+_TYPE = "validate-document"
+_TIMEOUT = timedelta(seconds=10)
+# Temporal itself ends what no engine takes up; only its answer may be late.
+_SLACK = timedelta(seconds=2)
+
+
+class Documents:
+    """Has documents checked by the engine of one task queue."""
+
+    def __init__(self, client: Client, task_queue: str) -> None:
+        self._client = client
+        self._task_queue = task_queue
+        self._log = structlog.get_logger()
+
+    async def check(self, workflow: Workflow) -> None:
+        """Raise unless the workflow's document is one that the engine can run.
+
+        Raises:
+            ApiError: INVALID_ARGUMENT, with what is wrong and where; UNAVAILABLE, no engine said
+                so or otherwise within 10 s.
+        """
+        async with answering(_TIMEOUT + _SLACK):
+            handle = await self._client.start_workflow(
+                _TYPE,
+                engine.validation_argument(workflow.spec.document),
+                id=f"validate-{uuid.uuid4().hex}",
+                task_queue=self._task_queue,
+                execution_timeout=_TIMEOUT,
+            )
+            try:
+                await handle.result()
+            except WorkflowFailureError as error:
+                raise self._refusal(error.cause) from None
+
+    def _refusal(self, cause: BaseException) -> errors.ApiError:
+        if isinstance(cause, ApplicationError) and cause.details:
+            problem = cause.details[0]
+            if refusal_in(problem) is Refusal.DOCUMENT:
+                return errors.invalid_argument(
+                    [(_FIELD, str(problem.get("detail", "is not valid")))]
+                )
+        self._log.warning("document_not_checked", error=type(cause).__name__)
+        if isinstance(cause, WorkflowTimeoutError):
+            within = f"within {_TIMEOUT.total_seconds():g} s"
+            return errors.unavailable(f"no workflow engine checked the document {within}")
+        return errors.unavailable("the workflow engine cannot check documents: is it older?")

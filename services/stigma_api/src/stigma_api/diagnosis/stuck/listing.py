@@ -1,0 +1,97 @@
+"""Which open executions to look at: the oldest, of which Temporal has no list.
+
+Its lists begin with the newest, and cannot be ordered (ORDER BY is refused). So a moment is sought
+before which about as many were started as are wanted, by counting, which costs little.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from temporalio.api.workflowservice.v1 import (
+    CountWorkflowExecutionsRequest,
+    ListWorkflowExecutionsRequest,
+)
+from temporalio.client import Client
+
+from stigma.contracts import search_attributes
+from stigma_api.access.principals import Principal
+from stigma_api.executions.reader import KINDS
+from stigma_api.temporal.calls import answering
+from stigma_api.temporal.visibility import quoted
+
+# No execution is open for longer, and so many halvings of it come down to milliseconds.
+_LONGEST = timedelta(days=400)
+_HALVINGS = 36
+
+
+class OpenExecutions:
+    """Lists the open executions of one task queue."""
+
+    def __init__(self, client: Client, task_queue: str) -> None:
+        self._client = client
+        self._task_queue = task_queue
+
+    async def oldest(
+        self, principal: Principal, min_age: timedelta, limit: int
+    ) -> tuple[list[str], int]:
+        """Return the ids of the oldest ones of at least an age, and how many are open of any age.
+
+        Only those within the principal's reach count.
+
+        Raises:
+            ApiError: UNAVAILABLE; Temporal does not answer.
+        """
+        query = self._query(principal)
+        total = await self._count(query)
+        before = datetime.now(UTC) - min_age
+        if not total:
+            return [], 0
+        if await self._count(_until(query, before)) > limit:
+            before = await self._moment(query, before, limit)
+        return await self._list(_until(query, before), limit), total
+
+    async def _moment(self, query: str, latest: datetime, limit: int) -> datetime:
+        """Return a moment up to which no more were started than the limit, or hardly more."""
+        earliest = latest - _LONGEST
+        for _ in range(_HALVINGS):
+            middle = earliest + (latest - earliest) / 2
+            count = await self._count(_until(query, middle))
+            if limit // 2 < count <= limit:
+                return middle
+            earliest, latest = (middle, latest) if count <= limit else (earliest, middle)
+        return latest
+
+    async def _count(self, query: str) -> int:
+        async with answering():
+            reply = await self._client.workflow_service.count_workflow_executions(
+                CountWorkflowExecutionsRequest(namespace=self._client.namespace, query=query),
+                retry=True,
+            )
+        return reply.count
+
+    async def _list(self, query: str, limit: int) -> list[str]:
+        async with answering():
+            reply = await self._client.workflow_service.list_workflow_executions(
+                ListWorkflowExecutionsRequest(
+                    namespace=self._client.namespace, page_size=limit, query=query
+                ),
+                retry=True,
+            )
+        return [info.execution.workflow_id for info in reply.executions]
+
+    def _query(self, principal: Principal) -> str:
+        types = ", ".join(quoted(name) for name in KINDS)
+        conditions = [
+            f"WorkflowType IN ({types})",
+            f"TaskQueue = {quoted(self._task_queue)}",
+            "CloseTime IS NULL",
+        ]
+        if not principal.is_admin:
+            conditions.append(f"{search_attributes.PRINCIPAL.name} = {quoted(principal.name)}")
+        return " AND ".join(conditions)
+
+
+def _until(query: str, moment: datetime) -> str:
+    time = moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return f"{query} AND StartTime <= {quoted(time)}"

@@ -1,0 +1,1 @@
+"""The API's bounded way to Temporal."""

@@ -1,0 +1,91 @@
+"""Histories of workflows, page by page, from either end: nobody reads more than is shown."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from temporalio.api.common.v1 import WorkflowExecution
+from temporalio.api.history.v1 import HistoryEvent
+from temporalio.api.workflowservice.v1 import (
+    GetWorkflowExecutionHistoryRequest,
+    GetWorkflowExecutionHistoryReverseRequest,
+)
+from temporalio.client import Client
+
+from stigma_api.temporal.calls import answering
+
+T = TypeVar("T")
+
+_PAGE = 500
+# Of events, each of which may hold a payload that takes a tenth of a second to read.
+_IN_ONE_TURN = 4
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of a workflow, in any namespace of the cluster."""
+
+    namespace: str
+    workflow_id: str
+    run_id: str
+
+
+class Histories:
+    """Reads the events of runs. What Temporal answers instead is raised as it is."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    def oldest_first(self, run: Run, page: int = _PAGE) -> AsyncIterator[HistoryEvent]:
+        """Yield a run's events from its start on.
+
+        Raises:
+            RPCError: there is no such run any more, or it may not be looked at.
+            ApiError: UNAVAILABLE; Temporal does not answer.
+        """
+        asked = GetWorkflowExecutionHistoryRequest(
+            namespace=run.namespace,
+            execution=_execution(run),
+            maximum_page_size=page,
+            skip_archival=True,
+        )
+        return _events(self._client.workflow_service.get_workflow_execution_history, asked)
+
+    def newest_first(self, run: Run, page: int = _PAGE) -> AsyncIterator[HistoryEvent]:
+        """Yield a run's events from its end back.
+
+        Raises:
+            RPCError: there is no such run any more, or it may not be looked at.
+            ApiError: UNAVAILABLE; Temporal does not answer.
+        """
+        asked = GetWorkflowExecutionHistoryReverseRequest(
+            namespace=run.namespace, execution=_execution(run), maximum_page_size=page
+        )
+        return _events(self._client.workflow_service.get_workflow_execution_history_reverse, asked)
+
+
+async def _events(rpc: Callable[..., Awaitable[Any]], asked: Any) -> AsyncIterator[HistoryEvent]:
+    """Yield what is on all pages of a history, as they come."""
+    while True:
+        async with answering():
+            reply = await rpc(asked, retry=True)
+        for event in reply.history.events:
+            yield event
+        asked.next_page_token = reply.next_page_token
+        if not asked.next_page_token:
+            return
+
+
+def _execution(run: Run) -> WorkflowExecution:
+    return WorkflowExecution(workflow_id=run.workflow_id, run_id=run.run_id)
+
+
+async def cooperative_iter(items: Iterable[T]) -> AsyncIterator[T]:
+    """Yield the items, and let whatever else is due be done every few."""
+    for place, item in enumerate(items):
+        if place % _IN_ONE_TURN == 0:
+            await asyncio.sleep(0)
+        yield item
