@@ -14,11 +14,13 @@ import pytest
 
 from stigma.agent.v1.agent_execution_pb2 import AgentExecution
 from stigma.agent.v1.agent_execution_service_pb2 import WatchAgentExecutionResponse
+from stigma.contracts.executions import Kind
 from stigma.diagnosis.v1.diagnosis_service_pb2 import (
     ExecutionTimeline,
     ListStuckExecutionsResponse,
 )
 from stigma_api import errors
+from stigma_api.access.principals import LOCAL
 from stigma_api.console import api as console_api
 from stigma_api.console import execution_refresh
 from stigma_api.console.api import Api
@@ -36,29 +38,29 @@ class Played:
         self.told: list[tuple[str, str]] = []
         self.watched: list[str] = []
         self.refused: set[str] = set()
-        self.agent_executions = self.diagnosis = self
+        self.executions = {Kind.AGENT: self}
+        self.diagnosis = self
 
-    async def GetAgentExecution(self, request: Any, _context: Any) -> AgentExecution:
-        return AgentExecution(id=request.id)
+    async def get(self, _principal: Any, execution_id: str, *, full: bool) -> AgentExecution:
+        assert full
+        return AgentExecution(id=execution_id)
 
-    async def GetExecutionTimeline(self, request: Any, _context: Any) -> ExecutionTimeline:
+    async def timeline(self, _principal: Any, execution_id: str) -> ExecutionTimeline:
         await self._work()
-        told = ExecutionTimeline(execution_id=request.id)
+        told = ExecutionTimeline(execution_id=execution_id)
         for workflow_id, run_id in self.told:
             told.entries.add(workflow_id=workflow_id, run_id=run_id)
         return told
 
-    async def ListStuckExecutions(
-        self, _request: Any, _context: Any
-    ) -> ListStuckExecutionsResponse:
+    async def stuck(self, _principal: Any, _request: Any) -> ListStuckExecutionsResponse:
         await self._work()
         return ListStuckExecutionsResponse()
 
-    async def WatchAgentExecution(
-        self, request: Any, _context: Any
+    async def watch(
+        self, _principal: Any, _execution_id: str, cursor: str
     ) -> AsyncIterator[WatchAgentExecutionResponse]:
-        self.watched.append(request.cursor)
-        if request.cursor in self.refused:
+        self.watched.append(cursor)
+        if cursor in self.refused:
             raise errors.invalid_argument([("cursor", "is too old")])
         while True:
             yield WatchAgentExecutionResponse(cursor="reached")
@@ -78,7 +80,7 @@ def api_of(played: Any, **bounds: Any) -> Api:
 
 async def seconds_of(looks: int, played: Played) -> float:
     begun = time.monotonic()
-    async with aclosing(Following(api_of(played)).looks("agent-1")) as seen:
+    async with aclosing(Following(api_of(played)).looks(LOCAL, "agent-1")) as seen:
         for _ in range(looks):
             await anext(seen)
     return time.monotonic() - begun
@@ -122,7 +124,7 @@ async def test_a_run_that_is_gone_is_followed_from_what_there_is(monkeypatch: py
     played.told = [("agent-1", "gone")]
     gone = str(Cursor("gone", 0))
     played.refused = {gone}
-    async with aclosing(Following(api_of(played)).looks("agent-1")) as looks:
+    async with aclosing(Following(api_of(played)).looks(LOCAL, "agent-1")) as looks:
         async for _ in looks:
             if len(played.watched) > 1:
                 break
@@ -132,29 +134,30 @@ async def test_a_run_that_is_gone_is_followed_from_what_there_is(monkeypatch: py
 async def test_few_histories_are_read_at_a_time():
     played = Played(cost=0.01)
     api = api_of(played)
-    await asyncio.gather(*(api.timeline("agent-1") for _ in range(10)), api.stuck(), api.stuck())
+    reads = [api.timeline(LOCAL, "agent-1") for _ in range(10)]
+    await asyncio.gather(*reads, api.stuck(LOCAL), api.stuck(LOCAL))
     assert played.most == console_api._LONG_READS
 
 
 async def test_calls_are_bounded_as_those_of_programs():
     played = Played(cost=3600)
     api = api_of(played, max_calls=6)
-    reads = [asyncio.create_task(api.timeline("agent-1")) for _ in range(6)]
+    reads = [asyncio.create_task(api.timeline(LOCAL, "agent-1")) for _ in range(6)]
     await asyncio.sleep(0)
     with pytest.raises(ApiError) as refused:
-        await api.execution("agent-1")
+        await api.execution(LOCAL, "agent-1")
     assert refused.value.code == grpc.StatusCode.RESOURCE_EXHAUSTED
     for read in reads:
         read.cancel()
     await asyncio.gather(*reads, return_exceptions=True)
-    assert (await api.execution("agent-1")).id == "agent-1"
+    assert (await api.execution(LOCAL, "agent-1")).id == "agent-1"
 
 
 async def test_a_call_that_takes_too_long_is_given_up():
     api = api_of(Played(cost=3600), call_timeout=timedelta(seconds=0.05))
     # Those that wait for others to end are given up like them.
-    reads = [api.timeline("agent-1") for _ in range(console_api._LONG_READS + 1)]
+    reads = [api.timeline(LOCAL, "agent-1") for _ in range(console_api._LONG_READS + 1)]
     for answer in await asyncio.gather(*reads, return_exceptions=True):
         assert isinstance(answer, ApiError)
         assert answer.code == grpc.StatusCode.DEADLINE_EXCEEDED
-    assert (await api.execution("agent-1")).id == "agent-1"
+    assert (await api.execution(LOCAL, "agent-1")).id == "agent-1"

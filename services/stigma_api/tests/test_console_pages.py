@@ -300,7 +300,7 @@ async def test_a_bug_shows_nothing_of_the_inside(api: Api, monkeypatch: pytest.M
     async def broken(*_: Any) -> None:
         raise ValueError(SECRET_VALUE)
 
-    monkeypatch.setattr("stigma_api.console.api.Api.agents", broken)
+    monkeypatch.setattr("stigma_api.console.api.Api.definitions", broken)
     page = await get(api, "/agents", code=500)
     assert SECRET_VALUE not in page
     assert "Traceback" not in page
@@ -389,9 +389,9 @@ async def test_what_happens_shows_at_once_without_the_past_being_read_again(
     cursors: list[str] = []
     happenings = console_api.Api.happenings
 
-    def recorded(self: Any, execution_id: str, cursor: str) -> Any:
+    def recorded(self: Any, principal: Any, execution_id: str, cursor: str) -> Any:
         cursors.append(cursor)
-        return happenings(self, execution_id, cursor)
+        return happenings(self, principal, execution_id, cursor)
 
     monkeypatch.setattr(console_api.Api, "happenings", recorded)
     shown: dict[str, str] = {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from temporalio.client import Client
 
@@ -16,10 +17,11 @@ from stigma_api.access.authentication import Authenticator
 from stigma_api.access.concurrency import ConcurrencyLimit
 from stigma_api.access.principals import Principals
 from stigma_api.definitions.database import Database
-from stigma_api.definitions.document_check import Documents
+from stigma_api.definitions.document_check import DocumentChecker
 from stigma_api.definitions.registry import Registry
-from stigma_api.definitions.service import Definitions
+from stigma_api.definitions.service import DefinitionService
 from stigma_api.diagnosis.cluster_gauges import ClusterGauges
+from stigma_api.diagnosis.service import DiagnosisService
 from stigma_api.diagnosis.stuck.executions import StuckExecutions
 from stigma_api.diagnosis.timeline.timelines import Timelines
 from stigma_api.executions.admission import Admission
@@ -27,22 +29,17 @@ from stigma_api.executions.callback_tokens import CallbackTokenPolicy
 from stigma_api.executions.launcher import Launcher
 from stigma_api.executions.listing import Listing
 from stigma_api.executions.reader import Reader
-from stigma_api.executions.service import Executions
+from stigma_api.executions.service import ExecutionService
 from stigma_api.executions.token_probe import Probe
 from stigma_api.executions.watch import Watching
 from stigma_api.executions.watch_agent_events import AgentNarrator
 from stigma_api.executions.watch_events import Narrator, T
 from stigma_api.executions.watch_workflow_events import WorkflowNarrator
 from stigma_api.grpc_api import servicers
-from stigma_api.grpc_api.agent_executions import AgentExecutions
-from stigma_api.grpc_api.agents import Agents
-from stigma_api.grpc_api.diagnosis import Diagnosis
 from stigma_api.grpc_api.interceptor import ApiInterceptor
-from stigma_api.grpc_api.servicers import Servicers
-from stigma_api.grpc_api.workflow_executions import WorkflowExecutions
-from stigma_api.grpc_api.workflows import Workflows
 from stigma_api.kinds import AGENTS, WORKFLOWS, D, E, ExecutionKind
 from stigma_api.requests import validation
+from stigma_api.services import Services
 from stigma_api.settings import ApiSettings
 from stigma_api.temporal.namespace import Namespace
 
@@ -65,27 +62,78 @@ async def build(
 
     queues = TaskQueues(settings.task_queue_prefix)
     _watch_cluster(runtime, client, queues, settings)
-    queue = queues.orchestrator
-    callbacks = CallbackTokenPolicy(
+    tokens = CallbackTokenPolicy(
         namespace, client.namespace, runtime.metrics, enabled=settings.callbacks_enabled
     )
+    services = _services(client, database, queues, tokens)
+    server = _grpc_server(runtime, services, settings, principals)
+    if not settings.console_enabled:
+        return [server]
+    # What it needs is loaded only where there is one.
+    from stigma_api.console.assembly import console  # noqa: PLC0415
+
+    pages = console(
+        services,
+        runtime.readiness,
+        settings=settings,
+        principals=principals,
+        namespace=client.namespace,
+    )
+    return [server, pages]
+
+
+def _services(
+    client: Client, database: Database, queues: TaskQueues, tokens: CallbackTokenPolicy
+) -> Services:
     agents = Registry(database, Kind.AGENT, Agent)
     workflows = Registry(database, Kind.WORKFLOW, Workflow)
-    documents = Documents(client, queues.engine)
+    check_document = DocumentChecker(client, queues.engine).check
+    queue = queues.orchestrator
     agent_executions = _executions(
-        client, AGENTS, agents, AgentNarrator, callbacks=callbacks, task_queue=queue
+        client, AGENTS, agents, AgentNarrator, callbacks=tokens, task_queue=queue
     )
     workflow_executions = _executions(
-        client, WORKFLOWS, workflows, WorkflowNarrator, callbacks=callbacks, task_queue=queue
+        client, WORKFLOWS, workflows, WorkflowNarrator, callbacks=tokens, task_queue=queue
+    )
+    return Services(
+        definitions={
+            Kind.AGENT: DefinitionService(agents, validation.agent),
+            Kind.WORKFLOW: DefinitionService(workflows, validation.workflow, check_document),
+        },
+        executions={Kind.AGENT: agent_executions, Kind.WORKFLOW: workflow_executions},
+        diagnosis=DiagnosisService(Timelines(client), StuckExecutions(client, queues)),
     )
 
-    served = Servicers(
-        agents=Agents(Definitions(agents, validation.agent)),
-        agent_executions=AgentExecutions(agent_executions),
-        workflows=Workflows(Definitions(workflows, validation.workflow, documents.check)),
-        workflow_executions=WorkflowExecutions(workflow_executions),
-        diagnosis=Diagnosis(Timelines(client), StuckExecutions(client, queues)),
+
+def _executions(
+    client: Client,
+    kind: ExecutionKind[E],
+    registry: Registry[D],
+    narrator: Callable[[Client], Narrator[T]],
+    *,
+    callbacks: CallbackTokenPolicy,
+    task_queue: str,
+) -> ExecutionService[D, E, T]:
+    reader = Reader(client, kind)
+    return ExecutionService(
+        client,
+        kind,
+        admission=Admission(kind, registry, callbacks, client.namespace),
+        callbacks=callbacks,
+        probe=Probe(client),
+        launcher=Launcher(client, kind, reader, task_queue),
+        reader=reader,
+        listing=Listing(client, kind, task_queue),
+        watching=Watching(client, kind, reader, narrator),
     )
+
+
+def _grpc_server(
+    runtime: ServiceRuntime,
+    services: Services,
+    settings: ApiSettings,
+    principals: Principals | None,
+) -> GrpcServerComponent:
     interceptor = ApiInterceptor(
         Authenticator(principals),
         calls=ConcurrencyLimit(settings.api_max_in_flight, "calls"),
@@ -93,12 +141,12 @@ async def build(
         call_timeout=settings.api_call_timeout,
         watch_timeout=settings.api_watch_timeout,
     )
-    server = GrpcServerComponent(
+    return GrpcServerComponent(
         runtime.readiness,
         host=settings.api_host,
         port=settings.api_port,
         services=servicers.NAMES,
-        register=served.register,
+        register=partial(servicers.register, services),
         tls=_tls(settings),
         interceptors=[
             *runtime.telemetry.server_interceptors(),
@@ -106,19 +154,6 @@ async def build(
             interceptor,
         ],
     )
-    if not settings.console_enabled:
-        return [server]
-    # What it needs is loaded only where there is one.
-    from stigma_api.console.assembly import console  # noqa: PLC0415
-
-    pages = console(
-        served,
-        runtime.readiness,
-        settings=settings,
-        principals=principals,
-        namespace=client.namespace,
-    )
-    return [server, pages]
 
 
 def _watch_cluster(
@@ -134,29 +169,6 @@ def _watch_cluster(
             stuck_after=settings.stuck_after,
         )
         runtime.spawn(gauges.keep_fresh())
-
-
-def _executions(
-    client: Client,
-    kind: ExecutionKind[E],
-    registry: Registry[D],
-    narrator: Callable[[Client], Narrator[T]],
-    *,
-    callbacks: CallbackTokenPolicy,
-    task_queue: str,
-) -> Executions[D, E, T]:
-    reader = Reader(client, kind)
-    return Executions(
-        client,
-        kind,
-        admission=Admission(kind, registry, callbacks, client.namespace),
-        callbacks=callbacks,
-        probe=Probe(client),
-        launcher=Launcher(client, kind, reader, task_queue),
-        reader=reader,
-        listing=Listing(client, kind, task_queue),
-        watching=Watching(client, kind, reader, narrator),
-    )
 
 
 def load_principals(settings: ApiSettings) -> Principals | None:

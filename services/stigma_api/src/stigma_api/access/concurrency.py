@@ -1,12 +1,19 @@
-"""How many calls are worked on at a time."""
+"""Limits of calls: how many at a time, and how long each may take."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import asyncio
+from collections.abc import Awaitable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from typing import TypeVar
+
+import grpc
 
 from stigma_api import errors
+from stigma_api.errors import ApiError
+
+R = TypeVar("R")
 
 _RETRY_AFTER = timedelta(seconds=1)
 
@@ -36,3 +43,19 @@ class ConcurrencyLimit:
             yield
         finally:
             self._taken -= 1
+
+
+async def with_timeout(bound: timedelta, work: Awaitable[R]) -> R:
+    """Return what a call answers in time.
+
+    Raises:
+        ApiError: DEADLINE_EXCEEDED.
+    """
+    try:
+        async with asyncio.timeout(bound.total_seconds()) as timeout:
+            return await work
+    except TimeoutError:
+        if not timeout.expired():
+            raise
+        message = f"no answer within {bound.total_seconds():g} s"
+        raise ApiError(grpc.StatusCode.DEADLINE_EXCEEDED, message) from None

@@ -1,60 +1,40 @@
-"""The API's services, called in this process as the principal who asks.
+"""The services of the API as the console calls them: within bounds of its own.
 
-Permissions, scope and errors are those of the RPCs, because they are the same code. Bounds are as
-wide as theirs, but the console's own: pages take no RPC's place.
+Permissions, scope and errors are those of the RPCs, because they are the same services. Bounds are
+as wide as theirs, but pages take no RPC's place.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import grpc
 
-from stigma.agent.v1.agent_execution_service_pb2 import (
-    AGENT_EXECUTION_VIEW_FULL,
-    GetAgentExecutionRequest,
-    ListAgentExecutionsRequest,
-    WatchAgentExecutionRequest,
-    WatchAgentExecutionResponse,
-)
 from stigma.agent.v1.agent_pb2 import Agent
-from stigma.agent.v1.agent_service_pb2 import ListAgentsRequest
 from stigma.contracts.executions import Execution, Kind
 from stigma.diagnosis.v1.diagnosis_service_pb2 import (
     ExecutionTimeline,
-    GetExecutionTimelineRequest,
     ListStuckExecutionsRequest,
     ListStuckExecutionsResponse,
 )
-from stigma.workflow.v1.workflow_execution_service_pb2 import (
-    WORKFLOW_EXECUTION_VIEW_FULL,
-    GetWorkflowExecutionRequest,
-    ListWorkflowExecutionsRequest,
-    WatchWorkflowExecutionRequest,
-    WatchWorkflowExecutionResponse,
-)
 from stigma.workflow.v1.workflow_pb2 import Workflow
-from stigma.workflow.v1.workflow_service_pb2 import ListWorkflowsRequest
 from stigma_api import errors
-from stigma_api.access.concurrency import ConcurrencyLimit
+from stigma_api.access.concurrency import ConcurrencyLimit, with_timeout
+from stigma_api.access.principals import Principal
 from stigma_api.console.searches import Search
 from stigma_api.errors import ApiError
 from stigma_api.executions.watch import Cursor
-from stigma_api.grpc_api.interceptor import Context, with_timeout
-from stigma_api.grpc_api.servicers import Servicers
+from stigma_api.services import Services
 
 _PAGE_SIZE = 25
 _DEFINITIONS = 50
 # Of many histories each, read in the event loop that the RPCs share.
 _LONG_READS = 4
-# No servicer looks at it.
-_NO_CONTEXT: Any = None
 
-Q = TypeVar("Q")
 R = TypeVar("R")
 
 
@@ -68,24 +48,24 @@ class Listed:
 
 
 class Api:
-    """Reads through the servicers of the API.
+    """Calls the services within bounds.
 
-    Who calls is said by `calls.act_as`. Every call may be refused as an RPC: RESOURCE_EXHAUSTED, or
-    DEADLINE_EXCEEDED. What follows an execution is bounded by the stream it is for.
+    Every call may be refused as an RPC: RESOURCE_EXHAUSTED, or DEADLINE_EXCEEDED. What follows an
+    execution is bounded by the stream it is for.
 
     Args:
-        servicers: what it calls.
+        services: what it calls.
         max_calls: most calls at a time.
         call_timeout: longest time of one, with the wait for others before it.
     """
 
-    def __init__(self, servicers: Servicers, *, max_calls: int, call_timeout: timedelta) -> None:
-        self._servicers = servicers
+    def __init__(self, services: Services, *, max_calls: int, call_timeout: timedelta) -> None:
+        self._services = services
         self._calls = ConcurrencyLimit(max_calls, "calls of the console")
         self._call_timeout = call_timeout
         self._long_reads = asyncio.Semaphore(_LONG_READS)
 
-    async def executions(self, search: Search, page: str) -> Listed:
+    async def executions(self, principal: Principal, search: Search, page: str) -> Listed:
         """Return a page of executions: of one kind in Temporal's order, of both side by side.
 
         Raises:
@@ -93,7 +73,7 @@ class Api:
         """
         tokens = _tokens(search.kinds, page)
         answers = await asyncio.gather(
-            *(self._list(kind, search, token) for kind, token in tokens.items()),
+            *(self._list(principal, kind, search, token) for kind, token in tokens.items()),
             return_exceptions=True,
         )
         refusals = [answer for answer in answers if isinstance(answer, BaseException)]
@@ -103,91 +83,66 @@ class Api:
         nexts: dict[Kind, str] = {}
         for kind, answer in zip(tokens, answers, strict=True):
             if not isinstance(answer, BaseException):
-                found += answer.executions
-                nexts[kind] = answer.next_page_token
+                executions, nexts[kind] = answer
+                found += executions
         if len(tokens) > 1:
             found.sort(key=_recency, reverse=True)
         return Listed(found, _page(nexts))
 
-    async def execution(self, execution_id: str) -> Execution:
+    async def execution(self, principal: Principal, execution_id: str) -> Execution:
         """Return one execution, an agent's with its conversation, a workflow's with its input."""
-        match Kind.of_id(execution_id):
-            case Kind.AGENT:
-                agents = GetAgentExecutionRequest(id=execution_id, view=AGENT_EXECUTION_VIEW_FULL)
-                agent_services = self._servicers.agent_executions
-                return await self._call(agent_services.GetAgentExecution, agents)
-            case Kind.WORKFLOW:
-                view = WORKFLOW_EXECUTION_VIEW_FULL
-                workflows = GetWorkflowExecutionRequest(id=execution_id, view=view)
-                workflow_services = self._servicers.workflow_executions
-                return await self._call(workflow_services.GetWorkflowExecution, workflows)
-        raise errors.not_found(f"execution {execution_id}")
+        kind = Kind.of_id(execution_id)
+        if kind is None:
+            raise errors.not_found(f"execution {execution_id}")
+        service = self._services.executions[kind]
+        return await self._call(lambda: service.get(principal, execution_id, full=True))
 
-    async def happenings(self, execution_id: str, cursor: str) -> AsyncGenerator[str, None]:
+    async def happenings(
+        self, principal: Principal, execution_id: str, cursor: str
+    ) -> AsyncGenerator[str, None]:
         """Yield a cursor each time something happens to an execution, until it ends.
 
         Raises:
             ApiError: as the RPC; INVALID_ARGUMENT for a cursor that is not, or no more, of it.
         """
-        events: AsyncIterator[WatchAgentExecutionResponse | WatchWorkflowExecutionResponse]
-        if Kind.of_id(execution_id) is Kind.AGENT:
-            agent = WatchAgentExecutionRequest(id=execution_id, cursor=cursor)
-            events = self._servicers.agent_executions.WatchAgentExecution(agent, _NO_CONTEXT)
-        else:
-            workflow = WatchWorkflowExecutionRequest(id=execution_id, cursor=cursor)
-            services = self._servicers.workflow_executions
-            events = services.WatchWorkflowExecution(workflow, _NO_CONTEXT)
-        async for event in events:
+        service = self._services.executions[Kind.of_id(execution_id) or Kind.WORKFLOW]
+        async for event in service.watch(principal, execution_id, cursor):
             yield event.cursor
 
-    async def timeline(self, execution_id: str) -> ExecutionTimeline:
-        """Return an execution's story."""
-        request = GetExecutionTimelineRequest(id=execution_id)
-        return await self._read(self._servicers.diagnosis.GetExecutionTimeline, request)
+    async def timeline(self, principal: Principal, execution_id: str) -> ExecutionTimeline:
+        """Return an execution's timeline."""
+        return await self._read(lambda: self._services.diagnosis.timeline(principal, execution_id))
 
-    async def stuck(self) -> ListStuckExecutionsResponse:
-        """Return the executions that do not get on."""
+    async def stuck(self, principal: Principal) -> ListStuckExecutionsResponse:
+        """Return the executions that make no progress."""
         request = ListStuckExecutionsRequest()
-        return await self._read(self._servicers.diagnosis.ListStuckExecutions, request)
+        return await self._read(lambda: self._services.diagnosis.stuck(principal, request))
 
-    async def agents(self, page: str) -> tuple[Sequence[Agent], str]:
-        """Return a page of agents, and what to ask for next."""
-        request = ListAgentsRequest(page_size=_DEFINITIONS, page_token=page)
-        reply = await self._call(self._servicers.agents.ListAgents, request)
-        return reply.agents, reply.next_page_token
+    async def definitions(
+        self, principal: Principal, kind: Kind, page: str
+    ) -> tuple[Sequence[Agent | Workflow], str]:
+        """Return a page of agents or workflows, and the token of the next one."""
+        service = self._services.definitions[kind]
+        return await self._call(lambda: service.page(principal, size=_DEFINITIONS, token=page))
 
-    async def workflows(self, page: str) -> tuple[Sequence[Workflow], str]:
-        """Return a page of workflows, and what to ask for next."""
-        request = ListWorkflowsRequest(page_size=_DEFINITIONS, page_token=page)
-        reply = await self._call(self._servicers.workflows.ListWorkflows, request)
-        return reply.workflows, reply.next_page_token
+    async def _list(
+        self, principal: Principal, kind: Kind, search: Search, token: str
+    ) -> tuple[Sequence[Execution], str]:
+        service, text = self._services.executions[kind], search.filter(kind)
+        return await self._call(lambda: service.page(principal, text, size=_PAGE_SIZE, token=token))
 
-    async def _list(self, kind: Kind, search: Search, token: str) -> Any:
-        asked: dict[str, Any] = {
-            "filter": search.filter(kind),
-            "page_size": _PAGE_SIZE,
-            "page_token": token,
-        }
-        if kind is Kind.AGENT:
-            agents = ListAgentExecutionsRequest(**asked)
-            agent_services = self._servicers.agent_executions
-            return await self._call(agent_services.ListAgentExecutions, agents)
-        workflows = ListWorkflowExecutionsRequest(**asked)
-        workflow_services = self._servicers.workflow_executions
-        return await self._call(workflow_services.ListWorkflowExecutions, workflows)
-
-    async def _call(self, behaviour: Callable[[Q, Context], Awaitable[R]], request: Q) -> R:
+    async def _call(self, call: Callable[[], Awaitable[R]]) -> R:
         with self._calls.slot():
-            return await with_timeout(self._call_timeout, behaviour(request, _NO_CONTEXT))
+            return await with_timeout(self._call_timeout, call())
 
-    async def _read(self, behaviour: Callable[[Q, Context], Awaitable[R]], request: Q) -> R:
+    async def _read(self, call: Callable[[], Awaitable[R]]) -> R:
         """Call what reads many histories, when few others do."""
 
-        async def in_turn(request: Q, context: Context) -> R:
+        async def in_turn() -> R:
             async with self._long_reads:
-                return await behaviour(request, context)
+                return await call()
 
-        return await self._call(in_turn, request)
+        return await self._call(in_turn)
 
 
 def newest_run(timeline: ExecutionTimeline) -> str:

@@ -24,7 +24,6 @@ from stigma_api.console.login_throttle import TooManyAttemptsError
 from stigma_api.console.pages import Pages
 from stigma_api.console.rendering import Assets, Templates
 from stigma_api.errors import ApiError
-from stigma_api.grpc_api import interceptor
 
 Handler = Callable[[Request], Awaitable[Response]]
 
@@ -125,7 +124,6 @@ class _Application:
 
         async def answer(request: Request) -> Response:
             request.state.principal = self._access.principal(request)
-            interceptor.act_as(request.state.principal)
             return await handler(request)
 
         return self._outside(answer)

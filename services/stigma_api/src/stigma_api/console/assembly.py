@@ -13,13 +13,13 @@ from stigma_api.console.links import TemporalUi
 from stigma_api.console.pages import Pages
 from stigma_api.console.rendering import Assets, Templates
 from stigma_api.console.shared_streams import Live
-from stigma_api.grpc_api.servicers import Servicers
 from stigma_api.http_server import ConsoleServer
+from stigma_api.services import Services
 from stigma_api.settings import ApiSettings
 
 
 def console(
-    servicers: Servicers,
+    services: Services,
     readiness: Readiness,
     *,
     settings: ApiSettings,
@@ -29,7 +29,7 @@ def console(
     """Return the console's server.
 
     Args:
-        servicers: what it reads through.
+        services: what it reads through.
         readiness: gets the check `console`.
         settings: of the service; with certificate and key the console is served over TLS as well.
         principals: as of the API.
@@ -39,7 +39,7 @@ def console(
     assets, live = Assets(), Live()
     templates = Templates(assets, asks_for_key=access.asks_for_key, utc=UTC)
     api = Api(
-        servicers, max_calls=settings.api_max_in_flight, call_timeout=settings.api_call_timeout
+        services, max_calls=settings.api_max_in_flight, call_timeout=settings.api_call_timeout
     )
     ui = TemporalUi(settings.console_temporal_ui_url, namespace)
     pages = Pages(api, templates, ui, live)

@@ -18,6 +18,7 @@ from stigma.diagnosis.v1.diagnosis_service_pb2 import (
     TIMELINE_STEP_RESUMED,
     ExecutionTimeline,
 )
+from stigma_api.access.principals import Principal
 from stigma_api.console.api import Api, newest_run
 from stigma_api.console.views import ExecutionView, view
 from stigma_api.errors import ApiError
@@ -63,15 +64,16 @@ class Following:
     def __init__(self, api: Api) -> None:
         self._api = api
 
-    async def look(self, execution_id: str) -> Look:
+    async def look(self, principal: Principal, execution_id: str) -> Look:
         """Return an execution as it stands."""
         execution: Execution
         execution, timeline = await asyncio.gather(
-            self._api.execution(execution_id), self._api.timeline(execution_id)
+            self._api.execution(principal, execution_id),
+            self._api.timeline(principal, execution_id),
         )
         return Look(view(execution), timeline)
 
-    async def looks(self, execution_id: str) -> AsyncGenerator[Look, None]:
+    async def looks(self, principal: Principal, execution_id: str) -> AsyncGenerator[Look, None]:
         """Yield an execution now, and whenever something has happened, until it is settled."""
         news = asyncio.Event()
         watching: asyncio.Task[None] | None = None
@@ -79,14 +81,16 @@ class Following:
             while True:
                 began = time.monotonic()
                 news.clear()
-                look = await self.look(execution_id)
+                look = await self.look(principal, execution_id)
                 yield look
                 if look.is_settled:
                     return
                 if watching is None:
                     # From what is seen on, not from the start: a long story has many runs.
                     begin = newest_run(look.timeline)
-                    watching = asyncio.create_task(self._watch(execution_id, begin, news))
+                    watching = asyncio.create_task(
+                        self._watch(principal, execution_id, begin, news)
+                    )
                 pause = rest(began, _LEAST_SECONDS)
                 await asyncio.sleep(pause)
                 if not look.is_settling:
@@ -98,10 +102,13 @@ class Following:
                 watching.cancel()
                 await asyncio.gather(watching, return_exceptions=True)
 
-    async def _watch(self, execution_id: str, cursor: str, news: asyncio.Event) -> None:
+    async def _watch(
+        self, principal: Principal, execution_id: str, cursor: str, news: asyncio.Event
+    ) -> None:
         while True:
             try:
-                async with aclosing(self._api.happenings(execution_id, cursor)) as happenings:
+                happening = self._api.happenings(principal, execution_id, cursor)
+                async with aclosing(happening) as happenings:
                     async for reached in happenings:
                         cursor = reached
                         news.set()

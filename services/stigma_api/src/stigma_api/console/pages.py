@@ -13,9 +13,10 @@ import grpc
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
+from stigma.contracts.executions import Kind
 from stigma_api import errors
 from stigma_api.access.concurrency import ConcurrencyLimit
-from stigma_api.access.principals import Action
+from stigma_api.access.principals import Action, Principal
 from stigma_api.console import actions, chart
 from stigma_api.console.api import Api
 from stigma_api.console.execution_refresh import Following, Look, rest
@@ -51,7 +52,7 @@ class Pages:
         search, page = Search.of(request.query_params), request.query_params.get("page", "")
         values: dict[str, Any] = {"search": search, "phases": PHASES, "page": page}
         try:
-            values |= await self._listed(search, page)
+            values |= await self._listed(request, search, page)
         except ApiError as error:
             if error.code != grpc.StatusCode.INVALID_ARGUMENT:
                 raise
@@ -65,7 +66,7 @@ class Pages:
         async def source() -> AsyncIterator[Fragments]:
             while True:
                 began = time.monotonic()
-                listed = await self._listed(search, "")
+                listed = await self._listed(request, search, "")
                 yield {"rows": self._templates.part("_rows.html", search=search, **listed)}
                 await asyncio.sleep(rest(began, _LIST_SECONDS))
 
@@ -73,7 +74,7 @@ class Pages:
 
     async def execution(self, request: Request) -> Response:
         """Show one execution."""
-        look = await self._following.look(request.path_params["id"])
+        look = await self._following.look(_principal(request), request.path_params["id"])
         return self._page(
             request,
             "execution.html",
@@ -88,7 +89,7 @@ class Pages:
         execution_id = request.path_params["id"]
 
         async def source() -> AsyncIterator[Fragments]:
-            async with aclosing(self._following.looks(execution_id)) as looks:
+            async with aclosing(self._following.looks(_principal(request), execution_id)) as looks:
                 async for look in looks:
                     yield self._fragments(look)
 
@@ -104,22 +105,25 @@ class Pages:
 
     async def agents(self, request: Request) -> Response:
         """List agents."""
-        found, following = await self._api.agents(request.query_params.get("page", ""))
-        return self._page(request, "definitions.html", kind="agent", found=found, next=following)
+        return await self._definitions(request, Kind.AGENT)
 
     async def workflows(self, request: Request) -> Response:
         """List workflows."""
-        found, following = await self._api.workflows(request.query_params.get("page", ""))
-        return self._page(request, "definitions.html", kind="workflow", found=found, next=following)
+        return await self._definitions(request, Kind.WORKFLOW)
 
     async def stuck(self, request: Request) -> Response:
         """List the executions that do not get on."""
-        reply = await self._api.stuck()
+        reply = await self._api.stuck(_principal(request))
         found = [(one, chart.reason_name(one.reason)) for one in reply.executions]
         return self._page(request, "stuck.html", reply=reply, stuck=found)
 
-    async def _listed(self, search: Search, page: str) -> dict[str, Any]:
-        listed = await self._api.executions(search, page)
+    async def _definitions(self, request: Request, kind: Kind) -> Response:
+        page = request.query_params.get("page", "")
+        found, following = await self._api.definitions(_principal(request), kind, page)
+        return self._page(request, "definitions.html", kind=kind, found=found, next=following)
+
+    async def _listed(self, request: Request, search: Search, page: str) -> dict[str, Any]:
+        listed = await self._api.executions(_principal(request), search, page)
         return {
             "rows": [view(execution) for execution in listed.executions],
             "next": listed.next_page,
@@ -147,8 +151,9 @@ class Pages:
     def _stream(
         self, request: Request, topic: object, source: Callable[[], AsyncIterator[Fragments]]
     ) -> Response:
-        request.state.principal.require(Action.EXECUTIONS_READ)
-        followed = (request.state.principal.name, topic)
+        principal = _principal(request)
+        principal.require(Action.EXECUTIONS_READ)
+        followed = (principal.name, topic)
 
         async def updates() -> AsyncGenerator[Fragments, None]:
             following = self._live.follow(followed, source, quiet=KEEP_ALIVE_SECONDS)
@@ -166,3 +171,8 @@ class Pages:
             path=request.url.path,
             **values,
         )
+
+
+def _principal(request: Request) -> Principal:
+    principal: Principal = request.state.principal
+    return principal

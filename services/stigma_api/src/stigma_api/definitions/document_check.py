@@ -23,7 +23,7 @@ _TIMEOUT = timedelta(seconds=10)
 _SLACK = timedelta(seconds=2)
 
 
-class Documents:
+class DocumentChecker:
     """Has documents checked by the engine of one task queue."""
 
     def __init__(self, client: Client, task_queue: str) -> None:

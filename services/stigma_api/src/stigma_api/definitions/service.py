@@ -1,4 +1,4 @@
-"""The registry over gRPC: what `AgentService` and `WorkflowService` have in common."""
+"""The registry for principals: what each may apply, read and delete."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from stigma.contracts import limits
 from stigma_api import errors
 from stigma_api.access.principals import Action, Principal
 from stigma_api.definitions.registry import Registry, digested
-from stigma_api.grpc_api.interceptor import caller
 from stigma_api.kinds import D
 from stigma_api.requests import validation
 
@@ -18,41 +17,41 @@ _NAMES_AT_A_TIME = 1000
 _DEFINITIONS_AT_A_TIME = 20
 
 
-class Definitions(Generic[D]):
-    """Serves the definitions of one kind; who calls was found out before."""
+class DefinitionService(Generic[D]):
+    """Serves the definitions of one kind."""
 
     def __init__(
         self,
         registry: Registry[D],
         rules: Callable[[D], None],
-        approve: Callable[[D], Awaitable[None]] | None = None,
+        check_remotely: Callable[[D], Awaitable[None]] | None = None,
     ) -> None:
         """Serve a registry.
 
         Args:
             registry: of these definitions.
             rules: raise for a malformed definition.
-            approve: asks others about one that the principal may apply.
+            check_remotely: asks others about one that the principal may apply.
         """
         self._registry: Registry[D] = registry
         self._kind = registry.kind
         self._rules: Callable[[D], None] = rules
-        self._approve: Callable[[D], Awaitable[None]] | None = approve
+        self._check_remotely: Callable[[D], Awaitable[None]] | None = check_remotely
 
-    async def apply(self, definition: D, *, validate_only: bool) -> D:
+    async def apply(self, principal: Principal, definition: D, *, validate_only: bool) -> D:
         """Register a definition, or a new version of it."""
-        principal = self._permitted("apply")
+        self._require(principal, "apply")
         self._rules(definition)
         principal.require_use(self._kind, definition.name)
-        if self._approve is not None:
-            await self._approve(definition)
+        if self._check_remotely is not None:
+            await self._check_remotely(definition)
         if validate_only:
             return digested(definition)
         return await self._registry.apply(definition, principal.name)
 
-    async def get(self, definition_id: str) -> D:
+    async def get(self, principal: Principal, definition_id: str) -> D:
         """Return one version."""
-        principal = self._permitted("read")
+        self._require(principal, "read")
         name, version = validation.name_and_version("id", definition_id)
         principal.require_use(self._kind, name)
         found = await self._registry.get(name, version)
@@ -60,12 +59,12 @@ class Definitions(Generic[D]):
             raise errors.not_found(f"{self._kind} {definition_id}")
         return found
 
-    async def page(self, size: int, token: str) -> tuple[list[D], str]:
+    async def page(self, principal: Principal, *, size: int, token: str) -> tuple[list[D], str]:
         """Return a page of definitions within the principal's reach, and the next page's token.
 
         It need not be full: it must fit into one message of any client.
         """
-        principal = self._permitted("read")
+        self._require(principal, "read")
         size = validation.page_size(size)
         after = validation.definitions_page(token)
         names = await self._visible(principal, after, size + 1)
@@ -79,9 +78,9 @@ class Definitions(Generic[D]):
         # The last name shown: a token tells nothing of definitions out of reach.
         return page, names[size - 1] if len(names) > size else ""
 
-    async def delete(self, name: str) -> None:
+    async def delete(self, principal: Principal, name: str) -> None:
         """Delete all versions."""
-        principal = self._permitted("delete")
+        self._require(principal, "delete")
         name, version = validation.name_and_version("name", name)
         if version is not None:
             raise errors.invalid_argument(
@@ -91,10 +90,8 @@ class Definitions(Generic[D]):
         if not await self._registry.delete(name):
             raise errors.not_found(f"{self._kind} {name}")
 
-    def _permitted(self, what: str) -> Principal:
-        principal = caller()
-        principal.require(Action(f"{self._kind}s.{what}"))
-        return principal
+    def _require(self, principal: Principal, verb: str) -> None:
+        principal.require(Action(f"{self._kind}s.{verb}"))
 
     async def _visible(self, principal: Principal, after: str, size: int) -> list[str]:
         """Return up to `size` names after one, as far as they are within reach."""

@@ -24,7 +24,7 @@ from stigma.contracts.executions import Execution
 from stigma_api import errors
 from stigma_api.access.principals import Principal
 from stigma_api.executions import outcome
-from stigma_api.kinds import E, ExecutionKind, ListRequest
+from stigma_api.kinds import E, ExecutionKind
 from stigma_api.requests import validation
 from stigma_api.requests.filters import compile_filter
 from stigma_api.temporal.calls import answering
@@ -43,22 +43,19 @@ class Listing(Generic[E]):
         self._task_queue = task_queue
 
     async def page(
-        self,
-        principal: Principal,
-        request: ListRequest,
+        self, principal: Principal, filter_text: str, *, size: int, token: str
     ) -> tuple[list[E], str]:
         """Return a page of what this principal may see, and the token of the next page.
 
         Raises:
             ApiError: INVALID_ARGUMENT; on `filter`, `page_size` or `page_token`.
         """
-        query = self.query(principal, request.filter)
-        size = validation.page_size(request.page_size)
-        token = _unmarked(query, request.page_token)
-        page, after = await self._listed(query, size, token)
+        query = self.query(principal, filter_text)
+        size, begin = validation.page_size(size), _unmarked(query, token)
+        page, after = await self._listed(query, size, begin)
         while (fitting := _fitting(page)) < len(page):
             # The token goes on after Temporal's own page: so that one has to end here.
-            page, after = await self._listed(query, fitting, token)
+            page, after = await self._listed(query, fitting, begin)
         return page, _marked(query, after) if after else ""
 
     def query(self, principal: Principal, filter_text: str) -> str:

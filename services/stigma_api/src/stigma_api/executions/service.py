@@ -1,4 +1,4 @@
-"""Executions of one kind: starts them and follows them, for the gRPC service of their kind."""
+"""Executions of one kind: starts, reads, lists, watches and cancels them for principals."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from stigma.contracts import ids
 from stigma_api import errors
-from stigma_api.access.principals import Action
+from stigma_api.access.principals import Action, Principal
 from stigma_api.errors import ApiError
 from stigma_api.executions.admission import Admission, Admitted
 from stigma_api.executions.callback_tokens import CallbackTokenPolicy
@@ -22,8 +22,7 @@ from stigma_api.executions.reader import Reader
 from stigma_api.executions.token_probe import Liveness, Probe
 from stigma_api.executions.watch import Watching
 from stigma_api.executions.watch_events import T
-from stigma_api.grpc_api.interceptor import caller
-from stigma_api.kinds import CancelRequest, D, E, ExecutionKind, ListRequest, StartRequest
+from stigma_api.kinds import CancelRequest, D, E, ExecutionKind, StartRequest
 from stigma_api.requests import validation
 from stigma_api.temporal.calls import answering
 
@@ -36,8 +35,8 @@ _ABOUT_STARTING = {
 _CANCELLED_BY_CALLER = "cancelled by its caller"
 
 
-class Executions(Generic[D, E, T]):
-    """Serves the executions of one kind; who calls was found out before."""
+class ExecutionService(Generic[D, E, T]):
+    """Serves the executions of one kind."""
 
     def __init__(
         self,
@@ -62,9 +61,9 @@ class Executions(Generic[D, E, T]):
         self._listing: Listing[E] = listing
         self._watching: Watching[E, T] = watching
 
-    async def start(self, request: StartRequest) -> E:
+    async def start(self, principal: Principal, request: StartRequest) -> E:
         """Start an execution, or return the one that the same request has started before."""
-        admitted = self._admission.admit(caller(), request)
+        admitted = self._admission.admit(principal, request)
         # Two round trips side by side; what the probe says of the token counts first.
         waits, start = await asyncio.gather(
             self._waits(admitted), self._prepare(admitted), return_exceptions=True
@@ -81,30 +80,28 @@ class Executions(Generic[D, E, T]):
             raise start
         return await self._launcher.launch(start)
 
-    async def get(self, execution_id: str, *, full: bool = False) -> E:
+    async def get(self, principal: Principal, execution_id: str, *, full: bool = False) -> E:
         """Return one execution."""
-        principal = caller()
         principal.require(Action.EXECUTIONS_READ)
         found = await self._reader.visible(principal, execution_id)
         return await self._reader.read(found, full=full)
 
-    async def page(self, request: ListRequest) -> tuple[list[E], str]:
+    async def page(
+        self, principal: Principal, filter_text: str, *, size: int, token: str
+    ) -> tuple[list[E], str]:
         """Return a page of executions, and the next page's token."""
-        principal = caller()
         principal.require(Action.EXECUTIONS_READ)
-        return await self._listing.page(principal, request)
+        return await self._listing.page(principal, filter_text, size=size, token=token)
 
-    async def watch(self, execution_id: str, cursor: str) -> AsyncIterator[T]:
+    async def watch(self, principal: Principal, execution_id: str, cursor: str) -> AsyncIterator[T]:
         """Stream what happens to one execution."""
-        principal = caller()
         principal.require(Action.EXECUTIONS_READ)
         found = await self._reader.visible(principal, execution_id)
         async for event in self._watching.events(found, cursor):
             yield event
 
-    async def cancel(self, request: CancelRequest) -> E:
+    async def cancel(self, principal: Principal, request: CancelRequest) -> E:
         """Ask an execution to stop."""
-        principal = caller()
         principal.require(Action.EXECUTIONS_CANCEL)
         validation.cancel(request)
         namespace = request.namespace or self._client.namespace

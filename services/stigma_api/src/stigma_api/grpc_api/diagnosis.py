@@ -1,6 +1,8 @@
-"""`DiagnosisService`: what an operator asks first."""
+"""`DiagnosisService` over gRPC."""
 
 from __future__ import annotations
+
+from typing_extensions import override
 
 from stigma.diagnosis.v1.diagnosis_service_pb2 import (
     ExecutionTimeline,
@@ -9,31 +11,24 @@ from stigma.diagnosis.v1.diagnosis_service_pb2 import (
     ListStuckExecutionsResponse,
 )
 from stigma.diagnosis.v1.diagnosis_service_pb2_grpc import DiagnosisServiceServicer
-from stigma_api.access.principals import Action
-from stigma_api.diagnosis.stuck.executions import StuckExecutions
-from stigma_api.diagnosis.timeline.timelines import Timelines
+from stigma_api.diagnosis.service import DiagnosisService
 from stigma_api.grpc_api.interceptor import Context, caller
 
 
-class Diagnosis(DiagnosisServiceServicer):
-    """Serves `DiagnosisService`; who calls was found out before."""
+class DiagnosisServicer(DiagnosisServiceServicer):
+    """Serves `DiagnosisService`."""
 
-    def __init__(self, timelines: Timelines, stuck: StuckExecutions) -> None:
-        self._timelines = timelines
-        self._stuck = stuck
+    def __init__(self, service: DiagnosisService) -> None:
+        self._service = service
 
-    async def GetExecutionTimeline(  # noqa: N802
-        self, request: GetExecutionTimelineRequest, _context: Context
+    @override
+    async def GetExecutionTimeline(
+        self, request: GetExecutionTimelineRequest, context: Context
     ) -> ExecutionTimeline:
-        """Return one execution's story."""
-        principal = caller()
-        principal.require(Action.EXECUTIONS_READ)
-        return await self._timelines.visible(principal, request.id)
+        return await self._service.timeline(caller(), request.id)
 
-    async def ListStuckExecutions(  # noqa: N802
-        self, request: ListStuckExecutionsRequest, _context: Context
+    @override
+    async def ListStuckExecutions(
+        self, request: ListStuckExecutionsRequest, context: Context
     ) -> ListStuckExecutionsResponse:
-        """List open executions that do not get on."""
-        principal = caller()
-        principal.require(Action.EXECUTIONS_READ)
-        return await self._stuck.list(principal, request)
+        return await self._service.stuck(caller(), request)

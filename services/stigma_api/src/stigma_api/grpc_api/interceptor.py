@@ -12,7 +12,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextvars import ContextVar
 from datetime import timedelta
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NoReturn
 
 import grpc
 import grpc.aio
@@ -20,25 +20,19 @@ import structlog
 
 from stigma_api import errors
 from stigma_api.access.authentication import Authenticator
-from stigma_api.access.concurrency import ConcurrencyLimit
+from stigma_api.access.concurrency import ConcurrencyLimit, with_timeout
 from stigma_api.access.principals import Principal
 from stigma_api.errors import ApiError
 
 _OURS = "/stigma."
 _CALLER: ContextVar[Principal] = ContextVar("stigma_api_caller")
 
-R = TypeVar("R")
 Context = grpc.aio.ServicerContext[Any, Any]
 
 
 def caller() -> Principal:
     """Return the principal of the RPC being worked on."""
     return _CALLER.get()
-
-
-def act_as(principal: Principal) -> None:
-    """Have what this task calls be called by a principal: for callers that are no RPC."""
-    _CALLER.set(principal)
 
 
 class ApiInterceptor(grpc.aio.ServerInterceptor):
@@ -125,22 +119,6 @@ class ApiInterceptor(grpc.aio.ServerInterceptor):
             reason=None if error.fields else error.message,
         )
         await context.abort_with_status(error.to_grpc())
-
-
-async def with_timeout(bound: timedelta, work: Awaitable[R]) -> R:
-    """Return what a call answers in time.
-
-    Raises:
-        ApiError: DEADLINE_EXCEEDED.
-    """
-    try:
-        async with asyncio.timeout(bound.total_seconds()) as timeout:
-            return await work
-    except TimeoutError:
-        if not timeout.expired():
-            raise
-        message = f"no answer within {bound.total_seconds():g} s"
-        raise ApiError(grpc.StatusCode.DEADLINE_EXCEEDED, message) from None
 
 
 async def stream_with_timeout(

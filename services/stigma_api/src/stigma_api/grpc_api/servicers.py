@@ -1,8 +1,6 @@
-"""The services of the API, together: what its gRPC server offers, and the console reads through."""
+"""What the gRPC server offers: a servicer of each proto service."""
 
 from __future__ import annotations
-
-from dataclasses import dataclass
 
 import grpc.aio
 
@@ -11,6 +9,7 @@ from stigma.agent.v1.agent_execution_service_pb2_grpc import (
     add_AgentExecutionServiceServicer_to_server,
 )
 from stigma.agent.v1.agent_service_pb2_grpc import add_AgentServiceServicer_to_server
+from stigma.contracts.executions import Kind
 from stigma.diagnosis.v1 import diagnosis_service_pb2
 from stigma.diagnosis.v1.diagnosis_service_pb2_grpc import add_DiagnosisServiceServicer_to_server
 from stigma.workflow.v1 import workflow_execution_service_pb2, workflow_service_pb2
@@ -18,11 +17,10 @@ from stigma.workflow.v1.workflow_execution_service_pb2_grpc import (
     add_WorkflowExecutionServiceServicer_to_server,
 )
 from stigma.workflow.v1.workflow_service_pb2_grpc import add_WorkflowServiceServicer_to_server
-from stigma_api.grpc_api.agent_executions import AgentExecutions
-from stigma_api.grpc_api.agents import Agents
-from stigma_api.grpc_api.diagnosis import Diagnosis
-from stigma_api.grpc_api.workflow_executions import WorkflowExecutions
-from stigma_api.grpc_api.workflows import Workflows
+from stigma_api.grpc_api.definitions import AgentServicer, WorkflowServicer
+from stigma_api.grpc_api.diagnosis import DiagnosisServicer
+from stigma_api.grpc_api.executions import AgentExecutionServicer, WorkflowExecutionServicer
+from stigma_api.services import Services
 
 NAMES: tuple[str, ...] = tuple(
     service.full_name
@@ -38,20 +36,15 @@ NAMES: tuple[str, ...] = tuple(
 """Full names of the proto services."""
 
 
-@dataclass(frozen=True)
-class Servicers:
-    """One of each."""
-
-    agents: Agents
-    agent_executions: AgentExecutions
-    workflows: Workflows
-    workflow_executions: WorkflowExecutions
-    diagnosis: Diagnosis
-
-    def register(self, server: grpc.aio.Server) -> None:
-        """Add them to a gRPC server."""
-        add_AgentServiceServicer_to_server(self.agents, server)
-        add_AgentExecutionServiceServicer_to_server(self.agent_executions, server)
-        add_WorkflowServiceServicer_to_server(self.workflows, server)
-        add_WorkflowExecutionServiceServicer_to_server(self.workflow_executions, server)
-        add_DiagnosisServiceServicer_to_server(self.diagnosis, server)
+def register(services: Services, server: grpc.aio.Server) -> None:
+    """Add a servicer of every proto service to a gRPC server."""
+    agents, workflows = Kind.AGENT, Kind.WORKFLOW
+    add_AgentServiceServicer_to_server(AgentServicer(services.definitions[agents]), server)
+    add_AgentExecutionServiceServicer_to_server(
+        AgentExecutionServicer(services.executions[agents]), server
+    )
+    add_WorkflowServiceServicer_to_server(WorkflowServicer(services.definitions[workflows]), server)
+    add_WorkflowExecutionServiceServicer_to_server(
+        WorkflowExecutionServicer(services.executions[workflows]), server
+    )
+    add_DiagnosisServiceServicer_to_server(DiagnosisServicer(services.diagnosis), server)
