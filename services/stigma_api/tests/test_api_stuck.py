@@ -34,7 +34,8 @@ from stigma_api.diagnosis.stuck import attempts
 from stigma_api.diagnosis.stuck import executions as stuck
 from stigma_api.diagnosis.stuck.callers import StuckCallers
 from stigma_api.diagnosis.stuck.reasons import _told as told_for_people
-from stigma_api.executions.reader import Subjects
+from stigma_api.executions.reader import Reader
+from stigma_api.kinds import KINDS
 from tests.stack.faults import Delay, Fail, FaultProxy
 from tests.stack.waiting import eventually
 
@@ -217,7 +218,7 @@ async def test_a_caller_that_came_later_is_known_by_the_search_attribute_too(
     caller = await callers.start()
     await start(deserted, "", request_id="noted", callback_token=caller.token)
     await caller.handle.terminate()
-    subject = await Subjects(client).find(execution.id)
+    subject = await Reader[Any](client, *KINDS).find(execution.id)
     assert subject is not None
     looked_up = StuckCallers(client)
     assert not await looked_up.are_gone(subject), "nothing shows that somebody came"
@@ -247,7 +248,7 @@ async def test_who_asked_is_read_from_as_little_as_tells_it(
             return (await timeline_of(api, execution.id)).usage.model_calls == 6
 
         async def are_gone() -> bool:
-            subject = await Subjects(counting).find(execution.id)
+            subject = await Reader[Any](counting, *KINDS).find(execution.id)
             assert subject is not None
             return await looked_up.are_gone(subject)
 

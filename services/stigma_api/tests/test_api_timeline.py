@@ -37,8 +37,8 @@ from stigma.workflow.v1.workflow_pb2 import WorkflowSpec
 from stigma_api.access.principals import Action, Principal
 from stigma_api.diagnosis.timeline import history_window as own_runs
 from stigma_api.diagnosis.timeline import timelines
-from stigma_api.executions.reader import Reader, Subjects
-from stigma_api.kinds import AGENTS
+from stigma_api.executions.reader import Reader
+from stigma_api.kinds import AGENTS, KINDS
 from tests.stack.faults import Fail, FaultProxy
 from tests.stack.waiting import eventually
 
@@ -380,7 +380,7 @@ async def test_whether_a_worker_took_it_is_judged_alike_everywhere(
         start_delay=timedelta(hours=1),
     )
     for execution_id, phase in ((waits, "PENDING"), (delayed, "RUNNING")):
-        subject = await Subjects(client).find(execution_id)
+        subject = await Reader[Any](client, *KINDS).find(execution_id)
         found = await Reader(client, AGENTS).find(execution_id)
         assert subject is not None
         assert found is not None

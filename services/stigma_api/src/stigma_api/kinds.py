@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Generic, TypeAlias, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar
 
 from temporalio.common import SearchAttributeKey
 
@@ -52,7 +52,7 @@ class ExecutionKind(Generic[E]):
     """Fields of the spec that only the workflow itself is told."""
     large: tuple[str, ...]
     """Fields of the definition that are too large to be kept beside the execution."""
-    query_has_request: bool
+    query_returns_spec: bool
     """Whether the workflow's query always repeats what was asked for; else the history tells it."""
 
     @property
@@ -73,7 +73,7 @@ AGENTS = ExecutionKind(
     name_attribute=search_attributes.AGENT,
     private=("message", "input_json", "env"),
     large=("instructions", "output_schema", "script"),
-    query_has_request=True,
+    query_returns_spec=True,
 )
 WORKFLOWS = ExecutionKind(
     kind=Kind.WORKFLOW,
@@ -83,5 +83,6 @@ WORKFLOWS = ExecutionKind(
     name_attribute=search_attributes.WORKFLOW,
     private=("input_json",),
     large=("document",),
-    query_has_request=False,
+    query_returns_spec=False,
 )
+KINDS: tuple[ExecutionKind[Any], ...] = (AGENTS, WORKFLOWS)

@@ -29,7 +29,7 @@ from stigma.contracts.executions import Execution
 from stigma.internal.v1.execution_pb2 import AgentWorkflowInput, Bind, WorkflowExecutionInput
 from stigma_api import errors
 from stigma_api.executions import outcome
-from stigma_api.executions.reader import Described, Reader
+from stigma_api.executions.reader import ExecutionDescription, Reader
 from stigma_api.kinds import INLINE, E, ExecutionKind, ExecutionSpec
 from stigma_api.temporal.calls import answering
 
@@ -108,7 +108,7 @@ class Launcher(Generic[E]):
         if handle is None or not _is_new(handle):
             # Bound already, if it is open: the workflow itself ignores a bind of another request.
             found = await self._same(start.execution_id, start.digest, start.bind)
-            return await self._reader.settled(found)
+            return await self._reader.with_outcome(found)
         self._log.info(
             "workflow_started",
             execution_id=start.execution_id,
@@ -136,9 +136,11 @@ class Launcher(Generic[E]):
         found = await self._same(execution_id, digest, bind)
         if bind is not None and found.is_open:
             await self._bind(execution_id, bind)
-        return await self._reader.settled(found)
+        return await self._reader.with_outcome(found)
 
-    async def _same(self, execution_id: str, digest: bytes, bind: Bind | None) -> Described[E]:
+    async def _same(
+        self, execution_id: str, digest: bytes, bind: Bind | None
+    ) -> ExecutionDescription[E]:
         """Return the execution that the same request of the same workflow has started."""
         found = await self._reader.find(execution_id)
         if found is None:

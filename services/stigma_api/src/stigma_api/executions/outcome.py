@@ -44,7 +44,7 @@ _PHASES: dict[int, AgentExecutionPhase.ValueType] = {
 }
 
 
-_CARRIED: dict[type[Execution], Callable[[object], Execution | None]] = {
+_DETAILS_DECODERS: dict[type[Execution], Callable[[object], Execution | None]] = {
     AgentExecution: errors.execution_from_details,
     WorkflowExecution: errors.workflow_execution_from_details,
 }
@@ -77,7 +77,7 @@ async def digest_in_memo(client: Client, fields: Mapping[str, Payload]) -> str:
     return str(digest)
 
 
-async def at_close(client: Client, as_started: E, event: HistoryEvent) -> E:
+async def execution_at_close(client: Client, as_started: E, event: HistoryEvent) -> E:
     """Return a closed execution.
 
     Args:
@@ -87,14 +87,14 @@ async def at_close(client: Client, as_started: E, event: HistoryEvent) -> E:
     """
     execution = type(as_started)()
     execution.CopyFrom(as_started)
-    end = await _ended(client, execution, event)
-    overlay(execution, end)
+    end = await _from_close_event(client, execution, event)
+    merge_into(execution, end)
     if not execution.status.HasField("end_time"):
         execution.status.end_time.CopyFrom(event.event_time)
     return execution
 
 
-async def _ended(client: Client, started: E, event: HistoryEvent) -> E:
+async def _from_close_event(client: Client, started: E, event: HistoryEvent) -> E:
     match event.WhichOneof("attributes"):
         case "workflow_execution_completed_event_attributes":
             result = event.workflow_execution_completed_event_attributes.result
@@ -127,7 +127,7 @@ async def _failed(client: Client, event: HistoryEvent, execution_type: type[E]) 
     failure = event.workflow_execution_failed_event_attributes.failure
     error = await client.data_converter.decode_failure(failure)
     if isinstance(error, ApplicationError) and error.details:
-        carried = _CARRIED[execution_type](error.details[0])
+        carried = _DETAILS_DECODERS[execution_type](error.details[0])
         if isinstance(carried, execution_type):
             return carried
     # Its text stays out: nobody promised that it is free of prompts.
@@ -145,7 +145,7 @@ def _ended_with(
     return execution
 
 
-def overlay(execution: E, newer: E) -> None:
+def merge_into(execution: E, newer: E) -> None:
     """Take over what `newer` says; keep what it does not repeat."""
     if isinstance(newer, AgentExecution):
         # A merge appends to lists: those of the conversation and of the agent come whole.

@@ -26,12 +26,11 @@ from stigma.agent.v1.agent_execution_pb2 import (
     AgentExecutionPhase,
 )
 from stigma.contracts import search_attributes
-from stigma.contracts.executions import Execution
 from stigma.runtime.pending_activities import OPEN
 from stigma_api import errors
 from stigma_api.access.principals import Principal
 from stigma_api.executions import outcome
-from stigma_api.kinds import AGENTS, WORKFLOWS, E, ExecutionKind
+from stigma_api.kinds import E, ExecutionKind
 from stigma_api.temporal.calls import answering, describe
 
 _QUERY_TIMEOUT = timedelta(seconds=1)
@@ -40,156 +39,14 @@ _UNTOUCHED_LENGTH = 3
 
 
 @dataclass(frozen=True)
-class Described(Generic[E]):
-    """One execution as Temporal describes it, without a look into its history."""
-
-    execution: E
-    digest: str
-    run_id: str
-    first_run_id: str
-    is_open: bool
-
-
-def is_pending(described: DescribeWorkflowExecutionResponse) -> bool:
-    """Return whether nobody has worked on an open execution yet."""
-    info, task = described.workflow_execution_info, described.pending_workflow_task
-    waits = task.state == PendingWorkflowTaskState.PENDING_WORKFLOW_TASK_STATE_SCHEDULED
-    is_first = info.first_run_id in {"", info.execution.run_id}
-    return waits and is_first and info.history_length <= _UNTOUCHED_LENGTH
-
-
-class Reader(Generic[E]):
-    """Reads executions of one kind for those who may see them."""
-
-    def __init__(self, client: Client, kind: ExecutionKind[E]) -> None:
-        self._client = client
-        self._kind: ExecutionKind[E] = kind
-
-    async def find(self, execution_id: str) -> Described[E] | None:
-        """Return the execution's current run, or None when there is none of this id."""
-        reply = await describe(self._client, execution_id)
-        if reply is None or reply.workflow_execution_info.type.name != self._kind.workflow_type:
-            return None
-        return await self._described(reply)
-
-    async def visible(self, principal: Principal, execution_id: str) -> Described[E]:
-        """Return the execution if this principal may see it.
-
-        Raises:
-            ApiError: NOT_FOUND, also for another principal's: whether it exists is not told.
-        """
-        found = await self.find(execution_id)
-        if found is None or not principal.may_see(found.execution.spec.principal):
-            raise errors.not_found(f"{self._kind.kind} execution {execution_id}")
-        return found
-
-    async def read(self, found: Described[E], *, full: bool = False) -> E:
-        """Return the execution as it stands.
-
-        Args:
-            found: from `find` or `visible`.
-            full: with what was asked for, and an agent's conversation; an agent's as far as a
-                worker answers within 1 s.
-        """
-        execution = await self.settled(found)
-        untouched = execution.status.phase == AGENT_EXECUTION_PHASE_PENDING
-        query_all = full and self._kind.query_has_request
-        if not untouched and (found.is_open or query_all):
-            await self._add_detail(execution, full=query_all)
-        if full and not query_all:
-            await self._add_request(execution, found)
-        execution.spec.callback_token = b""
-        return execution
-
-    async def settled(self, found: Described[E]) -> E:
-        """Return the execution without asking any worker: as started, or its outcome."""
-        if found.is_open:
-            return found.execution
-        event = await self._close_event(found)
-        if event is None:
-            return found.execution
-        return await outcome.at_close(self._client, found.execution, event)
-
-    async def _described(self, reply: DescribeWorkflowExecutionResponse) -> Described[E]:
-        info = reply.workflow_execution_info
-        execution = await outcome.from_memo(self._client, info.memo.fields, self._kind.execution)
-        execution.id = info.execution.workflow_id
-        is_open = info.status in OPEN
-        if is_open:
-            fresh = is_pending(reply)
-            phase = AGENT_EXECUTION_PHASE_PENDING if fresh else AGENT_EXECUTION_PHASE_RUNNING
-            outcome.put_phase(execution, phase)
-        return Described(
-            execution=execution,
-            digest=await outcome.digest_in_memo(self._client, info.memo.fields),
-            run_id=info.execution.run_id,
-            first_run_id=info.first_run_id or info.execution.run_id,
-            is_open=is_open,
-        )
-
-    async def _close_event(self, found: Described[E]) -> HistoryEvent | None:
-        events = await self._events(
-            found,
-            history_event_filter_type=HistoryEventFilterType.HISTORY_EVENT_FILTER_TYPE_CLOSE_EVENT,
-        )
-        return events[-1] if events else None
-
-    async def _events(self, found: Described[E], **which: Any) -> Sequence[HistoryEvent]:
-        request = GetWorkflowExecutionHistoryRequest(
-            namespace=self._client.namespace,
-            execution=WorkflowExecution(workflow_id=found.execution.id, run_id=found.run_id),
-            skip_archival=True,
-            **which,
-        )
-        async with answering():
-            reply = await self._client.workflow_service.get_workflow_execution_history(
-                request, retry=True
-            )
-        return reply.history.events
-
-    async def _add_request(self, execution: E, found: Described[E]) -> None:
-        """Put in what was asked for, as the run was started with it."""
-        [started, *_] = await self._events(found, maximum_page_size=1)
-        given = started.workflow_execution_started_event_attributes.input.payloads
-        if given:  # else nobody of ours started it
-            [request] = await self._client.data_converter.decode(given, [self._kind.input])
-            execution.spec.CopyFrom(request.spec)
-
-    async def _add_detail(self, execution: E, *, full: bool) -> None:
-        handle = self._client.get_workflow_handle(execution.id)
-        try:
-            async with answering(_QUERY_TIMEOUT):
-                detail = await handle.query(
-                    "execution",
-                    args=[] if self._kind.query_has_request else [False],
-                    result_type=self._kind.execution,
-                    rpc_timeout=_QUERY_TIMEOUT,
-                )
-        except (
-            errors.ApiError,
-            RPCError,
-            WorkflowQueryFailedError,
-            WorkflowQueryRejectedError,
-        ):
-            return  # no worker answers: what Temporal itself knows is the answer
-        if not full:
-            if isinstance(detail, AgentExecution):
-                detail.status.ClearField("messages")
-            detail.spec.Clear()
-        outcome.overlay(execution, detail)
-
-
-KINDS: dict[str, ExecutionKind[Any]] = {kind.workflow_type: kind for kind in (AGENTS, WORKFLOWS)}
-"""The kinds of executions by the Temporal workflow type that runs each."""
-
-
-@dataclass(frozen=True)
-class Subject:
+class ExecutionDescription(Generic[E]):
     """One execution: its memo, and Temporal's description of its current run."""
 
-    kind: ExecutionKind[Any]
-    execution: Execution
+    kind: ExecutionKind[E]
+    execution: E
+    """As started, from the memo; while it is open, with the phase that Temporal shows."""
     digest: str
+    """SHA-256 of the request that started it, in hex."""
     described: DescribeWorkflowExecutionResponse
 
     @property
@@ -213,6 +70,14 @@ class Subject:
         return self.described.workflow_execution_info.status in OPEN
 
     @property
+    def is_pending(self) -> bool:
+        """Whether it is open, and no worker has worked on it yet."""
+        info, task = self.described.workflow_execution_info, self.described.pending_workflow_task
+        waits = task.state == PendingWorkflowTaskState.PENDING_WORKFLOW_TASK_STATE_SCHEDULED
+        is_first = self.first_run_id == self.run_id
+        return self.is_open and waits and is_first and info.history_length <= _UNTOUCHED_LENGTH
+
+    @property
     def definition_id(self) -> str:
         """ "name@version" of the agent or workflow; empty for an inline one."""
         return self.kind.definition_id(self.execution.spec)
@@ -231,36 +96,134 @@ class Subject:
         noted = decode_typed_search_attributes(info.search_attributes).get(search_attributes.PHASE)
         if noted:
             return noted
-        if self.is_open and is_pending(self.described):
+        if self.is_pending:
             return "PENDING"
         name = AgentExecutionPhase.Name(outcome.phase_of(info.status))
         return name.removeprefix("AGENT_EXECUTION_PHASE_")
 
 
-class Subjects:
-    """Looks executions up for those who may see them."""
+class Reader(Generic[E]):
+    """Reads executions of some kinds for those who may see them."""
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: Client, *kinds: ExecutionKind[E]) -> None:
         self._client = client
+        self._kinds: dict[str, ExecutionKind[E]] = {kind.workflow_type: kind for kind in kinds}
+        self._name = f"{kinds[0].kind} execution" if len(kinds) == 1 else "execution"
 
-    async def find(self, execution_id: str) -> Subject | None:
-        """Return the execution, or None when there is none of this id."""
+    async def find(self, execution_id: str) -> ExecutionDescription[E] | None:
+        """Return the execution with its current run, or None when there is none of this id."""
         reply = await describe(self._client, execution_id)
-        kind = KINDS.get(reply.workflow_execution_info.type.name) if reply else None
+        kind = self._kinds.get(reply.workflow_execution_info.type.name) if reply else None
         if reply is None or kind is None:
             return None
-        fields = reply.workflow_execution_info.memo.fields
-        execution = await outcome.from_memo(self._client, fields, kind.execution)
-        digest = await outcome.digest_in_memo(self._client, fields)
-        return Subject(kind, execution, digest, reply)
+        memo = reply.workflow_execution_info.memo.fields
+        execution = await outcome.from_memo(self._client, memo, kind.execution)
+        execution.id = reply.workflow_execution_info.execution.workflow_id
+        digest = await outcome.digest_in_memo(self._client, memo)
+        found = ExecutionDescription(kind, execution, digest, reply)
+        if found.is_open:
+            phase = (
+                AGENT_EXECUTION_PHASE_PENDING if found.is_pending else AGENT_EXECUTION_PHASE_RUNNING
+            )
+            outcome.put_phase(execution, phase)
+        return found
 
-    async def visible(self, principal: Principal, execution_id: str) -> Subject:
+    async def get(self, execution_id: str) -> ExecutionDescription[E]:
+        """Return the execution.
+
+        Raises:
+            ApiError: NOT_FOUND.
+        """
+        found = await self.find(execution_id)
+        if found is None:
+            raise errors.not_found(f"{self._name} {execution_id}")
+        return found
+
+    async def get_visible(self, principal: Principal, execution_id: str) -> ExecutionDescription[E]:
         """Return the execution if this principal may see it.
 
         Raises:
             ApiError: NOT_FOUND, also for another principal's: whether it exists is not told.
         """
-        found = await self.find(execution_id)
-        if found is None or not principal.may_see(found.execution.spec.principal):
-            raise errors.not_found(f"execution {execution_id}")
+        found = await self.get(execution_id)
+        if not principal.may_see(found.execution.spec.principal):
+            raise errors.not_found(f"{self._name} {execution_id}")
         return found
+
+    async def read(self, found: ExecutionDescription[E], *, full: bool = False) -> E:
+        """Return the execution as it stands.
+
+        Args:
+            found: from `find`, `get` or `get_visible`.
+            full: with what was asked for, and an agent's conversation; an agent's as far as a
+                worker answers within 1 s.
+        """
+        execution = await self.with_outcome(found)
+        untouched = execution.status.phase == AGENT_EXECUTION_PHASE_PENDING
+        query_all = full and found.kind.query_returns_spec
+        if not untouched and (found.is_open or query_all):
+            await self._add_detail(execution, found.kind, full=query_all)
+        if full and not query_all:
+            await self._add_request(execution, found)
+        execution.spec.callback_token = b""
+        return execution
+
+    async def with_outcome(self, found: ExecutionDescription[E]) -> E:
+        """Return the execution without asking any worker: as started, or its outcome."""
+        if found.is_open:
+            return found.execution
+        event = await self._close_event(found)
+        if event is None:
+            return found.execution
+        return await outcome.execution_at_close(self._client, found.execution, event)
+
+    async def _close_event(self, found: ExecutionDescription[E]) -> HistoryEvent | None:
+        events = await self._events(
+            found,
+            history_event_filter_type=HistoryEventFilterType.HISTORY_EVENT_FILTER_TYPE_CLOSE_EVENT,
+        )
+        return events[-1] if events else None
+
+    async def _events(self, found: ExecutionDescription[E], **which: Any) -> Sequence[HistoryEvent]:
+        request = GetWorkflowExecutionHistoryRequest(
+            namespace=self._client.namespace,
+            execution=WorkflowExecution(workflow_id=found.execution_id, run_id=found.run_id),
+            skip_archival=True,
+            **which,
+        )
+        async with answering():
+            reply = await self._client.workflow_service.get_workflow_execution_history(
+                request, retry=True
+            )
+        return reply.history.events
+
+    async def _add_request(self, execution: E, found: ExecutionDescription[E]) -> None:
+        """Put in what was asked for, as the run was started with it."""
+        [started, *_] = await self._events(found, maximum_page_size=1)
+        given = started.workflow_execution_started_event_attributes.input.payloads
+        if given:  # else nobody of ours started it
+            [request] = await self._client.data_converter.decode(given, [found.kind.input])
+            execution.spec.CopyFrom(request.spec)
+
+    async def _add_detail(self, execution: E, kind: ExecutionKind[E], *, full: bool) -> None:
+        handle = self._client.get_workflow_handle(execution.id)
+        try:
+            async with answering(_QUERY_TIMEOUT):
+                detail = await handle.query(
+                    "execution",
+                    args=[] if kind.query_returns_spec else [False],
+                    result_type=kind.execution,
+                    rpc_timeout=_QUERY_TIMEOUT,
+                )
+        except (
+            errors.ApiError,
+            RPCError,
+            WorkflowQueryFailedError,
+            WorkflowQueryRejectedError,
+        ):
+            return  # no worker answers: what Temporal itself knows is the answer
+        if not full:
+            if isinstance(detail, AgentExecution):
+                detail.status.ClearField("messages")
+            detail.spec.Clear()
+        outcome.merge_into(execution, detail)

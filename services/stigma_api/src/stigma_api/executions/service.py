@@ -83,7 +83,7 @@ class ExecutionService(Generic[D, E, T]):
     async def get(self, principal: Principal, execution_id: str, *, full: bool = False) -> E:
         """Return one execution."""
         principal.require(Action.EXECUTIONS_READ)
-        found = await self._reader.visible(principal, execution_id)
+        found = await self._reader.get_visible(principal, execution_id)
         return await self._reader.read(found, full=full)
 
     async def page(
@@ -96,7 +96,7 @@ class ExecutionService(Generic[D, E, T]):
     async def watch(self, principal: Principal, execution_id: str, cursor: str) -> AsyncIterator[T]:
         """Stream what happens to one execution."""
         principal.require(Action.EXECUTIONS_READ)
-        found = await self._reader.visible(principal, execution_id)
+        found = await self._reader.get_visible(principal, execution_id)
         async for event in self._watching.events(found, cursor):
             yield event
 
@@ -108,10 +108,12 @@ class ExecutionService(Generic[D, E, T]):
         execution_id = request.id or ids.execution_id(
             principal.name, namespace, request.request_id, self._kind.kind
         )
-        found = await self._reader.visible(principal, execution_id)
+        found = await self._reader.get_visible(principal, execution_id)
         if found.is_open and await self._cancel(execution_id, request.reason):
             return found.execution
-        return await self._reader.settled(await self._reader.visible(principal, execution_id))
+        return await self._reader.with_outcome(
+            await self._reader.get_visible(principal, execution_id)
+        )
 
     async def _prepare(self, admitted: Admitted) -> Encoded[E]:
         return self._launcher.encode(await self._admission.prepare(admitted))

@@ -21,7 +21,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from stigma_api import errors
 from stigma_api.errors import ApiError
-from stigma_api.executions.reader import Described, Reader
+from stigma_api.executions.reader import ExecutionDescription, Reader
 from stigma_api.executions.watch_events import Narrator, T
 from stigma_api.kinds import E, ExecutionKind
 from stigma_api.temporal.calls import answering
@@ -67,7 +67,7 @@ class Watching(Generic[E, T]):
         self._narrator: Callable[[Client], Narrator[T]] = narrator
         self._reader: Reader[E] = reader
 
-    async def events(self, found: Described[E], cursor_text: str) -> AsyncIterator[T]:
+    async def events(self, found: ExecutionDescription[E], cursor_text: str) -> AsyncIterator[T]:
         """Yield what happened after the cursor, then what happens, up to the end.
 
         Goes on over every continue-as-new; after a reset in Temporal, in the current run.
@@ -90,12 +90,12 @@ class Watching(Generic[E, T]):
             successor, current = await self._after(found.execution.id, last)
             if successor == run_id:
                 if last.event_id > after:
-                    ended = narrator.ended(await self._reader.settled(current))
+                    ended = narrator.ended(await self._reader.with_outcome(current))
                     yield _placed(ended, run_id, last)
                 return
             run_id, after = successor, 0
 
-    async def _begin(self, found: Described[E]) -> Cursor:
+    async def _begin(self, found: ExecutionDescription[E]) -> Cursor:
         """Return the start of the first run that Temporal still has."""
         for run_id in (found.first_run_id, found.run_id):
             try:
@@ -138,7 +138,9 @@ class Watching(Generic[E, T]):
                 raise
             raise _bad_cursor() from None
 
-    async def _after(self, execution_id: str, last: HistoryEvent) -> tuple[str, Described[E]]:
+    async def _after(
+        self, execution_id: str, last: HistoryEvent
+    ) -> tuple[str, ExecutionDescription[E]]:
         """Return the run after a closed one, or itself when there is none; and what is now."""
         current = await self._reader.find(execution_id)
         if current is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
+from typing import Any
 
 from temporalio.api.history.v1 import HistoryEvent
 from temporalio.client import Client
@@ -11,7 +12,7 @@ from temporalio.client import Client
 from stigma.contracts.executions import Kind
 from stigma.internal.v1.execution_pb2 import Bind
 from stigma_api.executions import history
-from stigma_api.executions.reader import Subject
+from stigma_api.executions.reader import ExecutionDescription
 from stigma_api.temporal.histories import Histories, Run
 
 MAX_EVENTS = 5000
@@ -33,18 +34,18 @@ class Attempts:
         self._histories = Histories(client)
         self._room = asyncio.Semaphore(_AT_A_TIME)
 
-    async def first(self, subject: Subject) -> list[Bind]:
+    async def first(self, subject: ExecutionDescription[Any]) -> list[Bind]:
         """Return the attempts that the current run began with, the last one to ask last."""
         return await self._read(subject, _BEGINNING)
 
-    async def all(self, subject: Subject) -> list[Bind] | None:
+    async def all(self, subject: ExecutionDescription[Any]) -> list[Bind] | None:
         """Return every attempt, the last one to ask last; None where that is too much to read."""
         info = subject.described.workflow_execution_info
         if info.history_length > MAX_EVENTS or info.history_size_bytes > MAX_BYTES:
             return None
         return await self._read(subject, MAX_EVENTS)
 
-    async def _read(self, subject: Subject, limit: int) -> list[Bind]:
+    async def _read(self, subject: ExecutionDescription[Any], limit: int) -> list[Bind]:
         run = Run(self._client.namespace, subject.execution_id, subject.run_id)
         bound: dict[bytes, Bind] = {}
         async with self._room:
@@ -56,7 +57,9 @@ class Attempts:
                     break
         return list(bound.values())
 
-    async def _bound(self, subject: Subject, event: HistoryEvent) -> Iterable[Bind]:
+    async def _bound(
+        self, subject: ExecutionDescription[Any], event: HistoryEvent
+    ) -> Iterable[Bind]:
         """Return the attempts that an event tells of, without those that the workflow ignored."""
         started = event.workflow_execution_started_event_attributes
         if started.continued_execution_run_id and subject.kind.kind is Kind.AGENT:

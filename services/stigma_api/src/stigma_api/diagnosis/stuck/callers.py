@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from temporalio.client import Client
 from temporalio.converter import decode_typed_search_attributes
@@ -14,7 +15,7 @@ from stigma.contracts.activities import WATCH_CALLER
 from stigma.internal.v1.execution_pb2 import Bind
 from stigma.runtime.pending_activities import find_pending_activity
 from stigma_api.diagnosis.stuck.attempts import Attempts
-from stigma_api.executions.reader import Subject
+from stigma_api.executions.reader import ExecutionDescription
 from stigma_api.temporal.calls import answering
 
 # Attempts looked up before it is said that nobody waits, the newest.
@@ -28,7 +29,7 @@ class StuckCallers:
         self._client = client
         self._attempts = Attempts(client)
 
-    async def are_gone(self, subject: Subject) -> bool:
+    async def are_gone(self, subject: ExecutionDescription[Any]) -> bool:
         """Return whether somebody waited, and nobody does any more; False where nobody can tell."""
         if not _is_waited_for(subject):
             return False
@@ -68,7 +69,7 @@ class StuckCallers:
         return pending is not None
 
 
-def _is_waited_for(subject: Subject) -> bool:
+def _is_waited_for(subject: ExecutionDescription[Any]) -> bool:
     """Return whether somebody has asked for the outcome: with its start, or only later."""
     described = subject.described
     attributes = described.workflow_execution_info.search_attributes

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from datetime import timedelta
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from temporalio.client import Client
 from temporalio.service import RPCError
@@ -23,7 +23,8 @@ from stigma_api.diagnosis.stuck.listing import OpenExecutions
 from stigma_api.diagnosis.stuck.queues import Queues
 from stigma_api.diagnosis.stuck.reasons import Finding, Reasons
 from stigma_api.errors import ApiError
-from stigma_api.executions.reader import Subject, Subjects
+from stigma_api.executions.reader import ExecutionDescription, Reader
+from stigma_api.kinds import KINDS
 
 DEFAULT_MIN_AGE = timedelta(minutes=1)
 DEFAULT_LIMIT = 200
@@ -45,7 +46,7 @@ class StuckExecutions:
     def __init__(self, client: Client, queues: TaskQueues) -> None:
         self._client = client
         self._queues = queues
-        self._subjects = Subjects(client)
+        self._subjects = Reader[Any](client, *KINDS)
         self._open = OpenExecutions(client, queues.orchestrator)
         self._callers = StuckCallers(client)
         self._room = asyncio.Semaphore(_LOOKS_AT_A_TIME)
@@ -75,7 +76,9 @@ class StuckExecutions:
         for subject in subjects:
             reasons.note(subject)
 
-        async def judge(subject: Subject) -> tuple[Subject, Finding | None]:
+        async def judge(
+            subject: ExecutionDescription[Any],
+        ) -> tuple[ExecutionDescription[Any], Finding | None]:
             return subject, await reasons.of(subject)
 
         judged = await _each(subjects, judge)
@@ -98,7 +101,7 @@ def _bounds(request: ListStuckExecutionsRequest) -> tuple[timedelta, int]:
     return min_age, limit
 
 
-def _stuck(subject: Subject, found: Finding) -> StuckExecution:
+def _stuck(subject: ExecutionDescription[Any], found: Finding) -> StuckExecution:
     stuck = StuckExecution(
         execution_id=subject.execution_id,
         definition_id=subject.definition_id,

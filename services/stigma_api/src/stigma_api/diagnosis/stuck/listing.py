@@ -16,7 +16,7 @@ from temporalio.client import Client
 
 from stigma.contracts import search_attributes
 from stigma_api.access.principals import Principal
-from stigma_api.executions.reader import KINDS
+from stigma_api.kinds import KINDS
 from stigma_api.temporal.calls import answering
 from stigma_api.temporal.visibility import quoted
 
@@ -81,7 +81,7 @@ class OpenExecutions:
         return [info.execution.workflow_id for info in reply.executions]
 
     def _query(self, principal: Principal) -> str:
-        types = ", ".join(quoted(name) for name in KINDS)
+        types = ", ".join(quoted(kind.workflow_type) for kind in KINDS)
         conditions = [
             f"WorkflowType IN ({types})",
             f"TaskQueue = {quoted(self._task_queue)}",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from google.protobuf.timestamp_pb2 import Timestamp
 from temporalio.api.enums.v1 import PendingActivityState
@@ -17,7 +18,7 @@ from stigma.diagnosis.v1.diagnosis_service_pb2 import StuckReason
 from stigma_api.diagnosis.stuck.callers import StuckCallers
 from stigma_api.diagnosis.stuck.queues import ACTIVITIES, WORKFLOWS, Queues
 from stigma_api.diagnosis.timeline.entries import why
-from stigma_api.executions.reader import Subject
+from stigma_api.executions.reader import ExecutionDescription
 from stigma_api.temporal.calls import describe
 
 # A worker with room takes what waits at once, and a workflow ends at its deadline.
@@ -53,13 +54,13 @@ class Reasons:
         self._polled = polled
         self._callers = callers
 
-    def note(self, subject: Subject) -> None:
+    def note(self, subject: ExecutionDescription[Any]) -> None:
         """Take in what one execution shows about the workers that serve others as well."""
         for each in subject.described.pending_activities:
             if each.state == _STARTED and each.activity_type.name == CALL_MODEL:
                 self._polled.busy(self._queues.ai)
 
-    async def of(self, subject: Subject) -> Finding | None:
+    async def of(self, subject: ExecutionDescription[Any]) -> Finding | None:
         """Return why an execution does not get on; None for one that does.
 
         What keeps all the rest from happening comes first.
@@ -99,7 +100,7 @@ class Reasons:
         return self._backlog(queue, waits) if waits is not None else None
 
     async def _delivery(
-        self, subject: Subject, pending: Iterable[PendingActivityInfo]
+        self, subject: ExecutionDescription[Any], pending: Iterable[PendingActivityInfo]
     ) -> Finding | None:
         for each in _of_type(pending, *DELIVERIES):
             if each.attempt > 1:
@@ -111,7 +112,7 @@ class Reasons:
             return await self._in_queue(each, self._queues.orchestrator)
         return None
 
-    def _past_deadline(self, subject: Subject) -> Finding | None:
+    def _past_deadline(self, subject: ExecutionDescription[Any]) -> Finding | None:
         status = subject.execution.status
         if not status.HasField("deadline"):
             return None
@@ -124,7 +125,7 @@ class Reasons:
             f"stigma execution cancel {subject.execution_id}",
         )
 
-    async def _caller(self, subject: Subject) -> Finding | None:
+    async def _caller(self, subject: ExecutionDescription[Any]) -> Finding | None:
         if not await self._callers.are_gone(subject):
             return None
         return Finding(
@@ -133,7 +134,7 @@ class Reasons:
             f"stigma execution cancel {subject.execution_id}",
         )
 
-    def _person(self, subject: Subject) -> Finding | None:
+    def _person(self, subject: ExecutionDescription[Any]) -> Finding | None:
         if subject.phase != "INPUT_REQUIRED":
             return None
         return Finding(
@@ -143,7 +144,7 @@ class Reasons:
         )
 
     async def _model_call(
-        self, subject: Subject, pending: Iterable[PendingActivityInfo]
+        self, subject: ExecutionDescription[Any], pending: Iterable[PendingActivityInfo]
     ) -> Finding | None:
         for each in _of_type(pending, CALL_MODEL):
             if (found := await self._in_queue(each, self._queues.ai)) is not None:
@@ -160,7 +161,7 @@ class Reasons:
                 return Finding(reason, f"{what}: {_so_far(each)}", command)
         return None
 
-    async def _engine_run(self, subject: Subject) -> Finding | None:
+    async def _engine_run(self, subject: ExecutionDescription[Any]) -> Finding | None:
         for child in subject.described.pending_children:
             run = await describe(self._client, child.workflow_id, child.run_id)
             if run is None:

@@ -15,7 +15,7 @@ from stigma.contracts import errors
 from stigma.contracts.executions import Execution, phase_name
 from stigma_api.diagnosis.timeline.entries import used
 from stigma_api.executions import outcome
-from stigma_api.executions.reader import Subject
+from stigma_api.executions.reader import ExecutionDescription
 
 _CLOSING = {
     EventType.EVENT_TYPE_WORKFLOW_EXECUTION_COMPLETED,
@@ -41,10 +41,10 @@ def closes(event: HistoryEvent) -> bool:
     return event.event_type in _CLOSING
 
 
-async def end(client: Client, subject: Subject, event: HistoryEvent) -> End:
+async def end(client: Client, subject: ExecutionDescription[Any], event: HistoryEvent) -> End:
     """Return how the execution ended with this event, one that `closes`."""
     as_started = cast("Any", subject.execution)
-    execution: Execution = await outcome.at_close(client, as_started, event)
+    execution: Execution = await outcome.execution_at_close(client, as_started, event)
     failed = execution.status.HasField("failure")
     detail = _why(execution) if failed else _notable(execution)
     return End(phase_name(execution).lower().replace("_", " "), detail, failed, execution)

@@ -20,7 +20,7 @@ from stigma_api.diagnosis.timeline.activity_entries import Work
 from stigma_api.diagnosis.timeline.entries import entry
 from stigma_api.diagnosis.timeline.history_window import Part
 from stigma_api.executions import history
-from stigma_api.executions.reader import Subject
+from stigma_api.executions.reader import ExecutionDescription
 from stigma_api.temporal.histories import Run, cooperative_iter
 
 
@@ -39,7 +39,7 @@ class Story:
 class OwnStory:
     """Tells the runs of one execution, one after the other."""
 
-    def __init__(self, client: Client, subject: Subject) -> None:
+    def __init__(self, client: Client, subject: ExecutionDescription[Any]) -> None:
         self._client = client
         self._subject = subject
         self._story = Story()

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from temporalio.api.history.v1 import HistoryEvent
 from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
-from stigma_api.executions.reader import Subject
+from stigma_api.executions.reader import ExecutionDescription
 from stigma_api.temporal.histories import Histories, Run
 
 MAX_EVENTS = 5000
@@ -53,7 +54,7 @@ class OwnRuns:
         self._client = client
         self._histories = histories
 
-    async def parts(self, subject: Subject) -> tuple[list[Part], bool]:
+    async def parts(self, subject: ExecutionDescription[Any]) -> tuple[list[Part], bool]:
         """Return what is read of its runs, in order, and whether there is more.
 
         From the end back, so that of a long story the newest part is read; its beginning is read
@@ -86,7 +87,7 @@ class OwnRuns:
                 raise
         return events[::-1]
 
-    async def _beginning(self, subject: Subject, earliest: Part) -> list[Part]:
+    async def _beginning(self, subject: ExecutionDescription[Any], earliest: Part) -> list[Part]:
         run = self._run(subject, subject.first_run_id)
         events: list[HistoryEvent] = []
         try:
@@ -103,7 +104,7 @@ class OwnRuns:
                 raise
         return [Part(run, events)]
 
-    def _run(self, subject: Subject, run_id: str) -> Run:
+    def _run(self, subject: ExecutionDescription[Any], run_id: str) -> Run:
         return Run(self._client.namespace, subject.execution_id, run_id)
 
 

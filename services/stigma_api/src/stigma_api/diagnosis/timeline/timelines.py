@@ -6,6 +6,7 @@ Read from Temporal alone, so that it is there when no service of ours is. No pay
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 from temporalio.client import Client
 
@@ -22,7 +23,8 @@ from stigma_api.diagnosis.timeline.caller_part import CallerStory, CallerUnavail
 from stigma_api.diagnosis.timeline.entries import in_order
 from stigma_api.diagnosis.timeline.execution_part import OwnStory
 from stigma_api.diagnosis.timeline.history_window import OwnRuns
-from stigma_api.executions.reader import Subject, Subjects
+from stigma_api.executions.reader import ExecutionDescription, Reader
+from stigma_api.kinds import KINDS
 from stigma_api.temporal.histories import Histories
 
 MAX_MODEL_CALLS = 500
@@ -39,7 +41,7 @@ class Timelines:
 
     def __init__(self, client: Client) -> None:
         self._client = client
-        self._subjects = Subjects(client)
+        self._subjects = Reader[Any](client, *KINDS)
         self._histories = Histories(client)
         self._runs = OwnRuns(client, self._histories)
         self._room = asyncio.Semaphore(_AT_A_TIME)
@@ -53,11 +55,11 @@ class Timelines:
             ApiError: NOT_FOUND, also for another principal's; UNAVAILABLE, Temporal does not
                 answer.
         """
-        subject = await self._subjects.visible(principal, execution_id)
+        subject = await self._subjects.get_visible(principal, execution_id)
         async with self._room:
             return await self._told(subject)
 
-    async def _told(self, subject: Subject) -> ExecutionTimeline:
+    async def _told(self, subject: ExecutionDescription[Any]) -> ExecutionTimeline:
         parts, truncated = await self._runs.parts(subject)
         story = await OwnStory(self._client, subject).tell(parts)
         timeline = ExecutionTimeline(
