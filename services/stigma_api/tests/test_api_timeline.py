@@ -35,8 +35,7 @@ from stigma.workflow.v1.workflow_execution_service_pb2 import StartWorkflowReque
 from stigma.workflow.v1.workflow_execution_service_pb2_grpc import WorkflowExecutionServiceStub
 from stigma.workflow.v1.workflow_pb2 import WorkflowSpec
 from stigma_api.access.principals import Action, Principal
-from stigma_api.diagnosis.timeline import history_window as own_runs
-from stigma_api.diagnosis.timeline import timelines
+from stigma_api.diagnosis.timeline import history_window, timelines
 from stigma_api.executions.reader import Reader
 from stigma_api.kinds import AGENTS, KINDS
 from tests.stack.faults import Fail, FaultProxy
@@ -187,10 +186,10 @@ async def test_few_are_told_at_a_time_and_others_wait(stage: Api, proxy: FaultPr
         return proxy.counts["GetWorkflowExecutionHistoryReverse"].received - before
 
     await eventually(all_are_in, what="twelve calls")
-    await eventually(lambda: read() >= timelines._AT_A_TIME, what="as many as may")
+    await eventually(lambda: read() >= timelines._MAX_READS, what="as many as may")
     async with refused(Code.NOT_FOUND):
         await timeline_of(stage, "agent-unknown")
-    assert read() == timelines._AT_A_TIME
+    assert read() == timelines._MAX_READS
     paused.release()
     assert {told.execution_id for told in await asyncio.gather(*telling)} == {started.id}
     proxy.clear()
@@ -259,7 +258,7 @@ async def test_of_a_long_story_the_oldest_calls_are_left_out(
     monkeypatch.undo()
     events = len((await client.get_workflow_handle(started.id).fetch_history()).events)
     for limit in (events - 6, events, events + 6):
-        monkeypatch.setattr(own_runs, "MAX_EVENTS", limit)
+        monkeypatch.setattr(history_window, "MAX_EVENTS", limit)
         found = await timeline_of(stage, started.id)
         assert found.truncated
         assert list(found.entries[:2]) == list(whole.entries[:2])
@@ -288,7 +287,7 @@ async def test_of_a_large_story_no_more_is_read_than_is_good(
         if event.HasField("activity_task_scheduled_event_attributes")
     ]
     newest_two = sum(each.ByteSize() for each in history.events if each.event_id > asked[1])
-    monkeypatch.setattr(own_runs, "MAX_BYTES", newest_two)
+    monkeypatch.setattr(history_window, "MAX_BYTES", newest_two)
     cut = await timeline_of(stage, started.id)
     assert cut.truncated
     # From the end back, and its beginning in any case.
@@ -394,7 +393,7 @@ async def test_a_long_story_is_told_in_turns_with_others(stage: Api, client: Cli
     counting, decoded = counted(client)
     everybody = Principal(name="root", actions=frozenset({Action.ADMIN}))
     async with decoded.beside_somebody():
-        found = await timelines.Timelines(counting).visible(everybody, started.id)
+        found = await timelines.Timelines(counting).get_visible(everybody, started.id)
     assert found.usage.model_calls == calls
     assert decoded.of(ModelCallResponse) == calls
     assert decoded.most_in_one_turn < calls / 2

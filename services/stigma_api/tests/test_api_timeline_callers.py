@@ -27,7 +27,7 @@ from stigma.agent.v1.agent_execution_service_pb2 import (
 from stigma.contracts import tokens
 from stigma.diagnosis.v1 import diagnosis_service_pb2 as pb
 from stigma.internal.v1.execution_pb2 import Bind
-from stigma_api.diagnosis.timeline import caller_part as caller_story
+from stigma_api.diagnosis.timeline import caller_part
 from tests.stack.faults import Fail, FaultProxy
 
 Code = grpc.StatusCode
@@ -149,11 +149,11 @@ async def test_a_caller_out_of_reach_is_said_and_the_rest_is_told(
     )
     assert "Temporal does not answer" in (await timeline_of(stage, started.id)).caller_unavailable
     proxy.clear()
-    monkeypatch.setattr(caller_story, "_MAX_EVENTS", 4)
+    monkeypatch.setattr(caller_part, "_MAX_EVENTS", 4)
     found = await timeline_of(stage, started.id)  # from the end back
     assert (found.caller_unavailable, steps(found)[0]) == ("", "TAKEN")
     await caller.handle.signal("poke")
-    monkeypatch.setattr(caller_story, "_MAX_EVENTS", 1)
+    monkeypatch.setattr(caller_part, "_MAX_EVENTS", 1)
     found = await timeline_of(stage, started.id)
     assert found.caller_unavailable.endswith("has too long a history to be read")
 

@@ -32,7 +32,7 @@ from stigma.contracts import payloads, tokens
 from stigma.internal.v1.execution_pb2 import ModelCallRequest, ModelCallResponse
 from stigma_api.executions.reader import Reader
 from stigma_api.executions.watch import Watching
-from stigma_api.executions.watch_agent_events import AgentNarrator
+from stigma_api.executions.watch_events import AgentEventMapper
 from stigma_api.kinds import AGENTS
 from tests.stack.waiting import eventually
 
@@ -275,7 +275,7 @@ async def test_a_long_history_is_read_in_turns_and_each_conversation_once(
         reader = Reader(counting, AGENTS)
         found = await reader.find(started.id)
         assert found is not None
-        events = Watching(counting, AGENTS, reader, AgentNarrator).events(found, cursor)
+        events = Watching(counting, AGENTS, reader, AgentEventMapper).events(found, cursor)
         async with decoded.beside_somebody():
             return [event async for event in events], decoded
 

@@ -32,9 +32,12 @@ from stigma_api.executions.reader import Reader
 from stigma_api.executions.service import ExecutionService
 from stigma_api.executions.token_probe import Probe
 from stigma_api.executions.watch import Watching
-from stigma_api.executions.watch_agent_events import AgentNarrator
-from stigma_api.executions.watch_events import Narrator, T
-from stigma_api.executions.watch_workflow_events import WorkflowNarrator
+from stigma_api.executions.watch_events import (
+    AgentEventMapper,
+    T,
+    WatchEventMapper,
+    WorkflowEventMapper,
+)
 from stigma_api.grpc_api import servicers
 from stigma_api.grpc_api.interceptor import ApiInterceptor
 from stigma_api.kinds import AGENTS, WORKFLOWS, D, E, ExecutionKind
@@ -90,10 +93,10 @@ def _services(
     check_document = DocumentChecker(client, queues.engine).check
     queue = queues.orchestrator
     agent_executions = _executions(
-        client, AGENTS, agents, AgentNarrator, callbacks=tokens, task_queue=queue
+        client, AGENTS, agents, AgentEventMapper, callbacks=tokens, task_queue=queue
     )
     workflow_executions = _executions(
-        client, WORKFLOWS, workflows, WorkflowNarrator, callbacks=tokens, task_queue=queue
+        client, WORKFLOWS, workflows, WorkflowEventMapper, callbacks=tokens, task_queue=queue
     )
     return Services(
         definitions={
@@ -109,7 +112,7 @@ def _executions(
     client: Client,
     kind: ExecutionKind[E],
     registry: Registry[D],
-    narrator: Callable[[Client], Narrator[T]],
+    mapper: Callable[[Client, str], WatchEventMapper[T]],
     *,
     callbacks: CallbackTokenPolicy,
     task_queue: str,
@@ -124,7 +127,7 @@ def _executions(
         launcher=Launcher(client, kind, reader, task_queue),
         reader=reader,
         listing=Listing(client, kind, task_queue),
-        watching=Watching(client, kind, reader, narrator),
+        watching=Watching(client, kind, reader, mapper),
     )
 
 

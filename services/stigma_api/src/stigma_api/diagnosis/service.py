@@ -26,7 +26,7 @@ class DiagnosisService:
             ApiError: NOT_FOUND; PERMISSION_DENIED; UNAVAILABLE, Temporal does not answer.
         """
         principal.require(Action.EXECUTIONS_READ)
-        return await self._timelines.visible(principal, execution_id)
+        return await self._timelines.get_visible(principal, execution_id)
 
     async def stuck(
         self, principal: Principal, request: ListStuckExecutionsRequest

@@ -1,4 +1,4 @@
-"""Follows one execution by reading its history: nothing is lost, and no worker is involved."""
+"""Streams of watch events: an execution is followed by its history, without any worker."""
 
 from __future__ import annotations
 
@@ -21,8 +21,9 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from stigma_api import errors
 from stigma_api.errors import ApiError
+from stigma_api.executions.history import next_run_id
 from stigma_api.executions.reader import ExecutionDescription, Reader
-from stigma_api.executions.watch_events import Narrator, T
+from stigma_api.executions.watch_events import T, WatchEventMapper
 from stigma_api.kinds import E, ExecutionKind
 from stigma_api.temporal.calls import answering
 from stigma_api.temporal.histories import cooperative_iter
@@ -33,14 +34,14 @@ _LONG_POLL = timedelta(seconds=40)
 
 @dataclass(frozen=True)
 class Cursor:
-    """A place in an execution: an event of one of its runs."""
+    """A position in an execution: an event of one of its runs."""
 
     run_id: str
     event_id: int
 
     @classmethod
     def parse(cls, text: str) -> Cursor:
-        """Read a cursor; raises INVALID_ARGUMENT for what is none."""
+        """Parse a cursor; raises INVALID_ARGUMENT."""
         try:
             content = base64.b64decode(text.encode(), altchars=b"-_", validate=True).decode()
             run_id, _, event_id = content.partition(":")
@@ -53,22 +54,22 @@ class Cursor:
 
 
 class Watching(Generic[E, T]):
-    """Turns histories of one kind of executions into events."""
+    """Follows executions of one kind."""
 
     def __init__(
         self,
         client: Client,
         kind: ExecutionKind[E],
         reader: Reader[E],
-        narrator: Callable[[Client], Narrator[T]],
+        mapper: Callable[[Client, str], WatchEventMapper[T]],
     ) -> None:
         self._client = client
         self._kind: ExecutionKind[E] = kind
-        self._narrator: Callable[[Client], Narrator[T]] = narrator
+        self._mapper: Callable[[Client, str], WatchEventMapper[T]] = mapper
         self._reader: Reader[E] = reader
 
     async def events(self, found: ExecutionDescription[E], cursor_text: str) -> AsyncIterator[T]:
-        """Yield what happened after the cursor, then what happens, up to the end.
+        """Yield the events after the cursor, then those to come, up to the end.
 
         Goes on over every continue-as-new; after a reset in Temporal, in the current run.
 
@@ -76,27 +77,27 @@ class Watching(Generic[E, T]):
             ApiError: INVALID_ARGUMENT on `cursor`; UNAVAILABLE when Temporal does not answer:
                 go on later from the last cursor.
         """
-        cursor = Cursor.parse(cursor_text) if cursor_text else await self._begin(found)
+        cursor = Cursor.parse(cursor_text) if cursor_text else await self._first_cursor(found)
         run_id, after, since = cursor.run_id, cursor.event_id, 0
         while True:
-            narrator, last = self._narrator(self._client), HistoryEvent()
+            mapper, last = self._mapper(self._client, found.digest), HistoryEvent()
             async for event in self._history(found.execution.id, run_id):
-                # A reset copies what came before it: old news, by the time it happened.
-                is_news = event.event_id > after and _moment(event) > since
-                told, last = await narrator.tell(event, is_news=is_news), event
-                if told is not None:
-                    yield _placed(told, run_id, event)
-            since = narrator.told_at
-            successor, current = await self._after(found.execution.id, last)
+                # A reset copies events of the run before: their times tell them apart.
+                is_new = event.event_id > after and event.event_time.ToNanoseconds() > since
+                mapped, last = await mapper.map(event, is_new=is_new), event
+                if mapped is not None:
+                    yield _with_position(mapped, run_id, event)
+            since = mapper.last_mapped_at
+            successor, current = await self._next_run(found.execution.id, last)
             if successor == run_id:
                 if last.event_id > after:
-                    ended = narrator.ended(await self._reader.with_outcome(current))
-                    yield _placed(ended, run_id, last)
+                    ended = mapper.map_end(await self._reader.with_outcome(current))
+                    yield _with_position(ended, run_id, last)
                 return
             run_id, after = successor, 0
 
-    async def _begin(self, found: ExecutionDescription[E]) -> Cursor:
-        """Return the start of the first run that Temporal still has."""
+    async def _first_cursor(self, found: ExecutionDescription[E]) -> Cursor:
+        """Return a cursor at the start of the first run that Temporal still has."""
         for run_id in (found.first_run_id, found.run_id):
             try:
                 await self._page(found.execution.id, run_id, b"", wait=False)
@@ -138,25 +139,20 @@ class Watching(Generic[E, T]):
                 raise
             raise _bad_cursor() from None
 
-    async def _after(
+    async def _next_run(
         self, execution_id: str, last: HistoryEvent
     ) -> tuple[str, ExecutionDescription[E]]:
-        """Return the run after a closed one, or itself when there is none; and what is now."""
+        """Return the run after a closed one, or the current one; and the execution as it is now."""
         current = await self._reader.find(execution_id)
         if current is None:
             raise errors.not_found(f"{self._kind.kind} execution {execution_id}")
-        continued = last.workflow_execution_continued_as_new_event_attributes
-        return continued.new_execution_run_id or current.run_id, current
+        return next_run_id(last) or current.run_id, current
 
 
-def _placed(told: T, run_id: str, event: HistoryEvent) -> T:
-    told.cursor = str(Cursor(run_id, event.event_id))
-    told.time.CopyFrom(event.event_time)
-    return told
-
-
-def _moment(event: HistoryEvent) -> int:
-    return event.event_time.ToNanoseconds()
+def _with_position(watch_event: T, run_id: str, event: HistoryEvent) -> T:
+    watch_event.cursor = str(Cursor(run_id, event.event_id))
+    watch_event.time.CopyFrom(event.event_time)
+    return watch_event
 
 
 def _bad_cursor() -> ApiError:

@@ -1,141 +1,185 @@
-"""Tells one history event of an execution in the API's words. Tokens appear as fingerprints."""
+"""Watch events: facts of a history in the API's words. Tokens appear as fingerprints."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
 from typing import Any, Generic, TypeVar, cast
 
-from google.protobuf.message import Message
-from temporalio.api.common.v1 import Payload
-from temporalio.api.enums.v1 import EventType
+from temporalio.api.failure.v1 import Failure as TemporalFailure
 from temporalio.api.history.v1 import HistoryEvent
 from temporalio.client import Client
+from temporalio.exceptions import ApplicationError, CancelledError
+from temporalio.exceptions import TimeoutError as ActivityTimeoutError
+from typing_extensions import override
 
+from stigma.agent.v1.agent_execution_pb2 import AgentExecution, Failure
 from stigma.agent.v1.agent_execution_service_pb2 import (
     CallbackBound,
     CallbackDelivering,
     CancelRequested,
+    ExecutionStarted,
+    ModelCallCompleted,
+    ModelCallFailed,
+    ModelCallStarted,
     WatchAgentExecutionResponse,
 )
-from stigma.contracts import tokens
-from stigma.contracts.activities import DELIVERIES
+from stigma.agent.v1.agent_pb2 import (
+    FAILURE_REASON_CANCELLED,
+    FAILURE_REASON_INTERNAL,
+    FAILURE_REASON_MODEL_TIMEOUT,
+)
+from stigma.contracts import errors, tokens
 from stigma.contracts.executions import Execution
-from stigma.internal.v1.execution_pb2 import Bind, DeliverCallbackRequest
-from stigma.workflow.v1.workflow_execution_service_pb2 import WatchWorkflowExecutionResponse
+from stigma.workflow.v1.workflow_execution_pb2 import EngineRun, WorkflowExecution
+from stigma.workflow.v1.workflow_execution_service_pb2 import (
+    EngineRunStarted,
+    WatchWorkflowExecutionResponse,
+    WorkflowExecutionStarted,
+)
+from stigma_api.executions import history_facts as facts
 from stigma_api.executions import outcome
-from stigma_api.temporal.payloads import message
+from stigma_api.executions.history import HistoryReader
+from stigma_api.executions.history_facts import Content, Fact, M
 
-M = TypeVar("M", bound=Message)
 T = TypeVar("T", WatchAgentExecutionResponse, WatchWorkflowExecutionResponse)
 
-_LOCAL_ACTIVITY = "core_local_activity"
 
+class WatchEventMapper(ABC, Generic[T]):
+    """Maps the events of one run, in order; who follows the runs maps the end of the last.
 
-class Narrator(ABC, Generic[T]):
-    """Tells the events of one run, in order; what closes it is told by who follows the runs."""
+    Args:
+        client: decodes payloads.
+        digest: of the request that started the execution, in hex.
+    """
 
     response: type[T]
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: Client, digest: str) -> None:
         self._client = client
-        self._digest = ""
+        self._history = HistoryReader(client, digest)
         self._newest_token = b""
-        self._delivering = False
-        self._is_news = True
-        self.told_at = 0
-        """Nanoseconds since the epoch of the last event that was worth telling."""
+        self._is_delivering = False
+        self._is_new = True
+        self.last_mapped_at = 0
+        """Time of the last history event that was mapped, in nanoseconds since the epoch."""
 
-    async def tell(self, event: HistoryEvent, *, is_news: bool = True) -> T | None:
-        """Return what to tell about an event; None for Temporal's own housekeeping.
+    async def map(self, event: HistoryEvent, *, is_new: bool = True) -> T | None:
+        """Return the watch event of a history event; None for Temporal's own housekeeping.
 
         Args:
             event: the next one of the run.
-            is_news: whether it is to be told at all; else it is only kept in mind for what comes
-                after it, and most of it stays unread.
+            is_new: False for one that is only kept in mind for those after it: nothing is
+                returned, and most of it stays undecoded.
         """
-        self._is_news = is_news
-        told = await self._tell(event)
-        if told is not None:
-            self.told_at = event.event_time.ToNanoseconds()
-        return told if is_news else None
+        self._is_new = is_new
+        fact = await self._history.read(event)
+        mapped = await self._map(fact) if fact is not None else None
+        if mapped is not None:
+            self.last_mapped_at = event.event_time.ToNanoseconds()
+        return mapped if is_new else None
 
-    def ended(self, execution: Execution) -> T:
-        """Return what to tell at the end of the last run."""
-        told = self.response()
-        told.ended.execution.MergeFrom(cast("Any", execution))
-        return told
+    def map_end(self, execution: Execution) -> T:
+        """Return the watch event of the execution's end."""
+        mapped = self.response()
+        mapped.ended.execution.MergeFrom(cast("Any", execution))
+        return mapped
 
     @abstractmethod
-    async def started(self, event: HistoryEvent) -> T | None:
-        """Return what to tell about the event that started a run."""
+    async def map_kind_fact(self, fact: Fact) -> T | None:
+        """Return the watch event of a fact that this kind of executions has its own event for."""
 
-    @abstractmethod
-    async def worked(self, event: HistoryEvent) -> T | None:
-        """Return what to tell about an event that only this kind of executions has."""
+    async def decode_if_new(self, content: Content[M]) -> M:
+        """Decode what only this event needs; an empty message where nobody gets the event."""
+        return await content.read() if self._is_new else content.message_type()
 
-    async def read(self, content: Iterable[Payload], kind: type[M]) -> M:
-        """Decode an event's first payload, which only this event is told by: if it is news."""
-        return await self.keep(content, kind) if self._is_news else kind()
-
-    async def keep(self, content: Iterable[Payload], kind: type[M]) -> M:
-        """Decode an event's first payload, which later events are told by as well.
-
-        One that is no such message is empty: it would end every stream at the same place.
-        """
-        return await message(self._client, content, kind)
-
-    async def _tell(self, event: HistoryEvent) -> T | None:
-        match event.event_type:
-            case EventType.EVENT_TYPE_WORKFLOW_EXECUTION_STARTED:
-                fields = event.workflow_execution_started_event_attributes.memo.fields
-                self._digest = await outcome.digest_in_memo(self._client, fields)
-                return await self.started(event)
-            case EventType.EVENT_TYPE_WORKFLOW_EXECUTION_SIGNALED:
-                return await self._signaled(event)
-            case EventType.EVENT_TYPE_WORKFLOW_EXECUTION_CANCEL_REQUESTED:
-                cause = event.workflow_execution_cancel_requested_event_attributes.cause
-                return self.response(cancel_requested=CancelRequested(reason=cause))
-            case EventType.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED if self._is_delivery(event):
-                return await self._scheduled(event)
-            case EventType.EVENT_TYPE_MARKER_RECORDED:
-                return self._marked(event)
+    async def _map(self, fact: Fact) -> T | None:
+        match fact:
+            case facts.Bound(bind=bind):
+                self._newest_token = bind.token
+                bound = CallbackBound(fingerprint=tokens.fingerprint(bind.token))
+                return self.response(callback_bound=bound)
+            case facts.CancelRequested(reason=reason):
+                return self.response(cancel_requested=CancelRequested(reason=reason))
+            case facts.DeliveryStarted() | facts.LocalDelivery():
+                return await self._map_delivery(fact)
             case _:
-                return await self.worked(event)
+                return await self.map_kind_fact(fact)
 
-    async def _signaled(self, event: HistoryEvent) -> T | None:
-        attributes = event.workflow_execution_signaled_event_attributes
-        if attributes.signal_name != "bind":
+    async def _map_delivery(self, fact: facts.DeliveryStarted | facts.LocalDelivery) -> T | None:
+        """Return the event of the first delivery; where it names no token, of the newest."""
+        if self._is_delivering:
             return None
-        bind = await self.keep(attributes.input.payloads, Bind)
-        if not bind.token or bind.spec_digest.hex() != self._digest:
-            return None  # another request under the same id, or no bind: the workflow ignored it
-        self._newest_token = bind.token
-        return self.response(
-            callback_bound=CallbackBound(fingerprint=tokens.fingerprint(bind.token))
-        )
+        self._is_delivering = True
+        token = b""
+        if isinstance(fact, facts.DeliveryStarted):
+            token = (await self.decode_if_new(fact.request)).token
+        delivering = CallbackDelivering(fingerprint=tokens.fingerprint(token or self._newest_token))
+        return self.response(callback_delivering=delivering)
 
-    def _is_delivery(self, event: HistoryEvent) -> bool:
-        scheduled = event.activity_task_scheduled_event_attributes
-        return scheduled.activity_type.name in DELIVERIES
 
-    async def _scheduled(self, event: HistoryEvent) -> T | None:
-        if self._delivering:
-            return None
-        scheduled = event.activity_task_scheduled_event_attributes
-        delivery = await self.read(scheduled.input.payloads, DeliverCallbackRequest)
-        return self._delivers(delivery.token)
+class AgentEventMapper(WatchEventMapper[WatchAgentExecutionResponse]):
+    """Maps the events of an agent's run."""
 
-    def _marked(self, event: HistoryEvent) -> T | None:
-        marker = event.marker_recorded_event_attributes
-        described = b"".join(p.data for p in marker.details["data"].payloads)
-        delivery = marker.marker_name == _LOCAL_ACTIVITY and any(
-            name.encode() in described for name in DELIVERIES
-        )
-        return self._delivers() if delivery and not self._delivering else None
+    response = WatchAgentExecutionResponse
 
-    def _delivers(self, token: bytes = b"") -> T:
-        """Tell that a delivery begins; where it is not said to whom, to the newest."""
-        self._delivering = True
-        fingerprint = tokens.fingerprint(token or self._newest_token)
-        return self.response(callback_delivering=CallbackDelivering(fingerprint=fingerprint))
+    @override
+    async def map_kind_fact(self, fact: Fact) -> WatchAgentExecutionResponse | None:
+        match fact:
+            case facts.RunStarted():
+                return await self._map_start(fact)
+            case facts.ModelCallStarted(number=number, model=model):
+                call = ModelCallStarted(step=number, model=model)
+                return self.response(model_call_started=call)
+            case facts.ModelCallCompleted(step=step, response=content):
+                answer = await self.decode_if_new(content)
+                completed = ModelCallCompleted(
+                    step=step.number, message=answer.message, usage=answer.usage
+                )
+                return self.response(model_call_completed=completed)
+            case facts.StepFailed(step=facts.ModelCallStarted(number=number)):
+                failure = await self._failure(fact.failure)
+                failure.step = f"model_call {number}"
+                failed = ModelCallFailed(step=number, failure=failure)
+                return self.response(model_call_failed=failed)
+        return None
+
+    async def _map_start(self, fact: facts.RunStarted) -> WatchAgentExecutionResponse | None:
+        if not fact.continued_run_id:
+            execution = await outcome.from_memo(self._client, fact.memo, AgentExecution)
+            return self.response(started=ExecutionStarted(execution=execution))
+        if bindings := (await fact.carried()).bindings:
+            self._newest_token = bindings[-1].token
+        return None
+
+    async def _failure(self, failure: TemporalFailure | None) -> Failure:
+        if failure is None:
+            return Failure(reason=FAILURE_REASON_CANCELLED, message="cancelled")
+        error = await self._client.data_converter.decode_failure(failure)
+        cause = error if isinstance(error, ApplicationError) else error.__cause__ or error
+        match cause:
+            case ApplicationError():
+                return Failure(reason=errors.reason_of(cause.type or ""), message=cause.message)
+            case ActivityTimeoutError():
+                message = "the model did not answer in time"
+                return Failure(reason=FAILURE_REASON_MODEL_TIMEOUT, message=message)
+            case CancelledError():
+                return Failure(reason=FAILURE_REASON_CANCELLED, message="cancelled")
+            case _:
+                return Failure(reason=FAILURE_REASON_INTERNAL, message="the model call failed")
+
+
+class WorkflowEventMapper(WatchEventMapper[WatchWorkflowExecutionResponse]):
+    """Maps the events of a workflow execution's run."""
+
+    response = WatchWorkflowExecutionResponse
+
+    @override
+    async def map_kind_fact(self, fact: Fact) -> WatchWorkflowExecutionResponse | None:
+        match fact:
+            case facts.RunStarted(memo=memo):
+                execution = await outcome.from_memo(self._client, memo, WorkflowExecution)
+                return self.response(started=WorkflowExecutionStarted(execution=execution))
+            case facts.EngineRunStarted(step=step, run_id=run_id):
+                run = EngineRun(workflow_id=step.workflow_id, run_id=run_id)
+                return self.response(run_started=EngineRunStarted(run=run))
+        return None

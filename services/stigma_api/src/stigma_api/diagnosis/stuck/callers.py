@@ -14,7 +14,7 @@ from stigma.contracts import search_attributes, tokens
 from stigma.contracts.activities import WATCH_CALLER
 from stigma.internal.v1.execution_pb2 import Bind
 from stigma.runtime.pending_activities import find_pending_activity
-from stigma_api.diagnosis.stuck.attempts import Attempts
+from stigma_api.diagnosis.stuck.attempts import BoundAttempts
 from stigma_api.executions.reader import ExecutionDescription
 from stigma_api.temporal.calls import answering
 
@@ -27,7 +27,7 @@ class StuckCallers:
 
     def __init__(self, client: Client) -> None:
         self._client = client
-        self._attempts = Attempts(client)
+        self._attempts = BoundAttempts(client)
 
     async def are_gone(self, subject: ExecutionDescription[Any]) -> bool:
         """Return whether somebody waited, and nobody does any more; False where nobody can tell."""

@@ -17,7 +17,7 @@ from stigma.contracts.task_queues import TaskQueues
 from stigma.diagnosis.v1.diagnosis_service_pb2 import StuckReason
 from stigma_api.diagnosis.stuck.callers import StuckCallers
 from stigma_api.diagnosis.stuck.queues import ACTIVITIES, WORKFLOWS, Queues
-from stigma_api.diagnosis.timeline.entries import why
+from stigma_api.diagnosis.timeline.entries import failure_class
 from stigma_api.executions.reader import ExecutionDescription
 from stigma_api.temporal.calls import describe
 
@@ -149,8 +149,8 @@ class Reasons:
         for each in _of_type(pending, CALL_MODEL):
             if (found := await self._in_queue(each, self._queues.ai)) is not None:
                 return found
-            if each.attempt > 1 and why(each.last_failure) != _HANDED_ON:
-                limited = why(each.last_failure) in _LIMITED
+            if each.attempt > 1 and failure_class(each.last_failure) != _HANDED_ON:
+                limited = failure_class(each.last_failure) in _LIMITED
                 reason = (
                     StuckReason.STUCK_REASON_PROVIDER_LIMITED
                     if limited
@@ -239,7 +239,7 @@ def _waits_since(scheduled: Timestamp, for_long: timedelta = WAIT) -> datetime |
 
 
 def _so_far(each: PendingActivityInfo) -> str:
-    return f"attempt {each.attempt}, the last one ended by {why(each.last_failure)}"
+    return f"attempt {each.attempt}, the last one ended by {failure_class(each.last_failure)}"
 
 
 def _told(time: timedelta) -> str:

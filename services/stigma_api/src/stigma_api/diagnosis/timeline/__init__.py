@@ -1,1 +1,1 @@
-"""One execution's story, over its caller's history and its own."""
+"""Timelines of executions, from their callers' histories and their own."""

@@ -1,4 +1,4 @@
-"""A caller's part of a timeline: told by the history of the workflow whose activity waits."""
+"""A caller's part of a timeline, from the history of the workflow whose activity waits."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from stigma.contracts import tokens
 from stigma.diagnosis.v1.diagnosis_service_pb2 import TimelineEntry, TimelineStep
 from stigma.internal.v1.execution_pb2 import Bind
 from stigma.runtime.pending_activities import OPEN
-from stigma_api.diagnosis.timeline.entries import entry, why
+from stigma_api.diagnosis.timeline.entries import entry, failure_class
 from stigma_api.errors import ApiError
 from stigma_api.temporal.calls import answering
 from stigma_api.temporal.histories import Histories, Run
 
-# Of one caller's history, from the event where its activity was scheduled on.
+# Events read of one caller's history, from that on which scheduled its activity.
 _MAX_EVENTS = 5000
 _MAX_RESETS = 5
 
@@ -37,12 +37,12 @@ _UNREACHABLE = {
 
 
 class CallerUnavailableError(Exception):
-    """A caller's part is missing; one line that says why."""
+    """A caller's part is missing; the text is the reason, on one line."""
 
 
 @dataclass
 class _Waiting:
-    """The activity that waits, as far as it was read."""
+    """The activity that waits, as far as its history was read."""
 
     bind: Bind
     entries: list[TimelineEntry] = field(default_factory=list)
@@ -54,14 +54,14 @@ class _Waiting:
     resumed: bool = False
 
 
-class CallerStory:
-    """Tells when an activity took its token, and when its workflow went on."""
+class CallerPartReader:
+    """Reads when an activity took its token, and when its workflow went on."""
 
     def __init__(self, client: Client, histories: Histories) -> None:
         self._client = client
         self._histories = histories
 
-    async def tell(self, bind: Bind) -> list[TimelineEntry]:
+    async def read(self, bind: Bind) -> list[TimelineEntry]:
         """Return the entries of the activity that an attempt is of, not in order.
 
         Raises:
@@ -75,7 +75,7 @@ class CallerStory:
             while True:
                 run = Run(namespace, token.workflow_id, run_id)
                 described = await self._describe(run)
-                await self._read(run, token.scheduled_event_id, waiting)
+                await self._read_run(run, token.scheduled_event_id, waiting)
                 # A reset closes a run and goes on in another one, which waits for the same.
                 run_id = described.workflow_extended_info.reset_run_id
                 resets += 1
@@ -90,7 +90,7 @@ class CallerStory:
             raise CallerUnavailableError(
                 f"workflow {token.workflow_id} has too long a history to be read"
             )
-        _tell_end(run, described, waiting)
+        _add_end(run, described, waiting)
         return waiting.entries
 
     async def _describe(self, run: Run) -> DescribeWorkflowExecutionResponse:
@@ -103,14 +103,14 @@ class CallerStory:
                 retry=True,
             )
 
-    async def _read(self, run: Run, scheduled: int, waiting: _Waiting) -> None:
-        async for event in self._from(run, scheduled):
-            _take(run, event, scheduled, waiting)
+    async def _read_run(self, run: Run, scheduled: int, waiting: _Waiting) -> None:
+        async for event in self._events_from(run, scheduled):
+            _add_event(run, event, scheduled, waiting)
             if waiting.resumed:
                 return
 
-    async def _from(self, run: Run, scheduled: int) -> AsyncIterator[HistoryEvent]:
-        """Yield the events from one on, in order, as far as it can be reached from either end."""
+    async def _events_from(self, run: Run, scheduled: int) -> AsyncIterator[HistoryEvent]:
+        """Yield a run's events from one on, in order, if it can be reached from either end."""
         if scheduled <= _MAX_EVENTS:
             async for event in self._histories.oldest_first(run):
                 if event.event_id >= scheduled + _MAX_EVENTS:
@@ -129,22 +129,22 @@ class CallerStory:
             yield event
 
 
-def _take(run: Run, event: HistoryEvent, scheduled: int, waiting: _Waiting) -> None:
+def _add_event(run: Run, event: HistoryEvent, scheduled: int, waiting: _Waiting) -> None:
     name = event.WhichOneof("attributes") or ""
     attributes: Any = getattr(event, name, None)
     if event.event_id == scheduled and name == "activity_task_scheduled_event_attributes":
-        _taken(run, event, waiting)
+        _add_scheduled(run, event, waiting)
     elif name == "activity_task_scheduled_event_attributes":
         return  # another activity of the caller's, beside this one
     elif name.startswith("activity_task_") and attributes.scheduled_event_id == scheduled:
-        _activity(run, event, waiting)
+        _add_activity_event(run, event, waiting)
     elif event.event_type == EventType.EVENT_TYPE_WORKFLOW_TASK_STARTED:
         waiting.task_started = event
     elif event.event_type == EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED:
-        _task_completed(run, waiting)
+        _add_task_completed(run, waiting)
 
 
-def _taken(run: Run, event: HistoryEvent, waiting: _Waiting) -> None:
+def _add_scheduled(run: Run, event: HistoryEvent, waiting: _Waiting) -> None:
     if waiting.taken is not None:
         return  # copied into a run that a reset began
     attributes = event.activity_task_scheduled_event_attributes
@@ -160,7 +160,7 @@ def _taken(run: Run, event: HistoryEvent, waiting: _Waiting) -> None:
     waiting.entries.append(waiting.taken)
 
 
-def _activity(run: Run, event: HistoryEvent, waiting: _Waiting) -> None:
+def _add_activity_event(run: Run, event: HistoryEvent, waiting: _Waiting) -> None:
     match event.event_type:
         case EventType.EVENT_TYPE_ACTIVITY_TASK_STARTED:
             if waiting.taken is not None:
@@ -172,17 +172,17 @@ def _activity(run: Run, event: HistoryEvent, waiting: _Waiting) -> None:
         case EventType.EVENT_TYPE_ACTIVITY_TASK_COMPLETED:
             waiting.outcome = ""
         case EventType.EVENT_TYPE_ACTIVITY_TASK_FAILED:
-            waiting.outcome = why(event.activity_task_failed_event_attributes.failure)
+            waiting.outcome = failure_class(event.activity_task_failed_event_attributes.failure)
         case EventType.EVENT_TYPE_ACTIVITY_TASK_TIMED_OUT:
-            waiting.outcome = why(event.activity_task_timed_out_event_attributes.failure)
+            waiting.outcome = failure_class(event.activity_task_timed_out_event_attributes.failure)
         case EventType.EVENT_TYPE_ACTIVITY_TASK_CANCELED:
             waiting.outcome = "cancelled"
     if waiting.outcome is not None:
         waiting.task_started = None  # one that began before does not know of it
 
 
-def _task_completed(run: Run, waiting: _Waiting) -> None:
-    """A workflow went on once its code has run after the outcome came, and did not fail."""
+def _add_task_completed(run: Run, waiting: _Waiting) -> None:
+    """Add that the caller went on: its code has run after the outcome came, and did not fail."""
     if waiting.outcome is None or waiting.task_started is None:
         return
     waiting.resumed = True
@@ -198,16 +198,16 @@ def _task_completed(run: Run, waiting: _Waiting) -> None:
     waiting.entries.append(resumed)
 
 
-def _tell_end(run: Run, described: DescribeWorkflowExecutionResponse, waiting: _Waiting) -> None:
-    """Tell what no event of the activity tells: how it waits, or that nobody does any more."""
+def _add_end(run: Run, described: DescribeWorkflowExecutionResponse, waiting: _Waiting) -> None:
+    """Add what no event of the activity records: its attempts so far, or the caller's end."""
     info = described.workflow_execution_info
     if info.status in OPEN:
         for pending in described.pending_activities:
             if pending.activity_id == waiting.activity_id and waiting.taken is not None:
                 waiting.taken.attempt = max(pending.attempt, 1)
     elif not waiting.resumed:
-        how = WorkflowExecutionStatus.Name(info.status)
-        how = how.removeprefix("WORKFLOW_EXECUTION_STATUS_").lower().replace("_", " ")
+        status = WorkflowExecutionStatus.Name(info.status)
+        status = status.removeprefix("WORKFLOW_EXECUTION_STATUS_").lower().replace("_", " ")
         step = TimelineStep.TIMELINE_STEP_CALLER_ENDED
-        ended = entry(step, run, info.close_time, "the caller ended", detail=how, failed=True)
+        ended = entry(step, run, info.close_time, "the caller ended", detail=status, failed=True)
         waiting.entries.append(ended)

@@ -1,4 +1,4 @@
-"""Entries of a timeline: how they are made, closed and put in order."""
+"""Entries of a timeline: made, closed, sorted, and worded."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 from temporalio.api.enums.v1 import TimeoutType
 from temporalio.api.failure.v1 import Failure
-from temporalio.api.history.v1 import HistoryEvent
 
 from stigma.agent.v1.agent_execution_pb2 import Usage
 from stigma.diagnosis.v1.diagnosis_service_pb2 import TimelineEntry, TimelineStep
@@ -29,12 +28,12 @@ def entry(
     failed: bool = False,
     open: bool = False,  # noqa: A002 - the field's name
 ) -> TimelineEntry:
-    """Return an entry; what people wrote is cut to a line."""
+    """Return an entry; texts are cut to one line."""
     return TimelineEntry(
         step=step,
         time=time,
-        title=line(title),
-        detail=line(detail),
+        title=one_line(title),
+        detail=one_line(detail),
         attempt=attempt,
         fingerprint=fingerprint,
         failed=failed,
@@ -45,22 +44,22 @@ def entry(
 
 
 def close(
-    of: TimelineEntry, event: HistoryEvent, detail: str = "", *, failed: bool = False
+    opened: TimelineEntry, time: Timestamp, detail: str = "", *, failed: bool = False
 ) -> None:
-    """Say that what an entry is about ended with this event."""
-    took = event.event_time.ToNanoseconds() - of.time.ToNanoseconds()
-    of.duration.FromNanoseconds(max(took, 0))
-    of.open = False
-    of.detail = line(detail)
-    of.failed = failed
+    """Close an entry at a time."""
+    duration = time.ToNanoseconds() - opened.time.ToNanoseconds()
+    opened.duration.FromNanoseconds(max(duration, 0))
+    opened.open = False
+    opened.detail = one_line(detail)
+    opened.failed = failed
 
 
-def in_order(entries: list[TimelineEntry]) -> list[TimelineEntry]:
-    """Sort by time; what falls into one moment stays in the order of a call's life."""
+def sort_entries(entries: list[TimelineEntry]) -> list[TimelineEntry]:
+    """Sort by time; entries of the same time stay in the order of a call's life."""
     return sorted(entries, key=lambda each: (each.time.ToNanoseconds(), each.step))
 
 
-def why(failure: Failure) -> str:
+def failure_class(failure: Failure) -> str:
     """Return the class of a failure; its text may quote a prompt, and stays out.
 
     For instance "RATE_LIMITED", "timed out: heartbeat" or "cancelled".
@@ -82,22 +81,30 @@ def why(failure: Failure) -> str:
             return "failed"
 
 
-def used(usage: Usage) -> str:
-    """Return what model calls took, for people; empty when they took nothing."""
+def usage_text(usage: Usage) -> str:
+    """Return what model calls used, for people; empty when they used nothing."""
     tokens = usage.input_tokens + usage.output_tokens
     cost = f"${usage.cost_usd:.4f}" if usage.cost_usd else ""
     return ", ".join(part for part in (f"{tokens:,} tokens" if tokens else "", cost) if part)
 
 
-def between(start: datetime, end: datetime) -> tuple[Timestamp, Duration]:
-    """Return a moment and how long it took from there."""
-    time, took = Timestamp(), Duration()
+def add_usage(total: Usage, usage: Usage) -> None:
+    """Add what model calls used to a total."""
+    total.input_tokens += usage.input_tokens
+    total.output_tokens += usage.output_tokens
+    total.cost_usd += usage.cost_usd
+    total.model_calls += usage.model_calls
+
+
+def span(start: datetime, end: datetime) -> tuple[Timestamp, Duration]:
+    """Return a start and a duration; the duration is never negative."""
+    time, duration = Timestamp(), Duration()
     time.FromDatetime(start.astimezone(UTC))
-    took.FromTimedelta(max(end - start, timedelta()))
-    return time, took
+    duration.FromTimedelta(max(end - start, timedelta()))
+    return time, duration
 
 
-def line(text: str) -> str:
+def one_line(text: str) -> str:
     """Return the text on one line, cut to what fits beside others."""
     shown = " ".join(text.split())
     return shown if len(shown) <= _MAX_TEXT else f"{shown[: _MAX_TEXT - 1]}…"

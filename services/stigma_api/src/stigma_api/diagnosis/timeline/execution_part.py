@@ -1,4 +1,4 @@
-"""An execution's part of its timeline: told by the histories of its own runs."""
+"""An execution's own part of its timeline, from the histories of its runs."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from temporalio.api.enums.v1 import EventType
-from temporalio.api.history.v1 import HistoryEvent
+from google.protobuf.timestamp_pb2 import Timestamp
 from temporalio.client import Client
 
 from stigma.agent.v1.agent_execution_pb2 import AgentExecution, Usage
@@ -15,18 +14,20 @@ from stigma.contracts import tokens
 from stigma.contracts.executions import phase_name
 from stigma.diagnosis.v1.diagnosis_service_pb2 import TimelineEntry, TimelineStep
 from stigma.internal.v1.execution_pb2 import Bind
-from stigma_api.diagnosis.timeline import close_event
-from stigma_api.diagnosis.timeline.activity_entries import Work
-from stigma_api.diagnosis.timeline.entries import entry
-from stigma_api.diagnosis.timeline.history_window import Part
-from stigma_api.executions import history
+from stigma_api.diagnosis.timeline.activity_entries import ActivityEntries
+from stigma_api.diagnosis.timeline.close_event import execution_end
+from stigma_api.diagnosis.timeline.entries import add_usage, entry
+from stigma_api.diagnosis.timeline.history_window import HistorySlice
+from stigma_api.executions import history_facts as facts
+from stigma_api.executions.history import HistoryReader
+from stigma_api.executions.history_facts import Fact
 from stigma_api.executions.reader import ExecutionDescription
 from stigma_api.temporal.histories import Run, cooperative_iter
 
 
 @dataclass
-class Story:
-    """What an execution's own runs tell."""
+class ExecutionPart:
+    """What the runs of an execution record."""
 
     entries: list[TimelineEntry] = field(default_factory=list)
     binds: list[Bind] = field(default_factory=list)
@@ -36,124 +37,114 @@ class Story:
     """The terminal phase, once it has ended: it may do so after it was described."""
 
 
-class OwnStory:
-    """Tells the runs of one execution, one after the other."""
+class ExecutionPartBuilder:
+    """Builds the part of one execution from its runs, one after the other."""
 
-    def __init__(self, client: Client, subject: ExecutionDescription[Any]) -> None:
+    def __init__(self, client: Client, description: ExecutionDescription[Any]) -> None:
         self._client = client
-        self._subject = subject
-        self._story = Story()
+        self._description = description
+        self._part = ExecutionPart()
         self._known: set[bytes] = set()
-        self._untouched = False
-        self._totals: Usage | None = None
+        self._is_untaken = False
+        self._final_usage: Usage | None = None
 
-    async def tell(self, parts: Iterable[Part]) -> Story:
-        """Return the story of these parts of runs, which are in order."""
-        work: Work | None = None
-        for part in parts:
-            work = Work(self._client, part.run)
-            async for event in cooperative_iter(part.events):
-                await self._tell(part.run, event, work)
-            self._story.entries += work.entries
-            _add(self._story.usage, work.usage)
-        if work is not None:
-            work.take_pending(self._subject.described.pending_activities)
-        self._tell_failing()
-        if self._totals is not None:
-            self._story.usage.CopyFrom(self._totals)
-        return self._story
+    async def build(self, slices: Iterable[HistorySlice]) -> ExecutionPart:
+        """Return the part of these slices of history, which are in order."""
+        activities: ActivityEntries | None = None
+        for each in slices:
+            activities = ActivityEntries(each.run)
+            reader = HistoryReader(self._client, self._description.digest)
+            async for event in cooperative_iter(each.events):
+                fact = await reader.read(event)
+                if fact is not None:
+                    await self._add_fact(each.run, fact, event.event_time, activities)
+            self._part.entries += activities.entries
+            add_usage(self._part.usage, activities.usage)
+        if activities is not None:
+            activities.add_pending(self._description.described.pending_activities)
+        self._add_failing_task()
+        if self._final_usage is not None:
+            self._part.usage.CopyFrom(self._final_usage)
+        return self._part
 
-    async def _tell(self, run: Run, event: HistoryEvent, work: Work) -> None:
-        match event.event_type:
-            case EventType.EVENT_TYPE_WORKFLOW_EXECUTION_STARTED:
-                await self._accepted(run, event)
-            case EventType.EVENT_TYPE_WORKFLOW_EXECUTION_SIGNALED:
-                await self._signaled(run, event)
-            case EventType.EVENT_TYPE_WORKFLOW_TASK_STARTED if self._untouched:
-                self._untouched = False
-                self._add(TimelineStep.TIMELINE_STEP_STARTED, run, event, "a worker took it")
-            case EventType.EVENT_TYPE_WORKFLOW_EXECUTION_CANCEL_REQUESTED:
+    async def _add_fact(
+        self, run: Run, fact: Fact, time: Timestamp, activities: ActivityEntries
+    ) -> None:
+        match fact:
+            case facts.RunStarted():
+                await self._add_start(run, fact, time)
+            case facts.Bound(bind=bind):
+                self._add_bind(run, bind, time)
+            case facts.WorkflowTaskStarted() if self._is_untaken:
+                self._is_untaken = False
+                self._add(TimelineStep.TIMELINE_STEP_STARTED, run, time, "a worker took it")
+            case facts.CancelRequested(reason=reason):
                 step = TimelineStep.TIMELINE_STEP_CANCEL_REQUESTED
-                cause = event.workflow_execution_cancel_requested_event_attributes.cause
-                self._add(step, run, event, "asked to stop", detail=cause)
-            case _ if close_event.closes(event):
-                await self._ended(run, event, work)
+                self._add(step, run, time, "asked to stop", detail=reason)
+            case facts.Closed():
+                await self._add_end(run, fact, time)
+                activities.close_open(time)
             case _:
-                work.newest_token = self._story.binds[-1].token if self._story.binds else b""
-                await work.take(event)
+                binds = self._part.binds
+                await activities.add(fact, time, binds[-1].token if binds else b"")
 
-    async def _accepted(self, run: Run, event: HistoryEvent) -> None:
-        attributes = event.workflow_execution_started_event_attributes
-        if not attributes.continued_execution_run_id:
-            self._untouched = True
-            name = self._subject.definition_id
-            step = TimelineStep.TIMELINE_STEP_ACKNOWLEDGED
-            self._add(step, run, event, "accepted", detail=name)
+    async def _add_start(self, run: Run, fact: facts.RunStarted, time: Timestamp) -> None:
+        if not fact.continued_run_id:
+            self._is_untaken = True
+            name = self._description.definition_id
+            self._add(TimelineStep.TIMELINE_STEP_ACKNOWLEDGED, run, time, "accepted", detail=name)
             return
-        if run.run_id == self._subject.run_id and self._is_agent():
+        is_agent = isinstance(self._description.execution, AgentExecution)
+        if run.run_id == self._description.run_id and is_agent:
             # What came before may be past retention, or too much to read: it is carried along.
-            carried = await history.carried(self._client, event)
-            self._story.usage.CopyFrom(carried.usage)
+            carried = await fact.carried()
+            self._part.usage.CopyFrom(carried.usage)
             for bind in carried.bindings:
-                self._bound(bind)
+                self._note_bind(bind)
 
-    async def _signaled(self, run: Run, event: HistoryEvent) -> None:
-        bind = await history.signaled(self._client, event, self._subject.digest)
-        if bind is None or not self._bound(bind):
-            return  # another request under the same id, or the same attempt once more
+    def _add_bind(self, run: Run, bind: Bind, time: Timestamp) -> None:
+        if not self._note_bind(bind):
+            return
         self._add(
             TimelineStep.TIMELINE_STEP_PENDING,
             run,
-            event,
+            time,
             "the caller's activity waits",
             attempt=tokens.parse(bind.token).attempt,
             fingerprint=tokens.fingerprint(bind.token),
         )
 
-    def _bound(self, bind: Bind) -> bool:
-        """Note an attempt; return whether it is a new one."""
+    def _note_bind(self, bind: Bind) -> bool:
+        """Note an attempt as the newest; return whether it is a new one, and no replay."""
         is_new = bind.token not in self._known
         self._known.add(bind.token)
-        others = [each for each in self._story.binds if each.token != bind.token]
-        self._story.binds = [*others, bind]
+        others = [each for each in self._part.binds if each.token != bind.token]
+        self._part.binds = [*others, bind]
         return is_new
 
-    async def _ended(self, run: Run, event: HistoryEvent, work: Work) -> None:
-        end = await close_event.end(self._client, self._subject, event)
-        ended = end.execution
-        self._story.phase = phase_name(ended)
-        if isinstance(ended, AgentExecution) and ended.status.HasField("usage"):
-            self._totals = ended.status.usage
+    async def _add_end(self, run: Run, fact: facts.Closed, time: Timestamp) -> None:
+        end = await execution_end(self._client, self._description.execution, fact.event)
+        self._part.phase = phase_name(end.execution)
+        if isinstance(end.execution, AgentExecution) and end.execution.status.HasField("usage"):
+            self._final_usage = end.execution.status.usage
         step = TimelineStep.TIMELINE_STEP_ENDED
-        self._add(step, run, event, end.title, detail=end.detail, failed=end.failed)
-        work.give_up(event)
+        self._add(step, run, time, end.title, detail=end.detail, failed=end.failed)
 
-    def _tell_failing(self) -> None:
-        """Tell that the execution's own code fails: trying again leaves no trace in history."""
-        task = self._subject.described.pending_workflow_task
-        if task.attempt > 1 and not self._story.phase:
-            failing = entry(
+    def _add_failing_task(self) -> None:
+        """Add that the execution's own code fails: its retries leave no event in history."""
+        task = self._description.described.pending_workflow_task
+        if task.attempt > 1 and not self._part.phase:
+            self._add(
                 TimelineStep.TIMELINE_STEP_TASK_FAILING,
-                Run("", self._subject.execution_id, self._subject.run_id),
+                Run("", self._description.execution_id, self._description.run_id),
                 task.original_scheduled_time,
                 "its code fails on this version",
                 attempt=task.attempt,
                 failed=True,
                 open=True,
             )
-            self._story.entries.append(failing)
-
-    def _is_agent(self) -> bool:
-        return isinstance(self._subject.execution, AgentExecution)
 
     def _add(
-        self, step: TimelineStep.ValueType, run: Run, event: HistoryEvent, title: str, **more: Any
+        self, step: TimelineStep.ValueType, run: Run, time: Timestamp, title: str, **fields: Any
     ) -> None:
-        self._story.entries.append(entry(step, run, event.event_time, title, **more))
-
-
-def _add(total: Usage, usage: Usage) -> None:
-    total.input_tokens += usage.input_tokens
-    total.output_tokens += usage.output_tokens
-    total.cost_usd += usage.cost_usd
-    total.model_calls += usage.model_calls
+        self._part.entries.append(entry(step, run, time, title, **fields))
