@@ -157,7 +157,7 @@ async def test_replicas_and_restarts_show_the_same(client: Client, queues: TaskQ
 async def test_there_is_nothing_rather_than_something_old(
     temporal_server: Any, queues: TaskQueues, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cluster_gauges, "_KEPT_AT_LEAST", timedelta(seconds=1))
+    monkeypatch.setattr(cluster_gauges, "_MIN_SHOWN", timedelta(seconds=1))
     proxy = FaultProxy(temporal_server.address)
     await proxy.start()
     try:

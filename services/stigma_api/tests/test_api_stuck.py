@@ -32,8 +32,8 @@ from stigma.workflow.v1.workflow_pb2 import WorkflowSpec
 from stigma_api.access.principals import Action, Principal, Principals
 from stigma_api.diagnosis.stuck import attempts
 from stigma_api.diagnosis.stuck import executions as stuck
-from stigma_api.diagnosis.stuck.callers import StuckCallers
-from stigma_api.diagnosis.stuck.reasons import _told as told_for_people
+from stigma_api.diagnosis.stuck.callers import WaitingCallers
+from stigma_api.diagnosis.stuck.diagnoser import _duration_text
 from stigma_api.executions.reader import Reader
 from stigma_api.kinds import KINDS
 from tests.stack.faults import Delay, Fail, FaultProxy
@@ -220,13 +220,13 @@ async def test_a_caller_that_came_later_is_known_by_the_search_attribute_too(
     await caller.handle.terminate()
     subject = await Reader[Any](client, *KINDS).find(execution.id)
     assert subject is not None
-    looked_up = StuckCallers(client)
-    assert not await looked_up.are_gone(subject), "nothing shows that somebody came"
+    waiting_callers = WaitingCallers(client)
+    assert not await waiting_callers.are_gone(subject), "nothing shows that somebody came"
     pair = SearchAttributePair(search_attributes.CALLBACK, search_attributes.CALLBACK_WAITING)
     encode_search_attributes(
         TypedSearchAttributes([pair]), subject.described.workflow_execution_info.search_attributes
     )
-    assert await looked_up.are_gone(subject)
+    assert await waiting_callers.are_gone(subject)
 
 
 async def test_who_asked_is_read_from_as_little_as_tells_it(
@@ -237,7 +237,7 @@ async def test_who_asked_is_read_from_as_little_as_tells_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     counting, decoded = counted(client)
-    looked_up = StuckCallers(counting)
+    waiting_callers = WaitingCallers(counting)
     async with staged_api(temporal_server.address, tmp_path, client) as api:
         first = await callers.start()
         asked: dict[str, Any] = {"message": "call: continue " + "call: " * 5, "request_id": "x"}
@@ -250,7 +250,7 @@ async def test_who_asked_is_read_from_as_little_as_tells_it(
         async def are_gone() -> bool:
             subject = await Reader[Any](counting, *KINDS).find(execution.id)
             assert subject is not None
-            return await looked_up.are_gone(subject)
+            return await waiting_callers.are_gone(subject)
 
         await eventually(all_called, what="six model calls")
         assert not await are_gone()
@@ -473,7 +473,7 @@ async def test_what_temporal_does_not_tell_is_left_out(
         async with refused(Code.INTERNAL):
             await listed(api)
         proxy.clear()
-        monkeypatch.setattr(stuck, "_PATIENCE", timedelta(milliseconds=300))
+        monkeypatch.setattr(stuck, "_SCAN_TIMEOUT", timedelta(milliseconds=300))
         of_one = asking.id.encode()
         proxy.inject(
             "DescribeWorkflowExecution",
@@ -485,6 +485,6 @@ async def test_what_temporal_does_not_tell_is_left_out(
 
 
 def test_durations_are_told_in_two_units() -> None:
-    assert told_for_people(timedelta()) == "0 s"
-    assert told_for_people(timedelta(seconds=61)) == "1 min 1 s"
-    assert told_for_people(timedelta(days=2, hours=3, minutes=4)) == "2 d 3 h"
+    assert _duration_text(timedelta()) == "0 s"
+    assert _duration_text(timedelta(seconds=61)) == "1 min 1 s"
+    assert _duration_text(timedelta(days=2, hours=3, minutes=4)) == "2 d 3 h"

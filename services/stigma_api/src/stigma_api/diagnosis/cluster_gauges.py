@@ -45,18 +45,17 @@ AGES: tuple[tuple[str, timedelta], ...] = (
 
 _RPC_TIMEOUT = timedelta(seconds=3)
 _REFRESH_TIMEOUT = timedelta(seconds=10)
-# By default Temporal counts ten times a second, for everybody together: a look is spread, and
-# asks again.
-_LONGEST_PAUSE = timedelta(milliseconds=250)
+# Pauses between counts: by default Temporal counts ten times a second, for all clients together.
+_MAX_PAUSE = timedelta(milliseconds=250)
 _PAUSES_AN_INTERVAL = 60
-_WHEN_LIMITED = (timedelta(seconds=1), timedelta(seconds=2))
-_KEPT_INTERVALS = 4
-_KEPT_AT_LEAST = timedelta(seconds=30)
+_RETRY_WAITS = (timedelta(seconds=1), timedelta(seconds=2))
+_SHOWN_INTERVALS = 4
+_MIN_SHOWN = timedelta(seconds=30)
 
 
 @dataclass(frozen=True)
 class _Snapshot:
-    """What one look at Temporal has found."""
+    """The numbers of one refresh."""
 
     running: dict[Kind, int]
     pending: dict[str, int]
@@ -74,7 +73,7 @@ class ClusterGauges(Collector):
         client: of the namespace that executions live in.
         queues: of this installation; another one in the same namespace is not counted.
         registry: shows the gauges.
-        interval: between two looks at Temporal; each is some 20 cheap calls, half of them spread.
+        interval: between two refreshes; each is some 20 cheap calls, half of them spread.
         stuck_after: how long a caller waits before its call counts as stuck.
     """
 
@@ -90,9 +89,9 @@ class ClusterGauges(Collector):
         self._client = client
         self._queues = queues
         self._interval = interval
-        self._pause = min(interval / _PAUSES_AN_INTERVAL, _LONGEST_PAUSE)
+        self._pause = min(interval / _PAUSES_AN_INTERVAL, _MAX_PAUSE)
         self._stuck_after = stuck_after
-        self._kept = max(interval * _KEPT_INTERVALS, _KEPT_AT_LEAST).total_seconds()
+        self._shown_seconds = max(interval * _SHOWN_INTERVALS, _MIN_SHOWN).total_seconds()
         self._snapshot: _Snapshot | None = None
         self._failing = ""
         self._refreshes = Counter(
@@ -107,17 +106,17 @@ class ClusterGauges(Collector):
         registry.register(self)
 
     async def keep_fresh(self) -> None:
-        """Look at Temporal again and again, for ever."""
+        """Refresh the gauges for ever."""
         while True:
             await self.refresh()
             # Jitter, so that replicas do not ask in step.
             await asyncio.sleep(self._interval.total_seconds() * random.uniform(0.9, 1.1))  # noqa: S311
 
     async def refresh(self) -> None:
-        """Look at Temporal once, for 10 s at most; a failure is counted, and logged at first."""
+        """Refresh the gauges once, within 10 s; a failure is counted, and logged once."""
         try:
             async with asyncio.timeout(_REFRESH_TIMEOUT.total_seconds()):
-                self._snapshot = await self._take()
+                self._snapshot = await self._count_all()
         except Exception as error:  # noqa: BLE001 - a bug in a gauge must not take the API down
             reason = _reason(error)
             self._refreshes.labels("error").inc()
@@ -129,17 +128,17 @@ class ClusterGauges(Collector):
             self._failing = ""
 
     def describe(self) -> Iterable[Metric]:
-        """Return every gauge that there will be: their names are taken before the first look."""
-        return list(_families(_nothing(self._queues)))
+        """Return every gauge there will be: Prometheus registers names before the first refresh."""
+        return list(_families(_empty_snapshot(self._queues)))
 
     def collect(self) -> Iterable[Metric]:
-        """Return the gauges; none when the last look is too long ago."""
+        """Return the gauges; none when the last refresh is too long ago."""
         snapshot = self._snapshot
-        if snapshot is None or time.monotonic() - snapshot.taken > self._kept:
+        if snapshot is None or time.monotonic() - snapshot.taken > self._shown_seconds:
             return []
         return list(_families(snapshot))
 
-    async def _take(self) -> _Snapshot:
+    async def _count_all(self) -> _Snapshot:
         now = datetime.now(UTC)
         waiting = f"{search_attributes.CALLBACK.name} = '{search_attributes.CALLBACK_WAITING}'"
         agents = f"WorkflowType = '{Kind.AGENT.workflow_type}'"
@@ -163,7 +162,7 @@ class ClusterGauges(Collector):
             approaching=await self._open(f"{search_attributes.WARN_TIME.name} <= {_time(now)}"),
             backlog={
                 (queue, name): await self._backlog(queue, kind)
-                for queue, kinds in _polled(self._queues).items()
+                for queue, kinds in _task_types(self._queues).items()
                 for name, kind in kinds.items()
             },
             taken=time.monotonic(),
@@ -180,7 +179,7 @@ class ClusterGauges(Collector):
         request = CountWorkflowExecutionsRequest(
             namespace=self._client.namespace, query=" AND ".join([*always, *conditions])
         )
-        for wait in _WHEN_LIMITED:
+        for wait in _RETRY_WAITS:
             try:
                 return await self._count(request)
             except RPCError as error:
@@ -220,7 +219,7 @@ def _reason(error: Exception) -> str:
             return type(error).__name__  # its text is anybody's
 
 
-def _polled(queues: TaskQueues) -> dict[str, dict[str, TaskQueueType.ValueType]]:
+def _task_types(queues: TaskQueues) -> dict[str, dict[str, TaskQueueType.ValueType]]:
     """Return the kinds of tasks of every queue that a worker of ours polls."""
     workflow = {"workflow": TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW}
     activity = {"activity": TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY}
@@ -232,55 +231,57 @@ def _polled(queues: TaskQueues) -> dict[str, dict[str, TaskQueueType.ValueType]]
     }
 
 
-def _nothing(queues: TaskQueues) -> _Snapshot:
-    """Return what an installation looks like in which nothing was ever started."""
+def _empty_snapshot(queues: TaskQueues) -> _Snapshot:
+    """Return the numbers of an installation in which nothing was ever started."""
     return _Snapshot(
         running=dict.fromkeys(Kind, 0),
         pending={name: 0 for name, _ in AGES},
         agents_pending=0,
         stuck=0,
         approaching=0,
-        backlog={(queue, name): 0 for queue, kinds in _polled(queues).items() for name in kinds},
+        backlog={
+            (queue, name): 0 for queue, kinds in _task_types(queues).items() for name in kinds
+        },
         taken=0.0,
     )
 
 
-def _families(found: _Snapshot) -> Iterator[Metric]:
+def _families(snapshot: _Snapshot) -> Iterator[Metric]:
     yield _gauge(
         "stigma_workflow_running",
         "Executions that run, of agents and of workflows.",
         ["kind"],
-        {(kind.value,): count for kind, count in found.running.items()},
+        {(kind.value,): count for kind, count in snapshot.running.items()},
     )
     yield _gauge(
         "pending_external_activities",
         "Callers' activities that wait for an execution, by how long they have.",
         ["age_bucket"],
-        {(age,): count for age, count in found.pending.items()},
+        {(age,): count for age, count in snapshot.pending.items()},
     )
     yield _gauge(
         "zigflow_agent_activity_pending",
         "Callers' activities that wait for an agent, the engine's and others'.",
         [],
-        {(): found.agents_pending},
+        {(): snapshot.agents_pending},
     )
     yield _gauge(
         "stigma_async_activity_stuck",
         "Callers' activities that have waited for longer than STIGMA_STUCK_AFTER.",
         [],
-        {(): found.stuck},
+        {(): snapshot.stuck},
     )
     yield _gauge(
         "stigma_async_activity_approaching_timeout",
         "Executions that run and have used up four fifths of their time.",
         [],
-        {(): found.approaching},
+        {(): snapshot.approaching},
     )
     yield _gauge(
         "stigma_task_queue_backlog",
         "Tasks that no worker has taken yet.",
         ["task_queue", "task_type"],
-        found.backlog,
+        snapshot.backlog,
     )
 
 
@@ -293,9 +294,9 @@ def _gauge(
     return family
 
 
-def _started_by(moment: datetime) -> str:
-    return f"{search_attributes.START_TIME.name} <= {_time(moment)}"
+def _started_by(latest: datetime) -> str:
+    return f"{search_attributes.START_TIME.name} <= {_time(latest)}"
 
 
-def _time(moment: datetime) -> str:
-    return quoted(moment.isoformat())
+def _time(at: datetime) -> str:
+    return quoted(at.isoformat())

@@ -1,1 +1,1 @@
-"""Open executions that do not get on, each with the reason."""
+"""Open executions that make no progress, each with the reason."""

@@ -1,4 +1,4 @@
-"""Whether anybody still waits for an execution: looked up in the caller's own workflow."""
+"""Callers that still wait for an execution, looked up in their own workflows."""
 
 from __future__ import annotations
 
@@ -18,30 +18,30 @@ from stigma_api.diagnosis.stuck.attempts import BoundAttempts
 from stigma_api.executions.reader import ExecutionDescription
 from stigma_api.temporal.calls import answering
 
-# Attempts looked up before it is said that nobody waits, the newest.
+# Attempts looked up, the newest, before an execution counts as abandoned.
 _MAX_ATTEMPTS = 5
 
 
-class StuckCallers:
-    """Looks for the activities that wait for an execution."""
+class WaitingCallers:
+    """Finds the activities that wait for an execution."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
         self._attempts = BoundAttempts(client)
 
-    async def are_gone(self, subject: ExecutionDescription[Any]) -> bool:
-        """Return whether somebody waited, and nobody does any more; False where nobody can tell."""
-        if not _is_waited_for(subject):
+    async def are_gone(self, description: ExecutionDescription[Any]) -> bool:
+        """Return whether a caller waited, and none does any more; False if it cannot be known."""
+        if not _is_waited_for(description):
             return False
-        declared = subject.execution.spec.caller
+        declared = description.execution.spec.caller
         try:
             if declared.activity_id and await self._waits(declared):
                 return False
             # Another attempt may be bound meanwhile, in another run; histories cost more.
-            first = _newest(await self._attempts.first(subject))
+            first = _newest(await self._attempts.first(description))
             if await self._any_waits(first):
                 return False
-            every = _newest(await self._attempts.all(subject) or ())
+            every = _newest(await self._attempts.all(description) or ())
             newer = [bind for bind in every if bind not in first]
             return bool(every) and not await self._any_waits(newer)
         except RPCError as error:
@@ -69,14 +69,14 @@ class StuckCallers:
         return pending is not None
 
 
-def _is_waited_for(subject: ExecutionDescription[Any]) -> bool:
-    """Return whether somebody has asked for the outcome: with its start, or only later."""
-    described = subject.described
+def _is_waited_for(description: ExecutionDescription[Any]) -> bool:
+    """Return whether a caller was bound, with the start or later."""
+    described = description.described
     attributes = described.workflow_execution_info.search_attributes
-    noted = decode_typed_search_attributes(attributes).get(search_attributes.CALLBACK)
+    recorded = decode_typed_search_attributes(attributes).get(search_attributes.CALLBACK)
     return (
-        subject.execution.status.callback.state == CALLBACK_STATE_WAITING
-        or noted == search_attributes.CALLBACK_WAITING
+        description.execution.status.callback.state == CALLBACK_STATE_WAITING
+        or recorded == search_attributes.CALLBACK_WAITING
         or any(each.activity_type.name == WATCH_CALLER for each in described.pending_activities)
     )
 

@@ -1,4 +1,4 @@
-"""The open executions that do not get on, each with the reason and what helps."""
+"""Stuck executions: open ones that make no progress, each with the reason and what helps."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from stigma.diagnosis.v1.diagnosis_service_pb2 import (
 )
 from stigma_api import errors
 from stigma_api.access.principals import Principal
-from stigma_api.diagnosis.stuck.callers import StuckCallers
-from stigma_api.diagnosis.stuck.listing import OpenExecutions
+from stigma_api.diagnosis.stuck.callers import WaitingCallers
+from stigma_api.diagnosis.stuck.diagnoser import Diagnoser, Diagnosis
+from stigma_api.diagnosis.stuck.open_executions import OpenExecutions
 from stigma_api.diagnosis.stuck.queues import Queues
-from stigma_api.diagnosis.stuck.reasons import Finding, Reasons
 from stigma_api.errors import ApiError
 from stigma_api.executions.reader import ExecutionDescription, Reader
 from stigma_api.kinds import KINDS
@@ -30,61 +30,61 @@ DEFAULT_MIN_AGE = timedelta(minutes=1)
 DEFAULT_LIMIT = 200
 MAX_LIMIT = 1000
 
-# Looks of this process: each is hundreds of calls to Temporal, and the others wait for theirs.
-_LOOKS_AT_A_TIME = 3
-_AT_A_TIME = 16
-# Of looking, and then of judging: a person waits, and a part of the answer is one.
-_PATIENCE = timedelta(seconds=6)
+# Scans at a time in this process: each is hundreds of calls to Temporal.
+_MAX_SCANS = 3
+_MAX_CONCURRENCY = 16
+# Limit of each of the two phases of a scan: a person waits, and a part of the answer helps.
+_SCAN_TIMEOUT = timedelta(seconds=6)
 
 T = TypeVar("T")
 R = TypeVar("R")
 
 
 class StuckExecutions:
-    """Looks for executions that do not get on; asks Temporal, and none of our services."""
+    """Finds executions that make no progress; asks Temporal, and none of our services."""
 
     def __init__(self, client: Client, queues: TaskQueues) -> None:
         self._client = client
         self._queues = queues
-        self._subjects = Reader[Any](client, *KINDS)
+        self._reader = Reader[Any](client, *KINDS)
         self._open = OpenExecutions(client, queues.orchestrator)
-        self._callers = StuckCallers(client)
-        self._room = asyncio.Semaphore(_LOOKS_AT_A_TIME)
+        self._callers = WaitingCallers(client)
+        self._scans = asyncio.Semaphore(_MAX_SCANS)
 
     async def list(
         self, principal: Principal, request: ListStuckExecutionsRequest
     ) -> ListStuckExecutionsResponse:
-        """Return those that are stuck, oldest first, within the principal's reach.
+        """Return the stuck executions that the principal may see, oldest first.
 
-        Waits while others look; for how long is its caller's to say.
+        Waits while others scan; its caller limits for how long.
 
         Raises:
             ApiError: INVALID_ARGUMENT on `min_age` or `limit`; UNAVAILABLE, Temporal does not
                 answer.
         """
         min_age, limit = _bounds(request)
-        async with self._room:
-            return await self._look(principal, min_age, limit)
+        async with self._scans:
+            return await self._scan(principal, min_age, limit)
 
-    async def _look(
+    async def _scan(
         self, principal: Principal, min_age: timedelta, limit: int
     ) -> ListStuckExecutionsResponse:
         ids, total = await self._open.oldest(principal, min_age, limit)
-        looked_at = await _each(ids, self._subjects.find)
-        subjects = [found for found in looked_at if found is not None and found.is_open]
-        reasons = Reasons(self._client, self._queues, Queues(self._client), self._callers)
-        for subject in subjects:
-            reasons.note(subject)
+        found = await _map_concurrently(ids, self._reader.find)
+        descriptions = [each for each in found if each is not None and each.is_open]
+        diagnoser = Diagnoser(self._client, self._queues, Queues(self._client), self._callers)
+        for description in descriptions:
+            diagnoser.observe(description)
 
-        async def judge(
-            subject: ExecutionDescription[Any],
-        ) -> tuple[ExecutionDescription[Any], Finding | None]:
-            return subject, await reasons.of(subject)
+        async def diagnose(
+            description: ExecutionDescription[Any],
+        ) -> tuple[ExecutionDescription[Any], Diagnosis | None]:
+            return description, await diagnoser.diagnose(description)
 
-        judged = await _each(subjects, judge)
-        stuck = [_stuck(subject, found) for subject, found in judged if found is not None]
+        diagnosed = await _map_concurrently(descriptions, diagnose)
+        stuck = [_stuck(each, diagnosis) for each, diagnosis in diagnosed if diagnosis is not None]
         stuck.sort(key=lambda each: each.start_time.ToNanoseconds())
-        return ListStuckExecutionsResponse(executions=stuck, examined=len(judged), open=total)
+        return ListStuckExecutionsResponse(executions=stuck, examined=len(diagnosed), open=total)
 
 
 def _bounds(request: ListStuckExecutionsRequest) -> tuple[timedelta, int]:
@@ -101,37 +101,37 @@ def _bounds(request: ListStuckExecutionsRequest) -> tuple[timedelta, int]:
     return min_age, limit
 
 
-def _stuck(subject: ExecutionDescription[Any], found: Finding) -> StuckExecution:
+def _stuck(description: ExecutionDescription[Any], diagnosis: Diagnosis) -> StuckExecution:
     stuck = StuckExecution(
-        execution_id=subject.execution_id,
-        definition_id=subject.definition_id,
-        start_time=subject.start_time,
-        reason=found.reason,
-        message=found.message,
-        command=found.command,
+        execution_id=description.execution_id,
+        definition_id=description.definition_id,
+        start_time=description.start_time,
+        reason=diagnosis.reason,
+        message=diagnosis.message,
+        command=diagnosis.command,
     )
-    if subject.execution.status.HasField("deadline"):
-        stuck.deadline.CopyFrom(subject.execution.status.deadline)
+    if description.execution.status.HasField("deadline"):
+        stuck.deadline.CopyFrom(description.execution.status.deadline)
     return stuck
 
 
-async def _each(items: Iterable[T], work: Callable[[T], Awaitable[R]]) -> list[R]:
-    """Return what came of each item, a few at a time, as far as that is known in time.
+async def _map_concurrently(items: Iterable[T], work: Callable[[T], Awaitable[R]]) -> list[R]:
+    """Return the results of a few calls at a time, as far as they come in time.
 
     Raises:
-        ApiError, RPCError: Temporal answered for none.
+        ApiError, RPCError: every call failed.
     """
-    room = asyncio.Semaphore(_AT_A_TIME)
+    slots = asyncio.Semaphore(_MAX_CONCURRENCY)
 
     async def one(item: T) -> R:
-        async with room:
+        async with slots:
             return await work(item)
 
     tasks = [asyncio.create_task(one(item)) for item in items]
     if not tasks:
         return []
     try:
-        done, _ = await asyncio.wait(tasks, timeout=_PATIENCE.total_seconds())
+        done, _ = await asyncio.wait(tasks, timeout=_SCAN_TIMEOUT.total_seconds())
     finally:
         for task in tasks:
             task.cancel()

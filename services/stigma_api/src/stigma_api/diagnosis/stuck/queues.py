@@ -1,4 +1,4 @@
-"""Who polls a task queue: asked once a look, and told apart from workers that are busy."""
+"""Task queues without a worker, told apart from those whose workers are busy."""
 
 from __future__ import annotations
 
@@ -15,29 +15,29 @@ from stigma_api.temporal.calls import answering
 WORKFLOWS = TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW
 ACTIVITIES = TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY
 
-# A worker with room polls at least once a minute; Temporal remembers a poller for five.
-_POLL = timedelta(seconds=70)
+# Age of a poll that counts: a worker with room polls at least once a minute.
+_MAX_POLL_AGE = timedelta(seconds=70)
 
 
 class Queues:
-    """The queues of one look: each is described once, however many wait in it."""
+    """The queues of one scan: each is described once, however many wait in it."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
         self._polls: dict[tuple[str, int], asyncio.Task[datetime | None]] = {}
         self._busy: set[str] = set()
 
-    def busy(self, queue: str) -> None:
+    def mark_busy(self, queue: str) -> None:
         """Note that a worker of this queue is at work: with all slots taken it polls no more."""
         self._busy.add(queue)
 
-    async def is_deserted(
+    async def has_no_worker(
         self, queue: str, kind: TaskQueueType.ValueType, waits_since: datetime
     ) -> bool:
-        """Return whether nobody serves what waits in a queue since then.
+        """Return whether no worker serves a queue in which a task waits since then.
 
-        A worker with room takes what waits at once. So, of one that has not asked since, it is
-        dead, or it has no room, which others at work show.
+        A worker with room takes a task at once. One that has not polled since is dead, or has no
+        room: `mark_busy` says so.
 
         Raises:
             RPCError, ApiError: Temporal does not tell.
@@ -45,7 +45,7 @@ class Queues:
         if queue in self._busy and kind == ACTIVITIES:
             return False
         polled = await self._last_poll(queue, kind)
-        return polled is None or polled < waits_since or polled < datetime.now(UTC) - _POLL
+        return polled is None or polled < waits_since or polled < datetime.now(UTC) - _MAX_POLL_AGE
 
     async def _last_poll(self, queue: str, kind: TaskQueueType.ValueType) -> datetime | None:
         if (queue, kind) not in self._polls:

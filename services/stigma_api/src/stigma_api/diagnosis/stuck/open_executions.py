@@ -1,7 +1,7 @@
-"""Which open executions to look at: the oldest, of which Temporal has no list.
+"""The oldest open executions.
 
-Its lists begin with the newest, and cannot be ordered (ORDER BY is refused). So a moment is sought
-before which about as many were started as are wanted, by counting, which costs little.
+Temporal lists the newest first, and refuses ORDER BY. So a cutoff time before which about as many
+were started as are wanted is found by bisection: counting costs little.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from stigma_api.kinds import KINDS
 from stigma_api.temporal.calls import answering
 from stigma_api.temporal.visibility import quoted
 
-# No execution is open for longer, and so many halvings of it come down to milliseconds.
-_LONGEST = timedelta(days=400)
-_HALVINGS = 36
+# Age that no open execution has; so many bisections of it come down to milliseconds.
+_MAX_AGE = timedelta(days=400)
+_BISECTION_STEPS = 36
 
 
 class OpenExecutions:
@@ -37,7 +37,7 @@ class OpenExecutions:
     ) -> tuple[list[str], int]:
         """Return the ids of the oldest ones of at least an age, and how many are open of any age.
 
-        Only those within the principal's reach count.
+        Those that the principal may not see do not count.
 
         Raises:
             ApiError: UNAVAILABLE; Temporal does not answer.
@@ -48,13 +48,13 @@ class OpenExecutions:
         if not total:
             return [], 0
         if await self._count(_until(query, before)) > limit:
-            before = await self._moment(query, before, limit)
+            before = await self._cutoff_time(query, before, limit)
         return await self._list(_until(query, before), limit), total
 
-    async def _moment(self, query: str, latest: datetime, limit: int) -> datetime:
-        """Return a moment up to which no more were started than the limit, or hardly more."""
-        earliest = latest - _LONGEST
-        for _ in range(_HALVINGS):
+    async def _cutoff_time(self, query: str, latest: datetime, limit: int) -> datetime:
+        """Return a time up to which no more were started than the limit, or hardly more."""
+        earliest = latest - _MAX_AGE
+        for _ in range(_BISECTION_STEPS):
             middle = earliest + (latest - earliest) / 2
             count = await self._count(_until(query, middle))
             if limit // 2 < count <= limit:
@@ -92,6 +92,6 @@ class OpenExecutions:
         return " AND ".join(conditions)
 
 
-def _until(query: str, moment: datetime) -> str:
-    time = moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+def _until(query: str, latest: datetime) -> str:
+    time = latest.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     return f"{query} AND StartTime <= {quoted(time)}"
