@@ -41,7 +41,7 @@ from stigma.workflow.v1.workflow_execution_service_pb2 import StartWorkflowReque
 from stigma.workflow.v1.workflow_pb2 import WorkflowSpec
 from stigma_api import errors
 from stigma_api.console import api as console_api
-from stigma_api.console import execution_refresh as console_following
+from stigma_api.console import execution_refresh
 from stigma_api.console import pages as console_pages
 from stigma_api.executions.watch import Cursor
 from stigma_cli.devserver import DevServer
@@ -382,18 +382,18 @@ async def test_a_stream_sends_only_what_has_changed(api: Api, start: Start, clie
 async def test_what_happens_shows_at_once_without_the_past_being_read_again(
     api: Api, start: Start, client: Client, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(console_following, "_REFRESH_SECONDS", 3600)  # only news makes it look
+    monkeypatch.setattr(execution_refresh, "_REFRESH_SECONDS", 3600)  # only news makes it look
     started = await start()
     handle = client.get_workflow_handle(started.id)
     run_id = (await handle.describe()).run_id
     cursors: list[str] = []
-    happenings = console_api.Api.happenings
+    changes = console_api.Api.changes
 
     def recorded(self: Any, principal: Any, execution_id: str, cursor: str) -> Any:
         cursors.append(cursor)
-        return happenings(self, principal, execution_id, cursor)
+        return changes(self, principal, execution_id, cursor)
 
-    monkeypatch.setattr(console_api.Api, "happenings", recorded)
+    monkeypatch.setattr(console_api.Api, "changes", recorded)
     shown: dict[str, str] = {}
     async with looking(api, "caller") as browser:
         async for parts in events(browser, f"/events/executions/{started.id}"):

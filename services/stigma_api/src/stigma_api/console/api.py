@@ -31,27 +31,27 @@ from stigma_api.executions.watch import Cursor
 from stigma_api.services import Services
 
 _PAGE_SIZE = 25
-_DEFINITIONS = 50
-# Of many histories each, read in the event loop that the RPCs share.
-_LONG_READS = 4
+_DEFINITIONS_PAGE_SIZE = 50
+# Timelines and scans at a time: each reads many histories, in the event loop of the RPCs.
+_MAX_LONG_READS = 4
 
 R = TypeVar("R")
 
 
 @dataclass(frozen=True)
-class Listed:
+class ExecutionPage:
     """One page of executions."""
 
     executions: Sequence[Execution]
     next_page: str
-    """What to ask for next; empty on the last page."""
+    """Token of the next page; empty on the last one."""
 
 
 class Api:
     """Calls the services within bounds.
 
-    Every call may be refused as an RPC: RESOURCE_EXHAUSTED, or DEADLINE_EXCEEDED. What follows an
-    execution is bounded by the stream it is for.
+    Every call may be refused as an RPC: RESOURCE_EXHAUSTED, or DEADLINE_EXCEEDED. `changes` is
+    bounded by the stream that it feeds.
 
     Args:
         services: what it calls.
@@ -63,21 +63,21 @@ class Api:
         self._services = services
         self._calls = ConcurrencyLimit(max_calls, "calls of the console")
         self._call_timeout = call_timeout
-        self._long_reads = asyncio.Semaphore(_LONG_READS)
+        self._long_reads = asyncio.Semaphore(_MAX_LONG_READS)
 
-    async def executions(self, principal: Principal, search: Search, page: str) -> Listed:
+    async def executions(self, principal: Principal, search: Search, page: str) -> ExecutionPage:
         """Return a page of executions: of one kind in Temporal's order, of both side by side.
 
         Raises:
             ApiError: as the RPCs; a filter that only one kind understands finds that kind's.
         """
-        tokens = _tokens(search.kinds, page)
+        tokens = _parse_page(search.kinds, page)
         answers = await asyncio.gather(
             *(self._list(principal, kind, search, token) for kind, token in tokens.items()),
             return_exceptions=True,
         )
         refusals = [answer for answer in answers if isinstance(answer, BaseException)]
-        if refusals and not (len(refusals) < len(answers) and all(map(_misread, refusals))):
+        if refusals and not (len(refusals) < len(answers) and all(map(_is_bad_filter, refusals))):
             raise refusals[0]
         found: list[Execution] = []
         nexts: dict[Kind, str] = {}
@@ -87,7 +87,7 @@ class Api:
                 found += executions
         if len(tokens) > 1:
             found.sort(key=_recency, reverse=True)
-        return Listed(found, _page(nexts))
+        return ExecutionPage(found, _format_page(nexts))
 
     async def execution(self, principal: Principal, execution_id: str) -> Execution:
         """Return one execution, an agent's with its conversation, a workflow's with its input."""
@@ -97,10 +97,10 @@ class Api:
         service = self._services.executions[kind]
         return await self._call(lambda: service.get(principal, execution_id, full=True))
 
-    async def happenings(
+    async def changes(
         self, principal: Principal, execution_id: str, cursor: str
     ) -> AsyncGenerator[str, None]:
-        """Yield a cursor each time something happens to an execution, until it ends.
+        """Yield a cursor whenever an execution changes, until it ends.
 
         Raises:
             ApiError: as the RPC; INVALID_ARGUMENT for a cursor that is not, or no more, of it.
@@ -111,19 +111,23 @@ class Api:
 
     async def timeline(self, principal: Principal, execution_id: str) -> ExecutionTimeline:
         """Return an execution's timeline."""
-        return await self._read(lambda: self._services.diagnosis.timeline(principal, execution_id))
+        return await self._call_long(
+            lambda: self._services.diagnosis.timeline(principal, execution_id)
+        )
 
     async def stuck(self, principal: Principal) -> ListStuckExecutionsResponse:
         """Return the executions that make no progress."""
         request = ListStuckExecutionsRequest()
-        return await self._read(lambda: self._services.diagnosis.stuck(principal, request))
+        return await self._call_long(lambda: self._services.diagnosis.stuck(principal, request))
 
     async def definitions(
         self, principal: Principal, kind: Kind, page: str
     ) -> tuple[Sequence[Agent | Workflow], str]:
         """Return a page of agents or workflows, and the token of the next one."""
         service = self._services.definitions[kind]
-        return await self._call(lambda: service.page(principal, size=_DEFINITIONS, token=page))
+        return await self._call(
+            lambda: service.page(principal, size=_DEFINITIONS_PAGE_SIZE, token=page)
+        )
 
     async def _list(
         self, principal: Principal, kind: Kind, search: Search, token: str
@@ -135,8 +139,8 @@ class Api:
         with self._calls.slot():
             return await with_timeout(self._call_timeout, call())
 
-    async def _read(self, call: Callable[[], Awaitable[R]]) -> R:
-        """Call what reads many histories, when few others do."""
+    async def _call_long(self, call: Callable[[], Awaitable[R]]) -> R:
+        """Call what reads many histories, a few at a time."""
 
         async def in_turn() -> R:
             async with self._long_reads:
@@ -145,18 +149,18 @@ class Api:
         return await self._call(in_turn)
 
 
-def newest_run(timeline: ExecutionTimeline) -> str:
-    """Return the cursor at the start of the newest run that a timeline tells of; empty for none.
+def newest_run_cursor(timeline: ExecutionTimeline) -> str:
+    """Return a cursor at the start of the newest run in a timeline; empty for none.
 
-    What happened since it was read happened after that, in this run or in one after it.
+    Whatever happens after the timeline was read has an event after that cursor.
     """
     own = (each.run_id for each in timeline.entries if each.workflow_id == timeline.execution_id)
     newest = next(filter(None, reversed(list(own))), "")
     return str(Cursor(newest, 0)) if newest else ""
 
 
-def _tokens(kinds: Sequence[Kind], page: str) -> dict[Kind, str]:
-    """Read a page's name: the token of each kind that has more, as `kind:token` and `;` between."""
+def _parse_page(kinds: Sequence[Kind], page: str) -> dict[Kind, str]:
+    """Return the token of each kind from a page's token: `kind:token`, joined by `;`."""
     if not page:
         return dict.fromkeys(kinds, "")
     tokens = dict(part.partition(":")[::2] for part in page.split(";"))
@@ -166,18 +170,18 @@ def _tokens(kinds: Sequence[Kind], page: str) -> dict[Kind, str]:
     return asked
 
 
-def _page(tokens: dict[Kind, str]) -> str:
+def _format_page(tokens: dict[Kind, str]) -> str:
     return ";".join(f"{kind}:{token}" for kind, token in tokens.items() if token)
 
 
-def _misread(refusal: BaseException) -> bool:
+def _is_bad_filter(refusal: BaseException) -> bool:
     if not isinstance(refusal, ApiError):
         return False
     return refusal.code == grpc.StatusCode.INVALID_ARGUMENT and refusal.fields == ["filter"]
 
 
 def _recency(execution: Execution) -> tuple[bool, int]:
-    """Open ones first, then the last closed: Temporal's own order."""
+    """Return the key of Temporal's own order: open ones first, then the last closed."""
     closed = execution.status.HasField("end_time")
-    moment = execution.status.end_time if closed else execution.status.start_time
-    return not closed, moment.ToNanoseconds()
+    time = execution.status.end_time if closed else execution.status.start_time
+    return not closed, time.ToNanoseconds()

@@ -1,4 +1,4 @@
-"""One execution as it changes: looked at whenever something happens to it, and never too often."""
+"""Snapshots of an execution: taken when something happens to it, and never too often."""
 
 from __future__ import annotations
 
@@ -19,29 +19,29 @@ from stigma.diagnosis.v1.diagnosis_service_pb2 import (
     ExecutionTimeline,
 )
 from stigma_api.access.principals import Principal
-from stigma_api.console.api import Api, newest_run
+from stigma_api.console.api import Api, newest_run_cursor
 from stigma_api.console.views import ExecutionView, view
 from stigma_api.errors import ApiError
 
-# What has no event of its own (an attempt that failed, a worker that is not there) shows so late.
+# Longest time between snapshots: a failed attempt and a missing worker have no event.
 _REFRESH_SECONDS = 5.0
-_LEAST_SECONDS = 1.0
-_REST = 3
-_SOON = timedelta(seconds=10)
-# A caller whose workers are away goes on when they are back; nobody waits for that for ever.
+_MIN_SECONDS = 1.0
+_BACKOFF_FACTOR = 3
+_JUST_ENDED = timedelta(seconds=10)
+# Longest wait for the caller to go on, which a caller without workers does much later.
 _RESUMED_WITHIN = timedelta(minutes=10)
-_WENT_ON = {TIMELINE_STEP_RESUMED, TIMELINE_STEP_CALLER_ENDED}
+_CALLER_DONE = {TIMELINE_STEP_RESUMED, TIMELINE_STEP_CALLER_ENDED}
 
 
 @dataclass(frozen=True)
-class Look:
-    """What there is to see of an execution at one time."""
+class Snapshot:
+    """An execution and its timeline at one time."""
 
     shown: ExecutionView
     timeline: ExecutionTimeline
 
     @property
-    def is_settled(self) -> bool:
+    def is_final(self) -> bool:
         """Whether the page will not change any more: it ended, and its caller went on."""
         shown, timeline = self.shown, self.timeline
         if not shown.has_ended or shown.end is None:
@@ -49,69 +49,71 @@ class Look:
         if _since(shown.end) > _RESUMED_WITHIN:
             return True
         steps = {entry.step for entry in timeline.entries}
-        nobody = shown.caller is None or timeline.caller_unavailable
-        return TIMELINE_STEP_ENDED in steps and bool(nobody or steps & _WENT_ON)
+        no_caller = shown.caller is None or timeline.caller_unavailable
+        return TIMELINE_STEP_ENDED in steps and bool(no_caller or steps & _CALLER_DONE)
 
     @property
-    def is_settling(self) -> bool:
-        """Whether it has just ended, so that the rest follows soon."""
-        return self.shown.end is not None and _since(self.shown.end) < _SOON
+    def has_just_ended(self) -> bool:
+        """Whether it ended a few seconds ago, so that its last events follow soon."""
+        return self.shown.end is not None and _since(self.shown.end) < _JUST_ENDED
 
 
-class Following:
-    """Looks at executions."""
+class ExecutionRefresher:
+    """Takes snapshots of executions."""
 
     def __init__(self, api: Api) -> None:
         self._api = api
 
-    async def look(self, principal: Principal, execution_id: str) -> Look:
-        """Return an execution as it stands."""
+    async def snapshot(self, principal: Principal, execution_id: str) -> Snapshot:
+        """Return a snapshot of an execution."""
         execution: Execution
         execution, timeline = await asyncio.gather(
             self._api.execution(principal, execution_id),
             self._api.timeline(principal, execution_id),
         )
-        return Look(view(execution), timeline)
+        return Snapshot(view(execution), timeline)
 
-    async def looks(self, principal: Principal, execution_id: str) -> AsyncGenerator[Look, None]:
-        """Yield an execution now, and whenever something has happened, until it is settled."""
-        news = asyncio.Event()
+    async def snapshots(
+        self, principal: Principal, execution_id: str
+    ) -> AsyncGenerator[Snapshot, None]:
+        """Yield a snapshot now, and whenever something has happened, up to a final one."""
+        changed = asyncio.Event()
         watching: asyncio.Task[None] | None = None
         try:
             while True:
                 began = time.monotonic()
-                news.clear()
-                look = await self.look(principal, execution_id)
-                yield look
-                if look.is_settled:
+                changed.clear()
+                snapshot = await self.snapshot(principal, execution_id)
+                yield snapshot
+                if snapshot.is_final:
                     return
                 if watching is None:
-                    # From what is seen on, not from the start: a long story has many runs.
-                    begin = newest_run(look.timeline)
+                    # Not from the start: a long execution has many runs.
+                    begin = newest_run_cursor(snapshot.timeline)
                     watching = asyncio.create_task(
-                        self._watch(principal, execution_id, begin, news)
+                        self._watch(principal, execution_id, begin, changed)
                     )
-                pause = rest(began, _LEAST_SECONDS)
+                pause = backoff(began, _MIN_SECONDS)
                 await asyncio.sleep(pause)
-                if not look.is_settling:
+                if not snapshot.has_just_ended:
                     with suppress(TimeoutError):
                         async with asyncio.timeout(_REFRESH_SECONDS - pause):
-                            await news.wait()
+                            await changed.wait()
         finally:
             if watching is not None:
                 watching.cancel()
                 await asyncio.gather(watching, return_exceptions=True)
 
     async def _watch(
-        self, principal: Principal, execution_id: str, cursor: str, news: asyncio.Event
+        self, principal: Principal, execution_id: str, cursor: str, changed: asyncio.Event
     ) -> None:
         while True:
             try:
-                happening = self._api.happenings(principal, execution_id, cursor)
-                async with aclosing(happening) as happenings:
-                    async for reached in happenings:
+                changes = self._api.changes(principal, execution_id, cursor)
+                async with aclosing(changes):
+                    async for reached in changes:
                         cursor = reached
-                        news.set()
+                        changed.set()
             except ApiError as error:
                 if error.code == grpc.StatusCode.INVALID_ARGUMENT:
                     cursor = ""  # past retention meanwhile
@@ -120,15 +122,15 @@ class Following:
                 return
 
 
-def rest(began: float, least: float) -> float:
-    """Return how long to leave alone what was looked at: what takes long is looked at rarely.
+def backoff(began: float, min_seconds: float) -> float:
+    """Return the seconds to wait before the next refresh; longer after one that took long.
 
     Args:
-        began: when the look that is done now began, of the monotonic clock.
-        least: seconds.
+        began: monotonic time at which the refresh that is done now began.
+        min_seconds: at least this long.
     """
-    return max(least, _REST * (time.monotonic() - began))
+    return max(min_seconds, _BACKOFF_FACTOR * (time.monotonic() - began))
 
 
-def _since(moment: datetime) -> timedelta:
-    return datetime.now(UTC) - moment
+def _since(end: datetime) -> timedelta:
+    return datetime.now(UTC) - end

@@ -1,4 +1,4 @@
-"""How often an address may give a wrong API key: guessing is slow, and what is kept is bounded."""
+"""Throttle of wrong API keys by address: guessing is slow, and memory is bounded."""
 
 from __future__ import annotations
 
@@ -8,49 +8,53 @@ from collections import OrderedDict
 from collections.abc import Callable
 from datetime import timedelta
 
-AT_ONCE = 10
-_BACK_AFTER = timedelta(minutes=1) / AT_ONCE
+BURST = 10
+_REFILL_INTERVAL = timedelta(minutes=1) / BURST
 _MAX_ADDRESSES = 4096
 
 
 class TooManyAttemptsError(Exception):
-    """An address has to wait before it gives another key, `wait` long."""
+    """An address has to wait before it may give another key."""
 
     def __init__(self, wait: timedelta) -> None:
         super().__init__(f"too many wrong keys: none is looked at for {wait.total_seconds():g} s")
         self.wait = wait
 
 
-class Attempts:
-    """Ten wrong keys at once, and then one every 6 s, of each address; right ones are free."""
+class LoginThrottle:
+    """Allows each address ten wrong keys at once, then one every 6 s; right ones are free.
+
+    Args:
+        clock: returns monotonic seconds.
+    """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        # When each address has all its tries back; those that failed last come last.
-        self._restored: OrderedDict[str, float] = OrderedDict()
+        # The time at which each address has its whole burst back; the last to fail comes last.
+        self._full_at: OrderedDict[str, float] = OrderedDict()
 
-    def admit(self, address: str) -> None:
-        """Let an address give a key.
+    def check(self, address: str) -> None:
+        """Allow an address to give a key.
 
         Raises:
             TooManyAttemptsError: it gave too many wrong ones.
         """
-        back = _BACK_AFTER.total_seconds()
-        owed = self._restored.get(_origin(address), 0.0) - self._clock()
-        if (wait := owed - back * (AT_ONCE - 1)) > 0:
+        interval = _REFILL_INTERVAL.total_seconds()
+        until_full = self._full_at.get(_network(address), 0.0) - self._clock()
+        if (wait := until_full - interval * (BURST - 1)) > 0:
             raise TooManyAttemptsError(timedelta(seconds=wait))
 
-    def failed(self, address: str) -> None:
-        """Note a wrong key; beyond 4096 addresses the one that failed longest ago is forgotten."""
-        origin, now = _origin(address), self._clock()
-        restored = max(self._restored.pop(origin, now), now)
-        self._restored[origin] = restored + _BACK_AFTER.total_seconds()
-        if len(self._restored) > _MAX_ADDRESSES:
-            self._restored.popitem(last=False)
+    def record_failure(self, address: str) -> None:
+        """Record a wrong key; beyond 4096 addresses the oldest is forgotten."""
+        network, now = _network(address), self._clock()
+        full_at = max(self._full_at.pop(network, now), now)
+        self._full_at[network] = full_at + _REFILL_INTERVAL.total_seconds()
+        if len(self._full_at) > _MAX_ADDRESSES:
+            self._full_at.popitem(last=False)
 
 
-def _origin(address: str) -> str:
-    """Return what stands for an address: of IPv6, everybody has a whole network of them."""
+def _network(address: str) -> str:
+    """Return the address, of IPv6 its /64 network: everybody has a whole one."""
     try:
         parsed = ipaddress.ip_address(address)
     except ValueError:

@@ -1,4 +1,4 @@
-"""Pages that go on: one look at a thing, shared by all who watch it."""
+"""Streams of page updates, one a topic, shared by all who follow it."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ Fragments = Mapping[str, str]
 """Parts of a page by name, as HTML."""
 
 Source = Callable[[], AsyncIterator[Fragments]]
-"""Yields all parts whenever something may have changed; ends when nothing will change any more."""
+"""Yields all parts whenever some may have changed; ends when none will change any more."""
 
 
-class Live:
+class SharedStreams:
     """Runs a source once for each topic, as long as somebody follows it."""
 
     def __init__(self) -> None:
@@ -29,10 +29,10 @@ class Live:
     ) -> AsyncGenerator[Fragments, None]:
         """Yield the parts of a page, then those that changed; empty after `quiet` seconds of none.
 
-        Who is slow gets the newest of what was missed. Ends with the source, or with `close`.
+        A slow follower gets the newest of what it missed. Ends with the source, or with `close`.
 
         Raises:
-            ApiError: what the source failed with.
+            ApiError: the source's.
         """
         followed = self._topics.get(topic)
         if followed is None or followed.task.done():
@@ -42,13 +42,13 @@ class Live:
         try:
             while not self._closing.is_set():
                 changed = followed.changed
-                if news := {k: v for k, v in followed.newest.items() if seen.get(k) != v}:
-                    seen |= news
-                    yield news
+                if changes := {k: v for k, v in followed.newest.items() if seen.get(k) != v}:
+                    seen |= changes
+                    yield changes
                 elif followed.task.done():
                     followed.task.result()
                     return
-                elif not await self._within(quiet, changed, followed.task):
+                elif not await self._changed_within(quiet, changed, followed.task):
                     yield {}
         finally:
             followed.followers -= 1
@@ -61,10 +61,10 @@ class Live:
         """End every stream."""
         self._closing.set()
 
-    async def _within(
+    async def _changed_within(
         self, seconds: float, changed: asyncio.Event, ended: asyncio.Task[None]
     ) -> bool:
-        """Wait for a change or an end; return whether there was one in time."""
+        """Wait for a change or an end; return whether one came in time."""
         waits = [asyncio.create_task(event.wait()) for event in (changed, self._closing)]
         try:
             done, _ = await asyncio.wait(
@@ -86,7 +86,7 @@ class _Topic:
 
     def __post_init__(self) -> None:
         self.task = asyncio.create_task(self._run())
-        self.task.add_done_callback(_retrieve)
+        self.task.add_done_callback(_consume_exception)
 
     async def _run(self) -> None:
         async for fragments in self.source():
@@ -95,8 +95,8 @@ class _Topic:
             self.changed = asyncio.Event()
 
 
-def _retrieve(task: asyncio.Task[None]) -> None:
-    """See to a failure that no follower stayed for."""
+def _consume_exception(task: asyncio.Task[None]) -> None:
+    """Log a failure: every follower may be gone by then."""
     if task.cancelled() or (error := task.exception()) is None or isinstance(error, ApiError):
         return
     structlog.get_logger().error("console_stream_failed", exc_info=error)

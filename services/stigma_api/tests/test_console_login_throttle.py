@@ -12,7 +12,7 @@ import pytest
 
 from services.stigma_api.tests.api_server import Api
 from services.stigma_api.tests.consoles import consoles, looking
-from stigma_api.console.login_throttle import AT_ONCE, Attempts, TooManyAttemptsError
+from stigma_api.console.login_throttle import BURST, LoginThrottle, TooManyAttemptsError
 
 
 class Clock:
@@ -22,54 +22,54 @@ class Clock:
         return self.now
 
 
-def fail(attempts: Attempts, address: str) -> None:
-    attempts.admit(address)
-    attempts.failed(address)
+def fail(throttle: LoginThrottle, address: str) -> None:
+    throttle.check(address)
+    throttle.record_failure(address)
 
 
-def waits(attempts: Attempts, address: str) -> float:
+def waits(throttle: LoginThrottle, address: str) -> float:
     with pytest.raises(TooManyAttemptsError) as caught:
-        attempts.admit(address)
+        throttle.check(address)
     return caught.value.wait.total_seconds()
 
 
 def test_tries_come_back_one_by_one() -> None:
     clock = Clock()
-    attempts = Attempts(clock)
-    for _ in range(AT_ONCE):
-        fail(attempts, "192.0.2.1")
-    assert waits(attempts, "192.0.2.1") == pytest.approx(6)
-    attempts.admit("192.0.2.2")
+    throttle = LoginThrottle(clock)
+    for _ in range(BURST):
+        fail(throttle, "192.0.2.1")
+    assert waits(throttle, "192.0.2.1") == pytest.approx(6)
+    throttle.check("192.0.2.2")
     clock.now += 5.9
-    assert waits(attempts, "192.0.2.1") == pytest.approx(0.1)
+    assert waits(throttle, "192.0.2.1") == pytest.approx(0.1)
     clock.now += 0.2
-    fail(attempts, "192.0.2.1")
-    assert waits(attempts, "192.0.2.1") == pytest.approx(5.9)
+    fail(throttle, "192.0.2.1")
+    assert waits(throttle, "192.0.2.1") == pytest.approx(5.9)
     clock.now += 3600
-    for _ in range(AT_ONCE):
-        fail(attempts, "192.0.2.1")
-    assert waits(attempts, "192.0.2.1") == pytest.approx(6)
+    for _ in range(BURST):
+        fail(throttle, "192.0.2.1")
+    assert waits(throttle, "192.0.2.1") == pytest.approx(6)
 
 
 def test_a_network_of_ipv6_is_one_address() -> None:
-    attempts = Attempts(Clock())
-    for host in range(AT_ONCE):
-        fail(attempts, f"2001:db8:0:1::{host}")
-    assert waits(attempts, "2001:db8:0:1:ffff::1") == pytest.approx(6)
-    attempts.admit("2001:db8:0:2::1")
-    attempts.admit("not an address")
+    throttle = LoginThrottle(Clock())
+    for host in range(BURST):
+        fail(throttle, f"2001:db8:0:1::{host}")
+    assert waits(throttle, "2001:db8:0:1:ffff::1") == pytest.approx(6)
+    throttle.check("2001:db8:0:2::1")
+    throttle.check("not an address")
 
 
 def test_what_is_kept_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("stigma_api.console.login_throttle._MAX_ADDRESSES", 3)
-    attempts = Attempts(Clock())
-    for _ in range(AT_ONCE):
+    throttle = LoginThrottle(Clock())
+    for _ in range(BURST):
         for address in ("192.0.2.1", "192.0.2.2", "192.0.2.3"):
-            fail(attempts, address)
-    attempts.failed("192.0.2.4")
-    attempts.admit("192.0.2.1")
+            fail(throttle, address)
+    throttle.record_failure("192.0.2.4")
+    throttle.check("192.0.2.1")
     for address in ("192.0.2.2", "192.0.2.3"):
-        assert waits(attempts, address) == pytest.approx(6)
+        assert waits(throttle, address) == pytest.approx(6)
 
 
 @pytest.fixture
@@ -77,7 +77,7 @@ async def guarded(
     temporal_server: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Api]:
     """A console that gives no try back while a test goes on, however slow the machine."""
-    monkeypatch.setattr("stigma_api.console.login_throttle._BACK_AFTER", timedelta(hours=1))
+    monkeypatch.setattr("stigma_api.console.login_throttle._REFILL_INTERVAL", timedelta(hours=1))
     async with consoles(temporal_server.address, tmp_path) as api:
         yield api
 
@@ -90,7 +90,7 @@ async def sign_in(browser: httpx2.AsyncClient, key: str, **headers: str) -> http
 async def test_who_guesses_is_told_to_wait(guarded: Api) -> None:
     async with looking(guarded) as browser, looking(guarded) as signed_in:
         assert (await sign_in(signed_in, "caller-key")).status_code == 303
-        for guess in range(AT_ONCE):
+        for guess in range(BURST):
             assert (await sign_in(browser, f"guess-{guess}")).status_code == 401
         for key in ("one more", "caller-key"):
             answer = await sign_in(browser, key)
@@ -103,7 +103,7 @@ async def test_who_guesses_is_told_to_wait(guarded: Api) -> None:
     async with looking(guarded, "caller") as program:
         assert (await program.get("/agents")).status_code == 200
         wrong = {"authorization": "Bearer wrong"}
-        for _ in range(AT_ONCE):
+        for _ in range(BURST):
             assert (await program.get("/agents", headers=wrong)).status_code == 401
         for headers in (wrong, {}):
             answer = await program.get("/agents", headers=headers)
@@ -112,7 +112,7 @@ async def test_who_guesses_is_told_to_wait(guarded: Api) -> None:
 
 async def test_a_trusted_proxy_says_who_guesses(guarded: Api) -> None:
     async with looking(guarded) as proxy:
-        for _ in range(AT_ONCE):
+        for _ in range(BURST):
             await sign_in(proxy, "wrong", x_forwarded_for="192.0.2.1")
         # What a client wrote there itself comes first, and says nothing.
         spoofed = await sign_in(proxy, "wrong", x_forwarded_for="192.0.2.9, 192.0.2.1")
@@ -121,7 +121,7 @@ async def test_a_trusted_proxy_says_who_guesses(guarded: Api) -> None:
         assert other.status_code == 303
     elsewhere = httpx2.AsyncHTTPTransport(local_address="127.0.0.2")
     async with looking(guarded, transport=elsewhere) as stranger:
-        for number in range(AT_ONCE):
+        for number in range(BURST):
             await sign_in(stranger, "wrong", x_forwarded_for=f"192.0.2.{100 + number}")
         answer = await sign_in(stranger, "wrong", x_forwarded_for="192.0.2.200")
         assert answer.status_code == 429

@@ -24,7 +24,7 @@ from stigma_api.access.principals import LOCAL
 from stigma_api.console import api as console_api
 from stigma_api.console import execution_refresh
 from stigma_api.console.api import Api
-from stigma_api.console.execution_refresh import Following, rest
+from stigma_api.console.execution_refresh import ExecutionRefresher, backoff
 from stigma_api.errors import ApiError
 from stigma_api.executions.watch import Cursor
 
@@ -80,23 +80,23 @@ def api_of(played: Any, **bounds: Any) -> Api:
 
 async def seconds_of(looks: int, played: Played) -> float:
     begun = time.monotonic()
-    async with aclosing(Following(api_of(played)).looks(LOCAL, "agent-1")) as seen:
+    async with aclosing(ExecutionRefresher(api_of(played)).snapshots(LOCAL, "agent-1")) as seen:
         for _ in range(looks):
             await anext(seen)
     return time.monotonic() - begun
 
 
 async def test_however_much_happens_there_is_time_between_looks(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(execution_refresh, "_LEAST_SECONDS", 0.1)
+    monkeypatch.setattr(execution_refresh, "_MIN_SECONDS", 0.1)
     monkeypatch.setattr(execution_refresh, "_REFRESH_SECONDS", 60)
     assert 0.29 <= await seconds_of(4, Played()) < 20  # and news ends the wait
 
 
 async def test_what_takes_long_is_looked_at_rarely(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(execution_refresh, "_LEAST_SECONDS", 0)
+    monkeypatch.setattr(execution_refresh, "_MIN_SECONDS", 0)
     assert await seconds_of(3, Played(cost=0.05)) >= 0.44  # 3 looks, 2 rests
-    assert rest(time.monotonic(), 2) == 2
-    assert rest(time.monotonic() - 5, 2) >= 15
+    assert backoff(time.monotonic(), 2) == 2
+    assert backoff(time.monotonic() - 5, 2) >= 15
 
 
 @pytest.mark.parametrize(
@@ -110,7 +110,7 @@ async def test_what_takes_long_is_looked_at_rarely(monkeypatch: pytest.MonkeyPat
 async def test_what_happened_in_runs_before_is_not_read_again(
     told: list[tuple[str, str]], cursor: str, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(execution_refresh, "_LEAST_SECONDS", 0.01)
+    monkeypatch.setattr(execution_refresh, "_MIN_SECONDS", 0.01)
     played = Played()
     played.told = told
     await seconds_of(3, played)
@@ -118,13 +118,13 @@ async def test_what_happened_in_runs_before_is_not_read_again(
 
 
 async def test_a_run_that_is_gone_is_followed_from_what_there_is(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(execution_refresh, "_LEAST_SECONDS", 0.01)
+    monkeypatch.setattr(execution_refresh, "_MIN_SECONDS", 0.01)
     monkeypatch.setattr(execution_refresh, "_REFRESH_SECONDS", 0.02)
     played = Played()
     played.told = [("agent-1", "gone")]
     gone = str(Cursor("gone", 0))
     played.refused = {gone}
-    async with aclosing(Following(api_of(played)).looks(LOCAL, "agent-1")) as looks:
+    async with aclosing(ExecutionRefresher(api_of(played)).snapshots(LOCAL, "agent-1")) as looks:
         async for _ in looks:
             if len(played.watched) > 1:
                 break
@@ -136,7 +136,7 @@ async def test_few_histories_are_read_at_a_time():
     api = api_of(played)
     reads = [api.timeline(LOCAL, "agent-1") for _ in range(10)]
     await asyncio.gather(*reads, api.stuck(LOCAL), api.stuck(LOCAL))
-    assert played.most == console_api._LONG_READS
+    assert played.most == console_api._MAX_LONG_READS
 
 
 async def test_calls_are_bounded_as_those_of_programs():
@@ -156,7 +156,7 @@ async def test_calls_are_bounded_as_those_of_programs():
 async def test_a_call_that_takes_too_long_is_given_up():
     api = api_of(Played(cost=3600), call_timeout=timedelta(seconds=0.05))
     # Those that wait for others to end are given up like them.
-    reads = [api.timeline(LOCAL, "agent-1") for _ in range(console_api._LONG_READS + 1)]
+    reads = [api.timeline(LOCAL, "agent-1") for _ in range(console_api._MAX_LONG_READS + 1)]
     for answer in await asyncio.gather(*reads, return_exceptions=True):
         assert isinstance(answer, ApiError)
         assert answer.code == grpc.StatusCode.DEADLINE_EXCEEDED
