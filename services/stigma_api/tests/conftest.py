@@ -17,8 +17,10 @@ from services.stigma_api.tests.api_server import (
     Waiting,
     serving,
 )
+from services.stigma_api.tests.event_texts import api_with_workers
 from services.stigma_api.tests.played_workflow import PlayedEngine, PlayedWorkflow
 from stigma.contracts.payloads import DATA_CONVERTER
+from tests.stack.faults import FaultProxy
 
 
 @pytest.fixture(scope="session")
@@ -58,6 +60,22 @@ async def staffed_api(
             ),
         ):
             yield api
+
+
+@pytest.fixture(scope="module")
+async def temporal_proxy(temporal_server: Any) -> AsyncIterator[FaultProxy]:
+    async with FaultProxy(temporal_server.address) as proxy:
+        yield proxy
+
+
+@pytest.fixture(scope="module")
+async def staged_api(
+    client: Client, temporal_proxy: FaultProxy, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Api]:
+    """An API that reaches Temporal through the proxy, and workers of every queue."""
+    directory = tmp_path_factory.mktemp("staged")
+    async with api_with_workers(temporal_proxy.address, directory, client) as api:
+        yield api
 
 
 @pytest.fixture(scope="module")

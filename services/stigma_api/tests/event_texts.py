@@ -1,4 +1,4 @@
-"""Timelines as their tests look at them, and executions for them to be of."""
+"""Timelines in the words of their tests, and executions to have one."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.stack.waiting import eventually
 
 
 @asynccontextmanager
-async def staged_api(address: str, directory: Path, client: Client) -> AsyncIterator[Api]:
+async def api_with_workers(address: str, directory: Path, client: Client) -> AsyncIterator[Api]:
     """Serve an API that reaches Temporal at an address, and run workers of every queue."""
     staged = Staged()
     async with serving(address, directory) as api:
@@ -33,18 +33,22 @@ async def staged_api(address: str, directory: Path, client: Client) -> AsyncIter
             staged.release.set()
 
 
-def steps(told: pb.ExecutionTimeline) -> list[str]:
-    return [pb.TimelineStep.Name(each.step).removeprefix("TIMELINE_STEP_") for each in told.entries]
-
-
-def lines(told: pb.ExecutionTimeline, step: pb.TimelineStep.ValueType) -> list[str]:
+def steps(timeline: pb.ExecutionTimeline) -> list[str]:
     return [
-        f"{each.title}; {each.detail}".strip("; ") for each in told.entries if each.step == step
+        pb.TimelineStep.Name(each.step).removeprefix("TIMELINE_STEP_") for each in timeline.entries
     ]
 
 
-def only(told: pb.ExecutionTimeline, step: pb.TimelineStep.ValueType) -> pb.TimelineEntry:
-    [found] = [each for each in told.entries if each.step == step]
+def lines(timeline: pb.ExecutionTimeline, step: pb.TimelineStep.ValueType) -> list[str]:
+    return [
+        f"{each.title}; {each.detail}".strip("; ") for each in timeline.entries if each.step == step
+    ]
+
+
+def single_entry(
+    timeline: pb.ExecutionTimeline, step: pb.TimelineStep.ValueType
+) -> pb.TimelineEntry:
+    [found] = [each for each in timeline.entries if each.step == step]
     return found
 
 
@@ -67,7 +71,7 @@ async def end(client: Client, execution_id: str) -> None:
     await handle.result()
 
 
-async def told(api: Api, execution_id: str, *wanted: str) -> pb.ExecutionTimeline:
+async def timeline_with(api: Api, execution_id: str, *wanted: str) -> pb.ExecutionTimeline:
     """The timeline, once it has these steps."""
 
     async def has() -> pb.ExecutionTimeline | None:

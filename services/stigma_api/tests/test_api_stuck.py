@@ -16,7 +16,7 @@ from temporalio.common import SearchAttributePair, TypedSearchAttributes
 from temporalio.converter import encode_search_attributes
 
 from services.stigma_api.tests.api_server import Api, Callers, refused, serving
-from services.stigma_api.tests.event_texts import staged_api
+from services.stigma_api.tests.event_texts import api_with_workers
 from services.stigma_api.tests.fake_workflows import Staged, diagnosis, timeline_of, worker
 from services.stigma_api.tests.rpc_counter import counted
 from stigma.agent.v1.agent_execution_pb2 import AgentExecution
@@ -238,7 +238,7 @@ async def test_who_asked_is_read_from_as_little_as_tells_it(
 ) -> None:
     counting, decoded = counted(client)
     waiting_callers = WaitingCallers(counting)
-    async with staged_api(temporal_server.address, tmp_path, client) as api:
+    async with api_with_workers(temporal_server.address, tmp_path, client) as api:
         first = await callers.start()
         asked: dict[str, Any] = {"message": "call: continue " + "call: " * 5, "request_id": "x"}
         request = StartAgentRequest(agent_id="reviewer", callback_token=first.token, **asked)

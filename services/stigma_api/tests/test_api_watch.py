@@ -14,7 +14,7 @@ from temporalio.client import Client, WorkflowFailureError
 from temporalio.common import RawValue
 
 from services.stigma_api.tests.api_server import Api, Callers, PlayedAgent, refused
-from services.stigma_api.tests.event_texts import end, staged_api
+from services.stigma_api.tests.event_texts import api_with_workers, end
 from services.stigma_api.tests.rpc_counter import counted
 from stigma.agent.v1.agent_execution_pb2 import (
     AGENT_EXECUTION_PHASE_COMPLETED,
@@ -266,7 +266,7 @@ async def test_a_long_history_is_read_in_turns_and_each_conversation_once(
     temporal_server: Any, tmp_path: Path, client: Client
 ) -> None:
     calls = 16
-    async with staged_api(temporal_server.address, tmp_path, client) as api:
+    async with api_with_workers(temporal_server.address, tmp_path, client) as api:
         started = await start(api, "call: " * calls)
         await end(client, started.id)
 
