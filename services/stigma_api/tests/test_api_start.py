@@ -97,6 +97,13 @@ async def test_a_start_without_a_token_is_a_plain_start(api: Api, client: Client
     assert len(start.spec_digest) == 32
 
 
+async def test_lists_of_the_agent_are_answered_once(api: Api) -> None:
+    spec = AgentSpec(model=SCRIPTED.model, allowed_models=["scripted:other"], env=["CITY"])
+    execution = await api.executions.StartAgent(StartAgentRequest(spec=spec, message="look"))
+    assert execution.spec.agent.allowed_models == ["scripted:other"]
+    assert execution.spec.agent.env == ["CITY"]
+
+
 async def test_the_token_goes_into_history_with_the_start_and_nowhere_else(
     api: Api, callers: Callers, client: Client
 ) -> None:

@@ -16,6 +16,7 @@ from stigma.agent.v1.agent_execution_service_pb2 import (
 from stigma.agent.v1.agent_pb2 import Agent, AgentSpec
 from stigma.contracts import search_attributes
 from stigma.contracts.executions import Kind
+from stigma.contracts.workflows import AgentWorkflow, WorkflowExecutionWorkflow
 from stigma.internal.v1.execution_pb2 import AgentWorkflowInput, WorkflowExecutionInput
 from stigma.workflow.v1.workflow_execution_pb2 import WorkflowExecution, WorkflowExecutionSpec
 from stigma.workflow.v1.workflow_execution_service_pb2 import (
@@ -46,11 +47,13 @@ class ExecutionKind(Generic[E]):
     execution: type[E]
     spec: type[AgentExecutionSpec] | type[WorkflowExecutionSpec]
     input: type[AgentWorkflowInput] | type[WorkflowExecutionInput]
+    workflow: type[AgentWorkflow] | type[WorkflowExecutionWorkflow]
+    """Interface of the Temporal workflow that runs one."""
     name_attribute: SearchAttributeKey[str]
     """Holds the definition's name."""
-    private: tuple[str, ...]
+    fields_kept_from_memo: tuple[str, ...]
     """Fields of the spec that only the workflow itself is told."""
-    large: tuple[str, ...]
+    definition_fields_stripped: tuple[str, ...]
     """Fields of the definition that are too large to be kept beside the execution."""
     query_returns_spec: bool
     """Whether the workflow's query always repeats what was asked for; else the history tells it."""
@@ -70,9 +73,10 @@ AGENTS = ExecutionKind(
     execution=AgentExecution,
     spec=AgentExecutionSpec,
     input=AgentWorkflowInput,
+    workflow=AgentWorkflow,
     name_attribute=search_attributes.AGENT,
-    private=("message", "input_json", "env"),
-    large=("instructions", "output_schema", "script"),
+    fields_kept_from_memo=("message", "input_json", "env"),
+    definition_fields_stripped=("instructions", "output_schema", "script"),
     query_returns_spec=True,
 )
 WORKFLOWS = ExecutionKind(
@@ -80,9 +84,10 @@ WORKFLOWS = ExecutionKind(
     execution=WorkflowExecution,
     spec=WorkflowExecutionSpec,
     input=WorkflowExecutionInput,
+    workflow=WorkflowExecutionWorkflow,
     name_attribute=search_attributes.WORKFLOW,
-    private=("input_json",),
-    large=("document",),
+    fields_kept_from_memo=("input_json",),
+    definition_fields_stripped=("document",),
     query_returns_spec=False,
 )
 KINDS: tuple[ExecutionKind[Any], ...] = (AGENTS, WORKFLOWS)

@@ -30,7 +30,9 @@ from stigma_api.executions.launcher import Launcher
 from stigma_api.executions.listing import Listing
 from stigma_api.executions.reader import Reader
 from stigma_api.executions.service import ExecutionService
-from stigma_api.executions.token_probe import Probe
+from stigma_api.executions.start import ExecutionStarter
+from stigma_api.executions.start_resolver import StartResolver
+from stigma_api.executions.token_probe import TokenProbe
 from stigma_api.executions.watch import Watching
 from stigma_api.executions.watch_agent_events import AgentNarrator
 from stigma_api.executions.watch_events import Narrator, T
@@ -90,10 +92,10 @@ def _services(
     check_document = DocumentChecker(client, queues.engine).check
     queue = queues.orchestrator
     agent_executions = _executions(
-        client, AGENTS, agents, AgentNarrator, callbacks=tokens, task_queue=queue
+        client, AGENTS, agents, AgentNarrator, tokens=tokens, task_queue=queue
     )
     workflow_executions = _executions(
-        client, WORKFLOWS, workflows, WorkflowNarrator, callbacks=tokens, task_queue=queue
+        client, WORKFLOWS, workflows, WorkflowNarrator, tokens=tokens, task_queue=queue
     )
     return Services(
         definitions={
@@ -111,17 +113,24 @@ def _executions(
     registry: Registry[D],
     narrator: Callable[[Client], Narrator[T]],
     *,
-    callbacks: CallbackTokenPolicy,
+    tokens: CallbackTokenPolicy,
     task_queue: str,
 ) -> ExecutionService[D, E, T]:
     reader = Reader(client, kind)
+    starter: ExecutionStarter[D, E] = ExecutionStarter(
+        client,
+        kind,
+        admission=Admission(tokens, client.namespace),
+        tokens=tokens,
+        probe=TokenProbe(client),
+        resolver=StartResolver(client, registry, tokens),
+        launcher=Launcher(client, kind, reader, task_queue),
+        reader=reader,
+    )
     return ExecutionService(
         client,
         kind,
-        admission=Admission(kind, registry, callbacks, client.namespace),
-        callbacks=callbacks,
-        probe=Probe(client),
-        launcher=Launcher(client, kind, reader, task_queue),
+        starter=starter,
         reader=reader,
         listing=Listing(client, kind, task_queue),
         watching=Watching(client, kind, reader, narrator),

@@ -58,7 +58,7 @@ class CallbackTokenPolicy:
             self._errors.labels(error_type)
         self._log = structlog.get_logger()
 
-    def admit(self, principal: Principal, request: StartRequest) -> TaskToken | None:
+    def check(self, principal: Principal, request: StartRequest) -> TaskToken | None:
         """Return what the request's token says, or None when nobody waits.
 
         Raises:
@@ -77,7 +77,7 @@ class CallbackTokenPolicy:
         self._authorise(principal, token)
         return token
 
-    async def admit_deadline(self, deadline: datetime, now: datetime) -> None:
+    async def check_deadline(self, deadline: datetime, now: datetime) -> None:
         """Check that the caller still waits, and that the outcome is kept while it does.
 
         Raises:
@@ -95,7 +95,7 @@ class CallbackTokenPolicy:
                 "lower the caller's schedule-to-close timeout",
             )
 
-    def rejected(self, request: StartRequest, request_id: str, error_type: str) -> None:
+    def record_rejection(self, request: StartRequest, request_id: str, error_type: str) -> None:
         """Count and log a refused token."""
         self._errors.labels(error_type).inc()
         self._log.warning(

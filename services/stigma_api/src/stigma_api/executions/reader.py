@@ -209,10 +209,9 @@ class Reader(Generic[E]):
         handle = self._client.get_workflow_handle(execution.id)
         try:
             async with answering(_QUERY_TIMEOUT):
-                detail = await handle.query(
-                    "execution",
+                detail: Any = await handle.query(
+                    kind.workflow.execution,
                     args=[] if kind.query_returns_spec else [False],
-                    result_type=kind.execution,
                     rpc_timeout=_QUERY_TIMEOUT,
                 )
         except (

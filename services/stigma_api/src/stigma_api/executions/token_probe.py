@@ -27,7 +27,7 @@ class Liveness(Enum):
     """Temporal cannot read the token, or it belongs to another namespace."""
 
 
-class Probe:
+class TokenProbe:
     """Proves that a token's activity is pending. It proves liveness, not ownership."""
 
     def __init__(self, client: Client) -> None:

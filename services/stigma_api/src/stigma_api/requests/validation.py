@@ -1,7 +1,7 @@
 """The rules of every request: explicit checks, each naming the field it is about.
 
 Rules that need more than the request (permissions, the definition, the namespace) are elsewhere;
-only `tightens` sees the definition as well.
+only `check_overrides` sees the definition as well.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ def cancel(request: CancelRequest) -> None:
     found.raise_if_any()
 
 
-def tightens(asked: ExecutionSpec) -> None:
+def check_overrides(asked: ExecutionSpec) -> None:
     """Check that what was asked for stays within its definition."""
     found = Violations()
     if isinstance(asked, AgentExecutionSpec):

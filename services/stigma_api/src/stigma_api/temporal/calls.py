@@ -66,6 +66,22 @@ async def answering(timeout: timedelta = TEMPORAL_TIMEOUT) -> AsyncIterator[None
         raise errors.unavailable(f"Temporal does not answer: {error.status.name}") from error
 
 
+async def request_cancel(client: Client, workflow_id: str, reason: str) -> bool:
+    """Request the cancel of a workflow; return False when it has closed meanwhile.
+
+    Raises:
+        ApiError: UNAVAILABLE or RESOURCE_EXHAUSTED.
+    """
+    try:
+        async with answering():
+            await client.get_workflow_handle(workflow_id).cancel(reason=reason)
+    except RPCError as error:
+        if error.status != RPCStatusCode.NOT_FOUND:
+            raise
+        return False
+    return True
+
+
 async def describe(
     client: Client, workflow_id: str, run_id: str = ""
 ) -> DescribeWorkflowExecutionResponse | None:
