@@ -1,4 +1,4 @@
-"""What tells the two kinds of executions apart; all else is one code for both."""
+"""The two kinds of executions, and the differences between them."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ E = TypeVar("E", AgentExecution, WorkflowExecution)
 D = TypeVar("D", Agent, Workflow)
 
 INLINE = "inline"
-"""What stands for the name of a definition that came with its request."""
+"""Stands for the name of a definition that came with its request."""
 
 
 @dataclass(frozen=True)
@@ -52,11 +52,11 @@ class ExecutionKind(Generic[E]):
     name_attribute: SearchAttributeKey[str]
     """Holds the definition's name."""
     fields_kept_from_memo: tuple[str, ...]
-    """Fields of the spec that only the workflow itself is told."""
+    """Fields of the spec that are left out of the memo."""
     definition_fields_stripped: tuple[str, ...]
-    """Fields of the definition that are too large to be kept beside the execution."""
+    """Fields of the definition that are too large for the memo and for replies."""
     query_returns_spec: bool
-    """Whether the workflow's query always repeats what was asked for; else the history tells it."""
+    """Whether the workflow's query always returns the spec; else it is read from the history."""
 
     @property
     def workflow_type(self) -> str:

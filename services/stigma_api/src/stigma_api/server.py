@@ -1,4 +1,4 @@
-"""Puts the service together: from settings to a gRPC server."""
+"""Assembles the service: from settings to a gRPC server and the console."""
 
 from __future__ import annotations
 
@@ -99,8 +99,8 @@ def _services(
     )
     return Services(
         definitions={
-            Kind.AGENT: DefinitionService(agents, validation.agent),
-            Kind.WORKFLOW: DefinitionService(workflows, validation.workflow, check_document),
+            Kind.AGENT: DefinitionService(agents, validation.check_agent),
+            Kind.WORKFLOW: DefinitionService(workflows, validation.check_workflow, check_document),
         },
         executions={Kind.AGENT: agent_executions, Kind.WORKFLOW: workflow_executions},
         diagnosis=DiagnosisService(Timelines(client), StuckExecutions(client, queues)),
@@ -181,7 +181,7 @@ def _watch_cluster(
 
 
 def load_principals(settings: ApiSettings) -> Principals | None:
-    """Return who may call; None for everybody, which settings allow on loopback only.
+    """Return the principals; None without authentication, which is for loopback only.
 
     Raises:
         PrincipalsError: the principals file cannot be used.

@@ -35,7 +35,7 @@ class _ValidateDocument:
 
 
 class DocumentChecker:
-    """Has documents checked by the engine of one task queue."""
+    """Checks documents with the engine of one task queue."""
 
     def __init__(self, client: Client, task_queue: str) -> None:
         self._client = client
@@ -43,11 +43,11 @@ class DocumentChecker:
         self._log = structlog.get_logger()
 
     async def check(self, definition: Workflow) -> None:
-        """Raise unless the workflow's document is one that the engine can run.
+        """Check that the engine can run the workflow's document.
 
         Raises:
-            ApiError: INVALID_ARGUMENT, with what is wrong and where; UNAVAILABLE, no engine said
-                so or otherwise within 10 s.
+            ApiError: INVALID_ARGUMENT, with the problem and its place; UNAVAILABLE, no engine
+                answered within 10 s.
         """
         async with answering(_TIMEOUT + _SLACK):
             handle = await self._client.start_workflow(

@@ -24,7 +24,7 @@ def validate(command: StartCommand[Any]) -> None:
         ApiError: INVALID_ARGUMENT.
     """
     request, kind = command.request, command.kind
-    validation.start(request)
+    validation.check_start(request)
     command.definition = None
     if not request.HasField("spec"):
         named = kind.definition_id(request)

@@ -93,7 +93,7 @@ class Launcher(Generic[E]):
             raise errors.already_exists(f"the request id was used for another request: {name}")
         first = found.execution.spec.caller.workflow_id
         if bind is not None and first and bind.caller.workflow_id != first:
-            # The workflow ignores its token: nobody would ever answer it.
+            # The workflow ignores its token: it would never be completed.
             raise errors.already_exists(f"the request id was used by another workflow: {name}")
         return found
 

@@ -1,4 +1,4 @@
-"""Reads one execution: description, memo and close event first; a query only adds detail."""
+"""Reads executions: description, memo and close event first; a query only adds detail."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from stigma_api.kinds import E, ExecutionKind
 from stigma_api.temporal.calls import answering, describe
 
 _QUERY_TIMEOUT = timedelta(seconds=1)
-# Started, at most one signal, first workflow task scheduled: nobody has worked on it yet.
+# Events before a worker takes it: started, at most one signal, workflow task scheduled.
 _UNTOUCHED_LENGTH = 3
 
 
@@ -155,8 +155,8 @@ class Reader(Generic[E]):
 
         Args:
             found: from `find`, `get` or `get_visible`.
-            full: with what was asked for, and an agent's conversation; an agent's as far as a
-                worker answers within 1 s.
+            full: with the whole spec, and an agent's conversation; an agent's if a worker
+                answers within 1 s.
         """
         execution = await self.with_outcome(found)
         untouched = execution.status.phase == AGENT_EXECUTION_PHASE_PENDING
@@ -198,10 +198,10 @@ class Reader(Generic[E]):
         return reply.history.events
 
     async def _add_request(self, execution: E, found: ExecutionDescription[E]) -> None:
-        """Put in what was asked for, as the run was started with it."""
+        """Add the request, from the input of the run."""
         [started, *_] = await self._events(found, maximum_page_size=1)
         given = started.workflow_execution_started_event_attributes.input.payloads
-        if given:  # else nobody of ours started it
+        if given:  # else Stigma did not start it
             [request] = await self._client.data_converter.decode(given, [found.kind.input])
             execution.spec.CopyFrom(request.spec)
 

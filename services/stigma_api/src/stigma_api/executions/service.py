@@ -69,7 +69,7 @@ class ExecutionService(Generic[D, E, T]):
     async def cancel(self, principal: Principal, request: CancelRequest) -> E:
         """Ask an execution to stop."""
         principal.require(Action.EXECUTIONS_CANCEL)
-        validation.cancel(request)
+        validation.check_cancel(request)
         namespace = request.namespace or self._client.namespace
         execution_id = request.id or ids.execution_id(
             principal.name, namespace, request.request_id, self._kind.kind

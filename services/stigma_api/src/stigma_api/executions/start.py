@@ -78,10 +78,10 @@ class ExecutionStarter(Generic[D, E]):
         return await self._launcher.launch(command)
 
     async def _caller_is_waiting(self, command: StartCommand[E]) -> bool:
-        """Return whether the caller still waits; True when nobody has to.
+        """Return whether the caller still waits; True without a token.
 
         Raises:
-            ApiError: the token is not valid here, or the caller was asked to stop.
+            ApiError: the token is not valid here, or the caller's cancel was requested.
         """
         if command.bind is None:
             return True
@@ -101,7 +101,7 @@ class ExecutionStarter(Generic[D, E]):
         return liveness is Liveness.WAITING
 
     async def _attach(self, command: StartCommand[E], refusal: ApiError, *, is_waiting: bool) -> E:
-        """Answer a request that cannot start anything: it may have done so before."""
+        """Return the execution that the request started before; else raise its refusal."""
         if refusal.code not in _ABOUT_STARTING:
             raise refusal
         try:

@@ -45,12 +45,12 @@ class StartCommand(Generic[E]):
 
 
 def spec_digest(request: StartRequest) -> bytes:
-    """Return the SHA-256 of what was asked for: equal for every attempt of the same request.
+    """Return the SHA-256 of a request: equal for every attempt of it.
 
     The definition counts as it was named, not as resolved: a replay must still match when a newer
     version was applied in between.
     """
-    asked = type(request).FromString(request.SerializeToString())
+    same = type(request).FromString(request.SerializeToString())
     for of_the_attempt in ("callback_token", "request_id", "caller", "callback_deadline"):
-        asked.ClearField(of_the_attempt)
-    return hashlib.sha256(asked.SerializeToString(deterministic=True)).digest()
+        same.ClearField(of_the_attempt)
+    return hashlib.sha256(same.SerializeToString(deterministic=True)).digest()

@@ -25,7 +25,7 @@ from stigma_api.executions.start_command import StartCommand
 from stigma_api.kinds import D, DefinitionSpec, E, ExecutionSpec
 from stigma_api.requests import validation
 
-# What a start request says of its execution: fields of both, by name.
+# Fields that a start request and its execution have in common.
 _COPIED_FIELDS = (
     "message",
     "input_json",
@@ -100,7 +100,7 @@ class StartResolver(Generic[D, E]):
 def effective_deadline(
     spec: ExecutionSpec, now: datetime, callback_deadline: datetime | None
 ) -> datetime:
-    """Return when the execution is timed out: the earliest of every limit given.
+    """Return the deadline of the execution: the earliest of every limit given.
 
     The outcome must reach the caller before the caller's own timeout, so that one counts early.
     """
@@ -125,8 +125,8 @@ def _execution_spec(
     command: StartCommand[E], definition_id: str, definition: DefinitionSpec
 ) -> ExecutionSpec:
     kind = command.kind.kind
-    asked = {field.name: value for field, value in command.request.ListFields()}
-    copied: dict[str, Any] = {name: asked[name] for name in _COPIED_FIELDS if name in asked}
+    given = {field.name: value for field, value in command.request.ListFields()}
+    copied: dict[str, Any] = {name: given[name] for name in _COPIED_FIELDS if name in given}
     copied |= {f"{kind}_id": definition_id, str(kind): definition}
     spec: ExecutionSpec = command.kind.spec(
         **copied, request_id=command.request_id, principal=command.principal.name

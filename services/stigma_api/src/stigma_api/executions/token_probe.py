@@ -1,4 +1,4 @@
-"""Asks Temporal whether an activity still waits: one heartbeat."""
+"""Probes with one heartbeat whether a token's activity still waits."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ _TIMEOUT = timedelta(seconds=3)
 
 
 class Liveness(Enum):
-    """What the heartbeat said."""
+    """The result of a probe."""
 
     WAITING = auto()
     CANCEL_REQUESTED = auto()
-    """It waits, but was asked to stop."""
+    """It waits, and its cancel was requested."""
     GONE = auto()
     """No such activity is pending: resolved, timed out, or of a closed workflow."""
     INVALID = auto()

@@ -1,4 +1,4 @@
-"""What the API must know about its Temporal namespace: retention and search attributes."""
+"""The Temporal namespace of the API: its retention and search attributes."""
 
 from __future__ import annotations
 
@@ -26,7 +26,12 @@ class Namespace:
         self._read_at = 0.0
 
     async def check(self) -> None:
-        """Raise unless executions can be started here; the error's text says what to do."""
+        """Raise unless executions can be started here.
+
+        Raises:
+            ServiceError: search attributes are missing; its text names the command to run.
+            ApiError: Temporal does not answer.
+        """
         await self._refresh()
         async with answering(_RPC_TIMEOUT):
             reply = await self._client.operator_service.list_search_attributes(
