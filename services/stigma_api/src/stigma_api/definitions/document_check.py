@@ -17,7 +17,7 @@ from stigma.contracts import engine
 from stigma.contracts.refusals import Refusal, refusal_in
 from stigma.workflow.v1.workflow_pb2 import Workflow
 from stigma_api import errors
-from stigma_api.temporal.calls import answering
+from stigma_api.temporal.calls import temporal_call
 
 _FIELD = "workflow.spec.document"
 _TIMEOUT = timedelta(seconds=10)
@@ -49,7 +49,7 @@ class DocumentChecker:
             ApiError: INVALID_ARGUMENT, with the problem and its place; UNAVAILABLE, no engine
                 answered within 10 s.
         """
-        async with answering(_TIMEOUT + _SLACK):
+        async with temporal_call(_TIMEOUT + _SLACK):
             handle = await self._client.start_workflow(
                 _ValidateDocument.run,
                 engine.validation_argument(definition.spec.document),

@@ -24,7 +24,7 @@ from stigma_api import errors
 from stigma_api.executions.reader import ExecutionDescription, Reader
 from stigma_api.executions.start_command import StartCommand
 from stigma_api.kinds import INLINE, E, ExecutionKind
-from stigma_api.temporal.calls import answering
+from stigma_api.temporal.calls import temporal_call
 
 
 class Launcher(Generic[E]):
@@ -101,7 +101,7 @@ class Launcher(Generic[E]):
         signal: dict[str, Any] = {}
         if command.bind_payload is not None:
             signal = {"start_signal": BIND, "start_signal_args": [command.bind_payload]}
-        async with answering():
+        async with temporal_call():
             return await self._client.start_workflow(
                 self._kind.workflow.run,
                 args=[command.input],
@@ -117,7 +117,7 @@ class Launcher(Generic[E]):
     async def _bind(self, execution_id: str, bind: Bind) -> None:
         handle = self._client.get_workflow_handle(execution_id)
         try:
-            async with answering():
+            async with temporal_call():
                 await handle.signal(self._kind.workflow.bind, bind)
         except RPCError as error:
             if error.status != RPCStatusCode.NOT_FOUND:

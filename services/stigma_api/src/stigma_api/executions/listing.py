@@ -27,7 +27,7 @@ from stigma_api.executions import outcome
 from stigma_api.kinds import E, ExecutionKind
 from stigma_api.requests import validation
 from stigma_api.requests.filters import compile_filter
-from stigma_api.temporal.calls import answering
+from stigma_api.temporal.calls import temporal_call
 from stigma_api.temporal.visibility import quoted
 
 _QUERY_HASH_BYTES = 8
@@ -75,7 +75,7 @@ class Listing(Generic[E]):
             namespace=self._client.namespace, page_size=size, next_page_token=token, query=query
         )
         try:
-            async with answering():
+            async with temporal_call():
                 reply = await self._client.workflow_service.list_workflow_executions(
                     listed, retry=True
                 )

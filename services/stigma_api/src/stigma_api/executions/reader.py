@@ -31,7 +31,7 @@ from stigma_api import errors
 from stigma_api.access.principals import Principal
 from stigma_api.executions import outcome
 from stigma_api.kinds import E, ExecutionKind
-from stigma_api.temporal.calls import answering, describe
+from stigma_api.temporal.calls import describe, temporal_call
 
 _QUERY_TIMEOUT = timedelta(seconds=1)
 # Events before a worker takes it: started, at most one signal, workflow task scheduled.
@@ -191,7 +191,7 @@ class Reader(Generic[E]):
             skip_archival=True,
             **which,
         )
-        async with answering():
+        async with temporal_call():
             reply = await self._client.workflow_service.get_workflow_execution_history(
                 request, retry=True
             )
@@ -208,7 +208,7 @@ class Reader(Generic[E]):
     async def _add_detail(self, execution: E, kind: ExecutionKind[E], *, full: bool) -> None:
         handle = self._client.get_workflow_handle(execution.id)
         try:
-            async with answering(_QUERY_TIMEOUT):
+            async with temporal_call(_QUERY_TIMEOUT):
                 detail: Any = await handle.query(
                     kind.workflow.execution,
                     args=[] if kind.query_returns_spec else [False],

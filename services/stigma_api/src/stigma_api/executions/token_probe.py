@@ -10,7 +10,7 @@ from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
 from stigma_api import errors
-from stigma_api.temporal.calls import answering
+from stigma_api.temporal.calls import temporal_call
 
 _TIMEOUT = timedelta(seconds=3)
 
@@ -45,7 +45,7 @@ class TokenProbe:
             identity=self._client.identity,
         )
         try:
-            async with answering(_TIMEOUT):
+            async with temporal_call(_TIMEOUT):
                 reply = await self._client.workflow_service.record_activity_task_heartbeat(
                     request, retry=False, timeout=_TIMEOUT
                 )

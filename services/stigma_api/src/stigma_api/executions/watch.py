@@ -24,7 +24,7 @@ from stigma_api.errors import ApiError
 from stigma_api.executions.reader import ExecutionDescription, Reader
 from stigma_api.executions.watch_events import Narrator, T
 from stigma_api.kinds import E, ExecutionKind
-from stigma_api.temporal.calls import answering
+from stigma_api.temporal.calls import temporal_call
 from stigma_api.temporal.histories import cooperative_iter
 
 # Temporal answers a long poll after 20 s at the latest.
@@ -129,7 +129,7 @@ class Watching(Generic[E, T]):
             skip_archival=True,
         )
         try:
-            async with answering(_LONG_POLL):
+            async with temporal_call(_LONG_POLL):
                 return await self._client.workflow_service.get_workflow_execution_history(
                     request, retry=True, timeout=_LONG_POLL
                 )

@@ -38,7 +38,7 @@ _TRANSIENT = frozenset(
 
 
 @asynccontextmanager
-async def answering(timeout: timedelta = TEMPORAL_TIMEOUT) -> AsyncIterator[None]:
+async def temporal_call(timeout: timedelta = TEMPORAL_TIMEOUT) -> AsyncIterator[None]:
     """Give the calls inside a timeout, and turn Temporal's failures into API errors.
 
     Errors that mean something to the call (NOT_FOUND, INVALID_ARGUMENT, …) pass unchanged.
@@ -73,7 +73,7 @@ async def request_cancel(client: Client, workflow_id: str, reason: str) -> bool:
         ApiError: UNAVAILABLE or RESOURCE_EXHAUSTED.
     """
     try:
-        async with answering():
+        async with temporal_call():
             await client.get_workflow_handle(workflow_id).cancel(reason=reason)
     except RPCError as error:
         if error.status != RPCStatusCode.NOT_FOUND:
@@ -97,7 +97,7 @@ async def describe(
         execution=WorkflowExecution(workflow_id=workflow_id, run_id=run_id),
     )
     try:
-        async with answering():
+        async with temporal_call():
             return await client.workflow_service.describe_workflow_execution(request, retry=True)
     except RPCError as error:
         if error.status in {RPCStatusCode.NOT_FOUND, RPCStatusCode.INVALID_ARGUMENT}:

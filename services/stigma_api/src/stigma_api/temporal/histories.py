@@ -15,7 +15,7 @@ from temporalio.api.workflowservice.v1 import (
 )
 from temporalio.client import Client
 
-from stigma_api.temporal.calls import answering
+from stigma_api.temporal.calls import temporal_call
 
 T = TypeVar("T")
 
@@ -72,7 +72,7 @@ class Histories:
 async def _events(rpc: Callable[..., Awaitable[Any]], request: Any) -> AsyncIterator[HistoryEvent]:
     """Yield the events of every page of a history."""
     while True:
-        async with answering():
+        async with temporal_call():
             reply = await rpc(request, retry=True)
         for event in reply.history.events:
             yield event
