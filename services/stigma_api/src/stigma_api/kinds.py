@@ -56,7 +56,7 @@ class ExecutionKind(Generic[E]):
     definition_fields_stripped: tuple[str, ...]
     """Fields of the definition that are too large for the memo and for replies."""
     query_returns_spec: bool
-    """Whether the workflow's query always returns the spec; else it is read from the history."""
+    """True when the workflow's query always returns the spec; else it is read from the history."""
 
     @property
     def workflow_type(self) -> str:

@@ -49,7 +49,7 @@ from stigma_api.temporal.namespace import Namespace
 async def build(
     runtime: ServiceRuntime, *, settings: ApiSettings, principals: Principals | None
 ) -> Sequence[Component]:
-    """Return the gRPC server, and the console's where one is wanted.
+    """Return the gRPC server, and the console's if it is enabled.
 
     They serve once Temporal, registry and namespace are usable.
     """
@@ -168,7 +168,7 @@ def _grpc_server(
 def _watch_cluster(
     runtime: ServiceRuntime, client: Client, queues: TaskQueues, settings: ApiSettings
 ) -> None:
-    """Show the gauges of the whole installation, where they are wanted."""
+    """Register the gauges of the whole installation, if they are enabled."""
     if settings.cluster_metrics_interval:
         gauges = ClusterGauges(
             client,

@@ -82,7 +82,7 @@ class ApiSettings(ServiceSettings):
 
     @property
     def authenticates(self) -> bool:
-        """Whether callers must say who they are."""
+        """True when callers must authenticate."""
         return self.principals_file is not None or self.api_tls_client_ca is not None
 
     @field_validator("registry_url")

@@ -81,7 +81,7 @@ class Principal(BaseModel):
 
     @property
     def is_admin(self) -> bool:
-        """Whether this principal sees the executions of others."""
+        """True for a principal that sees the executions of others."""
         return Action.ADMIN in self.actions
 
     def may_see(self, owner: str) -> bool:

@@ -66,12 +66,12 @@ class ExecutionDescription(Generic[E]):
 
     @property
     def is_open(self) -> bool:
-        """Whether it goes on."""
+        """True until it has closed."""
         return self.described.workflow_execution_info.status in OPEN
 
     @property
     def is_pending(self) -> bool:
-        """Whether it is open, and no worker has worked on it yet."""
+        """True while it is open and no worker has taken it yet."""
         info, task = self.described.workflow_execution_info, self.described.pending_workflow_task
         waits = task.state == PendingWorkflowTaskState.PENDING_WORKFLOW_TASK_STATE_SCHEDULED
         is_first = self.first_run_id == self.run_id

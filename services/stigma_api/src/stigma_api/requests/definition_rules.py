@@ -169,7 +169,7 @@ def _schema_problem(text: str) -> str:
 
 
 def _refers_inside(schema: object) -> bool:
-    """Whether nothing must be fetched from elsewhere to use the schema."""
+    """Return whether the schema refers to nothing outside itself."""
     if isinstance(schema, dict):
         for key in ("$ref", "$dynamicRef", "$recursiveRef"):
             reference = schema.get(key)

@@ -12,11 +12,10 @@ from google.protobuf.message import Message
 
 from stigma.contracts import limits
 from stigma_api import errors
+from stigma_api.temporal.visibility import is_quotable
 
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _LABEL_KEY = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._/-]*[A-Za-z0-9])?")
-# Characters that no filter can name: see `filters`.
-_UNQUOTABLE = re.compile(r"""["'\\\x00-\x1f\x7f]""")
 _MAX_DESCRIPTION_BYTES = 4 * 1024
 _LONGEST = timedelta(days=3650)
 
@@ -75,8 +74,9 @@ class Violations:
 
     def quotable(self, at: str, value: str) -> None:
         """Check that a filter can name the value."""
-        fine = not _UNQUOTABLE.search(value)
-        self.require(fine, at, "has quotes, apostrophes, backslashes or control characters")
+        self.require(
+            is_quotable(value), at, "has quotes, apostrophes, backslashes or control characters"
+        )
 
 
 def is_name(value: str) -> bool:
