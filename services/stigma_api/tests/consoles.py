@@ -13,7 +13,8 @@ import httpx2
 from temporalio.client import Client
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
-from services.stigma_api.tests.api_server import Api, PlayedAgent, PlayedModel, serving
+from services.stigma_api.tests.api_server import Api, running_api
+from services.stigma_api.tests.fake_executions import FakeAgent, FakeModel
 from stigma_api.access.principals import Action, Principal, Principals
 
 SECRET = "a secret of thirty-two characters"
@@ -60,18 +61,18 @@ async def consoles(
     given = {"console_enabled": True, "console_port": 0, **settings}
     if principals is not None:
         given["principals_file"] = directory / "principals.yaml"
-    async with serving(address, directory, principals=principals, **given) as api:
+    async with running_api(address, directory, principals=principals, **given) as api:
         yield api
 
 
 @asynccontextmanager
 async def staffed(client: Client, api: Api) -> AsyncIterator[None]:
     """Agents that do what their message says."""
-    model = PlayedModel()
+    model = FakeModel()
     async with Worker(
         client,
         task_queue=api.queues.orchestrator,
-        workflows=[PlayedAgent],
+        workflows=[FakeAgent],
         activities=[model.call_model, model.deliver_callback],
         workflow_runner=UnsandboxedWorkflowRunner(),
     ):

@@ -8,8 +8,9 @@ from pathlib import Path
 
 from temporalio.client import Client
 
-from services.stigma_api.tests.api_server import Api, Caller, serving
+from services.stigma_api.tests.api_server import Api, running_api
 from services.stigma_api.tests.fake_workflows import Staged, StagedAgent, timeline_of, worker
+from services.stigma_api.tests.waiting_callers import Caller
 from stigma.agent.v1.agent_execution_pb2 import AgentExecution
 from stigma.agent.v1.agent_execution_service_pb2 import StartAgentRequest
 from stigma.diagnosis.v1 import diagnosis_service_pb2 as pb
@@ -20,7 +21,7 @@ from tests.stack.waiting import eventually
 async def api_with_workers(address: str, directory: Path, client: Client) -> AsyncIterator[Api]:
     """Serve an API that reaches Temporal at an address, and run workers of every queue."""
     staged = Staged()
-    async with serving(address, directory) as api:
+    async with running_api(address, directory) as api:
         await api.apply("reviewer")
         queues = api.queues
         async with (

@@ -15,10 +15,11 @@ from temporalio.client import Client
 from temporalio.common import SearchAttributePair, TypedSearchAttributes
 from temporalio.converter import encode_search_attributes
 
-from services.stigma_api.tests.api_server import Api, Callers, refused, serving
+from services.stigma_api.tests.api_server import Api, refused, running_api
 from services.stigma_api.tests.event_texts import api_with_workers
 from services.stigma_api.tests.fake_workflows import Staged, diagnosis, timeline_of, worker
 from services.stigma_api.tests.rpc_counter import counted
+from services.stigma_api.tests.waiting_callers import Callers
 from stigma.agent.v1.agent_execution_pb2 import AgentExecution
 from stigma.agent.v1.agent_execution_service_pb2 import StartAgentRequest
 from stigma.agent.v1.agent_pb2 import Agent, AgentConfig, AgentSpec
@@ -87,7 +88,7 @@ async def deserted(
     client: Client, temporal_server: Any, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Api]:
     """An installation whose orchestrator alone has a worker."""
-    async with serving(temporal_server.address, tmp_path_factory.mktemp("deserted")) as api:
+    async with running_api(temporal_server.address, tmp_path_factory.mktemp("deserted")) as api:
         await api.apply("reviewer")
         async with worker(client, api.queues.orchestrator, Staged()):
             yield api
@@ -99,7 +100,7 @@ async def crowded(
 ) -> AsyncIterator[Api]:
     """An installation with all workers, of which the AI worker has one slot."""
     staged = Staged()
-    async with serving(temporal_server.address, tmp_path_factory.mktemp("crowded")) as api:
+    async with running_api(temporal_server.address, tmp_path_factory.mktemp("crowded")) as api:
         await api.apply("reviewer")
         async with (
             worker(client, api.queues.orchestrator, staged),
@@ -271,7 +272,7 @@ async def test_few_look_at_a_time_and_others_wait(temporal_server: Any, tmp_path
     method = "/stigma.diagnosis.v1.DiagnosisService/ListStuckExecutions"
     async with (
         FaultProxy(temporal_server.address) as proxy,
-        serving(proxy.address, tmp_path) as api,
+        running_api(proxy.address, tmp_path) as api,
     ):
         paused = proxy.pause("CountWorkflowExecutions")
         looks = [asyncio.create_task(listed(api)) for _ in range(8)]
@@ -366,7 +367,7 @@ def three_principals() -> Principals:
 async def test_each_principal_sees_its_own_oldest_first(
     temporal_server: Any, tmp_path: Path, three_principals: Principals
 ) -> None:
-    async with serving(temporal_server.address, tmp_path, principals=three_principals) as api:
+    async with running_api(temporal_server.address, tmp_path, principals=three_principals) as api:
         alice, bob, root, starter = [
             {"metadata": [("authorization", f"Bearer {key}")]} for key in "abrs"
         ]
@@ -444,7 +445,7 @@ async def test_what_temporal_does_not_tell_is_left_out(
 ) -> None:
     async with (
         FaultProxy(temporal_server.address) as proxy,
-        serving(proxy.address, tmp_path) as api,
+        running_api(proxy.address, tmp_path) as api,
     ):
         assert (await listed(api)).open == 0
         await api.apply("reviewer")

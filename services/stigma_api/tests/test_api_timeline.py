@@ -11,7 +11,7 @@ import grpc
 import pytest
 from temporalio.client import Client, WorkflowFailureError
 
-from services.stigma_api.tests.api_server import Api, Callers, refused
+from services.stigma_api.tests.api_server import Api, refused
 from services.stigma_api.tests.event_texts import (
     end,
     lines,
@@ -22,6 +22,7 @@ from services.stigma_api.tests.event_texts import (
 )
 from services.stigma_api.tests.fake_workflows import timeline_of
 from services.stigma_api.tests.rpc_counter import counted
+from services.stigma_api.tests.waiting_callers import Callers
 from stigma.agent.v1.agent_execution_service_pb2 import (
     CancelAgentExecutionRequest,
 )

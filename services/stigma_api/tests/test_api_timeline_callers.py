@@ -7,7 +7,7 @@ import pytest
 from temporalio.client import Client
 from temporalio.exceptions import ApplicationError
 
-from services.stigma_api.tests.api_server import Api, Callers
+from services.stigma_api.tests.api_server import Api
 from services.stigma_api.tests.event_texts import (
     digest_of,
     lines,
@@ -17,6 +17,7 @@ from services.stigma_api.tests.event_texts import (
     timeline_with,
 )
 from services.stigma_api.tests.fake_workflows import timeline_of
+from services.stigma_api.tests.waiting_callers import Callers
 from stigma.agent.v1.agent_execution_service_pb2 import (
     StartAgentRequest,
 )

@@ -13,9 +13,11 @@ from temporalio.api.workflowservice.v1 import ResetWorkflowExecutionRequest
 from temporalio.client import Client, WorkflowFailureError
 from temporalio.common import RawValue
 
-from services.stigma_api.tests.api_server import Api, Callers, PlayedAgent, refused
+from services.stigma_api.tests.api_server import Api, refused
 from services.stigma_api.tests.event_texts import api_with_workers, end
+from services.stigma_api.tests.fake_executions import FakeAgent
 from services.stigma_api.tests.rpc_counter import counted
+from services.stigma_api.tests.waiting_callers import Callers
 from stigma.agent.v1.agent_execution_pb2 import (
     AGENT_EXECUTION_PHASE_COMPLETED,
     AGENT_EXECUTION_PHASE_FAILED,
@@ -64,7 +66,7 @@ def kinds(events: list[WatchAgentExecutionResponse]) -> list[str | None]:
 
 
 async def tell(client: Client, execution_id: str, word: str) -> None:
-    await client.get_workflow_handle(execution_id).signal(PlayedAgent.tell, word)
+    await client.get_workflow_handle(execution_id).signal(FakeAgent.tell, word)
 
 
 async def test_a_live_stream_tells_each_step_once_and_ends(

@@ -14,13 +14,7 @@ from typing import Any
 import pytest
 from temporalio.client import Client
 
-from services.stigma_api.tests.api_server import (
-    SCRIPTED,
-    Api,
-    Callers,
-    PlayedAgent,
-    requests_to_temporal,
-)
+from services.stigma_api.tests.api_server import SCRIPTED, Api, requests_to_temporal
 from services.stigma_api.tests.consoles import (
     bearer,
     consoles,
@@ -29,6 +23,8 @@ from services.stigma_api.tests.consoles import (
     metadata,
     staffed,
 )
+from services.stigma_api.tests.fake_executions import FakeAgent
+from services.stigma_api.tests.waiting_callers import Callers
 from stigma.agent.v1.agent_execution_pb2 import AgentExecution
 from stigma.agent.v1.agent_execution_service_pb2 import StartAgentRequest
 from stigma.agent.v1.agent_pb2 import Agent, AgentSpec
@@ -81,7 +77,7 @@ def start(api: Api, client: Client) -> Start:
         started: AgentExecution = await api.executions.StartAgent(request, **metadata("caller"))
         if tell:
             handle = client.get_workflow_handle(started.id)
-            await handle.signal(PlayedAgent.tell, tell)
+            await handle.signal(FakeAgent.tell, tell)
             await eventually(lambda: _closed(client, started.id), what=f"the end of {started.id}")
         return started
 
@@ -350,7 +346,7 @@ async def test_a_page_follows_its_execution_to_the_end(
             shown |= parts
             if "step 1" in shown["conversation"] and "RUN" not in shown:
                 shown["RUN"] = "told"
-                await handle.signal(PlayedAgent.tell, "deliver")
+                await handle.signal(FakeAgent.tell, "deliver")
             if "completed" in shown["summary"] and "END" not in shown:
                 shown["END"] = "completed"
                 # What the played orchestrator does not do.
@@ -370,7 +366,7 @@ async def test_a_stream_sends_only_what_has_changed(api: Api, start: Start, clie
     async with looking(api, "caller") as browser:
         async for parts in events(browser, f"/events/executions/{started.id}"):
             if not seen:
-                await client.get_workflow_handle(started.id).signal(PlayedAgent.tell, "fine")
+                await client.get_workflow_handle(started.id).signal(FakeAgent.tell, "fine")
             assert parts
             assert not any(shown.get(name) == part for name, part in parts.items())
             seen.append(parts)
@@ -398,7 +394,7 @@ async def test_what_happens_shows_at_once_without_the_past_being_read_again(
     async with looking(api, "caller") as browser:
         async for parts in events(browser, f"/events/executions/{started.id}"):
             if not shown:
-                await handle.signal(PlayedAgent.tell, "fine")
+                await handle.signal(FakeAgent.tell, "fine")
             shown |= parts
     assert 'class="badge completed"' in shown["summary"]
     assert cursors == [str(Cursor(run_id, 0))]

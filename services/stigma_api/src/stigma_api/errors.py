@@ -1,4 +1,4 @@
-"""How an RPC that does not succeed answers: a code, one line, and google.rpc details."""
+"""Errors of the API: a gRPC code, one line, and google.rpc details."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _MAX_PART_BYTES = 300
 
 
 class ApiError(Exception):
-    """An RPC's answer that is not a success. The message never holds a token, key or prompt."""
+    """An error that a door answers with. Its message never holds a token, key or prompt."""
 
     def __init__(self, code: grpc.StatusCode, message: str, *details: Message) -> None:
         message = _shortened(message, _MAX_MESSAGE_BYTES)
@@ -35,7 +35,7 @@ class ApiError(Exception):
 
     @property
     def fields(self) -> list[str]:
-        """Return the paths of the fields that are wrong, if it is about fields."""
+        """Return the paths of the invalid fields, if there are any."""
         return [
             violation.field
             for detail in self.details
@@ -44,7 +44,7 @@ class ApiError(Exception):
         ]
 
     def to_grpc(self) -> grpc.Status:
-        """Return what `abort_with_status` takes."""
+        """Return the status for `abort_with_status`."""
         status = Status(code=self.code.value[0], message=self.message)
         for detail in self.details:
             packed = Any()
@@ -55,7 +55,7 @@ class ApiError(Exception):
 
 
 def invalid_argument(violations: list[tuple[str, str]]) -> ApiError:
-    """INVALID_ARGUMENT with a field path for each thing that is wrong, as many as fit."""
+    """Return INVALID_ARGUMENT with the path of each invalid field, as many as fit."""
     detail, size = BadRequest(), 0
     lines: list[str] = []
     for field, description in violations:
@@ -70,33 +70,33 @@ def invalid_argument(violations: list[tuple[str, str]]) -> ApiError:
 
 
 def not_found(what: str) -> ApiError:
-    """NOT_FOUND; `what` names it."""
+    """Return NOT_FOUND; `what` names the missing thing."""
     return ApiError(grpc.StatusCode.NOT_FOUND, f"{_shortened(what, _MAX_PART_BYTES)} not found")
 
 
 def already_exists(message: str) -> ApiError:
-    """ALREADY_EXISTS."""
+    """Return ALREADY_EXISTS."""
     return ApiError(grpc.StatusCode.ALREADY_EXISTS, message)
 
 
 def permission_denied(message: str) -> ApiError:
-    """PERMISSION_DENIED."""
+    """Return PERMISSION_DENIED."""
     return ApiError(grpc.StatusCode.PERMISSION_DENIED, message)
 
 
 def failed_precondition(reason: str, message: str) -> ApiError:
-    """FAILED_PRECONDITION; `reason` is the machine's name for it."""
+    """Return FAILED_PRECONDITION; `reason` is its machine-readable name."""
     detail = ErrorInfo(reason=reason, domain=ERROR_DOMAIN)
     return ApiError(grpc.StatusCode.FAILED_PRECONDITION, message, detail)
 
 
 def unavailable(message: str) -> ApiError:
-    """UNAVAILABLE: the same call may succeed later."""
+    """Return UNAVAILABLE: the same call may succeed later."""
     return ApiError(grpc.StatusCode.UNAVAILABLE, message)
 
 
 def resource_exhausted(message: str, retry_after: timedelta) -> ApiError:
-    """RESOURCE_EXHAUSTED, with when to try again."""
+    """Return RESOURCE_EXHAUSTED with the delay before a retry."""
     detail = RetryInfo()
     detail.retry_delay.FromTimedelta(retry_after)
     return ApiError(grpc.StatusCode.RESOURCE_EXHAUSTED, message, detail)

@@ -1,4 +1,4 @@
-"""The console's HTTP server, as a part of the service: in its event loop, with bounds."""
+"""An HTTP server in the event loop of the service, with bounded connections and heads."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ class ConsoleServer:
 
     @property
     def url(self) -> str:
-        """Where a browser on this machine finds it."""
+        """The URL for a browser on this machine."""
         scheme = "http" if self._tls is None else "https"
         host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self._host, self._host)  # noqa: S104
         return f"{scheme}://{f'[{host}]' if ':' in host else host}:{self.port}/"
@@ -142,7 +142,7 @@ class ConsoleServer:
 
 
 class _Server(uvicorn.Server):
-    """Leaves signals to the service, and tells when it has started."""
+    """Leaves signals to the service, and has an event for its start."""
 
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
@@ -158,7 +158,7 @@ class _Server(uvicorn.Server):
 
 
 class _Connection(H11Protocol):
-    """A connection that has to say in time what it wants next, as one of a bounded number."""
+    """One of a bounded number of connections, closed when no request comes in time."""
 
     _late: asyncio.TimerHandle | None = None
     _unread = 0
@@ -212,7 +212,7 @@ class Certificate:
         self._renewed: ssl.SSLContext | None = None
 
     def reload_on_change(self, context: ssl.SSLContext) -> None:
-        """Have a context that has just loaded the files go on with what they become."""
+        """Reload the files when they change, in a context that has just loaded them."""
         context.sni_callback = self._choose
 
     def _choose(self, connection: ssl.SSLObject, _name: str, _context: ssl.SSLContext) -> None:

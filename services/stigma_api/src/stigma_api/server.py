@@ -1,4 +1,4 @@
-"""Puts the service together: from settings to a gRPC server."""
+"""Assembles the service: from settings to a gRPC server and the console."""
 
 from __future__ import annotations
 
@@ -30,7 +30,9 @@ from stigma_api.executions.launcher import Launcher
 from stigma_api.executions.listing import Listing
 from stigma_api.executions.reader import Reader
 from stigma_api.executions.service import ExecutionService
-from stigma_api.executions.token_probe import Probe
+from stigma_api.executions.start import ExecutionStarter
+from stigma_api.executions.start_resolver import StartResolver
+from stigma_api.executions.token_probe import TokenProbe
 from stigma_api.executions.watch import Watching
 from stigma_api.executions.watch_events import (
     AgentEventMapper,
@@ -50,7 +52,7 @@ from stigma_api.temporal.namespace import Namespace
 async def build(
     runtime: ServiceRuntime, *, settings: ApiSettings, principals: Principals | None
 ) -> Sequence[Component]:
-    """Return the gRPC server, and the console's where one is wanted.
+    """Return the gRPC server, and the console's if it is enabled.
 
     They serve once Temporal, registry and namespace are usable.
     """
@@ -93,15 +95,15 @@ def _services(
     check_document = DocumentChecker(client, queues.engine).check
     queue = queues.orchestrator
     agent_executions = _executions(
-        client, AGENTS, agents, AgentEventMapper, callbacks=tokens, task_queue=queue
+        client, AGENTS, agents, AgentEventMapper, tokens=tokens, task_queue=queue
     )
     workflow_executions = _executions(
-        client, WORKFLOWS, workflows, WorkflowEventMapper, callbacks=tokens, task_queue=queue
+        client, WORKFLOWS, workflows, WorkflowEventMapper, tokens=tokens, task_queue=queue
     )
     return Services(
         definitions={
-            Kind.AGENT: DefinitionService(agents, validation.agent),
-            Kind.WORKFLOW: DefinitionService(workflows, validation.workflow, check_document),
+            Kind.AGENT: DefinitionService(agents, validation.check_agent),
+            Kind.WORKFLOW: DefinitionService(workflows, validation.check_workflow, check_document),
         },
         executions={Kind.AGENT: agent_executions, Kind.WORKFLOW: workflow_executions},
         diagnosis=DiagnosisService(Timelines(client), StuckExecutions(client, queues)),
@@ -114,17 +116,24 @@ def _executions(
     registry: Registry[D],
     mapper: Callable[[Client, str], WatchEventMapper[T]],
     *,
-    callbacks: CallbackTokenPolicy,
+    tokens: CallbackTokenPolicy,
     task_queue: str,
 ) -> ExecutionService[D, E, T]:
     reader = Reader(client, kind)
+    starter: ExecutionStarter[D, E] = ExecutionStarter(
+        client,
+        kind,
+        admission=Admission(tokens, client.namespace),
+        tokens=tokens,
+        probe=TokenProbe(client),
+        resolver=StartResolver(client, registry, tokens),
+        launcher=Launcher(client, kind, reader, task_queue),
+        reader=reader,
+    )
     return ExecutionService(
         client,
         kind,
-        admission=Admission(kind, registry, callbacks, client.namespace),
-        callbacks=callbacks,
-        probe=Probe(client),
-        launcher=Launcher(client, kind, reader, task_queue),
+        starter=starter,
         reader=reader,
         listing=Listing(client, kind, task_queue),
         watching=Watching(client, kind, reader, mapper),
@@ -162,7 +171,7 @@ def _grpc_server(
 def _watch_cluster(
     runtime: ServiceRuntime, client: Client, queues: TaskQueues, settings: ApiSettings
 ) -> None:
-    """Show the gauges of the whole installation, where they are wanted."""
+    """Register the gauges of the whole installation, if they are enabled."""
     if settings.cluster_metrics_interval:
         gauges = ClusterGauges(
             client,
@@ -175,7 +184,7 @@ def _watch_cluster(
 
 
 def load_principals(settings: ApiSettings) -> Principals | None:
-    """Return who may call; None for everybody, which settings allow on loopback only.
+    """Return the principals; None without authentication, which is for loopback only.
 
     Raises:
         PrincipalsError: the principals file cannot be used.

@@ -14,7 +14,7 @@ from stigma_api.executions.service import ExecutionService
 
 @dataclass(frozen=True)
 class Services:
-    """What a door may call."""
+    """The services that a door may call."""
 
     definitions: Mapping[Kind, DefinitionService[Any]]
     executions: Mapping[Kind, ExecutionService[Any, Any, Any]]

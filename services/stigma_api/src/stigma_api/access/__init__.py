@@ -1,1 +1,1 @@
-"""Who calls, what they may do, and how many calls are worked on at a time."""
+"""Principals, authentication, and limits of concurrent calls."""

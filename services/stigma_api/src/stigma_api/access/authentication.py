@@ -1,4 +1,4 @@
-"""Finds out who calls: by bearer key or by client certificate."""
+"""Authentication of callers, by bearer key or by client certificate."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ _SCHEME = "bearer "
 
 
 class Authenticator:
-    """Tells which principal a call comes from."""
+    """Finds the principal of a call."""
 
     def __init__(self, principals: Principals | None) -> None:
-        """Ask callers who they are, or take everybody for "local" when there are none."""
+        """Authenticate callers; without principals, every caller is "local"."""
         self._principals = principals
 
     def authenticate(
@@ -25,7 +25,7 @@ class Authenticator:
         """Return the caller.
 
         Args:
-            metadata: of the call; `authorization: Bearer KEY` is looked at.
+            metadata: of the call; `authorization: Bearer KEY` is read.
             peer: gRPC's auth context; holds the names in a verified client certificate.
 
         Raises:

@@ -19,23 +19,23 @@ _RETRY_AFTER = timedelta(seconds=1)
 
 
 class ConcurrencyLimit:
-    """A number of places; who finds none is told when to come back instead of being queued."""
+    """A number of slots. A call that finds none is refused with RetryInfo, not queued."""
 
-    def __init__(self, places: int, what: str) -> None:
-        self._places = places
-        self._what = what
+    def __init__(self, slots: int, items: str) -> None:
+        self._slots = slots
+        self._items = items
         self._taken = 0
 
     @contextmanager
     def slot(self) -> Iterator[None]:
-        """Hold one place.
+        """Hold one slot.
 
         Raises:
             ApiError: RESOURCE_EXHAUSTED with RetryInfo; all are taken.
         """
-        if self._taken >= self._places:
+        if self._taken >= self._slots:
             raise errors.resource_exhausted(
-                f"the server works on {self._places} {self._what} already, which is its limit",
+                f"the server works on {self._slots} {self._items} already, which is its limit",
                 _RETRY_AFTER,
             )
         self._taken += 1
@@ -46,7 +46,7 @@ class ConcurrencyLimit:
 
 
 async def with_timeout(bound: timedelta, work: Awaitable[R]) -> R:
-    """Return what a call answers in time.
+    """Return the result of `work` if it comes in time.
 
     Raises:
         ApiError: DEADLINE_EXCEEDED.

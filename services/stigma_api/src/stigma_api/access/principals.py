@@ -1,4 +1,4 @@
-"""Who calls, and what they may do."""
+"""Principals: the callers of the API, and their permissions."""
 
 from __future__ import annotations
 
@@ -81,11 +81,11 @@ class Principal(BaseModel):
 
     @property
     def is_admin(self) -> bool:
-        """Whether this principal sees what others started."""
+        """True for a principal that sees the executions of others."""
         return Action.ADMIN in self.actions
 
     def may_see(self, owner: str) -> bool:
-        """Return whether what the principal of this name has started is within reach."""
+        """Return whether executions started by the principal of this name are visible."""
         return self.is_admin or owner == self.name
 
     def may(self, action: Action) -> bool:
@@ -113,7 +113,7 @@ class Principal(BaseModel):
 
 
 LOCAL = Principal(name="local", actions=frozenset(Action), callback_namespaces=("*",))
-"""Whoever reaches a server that listens on loopback only and asks nobody who they are."""
+"""The caller of a server without authentication, which listens on loopback only."""
 
 
 class _PrincipalsFile(BaseModel):
@@ -123,14 +123,14 @@ class _PrincipalsFile(BaseModel):
 
 
 class Principals:
-    """Every principal, found by what it shows."""
+    """Every principal, found by its key, certificate or name."""
 
     def __init__(self, principals: Iterable[Principal], *, any_certificate: bool = False) -> None:
         """Hold the principals.
 
         Args:
             principals: with unique names, keys and certificates.
-            any_certificate: a certificate that nobody lists stands for a principal of its own
+            any_certificate: a certificate that is not listed stands for a principal of its own
                 name (used when there is no principals file, only a client CA).
         """
         self._principals = tuple(principals)
@@ -141,7 +141,7 @@ class Principals:
         """Read the file.
 
         Raises:
-            PrincipalsError: it cannot be read or says something wrong.
+            PrincipalsError: it cannot be read or is invalid.
         """
         try:
             content = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
@@ -161,7 +161,7 @@ class Principals:
         return cls(principals)
 
     def by_key(self, key: str) -> Principal | None:
-        """Return whose API key this is. The time it takes says nothing about the keys."""
+        """Return the principal of an API key, in a time that does not depend on the keys."""
         digest = hashlib.sha256(key.encode()).hexdigest()
         found = None
         for principal in self._principals:
@@ -175,7 +175,7 @@ class Principals:
         return next((one for one in self._principals if one.name == name), None)
 
     def by_certificate(self, names: Sequence[str]) -> Principal | None:
-        """Return whose verified client certificate carries one of these names."""
+        """Return the principal of a verified client certificate with one of these names."""
         for principal in self._principals:
             if any(name in principal.certificates for name in names):
                 return principal

@@ -23,10 +23,10 @@ from stigma_api.errors import ApiError
 
 _BUSY = timedelta(seconds=5)
 _RETRY_AFTER = timedelta(seconds=5)
-# PostgreSQL's class 53, insufficient resources (disk full, out of memory, too many connections).
-_NO_RESOURCES = "53"
-# Any number will do, as long as every replica takes the same one.
-_LOCK = 73_000_001
+# PostgreSQL's error class of insufficient resources (disk, memory, connections).
+_INSUFFICIENT_RESOURCES = "53"
+# Advisory lock of the migrations: any number, the same on every replica.
+_MIGRATION_LOCK = 73_000_001
 
 
 class Database:
@@ -72,41 +72,41 @@ class Database:
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[AsyncConnection]:
-        """A connection for one statement that reads.
+        """Open a connection for one statement that reads.
 
         Raises:
             ApiError: UNAVAILABLE or RESOURCE_EXHAUSTED; also of a transaction.
         """
-        with _refusing():
+        with _as_api_errors():
             async with self._reads.connect() as connection:
                 yield connection
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[AsyncConnection]:
-        """A connection in a transaction that writes.
+        """Open a connection in a transaction that writes.
 
         Raises:
-            IntegrityError: what was written is there already.
+            IntegrityError: the row exists already.
         """
-        with _refusing():
+        with _as_api_errors():
             async with self._writes.begin() as connection:
                 yield connection
 
 
 @contextmanager
-def _refusing() -> Iterator[None]:
+def _as_api_errors() -> Iterator[None]:
     try:
         yield
     except IntegrityError:
         raise
     except DBAPIError as error:
-        raise _refusal(error) from error
+        raise _api_error(error) from error
     except (OSError, PoolTimeoutError) as error:
         raise errors.unavailable("the registry's database cannot be reached") from error
 
 
-def _refusal(error: DBAPIError) -> ApiError:
-    """Say in one line what the database's error means for the caller; details stay in the log."""
+def _api_error(error: DBAPIError) -> ApiError:
+    """Return the API error for a database's, in one line; details stay in the log."""
     origin: Any = error.orig
     if _is_full(origin):
         return errors.resource_exhausted("the registry's database has no room left", _RETRY_AFTER)
@@ -119,7 +119,7 @@ def _is_full(origin: Any) -> bool:
     if isinstance(origin, sqlite3.Error):
         code = getattr(origin, "sqlite_errorcode", None)
         return code in {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE}
-    return str(getattr(origin, "sqlstate", "") or "").startswith(_NO_RESOURCES)
+    return str(getattr(origin, "sqlstate", "") or "").startswith(_INSUFFICIENT_RESOURCES)
 
 
 def _engine(url: str, **options: Any) -> AsyncEngine:
@@ -151,14 +151,14 @@ def _engine(url: str, **options: Any) -> AsyncEngine:
 
 
 def migrate(connection: sa.Connection) -> None:
-    """Take the steps that this database lacks; none where a newer release has been at it.
+    """Run the migrations that this database lacks; none where a newer release has migrated it.
 
-    Steps only add: the release before reads and writes the tables of this one, so that replicas of
-    both may run side by side, and so that it can be rolled back to.
+    Migrations only add: the release before reads and writes the tables of this one, so that
+    replicas of both may run side by side, and so that it can be rolled back to.
     """
     if connection.dialect.name == "postgresql":
         # Replicas start together: one brings the schema up to date, the others wait for it.
-        connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK)))
+        connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_MIGRATION_LOCK)))
     config = Config()
     config.set_main_option("script_location", "stigma_api.definitions:migrations")
     config.attributes["connection"] = connection

@@ -1,12 +1,15 @@
-"""Whether a workflow's document is valid: the workflow engine says, not the API."""
+"""Has the workflow engine check whether a workflow's document is valid."""
 
 from __future__ import annotations
 
 import uuid
 from datetime import timedelta
+from typing import Any
 
 import structlog
+from temporalio import workflow
 from temporalio.client import Client, WorkflowFailureError
+from temporalio.common import RawValue
 from temporalio.exceptions import ApplicationError
 from temporalio.exceptions import TimeoutError as WorkflowTimeoutError
 
@@ -14,34 +17,42 @@ from stigma.contracts import engine
 from stigma.contracts.refusals import Refusal, refusal_in
 from stigma.workflow.v1.workflow_pb2 import Workflow
 from stigma_api import errors
-from stigma_api.temporal.calls import answering
+from stigma_api.temporal.calls import temporal_call
 
 _FIELD = "workflow.spec.document"
-_TYPE = "validate-document"
 _TIMEOUT = timedelta(seconds=10)
 # Temporal itself ends what no engine takes up; only its answer may be late.
 _SLACK = timedelta(seconds=2)
 
 
+@workflow.defn(name="validate-document")
+class _ValidateDocument:
+    """A run of the engine, which is started under any name, that only checks a document."""
+
+    @workflow.run
+    async def run(self, request: RawValue) -> Any:
+        raise NotImplementedError
+
+
 class DocumentChecker:
-    """Has documents checked by the engine of one task queue."""
+    """Checks documents with the engine of one task queue."""
 
     def __init__(self, client: Client, task_queue: str) -> None:
         self._client = client
         self._task_queue = task_queue
         self._log = structlog.get_logger()
 
-    async def check(self, workflow: Workflow) -> None:
-        """Raise unless the workflow's document is one that the engine can run.
+    async def check(self, definition: Workflow) -> None:
+        """Check that the engine can run the workflow's document.
 
         Raises:
-            ApiError: INVALID_ARGUMENT, with what is wrong and where; UNAVAILABLE, no engine said
-                so or otherwise within 10 s.
+            ApiError: INVALID_ARGUMENT, with the problem and its place; UNAVAILABLE, no engine
+                answered within 10 s.
         """
-        async with answering(_TIMEOUT + _SLACK):
+        async with temporal_call(_TIMEOUT + _SLACK):
             handle = await self._client.start_workflow(
-                _TYPE,
-                engine.validation_argument(workflow.spec.document),
+                _ValidateDocument.run,
+                engine.validation_argument(definition.spec.document),
                 id=f"validate-{uuid.uuid4().hex}",
                 task_queue=self._task_queue,
                 execution_timeout=_TIMEOUT,

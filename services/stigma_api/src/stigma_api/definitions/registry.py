@@ -138,7 +138,7 @@ class Registry(Generic[D]):
 
 
 def digested(definition: D) -> D:
-    """Return what of a definition is its giver's, with the SHA-256 over spec and labels."""
+    """Return name, spec and labels of a definition, with the SHA-256 of the latter two."""
     given = type(definition)()
     given.spec.CopyFrom(definition.spec)
     given.labels.update(definition.labels)

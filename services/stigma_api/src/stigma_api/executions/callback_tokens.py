@@ -1,4 +1,4 @@
-"""Whether a callback token may be accepted: what it says, and what its sender may do.
+"""The policy of callback tokens: their content, and the permissions of their sender.
 
 A token is an address, not a credential: nothing here proves that its sender owns the activity, so
 principals are held to namespaces and workflow-id prefixes. No line here quotes a token.
@@ -18,8 +18,8 @@ from stigma_api.access.principals import Principal
 from stigma_api.kinds import StartRequest
 from stigma_api.temporal.namespace import Namespace
 
-# Clocks of two machines differ, and a caller's deadline may be as long as the retention.
-_SLACK = timedelta(minutes=1)
+# Slack for clocks that differ: a caller's deadline may be as long as the retention.
+_DEADLINE_SLACK = timedelta(minutes=1)
 
 ERROR_TYPES = (
     "cancel_requested",
@@ -28,11 +28,11 @@ ERROR_TYPES = (
     "not_found",
     "permission_denied",
 )
-"""How a start with a token is refused: codes in lower case, and a caller's cancel."""
+"""Reasons to refuse a token: gRPC codes in lower case, and a caller's cancel."""
 
 
 class CallbackTokenPolicy:
-    """Judges callback tokens.
+    """Accepts or refuses callback tokens.
 
     Args:
         namespace: where executions live.
@@ -58,8 +58,8 @@ class CallbackTokenPolicy:
             self._errors.labels(error_type)
         self._log = structlog.get_logger()
 
-    def admit(self, principal: Principal, request: StartRequest) -> TaskToken | None:
-        """Return what the request's token says, or None when nobody waits.
+    def check(self, principal: Principal, request: StartRequest) -> TaskToken | None:
+        """Return the content of the request's token, or None when there is none.
 
         Raises:
             ApiError: INVALID_ARGUMENT, it is not a token, or not that of the declared caller;
@@ -77,8 +77,8 @@ class CallbackTokenPolicy:
         self._authorise(principal, token)
         return token
 
-    async def admit_deadline(self, deadline: datetime, now: datetime) -> None:
-        """Check that the caller still waits, and that the outcome is kept while it does.
+    async def check_deadline(self, deadline: datetime, now: datetime) -> None:
+        """Check that the deadline is ahead, and that the outcome is kept until then.
 
         Raises:
             ApiError: FAILED_PRECONDITION; with the fix.
@@ -87,7 +87,7 @@ class CallbackTokenPolicy:
             raise errors.failed_precondition("CALLER_TIMED_OUT", "the caller's deadline has passed")
         retention = await self._namespace.retention()
         # A namespace without retention keeps everything.
-        if retention and deadline - now > retention + _SLACK:
+        if retention and deadline - now > retention + _DEADLINE_SLACK:
             raise errors.failed_precondition(
                 "RETENTION_TOO_SHORT",
                 f"the caller waits up to {_hours(deadline - now)}, but namespace {self._name} "
@@ -95,7 +95,7 @@ class CallbackTokenPolicy:
                 "lower the caller's schedule-to-close timeout",
             )
 
-    def rejected(self, request: StartRequest, request_id: str, error_type: str) -> None:
+    def record_rejection(self, request: StartRequest, request_id: str, error_type: str) -> None:
         """Count and log a refused token."""
         self._errors.labels(error_type).inc()
         self._log.warning(
@@ -123,7 +123,7 @@ class CallbackTokenPolicy:
 
 
 def deadline_of(request: StartRequest) -> datetime | None:
-    """Return when the waiting activity times out, if the caller says so."""
+    """Return the time at which the waiting activity times out, if it is given."""
     if not request.HasField("callback_deadline"):
         return None
     return request.callback_deadline.ToDatetime(UTC)

@@ -1,6 +1,6 @@
-"""Lists executions: one page of Temporal's visibility, in Temporal's own order.
+"""Pages of executions, from Temporal's visibility and in its order.
 
-A page holds at most what was asked for, and no more than fits into one message of any client.
+A page has at most the size that was requested, and fits into one message of any client.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ from stigma_api.executions import outcome
 from stigma_api.kinds import E, ExecutionKind
 from stigma_api.requests import validation
 from stigma_api.requests.filters import compile_filter
-from stigma_api.temporal.calls import answering
+from stigma_api.temporal.calls import temporal_call
 from stigma_api.temporal.visibility import quoted
 
-_MARK_BYTES = 8
+_QUERY_HASH_BYTES = 8
 _PHASE_NAMES = frozenset(AgentExecutionPhase.keys())
 
 
@@ -45,18 +45,18 @@ class Listing(Generic[E]):
     async def page(
         self, principal: Principal, filter_text: str, *, size: int, token: str
     ) -> tuple[list[E], str]:
-        """Return a page of what this principal may see, and the token of the next page.
+        """Return a page of the executions visible to the principal, and the next page's token.
 
         Raises:
             ApiError: INVALID_ARGUMENT; on `filter`, `page_size` or `page_token`.
         """
         query = self.query(principal, filter_text)
-        size, begin = validation.page_size(size), _unmarked(query, token)
-        page, after = await self._listed(query, size, begin)
-        while (fitting := _fitting(page)) < len(page):
+        size, begin = validation.page_size(size), _temporal_token(query, token)
+        page, after = await self._fetch(query, size, begin)
+        while (fitting := _fitting_count(page)) < len(page):
             # The token goes on after Temporal's own page: so that one has to end here.
-            page, after = await self._listed(query, fitting, begin)
-        return page, _marked(query, after) if after else ""
+            page, after = await self._fetch(query, fitting, begin)
+        return page, _page_token(query, after) if after else ""
 
     def query(self, principal: Principal, filter_text: str) -> str:
         """Return the visibility query, with the principal's scope added."""
@@ -69,13 +69,13 @@ class Listing(Generic[E]):
             conditions.append(f"{search_attributes.PRINCIPAL.name} = {quoted(principal.name)}")
         return " AND ".join([*conditions, *compile_filter(filter_text, self._kind.kind)])
 
-    async def _listed(self, query: str, size: int, token: bytes) -> tuple[list[E], bytes]:
+    async def _fetch(self, query: str, size: int, token: bytes) -> tuple[list[E], bytes]:
         """Return one page of Temporal's, and its token of the next one."""
         listed = ListWorkflowExecutionsRequest(
             namespace=self._client.namespace, page_size=size, next_page_token=token, query=query
         )
         try:
-            async with answering():
+            async with temporal_call():
                 reply = await self._client.workflow_service.list_workflow_executions(
                     listed, retry=True
                 )
@@ -101,26 +101,26 @@ class Listing(Generic[E]):
         return execution
 
 
-def _fitting(page: Sequence[Execution]) -> int:
-    """Return how many of these a page has room for, at least one."""
+def _fitting_count(page: Sequence[Execution]) -> int:
+    """Return the number of executions that fit on a page, at least one."""
     contents = accumulate(execution.ByteSize() for execution in page)
     return max(1, sum(content <= limits.MAX_PAGE_BYTES for content in contents))
 
 
-def _marked(query: str, token: bytes) -> str:
+def _page_token(query: str, token: bytes) -> str:
     """Return a page token that fits only the list it came from."""
-    return base64.urlsafe_b64encode(_mark(query) + token).decode()
+    return base64.urlsafe_b64encode(_query_hash(query) + token).decode()
 
 
-def _unmarked(query: str, token: str) -> bytes:
+def _temporal_token(query: str, token: str) -> bytes:
     try:
         content = base64.b64decode(token.encode(), altchars=b"-_", validate=True)
     except (binascii.Error, ValueError):
         content = b"?"
-    if content and content[:_MARK_BYTES] != _mark(query):
+    if content and content[:_QUERY_HASH_BYTES] != _query_hash(query):
         raise errors.invalid_argument([("page_token", "is not a token of this list")])
-    return content[_MARK_BYTES:]
+    return content[_QUERY_HASH_BYTES:]
 
 
-def _mark(query: str) -> bytes:
-    return hashlib.sha256(query.encode()).digest()[:_MARK_BYTES]
+def _query_hash(query: str) -> bytes:
+    return hashlib.sha256(query.encode()).digest()[:_QUERY_HASH_BYTES]

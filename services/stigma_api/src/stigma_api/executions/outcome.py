@@ -1,4 +1,4 @@
-"""What an execution came to, read from what Temporal keeps of a closed workflow."""
+"""The outcome of an execution, read from its memo and its close event."""
 
 from __future__ import annotations
 
@@ -56,12 +56,12 @@ def put_phase(execution: Execution, phase: AgentExecutionPhase.ValueType) -> Non
 
 
 def phase_of(workflow_status: int) -> AgentExecutionPhase.ValueType:
-    """Return the phase that a workflow's own status stands for; RUNNING while it is open."""
+    """Return the phase of a workflow status; RUNNING while it is open."""
     return _PHASES.get(workflow_status, AGENT_EXECUTION_PHASE_RUNNING)
 
 
 async def from_memo(client: Client, fields: Mapping[str, Payload], execution_type: type[E]) -> E:
-    """Return the execution as the memo has it: as started, or as ended when cancelled."""
+    """Return the execution in the memo: as started, or as closed when cancelled."""
     payload = fields.get(MEMO_EXECUTION)
     if payload is None:
         return execution_type()
@@ -82,7 +82,7 @@ async def execution_at_close(client: Client, as_started: E, event: HistoryEvent)
 
     Args:
         client: decodes payloads.
-        as_started: from the memo; what the outcome does not repeat is taken from it.
+        as_started: from the memo; fields that the outcome does not repeat are taken from it.
         event: the event that closed the last run.
     """
     execution = type(as_started)()
@@ -130,7 +130,7 @@ async def _failed(client: Client, event: HistoryEvent, execution_type: type[E]) 
         carried = _DETAILS_DECODERS[execution_type](error.details[0])
         if isinstance(carried, execution_type):
             return carried
-    # Its text stays out: nobody promised that it is free of prompts.
+    # The failure's text stays out: it may hold prompts.
     broken = "the agent's workflow" if execution_type is AgentExecution else "Stigma's own workflow"
     why = Failure(reason=FAILURE_REASON_INTERNAL, message=f"{broken} failed")
     return _ended_with(execution_type, AGENT_EXECUTION_PHASE_FAILED, why)
@@ -146,7 +146,7 @@ def _ended_with(
 
 
 def merge_into(execution: E, newer: E) -> None:
-    """Take over what `newer` says; keep what it does not repeat."""
+    """Merge `newer` into the execution; lists of `newer` replace those before."""
     if isinstance(newer, AgentExecution):
         # A merge appends to lists: those of the conversation and of the agent come whole.
         if newer.status.messages:

@@ -1,4 +1,4 @@
-"""Reads one execution: description, memo and close event first; a query only adds detail."""
+"""Reads executions: description, memo and close event first; a query only adds detail."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ from stigma_api import errors
 from stigma_api.access.principals import Principal
 from stigma_api.executions import outcome
 from stigma_api.kinds import E, ExecutionKind
-from stigma_api.temporal.calls import answering, describe
+from stigma_api.temporal.calls import describe, temporal_call
 
 _QUERY_TIMEOUT = timedelta(seconds=1)
-# Started, at most one signal, first workflow task scheduled: nobody has worked on it yet.
+# Events before a worker takes it: started, at most one signal, workflow task scheduled.
 _UNTOUCHED_LENGTH = 3
 
 
@@ -66,12 +66,12 @@ class ExecutionDescription(Generic[E]):
 
     @property
     def is_open(self) -> bool:
-        """Whether it goes on."""
+        """True until it has closed."""
         return self.described.workflow_execution_info.status in OPEN
 
     @property
     def is_pending(self) -> bool:
-        """Whether it is open, and no worker has worked on it yet."""
+        """True while it is open and no worker has taken it yet."""
         info, task = self.described.workflow_execution_info, self.described.pending_workflow_task
         waits = task.state == PendingWorkflowTaskState.PENDING_WORKFLOW_TASK_STATE_SCHEDULED
         is_first = self.first_run_id == self.run_id
@@ -155,8 +155,8 @@ class Reader(Generic[E]):
 
         Args:
             found: from `find`, `get` or `get_visible`.
-            full: with what was asked for, and an agent's conversation; an agent's as far as a
-                worker answers within 1 s.
+            full: with the whole spec, and an agent's conversation; an agent's if a worker
+                answers within 1 s.
         """
         execution = await self.with_outcome(found)
         untouched = execution.status.phase == AGENT_EXECUTION_PHASE_PENDING
@@ -191,28 +191,27 @@ class Reader(Generic[E]):
             skip_archival=True,
             **which,
         )
-        async with answering():
+        async with temporal_call():
             reply = await self._client.workflow_service.get_workflow_execution_history(
                 request, retry=True
             )
         return reply.history.events
 
     async def _add_request(self, execution: E, found: ExecutionDescription[E]) -> None:
-        """Put in what was asked for, as the run was started with it."""
+        """Add the request, from the input of the run."""
         [started, *_] = await self._events(found, maximum_page_size=1)
         given = started.workflow_execution_started_event_attributes.input.payloads
-        if given:  # else nobody of ours started it
+        if given:  # else Stigma did not start it
             [request] = await self._client.data_converter.decode(given, [found.kind.input])
             execution.spec.CopyFrom(request.spec)
 
     async def _add_detail(self, execution: E, kind: ExecutionKind[E], *, full: bool) -> None:
         handle = self._client.get_workflow_handle(execution.id)
         try:
-            async with answering(_QUERY_TIMEOUT):
-                detail = await handle.query(
-                    "execution",
+            async with temporal_call(_QUERY_TIMEOUT):
+                detail: Any = await handle.query(
+                    kind.workflow.execution,
                     args=[] if kind.query_returns_spec else [False],
-                    result_type=kind.execution,
                     rpc_timeout=_QUERY_TIMEOUT,
                 )
         except (

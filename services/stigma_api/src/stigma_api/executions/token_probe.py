@@ -1,4 +1,4 @@
-"""Asks Temporal whether an activity still waits: one heartbeat."""
+"""Probes with one heartbeat whether a token's activity still waits."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
 from stigma_api import errors
-from stigma_api.temporal.calls import answering
+from stigma_api.temporal.calls import temporal_call
 
 _TIMEOUT = timedelta(seconds=3)
 
 
 class Liveness(Enum):
-    """What the heartbeat said."""
+    """The result of a probe."""
 
     WAITING = auto()
     CANCEL_REQUESTED = auto()
-    """It waits, but was asked to stop."""
+    """It waits, and its cancel was requested."""
     GONE = auto()
     """No such activity is pending: resolved, timed out, or of a closed workflow."""
     INVALID = auto()
     """Temporal cannot read the token, or it belongs to another namespace."""
 
 
-class Probe:
+class TokenProbe:
     """Proves that a token's activity is pending. It proves liveness, not ownership."""
 
     def __init__(self, client: Client) -> None:
@@ -45,7 +45,7 @@ class Probe:
             identity=self._client.identity,
         )
         try:
-            async with answering(_TIMEOUT):
+            async with temporal_call(_TIMEOUT):
                 reply = await self._client.workflow_service.record_activity_task_heartbeat(
                     request, retry=False, timeout=_TIMEOUT
                 )

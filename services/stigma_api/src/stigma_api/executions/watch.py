@@ -25,7 +25,7 @@ from stigma_api.executions.history import next_run_id
 from stigma_api.executions.reader import ExecutionDescription, Reader
 from stigma_api.executions.watch_events import T, WatchEventMapper
 from stigma_api.kinds import E, ExecutionKind
-from stigma_api.temporal.calls import answering
+from stigma_api.temporal.calls import temporal_call
 from stigma_api.temporal.histories import cooperative_iter
 
 # Temporal answers a long poll after 20 s at the latest.
@@ -130,7 +130,7 @@ class Watching(Generic[E, T]):
             skip_archival=True,
         )
         try:
-            async with answering(_LONG_POLL):
+            async with temporal_call(_LONG_POLL):
                 return await self._client.workflow_service.get_workflow_execution_history(
                     request, retry=True, timeout=_LONG_POLL
                 )

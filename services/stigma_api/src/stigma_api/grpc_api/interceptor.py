@@ -1,6 +1,6 @@
-"""What happens around every RPC: who calls, is there room, and until when.
+"""Wraps every RPC: authentication, concurrency limit, timeout.
 
-Here a `ApiError` becomes the RPC's status; anything else is a bug and left to the runtime's
+Here an `ApiError` becomes the RPC's status; anything else is a bug and left to the runtime's
 `RpcMetrics`, which logs it and answers INTERNAL. Health and reflection pass untouched: a probe has
 no key, and what reflection shows is public.
 """
@@ -24,7 +24,7 @@ from stigma_api.access.concurrency import ConcurrencyLimit, with_timeout
 from stigma_api.access.principals import Principal
 from stigma_api.errors import ApiError
 
-_OURS = "/stigma."
+_SERVICES_PREFIX = "/stigma."
 _CALLER: ContextVar[Principal] = ContextVar("stigma_api_caller")
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -39,9 +39,9 @@ class ApiInterceptor(grpc.aio.ServerInterceptor):
     """Wraps every RPC of ours.
 
     Args:
-        authenticator: tells who calls.
-        calls: room for RPCs with one answer.
-        watches: room for streams.
+        authenticator: finds the caller.
+        calls: limit of RPCs with one answer.
+        watches: limit of streams.
         call_timeout: longest time of an RPC with one answer.
         watch_timeout: longest time of a stream; its client resumes.
     """
@@ -70,7 +70,7 @@ class ApiInterceptor(grpc.aio.ServerInterceptor):
         """Wrap the handler of one RPC."""
         handler = await continuation(handler_call_details)
         method = handler_call_details.method
-        if handler is None or not method.startswith(_OURS):
+        if handler is None or not method.startswith(_SERVICES_PREFIX):
             return handler
         make = grpc.unary_unary_rpc_method_handler
         wrapped: Any = self._unary(method, handler.unary_unary)
@@ -124,7 +124,11 @@ class ApiInterceptor(grpc.aio.ServerInterceptor):
 async def stream_with_timeout(
     bound: timedelta, replies: AsyncIterator[object]
 ) -> AsyncIterator[object]:
-    """Pass replies on until the time is up."""
+    """Yield replies until the time is up.
+
+    Raises:
+        ApiError: UNAVAILABLE; resume with the last cursor.
+    """
     end = time.monotonic() + bound.total_seconds()
     while True:
         try:

@@ -1,4 +1,4 @@
-"""What the gRPC server offers: a servicer of each proto service."""
+"""The servicers of every proto service, and their names."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""The rules of agents and workflows, and of what a start request asks of one.
+"""The rules of agents and workflows, and of the start requests that override them.
 
-A document's text is only measured here: whether it is valid, the workflow engine says.
+Only the size of a document is checked here: the workflow engine checks whether it is valid.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ _LONGEST_PROBLEM = 500
 
 
 def check_agent_start(found: Violations, request: StartAgentRequest) -> None:
-    """Note what is wrong with the parts of a start request that only agents have."""
+    """Check the fields of a start request that only agents have."""
     found.size("message", request.message, limits.MAX_MESSAGE_BYTES)
     _env(found, request.env)
     _config(found, request.config)
 
 
-def check_agent(found: Violations, at: str, spec: AgentSpec) -> None:
-    """Note what is wrong with an agent."""
+def check_agent_spec(found: Violations, at: str, spec: AgentSpec) -> None:
+    """Check an agent."""
     _model(found, f"{at}.model", spec.model)
-    found.unless(
+    found.require(
         len(spec.allowed_models) <= _MAX_MODELS, f"{at}.allowed_models", f"at most {_MAX_MODELS}"
     )
     for index, model in enumerate(spec.allowed_models):
@@ -48,15 +48,15 @@ def check_agent(found: Violations, at: str, spec: AgentSpec) -> None:
     found.size(f"{at}.instructions", spec.instructions, _MAX_INSTRUCTIONS_BYTES)
     size = spec.ByteSize()
     fine = size <= _MAX_SPEC_BYTES
-    found.unless(fine, at, f"has {size} bytes, the limit is {_MAX_SPEC_BYTES}")
+    found.require(fine, at, f"has {size} bytes, the limit is {_MAX_SPEC_BYTES}")
     if spec.output_schema and fine:
         problem = _schema_problem(spec.output_schema)
-        found.unless(not problem, f"{at}.output_schema", problem)
+        found.require(not problem, f"{at}.output_schema", problem)
     _limits(found, f"{at}.limits", spec.limits)
     _settings(found, f"{at}.model_settings", spec)
-    found.unless(len(spec.env) <= limits.MAX_ENV, f"{at}.env", f"at most {limits.MAX_ENV} names")
+    found.require(len(spec.env) <= limits.MAX_ENV, f"{at}.env", f"at most {limits.MAX_ENV} names")
     for index, name in enumerate(spec.env):
-        found.unless(
+        found.require(
             _ENV_NAME.fullmatch(name),
             f"{at}.env[{index}]",
             "must be letters, digits and _, at most 64",
@@ -67,11 +67,11 @@ def check_agent(found: Violations, at: str, spec: AgentSpec) -> None:
 def check_agent_overrides(
     found: Violations, agent: AgentSpec, config: AgentConfig, env: Mapping[str, str]
 ) -> None:
-    """Note where a start request goes beyond its agent."""
+    """Check that a start request stays within its agent."""
     for name in env:
-        found.unless(name in agent.env, f"env.{name}", "the agent does not allow this name")
+        found.require(name in agent.env, f"env.{name}", "the agent does not allow this name")
     models = {"", agent.model, *agent.allowed_models}
-    found.unless(config.model in models, "config.model", "the agent does not allow this model")
+    found.require(config.model in models, "config.model", "the agent does not allow this model")
     if agent.limits.HasField("timeout"):
         ours = agent.limits.timeout.ToTimedelta()
         for field, theirs in (
@@ -79,11 +79,11 @@ def check_agent_overrides(
             ("config.limits.timeout", config.limits.timeout),
         ):
             fine = theirs.ToTimedelta() <= ours
-            found.unless(fine, field, f"the agent's limit is {ours.total_seconds():g} s")
+            found.require(fine, field, f"the agent's limit is {ours.total_seconds():g} s")
     for what in ("steps", "tokens", "cost_usd"):
         limit = getattr(agent.limits, what)
         fine = not limit or getattr(config.limits, what) <= limit
-        found.unless(fine, f"config.limits.{what}", f"the agent's limit is {limit:g}")
+        found.require(fine, f"config.limits.{what}", f"the agent's limit is {limit:g}")
 
 
 def _model(found: Violations, at: str, model: str) -> None:
@@ -96,9 +96,9 @@ def _model(found: Violations, at: str, model: str) -> None:
 def _settings(found: Violations, at: str, spec: AgentSpec) -> None:
     settings = spec.model_settings
     _temperature(found, f"{at}.temperature", settings.temperature)
-    found.unless(0 <= settings.top_p <= 1, f"{at}.top_p", "must be from 0 to 1")
+    found.require(0 <= settings.top_p <= 1, f"{at}.top_p", "must be from 0 to 1")
     fine = not settings.HasField("max_tokens") or settings.max_tokens > 0
-    found.unless(fine, f"{at}.max_tokens", "must be positive")
+    found.require(fine, f"{at}.max_tokens", "must be positive")
     found.duration(f"{at}.request_timeout", settings, "request_timeout")
 
 
@@ -107,14 +107,14 @@ def _script(found: Violations, at: str, spec: AgentSpec) -> None:
         return
     models = (spec.model, *spec.allowed_models)
     scripted = any(configuration.provider(m) == configuration.SCRIPTED_PROVIDER for m in models)
-    found.unless(scripted, f"{at}.script", 'is only for models of provider "scripted"')
+    found.require(scripted, f"{at}.script", 'is only for models of provider "scripted"')
     for index, step in enumerate(spec.script.steps):
         here = f"{at}.script.steps[{index}]"
         found.duration(f"{here}.delay", step, "delay", positive=False)
         if step.HasField("failure"):
             fine = step.failure.reason in FailureReason.values() and step.failure.reason
-            found.unless(fine, f"{here}.failure.reason", "must name a failure reason")
-            found.unless(
+            found.require(fine, f"{here}.failure.reason", "must name a failure reason")
+            found.require(
                 step.failure.attempts >= 0, f"{here}.failure.attempts", "must not be negative"
             )
 
@@ -129,23 +129,23 @@ def _config(found: Violations, config: AgentConfig) -> None:
 
 def _limits(found: Violations, at: str, value: AgentLimits) -> None:
     found.duration(f"{at}.timeout", value, "timeout")
-    found.unless(
+    found.require(
         0 <= value.steps <= limits.MAX_STEPS, f"{at}.steps", f"must be from 0 to {limits.MAX_STEPS}"
     )
-    found.unless(value.tokens >= 0, f"{at}.tokens", "must not be negative")
+    found.require(value.tokens >= 0, f"{at}.tokens", "must not be negative")
     fine = value.cost_usd >= 0 and math.isfinite(value.cost_usd)
-    found.unless(fine, f"{at}.cost_usd", "must not be negative")
+    found.require(fine, f"{at}.cost_usd", "must not be negative")
 
 
 def _temperature(found: Violations, at: str, value: float) -> None:
-    found.unless(value >= 0 and math.isfinite(value), at, "must not be negative")
+    found.require(value >= 0 and math.isfinite(value), at, "must not be negative")
 
 
 def _env(found: Violations, env: Mapping[str, str]) -> None:
-    found.unless(len(env) <= limits.MAX_ENV, "env", f"at most {limits.MAX_ENV} variables")
+    found.require(len(env) <= limits.MAX_ENV, "env", f"at most {limits.MAX_ENV} variables")
     for name, value in env.items():
         fine = _ENV_NAME.fullmatch(name)
-        found.unless(fine, "env", "names must be letters, digits and _, at most 64")
+        found.require(fine, "env", "names must be letters, digits and _, at most 64")
         if fine:
             found.size(f"env.{name}", value, _MAX_ENV_VALUE_BYTES)
 
@@ -169,7 +169,7 @@ def _schema_problem(text: str) -> str:
 
 
 def _refers_inside(schema: object) -> bool:
-    """Whether nothing must be fetched from elsewhere to use the schema."""
+    """Return whether the schema refers to nothing outside itself."""
     if isinstance(schema, dict):
         for key in ("$ref", "$dynamicRef", "$recursiveRef"):
             reference = schema.get(key)
@@ -182,14 +182,14 @@ def _refers_inside(schema: object) -> bool:
 
 
 def check_workflow_start(found: Violations, request: StartWorkflowRequest) -> None:
-    """Note what is wrong with the parts of a start request that only workflows have."""
+    """Check the fields of a start request that only workflows have."""
     found.duration("config.timeout", request.config, "timeout")
 
 
-def check_workflow(found: Violations, at: str, spec: WorkflowSpec) -> None:
-    """Note what is wrong with a workflow, its document's content aside."""
+def check_workflow_spec(found: Violations, at: str, spec: WorkflowSpec) -> None:
+    """Check a workflow, except for its document's content."""
     found.description(f"{at}.description", spec.description)
-    found.unless(spec.document.strip(), f"{at}.document", "is empty")
+    found.require(spec.document.strip(), f"{at}.document", "is empty")
     found.size(f"{at}.document", spec.document, limits.MAX_DOCUMENT_BYTES)
     found.duration(f"{at}.limits.timeout", spec.limits, "timeout")
 
@@ -197,8 +197,8 @@ def check_workflow(found: Violations, at: str, spec: WorkflowSpec) -> None:
 def check_workflow_overrides(
     found: Violations, workflow: WorkflowSpec, config: WorkflowConfig
 ) -> None:
-    """Note where a start request goes beyond its workflow."""
+    """Check that a start request stays within its workflow."""
     if workflow.limits.HasField("timeout"):
         ours = workflow.limits.timeout.ToTimedelta()
         fine = config.timeout.ToTimedelta() <= ours
-        found.unless(fine, "config.timeout", f"the workflow's limit is {ours.total_seconds():g} s")
+        found.require(fine, "config.timeout", f"the workflow's limit is {ours.total_seconds():g} s")

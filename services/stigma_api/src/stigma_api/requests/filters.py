@@ -7,9 +7,9 @@
     KIND      = "agent" or "workflow", whichever are listed
     STRING    = '"' … '"'      without quotes, apostrophes and backslashes inside
 
-Nothing of a filter reaches the query but values, and those have no character that could end a
-literal, there or in the databases behind: Temporal's SQLite takes a quote in a keyword list for
-syntax. Labels and sessions cannot have these characters either.
+Only values of a filter reach the query, and they have no character that could end a literal, there
+or in the databases behind: Temporal's SQLite takes a quote in a keyword list for syntax. Labels and
+sessions cannot have these characters either.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ _TOKEN = re.compile(
 )
 _NAMES = {Kind.AGENT: search_attributes.AGENT, Kind.WORKFLOW: search_attributes.WORKFLOW}
 _PHASE = search_attributes.PHASE.name
-# Running or paused: servers that cannot pause a workflow refuse a query that names the status.
+# Open is running or paused: servers that cannot pause a workflow refuse a query for that status.
 _OPEN = "CloseTime IS NULL"
-# The workflow notes its phase only where Temporal's own status does not say it.
+# Phases: the workflow writes its search attribute only where Temporal's status does not tell.
 _PHASES = {
     "PENDING": _OPEN,
     "RUNNING": _OPEN,
@@ -112,13 +112,13 @@ def _string(field: str, kind: str, value: str) -> str:
 
 def _time(value: str) -> str:
     try:
-        moment = datetime.fromisoformat(value)
+        time = datetime.fromisoformat(value)
     except ValueError:
         raise _bad("start_time is compared with an RFC 3339 time") from None
-    if moment.tzinfo is None:
+    if time.tzinfo is None:
         raise _bad("start_time needs a time zone, as in 2026-01-31T12:00:00Z")
     try:
-        return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
+        return time.astimezone(UTC).isoformat().replace("+00:00", "Z")
     except OverflowError:
         raise _bad("start_time is out of range") from None
 

@@ -1,7 +1,7 @@
-"""The rules of every request: explicit checks, each naming the field it is about.
+"""The rules of every request: explicit checks, each with the path of its field.
 
-Rules that need more than the request (permissions, the definition, the namespace) are elsewhere;
-only `tightens` sees the definition as well.
+Checks that need more than the request (permissions, the definition, the namespace) are elsewhere;
+only `check_overrides` sees the definition as well.
 """
 
 from __future__ import annotations
@@ -33,20 +33,20 @@ def name_and_version(field: str, value: str) -> tuple[str, int | None]:
     """Return name and version of "name" or "name@version"."""
     name, at, version = value.partition("@")
     found = Violations()
-    found.unless(
+    found.require(
         is_name(name),
         field,
         "a name is 1 to 63 lower-case letters, digits and dashes, not at its ends",
     )
     number = int(version) if re.fullmatch(r"[1-9][0-9]{0,18}", version) else None
     fine = not at or (number is not None and number <= MAX_VERSION)
-    found.unless(fine, field, "a version is a number from 1 on, as in name@3")
+    found.require(fine, field, "a version is a number from 1 on, as in name@3")
     found.raise_if_any()
     return name, number
 
 
 def page_size(size: int) -> int:
-    """Return how many items a page has."""
+    """Return the number of items on a page, the default one for 0."""
     if not 0 <= size <= MAX_PAGE_SIZE:
         raise errors.invalid_argument([("page_size", f"must be from 0 to {MAX_PAGE_SIZE}")])
     return size or DEFAULT_PAGE_SIZE
@@ -59,61 +59,63 @@ def definitions_page(token: str) -> str:
     return token
 
 
-def agent(value: Agent) -> None:
+def check_agent(value: Agent) -> None:
     """Check an agent to be registered."""
     found = Violations()
     _definition(found, "agent", value)
-    definition_rules.check_agent(found, "agent.spec", value.spec)
+    definition_rules.check_agent_spec(found, "agent.spec", value.spec)
     found.raise_if_any()
 
 
-def workflow(value: Workflow) -> None:
+def check_workflow(value: Workflow) -> None:
     """Check a workflow to be registered, its document's content aside."""
     found = Violations()
     _definition(found, "workflow", value)
-    definition_rules.check_workflow(found, "workflow.spec", value.spec)
+    definition_rules.check_workflow_spec(found, "workflow.spec", value.spec)
     found.raise_if_any()
 
 
-def start(request: StartRequest) -> None:
-    """Check a start request, as far as it can be checked without the definition."""
+def check_start(request: StartRequest) -> None:
+    """Check the part of a start request that needs no definition."""
     found = Violations()
     inline = request.HasField("spec")
     if isinstance(request, StartAgentRequest):
-        found.unless(bool(request.agent_id) != inline, "agent_id", "give either agent_id or spec")
+        found.require(bool(request.agent_id) != inline, "agent_id", "give either agent_id or spec")
         definition_rules.check_agent_start(found, request)
         if inline:
-            definition_rules.check_agent(found, "spec", request.spec)
+            definition_rules.check_agent_spec(found, "spec", request.spec)
     else:
         given = bool(request.workflow_id)
-        found.unless(given != inline, "workflow_id", "give either workflow_id or spec")
+        found.require(given != inline, "workflow_id", "give either workflow_id or spec")
         definition_rules.check_workflow_start(found, request)
         if inline:
-            definition_rules.check_workflow(found, "spec", request.spec)
+            definition_rules.check_workflow_spec(found, "spec", request.spec)
     _start(found, request)
     found.raise_if_any()
 
 
-def cancel(request: CancelRequest) -> None:
+def check_cancel(request: CancelRequest) -> None:
     """Check a cancel request."""
     found = Violations()
-    found.unless(bool(request.id) != bool(request.request_id), "id", "give either id or request_id")
+    found.require(
+        bool(request.id) != bool(request.request_id), "id", "give either id or request_id"
+    )
     found.size("reason", request.reason, limits.MAX_REASON_BYTES)
     found.raise_if_any()
 
 
-def tightens(asked: ExecutionSpec) -> None:
-    """Check that what was asked for stays within its definition."""
+def check_overrides(spec: ExecutionSpec) -> None:
+    """Check that a request tightens its definition and loosens nothing."""
     found = Violations()
-    if isinstance(asked, AgentExecutionSpec):
-        definition_rules.check_agent_overrides(found, asked.agent, asked.config, asked.env)
+    if isinstance(spec, AgentExecutionSpec):
+        definition_rules.check_agent_overrides(found, spec.agent, spec.config, spec.env)
     else:
-        definition_rules.check_workflow_overrides(found, asked.workflow, asked.config)
+        definition_rules.check_workflow_overrides(found, spec.workflow, spec.config)
     found.raise_if_any()
 
 
 def _definition(found: Violations, at: str, value: Agent | Workflow) -> None:
-    found.unless(
+    found.require(
         is_name(value.name),
         f"{at}.name",
         "must be 1 to 63 lower-case letters, digits and dashes, not at its ends",
@@ -126,17 +128,17 @@ def _start(found: Violations, request: StartRequest) -> None:
     found.size("input_json", request.input_json, limits.MAX_INPUT_BYTES)
     if request.input_json:
         _, problem = parse_json(request.input_json)
-        found.unless(not problem, "input_json", problem)
+        found.require(not problem, "input_json", problem)
     found.size("session_id", request.session_id, limits.MAX_LABEL_BYTES)
     found.quotable("session_id", request.session_id)
     found.size("request_id", request.request_id, limits.MAX_REQUEST_ID_BYTES)
     printable = not _UNPRINTABLE.search(request.request_id)
-    found.unless(printable, "request_id", "has control characters")
+    found.require(printable, "request_id", "has control characters")
     found.labels("labels", request.labels)
     # As the search attribute that they become.
     size = len(json.dumps([f"{key}={value}" for key, value in request.labels.items()]))
     fine = size <= limits.MAX_LABELS_BYTES
-    found.unless(fine, "labels", f"have {size} bytes, the limit is {limits.MAX_LABELS_BYTES}")
+    found.require(fine, "labels", f"have {size} bytes, the limit is {limits.MAX_LABELS_BYTES}")
     _caller(found, request)
 
 
@@ -146,9 +148,9 @@ def _caller(found: Violations, request: StartRequest) -> None:
     found.duration("caller.heartbeat_timeout", request.caller, "heartbeat_timeout")
     # Both kinds' own enums have the same numbers.
     known = request.callback_payload in CallbackPayload.values()
-    found.unless(known, "callback_payload", "is not known to this release")
+    found.require(known, "callback_payload", "is not known to this release")
     if request.HasField("callback_deadline"):
         deadline = request.callback_deadline
         fine = -62_135_596_800 <= deadline.seconds <= 253_402_300_799
         fine = fine and 0 <= deadline.nanos < 10**9
-        found.unless(fine, "callback_deadline", "is not a time")
+        found.require(fine, "callback_deadline", "is not a time")

@@ -1,4 +1,4 @@
-"""What is wrong with a request, and the rules that fields of several messages share."""
+"""Violations of a request's rules, and the rules that fields of several messages share."""
 
 from __future__ import annotations
 
@@ -12,46 +12,45 @@ from google.protobuf.message import Message
 
 from stigma.contracts import limits
 from stigma_api import errors
+from stigma_api.temporal.visibility import is_quotable
 
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _LABEL_KEY = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._/-]*[A-Za-z0-9])?")
-# What no filter could name: see `filters`.
-_UNQUOTABLE = re.compile(r"""["'\\\x00-\x1f\x7f]""")
 _MAX_DESCRIPTION_BYTES = 4 * 1024
 _LONGEST = timedelta(days=3650)
 
 
 class Violations:
-    """What is wrong with a request, by field path."""
+    """Collects the violations of a request, each with the path of its field."""
 
     def __init__(self) -> None:
         self._found: list[tuple[str, str]] = []
 
     def add(self, field: str, description: str) -> None:
-        """Note one thing that is wrong."""
+        """Record a violation."""
         self._found.append((field, description))
 
-    def unless(self, fine: object, field: str, description: str) -> None:
-        """Note it unless it is fine."""
-        if not fine:
+    def require(self, ok: object, field: str, description: str) -> None:
+        """Record a violation unless `ok`."""
+        if not ok:
             self.add(field, description)
 
     def size(self, field: str, value: str | bytes, limit: int) -> None:
-        """Note a value that has more bytes than allowed."""
+        """Check the bytes of a value against a limit."""
         size = len(value.encode()) if isinstance(value, str) else len(value)
-        self.unless(size <= limit, field, f"has {size} bytes, the limit is {limit}")
+        self.require(size <= limit, field, f"has {size} bytes, the limit is {limit}")
 
     def raise_if_any(self) -> None:
-        """Raise INVALID_ARGUMENT with BadRequest details if anything was noted."""
+        """Raise INVALID_ARGUMENT with BadRequest details if there are violations."""
         if self._found:
             raise errors.invalid_argument(self._found)
 
     def description(self, at: str, value: str) -> None:
-        """Note what is wrong with a definition's description."""
+        """Check the description of a definition."""
         self.size(at, value, _MAX_DESCRIPTION_BYTES)
 
     def duration(self, at: str, parent: Message, name: str, *, positive: bool = True) -> None:
-        """Note what is wrong with a duration, if it is given."""
+        """Check a duration, if it is given."""
         if not parent.HasField(name):
             return
         value: Duration = getattr(parent, name)
@@ -60,12 +59,12 @@ class Violations:
         sign = (value.seconds or value.nanos) if fine else 0
         fine = fine and (sign > 0 if positive else sign >= 0) and value.nanos * value.seconds >= 0
         kind = "positive" if positive else "zero or positive"
-        self.unless(fine, at, f"must be {kind}, and at most {_LONGEST.days} days")
+        self.require(fine, at, f"must be {kind}, and at most {_LONGEST.days} days")
 
     def labels(self, at: str, labels: Mapping[str, str]) -> None:
-        """Note what is wrong with labels."""
+        """Check labels."""
         fine = len(labels) <= limits.MAX_LABELS
-        self.unless(fine, at, f"has {len(labels)} labels, the limit is {limits.MAX_LABELS}")
+        self.require(fine, at, f"has {len(labels)} labels, the limit is {limits.MAX_LABELS}")
         for key, value in labels.items():
             if not _LABEL_KEY.fullmatch(key):
                 self.add(at, "keys must be letters, digits, dots, dashes, slashes and underscores")
@@ -74,9 +73,10 @@ class Violations:
             self.quotable(f"{at}.{key}", value)
 
     def quotable(self, at: str, value: str) -> None:
-        """Note a value that no filter could name."""
-        fine = not _UNQUOTABLE.search(value)
-        self.unless(fine, at, "has quotes, apostrophes, backslashes or control characters")
+        """Check that a filter can name the value."""
+        self.require(
+            is_quotable(value), at, "has quotes, apostrophes, backslashes or control characters"
+        )
 
 
 def is_name(value: str) -> bool:
@@ -85,7 +85,7 @@ def is_name(value: str) -> bool:
 
 
 def parse_json(text: str) -> tuple[object, str]:
-    """Return the JSON value and "", or what is wrong with the text."""
+    """Return the JSON value and "", or None and the problem."""
     try:
         value = json.loads(text, parse_constant=_refuse_constant)
         if "\\u" in text:  # only an escape can be half of a surrogate pair

@@ -1,1 +1,1 @@
-"""The API's bounded way to Temporal."""
+"""Calls to Temporal, and what the API reads from it."""

@@ -1,4 +1,4 @@
-"""The API's bounded way to Temporal."""
+"""Calls to Temporal with a timeout, their errors as the API's."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from temporalio.service import RPCError, RPCStatusCode
 from stigma_api import errors
 
 TEMPORAL_TIMEOUT = timedelta(seconds=5)
-"""Longest time one step of an RPC waits for Temporal, the SDK's own retries included."""
+"""Timeout of one call to Temporal, the SDK's own retries included."""
 
 MAX_ID_BYTES = 1000
-"""What Temporal takes for an id."""
+"""Limit of Temporal's ids."""
 
 _RETRY_AFTER = timedelta(seconds=1)
-_PASSING = frozenset(
+_TRANSIENT = frozenset(
     {
         RPCStatusCode.UNAVAILABLE,
         RPCStatusCode.DEADLINE_EXCEEDED,
@@ -38,8 +38,8 @@ _PASSING = frozenset(
 
 
 @asynccontextmanager
-async def answering(timeout: timedelta = TEMPORAL_TIMEOUT) -> AsyncIterator[None]:
-    """Bound what is inside, and turn Temporal's trouble into ours.
+async def temporal_call(timeout: timedelta = TEMPORAL_TIMEOUT) -> AsyncIterator[None]:
+    """Give the calls inside a timeout, and turn Temporal's failures into API errors.
 
     Errors that mean something to the call (NOT_FOUND, INVALID_ARGUMENT, …) pass unchanged.
 
@@ -60,28 +60,44 @@ async def answering(timeout: timedelta = TEMPORAL_TIMEOUT) -> AsyncIterator[None
             raise errors.resource_exhausted(
                 "Temporal limits the rate of calls", _RETRY_AFTER
             ) from error
-        if error.status not in _PASSING:
+        if error.status not in _TRANSIENT:
             raise
         structlog.get_logger().warning("temporal_failed", code=error.status.name)
         raise errors.unavailable(f"Temporal does not answer: {error.status.name}") from error
 
 
+async def request_cancel(client: Client, workflow_id: str, reason: str) -> bool:
+    """Request the cancel of a workflow; return False when it has closed meanwhile.
+
+    Raises:
+        ApiError: UNAVAILABLE or RESOURCE_EXHAUSTED.
+    """
+    try:
+        async with temporal_call():
+            await client.get_workflow_handle(workflow_id).cancel(reason=reason)
+    except RPCError as error:
+        if error.status != RPCStatusCode.NOT_FOUND:
+            raise
+        return False
+    return True
+
+
 async def describe(
     client: Client, workflow_id: str, run_id: str = ""
 ) -> DescribeWorkflowExecutionResponse | None:
-    """Return what Temporal knows of a workflow's run, else the current one; None without any.
+    """Return the description of a workflow's run, by default the current one; None without any.
 
     Raises:
         ApiError: UNAVAILABLE or RESOURCE_EXHAUSTED.
     """
     if len(workflow_id.encode()) > MAX_ID_BYTES:
-        return None  # Temporal would not even answer
+        return None  # Temporal would not answer
     request = DescribeWorkflowExecutionRequest(
         namespace=client.namespace,
         execution=WorkflowExecution(workflow_id=workflow_id, run_id=run_id),
     )
     try:
-        async with answering():
+        async with temporal_call():
             return await client.workflow_service.describe_workflow_execution(request, retry=True)
     except RPCError as error:
         if error.status in {RPCStatusCode.NOT_FOUND, RPCStatusCode.INVALID_ARGUMENT}:

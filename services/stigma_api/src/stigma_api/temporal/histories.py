@@ -1,4 +1,4 @@
-"""Histories of workflows, page by page, from either end: nobody reads more than is shown."""
+"""Histories of workflows, read page by page from either end."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from temporalio.api.workflowservice.v1 import (
 )
 from temporalio.client import Client
 
-from stigma_api.temporal.calls import answering
+from stigma_api.temporal.calls import temporal_call
 
 T = TypeVar("T")
 
 _PAGE = 500
-# Of events, each of which may hold a payload that takes a tenth of a second to read.
-_IN_ONE_TURN = 4
+# Events between two pauses: each may hold a payload that takes a tenth of a second to read.
+_ITEMS_PER_TURN = 4
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Run:
 
 
 class Histories:
-    """Reads the events of runs. What Temporal answers instead is raised as it is."""
+    """Reads the events of runs; other answers of Temporal are raised as they are."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
@@ -43,39 +43,41 @@ class Histories:
         """Yield a run's events from its start on.
 
         Raises:
-            RPCError: there is no such run any more, or it may not be looked at.
+            RPCError: the run is gone, or may not be read.
             ApiError: UNAVAILABLE; Temporal does not answer.
         """
-        asked = GetWorkflowExecutionHistoryRequest(
+        request = GetWorkflowExecutionHistoryRequest(
             namespace=run.namespace,
             execution=_execution(run),
             maximum_page_size=page,
             skip_archival=True,
         )
-        return _events(self._client.workflow_service.get_workflow_execution_history, asked)
+        return _events(self._client.workflow_service.get_workflow_execution_history, request)
 
     def newest_first(self, run: Run, page: int = _PAGE) -> AsyncIterator[HistoryEvent]:
         """Yield a run's events from its end back.
 
         Raises:
-            RPCError: there is no such run any more, or it may not be looked at.
+            RPCError: the run is gone, or may not be read.
             ApiError: UNAVAILABLE; Temporal does not answer.
         """
-        asked = GetWorkflowExecutionHistoryReverseRequest(
+        request = GetWorkflowExecutionHistoryReverseRequest(
             namespace=run.namespace, execution=_execution(run), maximum_page_size=page
         )
-        return _events(self._client.workflow_service.get_workflow_execution_history_reverse, asked)
+        return _events(
+            self._client.workflow_service.get_workflow_execution_history_reverse, request
+        )
 
 
-async def _events(rpc: Callable[..., Awaitable[Any]], asked: Any) -> AsyncIterator[HistoryEvent]:
-    """Yield what is on all pages of a history, as they come."""
+async def _events(rpc: Callable[..., Awaitable[Any]], request: Any) -> AsyncIterator[HistoryEvent]:
+    """Yield the events of every page of a history."""
     while True:
-        async with answering():
-            reply = await rpc(asked, retry=True)
+        async with temporal_call():
+            reply = await rpc(request, retry=True)
         for event in reply.history.events:
             yield event
-        asked.next_page_token = reply.next_page_token
-        if not asked.next_page_token:
+        request.next_page_token = reply.next_page_token
+        if not request.next_page_token:
             return
 
 
@@ -84,8 +86,8 @@ def _execution(run: Run) -> WorkflowExecution:
 
 
 async def cooperative_iter(items: Iterable[T]) -> AsyncIterator[T]:
-    """Yield the items, and let whatever else is due be done every few."""
+    """Yield the items; every few of them, let other tasks of the event loop run."""
     for place, item in enumerate(items):
-        if place % _IN_ONE_TURN == 0:
+        if place % _ITEMS_PER_TURN == 0:
             await asyncio.sleep(0)
         yield item

@@ -1,4 +1,4 @@
-"""What the API must know about its Temporal namespace: retention and search attributes."""
+"""The Temporal namespace of the API: its retention and search attributes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from temporalio.client import Client
 
 from stigma.contracts import search_attributes
 from stigma.runtime import ServiceError
-from stigma_api.temporal.calls import answering
+from stigma_api.temporal.calls import temporal_call
 
 _FRESH = timedelta(minutes=1)
 _RPC_TIMEOUT = timedelta(seconds=3)
@@ -26,9 +26,14 @@ class Namespace:
         self._read_at = 0.0
 
     async def check(self) -> None:
-        """Raise unless executions can be started here; the error's text says what to do."""
+        """Raise unless executions can be started here.
+
+        Raises:
+            ServiceError: search attributes are missing; its text names the command to run.
+            ApiError: Temporal does not answer.
+        """
         await self._refresh()
-        async with answering(_RPC_TIMEOUT):
+        async with temporal_call(_RPC_TIMEOUT):
             reply = await self._client.operator_service.list_search_attributes(
                 ListSearchAttributesRequest(namespace=self._client.namespace), retry=False
             )
@@ -47,7 +52,7 @@ class Namespace:
         return self._retention
 
     async def _refresh(self) -> timedelta:
-        async with answering(_RPC_TIMEOUT):
+        async with temporal_call(_RPC_TIMEOUT):
             reply = await self._client.workflow_service.describe_namespace(
                 DescribeNamespaceRequest(namespace=self._client.namespace), retry=False
             )

@@ -1,4 +1,4 @@
-"""Messages in a history, read so that an odd one hides nothing else."""
+"""Payloads in a history, decoded leniently: a malformed one is empty."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from stigma.internal.v1.execution_pb2 import Bind
 from stigma.runtime.pending_activities import find_pending_activity
 from stigma_api.diagnosis.stuck.attempts import BoundAttempts
 from stigma_api.executions.reader import ExecutionDescription
-from stigma_api.temporal.calls import answering
+from stigma_api.temporal.calls import temporal_call
 
 # Attempts looked up, the newest, before an execution counts as abandoned.
 _MAX_ATTEMPTS = 5
@@ -58,7 +58,7 @@ class WaitingCallers:
         return any([await self._waits(_identity(bind)) for bind in bound])
 
     async def _waits(self, caller: TemporalCaller) -> bool:
-        async with answering():
+        async with temporal_call():
             pending = await find_pending_activity(
                 self._client,
                 namespace=caller.namespace,

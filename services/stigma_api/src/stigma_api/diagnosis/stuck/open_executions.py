@@ -17,7 +17,7 @@ from temporalio.client import Client
 from stigma.contracts import search_attributes
 from stigma_api.access.principals import Principal
 from stigma_api.kinds import KINDS
-from stigma_api.temporal.calls import answering
+from stigma_api.temporal.calls import temporal_call
 from stigma_api.temporal.visibility import quoted
 
 # Age that no open execution has; so many bisections of it come down to milliseconds.
@@ -63,7 +63,7 @@ class OpenExecutions:
         return latest
 
     async def _count(self, query: str) -> int:
-        async with answering():
+        async with temporal_call():
             reply = await self._client.workflow_service.count_workflow_executions(
                 CountWorkflowExecutionsRequest(namespace=self._client.namespace, query=query),
                 retry=True,
@@ -71,7 +71,7 @@ class OpenExecutions:
         return reply.count
 
     async def _list(self, query: str, limit: int) -> list[str]:
-        async with answering():
+        async with temporal_call():
             reply = await self._client.workflow_service.list_workflow_executions(
                 ListWorkflowExecutionsRequest(
                     namespace=self._client.namespace, page_size=limit, query=query

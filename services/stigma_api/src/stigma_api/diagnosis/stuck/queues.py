@@ -10,7 +10,7 @@ from temporalio.api.taskqueue.v1 import TaskQueue
 from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
 from temporalio.client import Client
 
-from stigma_api.temporal.calls import answering
+from stigma_api.temporal.calls import temporal_call
 
 WORKFLOWS = TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW
 ACTIVITIES = TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY
@@ -54,7 +54,7 @@ class Queues:
         return await asyncio.shield(self._polls[queue, kind])
 
     async def _describe(self, queue: str, kind: TaskQueueType.ValueType) -> datetime | None:
-        async with answering():
+        async with temporal_call():
             described = await self._client.workflow_service.describe_task_queue(
                 DescribeTaskQueueRequest(
                     namespace=self._client.namespace,

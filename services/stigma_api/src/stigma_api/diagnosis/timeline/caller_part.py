@@ -22,7 +22,7 @@ from stigma.internal.v1.execution_pb2 import Bind
 from stigma.runtime.pending_activities import OPEN
 from stigma_api.diagnosis.timeline.entries import entry, failure_class
 from stigma_api.errors import ApiError
-from stigma_api.temporal.calls import answering
+from stigma_api.temporal.calls import temporal_call
 from stigma_api.temporal.histories import Histories, Run
 
 # Events read of one caller's history, from that on which scheduled its activity.
@@ -94,7 +94,7 @@ class CallerPartReader:
         return waiting.entries
 
     async def _describe(self, run: Run) -> DescribeWorkflowExecutionResponse:
-        async with answering():
+        async with temporal_call():
             return await self._client.workflow_service.describe_workflow_execution(
                 DescribeWorkflowExecutionRequest(
                     namespace=run.namespace,
