@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Generic, TypeAlias, TypeVar
+from typing import Generic, TypeVar
 
 from google.protobuf.message import Message
 from temporalio.api.common.v1 import Payload
@@ -41,7 +41,12 @@ class Content(Generic[M]):
 
 
 @dataclass(frozen=True)
-class RunStarted:
+class Fact:
+    """A fact that one event records."""
+
+
+@dataclass(frozen=True)
+class RunStarted(Fact):
     """The start of a run."""
 
     continued_run_id: str
@@ -59,40 +64,40 @@ class RunStarted:
 
 
 @dataclass(frozen=True)
-class WorkflowTaskStarted:
+class WorkflowTaskStarted(Fact):
     """A worker took the workflow's next task."""
 
 
 @dataclass(frozen=True)
-class Bound:
+class Bound(Fact):
     """An attempt of the caller's activity was bound; never one that the workflow ignored."""
 
     bind: Bind
 
 
 @dataclass(frozen=True)
-class CancelRequested:
+class CancelRequested(Fact):
     """The execution was asked to stop, through Temporal."""
 
     reason: str
 
 
 @dataclass(frozen=True)
-class CallerLost:
+class CallerLost(Fact):
     """The watch over the caller ended: the caller is gone, or asks the execution to stop."""
 
     cancel_requested: bool
 
 
 @dataclass(frozen=True)
-class Closed:
+class Closed(Fact):
     """The execution ended."""
 
     event: HistoryEvent
 
 
 @dataclass(frozen=True)
-class Step:
+class Step(Fact):
     """The start of what the execution has others do."""
 
     event_id: int
@@ -128,7 +133,14 @@ class EngineRunRequested(Step):
 
 
 @dataclass(frozen=True)
-class EngineRunStarted:
+class StepProgress(Fact):
+    """What came of a step."""
+
+    step: Step
+
+
+@dataclass(frozen=True)
+class EngineRunStarted(StepProgress):
     """The engine's run has begun."""
 
     step: EngineRunRequested
@@ -136,25 +148,23 @@ class EngineRunStarted:
 
 
 @dataclass(frozen=True)
-class AttemptStarted:
+class AttemptStarted(StepProgress):
     """A worker took a step; recorded once the step ends, for its last attempt."""
 
-    step: Step
     attempt: int
 
 
 @dataclass(frozen=True)
-class StepFailed:
+class StepFailed(StepProgress):
     """A step ended for good without a result."""
 
-    step: Step
     failure: Failure | None
     status: str
     """Of one without a failure: "cancelled", "terminated" and so on."""
 
 
 @dataclass(frozen=True)
-class ModelCallCompleted:
+class ModelCallCompleted(StepProgress):
     """A model answered."""
 
     step: ModelCallStarted
@@ -162,7 +172,7 @@ class ModelCallCompleted:
 
 
 @dataclass(frozen=True)
-class DeliveryCompleted:
+class DeliveryCompleted(StepProgress):
     """A delivery came to a verdict."""
 
     step: DeliveryStarted
@@ -170,14 +180,14 @@ class DeliveryCompleted:
 
 
 @dataclass(frozen=True)
-class EngineRunCompleted:
+class EngineRunCompleted(StepProgress):
     """The engine's run completed."""
 
     step: EngineRunRequested
 
 
 @dataclass(frozen=True)
-class LocalDelivery:
+class LocalDelivery(Fact):
     """A delivery by a local activity, recorded as one event once it is over."""
 
     attempt: int
@@ -185,24 +195,6 @@ class LocalDelivery:
     end: datetime | None
     failed: bool
     response: Content[DeliverCallbackResponse]
-
-
-Fact: TypeAlias = (
-    RunStarted
-    | WorkflowTaskStarted
-    | Bound
-    | CancelRequested
-    | CallerLost
-    | Closed
-    | Step
-    | EngineRunStarted
-    | AttemptStarted
-    | StepFailed
-    | ModelCallCompleted
-    | DeliveryCompleted
-    | EngineRunCompleted
-    | LocalDelivery
-)
 
 
 def is_token(token: bytes) -> bool:

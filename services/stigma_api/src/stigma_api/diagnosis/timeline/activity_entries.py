@@ -26,7 +26,7 @@ from stigma_api.diagnosis.timeline.entries import (
     usage_text,
 )
 from stigma_api.executions import history_facts as facts
-from stigma_api.executions.history_facts import Fact, Step
+from stigma_api.executions.history_facts import Fact, Step, StepProgress
 from stigma_api.temporal.histories import Run
 
 
@@ -57,14 +57,7 @@ class ActivityEntries:
                 self._add(TimelineStep.TIMELINE_STEP_CANCEL_REQUESTED, time, title)
             case Step():
                 await self._open(fact, time)
-            case (
-                facts.AttemptStarted()
-                | facts.EngineRunStarted()
-                | facts.StepFailed()
-                | facts.ModelCallCompleted()
-                | facts.DeliveryCompleted()
-                | facts.EngineRunCompleted()
-            ) if (opened := self._by_step.get(fact.step.event_id)) is not None:
+            case StepProgress() if (opened := self._by_step.get(fact.step.event_id)) is not None:
                 await self._update(opened, fact, time)
 
     def add_pending(self, pending: Iterable[PendingActivityInfo]) -> None:
@@ -107,7 +100,7 @@ class ActivityEntries:
         if step.activity_id:
             self._by_activity[step.activity_id] = added
 
-    async def _update(self, opened: TimelineEntry, fact: Fact, time: Timestamp) -> None:
+    async def _update(self, opened: TimelineEntry, fact: StepProgress, time: Timestamp) -> None:
         match fact:
             case facts.AttemptStarted(attempt=attempt):
                 opened.attempt = attempt
