@@ -20,17 +20,17 @@ from stigma_api.access.principals import Action, Principal, Principals
 SECRET = "a secret of thirty-two characters"
 
 
-def known(name: str, **permissions: Any) -> Principal:
+def principal_with_key(name: str, **permissions: Any) -> Principal:
     digest = hashlib.sha256(f"{name}-key".encode()).hexdigest()
     return Principal(name=name, key_sha256=[digest], **permissions)
 
 
 PRINCIPALS = Principals(
     [
-        known("root", actions=frozenset({Action.ADMIN})),
-        known("caller"),
-        known("other"),
-        known("nobody", actions=frozenset()),
+        principal_with_key("root", actions=frozenset({Action.ADMIN})),
+        principal_with_key("caller"),
+        principal_with_key("other"),
+        principal_with_key("nobody", actions=frozenset()),
     ]
 )
 
@@ -44,7 +44,7 @@ def metadata(name: str) -> dict[str, Any]:
     return {"metadata": list(bearer(name).items())}
 
 
-def looking(api: Api, name: str = "", **options: Any) -> httpx2.AsyncClient:
+def http_client(api: Api, name: str = "", **options: Any) -> httpx2.AsyncClient:
     """Return an HTTP client of the console, with a principal's key if one is named."""
     assert api.console is not None
     headers = bearer(name) if name else {}
@@ -54,7 +54,7 @@ def looking(api: Api, name: str = "", **options: Any) -> httpx2.AsyncClient:
 
 
 @asynccontextmanager
-async def consoles(
+async def api_with_console(
     address: str, directory: Path, *, principals: Principals | None = PRINCIPALS, **settings: Any
 ) -> AsyncIterator[Api]:
     """An API with a console, and no workers."""
@@ -66,7 +66,7 @@ async def consoles(
 
 
 @asynccontextmanager
-async def staffed(client: Client, api: Api) -> AsyncIterator[None]:
+async def running_agents(client: Client, api: Api) -> AsyncIterator[None]:
     """Agents that do what their message says."""
     model = FakeModel()
     async with Worker(

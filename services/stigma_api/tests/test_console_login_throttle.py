@@ -11,7 +11,7 @@ import httpx2
 import pytest
 
 from services.stigma_api.tests.api_server import Api
-from services.stigma_api.tests.consoles import consoles, looking
+from services.stigma_api.tests.consoles import api_with_console, http_client
 from stigma_api.console.login_throttle import BURST, LoginThrottle, TooManyAttemptsError
 
 
@@ -78,7 +78,7 @@ async def guarded(
 ) -> AsyncIterator[Api]:
     """A console that gives no try back while a test goes on, however slow the machine."""
     monkeypatch.setattr("stigma_api.console.login_throttle._REFILL_INTERVAL", timedelta(hours=1))
-    async with consoles(temporal_server.address, tmp_path) as api:
+    async with api_with_console(temporal_server.address, tmp_path) as api:
         yield api
 
 
@@ -88,7 +88,7 @@ async def sign_in(browser: httpx2.AsyncClient, key: str, **headers: str) -> http
 
 
 async def test_who_guesses_is_told_to_wait(guarded: Api) -> None:
-    async with looking(guarded) as browser, looking(guarded) as signed_in:
+    async with http_client(guarded) as browser, http_client(guarded) as signed_in:
         assert (await sign_in(signed_in, "caller-key")).status_code == 303
         for guess in range(BURST):
             assert (await sign_in(browser, f"guess-{guess}")).status_code == 401
@@ -100,7 +100,7 @@ async def test_who_guesses_is_told_to_wait(guarded: Api) -> None:
             assert "set-cookie" not in answer.headers
         assert (await browser.get("/login")).status_code == 200
         assert (await signed_in.get("/agents")).status_code == 200
-    async with looking(guarded, "caller") as program:
+    async with http_client(guarded, "caller") as program:
         assert (await program.get("/agents")).status_code == 200
         wrong = {"authorization": "Bearer wrong"}
         for _ in range(BURST):
@@ -111,7 +111,7 @@ async def test_who_guesses_is_told_to_wait(guarded: Api) -> None:
 
 
 async def test_a_trusted_proxy_says_who_guesses(guarded: Api) -> None:
-    async with looking(guarded) as proxy:
+    async with http_client(guarded) as proxy:
         for _ in range(BURST):
             await sign_in(proxy, "wrong", x_forwarded_for="192.0.2.1")
         # What a client wrote there itself comes first, and says nothing.
@@ -120,7 +120,7 @@ async def test_a_trusted_proxy_says_who_guesses(guarded: Api) -> None:
         other = await sign_in(proxy, "caller-key", x_forwarded_for="192.0.2.2")
         assert other.status_code == 303
     elsewhere = httpx2.AsyncHTTPTransport(local_address="127.0.0.2")
-    async with looking(guarded, transport=elsewhere) as stranger:
+    async with http_client(guarded, transport=elsewhere) as stranger:
         for number in range(BURST):
             await sign_in(stranger, "wrong", x_forwarded_for=f"192.0.2.{100 + number}")
         answer = await sign_in(stranger, "wrong", x_forwarded_for="192.0.2.200")

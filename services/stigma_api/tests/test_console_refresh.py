@@ -1,4 +1,4 @@
-"""How often the console looks at an execution that it follows, and how much it asks at a time."""
+"""How often the console takes snapshots of an execution, and how many calls it makes at a time."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ from stigma_api.errors import ApiError
 from stigma_api.executions.watch import Cursor
 
 
-class Played:
-    """Services of an execution to which something happens all the time."""
+class FakeServices:
+    """Services of an execution that changes all the time."""
 
     def __init__(self, cost: float = 0) -> None:
         self.cost = cost
         self.reading = self.most = 0
-        self.told: list[tuple[str, str]] = []
+        self.runs: list[tuple[str, str]] = []
         self.watched: list[str] = []
         self.refused: set[str] = set()
         self.executions = {Kind.AGENT: self}
@@ -47,10 +47,10 @@ class Played:
 
     async def timeline(self, _principal: Any, execution_id: str) -> ExecutionTimeline:
         await self._work()
-        told = ExecutionTimeline(execution_id=execution_id)
-        for workflow_id, run_id in self.told:
-            told.entries.add(workflow_id=workflow_id, run_id=run_id)
-        return told
+        timeline = ExecutionTimeline(execution_id=execution_id)
+        for workflow_id, run_id in self.runs:
+            timeline.entries.add(workflow_id=workflow_id, run_id=run_id)
+        return timeline
 
     async def stuck(self, _principal: Any, _request: Any) -> ListStuckExecutionsResponse:
         await self._work()
@@ -73,15 +73,15 @@ class Played:
         self.reading -= 1
 
 
-def api_of(played: Any, **bounds: Any) -> Api:
+def api_of(services: Any, **bounds: Any) -> Api:
     given: dict[str, Any] = {"max_calls": 100, "call_timeout": timedelta(seconds=10)} | bounds
-    return Api(played, **given)
+    return Api(services, **given)
 
 
-async def seconds_of(looks: int, played: Played) -> float:
+async def seconds_of(count: int, services: FakeServices) -> float:
     begun = time.monotonic()
-    async with aclosing(ExecutionRefresher(api_of(played)).snapshots(LOCAL, "agent-1")) as seen:
-        for _ in range(looks):
+    async with aclosing(ExecutionRefresher(api_of(services)).snapshots(LOCAL, "agent-1")) as seen:
+        for _ in range(count):
             await anext(seen)
     return time.monotonic() - begun
 
@@ -89,18 +89,18 @@ async def seconds_of(looks: int, played: Played) -> float:
 async def test_however_much_happens_there_is_time_between_looks(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(execution_refresh, "_MIN_SECONDS", 0.1)
     monkeypatch.setattr(execution_refresh, "_REFRESH_SECONDS", 60)
-    assert 0.29 <= await seconds_of(4, Played()) < 20  # and news ends the wait
+    assert 0.29 <= await seconds_of(4, FakeServices()) < 20  # and news ends the wait
 
 
 async def test_what_takes_long_is_looked_at_rarely(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(execution_refresh, "_MIN_SECONDS", 0)
-    assert await seconds_of(3, Played(cost=0.05)) >= 0.44  # 3 looks, 2 rests
+    assert await seconds_of(3, FakeServices(cost=0.05)) >= 0.44  # 3 snapshots, 2 waits
     assert backoff(time.monotonic(), 2) == 2
     assert backoff(time.monotonic() - 5, 2) >= 15
 
 
 @pytest.mark.parametrize(
-    ("told", "cursor"),
+    ("runs", "cursor"),
     [
         ([("agent-1", "old"), ("agent-1", "new"), ("order-1", "caller")], str(Cursor("new", 0))),
         ([("agent-1", "known"), ("agent-1", "")], str(Cursor("known", 0))),
@@ -108,40 +108,42 @@ async def test_what_takes_long_is_looked_at_rarely(monkeypatch: pytest.MonkeyPat
     ],
 )
 async def test_what_happened_in_runs_before_is_not_read_again(
-    told: list[tuple[str, str]], cursor: str, monkeypatch: pytest.MonkeyPatch
+    runs: list[tuple[str, str]], cursor: str, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(execution_refresh, "_MIN_SECONDS", 0.01)
-    played = Played()
-    played.told = told
-    await seconds_of(3, played)
-    assert played.watched == [cursor]
+    services = FakeServices()
+    services.runs = runs
+    await seconds_of(3, services)
+    assert services.watched == [cursor]
 
 
 async def test_a_run_that_is_gone_is_followed_from_what_there_is(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(execution_refresh, "_MIN_SECONDS", 0.01)
     monkeypatch.setattr(execution_refresh, "_REFRESH_SECONDS", 0.02)
-    played = Played()
-    played.told = [("agent-1", "gone")]
+    services = FakeServices()
+    services.runs = [("agent-1", "gone")]
     gone = str(Cursor("gone", 0))
-    played.refused = {gone}
-    async with aclosing(ExecutionRefresher(api_of(played)).snapshots(LOCAL, "agent-1")) as looks:
-        async for _ in looks:
-            if len(played.watched) > 1:
+    services.refused = {gone}
+    async with aclosing(
+        ExecutionRefresher(api_of(services)).snapshots(LOCAL, "agent-1")
+    ) as snapshots:
+        async for _ in snapshots:
+            if len(services.watched) > 1:
                 break
-    assert played.watched == [gone, ""]
+    assert services.watched == [gone, ""]
 
 
 async def test_few_histories_are_read_at_a_time():
-    played = Played(cost=0.01)
-    api = api_of(played)
+    services = FakeServices(cost=0.01)
+    api = api_of(services)
     reads = [api.timeline(LOCAL, "agent-1") for _ in range(10)]
     await asyncio.gather(*reads, api.stuck(LOCAL), api.stuck(LOCAL))
-    assert played.most == console_api._MAX_LONG_READS
+    assert services.most == console_api._MAX_LONG_READS
 
 
 async def test_calls_are_bounded_as_those_of_programs():
-    played = Played(cost=3600)
-    api = api_of(played, max_calls=6)
+    services = FakeServices(cost=3600)
+    api = api_of(services, max_calls=6)
     reads = [asyncio.create_task(api.timeline(LOCAL, "agent-1")) for _ in range(6)]
     await asyncio.sleep(0)
     with pytest.raises(ApiError) as refused:
@@ -154,7 +156,7 @@ async def test_calls_are_bounded_as_those_of_programs():
 
 
 async def test_a_call_that_takes_too_long_is_given_up():
-    api = api_of(Played(cost=3600), call_timeout=timedelta(seconds=0.05))
+    api = api_of(FakeServices(cost=3600), call_timeout=timedelta(seconds=0.05))
     # Those that wait for others to end are given up like them.
     reads = [api.timeline(LOCAL, "agent-1") for _ in range(console_api._MAX_LONG_READS + 1)]
     for answer in await asyncio.gather(*reads, return_exceptions=True):
