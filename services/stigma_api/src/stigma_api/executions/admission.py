@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import uuid
+from datetime import UTC
 from typing import Any
 
 import structlog
@@ -12,7 +14,7 @@ from stigma.internal.v1.execution_pb2 import Bind
 from stigma.internal.v1.task_token_pb2 import TaskToken
 from stigma_api.errors import ApiError
 from stigma_api.executions.callback_tokens import CallbackTokenPolicy
-from stigma_api.executions.start_command import StartCommand, spec_digest
+from stigma_api.executions.start_command import StartCommand
 from stigma_api.kinds import INLINE, StartRequest
 from stigma_api.requests import validation
 
@@ -68,8 +70,11 @@ class Admission:
         namespace = request.caller.namespace or self._namespace
         command.request_id = request_id
         command.execution_id = ids.execution_id(principal.name, namespace, request_id, kind)
-        command.digest = spec_digest(request)
+        command.digest = _spec_digest(request)
         command.bind = _bind(request, token, command.digest) if token else None
+        command.callback_deadline = None
+        if token and request.HasField("callback_deadline"):
+            command.callback_deadline = request.callback_deadline.ToDatetime(UTC)
 
     def _log_received(self, command: StartCommand[Any]) -> None:
         request, kind = command.request, command.kind
@@ -84,6 +89,18 @@ class Admission:
             token_length=len(request.callback_token),
             **{str(kind.kind): kind.definition_id(request) or INLINE},
         )
+
+
+def _spec_digest(request: StartRequest) -> bytes:
+    """Return the SHA-256 of a request: equal for every attempt of it.
+
+    The definition counts as it was named, not as resolved: a replay must still match when a newer
+    version was applied in between.
+    """
+    same = type(request).FromString(request.SerializeToString())
+    for of_the_attempt in ("callback_token", "request_id", "caller", "callback_deadline"):
+        same.ClearField(of_the_attempt)
+    return hashlib.sha256(same.SerializeToString(deterministic=True)).digest()
 
 
 def _bind(request: StartRequest, token: TaskToken, digest: bytes) -> Bind:

@@ -6,7 +6,7 @@ principals are held to namespaces and workflow-id prefixes. No line here quotes 
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 import structlog
 from prometheus_client import CollectorRegistry, Counter
@@ -120,13 +120,6 @@ class CallbackTokenPolicy:
             raise errors.permission_denied(
                 f"principal {principal.name} may not be called back in workflow {token.workflow_id}"
             )
-
-
-def deadline_of(request: StartRequest) -> datetime | None:
-    """Return the time at which the waiting activity times out, if it is given."""
-    if not request.HasField("callback_deadline"):
-        return None
-    return request.callback_deadline.ToDatetime(UTC)
 
 
 def _parse(request: StartRequest) -> TaskToken:

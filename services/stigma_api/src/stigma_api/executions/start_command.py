@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Generic
 
 from temporalio.common import RawValue
@@ -32,6 +32,8 @@ class StartCommand(Generic[E]):
     """SHA-256 of the request, equal for each of its attempts."""
     bind: Bind | None = field(init=False)
     """The attempt that waits."""
+    callback_deadline: datetime | None = field(init=False)
+    """When the attempt times out, if that is given."""
 
     spec: ExecutionSpec = field(init=False)
     """From resolve: the whole of it, and the rest as Temporal is sent it."""
@@ -42,15 +44,3 @@ class StartCommand(Generic[E]):
     memo: Mapping[str, RawValue | str] = field(init=False)
     reply: E = field(init=False)
     """The execution as the caller is answered, without what is large."""
-
-
-def spec_digest(request: StartRequest) -> bytes:
-    """Return the SHA-256 of a request: equal for every attempt of it.
-
-    The definition counts as it was named, not as resolved: a replay must still match when a newer
-    version was applied in between.
-    """
-    same = type(request).FromString(request.SerializeToString())
-    for of_the_attempt in ("callback_token", "request_id", "caller", "callback_deadline"):
-        same.ClearField(of_the_attempt)
-    return hashlib.sha256(same.SerializeToString(deterministic=True)).digest()

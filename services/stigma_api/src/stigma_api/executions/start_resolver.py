@@ -20,7 +20,7 @@ from stigma.internal.v1.execution_pb2 import AgentWorkflowInput, WorkflowExecuti
 from stigma_api import errors
 from stigma_api.definitions.registry import Registry
 from stigma_api.executions import outcome
-from stigma_api.executions.callback_tokens import CallbackTokenPolicy, deadline_of
+from stigma_api.executions.callback_tokens import CallbackTokenPolicy
 from stigma_api.executions.start_command import StartCommand
 from stigma_api.kinds import D, DefinitionSpec, E, ExecutionSpec
 from stigma_api.requests import validation
@@ -56,11 +56,10 @@ class StartResolver(Generic[D, E]):
         command.spec = _execution_spec(command, *await self._definition(command))
         validation.check_overrides(command.spec)
         now = datetime.now(UTC)
-        callback_deadline = deadline_of(command.request) if command.bind else None
-        if callback_deadline is not None:
-            await self._tokens.check_deadline(callback_deadline, now)
+        if command.callback_deadline is not None:
+            await self._tokens.check_deadline(command.callback_deadline, now)
             command.spec.callback_deadline.CopyFrom(command.request.callback_deadline)
-        self._encode(command, effective_deadline(command.spec, now, callback_deadline))
+        self._encode(command, _deadline(command.spec, now, command.callback_deadline))
 
     async def _definition(self, command: StartCommand[E]) -> tuple[str, DefinitionSpec]:
         """Return the definition and its id, "" for an inline one."""
@@ -97,9 +96,7 @@ class StartResolver(Generic[D, E]):
         return RawValue(payload)
 
 
-def effective_deadline(
-    spec: ExecutionSpec, now: datetime, callback_deadline: datetime | None
-) -> datetime:
+def _deadline(spec: ExecutionSpec, now: datetime, callback_deadline: datetime | None) -> datetime:
     """Return the deadline of the execution: the earliest of every limit given.
 
     The outcome must reach the caller before the caller's own timeout, so that one counts early.
