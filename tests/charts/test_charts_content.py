@@ -13,7 +13,7 @@ from ruamel.yaml import YAML
 
 from ai_worker.resources import load_providers
 from stigma.contracts.task_queues import TaskQueues
-from stigma_api.principals import Principals
+from stigma_api.access.principals import Principals
 from stigma_cli.agent_files import read_agents
 from stigma_cli.devserver import GOGC, TUNING
 from stigma_cli.durations import parse_duration

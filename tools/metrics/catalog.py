@@ -16,8 +16,8 @@ from ai_worker.models.metrics import ModelCallMetrics
 from stigma.contracts.task_queues import TaskQueues
 from stigma.runtime import Readiness, RpcMetrics
 from stigma.runtime.metrics import count_tasks, new_registry, show_readiness
-from stigma_api.callbacks import Callbacks
-from stigma_api.cluster_gauges import ClusterGauges
+from stigma_api.diagnosis.cluster_gauges import ClusterGauges
+from stigma_api.executions.callback_tokens import CallbackTokenPolicy
 from stigma_orchestrator.delivery.metrics import CallbackMetrics
 from stigma_orchestrator.executions.metrics import ExecutionMetrics
 from zigflow_worker.metrics import AgentCallMetrics
@@ -137,7 +137,7 @@ def _main_suffix(kind: str) -> str:
 def _of_api(registry: CollectorRegistry) -> None:
     unused = cast("Any", None)
     RpcMetrics(registry)
-    Callbacks(unused, "default", registry, enabled=True)
+    CallbackTokenPolicy(unused, "default", registry, enabled=True)
     day = timedelta(days=1)
     ClusterGauges(unused, TaskQueues(), registry, interval=day, stuck_after=day)
 

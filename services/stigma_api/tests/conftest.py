@@ -1,4 +1,4 @@
-"""Fixtures of the API's tests; what they hold is in serving.py."""
+"""Fixtures of the API's tests."""
 
 from __future__ import annotations
 
@@ -9,16 +9,12 @@ import pytest
 from temporalio.client import Client
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
-from services.stigma_api.tests.played_workflow import PlayedEngine, PlayedWorkflow
-from services.stigma_api.tests.serving import (
-    Api,
-    Callers,
-    PlayedAgent,
-    PlayedModel,
-    Waiting,
-    serving,
-)
+from services.stigma_api.tests.api_server import Api, running_api
+from services.stigma_api.tests.event_texts import api_with_workers
+from services.stigma_api.tests.fake_executions import FakeAgent, FakeEngine, FakeModel, FakeWorkflow
+from services.stigma_api.tests.waiting_callers import Callers, WaitingCaller
 from stigma.contracts.payloads import DATA_CONVERTER
+from tests.stack.faults import FaultProxy
 
 
 @pytest.fixture(scope="session")
@@ -29,7 +25,7 @@ async def client(temporal_server: Any) -> Client:
 @pytest.fixture(scope="module")
 async def api(temporal_server: Any, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Api]:
     """An API without workers: what it starts stays as it is."""
-    async with serving(temporal_server.address, tmp_path_factory.mktemp("api")) as api:
+    async with running_api(temporal_server.address, tmp_path_factory.mktemp("api")) as api:
         await api.apply("reviewer")
         yield api
 
@@ -39,25 +35,41 @@ async def staffed_api(
     client: Client, temporal_server: Any, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Api]:
     """An API whose agents do what their message says, and whose workflows what their document."""
-    model = PlayedModel()
-    async with serving(temporal_server.address, tmp_path_factory.mktemp("api")) as api:
+    model = FakeModel()
+    async with running_api(temporal_server.address, tmp_path_factory.mktemp("api")) as api:
         await api.apply("reviewer")
         async with (
             Worker(
                 client,
                 task_queue=api.queues.orchestrator,
-                workflows=[PlayedAgent, PlayedWorkflow],
+                workflows=[FakeAgent, FakeWorkflow],
                 activities=[model.call_model, model.deliver_callback],
                 workflow_runner=UnsandboxedWorkflowRunner(),
             ),
             Worker(
                 client,
                 task_queue=api.queues.engine,
-                workflows=[PlayedEngine],
+                workflows=[FakeEngine],
                 workflow_runner=UnsandboxedWorkflowRunner(),
             ),
         ):
             yield api
+
+
+@pytest.fixture(scope="module")
+async def temporal_proxy(temporal_server: Any) -> AsyncIterator[FaultProxy]:
+    async with FaultProxy(temporal_server.address) as proxy:
+        yield proxy
+
+
+@pytest.fixture(scope="module")
+async def staged_api(
+    client: Client, temporal_proxy: FaultProxy, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Api]:
+    """An API that reaches Temporal through the proxy, and workers of every queue."""
+    directory = tmp_path_factory.mktemp("staged")
+    async with api_with_workers(temporal_proxy.address, directory, client) as api:
+        yield api
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +78,7 @@ async def callers(client: Client) -> AsyncIterator[Callers]:
     async with Worker(
         client,
         task_queue=callers.task_queue,
-        workflows=[Waiting],
+        workflows=[WaitingCaller],
         activities=[callers.wait_for_agent],
         workflow_runner=UnsandboxedWorkflowRunner(),
     ):

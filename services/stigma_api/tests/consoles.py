@@ -13,23 +13,24 @@ import httpx2
 from temporalio.client import Client
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
-from services.stigma_api.tests.serving import Api, PlayedAgent, PlayedModel, serving
-from stigma_api.principals import Action, Principal, Principals
+from services.stigma_api.tests.api_server import Api, running_api
+from services.stigma_api.tests.fake_executions import FakeAgent, FakeModel
+from stigma_api.access.principals import Action, Principal, Principals
 
 SECRET = "a secret of thirty-two characters"
 
 
-def known(name: str, **permissions: Any) -> Principal:
+def principal_with_key(name: str, **permissions: Any) -> Principal:
     digest = hashlib.sha256(f"{name}-key".encode()).hexdigest()
     return Principal(name=name, key_sha256=[digest], **permissions)
 
 
 PRINCIPALS = Principals(
     [
-        known("root", actions=frozenset({Action.ADMIN})),
-        known("caller"),
-        known("other"),
-        known("nobody", actions=frozenset()),
+        principal_with_key("root", actions=frozenset({Action.ADMIN})),
+        principal_with_key("caller"),
+        principal_with_key("other"),
+        principal_with_key("nobody", actions=frozenset()),
     ]
 )
 
@@ -43,7 +44,7 @@ def metadata(name: str) -> dict[str, Any]:
     return {"metadata": list(bearer(name).items())}
 
 
-def looking(api: Api, name: str = "", **options: Any) -> httpx2.AsyncClient:
+def http_client(api: Api, name: str = "", **options: Any) -> httpx2.AsyncClient:
     """Return an HTTP client of the console, with a principal's key if one is named."""
     assert api.console is not None
     headers = bearer(name) if name else {}
@@ -53,25 +54,25 @@ def looking(api: Api, name: str = "", **options: Any) -> httpx2.AsyncClient:
 
 
 @asynccontextmanager
-async def consoles(
+async def api_with_console(
     address: str, directory: Path, *, principals: Principals | None = PRINCIPALS, **settings: Any
 ) -> AsyncIterator[Api]:
     """An API with a console, and no workers."""
     given = {"console_enabled": True, "console_port": 0, **settings}
     if principals is not None:
         given["principals_file"] = directory / "principals.yaml"
-    async with serving(address, directory, principals=principals, **given) as api:
+    async with running_api(address, directory, principals=principals, **given) as api:
         yield api
 
 
 @asynccontextmanager
-async def staffed(client: Client, api: Api) -> AsyncIterator[None]:
+async def running_agents(client: Client, api: Api) -> AsyncIterator[None]:
     """Agents that do what their message says."""
-    model = PlayedModel()
+    model = FakeModel()
     async with Worker(
         client,
         task_queue=api.queues.orchestrator,
-        workflows=[PlayedAgent],
+        workflows=[FakeAgent],
         activities=[model.call_model, model.deliver_callback],
         workflow_runner=UnsandboxedWorkflowRunner(),
     ):

@@ -16,8 +16,8 @@ from temporalio.common import SearchAttributePair, TypedSearchAttributes
 
 from stigma.contracts import search_attributes
 from stigma.contracts.task_queues import TaskQueues
-from stigma_api import cluster_gauges
-from stigma_api.cluster_gauges import AGES, ClusterGauges
+from stigma_api.diagnosis import cluster_gauges
+from stigma_api.diagnosis.cluster_gauges import AGES, ClusterGauges
 from tests.stack.faults import Fail, FaultProxy
 from tests.stack.waiting import eventually
 
@@ -157,7 +157,7 @@ async def test_replicas_and_restarts_show_the_same(client: Client, queues: TaskQ
 async def test_there_is_nothing_rather_than_something_old(
     temporal_server: Any, queues: TaskQueues, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cluster_gauges, "_KEPT_AT_LEAST", timedelta(seconds=1))
+    monkeypatch.setattr(cluster_gauges, "_MIN_SHOWN", timedelta(seconds=1))
     proxy = FaultProxy(temporal_server.address)
     await proxy.start()
     try:

@@ -14,7 +14,8 @@ import grpc
 import pytest
 from temporalio.client import Client, WorkflowFailureError
 
-from services.stigma_api.tests.serving import SCRIPTED, Api, PlayedAgent, refused, serving
+from services.stigma_api.tests.api_server import SCRIPTED, Api, refused, running_api
+from services.stigma_api.tests.fake_executions import FakeAgent
 from stigma.agent.v1.agent_execution_pb2 import (
     AGENT_EXECUTION_PHASE_CANCELLED,
     AGENT_EXECUTION_PHASE_COMPLETED,
@@ -43,7 +44,7 @@ from stigma.agent.v1.agent_service_pb2 import ApplyAgentRequest
 from stigma.contracts import limits
 from stigma.contracts.task_queues import TaskQueues
 from stigma.contracts.workflows import AgentWorkflow
-from stigma_api.principals import Action, Principal, Principals
+from stigma_api.access.principals import Action, Principal, Principals
 from tests.stack.waiting import eventually
 
 Code = grpc.StatusCode
@@ -65,7 +66,7 @@ async def get(api: Api, execution_id: str, **fields: Any) -> AgentExecution:
 
 async def ended(api: Api, client: Client, execution_id: str, word: str) -> AgentExecution:
     handle = client.get_workflow_handle(execution_id)
-    await handle.signal(PlayedAgent.tell, word)
+    await handle.signal(FakeAgent.tell, word)
     with contextlib.suppress(WorkflowFailureError):
         await handle.result()
     return await get(api, execution_id)
@@ -343,7 +344,7 @@ def two_principals() -> Principals:
 async def test_executions_are_their_principals_own(
     temporal_server: Any, tmp_path: Path, two_principals: Principals
 ) -> None:
-    async with serving(temporal_server.address, tmp_path, principals=two_principals) as api:
+    async with running_api(temporal_server.address, tmp_path, principals=two_principals) as api:
         alice, bob, root = [{"metadata": [("authorization", f"Bearer {k}")]} for k in "abr"]
         agent = Agent(name="reviewer", spec=AgentSpec(model="scripted:x"))
         await api.agents.ApplyAgent(ApplyAgentRequest(agent=agent), **root)

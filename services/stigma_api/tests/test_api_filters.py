@@ -9,8 +9,9 @@ from google.rpc.error_details_pb2 import BadRequest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stigma_api.filters import compile_filter, quoted
-from stigma_api.status import CallError
+from stigma_api.errors import ApiError
+from stigma_api.requests.filters import compile_filter
+from stigma_api.temporal.visibility import quoted
 
 SAFE = st.text(st.characters(exclude_characters="\"'\\", exclude_categories=("Cc", "Cs")))
 # What a compiled query consists of, once its literals are taken out.
@@ -81,7 +82,7 @@ def test_a_filter_is_compiled(text: str, conditions: list[str]) -> None:
     ],
 )
 def test_what_is_not_a_filter_is_refused(text: str) -> None:
-    with pytest.raises(CallError) as caught:
+    with pytest.raises(ApiError) as caught:
         compile_filter(text)
     [detail] = caught.value.details
     assert isinstance(detail, BadRequest)
@@ -125,7 +126,7 @@ def test_a_value_is_one_literal_and_itself(value: str) -> None:
 def test_whatever_is_accepted_has_only_our_words_in_it(text: str) -> None:
     try:
         conditions = compile_filter(text)
-    except CallError:
+    except ApiError:
         return
     for condition in conditions:
         assert SHAPE.fullmatch(shape(condition)), condition

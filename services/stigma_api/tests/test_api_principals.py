@@ -9,9 +9,9 @@ import grpc
 import pytest
 
 from stigma.contracts.executions import Kind
-from stigma_api.authentication import Authenticator
-from stigma_api.principals import LOCAL, Action, Principal, Principals, PrincipalsError
-from stigma_api.status import CallError
+from stigma_api.access.authentication import Authenticator
+from stigma_api.access.principals import LOCAL, Action, Principal, Principals, PrincipalsError
+from stigma_api.errors import ApiError
 
 FILE = """
 principals:
@@ -55,10 +55,10 @@ def test_a_file_says_who_may_do_what(tmp_path: Path) -> None:
     assert billing.may_call_back("order-1")
     assert not billing.may_call_back("salary-1")
     assert not billing.callbacks_enabled
-    with pytest.raises(CallError, match=r"principal billing lacks the permission agents\.delete"):
+    with pytest.raises(ApiError, match=r"principal billing lacks the permission agents\.delete"):
         billing.require(Action.AGENTS_DELETE)
     for kind in Kind:
-        with pytest.raises(CallError, match=f"principal billing may not use {kind} payroll"):
+        with pytest.raises(ApiError, match=f"principal billing may not use {kind} payroll"):
             billing.require_use(kind, "payroll")
 
     ops = principals.by_certificate(["nobody", "spiffe://cluster/ops"])
@@ -161,7 +161,7 @@ def test_whoever_is_not_known_is_refused(authorization: str, peer: dict[str, lis
     principals = Principals(
         [Principal(name="a", key_sha256=[sha256("k")], certificates=["client-1"])]
     )
-    with pytest.raises(CallError) as caught:
+    with pytest.raises(ApiError) as caught:
         Authenticator(principals).authenticate({"authorization": authorization}, peer)
     assert caught.value.code == grpc.StatusCode.UNAUTHENTICATED
     assert "wrong" not in caught.value.message

@@ -18,9 +18,9 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from stigma.agent.v1.agent_pb2 import Agent, AgentSpec
 from stigma.contracts.executions import Kind
 from stigma.workflow.v1.workflow_pb2 import Workflow, WorkflowSpec
-from stigma_api.database import Database
-from stigma_api.registry import Registry
-from stigma_api.status import CallError
+from stigma_api.definitions.database import Database
+from stigma_api.definitions.registry import Registry
+from stigma_api.errors import ApiError
 
 
 async def apply(
@@ -192,7 +192,7 @@ async def test_a_full_disk_is_said_in_one_line(tmp_path: Path) -> None:
         async with registry._database._writes.connect() as connection:
             pages = (await connection.exec_driver_sql("PRAGMA page_count")).scalar_one()
             await connection.exec_driver_sql(f"PRAGMA max_page_count = {pages}")
-        with pytest.raises(CallError) as caught:
+        with pytest.raises(ApiError) as caught:
             await apply(registry, "big", "x" * 100_000)
         assert caught.value.code == grpc.StatusCode.RESOURCE_EXHAUSTED
         assert caught.value.message == "the registry's database has no room left"
@@ -202,12 +202,12 @@ async def test_a_full_disk_is_said_in_one_line(tmp_path: Path) -> None:
 async def test_a_locked_database_is_unavailable(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("stigma_api.database._BUSY", timedelta(milliseconds=50))
+    monkeypatch.setattr("stigma_api.definitions.database._BUSY", timedelta(milliseconds=50))
     path = tmp_path / "registry.db"
     async with opened(f"sqlite+aiosqlite:///{path}") as registry:
         blocker = sqlite3.connect(path, isolation_level=None)
         blocker.execute("BEGIN EXCLUSIVE")
-        with pytest.raises(CallError) as caught:
+        with pytest.raises(ApiError) as caught:
             await apply(registry, "reviewer", "one")
         assert caught.value.code == grpc.StatusCode.UNAVAILABLE
         blocker.execute("ROLLBACK")
@@ -220,7 +220,7 @@ async def test_a_database_that_cannot_be_reached_is_unavailable(tmp_path: Path) 
         f"sqlite+aiosqlite:///{tmp_path}/none/registry.db",
         "postgresql+asyncpg://nobody@127.0.0.1:1/none",
     ):
-        with pytest.raises(CallError) as caught:
+        with pytest.raises(ApiError) as caught:
             await Database.open(url)
         assert caught.value.code == grpc.StatusCode.UNAVAILABLE
 
@@ -230,7 +230,7 @@ async def test_a_damaged_database_is_refused_without_its_words(tmp_path: Path) -
         async with registry._database._writes.connect() as connection:
             await connection.exec_driver_sql("DROP TABLE agents")
             await connection.commit()
-        with pytest.raises(CallError) as caught:
+        with pytest.raises(ApiError) as caught:
             await registry.get("reviewer")
         assert caught.value.code == grpc.StatusCode.UNAVAILABLE
         assert "SELECT" not in caught.value.message

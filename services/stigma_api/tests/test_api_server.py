@@ -23,14 +23,14 @@ from cryptography.x509.oid import NameOID
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from temporalio.client import Client
 
-from services.stigma_api.tests.serving import (
+from services.stigma_api.tests.api_server import (
     SCRIPTED,
     Api,
-    Callers,
     refused,
     requests_to_temporal,
-    serving,
+    running_api,
 )
+from services.stigma_api.tests.waiting_callers import Callers
 from stigma.agent.v1.agent_execution_pb2 import TemporalCaller
 from stigma.agent.v1.agent_execution_service_pb2 import (
     CancelAgentExecutionRequest,
@@ -48,10 +48,10 @@ from stigma.agent.v1.agent_service_pb2 import (
 )
 from stigma.agent.v1.agent_service_pb2_grpc import AgentServiceStub
 from stigma.runtime import ServiceError
-from stigma_api.namespace import Namespace
-from stigma_api.principals import Action, Principal, Principals
+from stigma_api.access.principals import Action, Principal, Principals
 from stigma_api.server import load_principals
 from stigma_api.settings import ApiSettings
+from stigma_api.temporal.namespace import Namespace
 from stigma_cli.devserver import DevServer
 
 Code = grpc.StatusCode
@@ -82,7 +82,7 @@ async def guarded(
         ]
     )
     directory = tmp_path_factory.mktemp("guarded")
-    async with serving(temporal_server.address, directory, principals=principals) as api:
+    async with running_api(temporal_server.address, directory, principals=principals) as api:
         for name in ("reviewer", "payroll"):
             agent = Agent(name=name, spec=SCRIPTED)
             await api.agents.ApplyAgent(ApplyAgentRequest(agent=agent), **key("root"))
@@ -221,7 +221,7 @@ async def test_a_page_of_agents_tells_nothing_of_those_out_of_reach(guarded: Api
 async def test_a_page_of_agents_is_filled_over_many_out_of_reach(
     guarded: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("stigma_api.definitions._NAMES_AT_A_TIME", 2)
+    monkeypatch.setattr("stigma_api.definitions.service._NAMES_AT_A_TIME", 2)
     for name in [*(f"few-{number}" for number in range(5)), "reviewer"]:
         agent = Agent(name=name, spec=SCRIPTED)
         await guarded.agents.ApplyAgent(ApplyAgentRequest(agent=agent), **key("root"))
@@ -294,7 +294,7 @@ async def test_callbacks_can_be_off_for_one_principal_or_all(
     assert refusal.reason == "CALLBACKS_DISABLED"
     without = StartAgentRequest(agent_id="reviewer")
     assert (await guarded.executions.StartAgent(without, **key("early"))).id
-    async with serving(temporal_server.address, tmp_path, callbacks_enabled=False) as api:
+    async with running_api(temporal_server.address, tmp_path, callbacks_enabled=False) as api:
         await api.apply("reviewer")
         async with refused(Code.FAILED_PRECONDITION) as refusal:
             await api.executions.StartAgent(request)
@@ -378,7 +378,7 @@ async def test_a_client_certificate_tells_who_calls(
         certificate, private = certificates.issue(name, f"{name}.example.org")
         return grpc.ssl_channel_credentials(certificates.authority_pem, private, certificate)
 
-    async with serving(
+    async with running_api(
         temporal_server.address,
         tmp_path,
         principals=principals,
@@ -403,7 +403,7 @@ async def test_a_client_certificate_tells_who_calls(
 async def test_more_calls_than_fit_are_told_when_to_come_back(
     temporal_server: Any, client: Client, tmp_path: Path
 ) -> None:
-    async with serving(
+    async with running_api(
         temporal_server.address, tmp_path, api_max_in_flight=1, api_max_watches=1
     ) as api:
         await api.apply("reviewer")
@@ -428,7 +428,7 @@ async def test_more_calls_than_fit_are_told_when_to_come_back(
 
 
 async def test_calls_and_streams_have_a_longest_time(temporal_server: Any, tmp_path: Path) -> None:
-    async with serving(
+    async with running_api(
         temporal_server.address,
         tmp_path,
         api_call_timeout=timedelta(seconds=5),
@@ -441,7 +441,7 @@ async def test_calls_and_streams_have_a_longest_time(temporal_server: Any, tmp_p
         async with refused(Code.UNAVAILABLE) as refusal:
             await stream.read()
         assert "resume with the last cursor" in refusal.message
-    async with serving(
+    async with running_api(
         temporal_server.address, tmp_path, api_call_timeout=timedelta(microseconds=1)
     ) as api:
         async with refused(Code.DEADLINE_EXCEEDED) as refusal:
@@ -452,7 +452,7 @@ async def test_calls_and_streams_have_a_longest_time(temporal_server: Any, tmp_p
 async def test_temporal_out_of_reach_is_unavailable_soon(
     temporal_binary: Path, tmp_path: Path
 ) -> None:
-    async with DevServer(temporal_binary) as server, serving(server.address, tmp_path) as api:
+    async with DevServer(temporal_binary) as server, running_api(server.address, tmp_path) as api:
         await api.apply("reviewer")
         await server.kill()
         begin = asyncio.get_running_loop().time()

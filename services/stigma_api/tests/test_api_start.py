@@ -15,14 +15,9 @@ from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
 from temporalio.client import Client, WorkflowExecutionStatus, WorkflowFailureError
 from temporalio.exceptions import ApplicationError
 
-from services.stigma_api.tests.serving import (
-    SCRIPTED,
-    Api,
-    Callers,
-    PlayedAgent,
-    refused,
-    requests_to_temporal,
-)
+from services.stigma_api.tests.api_server import SCRIPTED, Api, refused, requests_to_temporal
+from services.stigma_api.tests.fake_executions import FakeAgent
+from services.stigma_api.tests.waiting_callers import Callers
 from stigma.agent.v1.agent_execution_pb2 import (
     AGENT_EXECUTION_PHASE_COMPLETED,
     AGENT_EXECUTION_PHASE_PENDING,
@@ -95,6 +90,13 @@ async def test_a_start_without_a_token_is_a_plain_start(api: Api, client: Client
     assert dict(start.spec.env) == {"CITY": "Rome"}
     assert start.spec.principal == "local"
     assert len(start.spec_digest) == 32
+
+
+async def test_lists_of_the_agent_are_answered_once(api: Api) -> None:
+    spec = AgentSpec(model=SCRIPTED.model, allowed_models=["scripted:other"], env=["CITY"])
+    execution = await api.executions.StartAgent(StartAgentRequest(spec=spec, message="look"))
+    assert execution.spec.agent.allowed_models == ["scripted:other"]
+    assert execution.spec.agent.env == ["CITY"]
 
 
 async def test_the_token_goes_into_history_with_the_start_and_nowhere_else(
@@ -320,7 +322,7 @@ async def test_a_closed_execution_answers_its_outcome(staffed_api: Api, client: 
     request = StartAgentRequest(agent_id="reviewer", message="m", request_id=new_id())
     started = await staffed_api.executions.StartAgent(request)
     handle = client.get_workflow_handle(started.id)
-    await handle.signal(PlayedAgent.tell, "done")
+    await handle.signal(FakeAgent.tell, "done")
     await handle.result()
     replayed = await staffed_api.executions.StartAgent(request)
     assert replayed.status.phase == AGENT_EXECUTION_PHASE_COMPLETED
@@ -502,7 +504,7 @@ async def test_a_workflow_that_breaks_says_nothing_of_its_text(
     request = StartAgentRequest(agent_id="reviewer", message="m", request_id=new_id())
     started = await staffed_api.executions.StartAgent(request)
     handle = client.get_workflow_handle(started.id)
-    await handle.signal(PlayedAgent.tell, "break")
+    await handle.signal(FakeAgent.tell, "break")
     with pytest.raises(WorkflowFailureError) as caught:
         await handle.result()
     assert isinstance(caught.value.__cause__, ApplicationError)

@@ -15,10 +15,11 @@ from temporalio.client import Client
 from temporalio.common import SearchAttributePair, TypedSearchAttributes
 from temporalio.converter import encode_search_attributes
 
-from services.stigma_api.tests.counting import counted
-from services.stigma_api.tests.serving import Api, Callers, refused, serving
-from services.stigma_api.tests.staging import Staged, diagnosis, timeline_of, worker
-from services.stigma_api.tests.telling import staged_api
+from services.stigma_api.tests.api_server import Api, refused, running_api
+from services.stigma_api.tests.event_texts import api_with_workers
+from services.stigma_api.tests.fake_workflows import Staged, diagnosis, timeline_of, worker
+from services.stigma_api.tests.rpc_counter import counted
+from services.stigma_api.tests.waiting_callers import Callers
 from stigma.agent.v1.agent_execution_pb2 import AgentExecution
 from stigma.agent.v1.agent_execution_service_pb2 import StartAgentRequest
 from stigma.agent.v1.agent_pb2 import Agent, AgentConfig, AgentSpec
@@ -29,12 +30,13 @@ from stigma.internal.v1.execution_pb2 import Bind, ModelCallRequest, ModelCallRe
 from stigma.workflow.v1.workflow_execution_service_pb2 import StartWorkflowRequest
 from stigma.workflow.v1.workflow_execution_service_pb2_grpc import WorkflowExecutionServiceStub
 from stigma.workflow.v1.workflow_pb2 import WorkflowSpec
-from stigma_api.diagnosis_subjects import Subjects
-from stigma_api.principals import Action, Principal, Principals
-from stigma_api.stuck import attempts
-from stigma_api.stuck import executions as stuck
-from stigma_api.stuck.callers import StuckCallers
-from stigma_api.stuck.reasons import _told as told_for_people
+from stigma_api.access.principals import Action, Principal, Principals
+from stigma_api.diagnosis.stuck import attempts
+from stigma_api.diagnosis.stuck import executions as stuck
+from stigma_api.diagnosis.stuck.callers import WaitingCallers
+from stigma_api.diagnosis.stuck.diagnoser import _duration_text
+from stigma_api.executions.reader import Reader
+from stigma_api.kinds import KINDS
 from tests.stack.faults import Delay, Fail, FaultProxy
 from tests.stack.waiting import eventually
 
@@ -86,7 +88,7 @@ async def deserted(
     client: Client, temporal_server: Any, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Api]:
     """An installation whose orchestrator alone has a worker."""
-    async with serving(temporal_server.address, tmp_path_factory.mktemp("deserted")) as api:
+    async with running_api(temporal_server.address, tmp_path_factory.mktemp("deserted")) as api:
         await api.apply("reviewer")
         async with worker(client, api.queues.orchestrator, Staged()):
             yield api
@@ -98,7 +100,7 @@ async def crowded(
 ) -> AsyncIterator[Api]:
     """An installation with all workers, of which the AI worker has one slot."""
     staged = Staged()
-    async with serving(temporal_server.address, tmp_path_factory.mktemp("crowded")) as api:
+    async with running_api(temporal_server.address, tmp_path_factory.mktemp("crowded")) as api:
         await api.apply("reviewer")
         async with (
             worker(client, api.queues.orchestrator, staged),
@@ -217,15 +219,15 @@ async def test_a_caller_that_came_later_is_known_by_the_search_attribute_too(
     caller = await callers.start()
     await start(deserted, "", request_id="noted", callback_token=caller.token)
     await caller.handle.terminate()
-    subject = await Subjects(client).find(execution.id)
+    subject = await Reader[Any](client, *KINDS).find(execution.id)
     assert subject is not None
-    looked_up = StuckCallers(client)
-    assert not await looked_up.are_gone(subject), "nothing shows that somebody came"
+    waiting_callers = WaitingCallers(client)
+    assert not await waiting_callers.are_gone(subject), "nothing shows that somebody came"
     pair = SearchAttributePair(search_attributes.CALLBACK, search_attributes.CALLBACK_WAITING)
     encode_search_attributes(
         TypedSearchAttributes([pair]), subject.described.workflow_execution_info.search_attributes
     )
-    assert await looked_up.are_gone(subject)
+    assert await waiting_callers.are_gone(subject)
 
 
 async def test_who_asked_is_read_from_as_little_as_tells_it(
@@ -236,8 +238,8 @@ async def test_who_asked_is_read_from_as_little_as_tells_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     counting, decoded = counted(client)
-    looked_up = StuckCallers(counting)
-    async with staged_api(temporal_server.address, tmp_path, client) as api:
+    waiting_callers = WaitingCallers(counting)
+    async with api_with_workers(temporal_server.address, tmp_path, client) as api:
         first = await callers.start()
         asked: dict[str, Any] = {"message": "call: continue " + "call: " * 5, "request_id": "x"}
         request = StartAgentRequest(agent_id="reviewer", callback_token=first.token, **asked)
@@ -247,9 +249,9 @@ async def test_who_asked_is_read_from_as_little_as_tells_it(
             return (await timeline_of(api, execution.id)).usage.model_calls == 6
 
         async def are_gone() -> bool:
-            subject = await Subjects(counting).find(execution.id)
+            subject = await Reader[Any](counting, *KINDS).find(execution.id)
             assert subject is not None
-            return await looked_up.are_gone(subject)
+            return await waiting_callers.are_gone(subject)
 
         await eventually(all_called, what="six model calls")
         assert not await are_gone()
@@ -270,7 +272,7 @@ async def test_few_look_at_a_time_and_others_wait(temporal_server: Any, tmp_path
     method = "/stigma.diagnosis.v1.DiagnosisService/ListStuckExecutions"
     async with (
         FaultProxy(temporal_server.address) as proxy,
-        serving(proxy.address, tmp_path) as api,
+        running_api(proxy.address, tmp_path) as api,
     ):
         paused = proxy.pause("CountWorkflowExecutions")
         looks = [asyncio.create_task(listed(api)) for _ in range(8)]
@@ -365,7 +367,7 @@ def three_principals() -> Principals:
 async def test_each_principal_sees_its_own_oldest_first(
     temporal_server: Any, tmp_path: Path, three_principals: Principals
 ) -> None:
-    async with serving(temporal_server.address, tmp_path, principals=three_principals) as api:
+    async with running_api(temporal_server.address, tmp_path, principals=three_principals) as api:
         alice, bob, root, starter = [
             {"metadata": [("authorization", f"Bearer {key}")]} for key in "abrs"
         ]
@@ -443,7 +445,7 @@ async def test_what_temporal_does_not_tell_is_left_out(
 ) -> None:
     async with (
         FaultProxy(temporal_server.address) as proxy,
-        serving(proxy.address, tmp_path) as api,
+        running_api(proxy.address, tmp_path) as api,
     ):
         assert (await listed(api)).open == 0
         await api.apply("reviewer")
@@ -472,7 +474,7 @@ async def test_what_temporal_does_not_tell_is_left_out(
         async with refused(Code.INTERNAL):
             await listed(api)
         proxy.clear()
-        monkeypatch.setattr(stuck, "_PATIENCE", timedelta(milliseconds=300))
+        monkeypatch.setattr(stuck, "_SCAN_TIMEOUT", timedelta(milliseconds=300))
         of_one = asking.id.encode()
         proxy.inject(
             "DescribeWorkflowExecution",
@@ -484,6 +486,6 @@ async def test_what_temporal_does_not_tell_is_left_out(
 
 
 def test_durations_are_told_in_two_units() -> None:
-    assert told_for_people(timedelta()) == "0 s"
-    assert told_for_people(timedelta(seconds=61)) == "1 min 1 s"
-    assert told_for_people(timedelta(days=2, hours=3, minutes=4)) == "2 d 3 h"
+    assert _duration_text(timedelta()) == "0 s"
+    assert _duration_text(timedelta(seconds=61)) == "1 min 1 s"
+    assert _duration_text(timedelta(days=2, hours=3, minutes=4)) == "2 d 3 h"

@@ -2,58 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from typing import Any
-
 import grpc
 import pytest
 from temporalio.client import Client
 from temporalio.exceptions import ApplicationError
 
-from services.stigma_api.tests.serving import Api, Callers
-from services.stigma_api.tests.staging import timeline_of
-from services.stigma_api.tests.telling import (
+from services.stigma_api.tests.api_server import Api
+from services.stigma_api.tests.event_texts import (
     digest_of,
     lines,
-    only,
-    staged_api,
+    single_entry,
     start,
     steps,
-    told,
+    timeline_with,
 )
+from services.stigma_api.tests.fake_workflows import timeline_of
+from services.stigma_api.tests.waiting_callers import Callers
 from stigma.agent.v1.agent_execution_service_pb2 import (
     StartAgentRequest,
 )
 from stigma.contracts import tokens
 from stigma.diagnosis.v1 import diagnosis_service_pb2 as pb
 from stigma.internal.v1.execution_pb2 import Bind
-from stigma_api.timeline import caller as caller_story
+from stigma_api.diagnosis.timeline import caller_part
 from tests.stack.faults import Fail, FaultProxy
 
 Code = grpc.StatusCode
 
 
-@pytest.fixture(scope="module")
-async def proxy(temporal_server: Any) -> AsyncIterator[FaultProxy]:
-    async with FaultProxy(temporal_server.address) as proxy:
-        yield proxy
-
-
-@pytest.fixture(scope="module")
-async def stage(
-    client: Client, proxy: FaultProxy, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[Api]:
-    """An API whose way to Temporal can be harmed, and workers of every queue."""
-    directory = tmp_path_factory.mktemp("stage")
-    async with staged_api(proxy.address, directory, client) as api:
-        yield api
-
-
-async def test_the_end_of_a_caller_that_waits_is_told(stage: Api, callers: Callers) -> None:
+async def test_the_end_of_a_caller_that_waits_is_told(staged_api: Api, callers: Callers) -> None:
     caller = await callers.start()
-    started = await start(stage, "", caller)
+    started = await start(staged_api, "", caller)
     await caller.handle.terminate()
-    ended = only(await told(stage, started.id, "CALLER_ENDED"), pb.TIMELINE_STEP_CALLER_ENDED)
+    ended = single_entry(
+        await timeline_with(staged_api, started.id, "CALLER_ENDED"), pb.TIMELINE_STEP_CALLER_ENDED
+    )
     assert (ended.detail, ended.failed, ended.workflow_id) == (
         "terminated",
         True,
@@ -62,59 +45,59 @@ async def test_the_end_of_a_caller_that_waits_is_told(stage: Api, callers: Calle
 
 
 async def test_a_cancelled_caller_goes_on_without_the_outcome(
-    stage: Api, callers: Callers, client: Client
+    staged_api: Api, callers: Callers, client: Client
 ) -> None:
     caller = await callers.start()
-    started = await start(stage, "", caller)
+    started = await start(staged_api, "", caller)
     await caller.handle.cancel()
-    await told(stage, started.id, "CANCEL_REQUESTED")
+    await timeline_with(staged_api, started.id, "CANCEL_REQUESTED")
     await client.get_async_activity_handle(task_token=caller.token).report_cancellation()
-    found = await told(stage, started.id, "RESUMED")
+    found = await timeline_with(staged_api, started.id, "RESUMED")
     assert lines(found, pb.TIMELINE_STEP_CANCEL_REQUESTED) == ["the caller cancels its activity"]
     assert lines(found, pb.TIMELINE_STEP_RESUMED) == ["the caller goes on; cancelled"]
 
 
 async def test_a_failed_activity_of_the_caller_is_told_by_its_class(
-    stage: Api, callers: Callers, client: Client
+    staged_api: Api, callers: Callers, client: Client
 ) -> None:
     caller = await callers.start()
-    started = await start(stage, "", caller)
+    started = await start(staged_api, "", caller)
     await client.get_async_activity_handle(task_token=caller.token).fail(
         ApplicationError("a secret prompt", type="AGENT_EXECUTION_FAILED", non_retryable=True)
     )
-    found = await told(stage, started.id, "RESUMED")
+    found = await timeline_with(staged_api, started.id, "RESUMED")
     assert lines(found, pb.TIMELINE_STEP_RESUMED) == ["the caller goes on; AGENT_EXECUTION_FAILED"]
 
 
 async def test_a_reset_caller_is_followed_into_its_new_run(
-    stage: Api, callers: Callers, client: Client
+    staged_api: Api, callers: Callers, client: Client
 ) -> None:
     caller = await callers.start()
-    started = await start(stage, "", caller)
+    started = await start(staged_api, "", caller)
     again = await callers.reset(caller)
     assert again.info.workflow_run_id != caller.info.workflow_run_id
     await client.get_async_activity_handle(task_token=again.token).complete("x")
-    found = await told(stage, started.id, "RESUMED")
+    found = await timeline_with(staged_api, started.id, "RESUMED")
     assert steps(found).count("TAKEN") == 1
-    assert only(found, pb.TIMELINE_STEP_RESUMED).run_id == again.info.workflow_run_id
+    assert single_entry(found, pb.TIMELINE_STEP_RESUMED).run_id == again.info.workflow_run_id
 
 
 async def test_several_attempts_of_a_caller_are_told(
-    stage: Api, callers: Callers, client: Client
+    staged_api: Api, callers: Callers, client: Client
 ) -> None:
     first = await callers.start()
     request = first.request(agent_id="reviewer", message="", request_id=first.handle.id)
-    started = await stage.executions.StartAgent(request)
-    await stage.executions.StartAgent(request)  # a replay of the same attempt
+    started = await staged_api.executions.StartAgent(request)
+    await staged_api.executions.StartAgent(request)  # a replay of the same attempt
     second = await callers.start(after=first)
-    await stage.executions.StartAgent(
+    await staged_api.executions.StartAgent(
         second.request(agent_id="reviewer", message="", request_id=first.handle.id)
     )
     handle = client.get_workflow_handle(started.id)
     digest = await digest_of(client, started.id)
     for ignored in (Bind(token=b"garbage", spec_digest=digest), Bind(token=first.token), Bind()):
         await handle.signal("bind", ignored)
-    found = await told(stage, started.id, "CALLER_ENDED")
+    found = await timeline_with(staged_api, started.id, "CALLER_ENDED")
     assert steps(found).count("TAKEN") == 2
     assert [e.fingerprint for e in found.entries if e.step == pb.TIMELINE_STEP_PENDING] == [
         tokens.fingerprint(each.token) for each in (first, second)
@@ -123,11 +106,11 @@ async def test_several_attempts_of_a_caller_are_told(
 
 
 async def test_a_caller_out_of_reach_is_said_and_the_rest_is_told(
-    stage: Api, callers: Callers, proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch
+    staged_api: Api, callers: Callers, temporal_proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     caller = await callers.start()
-    started = await start(stage, "", caller)
-    await told(stage, started.id, "STARTED")
+    started = await start(staged_api, "", caller)
+    await timeline_with(staged_api, started.id, "STARTED")
     of_caller = caller.handle.id.encode()
     problems = {
         Code.NOT_FOUND: "is past retention, or never was",
@@ -135,36 +118,38 @@ async def test_a_caller_out_of_reach_is_said_and_the_rest_is_told(
         Code.FAILED_PRECONDITION: "cannot be read: FAILED_PRECONDITION",
     }
     for code, problem in problems.items():
-        proxy.inject(
+        temporal_proxy.inject(
             "DescribeWorkflowExecution", Fail(code), matches=lambda sent: of_caller in sent
         )
-        found = await timeline_of(stage, started.id)
+        found = await timeline_of(staged_api, started.id)
         assert found.caller_unavailable == f"workflow {caller.handle.id} {problem}"
         assert steps(found) == ["ACKNOWLEDGED", "PENDING", "STARTED"]
-    proxy.inject(
+    temporal_proxy.inject(
         "DescribeWorkflowExecution",
         Fail(Code.INTERNAL),
         times=None,
         matches=lambda sent: of_caller in sent,
     )
-    assert "Temporal does not answer" in (await timeline_of(stage, started.id)).caller_unavailable
-    proxy.clear()
-    monkeypatch.setattr(caller_story, "_MAX_EVENTS", 4)
-    found = await timeline_of(stage, started.id)  # from the end back
+    assert (
+        "Temporal does not answer" in (await timeline_of(staged_api, started.id)).caller_unavailable
+    )
+    temporal_proxy.clear()
+    monkeypatch.setattr(caller_part, "_MAX_EVENTS", 4)
+    found = await timeline_of(staged_api, started.id)  # from the end back
     assert (found.caller_unavailable, steps(found)[0]) == ("", "TAKEN")
     await caller.handle.signal("poke")
-    monkeypatch.setattr(caller_story, "_MAX_EVENTS", 1)
-    found = await timeline_of(stage, started.id)
+    monkeypatch.setattr(caller_part, "_MAX_EVENTS", 1)
+    found = await timeline_of(staged_api, started.id)
     assert found.caller_unavailable.endswith("has too long a history to be read")
 
 
 async def test_a_caller_that_declares_nothing_is_known_by_its_token(
-    stage: Api, callers: Callers
+    staged_api: Api, callers: Callers
 ) -> None:
     caller = await callers.start()
     request = StartAgentRequest(agent_id="reviewer", callback_token=caller.token)
-    started = await stage.executions.StartAgent(request)
-    found = await told(stage, started.id, "TAKEN")
+    started = await staged_api.executions.StartAgent(request)
+    found = await timeline_with(staged_api, started.id, "TAKEN")
     assert found.caller.workflow_id == caller.handle.id
     assert found.caller.run_id == caller.info.workflow_run_id
     assert not found.caller.activity_id  # its own id may be used twice

@@ -16,9 +16,10 @@ from stigma.agent.v1.agent_execution_pb2 import Usage
 from stigma.contracts import payloads
 from stigma.diagnosis.v1 import diagnosis_service_pb2 as pb
 from stigma.internal.v1.execution_pb2 import Bind
-from stigma_api.timeline import entries, work
-from stigma_api.timeline import payloads as shown_payloads
-from stigma_api.timeline.histories import Run
+from stigma_api.diagnosis.timeline import entries
+from stigma_api.executions import history
+from stigma_api.temporal import payloads as shown_payloads
+from stigma_api.temporal.histories import Run
 
 RUN = Run("default", "w", "r")
 
@@ -58,13 +59,13 @@ APPLICATION = failure(application_failure_info={"type": "RATE_LIMITED"})
     ],
 )
 def test_of_a_failure_its_class_is_told_and_never_its_text(failed: Failure, told: str) -> None:
-    assert entries.why(failed) == told
+    assert entries.failure_class(failed) == told
 
 
 def test_what_people_wrote_is_one_line_and_cut() -> None:
-    assert entries.line(" a\n b\tc ") == "a b c"
-    assert entries.line("x" * 200) == "x" * 200
-    assert entries.line("x" * 201) == "x" * 199 + "…"
+    assert entries.one_line(" a\n b\tc ") == "a b c"
+    assert entries.one_line("x" * 200) == "x" * 200
+    assert entries.one_line("x" * 201) == "x" * 199 + "…"
 
 
 def test_what_falls_into_one_moment_is_in_the_order_of_a_call() -> None:
@@ -74,24 +75,24 @@ def test_what_falls_into_one_moment_is_in_the_order_of_a_call() -> None:
         for step in (pb.TIMELINE_STEP_PENDING, pb.TIMELINE_STEP_TAKEN)
     ]
     earlier = entries.entry(pb.TIMELINE_STEP_ENDED, RUN, Timestamp(seconds=4), "t")
-    assert entries.in_order([*made, earlier]) == [earlier, made[1], made[0]]
+    assert entries.sort_entries([*made, earlier]) == [earlier, made[1], made[0]]
 
 
 def test_what_calls_took_is_told_as_far_as_it_is_known() -> None:
-    assert entries.used(Usage()) == ""
-    assert entries.used(Usage(input_tokens=1200, output_tokens=4)) == "1,204 tokens"
-    assert entries.used(Usage(output_tokens=1, cost_usd=0.25)) == "1 tokens, $0.2500"
+    assert entries.usage_text(Usage()) == ""
+    assert entries.usage_text(Usage(input_tokens=1200, output_tokens=4)) == "1,204 tokens"
+    assert entries.usage_text(Usage(output_tokens=1, cost_usd=0.25)) == "1 tokens, $0.2500"
 
 
 def test_a_clock_that_goes_back_makes_no_negative_duration() -> None:
     begun = datetime(2026, 1, 1, tzinfo=UTC)
-    time, took = entries.between(begun, begun - timedelta(seconds=1))
+    time, took = entries.span(begun, begun - timedelta(seconds=1))
     assert (time.ToDatetime(UTC), took.ToTimedelta()) == (begun, timedelta())
 
 
 @pytest.mark.parametrize("told", [None, "x", {}, {"seconds": 1}, {"seconds": 10**20, "nanos": 0}])
 def test_an_odd_time_in_a_marker_is_none(told: Any) -> None:
-    assert work._moment(told) is None
+    assert history._marker_time(told) is None
 
 
 async def test_one_odd_payload_hides_nothing_else(client: Client) -> None:

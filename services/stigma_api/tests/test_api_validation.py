@@ -24,15 +24,15 @@ from stigma.agent.v1.agent_pb2 import (
     ScriptFailure,
     ScriptStep,
 )
-from stigma_api import validation
-from stigma_api.status import CallError
+from stigma_api.errors import ApiError
+from stigma_api.requests import validation
 
 
 def fields(check: Callable[[], object]) -> list[str]:
     """The fields that a check finds wrong."""
     try:
         check()
-    except CallError as error:
+    except ApiError as error:
         found = error.fields
     else:
         return []
@@ -71,10 +71,10 @@ GOOD_SPEC = AgentSpec(
 
 
 def test_what_is_fine_passes() -> None:
-    assert fields(lambda: validation.start(GOOD_START)) == []
+    assert fields(lambda: validation.check_start(GOOD_START)) == []
     inline = StartAgentRequest(spec=GOOD_SPEC)
-    assert fields(lambda: validation.start(inline)) == []
-    assert fields(lambda: validation.agent(Agent(name="a", spec=GOOD_SPEC))) == []
+    assert fields(lambda: validation.check_start(inline)) == []
+    assert fields(lambda: validation.check_agent(Agent(name="a", spec=GOOD_SPEC))) == []
 
 
 @pytest.mark.parametrize(
@@ -127,7 +127,7 @@ def test_a_start_that_breaks_a_rule_names_its_field(change: dict[str, object], f
     for name in change:
         request.ClearField(name)  # type: ignore[arg-type]
     request.MergeFrom(StartAgentRequest(**change))  # type: ignore[arg-type]
-    assert fields(lambda: validation.start(request)) == [field]
+    assert fields(lambda: validation.check_start(request)) == [field]
 
 
 @pytest.mark.parametrize(
@@ -189,9 +189,9 @@ def test_an_agent_that_breaks_a_rule_names_its_field(change: dict[str, object], 
         spec.ClearField(name)  # type: ignore[arg-type]
     spec.MergeFrom(AgentSpec(**change))  # type: ignore[arg-type]
     agent = Agent(name="reviewer", spec=spec)
-    assert fields(lambda: validation.agent(agent)) == [f"agent.spec.{field}"]
+    assert fields(lambda: validation.check_agent(agent)) == [f"agent.spec.{field}"]
     request = StartAgentRequest(spec=spec)
-    assert fields(lambda: validation.start(request)) == [f"spec.{field}"]
+    assert fields(lambda: validation.check_start(request)) == [f"spec.{field}"]
 
 
 def test_an_agent_too_large_as_a_whole_is_refused() -> None:
@@ -199,13 +199,13 @@ def test_an_agent_too_large_as_a_whole_is_refused() -> None:
     spec = AgentSpec(
         model="scripted:x", script=Script(steps=steps), output_schema=json.dumps({"type": "nope"})
     )
-    assert fields(lambda: validation.agent(Agent(name="a", spec=spec))) == ["agent.spec"]
+    assert fields(lambda: validation.check_agent(Agent(name="a", spec=spec))) == ["agent.spec"]
 
 
 @pytest.mark.parametrize("name", ["", "A", "a_b", "-a", "a-", "a" * 64, "ä", "a b"])
 def test_a_bad_name_is_refused(name: str) -> None:
     agent = Agent(name=name, spec=GOOD_SPEC, labels={"a": "b"})
-    assert fields(lambda: validation.agent(agent)) == ["agent.name"]
+    assert fields(lambda: validation.check_agent(agent)) == ["agent.name"]
     assert fields(lambda: validation.name_and_version("id", name)) == ["id"]
 
 
@@ -221,7 +221,7 @@ def test_names_and_versions_are_told_apart() -> None:
 
 def test_a_model_may_have_a_long_name() -> None:
     spec = AgentSpec(model="bedrock:" + "x" * 247)
-    assert fields(lambda: validation.agent(Agent(name="a", spec=spec))) == []
+    assert fields(lambda: validation.check_agent(Agent(name="a", spec=spec))) == []
 
 
 def test_a_page_has_a_size() -> None:
@@ -233,22 +233,22 @@ def test_a_page_has_a_size() -> None:
 
 def test_no_message_quotes_what_was_said() -> None:
     request = StartAgentRequest(agent_id="a", input_json='{"password": hunter2}')
-    with pytest.raises(CallError) as caught:
-        validation.start(request)
+    with pytest.raises(ApiError) as caught:
+        validation.check_start(request)
     assert "hunter2" not in caught.value.message
 
 
 def test_labels_fit_what_temporal_keeps_of_them_together() -> None:
     request = StartAgentRequest(agent_id="reviewer")
     request.labels.update({f"k{i:02}": "v" * 50 for i in range(32)})
-    assert fields(lambda: validation.start(request)) == []
+    assert fields(lambda: validation.check_start(request)) == []
     request.labels.update({f"k{i:02}": "v" * 250 for i in range(8)})
-    assert fields(lambda: validation.start(request)) == ["labels"]
+    assert fields(lambda: validation.check_start(request)) == ["labels"]
 
 
 def test_a_cancel_names_one_execution_and_a_short_reason() -> None:
     def cancel(**given: str) -> list[str]:
-        return fields(lambda: validation.cancel(CancelAgentExecutionRequest(**given)))
+        return fields(lambda: validation.check_cancel(CancelAgentExecutionRequest(**given)))
 
     assert cancel(id="agent-1", reason="r" * 1000) == cancel(request_id="one") == []
     assert cancel() == cancel(id="agent-1", request_id="one") == ["id"]

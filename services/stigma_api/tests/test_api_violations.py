@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from stigma_api.violations import parse_json
+from stigma_api.requests.violations import parse_json
 
 
 @pytest.mark.parametrize(

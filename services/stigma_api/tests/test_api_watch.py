@@ -13,9 +13,11 @@ from temporalio.api.workflowservice.v1 import ResetWorkflowExecutionRequest
 from temporalio.client import Client, WorkflowFailureError
 from temporalio.common import RawValue
 
-from services.stigma_api.tests.counting import counted
-from services.stigma_api.tests.serving import Api, Callers, PlayedAgent, refused
-from services.stigma_api.tests.telling import end, staged_api
+from services.stigma_api.tests.api_server import Api, refused
+from services.stigma_api.tests.event_texts import api_with_workers, end
+from services.stigma_api.tests.fake_executions import FakeAgent
+from services.stigma_api.tests.rpc_counter import counted
+from services.stigma_api.tests.waiting_callers import Callers
 from stigma.agent.v1.agent_execution_pb2 import (
     AGENT_EXECUTION_PHASE_COMPLETED,
     AGENT_EXECUTION_PHASE_FAILED,
@@ -30,10 +32,10 @@ from stigma.agent.v1.agent_execution_service_pb2 import (
 from stigma.agent.v1.agent_pb2 import FAILURE_REASON_CONTEXT_LENGTH
 from stigma.contracts import payloads, tokens
 from stigma.internal.v1.execution_pb2 import ModelCallRequest, ModelCallResponse
-from stigma_api.agent_narration import AgentNarrator
+from stigma_api.executions.reader import Reader
+from stigma_api.executions.watch import Watching
+from stigma_api.executions.watch_events import AgentEventMapper
 from stigma_api.kinds import AGENTS
-from stigma_api.reading import Reader
-from stigma_api.watching import Watching
 from tests.stack.waiting import eventually
 
 Code = grpc.StatusCode
@@ -64,7 +66,7 @@ def kinds(events: list[WatchAgentExecutionResponse]) -> list[str | None]:
 
 
 async def tell(client: Client, execution_id: str, word: str) -> None:
-    await client.get_workflow_handle(execution_id).signal(PlayedAgent.tell, word)
+    await client.get_workflow_handle(execution_id).signal(FakeAgent.tell, word)
 
 
 async def test_a_live_stream_tells_each_step_once_and_ends(
@@ -266,7 +268,7 @@ async def test_a_long_history_is_read_in_turns_and_each_conversation_once(
     temporal_server: Any, tmp_path: Path, client: Client
 ) -> None:
     calls = 16
-    async with staged_api(temporal_server.address, tmp_path, client) as api:
+    async with api_with_workers(temporal_server.address, tmp_path, client) as api:
         started = await start(api, "call: " * calls)
         await end(client, started.id)
 
@@ -275,7 +277,7 @@ async def test_a_long_history_is_read_in_turns_and_each_conversation_once(
         reader = Reader(counting, AGENTS)
         found = await reader.find(started.id)
         assert found is not None
-        events = Watching(counting, AGENTS, reader, AgentNarrator).events(found, cursor)
+        events = Watching(counting, AGENTS, reader, AgentEventMapper).events(found, cursor)
         async with decoded.beside_somebody():
             return [event async for event in events], decoded
 

@@ -15,7 +15,8 @@ from google.protobuf.duration_pb2 import Duration
 from structlog.testing import capture_logs
 from temporalio.client import Client, WorkflowFailureError
 
-from services.stigma_api.tests.serving import Api, Callers, refused, serving
+from services.stigma_api.tests.api_server import Api, refused, running_api
+from services.stigma_api.tests.waiting_callers import Callers
 from stigma.agent.v1.agent_execution_service_pb2 import (
     GetAgentExecutionRequest,
     ListAgentExecutionsRequest,
@@ -58,7 +59,7 @@ from stigma.workflow.v1.workflow_service_pb2 import (
     GetWorkflowRequest,
     ListWorkflowsRequest,
 )
-from stigma_api.principals import Action, Principal, Principals
+from stigma_api.access.principals import Action, Principal, Principals
 from tests.stack.waiting import eventually
 
 Code = grpc.StatusCode
@@ -492,7 +493,7 @@ async def test_principals_have_their_own(temporal_server: Any, tmp_path: Path) -
             known("nobody", actions=frozenset()),
         ]
     )
-    async with serving(temporal_server.address, tmp_path, principals=principals) as api:
+    async with running_api(temporal_server.address, tmp_path, principals=principals) as api:
         executions, workflows = api.workflow_executions, api.workflows
         for method, request, permission in [
             (workflows.ApplyWorkflow, ApplyWorkflowRequest(), "workflows.apply"),

@@ -11,7 +11,7 @@ import pytest
 from google.protobuf.duration_pb2 import Duration
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from services.stigma_api.tests.serving import Api, refused
+from services.stigma_api.tests.api_server import Api, refused
 from stigma.contracts import limits
 from stigma.workflow.v1.workflow_pb2 import Workflow, WorkflowLimits, WorkflowSpec
 from stigma.workflow.v1.workflow_service_pb2 import (
@@ -78,7 +78,7 @@ async def test_an_engine_that_cannot_check_is_not_taken_for_a_bad_document(
 async def test_without_an_engine_nothing_is_registered(
     api: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("stigma_api.documents._TIMEOUT", timedelta(seconds=1))
+    monkeypatch.setattr("stigma_api.definitions.document_check._TIMEOUT", timedelta(seconds=1))
     async with refused(Code.UNAVAILABLE) as refusal:
         await api.workflows.ApplyWorkflow(request())
     assert refusal.message == "no workflow engine checked the document within 1 s"

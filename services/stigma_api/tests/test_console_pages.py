@@ -14,21 +14,17 @@ from typing import Any
 import pytest
 from temporalio.client import Client
 
+from services.stigma_api.tests.api_server import SCRIPTED, Api, requests_to_temporal
 from services.stigma_api.tests.consoles import (
+    api_with_console,
     bearer,
-    consoles,
     events,
-    looking,
+    http_client,
     metadata,
-    staffed,
+    running_agents,
 )
-from services.stigma_api.tests.serving import (
-    SCRIPTED,
-    Api,
-    Callers,
-    PlayedAgent,
-    requests_to_temporal,
-)
+from services.stigma_api.tests.fake_executions import FakeAgent
+from services.stigma_api.tests.waiting_callers import Callers
 from stigma.agent.v1.agent_execution_pb2 import AgentExecution
 from stigma.agent.v1.agent_execution_service_pb2 import StartAgentRequest
 from stigma.agent.v1.agent_pb2 import Agent, AgentSpec
@@ -39,11 +35,11 @@ from stigma.diagnosis.v1.diagnosis_service_pb2 import (
 )
 from stigma.workflow.v1.workflow_execution_service_pb2 import StartWorkflowRequest
 from stigma.workflow.v1.workflow_pb2 import WorkflowSpec
-from stigma_api import status
+from stigma_api import errors
 from stigma_api.console import api as console_api
-from stigma_api.console import following as console_following
+from stigma_api.console import execution_refresh
 from stigma_api.console import pages as console_pages
-from stigma_api.watching import Cursor
+from stigma_api.executions.watch import Cursor
 from stigma_cli.devserver import DevServer
 from tests.stack.waiting import eventually
 
@@ -59,7 +55,7 @@ async def api(
 ) -> AsyncIterator[Api]:
     directory = tmp_path_factory.mktemp("console")
     ui: dict[str, Any] = {"console_temporal_ui_url": "http://temporal.example:8233/"}
-    async with consoles(temporal_server.address, directory, **ui) as api:
+    async with api_with_console(temporal_server.address, directory, **ui) as api:
         spec = AgentSpec()
         spec.CopyFrom(SCRIPTED)
         spec.description = f"Reads {HOSTILE}"
@@ -67,7 +63,7 @@ async def api(
         for name in ("reviewer", "writer"):
             agent = Agent(name=name, spec=spec, labels={"team": "core"})
             await api.agents.ApplyAgent(ApplyAgentRequest(agent=agent), **metadata("root"))
-        async with staffed(client, api):
+        async with running_agents(client, api):
             yield api
 
 
@@ -81,7 +77,7 @@ def start(api: Api, client: Client) -> Start:
         started: AgentExecution = await api.executions.StartAgent(request, **metadata("caller"))
         if tell:
             handle = client.get_workflow_handle(started.id)
-            await handle.signal(PlayedAgent.tell, tell)
+            await handle.signal(FakeAgent.tell, tell)
             await eventually(lambda: _closed(client, started.id), what=f"the end of {started.id}")
         return started
 
@@ -94,7 +90,7 @@ async def _closed(client: Client, workflow_id: str) -> bool:
 
 
 async def get(api: Api, path: str, who: str = "caller", code: int = 200, **query: Any) -> str:
-    async with looking(api, who) as browser:
+    async with http_client(api, who) as browser:
         answer = await browser.get(path, params=query)
     assert answer.status_code == code, answer.text
     return answer.text
@@ -172,7 +168,7 @@ async def test_the_list_goes_on_on_further_pages(
 
 
 async def get_path(api: Api, path: str) -> str:
-    async with looking(api, "caller") as browser:
+    async with http_client(api, "caller") as browser:
         answer = await browser.get(path)
     assert answer.status_code == 200
     return answer.text
@@ -206,7 +202,7 @@ async def test_values_of_env_variables_and_tokens_stay_out(
     for encoded in (caller.token.hex(), caller.token[:20].hex()):
         assert encoded not in page
     assert started.status.callback.fingerprint in page
-    async with looking(api, "caller") as browser:
+    async with http_client(api, "caller") as browser:
         async for parts in events(browser, f"/events/executions/{started.id}"):
             assert not any(SECRET_VALUE in part for part in parts.values())
             break
@@ -300,7 +296,7 @@ async def test_a_bug_shows_nothing_of_the_inside(api: Api, monkeypatch: pytest.M
     async def broken(*_: Any) -> None:
         raise ValueError(SECRET_VALUE)
 
-    monkeypatch.setattr("stigma_api.console.api.Api.agents", broken)
+    monkeypatch.setattr("stigma_api.console.api.Api.definitions", broken)
     page = await get(api, "/agents", code=500)
     assert SECRET_VALUE not in page
     assert "Traceback" not in page
@@ -311,7 +307,9 @@ async def test_a_page_that_takes_too_long_says_so(
 ):
     directory = tmp_path_factory.mktemp("console")
     quick = {"api_call_timeout": 0.000001}
-    async with consoles(temporal_server.address, directory, principals=None, **quick) as api:
+    async with api_with_console(
+        temporal_server.address, directory, principals=None, **quick
+    ) as api:
         assert "Try again" in await get(api, "/executions", "", code=503)
 
 
@@ -320,9 +318,9 @@ async def test_without_temporal_the_pages_say_so(
 ):
     async with DevServer(temporal_binary) as own:
         directory = tmp_path_factory.mktemp("console")
-        async with consoles(own.address, directory) as api:
+        async with api_with_console(own.address, directory) as api:
             await own.stop()
-            async with looking(api, "caller") as browser:
+            async with http_client(api, "caller") as browser:
                 page, stream, ready = await asyncio.gather(
                     browser.get("/executions"),
                     browser.get("/events/executions"),
@@ -345,12 +343,12 @@ async def test_a_page_follows_its_execution_to_the_end(
     )
     handle = client.get_workflow_handle(started.id)
     shown: dict[str, str] = {}
-    async with looking(api, "caller") as browser:
+    async with http_client(api, "caller") as browser:
         async for parts in events(browser, f"/events/executions/{started.id}"):
             shown |= parts
             if "step 1" in shown["conversation"] and "RUN" not in shown:
                 shown["RUN"] = "told"
-                await handle.signal(PlayedAgent.tell, "deliver")
+                await handle.signal(FakeAgent.tell, "deliver")
             if "completed" in shown["summary"] and "END" not in shown:
                 shown["END"] = "completed"
                 # What the played orchestrator does not do.
@@ -367,10 +365,10 @@ async def test_a_stream_sends_only_what_has_changed(api: Api, start: Start, clie
     started = await start()
     seen: list[dict[str, str]] = []
     shown: dict[str, str] = {}
-    async with looking(api, "caller") as browser:
+    async with http_client(api, "caller") as browser:
         async for parts in events(browser, f"/events/executions/{started.id}"):
             if not seen:
-                await client.get_workflow_handle(started.id).signal(PlayedAgent.tell, "fine")
+                await client.get_workflow_handle(started.id).signal(FakeAgent.tell, "fine")
             assert parts
             assert not any(shown.get(name) == part for name, part in parts.items())
             seen.append(parts)
@@ -382,23 +380,23 @@ async def test_a_stream_sends_only_what_has_changed(api: Api, start: Start, clie
 async def test_what_happens_shows_at_once_without_the_past_being_read_again(
     api: Api, start: Start, client: Client, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(console_following, "_REFRESH_SECONDS", 3600)  # only news makes it look
+    monkeypatch.setattr(execution_refresh, "_REFRESH_SECONDS", 3600)  # only news makes it look
     started = await start()
     handle = client.get_workflow_handle(started.id)
     run_id = (await handle.describe()).run_id
     cursors: list[str] = []
-    happenings = console_api.Api.happenings
+    changes = console_api.Api.changes
 
-    def recorded(self: Any, execution_id: str, cursor: str) -> Any:
+    def recorded(self: Any, principal: Any, execution_id: str, cursor: str) -> Any:
         cursors.append(cursor)
-        return happenings(self, execution_id, cursor)
+        return changes(self, principal, execution_id, cursor)
 
-    monkeypatch.setattr(console_api.Api, "happenings", recorded)
+    monkeypatch.setattr(console_api.Api, "changes", recorded)
     shown: dict[str, str] = {}
-    async with looking(api, "caller") as browser:
+    async with http_client(api, "caller") as browser:
         async for parts in events(browser, f"/events/executions/{started.id}"):
             if not shown:
-                await handle.signal(PlayedAgent.tell, "fine")
+                await handle.signal(FakeAgent.tell, "fine")
             shown |= parts
     assert 'class="badge completed"' in shown["summary"]
     assert cursors == [str(Cursor(run_id, 0))]
@@ -409,7 +407,7 @@ async def test_the_list_comes_up_to_date_by_itself(
 ):
     monkeypatch.setattr(console_pages, "_LIST_SECONDS", 0.1)
     session = f"s-{uuid.uuid4().hex}"
-    async with looking(api, "caller") as browser:
+    async with http_client(api, "caller") as browser:
         started = None
         async for parts in events(browser, f"/events/executions?session={session}"):
             if started is None:
@@ -424,7 +422,7 @@ async def test_many_who_watch_cost_as_much_as_one(
 ):
     monkeypatch.setattr(console_pages, "_LIST_SECONDS", 60)
     before = (await requests_to_temporal(api))["ListWorkflowExecutions"]
-    async with looking(api, "caller") as browser:
+    async with http_client(api, "caller") as browser:
         streams = [events(browser, "/events/executions?session=s-many") for _ in range(20)]
         for stream in streams:
             assert "rows" in await anext(stream)
@@ -436,10 +434,10 @@ async def test_many_who_watch_cost_as_much_as_one(
 
 async def test_streams_are_bounded(api: Api, monkeypatch: pytest.MonkeyPatch):
     def full(*_: Any) -> None:
-        raise status.exhausted("full", timedelta(seconds=1))
+        raise errors.resource_exhausted("full", timedelta(seconds=1))
 
-    monkeypatch.setattr("stigma_api.capacity.Capacity.place", full)
-    async with looking(api, "caller") as browser:
+    monkeypatch.setattr("stigma_api.access.concurrency.ConcurrencyLimit.slot", full)
+    async with http_client(api, "caller") as browser:
         answer = await browser.get("/events/executions")
     assert answer.status_code == 503
     assert "too many" in answer.text
@@ -447,7 +445,7 @@ async def test_streams_are_bounded(api: Api, monkeypatch: pytest.MonkeyPatch):
 
 async def test_a_stream_of_another_principals_execution_says_nothing(api: Api, start: Start):
     started = await start()
-    async with looking(api) as browser:
+    async with http_client(api) as browser:
         seen = [
             parts async for parts in events_as(browser, "other", f"/events/executions/{started.id}")
         ]

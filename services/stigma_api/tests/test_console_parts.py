@@ -33,11 +33,10 @@ from stigma.workflow.v1.workflow_execution_pb2 import (
     WORKFLOW_EXECUTION_PHASE_FAILED,
     WorkflowExecution,
 )
-from stigma_api import status
-from stigma_api.console import actions, chart, rendering
-from stigma_api.console.actions import ExecutionAction
-from stigma_api.console.links import TemporalUi
-from stigma_api.console.live import Fragments, Live
+from stigma_api import errors
+from stigma_api.console import chart, rendering
+from stigma_api.console.rendering import TemporalUi
+from stigma_api.console.shared_streams import Fragments, SharedStreams
 from stigma_api.console.views import MAX_MESSAGES, MAX_TEXT, view
 
 START = datetime(2026, 1, 31, 12, tzinfo=UTC)
@@ -56,7 +55,7 @@ def timeline(*entries: tuple[int, float, dict[str, Any]]) -> ExecutionTimeline:
 
 
 def test_a_chart_lays_entries_on_one_axis():
-    drawn = chart.draw(
+    drawn = chart.layout(
         timeline(
             (TIMELINE_STEP_TAKEN, 0, {"workflow_id": "order-1"}),
             (TIMELINE_STEP_PENDING, 10, {"workflow_id": "agent-1"}),
@@ -78,7 +77,7 @@ def test_a_chart_lays_entries_on_one_axis():
 
 
 def test_what_goes_on_reaches_up_to_now():
-    drawn = chart.draw(
+    drawn = chart.layout(
         timeline(
             (TIMELINE_STEP_PENDING, 0, {}),
             (TIMELINE_STEP_PENDING, 10, {}),  # another attempt waits in its place
@@ -95,12 +94,12 @@ def test_what_goes_on_reaches_up_to_now():
 
 
 def test_an_empty_chart_and_names_of_later_releases():
-    drawn = chart.draw(ExecutionTimeline(caller_unavailable="past retention"), START)
+    drawn = chart.layout(ExecutionTimeline(caller_unavailable="past retention"), START)
     assert (drawn.bars, drawn.caller_unavailable) == ((), "past retention")
     assert chart.step_name(999) == "999"  # type: ignore[arg-type]
     assert chart.reason_name(999) == "999"  # type: ignore[arg-type]
     assert chart.reason_name(STUCK_REASON_NO_WORKER) == "NO_WORKER"
-    moment = chart.draw(timeline((TIMELINE_STEP_TAKEN, 0, {})), START)
+    moment = chart.layout(timeline((TIMELINE_STEP_TAKEN, 0, {})), START)
     assert [(bar.x, bar.width) for bar in moment.bars] == [(0, 6)]
 
 
@@ -188,21 +187,11 @@ def test_links_into_temporals_ui():
     ],
 )
 def test_durations_have_as_many_digits_as_help(seconds: float, shown: str):
-    assert rendering.took(timedelta(seconds=seconds)) == shown
+    assert rendering.format_duration(timedelta(seconds=seconds)) == shown
 
 
-def test_an_action_is_offered_where_it_can_be_done(monkeypatch: pytest.MonkeyPatch):
-    async def perform(_execution_id: str) -> None:
-        """Nothing to do."""
-
-    waits = ExecutionAction("Approve", lambda shown: shown.phase == "INPUT_REQUIRED", perform)
-    always = ExecutionAction("Wave", lambda _: True, perform)
-    monkeypatch.setattr(actions, "ACTIONS", {"approve": waits, "wave": always})
-    assert actions.offered(view(AgentExecution(id="agent-1"))) == {"wave": "Wave"}
-
-
-class Told:
-    """A source that says what it is given."""
+class FedSource:
+    """A source that yields what it is given."""
 
     def __init__(self) -> None:
         self.given: asyncio.Queue[Fragments | Exception | None] = asyncio.Queue()
@@ -210,63 +199,63 @@ class Told:
 
     async def __call__(self) -> AsyncIterator[Fragments]:
         self.runs += 1
-        while (said := await self.given.get()) is not None:
-            if isinstance(said, Exception):
-                raise said
-            yield said
+        while (fragments := await self.given.get()) is not None:
+            if isinstance(fragments, Exception):
+                raise fragments
+            yield fragments
             self.given.task_done()
 
 
 async def test_those_who_follow_one_topic_share_its_source():
-    live, told = Live(), Told()
-    first = live.follow("t", told, quiet=5)
-    told.given.put_nowait({"a": "1", "b": "1"})
+    streams, source = SharedStreams(), FedSource()
+    first = streams.follow("t", source, quiet=5)
+    source.given.put_nowait({"a": "1", "b": "1"})
     assert await anext(first) == {"a": "1", "b": "1"}
-    second = live.follow("t", told, quiet=5)
+    second = streams.follow("t", source, quiet=5)
     assert await anext(second) == {"a": "1", "b": "1"}  # the newest, at once
-    told.given.put_nowait({"a": "2", "b": "1"})
+    source.given.put_nowait({"a": "2", "b": "1"})
     assert await anext(first) == await anext(second) == {"a": "2"}
-    told.given.put_nowait(None)
+    source.given.put_nowait(None)
     for following in (first, second):
         assert [news async for news in following] == []
-    assert told.runs == 1
-    async with aclosing(live.follow("t", told, quiet=5)) as third:
-        told.given.put_nowait({"a": "3"})
+    assert source.runs == 1
+    async with aclosing(streams.follow("t", source, quiet=5)) as third:
+        source.given.put_nowait({"a": "3"})
         assert await anext(third) == {"a": "3"}
-    assert told.runs == 2
+    assert source.runs == 2
 
 
 async def test_who_is_slow_gets_the_newest():
-    live, told = Live(), Told()
-    async with aclosing(live.follow("t", told, quiet=5)) as following:
-        told.given.put_nowait({"a": "1"})
+    streams, source = SharedStreams(), FedSource()
+    async with aclosing(streams.follow("t", source, quiet=5)) as following:
+        source.given.put_nowait({"a": "1"})
         assert await anext(following) == {"a": "1"}
         for number in (2, 3, 4):
-            told.given.put_nowait({"a": str(number)})
+            source.given.put_nowait({"a": str(number)})
             async with asyncio.timeout(5):
-                await told.given.join()
+                await source.given.join()
         assert await anext(following) == {"a": "4"}
 
 
 async def test_a_source_without_followers_is_stopped():
-    live, told = Live(), Told()
-    async with aclosing(live.follow("t", told, quiet=5)) as following:
-        told.given.put_nowait({"a": "1"})
+    streams, source = SharedStreams(), FedSource()
+    async with aclosing(streams.follow("t", source, quiet=5)) as following:
+        source.given.put_nowait({"a": "1"})
         await anext(following)
-    assert live._topics == {}
+    assert streams._topics == {}
 
 
 async def test_a_quiet_stream_gives_a_sign_of_life_and_ends_when_told():
-    live = Live()
-    following = live.follow("t", Told(), quiet=0.01)
+    streams = SharedStreams()
+    following = streams.follow("t", FedSource(), quiet=0.01)
     assert await anext(following) == {}
-    live.close()
+    streams.close()
     assert [news async for news in following] == []
 
 
-@pytest.mark.parametrize("error", [status.unavailable("away"), ValueError("a bug")])
+@pytest.mark.parametrize("error", [errors.unavailable("away"), ValueError("a bug")])
 async def test_what_stops_a_source_reaches_its_followers(error: Exception):
-    live, told = Live(), Told()
-    told.given.put_nowait(error)
+    streams, source = SharedStreams(), FedSource()
+    source.given.put_nowait(error)
     with pytest.raises(type(error)):
-        await anext(live.follow("t", told, quiet=5))
+        await anext(streams.follow("t", source, quiet=5))

@@ -22,10 +22,10 @@ from starlette.responses import PlainTextResponse
 from starlette.types import Receive, Scope, Send
 from uvicorn.server import ServerState
 
-from services.stigma_api.tests.consoles import consoles, events, looking
+from services.stigma_api.tests.consoles import api_with_console, events, http_client
 from stigma.runtime import ConfigurationError, Readiness, ServiceError
-from stigma_api.console import server as console_server
-from stigma_api.console.server import ConsoleServer
+from stigma_api import http_server as console_server
+from stigma_api.http_server import ConsoleServer
 
 
 async def hello(scope: Scope, receive: Receive, send: Send) -> None:
@@ -256,9 +256,9 @@ async def test_open_streams_do_not_keep_it_from_stopping(
     temporal_server: Any, tmp_path_factory: pytest.TempPathFactory
 ):
     directory = tmp_path_factory.mktemp("console")
-    async with consoles(temporal_server.address, directory, principals=None) as api:
+    async with api_with_console(temporal_server.address, directory, principals=None) as api:
         assert api.console is not None
-        async with looking(api) as browser:
+        async with http_client(api) as browser:
             stream = events(browser, "/events/executions")
             assert "rows" in await anext(stream)
             begun = time.monotonic()

@@ -1,1 +1,1 @@
-"""The gRPC API of Stigma: agents and agent executions."""
+"""The API of Stigma: agents, workflows and their executions, over gRPC and in the console."""

@@ -4,7 +4,7 @@ import sys
 from functools import partial
 
 from stigma.runtime import load_settings, serve
-from stigma_api.principals import PrincipalsError
+from stigma_api.access.principals import PrincipalsError
 from stigma_api.server import build, load_principals
 from stigma_api.settings import ApiSettings
 

@@ -1,9 +1,9 @@
-"""What tells the two kinds of executions apart; all else is one code for both."""
+"""The two kinds of executions, and the differences between them."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Generic, TypeAlias, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar
 
 from temporalio.common import SearchAttributeKey
 
@@ -16,6 +16,7 @@ from stigma.agent.v1.agent_execution_service_pb2 import (
 from stigma.agent.v1.agent_pb2 import Agent, AgentSpec
 from stigma.contracts import search_attributes
 from stigma.contracts.executions import Kind
+from stigma.contracts.workflows import AgentWorkflow, WorkflowExecutionWorkflow
 from stigma.internal.v1.execution_pb2 import AgentWorkflowInput, WorkflowExecutionInput
 from stigma.workflow.v1.workflow_execution_pb2 import WorkflowExecution, WorkflowExecutionSpec
 from stigma.workflow.v1.workflow_execution_service_pb2 import (
@@ -35,7 +36,7 @@ E = TypeVar("E", AgentExecution, WorkflowExecution)
 D = TypeVar("D", Agent, Workflow)
 
 INLINE = "inline"
-"""What stands for the name of a definition that came with its request."""
+"""Stands for the name of a definition that came with its request."""
 
 
 @dataclass(frozen=True)
@@ -46,14 +47,16 @@ class ExecutionKind(Generic[E]):
     execution: type[E]
     spec: type[AgentExecutionSpec] | type[WorkflowExecutionSpec]
     input: type[AgentWorkflowInput] | type[WorkflowExecutionInput]
+    workflow: type[AgentWorkflow] | type[WorkflowExecutionWorkflow]
+    """Interface of the Temporal workflow that runs one."""
     name_attribute: SearchAttributeKey[str]
     """Holds the definition's name."""
-    private: tuple[str, ...]
-    """Fields of the spec that only the workflow itself is told."""
-    large: tuple[str, ...]
-    """Fields of the definition that are too large to be kept beside the execution."""
-    query_has_request: bool
-    """Whether the workflow's query always repeats what was asked for; else the history tells it."""
+    fields_kept_from_memo: tuple[str, ...]
+    """Fields of the spec that are left out of the memo."""
+    definition_fields_stripped: tuple[str, ...]
+    """Fields of the definition that are too large for the memo and for replies."""
+    query_returns_spec: bool
+    """True when the workflow's query always returns the spec; else it is read from the history."""
 
     @property
     def workflow_type(self) -> str:
@@ -70,18 +73,21 @@ AGENTS = ExecutionKind(
     execution=AgentExecution,
     spec=AgentExecutionSpec,
     input=AgentWorkflowInput,
+    workflow=AgentWorkflow,
     name_attribute=search_attributes.AGENT,
-    private=("message", "input_json", "env"),
-    large=("instructions", "output_schema", "script"),
-    query_has_request=True,
+    fields_kept_from_memo=("message", "input_json", "env"),
+    definition_fields_stripped=("instructions", "output_schema", "script"),
+    query_returns_spec=True,
 )
 WORKFLOWS = ExecutionKind(
     kind=Kind.WORKFLOW,
     execution=WorkflowExecution,
     spec=WorkflowExecutionSpec,
     input=WorkflowExecutionInput,
+    workflow=WorkflowExecutionWorkflow,
     name_attribute=search_attributes.WORKFLOW,
-    private=("input_json",),
-    large=("document",),
-    query_has_request=False,
+    fields_kept_from_memo=("input_json",),
+    definition_fields_stripped=("document",),
+    query_returns_spec=False,
 )
+KINDS: tuple[ExecutionKind[Any], ...] = (AGENTS, WORKFLOWS)

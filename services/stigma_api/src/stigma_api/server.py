@@ -1,8 +1,9 @@
-"""Puts the service together: from settings to a gRPC server."""
+"""Assembles the service: from settings to a gRPC server and the console."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from temporalio.client import Client
 
@@ -12,44 +13,46 @@ from stigma.contracts.payloads import DATA_CONVERTER
 from stigma.contracts.task_queues import TaskQueues
 from stigma.runtime import Component, GrpcServerComponent, RpcMetrics, ServerTls, ServiceRuntime
 from stigma.workflow.v1.workflow_pb2 import Workflow
-from stigma_api import servicers, validation
-from stigma_api.admission import Admission
-from stigma_api.agent_executions import AgentExecutions
-from stigma_api.agent_narration import AgentNarrator
-from stigma_api.agents import Agents
-from stigma_api.authentication import Authenticator
-from stigma_api.callbacks import Callbacks
-from stigma_api.calls import CallInterceptor
-from stigma_api.capacity import Capacity
-from stigma_api.cluster_gauges import ClusterGauges
-from stigma_api.database import Database
-from stigma_api.definitions import Definitions
-from stigma_api.diagnosis import Diagnosis
-from stigma_api.documents import Documents
-from stigma_api.executions import Executions
+from stigma_api.access.authentication import Authenticator
+from stigma_api.access.concurrency import ConcurrencyLimit
+from stigma_api.access.principals import Principals
+from stigma_api.definitions.database import Database
+from stigma_api.definitions.document_check import DocumentChecker
+from stigma_api.definitions.registry import Registry
+from stigma_api.definitions.service import DefinitionService
+from stigma_api.diagnosis.cluster_gauges import ClusterGauges
+from stigma_api.diagnosis.service import DiagnosisService
+from stigma_api.diagnosis.stuck.executions import StuckExecutions
+from stigma_api.diagnosis.timeline.timelines import Timelines
+from stigma_api.executions.admission import Admission
+from stigma_api.executions.callback_tokens import CallbackTokenPolicy
+from stigma_api.executions.launcher import Launcher
+from stigma_api.executions.listing import Listing
+from stigma_api.executions.reader import Reader
+from stigma_api.executions.service import ExecutionService
+from stigma_api.executions.start import ExecutionStarter
+from stigma_api.executions.start_resolver import StartResolver
+from stigma_api.executions.token_probe import TokenProbe
+from stigma_api.executions.watch import Watching
+from stigma_api.executions.watch_events import (
+    AgentEventMapper,
+    T,
+    WatchEventMapper,
+    WorkflowEventMapper,
+)
+from stigma_api.grpc_api import servicers
+from stigma_api.grpc_api.interceptor import ApiInterceptor
 from stigma_api.kinds import AGENTS, WORKFLOWS, D, E, ExecutionKind
-from stigma_api.launch import Launcher
-from stigma_api.listing import Listing
-from stigma_api.namespace import Namespace
-from stigma_api.narration import Narrator, T
-from stigma_api.principals import Principals
-from stigma_api.probe import Probe
-from stigma_api.reading import Reader
-from stigma_api.registry import Registry
-from stigma_api.servicers import Servicers
+from stigma_api.requests import validation
+from stigma_api.services import Services
 from stigma_api.settings import ApiSettings
-from stigma_api.stuck.executions import StuckExecutions
-from stigma_api.timeline.timelines import Timelines
-from stigma_api.watching import Watching
-from stigma_api.workflow_executions import WorkflowExecutions
-from stigma_api.workflow_narration import WorkflowNarrator
-from stigma_api.workflows import Workflows
+from stigma_api.temporal.namespace import Namespace
 
 
 async def build(
     runtime: ServiceRuntime, *, settings: ApiSettings, principals: Principals | None
 ) -> Sequence[Component]:
-    """Return the gRPC server, and the console's where one is wanted.
+    """Return the gRPC server, and the console's if it is enabled.
 
     They serve once Temporal, registry and namespace are usable.
     """
@@ -64,54 +67,18 @@ async def build(
 
     queues = TaskQueues(settings.task_queue_prefix)
     _watch_cluster(runtime, client, queues, settings)
-    queue = queues.orchestrator
-    callbacks = Callbacks(
+    tokens = CallbackTokenPolicy(
         namespace, client.namespace, runtime.metrics, enabled=settings.callbacks_enabled
     )
-    agents = Registry(database, Kind.AGENT, Agent)
-    workflows = Registry(database, Kind.WORKFLOW, Workflow)
-    documents = Documents(client, queues.engine)
-    agent_executions = _executions(
-        client, AGENTS, agents, AgentNarrator, callbacks=callbacks, task_queue=queue
-    )
-    workflow_executions = _executions(
-        client, WORKFLOWS, workflows, WorkflowNarrator, callbacks=callbacks, task_queue=queue
-    )
-
-    served = Servicers(
-        agents=Agents(Definitions(agents, validation.agent)),
-        agent_executions=AgentExecutions(agent_executions),
-        workflows=Workflows(Definitions(workflows, validation.workflow, documents.check)),
-        workflow_executions=WorkflowExecutions(workflow_executions),
-        diagnosis=Diagnosis(Timelines(client), StuckExecutions(client, queues)),
-    )
-    interceptor = CallInterceptor(
-        Authenticator(principals),
-        calls=Capacity(settings.api_max_in_flight, "calls"),
-        watches=Capacity(settings.api_max_watches, "streams"),
-        call_timeout=settings.api_call_timeout,
-        watch_timeout=settings.api_watch_timeout,
-    )
-    server = GrpcServerComponent(
-        runtime.readiness,
-        host=settings.api_host,
-        port=settings.api_port,
-        services=servicers.NAMES,
-        register=served.register,
-        tls=_tls(settings),
-        interceptors=[
-            *runtime.telemetry.server_interceptors(),
-            RpcMetrics(runtime.metrics),
-            interceptor,
-        ],
-    )
+    services = _services(client, database, queues, tokens)
+    server = _grpc_server(runtime, services, settings, principals)
     if not settings.console_enabled:
         return [server]
     # What it needs is loaded only where there is one.
     from stigma_api.console.assembly import console  # noqa: PLC0415
 
     pages = console(
-        served,
+        services,
         runtime.readiness,
         settings=settings,
         principals=principals,
@@ -120,10 +87,91 @@ async def build(
     return [server, pages]
 
 
+def _services(
+    client: Client, database: Database, queues: TaskQueues, tokens: CallbackTokenPolicy
+) -> Services:
+    agents = Registry(database, Kind.AGENT, Agent)
+    workflows = Registry(database, Kind.WORKFLOW, Workflow)
+    check_document = DocumentChecker(client, queues.engine).check
+    queue = queues.orchestrator
+    agent_executions = _executions(
+        client, AGENTS, agents, AgentEventMapper, tokens=tokens, task_queue=queue
+    )
+    workflow_executions = _executions(
+        client, WORKFLOWS, workflows, WorkflowEventMapper, tokens=tokens, task_queue=queue
+    )
+    return Services(
+        definitions={
+            Kind.AGENT: DefinitionService(agents, validation.check_agent),
+            Kind.WORKFLOW: DefinitionService(workflows, validation.check_workflow, check_document),
+        },
+        executions={Kind.AGENT: agent_executions, Kind.WORKFLOW: workflow_executions},
+        diagnosis=DiagnosisService(Timelines(client), StuckExecutions(client, queues)),
+    )
+
+
+def _executions(
+    client: Client,
+    kind: ExecutionKind[E],
+    registry: Registry[D],
+    mapper: Callable[[Client, str], WatchEventMapper[T]],
+    *,
+    tokens: CallbackTokenPolicy,
+    task_queue: str,
+) -> ExecutionService[D, E, T]:
+    reader = Reader(client, kind)
+    starter: ExecutionStarter[D, E] = ExecutionStarter(
+        client,
+        kind,
+        admission=Admission(tokens, client.namespace),
+        tokens=tokens,
+        probe=TokenProbe(client),
+        resolver=StartResolver(client, registry, tokens),
+        launcher=Launcher(client, kind, reader, task_queue),
+        reader=reader,
+    )
+    return ExecutionService(
+        client,
+        kind,
+        starter=starter,
+        reader=reader,
+        listing=Listing(client, kind, task_queue),
+        watching=Watching(client, kind, reader, mapper),
+    )
+
+
+def _grpc_server(
+    runtime: ServiceRuntime,
+    services: Services,
+    settings: ApiSettings,
+    principals: Principals | None,
+) -> GrpcServerComponent:
+    interceptor = ApiInterceptor(
+        Authenticator(principals),
+        calls=ConcurrencyLimit(settings.api_max_in_flight, "calls"),
+        watches=ConcurrencyLimit(settings.api_max_watches, "streams"),
+        call_timeout=settings.api_call_timeout,
+        watch_timeout=settings.api_watch_timeout,
+    )
+    return GrpcServerComponent(
+        runtime.readiness,
+        host=settings.api_host,
+        port=settings.api_port,
+        services=servicers.NAMES,
+        register=partial(servicers.register, services),
+        tls=_tls(settings),
+        interceptors=[
+            *runtime.telemetry.server_interceptors(),
+            RpcMetrics(runtime.metrics),
+            interceptor,
+        ],
+    )
+
+
 def _watch_cluster(
     runtime: ServiceRuntime, client: Client, queues: TaskQueues, settings: ApiSettings
 ) -> None:
-    """Show the gauges of the whole installation, where they are wanted."""
+    """Register the gauges of the whole installation, if they are enabled."""
     if settings.cluster_metrics_interval:
         gauges = ClusterGauges(
             client,
@@ -135,31 +183,8 @@ def _watch_cluster(
         runtime.spawn(gauges.keep_fresh())
 
 
-def _executions(
-    client: Client,
-    kind: ExecutionKind[E],
-    registry: Registry[D],
-    narrator: Callable[[Client], Narrator[T]],
-    *,
-    callbacks: Callbacks,
-    task_queue: str,
-) -> Executions[D, E, T]:
-    reader = Reader(client, kind)
-    return Executions(
-        client,
-        kind,
-        admission=Admission(kind, registry, callbacks, client.namespace),
-        callbacks=callbacks,
-        probe=Probe(client),
-        launcher=Launcher(client, kind, reader, task_queue),
-        reader=reader,
-        listing=Listing(client, kind, task_queue),
-        watching=Watching(client, kind, reader, narrator),
-    )
-
-
 def load_principals(settings: ApiSettings) -> Principals | None:
-    """Return who may call; None for everybody, which settings allow on loopback only.
+    """Return the principals; None without authentication, which is for loopback only.
 
     Raises:
         PrincipalsError: the principals file cannot be used.

@@ -1,4 +1,4 @@
-"""What the API reads from its environment."""
+"""Settings of the API, read from its environment."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from stigma.contracts.channels import is_loopback
 from stigma.runtime import Seconds, ServiceSettings
 
 _REGISTRIES = frozenset({"sqlite+aiosqlite", "postgresql+asyncpg"})
-_LEAST_SECRET = 32
+_MIN_SECRET_LENGTH = 32
 
 
 class ApiSettings(ServiceSettings):
@@ -82,7 +82,7 @@ class ApiSettings(ServiceSettings):
 
     @property
     def authenticates(self) -> bool:
-        """Whether callers must say who they are."""
+        """True when callers must authenticate."""
         return self.principals_file is not None or self.api_tls_client_ca is not None
 
     @field_validator("registry_url")
@@ -133,6 +133,6 @@ class ApiSettings(ServiceSettings):
     @field_validator("console_session_secret")
     @classmethod
     def _check_session_secret(cls, secret: SecretStr) -> SecretStr:
-        if 0 < len(secret.get_secret_value()) < _LEAST_SECRET:
-            raise ValueError(f"must have {_LEAST_SECRET} characters or more")
+        if 0 < len(secret.get_secret_value()) < _MIN_SECRET_LENGTH:
+            raise ValueError(f"must have {_MIN_SECRET_LENGTH} characters or more")
         return secret

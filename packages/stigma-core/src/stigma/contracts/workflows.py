@@ -8,6 +8,8 @@ from stigma.agent.v1.agent_execution_pb2 import AgentExecution
 from stigma.internal.v1.execution_pb2 import AgentWorkflowInput, Bind, WorkflowExecutionInput
 from stigma.workflow.v1.workflow_execution_pb2 import WorkflowExecution
 
+BIND = "bind"
+
 
 @workflow.defn(name="AgentWorkflow")
 class AgentWorkflow:
@@ -22,7 +24,7 @@ class AgentWorkflow:
         """
         raise NotImplementedError
 
-    @workflow.signal(name="bind")
+    @workflow.signal(name=BIND)
     def bind(self, bind: Bind) -> None:
         """Bind an attempt of the caller's activity."""
         raise NotImplementedError
@@ -46,7 +48,7 @@ class WorkflowExecutionWorkflow:
         """
         raise NotImplementedError
 
-    @workflow.signal(name="bind")
+    @workflow.signal(name=BIND)
     def bind(self, bind: Bind) -> None:
         """Bind an attempt of the caller's activity."""
         raise NotImplementedError

@@ -1,4 +1,4 @@
-"""Who asks the console, and whether the request comes from its own pages."""
+"""Access to the console: its principals, and whether a request comes from its own pages."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from stigma.contracts.channels import is_loopback
-from stigma_api import status
-from stigma_api.authentication import Authenticator
-from stigma_api.console.attempts import Attempts
+from stigma_api import errors
+from stigma_api.access.authentication import Authenticator
+from stigma_api.access.principals import LOCAL, Principal, Principals
+from stigma_api.console.login_throttle import LoginThrottle
 from stigma_api.console.sessions import LIFETIME, Sessions
-from stigma_api.principals import LOCAL, Principal, Principals
-from stigma_api.status import CallError
+from stigma_api.errors import ApiError
 
 _COOKIE = "stigma_session"
 _OWN_SITES = frozenset({"same-origin", "none"})
 
 
 class Access:
-    """Finds out who asks: by session cookie, by `Authorization: Bearer KEY`, or anybody.
+    """Authenticates: by session cookie, by `Authorization: Bearer KEY`, or everybody.
 
     Args:
         principals: as of the API; None where the API takes everybody on this machine for "local".
@@ -33,41 +33,41 @@ class Access:
         self._authenticator = Authenticator(principals)
         self._sessions = None if principals is None else Sessions(principals, secret)
         # Apart: a program with an old key keeps no person out.
-        self._sign_ins, self._bearers = Attempts(), Attempts()
+        self._sign_ins, self._bearers = LoginThrottle(), LoginThrottle()
         self._log = structlog.get_logger()
 
     @property
     def asks_for_key(self) -> bool:
-        """Whether anybody has to sign in."""
+        """Whether the console has a sign-in."""
         return self._sessions is not None
 
     def principal(self, request: Request) -> Principal:
-        """Return who asks.
+        """Return the principal of a request.
 
         Raises:
-            CallError: UNAUTHENTICATED.
+            ApiError: UNAUTHENTICATED.
             TooManyAttemptsError: too many wrong keys came from there.
         """
         if self._sessions is None:
             self._require_own_host(request)
             return LOCAL
-        if self.brings_key(request):
+        if self.has_api_key(request):
             return self._bearer(request)
         found = self._sessions.principal(request.cookies.get(_COOKIE, ""))
         if found is None:
-            raise CallError(grpc.StatusCode.UNAUTHENTICATED, "sign in with your API key")
+            raise ApiError(grpc.StatusCode.UNAUTHENTICATED, "sign in with your API key")
         return found
 
     def sign_in(self, request: Request, response: Response, key: str) -> bool:
-        """Give the browser a session; return whether the key is known.
+        """Set a session cookie; return whether the key is known.
 
         Raises:
             TooManyAttemptsError: too many wrong keys came from there.
         """
-        self._sign_ins.admit(_address(request))
+        self._sign_ins.check(_address(request))
         issued = self._sessions.issue(key) if self._sessions is not None else None
         if issued is None:
-            self._sign_ins.failed(_address(request))
+            self._sign_ins.record_failure(_address(request))
             self._log.warning("console_sign_in_refused")
             return False
         principal, cookie = issued
@@ -76,12 +76,12 @@ class Access:
         return True
 
     def sign_out(self, request: Request, response: Response) -> None:
-        """Take the session from the browser."""
+        """Clear the session cookie."""
         self._set_cookie(request, response, "", 0)
 
     @staticmethod
-    def brings_key(request: Request) -> bool:
-        """Whether an API key is sent; what has another scheme is some proxy's affair."""
+    def has_api_key(request: Request) -> bool:
+        """Return whether an API key is sent; another scheme is for some proxy."""
         scheme, _, _ = request.headers.get("authorization", "").partition(" ")
         return scheme.lower() == "bearer"
 
@@ -90,7 +90,7 @@ class Access:
         """Refuse what another site's page sends with our user's cookie.
 
         Raises:
-            CallError: PERMISSION_DENIED.
+            ApiError: PERMISSION_DENIED.
         """
         site = request.headers.get("sec-fetch-site")
         origin = request.headers.get("origin")
@@ -99,29 +99,29 @@ class Access:
         elif origin is not None:  # browsers before 2023, and plain HTTP
             own = _netloc(origin) == request.headers.get("host")
         else:
-            own = True  # no browser: nothing sends cookies behind its user's back
+            own = True  # no browser: no site can make it send cookies
         if not own:
-            raise status.denied("the request comes from another site")
+            raise errors.permission_denied("the request comes from another site")
 
     def _bearer(self, request: Request) -> Principal:
         authorization = request.headers["authorization"]
-        self._bearers.admit(_address(request))
+        self._bearers.check(_address(request))
         try:
             return self._authenticator.authenticate({"authorization": authorization}, {})
-        except CallError:
-            self._bearers.failed(_address(request))
+        except ApiError:
+            self._bearers.record_failure(_address(request))
             raise
 
     @staticmethod
     def _require_own_host(request: Request) -> None:
-        """Refuse a foreign name that was made to point here, so as to read what nobody guards."""
+        """Refuse DNS rebinding: a foreign name that resolves to this machine."""
         host = request.headers.get("host", "")
         try:
             address = host if urlsplit(f"//{host}").port else f"{host}:0"
         except ValueError:  # no port, or no address, that there is
             address = ""
         if not is_loopback(address):
-            raise status.denied("open the console by a loopback address")
+            raise errors.permission_denied("open the console by a loopback address")
 
     @staticmethod
     def _set_cookie(request: Request, response: Response, value: str, seconds: int) -> None:
@@ -144,5 +144,5 @@ def _netloc(origin: str) -> str:
 
 
 def _address(request: Request) -> str:
-    """Return where a request comes from: behind a trusted proxy, what that says."""
+    """Return the client's address: behind a trusted proxy, as that forwards it."""
     return request.client.host if request.client is not None else ""

@@ -1,4 +1,4 @@
-"""The console as a web application: routes, who is let in, and what every answer carries."""
+"""The console as a web application: routes, authentication, and the headers of every response."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from stigma_api import calls, status
+from stigma_api import errors
 from stigma_api.console.access import Access
-from stigma_api.console.attempts import TooManyAttemptsError
+from stigma_api.console.login_throttle import TooManyAttemptsError
 from stigma_api.console.pages import Pages
-from stigma_api.console.rendering import Assets, Templates
-from stigma_api.status import CallError
+from stigma_api.console.rendering import Assets, TemplateRenderer
+from stigma_api.errors import ApiError
 
 Handler = Callable[[Request], Awaitable[Response]]
 
@@ -71,16 +71,16 @@ _EXPLANATIONS = {
 
 
 def application(
-    access: Access, pages: Pages, templates: Templates, assets: Assets, *, timeout: timedelta
+    access: Access, pages: Pages, templates: TemplateRenderer, assets: Assets, *, timeout: timedelta
 ) -> ASGIApp:
     """Return the application.
 
     Args:
-        access: who is let in.
-        pages: answer those.
-        templates: for the pages that nobody has to be let in for.
+        access: authenticates.
+        pages: handle the requests of those who are signed in.
+        templates: for the pages that need no sign-in.
         assets: the static files.
-        timeout: longest time a page may take to make.
+        timeout: of one page.
     """
     return _Application(access, pages, templates, assets, timeout).app
 
@@ -90,7 +90,7 @@ class _Application:
         self,
         access: Access,
         pages: Pages,
-        templates: Templates,
+        templates: TemplateRenderer,
         assets: Assets,
         timeout: timedelta,
     ) -> None:
@@ -99,38 +99,36 @@ class _Application:
         self._assets = assets
         self._timeout = timeout.total_seconds()
         self._log = structlog.get_logger()
-        inside = self._inside
+        signed_in = self._signed_in
         self.app = Starlette(
             routes=[
-                Route("/", inside(pages.home)),
-                Route("/executions", inside(pages.executions)),
-                Route("/executions/{id}", inside(pages.execution)),
-                Route("/executions/{id}/actions/{name}", inside(pages.act), methods=["POST"]),
-                Route("/events/executions", inside(pages.executions_stream)),
-                Route("/events/executions/{id}", inside(pages.execution_stream)),
-                Route("/agents", inside(pages.agents)),
-                Route("/workflows", inside(pages.workflows)),
-                Route("/stuck", inside(pages.stuck)),
-                Route("/login", self._outside(self._login), methods=["GET", "POST"]),
-                Route("/logout", self._outside(self._logout), methods=["POST"]),
-                Route("/static/{name}", self._outside(self._static)),
+                Route("/", signed_in(pages.home)),
+                Route("/executions", signed_in(pages.executions)),
+                Route("/executions/{id}", signed_in(pages.execution)),
+                Route("/events/executions", signed_in(pages.executions_stream)),
+                Route("/events/executions/{id}", signed_in(pages.execution_stream)),
+                Route("/agents", signed_in(pages.agents)),
+                Route("/workflows", signed_in(pages.workflows)),
+                Route("/stuck", signed_in(pages.stuck)),
+                Route("/login", self._public(self._login), methods=["GET", "POST"]),
+                Route("/logout", self._public(self._logout), methods=["POST"]),
+                Route("/static/{name}", self._public(self._static)),
             ],
             middleware=[Middleware(_Headers)],
             exception_handlers={HTTPException: self._on_http_exception},
         )
 
-    def _inside(self, handler: Handler) -> Handler:
-        """Let in who may ask, and answer them in their name."""
+    def _signed_in(self, handler: Handler) -> Handler:
+        """Wrap a handler that needs a principal."""
 
         async def answer(request: Request) -> Response:
             request.state.principal = self._access.principal(request)
-            calls.act_as(request.state.principal)
             return await handler(request)
 
-        return self._outside(answer)
+        return self._public(answer)
 
-    def _outside(self, handler: Handler) -> Handler:
-        """Answer within the time, also what goes wrong."""
+    def _public(self, handler: Handler) -> Handler:
+        """Wrap a handler: within the timeout, and with a page for every error."""
 
         async def answer(request: Request) -> Response:
             request.state.principal = None
@@ -140,17 +138,17 @@ class _Application:
                 async with asyncio.timeout(self._timeout):
                     return await handler(request)
             except TimeoutError:
-                return self._problem(request, 503)
-            except CallError as error:
-                return self._refusal(request, error)
+                return self._error_page(request, 503)
+            except ApiError as error:
+                return self._api_error_page(request, error)
             except TooManyAttemptsError as error:
                 seconds = math.ceil(error.wait.total_seconds())
-                response = self._problem(request, 429)
+                response = self._error_page(request, 429)
                 response.headers["retry-after"] = str(seconds)
                 return response
             except Exception:  # noqa: BLE001 - a bug of ours is no reason to show its inside
                 self._log.exception("console_failed", path=request.url.path)
-                return self._problem(request, 500)
+                return self._error_page(request, 500)
 
         return answer
 
@@ -158,15 +156,14 @@ class _Application:
         if not self._access.asks_for_key:
             return RedirectResponse("/", 303)
         if request.method != "POST":
-            return self._templates.page("login.html", problem="", next=_local(request))
+            return self._templates.page("login.html", problem="", next=_next_page(request))
         form = await _form(request)
-        # A page of ours, as a path: never an address of somebody else's.
-        response = RedirectResponse(_safe(form.get("next", "/")), 303)
+        response = RedirectResponse(_own_path(form.get("next", "/")), 303)
         if self._access.sign_in(request, response, form.get("key", "").strip()):
             return response
         problem = "This API key is not known."
         return self._templates.page(
-            "login.html", 401, problem=problem, next=_safe(form.get("next", "/"))
+            "login.html", 401, problem=problem, next=_own_path(form.get("next", "/"))
         )
 
     async def _logout(self, request: Request) -> Response:
@@ -175,21 +172,21 @@ class _Application:
         return response
 
     async def _static(self, request: Request) -> Response:
-        found = self._assets.answer(request.path_params["name"], request.query_params)
+        found = self._assets.response(request.path_params["name"], request.query_params)
         if found is None:
-            raise status.not_found("the file")
+            raise errors.not_found("the file")
         return found
 
-    def _refusal(self, request: Request, error: CallError) -> Response:
+    def _api_error_page(self, request: Request, error: ApiError) -> Response:
         code = _CODES.get(error.code, 500)
-        if code == 401 and not self._access.brings_key(request):
-            next_page = _safe(_address(request)) if request.method == "GET" else "/"
+        if code == 401 and not self._access.has_api_key(request):
+            next_page = _own_path(_path_and_query(request)) if request.method == "GET" else "/"
             return self._templates.page("login.html", 401, problem="", next=next_page)
         if code == 400:
-            return self._problem(request, code, error.message)
-        return self._problem(request, code)
+            return self._error_page(request, code, error.message)
+        return self._error_page(request, code)
 
-    def _problem(self, request: Request, code: int, explanation: str = "") -> Response:
+    def _error_page(self, request: Request, code: int, explanation: str = "") -> Response:
         response = self._templates.page(
             "error.html",
             code,
@@ -203,11 +200,11 @@ class _Application:
         return response
 
     async def _on_http_exception(self, request: Request, error: Exception) -> Response:
-        return self._problem(request, getattr(error, "status_code", 500))
+        return self._error_page(request, getattr(error, "status_code", 500))
 
 
 class _Headers:
-    """Adds to every answer what browsers are to hold to."""
+    """Adds the security headers to every response."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -216,7 +213,7 @@ class _Headers:
         async def with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 given = {name.lower() for name, _ in message["headers"]}
-                added = _HEADERS if b"cache-control" in given else _HEADERS | _UNSTORED
+                added = _HEADERS if b"cache-control" in given else _HEADERS | _NO_STORE
                 pairs = [(name.encode(), value.encode()) for name, value in added.items()]
                 message["headers"] = [*message["headers"], *pairs]
             await send(message)
@@ -224,7 +221,7 @@ class _Headers:
         await self._app(scope, receive, with_headers)
 
 
-_UNSTORED = {"cache-control": "no-store"}
+_NO_STORE = {"cache-control": "no-store"}
 
 
 async def _form(request: Request) -> dict[str, str]:
@@ -232,23 +229,23 @@ async def _form(request: Request) -> dict[str, str]:
     async for chunk in request.stream():
         content += chunk
         if len(content) > _MAX_FORM_BYTES:
-            raise status.invalid([("form", f"has more than {_MAX_FORM_BYTES} bytes")])
+            raise errors.invalid_argument([("form", f"has more than {_MAX_FORM_BYTES} bytes")])
     try:
         fields = parse_qs(content.decode(), max_num_fields=10)
     except ValueError:
-        raise status.invalid([("form", "cannot be read")]) from None
+        raise errors.invalid_argument([("form", "cannot be read")]) from None
     return {name: values[0] for name, values in fields.items()}
 
 
-def _address(request: Request) -> str:
+def _path_and_query(request: Request) -> str:
     return f"{request.url.path}?{request.url.query}" if request.url.query else request.url.path
 
 
-def _local(request: Request) -> str:
-    return _safe(request.query_params.get("next", "/"))
+def _next_page(request: Request) -> str:
+    return _own_path(request.query_params.get("next", "/"))
 
 
-def _safe(path: str) -> str:
+def _own_path(path: str) -> str:
     """Return a path of ours, or the home page: a browser reads `//x` and `/\\x` as a host."""
-    harmless = path.startswith("/") and path[1:2] not in {"/", "\\"} and path.isprintable()
-    return path if harmless else "/"
+    is_own = path.startswith("/") and path[1:2] not in {"/", "\\"} and path.isprintable()
+    return path if is_own else "/"

@@ -1,25 +1,24 @@
-"""Puts the console together."""
+"""Assembly of the console."""
 
 from __future__ import annotations
 
 from datetime import UTC
 
 from stigma.runtime import Readiness
+from stigma_api.access.principals import Principals
 from stigma_api.console.access import Access
 from stigma_api.console.api import Api
 from stigma_api.console.app import application
-from stigma_api.console.links import TemporalUi
-from stigma_api.console.live import Live
 from stigma_api.console.pages import Pages
-from stigma_api.console.rendering import Assets, Templates
-from stigma_api.console.server import ConsoleServer
-from stigma_api.principals import Principals
-from stigma_api.servicers import Servicers
+from stigma_api.console.rendering import Assets, TemplateRenderer, TemporalUi
+from stigma_api.console.shared_streams import SharedStreams
+from stigma_api.http_server import ConsoleServer
+from stigma_api.services import Services
 from stigma_api.settings import ApiSettings
 
 
 def console(
-    servicers: Servicers,
+    services: Services,
     readiness: Readiness,
     *,
     settings: ApiSettings,
@@ -29,20 +28,20 @@ def console(
     """Return the console's server.
 
     Args:
-        servicers: what it reads through.
+        services: called for what pages show.
         readiness: gets the check `console`.
         settings: of the service; with certificate and key the console is served over TLS as well.
         principals: as of the API.
         namespace: the Temporal namespace Stigma runs in.
     """
     access = Access(principals, settings.console_session_secret.get_secret_value())
-    assets, live = Assets(), Live()
-    templates = Templates(assets, asks_for_key=access.asks_for_key, utc=UTC)
+    assets, shared = Assets(), SharedStreams()
+    templates = TemplateRenderer(assets, asks_for_key=access.asks_for_key, utc=UTC)
     api = Api(
-        servicers, max_calls=settings.api_max_in_flight, call_timeout=settings.api_call_timeout
+        services, max_calls=settings.api_max_in_flight, call_timeout=settings.api_call_timeout
     )
     ui = TemporalUi(settings.console_temporal_ui_url, namespace)
-    pages = Pages(api, templates, ui, live)
+    pages = Pages(api, templates, ui, shared)
     tls = None
     if settings.api_tls_cert is not None and settings.api_tls_key is not None:
         tls = settings.api_tls_cert, settings.api_tls_key
@@ -52,5 +51,5 @@ def console(
         host=settings.console_host,
         port=settings.console_port,
         tls=tls,
-        end_streams=live.close,
+        end_streams=shared.close,
     )

@@ -1,4 +1,4 @@
-"""A timeline as a chart: where each entry's bar begins, and how long it is."""
+"""A timeline as a chart: start and width of each entry's bar."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from stigma.diagnosis.v1.diagnosis_service_pb2 import (
 )
 
 WIDTH = 1000
-_LEAST = 6
-_LANES = 3
+_MIN_WIDTH = 6
+_INTERVALS = 3
 
 
 @dataclass(frozen=True)
@@ -50,13 +50,13 @@ class Chart:
 
     bars: Sequence[Bar]
     ticks: Sequence[tuple[int, timedelta]]
-    """Positions, and the time since the start that they stand for."""
+    """Positions, each with its time since the start."""
     caller_unavailable: str
     truncated: bool
 
 
-def draw(timeline: ExecutionTimeline, now: datetime) -> Chart:
-    """Lay a timeline out; what goes on reaches up to now."""
+def layout(timeline: ExecutionTimeline, now: datetime) -> Chart:
+    """Lay out a timeline; open entries reach up to now."""
     entries = timeline.entries
     if not entries:
         return Chart((), (), timeline.caller_unavailable, timeline.truncated)
@@ -69,7 +69,7 @@ def draw(timeline: ExecutionTimeline, now: datetime) -> Chart:
     bars = []
     for entry, span in zip(entries, spans, strict=True):
         offset = _time(entry) - start
-        x = min(round(WIDTH * (offset / whole)), WIDTH - _LEAST)
+        x = min(round(WIDTH * (offset / whole)), WIDTH - _MIN_WIDTH)
         width = round(WIDTH * ((span or timedelta()) / whole))
         bars.append(
             Bar(
@@ -85,12 +85,12 @@ def draw(timeline: ExecutionTimeline, now: datetime) -> Chart:
                 offset=offset,
                 duration=span,
                 x=x,
-                width=max(_LEAST, min(width, WIDTH - x)),
+                width=max(_MIN_WIDTH, min(width, WIDTH - x)),
                 workflow_id=entry.workflow_id,
                 run_id=entry.run_id,
             )
         )
-    ticks = [(WIDTH * at // _LANES, whole * at / _LANES) for at in range(_LANES + 1)]
+    ticks = [(WIDTH * at // _INTERVALS, whole * at / _INTERVALS) for at in range(_INTERVALS + 1)]
     return Chart(bars, ticks, timeline.caller_unavailable, timeline.truncated)
 
 
@@ -102,14 +102,14 @@ def step_name(step: TimelineStep.ValueType) -> str:
 
 
 def reason_name(reason: StuckReason.ValueType) -> str:
-    """Return why an execution is stuck, without its prefix; its number where unnamed."""
+    """Return a stuck reason's name without its prefix; its number where unnamed."""
     if reason not in StuckReason.values():
         return str(reason)
     return StuckReason.Name(reason).removeprefix("STUCK_REASON_")
 
 
 def _lane(entry: TimelineEntry, caller: str) -> str:
-    # What the caller does while it waits is said by the execution's own history.
+    # That the caller waits is recorded in the execution's own history.
     waits = entry.step == TIMELINE_STEP_PENDING
     return "caller" if waits or (caller and entry.workflow_id == caller) else "execution"
 
@@ -117,7 +117,7 @@ def _lane(entry: TimelineEntry, caller: str) -> str:
 def _duration(
     entry: TimelineEntry, entries: Sequence[TimelineEntry], now: datetime
 ) -> timedelta | None:
-    """Return how long an entry takes so far; None for a moment."""
+    """Return an entry's duration so far; None for an instant."""
     if entry.HasField("duration"):
         return entry.duration.ToTimedelta()
     if entry.step == TIMELINE_STEP_PENDING:
@@ -126,7 +126,7 @@ def _duration(
 
 
 def _wait(entry: TimelineEntry, entries: Sequence[TimelineEntry], now: datetime) -> timedelta:
-    """Return how long the caller waits: until it goes on, is told, or another attempt waits."""
+    """Return the caller's wait: until it goes on, is answered, or another attempt waits."""
     start = _time(entry)
     for last in (TIMELINE_STEP_RESUMED, TIMELINE_STEP_DELIVERED, TIMELINE_STEP_ENDED):
         ends = [_time(other) for other in entries if other.step == last]

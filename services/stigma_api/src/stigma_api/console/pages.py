@@ -1,4 +1,4 @@
-"""The pages, and the streams that keep them up to date."""
+"""The pages, and the streams that update them."""
 
 from __future__ import annotations
 
@@ -13,123 +13,119 @@ import grpc
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from stigma_api import status
-from stigma_api.capacity import Capacity
-from stigma_api.console import actions, chart
+from stigma.contracts.executions import Kind
+from stigma_api.access.concurrency import ConcurrencyLimit
+from stigma_api.access.principals import Action, Principal
+from stigma_api.console import chart
 from stigma_api.console.api import Api
-from stigma_api.console.following import Following, Look, rest
-from stigma_api.console.links import TemporalUi
-from stigma_api.console.live import Fragments, Live
-from stigma_api.console.rendering import Templates
+from stigma_api.console.execution_refresh import ExecutionRefresher, Snapshot, backoff
+from stigma_api.console.rendering import TemplateRenderer, TemporalUi
 from stigma_api.console.searches import PHASES, Search
+from stigma_api.console.shared_streams import Fragments, SharedStreams
 from stigma_api.console.streams import KEEP_ALIVE_SECONDS, EventStream
 from stigma_api.console.views import ExecutionView, view
-from stigma_api.principals import Action
-from stigma_api.status import CallError
+from stigma_api.errors import ApiError
 
 _MAX_STREAMS = 100
 _LIST_SECONDS = 2.0
 
 
 class Pages:
-    """Answers the requests of those who were let in."""
+    """Handles the requests of principals."""
 
-    def __init__(self, api: Api, templates: Templates, ui: TemporalUi, live: Live) -> None:
+    def __init__(
+        self, api: Api, templates: TemplateRenderer, ui: TemporalUi, shared: SharedStreams
+    ) -> None:
         self._api = api
-        self._following = Following(api)
+        self._refresher = ExecutionRefresher(api)
         self._templates = templates
         self._ui = ui
-        self._live = live
-        self._streams = Capacity(_MAX_STREAMS, "streams")
+        self._shared = shared
+        self._stream_limit = ConcurrencyLimit(_MAX_STREAMS, "streams")
 
     async def home(self, _request: Request) -> Response:
-        """Go to the executions."""
+        """Redirect to the executions."""
         return RedirectResponse("/executions", 303)
 
     async def executions(self, request: Request) -> Response:
         """List executions."""
-        search, page = Search.of(request.query_params), request.query_params.get("page", "")
+        search, page = Search.from_query(request.query_params), request.query_params.get("page", "")
         values: dict[str, Any] = {"search": search, "phases": PHASES, "page": page}
         try:
-            values |= await self._listed(search, page)
-        except CallError as error:
+            values |= await self._listed(request, search, page)
+        except ApiError as error:
             if error.code != grpc.StatusCode.INVALID_ARGUMENT:
                 raise
             return self._page(request, "executions.html", 400, problem=error.message, **values)
         return self._page(request, "executions.html", problem="", **values)
 
     async def executions_stream(self, request: Request) -> Response:
-        """Keep a list up to date."""
-        search = Search.of(request.query_params)
+        """Stream the updates of a list."""
+        search = Search.from_query(request.query_params)
 
         async def source() -> AsyncIterator[Fragments]:
             while True:
                 began = time.monotonic()
-                listed = await self._listed(search, "")
+                listed = await self._listed(request, search, "")
                 yield {"rows": self._templates.part("_rows.html", search=search, **listed)}
-                await asyncio.sleep(rest(began, _LIST_SECONDS))
+                await asyncio.sleep(backoff(began, _LIST_SECONDS))
 
         return self._stream(request, search, source)
 
     async def execution(self, request: Request) -> Response:
         """Show one execution."""
-        look = await self._following.look(request.path_params["id"])
+        snapshot = await self._refresher.snapshot(_principal(request), request.path_params["id"])
         return self._page(
             request,
             "execution.html",
-            execution=look.shown,
-            fragments=self._fragments(look),
-            live=not look.is_settled,
-            actions=actions.offered(look.shown),
+            execution=snapshot.shown,
+            fragments=self._fragments(snapshot),
+            live=not snapshot.is_final,
         )
 
     async def execution_stream(self, request: Request) -> Response:
-        """Keep an execution's page up to date."""
+        """Stream the updates of an execution's page."""
         execution_id = request.path_params["id"]
 
         async def source() -> AsyncIterator[Fragments]:
-            async with aclosing(self._following.looks(execution_id)) as looks:
-                async for look in looks:
-                    yield self._fragments(look)
+            snapshots = self._refresher.snapshots(_principal(request), execution_id)
+            async with aclosing(snapshots):
+                async for snapshot in snapshots:
+                    yield self._fragments(snapshot)
 
         return self._stream(request, execution_id, source)
 
-    async def act(self, request: Request) -> Response:
-        """Do something to an execution."""
-        action = actions.ACTIONS.get(request.path_params["name"])
-        if action is None:
-            raise status.not_found("the action")
-        await action.perform(request.path_params["id"])
-        return RedirectResponse(f"/executions/{request.path_params['id']}", 303)
-
     async def agents(self, request: Request) -> Response:
         """List agents."""
-        found, following = await self._api.agents(request.query_params.get("page", ""))
-        return self._page(request, "definitions.html", kind="agent", found=found, next=following)
+        return await self._definitions(request, Kind.AGENT)
 
     async def workflows(self, request: Request) -> Response:
         """List workflows."""
-        found, following = await self._api.workflows(request.query_params.get("page", ""))
-        return self._page(request, "definitions.html", kind="workflow", found=found, next=following)
+        return await self._definitions(request, Kind.WORKFLOW)
 
     async def stuck(self, request: Request) -> Response:
-        """List the executions that do not get on."""
-        reply = await self._api.stuck()
+        """List the executions that make no progress."""
+        reply = await self._api.stuck(_principal(request))
         found = [(one, chart.reason_name(one.reason)) for one in reply.executions]
         return self._page(request, "stuck.html", reply=reply, stuck=found)
 
-    async def _listed(self, search: Search, page: str) -> dict[str, Any]:
-        listed = await self._api.executions(search, page)
+    async def _definitions(self, request: Request, kind: Kind) -> Response:
+        page = request.query_params.get("page", "")
+        found, next_page = await self._api.definitions(_principal(request), kind, page)
+        return self._page(request, "definitions.html", kind=kind, found=found, next=next_page)
+
+    async def _listed(self, request: Request, search: Search, page: str) -> dict[str, Any]:
+        listed = await self._api.executions(_principal(request), search, page)
         return {
             "rows": [view(execution) for execution in listed.executions],
             "next": listed.next_page,
         }
 
-    def _fragments(self, look: Look) -> Fragments:
+    def _fragments(self, snapshot: Snapshot) -> Fragments:
         values = {
-            "execution": look.shown,
-            "chart": chart.draw(look.timeline, datetime.now(UTC)),
-            "links": self._links(look.shown),
+            "execution": snapshot.shown,
+            "chart": chart.layout(snapshot.timeline, datetime.now(UTC)),
+            "links": self._links(snapshot.shown),
             "ui": self._ui,
         }
         names = ("summary", "timeline", "conversation", "outcome")
@@ -147,16 +143,17 @@ class Pages:
     def _stream(
         self, request: Request, topic: object, source: Callable[[], AsyncIterator[Fragments]]
     ) -> Response:
-        request.state.principal.require(Action.EXECUTIONS_READ)
-        followed = (request.state.principal.name, topic)
+        principal = _principal(request)
+        principal.require(Action.EXECUTIONS_READ)
+        key = (principal.name, topic)
 
         async def updates() -> AsyncGenerator[Fragments, None]:
-            following = self._live.follow(followed, source, quiet=KEEP_ALIVE_SECONDS)
-            async with aclosing(following) as news:
-                async for fragments in news:
+            changes = self._shared.follow(key, source, quiet=KEEP_ALIVE_SECONDS)
+            async with aclosing(changes):
+                async for fragments in changes:
                     yield fragments
 
-        return EventStream(updates(), self._streams)
+        return EventStream(updates(), self._stream_limit)
 
     def _page(self, request: Request, name: str, status_code: int = 200, **values: Any) -> Response:
         return self._templates.page(
@@ -166,3 +163,8 @@ class Pages:
             path=request.url.path,
             **values,
         )
+
+
+def _principal(request: Request) -> Principal:
+    principal: Principal = request.state.principal
+    return principal

@@ -1,4 +1,4 @@
-"""Templates and static files. Everything that a template is given is escaped."""
+"""Templates, static files, and links into Temporal's UI. All values in templates are escaped."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.responses import HTMLResponse, Response
@@ -17,14 +18,15 @@ _TYPES = {
     ".js": "text/javascript; charset=utf-8",
     ".svg": "image/svg+xml",
 }
-_FOR_A_YEAR = "public, max-age=31536000, immutable"
+_IMMUTABLE = "public, max-age=31536000, immutable"
 
 
-class Templates:
-    """Makes pages and parts of pages.
+class TemplateRenderer:
+    """Renders pages and parts of pages.
 
     Args:
-        constants: what every template knows.
+        assets: the static files that pages link to.
+        constants: values that every template has.
     """
 
     def __init__(self, assets: Assets, **constants: object) -> None:
@@ -37,19 +39,19 @@ class Templates:
         )
         self._environment.globals |= constants | {"asset": assets.url}
         self._environment.filters |= {
-            "moment": moment,
-            "took": took,
-            "count": count,
-            "dollars": dollars,
-            "words": words,
+            "utc_time": format_time,
+            "duration": format_duration,
+            "count": format_count,
+            "dollars": format_dollars,
+            "words": constant_words,
         }
 
     def page(self, name: str, status_code: int = 200, **values: Any) -> HTMLResponse:
-        """Return a whole page."""
+        """Render a whole page."""
         return HTMLResponse(self.part(name, **values), status_code)
 
     def part(self, name: str, **values: Any) -> str:
-        """Return what a template makes of values."""
+        """Render a template."""
         return self._environment.get_template(name).render(**values)
 
 
@@ -63,27 +65,48 @@ class Assets:
         }
 
     def url(self, name: str) -> str:
-        """Return a file's address."""
+        """Return a file's path, with its version."""
         return f"/static/{name}?v={self._versions[name]}"
 
-    def answer(self, name: str, query: Mapping[str, str]) -> Response | None:
-        """Return a file; None when there is none of this name."""
+    def response(self, name: str, query: Mapping[str, str]) -> Response | None:
+        """Return the response with a file; None when there is none of this name."""
         content = self._files.get(name)
         if content is None:
             return None
         # During an upgrade a page of one release may ask a pod of another.
         current = query.get("v") == self._versions[name]
-        caching = {"Cache-Control": _FOR_A_YEAR if current else "no-cache"}
+        caching = {"Cache-Control": _IMMUTABLE if current else "no-cache"}
         return Response(content, media_type=_TYPES[Path(name).suffix], headers=caching)
 
 
-def moment(time: datetime) -> str:
-    """Show a time to the second, in UTC."""
+class TemporalUi:
+    """Links into Temporal's own web UI.
+
+    Args:
+        url: of the UI; empty: there are no links.
+        namespace: the one that Stigma runs in.
+    """
+
+    def __init__(self, url: str, namespace: str) -> None:
+        self._url = url.rstrip("/")
+        self._namespace = namespace
+
+    def workflow(self, workflow_id: str, run_id: str = "", namespace: str = "") -> str:
+        """Return the URL of a workflow, or of one run; empty without a UI or a workflow."""
+        if not self._url or not workflow_id:
+            return ""
+        parts = [namespace or self._namespace, "workflows", workflow_id]
+        parts += [run_id, "history"] if run_id else []
+        return f"{self._url}/namespaces/{'/'.join(quote(part, safe='') for part in parts)}"
+
+
+def format_time(time: datetime) -> str:
+    """Format a time to the second, in UTC."""
     return time.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
-def took(duration: timedelta) -> str:
-    """Show a duration with as many digits as help."""
+def format_duration(duration: timedelta) -> str:
+    """Format a duration by its two largest units; below a minute, with two digits or three."""
     seconds = duration.total_seconds()
     if seconds < 1:
         return f"{round(seconds * 1000)} ms"
@@ -97,16 +120,16 @@ def took(duration: timedelta) -> str:
     return f"{days} d {hours} h" if days else f"{hours} h {minutes} min"
 
 
-def count(number: int) -> str:
-    """Show a number with its thousands apart."""
+def format_count(number: int) -> str:
+    """Format a number with thousands separators."""
     return f"{number:,}"
 
 
-def dollars(cost: float) -> str:
-    """Show a cost to the hundredth of a cent."""
+def format_dollars(cost: float) -> str:
+    """Format a cost to the hundredth of a cent."""
     return f"${cost:,.4f}"
 
 
-def words(name: str) -> str:
-    """Show a constant's name as words: RESOLVED_OR_GONE as "resolved or gone"."""
+def constant_words(name: str) -> str:
+    """Format a constant's name as words: RESOLVED_OR_GONE as "resolved or gone"."""
     return name.replace("_", " ").lower()

@@ -1,4 +1,4 @@
-"""What the list of executions is asked for: the form's fields, in the API's filter grammar."""
+"""The search form of executions, and its fields in the API's filter grammar."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PHASES = (
 
 @dataclass(frozen=True)
 class Search:
-    """The fields of the form; empty: anything."""
+    """The fields of the form; an empty one matches anything."""
 
     kind: str = ""
     phase: str = ""
@@ -29,25 +29,25 @@ class Search:
     """Of the agent or workflow."""
     session: str = ""
     filter_text: str = ""
-    """More conditions, in the API's own words."""
+    """More conditions, in the API's filter grammar."""
 
     @classmethod
-    def of(cls, query: Mapping[str, str]) -> Search:
-        """Read a page's query."""
+    def from_query(cls, query: Mapping[str, str]) -> Search:
+        """Parse a page's query."""
         return cls(**{field.name: query.get(field.name, "").strip() for field in fields(cls)})
 
     @property
     def kinds(self) -> Sequence[Kind]:
-        """Which kinds of executions are looked for."""
+        """The kinds of executions to list."""
         return [kind for kind in Kind if self.kind in {"", kind}] or list(Kind)
 
     @property
     def is_empty(self) -> bool:
-        """Whether everything is looked for."""
+        """Whether it matches everything."""
         return self == Search()
 
     def filter(self, kind: Kind) -> str:
-        """Return the filter for one kind; what cannot stand in it is refused by the API."""
+        """Return the filter for one kind; the API refuses values that a filter cannot have."""
         conditions = [
             f'{field} = "{value}"'
             for field, value in (
@@ -62,6 +62,6 @@ class Search:
         return " AND ".join(conditions)
 
     def query(self, **more: str) -> str:
-        """Return the query of this search's page."""
-        asked = {field.name: getattr(self, field.name) for field in fields(self)} | more
-        return urlencode({name: value for name, value in asked.items() if value})
+        """Format the query of this search's page."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)} | more
+        return urlencode({name: value for name, value in values.items() if value})

@@ -1,21 +1,18 @@
-"""What a browser shows instead of an API key: a signed cookie that says who signed in.
+"""Session cookies: signed, they say who signed in, so that a browser does not keep the API key.
 
-Nothing is kept on the server, so every replica with the same secret takes it. It ends by its time,
-with the key it was given for, and with the secret.
+Nothing is kept on the server, so every replica with the same secret accepts a cookie. A session
+ends by its time, with the key it was given for, and with the secret.
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
 import hashlib
-import hmac
-import json
 import secrets
-import time
 from datetime import timedelta
 
-from stigma_api.principals import Principal, Principals
+from itsdangerous import BadData, URLSafeTimedSerializer
+
+from stigma_api.access.principals import Principal, Principals
 
 LIFETIME = timedelta(hours=12)
 
@@ -31,43 +28,33 @@ class Sessions:
 
     def __init__(self, principals: Principals, secret: str = "") -> None:
         self._principals = principals
-        self._secret = secret.encode() or secrets.token_bytes(32)
+        self._serializer = URLSafeTimedSerializer(
+            secret or secrets.token_bytes(32),
+            salt="session",
+            signer_kwargs={"key_derivation": "hmac", "digest_method": hashlib.sha256},
+        )
 
     def issue(self, key: str) -> tuple[Principal, str] | None:
-        """Return whose API key this is, and the cookie's value; None for nobody's."""
+        """Return the principal of an API key, and the cookie's value; None for an unknown key."""
         principal = self._principals.by_key(key)
         if principal is None:
             return None
-        content = {
-            "principal": principal.name,
-            "key": self._mark(hashlib.sha256(key.encode()).hexdigest()),
-            "expires": int(time.time() + LIFETIME.total_seconds()),
-        }
-        text = base64.urlsafe_b64encode(json.dumps(content).encode()).decode()
-        return principal, f"{text}.{self._signature(text)}"
+        key_sha256 = hashlib.sha256(key.encode()).hexdigest()
+        content = {"principal": principal.name, "key": self._key_mark(key_sha256)}
+        return principal, str(self._serializer.dumps(content))
 
     def principal(self, cookie: str) -> Principal | None:
         """Return who signed in; None when the cookie is not ours, too old, or its key is gone."""
-        text, _, signature = cookie.partition(".")
-        if not hmac.compare_digest(self._signature(text).encode(), signature.encode()):
-            return None
         try:
-            content = json.loads(base64.urlsafe_b64decode(text))
-        except (binascii.Error, ValueError):  # of a release that wrote it otherwise
-            return None
-        if content["expires"] < time.time():
+            content = self._serializer.loads(cookie, max_age=int(LIFETIME.total_seconds()))
+        except BadData:
             return None
         principal = self._principals.by_name(content["principal"])
-        if principal is None or content["key"] not in map(self._mark, principal.key_sha256):
+        if principal is None or content["key"] not in map(self._key_mark, principal.key_sha256):
             return None
         return principal
 
-    def _mark(self, key_sha256: str) -> str:
-        """Tell a principal's keys apart without showing their hashes."""
-        return self._hmac(f"key:{key_sha256}")[:16]
-
-    def _signature(self, text: str) -> str:
-        return self._hmac(f"session:{text}")
-
-    def _hmac(self, text: str) -> str:
-        return hmac.new(self._secret, text.encode(), hashlib.sha256).hexdigest()
+    def _key_mark(self, key_sha256: str) -> str:
+        """Return a mark that tells a principal's keys apart without showing their hashes."""
+        signer = self._serializer.make_signer("key")
+        return signer.get_signature(key_sha256).decode()

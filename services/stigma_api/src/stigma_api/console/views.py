@@ -1,4 +1,4 @@
-"""Executions as pages show them. Tokens, keys and the values of env variables are left out here."""
+"""Executions as pages show them, without tokens, keys and values of env variables."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ MAX_TEXT = 20_000
 MAX_MESSAGES = 200
 """Most messages on a page, the newest."""
 
-_RUN = re.compile(r"run-[0-9a-f]{32}")
+_ENGINE_RUN_ID = re.compile(r"run-[0-9a-f]{32}")
 
 
 @dataclass(frozen=True)
 class Text:
-    """A text, cut where it is too long for a page."""
+    """A text, cut if it is too long for a page."""
 
     text: str
     left_out: int = 0
@@ -48,7 +48,7 @@ class Text:
 
     @classmethod
     def of_json(cls, text: str) -> Text:
-        """Cut JSON, set out in lines; what is none stays as it is."""
+        """Cut JSON, indented; a text that is no JSON stays as it is."""
         try:
             lines = json.dumps(json.loads(text), indent=2, ensure_ascii=False)
         except (ValueError, RecursionError):
@@ -58,7 +58,7 @@ class Text:
 
 
 @dataclass(frozen=True)
-class Said:
+class MessagePart:
     """One part of a message: `text` or `thinking`."""
 
     kind: str
@@ -66,12 +66,12 @@ class Said:
 
 
 @dataclass(frozen=True)
-class Turn:
+class ConversationMessage:
     """One message of a conversation."""
 
     number: int
     role: str
-    parts: Sequence[Said]
+    parts: Sequence[MessagePart]
 
 
 @dataclass(frozen=True)
@@ -109,14 +109,14 @@ class ExecutionView:
     callback_state: str
     caller: TemporalCaller | None
     parent: str
-    """The workflow execution whose document called; empty for other callers."""
+    """The workflow execution whose document called the agent; empty for other callers."""
     run: EngineRun | None
-    conversation: Sequence[Turn]
+    conversation: Sequence[ConversationMessage]
     earlier_messages: int
 
 
 def view(execution: Execution) -> ExecutionView:
-    """Return what pages show of an execution."""
+    """Return the view of an execution."""
     spec, status = execution.spec, execution.status
     agent = execution if isinstance(execution, AgentExecution) else AgentExecution()
     workflow = execution if isinstance(execution, WorkflowExecution) else WorkflowExecution()
@@ -134,9 +134,9 @@ def view(execution: Execution) -> ExecutionView:
         session=spec.session_id,
         request_id=spec.request_id,
         labels=[f"{key}={value}" for key, value in sorted(spec.labels.items())],
-        start=_moment(status.start_time),
-        end=_moment(status.end_time),
-        deadline=_moment(status.deadline),
+        start=_datetime(status.start_time),
+        end=_datetime(status.end_time),
+        deadline=_datetime(status.deadline),
         usage=agent.status.usage if agent.status.HasField("usage") else None,
         steps=agent.status.steps,
         model=agent.spec.config.model or agent.spec.agent.model,
@@ -155,7 +155,9 @@ def view(execution: Execution) -> ExecutionView:
         parent=_parent(spec.caller.workflow_id),
         run=workflow.status.run if workflow.status.HasField("run") else None,
         conversation=[
-            Turn(number, _role(message), [_said(part) for part in message.parts])
+            ConversationMessage(
+                number, _role(message), [_message_part(part) for part in message.parts]
+            )
             for number, message in enumerate(messages, start=1)
         ][earlier:],
         earlier_messages=earlier,
@@ -163,13 +165,13 @@ def view(execution: Execution) -> ExecutionView:
 
 
 def _parent(caller: str) -> str:
-    """Return the execution that a run of the engine belongs to, as `engine.run_id` names it."""
-    return f"{Kind.WORKFLOW}-{caller.partition('-')[2]}" if _RUN.fullmatch(caller) else ""
+    """Return the execution of an engine's run, whose id `engine.run_id` made."""
+    return f"{Kind.WORKFLOW}-{caller.partition('-')[2]}" if _ENGINE_RUN_ID.fullmatch(caller) else ""
 
 
-def _said(part: Part) -> Said:
+def _message_part(part: Part) -> MessagePart:
     kind = part.WhichOneof("kind") or ""
-    return Said(kind, Text.of(part.thinking if kind == "thinking" else part.text))
+    return MessagePart(kind, Text.of(part.thinking if kind == "thinking" else part.text))
 
 
 def _role(message: Message) -> str:
@@ -183,5 +185,5 @@ def _callback_state(callback: CallbackStatus) -> str:
     return CallbackState.Name(callback.state).removeprefix("CALLBACK_STATE_")
 
 
-def _moment(time: Timestamp) -> datetime | None:
+def _datetime(time: Timestamp) -> datetime | None:
     return time.ToDatetime(tzinfo=UTC) if time.ByteSize() else None

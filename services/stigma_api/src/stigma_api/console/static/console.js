@@ -3,7 +3,7 @@
 
 const MINUTE = 60, HOUR = 60 * MINUTE, DAY = 24 * HOUR;
 
-function spoken(seconds) {
+function formatDuration(seconds) {
   if (seconds < 1) return "0 s";
   if (seconds < MINUTE) return `${Math.floor(seconds)} s`;
   if (seconds < HOUR) return `${Math.floor(seconds / MINUTE)} min ${Math.floor(seconds % MINUTE)} s`;
@@ -11,27 +11,27 @@ function spoken(seconds) {
   return `${Math.floor(seconds / DAY)} d ${Math.floor((seconds % DAY) / HOUR)} h`;
 }
 
-function distance(moment) {
-  const seconds = (Date.now() - Date.parse(moment)) / 1000;
+function formatRelative(time) {
+  const seconds = (Date.now() - Date.parse(time)) / 1000;
   if (Math.abs(seconds) < 2) return "now";
-  const text = spoken(Math.abs(seconds)).replace(/ min .*/, " min").replace(/ h .*/, " h");
+  const text = formatDuration(Math.abs(seconds)).replace(/ min .*/, " min").replace(/ h .*/, " h");
   return seconds > 0 ? `${text} ago` : `in ${text}`;
 }
 
-function show(element, text) {
+function setText(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
 
 // Relative times are the browser's affair: what the server sends stays the same, and comparable.
-function tellTimes() {
+function updateTimes() {
   for (const element of document.querySelectorAll("[data-ago]"))
-    show(element, distance(element.dataset.ago));
+    setText(element, formatRelative(element.dataset.ago));
   for (const element of document.querySelectorAll("[data-brief]")) {
-    show(element, distance(element.dateTime));
+    setText(element, formatRelative(element.dateTime));
     element.title = `${new Date(element.dateTime).toISOString().slice(0, 19).replace("T", " ")} UTC`;
   }
   for (const element of document.querySelectorAll("[data-since]"))
-    show(element, spoken((Date.now() - Date.parse(element.dataset.since)) / 1000));
+    setText(element, formatDuration((Date.now() - Date.parse(element.dataset.since)) / 1000));
 }
 
 function replace(fragment, html) {
@@ -63,23 +63,23 @@ function announce() {
 function follow(address) {
   let source = null;
   const mark = document.querySelector("[data-live-mark]");
-  const shine = (on) => { if (mark) mark.hidden = !on; };
-  const stop = () => { source?.close(); source = null; shine(false); };
+  const setLive = (on) => { if (mark) mark.hidden = !on; };
+  const stop = () => { source?.close(); source = null; setLive(false); };
   const start = () => {
     if (source) return;
     source = new EventSource(address);
-    source.onopen = () => shine(true);
+    source.onopen = () => setLive(true);
     source.onmessage = (message) => {
       for (const [name, html] of Object.entries(JSON.parse(message.data).fragments)) {
         const fragment = document.querySelector(`[data-fragment="${name}"]`);
         if (fragment) replace(fragment, html);
       }
-      tellTimes();
+      updateTimes();
       announce();
     };
     source.addEventListener("end", () => { stop(); document.removeEventListener("visibilitychange", turn); });
     source.onerror = () => {
-      shine(false);
+      setLive(false);
       // Closed for good by the server's answer: signed out, or gone. The page itself says which.
       if (source?.readyState === EventSource.CLOSED) { source = null; setTimeout(start, 10000); }
     };
@@ -90,8 +90,8 @@ function follow(address) {
   turn();
 }
 
-tellTimes();
+updateTimes();
 announce();
-setInterval(tellTimes, 1000);
+setInterval(updateTimes, 1000);
 const live = document.querySelector("[data-live]");
 if (live) follow(live.dataset.live);

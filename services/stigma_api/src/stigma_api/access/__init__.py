@@ -1,0 +1,1 @@
+"""Principals, authentication, and limits of concurrent calls."""

@@ -1,0 +1,1 @@
+"""Agents and workflows: their registry, and its service."""

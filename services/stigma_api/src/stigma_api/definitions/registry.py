@@ -1,0 +1,162 @@
+"""The registry of definitions, agents or workflows: immutable versions in a database.
+
+Deleting a definition blanks its versions but keeps their numbers, so that `reviewer@3` never comes
+to mean something else.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Generic
+
+import sqlalchemy as sa
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from stigma.contracts.executions import Kind
+from stigma_api import errors
+from stigma_api.definitions.database import Database
+from stigma_api.kinds import D
+
+_APPLY_ATTEMPTS = 20
+
+
+class Registry(Generic[D]):
+    """The definitions of one kind, by name and version."""
+
+    def __init__(self, database: Database, kind: Kind, definition: type[D]) -> None:
+        self.kind = kind
+        self._database = database
+        self._type: type[D] = definition
+        self._table = table = _table(f"{kind}s")
+        self._live = table.c.deleted_at.is_(None)
+        # Every start reads one of these two: they are put together once.
+        self._newest = (
+            sa.select(table)
+            .where(self._live, table.c.name == sa.bindparam("wanted"))
+            .order_by(table.c.version.desc())
+            .limit(1)
+        )
+        self._one = self._newest.where(table.c.version == sa.bindparam("number"))
+
+    async def apply(self, definition: D, principal: str) -> D:
+        """Register a version, or return the newest when it has the same content already.
+
+        Args:
+            definition: name, spec and labels; the rest is assigned.
+            principal: who applies it.
+        """
+        given = digested(definition)
+        for _ in range(_APPLY_ATTEMPTS):
+            try:
+                async with self._database.transaction() as connection:
+                    return await self._apply(connection, given, principal)
+            except IntegrityError:
+                continue  # another replica took the same version number
+        raise errors.unavailable(
+            f"{self.kind} {definition.name} is being applied by many at once: try again"
+        )
+
+    async def get(self, name: str, version: int | None = None) -> D | None:
+        """Return one version, or the newest, or None."""
+        query = self._newest if version is None else self._one
+        parameters = {"wanted": name, "number": version}
+        async with self._database.connection() as connection:
+            row = (await connection.execute(query, parameters)).mappings().first()
+        return self._definition(row) if row else None
+
+    async def names(self, after: str, size: int) -> list[str]:
+        """Return up to `size` names that come after `after`, in order."""
+        name = self._table.c.name
+        query = (
+            sa.select(name).where(self._live, name > after).distinct().order_by(name).limit(size)
+        )
+        async with self._database.connection() as connection:
+            return list((await connection.execute(query)).scalars())
+
+    async def newest(self, names: Sequence[str]) -> list[D]:
+        """Return the newest version of each of these definitions that there is, by name."""
+        table = self._table
+        newest = (
+            sa.select(table.c.name, sa.func.max(table.c.version).label("version"))
+            .where(self._live, table.c.name.in_(names))
+            .group_by(table.c.name)
+            .subquery()
+        )
+        is_newest = (table.c.name == newest.c.name) & (table.c.version == newest.c.version)
+        query = sa.select(table).join(newest, is_newest).order_by(table.c.name)
+        async with self._database.connection() as connection:
+            rows = (await connection.execute(query)).mappings().all()
+        return [self._definition(row) for row in rows]
+
+    async def delete(self, name: str) -> bool:
+        """Delete all versions; return whether there were any."""
+        query = (
+            sa.update(self._table)
+            .where(self._live, self._table.c.name == name)
+            .values(spec=b"", labels="{}", deleted_at=datetime.now(UTC))
+        )
+        async with self._database.transaction() as connection:
+            return bool((await connection.execute(query)).rowcount)
+
+    async def _apply(self, connection: AsyncConnection, given: D, principal: str) -> D:
+        table = self._table
+        query = sa.select(table).where(table.c.name == given.name)
+        query = query.order_by(table.c.version.desc()).limit(1)
+        newest = (await connection.execute(query)).mappings().first()
+        if newest and newest["deleted_at"] is None and newest["digest"] == given.digest:
+            return self._definition(newest)
+        now = datetime.now(UTC)
+        given.version = newest["version"] + 1 if newest else 1
+        given.create_time.FromDatetime(now)
+        await connection.execute(
+            sa.insert(table).values(
+                name=given.name,
+                version=given.version,
+                spec=given.spec.SerializeToString(deterministic=True),
+                labels=json.dumps(dict(given.labels), sort_keys=True),
+                digest=given.digest,
+                principal=principal,
+                created_at=now,
+            )
+        )
+        return given
+
+    def _definition(self, row: sa.RowMapping) -> D:
+        definition = self._type(
+            name=row["name"],
+            version=row["version"],
+            labels=json.loads(row["labels"]),
+            digest=row["digest"],
+        )
+        definition.spec.ParseFromString(row["spec"])
+        definition.create_time.FromDatetime(row["created_at"])
+        return definition
+
+
+def digested(definition: D) -> D:
+    """Return name, spec and labels of a definition, with the SHA-256 of the latter two."""
+    given = type(definition)()
+    given.spec.CopyFrom(definition.spec)
+    given.labels.update(definition.labels)
+    digest = hashlib.sha256(given.SerializeToString(deterministic=True)).hexdigest()
+    given.name, given.digest = definition.name, digest
+    return given
+
+
+def _table(name: str) -> sa.Table:
+    return sa.Table(
+        name,
+        sa.MetaData(),
+        sa.Column("name", sa.String(63), primary_key=True),
+        sa.Column("version", sa.BigInteger, primary_key=True),
+        sa.Column("spec", sa.LargeBinary, nullable=False),
+        sa.Column("labels", sa.Text, nullable=False),
+        sa.Column("digest", sa.String(64), nullable=False),
+        sa.Column("principal", sa.String(128), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("deleted_at", sa.DateTime(timezone=True)),
+    )

@@ -1,0 +1,1 @@
+"""Timelines, stuck executions and gauges of the whole installation."""

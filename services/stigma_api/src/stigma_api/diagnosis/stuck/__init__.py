@@ -1,0 +1,1 @@
+"""Open executions that make no progress, each with the reason."""

@@ -1,0 +1,254 @@
+"""Diagnosis of one open execution: the reason why it makes no progress, from what is pending."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from google.protobuf.timestamp_pb2 import Timestamp
+from temporalio.api.enums.v1 import PendingActivityState
+from temporalio.api.workflow.v1 import PendingActivityInfo, PendingWorkflowTaskInfo
+from temporalio.client import Client
+
+from stigma.contracts.activities import CALL_MODEL, DELIVERIES, WATCH_CALLER
+from stigma.contracts.task_queues import TaskQueues
+from stigma.diagnosis.v1.diagnosis_service_pb2 import StuckReason
+from stigma_api.diagnosis.stuck.callers import WaitingCallers
+from stigma_api.diagnosis.stuck.queues import ACTIVITIES, WORKFLOWS, Queues
+from stigma_api.diagnosis.timeline.entries import failure_class
+from stigma_api.executions.reader import ExecutionDescription
+from stigma_api.temporal.calls import describe
+
+# Shortest wait that counts: a worker with room takes a task at once, a workflow ends in time.
+_MIN_WAIT = timedelta(seconds=5)
+# Wait of a workflow task for the worker that has the workflow in its cache, should it have died.
+_STICKY_WAIT = timedelta(seconds=12)
+
+_SCHEDULED = PendingActivityState.PENDING_ACTIVITY_STATE_SCHEDULED
+_STARTED = PendingActivityState.PENDING_ACTIVITY_STATE_STARTED
+_LIMITED = frozenset({"RATE_LIMITED", "PROVIDER_UNAVAILABLE"})
+# Error type of an attempt whose worker was stopped, as at each rollout: the call is not wrong.
+_WORKER_SHUTDOWN = "WorkerShutdown"
+_LONG_AGO = datetime.fromtimestamp(0, UTC)
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """The reason why an execution makes no progress, and a command that helps."""
+
+    reason: StuckReason.ValueType
+    message: str
+    command: str
+
+
+class Diagnoser:
+    """Diagnoses the executions of one scan."""
+
+    def __init__(
+        self, client: Client, queues: TaskQueues, polled: Queues, callers: WaitingCallers
+    ) -> None:
+        self._client = client
+        self._queues = queues
+        self._polled = polled
+        self._callers = callers
+
+    def observe(self, description: ExecutionDescription[Any]) -> None:
+        """Note what an execution shows about workers, which serve the others as well."""
+        for each in description.described.pending_activities:
+            if each.state == _STARTED and each.activity_type.name == CALL_MODEL:
+                self._polled.mark_busy(self._queues.ai)
+
+    async def diagnose(self, description: ExecutionDescription[Any]) -> Diagnosis | None:
+        """Return the diagnosis of an execution; None for one that makes progress.
+
+        The reason that blocks all the rest comes first.
+
+        Raises:
+            RPCError, ApiError: Temporal does not tell.
+        """
+        pending = description.described.pending_activities
+        task = description.described.pending_workflow_task
+        return (
+            await self._workflow_task(task, self._queues.orchestrator, description.execution_id)
+            or await self._delivery(description, pending)
+            or self._past_deadline(description)
+            or await self._caller(description)
+            or self._person(description)
+            or await self._model_call(description, pending)
+            or await self._engine_run(description)
+            or await self._watch(pending)
+        )
+
+    async def _workflow_task(
+        self, task: PendingWorkflowTaskInfo, queue: str, workflow_id: str
+    ) -> Diagnosis | None:
+        if not task.HasField("original_scheduled_time"):
+            return None
+        waits = _waits_since(task.scheduled_time, _STICKY_WAIT)
+        if await self._polled.has_no_worker(queue, WORKFLOWS, waits or _LONG_AGO):
+            return self._no_worker(queue)
+        if task.attempt > 1:
+            return Diagnosis(
+                StuckReason.STUCK_REASON_WORKFLOW_TASK_FAILING,
+                f"the code of workflow {workflow_id} fails on this version, "
+                f"{task.attempt - 1} times so far",
+                f"temporal workflow show --namespace {self._client.namespace} "
+                f"--workflow-id {workflow_id}",
+            )
+        return self._backlog(queue, waits) if waits is not None else None
+
+    async def _delivery(
+        self, description: ExecutionDescription[Any], pending: Iterable[PendingActivityInfo]
+    ) -> Diagnosis | None:
+        for each in _of_type(pending, *DELIVERIES):
+            if each.attempt > 1:
+                return Diagnosis(
+                    StuckReason.STUCK_REASON_DELIVERY_RETRYING,
+                    f"its outcome cannot be delivered: {_attempts_text(each)}",
+                    f"stigma execution timeline {description.execution_id}",
+                )
+            return await self._in_queue(each, self._queues.orchestrator)
+        return None
+
+    def _past_deadline(self, description: ExecutionDescription[Any]) -> Diagnosis | None:
+        status = description.execution.status
+        if not status.HasField("deadline"):
+            return None
+        late = datetime.now(UTC) - status.deadline.ToDatetime(UTC)
+        if late < _MIN_WAIT:
+            return None
+        return Diagnosis(
+            StuckReason.STUCK_REASON_PAST_DEADLINE,
+            f"past its deadline for {_duration_text(late)}, and no worker has ended it",
+            f"stigma execution cancel {description.execution_id}",
+        )
+
+    async def _caller(self, description: ExecutionDescription[Any]) -> Diagnosis | None:
+        if not await self._callers.are_gone(description):
+            return None
+        return Diagnosis(
+            StuckReason.STUCK_REASON_CALLER_GONE,
+            "nobody waits for it any more, and it goes on",
+            f"stigma execution cancel {description.execution_id}",
+        )
+
+    def _person(self, description: ExecutionDescription[Any]) -> Diagnosis | None:
+        if description.phase != "INPUT_REQUIRED":
+            return None
+        return Diagnosis(
+            StuckReason.STUCK_REASON_INPUT_REQUIRED,
+            "waits for a person's answer or approval",
+            f"stigma execution get {description.execution_id} --full",
+        )
+
+    async def _model_call(
+        self, description: ExecutionDescription[Any], pending: Iterable[PendingActivityInfo]
+    ) -> Diagnosis | None:
+        for each in _of_type(pending, CALL_MODEL):
+            if (found := await self._in_queue(each, self._queues.ai)) is not None:
+                return found
+            if each.attempt > 1 and failure_class(each.last_failure) != _WORKER_SHUTDOWN:
+                limited = failure_class(each.last_failure) in _LIMITED
+                reason = (
+                    StuckReason.STUCK_REASON_PROVIDER_LIMITED
+                    if limited
+                    else StuckReason.STUCK_REASON_STEP_RETRYING
+                )
+                what = "the model's provider refuses calls" if limited else "a model call fails"
+                command = f"stigma execution timeline {description.execution_id}"
+                return Diagnosis(reason, f"{what}: {_attempts_text(each)}", command)
+        return None
+
+    async def _engine_run(self, description: ExecutionDescription[Any]) -> Diagnosis | None:
+        for child in description.described.pending_children:
+            run = await describe(self._client, child.workflow_id, child.run_id)
+            if run is None:
+                continue
+            task, queue = run.pending_workflow_task, self._queues.engine
+            found = await self._workflow_task(task, queue, child.workflow_id)
+            for each in run.pending_activities:
+                queue_of_step = each.activity_options.task_queue.name or queue
+                found = found or await self._in_queue(each, queue_of_step)
+                if found is None and each.attempt > 1 and each.HasField("last_failure"):
+                    found = Diagnosis(
+                        StuckReason.STUCK_REASON_STEP_RETRYING,
+                        f"activity {each.activity_type.name} of its document fails: "
+                        f"{_attempts_text(each)}",
+                        f"temporal workflow describe --namespace {self._client.namespace} "
+                        f"--workflow-id {child.workflow_id}",
+                    )
+            if found is not None:
+                return found
+        return None
+
+    async def _watch(self, pending: Iterable[PendingActivityInfo]) -> Diagnosis | None:
+        """Diagnose the watch: without it a caller's heartbeats end, and so does its wait."""
+        for each in _of_type(pending, WATCH_CALLER):
+            return await self._in_queue(each, self._queues.watch)
+        return None
+
+    async def _in_queue(self, each: PendingActivityInfo, queue: str) -> Diagnosis | None:
+        """Diagnose an activity that no worker has taken."""
+        if each.state != _SCHEDULED:
+            return None
+        waits = _waits_since(each.scheduled_time)
+        if await self._polled.has_no_worker(queue, ACTIVITIES, waits or _LONG_AGO):
+            return self._no_worker(queue)
+        return self._backlog(queue, waits) if waits is not None else None
+
+    def _no_worker(self, queue: str) -> Diagnosis:
+        service = self._service(queue)
+        start = f": start {service}" if service else ""
+        return Diagnosis(
+            StuckReason.STUCK_REASON_NO_WORKER,
+            f"no worker polls task queue {queue}{start}",
+            self._describe_queue(queue),
+        )
+
+    def _backlog(self, queue: str, since: datetime) -> Diagnosis:
+        waited = _duration_text(datetime.now(UTC) - since)
+        return Diagnosis(
+            StuckReason.STUCK_REASON_BACKLOG,
+            f"waits in task queue {queue} for {waited}: its workers have no room",
+            self._describe_queue(queue),
+        )
+
+    def _describe_queue(self, queue: str) -> str:
+        namespace = self._client.namespace
+        return f"temporal task-queue describe --namespace {namespace} --task-queue {queue}"
+
+    def _service(self, queue: str) -> str:
+        return {
+            self._queues.orchestrator: "stigma_orchestrator",
+            self._queues.watch: "stigma_orchestrator",
+            self._queues.ai: "ai_worker",
+            self._queues.engine: "zigflow_worker",
+        }.get(queue, "")
+
+
+def _of_type(pending: Iterable[PendingActivityInfo], *names: str) -> list[PendingActivityInfo]:
+    return [each for each in pending if each.activity_type.name in names]
+
+
+def _waits_since(scheduled: Timestamp, min_wait: timedelta = _MIN_WAIT) -> datetime | None:
+    """Return since when a task waits in a queue; None for a new one, or one of the future."""
+    since = scheduled.ToDatetime(UTC)
+    return since if datetime.now(UTC) - since > min_wait else None
+
+
+def _attempts_text(each: PendingActivityInfo) -> str:
+    return f"attempt {each.attempt}, the last one ended by {failure_class(each.last_failure)}"
+
+
+def _duration_text(time: timedelta) -> str:
+    """Return a duration for people: its two largest units."""
+    seconds = int(time.total_seconds())
+    units = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
+    parts = []
+    for size, name in units:
+        if seconds >= size:
+            parts.append(f"{seconds // size} {name}")
+            seconds %= size
+    return " ".join(parts[:2]) or "0 s"

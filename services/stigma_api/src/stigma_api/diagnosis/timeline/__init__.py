@@ -1,0 +1,1 @@
+"""Timelines of executions, from their callers' histories and their own."""

@@ -1,0 +1,174 @@
+"""Entries of what an execution has others do: model calls, the engine's run, deliveries."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from google.protobuf.timestamp_pb2 import Timestamp
+from temporalio.api.workflow.v1 import PendingActivityInfo
+
+from stigma.agent.v1.agent_execution_pb2 import Usage
+from stigma.contracts import tokens
+from stigma.diagnosis.v1.diagnosis_service_pb2 import TimelineEntry, TimelineStep
+from stigma.internal.v1.execution_pb2 import (
+    DELIVERY_VERDICT_DELIVERED,
+    DELIVERY_VERDICT_NOT_FOUND,
+    DeliverCallbackRequest,
+    DeliverCallbackResponse,
+)
+from stigma_api.diagnosis.timeline.entries import (
+    add_usage,
+    close,
+    entry,
+    failure_class,
+    span,
+    usage_text,
+)
+from stigma_api.executions import history_facts as facts
+from stigma_api.executions.history_facts import Fact, Step, StepProgress
+from stigma_api.temporal.histories import Run
+
+
+class ActivityEntries:
+    """The entries of one run's steps, and what its model calls used."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self.entries: list[TimelineEntry] = []
+        self.usage = Usage()
+        self._by_step: dict[int, TimelineEntry] = {}
+        self._by_activity: dict[str, TimelineEntry] = {}
+
+    async def add(self, fact: Fact, time: Timestamp, newest_token: bytes) -> None:
+        """Add the run's next fact.
+
+        Args:
+            fact: any; those that are about no step change nothing.
+            time: of its event.
+            newest_token: of the attempt that asked last, which a local delivery may be for: its
+                input is in no history.
+        """
+        match fact:
+            case facts.LocalDelivery():
+                await self._add_local_delivery(fact, time, newest_token)
+            case facts.CallerLost(cancel_requested=requested):
+                title = "the caller asks to stop" if requested else "the caller is gone"
+                self._add(TimelineStep.TIMELINE_STEP_CANCEL_REQUESTED, time, title)
+            case Step():
+                await self._open(fact, time)
+            case StepProgress() if (opened := self._by_step.get(fact.step.event_id)) is not None:
+                await self._update(opened, fact, time)
+
+    def add_pending(self, pending: Iterable[PendingActivityInfo]) -> None:
+        """Add what no history has yet: the attempts of activities under way."""
+        for each in pending:
+            opened = self._by_activity.get(each.activity_id)
+            if opened is None or not opened.open:
+                continue
+            opened.attempt = max(each.attempt, 1)
+            if each.HasField("last_failure"):
+                opened.detail = f"last attempt: {failure_class(each.last_failure)}"
+
+    def close_open(self, time: Timestamp) -> None:
+        """Close what is open when the execution ends: nobody hears what comes of it."""
+        for opened in self.entries:
+            if opened.open:
+                close(opened, time, "given up", failed=True)
+
+    async def _open(self, step: Step, time: Timestamp) -> None:
+        match step:
+            case facts.ModelCallStarted(number=number, model=model):
+                title = f"model call {number}, {model}"
+                added = self._add(TimelineStep.TIMELINE_STEP_MODEL_CALL, time, title, open=True)
+            case facts.DeliveryStarted(request=request):
+                added = self._add(
+                    TimelineStep.TIMELINE_STEP_DELIVERED,
+                    time,
+                    "delivering",
+                    fingerprint=_target_fingerprint(await request.read()),
+                    open=True,
+                )
+            case facts.EngineRunRequested(workflow_id=workflow_id, workflow_type=workflow_type):
+                title = f"the engine runs {workflow_type}"
+                added = self._add(TimelineStep.TIMELINE_STEP_ENGINE_RUN, time, title, open=True)
+                # Its own history says more: that is where to look.
+                added.workflow_id, added.run_id = workflow_id, ""
+            case _:
+                return
+        self._by_step[step.event_id] = added
+        if step.activity_id:
+            self._by_activity[step.activity_id] = added
+
+    async def _update(self, opened: TimelineEntry, fact: StepProgress, time: Timestamp) -> None:
+        match fact:
+            case facts.AttemptStarted(attempt=attempt):
+                opened.attempt = attempt
+            case facts.EngineRunStarted(run_id=run_id):
+                opened.run_id = run_id
+            case facts.EngineRunCompleted():
+                close(opened, time)
+            case facts.ModelCallCompleted(response=response):
+                usage = (await response.read()).usage
+                usage.model_calls = 1
+                add_usage(self.usage, usage)
+                close(opened, time, usage_text(usage))
+            case facts.DeliveryCompleted(response=response):
+                close(opened, time)
+                _add_verdict(opened, await response.read())
+            case facts.StepFailed(failure=failure, status=status):
+                detail = failure_class(failure) if failure is not None else status
+                close(opened, time, detail, failed=True)
+                if opened.step == TimelineStep.TIMELINE_STEP_DELIVERED:
+                    opened.title = "not delivered"
+
+    async def _add_local_delivery(
+        self, delivery: facts.LocalDelivery, time: Timestamp, newest_token: bytes
+    ) -> None:
+        added = self._add(
+            TimelineStep.TIMELINE_STEP_DELIVERED,
+            time,
+            "delivering",
+            attempt=delivery.attempt,
+            fingerprint=tokens.fingerprint(newest_token),
+        )
+        if delivery.start is not None and delivery.end is not None:
+            start, duration = span(delivery.start, delivery.end)
+            added.time.CopyFrom(start)
+            if duration.ToMilliseconds():
+                added.duration.CopyFrom(duration)
+        if delivery.failed:
+            added.title, added.detail, added.failed = "not delivered", "tried again", True
+            return
+        response = await delivery.response.read()
+        # 0.1.0 did not say; there it is the newest but for an oddity of the caller.
+        added.fingerprint = response.fingerprint or added.fingerprint
+        _add_verdict(added, response)
+
+    def _add(
+        self, step: TimelineStep.ValueType, time: Timestamp, title: str, **fields: Any
+    ) -> TimelineEntry:
+        added = entry(step, self._run, time, title, **fields)
+        self.entries.append(added)
+        return added
+
+
+def _target_fingerprint(delivery: DeliverCallbackRequest) -> str:
+    """Return the fingerprint of the attempt that a delivery is for."""
+    if delivery.token:
+        return tokens.fingerprint(delivery.token)
+    of_workflow = delivery.HasField("workflow_execution")
+    execution = delivery.workflow_execution if of_workflow else delivery.execution
+    return execution.status.callback.fingerprint
+
+
+def _add_verdict(delivered: TimelineEntry, response: DeliverCallbackResponse) -> None:
+    match response.verdict:
+        case verdict if verdict == DELIVERY_VERDICT_DELIVERED:
+            delivered.title = "delivered"
+        case verdict if verdict == DELIVERY_VERDICT_NOT_FOUND:
+            delivered.title = "not delivered"
+            delivered.detail = "this attempt does not wait any more"
+        case _:
+            delivered.title, delivered.detail = "not delivered", response.message
+            delivered.failed = True

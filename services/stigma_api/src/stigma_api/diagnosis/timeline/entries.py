@@ -1,0 +1,113 @@
+"""Entries of a timeline: made, closed, sorted, and worded."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.timestamp_pb2 import Timestamp
+from temporalio.api.enums.v1 import TimeoutType
+from temporalio.api.failure.v1 import Failure
+
+from stigma.agent.v1.agent_execution_pb2 import Usage
+from stigma.diagnosis.v1.diagnosis_service_pb2 import TimelineEntry, TimelineStep
+from stigma_api.temporal.histories import Run
+
+_MAX_TEXT = 200
+
+
+def entry(
+    step: TimelineStep.ValueType,
+    run: Run,
+    time: Timestamp,
+    title: str,
+    *,
+    detail: str = "",
+    attempt: int = 0,
+    fingerprint: str = "",
+    failed: bool = False,
+    open: bool = False,  # noqa: A002 - the field's name
+) -> TimelineEntry:
+    """Return an entry; texts are cut to one line."""
+    return TimelineEntry(
+        step=step,
+        time=time,
+        title=one_line(title),
+        detail=one_line(detail),
+        attempt=attempt,
+        fingerprint=fingerprint,
+        failed=failed,
+        open=open,
+        workflow_id=run.workflow_id,
+        run_id=run.run_id,
+    )
+
+
+def close(
+    opened: TimelineEntry, time: Timestamp, detail: str = "", *, failed: bool = False
+) -> None:
+    """Close an entry at a time."""
+    duration = time.ToNanoseconds() - opened.time.ToNanoseconds()
+    opened.duration.FromNanoseconds(max(duration, 0))
+    opened.open = False
+    opened.detail = one_line(detail)
+    opened.failed = failed
+
+
+def sort_entries(entries: list[TimelineEntry]) -> list[TimelineEntry]:
+    """Sort by time; entries of the same time stay in the order of a call's life."""
+    return sorted(entries, key=lambda each: (each.time.ToNanoseconds(), each.step))
+
+
+def failure_class(failure: Failure) -> str:
+    """Return the class of a failure; its text may quote a prompt, and stays out.
+
+    For instance "RATE_LIMITED", "timed out: heartbeat" or "cancelled".
+    """
+    while failure.WhichOneof("failure_info") in _WRAPPERS and failure.HasField("cause"):
+        failure = failure.cause
+    match failure.WhichOneof("failure_info"):
+        case "application_failure_info":
+            # An error of a document is named by a URI, whose last part says it all.
+            return failure.application_failure_info.type.rpartition("/")[2] or "failed"
+        case "timeout_failure_info":
+            name = TimeoutType.Name(failure.timeout_failure_info.timeout_type)
+            return f"timed out: {name.removeprefix('TIMEOUT_TYPE_').lower().replace('_', ' ')}"
+        case "canceled_failure_info":
+            return "cancelled"
+        case "terminated_failure_info":
+            return "terminated"
+        case _:
+            return "failed"
+
+
+def usage_text(usage: Usage) -> str:
+    """Return what model calls used, for people; empty when they used nothing."""
+    tokens = usage.input_tokens + usage.output_tokens
+    cost = f"${usage.cost_usd:.4f}" if usage.cost_usd else ""
+    return ", ".join(part for part in (f"{tokens:,} tokens" if tokens else "", cost) if part)
+
+
+def add_usage(total: Usage, usage: Usage) -> None:
+    """Add what model calls used to a total."""
+    total.input_tokens += usage.input_tokens
+    total.output_tokens += usage.output_tokens
+    total.cost_usd += usage.cost_usd
+    total.model_calls += usage.model_calls
+
+
+def span(start: datetime, end: datetime) -> tuple[Timestamp, Duration]:
+    """Return a start and a duration; the duration is never negative."""
+    time, duration = Timestamp(), Duration()
+    time.FromDatetime(start.astimezone(UTC))
+    duration.FromTimedelta(max(end - start, timedelta()))
+    return time, duration
+
+
+def one_line(text: str) -> str:
+    """Return the text on one line, cut to what fits beside others."""
+    shown = " ".join(text.split())
+    return shown if len(shown) <= _MAX_TEXT else f"{shown[: _MAX_TEXT - 1]}…"
+
+
+_WRAPPERS = frozenset({"activity_failure_info", "child_workflow_execution_failure_info"})

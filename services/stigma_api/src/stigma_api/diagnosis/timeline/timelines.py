@@ -1,0 +1,117 @@
+"""Timelines: one execution in order of time, from its caller's history and its own.
+
+Read from Temporal alone, so that it is there when no service of ours is. No payload is shown.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from temporalio.client import Client
+
+from stigma.agent.v1.agent_execution_pb2 import AgentExecution
+from stigma.contracts import tokens
+from stigma.diagnosis.v1.diagnosis_service_pb2 import (
+    ExecutionTimeline,
+    TimelineEntry,
+    TimelineStep,
+)
+from stigma.internal.v1.execution_pb2 import Bind
+from stigma_api.access.principals import Principal
+from stigma_api.diagnosis.timeline.caller_part import CallerPartReader, CallerUnavailableError
+from stigma_api.diagnosis.timeline.entries import sort_entries
+from stigma_api.diagnosis.timeline.execution_part import ExecutionPartBuilder
+from stigma_api.diagnosis.timeline.history_window import HistoryWindow
+from stigma_api.executions.reader import ExecutionDescription, Reader
+from stigma_api.kinds import KINDS
+from stigma_api.temporal.histories import Histories
+
+MAX_MODEL_CALLS = 500
+"""Model calls shown: the newest."""
+
+# Timelines read at a time: each may read and hold tens of megabytes.
+_MAX_READS = 8
+# Activities read of those that wait for one execution: more than one is a caller's oddity.
+_MAX_CALLERS = 5
+
+
+class Timelines:
+    """Builds the timelines of executions, of agents and workflows alike."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._reader = Reader[Any](client, *KINDS)
+        self._histories = Histories(client)
+        self._window = HistoryWindow(client, self._histories)
+        self._reads = asyncio.Semaphore(_MAX_READS)
+
+    async def get_visible(self, principal: Principal, execution_id: str) -> ExecutionTimeline:
+        """Return the timeline of an execution that this principal may see.
+
+        Waits while many others are read; its caller limits for how long.
+
+        Raises:
+            ApiError: NOT_FOUND, also for another principal's; UNAVAILABLE, Temporal does not
+                answer.
+        """
+        description = await self._reader.get_visible(principal, execution_id)
+        async with self._reads:
+            return await self._build(description)
+
+    async def _build(self, description: ExecutionDescription[Any]) -> ExecutionTimeline:
+        slices, truncated = await self._window.read(description)
+        part = await ExecutionPartBuilder(self._client, description).build(slices)
+        timeline = ExecutionTimeline(
+            execution_id=description.execution_id,
+            definition_id=description.definition_id,
+            phase=part.phase or description.phase,
+            request_id=description.execution.spec.request_id,
+        )
+        entries = part.entries
+        if part.binds:
+            timeline.caller.CopyFrom(part.binds[-1].caller)
+            caller_entries, timeline.caller_unavailable = await self._read_callers(part.binds)
+            entries = entries + caller_entries
+        if isinstance(description.execution, AgentExecution):
+            timeline.usage.CopyFrom(part.usage)
+        shown = _limit_model_calls(sort_entries(entries))
+        timeline.entries.extend(shown)
+        timeline.truncated = truncated or len(shown) < len(entries)
+        return timeline
+
+    async def _read_callers(self, binds: list[Bind]) -> tuple[list[TimelineEntry], str]:
+        """Return the callers' entries, and the reason if those of the newest are missing."""
+        newest: dict[tuple[str, int], Bind] = {}
+        for bind in reversed(binds):
+            token = tokens.parse(bind.token)
+            newest.setdefault((token.run_id, token.scheduled_event_id), bind)
+        entries: dict[bytes, TimelineEntry] = {}
+        unavailable: list[str] = []
+        for bind in list(newest.values())[:_MAX_CALLERS]:
+            try:
+                for each in await CallerPartReader(self._client, self._histories).read(bind):
+                    entries.setdefault(_identity(each), each)
+                unavailable.append("")
+            except CallerUnavailableError as error:
+                unavailable.append(str(error))
+        return list(entries.values()), unavailable[0]
+
+
+def _identity(entry: TimelineEntry) -> bytes:
+    """Return the fields that are the same in all copies of an event: a reset copies it."""
+    same = TimelineEntry(step=entry.step, time=entry.time, workflow_id=entry.workflow_id)
+    return same.SerializeToString(deterministic=True)
+
+
+def _limit_model_calls(entries: list[TimelineEntry]) -> list[TimelineEntry]:
+    """Leave out the oldest model calls when there are too many."""
+    calls = [each for each in entries if each.step == TimelineStep.TIMELINE_STEP_MODEL_CALL]
+    if len(calls) <= MAX_MODEL_CALLS:
+        return entries
+    first = calls[-MAX_MODEL_CALLS].time.ToNanoseconds()
+    return [
+        each
+        for each in entries
+        if each.step != TimelineStep.TIMELINE_STEP_MODEL_CALL or each.time.ToNanoseconds() >= first
+    ]

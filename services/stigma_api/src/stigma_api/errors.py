@@ -1,0 +1,107 @@
+"""Errors of the API: a gRPC code, one line, and google.rpc details."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import grpc
+from google.protobuf.any_pb2 import Any
+from google.protobuf.message import Message
+from google.rpc.error_details_pb2 import (
+    BadRequest,
+    ErrorInfo,
+    RetryInfo,
+)
+from google.rpc.status_pb2 import Status
+from grpc_status import rpc_status
+
+ERROR_DOMAIN = "stigma.dev"
+
+# An answer's message and details travel in its trailers, the message twice, where each byte may
+# take three. Of trailers over 8 KiB gRPC makes RESOURCE_EXHAUSTED, which callers retry.
+_MAX_MESSAGE_BYTES = 1000
+_MAX_PART_BYTES = 300
+
+
+class ApiError(Exception):
+    """An error that a door answers with. Its message never holds a token, key or prompt."""
+
+    def __init__(self, code: grpc.StatusCode, message: str, *details: Message) -> None:
+        message = _shortened(message, _MAX_MESSAGE_BYTES)
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.details = details
+
+    @property
+    def fields(self) -> list[str]:
+        """Return the paths of the invalid fields, if there are any."""
+        return [
+            violation.field
+            for detail in self.details
+            if isinstance(detail, BadRequest)
+            for violation in detail.field_violations
+        ]
+
+    def to_grpc(self) -> grpc.Status:
+        """Return the status for `abort_with_status`."""
+        status = Status(code=self.code.value[0], message=self.message)
+        for detail in self.details:
+            packed = Any()
+            packed.Pack(detail)
+            status.details.append(packed)
+        answer: grpc.Status = rpc_status.to_status(status)
+        return answer
+
+
+def invalid_argument(violations: list[tuple[str, str]]) -> ApiError:
+    """Return INVALID_ARGUMENT with the path of each invalid field, as many as fit."""
+    detail, size = BadRequest(), 0
+    lines: list[str] = []
+    for field, description in violations:
+        at, what = _shortened(field, _MAX_PART_BYTES), _shortened(description, _MAX_PART_BYTES)
+        size += len(f"{at}: {what}; ".encode())
+        if size > _MAX_MESSAGE_BYTES - len("and 4294967295 more"):
+            lines.append(f"and {len(violations) - len(lines)} more")
+            break
+        detail.field_violations.add(field=at, description=what)
+        lines.append(f"{at}: {what}")
+    return ApiError(grpc.StatusCode.INVALID_ARGUMENT, "; ".join(lines), detail)
+
+
+def not_found(what: str) -> ApiError:
+    """Return NOT_FOUND; `what` names the missing thing."""
+    return ApiError(grpc.StatusCode.NOT_FOUND, f"{_shortened(what, _MAX_PART_BYTES)} not found")
+
+
+def already_exists(message: str) -> ApiError:
+    """Return ALREADY_EXISTS."""
+    return ApiError(grpc.StatusCode.ALREADY_EXISTS, message)
+
+
+def permission_denied(message: str) -> ApiError:
+    """Return PERMISSION_DENIED."""
+    return ApiError(grpc.StatusCode.PERMISSION_DENIED, message)
+
+
+def failed_precondition(reason: str, message: str) -> ApiError:
+    """Return FAILED_PRECONDITION; `reason` is its machine-readable name."""
+    detail = ErrorInfo(reason=reason, domain=ERROR_DOMAIN)
+    return ApiError(grpc.StatusCode.FAILED_PRECONDITION, message, detail)
+
+
+def unavailable(message: str) -> ApiError:
+    """Return UNAVAILABLE: the same call may succeed later."""
+    return ApiError(grpc.StatusCode.UNAVAILABLE, message)
+
+
+def resource_exhausted(message: str, retry_after: timedelta) -> ApiError:
+    """Return RESOURCE_EXHAUSTED with the delay before a retry."""
+    detail = RetryInfo()
+    detail.retry_delay.FromTimedelta(retry_after)
+    return ApiError(grpc.StatusCode.RESOURCE_EXHAUSTED, message, detail)
+
+
+def _shortened(text: str, size: int) -> str:
+    content = text.encode()
+    return text if len(content) <= size else content[: size - 3].decode(errors="ignore") + "…"

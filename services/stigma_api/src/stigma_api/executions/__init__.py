@@ -1,0 +1,1 @@
+"""Executions: starting, reading, listing, watching and cancelling them."""

@@ -1,0 +1,208 @@
+"""The one reading of an execution's history: maps Temporal's events to facts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from temporalio.api.common.v1 import Payload
+from temporalio.api.enums.v1 import EventType
+from temporalio.api.history.v1 import HistoryEvent
+from temporalio.client import Client
+
+from stigma.contracts.activities import CALL_MODEL, DELIVERIES, WATCH_CALLER
+from stigma.internal.v1.execution_pb2 import (
+    CALLER_VERDICT_CANCEL_REQUESTED,
+    AgentWorkflowInput,
+    Bind,
+    DeliverCallbackRequest,
+    DeliverCallbackResponse,
+    ModelCallRequest,
+    ModelCallResponse,
+    WatchCallerResponse,
+)
+from stigma_api.executions import history_facts as facts
+from stigma_api.executions.history_facts import Content, Fact, M, Step
+from stigma_api.temporal.payloads import plain
+
+BINDING_EVENTS = frozenset(
+    {
+        EventType.EVENT_TYPE_WORKFLOW_EXECUTION_STARTED,
+        EventType.EVENT_TYPE_WORKFLOW_EXECUTION_SIGNALED,
+    }
+)
+"""Events that can tell of bound attempts."""
+
+_CLOSING_EVENTS = frozenset(
+    {
+        EventType.EVENT_TYPE_WORKFLOW_EXECUTION_COMPLETED,
+        EventType.EVENT_TYPE_WORKFLOW_EXECUTION_FAILED,
+        EventType.EVENT_TYPE_WORKFLOW_EXECUTION_CANCELED,
+        EventType.EVENT_TYPE_WORKFLOW_EXECUTION_TIMED_OUT,
+        EventType.EVENT_TYPE_WORKFLOW_EXECUTION_TERMINATED,
+    }
+)
+_LOCAL_ACTIVITY = "core_local_activity"
+
+
+class HistoryReader:
+    """Reads the events of one run, in order; the first ones may be left out.
+
+    Args:
+        client: decodes payloads.
+        digest: of the request that started the execution, in hex: attempts of another request
+            under the same id are ignored, as the workflow does.
+    """
+
+    def __init__(self, client: Client, digest: str) -> None:
+        self._client = client
+        self._digest = digest
+        self._steps: dict[int, Step] = {}
+        self._model_calls = 0
+        self._model = ""
+
+    async def read(self, event: HistoryEvent) -> Fact | None:
+        """Return the fact that an event records; None for Temporal's own housekeeping."""
+        name = event.WhichOneof("attributes") or ""
+        attributes = getattr(event, name, None)
+        if event.event_type in _CLOSING_EVENTS:
+            return facts.Closed(event)
+        if event.event_type == EventType.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED:
+            return await self._read_scheduled(event.event_id, attributes)
+        if name.startswith("activity_task_"):
+            return await self._read_activity(event, attributes)
+        if "child_workflow_execution" in name:
+            return self._read_engine_run(event, attributes)
+        return await self._read_workflow(event, attributes)
+
+    async def _read_workflow(self, event: HistoryEvent, attributes: Any) -> Fact | None:
+        match event.event_type:
+            case EventType.EVENT_TYPE_WORKFLOW_EXECUTION_STARTED:
+                content = self._content(attributes.input, AgentWorkflowInput)
+                previous = attributes.continued_execution_run_id
+                return facts.RunStarted(previous, attributes.memo.fields, content)
+            case EventType.EVENT_TYPE_WORKFLOW_EXECUTION_SIGNALED:
+                return await self._read_signal(attributes)
+            case EventType.EVENT_TYPE_WORKFLOW_TASK_STARTED:
+                return facts.WorkflowTaskStarted()
+            case EventType.EVENT_TYPE_WORKFLOW_EXECUTION_CANCEL_REQUESTED:
+                return facts.CancelRequested(attributes.cause)
+            case EventType.EVENT_TYPE_MARKER_RECORDED:
+                return await self._read_marker(attributes)
+        return None
+
+    async def _read_signal(self, attributes: Any) -> Fact | None:
+        if attributes.signal_name != "bind":
+            return None
+        bind = await self._content(attributes.input, Bind).read()
+        is_bound = bind.spec_digest.hex() == self._digest and facts.is_token(bind.token)
+        return facts.Bound(bind) if is_bound else None
+
+    async def _read_marker(self, attributes: Any) -> Fact | None:
+        if attributes.marker_name != _LOCAL_ACTIVITY:
+            return None
+        data = await plain(self._client, attributes.details["data"].payloads)
+        if data.get("activity_type") not in DELIVERIES:
+            return None
+        return facts.LocalDelivery(
+            attempt=int(data.get("attempt") or 1),
+            start=_marker_time(data.get("original_schedule_time")),
+            end=_marker_time(data.get("complete_time")),
+            failed=attributes.HasField("failure"),
+            response=self._content(attributes.details["result"], DeliverCallbackResponse),
+        )
+
+    async def _read_activity(self, event: HistoryEvent, attributes: Any) -> Fact | None:
+        step = self._steps.get(attributes.scheduled_event_id)
+        if step is None:
+            return None
+        match event.event_type:
+            case EventType.EVENT_TYPE_ACTIVITY_TASK_STARTED:
+                return facts.AttemptStarted(step, attributes.attempt)
+            case EventType.EVENT_TYPE_ACTIVITY_TASK_COMPLETED:
+                return await self._read_completed(step, attributes.result)
+            case EventType.EVENT_TYPE_ACTIVITY_TASK_CANCELED:
+                return facts.StepFailed(step, None, "cancelled")
+            case (
+                EventType.EVENT_TYPE_ACTIVITY_TASK_FAILED
+                | EventType.EVENT_TYPE_ACTIVITY_TASK_TIMED_OUT
+            ):
+                return facts.StepFailed(step, attributes.failure, "")
+        return None
+
+    async def _read_scheduled(self, event_id: int, attributes: Any) -> Step | None:
+        name, ids = attributes.activity_type.name, (event_id, attributes.activity_id)
+        step: Step
+        if name == CALL_MODEL:
+            await self._count_model_call(attributes.input)
+            step = facts.ModelCallStarted(*ids, self._model_calls, self._model)
+        elif name in DELIVERIES:
+            request = self._content(attributes.input, DeliverCallbackRequest)
+            step = facts.DeliveryStarted(*ids, request)
+        elif name == WATCH_CALLER:
+            step = facts.CallerWatchStarted(*ids)
+        else:
+            return None
+        self._steps[event_id] = step
+        return step
+
+    async def _count_model_call(self, content: Any) -> None:
+        """Count on from the first call of a run: each holds the whole conversation so far."""
+        if self._model_calls:
+            self._model_calls += 1
+            return
+        call = await self._content(content, ModelCallRequest).read()
+        self._model_calls, self._model = call.step, call.model
+
+    async def _read_completed(self, step: Step, result: Any) -> Fact:
+        match step:
+            case facts.ModelCallStarted():
+                return facts.ModelCallCompleted(step, self._content(result, ModelCallResponse))
+            case facts.DeliveryStarted():
+                response = self._content(result, DeliverCallbackResponse)
+                return facts.DeliveryCompleted(step, response)
+        verdict = (await self._content(result, WatchCallerResponse).read()).verdict
+        return facts.CallerLost(verdict == CALLER_VERDICT_CANCEL_REQUESTED)
+
+    def _read_engine_run(self, event: HistoryEvent, attributes: Any) -> Fact | None:
+        if event.event_type == EventType.EVENT_TYPE_START_CHILD_WORKFLOW_EXECUTION_INITIATED:
+            name = attributes.workflow_type.name
+            step = facts.EngineRunRequested(event.event_id, "", attributes.workflow_id, name)
+            self._steps[event.event_id] = step
+            return step
+        requested = self._steps.get(attributes.initiated_event_id)
+        if not isinstance(requested, facts.EngineRunRequested):
+            return None
+        match event.event_type:
+            case EventType.EVENT_TYPE_CHILD_WORKFLOW_EXECUTION_STARTED:
+                return facts.EngineRunStarted(requested, attributes.workflow_execution.run_id)
+            case EventType.EVENT_TYPE_CHILD_WORKFLOW_EXECUTION_COMPLETED:
+                return facts.EngineRunCompleted(requested)
+            case EventType.EVENT_TYPE_CHILD_WORKFLOW_EXECUTION_FAILED:
+                return facts.StepFailed(requested, attributes.failure, "")
+        status = EventType.Name(event.event_type).rpartition("_EXECUTION_")[2]
+        return facts.StepFailed(requested, None, status.lower().replace("_", " "))
+
+    def _content(self, content: Any, message_type: type[M]) -> Content[M]:
+        payloads: Iterable[Payload] = content.payloads
+        return Content(self._client, payloads, message_type)
+
+
+def previous_run_id(event: HistoryEvent) -> str:
+    """Return the run that this event's run continued, if the event is its first; else empty."""
+    return event.workflow_execution_started_event_attributes.continued_execution_run_id
+
+
+def next_run_id(event: HistoryEvent) -> str:
+    """Return the run that continued this event's run, if the event is its last; else empty."""
+    return event.workflow_execution_continued_as_new_event_attributes.new_execution_run_id
+
+
+def _marker_time(value: Any) -> datetime | None:
+    """Return a time in a local activity's marker; None for what the SDK does not write."""
+    try:
+        since = timedelta(seconds=value["seconds"], microseconds=value["nanos"] // 1000)
+        return datetime.fromtimestamp(0, UTC) + since
+    except (TypeError, KeyError, OverflowError):
+        return None

@@ -1,0 +1,81 @@
+"""Executions of one kind: starts, reads, lists, watches and cancels them for principals."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Generic
+
+from temporalio.client import Client
+
+from stigma.contracts import ids
+from stigma_api.access.principals import Action, Principal
+from stigma_api.executions.listing import Listing
+from stigma_api.executions.reader import Reader
+from stigma_api.executions.start import ExecutionStarter
+from stigma_api.executions.watch import Watching
+from stigma_api.executions.watch_events import T
+from stigma_api.kinds import CancelRequest, D, E, ExecutionKind, StartRequest
+from stigma_api.requests import validation
+from stigma_api.temporal.calls import request_cancel
+
+
+class ExecutionService(Generic[D, E, T]):
+    """Serves the executions of one kind."""
+
+    def __init__(
+        self,
+        client: Client,
+        kind: ExecutionKind[E],
+        *,
+        starter: ExecutionStarter[D, E],
+        reader: Reader[E],
+        listing: Listing[E],
+        watching: Watching[E, T],
+    ) -> None:
+        self._client = client
+        self._kind: ExecutionKind[E] = kind
+        self._starter: ExecutionStarter[D, E] = starter
+        self._reader: Reader[E] = reader
+        self._listing: Listing[E] = listing
+        self._watching: Watching[E, T] = watching
+
+    async def start(self, principal: Principal, request: StartRequest) -> E:
+        """Start an execution, or return the one that the same request has started before."""
+        principal.require(Action.EXECUTIONS_START)
+        if request.HasField("spec"):
+            principal.require(Action(f"{self._kind.kind}s.inline"))
+        return await self._starter.start(principal, request)
+
+    async def get(self, principal: Principal, execution_id: str, *, full: bool = False) -> E:
+        """Return one execution."""
+        principal.require(Action.EXECUTIONS_READ)
+        found = await self._reader.get_visible(principal, execution_id)
+        return await self._reader.read(found, full=full)
+
+    async def page(
+        self, principal: Principal, filter_text: str, *, size: int, token: str
+    ) -> tuple[list[E], str]:
+        """Return a page of executions, and the next page's token."""
+        principal.require(Action.EXECUTIONS_READ)
+        return await self._listing.page(principal, filter_text, size=size, token=token)
+
+    async def watch(self, principal: Principal, execution_id: str, cursor: str) -> AsyncIterator[T]:
+        """Stream what happens to one execution."""
+        principal.require(Action.EXECUTIONS_READ)
+        found = await self._reader.get_visible(principal, execution_id)
+        async for event in self._watching.events(found, cursor):
+            yield event
+
+    async def cancel(self, principal: Principal, request: CancelRequest) -> E:
+        """Ask an execution to stop."""
+        principal.require(Action.EXECUTIONS_CANCEL)
+        validation.check_cancel(request)
+        namespace = request.namespace or self._client.namespace
+        execution_id = request.id or ids.execution_id(
+            principal.name, namespace, request.request_id, self._kind.kind
+        )
+        found = await self._reader.get_visible(principal, execution_id)
+        if found.is_open and await request_cancel(self._client, execution_id, request.reason):
+            return found.execution
+        found = await self._reader.get_visible(principal, execution_id)
+        return await self._reader.with_outcome(found)

@@ -1,0 +1,46 @@
+"""A start request on its way through the steps of `executions.start`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Generic
+
+from temporalio.common import RawValue
+
+from stigma.internal.v1.execution_pb2 import Bind
+from stigma_api.access.principals import Principal
+from stigma_api.kinds import E, ExecutionKind, ExecutionSpec, StartRequest
+
+
+@dataclass(repr=False)  # it holds the callback token and the prompt
+class StartCommand(Generic[E]):
+    """A start request, and what each step adds to it."""
+
+    kind: ExecutionKind[E]
+    principal: Principal
+    request: StartRequest
+
+    definition: tuple[str, int | None] | None = field(init=False)
+    """From validate: name and version of a registered agent or workflow; None for an inline one."""
+
+    request_id: str = field(init=False)
+    """From authorise: given, the token's, or a new one."""
+    execution_id: str = field(init=False)
+    digest: bytes = field(init=False)
+    """SHA-256 of the request, equal for each of its attempts."""
+    bind: Bind | None = field(init=False)
+    """The attempt that waits."""
+    callback_deadline: datetime | None = field(init=False)
+    """When the attempt times out, if that is given."""
+
+    spec: ExecutionSpec = field(init=False)
+    """From resolve: the whole of it, and the rest as Temporal is sent it."""
+    input: RawValue = field(init=False)
+    bind_payload: RawValue | None = field(init=False)
+    initial: E = field(init=False)
+    """The execution as the memo holds it, without what is large or private."""
+    memo: Mapping[str, RawValue | str] = field(init=False)
+    reply: E = field(init=False)
+    """The execution as the caller is answered, without what is large."""

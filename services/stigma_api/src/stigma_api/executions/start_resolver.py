@@ -1,0 +1,165 @@
+"""The third step of a start: find definition and deadline, and encode what Temporal is sent."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any, Generic, cast
+
+from google.protobuf.message import Message
+from temporalio.client import Client
+from temporalio.common import RawValue
+
+from stigma.agent.v1.agent_execution_pb2 import (
+    AGENT_EXECUTION_PHASE_PENDING,
+    CALLBACK_STATE_WAITING,
+    AgentExecutionSpec,
+)
+from stigma.contracts import configuration, limits, payloads
+from stigma.contracts.tokens import fingerprint
+from stigma.internal.v1.execution_pb2 import AgentWorkflowInput, WorkflowExecutionInput
+from stigma_api import errors
+from stigma_api.definitions.registry import Registry
+from stigma_api.executions import outcome
+from stigma_api.executions.callback_tokens import CallbackTokenPolicy
+from stigma_api.executions.start_command import StartCommand
+from stigma_api.kinds import D, DefinitionSpec, E, ExecutionSpec
+from stigma_api.requests import validation
+
+# Fields that a start request and its execution have in common.
+_COPIED_FIELDS = (
+    "message",
+    "input_json",
+    "env",
+    "config",
+    "session_id",
+    "labels",
+    "caller",
+    "callback_payload",
+)
+
+
+class StartResolver(Generic[D, E]):
+    """Resolves start commands of one kind."""
+
+    def __init__(self, client: Client, registry: Registry[D], tokens: CallbackTokenPolicy) -> None:
+        self._converter = client.data_converter.payload_converter
+        self._registry: Registry[D] = registry
+        self._tokens = tokens
+
+    async def resolve(self, command: StartCommand[E]) -> None:
+        """Resolve the definition and the deadline, and encode all of it, once.
+
+        Raises:
+            ApiError: NOT_FOUND, no such agent or workflow; INVALID_ARGUMENT, the request loosens
+                it, or is too large as encoded; FAILED_PRECONDITION, the caller's deadline.
+        """
+        command.spec = _execution_spec(command, *await self._definition(command))
+        validation.check_overrides(command.spec)
+        now = datetime.now(UTC)
+        if command.callback_deadline is not None:
+            await self._tokens.check_deadline(command.callback_deadline, now)
+            command.spec.callback_deadline.CopyFrom(command.request.callback_deadline)
+        self._encode(command, _deadline(command.spec, now, command.callback_deadline))
+
+    async def _definition(self, command: StartCommand[E]) -> tuple[str, DefinitionSpec]:
+        """Return the definition and its id, "" for an inline one."""
+        if command.definition is None:
+            return "", command.request.spec
+        found = await self._registry.get(*command.definition)
+        if found is None:
+            named = command.kind.definition_id(command.request)
+            raise errors.not_found(f"{command.kind.kind} {named}")
+        return f"{found.name}@{found.version}", found.spec
+
+    def _encode(self, command: StartCommand[E], deadline: datetime) -> None:
+        """Encode the workflow's input, its memo and its first signal.
+
+        Raises:
+            ApiError: INVALID_ARGUMENT; Temporal would refuse it for its size.
+        """
+        command.reply, command.initial = _initial_executions(command, deadline)
+        command.memo = {
+            outcome.MEMO_EXECUTION: payloads.to_raw(command.initial),
+            outcome.MEMO_DIGEST: command.digest.hex(),
+        }
+        command.bind_payload = self._payload(command.bind) if command.bind is not None else None
+        command.input = self._payload(_workflow_input(command, deadline))
+        if (size := command.input.payload.ByteSize()) > limits.MAX_PAYLOAD_BYTES:
+            problem = (
+                f"has {size} bytes as encoded, its {command.kind.kind} included; "
+                f"the limit is {limits.MAX_PAYLOAD_BYTES}"
+            )
+            raise errors.invalid_argument([("request", problem)])
+
+    def _payload(self, message: Message) -> RawValue:
+        [payload] = self._converter.to_payloads([message])
+        return RawValue(payload)
+
+
+def _deadline(spec: ExecutionSpec, now: datetime, callback_deadline: datetime | None) -> datetime:
+    """Return the deadline of the execution: the earliest of every limit given.
+
+    The outcome must reach the caller before the caller's own timeout, so that one counts early.
+    """
+    deadlines = []
+    timeout = _timeout(spec)
+    if timeout is not None:
+        deadlines.append(now + timeout)
+    if callback_deadline is not None:
+        margin = min(limits.CALLBACK_MARGIN, (callback_deadline - now) / 2)
+        deadlines.append(callback_deadline - margin)
+    return min(deadlines, default=now + limits.DEFAULT_TIMEOUT)
+
+
+def _timeout(spec: ExecutionSpec) -> timedelta | None:
+    if isinstance(spec, AgentExecutionSpec):
+        return configuration.configure(spec.agent, spec.config).timeout
+    given = (spec.workflow.limits.timeout.ToTimedelta(), spec.config.timeout.ToTimedelta())
+    return min((timeout for timeout in given if timeout), default=None)
+
+
+def _execution_spec(
+    command: StartCommand[E], definition_id: str, definition: DefinitionSpec
+) -> ExecutionSpec:
+    kind = command.kind.kind
+    given = {field.name: value for field, value in command.request.ListFields()}
+    copied: dict[str, Any] = {name: given[name] for name in _COPIED_FIELDS if name in given}
+    copied |= {f"{kind}_id": definition_id, str(kind): definition}
+    spec: ExecutionSpec = command.kind.spec(
+        **copied, request_id=command.request_id, principal=command.principal.name
+    )
+    if command.bind is not None:
+        spec.caller.CopyFrom(command.bind.caller)
+    return spec
+
+
+def _workflow_input(command: StartCommand[E], deadline: datetime) -> Message:
+    request: AgentWorkflowInput | WorkflowExecutionInput = command.kind.input(
+        execution_id=command.execution_id,
+        spec=cast("Any", command.spec),
+        spec_digest=command.digest,
+    )
+    request.deadline.FromDatetime(deadline)
+    return request
+
+
+def _initial_executions(command: StartCommand[E], deadline: datetime) -> tuple[E, E]:
+    """Return the execution as its caller is answered, and as the memo holds it."""
+    kind = command.kind
+    reply = kind.execution(id=command.execution_id, spec=cast("Any", command.spec))
+    definition: Message = getattr(reply.spec, kind.kind)
+    for name in kind.definition_fields_stripped:
+        definition.ClearField(name)
+    outcome.put_phase(reply, AGENT_EXECUTION_PHASE_PENDING)
+    reply.status.start_time.GetCurrentTime()
+    reply.status.deadline.FromDatetime(deadline)
+    if command.bind is not None:
+        reply.status.callback.state = CALLBACK_STATE_WAITING
+        reply.status.callback.fingerprint = fingerprint(command.bind.token)
+        reply.status.callback.bindings = 1
+    initial = kind.execution()
+    initial.CopyFrom(reply)
+    kept: Message = initial.spec
+    for name in kind.fields_kept_from_memo:
+        kept.ClearField(name)
+    return reply, initial

@@ -1,0 +1,160 @@
+"""Streams of watch events: an execution is followed by its history, without any worker."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Generic
+
+import grpc
+from temporalio.api.common.v1 import WorkflowExecution
+from temporalio.api.history.v1 import HistoryEvent
+from temporalio.api.workflowservice.v1 import (
+    GetWorkflowExecutionHistoryRequest,
+    GetWorkflowExecutionHistoryResponse,
+)
+from temporalio.client import Client
+from temporalio.service import RPCError, RPCStatusCode
+
+from stigma_api import errors
+from stigma_api.errors import ApiError
+from stigma_api.executions.history import next_run_id
+from stigma_api.executions.reader import ExecutionDescription, Reader
+from stigma_api.executions.watch_events import T, WatchEventMapper
+from stigma_api.kinds import E, ExecutionKind
+from stigma_api.temporal.calls import temporal_call
+from stigma_api.temporal.histories import cooperative_iter
+
+# Temporal answers a long poll after 20 s at the latest.
+_LONG_POLL = timedelta(seconds=40)
+
+
+@dataclass(frozen=True)
+class Cursor:
+    """A position in an execution: an event of one of its runs."""
+
+    run_id: str
+    event_id: int
+
+    @classmethod
+    def parse(cls, text: str) -> Cursor:
+        """Parse a cursor; raises INVALID_ARGUMENT."""
+        try:
+            content = base64.b64decode(text.encode(), altchars=b"-_", validate=True).decode()
+            run_id, _, event_id = content.partition(":")
+            return cls(run_id, int(event_id))
+        except (binascii.Error, ValueError):
+            raise _bad_cursor() from None
+
+    def __str__(self) -> str:
+        return base64.urlsafe_b64encode(f"{self.run_id}:{self.event_id}".encode()).decode()
+
+
+class Watching(Generic[E, T]):
+    """Follows executions of one kind."""
+
+    def __init__(
+        self,
+        client: Client,
+        kind: ExecutionKind[E],
+        reader: Reader[E],
+        mapper: Callable[[Client, str], WatchEventMapper[T]],
+    ) -> None:
+        self._client = client
+        self._kind: ExecutionKind[E] = kind
+        self._mapper: Callable[[Client, str], WatchEventMapper[T]] = mapper
+        self._reader: Reader[E] = reader
+
+    async def events(self, found: ExecutionDescription[E], cursor_text: str) -> AsyncIterator[T]:
+        """Yield the events after the cursor, then those to come, up to the end.
+
+        Goes on over every continue-as-new; after a reset in Temporal, in the current run.
+
+        Raises:
+            ApiError: INVALID_ARGUMENT on `cursor`; UNAVAILABLE when Temporal does not answer:
+                go on later from the last cursor.
+        """
+        cursor = Cursor.parse(cursor_text) if cursor_text else await self._first_cursor(found)
+        run_id, after, since = cursor.run_id, cursor.event_id, 0
+        while True:
+            mapper, last = self._mapper(self._client, found.digest), HistoryEvent()
+            async for event in self._history(found.execution.id, run_id):
+                # A reset copies events of the run before: their times tell them apart.
+                is_new = event.event_id > after and event.event_time.ToNanoseconds() > since
+                mapped, last = await mapper.map(event, is_new=is_new), event
+                if mapped is not None:
+                    yield _with_position(mapped, run_id, event)
+            since = mapper.last_mapped_at
+            successor, current = await self._next_run(found.execution.id, last)
+            if successor == run_id:
+                if last.event_id > after:
+                    ended = mapper.map_end(await self._reader.with_outcome(current))
+                    yield _with_position(ended, run_id, last)
+                return
+            run_id, after = successor, 0
+
+    async def _first_cursor(self, found: ExecutionDescription[E]) -> Cursor:
+        """Return a cursor at the start of the first run that Temporal still has."""
+        for run_id in (found.first_run_id, found.run_id):
+            try:
+                await self._page(found.execution.id, run_id, b"", wait=False)
+            except ApiError as error:
+                if error.code != grpc.StatusCode.INVALID_ARGUMENT:
+                    raise
+            else:
+                return Cursor(run_id, 0)
+        raise errors.not_found(f"{self._kind.kind} execution {found.execution.id}")
+
+    async def _history(self, execution_id: str, run_id: str) -> AsyncIterator[HistoryEvent]:
+        """Yield every event of one run, waiting for those to come, until it closes."""
+        token = b""
+        while True:
+            reply = await self._page(execution_id, run_id, token, wait=True)
+            async for event in cooperative_iter(reply.history.events):
+                yield event
+            token = reply.next_page_token
+            if not token:
+                return
+
+    async def _page(
+        self, execution_id: str, run_id: str, token: bytes, *, wait: bool
+    ) -> GetWorkflowExecutionHistoryResponse:
+        request = GetWorkflowExecutionHistoryRequest(
+            namespace=self._client.namespace,
+            execution=WorkflowExecution(workflow_id=execution_id, run_id=run_id),
+            next_page_token=token,
+            wait_new_event=wait,
+            skip_archival=True,
+        )
+        try:
+            async with temporal_call(_LONG_POLL):
+                return await self._client.workflow_service.get_workflow_execution_history(
+                    request, retry=True, timeout=_LONG_POLL
+                )
+        except RPCError as error:
+            if error.status not in {RPCStatusCode.NOT_FOUND, RPCStatusCode.INVALID_ARGUMENT}:
+                raise
+            raise _bad_cursor() from None
+
+    async def _next_run(
+        self, execution_id: str, last: HistoryEvent
+    ) -> tuple[str, ExecutionDescription[E]]:
+        """Return the run after a closed one, or the current one; and the execution as it is now."""
+        current = await self._reader.find(execution_id)
+        if current is None:
+            raise errors.not_found(f"{self._kind.kind} execution {execution_id}")
+        return next_run_id(last) or current.run_id, current
+
+
+def _with_position(watch_event: T, run_id: str, event: HistoryEvent) -> T:
+    watch_event.cursor = str(Cursor(run_id, event.event_id))
+    watch_event.time.CopyFrom(event.event_time)
+    return watch_event
+
+
+def _bad_cursor() -> ApiError:
+    problem = "is not of this execution, or too old: watch from the start"
+    return errors.invalid_argument([("cursor", problem)])

@@ -1,0 +1,185 @@
+"""Watch events: facts of a history in the API's words. Tokens appear as fingerprints."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any, Generic, TypeVar, cast
+
+from temporalio.api.failure.v1 import Failure as TemporalFailure
+from temporalio.api.history.v1 import HistoryEvent
+from temporalio.client import Client
+from temporalio.exceptions import ApplicationError, CancelledError
+from temporalio.exceptions import TimeoutError as ActivityTimeoutError
+from typing_extensions import override
+
+from stigma.agent.v1.agent_execution_pb2 import AgentExecution, Failure
+from stigma.agent.v1.agent_execution_service_pb2 import (
+    CallbackBound,
+    CallbackDelivering,
+    CancelRequested,
+    ExecutionStarted,
+    ModelCallCompleted,
+    ModelCallFailed,
+    ModelCallStarted,
+    WatchAgentExecutionResponse,
+)
+from stigma.agent.v1.agent_pb2 import (
+    FAILURE_REASON_CANCELLED,
+    FAILURE_REASON_INTERNAL,
+    FAILURE_REASON_MODEL_TIMEOUT,
+)
+from stigma.contracts import errors, tokens
+from stigma.contracts.executions import Execution
+from stigma.workflow.v1.workflow_execution_pb2 import EngineRun, WorkflowExecution
+from stigma.workflow.v1.workflow_execution_service_pb2 import (
+    EngineRunStarted,
+    WatchWorkflowExecutionResponse,
+    WorkflowExecutionStarted,
+)
+from stigma_api.executions import history_facts as facts
+from stigma_api.executions import outcome
+from stigma_api.executions.history import HistoryReader
+from stigma_api.executions.history_facts import Content, Fact, M
+
+T = TypeVar("T", WatchAgentExecutionResponse, WatchWorkflowExecutionResponse)
+
+
+class WatchEventMapper(ABC, Generic[T]):
+    """Maps the events of one run, in order; who follows the runs maps the end of the last.
+
+    Args:
+        client: decodes payloads.
+        digest: of the request that started the execution, in hex.
+    """
+
+    response: type[T]
+
+    def __init__(self, client: Client, digest: str) -> None:
+        self._client = client
+        self._history = HistoryReader(client, digest)
+        self._newest_token = b""
+        self._is_delivering = False
+        self._is_new = True
+        self.last_mapped_at = 0
+        """Time of the last history event that was mapped, in nanoseconds since the epoch."""
+
+    async def map(self, event: HistoryEvent, *, is_new: bool = True) -> T | None:
+        """Return the watch event of a history event; None for Temporal's own housekeeping.
+
+        Args:
+            event: the next one of the run.
+            is_new: False for one that is only kept in mind for those after it: nothing is
+                returned, and most of it stays undecoded.
+        """
+        self._is_new = is_new
+        fact = await self._history.read(event)
+        mapped = await self._map(fact) if fact is not None else None
+        if mapped is not None:
+            self.last_mapped_at = event.event_time.ToNanoseconds()
+        return mapped if is_new else None
+
+    def map_end(self, execution: Execution) -> T:
+        """Return the watch event of the execution's end."""
+        mapped = self.response()
+        mapped.ended.execution.MergeFrom(cast("Any", execution))
+        return mapped
+
+    @abstractmethod
+    async def map_kind_fact(self, fact: Fact) -> T | None:
+        """Return the watch event of a fact that this kind of executions has its own event for."""
+
+    async def decode_if_new(self, content: Content[M]) -> M:
+        """Decode what only this event needs; an empty message where nobody gets the event."""
+        return await content.read() if self._is_new else content.message_type()
+
+    async def _map(self, fact: Fact) -> T | None:
+        match fact:
+            case facts.Bound(bind=bind):
+                self._newest_token = bind.token
+                bound = CallbackBound(fingerprint=tokens.fingerprint(bind.token))
+                return self.response(callback_bound=bound)
+            case facts.CancelRequested(reason=reason):
+                return self.response(cancel_requested=CancelRequested(reason=reason))
+            case facts.DeliveryStarted() | facts.LocalDelivery():
+                return await self._map_delivery(fact)
+            case _:
+                return await self.map_kind_fact(fact)
+
+    async def _map_delivery(self, fact: facts.DeliveryStarted | facts.LocalDelivery) -> T | None:
+        """Return the event of the first delivery; where it names no token, of the newest."""
+        if self._is_delivering:
+            return None
+        self._is_delivering = True
+        token = b""
+        if isinstance(fact, facts.DeliveryStarted):
+            token = (await self.decode_if_new(fact.request)).token
+        delivering = CallbackDelivering(fingerprint=tokens.fingerprint(token or self._newest_token))
+        return self.response(callback_delivering=delivering)
+
+
+class AgentEventMapper(WatchEventMapper[WatchAgentExecutionResponse]):
+    """Maps the events of an agent's run."""
+
+    response = WatchAgentExecutionResponse
+
+    @override
+    async def map_kind_fact(self, fact: Fact) -> WatchAgentExecutionResponse | None:
+        match fact:
+            case facts.RunStarted():
+                return await self._map_start(fact)
+            case facts.ModelCallStarted(number=number, model=model):
+                call = ModelCallStarted(step=number, model=model)
+                return self.response(model_call_started=call)
+            case facts.ModelCallCompleted(step=step, response=content):
+                answer = await self.decode_if_new(content)
+                completed = ModelCallCompleted(
+                    step=step.number, message=answer.message, usage=answer.usage
+                )
+                return self.response(model_call_completed=completed)
+            case facts.StepFailed(step=facts.ModelCallStarted(number=number)):
+                failure = await self._failure(fact.failure)
+                failure.step = f"model_call {number}"
+                failed = ModelCallFailed(step=number, failure=failure)
+                return self.response(model_call_failed=failed)
+        return None
+
+    async def _map_start(self, fact: facts.RunStarted) -> WatchAgentExecutionResponse | None:
+        if not fact.continued_run_id:
+            execution = await outcome.from_memo(self._client, fact.memo, AgentExecution)
+            return self.response(started=ExecutionStarted(execution=execution))
+        if bindings := (await fact.carried()).bindings:
+            self._newest_token = bindings[-1].token
+        return None
+
+    async def _failure(self, failure: TemporalFailure | None) -> Failure:
+        if failure is None:
+            return Failure(reason=FAILURE_REASON_CANCELLED, message="cancelled")
+        error = await self._client.data_converter.decode_failure(failure)
+        cause = error if isinstance(error, ApplicationError) else error.__cause__ or error
+        match cause:
+            case ApplicationError():
+                return Failure(reason=errors.reason_of(cause.type or ""), message=cause.message)
+            case ActivityTimeoutError():
+                message = "the model did not answer in time"
+                return Failure(reason=FAILURE_REASON_MODEL_TIMEOUT, message=message)
+            case CancelledError():
+                return Failure(reason=FAILURE_REASON_CANCELLED, message="cancelled")
+            case _:
+                return Failure(reason=FAILURE_REASON_INTERNAL, message="the model call failed")
+
+
+class WorkflowEventMapper(WatchEventMapper[WatchWorkflowExecutionResponse]):
+    """Maps the events of a workflow execution's run."""
+
+    response = WatchWorkflowExecutionResponse
+
+    @override
+    async def map_kind_fact(self, fact: Fact) -> WatchWorkflowExecutionResponse | None:
+        match fact:
+            case facts.RunStarted(memo=memo):
+                execution = await outcome.from_memo(self._client, memo, WorkflowExecution)
+                return self.response(started=WorkflowExecutionStarted(execution=execution))
+            case facts.EngineRunStarted(step=step, run_id=run_id):
+                run = EngineRun(workflow_id=step.workflow_id, run_id=run_id)
+                return self.response(run_started=EngineRunStarted(run=run))
+        return None

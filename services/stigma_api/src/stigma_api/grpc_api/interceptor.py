@@ -1,0 +1,144 @@
+"""Wraps every RPC: authentication, concurrency limit, timeout.
+
+Here an `ApiError` becomes the RPC's status; anything else is a bug and left to the runtime's
+`RpcMetrics`, which logs it and answers INTERNAL. Health and reflection pass untouched: a probe has
+no key, and what reflection shows is public.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextvars import ContextVar
+from datetime import timedelta
+from typing import Any, NoReturn
+
+import grpc
+import grpc.aio
+import structlog
+
+from stigma_api import errors
+from stigma_api.access.authentication import Authenticator
+from stigma_api.access.concurrency import ConcurrencyLimit, with_timeout
+from stigma_api.access.principals import Principal
+from stigma_api.errors import ApiError
+
+_SERVICES_PREFIX = "/stigma."
+_CALLER: ContextVar[Principal] = ContextVar("stigma_api_caller")
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+def caller() -> Principal:
+    """Return the principal of the RPC being worked on."""
+    return _CALLER.get()
+
+
+class ApiInterceptor(grpc.aio.ServerInterceptor):
+    """Wraps every RPC of ours.
+
+    Args:
+        authenticator: finds the caller.
+        calls: limit of RPCs with one answer.
+        watches: limit of streams.
+        call_timeout: longest time of an RPC with one answer.
+        watch_timeout: longest time of a stream; its client resumes.
+    """
+
+    def __init__(
+        self,
+        authenticator: Authenticator,
+        *,
+        calls: ConcurrencyLimit,
+        watches: ConcurrencyLimit,
+        call_timeout: timedelta,
+        watch_timeout: timedelta,
+    ) -> None:
+        self._authenticator = authenticator
+        self._calls = calls
+        self._watches = watches
+        self._call_timeout = call_timeout
+        self._watch_timeout = watch_timeout
+        self._log = structlog.get_logger()
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Any]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> Any:
+        """Wrap the handler of one RPC."""
+        handler = await continuation(handler_call_details)
+        method = handler_call_details.method
+        if handler is None or not method.startswith(_SERVICES_PREFIX):
+            return handler
+        make = grpc.unary_unary_rpc_method_handler
+        wrapped: Any = self._unary(method, handler.unary_unary)
+        if handler.response_streaming:
+            make = grpc.unary_stream_rpc_method_handler
+            wrapped = self._streaming(method, handler.unary_stream)
+        return make(wrapped, handler.request_deserializer, handler.response_serializer)
+
+    def _unary(self, method: str, behaviour: Any) -> Any:
+        async def call(request: object, context: Context) -> object:
+            try:
+                self._enter(context)
+                with self._calls.slot():
+                    return await with_timeout(self._call_timeout, behaviour(request, context))
+            except ApiError as error:
+                await self._refuse(method, context, error)
+
+        return call
+
+    def _streaming(self, method: str, behaviour: Any) -> Any:
+        async def call(request: object, context: Context) -> AsyncIterator[object]:
+            try:
+                self._enter(context)
+                with self._watches.slot():
+                    async for reply in stream_with_timeout(
+                        self._watch_timeout, behaviour(request, context)
+                    ):
+                        yield reply
+            except ApiError as error:
+                await self._refuse(method, context, error)
+
+        return call
+
+    def _enter(self, context: Context) -> None:
+        metadata = {str(key): value for key, value in context.invocation_metadata() or ()}
+        peer = {str(key): list(values) for key, values in (context.auth_context() or {}).items()}
+        _CALLER.set(self._authenticator.authenticate(metadata, peer))
+
+    async def _refuse(self, method: str, context: Context, error: ApiError) -> NoReturn:
+        self._log.info(
+            "call_refused",
+            method=method,
+            code=error.code.name,
+            fields=error.fields,
+            # What is wrong with a request may quote it; its field paths say enough here.
+            reason=None if error.fields else error.message,
+        )
+        await context.abort_with_status(error.to_grpc())
+
+
+async def stream_with_timeout(
+    bound: timedelta, replies: AsyncIterator[object]
+) -> AsyncIterator[object]:
+    """Yield replies until the time is up.
+
+    Raises:
+        ApiError: UNAVAILABLE; resume with the last cursor.
+    """
+    end = time.monotonic() + bound.total_seconds()
+    while True:
+        try:
+            async with asyncio.timeout(max(end - time.monotonic(), 0)) as timeout:
+                reply = await anext(replies)
+        except StopAsyncIteration:
+            return
+        except TimeoutError:
+            if not timeout.expired():
+                raise
+            message = "the stream reached its longest time: resume with the last cursor"
+            raise errors.unavailable(message) from None
+        yield reply

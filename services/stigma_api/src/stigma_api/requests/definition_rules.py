@@ -1,0 +1,204 @@
+"""The rules of agents and workflows, and of the start requests that override them.
+
+Only the size of a document is checked here: the workflow engine checks whether it is valid.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+
+import jsonschema_rs
+
+from stigma.agent.v1.agent_execution_service_pb2 import StartAgentRequest
+from stigma.agent.v1.agent_pb2 import AgentConfig, AgentLimits, AgentSpec, FailureReason
+from stigma.contracts import configuration, limits
+from stigma.workflow.v1.workflow_execution_service_pb2 import StartWorkflowRequest
+from stigma.workflow.v1.workflow_pb2 import WorkflowConfig, WorkflowSpec
+from stigma_api.requests.violations import Violations, parse_json
+
+_MODEL = re.compile(r"[A-Za-z0-9_.-]+:[^\s\x00-\x1f\x7f]+")
+_ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
+_MAX_INSTRUCTIONS_BYTES = 256 * 1024
+_MAX_SPEC_BYTES = 512 * 1024
+_MAX_ENV_VALUE_BYTES = 32 * 1024
+_MAX_MODELS = 64
+# It is a metric's label and part of every model call.
+_MAX_MODEL_BYTES = 255
+_LONGEST_PROBLEM = 500
+
+
+def check_agent_start(found: Violations, request: StartAgentRequest) -> None:
+    """Check the fields of a start request that only agents have."""
+    found.size("message", request.message, limits.MAX_MESSAGE_BYTES)
+    _env(found, request.env)
+    _config(found, request.config)
+
+
+def check_agent_spec(found: Violations, at: str, spec: AgentSpec) -> None:
+    """Check an agent."""
+    _model(found, f"{at}.model", spec.model)
+    found.require(
+        len(spec.allowed_models) <= _MAX_MODELS, f"{at}.allowed_models", f"at most {_MAX_MODELS}"
+    )
+    for index, model in enumerate(spec.allowed_models):
+        _model(found, f"{at}.allowed_models[{index}]", model)
+    found.description(f"{at}.description", spec.description)
+    found.size(f"{at}.instructions", spec.instructions, _MAX_INSTRUCTIONS_BYTES)
+    size = spec.ByteSize()
+    fine = size <= _MAX_SPEC_BYTES
+    found.require(fine, at, f"has {size} bytes, the limit is {_MAX_SPEC_BYTES}")
+    if spec.output_schema and fine:
+        problem = _schema_problem(spec.output_schema)
+        found.require(not problem, f"{at}.output_schema", problem)
+    _limits(found, f"{at}.limits", spec.limits)
+    _settings(found, f"{at}.model_settings", spec)
+    found.require(len(spec.env) <= limits.MAX_ENV, f"{at}.env", f"at most {limits.MAX_ENV} names")
+    for index, name in enumerate(spec.env):
+        found.require(
+            _ENV_NAME.fullmatch(name),
+            f"{at}.env[{index}]",
+            "must be letters, digits and _, at most 64",
+        )
+    _script(found, at, spec)
+
+
+def check_agent_overrides(
+    found: Violations, agent: AgentSpec, config: AgentConfig, env: Mapping[str, str]
+) -> None:
+    """Check that a start request stays within its agent."""
+    for name in env:
+        found.require(name in agent.env, f"env.{name}", "the agent does not allow this name")
+    models = {"", agent.model, *agent.allowed_models}
+    found.require(config.model in models, "config.model", "the agent does not allow this model")
+    if agent.limits.HasField("timeout"):
+        ours = agent.limits.timeout.ToTimedelta()
+        for field, theirs in (
+            ("config.timeout", config.timeout),
+            ("config.limits.timeout", config.limits.timeout),
+        ):
+            fine = theirs.ToTimedelta() <= ours
+            found.require(fine, field, f"the agent's limit is {ours.total_seconds():g} s")
+    for what in ("steps", "tokens", "cost_usd"):
+        limit = getattr(agent.limits, what)
+        fine = not limit or getattr(config.limits, what) <= limit
+        found.require(fine, f"config.limits.{what}", f"the agent's limit is {limit:g}")
+
+
+def _model(found: Violations, at: str, model: str) -> None:
+    if not _MODEL.fullmatch(model):
+        found.add(at, 'must be "provider:model", as in "openai:gpt-5"')
+    else:
+        found.size(at, model, _MAX_MODEL_BYTES)
+
+
+def _settings(found: Violations, at: str, spec: AgentSpec) -> None:
+    settings = spec.model_settings
+    _temperature(found, f"{at}.temperature", settings.temperature)
+    found.require(0 <= settings.top_p <= 1, f"{at}.top_p", "must be from 0 to 1")
+    fine = not settings.HasField("max_tokens") or settings.max_tokens > 0
+    found.require(fine, f"{at}.max_tokens", "must be positive")
+    found.duration(f"{at}.request_timeout", settings, "request_timeout")
+
+
+def _script(found: Violations, at: str, spec: AgentSpec) -> None:
+    if not spec.HasField("script"):
+        return
+    models = (spec.model, *spec.allowed_models)
+    scripted = any(configuration.provider(m) == configuration.SCRIPTED_PROVIDER for m in models)
+    found.require(scripted, f"{at}.script", 'is only for models of provider "scripted"')
+    for index, step in enumerate(spec.script.steps):
+        here = f"{at}.script.steps[{index}]"
+        found.duration(f"{here}.delay", step, "delay", positive=False)
+        if step.HasField("failure"):
+            fine = step.failure.reason in FailureReason.values() and step.failure.reason
+            found.require(fine, f"{here}.failure.reason", "must name a failure reason")
+            found.require(
+                step.failure.attempts >= 0, f"{here}.failure.attempts", "must not be negative"
+            )
+
+
+def _config(found: Violations, config: AgentConfig) -> None:
+    if config.model:
+        _model(found, "config.model", config.model)
+    found.duration("config.timeout", config, "timeout")
+    _temperature(found, "config.temperature", config.temperature)
+    _limits(found, "config.limits", config.limits)
+
+
+def _limits(found: Violations, at: str, value: AgentLimits) -> None:
+    found.duration(f"{at}.timeout", value, "timeout")
+    found.require(
+        0 <= value.steps <= limits.MAX_STEPS, f"{at}.steps", f"must be from 0 to {limits.MAX_STEPS}"
+    )
+    found.require(value.tokens >= 0, f"{at}.tokens", "must not be negative")
+    fine = value.cost_usd >= 0 and math.isfinite(value.cost_usd)
+    found.require(fine, f"{at}.cost_usd", "must not be negative")
+
+
+def _temperature(found: Violations, at: str, value: float) -> None:
+    found.require(value >= 0 and math.isfinite(value), at, "must not be negative")
+
+
+def _env(found: Violations, env: Mapping[str, str]) -> None:
+    found.require(len(env) <= limits.MAX_ENV, "env", f"at most {limits.MAX_ENV} variables")
+    for name, value in env.items():
+        fine = _ENV_NAME.fullmatch(name)
+        found.require(fine, "env", "names must be letters, digits and _, at most 64")
+        if fine:
+            found.size(f"env.{name}", value, _MAX_ENV_VALUE_BYTES)
+
+
+def _schema_problem(text: str) -> str:
+    schema, problem = parse_json(text)
+    if problem:
+        return problem
+    if not isinstance(schema, dict):
+        return "must be a JSON object"
+    if not _refers_inside(schema):
+        return "may refer only to itself: every $ref starts with #"
+    try:
+        jsonschema_rs.meta.validate(schema)
+    except jsonschema_rs.ValidationError as error:
+        place = "/".join(str(part) for part in error.instance_path)
+        return f"is not a JSON Schema: {error.message} at /{place}"[:_LONGEST_PROBLEM]
+    except (jsonschema_rs.ReferencingError, ValueError):
+        return "is not a JSON Schema: its $schema is not known"
+    return ""
+
+
+def _refers_inside(schema: object) -> bool:
+    """Return whether the schema refers to nothing outside itself."""
+    if isinstance(schema, dict):
+        for key in ("$ref", "$dynamicRef", "$recursiveRef"):
+            reference = schema.get(key)
+            if isinstance(reference, str) and not reference.startswith("#"):
+                return False
+        return all(_refers_inside(value) for value in schema.values())
+    if isinstance(schema, list):
+        return all(_refers_inside(value) for value in schema)
+    return True
+
+
+def check_workflow_start(found: Violations, request: StartWorkflowRequest) -> None:
+    """Check the fields of a start request that only workflows have."""
+    found.duration("config.timeout", request.config, "timeout")
+
+
+def check_workflow_spec(found: Violations, at: str, spec: WorkflowSpec) -> None:
+    """Check a workflow, except for its document's content."""
+    found.description(f"{at}.description", spec.description)
+    found.require(spec.document.strip(), f"{at}.document", "is empty")
+    found.size(f"{at}.document", spec.document, limits.MAX_DOCUMENT_BYTES)
+    found.duration(f"{at}.limits.timeout", spec.limits, "timeout")
+
+
+def check_workflow_overrides(
+    found: Violations, workflow: WorkflowSpec, config: WorkflowConfig
+) -> None:
+    """Check that a start request stays within its workflow."""
+    if workflow.limits.HasField("timeout"):
+        ours = workflow.limits.timeout.ToTimedelta()
+        fine = config.timeout.ToTimedelta() <= ours
+        found.require(fine, "config.timeout", f"the workflow's limit is {ours.total_seconds():g} s")

@@ -1,0 +1,21 @@
+"""The services behind every door: each method takes the principal first."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from stigma.contracts.executions import Kind
+from stigma_api.definitions.service import DefinitionService
+from stigma_api.diagnosis.service import DiagnosisService
+from stigma_api.executions.service import ExecutionService
+
+
+@dataclass(frozen=True)
+class Services:
+    """The services that a door may call."""
+
+    definitions: Mapping[Kind, DefinitionService[Any]]
+    executions: Mapping[Kind, ExecutionService[Any, Any, Any]]
+    diagnosis: DiagnosisService

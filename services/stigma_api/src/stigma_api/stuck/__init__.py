@@ -1,1 +1,0 @@
-"""Open executions that do not get on, each with the reason."""

@@ -1,0 +1,1 @@
+"""Calls to Temporal, and what the API reads from it."""

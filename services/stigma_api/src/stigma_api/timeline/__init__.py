@@ -1,1 +1,0 @@
-"""One execution's story, over its caller's history and its own."""

@@ -1,0 +1,165 @@
+"""How often the console takes snapshots of an execution, and how many calls it makes at a time."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from datetime import timedelta
+from typing import Any
+
+import grpc
+import pytest
+
+from stigma.agent.v1.agent_execution_pb2 import AgentExecution
+from stigma.agent.v1.agent_execution_service_pb2 import WatchAgentExecutionResponse
+from stigma.contracts.executions import Kind
+from stigma.diagnosis.v1.diagnosis_service_pb2 import (
+    ExecutionTimeline,
+    ListStuckExecutionsResponse,
+)
+from stigma_api import errors
+from stigma_api.access.principals import LOCAL
+from stigma_api.console import api as console_api
+from stigma_api.console import execution_refresh
+from stigma_api.console.api import Api
+from stigma_api.console.execution_refresh import ExecutionRefresher, backoff
+from stigma_api.errors import ApiError
+from stigma_api.executions.watch import Cursor
+
+
+class FakeServices:
+    """Services of an execution that changes all the time."""
+
+    def __init__(self, cost: float = 0) -> None:
+        self.cost = cost
+        self.reading = self.most = 0
+        self.runs: list[tuple[str, str]] = []
+        self.watched: list[str] = []
+        self.refused: set[str] = set()
+        self.executions = {Kind.AGENT: self}
+        self.diagnosis = self
+
+    async def get(self, _principal: Any, execution_id: str, *, full: bool) -> AgentExecution:
+        assert full
+        return AgentExecution(id=execution_id)
+
+    async def timeline(self, _principal: Any, execution_id: str) -> ExecutionTimeline:
+        await self._work()
+        timeline = ExecutionTimeline(execution_id=execution_id)
+        for workflow_id, run_id in self.runs:
+            timeline.entries.add(workflow_id=workflow_id, run_id=run_id)
+        return timeline
+
+    async def stuck(self, _principal: Any, _request: Any) -> ListStuckExecutionsResponse:
+        await self._work()
+        return ListStuckExecutionsResponse()
+
+    async def watch(
+        self, _principal: Any, _execution_id: str, cursor: str
+    ) -> AsyncIterator[WatchAgentExecutionResponse]:
+        self.watched.append(cursor)
+        if cursor in self.refused:
+            raise errors.invalid_argument([("cursor", "is too old")])
+        while True:
+            yield WatchAgentExecutionResponse(cursor="reached")
+            await asyncio.sleep(0.001)
+
+    async def _work(self) -> None:
+        self.reading += 1
+        self.most = max(self.most, self.reading)
+        await asyncio.sleep(self.cost)
+        self.reading -= 1
+
+
+def api_of(services: Any, **bounds: Any) -> Api:
+    given: dict[str, Any] = {"max_calls": 100, "call_timeout": timedelta(seconds=10)} | bounds
+    return Api(services, **given)
+
+
+async def seconds_of(count: int, services: FakeServices) -> float:
+    begun = time.monotonic()
+    async with aclosing(ExecutionRefresher(api_of(services)).snapshots(LOCAL, "agent-1")) as seen:
+        for _ in range(count):
+            await anext(seen)
+    return time.monotonic() - begun
+
+
+async def test_however_much_happens_there_is_time_between_looks(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(execution_refresh, "_MIN_SECONDS", 0.1)
+    monkeypatch.setattr(execution_refresh, "_REFRESH_SECONDS", 60)
+    assert 0.29 <= await seconds_of(4, FakeServices()) < 20  # and news ends the wait
+
+
+async def test_what_takes_long_is_looked_at_rarely(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(execution_refresh, "_MIN_SECONDS", 0)
+    assert await seconds_of(3, FakeServices(cost=0.05)) >= 0.44  # 3 snapshots, 2 waits
+    assert backoff(time.monotonic(), 2) == 2
+    assert backoff(time.monotonic() - 5, 2) >= 15
+
+
+@pytest.mark.parametrize(
+    ("runs", "cursor"),
+    [
+        ([("agent-1", "old"), ("agent-1", "new"), ("order-1", "caller")], str(Cursor("new", 0))),
+        ([("agent-1", "known"), ("agent-1", "")], str(Cursor("known", 0))),
+        ([("order-1", "caller")], ""),
+    ],
+)
+async def test_what_happened_in_runs_before_is_not_read_again(
+    runs: list[tuple[str, str]], cursor: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(execution_refresh, "_MIN_SECONDS", 0.01)
+    services = FakeServices()
+    services.runs = runs
+    await seconds_of(3, services)
+    assert services.watched == [cursor]
+
+
+async def test_a_run_that_is_gone_is_followed_from_what_there_is(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(execution_refresh, "_MIN_SECONDS", 0.01)
+    monkeypatch.setattr(execution_refresh, "_REFRESH_SECONDS", 0.02)
+    services = FakeServices()
+    services.runs = [("agent-1", "gone")]
+    gone = str(Cursor("gone", 0))
+    services.refused = {gone}
+    async with aclosing(
+        ExecutionRefresher(api_of(services)).snapshots(LOCAL, "agent-1")
+    ) as snapshots:
+        async for _ in snapshots:
+            if len(services.watched) > 1:
+                break
+    assert services.watched == [gone, ""]
+
+
+async def test_few_histories_are_read_at_a_time():
+    services = FakeServices(cost=0.01)
+    api = api_of(services)
+    reads = [api.timeline(LOCAL, "agent-1") for _ in range(10)]
+    await asyncio.gather(*reads, api.stuck(LOCAL), api.stuck(LOCAL))
+    assert services.most == console_api._MAX_LONG_READS
+
+
+async def test_calls_are_bounded_as_those_of_programs():
+    services = FakeServices(cost=3600)
+    api = api_of(services, max_calls=6)
+    reads = [asyncio.create_task(api.timeline(LOCAL, "agent-1")) for _ in range(6)]
+    await asyncio.sleep(0)
+    with pytest.raises(ApiError) as refused:
+        await api.execution(LOCAL, "agent-1")
+    assert refused.value.code == grpc.StatusCode.RESOURCE_EXHAUSTED
+    for read in reads:
+        read.cancel()
+    await asyncio.gather(*reads, return_exceptions=True)
+    assert (await api.execution(LOCAL, "agent-1")).id == "agent-1"
+
+
+async def test_a_call_that_takes_too_long_is_given_up():
+    api = api_of(FakeServices(cost=3600), call_timeout=timedelta(seconds=0.05))
+    # Those that wait for others to end are given up like them.
+    reads = [api.timeline(LOCAL, "agent-1") for _ in range(console_api._MAX_LONG_READS + 1)]
+    for answer in await asyncio.gather(*reads, return_exceptions=True):
+        assert isinstance(answer, ApiError)
+        assert answer.code == grpc.StatusCode.DEADLINE_EXCEEDED
+    assert (await api.execution(LOCAL, "agent-1")).id == "agent-1"
