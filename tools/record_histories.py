@@ -32,7 +32,7 @@ from stigma.workflow.v1.workflow_execution_service_pb2_grpc import WorkflowExecu
 from stigma_cli.devserver import DevServer, find_binary
 from tests.reliability.calls import Call, events, scripted
 from tests.reliability.documents import DOCUMENTS
-from tests.reliability.fault_site import Site, open_site
+from tests.reliability.fault_site import FaultSite, open_site
 from tests.reliability.workflow_callers import Run, WorkflowCallers, workflow_callers
 from tests.stack.faults import Fail, LoseReply
 from tests.stack.histories import as_data
@@ -48,7 +48,7 @@ MODEL_CALLED = EventType.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED
 class Recorder:
     """Writes histories into a directory."""
 
-    site: Site
+    site: FaultSite
     directory: Path
 
     async def call(self, name: str, call: Call) -> None:

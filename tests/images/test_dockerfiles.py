@@ -38,7 +38,9 @@ def _needed(path: str) -> set[str]:
 
 @pytest.mark.parametrize("image", SERVICE_IMAGES, ids=lambda image: image.name)
 def test_holds_the_packages_that_its_service_needs(image: Image):
-    cases = dict(re.findall(r'^ +([a-z_*]+)\) packages="([a-z -]+)" ;;', DOCKERFILE, re.MULTILINE))
+    cases: dict[str, str] = dict(
+        re.findall(r'^ +([a-z_*]+)\) packages="([a-z -]+)" ;;', DOCKERFILE, re.MULTILINE)
+    )
     expected = _needed(f"services/{image.service}")
     if image.service == "stigma_api":  # where the command is
         expected |= {"stigma-cli"} | _needed("packages/stigma-cli")
