@@ -1,6 +1,7 @@
 """`docker kill` at a chosen moment: tests of tests/reliability, on the images.
 
-One a service: what differs from a process is how it ends and comes back. `make soak` runs the others.
+One a service: what differs from a process is how it ends and comes back. The others are in
+`make soak`.
 """
 
 from __future__ import annotations
