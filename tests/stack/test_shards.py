@@ -1,0 +1,54 @@
+"""All tests side by side: nothing is left out, and what ran twice counts once."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from tests.stack.contract import ContractTable
+from tests.stack.tables import joined_rows
+from tools.shards.bare import OUTSIDE, bare_environment
+from tools.shards.plan import ROOT, SHARDS
+from tools.shards.report import read_tests
+
+JUNIT = """\
+<testsuites><testsuite>
+<testcase classname="tests.images.test_life" name="test_it[a.b]" time="{seconds}">{inside}</testcase>
+</testsuite></testsuites>
+"""
+
+
+def test_every_test_is_in_one_shard() -> None:
+    for file in ROOT.glob("[pst]*/**/test_*.py"):
+        path = file.relative_to(ROOT)
+        of = [one.name for one in SHARDS if any(path.is_relative_to(f) for f in one.folders)]
+        assert len(of) == 1, (path, of)
+
+
+def test_a_bare_machine_lacks_what_tests_need_of_others(tmp_path: Path) -> None:
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    for name in (*OUTSIDE, "git", "not-executable"):
+        (programs / name).touch(mode=0o755)
+    (programs / "not-executable").chmod(0o644)
+    environment = bare_environment(
+        {"PATH": f"{programs}:/nowhere", "HOME": "/h"}, tmp_path / "bare"
+    )
+    assert [one.name for one in Path(environment["PATH"]).iterdir()] == ["git"]
+    assert shutil.which("git", path=environment["PATH"])
+    assert environment["HOME"] == "/h"
+    assert not Path(environment["DOCKER_HOST"].removeprefix("unix://")).exists()
+
+
+def test_of_a_test_that_ran_twice_the_later_counts(tmp_path: Path) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    for directory, inside, seconds in ((first, "<skipped/>", 0), (second, "", 2.5)):
+        directory.mkdir()
+        (directory / "junit.xml").write_text(JUNIT.format(inside=inside, seconds=seconds))
+    (first / "contract.json").write_text('[["API down", {"a": "skipped", "b": "passed"}]]')
+    (second / "contract.json").write_text('[["API down", {"a": "passed"}]]')
+    [test] = read_tests([first, second, tmp_path / "absent"])
+    assert (test.folder, test.name, test.seconds) == ("tests/images", "test_it[a.b]", 2.5)
+    assert test.outcome == "passed"
+    lines = ContractTable.lines(joined_rows(ContractTable, [first, second]))
+    assert "passed   API down (2 tests, containers)" in list(lines)
