@@ -13,7 +13,8 @@ from tools.shards.report import read_tests
 
 JUNIT = """\
 <testsuites><testsuite>
-<testcase classname="tests.images.test_life" name="test_it[a.b]" time="{seconds}">{inside}</testcase>
+<testcase classname="tests.images.test_life" name="test_it[a.b]" time="{seconds}">
+{inside}</testcase>
 </testsuite></testsuites>
 """
 
