@@ -4,6 +4,8 @@ Its workflow and activities misbehave on demand. What a test must know but no lo
 task token) is written to the file named by SIDE_FILE.
 """
 
+from __future__ import annotations
+
 import asyncio
 import contextlib
 import json
@@ -37,10 +39,10 @@ with workflow.unsafe.imports_passed_through():
         ServiceSettings,
         WorkerComponent,
         load_settings,
-        open_channel,
         serve,
         worker_options,
     )
+    from stigma_client import ApiConnection
 
 PROMPT = "the prompt nobody may read"
 SERVICE = "stigma.test.Relay"
@@ -55,9 +57,10 @@ class Settings(ServiceSettings):
 
 
 class Activities:
-    def __init__(self, settings: Settings, channel: grpc.aio.Channel) -> None:
+    def __init__(self, settings: Settings, connection: ApiConnection) -> None:
         self._settings = settings
-        self._call: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(
+        self._connection = connection
+        self._ping: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = connection.channel.unary_unary(
             f"/{SERVICE}/Ping"
         )
 
@@ -78,7 +81,7 @@ class Activities:
         if mode == "late":  # beyond its start-to-close timeout: the server forgets the token
             await asyncio.sleep(2.5)
         if mode == "ping":
-            await self._call(b"")
+            await self._ping(b"", metadata=self._connection.metadata())
         if mode == "leak":
             key = self._settings.key.get_secret_value()
             log.debug("leaking", value=token, text=f"{token!r} {token.hex()}", k=key)
@@ -139,16 +142,13 @@ async def build(runtime: ServiceRuntime) -> Sequence[Component]:
             handler.setLevel(logging.NOTSET)
         logging.getLogger().setLevel(logging.DEBUG)
     client = await runtime.connect_temporal(data_converter=DATA_CONVERTER)
-    channel = await runtime.resources.enter_async_context(
-        open_channel(
-            f"localhost:{settings.grpc_port}", interceptors=runtime.telemetry.client_interceptors()
-        )
-    )
+    connection = ApiConnection(f"localhost:{settings.grpc_port}")
+    runtime.resources.push_async_callback(connection.close)
     worker = Worker(
         client,
         task_queue=settings.task_queue,
         workflows=[WorkWorkflow],
-        activities=[Activities(settings, channel).work],
+        activities=[Activities(settings, connection).work],
         # Without a cache every workflow task replays from the beginning.
         max_cached_workflows=0 if settings.fail == "forget" else 1000,
         **worker_options(settings),

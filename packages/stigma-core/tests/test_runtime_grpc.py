@@ -1,4 +1,6 @@
-"""Servers and channels: who may call, what is encrypted, what is measured."""
+"""The gRPC server: TLS, message limits, metrics and drain, called over the client's channels."""
+
+from __future__ import annotations
 
 import asyncio
 import datetime as dt
@@ -20,10 +22,10 @@ from cryptography.x509.oid import NameOID
 from prometheus_client import CollectorRegistry
 
 from stigma.contracts.channels import MAX_MESSAGE_BYTES
-from stigma.runtime import ClientTls, ConfigurationError, GrpcServerComponent, Readiness, ServerTls
+from stigma.runtime import ConfigurationError, GrpcServerComponent, Readiness, ServerTls
 from stigma.runtime.errors import ServiceError
-from stigma.runtime.grpc_channel import open_channel
 from stigma.runtime.metrics import RpcMetrics
+from stigma_client import ApiConnection, TlsFiles
 
 _SERVICE = "stigma.test.Mirror"
 
@@ -112,46 +114,59 @@ def serving(registry: CollectorRegistry) -> Serve:
     return start
 
 
-async def call(channel: grpc.aio.Channel, request: bytes = b"", method: str = "Unary") -> bytes:
-    rpc: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(
+@asynccontextmanager
+async def connected(
+    address: str, *, api_key: str | None = None, tls: TlsFiles | None = None
+) -> AsyncIterator[ApiConnection]:
+    connection = ApiConnection(address, api_key=api_key, tls=tls)
+    try:
+        yield connection
+    finally:
+        await connection.close()
+
+
+async def call(connection: ApiConnection, request: bytes = b"", method: str = "Unary") -> bytes:
+    rpc: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = connection.channel.unary_unary(
         f"/{_SERVICE}/{method}"
     )
-    return await rpc(request, timeout=10)
+    return await rpc(request, timeout=10, metadata=connection.metadata())
 
 
-async def test_the_key_reaches_every_kind_of_call(serving: Serve) -> None:
+async def test_metadata_reaches_every_kind_of_handler(serving: Serve) -> None:
     async with (
         serving() as (server, _),
-        open_channel(f"localhost:{server.port}", api_key="k1") as channel,
+        connected(f"localhost:{server.port}", api_key="k1") as connection,
     ):
-        bearer = b"Bearer k1"
-        assert await call(channel) == bearer
+        bearer, channel = b"Bearer k1", connection.channel
+        options: dict[str, Any] = {"timeout": 10, "metadata": connection.metadata()}
+        assert await call(connection) == bearer
         stream: grpc.aio.UnaryStreamMultiCallable[bytes, bytes] = channel.unary_stream(
             f"/{_SERVICE}/Stream"
         )
-        assert [a async for a in stream(b"", timeout=10)] == [bearer, b"2"]
+        assert [a async for a in stream(b"", **options)] == [bearer, b"2"]
         collect: grpc.aio.StreamUnaryMultiCallable[bytes, bytes] = channel.stream_unary(
             f"/{_SERVICE}/Collect"
         )
-        assert await collect(iter([b"a", b"b"]), timeout=10) == bearer
+        assert await collect(iter([b"a", b"b"]), **options) == bearer
         both: grpc.aio.StreamStreamMultiCallable[bytes, bytes] = channel.stream_stream(
             f"/{_SERVICE}/Both"
         )
-        assert [a async for a in both(iter([b"a", b"b"]), timeout=10)] == [bearer, bearer]
+        assert [a async for a in both(iter([b"a", b"b"]), **options)] == [bearer, bearer]
 
 
 async def test_calls_are_measured(serving: Serve, registry: CollectorRegistry) -> None:
-    async with serving() as (server, _), open_channel(f"127.0.0.1:{server.port}") as channel:
-        await call(channel)
+    async with serving() as (server, _), connected(f"127.0.0.1:{server.port}") as connection:
+        channel = connection.channel
+        await call(connection)
         for request, code in ((b"abort", "NOT_FOUND"), (b"bug", "INTERNAL")):
             with pytest.raises(grpc.aio.AioRpcError) as failed:
-                await call(channel, request)
+                await call(connection, request)
             assert failed.value.code().name == code
             assert "AAAA" not in str(failed.value)
         with pytest.raises(grpc.aio.AioRpcError):
-            await call(channel, b"code")
+            await call(connection, b"code")
         with pytest.raises(grpc.aio.AioRpcError):
-            await call(channel, method="Unknown")
+            await call(connection, method="Unknown")
         written: grpc.aio.UnaryStreamMultiCallable[bytes, bytes] = channel.unary_stream(
             f"/{_SERVICE}/Written"
         )
@@ -177,8 +192,8 @@ async def test_calls_are_measured(serving: Serve, registry: CollectorRegistry) -
 
 
 async def test_stop_lets_a_running_call_end(serving: Serve) -> None:
-    async with serving() as (server, mirror), open_channel(f"localhost:{server.port}") as channel:
-        running = asyncio.ensure_future(call(channel, b"wait"))
+    async with serving() as (server, mirror), connected(f"localhost:{server.port}") as connection:
+        running = asyncio.ensure_future(call(connection, b"wait"))
         await mirror.waiting.wait()
         stopping = asyncio.create_task(server.stop(timedelta(seconds=10)))
         mirror.go.set()
@@ -195,19 +210,11 @@ async def test_a_server_that_ends_by_itself_is_a_failure(serving: Serve) -> None
 
 
 async def test_messages_are_bounded(serving: Serve) -> None:
-    async with serving() as (server, _), open_channel(f"localhost:{server.port}") as channel:
-        assert len(await call(channel, b"x" * (4 << 20))) == 4 << 20
+    async with serving() as (server, _), connected(f"localhost:{server.port}") as connection:
+        assert len(await call(connection, b"x" * (4 << 20))) == 4 << 20
         with pytest.raises(grpc.aio.AioRpcError) as failed:
-            await call(channel, b"x" * (MAX_MESSAGE_BYTES + 1))
+            await call(connection, b"x" * (MAX_MESSAGE_BYTES + 1))
         assert failed.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
-
-
-async def test_a_key_never_travels_in_clear() -> None:
-    with pytest.raises(ConfigurationError, match="in clear") as refused:
-        open_channel("api.example.com:7300", api_key="k1")
-    assert "k1" not in str(refused.value)
-    await open_channel("api.example.com:7300", api_key="k1", allow_insecure=True).close()
-    await open_channel("api.example.com:7300", api_key="k1", tls=ClientTls()).close()
 
 
 class Authority:
@@ -263,14 +270,14 @@ async def test_tls(serving: Serve, authority: Authority) -> None:
     certificate, key = authority.issue("server")
     async with serving(ServerTls(certificate, key)) as (server, _):
         address = f"localhost:{server.port}"
-        async with open_channel(address, api_key="k", tls=ClientTls(authority.ca)) as channel:
-            assert await call(channel) == b"Bearer k"
-        tls = ClientTls(authority.ca, server_name="api.test")
-        async with open_channel(address, tls=tls) as channel:
-            assert await call(channel, b"x") == b"x"
-        async with open_channel(address, tls=ClientTls()) as channel:  # the system's authorities
+        async with connected(address, api_key="k", tls=TlsFiles(authority.ca)) as connection:
+            assert await call(connection) == b"Bearer k"
+        tls = TlsFiles(authority.ca, server_name="api.test")
+        async with connected(address, tls=tls) as connection:
+            assert await call(connection, b"x") == b"x"
+        async with connected(address, tls=TlsFiles()) as connection:  # the system's authorities
             with pytest.raises(grpc.aio.AioRpcError) as failed:
-                await call(channel)
+                await call(connection)
             assert failed.value.code() is grpc.StatusCode.UNAVAILABLE
 
 
@@ -280,12 +287,12 @@ async def test_mtls(serving: Serve, authority: Authority, tmp_path: Path) -> Non
     foreign, foreign_key = Authority(tmp_path, "two").issue("stranger")
     async with serving(ServerTls(certificate, key, client_ca=authority.ca)) as (server, _):
         address = f"localhost:{server.port}"
-        async with open_channel(address, tls=ClientTls(authority.ca, mine, my_key)) as channel:
-            assert await call(channel, b"x") == b"x"
-        for tls in (ClientTls(authority.ca), ClientTls(authority.ca, foreign, foreign_key)):
-            async with open_channel(address, tls=tls) as channel:
+        async with connected(address, tls=TlsFiles(authority.ca, mine, my_key)) as connection:
+            assert await call(connection, b"x") == b"x"
+        for tls in (TlsFiles(authority.ca), TlsFiles(authority.ca, foreign, foreign_key)):
+            async with connected(address, tls=tls) as connection:
                 with pytest.raises(grpc.aio.AioRpcError):
-                    await call(channel)
+                    await call(connection)
 
 
 async def test_a_renewed_certificate_is_served_without_a_restart(
@@ -294,17 +301,17 @@ async def test_a_renewed_certificate_is_served_without_a_restart(
     certificate, key = authority.issue("server")
     async with serving(ServerTls(certificate, key)) as (server, _):
         address = f"localhost:{server.port}"
-        async with open_channel(address, tls=ClientTls(authority.ca)) as channel:
-            await call(channel)
+        async with connected(address, tls=TlsFiles(authority.ca)) as connection:
+            await call(connection)
         key.unlink()  # half-written: what was loaded still serves
-        async with open_channel(address, tls=ClientTls(authority.ca)) as channel:
-            await call(channel)
+        async with connected(address, tls=TlsFiles(authority.ca)) as connection:
+            await call(connection)
         successor = Authority(tmp_path, "two")
         successor.issue("server")
         for path in (certificate, key):
             os.utime(path, ns=(1, 1))
-        async with open_channel(address, tls=ClientTls(successor.ca)) as channel:
-            assert await call(channel, b"x") == b"x"
+        async with connected(address, tls=TlsFiles(successor.ca)) as connection:
+            assert await call(connection, b"x") == b"x"
 
 
 async def test_wrong_tls_files_are_said(serving: Serve, authority: Authority) -> None:
@@ -312,7 +319,3 @@ async def test_wrong_tls_files_are_said(serving: Serve, authority: Authority) ->
     with pytest.raises(ConfigurationError, match="cannot be read"):
         async with serving(ServerTls(certificate, key.with_name("none"))):
             pass
-    with pytest.raises(ConfigurationError, match="go together"):
-        open_channel("localhost:1", tls=ClientTls(certificate=certificate))
-    with pytest.raises(ConfigurationError, match="cannot be read"):
-        open_channel("localhost:1", tls=ClientTls(ca=certificate.with_name("none")))

@@ -1,5 +1,7 @@
 """The life of a service, seen from outside: a real process, a real Temporal server."""
 
+from __future__ import annotations
+
 import asyncio
 import base64
 import contextlib
@@ -8,7 +10,6 @@ import json
 import os
 import queue
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -27,16 +28,10 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2, trace_service_pb2_grpc
 from temporalio.client import Client, WorkflowFailureError, WorkflowHandle
 
+from stigma_cli.devserver import DevServer, free_ports
+
 _SCRIPT = Path(__file__).with_name("runtime_service.py")
 _PROMPT = "the prompt nobody may read"
-# On a Temporal that is older than what it needs: the one that tools/temporal builds.
-VERSIONED = {"TEMPORAL_DEPLOYMENT_NAME": "relay", "TEMPORAL_WORKER_BUILD_ID": "v1"}
-
-
-def any_port() -> int:
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return int(s.getsockname()[1])
 
 
 class Service:
@@ -44,7 +39,7 @@ class Service:
 
     def __init__(self, address: str, **env: str) -> None:
         self.task_queue = f"rt-{uuid.uuid4()}"
-        self.grpc_port, self.admin_port = any_port(), any_port()
+        self.grpc_port, self.admin_port = free_ports(2)
         self.lines: list[str] = []
         self._new: queue.Queue[str | None] = queue.Queue()
         self.process = subprocess.Popen(
@@ -116,10 +111,10 @@ class Service:
 
 
 @pytest.fixture
-def run_service(temporal_address: str) -> Iterator[Callable[..., Service]]:
+def run_service(temporal_server: Any) -> Iterator[Callable[..., Service]]:
     with contextlib.ExitStack() as stack:
 
-        def start(address: str = temporal_address, **env: str) -> Service:
+        def start(address: str = temporal_server.address, **env: str) -> Service:
             service = Service(address, **env)
             stack.callback(service.kill)
             return service
@@ -128,8 +123,8 @@ def run_service(temporal_address: str) -> Iterator[Callable[..., Service]]:
 
 
 @pytest.fixture
-async def client(temporal_address: str) -> Client:
-    return await Client.connect(temporal_address)
+async def client(temporal_server: Any) -> Client:
+    return await Client.connect(temporal_server.address)
 
 
 async def start_work(client: Client, service: Service, mode: str) -> WorkflowHandle[Any, Any]:
@@ -207,24 +202,22 @@ def test_stops_though_a_task_takes_its_cancel_for_something_else(
     assert service.events[-1]["event"] == event
 
 
-def test_waits_for_temporal_and_can_be_stopped_meanwhile(
-    run_service: Callable[..., Service],
-    start_dev_server: Callable[[int], subprocess.Popen[bytes]],
-    free_port: int,
+async def test_waits_for_temporal_and_can_be_stopped_meanwhile(
+    run_service: Callable[..., Service], temporal_binary: Path
 ) -> None:
-    port = free_port
-    waiting = run_service(f"127.0.0.1:{port}")
-    assert waiting.wait_event("temporal_waiting")["address"] == f"127.0.0.1:{port}"
+    server = DevServer(temporal_binary)
+    waiting = run_service(server.address)
+    assert waiting.wait_event("temporal_waiting")["address"] == server.address
     status, report = waiting.get("/readyz")
     assert status == 503
     assert json.loads(report)["checks"]["temporal"] == {"ready": False, "reason": "not connected"}
-    stopped = run_service(f"127.0.0.1:{port}")
+    stopped = run_service(server.address)
     stopped.wait_event("temporal_waiting")
     assert stopped.terminate() == 0
-    server = start_dev_server(port)
-    waiting.wait_event("temporal_connected", timeout=60)
-    waiting.wait_event("ready")
-    server.kill()
+    async with server:
+        waiting.wait_event("temporal_connected", timeout=60)
+        waiting.wait_event("ready")
+        await server.kill()
     lost = waiting.wait_event("not_ready")
     assert "temporal" in lost["reasons"]
     assert waiting.terminate() == 0
@@ -246,7 +239,6 @@ def test_a_namespace_that_does_not_exist_is_waited_for(
         ({"STIGMA_FAIL": "build"}, 2, "misconfigured", "this cannot work"),
         ({"STIGMA_FAIL": "later"}, 1, "failed", "RuntimeError: it broke"),
         ({"TEMPORAL_PROFILE": "none"}, 2, "misconfigured", "the Temporal configuration"),
-        (VERSIONED, 2, "misconfigured", "worker versioning needs Temporal 1.32 or newer"),
         ({"STIGMA_ADMIN_HOST": "192.0.2.1"}, 2, "misconfigured", "cannot open the admin port"),
     ],
 )

@@ -1,7 +1,16 @@
-from datetime import timedelta
+"""Temporal workers as components: options, versioning, readiness, and their end."""
 
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from typing import Any
+
+import grpc
+import grpc.aio
 import pytest
 from temporalio import activity
+from temporalio.api.workflowservice.v1 import GetSystemInfoResponse
 from temporalio.client import Client
 from temporalio.common import VersioningBehavior
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
@@ -16,8 +25,32 @@ async def nothing() -> None: ...
 
 
 @pytest.fixture
-async def client(temporal_address: str) -> Client:
-    return await Client.connect(temporal_address)
+async def client(temporal_server: Any) -> Client:
+    return await Client.connect(temporal_server.address)
+
+
+@pytest.fixture
+async def old_server() -> AsyncIterator[str]:
+    """The address of what answers GetSystemInfo as Temporal 1.29.1 does."""
+
+    async def get_system_info(request: bytes, context: object) -> bytes:
+        return GetSystemInfoResponse(server_version="1.29.1").SerializeToString()
+
+    server = grpc.aio.server()
+    handlers: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {
+        "GetSystemInfo": grpc.unary_unary_rpc_method_handler(get_system_info)
+    }
+    server.add_generic_rpc_handlers(
+        (
+            grpc.method_handlers_generic_handler(
+                "temporal.api.workflowservice.v1.WorkflowService", handlers
+            ),
+        )
+    )
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    yield f"127.0.0.1:{port}"
+    await server.stop(grace=None)
 
 
 def test_options_follow_the_settings() -> None:
@@ -58,6 +91,20 @@ def test_which_servers_tell_of_versions(server_version: str, told: bool) -> None
     assert tells_of_versions(server_version) is told
 
 
+async def test_a_versioned_worker_does_not_start_on_an_old_server(old_server: str) -> None:
+    settings = ServiceSettings(deployment_name="relay", build_id="v1")
+    client = await Client.connect(old_server)
+    worker = Worker(client, task_queue="q", activities=[nothing], **worker_options(settings))
+    readiness = Readiness()
+    with pytest.raises(ConfigurationError) as refused:
+        await WorkerComponent("w", worker, readiness).start()
+    assert str(refused.value) == (
+        "worker versioning needs Temporal 1.32 or newer, this one is 1.29.1:"
+        " unset TEMPORAL_DEPLOYMENT_NAME and TEMPORAL_WORKER_BUILD_ID, or upgrade Temporal"
+    )
+    assert not readiness.ready
+
+
 async def test_a_worker_without_grace_is_refused(client: Client) -> None:
     worker = Worker(client, task_queue="q", activities=[nothing])
     with pytest.raises(ValueError, match="graceful_shutdown_timeout"):
@@ -79,8 +126,8 @@ async def test_ready_only_while_polling(client: Client) -> None:
     await component.stop(timedelta(seconds=1))
 
 
-async def test_a_worker_temporal_refuses_does_not_start(temporal_address: str) -> None:
-    client = await Client.connect(temporal_address, namespace="nowhere")
+async def test_a_worker_temporal_refuses_does_not_start(temporal_server: Any) -> None:
+    client = await Client.connect(temporal_server.address, namespace="nowhere")
     readiness = Readiness()
     worker = Worker(client, task_queue="q", activities=[nothing], **worker_options(_settings()))
     component = WorkerComponent("w", worker, readiness)

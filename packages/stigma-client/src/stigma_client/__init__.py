@@ -1,5 +1,7 @@
 """Run a Stigma agent, or a Stigma workflow, from any Temporal workflow."""
 
+from __future__ import annotations
+
 from stigma_client.connection import ApiConnection, TlsFiles
 from stigma_client.errors import (
     AgentExecutionCancelled,

@@ -1,7 +1,8 @@
 """What turns code into a service: settings, logging, telemetry, Temporal, gRPC, health, life."""
 
+from __future__ import annotations
+
 from stigma.runtime.errors import ConfigurationError, ServiceError
-from stigma.runtime.grpc_channel import ClientTls, open_channel
 from stigma.runtime.grpc_server import GrpcServerComponent, ServerTls
 from stigma.runtime.health import Readiness
 from stigma.runtime.lifecycle import Component, ServiceRuntime, serve
@@ -11,7 +12,6 @@ from stigma.runtime.telemetry import Telemetry
 from stigma.runtime.workers import WorkerComponent, worker_options
 
 __all__ = [
-    "ClientTls",
     "Component",
     "ConfigurationError",
     "GrpcServerComponent",
@@ -26,7 +26,6 @@ __all__ = [
     "Telemetry",
     "WorkerComponent",
     "load_settings",
-    "open_channel",
     "serve",
     "worker_options",
 ]

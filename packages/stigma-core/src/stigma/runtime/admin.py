@@ -3,6 +3,8 @@
 It runs in the service's own event loop on purpose: a loop that is stuck answers no liveness probe.
 """
 
+from __future__ import annotations
+
 import asyncio
 import http.client
 import json

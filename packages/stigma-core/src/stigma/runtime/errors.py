@@ -5,6 +5,8 @@ RuntimeError
     └── ConfigurationError    what the operator wrote cannot work: one line, exit 2
 """
 
+from __future__ import annotations
+
 
 class ServiceError(RuntimeError):
     """The service cannot go on; its text is the reason, fit to be logged."""

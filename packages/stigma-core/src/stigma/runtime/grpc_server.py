@@ -1,5 +1,7 @@
 """The gRPC server of a service: TLS, limits, health, reflection, and a drain at its end."""
 
+from __future__ import annotations
+
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -142,7 +144,7 @@ _OPTIONS: tuple[tuple[str, Any], ...] = (
     ("grpc.so_reuseport", 0),
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 10_000),
-    # Clients ask every 20 s (grpc_channel): allow it, but no flood.
+    # Clients ping every 20 s (contracts.channels): allow it, but no flood.
     ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
     ("grpc.keepalive_permit_without_calls", 1),
     # Clients look the name up again when a connection ends, and find new replicas: those that a

@@ -1,5 +1,7 @@
 """Whether the service can do its work now: named checks, each with its reason."""
 
+from __future__ import annotations
+
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass

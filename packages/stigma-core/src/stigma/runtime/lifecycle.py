@@ -1,5 +1,7 @@
 """The life of a service, on one screen: see `_live`."""
 
+from __future__ import annotations
+
 import asyncio
 import contextlib
 import gc

@@ -11,6 +11,8 @@ handler set up here. What it may say is narrowed three times:
 3. By content. Whatever text is left is searched for secrets, see `Redaction`.
 """
 
+from __future__ import annotations
+
 import contextlib
 import logging
 import os
@@ -245,7 +247,7 @@ def _log_thread_crash(args: threading.ExceptHookArgs) -> None:
         _log_crash(args.exc_type, args.exc_value, args.exc_traceback)
 
 
-def _log_unraisable(unraisable: "sys.UnraisableHookArgs") -> None:
+def _log_unraisable(unraisable: sys.UnraisableHookArgs) -> None:
     """What went wrong where nothing can be raised: a finalizer, a callback of the interpreter."""
     error = unraisable.exc_value
     if error is not None:

@@ -4,6 +4,8 @@ A service makes its own metrics the same way: in the constructor of what measure
 `registry=runtime.metrics`. There are no metrics at module level, so nothing is shared by accident.
 """
 
+from __future__ import annotations
+
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable

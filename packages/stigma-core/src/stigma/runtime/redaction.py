@@ -5,6 +5,8 @@ for as they are and as they are encoded on their way into texts. Those that pass
 tokens, other people's keys) are known by their shape, or by the name before them.
 """
 
+from __future__ import annotations
+
 import base64
 import json
 import re

@@ -4,6 +4,8 @@
 into one clear line.
 """
 
+from __future__ import annotations
+
 import difflib
 import os
 import sys

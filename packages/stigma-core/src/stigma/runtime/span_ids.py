@@ -4,6 +4,8 @@ They are read from what is called with, and what is answered: requests, inputs a
 name them alike. A token is shown as its fingerprint.
 """
 
+from __future__ import annotations
+
 import re
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, TypeAlias

@@ -4,6 +4,8 @@ Nothing of it is installed, and nothing is paid, unless `OTEL_EXPORTER_OTLP_ENDP
 test gives an exporter). Then a W3C context travels in gRPC metadata and in Temporal's headers.
 """
 
+from __future__ import annotations
+
 import os
 import threading
 from collections.abc import Sequence
@@ -12,7 +14,7 @@ from typing import Any
 import grpc.aio
 from opentelemetry import trace
 from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
-from opentelemetry.instrumentation.grpc import aio_client_interceptors, aio_server_interceptor
+from opentelemetry.instrumentation.grpc import aio_server_interceptor
 from opentelemetry.instrumentation.grpc.filters import health_check, negate
 from opentelemetry.sdk.resources import SERVICE_NAME, Resource
 from opentelemetry.sdk.trace import Event, ReadableSpan
@@ -80,15 +82,6 @@ class Telemetry:
             self._provider, filter_=negate(health_check())
         )
         return [interceptor, RpcIds()]
-
-    def client_interceptors(self) -> Sequence[Any]:
-        """For a gRPC channel."""
-        if not self.enabled:
-            return []
-        interceptors: Sequence[Any] = aio_client_interceptors(  # type: ignore[no-untyped-call]
-            self._provider
-        )
-        return interceptors
 
     def shutdown(self) -> None:
         """Sends the spans still held, for 5 s at most. Blocks: call it in a thread."""

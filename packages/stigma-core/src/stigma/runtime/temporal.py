@@ -1,5 +1,7 @@
 """The connection to Temporal: configured as Temporal's own tools are, patient, and checked."""
 
+from __future__ import annotations
+
 import asyncio
 import random
 import re

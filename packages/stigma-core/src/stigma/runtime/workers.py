@@ -1,5 +1,7 @@
 """Temporal workers as parts of a service."""
 
+from __future__ import annotations
+
 import asyncio
 import contextlib
 from datetime import timedelta
