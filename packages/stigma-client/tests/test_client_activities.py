@@ -75,7 +75,7 @@ def environment(**info: Any) -> ActivityEnvironment:
 
 async def call(calls: AgentActivities, env: ActivityEnvironment | None = None) -> RawValue:
     env = env or environment()
-    return await env.run(calls.call_agent, payloads.to_raw(REQUEST))
+    return await env.run(calls.call_agent, payloads.to_binary_payload(REQUEST))
 
 
 def is_pending(error: BaseException) -> bool:
@@ -327,7 +327,7 @@ async def test_each_step_is_logged_without_the_token(
 
 async def cancel(calls: AgentActivities) -> None:
     request = CancelAgentExecutionRequest(request_id="r-1", namespace="shop")
-    await environment().run(calls.cancel_agent, payloads.to_raw(request))
+    await environment().run(calls.cancel_agent, payloads.to_binary_payload(request))
 
 
 async def test_a_cancellation_names_the_request(api: StandInApi, calls: AgentActivities) -> None:
@@ -347,7 +347,7 @@ async def test_a_cancellation_may_overtake_the_start(
 async def test_a_cancellation_gives_up_on_what_was_never_started(
     api: StandInApi, calls: AgentActivities, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(activities_module, "OVERTAKING_SECONDS", 0.0)
+    monkeypatch.setattr(activities_module, "CANCEL_NOT_FOUND_RETRY_SECONDS", 0.0)
     api.refuse_cancel(grpc.StatusCode.NOT_FOUND)
     with pytest.raises(ApplicationError) as raised:
         await cancel(calls)

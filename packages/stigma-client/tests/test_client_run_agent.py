@@ -113,7 +113,7 @@ async def complete(client: Client, request: StartAgentRequest, text: str = "fine
     execution = AgentExecution(id="agent-1")
     execution.status.phase = AGENT_EXECUTION_PHASE_COMPLETED
     execution.status.output.text = text
-    await pending(client, request).complete(payloads.to_raw(execution))
+    await pending(client, request).complete(payloads.to_binary_payload(execution))
 
 
 async def fail(
@@ -168,7 +168,7 @@ async def test_structured_output_is_parsed(start: Start, api: StandInApi, client
     await api.started.wait()
     execution = AgentExecution(id="agent-1")
     execution.status.output.json = '{"ok":true}'
-    await pending(client, api.starts[0]).complete(payloads.to_raw(execution))
+    await pending(client, api.starts[0]).complete(payloads.to_binary_payload(execution))
     assert (await caller.result())["output"] == {"ok": True}
     assert api.starts[0].spec.model == "scripted:demo"
 

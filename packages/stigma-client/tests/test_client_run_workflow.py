@@ -102,7 +102,7 @@ def ended(phase: WorkflowExecutionPhase.ValueType) -> WorkflowExecution:
 
 async def complete(client: Client, request: StartWorkflowRequest) -> None:
     handle = client.get_async_activity_handle(task_token=request.callback_token)
-    await handle.complete(payloads.to_raw(ended(WORKFLOW_EXECUTION_PHASE_COMPLETED)))
+    await handle.complete(payloads.to_binary_payload(ended(WORKFLOW_EXECUTION_PHASE_COMPLETED)))
 
 
 async def fail(
@@ -264,7 +264,7 @@ async def test_a_replay_of_what_is_done_is_the_activitys_result(
     connection = ApiConnection(workflows.address)
     answer = await ActivityEnvironment().run(
         WorkflowActivities(connection).call_workflow,
-        payloads.to_raw(StartWorkflowRequest(workflow_id="shipping", request_id="r-1")),
+        payloads.to_binary_payload(StartWorkflowRequest(workflow_id="shipping", request_id="r-1")),
     )
     await connection.close()
     assert payloads.from_raw(answer, WorkflowExecution) == done
@@ -276,7 +276,7 @@ async def test_a_cancellation_that_is_refused_says_where(workflows: StandInWorkf
     with pytest.raises(ApplicationError) as raised:
         await ActivityEnvironment().run(
             WorkflowActivities(connection).cancel_workflow,
-            payloads.to_raw(CancelWorkflowExecutionRequest(request_id="r-1")),
+            payloads.to_binary_payload(CancelWorkflowExecutionRequest(request_id="r-1")),
         )
     await connection.close()
     assert raised.value.type == "WORKFLOW_EXECUTION_FAILED"
@@ -291,7 +291,9 @@ async def test_each_step_is_logged_with_the_fingerprint(
     with pytest.raises(BaseException) as raised:  # noqa: PT011 - the SDK's marker is private
         await ActivityEnvironment().run(
             WorkflowActivities(connection).call_workflow,
-            payloads.to_raw(StartWorkflowRequest(workflow_id="shipping", request_id="r-1")),
+            payloads.to_binary_payload(
+                StartWorkflowRequest(workflow_id="shipping", request_id="r-1")
+            ),
         )
     await connection.close()
     assert type(raised.value).__name__ == "_CompleteAsyncError"

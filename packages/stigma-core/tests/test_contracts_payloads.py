@@ -41,17 +41,19 @@ def test_the_size_is_that_of_the_payload(output: AgentOutput) -> None:
     assume(output.ByteSize())
     (payload,) = CONVERTER.to_payloads([output])
     size = len(payload.data)
-    assert payloads.json_size_over(size - 1, output) == size
-    assert payloads.json_size_over(size, output) == 0
+    assert payloads.json_size_if_over(size - 1, output) == size
+    assert payloads.json_size_if_over(size, output) == 0
 
 
 def test_binary_is_measured_only_when_its_json_may_be_over_the_limit() -> None:
-    assert payloads.json_size_over(20_000, AgentOutput(text="x" * 1000)) == 0
-    assert payloads.json_size_over(1000, AgentOutput(text="x" * 1000)) == len('{"text":""}') + 1000
+    assert payloads.json_size_if_over(20_000, AgentOutput(text="x" * 1000)) == 0
+    assert (
+        payloads.json_size_if_over(1000, AgentOutput(text="x" * 1000)) == len('{"text":""}') + 1000
+    )
 
 
 def test_letters_beyond_ascii_are_not_made_longer() -> None:
-    assert payloads.json_size_over(2000, AgentOutput(text="ж" * 1000)) < 2100
+    assert payloads.json_size_if_over(2000, AgentOutput(text="ж" * 1000)) < 2100
 
 
 def test_json_with_an_unknown_field_is_read() -> None:
@@ -78,7 +80,7 @@ def test_other_values_travel_as_the_sdk_sends_them(value: object) -> None:
 
 @given(outputs)
 def test_a_raw_message_is_binary_and_comes_back(output: AgentOutput) -> None:
-    raw = payloads.to_raw(output)
+    raw = payloads.to_binary_payload(output)
     assert raw.payload.metadata["encoding"] == b"binary/protobuf"
     assert raw.payload.metadata["messageType"] == b"stigma.agent.v1.AgentOutput"
     assert payloads.from_raw(raw, AgentOutput) == output

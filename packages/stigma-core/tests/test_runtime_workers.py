@@ -17,7 +17,7 @@ from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
 from stigma.runtime import Readiness, ServiceSettings, WorkerComponent, worker_options
 from stigma.runtime.errors import ConfigurationError, ServiceError
-from stigma.runtime.temporal import tells_of_versions
+from stigma.runtime.temporal import supports_version_updates
 
 
 @activity.defn(name="nothing")
@@ -88,7 +88,7 @@ def test_a_deployment_needs_the_version_of_this_worker() -> None:
     ],
 )
 def test_which_servers_tell_of_versions(server_version: str, told: bool) -> None:
-    assert tells_of_versions(server_version) is told
+    assert supports_version_updates(server_version) is told
 
 
 async def test_a_versioned_worker_does_not_start_on_an_old_server(old_server: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import NoReturn, TypeAlias, TypeVar
+from typing import NoReturn, TypeVar
 
 import grpc
 from google.protobuf.message import Message
@@ -13,38 +13,31 @@ from temporalio.common import RawValue
 from temporalio.exceptions import ApplicationError
 
 from stigma.agent.v1.agent_execution_pb2 import TemporalCaller
-from stigma.agent.v1.agent_execution_service_pb2 import (
-    CancelAgentExecutionRequest,
-    StartAgentRequest,
-)
+from stigma.agent.v1.agent_execution_service_pb2 import StartAgentRequest
 from stigma.contracts import payloads, phases, tokens
 from stigma.contracts.errors import ErrorType, failure_details, failure_message
 from stigma.contracts.executions import Execution, Kind, phase_name
-from stigma.workflow.v1.workflow_execution_service_pb2 import (
-    CancelWorkflowExecutionRequest,
-    StartWorkflowRequest,
-)
+from stigma.workflow.v1.workflow_execution_service_pb2 import StartWorkflowRequest
+from stigma_client import kinds
 from stigma_client.connection import ApiConnection
 from stigma_client.events import log_in_activity
-from stigma_client.refusals import FAILED, failure_of
+from stigma_client.grpc_errors import FAILED, application_error_from
+from stigma_client.kinds import E, ExecutionKind, R
 
 CALL_AGENT = "call_agent"
 CANCEL_AGENT = "cancel_agent"
 CALL_WORKFLOW = "call_workflow"
 CANCEL_WORKFLOW = "cancel_workflow"
 
-# Of one RPC. Temporal retries the activity, so a lost reply costs seconds, not the call.
+# Timeout of one RPC. Temporal retries the activity, so a lost reply costs seconds, not the call.
 RPC_TIMEOUT_SECONDS = 10.0
 
-# A cancellation may overtake the start it is about: for so long, "not found" means "not yet".
-OVERTAKING_SECONDS = 5.0
-OVERTAKING_POLL_SECONDS = 0.25
+# Retries of a cancellation that is not found: it may have overtaken the start it is about.
+CANCEL_NOT_FOUND_RETRY_SECONDS = 5.0
+CANCEL_RETRY_INTERVAL_SECONDS = 0.25
 
 M = TypeVar("M", bound=Message)
 T = TypeVar("T")
-
-StartRequest: TypeAlias = StartAgentRequest | StartWorkflowRequest
-CancelRequest: TypeAlias = CancelAgentExecutionRequest | CancelWorkflowExecutionRequest
 
 
 class AgentActivities:
@@ -68,9 +61,7 @@ class AgentActivities:
             ApplicationError: an `ErrorType` when the API refuses, or when the execution had ended
                 otherwise before this attempt; retryable for a transient fault.
         """
-        start = _decode(request, StartAgentRequest, Kind.AGENT)
-        stub = self._connection.executions
-        return await _call(Kind.AGENT, start, self._connection, stub.StartAgent, start.agent_id)
+        return await _call(kinds.AGENT, request, self._connection)
 
     @activity.defn(name=CANCEL_AGENT)
     async def cancel_agent(self, request: RawValue) -> None:
@@ -82,9 +73,7 @@ class AgentActivities:
         Raises:
             ApplicationError: the API refuses; retryable for a transient fault.
         """
-        cancel = _decode(request, CancelAgentExecutionRequest, Kind.AGENT)
-        stub = self._connection.executions
-        await _cancel(Kind.AGENT, cancel, self._connection, stub.CancelAgentExecution)
+        await _cancel(kinds.AGENT, request, self._connection)
 
 
 class WorkflowActivities:
@@ -106,9 +95,7 @@ class WorkflowActivities:
         Raises:
             ApplicationError: as `call_agent`, with the error types of workflows.
         """
-        start = _decode(request, StartWorkflowRequest, Kind.WORKFLOW)
-        rpc = self._connection.workflow_executions.StartWorkflow
-        return await _call(Kind.WORKFLOW, start, self._connection, rpc, start.workflow_id)
+        return await _call(kinds.WORKFLOW, request, self._connection)
 
     @activity.defn(name=CANCEL_WORKFLOW)
     async def cancel_workflow(self, request: RawValue) -> None:
@@ -120,22 +107,15 @@ class WorkflowActivities:
         Raises:
             ApplicationError: the API refuses; retryable for a transient fault.
         """
-        cancel = _decode(request, CancelWorkflowExecutionRequest, Kind.WORKFLOW)
-        rpc = self._connection.workflow_executions.CancelWorkflowExecution
-        await _cancel(Kind.WORKFLOW, cancel, self._connection, rpc)
+        await _cancel(kinds.WORKFLOW, request, self._connection)
 
 
-async def _call(
-    kind: Kind,
-    start: StartRequest,
-    connection: ApiConnection,
-    rpc: Callable[..., Awaitable[Execution]],
-    name: str,
-) -> RawValue:
-    _address_to_this_activity(start)
+async def _call(of: ExecutionKind[R, E], request: RawValue, connection: ApiConnection) -> RawValue:
+    kind, start = of.kind, _decode(request, of.start_request, of.kind)
+    _fill_in_caller(start)
     correlation = {
         "request_id": start.request_id,
-        str(kind): name,
+        str(kind): getattr(start, of.definition_id),
         "callback_fingerprint": tokens.fingerprint(start.callback_token),
         "token_length": len(start.callback_token),
     }
@@ -144,12 +124,16 @@ async def _call(
         _refuse("this activity has no task token, so nobody could complete it", kind)
     log_in_activity("start_requested", **correlation)
     try:
-        execution = await _unless_worker_stops(
-            rpc(start, timeout=RPC_TIMEOUT_SECONDS, metadata=connection.metadata())
+        execution = await _retryable_on_shutdown(
+            of.start_rpc(connection)(
+                start, timeout=RPC_TIMEOUT_SECONDS, metadata=connection.metadata()
+            )
         )
     except grpc.aio.AioRpcError as error:
         # `from None`: gRPC's own text repeats the call's metadata in some of its forms.
-        raise failure_of(error, kind, call=f"Start{kind.title()}", step=f"start_{kind}") from None
+        raise application_error_from(
+            error, kind, call=f"Start{kind.title()}", step=f"start_{kind}"
+        ) from None
     correlation |= {"execution_id": execution.id}
     log_in_activity("acknowledged", **correlation)
     if not phases.has_ended(execution):
@@ -158,38 +142,36 @@ async def _call(
     return _outcome(execution)
 
 
-async def _cancel(
-    kind: Kind,
-    cancel: CancelRequest,
-    connection: ApiConnection,
-    rpc: Callable[..., Awaitable[Execution]],
-) -> None:
+async def _cancel(of: ExecutionKind[R, E], request: RawValue, connection: ApiConnection) -> None:
+    kind, cancel = of.kind, _decode(request, of.cancel_request, of.kind)
     try:
-        await _unless_worker_stops(_cancel_once_found(cancel, connection, rpc))
+        await _retryable_on_shutdown(
+            _cancel_once_found(cancel, connection, of.cancel_rpc(connection))
+        )
     except grpc.aio.AioRpcError as error:
-        raise failure_of(
+        raise application_error_from(
             error, kind, call=f"Cancel{kind.title()}Execution", step=f"cancel_{kind}"
         ) from None
 
 
 async def _cancel_once_found(
-    cancel: CancelRequest, connection: ApiConnection, rpc: Callable[..., Awaitable[Execution]]
+    cancel: Message, connection: ApiConnection, rpc: Callable[..., Awaitable[Execution]]
 ) -> None:
     clock = asyncio.get_running_loop().time
-    give_up = clock() + OVERTAKING_SECONDS
+    give_up = clock() + CANCEL_NOT_FOUND_RETRY_SECONDS
     while True:
         try:
             await rpc(cancel, timeout=RPC_TIMEOUT_SECONDS, metadata=connection.metadata())
         except grpc.aio.AioRpcError as error:
             if error.code() is not grpc.StatusCode.NOT_FOUND or clock() >= give_up:
                 raise
-            await asyncio.sleep(OVERTAKING_POLL_SECONDS)
+            await asyncio.sleep(CANCEL_RETRY_INTERVAL_SECONDS)
         else:
             return
 
 
-def _address_to_this_activity(start: StartRequest) -> None:
-    """Fill in who waits, until when, and the token that resolves it."""
+def _fill_in_caller(start: StartAgentRequest | StartWorkflowRequest) -> None:
+    """Set caller, deadline and token of a request: those of this activity."""
     info = activity.info()
     start.callback_token = info.task_token
     start.caller.CopyFrom(
@@ -206,7 +188,7 @@ def _address_to_this_activity(start: StartRequest) -> None:
         start.callback_deadline.FromDatetime(info.scheduled_time + info.schedule_to_close_timeout)
 
 
-async def _unless_worker_stops(call: Awaitable[T]) -> T:
+async def _retryable_on_shutdown(call: Awaitable[T]) -> T:
     """Let another worker try again when this one is stopped in the middle of the call."""
     try:
         return await call
@@ -219,7 +201,7 @@ async def _unless_worker_stops(call: Awaitable[T]) -> T:
 
 def _outcome(execution: Execution) -> RawValue:
     if phase_name(execution) == "COMPLETED":
-        return payloads.to_raw(execution)
+        return payloads.to_binary_payload(execution)
     raise ApplicationError(
         failure_message(execution),
         failure_details(execution),

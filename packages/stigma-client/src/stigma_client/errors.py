@@ -1,4 +1,4 @@
-"""What `run_agent` and `run_workflow` raise.
+"""Errors that `run_agent` and `run_workflow` raise.
 
     ApplicationError                       (temporalio)
       └ ExecutionError
@@ -35,7 +35,7 @@ from stigma.workflow.v1.workflow_execution_pb2 import WorkflowExecution
 
 
 class ExecutionError(ApplicationError):
-    """What was asked for did not complete. Not retryable.
+    """The execution that was asked for did not complete. Not retryable.
 
     Attributes:
         reason: the class of failure: a `FailureReason` without its prefix ("STEP_LIMIT"), or the
@@ -61,7 +61,7 @@ class ExecutionError(ApplicationError):
         super().__init__(message, given, type=self.error_type, non_retryable=True)
         self.reason = reason
         self.step = step
-        self.execution = _EXECUTION_IN[self.kind](given)
+        self.execution = _DETAILS_DECODERS[self.kind](given)
 
     @property
     def execution_id(self) -> str:
@@ -117,18 +117,18 @@ class WorkflowExecutionCancelled(WorkflowExecutionError):  # noqa: N818 - named 
     error_type = errors.ErrorType.WORKFLOW_CANCELLED
 
 
-def refusal(kind: Kind, message: str, reason: str) -> ExecutionError:
+def not_started(kind: Kind, message: str, reason: str) -> ExecutionError:
     """Return the error of a call that is not even made."""
     return _FAILED[kind](message, reason=reason, step=f"start_{kind}")
 
 
-def broken(kind: Kind, message: str) -> ExecutionError:
+def unexpected_result(kind: Kind, message: str) -> ExecutionError:
     """Return the error of a call whose outcome is not one that Stigma delivers."""
     return _FAILED[kind](message, reason="INTERNAL")
 
 
-def of_activity(error: ActivityError, kind: Kind) -> ExecutionError:
-    """Return what a failed calling activity means to its workflow."""
+def from_activity_error(error: ActivityError, kind: Kind) -> ExecutionError:
+    """Return the error that a failed calling activity is to its workflow."""
     cause = error.cause
     if isinstance(cause, ApplicationError) and cause.type in _CLASSES[kind]:
         return _of_outcome(_CLASSES[kind][cause.type], cause)
@@ -136,12 +136,13 @@ def of_activity(error: ActivityError, kind: Kind) -> ExecutionError:
     # with a TimeoutError.
     if isinstance(cause, TimeoutError) or error.retry_state == RetryState.TIMEOUT:
         return _TIMED_OUT[kind](
-            f"no outcome before the activity's timeout{_last_words(cause)}", reason="DEADLINE"
+            f"no outcome before the activity's timeout{_innermost_message(cause)}",
+            reason="DEADLINE",
         )
-    return broken(kind, f"the calling activity failed{_last_words(cause)}")
+    return unexpected_result(kind, f"the calling activity failed{_innermost_message(cause)}")
 
 
-_EXECUTION_IN: dict[Kind, Callable[[object], Execution | None]] = {
+_DETAILS_DECODERS: dict[Kind, Callable[[object], Execution | None]] = {
     Kind.AGENT: errors.execution_from_details,
     Kind.WORKFLOW: errors.workflow_execution_from_details,
 }
@@ -167,8 +168,8 @@ _CLASSES: dict[Kind, dict[str | None, type[ExecutionError]]] = {
 
 
 def _of_outcome(outcome: type[ExecutionError], cause: ApplicationError) -> ExecutionError:
-    details = cause.details[0] if cause.details else None
-    if not isinstance(details, Mapping):
+    details = errors.detail_of(cause)
+    if details is None:
         return outcome(cause.message, reason="INTERNAL")
     return outcome(
         cause.message,
@@ -178,7 +179,7 @@ def _of_outcome(outcome: type[ExecutionError], cause: ApplicationError) -> Execu
     )
 
 
-def _last_words(cause: BaseException | None) -> str:
+def _innermost_message(cause: BaseException | None) -> str:
     """Return the innermost message that Temporal kept: a timeout carries the last attempt's."""
     while isinstance(cause, FailureError) and isinstance(cause.cause, FailureError):
         cause = cause.cause

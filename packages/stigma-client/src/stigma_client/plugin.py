@@ -57,7 +57,7 @@ class StigmaPlugin(SimplePlugin):
         )
         super().__init__(
             "stigma.client",
-            activities=self._with_ours,
+            activities=self._add_activities,
             workflow_runner=_with_passthrough,
             run_context=self._connected,
         )
@@ -71,13 +71,13 @@ class StigmaPlugin(SimplePlugin):
         """
         return cls(connection=ApiConnection.from_environment())
 
-    def _with_ours(
+    def _add_activities(
         self, registered: Sequence[Callable[..., Any]] | None
     ) -> Sequence[Callable[..., Any]]:
         # A worker inherits its client's plugins: the same plugin given twice must not register
         # its activities twice.
         others = list(registered or ())
-        return others + [ours for ours in self._activities if ours not in others]
+        return others + [each for each in self._activities if each not in others]
 
     @asynccontextmanager
     async def _connected(self) -> AsyncIterator[None]:

@@ -2,107 +2,61 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from collections.abc import Callable
+from typing import Any
 
 from temporalio import workflow
 
-from stigma.agent.v1.agent_execution_service_pb2 import StartAgentRequest
-from stigma.agent.v1.agent_pb2 import AgentConfig, AgentSpec
+from stigma.agent.v1.agent_pb2 import AgentSpec
 from stigma.contracts import limits
 from stigma.contracts.executions import Kind
-from stigma.workflow.v1.workflow_execution_service_pb2 import StartWorkflowRequest
-from stigma.workflow.v1.workflow_pb2 import WorkflowConfig, WorkflowSpec
-from stigma_client.errors import ExecutionError, refusal
+from stigma.workflow.v1.workflow_pb2 import WorkflowSpec
+from stigma_client.errors import not_started
+from stigma_client.kinds import E, ExecutionKind, R
 
 _JSON_ENCODINGS = (b"json/plain", b"json/protobuf")
+_WITH_ARTICLE = {Kind.AGENT: "an agent", Kind.WORKFLOW: "a workflow"}
 
-R = TypeVar("R", StartAgentRequest, StartWorkflowRequest)
 
-
-def start_agent_request(
+def start_request(
+    of: ExecutionKind[R, E],
+    build: Callable[..., R],
     *,
-    agent_id: str,
-    message: str,
+    name: str,
+    spec: AgentSpec | WorkflowSpec | None,
     data: Any,
-    spec: AgentSpec | None,
-    env: Mapping[str, str] | None,
-    config: AgentConfig | None,
-    session_id: str,
-    labels: Mapping[str, str] | None,
     request_id: str,
-) -> StartAgentRequest:
+) -> R:
     """Build a request from a workflow's arguments.
 
-    Raises:
-        AgentExecutionFailed: something is malformed (INVALID_ARGUMENT), or larger than can be
-            carried (TOO_LARGE): Temporal would terminate the workflow for it.
-    """
-    request = _built(
-        Kind.AGENT,
-        bool(agent_id) == (spec is not None),
-        lambda: StartAgentRequest(
-            agent_id=agent_id,
-            spec=spec,
-            message=message,
-            input_json=_json_text(data),
-            env=env,
-            config=config,
-            session_id=session_id,
-            labels=labels,
-            request_id=request_id,
-        ),
-    )
-    _check_size(Kind.AGENT, "message", len(request.message.encode()), limits.MAX_MESSAGE_BYTES)
-    return _within_limits(Kind.AGENT, request)
-
-
-def start_workflow_request(
-    *,
-    workflow_id: str,
-    data: Any,
-    spec: WorkflowSpec | None,
-    config: WorkflowConfig | None,
-    session_id: str,
-    labels: Mapping[str, str] | None,
-    request_id: str,
-) -> StartWorkflowRequest:
-    """Build a request from a workflow's arguments.
+    Args:
+        of: the kind of execution that it starts.
+        build: its constructor, with the fields that only this kind has bound.
+        name: the definition to run; empty for an inline one.
+        spec: the inline definition.
+        data: the input, encoded with the workflow's own converter.
+        request_id: idempotency key.
 
     Raises:
-        WorkflowExecutionFailed: as `start_agent_request`.
+        ExecutionError: of this kind: something is malformed (INVALID_ARGUMENT), or larger than can
+            be carried (TOO_LARGE): Temporal would terminate the workflow for it.
     """
-    request = _built(
-        Kind.WORKFLOW,
-        bool(workflow_id) == (spec is not None),
-        lambda: StartWorkflowRequest(
-            workflow_id=workflow_id,
-            spec=spec,
-            input_json=_json_text(data),
-            config=config,
-            session_id=session_id,
-            labels=labels,
-            request_id=request_id,
-        ),
-    )
-    size = len(request.spec.document.encode())
-    _check_size(Kind.WORKFLOW, "document", size, limits.MAX_DOCUMENT_BYTES)
-    return _within_limits(Kind.WORKFLOW, request)
-
-
-def _built(kind: Kind, ambiguous: bool, build: Callable[[], R]) -> R:
-    if ambiguous:
-        raise _malformed(kind, f"give either the name of {_A[kind]} or a spec")
+    if bool(name) == (spec is not None):
+        message = f"give either the name of {_WITH_ARTICLE[of.kind]} or a spec"
+        raise not_started(of.kind, message, "INVALID_ARGUMENT")
+    definition = {of.definition_id: name, "spec": spec}
     try:
-        return build()
+        request = build(**definition, input_json=_json_text(data), request_id=request_id)
     except (TypeError, ValueError) as error:
-        raise _malformed(kind, str(error)) from error
-
-
-def _within_limits(kind: Kind, request: R) -> R:
-    _check_size(kind, "input", len(request.input_json.encode()), limits.MAX_INPUT_BYTES)
-    _check_size(kind, "request_id", len(request.request_id.encode()), limits.MAX_REQUEST_ID_BYTES)
-    _check_size(kind, "request", request.ByteSize(), limits.MAX_PAYLOAD_BYTES)
+        raise not_started(of.kind, str(error), "INVALID_ARGUMENT") from error
+    sizes = (
+        (of.text.name, of.text.read(request), of.text.max_bytes),
+        ("input", request.input_json, limits.MAX_INPUT_BYTES),
+        ("request_id", request.request_id, limits.MAX_REQUEST_ID_BYTES),
+    )
+    for field, text, limit in sizes:
+        _check_size(of.kind, field, len(text.encode()), limit)
+    _check_size(of.kind, "request", request.ByteSize(), limits.MAX_PAYLOAD_BYTES)
     return request
 
 
@@ -116,13 +70,6 @@ def _json_text(data: Any) -> str:
     return payload.data.decode()
 
 
-def _check_size(kind: Kind, what: str, size: int, limit: int) -> None:
+def _check_size(kind: Kind, field: str, size: int, limit: int) -> None:
     if size > limit:
-        raise refusal(kind, f"{what} is {size} bytes; the limit is {limit}", "TOO_LARGE")
-
-
-def _malformed(kind: Kind, message: str) -> ExecutionError:
-    return refusal(kind, message, "INVALID_ARGUMENT")
-
-
-_A = {Kind.AGENT: "an agent", Kind.WORKFLOW: "a workflow"}
+        raise not_started(kind, f"{field} is {size} bytes; the limit is {limit}", "TOO_LARGE")

@@ -1,25 +1,29 @@
-"""What `run_agent` and `run_workflow` return."""
+"""Results of `run_agent` and `run_workflow`."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic
 
 from stigma.agent.v1.agent_execution_pb2 import AgentExecution, Usage
 from stigma.workflow.v1.workflow_execution_pb2 import WorkflowExecution
+from stigma_client.kinds import E
 
 
 @dataclass(frozen=True)
-class AgentResult:
-    """The outcome of an agent that completed."""
-
-    execution: AgentExecution
+class _Result(Generic[E]):
+    execution: E
 
     @property
     def execution_id(self) -> str:
         """The execution's id, to read more about it through the API."""
         return self.execution.id
+
+
+@dataclass(frozen=True)
+class AgentResult(_Result[AgentExecution]):
+    """The outcome of an agent that completed."""
 
     @property
     def text(self) -> str:
@@ -39,15 +43,8 @@ class AgentResult:
 
 
 @dataclass(frozen=True)
-class WorkflowResult:
+class WorkflowResult(_Result[WorkflowExecution]):
     """The outcome of a Stigma workflow that completed."""
-
-    execution: WorkflowExecution
-
-    @property
-    def execution_id(self) -> str:
-        """The execution's id, to read more about it through the API."""
-        return self.execution.id
 
     @property
     def output(self) -> Any:

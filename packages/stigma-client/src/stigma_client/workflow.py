@@ -4,24 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 from temporalio import workflow as temporal
 
-from stigma.agent.v1.agent_execution_pb2 import AgentExecution
-from stigma.agent.v1.agent_execution_service_pb2 import CancelAgentExecutionRequest
+from stigma.agent.v1.agent_execution_service_pb2 import StartAgentRequest
 from stigma.agent.v1.agent_pb2 import AgentConfig, AgentSpec
 from stigma.contracts import limits
-from stigma.contracts.executions import Kind
-from stigma.workflow.v1.workflow_execution_pb2 import WorkflowExecution
-from stigma.workflow.v1.workflow_execution_service_pb2 import CancelWorkflowExecutionRequest
+from stigma.workflow.v1.workflow_execution_service_pb2 import StartWorkflowRequest
 from stigma.workflow.v1.workflow_pb2 import WorkflowConfig, WorkflowSpec
+from stigma_client import kinds
 from stigma_client.activities import AgentActivities, WorkflowActivities
 from stigma_client.calls import Call
-from stigma_client.requests import start_agent_request, start_workflow_request
+from stigma_client.requests import start_request
 from stigma_client.results import AgentResult, WorkflowResult
-
-_CANCELLED = "the calling workflow was cancelled"
 
 
 async def run_agent(
@@ -68,33 +65,20 @@ async def run_agent(
         asyncio.CancelledError: the workflow, or the awaiting task, was cancelled.
     """
     unique = str(temporal.uuid4())
-    request_id = request_id or unique
-    request = start_agent_request(
-        agent_id=agent,
+    build = partial(
+        StartAgentRequest,
         message=message,
-        data=input,
-        spec=spec,
         env=env,
         config=config,
         session_id=session_id,
         labels=labels,
-        request_id=request_id,
     )
-    call = Call(
-        kind=Kind.AGENT,
-        execution_type=AgentExecution,
-        start=AgentActivities.call_agent,
-        cancel=AgentActivities.cancel_agent,
-        cancel_request=CancelAgentExecutionRequest(
-            request_id=request_id, namespace=temporal.info().namespace, reason=_CANCELLED
-        ),
-        request_id=request_id,
-        unique=unique,
-        summary=agent or "inline agent",
+    request = start_request(
+        kinds.AGENT, build, name=agent, spec=spec, data=input, request_id=request_id or unique
     )
-    return AgentResult(
-        await call.outcome(request, timeout=timeout, heartbeat_timeout=heartbeat_timeout)
-    )
+    activities = AgentActivities.call_agent, AgentActivities.cancel_agent
+    call = Call(kinds.AGENT, *activities, request, unique)
+    return AgentResult(await call.run(timeout=timeout, heartbeat_timeout=heartbeat_timeout))
 
 
 async def run_workflow(
@@ -137,28 +121,15 @@ async def run_workflow(
         asyncio.CancelledError: the calling workflow, or the awaiting task, was cancelled.
     """
     unique = str(temporal.uuid4())
-    request_id = request_id or unique
-    request = start_workflow_request(
-        workflow_id=workflow,
-        data=input,
-        spec=spec,
+    build = partial(
+        StartWorkflowRequest,
         config=config,
         session_id=session_id,
         labels=labels,
-        request_id=request_id,
     )
-    call = Call(
-        kind=Kind.WORKFLOW,
-        execution_type=WorkflowExecution,
-        start=WorkflowActivities.call_workflow,
-        cancel=WorkflowActivities.cancel_workflow,
-        cancel_request=CancelWorkflowExecutionRequest(
-            request_id=request_id, namespace=temporal.info().namespace, reason=_CANCELLED
-        ),
-        request_id=request_id,
-        unique=unique,
-        summary=workflow or "inline workflow",
+    request = start_request(
+        kinds.WORKFLOW, build, name=workflow, spec=spec, data=input, request_id=request_id or unique
     )
-    return WorkflowResult(
-        await call.outcome(request, timeout=timeout, heartbeat_timeout=heartbeat_timeout)
-    )
+    activities = WorkflowActivities.call_workflow, WorkflowActivities.cancel_workflow
+    call = Call(kinds.WORKFLOW, *activities, request, unique)
+    return WorkflowResult(await call.run(timeout=timeout, heartbeat_timeout=heartbeat_timeout))

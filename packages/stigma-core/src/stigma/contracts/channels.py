@@ -1,4 +1,4 @@
-"""How every client reaches a gRPC service: targets and channel options, for `grpc` to open."""
+"""Targets and options of the gRPC channels that clients open."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def target_of(address: str) -> str:
 
 
 def is_loopback(address: str) -> bool:
-    """Whether `host:port`, or a gRPC target, stays on this machine."""
+    """Return whether `host:port`, or a gRPC target, stays on this machine."""
     if address.startswith(("unix:", "unix-abstract:")):
         return True
     for scheme in ("dns:///", "dns:", "ipv4:", "ipv6:"):

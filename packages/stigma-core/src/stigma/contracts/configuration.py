@@ -1,4 +1,4 @@
-"""What one execution runs with: the agent's own settings, tightened by the request's."""
+"""Settings of one execution: the agent's own settings, tightened by the request's."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How the workflow engine is started: the argument and the id of a run.
+"""Starts of the workflow engine: the argument and the id of a run.
 
 The argument is written as text, so that numbers arrive as they were sent.
 """
@@ -9,7 +9,7 @@ import json
 
 from temporalio.common import RawValue
 
-from stigma.contracts import payloads
+from stigma.contracts import json_text, payloads
 
 REASON_KEY = "reason"
 """Key of an engine's error whose value is the name of a FailureReason, for instance TOO_LARGE."""
@@ -32,7 +32,7 @@ def start_argument(document: str, input_json: str) -> RawValue:
     """
     if input_json:
         _check(input_json)
-    text = f'{{"document":{_quoted(document)},"input":{input_json or "null"}}}'
+    text = f'{{"document":{json_text.compact(document)},"input":{input_json or "null"}}}'
     return RawValue(payloads.json_text_payload(text))
 
 
@@ -43,21 +43,13 @@ def validation_argument(document: str) -> RawValue:
     `Refusal.DOCUMENT`.
     """
     return RawValue(
-        payloads.json_text_payload(f'{{"document":{_quoted(document)},"validate":true}}')
+        payloads.json_text_payload(f'{{"document":{json_text.compact(document)},"validate":true}}')
     )
-
-
-def _quoted(text: str) -> str:
-    return json.dumps(text, ensure_ascii=False)
 
 
 def _check(text: str) -> None:
     # What is spliced into the argument must be one value: it could bring keys of its own.
     try:
-        json.loads(text, parse_constant=_refuse, parse_int=str, parse_float=str)
+        json.loads(text, parse_constant=json_text.refuse_constant, parse_int=str, parse_float=str)
     except (ValueError, RecursionError):
         raise ValueError("the input is not JSON") from None
-
-
-def _refuse(constant: str) -> None:
-    raise ValueError(constant)

@@ -11,6 +11,7 @@ from enum import StrEnum
 from typing import Any, TypeVar
 
 from google.protobuf import json_format
+from temporalio.exceptions import ApplicationError
 
 from stigma.agent.v1.agent_execution_pb2 import (
     AGENT_EXECUTION_PHASE_CANCELLED,
@@ -64,6 +65,12 @@ def failure_details(execution: Execution) -> dict[str, Any]:
     }
 
 
+def detail_of(error: ApplicationError) -> Mapping[str, Any] | None:
+    """Return the first detail of an error, or None when it has none that is a mapping."""
+    detail = error.details[0] if error.details else None
+    return detail if isinstance(detail, Mapping) else None
+
+
 def execution_from_details(details: object) -> AgentExecution | None:
     """Return the agent execution in a failure's detail, or None when it carries none.
 
@@ -83,7 +90,7 @@ def workflow_execution_from_details(details: object) -> WorkflowExecution | None
 def _from_details(details: object, execution_type: type[E]) -> E | None:
     """Read an execution.
 
-    Never raises: a workflow task that failed over somebody's odd details would fail for ever.
+    Never raises: a workflow task that failed over odd details would fail for ever.
     """
     if not isinstance(details, Mapping) or not isinstance(details.get("execution"), Mapping):
         return None

@@ -37,8 +37,8 @@ class Kind(StrEnum):
         return next((kind for kind in cls if execution_id.startswith(f"{kind}-")), None)
 
 
-def to_deliver(request: DeliverCallbackRequest) -> Execution:
-    """Return the execution that a delivery is of."""
+def delivered_execution(request: DeliverCallbackRequest) -> Execution:
+    """Return the execution whose outcome is delivered."""
     if request.HasField("workflow_execution"):
         return request.workflow_execution
     return request.execution

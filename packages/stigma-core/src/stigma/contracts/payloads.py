@@ -1,4 +1,4 @@
-"""How messages travel through Temporal.
+"""Payloads: the encodings in which messages travel through Temporal.
 
 Two releases meet during every upgrade, so a reader must survive a field it does not know: Stigma's
 own services read JSON that way, and what reaches a caller, whose converter is its own, is binary.
@@ -6,7 +6,6 @@ own services read JSON that way, and what reaches a caller, whose converter is i
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -24,9 +23,11 @@ from temporalio.converter import (
     JSONProtoPayloadConverter,
 )
 
+from stigma.contracts import json_text
+
 M = TypeVar("M", bound=Message)
 
-# JSON is never this many times as long as binary.
+# Bound of how many times as long as its binary form the JSON form of a message is.
 _MAX_JSON_GROWTH = 16
 
 
@@ -57,7 +58,7 @@ class _JSONProtoPayloadConverter(JSONProtoPayloadConverter):
                 "encoding": self.encoding.encode(),
                 "messageType": value.DESCRIPTOR.full_name.encode(),
             },
-            data=_json(json_format.MessageToDict(value), sort_keys=True),
+            data=json_text.compact(json_format.MessageToDict(value), sort_keys=True).encode(),
         )
 
 
@@ -75,7 +76,7 @@ def binary_payload(message: Message) -> Payload:
     )
 
 
-def json_size_over(limit: int, message: Message) -> int:
+def json_size_if_over(limit: int, message: Message) -> int:
     """Return the bytes of a message's JSON form when they are over a limit, else 0.
 
     JSON is how messages travel between Stigma's services. Most are far too small to be worth
@@ -83,13 +84,13 @@ def json_size_over(limit: int, message: Message) -> int:
     """
     if message.ByteSize() * _MAX_JSON_GROWTH <= limit:
         return 0
-    size = len(_json(json_format.MessageToDict(message)))
+    size = len(json_text.compact(json_format.MessageToDict(message)).encode())
     return size if size > limit else 0
 
 
 def json_payload(value: Any) -> Payload:
     """Encode a JSON value as json/plain."""
-    return Payload(metadata={"encoding": b"json/plain"}, data=_json(value))
+    return json_text_payload(json_text.compact(value))
 
 
 def json_text_payload(text: str) -> Payload:
@@ -97,7 +98,7 @@ def json_text_payload(text: str) -> Payload:
     return Payload(metadata={"encoding": b"json/plain"}, data=text.encode())
 
 
-def to_raw(message: Message) -> RawValue:
+def to_binary_payload(message: Message) -> RawValue:
     """Wrap a message so that no converter but ours touches it."""
     return RawValue(binary_payload(message))
 
@@ -122,11 +123,6 @@ def from_raw(raw: RawValue, message_type: type[M]) -> M:
     )
 
 
-def encodable(text: str) -> str:
+def replace_surrogates(text: str) -> str:
     """Replace halves of surrogate pairs, which JSON data may hold and no message or failure can."""
     return text.encode(errors="replace").decode()
-
-
-def _json(value: Any, *, sort_keys: bool = False) -> bytes:
-    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), sort_keys=sort_keys)
-    return text.encode()

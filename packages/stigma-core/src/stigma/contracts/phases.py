@@ -1,4 +1,4 @@
-"""Which phases an execution ends in."""
+"""Terminal phases of executions."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ TERMINAL = frozenset(
 
 
 def has_ended(execution: Execution) -> bool:
-    """Whether an execution is over: nothing about it will change.
+    """Return whether an execution is over: nothing about it will change.
 
     By name, not by number: a phase that a later release adds has a higher number than these, and
     an execution in it may well go on.

@@ -1,4 +1,4 @@
-"""Why the workflow engine refuses a run before its first task.
+"""Codes of the reasons for which the workflow engine refuses a run before its first task.
 
 Such a run's failure has the code in its details, the RFC 7807 object, beside type and title: the
 types alone do not tell it from the same error of a task.
@@ -13,7 +13,7 @@ KEY = "refusal"
 
 
 class Refusal(StrEnum):
-    """What the starter has to mend."""
+    """The part of a start that has to be corrected."""
 
     START = "INVALID_START"
     """The workflow's argument is not a start input."""

@@ -142,7 +142,7 @@ async def check_worker_versioning(client: Client) -> None:
     info = await client.workflow_service.get_system_info(
         GetSystemInfoRequest(), retry=True, timeout=_RPC_TIMEOUT
     )
-    if tells_of_versions(info.server_version):
+    if supports_version_updates(info.server_version):
         return
     since = ".".join(map(str, _VERSIONING_SINCE))
     raise ConfigurationError(
@@ -151,7 +151,7 @@ async def check_worker_versioning(client: Client) -> None:
     )
 
 
-def tells_of_versions(server_version: str) -> bool:
+def supports_version_updates(server_version: str) -> bool:
     """Whether such a server tells a pinned run of another version; one that hides its own may."""
     version = re.match(r"v?(\d+)\.(\d+)", server_version)
     return version is None or tuple(map(int, version.groups())) >= _VERSIONING_SINCE

@@ -1,4 +1,4 @@
-"""What a failed call to the API means to the activity that made it."""
+"""Errors of gRPC calls to the API, as failures of the activity that made them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from temporalio.exceptions import ApplicationError
 from stigma.contracts.errors import ErrorType
 from stigma.contracts.executions import Kind
 
-# Everything else is an answer: asking again would get the same.
+# Status codes that a retry may mend; every other one is the API's answer.
 TRANSIENT = frozenset(
     {
         grpc.StatusCode.ABORTED,
@@ -26,13 +26,13 @@ TRANSIENT = frozenset(
     }
 )
 
-# The type of a refusal: as if the execution had failed.
+# Error types of refused calls: as if the execution had failed.
 FAILED = {Kind.AGENT: ErrorType.FAILED, Kind.WORKFLOW: ErrorType.WORKFLOW_FAILED}
 
 _STATUS_DETAILS = "grpc-status-details-bin"
 
 
-def failure_of(
+def application_error_from(
     error: grpc.aio.AioRpcError, kind: Kind, *, call: str, step: str
 ) -> ApplicationError:
     """Return the failure of an activity whose `call`, an RPC's name, ended with `error`.
@@ -42,14 +42,14 @@ def failure_of(
     WORKFLOW_EXECUTION_FAILED, whose detail has the code as `reason`, the `step`, and the refused
     fields as `field_violations`.
     """
-    code, rich = error.code(), _rich_status(error)
+    code, status = error.code(), _status_with_details(error)
     if code in TRANSIENT:
         return ApplicationError(
             f"{call}: {code.name}: {error.details()}",
             type=code.name,
-            next_retry_delay=_retry_delay(rich),
+            next_retry_delay=_retry_delay(status),
         )
-    violations = _field_violations(rich)
+    violations = _field_violations(status)
     fields = "".join(
         f"; {violation['field']}: {violation['description']}" for violation in violations
     )
@@ -64,26 +64,26 @@ def failure_of(
     )
 
 
-def _rich_status(error: grpc.aio.AioRpcError) -> status_pb2.Status:
+def _status_with_details(error: grpc.aio.AioRpcError) -> status_pb2.Status:
     for key, value in error.trailing_metadata() or ():
         if key == _STATUS_DETAILS and isinstance(value, bytes):
             return status_pb2.Status.FromString(value)
     return status_pb2.Status()
 
 
-def _retry_delay(rich: status_pb2.Status) -> timedelta | None:
+def _retry_delay(status: status_pb2.Status) -> timedelta | None:
     info = error_details_pb2.RetryInfo()
-    return info.retry_delay.ToTimedelta() if _unpack(rich, info) else None
+    return info.retry_delay.ToTimedelta() if _unpack(status, info) else None
 
 
-def _field_violations(rich: status_pb2.Status) -> list[dict[str, str]]:
+def _field_violations(status: status_pb2.Status) -> list[dict[str, str]]:
     request = error_details_pb2.BadRequest()
-    _unpack(rich, request)
+    _unpack(status, request)
     return [
         {"field": violation.field, "description": violation.description}
         for violation in request.field_violations
     ]
 
 
-def _unpack(rich: status_pb2.Status, into: Message) -> bool:
-    return any(detail.Unpack(into) for detail in rich.details)
+def _unpack(status: status_pb2.Status, into: Message) -> bool:
+    return any(detail.Unpack(into) for detail in status.details)
