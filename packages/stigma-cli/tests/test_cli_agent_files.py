@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from stigma.agent.v1.agent_pb2 import FAILURE_REASON_RATE_LIMITED, Agent
-from stigma_cli.agent_files import read_agents
-from stigma_cli.exits import CliError, Exit
+from stigma_cli.definition_files import read_agents
+from stigma_cli.errors import CliError, Exit
 
 HEAD = "apiVersion: stigma/v1\nkind: Agent\nmetadata: {name: reviewer}\n"
 

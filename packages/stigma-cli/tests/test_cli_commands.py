@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from stigma_cli.exits import Exit
+from stigma_cli.errors import Exit
 from tests.stack.waiting import eventually
 
 if TYPE_CHECKING:

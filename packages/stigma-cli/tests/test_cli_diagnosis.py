@@ -9,6 +9,7 @@ from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import grpc.aio
 import pytest
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -28,9 +29,8 @@ from stigma.agent.v1.agent_pb2 import (
 from stigma.agent.v1.agent_service_pb2 import ApplyAgentRequest
 from stigma.agent.v1.agent_service_pb2_grpc import AgentServiceStub
 from stigma.diagnosis.v1 import diagnosis_service_pb2 as pb
-from stigma.runtime import open_channel
 from stigma_cli import execution_timeline, stuck
-from stigma_cli.exits import Exit
+from stigma_cli.errors import Exit
 from tests.stack.waiting import eventually
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ async def env(stack: Stack) -> dict[str, str]:
 @pytest.fixture(scope="module")
 async def executions(stack: Stack) -> AsyncIterator[Any]:
     """The API's executions, with the agents applied."""
-    channel = open_channel(stack.api_address)
+    channel = grpc.aio.insecure_channel(stack.api_address)
     for name, script in AGENTS.items():
         spec = AgentSpec(model="scripted:test", script=script)
         request = ApplyAgentRequest(agent=Agent(name=name, spec=spec))

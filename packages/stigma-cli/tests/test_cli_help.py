@@ -10,7 +10,7 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 from stigma_cli.app import app
-from stigma_cli.exits import Exit
+from stigma_cli.errors import Exit
 
 
 def commands(command: Any, *path: str) -> Iterator[tuple[tuple[str, ...], Any]]:

@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import pty
+import re
 import signal
 import socket
 import sys
@@ -19,7 +20,7 @@ from typing import Any
 import pytest
 
 from stigma_cli.devserver import free_ports
-from stigma_cli.exits import CliError
+from stigma_cli.errors import CliError
 from stigma_cli.stack import SERVICES, Ports, Stack
 from stigma_cli.up import until_stopped
 
@@ -168,15 +169,17 @@ async def test_the_demo_shows_a_whole_hand_off(temporal_binary: Path) -> None:
     assert process.returncode == 0, errors.decode()
     shown = json.loads(out)
     assert "SQL" in shown["output"]["security"]
-    events = [
-        each["event"] for each in shown["timeline"] if each["agent"].startswith("style-reviewer")
-    ]
-    assert events[:2] == ["activity_scheduled", "token_taken"]
-    assert {"request_received", "workflow_started", "pending", "delivered"} <= {*events}
-    path = [events.index(each) for each in ("acknowledged", "delivering", "resumed")]
+    timelines = {each["definitionId"].partition("@")[0]: each for each in shown["timelines"]}
+    assert set(timelines) == {"security-reviewer", "style-reviewer"}
+    timeline = timelines["style-reviewer"]
+    assert timeline["phase"] == "COMPLETED"
+    assert not timeline.get("callerUnavailable")
+    steps = [each["step"].removeprefix("TIMELINE_STEP_") for each in timeline["entries"]]
+    assert steps[0] == "TAKEN"
+    assert {"ACKNOWLEDGED", "PENDING", "STARTED", "DELIVERED", "ENDED", "RESUMED"} <= {*steps}
+    path = [steps.index(each) for each in ("ACKNOWLEDGED", "DELIVERED", "RESUMED")]
     assert path == sorted(path)
-    assert events.count("model_call_completed") == 2
-    assert shown["timeline"][0]["ms"] == 0
+    assert steps.count("MODEL_CALL") == 2
 
 
 async def test_the_demo_is_live_on_a_terminal_and_uses_a_real_model_when_there_is_a_key(
@@ -217,7 +220,8 @@ async def test_the_demo_is_live_on_a_terminal_and_uses_a_real_model_when_there_i
     os.close(ours)
     assert "\x1b[" in shown
     assert '"style": "a real answer"' in shown
-    assert "How the call of security-reviewer went" in shown
+    for name in ("security-reviewer", "style-reviewer"):
+        assert f"{name}@1  COMPLETED" in re.sub(r"\x1b\[[0-9;]*m", "", shown)
     assert {each["model"] for each in asked} == {"little-model"}
     kept = [tmp_path / name for name in os.listdir(tmp_path)]  # noqa: PTH208
     assert any((each / "zigflow_worker.log").exists() for each in kept)

@@ -11,8 +11,8 @@ from grpc import StatusCode
 from grpc.aio import AioRpcError, Metadata
 from ruamel.yaml import YAML
 
-from stigma_cli.exits import CliError, Exit, of_api
-from stigma_cli.workflow_files import read_workflows
+from stigma_cli.definition_files import read_workflows
+from stigma_cli.errors import CliError, Exit, from_grpc
 from tests.stack.waiting import eventually
 
 if TYPE_CHECKING:
@@ -207,7 +207,7 @@ def test_an_api_that_cannot_do_it_is_not_one_that_is_away() -> None:
         (Metadata(), "cannot reach Stigma's API at a:1"),
     ):
         error = AioRpcError(StatusCode.UNAVAILABLE, Metadata(), trailers, details="no engine")
-        failure = of_api(error, "a:1")
+        failure = from_grpc(error, "a:1")
         assert (failure.message, failure.code) == (message, Exit.UNREACHABLE)
 
 

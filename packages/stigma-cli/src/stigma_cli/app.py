@@ -9,8 +9,17 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from stigma_cli import agents, demo, doctor, executions, registered_workflows, setup, up, workflows
-from stigma_cli.exits import CliError
+from stigma_cli import (
+    agent_registry,
+    demo,
+    doctor,
+    executions,
+    run_document,
+    setup,
+    up,
+    workflow_registry,
+)
+from stigma_cli.errors import CliError
 from stigma_cli.output import print_error
 
 
@@ -37,10 +46,10 @@ app = typer.Typer(
 )
 app.command()(up.up)
 app.command()(demo.demo)
-app.command()(workflows.run)
-app.command()(workflows.validate)
-app.add_typer(agents.app, name="agent")
-app.add_typer(registered_workflows.app, name="workflow")
+app.command()(run_document.run)
+app.command()(run_document.validate)
+app.add_typer(agent_registry.app, name="agent")
+app.add_typer(workflow_registry.app, name="workflow")
 app.add_typer(executions.app, name="execution")
 app.command()(setup.setup)
 app.command()(doctor.doctor)

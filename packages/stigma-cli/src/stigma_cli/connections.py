@@ -19,7 +19,7 @@ from stigma.contracts.task_queues import TaskQueues
 from stigma.diagnosis.v1.diagnosis_service_pb2_grpc import DiagnosisServiceStub
 from stigma.workflow.v1.workflow_execution_service_pb2_grpc import WorkflowExecutionServiceStub
 from stigma.workflow.v1.workflow_service_pb2_grpc import WorkflowServiceStub
-from stigma_cli.exits import CliError, Exit, of_api, of_temporal
+from stigma_cli.errors import CliError, Exit, from_grpc, from_temporal
 from stigma_client import ApiConnection
 from stigma_client.connection import DEFAULT_ADDRESS
 
@@ -51,7 +51,7 @@ class Api:
         try:
             return await rpc(request, metadata=self.metadata, timeout=CALL_TIMEOUT_SECONDS)
         except grpc.aio.AioRpcError as error:
-            raise of_api(error, self.address) from None
+            raise from_grpc(error, self.address) from None
 
 
 @asynccontextmanager
@@ -89,7 +89,7 @@ async def connect_temporal() -> Client:
     options = _temporal_options()
     address = str(options["target_host"])
     try:
-        return await reaching_temporal(
+        return await temporal_call(
             Client.connect(**options, data_converter=DATA_CONVERTER), address
         )
     except ValueError as error:
@@ -100,7 +100,7 @@ async def connect_temporal() -> Client:
         ) from None
 
 
-async def reaching_temporal(call: Awaitable[T], address: str) -> T:
+async def temporal_call(call: Awaitable[T], address: str) -> T:
     """Await a call to Temporal.
 
     Raises:
@@ -109,7 +109,7 @@ async def reaching_temporal(call: Awaitable[T], address: str) -> T:
     try:
         return await call
     except (RPCError, RuntimeError) as error:
-        raise of_temporal(error, address) from None
+        raise from_temporal(error, address) from None
 
 
 def task_queues() -> TaskQueues:

@@ -1,15 +1,18 @@
-"""What the commands on agents and on workflows have in common."""
+"""Commands on the registry's definitions: of agents and of workflows, by their kind."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Generic
 
 import typer
 
 from stigma.contracts.executions import Kind
-from stigma_cli.exits import CliError
+from stigma_cli.connections import Api, open_api
+from stigma_cli.errors import CliError
 from stigma_cli.output import Format, as_json, as_time, print_json, print_line, print_table
 from stigma_cli.resource_files import D
 
@@ -26,86 +29,133 @@ Files = Annotated[
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Check only: nothing is registered.")]
 
 
-async def apply_each(
-    kind: Kind,
+@dataclass(frozen=True)
+class DefinitionKind(Generic[D]):
+    """One kind of definition: its files, its RPCs, and what is shown of it.
+
+    Attributes:
+        kind: which of the two.
+        read: reads definitions from files, each with the file it is from.
+        apply: registers one, or only checks it; returns it with its version.
+        get: returns the one of an id.
+        list_page: returns the page of a token.
+        delete: deletes the one of a name.
+        column: title and text of the column that only this kind's table has.
+        rows: what only this kind has, each by its name.
+        body: the name and the text of what it is about, which may be long.
+    """
+
+    kind: Kind
+    read: Callable[[Iterable[Path]], list[tuple[str, D]]]
+    apply: Callable[[Api, D, bool], Awaitable[D]]
+    get: Callable[[Api, str], Awaitable[D]]
+    list_page: Callable[[Api, str], Awaitable[Any]]
+    delete: Callable[[Api, str], Awaitable[Any]]
+    column: tuple[str, Callable[[D], str]]
+    rows: Callable[[D], list[tuple[str, str]]]
+    body: Callable[[D], tuple[str, str]]
+
+    @property
+    def plural(self) -> str:
+        """The name of several, in JSON and in the API's messages."""
+        return f"{self.kind}s"
+
+
+def apply_files(of: DefinitionKind[D], files: list[Path], dry_run: bool, output: Format) -> None:
+    """Register the definitions of files; print each, or which one failed."""
+    asyncio.run(_apply(of, of.read(files), dry_run=dry_run, output=output))
+
+
+def print_one(of: DefinitionKind[D], definition_id: str, output: Format) -> None:
+    """Print the definition of an id."""
+    asyncio.run(_print_one(of, definition_id, output))
+
+
+def print_all(of: DefinitionKind[D], output: Format) -> None:
+    """Print the newest version of every definition."""
+    asyncio.run(_print_all(of, output))
+
+
+def delete(of: DefinitionKind[D], name: str, output: Format) -> None:
+    """Delete all versions of a definition."""
+    asyncio.run(_delete(of, name, output))
+
+
+async def _apply(
+    of: DefinitionKind[D],
     definitions: Sequence[tuple[str, D]],
-    apply: Callable[[D], Awaitable[D]],
     *,
     dry_run: bool,
     output: Format,
 ) -> None:
-    """Apply definitions, each with the file it is from; say so of each, or of the failed one."""
     applied: list[D] = []
-    for file, definition in definitions:
-        try:
-            applied.append(await apply(definition))
-        except CliError as error:
-            raise CliError(f"{file}: {error.message}", error.hint, code=error.code) from None
-        if output is Format.TEXT:
-            version = f"@{applied[-1].version}" if applied[-1].version else ""
-            print_line(f"{definition.name}{version} {'is valid' if dry_run else 'applied'}")
-    if output is Format.JSON:
-        _print_json(kind, applied)
+    async with open_api() as api:
+        for file, definition in definitions:
+            try:
+                applied.append(await of.apply(api, definition, dry_run))
+            except CliError as error:
+                raise CliError(f"{file}: {error.message}", error.hint, code=error.code) from None
+            if output is Format.TEXT:
+                version = f"@{applied[-1].version}" if applied[-1].version else ""
+                print_line(f"{definition.name}{version} {'is valid' if dry_run else 'applied'}")
+        if output is Format.JSON:
+            print_json({of.plural: [as_json(each) for each in applied]})
 
 
-async def all_pages(page: Callable[[str], Awaitable[tuple[Sequence[D], str]]]) -> list[D]:
-    """Return what is on all pages; `page` fetches the one of a token."""
-    found, token = await page("")
-    everything = list(found)
-    while token:
-        found, token = await page(token)
-        everything.extend(found)
-    return everything
-
-
-def print_definitions(
-    kind: Kind,
-    definitions: Sequence[D],
-    own: tuple[str, Callable[[D], str]],
-    output: Format,
-) -> None:
-    """Print definitions; in their table, `own` is the column that only this kind has."""
-    if output is Format.JSON:
-        _print_json(kind, definitions)
-        return
-    title, text = own
-    print_table(
-        ("NAME", "VERSION", title, "LABELS", "APPLIED"),
-        (
-            (
-                definition.name,
-                str(definition.version),
-                text(definition),
-                labels_text(definition.labels),
-                as_time(definition.create_time),
-            )
-            for definition in definitions
-        ),
-    )
-
-
-def print_definition(definition: D, rows: Sequence[tuple[str, str]], output: Format) -> None:
-    """Print one definition: what there is to say of it, each by its name."""
+async def _print_one(of: DefinitionKind[D], definition_id: str, output: Format) -> None:
+    async with open_api() as api:
+        definition: D = await of.get(api, definition_id)
     if output is Format.JSON:
         print_json(as_json(definition))
         return
+    rows = [
+        ("name", f"{definition.name}@{definition.version}"),
+        *of.rows(definition),
+        ("labels", _labels_text(definition.labels)),
+        ("applied", as_time(definition.create_time)),
+        ("digest", definition.digest),
+        of.body(definition),
+    ]
     for name, value in rows:
         if value:
             print_line(f"{name + ':':14}{value}")
 
 
-def print_deleted(name: str, output: Format) -> None:
-    """Say that a definition was deleted."""
+async def _print_all(of: DefinitionKind[D], output: Format) -> None:
+    definitions: list[D] = []
+    async with open_api() as api:
+        page = await of.list_page(api, "")
+        definitions.extend(getattr(page, of.plural))
+        while page.next_page_token:
+            page = await of.list_page(api, page.next_page_token)
+            definitions.extend(getattr(page, of.plural))
+    if output is Format.JSON:
+        print_json({of.plural: [as_json(each) for each in definitions]})
+        return
+    title, text = of.column
+    print_table(
+        ("NAME", "VERSION", title, "LABELS", "APPLIED"),
+        (
+            (
+                each.name,
+                str(each.version),
+                text(each),
+                _labels_text(each.labels),
+                as_time(each.create_time),
+            )
+            for each in definitions
+        ),
+    )
+
+
+async def _delete(of: DefinitionKind[D], name: str, output: Format) -> None:
+    async with open_api() as api:
+        await of.delete(api, name)
     if output is Format.JSON:
         print_json({"deleted": name})
     else:
         print_line(f"{name} deleted")
 
 
-def labels_text(labels: Mapping[str, str]) -> str:
-    """Return labels on a line."""
+def _labels_text(labels: Mapping[str, str]) -> str:
     return ", ".join(f"{key}={value}" for key, value in sorted(labels.items()))
-
-
-def _print_json(kind: Kind, definitions: Sequence[D]) -> None:
-    print_json({f"{kind}s": [as_json(definition) for definition in definitions]})

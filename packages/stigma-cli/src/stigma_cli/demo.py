@@ -6,7 +6,7 @@ import asyncio
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -17,23 +17,19 @@ from temporalio.client import Client, WorkflowHandle
 from stigma.agent.v1.agent_pb2 import Agent
 from stigma.contracts.payloads import DATA_CONVERTER
 from stigma.contracts.task_queues import TaskQueues
-from stigma_cli.agent_files import read_agents
-from stigma_cli.agents import apply_agent
-from stigma_cli.connections import open_api
+from stigma.diagnosis.v1.diagnosis_service_pb2 import ExecutionTimeline
+from stigma_cli.agent_registry import AGENTS
+from stigma_cli.connections import Api, open_api
+from stigma_cli.definition_files import read_agents
 from stigma_cli.documents import document_name
-from stigma_cli.exits import CliError, Exit
-from stigma_cli.output import Format, Output, print_json, print_line, print_table
+from stigma_cli.errors import CliError, Exit
+from stigma_cli.execution_calls import ended_execution
+from stigma_cli.execution_timeline import get_timeline, show
+from stigma_cli.output import Format, Output, as_json, console, print_json, print_line
 from stigma_cli.progress import follow
 from stigma_cli.resource_files import read_text
-from stigma_cli.runs import read_input, result, start
+from stigma_cli.runs import read_input, result, start, trace
 from stigma_cli.stack import Ports, Stack
-from stigma_cli.timeline import (
-    Moment,
-    agents_of_logs,
-    in_order,
-    moments_of_history,
-    moments_of_logs,
-)
 from stigma_cli.up import say, started, until_stopped, while_up
 
 DEFAULT_MODEL = "gpt-5-mini"
@@ -81,7 +77,7 @@ def demo(
 
 @dataclass(frozen=True)
 class Example:
-    """What is run, read before anything starts."""
+    """An example, read before anything starts."""
 
     agents: Sequence[Agent]
     name: str
@@ -115,59 +111,43 @@ async def _demo(example: Example, directory: Path, output: Format) -> None:
         if output is Format.TEXT:
             print_line(f"Console: {stack.console_url}")
             print_line(f"Temporal's UI: {stack.ui_url}")
-        handle, outcome = await while_up(stack, _review(stack, example, output))
-        history = await handle.fetch_history()
-    # The last events are written when the services have stopped.
-    logs = [service.log for service in stack.services]
-    timeline = in_order([*moments_of_history(history), *moments_of_logs(logs)])
-    _print(outcome, timeline, agents_of_logs(logs), output)
+        outcome, timelines = await while_up(stack, _review(stack, example, output))
+    if output is Format.JSON:
+        print_json({"output": outcome, "timelines": [as_json(each) for each in timelines]})
+        return
+    print_json(outcome)
+    for each in timelines:
+        print_line("")
+        show(each, console())
 
 
 async def _review(
     stack: Stack, example: Example, output: Format
-) -> tuple[WorkflowHandle[Any, Any], Any]:
-    async with open_api(stack.api_address) as api:
-        for agent in example.agents:
-            applied = await apply_agent(api, agent)
-            if output is Format.TEXT:
-                print_line(f"{applied.name}@{applied.version} applied ({applied.spec.model})")
+) -> tuple[Any, list[ExecutionTimeline]]:
     client = await Client.connect(
         stack.temporal_address, namespace=stack.namespace, data_converter=DATA_CONVERTER
     )
-    handle = await start(
-        client, example.name, example.document, example.input, queue=TaskQueues().engine
-    )
-    return handle, await (follow(handle) if output is Format.TEXT else result(handle))
+    async with open_api(stack.api_address) as api:
+        for agent in example.agents:
+            applied = await AGENTS.apply(api, agent, False)
+            if output is Format.TEXT:
+                print_line(f"{applied.name}@{applied.version} applied ({applied.spec.model})")
+        handle = await start(
+            client, example.name, example.document, example.input, queue=TaskQueues().engine
+        )
+        outcome = await (follow(handle) if output is Format.TEXT else result(handle))
+        return outcome, [await _timeline(api, each) for each in await _executions(handle)]
 
 
-def _print(
-    outcome: Any,
-    timeline: list[tuple[float, Moment]],
-    agents: Mapping[str, str],
-    output: Format,
-) -> None:
-    if output is Format.JSON:
-        moments = [
-            {
-                "ms": round(ms, 1),
-                "agent": agents.get(moment.request_id, ""),
-                "service": moment.service,
-                "event": moment.event,
-                "requestId": moment.request_id,
-                "detail": moment.detail,
-            }
-            for ms, moment in timeline
-        ]
-        print_json({"output": outcome, "timeline": moments})
-        return
-    print_json(outcome)
-    # A call after another: side by side, two waits hide each other.
-    for request_id in dict.fromkeys(moment.request_id for _, moment in timeline):
-        call = [(ms, moment) for ms, moment in timeline if moment.request_id == request_id]
-        name = agents.get(request_id, request_id).partition("@")[0]
-        print_line(f"\nHow the call of {name} went, in milliseconds since the first call:\n")
-        rows = ((f"{ms:.0f}", each.service, each.event, each.detail) for ms, each in call)
-        print_table((">MS", "SERVICE", "EVENT", "DETAIL"), rows)
+async def _executions(handle: WorkflowHandle[Any, Any]) -> list[str]:
+    """Return the ids of the executions that a run called."""
+    return [task["executionId"] for task in await trace(handle) if task.get("executionId")]
+
+
+async def _timeline(api: Api, execution_id: str) -> ExecutionTimeline:
+    """Return the timeline of an execution that has delivered its outcome, once it has ended."""
+    await ended_execution(api, execution_id)
+    return await get_timeline(api, execution_id)
 
 
 def _with_model(agent: Agent) -> Agent:

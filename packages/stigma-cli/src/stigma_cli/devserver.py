@@ -22,7 +22,7 @@ from temporalio.client import Client
 from temporalio.service import RPCError
 
 from stigma.contracts import search_attributes
-from stigma_cli.retention import keep_for
+from stigma_cli.namespaces import set_retention
 
 # Its one history shard polls its queue 20 times a second unless told otherwise, so that every
 # dispatch waits up to 45 ms after a few calls; one partition saves the forwarding between them.
@@ -124,7 +124,7 @@ class DevServer:
         except TimeoutError:
             await self._end()
             raise DevServerError(
-                f"Temporal's dev server was not ready within {timeout}: {_last_words(log)}"
+                f"Temporal's dev server was not ready within {timeout}: {_log_tail(log)}"
             ) from None
         except DevServerError:
             raise
@@ -202,10 +202,10 @@ class DevServer:
     async def _wait_until_ready(self, log: Path) -> None:
         while True:
             if self.pid is None:
-                raise DevServerError(f"Temporal's dev server exited: {_last_words(log)}")
+                raise DevServerError(f"Temporal's dev server exited: {_log_tail(log)}")
             try:
                 client = await Client.connect(self.address, namespace=self.namespace)
-                await keep_for(client, RETENTION)
+                await set_retention(client, RETENTION)
             except (RPCError, RuntimeError):
                 await asyncio.sleep(0.1)
             else:
@@ -269,7 +269,7 @@ def free_ports(count: int, ip: str = "127.0.0.1") -> list[int]:
 
 
 def is_free(port: int, ip: str = "127.0.0.1") -> bool:
-    """Whether nobody listens on a TCP port."""
+    """Return whether a TCP port is free."""
     with socket.socket() as candidate:
         candidate.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -280,7 +280,7 @@ def is_free(port: int, ip: str = "127.0.0.1") -> bool:
 
 
 def bound_to_parent(command: Sequence[str], *, user: str | None = None) -> list[str]:
-    """A command line whose process is killed when its starter dies, by SIGKILL included.
+    """Return a command line whose process is killed when its starter dies, by SIGKILL included.
 
     Linux only (elsewhere the process outlives a crash of its starter). Start it from a thread that
     lives as long: the kernel watches the thread. ``user``: the account to run it as, for root.
@@ -306,7 +306,7 @@ os.execvp(command[0], command)
 """
 
 
-def _last_words(log: Path) -> str:
+def _log_tail(log: Path) -> str:
     lines = log.read_text(errors="replace").splitlines()
     return f"{' | '.join(lines[-5:]) or 'no output'} (its log: {log})"
 

@@ -15,19 +15,20 @@ from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
 from temporalio.client import Client
 
 from stigma.agent.v1.agent_service_pb2 import ListAgentsRequest
+from stigma.contracts.durations import parse_duration
 from stigma.diagnosis.v1.diagnosis_service_pb2 import ListStuckExecutionsResponse
 from stigma_cli import stuck
 from stigma_cli.connections import (
     connect_temporal,
     open_api,
-    reaching_temporal,
     task_queues,
     temporal_address,
+    temporal_call,
 )
-from stigma_cli.durations import parse_duration
-from stigma_cli.exits import CliError, Exit
+from stigma_cli.errors import CliError, Exit
+from stigma_cli.namespaces import missing_attributes, retention_of
 from stigma_cli.output import Format, Output, as_json, print_json, print_table
-from stigma_cli.setup import LEAST_RETENTION, missing_attributes, retention_of
+from stigma_cli.setup import LEAST_RETENTION
 
 _WORKFLOWS = TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW
 _ACTIVITIES = TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY
@@ -43,7 +44,7 @@ class Check:
 
     @property
     def ok(self) -> bool:
-        """Whether it is as it should be."""
+        """True when it is as it should be."""
         return not self.fix
 
 
@@ -110,11 +111,11 @@ async def _temporal() -> AsyncIterator[Check]:
     try:
         address = temporal_address()
         client = await connect_temporal()
-        kept = await reaching_temporal(retention_of(client), address)
+        kept = await temporal_call(retention_of(client), address)
         yield Check("temporal", f"answers at {address}, namespace {client.namespace}")
         fix = "" if kept >= LEAST_RETENTION else "run `stigma setup`"
         yield Check("retention", f"closed executions are kept {kept}", fix)
-        missing = await reaching_temporal(missing_attributes(client), address)
+        missing = await temporal_call(missing_attributes(client), address)
         found = f"missing: {', '.join(missing)}" if missing else "registered"
         yield Check("search attributes", found, "run `stigma setup`" if missing else "")
     except CliError as error:
@@ -129,7 +130,7 @@ async def _temporal() -> AsyncIterator[Check]:
     ):
         polls = min([await _polls(client, queue, kind) for kind in kinds], key=len)
         fix = "" if polls else f"start {service}; does its STIGMA_TASK_QUEUE_PREFIX agree?"
-        yield Check(f"task queue {queue}", _told(polls), fix)
+        yield Check(f"task queue {queue}", _pollers_text(polls), fix)
 
 
 async def _polls(client: Client, queue: str, kind: TaskQueueType.ValueType) -> list[datetime]:
@@ -137,13 +138,13 @@ async def _polls(client: Client, queue: str, kind: TaskQueueType.ValueType) -> l
     request = DescribeTaskQueueRequest(
         namespace=client.namespace, task_queue=TaskQueue(name=queue), task_queue_type=kind
     )
-    described = await reaching_temporal(
+    described = await temporal_call(
         client.workflow_service.describe_task_queue(request), temporal_address()
     )
     return [poller.last_access_time.ToDatetime(UTC) for poller in described.pollers]
 
 
-def _told(polls: list[datetime]) -> str:
+def _pollers_text(polls: list[datetime]) -> str:
     """Count pollers; how long ago shows those that are gone and not forgotten yet."""
     if not polls:
         return "0 pollers"

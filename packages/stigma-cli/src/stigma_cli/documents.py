@@ -8,7 +8,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 
-from stigma_cli.exits import CliError, Exit
+from stigma_cli.errors import CliError, Exit
 from stigma_cli.resource_files import parse_documents
 
 _ENGINE = "zigflow_worker"
@@ -46,7 +46,7 @@ def document_name(file: str, text: str) -> str:
 
 
 def can_check() -> bool:
-    """Whether the engine, which alone knows what is valid, is installed here."""
+    """Return whether the engine, which alone knows what is valid, is installed here."""
     return importlib.util.find_spec(_ENGINE) is not None
 
 

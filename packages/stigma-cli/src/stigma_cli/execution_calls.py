@@ -1,9 +1,10 @@
-"""Calls about executions of either kind: an id says which service knows it."""
+"""Calls on executions of either kind: the id names the service."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from typing import TypeAlias
 
 import grpc
@@ -30,25 +31,30 @@ from stigma.workflow.v1.workflow_execution_service_pb2 import (
     WatchWorkflowExecutionResponse,
 )
 from stigma_cli.connections import Api
-from stigma_cli.exits import CliError, Exit, of_api
+from stigma_cli.errors import CliError, Exit, from_grpc
 
 Event: TypeAlias = WatchAgentExecutionResponse | WatchWorkflowExecutionResponse
+_Page: TypeAlias = ListAgentExecutionsResponse | ListWorkflowExecutionsResponse
 
-# A stream that breaks is resumed after its last event; so often in a row without a new one.
-_RESUMES = 5
+# Resumes of a broken stream in a row, without an event between them.
+_MAX_RESUMES = 5
 _RESUME_WAIT_SECONDS = 1.0
 _BROKEN = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
 
 
+@dataclass(frozen=True)
+class _Calls:
+    """The calls to the service of one kind."""
+
+    get: Callable[[Api, str, bool], Awaitable[Execution]]
+    list_page: Callable[[Api, str, int, str], Awaitable[_Page]]
+    cancel: Callable[[Api, str, str], Awaitable[Execution]]
+    watch: Callable[[Api, str, str], AsyncIterable[Event]]
+
+
 async def get_execution(api: Api, execution_id: str, *, full: bool = False) -> Execution:
     """Return one execution; `full` with what may be long: conversation, input and document."""
-    if _is_workflow(execution_id):
-        whole = WORKFLOW_EXECUTION_VIEW_FULL if full else WORKFLOW_EXECUTION_VIEW_BASIC
-        asked = GetWorkflowExecutionRequest(id=execution_id, view=whole)
-        return await api.call(api.workflow_executions.GetWorkflowExecution, asked)
-    view = AGENT_EXECUTION_VIEW_FULL if full else AGENT_EXECUTION_VIEW_BASIC
-    request = GetAgentExecutionRequest(id=execution_id, view=view)
-    return await api.call(api.executions.GetAgentExecution, request)
+    return await _calls(execution_id).get(api, execution_id, full)
 
 
 async def list_executions(
@@ -59,7 +65,7 @@ async def list_executions(
     token = ""
     while True:
         # A page ends early where its executions are large.
-        page = await _page(api, kind, query, limit - len(found), token)
+        page = await _CALLS[kind].list_page(api, query, limit - len(found), token)
         found += page.executions
         token = page.next_page_token
         if not token or len(found) >= limit:
@@ -68,15 +74,21 @@ async def list_executions(
 
 async def cancel_execution(api: Api, execution_id: str, reason: str) -> Execution:
     """Ask an execution to stop; return it as it is."""
-    if _is_workflow(execution_id):
-        asked = CancelWorkflowExecutionRequest(id=execution_id, reason=reason)
-        return await api.call(api.workflow_executions.CancelWorkflowExecution, asked)
-    request = CancelAgentExecutionRequest(id=execution_id, reason=reason)
-    return await api.call(api.executions.CancelAgentExecution, request)
+    return await _calls(execution_id).cancel(api, execution_id, reason)
+
+
+async def ended_execution(api: Api, execution_id: str) -> Execution:
+    """Wait for the end of an execution; return it.
+
+    Raises:
+        CliError: as `events`.
+    """
+    last = [event async for event in events(api, execution_id)][-1]
+    return last.ended.execution
 
 
 async def events(api: Api, execution_id: str, cursor: str = "") -> AsyncIterator[Event]:
-    """Yield what happens to an execution until its end, over broken connections too.
+    """Yield the events of an execution until its end, over broken connections too.
 
     Raises:
         CliError: it cannot be watched, or the connection breaks again and again.
@@ -84,7 +96,7 @@ async def events(api: Api, execution_id: str, cursor: str = "") -> AsyncIterator
     failures = 0
     while True:
         try:
-            async for event in _stream(api, execution_id, cursor):
+            async for event in _calls(execution_id).watch(api, execution_id, cursor):
                 failures = 0
                 cursor = event.cursor
                 yield event
@@ -92,37 +104,59 @@ async def events(api: Api, execution_id: str, cursor: str = "") -> AsyncIterator
                     return
         except grpc.aio.AioRpcError as error:
             failures += 1
-            if error.code() not in _BROKEN or failures > _RESUMES:
-                raise of_api(error, api.address) from None
+            if error.code() not in _BROKEN or failures > _MAX_RESUMES:
+                raise from_grpc(error, api.address) from None
         else:
             failures += 1
-            if failures > _RESUMES:
+            if failures > _MAX_RESUMES:
                 raise CliError("the API ends the stream too early", code=Exit.UNREACHABLE)
         await asyncio.sleep(_RESUME_WAIT_SECONDS)
 
 
-async def _page(
-    api: Api, kind: Kind, query: str, size: int, token: str
-) -> ListAgentExecutionsResponse | ListWorkflowExecutionsResponse:
-    if kind is Kind.WORKFLOW:
-        asked = ListWorkflowExecutionsRequest(filter=query, page_size=size, page_token=token)
-        return await api.call(api.workflow_executions.ListWorkflowExecutions, asked)
-    request = ListAgentExecutionsRequest(filter=query, page_size=size, page_token=token)
-    return await api.call(api.executions.ListAgentExecutions, request)
+def _calls(execution_id: str) -> _Calls:
+    """Return the calls to the service of an id's kind; agents' refuses what is no id at all."""
+    return _CALLS[Kind.of_id(execution_id) or Kind.AGENT]
 
 
-async def _stream(api: Api, execution_id: str, cursor: str) -> AsyncIterator[Event]:
-    if _is_workflow(execution_id):
-        asked = WatchWorkflowExecutionRequest(id=execution_id, cursor=cursor)
-        rpc = api.workflow_executions.WatchWorkflowExecution
-        async for told in rpc(asked, metadata=api.metadata):
-            yield told
-        return
-    request = WatchAgentExecutionRequest(id=execution_id, cursor=cursor)
-    async for event in api.executions.WatchAgentExecution(request, metadata=api.metadata):
-        yield event
-
-
-def _is_workflow(execution_id: str) -> bool:
-    """Whether the id is a workflow's; what is no id at all, the service of agents refuses."""
-    return Kind.of_id(execution_id) is Kind.WORKFLOW
+_CALLS = {
+    Kind.AGENT: _Calls(
+        get=lambda api, execution_id, full: api.call(
+            api.executions.GetAgentExecution,
+            GetAgentExecutionRequest(
+                id=execution_id,
+                view=AGENT_EXECUTION_VIEW_FULL if full else AGENT_EXECUTION_VIEW_BASIC,
+            ),
+        ),
+        list_page=lambda api, query, size, token: api.call(
+            api.executions.ListAgentExecutions,
+            ListAgentExecutionsRequest(filter=query, page_size=size, page_token=token),
+        ),
+        cancel=lambda api, execution_id, reason: api.call(
+            api.executions.CancelAgentExecution,
+            CancelAgentExecutionRequest(id=execution_id, reason=reason),
+        ),
+        watch=lambda api, execution_id, cursor: api.executions.WatchAgentExecution(
+            WatchAgentExecutionRequest(id=execution_id, cursor=cursor), metadata=api.metadata
+        ),
+    ),
+    Kind.WORKFLOW: _Calls(
+        get=lambda api, execution_id, full: api.call(
+            api.workflow_executions.GetWorkflowExecution,
+            GetWorkflowExecutionRequest(
+                id=execution_id,
+                view=WORKFLOW_EXECUTION_VIEW_FULL if full else WORKFLOW_EXECUTION_VIEW_BASIC,
+            ),
+        ),
+        list_page=lambda api, query, size, token: api.call(
+            api.workflow_executions.ListWorkflowExecutions,
+            ListWorkflowExecutionsRequest(filter=query, page_size=size, page_token=token),
+        ),
+        cancel=lambda api, execution_id, reason: api.call(
+            api.workflow_executions.CancelWorkflowExecution,
+            CancelWorkflowExecutionRequest(id=execution_id, reason=reason),
+        ),
+        watch=lambda api, execution_id, cursor: api.workflow_executions.WatchWorkflowExecution(
+            WatchWorkflowExecutionRequest(id=execution_id, cursor=cursor), metadata=api.metadata
+        ),
+    ),
+}

@@ -1,4 +1,4 @@
-"""`stigma execution timeline`: one execution's story over its caller and itself, on a terminal."""
+"""`stigma execution timeline`: the steps of one execution and its caller, on a terminal."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from stigma.contracts.durations import format_duration
 from stigma.contracts.executions import Kind
 from stigma.diagnosis.v1.diagnosis_service_pb2 import (
     ExecutionTimeline,
@@ -21,8 +22,8 @@ from stigma.diagnosis.v1.diagnosis_service_pb2 import (
     TimelineEntry,
     TimelineStep,
 )
-from stigma_cli.connections import open_api
-from stigma_cli.exits import CliError, Exit
+from stigma_cli.connections import Api, open_api
+from stigma_cli.errors import CliError, Exit
 from stigma_cli.output import Format, Output, as_json, as_time, console, print_json
 
 _BAR = 16
@@ -41,18 +42,18 @@ def timeline(
     output: Output = Format.TEXT,
 ) -> None:
     """Show how an execution and its caller went on."""
-    told = asyncio.run(_read(execution))
+    shown = asyncio.run(_read(execution))
     if svg is not None:
-        _write_svg(told, svg)
+        _write_svg(shown, svg)
     if output is Format.JSON:
-        print_json(as_json(told))
+        print_json(as_json(shown))
     elif svg is None:
-        show(told, console())
+        show(shown, console())
 
 
-def show(told: ExecutionTimeline, out: Console) -> None:
+def show(shown: ExecutionTimeline, out: Console) -> None:
     """Print a timeline: a line an entry, with when, for how long, whose, and what."""
-    out.print(_heading(told))
+    out.print(_heading(shown))
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), show_header=True)
     table.add_column("AT", justify="right", no_wrap=True)
     table.add_column("TOOK", justify="right", no_wrap=True)
@@ -60,40 +61,51 @@ def show(told: ExecutionTimeline, out: Console) -> None:
     table.add_column("WHO", no_wrap=True)
     table.add_column("WHAT", overflow="fold", ratio=1)
     table.add_column("TOKEN", no_wrap=True)
-    begin, end = _span(told)
-    for entry in told.entries:
-        colour = _COLOURS[who(told, entry)]
+    begin, end = _span(shown)
+    for entry in shown.entries:
+        colour = _COLOURS[who(shown, entry)]
         table.add_row(
-            _after(_start(entry) - begin),
-            _took(entry),
+            _offset_text(_start(entry) - begin),
+            _duration_text(entry),
             Text(_bar(entry, begin, end), style=colour),
-            Text(who(told, entry), style=colour),
+            Text(who(shown, entry), style=colour),
             _what(entry),
             Text(entry.fingerprint, style="dim"),
         )
     out.print(table)
-    if told.caller_unavailable:
-        out.print(Text(f"The caller's part is missing: {told.caller_unavailable}.", style="yellow"))
-    if told.truncated:
+    if shown.caller_unavailable:
+        out.print(
+            Text(f"The caller's part is missing: {shown.caller_unavailable}.", style="yellow")
+        )
+    if shown.truncated:
         out.print(Text("The oldest model calls were left out.", style="yellow"))
 
 
-def who(told: ExecutionTimeline, entry: TimelineEntry) -> str:
-    """Return whose part of the story an entry is."""
+def who(shown: ExecutionTimeline, entry: TimelineEntry) -> str:
+    """Return whose step an entry is: the caller's, the execution's or the engine's."""
     if entry.step == TimelineStep.TIMELINE_STEP_ENGINE_RUN:
         return "engine"
-    if entry.workflow_id != told.execution_id:
+    if entry.workflow_id != shown.execution_id:
         return "caller"
-    return Kind.of_id(told.execution_id) or Kind.AGENT
+    return Kind.of_id(shown.execution_id) or Kind.AGENT
+
+
+async def get_timeline(api: Api, execution_id: str) -> ExecutionTimeline:
+    """Return the timeline of an execution.
+
+    Raises:
+        CliError: it cannot be read.
+    """
+    request = GetExecutionTimelineRequest(id=execution_id)
+    return await api.call(api.diagnosis.GetExecutionTimeline, request)
 
 
 async def _read(execution_id: str) -> ExecutionTimeline:
     async with open_api() as api:
-        request = GetExecutionTimelineRequest(id=execution_id)
-        return await api.call(api.diagnosis.GetExecutionTimeline, request)
+        return await get_timeline(api, execution_id)
 
 
-def _write_svg(told: ExecutionTimeline, file: Path) -> None:
+def _write_svg(shown: ExecutionTimeline, file: Path) -> None:
     out = Console(
         record=True,
         width=_SVG_WIDTH,
@@ -102,8 +114,8 @@ def _write_svg(told: ExecutionTimeline, file: Path) -> None:
         color_system="truecolor",
         highlight=False,
     )
-    show(told, out)
-    picture = out.export_svg(title=f"stigma execution timeline {told.execution_id}", unique_id="t")
+    show(shown, out)
+    picture = out.export_svg(title=f"stigma execution timeline {shown.execution_id}", unique_id="t")
     try:
         # Without the fonts that it would load from elsewhere.
         file.write_text(_FONT_FACE.sub("", picture))
@@ -111,20 +123,20 @@ def _write_svg(told: ExecutionTimeline, file: Path) -> None:
         raise CliError(f"{file} cannot be written: {error.strerror}", code=Exit.USAGE) from None
 
 
-def _heading(told: ExecutionTimeline) -> Text:
+def _heading(shown: ExecutionTimeline) -> Text:
     heading = Text.assemble(
-        (told.execution_id, "bold"),
-        f"  {told.definition_id or '(inline)'}  ",
-        (told.phase, _phase_colour(told.phase)),
+        (shown.execution_id, "bold"),
+        f"  {shown.definition_id or '(inline)'}  ",
+        (shown.phase, _phase_colour(shown.phase)),
     )
-    if told.entries:
-        heading.append(f"  from {as_time(told.entries[0].time, timespec='milliseconds')}")
-    heading.append(f"\nrequest {told.request_id}")
-    if told.HasField("caller"):
-        activity = f", activity {told.caller.activity_id}" if told.caller.activity_id else ""
-        heading.append(f"\ncaller  {told.caller.workflow_id}{activity}")
-    if told.HasField("usage") and told.usage.model_calls:
-        usage = told.usage
+    if shown.entries:
+        heading.append(f"  from {as_time(shown.entries[0].time, timespec='milliseconds')}")
+    heading.append(f"\nrequest {shown.request_id}")
+    if shown.HasField("caller"):
+        activity = f", activity {shown.caller.activity_id}" if shown.caller.activity_id else ""
+        heading.append(f"\ncaller  {shown.caller.workflow_id}{activity}")
+    if shown.HasField("usage") and shown.usage.model_calls:
+        usage = shown.usage
         cost = f", ${usage.cost_usd:.4f}" if usage.cost_usd else ""
         heading.append(
             f"\nusage   {usage.model_calls} model calls, {usage.input_tokens:,} tokens in, "
@@ -164,11 +176,11 @@ def _bar(entry: TimelineEntry, begin: int, end: int) -> str:
     return " " * at + "━" * (until - at + 1)
 
 
-def _span(told: ExecutionTimeline) -> tuple[int, int]:
+def _span(shown: ExecutionTimeline) -> tuple[int, int]:
     """Return when the first entry begins and the last one ends: now, while one goes on."""
-    begin = min((_start(entry) for entry in told.entries), default=0)
-    ends = [_start(entry) + entry.duration.ToNanoseconds() for entry in told.entries]
-    if any(entry.open for entry in told.entries):
+    begin = min((_start(entry) for entry in shown.entries), default=0)
+    ends = [_start(entry) + entry.duration.ToNanoseconds() for entry in shown.entries]
+    if any(entry.open for entry in shown.entries):
         ends.append(int(datetime.now(UTC).timestamp() * _SECOND))
     return begin, max(ends, default=0)
 
@@ -177,21 +189,11 @@ def _start(entry: TimelineEntry) -> int:
     return entry.time.ToNanoseconds()
 
 
-def _after(nanoseconds: int) -> str:
-    return f"+{_told(nanoseconds)}"
+def _offset_text(nanoseconds: int) -> str:
+    return f"+{format_duration(nanoseconds / _SECOND)}"
 
 
-def _took(entry: TimelineEntry) -> str:
-    return _told(entry.duration.ToNanoseconds()) if entry.HasField("duration") else ""
-
-
-def _told(nanoseconds: int) -> str:
-    """Return a duration for people, as short as it stays clear."""
-    seconds = nanoseconds / _SECOND
-    if seconds < 1:
-        return f"{seconds * 1000:.0f} ms"
-    if seconds < 100:
-        return f"{seconds:.1f} s"
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {seconds:02} s"
+def _duration_text(entry: TimelineEntry) -> str:
+    if not entry.HasField("duration"):
+        return ""
+    return format_duration(entry.duration.ToNanoseconds() / _SECOND)

@@ -12,6 +12,7 @@ from stigma.agent.v1.agent_execution_service_pb2 import WatchAgentExecutionRespo
 from stigma.contracts.executions import Execution, Kind, phase_name
 from stigma.contracts.phases import has_ended
 from stigma_cli.connections import Api, open_api
+from stigma_cli.errors import Exit
 from stigma_cli.execution_calls import (
     Event,
     cancel_execution,
@@ -21,7 +22,6 @@ from stigma_cli.execution_calls import (
 )
 from stigma_cli.execution_text import definition_id, describe, rows, time_of
 from stigma_cli.execution_timeline import timeline
-from stigma_cli.exits import Exit
 from stigma_cli.output import (
     Format,
     Output,

@@ -1,4 +1,4 @@
-"""How commands print: for people, or as JSON."""
+"""Output of commands: for people, or as JSON."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from rich.table import Table
 
 
 class Format(StrEnum):
-    """What a command prints."""
+    """Form of a command's output."""
 
     TEXT = "text"
     JSON = "json"

@@ -52,16 +52,16 @@ async def _show_table(
 
 
 async def _print_lines(handle: WorkflowHandle[Any, Any], outcome: asyncio.Task[Any]) -> None:
-    said: set[tuple[str, ...]] = set()
+    printed: set[tuple[str, ...]] = set()
     print_line(f"{handle.id}")
     while True:
         ended = outcome.done()
         for task in await trace(handle):
             state = (task["pointer"], task["started"] or "", str(task["attempt"]), task["status"])
-            if state not in said:
-                said.add(state)
+            if state not in printed:
+                printed.add(state)
                 name = f"{_indent(task)}{task['name']}"
-                print_line(f"{name:20} {task['status']:10} {_took(task)}".rstrip())
+                print_line(f"{name:20} {task['status']:10} {_duration_text(task)}".rstrip())
         if ended:
             return
         await asyncio.wait([outcome], timeout=_POLL_SECONDS)
@@ -73,7 +73,7 @@ def _table(tasks: Tasks) -> Table:
         table.add_row(
             f"{_indent(task)}{task['name']}",
             str(task["status"]),
-            _took(task),
+            _duration_text(task),
             str(task.get("executionId", "")),
         )
     return table
@@ -84,7 +84,7 @@ def _indent(task: Mapping[str, Any]) -> str:
     return "  " * max(pointer.count("/do/") + pointer.count("/branches/") - 1, 0)
 
 
-def _took(task: Mapping[str, Any]) -> str:
+def _duration_text(task: Mapping[str, Any]) -> str:
     if not task["started"] or not task["ended"]:
         return ""
     started, ended = (datetime.fromisoformat(task[each]) for each in ("started", "ended"))

@@ -15,9 +15,9 @@ from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from stigma.agent.v1.agent_pb2 import Agent
+from stigma.contracts.durations import parse_duration
 from stigma.workflow.v1.workflow_pb2 import Workflow
-from stigma_cli.durations import parse_duration
-from stigma_cli.exits import CliError, Exit
+from stigma_cli.errors import CliError, Exit
 
 API_VERSION = "stigma/v1"
 SUFFIXES = (".yaml", ".yml", ".json")
@@ -234,7 +234,7 @@ _BITS = {FieldDescriptor.CPPTYPE_INT32: 32, FieldDescriptor.CPPTYPE_INT64: 64}
 
 
 def _fields(descriptor: Any) -> dict[str, FieldDescriptor]:
-    """The fields by both of their names: camelCase as in JSON, and snake_case as in the protos."""
+    """Return the fields by both of their names: camelCase (JSON) and snake_case (protos)."""
     camel = {field.json_name: field for field in descriptor.fields}
     return camel | {field.name: field for field in descriptor.fields}
 
@@ -244,7 +244,7 @@ def _is_map(field: FieldDescriptor) -> bool:
 
 
 def _line(values: Any, key: Any) -> int:
-    """The line of a key or an item, counted from 1."""
+    """Return the line of a key or an item, counted from 1."""
     if isinstance(values, CommentedMap) and key in values:
         return int(values.lc.key(key)[0]) + 1
     if isinstance(values, CommentedSeq):

@@ -14,8 +14,8 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from stigma.contracts import limits
 from stigma.contracts.refusals import Refusal, refusal_in
-from stigma_cli.connections import reaching_temporal
-from stigma_cli.exits import CliError, Exit
+from stigma_cli.connections import temporal_call
+from stigma_cli.errors import CliError, Exit
 from stigma_cli.resource_files import read_text
 
 _QUERY_TIMEOUT = timedelta(seconds=5)
@@ -78,7 +78,7 @@ async def start(
             f"document and input are {size} bytes; the limit is {limits.MAX_PAYLOAD_BYTES}",
             code=Exit.USAGE,
         )
-    return await reaching_temporal(
+    return await temporal_call(
         client.start_workflow(name, argument, id=f"{name}-{uuid.uuid4()}", task_queue=queue),
         client.service_client.config.target_host,
     )

@@ -8,20 +8,19 @@ from datetime import timedelta
 from typing import Annotated
 
 import typer
-from temporalio.api.operatorservice.v1 import (
-    AddSearchAttributesRequest,
-    ListSearchAttributesRequest,
-)
-from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
 from temporalio.client import Client
 
 from stigma.contracts import limits
-from stigma.contracts.search_attributes import INDEXED_VALUE_TYPES
-from stigma_cli.connections import connect_temporal, reaching_temporal, temporal_address
-from stigma_cli.durations import parse_duration
-from stigma_cli.exits import CliError, Exit
+from stigma.contracts.durations import parse_duration
+from stigma_cli.connections import connect_temporal, temporal_address, temporal_call
+from stigma_cli.errors import CliError, Exit
+from stigma_cli.namespaces import (
+    add_attributes,
+    missing_attributes,
+    retention_of,
+    set_retention,
+)
 from stigma_cli.output import Format, Output, print_json, print_line
-from stigma_cli.retention import keep_for
 
 RETENTION = timedelta(hours=72)
 
@@ -59,7 +58,7 @@ def setup(
 
 @dataclass(frozen=True)
 class Changes:
-    """What was changed in a namespace, a line each."""
+    """Changes of a namespace, a line each."""
 
     namespace: str
     changes: list[str]
@@ -72,36 +71,12 @@ async def set_up(client: Client, retention: timedelta) -> Changes:
         CliError: Temporal cannot be reached, refuses, or has an attribute of another type.
     """
     address = temporal_address()
-    changes = await reaching_temporal(_register(client), address)
-    kept = await reaching_temporal(retention_of(client), address)
+    changes = await temporal_call(_register(client), address)
+    kept = await temporal_call(retention_of(client), address)
     if kept < retention:
-        await reaching_temporal(keep_for(client, retention), address)
+        await temporal_call(set_retention(client, retention), address)
         changes.append(f"retention raised from {kept} to {retention}")
     return Changes(client.namespace, changes)
-
-
-async def missing_attributes(client: Client) -> list[str]:
-    """Return the search attributes that are not registered.
-
-    Raises:
-        CliError: one is registered with another type.
-    """
-    request = ListSearchAttributesRequest(namespace=client.namespace)
-    known = (await client.operator_service.list_search_attributes(request)).custom_attributes
-    for name, kind in INDEXED_VALUE_TYPES.items():
-        if name in known and known[name] != kind:
-            raise CliError(
-                f"search attribute {name} of namespace {client.namespace} has another type",
-                "remove it with `temporal operator search-attribute remove`, then `stigma setup`",
-            )
-    return [name for name in INDEXED_VALUE_TYPES if name not in known]
-
-
-async def retention_of(client: Client) -> timedelta:
-    """Return how long the namespace keeps closed executions."""
-    request = DescribeNamespaceRequest(namespace=client.namespace)
-    described = await client.workflow_service.describe_namespace(request)
-    return described.config.workflow_execution_retention_ttl.ToTimedelta()
 
 
 async def _setup(retention: timedelta) -> Changes:
@@ -110,12 +85,6 @@ async def _setup(retention: timedelta) -> Changes:
 
 async def _register(client: Client) -> list[str]:
     missing = await missing_attributes(client)
-    if not missing:
-        return []
-    await client.operator_service.add_search_attributes(
-        AddSearchAttributesRequest(
-            namespace=client.namespace,
-            search_attributes={name: INDEXED_VALUE_TYPES[name] for name in missing},
-        )
-    )
+    if missing:
+        await add_attributes(client, missing)
     return [f"search attribute {name} registered" for name in missing]

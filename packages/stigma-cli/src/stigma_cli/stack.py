@@ -21,7 +21,7 @@ from stigma_cli.devserver import (
     free_ports,
     is_free,
 )
-from stigma_cli.exits import CliError, Exit
+from stigma_cli.errors import CliError, Exit
 
 SERVICES = ("stigma_api", "stigma_orchestrator", "ai_worker", "zigflow_worker")
 HOST = "127.0.0.1"
@@ -31,7 +31,7 @@ _STOP_TIMEOUT = timedelta(seconds=40)
 _POLL_SECONDS = 0.1
 _LAST_LINES = 15
 
-Say = Callable[[str], None]
+Print = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ class Service:
                     await asyncio.sleep(_POLL_SECONDS)
         except TimeoutError:
             raise CliError(
-                f"{self.name} is not ready after {_READY_TIMEOUT}", self.last_words()
+                f"{self.name} is not ready after {_READY_TIMEOUT}", self.log_tail()
             ) from None
 
     async def wait(self) -> int:
@@ -117,9 +117,9 @@ class Service:
     def ended_error(self) -> CliError:
         """Return what to say when the process ended by itself."""
         code = self._process.returncode if self._process is not None else None
-        return CliError(f"{self.name} ended with exit code {code}", self.last_words())
+        return CliError(f"{self.name} ended with exit code {code}", self.log_tail())
 
-    def last_words(self) -> str:
+    def log_tail(self) -> str:
         """Return the end of the log, for people."""
         lines = self.log.read_text(errors="replace").splitlines()[-_LAST_LINES:]
         return "\n  ".join([f"the end of {self.log}:", *lines])
@@ -195,22 +195,22 @@ class Stack:
                     )
             self._claims = claims.pop_all()
 
-    async def start(self, say: Say) -> None:
+    async def start(self, report: Print) -> None:
         """Start everything and wait until it is ready.
 
         Raises:
             CliError: something did not start.
         """
         if self._temporal is None:
-            await self._start_temporal(say)
-        say("starting the services")
+            await self._start_temporal(report)
+        report("starting the services")
         for service in self.services:
             await service.start()
         await asyncio.gather(*(service.wait_ready() for service in self.services))
 
     @property
     def begun(self) -> bool:
-        """Whether any process was started."""
+        """True once a process was started."""
         return self._server is not None or any(each.pid is not None for each in self.services)
 
     @property
@@ -257,10 +257,10 @@ class Stack:
         yield "the console", self.ports.console
         yield from self.ports.admin.items()
 
-    async def _start_temporal(self, say: Say) -> None:
+    async def _start_temporal(self, report: Print) -> None:
         try:
             binary = await asyncio.to_thread(find_binary)
-            say("starting Temporal")
+            report("starting Temporal")
             self._server = DevServer(
                 binary,
                 ip=HOST,
@@ -299,7 +299,7 @@ class Stack:
 
 
 def is_ready(admin_port: int) -> bool:
-    """Whether the service behind an admin port says that it is ready. Blocks for 2 s at most."""
+    """Return whether the service behind an admin port is ready; blocks for 2 s at most."""
     connection = http.client.HTTPConnection(HOST, admin_port, timeout=2)
     try:
         connection.request("GET", "/readyz")

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from stigma_cli.durations import parse_duration
+from stigma.contracts.durations import format_duration, parse_duration
 
 
 @pytest.mark.parametrize(
@@ -31,3 +31,18 @@ def test_durations(text: str, seconds: float) -> None:
 def test_what_is_no_duration(text: str) -> None:
     with pytest.raises(ValueError, match=r"duration|too long"):
         parse_duration(text)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0.02, "20 ms"),
+        (1, "1.0 s"),
+        (99.94, "99.9 s"),
+        (150, "2 min 30 s"),
+        (3599.6, "1 h 00 min"),
+        (7300, "2 h 01 min"),
+    ],
+)
+def test_a_duration_for_people(seconds: float, text: str) -> None:
+    assert format_duration(seconds) == text

@@ -20,7 +20,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 
 class Exit(IntEnum):
-    """What the process ends with."""
+    """Exit code of the process."""
 
     OK = 0
     FAILED = 1
@@ -55,11 +55,11 @@ class CliError(Exception):
         self.more = tuple(" ".join(line.split()) for line in more)
 
 
-def of_api(error: grpc.aio.AioRpcError, address: str) -> CliError:
-    """Return what a failed call to the API means to a person."""
+def from_grpc(error: grpc.aio.AioRpcError, address: str) -> CliError:
+    """Return the error of a failed call to the API, for people."""
     code = error.code()
     if code is grpc.StatusCode.UNAVAILABLE:
-        if _is_answer(error):
+        if _was_answered(error):
             return CliError(f"{error.details()}", "try again", code=Exit.UNREACHABLE)
         return CliError(
             f"cannot reach Stigma's API at {address}",
@@ -70,13 +70,13 @@ def of_api(error: grpc.aio.AioRpcError, address: str) -> CliError:
     return CliError(f"{error.details() or code.name}", hint, code=exit_code)
 
 
-def _is_answer(error: grpc.aio.AioRpcError) -> bool:
-    """Whether the API itself says so: then it is there, and what is behind it is not."""
+def _was_answered(error: grpc.aio.AioRpcError) -> bool:
+    """Return whether the API itself answered: then what is behind it is unavailable."""
     return any(key == "grpc-status-details-bin" for key, _ in error.trailing_metadata() or ())
 
 
-def of_temporal(error: RPCError | RuntimeError, address: str) -> CliError:
-    """Return what a failed call to Temporal means to a person."""
+def from_temporal(error: RPCError | RuntimeError, address: str) -> CliError:
+    """Return the error of a failed call to Temporal, for people."""
     if isinstance(error, RPCError) and error.status in _TEMPORAL:
         exit_code, hint = _TEMPORAL[error.status]
         return CliError(f"Temporal: {error.message}", hint, code=exit_code)

@@ -10,11 +10,11 @@ from typing import Annotated, Any
 
 import typer
 
-from stigma_cli import agent_files, workflow_files
+from stigma.contracts.durations import parse_duration
+from stigma_cli import definition_files
 from stigma_cli.connections import connect_temporal, task_queues
 from stigma_cli.documents import can_check, document_name, problems_of
-from stigma_cli.durations import parse_duration
-from stigma_cli.exits import CliError, Exit
+from stigma_cli.errors import CliError, Exit
 from stigma_cli.output import Format, Output, print_json, print_line
 from stigma_cli.progress import follow
 from stigma_cli.resource_files import parse_documents, read_text, shown_name
@@ -64,13 +64,13 @@ def validate(file: File, output: Output = Format.TEXT) -> None:
     name, text = shown_name(file), read_text(file)
     documents = parse_documents(name, text)
     kind = documents[0].get("kind") if documents and isinstance(documents[0], dict) else None
-    if kind == agent_files.KIND:
+    if kind == definition_files.AGENT:
         _validate_agents(name, text, output)
         return
     checked = [(name, text)]
-    if kind == workflow_files.KIND:
+    if kind == definition_files.WORKFLOW:
         # Lines are counted within each document: it is a text of its own.
-        workflows = workflow_files.workflows_of(name, text)
+        workflows = definition_files.workflows_of(name, text)
         checked = [(f"{name} ({each.name})", each.spec.document) for each in workflows]
     problems = [(place, problem) for place, each in checked for problem in problems_of(each)]
     if output is Format.JSON:
@@ -118,7 +118,7 @@ async def _run(
 
 
 def _validate_agents(file: str, text: str, output: Format) -> None:
-    agents = agent_files.agents_of(file, text)
+    agents = definition_files.agents_of(file, text)
     if output is Format.JSON:
         print_json({"valid": True, "agents": [agent.name for agent in agents]})
         return

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 from datetime import timedelta
-from functools import partial
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from stigma.contracts.executions import Execution, Kind
+from stigma.contracts.durations import parse_duration
+from stigma.contracts.executions import Kind
 from stigma.workflow.v1.workflow_execution_pb2 import WorkflowExecution
 from stigma.workflow.v1.workflow_execution_service_pb2 import StartWorkflowRequest
 from stigma.workflow.v1.workflow_pb2 import Workflow
@@ -21,27 +19,41 @@ from stigma.workflow.v1.workflow_service_pb2 import (
     GetWorkflowRequest,
     ListWorkflowsRequest,
 )
-from stigma_cli.connections import Api, open_api
-from stigma_cli.definitions import (
-    DryRun,
-    Files,
-    all_pages,
-    apply_each,
-    labels_text,
-    print_definition,
-    print_definitions,
-    print_deleted,
-)
-from stigma_cli.durations import parse_duration
-from stigma_cli.execution_calls import events
+from stigma_cli import definitions
+from stigma_cli.connections import open_api
+from stigma_cli.definition_files import read_workflows
+from stigma_cli.definitions import DefinitionKind, DryRun, Files
+from stigma_cli.errors import CliError, Exit
+from stigma_cli.execution_calls import ended_execution
 from stigma_cli.execution_text import outcome
 from stigma_cli.executions import completed, follow_events
-from stigma_cli.exits import CliError, Exit
-from stigma_cli.output import Format, Output, as_json, as_time, print_json, print_line
+from stigma_cli.output import Format, Output, as_json, print_json, print_line
 from stigma_cli.runs import read_input_text
-from stigma_cli.workflow_files import read_workflows
 
 app = typer.Typer(help="Register, show, start and delete workflows.", no_args_is_help=True)
+
+WORKFLOWS: DefinitionKind[Workflow] = DefinitionKind(
+    kind=Kind.WORKFLOW,
+    read=read_workflows,
+    apply=lambda api, workflow, dry_run: api.call(
+        api.workflows.ApplyWorkflow, ApplyWorkflowRequest(workflow=workflow, validate_only=dry_run)
+    ),
+    get=lambda api, workflow_id: api.call(
+        api.workflows.GetWorkflow, GetWorkflowRequest(id=workflow_id)
+    ),
+    list_page=lambda api, token: api.call(
+        api.workflows.ListWorkflows, ListWorkflowsRequest(page_size=1000, page_token=token)
+    ),
+    delete=lambda api, name: api.call(
+        api.workflows.DeleteWorkflow, DeleteWorkflowRequest(name=name)
+    ),
+    column=("DESCRIPTION", lambda workflow: workflow.spec.description),
+    rows=lambda workflow: [
+        ("description", workflow.spec.description),
+        ("timeout", _timeout(workflow)),
+    ],
+    body=lambda workflow: ("document", f"\n{workflow.spec.document.rstrip()}"),
+)
 
 WorkflowId = Annotated[
     str, typer.Argument(metavar="WORKFLOW", help="NAME for the newest version, or NAME@VERSION.")
@@ -55,19 +67,19 @@ def apply(file: Files, dry_run: DryRun = False, output: Output = Format.TEXT) ->
     A file holds workflows as `kind: Workflow`, or one workflow document as it is, which is then
     registered by its own name. The engine checks the documents. Unchanged ones stay as they are.
     """
-    asyncio.run(_apply(file, dry_run, output))
+    definitions.apply_files(WORKFLOWS, file, dry_run, output)
 
 
 @app.command()
 def get(workflow: WorkflowId, output: Output = Format.TEXT) -> None:
     """Show one workflow."""
-    asyncio.run(_get(workflow, output))
+    definitions.print_one(WORKFLOWS, workflow, output)
 
 
 @app.command("list")
 def list_(output: Output = Format.TEXT) -> None:
     """List the newest version of every workflow."""
-    asyncio.run(_list(output))
+    definitions.print_all(WORKFLOWS, output)
 
 
 @app.command()
@@ -76,7 +88,7 @@ def delete(
     output: Output = Format.TEXT,
 ) -> None:
     """Delete all versions of a workflow. Running executions keep theirs."""
-    asyncio.run(_delete(name, output))
+    definitions.delete(WORKFLOWS, name, output)
 
 
 @app.command()
@@ -119,53 +131,6 @@ def start(
     asyncio.run(_start(request, wait=wait, watch=watch, output=output))
 
 
-async def apply_workflow(api: Api, workflow: Workflow, *, dry_run: bool = False) -> Workflow:
-    """Register one workflow; returns the version it has."""
-    request = ApplyWorkflowRequest(workflow=workflow, validate_only=dry_run)
-    return await api.call(api.workflows.ApplyWorkflow, request)
-
-
-async def _apply(files: list[Path], dry_run: bool, output: Format) -> None:
-    workflows = read_workflows(files)
-    async with open_api() as api:
-        apply = partial(apply_workflow, api, dry_run=dry_run)
-        await apply_each(Kind.WORKFLOW, workflows, apply, dry_run=dry_run, output=output)
-
-
-async def _get(workflow_id: str, output: Format) -> None:
-    async with open_api() as api:
-        workflow = await api.call(api.workflows.GetWorkflow, GetWorkflowRequest(id=workflow_id))
-    rows = [
-        ("name", f"{workflow.name}@{workflow.version}"),
-        ("description", workflow.spec.description),
-        ("timeout", _timeout(workflow)),
-        ("labels", labels_text(workflow.labels)),
-        ("applied", as_time(workflow.create_time)),
-        ("digest", workflow.digest),
-        ("document", f"\n{workflow.spec.document.rstrip()}"),
-    ]
-    print_definition(workflow, rows, output)
-
-
-async def _list(output: Format) -> None:
-    async with open_api() as api:
-
-        async def page(token: str) -> tuple[Sequence[Workflow], str]:
-            request = ListWorkflowsRequest(page_size=1000, page_token=token)
-            listed = await api.call(api.workflows.ListWorkflows, request)
-            return listed.workflows, listed.next_page_token
-
-        workflows = await all_pages(page)
-    own = ("DESCRIPTION", lambda workflow: workflow.spec.description)
-    print_definitions(Kind.WORKFLOW, workflows, own, output)
-
-
-async def _delete(name: str, output: Format) -> None:
-    async with open_api() as api:
-        await api.call(api.workflows.DeleteWorkflow, DeleteWorkflowRequest(name=name))
-    print_deleted(name, output)
-
-
 async def _start(request: StartWorkflowRequest, *, wait: bool, watch: bool, output: Format) -> None:
     async with open_api() as api:
         started = await api.call(api.workflow_executions.StartWorkflow, request)
@@ -177,18 +142,13 @@ async def _start(request: StartWorkflowRequest, *, wait: bool, watch: bool, outp
                 print_line(started.id)
             ended = await follow_events(api, started.id, output=output)
         else:
-            ended = await _ended(api, started.id)
+            ended = await ended_execution(api, started.id)
             if output is Format.JSON:
                 print_json(as_json(ended))
             else:
                 print_line(outcome(ended))
     if not completed(ended):
         raise typer.Exit(Exit.FAILED)
-
-
-async def _ended(api: Api, execution_id: str) -> Execution:
-    last = [event async for event in events(api, execution_id)][-1]
-    return last.ended.execution
 
 
 def _print_started(started: WorkflowExecution, output: Format) -> None:

@@ -1,11 +1,11 @@
-"""Durations as people write them: `30s`, `1h30m`, `PT30S`."""
+"""Durations as people write and read them: `30s`, `1h30m`, `PT30S`; "1.5 s"."""
 
 from __future__ import annotations
 
 import re
 from datetime import timedelta
 
-_GO = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s)?(?:(\d+)ms)?")
+_SHORT = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s)?(?:(\d+)ms)?")
 _ISO = re.compile(
     r"P(?:(\d+)D)?(?:T(?=\d)(?:(\d+(?:\.\d+)?)H)?(?:(\d+(?:\.\d+)?)M)?(?:(\d+(?:\.\d+)?)S)?)?"
 )
@@ -17,7 +17,7 @@ def parse_duration(text: str) -> timedelta:
     Raises:
         ValueError: it is neither like "1h30m" nor like "PT1H30M".
     """
-    if match := _GO.fullmatch(text):
+    if match := _SHORT.fullmatch(text):
         hours, minutes, seconds, milliseconds = match.groups()
         parts = {"hours": hours, "minutes": minutes, "seconds": seconds}
         parts["milliseconds"] = milliseconds
@@ -32,3 +32,14 @@ def parse_duration(text: str) -> timedelta:
         return timedelta(**given)
     except OverflowError:
         raise ValueError(f"{text!r} is too long") from None
+
+
+def format_duration(seconds: float) -> str:
+    """Return seconds for people, in one or two units: "250 ms", "1.5 s", "2 min 05 s"."""
+    if seconds < 1:
+        return f"{seconds * 1000:.0f} ms"
+    if seconds < 100:
+        return f"{seconds:.1f} s"
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {seconds:02} s"

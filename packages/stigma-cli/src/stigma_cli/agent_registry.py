@@ -1,0 +1,77 @@
+"""`stigma agent`: the registry of agents."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from stigma.agent.v1.agent_pb2 import Agent
+from stigma.agent.v1.agent_service_pb2 import (
+    ApplyAgentRequest,
+    DeleteAgentRequest,
+    GetAgentRequest,
+    ListAgentsRequest,
+)
+from stigma.contracts.executions import Kind
+from stigma_cli import definitions
+from stigma_cli.definition_files import read_agents
+from stigma_cli.definitions import DefinitionKind, DryRun, Files
+from stigma_cli.output import Format, Output
+
+app = typer.Typer(help="Register, show and delete agents.", no_args_is_help=True)
+
+AGENTS: DefinitionKind[Agent] = DefinitionKind(
+    kind=Kind.AGENT,
+    read=read_agents,
+    apply=lambda api, agent, dry_run: api.call(
+        api.agents.ApplyAgent, ApplyAgentRequest(agent=agent, validate_only=dry_run)
+    ),
+    get=lambda api, agent_id: api.call(api.agents.GetAgent, GetAgentRequest(id=agent_id)),
+    list_page=lambda api, token: api.call(
+        api.agents.ListAgents, ListAgentsRequest(page_size=1000, page_token=token)
+    ),
+    delete=lambda api, name: api.call(api.agents.DeleteAgent, DeleteAgentRequest(name=name)),
+    column=("MODEL", lambda agent: agent.spec.model),
+    rows=lambda agent: [("model", agent.spec.model), ("description", agent.spec.description)],
+    body=lambda agent: ("instructions", agent.spec.instructions),
+)
+
+
+@app.command()
+def apply(
+    file: Files,
+    dry_run: DryRun = False,
+    output: Output = Format.TEXT,
+) -> None:
+    """Register agents, or new versions of them.
+
+    Unchanged ones stay as they are.
+    """
+    definitions.apply_files(AGENTS, file, dry_run, output)
+
+
+@app.command()
+def get(
+    agent: Annotated[
+        str, typer.Argument(metavar="AGENT", help="NAME for the newest version, or NAME@VERSION.")
+    ],
+    output: Output = Format.TEXT,
+) -> None:
+    """Show one agent."""
+    definitions.print_one(AGENTS, agent, output)
+
+
+@app.command("list")
+def list_(output: Output = Format.TEXT) -> None:
+    """List the newest version of every agent."""
+    definitions.print_all(AGENTS, output)
+
+
+@app.command()
+def delete(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The agent's name.")],
+    output: Output = Format.TEXT,
+) -> None:
+    """Delete all versions of an agent. Running executions keep theirs."""
+    definitions.delete(AGENTS, name, output)

@@ -1,0 +1,91 @@
+"""Agents and workflows as files: in Stigma's envelope, or a workflow document as it is."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+
+from stigma.agent.v1.agent_pb2 import Agent
+from stigma.workflow.v1.workflow_pb2 import Workflow, WorkflowSpec
+from stigma_cli.documents import document_name
+from stigma_cli.errors import CliError, Exit
+from stigma_cli.resource_files import D, EnvelopeReader, FileError, parse_documents, texts
+
+AGENT = "Agent"
+WORKFLOW = "Workflow"
+
+
+def read_agents(paths: Iterable[Path]) -> list[tuple[str, Agent]]:
+    """Read the agents of files, of the files in directories, and of stdin ("-").
+
+    Returns:
+        Each agent with the file it is from, in the order given.
+
+    Raises:
+        CliError: a file is absent, empty or malformed.
+    """
+    return _read(paths, agents_of, "agent")
+
+
+def read_workflows(paths: Iterable[Path]) -> list[tuple[str, Workflow]]:
+    """Read workflows as `read_agents` does agents."""
+    return _read(paths, workflows_of, "workflow")
+
+
+def agents_of(name: str, text: str) -> list[Agent]:
+    """Read the agents of one file's text.
+
+    Raises:
+        FileError: it is malformed.
+    """
+    reader = EnvelopeReader(name, {"output_schema": _schema_text})
+    return [reader.read(document, AGENT, Agent()) for document in parse_documents(name, text)]
+
+
+def workflows_of(name: str, text: str) -> list[Workflow]:
+    """Read the workflows of one file's text: envelopes, or one document, which names itself.
+
+    Raises:
+        CliError: it is malformed.
+    """
+    documents = parse_documents(name, text)
+    if not any(isinstance(each, dict) and "document" in each for each in documents):
+        reader = EnvelopeReader(name, {"document": _document_text})
+        return [reader.read(document, WORKFLOW, Workflow()) for document in documents]
+    if len(documents) > 1:
+        raise FileError(name, None, "a workflow document stands alone in its file")
+    return [Workflow(name=document_name(name, text), spec=WorkflowSpec(document=text))]
+
+
+def _read(
+    paths: Iterable[Path], parse: Callable[[str, str], list[D]], noun: str
+) -> list[tuple[str, D]]:
+    read = [(name, each) for name, text in texts(paths) for each in parse(name, text)]
+    if not read:
+        raise CliError(f"there is no {noun} in these files", code=Exit.USAGE)
+    return read
+
+
+def _schema_text(value: Any) -> str:
+    return json.dumps(_plain(value), separators=(",", ":"))
+
+
+def _plain(value: Any) -> Any:
+    """Convert YAML's own collections to JSON's."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_plain(each) for each in value]
+    return value
+
+
+def _document_text(document: Any) -> str:
+    """Return a document that is part of its envelope as a text of its own."""
+    text = io.StringIO()
+    YAML(typ="rt").dump(document, text)
+    return text.getvalue()
