@@ -157,7 +157,7 @@ def _failure_reason(error: BaseException | None) -> str:
 
 
 async def _completed_meanwhile(call: workflow.ActivityHandle[RawValue]) -> bool:
-    """Whether the outcome came in the same activation as the cancellation: nothing to stop."""
+    """Return whether the outcome came in the same activation as the cancellation."""
     for _ in range(_COMPLETION_TURNS):
         if call.done():
             _consume_exception(call)

@@ -1,1 +1,1 @@
-"""What Stigma's services agree on: names, ids, interfaces, errors and limits. No I/O."""
+"""Agreements of Stigma's services: names, ids, interfaces, errors and limits. No I/O."""

@@ -30,7 +30,7 @@ class Configuration:
 
     @property
     def is_scripted(self) -> bool:
-        """Whether the built-in offline model plays."""
+        """True for the built-in offline model."""
         return provider(self.model) == SCRIPTED_PROVIDER
 
 

@@ -16,7 +16,7 @@ Execution: TypeAlias = AgentExecution | WorkflowExecution
 
 
 class Kind(StrEnum):
-    """What an execution runs; its id begins with it."""
+    """Kind of an execution, with which its id begins."""
 
     AGENT = "agent"
     WORKFLOW = "workflow"

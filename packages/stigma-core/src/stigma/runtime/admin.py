@@ -61,7 +61,7 @@ class AdminServer:
         return int(self._server.sockets[0].getsockname()[1])
 
     async def start(self) -> None:
-        """Starts listening.
+        """Open the port.
 
         Raises:
             OSError: the port is taken, or the address is none of this machine's.
@@ -72,7 +72,7 @@ class AdminServer:
         self._log.info("admin_listening", host=self._host, port=self.port)
 
     async def stop(self) -> None:
-        """Stops listening; answers under way are finished."""
+        """Close the port; requests under way are still answered."""
         if self._server is not None:
             self._server.close()
             self._server = None

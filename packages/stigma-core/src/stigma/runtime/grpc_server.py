@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import timedelta
-from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import grpc
 import grpc.aio
@@ -20,17 +18,9 @@ from grpc_reflection.v1alpha import reflection
 from stigma.contracts.channels import MAX_MESSAGE_BYTES
 from stigma.runtime.errors import ConfigurationError, ServiceError
 from stigma.runtime.health import Readiness
+from stigma.runtime.tls import ServerTls, server_credentials
 
 MAX_CONCURRENT_STREAMS = 1_000
-
-
-@dataclass(frozen=True)
-class ServerTls:
-    """Paths of PEM files. With `client_ca`, clients must show a certificate it signed (mTLS)."""
-
-    certificate: Path
-    key: Path
-    client_ca: Path | None = None
 
 
 class GrpcServerComponent:
@@ -81,7 +71,7 @@ class GrpcServerComponent:
         self._log = structlog.get_logger()
 
     async def start(self) -> None:
-        """Listens and serves.
+        """Open the port and serve.
 
         Raises:
             ConfigurationError: the port is taken, or a TLS file cannot be read.
@@ -93,13 +83,13 @@ class GrpcServerComponent:
             if self._tls is None:
                 self.port = self._server.add_insecure_port(address)
             else:
-                self.port = self._server.add_secure_port(address, _credentials(self._tls))
+                self.port = self._server.add_secure_port(address, server_credentials(self._tls))
         except RuntimeError as error:
             raise ConfigurationError(f"cannot listen on {address}: {error}") from error
         await self._server.start()
         # Kept as a task, and shielded: cancelling this wait would cancel the server's own stop.
         self._ended = asyncio.create_task(self._server.wait_for_termination())
-        self._readiness.on_change(self._show_health)
+        self._readiness.on_change(self._publish_health)
         self._readiness.set(self.name, True)
         self._log.info(
             "grpc_listening",
@@ -110,7 +100,7 @@ class GrpcServerComponent:
         )
 
     async def stop(self, grace: timedelta) -> None:
-        """Takes no more calls, and lets those running end within `grace`."""
+        """Refuse new calls, and let running ones end within `grace`."""
         self._readiness.set(self.name, False, "stopping")
         await self._health.enter_graceful_shutdown()
         await self._server.stop(grace.total_seconds())
@@ -118,12 +108,12 @@ class GrpcServerComponent:
             await self._ended
 
     async def wait_failed(self) -> None:
-        """Returns only by raising, should the server end by itself."""
+        """Raise ServiceError when the server ends by itself; wait for ever otherwise."""
         if self._ended is not None:
             await asyncio.shield(self._ended)
         raise ServiceError("the gRPC server ended by itself")
 
-    def _show_health(self, ready: bool) -> None:
+    def _publish_health(self, ready: bool) -> None:
         kind = health_pb2.HealthCheckResponse
         status = kind.SERVING if ready else kind.NOT_SERVING
         task = asyncio.get_running_loop().create_task(self._set_health(status))
@@ -152,46 +142,3 @@ _OPTIONS: tuple[tuple[str, Any], ...] = (
     # their end.
     ("grpc.max_connection_age_ms", 60_000),
 )
-
-
-def _credentials(tls: ServerTls) -> grpc.ServerCredentials:
-    """Credentials that follow their files: a renewed certificate needs no restart."""
-    loaded = _stamp(tls)
-    first = _configuration(tls)
-
-    def fetch() -> grpc.ServerCertificateConfiguration | None:
-        nonlocal loaded
-        try:
-            now = _stamp(tls)
-            if now == loaded:
-                return None
-            configuration = _configuration(tls)
-        except ConfigurationError:
-            return (
-                None  # half-written: what was loaded still serves, the next handshake looks again
-            )
-        loaded = now
-        return configuration
-
-    return grpc.dynamic_ssl_server_credentials(
-        first,
-        cast("Callable[[], grpc.ServerCertificateConfiguration]", fetch),  # None: no change
-        require_client_authentication=tls.client_ca is not None,
-    )
-
-
-def _configuration(tls: ServerTls) -> grpc.ServerCertificateConfiguration:
-    try:
-        pair = (tls.key.read_bytes(), tls.certificate.read_bytes())
-        authorities = tls.client_ca.read_bytes() if tls.client_ca is not None else None
-    except OSError as error:
-        raise ConfigurationError(f"a TLS file cannot be read: {error}") from error
-    return grpc.ssl_server_certificate_configuration([pair], root_certificates=authorities)
-
-
-def _stamp(tls: ServerTls) -> tuple[int, ...]:
-    paths = [tls.certificate, tls.key] + ([tls.client_ca] if tls.client_ca is not None else [])
-    try:
-        return tuple(path.stat().st_mtime_ns for path in paths)
-    except OSError as error:
-        raise ConfigurationError(f"a TLS file cannot be read: {error}") from error

@@ -1,4 +1,4 @@
-"""Whether the service can do its work now: named checks, each with its reason."""
+"""Readiness of a service: named checks, each with its reason."""
 
 from __future__ import annotations
 
@@ -34,16 +34,16 @@ class Readiness:
 
     @property
     def ready(self) -> bool:
-        """Whether there is a check, and all are ready."""
+        """True when there is a check, and all are ready."""
         return bool(self._checks) and all(c.ready for c in self._checks.values())
 
     @property
     def checks(self) -> dict[str, Check]:
-        """Every check by name."""
+        """The checks by name."""
         return dict(self._checks)
 
     def set(self, name: str, ready: bool, reason: str = "") -> None:
-        """Records a check; a change of the whole is logged, with its reasons."""
+        """Record a check; a change of the whole is logged, with its reasons."""
         before, was_ready = self._checks.get(name), self.ready
         self._checks[name] = Check(ready, "" if ready else reason or "not ready")
         if before is not None and before.ready != ready:
@@ -57,11 +57,11 @@ class Readiness:
                 listener(self.ready)
 
     def reasons(self) -> dict[str, str]:
-        """Why the service is not ready, by check; empty when it is."""
+        """Return the reason of each check that is not ready."""
         return {name: c.reason for name, c in self._checks.items() if not c.ready}
 
     def on_change(self, listener: Callable[[bool], None]) -> None:
-        """Calls `listener` now, and whenever `ready` changes; it must not block or raise."""
+        """Call `listener` now, and whenever `ready` changes; it must not block or raise."""
         self._listeners.append(listener)
         listener(self.ready)
 
@@ -72,7 +72,7 @@ async def keep_checking(
     probe: Callable[[], Awaitable[object]],
     interval: timedelta = CHECK_INTERVAL,
 ) -> None:
-    """Runs `probe` for ever, every `interval`; an exception or 3 s without an answer fails it.
+    """Run `probe` for ever, every `interval`; an exception or 3 s without an answer fails it.
 
     The exception's text becomes the check's reason, which `/readyz` shows.
     """

@@ -1,4 +1,4 @@
-"""The life of a service, on one screen: see `_live`."""
+"""The life of a service, on one screen: see `_run`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from stigma.runtime import logging
 from stigma.runtime.admin import AdminServer
 from stigma.runtime.errors import ConfigurationError
 from stigma.runtime.health import CHECK_INTERVAL, Readiness, keep_checking
-from stigma.runtime.metrics import count_tasks, new_registry, show_readiness
+from stigma.runtime.metrics import export_readiness, export_task_count, new_registry
 from stigma.runtime.settings import ServiceSettings
 from stigma.runtime.telemetry import Telemetry
 from stigma.runtime.temporal import TemporalConnector, check_server
@@ -29,8 +29,8 @@ from stigma.runtime.temporal import TemporalConnector, check_server
 STOP_MARGIN = timedelta(seconds=5)
 """After the grace, for activities to notice their cancellation; then the process ends anyway."""
 
-_CANCELS = 5
-_BETWEEN_CANCELS = timedelta(seconds=1)
+_CANCEL_ATTEMPTS = 5
+_CANCEL_INTERVAL = timedelta(seconds=1)
 
 _OK, _FAILED, _MISCONFIGURED = 0, 1, 2
 
@@ -46,15 +46,15 @@ class Component(Protocol):
         ...
 
     async def start(self) -> None:
-        """Returns when it serves; raises when it cannot."""
+        """Return when it serves; raise when it cannot."""
         ...
 
     async def stop(self, grace: timedelta) -> None:
-        """Takes no new work and ends what runs, by force when `grace` is over."""
+        """Refuse new work and end what runs, by force when `grace` is over."""
         ...
 
     async def wait_failed(self) -> None:
-        """Never returns while it serves; raises why it no longer does."""
+        """Wait for ever while it serves; raise the reason when it no longer does."""
         ...
 
 
@@ -62,15 +62,15 @@ Build = Callable[["ServiceRuntime"], Awaitable[Sequence[Component]]]
 
 
 class ServiceRuntime:
-    """What a service is built with; handed to its `build`."""
+    """The parts that a service is built with; handed to its `build`."""
 
     def __init__(self, name: str, settings: ServiceSettings) -> None:
         self.name = name
         self.settings = settings
         self.metrics: CollectorRegistry = new_registry(name)
-        count_tasks(self.metrics, asyncio.get_running_loop())
+        export_task_count(self.metrics, asyncio.get_running_loop())
         self.readiness = Readiness()
-        show_readiness(self.metrics, self.readiness)
+        export_readiness(self.metrics, self.readiness)
         self.telemetry = Telemetry(name)
         self.resources = contextlib.AsyncExitStack()
         """Closed in reverse order after all components have stopped: channels, databases."""
@@ -86,7 +86,7 @@ class ServiceRuntime:
         interceptors: Sequence[Interceptor] = (),
         namespace: str | None = None,
     ) -> Client:
-        """A traced client, see `TemporalConnector.connect`; `readiness` follows its connection."""
+        """Return a traced client, whose connection `readiness` follows: `TemporalConnector`."""
         check = "temporal" if namespace is None else f"temporal:{namespace}"
         if check not in self.readiness.checks:
             self.readiness.set(check, False, "not connected")
@@ -107,21 +107,21 @@ class ServiceRuntime:
         probe: Callable[[], Awaitable[object]],
         interval: timedelta = CHECK_INTERVAL,
     ) -> None:
-        """Has `probe` decide a readiness check from now on, every `interval`."""
+        """Let `probe` decide a readiness check from now on, every `interval`."""
         self.spawn(keep_checking(self.readiness, name, probe, interval))
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        """Runs `work` beside the components, until shutdown; its failure is the service's."""
+        """Run `work` beside the components, until shutdown; its failure is the service's."""
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._on_task_done)
 
     async def wait_failed(self) -> None:
-        """Raises what a spawned task failed with; waits for ever otherwise."""
+        """Raise the error of a spawned task; wait for ever otherwise."""
         await asyncio.shield(self._failed_task)
 
     def new_admin_server(self) -> AdminServer:
-        """The admin port of this service."""
+        """Return the server of this service's admin port."""
         return AdminServer(
             self.settings.admin_host,
             self.settings.admin_port,
@@ -131,21 +131,21 @@ class ServiceRuntime:
         )
 
     async def close(self) -> None:
-        """Ends spawned tasks, closes resources, sends the spans still held."""
+        """End spawned tasks, close resources, export the spans still held."""
         await self._end_tasks()
         await self.resources.aclose()
         await asyncio.to_thread(self.telemetry.shutdown)
 
     async def _end_tasks(self) -> None:
-        # A library may take a cancel for a failure of its own, and its caller go on after that.
-        for _ in range(_CANCELS):
+        # A library may take a cancellation for an error of its own, and its caller continue.
+        for _ in range(_CANCEL_ATTEMPTS):
             for task in self._tasks:
                 task.cancel()
             if self._tasks:
-                await asyncio.wait(self._tasks, timeout=_BETWEEN_CANCELS.total_seconds())
+                await asyncio.wait(self._tasks, timeout=_CANCEL_INTERVAL.total_seconds())
         if self._tasks:
             structlog.get_logger().critical("did_not_stop", tasks=len(self._tasks))
-            _leave(_FAILED)
+            _exit(_FAILED)
 
     def _on_task_done(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
@@ -154,23 +154,23 @@ class ServiceRuntime:
 
 
 def serve(name: str, settings: ServiceSettings, build: Build) -> NoReturn:
-    """Runs a service until it is told to stop, and ends the process with one of these codes.
+    """Run a service until it is told to stop, and end the process with one of these codes.
 
     0: stopped by SIGTERM or SIGINT, drained, also while still starting. 1: a component failed, or
     did not stop within the grace. 2: the configuration cannot work. The reason is the last
     event logged.
     """
     logging.configure(name, settings)
-    code = asyncio.run(_guarded(name, settings, build))
+    code = asyncio.run(_run_reporting_errors(name, settings, build))
     # Everything is closed and sent. Leaving through the interpreter's finalization would now and
     # then crash in a thread of the SDK's core that is still calling back (seen with 1.35).
-    _leave(code)
+    _exit(code)
 
 
-async def _guarded(name: str, settings: ServiceSettings, build: Build) -> int:
+async def _run_reporting_errors(name: str, settings: ServiceSettings, build: Build) -> int:
     log = structlog.get_logger()
     try:
-        return await _live(name, settings, build)
+        return await _run(name, settings, build)
     except ConfigurationError as error:
         log.critical("misconfigured", reason=str(error))
         return _MISCONFIGURED
@@ -179,22 +179,22 @@ async def _guarded(name: str, settings: ServiceSettings, build: Build) -> int:
         return _FAILED
 
 
-async def _live(name: str, settings: ServiceSettings, build: Build) -> int:
+async def _run(name: str, settings: ServiceSettings, build: Build) -> int:
     log = structlog.get_logger()
-    told_to_stop = _on_signals()
-    async with _opened(ServiceRuntime(name, settings)) as runtime:
+    stop_requested = _on_signals()
+    async with _with_admin_server(ServiceRuntime(name, settings)) as runtime:
         log.info("starting")
         runtime.readiness.set("service", False, "starting")
-        components = await _unless(told_to_stop, build(runtime))
+        components = await _or_stop(stop_requested, build(runtime))
         started: list[Component] = []
         try:
             for component in components or ():
                 started.append(component)
-                await _unless(told_to_stop, component.start())
-            if not told_to_stop.is_set():
-                _spare_garbage_collection()
+                await _or_stop(stop_requested, component.start())
+            if not stop_requested.is_set():
+                _tune_gc()
                 runtime.readiness.set("service", True)
-                await _until_any(told_to_stop, [runtime, *started])
+                await _wait_first(stop_requested, [runtime, *started])
         finally:
             log.info("stopping", grace_seconds=settings.shutdown_grace.total_seconds())
             runtime.readiness.set("service", False, "stopping")
@@ -204,7 +204,7 @@ async def _live(name: str, settings: ServiceSettings, build: Build) -> int:
 
 
 @contextlib.asynccontextmanager
-async def _opened(runtime: ServiceRuntime) -> AsyncIterator[ServiceRuntime]:
+async def _with_admin_server(runtime: ServiceRuntime) -> AsyncIterator[ServiceRuntime]:
     admin = runtime.new_admin_server()
     try:
         await admin.start()
@@ -217,10 +217,10 @@ async def _opened(runtime: ServiceRuntime) -> AsyncIterator[ServiceRuntime]:
         await admin.stop()
 
 
-async def _unless(told_to_stop: asyncio.Event, work: Awaitable[T]) -> T | None:
-    """The result of `work`; None when told to stop before it was done."""
+async def _or_stop(stop_requested: asyncio.Event, work: Awaitable[T]) -> T | None:
+    """Return the result of `work`; None when the stop was requested before it was done."""
     task = asyncio.ensure_future(work)
-    stop = asyncio.ensure_future(told_to_stop.wait())
+    stop = asyncio.ensure_future(stop_requested.wait())
     try:
         await asyncio.wait({task, stop}, return_when=asyncio.FIRST_COMPLETED)
         if task.done():
@@ -236,9 +236,9 @@ class _Fallible(Protocol):
     async def wait_failed(self) -> None: ...
 
 
-async def _until_any(told_to_stop: asyncio.Event, parts: Sequence[_Fallible]) -> None:
-    """Returns when told to stop; raises as soon as a part fails."""
-    tasks: list[asyncio.Future[Any]] = [asyncio.ensure_future(told_to_stop.wait())]
+async def _wait_first(stop_requested: asyncio.Event, parts: Sequence[_Fallible]) -> None:
+    """Return when the stop is requested; raise as soon as a part fails."""
+    tasks: list[asyncio.Future[Any]] = [asyncio.ensure_future(stop_requested.wait())]
     tasks += [asyncio.ensure_future(part.wait_failed()) for part in parts]
     try:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -251,7 +251,7 @@ async def _until_any(told_to_stop: asyncio.Event, parts: Sequence[_Fallible]) ->
 
 
 async def _stop(components: Sequence[Component], grace: timedelta) -> None:
-    """Stops all at once, so that the grace is one for all."""
+    """Stop all at once, so that the grace is one for all."""
     if not components:
         return
     log = structlog.get_logger()
@@ -261,14 +261,14 @@ async def _stop(components: Sequence[Component], grace: timedelta) -> None:
         # An activity that ignores its cancellation would keep the process for ever.
         names = ", ".join(stops[task] for task in late)
         log.critical("did_not_stop", components=names)
-        _leave(_FAILED)
+        _exit(_FAILED)
     for task in done:
         if error := task.exception():
             log.error("stop_failed", component=stops[task], exc_info=error)
 
 
-def _spare_garbage_collection() -> None:
-    """Collect less often, and never look again at what was imported.
+def _tune_gc() -> None:
+    """Collect garbage less often, and never again what was imported.
 
     By default every 700 allocations start a collection, and the oldest generation holds each
     module's objects: that is some 8 % of the CPU of a call.
@@ -278,23 +278,23 @@ def _spare_garbage_collection() -> None:
     gc.set_threshold(50_000, 20, 50)
 
 
-def _leave(code: int) -> NoReturn:
+def _exit(code: int) -> NoReturn:
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)
 
 
 def _on_signals() -> asyncio.Event:
-    """Set by SIGTERM or SIGINT; a second SIGINT (Ctrl-C twice) ends the process at once."""
-    told_to_stop = asyncio.Event()
+    """Return an event that SIGTERM and SIGINT set; a second SIGINT ends the process at once."""
+    stop_requested = asyncio.Event()
     loop = asyncio.get_running_loop()
 
     def interrupt() -> None:
-        if told_to_stop.is_set():
+        if stop_requested.is_set():
             loop.remove_signal_handler(signal.SIGINT)
             signal.raise_signal(signal.SIGINT)
-        told_to_stop.set()
+        stop_requested.set()
 
-    loop.add_signal_handler(signal.SIGTERM, told_to_stop.set)
+    loop.add_signal_handler(signal.SIGTERM, stop_requested.set)
     loop.add_signal_handler(signal.SIGINT, interrupt)
-    return told_to_stop
+    return stop_requested

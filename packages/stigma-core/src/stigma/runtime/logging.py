@@ -1,11 +1,11 @@
 """One line a log event, and the filter that keeps tokens, keys and prompts out of it.
 
 Everything that logs in the process, structlog or stdlib, ours or a library's, ends in the one
-handler set up here. What it may say is narrowed three times:
+handler set up here. What it logs is narrowed three times:
 
 1. By origin. Only Stigma's own loggers and the SDK's activity and workflow loggers (which our
    code writes to) may go below INFO. Libraries dump payloads at DEBUG: the Temporal SDK whole
-   tasks with their tokens, model clients whole prompts. Temporal's core says task tokens even
+   tasks with their tokens, model clients whole prompts. Temporal's core logs task tokens even
    at WARN: its records come in by `core_logging`, and only the fields named here pass.
 2. By type. Bytes, messages and other objects are shown as their type, never as their content.
 3. By content. Whatever text is left is searched for secrets, see `Redaction`.
@@ -34,11 +34,11 @@ from opentelemetry import trace
 from stigma.runtime.redaction import Redaction
 from stigma.runtime.settings import ServiceSettings, secrets
 
-_OWN = "stigma"
+_OWN_LOGGER = "stigma"
 _CORE = "temporalio.core"
-_SDK_TO_OUR_LEVEL = ("temporalio.activity", "temporalio.workflow")
-# Said at INFO: whole URLs, of which some providers make the key a part.
-_QUIET = ("httpx", "httpcore", "urllib3", "hpack", "mcp", "openai", "anthropic")
+_SDK_LOGGERS_AT_OUR_LEVEL = ("temporalio.activity", "temporalio.workflow")
+# Loggers that at INFO log whole URLs, of which some providers make the key a part.
+_QUIETED_LOGGERS = ("httpx", "httpcore", "urllib3", "hpack", "mcp", "openai", "anthropic")
 
 _META = ("_record", "_from_structlog")
 _OTLP_HEADERS = ("OTEL_EXPORTER_OTLP_HEADERS", "OTEL_EXPORTER_OTLP_TRACES_HEADERS")
@@ -49,7 +49,7 @@ _CORE_FIELDS = frozenset(
 
 
 def configure(service: str, settings: ServiceSettings, *, conceal: Iterable[str] = ()) -> None:
-    """Sets up logging for this process; calling it again replaces the set-up.
+    """Set up logging for this process; calling it again replaces the set-up.
 
     Args:
         service: name of the service, a field of every event.
@@ -68,9 +68,9 @@ def configure(service: str, settings: ServiceSettings, *, conceal: Iterable[str]
         ],
         foreign_pre_chain=[structlog.stdlib.ExtraAdder(), _from_temporal],
     )
-    handler = _Lines(sys.stdout, redaction)
+    handler = _LineHandler(sys.stdout, redaction)
     handler.setFormatter(formatter)
-    handler.addFilter(_of_use)
+    handler.addFilter(_is_useful)
     level = logging.getLevelNamesMapping()[settings.log_level]
     _route(handler, level)
     structlog.configure(
@@ -79,13 +79,13 @@ def configure(service: str, settings: ServiceSettings, *, conceal: Iterable[str]
             structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=_OwnLogger(),
+        logger_factory=_OwnLoggerFactory(),
         cache_logger_on_first_use=False,
     )
 
 
 def core_logging() -> temporalio.runtime.LoggingConfig:
-    """Temporal's core logs into the handler of `configure`, from WARN up, without its fields."""
+    """Return the logging of Temporal's core: into our handler, from WARN up, without its fields."""
     return temporalio.runtime.LoggingConfig(
         filter=temporalio.runtime.TelemetryFilter(core_level="WARN", other_level="ERROR"),
         forwarding=temporalio.runtime.LogForwardingConfig(
@@ -98,22 +98,22 @@ def core_logging() -> temporalio.runtime.LoggingConfig:
 
 
 def redaction() -> Redaction:
-    """What masks the log of this process; for what leaves it by other ways, such as spans."""
+    """Return the redaction of this process's log, for what leaves it by other ways, as spans do."""
     for handler in logging.getLogger().handlers:
-        if isinstance(handler, _Lines):
+        if isinstance(handler, _LineHandler):
             return handler.redaction
     return Redaction()
 
 
-class _Lines(logging.StreamHandler[TextIO]):
+class _LineHandler(logging.StreamHandler[TextIO]):
     """Writes the lines."""
 
     def __init__(self, stream: TextIO, redaction: Redaction) -> None:
         super().__init__(stream)
         self.redaction = redaction
 
+    # The default quotes the arguments of the event, raw.
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the base class's name
-        """Says where an event was lost. What is said by default quotes its arguments, raw."""
         error = sys.exc_info()[0]
         reason = error.__name__ if error is not None else "unknown"
         place = f"{record.pathname}:{record.lineno}"
@@ -121,11 +121,11 @@ class _Lines(logging.StreamHandler[TextIO]):
             sys.stderr.write(f"an event of {record.name} ({place}) was not logged: {reason}\n")
 
 
-class _OwnLogger:
-    """Gives every structlog logger the name by which our own events are told from others."""
+class _OwnLoggerFactory:
+    """Gives every structlog logger the name that distinguishes our own events from others."""
 
     def __call__(self, *_args: object) -> logging.Logger:
-        return logging.getLogger(_OWN)
+        return logging.getLogger(_OWN_LOGGER)
 
 
 class _Censor:
@@ -144,7 +144,7 @@ class _Censor:
 
 
 def _secrets_of_environment() -> Iterator[str]:
-    """Those of libraries: their variables are no settings of ours."""
+    """Yield the secrets of libraries, whose variables are no settings of ours."""
     yield os.environ.get("TEMPORAL_API_KEY", "")
     for variable in _OTLP_HEADERS:
         for header in os.environ.get(variable, "").split(","):
@@ -157,9 +157,9 @@ def _route(handler: logging.Handler, level: int) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(max(level, logging.INFO))
-    for name in (_OWN, *_SDK_TO_OUR_LEVEL):
+    for name in (_OWN_LOGGER, *_SDK_LOGGERS_AT_OUR_LEVEL):
         logging.getLogger(name).setLevel(level)
-    for name in _QUIET:
+    for name in _QUIETED_LOGGERS:
         logging.getLogger(name).setLevel(max(level, logging.WARNING))
     # The SDK would append a Python dict to the message; `_from_temporal` makes fields of it.
     temporalio.activity.logger.activity_info_on_message = False
@@ -170,11 +170,11 @@ def _route(handler: logging.Handler, level: int) -> None:
     sys.unraisablehook = _log_unraisable
 
 
-def _of_use(record: logging.LogRecord) -> bool:
-    """Levels can be changed behind our back (`logging.getLogger("temporalio").setLevel`)."""
-    if record.levelno >= logging.INFO or record.name == _OWN:
+def _is_useful(record: logging.LogRecord) -> bool:
+    """Filter by level again: libraries and users change levels of loggers at run time."""
+    if record.levelno >= logging.INFO or record.name == _OWN_LOGGER:
         return True
-    return record.name.startswith(_SDK_TO_OUR_LEVEL)
+    return record.name.startswith(_SDK_LOGGERS_AT_OUR_LEVEL)
 
 
 def _with_level(
@@ -190,14 +190,14 @@ def _describe(service: str) -> Any:
         _logger: object, _method: str, event: MutableMapping[str, Any]
     ) -> MutableMapping[str, Any]:
         record: logging.LogRecord = event["_record"]
-        moment = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
+        timestamp = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
         head: dict[str, Any] = {
-            "timestamp": moment.replace("+00:00", "Z"),
+            "timestamp": timestamp.replace("+00:00", "Z"),
             "level": event.pop("level"),
             "service": service,
             "event": event.pop("event", ""),
         }
-        if record.name != _OWN:
+        if record.name != _OWN_LOGGER:
             head["logger"] = record.name
         context = trace.get_current_span().get_span_context()
         if context.is_valid:
@@ -211,7 +211,7 @@ def _describe(service: str) -> Any:
 def _from_temporal(
     _logger: object, _method: str, event: MutableMapping[str, Any]
 ) -> MutableMapping[str, Any]:
-    """Makes the SDK's structured extras fields; of core's own fields only the known pass."""
+    """Turn the SDK's structured extras into fields; of core's own fields only the known pass."""
     for extra in ("temporal_activity", "temporal_workflow"):
         for key, value in (event.pop(extra, None) or {}).items():
             event.setdefault(key, value)
@@ -239,7 +239,7 @@ def _log_crash(
 ) -> None:
     if issubclass(kind, KeyboardInterrupt):
         return
-    logging.getLogger(_OWN).critical("crashed", exc_info=(kind, error, traceback))
+    logging.getLogger(_OWN_LOGGER).critical("crashed", exc_info=(kind, error, traceback))
 
 
 def _log_thread_crash(args: threading.ExceptHookArgs) -> None:
@@ -248,8 +248,8 @@ def _log_thread_crash(args: threading.ExceptHookArgs) -> None:
 
 
 def _log_unraisable(unraisable: sys.UnraisableHookArgs) -> None:
-    """What went wrong where nothing can be raised: a finalizer, a callback of the interpreter."""
+    """Log an error where nothing can be raised: in a finalizer, or an interpreter callback."""
     error = unraisable.exc_value
     if error is not None:
         information = (type(error), error, unraisable.exc_traceback)
-        logging.getLogger(_OWN).error("unraisable", exc_info=information)
+        logging.getLogger(_OWN_LOGGER).error("unraisable", exc_info=information)

@@ -1,4 +1,4 @@
-"""Prometheus metrics: a registry a service, and what is measured of every gRPC call.
+"""Prometheus metrics: a registry for each service, and the metrics of its gRPC calls.
 
 A service makes its own metrics the same way: in the constructor of what measures, with
 `registry=runtime.metrics`. There are no metrics at module level, so nothing is shared by accident.
@@ -24,6 +24,7 @@ from prometheus_client import (
     PlatformCollector,
     ProcessCollector,
 )
+from typing_extensions import override
 
 from stigma.runtime.health import Readiness
 
@@ -34,7 +35,7 @@ _Handler = Any  # grpc.RpcMethodHandler: its stubs do not know of asyncio behavi
 
 
 def new_registry(service: str) -> CollectorRegistry:
-    """A registry with the process's own metrics (memory, CPU, files, garbage collection)."""
+    """Return a registry with the process's own metrics (memory, CPU, files, garbage collection)."""
     registry = CollectorRegistry(auto_describe=True)
     ProcessCollector(registry=registry)
     PlatformCollector(registry=registry)
@@ -45,14 +46,14 @@ def new_registry(service: str) -> CollectorRegistry:
     return registry
 
 
-def count_tasks(registry: CollectorRegistry, loop: asyncio.AbstractEventLoop) -> None:
-    """Shows how many asyncio tasks a loop has: one that grows with the load is a leak."""
+def export_task_count(registry: CollectorRegistry, loop: asyncio.AbstractEventLoop) -> None:
+    """Export the number of asyncio tasks of a loop: one that grows with the load is a leak."""
     tasks = Gauge("stigma_asyncio_tasks", "Unfinished asyncio tasks.", registry=registry)
     tasks.set_function(lambda: len(asyncio.all_tasks(loop)))
 
 
-def show_readiness(registry: CollectorRegistry, readiness: Readiness) -> None:
-    """Shows what `/readyz` answers, for alerts."""
+def export_readiness(registry: CollectorRegistry, readiness: Readiness) -> None:
+    """Export what `/readyz` answers, for alerts."""
     ready = Gauge("stigma_ready", "Whether the service is ready: 1 or 0.", registry=registry)
     ready.set_function(lambda: readiness.ready)
 
@@ -80,12 +81,12 @@ class RpcMetrics(grpc.aio.ServerInterceptor):
         )
         self._log = structlog.get_logger()
 
+    @override
     async def intercept_service(
         self,
         continuation: Callable[[grpc.HandlerCallDetails], Awaitable[_Handler]],
         handler_call_details: grpc.HandlerCallDetails,
     ) -> _Handler:
-        """Wraps the method's handler."""
         handler = await continuation(handler_call_details)
         if handler is None:  # an unknown method: never a label, its name is the client's choice
             return None
@@ -101,7 +102,7 @@ class RpcMetrics(grpc.aio.ServerInterceptor):
 
     def _unary(self, method: str, behavior: Any) -> Any:
         async def call(request: object, context: grpc.aio.ServicerContext[Any, Any]) -> object:
-            async with _Measured(self, method, context):
+            async with _MeasuredCall(self, method, context):
                 return await behavior(request, context)
 
         return call
@@ -110,7 +111,7 @@ class RpcMetrics(grpc.aio.ServerInterceptor):
         async def call(
             request: object, context: grpc.aio.ServicerContext[Any, Any]
         ) -> AsyncIterator[object]:
-            async with _Measured(self, method, context):
+            async with _MeasuredCall(self, method, context):
                 answers = behavior(request, context)
                 if hasattr(answers, "__aiter__"):
                     async for answer in answers:
@@ -121,22 +122,22 @@ class RpcMetrics(grpc.aio.ServerInterceptor):
         return call
 
     def begin(self, method: str) -> float:
-        """Notes that an RPC began; returns when."""
+        """Count the start of an RPC; returns its time."""
         self._running.labels(method).inc()
         return time.perf_counter()
 
     def end(self, method: str, began: float, code: grpc.StatusCode) -> None:
-        """Notes that an RPC ended."""
+        """Count the end of an RPC."""
         self._running.labels(method).dec()
         self._seconds.labels(method).observe(time.perf_counter() - began)
         self._calls.labels(method, code.name).inc()
 
     def report(self, method: str, error: BaseException) -> None:
-        """Logs what the client is not told."""
+        """Log the error that the client does not see."""
         self._log.error("rpc_failed", method=method, exc_info=error)
 
 
-class _Measured:
+class _MeasuredCall:
     """One RPC, from its first line to its status."""
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Looks up in Temporal whether an activity still waits: also between attempts, without a token."""
+"""Pending activities of other workflows, looked up in Temporal by their ids, without a token."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ OPEN = frozenset(
         WorkflowExecutionStatus.WORKFLOW_EXECUTION_STATUS_PAUSED,
     }
 )
-"""What Temporal says of a run that goes on."""
+"""Statuses of a run that goes on."""
 
 _RPC_TIMEOUT = timedelta(seconds=5)
 

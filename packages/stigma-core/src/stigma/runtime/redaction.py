@@ -1,4 +1,4 @@
-"""What no log line, span or error may show, found in whatever form it was written.
+"""Redaction of secrets from log lines, spans and errors, in whatever form they were written.
 
 Two kinds of secrets. Those that this process holds (keys, passwords) are known: they are searched
 for as they are and as they are encoded on their way into texts. Those that pass through (callback
@@ -19,9 +19,9 @@ from uuid import UUID
 
 MASK = "[masked]"
 
-# Of a shorter one, the encoded forms would be so short that they occur by chance.
+# Shortest secret whose encoded forms are searched for: shorter ones occur by chance.
 _SHORTEST_ENCODED = 8
-# A message that quotes an exception that quotes a message.
+# Depth of quotes: a message that quotes an exception that quotes a message.
 _LEVELS = 3
 _SHORTEST_TOKEN = 60
 _UUID = r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
@@ -53,8 +53,8 @@ _CREDENTIALS = re.compile(
     ),
     re.IGNORECASE,
 )
-# Each way of giving a credential has one of these; nearly no value has any.
-_GIVING = ("=", "@", '":', "':", '" :', "' :", "earer", "EARER", "asic ", "ASIC ")
+# Substrings, one of which is in every match of _CREDENTIALS; nearly no value has any.
+_CREDENTIAL_MARKERS = ("=", "@", '":', "':", '" :', "' :", "earer", "EARER", "asic ", "ASIC ")
 _SECRET_NAMES = frozenset(
     {"token", "callback_token", "task_token", "api_key", "authorization", "password", "secret"}
     | {"prompt", "messages"}
@@ -73,28 +73,28 @@ class Redaction:
         ordered = sorted(forms, key=len, reverse=True)
         self._hidden = re.compile("|".join(map(re.escape, ordered)))
         # Where a form is, each that is part of it is too.
-        self._signs = [form for form in ordered if not any(o in form for o in forms - {form})]
+        self._needles = [form for form in ordered if not any(o in form for o in forms - {form})]
 
     def text(self, text: str) -> str:
-        """`text` with everything masked that is a secret, or looks like one."""
+        """Return `text` with everything masked that is a secret, or looks like one."""
         # Searching for each is several times faster than a pattern of all.
-        if _any_in(self._signs, text):
+        if _any_in(self._needles, text):
             text = self._hidden.sub(MASK, text)
-        if _any_in(_GIVING, text):
+        if _any_in(_CREDENTIAL_MARKERS, text):
             text = _CREDENTIALS.sub(_without_value, text)
         # Nearly every value is shorter than any token: spare those the search.
         return text if len(text) < _SHORTEST_TOKEN else _TOKENS.sub(MASK, text)
 
     def fields(self, fields: Mapping[str, object]) -> dict[str, object]:
-        """What may be shown of each value, as `value` says."""
-        # Nearly always nothing is to be masked: one look at all short texts at once says so.
+        """Return fields with each value redacted by `value`."""
+        # Nearly always nothing is to be masked: one search of all short texts shows that.
         short = {
             key: value
             for key, value in fields.items()
             if type(value) is str and len(value) < _SHORTEST_TOKEN
         }
         together = "\n".join(short.values())
-        clear = not _any_in(self._signs, together) and not _any_in(_GIVING, together)
+        clear = not _any_in(self._needles, together) and not _any_in(_CREDENTIAL_MARKERS, together)
         return {
             key: value
             if clear and key in short and key.lower() not in _SECRET_NAMES
@@ -103,7 +103,7 @@ class Redaction:
         }
 
     def value(self, key: str, value: object) -> object:
-        """What may be shown of a value: plain, and masked; of other objects only their type."""
+        """Return a value as plain data, masked; of other objects only their type."""
         if value and key.lower() in _SECRET_NAMES:
             return MASK
         if value is None or isinstance(value, bool | int | float):
@@ -114,9 +114,9 @@ class Redaction:
             return {self.text(str(k)): self.value(str(k), v) for k, v in value.items()}
         if isinstance(value, list | tuple | set | frozenset):
             return [self.value("", v) for v in value]
-        return self._shown(value)
+        return self._plain(value)
 
-    def _shown(self, value: object) -> object:
+    def _plain(self, value: object) -> object:
         if isinstance(value, Enum):
             return self.value("", value.value)
         if isinstance(value, timedelta):
@@ -128,10 +128,10 @@ class Redaction:
         return f"<{type(value).__name__}>"
 
 
-def _any_in(signs: Iterable[str], text: str) -> bool:
-    """Whether one of the signs is in the text."""
-    for sign in signs:  # noqa: SIM110 - a generator would take twice as long
-        if sign in text:
+def _any_in(needles: Iterable[str], text: str) -> bool:
+    """Return whether one of the needles is in the text."""
+    for needle in needles:  # noqa: SIM110 - a generator would take twice as long
+        if needle in text:
             return True
     return False
 
@@ -142,7 +142,7 @@ def _without_value(found: re.Match[str]) -> str:
 
 
 def _with_parts(hidden: Iterable[str]) -> Iterator[str]:
-    """The secrets, and the password in each that is a URL."""
+    """Yield the secrets, and the password in each that is a URL."""
     for secret in hidden:
         if not secret:
             continue
@@ -157,7 +157,7 @@ def _with_parts(hidden: Iterable[str]) -> Iterator[str]:
 
 
 def _forms(secret: str) -> Iterator[str]:
-    """Every way in which a secret gets into a text."""
+    """Yield a secret in each encoding in which it gets into a text."""
     content = secret.encode(errors="surrogateescape")
     yield from _quoted({secret, repr(content)[2:-1]})
     if len(content) < _SHORTEST_ENCODED:
@@ -174,7 +174,7 @@ def _forms(secret: str) -> Iterator[str]:
 
 
 def _quoted(texts: set[str]) -> set[str]:
-    """The texts, and what they are in Python or JSON that quotes them, or quotes such a quote."""
+    """Return the texts, and their forms quoted by Python or JSON, up to three times over."""
     for _ in range(_LEVELS):
         texts = texts | {
             quoted
@@ -212,7 +212,7 @@ def _percent_encoded(content: bytes) -> Iterator[str]:
 
 
 def _base64(content: bytes, offset: int) -> Iterator[str]:
-    """Of the characters, those that do not depend on what stands beside the secret."""
+    """Yield the characters of its base64 that do not depend on what stands beside the secret."""
     first, last = -(-offset * 8 // 6), (offset + len(content)) * 8 // 6
     standard = base64.b64encode(b"\0" * offset + content)[first:last].decode()
     if offset == 0:

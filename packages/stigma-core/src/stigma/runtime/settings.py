@@ -1,4 +1,4 @@
-"""What a service reads from its environment: one class, one documented field a variable.
+"""Settings from the environment: one class a service, one documented field a variable.
 
 `load_settings` is the only way in: it answers `--help` and `--version`, and turns a bad value
 into one clear line.
@@ -53,7 +53,7 @@ Port = Annotated[int, Field(ge=0, le=65535)]
 
 
 class ServiceSettings(BaseSettings):
-    """What every service has; a service's own settings class adds its fields."""
+    """Settings of every service; a service's own class adds its fields."""
 
     model_config = SettingsConfigDict(
         env_prefix=PREFIX, extra="ignore", frozen=True, populate_by_name=True
@@ -92,7 +92,7 @@ class ServiceSettings(BaseSettings):
 
 
 def load_settings(cls: type[S], prog: str, argv: Sequence[str] | None = None) -> S:
-    """The settings of this process, from its environment.
+    """Return the settings of this process, from its environment.
 
     `--help` prints the table of variables and `--version` the version of `prog`'s distribution;
     both exit 0. A bad value, or an argument that is none of the two, is one line on stderr and
@@ -113,23 +113,23 @@ def load_settings(cls: type[S], prog: str, argv: Sequence[str] | None = None) ->
         sys.exit(0)
     if arguments:
         _refuse(prog, f"takes no argument {arguments[0]!r}; see --help")
-    for unknown, known in _misspelt(cls):
+    for unknown, known in _near_misses(cls):
         sys.stderr.write(f"{prog}: {unknown} is not a setting; is {known} meant?\n")
     try:
         return cls()
     except ValidationError as error:
-        _refuse(prog, "; ".join(_complaint(cls, e) for e in error.errors(include_url=False)))
+        _refuse(prog, "; ".join(_message(cls, e) for e in error.errors(include_url=False)))
     except SettingsError as error:
         _refuse(prog, _not_json(cls, error))
 
 
 def variables(cls: type[BaseSettings]) -> dict[str, FieldInfo]:
-    """The environment variable of each field, in the order of the class."""
+    """Return the fields by environment variable, in the order of the class."""
     return {_variable(cls, name, field): field for name, field in cls.model_fields.items()}
 
 
-def described(cls: type[BaseSettings]) -> list[tuple[str, str, str, str]]:
-    """Each variable's name, type, default and description, for people; "-" is no default."""
+def table_rows(cls: type[BaseSettings]) -> list[tuple[str, str, str, str]]:
+    """Return name, type, default and description of each variable; "-" is no default."""
     return [
         (variable, _type(field), _default(field), field.description or "")
         for variable, field in variables(cls).items()
@@ -137,7 +137,7 @@ def described(cls: type[BaseSettings]) -> list[tuple[str, str, str, str]]:
 
 
 def secrets(settings: BaseSettings) -> Iterator[str]:
-    """Every secret value held by the settings: what a log must never show."""
+    """Yield the secret values of the settings, which a log must never show."""
     for name in type(settings).model_fields:
         value = getattr(settings, name)
         if isinstance(value, SecretStr):
@@ -155,7 +155,7 @@ def _variable(cls: type[BaseSettings], name: str, field: FieldInfo) -> str:
     return f"{cls.model_config.get('env_prefix', '')}{name}".upper()
 
 
-def _misspelt(cls: type[BaseSettings]) -> Iterator[tuple[str, str]]:
+def _near_misses(cls: type[BaseSettings]) -> Iterator[tuple[str, str]]:
     known = list(variables(cls))
     for variable in sorted(os.environ):
         if variable.startswith(PREFIX) and variable not in known:
@@ -163,7 +163,7 @@ def _misspelt(cls: type[BaseSettings]) -> Iterator[tuple[str, str]]:
                 yield variable, near
 
 
-def _complaint(cls: type[BaseSettings], error: Any) -> str:
+def _message(cls: type[BaseSettings], error: Any) -> str:
     location = error["loc"]
     if not location:
         return str(error["msg"])
@@ -175,13 +175,13 @@ def _complaint(cls: type[BaseSettings], error: Any) -> str:
     if error["type"] == "missing":
         return f"{variable} is required"
     message = str(error["msg"]).removeprefix("Value error, ")
-    # What was given for a secret is a secret.
+    # The value of a secret field, even a bad one, is a secret.
     given = "" if field is None or _is_secret(field) else f" (given: {error['input']!r})"
     return f"{variable}: {message}{given}"
 
 
 def _not_json(cls: type[BaseSettings], error: SettingsError) -> str:
-    # pydantic-settings tells the field only in its text.
+    # pydantic-settings has the field only in its text.
     for variable, name in zip(variables(cls), cls.model_fields, strict=True):
         if f'"{name}"' in str(error):
             return f"{variable}: not valid JSON"
@@ -195,8 +195,8 @@ def _is_secret(field: FieldInfo) -> bool:
     )
 
 
-def _refuse(prog: str, complaint: str) -> NoReturn:
-    sys.stderr.write(f"{prog}: {' '.join(complaint.split())}\n")
+def _refuse(prog: str, message: str) -> NoReturn:
+    sys.stderr.write(f"{prog}: {' '.join(message.split())}\n")
     sys.exit(_USAGE_ERROR)
 
 
@@ -208,7 +208,7 @@ def _version(prog: str) -> str:
 
 def _help(cls: type[BaseSettings], prog: str) -> str:
     rows = [("VARIABLE", "TYPE", "DEFAULT", "DESCRIPTION")]
-    rows += described(cls)
+    rows += table_rows(cls)
     widths = [max(len(row[column]) for row in rows) for column in range(3)]
     lines = [
         "  ".join([*(cell.ljust(w) for cell, w in zip(row, widths, strict=False)), row[3]]).rstrip()

@@ -1,7 +1,7 @@
-"""The ids that join spans, logs and executions: on every span of Stigma's services.
+"""Ids that join spans, logs and executions, as attributes of every span.
 
-They are read from what is called with, and what is answered: requests, inputs and executions all
-name them alike. A token is shown as its fingerprint.
+They are read from requests, responses and inputs, which name them alike. A token is shown as its
+fingerprint.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from temporalio.worker import (
     WorkflowInterceptorClassInput,
 )
 from temporalio.worker import Interceptor as WorkerInterceptor
+from typing_extensions import override
 
 from stigma.contracts import tokens
 
@@ -33,20 +34,20 @@ REQUEST_ID = "stigma.request_id"
 FINGERPRINT = "stigma.callback_fingerprint"
 _IDS = (EXECUTION_ID, REQUEST_ID, FINGERPRINT)
 _WORKFLOW_ID = "temporalWorkflowID"
-# The engine's run of a workflow execution has the execution's hash.
-_EXECUTION = re.compile(r"(agent|workflow|run)-([0-9a-f]{32})")
-_PARTS = ("spec", "binding", "execution")
-_LONGEST = 200
-"""Characters of an id; they are the caller's choice."""
+# Ids of executions; the engine's run of a workflow execution has the execution's hash.
+_EXECUTION_ID = re.compile(r"(agent|workflow|run)-([0-9a-f]{32})")
+_NESTED_FIELDS = ("spec", "binding", "execution")
+_MAX_CHARACTERS = 200
+"""Most characters of an id: it is the caller's choice."""
 
 _Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any] | None"
 
 
 class InheritedIds(SpanProcessor):
-    """Gives a span the ids of the span it belongs to, and the one that its workflow's id is."""
+    """Copies the ids of its parent to a span, and sets the execution id in its workflow's id."""
 
+    @override
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
-        """Looks at a span that begins."""
         known = span.attributes or {}
         if execution_id := _execution_id(str(known.get(_WORKFLOW_ID, ""))):
             span.set_attribute(EXECUTION_ID, execution_id)
@@ -59,39 +60,41 @@ class InheritedIds(SpanProcessor):
 class TemporalIds(Interceptor, WorkerInterceptor):
     """Puts the ids in the inputs of workflows and activities on their spans."""
 
-    def intercept_activity(self, next: ActivityInboundInterceptor) -> ActivityInboundInterceptor:  # noqa: A002 - the SDK's name
-        """Wraps an activity."""
+    @override
+    def intercept_activity(self, next: ActivityInboundInterceptor) -> ActivityInboundInterceptor:
         return _Activity(next)
 
+    @override
     def workflow_interceptor_class(
         self,
-        input: WorkflowInterceptorClassInput,  # noqa: A002, ARG002 - the SDK's name
+        input: WorkflowInterceptorClassInput,
     ) -> type[WorkflowInboundInterceptor]:
-        """Wraps workflows."""
         return _Workflow
 
 
 class _Activity(ActivityInboundInterceptor):
-    async def execute_activity(self, input: ExecuteActivityInput) -> Any:  # noqa: A002
+    @override
+    async def execute_activity(self, input: ExecuteActivityInput) -> Any:
         _identify(*input.args)
         return await super().execute_activity(input)
 
 
 class _Workflow(WorkflowInboundInterceptor):
-    async def execute_workflow(self, input: ExecuteWorkflowInput) -> Any:  # noqa: A002
+    @override
+    async def execute_workflow(self, input: ExecuteWorkflowInput) -> Any:
         _identify(*input.args)
         return await super().execute_workflow(input)
 
 
 class RpcIds(grpc.aio.ServerInterceptor):
-    """Puts the ids in requests and answers on the spans of RPCs."""
+    """Puts the ids in requests and responses on the spans of RPCs."""
 
+    @override
     async def intercept_service(
         self,
         continuation: Callable[[grpc.HandlerCallDetails], Awaitable[_Handler]],
         handler_call_details: grpc.HandlerCallDetails,
     ) -> _Handler:
-        """Wraps the handlers of single requests."""
         handler = await continuation(handler_call_details)
         if handler is None or handler.request_streaming:
             return handler
@@ -109,9 +112,9 @@ class RpcIds(grpc.aio.ServerInterceptor):
 
         async def call(request: object, context: object) -> object:
             _identify(request)
-            answer = await behavior(request, context)
-            _identify(answer)
-            return answer
+            response = await behavior(request, context)
+            _identify(response)
+            return response
 
         return grpc.unary_unary_rpc_method_handler(
             call, handler.request_deserializer, handler.response_serializer
@@ -119,37 +122,37 @@ class RpcIds(grpc.aio.ServerInterceptor):
 
 
 def _identify(*messages: object) -> None:
-    """Set what the messages tell as attributes of the current span."""
+    """Set the ids in messages as attributes of the current span."""
     span = trace.get_current_span()
     if span.is_recording():
         for message in messages:
             if isinstance(message, Message):
-                ids = {name: value[:_LONGEST] for name, value in _ids(message) if value}
+                ids = {name: value[:_MAX_CHARACTERS] for name, value in _ids(message) if value}
                 span.set_attributes(ids)
 
 
 def _ids(message: Message) -> Iterator[tuple[str, str]]:
     fields = message.DESCRIPTOR.fields_by_name
-    said: Any = message
-    for part in _PARTS:
+    values: Any = message
+    for part in _NESTED_FIELDS:
         if part in fields and message.HasField(part):
-            yield from _ids(getattr(said, part))
+            yield from _ids(getattr(values, part))
     if "execution_id" in fields:
-        yield EXECUTION_ID, said.execution_id
+        yield EXECUTION_ID, values.execution_id
     elif "id" in fields:
-        yield EXECUTION_ID, _execution_id(said.id)
+        yield EXECUTION_ID, _execution_id(values.id)
     if "request_id" in fields:
-        yield REQUEST_ID, said.request_id
+        yield REQUEST_ID, values.request_id
     for name in ("callback_token", "token"):
         if name in fields:
-            yield FINGERPRINT, tokens.fingerprint(getattr(said, name))
-    if "status" in fields and "callback" in said.status.DESCRIPTOR.fields_by_name:
-        yield FINGERPRINT, said.status.callback.fingerprint
+            yield FINGERPRINT, tokens.fingerprint(getattr(values, name))
+    if "status" in fields and "callback" in values.status.DESCRIPTOR.fields_by_name:
+        yield FINGERPRINT, values.status.callback.fingerprint
 
 
 def _execution_id(identifier: str) -> str:
-    """The execution that an id is of; "" for others, which are the caller's choice."""
-    found = _EXECUTION.fullmatch(identifier)
+    """Return the execution's id in a workflow id; "" for ids that are the caller's choice."""
+    found = _EXECUTION_ID.fullmatch(identifier)
     if found is None:
         return ""
     return identifier.replace("run-", "workflow-", 1) if found[1] == "run" else identifier

@@ -29,7 +29,7 @@ from temporalio.contrib.opentelemetry import (
 )
 from temporalio.plugin import SimplePlugin
 
-from stigma.runtime.logging import redaction
+from stigma.runtime import logging
 from stigma.runtime.redaction import Redaction
 from stigma.runtime.span_ids import InheritedIds, RpcIds, TemporalIds
 
@@ -64,18 +64,18 @@ class Telemetry:
 
     @property
     def enabled(self) -> bool:
-        """Whether spans are made."""
+        """True when spans are made."""
         return self._provider is not None
 
     def temporal_plugins(self) -> list[Plugin]:
-        """For `Client.connect`: its workers trace too."""
+        """Return the plugins of a client, whose workers trace too."""
         if not self.enabled:
             return []
         ids = SimplePlugin("stigma.span-ids", interceptors=[TemporalIds()])
         return [OpenTelemetryPlugin(add_temporal_spans=True), ids]
 
     def server_interceptors(self) -> list[grpc.aio.ServerInterceptor]:
-        """For a gRPC server; health checks make no spans."""
+        """Return the interceptors of a gRPC server; health checks make no spans."""
         if not self.enabled:
             return []
         interceptor = aio_server_interceptor(  # type: ignore[no-untyped-call]
@@ -84,7 +84,7 @@ class Telemetry:
         return [interceptor, RpcIds()]
 
     def shutdown(self) -> None:
-        """Sends the spans still held, for 5 s at most. Blocks: call it in a thread."""
+        """Export the spans still held, for 5 s at most. Blocks: call it in a thread."""
         if self._provider is not None:
             # The SDK's own bounds are looser: a collector that does not answer would hold up the
             # process's end for half a minute.
@@ -100,8 +100,8 @@ class _WithoutContent(SpanExporter):
         self._exporter = exporter
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        shown = redaction()
-        return self._exporter.export([_without_content(span, shown) for span in spans])
+        redaction = logging.redaction()
+        return self._exporter.export([_without_content(span, redaction) for span in spans])
 
     def shutdown(self) -> None:
         self._exporter.shutdown()
@@ -110,18 +110,22 @@ class _WithoutContent(SpanExporter):
         return self._exporter.force_flush(timeout_millis)
 
 
-def _without_content(span: ReadableSpan, shown: Redaction) -> ReadableSpan:
+def _without_content(span: ReadableSpan, redaction: Redaction) -> ReadableSpan:
     events = [
-        Event(shown.text(event.name), _masked(event.attributes, shown, _EXCEPTION), event.timestamp)
+        Event(
+            redaction.text(event.name),
+            _masked(event.attributes, redaction, _EXCEPTION),
+            event.timestamp,
+        )
         for event in span.events
     ]
-    links = [Link(link.context, _masked(link.attributes, shown)) for link in span.links]
+    links = [Link(link.context, _masked(link.attributes, redaction)) for link in span.links]
     return ReadableSpan(
-        name=shown.text(span.name),
+        name=redaction.text(span.name),
         context=span.context,
         parent=span.parent,
         resource=span.resource,
-        attributes=_masked(span.attributes, shown),
+        attributes=_masked(span.attributes, redaction),
         events=events,
         links=links,
         kind=span.kind,
@@ -134,7 +138,7 @@ def _without_content(span: ReadableSpan, shown: Redaction) -> ReadableSpan:
 
 
 def _masked(
-    attributes: Attributes, shown: Redaction, without: frozenset[str] = frozenset()
+    attributes: Attributes, redaction: Redaction, without: frozenset[str] = frozenset()
 ) -> dict[str, Any]:
-    told = {shown.text(k): v for k, v in (attributes or {}).items() if k not in without}
-    return shown.fields(told)
+    kept = {redaction.text(k): v for k, v in (attributes or {}).items() if k not in without}
+    return redaction.fields(kept)

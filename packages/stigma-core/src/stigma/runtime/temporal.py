@@ -23,6 +23,7 @@ from temporalio.worker import (
     ExecuteActivityInput,
 )
 from temporalio.worker import Interceptor as WorkerInterceptor
+from typing_extensions import override
 
 from stigma.runtime import logging
 from stigma.runtime.errors import ConfigurationError
@@ -32,7 +33,7 @@ _LONGEST_WAIT = timedelta(seconds=5)
 _RPC_TIMEOUT = timedelta(seconds=3)
 _DEFAULT_ADDRESS = "localhost:7233"
 _PORT_ATTEMPTS = 5
-# Older ones pin a run to a version as well, and then never tell it of another one.
+# First release that reports target versions; older ones pin a run and never report another.
 _VERSIONING_SINCE = (1, 32)
 
 
@@ -52,9 +53,9 @@ class TemporalConnector:
         interceptors: Sequence[Interceptor] = (),
         namespace: str | None = None,
     ) -> Client:
-        """A client that has reached its namespace; waits for it as long as that takes.
+        """Return a client that has reached its namespace; waits for it as long as that takes.
 
-        Waiting is said once, again whenever its reason changes, and its end once. Tries are
+        Waiting is logged once, again whenever its reason changes, and its end once. Attempts are
         250 ms apart at first and 5 s at most.
 
         Args:
@@ -66,11 +67,11 @@ class TemporalConnector:
         Raises:
             ConfigurationError: the configuration cannot be read, whatever the server's state.
         """
-        options = _configuration(namespace)
+        options = _connect_options(namespace)
         address, name = options["target_host"], options["namespace"]
         log = self._log.bind(address=address, namespace=name)
         runtime = self._sdk_runtime()
-        wait, said = _FIRST_WAIT, ""
+        wait, logged = _FIRST_WAIT, ""
         while True:
             reason = ""
             try:
@@ -83,13 +84,13 @@ class TemporalConnector:
                 )
                 await describe_namespace(client)
             except (RuntimeError, RPCError) as error:
-                reason = _reason(error)
+                reason = _waiting_reason(error)
             else:
                 log.info("temporal_connected")
                 return client
-            if reason != said:
+            if reason != logged:
                 log.warning("temporal_waiting", reason=reason)
-                said = reason
+                logged = reason
             # Jitter, so that the services of a cluster do not return in step.
             await asyncio.sleep(wait.total_seconds() * random.uniform(0.8, 1.2))  # noqa: S311
             wait = min(wait * 2, _LONGEST_WAIT)
@@ -103,13 +104,14 @@ class TemporalConnector:
 class ActivityContext(Interceptor, WorkerInterceptor):
     """Gives every log event of an activity the ids of its workflow and attempt."""
 
-    def intercept_activity(self, next: ActivityInboundInterceptor) -> ActivityInboundInterceptor:  # noqa: A002 - the SDK's name
-        """Wraps an activity."""
+    @override
+    def intercept_activity(self, next: ActivityInboundInterceptor) -> ActivityInboundInterceptor:
         return _ActivityInbound(next)
 
 
 class _ActivityInbound(ActivityInboundInterceptor):
-    async def execute_activity(self, input: ExecuteActivityInput) -> Any:  # noqa: A002 - the SDK's name
+    @override
+    async def execute_activity(self, input: ExecuteActivityInput) -> Any:
         info = activity_info()
         with structlog.contextvars.bound_contextvars(
             activity_type=info.activity_type,
@@ -122,7 +124,7 @@ class _ActivityInbound(ActivityInboundInterceptor):
 
 
 async def check_server(client: Client) -> None:
-    """One cheap call, not retried.
+    """Make one cheap call, not retried.
 
     Raises:
         RPCError: the server did not answer within 3 s, or refused.
@@ -133,7 +135,7 @@ async def check_server(client: Client) -> None:
 
 
 async def check_worker_versioning(client: Client) -> None:
-    """Ask whether runs of a versioned worker would ever hear of another version.
+    """Check that the server reports other versions to the runs of a versioned worker.
 
     Raises:
         ConfigurationError: the server is too old.
@@ -152,19 +154,19 @@ async def check_worker_versioning(client: Client) -> None:
 
 
 def supports_version_updates(server_version: str) -> bool:
-    """Whether such a server tells a pinned run of another version; one that hides its own may."""
+    """Return whether such a server reports target versions; one that hides its own may."""
     version = re.match(r"v?(\d+)\.(\d+)", server_version)
     return version is None or tuple(map(int, version.groups())) >= _VERSIONING_SINCE
 
 
 async def describe_namespace(client: Client) -> None:
-    """What a worker asks before it polls: whether the namespace is there and may be used."""
+    """Make the call that a worker makes before it polls: the namespace exists and is permitted."""
     await client.workflow_service.describe_namespace(
         DescribeNamespaceRequest(namespace=client.namespace), retry=False, timeout=_RPC_TIMEOUT
     )
 
 
-def _configuration(namespace: str | None) -> dict[str, Any]:
+def _connect_options(namespace: str | None) -> dict[str, Any]:
     try:
         options: dict[str, Any] = dict(ClientConfig.load_client_connect_config())
     except (RuntimeError, ValueError, OSError) as error:
@@ -176,7 +178,7 @@ def _configuration(namespace: str | None) -> dict[str, Any]:
     return options
 
 
-def _reason(error: RuntimeError | RPCError) -> str:
+def _waiting_reason(error: RuntimeError | RPCError) -> str:
     if isinstance(error, RPCError):
         if error.status is RPCStatusCode.NOT_FOUND:
             return "the namespace does not exist"
@@ -196,7 +198,7 @@ def _new_runtime() -> tuple[Runtime, str]:
         telemetry = TelemetryConfig(logging=logging.core_logging(), metrics=metrics)
         try:
             return Runtime(telemetry=telemetry), address
-        except ValueError:  # somebody took the port in between
+        except ValueError:  # another process took the port in between
             if attempt == _PORT_ATTEMPTS:
                 raise
     raise AssertionError("unreachable")

@@ -19,11 +19,11 @@ from stigma.runtime.health import Readiness
 from stigma.runtime.settings import ServiceSettings
 from stigma.runtime.temporal import check_worker_versioning
 
-_START_LOOK = 0.01
+_START_POLL_SECONDS = 0.01
 
 
 def worker_options(settings: ServiceSettings) -> dict[str, Any]:
-    """Keyword arguments every `Worker` of a service is made with.
+    """Return the keyword arguments that every `Worker` of a service is made with.
 
     Running activities get `shutdown_grace` to end (the SDK's default is none at all); a cancel
     reaches an activity within 2 s of its next heartbeat (by default up to 30 s and more).
@@ -75,19 +75,19 @@ class WorkerComponent:
         self._log = structlog.get_logger()
 
     async def start(self) -> None:
-        """Starts polling.
+        """Start polling.
 
         Raises:
             ConfigurationError: the worker is versioned, and Temporal is too old for it.
-            RPCError: Temporal could not be asked.
+            RPCError: Temporal did not answer.
             RuntimeError: the SDK's, when Temporal refuses the worker.
         """
         self._readiness.set(self.name, False, "starting")
         if self._worker.config().get("deployment_config"):
             await check_worker_versioning(self._worker.client)
         self._run = asyncio.create_task(self._worker.run(), name=self.name)
-        while not self._worker.is_running:  # the SDK tells nobody when it begins to poll
-            done, _ = await asyncio.wait({self._run}, timeout=_START_LOOK)
+        while not self._worker.is_running:  # the SDK has no event for it
+            done, _ = await asyncio.wait({self._run}, timeout=_START_POLL_SECONDS)
             if done:
                 await self._run
         self._readiness.set(self.name, True)
@@ -101,7 +101,7 @@ class WorkerComponent:
         )
 
     async def stop(self, grace: timedelta) -> None:  # noqa: ARG002 - the worker has it from worker_options
-        """Stops polling; running activities end, or are cancelled when the grace is over."""
+        """Stop polling; running activities end, or are cancelled when the grace is over."""
         self._readiness.set(self.name, False, "stopping")
         if self._run is None:
             return
@@ -109,11 +109,11 @@ class WorkerComponent:
         # A worker whose run ended early (or never began) completes no shutdown: wait for either.
         await asyncio.wait({shutdown, self._run}, return_when=asyncio.FIRST_COMPLETED)
         shutdown.cancel()
-        with contextlib.suppress(Exception):  # its failure, if any, was told by wait_failed
+        with contextlib.suppress(Exception):  # its failure, if any, was raised by wait_failed
             await self._run
 
     async def wait_failed(self) -> None:
-        """Returns only by raising: the worker's failure, or that it ended by itself."""
+        """Raise the worker's failure, or ServiceError when it ended by itself."""
         if self._run is None:
             raise ServiceError(f"worker {self.name} was not started")
         try:
