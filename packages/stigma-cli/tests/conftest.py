@@ -1,4 +1,4 @@
-"""What the command's tests share."""
+"""Fixtures of the command."""
 
 from __future__ import annotations
 

@@ -1,13 +1,14 @@
-"""What the client's tests share: a real gRPC server in the API's place, and a Temporal server."""
+"""Fixtures of the client: a real gRPC server in the API's place, and a Temporal server."""
 
 from __future__ import annotations
 
 import asyncio
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, TypeAlias
 
 import grpc
 import pytest
@@ -26,7 +27,7 @@ from stigma.agent.v1.agent_execution_service_pb2_grpc import (
     add_AgentExecutionServiceServicer_to_server,
 )
 from stigma.contracts import ids
-from stigma.contracts.executions import Kind
+from stigma.contracts.executions import Execution, Kind
 from stigma.workflow.v1.workflow_execution_pb2 import WorkflowExecution
 from stigma.workflow.v1.workflow_execution_service_pb2 import (
     CancelWorkflowExecutionRequest,
@@ -40,7 +41,7 @@ from stigma.workflow.v1.workflow_execution_service_pb2_grpc import (
 # The sandbox imports a workflow's module by its name, which must be one: no hyphens.
 sys.path.insert(0, str(Path(__file__).parent))
 
-Starting = Callable[[StartAgentRequest], Awaitable[AgentExecution | None]]
+Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 
 
 @dataclass(frozen=True)
@@ -53,15 +54,16 @@ class Refusal:
 
 
 @dataclass
-class StandInApi(AgentExecutionServiceServicer):
+class StandIn:
     """Answers as the API would, or as a test wants it to: `answers` first, then `starting`."""
 
-    starts: list[StartAgentRequest] = field(default_factory=list)
-    cancels: list[CancelAgentExecutionRequest] = field(default_factory=list)
+    kind: ClassVar[Kind]
+    starts: list[Any] = field(default_factory=list)
+    cancels: list[Any] = field(default_factory=list)
     metadata: list[dict[str, str]] = field(default_factory=list)
-    answers: list[AgentExecution | Refusal] = field(default_factory=list)
+    answers: list[Execution | Refusal] = field(default_factory=list)
     cancel_answers: list[Refusal] = field(default_factory=list)
-    starting: Starting | None = None
+    starting: Callable[[Any], Awaitable[Execution | None]] | None = None
     started: asyncio.Event = field(default_factory=asyncio.Event)
     cancelled: asyncio.Event = field(default_factory=asyncio.Event)
     address: str = ""
@@ -76,9 +78,7 @@ class StandInApi(AgentExecutionServiceServicer):
         """Answer one more cancellation with an error."""
         self.cancel_answers.append(Refusal(code))
 
-    async def StartAgent(
-        self, request: StartAgentRequest, context: grpc.aio.ServicerContext[Any, Any]
-    ) -> AgentExecution:
+    async def _start(self, request: Any, context: Context) -> Any:
         self.starts.append(request)
         self.metadata.append(
             {key: str(value) for key, value in context.invocation_metadata() or ()}
@@ -89,60 +89,46 @@ class StandInApi(AgentExecutionServiceServicer):
             await _abort(context, answer)
         if self.starting is not None:
             answer = await self.starting(request)
-        if isinstance(answer, AgentExecution):
-            return answer
-        return AgentExecution(id=ids.execution_id("test", "", request.request_id))
+        return answer or self._execution(request)
 
-    async def CancelAgentExecution(
-        self, request: CancelAgentExecutionRequest, context: grpc.aio.ServicerContext[Any, Any]
-    ) -> AgentExecution:
+    async def _cancel(self, request: Any, context: Context) -> Any:
         self.cancels.append(request)
         if self.cancel_answers:
             await _abort(context, self.cancel_answers.pop(0))
         self.cancelled.set()
-        return AgentExecution(id=ids.execution_id("test", "", request.request_id))
+        return self._execution(request)
+
+    def _execution(self, request: Any) -> Execution:
+        execution_type = AgentExecution if self.kind is Kind.AGENT else WorkflowExecution
+        return execution_type(id=ids.execution_id("test", "", request.request_id, self.kind))
 
 
-@dataclass
-class StandInWorkflows(WorkflowExecutionServiceServicer):
-    """The API's other service; refuses or answers with what is in `answers` first."""
+class StandInApi(StandIn, AgentExecutionServiceServicer):
+    """Serves agents."""
 
-    starts: list[StartWorkflowRequest] = field(default_factory=list)
-    cancels: list[CancelWorkflowExecutionRequest] = field(default_factory=list)
-    answers: list[WorkflowExecution | Refusal] = field(default_factory=list)
-    cancel_answers: list[Refusal] = field(default_factory=list)
-    started: asyncio.Event = field(default_factory=asyncio.Event)
-    address: str = ""
+    kind = Kind.AGENT
 
-    def refuse(self, code: grpc.StatusCode, message: str = "refused") -> None:
-        """Answer one more start with an error."""
-        self.answers.append(Refusal(code, message))
+    async def StartAgent(self, request: StartAgentRequest, context: Context) -> Any:
+        return await self._start(request, context)
 
-    def refuse_cancel(self, code: grpc.StatusCode) -> None:
-        """Answer one more cancellation with an error."""
-        self.cancel_answers.append(Refusal(code))
+    async def CancelAgentExecution(
+        self, request: CancelAgentExecutionRequest, context: Context
+    ) -> Any:
+        return await self._cancel(request, context)
 
-    async def StartWorkflow(
-        self, request: StartWorkflowRequest, context: grpc.aio.ServicerContext[Any, Any]
-    ) -> WorkflowExecution:
-        self.starts.append(request)
-        answer = self.answers.pop(0) if self.answers else None
-        if isinstance(answer, Refusal):
-            await _abort(context, answer)
-        self.started.set()
-        if isinstance(answer, WorkflowExecution):
-            return answer
-        return WorkflowExecution(
-            id=ids.execution_id("test", "", request.request_id, kind=Kind.WORKFLOW)
-        )
+
+class StandInWorkflows(StandIn, WorkflowExecutionServiceServicer):
+    """Serves workflows."""
+
+    kind = Kind.WORKFLOW
+
+    async def StartWorkflow(self, request: StartWorkflowRequest, context: Context) -> Any:
+        return await self._start(request, context)
 
     async def CancelWorkflowExecution(
-        self, request: CancelWorkflowExecutionRequest, context: grpc.aio.ServicerContext[Any, Any]
-    ) -> WorkflowExecution:
-        self.cancels.append(request)
-        if self.cancel_answers:
-            await _abort(context, self.cancel_answers.pop(0))
-        return WorkflowExecution()
+        self, request: CancelWorkflowExecutionRequest, context: Context
+    ) -> Any:
+        return await self._cancel(request, context)
 
 
 async def _abort(context: grpc.aio.ServicerContext[Any, Any], refusal: Refusal) -> None:
@@ -156,22 +142,26 @@ async def _abort(context: grpc.aio.ServicerContext[Any, Any], refusal: Refusal) 
 @pytest.fixture
 async def api() -> AsyncIterator[StandInApi]:
     stand_in = StandInApi()  # type: ignore[abstract] # what no caller uses stays unimplemented
-    server = grpc.aio.server()
-    add_AgentExecutionServiceServicer_to_server(stand_in, server)
-    stand_in.address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
-    await server.start()
-    yield stand_in
-    await server.stop(grace=None)
+    async with _served(stand_in, add_AgentExecutionServiceServicer_to_server):
+        yield stand_in
 
 
 @pytest.fixture
 async def workflows() -> AsyncIterator[StandInWorkflows]:
     stand_in = StandInWorkflows()  # type: ignore[abstract] # what no caller uses stays away
+    async with _served(stand_in, add_WorkflowExecutionServiceServicer_to_server):
+        yield stand_in
+
+
+@asynccontextmanager
+async def _served(
+    stand_in: StandIn, add: Callable[[Any, grpc.aio.Server], None]
+) -> AsyncIterator[None]:
     server = grpc.aio.server()
-    add_WorkflowExecutionServiceServicer_to_server(stand_in, server)
+    add(stand_in, server)
     stand_in.address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
     await server.start()
-    yield stand_in
+    yield
     await server.stop(grace=None)
 
 

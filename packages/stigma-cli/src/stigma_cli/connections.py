@@ -76,7 +76,7 @@ async def open_api(address: str | None = None) -> AsyncIterator[Api]:
 
 
 def temporal_address() -> str:
-    """Return where Temporal is, as Temporal's own settings say."""
+    """Return Temporal's address from Temporal's own settings."""
     return str(_temporal_options()["target_host"])
 
 

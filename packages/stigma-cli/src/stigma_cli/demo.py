@@ -30,7 +30,7 @@ from stigma_cli.progress import follow
 from stigma_cli.resource_files import read_text
 from stigma_cli.runs import read_input, result, start, trace
 from stigma_cli.stack import Ports, Stack
-from stigma_cli.up import say, started, until_stopped, while_up
+from stigma_cli.up import print_status, started, until_stopped, while_up
 
 DEFAULT_MODEL = "gpt-5-mini"
 
@@ -68,7 +68,7 @@ def demo(
         ended = asyncio.run(until_stopped(_demo(chosen, directory, output)))
     finally:
         if keep:
-            say(f"logs are in {directory}")
+            print_status(f"logs are in {directory}")
         else:
             shutil.rmtree(directory)
     if not ended:

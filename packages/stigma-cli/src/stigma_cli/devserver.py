@@ -24,7 +24,7 @@ from temporalio.service import RPCError
 from stigma.contracts import search_attributes
 from stigma_cli.namespaces import set_retention
 
-# Its one history shard polls its queue 20 times a second unless told otherwise, so that every
+# Dynamic configuration. By default the one history shard polls its queue 20 times a second, and a
 # dispatch waits up to 45 ms after a few calls; one partition saves the forwarding between them.
 TUNING = (
     "history.transferProcessorMaxPollRPS=2000",

@@ -1,4 +1,4 @@
-"""`stigma doctor`: what is wrong with an installation, and what to do about it."""
+"""`stigma doctor`: checks of an installation, each with its fix."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _ACTIVITIES = TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY
 
 @dataclass(frozen=True)
 class Check:
-    """One thing looked at. `fix` is set when it is not as it should be."""
+    """The result of one check. `fix` is set when it failed."""
 
     name: str
     found: str
@@ -44,7 +44,7 @@ class Check:
 
     @property
     def ok(self) -> bool:
-        """True when it is as it should be."""
+        """True when the check passed."""
         return not self.fix
 
 

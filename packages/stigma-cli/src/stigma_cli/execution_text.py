@@ -1,4 +1,4 @@
-"""Executions of either kind, and what happens to them, in words for people."""
+"""Executions of either kind and their events, as text for people."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ def describe(event: Event) -> str:
 
 
 def definition_id(execution: Execution) -> str:
-    """Return what an execution runs, "name@version"; "" for what came with its request."""
+    """Return the id of an execution's definition, "name@version"; "" for an inline one."""
     return str(getattr(execution.spec, f"{Kind.of(execution)}_id"))
 
 
 def outcome(execution: Execution) -> str:
-    """Return what came of an execution: its output, or why there is none."""
+    """Return the output of an execution, or the reason why there is none."""
     status = execution.status
     if status.HasField("failure"):
         at = f" at {status.failure.step}" if status.failure.step else ""
@@ -49,7 +49,7 @@ def outcome(execution: Execution) -> str:
 
 
 def rows(execution: Execution) -> list[tuple[str, str]]:
-    """Return what there is to say of an execution, each by its name; some of it empty."""
+    """Return names and texts of what is known of an execution; some are empty."""
     spec, status = execution.spec, execution.status
     callback = CallbackState.Name(status.callback.state).removeprefix("CALLBACK_STATE_")
     return [
@@ -65,7 +65,7 @@ def rows(execution: Execution) -> list[tuple[str, str]]:
         ("caller", f"{spec.caller.workflow_id} {spec.caller.activity_id}".strip()),
         ("callback", callback if status.HasField("callback") else ""),
         ("request", spec.request_id),
-        *_asked_rows(execution),
+        *_input_rows(execution),
     ]
 
 
@@ -77,7 +77,7 @@ def time_of(execution: Execution, name: str) -> str:
 
 
 def _work(event: Event) -> str:
-    """Return a line on what only one of the kinds does; "" for nothing known."""
+    """Return a line for an event that only one kind has; "" for an unknown one."""
     match event:
         case WatchWorkflowExecutionResponse() if event.HasField("run_started"):
             return f"the workflow engine runs {event.run_started.run.workflow_id}"
@@ -96,8 +96,8 @@ def _work(event: Event) -> str:
             return ""
 
 
-def _asked_rows(execution: Execution) -> list[tuple[str, str]]:
-    """Return what a workflow was started with; an agent's conversation begins with it."""
+def _input_rows(execution: Execution) -> list[tuple[str, str]]:
+    """Return input and document of a workflow; an agent's conversation begins with its own."""
     if isinstance(execution, AgentExecution):
         return []
     document = execution.spec.workflow.document.rstrip()

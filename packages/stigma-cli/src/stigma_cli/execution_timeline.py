@@ -177,7 +177,7 @@ def _bar(entry: TimelineEntry, begin: int, end: int) -> str:
 
 
 def _span(shown: ExecutionTimeline) -> tuple[int, int]:
-    """Return when the first entry begins and the last one ends: now, while one goes on."""
+    """Return the start of the first entry and the end of the last one: now, while one is open."""
     begin = min((_start(entry) for entry in shown.entries), default=0)
     ends = [_start(entry) + entry.duration.ToNanoseconds() for entry in shown.entries]
     if any(entry.open for entry in shown.entries):

@@ -104,7 +104,7 @@ def cancel(
 async def follow_events(
     api: Api, execution_id: str, cursor: str = "", output: Format = Format.TEXT
 ) -> Execution:
-    """Print what happens to an execution, a line each; return what came of it."""
+    """Print the events of an execution, a line each; return it as it ended."""
     event: Event = WatchAgentExecutionResponse()
     async for event in events(api, execution_id, cursor):
         if output is Format.JSON:
@@ -115,7 +115,7 @@ async def follow_events(
 
 
 def completed(ended: Execution) -> bool:
-    """Return whether an execution came to what was asked for."""
+    """Return whether an execution completed."""
     return ended.status.phase == AGENT_EXECUTION_PHASE_COMPLETED
 
 

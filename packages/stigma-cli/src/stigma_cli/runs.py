@@ -13,6 +13,7 @@ from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 
 from stigma.contracts import limits
+from stigma.contracts.errors import detail_of
 from stigma.contracts.refusals import Refusal, refusal_in
 from stigma_cli.connections import temporal_call
 from stigma_cli.errors import CliError, Exit
@@ -20,7 +21,7 @@ from stigma_cli.resource_files import read_text
 
 _QUERY_TIMEOUT = timedelta(seconds=5)
 
-# Of a query: no worker answers it now. The run's outcome says what is wrong, if anything is.
+# Status codes of a query that no worker answers now; the run's outcome has the error, if any.
 _UNANSWERED = (
     RPCStatusCode.DEADLINE_EXCEEDED,
     RPCStatusCode.FAILED_PRECONDITION,
@@ -30,8 +31,8 @@ _UNANSWERED = (
     RPCStatusCode.INVALID_ARGUMENT,
 )
 
-# Of a run that the engine refused before its first task: what to do about it.
-_REFUSED = {
+# Hints for a run that the engine refused before its first task.
+_REFUSAL_HINTS = {
     Refusal.START: "this command and the engine are of different releases",
     Refusal.UNKNOWN_DOCUMENT: "see the engine's STIGMA_WORKFLOWS_DIR",
     Refusal.DOCUMENT: "`stigma validate` shows each place",
@@ -97,7 +98,7 @@ async def result(handle: WorkflowHandle[Any, Any]) -> Any:
 
 
 async def trace(handle: WorkflowHandle[Any, Any]) -> list[dict[str, Any]]:
-    """Return what a run has done so far: nothing while no worker can answer."""
+    """Return the tasks of a run so far; none while no worker can answer."""
     try:
         tasks = await handle.query("trace", rpc_timeout=_QUERY_TIMEOUT)
     except WorkflowQueryFailedError:
@@ -115,6 +116,6 @@ def _failed(workflow_id: str, error: WorkflowFailureError) -> CliError:
         kind = type(cause).__name__.removesuffix("Error").lower()
         return CliError(f"{workflow_id}: {kind}: {cause}")
     kind = (cause.type or "failed").rpartition("/errors/")[2]
-    refusal = refusal_in(cause.details[0] if cause.details else None)
-    hint, code = (_REFUSED[refusal], Exit.USAGE) if refusal else ("", Exit.FAILED)
+    refusal = refusal_in(detail_of(cause))
+    hint, code = (_REFUSAL_HINTS[refusal], Exit.USAGE) if refusal else ("", Exit.FAILED)
     return CliError(f"{workflow_id}: {kind}: {cause.message}", hint, code=code)

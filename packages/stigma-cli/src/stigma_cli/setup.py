@@ -24,7 +24,7 @@ from stigma_cli.output import Format, Output, print_json, print_line
 
 RETENTION = timedelta(hours=72)
 
-# Below this, the outcome of a call with the default timeout may be gone before it is asked for.
+# Retention below which the outcome of a call with the default timeout may be gone when it is read.
 LEAST_RETENTION = limits.DEFAULT_TIMEOUT + timedelta(hours=1)
 
 

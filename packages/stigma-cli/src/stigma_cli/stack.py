@@ -48,7 +48,7 @@ class Ports:
 
     @classmethod
     def free(cls) -> Ports:
-        """Choose ports that nobody uses."""
+        """Choose free ports."""
         temporal, temporal_ui, api, console, *admin = free_ports(4 + len(SERVICES))
         return cls(temporal, temporal_ui, api, dict(zip(SERVICES, admin, strict=True)), console)
 
@@ -115,7 +115,7 @@ class Service:
             await process.wait()
 
     def ended_error(self) -> CliError:
-        """Return what to say when the process ended by itself."""
+        """Return the error of a process that ended by itself."""
         code = self._process.returncode if self._process is not None else None
         return CliError(f"{self.name} ended with exit code {code}", self.log_tail())
 
@@ -219,7 +219,7 @@ class Stack:
         return None if self._temporal else self.directory / "temporal.log"
 
     async def wait_failed(self) -> CliError:
-        """Wait until something ends by itself; returns what to say about it."""
+        """Wait until a process ends by itself; return its error."""
         ends = {asyncio.create_task(each.wait()): each.ended_error for each in self.services}
         if self._server is not None:
             ends[asyncio.create_task(self._server.wait())] = self._temporal_ended

@@ -16,7 +16,7 @@ from stigma_cli.output import print_line
 
 
 async def find_stuck(api: Api, min_age: timedelta) -> ListStuckExecutionsResponse:
-    """Ask for the executions that do not get on.
+    """List the executions that make no progress.
 
     Raises:
         CliError: they cannot be listed.
@@ -27,7 +27,7 @@ async def find_stuck(api: Api, min_age: timedelta) -> ListStuckExecutionsRespons
 
 
 def wrong(stuck: ListStuckExecutionsResponse) -> list[StuckExecution]:
-    """Return those that something is wrong with: to wait for a person is what they are for."""
+    """Return the executions with a problem: waiting for a person is none."""
     return [each for each in stuck.executions if each.reason != STUCK_REASON_INPUT_REQUIRED]
 
 

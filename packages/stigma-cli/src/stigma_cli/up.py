@@ -71,11 +71,11 @@ async def started(stack: Stack, *, setup: bool = False) -> AsyncIterator[None]:
     try:
         if setup:
             await _set_up()
-        await stack.start(say)
+        await stack.start(print_status)
         yield
     finally:
         if stack.begun:
-            say("stopping")
+            print_status("stopping")
         await stack.stop()
 
 
@@ -115,8 +115,8 @@ async def while_up(stack: Stack, work: Coroutine[Any, Any, T]) -> T:
         failing.cancel()
 
 
-def say(text: str) -> None:
-    """Tell on stderr what is being done."""
+def print_status(text: str) -> None:
+    """Print a step on stderr."""
     sys.stderr.write(f"stigma: {text} …\n")
     sys.stderr.flush()
 

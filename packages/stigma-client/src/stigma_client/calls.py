@@ -67,7 +67,7 @@ class Call(Generic[R, E]):
         call: workflow.ActivityHandle[RawValue] = workflow.start_activity_method(
             self.start,
             payloads.to_binary_payload(self.request),
-            # Temporal's own ids are unique in a run only as long as nobody sets one.
+            # Temporal's own ids are unique in a run only as long as none is set.
             activity_id=f"{self.of.kind}-{self.unique}",
             schedule_to_close_timeout=close_timeout,
             start_to_close_timeout=close_timeout,

@@ -44,7 +44,7 @@ class CallbackActivities(ABC):
     @activity.defn(name=DELIVER_CALLBACK)
     @abstractmethod
     async def deliver_callback(self, request: DeliverCallbackRequest) -> DeliverCallbackResponse:
-        """Resolve one waiting activity: one RPC; every final answer is a verdict.
+        """Resolve one waiting activity: one RPC; every final response is a verdict.
 
         Raises:
             ApplicationError: a transient one, to be retried. Its type is the name of Temporal's

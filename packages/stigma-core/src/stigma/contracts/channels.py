@@ -20,7 +20,7 @@ _OPTIONS: tuple[tuple[str, int | str], ...] = (
     # The default waits up to 2 min before another try: too long after a restart.
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 5_000),
-    # The default looks a name up once in 30 s: with both pods of a service replaced in that time,
+    # By default a name is resolved once in 30 s: with both pods of a service replaced in that time,
     # as an upgrade does, calls would fail until it is over.
     ("grpc.dns_min_time_between_resolutions_ms", 1_000),
     # Most calls are too short for a ping, but this also sets TCP_USER_TIMEOUT: a connection that

@@ -11,7 +11,7 @@ def execution_id(principal: str, namespace: str, request_id: str, kind: Kind = K
     """Return the id of the execution that `request_id` stands for.
 
     It is a hash, not a UUID, so that every replay of a request names the same execution; the
-    principal is part of it, so that nobody reaches another principal's execution by guessing.
+    principal is part of it, so that no request reaches another principal's execution by guessing.
     It is also the Temporal workflow id.
     """
     # Length prefixes: ("ab", "c") and ("a", "bc") must not meet.

@@ -10,32 +10,31 @@ MAX_MESSAGE_BYTES = 1024 * 1024
 MAX_INPUT_BYTES = 1024 * 1024
 MAX_TOKEN_BYTES = 16 * 1024
 MAX_LABELS = 32
-# What Temporal's databases keep of a keyword, and of all of an execution's labels together.
+# Sizes of one label and of all of an execution's labels that Temporal's databases index.
 MAX_LABEL_BYTES = 255
 MAX_LABELS_BYTES = 2000
 MAX_ENV = 64
 MAX_REQUEST_ID_BYTES = 256
 MAX_REASON_BYTES = 1000
-# Of an error that ended a workflow's run: beside it there is an execution to carry.
+# Size of an error that ended a workflow's run, beside which an execution is carried.
 MAX_ERROR_BYTES = 64 * 1024
 MAX_BINDINGS = 100
-# Of a list's page, whose entries may be fewer then: gRPC's clients take 4 MiB, where nobody sets
-# more.
+# Size of a list's page, which may end early for it: gRPC's clients take 4 MiB by default.
 MAX_PAGE_BYTES = 3 * 1024 * 1024
 
-# A document's text, and the bounds of a registered one.
+# Size of a workflow document's text.
 MAX_DOCUMENT_BYTES = 512 * 1024
 
-# Output text that still fits beside the rest of an AgentExecution.
+# Size of an output that still fits beside the rest of an AgentExecution.
 MAX_OUTPUT_BYTES = 1024 * 1024
 
 DEFAULT_TIMEOUT = timedelta(hours=24)
-# Of a waiting caller: how late the loss of its worker, or of the agent, is noticed.
+# Time within which a waiting caller notices the loss of its worker, or of the agent.
 DEFAULT_HEARTBEAT_TIMEOUT = timedelta(minutes=5)
 DEFAULT_STEPS = 50
 MAX_STEPS = 1000
 
-# The outcome must reach a caller before the caller's own timeout does.
+# Margin by which the outcome must reach a caller before the caller's own timeout does.
 CALLBACK_MARGIN = timedelta(seconds=30)
 
 # Share of an execution's time after which operators are warned.

@@ -24,6 +24,6 @@ def has_ended(execution: Execution) -> bool:
     """Return whether an execution is over: nothing about it will change.
 
     By name, not by number: a phase that a later release adds has a higher number than these, and
-    an execution in it may well go on.
+    an execution in it may be open.
     """
     return execution.status.phase in TERMINAL

@@ -1,7 +1,7 @@
 """Codes of the reasons for which the workflow engine refuses a run before its first task.
 
 Such a run's failure has the code in its details, the RFC 7807 object, beside type and title: the
-types alone do not tell it from the same error of a task.
+types alone do not distinguish it from the same error of a task.
 """
 
 from __future__ import annotations

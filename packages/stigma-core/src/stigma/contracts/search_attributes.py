@@ -14,11 +14,11 @@ SESSION = SearchAttributeKey.for_keyword("StigmaSession")
 LABELS = SearchAttributeKey.for_keyword_list("StigmaLabels")
 PHASE = SearchAttributeKey.for_keyword("StigmaPhase")
 CALLBACK = SearchAttributeKey.for_keyword("StigmaCallback")
-"""`WAITING` from the start of an execution that somebody waits for; absent otherwise."""
+"""`WAITING` from the start of an execution that a caller waits for; absent otherwise."""
 START_TIME = SearchAttributeKey.for_datetime("StigmaStartTime")
-"""When an execution was accepted: Temporal's own start time is that of the newest run."""
+"""Time at which an execution was accepted: Temporal's own start time is that of the newest run."""
 WARN_TIME = SearchAttributeKey.for_datetime("StigmaWarnTime")
-"""When `limits.WARN_AFTER` of the time between an execution's start and its deadline is over."""
+"""Time at which `limits.WARN_AFTER` of the time from start to deadline is over."""
 
 CALLBACK_WAITING = "WAITING"
 

@@ -1,4 +1,4 @@
-"""Temporal task tokens, as far as Stigma looks into them."""
+"""Temporal task tokens: the fields that Stigma reads, and their fingerprint."""
 
 from __future__ import annotations
 

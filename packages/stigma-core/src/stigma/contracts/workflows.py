@@ -55,5 +55,5 @@ class WorkflowExecutionWorkflow:
 
     @workflow.query(name="execution")
     def execution(self, with_request: bool = True) -> WorkflowExecution:
-        """Return the execution as it stands, with all that was asked for if `with_request`."""
+        """Return the execution as it stands, its spec included if `with_request`."""
         raise NotImplementedError

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 
 class ServiceError(RuntimeError):
-    """The service cannot go on; its text is the reason, fit to be logged."""
+    """The service cannot continue; its text is the reason, fit to be logged."""
 
 
 class ConfigurationError(ServiceError):

@@ -137,8 +137,7 @@ _OPTIONS: tuple[tuple[str, Any], ...] = (
     # Clients ping every 20 s (contracts.channels): allow it, but no flood.
     ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
     ("grpc.keepalive_permit_without_calls", 1),
-    # Clients look the name up again when a connection ends, and find new replicas: those that a
-    # busy API is given have their share of the work after so long. Calls running on it go on to
-    # their end.
+    # Clients resolve the name again when a connection ends, and so find new replicas: one that is
+    # added to a busy API has its share of the load after this time. Running calls are not cut.
     ("grpc.max_connection_age_ms", 60_000),
 )

@@ -154,7 +154,7 @@ class ServiceRuntime:
 
 
 def serve(name: str, settings: ServiceSettings, build: Build) -> NoReturn:
-    """Run a service until it is told to stop, and end the process with one of these codes.
+    """Run a service until a signal stops it, and end the process with one of these codes.
 
     0: stopped by SIGTERM or SIGINT, drained, also while still starting. 1: a component failed, or
     did not stop within the grace. 2: the configuration cannot work. The reason is the last

@@ -17,7 +17,7 @@ OPEN = frozenset(
         WorkflowExecutionStatus.WORKFLOW_EXECUTION_STATUS_PAUSED,
     }
 )
-"""Statuses of a run that goes on."""
+"""Statuses of an open run."""
 
 _RPC_TIMEOUT = timedelta(seconds=5)
 
@@ -27,7 +27,7 @@ async def find_pending_activity(
 ) -> PendingActivityInfo | None:
     """Return the activity while its run waits for it, or None when it is gone.
 
-    A reset closes a run and goes on in another one: it is followed.
+    A reset closes a run and continues in another one, which is followed.
 
     Args:
         client: may be one of another namespace.
@@ -37,7 +37,7 @@ async def find_pending_activity(
         activity_id: the activity it waits for.
 
     Raises:
-        RPCError: Temporal did not answer, or does not let us look.
+        RPCError: Temporal did not answer, or denies access.
     """
     while run_id:
         try:

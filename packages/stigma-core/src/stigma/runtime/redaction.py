@@ -29,7 +29,7 @@ _TOKENS = re.compile(
     "|".join(
         (
             # A token starts with field 1, 36 bytes long: the namespace id. Raw, repr or octal,
-            # or as it stands in a URL. Where it ends cannot be told, for a workflow's id may
+            # or as it stands in a URL. Its end cannot be known, for a workflow's id may
             # have any character: what follows is masked with it.
             rf"(?:\n|\\n|\\012|\\x0a|\\x0A|\\u000[aA]|%0[aA])(?:\$|\\u0024|%24){_UUID}[\s\S]*",
             # base64, in lines or in a URL as well; hex is within.

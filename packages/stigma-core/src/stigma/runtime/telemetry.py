@@ -58,7 +58,7 @@ class Telemetry:
                 resource=Resource.create({SERVICE_NAME: service}), shutdown_on_exit=False
             )
             self._provider.add_span_processor(InheritedIds())
-            # Bounded: 2,048 spans wait at most, later ones are dropped, and nobody waits for it.
+            # Bounded: 2,048 spans wait at most, later ones are dropped, and no call waits for it.
             self._provider.add_span_processor(BatchSpanProcessor(_WithoutContent(exporter)))
             trace.set_tracer_provider(self._provider)
 
