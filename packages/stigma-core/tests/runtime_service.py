@@ -155,10 +155,10 @@ async def build(runtime: ServiceRuntime) -> Sequence[Component]:
     )
     if settings.fail == "later":
         runtime.spawn(_fail_later())
-    if settings.fail == "hard of hearing":
-        runtime.spawn(_go_on_after(cancels=2))
-    if settings.fail == "deaf":
-        runtime.spawn(_go_on_after(cancels=1000))
+    if settings.fail == "swallow two cancels":
+        runtime.spawn(_continue_after(cancels=2))
+    if settings.fail == "swallow cancels":
+        runtime.spawn(_continue_after(cancels=1000))
     server = GrpcServerComponent(
         runtime.readiness,
         host="127.0.0.1",
@@ -175,7 +175,7 @@ async def _fail_later() -> None:
     raise RuntimeError("it broke")
 
 
-async def _go_on_after(cancels: int) -> None:
+async def _continue_after(cancels: int) -> None:
     for _ in range(cancels + 1):
         with contextlib.suppress(asyncio.CancelledError):
             await asyncio.Event().wait()

@@ -191,7 +191,8 @@ async def test_an_activity_that_ignores_its_cancellation_cannot_hold_the_process
 
 
 @pytest.mark.parametrize(
-    ("fail", "code", "event"), [("hard of hearing", 0, "stopped"), ("deaf", 1, "did_not_stop")]
+    ("fail", "code", "event"),
+    [("swallow two cancels", 0, "stopped"), ("swallow cancels", 1, "did_not_stop")],
 )
 def test_stops_though_a_task_takes_its_cancel_for_something_else(
     run_service: Callable[..., Service], fail: str, code: int, event: str

@@ -4,32 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
-import http.client
 import os
-import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import dataclass, field
-from datetime import timedelta
 from pathlib import Path
 
-from stigma_cli.devserver import (
-    DevServer,
-    DevServerError,
-    bound_to_parent,
-    find_binary,
-    free_ports,
-    is_free,
-)
+from stigma_cli.devserver import DevServer, DevServerError, find_binary, free_ports, is_free
 from stigma_cli.errors import CliError, Exit
+from stigma_cli.service_process import HOST, ServiceProcess
 
 SERVICES = ("stigma_api", "stigma_orchestrator", "ai_worker", "zigflow_worker")
-HOST = "127.0.0.1"
-
-_READY_TIMEOUT = timedelta(seconds=90)
-_STOP_TIMEOUT = timedelta(seconds=40)
-_POLL_SECONDS = 0.1
-_LAST_LINES = 15
 
 Print = Callable[[str], None]
 
@@ -51,78 +36,6 @@ class Ports:
         """Choose free ports."""
         temporal, temporal_ui, api, console, *admin = free_ports(4 + len(SERVICES))
         return cls(temporal, temporal_ui, api, dict(zip(SERVICES, admin, strict=True)), console)
-
-
-class Service:
-    """One service as a process of ours, with its log in a file."""
-
-    def __init__(self, name: str, admin_port: int, log: Path, environment: Mapping[str, str]):
-        self.name = name
-        self.admin_port = admin_port
-        self.log = log
-        self._environment = dict(environment)
-        self._process: asyncio.subprocess.Process | None = None
-
-    @property
-    def pid(self) -> int | None:
-        """The process id, once started."""
-        return self._process.pid if self._process is not None else None
-
-    async def start(self) -> None:
-        """Start the process; `wait_ready` waits until it serves."""
-        with self.log.open("wb") as output:
-            self._process = await asyncio.create_subprocess_exec(
-                *bound_to_parent([sys.executable, "-m", self.name]),
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                env=self._environment,
-                start_new_session=True,  # a Ctrl-C is for us, who then stop it in order
-            )
-
-    async def wait_ready(self) -> None:
-        """Return once the service is ready.
-
-        Raises:
-            CliError: it ended, or is not ready in time; with the end of its log.
-        """
-        try:
-            async with asyncio.timeout(_READY_TIMEOUT.total_seconds()):
-                while not await asyncio.to_thread(is_ready, self.admin_port):
-                    if self._process is not None and self._process.returncode is not None:
-                        raise self.ended_error()
-                    await asyncio.sleep(_POLL_SECONDS)
-        except TimeoutError:
-            raise CliError(
-                f"{self.name} is not ready after {_READY_TIMEOUT}", self.log_tail()
-            ) from None
-
-    async def wait(self) -> int:
-        """Wait for the process to end; returns its exit code."""
-        return await self._process.wait() if self._process is not None else 0
-
-    async def stop(self) -> None:
-        """End the process: in order, by force when that takes too long."""
-        process = self._process
-        if process is None or process.returncode is not None:
-            return
-        process.terminate()
-        try:
-            await asyncio.wait_for(process.wait(), _STOP_TIMEOUT.total_seconds())
-        except TimeoutError:
-            with suppress(ProcessLookupError):
-                process.kill()
-            await process.wait()
-
-    def ended_error(self) -> CliError:
-        """Return the error of a process that ended by itself."""
-        code = self._process.returncode if self._process is not None else None
-        return CliError(f"{self.name} ended with exit code {code}", self.log_tail())
-
-    def log_tail(self) -> str:
-        """Return the end of the log, for people."""
-        lines = self.log.read_text(errors="replace").splitlines()[-_LAST_LINES:]
-        return "\n  ".join([f"the end of {self.log}:", *lines])
 
 
 class Stack:
@@ -276,7 +189,7 @@ class Stack:
     def _temporal_ended(self) -> CliError:
         return CliError("Temporal's dev server ended", f"see {self.temporal_log}")
 
-    def _service(self, name: str) -> Service:
+    def _service(self, name: str) -> ServiceProcess:
         admin_port = self.ports.admin[name]
         registry = self.directory / "registry.db"
         environment = {
@@ -295,16 +208,4 @@ class Stack:
             "STIGMA_CONSOLE_HOST": HOST,
             "STIGMA_CONSOLE_PORT": str(self.ports.console),
         }
-        return Service(name, admin_port, self.directory / f"{name}.log", environment)
-
-
-def is_ready(admin_port: int) -> bool:
-    """Return whether the service behind an admin port is ready; blocks for 2 s at most."""
-    connection = http.client.HTTPConnection(HOST, admin_port, timeout=2)
-    try:
-        connection.request("GET", "/readyz")
-        return connection.getresponse().status == http.HTTPStatus.OK
-    except (OSError, http.client.HTTPException):
-        return False
-    finally:
-        connection.close()
+        return ServiceProcess(name, admin_port, self.directory / f"{name}.log", environment)

@@ -16,8 +16,9 @@ import typer
 from stigma_cli.connections import connect_temporal
 from stigma_cli.errors import CliError, Exit
 from stigma_cli.output import Format, Output, print_json_line, print_line, print_table
+from stigma_cli.service_process import HOST
 from stigma_cli.setup import RETENTION, set_up
-from stigma_cli.stack import HOST, Ports, Stack
+from stigma_cli.stack import Ports, Stack
 
 T = TypeVar("T")
 
