@@ -28,7 +28,6 @@ from stigma.agent.v1.agent_pb2 import (
 from stigma.agent.v1.agent_service_pb2 import ApplyAgentRequest
 from stigma.contracts import ids, phases
 from stigma.contracts.executions import Execution, Kind, phase_name
-from stigma.runtime import open_channel
 from stigma.workflow.v1 import workflow_execution_service_pb2_grpc, workflow_service_pb2_grpc
 from stigma.workflow.v1.workflow_execution_pb2 import WorkflowExecution
 from stigma.workflow.v1.workflow_execution_service_pb2 import (
@@ -38,6 +37,7 @@ from stigma.workflow.v1.workflow_execution_service_pb2 import (
 from stigma.workflow.v1.workflow_pb2 import Workflow, WorkflowSpec
 from stigma.workflow.v1.workflow_service_pb2 import ApplyWorkflowRequest
 from tests.callers.programs import ROOT
+from tests.stack.channels import open_channel
 from tests.stack.stack import Stack
 from tests.stack.waiting import eventually
 

@@ -12,11 +12,11 @@ import pytest
 from ruamel.yaml import YAML
 
 from ai_worker.resources import load_providers
+from stigma.contracts.durations import parse_duration
 from stigma.contracts.task_queues import TaskQueues
 from stigma_api.access.principals import Principals
-from stigma_cli.agent_files import read_agents
+from stigma_cli.definition_files import read_agents
 from stigma_cli.devserver import GOGC, TUNING
-from stigma_cli.durations import parse_duration
 from stigma_cli.setup import LEAST_RETENTION
 from tests.charts import matrix
 from tests.charts.helm import (

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from stigma.agent.v1.agent_service_pb2 import ListAgentsRequest
 from stigma.agent.v1.agent_service_pb2_grpc import AgentServiceStub
-from stigma.runtime import open_channel
+from tests.stack.channels import open_channel
 
 if TYPE_CHECKING:
     from stigma.agent.v1.agent_service_pb2_grpc import AgentServiceAsyncStub

@@ -11,16 +11,16 @@ from playwright.async_api import Page, expect
 
 from stigma.agent.v1.agent_pb2 import Agent, AgentSpec
 from stigma.agent.v1.agent_service_pb2 import ApplyAgentRequest
-from stigma.runtime import open_channel
 from stigma.workflow.v1.workflow_execution_service_pb2 import StartWorkflowRequest
 from stigma.workflow.v1.workflow_execution_service_pb2_grpc import WorkflowExecutionServiceStub
 from stigma.workflow.v1.workflow_pb2 import Workflow, WorkflowSpec
 from stigma.workflow.v1.workflow_service_pb2 import ApplyWorkflowRequest
 from stigma.workflow.v1.workflow_service_pb2_grpc import WorkflowServiceStub
-from stigma_cli.agent_files import read_agents
+from stigma_cli.definition_files import read_agents
 from tests.console.console_browser import PATIENCE, ROOT, ConsoleBrowser, steps
 from tests.integration.callers import Job, PythonCaller
 from tests.integration.installation import KEY
+from tests.stack.channels import open_channel
 
 EXAMPLE = ROOT / "examples" / "code-review"
 HOSTILE = "<img src=x onerror=alert(1)><script>window.taken = true</script>"

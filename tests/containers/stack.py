@@ -11,7 +11,6 @@ from pathlib import Path
 import grpc.aio
 from testcontainers.core.container import DockerContainer
 
-from stigma.runtime import open_channel
 from stigma_cli.devserver import free_ports
 from tests.containers.container import Container, confine
 from tests.containers.engine import service_image
@@ -23,6 +22,7 @@ from tests.containers.foundation import (
 )
 from tests.containers.service import ServiceContainer
 from tests.reliability.fault_site import CALLER
+from tests.stack.channels import open_channel
 from tests.stack.service import Service, ServiceError
 from tests.stack.stack import SERVICES, Stack
 

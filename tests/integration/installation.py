@@ -47,7 +47,6 @@ from stigma.agent.v1.agent_pb2 import (
 from stigma.agent.v1.agent_service_pb2 import ApplyAgentRequest
 from stigma.contracts import ids
 from stigma.contracts.phases import has_ended
-from stigma.runtime import open_channel
 from stigma_client import StigmaPlugin
 from tests.integration.callers import (
     ForeignActivities,
@@ -60,6 +59,7 @@ from tests.integration.callers import (
 )
 from tests.integration.model_gate import KEY as GATE_KEY
 from tests.integration.model_gate import ModelGate
+from tests.stack.channels import open_channel
 from tests.stack.stack import Stack
 from tests.stack.waiting import eventually
 

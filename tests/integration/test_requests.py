@@ -17,8 +17,8 @@ from stigma.agent.v1.agent_execution_service_pb2 import StartAgentRequest
 from stigma.agent.v1.agent_execution_service_pb2_grpc import AgentExecutionServiceStub
 from stigma.contracts import ids, tokens
 from stigma.internal.v1.task_token_pb2 import TaskToken
-from stigma.runtime import open_channel
 from tests.integration.installation import NARROW_KEY, NARROW_PREFIX, Installation, phase
+from tests.stack.channels import open_channel
 
 TOKENS = (
     "token corrupt or of a foreign namespace / already resolved / "

@@ -26,7 +26,6 @@ from stigma.agent.v1.agent_execution_service_pb2 import (
 from stigma.contracts import tokens
 from stigma.contracts.payloads import DATA_CONVERTER
 from stigma.internal.v1.execution_pb2 import Bind
-from stigma.runtime import open_channel
 from stigma.workflow.v1.workflow_execution_service_pb2 import StartWorkflowRequest
 from stigma.workflow.v1.workflow_execution_service_pb2_grpc import WorkflowExecutionServiceStub
 from stigma.workflow.v1.workflow_pb2 import WorkflowSpec
@@ -38,6 +37,7 @@ from tests.integration.model_gate import ModelGate
 from tests.integration.secrets_search import forms, leaks, of_token
 from tests.integration.trace_receiver import TraceReceiver
 from tests.integration.workflow_calls import document
+from tests.stack.channels import open_channel
 from tests.stack.faults import Fail, FaultProxy
 from tests.stack.plugin import StartStack, TemporalServer
 from tests.stack.stack import SERVICES

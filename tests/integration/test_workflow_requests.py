@@ -12,12 +12,12 @@ import grpc.aio
 import pytest
 from temporalio.client import WorkflowHandle
 
-from stigma.runtime import open_channel
 from stigma.workflow.v1.workflow_execution_pb2 import WorkflowExecution
 from stigma.workflow.v1.workflow_execution_service_pb2 import StartWorkflowRequest
 from stigma.workflow.v1.workflow_execution_service_pb2_grpc import WorkflowExecutionServiceStub
 from tests.integration.installation import NARROW_KEY, Installation
 from tests.integration.workflow_calls import WorkflowCalls
+from tests.stack.channels import open_channel
 
 TOKENS = (
     "token corrupt or of a foreign namespace / already resolved / "

@@ -24,7 +24,6 @@ with workflow.unsafe.imports_passed_through():
     from stigma.contracts import engine, ids
     from stigma.contracts.executions import Kind
     from stigma.contracts.phases import has_ended
-    from stigma.runtime import open_channel
     from stigma.workflow.v1.workflow_execution_pb2 import (
         WORKFLOW_EXECUTION_PHASE_COMPLETED,
         WorkflowExecution,
@@ -44,6 +43,7 @@ with workflow.unsafe.imports_passed_through():
     from stigma_client import StigmaPlugin, run_workflow
     from tests.integration.callers import Job, Movable, wrong_answers
     from tests.integration.installation import KEY, PRINCIPAL, Called, Installation
+    from tests.stack.channels import open_channel
     from tests.stack.waiting import eventually
 
 ASK_WORKFLOW = "ask_workflow"

@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from stigma.runtime import open_channel
 from stigma.workflow.v1.workflow_execution_service_pb2 import (
     CancelWorkflowExecutionRequest,
     StartWorkflowRequest,
@@ -46,6 +45,7 @@ from tests.observability.outages import (
 )
 from tests.observability.prometheus import Prometheus, Target, prometheus
 from tests.observability.rules import CHARTS, SERVICES, hurried
+from tests.stack.channels import open_channel
 from tests.stack.faults import FaultProxy
 from tests.stack.stack import Stack
 from tests.stack.waiting import eventually

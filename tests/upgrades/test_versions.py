@@ -15,7 +15,7 @@ from temporalio.api.enums.v1 import EventType
 from temporalio.api.workflowservice.v1 import GetSystemInfoRequest
 from temporalio.client import Client, WorkflowExecutionStatus, WorkflowHandle
 
-from stigma.runtime.temporal import tells_of_versions
+from stigma.runtime.temporal import supports_version_updates
 from tests.integration.model_gate import ModelGate
 from tests.reliability.calls import Call
 from tests.reliability.workflow_callers import WorkflowCallers, workflow_callers
@@ -48,7 +48,7 @@ async def temporal_server(temporal_server: TemporalServer) -> TemporalServer:
     """A namespace of this module's own, on a server that has worker versioning."""
     client = await Client.connect(temporal_server.address, namespace=temporal_server.namespace)
     version = await client.workflow_service.get_system_info(GetSystemInfoRequest())
-    if not tells_of_versions(version.server_version):
+    if not supports_version_updates(version.server_version):
         pytest.skip(f"needs Temporal 1.32 or newer, this one is {version.server_version}")
     return TemporalServer(temporal_server.address, await new_namespace(temporal_server.address))
 

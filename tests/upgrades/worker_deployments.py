@@ -18,7 +18,8 @@ from temporalio.client import Client, WorkflowHandle, WorkflowHistory
 from temporalio.service import RPCError, RPCStatusCode
 
 from stigma.contracts.payloads import DATA_CONVERTER
-from stigma_cli.setup import RETENTION, missing_attributes, set_up
+from stigma_cli.namespaces import missing_attributes
+from stigma_cli.setup import RETENTION, set_up
 from tests.stack.waiting import eventually
 
 WITHIN = timedelta(seconds=60)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pydantic_settings import BaseSettings
 
 from ai_worker.settings import Settings as AiWorkerSettings
-from stigma.runtime.settings import ServiceSettings, described
+from stigma.runtime.settings import ServiceSettings, table_rows
 from stigma_api.settings import ApiSettings
 from stigma_orchestrator.settings import OrchestratorSettings
 from tools.docs.markdown import code, head, table
@@ -71,12 +71,12 @@ def _lines() -> Iterator[str]:
     yield _TEMPORAL
     yield "## Every service"
     yield ""
-    shared = described(ServiceSettings)
+    shared = table_rows(ServiceSettings)
     yield from _table(row for row in shared if row[0] != "STIGMA_ADMIN_PORT")
     for name, settings in SERVICES.items():
         yield f"## {name}"
         yield ""
-        yield from _table(row for row in described(settings) if row not in shared)
+        yield from _table(row for row in table_rows(settings) if row not in shared)
     yield "## Callers and the stigma command"
     yield ""
     yield "`stigma-client` and the command find the API by:"

@@ -15,7 +15,7 @@ from prometheus_client.metrics_core import Metric
 from ai_worker.models.metrics import ModelCallMetrics
 from stigma.contracts.task_queues import TaskQueues
 from stigma.runtime import Readiness, RpcMetrics
-from stigma.runtime.metrics import count_tasks, new_registry, show_readiness
+from stigma.runtime.metrics import export_readiness, export_task_count, new_registry
 from stigma_api.diagnosis.cluster_gauges import ClusterGauges
 from stigma_api.executions.callback_tokens import CallbackTokenPolicy
 from stigma_orchestrator.delivery.metrics import CallbackMetrics
@@ -60,8 +60,8 @@ def every_service() -> list[Described]:
     registry = new_registry("any")
     loop = asyncio.new_event_loop()
     try:
-        count_tasks(registry, loop)
-        show_readiness(registry, Readiness())
+        export_task_count(registry, loop)
+        export_readiness(registry, Readiness())
         return list(_described(registry))
     finally:
         loop.close()

@@ -167,7 +167,7 @@ async def test_a_cancelled_execution_still_says_what_was_asked(orchestrator: Orc
     accepted.spec.labels["team"] = "core"
     accepted.spec.callback_deadline.GetCurrentTime()
     accepted.status.deadline.GetCurrentTime()
-    memo = {"execution": payloads.to_raw(accepted), "digest": "d"}
+    memo = {"execution": payloads.to_binary_payload(accepted), "digest": "d"}
     agent = await orchestrator.start(memo=memo, agent_id="reviewer@3", labels={"team": "core"})
     await orchestrator.model.called.wait()
     await agent.cancel(reason="no longer needed")

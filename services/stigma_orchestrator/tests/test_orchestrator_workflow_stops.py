@@ -90,7 +90,7 @@ async def test_a_cancel_reaches_the_caller_and_stops_the_run(
     accepted = WorkflowExecution(id="workflow-1")
     accepted.spec.session_id = "accepted"
     handle = await workflows.start(
-        attempt.bind(), document="hold", memo={"execution": payloads.to_raw(accepted)}
+        attempt.bind(), document="hold", memo={"execution": payloads.to_binary_payload(accepted)}
     )
     await workflows.running(handle)
     await handle.cancel(reason="enough")

@@ -13,4 +13,4 @@ LOOK_SECONDS = "UPGRADES_LOOK_SECONDS"
 if LOOK_SECONDS in os.environ:
     from stigma.contracts import versions
 
-    versions.LOOK = timedelta(seconds=float(os.environ[LOOK_SECONDS]))
+    versions.VERSION_CHECK_INTERVAL = timedelta(seconds=float(os.environ[LOOK_SECONDS]))

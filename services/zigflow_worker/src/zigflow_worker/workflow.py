@@ -160,7 +160,7 @@ class DocumentWorkflow:
         state["suspended"] = self._suspended
         workflow.continue_as_new(
             continued_start(text, start.options, state),
-            initial_versioning_behavior=versions.of_next_run(),
+            initial_versioning_behavior=versions.continue_as_new_behavior(),
         )
 
 
@@ -224,6 +224,6 @@ def _failure(error: WorkflowError) -> ApplicationError:
             name: value if not isinstance(value, str) else f"{value[:2000]}…"
             for name, value in problem.items()
         }
-    message = payloads.encodable(summary(problem))
-    error_type = payloads.encodable(error.type)
+    message = payloads.replace_surrogates(summary(problem))
+    error_type = payloads.replace_surrogates(error.type)
     return ApplicationError(message, problem, type=error_type, non_retryable=True)

@@ -27,7 +27,7 @@ from stigma.agent.v1.agent_pb2 import (
 )
 from stigma.contracts.activities import CALL_MODEL, ModelActivities
 from stigma.contracts.limits import MAX_PAYLOAD_BYTES
-from stigma.contracts.payloads import json_size_over
+from stigma.contracts.payloads import json_size_if_over
 from stigma.internal.v1.execution_pb2 import (
     FINISH_REASON_PAUSE,
     ModelCallRequest,
@@ -93,7 +93,7 @@ def _response(result: ModelResult, schema: OutputSchema | None) -> ModelCallResp
         output_json=output.json,
         output_error=output.error,
     )
-    if size := json_size_over(MAX_PAYLOAD_BYTES, response):
+    if size := json_size_if_over(MAX_PAYLOAD_BYTES, response):
         raise CallError(
             FAILURE_REASON_TOO_LARGE,
             f"the answer is {size} bytes encoded; the limit is {MAX_PAYLOAD_BYTES}",

@@ -79,7 +79,7 @@ class StartResolver(Generic[D, E]):
         """
         command.reply, command.initial = _initial_executions(command, deadline)
         command.memo = {
-            outcome.MEMO_EXECUTION: payloads.to_raw(command.initial),
+            outcome.MEMO_EXECUTION: payloads.to_binary_payload(command.initial),
             outcome.MEMO_DIGEST: command.digest.hex(),
         }
         command.bind_payload = self._payload(command.bind) if command.bind is not None else None

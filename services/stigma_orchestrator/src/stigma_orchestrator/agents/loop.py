@@ -92,7 +92,7 @@ class AgentLoop:
             if workflow.info().is_continue_as_new_suggested():
                 return Continue(_CARRIED_CONTENT)
             # Between two steps nothing is under way that another version would have to take over.
-            if versions.has_changed():
+            if versions.target_changed():
                 return Continue(_CARRIED_CONTENT, optional=True)
 
     def _next_steps(self) -> Sequence[Step]:
@@ -101,7 +101,7 @@ class AgentLoop:
 
     def _completed(self, output: AgentOutput) -> Outcome:
         # Its JSON form is the longest in which it travels: in a failure's details, for instance.
-        if size := payloads.json_size_over(limits.MAX_OUTPUT_BYTES, output):
+        if size := payloads.json_size_if_over(limits.MAX_OUTPUT_BYTES, output):
             excerpt = output.text.encode()[:_EXCERPT_BYTES].decode(errors="ignore")
             raise AgentFailedError(
                 FailureReason.FAILURE_REASON_TOO_LARGE,

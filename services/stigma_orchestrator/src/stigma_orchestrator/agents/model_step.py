@@ -58,7 +58,7 @@ class ModelStep:
             AgentFailedError: it failed for good, or the request is too large.
         """
         request = self._request()
-        if size := payloads.json_size_over(limits.MAX_PAYLOAD_BYTES, request):
+        if size := payloads.json_size_if_over(limits.MAX_PAYLOAD_BYTES, request):
             raise self._failed(
                 FailureReason.FAILURE_REASON_TOO_LARGE,
                 f"the model call has {size} bytes, the limit is {limits.MAX_PAYLOAD_BYTES}",

@@ -45,6 +45,7 @@ class AgentWorkflow(workflows.AgentWorkflow):
         if not await self._lifecycle.run_to_delivery():
             await workflow.wait_condition(workflow.all_handlers_finished)
             workflow.continue_as_new(
-                self._lifecycle.next_input(), initial_versioning_behavior=versions.of_next_run()
+                self._lifecycle.next_input(),
+                initial_versioning_behavior=versions.continue_as_new_behavior(),
             )
         return self._lifecycle.result_or_raise()

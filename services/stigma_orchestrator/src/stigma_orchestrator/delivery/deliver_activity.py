@@ -141,7 +141,7 @@ class CallbackSender(CallbackActivities):
 
     async def _send(self, request: DeliverCallbackRequest) -> None:
         target = self._target(request)
-        execution = executions.to_deliver(request)
+        execution = executions.delivered_execution(request)
         if execution.status.phase == AGENT_EXECUTION_PHASE_COMPLETED:
             await self._complete(target, _result(execution, request.payload))
         elif request.report_cancellation:
@@ -206,7 +206,7 @@ class CallbackSender(CallbackActivities):
 
 def _fingerprint(request: DeliverCallbackRequest) -> str:
     """Return the fingerprint of the target's token; by id, the execution holds it."""
-    execution = executions.to_deliver(request)
+    execution = executions.delivered_execution(request)
     return tokens.fingerprint(request.token) or execution.status.callback.fingerprint
 
 

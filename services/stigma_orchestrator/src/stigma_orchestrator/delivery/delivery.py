@@ -154,7 +154,7 @@ class Delivery:
             request.caller.CopyFrom(target.bind.caller)
             # Identifies the attempt in the log.
             fingerprint = tokens.fingerprint(target.bind.token)
-            executions.to_deliver(request).status.callback.fingerprint = fingerprint
+            executions.delivered_execution(request).status.callback.fingerprint = fingerprint
         else:
             request.token = target.bind.token
         return request

@@ -218,7 +218,7 @@ class ExecutionLifecycle(Generic[ExecutionT]):
 
     def _excess_size(self) -> int:
         """Return the bytes of the next run's input when they are too many, else 0."""
-        return payloads.json_size_over(limits.MAX_PAYLOAD_BYTES, self.next_input())
+        return payloads.json_size_if_over(limits.MAX_PAYLOAD_BYTES, self.next_input())
 
     async def _wait(self, work: asyncio.Task[Outcome | Continue]) -> None:
         """Sleep until there is something to decide."""

@@ -135,7 +135,7 @@ class EngineRun:
         message, step = error.message, ""
         reason = FailureReason.FAILURE_REASON_WORKFLOW_ERROR
         if isinstance(problem, Mapping):
-            text = payloads.encodable(
+            text = payloads.replace_surrogates(
                 json.dumps(problem, ensure_ascii=False, separators=(",", ":"))
             )
             if len(text.encode()) <= limits.MAX_ERROR_BYTES:
@@ -143,7 +143,9 @@ class EngineRun:
             # The step has its own field; the engine's message names it as well.
             title = (problem.get("title") or problem.get("type"), problem.get("detail"))
             message = ": ".join(str(part) for part in title if part) or message
-            step = payloads.encodable(str(problem.get("instance") or ""))[: limits.MAX_REASON_BYTES]
+            step = payloads.replace_surrogates(str(problem.get("instance") or ""))[
+                : limits.MAX_REASON_BYTES
+            ]
             if problem.get(engine.REASON_KEY):
                 reason = errors.reason_of(str(problem[engine.REASON_KEY]))
             if refusals.refusal_in(problem) is not None:
@@ -155,7 +157,7 @@ def _completed(result: Payload) -> Outcome:
     # The engine answers in JSON; nothing at all is how Temporal writes null.
     output = WorkflowOutput(json=result.data.decode() or "null")
     # Its JSON form is the longest in which it travels: in a failure's details, for instance.
-    if size := payloads.json_size_over(limits.MAX_OUTPUT_BYTES, output):
+    if size := payloads.json_size_if_over(limits.MAX_OUTPUT_BYTES, output):
         return _too_large("the output has", size, limits.MAX_OUTPUT_BYTES)
     return Outcome(AGENT_EXECUTION_PHASE_COMPLETED, output)
 
@@ -166,6 +168,10 @@ def _too_large(subject: str, size: int, limit: int) -> Outcome:
 
 
 def _failed(reason: FailureReason.ValueType, message: str, step: str = "") -> Outcome:
-    text = payloads.encodable(message).encode()[: limits.MAX_ERROR_BYTES].decode(errors="ignore")
+    text = (
+        payloads.replace_surrogates(message)
+        .encode()[: limits.MAX_ERROR_BYTES]
+        .decode(errors="ignore")
+    )
     failure = Failure(reason=reason, message=text, step=step)
     return Outcome(AGENT_EXECUTION_PHASE_FAILED, failure=failure)

@@ -245,7 +245,7 @@ class Scheduler(Scheduling):
         """Wake at intervals: only a workflow task brings news of another version."""
         if self._version_timer is None and not self._effects and versions.is_versioned():
             self._version_timer = self._loop.call_later(
-                versions.LOOK.total_seconds(), self._check_version
+                versions.VERSION_CHECK_INTERVAL.total_seconds(), self._check_version
             )
 
     def _check_version(self) -> None:
@@ -258,7 +258,7 @@ class Scheduler(Scheduling):
         One that is too large stays on its version. It may shrink, but is not measured more than
         once a workflow task.
         """
-        if not versions.has_changed() or self._effects or self._cancelled:
+        if not versions.target_changed() or self._effects or self._cancelled:
             return False
         length = workflow.info().get_current_history_length()
         if length == self._too_large_at:
