@@ -54,11 +54,12 @@ bench: $(STAMP) ## one benchmark: make bench NAME=handshake
 	$(BIN)/python -m benchmarks.$(NAME) $(ARGS)
 
 .PHONY: check
-check: $(STAMP) ## format, lint, types, imports, protos
+check: $(STAMP) ## format, lint, types, imports, protos, words
 	@$(BIN)/ruff format --check --quiet .
 	$(BIN)/ruff check --quiet .
 	tools/types
 	$(BIN)/lint-imports >.venv/lint-imports.log || { cat .venv/lint-imports.log; exit 1; }
+	$(BIN)/python -m tools.style
 	tools/proto --check
 	tools/buf
 	test -z "$$(git ls-files uv.lock '**/uv.lock')" || { echo "uv.lock records download addresses: do not track it" >&2; exit 1; }

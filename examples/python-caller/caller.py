@@ -55,7 +55,7 @@ def failed(error: BaseException, hint: str) -> int:
 
 
 async def connect(api: ApiConnection) -> Client:
-    """Connect to both servers. (Without the API, a call would wait until it is back.)"""
+    """Connect to both servers: without the API, a call would wait until it is back."""
     try:
         await asyncio.wait_for(api.channel.channel_ready(), API_WAIT_SECONDS)
     except TimeoutError:

@@ -23,9 +23,7 @@ async def installation(
 
     directory = tmp_path_factory.mktemp("installation")
     async with ModelGate() as gate:
-        # This stack alone runs workflow code in the SDK's sandbox, as the services' own tests do.
-        sandboxed = {"*": {"STIGMA_WORKFLOW_SANDBOX": "true"}}
-        stack = await new_package_stack(environment={**environment(gate, directory), **sandboxed})
+        stack = await new_package_stack(environment=environment(gate, directory))
         async with Installation(stack, gate, directory) as installation:
             yield installation
 

@@ -25,10 +25,15 @@ async def traces() -> AsyncIterator[TraceReceiver]:
 
 @pytest.fixture(scope="package")
 async def traced_stack(new_package_stack: StartStack, traces: TraceReceiver) -> Stack:
-    """Services that trace."""
+    """Services that trace.
+
+    They alone run workflow code in the SDK's sandbox, as the services' own tests do: it is off in
+    production, and costs much of a test's time.
+    """
     from tests.observability.traced import apply, environment
 
-    stack = await new_package_stack(environment={"*": environment(traces.endpoint)})
+    variables = {**environment(traces.endpoint), "STIGMA_WORKFLOW_SANDBOX": "true"}
+    stack = await new_package_stack(environment={"*": variables})
     await apply(stack)
     return stack
 

@@ -88,7 +88,7 @@ class AgentExecutionTimedOut(AgentExecutionError):  # noqa: N818 - named after t
 
 
 class AgentExecutionCancelled(AgentExecutionError):  # noqa: N818 - named after the outcome
-    """The agent was cancelled through the API. (A cancelled caller gets a CancelledError.)"""
+    """The agent was cancelled through the API; a cancelled caller gets a CancelledError."""
 
     error_type = errors.ErrorType.CANCELLED
 
@@ -112,7 +112,7 @@ class WorkflowExecutionTimedOut(WorkflowExecutionError):  # noqa: N818 - named a
 
 
 class WorkflowExecutionCancelled(WorkflowExecutionError):  # noqa: N818 - named after the outcome
-    """The workflow was cancelled through the API. (A cancelled caller gets a CancelledError.)"""
+    """The workflow was cancelled through the API; a cancelled caller gets a CancelledError."""
 
     error_type = errors.ErrorType.WORKFLOW_CANCELLED
 

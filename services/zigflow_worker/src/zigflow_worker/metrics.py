@@ -79,7 +79,7 @@ class AgentCallMetrics(Interceptor):
         self,
         input: WorkflowInterceptorClassInput,  # noqa: A002 - the SDK's name
     ) -> type[WorkflowInboundInterceptor]:
-        """Gives workflows what counts."""
+        """Give workflows the functions that count."""
         input.unsafe_extern_functions.update({_STARTED: self._started.inc, _ENDED: self._end})
         return _Inbound
 

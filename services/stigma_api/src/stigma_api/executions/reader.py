@@ -79,7 +79,7 @@ class ExecutionDescription(Generic[E]):
 
     @property
     def definition_id(self) -> str:
-        """ "name@version" of the agent or workflow; empty for an inline one."""
+        """The agent or workflow, as "name@version"; empty for an inline one."""
         return self.kind.definition_id(self.execution.spec)
 
     @property

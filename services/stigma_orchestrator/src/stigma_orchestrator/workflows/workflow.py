@@ -1,5 +1,4 @@
-"""`WorkflowExecutionWorkflow`: one workflow execution, from the first bound token to the last
-delivery.
+"""`WorkflowExecutionWorkflow`: one workflow execution, from bound token to delivery.
 
 It never continues as new: its history is short, since the engine's run has one of its own, and a
 successor would have to find that run again. So it stays on the version that it began on.
