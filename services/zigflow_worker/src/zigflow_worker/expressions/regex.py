@@ -1,7 +1,7 @@
 """jq's regular expressions on RE2, whose time is linear in the text: no pattern stalls it.
 
-RE2 has no look-around and no back references (an error says so), its classes of letters and digits are
-ASCII, and `$` is the very end of the text.
+RE2 has no look-around and no back references (an error says so), its classes of letters and digits
+are ASCII, and `$` is the very end of the text.
 """
 
 from __future__ import annotations
