@@ -246,6 +246,6 @@ def _next_page(request: Request) -> str:
 
 
 def _own_path(path: str) -> str:
-    """Return a path of ours, or the home page: browsers take `//x` for a host, with either slash."""
+    """Return a path of ours, or the home page: browsers take `//x` for a host."""
     is_own = path.startswith("/") and path[1:2] not in {"/", "\\"} and path.isprintable()
     return path if is_own else "/"
