@@ -57,7 +57,7 @@ class Service(ABC):
     async def ended(self, within: timedelta) -> int:
         """Wait for its end: the exit code. TimeoutError when it runs on."""
 
-    async def wait_ready(self, within: timedelta = timedelta(seconds=60)) -> None:
+    async def wait_ready(self, within: timedelta = timedelta(seconds=120)) -> None:
         """Return once /readyz answers 200; ServiceError when it ends or stays unready."""
         try:
             await eventually(self._is_ready, within=within, what="ready")

@@ -150,7 +150,7 @@ class Stack:
         service: str,
         event: str,
         *,
-        within: timedelta = timedelta(seconds=20),
+        within: timedelta = timedelta(seconds=60),
         **fields: Any,
     ) -> Event:
         """Return the first such log event of the service's first process."""

@@ -25,7 +25,7 @@ async def eventually(
 async def eventually(
     check: Callable[[], Any],
     *,
-    within: timedelta = timedelta(seconds=20),
+    within: timedelta = timedelta(seconds=60),
     what: What = "the condition",
 ) -> Any:
     """Return ``check``'s first true value; TimeoutError naming ``what`` when there is none in time.
