@@ -30,10 +30,10 @@ from stigma.agent.v1.agent_pb2 import AgentSpec
 from stigma.workflow.v1.workflow_execution_service_pb2 import CancelWorkflowExecutionRequest
 from stigma.workflow.v1.workflow_execution_service_pb2_grpc import WorkflowExecutionServiceStub
 from stigma_cli.devserver import DevServer, find_binary
-from tests.reliability.calls import Call, events, scripted
+from tests.reliability.calls import Call, Run, events
 from tests.reliability.documents import DOCUMENTS
 from tests.reliability.fault_site import FaultSite, open_site
-from tests.reliability.workflow_callers import Run, WorkflowCallers, workflow_callers
+from tests.reliability.scripted import scripted
 from tests.stack.faults import Fail, LoseReply
 from tests.stack.histories import as_data
 from tests.stack.stack import Stack
@@ -69,7 +69,7 @@ class Recorder:
     async def execution(self, name: str, run: Run) -> None:
         """Write the histories of a caller, its workflow execution and the engine's run."""
         for part, handle in (
-            ("caller", run.caller),
+            ("caller", run.handle),
             ("execution", run.execution),
             ("run", run.engine),
         ):
@@ -202,34 +202,34 @@ async def model_call_retried(record: Recorder) -> None:
 
 async def workflow_executions(record: Recorder) -> None:
     """By how they end, and by what happens on the way."""
-    async with workflow_callers(record.site, record.site.api.address) as callers:
-        runs = {
-            "success": await callers.run("{set: {answer: 42}}"),
-            "failure": await callers.run("{raise: {error: {type: about:blank, status: 500}}}"),
-            "refused": await callers.run("{set: {answer: 42}, then: nowhere}"),
-            "timed-out": await callers.run("{wait: PT60S}", timeout=2),
-            "caller-watched": await callers.run("{wait: PT5S}", heartbeat_timeout=4),
-            "cancelled-by-its-caller": await callers.run("{wait: PT60S}"),
-            "cancelled-through-the-api": await callers.run("{wait: PT60S}"),
-            "run-terminated": await callers.run("{wait: PT60S}"),
-        }
-        for name in ("cancelled-by-its-caller", "cancelled-through-the-api", "run-terminated"):
-            await runs[name].began()
-        await runs["cancelled-by-its-caller"].caller.cancel()
-        cancel = CancelWorkflowExecutionRequest(id=runs["cancelled-through-the-api"].execution.id)
-        api = WorkflowExecutionServiceStub(record.site.stack.channel)
-        await api.CancelWorkflowExecution(cancel)
-        await runs["run-terminated"].engine.terminate()
-        for name, run in runs.items():
-            await record.execution(f"workflow-{name}", run)
-        await workflow_delivery_retried(record, callers)
+    run = record.site.callers.run
+    runs = {
+        "success": await run("{set: {answer: 42}}"),
+        "failure": await run("{raise: {error: {type: about:blank, status: 500}}}"),
+        "refused": await run("{set: {answer: 42}, then: nowhere}"),
+        "timed-out": await run("{wait: PT60S}", timeout=2),
+        "caller-watched": await run("{wait: PT5S}", heartbeat_timeout=4),
+        "cancelled-by-its-caller": await run("{wait: PT60S}"),
+        "cancelled-through-the-api": await run("{wait: PT60S}"),
+        "run-terminated": await run("{wait: PT60S}"),
+    }
+    for name in ("cancelled-by-its-caller", "cancelled-through-the-api", "run-terminated"):
+        await runs[name].began()
+    await runs["cancelled-by-its-caller"].handle.cancel()
+    cancel = CancelWorkflowExecutionRequest(id=runs["cancelled-through-the-api"].execution.id)
+    api = WorkflowExecutionServiceStub(record.site.stack.channel)
+    await api.CancelWorkflowExecution(cancel)
+    await runs["run-terminated"].engine.terminate()
+    for name, recorded in runs.items():
+        await record.execution(f"workflow-{name}", recorded)
+    await workflow_delivery_retried(record)
 
 
-async def workflow_delivery_retried(record: Recorder, callers: WorkflowCallers) -> None:
+async def workflow_delivery_retried(record: Recorder) -> None:
     """Longer than the local activity's short try."""
     orchestrator = record.site.temporal_of_orchestrator
     orchestrator.inject("RespondActivityTaskCompleted", Fail(), times=None)
-    run = await callers.run("{set: {answer: 42}}")
+    run = await record.site.callers.run("{set: {answer: 42}}")
     await run.began()
 
     async def tried() -> bool:

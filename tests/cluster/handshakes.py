@@ -18,7 +18,8 @@ from temporalio.client import Client, WorkflowFailureError
 from stigma.contracts.task_queues import TaskQueues
 from tests.cluster.program import until
 from tests.reliability.caller_service import QUEUE, AskAgent, Question
-from tests.reliability.calls import Call, scripted
+from tests.reliability.calls import Call
+from tests.reliability.scripted import scripted
 
 # Above every wait of a caller whose worker is killed: it is missed after HEARTBEAT_SECONDS.
 ANSWERED_WITHIN = timedelta(minutes=5)

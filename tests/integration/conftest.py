@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from stigma.contracts.executions import Kind
+
 if TYPE_CHECKING:
+    from tests.integration.executions import AnyExecutions, WorkflowExecutions
     from tests.integration.installation import Installation
-    from tests.integration.workflow_calls import WorkflowCalls
     from tests.stack.plugin import StartStack
 
 
@@ -29,9 +31,14 @@ async def installation(
 
 
 @pytest.fixture(scope="package")
-async def workflows(installation: Installation) -> AsyncIterator[WorkflowCalls]:
-    """The installation's workflow executions, and callers of them."""
-    from tests.integration.workflow_calls import WorkflowCalls
+async def workflows(installation: Installation) -> WorkflowExecutions:
+    """The installation's executions of workflows, which are applied."""
+    return await installation.apply_workflows()
 
-    async with WorkflowCalls(installation) as workflows:
-        yield workflows
+
+@pytest.fixture(params=[pytest.param(kind, id=kind) for kind in Kind])
+def executions(
+    request: pytest.FixtureRequest, installation: Installation, workflows: WorkflowExecutions
+) -> AnyExecutions:
+    """The installation's executions of each kind."""
+    return installation if request.param is Kind.AGENT else workflows

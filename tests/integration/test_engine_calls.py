@@ -10,7 +10,8 @@ import pytest
 from temporalio.client import WorkflowFailureError
 from temporalio.exceptions import ApplicationError, CancelledError
 
-from tests.integration.installation import Installation, phase
+from stigma.contracts.executions import phase_name
+from tests.integration.installation import Installation
 
 HEAD = """\
 document: {dsl: '1.0.3', namespace: tests, name: document, version: '1.0.0'}
@@ -54,7 +55,7 @@ async def test_success(installation: Installation, asked: dict[str, str]) -> Non
     run = await installation.run_document(catching("echo", "failed"), asked)
     assert await run.result() == asked["message"]
     [execution] = await installation.of_session(asked["session"], 1)
-    assert phase(await installation.ended(execution.id)) == "COMPLETED"
+    assert phase_name(await installation.ended(execution.id)) == "COMPLETED"
 
 
 @pytest.mark.contract("agent fails, any exception")
@@ -104,7 +105,7 @@ async def test_run_cancelled(installation: Installation, asked: dict[str, str]) 
         await run.result()
     assert isinstance(caught.value.cause, CancelledError)
     [execution] = await installation.of_session(asked["session"], 1)
-    assert phase(await installation.ended(execution.id)) == "CANCELLED"
+    assert phase_name(await installation.ended(execution.id)) == "CANCELLED"
 
 
 @pytest.mark.contract("caller cancelled (ours)")
@@ -127,7 +128,7 @@ async def test_task_timed_out(installation: Installation, asked: dict[str, str])
     assert (await run.result())["caught"] == "timeout"
     await installation.gate.hung_up(call, within=timedelta(seconds=3))
     [execution] = await installation.of_session(asked["session"], 1)
-    assert phase(await installation.ended(execution.id)) == "CANCELLED"
+    assert phase_name(await installation.ended(execution.id)) == "CANCELLED"
 
 
 @pytest.mark.contract("a thousand at once")

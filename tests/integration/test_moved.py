@@ -6,8 +6,6 @@ One agent all along, or one workflow execution, which asks one agent.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -25,14 +23,10 @@ from stigma.agent.v1.agent_execution_pb2 import (
     CALLBACK_STATE_DELIVERED,
     CALLBACK_STATE_RESOLVED_OR_GONE,
 )
-from stigma.contracts.executions import Execution, Kind, phase_name
+from stigma.contracts.executions import Kind, phase_name
 from tests.integration.callers import ForeignCaller, Job, Movable, PythonCaller
-from tests.integration.installation import Called, Installation, phase
-from tests.integration.workflow_calls import (
-    ForeignWorkflowCaller,
-    PythonWorkflowCaller,
-    WorkflowCalls,
-)
+from tests.integration.executions import AnyExecutions, Called, WorkflowExecutions
+from tests.integration.installation import Installation
 from tests.stack.waiting import eventually
 
 CALLER_MOVED = "caller activity paused, unpaused, reset; caller reset or continued-as-new"
@@ -41,47 +35,12 @@ HEARTBEAT = 4.0
 
 # Of workflow executions each move once: the activity that is moved is the same code.
 MOVES = [
-    *((Kind.AGENT, "python", moved) for moved in ("paused", "unpaused", "reset")),
-    *((Kind.AGENT, "foreign", moved) for moved in ("paused", "unpaused", "reset")),
-    (Kind.WORKFLOW, "python", "paused"),
-    (Kind.WORKFLOW, "foreign", "unpaused"),
-    (Kind.WORKFLOW, "python", "reset"),
+    *((Kind.AGENT, PythonCaller, moved) for moved in ("paused", "unpaused", "reset")),
+    *((Kind.AGENT, ForeignCaller, moved) for moved in ("paused", "unpaused", "reset")),
+    (Kind.WORKFLOW, PythonCaller, "paused"),
+    (Kind.WORKFLOW, ForeignCaller, "unpaused"),
+    (Kind.WORKFLOW, PythonCaller, "reset"),
 ]
-
-
-@dataclass(frozen=True)
-class Executions:
-    """Executions of one kind, and their callers: "python", ours, and "foreign"."""
-
-    calls: Installation | WorkflowCalls
-    callers: Mapping[str, Any]
-    told: Callable[[str], Awaitable[Execution]]
-    """Return an execution once it has ended and nobody is still to be told."""
-
-    async def call(self, caller: str, job: Job, **options: Any) -> Called:
-        """Start such a caller's workflow."""
-        return await self.calls.call(self.callers[caller], job, **options)
-
-    async def until_bound(self, execution_id: str, bindings: int) -> None:
-        """Return once so many of the caller's attempts are bound."""
-
-        async def bound() -> bool:
-            execution = await self.calls.execution(execution_id)
-            return execution.status.callback.bindings == bindings
-
-        await eventually(bound, what=f"{bindings} bindings of {execution_id}")
-
-
-@pytest.fixture(params=list(Kind))
-def executions(
-    request: pytest.FixtureRequest, installation: Installation, workflows: WorkflowCalls
-) -> Executions:
-    """Of either kind."""
-    if request.param is Kind.AGENT:
-        agents = {"python": PythonCaller, "foreign": ForeignCaller}
-        return Executions(installation, agents, installation.told)
-    runs = {"python": PythonWorkflowCaller, "foreign": ForeignWorkflowCaller}
-    return Executions(workflows, runs, workflows.ended)
 
 
 async def reset(
@@ -134,7 +93,7 @@ async def until_looked_after(installation: Installation, execution_id: str) -> N
 
 
 async def assert_one_agent(
-    installation: Installation, executions: Executions, called: Called
+    installation: Installation, executions: AnyExecutions, called: Called
 ) -> None:
     execution = await executions.told(called.execution_id)
     assert phase_name(execution) == "COMPLETED"
@@ -144,7 +103,7 @@ async def assert_one_agent(
 @pytest.mark.contract(CALLER_MOVED, "agent", "workflow")
 @pytest.mark.parametrize(("executions", "caller", "moved"), MOVES, indirect=["executions"])
 async def test_activity(
-    installation: Installation, executions: Executions, caller: str, moved: str
+    installation: Installation, executions: AnyExecutions, caller: Any, moved: str
 ) -> None:
     message = uuid.uuid4().hex
     called = await executions.call(caller, Job("held", message, heartbeat_timeout=HEARTBEAT))
@@ -170,11 +129,11 @@ async def test_activity(
 @pytest.mark.contract(CALLER_MOVED, "agent", "workflow")
 @pytest.mark.parametrize("first", ["bound", "answered"])
 async def test_caller_reset_after_its_call(
-    installation: Installation, executions: Executions, first: str
+    installation: Installation, executions: AnyExecutions, first: str
 ) -> None:
     """The call is in the new run's history: its activity is handed out again, with a new token."""
     message = uuid.uuid4().hex
-    called = await executions.call("python", Job("held", message))
+    called = await executions.call(PythonCaller, Job("held", message))
     call = await installation.gate.held(message)
     await called.workflow.signal(Movable.poke)
     again = await reset(installation, called.workflow.id, task=2)
@@ -193,28 +152,30 @@ async def test_caller_reset_after_its_call(
 
 @pytest.mark.contract(CALLER_MOVED, "agent", "workflow")
 async def test_caller_reset_before_its_call(
-    installation: Installation, executions: Executions
+    installation: Installation, executions: AnyExecutions
 ) -> None:
     """The new run asks anew: another request, which is answered; the first one is stopped."""
     message, session = uuid.uuid4().hex, uuid.uuid4().hex
     job = Job("held", message, session=session, heartbeat_timeout=HEARTBEAT)
-    called = await executions.call("python", job, names_request=False)
+    called = await executions.call(PythonCaller, job, names_request=False)
     abandoned = await installation.gate.held(message)
     again = await reset(installation, called.workflow.id, task=1)
     call = await installation.gate.held(message, nth=2)
     call.answer("right")
     assert await again.result() == "right"
-    found = await executions.calls.of_session(session, 2)
+    found = await executions.of_session(session, 2)
     ended = [await executions.told(execution.id) for execution in found]
     assert sorted(phase_name(execution) for execution in ended) == ["CANCELLED", "COMPLETED"]
     await abandoned.gone.wait()
 
 
 @pytest.mark.contract(CALLER_MOVED, "agent", "workflow")
-async def test_caller_continued_as_new(installation: Installation, executions: Executions) -> None:
+async def test_caller_continued_as_new(
+    installation: Installation, executions: AnyExecutions
+) -> None:
     """It names its request itself, so that the next run asks for the same execution."""
     message = uuid.uuid4().hex
-    called = await executions.call("python", Job("held", message))
+    called = await executions.call(PythonCaller, Job("held", message))
     call = await installation.gate.held(message)
     await called.workflow.signal(Movable.carry_on)
     await executions.until_bound(called.execution_id, 2)
@@ -237,25 +198,25 @@ async def test_agent_reset(installation: Installation, caller: Any) -> None:
     call.answer("right")
     assert await called.result() == "right"
     execution = await installation.told(called.execution_id)
-    assert phase(execution) == "COMPLETED"
+    assert phase_name(execution) == "COMPLETED"
     assert execution.status.callback.state == CALLBACK_STATE_DELIVERED
     assert not abandoned.waits or await abandoned.gone.wait()
 
 
 @pytest.mark.contract(AGENT_MOVED, "workflow")
 async def test_workflow_execution_reset(
-    installation: Installation, workflows: WorkflowCalls
+    installation: Installation, workflows: WorkflowExecutions
 ) -> None:
     """An operator resets it to before its run, which begins anew, for the same caller."""
     message = uuid.uuid4().hex
-    called = await workflows.call(PythonWorkflowCaller, Job("held", message))
+    called = await workflows.call(PythonCaller, Job("held", message))
     abandoned = await installation.gate.held(message)
     first = (await workflows.run_of(called.execution_id).describe()).run_id
     await reset(installation, called.execution_id, task=1)
     call = await installation.gate.held(message, nth=2)
     call.answer("right")
     assert await called.result() == "right"
-    execution = await workflows.ended(called.execution_id)
+    execution = await workflows.told(called.execution_id)
     assert phase_name(execution) == "COMPLETED"
     assert execution.status.callback.state == CALLBACK_STATE_DELIVERED
     assert execution.status.run.run_id != first

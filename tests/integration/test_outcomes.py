@@ -1,4 +1,4 @@
-"""What a caller sees of an agent that ends: each outcome, by each kind of caller."""
+"""What a caller sees of an execution that ends: each outcome, by each kind of caller."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import pytest
 from temporalio.client import WorkflowFailureError
 from temporalio.exceptions import (
     ActivityError,
-    ApplicationError,
     TimeoutError,  # noqa: A004 - Temporal's name for it
 )
 
@@ -19,15 +18,17 @@ from stigma.agent.v1.agent_execution_pb2 import (
     CALLBACK_STATE_UNSPECIFIED,
 )
 from stigma.agent.v1.agent_pb2 import AgentLimits, AgentSpec
-from stigma.contracts import errors, limits
-from tests.integration.callers import ForeignCaller, Job, PythonCaller
-from tests.integration.installation import (
+from stigma.contracts import limits
+from stigma.contracts.executions import Kind, phase_name
+from tests.integration.callers import ForeignCaller, Job, PythonCaller, answer_of
+from tests.integration.executions import (
+    AnyExecutions,
     Called,
-    Installation,
+    WorkflowExecutions,
+    details_of,
     failure_of,
-    phase,
-    scheduled,
 )
+from tests.integration.installation import Installation, scheduled
 
 CALLERS = pytest.mark.parametrize(
     ("caller", "attempts"),
@@ -36,48 +37,53 @@ CALLERS = pytest.mark.parametrize(
 )
 
 
-def said(failure: ApplicationError) -> dict[str, Any]:
-    """The failure's one detail."""
-    [details] = failure.details
-    assert isinstance(details, dict)
-    return details
+# What the agent and the workflow fail with that are called "broken".
+FAILURES = {
+    Kind.AGENT: ("INVALID_REQUEST", "model_call 2"),
+    Kind.WORKFLOW: ("WORKFLOW_ERROR", "/do/0/break"),
+}
+# The size of an input that is too large, and the limit: a workflow's is JSON, {"said":"…"}.
+INPUTS = {
+    Kind.AGENT: ("1500000", limits.MAX_MESSAGE_BYTES),
+    Kind.WORKFLOW: ("1500011", limits.MAX_INPUT_BYTES),
+}
 
 
-@pytest.mark.contract("agent succeeds")
+@pytest.mark.contract("agent succeeds", "agent", "workflow")
 @CALLERS
-async def test_success(installation: Installation, caller: Any, attempts: int) -> None:
-    called = await installation.call(
+async def test_success(executions: AnyExecutions, caller: Any, attempts: int) -> None:
+    called = await executions.call(
         caller, Job("echo", "hello", attempts=attempts, heartbeat_timeout=30)
     )
     assert await called.result() == "hello"
-    execution = await installation.told(called.execution_id)
-    assert phase(execution) == "COMPLETED"
-    assert execution.status.output.text == "hello"
+    execution = await executions.told(called.execution_id)
+    assert phase_name(execution) == "COMPLETED"
+    assert answer_of(execution) == "hello"
     assert execution.status.callback.state == CALLBACK_STATE_DELIVERED
     assert execution.status.callback.bindings == 1
     # Within one local activity: nothing was scheduled to deliver it.
-    assert scheduled(await installation.history(called.execution_id), "deliver_callback") == 0
+    assert scheduled(await executions.history(called.execution_id), executions.delivery) == 0
 
 
-@pytest.mark.contract("agent fails, any exception")
+@pytest.mark.contract("agent fails, any exception", "agent", "workflow")
 @CALLERS
-async def test_failure(installation: Installation, caller: Any, attempts: int) -> None:
-    called = await installation.call(
+async def test_failure(executions: AnyExecutions, caller: Any, attempts: int) -> None:
+    called = await executions.call(
         caller, Job("broken", "hello", attempts=attempts, heartbeat_timeout=30)
     )
     failure = await failure_of(called)
-    assert failure.type == "AGENT_EXECUTION_FAILED"
+    assert failure.type == executions.error("FAILED")
     assert failure.non_retryable
-    assert said(failure)["reason"] == "INVALID_REQUEST"
-    assert said(failure)["step"] == "model_call 2"
-    told = errors.execution_from_details(said(failure))
+    details = details_of(failure)
+    assert (details["reason"], details["step"]) == FAILURES[executions.kind]
+    told = executions.from_details(details)
     assert told is not None
-    execution = await installation.told(called.execution_id)
+    execution = await executions.told(called.execution_id)
     assert told.id == execution.id
-    assert phase(told) == phase(execution) == "FAILED"
+    assert phase_name(told) == phase_name(execution) == "FAILED"
     assert execution.status.callback.state == CALLBACK_STATE_DELIVERED
     # Within one activity, whose schedule is the decision in history.
-    assert scheduled(await installation.history(called.execution_id), "deliver_callback") == 1
+    assert scheduled(await executions.history(called.execution_id), executions.delivery) == 1
 
 
 @pytest.mark.contract("agent fails, any exception")
@@ -101,23 +107,25 @@ async def test_failure_of_every_kind(
     execution = await installation.start(spec=spec, message="hello", callback_token=token)
     failure = await failure_of(Called(parked, Job("", ""), execution.id))
     assert failure.type == "AGENT_EXECUTION_FAILED"
-    assert said(failure)["reason"] == reason
-    assert said(failure)["step"].startswith("model_call ")
+    assert details_of(failure)["reason"] == reason
+    assert details_of(failure)["step"].startswith("model_call ")
 
 
-@pytest.mark.contract("agent exceeds its deadline")
+@pytest.mark.contract("agent exceeds its deadline", "agent", "workflow")
 @CALLERS
-async def test_deadline(installation: Installation, caller: Any, attempts: int) -> None:
+async def test_deadline(executions: AnyExecutions, caller: Any, attempts: int) -> None:
     job = Job("slow", "hello", attempts=attempts, agent_timeout=1, heartbeat_timeout=30)
-    called = await installation.call(caller, job)
+    called = await executions.call(caller, job)
     failure = await failure_of(called)
-    assert failure.type == "AGENT_EXECUTION_TIMEOUT"
-    assert said(failure)["reason"] == "DEADLINE"
-    execution = await installation.ended(called.execution_id)
-    assert phase(execution) == "TIMED_OUT"
+    assert failure.type == executions.error("TIMEOUT")
+    assert details_of(failure)["reason"] == "DEADLINE"
+    execution = await executions.ended(called.execution_id)
+    assert phase_name(execution) == "TIMED_OUT"
     status = execution.status
     late = status.end_time.ToDatetime() - status.deadline.ToDatetime()
     assert timedelta() <= late < timedelta(seconds=3)
+    if isinstance(executions, WorkflowExecutions):
+        await executions.assert_run_cancelled(called.execution_id)
 
 
 @pytest.mark.contract("agent exceeds its deadline")
@@ -126,75 +134,76 @@ async def test_deadline_of_the_caller_itself(installation: Installation) -> None
     called = await installation.call(PythonCaller, Job("slow", "hello", timeout=2))
     failure = await failure_of(called)
     assert failure.type == "AGENT_EXECUTION_TIMEOUT"
-    assert said(failure)["execution"]["id"] == called.execution_id
+    assert details_of(failure)["execution"]["id"] == called.execution_id
     status = (await installation.ended(called.execution_id)).status
     assert status.deadline.ToDatetime() - status.start_time.ToDatetime() <= timedelta(seconds=2)
 
 
-@pytest.mark.contract("agent cancelled through the API")
+@pytest.mark.contract("agent cancelled through the API", "agent", "workflow")
 @CALLERS
 async def test_cancelled_through_the_api(
-    installation: Installation, caller: Any, attempts: int
+    installation: Installation, executions: AnyExecutions, caller: Any, attempts: int
 ) -> None:
     message = uuid.uuid4().hex
-    called = await installation.call(
+    called = await executions.call(
         caller, Job("held", message, attempts=attempts, heartbeat_timeout=30)
     )
     call = await installation.gate.held(message)
-    await installation.cancel(called.execution_id)
+    await executions.cancel(called.execution_id)
     failure = await failure_of(called)
-    assert failure.type == "AGENT_EXECUTION_CANCELLED"
-    assert said(failure)["reason"] == "CANCELLED"
-    execution = await installation.ended(called.execution_id)
-    assert phase(execution) == "CANCELLED"
-    assert execution.status.failure.message == "a test wants it"
+    assert failure.type == executions.error("CANCELLED")
+    assert details_of(failure)["reason"] == "CANCELLED"
     await installation.gate.hung_up(call, within=timedelta(seconds=3))
+    execution = await executions.ended(called.execution_id)
+    assert phase_name(execution) == "CANCELLED"
+    assert execution.status.failure.message == "a test wants it"
+    if isinstance(executions, WorkflowExecutions):
+        await executions.assert_run_cancelled(called.execution_id)
 
 
-@pytest.mark.contract("no token")
-async def test_nobody_waits(installation: Installation) -> None:
-    started = await installation.start(
-        agent_id="echo", message="hello", request_id=uuid.uuid4().hex
-    )
-    assert started.id == installation.execution_id(started.spec.request_id)
-    execution = await installation.told(started.id)
-    assert phase(execution) == "COMPLETED"
-    assert execution.status.output.text == "hello"
+@pytest.mark.contract("no token", "agent", "workflow")
+async def test_nobody_waits(executions: AnyExecutions) -> None:
+    started = await executions.ask("echo", "hello", request_id=uuid.uuid4().hex)
+    assert started.id == executions.execution_id(started.spec.request_id)
+    execution = await executions.told(started.id)
+    assert phase_name(execution) == "COMPLETED"
+    assert answer_of(execution) == "hello"
     assert execution.status.callback.state == CALLBACK_STATE_UNSPECIFIED
-    events = await installation.history(started.id)
-    assert scheduled(events, "deliver_callback") == scheduled(events, "watch_caller") == 0
+    events = await executions.history(started.id)
+    assert scheduled(events, executions.delivery) == scheduled(events, "watch_caller") == 0
 
 
-@pytest.mark.contract("no token")
-async def test_nobody_waits_for_a_failure(installation: Installation) -> None:
-    started = await installation.start(agent_id="broken", message="hello")
-    execution = await installation.ended(started.id)
-    assert phase(execution) == "FAILED"
-    assert scheduled(await installation.history(started.id), "deliver_callback") == 0
+@pytest.mark.contract("no token", "agent", "workflow")
+async def test_nobody_waits_for_a_failure(executions: AnyExecutions) -> None:
+    started = await executions.ask("broken", "hello")
+    execution = await executions.ended(started.id)
+    assert phase_name(execution) == "FAILED"
+    assert scheduled(await executions.history(started.id), executions.delivery) == 0
 
 
-@pytest.mark.contract("result or input too large")
+@pytest.mark.contract("result or input too large", "agent", "workflow")
 @CALLERS
-async def test_result_too_large(installation: Installation, caller: Any, attempts: int) -> None:
-    job = Job("large", "m" * 1000, repeat=400, attempts=attempts, heartbeat_timeout=30)
-    called = await installation.call(caller, job)
+async def test_result_too_large(executions: AnyExecutions, caller: Any, attempts: int) -> None:
+    job = Job("large", "m" * 1000, repeat=360, attempts=attempts, heartbeat_timeout=30)
+    called = await executions.call(caller, job)
     failure = await failure_of(called)
-    assert failure.type == "AGENT_EXECUTION_FAILED"
-    assert said(failure)["reason"] == "TOO_LARGE"
+    assert failure.type == executions.error("FAILED")
+    assert details_of(failure)["reason"] == "TOO_LARGE"
     assert str(limits.MAX_OUTPUT_BYTES) in failure.message
-    assert "1200" in failure.message
-    assert phase(await installation.ended(called.execution_id)) == "FAILED"
+    assert "1080" in failure.message
+    assert phase_name(await executions.ended(called.execution_id)) == "FAILED"
 
 
-@pytest.mark.contract("result or input too large")
-async def test_input_too_large(installation: Installation) -> None:
-    called = await installation.call(PythonCaller, Job("echo", "m" * 1000, repeat=1500))
+@pytest.mark.contract("result or input too large", "agent", "workflow")
+async def test_input_too_large(executions: AnyExecutions) -> None:
+    called = await executions.call(PythonCaller, Job("echo", "m" * 1000, repeat=1500))
     failure = await failure_of(called)
-    assert failure.type == "AGENT_EXECUTION_FAILED"
-    assert said(failure)["reason"] == "TOO_LARGE"
-    assert "1500000" in failure.message
-    assert str(limits.MAX_MESSAGE_BYTES) in failure.message
-    assert not await installation.exists(called.execution_id)
+    assert failure.type == executions.error("FAILED")
+    assert details_of(failure)["reason"] == "TOO_LARGE"
+    size, limit = INPUTS[executions.kind]
+    assert size in failure.message
+    assert str(limit) in failure.message
+    assert not await executions.exists(called.execution_id)
 
 
 @pytest.mark.contract("result or input too large")
@@ -208,12 +217,14 @@ async def test_foreign_input_too_large(installation: Installation) -> None:
     assert not await installation.exists(called.execution_id)
 
 
-@pytest.mark.contract("foreign caller without heartbeat, with max_attempts = 1")
-async def test_foreign_caller_without_heartbeat(installation: Installation) -> None:
-    called = await installation.call(ForeignCaller, Job("echo", "hello", attempts=1))
+@pytest.mark.contract(
+    "foreign caller without heartbeat, with max_attempts = 1", "agent", "workflow"
+)
+async def test_foreign_caller_without_heartbeat(executions: AnyExecutions) -> None:
+    called = await executions.call(ForeignCaller, Job("echo", "hello", attempts=1))
     assert await called.result() == "hello"
-    broken = await installation.call(ForeignCaller, Job("broken", "hello", attempts=1))
-    assert (await failure_of(broken)).type == "AGENT_EXECUTION_FAILED"
+    broken = await executions.call(ForeignCaller, Job("broken", "hello", attempts=1))
+    assert (await failure_of(broken)).type == executions.error("FAILED")
 
 
 @pytest.mark.contract("foreign caller without heartbeat, with max_attempts = 1")
@@ -229,4 +240,4 @@ async def test_foreign_caller_is_bound_by_schedule_to_close(installation: Instal
     call = await installation.gate.held(message)
     if call.waits:
         call.answer("too late")
-    assert phase(await installation.ended(called.execution_id)) in {"COMPLETED", "CANCELLED"}
+    assert phase_name(await installation.ended(called.execution_id)) in {"COMPLETED", "CANCELLED"}

@@ -12,14 +12,17 @@ import pytest
 from temporalio.client import WorkflowFailureError
 from temporalio.exceptions import ActivityError, ApplicationError
 
+from stigma.contracts.executions import Kind, phase_name
 from tests.integration.callers import Job, PythonCaller
-from tests.integration.installation import Called, Installation, environment, phase
+from tests.integration.executions import AnyExecutions, Called
+from tests.integration.installation import Installation, environment
 from tests.integration.model_gate import ModelGate
 from tests.stack.faults import FaultProxy, LoseReply
 from tests.stack.plugin import StartStack, TemporalServer
 from tests.stack.waiting import eventually
 
 DURING_DELIVERY = "cancel or deadline during delivery"
+PHASES = {"CANCELLED": "CANCELLED", "TIMEOUT": "TIMED_OUT", "FAILED": "FAILED"}
 COMPLETE, FAIL = "RespondActivityTaskCompleted", "RespondActivityTaskFailed"
 
 
@@ -55,8 +58,7 @@ async def heard(called: Called) -> str:
         if isinstance(cause, ActivityError):
             cause = cause.cause
         assert isinstance(cause, ApplicationError), cause
-        kinds = {"CANCELLED": "CANCELLED", "TIMEOUT": "TIMED_OUT", "FAILED": "FAILED"}
-        return kinds[str(cause.type).removeprefix("AGENT_EXECUTION_")]
+        return PHASES[str(cause.type).partition("_EXECUTION_")[2]]
     return "COMPLETED"
 
 
@@ -84,7 +86,7 @@ async def test_cancel_while_success_is_delivered(faulty: Installation, proxy: Fa
     await faulty.cancel(called.execution_id)
     proxy.clear()
     assert await heard(called) == "COMPLETED"
-    assert phase(await faulty.ended(called.execution_id)) == "COMPLETED"
+    assert phase_name(await faulty.ended(called.execution_id)) == "COMPLETED"
 
 
 @pytest.mark.contract(DURING_DELIVERY)
@@ -95,7 +97,7 @@ async def test_deadline_while_success_is_delivered(faulty: Installation, proxy: 
     await eventually(lambda: datetime.now(UTC) > deadline, what="the deadline")
     proxy.clear()
     assert await heard(called) == "COMPLETED"
-    assert phase(await faulty.ended(called.execution_id)) == "COMPLETED"
+    assert phase_name(await faulty.ended(called.execution_id)) == "COMPLETED"
 
 
 @pytest.mark.contract(DURING_DELIVERY)
@@ -112,7 +114,7 @@ async def test_cancel_while_the_reply_to_a_success_is_lost(
     assert await heard(called) == "COMPLETED"
     with_reply_lost = asyncio.create_task(faulty.ended(called.execution_id))
     await faulty.cancel(called.execution_id)
-    assert phase(await with_reply_lost) == "COMPLETED"
+    assert phase_name(await with_reply_lost) == "COMPLETED"
 
 
 @pytest.mark.contract(DURING_DELIVERY)
@@ -127,37 +129,47 @@ async def test_success_does_not_overtake_a_cancellation(
     proxy.inject(FAIL, LoseReply(grpc.StatusCode.INTERNAL), matches=lambda r: token in r)
     await faulty.cancel(called.execution_id)
     assert await heard(called) == "CANCELLED"
-    assert phase(await faulty.ended(called.execution_id)) == "CANCELLED"
+    assert phase_name(await faulty.ended(called.execution_id)) == "CANCELLED"
 
 
-@pytest.mark.contract(DURING_DELIVERY)
-@pytest.mark.parametrize("ending", ["cancel", "deadline"])
-async def test_at_any_moment(installation: Installation, ending: str) -> None:
+@pytest.mark.contract(DURING_DELIVERY, "agent", "workflow")
+@pytest.mark.parametrize(
+    ("executions", "ending"),
+    [(Kind.AGENT, "cancel"), (Kind.AGENT, "deadline"), (Kind.WORKFLOW, "cancel")],
+    indirect=["executions"],
+)
+async def test_at_any_moment(
+    installation: Installation, executions: AnyExecutions, ending: str
+) -> None:
     """The answer and a cancellation, or the deadline, meet at twenty different moments."""
-    outcomes = await asyncio.gather(*(race(installation, ending, nth) for nth in range(20)))
+    outcomes = await asyncio.gather(
+        *(race(installation, executions, ending, nth) for nth in range(20))
+    )
     assert all(caller == execution for caller, execution in outcomes), outcomes
 
 
-async def race(installation: Installation, ending: str, nth: int) -> tuple[str, str]:
+async def race(
+    installation: Installation, executions: AnyExecutions, ending: str, nth: int
+) -> tuple[str, str]:
     """Let an answer meet another ending; what caller and execution made of it."""
     message = uuid.uuid4().hex
     timeout = 2.0 if ending == "deadline" else 0
-    called = await installation.call(PythonCaller, Job("held", message, agent_timeout=timeout))
+    called = await executions.call(PythonCaller, Job("held", message, agent_timeout=timeout))
     call = await installation.gate.held(message)
     if ending == "deadline":
-        status = (await installation.execution(called.execution_id)).status
+        status = (await executions.execution(called.execution_id)).status
         moment = status.deadline.ToDatetime(UTC) + timedelta(milliseconds=20) * (nth - 10)
         await eventually(lambda: datetime.now(UTC) >= moment, what="the moment")
         if call.waits:
             call.answer("answered")
     elif nth % 2:
-        await installation.cancel(called.execution_id)
+        await executions.cancel(called.execution_id)
         if call.waits:
             call.answer("answered")
     else:
         call.answer("answered")
         for _ in range(nth // 2):  # each is a few milliseconds
-            await installation.execution(called.execution_id)
-        await installation.cancel(called.execution_id)
-    ended = await installation.ended(called.execution_id)
-    return await heard(called), phase(ended)
+            await executions.execution(called.execution_id)
+        await executions.cancel(called.execution_id)
+    ended = await executions.ended(called.execution_id)
+    return await heard(called), phase_name(ended)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
 import grpc
@@ -12,13 +12,17 @@ import pytest
 from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
 from temporalio.client import WorkflowHandle
 
-from stigma.agent.v1.agent_execution_pb2 import AgentExecution
 from stigma.agent.v1.agent_execution_service_pb2 import StartAgentRequest
 from stigma.agent.v1.agent_execution_service_pb2_grpc import AgentExecutionServiceStub
-from stigma.contracts import ids, tokens
+from stigma.contracts import tokens
+from stigma.contracts.executions import Kind, phase_name
 from stigma.internal.v1.task_token_pb2 import TaskToken
-from tests.integration.installation import NARROW_KEY, NARROW_PREFIX, Installation, phase
-from tests.stack.channels import open_channel
+from stigma.runtime import open_channel
+from stigma.workflow.v1.workflow_execution_service_pb2 import StartWorkflowRequest
+from stigma.workflow.v1.workflow_execution_service_pb2_grpc import WorkflowExecutionServiceStub
+from tests.integration.callers import answer_of
+from tests.integration.executions import AnyExecutions
+from tests.integration.installation import NARROW_KEY, NARROW_PREFIX, Installation
 
 TOKENS = (
     "token corrupt or of a foreign namespace / already resolved / "
@@ -54,56 +58,71 @@ async def parked(installation: Installation) -> AsyncIterator[WorkflowHandle[Any
     await handle.terminate()
 
 
-async def refused(installation: Installation, code: grpc.StatusCode, **fields: Any) -> str:
+@pytest.fixture
+async def narrow(installation: Installation) -> AsyncIterator[Mapping[Kind, Any]]:
+    """StartAgent and StartWorkflow with the key of a principal that may use few tokens."""
+    async with open_channel(installation.stack.api_address, api_key=NARROW_KEY) as channel:
+        agents, workflows = (
+            AgentExecutionServiceStub(channel),
+            WorkflowExecutionServiceStub(channel),
+        )
+        yield {
+            Kind.AGENT: lambda **f: agents.StartAgent(StartAgentRequest(**f), timeout=15),
+            Kind.WORKFLOW: lambda **f: workflows.StartWorkflow(
+                StartWorkflowRequest(**f), timeout=15
+            ),
+        }
+
+
+async def refused(executions: AnyExecutions, code: grpc.StatusCode, **fields: Any) -> str:
     """Assert that a start is refused with a code and starts nothing; the one line it answers."""
     request_id = uuid.uuid4().hex
     with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await installation.start(
-            **({"agent_id": "echo", "message": "hello", "request_id": request_id} | fields)
-        )
+        await executions.ask("echo", "hello", request_id=request_id, **fields)
     assert caught.value.code() is code, caught.value.details()
-    assert not await installation.exists(installation.execution_id(request_id))
+    assert not await executions.exists(executions.execution_id(request_id))
     line = caught.value.details() or ""
     assert line
     assert "\n" not in line
     return line
 
 
-@pytest.mark.contract(TOKENS)
+@pytest.mark.contract(TOKENS, "agent", "workflow")
 @pytest.mark.parametrize("corrupt", CORRUPTIONS.values(), ids=list(CORRUPTIONS))
 async def test_token_corrupt(
     installation: Installation,
+    executions: AnyExecutions,
     parked: WorkflowHandle[Any, Any],
     corrupt: Callable[[bytes], bytes],
 ) -> None:
     token = corrupt(await installation.tokens.of(parked.id))
-    line = await refused(installation, grpc.StatusCode.INVALID_ARGUMENT, callback_token=token)
+    line = await refused(executions, grpc.StatusCode.INVALID_ARGUMENT, callback_token=token)
     assert "callback_token" in line
 
 
-@pytest.mark.contract(TOKENS)
-async def test_token_resolved(installation: Installation) -> None:
+@pytest.mark.contract(TOKENS, "agent", "workflow")
+async def test_token_resolved(installation: Installation, executions: AnyExecutions) -> None:
     parked = await installation.park()
     token = await installation.tokens.of(parked.id)
     await installation.client.get_async_activity_handle(task_token=token).complete("done")
     await parked.result()
     precondition = grpc.StatusCode.FAILED_PRECONDITION
-    await refused(installation, precondition, callback_token=token)
+    await refused(executions, precondition, callback_token=token)
 
 
-@pytest.mark.contract(TOKENS)
+@pytest.mark.contract(TOKENS, "agent", "workflow")
 async def test_token_of_a_foreign_namespace(
-    installation: Installation, parked: WorkflowHandle[Any, Any]
+    installation: Installation, executions: AnyExecutions, parked: WorkflowHandle[Any, Any]
 ) -> None:
     other = await installation.client.workflow_service.describe_namespace(
         DescribeNamespaceRequest(namespace="temporal-system")
     )
     token = changed(await installation.tokens.of(parked.id), namespace_id=other.namespace_info.id)
-    line = await refused(installation, grpc.StatusCode.INVALID_ARGUMENT, callback_token=token)
+    line = await refused(executions, grpc.StatusCode.INVALID_ARGUMENT, callback_token=token)
     assert "callback_token" in line
 
 
-@pytest.mark.contract(TOKENS)
+@pytest.mark.contract(TOKENS, "agent", "workflow")
 @pytest.mark.parametrize(
     ("field", "other"),
     [
@@ -115,125 +134,126 @@ async def test_token_of_a_foreign_namespace(
     ],
 )
 async def test_token_of_nothing_there(
-    installation: Installation, parked: WorkflowHandle[Any, Any], field: str, other: object
+    installation: Installation,
+    executions: AnyExecutions,
+    parked: WorkflowHandle[Any, Any],
+    field: str,
+    other: object,
 ) -> None:
     token = changed(await installation.tokens.of(parked.id), **{field: other})
     precondition = grpc.StatusCode.FAILED_PRECONDITION
-    await refused(installation, precondition, callback_token=token)
+    await refused(executions, precondition, callback_token=token)
 
 
-@pytest.mark.contract(TOKENS)
+@pytest.mark.contract(TOKENS, "agent", "workflow")
 async def test_token_of_what_may_still_come(
-    installation: Installation, parked: WorkflowHandle[Any, Any]
+    installation: Installation, executions: AnyExecutions, parked: WorkflowHandle[Any, Any]
 ) -> None:
     """To Temporal, an event it does not have yet may be on its way: that is worth a retry."""
     token = changed(await installation.tokens.of(parked.id), scheduled_event_id=4711)
-    await refused(installation, grpc.StatusCode.UNAVAILABLE, callback_token=token)
+    await refused(executions, grpc.StatusCode.UNAVAILABLE, callback_token=token)
 
 
-@pytest.mark.contract(TOKENS)
+@pytest.mark.contract(TOKENS, "agent", "workflow")
 async def test_token_outside_the_prefixes(
-    installation: Installation, parked: WorkflowHandle[Any, Any]
+    installation: Installation,
+    executions: AnyExecutions,
+    parked: WorkflowHandle[Any, Any],
+    narrow: Mapping[Kind, Any],
 ) -> None:
+    start, request_id = narrow[executions.kind], uuid.uuid4().hex
+    asked = executions.fields("echo", "hello") | {"request_id": request_id}
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await start(callback_token=await installation.tokens.of(parked.id), **asked)
+    assert caught.value.code() is grpc.StatusCode.PERMISSION_DENIED
+    assert not await executions.exists(executions.execution_id(request_id, "narrow"))
+    # The key itself is good, where it may be used.
     inside = await installation.park(f"{NARROW_PREFIX}{uuid.uuid4().hex}")
-    async with open_channel(installation.stack.api_address, api_key=NARROW_KEY) as channel:
-        executions = AgentExecutionServiceStub(channel)
-        request = StartAgentRequest(
-            agent_id="echo",
-            message="hello",
-            request_id=uuid.uuid4().hex,
-            callback_token=await installation.tokens.of(parked.id),
-        )
-        with pytest.raises(grpc.aio.AioRpcError) as caught:
-            await executions.StartAgent(request, timeout=15)
-        assert caught.value.code() is grpc.StatusCode.PERMISSION_DENIED
-        namespace = installation.stack.namespace
-        assert not await installation.exists(
-            ids.execution_id("narrow", namespace, request.request_id)
-        )
-        # The key itself is good, where it may be used.
-        request.callback_token = await installation.tokens.of(inside.id)
-        await executions.StartAgent(request, timeout=15)
-    result = await inside.result()
-    assert result.status.output.text == "hello"
+    await start(callback_token=await installation.tokens.of(inside.id), **asked)
+    assert answer_of(await inside.result()) == "hello"
 
 
-@pytest.mark.contract(TOKENS)
+@pytest.mark.contract(TOKENS, "agent", "workflow")
 async def test_token_of_a_namespace_that_is_not_allowed(
-    installation: Installation, parked: WorkflowHandle[Any, Any]
+    installation: Installation, executions: AnyExecutions, parked: WorkflowHandle[Any, Any]
 ) -> None:
     token = await installation.tokens.of(parked.id)
     await refused(
-        installation,
+        executions,
         grpc.StatusCode.PERMISSION_DENIED,
         callback_token=token,
         caller={"namespace": "elsewhere"},
     )
 
 
-@pytest.mark.contract(REPLAYS)
-async def test_replayed(installation: Installation) -> None:
+@pytest.mark.contract(REPLAYS, "agent", "workflow")
+async def test_replayed(installation: Installation, executions: AnyExecutions) -> None:
     message, request_id = uuid.uuid4().hex, uuid.uuid4().hex
-    asked: dict[str, Any] = {"agent_id": "held", "message": message, "request_id": request_id}
-    first = await installation.start(**asked)
-    again = await installation.start(**asked)
+    first = await executions.ask("held", message, request_id=request_id)
+    again = await executions.ask("held", message, request_id=request_id)
     assert first.id == again.id
     (await installation.gate.held(message)).answer("once")
-    await installation.ended(first.id)
-    closed = await installation.start(**asked)
+    await executions.ended(first.id)
+    closed = await executions.ask("held", message, request_id=request_id)
     assert closed.id == first.id
-    assert phase(closed) == "COMPLETED"
-    assert closed.status.output.text == "once"
+    assert phase_name(closed) == "COMPLETED"
+    assert answer_of(closed) == "once"
     assert len(installation.gate.calls(message)) == 1
 
 
-@pytest.mark.contract(REPLAYS)
-async def test_replayed_with_a_token(installation: Installation) -> None:
+@pytest.mark.contract(REPLAYS, "agent", "workflow")
+async def test_replayed_with_a_token(installation: Installation, executions: AnyExecutions) -> None:
     """A caller that joins what runs already is called back; one that comes late gets the answer."""
     message, request_id = uuid.uuid4().hex, uuid.uuid4().hex
-    asked: dict[str, Any] = {"agent_id": "held", "message": message, "request_id": request_id}
-    first = await installation.start(**asked)
+    asked = executions.fields("held", message) | {"request_id": request_id}
+    first = await executions.start(**asked)
     parked = await installation.park()
     token = await installation.tokens.of(parked.id)
-    joined: AgentExecution = await installation.start(**asked, callback_token=token)
+    joined = await executions.start(**asked, callback_token=token)
     assert joined.id == first.id
     (await installation.gate.held(message)).answer("once")
-    result = await parked.result()
-    assert result.status.output.text == "once"
-    # Its caller may go on before the agent's workflow has closed.
+    assert answer_of(await parked.result()) == "once"
+    # Its caller may go on before the execution's workflow has closed.
     await installation.client.get_workflow_handle(first.id).result()
     late = await installation.park()
-    closed = await installation.start(**asked, callback_token=await installation.tokens.of(late.id))
-    assert closed.status.output.text == "once"
+    closed = await executions.start(**asked, callback_token=await installation.tokens.of(late.id))
+    assert answer_of(closed) == "once"
     await late.terminate()
     assert len(installation.gate.calls(message)) == 1
 
 
-@pytest.mark.contract(REPLAYS)
+@pytest.mark.contract(REPLAYS, "agent", "workflow")
 @pytest.mark.parametrize("state", ["open", "closed"])
-async def test_with_another_spec(installation: Installation, state: str) -> None:
+async def test_with_another_spec(
+    installation: Installation, executions: AnyExecutions, state: str
+) -> None:
     message, request_id = uuid.uuid4().hex, uuid.uuid4().hex
-    first = await installation.start(agent_id="held", message=message, request_id=request_id)
+    asked = executions.fields("held", message) | {"request_id": request_id}
+    first = await executions.start(**asked)
     call = await installation.gate.held(message)
     if state == "closed":
         call.answer("once")
-        await installation.ended(first.id)
-    for other in ({"message": "other"}, {"agent_id": "echo"}, {"labels": {"a": "b"}}):
-        asked = {"agent_id": "held", "message": message, "request_id": request_id} | other
+        await executions.ended(first.id)
+    another_message, another_name = (
+        executions.fields("held", "other"),
+        executions.fields("echo", message),
+    )
+    for other in (another_message, another_name, {"labels": {"a": "b"}}):
         with pytest.raises(grpc.aio.AioRpcError) as caught:
-            await installation.start(**asked)
+            await executions.start(**(asked | other))
         assert caught.value.code() is grpc.StatusCode.ALREADY_EXISTS
         assert first.id in (caught.value.details() or "")
     if state == "open":
         call.answer("once")
-    assert (await installation.ended(first.id)).status.output.text == "once"
+    assert answer_of(await executions.ended(first.id)) == "once"
     assert len(installation.gate.calls(message)) == 1
 
 
-@pytest.mark.contract(REPLAYS)
-async def test_another_principal_has_requests_of_its_own(installation: Installation) -> None:
-    request = StartAgentRequest(agent_id="echo", message="hello", request_id=uuid.uuid4().hex)
-    mine = await installation.start(agent_id="echo", message="hello", request_id=request.request_id)
-    async with open_channel(installation.stack.api_address, api_key=NARROW_KEY) as channel:
-        theirs = await AgentExecutionServiceStub(channel).StartAgent(request, timeout=15)
+@pytest.mark.contract(REPLAYS, "agent", "workflow")
+async def test_another_principal_has_requests_of_its_own(
+    executions: AnyExecutions, narrow: Mapping[Kind, Any]
+) -> None:
+    asked = executions.fields("echo", "hello") | {"request_id": uuid.uuid4().hex}
+    mine = await executions.start(**asked)
+    theirs = await narrow[executions.kind](**asked)
     assert mine.id != theirs.id

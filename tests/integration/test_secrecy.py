@@ -27,17 +27,14 @@ from stigma.contracts import tokens
 from stigma.contracts.payloads import DATA_CONVERTER
 from stigma.internal.v1.execution_pb2 import Bind
 from stigma.workflow.v1.workflow_execution_service_pb2 import StartWorkflowRequest
-from stigma.workflow.v1.workflow_execution_service_pb2_grpc import WorkflowExecutionServiceStub
 from stigma.workflow.v1.workflow_pb2 import WorkflowSpec
 from tests.integration.callers import ForeignCaller, Job, PythonCaller
 from tests.integration.command_line import stigma
-from tests.integration.installation import KEY, Installation, environment, signalled
+from tests.integration.installation import KEY, Installation, document, environment, signalled
 from tests.integration.model_gate import KEY as GATE_KEY
 from tests.integration.model_gate import ModelGate
 from tests.integration.secrets_search import forms, leaks, of_token
 from tests.integration.trace_receiver import TraceReceiver
-from tests.integration.workflow_calls import document
-from tests.stack.channels import open_channel
 from tests.stack.faults import Fail, FaultProxy
 from tests.stack.plugin import StartStack, TemporalServer
 from tests.stack.stack import SERVICES
@@ -144,7 +141,6 @@ async def talkative(
 async def everything_happens(talkative: Talkative) -> None:
     """Success, failure, cancel, replay, refusal and failing delivery, by every caller."""
     installation = talkative.installation
-    executions = installation.executions
     for caller in (PythonCaller, ForeignCaller):
         for agent in ("echo", "broken", "large", "nobody"):
             repeat = 9000 if agent == "large" else 1
@@ -152,7 +148,7 @@ async def everything_happens(talkative: Talkative) -> None:
         called = await talkative.call(caller, Job("held", f"{PROMPT} {caller}"), ends=False)
         await installation.gate.held(f"{PROMPT} {caller}")
         request = CancelAgentExecutionRequest(id=called.execution_id)
-        await talkative.ask(executions.CancelAgentExecution, request)
+        await talkative.ask(installation.stub.CancelAgentExecution, request)
         with pytest.raises(WorkflowFailureError):
             await called.result()
     await the_engine_calls(talkative)
@@ -160,7 +156,9 @@ async def everything_happens(talkative: Talkative) -> None:
     await requests_are_refused_and_replayed(talkative)
     await deliveries_fail(talkative)
     for execution_id in talkative.execution_ids:
-        await talkative.ask(executions.GetAgentExecution, GetAgentExecutionRequest(id=execution_id))
+        await talkative.ask(
+            installation.stub.GetAgentExecution, GetAgentExecutionRequest(id=execution_id)
+        )
 
 
 async def the_engine_calls(talkative: Talkative) -> None:
@@ -184,8 +182,7 @@ async def the_engine_calls(talkative: Talkative) -> None:
 async def workflows_run(talkative: Talkative) -> None:
     """A Stigma workflow that ends well, one that fails with its input, and a refused token."""
     installation = talkative.installation
-    channel = open_channel(installation.stack.api_address, api_key=KEY)
-    start = WorkflowExecutionServiceStub(channel).StartWorkflow
+    start = installation.workflows.stub.StartWorkflow
     failing = "fail: {raise: {error: {type: 'https://x.io/e', status: 500, detail: '${ .said }'}}}"
     for task in ("say: {set: {said: '${ .said }'}}", failing):
         parked = await installation.park()
@@ -202,11 +199,10 @@ async def workflows_run(talkative: Talkative) -> None:
         request.callback_token = token[:-7]
         request.request_id = uuid.uuid4().hex
         assert await talkative.ask(start, request) is None
-    await channel.close()
 
 
 async def requests_are_refused_and_replayed(talkative: Talkative) -> None:
-    installation, start = talkative.installation, talkative.installation.executions.StartAgent
+    installation, start = talkative.installation, talkative.installation.stub.StartAgent
     parked = await installation.park()
     token = await installation.tokens.of(parked.id)
     request = StartAgentRequest(
@@ -290,19 +286,17 @@ async def test_nothing_leaks(talkative: Talkative) -> None:
         assert status == 200
         quiet[f"metrics of {service}"] = metrics.encode()
         quiet[f"readiness of {service}"] = (await process.admin("/readyz"))[1].encode()
-    listed = await installation.executions.ListAgentExecutions(ListAgentExecutionsRequest())
+    listed = await installation.stub.ListAgentExecutions(ListAgentExecutionsRequest())
     quiet["list"] = listed.SerializeToString() + str(listed).encode()
     quiet |= await command_outputs(talkative)
 
     # These show prompts and answers to those who may read them, and still no token or key.
     for execution_id in talkative.execution_ids:
         full = GetAgentExecutionRequest(id=execution_id, view=AGENT_EXECUTION_VIEW_FULL)
-        await talkative.ask(installation.executions.GetAgentExecution, full)
+        await talkative.ask(installation.stub.GetAgentExecution, full)
         if not await installation.exists(execution_id):
             continue
-        watched = installation.executions.WatchAgentExecution(
-            WatchAgentExecutionRequest(id=execution_id)
-        )
+        watched = installation.stub.WatchAgentExecution(WatchAgentExecutionRequest(id=execution_id))
         talkative.replies += [
             event.SerializeToString() + str(event).encode() async for event in watched
         ]

@@ -14,7 +14,7 @@ from tests.stack.plugin import running_stacks
 from tests.stack.tables import add_table
 
 if TYPE_CHECKING:
-    from tests.integration.installation import Called
+    from tests.integration.executions import Called
     from tests.rehearsals.rehearsal_environment import RehearsalEnvironment
 
 

@@ -12,7 +12,8 @@ from tests.docs.commands import Command
 from tests.docs.documented_site import DocumentedSite, DocumentedStack
 from tests.docs.pages import ROOT, read_page
 from tests.integration.callers import Job, PythonCaller
-from tests.integration.installation import KEY, Called, Installation, environment
+from tests.integration.executions import Called
+from tests.integration.installation import KEY, Installation, environment
 from tests.integration.model_gate import ModelGate
 from tests.rehearsals.damaging_proxy import DamagingProxy
 from tests.rehearsals.operator import Operator

@@ -11,7 +11,7 @@ from datetime import timedelta
 from stigma.agent.v1.agent_pb2 import Agent, AgentSpec
 from stigma.agent.v1.agent_service_pb2 import ApplyAgentRequest
 from tests.integration.callers import Job, PythonCaller
-from tests.integration.installation import Called, failure_of
+from tests.integration.executions import Called, failure_of
 from tests.rehearsals.rehearsal_environment import RehearsalEnvironment
 
 RUNBOOK = "runbooks/high-failure-rate.md"

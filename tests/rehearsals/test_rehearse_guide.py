@@ -8,7 +8,7 @@ import grpc.aio
 import pytest
 
 from tests.integration.callers import Job, PythonCaller
-from tests.integration.installation import failure_of
+from tests.integration.executions import failure_of
 from tests.rehearsals.rehearsal_environment import RehearsalEnvironment
 
 GUIDE = "developer-guide.md"

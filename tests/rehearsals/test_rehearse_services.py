@@ -13,7 +13,7 @@ import pytest
 
 from stigma.contracts import limits
 from tests.integration.callers import Job, PythonCaller
-from tests.integration.installation import Called, failure_of
+from tests.integration.executions import Called, failure_of
 from tests.rehearsals.rehearsal_environment import RehearsalEnvironment
 from tests.stack.faults import EVERY_METHOD, Delay, Fail
 from tests.stack.waiting import eventually

@@ -10,7 +10,8 @@ import pytest
 from temporalio.client import WorkflowFailureError
 
 from stigma.agent.v1.agent_execution_pb2 import CALLBACK_STATE_RESOLVED_OR_GONE
-from tests.integration.installation import failure_of, phase
+from stigma.contracts.executions import phase_name
+from tests.integration.executions import failure_of
 from tests.rehearsals.operator import caller_in
 from tests.rehearsals.rehearsal_environment import RehearsalEnvironment
 from tests.stack.faults import Fail
@@ -112,7 +113,7 @@ async def test_an_activity_was_answered_otherwise(rehearsal: RehearsalEnvironmen
         await operator.knows(ID=started.id)
         assert "RESOLVED_OR_GONE" in await operator.follow("look")
         # The cure: nothing is to be cured, and the answer can be read.
-        assert phase(execution) == "COMPLETED"
+        assert phase_name(execution) == "COMPLETED"
         await operator.follow("verify")
         operator.cured()
 

@@ -7,7 +7,8 @@ import uuid
 
 from stigma.agent.v1.agent_pb2 import FAILURE_REASON_CANCELLED
 from stigma.contracts.activities import WATCH_CALLER
-from tests.integration.installation import Called, phase
+from stigma.contracts.executions import phase_name
+from tests.integration.executions import Called
 from tests.rehearsals.rehearsal_environment import RehearsalEnvironment
 from tests.stack.waiting import eventually
 
@@ -43,7 +44,7 @@ async def test_nobody_waits_any_more(rehearsal: RehearsalEnvironment, early_call
         await operator.knows(ID=called.execution_id)
         await operator.follow("cancel")
         execution = await rehearsal.installation.ended(called.execution_id)
-        assert phase(execution) == "CANCELLED"
+        assert phase_name(execution) == "CANCELLED"
         assert execution.status.failure.reason == FAILURE_REASON_CANCELLED
         await operator.sees("verify", "CANCELLED")
         operator.cured()

@@ -29,7 +29,14 @@ with workflow.unsafe.imports_passed_through():
         serve,
         worker_options,
     )
-    from stigma_client import AgentExecutionError, StigmaPlugin, run_agent
+    from stigma.workflow.v1.workflow_pb2 import WorkflowConfig, WorkflowSpec
+    from stigma_client import (
+        AgentExecutionError,
+        StigmaPlugin,
+        WorkflowExecutionError,
+        run_agent,
+        run_workflow,
+    )
 
 QUEUE = "caller"
 
@@ -70,6 +77,41 @@ class AskAgent:
         return {"output": result.output, "execution_id": result.execution_id}
 
 
+@dataclass
+class Errand:
+    """What one workflow has done; seconds. `document` is a document's text."""
+
+    document: str
+    request_id: str
+    timeout: float = 120.0
+    """Of the execution itself; the caller waits longer."""
+    heartbeat_timeout: float = 60.0
+    data: Any = None
+    """The document's input."""
+
+
+@workflow.defn
+class RunDocument:
+    """Runs a document and tells what came of it."""
+
+    @workflow.run
+    async def run(self, errand: Errand) -> dict[str, Any]:
+        config = WorkflowConfig()
+        config.timeout.FromTimedelta(timedelta(seconds=errand.timeout))
+        try:
+            result = await run_workflow(
+                spec=WorkflowSpec(document=errand.document),
+                input=errand.data,
+                config=config,
+                timeout=timedelta(minutes=5),
+                heartbeat_timeout=timedelta(seconds=errand.heartbeat_timeout),
+                request_id=errand.request_id,
+            )
+        except WorkflowExecutionError as error:
+            return {"error": error.type, "reason": error.reason, "step": error.step}
+        return {"output": result.output, "execution_id": result.execution_id}
+
+
 class CallerSettings(ServiceSettings):
     """Environment variables of a service; the plugin reads STIGMA_API_ADDRESS itself."""
 
@@ -79,7 +121,7 @@ async def build(runtime: ServiceRuntime) -> Sequence[Component]:
     worker = Worker(
         client,
         task_queue=runtime.settings.task_queue_prefix + QUEUE,
-        workflows=[AskAgent],
+        workflows=[AskAgent, RunDocument],
         plugins=[StigmaPlugin.from_environment()],
         **worker_options(runtime.settings),
     )

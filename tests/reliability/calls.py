@@ -1,46 +1,95 @@
-"""Calls of agents by workflows, and what Temporal's histories say about each."""
+"""Calls for executions of both kinds by workflows, and what Temporal's histories say about each."""
 
 from __future__ import annotations
 
 import asyncio
-import json
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import Any, ClassVar, Generic, TypeVar, cast
 
 from temporalio.api.enums.v1 import EventType
 from temporalio.api.history.v1 import HistoryEvent
 from temporalio.api.workflow.v1 import PendingActivityInfo
 from temporalio.client import Client, WorkflowHandle
+from temporalio.service import RPCError, RPCStatusCode
 
 from stigma.agent.v1.agent_execution_pb2 import AgentExecution
-from tests.reliability.caller_service import QUEUE, AskAgent, Question
+from stigma.contracts import engine, ids
+from stigma.contracts.executions import Execution, Kind
+from stigma.workflow.v1.workflow_execution_pb2 import (
+    WORKFLOW_EXECUTION_PHASE_COMPLETED,
+    WorkflowExecution,
+)
+from tests.reliability.caller_service import QUEUE, AskAgent, Errand, Question, RunDocument
+from tests.reliability.scripted import ECHO, asking_document, scripted
 from tests.stack.stack import Stack
 from tests.stack.waiting import eventually
 
-CALL_AGENT = "call_agent"
 SCHEDULED = EventType.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED
 COMPLETED = EventType.EVENT_TYPE_ACTIVITY_TASK_COMPLETED
 FAILED = EventType.EVENT_TYPE_ACTIVITY_TASK_FAILED
-ECHO = "you said {message}"
+WITHIN = timedelta(seconds=90)
+
+E = TypeVar("E", AgentExecution, WorkflowExecution)
 
 
 @dataclass
-class Call:
-    """One call of an agent, by a workflow of the engine or of a caller's own worker."""
+class ExecutionCall(Generic[E]):
+    """A workflow that calls for one execution, and what its history says about it."""
 
+    activity: ClassVar[str]
+    execution_type: ClassVar[type[Execution]]
     client: Client
     handle: WorkflowHandle[Any, Any]
-    message: str
 
-    async def result(self, within: timedelta = timedelta(seconds=90)) -> Any:
-        """What the workflow returns: an answer's text, or a dict of the caller's worker."""
+    async def result(self, within: timedelta = WITHIN) -> Any:
+        """Return what the workflow returns: an answer's text, or a dict of the caller's worker."""
         return await asyncio.wait_for(self.handle.result(), within.total_seconds())
 
-    async def answer(self, within: timedelta = timedelta(seconds=90)) -> str:
-        """The agent's answer, whoever called."""
+    async def completion(self) -> E:
+        """Return the execution in the one event that resolved the one activity."""
+        history = await events(self.handle)
+        asked = {
+            event.event_id
+            for event in history
+            if event.activity_task_scheduled_event_attributes.activity_type.name == self.activity
+        }
+        assert len(asked) == 1, "the workflow called for more than one execution"
+        results = [
+            event.activity_task_completed_event_attributes.result.payloads[0]
+            for event in history
+            if event.activity_task_completed_event_attributes.scheduled_event_id in asked
+        ]
+        assert len(results) == 1, f"{len(results)} completions"
+        return cast("E", self.execution_type.FromString(results[0].data))
+
+    async def pending(self) -> PendingActivityInfo | None:
+        """Return the waiting activity as Temporal sees it."""
+        waiting = (await self.handle.describe()).raw_description.pending_activities
+        return next((one for one in waiting if one.activity_type.name == self.activity), None)
+
+    async def until_back_off(self) -> PendingActivityInfo:
+        """Return once an attempt of the activity has failed and the next one is to come."""
+
+        async def failed() -> PendingActivityInfo | None:
+            pending = await self.pending()
+            return pending if pending is not None and pending.HasField("last_failure") else None
+
+        return await eventually(failed, what="a failed attempt of the caller's activity")
+
+
+@dataclass
+class Call(ExecutionCall[AgentExecution]):
+    """One call of an agent, by a workflow of the engine or of a caller's own worker."""
+
+    activity = "call_agent"
+    execution_type = AgentExecution
+    message: str
+
+    async def answer(self, within: timedelta = WITHIN) -> str:
+        """Return the agent's answer, whoever called."""
         result = await self.result(within)
         return str(result["output"] if isinstance(result, dict) and "output" in result else result)
 
@@ -48,36 +97,55 @@ class Call:
     def right_answer(self) -> str:
         return ECHO.replace("{message}", self.message)
 
-    async def check(self, within: timedelta = timedelta(seconds=90)) -> AgentExecution:
-        """Wait for the right answer, resolved once; returns the execution it came from."""
+    async def check(self, within: timedelta = WITHIN) -> AgentExecution:
+        """Wait for the right answer, resolved once; return the execution it came from."""
         answered = await self.answer(within)
         assert answered == self.right_answer
         return await self.completion()
 
-    async def completion(self) -> AgentExecution:
-        """The execution in the one event that resolved the activity."""
-        history = [event async for event in self.handle.fetch_history_events()]
-        asked = {
-            event.event_id
-            for event in history
-            if event.activity_task_scheduled_event_attributes.activity_type.name == CALL_AGENT
-        }
-        assert len(asked) == 1, "the workflow called more than one agent"
-        results = [
-            event.activity_task_completed_event_attributes.result.payloads[0]
-            for event in history
-            if event.activity_task_completed_event_attributes.scheduled_event_id in asked
-        ]
-        assert len(results) == 1, f"{len(results)} completions"
-        return AgentExecution.FromString(results[0].data)
 
-    async def pending(self) -> PendingActivityInfo | None:
-        """The waiting activity as Temporal sees it."""
-        return await pending_activity(self.handle, CALL_AGENT)
+@dataclass
+class Run(ExecutionCall[WorkflowExecution]):
+    """One call of a workflow, with its execution and the engine's run."""
 
-    async def until_back_off(self) -> PendingActivityInfo:
-        """Return once an attempt of the activity has failed and the next one is to come."""
-        return await until_back_off(self.handle, CALL_AGENT)
+    activity = "call_workflow"
+    execution_type = WorkflowExecution
+    execution: WorkflowHandle[Any, Any]
+    engine: WorkflowHandle[Any, Any]
+
+    async def began(self) -> None:
+        """Return once the engine is at work."""
+
+        async def has_run() -> bool:
+            started = EventType.EVENT_TYPE_CHILD_WORKFLOW_EXECUTION_STARTED
+            completed = EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED
+            if await happened(self.execution, started):
+                return bool(await happened(self.engine, completed))
+            return False
+
+        await eventually(has_run, what="the engine's run")
+
+    async def check(self, output: Any, within: timedelta = WITHIN) -> WorkflowExecution:
+        """Wait for this output, resolved once; return the execution it came from."""
+        result = await self.result(within)
+        assert result == {"output": output, "execution_id": self.execution.id}
+        assert (await self.completion()).id == self.execution.id
+        execution: WorkflowExecution = await self.execution.result()
+        assert execution.status.phase == WORKFLOW_EXECUTION_PHASE_COMPLETED
+        return execution
+
+
+@dataclass
+class AskingRun(Run):
+    """One whose document asks an agent: `call` is the engine's."""
+
+    call: Call
+
+    async def check_answer(self) -> WorkflowExecution:
+        """As `check`; the agent's answer, which the engine got once as well."""
+        execution = await self.check(self.call.right_answer)
+        await self.call.check()
+        return execution
 
 
 class Callers:
@@ -109,6 +177,22 @@ class Callers:
         return await self._start(
             AskAgent.run, question, self._stack.prefix + QUEUE, message, workflow_id
         )
+
+    async def run(self, task: str, **fields: Any) -> Run:
+        """Have a workflow execution run a document of one task; `fields` are Errand's."""
+        document = (
+            "document: {dsl: '1.0.3', namespace: tests, name: errand, version: '1.0.0'}\n"
+            f"do:\n  - task: {task}\n"
+        )
+        return await self._run(Errand(document, uuid.uuid4().hex, **fields))
+
+    async def ask(self, **spec: Any) -> AskingRun:
+        """Have a workflow execution run a document that asks an agent; `spec` as of `engine`."""
+        message = unique_message()
+        errand = Errand(asking_document(**spec), uuid.uuid4().hex, data={"message": message})
+        self.started += 1
+        run = await self._run(errand)
+        return AskingRun(**vars(run), call=Call(run.client, run.engine, message))
 
     async def agent_of(self, call: Call, kind: EventType.ValueType) -> WorkflowHandle[Any, Any]:
         """The workflow of the agent that was called, once its history has such an event."""
@@ -144,51 +228,23 @@ class Callers:
         )
         return Call(client, handle, message)
 
-
-def seconds(value: float) -> str:
-    """A duration as protobuf's JSON form has it."""
-    return f"{value:g}s"
-
-
-def scripted(
-    *,
-    text: str = ECHO,
-    delay: float = 0.0,
-    failure: str = "",
-    duration: Callable[[float], str] = seconds,
-    **spec: Any,
-) -> dict[str, Any]:
-    """An AgentSpec's JSON form for the scripted model: one step of `delay` seconds."""
-    step: dict[str, Any] = {"text": text}
-    if delay:
-        step["delay"] = duration(delay)
-    if failure:
-        step["failure"] = {"reason": failure, "message": "as scripted"}
-    return {"model": "scripted:reliability", "script": {"steps": [step]}} | spec
-
-
-def asking_document(**spec: Any) -> str:
-    """A document whose only task asks a scripted agent for the message in its input."""
-    document = {
-        "document": {
-            "dsl": "1.0.3",
-            "namespace": "tests",
-            "name": "reliability",
-            "version": "1.0.0",
-        },
-        "do": [
-            {
-                "ask": {
-                    "call": "agent",
-                    "with": {
-                        "spec": scripted(duration=_iso8601, **spec),
-                        "message": "${ .message }",
-                    },
-                }
-            }
-        ],
-    }
-    return json.dumps(document)
+    async def _run(self, errand: Errand) -> Run:
+        client, stack = self._stack.client, self._stack
+        execution = ids.execution_id(
+            stack.principal, stack.namespace, errand.request_id, Kind.WORKFLOW
+        )
+        handle = await client.start_workflow(
+            RunDocument.run,
+            errand,
+            id=f"errand-{errand.request_id}",
+            task_queue=stack.prefix + QUEUE,
+        )
+        return Run(
+            client,
+            handle,
+            client.get_workflow_handle(execution, result_type=WorkflowExecution),
+            client.get_workflow_handle(engine.run_id(execution)),
+        )
 
 
 async def executions_on(stack: Stack) -> list[str]:
@@ -205,31 +261,16 @@ async def events(
     return [event async for event in history if not kinds or event.event_type in kinds]
 
 
-async def pending_activity(
-    handle: WorkflowHandle[Any, Any], activity_type: str
-) -> PendingActivityInfo | None:
-    """A workflow's waiting activity of a type, as Temporal sees it."""
-    waiting = (await handle.describe()).raw_description.pending_activities
-    return next((one for one in waiting if one.activity_type.name == activity_type), None)
-
-
-async def until_back_off(
-    handle: WorkflowHandle[Any, Any], activity_type: str
-) -> PendingActivityInfo:
-    """Return once an attempt of an activity has failed and the next one is to come."""
-
-    async def failed() -> PendingActivityInfo | None:
-        pending = await pending_activity(handle, activity_type)
-        return pending if pending is not None and pending.HasField("last_failure") else None
-
-    return await eventually(failed, what="a failed attempt of the caller's activity")
+async def happened(handle: WorkflowHandle[Any, Any], kind: EventType.ValueType) -> int:
+    """Count such events of a workflow; none when there is no such workflow yet."""
+    try:
+        return len(await events(handle, kind))
+    except RPCError as error:
+        if error.status != RPCStatusCode.NOT_FOUND:
+            raise
+        return 0
 
 
 def unique_message() -> str:
     """A message that no other call has."""
     return uuid.uuid4().hex[:12]
-
-
-def _iso8601(value: float) -> str:
-    """A duration as a document has it."""
-    return f"PT{value:g}S"

@@ -15,13 +15,8 @@ from stigma.agent.v1.agent_execution_pb2 import (
     CALLBACK_STATE_DELIVERED,
     CALLBACK_STATE_RESOLVED_OR_GONE,
 )
-from stigma.workflow.v1.workflow_execution_pb2 import (
-    WORKFLOW_EXECUTION_PHASE_COMPLETED,
-    WorkflowExecution,
-)
 from tests.reliability.calls import FAILED, events
 from tests.reliability.fault_site import CALLER, ENGINE_HEARTBEAT_SECONDS, FaultSite
-from tests.reliability.workflow_callers import workflow_callers
 from tests.stack.faults import LoseReply, Pause
 
 ANY_SERVICE = "any service SIGKILLed at any point, delivery included"
@@ -141,18 +136,13 @@ async def test_engine_before_it_hears_from_the_api(site: FaultSite, work: float)
 
 @pytest.mark.contract(ANY_SERVICE, "workflow")
 async def test_engine_while_a_document_runs(site: FaultSite) -> None:
-    async with workflow_callers(site, site.api.address) as callers:
-        run = await callers.run("{wait: PT2S}")
-        await run.began()
-        first = (await run.engine.describe()).run_id
-        await site.stack.kill("zigflow_worker")
-        await site.restart("zigflow_worker")
-        result = await run.caller.result()
-        assert (result["output"], result["execution_id"]) == (None, run.execution.id)
-        assert await run.completions() == 1
-        execution: WorkflowExecution = await run.execution.result()
-        assert execution.status.phase == WORKFLOW_EXECUTION_PHASE_COMPLETED
-        assert (await run.engine.describe()).run_id == first == execution.status.run.run_id
+    run = await site.callers.run("{wait: PT2S}")
+    await run.began()
+    first = (await run.engine.describe()).run_id
+    await site.stack.kill("zigflow_worker")
+    await site.restart("zigflow_worker")
+    execution = await run.check(None)
+    assert (await run.engine.describe()).run_id == first == execution.status.run.run_id
 
 
 @pytest.mark.contract(ANY_SERVICE, "workflow")
@@ -162,32 +152,27 @@ async def test_orchestrator_before_it_delivers_what_a_document_came_to(site: Fau
     failure = site.temporal_of_orchestrator.pause(
         FAIL, matches=lambda request: b"WORKFLOW_EXECUTION_FAILED" in request
     )
-    async with workflow_callers(site, site.api.address) as callers:
-        succeeds = await callers.run("{set: {answer: 42}}")
-        fails = await callers.run("{raise: {error: {type: about:blank, status: 500}}}")
-        await asyncio.gather(reached(success), reached(failure))
-        await site.stack.kill("stigma_orchestrator")
-        await site.restart("stigma_orchestrator")
-        assert (await succeeds.caller.result())["output"] == {"answer": 42}
-        assert await succeeds.completions() == 1
-        result = await fails.caller.result()
-        assert (result["error"], result["reason"], result["step"]) == (
-            "WORKFLOW_EXECUTION_FAILED",
-            "WORKFLOW_ERROR",
-            "/do/0/task",
-        )
-        assert len(await events(fails.caller, FAILED)) == 1
+    succeeds = await site.callers.run("{set: {answer: 42}}")
+    fails = await site.callers.run("{raise: {error: {type: about:blank, status: 500}}}")
+    await asyncio.gather(reached(success), reached(failure))
+    await site.stack.kill("stigma_orchestrator")
+    await site.restart("stigma_orchestrator")
+    await succeeds.check({"answer": 42})
+    result = await fails.result()
+    assert (result["error"], result["reason"], result["step"]) == (
+        "WORKFLOW_EXECUTION_FAILED",
+        "WORKFLOW_ERROR",
+        "/do/0/task",
+    )
+    assert len(await events(fails.handle, FAILED)) == 1
 
 
 @pytest.mark.contract(ANY_SERVICE, "workflow")
 async def test_api_after_it_started_a_workflow_before_it_answered(site: FaultSite) -> None:
     site.temporal_of_api.inject(START, LoseReply())
     second_try = site.temporal_of_api.pause(START)
-    async with workflow_callers(site, site.api.address) as callers:
-        run = await callers.run("{set: {answer: 42}}", heartbeat_timeout=ENGINE_HEARTBEAT_SECONDS)
-        await reached(second_try)
-        await site.stack.kill("stigma_api")
-        await site.restart("stigma_api")
-        result = await run.caller.result()
-        assert (result["output"], result["execution_id"]) == ({"answer": 42}, run.execution.id)
-        assert await run.completions() == 1
+    run = await site.callers.run("{set: {answer: 42}}", heartbeat_timeout=ENGINE_HEARTBEAT_SECONDS)
+    await reached(second_try)
+    await site.stack.kill("stigma_api")
+    await site.restart("stigma_api")
+    await run.check({"answer": 42})

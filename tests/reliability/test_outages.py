@@ -17,9 +17,8 @@ from stigma.contracts import ids
 from stigma.contracts.workflows import AgentWorkflow
 from stigma.internal.v1.execution_pb2 import AgentWorkflowInput
 from stigma_cli.devserver import DevServer
-from tests.reliability.calls import events
+from tests.reliability.calls import events, happened
 from tests.reliability.fault_site import CALLER, INJECTED, FaultSite, open_site
-from tests.reliability.workflow_callers import happened, workflow_callers
 from tests.stack.plugin import StartStack
 from tests.stack.waiting import eventually
 
@@ -37,81 +36,76 @@ ANSWERS, ANSWER = "{set: {answer: 42}}", {"answer": 42}
 
 @pytest.mark.contract(API_DOWN, "agent", "workflow")
 async def test_api_down_when_asked(site: FaultSite) -> None:
-    async with workflow_callers(site, site.api.address) as documents:
-        await site.stack.kill("stigma_api")
-        calls = [await site.callers.worker(), await site.callers.engine()]
-        run = await documents.run(ANSWERS)
-        for call in calls:
-            await call.until_back_off()
-        await run.until_back_off()
-        await site.stack.start("stigma_api")
-        for call in calls:
-            await call.check()
-        await run.check(ANSWER)
+    await site.stack.kill("stigma_api")
+    calls = [await site.callers.worker(), await site.callers.engine()]
+    run = await site.callers.run(ANSWERS)
+    for call in calls:
+        await call.until_back_off()
+    await run.until_back_off()
+    await site.stack.start("stigma_api")
+    for call in calls:
+        await call.check()
+    await run.check(ANSWER)
 
 
 @pytest.mark.contract(API_DOWN, "agent", "workflow")
 async def test_api_down_while_an_agent_works_and_delivers(site: FaultSite) -> None:
-    async with workflow_callers(site, site.api.address) as documents:
-        run = await documents.run("{wait: PT2S}")
-        await run.began()
-        call = await site.callers.worker(delay=1)
-        await site.stack.wait_for_event(CALLER, "pending", workflow_id=call.handle.id)
-        await site.stack.kill("stigma_api")
-        await call.check()
-        await run.check(None)
-        await site.stack.start("stigma_api")
+    run = await site.callers.run("{wait: PT2S}")
+    await run.began()
+    call = await site.callers.worker(delay=1)
+    await site.stack.wait_for_event(CALLER, "pending", workflow_id=call.handle.id)
+    await site.stack.kill("stigma_api")
+    await call.check()
+    await run.check(None)
+    await site.stack.start("stigma_api")
 
 
 @pytest.mark.contract(DOWN, "agent", "workflow")
 async def test_ai_worker_down(site: FaultSite) -> None:
-    async with workflow_callers(site, site.api.address) as documents:
-        await site.stack.kill("ai_worker")
-        call = await site.callers.worker()
-        run = await documents.ask()
-        for asked in (call, run.call):
-            await site.callers.agent_of(asked, MODEL_CALLED)
-        await site.stack.start("ai_worker")
-        execution = await call.check()
-        assert execution.status.usage.model_calls == 1
-        await run.check_answer()
+    await site.stack.kill("ai_worker")
+    call = await site.callers.worker()
+    run = await site.callers.ask()
+    for asked in (call, run.call):
+        await site.callers.agent_of(asked, MODEL_CALLED)
+    await site.stack.start("ai_worker")
+    execution = await call.check()
+    assert execution.status.usage.model_calls == 1
+    await run.check_answer()
 
 
 @pytest.mark.contract(DOWN, "agent", "workflow")
 async def test_orchestrator_down(site: FaultSite) -> None:
-    async with workflow_callers(site, site.api.address) as documents:
-        await site.stack.kill("stigma_orchestrator")
-        call = await site.callers.worker(heartbeat_timeout=HEARTBEAT)
-        run = await documents.run(ANSWERS, heartbeat_timeout=HEARTBEAT)
-        agent = await site.callers.agent_of(call, EventType.EVENT_TYPE_WORKFLOW_TASK_SCHEDULED)
-        # Nobody watches the callers meanwhile: another attempt of their activity asks again.
-        signalled = EventType.EVENT_TYPE_WORKFLOW_EXECUTION_SIGNALED
+    await site.stack.kill("stigma_orchestrator")
+    call = await site.callers.worker(heartbeat_timeout=HEARTBEAT)
+    run = await site.callers.run(ANSWERS, heartbeat_timeout=HEARTBEAT)
+    agent = await site.callers.agent_of(call, EventType.EVENT_TYPE_WORKFLOW_TASK_SCHEDULED)
+    # Nobody watches the callers meanwhile: another attempt of their activity asks again.
+    signalled = EventType.EVENT_TYPE_WORKFLOW_EXECUTION_SIGNALED
 
-        async def bound_twice() -> bool:
-            bindings = [await happened(one, signalled) for one in (agent, run.execution)]
-            return min(bindings) >= 2
+    async def bound_twice() -> bool:
+        bindings = [await happened(one, signalled) for one in (agent, run.execution)]
+        return min(bindings) >= 2
 
-        await eventually(bound_twice, what="a second binding")
-        await site.stack.start("stigma_orchestrator")
-        execution = await call.check()
-        assert (await site.outcome(execution.id)).phase == AGENT_EXECUTION_PHASE_COMPLETED
-        ran = await run.check(ANSWER)
-        assert ran.status.callback.bindings >= 2
+    await eventually(bound_twice, what="a second binding")
+    await site.stack.start("stigma_orchestrator")
+    execution = await call.check()
+    assert (await site.outcome(execution.id)).phase == AGENT_EXECUTION_PHASE_COMPLETED
+    ran = await run.check(ANSWER)
+    assert ran.status.callback.bindings >= 2
 
 
 @pytest.mark.contract(DOWN, "workflow")
 async def test_engine_down(site: FaultSite) -> None:
-    async with workflow_callers(site, site.api.address) as documents:
-        await site.stack.kill("zigflow_worker")
-        run = await documents.run(ANSWERS, heartbeat_timeout=HEARTBEAT)
-        handed_over = EventType.EVENT_TYPE_CHILD_WORKFLOW_EXECUTION_STARTED
+    await site.stack.kill("zigflow_worker")
+    run = await site.callers.run(ANSWERS, heartbeat_timeout=HEARTBEAT)
+    handed_over = EventType.EVENT_TYPE_CHILD_WORKFLOW_EXECUTION_STARTED
 
-        async def waits_for_the_engine() -> bool:
-            return await happened(run.execution, handed_over) == 1
+    async def waits_for_the_engine() -> bool:
+        return await happened(run.execution, handed_over) == 1
 
-        await eventually(waits_for_the_engine, what="a run that nobody serves")
-        await site.stack.start("zigflow_worker")
-        await run.check(ANSWER)
+    await eventually(waits_for_the_engine, what="a run that nobody serves")
+    await site.stack.start("zigflow_worker")
+    await run.check(ANSWER)
 
 
 @pytest.mark.contract(LOST_AGENT)
@@ -198,23 +192,22 @@ async def mortal_site(new_stack: StartStack, mortal_server: DevServer) -> AsyncI
 @pytest.mark.timeout(180 + 2 * OUTAGE)
 async def test_temporal_down(mortal_site: FaultSite, mortal_server: DevServer) -> None:
     site = mortal_site
-    async with workflow_callers(site, site.api.address) as documents:
-        waits, asks = await documents.run("{wait: PT3S}"), await documents.ask(delay=3)
-        await waits.began()
-        at_work = [await site.callers.worker(delay=2), await site.callers.engine(delay=2)]
-        for call in (asks.call, *at_work):
-            await site.callers.agent_of(call, MODEL_CALLED)
-        barely_begun = [await site.callers.worker(), await site.callers.engine()]
-        just_asked = await documents.run(ANSWERS)
-        await mortal_server.kill()
-        await asyncio.sleep(OUTAGE)  # the outage itself
-        await mortal_server.start()
-        for call in (*at_work, *barely_begun):
-            await call.check()
-        await waits.check(None)
-        await asks.check_answer()
-        await just_asked.check(ANSWER)
-        for service in ("stigma_api", "stigma_orchestrator", "ai_worker", "zigflow_worker"):
-            await site.stack.process(service).wait_ready()
-        await (await site.callers.engine()).check()
-        await (await documents.run(ANSWERS)).check(ANSWER)
+    waits, asks = await site.callers.run("{wait: PT3S}"), await site.callers.ask(delay=3)
+    await waits.began()
+    at_work = [await site.callers.worker(delay=2), await site.callers.engine(delay=2)]
+    for call in (asks.call, *at_work):
+        await site.callers.agent_of(call, MODEL_CALLED)
+    barely_begun = [await site.callers.worker(), await site.callers.engine()]
+    just_asked = await site.callers.run(ANSWERS)
+    await mortal_server.kill()
+    await asyncio.sleep(OUTAGE)  # the outage itself
+    await mortal_server.start()
+    for call in (*at_work, *barely_begun):
+        await call.check()
+    await waits.check(None)
+    await asks.check_answer()
+    await just_asked.check(ANSWER)
+    for service in ("stigma_api", "stigma_orchestrator", "ai_worker", "zigflow_worker"):
+        await site.stack.process(service).wait_ready()
+    await (await site.callers.engine()).check()
+    await (await site.callers.run(ANSWERS)).check(ANSWER)

@@ -24,8 +24,8 @@ from zigflow_worker.workflow import DocumentWorkflow
 _SERVED = vars(orchestrator)
 WORKFLOWS: tuple[type, ...] = (_SERVED["AgentWorkflow"], AskAgent, DocumentWorkflow)
 try:
-    from tests.reliability.workflow_callers import RunDocument
-except ModuleNotFoundError:
+    from tests.reliability.caller_service import RunDocument
+except ImportError:
     pass  # a release from before there were workflow executions
 else:
     WORKFLOWS += (_SERVED["WorkflowExecutionWorkflow"], RunDocument)

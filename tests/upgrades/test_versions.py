@@ -18,7 +18,6 @@ from temporalio.client import Client, WorkflowExecutionStatus, WorkflowHandle
 from stigma.runtime.temporal import supports_version_updates
 from tests.integration.model_gate import ModelGate
 from tests.reliability.calls import Call
-from tests.reliability.workflow_callers import WorkflowCallers, workflow_callers
 from tests.stack.histories import as_data
 from tests.stack.plugin import StartStack, TemporalServer
 from tests.stack.waiting import eventually
@@ -63,17 +62,8 @@ async def site(new_stack: StartStack, tmp_path: Path) -> AsyncIterator[Versioned
         await site.fleet.stack.stop()
 
 
-@pytest.fixture
-async def callers(site: VersionedSite) -> AsyncIterator[WorkflowCallers]:
-    """Callers of workflow executions."""
-    async with workflow_callers(site.fleet, site.fleet.stack.api_address) as callers:
-        yield callers
-
-
 @pytest.mark.timeout(600)
-async def test_there_and_back(
-    site: VersionedSite, callers: WorkflowCallers, tmp_path: Path
-) -> None:
+async def test_there_and_back(site: VersionedSite, tmp_path: Path) -> None:
     fleet = site.fleet
     await site.add("v1")
     await site.make_current("v1")
@@ -83,7 +73,7 @@ async def test_there_and_back(
     await suspended.signal("suspend")
 
     await site.add("v2")
-    calls = await move(site, callers, "v1", "v2")
+    calls = await move(site, "v1", "v2")
     await site.on(napping, "v1", "v2")
     await site.on(suspended, "v1", "v2")
     await site.drained("v1")
@@ -91,7 +81,7 @@ async def test_there_and_back(
     calls += await fleet.handshakes()
 
     await site.start_again(1)
-    calls += await move(site, callers, "v2", "v1")
+    calls += await move(site, "v2", "v1")
     await site.on(napping, "v1", "v2", "v1")
     await site.on(suspended, "v1", "v2", "v1")
     await site.drained("v2")
@@ -106,9 +96,7 @@ async def test_there_and_back(
 
 
 @pytest.mark.timeout(600)
-async def test_into_versions_and_out_again(
-    site: VersionedSite, callers: WorkflowCallers, tmp_path: Path
-) -> None:
+async def test_into_versions_and_out_again(site: VersionedSite, tmp_path: Path) -> None:
     fleet = site.fleet
     napping = await site.document("napping", LONG)
     before = await site.held()
@@ -130,7 +118,7 @@ async def test_into_versions_and_out_again(
     await site.on(napping, "+v1")
 
     await site.start_again(0)
-    calls += await move(site, callers, "v1", UNVERSIONED)
+    calls += await move(site, "v1", UNVERSIONED)
     await site.on(napping, "+v1", UNVERSIONED)
     await site.drained("v1")
     await site.retire(1)
@@ -141,7 +129,7 @@ async def test_into_versions_and_out_again(
     await replay(await write_histories(site, tmp_path))
 
 
-async def move(site: VersionedSite, callers: WorkflowCallers, old: str, new: str) -> list[Call]:
+async def move(site: VersionedSite, old: str, new: str) -> list[Call]:
     """Make another version current while calls are under way; return all calls, done."""
     fleet = site.fleet
     engine, worker = await site.held()
@@ -149,7 +137,7 @@ async def move(site: VersionedSite, callers: WorkflowCallers, old: str, new: str
         model="gate:held", script=None, output_schema=SCHEMA, timeout=600.0
     )
     first = await fleet.gate.held(corrected.message, within=WITHIN)
-    asking, failed = await site.executions(callers)
+    asking, failed = await site.executions()
     short = await site.document("short", SHORT, {"said": "hello"})
     large = await site.document("large", LARGE, "x" * 1000)
     # Theirs is the old version: one workflow task each.

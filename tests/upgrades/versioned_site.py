@@ -10,8 +10,7 @@ from typing import Any
 from temporalio.client import WorkflowHandle
 
 from tests.integration.model_gate import ModelGate
-from tests.reliability.calls import Call
-from tests.reliability.workflow_callers import AskingRun, Run, WorkflowCallers
+from tests.reliability.calls import AskingRun, Call, Run
 from tests.stack.plugin import StartStack
 from tests.stack.waiting import eventually
 from tests.upgrades.fleet import WITHIN, new_fleet
@@ -81,14 +80,14 @@ class VersionedSite:
         self.workflows.append((name, handle.id))
         return handle
 
-    async def executions(self, callers: WorkflowCallers) -> tuple[AskingRun, Run]:
+    async def executions(self) -> tuple[AskingRun, Run]:
         """Have two workflow executions run: one's agent is asked, the other has failed for good."""
-        asking = await callers.ask(model="gate:held", script=None)
+        asking = await self.fleet.callers.ask(model="gate:held", script=None)
         await self.fleet.gate.held(asking.call.message, within=WITHIN)
         first_run = (await asking.engine.describe()).run_id
         asking.call = _in_run(asking.call, first_run)
-        failed = await callers.run(BROKEN)
-        await failed.caller.result()
+        failed = await self.fleet.callers.run(BROKEN)
+        await failed.result()
         for name, run in {"execution": asking, "execution-failed": failed}.items():
             self.workflows.append((name, run.execution.id))
         return asking, failed
