@@ -35,12 +35,10 @@ CALLERS = pytest.mark.parametrize(
     [(PythonCaller, 0), (ForeignCaller, 0), (ForeignCaller, 1)],
     ids=["python", "foreign", "foreign-once"],
 )
-
-
-# What the agent and the workflow fail with that are called "broken".
+# Reason, step and message of the agent's and the workflow's failure that are called "broken".
 FAILURES = {
-    Kind.AGENT: ("INVALID_REQUEST", "model_call 2"),
-    Kind.WORKFLOW: ("WORKFLOW_ERROR", "/do/0/break"),
+    Kind.AGENT: ("INVALID_REQUEST", "model_call 2", "no such parameter"),
+    Kind.WORKFLOW: ("WORKFLOW_ERROR", "/do/0/break", "Broken: it is"),
 }
 # The size of an input that is too large, and the limit: a workflow's is JSON, {"said":"…"}.
 INPUTS = {
@@ -75,7 +73,9 @@ async def test_failure(executions: AnyExecutions, caller: Any, attempts: int) ->
     assert failure.type == executions.error("FAILED")
     assert failure.non_retryable
     details = details_of(failure)
-    assert (details["reason"], details["step"]) == FAILURES[executions.kind]
+    reason, step, message = FAILURES[executions.kind]
+    assert (details["reason"], details["step"]) == (reason, step)
+    assert message in failure.message
     told = executions.from_details(details)
     assert told is not None
     execution = await executions.told(called.execution_id)

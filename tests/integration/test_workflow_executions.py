@@ -32,7 +32,7 @@ async def test_it_names_its_run(workflows: WorkflowExecutions) -> None:
 @pytest.mark.contract("agent fails, any exception", "workflow")
 async def test_error_of_a_document(workflows: WorkflowExecutions) -> None:
     called = await workflows.call(PythonCaller, Job("broken", "hello"))
-    assert "Broken: it is" in (await failure_of(called)).message
+    await failure_of(called)
     execution = await workflows.told(called.execution_id)
     assert json.loads(execution.status.error_json)["type"] == "https://example.com/broken"
 
