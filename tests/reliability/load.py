@@ -26,16 +26,22 @@ WORK = {
 
 
 @asynccontextmanager
-async def load(stack: Stack) -> AsyncIterator[list[Call]]:
-    """Calls, one after the other, as long as the context lasts; every one ends before it does."""
+async def load(stack: Stack, heartbeat_timeout: float = 60.0) -> AsyncIterator[list[Call]]:
+    """Calls, one after the other, as long as the context lasts; every one ends before it does.
+
+    `heartbeat_timeout`, in seconds, is when a caller's worker is missed that is killed between its
+    token and its acknowledgement.
+    """
     callers, calls, enough = Callers(stack), list[Call](), asyncio.Event()
 
     async def keep_asking(first: int) -> None:
         for number in itertools.count(first):
             if enough.is_set():
                 return
-            start = callers.engine if number % 2 else callers.worker
-            call = await start(delay=0.3)
+            if number % 2:
+                call = await callers.engine(delay=0.3)
+            else:
+                call = await callers.worker(delay=0.3, heartbeat_timeout=heartbeat_timeout)
             calls.append(call)
             await call.answer()
 

@@ -17,6 +17,7 @@ from tests.stack.service import Service
 from tests.stack.stack import SERVICES, Stack
 
 REPLICATED = (*SERVICES, CALLER)
+HEARTBEAT = 12.0
 FAILURES = (
     EventType.EVENT_TYPE_ACTIVITY_TASK_FAILED,
     EventType.EVENT_TYPE_ACTIVITY_TASK_TIMED_OUT,
@@ -44,7 +45,7 @@ async def pairs(new_stack: StartStack) -> AsyncIterator[Stack]:
 
 @pytest.mark.contract("any service SIGKILLed at any point, delivery included")
 async def test_they_share_the_work_and_survive_the_loss_of_one(pairs: Stack) -> None:
-    async with load(pairs) as calls:
+    async with load(pairs, HEARTBEAT) as calls:
         await asyncio.gather(*(works(one) for one in all_replicas(pairs)))
         for service in REPLICATED:
             await pairs.process(service, 1).kill()
