@@ -31,7 +31,6 @@ from stigma.agent.v1.agent_pb2 import (
 )
 from stigma.agent.v1.agent_service_pb2 import ApplyAgentRequest
 from stigma.agent.v1.agent_service_pb2_grpc import AgentServiceStub
-from stigma.runtime import open_channel
 from stigma.workflow.v1.workflow_execution_service_pb2_grpc import WorkflowExecutionServiceStub
 from stigma.workflow.v1.workflow_pb2 import Workflow, WorkflowSpec
 from stigma.workflow.v1.workflow_service_pb2 import ApplyWorkflowRequest
@@ -46,6 +45,7 @@ from tests.integration.executions import (
 )
 from tests.integration.model_gate import KEY as GATE_KEY
 from tests.integration.model_gate import ModelGate
+from tests.stack.channels import open_channel
 from tests.stack.stack import Stack
 
 KEY = "tests-key-0815-very-secret-bearer"

@@ -12,7 +12,6 @@ import pytest
 
 from stigma.diagnosis.v1 import diagnosis_service_pb2 as pb
 from stigma.diagnosis.v1.diagnosis_service_pb2_grpc import DiagnosisServiceStub
-from stigma.runtime import open_channel
 from stigma.workflow.v1.workflow_execution_service_pb2 import StartWorkflowRequest
 from stigma.workflow.v1.workflow_execution_service_pb2_grpc import WorkflowExecutionServiceStub
 from stigma.workflow.v1.workflow_pb2 import WorkflowSpec
@@ -20,6 +19,7 @@ from tests.integration.callers import Job, PythonCaller
 from tests.integration.command_line import stigma
 from tests.integration.executions import failure_of
 from tests.integration.installation import KEY, Installation
+from tests.stack.channels import open_channel
 from tests.stack.waiting import eventually
 
 

@@ -17,12 +17,12 @@ from stigma.agent.v1.agent_execution_service_pb2_grpc import AgentExecutionServi
 from stigma.contracts import tokens
 from stigma.contracts.executions import Kind, phase_name
 from stigma.internal.v1.task_token_pb2 import TaskToken
-from stigma.runtime import open_channel
 from stigma.workflow.v1.workflow_execution_service_pb2 import StartWorkflowRequest
 from stigma.workflow.v1.workflow_execution_service_pb2_grpc import WorkflowExecutionServiceStub
 from tests.integration.callers import answer_of
 from tests.integration.executions import AnyExecutions
 from tests.integration.installation import NARROW_KEY, NARROW_PREFIX, Installation
+from tests.stack.channels import open_channel
 
 TOKENS = (
     "token corrupt or of a foreign namespace / already resolved / "
