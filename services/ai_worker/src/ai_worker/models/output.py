@@ -12,6 +12,7 @@ import jsonschema_rs
 
 from ai_worker.calls.failures import CallError
 from stigma.agent.v1.agent_pb2 import FAILURE_REASON_INVALID_REQUEST
+from stigma.contracts import json_text
 
 _FENCE = re.compile(r"\A```[a-zA-Z]*[ \t]*\n(.*)\n[ \t]*```\Z", re.DOTALL)
 _MAX_PLACE = 120
@@ -45,7 +46,7 @@ class OutputSchema:
     @property
     def instructions(self) -> str:
         """Instructions for models that support no structured output of their own."""
-        schema = json.dumps(self.document, separators=(",", ":"), ensure_ascii=False)
+        schema = json_text.compact(self.document)
         return (
             "Answer with one JSON value and nothing else: no explanation, no code fence. "
             f"It must satisfy this JSON Schema:\n{schema}"
@@ -54,7 +55,7 @@ class OutputSchema:
     def check(self, text: str) -> Output:
         """Check an answer against the schema. The error names place and rule, never content."""
         try:
-            value = json.loads(_unfence(text), parse_constant=_reject_constant)
+            value = json.loads(_unfence(text), parse_constant=json_text.refuse_constant)
             error = next(iter(self._validator.iter_errors(value)), None)
             if error is not None:
                 return Output(error=self._describe(error))
@@ -95,10 +96,6 @@ def _refuse_fetch(uri: str) -> NoReturn:
     raise ValueError(f"refused to fetch {uri}")
 
 
-def _reject_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not JSON")
-
-
 def _unfence(text: str) -> str:
     text = text.strip()
     fenced = _FENCE.match(text)
@@ -106,9 +103,7 @@ def _unfence(text: str) -> str:
 
 
 def _canonical(value: Any) -> str:
-    text = json.dumps(
-        value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
-    )
+    text = json_text.compact(value, sort_keys=True, allow_nan=False)
     text.encode()  # a lone surrogate is JSON but not Unicode: a ValueError
     return text
 

@@ -6,7 +6,6 @@ into a caller's history, since a ciphertext or a reference there wedges the call
 
 from __future__ import annotations
 
-import json
 import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -33,7 +32,7 @@ from stigma.agent.v1.agent_execution_pb2 import (
     AgentOutput,
     CallbackPayload,
 )
-from stigma.contracts import errors, executions, payloads, tokens
+from stigma.contracts import errors, executions, json_text, payloads, tokens
 from stigma.contracts.activities import (
     DELIVER_CALLBACK,
     DELIVER_WORKFLOW_CALLBACK,
@@ -231,7 +230,7 @@ def _result(execution: Execution, payload: CallbackPayload.ValueType) -> Payload
     if payload == CallbackPayload.CALLBACK_PAYLOAD_OUTPUT:
         output = execution.status.output
         if isinstance(output, AgentOutput) and not output.json:
-            return payloads.json_text_payload(json.dumps(output.text, ensure_ascii=False))
+            return payloads.json_text_payload(json_text.compact(output.text))
         return payloads.json_text_payload(output.json)
     return payloads.binary_payload(execution)
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
 from datetime import UTC, timedelta
 
 from temporalio import workflow
@@ -26,7 +24,7 @@ from stigma.agent.v1.agent_execution_pb2 import (
     Failure,
 )
 from stigma.agent.v1.agent_pb2 import FailureReason
-from stigma.contracts import engine, errors, limits, payloads, refusals
+from stigma.contracts import engine, errors, json_text, limits, payloads, refusals
 from stigma.contracts.task_queues import TaskQueues
 from stigma.internal.v1.execution_pb2 import CarriedState, WorkflowExecutionInput
 from stigma.workflow.v1.workflow_execution_pb2 import EngineRun as Run
@@ -131,13 +129,11 @@ class EngineRun:
 
     def _outcome_of_error(self, error: ApplicationError) -> Outcome:
         """Return the outcome of an error that nothing in the document caught."""
-        problem = error.details[0] if error.details else None
+        problem = errors.detail_of(error)
         message, step = error.message, ""
         reason = FailureReason.FAILURE_REASON_WORKFLOW_ERROR
-        if isinstance(problem, Mapping):
-            text = payloads.replace_surrogates(
-                json.dumps(problem, ensure_ascii=False, separators=(",", ":"))
-            )
+        if problem is not None:
+            text = payloads.replace_surrogates(json_text.compact(problem))
             if len(text.encode()) <= limits.MAX_ERROR_BYTES:
                 self._error_json = text
             # The step has its own field; the engine's message names it as well.
