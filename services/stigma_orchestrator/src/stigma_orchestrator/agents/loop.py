@@ -12,7 +12,6 @@ from stigma.agent.v1.agent_execution_pb2 import (
     AgentExecution,
     AgentExecutionPhase,
     AgentOutput,
-    Failure,
 )
 from stigma.agent.v1.agent_pb2 import FailureReason
 from stigma.contracts import limits, payloads, versions
@@ -61,8 +60,8 @@ class AgentLoop:
         except FailureError as error:
             # Unexpected, but it must reach the caller all the same.
             reason = FailureReason.FAILURE_REASON_INTERNAL
-            failure = Failure(reason=reason, message=type(error).__name__)
-            return Outcome(AgentExecutionPhase.AGENT_EXECUTION_PHASE_FAILED, failure=failure)
+            phase = AgentExecutionPhase.AGENT_EXECUTION_PHASE_FAILED
+            return Outcome.of_failure(phase, reason, type(error).__name__)
 
     def describe(self, execution: AgentExecution) -> None:
         """Write the agent's id, steps and usage; not the conversation."""

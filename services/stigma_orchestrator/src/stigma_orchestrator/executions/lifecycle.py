@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, timedelta
 from typing import Generic, TypeVar
 
@@ -17,7 +18,6 @@ from stigma.agent.v1.agent_execution_pb2 import (
     AgentExecution,
     AgentExecutionPhase,
     CallbackState,
-    Failure,
 )
 from stigma.agent.v1.agent_pb2 import FailureReason
 from stigma.contracts import errors, executions, limits, payloads, search_attributes, tokens
@@ -210,11 +210,9 @@ class ExecutionLifecycle(Generic[ExecutionT]):
         size = self._excess_size()
         if not size:
             return None
-        failure = Failure(
-            reason=FailureReason.FAILURE_REASON_TOO_LARGE,
-            message=f"{stop.content} has {size} bytes, the limit is {limits.MAX_PAYLOAD_BYTES}",
-        )
-        return Outcome(AgentExecutionPhase.AGENT_EXECUTION_PHASE_FAILED, failure=failure)
+        message = f"{stop.content} has {size} bytes, the limit is {limits.MAX_PAYLOAD_BYTES}"
+        failed = AgentExecutionPhase.AGENT_EXECUTION_PHASE_FAILED
+        return Outcome.of_failure(failed, FailureReason.FAILURE_REASON_TOO_LARGE, message)
 
     def _excess_size(self) -> int:
         """Return the bytes of the next run's input when they are too many, else 0."""
@@ -250,22 +248,18 @@ class ExecutionLifecycle(Generic[ExecutionT]):
             reason = FailureReason.FAILURE_REASON_CANCELLED
             # Temporal takes a reason of any size; what carries it on does not.
             message = requested.encode()[: limits.MAX_REASON_BYTES].decode(errors="ignore")
-            failure = Failure(reason=reason, message=message or "cancelled")
-            return Outcome(cancelled, failure=failure)
+            return Outcome.of_failure(cancelled, reason, message or "cancelled")
         if verdict == CallerVerdict.CALLER_VERDICT_CANCEL_REQUESTED:
             reason = FailureReason.FAILURE_REASON_CANCELLED
-            failure = Failure(reason=reason, message="cancelled by its caller")
-            return Outcome(
-                cancelled, failure=failure, cancel_requesters=self._watch.cancel_requesters()
-            )
+            outcome = Outcome.of_failure(cancelled, reason, "cancelled by its caller")
+            return replace(outcome, cancel_requesters=self._watch.cancel_requesters())
         if verdict == CallerVerdict.CALLER_VERDICT_GONE:
             reason = FailureReason.FAILURE_REASON_CALLER_GONE
-            return Outcome(cancelled, failure=Failure(reason=reason, message="its caller is gone"))
+            return Outcome.of_failure(cancelled, reason, "its caller is gone")
         if workflow.now() >= self._deadline:
             reason = FailureReason.FAILURE_REASON_DEADLINE
-            failure = Failure(reason=reason, message="the deadline passed")
             timed_out = AgentExecutionPhase.AGENT_EXECUTION_PHASE_TIMED_OUT
-            return Outcome(timed_out, failure=failure)
+            return Outcome.of_failure(timed_out, reason, "the deadline passed")
         return None
 
     async def _deliver(self, delivery: Delivery) -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from stigma.agent.v1.agent_execution_pb2 import AgentExecutionPhase, AgentOutput, Failure
+from stigma.agent.v1.agent_pb2 import FailureReason
 from stigma.workflow.v1.workflow_execution_pb2 import WorkflowOutput
 
 Output: TypeAlias = AgentOutput | WorkflowOutput
@@ -21,6 +22,13 @@ class Outcome:
     failure: Failure | None = None
     cancel_requesters: frozenset[str] = frozenset()
     """Ids of activities that requested their cancellation and wait for the answer."""
+
+    @classmethod
+    def of_failure(
+        cls, phase: AgentExecutionPhase.ValueType, reason: FailureReason.ValueType, message: str
+    ) -> Outcome:
+        """Return an outcome without an output."""
+        return cls(phase, failure=Failure(reason=reason, message=message))
 
 
 @dataclass(frozen=True)

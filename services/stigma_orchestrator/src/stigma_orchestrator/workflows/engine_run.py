@@ -114,11 +114,9 @@ class EngineRun:
                 return self._outcome_of_error(failed)
             case CancelledError():
                 # Not by us: then this outcome is not used any more.
-                failure = Failure(
-                    reason=FailureReason.FAILURE_REASON_CANCELLED,
-                    message="its run in the engine was cancelled",
-                )
-                return Outcome(AGENT_EXECUTION_PHASE_CANCELLED, failure=failure)
+                reason = FailureReason.FAILURE_REASON_CANCELLED
+                message = "its run in the engine was cancelled"
+                return Outcome.of_failure(AGENT_EXECUTION_PHASE_CANCELLED, reason, message)
             case TerminatedError():
                 return _failed(reason, "its run in the engine was terminated")
             case WorkflowTimeoutError():
