@@ -51,7 +51,8 @@ class SourceDocument:
         return place.line, place.column
 
 
-@lru_cache(maxsize=128)
+# Few: a text is compiled soon after it was read, and its places may take 12 MiB.
+@lru_cache(maxsize=16)
 def load_document(text: str) -> SourceDocument:
     """Read one YAML 1.2 or JSON document, once for each text (raises DocumentError)."""
     if len(text) > MAX_CHARACTERS:
