@@ -28,6 +28,7 @@ from temporalio.worker import (
     WorkflowInterceptorClassInput,
     WorkflowOutboundInterceptor,
 )
+from typing_extensions import override
 
 from stigma.contracts.errors import ErrorType
 from stigma_client.activities import CALL_AGENT
@@ -75,11 +76,11 @@ class AgentCallMetrics(Interceptor):
         for outcome in self._ended:
             self._seconds.labels(outcome)
 
+    @override
     def workflow_interceptor_class(
         self,
-        input: WorkflowInterceptorClassInput,  # noqa: A002 - the SDK's name
+        input: WorkflowInterceptorClassInput,
     ) -> type[WorkflowInboundInterceptor]:
-        """Give workflows the functions that count."""
         input.unsafe_extern_functions.update({_STARTED: self._started.inc, _ENDED: self._end})
         return _Inbound
 
@@ -89,12 +90,14 @@ class AgentCallMetrics(Interceptor):
 
 
 class _Inbound(WorkflowInboundInterceptor):
+    @override
     def init(self, outbound: WorkflowOutboundInterceptor) -> None:
         super().init(_Outbound(outbound))
 
 
 class _Outbound(WorkflowOutboundInterceptor):
-    def start_activity(self, input: StartActivityInput) -> workflow.ActivityHandle[Any]:  # noqa: A002 - the SDK's name
+    @override
+    def start_activity(self, input: StartActivityInput) -> workflow.ActivityHandle[Any]:
         handle = super().start_activity(input)
         if input.activity == CALL_AGENT:
             _count(_STARTED)

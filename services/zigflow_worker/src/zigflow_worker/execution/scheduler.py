@@ -97,7 +97,7 @@ class Scheduler(Scheduling):
 
     @property
     def idle(self) -> bool:
-        """Whether all branches wait for something."""
+        """True while all branches wait for something."""
         return not self._ready
 
     def set_suspended(self, suspended: bool) -> None:

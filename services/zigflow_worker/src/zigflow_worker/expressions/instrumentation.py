@@ -18,7 +18,7 @@ from zigflow_worker.expressions.library import PREFIX, REFUSED, library
 from zigflow_worker.expressions.metering import MAX_BITS
 
 MAX_NODES = 20_000
-"""Nodes of a instrumented expression; macros within macros multiply."""
+"""Nodes of an instrumented expression; macros within macros multiply."""
 _STRAIGHT = 16
 """Nodes in a row that may run for nothing: a long line of cheap work is not cheap."""
 _OPERATORS = frozenset({"+", "-", "*", "/", "%"})

@@ -114,7 +114,7 @@ class TryState:
         self.phase: Phase = "start"
         self.retries = 0
         self.until = 0.0
-        """When the next attempt begins."""
+        """Unix time at which the next attempt begins."""
         self.problem: JSON = None
         """The error being handled."""
 
