@@ -50,7 +50,7 @@ SERVICE = "stigma.test.Relay"
 
 class Settings(ServiceSettings):
     task_queue: str = Field("runtime-test", description="Task queue.")
-    side_file: Path = Field(Path(os.devnull), description="Where the token is told to the test.")
+    side_file: Path = Field(Path(os.devnull), description="File that gets the token, for the test.")
     key: SecretStr = Field(SecretStr(""), description="A provider's key.")
     fail: str = Field("", description="How to go wrong.")
     grpc_port: int = Field(0, description="Port of the gRPC server.")

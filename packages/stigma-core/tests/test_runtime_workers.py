@@ -77,7 +77,7 @@ def test_a_deployment_needs_the_version_of_this_worker() -> None:
 
 
 @pytest.mark.parametrize(
-    ("server_version", "told"),
+    ("server_version", "supported"),
     [
         ("1.29.1", False),
         ("v1.31.9", False),
@@ -87,8 +87,8 @@ def test_a_deployment_needs_the_version_of_this_worker() -> None:
         ("", True),
     ],
 )
-def test_which_servers_tell_of_versions(server_version: str, told: bool) -> None:
-    assert supports_version_updates(server_version) is told
+def test_which_servers_report_versions(server_version: str, supported: bool) -> None:
+    assert supports_version_updates(server_version) is supported
 
 
 async def test_a_versioned_worker_does_not_start_on_an_old_server(old_server: str) -> None:

@@ -420,11 +420,11 @@ async def test_a_failed_look_up_is_retried(bench: Bench, code: grpc.StatusCode) 
     assert (raised.value.type, raised.value.message) == (code.name, f"lookup failed: {code.name}")
 
 
-@pytest.mark.parametrize(("declared", "patience"), [(20, 20), (0, 300)])
+@pytest.mark.parametrize(("declared", "grace"), [(20, 20), (0, 300)])
 async def test_who_may_not_be_looked_up_is_given_one_heartbeat_timeout(
-    bench: Bench, declared: int, patience: int
+    bench: Bench, declared: int, grace: int
 ) -> None:
-    bench.tried_for(timedelta(seconds=patience))
+    bench.tried_for(timedelta(seconds=grace))
     bench.frontend.codes = [grpc.StatusCode.NOT_FOUND, grpc.StatusCode.PERMISSION_DENIED]
     response = await bench.deliver(caller=declaring(declared))
     assert response.verdict == DELIVERY_VERDICT_NOT_FOUND
@@ -569,9 +569,9 @@ async def test_a_watch_that_gets_no_answer_goes_on(
 LOST_AND_DENIED = [grpc.StatusCode.NOT_FOUND, grpc.StatusCode.PERMISSION_DENIED]
 
 
-@pytest.mark.parametrize(("declared", "patience"), [(12, 12), (0, 300)])
+@pytest.mark.parametrize(("declared", "grace"), [(12, 12), (0, 300)])
 async def test_a_lost_caller_that_may_not_be_looked_up_has_one_heartbeat_timeout(
-    bench: Bench, declared: int, patience: int
+    bench: Bench, declared: int, grace: int
 ) -> None:
     notes: list[Any] = []
     bench.environment.on_heartbeat = lambda *details: notes.extend(details)
@@ -579,11 +579,11 @@ async def test_a_lost_caller_that_may_not_be_looked_up_has_one_heartbeat_timeout
     bench.frontend.runs = {"run": pending()}
     with pytest.raises(ApplicationError) as raised:
         await bench.check(caller=declaring(declared))
-    assert raised.value.next_retry_delay == timedelta(seconds=patience)
+    assert raised.value.next_retry_delay == timedelta(seconds=grace)
     assert raised.value.category == ApplicationErrorCategory.BENIGN
 
     [noted] = notes
-    long_ago = datetime.fromisoformat(noted) - timedelta(seconds=patience)
+    long_ago = datetime.fromisoformat(noted) - timedelta(seconds=grace)
     bench.noted(long_ago.isoformat())
     bench.frontend.codes = [*LOST_AND_DENIED]
     assert (await bench.check(caller=declaring(declared))).verdict == CALLER_VERDICT_GONE

@@ -26,5 +26,5 @@ class OrchestratorSettings(ServiceSettings):
         default=100, ge=1, description="Deliveries to waiting activities at a time"
     )
     max_concurrent_caller_checks: int = Field(
-        default=20, ge=1, description="Looks after waiting callers at a time"
+        default=20, ge=1, description="Checks of waiting callers at a time"
     )

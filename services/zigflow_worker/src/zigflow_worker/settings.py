@@ -25,7 +25,7 @@ class EngineSettings(ServiceSettings):
         description="Directory of documents (.yaml, .yml, .json), read again when they change.",
     )
     api_address: str = Field(
-        default="localhost:7300", description="Stigma's API, which `call: agent` asks."
+        default="localhost:7300", description="Address of Stigma's API, for `call: agent`."
     )
     api_key: SecretStr = Field(default=SecretStr(""), description="Key for the API.")
     api_tls: bool = Field(

@@ -57,7 +57,7 @@ class StepResult:
     output: AgentOutput | None = None
     """The agent's output, when this step completes it."""
     output_error: str = ""
-    """Why the output is invalid, when the model has to answer again."""
+    """Error of an invalid output, when the model has to answer again."""
 
 
 class Step(Protocol):
