@@ -1,5 +1,7 @@
 """The content of a document: a typed, immutable model, read with the place of every problem."""
 
+from __future__ import annotations
+
 from zigflow_worker.definition.document import read_definition
 from zigflow_worker.definition.kinds import TaskKinds, TaskSyntax
 from zigflow_worker.definition.model import (

@@ -1,5 +1,7 @@
 """Runtime expressions: jq that is deterministic, bounded and without I/O."""
 
+from __future__ import annotations
+
 from zigflow_worker.expressions.budget import DEFAULT_STEPS, Budget
 from zigflow_worker.expressions.engine import JSON
 from zigflow_worker.expressions.errors import ExpressionError, ExpressionSyntaxError

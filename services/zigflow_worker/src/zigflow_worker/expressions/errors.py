@@ -5,6 +5,8 @@ ValueError
 └── ExpressionError         the evaluation failed, or was too expensive
 """
 
+from __future__ import annotations
+
 
 class ExpressionSyntaxError(ValueError):
     """The expression cannot be compiled; one line, with the position where known."""

@@ -5,6 +5,8 @@ built without recursion, so that nesting, aliases and size meet our limits befor
 Only what JSON can say is accepted: no timestamps, merges, binary data, sets or NaN.
 """
 
+from __future__ import annotations
+
 from zigflow_worker.loading.documents import SourceDocument, load_document
 from zigflow_worker.loading.errors import DocumentError
 
