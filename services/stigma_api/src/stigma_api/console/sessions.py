@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+import time
 from datetime import timedelta
 
 from itsdangerous import BadData, URLSafeTimedSerializer
@@ -46,8 +47,11 @@ class Sessions:
     def principal(self, cookie: str) -> Principal | None:
         """Return who signed in; None when the cookie is not ours, too old, or its key is gone."""
         try:
-            content = self._serializer.loads(cookie, max_age=int(LIFETIME.total_seconds()))
+            # No `max_age`: that also refuses cookies of a replica whose clock is ahead.
+            content, issued = self._serializer.loads(cookie, return_timestamp=True)
         except BadData:
+            return None
+        if time.time() - issued.timestamp() > LIFETIME.total_seconds():
             return None
         principal = self._principals.by_name(content["principal"])
         if principal is None or content["key"] not in map(self._key_mark, principal.key_sha256):
