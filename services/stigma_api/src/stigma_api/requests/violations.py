@@ -10,7 +10,7 @@ from datetime import timedelta
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
 
-from stigma.contracts import limits
+from stigma.contracts import json_text, limits
 from stigma_api import errors
 from stigma_api.temporal.visibility import is_quotable
 
@@ -87,9 +87,7 @@ def is_name(value: str) -> bool:
 def parse_json(text: str) -> tuple[object, str]:
     """Return the JSON value and "", or None and the problem."""
     try:
-        value = json.loads(text, parse_constant=_refuse_constant)
-        if "\\u" in text:  # only an escape can be half of a surrogate pair
-            json.dumps(value, ensure_ascii=False).encode()
+        value = json_text.parse(text)
     except UnicodeEncodeError:
         return None, "is not JSON that can be read: half of a surrogate pair is no character"
     except json.JSONDecodeError as error:
@@ -100,7 +98,3 @@ def parse_json(text: str) -> tuple[object, str]:
     except ValueError:
         return None, "is not JSON that can be read: a number is not finite or too long"
     return value, ""
-
-
-def _refuse_constant(name: str) -> object:
-    raise ValueError(name)
