@@ -8,6 +8,7 @@ import socket
 import ssl
 from collections.abc import Callable, Iterator
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from stigma.runtime import ConfigurationError, Readiness, ServiceError
+from stigma.runtime.tls import ReloadedFiles
 
 _MAX_CONNECTIONS = 256
 # For all that is needed before a request can be worked on, on a connection that is not at work.
@@ -116,10 +118,13 @@ class ConsoleServer:
             ) from error
 
     def _load(self, config: uvicorn.Config) -> None:
-        certificate = Certificate(*self._tls) if self._tls is not None else None
+        if self._tls is None:
+            config.load()
+            return
+        files = ReloadedFiles(self._tls, partial(_certificate_context, *self._tls))
         config.load()
-        if certificate is not None and config.ssl is not None:
-            certificate.reload_on_change(config.ssl)
+        if config.ssl is not None:
+            _reload_on_change(config.ssl, files)
 
     def _config(self) -> uvicorn.Config:
         certificate, key = self._tls or (None, None)
@@ -195,38 +200,17 @@ class _Connection(H11Protocol):
             self.transport.abort()
 
 
-class Certificate:
-    """A certificate chain and its key, as their files are now.
+def _reload_on_change(context: ssl.SSLContext, files: ReloadedFiles[ssl.SSLContext]) -> None:
+    """Serve the certificate in `files` as it is now, by a context of its own."""
 
-    Args:
-        chain: PEM file.
-        key: PEM file.
+    def choose(connection: ssl.SSLObject, _name: str, _context: ssl.SSLContext) -> None:
+        files.reload_if_changed()
+        connection.context = files.value
 
-    Raises:
-        OSError: a file cannot be read.
-    """
+    context.sni_callback = choose
 
-    def __init__(self, chain: Path, key: Path) -> None:
-        self._files = chain, key
-        self._loaded = self._stamp()
-        self._renewed: ssl.SSLContext | None = None
 
-    def reload_on_change(self, context: ssl.SSLContext) -> None:
-        """Reload the files when they change, in a context that has just loaded them."""
-        context.sni_callback = self._choose
-
-    def _choose(self, connection: ssl.SSLObject, _name: str, _context: ssl.SSLContext) -> None:
-        try:
-            now = self._stamp()
-            if now != self._loaded:
-                # A context of its own: half of a new pair would break the one that serves.
-                renewed = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-                renewed.load_cert_chain(*self._files)
-                self._renewed, self._loaded = renewed, now
-        except OSError:
-            pass  # half-written: what was loaded still serves, the next handshake looks again
-        if self._renewed is not None:
-            connection.context = self._renewed
-
-    def _stamp(self) -> tuple[int, ...]:
-        return tuple(file.stat().st_mtime_ns for file in self._files)
+def _certificate_context(chain: Path, key: Path) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(chain, key)
+    return context
