@@ -10,14 +10,13 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
 import structlog
 from prometheus_client import CollectorRegistry, Counter
-from prometheus_client.metrics_core import GaugeMetricFamily, Metric
+from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 from temporalio.api.enums.v1 import TaskQueueType
 from temporalio.api.taskqueue.v1 import TaskQueue
@@ -31,6 +30,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from stigma.contracts import search_attributes
 from stigma.contracts.executions import Kind
 from stigma.contracts.task_queues import TaskQueues
+from stigma_api.diagnosis.cluster_snapshot import ClusterSnapshot
 from stigma_api.temporal.visibility import quoted
 
 AGES: tuple[tuple[str, timedelta], ...] = (
@@ -51,19 +51,6 @@ _PAUSES_AN_INTERVAL = 60
 _RETRY_WAITS = (timedelta(seconds=1), timedelta(seconds=2))
 _SHOWN_INTERVALS = 4
 _MIN_SHOWN = timedelta(seconds=30)
-
-
-@dataclass(frozen=True)
-class _Snapshot:
-    """The numbers of one refresh."""
-
-    running: dict[Kind, int]
-    pending: dict[str, int]
-    agents_pending: int
-    stuck: int
-    approaching: int
-    backlog: dict[tuple[str, ...], int]
-    taken: float
 
 
 class ClusterGauges(Collector):
@@ -92,7 +79,7 @@ class ClusterGauges(Collector):
         self._pause = min(interval / _PAUSES_AN_INTERVAL, _MAX_PAUSE)
         self._stuck_after = stuck_after
         self._shown_seconds = max(interval * _SHOWN_INTERVALS, _MIN_SHOWN).total_seconds()
-        self._snapshot: _Snapshot | None = None
+        self._snapshot: ClusterSnapshot | None = None
         self._failing = ""
         self._refreshes = Counter(
             "stigma_cluster_metrics_refreshes_total",
@@ -129,16 +116,16 @@ class ClusterGauges(Collector):
 
     def describe(self) -> Iterable[Metric]:
         """Return every gauge there will be: Prometheus registers names before the first refresh."""
-        return list(_families(_empty_snapshot(self._queues)))
+        return list(_empty_snapshot(self._queues).gauges())
 
     def collect(self) -> Iterable[Metric]:
         """Return the gauges; none when the last refresh is too long ago."""
         snapshot = self._snapshot
         if snapshot is None or time.monotonic() - snapshot.taken > self._shown_seconds:
             return []
-        return list(_families(snapshot))
+        return list(snapshot.gauges())
 
-    async def _count_all(self) -> _Snapshot:
+    async def _count_all(self) -> ClusterSnapshot:
         now = datetime.now(UTC)
         waiting = f"{search_attributes.CALLBACK.name} = '{search_attributes.CALLBACK_WAITING}'"
         agents = f"WorkflowType = '{Kind.AGENT.workflow_type}'"
@@ -146,7 +133,7 @@ class ClusterGauges(Collector):
             await self._open(waiting, _started_by(now - age)) if age else await self._open(waiting)
             for _, age in AGES
         ]
-        return _Snapshot(
+        return ClusterSnapshot(
             running={
                 kind: await self._open(f"WorkflowType = '{kind.workflow_type}'") for kind in Kind
             },
@@ -231,9 +218,9 @@ def _task_types(queues: TaskQueues) -> dict[str, dict[str, TaskQueueType.ValueTy
     }
 
 
-def _empty_snapshot(queues: TaskQueues) -> _Snapshot:
+def _empty_snapshot(queues: TaskQueues) -> ClusterSnapshot:
     """Return the numbers of an installation in which nothing was ever started."""
-    return _Snapshot(
+    return ClusterSnapshot(
         running=dict.fromkeys(Kind, 0),
         pending={name: 0 for name, _ in AGES},
         agents_pending=0,
@@ -244,54 +231,6 @@ def _empty_snapshot(queues: TaskQueues) -> _Snapshot:
         },
         taken=0.0,
     )
-
-
-def _families(snapshot: _Snapshot) -> Iterator[Metric]:
-    yield _gauge(
-        "stigma_workflow_running",
-        "Executions that run, of agents and of workflows.",
-        ["kind"],
-        {(kind.value,): count for kind, count in snapshot.running.items()},
-    )
-    yield _gauge(
-        "pending_external_activities",
-        "Callers' activities that wait for an execution, by how long they have.",
-        ["age_bucket"],
-        {(age,): count for age, count in snapshot.pending.items()},
-    )
-    yield _gauge(
-        "zigflow_agent_activity_pending",
-        "Callers' activities that wait for an agent, the engine's and others'.",
-        [],
-        {(): snapshot.agents_pending},
-    )
-    yield _gauge(
-        "stigma_async_activity_stuck",
-        "Callers' activities that have waited for longer than STIGMA_STUCK_AFTER.",
-        [],
-        {(): snapshot.stuck},
-    )
-    yield _gauge(
-        "stigma_async_activity_approaching_timeout",
-        "Executions that run and have used up four fifths of their time.",
-        [],
-        {(): snapshot.approaching},
-    )
-    yield _gauge(
-        "stigma_task_queue_backlog",
-        "Tasks that no worker has taken yet.",
-        ["task_queue", "task_type"],
-        snapshot.backlog,
-    )
-
-
-def _gauge(
-    name: str, text: str, labels: list[str], values: Mapping[tuple[str, ...], int]
-) -> Metric:
-    family = GaugeMetricFamily(name, text, labels=labels)
-    for label_values, value in values.items():
-        family.add_metric(label_values, value)
-    return family
 
 
 def _started_by(latest: datetime) -> str:
