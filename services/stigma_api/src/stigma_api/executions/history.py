@@ -12,6 +12,7 @@ from temporalio.api.history.v1 import HistoryEvent
 from temporalio.client import Client
 
 from stigma.contracts.activities import CALL_MODEL, DELIVERIES, WATCH_CALLER
+from stigma.contracts.workflows import BIND
 from stigma.internal.v1.execution_pb2 import (
     CALLER_VERDICT_CANCEL_REQUESTED,
     AgentWorkflowInput,
@@ -93,7 +94,7 @@ class HistoryReader:
         return None
 
     async def _read_signal(self, attributes: Any) -> Fact | None:
-        if attributes.signal_name != "bind":
+        if attributes.signal_name != BIND:
             return None
         bind = await self._content(attributes.input, Bind).read()
         is_bound = bind.spec_digest.hex() == self._digest and facts.is_token(bind.token)

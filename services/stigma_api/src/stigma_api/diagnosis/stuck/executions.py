@@ -135,14 +135,14 @@ async def _map_concurrently(items: Iterable[T], work: Callable[[T], Awaitable[R]
     finally:
         for task in tasks:
             task.cancel()
-    results, errors = [], []
+    results, failures = [], []
     for task in tasks:
         if task not in done:
             continue
         try:
             results.append(task.result())
         except (ApiError, RPCError) as error:
-            errors.append(error)
-    if errors and not results:
-        raise errors[0]
+            failures.append(error)
+    if failures and not results:
+        raise failures[0]
     return results
