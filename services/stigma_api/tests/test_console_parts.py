@@ -21,7 +21,6 @@ from stigma.agent.v1.agent_pb2 import FAILURE_REASON_WORKFLOW_ERROR
 from stigma.contracts import engine
 from stigma.contracts.executions import Kind
 from stigma.diagnosis.v1.diagnosis_service_pb2 import (
-    STUCK_REASON_NO_WORKER,
     TIMELINE_STEP_DELIVERED,
     TIMELINE_STEP_MODEL_CALL,
     TIMELINE_STEP_PENDING,
@@ -97,8 +96,6 @@ def test_an_empty_chart_and_names_of_later_releases():
     drawn = chart.layout(ExecutionTimeline(caller_unavailable="past retention"), START)
     assert (drawn.bars, drawn.caller_unavailable) == ((), "past retention")
     assert chart.step_name(999) == "999"  # type: ignore[arg-type]
-    assert chart.reason_name(999) == "999"  # type: ignore[arg-type]
-    assert chart.reason_name(STUCK_REASON_NO_WORKER) == "NO_WORKER"
     moment = chart.layout(timeline((TIMELINE_STEP_TAKEN, 0, {})), START)
     assert [(bar.x, bar.width) for bar in moment.bars] == [(0, 6)]
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
+from stigma.contracts.diagnosis import stuck_reason_name
 from stigma.diagnosis.v1.diagnosis_service_pb2 import (
     STUCK_REASON_INPUT_REQUIRED,
     ListStuckExecutionsRequest,
     ListStuckExecutionsResponse,
     StuckExecution,
-    StuckReason,
 )
 from stigma_cli.connections import Api
 from stigma_cli.output import print_line
@@ -42,17 +42,10 @@ def show(stuck: ListStuckExecutionsResponse) -> None:
     """Print each with its reason, and below it the command, to be copied."""
     for each in stuck.executions:
         name = f" {each.definition_id}" if each.definition_id else ""
-        age = _age(each)
-        print_line(f"\n{each.execution_id}{name}: {reason_name(each.reason)}, started {age} ago")
+        age, reason = _age(each), stuck_reason_name(each.reason)
+        print_line(f"\n{each.execution_id}{name}: {reason}, started {age} ago")
         print_line(f"  {each.message}")
         print_line(f"  $ {each.command}")
-
-
-def reason_name(reason: StuckReason.ValueType) -> str:
-    """Return a reason without its prefix; its number where a later release has named it."""
-    if reason not in StuckReason.values():
-        return str(int(reason))
-    return StuckReason.Name(reason).removeprefix("STUCK_REASON_")
 
 
 def _age(each: StuckExecution) -> str:

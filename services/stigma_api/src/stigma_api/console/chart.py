@@ -12,7 +12,6 @@ from stigma.diagnosis.v1.diagnosis_service_pb2 import (
     TIMELINE_STEP_PENDING,
     TIMELINE_STEP_RESUMED,
     ExecutionTimeline,
-    StuckReason,
     TimelineEntry,
     TimelineStep,
 )
@@ -99,13 +98,6 @@ def step_name(step: TimelineStep.ValueType) -> str:
     if step not in TimelineStep.values():
         return str(step)
     return TimelineStep.Name(step).removeprefix("TIMELINE_STEP_").lower()
-
-
-def reason_name(reason: StuckReason.ValueType) -> str:
-    """Return a stuck reason's name without its prefix; its number where unnamed."""
-    if reason not in StuckReason.values():
-        return str(reason)
-    return StuckReason.Name(reason).removeprefix("STUCK_REASON_")
 
 
 def _lane(entry: TimelineEntry, caller: str) -> str:

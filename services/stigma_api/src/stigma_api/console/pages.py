@@ -13,6 +13,7 @@ import grpc
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
+from stigma.contracts.diagnosis import stuck_reason_name
 from stigma.contracts.executions import Kind
 from stigma_api.access.concurrency import ConcurrencyLimit
 from stigma_api.access.principals import Action, Principal
@@ -106,7 +107,7 @@ class Pages:
     async def stuck(self, request: Request) -> Response:
         """List the executions that make no progress."""
         reply = await self._api.stuck(_principal(request))
-        found = [(one, chart.reason_name(one.reason)) for one in reply.executions]
+        found = [(one, stuck_reason_name(one.reason)) for one in reply.executions]
         return self._page(request, "stuck.html", reply=reply, stuck=found)
 
     async def _definitions(self, request: Request, kind: Kind) -> Response:
