@@ -18,7 +18,8 @@ from benchmarks.handshake_native import ANSWER
 from benchmarks.processes import CpuMeter
 from stigma.agent.v1.agent_pb2 import Agent, AgentSpec, Script, ScriptStep
 from stigma.agent.v1.agent_service_pb2 import ApplyAgentRequest
-from stigma_cli.devserver import DevServer, bound_to_parent, free_ports
+from stigma_cli.child_process import bound_to_parent
+from stigma_cli.devserver import DevServer, free_ports
 from tests.stack.stack import Stack
 
 SERVICES = ("zigflow_worker", "stigma_api", "stigma_orchestrator", "ai_worker")

@@ -19,7 +19,8 @@ from typing import Any, Self
 import pytest
 from ruamel.yaml import YAML
 
-from stigma_cli.devserver import bound_to_parent, free_ports
+from stigma_cli.child_process import bound_to_parent
+from stigma_cli.devserver import free_ports
 from tests.stack.waiting import eventually
 
 HOW_TO_GET = "Prometheus is not installed: apt-get install prometheus"

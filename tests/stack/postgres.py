@@ -14,7 +14,8 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from stigma_cli.devserver import bound_to_parent, free_ports
+from stigma_cli.child_process import bound_to_parent
+from stigma_cli.devserver import free_ports
 from tests.stack.waiting import eventually
 
 # Where Debian has it, off PATH.

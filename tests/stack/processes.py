@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 
-from stigma_cli.devserver import bound_to_parent
+from stigma_cli.child_process import bound_to_parent
 from tests.stack.service import Service, ServiceError
 
 

@@ -91,7 +91,7 @@ async def test_a_process_deaf_to_sigterm_is_killed(stand_in: StartStandIn) -> No
 async def test_it_dies_with_a_starter_that_is_killed() -> None:
     script = (
         "import subprocess, sys\n"
-        "from stigma_cli.devserver import bound_to_parent\n"
+        "from stigma_cli.child_process import bound_to_parent\n"
         "child = subprocess.Popen(bound_to_parent(['sleep', '600']))\n"
         "print(child.pid, flush=True)\n"
         "sys.stdin.read()\n"

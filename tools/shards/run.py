@@ -12,7 +12,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from stigma_cli.devserver import PORTS, PORTS_VARIABLE, bound_to_parent
+from stigma_cli.child_process import bound_to_parent
+from stigma_cli.devserver import PORTS, PORTS_VARIABLE
 from tests.stack.tables import DIRECTORY
 from tools.shards.plan import ROOT, Shard
 

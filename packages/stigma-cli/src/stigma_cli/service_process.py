@@ -10,7 +10,7 @@ from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 
-from stigma_cli.devserver import bound_to_parent
+from stigma_cli.child_process import bound_to_parent
 from stigma_cli.errors import CliError
 
 HOST = "127.0.0.1"
