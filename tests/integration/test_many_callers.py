@@ -13,7 +13,7 @@ from tests.integration.executions import AnyExecutions, WorkflowExecutions
 from tests.integration.installation import Installation
 
 # Fewer of workflows, because each of their executions is a run of the engine as well.
-CALLERS, CALLS = {Kind.AGENT: 20, Kind.WORKFLOW: 6}, 50
+CALLERS, CALLS = {Kind.AGENT: 20, Kind.WORKFLOW: 3}, 50
 
 
 @pytest.mark.contract("a thousand at once", "agent", "workflow")

@@ -62,6 +62,7 @@ async def site(new_stack: StartStack, tmp_path: Path) -> AsyncIterator[Versioned
         await site.fleet.stack.stop()
 
 
+@pytest.mark.soak
 @pytest.mark.timeout(600)
 async def test_there_and_back(site: VersionedSite, tmp_path: Path) -> None:
     fleet = site.fleet
