@@ -20,7 +20,7 @@ PICTURES = ROOT / "docs" / "images"
 # A picture is the same on the next machine as little as a time is: none is made by accident.
 TAKES_PICTURES = os.environ.get("STIGMA_SCREENSHOTS") == "1"
 # Services and workers share few cores with the browser.
-PATIENCE = 20_000.0
+PATIENCE = 60_000.0
 
 
 @dataclass

@@ -37,7 +37,7 @@ RETENTION = timedelta(hours=72)
 # Ports to choose from: below the range of outgoing connections. The variable narrows them, for
 # processes that look for ports side by side.
 PORTS = range(12000, 30000)
-PORTS_VARIABLE = "STIGMA_FREE_PORTS"
+PORTS_VARIABLE = "STIGMA_TEST_PORTS"
 
 _START_TIMEOUT = timedelta(seconds=60)
 _ENSURE_TIMEOUT = timedelta(minutes=40)
@@ -244,7 +244,7 @@ def find_binary() -> Path:
 
 
 def free_ports(count: int, ip: str = "127.0.0.1") -> list[int]:
-    """Return distinct free TCP ports from `PORTS`, or from the range that STIGMA_FREE_PORTS names.
+    """Return distinct free TCP ports from `PORTS`, or from the range that STIGMA_TEST_PORTS names.
 
     Raises:
         DevServerError: there are not so many.
