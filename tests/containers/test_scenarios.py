@@ -89,6 +89,10 @@ async def test_corrupt_token(deployment: Deployed) -> None:
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await deployment.stack.executions.StartAgent(request, wait_for_ready=True)
     assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    # A container's log comes after its answer.
+    await deployment.stack.wait_for_event(
+        "stigma_api", "token_rejected", request_id=request.request_id
+    )
     rejected = deployment.stack.events("token_rejected", request_id=request.request_id)
     assert len(rejected) == 1
     assert await executions_on(deployment.stack) == before
