@@ -1,4 +1,4 @@
-"""What was found of each image, printed at the end."""
+"""The table of images: checks and figures, printed at the end."""
 
 from __future__ import annotations
 

@@ -15,11 +15,6 @@ class Shard:
     name: str
     folders: tuple[str, ...]
 
-    def ignored(self) -> list[str]:
-        """Return the folders inside this shard's that another shard runs."""
-        others = [folder for one in SHARDS if one is not self for folder in one.folders]
-        return [one for one in others if any(Path(one).is_relative_to(f) for f in self.folders)]
-
 
 # The longest first: whichever is last must not be long.
 SHARDS = (

@@ -1,4 +1,4 @@
-"""What all shards found: failures, tables, seconds by folder, coverage."""
+"""Failures, tables, seconds by folder and coverage of all shards."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a shard ended: pytest's exit code, None when it took too long; seconds."""
+    """The end of a shard: pytest's exit code, None when it took too long; seconds."""
 
     job: Job
     code: int | None
@@ -108,7 +108,7 @@ def _command(job: Job, options: Sequence[str], temporary: Path) -> list[str]:
         listed = RESULTS / f"{job.name}.txt"
         listed.write_text("\n".join(job.tests), encoding="utf-8")
         return [*command, f"@{listed}"]
-    return [*command, *(f"--ignore={one}" for one in job.shard.ignored()), *job.shard.folders]
+    return [*command, *job.shard.folders]
 
 
 def _variables(job: Job) -> dict[str, str]:
