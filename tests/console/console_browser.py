@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from playwright.async_api import Browser, ConsoleMessage, Page, expect
+from playwright.async_api import Browser, ConsoleMessage, Locator, Page, expect
 
 from tests.console.recording import Recording
 from tests.integration.installation import KEY, Installation
@@ -55,9 +55,11 @@ class ConsoleBrowser:
         unexpected = [said for said in complaints if "401 (Unauthorized)" not in said]
         assert unexpected == []
 
-    async def picture(self, page: Page, name: str) -> None:
-        """Keep a picture for the documents, when pictures are to be made."""
+    async def picture(self, page: Page, name: str, of: Locator | None = None) -> None:
+        """Keep a picture for the documents, when pictures are to be made; wait for ``of`` first."""
         if TAKES_PICTURES:
+            if of is not None:
+                await expect(of).to_be_visible(timeout=PATIENCE)
             await page.screenshot(
                 path=PICTURES / f"console-{name}.png", full_page=True, animations="disabled"
             )

@@ -171,8 +171,8 @@ async def test_a_workflow_and_its_agents(console: ConsoleBrowser):
         await page.goto(f"{console.url}/executions?name=security-reviewer")
         row = page.locator("tbody tr", has_text="security-reviewer").first
         await row.get_by_role("link").first.click()
-        await expect(page.locator("[data-step=model_call].open")).to_be_visible(timeout=PATIENCE)
-        await console.picture(page, "running")
+        # A step that runs for a second may have ended before a slow browser shows it.
+        await console.picture(page, "running", of=page.locator("[data-step=model_call].open"))
         await expect(page.locator("[data-step=resumed]")).to_be_visible(timeout=PATIENCE)
         await shown(page, "Use a parameter.")
         await console.picture(page, "execution")
