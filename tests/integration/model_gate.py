@@ -73,7 +73,7 @@ class ModelGate:
         return [call for call in self._calls if prompt in call.prompt]
 
     async def held(
-        self, prompt: str, *, nth: int = 1, within: timedelta = timedelta(seconds=20)
+        self, prompt: str, *, nth: int = 1, within: timedelta = timedelta(seconds=60)
     ) -> HeldCall:
         """Return the nth such call as soon as it is in flight."""
         async with asyncio.timeout(within.total_seconds()), self._arrived:

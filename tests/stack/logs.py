@@ -40,7 +40,7 @@ class ServiceLog:
         event: str,
         *,
         since: int = 0,
-        within: timedelta = timedelta(seconds=20),
+        within: timedelta = timedelta(seconds=60),
         **fields: Any,
     ) -> Event:
         """Return the first such event as soon as it is written."""
