@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import os
-import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from tempfile import TemporaryFile
+
+from tests.stack.forked import Streams, start_module
+
+_SECONDS = 240.0
 
 
 @dataclass(frozen=True)
@@ -24,18 +28,20 @@ class Ran:
 
 async def stigma(*arguments: str, stdin: str = "", **variables: str) -> Ran:
     """Run `stigma` with these arguments, and with no setting but these environment variables."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "stigma_cli",
-        *arguments,
-        env=_without_settings(os.environ) | variables,
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    stdout, stderr = await process.communicate(stdin.encode())
-    return Ran(process.returncode or 0, stdout.decode(), stderr.decode())
+    environment = _without_settings(os.environ) | variables
+    return await asyncio.to_thread(_run, arguments, environment, stdin)
+
+
+def _run(arguments: Sequence[str], environment: Mapping[str, str], stdin: str) -> Ran:
+    with TemporaryFile() as given, TemporaryFile() as stdout, TemporaryFile() as stderr:
+        given.write(stdin.encode())
+        given.seek(0)
+        streams = Streams(given.fileno(), stdout.fileno(), stderr.fileno())
+        process = start_module("stigma_cli", arguments, environment, streams)
+        code = process.wait(_SECONDS)
+        stdout.seek(0)
+        stderr.seek(0)
+        return Ran(code, stdout.read().decode(), stderr.read().decode())
 
 
 def _without_settings(environment: Mapping[str, str]) -> dict[str, str]:

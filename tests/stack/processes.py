@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 
-from stigma_cli.child_process import bound_to_parent
+from tests.stack.forked import ForkedProcess, Streams, start_command, start_module
 from tests.stack.service import Service, ServiceError
 
 
@@ -27,8 +27,8 @@ class ServiceProcess(Service):
         command: Sequence[str] | None = None,
     ) -> None:
         super().__init__(name, environment, log, admin_port=admin_port)
-        self._command = list(command or (sys.executable, "-m", name))
-        self._process: subprocess.Popen[bytes] | None = None
+        self._command = command
+        self._process: ForkedProcess | subprocess.Popen[bytes] | None = None
 
     @property
     def running(self) -> bool:
@@ -51,15 +51,12 @@ class ServiceProcess(Service):
         """Start it and return at once; `wait_ready` waits."""
         if self.running:
             raise ServiceError(f"{self.name} runs already")
-        with self.log.path.open("ab") as output:
-            self._process = subprocess.Popen(
-                bound_to_parent(self._command),
-                env=self.environment,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                start_new_session=True,
-            )
+        with self.log.path.open("ab") as output, Path(os.devnull).open("rb") as nothing:
+            streams = Streams(nothing.fileno(), output.fileno(), output.fileno())
+            if self._command is not None:
+                self._process = start_command(self._command, self.environment, streams)
+            else:
+                self._process = start_module(self.name, (), self.environment, streams)
 
     async def send(self, number: signal.Signals) -> None:
         """Send it a signal: SIGSTOP and SIGCONT pause and resume it."""

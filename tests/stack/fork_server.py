@@ -1,0 +1,125 @@
+"""Forks Python programs that find other people's packages loaded already. Run by `forked.py`.
+
+Reads orders from the socket on the descriptor given: a connection an order, on which the process id
+and, in the end, the exit status are answered. Of ours nothing is loaded here, so that coverage sees
+the whole of each program.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import gc
+import importlib
+import json
+import os
+import re
+import runpy
+import selectors
+import signal
+import socket
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import coverage
+
+ROOT = Path(__file__).parents[2]
+ORDER_BYTES = 256 * 1024
+_IMPORT = re.compile(r"^(?:from|import) ([\w.]+)", re.MULTILINE)
+_PR_SET_PDEATHSIG = 1
+
+
+def main() -> None:
+    """Serve until the other side is gone; in a child, become the program."""
+    listener = socket.socket(fileno=int(sys.argv[1]))
+    for name in _libraries():
+        with contextlib.suppress(ImportError):
+            importlib.import_module(name)
+    gc.freeze()  # children neither search nor copy what all of them have
+    order = _next_child(listener)
+    if order is not None:
+        _become(order)
+
+
+def _next_child(listener: socket.socket) -> dict[str, Any] | None:
+    """Return an order in each child, and None in the server at its end."""
+    server = os.getpid()
+    with selectors.DefaultSelector() as waiting:
+        waiting.register(listener, selectors.EVENT_READ)
+        waiting.register(sys.stdin, selectors.EVENT_READ)
+        while True:
+            for key, _ in waiting.select():
+                if key.fileobj is sys.stdin:  # closed with the process that started this one
+                    return None
+                if key.data is not None:
+                    waiting.unregister(key.fileobj)
+                    _report(key.fd, *key.data)
+                    continue
+                connection, _address = listener.accept()
+                text, descriptors, _flags, _sender = socket.recv_fds(connection, ORDER_BYTES, 3)
+                child = os.fork()
+                if child == 0:
+                    for other in waiting.get_map().values():
+                        if other.data is not None:
+                            os.close(other.fd)
+                            other.data[1].close()
+                    listener.close()
+                    connection.close()
+                    _take_over(server, descriptors)
+                    return dict(json.loads(text))
+                for descriptor in descriptors:
+                    os.close(descriptor)
+                connection.send(str(child).encode())
+                waiting.register(os.pidfd_open(child), selectors.EVENT_READ, (child, connection))
+
+
+def _report(watch: int, child: int, connection: socket.socket) -> None:
+    os.close(watch)
+    status = os.waitpid(child, 0)[1]
+    with contextlib.suppress(OSError):  # nobody asks any more
+        connection.send(str(os.waitstatus_to_exitcode(status)).encode())
+    connection.close()
+
+
+def _take_over(server: int, descriptors: list[int]) -> None:
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != server:
+        os._exit(1)
+    os.setsid()
+    for target, descriptor in enumerate(descriptors):
+        os.dup2(descriptor, target)
+        os.close(descriptor)
+
+
+def _become(order: dict[str, Any]) -> None:
+    os.chdir(order["directory"])
+    os.environ.clear()
+    os.environ.update(order["environment"])
+    sys.argv = [order["module"], *order["arguments"]]
+    sys.path.insert(0, order["directory"])  # as `python -m` has it
+    if "COVERAGE_PROCESS_START" in os.environ or "COVERAGE_PROCESS_CONFIG" in os.environ:
+        coverage.process_startup()
+    runpy.run_module(order["module"], run_name="__main__", alter_sys=True)
+
+
+def _libraries() -> Iterator[str]:
+    ours = {path.name for source in _sources() for path in source.iterdir()}
+    named = (
+        name
+        for source in _sources()
+        for path in source.rglob("*.py")
+        for name in _IMPORT.findall(path.read_text(encoding="utf-8"))
+    )
+    for name in dict.fromkeys(named):
+        if name.partition(".")[0] not in ours:
+            yield name
+
+
+def _sources() -> list[Path]:
+    return sorted([*ROOT.glob("packages/*/src"), *ROOT.glob("services/*/src")])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,108 @@
+"""Programs that are forked behave as those that Python starts itself."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from tempfile import TemporaryFile
+
+import psutil
+import pytest
+
+from tests.stack.forked import ForkedProcess, Streams, start_module
+from tests.stack.waiting import eventually
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs Linux: forks elsewhere none")
+
+REPORT = """\
+import json, os, sys
+print(json.dumps([sys.argv[1:], __name__, os.environ["GIVEN"], len(os.environ), os.getcwd()]))
+print(sys.stdin.read(), file=sys.stderr)
+sys.exit(7)
+"""
+WAIT = "import sys, time; print('waits', flush=True); time.sleep(600)"
+
+
+@pytest.fixture
+def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path / "program.py"
+
+
+@pytest.fixture
+def waiting(module: Path) -> None:
+    module.write_text(WAIT)
+
+
+def _same(**more: str) -> dict[str, str]:
+    """The least environment that has what interpreters read as it is here."""
+    kept = ("PYTHON", "OTEL_", "LD_", "LC_", "LANG", "TZ", "GRPC_", "MALLOC_")
+    return {k: v for k, v in os.environ.items() if k.startswith(kept)} | more
+
+
+def _ran(environment: dict[str, str]) -> tuple[type, int, str, str]:
+    with TemporaryFile() as given, TemporaryFile() as out, TemporaryFile() as err:
+        given.write(b"said")
+        given.seek(0)
+        streams = Streams(given.fileno(), out.fileno(), err.fileno())
+        process = start_module("program", ["one", "two"], environment, streams)
+        code = process.wait(60)
+        out.seek(0)
+        err.seek(0)
+        return type(process), code, out.read().decode(), err.read().decode()
+
+
+def test_arguments_environment_streams_and_exit_code_are_the_same(module: Path) -> None:
+    module.write_text(REPORT)
+    environment = _same(GIVEN="x")
+    forked = _ran(environment)
+    # A variable that interpreters read at their start.
+    plain = _ran(environment | {"PYTHONHASHSEED": "1"})
+    assert (forked[0], plain[0]) == (ForkedProcess, subprocess.Popen)
+    [arguments, name, given, count, directory] = json.loads(forked[2])
+    assert (arguments, name, given) == (["one", "two"], "__main__", "x")
+    assert (count, directory) == (len(environment), str(module.parent))
+    assert json.loads(plain[2]) == [arguments, name, given, count + 1, directory]
+    assert (forked[1], forked[3]) == (plain[1], plain[3]) == (7, "said\n")
+
+
+def test_signals_and_waiting(waiting: None) -> None:
+    with TemporaryFile() as out, Path(os.devnull).open("rb") as nothing:
+        streams = Streams(nothing.fileno(), out.fileno(), out.fileno())
+        process = start_module("program", [], _same(), streams)
+        assert process.poll() is None
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(0.05)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == -signal.SIGTERM
+        assert process.poll() == -signal.SIGTERM
+        process.send_signal(signal.SIGTERM)  # has ended: nobody gets it
+
+
+async def test_it_dies_with_a_starter_that_is_killed(waiting: None) -> None:
+    script = (
+        "import os, sys\n"
+        f"sys.path.insert(0, {str(Path(__file__).parents[2])!r})\n"
+        "from tests.stack.forked import Streams, start_module\n"
+        "nothing = os.open(os.devnull, os.O_RDWR)\n"
+        "streams = Streams(nothing, nothing, nothing)\n"
+        "print(start_module('program', [], dict(os.environ), streams).pid, flush=True)\n"
+        "sys.stdin.read()\n"
+    )
+    starter = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-c",
+        script,
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    assert starter.stdout is not None
+    orphan = psutil.Process(int(await starter.stdout.readline()))
+    starter.kill()
+    await starter.wait()
+    assert await eventually(lambda: not orphan.is_running(), what="the child has died")
