@@ -18,7 +18,13 @@ from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
 from temporalio.client import Client
 
 from stigma.contracts import search_attributes
-from stigma_cli.devserver import DevServer, DevServerError, find_binary, free_ports
+from stigma_cli.devserver import (
+    PORTS_VARIABLE,
+    DevServer,
+    DevServerError,
+    find_binary,
+    free_ports,
+)
 from tests.stack.waiting import eventually
 
 
@@ -208,5 +214,15 @@ def test_in_a_checkout_the_tool_makes_it(tmp_path: Path, no_package: Path, statu
             find_binary()
 
 
-def test_free_ports_are_distinct() -> None:
-    assert len(set(free_ports(20))) == 20
+def test_free_ports_are_distinct(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of several calls too: nobody listens on the first ones yet."""
+    monkeypatch.setenv(PORTS_VARIABLE, "29000-29059")
+    given = [port for _ in range(10) for port in free_ports(4)]
+    assert len(set(given)) == 40
+
+
+def test_a_range_without_free_ports(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(PORTS_VARIABLE, "28990-28999")
+    free_ports(8)
+    with pytest.raises(DevServerError, match="found no 4 free ports"):
+        free_ports(4)

@@ -39,6 +39,8 @@ RETENTION = timedelta(hours=72)
 PORTS = range(12000, 30000)
 PORTS_VARIABLE = "STIGMA_TEST_PORTS"
 
+_given_ports: set[int] = set()
+
 _START_TIMEOUT = timedelta(seconds=60)
 _ENSURE_TIMEOUT = timedelta(minutes=40)
 _ENSURE = Path("tools/temporal/ensure")
@@ -246,11 +248,13 @@ def find_binary() -> Path:
 def free_ports(count: int, ip: str = "127.0.0.1") -> list[int]:
     """Return distinct free TCP ports from `PORTS`, or from the range that STIGMA_TEST_PORTS names.
 
+    A port is given once in a process: who got it may not listen on it yet.
+
     Raises:
         DevServerError: there are not so many.
     """
     first, _, last = os.environ.get(PORTS_VARIABLE, f"{PORTS[0]}-{PORTS[-1]}").partition("-")
-    ports = range(int(first), int(last) + 1)
+    ports = [port for port in range(int(first), int(last) + 1) if port not in _given_ports]
     sockets: list[socket.socket] = []
     try:
         for port in random.sample(ports, min(200, len(ports))):
@@ -261,7 +265,9 @@ def free_ports(count: int, ip: str = "127.0.0.1") -> list[int]:
             except OSError:
                 sockets.pop().close()
             if len(sockets) == count:
-                return [taken.getsockname()[1] for taken in sockets]
+                found = [taken.getsockname()[1] for taken in sockets]
+                _given_ports.update(found)
+                return found
     finally:
         for taken in sockets:
             taken.close()
