@@ -42,3 +42,14 @@ WARN_AFTER = 0.8
 
 DEFAULT_REQUEST_TIMEOUT = timedelta(minutes=10)
 MODEL_CALL_HEARTBEAT_TIMEOUT = timedelta(seconds=10)
+
+# Schemas come from anybody, and what checks values against them cannot be interrupted. At most so
+# much of a schema is evaluated at one place of a value, and in a whole value; one evaluation takes
+# up to a microsecond. A pattern's states are those of its automaton: "a{400}" has 400.
+MAX_SCHEMA_DEPTH = 200
+MAX_SCHEMA_PATTERNS = 100
+MAX_PATTERN_STATES = 50_000
+MAX_PATTERN_BACKTRACKS = 10_000
+MAX_SCHEMA_EVALUATIONS_AT_ONCE = 10_000
+MAX_SCHEMA_EVALUATIONS = 500_000
+MAX_SCHEMA_FRAMES = 2_000

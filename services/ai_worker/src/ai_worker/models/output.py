@@ -12,7 +12,8 @@ import jsonschema_rs
 
 from ai_worker.calls.failures import CallError
 from stigma.agent.v1.agent_pb2 import FAILURE_REASON_INVALID_REQUEST
-from stigma.contracts import json_text
+from stigma.contracts import json_text, limits
+from stigma.contracts.schema_cost import CostError, SchemaCost
 
 _FENCE = re.compile(r"\A```[a-zA-Z]*[ \t]*\n(.*)\n[ \t]*```\Z", re.DOTALL)
 _MAX_PLACE = 120
@@ -37,7 +38,16 @@ class OutputSchema:
         """
         try:
             self.document: dict[str, Any] = _object(json.loads(text))
-            self._validator = jsonschema_rs.validator_for(self.document, retriever=_refuse_fetch)
+            self._cost = SchemaCost(self.document)
+            self._validator = jsonschema_rs.validator_for(
+                self.document,
+                retriever=_refuse_fetch,
+                pattern_options=jsonschema_rs.FancyRegexOptions(
+                    backtrack_limit=limits.MAX_PATTERN_BACKTRACKS
+                ),
+            )
+        except CostError as error:
+            raise CallError(FAILURE_REASON_INVALID_REQUEST, f"the output schema {error}") from None
         except (ValueError, RecursionError, jsonschema_rs.ReferencingError):
             raise CallError(
                 FAILURE_REASON_INVALID_REQUEST, "the output schema is not a valid JSON Schema"
@@ -56,10 +66,14 @@ class OutputSchema:
         """Check an answer against the schema. The error names place and rule, never content."""
         try:
             value = json.loads(_unfence(text), parse_constant=json_text.refuse_constant)
-            error = next(iter(self._validator.iter_errors(value)), None)
-            if error is not None:
-                return Output(error=self._describe(error))
+            self._cost.check(value)
+            # Not `iter_errors`, which collects all errors of all alternatives before the first.
+            self._validator.validate(value)
             return Output(json=_canonical(value))
+        except CostError as problem:
+            return Output(error=f"checking the output {problem}")
+        except jsonschema_rs.ValidationError as problem:
+            return Output(error=self._describe(problem))
         except json.JSONDecodeError as problem:
             return Output(
                 error=f"the output is not JSON: line {problem.lineno}, column {problem.colno}"

@@ -8,12 +8,14 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
+from typing import Any
 
 import jsonschema_rs
 
 from stigma.agent.v1.agent_execution_service_pb2 import StartAgentRequest
 from stigma.agent.v1.agent_pb2 import AgentConfig, AgentLimits, AgentSpec, FailureReason
 from stigma.contracts import configuration, limits
+from stigma.contracts.schema_cost import CostError, SchemaCost
 from stigma.workflow.v1.workflow_execution_service_pb2 import StartWorkflowRequest
 from stigma.workflow.v1.workflow_pb2 import WorkflowConfig, WorkflowSpec
 from stigma_api.requests.violations import Violations, parse_json
@@ -27,6 +29,8 @@ _MAX_MODELS = 64
 # It is a metric's label and part of every model call.
 _MAX_MODEL_BYTES = 255
 _LONGEST_PROBLEM = 500
+# As the AI worker reads them.
+_PATTERNS = jsonschema_rs.FancyRegexOptions(backtrack_limit=limits.MAX_PATTERN_BACKTRACKS)
 
 
 def check_agent_start(found: Violations, request: StartAgentRequest) -> None:
@@ -156,10 +160,19 @@ def _schema_problem(text: str) -> str:
         return problem
     if not isinstance(schema, dict):
         return "must be a JSON object"
+    try:
+        SchemaCost(schema)
+    except CostError as error:
+        return str(error)[:_LONGEST_PROBLEM]
     if not _refers_inside(schema):
         return "may refer only to itself: every $ref starts with #"
+    return _compilation_problem(schema)
+
+
+def _compilation_problem(schema: dict[str, Any]) -> str:
     try:
         jsonschema_rs.meta.validate(schema)
+        jsonschema_rs.validator_for(schema, pattern_options=_PATTERNS)
     except jsonschema_rs.ValidationError as error:
         place = "/".join(str(part) for part in error.instance_path)
         return f"is not a JSON Schema: {error.message} at /{place}"[:_LONGEST_PROBLEM]

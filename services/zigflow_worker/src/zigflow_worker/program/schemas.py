@@ -6,6 +6,7 @@ from typing import NoReturn
 
 import jsonschema_rs
 
+from stigma.contracts.schema_cost import CostError, SchemaCost
 from zigflow_worker.expressions import JSON
 
 
@@ -16,24 +17,30 @@ class SchemaError(ValueError):
 class Schema:
     """A compiled schema; immutable, so that runs share it."""
 
-    __slots__ = ("_validator",)
+    __slots__ = ("_cost", "_validator")
 
     def __init__(self, document: JSON) -> None:
         """Compile a schema (raises SchemaError)."""
         try:
+            self._cost = SchemaCost(document)
             self._validator = jsonschema_rs.validator_for(
                 document,  # type: ignore[arg-type]
                 retriever=_refuse,
                 # Linear-time patterns: the default engine backtracks.
                 pattern_options=jsonschema_rs.RegexOptions(),
             )
+        except CostError as error:
+            raise SchemaError(f"the schema {error}") from None
         except ValueError as error:
             raise SchemaError(str(error).partition("\n")[0]) from None
 
     def violation(self, value: JSON) -> str | None:
         """Return what is wrong with a value, in one line, or None."""
         try:
+            self._cost.check(value)
             self._validator.validate(value)
+        except CostError as error:
+            return f"/: checking the value {error}"
         except jsonschema_rs.ValidationError as error:
             place = "".join(f"/{token}" for token in error.instance_path)
             return f"{place or '/'}: {_shortened(error.message)}"
