@@ -105,6 +105,26 @@ def test_a_bad_schema_is_the_requests_fault(schema):
     assert not caught.value.retryable
 
 
+@pytest.mark.parametrize(
+    ("schema", "reason"),
+    [
+        ('{"allOf": [{"$ref": "#"}]}', "refers to itself"),
+        (json.dumps({"anyOf": [{"pattern": f"a{n}"} for n in range(101)]}), "100 patterns"),
+        ('{"items": ' * 300 + "{}" + "}" * 300, "nested more than 200 deep"),
+    ],
+)
+def test_a_schema_that_takes_too_much(schema, reason):
+    with pytest.raises(CallError, match=f"the output schema .*{reason}") as caught:
+        OutputSchema(schema)
+    assert not caught.value.retryable
+
+
+def test_an_answer_that_takes_too_much():
+    node = {"properties": {"x": {"allOf": [{"$ref": "#"}] * 2}}}
+    checked = OutputSchema(json.dumps(node)).check('{"x": ' * 40 + "{}" + "}" * 40)
+    assert checked.error.startswith("checking the output takes more than 500000 evaluations")
+
+
 async def test_the_activity_returns_output_or_error(new_bench):
     bench = await new_bench()
 

@@ -24,6 +24,9 @@ MAX_PAGE_BYTES = 3 * 1024 * 1024
 
 # Size of a workflow document's text.
 MAX_DOCUMENT_BYTES = 512 * 1024
+# Microseconds, on a slow core and roughly, of reading and compiling a document: a workflow task
+# does it in one piece, and is taken for stuck after 2 s. Some 1,400 short tasks in YAML.
+MAX_DOCUMENT_WEIGHT = 500_000
 
 # Size of an output that still fits beside the rest of an AgentExecution.
 MAX_OUTPUT_BYTES = 1024 * 1024
