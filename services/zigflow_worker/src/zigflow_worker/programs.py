@@ -4,24 +4,34 @@ from __future__ import annotations
 
 from functools import lru_cache
 
+from stigma.contracts import limits
 from zigflow_worker.compilation import CompilableKinds, Compiler
-from zigflow_worker.definition import InvalidDocumentError, Problem, read_definition
-from zigflow_worker.loading import DocumentError, load_document
+from zigflow_worker.definition import (
+    HeavyDocumentError,
+    InvalidDocumentError,
+    Problem,
+    read_definition,
+)
+from zigflow_worker.loading import DocumentError, DocumentTooHeavyError, load_document
 from zigflow_worker.program.model import Program
 
 
 @lru_cache(maxsize=128)
-def compile_text(text: str, kinds: CompilableKinds) -> Program:
+def compile_text(text: str, kinds: CompilableKinds, *, bounded: bool = True) -> Program:
     """Return the program of a document whose tasks are of these kinds.
 
-    Programs are pure: runs and threads share them.
+    Programs are pure: runs and threads share them. ``bounded``: refuse a document that takes longer
+    than a workflow task may.
 
     Raises:
+        HeavyDocumentError: it takes longer.
         InvalidDocumentError: with every problem found.
     """
+    most = limits.MAX_DOCUMENT_WEIGHT if bounded else None
     try:
-        source = load_document(text)
+        source = load_document(text, most)
     except DocumentError as error:
         problem = Problem(error.line, error.column, error.pointer, error.message)
-        raise InvalidDocumentError([problem]) from None
-    return Compiler(read_definition(source, kinds), source).program()
+        heavy = isinstance(error, DocumentTooHeavyError)
+        raise (HeavyDocumentError if heavy else InvalidDocumentError)([problem]) from None
+    return Compiler(read_definition(source, kinds), source, most).program()

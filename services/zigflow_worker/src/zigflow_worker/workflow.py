@@ -20,7 +20,7 @@ with workflow.unsafe.imports_passed_through():
     from stigma.contracts import payloads, versions
     from stigma.contracts.refusals import Refusal
     from zigflow_worker.activities.interfaces import EngineActivities
-    from zigflow_worker.definition import InvalidDocumentError
+    from zigflow_worker.definition import HeavyDocumentError, InvalidDocumentError
     from zigflow_worker.errors import CONFIGURATION, VALIDATION, WorkflowError, summary
     from zigflow_worker.execution.dataflow import RunFacts
     from zigflow_worker.execution.interpreter import Interpreter
@@ -40,6 +40,8 @@ with workflow.unsafe.imports_passed_through():
     from zigflow_worker.start import Start, continued_start, read_start
     from zigflow_worker.tasks.registry import TASK_KINDS
 
+_DOCUMENT_WEIGHT = "document-weight"
+"""Name of the change that refuses documents beyond limits.MAX_DOCUMENT_WEIGHT."""
 _MAX_PROBLEM_BYTES = 64 * 1024
 _RESOLVE_TIMEOUT = timedelta(seconds=30)
 _RESOLVE_RETRIES = RetryPolicy(maximum_interval=timedelta(seconds=5))
@@ -114,7 +116,7 @@ class DocumentWorkflow:
         text = start.document
         if text is None:
             text = await _resolve(workflow.info().workflow_type)
-        program = _compile(text)
+        program = _compile(text, continued=start.state is not None)
         if start.validate:
             return _named(program)
         scheduler = self._scheduler = Scheduler(start.options)
@@ -191,16 +193,26 @@ async def _resolve(workflow_type: str) -> str:
         raise failure from None
 
 
-def _compile(text: str) -> Program:
+def _compile(text: str, *, continued: bool) -> Program:
     try:
-        # Compiling is pure; the sandbox would load the YAML library anew for every run.
-        with workflow.unsafe.imports_passed_through(), workflow.unsafe.sandbox_unrestricted():
-            return compile_text(text, TASK_KINDS)
+        try:
+            return _compiled(text, bounded=not continued)
+        except HeavyDocumentError:
+            # A run that began before there was a limit goes on without it.
+            if workflow.patched(_DOCUMENT_WEIGHT):
+                raise
+            return _compiled(text, bounded=False)
     except InvalidDocumentError as error:
         first = error.problems[0]
         detail = f"the document is not valid: {error}"
         invalid = WorkflowError.of(VALIDATION, detail, first.pointer or "/")
         raise invalid.with_refusal(Refusal.DOCUMENT) from None
+
+
+def _compiled(text: str, *, bounded: bool) -> Program:
+    # Compiling is pure; the sandbox would load the YAML library anew for every run.
+    with workflow.unsafe.imports_passed_through(), workflow.unsafe.sandbox_unrestricted():
+        return compile_text(text, TASK_KINDS, bounded=bounded)
 
 
 def _named(program: Program) -> JSON:

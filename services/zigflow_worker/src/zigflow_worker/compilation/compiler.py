@@ -6,11 +6,13 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Protocol, TypeVar, cast
 
+from stigma.contracts import limits
 from zigflow_worker.compilation.scope import CompileScope, Variables
 from zigflow_worker.compilation.values import ValueCompiler
 from zigflow_worker.definition import (
     DurationDefinition,
     ErrorDefinition,
+    HeavyDocumentError,
     Node,
     ProblemCollector,
     RetryDefinition,
@@ -18,11 +20,13 @@ from zigflow_worker.definition import (
     TaskList,
     WorkflowDefinition,
 )
-from zigflow_worker.loading import SourceDocument
+from zigflow_worker.loading import TOO_HEAVY, SourceDocument
 from zigflow_worker.program.formulas import DurationFormula
 from zigflow_worker.program.model import END, Block, BlockEnd, Operation, Program, Step
 
 T = TypeVar("T")
+_TASK = 60
+"""Weight of a task besides its values."""
 
 
 class CompilableKind(Protocol):
@@ -35,8 +39,14 @@ class CompilableKind(Protocol):
 class Compiler(ValueCompiler, ProblemCollector):
     """Compiles one definition."""
 
-    def __init__(self, definition: WorkflowDefinition, source: SourceDocument) -> None:
+    def __init__(
+        self,
+        definition: WorkflowDefinition,
+        source: SourceDocument,
+        most: int | None = limits.MAX_DOCUMENT_WEIGHT,
+    ) -> None:
         super().__init__(source)
+        self._left = None if most is None else most - source.weight
         self._definition = definition
         self._steps: dict[str, Step] = {}
         self._blocks: dict[str, Block] = {}
@@ -101,6 +111,7 @@ class Compiler(ValueCompiler, ProblemCollector):
         return block
 
     def _step(self, task: TaskDefinition, scope: CompileScope) -> Step:
+        self.weigh(task.node, _TASK)
         start, end = Variables.TASK_START, Variables.TASK
         kind = cast("CompilableKind", task.kind)  # it comes from CompilableKinds
         return self.register(
@@ -136,6 +147,13 @@ class Compiler(ValueCompiler, ProblemCollector):
             f"'{directive.value}' is neither a directive (continue, exit, end) nor a task of "
             f"this block ({', '.join(names)})"
         )
+
+    def weigh(self, node: Node, weight: int) -> None:
+        """Count what compiling a part takes, before it is compiled (raises HeavyDocumentError)."""
+        if self._left is not None:
+            self._left -= weight
+            if self._left < 0:
+                raise HeavyDocumentError([self.problem(node.pointer, TOO_HEAVY)])
 
     # --- References
 

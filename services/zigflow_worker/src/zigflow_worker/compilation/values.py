@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from zigflow_worker.compilation.scope import RESERVED, CompileScope, Variables
 from zigflow_worker.definition import DataRules, DurationDefinition, Node
 from zigflow_worker.expressions import (
+    JSON,
     ExpressionSyntaxError,
     compile_expression,
     compile_template,
@@ -17,15 +19,24 @@ from zigflow_worker.expressions import (
 from zigflow_worker.program.formulas import DurationFormula, Formula, Rules
 from zigflow_worker.program.schemas import Schema, SchemaError
 
+# Weights: of an expression and each of its characters, of a schema and each value in it.
+_EXPRESSION, _CHARACTER = 200, 10
+_SCHEMA, _SCHEMA_VALUE = 200, 25
 
-class ValueCompiler:
+
+class ValueCompiler(ABC):
     """Compiles what a task is made of besides other tasks (raises NodeError)."""
+
+    @abstractmethod
+    def weigh(self, node: Node, weight: int) -> None:
+        """Count what compiling a part takes, before it is compiled."""
 
     def expression(
         self, node: Node, scope: CompileScope, variables: Variables = Variables.TASK
     ) -> Formula:
         """Compile a property that is an expression, with or without its `${}`."""
         text = node.text()
+        self.weigh(node, _EXPRESSION + _CHARACTER * len(text))
         known = scope.variables.union(variables.value)
         with _syntax_errors_of(node, known):
             expression = compile_expression(text, known)
@@ -35,6 +46,9 @@ class ValueCompiler:
         self, node: Node, scope: CompileScope, variables: Variables = Variables.TASK
     ) -> Formula:
         """Compile a value that may have expressions anywhere inside."""
+        for value in _values_in(node.value):
+            if isinstance(value, str) and is_expression(value):
+                self.weigh(node, _EXPRESSION + _CHARACTER * len(value))
         known = scope.variables.union(variables.value)
         with _syntax_errors_of(node, known):
             template = compile_template(node.value, known)
@@ -77,6 +91,7 @@ class ValueCompiler:
 
     def schema(self, node: Node) -> Schema:
         """Compile a JSON Schema."""
+        self.weigh(node, _SCHEMA + _SCHEMA_VALUE * sum(1 for _ in _values_in(node.value)))
         try:
             return Schema(node.value)
         except SchemaError as error:
@@ -135,3 +150,14 @@ def _is_broken(node: Node, known: frozenset[str]) -> bool:
     except ExpressionSyntaxError:
         return True
     return False
+
+
+def _values_in(value: JSON) -> Iterator[JSON]:
+    waiting = [value]
+    while waiting:
+        each = waiting.pop()
+        yield each
+        if isinstance(each, dict):
+            waiting += each.values()
+        elif isinstance(each, list):
+            waiting += each

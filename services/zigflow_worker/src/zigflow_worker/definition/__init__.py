@@ -14,13 +14,19 @@ from zigflow_worker.definition.model import (
     WorkflowDefinition,
 )
 from zigflow_worker.definition.nodes import Node, NodeError
-from zigflow_worker.definition.problems import InvalidDocumentError, Problem, ProblemCollector
+from zigflow_worker.definition.problems import (
+    HeavyDocumentError,
+    InvalidDocumentError,
+    Problem,
+    ProblemCollector,
+)
 from zigflow_worker.definition.reader import Reader
 
 __all__ = [
     "DataRules",
     "DurationDefinition",
     "ErrorDefinition",
+    "HeavyDocumentError",
     "InvalidDocumentError",
     "Node",
     "NodeError",

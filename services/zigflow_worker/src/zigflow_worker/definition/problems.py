@@ -31,6 +31,10 @@ class InvalidDocumentError(ValueError):
         super().__init__("\n".join(map(str, self.problems)))
 
 
+class HeavyDocumentError(InvalidDocumentError):
+    """Reading and compiling the document takes too long; `problems` has the place of the limit."""
+
+
 class ProblemCollector:
     """Collects problems: those of one task do not hide those of the next."""
 
@@ -38,14 +42,17 @@ class ProblemCollector:
         self._source = source
         self._problems: list[Problem] = []
 
+    def problem(self, pointer: str, message: str) -> Problem:
+        """Return a problem at a part of the document."""
+        return Problem(*self._source.position(pointer), pointer, message)
+
     @contextmanager
     def collecting_problems(self) -> Iterator[None]:
         """Keep a NodeError of the body as a problem, and continue after it."""
         try:
             yield
         except NodeError as error:
-            place = self._source.position(error.pointer)
-            self._problems.append(Problem(*place, error.pointer, error.message))
+            self._problems.append(self.problem(error.pointer, error.message))
 
     def raise_problems(self) -> None:
         """Raise InvalidDocumentError with every problem collected, if there is any."""

@@ -22,18 +22,24 @@ from zigflow_worker.expressions.engine import (
 class Code:
     """A filter's code; immutable but for the mode that is compiled when first used.
 
-    `frames` is how many Python frames it may take; `getter` computes its one output, if it has
-    exactly one.
+    `getter` computes its one output, if it has exactly one.
     """
 
-    __slots__ = ("_path", "_value", "frames", "getter", "node")
+    __slots__ = ("_frames", "_path", "_value", "getter", "node")
 
     def __init__(self, node: Node, *, as_path: bool = False) -> None:
         self.node = node
         self.getter = _getter(node)
         self._value: Run | None = None if as_path else engine.compile_node(node)
         self._path: RunPath | None = engine.compile_path_node(node) if as_path else None
-        self.frames = frames(node)
+        self._frames: int | None = None
+
+    @property
+    def frames(self) -> int:
+        """How many Python frames it may take; counted when first asked for."""
+        if self._frames is None:
+            self._frames = frames(self.node)
+        return self._frames
 
     def run(self, data: JSON, env: Environment) -> Iterator[JSON]:
         """Yield the filter's outputs."""

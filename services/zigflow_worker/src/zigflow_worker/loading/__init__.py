@@ -8,6 +8,12 @@ Only what JSON can say is accepted: no timestamps, merges, binary data, sets or 
 from __future__ import annotations
 
 from zigflow_worker.loading.documents import SourceDocument, load_document
-from zigflow_worker.loading.errors import DocumentError
+from zigflow_worker.loading.errors import TOO_HEAVY, DocumentError, DocumentTooHeavyError
 
-__all__ = ["DocumentError", "SourceDocument", "load_document"]
+__all__ = [
+    "TOO_HEAVY",
+    "DocumentError",
+    "DocumentTooHeavyError",
+    "SourceDocument",
+    "load_document",
+]

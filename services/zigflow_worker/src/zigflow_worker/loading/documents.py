@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import NamedTuple, TypeAlias
 
+from stigma.contracts import limits
 from zigflow_worker.expressions import JSON
-from zigflow_worker.loading.errors import DocumentError, quoted
+from zigflow_worker.loading.errors import TOO_HEAVY, DocumentError, DocumentTooHeavyError, quoted
 from zigflow_worker.loading.events import Event
 from zigflow_worker.loading.json_events import NotJsonError, json_events
 from zigflow_worker.loading.scalars import plain_value
@@ -21,6 +22,8 @@ MAX_BLOCKS = 100
 """Lists inside each other: every nested block of tasks is a list."""
 MAX_MAPS = 3 * MAX_BLOCKS
 """Maps inside each other: a block needs at most three (task, definition, fork)."""
+_JSON_EVENT, _YAML_EVENT = 12, 40
+"""Weights of an event: a value, a key or an end."""
 
 
 @dataclass(slots=True)
@@ -32,12 +35,13 @@ class _Place:
 
 @dataclass(frozen=True, slots=True)
 class SourceDocument:
-    """A document's `data`, and where each part of it is written.
+    """A document's `data`, and where each part of it is written; `weight` is that of reading it.
 
     Values repeated by an alias are the same object: treat `data` as read-only.
     """
 
     data: JSON
+    weight: int
     _root: _Place
 
     def position(self, pointer: str) -> tuple[int, int]:
@@ -53,17 +57,20 @@ class SourceDocument:
 
 # Few: a text is compiled soon after it was read, and its places may take 12 MiB.
 @lru_cache(maxsize=16)
-def load_document(text: str) -> SourceDocument:
-    """Read one YAML 1.2 or JSON document, once for each text (raises DocumentError)."""
+def load_document(text: str, most: int | None = limits.MAX_DOCUMENT_WEIGHT) -> SourceDocument:
+    """Read one YAML 1.2 or JSON document, once for each text (raises DocumentError).
+
+    `most` is the weight it may have, None any.
+    """
     if len(text) > MAX_CHARACTERS:
         raise DocumentError(f"the document is longer than {MAX_CHARACTERS} characters")
     text = text.removeprefix("\ufeff")
     if text.lstrip(" \t\r\n")[:1] in ("{", "["):
         try:
-            return _Builder().build(json_events(text))
+            return _Builder(_JSON_EVENT, most).build(json_events(text))
         except NotJsonError:
             pass  # flow style YAML begins the same way
-    return _Builder().build(yaml_events(text))
+    return _Builder(_YAML_EVENT, most).build(yaml_events(text))
 
 
 class _Extent(NamedTuple):
@@ -92,7 +99,8 @@ class _Frame:
 
 
 class _Builder:
-    def __init__(self) -> None:
+    def __init__(self, weight_of_event: int, most: int | None) -> None:
+        self._weight, self._weight_of_event, self._most = 0, weight_of_event, most
         self._frames: list[_Frame] = []
         self._anchors: dict[str, _Anchored | None] = {}
         self._nodes = 0
@@ -100,6 +108,9 @@ class _Builder:
 
     def build(self, events: Iterator[Event]) -> SourceDocument:
         for event in events:
+            self._weight += self._weight_of_event
+            if self._most is not None and self._weight > self._most:
+                raise DocumentTooHeavyError(TOO_HEAVY, self._pointer(), event.line, event.column)
             if self._root is not None:
                 raise self._error("a second document follows the first: only one is read", event)
             if event.kind == "end":
@@ -112,7 +123,8 @@ class _Builder:
                 self._add(event)
         if self._root is None:
             raise DocumentError("the document is empty")
-        return SourceDocument(*self._root)
+        data, place = self._root
+        return SourceDocument(data, self._weight, place)
 
     def _expects_key(self) -> bool:
         return (

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 
+from stigma.contracts import limits
+
 
 class DocumentError(ValueError):
     """The document cannot be read; one line.
@@ -18,6 +20,16 @@ class DocumentError(ValueError):
         self.pointer = pointer
         self.line = line
         self.column = column
+
+
+class DocumentTooHeavyError(DocumentError):
+    """Reading and compiling the document takes too long."""
+
+
+TOO_HEAVY = (
+    f"the document is too large: up to here its weight is over {limits.MAX_DOCUMENT_WEIGHT:,}, "
+    "which is what a run may take to read and compile it"
+)
 
 
 def one_line(message: str) -> str:

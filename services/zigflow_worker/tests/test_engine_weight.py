@@ -1,0 +1,109 @@
+"""What reading and compiling a document may take is known before it is done."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from temporalio import workflow
+
+from stigma.contracts import limits
+from zigflow_worker.definition import HeavyDocumentError, InvalidDocumentError
+from zigflow_worker.programs import compile_text
+from zigflow_worker.tasks.registry import TASK_KINDS
+
+HEAD = {"dsl": "1.0.3", "namespace": "test", "name": "heavy", "version": "1.0.0"}
+
+
+def tasks(count: int) -> list[Any]:
+    return [{f"t{n}": {"set": {"v": n}}} for n in range(count)]
+
+
+def with_schemas(count: int) -> list[Any]:
+    schema = {"schema": {"document": {"type": "object"}}}
+    return [{f"t{n}": {"set": {"v": n}, "output": schema}} for n in range(count)]
+
+
+def long_expressions(count: int) -> list[Any]:
+    text = "+".join(f".a{n}" for n in range(100))
+    return [{"t": {"set": {f"k{n}": f"${{ .b{n} + {text} }}" for n in range(count)}}}]
+
+
+def as_json(do: list[Any]) -> str:
+    return json.dumps({"document": HEAD, "do": do})
+
+
+def as_yaml(do: list[Any]) -> str:
+    """JSON but for its first line, so that it is read as YAML."""
+    return f"# YAML\n{as_json(do)}"
+
+
+HOSTILE: dict[str, tuple[Callable[[list[Any]], str], list[Any], str]] = {
+    "tasks": (as_json, tasks(9000), "/do/"),
+    "tasks in YAML": (as_yaml, tasks(6000), "/do/"),
+    "branches": (as_json, [{"f": {"fork": {"branches": tasks(9000)}}}], "/do/0/f/fork/branches/"),
+    "schemas": (as_json, with_schemas(2500), "/output"),
+    "expressions": (as_json, long_expressions(400), "/do/0/t/set"),
+    "values": (as_yaml, [{"t": {"set": {"v": list(range(40_000))}}}], "/do/0/t/set/v/"),
+    "invalid tasks": (as_json, [{f"t{n}": {"sets": 1}} for n in range(9000)], "/do/"),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_document_beyond_the_limit(name: str) -> None:
+    write, do, place = HOSTILE[name]
+    text = write(do)
+    began = time.process_time()
+    with pytest.raises(HeavyDocumentError) as error:
+        compile_text(text, TASK_KINDS)
+    # Far more than measured, and less than the 2 s of a workflow task.
+    assert time.process_time() - began < 1.9
+    [problem] = error.value.problems
+    assert place in problem.pointer
+    assert problem.line >= 1
+    assert f"{limits.MAX_DOCUMENT_WEIGHT:,}" in problem.message
+
+
+@pytest.mark.parametrize(
+    ("write", "do"),
+    [
+        (as_json, tasks(2500)),
+        (as_yaml, tasks(1000)),
+        (as_json, with_schemas(700)),
+        (as_json, long_expressions(50)),
+        (as_json, [{"f": {"fork": {"branches": tasks(2500)}}}]),
+    ],
+    ids=["tasks", "tasks in YAML", "schemas", "expressions", "branches"],
+)
+def test_a_large_document_within_it(write: Callable[[list[Any]], str], do: list[Any]) -> None:
+    text = write(do)
+    began = time.process_time()
+    assert compile_text(text, TASK_KINDS).name == "heavy"
+    assert time.process_time() - began < 1.9
+
+
+def test_without_the_limit() -> None:
+    assert compile_text(as_json(tasks(3000)), TASK_KINDS, bounded=False).name == "heavy"
+    with pytest.raises(InvalidDocumentError):
+        compile_text(as_json([{"t": {"sets": 1}}]), TASK_KINDS, bounded=False)
+
+
+async def test_a_run_is_refused(engine: Any) -> None:
+    problem = await engine.fault_of(await engine.start(as_json(tasks(9000)), name="heavy"))
+    assert (problem["refusal"], problem["type"].rpartition("/")[2]) == (
+        "INVALID_DOCUMENT",
+        "validation",
+    )
+
+
+async def test_a_run_that_began_before_the_limit_is_replayed(
+    engine: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The engine's fixture replays each history, where nothing says that there was a limit."""
+    with monkeypatch.context() as before:
+        before.setattr(workflow, "patched", lambda _: False)
+        handle = await engine.start(as_json([*tasks(2990), {"w": {"wait": "PT1S"}}]), name="heavy")
+        await handle.result()
