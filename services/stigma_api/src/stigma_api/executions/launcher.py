@@ -25,15 +25,22 @@ from stigma_api.executions.reader import ExecutionDescription, Reader
 from stigma_api.executions.start_command import StartCommand
 from stigma_api.kinds import INLINE, E, ExecutionKind
 from stigma_api.temporal.calls import temporal_call
+from stigma_api.temporal.clock import TemporalClock
 
 
 class Launcher(Generic[E]):
     """Starts executions of one kind on one task queue."""
 
     def __init__(
-        self, client: Client, kind: ExecutionKind[E], reader: Reader[E], task_queue: str
+        self,
+        client: Client,
+        kind: ExecutionKind[E],
+        reader: Reader[E],
+        task_queue: str,
+        clock: TemporalClock,
     ) -> None:
         self._client = client
+        self._clock = clock
         self._kind: ExecutionKind[E] = kind
         self._reader: Reader[E] = reader
         self._task_queue = task_queue
@@ -49,6 +56,7 @@ class Launcher(Generic[E]):
             ApiError: ALREADY_EXISTS; the same request id was used with another request, or by
                 another workflow.
         """
+        sent = datetime.now(UTC)
         try:
             handle = await self._start(command)
         except WorkflowAlreadyStartedError:
@@ -57,6 +65,7 @@ class Launcher(Generic[E]):
             # Bound already, if it is open: the workflow itself ignores a bind of another request.
             found = await self._find_same_request(command, command.bind)
             return await self._reader.with_outcome(found)
+        self._clock.note_start(command.execution_id, sent, datetime.now(UTC))
         self._log.info(
             "workflow_started",
             execution_id=command.execution_id,
