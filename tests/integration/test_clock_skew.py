@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 from google.protobuf.duration_pb2 import Duration
@@ -20,10 +19,10 @@ from tests.integration.callers import ForeignCaller, Job, PythonCaller
 from tests.integration.installation import KEY, Installation, environment
 from tests.integration.model_gate import ModelGate
 from tests.stack.channels import open_channel
+from tests.stack.faketime import other_clock
 from tests.stack.plugin import StartStack
 from tests.stack.waiting import eventually
 
-LIBRARIES = ("/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu", "/usr/lib")
 # Far more than any of the timeouts below, and less than their sum with the caller's.
 SKEWS = {"ahead": 90.0, "behind": -90.0}
 AGENTS = {
@@ -36,25 +35,13 @@ AGENTS = {
 }
 
 
-def _library() -> Path | None:
-    folders = (Path(folder, "faketime") for folder in LIBRARIES)
-    return next((path for each in folders for path in each.glob("libfaketimeMT.so*")), None)
-
-
 @pytest.fixture(scope="module", params=SKEWS)
 async def skewed(
     request: pytest.FixtureRequest, new_stack: StartStack, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[tuple[Installation, float]]:
     """All four services on a machine whose clock is ahead or behind; callers are on another."""
-    library = _library()
-    if library is None:
-        pytest.skip("libfaketime is not installed: apt-get install faketime")
     skew, directory = SKEWS[request.param], tmp_path_factory.mktemp("installation")
-    clock = {
-        "LD_PRELOAD": str(library),
-        "FAKETIME": f"{skew:+.0f}s",
-        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-    }
+    clock = other_clock(skew)
     async with ModelGate() as gate:
         stack = await new_stack(environment={"*": clock, **environment(gate, directory)})
         async with Installation(stack, gate, directory) as installation:
