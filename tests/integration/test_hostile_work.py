@@ -40,7 +40,7 @@ def document(do: list[Any]) -> str:
 
 
 # As heavy as is allowed, for a value of some items.
-HEAVY_SCHEMA = {"$defs": doubling(11, "anyOf")["$defs"], "items": {"$ref": "#/$defs/d0"}}
+HEAVY_SCHEMA = {"$defs": doubling(10, "anyOf")["$defs"], "items": {"$ref": "#/$defs/d0"}}
 REFUSED_SCHEMAS = {
     "references that double": json.dumps(doubling(40, "allOf")),
     "alternatives that double": json.dumps(doubling(40, "anyOf")),
@@ -89,7 +89,7 @@ async def test_honest_work_goes_on(
     spec = AgentSpec(
         model="scripted:x",
         output_schema=json.dumps(HEAVY_SCHEMA),
-        script=Script(steps=[ScriptStep(text=json.dumps(["x"] * 60))]),
+        script=Script(steps=[ScriptStep(text=json.dumps(["x"] * 40))]),
     )
     await installation.agents.ApplyAgent(
         ApplyAgentRequest(agent=Agent(name="heavy", spec=spec)), timeout=10
@@ -118,7 +118,7 @@ async def test_honest_work_goes_on(
 def _checked_document() -> str:
     """A document whose only task has an output that its schema refuses, at length."""
     schema = {"schema": {"document": HEAVY_SCHEMA}}
-    return document([{"t": {"set": ["x"] * 60, "output": schema}}])
+    return document([{"t": {"set": ["x"] * 40, "output": schema}}])
 
 
 async def _p95(installation: Installation) -> float:

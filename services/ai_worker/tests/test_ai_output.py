@@ -122,7 +122,14 @@ def test_a_schema_that_takes_too_much(schema, reason):
 def test_an_answer_that_takes_too_much():
     node = {"properties": {"x": {"allOf": [{"$ref": "#"}] * 2}}}
     checked = OutputSchema(json.dumps(node)).check('{"x": ' * 40 + "{}" + "}" * 40)
-    assert checked.error.startswith("checking the output takes more than 500000 evaluations")
+    assert checked.error.startswith("checking the output takes more than 200000 evaluations")
+
+
+def test_an_answer_that_breaks_too_many_alternatives():
+    schema = {"anyOf": [{"type": "integer", "title": str(n)} for n in range(1000)]}
+    checked = OutputSchema(json.dumps(schema)).check(json.dumps("x" * 1_000_000))
+    assert checked.error.startswith("the output breaks its schema, in too many alternatives")
+    assert OutputSchema(json.dumps(schema)).check('"x"').error.endswith("at $")
 
 
 async def test_the_activity_returns_output_or_error(new_bench):

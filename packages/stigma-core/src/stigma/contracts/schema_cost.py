@@ -34,29 +34,61 @@ class SchemaCost:
         _check_depth(schema)
         self._root = _root_of(read_parts(schema)) if isinstance(schema, dict) else None
 
-    def check(self, value: Any) -> None:
-        """Raise CostError where checking a value would take too much."""
+    def check(self, value: Any) -> bool:
+        """Return whether what is wrong with a value may be described, which only costs memory then.
+
+        A validator's description holds a copy of the value for each alternative that it breaks.
+
+        Raises:
+            CostError: checking it would take too much.
+        """
         if self._root is None:
-            return
-        left = limits.MAX_SCHEMA_EVALUATIONS
-        waiting = [_Visit(self._root, value, 1, 0)]
+            return True
+        left, described = limits.MAX_SCHEMA_EVALUATIONS, _Copies()
+        waiting = [_Visit(self._root, value, 1, 0, None)]
         while waiting:
-            place, here, times, frames = waiting.pop()
+            place, here, times, frames, group = waiting.pop()
             frames += place.frames
             if frames > limits.MAX_SCHEMA_FRAMES:
                 raise CostError("nests schema and value too deep for each other")
             left -= times * place.cost(here)
+            if group is None and place.alternatives:
+                group = described.new_group()
+            described.add(group, times * place.own, here)
             for (inner, count), child in place.below(here):
                 if left < 0:
                     break
                 if inner.is_leaf:
                     left -= times * count * inner.own
+                    described.add(group, times * count * inner.own, child)
                 else:
-                    waiting.append(_Visit(inner, child, times * count, frames))
+                    waiting.append(_Visit(inner, child, times * count, frames, group))
             if left < 0:
                 raise CostError(
                     f"takes more than {limits.MAX_SCHEMA_EVALUATIONS} evaluations of subschemas"
                 )
+        return described.few
+
+
+class _Copies:
+    """Bytes of the copies that a description holds: those of one group of alternatives."""
+
+    def __init__(self) -> None:
+        self.few = True
+        self._groups: list[int] = []
+
+    def new_group(self) -> int:
+        """Return the group of alternatives that are not inside of others."""
+        self._groups.append(0)
+        return len(self._groups) - 1
+
+    def add(self, group: int | None, copies: int, value: Any) -> None:
+        """Count copies of a value, until there are too many."""
+        if group is None or not self.few:
+            return
+        room = limits.MAX_DESCRIPTION_BYTES - self._groups[group]
+        self._groups[group] += copies * _size(value, room // max(copies, 1))
+        self.few = self._groups[group] <= limits.MAX_DESCRIPTION_BYTES
 
 
 class _Place:
@@ -66,12 +98,14 @@ class _Place:
         own: evaluations at the place itself, each counted as often as it is made.
         frames: how deep they are nested.
         is_leaf: whether they cost as much whatever the value is.
+        alternatives: whether some of them may fail while the whole holds.
     """
 
     def __init__(self, part: Part) -> None:
         self.own = part.own
         self.frames = 1
         self.is_leaf = False
+        self.alternatives = part.alternatives
         self._states = part.states
         self._name_states = part.name_states
         self._compares = int(part.unique)
@@ -85,6 +119,7 @@ class _Place:
         """Add what is evaluated beside it so often; return how many entries that made or raised."""
         self.own += times * other.own
         self.frames = max(self.frames, other.frames + 1)
+        self.alternatives = self.alternatives or other.alternatives
         self._states += times * other._states
         self._name_states += times * other._name_states
         self._compares += times * other._compares
@@ -115,7 +150,7 @@ class _Place:
         self.each_item = linked(self._each_item)
         below = (self.members, self.each_member, self.names, self.items, self.each_item)
         texts = (self._states, self._name_states, self._compares)
-        self.is_leaf = not any(below) and not any(texts)
+        self.is_leaf = not any(below) and not any(texts) and not self.alternatives
 
     def cost(self, value: Any) -> int:
         """Return evaluations at this place, those of its texts and of comparing items included."""
@@ -150,6 +185,7 @@ class _Visit(NamedTuple):
     value: Any
     times: int
     frames: int
+    group: int | None
 
 
 def _root_of(parts: Sequence[Part]) -> _Place:
@@ -200,6 +236,18 @@ def _check_depth(schema: Any) -> None:
         if not level:
             return
     raise CostError(f"is nested more than {limits.MAX_SCHEMA_DEPTH} deep")
+
+
+def _size(value: Any, most: int) -> int:
+    """Return the bytes of a value, roughly; of one that has more, some more than ``most``."""
+    size, waiting = 0, [value]
+    while waiting and size <= most:
+        each = waiting.pop()
+        size += 16 + (len(each) if isinstance(each, str) else 0)
+        if isinstance(each, dict):
+            size += sum(map(len, each))
+        waiting += _children(each)
+    return size
 
 
 def _children(value: Any) -> Iterable[Any]:

@@ -35,6 +35,7 @@ class Part:
         name_states: of the patterns that each name of a member is matched with.
         unique: whether items are compared with each other.
         repeats: how often what is `beside` is evaluated each time.
+        alternatives: whether some of what is `beside` may fail while the whole holds.
         beside: subschemas evaluated at the same place of a value.
         members: those for the member of a name.
         each_member: those for every member.
@@ -49,6 +50,7 @@ class Part:
     name_states: int = 0
     unique: bool = False
     repeats: int = 1
+    alternatives: bool = False
     beside: list[Part] = field(default_factory=list)
     members: dict[str, list[Part]] = field(default_factory=dict)
     each_member: list[Part] = field(default_factory=list)
@@ -123,6 +125,7 @@ class _Reader:
         part.unique = schema.get("uniqueItems") is True
         # What was evaluated is found out by evaluating it again.
         part.repeats = 2 if any(key in schema for key in _UNEVALUATED) else 1
+        part.alternatives = "anyOf" in schema or "oneOf" in schema
         part.states = self._measured(part, [schema.get("pattern")])
         patterns = schema.get("patternProperties")
         if isinstance(patterns, dict):

@@ -17,6 +17,7 @@ from stigma.contracts.schema_cost import CostError, SchemaCost
 
 _FENCE = re.compile(r"\A```[a-zA-Z]*[ \t]*\n(.*)\n[ \t]*```\Z", re.DOTALL)
 _MAX_PLACE = 120
+_BREAKS = "the output breaks its schema, in too many alternatives to tell where"
 
 
 @dataclass(frozen=True)
@@ -66,14 +67,12 @@ class OutputSchema:
         """Check an answer against the schema. The error names place and rule, never content."""
         try:
             value = json.loads(_unfence(text), parse_constant=json_text.refuse_constant)
-            self._cost.check(value)
-            # Not `iter_errors`, which collects all errors of all alternatives before the first.
-            self._validator.validate(value)
+            describable = self._cost.check(value)
+            if not self._validator.is_valid(value):
+                return Output(error=self._violation(value) if describable else _BREAKS)
             return Output(json=_canonical(value))
         except CostError as problem:
             return Output(error=f"checking the output {problem}")
-        except jsonschema_rs.ValidationError as problem:
-            return Output(error=self._describe(problem))
         except json.JSONDecodeError as problem:
             return Output(
                 error=f"the output is not JSON: line {problem.lineno}, column {problem.colno}"
@@ -83,6 +82,14 @@ class OutputSchema:
                 error="the output is JSON that cannot be carried: a number, a string or "
                 "the nesting is out of range"
             )
+
+    def _violation(self, value: Any) -> str:
+        # Not `iter_errors`, which collects all errors before the first.
+        try:
+            self._validator.validate(value)
+        except jsonschema_rs.ValidationError as error:
+            return self._describe(error)
+        return _BREAKS
 
     def _describe(self, error: jsonschema_rs.ValidationError) -> str:
         """Name the place and the rule; keys that the schema does not name are content."""

@@ -37,7 +37,11 @@ class Schema:
     def violation(self, value: JSON) -> str | None:
         """Return what is wrong with a value, in one line, or None."""
         try:
-            self._cost.check(value)
+            describable = self._cost.check(value)
+            if self._validator.is_valid(value):
+                return None
+            if not describable:
+                return "/: breaks the schema, in too many alternatives to tell which"
             self._validator.validate(value)
         except CostError as error:
             return f"/: checking the value {error}"
