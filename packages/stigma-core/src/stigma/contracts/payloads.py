@@ -6,6 +6,7 @@ own services read JSON that way, and what reaches a caller, whose converter is i
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -14,6 +15,7 @@ from google.protobuf.message import DecodeError, Message
 from temporalio.api.common.v1 import Payload
 from temporalio.common import RawValue
 from temporalio.converter import (
+    AdvancedJSONEncoder,
     BinaryNullPayloadConverter,
     BinaryPlainPayloadConverter,
     BinaryProtoPayloadConverter,
@@ -32,7 +34,7 @@ _MAX_JSON_GROWTH = 16
 
 
 class PayloadConverter(CompositePayloadConverter):
-    """The SDK's default converter, save for how it writes and reads JSON messages."""
+    """The SDK's default converter, save for how it writes JSON and reads JSON messages."""
 
     def __init__(self) -> None:
         super().__init__(
@@ -40,7 +42,7 @@ class PayloadConverter(CompositePayloadConverter):
             BinaryPlainPayloadConverter(),
             _JSONProtoPayloadConverter(ignore_unknown_fields=True),
             BinaryProtoPayloadConverter(),
-            JSONPlainPayloadConverter(),
+            _JSONPlainPayloadConverter(),
         )
 
 
@@ -60,6 +62,24 @@ class _JSONProtoPayloadConverter(JSONProtoPayloadConverter):
             },
             data=json_text.compact(json_format.MessageToDict(value), sort_keys=True).encode(),
         )
+
+
+class _JSONPlainPayloadConverter(JSONPlainPayloadConverter):
+    """Writes text as it is, as the converter of messages does."""
+
+    def to_payload(self, value: Any) -> Payload | None:
+        text = json.dumps(
+            value,
+            cls=AdvancedJSONEncoder,
+            separators=(",", ":"),
+            sort_keys=True,
+            ensure_ascii=False,
+        )
+        try:
+            data = text.encode()
+        except UnicodeEncodeError:  # halves of surrogate pairs have escapes only
+            return super().to_payload(value)
+        return Payload(metadata={"encoding": self.encoding.encode()}, data=data)
 
 
 DATA_CONVERTER = replace(DataConverter.default, payload_converter_class=PayloadConverter)
