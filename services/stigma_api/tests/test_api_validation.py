@@ -88,6 +88,7 @@ def test_what_is_fine_passes() -> None:
         ({"input_json": '"' + "x" * 1_048_576 + '"'}, "input_json"),
         ({"input_json": "{'a': 1}"}, "input_json"),
         ({"input_json": "NaN"}, "input_json"),
+        ({"input_json": '{"a": -1e999}'}, "input_json"),
         ({"input_json": "[" * 100_000}, "input_json"),
         ({"input_json": "1" * 5000}, "input_json"),
         ({"env": {"NO-DASH": "x"}}, "env"),
