@@ -125,7 +125,11 @@ def problems_of(body: str, head: str = HEAD) -> list[tuple[str, str]]:
             "'schedule' is not supported",
         ),
         ("evaluate: {language: js}\ndo: [{a: {wait: PT1S}}]", "/evaluate/language", "only the"),
-        ("evaluate: {mode: loose}\ndo: [{a: {wait: PT1S}}]", "/evaluate/mode", "only the"),
+        (
+            "evaluate: {mode: loose}\ndo: [{a: {wait: PT1S}}]",
+            "/evaluate/mode",
+            "the evaluation mode 'loose' is not supported",
+        ),
         (
             "use: {functions: {}}\ndo: [{a: {wait: PT1S}}]",
             "/use/functions",

@@ -7,6 +7,7 @@ own services read JSON that way, and what reaches a caller, whose converter is i
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -31,6 +32,7 @@ M = TypeVar("M", bound=Message)
 
 # Bound of how many times as long as its binary form the JSON form of a message is.
 _MAX_JSON_GROWTH = 16
+_SURROGATES = re.compile(r"[\ud800-\udfff]")
 
 
 class PayloadConverter(CompositePayloadConverter):
@@ -145,4 +147,4 @@ def from_raw(raw: RawValue, message_type: type[M]) -> M:
 
 def replace_surrogates(text: str) -> str:
     """Replace halves of surrogate pairs, which JSON data may hold and no message or failure can."""
-    return text.encode(errors="replace").decode()
+    return text if text.isascii() else _SURROGATES.sub("\N{REPLACEMENT CHARACTER}", text)

@@ -200,7 +200,7 @@ class Scheduler(Scheduling):
         self._wake()
 
     def _start_timer(self, branch: Branch, delay: float) -> Timer:
-        if delay < _SHORT_WAIT and workflow.patched(SHORT_WAITS):
+        if delay < _SHORT_WAIT - _SHORTEST_TIMER and workflow.patched(SHORT_WAITS):
             return self._loop.create_task(self._wait_exactly(branch, delay))
         return self._loop.call_later(delay, self._timer_fired, branch)
 
