@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 from typing import Any
 
 import pytest
+from temporalio import workflow
 from temporalio.common import RawValue
 
 from stigma.contracts import payloads
@@ -130,3 +132,68 @@ async def test_only_what_is_long_in_an_error_is_cut(engine: Any) -> None:
     assert error["title"] == "Short"
     assert error["instance"] == "/do/0/fail"
     assert error["detail"] == "я" * 2000 + "…"
+
+
+async def test_runs_that_began_before_go_on_as_they_began(
+    engine: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The engine's fixture replays each history, where nothing says that there was a change."""
+    nap = "do: [{nap: {wait: '${ {milliseconds: .ms} }'}}]"
+    with monkeypatch.context() as before:
+        before.setattr(workflow, "patched", lambda _: False)
+        text = "я" * 300_000
+        assert (await engine.fault(ECHO, text))["detail"].startswith("the output is larger than")
+        error = await engine.fault(nap, {"ms": 20.0})
+        assert error["detail"] == "milliseconds must be a whole number, not negative"
+        assert await engine.run(nap, {"ms": 20}) == {"ms": 20}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        ("{agent: a, message: '${ \"\\ud83d\" }'}", "half of a surrogate pair is no character"),
+        ("{agent: a, input: {deep: ['${ \"\\ud83d\" }']}}", "half of a surrogate pair"),
+    ],
+)
+async def test_arguments_of_an_agent_are_json(
+    engine: Any, api: Any, arguments: str, problem: str
+) -> None:
+    error = await engine.fault(f"do: [{{ask: {{call: agent, with: {arguments}}}}}]")
+    assert error["type"].endswith("/errors/configuration")
+    assert problem in error["detail"]
+    assert not api.starts
+
+
+async def test_whole_numbers_of_an_agents_arguments_may_be_floats(engine: Any, api: Any) -> None:
+    body = """
+    do:
+    - ask:
+        timeout: {after: {milliseconds: 900}}
+        call: agent
+        with:
+          agent: a
+          heartbeatTimeout: '${ {seconds: .two} }'
+          config: '${ {timeout: {minutes: .two}, limits: {steps: .two}} }'
+    """
+    await engine.fault(body, {"two": 2.0})
+    [start] = api.starts
+    assert start.config.limits.steps == 2
+    assert start.config.timeout.ToTimedelta() == timedelta(minutes=2)
+
+
+@pytest.mark.parametrize("depth", [400, 900, 5_000])
+async def test_deep_data_ends_in_a_typed_fault(engine: Any, depth: int) -> None:
+    argument = (
+        f'{{"document": {json.dumps(engine.document(ECHO))}, "input": {"[" * depth}{"]" * depth}}}'
+    )
+    handle = await engine.client.start_workflow(
+        "example",
+        RawValue(payloads.json_text_payload(argument)),
+        id=f"engine-deep-{depth}-{id(engine)}",
+        task_queue=engine.task_queue,
+    )
+    engine.handles.append(handle)
+    if depth == 400:
+        assert str(await handle.result()).startswith("[[[[")
+    else:
+        assert (await engine.fault_of(handle))["status"] in (400, 500)
