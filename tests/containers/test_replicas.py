@@ -1,4 +1,4 @@
-"""Two and three of every service share the work, and survive the loss of one of each."""
+"""Two of every service share the work, and survive the loss of one of each; in soak, three."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ REPLICATED = (*SERVICES, CALLER)
 WITHIN = timedelta(seconds=120)
 # Nobody shares exactly; half of an even share is no replica that stands by.
 LEAST_SHARE = 0.25
-ENOUGH = 40
+ENOUGH = 25
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +34,7 @@ async def replicated(new_container_stack: StartStack) -> AsyncIterator[Container
 
 
 @pytest.mark.contract("any service SIGKILLed at any point, delivery included")
-@pytest.mark.parametrize("size", [2, 3])
+@pytest.mark.parametrize("size", [2, pytest.param(3, marks=pytest.mark.soak)])
 async def test_they_share_the_work_and_survive_the_loss_of_one(
     replicated: ContainerStack, size: int
 ) -> None:

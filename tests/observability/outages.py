@@ -12,7 +12,9 @@ import grpc
 
 from tests.integration.callers import Job, PythonCaller
 from tests.integration.installation import Installation
+from tests.stack.faketime import other_clock
 from tests.stack.faults import Delay, Fail, FaultProxy
+from tests.stack.waiting import eventually
 
 # The alert says more than a hundred.
 _DOCUMENTS = 130
@@ -21,6 +23,7 @@ _PAUSE_SECONDS = 0.5
 _SLOW = timedelta(seconds=0.8)
 
 OUTAGES = {
+    "StigmaClockSkew": "an API a minute ahead",
     "StigmaServiceDown": "the engine killed",
     "StigmaBacklogGrows": f"{_DOCUMENTS} documents started meanwhile",
     "StigmaServiceNotReady": "an API that may not see the namespace's search attributes",
@@ -34,6 +37,23 @@ document: {dsl: 1.0.3, namespace: alerts, name: idle, version: 1.0.0}
 do:
   - nothing: {set: {done: true}}
 """
+
+
+async def put_the_clock_forward(site: Installation) -> None:
+    """Start the first replica of the API again, a minute ahead, and have it start something."""
+    api = site.stack.process("stigma_api")
+    await api.stop()
+    api.environment |= other_clock(60)
+    api.start()
+    await api.wait_ready()
+    await eventually(lambda: _is_taken(site), what="an execution is started")
+
+
+async def _is_taken(site: Installation) -> bool:
+    try:
+        return bool((await site.ask("echo", "what time is it?")).id)
+    except grpc.aio.AioRpcError:
+        return False  # the channel has not found it again
 
 
 async def kill_the_engine(site: Installation) -> None:

@@ -40,6 +40,7 @@ from tests.observability.conditions import (
 from tests.observability.outages import (
     OUTAGES,
     kill_the_engine,
+    put_the_clock_forward,
     refuse_the_api,
     slow_deliveries,
 )
@@ -243,6 +244,8 @@ async def test_outages_fire(watched: Watched, capsys: pytest.CaptureFixture[str]
             all_fired, within=timedelta(seconds=60), what=lambda: f"{set(alerts) - fired.keys()}"
         )
 
+    await put_the_clock_forward(site)
+    await fire("StigmaClockSkew")
     async with slow_deliveries(site, watched.temporal_of["stigma_orchestrator"]):
         await kill_the_engine(site)
         await fire("StigmaServiceDown", "StigmaBacklogGrows")

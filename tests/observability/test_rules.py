@@ -195,6 +195,14 @@ CASES = [
     Case(API, "StigmaClusterMetricsMissing", REFRESHES | replicas(RUNNING, "1x20", kind="agent")),
     Case(API, "StigmaClusterMetricsMissing", {f"up{job(API)}": "1x20"}),  # they are off
     Case(
+        API,
+        "StigmaClockSkew",
+        {f"stigma_clock_skew_seconds{job(API, pod='api-1')}": "0x5 -3.5x15"},
+        "The clock of stigma-api in pod api-1 is 3.5 s off Temporal's.",
+        {"job": API, "pod": "api-1", "instance": "10.0.0.1:7310"},
+    ),
+    Case(API, "StigmaClockSkew", {f"stigma_clock_skew_seconds{job(API)}": "1.9x20"}),
+    Case(
         ORCHESTRATOR,
         "StigmaExecutionsFail",
         executions("0+1x20", "0+1x20", "0+8x20"),

@@ -15,6 +15,7 @@ from stigma.contracts import limits
 from tests.integration.callers import Job, PythonCaller
 from tests.integration.executions import Called, failure_of
 from tests.rehearsals.rehearsal_environment import RehearsalEnvironment
+from tests.stack.faketime import other_clock
 from tests.stack.faults import EVERY_METHOD, Delay, Fail
 from tests.stack.waiting import eventually
 
@@ -22,6 +23,7 @@ DOWN = "runbooks/service-down.md"
 NOT_READY = "runbooks/service-not-ready.md"
 BACKLOG = "runbooks/backlog-grows.md"
 SLOW = "runbooks/deliveries-slow.md"
+CLOCK = "runbooks/clock-skew.md"
 MISSING = "runbooks/cluster-metrics-missing.md"
 LATE = "runbooks/calls-approach-timeout.md"
 
@@ -55,6 +57,25 @@ async def test_one_service_is_killed_and_another_misconfigured(
             # The cure: the setting is corrected, and both are started.
         await operator.sees("verify", "none stuck")
         operator.cured()
+
+
+async def test_the_clock_of_the_api_is_ahead(rehearsal: RehearsalEnvironment) -> None:
+    async with rehearsal.operator(CLOCK, "the API's clock a minute ahead") as operator:
+        async with rehearsal.misconfigured("stigma_api", **other_clock(60)) as api:
+            await api.wait_ready()
+            await eventually(lambda: _is_asked(rehearsal), what="an execution is started")
+            await eventually(lambda: api.log.events("clock_skew"), what="the clocks are compared")
+            await operator.sees("look", "stigma_clock_skew_seconds ", '"clock_skew"')
+            # The cure: the clock is set, here by a start without the other one.
+        await operator.sees("verify", "stigma_clock_skew_seconds 0.0")
+        operator.cured()
+
+
+async def _is_asked(rehearsal: RehearsalEnvironment) -> bool:
+    try:
+        return bool((await rehearsal.installation.ask("echo", "what time is it?")).id)
+    except grpc.aio.AioRpcError:
+        return False  # the channel has not found the API again
 
 
 async def test_one_service_lacks_temporal_and_another_a_search_attribute(

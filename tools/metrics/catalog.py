@@ -18,6 +18,7 @@ from stigma.runtime import Readiness, RpcMetrics
 from stigma.runtime.metrics import export_readiness, export_task_count, new_registry
 from stigma_api.diagnosis.cluster_gauges import ClusterGauges
 from stigma_api.executions.callback_tokens import CallbackTokenPolicy
+from stigma_api.temporal.clock import TemporalClock
 from stigma_orchestrator.delivery.metrics import CallbackMetrics
 from stigma_orchestrator.executions.metrics import ExecutionMetrics
 from zigflow_worker.metrics import AgentCallMetrics
@@ -139,7 +140,8 @@ def _of_api(registry: CollectorRegistry) -> None:
     RpcMetrics(registry)
     CallbackTokenPolicy(unused, "default", registry, enabled=True)
     day = timedelta(days=1)
-    ClusterGauges(unused, TaskQueues(), registry, interval=day, stuck_after=day)
+    clock = TemporalClock(unused, registry)
+    ClusterGauges(unused, TaskQueues(), registry, clock, interval=day, stuck_after=day)
 
 
 def _of_orchestrator(registry: CollectorRegistry) -> None:

@@ -10,21 +10,25 @@ ROOT = Path(__file__).parents[2]
 
 @dataclass(frozen=True)
 class Shard:
-    """Folders whose tests share a process, a Temporal server, ports and a coverage file."""
+    """Folders whose tests share a process, a Temporal server and ports.
+
+    ``measured``: whether coverage is, which takes services and tests twice the CPU.
+    """
 
     name: str
     folders: tuple[str, ...]
+    measured: bool = False
 
 
 # The longest first: whichever is last must not be long.
 SHARDS = (
     Shard("containers", ("tests/images", "tests/containers")),
     Shard("reliability", ("tests/reliability",)),
-    Shard("integration", ("tests/integration",)),
-    Shard("api", ("services/stigma_api",)),
-    Shard("orchestrator", ("services/stigma_orchestrator", "services/ai_worker")),
-    Shard("engine", ("services/zigflow_worker",)),
-    Shard("packages", ("packages",)),
+    Shard("integration", ("tests/integration",), measured=True),
+    Shard("engine", ("services/zigflow_worker",), measured=True),
+    Shard("orchestrator", ("services/stigma_orchestrator", "services/ai_worker"), measured=True),
+    Shard("packages", ("packages",), measured=True),
+    Shard("api", ("services/stigma_api",), measured=True),
     Shard("upgrades", ("tests/upgrades",)),
     Shard("rehearsals", ("tests/rehearsals",)),
     Shard("observability", ("tests/observability",)),

@@ -101,7 +101,8 @@ async def _run(job: Job, command: Sequence[str], environment: Mapping[str, str])
 
 
 def _command(job: Job, options: Sequence[str], temporary: Path) -> list[str]:
-    command = [sys.executable, "-m", "pytest", "-m", "not soak", "--cov", "--cov-report="]
+    command = [sys.executable, "-m", "pytest", "-m", "not soak"]
+    command += ["--cov", "--cov-report="] if job.shard.measured else []
     command += [f"--basetemp={temporary}", f"--junitxml={job.directory / 'junit.xml'}"]
     command += ["-o", "junit_family=xunit1", "--color=no", "--durations=20", *options]
     if job.tests:

@@ -18,6 +18,7 @@ from stigma.contracts import search_attributes
 from stigma.contracts.task_queues import TaskQueues
 from stigma_api.diagnosis import cluster_gauges
 from stigma_api.diagnosis.cluster_gauges import AGES, ClusterGauges
+from stigma_api.temporal.clock import TemporalClock
 from tests.stack.faults import Fail, FaultProxy
 from tests.stack.waiting import eventually
 
@@ -30,7 +31,8 @@ class Replica:
     def __init__(self, client: Client, queues: TaskQueues, **settings: Any) -> None:
         given = {"interval": timedelta(seconds=1), "stuck_after": timedelta(hours=24)}
         self.registry = CollectorRegistry()
-        self.gauges = ClusterGauges(client, queues, self.registry, **(given | settings))
+        clock = TemporalClock(client, self.registry)
+        self.gauges = ClusterGauges(client, queues, self.registry, clock, **(given | settings))
 
     def value(self, name: str, **labels: str) -> float | None:
         """One sample; None when it is absent."""

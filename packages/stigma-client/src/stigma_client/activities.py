@@ -185,7 +185,10 @@ def _fill_in_caller(start: StartAgentRequest | StartWorkflowRequest) -> None:
     if info.heartbeat_timeout:
         start.caller.heartbeat_timeout.FromTimedelta(info.heartbeat_timeout)
     if info.schedule_to_close_timeout:
-        start.callback_deadline.FromDatetime(info.scheduled_time + info.schedule_to_close_timeout)
+        deadline = info.scheduled_time + info.schedule_to_close_timeout
+        start.callback_deadline.FromDatetime(deadline)
+        # Both of Temporal's clock: neither this machine's nor the API's need agree with it.
+        start.caller.callback_timeout.FromTimedelta(deadline - info.started_time)
 
 
 async def _retryable_on_shutdown(call: Awaitable[T]) -> T:

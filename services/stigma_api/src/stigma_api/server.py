@@ -46,6 +46,7 @@ from stigma_api.kinds import AGENTS, WORKFLOWS, D, E, ExecutionKind
 from stigma_api.requests import validation
 from stigma_api.services import Services
 from stigma_api.settings import ApiSettings
+from stigma_api.temporal.clock import TemporalClock
 from stigma_api.temporal.namespace import Namespace
 
 
@@ -66,11 +67,13 @@ async def build(
     runtime.add_check("namespace", namespace.check)
 
     queues = TaskQueues(settings.task_queue_prefix)
-    _watch_cluster(runtime, client, queues, settings)
+    clock = TemporalClock(client, runtime.metrics)
+    runtime.spawn(clock.keep_right())
+    _watch_cluster(runtime, client, queues, settings, clock)
     tokens = CallbackTokenPolicy(
         namespace, client.namespace, runtime.metrics, enabled=settings.callbacks_enabled
     )
-    services = _services(client, database, queues, tokens)
+    services = _services(client, database, queues, tokens, clock)
     server = _grpc_server(runtime, services, settings, principals)
     if not settings.console_enabled:
         return [server]
@@ -88,17 +91,27 @@ async def build(
 
 
 def _services(
-    client: Client, database: Database, queues: TaskQueues, tokens: CallbackTokenPolicy
+    client: Client,
+    database: Database,
+    queues: TaskQueues,
+    tokens: CallbackTokenPolicy,
+    clock: TemporalClock,
 ) -> Services:
     agents = Registry(database, Kind.AGENT, Agent)
     workflows = Registry(database, Kind.WORKFLOW, Workflow)
     check_document = DocumentChecker(client, queues.engine).check
     queue = queues.orchestrator
     agent_executions = _executions(
-        client, AGENTS, agents, AgentEventMapper, tokens=tokens, task_queue=queue
+        client, AGENTS, agents, AgentEventMapper, tokens=tokens, task_queue=queue, clock=clock
     )
     workflow_executions = _executions(
-        client, WORKFLOWS, workflows, WorkflowEventMapper, tokens=tokens, task_queue=queue
+        client,
+        WORKFLOWS,
+        workflows,
+        WorkflowEventMapper,
+        tokens=tokens,
+        task_queue=queue,
+        clock=clock,
     )
     return Services(
         definitions={
@@ -106,7 +119,7 @@ def _services(
             Kind.WORKFLOW: DefinitionService(workflows, validation.check_workflow, check_document),
         },
         executions={Kind.AGENT: agent_executions, Kind.WORKFLOW: workflow_executions},
-        diagnosis=DiagnosisService(Timelines(client), StuckExecutions(client, queues)),
+        diagnosis=DiagnosisService(Timelines(client), StuckExecutions(client, queues, clock)),
     )
 
 
@@ -118,6 +131,7 @@ def _executions(
     *,
     tokens: CallbackTokenPolicy,
     task_queue: str,
+    clock: TemporalClock,
 ) -> ExecutionService[D, E, T]:
     reader = Reader(client, kind)
     starter: ExecutionStarter[D, E] = ExecutionStarter(
@@ -126,8 +140,8 @@ def _executions(
         admission=Admission(tokens, client.namespace),
         tokens=tokens,
         probe=TokenProbe(client),
-        resolver=StartResolver(client, registry, tokens),
-        launcher=Launcher(client, kind, reader, task_queue),
+        resolver=StartResolver(client, registry, tokens, clock),
+        launcher=Launcher(client, kind, reader, task_queue, clock),
         reader=reader,
     )
     return ExecutionService(
@@ -169,7 +183,11 @@ def _grpc_server(
 
 
 def _watch_cluster(
-    runtime: ServiceRuntime, client: Client, queues: TaskQueues, settings: ApiSettings
+    runtime: ServiceRuntime,
+    client: Client,
+    queues: TaskQueues,
+    settings: ApiSettings,
+    clock: TemporalClock,
 ) -> None:
     """Register the gauges of the whole installation, if they are enabled."""
     if settings.cluster_metrics_interval:
@@ -177,6 +195,7 @@ def _watch_cluster(
             client,
             queues,
             runtime.metrics,
+            clock,
             interval=settings.cluster_metrics_interval,
             stuck_after=settings.stuck_after,
         )

@@ -11,7 +11,7 @@ import asyncio
 import random
 import time
 from collections.abc import Iterable
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from itertools import pairwise
 
 import structlog
@@ -31,6 +31,7 @@ from stigma.contracts import search_attributes
 from stigma.contracts.executions import Kind
 from stigma.contracts.task_queues import TaskQueues
 from stigma_api.diagnosis.cluster_snapshot import ClusterSnapshot
+from stigma_api.temporal.clock import TemporalClock
 from stigma_api.temporal.visibility import quoted
 
 AGES: tuple[tuple[str, timedelta], ...] = (
@@ -60,6 +61,7 @@ class ClusterGauges(Collector):
         client: of the namespace that executions live in.
         queues: of this installation; another one in the same namespace is not counted.
         registry: shows the gauges.
+        clock: ages are counted by.
         interval: between two refreshes; each is some 20 cheap calls, half of them spread.
         stuck_after: how long a caller waits before its call counts as stuck.
     """
@@ -69,12 +71,14 @@ class ClusterGauges(Collector):
         client: Client,
         queues: TaskQueues,
         registry: CollectorRegistry,
+        clock: TemporalClock,
         *,
         interval: timedelta,
         stuck_after: timedelta,
     ) -> None:
         self._client = client
         self._queues = queues
+        self._clock = clock
         self._interval = interval
         self._pause = min(interval / _PAUSES_AN_INTERVAL, _MAX_PAUSE)
         self._stuck_after = stuck_after
@@ -126,7 +130,7 @@ class ClusterGauges(Collector):
         return list(snapshot.gauges())
 
     async def _count_all(self) -> ClusterSnapshot:
-        now = datetime.now(UTC)
+        now = self._clock.now()
         waiting = f"{search_attributes.CALLBACK.name} = '{search_attributes.CALLBACK_WAITING}'"
         agents = f"WorkflowType = '{Kind.AGENT.workflow_type}'"
         older = [

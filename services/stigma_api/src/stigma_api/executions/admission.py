@@ -107,6 +107,7 @@ def _bind(request: StartRequest, token: TaskToken, digest: bytes) -> Bind:
     bind = Bind(token=request.callback_token, spec_digest=digest, caller=request.caller)
     # Who declares only an activity id, unique in its run, can then be reached by it all the same.
     bind.caller.workflow_id, bind.caller.run_id = token.workflow_id, token.run_id
+    bind.caller.ClearField("callback_timeout")
     if request.HasField("callback_deadline"):
         bind.deadline.CopyFrom(request.callback_deadline)
     return bind

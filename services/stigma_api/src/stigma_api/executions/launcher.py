@@ -26,15 +26,22 @@ from stigma_api.executions.same_request import differs_in_json_text_only
 from stigma_api.executions.start_command import StartCommand
 from stigma_api.kinds import INLINE, E, ExecutionKind
 from stigma_api.temporal.calls import temporal_call
+from stigma_api.temporal.clock import TemporalClock
 
 
 class Launcher(Generic[E]):
     """Starts executions of one kind on one task queue."""
 
     def __init__(
-        self, client: Client, kind: ExecutionKind[E], reader: Reader[E], task_queue: str
+        self,
+        client: Client,
+        kind: ExecutionKind[E],
+        reader: Reader[E],
+        task_queue: str,
+        clock: TemporalClock,
     ) -> None:
         self._client = client
+        self._clock = clock
         self._kind: ExecutionKind[E] = kind
         self._reader: Reader[E] = reader
         self._task_queue = task_queue
@@ -50,6 +57,7 @@ class Launcher(Generic[E]):
             ApiError: ALREADY_EXISTS; the same request id was used with another request, or by
                 another workflow.
         """
+        sent = datetime.now(UTC)
         try:
             handle = await self._start(command)
         except WorkflowAlreadyStartedError:
@@ -60,6 +68,7 @@ class Launcher(Generic[E]):
             if command.bind is not None and found.is_open and found.digest != command.digest.hex():
                 await self._bind(command.execution_id, command.bind, found.digest)
             return await self._reader.with_outcome(found)
+        self._clock.note_start(command.execution_id, sent, datetime.now(UTC))
         self._log.info(
             "workflow_started",
             execution_id=command.execution_id,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, Generic, cast
 
 from google.protobuf.message import Message
@@ -15,6 +15,7 @@ from stigma.agent.v1.agent_execution_pb2 import (
     AgentExecutionSpec,
 )
 from stigma.contracts import configuration, limits, payloads
+from stigma.contracts.deadlines import execution_deadline
 from stigma.contracts.tokens import fingerprint
 from stigma.internal.v1.execution_pb2 import AgentWorkflowInput, WorkflowExecutionInput
 from stigma_api import errors
@@ -24,6 +25,7 @@ from stigma_api.executions.callback_tokens import CallbackTokenPolicy
 from stigma_api.executions.start_command import StartCommand
 from stigma_api.kinds import D, DefinitionSpec, E, ExecutionSpec
 from stigma_api.requests import validation
+from stigma_api.temporal.clock import TemporalClock
 
 # Fields that a start request and its execution have in common.
 _COPIED_FIELDS = (
@@ -41,7 +43,14 @@ _COPIED_FIELDS = (
 class StartResolver(Generic[D, E]):
     """Resolves start commands of one kind."""
 
-    def __init__(self, client: Client, registry: Registry[D], tokens: CallbackTokenPolicy) -> None:
+    def __init__(
+        self,
+        client: Client,
+        registry: Registry[D],
+        tokens: CallbackTokenPolicy,
+        clock: TemporalClock,
+    ) -> None:
+        self._clock = clock
         self._converter = client.data_converter.payload_converter
         self._registry: Registry[D] = registry
         self._tokens = tokens
@@ -55,11 +64,18 @@ class StartResolver(Generic[D, E]):
         """
         command.spec = _execution_spec(command, *await self._definition(command))
         validation.check_overrides(command.spec)
-        now = datetime.now(UTC)
+        now = self._now(command)
         if command.callback_deadline is not None:
             await self._tokens.check_deadline(command.callback_deadline, now)
             command.spec.callback_deadline.CopyFrom(command.request.callback_deadline)
-        self._encode(command, _deadline(command.spec, now, command.callback_deadline))
+        self._encode(command, now)
+
+    def _now(self, command: StartCommand[E]) -> datetime:
+        """Return Temporal's time: as the caller's activity knows it, else as this process does."""
+        caller = command.request.caller
+        if command.callback_deadline is not None and caller.HasField("callback_timeout"):
+            return command.callback_deadline - caller.callback_timeout.ToTimedelta()
+        return self._clock.now()
 
     async def _definition(self, command: StartCommand[E]) -> tuple[str, DefinitionSpec]:
         """Return the definition and its id, "" for an inline one."""
@@ -71,19 +87,25 @@ class StartResolver(Generic[D, E]):
             raise errors.not_found(f"{command.kind.kind} {named}")
         return f"{found.name}@{found.version}", found.spec
 
-    def _encode(self, command: StartCommand[E], deadline: datetime) -> None:
+    def _encode(self, command: StartCommand[E], now: datetime) -> None:
         """Encode the workflow's input, its memo and its first signal.
+
+        Args:
+            command: resolved but for them.
+            now: Temporal's time.
 
         Raises:
             ApiError: INVALID_ARGUMENT; Temporal would refuse it for its size.
         """
-        command.reply, command.initial = _initial_executions(command, deadline)
+        timeout = _timeout(command.spec)
+        deadline = execution_deadline(now, timeout, command.callback_deadline)
+        command.reply, command.initial = _initial_executions(command, now, deadline)
         command.memo = {
             outcome.MEMO_EXECUTION: payloads.to_binary_payload(command.initial),
             outcome.MEMO_DIGEST: command.digest.hex(),
         }
         command.bind_payload = self._payload(command.bind) if command.bind is not None else None
-        command.input = self._payload(_workflow_input(command, deadline))
+        command.input = self._payload(_workflow_input(command, timeout, deadline))
         if (size := command.input.payload.ByteSize()) > limits.MAX_PAYLOAD_BYTES:
             problem = (
                 f"has {size} bytes as encoded, its {command.kind.kind} included; "
@@ -94,21 +116,6 @@ class StartResolver(Generic[D, E]):
     def _payload(self, message: Message) -> RawValue:
         [payload] = self._converter.to_payloads([message])
         return RawValue(payload)
-
-
-def _deadline(spec: ExecutionSpec, now: datetime, callback_deadline: datetime | None) -> datetime:
-    """Return the deadline of the execution: the earliest of every limit given.
-
-    The outcome must reach the caller before the caller's own timeout, so that one counts early.
-    """
-    deadlines = []
-    timeout = _timeout(spec)
-    if timeout is not None:
-        deadlines.append(now + timeout)
-    if callback_deadline is not None:
-        margin = min(limits.CALLBACK_MARGIN, (callback_deadline - now) / 2)
-        deadlines.append(callback_deadline - margin)
-    return min(deadlines, default=now + limits.DEFAULT_TIMEOUT)
 
 
 def _timeout(spec: ExecutionSpec) -> timedelta | None:
@@ -130,20 +137,24 @@ def _execution_spec(
     )
     if command.bind is not None:
         spec.caller.CopyFrom(command.bind.caller)
+    spec.caller.ClearField("callback_timeout")  # it is of the attempt
     return spec
 
 
-def _workflow_input(command: StartCommand[E], deadline: datetime) -> Message:
+def _workflow_input(
+    command: StartCommand[E], timeout: timedelta | None, deadline: datetime
+) -> Message:
     request: AgentWorkflowInput | WorkflowExecutionInput = command.kind.input(
         execution_id=command.execution_id,
         spec=cast("Any", command.spec),
         spec_digest=command.digest,
     )
     request.deadline.FromDatetime(deadline)
+    request.timeout.FromTimedelta(timeout or timedelta())
     return request
 
 
-def _initial_executions(command: StartCommand[E], deadline: datetime) -> tuple[E, E]:
+def _initial_executions(command: StartCommand[E], now: datetime, deadline: datetime) -> tuple[E, E]:
     """Return the execution as its caller is answered, and as the memo holds it."""
     kind = command.kind
     reply = kind.execution(id=command.execution_id, spec=cast("Any", command.spec))
@@ -151,7 +162,7 @@ def _initial_executions(command: StartCommand[E], deadline: datetime) -> tuple[E
     for name in kind.definition_fields_stripped:
         definition.ClearField(name)
     outcome.put_phase(reply, AGENT_EXECUTION_PHASE_PENDING)
-    reply.status.start_time.GetCurrentTime()
+    reply.status.start_time.FromDatetime(now)
     reply.status.deadline.FromDatetime(deadline)
     if command.bind is not None:
         reply.status.callback.state = CALLBACK_STATE_WAITING

@@ -11,6 +11,7 @@ with workflow.unsafe.imports_passed_through():
     from stigma.contracts.task_queues import TaskQueues
     from stigma.internal.v1.execution_pb2 import AgentWorkflowInput, Bind
     from stigma_orchestrator.agents.loop import AgentLoop
+    from stigma_orchestrator.executions.deadline import settle_deadline
     from stigma_orchestrator.executions.lifecycle import ExecutionLifecycle
 
 
@@ -20,6 +21,7 @@ class AgentWorkflow(workflows.AgentWorkflow):
 
     @workflow.init
     def __init__(self, request: AgentWorkflowInput) -> None:
+        settle_deadline(request)
         self._request = request
         self._loop = AgentLoop(request, TaskQueues.from_orchestrator(workflow.info().task_queue))
         self._lifecycle = ExecutionLifecycle(

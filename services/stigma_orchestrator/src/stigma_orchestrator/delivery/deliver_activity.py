@@ -7,7 +7,7 @@ into a caller's history, since a ciphertext or a reference there wedges the call
 from __future__ import annotations
 
 import time
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import structlog
@@ -214,7 +214,8 @@ def _fingerprint(request: DeliverCallbackRequest) -> str:
 
 
 def _has_tried_for(time: timedelta) -> bool:
-    return datetime.now(UTC) - activity.info().scheduled_time >= time
+    # Both of Temporal's clock, which is not this machine's.
+    return activity.info().started_time - activity.info().scheduled_time >= time
 
 
 def _final_verdict(error: RPCError) -> DeliverCallbackResponse | None:

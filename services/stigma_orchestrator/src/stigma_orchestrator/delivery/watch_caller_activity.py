@@ -7,7 +7,7 @@ caller's activity alive, and its response says whether the caller requested a ca
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 from temporalio import activity
 from temporalio.api.workflowservice.v1 import RecordActivityTaskHeartbeatRequest
@@ -103,7 +103,7 @@ def _gone_after_grace(bind: Bind) -> CallerVerdict.ValueType:
     Raises:
         ApplicationError: its next attempt may still come.
     """
-    now = datetime.now(UTC)
+    now = activity.info().started_time  # by Temporal's clock, as the others
     lost = _lost_since() or now
     left = lost + grace_period(bind.caller) - now
     if left <= timedelta():

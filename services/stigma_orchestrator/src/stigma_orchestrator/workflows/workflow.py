@@ -14,6 +14,7 @@ with workflow.unsafe.imports_passed_through():
     from stigma.contracts.task_queues import TaskQueues
     from stigma.internal.v1.execution_pb2 import Bind, WorkflowExecutionInput
     from stigma.workflow.v1.workflow_execution_pb2 import WorkflowExecution
+    from stigma_orchestrator.executions.deadline import settle_deadline
     from stigma_orchestrator.executions.lifecycle import ExecutionLifecycle
     from stigma_orchestrator.workflows.engine_run import STOP_GRACE, EngineRun
 
@@ -24,6 +25,7 @@ class WorkflowExecutionWorkflow(workflows.WorkflowExecutionWorkflow):
 
     @workflow.init
     def __init__(self, request: WorkflowExecutionInput) -> None:
+        settle_deadline(request)
         self._request = request
         queues = TaskQueues.from_orchestrator(workflow.info().task_queue)
         self._lifecycle = ExecutionLifecycle(

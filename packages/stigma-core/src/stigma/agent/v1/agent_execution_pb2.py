@@ -27,7 +27,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from stigma.agent.v1 import agent_pb2 as stigma_dot_agent_dot_v1_dot_agent__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%stigma/agent/v1/agent_execution.proto\x12\x0fstigma.agent.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1bstigma/agent/v1/agent.proto\"\x86\x01\n\x0e\x41gentExecution\x12\n\n\x02id\x18\x01 \x01(\t\x12\x31\n\x04spec\x18\x02 \x01(\x0b\x32#.stigma.agent.v1.AgentExecutionSpec\x12\x35\n\x06status\x18\x03 \x01(\x0b\x32%.stigma.agent.v1.AgentExecutionStatus\"\xf2\x04\n\x12\x41gentExecutionSpec\x12\x10\n\x08\x61gent_id\x18\x01 \x01(\t\x12)\n\x05\x61gent\x18\x02 \x01(\x0b\x32\x1a.stigma.agent.v1.AgentSpec\x12\x0f\n\x07message\x18\x03 \x01(\t\x12\x12\n\ninput_json\x18\x04 \x01(\t\x12\x39\n\x03\x65nv\x18\x05 \x03(\x0b\x32,.stigma.agent.v1.AgentExecutionSpec.EnvEntry\x12,\n\x06\x63onfig\x18\x06 \x01(\x0b\x32\x1c.stigma.agent.v1.AgentConfig\x12\x12\n\nsession_id\x18\x07 \x01(\t\x12?\n\x06labels\x18\x08 \x03(\x0b\x32/.stigma.agent.v1.AgentExecutionSpec.LabelsEntry\x12\x12\n\nrequest_id\x18\t \x01(\t\x12\x16\n\x0e\x63\x61llback_token\x18\n \x01(\x0c\x12/\n\x06\x63\x61ller\x18\x0b \x01(\x0b\x32\x1f.stigma.agent.v1.TemporalCaller\x12:\n\x10\x63\x61llback_payload\x18\x0c \x01(\x0e\x32 .stigma.agent.v1.CallbackPayload\x12\x35\n\x11\x63\x61llback_deadline\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tprincipal\x18\x0e \x01(\t\x1a*\n\x08\x45nvEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x93\x01\n\x0eTemporalCaller\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x13\n\x0bworkflow_id\x18\x02 \x01(\t\x12\x0e\n\x06run_id\x18\x03 \x01(\t\x12\x13\n\x0b\x61\x63tivity_id\x18\x04 \x01(\t\x12\x34\n\x11heartbeat_timeout\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\"\xc5\x03\n\x14\x41gentExecutionStatus\x12\x33\n\x05phase\x18\x01 \x01(\x0e\x32$.stigma.agent.v1.AgentExecutionPhase\x12,\n\x06output\x18\x02 \x01(\x0b\x32\x1c.stigma.agent.v1.AgentOutput\x12)\n\x07\x66\x61ilure\x18\x03 \x01(\x0b\x32\x18.stigma.agent.v1.Failure\x12%\n\x05usage\x18\x04 \x01(\x0b\x32\x16.stigma.agent.v1.Usage\x12\r\n\x05steps\x18\x05 \x01(\x05\x12.\n\nstart_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x64\x65\x61\x64line\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\x08\x63\x61llback\x18\t \x01(\x0b\x32\x1f.stigma.agent.v1.CallbackStatus\x12*\n\x08messages\x18\n \x03(\x0b\x32\x18.stigma.agent.v1.Message\"<\n\x0b\x41gentOutput\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\x0c\n\x04json\x18\x02 \x01(\t\x12\x11\n\ttruncated\x18\x03 \x01(\x08\"X\n\x07\x46\x61ilure\x12.\n\x06reason\x18\x01 \x01(\x0e\x32\x1e.stigma.agent.v1.FailureReason\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x0c\n\x04step\x18\x03 \x01(\t\"[\n\x05Usage\x12\x14\n\x0cinput_tokens\x18\x01 \x01(\x03\x12\x15\n\routput_tokens\x18\x02 \x01(\x03\x12\x10\n\x08\x63ost_usd\x18\x03 \x01(\x01\x12\x13\n\x0bmodel_calls\x18\x04 \x01(\x05\"w\n\x0e\x43\x61llbackStatus\x12-\n\x05state\x18\x01 \x01(\x0e\x32\x1e.stigma.agent.v1.CallbackState\x12\x13\n\x0b\x66ingerprint\x18\x02 \x01(\t\x12\x10\n\x08\x62indings\x18\x03 \x01(\x05\x12\x0f\n\x07message\x18\x04 \x01(\t\"T\n\x07Message\x12#\n\x04role\x18\x01 \x01(\x0e\x32\x15.stigma.agent.v1.Role\x12$\n\x05parts\x18\x02 \x03(\x0b\x32\x15.stigma.agent.v1.Part\"J\n\x04Part\x12\x0e\n\x04text\x18\x01 \x01(\tH\x00\x12\x12\n\x08thinking\x18\x02 \x01(\tH\x00\x12\x16\n\x0eprovider_state\x18\x0f \x01(\x0c\x42\x06\n\x04kind*v\n\x0f\x43\x61llbackPayload\x12 \n\x1c\x43\x41LLBACK_PAYLOAD_UNSPECIFIED\x10\x00\x12$\n CALLBACK_PAYLOAD_AGENT_EXECUTION\x10\x01\x12\x1b\n\x17\x43\x41LLBACK_PAYLOAD_OUTPUT\x10\x02*\xbd\x02\n\x13\x41gentExecutionPhase\x12%\n!AGENT_EXECUTION_PHASE_UNSPECIFIED\x10\x00\x12!\n\x1d\x41GENT_EXECUTION_PHASE_PENDING\x10\x01\x12!\n\x1d\x41GENT_EXECUTION_PHASE_RUNNING\x10\x02\x12(\n$AGENT_EXECUTION_PHASE_INPUT_REQUIRED\x10\x03\x12#\n\x1f\x41GENT_EXECUTION_PHASE_COMPLETED\x10\x04\x12 \n\x1c\x41GENT_EXECUTION_PHASE_FAILED\x10\x05\x12#\n\x1f\x41GENT_EXECUTION_PHASE_CANCELLED\x10\x06\x12#\n\x1f\x41GENT_EXECUTION_PHASE_TIMED_OUT\x10\x07*\xcf\x01\n\rCallbackState\x12\x1e\n\x1a\x43\x41LLBACK_STATE_UNSPECIFIED\x10\x00\x12\x1a\n\x16\x43\x41LLBACK_STATE_WAITING\x10\x01\x12\x1c\n\x18\x43\x41LLBACK_STATE_DELIVERED\x10\x02\x12\x1d\n\x19\x43\x41LLBACK_STATE_SUPERSEDED\x10\x03\x12#\n\x1f\x43\x41LLBACK_STATE_RESOLVED_OR_GONE\x10\x04\x12 \n\x1c\x43\x41LLBACK_STATE_UNDELIVERABLE\x10\x05*;\n\x04Role\x12\x14\n\x10ROLE_UNSPECIFIED\x10\x00\x12\r\n\tROLE_USER\x10\x01\x12\x0e\n\nROLE_MODEL\x10\x02\x42T\n\x13\x64\x65v.stigma.agent.v1P\x01Z;github.com/stigma-dev/stigma/gen/go/stigma/agent/v1;agentv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%stigma/agent/v1/agent_execution.proto\x12\x0fstigma.agent.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1bstigma/agent/v1/agent.proto\"\x86\x01\n\x0e\x41gentExecution\x12\n\n\x02id\x18\x01 \x01(\t\x12\x31\n\x04spec\x18\x02 \x01(\x0b\x32#.stigma.agent.v1.AgentExecutionSpec\x12\x35\n\x06status\x18\x03 \x01(\x0b\x32%.stigma.agent.v1.AgentExecutionStatus\"\xf2\x04\n\x12\x41gentExecutionSpec\x12\x10\n\x08\x61gent_id\x18\x01 \x01(\t\x12)\n\x05\x61gent\x18\x02 \x01(\x0b\x32\x1a.stigma.agent.v1.AgentSpec\x12\x0f\n\x07message\x18\x03 \x01(\t\x12\x12\n\ninput_json\x18\x04 \x01(\t\x12\x39\n\x03\x65nv\x18\x05 \x03(\x0b\x32,.stigma.agent.v1.AgentExecutionSpec.EnvEntry\x12,\n\x06\x63onfig\x18\x06 \x01(\x0b\x32\x1c.stigma.agent.v1.AgentConfig\x12\x12\n\nsession_id\x18\x07 \x01(\t\x12?\n\x06labels\x18\x08 \x03(\x0b\x32/.stigma.agent.v1.AgentExecutionSpec.LabelsEntry\x12\x12\n\nrequest_id\x18\t \x01(\t\x12\x16\n\x0e\x63\x61llback_token\x18\n \x01(\x0c\x12/\n\x06\x63\x61ller\x18\x0b \x01(\x0b\x32\x1f.stigma.agent.v1.TemporalCaller\x12:\n\x10\x63\x61llback_payload\x18\x0c \x01(\x0e\x32 .stigma.agent.v1.CallbackPayload\x12\x35\n\x11\x63\x61llback_deadline\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tprincipal\x18\x0e \x01(\t\x1a*\n\x08\x45nvEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xc8\x01\n\x0eTemporalCaller\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x13\n\x0bworkflow_id\x18\x02 \x01(\t\x12\x0e\n\x06run_id\x18\x03 \x01(\t\x12\x13\n\x0b\x61\x63tivity_id\x18\x04 \x01(\t\x12\x34\n\x11heartbeat_timeout\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x33\n\x10\x63\x61llback_timeout\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\"\xc5\x03\n\x14\x41gentExecutionStatus\x12\x33\n\x05phase\x18\x01 \x01(\x0e\x32$.stigma.agent.v1.AgentExecutionPhase\x12,\n\x06output\x18\x02 \x01(\x0b\x32\x1c.stigma.agent.v1.AgentOutput\x12)\n\x07\x66\x61ilure\x18\x03 \x01(\x0b\x32\x18.stigma.agent.v1.Failure\x12%\n\x05usage\x18\x04 \x01(\x0b\x32\x16.stigma.agent.v1.Usage\x12\r\n\x05steps\x18\x05 \x01(\x05\x12.\n\nstart_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x64\x65\x61\x64line\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\x08\x63\x61llback\x18\t \x01(\x0b\x32\x1f.stigma.agent.v1.CallbackStatus\x12*\n\x08messages\x18\n \x03(\x0b\x32\x18.stigma.agent.v1.Message\"<\n\x0b\x41gentOutput\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\x0c\n\x04json\x18\x02 \x01(\t\x12\x11\n\ttruncated\x18\x03 \x01(\x08\"X\n\x07\x46\x61ilure\x12.\n\x06reason\x18\x01 \x01(\x0e\x32\x1e.stigma.agent.v1.FailureReason\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x0c\n\x04step\x18\x03 \x01(\t\"[\n\x05Usage\x12\x14\n\x0cinput_tokens\x18\x01 \x01(\x03\x12\x15\n\routput_tokens\x18\x02 \x01(\x03\x12\x10\n\x08\x63ost_usd\x18\x03 \x01(\x01\x12\x13\n\x0bmodel_calls\x18\x04 \x01(\x05\"w\n\x0e\x43\x61llbackStatus\x12-\n\x05state\x18\x01 \x01(\x0e\x32\x1e.stigma.agent.v1.CallbackState\x12\x13\n\x0b\x66ingerprint\x18\x02 \x01(\t\x12\x10\n\x08\x62indings\x18\x03 \x01(\x05\x12\x0f\n\x07message\x18\x04 \x01(\t\"T\n\x07Message\x12#\n\x04role\x18\x01 \x01(\x0e\x32\x15.stigma.agent.v1.Role\x12$\n\x05parts\x18\x02 \x03(\x0b\x32\x15.stigma.agent.v1.Part\"J\n\x04Part\x12\x0e\n\x04text\x18\x01 \x01(\tH\x00\x12\x12\n\x08thinking\x18\x02 \x01(\tH\x00\x12\x16\n\x0eprovider_state\x18\x0f \x01(\x0c\x42\x06\n\x04kind*v\n\x0f\x43\x61llbackPayload\x12 \n\x1c\x43\x41LLBACK_PAYLOAD_UNSPECIFIED\x10\x00\x12$\n CALLBACK_PAYLOAD_AGENT_EXECUTION\x10\x01\x12\x1b\n\x17\x43\x41LLBACK_PAYLOAD_OUTPUT\x10\x02*\xbd\x02\n\x13\x41gentExecutionPhase\x12%\n!AGENT_EXECUTION_PHASE_UNSPECIFIED\x10\x00\x12!\n\x1d\x41GENT_EXECUTION_PHASE_PENDING\x10\x01\x12!\n\x1d\x41GENT_EXECUTION_PHASE_RUNNING\x10\x02\x12(\n$AGENT_EXECUTION_PHASE_INPUT_REQUIRED\x10\x03\x12#\n\x1f\x41GENT_EXECUTION_PHASE_COMPLETED\x10\x04\x12 \n\x1c\x41GENT_EXECUTION_PHASE_FAILED\x10\x05\x12#\n\x1f\x41GENT_EXECUTION_PHASE_CANCELLED\x10\x06\x12#\n\x1f\x41GENT_EXECUTION_PHASE_TIMED_OUT\x10\x07*\xcf\x01\n\rCallbackState\x12\x1e\n\x1a\x43\x41LLBACK_STATE_UNSPECIFIED\x10\x00\x12\x1a\n\x16\x43\x41LLBACK_STATE_WAITING\x10\x01\x12\x1c\n\x18\x43\x41LLBACK_STATE_DELIVERED\x10\x02\x12\x1d\n\x19\x43\x41LLBACK_STATE_SUPERSEDED\x10\x03\x12#\n\x1f\x43\x41LLBACK_STATE_RESOLVED_OR_GONE\x10\x04\x12 \n\x1c\x43\x41LLBACK_STATE_UNDELIVERABLE\x10\x05*;\n\x04Role\x12\x14\n\x10ROLE_UNSPECIFIED\x10\x00\x12\r\n\tROLE_USER\x10\x01\x12\x0e\n\nROLE_MODEL\x10\x02\x42T\n\x13\x64\x65v.stigma.agent.v1P\x01Z;github.com/stigma-dev/stigma/gen/go/stigma/agent/v1;agentv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -39,14 +39,14 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_AGENTEXECUTIONSPEC_ENVENTRY']._serialized_options = b'8\001'
   _globals['_AGENTEXECUTIONSPEC_LABELSENTRY']._loaded_options = None
   _globals['_AGENTEXECUTIONSPEC_LABELSENTRY']._serialized_options = b'8\001'
-  _globals['_CALLBACKPAYLOAD']._serialized_start=2052
-  _globals['_CALLBACKPAYLOAD']._serialized_end=2170
-  _globals['_AGENTEXECUTIONPHASE']._serialized_start=2173
-  _globals['_AGENTEXECUTIONPHASE']._serialized_end=2490
-  _globals['_CALLBACKSTATE']._serialized_start=2493
-  _globals['_CALLBACKSTATE']._serialized_end=2700
-  _globals['_ROLE']._serialized_start=2702
-  _globals['_ROLE']._serialized_end=2761
+  _globals['_CALLBACKPAYLOAD']._serialized_start=2105
+  _globals['_CALLBACKPAYLOAD']._serialized_end=2223
+  _globals['_AGENTEXECUTIONPHASE']._serialized_start=2226
+  _globals['_AGENTEXECUTIONPHASE']._serialized_end=2543
+  _globals['_CALLBACKSTATE']._serialized_start=2546
+  _globals['_CALLBACKSTATE']._serialized_end=2753
+  _globals['_ROLE']._serialized_start=2755
+  _globals['_ROLE']._serialized_end=2814
   _globals['_AGENTEXECUTION']._serialized_start=153
   _globals['_AGENTEXECUTION']._serialized_end=287
   _globals['_AGENTEXECUTIONSPEC']._serialized_start=290
@@ -56,19 +56,19 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_AGENTEXECUTIONSPEC_LABELSENTRY']._serialized_start=871
   _globals['_AGENTEXECUTIONSPEC_LABELSENTRY']._serialized_end=916
   _globals['_TEMPORALCALLER']._serialized_start=919
-  _globals['_TEMPORALCALLER']._serialized_end=1066
-  _globals['_AGENTEXECUTIONSTATUS']._serialized_start=1069
-  _globals['_AGENTEXECUTIONSTATUS']._serialized_end=1522
-  _globals['_AGENTOUTPUT']._serialized_start=1524
-  _globals['_AGENTOUTPUT']._serialized_end=1584
-  _globals['_FAILURE']._serialized_start=1586
-  _globals['_FAILURE']._serialized_end=1674
-  _globals['_USAGE']._serialized_start=1676
-  _globals['_USAGE']._serialized_end=1767
-  _globals['_CALLBACKSTATUS']._serialized_start=1769
-  _globals['_CALLBACKSTATUS']._serialized_end=1888
-  _globals['_MESSAGE']._serialized_start=1890
-  _globals['_MESSAGE']._serialized_end=1974
-  _globals['_PART']._serialized_start=1976
-  _globals['_PART']._serialized_end=2050
+  _globals['_TEMPORALCALLER']._serialized_end=1119
+  _globals['_AGENTEXECUTIONSTATUS']._serialized_start=1122
+  _globals['_AGENTEXECUTIONSTATUS']._serialized_end=1575
+  _globals['_AGENTOUTPUT']._serialized_start=1577
+  _globals['_AGENTOUTPUT']._serialized_end=1637
+  _globals['_FAILURE']._serialized_start=1639
+  _globals['_FAILURE']._serialized_end=1727
+  _globals['_USAGE']._serialized_start=1729
+  _globals['_USAGE']._serialized_end=1820
+  _globals['_CALLBACKSTATUS']._serialized_start=1822
+  _globals['_CALLBACKSTATUS']._serialized_end=1941
+  _globals['_MESSAGE']._serialized_start=1943
+  _globals['_MESSAGE']._serialized_end=2027
+  _globals['_PART']._serialized_start=2029
+  _globals['_PART']._serialized_end=2103
 # @@protoc_insertion_point(module_scope)

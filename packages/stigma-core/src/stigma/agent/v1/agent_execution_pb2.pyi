@@ -323,6 +323,7 @@ class TemporalCaller(_message.Message):
     RUN_ID_FIELD_NUMBER: _builtins.int
     ACTIVITY_ID_FIELD_NUMBER: _builtins.int
     HEARTBEAT_TIMEOUT_FIELD_NUMBER: _builtins.int
+    CALLBACK_TIMEOUT_FIELD_NUMBER: _builtins.int
     namespace: _builtins.str
     """Temporal namespace; empty: the one Stigma runs in."""
     workflow_id: _builtins.str
@@ -335,6 +336,12 @@ class TemporalCaller(_message.Message):
     def heartbeat_timeout(self) -> _duration_pb2.Duration:
         """Heartbeat timeout of the activity; absent: none, or not declared."""
 
+    @_builtins.property
+    def callback_timeout(self) -> _duration_pb2.Duration:
+        """What was left until `callback_deadline` when this attempt of the activity began, both by
+        Temporal's clock; absent: the API compares the deadline with its own clock.
+        """
+
     def __init__(
         self,
         *,
@@ -343,10 +350,11 @@ class TemporalCaller(_message.Message):
         run_id: _builtins.str = ...,
         activity_id: _builtins.str = ...,
         heartbeat_timeout: _duration_pb2.Duration | None = ...,
+        callback_timeout: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["heartbeat_timeout", b"heartbeat_timeout"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["callback_timeout", b"callback_timeout", "heartbeat_timeout", b"heartbeat_timeout"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["activity_id", b"activity_id", "heartbeat_timeout", b"heartbeat_timeout", "namespace", b"namespace", "run_id", b"run_id", "workflow_id", b"workflow_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["activity_id", b"activity_id", "callback_timeout", b"callback_timeout", "heartbeat_timeout", b"heartbeat_timeout", "namespace", b"namespace", "run_id", b"run_id", "workflow_id", b"workflow_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -331,6 +331,8 @@ class ListStuckExecutionsResponse(_message.Message):
     EXECUTIONS_FIELD_NUMBER: _builtins.int
     EXAMINED_FIELD_NUMBER: _builtins.int
     OPEN_FIELD_NUMBER: _builtins.int
+    TIME_FIELD_NUMBER: _builtins.int
+    CLOCK_SKEW_FIELD_NUMBER: _builtins.int
     examined: _builtins.int
     """How many open executions were looked at."""
     open: _builtins.int
@@ -339,16 +341,26 @@ class ListStuckExecutionsResponse(_message.Message):
     def executions(self) -> _containers.RepeatedCompositeFieldContainer[Global___StuckExecution]:
         """Oldest first."""
 
+    @_builtins.property
+    def time(self) -> _timestamp_pb2.Timestamp:
+        """Temporal's time when they were looked at."""
+
+    @_builtins.property
+    def clock_skew(self) -> _duration_pb2.Duration:
+        """How far the API's clock is ahead of Temporal's; negative: behind."""
+
     def __init__(
         self,
         *,
         executions: _abc.Iterable[Global___StuckExecution] | None = ...,
         examined: _builtins.int = ...,
         open: _builtins.int = ...,
+        time: _timestamp_pb2.Timestamp | None = ...,
+        clock_skew: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["clock_skew", b"clock_skew", "time", b"time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["examined", b"examined", "executions", b"executions", "open", b"open"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["clock_skew", b"clock_skew", "examined", b"examined", "executions", b"executions", "open", b"open", "time", b"time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

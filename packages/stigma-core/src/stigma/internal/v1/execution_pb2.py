@@ -22,13 +22,14 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from stigma.agent.v1 import agent_pb2 as stigma_dot_agent_dot_v1_dot_agent__pb2
 from stigma.agent.v1 import agent_execution_pb2 as stigma_dot_agent_dot_v1_dot_agent__execution__pb2
 from stigma.workflow.v1 import workflow_execution_pb2 as stigma_dot_workflow_dot_v1_dot_workflow__execution__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"stigma/internal/v1/execution.proto\x12\x12stigma.internal.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1bstigma/agent/v1/agent.proto\x1a%stigma/agent/v1/agent_execution.proto\x1a+stigma/workflow/v1/workflow_execution.proto\"\xd3\x01\n\x12\x41gentWorkflowInput\x12\x14\n\x0c\x65xecution_id\x18\x01 \x01(\t\x12\x31\n\x04spec\x18\x02 \x01(\x0b\x32#.stigma.agent.v1.AgentExecutionSpec\x12\x13\n\x0bspec_digest\x18\x03 \x01(\x0c\x12,\n\x08\x64\x65\x61\x64line\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\x07\x63\x61rried\x18\x05 \x01(\x0b\x32 .stigma.internal.v1.CarriedState\"\xcc\x01\n\x0c\x43\x61rriedState\x12.\n\nstart_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12*\n\x08messages\x18\x02 \x03(\x0b\x32\x18.stigma.agent.v1.Message\x12%\n\x05usage\x18\x03 \x01(\x0b\x32\x16.stigma.agent.v1.Usage\x12\r\n\x05steps\x18\x04 \x01(\x05\x12*\n\x08\x62indings\x18\x05 \x03(\x0b\x32\x18.stigma.internal.v1.Bind\"\xaa\x01\n\x16WorkflowExecutionInput\x12\x14\n\x0c\x65xecution_id\x18\x01 \x01(\t\x12\x37\n\x04spec\x18\x02 \x01(\x0b\x32).stigma.workflow.v1.WorkflowExecutionSpec\x12\x13\n\x0bspec_digest\x18\x03 \x01(\x0c\x12,\n\x08\x64\x65\x61\x64line\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x89\x01\n\x04\x42ind\x12\r\n\x05token\x18\x01 \x01(\x0c\x12\x13\n\x0bspec_digest\x18\x02 \x01(\x0c\x12/\n\x06\x63\x61ller\x18\x03 \x01(\x0b\x32\x1f.stigma.agent.v1.TemporalCaller\x12,\n\x08\x64\x65\x61\x64line\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xc4\x02\n\x10ModelCallRequest\x12\x14\n\x0c\x65xecution_id\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x10\n\x08\x61gent_id\x18\x03 \x01(\t\x12\x0c\n\x04step\x18\x04 \x01(\x05\x12\r\n\x05model\x18\x05 \x01(\t\x12\x14\n\x0cinstructions\x18\x06 \x01(\t\x12*\n\x08messages\x18\x07 \x03(\x0b\x32\x18.stigma.agent.v1.Message\x12\x30\n\x08settings\x18\x08 \x01(\x0b\x32\x1e.stigma.agent.v1.ModelSettings\x12\x15\n\routput_schema\x18\t \x01(\t\x12\'\n\x06script\x18\n \x01(\x0b\x32\x17.stigma.agent.v1.Script\x12\x0f\n\x07message\x18\x0b \x01(\t\x12\x12\n\ninput_json\x18\x0c \x01(\t\"\xc9\x01\n\x11ModelCallResponse\x12)\n\x07message\x18\x01 \x01(\x0b\x32\x18.stigma.agent.v1.Message\x12%\n\x05usage\x18\x02 \x01(\x0b\x32\x16.stigma.agent.v1.Usage\x12\x37\n\rfinish_reason\x18\x03 \x01(\x0e\x32 .stigma.internal.v1.FinishReason\x12\x13\n\x0boutput_json\x18\x04 \x01(\t\x12\x14\n\x0coutput_error\x18\x05 \x01(\t\"\xea\x02\n\x16\x44\x65liverCallbackRequest\x12\x14\n\x0c\x65xecution_id\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x11\n\tnamespace\x18\x03 \x01(\t\x12\x0f\n\x05token\x18\x04 \x01(\x0cH\x00\x12\x31\n\x06\x63\x61ller\x18\x05 \x01(\x0b\x32\x1f.stigma.agent.v1.TemporalCallerH\x00\x12\x32\n\texecution\x18\x06 \x01(\x0b\x32\x1f.stigma.agent.v1.AgentExecution\x12\x31\n\x07payload\x18\x07 \x01(\x0e\x32 .stigma.agent.v1.CallbackPayload\x12\x1b\n\x13report_cancellation\x18\x08 \x01(\x08\x12\x41\n\x12workflow_execution\x18\t \x01(\x0b\x32%.stigma.workflow.v1.WorkflowExecutionB\x08\n\x06target\"u\n\x17\x44\x65liverCallbackResponse\x12\x34\n\x07verdict\x18\x01 \x01(\x0e\x32#.stigma.internal.v1.DeliveryVerdict\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x13\n\x0b\x66ingerprint\x18\x03 \x01(\t\"i\n\x12WatchCallerRequest\x12\x14\n\x0c\x65xecution_id\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12)\n\x07\x62inding\x18\x03 \x01(\x0b\x32\x18.stigma.internal.v1.Bind\"I\n\x13WatchCallerResponse\x12\x32\n\x07verdict\x18\x01 \x01(\x0e\x32!.stigma.internal.v1.CallerVerdict*x\n\x0c\x46inishReason\x12\x1d\n\x19\x46INISH_REASON_UNSPECIFIED\x10\x00\x12\x16\n\x12\x46INISH_REASON_STOP\x10\x01\x12\x17\n\x13\x46INISH_REASON_PAUSE\x10\x02\x12\x18\n\x14\x46INISH_REASON_LENGTH\x10\x03*\x97\x01\n\x0f\x44\x65liveryVerdict\x12 \n\x1c\x44\x45LIVERY_VERDICT_UNSPECIFIED\x10\x00\x12\x1e\n\x1a\x44\x45LIVERY_VERDICT_DELIVERED\x10\x01\x12\x1e\n\x1a\x44\x45LIVERY_VERDICT_NOT_FOUND\x10\x02\x12\"\n\x1e\x44\x45LIVERY_VERDICT_UNDELIVERABLE\x10\x03*m\n\rCallerVerdict\x12\x1e\n\x1a\x43\x41LLER_VERDICT_UNSPECIFIED\x10\x00\x12#\n\x1f\x43\x41LLER_VERDICT_CANCEL_REQUESTED\x10\x01\x12\x17\n\x13\x43\x41LLER_VERDICT_GONE\x10\x02\x42]\n\x16\x64\x65v.stigma.internal.v1P\x01ZAgithub.com/stigma-dev/stigma/gen/go/stigma/internal/v1;internalv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"stigma/internal/v1/execution.proto\x12\x12stigma.internal.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1bstigma/agent/v1/agent.proto\x1a%stigma/agent/v1/agent_execution.proto\x1a+stigma/workflow/v1/workflow_execution.proto\"\xff\x01\n\x12\x41gentWorkflowInput\x12\x14\n\x0c\x65xecution_id\x18\x01 \x01(\t\x12\x31\n\x04spec\x18\x02 \x01(\x0b\x32#.stigma.agent.v1.AgentExecutionSpec\x12\x13\n\x0bspec_digest\x18\x03 \x01(\x0c\x12,\n\x08\x64\x65\x61\x64line\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\x07\x63\x61rried\x18\x05 \x01(\x0b\x32 .stigma.internal.v1.CarriedState\x12*\n\x07timeout\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\"\xcc\x01\n\x0c\x43\x61rriedState\x12.\n\nstart_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12*\n\x08messages\x18\x02 \x03(\x0b\x32\x18.stigma.agent.v1.Message\x12%\n\x05usage\x18\x03 \x01(\x0b\x32\x16.stigma.agent.v1.Usage\x12\r\n\x05steps\x18\x04 \x01(\x05\x12*\n\x08\x62indings\x18\x05 \x03(\x0b\x32\x18.stigma.internal.v1.Bind\"\xd6\x01\n\x16WorkflowExecutionInput\x12\x14\n\x0c\x65xecution_id\x18\x01 \x01(\t\x12\x37\n\x04spec\x18\x02 \x01(\x0b\x32).stigma.workflow.v1.WorkflowExecutionSpec\x12\x13\n\x0bspec_digest\x18\x03 \x01(\x0c\x12,\n\x08\x64\x65\x61\x64line\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12*\n\x07timeout\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\"\x89\x01\n\x04\x42ind\x12\r\n\x05token\x18\x01 \x01(\x0c\x12\x13\n\x0bspec_digest\x18\x02 \x01(\x0c\x12/\n\x06\x63\x61ller\x18\x03 \x01(\x0b\x32\x1f.stigma.agent.v1.TemporalCaller\x12,\n\x08\x64\x65\x61\x64line\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xc4\x02\n\x10ModelCallRequest\x12\x14\n\x0c\x65xecution_id\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x10\n\x08\x61gent_id\x18\x03 \x01(\t\x12\x0c\n\x04step\x18\x04 \x01(\x05\x12\r\n\x05model\x18\x05 \x01(\t\x12\x14\n\x0cinstructions\x18\x06 \x01(\t\x12*\n\x08messages\x18\x07 \x03(\x0b\x32\x18.stigma.agent.v1.Message\x12\x30\n\x08settings\x18\x08 \x01(\x0b\x32\x1e.stigma.agent.v1.ModelSettings\x12\x15\n\routput_schema\x18\t \x01(\t\x12\'\n\x06script\x18\n \x01(\x0b\x32\x17.stigma.agent.v1.Script\x12\x0f\n\x07message\x18\x0b \x01(\t\x12\x12\n\ninput_json\x18\x0c \x01(\t\"\xc9\x01\n\x11ModelCallResponse\x12)\n\x07message\x18\x01 \x01(\x0b\x32\x18.stigma.agent.v1.Message\x12%\n\x05usage\x18\x02 \x01(\x0b\x32\x16.stigma.agent.v1.Usage\x12\x37\n\rfinish_reason\x18\x03 \x01(\x0e\x32 .stigma.internal.v1.FinishReason\x12\x13\n\x0boutput_json\x18\x04 \x01(\t\x12\x14\n\x0coutput_error\x18\x05 \x01(\t\"\xea\x02\n\x16\x44\x65liverCallbackRequest\x12\x14\n\x0c\x65xecution_id\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x11\n\tnamespace\x18\x03 \x01(\t\x12\x0f\n\x05token\x18\x04 \x01(\x0cH\x00\x12\x31\n\x06\x63\x61ller\x18\x05 \x01(\x0b\x32\x1f.stigma.agent.v1.TemporalCallerH\x00\x12\x32\n\texecution\x18\x06 \x01(\x0b\x32\x1f.stigma.agent.v1.AgentExecution\x12\x31\n\x07payload\x18\x07 \x01(\x0e\x32 .stigma.agent.v1.CallbackPayload\x12\x1b\n\x13report_cancellation\x18\x08 \x01(\x08\x12\x41\n\x12workflow_execution\x18\t \x01(\x0b\x32%.stigma.workflow.v1.WorkflowExecutionB\x08\n\x06target\"u\n\x17\x44\x65liverCallbackResponse\x12\x34\n\x07verdict\x18\x01 \x01(\x0e\x32#.stigma.internal.v1.DeliveryVerdict\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x13\n\x0b\x66ingerprint\x18\x03 \x01(\t\"i\n\x12WatchCallerRequest\x12\x14\n\x0c\x65xecution_id\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12)\n\x07\x62inding\x18\x03 \x01(\x0b\x32\x18.stigma.internal.v1.Bind\"I\n\x13WatchCallerResponse\x12\x32\n\x07verdict\x18\x01 \x01(\x0e\x32!.stigma.internal.v1.CallerVerdict*x\n\x0c\x46inishReason\x12\x1d\n\x19\x46INISH_REASON_UNSPECIFIED\x10\x00\x12\x16\n\x12\x46INISH_REASON_STOP\x10\x01\x12\x17\n\x13\x46INISH_REASON_PAUSE\x10\x02\x12\x18\n\x14\x46INISH_REASON_LENGTH\x10\x03*\x97\x01\n\x0f\x44\x65liveryVerdict\x12 \n\x1c\x44\x45LIVERY_VERDICT_UNSPECIFIED\x10\x00\x12\x1e\n\x1a\x44\x45LIVERY_VERDICT_DELIVERED\x10\x01\x12\x1e\n\x1a\x44\x45LIVERY_VERDICT_NOT_FOUND\x10\x02\x12\"\n\x1e\x44\x45LIVERY_VERDICT_UNDELIVERABLE\x10\x03*m\n\rCallerVerdict\x12\x1e\n\x1a\x43\x41LLER_VERDICT_UNSPECIFIED\x10\x00\x12#\n\x1f\x43\x41LLER_VERDICT_CANCEL_REQUESTED\x10\x01\x12\x17\n\x13\x43\x41LLER_VERDICT_GONE\x10\x02\x42]\n\x16\x64\x65v.stigma.internal.v1P\x01ZAgithub.com/stigma-dev/stigma/gen/go/stigma/internal/v1;internalv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,30 +37,30 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'stigma.internal.v1.executio
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\026dev.stigma.internal.v1P\001ZAgithub.com/stigma-dev/stigma/gen/go/stigma/internal/v1;internalv1'
-  _globals['_FINISHREASON']._serialized_start=2135
-  _globals['_FINISHREASON']._serialized_end=2255
-  _globals['_DELIVERYVERDICT']._serialized_start=2258
-  _globals['_DELIVERYVERDICT']._serialized_end=2409
-  _globals['_CALLERVERDICT']._serialized_start=2411
-  _globals['_CALLERVERDICT']._serialized_end=2520
-  _globals['_AGENTWORKFLOWINPUT']._serialized_start=205
-  _globals['_AGENTWORKFLOWINPUT']._serialized_end=416
-  _globals['_CARRIEDSTATE']._serialized_start=419
-  _globals['_CARRIEDSTATE']._serialized_end=623
-  _globals['_WORKFLOWEXECUTIONINPUT']._serialized_start=626
-  _globals['_WORKFLOWEXECUTIONINPUT']._serialized_end=796
-  _globals['_BIND']._serialized_start=799
-  _globals['_BIND']._serialized_end=936
-  _globals['_MODELCALLREQUEST']._serialized_start=939
-  _globals['_MODELCALLREQUEST']._serialized_end=1263
-  _globals['_MODELCALLRESPONSE']._serialized_start=1266
-  _globals['_MODELCALLRESPONSE']._serialized_end=1467
-  _globals['_DELIVERCALLBACKREQUEST']._serialized_start=1470
-  _globals['_DELIVERCALLBACKREQUEST']._serialized_end=1832
-  _globals['_DELIVERCALLBACKRESPONSE']._serialized_start=1834
-  _globals['_DELIVERCALLBACKRESPONSE']._serialized_end=1951
-  _globals['_WATCHCALLERREQUEST']._serialized_start=1953
-  _globals['_WATCHCALLERREQUEST']._serialized_end=2058
-  _globals['_WATCHCALLERRESPONSE']._serialized_start=2060
-  _globals['_WATCHCALLERRESPONSE']._serialized_end=2133
+  _globals['_FINISHREASON']._serialized_start=2255
+  _globals['_FINISHREASON']._serialized_end=2375
+  _globals['_DELIVERYVERDICT']._serialized_start=2378
+  _globals['_DELIVERYVERDICT']._serialized_end=2529
+  _globals['_CALLERVERDICT']._serialized_start=2531
+  _globals['_CALLERVERDICT']._serialized_end=2640
+  _globals['_AGENTWORKFLOWINPUT']._serialized_start=237
+  _globals['_AGENTWORKFLOWINPUT']._serialized_end=492
+  _globals['_CARRIEDSTATE']._serialized_start=495
+  _globals['_CARRIEDSTATE']._serialized_end=699
+  _globals['_WORKFLOWEXECUTIONINPUT']._serialized_start=702
+  _globals['_WORKFLOWEXECUTIONINPUT']._serialized_end=916
+  _globals['_BIND']._serialized_start=919
+  _globals['_BIND']._serialized_end=1056
+  _globals['_MODELCALLREQUEST']._serialized_start=1059
+  _globals['_MODELCALLREQUEST']._serialized_end=1383
+  _globals['_MODELCALLRESPONSE']._serialized_start=1386
+  _globals['_MODELCALLRESPONSE']._serialized_end=1587
+  _globals['_DELIVERCALLBACKREQUEST']._serialized_start=1590
+  _globals['_DELIVERCALLBACKREQUEST']._serialized_end=1952
+  _globals['_DELIVERCALLBACKRESPONSE']._serialized_start=1954
+  _globals['_DELIVERCALLBACKRESPONSE']._serialized_end=2071
+  _globals['_WATCHCALLERREQUEST']._serialized_start=2073
+  _globals['_WATCHCALLERREQUEST']._serialized_end=2178
+  _globals['_WATCHCALLERRESPONSE']._serialized_start=2180
+  _globals['_WATCHCALLERRESPONSE']._serialized_end=2253
 # @@protoc_insertion_point(module_scope)

@@ -7,6 +7,7 @@ two releases meet during every upgrade.
 
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
@@ -116,6 +117,7 @@ class AgentWorkflowInput(_message.Message):
     SPEC_DIGEST_FIELD_NUMBER: _builtins.int
     DEADLINE_FIELD_NUMBER: _builtins.int
     CARRIED_FIELD_NUMBER: _builtins.int
+    TIMEOUT_FIELD_NUMBER: _builtins.int
     execution_id: _builtins.str
     """The execution's id, also the workflow id."""
     spec_digest: _builtins.bytes
@@ -126,11 +128,17 @@ class AgentWorkflowInput(_message.Message):
 
     @_builtins.property
     def deadline(self) -> _timestamp_pb2.Timestamp:
-        """When the execution is timed out."""
+        """When the execution is timed out, by the API's clock; the time where `timeout` is absent."""
 
     @_builtins.property
     def carried(self) -> Global___CarriedState:
         """State carried over by continue-as-new."""
+
+    @_builtins.property
+    def timeout(self) -> _duration_pb2.Duration:
+        """Time from the start of the first run until the execution is timed out, unless its caller's
+        deadline comes first; zero: no limit of its own. Absent from inputs of release 0.1.0.
+        """
 
     def __init__(
         self,
@@ -140,10 +148,11 @@ class AgentWorkflowInput(_message.Message):
         spec_digest: _builtins.bytes = ...,
         deadline: _timestamp_pb2.Timestamp | None = ...,
         carried: Global___CarriedState | None = ...,
+        timeout: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["carried", b"carried", "deadline", b"deadline", "spec", b"spec"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["carried", b"carried", "deadline", b"deadline", "spec", b"spec", "timeout", b"timeout"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["carried", b"carried", "deadline", b"deadline", "execution_id", b"execution_id", "spec", b"spec", "spec_digest", b"spec_digest"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["carried", b"carried", "deadline", b"deadline", "execution_id", b"execution_id", "spec", b"spec", "spec_digest", b"spec_digest", "timeout", b"timeout"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -205,6 +214,7 @@ class WorkflowExecutionInput(_message.Message):
     SPEC_FIELD_NUMBER: _builtins.int
     SPEC_DIGEST_FIELD_NUMBER: _builtins.int
     DEADLINE_FIELD_NUMBER: _builtins.int
+    TIMEOUT_FIELD_NUMBER: _builtins.int
     execution_id: _builtins.str
     """The execution's id, also the workflow id."""
     spec_digest: _builtins.bytes
@@ -215,7 +225,13 @@ class WorkflowExecutionInput(_message.Message):
 
     @_builtins.property
     def deadline(self) -> _timestamp_pb2.Timestamp:
-        """When the execution is timed out."""
+        """When the execution is timed out, by the API's clock; the time where `timeout` is absent."""
+
+    @_builtins.property
+    def timeout(self) -> _duration_pb2.Duration:
+        """Time from the start of the run until the execution is timed out, unless its caller's deadline
+        comes first; zero: no limit of its own. Absent from inputs of release 0.1.0.
+        """
 
     def __init__(
         self,
@@ -224,10 +240,11 @@ class WorkflowExecutionInput(_message.Message):
         spec: _workflow_execution_pb2.WorkflowExecutionSpec | None = ...,
         spec_digest: _builtins.bytes = ...,
         deadline: _timestamp_pb2.Timestamp | None = ...,
+        timeout: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["deadline", b"deadline", "spec", b"spec"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["deadline", b"deadline", "spec", b"spec", "timeout", b"timeout"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["deadline", b"deadline", "execution_id", b"execution_id", "spec", b"spec", "spec_digest", b"spec_digest"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deadline", b"deadline", "execution_id", b"execution_id", "spec", b"spec", "spec_digest", b"spec_digest", "timeout", b"timeout"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -47,9 +47,15 @@ class Diagnoser:
     """Diagnoses the executions of one scan."""
 
     def __init__(
-        self, client: Client, queues: TaskQueues, polled: Queues, callers: WaitingCallers
+        self,
+        client: Client,
+        queues: TaskQueues,
+        polled: Queues,
+        callers: WaitingCallers,
+        now: datetime,
     ) -> None:
         self._client = client
+        self._now = now
         self._queues = queues
         self._polled = polled
         self._callers = callers
@@ -86,7 +92,7 @@ class Diagnoser:
     ) -> Diagnosis | None:
         if not task.HasField("original_scheduled_time"):
             return None
-        waits = _waits_since(task.scheduled_time, _STICKY_WAIT)
+        waits = self._waits_since(task.scheduled_time, _STICKY_WAIT)
         if await self._polled.has_no_worker(queue, WORKFLOWS, waits or _LONG_AGO):
             return self._no_worker(queue)
         if task.attempt > 1:
@@ -116,7 +122,7 @@ class Diagnoser:
         status = description.execution.status
         if not status.HasField("deadline"):
             return None
-        late = datetime.now(UTC) - status.deadline.ToDatetime(UTC)
+        late = self._now - status.deadline.ToDatetime(UTC)
         if late < _MIN_WAIT:
             return None
         return Diagnosis(
@@ -193,7 +199,7 @@ class Diagnoser:
         """Diagnose an activity that no worker has taken."""
         if each.state != _SCHEDULED:
             return None
-        waits = _waits_since(each.scheduled_time)
+        waits = self._waits_since(each.scheduled_time)
         if await self._polled.has_no_worker(queue, ACTIVITIES, waits or _LONG_AGO):
             return self._no_worker(queue)
         return self._backlog(queue, waits) if waits is not None else None
@@ -208,12 +214,19 @@ class Diagnoser:
         )
 
     def _backlog(self, queue: str, since: datetime) -> Diagnosis:
-        waited = _duration_text(datetime.now(UTC) - since)
+        waited = _duration_text(self._now - since)
         return Diagnosis(
             StuckReason.STUCK_REASON_BACKLOG,
             f"waits in task queue {queue} for {waited}: its workers have no room",
             self._describe_queue(queue),
         )
+
+    def _waits_since(
+        self, scheduled: Timestamp, min_wait: timedelta = _MIN_WAIT
+    ) -> datetime | None:
+        """Return since when a task waits in a queue; None for a new one, or one of the future."""
+        since = scheduled.ToDatetime(UTC)
+        return since if self._now - since > min_wait else None
 
     def _describe_queue(self, queue: str) -> str:
         namespace = self._client.namespace
@@ -230,12 +243,6 @@ class Diagnoser:
 
 def _of_type(pending: Iterable[PendingActivityInfo], *names: str) -> list[PendingActivityInfo]:
     return [each for each in pending if each.activity_type.name in names]
-
-
-def _waits_since(scheduled: Timestamp, min_wait: timedelta = _MIN_WAIT) -> datetime | None:
-    """Return since when a task waits in a queue; None for a new one, or one of the future."""
-    since = scheduled.ToDatetime(UTC)
-    return since if datetime.now(UTC) - since > min_wait else None
 
 
 def _attempts_text(each: PendingActivityInfo) -> str:

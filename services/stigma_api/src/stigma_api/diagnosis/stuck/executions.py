@@ -25,6 +25,7 @@ from stigma_api.diagnosis.stuck.queues import Queues
 from stigma_api.errors import ApiError
 from stigma_api.executions.reader import ExecutionDescription, Reader
 from stigma_api.kinds import KINDS
+from stigma_api.temporal.clock import TemporalClock
 
 DEFAULT_MIN_AGE = timedelta(minutes=1)
 DEFAULT_LIMIT = 200
@@ -43,11 +44,12 @@ R = TypeVar("R")
 class StuckExecutions:
     """Finds executions that make no progress; asks Temporal, and none of our services."""
 
-    def __init__(self, client: Client, queues: TaskQueues) -> None:
+    def __init__(self, client: Client, queues: TaskQueues, clock: TemporalClock) -> None:
         self._client = client
+        self._clock = clock
         self._queues = queues
         self._reader = Reader[Any](client, *KINDS)
-        self._open = OpenExecutions(client, queues.orchestrator)
+        self._open = OpenExecutions(client, queues.orchestrator, clock)
         self._callers = WaitingCallers(client)
         self._scans = asyncio.Semaphore(_MAX_SCANS)
 
@@ -72,7 +74,9 @@ class StuckExecutions:
         ids, total = await self._open.oldest(principal, min_age, limit)
         found = await _map_concurrently(ids, self._reader.find)
         descriptions = [each for each in found if each is not None and each.is_open]
-        diagnoser = Diagnoser(self._client, self._queues, Queues(self._client), self._callers)
+        now = self._clock.now()
+        queues = Queues(self._client, now)
+        diagnoser = Diagnoser(self._client, self._queues, queues, self._callers, now)
         for description in descriptions:
             diagnoser.observe(description)
 
@@ -84,7 +88,10 @@ class StuckExecutions:
         diagnosed = await _map_concurrently(descriptions, diagnose)
         stuck = [_stuck(each, diagnosis) for each, diagnosis in diagnosed if diagnosis is not None]
         stuck.sort(key=lambda each: each.start_time.ToNanoseconds())
-        return ListStuckExecutionsResponse(executions=stuck, examined=len(diagnosed), open=total)
+        reply = ListStuckExecutionsResponse(executions=stuck, examined=len(diagnosed), open=total)
+        reply.time.FromDatetime(now)
+        reply.clock_skew.FromTimedelta(self._clock.skew)
+        return reply
 
 
 def _bounds(request: ListStuckExecutionsRequest) -> tuple[timedelta, int]:

@@ -18,6 +18,7 @@ from stigma.contracts import search_attributes
 from stigma_api.access.principals import Principal
 from stigma_api.kinds import KINDS
 from stigma_api.temporal.calls import temporal_call
+from stigma_api.temporal.clock import TemporalClock
 from stigma_api.temporal.visibility import quoted
 
 # Age that no open execution has; so many bisections of it come down to milliseconds.
@@ -28,8 +29,9 @@ _BISECTION_STEPS = 36
 class OpenExecutions:
     """Lists the open executions of one task queue."""
 
-    def __init__(self, client: Client, task_queue: str) -> None:
+    def __init__(self, client: Client, task_queue: str, clock: TemporalClock) -> None:
         self._client = client
+        self._clock = clock
         self._task_queue = task_queue
 
     async def oldest(
@@ -44,7 +46,7 @@ class OpenExecutions:
         """
         query = self._query(principal)
         total = await self._count(query)
-        before = datetime.now(UTC) - min_age
+        before = self._clock.now() - min_age
         if not total:
             return [], 0
         if await self._count(_until(query, before)) > limit:

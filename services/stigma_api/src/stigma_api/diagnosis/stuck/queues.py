@@ -22,8 +22,9 @@ _MAX_POLL_AGE = timedelta(seconds=70)
 class Queues:
     """The queues of one scan: each is described once, however many wait in it."""
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: Client, now: datetime) -> None:
         self._client = client
+        self._now = now
         self._polls: dict[tuple[str, int], asyncio.Task[datetime | None]] = {}
         self._busy: set[str] = set()
 
@@ -45,7 +46,7 @@ class Queues:
         if queue in self._busy and kind == ACTIVITIES:
             return False
         polled = await self._last_poll(queue, kind)
-        return polled is None or polled < waits_since or polled < datetime.now(UTC) - _MAX_POLL_AGE
+        return polled is None or polled < waits_since or polled < self._now - _MAX_POLL_AGE
 
     async def _last_poll(self, queue: str, kind: TaskQueueType.ValueType) -> datetime | None:
         if (queue, kind) not in self._polls:
