@@ -145,7 +145,7 @@ async def test_what_the_engine_refuses_is_an_invalid_workflow(
         ([{}], "WORKFLOW_ERROR", "the whole line"),
         ([{"type": "t"}], "WORKFLOW_ERROR", "t"),
         ([{"title": "t", "reason": "TOO_LARGE"}], "TOO_LARGE", "t"),
-        ([{"title": "half \ud800", "instance": "\ud800"}], "WORKFLOW_ERROR", "half ?"),
+        ([{"title": "half \ud800", "instance": "\ud800"}], "WORKFLOW_ERROR", "half \ufffd"),
         ([{"title": "t", "reason": "of a later release"}], "INTERNAL", "t"),
     ],
 )
