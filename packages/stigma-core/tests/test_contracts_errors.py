@@ -39,11 +39,25 @@ def test_each_phase_has_its_type(phase: int, type_: str) -> None:
     assert errors.ErrorType.of(execution(phase)) == type_
 
 
-def test_the_line_names_execution_reason_and_step() -> None:
+def test_the_line_names_reason_and_step() -> None:
     line = errors.failure_message(execution(AGENT_EXECUTION_PHASE_FAILED))
-    assert line == "agent execution agent-1: no answer at model_call 2"
+    assert line == "STEP_LIMIT: no answer at model_call 2"
     line = errors.failure_message(execution(AGENT_EXECUTION_PHASE_FAILED, step=""))
-    assert line == "agent execution agent-1: no answer"
+    assert line == "STEP_LIMIT: no answer"
+
+
+@pytest.mark.parametrize(
+    ("message", "line"),
+    [
+        ("no answer", "STEP_LIMIT: no answer"),
+        ("STEP_LIMIT: no answer", "STEP_LIMIT: no answer"),
+        ("STEP_LIMIT", "STEP_LIMIT"),
+        ("STEP_LIMITED", "STEP_LIMIT: STEP_LIMITED"),
+    ],
+)
+def test_a_reason_is_said_once(message: str, line: str) -> None:
+    assert errors.with_reason(message, "STEP_LIMIT") == line
+    assert errors.with_reason(message, "") == message
 
 
 def test_details_are_plain_json_and_come_back() -> None:

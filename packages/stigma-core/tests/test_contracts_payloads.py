@@ -125,3 +125,9 @@ def test_a_json_value_is_plain_json(value: object) -> None:
 def test_json_text_passes_unchanged() -> None:
     text = '{"n": 12345678901234567890,  "spaces": "kept"}'
     assert payloads.json_text_payload(text).data == text.encode()
+
+
+def test_halves_of_surrogate_pairs_are_replaced() -> None:
+    assert payloads.replace_surrogates("half \ud83d, whole \U0001f600, é") == (
+        "half \ufffd, whole \U0001f600, é"
+    )

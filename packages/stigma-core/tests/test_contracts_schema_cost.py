@@ -68,7 +68,7 @@ def value_of(levels: int) -> Any:
     ],
     ids=lambda given: given if isinstance(given, str) else "",
 )
-def test_a_schema_that_costs_too_much_at_one_place(schema: Any, reason: str):
+def test_a_schema_that_costs_too_much_at_one_place(schema: Any, reason: str) -> None:
     with pytest.raises(CostError, match=reason.replace("$", r"\$")):
         SchemaCost(schema)
 
@@ -88,7 +88,7 @@ def test_a_schema_that_costs_too_much_at_one_place(schema: Any, reason: str):
     ],
     ids=["members", "patterns", "resources", "items", "texts", "names", "depth", "backtracking"],
 )  # fmt: skip
-def test_a_value_that_costs_too_much(schema: Any, value: Any):
+def test_a_value_that_costs_too_much(schema: Any, value: Any) -> None:
     with pytest.raises(CostError):
         SchemaCost(schema).check(value)
 
@@ -109,7 +109,7 @@ def test_a_value_that_costs_too_much(schema: Any, value: Any):
         (twice_below("properties"), value_of(10)),
     ],
 )
-def test_an_honest_schema_and_value(schema: Any, value: Any):
+def test_an_honest_schema_and_value(schema: Any, value: Any) -> None:
     SchemaCost(schema).check(value)
 
 
@@ -133,7 +133,7 @@ def test_an_honest_schema_and_value(schema: Any, value: Any):
         (r"(?=a)b", 300),
     ],
 )
-def test_states_of_a_pattern(pattern: str, states: int):
+def test_states_of_a_pattern(pattern: str, states: int) -> None:
     assert pattern_states(pattern) == states
 
 
@@ -159,7 +159,7 @@ WORST = {
 
 
 @pytest.mark.parametrize("name", WORST)
-def test_the_largest_allowed_is_cheap(name: str):
+def test_the_largest_allowed_is_cheap(name: str) -> None:
     """A second and 100 MB are far more than measured, and far less than what was possible."""
     script = f"from {__name__.rpartition('.')[2]} import spend; spend({name!r})"
     done = subprocess.run(

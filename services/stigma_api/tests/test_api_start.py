@@ -243,6 +243,27 @@ async def test_a_replay_is_answered_even_when_the_agent_is_gone(
     assert refusal.message == "agent short-lived not found"
 
 
+async def test_json_counts_as_a_value_in_a_replay(
+    api: Api, callers: Callers, client: Client
+) -> None:
+    first = await callers.start()
+    given = {"agent_id": "reviewer", "message": "m", "request_id": new_id()}
+    started = await api.executions.StartAgent(
+        first.request(**given, input_json='{"a": [1, true], "b": "é"}')
+    )
+    second = await callers.start(after=first)
+    replay = second.request(**given, input_json='{"b":"\\u00e9","a":[1,true]}')
+    assert (await api.executions.StartAgent(replay)).id == started.id
+    # The execution ignores attempts of another digest: it is bound with the recorded one.
+    start, binds = await started_events(client, started.id)
+    assert binds[-1].token == second.token
+    assert binds[-1].spec_digest == start.spec_digest
+    for other in ('{"a": [1, 1], "b": "é"}', '{"a": [1.0, true], "b": "é"}', ""):
+        replay.input_json = other
+        async with refused(Code.ALREADY_EXISTS):
+            await api.executions.StartAgent(replay)
+
+
 async def test_another_request_under_the_same_id_is_refused(api: Api, callers: Callers) -> None:
     caller = await callers.start()
     request = caller.request(agent_id="reviewer", message="one", request_id=new_id())

@@ -88,6 +88,7 @@ def test_what_is_fine_passes() -> None:
         ({"input_json": '"' + "x" * 1_048_576 + '"'}, "input_json"),
         ({"input_json": "{'a': 1}"}, "input_json"),
         ({"input_json": "NaN"}, "input_json"),
+        ({"input_json": '{"a": -1e999}'}, "input_json"),
         ({"input_json": "[" * 100_000}, "input_json"),
         ({"input_json": "1" * 5000}, "input_json"),
         ({"env": {"NO-DASH": "x"}}, "env"),
@@ -257,3 +258,13 @@ def test_a_cancel_names_one_execution_and_a_short_reason() -> None:
     assert cancel(id="agent-1", reason="r" * 1000) == cancel(request_id="one") == []
     assert cancel() == cancel(id="agent-1", request_id="one") == ["id"]
     assert cancel(id="agent-1", reason="r" * 1001) == ["reason"]
+
+
+@pytest.mark.parametrize("depth", [300, 400, 900, 1_000, 5_000, 50_000])
+@pytest.mark.parametrize("step", ['{"not":', '{"properties":{"a":', '{"allOf":[', "["])
+def test_deep_json_is_refused_with_its_field(step: str, depth: int) -> None:
+    closing = step.translate(str.maketrans("{[", "}]"))
+    text = step * depth + "{}" + "".join(c for c in reversed(closing) if c in "}]") * depth
+    spec = AgentSpec(model="openai:gpt-5", output_schema=text)
+    found = fields(lambda: validation.check_agent(Agent(name="a", spec=spec)))
+    assert found in (["agent.spec.output_schema"], ["agent.spec"])

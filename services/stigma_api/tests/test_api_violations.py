@@ -28,7 +28,9 @@ def test_half_a_surrogate_pair_is_refused(text: str):
     assert "surrogate pair" in problem
 
 
-@pytest.mark.parametrize("text", ["{", "NaN", "[" * 100_000, "9" * 5000])
+@pytest.mark.parametrize(
+    "text", ["{", "NaN", "1e999", '{"a": [-1e999]}', "-Infinity", "[" * 100_000, "9" * 5000]
+)
 def test_what_is_no_json_is_refused(text: str):
     value, problem = parse_json(text)
     assert value is None

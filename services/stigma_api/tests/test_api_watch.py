@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 from pathlib import Path
 from typing import Any
 
@@ -256,7 +257,12 @@ async def test_a_cursor_of_something_else_is_refused(api: Api) -> None:
     async for event in watch(api, other.id):
         foreign = event.cursor
         break
-    for cursor in (foreign, "nonsense!", "bm8gbnVtYmVy", "eDox"):
+    async for event in watch(api, one.id):
+        run_id, first = base64.urlsafe_b64decode(event.cursor).decode().split(":")
+        break
+    event_ids = ("99999", "9" * 18, "9" * 30, f"-{first}", f"+{first}", f"{first}_0", "\u0661", "")
+    forged = [base64.urlsafe_b64encode(f"{run_id}:{id_}".encode()).decode() for id_ in event_ids]
+    for cursor in (foreign, "nonsense!", "bm8gbnVtYmVy", "eDox", *forged):
         async with refused(Code.INVALID_ARGUMENT) as refusal:
             await watched(api, one.id, cursor)
         assert refusal.fields == ["cursor"]

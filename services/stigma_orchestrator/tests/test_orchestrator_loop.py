@@ -23,6 +23,7 @@ from services.stigma_orchestrator.tests.orchestration import (
     response,
     until,
 )
+from stigma.agent.v1.agent_execution_pb2 import ROLE_MODEL, ROLE_USER
 from stigma.agent.v1.agent_pb2 import (
     AgentConfig,
     AgentLimits,
@@ -32,6 +33,7 @@ from stigma.agent.v1.agent_pb2 import (
     ScriptStep,
 )
 from stigma.contracts import errors, limits
+from stigma.contracts.workflows import AgentWorkflow
 from stigma.internal.v1.execution_pb2 import FINISH_REASON_LENGTH, ModelCallRequest
 from stigma_orchestrator.agents.model_step import classify_failure
 
@@ -114,6 +116,21 @@ async def test_an_output_that_stays_invalid_fails(orchestrator: Orchestrator) ->
     )
     assert reason_of(execution) == "INVALID_OUTPUT"
     assert execution.status.failure.message == "no valid output within 2 model calls: not JSON"
+    assert execution.status.failure.step == "model_call 2"
+
+
+async def test_nothing_is_asked_that_no_model_answers(orchestrator: Orchestrator) -> None:
+    orchestrator.model.respond_with(response("{", output_error="not JSON"))
+    agent = await orchestrator.start(agent=limited(AgentLimits(steps=2)))
+    await orchestrator.outcome(agent)
+    execution = await agent.query(AgentWorkflow.execution)
+    task, first, question, second = execution.status.messages
+    assert [message.role for message in (task, first, question, second)] == [
+        ROLE_USER,
+        ROLE_MODEL,
+        ROLE_USER,
+        ROLE_MODEL,
+    ]
 
 
 @pytest.mark.parametrize(
@@ -131,7 +148,7 @@ async def test_limits_end_the_run(
     execution = await orchestrator.outcome(await orchestrator.start(agent=limited(bounds)))
     assert (phase_of(execution), reason_of(execution)) == ("FAILED", reason)
     assert (execution.status.steps, len(orchestrator.model.requests)) == (steps, steps)
-    assert execution.status.failure.step == f"model_call {steps + 1}"
+    assert execution.status.failure.step == f"model_call {steps}"
 
 
 async def test_a_request_tightens_a_limit(orchestrator: Orchestrator) -> None:

@@ -115,15 +115,17 @@ async def test_suspend_and_resume(engine: Any) -> None:
     await handle.signal("suspend")
     assert (await handle.query("status"))["phase"] == "suspended"
     async with asyncio.timeout(30):
-        while not _timer_fired(await handle.fetch_history()):
+        while not _wait_is_over(await handle.fetch_history()):
             pass
     assert await trace_of(handle) == [("pause", "running", 1)]
     await handle.signal("resume")
     assert await handle.result() == {"done": True}
 
 
-def _timer_fired(history: Any) -> bool:
-    return any(event.HasField("timer_fired_event_attributes") for event in history.events)
+def _wait_is_over(history: Any) -> bool:
+    return any(
+        event.HasField("activity_task_completed_event_attributes") for event in history.events
+    )
 
 
 # --- fork

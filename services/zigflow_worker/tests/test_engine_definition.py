@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
+from temporalio import workflow
 
 from zigflow_worker.definition import InvalidDocumentError
 from zigflow_worker.durations import seconds_of
@@ -125,7 +127,33 @@ def problems_of(body: str, head: str = HEAD) -> list[tuple[str, str]]:
             "'schedule' is not supported",
         ),
         ("evaluate: {language: js}\ndo: [{a: {wait: PT1S}}]", "/evaluate/language", "only the"),
-        ("evaluate: {mode: loose}\ndo: [{a: {wait: PT1S}}]", "/evaluate/mode", "only the"),
+        (
+            "evaluate: {mode: loose}\ndo: [{a: {wait: PT1S}}]",
+            "/evaluate/mode",
+            "the evaluation mode 'loose' is not supported",
+        ),
+        (
+            "evaluate: {mode: lose}\ndo: [{a: {wait: PT1S}}]",
+            "/evaluate/mode",
+            "unknown evaluation mode 'lose'",
+        ),
+        ("do: [{a: {wait: PT1S, metadata: 5}}]", "/do/0/a/metadata", "expected a map"),
+        (
+            "do: [{a: {raise: {error: {type: 'not a uri', status: 500}}}}]",
+            "/do/0/a/raise/error/type",
+            "which has no blanks",
+        ),
+        (
+            "use: {errors: {x: {type: 'not a uri', status: 500}}}\ndo: [{a: {wait: PT1S}}]",
+            "/use/errors/x/type",
+            "which has no blanks",
+        ),
+        ("do: [{a: {wait: {seconds: 1.5}}}]", "/do/0/a/wait", "must be a whole number"),
+        (
+            "do: [{a: {raise: {error: {type: t, status: 500.5}}}}]",
+            "/do/0/a/raise/error/status",
+            "expected an integer, not 500.5",
+        ),
         (
             "use: {functions: {}}\ndo: [{a: {wait: PT1S}}]",
             "/use/functions",
@@ -234,3 +262,40 @@ def test_validate_prints_one_line_a_problem(
     assert capsys.readouterr().out == ""
     assert validate([str(tmp_path / "missing")]) == 1
     assert "missing" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("part", ["metadata: [a]", "metadata: text", "tags: [a]"])
+def test_what_describes_a_document_is_a_map(part: str) -> None:
+    head = HEAD.replace("version: 1.0.0", f"version: 1.0.0, {part}")
+    [(pointer, message)] = problems_of("do: [{a: {wait: PT1S}}]", head)
+    assert pointer == "/document/" + part.partition(":")[0]
+    assert message == "expected a map"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "do: [{a: {wait: {seconds: 1.0}}}]",
+        "do: [{a: {raise: {error: {type: t, status: 500.0}}}}]",
+        "do: [{a: {raise: {error: {type: '${ \"a b\" }', status: 500}}}}]",
+        "use: {retries: {r: {limit: {attempt: {count: 2.0}}}}}\ndo: [{a: {wait: PT1S}}]",
+        "do: [{a: {wait: PT1S, metadata: {any: [thing]}}}]",
+    ],
+)
+def test_what_means_the_same_is_taken(body: str) -> None:
+    assert compile_text(HEAD + body, TASK_KINDS).name == "example"
+
+
+async def test_a_run_that_began_before_a_rule_is_replayed(
+    engine: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The engine's fixture replays each history, where nothing says that there was a rule."""
+    with monkeypatch.context() as before:
+        before.setattr(workflow, "patched", lambda _: False)
+        body = "do: [{a: {wait: PT1S, metadata: 5}}, {b: {set: {done: true}}}]"
+        assert await engine.run(body) == {"done": True}
+
+
+async def test_a_run_is_refused_by_a_rule(engine: Any) -> None:
+    problem = await engine.fault("do: [{a: {wait: PT1S, metadata: 5}}]")
+    assert problem["refusal"] == "INVALID_DOCUMENT"

@@ -14,8 +14,8 @@ where a Service's name alone is nobody's.
 */}}
 {{- define "stigma.temporalAddressAnywhere" -}}
 {{- $address := include "stigma.temporalAddress" . -}}
-{{- $host := splitList ":" $address | first -}}
-{{- if contains "." $host -}}
+{{- $host := regexReplaceAll ":[0-9]+$" $address "" -}}
+{{- if or (contains "." $host) (hasPrefix "[" $host) -}}
 {{- $address -}}
 {{- else -}}
 {{- printf "%s.%s.svc:%s" $host .Release.Namespace (splitList ":" $address | last) -}}
@@ -25,16 +25,16 @@ where a Service's name alone is nobody's.
 {{/* And the name which they expect in its certificate: the one that the services expect. */}}
 {{- define "stigma.temporalServerNameAnywhere" -}}
 {{- $temporal := .Values.temporal -}}
-{{- $host := splitList ":" (include "stigma.temporalAddress" .) | first -}}
+{{- $host := regexReplaceAll ":[0-9]+$" (include "stigma.temporalAddress" .) "" -}}
 {{- if $temporal.tls.serverName -}}
 {{- $temporal.tls.serverName -}}
-{{- else if and (or $temporal.tls.enabled $temporal.apiKeySecret.name) (not (contains "." $host)) -}}
+{{- else if and (or $temporal.tls.enabled $temporal.apiKeySecret.name) (not (contains "." $host)) (not (hasPrefix "[" $host)) -}}
 {{- $host -}}
 {{- end -}}
 {{- end -}}
 
 {{- define "stigma.devServerName" -}}
-{{- printf "%s-temporal" (.Release.Name | trunc 50 | trimSuffix "-") -}}
+{{- printf "%s-temporal" (include "stigma.cut" (list (include "stigma.label" .Release.Name) 50)) -}}
 {{- end -}}
 
 {{/*

@@ -1,16 +1,39 @@
 {{/*
 The name of a chart's objects, from its name and the release's: `stigma-api` in a release `stigma`,
-`x-stigma-api` in a release `x`. 48 characters at most, so that suffixes fit into 63.
+`x-stigma-api` in a release `x`. 48 characters at most, so that suffixes fit into 63. A name of a
+Service is a DNS label that begins with a letter, whereas a release's may have dots, and a digit
+first.
 */}}
 {{- define "stigma.nameOf" -}}
-{{- $release := index . 0 -}}
 {{- $name := index . 1 -}}
-{{- if or (contains $name $release) -}}
-{{- $release | trunc 48 | trimSuffix "-" -}}
+{{- $release := include "stigma.label" (index . 0) -}}
+{{- $namesAnother := false -}}
+{{- range without (list "stigma-api" "stigma-orchestrator" "ai-worker" "zigflow-worker") $name -}}
+{{- $namesAnother = or $namesAnother (contains . $release) -}}
+{{- end -}}
+{{- if and (contains $name $release) (not $namesAnother) -}}
+{{- include "stigma.cut" (list $release 48) -}}
 {{- else if hasPrefix (printf "%s-" $release) $name -}}
 {{- $name -}}
 {{- else -}}
-{{- printf "%s-%s" ($release | trunc (sub 47 (len $name) | int) | trimSuffix "-") $name -}}
+{{- printf "%s-%s" (include "stigma.cut" (list $release (sub 47 (len $name)))) $name -}}
+{{- end -}}
+{{- end -}}
+
+{{/* A release's name as a part of a DNS label that begins with it. */}}
+{{- define "stigma.label" -}}
+{{- $label := . | replace "." "-" -}}
+{{- if regexMatch "^[0-9]" $label }}r{{ end }}{{ $label -}}
+{{- end -}}
+
+{{/* A text of at most so many characters; one that is cut ends in a hash of the whole. */}}
+{{- define "stigma.cut" -}}
+{{- $text := index . 0 -}}
+{{- $most := index . 1 | int -}}
+{{- if le (len $text) $most -}}
+{{- $text -}}
+{{- else -}}
+{{- printf "%s-%s" ($text | trunc (sub $most 7 | int) | trimSuffix "-") (sha256sum $text | trunc 6) -}}
 {{- end -}}
 {{- end -}}
 

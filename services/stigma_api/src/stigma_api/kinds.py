@@ -30,6 +30,7 @@ StartRequest: TypeAlias = StartAgentRequest | StartWorkflowRequest
 ListRequest: TypeAlias = ListAgentExecutionsRequest | ListWorkflowExecutionsRequest
 CancelRequest: TypeAlias = CancelAgentExecutionRequest | CancelWorkflowExecutionRequest
 ExecutionSpec: TypeAlias = AgentExecutionSpec | WorkflowExecutionSpec
+ExecutionInput: TypeAlias = AgentWorkflowInput | WorkflowExecutionInput
 DefinitionSpec: TypeAlias = AgentSpec | WorkflowSpec
 
 E = TypeVar("E", AgentExecution, WorkflowExecution)

@@ -17,15 +17,16 @@ _ISO_SECONDS = (365 * 86_400, 30 * 86_400, 7 * 86_400, 86_400, 3_600, 60, 1)
 _UNIT_SECONDS = {"days": 86_400, "hours": 3_600, "minutes": 60, "seconds": 1, "milliseconds": 0.001}
 
 
-def seconds_of(value: JSON) -> float:
+def seconds_of(value: JSON, *, floats: bool = True) -> float:
     """Return the seconds of a duration (raises ValueError).
 
-    A year is 365 days and a month 30: durations do not depend on when they begin.
+    A year is 365 days and a month 30: durations do not depend on when they begin. `floats`: take
+    20.0 for a whole number, as 0.1.0 did not.
     """
     if isinstance(value, str):
         seconds = _iso_seconds(value.strip())
     elif isinstance(value, dict) and value:
-        seconds = sum(_unit_seconds(unit, amount) for unit, amount in value.items())
+        seconds = sum(_unit_seconds(unit, amount, floats) for unit, amount in value.items())
     else:
         raise ValueError("expected an ISO 8601 duration or a map of units")
     if seconds > MAX_SECONDS:
@@ -44,10 +45,18 @@ def _iso_seconds(text: str) -> float:
     )
 
 
-def _unit_seconds(unit: str, amount: JSON) -> float:
+def whole_number(value: JSON) -> int | None:
+    """Return a number without a fraction, however it is written, or None."""
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _unit_seconds(unit: str, given: JSON, floats: bool) -> float:
     if unit not in _UNIT_SECONDS:
         raise ValueError(f"unknown unit '{unit}'; allowed here: {', '.join(_UNIT_SECONDS)}")
-    if not isinstance(amount, int) or isinstance(amount, bool) or amount < 0:
+    amount = whole_number(given)
+    if amount is None or amount < 0 or (isinstance(given, float) and not floats):
         raise ValueError(f"{unit} must be a whole number, not negative")
     if amount > MAX_SECONDS * 1000:
         raise ValueError("the duration is longer than 100 years")

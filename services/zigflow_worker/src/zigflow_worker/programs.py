@@ -17,11 +17,18 @@ from zigflow_worker.program.model import Program
 
 
 @lru_cache(maxsize=128)
-def compile_text(text: str, kinds: CompilableKinds, *, bounded: bool = True) -> Program:
+def compile_text(
+    text: str, kinds: CompilableKinds, *, bounded: bool = True, strict: bool = True
+) -> Program:
     """Return the program of a document whose tasks are of these kinds.
 
-    Programs are pure: runs and threads share them. ``bounded``: refuse a document that takes longer
-    than a workflow task may.
+    Programs are pure: runs and threads share them.
+
+    Args:
+        text: of the document.
+        kinds: of its tasks.
+        bounded: refuse a document that takes longer than a workflow task may.
+        strict: refuse what 0.1.0 read over.
 
     Raises:
         HeavyDocumentError: it takes longer.
@@ -34,4 +41,4 @@ def compile_text(text: str, kinds: CompilableKinds, *, bounded: bool = True) -> 
         problem = Problem(error.line, error.column, error.pointer, error.message)
         heavy = isinstance(error, DocumentTooHeavyError)
         raise (HeavyDocumentError if heavy else InvalidDocumentError)([problem]) from None
-    return Compiler(read_definition(source, kinds), source, most).program()
+    return Compiler(read_definition(source, kinds, strict=strict), source, most).program()

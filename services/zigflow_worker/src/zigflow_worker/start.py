@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypedDict
 
+from zigflow_worker.durations import whole_number
 from zigflow_worker.expressions import JSON
 
 
@@ -77,7 +78,7 @@ def read_start(argument: object = None, *more: object) -> Start:
         raise ValueError("'validate' must be true or false")  # noqa: TRY004 - one kind for all
     options = argument.get("options") or {}
     if not isinstance(options, dict) or not all(
-        name in _OPTIONS and isinstance(value, int) and value >= 0
+        name in _OPTIONS and (whole_number(value) or 0) >= 0 and whole_number(value) is not None
         for name, value in options.items()
     ):
         raise ValueError(f"'options' may have these counts: {', '.join(_OPTIONS)}")
@@ -85,7 +86,7 @@ def read_start(argument: object = None, *more: object) -> Start:
         document=document,
         input=argument.get("input"),
         validate=validate,
-        options=RunOptions(**{_OPTIONS[name]: value for name, value in options.items()}),
+        options=RunOptions(**{_OPTIONS[name]: int(value) for name, value in options.items()}),
         state=argument.get("state"),
     )
 

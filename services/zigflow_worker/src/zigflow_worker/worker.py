@@ -47,6 +47,10 @@ def new_worker(
         client,
         task_queue=task_queue,
         workflows=[DocumentWorkflow],
-        activities=[activities.resolve_definition, activities.end_activation],
+        activities=[
+            activities.resolve_definition,
+            activities.end_activation,
+            activities.wait_exactly,
+        ],
         **options,
     )

@@ -17,11 +17,22 @@ from temporalio.exceptions import (
 )
 
 with workflow.unsafe.imports_passed_through():
-    from stigma.contracts import payloads, versions
+    from stigma.contracts import json_text, payloads, versions
     from stigma.contracts.refusals import Refusal
     from zigflow_worker.activities.interfaces import EngineActivities
-    from zigflow_worker.definition import HeavyDocumentError, InvalidDocumentError
-    from zigflow_worker.errors import CONFIGURATION, VALIDATION, WorkflowError, summary
+    from zigflow_worker.changes import DOCUMENT_FORM, DOCUMENT_WEIGHT, JSON_DATA
+    from zigflow_worker.definition import (
+        HeavyDocumentError,
+        InvalidDocumentError,
+        LooseDocumentError,
+    )
+    from zigflow_worker.errors import (
+        CONFIGURATION,
+        EXPRESSION,
+        VALIDATION,
+        WorkflowError,
+        summary,
+    )
     from zigflow_worker.execution.dataflow import RunFacts
     from zigflow_worker.execution.interpreter import Interpreter
     from zigflow_worker.execution.run_state import (
@@ -40,9 +51,8 @@ with workflow.unsafe.imports_passed_through():
     from zigflow_worker.start import Start, continued_start, read_start
     from zigflow_worker.tasks.registry import TASK_KINDS
 
-_DOCUMENT_WEIGHT = "document-weight"
-"""Name of the change that refuses documents beyond limits.MAX_DOCUMENT_WEIGHT."""
 _MAX_PROBLEM_BYTES = 64 * 1024
+_MAX_PROBLEM_PART = 2_000
 _RESOLVE_TIMEOUT = timedelta(seconds=30)
 _RESOLVE_RETRIES = RetryPolicy(maximum_interval=timedelta(seconds=5))
 
@@ -113,6 +123,8 @@ class DocumentWorkflow:
 
     async def _execute(self, args: Sequence[RawValue]) -> JSON:
         start = _read_arguments(args)
+        if start.state is None and any(json_text.is_suspect(arg.payload.data) for arg in args):
+            _check_input(start.input)
         text = start.document
         if text is None:
             text = await _resolve(workflow.info().workflow_type)
@@ -137,6 +149,7 @@ class DocumentWorkflow:
             raise run.failure
         if is_too_large(run.outcome):
             raise too_large("the output")
+        _check_output(run.outcome)
         return run.outcome
 
     def _prepare(self, program: Program, start: Start, scheduler: Scheduler) -> Interpreter:
@@ -174,6 +187,19 @@ def _read_arguments(args: Sequence[RawValue]) -> Start:
         raise _misconfigured(str(error)).with_refusal(Refusal.START) from None
 
 
+def _check_input(data: JSON) -> None:
+    problem = json_text.problem_in(data)
+    if problem and workflow.patched(JSON_DATA):
+        error = WorkflowError.of(VALIDATION, f"the input is not JSON: {problem}", "/")
+        raise error.with_refusal(Refusal.INPUT)
+
+
+def _check_output(data: JSON) -> None:
+    problem = json_text.problem_in(data)
+    if problem and workflow.patched(JSON_DATA):
+        raise WorkflowError.of(EXPRESSION, f"the output is not JSON: {problem}", "/")
+
+
 async def _resolve(workflow_type: str) -> str:
     try:
         return await workflow.execute_local_activity_method(
@@ -195,13 +221,18 @@ async def _resolve(workflow_type: str) -> str:
 
 def _compile(text: str, *, continued: bool) -> Program:
     try:
+        if continued:
+            return _compiled(text, bounded=False, strict=False)
+        # A run that began before there was a limit or a rule goes on without it.
         try:
-            return _compiled(text, bounded=not continued)
-        except HeavyDocumentError:
-            # A run that began before there was a limit goes on without it.
-            if workflow.patched(_DOCUMENT_WEIGHT):
+            return _compiled(text)
+        except LooseDocumentError:
+            if workflow.patched(DOCUMENT_FORM):
                 raise
-            return _compiled(text, bounded=False)
+        except HeavyDocumentError:
+            if workflow.patched(DOCUMENT_WEIGHT):
+                raise
+        return _compiled(text, bounded=False, strict=False)
     except InvalidDocumentError as error:
         first = error.problems[0]
         detail = f"the document is not valid: {error}"
@@ -209,10 +240,10 @@ def _compile(text: str, *, continued: bool) -> Program:
         raise invalid.with_refusal(Refusal.DOCUMENT) from None
 
 
-def _compiled(text: str, *, bounded: bool) -> Program:
+def _compiled(text: str, *, bounded: bool = True, strict: bool = True) -> Program:
     # Compiling is pure; the sandbox would load the YAML library anew for every run.
     with workflow.unsafe.imports_passed_through(), workflow.unsafe.sandbox_unrestricted():
-        return compile_text(text, TASK_KINDS, bounded=bounded)
+        return compile_text(text, TASK_KINDS, bounded=bounded, strict=strict)
 
 
 def _named(program: Program) -> JSON:
@@ -231,11 +262,18 @@ def _misconfigured(detail: str) -> WorkflowError:
 def _failure(error: WorkflowError) -> ApplicationError:
     """Return what fails the Temporal workflow; its details are the error's own."""
     problem = error.problem
-    if encoded_size(problem, _MAX_PROBLEM_BYTES) > _MAX_PROBLEM_BYTES:
-        problem = {
-            name: value if not isinstance(value, str) else f"{value[:2000]}…"
-            for name, value in problem.items()
-        }
-    message = payloads.replace_surrogates(summary(problem))
-    error_type = payloads.replace_surrogates(error.type)
-    return ApplicationError(message, problem, type=error_type, non_retryable=True)
+    if encoded_size(problem, _MAX_PROBLEM_BYTES).utf8 > _MAX_PROBLEM_BYTES:
+        problem = {name: _shortened(value) for name, value in problem.items()}
+    problem = {name: _printable(value) for name, value in problem.items()}
+    error_type = str(problem["type"])
+    return ApplicationError(summary(problem), problem, type=error_type, non_retryable=True)
+
+
+def _shortened(value: JSON) -> JSON:
+    if not isinstance(value, str) or len(value) <= _MAX_PROBLEM_PART:
+        return value
+    return f"{value[:_MAX_PROBLEM_PART]}…"
+
+
+def _printable(value: JSON) -> JSON:
+    return payloads.replace_surrogates(value) if isinstance(value, str) else value

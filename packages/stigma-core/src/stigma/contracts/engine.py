@@ -48,7 +48,8 @@ def validation_argument(document: str) -> RawValue:
 
 
 def _check(text: str) -> None:
-    # What is spliced into the argument must be one value: it could bring keys of its own.
+    # What is spliced into the argument must be one value: it could bring keys of its own. Numbers
+    # that are not finite are refused where the input is taken, and by the engine.
     try:
         json.loads(text, parse_constant=json_text.refuse_constant, parse_int=str, parse_float=str)
     except (ValueError, RecursionError):

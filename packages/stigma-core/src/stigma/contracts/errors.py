@@ -49,10 +49,19 @@ class ErrorType(StrEnum):
 
 
 def failure_message(execution: Execution) -> str:
-    """Return the one line that a caller reads."""
+    """Return the one line that a caller reads: "REASON: message at step".
+
+    The execution's id is in the details.
+    """
     failure = execution.status.failure
     at = f" at {failure.step}" if failure.step else ""
-    return f"{Kind.of(execution)} execution {execution.id}: {failure.message}{at}"
+    return f"{with_reason(failure.message, reason_name(failure.reason))}{at}"
+
+
+def with_reason(message: str, reason: str) -> str:
+    """Return "REASON: message", also where the message says its reason already."""
+    said = not reason or message == reason or message.startswith(f"{reason}: ")
+    return message if said else f"{reason}: {message}"
 
 
 def failure_details(execution: Execution) -> dict[str, Any]:

@@ -3,7 +3,16 @@
 from __future__ import annotations
 
 import json
+import math
+import re
 from typing import Any, NoReturn
+
+# Bytes without which JSON text has neither a number that is not finite nor half a surrogate pair.
+_SUSPECT = re.compile(rb"NaN|Infinity|[eE]\+?[0-9]{3}|[0-9]{309}|\\u[dD][89a-fA-F]")
+
+
+class NestingError(ValueError):
+    """JSON text that is nested too deeply to be read."""
 
 
 def parse(text: str) -> Any:
@@ -12,12 +21,15 @@ def parse(text: str) -> Any:
     Raises:
         json.JSONDecodeError: it is not JSON.
         UnicodeEncodeError: a string has half of a surrogate pair.
-        ValueError: a number is not finite, or too long.
-        RecursionError: it is nested too deeply.
+        NestingError: it is nested too deeply.
+        ValueError: a number is not finite, or too long. All of these are ValueErrors.
     """
-    value = json.loads(text, parse_constant=refuse_constant)
-    if "\\u" in text:  # only an escape can be half of a surrogate pair
-        compact(value).encode()
+    try:
+        value = json.loads(text, parse_constant=refuse_constant, parse_float=finite_float)
+        if "\\u" in text:  # only an escape can be half of a surrogate pair
+            compact(value).encode()
+    except RecursionError:
+        raise NestingError("nested too deeply") from None
     return value
 
 
@@ -32,6 +44,47 @@ def compact(value: Any, *, sort_keys: bool = False, allow_nan: bool = True) -> s
     )
 
 
+def is_suspect(data: bytes) -> bool:
+    """Return whether JSON text may hold what `problem_in` finds; cheap, and often true."""
+    return _SUSPECT.search(data) is not None
+
+
+def problem_in(value: Any) -> str:
+    """Return why JSON has no text for a value that Python reads and writes, or ""."""
+    pending = [value]
+    while pending:
+        item = pending.pop()
+        if isinstance(item, float) and not math.isfinite(item):
+            return "a number is not finite"
+        if isinstance(item, str):
+            if _has_half_pair(item):
+                return "half of a surrogate pair is no character"
+        elif isinstance(item, dict):
+            pending.extend(item)
+            pending.extend(item.values())
+        elif isinstance(item, list):
+            pending.extend(item)
+    return ""
+
+
+def finite_float(text: str) -> float:
+    """Return a number, or raise ValueError: for `parse_float`, which gets 1e999."""
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(text[:30])
+    return number
+
+
 def refuse_constant(name: str) -> NoReturn:
     """Raise ValueError: for `parse_constant`, which gets NaN and the infinities."""
     raise ValueError(name)
+
+
+def _has_half_pair(text: str) -> bool:
+    if text.isascii():
+        return False
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return True
+    return False

@@ -6,6 +6,8 @@ own services read JSON that way, and what reaches a caller, whose converter is i
 
 from __future__ import annotations
 
+import json
+import re
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -14,6 +16,7 @@ from google.protobuf.message import DecodeError, Message
 from temporalio.api.common.v1 import Payload
 from temporalio.common import RawValue
 from temporalio.converter import (
+    AdvancedJSONEncoder,
     BinaryNullPayloadConverter,
     BinaryPlainPayloadConverter,
     BinaryProtoPayloadConverter,
@@ -29,10 +32,11 @@ M = TypeVar("M", bound=Message)
 
 # Bound of how many times as long as its binary form the JSON form of a message is.
 _MAX_JSON_GROWTH = 16
+_SURROGATES = re.compile(r"[\ud800-\udfff]")
 
 
 class PayloadConverter(CompositePayloadConverter):
-    """The SDK's default converter, save for how it writes and reads JSON messages."""
+    """The SDK's default converter, save for how it writes JSON and reads JSON messages."""
 
     def __init__(self) -> None:
         super().__init__(
@@ -40,7 +44,7 @@ class PayloadConverter(CompositePayloadConverter):
             BinaryPlainPayloadConverter(),
             _JSONProtoPayloadConverter(ignore_unknown_fields=True),
             BinaryProtoPayloadConverter(),
-            JSONPlainPayloadConverter(),
+            _JSONPlainPayloadConverter(),
         )
 
 
@@ -60,6 +64,24 @@ class _JSONProtoPayloadConverter(JSONProtoPayloadConverter):
             },
             data=json_text.compact(json_format.MessageToDict(value), sort_keys=True).encode(),
         )
+
+
+class _JSONPlainPayloadConverter(JSONPlainPayloadConverter):
+    """Writes text as it is, as the converter of messages does."""
+
+    def to_payload(self, value: Any) -> Payload | None:
+        text = json.dumps(
+            value,
+            cls=AdvancedJSONEncoder,
+            separators=(",", ":"),
+            sort_keys=True,
+            ensure_ascii=False,
+        )
+        try:
+            data = text.encode()
+        except UnicodeEncodeError:  # halves of surrogate pairs have escapes only
+            return super().to_payload(value)
+        return Payload(metadata={"encoding": self.encoding.encode()}, data=data)
 
 
 DATA_CONVERTER = replace(DataConverter.default, payload_converter_class=PayloadConverter)
@@ -125,4 +147,4 @@ def from_raw(raw: RawValue, message_type: type[M]) -> M:
 
 def replace_surrogates(text: str) -> str:
     """Replace halves of surrogate pairs, which JSON data may hold and no message or failure can."""
-    return text.encode(errors="replace").decode()
+    return text if text.isascii() else _SURROGATES.sub("\N{REPLACEMENT CHARACTER}", text)

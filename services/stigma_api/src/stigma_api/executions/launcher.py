@@ -22,6 +22,7 @@ from stigma.contracts.workflows import BIND
 from stigma.internal.v1.execution_pb2 import Bind
 from stigma_api import errors
 from stigma_api.executions.reader import ExecutionDescription, Reader
+from stigma_api.executions.same_request import differs_in_json_text_only
 from stigma_api.executions.start_command import StartCommand
 from stigma_api.kinds import INLINE, E, ExecutionKind
 from stigma_api.temporal.calls import temporal_call
@@ -64,6 +65,8 @@ class Launcher(Generic[E]):
         if handle is None or not _is_new(handle):
             # Bound already, if it is open: the workflow itself ignores a bind of another request.
             found = await self._find_same_request(command, command.bind)
+            if command.bind is not None and found.is_open and found.digest != command.digest.hex():
+                await self._bind(command.execution_id, command.bind, found.digest)
             return await self._reader.with_outcome(found)
         self._clock.note_start(command.execution_id, sent, datetime.now(UTC))
         self._log.info(
@@ -89,7 +92,7 @@ class Launcher(Generic[E]):
         """
         found = await self._find_same_request(command, bind)
         if bind is not None and found.is_open:
-            await self._bind(command.execution_id, bind)
+            await self._bind(command.execution_id, bind, found.digest)
         return await self._reader.with_outcome(found)
 
     async def _find_same_request(
@@ -98,13 +101,19 @@ class Launcher(Generic[E]):
         """Return the execution that the same request of the same workflow has started."""
         found = await self._reader.get(command.execution_id)
         name = f"{self._kind.kind} execution {command.execution_id}"
-        if found.digest != command.digest.hex():
+        if found.digest != command.digest.hex() and not await self._is_same(command, found):
             raise errors.already_exists(f"the request id was used for another request: {name}")
         first = found.execution.spec.caller.workflow_id
         if bind is not None and first and bind.caller.workflow_id != first:
             # The workflow ignores its token: it would never be completed.
             raise errors.already_exists(f"the request id was used by another workflow: {name}")
         return found
+
+    async def _is_same(self, command: StartCommand[E], found: ExecutionDescription[E]) -> bool:
+        recorded = await self._reader.request(found)
+        return recorded is not None and differs_in_json_text_only(
+            command.request, recorded.spec, found.digest
+        )
 
     async def _start(self, command: StartCommand[E]) -> WorkflowHandle[Any, Any]:
         signal: dict[str, Any] = {}
@@ -123,11 +132,15 @@ class Launcher(Generic[E]):
                 **signal,
             )
 
-    async def _bind(self, execution_id: str, bind: Bind) -> None:
+    async def _bind(self, execution_id: str, bind: Bind, digest: str) -> None:
+        """Bind an attempt; the execution ignores those of another digest than its own."""
+        bound = Bind()
+        bound.CopyFrom(bind)
+        bound.spec_digest = bytes.fromhex(digest)
         handle = self._client.get_workflow_handle(execution_id)
         try:
             async with temporal_call():
-                await handle.signal(self._kind.workflow.bind, bind)
+                await handle.signal(self._kind.workflow.bind, bound)
         except RPCError as error:
             if error.status != RPCStatusCode.NOT_FOUND:
                 raise

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Generic
+from typing import Any, Generic, cast
 
 from google.protobuf.timestamp_pb2 import Timestamp
 from temporalio.api.common.v1 import WorkflowExecution
@@ -30,7 +30,7 @@ from stigma.runtime.pending_activities import OPEN
 from stigma_api import errors
 from stigma_api.access.principals import Principal
 from stigma_api.executions import outcome
-from stigma_api.kinds import E, ExecutionKind
+from stigma_api.kinds import E, ExecutionInput, ExecutionKind
 from stigma_api.temporal.calls import describe, temporal_call
 
 _QUERY_TIMEOUT = timedelta(seconds=1)
@@ -63,6 +63,11 @@ class ExecutionDescription(Generic[E]):
     def first_run_id(self) -> str:
         """The run that was started; the others continued it."""
         return self.described.workflow_execution_info.first_run_id or self.run_id
+
+    @property
+    def history_length(self) -> int:
+        """Number of events of the current run."""
+        return self.described.workflow_execution_info.history_length
 
     @property
     def is_open(self) -> bool:
@@ -177,6 +182,15 @@ class Reader(Generic[E]):
             return found.execution
         return await outcome.execution_at_close(self._client, found.execution, event)
 
+    async def request(self, found: ExecutionDescription[E]) -> ExecutionInput | None:
+        """Return the workflow's input, from its history; None where Stigma did not start it."""
+        [started, *_] = await self._events(found, maximum_page_size=1)
+        given = started.workflow_execution_started_event_attributes.input.payloads
+        if not given:
+            return None
+        [request] = await self._client.data_converter.decode(given, [found.kind.input])
+        return cast("ExecutionInput", request)
+
     async def _close_event(self, found: ExecutionDescription[E]) -> HistoryEvent | None:
         events = await self._events(
             found,
@@ -199,11 +213,8 @@ class Reader(Generic[E]):
 
     async def _add_request(self, execution: E, found: ExecutionDescription[E]) -> None:
         """Add the request, from the input of the run."""
-        [started, *_] = await self._events(found, maximum_page_size=1)
-        given = started.workflow_execution_started_event_attributes.input.payloads
-        if given:  # else Stigma did not start it
-            [request] = await self._client.data_converter.decode(given, [found.kind.input])
-            execution.spec.CopyFrom(request.spec)
+        if (request := await self.request(found)) is not None:
+            execution.spec.CopyFrom(cast("Any", request.spec))
 
     async def _add_detail(self, execution: E, kind: ExecutionKind[E], *, full: bool) -> None:
         handle = self._client.get_workflow_handle(execution.id)

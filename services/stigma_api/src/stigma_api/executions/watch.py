@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from datetime import timedelta
@@ -28,6 +29,7 @@ from stigma_api.kinds import E, ExecutionKind
 from stigma_api.temporal.calls import temporal_call
 from stigma_api.temporal.histories import cooperative_iter
 
+_EVENT_ID = re.compile(r"[0-9]{1,18}")
 # Temporal answers a long poll after 20 s at the latest.
 _LONG_POLL = timedelta(seconds=40)
 
@@ -44,10 +46,12 @@ class Cursor:
         """Parse a cursor; raises INVALID_ARGUMENT."""
         try:
             content = base64.b64decode(text.encode(), altchars=b"-_", validate=True).decode()
-            run_id, _, event_id = content.partition(":")
-            return cls(run_id, int(event_id))
         except (binascii.Error, ValueError):
             raise _bad_cursor() from None
+        run_id, _, event_id = content.partition(":")
+        if not run_id or not _EVENT_ID.fullmatch(event_id):
+            raise _bad_cursor()
+        return cls(run_id, int(event_id))
 
     def __str__(self) -> str:
         return base64.urlsafe_b64encode(f"{self.run_id}:{self.event_id}".encode()).decode()
@@ -78,6 +82,8 @@ class Watching(Generic[E, T]):
                 go on later from the last cursor.
         """
         cursor = Cursor.parse(cursor_text) if cursor_text else await self._first_cursor(found)
+        if cursor.run_id == found.run_id and cursor.event_id > found.history_length:
+            raise _bad_cursor()  # no event of it, which would never be followed by another
         run_id, after, since = cursor.run_id, cursor.event_id, 0
         while True:
             mapper, last = self._mapper(self._client, found.digest), HistoryEvent()
@@ -87,6 +93,8 @@ class Watching(Generic[E, T]):
                 mapped, last = await mapper.map(event, is_new=is_new), event
                 if mapped is not None:
                     yield _with_position(mapped, run_id, event)
+            if last.event_id < after:
+                raise _bad_cursor()
             since = mapper.last_mapped_at
             successor, current = await self._next_run(found.execution.id, last)
             if successor == run_id:

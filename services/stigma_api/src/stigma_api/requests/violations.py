@@ -93,7 +93,7 @@ def parse_json(text: str) -> tuple[object, str]:
     except json.JSONDecodeError as error:
         at = f"line {error.lineno} column {error.colno}"
         return None, f"is not JSON: {error.msg} at {at}"
-    except RecursionError:
+    except json_text.NestingError:
         return None, "is not JSON that can be read: nested too deeply"
     except ValueError:
         return None, "is not JSON that can be read: a number is not finite or too long"

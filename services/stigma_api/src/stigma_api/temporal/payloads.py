@@ -31,7 +31,7 @@ async def plain(client: Client, content: Iterable[Payload]) -> dict[str, Any]:
     """Return the first payload, a JSON object; an empty one for what is none."""
     try:
         value = json.loads((await _first(client, content)).payload.data)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return value if isinstance(value, dict) else {}
 

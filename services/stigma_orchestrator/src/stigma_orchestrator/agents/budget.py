@@ -23,9 +23,9 @@ class Budget:
         self.usage.CopyFrom(carried.usage)
 
     @property
-    def next_step(self) -> str:
-        """Name of the next model call."""
-        return model_call_name(self.steps + 1)
+    def last_step(self) -> str:
+        """Name of the last model call; empty before the first."""
+        return model_call_name(self.steps) if self.steps else ""
 
     def add(self, results: Iterable[StepResult]) -> None:
         """Count what steps used."""
@@ -43,28 +43,34 @@ class Budget:
         Raises:
             AgentFailedError: a limit is reached.
         """
+        if (failure := self.failure()) is not None:
+            raise failure
+
+    def failure(self) -> AgentFailedError | None:
+        """Return the failure of the limit that is reached, or None."""
         limits, usage = self._limits, self.usage
         tokens = usage.input_tokens + usage.output_tokens
         if self.steps >= limits.steps:
             if self._output_error:
-                raise self._exceeded(
+                return self._exceeded(
                     FailureReason.FAILURE_REASON_INVALID_OUTPUT,
                     f"no valid output within {limits.steps} model calls: {self._output_error}",
                 )
-            raise self._exceeded(
+            return self._exceeded(
                 FailureReason.FAILURE_REASON_STEP_LIMIT,
                 f"no answer within {limits.steps} model calls",
             )
         if limits.tokens and tokens >= limits.tokens:
-            raise self._exceeded(
+            return self._exceeded(
                 FailureReason.FAILURE_REASON_TOKEN_LIMIT,
                 f"used {tokens} tokens, the limit is {limits.tokens}",
             )
         if limits.cost_usd and usage.cost_usd >= limits.cost_usd:
-            raise self._exceeded(
+            return self._exceeded(
                 FailureReason.FAILURE_REASON_COST_LIMIT,
                 f"cost ${usage.cost_usd:.4f}, the limit is ${limits.cost_usd:.4f}",
             )
+        return None
 
     def _exceeded(self, reason: FailureReason.ValueType, message: str) -> AgentFailedError:
-        return AgentFailedError(reason, message, step=self.next_step)
+        return AgentFailedError(reason, message, step=self.last_step)

@@ -14,10 +14,12 @@ class Conversation:
     def __init__(self, spec: AgentExecutionSpec, carried: Iterable[Message] = ()) -> None:
         self.messages = [_task_message(spec), *carried]
 
-    def add(self, results: Iterable[StepResult]) -> None:
-        """Append the messages of steps."""
+    def add(self, results: Iterable[StepResult], *, answered: bool) -> None:
+        """Append the messages of steps; their questions only where a model answers them."""
         for result in results:
             self.messages.extend(result.messages)
+            if answered:
+                self.messages.extend(result.questions)
 
     def messages_after_task(self) -> list[Message]:
         """Return the messages without the task, which the request holds already."""

@@ -84,7 +84,7 @@ class AgentLoop:
             self._budget.check()
             results = await gather(self._next_steps())
             self._budget.add(results)
-            self.conversation.add(results)
+            self.conversation.add(results, answered=self._budget.failure() is None)
             for result in results:
                 if result.output is not None:
                     return self._completed(result.output)
@@ -105,7 +105,7 @@ class AgentLoop:
             raise AgentFailedError(
                 FailureReason.FAILURE_REASON_TOO_LARGE,
                 f"the output has {size} bytes, the limit is {limits.MAX_OUTPUT_BYTES}",
-                step=self._budget.next_step,
+                step=self._budget.last_step,
                 output=AgentOutput(text=excerpt, truncated=True),
             )
         return Outcome(AgentExecutionPhase.AGENT_EXECUTION_PHASE_COMPLETED, output)

@@ -125,11 +125,11 @@ def classify_failure(error: ActivityError) -> tuple[FailureReason.ValueType, str
 
 
 def _result(response: ModelCallResponse) -> StepResult:
-    messages = [response.message]
+    questions: list[Message] = []
     output = None
     if response.finish_reason != FINISH_REASON_PAUSE:
         if response.output_error:
-            messages.append(_invalid_output_message(response))
+            questions.append(_invalid_output_message(response))
         else:
             text = "".join(part.text for part in response.message.parts)
             output = AgentOutput(text=text, json=response.output_json)
@@ -139,7 +139,7 @@ def _result(response: ModelCallResponse) -> StepResult:
         cost_usd=response.usage.cost_usd,
         model_calls=1,
     )
-    return StepResult(messages, usage, output, response.output_error)
+    return StepResult([response.message], questions, usage, output, response.output_error)
 
 
 def _invalid_output_message(response: ModelCallResponse) -> Message:

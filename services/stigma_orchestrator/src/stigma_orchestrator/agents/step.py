@@ -53,6 +53,8 @@ class StepResult:
 
     messages: Sequence[Message]
     """Follow in the conversation."""
+    questions: Sequence[Message] = ()
+    """Follow, if there is a next step: the model is asked to correct its answer."""
     usage: Usage = field(default_factory=Usage)
     output: AgentOutput | None = None
     """The agent's output, when this step completes it."""

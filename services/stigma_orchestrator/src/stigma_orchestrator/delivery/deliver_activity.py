@@ -29,6 +29,7 @@ from typing_extensions import override
 
 from stigma.agent.v1.agent_execution_pb2 import (
     AGENT_EXECUTION_PHASE_COMPLETED,
+    CALLBACK_STATE_DELIVERED,
     AgentOutput,
     CallbackPayload,
 )
@@ -141,6 +142,9 @@ class CallbackSender(CallbackActivities):
     async def _send(self, request: DeliverCallbackRequest) -> None:
         target = self._target(request)
         execution = executions.delivered_execution(request)
+        if execution.status.HasField("callback"):
+            # Whoever reads it has got it.
+            execution.status.callback.state = CALLBACK_STATE_DELIVERED
         if execution.status.phase == AGENT_EXECUTION_PHASE_COMPLETED:
             await self._complete(target, _result(execution, request.payload))
         elif request.report_cancellation:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, timedelta
+from typing import Any
 
 from temporalio import workflow
 from temporalio.api.common.v1 import Payload
@@ -39,6 +41,8 @@ INLINE = "inline"
 """Name of a document that is not registered."""
 STOP_GRACE = timedelta(seconds=10)
 """Time that a cancelled run has to stop: longer than it takes to stop its agents."""
+# Size that each text of an error keeps that is too long as a whole.
+_ERROR_PART_BYTES = 2_000
 # After the deadline the execution cancels its run; when it could not, Temporal ends it.
 _AFTER_DEADLINE = timedelta(minutes=1)
 
@@ -131,20 +135,36 @@ class EngineRun:
         message, step = error.message, ""
         reason = FailureReason.FAILURE_REASON_WORKFLOW_ERROR
         if problem is not None:
-            text = payloads.replace_surrogates(json_text.compact(problem))
-            if len(text.encode()) <= limits.MAX_ERROR_BYTES:
-                self._error_json = text
+            self._error_json = _error_json(problem)
             # The step has its own field; the engine's message names it as well.
             title = (problem.get("title") or problem.get("type"), problem.get("detail"))
             message = ": ".join(str(part) for part in title if part) or message
-            step = payloads.replace_surrogates(str(problem.get("instance") or ""))[
-                : limits.MAX_REASON_BYTES
-            ]
+            step = _cut(str(problem.get("instance") or ""), limits.MAX_REASON_BYTES)
             if problem.get(engine.REASON_KEY):
                 reason = errors.reason_of(str(problem[engine.REASON_KEY]))
             if refusals.refusal_in(problem) is not None:
                 reason = FailureReason.FAILURE_REASON_INVALID_WORKFLOW
         return _failed(reason, message, step)
+
+
+def _error_json(problem: Mapping[str, Any]) -> str:
+    """Return an error as JSON of at most MAX_ERROR_BYTES: only what is long in it is cut."""
+    try:
+        text = payloads.replace_surrogates(json_text.compact(problem))
+        if len(text.encode()) > limits.MAX_ERROR_BYTES:
+            cut = {
+                name: _cut(value, _ERROR_PART_BYTES, "…") if isinstance(value, str) else value
+                for name, value in problem.items()
+            }
+            text = json_text.compact(cut)
+    except RecursionError:
+        return ""
+    return text if len(text.encode()) <= limits.MAX_ERROR_BYTES else ""
+
+
+def _cut(text: str, limit: int, mark: str = "") -> str:
+    data = payloads.replace_surrogates(text).encode()
+    return data.decode() if len(data) <= limit else data[:limit].decode(errors="ignore") + mark
 
 
 def _completed(result: Payload) -> Outcome:
@@ -162,10 +182,6 @@ def _too_large(subject: str, size: int, limit: int) -> Outcome:
 
 
 def _failed(reason: FailureReason.ValueType, message: str, step: str = "") -> Outcome:
-    text = (
-        payloads.replace_surrogates(message)
-        .encode()[: limits.MAX_ERROR_BYTES]
-        .decode(errors="ignore")
-    )
+    text = _cut(message, limits.MAX_ERROR_BYTES)
     failure = Failure(reason=reason, message=text, step=step)
     return Outcome(AGENT_EXECUTION_PHASE_FAILED, failure=failure)

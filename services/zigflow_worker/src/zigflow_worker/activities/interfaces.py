@@ -8,6 +8,7 @@ from temporalio import activity
 
 RESOLVE_DEFINITION = "resolve_definition"
 END_ACTIVATION = "yield"
+WAIT_EXACTLY = "wait"
 
 
 class EngineActivities(ABC):
@@ -28,3 +29,8 @@ class EngineActivities(ABC):
     @abstractmethod
     async def end_activation(self) -> None:
         """Do nothing: while a workflow waits for it, its worker thread serves others."""
+
+    @activity.defn(name=WAIT_EXACTLY)
+    @abstractmethod
+    async def wait_exactly(self, seconds: float) -> None:
+        """Complete after so many seconds, without taking a worker's slot meanwhile."""

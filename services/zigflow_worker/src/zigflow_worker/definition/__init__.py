@@ -17,6 +17,7 @@ from zigflow_worker.definition.nodes import Node, NodeError
 from zigflow_worker.definition.problems import (
     HeavyDocumentError,
     InvalidDocumentError,
+    LooseDocumentError,
     Problem,
     ProblemCollector,
 )
@@ -28,6 +29,7 @@ __all__ = [
     "ErrorDefinition",
     "HeavyDocumentError",
     "InvalidDocumentError",
+    "LooseDocumentError",
     "Node",
     "NodeError",
     "Problem",

@@ -13,9 +13,14 @@ from zigflow_worker.definition.reader import Reader, read_rules
 from zigflow_worker.loading import SourceDocument
 
 
-def read_definition(source: SourceDocument, kinds: TaskKinds[Reader]) -> WorkflowDefinition:
-    """Read a whole document (raises InvalidDocumentError with every problem found)."""
-    reader = Reader(source, kinds)
+def read_definition(
+    source: SourceDocument, kinds: TaskKinds[Reader], *, strict: bool = True
+) -> WorkflowDefinition:
+    """Read a whole document (raises InvalidDocumentError with every problem found).
+
+    `strict`: refuse what 0.1.0 read over.
+    """
+    reader = Reader(source, kinds, strict=strict)
     with reader.collecting_problems():
         definition = _read_workflow(Node(source.data, ""), reader)
     reader.raise_problems()
@@ -28,7 +33,7 @@ def _read_workflow(root: Node, reader: Reader) -> WorkflowDefinition:
         required=["document", "do"],
     )
     with reader.collecting_problems():
-        read_header(fields)
+        read_header(fields, reader)
     reusables: Mapping[str, dict[str, Any]] = {}
     with reader.collecting_problems():
         reusables = read_reusables(fields.get("use"), reader)

@@ -17,7 +17,7 @@ _VERSION = re.compile(
 _UNSUPPORTED = ("authentications", "catalogs", "extensions", "functions", "secrets")
 
 
-def read_header(fields: Mapping[str, Node]) -> None:
+def read_header(fields: Mapping[str, Node], reader: Reader) -> None:
     """Check everything but the tasks and `use`."""
     document = fields["document"].fields(
         *("dsl", "namespace", "name", "version", "title", "summary", "tags", "metadata"),
@@ -33,6 +33,9 @@ def read_header(fields: Mapping[str, Node]) -> None:
             raise document[key].error(f"not a valid {key} such as '{example}'")
     if not document["dsl"].text().startswith("1."):
         raise document["dsl"].error("only version 1 of the language is supported")
+    for key in ("tags", "metadata"):
+        if key in document:
+            reader.any_map(document[key])
     if "schedule" in fields:
         raise fields["schedule"].error("'schedule' is not supported in this release")
     if "evaluate" in fields:
@@ -43,8 +46,10 @@ def _read_evaluate(node: Node) -> None:
     evaluate = node.fields("language", "mode")
     if "language" in evaluate and evaluate["language"].text() != "jq":
         raise evaluate["language"].error("only the expression language 'jq' is supported")
-    if "mode" in evaluate and evaluate["mode"].text() != "strict":
-        raise evaluate["mode"].error("only the evaluation mode 'strict' is supported")
+    if "mode" in evaluate and (mode := evaluate["mode"].text()) != "strict":
+        known = f"the evaluation mode '{mode}' is not supported in this release"
+        unknown = f"unknown evaluation mode '{mode}'"
+        raise evaluate["mode"].error(f"{known if mode == 'loose' else unknown}: use 'strict'")
 
 
 def read_reusables(node: Node | None, reader: Reader) -> dict[str, dict[str, Any]]:

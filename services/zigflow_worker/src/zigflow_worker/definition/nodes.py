@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from zigflow_worker.durations import whole_number
 from zigflow_worker.expressions import JSON
 
 
@@ -16,6 +17,10 @@ class NodeError(Exception):
         super().__init__(message)
         self.message = message
         self.pointer = pointer
+
+
+class LooseNodeError(NodeError):
+    """One part of the document is wrong, which 0.1.0 read over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +47,10 @@ class Node:
 
     def integer(self) -> int:
         """Return an integer."""
-        if not isinstance(self.value, int) or isinstance(self.value, bool):
+        number = whole_number(self.value)
+        if number is None:
             raise self.error(f"expected an integer, not {_type_phrase(self.value)}")
-        return self.value
+        return number
 
     def boolean(self) -> bool:
         """Return true or false."""

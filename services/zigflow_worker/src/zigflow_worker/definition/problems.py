@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from zigflow_worker.definition.nodes import NodeError
+from zigflow_worker.definition.nodes import LooseNodeError, NodeError
 from zigflow_worker.loading import SourceDocument
 
 
@@ -35,12 +35,17 @@ class HeavyDocumentError(InvalidDocumentError):
     """Reading and compiling the document takes too long; `problems` has the place of the limit."""
 
 
+class LooseDocumentError(InvalidDocumentError):
+    """The document has only problems that 0.1.0 read over."""
+
+
 class ProblemCollector:
     """Collects problems: those of one task do not hide those of the next."""
 
     def __init__(self, source: SourceDocument) -> None:
         self._source = source
         self._problems: list[Problem] = []
+        self._all_loose = True
 
     def problem(self, pointer: str, message: str) -> Problem:
         """Return a problem at a part of the document."""
@@ -53,8 +58,10 @@ class ProblemCollector:
             yield
         except NodeError as error:
             self._problems.append(self.problem(error.pointer, error.message))
+            self._all_loose &= isinstance(error, LooseNodeError)
 
     def raise_problems(self) -> None:
         """Raise InvalidDocumentError with every problem collected, if there is any."""
         if self._problems:
-            raise InvalidDocumentError(self._problems)
+            loose = self._all_loose
+            raise (LooseDocumentError if loose else InvalidDocumentError)(self._problems)

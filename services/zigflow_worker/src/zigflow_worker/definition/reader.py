@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from zigflow_worker.definition.kinds import TaskKinds
 from zigflow_worker.definition.model import (
     DataRules,
@@ -10,7 +12,7 @@ from zigflow_worker.definition.model import (
     TaskDefinition,
     TaskList,
 )
-from zigflow_worker.definition.nodes import Node
+from zigflow_worker.definition.nodes import LooseNodeError, Node
 from zigflow_worker.definition.problems import ProblemCollector
 from zigflow_worker.durations import seconds_of
 from zigflow_worker.expressions import is_expression
@@ -22,9 +24,12 @@ _COMMON_KEYS = ("if", "input", "output", "export", "timeout", "then", "metadata"
 class Reader(ProblemCollector):
     """Reads what all task kinds share."""
 
-    def __init__(self, source: SourceDocument, kinds: TaskKinds[Reader]) -> None:
+    def __init__(
+        self, source: SourceDocument, kinds: TaskKinds[Reader], *, strict: bool = True
+    ) -> None:
         super().__init__(source)
         self._kinds = kinds
+        self._strict = strict
 
     def task_list(self, node: Node, *, minimum: int = 0) -> TaskList:
         """Read a block of tasks."""
@@ -46,6 +51,8 @@ class Reader(ProblemCollector):
         kind = self._kinds.kind_of(node, fields)
         fields = node.fields(*_COMMON_KEYS, *kind.keys, required=kind.required)
         timeout = fields.get("timeout")
+        if "metadata" in fields:
+            self.any_map(fields["metadata"])
         return TaskDefinition(
             name=name,
             node=node,
@@ -58,6 +65,11 @@ class Reader(ProblemCollector):
             then=self.directive(fields.get("then")),
             details=kind.read(fields, self),
         )
+
+    def any_map(self, node: Node) -> None:
+        """Check that a property is a map, with anything in it."""
+        if self._strict and not isinstance(node.value, dict):
+            raise LooseNodeError("expected a map", node.pointer)
 
     def expression(self, node: Node | None) -> Node | None:
         """Read a property that is an expression, with or without its `${}`."""
@@ -97,6 +109,10 @@ class Reader(ProblemCollector):
                 part.text()
             elif not is_expression(part.value):
                 part.integer()
+        error_type = fields["type"].text()
+        if self._strict and not is_expression(error_type) and re.search(r"\s", error_type):
+            problem = "an error's type is a URI, which has no blanks"
+            raise LooseNodeError(problem, fields["type"].pointer)
         return ErrorDefinition(
             type=fields["type"],
             status=fields["status"],

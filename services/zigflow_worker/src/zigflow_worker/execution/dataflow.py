@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping
 
+from zigflow_worker.changes import WHOLE_FLOATS
 from zigflow_worker.durations import seconds_of
 from zigflow_worker.errors import EXPRESSION, VALIDATION, WorkflowError
 from zigflow_worker.execution.trace import time_descriptor
@@ -97,11 +99,25 @@ class DataFlow:
         if duration.formula is None:
             return duration.seconds
         try:
-            return seconds_of(self.value(duration.formula, frame, subject))
+            value = self.value(duration.formula, frame, subject)
+            return self._seconds_of(value)
         except ExpressionError:
             raise
         except ValueError as error:
             raise WorkflowError.of(EXPRESSION, str(error)) from None
+
+    @abstractmethod
+    def patched(self, change: str) -> bool:
+        """Return whether the run has a change of the engine: False where it began before it."""
+
+    def _seconds_of(self, value: JSON) -> float:
+        try:
+            return seconds_of(value, floats=False)
+        except ValueError:
+            seconds = seconds_of(value)
+            if not self.patched(WHOLE_FLOATS):
+                raise
+            return seconds
 
     def apply_input_rules(self, rules: Rules, raw: JSON, frame: Frame) -> JSON:
         """Validate, then transform."""

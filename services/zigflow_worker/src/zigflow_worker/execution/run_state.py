@@ -8,11 +8,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from temporalio import workflow
+
+from zigflow_worker.changes import UTF8_SIZES
 from zigflow_worker.errors import RUNTIME, WorkflowError
 from zigflow_worker.execution.interpreter import Interpreter
 from zigflow_worker.expressions import JSON
 from zigflow_worker.program.model import Branch, BranchState, Frame
-from zigflow_worker.program.pool import PoolReader, PoolWriter, encoded_size
+from zigflow_worker.program.pool import EncodedSize, PoolReader, PoolWriter, encoded_size
 
 MAX_STATE_BYTES = 3 * 512 * 1024
 """A larger state is an error of the run: Temporal refuses payloads of 2 MiB."""
@@ -50,7 +53,15 @@ def input_of(state: Mapping[str, Any]) -> JSON:
 
 def is_too_large(value: JSON) -> bool:
     """Return whether a value cannot be carried over."""
-    return encoded_size(value, MAX_STATE_BYTES) > MAX_STATE_BYTES
+    return exceeds_state(encoded_size(value, MAX_STATE_BYTES))
+
+
+def exceeds_state(size: EncodedSize) -> bool:
+    """Return whether data of this size cannot be carried over."""
+    exceeds, did_exceed = size.utf8 > MAX_STATE_BYTES, size.estimate_0_1_0 > MAX_STATE_BYTES
+    if exceeds == did_exceed or workflow.patched(UTF8_SIZES):
+        return exceeds
+    return did_exceed
 
 
 def too_large(what: str) -> WorkflowError:
@@ -142,7 +153,7 @@ def _dump_trace(run: Interpreter) -> tuple[list[JSON], dict[int, int]]:
     kept: list[list[JSON]] = []
     size = 0
     for entry in reversed(run.trace.entries):
-        size += encoded_size(entry, _MAX_TRACE_BYTES)
+        size += encoded_size(entry, _MAX_TRACE_BYTES).estimate_0_1_0
         if size > _MAX_TRACE_BYTES:
             break
         kept.append(entry)

@@ -8,22 +8,32 @@ of its own (an effect).
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import deque
 from collections.abc import Coroutine
 from datetime import timedelta
 from typing import Any
 
 from temporalio import workflow
+from temporalio.common import RetryPolicy
+from temporalio.exceptions import ActivityError
 from typing_extensions import override
 
 from stigma.contracts import versions
 from zigflow_worker.activities.interfaces import EngineActivities
+from zigflow_worker.changes import SHORT_WAITS
 from zigflow_worker.execution.interpreter import Interpreter
-from zigflow_worker.execution.run_state import MAX_STATE_BYTES, dump_run, is_too_large, too_large
+from zigflow_worker.execution.run_state import (
+    MAX_STATE_BYTES,
+    dump_run,
+    exceeds_state,
+    is_too_large,
+    too_large,
+)
 from zigflow_worker.execution.scheduling import Scheduling
 from zigflow_worker.expressions import JSON, Budget
-from zigflow_worker.program.model import Branch, BranchState
-from zigflow_worker.program.pool import encoded_size
+from zigflow_worker.program.model import Branch, BranchState, Timer
+from zigflow_worker.program.pool import EncodedSize, encoded_size
 from zigflow_worker.start import RunOptions
 
 MAX_EFFECTS = 1_000
@@ -41,6 +51,13 @@ _WORKFLOW_TASK_ENDS_EVERY = 20
 _PAUSE_TIMEOUT = timedelta(seconds=10)
 
 _SHORTEST_TIMER = 0.001
+_SHORT_WAIT = 1.0
+"""Seconds below which a wait is an activity: no timer of a Temporal server fires sooner."""
+_SHORT_WAIT_SLACK = 5.0
+"""Seconds after which a wait whose worker is gone begins anew."""
+_SHORT_WAIT_RETRIES = RetryPolicy(
+    initial_interval=timedelta(milliseconds=100), maximum_interval=timedelta(seconds=2)
+)
 _SHORTEST_HISTORY = 6
 """Events within which a run gets anywhere."""
 _LONG_HISTORY = 5
@@ -129,7 +146,7 @@ class Scheduler(Scheduling):
             branch.timer = None
         if until is not None and branch.timer is None:
             delay = max(until - self._loop.time(), _SHORTEST_TIMER)
-            branch.timer = (until, self._loop.call_later(delay, self._timer_fired, branch))
+            branch.timer = (until, self._start_timer(branch, delay))
 
     @override
     def release(self, branch: Branch) -> None:
@@ -162,6 +179,10 @@ class Scheduler(Scheduling):
     def random(self, low: float, high: float) -> float:
         return workflow.random().uniform(low, high)
 
+    @override
+    def patched(self, change: str) -> bool:
+        return workflow.patched(change)
+
     # --- Waking
 
     def _effect_done(self, branch: Branch, effect: asyncio.Task[JSON]) -> None:
@@ -177,6 +198,24 @@ class Scheduler(Scheduling):
                 self._wake_branch(waiting)
                 break
         self._wake()
+
+    def _start_timer(self, branch: Branch, delay: float) -> Timer:
+        if delay < _SHORT_WAIT - _SHORTEST_TIMER and workflow.patched(SHORT_WAITS):
+            return self._loop.create_task(self._wait_exactly(branch, delay))
+        return self._loop.call_later(delay, self._timer_fired, branch)
+
+    async def _wait_exactly(self, branch: Branch, delay: float) -> None:
+        timer = asyncio.current_task()
+        with contextlib.suppress(ActivityError):  # cancelled: nothing waits for it any more
+            await workflow.execute_activity_method(
+                EngineActivities.wait_exactly,
+                delay,
+                start_to_close_timeout=timedelta(seconds=delay + _SHORT_WAIT_SLACK),
+                retry_policy=_SHORT_WAIT_RETRIES,
+                cancellation_type=workflow.ActivityCancellationType.ABANDON,
+            )
+        if branch.timer is not None and branch.timer[1] is timer:
+            self._timer_fired(branch)
 
     def _timer_fired(self, branch: Branch) -> None:
         branch.timer = None
@@ -284,11 +323,9 @@ class Scheduler(Scheduling):
 
     def _check_state(self, run: Interpreter) -> None:
         """Fail a run whose data has grown too large to be carried over."""
-        size = 0
-        for branch in [run.main, *self._ready]:
-            for frame in branch.stack:
-                size += encoded_size(frame.data, MAX_STATE_BYTES)
-        if size + encoded_size(run.context, MAX_STATE_BYTES) > MAX_STATE_BYTES:
+        values = [frame.data for branch in [run.main, *self._ready] for frame in branch.stack]
+        sizes = [encoded_size(value, MAX_STATE_BYTES) for value in (*values, run.context)]
+        if exceeds_state(EncodedSize(*map(sum, zip(*sizes, strict=True)))):
             run.fail(too_large("the state of the run"), run.main)
 
 

@@ -31,3 +31,6 @@ class Scheduling(Protocol):
 
     def random(self, low: float, high: float) -> float:
         """Return a number between two, the same on every replay."""
+
+    def patched(self, change: str) -> bool:
+        """Return whether a run has a change of the engine: False where it began before it."""

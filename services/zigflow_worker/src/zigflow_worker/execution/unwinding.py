@@ -21,6 +21,10 @@ class Unwinding(DataFlow, Run):
         self.failure: WorkflowError | None = None
         self.ended = False
 
+    @override
+    def patched(self, change: str) -> bool:
+        return self.scheduling.patched(change)
+
     def fail(self, error: WorkflowError, branch: Branch) -> None:
         """End the run with an error that nothing may catch, at a branch's present task."""
         top = branch.stack[-1].step if branch.stack else self.facts.program.root

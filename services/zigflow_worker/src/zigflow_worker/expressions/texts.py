@@ -7,6 +7,7 @@ import math
 import re
 from collections.abc import Iterator
 
+from stigma.contracts import json_text
 from zigflow_worker.expressions import engine
 from zigflow_worker.expressions.arithmetic import divide, power
 from zigflow_worker.expressions.engine import (
@@ -87,6 +88,8 @@ def _fromjson(data: JSON, _env: Environment) -> Iterator[JSON]:
         )
     except json.JSONDecodeError as error:
         raise JqError(f"{describe(data)} cannot be parsed as JSON: {error}") from None
+    if "\\u" in data and json_text.problem_in(parsed):
+        raise JqError("half of a surrogate pair is no character")
     yield parsed
 
 

@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, TypeAlias
 
 from typing_extensions import override
 
@@ -199,6 +199,10 @@ class BranchState(Enum):
     ENDED = 3
 
 
+Timer: TypeAlias = asyncio.TimerHandle | asyncio.Task[None]
+"""Wakes a branch, unless it is cancelled before."""
+
+
 class Branch:
     """One line of execution: the main one, or one inside a task."""
 
@@ -215,7 +219,7 @@ class Branch:
         self.queued = False
         self.effect: asyncio.Task[JSON] | None = None
         """The effect this branch waits for, besides time."""
-        self.timer: tuple[float, asyncio.TimerHandle] | None = None
+        self.timer: tuple[float, Timer] | None = None
 
 
 class Run(Protocol):
@@ -238,6 +242,9 @@ class Run(Protocol):
 
     def random(self, low: float, high: float) -> float:
         """Return a number between two, the same on every replay."""
+
+    def patched(self, change: str) -> bool:
+        """Return whether the run has a change of the engine: False where it began before it."""
 
     def push_frame(self, branch: Branch, frame: Frame, block: Block | None, data: JSON) -> None:
         """Put a frame of the engine's own, a part of a task, on the stack."""

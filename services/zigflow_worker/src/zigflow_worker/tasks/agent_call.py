@@ -84,7 +84,8 @@ class AgentCallOperation(EffectOperation):
     @override
     def request(self, run: Run, frame: Frame) -> Effect:
         arguments: Any = run.value(self.arguments, frame, frame.input)
-        size = encoded_size(arguments, limits.MAX_PAYLOAD_BYTES)
+        # It decides when a workflow task ends: recorded runs need the same size.
+        size = encoded_size(arguments, limits.MAX_PAYLOAD_BYTES).estimate_0_1_0
         return Effect(size, partial(run_agent_execution, arguments, self.schema_document))
 
     @override

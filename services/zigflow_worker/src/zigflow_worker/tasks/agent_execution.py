@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from temporalio import workflow
 from temporalio.exceptions import FailureError, is_cancelled_exception
 
 from stigma.agent.v1.agent_execution_pb2 import Usage
+from stigma.contracts import errors, json_text
 from stigma_client import (
     AgentExecutionCancelled,
     AgentExecutionError,
     AgentExecutionTimedOut,
     run_agent,
 )
+from zigflow_worker.changes import JSON_DATA, WHOLE_FLOATS
 from zigflow_worker.errors import CONFIGURATION, ErrorType, WorkflowError
 from zigflow_worker.expressions import JSON
 from zigflow_worker.program.effects import EffectError
@@ -31,10 +34,15 @@ async def run_agent_execution(arguments: Mapping[str, Any], schema: JSON) -> JSO
         EffectError: the agent did not complete.
         WorkflowError: it was not started: the arguments are wrong, or its worker failed.
     """
+    problem = json_text.problem_in(dict(arguments))
+    if problem and workflow.patched(JSON_DATA):
+        raise WorkflowError.of(CONFIGURATION, f"the arguments are not JSON: {problem}")
     try:
-        request = agent_messages.request_of(arguments, schema)
+        request = _request_of(arguments, schema)
     except (ValueError, TypeError) as error:
         raise WorkflowError.of(CONFIGURATION, str(error)) from None
+    except RecursionError:
+        raise WorkflowError.of(CONFIGURATION, "the arguments are nested too deeply") from None
     try:
         result = await run_agent(**request)
     except AgentExecutionError as error:
@@ -49,6 +57,16 @@ async def run_agent_execution(arguments: Mapping[str, Any], schema: JSON) -> JSO
     }
 
 
+def _request_of(arguments: Mapping[str, Any], schema: JSON) -> agent_messages.AgentRequest:
+    try:
+        return agent_messages.request_of(arguments, schema, floats=False)
+    except ValueError:
+        request = agent_messages.request_of(arguments, schema)
+        if not workflow.patched(WHOLE_FLOATS):
+            raise
+        return request
+
+
 def error_of(error: AgentExecutionError) -> EffectError:
     """Return the error a document sees; its detail names the reason."""
     error_type = AGENT_FAILED
@@ -56,7 +74,7 @@ def error_of(error: AgentExecutionError) -> EffectError:
         error_type = AGENT_TIMEOUT
     elif isinstance(error, AgentExecutionCancelled):
         error_type = AGENT_CANCELLED
-    detail = f"{error.reason}: {error.message}" if error.reason else error.message
+    detail = errors.with_reason(error.message, error.reason)
     mapped = EffectError(WorkflowError.of(error_type, detail).problem)
     mapped.execution_id = error.execution_id
     return mapped

@@ -11,6 +11,7 @@ from google.protobuf import json_format
 from google.protobuf.message import Message
 
 from stigma.agent.v1.agent_pb2 import AgentConfig, AgentSpec
+from stigma.contracts import json_text
 from zigflow_worker.definition import Node
 from zigflow_worker.durations import seconds_of
 from zigflow_worker.expressions import JSON, is_expression
@@ -39,8 +40,11 @@ class AgentRequest(TypedDict, total=False):
     heartbeat_timeout: timedelta
 
 
-def request_of(arguments: Mapping[str, Any], schema: JSON) -> AgentRequest:
-    """Return the arguments of `run_agent` (raises ValueError)."""
+def request_of(arguments: Mapping[str, Any], schema: JSON, *, floats: bool = True) -> AgentRequest:
+    """Return the arguments of `run_agent` (raises ValueError).
+
+    `floats`: take 20.0 for a whole number in durations, as 0.1.0 did not.
+    """
     request: AgentRequest = {
         "agent": str(arguments.get("agent", "")),
         "message": text_of(arguments.get("message")),
@@ -50,15 +54,15 @@ def request_of(arguments: Mapping[str, Any], schema: JSON) -> AgentRequest:
         "labels": texts_of(arguments.get("labels")),
     }
     if "spec" in arguments:
-        request["spec"] = spec = spec_of(arguments["spec"])
+        request["spec"] = spec = spec_of(arguments["spec"], floats=floats)
         if schema is not None and not spec.output_schema:
-            spec.output_schema = json_text(schema)
+            spec.output_schema = json_text.compact(schema)
     if "config" in arguments:
-        request["config"] = config = config_of(arguments["config"])
+        request["config"] = config = config_of(arguments["config"], floats=floats)
         if config.HasField("timeout"):
             request["timeout"] = config.timeout.ToTimedelta()
     if "heartbeatTimeout" in arguments:
-        heartbeat_timeout = heartbeat_timeout_of(arguments["heartbeatTimeout"])
+        heartbeat_timeout = heartbeat_timeout_of(arguments["heartbeatTimeout"], floats=floats)
         request["heartbeat_timeout"] = heartbeat_timeout
     return request
 
@@ -75,19 +79,19 @@ def check(arguments: Mapping[str, Node]) -> None:
             raise node.error(str(error)) from None
 
 
-def spec_of(value: JSON) -> AgentSpec:
+def spec_of(value: JSON, *, floats: bool = True) -> AgentSpec:
     """Return an inline agent (raises ValueError)."""
-    return _message_of(value, AgentSpec)
+    return _message_of(value, AgentSpec, floats=floats)
 
 
-def config_of(value: JSON) -> AgentConfig:
+def config_of(value: JSON, *, floats: bool = True) -> AgentConfig:
     """Return what tightens an agent's settings (raises ValueError)."""
-    return _message_of(value, AgentConfig)
+    return _message_of(value, AgentConfig, floats=floats)
 
 
-def heartbeat_timeout_of(value: JSON) -> timedelta:
+def heartbeat_timeout_of(value: JSON, *, floats: bool = True) -> timedelta:
     """Return the time within which a lost worker or agent is noticed (raises ValueError)."""
-    timeout = timedelta(seconds=seconds_of(value))
+    timeout = timedelta(seconds=seconds_of(value, floats=floats))
     if timeout < _LEAST_HEARTBEAT_TIMEOUT:
         raise ValueError("a heartbeat timeout must be at least 1 second")
     return timeout
@@ -100,32 +104,32 @@ _READERS: Mapping[str, Callable[[JSON], object]] = {
 }
 
 
-def _message_of(value: JSON, message_type: type[M]) -> M:
+def _message_of(value: JSON, message_type: type[M], *, floats: bool) -> M:
     """Return a message written with ISO 8601 durations and JSON schemas (raises ValueError)."""
     if not isinstance(value, dict):
         raise ValueError(  # noqa: TRY004 - of data, as the other problems
             f"expected a map, not {json.dumps(value)[:60]}"
         )
     try:
-        return json_format.ParseDict(_translated(value), message_type())
+        return json_format.ParseDict(_translated(value, floats=floats), message_type())
     except json_format.ParseError as error:
         raise ValueError(" ".join(str(error).split())) from None
 
 
-def _translated(value: Any, key: str = "") -> Any:
+def _translated(value: Any, key: str = "", *, floats: bool) -> Any:
     if isinstance(value, dict) and key not in _SCHEMAS:
         if key in _DURATIONS:
-            return f"{seconds_of(value):.3f}s"
-        translated = {name: _translated(item, name) for name, item in value.items()}
+            return f"{seconds_of(value, floats=floats):.3f}s"
+        translated = {name: _translated(item, name, floats=floats) for name, item in value.items()}
         if key == "limits" and "cost" in translated:
             translated["costUsd"] = translated.pop("cost")
         return translated
     if isinstance(value, list):
-        return [_translated(item) for item in value]
+        return [_translated(item, floats=floats) for item in value]
     if key in _DURATIONS and isinstance(value, str):
-        return f"{seconds_of(value):.3f}s"
+        return f"{seconds_of(value, floats=floats):.3f}s"
     if key in _SCHEMAS and not isinstance(value, str):
-        return json_text(value)
+        return json_text.compact(value)
     return value
 
 
@@ -137,16 +141,11 @@ def _has_expression(value: JSON) -> bool:
     return is_expression(value)
 
 
-def json_text(value: JSON) -> str:
-    """Return compact JSON."""
-    return json.dumps(value, separators=(",", ":"))
-
-
 def text_of(value: JSON) -> str:
     """Return a string as it is, nothing as empty, and other data as JSON."""
     if value is None:
         return ""
-    return value if isinstance(value, str) else json_text(value)
+    return value if isinstance(value, str) else json_text.compact(value)
 
 
 def texts_of(value: JSON) -> dict[str, str] | None:

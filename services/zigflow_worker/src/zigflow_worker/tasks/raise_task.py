@@ -7,6 +7,7 @@ from typing import NoReturn
 
 from typing_extensions import override
 
+from zigflow_worker.changes import WHOLE_FLOATS
 from zigflow_worker.compilation import Compiler, CompileScope, TaskKind
 from zigflow_worker.definition import ErrorDefinition, Node, Reader, TaskDefinition
 from zigflow_worker.errors import EXPRESSION, WorkflowError
@@ -58,6 +59,9 @@ class RaiseOperation(InlineOperation):
             value = run.value(part, frame, frame.input)
             if value is not None:
                 problem[name] = value
+        status = problem.get("status")
+        if isinstance(status, float) and status.is_integer() and run.patched(WHOLE_FLOATS):
+            problem["status"] = int(status)
         _check(problem)
         raise WorkflowError(problem)
 

@@ -1,0 +1,42 @@
+"""Compares a start request with the recorded one: JSON counts as a value, not as text."""
+
+from __future__ import annotations
+
+from stigma.agent.v1.agent_execution_pb2 import AgentExecutionSpec
+from stigma.agent.v1.agent_execution_service_pb2 import StartAgentRequest
+from stigma.contracts import json_text
+from stigma_api.executions.admission import _spec_digest
+from stigma_api.kinds import ExecutionSpec, StartRequest
+
+
+def differs_in_json_text_only(request: StartRequest, recorded: ExecutionSpec, digest: str) -> bool:
+    """Return whether a request is the recorded one, with other blanks or key order in its JSON.
+
+    Args:
+        request: checked; its own digest is not the recorded one.
+        recorded: of the execution that the request id has started.
+        digest: of the recorded request, in hex.
+    """
+    same = type(request).FromString(request.SerializeToString())
+    if not _same_value(request.input_json, recorded.input_json):
+        return False
+    same.input_json = recorded.input_json
+    if isinstance(same, StartAgentRequest) and isinstance(recorded, AgentExecutionSpec):
+        schema = recorded.agent.output_schema
+        if same.HasField("spec"):
+            if not _same_value(same.spec.output_schema, schema):
+                return False
+            same.spec.output_schema = schema
+    return _spec_digest(same).hex() == digest
+
+
+def _same_value(text: str, other: str) -> bool:
+    # As text in one form: to Python, true equals 1.
+    try:
+        return text == other or _canonical(text) == _canonical(other)
+    except (ValueError, RecursionError):
+        return False
+
+
+def _canonical(text: str) -> str:
+    return json_text.compact(json_text.parse(text), sort_keys=True)
