@@ -13,6 +13,7 @@ import typer
 from stigma.contracts.executions import Kind
 from stigma_cli.connections import Api, open_api
 from stigma_cli.errors import CliError
+from stigma_cli.options import path_of
 from stigma_cli.output import Format, as_json, as_time, print_json, print_line, print_table
 from stigma_cli.resource_files import D
 
@@ -22,6 +23,7 @@ Files = Annotated[
         "--file",
         "-f",
         metavar="FILE",
+        parser=path_of,
         help='A file, a directory of files, or "-" for stdin; may be given again.',
         show_default=False,
     ),

@@ -159,11 +159,9 @@ def _with_model(agent: Agent) -> Agent:
 
 
 def _environment(directory: Path) -> dict[str, str]:
-    """Return what the services inherit: nothing that configures another installation."""
+    """Return what the services inherit: no setting of anybody's, and the provider of the model."""
     environment = {
-        name: value
-        for name, value in os.environ.items()
-        if not name.startswith(("STIGMA_", "TEMPORAL_"))
+        name: value for name, value in os.environ.items() if not name.startswith("STIGMA_")
     }
     if os.environ.get("OPENAI_API_KEY") and os.environ.get("OPENAI_BASE_URL"):
         providers = directory / "providers.yaml"

@@ -53,7 +53,6 @@ async def _show_table(
 
 async def _print_lines(handle: WorkflowHandle[Any, Any], outcome: asyncio.Task[Any]) -> None:
     printed: set[tuple[str, ...]] = set()
-    print_line(f"{handle.id}")
     while True:
         ended = outcome.done()
         for task in await trace(handle):

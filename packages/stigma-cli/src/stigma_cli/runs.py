@@ -15,8 +15,8 @@ from temporalio.service import RPCError, RPCStatusCode
 from stigma.contracts import limits
 from stigma.contracts.errors import detail_of
 from stigma.contracts.refusals import Refusal, refusal_in
-from stigma_cli.connections import temporal_call
-from stigma_cli.errors import CliError, Exit
+from stigma_cli.connections import temporal_address, temporal_call
+from stigma_cli.errors import CliError, Exit, from_temporal
 from stigma_cli.resource_files import read_text
 
 _QUERY_TIMEOUT = timedelta(seconds=5)
@@ -95,6 +95,8 @@ async def result(handle: WorkflowHandle[Any, Any]) -> Any:
         return await handle.result()
     except WorkflowFailureError as error:
         raise _failed(handle.id, error) from None
+    except (RPCError, RuntimeError) as error:
+        raise from_temporal(error, temporal_address()) from None
 
 
 async def trace(handle: WorkflowHandle[Any, Any]) -> list[dict[str, Any]]:
@@ -105,7 +107,7 @@ async def trace(handle: WorkflowHandle[Any, Any]) -> list[dict[str, Any]]:
         return []
     except RPCError as error:
         if error.status not in _UNANSWERED:
-            raise
+            raise from_temporal(error, temporal_address()) from None
         return []
     return list(tasks) if isinstance(tasks, list) else []
 

@@ -27,6 +27,7 @@ from stigma_cli.errors import CliError, Exit
 from stigma_cli.execution_calls import ended_execution
 from stigma_cli.execution_text import outcome
 from stigma_cli.executions import completed, follow_events
+from stigma_cli.options import not_empty
 from stigma_cli.output import Format, Output, as_json, print_json, print_line
 from stigma_cli.runs import read_input_text
 
@@ -100,17 +101,20 @@ def start(
         typer.Option("--input", "-i", metavar="JSON", help="The input: JSON, or @FILE with JSON."),
     ] = "null",
     request_id: Annotated[
-        str,
+        str | None,
         typer.Option(
-            metavar="ID", help="Start it once, however often this command is given this id."
+            metavar="ID",
+            callback=not_empty,
+            help="Start it once, however often this command is given this id.",
         ),
-    ] = "",
+    ] = None,
     session: Annotated[
         str, typer.Option(metavar="SESSION", help="Groups executions that belong together.")
     ] = "",
     timeout: Annotated[
-        str, typer.Option(metavar="DURATION", help="Time it out after so long, for instance 10m.")
-    ] = "",
+        str | None,
+        typer.Option(metavar="DURATION", help="Time it out after so long, for instance 10m."),
+    ] = None,
     wait: Annotated[
         bool, typer.Option("--wait", help="Wait for its output, and print it.")
     ] = False,
@@ -121,10 +125,12 @@ def start(
 
     With --wait or --watch, exits 1 unless it completes.
     """
-    request = StartWorkflowRequest(workflow_id=workflow, request_id=request_id, session_id=session)
+    request = StartWorkflowRequest(
+        workflow_id=workflow, request_id=request_id or "", session_id=session
+    )
     try:
         request.input_json = read_input_text(input)
-        if timeout:
+        if timeout is not None:
             request.config.timeout.FromTimedelta(parse_duration(timeout))
     except ValueError as error:
         raise CliError(str(error), code=Exit.USAGE) from None
