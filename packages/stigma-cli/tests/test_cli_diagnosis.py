@@ -153,7 +153,8 @@ def entry(step: pb.TimelineStep.ValueType, after: float, **fields: Any) -> pb.Ti
 
 def shown(told: pb.ExecutionTimeline, width: int = 100) -> list[str]:
     text = StringIO()
-    execution_timeline.show(told, Console(file=text, width=width, highlight=False))
+    out = Console(file=text, width=width, highlight=False)
+    out.print(execution_timeline.draw(told))
     return [line.rstrip() for line in text.getvalue().splitlines()]
 
 

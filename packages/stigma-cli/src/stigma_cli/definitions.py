@@ -14,7 +14,7 @@ from stigma.contracts.executions import Kind
 from stigma_cli.connections import Api, open_api
 from stigma_cli.errors import CliError
 from stigma_cli.options import path_of
-from stigma_cli.output import Format, as_json, as_time, print_json, print_line, print_table
+from stigma_cli.output import Format, as_age, as_json, as_time, print_json, print_line, print_table
 from stigma_cli.resource_files import D
 
 Files = Annotated[
@@ -136,14 +136,14 @@ async def _print_all(of: DefinitionKind[D], output: Format) -> None:
         return
     title, text = of.column
     print_table(
-        ("NAME", "VERSION", title, "LABELS", "APPLIED"),
+        ("NAME", ">VERSION", f"~{title}", "~LABELS", ">AGE"),
         (
             (
                 each.name,
                 str(each.version),
                 text(each),
                 _labels_text(each.labels),
-                as_time(each.create_time),
+                as_age(each.create_time),
             )
             for each in definitions
         ),

@@ -24,8 +24,8 @@ from stigma_cli.definition_files import read_agents
 from stigma_cli.documents import document_name
 from stigma_cli.errors import CliError, Exit
 from stigma_cli.execution_calls import ended_execution
-from stigma_cli.execution_timeline import get_timeline, show
-from stigma_cli.output import Format, Output, as_json, console, print_json, print_line
+from stigma_cli.execution_timeline import get_timeline, print_timeline
+from stigma_cli.output import Format, Output, as_json, print_json, print_line
 from stigma_cli.progress import follow
 from stigma_cli.resource_files import read_text
 from stigma_cli.runs import read_input, result, start, trace
@@ -118,7 +118,7 @@ async def _demo(example: Example, directory: Path, output: Format) -> None:
     print_json(outcome)
     for each in timelines:
         print_line("")
-        show(each, console())
+        print_timeline(each)
 
 
 async def _review(

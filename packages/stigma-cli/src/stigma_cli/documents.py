@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from stigma_cli.child_process import python_module
 from stigma_cli.errors import CliError, Exit
-from stigma_cli.resource_files import parse_documents
+from stigma_cli.yaml_files import parse_documents
 
 _ENGINE = "zigflow_worker"
 _CHECK_TIMEOUT_SECONDS = 60.0

@@ -20,11 +20,12 @@ from stigma_cli.execution_calls import (
     get_execution,
     list_executions,
 )
-from stigma_cli.execution_text import definition_id, describe, rows, time_of
+from stigma_cli.execution_text import definition_id, describe, rows, took
 from stigma_cli.execution_timeline import timeline
 from stigma_cli.output import (
     Format,
     Output,
+    as_age,
     as_json,
     as_time,
     print_json,
@@ -32,6 +33,7 @@ from stigma_cli.output import (
     print_line,
     print_table,
 )
+from stigma_cli.terminal_text import escape_line
 
 app = typer.Typer(
     help="Show, follow and cancel executions of agents and workflows.", no_args_is_help=True
@@ -110,7 +112,8 @@ async def follow_events(
         if output is Format.JSON:
             print_json_line(as_json(event))
         else:
-            print_line(f"{as_time(event.time, timespec='milliseconds')}  {describe(event)}")
+            time = as_time(event.time, timespec="milliseconds")
+            print_line(f"{time}  {escape_line(describe(event))}")
     return event.ended.execution
 
 
@@ -141,14 +144,14 @@ async def _list(kind: Kind, query: str, limit: int, output: Format) -> None:
         print_json({"executions": [as_json(each) for each in executions]})
         return
     print_table(
-        ("ID", kind.upper(), "PHASE", "STARTED", "ENDED"),
+        ("ID", f"~{kind.upper()}", "PHASE", ">AGE", ">TOOK"),
         (
             (
                 each.id,
                 definition_id(each) or "(inline)",
                 phase_name(each),
-                time_of(each, "start_time"),
-                time_of(each, "end_time"),
+                as_age(each.status.start_time),
+                took(each),
             )
             for each in executions
         ),

@@ -18,8 +18,9 @@ from stigma_cli.documents import can_check, document_name, problems_of
 from stigma_cli.errors import CliError, Exit
 from stigma_cli.output import Format, Output, as_duration, print_json, print_line, print_note
 from stigma_cli.progress import follow
-from stigma_cli.resource_files import parse_documents, read_text, shown_name
+from stigma_cli.resource_files import read_text, shown_name
 from stigma_cli.runs import read_input, result, start
+from stigma_cli.yaml_files import parse_documents
 
 File = Annotated[Path, typer.Argument(metavar="FILE", help='The document, or "-" for stdin.')]
 

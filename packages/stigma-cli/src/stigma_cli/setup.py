@@ -20,7 +20,7 @@ from stigma_cli.namespaces import (
     retention_of,
     set_retention,
 )
-from stigma_cli.output import Format, Output, print_json, print_line
+from stigma_cli.output import Format, Output, as_duration, print_json, print_line
 
 RETENTION = timedelta(hours=72)
 
@@ -47,7 +47,9 @@ def setup(
     except ValueError as error:
         raise CliError(str(error), code=Exit.USAGE) from None
     if least < LEAST_RETENTION:
-        raise CliError(f"the retention must be at least {LEAST_RETENTION}", code=Exit.USAGE)
+        raise CliError(
+            f"the retention must be at least {as_duration(LEAST_RETENTION)}", code=Exit.USAGE
+        )
     done = asyncio.run(_setup(least))
     if output is Format.JSON:
         print_json({"namespace": done.namespace, "changed": done.changes})
@@ -75,7 +77,7 @@ async def set_up(client: Client, retention: timedelta) -> Changes:
     kept = await temporal_call(retention_of(client), address)
     if kept < retention:
         await temporal_call(set_retention(client, retention), address)
-        changes.append(f"retention raised from {kept} to {retention}")
+        changes.append(f"retention raised from {as_duration(kept)} to {as_duration(retention)}")
     return Changes(client.namespace, changes)
 
 
