@@ -90,8 +90,12 @@ async def test_a_workflows_life(stigma: Stigma, env: dict[str, str], tmp_path: P
     assert "living" in (await stigma("workflow", "list", **env)).output
     listed = json.loads((await stigma("workflow", "list", "-o", "json", **env)).output)
     assert [each["version"] for each in listed["workflows"] if each["name"] == "living"] == ["2"]
-    assert (await stigma("workflow", "delete", "living", **env)).output == "living deleted\n"
-    assert (await stigma("workflow", "delete", "living", **env)).exit_code == Exit.NOT_FOUND
+    assert (
+        await stigma("workflow", "delete", "living", "--yes", **env)
+    ).output == "living deleted\n"
+    assert (
+        await stigma("workflow", "delete", "living", "--yes", **env)
+    ).exit_code == Exit.NOT_FOUND
 
 
 async def test_an_envelope_with_its_document_inside(

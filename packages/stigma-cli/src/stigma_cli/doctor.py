@@ -113,7 +113,7 @@ async def _temporal() -> AsyncIterator[Check]:
         client = await connect_temporal()
         kept = await temporal_call(retention_of(client), address)
         yield Check("temporal", f"answers at {address}, namespace {client.namespace}")
-        fix = "" if kept >= LEAST_RETENTION else "run `stigma setup`"
+        fix = "" if kept >= LEAST_RETENTION else "run `stigma setup --raise-retention`"
         yield Check("retention", f"closed executions are kept {as_duration(kept)}", fix)
         missing = await temporal_call(missing_attributes(client), address)
         found = f"missing: {', '.join(missing)}" if missing else "registered"

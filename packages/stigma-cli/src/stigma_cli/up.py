@@ -17,7 +17,7 @@ from stigma_cli.errors import CliError, Exit
 from stigma_cli.options import path_of
 from stigma_cli.output import Format, Output, print_json_line, print_line, print_note, print_table
 from stigma_cli.service_process import HOST, ServiceProcess
-from stigma_cli.setup import RETENTION, set_up
+from stigma_cli.setup import set_up
 from stigma_cli.stack import Ports, Stack
 
 T = TypeVar("T")
@@ -128,13 +128,15 @@ def print_status(text: str) -> None:
 
 async def _set_up() -> None:
     try:
-        await set_up(await connect_temporal(), RETENTION)
+        done = await set_up(await connect_temporal())
     except CliError as error:
         hint = "unset TEMPORAL_ADDRESS to start a dev server"
         unreachable = error.code is Exit.UNREACHABLE
         raise CliError(
             error.message, hint if unreachable else error.hint, code=error.code
         ) from None
+    if done.advice:
+        print_note(f"namespace {done.namespace}: {done.advice}")
 
 
 async def _serve(stack: Stack, output: Format) -> None:

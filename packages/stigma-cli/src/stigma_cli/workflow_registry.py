@@ -22,7 +22,7 @@ from stigma.workflow.v1.workflow_service_pb2 import (
 from stigma_cli import definitions
 from stigma_cli.connections import open_api
 from stigma_cli.definition_files import read_workflows
-from stigma_cli.definitions import DefinitionKind, DryRun, Files
+from stigma_cli.definitions import DefinitionKind, DryRun, Files, Yes
 from stigma_cli.errors import CliError, Exit
 from stigma_cli.execution_calls import ended_execution
 from stigma_cli.execution_text import outcome
@@ -86,10 +86,11 @@ def list_(output: Output = Format.TEXT) -> None:
 @app.command()
 def delete(
     name: Annotated[str, typer.Argument(metavar="NAME", help="The workflow's name.")],
+    yes: Yes = False,
     output: Output = Format.TEXT,
 ) -> None:
     """Delete all versions of a workflow. Running executions keep theirs."""
-    definitions.delete(WORKFLOWS, name, output)
+    definitions.delete(WORKFLOWS, name, output, yes=yes)
 
 
 @app.command()
