@@ -37,8 +37,7 @@ def claim(directory: Path, claims: ExitStack) -> None:
         CliError: another stack uses it, it cannot be written, or a database in it is damaged.
     """
     try:
-        if not directory.exists():
-            directory.mkdir(DIRECTORY_MODE, parents=True)
+        directory.mkdir(DIRECTORY_MODE, parents=True, exist_ok=True)
         lock = claims.enter_context(open_private(directory / "lock"))
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         _make_private(directory)
