@@ -151,6 +151,14 @@ async def test_a_key_is_not_sent_in_clear(stigma: Stigma) -> None:
     assert "sesame" not in failed.stderr
 
 
+@pytest.mark.parametrize("key", ["gehäim", "two\nlines", "esc\x1b"])
+async def test_a_key_that_cannot_be_sent_is_refused(stigma: Stigma, key: str) -> None:
+    for command in (("agent", "list"), ("execution", "watch", "agent-0")):
+        failed = await stigma(*command, STIGMA_API_KEY=key)
+        assert failed.exit_code == Exit.USAGE
+        assert failed.stderr == "error: STIGMA_API_KEY has characters that cannot be sent\n"
+
+
 async def test_an_unreachable_temporal(stigma: Stigma, tmp_path: Path) -> None:
     failed = await stigma("run", document_file(tmp_path), TEMPORAL_ADDRESS="127.0.0.1:1")
     assert failed.exit_code == Exit.UNREACHABLE
@@ -289,11 +297,11 @@ async def test_tls_where_none_is_spoken_is_named(
 
 async def test_labels_are_no_markup(stigma: Stigma, env: dict[str, str], tmp_path: Path) -> None:
     file = agent_file(tmp_path, "marked")
-    file.write_text(file.read_text().replace("team: core", 'note: "[/x] [bold] \\e[2J"'))
+    file.write_text(file.read_text().replace("team: core", 'note: "[/x] [bold]"'))
     assert (await stigma("agent", "apply", "-f", file, **env)).exit_code == Exit.OK
     listed = await stigma("agent", "list", **env)
     assert listed.exit_code == Exit.OK
-    assert "note=[/x] [bold] \\x1b[2J" in listed.output
+    assert "note=[/x] [bold]" in listed.output
     await stigma("agent", "delete", "marked", "--yes", **env)
 
 

@@ -54,10 +54,8 @@ class Api:
         except grpc.aio.AioRpcError as error:
             raise from_grpc(error, self.address) from None
         except grpc.aio.BaseError:
-            # gRPC's own check of what is sent: only the key can be wrong. Its text may hold it.
-            raise CliError(
-                "STIGMA_API_KEY has characters that cannot be sent", code=Exit.USAGE
-            ) from None
+            # gRPC's own check of what is sent, for instance of the key, which its text may hold.
+            raise CliError("the call cannot be sent: see STIGMA_API_KEY", code=Exit.USAGE) from None
 
 
 @asynccontextmanager
@@ -71,6 +69,7 @@ async def open_api(address: str | None = None) -> AsyncIterator[Api]:
             connection = ApiConnection(address)
         else:
             address = os.environ.get("STIGMA_API_ADDRESS") or DEFAULT_ADDRESS
+            _check_key(os.environ.get("STIGMA_API_KEY", ""))
             _check_authorities(os.environ.get("STIGMA_API_TLS_CA"))
             connection = ApiConnection.from_environment()
         api = Api(connection, address)
@@ -80,6 +79,17 @@ async def open_api(address: str | None = None) -> AsyncIterator[Api]:
         yield api
     finally:
         await connection.close()
+
+
+def _check_key(key: str) -> None:
+    """Refuse a key that no HTTP header can carry; a line end after it is left to the client.
+
+    Raises:
+        CliError: it has such characters.
+    """
+    sent = key.strip()
+    if not (sent.isascii() and sent.isprintable()):
+        raise CliError("STIGMA_API_KEY has characters that cannot be sent", code=Exit.USAGE)
 
 
 def _check_authorities(file: str | None) -> None:

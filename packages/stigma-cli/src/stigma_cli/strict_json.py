@@ -36,7 +36,7 @@ def dump_json(value: Any) -> str:
         text = json.dumps(value, separators=(",", ":"), allow_nan=False, ensure_ascii=False)
     except RecursionError:
         raise ValueError(TOO_DEEP) from None
-    except TypeError as error:
+    except (TypeError, ValueError) as error:
         raise ValueError(f"is not JSON: {error}") from None
     check_text(text)
     return text
