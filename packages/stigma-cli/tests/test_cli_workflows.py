@@ -105,10 +105,10 @@ async def test_an_envelope_with_its_document_inside(
     assert (await stigma("validate", file)).output == f"{file} is valid\n"
     assert (await stigma("workflow", "apply", "-f", file, **env)).output == "wrapped@1 applied\n"
     shown = (await stigma("workflow", "get", "wrapped", **env)).output
-    for line in ("description:  Says hello.", "timeout:      300 s", "labels:       team=core"):
+    for line in ("description:  Says hello.", "timeout:      5 min", "labels:       team=core"):
         assert line in shown
     done = await stigma("workflow", "start", "wrapped", "--wait", **env)
-    assert json.loads(done.output) == {"greeting": "hello"}
+    assert json.loads(done.stdout) == {"greeting": "hello"}
 
 
 async def test_the_engine_refuses_a_document(
@@ -133,12 +133,12 @@ async def test_starting_and_waiting(stigma: Stigma, env: dict[str, str], tmp_pat
     execution = started.output.strip()
     assert execution.startswith("workflow-")
     done = await stigma(*once, "--wait", **env)
-    assert (done.exit_code, done.output.count("9007199254740993")) == (Exit.OK, 1)
-    assert json.loads(done.output)["greeting"] == "hello you"
-    as_json = json.loads((await stigma(*once, "-o", "json", **env)).output)
+    assert (done.exit_code, done.stdout.count("9007199254740993")) == (Exit.OK, 1)
+    assert json.loads(done.stdout)["greeting"] == "hello you"
+    as_json = json.loads((await stigma(*once, "-o", "json", **env)).stdout)
     assert as_json["id"] == execution
     assert as_json["status"]["phase"] == "WORKFLOW_EXECUTION_PHASE_COMPLETED"
-    ended = json.loads((await stigma(*once, "--wait", "-o", "json", **env)).output)
+    ended = json.loads((await stigma(*once, "--wait", "-o", "json", **env)).stdout)
     assert ended["status"]["output"] == as_json["status"]["output"]
 
     watched = await stigma("execution", "watch", execution, **env)
@@ -178,7 +178,7 @@ async def test_watching_a_failure(stigma: Stigma, env: dict[str, str], tmp_path:
     shown = (await stigma("execution", "get", lines[0], **env)).output
     assert '"status":418' in shown
     streamed = await stigma("workflow", "start", name, "--watch", "-o", "json", **env)
-    assert "ended" in json.loads(streamed.output.splitlines()[-1])
+    assert "ended" in json.loads(streamed.stdout.splitlines()[-1])
 
 
 async def test_cancelling_and_timing_out(
@@ -193,7 +193,7 @@ async def test_cancelling_and_timing_out(
     assert "CANCELLED" in watched.output.splitlines()[-1]
     late = await stigma("workflow", "start", name, "--timeout", "1s", "--wait", **env)
     assert late.exit_code == Exit.FAILED
-    assert late.output.startswith("DEADLINE")
+    assert late.stdout.startswith("DEADLINE")
 
 
 async def test_usage_mistakes(stigma: Stigma, env: dict[str, str]) -> None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import shlex
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Annotated
 
 import typer
@@ -12,7 +15,7 @@ from stigma.agent.v1.agent_execution_service_pb2 import WatchAgentExecutionRespo
 from stigma.contracts.executions import Execution, Kind, phase_name
 from stigma.contracts.phases import has_ended
 from stigma_cli.connections import Api, open_api
-from stigma_cli.errors import Exit
+from stigma_cli.errors import CliError, Exit
 from stigma_cli.execution_calls import (
     Event,
     cancel_execution,
@@ -31,6 +34,7 @@ from stigma_cli.output import (
     print_json,
     print_json_line,
     print_line,
+    print_note,
     print_table,
 )
 from stigma_cli.terminal_text import escape_line
@@ -117,6 +121,25 @@ async def follow_events(
     return event.ended.execution
 
 
+@asynccontextmanager
+async def goes_on_when_interrupted(execution_id: str) -> AsyncIterator[None]:
+    """Say on an interrupt, or when the API is lost, how to follow and stop what goes on."""
+    name = shlex.quote(execution_id)
+    hint = (
+        f"it goes on: `stigma execution watch {name}` follows it, "
+        f"`stigma execution cancel {name}` stops it"
+    )
+    try:
+        yield
+    except asyncio.CancelledError:
+        print_note(hint)
+        raise
+    except CliError as error:
+        if error.code is not Exit.UNREACHABLE:
+            raise
+        raise CliError(error.message, hint, code=error.code) from None
+
+
 def completed(ended: Execution) -> bool:
     """Return whether an execution completed."""
     return ended.status.phase == AGENT_EXECUTION_PHASE_COMPLETED
@@ -161,7 +184,7 @@ async def _list(kind: Kind, query: str, limit: int, output: Format) -> None:
 
 
 async def _watch(execution_id: str, cursor: str, output: Format) -> None:
-    async with open_api() as api:
+    async with open_api() as api, goes_on_when_interrupted(execution_id):
         ended = await follow_events(api, execution_id, cursor, output)
     if not completed(ended):
         raise typer.Exit(Exit.FAILED)

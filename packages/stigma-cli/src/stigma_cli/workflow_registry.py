@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import timedelta
 from typing import Annotated
 
 import typer
 
 from stigma.contracts.durations import parse_duration
-from stigma.contracts.executions import Kind
+from stigma.contracts.executions import Execution, Kind
 from stigma.workflow.v1.workflow_execution_pb2 import WorkflowExecution
 from stigma.workflow.v1.workflow_execution_service_pb2 import StartWorkflowRequest
 from stigma.workflow.v1.workflow_pb2 import Workflow
@@ -26,9 +25,17 @@ from stigma_cli.definitions import DefinitionKind, DryRun, Files, Yes
 from stigma_cli.errors import CliError, Exit
 from stigma_cli.execution_calls import ended_execution
 from stigma_cli.execution_text import outcome
-from stigma_cli.executions import completed, follow_events
+from stigma_cli.executions import completed, follow_events, goes_on_when_interrupted
 from stigma_cli.options import not_empty
-from stigma_cli.output import Format, Output, as_json, print_json, print_line
+from stigma_cli.output import (
+    Format,
+    Output,
+    as_duration,
+    as_json,
+    print_json,
+    print_line,
+    print_note,
+)
 from stigma_cli.runs import read_input_text
 
 app = typer.Typer(help="Register, show, start and delete workflows.", no_args_is_help=True)
@@ -144,18 +151,26 @@ async def _start(request: StartWorkflowRequest, *, wait: bool, watch: bool, outp
         if not wait and not watch:
             _print_started(started, output)
             return
-        if watch:
-            if output is Format.TEXT:
-                print_line(started.id)
-            ended = await follow_events(api, started.id, output=output)
+        if watch and output is Format.TEXT:
+            print_line(started.id)
         else:
-            ended = await ended_execution(api, started.id)
-            if output is Format.JSON:
-                print_json(as_json(ended))
+            print_note(f"started {started.id}")
+        async with goes_on_when_interrupted(started.id):
+            if watch:
+                ended = await follow_events(api, started.id, output=output)
             else:
-                print_line(outcome(ended))
+                ended = await ended_execution(api, started.id)
+    if not watch:
+        _print_ended(ended, output)
     if not completed(ended):
         raise typer.Exit(Exit.FAILED)
+
+
+def _print_ended(ended: Execution, output: Format) -> None:
+    if output is Format.JSON:
+        print_json(as_json(ended))
+    else:
+        print_line(outcome(ended))
 
 
 def _print_started(started: WorkflowExecution, output: Format) -> None:
@@ -168,5 +183,4 @@ def _print_started(started: WorkflowExecution, output: Format) -> None:
 def _timeout(workflow: Workflow) -> str:
     if not workflow.spec.limits.HasField("timeout"):
         return ""
-    timeout: timedelta = workflow.spec.limits.timeout.ToTimedelta()
-    return f"{timeout.total_seconds():g} s"
+    return as_duration(workflow.spec.limits.timeout.ToTimedelta())
