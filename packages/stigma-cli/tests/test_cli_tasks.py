@@ -70,6 +70,26 @@ def test_a_task_ends_after_what_is_inside_it(polls: int) -> None:
     assert new_lines(task_lines(ended), printed) == []
 
 
+def test_tasks_of_one_instant_are_in_order() -> None:
+    """All within one of Temporal's workflow tasks have the same time."""
+    tasks = [
+        *(task(TRY, 0, 0), task(f"{TRY}/try/0/risky", 0, 0), task(f"{TRY}/catch/do/0/mend", 0, 0)),
+        *(task(LOOP, 0, 0), task(f"{LOOP}/do/0/a", 0, 0), task(f"{LOOP}/do/0/a", 0, 0)),
+        task("/do/2/last", 0),
+    ]
+    assert [(line.label, line.status) for line in new_lines(task_lines(tasks), set())] == [
+        ("attempt", "running"),
+        ("  risky", "completed"),
+        ("  mend", "completed"),
+        ("attempt", "completed"),
+        ("each", "running"),
+        ("  a", "completed"),
+        ("  a [2]", "completed"),
+        ("each", "completed"),
+        ("last", "running"),
+    ]
+
+
 def test_iterations_that_start_at_one_instant_are_told_apart() -> None:
     tasks = [task(LOOP, 0, 0), *(task(f"{LOOP}/do/0/a", 0, 0) for _ in range(3))]
     assert len(new_lines(task_lines(tasks), set())) == 5

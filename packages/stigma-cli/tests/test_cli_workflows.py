@@ -168,6 +168,40 @@ async def test_starting_and_waiting(stigma: Stigma, env: dict[str, str], tmp_pat
     assert "WORKFLOW" in (await stigma(*query, **env)).output
 
 
+NESTED = """\
+document: {dsl: '1.0.3', namespace: test, name: nested, version: '1.0.0'}
+do:
+  - attempt:
+      try:
+        - risky: {raise: {error: {type: 'https://example.com/wrong', status: 418, title: Teapot}}}
+      catch:
+        do:
+          - mend: {set: {a: 1}}
+  - each:
+      for: {each: x, in: '${ [1, 2] }'}
+      do:
+        - step: {set: {b: '${ $x }'}}
+"""
+
+
+async def test_watching_shows_tasks(
+    stigma: Stigma, env: dict[str, str], stack: Stack, tmp_path: Path
+) -> None:
+    temporal = {"TEMPORAL_ADDRESS": stack.temporal_address, "TEMPORAL_NAMESPACE": stack.namespace}
+    name = await applied(stigma, env, tmp_path, NESTED)
+    watched = await stigma("workflow", "start", name, "--watch", **env, **temporal)
+    assert watched.exit_code == Exit.OK
+    lines = watched.stdout.splitlines()
+    ends = [line.split("completed")[0].split("faulted")[0].rstrip() for line in lines]
+    ended = [line for line, shown in zip(ends, lines, strict=True) if line != shown]
+    nested = ("  risky", "  mend", "attempt", "  step", "  step [2]", "each")
+    assert [line for line in ended if line in nested] == list(nested)
+    assert "COMPLETED" in lines[-1]
+    away = await stigma("workflow", "start", name, "--watch", **env, TEMPORAL_ADDRESS="127.0.0.1:1")
+    assert away.exit_code == Exit.OK
+    assert "stigma: tasks are not shown: cannot reach Temporal at 127.0.0.1:1\n" in away.stderr
+
+
 async def test_watching_a_failure(stigma: Stigma, env: dict[str, str], tmp_path: Path) -> None:
     name = await applied(stigma, env, tmp_path, RAISING)
     watched = await stigma("workflow", "start", name, "--watch", **env)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shlex
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Annotated
 
@@ -108,11 +108,25 @@ def cancel(
 
 
 async def follow_events(
-    api: Api, execution_id: str, cursor: str = "", output: Format = Format.TEXT
+    api: Api,
+    execution_id: str,
+    cursor: str = "",
+    output: Format = Format.TEXT,
+    see: Callable[[Event], Awaitable[None]] | None = None,
 ) -> Execution:
-    """Print the events of an execution, a line each; return it as it ended."""
+    """Print the events of an execution, a line each; return it as it ended.
+
+    Args:
+        api: where it runs.
+        execution_id: which.
+        cursor: go on after this event.
+        output: lines for people, or JSON.
+        see: is called with each event before that is printed.
+    """
     event: Event = WatchAgentExecutionResponse()
     async for event in events(api, execution_id, cursor):
+        if see is not None:
+            await see(event)
         if output is Format.JSON:
             print_json_line(as_json(event))
         else:

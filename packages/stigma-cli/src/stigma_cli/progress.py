@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 from rich.console import Console
@@ -15,10 +14,9 @@ from temporalio.client import WorkflowHandle
 from stigma_cli.output import console, print_line
 from stigma_cli.runs import result, trace
 from stigma_cli.tables import table_lines
-from stigma_cli.task_lines import TaskLine, Tasks, task_lines
+from stigma_cli.task_lines import TaskLine, Tasks, in_order, task_lines
 
 _POLL_SECONDS = 0.3
-_RUNNING = "running"
 
 
 async def follow(handle: WorkflowHandle[Any, Any]) -> Any:
@@ -33,7 +31,7 @@ async def follow(handle: WorkflowHandle[Any, Any]) -> Any:
         if out.is_terminal:
             await _show_table(out, handle, outcome)
         else:
-            await _print_lines(handle, outcome)
+            await print_tasks(handle, outcome)
         return await outcome
     finally:
         outcome.cancel()
@@ -51,7 +49,8 @@ async def _show_table(
             await asyncio.wait([outcome], timeout=_POLL_SECONDS)
 
 
-async def _print_lines(handle: WorkflowHandle[Any, Any], outcome: asyncio.Task[Any]) -> None:
+async def print_tasks(handle: WorkflowHandle[Any, Any], outcome: asyncio.Future[Any]) -> None:
+    """Print a line whenever a task of a run begins or ends, until `outcome` is there."""
     printed: set[tuple[tuple[str, str, int], str]] = set()
     while True:
         ended = outcome.done()
@@ -66,20 +65,10 @@ async def _print_lines(handle: WorkflowHandle[Any, Any], outcome: asyncio.Task[A
 def new_lines(
     lines: Sequence[TaskLine], printed: set[tuple[tuple[str, str, int], str]]
 ) -> list[TaskLine]:
-    """Return what was not printed yet, in the order in which it happened; add it to `printed`.
-
-    Of a task that began and ended since the last poll its start is left out, unless others are
-    inside it.
-    """
-    found = []
-    for index, line in enumerate(lines):
-        if line.status != _RUNNING and line.has_children and (line.key, _RUNNING) not in printed:
-            order = (line.key[1], 1, line.depth, index)
-            found.append(replace(line, status=_RUNNING, took="", order=order))
-        found.append(line)
-    new = [line for line in found if (line.key, line.status) not in printed]
+    """Return what was not printed yet, in the order in which it happened; add it to `printed`."""
+    new = [line for line in in_order(lines) if (line.key, line.status) not in printed]
     printed.update((line.key, line.status) for line in new)
-    return sorted(new, key=lambda line: line.order)
+    return new
 
 
 def _table(tasks: Tasks) -> Text:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, TypeAlias
 
 from stigma_cli.terminal_text import escape_line
 
 Tasks: TypeAlias = Sequence[Mapping[str, Any]]
+
+RUNNING = "running"
 
 
 @dataclass(frozen=True)
@@ -24,7 +26,7 @@ class TaskLine:
         status: `running`, `completed`, `faulted`, …
         has_children: whether tasks inside it are in the trace.
         took: how long it took, for people; "" while it runs.
-        order: sorts lines by time, a task's end after the ends inside it.
+        ended: when, as ISO 8601; "" while it runs.
         execution_id: the agent or workflow execution that it called, or "".
     """
 
@@ -34,7 +36,7 @@ class TaskLine:
     status: str
     has_children: bool
     took: str
-    order: tuple[str, int, int, int]
+    ended: str
     execution_id: str
 
 
@@ -46,12 +48,10 @@ def task_lines(tasks: Tasks) -> list[TaskLine]:
     iterations = _iterations(tasks)
     starts: Counter[tuple[str, str]] = Counter()
     lines = []
-    for index, (task, iteration) in enumerate(zip(tasks, iterations, strict=True)):
+    for task, iteration in zip(tasks, iterations, strict=True):
         pointer, started = str(task["pointer"]), str(task["started"] or "")
         starts[pointer, started] += 1
         depth = depths[pointer]
-        ended = task["ended"]
-        order = (str(ended), 0, -depth, index) if ended else (started, 1, depth, index)
         lines.append(
             TaskLine(
                 key=(pointer, started, starts[pointer, started]),
@@ -60,11 +60,39 @@ def task_lines(tasks: Tasks) -> list[TaskLine]:
                 status=str(task["status"]),
                 has_children=pointer in parents,
                 took=_took(task),
-                order=order,
+                ended=str(task["ended"] or ""),
                 execution_id=str(task.get("executionId", "")),
             )
         )
     return lines
+
+
+def in_order(lines: Sequence[TaskLine]) -> list[TaskLine]:
+    """Return starts and ends in the order in which they happened, a line each.
+
+    Times alone do not tell: all within one of Temporal's workflow tasks are the same. A task ends
+    after what is inside it, and before the next one that is not. The start of a task that has ended
+    is left out, unless others are inside it.
+    """
+    happened: list[TaskLine] = []
+    opened: list[TaskLine] = []
+    for line in lines:
+        pointer, started, _ = line.key
+        closing = [
+            each
+            for each in opened
+            if "" != each.ended <= started and not pointer.startswith(f"{each.key[0]}/")
+        ]
+        happened += sorted(closing, key=_by_end)
+        opened = [each for each in opened if each not in closing]
+        opened.append(line)
+        if not line.ended or line.has_children:
+            happened.append(replace(line, status=RUNNING, took=""))
+    return happened + sorted((line for line in opened if line.ended), key=_by_end)
+
+
+def _by_end(line: TaskLine) -> tuple[str, int]:
+    return line.ended, -line.depth
 
 
 def _ancestors(pointer: str, pointers: set[str]) -> list[str]:

@@ -36,6 +36,7 @@ from stigma_cli.output import (
     print_line,
     print_note,
 )
+from stigma_cli.run_tasks import run_tasks
 from stigma_cli.runs import read_input_text
 
 app = typer.Typer(help="Register, show, start and delete workflows.", no_args_is_help=True)
@@ -126,7 +127,12 @@ def start(
     wait: Annotated[
         bool, typer.Option("--wait", help="Wait for its output, and print it.")
     ] = False,
-    watch: Annotated[bool, typer.Option("--watch", help="Show what happens to its end.")] = False,
+    watch: Annotated[
+        bool,
+        typer.Option(
+            "--watch", help="Show what happens to its end, and its tasks (from Temporal)."
+        ),
+    ] = False,
     output: Output = Format.TEXT,
 ) -> None:
     """Start a registered workflow, and print its execution's id.
@@ -156,7 +162,10 @@ async def _start(request: StartWorkflowRequest, *, wait: bool, watch: bool, outp
         else:
             print_note(f"started {started.id}")
         async with goes_on_when_interrupted(started.id):
-            if watch:
+            if watch and output is Format.TEXT:
+                async with run_tasks() as tasks:
+                    ended = await follow_events(api, started.id, see=tasks.see)
+            elif watch:
                 ended = await follow_events(api, started.id, output=output)
             else:
                 ended = await ended_execution(api, started.id)
