@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pty
 import signal
 import subprocess
 import sys
@@ -164,3 +165,26 @@ def test_a_file_that_cannot_be_read_is_one_line(tmp_path: Path, text: str, compl
     assert done.returncode == 2
     assert len(done.stderr.splitlines()) == 1, done.stderr
     assert complaint in done.stderr.decode()
+
+
+@pytest.mark.parametrize("kind", ["agent", "workflow"])
+def test_deleting_asks_on_a_terminal(tmp_path: Path, kind: str) -> None:
+    ours, theirs = pty.openpty()
+    try:
+        os.write(ours, b"n\n")
+        done = subprocess.run(
+            [str(STIGMA), kind, "delete", "mine\x1b[2J"],
+            cwd=tmp_path,
+            env={**os.environ, "STIGMA_API_ADDRESS": "127.0.0.1:1"},
+            stdin=theirs,
+            capture_output=True,
+            timeout=60,
+            check=False,
+        )
+    finally:
+        os.close(ours)
+        os.close(theirs)
+    assert (done.returncode, done.stdout.strip()) == (1, b"")
+    asked, error = done.stderr.decode().split("error: ")
+    assert asked.startswith(f"Delete all versions of {kind} mine\\x1b[2J? [y/N]:")
+    assert error == "nothing was deleted\n"
