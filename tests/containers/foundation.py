@@ -152,7 +152,7 @@ async def _set_up(network: Network, directory: Path) -> None:
         network,
         [],
         ports={},
-        entrypoint=["stigma", "setup"],
+        entrypoint=["stigma", "setup", "--raise-retention"],
     )
     definition.with_env("TEMPORAL_ADDRESS", f"{TEMPORAL}:{TEMPORAL_PORT}")
     log = directory / "setup.log"

@@ -39,7 +39,7 @@ def test_says_who_it_is(image: Image):
 def test_is_configured_for_a_cluster(image: Image):
     config = image.inspect()["Config"]
     assert config["User"] == "10001:10001"
-    assert config["Entrypoint"] == ["python", "-m", image.service]
+    assert config["Entrypoint"] == ["python", "-P", "-m", image.service]
     assert not config["Cmd"]
     assert config["StopSignal"] == "SIGTERM"
     assert config["WorkingDir"] == "/var/lib/stigma"

@@ -47,7 +47,7 @@ def assert_refused(ran: Ran, code: int, *said: str) -> None:
     """Assert the exit code, and one line that says what is wrong, with at most a hint after it."""
     assert ran.code == code, ran
     assert ran.stdout == ""
-    lines = ran.stderr.strip().splitlines()
+    lines = [line for line in ran.stderr.splitlines() if not line.startswith("stigma: started ")]
     assert 1 <= len(lines) <= 2, ran.stderr
     assert "Traceback" not in ran.stderr
     assert KEY not in ran.stderr

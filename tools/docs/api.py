@@ -187,7 +187,7 @@ def _descriptors(protos: Path) -> list[FileDescriptorProto]:
     )
     with tempfile.TemporaryDirectory() as directory:
         out = Path(directory) / "descriptors"
-        command = [sys.executable, "-m", "grpc_tools.protoc", f"-I{protos}"]
+        command = [sys.executable, "-P", "-m", "grpc_tools.protoc", f"-I{protos}"]
         command += [f"--descriptor_set_out={out}", "--include_source_info", *files]
         subprocess.run(command, check=True)
         return list(FileDescriptorSet.FromString(out.read_bytes()).file)

@@ -161,3 +161,63 @@ def test_an_unreadable_file_is_named(tmp_path: Path, content: bytes, expected: s
 def test_an_absent_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(CliError, match="No such file"):
         read_agents([tmp_path / "absent.yaml"])
+
+
+def test_all_mistakes_are_named_at_once(tmp_path: Path) -> None:
+    file = tmp_path / "agents.yaml"
+    bad = "apiVersion: v2\nkind: Agent\nmetadata: {name: 1, labels: {a: 2}}\nspec:\n"
+    bad += "  modle: x\n  limits: {timeout: soon, steps: many}\n  allowedModels: [1, a]\n"
+    file.write_text(f"{bad}---\n{HEAD}spec: {{instructions: 5}}\n")
+    with pytest.raises(CliError) as raised:
+        read_agents([file])
+    lines = [raised.value.message, *raised.value.more]
+    assert [line.removeprefix(f"{file}:").partition(",")[0] for line in lines] == [
+        "1: apiVersion must be stigma/v1",
+        "3: metadata.name must be a text",
+        "3: metadata.labels.a must be a text",
+        "5: unknown key 'modle' in spec; known: description",
+        "6: spec.limits.timeout: 'soon' is not a duration such as \"30s\"",
+        "6: spec.limits.steps must be a whole number",
+        "7: spec.allowedModels[0] must be a text",
+        "12: spec.instructions must be a text",
+    ]
+
+
+def test_plain_scalars_are_the_engines(tmp_path: Path) -> None:
+    """A date is a text, and only what YAML 1.2's core schema calls a number is one."""
+    schema = (
+        "{const: 2024-01-01, examples: [2024-01-01T00:00:00Z, 1_000, 0o17, 010, 0x1F, 1e3, .5, yes,"
+        " No, ~, '1', 12:30, TRUE]}"
+    )
+    agent = read(tmp_path, f"{HEAD}spec: {{outputSchema: {schema}}}\n")
+    assert json.loads(agent.spec.output_schema) == {
+        "const": "2024-01-01",
+        "examples": [
+            *("2024-01-01T00:00:00Z", "1_000", 15, 10, 31, 1000.0, 0.5, "yes"),
+            *("No", None, "1", "12:30", True),
+        ],
+    }
+
+
+@pytest.mark.parametrize(
+    ("spec", "expected"),
+    [
+        ("outputSchema: {const: .inf}", "spec.outputSchema is not JSON: Out of range float values"),
+        ("outputSchema: {const: .nan}", "spec.outputSchema is not JSON: Out of range float values"),
+        ("limits: {costUsd: .inf}", "spec.limits.costUsd must be a finite number"),
+        ('description: "half \\ud83d"', "spec.description has half of a surrogate pair, \\ud83d"),
+        ('outputSchema: {const: "\\ud83d"}', "spec.outputSchema has half of a surrogate pair"),
+        ("limits: {timeout: 2024-01-01}", "spec.limits.timeout: '2024-01-01' is not a duration"),
+    ],
+)
+def test_what_json_has_not_is_named(tmp_path: Path, spec: str, expected: str) -> None:
+    assert complaint(tmp_path, f"{HEAD}spec: {{{spec}}}\n").startswith(f"agent.yaml:4: {expected}")
+
+
+@pytest.mark.parametrize("depth", [150, 900])
+def test_deep_nesting_is_read_or_named(tmp_path: Path, depth: int) -> None:
+    text = f"{HEAD}spec: {{outputSchema: {'{a: ' * depth}1{'}' * depth}}}\n"
+    if depth == 900:
+        assert complaint(tmp_path, text).endswith("is nested too deeply")
+    else:
+        assert read(tmp_path, text).spec.output_schema.count("{") == depth

@@ -5,12 +5,16 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import os
+import signal
+import sys
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from stigma_cli.devserver import DevServer
 from stigma_cli.errors import Exit
 from tests.stack.waiting import eventually
 
@@ -35,6 +39,8 @@ document: {dsl: '1.0.3', namespace: test, name: greet, version: '1.0.0'}
 do:
   - hello: {set: {greeting: '${ "hello \\(.name)" }'}}
 """
+
+RESTING = DOCUMENT.split("do:", maxsplit=1)[0] + "do:\n  - rest: {wait: {seconds: 600}}\n"
 
 CALLING = """\
 document: {dsl: '1.0.3', namespace: test, name: asks, version: '1.0.0'}
@@ -74,6 +80,8 @@ async def test_an_agents_life(stigma: Stigma, env: dict[str, str], tmp_path: Pat
     assert (await stigma("agent", "get", "living", **env)).exit_code == Exit.NOT_FOUND
     applied = await stigma("agent", "apply", "-f", file, **env)
     assert (applied.exit_code, applied.output) == (Exit.OK, "living@1 applied\n")
+    same = await stigma("agent", "apply", "-f", file, **env)
+    assert (same.exit_code, same.output) == (Exit.OK, "living@1 unchanged\n")
     again = await stigma("agent", "apply", "-f", "-", "-o", "json", stdin=file.read_text(), **env)
     assert json.loads(again.output)["agents"][0]["version"] == "1"
     shown = await stigma("agent", "get", "living", **env)
@@ -89,14 +97,20 @@ async def test_an_agents_life(stigma: Stigma, env: dict[str, str], tmp_path: Pat
     assert "team=core" in listed.output
     named = json.loads((await stigma("agent", "list", "-o", "json", **env)).output)
     assert "living" in [agent["name"] for agent in named["agents"]]
-    assert (await stigma("agent", "delete", "living", **env)).output == "living deleted\n"
-    gone = await stigma("agent", "delete", "living", "-o", "json", **env)
+    refused = await stigma("agent", "delete", "living", **env)
+    assert (refused.exit_code, refused.stderr) == (
+        Exit.USAGE,
+        "error: will not delete all versions of agent living without --yes\n",
+    )
+    deleted = await stigma("agent", "delete", "living", "--yes", **env)
+    assert deleted.output == "living deleted\n"
+    gone = await stigma("agent", "delete", "living", "-y", "-o", "json", **env)
     assert gone.exit_code == Exit.NOT_FOUND
 
 
 async def test_deleting_prints_json(stigma: Stigma, env: dict[str, str], tmp_path: Path) -> None:
     await stigma("agent", "apply", "-f", agent_file(tmp_path, "short-lived"), **env)
-    deleted = await stigma("agent", "delete", "short-lived", "-o", "json", **env)
+    deleted = await stigma("agent", "delete", "short-lived", "-y", "-o", "json", **env)
     assert json.loads(deleted.output) == {"deleted": "short-lived"}
 
 
@@ -135,6 +149,14 @@ async def test_a_key_is_not_sent_in_clear(stigma: Stigma) -> None:
     )
     assert failed.exit_code == Exit.USAGE
     assert "sesame" not in failed.stderr
+
+
+@pytest.mark.parametrize("key", ["gehäim", "two\nlines", "esc\x1b"])
+async def test_a_key_that_cannot_be_sent_is_refused(stigma: Stigma, key: str) -> None:
+    for command in (("agent", "list"), ("execution", "watch", "agent-0")):
+        failed = await stigma(*command, STIGMA_API_KEY=key)
+        assert failed.exit_code == Exit.USAGE
+        assert failed.stderr == "error: STIGMA_API_KEY has characters that cannot be sent\n"
 
 
 async def test_an_unreachable_temporal(stigma: Stigma, tmp_path: Path) -> None:
@@ -187,6 +209,100 @@ async def test_watching_a_run(stigma: Stigma, env: dict[str, str], tmp_path: Pat
     assert done.exit_code == Exit.OK
     assert done.stdout.splitlines()[-1] == '"done"'
     assert any(line.startswith("ask ") and "completed" in line for line in done.stdout.splitlines())
+
+
+LARGE = 600_000  # from 512 KiB on the SDK's core warns
+
+
+async def test_the_output_is_the_output_alone(
+    env: dict[str, str], tmp_path: Path, stack: Stack
+) -> None:
+    """A process of its own: the core writes to its stdout, past Python's."""
+    (tmp_path / "large.json").write_text(json.dumps({"name": "x" * LARGE}))
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-P", "-m", "stigma_cli", "run", str(document_file(tmp_path))),
+        *("--input", f"@{tmp_path}/large.json"),
+        env={**os.environ, **env},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    out, errors = await process.communicate()
+    assert process.returncode == 0, errors.decode()
+    assert len(json.loads(out)["greeting"]) == LARGE + len("hello ")
+    assert errors.decode().startswith("stigma: started greet-")
+    assert len(errors.splitlines()) == 1
+
+
+async def test_an_interrupted_run_says_how_to_go_on(
+    env: dict[str, str], tmp_path: Path, stack: Stack
+) -> None:
+    file = document_file(tmp_path, RESTING)
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-P", "-m", "stigma_cli", "run", str(file)),
+        env={**os.environ, **env},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    assert process.stderr is not None
+    started = (await process.stderr.readline()).decode()
+    workflow_id = started.removeprefix("stigma: started ").strip()
+    process.send_signal(signal.SIGINT)
+    out, errors = await process.communicate()
+    assert (process.returncode, out) == (130, b"")
+    assert errors.decode() == (
+        f"stigma: the run goes on: `temporal workflow result -w {workflow_id}` waits for it, "
+        f"`temporal workflow cancel -w {workflow_id}` stops it\n"
+    )
+    await stack.client.get_workflow_handle(workflow_id).terminate()
+
+
+async def test_a_temporal_that_goes_away_during_a_run_is_one_line(
+    tmp_path: Path, temporal_binary: Path
+) -> None:
+    async with DevServer(temporal_binary) as server:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-P", "-m", "stigma_cli", "run", str(document_file(tmp_path))),
+            env={**os.environ, "TEMPORAL_ADDRESS": server.address},
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        assert process.stderr is not None
+        assert (await process.stderr.readline()).startswith(b"stigma: started greet-")
+        await server.kill()
+        out, errors = await process.communicate()
+    assert (process.returncode, out) == (Exit.UNREACHABLE, b"")
+    first, hint = errors.decode().splitlines()
+    assert first == f"error: cannot reach Temporal at {server.address}"
+    assert hint.startswith("hint: the run goes on: `temporal workflow result -w greet-")
+
+
+async def test_tls_where_none_is_spoken_is_named(
+    stigma: Stigma, env: dict[str, str], tmp_path: Path
+) -> None:
+    temporal = await stigma("run", document_file(tmp_path), TEMPORAL_TLS="true", **env)
+    assert temporal.exit_code == Exit.UNREACHABLE
+    assert f"Temporal at {env['TEMPORAL_ADDRESS']} does not speak TLS" in temporal.stderr
+    api = await stigma("agent", "list", STIGMA_API_TLS="true", **env)
+    assert api.exit_code == Exit.UNREACHABLE
+    assert "does not speak TLS" in api.stderr
+    authorities = tmp_path / "ca.pem"
+    authorities.write_text("no certificate")
+    refused = await stigma("agent", "list", STIGMA_API_TLS_CA=str(authorities), **env)
+    assert refused.exit_code == Exit.USAGE
+    assert (
+        refused.stderr
+        == f"error: STIGMA_API_TLS_CA: {authorities} is no PEM file of certificates\n"
+    )
+
+
+async def test_labels_are_no_markup(stigma: Stigma, env: dict[str, str], tmp_path: Path) -> None:
+    file = agent_file(tmp_path, "marked")
+    file.write_text(file.read_text().replace("team: core", 'note: "[/x] [bold]"'))
+    assert (await stigma("agent", "apply", "-f", file, **env)).exit_code == Exit.OK
+    listed = await stigma("agent", "list", **env)
+    assert listed.exit_code == Exit.OK
+    assert "note=[/x] [bold]" in listed.output
+    await stigma("agent", "delete", "marked", "--yes", **env)
 
 
 async def test_a_run_that_fails(stigma: Stigma, env: dict[str, str], tmp_path: Path) -> None:
@@ -256,13 +372,11 @@ async def test_a_task_that_fails_in_the_same_words_is_a_failure(
 async def test_a_run_that_takes_too_long_goes_on(
     stigma: Stigma, env: dict[str, str], tmp_path: Path, stack: Stack
 ) -> None:
-    file = document_file(
-        tmp_path, DOCUMENT.split("do:", maxsplit=1)[0] + "do:\n  - rest: {wait: {seconds: 600}}\n"
-    )
+    file = document_file(tmp_path, RESTING)
     failed = await stigma("run", file, "--timeout", "300ms", **env)
     assert failed.exit_code == Exit.UNREACHABLE
-    assert "hint: it goes on" in failed.stderr
-    workflow_id = failed.stderr.split()[1]
+    assert "hint: the run goes on: `temporal workflow result -w greet-" in failed.stderr
+    workflow_id = failed.stderr.split()[2]
     await stack.client.get_workflow_handle(workflow_id).terminate()
 
 
@@ -396,7 +510,11 @@ async def test_an_unknown_execution(stigma: Stigma, env: dict[str, str]) -> None
 async def test_setup_is_idempotent(stigma: Stigma, env: dict[str, str]) -> None:
     assert (await stigma("setup", **env)).exit_code == Exit.OK
     again = await stigma("setup", "-o", "json", **env)
-    assert json.loads(again.output) == {"namespace": env["TEMPORAL_NAMESPACE"], "changed": []}
+    assert json.loads(again.output) == {
+        "namespace": env["TEMPORAL_NAMESPACE"],
+        "changed": [],
+        "advice": None,
+    }
     assert "nothing to do" in (await stigma("setup", **env)).output
 
 
@@ -440,11 +558,17 @@ async def test_a_new_namespace_is_set_up(
 
     async def set_up() -> Any:
         done = await stigma("setup", "-o", "json", **fresh)
-        return json.loads(done.output)["changed"] if done.exit_code == Exit.OK else None
+        return json.loads(done.output) if done.exit_code == Exit.OK else None
 
     # A new namespace reaches the server's cache after a while.
-    changed = await eventually(set_up, within=timedelta(seconds=30), what="set up")
-    assert "retention raised from 1 day, 0:00:00 to 3 days, 0:00:00" in changed
+    done = await eventually(set_up, within=timedelta(seconds=30), what="set up")
+    assert "search attribute StigmaAgent registered" in done["changed"]
+    assert done["advice"].startswith("closed executions are kept 1 day, ")
+    assert not any("retention" in change for change in done["changed"])
+    told = await stigma("setup", **fresh)
+    assert (told.exit_code, told.output) == (Exit.OK, f"fresh: {done['advice']}\n")
+    raised = await stigma("setup", "--raise-retention", **fresh)
+    assert raised.output == "fresh: retention raised from 1 day to 3 days\n"
     assert "nothing to do" in (await stigma("setup", **fresh)).output
 
 

@@ -18,6 +18,7 @@ from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
 from temporalio.client import Client
 
 from stigma.contracts import search_attributes
+from stigma_cli import devserver
 from stigma_cli.devserver import (
     PORTS_VARIABLE,
     DevServer,
@@ -183,7 +184,7 @@ def no_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     scripts.mkdir()
     monkeypatch.setattr(sysconfig, "get_path", {"scripts": str(scripts)}.__getitem__)
     monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(devserver, "_CHECKOUT", tmp_path)
     return scripts
 
 

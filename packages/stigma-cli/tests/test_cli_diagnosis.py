@@ -132,7 +132,7 @@ async def test_a_doctor_lists_stuck_executions_with_the_command_that_helps(
     await executions.StartAgent(StartAgentRequest(agent_id="limited", message="once more"))
     shown = await stigma("doctor", "--min-age", "0s", **env)
     assert shown.exit_code == Exit.FAILED
-    assert f"{started.id} limited@1: PROVIDER_LIMITED, started 0:00:" in shown.output
+    assert f"{started.id} limited@1: PROVIDER_LIMITED, started " in shown.output
     assert f"\n  $ stigma execution timeline {started.id}\n" in shown.output
     young = json.loads((await stigma("doctor", "-o", "json", **env)).output)
     assert young["stuck"] == []
@@ -153,7 +153,8 @@ def entry(step: pb.TimelineStep.ValueType, after: float, **fields: Any) -> pb.Ti
 
 def shown(told: pb.ExecutionTimeline, width: int = 100) -> list[str]:
     text = StringIO()
-    execution_timeline.show(told, Console(file=text, width=width, highlight=False))
+    out = Console(file=text, width=width, highlight=False)
+    out.print(execution_timeline.draw(told))
     return [line.rstrip() for line in text.getvalue().splitlines()]
 
 

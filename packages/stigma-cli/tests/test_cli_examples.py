@@ -72,7 +72,7 @@ async def test_python_caller_without_a_server(env: dict[str, str], down: str, me
 
 
 async def test_python_caller_without_its_agent(stigma: Stigma, env: dict[str, str]) -> None:
-    assert (await stigma("agent", "delete", "style-reviewer", **env)).exit_code == 0
+    assert (await stigma("agent", "delete", "style-reviewer", "--yes", **env)).exit_code == 0
     code, _, err = await python_caller(env)
     first, hint = err.splitlines()
     assert code == 1

@@ -9,6 +9,7 @@ import pty
 import re
 import signal
 import socket
+import stat
 import sys
 import urllib.request
 from asyncio.subprocess import PIPE, Process
@@ -34,11 +35,15 @@ def environment(temporal_binary: Path, **more: str) -> dict[str, str]:
     return env | more
 
 
+def state_files(directory: Path) -> list[Path]:
+    return [directory / ".stigma", *(directory / ".stigma").iterdir()]
+
+
 @asynccontextmanager
 async def stigma(*arguments: str, env: Mapping[str, str], **how: Any) -> AsyncIterator[Process]:
     process = await asyncio.create_subprocess_exec(
         sys.executable,
-        *("-m", "stigma_cli", *arguments),
+        *("-P", "-m", "stigma_cli", *arguments),
         env=dict(env),
         stdin=asyncio.subprocess.DEVNULL,
         **({"stdout": PIPE, "stderr": PIPE} | how),
@@ -59,10 +64,41 @@ async def ready(process: Process) -> dict[str, Any]:
     return dict(json.loads(line))
 
 
+# Of a Temporal and an API elsewhere, in the same shell.
+ELSEWHERE = {
+    "TEMPORAL_API_KEY": "abc",
+    "TEMPORAL_TLS": "true",
+    "STIGMA_API_KEY": "abc",
+    "STIGMA_API_TLS": "true",
+    "STIGMA_PRINCIPALS_FILE": "/absent.yaml",
+}
+PROFILE = '[profile.default]\naddress = "cloud.example:7233"\napi_key = "abc"\n'
+
+
+def write_untrusted_checkout(directory: Path) -> None:
+    """Write files that do harm when they are imported or run, and a profile of Temporal's."""
+    for name in ("queue.py", "token.py", "re2.py"):
+        (directory / name).write_text(f"open({str(directory / 'marker')!r}, 'a').write(__name__)\n")
+    (directory / ".tools").mkdir()
+    (directory / ".tools/temporal").write_text(f"#!/bin/sh\ntouch '{directory}/marker'\n")
+    (directory / ".tools/temporal").chmod(0o755)
+    (directory / "temporalio").mkdir()
+    (directory / "temporalio/temporal.toml").write_text(PROFILE)
+
+
 async def test_up_serves_until_a_service_dies(temporal_binary: Path, tmp_path: Path) -> None:
+    tmp_path = tmp_path / "feature%2Flogin?a=b"
+    tmp_path.mkdir()
+    write_untrusted_checkout(tmp_path)
     env = environment(temporal_binary)
-    async with stigma("up", "--free-ports", "-o", "json", env=env, cwd=tmp_path) as process:
+    foreign = env | ELSEWHERE | {"XDG_CONFIG_HOME": str(tmp_path)}
+    async with stigma("up", "--free-ports", "-o", "json", env=foreign, cwd=tmp_path) as process:
         told = await ready(process)
+        assert not (tmp_path / "marker").exists()
+        modes = {each.name: stat.S_IMODE(each.stat().st_mode) for each in state_files(tmp_path)}
+        assert modes.pop(".stigma") == 0o700
+        assert "registry.db" in modes
+        assert set(modes.values()) == {0o600}
         assert told["temporalUi"].startswith("http://127.0.0.1:")
         page = await asyncio.to_thread(urllib.request.urlopen, f"{told['console']}/executions")
         with page:
@@ -81,14 +117,14 @@ async def test_up_serves_until_a_service_dies(temporal_binary: Path, tmp_path: P
         os.kill(told["services"]["ai_worker"]["pid"], signal.SIGKILL)
         _, errors = await process.communicate()
     assert process.returncode == 1
-    assert "error: ai_worker ended with exit code -9" in errors.decode()
+    assert "error: ai_worker was killed (SIGKILL)" in errors.decode()
     assert "the end of .stigma/ai_worker.log:" in errors.decode()
     for service in told["services"].values():
         with pytest.raises(ProcessLookupError):
             os.kill(service["pid"], 0)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_stops_in_order(number: signal.Signals) -> None:
     cleaned = []
 

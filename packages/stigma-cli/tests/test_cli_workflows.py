@@ -90,8 +90,12 @@ async def test_a_workflows_life(stigma: Stigma, env: dict[str, str], tmp_path: P
     assert "living" in (await stigma("workflow", "list", **env)).output
     listed = json.loads((await stigma("workflow", "list", "-o", "json", **env)).output)
     assert [each["version"] for each in listed["workflows"] if each["name"] == "living"] == ["2"]
-    assert (await stigma("workflow", "delete", "living", **env)).output == "living deleted\n"
-    assert (await stigma("workflow", "delete", "living", **env)).exit_code == Exit.NOT_FOUND
+    assert (
+        await stigma("workflow", "delete", "living", "--yes", **env)
+    ).output == "living deleted\n"
+    assert (
+        await stigma("workflow", "delete", "living", "--yes", **env)
+    ).exit_code == Exit.NOT_FOUND
 
 
 async def test_an_envelope_with_its_document_inside(
@@ -101,10 +105,10 @@ async def test_an_envelope_with_its_document_inside(
     assert (await stigma("validate", file)).output == f"{file} is valid\n"
     assert (await stigma("workflow", "apply", "-f", file, **env)).output == "wrapped@1 applied\n"
     shown = (await stigma("workflow", "get", "wrapped", **env)).output
-    for line in ("description:  Says hello.", "timeout:      300 s", "labels:       team=core"):
+    for line in ("description:  Says hello.", "timeout:      5 min", "labels:       team=core"):
         assert line in shown
     done = await stigma("workflow", "start", "wrapped", "--wait", **env)
-    assert json.loads(done.output) == {"greeting": "hello"}
+    assert json.loads(done.stdout) == {"greeting": "hello"}
 
 
 async def test_the_engine_refuses_a_document(
@@ -129,12 +133,12 @@ async def test_starting_and_waiting(stigma: Stigma, env: dict[str, str], tmp_pat
     execution = started.output.strip()
     assert execution.startswith("workflow-")
     done = await stigma(*once, "--wait", **env)
-    assert (done.exit_code, done.output.count("9007199254740993")) == (Exit.OK, 1)
-    assert json.loads(done.output)["greeting"] == "hello you"
-    as_json = json.loads((await stigma(*once, "-o", "json", **env)).output)
+    assert (done.exit_code, done.stdout.count("9007199254740993")) == (Exit.OK, 1)
+    assert json.loads(done.stdout)["greeting"] == "hello you"
+    as_json = json.loads((await stigma(*once, "-o", "json", **env)).stdout)
     assert as_json["id"] == execution
     assert as_json["status"]["phase"] == "WORKFLOW_EXECUTION_PHASE_COMPLETED"
-    ended = json.loads((await stigma(*once, "--wait", "-o", "json", **env)).output)
+    ended = json.loads((await stigma(*once, "--wait", "-o", "json", **env)).stdout)
     assert ended["status"]["output"] == as_json["status"]["output"]
 
     watched = await stigma("execution", "watch", execution, **env)
@@ -164,6 +168,40 @@ async def test_starting_and_waiting(stigma: Stigma, env: dict[str, str], tmp_pat
     assert "WORKFLOW" in (await stigma(*query, **env)).output
 
 
+NESTED = """\
+document: {dsl: '1.0.3', namespace: test, name: nested, version: '1.0.0'}
+do:
+  - attempt:
+      try:
+        - risky: {raise: {error: {type: 'https://example.com/wrong', status: 418, title: Teapot}}}
+      catch:
+        do:
+          - mend: {set: {a: 1}}
+  - each:
+      for: {each: x, in: '${ [1, 2] }'}
+      do:
+        - step: {set: {b: '${ $x }'}}
+"""
+
+
+async def test_watching_shows_tasks(
+    stigma: Stigma, env: dict[str, str], stack: Stack, tmp_path: Path
+) -> None:
+    temporal = {"TEMPORAL_ADDRESS": stack.temporal_address, "TEMPORAL_NAMESPACE": stack.namespace}
+    name = await applied(stigma, env, tmp_path, NESTED)
+    watched = await stigma("workflow", "start", name, "--watch", **env, **temporal)
+    assert watched.exit_code == Exit.OK
+    lines = watched.stdout.splitlines()
+    ends = [line.split("completed")[0].split("faulted")[0].rstrip() for line in lines]
+    ended = [line for line, shown in zip(ends, lines, strict=True) if line != shown]
+    nested = ("  risky", "  mend", "attempt", "  step", "  step [2]", "each")
+    assert [line for line in ended if line in nested] == list(nested)
+    assert "COMPLETED" in lines[-1]
+    away = await stigma("workflow", "start", name, "--watch", **env, TEMPORAL_ADDRESS="127.0.0.1:1")
+    assert away.exit_code == Exit.OK
+    assert "stigma: tasks are not shown: cannot reach Temporal at 127.0.0.1:1\n" in away.stderr
+
+
 async def test_watching_a_failure(stigma: Stigma, env: dict[str, str], tmp_path: Path) -> None:
     name = await applied(stigma, env, tmp_path, RAISING)
     watched = await stigma("workflow", "start", name, "--watch", **env)
@@ -174,7 +212,7 @@ async def test_watching_a_failure(stigma: Stigma, env: dict[str, str], tmp_path:
     shown = (await stigma("execution", "get", lines[0], **env)).output
     assert '"status":418' in shown
     streamed = await stigma("workflow", "start", name, "--watch", "-o", "json", **env)
-    assert "ended" in json.loads(streamed.output.splitlines()[-1])
+    assert "ended" in json.loads(streamed.stdout.splitlines()[-1])
 
 
 async def test_cancelling_and_timing_out(
@@ -189,7 +227,7 @@ async def test_cancelling_and_timing_out(
     assert "CANCELLED" in watched.output.splitlines()[-1]
     late = await stigma("workflow", "start", name, "--timeout", "1s", "--wait", **env)
     assert late.exit_code == Exit.FAILED
-    assert late.output.startswith("DEADLINE")
+    assert late.stdout.startswith("DEADLINE")
 
 
 async def test_usage_mistakes(stigma: Stigma, env: dict[str, str]) -> None:

@@ -18,6 +18,7 @@ from stigma.contracts.durations import format_duration, parse_duration
         ("1h30m", 5400),
         ("2m1s5ms", 121.005),
         ("PT30S", 30),
+        ("P1W", 7 * 86_400),
         ("P1D", 86400),
         ("P1DT2H3M4.5S", 93784.5),
         ("0s", 0),

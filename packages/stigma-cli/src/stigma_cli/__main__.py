@@ -3,26 +3,40 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from contextlib import suppress
+from types import FrameType
 from typing import NoReturn
 
-from stigma_cli.app import app
+INTERRUPTED = 130
 
 
 def main() -> NoReturn:
     """Run the command line and exit."""
+    # Imports take seconds, in which a Ctrl-C is no error; a command itself handles its own.
+    signal.signal(signal.SIGINT, exit_interrupted)
+    from stigma_cli.app import app, silence_temporal_core  # noqa: PLC0415 - interruptible
+
+    silence_temporal_core()
     try:
         app(prog_name="stigma")
     except SystemExit as ended:
         _leave(ended.code if isinstance(ended.code, int) else int(ended.code is not None))
+    except KeyboardInterrupt:
+        _leave(INTERRUPTED)
     _leave(0)
+
+
+def exit_interrupted(_number: int, _frame: FrameType | None) -> NoReturn:
+    """End at once and in silence: nothing has begun."""
+    os._exit(INTERRUPTED)
 
 
 def _leave(code: int) -> NoReturn:
     """End without Python's finalization, in which the Temporal SDK's threads now and then abort."""
     for stream in (sys.stdout, sys.stderr):
-        with suppress(BrokenPipeError):  # whoever read it has what they wanted
+        with suppress(OSError):  # whoever read it has what they wanted, or was told
             stream.flush()
     os._exit(code)
 

@@ -16,7 +16,7 @@ from stigma.agent.v1.agent_service_pb2 import (
 from stigma.contracts.executions import Kind
 from stigma_cli import definitions
 from stigma_cli.definition_files import read_agents
-from stigma_cli.definitions import DefinitionKind, DryRun, Files
+from stigma_cli.definitions import DefinitionKind, DryRun, Files, Yes
 from stigma_cli.output import Format, Output
 
 app = typer.Typer(help="Register, show and delete agents.", no_args_is_help=True)
@@ -71,7 +71,8 @@ def list_(output: Output = Format.TEXT) -> None:
 @app.command()
 def delete(
     name: Annotated[str, typer.Argument(metavar="NAME", help="The agent's name.")],
+    yes: Yes = False,
     output: Output = Format.TEXT,
 ) -> None:
     """Delete all versions of an agent. Running executions keep theirs."""
-    definitions.delete(AGENTS, name, output)
+    definitions.delete(AGENTS, name, output, yes=yes)

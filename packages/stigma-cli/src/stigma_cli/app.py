@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import signal
+import threading
 from importlib.metadata import version
 from typing import Annotated, Any
 
 import typer
+from temporalio.runtime import Runtime, TelemetryConfig
 from typer.core import TyperGroup
 
 from stigma_cli import (
@@ -28,6 +31,7 @@ class _Commands(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         """Run a command."""
+        _interrupt_by_exception()
         try:
             return super().invoke(ctx)
         except CliError as error:
@@ -35,6 +39,19 @@ class _Commands(TyperGroup):
             raise typer.Exit(error.code) from None
         except (KeyboardInterrupt, asyncio.CancelledError):
             raise typer.Exit(130) from None
+
+
+def silence_temporal_core() -> None:
+    """Turn the logs of the Temporal SDK's core off: it writes them to stdout, into our output."""
+    Runtime.set_default(
+        Runtime(telemetry=TelemetryConfig(logging=None)), error_if_already_set=False
+    )
+
+
+def _interrupt_by_exception() -> None:
+    """Let a Ctrl-C raise KeyboardInterrupt from here on, where it ended the process before."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 app = typer.Typer(
@@ -76,5 +93,5 @@ def options(
     for Stigma's API, and Temporal's own variables and profiles (TEMPORAL_ADDRESS, …) for Temporal.
 
     Exit codes: 0 done; 1 what was asked for failed; 2 bad usage or input; 3 a server could not be
-    reached, or did not answer in time; 4 not found; 5 no permission; 130 interrupted.
+    reached, or something did not end in time; 4 not found; 5 no permission; 130 interrupted.
     """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import ssl
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
@@ -52,6 +53,9 @@ class Api:
             return await rpc(request, metadata=self.metadata, timeout=CALL_TIMEOUT_SECONDS)
         except grpc.aio.AioRpcError as error:
             raise from_grpc(error, self.address) from None
+        except grpc.aio.BaseError:
+            # gRPC's own check of what is sent, for instance of the key, which its text may hold.
+            raise CliError("the call cannot be sent: see STIGMA_API_KEY", code=Exit.USAGE) from None
 
 
 @asynccontextmanager
@@ -65,6 +69,8 @@ async def open_api(address: str | None = None) -> AsyncIterator[Api]:
             connection = ApiConnection(address)
         else:
             address = os.environ.get("STIGMA_API_ADDRESS") or DEFAULT_ADDRESS
+            _check_key(os.environ.get("STIGMA_API_KEY", ""))
+            _check_authorities(os.environ.get("STIGMA_API_TLS_CA"))
             connection = ApiConnection.from_environment()
         api = Api(connection, address)
     except (ValueError, OSError) as error:
@@ -73,6 +79,34 @@ async def open_api(address: str | None = None) -> AsyncIterator[Api]:
         yield api
     finally:
         await connection.close()
+
+
+def _check_key(key: str) -> None:
+    """Refuse a key that no HTTP header can carry; a line end after it is left to the client.
+
+    Raises:
+        CliError: it has such characters.
+    """
+    sent = key.strip()
+    if not (sent.isascii() and sent.isprintable()):
+        raise CliError("STIGMA_API_KEY has characters that cannot be sent", code=Exit.USAGE)
+
+
+def _check_authorities(file: str | None) -> None:
+    """Refuse a file of authorities that has none, about which gRPC says nothing.
+
+    Raises:
+        CliError: it is no PEM file of certificates.
+        OSError: it cannot be read.
+    """
+    if not file:
+        return
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cafile=file)
+    except ssl.SSLError:
+        raise CliError(
+            f"STIGMA_API_TLS_CA: {file} is no PEM file of certificates", code=Exit.USAGE
+        ) from None
 
 
 def temporal_address() -> str:

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import io
-import json
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
-
-from ruamel.yaml import YAML
 
 from stigma.agent.v1.agent_pb2 import Agent
 from stigma.workflow.v1.workflow_pb2 import Workflow, WorkflowSpec
 from stigma_cli.documents import document_name
 from stigma_cli.errors import CliError, Exit
-from stigma_cli.resource_files import D, EnvelopeReader, FileError, parse_documents, texts
+from stigma_cli.resource_files import D, EnvelopeReader, texts
+from stigma_cli.strict_json import TOO_DEEP, dump_json
+from stigma_cli.yaml_files import FileError, dump_document, parse_documents
 
 AGENT = "Agent"
 WORKFLOW = "Workflow"
@@ -41,10 +39,10 @@ def agents_of(name: str, text: str) -> list[Agent]:
     """Read the agents of one file's text.
 
     Raises:
-        FileError: it is malformed.
+        CliError: it is malformed; with every mistake.
     """
     reader = EnvelopeReader(name, {"output_schema": _schema_text})
-    return [reader.read(document, AGENT, Agent()) for document in parse_documents(name, text)]
+    return reader.read_all(parse_documents(name, text), AGENT, Agent)
 
 
 def workflows_of(name: str, text: str) -> list[Workflow]:
@@ -55,8 +53,8 @@ def workflows_of(name: str, text: str) -> list[Workflow]:
     """
     documents = parse_documents(name, text)
     if not any(isinstance(each, dict) and "document" in each for each in documents):
-        reader = EnvelopeReader(name, {"document": _document_text})
-        return [reader.read(document, WORKFLOW, Workflow()) for document in documents]
+        reader = EnvelopeReader(name, {"document": dump_document})
+        return reader.read_all(documents, WORKFLOW, Workflow)
     if len(documents) > 1:
         raise FileError(name, None, "a workflow document stands alone in its file")
     return [Workflow(name=document_name(name, text), spec=WorkflowSpec(document=text))]
@@ -72,7 +70,10 @@ def _read(
 
 
 def _schema_text(value: Any) -> str:
-    return json.dumps(_plain(value), separators=(",", ":"))
+    try:
+        return dump_json(_plain(value))
+    except RecursionError:
+        raise ValueError(TOO_DEEP) from None
 
 
 def _plain(value: Any) -> Any:
@@ -82,10 +83,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, list):
         return [_plain(each) for each in value]
     return value
-
-
-def _document_text(document: Any) -> str:
-    """Return a document that is part of its envelope as a text of its own."""
-    text = io.StringIO()
-    YAML(typ="rt").dump(document, text)
-    return text.getvalue()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,9 +13,11 @@ import typer
 
 from stigma.contracts.executions import Kind
 from stigma_cli.connections import Api, open_api
-from stigma_cli.errors import CliError
-from stigma_cli.output import Format, as_json, as_time, print_json, print_line, print_table
+from stigma_cli.errors import CliError, Exit
+from stigma_cli.options import path_of
+from stigma_cli.output import Format, as_age, as_json, as_time, print_json, print_line, print_table
 from stigma_cli.resource_files import D
+from stigma_cli.terminal_text import escape_line
 
 Files = Annotated[
     list[Path],
@@ -22,10 +25,12 @@ Files = Annotated[
         "--file",
         "-f",
         metavar="FILE",
+        parser=path_of,
         help='A file, a directory of files, or "-" for stdin; may be given again.',
         show_default=False,
     ),
 ]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Check only: nothing is registered.")]
 
 
@@ -76,8 +81,10 @@ def print_all(of: DefinitionKind[D], output: Format) -> None:
     asyncio.run(_print_all(of, output))
 
 
-def delete(of: DefinitionKind[D], name: str, output: Format) -> None:
-    """Delete all versions of a definition."""
+def delete(of: DefinitionKind[D], name: str, output: Format, *, yes: bool) -> None:
+    """Delete all versions of a definition, once a person has said yes."""
+    if not yes:
+        _confirm(f"delete all versions of {of.kind} {name}")
     asyncio.run(_delete(of, name, output))
 
 
@@ -92,14 +99,32 @@ async def _apply(
     async with open_api() as api:
         for file, definition in definitions:
             try:
+                before = await _newest(of, api, definition.name, output, dry_run=dry_run)
                 applied.append(await of.apply(api, definition, dry_run))
             except CliError as error:
                 raise CliError(f"{file}: {error.message}", error.hint, code=error.code) from None
             if output is Format.TEXT:
                 version = f"@{applied[-1].version}" if applied[-1].version else ""
-                print_line(f"{definition.name}{version} {'is valid' if dry_run else 'applied'}")
+                unchanged = before is not None and before.version == applied[-1].version
+                done = "is valid" if dry_run else "unchanged" if unchanged else "applied"
+                print_line(f"{definition.name}{version} {done}")
         if output is Format.JSON:
             print_json({of.plural: [as_json(each) for each in applied]})
+
+
+async def _newest(
+    of: DefinitionKind[D], api: Api, name: str, output: Format, *, dry_run: bool
+) -> D | None:
+    """Return the newest version, to tell whether applying adds one; None: there is none to see."""
+    if dry_run or output is Format.JSON:
+        return None
+    try:
+        return await of.get(api, name)
+    except CliError as error:
+        # A principal may be allowed to apply and not to read; a bad name is refused when applied.
+        if error.code in {Exit.NOT_FOUND, Exit.PERMISSION, Exit.USAGE}:
+            return None
+        raise
 
 
 async def _print_one(of: DefinitionKind[D], definition_id: str, output: Format) -> None:
@@ -134,14 +159,14 @@ async def _print_all(of: DefinitionKind[D], output: Format) -> None:
         return
     title, text = of.column
     print_table(
-        ("NAME", "VERSION", title, "LABELS", "APPLIED"),
+        ("NAME", ">VERSION", f"~{title}", "~LABELS", ">AGE"),
         (
             (
                 each.name,
                 str(each.version),
                 text(each),
                 _labels_text(each.labels),
-                as_time(each.create_time),
+                as_age(each.create_time),
             )
             for each in definitions
         ),
@@ -155,6 +180,13 @@ async def _delete(of: DefinitionKind[D], name: str, output: Format) -> None:
         print_json({"deleted": name})
     else:
         print_line(f"{name} deleted")
+
+
+def _confirm(what: str) -> None:
+    if not sys.stdin.isatty():
+        raise CliError(f"will not {what} without --yes", code=Exit.USAGE)
+    if not typer.confirm(escape_line(f"{what[0].upper()}{what[1:]}?"), err=True):
+        raise CliError("nothing was deleted")
 
 
 def _labels_text(labels: Mapping[str, str]) -> str:

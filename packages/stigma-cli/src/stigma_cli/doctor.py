@@ -27,7 +27,7 @@ from stigma_cli.connections import (
 )
 from stigma_cli.errors import CliError, Exit
 from stigma_cli.namespaces import missing_attributes, retention_of
-from stigma_cli.output import Format, Output, as_json, print_json, print_table
+from stigma_cli.output import Format, Output, as_duration, as_json, counted, print_json, print_line
 from stigma_cli.setup import LEAST_RETENTION
 
 _WORKFLOWS = TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW
@@ -76,10 +76,10 @@ def doctor(
             }
         )
     else:
-        rows = (
-            (check.name, "ok" if check.ok else "WRONG", check.found, check.fix) for check in checks
-        )
-        print_table(("CHECK", "", "FOUND", "FIX"), rows)
+        for check in checks:
+            print_line(f"{'ok' if check.ok else 'WRONG':6}{check.name}: {check.found}")
+            if check.fix:
+                print_line(f"      {check.fix}")
         stuck.show(found)
     if not all(check.ok for check in checks):
         raise typer.Exit(Exit.FAILED)
@@ -113,8 +113,8 @@ async def _temporal() -> AsyncIterator[Check]:
         client = await connect_temporal()
         kept = await temporal_call(retention_of(client), address)
         yield Check("temporal", f"answers at {address}, namespace {client.namespace}")
-        fix = "" if kept >= LEAST_RETENTION else "run `stigma setup`"
-        yield Check("retention", f"closed executions are kept {kept}", fix)
+        fix = "" if kept >= LEAST_RETENTION else "run `stigma setup --raise-retention`"
+        yield Check("retention", f"closed executions are kept {as_duration(kept)}", fix)
         missing = await temporal_call(missing_attributes(client), address)
         found = f"missing: {', '.join(missing)}" if missing else "registered"
         yield Check("search attributes", found, "run `stigma setup`" if missing else "")
@@ -149,4 +149,4 @@ def _pollers_text(polls: list[datetime]) -> str:
     if not polls:
         return "0 pollers"
     ago = max(round((datetime.now(UTC) - max(polls)).total_seconds()), 0)
-    return f"{len(polls)} poller{'' if len(polls) == 1 else 's'}, the last poll {ago} s ago"
+    return f"{counted(len(polls), 'poller')}, the last poll {ago} s ago"

@@ -5,11 +5,11 @@ from __future__ import annotations
 import importlib.util
 import json
 import subprocess
-import sys
 from dataclasses import dataclass
 
+from stigma_cli.child_process import python_module
 from stigma_cli.errors import CliError, Exit
-from stigma_cli.resource_files import parse_documents
+from stigma_cli.yaml_files import parse_documents
 
 _ENGINE = "zigflow_worker"
 _CHECK_TIMEOUT_SECONDS = 60.0
@@ -61,17 +61,19 @@ def problems_of(text: str) -> list[Problem]:
             f"workflow documents are checked by {_ENGINE}, which is not installed here",
             "install stigma-zigflow-worker",
         )
-    command = [sys.executable, "-m", _ENGINE, "validate", "-", "--output", "json"]
     try:
         checked = subprocess.run(
-            command,
+            python_module(_ENGINE, "validate", "-", "--output", "json"),
             input=text.encode(),
             capture_output=True,
             timeout=_CHECK_TIMEOUT_SECONDS,
             check=False,
         )
     except subprocess.TimeoutExpired:
-        raise CliError(f"{_ENGINE} did not check the document in time") from None
+        raise CliError(
+            f"{_ENGINE} did not check the document within {_CHECK_TIMEOUT_SECONDS:g} s",
+            code=Exit.UNREACHABLE,
+        ) from None
     try:
         return [Problem(**problem) for problem in json.loads(checked.stdout)["problems"]]
     except (ValueError, KeyError, TypeError):

@@ -3,7 +3,7 @@
 0  done
 1  what was asked for failed: an agent or workflow failed, a check found something
 2  bad usage or input, refused before or by the server
-3  a server could not be reached, or did not answer in time
+3  a server could not be reached, or something did not answer or end in time
 4  not found
 5  no permission, or no valid key
 
@@ -61,6 +61,11 @@ def from_grpc(error: grpc.aio.AioRpcError, address: str) -> CliError:
     if code is grpc.StatusCode.UNAVAILABLE:
         if _was_answered(error):
             return CliError(f"{error.details()}", "try again", code=Exit.UNREACHABLE)
+        mismatch = tls_mismatch(error.details() or "")
+        if mismatch:
+            return CliError(
+                f"Stigma's API at {address} {mismatch}", _API_TLS, code=Exit.UNREACHABLE
+            )
         return CliError(
             f"cannot reach Stigma's API at {address}",
             "start it with `stigma up`, or set STIGMA_API_ADDRESS",
@@ -80,12 +85,32 @@ def from_temporal(error: RPCError | RuntimeError, address: str) -> CliError:
     if isinstance(error, RPCError) and error.status in _TEMPORAL:
         exit_code, hint = _TEMPORAL[error.status]
         return CliError(f"Temporal: {error.message}", hint, code=exit_code)
+    mismatch = tls_mismatch(str(error))
+    if mismatch:
+        return CliError(f"Temporal at {address} {mismatch}", _TEMPORAL_TLS, code=Exit.UNREACHABLE)
     return CliError(
         f"cannot reach Temporal at {address}",
         "start it with `stigma up`, or set TEMPORAL_ADDRESS",
         code=Exit.UNREACHABLE,
     )
 
+
+def tls_mismatch(details: str) -> str:
+    """Return what a failed connection says about TLS, by the libraries' texts; "" for nothing."""
+    return next((what for sign, what in _TLS_SIGNS.items() if sign in details), "")
+
+
+_API_TLS = "see STIGMA_API_TLS and STIGMA_API_TLS_CA"
+_TEMPORAL_TLS = "is TLS wanted there? see TEMPORAL_TLS, TEMPORAL_API_KEY (implies TLS) and profiles"
+
+# Texts of BoringSSL (gRPC) and rustls (Temporal's SDK).
+_TLS_SIGNS = {
+    "WRONG_VERSION_NUMBER": "does not speak TLS",
+    "InvalidContentType": "does not speak TLS",
+    "CERTIFICATE_VERIFY_FAILED": "has a certificate that is not trusted",
+    "UnknownIssuer": "has a certificate that is not trusted",
+    "NotValidForName": "has a certificate of another name",
+}
 
 _API: dict[grpc.StatusCode, tuple[Exit, str]] = {
     grpc.StatusCode.INVALID_ARGUMENT: (Exit.USAGE, ""),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from stigma.agent.v1.agent_execution_pb2 import AgentExecution, CallbackState
 from stigma.agent.v1.agent_execution_service_pb2 import WatchAgentExecutionResponse
+from stigma.contracts.durations import format_duration
 from stigma.contracts.errors import reason_name
 from stigma.contracts.executions import Execution, Kind, phase_name
 from stigma.workflow.v1.workflow_execution_service_pb2 import WatchWorkflowExecutionResponse
@@ -74,6 +75,15 @@ def time_of(execution: Execution, name: str) -> str:
     if not execution.status.HasField(name):  # type: ignore[arg-type] # one of three literals
         return ""
     return as_time(getattr(execution.status, name))
+
+
+def took(execution: Execution) -> str:
+    """Return how long an execution took; "" while it is open."""
+    status = execution.status
+    if not status.HasField("end_time"):
+        return ""
+    nanoseconds = status.end_time.ToNanoseconds() - status.start_time.ToNanoseconds()
+    return format_duration(max(nanoseconds, 0) / 10**9)
 
 
 def _work(event: Event) -> str:

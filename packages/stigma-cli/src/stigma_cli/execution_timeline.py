@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
+from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -24,7 +24,17 @@ from stigma.diagnosis.v1.diagnosis_service_pb2 import (
 )
 from stigma_cli.connections import Api, open_api
 from stigma_cli.errors import CliError, Exit
-from stigma_cli.output import Format, Output, as_json, as_time, console, print_json
+from stigma_cli.output import (
+    Format,
+    Output,
+    as_json,
+    as_time,
+    console,
+    counted,
+    print_json,
+    print_rich,
+)
+from stigma_cli.terminal_text import escape_line
 
 _BAR = 16
 _SVG_WIDTH = 120
@@ -48,12 +58,17 @@ def timeline(
     if output is Format.JSON:
         print_json(as_json(shown))
     elif svg is None:
-        show(shown, console())
+        print_timeline(shown)
 
 
-def show(shown: ExecutionTimeline, out: Console) -> None:
-    """Print a timeline: a line an entry, with when, for how long, whose, and what."""
-    out.print(_heading(shown))
+def print_timeline(shown: ExecutionTimeline) -> None:
+    """Print a timeline."""
+    out = console()
+    print_rich(draw(shown), out)
+
+
+def draw(shown: ExecutionTimeline) -> Group:
+    """Return a timeline to print: a line an entry, with when, for how long, whose, and what."""
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), show_header=True)
     table.add_column("AT", justify="right", no_wrap=True)
     table.add_column("TOOK", justify="right", no_wrap=True)
@@ -70,15 +85,15 @@ def show(shown: ExecutionTimeline, out: Console) -> None:
             Text(_bar(entry, begin, end), style=colour),
             Text(who(shown, entry), style=colour),
             _what(entry),
-            Text(entry.fingerprint, style="dim"),
+            Text(escape_line(entry.fingerprint), style="dim"),
         )
-    out.print(table)
+    parts: list[RenderableType] = [_heading(shown), table]
     if shown.caller_unavailable:
-        out.print(
-            Text(f"The caller's part is missing: {shown.caller_unavailable}.", style="yellow")
-        )
+        missing = f"The caller's part is missing: {escape_line(shown.caller_unavailable)}."
+        parts.append(Text(missing, style="yellow"))
     if shown.truncated:
-        out.print(Text("The oldest model calls were left out.", style="yellow"))
+        parts.append(Text("The oldest model calls were left out.", style="yellow"))
+    return Group(*parts)
 
 
 def who(shown: ExecutionTimeline, entry: TimelineEntry) -> str:
@@ -114,7 +129,7 @@ def _write_svg(shown: ExecutionTimeline, file: Path) -> None:
         color_system="truecolor",
         highlight=False,
     )
-    show(shown, out)
+    out.print(draw(shown))
     picture = out.export_svg(title=f"stigma execution timeline {shown.execution_id}", unique_id="t")
     try:
         # Without the fonts that it would load from elsewhere.
@@ -126,35 +141,35 @@ def _write_svg(shown: ExecutionTimeline, file: Path) -> None:
 def _heading(shown: ExecutionTimeline) -> Text:
     heading = Text.assemble(
         (shown.execution_id, "bold"),
-        f"  {shown.definition_id or '(inline)'}  ",
+        f"  {escape_line(shown.definition_id) or '(inline)'}  ",
         (shown.phase, _phase_colour(shown.phase)),
     )
     if shown.entries:
         heading.append(f"  from {as_time(shown.entries[0].time, timespec='milliseconds')}")
-    heading.append(f"\nrequest {shown.request_id}")
+    heading.append(f"\nrequest {escape_line(shown.request_id)}")
     if shown.HasField("caller"):
         activity = f", activity {shown.caller.activity_id}" if shown.caller.activity_id else ""
-        heading.append(f"\ncaller  {shown.caller.workflow_id}{activity}")
+        heading.append(f"\ncaller  {escape_line(shown.caller.workflow_id + activity)}")
     if shown.HasField("usage") and shown.usage.model_calls:
         usage = shown.usage
         cost = f", ${usage.cost_usd:.4f}" if usage.cost_usd else ""
         heading.append(
-            f"\nusage   {usage.model_calls} model calls, {usage.input_tokens:,} tokens in, "
-            f"{usage.output_tokens:,} out{cost}"
+            f"\nusage   {counted(usage.model_calls, 'model call')}, "
+            f"{usage.input_tokens:,} tokens in, {usage.output_tokens:,} out{cost}"
         )
     heading.append("\n")
     return heading
 
 
 def _what(entry: TimelineEntry) -> Text:
-    text = Text(entry.title, style="red" if entry.failed else "")
+    text = Text(escape_line(entry.title), style="red" if entry.failed else "")
     notes = [entry.detail] if entry.detail else []
     if entry.attempt > 1:
         notes.append(f"attempt {entry.attempt}")
     if entry.open:
         notes.append("goes on")
     if notes:
-        text.append(f"  {', '.join(notes)}", style="yellow" if entry.open else "dim")
+        text.append(f"  {escape_line(', '.join(notes))}", style="yellow" if entry.open else "dim")
     return text
 
 

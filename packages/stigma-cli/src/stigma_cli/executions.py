@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import shlex
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import Annotated
 
 import typer
@@ -12,7 +15,7 @@ from stigma.agent.v1.agent_execution_service_pb2 import WatchAgentExecutionRespo
 from stigma.contracts.executions import Execution, Kind, phase_name
 from stigma.contracts.phases import has_ended
 from stigma_cli.connections import Api, open_api
-from stigma_cli.errors import Exit
+from stigma_cli.errors import CliError, Exit
 from stigma_cli.execution_calls import (
     Event,
     cancel_execution,
@@ -20,18 +23,21 @@ from stigma_cli.execution_calls import (
     get_execution,
     list_executions,
 )
-from stigma_cli.execution_text import definition_id, describe, rows, time_of
+from stigma_cli.execution_text import definition_id, describe, rows, took
 from stigma_cli.execution_timeline import timeline
 from stigma_cli.output import (
     Format,
     Output,
+    as_age,
     as_json,
     as_time,
     print_json,
     print_json_line,
     print_line,
+    print_note,
     print_table,
 )
+from stigma_cli.terminal_text import escape_line
 
 app = typer.Typer(
     help="Show, follow and cancel executions of agents and workflows.", no_args_is_help=True
@@ -102,16 +108,50 @@ def cancel(
 
 
 async def follow_events(
-    api: Api, execution_id: str, cursor: str = "", output: Format = Format.TEXT
+    api: Api,
+    execution_id: str,
+    cursor: str = "",
+    output: Format = Format.TEXT,
+    see: Callable[[Event], Awaitable[None]] | None = None,
 ) -> Execution:
-    """Print the events of an execution, a line each; return it as it ended."""
+    """Print the events of an execution, a line each; return it as it ended.
+
+    Args:
+        api: where it runs.
+        execution_id: which.
+        cursor: go on after this event.
+        output: lines for people, or JSON.
+        see: is called with each event before that is printed.
+    """
     event: Event = WatchAgentExecutionResponse()
     async for event in events(api, execution_id, cursor):
+        if see is not None:
+            await see(event)
         if output is Format.JSON:
             print_json_line(as_json(event))
         else:
-            print_line(f"{as_time(event.time, timespec='milliseconds')}  {describe(event)}")
+            time = as_time(event.time, timespec="milliseconds")
+            print_line(f"{time}  {escape_line(describe(event))}")
     return event.ended.execution
+
+
+@asynccontextmanager
+async def goes_on_when_interrupted(execution_id: str) -> AsyncIterator[None]:
+    """Say on an interrupt, or when the API is lost, how to follow and stop what goes on."""
+    name = shlex.quote(execution_id)
+    hint = (
+        f"it goes on: `stigma execution watch {name}` follows it, "
+        f"`stigma execution cancel {name}` stops it"
+    )
+    try:
+        yield
+    except asyncio.CancelledError:
+        print_note(hint)
+        raise
+    except CliError as error:
+        if error.code is not Exit.UNREACHABLE:
+            raise
+        raise CliError(error.message, hint, code=error.code) from None
 
 
 def completed(ended: Execution) -> bool:
@@ -141,14 +181,14 @@ async def _list(kind: Kind, query: str, limit: int, output: Format) -> None:
         print_json({"executions": [as_json(each) for each in executions]})
         return
     print_table(
-        ("ID", kind.upper(), "PHASE", "STARTED", "ENDED"),
+        ("ID", f"~{kind.upper()}", "PHASE", ">AGE", ">TOOK"),
         (
             (
                 each.id,
                 definition_id(each) or "(inline)",
                 phase_name(each),
-                time_of(each, "start_time"),
-                time_of(each, "end_time"),
+                as_age(each.status.start_time),
+                took(each),
             )
             for each in executions
         ),
@@ -158,7 +198,7 @@ async def _list(kind: Kind, query: str, limit: int, output: Format) -> None:
 
 
 async def _watch(execution_id: str, cursor: str, output: Format) -> None:
-    async with open_api() as api:
+    async with open_api() as api, goes_on_when_interrupted(execution_id):
         ended = await follow_events(api, execution_id, cursor, output)
     if not completed(ended):
         raise typer.Exit(Exit.FAILED)

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
-from datetime import datetime
+from collections.abc import Sequence
 from typing import Any
 
-from rich import box
 from rich.console import Console
 from rich.live import Live
-from rich.table import Table
+from rich.text import Text
 from temporalio.client import WorkflowHandle
 
 from stigma_cli.output import console, print_line
 from stigma_cli.runs import result, trace
+from stigma_cli.tables import table_lines
+from stigma_cli.task_lines import TaskLine, Tasks, in_order, task_lines
 
 _POLL_SECONDS = 0.3
-
-Tasks = Sequence[Mapping[str, Any]]
 
 
 async def follow(handle: WorkflowHandle[Any, Any]) -> Any:
@@ -33,7 +31,7 @@ async def follow(handle: WorkflowHandle[Any, Any]) -> Any:
         if out.is_terminal:
             await _show_table(out, handle, outcome)
         else:
-            await _print_lines(handle, outcome)
+            await print_tasks(handle, outcome)
         return await outcome
     finally:
         outcome.cancel()
@@ -51,41 +49,33 @@ async def _show_table(
             await asyncio.wait([outcome], timeout=_POLL_SECONDS)
 
 
-async def _print_lines(handle: WorkflowHandle[Any, Any], outcome: asyncio.Task[Any]) -> None:
-    printed: set[tuple[str, ...]] = set()
-    print_line(f"{handle.id}")
+async def print_tasks(handle: WorkflowHandle[Any, Any], outcome: asyncio.Future[Any]) -> None:
+    """Print a line whenever a task of a run begins or ends, until `outcome` is there."""
+    printed: set[tuple[tuple[str, str, int], str]] = set()
     while True:
         ended = outcome.done()
-        for task in await trace(handle):
-            state = (task["pointer"], task["started"] or "", str(task["attempt"]), task["status"])
-            if state not in printed:
-                printed.add(state)
-                name = f"{_indent(task)}{task['name']}"
-                print_line(f"{name:20} {task['status']:10} {_duration_text(task)}".rstrip())
+        lines = task_lines(await trace(handle))
+        for line in new_lines(lines, printed):
+            print_line(f"{line.label:20} {line.status:10} {line.took}".rstrip())
         if ended:
             return
         await asyncio.wait([outcome], timeout=_POLL_SECONDS)
 
 
-def _table(tasks: Tasks) -> Table:
-    table = Table("TASK", "STATUS", "TOOK", "EXECUTION", box=box.SIMPLE_HEAD, pad_edge=False)
-    for task in tasks:
-        table.add_row(
-            f"{_indent(task)}{task['name']}",
-            str(task["status"]),
-            _duration_text(task),
-            str(task.get("executionId", "")),
-        )
-    return table
+def new_lines(
+    lines: Sequence[TaskLine], printed: set[tuple[tuple[str, str, int], str]]
+) -> list[TaskLine]:
+    """Return what was not printed yet, in the order in which it happened; add it to `printed`."""
+    new = [line for line in in_order(lines) if (line.key, line.status) not in printed]
+    printed.update((line.key, line.status) for line in new)
+    return new
 
 
-def _indent(task: Mapping[str, Any]) -> str:
-    pointer = str(task["pointer"])
-    return "  " * max(pointer.count("/do/") + pointer.count("/branches/") - 1, 0)
-
-
-def _duration_text(task: Mapping[str, Any]) -> str:
-    if not task["started"] or not task["ended"]:
-        return ""
-    started, ended = (datetime.fromisoformat(task[each]) for each in ("started", "ended"))
-    return f"{(ended - started).total_seconds():.2f} s"
+def _table(tasks: Tasks) -> Text:
+    lines = task_lines(tasks)
+    columns = ["TASK", "STATUS", "TOOK"]
+    rows = [[line.label, line.status, line.took] for line in lines]
+    if any(line.execution_id for line in lines):
+        columns.append("EXECUTION")
+        rows = [[*row, line.execution_id] for row, line in zip(rows, lines, strict=True)]
+    return Text("\n".join(table_lines(columns, rows, None)), no_wrap=True, overflow="ellipsis")

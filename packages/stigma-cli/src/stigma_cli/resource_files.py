@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, TypeVar
 
 from google.protobuf.descriptor import EnumDescriptor, FieldDescriptor
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
-from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
-from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from stigma.agent.v1.agent_pb2 import Agent
 from stigma.contracts.durations import parse_duration
 from stigma.workflow.v1.workflow_pb2 import Workflow
 from stigma_cli.errors import CliError, Exit
+from stigma_cli.strict_json import check_text
+from stigma_cli.yaml_files import FileError
 
 API_VERSION = "stigma/v1"
 SUFFIXES = (".yaml", ".yml", ".json")
@@ -28,47 +30,23 @@ _MAX_FILE_BYTES = 4 * 1024 * 1024
 _ENVELOPE = ("apiVersion", "kind", "metadata", "spec")
 
 
-class FileError(CliError):
-    """A file that cannot be used: `file:line: what is wrong`."""
-
-    def __init__(self, path: str, line: int | None, message: str) -> None:
-        place = path if line is None else f"{path}:{line}"
-        super().__init__(f"{place}: {message}", code=Exit.USAGE)
-
-
-def parse_documents(name: str, text: str) -> list[Any]:
-    """Parse YAML 1.2, with line numbers kept.
-
-    Raises:
-        FileError: it is not YAML.
-    """
-    try:
-        return [document for document in YAML(typ="rt").load_all(text) if document is not None]
-    except MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else None
-        raise FileError(name, line, str(error.problem or error.context)) from None
-    except YAMLError as error:
-        raise FileError(name, None, str(error)) from None
-
-
 def read_text(path: Path) -> str:
     """Read a file, or stdin for "-".
 
     Raises:
         CliError: it cannot be read, or is larger than any definition may be.
     """
-    if str(path) == "-":
-        return sys.stdin.read(_MAX_FILE_BYTES)
+    name = shown_name(path)
     try:
-        with path.open("rb") as file:
+        with nullcontext(sys.stdin.buffer) if str(path) == "-" else path.open("rb") as file:
             content = file.read(_MAX_FILE_BYTES + 1)
         if len(content) > _MAX_FILE_BYTES:
-            raise CliError(f"{path}: larger than {_MAX_FILE_BYTES} bytes", code=Exit.USAGE)
+            raise CliError(f"{name}: larger than {_MAX_FILE_BYTES} bytes", code=Exit.USAGE)
         return content.decode()
     except OSError as error:
-        raise CliError(f"{path}: {error.strerror}", code=Exit.USAGE) from None
+        raise CliError(f"{name}: {error.strerror}", code=Exit.USAGE) from None
     except UnicodeDecodeError:
-        raise CliError(f"{path}: is not UTF-8 text", code=Exit.USAGE) from None
+        raise CliError(f"{name}: is not UTF-8 text", code=Exit.USAGE) from None
 
 
 def shown_name(path: Path) -> str:
@@ -101,42 +79,63 @@ class EnvelopeReader:
     def __init__(self, file: str, texts: Mapping[str, Callable[[Any], str]]) -> None:
         self._file = file
         self._texts = texts
+        self._mistakes: list[FileError] = []
 
-    def read(self, document: Any, kind: str, definition: D) -> D:
-        """Fill in a definition from its envelope.
+    def read_all(self, documents: Iterable[Any], kind: str, new: Callable[[], D]) -> list[D]:
+        """Return a definition of each document.
 
         Raises:
-            FileError: it is malformed.
+            CliError: any is malformed; with all mistakes of all of them.
         """
+        definitions = []
+        for document in documents:
+            definition = new()
+            with self._collect():
+                self._read(document, kind, definition)
+            definitions.append(definition)
+        if self._mistakes:
+            first, *others = (mistake.message for mistake in self._mistakes)
+            raise CliError(first, code=Exit.USAGE, more=others)
+        return definitions
+
+    def _read(self, document: Any, kind: str, definition: D) -> None:
         top = self._mapping(document, "the document", 1)
         self._only(top, _ENVELOPE, f"{'an' if kind[0] in 'AEIOU' else 'a'} {kind.lower()}")
         for key, expected in (("apiVersion", API_VERSION), ("kind", kind)):
             if top.get(key) != expected:
-                raise self._error(top, key, f"{key} must be {expected}")
+                self._mistakes.append(self._error(top, key, f"{key} must be {expected}"))
+        with self._collect():
+            self._read_metadata(top, definition)
+        with self._collect():
+            spec = self._mapping(top.get("spec"), "spec", _line(top, "spec"))
+            self._fill(definition.spec, spec, "spec")
+            definition.spec.SetInParent()
+
+    def _read_metadata(self, top: CommentedMap, definition: Agent | Workflow) -> None:
         metadata = self._mapping(top.get("metadata"), "metadata", _line(top, "metadata"))
         self._only(metadata, ("name", "labels"), "metadata")
-        if not isinstance(metadata.get("name"), str):
-            raise self._error(metadata, "name", "metadata.name must be a text")
-        definition.name = metadata["name"]
+        with self._collect():
+            if not isinstance(metadata.get("name"), str):
+                raise self._error(metadata, "name", "metadata.name must be a text")
+            definition.name = self._text(metadata["name"], _line(metadata, "name"), "metadata.name")
         if metadata.get("labels") is not None:
             labels = definition.DESCRIPTOR.fields_by_name["labels"]
             self._set(definition, labels, metadata, "labels", "metadata.labels")
-        spec = self._mapping(top.get("spec"), "spec", _line(top, "spec"))
-        self._fill(definition.spec, spec, "spec")
-        definition.spec.SetInParent()
-        return definition
 
     def _fill(self, message: Message, values: CommentedMap, path: str) -> None:
         fields = _fields(message.DESCRIPTOR)
         self._only(values, fields, path)
         seen: set[str] = set()
         for key in values:
-            field = fields[key]
-            if field.name in seen:
-                raise self._error(values, key, f"{path}.{key} is given twice")
-            seen.add(field.name)
-            if values[key] is not None:
-                self._set(message, field, values, key, f"{path}.{key}")
+            field = fields.get(key)
+            if field is None:
+                continue
+            with self._collect():
+                if field.name in seen:
+                    raise self._error(values, key, f"{path}.{key} is given twice")
+                seen.add(field.name)
+                if values[key] is not None:
+                    self._set(message, field, values, key, f"{path}.{key}")
 
     def _set(
         self, message: Message, field: FieldDescriptor, values: Any, key: Any, path: str
@@ -146,9 +145,11 @@ class EnvelopeReader:
         if _is_map(field):
             target = getattr(message, field.name)
             for name, text in self._mapping(value, path, line).items():
-                if not isinstance(name, str) or not isinstance(text, str):
-                    raise self._error(value, name, f"{path}.{name} must be a text")
-                target[name] = text
+                with self._collect():
+                    if not isinstance(name, str) or not isinstance(text, str):
+                        raise self._error(value, name, f"{path}.{name} must be a text")
+                    place, line = f"{path}.{name}", _line(value, name)
+                    target[self._text(name, line, place)] = self._text(text, line, place)
         elif field.is_repeated:
             self._extend(message, field, self._sequence(value, path, line), path)
         elif field.message_type is not None:
@@ -162,10 +163,11 @@ class EnvelopeReader:
         target = getattr(message, field.name)
         for index, value in enumerate(values):
             place, line = f"{path}[{index}]", _line(values, index)
-            if field.message_type is not None:
-                self._set_message(target.add(), value, line, place)
-            else:
-                target.append(self._scalar(field, value, line, place))
+            with self._collect():
+                if field.message_type is not None:
+                    self._set_message(target.add(), value, line, place)
+                else:
+                    target.append(self._scalar(field, value, line, place))
 
     def _set_message(self, message: Message, value: Any, line: int, path: str) -> None:
         if isinstance(message, Duration):
@@ -181,7 +183,10 @@ class EnvelopeReader:
 
     def _scalar(self, field: FieldDescriptor, value: Any, line: int, path: str) -> Any:
         if field.name in self._texts and isinstance(value, Mapping):
-            return self._texts[field.name](value)
+            try:
+                return self._texts[field.name](value)
+            except ValueError as error:
+                raise FileError(self._file, line, f"{path} {error}") from None
         if field.enum_type is not None:
             return self._enum(field.enum_type, value, line, path)
         expected, kinds = _SCALARS[field.cpp_type]
@@ -190,6 +195,15 @@ class EnvelopeReader:
         bits = _BITS.get(field.cpp_type)
         if bits is not None and isinstance(value, int) and value.bit_length() >= bits:
             raise FileError(self._file, line, f"{path} does not fit into {bits} bits")
+        if isinstance(value, float) and not math.isfinite(value):
+            raise FileError(self._file, line, f"{path} must be a finite number")
+        return self._text(value, line, path) if isinstance(value, str) else value
+
+    def _text(self, value: str, line: int, path: str) -> str:
+        try:
+            check_text(value)
+        except ValueError as error:
+            raise FileError(self._file, line, f"{path} {error}") from None
         return value
 
     def _enum(self, enum: EnumDescriptor, value: Any, line: int, path: str) -> int:
@@ -216,7 +230,16 @@ class EnvelopeReader:
             if key not in known:
                 # snake_case is read as well, but naming each field twice helps nobody.
                 names = ", ".join(name for name in known if "_" not in name)
-                raise self._error(values, key, f"unknown key {key!r} in {what}; known: {names}")
+                message = f"unknown key {key!r} in {what}; known: {names}"
+                self._mistakes.append(self._error(values, key, message))
+
+    @contextmanager
+    def _collect(self) -> Iterator[None]:
+        """Note a mistake of the body, and go on after it: all of a file are shown at once."""
+        try:
+            yield
+        except FileError as mistake:
+            self._mistakes.append(mistake)
 
     def _error(self, values: Any, key: Any, message: str) -> FileError:
         return FileError(self._file, _line(values, key), message)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shlex
 from dataclasses import asdict
 from datetime import timedelta
 from pathlib import Path
@@ -15,10 +16,11 @@ from stigma_cli import definition_files
 from stigma_cli.connections import connect_temporal, task_queues
 from stigma_cli.documents import can_check, document_name, problems_of
 from stigma_cli.errors import CliError, Exit
-from stigma_cli.output import Format, Output, print_json, print_line
+from stigma_cli.output import Format, Output, as_duration, print_json, print_line, print_note
 from stigma_cli.progress import follow
-from stigma_cli.resource_files import parse_documents, read_text, shown_name
+from stigma_cli.resource_files import read_text, shown_name
 from stigma_cli.runs import read_input, result, start
+from stigma_cli.yaml_files import parse_documents
 
 File = Annotated[Path, typer.Argument(metavar="FILE", help='The document, or "-" for stdin.')]
 
@@ -101,6 +103,7 @@ async def _run(
 ) -> None:
     client = await connect_temporal()
     handle = await start(client, name, text, data, queue=task_queues().engine)
+    print_note(f"started {handle.id}")
     try:
         async with asyncio.timeout(longest.total_seconds()):
             if watch and output is Format.TEXT:
@@ -108,13 +111,27 @@ async def _run(
             else:
                 outcome = await result(handle)
     except TimeoutError:
-        raise CliError(
-            f"{handle.id} has not ended within {longest}", "it goes on", code=Exit.UNREACHABLE
-        ) from None
+        message = f"{handle.id} has not ended within {as_duration(longest)}"
+        raise CliError(message, _goes_on(handle.id), code=Exit.UNREACHABLE) from None
+    except asyncio.CancelledError:
+        print_note(_goes_on(handle.id))
+        raise
+    except CliError as error:
+        if error.code is not Exit.UNREACHABLE:
+            raise
+        raise CliError(error.message, _goes_on(handle.id), code=error.code) from None
     if output is Format.JSON:
         print_json({"workflowId": handle.id, "runId": handle.result_run_id, "output": outcome})
     else:
         print_json(outcome)
+
+
+def _goes_on(workflow_id: str) -> str:
+    name = shlex.quote(workflow_id)
+    return (
+        f"the run goes on: `temporal workflow result -w {name}` waits for it, "
+        f"`temporal workflow cancel -w {name}` stops it"
+    )
 
 
 def _validate_agents(file: str, text: str, output: Format) -> None:

@@ -15,9 +15,10 @@ from temporalio.service import RPCError, RPCStatusCode
 from stigma.contracts import limits
 from stigma.contracts.errors import detail_of
 from stigma.contracts.refusals import Refusal, refusal_in
-from stigma_cli.connections import temporal_call
-from stigma_cli.errors import CliError, Exit
+from stigma_cli.connections import temporal_address, temporal_call
+from stigma_cli.errors import CliError, Exit, from_temporal
 from stigma_cli.resource_files import read_text
+from stigma_cli.strict_json import parse_json
 
 _QUERY_TIMEOUT = timedelta(seconds=5)
 
@@ -46,7 +47,7 @@ def read_input(text: str) -> Any:
     Raises:
         ValueError: it is not JSON.
     """
-    return json.loads(read_input_text(text))
+    return _read_input(text)[1]
 
 
 def read_input_text(text: str) -> str:
@@ -55,13 +56,16 @@ def read_input_text(text: str) -> str:
     Raises:
         ValueError: it is not JSON.
     """
+    return _read_input(text)[0]
+
+
+def _read_input(text: str) -> tuple[str, Any]:
     if text.startswith("@"):
         text = read_text(Path(text[1:]))
     try:
-        json.loads(text)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"the input is not JSON: {error}") from None
-    return text
+        return text, parse_json(text)
+    except ValueError as error:
+        raise ValueError(f"the input {error}") from None
 
 
 async def start(
@@ -73,7 +77,7 @@ async def start(
         CliError: it is too large, or Temporal cannot be reached.
     """
     argument = {"document": text, "input": data}
-    size = len(json.dumps(argument).encode())
+    size = len(json.dumps(argument, separators=(",", ":"), ensure_ascii=False).encode())
     if size > limits.MAX_PAYLOAD_BYTES:
         raise CliError(
             f"document and input are {size} bytes; the limit is {limits.MAX_PAYLOAD_BYTES}",
@@ -95,6 +99,8 @@ async def result(handle: WorkflowHandle[Any, Any]) -> Any:
         return await handle.result()
     except WorkflowFailureError as error:
         raise _failed(handle.id, error) from None
+    except (RPCError, RuntimeError) as error:
+        raise from_temporal(error, temporal_address()) from None
 
 
 async def trace(handle: WorkflowHandle[Any, Any]) -> list[dict[str, Any]]:
@@ -105,7 +111,7 @@ async def trace(handle: WorkflowHandle[Any, Any]) -> list[dict[str, Any]]:
         return []
     except RPCError as error:
         if error.status not in _UNANSWERED:
-            raise
+            raise from_temporal(error, temporal_address()) from None
         return []
     return list(tasks) if isinstance(tasks, list) else []
 

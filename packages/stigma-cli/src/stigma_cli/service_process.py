@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import http.client
-import sys
 from collections.abc import Mapping
-from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 
-from stigma_cli.child_process import bound_to_parent
-from stigma_cli.errors import CliError
+from stigma_cli.child_process import ProcessGroup, bound_to_parent, exit_text, python_module
+from stigma_cli.errors import CliError, Exit
+from stigma_cli.output import as_duration
+from stigma_cli.state_directory import UMASK, open_private
 
 HOST = "127.0.0.1"
 
@@ -38,13 +38,14 @@ class ServiceProcess:
 
     async def start(self) -> None:
         """Start the process; `wait_ready` waits until it serves."""
-        with self.log.open("wb") as output:
+        with open_private(self.log) as output:
             self._process = await asyncio.create_subprocess_exec(
-                *bound_to_parent([sys.executable, "-m", self.name]),
+                *bound_to_parent(python_module(self.name)),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
                 env=self._environment,
+                umask=UMASK,
                 start_new_session=True,  # a Ctrl-C is for us, who then stop it in order
             )
 
@@ -62,7 +63,9 @@ class ServiceProcess:
                     await asyncio.sleep(_POLL_SECONDS)
         except TimeoutError:
             raise CliError(
-                f"{self.name} is not ready after {_READY_TIMEOUT}", self.log_tail()
+                f"{self.name} is not ready after {as_duration(_READY_TIMEOUT)}",
+                self.log_tail(),
+                code=Exit.UNREACHABLE,
             ) from None
 
     async def wait(self) -> int:
@@ -74,18 +77,12 @@ class ServiceProcess:
         process = self._process
         if process is None or process.returncode is not None:
             return
-        process.terminate()
-        try:
-            await asyncio.wait_for(process.wait(), _STOP_TIMEOUT.total_seconds())
-        except TimeoutError:
-            with suppress(ProcessLookupError):
-                process.kill()
-            await process.wait()
+        await ProcessGroup(process).stop(_STOP_TIMEOUT)
 
     def ended_error(self) -> CliError:
         """Return the error of a process that ended by itself."""
-        code = self._process.returncode if self._process is not None else None
-        return CliError(f"{self.name} ended with exit code {code}", self.log_tail())
+        code = self._process.returncode if self._process is not None else 0
+        return CliError(f"{self.name} {exit_text(code or 0)}", self.log_tail())
 
     def log_tail(self) -> str:
         """Return the end of the log, for people."""

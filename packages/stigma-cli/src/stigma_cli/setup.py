@@ -20,7 +20,7 @@ from stigma_cli.namespaces import (
     retention_of,
     set_retention,
 )
-from stigma_cli.output import Format, Output, print_json, print_line
+from stigma_cli.output import Format, Output, as_duration, print_json, print_line
 
 RETENTION = timedelta(hours=72)
 
@@ -30,42 +30,55 @@ LEAST_RETENTION = limits.DEFAULT_TIMEOUT + timedelta(hours=1)
 
 def setup(
     retention: Annotated[
-        str,
+        str | None,
         typer.Option(
-            metavar="DURATION", help="Keep closed executions at least so long, for instance 72h."
+            metavar="DURATION",
+            help="Raise the retention to this where it is lower, for instance 72h.",
         ),
-    ] = "72h",
+    ] = None,
+    raise_retention: Annotated[
+        bool, typer.Option("--raise-retention", help="The same as --retention 72h.")
+    ] = False,
     output: Output = Format.TEXT,
 ) -> None:
     """Prepare a Temporal namespace for Stigma.
 
-    Registers search attributes, and raises the retention where it is lower. Does nothing the second
-    time.
+    Registers search attributes. Checks how long closed executions are kept, and raises that only
+    when told: it costs storage, for everything in the namespace. Does nothing the second time.
     """
-    try:
-        least = parse_duration(retention)
-    except ValueError as error:
-        raise CliError(str(error), code=Exit.USAGE) from None
-    if least < LEAST_RETENTION:
-        raise CliError(f"the retention must be at least {LEAST_RETENTION}", code=Exit.USAGE)
+    least = RETENTION if raise_retention else None
+    if retention is not None:
+        try:
+            least = parse_duration(retention)
+        except ValueError as error:
+            raise CliError(f"--retention: {error}", code=Exit.USAGE) from None
+    if least is not None and least < LEAST_RETENTION:
+        raise CliError(
+            f"the retention must be at least {as_duration(LEAST_RETENTION)}", code=Exit.USAGE
+        )
     done = asyncio.run(_setup(least))
     if output is Format.JSON:
-        print_json({"namespace": done.namespace, "changed": done.changes})
+        print_json(
+            {"namespace": done.namespace, "changed": done.changes, "advice": done.advice or None}
+        )
         return
-    for change in done.changes or ["nothing to do"]:
+    for change in done.changes or ([] if done.advice else ["nothing to do"]):
         print_line(f"{done.namespace}: {change}")
+    if done.advice:
+        print_line(f"{done.namespace}: {done.advice}")
 
 
 @dataclass(frozen=True)
 class Changes:
-    """Changes of a namespace, a line each."""
+    """Changes of a namespace, a line each, and what is left to do, if anything."""
 
     namespace: str
     changes: list[str]
+    advice: str = ""
 
 
-async def set_up(client: Client, retention: timedelta) -> Changes:
-    """Register what is missing, and raise the retention where it is lower.
+async def set_up(client: Client, retention: timedelta | None = None) -> Changes:
+    """Register what is missing; raise the retention to `retention` where it is lower.
 
     Raises:
         CliError: Temporal cannot be reached, refuses, or has an attribute of another type.
@@ -73,13 +86,24 @@ async def set_up(client: Client, retention: timedelta) -> Changes:
     address = temporal_address()
     changes = await temporal_call(_register(client), address)
     kept = await temporal_call(retention_of(client), address)
+    if retention is None:
+        return Changes(client.namespace, changes, _advice(kept))
     if kept < retention:
         await temporal_call(set_retention(client, retention), address)
-        changes.append(f"retention raised from {kept} to {retention}")
+        changes.append(f"retention raised from {as_duration(kept)} to {as_duration(retention)}")
     return Changes(client.namespace, changes)
 
 
-async def _setup(retention: timedelta) -> Changes:
+def _advice(kept: timedelta) -> str:
+    if kept >= LEAST_RETENTION:
+        return ""
+    return (
+        f"closed executions are kept {as_duration(kept)}, calls wait up to "
+        f"{as_duration(limits.DEFAULT_TIMEOUT)} by default: `stigma setup --raise-retention`"
+    )
+
+
+async def _setup(retention: timedelta | None) -> Changes:
     return await set_up(await connect_temporal(), retention)
 
 

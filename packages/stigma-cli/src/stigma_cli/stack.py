@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from stigma_cli.child_environment import without_other_installations
 from stigma_cli.devserver import DevServer, DevServerError, find_binary, free_ports, is_free
-from stigma_cli.errors import CliError, Exit
+from stigma_cli.errors import CliError
 from stigma_cli.service_process import HOST, ServiceProcess
+from stigma_cli.state_directory import claim, registry_url
 
 SERVICES = ("stigma_api", "stigma_orchestrator", "ai_worker", "zigflow_worker")
 
@@ -60,7 +61,9 @@ class Stack:
     ) -> None:
         self.directory = directory
         self.ports = ports
-        self._environment = dict(os.environ if environment is None else environment)
+        self._environment = without_other_installations(
+            os.environ if environment is None else environment, own_temporal=temporal is None
+        )
         self._temporal = temporal
         self._keep = keep
         self._server: DevServer | None = None
@@ -99,7 +102,7 @@ class Stack:
             CliError: another stack uses the directory, it cannot be written, or a port is taken.
         """
         with ExitStack() as claims:
-            self._lock(claims)
+            claim(self.directory, claims)
             for name, port in self._listeners():
                 if not is_free(port):
                     raise CliError(
@@ -150,18 +153,6 @@ class Stack:
             await self._server.stop()
         self._claims.close()
 
-    def _lock(self, claims: ExitStack) -> None:
-        try:
-            self.directory.mkdir(parents=True, exist_ok=True)
-            lock = claims.enter_context((self.directory / "lock").open("w"))
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise CliError(
-                f"another `stigma up` runs in {self.directory}", "name another directory with --dir"
-            ) from None
-        except OSError as error:
-            raise CliError(f"{self.directory}: {error.strerror}", code=Exit.USAGE) from None
-
     def _listeners(self) -> Iterator[tuple[str, int]]:
         if self._temporal is None:
             yield "Temporal", self.ports.temporal
@@ -191,9 +182,8 @@ class Stack:
 
     def _service(self, name: str) -> ServiceProcess:
         admin_port = self.ports.admin[name]
-        registry = self.directory / "registry.db"
         environment = {
-            "STIGMA_REGISTRY_URL": f"sqlite+aiosqlite:///{registry.absolute()}",
+            "STIGMA_REGISTRY_URL": registry_url(self.directory),
             "STIGMA_CONSOLE_TEMPORAL_UI_URL": self.ui_url or "",
             **self._environment,
             "TEMPORAL_ADDRESS": self.temporal_address,

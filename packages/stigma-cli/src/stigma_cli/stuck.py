@@ -12,7 +12,7 @@ from stigma.diagnosis.v1.diagnosis_service_pb2 import (
     StuckExecution,
 )
 from stigma_cli.connections import Api
-from stigma_cli.output import print_line
+from stigma_cli.output import as_duration, print_line
 
 
 async def find_stuck(api: Api, min_age: timedelta) -> ListStuckExecutionsResponse:
@@ -50,4 +50,4 @@ def show(stuck: ListStuckExecutionsResponse) -> None:
 
 def _age(each: StuckExecution) -> str:
     age = datetime.now(UTC) - each.start_time.ToDatetime(UTC)
-    return str(timedelta(seconds=max(round(age.total_seconds()), 0)))
+    return as_duration(max(age, timedelta()))

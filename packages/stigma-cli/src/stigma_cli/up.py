@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import sys
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -15,9 +14,10 @@ import typer
 
 from stigma_cli.connections import connect_temporal
 from stigma_cli.errors import CliError, Exit
-from stigma_cli.output import Format, Output, print_json_line, print_line, print_table
-from stigma_cli.service_process import HOST
-from stigma_cli.setup import RETENTION, set_up
+from stigma_cli.options import path_of
+from stigma_cli.output import Format, Output, print_json_line, print_line, print_note, print_table
+from stigma_cli.service_process import HOST, ServiceProcess
+from stigma_cli.setup import set_up
 from stigma_cli.stack import Ports, Stack
 
 T = TypeVar("T")
@@ -26,7 +26,10 @@ T = TypeVar("T")
 def up(
     *,
     directory: Annotated[
-        Path, typer.Option("--dir", metavar="DIR", help="Where logs and the registry go.")
+        Path,
+        typer.Option(
+            "--dir", metavar="DIR", parser=path_of, help="Where logs and the registry go."
+        ),
     ] = Path(".stigma"),
     free_ports: Annotated[
         bool, typer.Option("--free-ports", help="Take free ports instead of the usual ones.")
@@ -81,10 +84,12 @@ async def started(stack: Stack, *, setup: bool = False) -> AsyncIterator[None]:
 
 
 async def until_stopped(work: Coroutine[Any, Any, None]) -> bool:
-    """Do some work, but cancel it on Ctrl-C or SIGTERM; returns whether it ended by itself."""
+    """Do some work, but cancel it on a signal to end; returns whether it ended by itself."""
     stop = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        # nohup ignores SIGHUP: the terminal's end is not ours then.
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            asyncio.get_running_loop().add_signal_handler(number, stop.set)
     working = asyncio.create_task(work)
     stopping = asyncio.create_task(stop.wait())
     await asyncio.wait([working, stopping], return_when=asyncio.FIRST_COMPLETED)
@@ -118,19 +123,20 @@ async def while_up(stack: Stack, work: Coroutine[Any, Any, T]) -> T:
 
 def print_status(text: str) -> None:
     """Print a step on stderr."""
-    sys.stderr.write(f"stigma: {text} …\n")
-    sys.stderr.flush()
+    print_note(f"{text} …")
 
 
 async def _set_up() -> None:
     try:
-        await set_up(await connect_temporal(), RETENTION)
+        done = await set_up(await connect_temporal())
     except CliError as error:
         hint = "unset TEMPORAL_ADDRESS to start a dev server"
         unreachable = error.code is Exit.UNREACHABLE
         raise CliError(
             error.message, hint if unreachable else error.hint, code=error.code
         ) from None
+    if done.advice:
+        print_note(f"namespace {done.namespace}: {done.advice}")
 
 
 async def _serve(stack: Stack, output: Format) -> None:
@@ -157,19 +163,20 @@ def _print_ready(stack: Stack, output: Format) -> None:
         )
         return
     rows = [
-        ("temporal", stack.temporal_address, str(stack.temporal_log or "")),
-        *((each.name, _address(stack, each.name), str(each.log)) for each in stack.services),
+        ("temporal", stack.temporal_address, ""),
+        *(_row(stack, each) for each in stack.services),
     ]
-    print_table(("READY", "ADDRESS", "LOG"), rows)
-    print_line(f"\nConsole: {stack.console_url}")
+    print_table(("READY", "ADDRESS", "HEALTH"), rows)
+    print_line(f"\nLogs: {stack.directory}/*.log")
+    print_line(f"Console: {stack.console_url}")
     if stack.ui_url:
         print_line(f"Temporal's UI: {stack.ui_url}")
     print_line("Ctrl-C stops everything.")
 
 
-def _address(stack: Stack, name: str) -> str:
-    admin = f"http://{HOST}:{stack.ports.admin[name]}"
-    return f"{stack.api_address} (gRPC), {admin}" if name == "stigma_api" else admin
+def _row(stack: Stack, service: ServiceProcess) -> tuple[str, str, str]:
+    address = stack.api_address if service.name == "stigma_api" else ""
+    return service.name, address, f"http://{HOST}:{service.admin_port}/readyz"
 
 
 def _running_temporal() -> tuple[str, str] | None:

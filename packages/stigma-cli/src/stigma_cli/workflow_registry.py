@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import timedelta
 from typing import Annotated
 
 import typer
 
 from stigma.contracts.durations import parse_duration
-from stigma.contracts.executions import Kind
+from stigma.contracts.executions import Execution, Kind
 from stigma.workflow.v1.workflow_execution_pb2 import WorkflowExecution
 from stigma.workflow.v1.workflow_execution_service_pb2 import StartWorkflowRequest
 from stigma.workflow.v1.workflow_pb2 import Workflow
@@ -22,12 +21,22 @@ from stigma.workflow.v1.workflow_service_pb2 import (
 from stigma_cli import definitions
 from stigma_cli.connections import open_api
 from stigma_cli.definition_files import read_workflows
-from stigma_cli.definitions import DefinitionKind, DryRun, Files
+from stigma_cli.definitions import DefinitionKind, DryRun, Files, Yes
 from stigma_cli.errors import CliError, Exit
 from stigma_cli.execution_calls import ended_execution
 from stigma_cli.execution_text import outcome
-from stigma_cli.executions import completed, follow_events
-from stigma_cli.output import Format, Output, as_json, print_json, print_line
+from stigma_cli.executions import completed, follow_events, goes_on_when_interrupted
+from stigma_cli.options import not_empty
+from stigma_cli.output import (
+    Format,
+    Output,
+    as_duration,
+    as_json,
+    print_json,
+    print_line,
+    print_note,
+)
+from stigma_cli.run_tasks import run_tasks
 from stigma_cli.runs import read_input_text
 
 app = typer.Typer(help="Register, show, start and delete workflows.", no_args_is_help=True)
@@ -85,10 +94,11 @@ def list_(output: Output = Format.TEXT) -> None:
 @app.command()
 def delete(
     name: Annotated[str, typer.Argument(metavar="NAME", help="The workflow's name.")],
+    yes: Yes = False,
     output: Output = Format.TEXT,
 ) -> None:
     """Delete all versions of a workflow. Running executions keep theirs."""
-    definitions.delete(WORKFLOWS, name, output)
+    definitions.delete(WORKFLOWS, name, output, yes=yes)
 
 
 @app.command()
@@ -100,31 +110,41 @@ def start(
         typer.Option("--input", "-i", metavar="JSON", help="The input: JSON, or @FILE with JSON."),
     ] = "null",
     request_id: Annotated[
-        str,
+        str | None,
         typer.Option(
-            metavar="ID", help="Start it once, however often this command is given this id."
+            metavar="ID",
+            callback=not_empty,
+            help="Start it once, however often this command is given this id.",
         ),
-    ] = "",
+    ] = None,
     session: Annotated[
         str, typer.Option(metavar="SESSION", help="Groups executions that belong together.")
     ] = "",
     timeout: Annotated[
-        str, typer.Option(metavar="DURATION", help="Time it out after so long, for instance 10m.")
-    ] = "",
+        str | None,
+        typer.Option(metavar="DURATION", help="Time it out after so long, for instance 10m."),
+    ] = None,
     wait: Annotated[
         bool, typer.Option("--wait", help="Wait for its output, and print it.")
     ] = False,
-    watch: Annotated[bool, typer.Option("--watch", help="Show what happens to its end.")] = False,
+    watch: Annotated[
+        bool,
+        typer.Option(
+            "--watch", help="Show what happens to its end, and its tasks (from Temporal)."
+        ),
+    ] = False,
     output: Output = Format.TEXT,
 ) -> None:
     """Start a registered workflow, and print its execution's id.
 
     With --wait or --watch, exits 1 unless it completes.
     """
-    request = StartWorkflowRequest(workflow_id=workflow, request_id=request_id, session_id=session)
+    request = StartWorkflowRequest(
+        workflow_id=workflow, request_id=request_id or "", session_id=session
+    )
     try:
         request.input_json = read_input_text(input)
-        if timeout:
+        if timeout is not None:
             request.config.timeout.FromTimedelta(parse_duration(timeout))
     except ValueError as error:
         raise CliError(str(error), code=Exit.USAGE) from None
@@ -137,18 +157,29 @@ async def _start(request: StartWorkflowRequest, *, wait: bool, watch: bool, outp
         if not wait and not watch:
             _print_started(started, output)
             return
-        if watch:
-            if output is Format.TEXT:
-                print_line(started.id)
-            ended = await follow_events(api, started.id, output=output)
+        if watch and output is Format.TEXT:
+            print_line(started.id)
         else:
-            ended = await ended_execution(api, started.id)
-            if output is Format.JSON:
-                print_json(as_json(ended))
+            print_note(f"started {started.id}")
+        async with goes_on_when_interrupted(started.id):
+            if watch and output is Format.TEXT:
+                async with run_tasks() as tasks:
+                    ended = await follow_events(api, started.id, see=tasks.see)
+            elif watch:
+                ended = await follow_events(api, started.id, output=output)
             else:
-                print_line(outcome(ended))
+                ended = await ended_execution(api, started.id)
+    if not watch:
+        _print_ended(ended, output)
     if not completed(ended):
         raise typer.Exit(Exit.FAILED)
+
+
+def _print_ended(ended: Execution, output: Format) -> None:
+    if output is Format.JSON:
+        print_json(as_json(ended))
+    else:
+        print_line(outcome(ended))
 
 
 def _print_started(started: WorkflowExecution, output: Format) -> None:
@@ -161,5 +192,4 @@ def _print_started(started: WorkflowExecution, output: Format) -> None:
 def _timeout(workflow: Workflow) -> str:
     if not workflow.spec.limits.HasField("timeout"):
         return ""
-    timeout: timedelta = workflow.spec.limits.timeout.ToTimedelta()
-    return f"{timeout.total_seconds():g} s"
+    return as_duration(workflow.spec.limits.timeout.ToTimedelta())

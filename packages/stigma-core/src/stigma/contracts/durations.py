@@ -6,6 +6,7 @@ import re
 from datetime import timedelta
 
 _SHORT = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s)?(?:(\d+)ms)?")
+_ISO_WEEKS = re.compile(r"P(\d+)W")
 _ISO = re.compile(
     r"P(?:(\d+)D)?(?:T(?=\d)(?:(\d+(?:\.\d+)?)H)?(?:(\d+(?:\.\d+)?)M)?(?:(\d+(?:\.\d+)?)S)?)?"
 )
@@ -21,6 +22,8 @@ def parse_duration(text: str) -> timedelta:
         hours, minutes, seconds, milliseconds = match.groups()
         parts = {"hours": hours, "minutes": minutes, "seconds": seconds}
         parts["milliseconds"] = milliseconds
+    elif match := _ISO_WEEKS.fullmatch(text):
+        parts = {"weeks": match[1]}
     elif match := _ISO.fullmatch(text):
         parts = dict(zip(("days", "hours", "minutes", "seconds"), match.groups(), strict=True))
     else:

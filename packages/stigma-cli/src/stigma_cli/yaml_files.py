@@ -1,0 +1,83 @@
+"""The one reader of YAML files: the engine's rules, with line numbers kept."""
+
+from __future__ import annotations
+
+import io
+import re
+from typing import Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.nodes import ScalarNode
+from ruamel.yaml.resolver import VersionedResolver
+from ruamel.yaml.tag import Tag
+
+from stigma_cli.errors import CliError, Exit
+from stigma_cli.strict_json import TOO_DEEP
+
+# Plain scalars, by YAML 1.2's core schema: a date is a text, as in workflow documents.
+_SCALARS = {
+    "null": re.compile(r"~|null|Null|NULL|"),
+    "bool": re.compile(r"true|True|TRUE|false|False|FALSE"),
+    "int": re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+"),
+    "float": re.compile(
+        r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?"
+        r"|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)"
+    ),
+    "merge": re.compile(r"<<"),
+}
+
+
+class FileError(CliError):
+    """A file that cannot be used: `file:line: what is wrong`."""
+
+    def __init__(self, path: str, line: int | None, message: str) -> None:
+        place = path if line is None else f"{path}:{line}"
+        super().__init__(f"{place}: {message}", code=Exit.USAGE)
+
+
+def parse_documents(name: str, text: str) -> list[Any]:
+    """Parse YAML 1.2, with line numbers kept.
+
+    Raises:
+        FileError: it is not YAML.
+    """
+    try:
+        return [document for document in _yaml().load_all(text) if document is not None]
+    except MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else None
+        raise FileError(name, line, str(error.problem or error.context)) from None
+    except (YAMLError, ValueError) as error:  # a number of too many digits
+        raise FileError(name, None, str(error)) from None
+    except RecursionError:
+        raise FileError(name, None, TOO_DEEP) from None
+
+
+def dump_document(document: Any) -> str:
+    """Return a document of `parse_documents` as a text of its own.
+
+    Raises:
+        ValueError: it is nested too deeply.
+    """
+    text = io.StringIO()
+    try:
+        _yaml().dump(document, text)
+    except RecursionError:
+        raise ValueError(TOO_DEEP) from None
+    return text.getvalue()
+
+
+def _yaml() -> YAML:
+    yaml = YAML(typ="rt")
+    yaml.Resolver = _CoreSchemaResolver
+    return yaml
+
+
+class _CoreSchemaResolver(VersionedResolver):
+    """Resolves plain scalars as the engine does."""
+
+    def resolve(self, kind: Any, value: Any, implicit: Any) -> Any:
+        if kind is not ScalarNode or not implicit[0]:
+            return super().resolve(kind, value, implicit)
+        found = (name for name, text in _SCALARS.items() if text.fullmatch(value))
+        return Tag(suffix=f"tag:yaml.org,2002:{next(found, 'str')}")

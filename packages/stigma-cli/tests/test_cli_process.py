@@ -1,0 +1,190 @@
+"""The `stigma` process: what it imports, its streams, its interruption. No server is needed."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+DOCUMENT = """\
+document: {dsl: '1.0.3', namespace: test, name: greet, version: '1.0.0'}
+do:
+  - hello: {set: {greeting: hello}}
+"""
+AGENT = """\
+apiVersion: stigma/v1
+kind: Agent
+metadata: {name: fine}
+spec: {model: "scripted:test", instructions: "INSTRUCTIONS"}
+"""
+STIGMA = Path(sys.executable).with_name("stigma")
+
+
+def stigma(
+    *arguments: object, cwd: Path, stdin: str = "", **env: str
+) -> subprocess.CompletedProcess[bytes]:
+    variables = {k: v for k, v in os.environ.items() if not k.startswith(("STIGMA_", "TEMPORAL_"))}
+    return subprocess.run(
+        [str(STIGMA), *map(str, arguments)],
+        cwd=cwd,
+        env=variables | env,
+        input=stdin.encode(),
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def make_hostile(directory: Path) -> None:
+    """Put files there that write `marker` when they are imported in place of a package."""
+    for name in ("queue.py", "token.py", "re2.py", "stigma_orchestrator.py"):
+        (directory / name).write_text(f"open({str(directory / 'marker')!r}, 'a').write(__name__)\n")
+
+
+def test_validating_runs_no_file_of_the_current_directory(tmp_path: Path) -> None:
+    make_hostile(tmp_path)
+    (tmp_path / "flow.yaml").write_text(DOCUMENT)
+    done = stigma("validate", "flow.yaml", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (0, b"flow.yaml is valid\n"), done.stderr
+    assert not (tmp_path / "marker").exists()
+
+
+def test_a_full_disk_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "flow.yaml").write_text(DOCUMENT)
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(
+            [str(STIGMA), "validate", "flow.yaml"],
+            cwd=tmp_path,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            timeout=60,
+            check=False,
+        )
+    assert done.returncode == 1
+    assert done.stderr == b"error: the output cannot be written: No space left on device\n"
+
+
+def test_an_output_without_unicode_loses_no_result(tmp_path: Path) -> None:
+    agent = AGENT.replace("fine", "größe")
+    text = stigma("validate", "-", cwd=tmp_path, stdin=agent, PYTHONIOENCODING="ascii")
+    assert text.returncode == 0, text.stderr
+    assert text.stdout.startswith(b"gr\\xf6\\xdfe is well formed")
+    shown = stigma(
+        *("validate", "-", "-o", "json"), cwd=tmp_path, stdin=agent, PYTHONIOENCODING="ascii"
+    )
+    assert json.loads(shown.stdout)["agents"] == ["größe"]
+
+
+@pytest.mark.parametrize("imported", ["stigma_cli.app", "typer", "grpc"])
+def test_an_interrupt_while_importing_is_silent(tmp_path: Path, imported: str) -> None:
+    """The import of a module interrupts its own process, as a Ctrl-C at that moment does."""
+    program = f"""\
+import importlib.abc, os, signal, sys
+from stigma_cli.__main__ import main
+class Interrupting(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name == {imported!r}:
+            os.kill(os.getpid(), signal.SIGINT)
+sys.meta_path.insert(0, Interrupting())
+sys.argv = ["stigma", "--version"]
+main()
+"""
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", program],
+        cwd=tmp_path,
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (130, b"", b"")
+
+
+def test_an_interrupted_command_is_silent(tmp_path: Path) -> None:
+    """`run` waits for a Temporal that accepts connections and says nothing."""
+    import socket
+
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"127.0.0.1:{silent.getsockname()[1]}"
+        process = subprocess.Popen(
+            [str(STIGMA), "run", "-"],
+            cwd=tmp_path,
+            env={**os.environ, "TEMPORAL_ADDRESS": address},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        assert process.stdin is not None
+        process.stdin.write(DOCUMENT.encode())
+        process.stdin.close()
+        process.stdin = None
+        with silent.accept()[0]:  # it is connecting
+            process.send_signal(signal.SIGINT)
+            out, errors = process.communicate(timeout=30)
+    assert (process.returncode, out, errors) == (130, b"", b"")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (("up", "--dir", ""), "'--dir': is empty"),
+        (("agent", "apply", "-f", ""), "is empty"),
+        (("workflow", "start", "x", "--request-id", ""), "'--request-id': is empty"),
+        (("workflow", "start", "x", "--timeout", ""), "'' is not a duration"),
+        (("workflow", "start", "x", "-i", "NaN"), "the input has NaN, which is no JSON number"),
+        (("workflow", "start", "x", "-i", "[1e400]"), "a number that is too large: 1e400"),
+        (("workflow", "start", "x", "-i", '{"a": "\\ud800"}'), "half of a surrogate pair, \\ud800"),
+        (("workflow", "start", "x", "-i", "[" * 9000), "the input is nested too deeply"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused(
+    tmp_path: Path, arguments: tuple[str, ...], complaint: str
+) -> None:
+    done = stigma(*arguments, cwd=tmp_path)
+    assert done.returncode == 2
+    assert complaint in done.stderr.decode()
+    assert b"Traceback" not in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("a: " + "[" * 3000, "stdin: is nested too deeply"),
+        (AGENT.replace("INSTRUCTIONS", "half \\ud83d"), "half of a surrogate pair, \\ud83d"),
+        (AGENT + "  , \n", "error: stdin:"),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_one_line(tmp_path: Path, text: str, complaint: str) -> None:
+    done = stigma("validate", "-", cwd=tmp_path, stdin=text)
+    assert done.returncode == 2
+    assert len(done.stderr.splitlines()) == 1, done.stderr
+    assert complaint in done.stderr.decode()
+
+
+@pytest.mark.parametrize("kind", ["agent", "workflow"])
+def test_deleting_asks_on_a_terminal(tmp_path: Path, kind: str) -> None:
+    ours, theirs = pty.openpty()
+    try:
+        os.write(ours, b"n\n")
+        done = subprocess.run(
+            [str(STIGMA), kind, "delete", "mine\x1b[2J"],
+            cwd=tmp_path,
+            env={**os.environ, "STIGMA_API_ADDRESS": "127.0.0.1:1"},
+            stdin=theirs,
+            capture_output=True,
+            timeout=60,
+            check=False,
+        )
+    finally:
+        os.close(ours)
+        os.close(theirs)
+    assert (done.returncode, done.stdout.strip()) == (1, b"")
+    asked, error = done.stderr.decode().split("error: ")
+    assert asked.startswith(f"Delete all versions of {kind} mine\\x1b[2J? [y/N]:")
+    assert error == "nothing was deleted\n"
