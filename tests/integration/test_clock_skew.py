@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator
 from datetime import timedelta
 
@@ -16,6 +17,7 @@ from stigma.diagnosis.v1.diagnosis_service_pb2 import (
 )
 from stigma.diagnosis.v1.diagnosis_service_pb2_grpc import DiagnosisServiceStub
 from tests.integration.callers import ForeignCaller, Job, PythonCaller
+from tests.integration.command_line import stigma
 from tests.integration.installation import KEY, Installation, environment
 from tests.integration.model_gate import ModelGate
 from tests.stack.channels import open_channel
@@ -83,6 +85,15 @@ async def test_the_api_learns_what_its_clock_is_ahead(skewed: tuple[Installation
     _, page = await installation.stack.process("stigma_api").admin("/metrics")
     [value] = [line for line in page.splitlines() if line.startswith("stigma_clock_skew_seconds ")]
     assert abs(float(value.split()[1]) - skew) < 2
+    shown = await stigma(
+        "doctor",
+        STIGMA_API_ADDRESS=installation.stack.api_address,
+        STIGMA_API_KEY=KEY,
+        TEMPORAL_ADDRESS=installation.stack.temporal_address,
+        STIGMA_TASK_QUEUE_PREFIX=installation.stack.prefix,
+    )
+    side = "ahead of" if skew > 0 else "behind"
+    assert re.search(rf"WRONG clock: the API's is 1 min \d+ s {side} Temporal's", shown.stdout)
     # A caller that does not tell what it has left, as those of 0.1.0.
     foreign = await installation.call(ForeignCaller, Job("echo", "hello", timeout=60))
     assert await foreign.result()

@@ -32,6 +32,7 @@ from stigma_cli.setup import LEAST_RETENTION
 
 _WORKFLOWS = TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW
 _ACTIVITIES = TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY
+_MAX_SKEW = timedelta(seconds=2)
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ def doctor(
 
 async def _all(min_age: timedelta) -> tuple[list[Check], ListStuckExecutionsResponse]:
     checks, found = await _api(min_age)
-    return [*checks, *[check async for check in _temporal()]], found
+    return [*checks, *[check async for check in _temporal(stuck.time_of(found))]], found
 
 
 async def _api(min_age: timedelta) -> tuple[list[Check], ListStuckExecutionsResponse]:
@@ -104,10 +105,19 @@ async def _api(min_age: timedelta) -> tuple[list[Check], ListStuckExecutionsResp
         checks.append(Check(name, error.message, error.hint or "see the API's log"))
         return checks, ListStuckExecutionsResponse()
     fix = "see below" if stuck.wrong(found) else ""
-    return [*checks, Check("executions", stuck.summary(found), fix)], found
+    return [*checks, Check("executions", stuck.summary(found), fix), _clock(found)], found
 
 
-async def _temporal() -> AsyncIterator[Check]:
+def _clock(found: ListStuckExecutionsResponse) -> Check:
+    skew = found.clock_skew.ToTimedelta()
+    if abs(skew) <= _MAX_SKEW:
+        return Check("clock", "the API's agrees with Temporal's")
+    side = "ahead of" if skew > timedelta() else "behind"
+    text = f"the API's is {as_duration(abs(skew))} {side} Temporal's"
+    return Check("clock", text, "set the clock of the wrong machine, and keep it by NTP")
+
+
+async def _temporal(now: datetime) -> AsyncIterator[Check]:
     try:
         address = temporal_address()
         client = await connect_temporal()
@@ -130,7 +140,7 @@ async def _temporal() -> AsyncIterator[Check]:
     ):
         polls = min([await _polls(client, queue, kind) for kind in kinds], key=len)
         fix = "" if polls else f"start {service}; does its STIGMA_TASK_QUEUE_PREFIX agree?"
-        yield Check(f"task queue {queue}", _pollers_text(polls), fix)
+        yield Check(f"task queue {queue}", _pollers_text(polls, now), fix)
 
 
 async def _polls(client: Client, queue: str, kind: TaskQueueType.ValueType) -> list[datetime]:
@@ -144,9 +154,9 @@ async def _polls(client: Client, queue: str, kind: TaskQueueType.ValueType) -> l
     return [poller.last_access_time.ToDatetime(UTC) for poller in described.pollers]
 
 
-def _pollers_text(polls: list[datetime]) -> str:
+def _pollers_text(polls: list[datetime], now: datetime) -> str:
     """Count pollers; how long ago shows those that are gone and not forgotten yet."""
     if not polls:
         return "0 pollers"
-    ago = max(round((datetime.now(UTC) - max(polls)).total_seconds()), 0)
+    ago = max(round((now - max(polls)).total_seconds()), 0)
     return f"{counted(len(polls), 'poller')}, the last poll {ago} s ago"

@@ -38,16 +38,21 @@ def summary(stuck: ListStuckExecutionsResponse) -> str:
     return f"{found} ({unseen} too young or too many to be looked at)" if unseen > 0 else found
 
 
+def time_of(stuck: ListStuckExecutionsResponse) -> datetime:
+    """Return Temporal's time at the answer; this machine's for an older API."""
+    return stuck.time.ToDatetime(UTC) if stuck.HasField("time") else datetime.now(UTC)
+
+
 def show(stuck: ListStuckExecutionsResponse) -> None:
     """Print each with its reason, and below it the command, to be copied."""
     for each in stuck.executions:
         name = f" {each.definition_id}" if each.definition_id else ""
-        age, reason = _age(each), stuck_reason_name(each.reason)
+        age, reason = _age(each, time_of(stuck)), stuck_reason_name(each.reason)
         print_line(f"\n{each.execution_id}{name}: {reason}, started {age} ago")
         print_line(f"  {each.message}")
         print_line(f"  $ {each.command}")
 
 
-def _age(each: StuckExecution) -> str:
-    age = datetime.now(UTC) - each.start_time.ToDatetime(UTC)
+def _age(each: StuckExecution, now: datetime) -> str:
+    age = now - each.start_time.ToDatetime(UTC)
     return as_duration(max(age, timedelta()))

@@ -70,7 +70,7 @@ class Admission:
         namespace = request.caller.namespace or self._namespace
         command.request_id = request_id
         command.execution_id = ids.execution_id(principal.name, namespace, request_id, kind)
-        command.digest = _spec_digest(request)
+        command.digest = spec_digest(request)
         command.bind = _bind(request, token, command.digest) if token else None
         command.callback_deadline = None
         if token and request.HasField("callback_deadline"):
@@ -91,7 +91,7 @@ class Admission:
         )
 
 
-def _spec_digest(request: StartRequest) -> bytes:
+def spec_digest(request: StartRequest) -> bytes:
     """Return the SHA-256 of a request: equal for every attempt of it.
 
     The definition counts as it was named, not as resolved: a replay must still match when a newer

@@ -91,8 +91,8 @@ class CallbackTokenPolicy:
             raise errors.failed_precondition(
                 "RETENTION_TOO_SHORT",
                 f"the caller waits up to {_hours(deadline - now)}, but namespace {self._name} "
-                f"keeps executions {_hours(retention)}: raise its retention (`stigma setup`) or "
-                "lower the caller's schedule-to-close timeout",
+                f"keeps executions {_hours(retention)}: raise its retention (`stigma setup "
+                "--raise-retention`) or lower the caller's schedule-to-close timeout",
             )
 
     def record_rejection(self, request: StartRequest, request_id: str, error_type: str) -> None:

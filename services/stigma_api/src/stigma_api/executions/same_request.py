@@ -5,7 +5,7 @@ from __future__ import annotations
 from stigma.agent.v1.agent_execution_pb2 import AgentExecutionSpec
 from stigma.agent.v1.agent_execution_service_pb2 import StartAgentRequest
 from stigma.contracts import json_text
-from stigma_api.executions.admission import _spec_digest
+from stigma_api.executions.admission import spec_digest
 from stigma_api.kinds import ExecutionSpec, StartRequest
 
 
@@ -27,7 +27,7 @@ def differs_in_json_text_only(request: StartRequest, recorded: ExecutionSpec, di
             if not _same_value(same.spec.output_schema, schema):
                 return False
             same.spec.output_schema = schema
-    return _spec_digest(same).hex() == digest
+    return spec_digest(same).hex() == digest
 
 
 def _same_value(text: str, other: str) -> bool:
