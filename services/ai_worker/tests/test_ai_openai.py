@@ -256,8 +256,8 @@ async def test_structured_output_is_asked_for_natively_and_in_words(server, new_
     (sent,) = server.requests
     assert sent.body["response_format"]["type"] == "json_schema"
     assert sent.body["response_format"]["json_schema"]["schema"]["required"] == ["n"]
-    system = json.dumps([m for m in sent.body["messages"] if m["role"] == "system"])
-    assert "Count." in system
+    (system,) = [m["content"] for m in sent.body["messages"] if m["role"] == "system"]
+    assert system.startswith("Count.\n\n")
     assert "It must satisfy this JSON Schema" in system
     assert (response.output_json, response.output_error) == ('{"n":1}', "")
 
@@ -328,3 +328,69 @@ async def test_a_bug_shows_its_class_and_no_more(server, new_bench):
     failure = await refused(bench, request(messages=[broken]))
     assert (failure.type, failure.non_retryable) == ("INTERNAL", True)
     assert failure.message == "unexpected JSONDecodeError"
+
+
+def answer_with(**changes):
+    return completion() | changes
+
+
+TOOL = {"id": "1", "type": "function", "function": {"name": "rm", "arguments": "{}"}}
+ASKS_FOR_A_TOOL = {"role": "assistant", "content": None, "tool_calls": [TOOL]}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        answer_with(choices=[]),
+        answer_with(choices=None),
+        answer_with(choices={}),
+        answer_with(choices=[None]),
+        answer_with(choices=[{}]),
+        answer_with(choices=[{"index": 0, "finish_reason": "stop"}]),
+        answer_with(choices="choices"),
+        answer_with(usage={"prompt_tokens": -1, "completion_tokens": 1, "total_tokens": 0}),
+        answer_with(usage={"prompt_tokens": 1e30, "completion_tokens": 1, "total_tokens": 1}),
+        answer_with(usage={"prompt_tokens": 10**30, "completion_tokens": 1, "total_tokens": 1}),
+        answer_with(usage={"prompt_tokens": 1.5, "completion_tokens": 1, "total_tokens": 2}),
+        answer_with(usage={"prompt_tokens": "many", "completion_tokens": 1, "total_tokens": 2}),
+        answer_with(usage=7),
+        answer_with(model=7),
+        answer_with(created=1e30),
+        completion("half \ud83d"),
+        completion(message={"role": "assistant", "content": "a", "reasoning_content": "\udc00"}),
+        completion(7),
+        completion([ANSWER]),
+        completion(finish_reason=7),
+        [],
+        7,
+        None,
+        "null",
+        '"text"',
+        "[" * 1_000_000,
+        "[" * 9_000 + "]" * 9_000,
+        '{"a":' * 3_000 + "1" + "}" * 3_000,
+        json.dumps(answer_with(extra="x")).replace('"x"', "[" * 900 + "]" * 900),
+    ],
+    ids=lambda body: repr(body)[:60],
+)
+async def test_a_wrong_answer_is_tried_again_if_it_is_not_taken(server, new_bench, body):
+    server.reply(body)
+    bench = await new_bench(server.openai())
+    (outcome,) = await asyncio.gather(bench.call(request()), return_exceptions=True)
+    if isinstance(outcome, ApplicationError):
+        has_many_values = len(json.dumps(body)) > 100_000
+        assert outcome.type == ("TOO_LARGE" if has_many_values else "PROVIDER_UNAVAILABLE")
+        assert outcome.non_retryable == has_many_values
+        assert outcome.message.startswith("the provider")
+    else:  # taken where its text and its usage are clear
+        assert [part.text for part in outcome.message.parts] == [ANSWER]
+        assert 0 <= outcome.usage.input_tokens <= 1000
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("schema", ["", SCHEMA])
+async def test_a_tool_call_and_nothing_else_is_a_failure(server, new_bench, schema):
+    server.reply(completion(message=ASKS_FOR_A_TOOL, finish_reason="tool_calls"))
+    failure = await refused(await new_bench(server.openai()), request(output_schema=schema))
+    assert (failure.type, failure.non_retryable) == ("INVALID_OUTPUT", True)
+    assert "tool" in failure.message

@@ -17,8 +17,9 @@ from pydantic_ai.direct import model_request
 from pydantic_ai.models import Model
 
 from ai_worker.calls.failures import CallError
+from ai_worker.models.bounded_http import EXCHANGE, BoundedClient, Exchange
 from ai_worker.models.provider import ModelResult
-from ai_worker.models.provider_errors import classify_error
+from ai_worker.models.provider_errors import classify_error, unreadable_answer
 from ai_worker.models.provider_messages import (
     message_history,
     model_result,
@@ -48,7 +49,7 @@ class HttpProvider:
         self.timeout = resource.timeout
         self._resource = resource
         # No read timeout: the activity bounds a call as a whole. No redirects: they carry the key.
-        self._http = httpx2.AsyncClient(
+        self._http = BoundedClient(
             timeout=httpx2.Timeout(None, connect=CONNECT_TIMEOUT.total_seconds()),
             limits=httpx2.Limits(
                 max_connections=max_connections, max_keepalive_connections=max_connections
@@ -80,6 +81,7 @@ class HttpProvider:
         target = self._build(model)
         history = message_history(request, self.name, target.system)
         parameters = request_parameters(request, target)
+        EXCHANGE.set(exchange := Exchange())
         try:
             response = await model_request(
                 target,
@@ -89,8 +91,13 @@ class HttpProvider:
                 instrument=False,
             )
         except Exception as error:  # noqa: BLE001 - whatever it is, its text may quote the prompt
-            raise classify_error(error) from None
-        return model_result(response, self.name)
+            raise classify_error(error, answered=exchange.answered) from None
+        try:
+            return model_result(response, self.name)
+        except CallError:
+            raise
+        except Exception:  # noqa: BLE001 - whatever it is, the answer made it
+            raise unreadable_answer() from None
 
     async def close(self) -> None:
         """Close the connections."""
