@@ -99,13 +99,26 @@ async def test_prices_come_from_the_offline_list(server, new_bench):
     assert bench.metric("stigma_model_calls_total", **labels, outcome="SUCCESS") == 1
 
 
-async def test_an_unknown_price_is_zero_and_the_label_bounded(server, new_bench):
+async def test_an_unknown_price_is_not_zero_and_the_label_bounded(server, new_bench, log_text):
     server.reply(completion() | {"model": "my-own-model", "usage": None})
     bench = await new_bench(server.openai())
     response = await bench.call(request(model="local:my-own-model"))
-    assert response.usage.cost_usd == 0
+    assert (response.usage.cost_usd, response.usage.unpriced_model_calls) == (0, 1)
+    assert json.loads(log_text().splitlines()[-1])["cost_usd"] is None
     labels = {"provider": "local", "model": "other"}
+    assert bench.metric("stigma_model_unpriced_calls_total", **labels) == 1
     assert bench.metric("stigma_model_calls_total", **labels, outcome="SUCCESS") == 1
+
+
+async def test_with_a_cost_limit_a_model_without_a_price_is_not_called(server, new_bench):
+    server.reply(completion())
+    bench = await new_bench(server.openai(), server.openai(name="openai", type="openai"))
+    failure = await refused(bench, request(model="openai:my-own-model", price_required=True))
+    assert (failure.type, failure.non_retryable) == ("COST_LIMIT", True)
+    assert "'my-own-model'" in failure.message
+    assert server.requests == []
+    response = await bench.call(request(model="openai:gpt-4o", price_required=True))
+    assert (response.usage.cost_usd > 0, response.usage.unpriced_model_calls) == (True, 0)
 
 
 async def test_a_tool_call_nobody_asked_for_is_left_out(server, new_bench):
@@ -115,7 +128,7 @@ async def test_a_tool_call_nobody_asked_for_is_left_out(server, new_bench):
     bench = await new_bench(server.openai())
     response = await bench.call(request())
     assert [part.text for part in response.message.parts] == [ANSWER]
-    assert response.usage.cost_usd == 0
+    assert (response.usage.cost_usd, response.usage.unpriced_model_calls) == (0, 1)
 
 
 async def test_listed_models_only(server, new_bench):
@@ -376,6 +389,7 @@ ASKS_FOR_A_TOOL = {"role": "assistant", "content": None, "tool_calls": [TOOL]}
 async def test_a_wrong_answer_is_tried_again_if_it_is_not_taken(server, new_bench, body):
     server.reply(body)
     bench = await new_bench(server.openai())
+    outcome: Any
     (outcome,) = await asyncio.gather(bench.call(request()), return_exceptions=True)
     if isinstance(outcome, ApplicationError):
         has_many_values = len(json.dumps(body)) > 100_000

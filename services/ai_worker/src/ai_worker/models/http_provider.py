@@ -21,13 +21,14 @@ from ai_worker.models.bounded_http import EXCHANGE, BoundedClient, Exchange
 from ai_worker.models.provider import ModelResult
 from ai_worker.models.provider_errors import classify_error, unreadable_answer
 from ai_worker.models.provider_messages import (
+    has_price,
     message_history,
     model_result,
     model_settings,
     request_parameters,
 )
 from ai_worker.resources import ProviderResource
-from stigma.agent.v1.agent_pb2 import FAILURE_REASON_UNKNOWN_MODEL
+from stigma.agent.v1.agent_pb2 import FAILURE_REASON_COST_LIMIT, FAILURE_REASON_UNKNOWN_MODEL
 from stigma.internal.v1.execution_pb2 import ModelCallRequest
 
 CONNECT_TIMEOUT = timedelta(seconds=10)
@@ -79,6 +80,11 @@ class HttpProvider:
                 FAILURE_REASON_UNKNOWN_MODEL, f"provider {self.name!r} does not offer this model"
             )
         target = self._build(model)
+        if request.price_required and not has_price(target):
+            raise CallError(
+                FAILURE_REASON_COST_LIMIT,
+                f"the agent has a cost limit, and the price of {_shown(model)} is not known",
+            )
         history = message_history(request, self.name, target.system)
         parameters = request_parameters(request, target)
         EXCHANGE.set(exchange := Exchange())
@@ -102,6 +108,10 @@ class HttpProvider:
     async def close(self) -> None:
         """Close the connections."""
         await self._http.aclose()
+
+
+def _shown(model: str) -> str:
+    return repr(" ".join(model.split())[:80])
 
 
 def _model_factory(resource: ProviderResource, http: httpx2.AsyncClient) -> ModelFactory:

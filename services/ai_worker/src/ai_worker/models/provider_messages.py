@@ -22,6 +22,7 @@ from pydantic_ai.messages import (
 from pydantic_ai.models import Model, ModelRequestParameters
 from pydantic_ai.output import OutputObjectDefinition
 from pydantic_ai.settings import ModelSettings
+from pydantic_ai.usage import RequestUsage
 
 from ai_worker.calls.failures import CallError
 from ai_worker.models.output import OutputSchema
@@ -123,13 +124,15 @@ def model_result(response: ModelResponse, provider: str) -> ModelResult:
     parts = _parts(response, provider)
     if not parts and response.tool_calls:
         raise CallError(FAILURE_REASON_INVALID_OUTPUT, "the model called a tool; none was offered")
+    cost = _cost_usd(response)
     return ModelResult(
         message=Message(role=ROLE_MODEL, parts=parts),
         usage=Usage(
             input_tokens=_tokens(response.usage.input_tokens),
             output_tokens=_tokens(response.usage.output_tokens),
-            cost_usd=_cost_usd(response),
+            cost_usd=cost or 0.0,
             model_calls=1,
+            unpriced_model_calls=int(cost is None),
         ),
         finish_reason=finish_reason,
     )
@@ -214,10 +217,23 @@ def _finish_reason(response: ModelResponse) -> FinishReason.ValueType:
             return FINISH_REASON_STOP
 
 
-def _cost_usd(response: ModelResponse) -> float:
-    if not response.model_name:
-        return 0.0
+def has_price(target: Model[Any]) -> bool:
+    """Return whether the price list of this release has the model."""
+    call = ModelResponse(
+        parts=[],
+        usage=RequestUsage(input_tokens=1, output_tokens=1),
+        model_name=target.model_name,
+        provider_name=target.system,
+        provider_url=target.base_url,
+    )
+    return _cost_usd(call) is not None
+
+
+def _cost_usd(response: ModelResponse) -> float | None:
+    """Return a call's cost; None: its model is not in the price list, or its usage is empty."""
+    if not response.model_name or not response.usage.has_values():
+        return None
     try:
         return float(response.cost().total_price)
     except (LookupError, ValueError):
-        return 0.0  # not in the price list, or the response has no usage
+        return None
