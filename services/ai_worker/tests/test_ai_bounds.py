@@ -98,6 +98,10 @@ HOSTILE = {
         {"raw": b"", "endless": b": ping\n\n" * 8192, "kind": EVENTS},
         "TOO_LARGE",
     ),
+    "endless frames of a stream": (
+        {"raw": b"", "endless": b"data: %b\n\n" % (b"x" * 216) * 300, "kind": EVENTS},
+        "TOO_LARGE",
+    ),
     "many values": ({"raw": b'{"choices":[' + b"{}," * 2_600_000 + b"{}]}"}, "TOO_LARGE"),
     "many strings": ({"raw": b'{"choices":[' + b'"",' * 2_600_000 + b'""]}'}, "TOO_LARGE"),
     "deep": ({"raw": b'{"choices":' + b"[" * 4_000_000}, "TOO_LARGE"),

@@ -60,13 +60,9 @@ class BoundedClient(httpx2.AsyncClient):
         response = await super().send(request, stream=True, **options)
         if exchange := EXCHANGE.get(None):
             exchange.answered = True
-        if _is_event_stream(response):
-            bounded = _with_body(response, stream=_EventStream(response))
-        else:
-            bounded = _with_body(response, content=await _whole_body(response))
-        if not stream:
-            await bounded.aread()
-        return bounded
+        if stream and _is_event_stream(response):
+            return _with_body(response, stream=_EventStream(response))
+        return _with_body(response, content=await _whole_body(response))
 
 
 class _EventStream(httpx2.AsyncByteStream):
