@@ -15,7 +15,7 @@ from google.rpc.error_details_pb2 import BadRequest, RetryInfo
 from temporalio import activity
 from temporalio.api.common.v1 import Payload
 from temporalio.common import RawValue
-from temporalio.exceptions import ApplicationError
+from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 from temporalio.testing import ActivityEnvironment
 
 from stigma.agent.v1.agent_execution_pb2 import (
@@ -173,7 +173,9 @@ async def test_a_final_answer_fails_the_call_at_once(
     assert error.non_retryable
     assert error.type == "AGENT_EXECUTION_FAILED"
     assert error.details[0]["reason"] == code
-    assert "because" in error.message
+    assert error.message == f"{code}: because at start_agent"
+    is_expected = code not in {"UNIMPLEMENTED", "DATA_LOSS"}
+    assert (error.category == ApplicationErrorCategory.BENIGN) == is_expected
 
 
 @pytest.mark.parametrize("code", TRANSIENT)
@@ -184,6 +186,30 @@ async def test_a_transient_fault_is_left_to_temporals_retries(
     error = await failure(calls)
     assert not error.non_retryable
     assert error.type == code
+
+
+async def test_an_internal_error_is_not_tried_for_ever(
+    api: StandInApi, calls: AgentActivities
+) -> None:
+    api.refuse(grpc.StatusCode.INTERNAL, "a bug")
+    assert not (await failure(calls, environment(attempt=4))).non_retryable
+    api.refuse(grpc.StatusCode.INTERNAL, "a bug")
+    error = await failure(calls, environment(attempt=5))
+    assert (error.non_retryable, error.type) == (True, "AGENT_EXECUTION_FAILED")
+    assert error.details[0] == {"reason": "INTERNAL", "step": "start_agent"}
+
+
+async def test_a_call_that_grpc_cannot_make_is_not_retried(
+    api: StandInApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connection = ApiConnection(api.address)
+    monkeypatch.setattr(connection, "metadata", lambda: (("authorization", "secret\n"),))
+    error = await failure(AgentActivities(connection))
+    assert (error.non_retryable, error.type) == (True, "AGENT_EXECUTION_FAILED")
+    assert error.details[0] == {"reason": "INTERNAL", "step": "start_agent"}
+    assert "secret" not in str(error)
+    assert api.starts == []
+    await connection.close()
 
 
 async def test_a_refused_field_is_named(api: StandInApi, calls: AgentActivities) -> None:

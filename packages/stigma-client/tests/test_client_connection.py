@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,6 +28,38 @@ async def test_the_key_is_a_bearer_token(api: StandInApi) -> None:
     await start(connection)
     await connection.close()
     assert api.metadata[0]["authorization"] == "Bearer sesame"
+
+
+@pytest.mark.parametrize("key", ["sesame\n", " sesame\r\n", "\tsesame"])
+async def test_blanks_around_a_key_are_taken_off(api: StandInApi, key: str) -> None:
+    environment = {"STIGMA_API_ADDRESS": api.address, "STIGMA_API_KEY": key}
+    for connection in (
+        ApiConnection(api.address, api_key=key),
+        ApiConnection.from_environment(environment),
+    ):
+        await start(connection)
+        await connection.close()
+        assert api.metadata[-1]["authorization"] == "Bearer sesame"
+
+
+@pytest.mark.parametrize("key", ["gehäim", "se same", "se\nsame", "sesame\x00", "🔑"])
+def test_a_key_that_cannot_be_sent_is_refused_without_its_value(key: str) -> None:
+    with pytest.raises(ValueError, match="STIGMA_API_KEY has blanks") as raised:
+        ApiConnection.from_environment({"STIGMA_API_KEY": key})
+    assert key not in str(raised.value)
+    with pytest.raises(ValueError, match="the API key has blanks"):
+        StigmaPlugin(api_key=key)
+
+
+@pytest.mark.parametrize("module", ["stigma_client", "stigma.runtime", "ai_worker.worker"])
+async def test_no_propagator_of_the_environment_is_read(module: str) -> None:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-c",
+        f"import {module}",
+        env=os.environ | {"OTEL_PROPAGATORS": "tracecontext,baggage,b3"},
+    )
+    assert await process.wait() == 0
 
 
 async def test_without_a_key_there_is_no_authorization(api: StandInApi) -> None:

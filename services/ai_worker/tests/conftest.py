@@ -42,8 +42,18 @@ class Reply:
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
     hang: bool = False
+    raw: bytes | None = None
+    """The body as it is sent."""
+    endless: bytes = b""
+    """Sent again and again after `raw`, until the client goes away."""
+    kind: str = "application/json"
 
     def encode(self, stream: bool) -> bytes:
+        if self.raw is not None:
+            lines = [f"HTTP/1.1 {self.status} Status", f"content-type: {self.kind}"]
+            lines += [f"{name}: {value}" for name, value in self.headers.items()]
+            lines.append("connection: close")
+            return ("\r\n".join(lines) + "\r\n\r\n").encode() + self.raw
         body = self.body if isinstance(self.body, str) else json.dumps(self.body)
         kind = "application/json"
         if stream and self.status == 200:
@@ -138,6 +148,11 @@ class ModelServer:
                     break
                 writer.write(reply.encode(request.body.get("stream", False)))
                 await writer.drain()
+                while reply.endless:
+                    writer.write(reply.endless)
+                    await writer.drain()
+                if reply.raw is not None:
+                    break
         except ConnectionError:
             pass
         finally:
@@ -160,6 +175,14 @@ async def _read_request(reader: asyncio.StreamReader) -> Received | None:
 
 @pytest.fixture
 async def server() -> AsyncIterator[ModelServer]:
+    server = ModelServer()
+    await server.start()
+    yield server
+    await server.stop()
+
+
+@pytest.fixture
+async def other_server() -> AsyncIterator[ModelServer]:
     server = ModelServer()
     await server.start()
     yield server

@@ -99,13 +99,26 @@ async def test_prices_come_from_the_offline_list(server, new_bench):
     assert bench.metric("stigma_model_calls_total", **labels, outcome="SUCCESS") == 1
 
 
-async def test_an_unknown_price_is_zero_and_the_label_bounded(server, new_bench):
+async def test_an_unknown_price_is_not_zero_and_the_label_bounded(server, new_bench, log_text):
     server.reply(completion() | {"model": "my-own-model", "usage": None})
     bench = await new_bench(server.openai())
     response = await bench.call(request(model="local:my-own-model"))
-    assert response.usage.cost_usd == 0
+    assert (response.usage.cost_usd, response.usage.unpriced_calls) == (0, 1)
+    assert json.loads(log_text().splitlines()[-1])["cost_usd"] is None
     labels = {"provider": "local", "model": "other"}
+    assert bench.metric("stigma_model_unpriced_calls_total", **labels) == 1
     assert bench.metric("stigma_model_calls_total", **labels, outcome="SUCCESS") == 1
+
+
+async def test_with_a_cost_limit_a_model_without_a_price_is_not_called(server, new_bench):
+    server.reply(completion())
+    bench = await new_bench(server.openai(), server.openai(name="openai", type="openai"))
+    failure = await refused(bench, request(model="openai:my-own-model", price_required=True))
+    assert (failure.type, failure.non_retryable) == ("COST_LIMIT", True)
+    assert "'my-own-model'" in failure.message
+    assert server.requests == []
+    response = await bench.call(request(model="openai:gpt-4o", price_required=True))
+    assert (response.usage.cost_usd > 0, response.usage.unpriced_calls) == (True, 0)
 
 
 async def test_a_tool_call_nobody_asked_for_is_left_out(server, new_bench):
@@ -115,7 +128,7 @@ async def test_a_tool_call_nobody_asked_for_is_left_out(server, new_bench):
     bench = await new_bench(server.openai())
     response = await bench.call(request())
     assert [part.text for part in response.message.parts] == [ANSWER]
-    assert response.usage.cost_usd == 0
+    assert (response.usage.cost_usd, response.usage.unpriced_calls) == (0, 1)
 
 
 async def test_listed_models_only(server, new_bench):
@@ -256,8 +269,8 @@ async def test_structured_output_is_asked_for_natively_and_in_words(server, new_
     (sent,) = server.requests
     assert sent.body["response_format"]["type"] == "json_schema"
     assert sent.body["response_format"]["json_schema"]["schema"]["required"] == ["n"]
-    system = json.dumps([m for m in sent.body["messages"] if m["role"] == "system"])
-    assert "Count." in system
+    (system,) = [m["content"] for m in sent.body["messages"] if m["role"] == "system"]
+    assert system.startswith("Count.\n\n")
     assert "It must satisfy this JSON Schema" in system
     assert (response.output_json, response.output_error) == ('{"n":1}', "")
 
@@ -328,3 +341,70 @@ async def test_a_bug_shows_its_class_and_no_more(server, new_bench):
     failure = await refused(bench, request(messages=[broken]))
     assert (failure.type, failure.non_retryable) == ("INTERNAL", True)
     assert failure.message == "unexpected JSONDecodeError"
+
+
+def answer_with(**changes):
+    return completion() | changes
+
+
+TOOL = {"id": "1", "type": "function", "function": {"name": "rm", "arguments": "{}"}}
+ASKS_FOR_A_TOOL = {"role": "assistant", "content": None, "tool_calls": [TOOL]}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        answer_with(choices=[]),
+        answer_with(choices=None),
+        answer_with(choices={}),
+        answer_with(choices=[None]),
+        answer_with(choices=[{}]),
+        answer_with(choices=[{"index": 0, "finish_reason": "stop"}]),
+        answer_with(choices="choices"),
+        answer_with(usage={"prompt_tokens": -1, "completion_tokens": 1, "total_tokens": 0}),
+        answer_with(usage={"prompt_tokens": 1e30, "completion_tokens": 1, "total_tokens": 1}),
+        answer_with(usage={"prompt_tokens": 10**30, "completion_tokens": 1, "total_tokens": 1}),
+        answer_with(usage={"prompt_tokens": 1.5, "completion_tokens": 1, "total_tokens": 2}),
+        answer_with(usage={"prompt_tokens": "many", "completion_tokens": 1, "total_tokens": 2}),
+        answer_with(usage=7),
+        answer_with(model=7),
+        answer_with(created=1e30),
+        completion("half \ud83d"),
+        completion(message={"role": "assistant", "content": "a", "reasoning_content": "\udc00"}),
+        completion(7),
+        completion([ANSWER]),
+        completion(finish_reason=7),
+        [],
+        7,
+        None,
+        "null",
+        '"text"',
+        "[" * 1_000_000,
+        "[" * 9_000 + "]" * 9_000,
+        '{"a":' * 3_000 + "1" + "}" * 3_000,
+        json.dumps(answer_with(extra="x")).replace('"x"', "[" * 900 + "]" * 900),
+    ],
+    ids=lambda body: repr(body)[:60],
+)
+async def test_a_wrong_answer_is_tried_again_if_it_is_not_taken(server, new_bench, body):
+    server.reply(body)
+    bench = await new_bench(server.openai())
+    outcome: Any
+    (outcome,) = await asyncio.gather(bench.call(request()), return_exceptions=True)
+    if isinstance(outcome, ApplicationError):
+        has_many_values = len(json.dumps(body)) > 100_000
+        assert outcome.type == ("TOO_LARGE" if has_many_values else "PROVIDER_UNAVAILABLE")
+        assert outcome.non_retryable == has_many_values
+        assert outcome.message.startswith("the provider")
+    else:  # taken where its text and its usage are clear
+        assert [part.text for part in outcome.message.parts] == [ANSWER]
+        assert 0 <= outcome.usage.input_tokens <= 1000
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("schema", ["", SCHEMA])
+async def test_a_tool_call_and_nothing_else_is_a_failure(server, new_bench, schema):
+    server.reply(completion(message=ASKS_FOR_A_TOOL, finish_reason="tool_calls"))
+    failure = await refused(await new_bench(server.openai()), request(output_schema=schema))
+    assert (failure.type, failure.non_retryable) == ("INVALID_OUTPUT", True)
+    assert "tool" in failure.message

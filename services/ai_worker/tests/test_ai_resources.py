@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
@@ -20,6 +21,18 @@ def load(tmp_path, text):
 
 def provider(spec, name="local"):
     return f"apiVersion: stigma/v1\nkind: Provider\nmetadata: {{name: {name}}}\nspec: {spec}\n"
+
+
+def test_no_file_is_read_without_end(tmp_path):
+    with pytest.raises(ResourceError, match="/dev/zero: larger than"):
+        load_providers(Path("/dev/zero"), ENVIRONMENT)
+    with pytest.raises(ResourceError, match="/dev/zero: larger than"):
+        load(tmp_path, provider("{type: openai, api_key: {file: /dev/zero}}"))
+
+
+def test_deep_nesting_is_one_line(tmp_path):
+    with pytest.raises(ResourceError, match="nested too deeply"):
+        load(tmp_path, "[" * 20_000)
 
 
 def test_reads_several_documents(tmp_path):

@@ -151,6 +151,17 @@ async def test_limits_end_the_run(
     assert execution.status.failure.step == f"model_call {steps}"
 
 
+async def test_a_cost_that_is_not_known_is_not_within_a_limit(orchestrator: Orchestrator) -> None:
+    unpriced = pause()
+    unpriced.usage.unpriced_calls = 1
+    orchestrator.model.respond_with(unpriced)
+    agent = await orchestrator.start(agent=limited(AgentLimits(cost_usd=100)))
+    execution = await orchestrator.outcome(agent)
+    assert (phase_of(execution), reason_of(execution)) == ("FAILED", "COST_LIMIT")
+    assert execution.status.usage.unpriced_calls == 1
+    assert orchestrator.model.requests[0].price_required
+
+
 async def test_a_request_tightens_a_limit(orchestrator: Orchestrator) -> None:
     orchestrator.model.respond_with(pause())
     config = AgentConfig(limits=AgentLimits(steps=1))

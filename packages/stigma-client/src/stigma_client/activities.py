@@ -10,7 +10,7 @@ import grpc
 from google.protobuf.message import Message
 from temporalio import activity
 from temporalio.common import RawValue
-from temporalio.exceptions import ApplicationError
+from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 
 from stigma.agent.v1.agent_execution_pb2 import TemporalCaller
 from stigma.agent.v1.agent_execution_service_pb2 import StartAgentRequest
@@ -21,7 +21,7 @@ from stigma.workflow.v1.workflow_execution_service_pb2 import StartWorkflowReque
 from stigma_client import kinds
 from stigma_client.connection import ApiConnection
 from stigma_client.events import log_in_activity
-from stigma_client.grpc_errors import FAILED, application_error_from
+from stigma_client.grpc_errors import FAILED, RPC_ERRORS, application_error_from
 from stigma_client.kinds import E, ExecutionKind, R
 
 CALL_AGENT = "call_agent"
@@ -129,10 +129,14 @@ async def _call(of: ExecutionKind[R, E], request: RawValue, connection: ApiConne
                 start, timeout=RPC_TIMEOUT_SECONDS, metadata=connection.metadata()
             )
         )
-    except grpc.aio.AioRpcError as error:
+    except RPC_ERRORS as error:
         # `from None`: gRPC's own text repeats the call's metadata in some of its forms.
         raise application_error_from(
-            error, kind, call=f"Start{kind.title()}", step=f"start_{kind}"
+            error,
+            kind,
+            call=f"Start{kind.title()}",
+            step=f"start_{kind}",
+            attempt=activity.info().attempt,
         ) from None
     correlation |= {"execution_id": execution.id}
     log_in_activity("acknowledged", **correlation)
@@ -148,7 +152,7 @@ async def _cancel(of: ExecutionKind[R, E], request: RawValue, connection: ApiCon
         await _retryable_on_shutdown(
             _cancel_once_found(cancel, connection, of.cancel_rpc(connection))
         )
-    except grpc.aio.AioRpcError as error:
+    except RPC_ERRORS as error:
         raise application_error_from(
             error, kind, call=f"Cancel{kind.title()}Execution", step=f"cancel_{kind}"
         ) from None
@@ -210,6 +214,7 @@ def _outcome(execution: Execution) -> RawValue:
         failure_details(execution),
         type=ErrorType.of(execution),
         non_retryable=True,
+        category=ApplicationErrorCategory.BENIGN,  # an outcome, not a fault of this worker
     )
 
 
@@ -222,7 +227,7 @@ def _decode(raw: RawValue, message_type: type[M], kind: Kind) -> M:
 
 def _refuse(message: str, kind: Kind) -> NoReturn:
     raise ApplicationError(
-        message,
+        f"INVALID_ARGUMENT: {message} at start_{kind}",
         {"reason": "INVALID_ARGUMENT", "step": f"start_{kind}"},
         type=FAILED[kind],
         non_retryable=True,

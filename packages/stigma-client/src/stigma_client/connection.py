@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import grpc
-from opentelemetry import propagate
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from stigma.agent.v1.agent_execution_service_pb2_grpc import AgentExecutionServiceStub
 from stigma.contracts.channels import channel_options, is_loopback, target_of
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     )
 
 DEFAULT_ADDRESS = "localhost:7300"
+
+# Not the global one: importing that reads OTEL_PROPAGATORS, and fails for a format not installed.
+_TRACE_CONTEXT = TraceContextTextMapPropagator()
 
 
 @dataclass(frozen=True)
@@ -65,12 +68,13 @@ class ApiConnection:
 
     Args:
         address: "host:port" of the API, or a gRPC target with its scheme.
-        api_key: sent as a bearer token with every call.
+        api_key: sent as a bearer token with every call; blanks around it are taken off.
         tls: files of a TLS connection; None for a connection in clear.
         allow_insecure: send the key in clear also to another machine.
 
     Raises:
-        ValueError: the key would be sent in clear over a network.
+        ValueError: the key has blanks or letters that cannot be sent, or would be sent in clear
+            over a network.
     """
 
     def __init__(
@@ -81,6 +85,7 @@ class ApiConnection:
         tls: TlsFiles | None = None,
         allow_insecure: bool = False,
     ) -> None:
+        api_key = _stripped_key(api_key, "the API key")
         if api_key and tls is None and not allow_insecure and not is_loopback(address):
             raise ValueError(
                 f"an API key for {address} would be sent in clear: configure TLS, or allow_insecure"
@@ -110,7 +115,7 @@ class ApiConnection:
         tls_wanted = _flag(env, "STIGMA_API_TLS") or files != TlsFiles()
         return cls(
             env.get("STIGMA_API_ADDRESS") or DEFAULT_ADDRESS,
-            api_key=env.get("STIGMA_API_KEY") or None,
+            api_key=_stripped_key(env.get("STIGMA_API_KEY"), "STIGMA_API_KEY"),
             tls=files if tls_wanted else None,
             allow_insecure=_flag(env, "STIGMA_API_ALLOW_INSECURE"),
         )
@@ -139,7 +144,7 @@ class ApiConnection:
     def metadata(self) -> tuple[tuple[str, str], ...]:
         """Return what accompanies a call: credentials and the current trace's W3C context."""
         carrier: dict[str, str] = {}
-        propagate.inject(carrier)
+        _TRACE_CONTEXT.inject(carrier)
         if self._authorization:
             carrier["authorization"] = self._authorization
         return tuple(carrier.items())
@@ -155,6 +160,14 @@ class ApiConnection:
         if self._tls is None:
             return grpc.aio.insecure_channel(self._target, options=self._options)
         return grpc.aio.secure_channel(self._target, self._tls.credentials(), options=self._options)
+
+
+def _stripped_key(key: str | None, source: str) -> str | None:
+    """Return a key as gRPC takes it: files and secrets often end it with a newline."""
+    key = (key or "").strip()
+    if not all("!" <= character <= "~" for character in key):
+        raise ValueError(f"{source} has blanks, control characters or letters beyond ASCII")
+    return key or None
 
 
 def _path(env: Mapping[str, str], name: str) -> Path | None:

@@ -37,6 +37,8 @@ from stigma.workflow.v1.workflow_execution_pb2 import WorkflowExecution
 class ExecutionError(ApplicationError):
     """The execution that was asked for did not complete. Not retryable.
 
+    Its message is "REASON: message at step".
+
     Attributes:
         reason: the class of failure: a `FailureReason` without its prefix ("STEP_LIMIT"), or the
             gRPC code that refused the start ("PERMISSION_DENIED").
@@ -58,7 +60,9 @@ class ExecutionError(ApplicationError):
         details: Mapping[str, Any] | None = None,
     ) -> None:
         given = dict(details) if details is not None else {"reason": reason, "step": step}
-        super().__init__(message, given, type=self.error_type, non_retryable=True)
+        super().__init__(
+            _one_line(reason, message, step), given, type=self.error_type, non_retryable=True
+        )
         self.reason = reason
         self.step = step
         self.execution = _DETAILS_DECODERS[self.kind](given)
@@ -177,6 +181,13 @@ def _of_outcome(outcome: type[ExecutionError], cause: ApplicationError) -> Execu
         step=str(details.get("step", "")),
         details=details,
     )
+
+
+def _one_line(reason: str, message: str, step: str) -> str:
+    """Return "REASON: message at step"; what the message says already is not said twice."""
+    begin = "" if message.startswith(f"{reason}: ") else f"{reason}: "
+    end = f" at {step}" if step and not message.endswith(f" at {step}") else ""
+    return f"{begin}{message}{end}"
 
 
 def _innermost_message(cause: BaseException | None) -> str:

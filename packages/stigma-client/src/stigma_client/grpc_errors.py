@@ -6,9 +6,10 @@ from datetime import timedelta
 from typing import Any
 
 import grpc
+import grpc.aio
 from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
-from temporalio.exceptions import ApplicationError
+from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 
 from stigma.contracts.errors import ErrorType
 from stigma.contracts.executions import Kind
@@ -29,23 +30,54 @@ TRANSIENT = frozenset(
 # Error types of refused calls: as if the execution had failed.
 FAILED = {Kind.AGENT: ErrorType.FAILED, Kind.WORKFLOW: ErrorType.WORKFLOW_FAILED}
 
+# Answers that a caller has to expect. Their failures are benign: the worker logs no traceback.
+_EXPECTED = frozenset(
+    {
+        grpc.StatusCode.ALREADY_EXISTS,
+        grpc.StatusCode.FAILED_PRECONDITION,
+        grpc.StatusCode.INVALID_ARGUMENT,
+        grpc.StatusCode.NOT_FOUND,
+        grpc.StatusCode.OUT_OF_RANGE,
+        grpc.StatusCode.PERMISSION_DENIED,
+        grpc.StatusCode.UNAUTHENTICATED,
+    }
+)
+
+# What gRPC raises for a call that ended, and for one that it could not make.
+RPC_ERRORS: tuple[type[Exception], ...] = (grpc.aio.AioRpcError, grpc.aio.BaseError)
+
+# Attempts after which INTERNAL is the API's answer, no longer a broken connection.
+_INTERNAL_ATTEMPTS = 5
+
 _STATUS_DETAILS = "grpc-status-details-bin"
 
 
 def application_error_from(
-    error: grpc.aio.AioRpcError, kind: Kind, *, call: str, step: str
+    error: Exception, kind: Kind, *, call: str, step: str, attempt: int = 1
 ) -> ApplicationError:
     """Return the failure of an activity whose `call`, an RPC's name, ended with `error`.
 
+    Its message is "REASON: message at step".
+
     Transient codes become retryable failures, of the code's name as their type, which honour the
-    server's RetryInfo. Every other code fails the activity for good with AGENT_EXECUTION_FAILED or
-    WORKFLOW_EXECUTION_FAILED, whose detail has the code as `reason`, the `step`, and the refused
-    fields as `field_violations`.
+    server's RetryInfo; INTERNAL only up to the fifth `attempt`. Every other code fails the activity
+    for good with AGENT_EXECUTION_FAILED or WORKFLOW_EXECUTION_FAILED, whose detail has the code as
+    `reason`, the `step`, and the refused fields as `field_violations`. So does an error that is no
+    status: gRPC could not make the call.
     """
-    code, status = error.code(), _status_with_details(error)
-    if code in TRANSIENT:
+    if not isinstance(error, grpc.aio.AioRpcError):
+        # Without its text, which may repeat the call's metadata.
         return ApplicationError(
-            f"{call}: {code.name}: {error.details()}",
+            f"INTERNAL: {call} cannot be sent ({type(error).__name__}) at {step}",
+            {"reason": "INTERNAL", "step": step},
+            type=FAILED[kind],
+            non_retryable=True,
+        )
+    code, status = error.code(), _status_with_details(error)
+    exhausted = code is grpc.StatusCode.INTERNAL and attempt >= _INTERNAL_ATTEMPTS
+    if code in TRANSIENT and not exhausted:
+        return ApplicationError(
+            f"{code.name}: {error.details()} at {step}",
             type=code.name,
             next_retry_delay=_retry_delay(status),
         )
@@ -57,10 +89,15 @@ def application_error_from(
     if violations:
         details["field_violations"] = violations
     return ApplicationError(
-        f"{call} was refused: {code.name}: {error.details()}{fields}",
+        f"{code.name}: {error.details()}{fields} at {step}",
         details,
         type=FAILED[kind],
         non_retryable=True,
+        category=(
+            ApplicationErrorCategory.BENIGN
+            if code in _EXPECTED
+            else ApplicationErrorCategory.UNSPECIFIED
+        ),
     )
 
 

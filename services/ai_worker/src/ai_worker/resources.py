@@ -31,6 +31,7 @@ ProviderType = Literal["openai", "openai-compatible", "anthropic"]
 
 _SECONDS = re.compile(r"\d{1,6}(?:\.\d{1,9})?s")
 _MAX_FILE_BYTES = 1024 * 1024
+_MAX_KEY_FILE_BYTES = 64 * 1024
 
 
 class ResourceError(ValueError):
@@ -64,7 +65,8 @@ class KeySource(Resource):
         if self.env:
             return _key(environment.get(self.env, ""), f"environment variable {self.env}")
         try:
-            return _key(Path(self.file).read_text(encoding="utf-8"), f"file {self.file}")
+            text = _read_text(Path(self.file), _MAX_KEY_FILE_BYTES)
+            return _key(text, f"file {self.file}")
         except (OSError, UnicodeDecodeError) as error:
             raise ResourceError(f"cannot read file {self.file}: {_cause(error)}") from None
 
@@ -153,18 +155,28 @@ def load_providers(
 
 def _documents(path: Path) -> list[Any]:
     try:
-        if path.stat().st_size > _MAX_FILE_BYTES:
-            raise ResourceError(f"{path}: larger than {_MAX_FILE_BYTES} bytes")
-        documents = list(YAML(typ="safe", pure=True).load_all(path.read_text(encoding="utf-8")))
+        text = _read_text(path, _MAX_FILE_BYTES)
+        documents = list(YAML(typ="safe", pure=True).load_all(text))
     except (OSError, UnicodeDecodeError) as error:
         raise ResourceError(f"{path}: cannot be read: {_cause(error)}") from None
     except MarkedYAMLError as error:
         mark = error.problem_mark
         line = f" at line {mark.line + 1}" if mark else ""
         raise ResourceError(f"{path}: not valid YAML{line}") from None
+    except RecursionError:
+        raise ResourceError(f"{path}: nested too deeply") from None
     except YAMLError:
         raise ResourceError(f"{path}: not valid YAML") from None
     return [document for document in documents if document is not None]
+
+
+def _read_text(path: Path, limit: int) -> str:
+    """Read a file of at most `limit` bytes; a device or a pipe tells no size."""
+    with path.open("rb") as file:
+        content = file.read(limit + 1)
+    if len(content) > limit:
+        raise ResourceError(f"{path}: larger than {limit} bytes")
+    return content.decode()
 
 
 def _resource(document: Any, place: str, environment: Mapping[str, str]) -> ProviderResource:

@@ -45,6 +45,8 @@ WARN_AFTER = 0.8
 
 DEFAULT_REQUEST_TIMEOUT = timedelta(minutes=10)
 MODEL_CALL_HEARTBEAT_TIMEOUT = timedelta(seconds=10)
+# Size, decoded, at which reading a provider's response stops: it is another party's.
+MAX_PROVIDER_RESPONSE_BYTES = 8 * 1024 * 1024
 
 # Schemas come from anybody, and what checks values against them cannot be interrupted. At most so
 # much of a schema is evaluated at one place of a value, and in a whole value; one evaluation takes

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from stigma.runtime import propagation as _propagation  # noqa: F401  # isort: skip
+
 from stigma.runtime.errors import ConfigurationError, ServiceError
 from stigma.runtime.grpc_server import GrpcServerComponent
 from stigma.runtime.health import Readiness

@@ -138,5 +138,6 @@ class _ModelCall(ObservedCall):
         return {
             "input_tokens": self._usage.input_tokens,
             "output_tokens": self._usage.output_tokens,
-            "cost_usd": self._usage.cost_usd,
+            # null: not known, which is not 0
+            "cost_usd": None if self._usage.unpriced_calls else self._usage.cost_usd,
         }

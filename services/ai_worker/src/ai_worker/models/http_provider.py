@@ -17,16 +17,18 @@ from pydantic_ai.direct import model_request
 from pydantic_ai.models import Model
 
 from ai_worker.calls.failures import CallError
+from ai_worker.models.bounded_http import EXCHANGE, BoundedClient, Exchange
 from ai_worker.models.provider import ModelResult
-from ai_worker.models.provider_errors import classify_error
+from ai_worker.models.provider_errors import classify_error, unreadable_answer
 from ai_worker.models.provider_messages import (
+    has_price,
     message_history,
     model_result,
     model_settings,
     request_parameters,
 )
 from ai_worker.resources import ProviderResource
-from stigma.agent.v1.agent_pb2 import FAILURE_REASON_UNKNOWN_MODEL
+from stigma.agent.v1.agent_pb2 import FAILURE_REASON_COST_LIMIT, FAILURE_REASON_UNKNOWN_MODEL
 from stigma.internal.v1.execution_pb2 import ModelCallRequest
 
 CONNECT_TIMEOUT = timedelta(seconds=10)
@@ -48,7 +50,7 @@ class HttpProvider:
         self.timeout = resource.timeout
         self._resource = resource
         # No read timeout: the activity bounds a call as a whole. No redirects: they carry the key.
-        self._http = httpx2.AsyncClient(
+        self._http = BoundedClient(
             timeout=httpx2.Timeout(None, connect=CONNECT_TIMEOUT.total_seconds()),
             limits=httpx2.Limits(
                 max_connections=max_connections, max_keepalive_connections=max_connections
@@ -78,8 +80,14 @@ class HttpProvider:
                 FAILURE_REASON_UNKNOWN_MODEL, f"provider {self.name!r} does not offer this model"
             )
         target = self._build(model)
+        if request.price_required and not has_price(target):
+            raise CallError(
+                FAILURE_REASON_COST_LIMIT,
+                f"the agent has a cost limit, and the price of {_shown(model)} is not known",
+            )
         history = message_history(request, self.name, target.system)
         parameters = request_parameters(request, target)
+        EXCHANGE.set(exchange := Exchange())
         try:
             response = await model_request(
                 target,
@@ -89,12 +97,21 @@ class HttpProvider:
                 instrument=False,
             )
         except Exception as error:  # noqa: BLE001 - whatever it is, its text may quote the prompt
-            raise classify_error(error) from None
-        return model_result(response, self.name)
+            raise classify_error(error, answered=exchange.answered) from None
+        try:
+            return model_result(response, self.name)
+        except CallError:
+            raise
+        except Exception:  # noqa: BLE001 - whatever it is, the answer made it
+            raise unreadable_answer() from None
 
     async def close(self) -> None:
         """Close the connections."""
         await self._http.aclose()
+
+
+def _shown(model: str) -> str:
+    return repr(" ".join(model.split())[:80])
 
 
 def _model_factory(resource: ProviderResource, http: httpx2.AsyncClient) -> ModelFactory:

@@ -49,6 +49,13 @@ class ModelCallMetrics:
             "stigma_model_cost_usd", "Cost of model calls in US dollars.", labels, registry=registry
         )
 
+        self._unpriced = Counter(
+            "stigma_model_unpriced_calls",
+            "Model calls whose cost is not known, and not in the cost.",
+            labels,
+            registry=registry,
+        )
+
     def ended(self, labels: ModelLabels, outcome: str, seconds: float) -> None:
         """Count a call that ended; `outcome` is SUCCESS, CANCELLED or a failure reason."""
         self._calls.labels(labels.provider, labels.model, outcome).inc()
@@ -59,3 +66,4 @@ class ModelCallMetrics:
         self._tokens.labels(labels.provider, labels.model, "input").inc(usage.input_tokens)
         self._tokens.labels(labels.provider, labels.model, "output").inc(usage.output_tokens)
         self._cost.labels(labels.provider, labels.model).inc(usage.cost_usd)
+        self._unpriced.labels(labels.provider, labels.model).inc(usage.unpriced_calls)

@@ -54,8 +54,15 @@ _MESSAGES: dict[FailureReason.ValueType, str] = {
 }
 
 
-def classify_error(error: Exception) -> CallError:
-    """Return the failure for an error of a call, whatever its class."""
+def classify_error(error: Exception, *, answered: bool) -> CallError:
+    """Return the failure for an error of a call, whatever its class.
+
+    `answered`: the provider had begun to answer, so that an error without a class is the answer's.
+    """
+    if refused := _cause_of_ours(error):
+        return refused
+    if answered and not isinstance(error, errors.ModelAPIError):
+        return unreadable_answer()
     if not isinstance(error, errors.ModelAPIError):
         return _other_error(error)
     reason = _reason(error)
@@ -83,12 +90,25 @@ def _reason(error: errors.ModelAPIError) -> FailureReason.ValueType:
     return FAILURE_REASON_PROVIDER_UNAVAILABLE
 
 
+def unreadable_answer(problem: str = "") -> CallError:
+    """Return the failure of an answer that is wrong: the next attempt's may be right."""
+    message = "the provider's answer cannot be read"
+    return CallError(
+        FAILURE_REASON_PROVIDER_UNAVAILABLE, f"{message}: {problem}" if problem else message
+    )
+
+
+def _cause_of_ours(error: BaseException | None) -> CallError | None:
+    """Return the CallError that SDKs wrapped into errors of their own."""
+    while error is not None and not isinstance(error, CallError):
+        error = error.__cause__ or error.__context__
+    return error
+
+
 def _other_error(error: Exception) -> CallError:
     """Classify what is no error response: an unreadable response, or a request never sent."""
     if isinstance(error, errors.UnexpectedModelBehavior | json.JSONDecodeError):
-        return CallError(
-            FAILURE_REASON_PROVIDER_UNAVAILABLE, "the provider's answer cannot be read"
-        )
+        return unreadable_answer()
     return CallError(FAILURE_REASON_INTERNAL, f"unexpected {type(error).__name__}")
 
 

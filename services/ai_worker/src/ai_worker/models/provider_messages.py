@@ -6,7 +6,6 @@ What a provider wants back verbatim travels as `Part.provider_state`.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import replace
 from typing import Any
@@ -23,12 +22,19 @@ from pydantic_ai.messages import (
 from pydantic_ai.models import Model, ModelRequestParameters
 from pydantic_ai.output import OutputObjectDefinition
 from pydantic_ai.settings import ModelSettings
+from pydantic_ai.usage import RequestUsage
 
 from ai_worker.calls.failures import CallError
 from ai_worker.models.output import OutputSchema
 from ai_worker.models.provider import ModelResult
+from ai_worker.models.provider_errors import unreadable_answer
 from stigma.agent.v1.agent_execution_pb2 import ROLE_MODEL, Message, Part, Usage
-from stigma.agent.v1.agent_pb2 import FAILURE_REASON_CONTENT_FILTERED
+from stigma.agent.v1.agent_pb2 import (
+    FAILURE_REASON_CONTENT_FILTERED,
+    FAILURE_REASON_INVALID_OUTPUT,
+    FAILURE_REASON_TOO_LARGE,
+)
+from stigma.contracts.limits import MAX_PAYLOAD_BYTES
 from stigma.internal.v1.execution_pb2 import (
     FINISH_REASON_LENGTH,
     FINISH_REASON_PAUSE,
@@ -36,6 +42,10 @@ from stigma.internal.v1.execution_pb2 import (
     FinishReason,
     ModelCallRequest,
 )
+
+# Tokens of one call beyond which a usage is no usage: a thousand times the largest context.
+_MAX_TOKENS = 1_000_000_000
+_CARRIED = (TextPart, ThinkingPart)
 
 
 def model_settings(request: ModelCallRequest) -> ModelSettings:
@@ -52,13 +62,16 @@ def model_settings(request: ModelCallRequest) -> ModelSettings:
 
 def request_parameters(request: ModelCallRequest, model: Model[Any]) -> ModelRequestParameters:
     """Return the instructions and, where the model supports it, native structured output."""
-    instructions = [request.instructions] if request.instructions else []
+    instructions = request.instructions
     if not request.output_schema:
         return ModelRequestParameters(instruction_parts=_instruction_parts(instructions))
     schema = OutputSchema(request.output_schema)
     # In words too: servers that are merely compatible ignore `response_format`.
     parameters = ModelRequestParameters(
-        instruction_parts=_instruction_parts([*instructions, schema.instructions])
+        instruction_parts=_instruction_parts(
+            # One part: of two, servers get two system messages, and some refuse the second.
+            "\n\n".join(filter(None, (instructions, schema.instructions)))
+        )
     )
     if schema.document.get("type") != "object":
         return parameters
@@ -98,22 +111,41 @@ def model_result(response: ModelResponse, provider: str) -> ModelResult:
     """Return the result of a call.
 
     Raises:
-        CallError: the provider's content filter stopped the answer.
+        CallError: the provider's content filter stopped the answer, it is too large to carry, it
+            asks for a tool, or its usage is none.
     """
+    finish_reason = _finish_reason(response)
+    size = sum(len(part.content) for part in response.parts if isinstance(part, _CARRIED))
+    if size > MAX_PAYLOAD_BYTES:  # before it is copied, and checked against a schema
+        raise CallError(
+            FAILURE_REASON_TOO_LARGE,
+            f"the answer has {size} characters; the limit is {MAX_PAYLOAD_BYTES} bytes",
+        )
+    parts = _parts(response, provider)
+    if not parts and response.tool_calls:
+        raise CallError(FAILURE_REASON_INVALID_OUTPUT, "the model called a tool; none was offered")
+    cost = _cost_usd(response)
     return ModelResult(
-        message=Message(role=ROLE_MODEL, parts=_parts(response, provider)),
+        message=Message(role=ROLE_MODEL, parts=parts),
         usage=Usage(
-            input_tokens=response.usage.input_tokens,
-            output_tokens=response.usage.output_tokens,
-            cost_usd=_cost_usd(response),
+            input_tokens=_tokens(response.usage.input_tokens),
+            output_tokens=_tokens(response.usage.output_tokens),
+            cost_usd=cost or 0.0,
             model_calls=1,
+            unpriced_calls=int(cost is None),
         ),
-        finish_reason=_finish_reason(response),
+        finish_reason=finish_reason,
     )
 
 
-def _instruction_parts(texts: Sequence[str]) -> list[InstructionPart]:
-    return [InstructionPart(content=text) for text in texts]
+def _tokens(count: object) -> int:
+    if not isinstance(count, int) or not 0 <= count <= _MAX_TOKENS:
+        raise unreadable_answer("its usage is out of range")
+    return count
+
+
+def _instruction_parts(text: str) -> list[InstructionPart]:
+    return [InstructionPart(content=text)] if text else []
 
 
 def _response_part(part: Part, provider: str, system: str) -> TextPart | ThinkingPart | None:
@@ -185,10 +217,23 @@ def _finish_reason(response: ModelResponse) -> FinishReason.ValueType:
             return FINISH_REASON_STOP
 
 
-def _cost_usd(response: ModelResponse) -> float:
-    if not response.model_name:
-        return 0.0
+def has_price(target: Model[Any]) -> bool:
+    """Return whether the price list of this release has the model."""
+    call = ModelResponse(
+        parts=[],
+        usage=RequestUsage(input_tokens=1, output_tokens=1),
+        model_name=target.model_name,
+        provider_name=target.system,
+        provider_url=target.base_url,
+    )
+    return _cost_usd(call) is not None
+
+
+def _cost_usd(response: ModelResponse) -> float | None:
+    """Return a call's cost; None: its model is not in the price list, or its usage is empty."""
+    if not response.model_name or not response.usage.has_values():
+        return None
     try:
         return float(response.cost().total_price)
     except (LookupError, ValueError):
-        return 0.0  # not in the price list, or the response has no usage
+        return None

@@ -35,6 +35,7 @@ class Budget:
             self.usage.output_tokens += result.usage.output_tokens
             self.usage.cost_usd += result.usage.cost_usd
             self.usage.model_calls += result.usage.model_calls
+            self.usage.unpriced_calls += result.usage.unpriced_calls
             self._output_error = result.output_error
 
     def check(self) -> None:
@@ -69,6 +70,11 @@ class Budget:
             return self._exceeded(
                 FailureReason.FAILURE_REASON_COST_LIMIT,
                 f"cost ${usage.cost_usd:.4f}, the limit is ${limits.cost_usd:.4f}",
+            )
+        if limits.cost_usd and usage.unpriced_calls:
+            return self._exceeded(
+                FailureReason.FAILURE_REASON_COST_LIMIT,
+                f"the cost of a model call is not known, the limit is ${limits.cost_usd:.4f}",
             )
         return None
 

@@ -92,6 +92,7 @@ class ModelStep:
             messages=self.messages,
             settings=settings.settings,
             output_schema=spec.agent.output_schema,
+            price_required=settings.cost_usd > 0,
         )
         if settings.is_scripted:
             request.script.CopyFrom(spec.agent.script)
@@ -138,6 +139,7 @@ def _result(response: ModelCallResponse) -> StepResult:
         output_tokens=response.usage.output_tokens,
         cost_usd=response.usage.cost_usd,
         model_calls=1,
+        unpriced_calls=response.usage.unpriced_calls,
     )
     return StepResult([response.message], questions, usage, output, response.output_error)
 

@@ -504,14 +504,17 @@ class Usage(_message.Message):
     OUTPUT_TOKENS_FIELD_NUMBER: _builtins.int
     COST_USD_FIELD_NUMBER: _builtins.int
     MODEL_CALLS_FIELD_NUMBER: _builtins.int
+    UNPRICED_CALLS_FIELD_NUMBER: _builtins.int
     input_tokens: _builtins.int
     """Tokens read by the model."""
     output_tokens: _builtins.int
     """Tokens written by the model."""
     cost_usd: _builtins.float
-    """Cost in US dollars; 0 when the price is not known."""
+    """Cost in US dollars, without that of `unpriced_calls`."""
     model_calls: _builtins.int
     """Model calls."""
+    unpriced_calls: _builtins.int
+    """Model calls among them whose cost is not known: the price is not, or the usage."""
     def __init__(
         self,
         *,
@@ -519,10 +522,11 @@ class Usage(_message.Message):
         output_tokens: _builtins.int = ...,
         cost_usd: _builtins.float = ...,
         model_calls: _builtins.int = ...,
+        unpriced_calls: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cost_usd", b"cost_usd", "input_tokens", b"input_tokens", "model_calls", b"model_calls", "output_tokens", b"output_tokens"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cost_usd", b"cost_usd", "input_tokens", b"input_tokens", "model_calls", b"model_calls", "output_tokens", b"output_tokens", "unpriced_calls", b"unpriced_calls"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

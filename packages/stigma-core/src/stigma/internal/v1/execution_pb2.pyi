@@ -306,6 +306,7 @@ class ModelCallRequest(_message.Message):
     SCRIPT_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
     INPUT_JSON_FIELD_NUMBER: _builtins.int
+    PRICE_REQUIRED_FIELD_NUMBER: _builtins.int
     execution_id: _builtins.str
     """For logs and traces."""
     request_id: _builtins.str
@@ -324,6 +325,8 @@ class ModelCallRequest(_message.Message):
     """Only for the scripted model: what `{message}` stands for."""
     input_json: _builtins.str
     """Only for the scripted model: what `{input}` stands for."""
+    price_required: _builtins.bool
+    """The agent's cost is limited: refuse a model whose price is not known."""
     @_builtins.property
     def messages(self) -> _containers.RepeatedCompositeFieldContainer[_agent_execution_pb2.Message]:
         """The conversation so far; the first message is the task."""
@@ -351,10 +354,11 @@ class ModelCallRequest(_message.Message):
         script: _agent_pb2.Script | None = ...,
         message: _builtins.str = ...,
         input_json: _builtins.str = ...,
+        price_required: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["script", b"script", "settings", b"settings"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_id", b"agent_id", "execution_id", b"execution_id", "input_json", b"input_json", "instructions", b"instructions", "message", b"message", "messages", b"messages", "model", b"model", "output_schema", b"output_schema", "request_id", b"request_id", "script", b"script", "settings", b"settings", "step", b"step"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_id", b"agent_id", "execution_id", b"execution_id", "input_json", b"input_json", "instructions", b"instructions", "message", b"message", "messages", b"messages", "model", b"model", "output_schema", b"output_schema", "price_required", b"price_required", "request_id", b"request_id", "script", b"script", "settings", b"settings", "step", b"step"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -94,6 +94,7 @@ def add_usage(total: Usage, usage: Usage) -> None:
     total.output_tokens += usage.output_tokens
     total.cost_usd += usage.cost_usd
     total.model_calls += usage.model_calls
+    total.unpriced_calls += usage.unpriced_calls
 
 
 def span(start: datetime, end: datetime) -> tuple[Timestamp, Duration]:
