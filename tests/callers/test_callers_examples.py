@@ -119,8 +119,8 @@ async def test_a_watched_agent_that_fails_says_so(site: CallerSite, language: La
 async def test_an_answer_is_not_retried(site: CallerSite, language: Language) -> None:
     """A failed agent has its reason and step, a refused start has the gRPC code."""
     expected = {
-        "broken": "AGENT_EXECUTION_FAILED INVALID_REQUEST model_call 1: ",
-        "nobody": "AGENT_EXECUTION_FAILED NOT_FOUND start_agent: ",
+        "broken": "AGENT_EXECUTION_FAILED: INVALID_REQUEST: ",
+        "nobody": "AGENT_EXECUTION_FAILED: NOT_FOUND: ",
     }
     runs = {
         agent: await Run.start(language, site.settings(), "single", "--agents", agent, "hi")

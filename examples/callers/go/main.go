@@ -182,7 +182,7 @@ func describe(err error) string {
 		return "cancelled"
 	}
 	if failure := stigma.FailureOf(err); failure != nil {
-		return fmt.Sprintf("%s %s %s: %s", failure.Type, failure.Reason, failure.Step, failure.Message)
+		return fmt.Sprintf("%s: %s", failure.Type, failure.Message)
 	}
 	return err.Error()
 }

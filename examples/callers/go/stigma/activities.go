@@ -144,6 +144,10 @@ func callerOf(info activity.Info) *agentv1.TemporalCaller {
 	if info.HeartbeatTimeout > 0 {
 		caller.HeartbeatTimeout = durationpb.New(info.HeartbeatTimeout)
 	}
+	if deadline := deadlineOf(info); deadline != nil {
+		// Both of Temporal's clock: neither this machine's nor the API's need agree with it.
+		caller.CallbackTimeout = durationpb.New(deadline.AsTime().Sub(info.StartedTime))
+	}
 	return caller
 }
 
@@ -160,7 +164,7 @@ func ended(execution state, kind, outcome string) error {
 	if text, err := protojson.Marshal(execution.message); err == nil {
 		told.Execution = text
 	}
-	message := fmt.Sprintf("%s execution %s: %s", kind, execution.id, execution.failure.GetMessage())
+	message := fmt.Sprintf("%s: %s", told.Reason, execution.failure.GetMessage())
 	if step := execution.failure.GetStep(); step != "" {
 		message += " at " + step
 	}
@@ -178,9 +182,9 @@ func refusal(err error, kind, step string) error {
 				options.NextRetryDelay = info.GetRetryDelay().AsDuration()
 			}
 		}
-		return temporal.NewApplicationErrorWithOptions(fmt.Sprintf("%s: %s: %s", step, codeName(code), answer.Message()), codeName(code), options)
+		return temporal.NewApplicationErrorWithOptions(fmt.Sprintf("%s: %s at %s", codeName(code), answer.Message(), step), codeName(code), options)
 	default:
-		message := fmt.Sprintf("%s was refused: %s: %s", step, codeName(code), answer.Message())
+		message := fmt.Sprintf("%s: %s", codeName(code), answer.Message())
 		told := details{Reason: codeName(code), Step: step}
 		for _, detail := range answer.Details() {
 			if bad, ok := detail.(*errdetails.BadRequest); ok {
@@ -190,7 +194,7 @@ func refusal(err error, kind, step string) error {
 				}
 			}
 		}
-		return temporal.NewNonRetryableApplicationError(message, errorType(kind, "FAILED"), nil, told)
+		return temporal.NewNonRetryableApplicationError(message+" at "+step, errorType(kind, "FAILED"), nil, told)
 	}
 }
 

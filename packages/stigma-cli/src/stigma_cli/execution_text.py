@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from stigma.agent.v1.agent_execution_pb2 import AgentExecution, CallbackState
 from stigma.agent.v1.agent_execution_service_pb2 import WatchAgentExecutionResponse
+from stigma.contracts.costs import cost_text
 from stigma.contracts.durations import format_duration
 from stigma.contracts.errors import reason_name
 from stigma.contracts.executions import Execution, Kind, phase_name
@@ -124,5 +125,5 @@ def _work_rows(execution: Execution) -> list[tuple[str, str]]:
     return [
         ("steps", str(execution.status.steps)),
         ("tokens", f"{usage.input_tokens} in, {usage.output_tokens} out"),
-        ("cost", f"${usage.cost_usd:.4f}" if usage.cost_usd else ""),
+        ("cost", cost_text(usage)),
     ]

@@ -14,6 +14,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from stigma.contracts.costs import cost_text
 from stigma.contracts.durations import format_duration
 from stigma.contracts.executions import Kind
 from stigma.diagnosis.v1.diagnosis_service_pb2 import (
@@ -152,7 +153,7 @@ def _heading(shown: ExecutionTimeline) -> Text:
         heading.append(f"\ncaller  {escape_line(shown.caller.workflow_id + activity)}")
     if shown.HasField("usage") and shown.usage.model_calls:
         usage = shown.usage
-        cost = f", ${usage.cost_usd:.4f}" if usage.cost_usd else ""
+        cost = f", {text}" if (text := cost_text(usage)) else ""
         heading.append(
             f"\nusage   {counted(usage.model_calls, 'model call')}, "
             f"{usage.input_tokens:,} tokens in, {usage.output_tokens:,} out{cost}"

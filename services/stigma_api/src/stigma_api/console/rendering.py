@@ -12,6 +12,8 @@ from urllib.parse import quote
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.responses import HTMLResponse, Response
 
+from stigma.contracts.costs import cost_text
+
 _HERE = Path(__file__).parent
 _TYPES = {
     ".css": "text/css; charset=utf-8",
@@ -42,7 +44,7 @@ class TemplateRenderer:
             "utc_time": format_time,
             "duration": format_duration,
             "count": format_count,
-            "dollars": format_dollars,
+            "cost": cost_text,
             "words": constant_words,
         }
 
@@ -123,11 +125,6 @@ def format_duration(duration: timedelta) -> str:
 def format_count(number: int) -> str:
     """Format a number with thousands separators."""
     return f"{number:,}"
-
-
-def format_dollars(cost: float) -> str:
-    """Format a cost to the hundredth of a cent."""
-    return f"${cost:,.4f}"
 
 
 def constant_words(name: str) -> str:

@@ -42,11 +42,11 @@ async def execution_end(client: Client, started: Execution, event: HistoryEvent)
 
 def _failure_text(execution: Execution) -> str:
     failure = execution.status.failure
-    step = f" at {failure.step}" if failure.step else ""
+    if failure.message and failure.reason != FAILURE_REASON_WORKFLOW_ERROR:
+        return errors.failure_message(execution)
     # What a document raises is in its author's words, and may quote its data.
-    is_ours = failure.message and failure.reason != FAILURE_REASON_WORKFLOW_ERROR
-    message = f": {failure.message}" if is_ours else ""
-    return f"{errors.reason_name(failure.reason)}{step}{message}"
+    step = f" at {failure.step}" if failure.step else ""
+    return f"{errors.reason_name(failure.reason)}{step}"
 
 
 def _success_text(execution: Execution) -> str:

@@ -10,6 +10,7 @@ from temporalio.api.enums.v1 import TimeoutType
 from temporalio.api.failure.v1 import Failure
 
 from stigma.agent.v1.agent_execution_pb2 import Usage
+from stigma.contracts.costs import cost_text
 from stigma.diagnosis.v1.diagnosis_service_pb2 import TimelineEntry, TimelineStep
 from stigma_api.temporal.histories import Run
 
@@ -84,8 +85,8 @@ def failure_class(failure: Failure) -> str:
 def usage_text(usage: Usage) -> str:
     """Return what model calls used, for people; empty when they used nothing."""
     tokens = usage.input_tokens + usage.output_tokens
-    cost = f"${usage.cost_usd:.4f}" if usage.cost_usd else ""
-    return ", ".join(part for part in (f"{tokens:,} tokens" if tokens else "", cost) if part)
+    parts = (f"{tokens:,} tokens" if tokens else "", cost_text(usage))
+    return ", ".join(part for part in parts if part)
 
 
 def add_usage(total: Usage, usage: Usage) -> None:

@@ -510,8 +510,11 @@ type TemporalCaller struct {
 	ActivityId string `protobuf:"bytes,4,opt,name=activity_id,json=activityId,proto3" json:"activity_id,omitempty"`
 	// Heartbeat timeout of the activity; absent: none, or not declared.
 	HeartbeatTimeout *durationpb.Duration `protobuf:"bytes,5,opt,name=heartbeat_timeout,json=heartbeatTimeout,proto3" json:"heartbeat_timeout,omitempty"`
-	unknownFields    protoimpl.UnknownFields
-	sizeCache        protoimpl.SizeCache
+	// What was left until `callback_deadline` when this attempt of the activity began, both by
+	// Temporal's clock; absent: the API compares the deadline with its own clock.
+	CallbackTimeout *durationpb.Duration `protobuf:"bytes,6,opt,name=callback_timeout,json=callbackTimeout,proto3" json:"callback_timeout,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *TemporalCaller) Reset() {
@@ -575,6 +578,13 @@ func (x *TemporalCaller) GetActivityId() string {
 func (x *TemporalCaller) GetHeartbeatTimeout() *durationpb.Duration {
 	if x != nil {
 		return x.HeartbeatTimeout
+	}
+	return nil
+}
+
+func (x *TemporalCaller) GetCallbackTimeout() *durationpb.Duration {
+	if x != nil {
+		return x.CallbackTimeout
 	}
 	return nil
 }
@@ -841,10 +851,12 @@ type Usage struct {
 	InputTokens int64 `protobuf:"varint,1,opt,name=input_tokens,json=inputTokens,proto3" json:"input_tokens,omitempty"`
 	// Tokens written by the model.
 	OutputTokens int64 `protobuf:"varint,2,opt,name=output_tokens,json=outputTokens,proto3" json:"output_tokens,omitempty"`
-	// Cost in US dollars; 0 when the price is not known.
+	// Cost in US dollars, without that of `unpriced_calls`.
 	CostUsd float64 `protobuf:"fixed64,3,opt,name=cost_usd,json=costUsd,proto3" json:"cost_usd,omitempty"`
 	// Model calls.
-	ModelCalls    int32 `protobuf:"varint,4,opt,name=model_calls,json=modelCalls,proto3" json:"model_calls,omitempty"`
+	ModelCalls int32 `protobuf:"varint,4,opt,name=model_calls,json=modelCalls,proto3" json:"model_calls,omitempty"`
+	// Model calls among them whose cost is not known: the price is not, or the usage.
+	UnpricedCalls int32 `protobuf:"varint,9,opt,name=unpriced_calls,json=unpricedCalls,proto3" json:"unpriced_calls,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -903,6 +915,13 @@ func (x *Usage) GetCostUsd() float64 {
 func (x *Usage) GetModelCalls() int32 {
 	if x != nil {
 		return x.ModelCalls
+	}
+	return 0
+}
+
+func (x *Usage) GetUnpricedCalls() int32 {
+	if x != nil {
+		return x.UnpricedCalls
 	}
 	return 0
 }
@@ -1164,7 +1183,7 @@ const file_stigma_agent_v1_agent_execution_proto_rawDesc = "" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xcf\x01\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x95\x02\n" +
 	"\x0eTemporalCaller\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x1f\n" +
 	"\vworkflow_id\x18\x02 \x01(\tR\n" +
@@ -1172,7 +1191,8 @@ const file_stigma_agent_v1_agent_execution_proto_rawDesc = "" +
 	"\x06run_id\x18\x03 \x01(\tR\x05runId\x12\x1f\n" +
 	"\vactivity_id\x18\x04 \x01(\tR\n" +
 	"activityId\x12F\n" +
-	"\x11heartbeat_timeout\x18\x05 \x01(\v2\x19.google.protobuf.DurationR\x10heartbeatTimeout\"\x9d\x04\n" +
+	"\x11heartbeat_timeout\x18\x05 \x01(\v2\x19.google.protobuf.DurationR\x10heartbeatTimeout\x12D\n" +
+	"\x10callback_timeout\x18\x06 \x01(\v2\x19.google.protobuf.DurationR\x0fcallbackTimeout\"\x9d\x04\n" +
 	"\x14AgentExecutionStatus\x12:\n" +
 	"\x05phase\x18\x01 \x01(\x0e2$.stigma.agent.v1.AgentExecutionPhaseR\x05phase\x124\n" +
 	"\x06output\x18\x02 \x01(\v2\x1c.stigma.agent.v1.AgentOutputR\x06output\x122\n" +
@@ -1193,13 +1213,14 @@ const file_stigma_agent_v1_agent_execution_proto_rawDesc = "" +
 	"\aFailure\x126\n" +
 	"\x06reason\x18\x01 \x01(\x0e2\x1e.stigma.agent.v1.FailureReasonR\x06reason\x12\x18\n" +
 	"\amessage\x18\x02 \x01(\tR\amessage\x12\x12\n" +
-	"\x04step\x18\x03 \x01(\tR\x04step\"\x8b\x01\n" +
+	"\x04step\x18\x03 \x01(\tR\x04step\"\xb2\x01\n" +
 	"\x05Usage\x12!\n" +
 	"\finput_tokens\x18\x01 \x01(\x03R\vinputTokens\x12#\n" +
 	"\routput_tokens\x18\x02 \x01(\x03R\foutputTokens\x12\x19\n" +
 	"\bcost_usd\x18\x03 \x01(\x01R\acostUsd\x12\x1f\n" +
 	"\vmodel_calls\x18\x04 \x01(\x05R\n" +
-	"modelCalls\"\x9e\x01\n" +
+	"modelCalls\x12%\n" +
+	"\x0eunpriced_calls\x18\t \x01(\x05R\runpricedCalls\"\x9e\x01\n" +
 	"\x0eCallbackStatus\x124\n" +
 	"\x05state\x18\x01 \x01(\x0e2\x1e.stigma.agent.v1.CallbackStateR\x05state\x12 \n" +
 	"\vfingerprint\x18\x02 \x01(\tR\vfingerprint\x12\x1a\n" +
@@ -1288,24 +1309,25 @@ var file_stigma_agent_v1_agent_execution_proto_depIdxs = []int32{
 	0,  // 7: stigma.agent.v1.AgentExecutionSpec.callback_payload:type_name -> stigma.agent.v1.CallbackPayload
 	18, // 8: stigma.agent.v1.AgentExecutionSpec.callback_deadline:type_name -> google.protobuf.Timestamp
 	19, // 9: stigma.agent.v1.TemporalCaller.heartbeat_timeout:type_name -> google.protobuf.Duration
-	1,  // 10: stigma.agent.v1.AgentExecutionStatus.phase:type_name -> stigma.agent.v1.AgentExecutionPhase
-	8,  // 11: stigma.agent.v1.AgentExecutionStatus.output:type_name -> stigma.agent.v1.AgentOutput
-	9,  // 12: stigma.agent.v1.AgentExecutionStatus.failure:type_name -> stigma.agent.v1.Failure
-	10, // 13: stigma.agent.v1.AgentExecutionStatus.usage:type_name -> stigma.agent.v1.Usage
-	18, // 14: stigma.agent.v1.AgentExecutionStatus.start_time:type_name -> google.protobuf.Timestamp
-	18, // 15: stigma.agent.v1.AgentExecutionStatus.end_time:type_name -> google.protobuf.Timestamp
-	18, // 16: stigma.agent.v1.AgentExecutionStatus.deadline:type_name -> google.protobuf.Timestamp
-	11, // 17: stigma.agent.v1.AgentExecutionStatus.callback:type_name -> stigma.agent.v1.CallbackStatus
-	12, // 18: stigma.agent.v1.AgentExecutionStatus.messages:type_name -> stigma.agent.v1.Message
-	20, // 19: stigma.agent.v1.Failure.reason:type_name -> stigma.agent.v1.FailureReason
-	2,  // 20: stigma.agent.v1.CallbackStatus.state:type_name -> stigma.agent.v1.CallbackState
-	3,  // 21: stigma.agent.v1.Message.role:type_name -> stigma.agent.v1.Role
-	13, // 22: stigma.agent.v1.Message.parts:type_name -> stigma.agent.v1.Part
-	23, // [23:23] is the sub-list for method output_type
-	23, // [23:23] is the sub-list for method input_type
-	23, // [23:23] is the sub-list for extension type_name
-	23, // [23:23] is the sub-list for extension extendee
-	0,  // [0:23] is the sub-list for field type_name
+	19, // 10: stigma.agent.v1.TemporalCaller.callback_timeout:type_name -> google.protobuf.Duration
+	1,  // 11: stigma.agent.v1.AgentExecutionStatus.phase:type_name -> stigma.agent.v1.AgentExecutionPhase
+	8,  // 12: stigma.agent.v1.AgentExecutionStatus.output:type_name -> stigma.agent.v1.AgentOutput
+	9,  // 13: stigma.agent.v1.AgentExecutionStatus.failure:type_name -> stigma.agent.v1.Failure
+	10, // 14: stigma.agent.v1.AgentExecutionStatus.usage:type_name -> stigma.agent.v1.Usage
+	18, // 15: stigma.agent.v1.AgentExecutionStatus.start_time:type_name -> google.protobuf.Timestamp
+	18, // 16: stigma.agent.v1.AgentExecutionStatus.end_time:type_name -> google.protobuf.Timestamp
+	18, // 17: stigma.agent.v1.AgentExecutionStatus.deadline:type_name -> google.protobuf.Timestamp
+	11, // 18: stigma.agent.v1.AgentExecutionStatus.callback:type_name -> stigma.agent.v1.CallbackStatus
+	12, // 19: stigma.agent.v1.AgentExecutionStatus.messages:type_name -> stigma.agent.v1.Message
+	20, // 20: stigma.agent.v1.Failure.reason:type_name -> stigma.agent.v1.FailureReason
+	2,  // 21: stigma.agent.v1.CallbackStatus.state:type_name -> stigma.agent.v1.CallbackState
+	3,  // 22: stigma.agent.v1.Message.role:type_name -> stigma.agent.v1.Role
+	13, // 23: stigma.agent.v1.Message.parts:type_name -> stigma.agent.v1.Part
+	24, // [24:24] is the sub-list for method output_type
+	24, // [24:24] is the sub-list for method input_type
+	24, // [24:24] is the sub-list for extension type_name
+	24, // [24:24] is the sub-list for extension extendee
+	0,  // [0:24] is the sub-list for field type_name
 }
 
 func init() { file_stigma_agent_v1_agent_execution_proto_init() }

@@ -34,8 +34,7 @@ final class Refusals {
   static ApplicationFailure failure(StatusRuntimeException error, String kind, String step) {
     String code = error.getStatus().getCode().name();
     boolean passes = TRANSIENT.contains(error.getStatus().getCode());
-    StringBuilder message = new StringBuilder(step).append(passes ? ": " : " was refused: ");
-    message.append(code).append(": ");
+    StringBuilder message = new StringBuilder(code).append(": ");
     message.append(Objects.requireNonNullElse(error.getStatus().getDescription(), ""));
     List<Map<String, String>> violations = new ArrayList<>();
     Duration delay = null;
@@ -56,6 +55,7 @@ final class Refusals {
     } catch (InvalidProtocolBufferException e) {
       message.append("; its details are malformed");
     }
+    message.append(" at ").append(step);
     ApplicationFailure.Builder failure =
         ApplicationFailure.newBuilder().setMessage(message.toString());
     if (passes) {

@@ -165,6 +165,12 @@ public final class StigmaActivitiesImpl implements StigmaActivities {
     if (!info.getHeartbeatTimeout().isZero()) {
       caller.setHeartbeatTimeout(Durations.fromMillis(info.getHeartbeatTimeout().toMillis()));
     }
+    if (isBounded(info)) {
+      // Both of Temporal's clock: neither this machine's nor the API's need agree with it.
+      caller.setCallbackTimeout(
+          Timestamps.between(
+              Timestamps.fromMillis(info.getCurrentAttemptScheduledTimestamp()), deadline(info)));
+    }
     return caller.build();
   }
 
@@ -181,7 +187,8 @@ public final class StigmaActivitiesImpl implements StigmaActivities {
   private static ApplicationFailure ended(
       MessageOrBuilder execution, State state, String kind, String outcome) {
     Map<String, Object> details = new LinkedHashMap<>();
-    details.put("reason", state.failure().getReason().name().replaceFirst("^FAILURE_REASON_", ""));
+    String reason = state.failure().getReason().name().replaceFirst("^FAILURE_REASON_", "");
+    details.put("reason", reason);
     details.put("step", state.failure().getStep());
     try {
       String json = JsonFormat.printer().print(execution);
@@ -191,7 +198,7 @@ public final class StigmaActivitiesImpl implements StigmaActivities {
     }
     String at = state.failure().getStep().isEmpty() ? "" : " at " + state.failure().getStep();
     return ApplicationFailure.newNonRetryableFailure(
-        kind + " execution " + state.id() + ": " + state.failure().getMessage() + at,
+        reason + ": " + state.failure().getMessage() + at,
         StigmaFailure.type(kind, outcome),
         details);
   }

@@ -184,8 +184,7 @@ public final class Main {
     if (cause instanceof TemporalFailure thrown) {
       StigmaFailure failure = StigmaFailure.of(thrown);
       if (failure != null) {
-        return "%s %s %s: %s"
-            .formatted(failure.type(), failure.reason(), failure.step(), failure.message());
+        return "%s: %s".formatted(failure.type(), failure.message());
       }
     }
     return String.valueOf(cause);
