@@ -151,8 +151,7 @@ def failed(why: str) -> int:
 def described(cause: BaseException | None) -> str:
     """Say in one line what a workflow failed with."""
     if isinstance(cause, ApplicationError):
-        detail = cause.details[0] if cause.details else {}
-        return f"{cause.type} {detail.get('reason')} {detail.get('step')}: {cause.message}"
+        return f"{cause.type}: {cause.message}"
     return "cancelled" if type(cause).__name__ == "CancelledError" else str(cause)
 
 

@@ -94,7 +94,7 @@ async def test_a_workflow_that_takes_too_long_is_answered_by_the_fallback(
 async def test_a_workflow_that_fails_fails_its_caller(site: CallerSite, language: Language) -> None:
     run = await Run.start(language, site.settings(), "wait", "--workflow", "broken", "{}")
     await run.ended(code=1)
-    assert run.error().startswith("error: WORKFLOW_EXECUTION_FAILED WORKFLOW_ERROR ")
+    assert run.error().startswith("error: WORKFLOW_EXECUTION_FAILED: WORKFLOW_ERROR: ")
     assert "nothing in stock" in run.error()
 
 
@@ -143,9 +143,9 @@ async def test_a_timeout_and_a_cancellation_have_types_of_their_own(
     ]
     await site.cancel((await stopped.event("pending"))["execution_id"])
     await stopped.ended(code=1)
-    assert stopped.error().startswith("error: AGENT_EXECUTION_CANCELLED ")
+    assert stopped.error().startswith("error: AGENT_EXECUTION_CANCELLED: ")
     await late.ended(code=1)
-    assert late.error().startswith("error: AGENT_EXECUTION_TIMEOUT DEADLINE ")
+    assert late.error().startswith("error: AGENT_EXECUTION_TIMEOUT: DEADLINE: ")
 
 
 async def test_a_cancelled_caller_cancels_its_agent(site: CallerSite, language: Language) -> None:
@@ -169,7 +169,7 @@ async def test_a_workflow_is_cancelled_through_the_api_and_by_its_caller(
     await site.cancel(stopped_id, reason="sold out")
     await site.stack.client.get_workflow_handle(left.id).cancel()
     await stopped.ended(code=1)
-    assert stopped.error().startswith("error: WORKFLOW_EXECUTION_CANCELLED CANCELLED ")
+    assert stopped.error().startswith("error: WORKFLOW_EXECUTION_CANCELLED: CANCELLED: ")
     assert stopped.error().endswith("sold out")
     assert any("resumed" in line and stopped_id in line for line in stopped.lines)
     await left.ended(code=1)
@@ -188,9 +188,9 @@ async def test_what_cannot_be_asked_fails_its_caller(site: CallerSite) -> None:
     ]
     for run in runs:
         await run.ended(code=1)
-        refused = "error: WORKFLOW_EXECUTION_FAILED INVALID_ARGUMENT start_workflow: "
+        refused = "error: WORKFLOW_EXECUTION_FAILED: INVALID_ARGUMENT: "
         assert run.error().startswith(refused)
-        assert run.error().endswith(" must be positive")
+        assert run.error().endswith(" must be positive at start_workflow")
         assert run.events() == []
 
 
