@@ -138,7 +138,8 @@ def test_user_functions_shadow_builtins_only_in_their_scope() -> None:
     [
         ("", "expression is empty"),
         ("${ }", "expression is empty"),
-        (".a |", "Unexpected token None at position 4"),
+        (".a |", "Unexpected end at position 4"),
+        ("(.a", "Expected OP ')' but got the end at position 3"),
         ("foo", "foo/0 is not defined"),
         ("break $x", "label $x is not defined"),
         ("@nope", "@nope is not a format"),

@@ -101,7 +101,8 @@ def _parse(text: str) -> Node:
     try:
         return engine.parse(text)
     except engine.JqParseError as error:
-        raise ExpressionSyntaxError(_first_line(str(error))) from None
+        message = _first_line(str(error)).replace("Unexpected token None", "Unexpected end")
+        raise ExpressionSyntaxError(message.replace("EOF None", "the end")) from None
     except RecursionError:
         raise _too_deep() from None
     except ValueError:  # int() refuses very long numbers

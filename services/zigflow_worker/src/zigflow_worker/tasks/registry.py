@@ -49,7 +49,7 @@ class TaskRegistry(CompilableKinds):
     def _keyword_of(self, task: Node, fields: Mapping[str, Node]) -> str:
         found = [keyword for keyword in _KEYWORDS if keyword in fields]
         if not found:
-            raise task.error(f"expected a task: one of {', '.join(sorted(_KEYWORDS))}")
+            raise task.error(f"expected a task: one of {', '.join(sorted(self._variants))}")
         carried = {key for keyword in found for key in self._carried_by(keyword)}
         found = [keyword for keyword in found if keyword not in carried]
         if len(found) > 1:
