@@ -32,7 +32,11 @@ def problems_of(body: str, head: str = HEAD) -> list[tuple[str, str]]:
         ("do: {a: 1}", "/do", "expected a list"),
         ("do: [{a: {set: {x: 1}}, b: {set: {x: 1}}}]", "/do/0", "expected a map with one key"),
         ("do: [{a: 5}]", "/do/0/a", "expected a map, not 5"),
-        ("do: [{a: {sets: {x: 1}}}]", "/do/0/a", "expected a task: one of call, do, for, fork, raise, set, switch, try, wait"),
+        (
+            "do: [{a: {sets: {x: 1}}}]",
+            "/do/0/a",
+            "expected a task: one of call, do, for, fork, raise, set, switch, try, wait",
+        ),
         ("do: [{a: {set: {x: 1}, wait: PT1S}}]", "/do/0/a", "not both 'set' and 'wait'"),
         ("do: [{a: {set: {x: 1}, unknown: 1}}]", "/do/0/a/unknown", "unknown key 'unknown'"),
         ("do: [{a: {set: {}}}]", "/do/0/a/set", "expected at least one value"),
