@@ -127,7 +127,8 @@ async def test_a_failed_agent_and_its_caller_agree(
     told = await told_up_to(channel, called.execution_id, pb.TIMELINE_STEP_RESUMED)
     entries = {entry.step: entry for entry in told.entries}
     assert entries[pb.TIMELINE_STEP_MODEL_CALL].detail == "INVALID_REQUEST"
-    assert entries[pb.TIMELINE_STEP_ENDED].detail.startswith("INVALID_REQUEST at model_call 2: ")
+    ended = entries[pb.TIMELINE_STEP_ENDED].detail
+    assert ended == "INVALID_REQUEST: no such parameter at model_call 2"
     assert entries[pb.TIMELINE_STEP_RESUMED].detail == "AGENT_EXECUTION_FAILED"
     # A failure is delivered by a regular activity: it is decided before it is sent.
     assert entries[pb.TIMELINE_STEP_DELIVERED].duration.ToTimedelta() > timedelta()
