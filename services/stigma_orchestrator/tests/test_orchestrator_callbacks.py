@@ -151,9 +151,11 @@ class Bench:
         self.environment.info = info
 
     def tried_for(self, time: timedelta) -> None:
-        """Have the activity been scheduled so long ago."""
-        since = datetime.now(UTC) - time
-        self.environment.info = replace(self.environment.info, scheduled_time=since)
+        """Have the activity been scheduled so long before this attempt of it began."""
+        now = datetime.now(UTC)
+        self.environment.info = replace(
+            self.environment.info, scheduled_time=now - time, started_time=now
+        )
 
     def noted(self, *details: Any) -> None:
         """Have an earlier attempt of the activity left this note."""
