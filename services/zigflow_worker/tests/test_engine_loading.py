@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from zigflow_worker.expressions import JSON
-from zigflow_worker.loading import DocumentError, load_document
+from zigflow_worker.loading import TOO_HEAVY, DocumentError, load_document
 
 SPECIFICATION = Path(os.environ.get("STIGMA_SPEC_DIR", Path(__file__).parents[4] / "shared/spec"))
 
@@ -134,7 +134,9 @@ def test_a_hundred_blocks_and_no_more() -> None:
         ("? " * 50_000, "a map key must be a string"),
         ("a: &x " + nested("[", 60, "]") + "\nb: " + nested("[", 60, "]", "*x"),
          "blocks are nested more than 100 deep"),
-        ("- a\n" * 60_000, "the document has more than 50000 values"),
+        ("- a\n" * 60_000, TOO_HEAVY),
+        ("a: &x [" + "1," * 6_000 + "]\nb: [" + "*x," * 10 + "]",
+         "the document has more than 50000 values"),
         ("a" * 1_000_001, "the document is longer than 1000000 characters"),
     ],
     ids=lambda value: str(value)[:12],
