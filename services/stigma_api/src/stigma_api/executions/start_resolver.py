@@ -137,7 +137,8 @@ def _execution_spec(
     )
     if command.bind is not None:
         spec.caller.CopyFrom(command.bind.caller)
-    spec.caller.ClearField("callback_timeout")  # it is of the attempt
+    if spec.HasField("caller"):
+        spec.caller.ClearField("callback_timeout")  # it is of the attempt
     return spec
 
 
