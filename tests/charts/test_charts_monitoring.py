@@ -15,7 +15,7 @@ from tools.metrics import catalog
 SDK = re.compile(r"temporal_[a-z_]+")
 WORDS = {"sum", "max", "rate", "increase", "by", "without", "and", "or", "on", "absent", "topk"}
 WORDS |= {"histogram_quantile", "clamp_min", "ignoring", "group_left", "count"}
-WORDS |= {"__rate_interval"}
+WORDS |= {"__rate_interval", "abs"}
 
 
 def asked_for(expression: str) -> set[str]:
