@@ -36,7 +36,8 @@ def compile_text(
     """
     most = limits.MAX_DOCUMENT_WEIGHT if bounded else None
     try:
-        source = load_document(text, most)
+        # Called as the directory of documents calls it, so that the text is read once.
+        source = load_document(text) if bounded else load_document(text, None)
     except DocumentError as error:
         problem = Problem(error.line, error.column, error.pointer, error.message)
         heavy = isinstance(error, DocumentTooHeavyError)
