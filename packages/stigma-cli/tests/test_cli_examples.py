@@ -76,5 +76,7 @@ async def test_python_caller_without_its_agent(stigma: Stigma, env: dict[str, st
     code, _, err = await python_caller(env)
     first, hint = err.splitlines()
     assert code == 1
-    assert first.startswith("error: AGENT_EXECUTION_FAILED: NOT_FOUND: agent style-reviewer not found")
+    assert first.startswith(
+        "error: AGENT_EXECUTION_FAILED: NOT_FOUND: agent style-reviewer not found"
+    )
     assert hint.startswith("hint: are its agents applied?")
