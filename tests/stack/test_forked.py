@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import signal
@@ -11,11 +10,10 @@ import sys
 from pathlib import Path
 from tempfile import TemporaryFile
 
-import psutil
 import pytest
 
 from tests.stack.forked import ForkedProcess, Streams, start_module
-from tests.stack.waiting import eventually
+from tests.stack.orphans import orphan_dies
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs Linux: forks elsewhere none")
 
@@ -94,15 +92,4 @@ async def test_it_dies_with_a_starter_that_is_killed(waiting: None) -> None:
         "print(start_module('program', [], dict(os.environ), streams).pid, flush=True)\n"
         "sys.stdin.read()\n"
     )
-    starter = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-c",
-        script,
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-    )
-    assert starter.stdout is not None
-    orphan = psutil.Process(int(await starter.stdout.readline()))
-    starter.kill()
-    await starter.wait()
-    assert await eventually(lambda: not orphan.is_running(), what="the child has died")
+    assert await orphan_dies(script)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import signal
 import sys
@@ -10,13 +9,12 @@ from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
 from pathlib import Path
 
-import psutil
 import pytest
 
 from stigma_cli.devserver import free_ports
+from tests.stack.orphans import orphan_dies
 from tests.stack.processes import ServiceProcess
 from tests.stack.service import ServiceError
-from tests.stack.waiting import eventually
 
 STAND_IN = Path(__file__).with_name("stand_in.py")
 StartStandIn = Callable[..., ServiceProcess]
@@ -96,16 +94,4 @@ async def test_it_dies_with_a_starter_that_is_killed() -> None:
         "print(child.pid, flush=True)\n"
         "sys.stdin.read()\n"
     )
-    starter = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-c",
-        script,
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-    )
-    assert starter.stdout is not None
-    orphan = psutil.Process(int(await starter.stdout.readline()))
-    await eventually(lambda: orphan.name() == "sleep", what="the child has started")
-    starter.kill()
-    await starter.wait()
-    assert await eventually(lambda: not orphan.is_running(), what="the child has died")
+    assert await orphan_dies(script, name="sleep")
