@@ -1,4 +1,4 @@
-"""What checking values against a schema may cost, and that what is allowed is cheap."""
+"""Limits of checking values against a schema; what they allow is cheap."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What reading and compiling a document may take is known before it is done."""
+"""Limits of reading and compiling a document, known before it is done."""
 
 from __future__ import annotations
 

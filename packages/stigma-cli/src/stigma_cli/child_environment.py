@@ -1,4 +1,4 @@
-"""What children inherit: nothing that belongs to another installation."""
+"""Environment of children: nothing that belongs to another installation."""
 
 from __future__ import annotations
 

@@ -15,6 +15,7 @@ from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
 from temporalio.client import Client
 
 from stigma.agent.v1.agent_service_pb2 import ListAgentsRequest
+from stigma.contracts import limits
 from stigma.contracts.durations import parse_duration
 from stigma.diagnosis.v1.diagnosis_service_pb2 import ListStuckExecutionsResponse
 from stigma_cli import stuck
@@ -32,7 +33,6 @@ from stigma_cli.setup import LEAST_RETENTION
 
 _WORKFLOWS = TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW
 _ACTIVITIES = TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY
-_MAX_SKEW = timedelta(seconds=2)
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ async def _api(min_age: timedelta) -> tuple[list[Check], ListStuckExecutionsResp
 
 def _clock(found: ListStuckExecutionsResponse) -> Check:
     skew = found.clock_skew.ToTimedelta()
-    if abs(skew) <= _MAX_SKEW:
+    if abs(skew) <= limits.MAX_CLOCK_SKEW:
         return Check("clock", "the API's agrees with Temporal's")
     side = "ahead of" if skew > timedelta() else "behind"
     text = f"the API's is {as_duration(abs(skew))} {side} Temporal's"

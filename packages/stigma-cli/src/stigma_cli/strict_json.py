@@ -7,6 +7,8 @@ import math
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
+from stigma.contracts import json_text
+
 TOO_DEEP = "is nested too deeply"
 
 
@@ -33,7 +35,7 @@ def dump_json(value: Any) -> str:
         ValueError: JSON has no such value.
     """
     try:
-        text = json.dumps(value, separators=(",", ":"), allow_nan=False, ensure_ascii=False)
+        text = json_text.compact(value, allow_nan=False)
     except RecursionError:
         raise ValueError(TOO_DEEP) from None
     except (TypeError, ValueError) as error:

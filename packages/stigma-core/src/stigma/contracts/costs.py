@@ -1,4 +1,4 @@
-"""What model calls cost, for people."""
+"""Cost of model calls, for people."""
 
 from __future__ import annotations
 

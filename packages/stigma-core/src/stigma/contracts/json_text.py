@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections.abc import Iterator
 from typing import Any, NoReturn
 
 # Bytes without which JSON text has neither a number that is not finite nor half a surrogate pair.
@@ -47,6 +48,18 @@ def compact(value: Any, *, sort_keys: bool = False, allow_nan: bool = True) -> s
 def is_suspect(data: bytes) -> bool:
     """Return whether JSON text may hold what `problem_in` finds; cheap, and often true."""
     return _SUSPECT.search(data) is not None
+
+
+def values_in(value: Any) -> Iterator[Any]:
+    """Yield a value of JSON and every value inside it; without recursion, keys not among them."""
+    waiting = [value]
+    while waiting:
+        each = waiting.pop()
+        yield each
+        if isinstance(each, dict):
+            waiting += each.values()
+        elif isinstance(each, list):
+            waiting += each
 
 
 def problem_in(value: Any) -> str:

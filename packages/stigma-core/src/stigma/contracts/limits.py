@@ -40,6 +40,9 @@ MAX_STEPS = 1000
 # Margin by which the outcome must reach a caller before the caller's own timeout does.
 CALLBACK_MARGIN = timedelta(seconds=30)
 
+# Difference of two machines' clocks beyond which operators are told.
+MAX_CLOCK_SKEW = timedelta(seconds=2)
+
 # Share of an execution's time after which operators are warned.
 WARN_AFTER = 0.8
 

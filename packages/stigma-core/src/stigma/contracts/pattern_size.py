@@ -1,4 +1,4 @@
-"""How much a regular expression of a schema asks of whatever matches it."""
+"""Size of the automaton that matches a regular expression of a schema."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ _STATES_OF_ONE = 100
 
 
 class SchemaCost:
-    """What a schema costs.
+    """Bound of the evaluations that a schema takes.
 
     Args:
         schema: the schema, of any draft.
@@ -92,7 +92,7 @@ class _Copies:
 
 
 class _Place:
-    """What is evaluated at one place of a value: a subschema, and all beside it.
+    """All that is evaluated at one place of a value: a subschema, and all beside it.
 
     Attributes:
         own: evaluations at the place itself, each counted as often as it is made.

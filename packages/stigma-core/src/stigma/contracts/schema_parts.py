@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from stigma.contracts import limits
+from stigma.contracts import json_text, limits
 from stigma.contracts.pattern_size import pattern_states
 
 _BESIDE = ("not", "if", "then", "else")
@@ -121,7 +121,7 @@ class _Reader:
 
     def _count(self, part: Part, schema: dict[str, Any]) -> None:
         for key in ("enum", "const", "required"):
-            part.own += _values_in(schema.get(key)) // 10
+            part.own += sum(1 for _ in json_text.values_in(schema.get(key))) // 10
         part.unique = schema.get("uniqueItems") is True
         # What was evaluated is found out by evaluating it again.
         part.repeats = 2 if any(key in schema for key in _UNEVALUATED) else 1
@@ -164,14 +164,9 @@ class _References:
         self._resources = [schema]
         self._named = False  # whether any resource has a name that a reference may say
         self._anchors: dict[str, list[dict[str, Any]]] = {}
-        waiting: list[Any] = [schema]
-        while waiting:
-            each = waiting.pop()
-            if isinstance(each, list):
-                waiting += each
-            elif isinstance(each, dict):
+        for each in json_text.values_in(schema):
+            if isinstance(each, dict):
                 self._note(each)
-                waiting += each.values()
 
     def _note(self, schema: dict[str, Any]) -> None:
         for key in ("$anchor", "$dynamicAnchor", "$id", "id"):
@@ -227,15 +222,3 @@ def _pointed(value: Any, steps: Iterable[str]) -> Iterator[Any]:
 
 def _unescaped(match: re.Match[str]) -> str:
     return bytes.fromhex(match[0].replace("%", "")).decode(errors="replace")
-
-
-def _values_in(value: Any) -> int:
-    count, waiting = 0, [value]
-    while waiting:
-        each = waiting.pop()
-        count += 1
-        if isinstance(each, list):
-            waiting += each
-        elif isinstance(each, dict):
-            waiting += each.values()
-    return count

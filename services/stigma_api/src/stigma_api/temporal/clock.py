@@ -11,11 +11,9 @@ from prometheus_client import CollectorRegistry, Gauge
 from temporalio.client import Client
 from temporalio.service import RPCError
 
+from stigma.contracts import limits
 from stigma_api.errors import ApiError
 from stigma_api.temporal.calls import describe
-
-MAX_SKEW = timedelta(seconds=2)
-"""Difference of the two clocks beyond which operators are told."""
 
 _INTERVAL = timedelta(minutes=1)
 
@@ -58,7 +56,7 @@ class TemporalClock:
 
     @property
     def skew(self) -> timedelta:
-        """How far this machine's clock is ahead of Temporal's; negative: behind."""
+        """Time that this machine's clock is ahead of Temporal's; negative: behind."""
         return self._skew
 
     def now(self) -> datetime:
@@ -90,7 +88,7 @@ class TemporalClock:
         told = described.workflow_execution_info.start_time.ToDatetime(UTC)
         # Anywhere between request and reply it agrees with this clock.
         skew = start.sent - told if told < start.sent else min(start.answered - told, timedelta())
-        if abs(skew) > MAX_SKEW >= abs(self._skew):
+        if abs(skew) > limits.MAX_CLOCK_SKEW >= abs(self._skew):
             self._log.warning("clock_skew", ahead_seconds=round(skew.total_seconds(), 1))
         self._skew = skew
         self._gauge.set(skew.total_seconds())

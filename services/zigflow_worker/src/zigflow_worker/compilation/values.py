@@ -7,10 +7,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from stigma.contracts import json_text
 from zigflow_worker.compilation.scope import RESERVED, CompileScope, Variables
 from zigflow_worker.definition import DataRules, DurationDefinition, Node
 from zigflow_worker.expressions import (
-    JSON,
     ExpressionSyntaxError,
     compile_expression,
     compile_template,
@@ -46,7 +46,7 @@ class ValueCompiler(ABC):
         self, node: Node, scope: CompileScope, variables: Variables = Variables.TASK
     ) -> Formula:
         """Compile a value that may have expressions anywhere inside."""
-        for value in _values_in(node.value):
+        for value in json_text.values_in(node.value):
             if isinstance(value, str) and is_expression(value):
                 self.weigh(node, _EXPRESSION + _CHARACTER * len(value))
         known = scope.variables.union(variables.value)
@@ -91,7 +91,7 @@ class ValueCompiler(ABC):
 
     def schema(self, node: Node) -> Schema:
         """Compile a JSON Schema."""
-        self.weigh(node, _SCHEMA + _SCHEMA_VALUE * sum(1 for _ in _values_in(node.value)))
+        self.weigh(node, _SCHEMA + _SCHEMA_VALUE * sum(1 for _ in json_text.values_in(node.value)))
         try:
             return Schema(node.value)
         except SchemaError as error:
@@ -150,14 +150,3 @@ def _is_broken(node: Node, known: frozenset[str]) -> bool:
     except ExpressionSyntaxError:
         return True
     return False
-
-
-def _values_in(value: JSON) -> Iterator[JSON]:
-    waiting = [value]
-    while waiting:
-        each = waiting.pop()
-        yield each
-        if isinstance(each, dict):
-            waiting += each.values()
-        elif isinstance(each, list):
-            waiting += each

@@ -36,7 +36,7 @@ class Code:
 
     @property
     def frames(self) -> int:
-        """How many Python frames it may take; counted when first asked for."""
+        """Number of Python frames it may take; counted when first asked for."""
         if self._frames is None:
             self._frames = frames(self.node)
         return self._frames
