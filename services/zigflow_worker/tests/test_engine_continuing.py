@@ -276,6 +276,6 @@ async def test_a_fork_carried_by_0_1_0_goes_on(engine: Any) -> None:
 def test_a_fork_is_carried_as_0_1_0_carried_it() -> None:
     """After a rollback that release goes on from it; and its size decides in a replay."""
     program = compile_text(document(FORK), TASK_KINDS)
-    run = Interpreter(RunFacts(program, "id", {"k": 1}, 1000.0), Mock(), Trace())
+    run = Interpreter(RunFacts(program, "id", {"k": 1}, 1000.0), Mock(), Trace(), Mock())
     load_run(run, FORK_OF_0_1_0)
     assert dump_run(run)["stack"] == FORK_OF_0_1_0["stack"]

@@ -44,6 +44,7 @@ async def test_activities_need_no_threads(temporal: Client) -> None:
     assert activities.keys() == {
         "resolve_definition",
         "end_activation",
+        "record_plan",
         "wait_exactly",
         "call_agent",
         "cancel_agent",

@@ -35,8 +35,8 @@ class RunOptions:
     """Limits of a run, recorded with it, so that a replay has the same.
 
     `history_length`: events after which the run continues as new, besides when Temporal suggests
-    it; 0 leaves it to Temporal. `steps_per_activation`: work after which the engine lets other
-    things happen.
+    it; 0 leaves it to Temporal. `steps_per_activation`: work after which the engine should let
+    other things happen.
     """
 
     history_length: int = 0

@@ -50,6 +50,7 @@ def new_worker(
         activities=[
             activities.resolve_definition,
             activities.end_activation,
+            activities.record_plan,
             activities.wait_exactly,
         ],
         **options,

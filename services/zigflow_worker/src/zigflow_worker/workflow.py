@@ -156,12 +156,12 @@ class DocumentWorkflow:
         info = workflow.info()
         if start.state is None:
             facts = RunFacts(program, info.workflow_id, start.input, workflow.time())
-            run = Interpreter(facts, scheduler, self._trace)
+            run = Interpreter(facts, scheduler, self._trace, scheduler.pace)
             run.begin(start.input)
         else:
             state = start.state
             facts = RunFacts(program, info.workflow_id, input_of(state), state["startedAt"])
-            run = Interpreter(facts, scheduler, self._trace)
+            run = Interpreter(facts, scheduler, self._trace, scheduler.pace)
             load_run(run, state)
             self._suspended = self._suspended or bool(state.get("suspended"))
         scheduler.enqueue(run.main)

@@ -15,6 +15,7 @@ from stigma.contracts.refusals import Refusal
 from zigflow_worker.activities.document_directory import DocumentDirectory, UnknownDocumentError
 from zigflow_worker.activities.interfaces import (
     END_ACTIVATION,
+    RECORD_PLAN,
     RESOLVE_DEFINITION,
     WAIT_EXACTLY,
     EngineActivities,
@@ -42,6 +43,11 @@ class DocumentActivities(EngineActivities):
     @activity.defn(name=END_ACTIVATION)
     async def end_activation(self) -> None:
         pass
+
+    @override
+    @activity.defn(name=RECORD_PLAN)
+    async def record_plan(self, turns: int) -> int:
+        return turns
 
     @override
     @activity.defn(name=WAIT_EXACTLY)

@@ -8,6 +8,7 @@ from temporalio import activity
 
 RESOLVE_DEFINITION = "resolve_definition"
 END_ACTIVATION = "yield"
+RECORD_PLAN = "plan"
 WAIT_EXACTLY = "wait"
 
 
@@ -29,6 +30,11 @@ class EngineActivities(ABC):
     @abstractmethod
     async def end_activation(self) -> None:
         """Do nothing: while a workflow waits for it, its worker thread serves others."""
+
+    @activity.defn(name=RECORD_PLAN)
+    @abstractmethod
+    async def record_plan(self, turns: int) -> int:
+        """Return `turns`, the length of the next activations: results are recorded."""
 
     @activity.defn(name=WAIT_EXACTLY)
     @abstractmethod

@@ -14,27 +14,23 @@ from typing_extensions import override
 from stigma.contracts.refusals import Refusal
 from zigflow_worker.errors import WorkflowError
 from zigflow_worker.execution.dataflow import RunFacts
+from zigflow_worker.execution.pacing import STEPS_PER_TASK, Pace
 from zigflow_worker.execution.scheduling import Scheduling
 from zigflow_worker.execution.trace import ENDED, EXECUTION, STATUS, Trace
 from zigflow_worker.execution.unwinding import Unwinding
 from zigflow_worker.expressions import JSON, ExpressionError
 from zigflow_worker.program.formulas import Formula
 from zigflow_worker.program.model import END, Block, Branch, BranchState, Frame, Step
-from zigflow_worker.start import DEFAULT_STEPS_PER_ACTIVATION
-
-STEPS_PER_TASK = 10
-"""Cost of a task in an activation's budget, besides its expressions."""
 
 
 class Interpreter(Unwinding):
     """One run of a program."""
 
-    def __init__(self, facts: RunFacts, scheduling: Scheduling, trace: Trace) -> None:
+    def __init__(self, facts: RunFacts, scheduling: Scheduling, trace: Trace, pace: Pace) -> None:
         super().__init__(facts, scheduling)
         self.trace = trace
+        self.pace = pace
         self.main = Branch()
-        self.activation_budget = DEFAULT_STEPS_PER_ACTIVATION
-        """Steps after which an activation yields."""
         self.outcome: JSON = None
         self._current: Frame = Frame(facts.program.root, None, {}, 1, self.now)
 
@@ -88,10 +84,10 @@ class Interpreter(Unwinding):
     # --- Advancing
 
     def advance(self, branch: Branch) -> None:
-        """Run a branch until it waits, ends, or the activation's budget is spent."""
+        """Run a branch until it waits or ends, or the activation does."""
         branch.state = BranchState.READY
         self._check_deadlines(branch)
-        while branch.state is BranchState.READY and self.budget.used < self.activation_budget:
+        while branch.state is BranchState.READY and self.pace.allows(self.budget.used):
             try:
                 self._run(branch)
             except (WorkflowError, ExpressionError) as error:
@@ -131,9 +127,10 @@ class Interpreter(Unwinding):
 
     def _run(self, branch: Branch) -> None:
         stack = branch.stack
-        budget, limit = self.budget, self.activation_budget
+        budget, pace = self.budget, self.pace
         ready = BranchState.READY
-        while branch.state is ready and budget.used < limit:
+        while branch.state is ready and pace.allows(budget.used):
+            pace.turns += 1
             frame = stack[-1]
             block = frame.block
             if block is not None and frame.index < block.size:

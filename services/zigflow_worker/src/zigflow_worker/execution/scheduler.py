@@ -23,6 +23,7 @@ from stigma.contracts import versions
 from zigflow_worker.activities.interfaces import EngineActivities
 from zigflow_worker.changes import SHORT_WAITS
 from zigflow_worker.execution.interpreter import Interpreter
+from zigflow_worker.execution.pacing import Pace
 from zigflow_worker.execution.run_state import (
     MAX_STATE_BYTES,
     dump_run,
@@ -82,10 +83,10 @@ class Scheduler(Scheduling):
         self._version_timer: asyncio.TimerHandle | None = None
         self._too_large_at: int | None = None
         self.suspended = False
+        self.pace = Pace(options.steps_per_activation, workflow.patched)
 
     async def drive(self, run: Interpreter) -> bool:
         """Advance a run until it ended (True) or must continue as new (False)."""
-        run.activation_budget = self._options.steps_per_activation
         while not run.ended:
             self._begin_activation(run)
             if self._may_change_version(run):
@@ -99,7 +100,7 @@ class Scheduler(Scheduling):
                 self._advance_ready(run)
                 if not run.ended and self._ready:
                     self._check_state(run)
-                    await self._pause()
+                    await self._pause(run)
             elif self._waiting_for_bytes:
                 await self._end_workflow_task()
             else:
@@ -235,9 +236,10 @@ class Scheduler(Scheduling):
     def _begin_activation(self, run: Interpreter) -> None:
         run.now = workflow.time()
         run.budget = Budget(_EXPRESSION_STEPS)
+        self.pace.begin_activation()
 
     def _advance_ready(self, run: Interpreter) -> None:
-        while self._ready and not run.ended and run.budget.used < run.activation_budget:
+        while self._ready and not run.ended and self.pace.allows(run.budget.used):
             branch = self._ready.popleft()
             branch.queued = False
             if branch.state is BranchState.READY:
@@ -258,11 +260,18 @@ class Scheduler(Scheduling):
         self._wakeup = None
         self._command_bytes = 0
 
-    async def _pause(self) -> None:
+    async def _pause(self, run: Interpreter) -> None:
         """Let the activation end."""
         self._pauses += 1
         if self._pauses % _WORKFLOW_TASK_ENDS_EVERY == 0:
             await self._end_workflow_task()
+        elif self.pace.counts_turns:
+            plan = await workflow.execute_local_activity_method(
+                EngineActivities.record_plan,
+                self.pace.next_plan(run.budget.used),
+                start_to_close_timeout=_PAUSE_TIMEOUT,
+            )
+            self.pace.follow(plan)
         else:
             await workflow.execute_local_activity_method(
                 EngineActivities.end_activation, start_to_close_timeout=_PAUSE_TIMEOUT
