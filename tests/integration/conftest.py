@@ -20,14 +20,11 @@ async def installation(
     new_package_stack: StartStack, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Installation]:
     """Four services, a model under control, and callers of every kind."""
-    from tests.integration.installation import Installation, environment
-    from tests.integration.model_gate import ModelGate
+    from tests.integration.installation import open_installation
 
     directory = tmp_path_factory.mktemp("installation")
-    async with ModelGate() as gate:
-        stack = await new_package_stack(environment=environment(gate, directory))
-        async with Installation(stack, gate, directory) as installation:
-            yield installation
+    async with open_installation(new_package_stack, directory) as installation:
+        yield installation
 
 
 @pytest.fixture(scope="package")

@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import uuid
-from collections.abc import Mapping
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
@@ -46,6 +46,7 @@ from tests.integration.executions import (
 from tests.integration.model_gate import KEY as GATE_KEY
 from tests.integration.model_gate import ModelGate
 from tests.stack.channels import open_channel
+from tests.stack.plugin import StartStack
 from tests.stack.stack import Stack
 
 KEY = "tests-key-0815-very-secret-bearer"
@@ -230,3 +231,12 @@ WORKFLOWS = {
     "disappointed": "ask: {call: agent, with: {agent: broken, message: hello}}",
     "large": 'repeat: {set: {said: "${ .said }", again: "${ .said }", more: "${ .said }"}}',
 }
+
+
+@asynccontextmanager
+async def open_installation(new_stack: StartStack, directory: Path) -> AsyncIterator[Installation]:
+    """An installation with a stack of its own."""
+    async with ModelGate() as gate:
+        stack = await new_stack(environment=environment(gate, directory))
+        async with Installation(stack, gate, directory) as installation:
+            yield installation

@@ -5,11 +5,13 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import pytest
+
 from tests.stack.contract import ContractTable
 from tests.stack.tables import joined_rows
 from tools.shards.bare import OUTSIDE, bare_environment
 from tools.shards.plan import ROOT, SHARDS
-from tools.shards.report import read_tests
+from tools.shards.report import print_failed_tests, read_tests
 
 JUNIT = """\
 <testsuites><testsuite>
@@ -53,3 +55,14 @@ def test_of_a_test_that_ran_twice_the_later_counts(tmp_path: Path) -> None:
     assert test.outcome == "passed"
     lines = ContractTable.lines(joined_rows(ContractTable, [first, second]))
     assert "passed   API down (2 tests, containers)" in list(lines)
+
+
+def test_a_failure_is_said_last_on_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    inside = '<error message="OSError: [Errno 28]&#10;No space left"/>'
+    (tmp_path / "junit.xml").write_text(JUNIT.format(inside=inside, seconds=1))
+    print_failed_tests(read_tests([tmp_path]))
+    assert capsys.readouterr().out.splitlines()[-1] == (
+        "tests.images.test_life: test_it[a.b]: OSError: [Errno 28] No space left"
+    )

@@ -47,6 +47,7 @@ def _conclude(directories: Sequence[Path], outcomes: Sequence[Outcome], *, chose
     report.print_seconds(tests, outcomes)
     files = [file for directory in directories for file in directory.glob("coverage")]
     covered = chosen or report.is_covered(files)
+    report.print_failed_tests(tests)
     failed = [one.job.name for one in outcomes if not one.passed]
     if failed:
         print(f"\ntests: failed in {', '.join(failed)}; all is in {RESULTS}")

@@ -22,6 +22,8 @@ from tools.shards.run import Outcome
 
 _TABLES = (CommandsTable, ProgramRuns, RehearsalTable, ImageTable, ContractTable)
 _SLOWEST = 20
+_MOST_FAILED = 40
+_MOST_OF_MESSAGE = 300
 _LEAST_COVERED_PERCENT = 90
 
 
@@ -35,6 +37,8 @@ class Test:
     seconds: float
     outcome: str
     """"passed", "failed" or "skipped"."""
+    message: str = ""
+    """What pytest says of a failure, on one line."""
 
 
 def print_failures(outcomes: Iterable[Outcome]) -> None:
@@ -46,6 +50,17 @@ def print_failures(outcomes: Iterable[Outcome]) -> None:
         found = re.search(r"^=+ (ERRORS|FAILURES) =+$", text, re.MULTILINE)
         _title(f"{outcome.job.name}: {_ending(outcome)}")
         print(text[found.start() :] if found else "\n".join(text.splitlines()[-60:]))
+
+
+def print_failed_tests(tests: Iterable[Test]) -> None:
+    """Print a line for each test that failed, last of all, where a cut log still has it."""
+    failed = [test for test in tests if test.outcome == "failed"]
+    if failed:
+        _title("failed tests")
+    for test in failed[:_MOST_FAILED]:
+        print(f"{test.module}: {test.name}: {test.message[:_MOST_OF_MESSAGE]}")
+    if len(failed) > _MOST_FAILED:
+        print(f"and {len(failed) - _MOST_FAILED} more")
 
 
 def print_tables(directories: Sequence[Path]) -> None:
@@ -98,11 +113,13 @@ def _tests(file: Path) -> Iterator[Test]:
     for case in ElementTree.parse(file).iter("testcase"):
         module = case.get("classname", "")
         folder = "/".join(part for part in module.split(".") if not part.startswith("test_"))
-        kinds = {child.tag for child in case}
-        failed = kinds & {"failure", "error"}
-        outcome = "failed" if failed else "skipped" if "skipped" in kinds else "passed"
+        kinds = {child.tag: child for child in case}
+        failure = kinds.get("failure", kinds.get("error"))
+        outcome = "passed" if failure is None else "failed"
+        outcome = "skipped" if "skipped" in kinds else outcome
+        message = "" if failure is None else " ".join(failure.get("message", "").split())
         seconds = float(case.get("time", 0))
-        yield Test(folder, module, case.get("name", ""), seconds, outcome)
+        yield Test(folder, module, case.get("name", ""), seconds, outcome, message)
 
 
 def _ending(outcome: Outcome) -> str:

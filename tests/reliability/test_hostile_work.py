@@ -7,7 +7,7 @@ import json
 import sys
 import time
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import grpc
@@ -19,8 +19,9 @@ from stigma.agent.v1.agent_service_pb2 import ApplyAgentRequest
 from stigma.workflow.v1.workflow_pb2 import Workflow, WorkflowSpec
 from stigma.workflow.v1.workflow_service_pb2 import ApplyWorkflowRequest
 from stigma.workflow.v1.workflow_service_pb2_grpc import WorkflowServiceStub
-from tests.integration.installation import KEY, Installation
+from tests.integration.installation import KEY, Installation, open_installation
 from tests.stack.channels import open_channel
+from tests.stack.plugin import StartStack
 
 HEAD = {"dsl": "1.0.3", "namespace": "tests", "name": "hostile", "version": "1.0.0"}
 HONEST = 20
@@ -55,6 +56,15 @@ REFUSED_DOCUMENTS = {
         [{"t": {"set": {"v": 1}, "output": {"schema": {"document": doubling(40, "anyOf")}}}}]
     ),
 }
+
+
+@pytest.fixture(scope="module")
+async def installation(
+    new_stack: StartStack, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Installation]:
+    directory = tmp_path_factory.mktemp("installation")
+    async with open_installation(new_stack, directory) as installation:
+        yield installation
 
 
 @pytest.mark.parametrize("name", REFUSED_SCHEMAS)
