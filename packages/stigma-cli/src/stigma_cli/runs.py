@@ -12,7 +12,7 @@ from temporalio.client import Client, WorkflowFailureError, WorkflowHandle, Work
 from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 
-from stigma.contracts import limits
+from stigma.contracts import engine, limits
 from stigma.contracts.errors import detail_of
 from stigma.contracts.refusals import Refusal, refusal_in
 from stigma_cli.connections import temporal_address, temporal_call
@@ -106,7 +106,7 @@ async def result(handle: WorkflowHandle[Any, Any]) -> Any:
 async def trace(handle: WorkflowHandle[Any, Any]) -> list[dict[str, Any]]:
     """Return the tasks of a run so far; none while no worker can answer."""
     try:
-        tasks = await handle.query("trace", rpc_timeout=_QUERY_TIMEOUT)
+        tasks = await handle.query(engine.TRACE_QUERY, rpc_timeout=_QUERY_TIMEOUT)
     except WorkflowQueryFailedError:
         return []
     except RPCError as error:

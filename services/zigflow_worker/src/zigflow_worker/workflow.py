@@ -17,7 +17,7 @@ from temporalio.exceptions import (
 )
 
 with workflow.unsafe.imports_passed_through():
-    from stigma.contracts import json_text, payloads, versions
+    from stigma.contracts import engine, json_text, payloads, versions
     from stigma.contracts.refusals import Refusal
     from zigflow_worker.activities.interfaces import EngineActivities
     from zigflow_worker.changes import DOCUMENT_FORM, DOCUMENT_WEIGHT, JSON_DATA
@@ -82,7 +82,7 @@ class DocumentWorkflow:
         self._phase = "completed"
         return output
 
-    @workflow.query
+    @workflow.query(name=engine.TRACE_QUERY)
     def trace(self) -> list[dict[str, JSON]]:
         """Return the latest 1,000 tasks, in the order in which they began."""
         return self._trace.report()

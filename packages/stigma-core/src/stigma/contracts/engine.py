@@ -11,6 +11,9 @@ from temporalio.common import RawValue
 
 from stigma.contracts import json_text, payloads
 
+TRACE_QUERY = "trace"
+"""Name of the query that a run answers with its latest tasks."""
+
 REASON_KEY = "reason"
 """Key of an engine's error whose value is the name of a FailureReason, for instance TOO_LARGE."""
 
