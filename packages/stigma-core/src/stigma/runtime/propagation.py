@@ -9,8 +9,20 @@ from __future__ import annotations
 
 import os
 
+import structlog
 from opentelemetry.environment_variables import OTEL_PROPAGATORS
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+_SILENT = frozenset({"", "tracecontext", "baggage", "none"})
+"""Formats of which nothing is lost: ours, and those that carry no trace."""
+
+
+def warn_of_ignored_formats() -> None:
+    """Log the formats of OTEL_PROPAGATORS in which no context travels."""
+    configured = os.environ.get(OTEL_PROPAGATORS, "").split(",")
+    ignored = sorted({one.strip() for one in configured} - _SILENT)
+    if ignored:
+        structlog.get_logger().warning("trace_formats_ignored", formats=ignored)
 
 
 def _use_trace_context() -> None:

@@ -30,6 +30,7 @@ from temporalio.contrib.opentelemetry import (
 from temporalio.plugin import SimplePlugin
 
 from stigma.runtime import logging
+from stigma.runtime.propagation import warn_of_ignored_formats
 from stigma.runtime.redaction import Redaction
 from stigma.runtime.span_ids import InheritedIds, RpcIds, TemporalIds
 
@@ -61,6 +62,7 @@ class Telemetry:
             # Bounded: 2,048 spans wait at most, later ones are dropped, and no call waits for it.
             self._provider.add_span_processor(BatchSpanProcessor(_WithoutContent(exporter)))
             trace.set_tracer_provider(self._provider)
+            warn_of_ignored_formats()
 
     @property
     def enabled(self) -> bool:
