@@ -24,7 +24,7 @@ class Shard:
 SHARDS = (
     Shard("containers", ("tests/images", "tests/containers")),
     Shard("reliability", ("tests/reliability",)),
-    Shard("integration", ("tests/integration",), measured=True),
+    Shard("integration", ("tests/integration",)),
     Shard("engine", ("services/zigflow_worker",), measured=True),
     Shard("orchestrator", ("services/stigma_orchestrator", "services/ai_worker"), measured=True),
     Shard("packages", ("packages",), measured=True),
