@@ -106,22 +106,36 @@ async def rollout(
         await fleet.stack.stop()
 
 
-@pytest.mark.timeout(600)
-async def test_there_and_back(rollout: Rollout, tmp_path: Path) -> None:
-    fleet = rollout.fleet
-    await apply(fleet, "of-the-past")
+@pytest.fixture(scope="module")
+async def upgraded(rollout: Rollout) -> Rollout:
+    """Every service replaced by today's, one after the other."""
+    await apply(rollout.fleet, "of-the-past")
     for service in ORDER:
         await rollout.upgrade(service)
     await rollout.finish(len(rollout.waiting) // 2)
-    await apply(fleet, "of-today")
-    assert await applied(fleet, "of-the-past")
+    return rollout
+
+
+@pytest.fixture(scope="module")
+async def rolled_back(upgraded: Rollout) -> Rollout:
+    """Every service that was upgraded replaced by the past release's."""
+    await apply(upgraded.fleet, "of-today")
     for service in ORDER:
-        await rollout.roll_back(service)
+        await upgraded.roll_back(service)
+    await upgraded.finish(len(upgraded.waiting))
+    return upgraded
+
+
+async def test_there(upgraded: Rollout) -> None:
+    assert await applied(upgraded.fleet, "of-the-past")
+    assert upgraded.done
+
+
+@pytest.mark.timeout(600)
+async def test_and_back(rolled_back: Rollout) -> None:
+    fleet, calls = rolled_back.fleet, rolled_back.done
     assert await applied(fleet, "of-the-past")
     assert await applied(fleet, "of-today")
-    await rollout.finish(len(rollout.waiting))
-
-    calls = rollout.done
     assert len(calls) == fleet.callers.started == 8 * len(ORDER)
     assert len({(await call.completion()).id for call in calls}) == len(calls)
     await fleet.check_executions()
@@ -130,11 +144,13 @@ async def test_there_and_back(rollout: Rollout, tmp_path: Path) -> None:
         # Again only where its AI worker was replaced: twice at most.
         assert len(fleet.gate.calls(call.message)) <= 3
 
-    histories = await fleet.write_histories(calls, tmp_path)
-    assert len(set(histories)) == 2 * len(calls)
+
+async def test_both_releases_replay_it_all(rolled_back: Rollout, tmp_path: Path) -> None:
+    histories = await rolled_back.fleet.write_histories(rolled_back.done, tmp_path)
+    assert len(set(histories)) == 2 * len(rolled_back.done)
     await asyncio.gather(
         replaying.replay(histories),
-        asyncio.to_thread(replayed_in_the_past, rollout.past, tmp_path, len(histories)),
+        asyncio.to_thread(replayed_in_the_past, rolled_back.past, tmp_path, len(histories)),
     )
 
 
