@@ -64,7 +64,7 @@ async def site(new_stack: StartStack, tmp_path: Path) -> AsyncIterator[Versioned
 
 @pytest.mark.soak
 @pytest.mark.timeout(600)
-async def test_and_back(site: VersionedSite, tmp_path: Path) -> None:
+async def test_there_and_back(site: VersionedSite, tmp_path: Path) -> None:
     fleet = site.fleet
     await site.add("v1")
     await site.make_current("v1")
