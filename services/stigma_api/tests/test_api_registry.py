@@ -129,7 +129,9 @@ async def test_lists_the_newest_of_each_by_name(registry: Registry[Any]) -> None
 
 
 async def test_many_at_once_get_a_version_each(url: str, kind: Kind) -> None:
-    databases = await asyncio.gather(*(Database.open(url) for _ in range(3)))
+    async with asyncio.TaskGroup() as group:
+        opening = [group.create_task(Database.open(url)) for _ in range(3)]
+    databases = [each.result() for each in opening]
     replicas = [of_kind(database, kind) for database in databases]
     applied = await asyncio.gather(*(apply(replicas[n % 3], "busy", f"{n}") for n in range(12)))
     assert sorted(agent.version for agent in applied) == list(range(1, 13))
@@ -137,6 +139,16 @@ async def test_many_at_once_get_a_version_each(url: str, kind: Kind) -> None:
     assert {agent.version for agent in same} == {1}
     for database in databases:
         await database.close()
+
+
+async def test_a_new_file_that_another_writes_to_is_waited_for(tmp_path: Path) -> None:
+    """Two that open a new file at once: SQLite fails the second one's change of journal at once."""
+    path = tmp_path / "registry.db"
+    writer = sqlite3.connect(path, isolation_level=None)
+    writer.execute("BEGIN IMMEDIATE")
+    asyncio.get_running_loop().call_later(0.3, writer.close)
+    async with opened(f"sqlite+aiosqlite:///{path}") as registry:
+        assert (await apply(registry, "reviewer", "one")).version == 1
 
 
 async def test_what_was_applied_is_there_after_a_restart(url: str, kind: Kind) -> None:

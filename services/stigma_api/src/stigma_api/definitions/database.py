@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -17,11 +18,13 @@ from alembic.script import ScriptDirectory
 from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.util import await_only
 
 from stigma_api import errors
 from stigma_api.errors import ApiError
 
 _BUSY = timedelta(seconds=5)
+_BUSY_INTERVAL = timedelta(milliseconds=50)
 _RETRY_AFTER = timedelta(seconds=5)
 # PostgreSQL's error class of insufficient resources (disk, memory, connections).
 _INSUFFICIENT_RESOURCES = "53"
@@ -136,8 +139,8 @@ def _engine(url: str, **options: Any) -> AsyncEngine:
         # The driver's own transactions begin late and as readers; ours say BEGIN themselves.
         connection.isolation_level = None
         cursor = connection.cursor()
-        cursor.execute("PRAGMA journal_mode=WAL")
         cursor.execute(f"PRAGMA busy_timeout={int(_BUSY.total_seconds() * 1000)}")
+        _keep_a_log(cursor)
         cursor.close()
 
     if "isolation_level" not in options:
@@ -148,6 +151,23 @@ def _engine(url: str, **options: Any) -> AsyncEngine:
             connection.exec_driver_sql("BEGIN IMMEDIATE")
 
     return engine
+
+
+def _keep_a_log(cursor: Any) -> None:
+    """Have the database keep a write-ahead log, beside which others read while one writes.
+
+    SQLite does not wait for a busy database to change its journal, whatever its timeout.
+    """
+    attempts = _BUSY // _BUSY_INTERVAL
+    for attempt in range(1, attempts + 1):
+        try:
+            cursor.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError:
+            if attempt == attempts:
+                raise
+            await_only(asyncio.sleep(_BUSY_INTERVAL.total_seconds()))
+        else:
+            return
 
 
 def migrate(connection: sa.Connection) -> None:
