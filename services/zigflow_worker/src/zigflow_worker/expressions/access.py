@@ -8,7 +8,7 @@ from typing import Any
 
 from zigflow_worker.expressions.budget import Budget
 from zigflow_worker.expressions.errors import JqError
-from zigflow_worker.expressions.printing import describe, long_brief, type_name
+from zigflow_worker.expressions.printing import describe, type_name
 from zigflow_worker.expressions.values import is_number, same
 
 _SLICE = "Array/string slice indices must be integers"
@@ -46,8 +46,7 @@ def index(meter: Budget, value: Any, key: Any) -> Any:
 
 def cannot_index(value: Any, key: Any) -> JqError:
     """Return the error of a key that a value cannot have."""
-    name = f"string {long_brief(key)}" if isinstance(key, str) else type_name(key)
-    return JqError(f"Cannot index {type_name(value)} with {name}")
+    return JqError(f"Cannot index {type_name(value)} with {describe(key)}")
 
 
 def _item(value: list[Any], key: float) -> Any:

@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 
 from zigflow_worker.expressions.budget import Budget
 from zigflow_worker.expressions.errors import JqError
-from zigflow_worker.expressions.printing import long_brief
+from zigflow_worker.expressions.printing import brief
 
 Scope: TypeAlias = Any
 """Bound values, as linked pairs."""
@@ -119,7 +119,7 @@ def no_paths(gen: Gen) -> Paths:
 
 def invalid_path(what: str, value: Any) -> JqError:
     """Return the error of a path that goes through a made value."""
-    return JqError(f"Invalid path expression {what} {long_brief(value)}")
+    return JqError(f"Invalid path expression {what} {brief(value)}")
 
 
 def turn(source: Code, *bodies: Code) -> int:

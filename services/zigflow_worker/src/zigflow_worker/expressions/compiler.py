@@ -26,6 +26,7 @@ from zigflow_worker.expressions.code import Code, many, one, turn
 from zigflow_worker.expressions.errors import ExpressionSyntaxError
 from zigflow_worker.expressions.functions import Function
 from zigflow_worker.expressions.parser import parse, too_deep
+from zigflow_worker.expressions.printing import describe
 from zigflow_worker.expressions.syntax import Node
 from zigflow_worker.expressions.values import COMPARISONS
 
@@ -253,9 +254,7 @@ class _Compiler:
         pairs: list[tuple[str | Code, Code]] = []
         for key, value in node.pairs:
             if isinstance(key, syntax.Constant):
-                if not isinstance(key.value, str):
-                    raise ExpressionSyntaxError("an object key must be a string")
-                pairs.append((key.value, self.compile(value, names)))
+                pairs.append((_require_text(key), self.compile(value, names)))
             else:
                 pairs.append((self.compile(key, names), self.compile(value, names)))
         return build.construct(pairs)
@@ -330,6 +329,8 @@ class _Compiler:
         for key, name, inner in _entries(pattern):
             # The scope has more bindings when a key is run than when it is written.
             code = self.compile(key, visible.at_level(names.level))
+            if isinstance(pattern, syntax.MapPattern) and isinstance(key, syntax.Constant):
+                _require_text(key)
             match: Match = binding.match_variable
             if name is not None:
                 names = names.with_variable(name)
@@ -414,6 +415,12 @@ def _entries(
     if isinstance(pattern, syntax.MapPattern):
         return pattern.entries
     return [(syntax.Constant(0, at), None, item) for at, item in enumerate(pattern.items)]
+
+
+def _require_text(key: syntax.Constant) -> str:
+    if not isinstance(key.value, str):
+        raise ExpressionSyntaxError(f"cannot use {describe(key.value)} as object key")
+    return key.value
 
 
 def _constant_name(step: syntax.Step) -> str | None:

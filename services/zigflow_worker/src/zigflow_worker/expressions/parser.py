@@ -120,6 +120,18 @@ class Parser(PatternReader):
     def _stage(self) -> tuple[Node, bool]:
         """Read a stage of a pipe; True if it takes all that follows."""
         token = self.token
+        parts: list[Node] = []
+        while True:
+            part, ends = self._element()
+            parts.append(part)
+            if ends or not self.accept(","):
+                break
+        node = parts[0] if len(parts) == 1 else syntax.Sequence(token.place, ",", parts)
+        return node, ends
+
+    def _element(self) -> tuple[Node, bool]:
+        """Read what stands between commas; True if it takes all that follows."""
+        token = self.token
         if token.kind == "name":
             if token.text == "def":
                 return self._definition(), True
@@ -127,19 +139,12 @@ class Parser(PatternReader):
                 return self._label(), True
             if token.text in ("import", "include", "module"):
                 raise ExpressionSyntaxError(f"{token.text} is not allowed in expressions")
-        parts: list[Node] = []
-        while True:
-            part = self.alternatives()
-            bound = self.accept("as")
-            if bound:
-                patterns = self.patterns()
-                self.expect("|")
-                part = syntax.Bind(part.place, part, patterns, self.pipe())
-            parts.append(part)
-            if bound or not self.accept(","):
-                break
-        node = parts[0] if len(parts) == 1 else syntax.Sequence(token.place, ",", parts)
-        return node, bound
+        part = self.alternatives()
+        if not self.accept("as"):
+            return part, False
+        patterns = self.patterns()
+        self.expect("|")
+        return syntax.Bind(part.place, part, patterns, self.pipe()), True
 
     def _definition(self) -> Node:
         place = self.advance().place
@@ -247,8 +252,12 @@ class Parser(PatternReader):
             if step is not None:
                 steps.append(step)
             elif self._question():
-                if steps:
+                if steps and not steps[-1].guarded:
                     steps[-1].guarded = True
+                elif steps:
+                    path = term if isinstance(term, syntax.Path) else None
+                    path = path or syntax.Path(term.place, term, steps)
+                    term, steps = syntax.Try(term.place, path, None), []
                 else:
                     term = syntax.Try(term.place, term, None)
             else:

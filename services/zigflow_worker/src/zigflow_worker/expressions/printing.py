@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from json.encoder import encode_basestring  # type: ignore[attr-defined]
 from typing import Any
 
-_SHORT = 11
-_LONG = 26
+_SIZE = 29
+"""Bytes of a value in a message."""
 _LARGEST = "1.7976931348623157e+308"
 
 
@@ -18,10 +18,20 @@ def format_number(value: float) -> str:
         return str(value)
     if math.isfinite(value):
         text = repr(value)
-        return text[:-2] if text.endswith(".0") else text
+        return text[:-2] if text.endswith(".0") else _spelled_out(text) if "e+" in text else text
     if value != value:  # noqa: PLR0124 - NaN
         return "null"
     return _LARGEST if value > 0 else f"-{_LARGEST}"
+
+
+def _spelled_out(text: str) -> str:
+    """Return a large number with its zeros, if these are few."""
+    digits, _, exponent = text.partition("e+")
+    sign, digits = ("-", digits[1:]) if digits[0] == "-" else ("", digits)
+    whole, _, fraction = digits.partition(".")
+    if int(exponent) + 1 > len(whole + fraction) + 15:
+        return text
+    return sign + (whole + fraction).ljust(int(exponent) + 1, "0")
 
 
 def quote(text: str) -> str:
@@ -63,22 +73,18 @@ def _pieces(value: Any, limit: int) -> Iterator[str]:
         yield to_json(value)
 
 
-def brief(value: Any, limit: int = _SHORT) -> str:
+def brief(value: Any, size: int = _SIZE) -> str:
     """Return the JSON of a value, cut to so many bytes if it is longer."""
     text = ""
-    for piece in _pieces(value, limit + 4):
+    for piece in _pieces(value, size + 1):
         text += piece
-        if len(text) > limit + 3:
+        if len(text) > size:
             break
     data = text.encode(errors="replace")
-    if len(data) <= limit + 3:
+    if len(data) <= size:
         return text
-    return data[:limit].decode(errors="ignore") + "..."
-
-
-def long_brief(value: Any) -> str:
-    """Return the JSON of a value, cut where a message may be longer."""
-    return brief(value, _LONG)
+    end = {'"': '"', "[": "]", "{": "}"}.get(text[0], "")
+    return data[: size - 3 - len(end)].decode(errors="ignore") + "..." + end
 
 
 def type_name(value: Any) -> str:

@@ -21,7 +21,7 @@ from zigflow_worker.expressions.code import (
     turn,
 )
 from zigflow_worker.expressions.errors import CATCHABLE, JqError, caught_value
-from zigflow_worker.expressions.printing import long_brief
+from zigflow_worker.expressions.printing import brief
 
 CAUGHT = 10
 """Steps of an error that is caught: making its message and unwinding cost more than others."""
@@ -89,7 +89,7 @@ def _names_paths(keys: list[str]) -> Any:
 def _located(meter: Budget, place: Place, value: Any, key: Any) -> Located:
     """Return the place and value one step further (raises JqError)."""
     if place is None:
-        raise invalid_path(f"near attempt to access element {long_brief(key)} of", value)
+        raise invalid_path(f"near attempt to access element {brief(key)} of", value)
     return (place, key), access.index(meter, value, key)
 
 
@@ -255,6 +255,7 @@ def slice_step(subject: Code, first: Code, last: Code, *, guarded: bool) -> Code
         begin, end = starts(data, scope, meter), ends(data, scope, meter)
         value = get(data, scope, meter)
         if value is not None and not isinstance(value, (list, str)):
+            access.clamp(0, begin, end)
             raise access.cannot_index(value, {"start": begin, "end": end})
         return access.cut(meter, value, begin, end)
 

@@ -122,6 +122,14 @@ def _indices(meter: Budget, data: Any, wanted: Any) -> Any:
     return [place for place, item in enumerate(data) if equal(meter, item, wanted)]
 
 
+def _strindices(meter: Budget, data: Any, wanted: Any) -> list[int]:
+    if not isinstance(data, str):
+        raise JqError(f"{describe(data)} cannot be searched, as it is not a string")
+    if not isinstance(wanted, str):
+        raise JqError(f"{describe(wanted)} is not a string")
+    return access.find_text(meter, data, wanted)
+
+
 def _join(meter: Budget, data: Any, separator: Any) -> str:
     items = list(access.items(data))
     meter.make_items(len(items))
@@ -215,6 +223,7 @@ def _walk(change: Code) -> Code:
 
 
 FUNCTIONS: dict[tuple[str, int], Callable[..., Any]] = {
+    ("_strindices", 1): _strindices,
     ("contains", 1): _contains,
     ("delpaths", 1): _delpaths,
     ("from_entries", 0): _from_entries,

@@ -44,10 +44,14 @@ class _Pattern:
         size, groups = len(text), self.regex.groups
         slow = self._program > _SMALL_PROGRAM or groups
         meter.spend(1 + size // 64 + size * self._program * (1 + groups) // (100 if slow else 2048))
+        last = None
         for match in self.regex.finditer(text):
             meter.spend(2 + groups + size // 256)
-            if self.skip_empty and match.start() == match.end():
+            span = match.span()
+            # RE2 finds an empty match at the end of a text twice.
+            if span == last or (self.skip_empty and span[0] == span[1]):
                 continue
+            last = span
             yield match
             if not (everywhere or self.everywhere):
                 return

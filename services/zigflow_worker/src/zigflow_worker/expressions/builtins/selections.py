@@ -279,20 +279,15 @@ def _loop(*, until: bool) -> Callable[[Code, Code], Code]:
     return compiled
 
 
-def _repeat(update: Code) -> Code:
-    change, charge = update.single, turn(update, update)
-    code = _recurse(update)
-    if change is None:
-        return code
+def _repeat(body: Code) -> Code:
+    charge = turn(body, body)
 
-    def gen(data: Any, scope: Scope, meter: Budget) -> Iterator[Any]:
+    def run(outputs: Any, _data: Any, _scope: Scope, meter: Budget) -> Iterator[Any]:
         while True:
             meter.spend(charge)
-            yield data
-            data = change(data, scope, meter)
+            yield from outputs()
 
-    code.gen = gen
-    return code
+    return _every(body, run)
 
 
 def _map(change: Code) -> Code:
