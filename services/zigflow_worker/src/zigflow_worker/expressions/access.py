@@ -13,6 +13,8 @@ from zigflow_worker.expressions.values import is_number, same
 
 _SLICE = "Array/string slice indices must be integers"
 _HUGE = 2**62
+_LONG_KEY = 512
+"""Characters from which on finding a key takes time that counts."""
 
 
 def items(value: Any) -> Iterable[Any]:
@@ -28,6 +30,8 @@ def index(meter: Budget, value: Any, key: Any) -> Any:
     """Return `value[key]`, null for what is not there (raises JqError)."""
     if isinstance(value, dict):
         if isinstance(key, str):
+            if len(key) > _LONG_KEY:
+                meter.read_text(len(key))
             return value.get(key)
     elif isinstance(value, list):
         if is_number(key):

@@ -47,13 +47,14 @@ def add(meter: Budget, left: Any, right: Any) -> Any:
             return left + right
         if kind is dict:
             meter.make_items(MAP_ITEM * (len(left) + len(right)))
+            meter.read_text(sum(map(len, right)))
             return left | right
+    elif (kind is int and other is float) or (kind is float and other is int):
+        return left + right
     if left is None:
         return right
     if right is None:
         return left
-    if is_number(left) and is_number(right):
-        return left + right
     _refuse(left, right, "added")
 
 
@@ -98,7 +99,7 @@ def multiply(meter: Budget, left: Any, right: Any) -> Any:
     if kind is int and other is int:
         value = left * right
         return value if -_BOUND < value < _BOUND else bounded(value)
-    if is_number(left) and is_number(right):
+    if (kind is float and (other is float or other is int)) or (kind is int and other is float):
         return left * right
     if kind is str and is_number(right):
         return _repeat(meter, left, right)

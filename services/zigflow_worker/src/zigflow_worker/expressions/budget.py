@@ -16,6 +16,7 @@ MAX_DATA_DEPTH = 500
 """Maps and lists inside each other, in data that an expression compares, prints or rebuilds."""
 MAP_ITEM = 8
 """An item of a map takes the memory of that many items of a list."""
+_NON_FINITE = "the result holds NaN or an infinity, which JSON cannot say"
 _ITEMS_A_STEP = 64
 _CHARACTERS_A_STEP = 256
 
@@ -99,7 +100,9 @@ class Budget:
         self.spend(steps)
         return steps
 
-    def _weigh_container(self, value: list[Any] | dict[str, Any]) -> int:
+    def _weigh_container(
+        self, value: list[Any] | dict[str, Any], *, refuse_non_finite: bool = False
+    ) -> int:
         """Weigh level by level: values share parts, so there may be far more than memory shows."""
         total = 0
         level: Containers = [value]
@@ -119,12 +122,21 @@ class Budget:
                         characters += len(child)
                     elif kind is list or kind is dict:
                         deeper.append(child)
+                    elif kind is float and refuse_non_finite and child - child != 0:
+                        raise ExpressionError(_NON_FINITE)
                 self.spend(characters // _CHARACTERS_A_STEP)
                 total += steps + characters // _CHARACTERS_A_STEP
             if not deeper:
                 return total
             level = deeper
         raise ExpressionError(f"data nests more than {MAX_DATA_DEPTH} deep")
+
+    def check_result(self, value: Any) -> None:
+        """Refuse what JSON cannot say, or could say only at length (raises ExpressionError)."""
+        if isinstance(value, (list, dict)):
+            self._weigh_container(value, refuse_non_finite=True)
+        elif isinstance(value, float) and value - value != 0:
+            raise ExpressionError(_NON_FINITE)
 
     def weigh_text(self, value: Any) -> int:
         """Spend what it takes to print `value`; return at least the characters it takes."""

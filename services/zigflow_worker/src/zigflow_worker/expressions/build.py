@@ -51,7 +51,7 @@ def collect(body: Code | None) -> Code:
     return one(collected, body, weight=3)
 
 
-def _collect_each(get: Get, change: Get | None, steps: int) -> Get:
+def _collect_each(get: Get, change: Get | None, maybe: bool, steps: int) -> Get:  # noqa: FBT001
     """Collect what becomes of each item of a list or map, which is paid for at once."""
 
     def collected(data: Any, scope: Scope, meter: Budget) -> list[Any]:
@@ -62,6 +62,8 @@ def _collect_each(get: Get, change: Get | None, steps: int) -> Get:
             meter.fail()
         if change is None:
             return list(items)
+        if not maybe:
+            return [change(item, scope, meter) for item in items]
         found = []
         for item in items:
             value = change(item, scope, meter)
@@ -95,14 +97,17 @@ def construct(pairs: list[tuple[str | Code, Code]]) -> Code:
     if len(fixed) == len(pairs):
 
         def get(data: Any, scope: Scope, meter: Budget) -> dict[str, Any]:
-            return {key: getter(data, scope, meter) for key, getter in fixed}
+            made = {}
+            for key, getter in fixed:
+                made[key] = getter(data, scope, meter)
+            return made
 
         return one(get, *parts, weight=weight, height=2)
     return _construct_all(pairs, parts, weight)
 
 
 def _construct_all(pairs: list[tuple[str | Code, Code]], parts: list[Code], weight: int) -> Code:
-    steps = weight >> 3
+    steps = weight >> 2
 
     def built(values: list[Any], meter: Budget) -> dict[str, Any]:
         meter.spend(steps)
@@ -112,6 +117,7 @@ def _construct_all(pairs: list[tuple[str | Code, Code]], parts: list[Code], weig
             name = key if isinstance(key, str) else next(rest)
             if not isinstance(name, str):
                 raise JqError(f"Cannot use {describe(name)} as object key")
+            meter.read_text(len(name))
             made[name] = next(rest)
         return made
 
@@ -144,7 +150,7 @@ def combined(parts: list[Code], combine: Callable[[Budget, list[Any]], Any], wei
 
     def gen(data: Any, scope: Scope, meter: Budget) -> Iterator[Any]:
         for values in product(backwards, data, scope, meter):
-            meter.spend(weight >> 3)
+            meter.spend(weight >> 2)
             yield combine(meter, values[::-1])
 
     return many(gen, *parts, weight=weight)
@@ -187,7 +193,8 @@ def operation(operate: Operation, left: Code, right: Code) -> Code:
             value = second(data, scope, meter)
             return operate(meter, first(data, scope, meter), value)
 
-        return one(get, left, right, weight=2, height=4)
+        quick = _quick(operate, left, right)
+        return one(quick or get, left, right, weight=2, height=4)
     steps = turn(left, right)
 
     def gen(data: Any, scope: Scope, meter: Budget) -> Iterator[Any]:
@@ -197,6 +204,32 @@ def operation(operate: Operation, left: Code, right: Code) -> Code:
                 yield operate(meter, other, value)
 
     return many(gen, left, right)
+
+
+def _quick(operate: Operation, left: Code, right: Code) -> Get | None:
+    """Make the getter of the commonest operations: of a name and a constant, or of two names."""
+    if left.names is None or len(left.names) > 1:
+        return None
+    first, constant = left.names[0], right.constant
+    if constant is not NOTHING:
+
+        def with_constant(data: Any, _scope: Scope, meter: Budget) -> Any:
+            if type(data) is dict:
+                return operate(meter, data.get(first), constant)
+            return operate(meter, access.index(meter, data, first), constant)
+
+        return with_constant
+    if right.names is None or len(right.names) > 1:
+        return None
+    second = right.names[0]
+
+    def with_names(data: Any, _scope: Scope, meter: Budget) -> Any:
+        if type(data) is dict:
+            return operate(meter, data.get(first), data.get(second))
+        value = access.index(meter, data, second)
+        return operate(meter, access.index(meter, data, first), value)
+
+    return with_names
 
 
 def applied(function: Callable[..., Any], arguments: list[Code]) -> Code:

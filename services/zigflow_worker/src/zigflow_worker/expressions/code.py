@@ -22,12 +22,14 @@ Place: TypeAlias = Any
 Get: TypeAlias = Callable[[Any, Scope, Budget], Any]
 Gen: TypeAlias = Callable[[Any, Scope, Budget], Iterable[Any]]
 Located: TypeAlias = tuple[Place, Any]
+Each: TypeAlias = "tuple[Get, Get | None, bool]"
+"""The getter of a list or map, what becomes of its items, and whether that may be NOTHING."""
 Paths: TypeAlias = Callable[[Any, Place, Scope, Budget], Iterable[Located]]
 
 NOTHING = object()
 """What the getter of a filter returns that may have no output."""
 _REFERENCES = (dict, list, bool, type(None))
-_SHIFT = 3
+_SHIFT = 2
 """Operations of a filter that count as a step: two to this power."""
 
 
@@ -36,11 +38,12 @@ class Code:
 
     `get` computes its one output; where `maybe` is true it may be NOTHING. `weight` counts the
     operations of one run besides those that are counted as they are done, `height` the Python
-    frames it stands on. `each` is the getter of a list or map and of what becomes of each of its
-    items, if that is all the filter does.
+    frames it stands on. `each` is set where all the filter does is to go through a list
+    or map; `names` the keys of a path that is nothing but names,
+    `constant` the value of a filter that is nothing else.
     """
 
-    __slots__ = ("each", "gen", "get", "height", "maybe", "paths", "weight")
+    __slots__ = ("constant", "each", "gen", "get", "height", "maybe", "names", "paths", "weight")
 
     def __init__(
         self,
@@ -51,7 +54,7 @@ class Code:
         maybe: bool = False,
         weight: int = 1,
         height: int = 1,
-        each: tuple[Get, Get | None] | None = None,
+        each: Each | None = None,
     ) -> None:
         self.gen = gen
         self.get = get
@@ -60,6 +63,8 @@ class Code:
         self.weight = weight
         self.height = height
         self.each = each
+        self.names: list[str] | None = None
+        self.constant: Any = NOTHING
 
     @property
     def single(self) -> Get | None:

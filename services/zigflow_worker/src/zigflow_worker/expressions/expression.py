@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import sys
 from collections.abc import Mapping
 from functools import cache
@@ -78,7 +77,7 @@ class Expression:
         if result is NOTHING:
             return None
         if self._checks or type(result) is float:
-            _check_result(result, budget)
+            budget.check_result(result)
         return result  # type: ignore[no-any-return]
 
 
@@ -106,18 +105,3 @@ def _prepare() -> None:
 def _message(value: JSON) -> str:
     text = value[: 2 * _MAX_MESSAGE] if isinstance(value, str) else brief(value, _MAX_MESSAGE)
     return " ".join(text.split())[:_MAX_MESSAGE]
-
-
-def _check_result(result: JSON, budget: Budget) -> None:
-    """Refuse what JSON cannot say, or could say only at length."""
-    budget.weigh(result)
-    pending = [result]
-    while pending:
-        value = pending.pop()
-        if isinstance(value, float):
-            if not math.isfinite(value):
-                raise ExpressionError("the result holds NaN or an infinity, which JSON cannot say")
-        elif isinstance(value, list):
-            pending.extend(value)
-        elif isinstance(value, dict):
-            pending.extend(value.values())

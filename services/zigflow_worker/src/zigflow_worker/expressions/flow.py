@@ -42,7 +42,9 @@ def identity() -> Code:
 
 def constant(value: Any) -> Code:
     """Compile a value that is written down; nothing changes it."""
-    return one(lambda _data, _scope, _meter: value, weight=0)
+    code = one(lambda _data, _scope, _meter: value, weight=0)
+    code.constant = value
+    return code
 
 
 def pipe(parts: list[Code]) -> Code:
@@ -137,8 +139,9 @@ def _pipe2(left: Code, right: Code) -> Code:
     code = many(mapped, left, right)
     if left.each is not None:
         inner = left.each[1]
-        body = after if inner is None else _run_all((inner, after), maybe=True)
-        code.each = (left.each[0], body)
+        maybe = left.each[2] or right.maybe
+        body = after if inner is None else _run_all((inner, after), maybe=maybe)
+        code.each = (left.each[0], body, maybe)
     return code
 
 

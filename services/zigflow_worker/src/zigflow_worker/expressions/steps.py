@@ -46,6 +46,7 @@ def _name_getter(subject: Get | None, key: str) -> Get:
 def names(keys: list[str]) -> Code:
     """Compile `.a.b.c`."""
     code = one(_own_name(keys[0]), weight=len(keys), paths=_names_paths(keys))
+    code.names = keys
     if len(keys) > 1:
         get = _two_names(*keys) if len(keys) == 2 else _all_names(tuple(keys))
         code.get = get
@@ -193,7 +194,7 @@ def iterate_step(subject: Code, *, guarded: bool) -> Code:
             lambda data, scope, meter: each(get(data, scope, meter)), subject, paths=paths
         )
         if not guarded:
-            code.each = (get, None)
+            code.each = (get, None, False)
         return code
     steps = turn(subject)
 

@@ -27,6 +27,9 @@ from zigflow_worker.expressions.values import Operation
 
 def places(target: Code, data: Any, scope: Scope, meter: Budget) -> Iterator[list[Any]]:
     """Yield the paths that a filter selects (raises JqError)."""
+    if target.names is not None:
+        yield target.names
+        return
     charge = turn(target)
     for place, value in target.paths(data, (), scope, meter):
         if place is None:
@@ -41,7 +44,9 @@ def path_of(target: Code) -> Code:
     def gen(data: Any, scope: Scope, meter: Budget) -> Iterator[list[Any]]:
         for keys in places(target, data, scope, meter):
             meter.make_items(len(keys))
-            yield keys
+            if keys is target.names:
+                steps.getpath(meter, data, keys)
+            yield keys[:]
 
     return many(gen, target)
 
@@ -81,7 +86,7 @@ def _for_each_value(change: Any, target: Code, value: Code) -> Code:
 def modify(target: Code, change: Code) -> Code:
     """Compile `target |= change`: the first output, or away with what is there."""
     first = first_output(change)
-    charge = 1 + (change.weight >> 3)
+    charge = 1 + (change.weight >> 2)
 
     def modified(data: Any, scope: Scope, meter: Budget) -> Any:
         patch = Patch(data, meter)

@@ -14,6 +14,7 @@ from zigflow_worker.expressions.errors import JqError
 from zigflow_worker.expressions.printing import describe, to_json
 from zigflow_worker.expressions.values import compare, order_key
 
+_SHORT = 64
 _Pairs = list[tuple[Any, Any]]
 """Sort keys and the items they belong to."""
 
@@ -29,23 +30,25 @@ def _keyed(meter: Budget, data: Any) -> _Pairs:
 
 def _keyed_by(code: Code) -> Callable[[Any, Scope, Budget], _Pairs]:
     """Return what computes the keys of the items: the lists of a filter's outputs."""
-    keys_of = build.collect(code).get
+    keys_of = code.single or build.collect(code).get
     assert keys_of is not None  # noqa: S101 - a list is always one output
     charge = turn(code, code)
 
     def keyed(data: Any, scope: Scope, meter: Budget) -> _Pairs:
-        if not isinstance(data, (list, dict)):
-            raise JqError(f"Cannot iterate over {describe(data)}")
         if not isinstance(data, list):
+            access.items(data)
             raise JqError(f"{describe(data)} cannot be sorted, as it is not an array")
         rounds = len(data).bit_length()
         meter.make_items(4 * len(data))
+        scalar = 1 + rounds // 8
+        meter.spend((charge + scalar) * len(data))
         pairs = []
         for item in data:
-            meter.spend(charge)
-            keys = keys_of(item, scope, meter)
-            meter.spend(meter.weigh(keys) * rounds // 8)
-            pairs.append((order_key(keys), item))
+            key = keys_of(item, scope, meter)
+            kind = type(key)
+            if kind is list or kind is dict or (kind is str and len(key) > _SHORT):
+                meter.spend(meter.weigh(key) * rounds // 8)
+            pairs.append((order_key(key), item))
         return pairs
 
     return keyed
