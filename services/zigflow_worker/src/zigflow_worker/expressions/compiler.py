@@ -430,4 +430,3 @@ def _constant_name(step: syntax.Step) -> str | None:
         if isinstance(key, syntax.Constant) and isinstance(key.value, str):
             return key.value
     return None
-

@@ -190,9 +190,7 @@ def iterate_step(subject: Code, *, guarded: bool) -> Code:
     each: Any = _items_or_none if guarded else access.items
     paths = _items_paths(subject, guarded=guarded)
     if get is not None:
-        code = many(
-            lambda data, scope, meter: each(get(data, scope, meter)), subject, paths=paths
-        )
+        code = many(lambda data, scope, meter: each(get(data, scope, meter)), subject, paths=paths)
         if not guarded:
             code.each = (get, None, False)
         return code

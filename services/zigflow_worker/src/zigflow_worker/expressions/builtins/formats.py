@@ -13,9 +13,7 @@ from zigflow_worker.expressions.budget import Budget
 from zigflow_worker.expressions.errors import JqError
 from zigflow_worker.expressions.printing import describe, format_number, to_json
 
-_HTML = str.maketrans(
-    {"<": "&lt;", ">": "&gt;", "&": "&amp;", "'": "&apos;", '"': "&quot;"}
-)
+_HTML = str.maketrans({"<": "&lt;", ">": "&gt;", "&": "&amp;", "'": "&apos;", '"': "&quot;"})
 _TSV = str.maketrans({"\t": "\\t", "\n": "\\n", "\r": "\\r", "\\": "\\\\", "\0": "\\0"})
 _NOT_BASE64 = re.compile(r"[^A-Za-z0-9+/]")
 _NOT_BASE32 = re.compile(r"[^A-Z2-7]")

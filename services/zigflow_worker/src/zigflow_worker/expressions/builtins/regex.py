@@ -144,9 +144,7 @@ def _test(meter: Budget, data: Any, wanted: Any, flags: Any = None) -> bool:
     return next(_matches(meter, data, wanted, flags), None) is not None
 
 
-def _all(
-    change: Callable[[Any], Any], *, everywhere: bool = False
-) -> Callable[..., Code]:
+def _all(change: Callable[[Any], Any], *, everywhere: bool = False) -> Callable[..., Code]:
     """Make a filter whose outputs are made of the matches."""
 
     def found(meter: Budget, data: Any, wanted: Any, flags: Any = None) -> list[Any]:
