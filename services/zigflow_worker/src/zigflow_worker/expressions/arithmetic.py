@@ -36,26 +36,32 @@ def add(meter: Budget, left: Any, right: Any) -> Any:
     if kind is int and other is int:
         value = left + right
         return value if -_BOUND < value < _BOUND else bounded(value)
-    if kind is other:
-        if kind is str:
-            meter.make_text(len(left) + len(right))
-            return left + right
-        if kind is float:
-            return left + right
-        if kind is list:
-            meter.make_items((len(left) + len(right)) // 2)
-            return left + right
-        if kind is dict:
-            meter.make_items(MAP_ITEM * (len(left) + len(right)))
-            meter.read_text(sum(map(len, right)))
-            return left | right
-    elif (kind is int and other is float) or (kind is float and other is int):
+    if kind is other and kind in _JOINED:
+        return _JOINED[kind](meter, left, right)
+    if (kind is float and (other is float or other is int)) or (kind is int and other is float):
         return left + right
-    if left is None:
-        return right
-    if right is None:
-        return left
+    if left is None or right is None:
+        return right if left is None else left
     _refuse(left, right, "added")
+
+
+def _join_texts(meter: Budget, left: str, right: str) -> str:
+    meter.make_text(len(left) + len(right))
+    return left + right
+
+
+def _join_lists(meter: Budget, left: list[Any], right: list[Any]) -> list[Any]:
+    meter.make_items((len(left) + len(right)) // 2)
+    return left + right
+
+
+def _join_maps(meter: Budget, left: dict[str, Any], right: dict[str, Any]) -> dict[str, Any]:
+    meter.make_items(MAP_ITEM * (len(left) + len(right)))
+    meter.read_text(sum(map(len, right)))
+    return left | right
+
+
+_JOINED: dict[type, Operation] = {str: _join_texts, list: _join_lists, dict: _join_maps}
 
 
 def subtract(meter: Budget, left: Any, right: Any) -> Any:

@@ -100,7 +100,7 @@ def _from_entries(meter: Budget, data: Any) -> dict[str, Any]:
 
 
 def _reverse(meter: Budget, data: Any) -> list[Any]:
-    if data is None or data == {} or data == "" or (is_number(data) and data == 0):
+    if not isinstance(data, bool) and not data:
         return []
     if not isinstance(data, list):
         raise access.cannot_index(data, 0)

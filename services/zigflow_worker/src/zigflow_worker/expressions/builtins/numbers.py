@@ -60,7 +60,7 @@ def _log(function: Callable[[float], float]) -> Callable[[float], float]:
 
 def _pow(base: Any, exponent: Any) -> Any:
     """Return base ** exponent: exact of whole numbers."""
-    if type(base) is int and type(exponent) is int and 0 <= exponent:
+    if type(base) is int and type(exponent) is int and exponent >= 0:
         if base.bit_length() * exponent <= 2_048:
             return bounded(base**exponent)
         if abs(base) <= 1:
@@ -160,8 +160,8 @@ _TWO: dict[str, Callable[[float, float], Any]] = {
     "copysign": math.copysign,
     "drem": _drem,
     "fdim": lambda left, right: max(left - right, 0.0),
-    "fmax": lambda left, right: right if math.isnan(left) else left if left >= right else right,
-    "fmin": lambda left, right: right if math.isnan(left) else left if left <= right else right,
+    "fmax": lambda left, right: right if math.isnan(left) else max(left, right),
+    "fmin": lambda left, right: right if math.isnan(left) else min(left, right),
     "fmod": math.fmod,
     "hypot": math.hypot,
     "ldexp": _scaled,

@@ -6,7 +6,7 @@ import json
 import math
 import re
 from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import Any
 
 from zigflow_worker.expressions.arithmetic import bounded, split
 from zigflow_worker.expressions.budget import MAX_DATA_DEPTH, Budget
@@ -164,7 +164,7 @@ def _check_depth(text: str) -> None:
             raise JqError("Exceeds depth limit for parsing")
 
 
-def _constant(text: str) -> float | NoReturn:
+def _constant(text: str) -> float:
     if text == "NaN":
         return math.nan
     raise JqError(f"{text} is not JSON")
