@@ -94,7 +94,6 @@ def _whole(bound: float, rounded: Any) -> int:
 def cut(meter: Budget, value: Any, first: Any, last: Any) -> Any:
     """Return a slice of a list or text, null of null (raises JqError)."""
     if value is None:
-        clamp(0, first, last)
         return None
     if not isinstance(value, (list, str)):
         raise cannot_index(value, {})

@@ -224,6 +224,29 @@ def choose(condition: Code, then: Code, otherwise: Code) -> Code:
     return make(get, condition, then, otherwise, paths=code.paths)
 
 
+def choose_first(branches: list[tuple[Code, Code]], otherwise: Code) -> Code:
+    """Compile `if … then … elif … else … end`."""
+    code = otherwise
+    for test, then in reversed(branches):
+        code = choose(test, then, code)
+    pairs = [(test.single, then.get) for test, then in branches]
+    last = otherwise.get
+    if len(branches) == 1 or code.get is None or last is None:
+        return code
+
+    def get(data: Any, scope: Scope, meter: Budget) -> Any:
+        for test, then in pairs:
+            outcome = test(data, scope, meter)  # type: ignore[misc]
+            if outcome is not None and outcome is not False:
+                return then(data, scope, meter)  # type: ignore[misc]
+        return last(data, scope, meter)
+
+    parts = [part for pair in branches for part in pair]
+    made = (optional if code.maybe else one)(get, otherwise, *parts, paths=code.paths)
+    made.height = max(made.height, code.height)
+    return made
+
+
 def select(condition: Code) -> Code:
     """Compile `select(condition)`."""
     return choose(condition, identity(), empty())

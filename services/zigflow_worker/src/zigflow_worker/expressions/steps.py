@@ -22,7 +22,7 @@ from zigflow_worker.expressions.code import (
 from zigflow_worker.expressions.errors import CATCHABLE, JqError, caught_value
 from zigflow_worker.expressions.printing import brief
 
-CAUGHT = 10
+CAUGHT = 16
 """Steps of an error that is caught: making its message and unwinding cost more than others."""
 
 
