@@ -31,7 +31,7 @@ def stigma(
 ) -> subprocess.CompletedProcess[bytes]:
     variables = {k: v for k, v in os.environ.items() if not k.startswith(("STIGMA_", "TEMPORAL_"))}
     return subprocess.run(
-        [str(STIGMA), *map(str, arguments)],
+        [str(STIGMA), *(a if isinstance(a, bytes) else str(a) for a in arguments)],
         cwd=cwd,
         env=variables | env,
         input=stdin.encode(),
@@ -139,11 +139,16 @@ def test_an_interrupted_command_is_silent(tmp_path: Path) -> None:
         (("workflow", "start", "x", "-i", "NaN"), "the input has NaN, which is no JSON number"),
         (("workflow", "start", "x", "-i", "[1e400]"), "a number that is too large: 1e400"),
         (("workflow", "start", "x", "-i", '{"a": "\\ud800"}'), "half of a surrogate pair, \\ud800"),
+        (
+            ("workflow", "start", "x", "-i", "9" * 5000),
+            "the input has a number that is too large\n",
+        ),
+        (("workflow", "start", "x", "-i", b'"\xff"'), "half of a surrogate pair, \\udcff"),
         (("workflow", "start", "x", "-i", "[" * 9000), "the input is nested too deeply"),
     ],
 )
 def test_what_cannot_be_meant_is_refused(
-    tmp_path: Path, arguments: tuple[str, ...], complaint: str
+    tmp_path: Path, arguments: tuple[str | bytes, ...], complaint: str
 ) -> None:
     done = stigma(*arguments, cwd=tmp_path)
     assert done.returncode == 2
