@@ -107,7 +107,10 @@ async def test_a_timeline_is_printed_as_lines_as_json_and_as_a_picture(
     assert refused.exit_code == Exit.USAGE
     missing = await stigma("execution", "timeline", "agent-none", **env)
     assert missing.exit_code == Exit.NOT_FOUND
-    assert missing.stderr == "error: execution agent-none not found\n"
+    assert missing.stderr.splitlines() == [
+        "error: execution agent-none not found",
+        "hint: `stigma execution list` shows what there is",
+    ]
 
 
 async def test_a_doctor_lists_stuck_executions_with_the_command_that_helps(

@@ -10,7 +10,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import grpc.aio
 import pytest
+
+from stigma_cli.errors import Exit, from_grpc
 
 DOCUMENT = """\
 document: {dsl: '1.0.3', namespace: test, name: greet, version: '1.0.0'}
@@ -135,7 +138,8 @@ def test_an_interrupted_command_is_silent(tmp_path: Path) -> None:
         (("up", "--dir", ""), "'--dir': is empty"),
         (("agent", "apply", "-f", ""), "is empty"),
         (("workflow", "start", "x", "--request-id", ""), "'--request-id': is empty"),
-        (("workflow", "start", "x", "--timeout", ""), "'' is not a duration"),
+        (("workflow", "start", "x", "--timeout", ""), "--timeout: '' is not a duration"),
+        (("run", "-", "--timeout", "0"), "--timeout: '0' is not a duration"),
         (("workflow", "start", "x", "-i", "NaN"), "the input has NaN, which is no JSON number"),
         (("workflow", "start", "x", "-i", "[1e400]"), "a number that is too large: 1e400"),
         (("workflow", "start", "x", "-i", '{"a": "\\ud800"}'), "half of a surrogate pair, \\ud800"),
@@ -193,3 +197,65 @@ def test_deleting_asks_on_a_terminal(tmp_path: Path, kind: str) -> None:
     asked, error = done.stderr.decode().split("error: ")
     assert asked.startswith(f"Delete all versions of {kind} mine\\x1b[2J? [y/N]:")
     assert error == "nothing was deleted\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text", "complaint"),
+    [
+        (("run", "-"), AGENT, "hint: kind is Agent: `stigma agent apply` registers it"),
+        (("workflow", "apply", "-f", "-"), AGENT, "error: stdin:2: kind is Agent: `stigma agent"),
+        (
+            ("agent", "apply", "-f", "-"),
+            DOCUMENT,
+            "error: stdin:1: is a workflow document: `stigma workflow apply` registers it",
+        ),
+    ],
+)
+def test_a_file_of_another_command_is_told_from_a_bad_one(
+    tmp_path: Path, arguments: tuple[str, ...], text: str, complaint: str
+) -> None:
+    done = stigma(*arguments, cwd=tmp_path, stdin=text)
+    assert done.returncode == 2
+    last = done.stderr.decode().splitlines()[-1]
+    assert last.startswith(complaint)
+    assert len(done.stderr.splitlines()) == (2 if last.startswith("hint") else 1)
+
+
+@pytest.mark.parametrize(
+    ("variable", "arguments"),
+    [("STIGMA_API_ADDRESS", ("agent", "list")), ("TEMPORAL_ADDRESS", ("setup",))],
+)
+def test_a_url_is_no_address(tmp_path: Path, variable: str, arguments: tuple[str, ...]) -> None:
+    done = stigma(*arguments, cwd=tmp_path, **{variable: "http://localhost:7233"})
+    assert (done.returncode, done.stderr.decode().splitlines()) == (
+        2,
+        [
+            f"error: {variable} is a URL: http://localhost:7233",
+            "hint: set it to host:port, without http",
+        ],
+    )
+
+
+@pytest.mark.parametrize(
+    ("details", "hint"),
+    [
+        ("agent greter not found", "`stigma agent list` shows what there is"),
+        ("workflow a@7 not found", "`stigma workflow list` shows what there is"),
+        ("execution agent-1 not found", "`stigma execution list` shows what there is"),
+        (
+            "workflow execution workflow-1 not found",
+            "`stigma execution list --workflows` shows what there is",
+        ),
+        (
+            "agent execution hello-1 not found",
+            "runs of `stigma run` are in Temporal; `stigma execution list` shows executions",
+        ),
+        ("something else", ""),
+    ],
+)
+def test_what_is_not_found_says_where_to_look(details: str, hint: str) -> None:
+    error = grpc.aio.AioRpcError(
+        grpc.StatusCode.NOT_FOUND, grpc.aio.Metadata(), grpc.aio.Metadata(), details
+    )
+    found = from_grpc(error, "localhost:7300")
+    assert (found.message, found.hint, found.code) == (details, hint, Exit.NOT_FOUND)

@@ -69,6 +69,7 @@ async def open_api(address: str | None = None) -> AsyncIterator[Api]:
             connection = ApiConnection(address)
         else:
             address = os.environ.get("STIGMA_API_ADDRESS") or DEFAULT_ADDRESS
+            _check_no_url("STIGMA_API_ADDRESS", address)
             _check_key(os.environ.get("STIGMA_API_KEY", ""))
             _check_authorities(os.environ.get("STIGMA_API_TLS_CA"))
             connection = ApiConnection.from_environment()
@@ -79,6 +80,18 @@ async def open_api(address: str | None = None) -> AsyncIterator[Api]:
         yield api
     finally:
         await connection.close()
+
+
+def _check_no_url(variable: str, address: str) -> None:
+    """Refuse a URL, which is reported as an address that cannot be reached.
+
+    Raises:
+        CliError: it is one.
+    """
+    if address.startswith(("http://", "https://")):
+        raise CliError(
+            f"{variable} is a URL: {address}", "set it to host:port, without http", code=Exit.USAGE
+        )
 
 
 def _check_key(key: str) -> None:
@@ -158,4 +171,6 @@ def _temporal_options() -> dict[str, Any]:
         raise CliError(
             f"Temporal's configuration cannot be read: {error}", code=Exit.USAGE
         ) from None
-    return {"target_host": DEFAULT_TEMPORAL_ADDRESS, "namespace": "default"} | options
+    options = {"target_host": DEFAULT_TEMPORAL_ADDRESS, "namespace": "default"} | options
+    _check_no_url("TEMPORAL_ADDRESS", str(options["target_host"]))
+    return options
