@@ -129,6 +129,30 @@ async def test_up_serves_until_a_service_dies(temporal_binary: Path, tmp_path: P
             os.kill(service["pid"], 0)
 
 
+async def test_up_ends_with_temporal_while_the_services_start(
+    temporal_binary: Path, tmp_path: Path
+) -> None:
+    env = environment(temporal_binary)
+    async with stigma("up", "--free-ports", env=env, cwd=tmp_path) as process:
+        assert process.stderr is not None
+        await process.stderr.readuntil(b"starting the services")
+        os.kill(temporal_of(process), signal.SIGKILL)
+        errors = (await process.communicate())[1].decode()
+    assert process.returncode == 1
+    assert errors.splitlines()[-2:] == [
+        "error: Temporal's dev server ended",
+        "hint: see .stigma/temporal.log",
+    ]
+
+
+def temporal_of(stack: Process) -> int:
+    children = Path(f"/proc/{stack.pid}/task/{stack.pid}/children").read_text().split()
+    [server] = [
+        each for each in children if b"start-dev" in Path(f"/proc/{each}/cmdline").read_bytes()
+    ]
+    return int(server)
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_stops_in_order(number: signal.Signals) -> None:
     cleaned = []

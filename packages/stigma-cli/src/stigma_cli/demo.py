@@ -31,7 +31,7 @@ from stigma_cli.resource_files import read_text
 from stigma_cli.runs import read_input, result, start, trace
 from stigma_cli.stack import Ports, Stack
 from stigma_cli.state_directory import no_file
-from stigma_cli.up import print_status, started, until_stopped, while_up
+from stigma_cli.up import print_status, started, until_stopped
 
 DEFAULT_MODEL = "gpt-5-mini"
 
@@ -116,7 +116,7 @@ async def _demo(example: Example, directory: Path, output: Format) -> None:
         if output is Format.TEXT:
             print_line(f"Console: {stack.console_url}")
             print_line(f"Temporal's UI: {stack.ui_url}")
-        outcome, timelines = await while_up(stack, _review(stack, example, output))
+        outcome, timelines = await stack.while_up(_review(stack, example, output))
     if output is Format.JSON:
         print_json({"output": outcome, "timelines": [as_json(each) for each in timelines]})
         return

@@ -135,8 +135,13 @@ def _heading(shown: ExecutionTimeline, width: int | None) -> list[Text]:
     ]
     if shown.entries:
         first.append(Text(f"from {as_time(shown.entries[0].time, timespec='milliseconds')}"))
-    line = Text("  ").join(first)
-    lines = [line] if width is None or line.cell_len <= width else first
+    lines = first[:1]
+    for part in first[1:]:
+        line = Text("  ").join([lines[-1], part])
+        if width is None or line.cell_len <= width:
+            lines[-1] = line
+        else:
+            lines.append(part)
     lines.append(Text(f"request {escape_line(shown.request_id)}"))
     if shown.HasField("caller"):
         activity = f", activity {shown.caller.activity_id}" if shown.caller.activity_id else ""

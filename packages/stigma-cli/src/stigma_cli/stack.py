@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 from stigma_cli.child_environment import without_other_installations
 from stigma_cli.devserver import DevServer, DevServerError, find_binary, free_ports, is_free
@@ -19,6 +20,7 @@ from stigma_cli.state_directory import FREE_ROOM, claim, is_full, no_file, regis
 SERVICES = ("stigma_api", "stigma_orchestrator", "ai_worker", "zigflow_worker")
 
 Print = Callable[[str], None]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -126,7 +128,7 @@ class Stack:
                 await service.start()
         except OSError as error:
             raise no_file(error, self.directory) from None
-        await asyncio.gather(*(service.wait_ready() for service in self.services))
+        await self.while_up(asyncio.gather(*(each.wait_ready() for each in self.services)))
 
     @property
     def begun(self) -> bool:
@@ -137,6 +139,23 @@ class Stack:
     def temporal_log(self) -> Path | None:
         """The dev server's output, when it is ours."""
         return None if self._temporal else self.directory / "temporal.log"
+
+    async def while_up(self, work: Awaitable[T]) -> T:
+        """Await some work as long as every process runs.
+
+        Raises:
+            CliError: one ended by itself.
+        """
+        working = asyncio.ensure_future(work)
+        failing = asyncio.create_task(self.wait_failed())
+        try:
+            await asyncio.wait([working, failing], return_when=asyncio.FIRST_COMPLETED)
+            if working.done():
+                return working.result()
+            raise failing.result()
+        finally:
+            working.cancel()
+            failing.cancel()
 
     async def wait_failed(self) -> CliError:
         """Wait until a process ends by itself; return its error."""
