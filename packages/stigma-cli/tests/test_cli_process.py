@@ -259,3 +259,31 @@ def test_what_is_not_found_says_where_to_look(details: str, hint: str) -> None:
     )
     found = from_grpc(error, "localhost:7300")
     assert (found.message, found.hint, found.code) == (details, hint, Exit.NOT_FOUND)
+
+
+@pytest.mark.parametrize("variable", ["STIGMA_API_TLS_CA", "STIGMA_API_TLS_CLIENT_CERT"])
+def test_a_file_of_the_connection_that_is_absent_is_named(tmp_path: Path, variable: str) -> None:
+    absent = str(tmp_path / "absent.pem")
+    others = {"STIGMA_API_TLS_CLIENT_CERT": absent, "STIGMA_API_TLS_CLIENT_KEY": absent}
+    files = others if variable in others else {variable: absent}
+    done = stigma("agent", "list", cwd=tmp_path, STIGMA_API_TLS="true", **files)
+    assert done.returncode == 2
+    assert done.stderr.decode().startswith(f"error: {absent}: No such file or directory\n")
+
+
+def test_tls_is_mentioned_where_the_api_is_not_reached(tmp_path: Path) -> None:
+    """`localhost` has two addresses; of their errors gRPC gives one, maybe the other one's."""
+    done = stigma("agent", "list", cwd=tmp_path, STIGMA_API_ADDRESS="127.0.0.1:1")
+    assert b"TLS" not in done.stderr
+    done = stigma(
+        *("agent", "list"), cwd=tmp_path, STIGMA_API_ADDRESS="127.0.0.1:1", STIGMA_API_TLS="true"
+    )
+    assert done.returncode == 3
+    assert done.stderr.endswith(b"; see STIGMA_API_TLS and STIGMA_API_TLS_CA\n")
+
+
+def test_an_input_of_a_file_names_it(tmp_path: Path) -> None:
+    (tmp_path / "in.json").write_text("{")
+    done = stigma("workflow", "start", "x", "--input", "@in.json", cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.startswith(b"error: the input in in.json is not JSON: ")

@@ -226,11 +226,18 @@ def test_a_taken_port_is_named_before_anything_starts(tmp_path: Path, place: int
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", ports[place]))
         taken.listen()
-        stack = Stack(tmp_path, Ports(temporal, ui, api, dict.fromkeys(SERVICES, admin), console))
+        admins = dict(zip(SERVICES, (admin, *free_ports(3)), strict=True))
+        stack = Stack(tmp_path, Ports(temporal, ui, api, admins, console))
         by = f" by .* [(]process {os.getpid()}[)]" if sys.platform == "linux" else ""
         with pytest.raises(CliError, match=f"port {ports[place]} is taken{by}: ") as refused:
             stack.claim()
         assert "--free-ports" in refused.value.hint
+
+
+def test_a_port_is_not_given_twice(tmp_path: Path) -> None:
+    stack = Stack(tmp_path, Ports(api=7400, console=7400), temporal=("elsewhere:7233", "default"))
+    with pytest.raises(CliError, match="7400 is given to both stigma_api and the console"):
+        stack.claim()
 
 
 async def test_two_that_start_at_once_do_not_share_a_port(tmp_path: Path) -> None:

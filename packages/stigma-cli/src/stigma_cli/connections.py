@@ -6,6 +6,7 @@ import os
 import ssl
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any, TypeVar
 
 import grpc
@@ -74,7 +75,10 @@ async def open_api(address: str | None = None) -> AsyncIterator[Api]:
             _check_authorities(os.environ.get("STIGMA_API_TLS_CA"))
             connection = ApiConnection.from_environment()
         api = Api(connection, address)
-    except (ValueError, OSError) as error:
+    except OSError as error:
+        message = f"{error.filename}: {error.strerror}"
+        raise CliError(message, "see STIGMA_API_TLS_*", code=Exit.USAGE) from None
+    except ValueError as error:
         raise CliError(str(error), code=Exit.USAGE) from None
     try:
         yield api
@@ -115,8 +119,10 @@ def _check_authorities(file: str | None) -> None:
     if not file:
         return
     try:
-        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cafile=file)
-    except ssl.SSLError:
+        # Read here: the error of `cafile` does not name the file.
+        text = Path(file).read_text("ascii")
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=text)
+    except (ssl.SSLError, UnicodeDecodeError):
         raise CliError(
             f"STIGMA_API_TLS_CA: {file} is no PEM file of certificates", code=Exit.USAGE
         ) from None

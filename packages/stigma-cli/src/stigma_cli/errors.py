@@ -12,6 +12,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 from enum import IntEnum
@@ -71,13 +72,19 @@ def from_grpc(error: grpc.aio.AioRpcError, address: str) -> CliError:
             )
         return CliError(
             f"cannot reach Stigma's API at {address}",
-            "start it with `stigma up`, or set STIGMA_API_ADDRESS",
+            _with_tls("start it with `stigma up`, or set STIGMA_API_ADDRESS"),
             code=Exit.UNREACHABLE,
         )
     exit_code, hint = _API.get(code, (Exit.FAILED, ""))
     if code is grpc.StatusCode.NOT_FOUND:
         hint = _list_hint(error.details() or "")
     return CliError(f"{error.details() or code.name}", hint, code=exit_code)
+
+
+def _with_tls(hint: str) -> str:
+    """Add TLS to a hint where it is used: of a name's addresses gRPC reports one at random."""
+    wanted = any(os.environ.get(name) for name in ("STIGMA_API_TLS", "STIGMA_API_TLS_CA"))
+    return f"{hint}; {_API_TLS}" if wanted else hint
 
 
 def _list_hint(details: str) -> str:

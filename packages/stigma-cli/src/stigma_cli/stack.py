@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from stigma_cli.child_environment import without_other_installations
 from stigma_cli.devserver import DevServer, DevServerError, find_binary, free_ports, is_free
-from stigma_cli.errors import CliError
+from stigma_cli.errors import CliError, Exit
 from stigma_cli.port_claims import claim_port, taken_text
 from stigma_cli.service_process import HOST, ServiceProcess
 from stigma_cli.state_directory import FREE_ROOM, claim, is_full, no_file, registry_url
@@ -106,7 +106,12 @@ class Stack:
         """
         with ExitStack() as claims:
             claim(self.directory, claims)
+            given: dict[int, str] = {}
             for name, port in self._listeners():
+                if port in given:
+                    message = f"port {port} is given to both {given[port]} and {name}"
+                    raise CliError(message, code=Exit.USAGE)
+                given[port] = name
                 if not claim_port(HOST, port, claims) or not is_free(port):
                     raise CliError(
                         f"{taken_text(port)}: {name} cannot listen there",
