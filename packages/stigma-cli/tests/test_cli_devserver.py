@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import sys
 import sysconfig
 import tempfile
 from collections.abc import AsyncIterator
@@ -227,3 +228,26 @@ def test_a_range_without_free_ports(monkeypatch: pytest.MonkeyPatch) -> None:
     free_ports(8)
     with pytest.raises(DevServerError, match="found no 4 free ports"):
         free_ports(4)
+
+
+async def test_another_server_on_its_port_is_not_taken_for_it(
+    temporal_binary: Path, tmp_path: Path
+) -> None:
+    """Another server takes the port after it was seen to be free, and before ours binds it."""
+    go = tmp_path / "go"
+    os.mkfifo(go)
+    late = tmp_path / "temporal"
+    late.write_text(f'#!/bin/sh\nread line < {go}\nexec {temporal_binary} "$@"\n')
+    late.chmod(0o755)
+    [port] = free_ports(1)
+    ours = DevServer(late, port=port, log=tmp_path / "log")
+    starting = asyncio.create_task(ours.start())
+    with await asyncio.to_thread(go.open, "w") as gate:  # it is about to start
+        async with DevServer(temporal_binary, port=port, log=tmp_path / "other.log") as other:
+            gate.write("\n")
+            gate.close()
+            with pytest.raises(DevServerError) as refused:
+                await starting
+            name = f" by temporal (process {other.pid})" if sys.platform == "linux" else ""
+    assert str(refused.value).startswith(f"port {port} is taken{name}; ")
+    assert ours.pid is None

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
-from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +12,6 @@ import grpc.aio
 import pytest
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
-from rich.console import Console
 
 from stigma.agent.v1.agent_execution_pb2 import TemporalCaller, Usage
 from stigma.agent.v1.agent_execution_service_pb2 import StartAgentRequest
@@ -109,7 +107,10 @@ async def test_a_timeline_is_printed_as_lines_as_json_and_as_a_picture(
     assert refused.exit_code == Exit.USAGE
     missing = await stigma("execution", "timeline", "agent-none", **env)
     assert missing.exit_code == Exit.NOT_FOUND
-    assert missing.stderr == "error: execution agent-none not found\n"
+    assert missing.stderr.splitlines() == [
+        "error: execution agent-none not found",
+        "hint: `stigma execution list` shows what there is",
+    ]
 
 
 async def test_a_doctor_lists_stuck_executions_with_the_command_that_helps(
@@ -151,15 +152,12 @@ def entry(step: pb.TimelineStep.ValueType, after: float, **fields: Any) -> pb.Ti
     return pb.TimelineEntry(**{"time": time, "step": step, "workflow_id": "workflow-1", **fields})
 
 
-def shown(told: pb.ExecutionTimeline, width: int = 100) -> list[str]:
-    text = StringIO()
-    out = Console(file=text, width=width, highlight=False)
-    out.print(execution_timeline.draw(told))
-    return [line.rstrip() for line in text.getvalue().splitlines()]
+def shown(told: pb.ExecutionTimeline, width: int | None = 100) -> list[str]:
+    return execution_timeline.draw(told, width).plain.split("\n")
 
 
-def test_whose_part_and_how_long_is_seen_at_a_glance() -> None:
-    told = pb.ExecutionTimeline(
+def story() -> pb.ExecutionTimeline:
+    return pb.ExecutionTimeline(
         execution_id="workflow-1",
         phase="RUNNING",
         request_id="r",
@@ -194,6 +192,42 @@ def test_whose_part_and_how_long_is_seen_at_a_glance() -> None:
             ),
         ],
     )
+
+
+@pytest.mark.parametrize("width", [40, 60, 79, 80, 120, None])
+def test_an_entry_of_a_timeline_is_never_folded(width: int | None) -> None:
+    told = story()
+    told.entries[2].detail = "RATE_LIMITED: the provider takes no more calls for a minute"
+    lines = shown(told, width)[lines_before(told, width) :]
+    whole = f"model call 1  {told.entries[2].detail}"
+    if width in {40, 60}:
+        assert f"what: {whole}" in lines
+        assert lines[:4] == ["at: +0 ms", "who: caller", lines[2], "token: 0123456789ab"]
+        return
+    table = lines[: 1 + len(told.entries)]
+    assert [line.split()[0] for line in table] == ["AT", "+0", "+20", "+1.0", "+2"]
+    assert width is None or max(map(len, table)) <= width
+    assert ("…" in table[3]) is (width in {79, 80})
+    assert "model call 1  RATE_LIMITED: the " in table[3]
+    assert (whole in table[3]) is (width not in {79, 80})
+
+
+def lines_before(told: pb.ExecutionTimeline, width: int | None) -> int:
+    """Count the lines before the table."""
+    return shown(told, width).index("") + 1
+
+
+@pytest.mark.parametrize(("width", "bar"), [(99, 16), (98, 8), (91, 8), (90, 0), (82, 0)])
+def test_bars_are_as_long_as_there_is_room(width: int, bar: int) -> None:
+    told = story()
+    lines = shown(told, width)
+    head = lines[lines_before(told, width)]
+    assert head.index("WHO") - head.index("TOOK") == 5 + (bar + 1 if bar else 0)
+    assert max(map(len, lines)) <= width
+
+
+def test_whose_part_and_how_long_is_seen_at_a_glance() -> None:
+    told = story()
     lines = shown(told)
     assert lines[0] == "workflow-1  (inline)  RUNNING  from 2026-01-01T00:00:00.000Z"
     assert lines[1:4] == [
@@ -220,7 +254,6 @@ def test_whose_part_and_how_long_is_seen_at_a_glance() -> None:
         "The caller's part is missing: it is past retention.",
         "The oldest model calls were left out.",
     ]
-    assert max(map(len, shown(told, width=80))) <= 80
     assert shown(pb.ExecutionTimeline(execution_id="agent-1", phase="FAILED"))[0].startswith(
         "agent-1  (inline)  FAILED"
     )

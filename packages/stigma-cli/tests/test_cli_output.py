@@ -80,6 +80,7 @@ def test_a_table_never_folds_a_cell(width: int) -> None:
         (timedelta(days=1, hours=2), "1 day 2 h"),
         (timedelta(minutes=90), "1 h 30 min"),
         (timedelta(), "0 s"),
+        (timedelta(milliseconds=1), "1 ms"),
     ],
 )
 def test_durations_are_for_people(duration: timedelta, text: str) -> None:

@@ -10,7 +10,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import grpc.aio
 import pytest
+
+from stigma_cli.errors import Exit, from_grpc
 
 DOCUMENT = """\
 document: {dsl: '1.0.3', namespace: test, name: greet, version: '1.0.0'}
@@ -31,7 +34,7 @@ def stigma(
 ) -> subprocess.CompletedProcess[bytes]:
     variables = {k: v for k, v in os.environ.items() if not k.startswith(("STIGMA_", "TEMPORAL_"))}
     return subprocess.run(
-        [str(STIGMA), *map(str, arguments)],
+        [str(STIGMA), *(a if isinstance(a, bytes) else str(a) for a in arguments)],
         cwd=cwd,
         env=variables | env,
         input=stdin.encode(),
@@ -135,15 +138,21 @@ def test_an_interrupted_command_is_silent(tmp_path: Path) -> None:
         (("up", "--dir", ""), "'--dir': is empty"),
         (("agent", "apply", "-f", ""), "is empty"),
         (("workflow", "start", "x", "--request-id", ""), "'--request-id': is empty"),
-        (("workflow", "start", "x", "--timeout", ""), "'' is not a duration"),
+        (("workflow", "start", "x", "--timeout", ""), "--timeout: '' is not a duration"),
+        (("run", "-", "--timeout", "0"), "--timeout: '0' is not a duration"),
         (("workflow", "start", "x", "-i", "NaN"), "the input has NaN, which is no JSON number"),
         (("workflow", "start", "x", "-i", "[1e400]"), "a number that is too large: 1e400"),
         (("workflow", "start", "x", "-i", '{"a": "\\ud800"}'), "half of a surrogate pair, \\ud800"),
+        (
+            ("workflow", "start", "x", "-i", "9" * 5000),
+            "the input has a number that is too large\n",
+        ),
+        (("workflow", "start", "x", "-i", b'"\xff"'), "half of a surrogate pair, \\udcff"),
         (("workflow", "start", "x", "-i", "[" * 9000), "the input is nested too deeply"),
     ],
 )
 def test_what_cannot_be_meant_is_refused(
-    tmp_path: Path, arguments: tuple[str, ...], complaint: str
+    tmp_path: Path, arguments: tuple[str | bytes, ...], complaint: str
 ) -> None:
     done = stigma(*arguments, cwd=tmp_path)
     assert done.returncode == 2
@@ -188,3 +197,93 @@ def test_deleting_asks_on_a_terminal(tmp_path: Path, kind: str) -> None:
     asked, error = done.stderr.decode().split("error: ")
     assert asked.startswith(f"Delete all versions of {kind} mine\\x1b[2J? [y/N]:")
     assert error == "nothing was deleted\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text", "complaint"),
+    [
+        (("run", "-"), AGENT, "hint: kind is Agent: `stigma agent apply` registers it"),
+        (("workflow", "apply", "-f", "-"), AGENT, "error: stdin:2: kind is Agent: `stigma agent"),
+        (
+            ("agent", "apply", "-f", "-"),
+            DOCUMENT,
+            "error: stdin:1: is a workflow document: `stigma workflow apply` registers it",
+        ),
+    ],
+)
+def test_a_file_of_another_command_is_told_from_a_bad_one(
+    tmp_path: Path, arguments: tuple[str, ...], text: str, complaint: str
+) -> None:
+    done = stigma(*arguments, cwd=tmp_path, stdin=text)
+    assert done.returncode == 2
+    last = done.stderr.decode().splitlines()[-1]
+    assert last.startswith(complaint)
+    assert len(done.stderr.splitlines()) == (2 if last.startswith("hint") else 1)
+
+
+@pytest.mark.parametrize(
+    ("variable", "arguments"),
+    [("STIGMA_API_ADDRESS", ("agent", "list")), ("TEMPORAL_ADDRESS", ("setup",))],
+)
+def test_a_url_is_no_address(tmp_path: Path, variable: str, arguments: tuple[str, ...]) -> None:
+    done = stigma(*arguments, cwd=tmp_path, **{variable: "http://localhost:7233"})
+    assert (done.returncode, done.stderr.decode().splitlines()) == (
+        2,
+        [
+            f"error: {variable} is a URL: http://localhost:7233",
+            "hint: set it to host:port, without http",
+        ],
+    )
+
+
+@pytest.mark.parametrize(
+    ("details", "hint"),
+    [
+        ("agent greter not found", "`stigma agent list` shows what there is"),
+        ("workflow a@7 not found", "`stigma workflow list` shows what there is"),
+        ("execution agent-1 not found", "`stigma execution list` shows what there is"),
+        (
+            "workflow execution workflow-1 not found",
+            "`stigma execution list --workflows` shows what there is",
+        ),
+        (
+            "agent execution hello-1 not found",
+            "runs of `stigma run` are in Temporal; `stigma execution list` shows executions",
+        ),
+        ("something else", ""),
+    ],
+)
+def test_what_is_not_found_says_where_to_look(details: str, hint: str) -> None:
+    error = grpc.aio.AioRpcError(
+        grpc.StatusCode.NOT_FOUND, grpc.aio.Metadata(), grpc.aio.Metadata(), details
+    )
+    found = from_grpc(error, "localhost:7300")
+    assert (found.message, found.hint, found.code) == (details, hint, Exit.NOT_FOUND)
+
+
+@pytest.mark.parametrize("variable", ["STIGMA_API_TLS_CA", "STIGMA_API_TLS_CLIENT_CERT"])
+def test_a_file_of_the_connection_that_is_absent_is_named(tmp_path: Path, variable: str) -> None:
+    absent = str(tmp_path / "absent.pem")
+    others = {"STIGMA_API_TLS_CLIENT_CERT": absent, "STIGMA_API_TLS_CLIENT_KEY": absent}
+    files = others if variable in others else {variable: absent}
+    done = stigma("agent", "list", cwd=tmp_path, STIGMA_API_TLS="true", **files)
+    assert done.returncode == 2
+    assert done.stderr.decode().startswith(f"error: {absent}: No such file or directory\n")
+
+
+def test_tls_is_mentioned_where_the_api_is_not_reached(tmp_path: Path) -> None:
+    """`localhost` has two addresses; of their errors gRPC gives one, maybe the other one's."""
+    done = stigma("agent", "list", cwd=tmp_path, STIGMA_API_ADDRESS="127.0.0.1:1")
+    assert b"TLS" not in done.stderr
+    done = stigma(
+        *("agent", "list"), cwd=tmp_path, STIGMA_API_ADDRESS="127.0.0.1:1", STIGMA_API_TLS="true"
+    )
+    assert done.returncode == 3
+    assert done.stderr.endswith(b"; see STIGMA_API_TLS and STIGMA_API_TLS_CA\n")
+
+
+def test_an_input_of_a_file_names_it(tmp_path: Path) -> None:
+    (tmp_path / "in.json").write_text("{")
+    done = stigma("workflow", "start", "x", "--input", "@in.json", cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.startswith(b"error: the input in in.json is not JSON: ")

@@ -7,6 +7,7 @@ import json
 import os
 import pty
 import re
+import resource
 import signal
 import socket
 import stat
@@ -22,7 +23,9 @@ import pytest
 
 from stigma_cli.devserver import free_ports
 from stigma_cli.errors import CliError
+from stigma_cli.service_process import ServiceProcess
 from stigma_cli.stack import SERVICES, Ports, Stack
+from stigma_cli.state_directory import LEAST_ROOM
 from stigma_cli.up import until_stopped
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -40,7 +43,9 @@ def state_files(directory: Path) -> list[Path]:
 
 
 @asynccontextmanager
-async def stigma(*arguments: str, env: Mapping[str, str], **how: Any) -> AsyncIterator[Process]:
+async def stigma(
+    *arguments: str | Path, env: Mapping[str, str], **how: Any
+) -> AsyncIterator[Process]:
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         *("-P", "-m", "stigma_cli", *arguments),
@@ -124,6 +129,30 @@ async def test_up_serves_until_a_service_dies(temporal_binary: Path, tmp_path: P
             os.kill(service["pid"], 0)
 
 
+async def test_up_ends_with_temporal_while_the_services_start(
+    temporal_binary: Path, tmp_path: Path
+) -> None:
+    env = environment(temporal_binary)
+    async with stigma("up", "--free-ports", env=env, cwd=tmp_path) as process:
+        assert process.stderr is not None
+        await process.stderr.readuntil(b"starting the services")
+        os.kill(temporal_of(process), signal.SIGKILL)
+        errors = (await process.communicate())[1].decode()
+    assert process.returncode == 1
+    assert errors.splitlines()[-2:] == [
+        "error: Temporal's dev server ended",
+        "hint: see .stigma/temporal.log",
+    ]
+
+
+def temporal_of(stack: Process) -> int:
+    children = Path(f"/proc/{stack.pid}/task/{stack.pid}/children").read_text().split()
+    [server] = [
+        each for each in children if b"start-dev" in Path(f"/proc/{each}/cmdline").read_bytes()
+    ]
+    return int(server)
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_stops_in_order(number: signal.Signals) -> None:
     cleaned = []
@@ -152,16 +181,76 @@ async def test_a_service_that_cannot_start_is_shown_with_its_reason(
     assert "STIGMA_LOG_LEVEL" in errors.decode()
 
 
+@pytest.mark.parametrize(
+    ("last", "message", "hint"),
+    [
+        ('{"level": "critical", "reason": "no place"}', ": no place", "see {log}"),
+        ('{"level": "error", "reason": "no place"}', "", "the end of {log}:\n  first\n  {last}"),
+        ("a traceback", "", "the end of {log}:\n  first\n  a traceback"),
+    ],
+)
+def test_a_service_that_says_why_it_ended_is_one_line(
+    tmp_path: Path, last: str, message: str, hint: str
+) -> None:
+    log = tmp_path / "log"
+    log.write_text(f"first\n{last}\n")
+    error = ServiceProcess("stigma_api", 1, log, {}).ended_error()
+    assert error.message == f"stigma_api ended with exit code 0{message}"
+    assert error.hint == hint.format(log=log, last=last)
+
+
+async def test_without_room_nothing_starts(temporal_binary: Path, tmp_path: Path) -> None:
+    """A limit of the process stands for a full disk: both refuse a write."""
+
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (LEAST_ROOM // 2, LEAST_ROOM // 2))
+
+    env = environment(temporal_binary, TMPDIR=str(tmp_path))
+    up = stigma("up", "--free-ports", env=env, cwd=tmp_path, preexec_fn=limit)
+    demo = stigma("demo", env=env, cwd=ROOT, preexec_fn=limit)
+    async with up as first, demo as second:
+        (_, of_up), (_, of_demo) = await asyncio.gather(first.communicate(), second.communicate())
+    assert (first.returncode, second.returncode) == (1, 1)
+    assert of_up.decode() == (
+        "error: .stigma: File too large\n"
+        "hint: free some room there, or use a directory on another disk\n"
+    )
+    assert of_demo.decode().startswith(f"error: {tmp_path}/stigma-demo-")
+    assert os.listdir(tmp_path) == [".stigma"]  # noqa: PTH208
+    assert [each.stat().st_size for each in state_files(tmp_path)[1:]] == [0]
+
+
 @pytest.mark.parametrize("place", range(5))
 def test_a_taken_port_is_named_before_anything_starts(tmp_path: Path, place: int) -> None:
     temporal, ui, api, console, admin = ports = free_ports(5)
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", ports[place]))
         taken.listen()
-        stack = Stack(tmp_path, Ports(temporal, ui, api, dict.fromkeys(SERVICES, admin), console))
-        with pytest.raises(CliError, match=f"port {ports[place]} is taken") as refused:
+        admins = dict(zip(SERVICES, (admin, *free_ports(3)), strict=True))
+        stack = Stack(tmp_path, Ports(temporal, ui, api, admins, console))
+        by = f" by .* [(]process {os.getpid()}[)]" if sys.platform == "linux" else ""
+        with pytest.raises(CliError, match=f"port {ports[place]} is taken{by}: ") as refused:
             stack.claim()
         assert "--free-ports" in refused.value.hint
+
+
+def test_a_port_is_not_given_twice(tmp_path: Path) -> None:
+    stack = Stack(tmp_path, Ports(api=7400, console=7400), temporal=("elsewhere:7233", "default"))
+    with pytest.raises(CliError, match="7400 is given to both stigma_api and the console"):
+        stack.claim()
+
+
+async def test_two_that_start_at_once_do_not_share_a_port(tmp_path: Path) -> None:
+    """Both find the ports free: nothing listens yet."""
+    temporal, ui, api, console, *admin = free_ports(4 + len(SERVICES))
+    ports = Ports(temporal, ui, api, dict(zip(SERVICES, admin, strict=True)), console)
+    first, second = Stack(tmp_path / "1", ports), Stack(tmp_path / "2", ports)
+    first.claim()
+    with pytest.raises(CliError, match=f"port {temporal} is taken"):
+        second.claim()
+    await first.stop()
+    second.claim()
+    await second.stop()
 
 
 async def test_what_up_cannot_use_is_one_line(temporal_binary: Path, tmp_path: Path) -> None:

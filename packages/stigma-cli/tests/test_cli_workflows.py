@@ -256,7 +256,7 @@ def test_an_api_that_cannot_do_it_is_not_one_that_is_away() -> None:
         (ENVELOPE.replace("limits", "limit"), "workflow.yaml:6: unknown key 'limit' in spec"),
         (
             ENVELOPE.replace("kind: Workflow", "kind: Agent"),
-            "workflow.yaml:2: kind must be Workflow",
+            "workflow.yaml:2: kind is Agent: `stigma agent apply` registers it$",
         ),
         (f"{WAITING}---\n{RAISING}", "a workflow document stands alone in its file"),
         ("document: {dsl: '1.0.3'}", "document.name is missing"),

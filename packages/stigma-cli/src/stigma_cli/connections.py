@@ -6,6 +6,7 @@ import os
 import ssl
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any, TypeVar
 
 import grpc
@@ -69,16 +70,32 @@ async def open_api(address: str | None = None) -> AsyncIterator[Api]:
             connection = ApiConnection(address)
         else:
             address = os.environ.get("STIGMA_API_ADDRESS") or DEFAULT_ADDRESS
+            _check_no_url("STIGMA_API_ADDRESS", address)
             _check_key(os.environ.get("STIGMA_API_KEY", ""))
             _check_authorities(os.environ.get("STIGMA_API_TLS_CA"))
             connection = ApiConnection.from_environment()
         api = Api(connection, address)
-    except (ValueError, OSError) as error:
+    except OSError as error:
+        message = f"{error.filename}: {error.strerror}"
+        raise CliError(message, "see STIGMA_API_TLS_*", code=Exit.USAGE) from None
+    except ValueError as error:
         raise CliError(str(error), code=Exit.USAGE) from None
     try:
         yield api
     finally:
         await connection.close()
+
+
+def _check_no_url(variable: str, address: str) -> None:
+    """Refuse a URL, which is reported as an address that cannot be reached.
+
+    Raises:
+        CliError: it is one.
+    """
+    if address.startswith(("http://", "https://")):
+        raise CliError(
+            f"{variable} is a URL: {address}", "set it to host:port, without http", code=Exit.USAGE
+        )
 
 
 def _check_key(key: str) -> None:
@@ -102,8 +119,10 @@ def _check_authorities(file: str | None) -> None:
     if not file:
         return
     try:
-        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cafile=file)
-    except ssl.SSLError:
+        # Read here: the error of `cafile` does not name the file.
+        text = Path(file).read_text("ascii")
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=text)
+    except (ssl.SSLError, UnicodeDecodeError):
         raise CliError(
             f"STIGMA_API_TLS_CA: {file} is no PEM file of certificates", code=Exit.USAGE
         ) from None
@@ -158,4 +177,6 @@ def _temporal_options() -> dict[str, Any]:
         raise CliError(
             f"Temporal's configuration cannot be read: {error}", code=Exit.USAGE
         ) from None
-    return {"target_host": DEFAULT_TEMPORAL_ADDRESS, "namespace": "default"} | options
+    options = {"target_host": DEFAULT_TEMPORAL_ADDRESS, "namespace": "default"} | options
+    _check_no_url("TEMPORAL_ADDRESS", str(options["target_host"]))
+    return options

@@ -10,12 +10,9 @@ from stigma.agent.v1.agent_pb2 import Agent
 from stigma.workflow.v1.workflow_pb2 import Workflow, WorkflowSpec
 from stigma_cli.documents import document_name
 from stigma_cli.errors import CliError, Exit
-from stigma_cli.resource_files import D, EnvelopeReader, texts
+from stigma_cli.resource_files import AGENT, WORKFLOW, D, EnvelopeReader, texts
 from stigma_cli.strict_json import TOO_DEEP, dump_json
 from stigma_cli.yaml_files import FileError, dump_document, parse_documents
-
-AGENT = "Agent"
-WORKFLOW = "Workflow"
 
 
 def read_agents(paths: Iterable[Path]) -> list[tuple[str, Agent]]:

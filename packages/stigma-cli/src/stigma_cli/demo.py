@@ -30,7 +30,8 @@ from stigma_cli.progress import follow
 from stigma_cli.resource_files import read_text
 from stigma_cli.runs import read_input, result, start, trace
 from stigma_cli.stack import Ports, Stack
-from stigma_cli.up import print_status, started, until_stopped, while_up
+from stigma_cli.state_directory import no_file
+from stigma_cli.up import print_status, started, until_stopped
 
 DEFAULT_MODEL = "gpt-5-mini"
 
@@ -63,7 +64,11 @@ def demo(
     model; with OPENAI_API_KEY set, a real one: OPENAI_BASE_URL and STIGMA_DEMO_MODEL say which.
     """
     chosen = Example.read(example or _example())
-    directory = Path(tempfile.mkdtemp(prefix="stigma-demo-"))
+    try:
+        directory = Path(tempfile.mkdtemp(prefix="stigma-demo-"))
+    except OSError as error:  # none that is tried has room, or may be written
+        hint = "set TMPDIR to a directory with room"
+        raise CliError(str(error.strerror), hint, code=Exit.USAGE) from None
     try:
         ended = asyncio.run(until_stopped(_demo(chosen, directory, output)))
     finally:
@@ -111,7 +116,7 @@ async def _demo(example: Example, directory: Path, output: Format) -> None:
         if output is Format.TEXT:
             print_line(f"Console: {stack.console_url}")
             print_line(f"Temporal's UI: {stack.ui_url}")
-        outcome, timelines = await while_up(stack, _review(stack, example, output))
+        outcome, timelines = await stack.while_up(_review(stack, example, output))
     if output is Format.JSON:
         print_json({"output": outcome, "timelines": [as_json(each) for each in timelines]})
         return
@@ -165,7 +170,10 @@ def _environment(directory: Path) -> dict[str, str]:
     }
     if os.environ.get("OPENAI_API_KEY") and os.environ.get("OPENAI_BASE_URL"):
         providers = directory / "providers.yaml"
-        providers.write_text(_PROVIDERS.format(url=os.environ["OPENAI_BASE_URL"]))
+        try:
+            providers.write_text(_PROVIDERS.format(url=os.environ["OPENAI_BASE_URL"]))
+        except OSError as error:
+            raise no_file(error, directory) from None
         environment["STIGMA_PROVIDERS_FILE"] = str(providers)
     return environment
 

@@ -24,6 +24,7 @@ from stigma.contracts import search_attributes
 from stigma_cli.child_environment import without_other_installations
 from stigma_cli.child_process import ProcessGroup, bound_to_parent
 from stigma_cli.namespaces import set_retention
+from stigma_cli.port_claims import taken_text
 from stigma_cli.state_directory import DIRECTORY_MODE, FILE_MODE, UMASK
 
 # Dynamic configuration. By default the one history shard polls its queue 20 times a second, and a
@@ -110,9 +111,7 @@ class DevServer:
         """
         if self.pid is not None:
             raise DevServerError(f"Temporal's dev server runs already on {self.address}")
-        for port in (self.port, self.ui_port):
-            if port is not None and not is_free(port, self.ip):
-                raise DevServerError(f"port {port} is taken; is a Temporal server running there?")
+        self._check_ports()
         log = self._open_log()
         with log.open("ab") as output:
             self._process = await asyncio.create_subprocess_exec(
@@ -201,10 +200,21 @@ class DevServer:
             command += ["--search-attribute", f"{name}={_type_name(kind)}"]
         return command
 
+    def _check_ports(self) -> None:
+        for port in (self.port, self.ui_port):
+            if port is not None and not is_free(port, self.ip):
+                text = f"{taken_text(port)}; is a Temporal server running there?"
+                raise DevServerError(text)
+
     async def _wait_until_ready(self, log: Path) -> None:
         while True:
             if self.pid is None:
+                self._check_ports()
                 raise DevServerError(f"Temporal's dev server exited: {_log_tail(log)}")
+            if is_free(self._own_ports[0], self.ip):
+                # Ours does not listen yet: who answers on its port is another server.
+                await asyncio.sleep(0.05)
+                continue
             try:
                 client = await Client.connect(self.address, namespace=self.namespace)
                 await set_retention(client, RETENTION)

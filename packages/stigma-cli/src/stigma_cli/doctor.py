@@ -16,7 +16,6 @@ from temporalio.client import Client
 
 from stigma.agent.v1.agent_service_pb2 import ListAgentsRequest
 from stigma.contracts import limits
-from stigma.contracts.durations import parse_duration
 from stigma.diagnosis.v1.diagnosis_service_pb2 import ListStuckExecutionsResponse
 from stigma_cli import stuck
 from stigma_cli.connections import (
@@ -28,6 +27,7 @@ from stigma_cli.connections import (
 )
 from stigma_cli.errors import CliError, Exit
 from stigma_cli.namespaces import missing_attributes, retention_of
+from stigma_cli.options import duration_of
 from stigma_cli.output import Format, Output, as_duration, as_json, counted, print_json, print_line
 from stigma_cli.setup import LEAST_RETENTION
 
@@ -60,11 +60,7 @@ def doctor(
 
     Exits 1 when anything is wrong.
     """
-    try:
-        age = parse_duration(min_age)
-    except ValueError as error:
-        raise CliError(f"--min-age: {error}", code=Exit.USAGE) from None
-    checks, found = asyncio.run(_all(age))
+    checks, found = asyncio.run(_all(duration_of("--min-age", min_age)))
     if output is Format.JSON:
         print_json(
             {

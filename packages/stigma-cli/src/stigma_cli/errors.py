@@ -12,11 +12,15 @@
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Sequence
 from enum import IntEnum
 
 import grpc
 from temporalio.service import RPCError, RPCStatusCode
+
+from stigma.contracts.executions import Kind
 
 
 class Exit(IntEnum):
@@ -68,11 +72,33 @@ def from_grpc(error: grpc.aio.AioRpcError, address: str) -> CliError:
             )
         return CliError(
             f"cannot reach Stigma's API at {address}",
-            "start it with `stigma up`, or set STIGMA_API_ADDRESS",
+            _with_tls("start it with `stigma up`, or set STIGMA_API_ADDRESS"),
             code=Exit.UNREACHABLE,
         )
     exit_code, hint = _API.get(code, (Exit.FAILED, ""))
+    if code is grpc.StatusCode.NOT_FOUND:
+        hint = _list_hint(error.details() or "")
     return CliError(f"{error.details() or code.name}", hint, code=exit_code)
+
+
+def _with_tls(hint: str) -> str:
+    """Add TLS to a hint where it is used: of a name's addresses gRPC reports one at random."""
+    wanted = any(os.environ.get(name) for name in ("STIGMA_API_TLS", "STIGMA_API_TLS_CA"))
+    return f"{hint}; {_API_TLS}" if wanted else hint
+
+
+def _list_hint(details: str) -> str:
+    """Return what shows what there is, by the text about what is not found."""
+    found = _NOT_FOUND.fullmatch(details)
+    if found is None:
+        return ""
+    if found["execution"] is None:
+        return f"`stigma {found['noun'].strip()} list` shows what there is"
+    kind = Kind.of_id(found["id"])
+    if kind is None:
+        return "runs of `stigma run` are in Temporal; `stigma execution list` shows executions"
+    option = " --workflows" if kind is Kind.WORKFLOW else ""
+    return f"`stigma execution list{option}` shows what there is"
 
 
 def _was_answered(error: grpc.aio.AioRpcError) -> bool:
@@ -100,6 +126,9 @@ def tls_mismatch(details: str) -> str:
     return next((what for sign, what in _TLS_SIGNS.items() if sign in details), "")
 
 
+_NOT_FOUND = re.compile(
+    r"(?P<noun>agent |workflow )?(?P<execution>execution )?(?P<id>[^ ]+) not found"
+)
 _API_TLS = "see STIGMA_API_TLS and STIGMA_API_TLS_CA"
 _TEMPORAL_TLS = "is TLS wanted there? see TEMPORAL_TLS, TEMPORAL_API_KEY (implies TLS) and profiles"
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console, Group, RenderableType
-from rich.table import Table
+from rich.cells import cell_len
+from rich.console import Console
 from rich.text import Text
 
 from stigma.contracts.costs import cost_text
@@ -35,9 +35,12 @@ from stigma_cli.output import (
     print_json,
     print_rich,
 )
+from stigma_cli.tables import block_lines, table_cells
 from stigma_cli.terminal_text import escape_line
 
-_BAR = 16
+# Lengths of the bars, in cells; the longest for which there is room.
+_BARS = (16, 8)
+_LEAST_WHAT = 24
 _SVG_WIDTH = 120
 _COLOURS = {"caller": "cyan", "agent": "magenta", "workflow": "magenta", "engine": "blue"}
 _FONT_FACE = re.compile(r"@font-face \{.*?\}\s*", re.DOTALL)
@@ -65,36 +68,21 @@ def timeline(
 def print_timeline(shown: ExecutionTimeline) -> None:
     """Print a timeline."""
     out = console()
-    print_rich(draw(shown), out)
+    print_rich(draw(shown, out.width if out.is_terminal else None), out)
 
 
-def draw(shown: ExecutionTimeline) -> Group:
-    """Return a timeline to print: a line an entry, with when, for how long, whose, and what."""
-    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), show_header=True)
-    table.add_column("AT", justify="right", no_wrap=True)
-    table.add_column("TOOK", justify="right", no_wrap=True)
-    table.add_column("", no_wrap=True)
-    table.add_column("WHO", no_wrap=True)
-    table.add_column("WHAT", overflow="fold", ratio=1)
-    table.add_column("TOKEN", no_wrap=True)
-    begin, end = _span(shown)
-    for entry in shown.entries:
-        colour = _COLOURS[who(shown, entry)]
-        table.add_row(
-            _offset_text(_start(entry) - begin),
-            _duration_text(entry),
-            Text(_bar(entry, begin, end), style=colour),
-            Text(who(shown, entry), style=colour),
-            _what(entry),
-            Text(escape_line(entry.fingerprint), style="dim"),
-        )
-    parts: list[RenderableType] = [_heading(shown), table]
+def draw(shown: ExecutionTimeline, width: int | None) -> Text:
+    """Return a timeline to print: a line an entry, with when, for how long, whose, and what.
+
+    Where `width` cells have no room for a table, an entry is a line for each of these.
+    """
+    lines = [*_heading(shown, width), Text(), *_entries(shown, width)]
     if shown.caller_unavailable:
         missing = f"The caller's part is missing: {escape_line(shown.caller_unavailable)}."
-        parts.append(Text(missing, style="yellow"))
+        lines.append(Text(missing, style="yellow"))
     if shown.truncated:
-        parts.append(Text("The oldest model calls were left out.", style="yellow"))
-    return Group(*parts)
+        lines.append(Text("The oldest model calls were left out.", style="yellow"))
+    return Text("\n").join(lines)
 
 
 def who(shown: ExecutionTimeline, entry: TimelineEntry) -> str:
@@ -130,7 +118,7 @@ def _write_svg(shown: ExecutionTimeline, file: Path) -> None:
         color_system="truecolor",
         highlight=False,
     )
-    out.print(draw(shown))
+    out.print(draw(shown, _SVG_WIDTH), soft_wrap=True)
     picture = out.export_svg(title=f"stigma execution timeline {shown.execution_id}", unique_id="t")
     try:
         # Without the fonts that it would load from elsewhere.
@@ -139,38 +127,82 @@ def _write_svg(shown: ExecutionTimeline, file: Path) -> None:
         raise CliError(f"{file} cannot be written: {error.strerror}", code=Exit.USAGE) from None
 
 
-def _heading(shown: ExecutionTimeline) -> Text:
-    heading = Text.assemble(
-        (shown.execution_id, "bold"),
-        f"  {escape_line(shown.definition_id) or '(inline)'}  ",
-        (shown.phase, _phase_colour(shown.phase)),
-    )
+def _heading(shown: ExecutionTimeline, width: int | None) -> list[Text]:
+    first = [
+        Text(shown.execution_id, style="bold"),
+        Text(escape_line(shown.definition_id) or "(inline)"),
+        Text(shown.phase, style=_phase_colour(shown.phase)),
+    ]
     if shown.entries:
-        heading.append(f"  from {as_time(shown.entries[0].time, timespec='milliseconds')}")
-    heading.append(f"\nrequest {escape_line(shown.request_id)}")
+        first.append(Text(f"from {as_time(shown.entries[0].time, timespec='milliseconds')}"))
+    lines = first[:1]
+    for part in first[1:]:
+        line = Text("  ").join([lines[-1], part])
+        if width is None or line.cell_len <= width:
+            lines[-1] = line
+        else:
+            lines.append(part)
+    lines.append(Text(f"request {escape_line(shown.request_id)}"))
     if shown.HasField("caller"):
         activity = f", activity {shown.caller.activity_id}" if shown.caller.activity_id else ""
-        heading.append(f"\ncaller  {escape_line(shown.caller.workflow_id + activity)}")
+        lines.append(Text(f"caller  {escape_line(shown.caller.workflow_id + activity)}"))
     if shown.HasField("usage") and shown.usage.model_calls:
         usage = shown.usage
         cost = f", {text}" if (text := cost_text(usage)) else ""
-        heading.append(
-            f"\nusage   {counted(usage.model_calls, 'model call')}, "
-            f"{usage.input_tokens:,} tokens in, {usage.output_tokens:,} out{cost}"
+        calls = counted(usage.model_calls, "model call")
+        tokens = f"{usage.input_tokens:,} tokens in, {usage.output_tokens:,} out"
+        lines.append(Text(f"usage   {calls}, {tokens}{cost}"))
+    return lines
+
+
+def _entries(shown: ExecutionTimeline, width: int | None) -> list[Text]:
+    """Return the table of entries, with bars as long as there is room for them."""
+    columns = (">AT", ">TOOK", "WHO", "~WHAT", "TOKEN")
+    begin, end = _span(shown)
+    rows = [
+        (
+            _offset_text(_start(entry) - begin),
+            _duration_text(entry),
+            who(shown, entry),
+            "  ".join(each for each in (entry.title, _notes(entry)) if each),
+            entry.fingerprint,
         )
-    heading.append("\n")
-    return heading
+        for entry in shown.entries
+    ]
+    if not rows:
+        return []
+    natural = table_cells(columns, rows, None, gap=1)
+    room = None if width is None else width - sum(map(cell_len, natural[0])) - len(columns)
+    bar = next((size for size in _BARS if room is None or size <= room), 0)
+    cells = natural if bar else table_cells(columns, rows, width, gap=1, least=_LEAST_WHAT)
+    if not cells:
+        return [Text(line) for line in block_lines(columns, rows)]
+    lines = [Text(" ".join(cells[0][:2] + [" " * bar] * bool(bar) + cells[0][2:]))]
+    for entry, (at, took, whose, what, token) in zip(shown.entries, cells[2:], strict=True):
+        colour = _COLOURS[who(shown, entry)]
+        parts = [Text(at), Text(took), Text(whose, style=colour), _what(entry, what)]
+        if bar:
+            parts.insert(2, Text(_bar(entry, begin, end, bar).ljust(bar), style=colour))
+        lines.append(Text(" ").join([*parts, Text(token, style="dim")]))
+    for line in lines:
+        line.rstrip()
+    return lines
 
 
-def _what(entry: TimelineEntry) -> Text:
-    text = Text(escape_line(entry.title), style="red" if entry.failed else "")
+def _notes(entry: TimelineEntry) -> str:
     notes = [entry.detail] if entry.detail else []
     if entry.attempt > 1:
         notes.append(f"attempt {entry.attempt}")
     if entry.open:
         notes.append("goes on")
-    if notes:
-        text.append(f"  {escape_line(', '.join(notes))}", style="yellow" if entry.open else "dim")
+    return ", ".join(notes)
+
+
+def _what(entry: TimelineEntry, cell: str) -> Text:
+    text = Text(cell)
+    title = len(escape_line(entry.title))
+    text.stylize("red" if entry.failed else "", 0, title)
+    text.stylize("yellow" if entry.open else "dim", title)
     return text
 
 
@@ -180,15 +212,15 @@ def _phase_colour(phase: str) -> str:
     return "red" if phase in {"FAILED", "TIMED_OUT", "CANCELLED"} else "yellow"
 
 
-def _bar(entry: TimelineEntry, begin: int, end: int) -> str:
+def _bar(entry: TimelineEntry, begin: int, end: int, size: int) -> str:
     """Return where an entry lies between the first and the last: a point, or a bar."""
     whole = max(end - begin, 1)
-    at = min(_BAR * (_start(entry) - begin) // whole, _BAR - 1)
+    at = min(size * (_start(entry) - begin) // whole, size - 1)
     if entry.open:
-        return " " * at + "━" * (_BAR - 1 - at) + "▶"
+        return " " * at + "━" * (size - 1 - at) + "▶"
     if not entry.HasField("duration"):
         return " " * at + "●"
-    until = min(_BAR * (_start(entry) + entry.duration.ToNanoseconds() - begin) // whole, _BAR - 1)
+    until = min(size * (_start(entry) + entry.duration.ToNanoseconds() - begin) // whole, size - 1)
     return " " * at + "━" * (until - at + 1)
 
 

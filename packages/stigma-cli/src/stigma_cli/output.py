@@ -111,7 +111,12 @@ def as_age(time: Timestamp) -> str:
 
 
 def as_duration(duration: timedelta) -> str:
-    """Return a duration for people, exact to the second: "3 days", "1 h 30 min"."""
+    """Return a duration for people, exact to the second, or below it to the millisecond.
+
+    For instance "3 days", "1 h 30 min", "5 ms".
+    """
+    if timedelta() < duration < timedelta(seconds=1):
+        return f"{max(round(duration / timedelta(milliseconds=1)), 1)} ms"
     seconds = round(duration.total_seconds())
     days, seconds = divmod(seconds, 86_400)
     hours, seconds = divmod(seconds, 3_600)

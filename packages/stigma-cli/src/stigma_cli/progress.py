@@ -43,7 +43,7 @@ async def _show_table(
     with Live(console=out, auto_refresh=False) as live:
         while True:
             ended = outcome.done()
-            live.update(_table(await trace(handle)), refresh=True)
+            live.update(_table(await trace(handle), out.width), refresh=True)
             if ended:
                 return
             await asyncio.wait([outcome], timeout=_POLL_SECONDS)
@@ -71,11 +71,11 @@ def new_lines(
     return new
 
 
-def _table(tasks: Tasks) -> Text:
+def _table(tasks: Tasks, width: int) -> Text:
     lines = task_lines(tasks)
-    columns = ["TASK", "STATUS", "TOOK"]
+    columns = ["~TASK", "STATUS", ">TOOK"]
     rows = [[line.label, line.status, line.took] for line in lines]
     if any(line.execution_id for line in lines):
         columns.append("EXECUTION")
         rows = [[*row, line.execution_id] for row, line in zip(rows, lines, strict=True)]
-    return Text("\n".join(table_lines(columns, rows, None)), no_wrap=True, overflow="ellipsis")
+    return Text("\n".join(table_lines(columns, rows, width)), no_wrap=True, overflow="ellipsis")

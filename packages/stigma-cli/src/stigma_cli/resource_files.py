@@ -22,6 +22,9 @@ from stigma_cli.strict_json import check_text
 from stigma_cli.yaml_files import FileError
 
 API_VERSION = "stigma/v1"
+AGENT = "Agent"
+WORKFLOW = "Workflow"
+KINDS = (AGENT, WORKFLOW)
 SUFFIXES = (".yaml", ".yml", ".json")
 
 D = TypeVar("D", Agent, Workflow)
@@ -100,6 +103,7 @@ class EnvelopeReader:
 
     def _read(self, document: Any, kind: str, definition: D) -> None:
         top = self._mapping(document, "the document", 1)
+        self._check_kind(top, kind)
         self._only(top, _ENVELOPE, f"{'an' if kind[0] in 'AEIOU' else 'a'} {kind.lower()}")
         for key, expected in (("apiVersion", API_VERSION), ("kind", kind)):
             if top.get(key) != expected:
@@ -110,6 +114,20 @@ class EnvelopeReader:
             spec = self._mapping(top.get("spec"), "spec", _line(top, "spec"))
             self._fill(definition.spec, spec, "spec")
             definition.spec.SetInParent()
+
+    def _check_kind(self, top: CommentedMap, kind: str) -> None:
+        """Refuse what another command takes: its other keys would be so many mistakes.
+
+        Raises:
+            FileError: with that command.
+        """
+        given = top.get("kind")
+        if given is None and "document" in top:
+            message = "is a workflow document: `stigma workflow apply` registers it"
+            raise self._error(top, "document", message)
+        if given != kind and given in KINDS:
+            message = f"kind is {given}: `stigma {given.lower()} apply` registers it"
+            raise self._error(top, "kind", message)
 
     def _read_metadata(self, top: CommentedMap, definition: Agent | Workflow) -> None:
         metadata = self._mapping(top.get("metadata"), "metadata", _line(top, "metadata"))

@@ -11,14 +11,14 @@ from typing import Annotated, Any
 
 import typer
 
-from stigma.contracts.durations import parse_duration
 from stigma_cli import definition_files
 from stigma_cli.connections import connect_temporal, task_queues
 from stigma_cli.documents import can_check, document_name, problems_of
 from stigma_cli.errors import CliError, Exit
+from stigma_cli.options import duration_of
 from stigma_cli.output import Format, Output, as_duration, print_json, print_line, print_note
 from stigma_cli.progress import follow
-from stigma_cli.resource_files import read_text, shown_name
+from stigma_cli.resource_files import AGENT, WORKFLOW, read_text, shown_name
 from stigma_cli.runs import read_input, result, start
 from stigma_cli.yaml_files import parse_documents
 
@@ -46,11 +46,11 @@ def run(
     A document that is not valid is refused before anything starts: here when the engine is
     installed beside this command, else by the engine that was to run it.
     """
+    longest = duration_of("--timeout", timeout)
     text = read_text(file)
     name = document_name(shown_name(file), text)
     try:
         data = read_input(input)
-        longest = parse_duration(timeout)
     except ValueError as error:
         raise CliError(str(error), code=Exit.USAGE) from None
     if can_check():
@@ -66,11 +66,11 @@ def validate(file: File, output: Output = Format.TEXT) -> None:
     name, text = shown_name(file), read_text(file)
     documents = parse_documents(name, text)
     kind = documents[0].get("kind") if documents and isinstance(documents[0], dict) else None
-    if kind == definition_files.AGENT:
+    if kind == AGENT:
         _validate_agents(name, text, output)
         return
     checked = [(name, text)]
-    if kind == definition_files.WORKFLOW:
+    if kind == WORKFLOW:
         # Lines are counted within each document: it is a text of its own.
         workflows = definition_files.workflows_of(name, text)
         checked = [(f"{name} ({each.name})", each.spec.document) for each in workflows]

@@ -60,12 +60,14 @@ def read_input_text(text: str) -> str:
 
 
 def _read_input(text: str) -> tuple[str, Any]:
+    name = "the input"
     if text.startswith("@"):
+        name = f"the input in {text[1:]}"
         text = read_text(Path(text[1:]))
     try:
         return text, parse_json(text)
     except ValueError as error:
-        raise ValueError(f"the input {error}") from None
+        raise ValueError(f"{name} {error}") from None
 
 
 async def start(

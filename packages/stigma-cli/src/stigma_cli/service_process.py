@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import http.client
+import json
 from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
@@ -11,7 +12,7 @@ from pathlib import Path
 from stigma_cli.child_process import ProcessGroup, bound_to_parent, exit_text, python_module
 from stigma_cli.errors import CliError, Exit
 from stigma_cli.output import as_duration
-from stigma_cli.state_directory import UMASK, open_private
+from stigma_cli.state_directory import FREE_ROOM, UMASK, is_full, open_private
 
 HOST = "127.0.0.1"
 
@@ -82,12 +83,26 @@ class ServiceProcess:
     def ended_error(self) -> CliError:
         """Return the error of a process that ended by itself."""
         code = self._process.returncode if self._process is not None else 0
-        return CliError(f"{self.name} {exit_text(code or 0)}", self.log_tail())
+        message = f"{self.name} {exit_text(code or 0)}"
+        if is_full(self.log.parent):
+            return CliError(f"{message}: {self.log.parent} has no room left", FREE_ROOM)
+        if reason := _last_reason(self.log):
+            return CliError(f"{message}: {reason}", f"see {self.log}")
+        return CliError(message, self.log_tail())
 
     def log_tail(self) -> str:
         """Return the end of the log, for people."""
         lines = self.log.read_text(errors="replace").splitlines()[-_LAST_LINES:]
         return "\n  ".join([f"the end of {self.log}:", *lines])
+
+
+def _last_reason(log: Path) -> str:
+    """Return the reason in a log's last line, with which a service says why it gives up; or ""."""
+    try:
+        line = json.loads(log.read_text(errors="replace").splitlines()[-1])
+        return str(line["reason"]) if line["level"] == "critical" else ""
+    except (ValueError, IndexError, KeyError, TypeError):  # another line: none, or of a traceback
+        return ""
 
 
 def _is_ready(admin_port: int) -> bool:

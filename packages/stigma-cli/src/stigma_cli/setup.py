@@ -11,7 +11,6 @@ import typer
 from temporalio.client import Client
 
 from stigma.contracts import limits
-from stigma.contracts.durations import parse_duration
 from stigma_cli.connections import connect_temporal, temporal_address, temporal_call
 from stigma_cli.errors import CliError, Exit
 from stigma_cli.namespaces import (
@@ -20,6 +19,7 @@ from stigma_cli.namespaces import (
     retention_of,
     set_retention,
 )
+from stigma_cli.options import duration_of
 from stigma_cli.output import Format, Output, as_duration, print_json, print_line
 
 RETENTION = timedelta(hours=72)
@@ -48,10 +48,7 @@ def setup(
     """
     least = RETENTION if raise_retention else None
     if retention is not None:
-        try:
-            least = parse_duration(retention)
-        except ValueError as error:
-            raise CliError(f"--retention: {error}", code=Exit.USAGE) from None
+        least = duration_of("--retention", retention)
     if least is not None and least < LEAST_RETENTION:
         raise CliError(
             f"the retention must be at least {as_duration(LEAST_RETENTION)}", code=Exit.USAGE

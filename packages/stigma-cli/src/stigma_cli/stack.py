@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 from stigma_cli.child_environment import without_other_installations
 from stigma_cli.devserver import DevServer, DevServerError, find_binary, free_ports, is_free
-from stigma_cli.errors import CliError
+from stigma_cli.errors import CliError, Exit
+from stigma_cli.port_claims import claim_port, taken_text
 from stigma_cli.service_process import HOST, ServiceProcess
-from stigma_cli.state_directory import claim, registry_url
+from stigma_cli.state_directory import FREE_ROOM, claim, is_full, no_file, registry_url
 
 SERVICES = ("stigma_api", "stigma_orchestrator", "ai_worker", "zigflow_worker")
 
 Print = Callable[[str], None]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -96,17 +99,22 @@ class Stack:
         return None if self._temporal else f"http://{HOST}:{self.ports.temporal_ui}"
 
     def claim(self) -> None:
-        """Make the directory ours, and see that the ports are free, before anything starts.
+        """Make the directory and the ports ours, before anything starts.
 
         Raises:
-            CliError: another stack uses the directory, it cannot be written, or a port is taken.
+            CliError: the directory or a port is in use, or the directory cannot be written.
         """
         with ExitStack() as claims:
             claim(self.directory, claims)
+            given: dict[int, str] = {}
             for name, port in self._listeners():
-                if not is_free(port):
+                if port in given:
+                    message = f"port {port} is given to both {given[port]} and {name}"
+                    raise CliError(message, code=Exit.USAGE)
+                given[port] = name
+                if not claim_port(HOST, port, claims) or not is_free(port):
                     raise CliError(
-                        f"port {port} is taken: {name} cannot listen there",
+                        f"{taken_text(port)}: {name} cannot listen there",
                         "is another `stigma up` running? `--free-ports` takes free ones",
                     )
             self._claims = claims.pop_all()
@@ -120,9 +128,12 @@ class Stack:
         if self._temporal is None:
             await self._start_temporal(report)
         report("starting the services")
-        for service in self.services:
-            await service.start()
-        await asyncio.gather(*(service.wait_ready() for service in self.services))
+        try:
+            for service in self.services:
+                await service.start()
+        except OSError as error:
+            raise no_file(error, self.directory) from None
+        await self.while_up(asyncio.gather(*(each.wait_ready() for each in self.services)))
 
     @property
     def begun(self) -> bool:
@@ -133,6 +144,23 @@ class Stack:
     def temporal_log(self) -> Path | None:
         """The dev server's output, when it is ours."""
         return None if self._temporal else self.directory / "temporal.log"
+
+    async def while_up(self, work: Awaitable[T]) -> T:
+        """Await some work as long as every process runs.
+
+        Raises:
+            CliError: one ended by itself.
+        """
+        working = asyncio.ensure_future(work)
+        failing = asyncio.create_task(self.wait_failed())
+        try:
+            await asyncio.wait([working, failing], return_when=asyncio.FIRST_COMPLETED)
+            if working.done():
+                return working.result()
+            raise failing.result()
+        finally:
+            working.cancel()
+            failing.cancel()
 
     async def wait_failed(self) -> CliError:
         """Wait until a process ends by itself; return its error."""
@@ -175,7 +203,11 @@ class Stack:
             )
             await self._server.start()
         except DevServerError as error:
+            if is_full(self.directory):
+                raise CliError(f"{self.directory} has no room left", FREE_ROOM) from None
             raise CliError(str(error)) from None
+        except OSError as error:
+            raise no_file(error, self.directory) from None
 
     def _temporal_ended(self) -> CliError:
         return CliError("Temporal's dev server ended", f"see {self.temporal_log}")

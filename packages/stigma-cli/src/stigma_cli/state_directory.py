@@ -5,7 +5,10 @@ Logs, the registry and Temporal's data in it have prompts, answers and callback 
 
 from __future__ import annotations
 
+import errno
 import fcntl
+import os
+import shutil
 import sqlite3
 from contextlib import ExitStack, closing
 from pathlib import Path
@@ -18,6 +21,15 @@ DIRECTORY_MODE = 0o700
 FILE_MODE = 0o600
 # Of processes that write there.
 UMASK = 0o077
+
+# Room of a disk below which nothing starts, in bytes: new databases and the first log lines.
+LEAST_ROOM = 4 * 1024 * 1024
+
+_PAGES = 64 * 1024
+FREE_ROOM = "free some room there, or use a directory on another disk"
+
+# A full disk, and limits of a user and of a process.
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 # Databases, with the files that SQLite puts beside them, and logs.
 _OURS = ("lock", "*.log", "registry.db*", "temporal.db*")
@@ -34,20 +46,21 @@ def claim(directory: Path, claims: ExitStack) -> None:
     """Make a directory this process's own, as long as `claims` lasts, and its files private.
 
     Raises:
-        CliError: another stack uses it, it cannot be written, or a database in it is damaged.
+        CliError: another stack uses it, it cannot be written, its disk is full, or a database in it
+            is damaged.
     """
     try:
         directory.mkdir(DIRECTORY_MODE, parents=True, exist_ok=True)
         lock = claims.enter_context(open_private(directory / "lock"))
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         _make_private(directory)
+        _take_room(lock)
     except BlockingIOError:
         raise CliError(
             f"another `stigma up` runs in {directory}", "name another directory with --dir"
         ) from None
     except OSError as error:
-        place = error.filename or directory
-        raise CliError(f"{place}: {error.strerror}", code=Exit.USAGE) from None
+        raise no_file(error, directory) from None
     for name in ("registry.db", "temporal.db"):
         _check_database(directory / name)
 
@@ -55,6 +68,33 @@ def claim(directory: Path, claims: ExitStack) -> None:
 def registry_url(directory: Path) -> str:
     """Return SQLAlchemy's URL of the registry; `%` and `?` in the path are quoted."""
     return f"sqlite+aiosqlite:///{quote(str((directory / 'registry.db').absolute()))}"
+
+
+def no_file(error: OSError, directory: Path) -> CliError:
+    """Return the error of a file in `directory` that cannot be made or written."""
+    message = f"{error.filename or directory}: {error.strerror}"
+    if error.errno in _NO_ROOM:
+        return CliError(message, FREE_ROOM)
+    return CliError(message, code=Exit.USAGE)
+
+
+def is_full(directory: Path) -> bool:
+    """Return whether the disk of a directory has no room for a page of a database and its log."""
+    return shutil.disk_usage(directory).free < _PAGES
+
+
+def _take_room(lock: IO[bytes]) -> None:
+    """Write to a file what the first files need, and empty it: quotas count as well.
+
+    Raises:
+        OSError: there is no room.
+    """
+    left = memoryview(bytes(LEAST_ROOM))
+    try:
+        while left:
+            left = left[os.write(lock.fileno(), left) :]
+    finally:
+        os.ftruncate(lock.fileno(), 0)
 
 
 def _make_private(directory: Path) -> None:

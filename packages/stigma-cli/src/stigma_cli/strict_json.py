@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Mapping
-from typing import Any, NoReturn
+from typing import Any
 
 from stigma.contracts import json_text
 
@@ -18,14 +16,17 @@ def parse_json(text: str) -> Any:
     Raises:
         ValueError: it is not JSON, or has a number or a text that JSON cannot carry to everybody.
     """
+    check_text(text)
     try:
-        value = json.loads(text, parse_constant=_refuse, parse_float=_finite)
+        return json_text.parse(text)
     except json.JSONDecodeError as error:
         raise ValueError(f"is not JSON: {error}") from None
-    except RecursionError:
+    except json_text.NestingError:
         raise ValueError(TOO_DEEP) from None
-    _check_texts(value)
-    return value
+    except UnicodeEncodeError as error:
+        raise _half_pair(error) from None
+    except ValueError as error:
+        raise ValueError(f"has {_number_problem(str(error))}") from None
 
 
 def dump_json(value: Any) -> str:
@@ -53,28 +54,16 @@ def check_text(text: str) -> None:
     try:
         text.encode()
     except UnicodeEncodeError as error:
-        half = text[error.start]
-        raise ValueError(f"has half of a surrogate pair, \\u{ord(half):04x}") from None
+        raise _half_pair(error) from None
 
 
-def _check_texts(value: Any) -> None:
-    pending = [value]
-    while pending:
-        each = pending.pop()
-        if isinstance(each, str):
-            check_text(each)
-        elif isinstance(each, Mapping):
-            pending += [*each, *each.values()]
-        elif isinstance(each, list):
-            pending += each
+def _half_pair(error: UnicodeEncodeError) -> ValueError:
+    half = ord(error.object[error.start])
+    return ValueError(f"has half of a surrogate pair, \\u{half:04x}")
 
 
-def _finite(text: str) -> float:
-    number = float(text)
-    if not math.isfinite(number):
-        raise ValueError(f"has a number that is too large: {text[:40]}")
-    return number
-
-
-def _refuse(text: str) -> NoReturn:
-    raise ValueError(f"has {text}, which is no JSON number")
+def _number_problem(number: str) -> str:
+    """Return what is wrong with a number, given its text, or the error of one of many digits."""
+    if number.lstrip("-") in {"NaN", "Infinity"}:
+        return f"{number}, which is no JSON number"
+    return f"a number that is too large{'' if ' ' in number else f': {number}'}"

@@ -25,33 +25,61 @@ def table_lines(
         rows: the texts of each row; what would not be shown as it is, is escaped.
         width: cells of a line; None: as many as it takes.
     """
+    texts = list(rows)
+    lines = table_cells(columns, texts, width)
+    if not lines:
+        return list(block_lines(columns, texts))
+    return [(" " * _GAP).join(cells).rstrip() for cells in lines]
+
+
+def table_cells(
+    columns: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    width: int | None,
+    *,
+    gap: int = _GAP,
+    least: int = _LEAST_CUT,
+) -> list[list[str]]:
+    """Return the cells of a table's lines, as wide as their columns: names, a rule, each row.
+
+    As for `table_lines`; `gap` cells are to be put between two columns, and none is cut to less
+    than `least`. Nothing is returned where it is too wide.
+    """
     names = [name.lstrip(">~") for name in columns]
     texts = [[escape_line(text) for text in row] for row in rows]
     widths = [max(map(cell_len, column)) for column in zip(names, *texts, strict=True)]
     if width is not None:
-        _cut(widths, [name.startswith("~") for name in columns], width)
-        if _total(widths) > width:
-            return list(_blocks(names, texts))
+        room = width - gap * (len(widths) - 1)
+        _cut(widths, [name.startswith("~") for name in columns], room, least)
+        if sum(widths) > room:
+            return []
     right = [name.startswith(">") for name in columns]
     rule = ["-" * size for size in widths]
     return [_line(cells, widths, right) for cells in (names, rule, *texts)]
 
 
-def _cut(widths: list[int], may_be_cut: Sequence[bool], width: int) -> None:
+def block_lines(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
+    """Yield each row as lines `name: value`, with an empty line between two rows."""
+    names = [name.lstrip(">~").lower() for name in columns]
+    for index, row in enumerate(rows):
+        if index:
+            yield ""
+        for name, cell in zip(names, row, strict=True):
+            if cell:
+                yield f"{name}: {escape_line(cell)}" if name else escape_line(cell)
+
+
+def _cut(widths: list[int], may_be_cut: Sequence[bool], room: int, least: int) -> None:
     """Take what is too much from the widest columns that may be cut."""
-    while _total(widths) > width:
-        candidates = [i for i, may in enumerate(may_be_cut) if may and widths[i] > _LEAST_CUT]
+    while sum(widths) > room:
+        candidates = [i for i, may in enumerate(may_be_cut) if may and widths[i] > least]
         if not candidates:
             return
         widest = max(candidates, key=widths.__getitem__)
         widths[widest] -= 1
 
 
-def _total(widths: Sequence[int]) -> int:
-    return sum(widths) + _GAP * (len(widths) - 1)
-
-
-def _line(cells: Sequence[str], widths: Sequence[int], right: Sequence[bool]) -> str:
+def _line(cells: Sequence[str], widths: Sequence[int], right: Sequence[bool]) -> list[str]:
     padded = []
     for cell, size, to_right in zip(cells, widths, right, strict=True):
         if cell_len(cell) > size:
@@ -60,13 +88,4 @@ def _line(cells: Sequence[str], widths: Sequence[int], right: Sequence[bool]) ->
             padded.append(" " * (size - cell_len(cell)) + cell)
         else:
             padded.append(set_cell_size(cell, size))
-    return (" " * _GAP).join(padded).rstrip()
-
-
-def _blocks(names: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    for index, row in enumerate(rows):
-        if index:
-            yield ""
-        for name, cell in zip(names, row, strict=True):
-            if cell:
-                yield f"{name.lower()}: {cell}" if name else cell
+    return padded

@@ -8,7 +8,7 @@ import signal
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 import typer
 
@@ -19,8 +19,6 @@ from stigma_cli.output import Format, Output, print_json_line, print_line, print
 from stigma_cli.service_process import HOST, ServiceProcess
 from stigma_cli.setup import set_up
 from stigma_cli.stack import Ports, Stack
-
-T = TypeVar("T")
 
 
 def up(
@@ -101,24 +99,6 @@ async def until_stopped(work: Coroutine[Any, Any, None]) -> bool:
     except asyncio.CancelledError:
         return False
     return True
-
-
-async def while_up(stack: Stack, work: Coroutine[Any, Any, T]) -> T:
-    """Do some work as long as every service runs.
-
-    Raises:
-        CliError: a service ended by itself.
-    """
-    working = asyncio.create_task(work)
-    failing = asyncio.create_task(stack.wait_failed())
-    try:
-        await asyncio.wait([working, failing], return_when=asyncio.FIRST_COMPLETED)
-        if working.done():
-            return working.result()
-        raise failing.result()
-    finally:
-        working.cancel()
-        failing.cancel()
 
 
 def print_status(text: str) -> None:

@@ -7,7 +7,6 @@ from typing import Annotated
 
 import typer
 
-from stigma.contracts.durations import parse_duration
 from stigma.contracts.executions import Execution, Kind
 from stigma.workflow.v1.workflow_execution_pb2 import WorkflowExecution
 from stigma.workflow.v1.workflow_execution_service_pb2 import StartWorkflowRequest
@@ -26,7 +25,7 @@ from stigma_cli.errors import CliError, Exit
 from stigma_cli.execution_calls import ended_execution
 from stigma_cli.execution_text import outcome
 from stigma_cli.executions import completed, follow_events, goes_on_when_interrupted
-from stigma_cli.options import not_empty
+from stigma_cli.options import duration_of, not_empty
 from stigma_cli.output import (
     Format,
     Output,
@@ -142,10 +141,10 @@ def start(
     request = StartWorkflowRequest(
         workflow_id=workflow, request_id=request_id or "", session_id=session
     )
+    if timeout is not None:
+        request.config.timeout.FromTimedelta(duration_of("--timeout", timeout))
     try:
         request.input_json = read_input_text(input)
-        if timeout is not None:
-            request.config.timeout.FromTimedelta(parse_duration(timeout))
     except ValueError as error:
         raise CliError(str(error), code=Exit.USAGE) from None
     asyncio.run(_start(request, wait=wait, watch=watch, output=output))
