@@ -98,8 +98,8 @@ def _getters(first: Code, second: Code) -> Code:
     make = optional if first.maybe or second.maybe else one
     made = make(get, first, second)
     code = _Chain(made.gen, get=get, maybe=made.maybe, weight=made.weight, height=made.height)
-    own = first.height if isinstance(first, _Chain) else 2 + first.height
-    code.height = max(own, 2 + second.height)
+    own = first.height if isinstance(first, _Chain) else 1 + first.height
+    code.height = max(own, 1 + second.height)
     code.chain = getters
     return code
 

@@ -140,7 +140,7 @@ def _range(*bounds: Code) -> Code:
 
     getters = [part.single for part in parts if part.single is not None]
     if len(getters) < len(parts):
-        return many(gen, *parts)
+        return many(gen, *parts, height=3)
     return many(
         lambda data, scope, meter: _numbers(*[get(data, scope, meter) for get in getters]), *parts
     )
