@@ -1,0 +1,12 @@
+"""Where our engine differs from the C jq on purpose; what is not here is a fault."""
+
+import re
+
+WANTED: dict[str, str] = {}
+"""Reasons, by the regular expression of what a program and its difference say."""
+
+
+def reason(program: str, difference: str) -> str | None:
+    """Return why a difference is wanted; None when it is a fault."""
+    text = f"{program}\n{difference}"
+    return next((why for shape, why in WANTED.items() if re.search(shape, text)), None)
