@@ -24,6 +24,8 @@ from services.zigflow_worker.tests.jq_programs import complete_programs, documen
 from services.zigflow_worker.tests.jq_reference import difference
 from zigflow_worker.expressions import JSON
 
+_ROOT = Path(__file__).parents[3]
+_NAME = "services.zigflow_worker.tests.jq_fuzz"
 _EXAMPLES = 300
 _ROUND_SECONDS = 90
 
@@ -60,7 +62,9 @@ def search(seconds: float, first_seed: int) -> Iterator[Finding | str]:
                 folder,
             ]
             try:
-                status = subprocess.run(command, timeout=_ROUND_SECONDS, check=False).returncode
+                status = subprocess.run(
+                    command, cwd=_ROOT, timeout=_ROUND_SECONDS, check=False
+                ).returncode
             except subprocess.TimeoutExpired:
                 status = -1
             if (found := trace / "found").exists():
