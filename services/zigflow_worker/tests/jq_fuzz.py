@@ -18,7 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from hypothesis import HealthCheck, Phase, given, seed, settings
+from hypothesis import strategies as st
 
+from services.zigflow_worker.tests.jq_builtin_calls import KINDS
 from services.zigflow_worker.tests.jq_differences import reason
 from services.zigflow_worker.tests.jq_programs import complete_programs, documents, environments
 from services.zigflow_worker.tests.jq_reference import difference
@@ -28,6 +30,15 @@ _ROOT = Path(__file__).parents[3]
 _NAME = "services.zigflow_worker.tests.jq_fuzz"
 _EXAMPLES = 300
 _ROUND_SECONDS = 90
+# Whole programs half of the time, and calls of builtins.
+_SOURCES: list[st.SearchStrategy[tuple[str, Any, dict[str, Any]]]] = [
+    source
+    for calls in KINDS.values()
+    for source in (
+        st.tuples(complete_programs, documents, environments),
+        calls.map(lambda call: (*call, {})),
+    )
+]
 
 
 @dataclass(frozen=True)
@@ -86,8 +97,9 @@ def _run_round(number: int, trace: Path) -> None:
         suppress_health_check=list(HealthCheck),
         report_multiple_bugs=False,
     )
-    @given(complete_programs, documents, environments)
-    def compare(program: str, data: Any, variables: dict[str, Any]) -> None:
+    @given(_SOURCES[number % len(_SOURCES)])
+    def compare(drawn: tuple[str, Any, dict[str, Any]]) -> None:
+        program, data, variables = drawn
         (trace / "running").write_text(json.dumps([program, data, variables]))
         found = difference(program, data, variables)
         if found is not None and reason(program, found) is None:

@@ -299,10 +299,10 @@ def _objects(depth: int) -> Programs:
     value = _terms(depth - 1)
     piped = st.tuples(value, value).map(lambda p: f"{p[0]} | {p[1]}") if depth > 1 else value
     entry = st.one_of(
-        st.tuples(st.sampled_from(["a", "b", '"c"', "if", "$__loc__: 1, x"]), value).map(
+        st.tuples(st.sampled_from(["a", "b", '"c"', "if", "and"]), value).map(
             lambda p: f"{p[0]}: {p[1]}"
         ),
-        st.sampled_from(["a", "$x", '"b"', "$y", '@base64 "c": 1', '"\\(1, 2)": 3']),
+        st.sampled_from(["a", "$x", "$__loc__", '"b"', "$y", '@base64 "c": 1', '"\\(1, 2)": 3']),
         st.tuples(programs(depth - 1), value).map(lambda p: f"({p[0]}): {p[1]}"),
         st.tuples(programs(depth - 1), value).map(lambda p: f"({p[0]} | tostring): {p[1]}"),
         st.tuples(keys, piped).map(lambda p: f"{p[0]}: {p[1]}"),

@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from services.zigflow_worker.tests import jq_fuzz, jq_tour
+from services.zigflow_worker.tests.jq_builtin_calls import KINDS
 from services.zigflow_worker.tests.jq_differences import reason
 from services.zigflow_worker.tests.jq_programs import (
     complete,
@@ -58,6 +59,16 @@ def test_generated_programs_agree_with_jq(
 @given(_selections.map(complete), documents, environments)
 def test_generated_paths_agree_with_jq(program: str, data: Any, variables: dict[str, Any]) -> None:
     expect_agreement(program, data, variables)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_builtins_agree_with_jq(kind: str) -> None:
+    @settings(_in_ci, max_examples=60)
+    @given(KINDS[kind])
+    def compare(call: tuple[str, Any]) -> None:
+        expect_agreement(*call, {})
+
+    compare()
 
 
 @pytest.mark.parametrize("program", jq_tour.PROGRAMS.strip().splitlines())
