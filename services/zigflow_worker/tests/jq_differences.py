@@ -2,7 +2,11 @@
 
 import re
 
-WANTED: dict[str, str] = {}
+WANTED: dict[str, str] = {
+    r"(reduce|foreach)(.|\n)*([^=!<>]=[^=]|path|del|pick)|([^=!<>]=[^=]|path|del|pick)(.|\n)*(reduce|foreach)": (
+        "places that `reduce` and `foreach` select: jq forgets the path at each turn"
+    ),
+}
 """Reasons, by the regular expression of what a program and its difference say."""
 
 

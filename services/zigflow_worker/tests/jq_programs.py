@@ -74,7 +74,7 @@ NULLARY = _list(
     floor  ceil  round  sqrt  abs  fabs  combinations  numbers  strings  scalars  iterables  nulls
     booleans  error  from_entries  fromjson  toboolean  utf8bytelength  isnan  isinfinite
     isnormal  halves  trunc  significand  frexp  modf  logb  todate  gmtime  mktime  fromdate
-    @text  @json  @csv  @tsv  @html  @uri  @sh  @base64  @base64d  @base32  @base32d  @urid
+    @text  @json  @csv  @tsv  @html  @uri  @sh  @base64  @base64d  @base32d  @urid
     finites  normals  infinite  nan  exp2  rint  nearbyint  cbrt  getpath([])  splits(",")
     """
 )
@@ -103,7 +103,7 @@ _PATTERN_TEXTS = _list(
     a  [ab]+  (?<l>[a-y])  ()  ^  $  (a)|(b)  (a)?b  \\d+  .  b*  (?<n>a)?x
     """
 )
-_FORMATS = ["@base64", "@json", "@uri", "@html", "@csv", "@sh", "@text", "@tsv", "@base32"]
+_FORMATS = ["@base64", "@json", "@uri", "@html", "@csv", "@sh", "@text", "@tsv"]
 _PRELUDE = {
     "f(": "def f(p): p, (p | tojson); ",
     "g(": "def g($v): [., $v, v]; ",
@@ -279,9 +279,7 @@ def paths(depth: int) -> Programs:
         inner.map(lambda p: f"first({p})"),
         inner.map(lambda p: f"limit(2; {p})"),
         inner.map(lambda p: f"limit(6; recurse({p}))"),
-        inner.map(lambda p: f"reduce ({p}) as $x (.; .a?)"),
         inner.map(lambda p: f'getpath(["a", 0])?, {p}'),
-        inner.map(lambda p: f"foreach (0, 1) as $x ({p}; .[$x]?; .)"),
         st.tuples(inner, inner).map(lambda p: f"{p[0]} as [$x] | {p[1]}"),
         inner.map(lambda p: f"{p} | first, last, error?"),
     )
