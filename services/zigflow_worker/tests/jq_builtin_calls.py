@@ -129,7 +129,7 @@ _patterns = st.lists(
     max_size=4,
 ).map("".join)
 _never_empty = st.lists(
-    st.tuples(st.sampled_from(_PARTS[:6] + ["é", "[^a]"]), st.sampled_from(["", "+", "{2}"])).map(
+    st.tuples(st.sampled_from([*_PARTS[:6], "é", "[^a]"]), st.sampled_from(["", "+", "{2}"])).map(
         "".join
     ),
     min_size=1,

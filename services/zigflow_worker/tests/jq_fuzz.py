@@ -59,7 +59,7 @@ class Finding:
 def search(seconds: float, first_seed: int) -> Iterator[Finding | str]:
     """Yield findings of one round after another; a text where a round did not end."""
     ends_at = time.monotonic() + seconds
-    number = first_seed
+    number, known = first_seed, set[str]()
     while time.monotonic() < ends_at:
         with tempfile.TemporaryDirectory(prefix="jq-fuzz-") as folder:
             trace = Path(folder)
@@ -79,7 +79,10 @@ def search(seconds: float, first_seed: int) -> Iterator[Finding | str]:
             except subprocess.TimeoutExpired:
                 status = -1
             if (found := trace / "found").exists():
-                yield Finding(**json.loads(found.read_text()))
+                finding = Finding(**json.loads(found.read_text()))
+                if finding.program not in known:
+                    known.add(finding.program)
+                    yield finding
             elif status != 0:
                 yield f"round {number} ended with {status} at {(trace / 'running').read_text()}"
         number += 1
@@ -102,7 +105,7 @@ def _run_round(number: int, trace: Path) -> None:
         program, data, variables = drawn
         (trace / "running").write_text(json.dumps([program, data, variables]))
         found = difference(program, data, variables)
-        if found is not None and reason(program, found) is None:
+        if found is not None and reason(program) is None:
             text = json.dumps(asdict(Finding(program, data, variables, found)), default=str)
             (trace / "found").write_text(text)
             raise AssertionError(found)

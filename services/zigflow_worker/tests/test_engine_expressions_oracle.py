@@ -44,7 +44,7 @@ _selections = st.one_of(
 
 def expect_agreement(program: str, data: JSON, variables: dict[str, JSON]) -> None:
     found = difference(program, data, variables)
-    assert found is None or reason(program, found), f"{program} of {data!r}, {variables!r}: {found}"
+    assert found is None or reason(program), f"{program} of {data!r}, {variables!r}: {found}"
 
 
 @settings(_in_ci, max_examples=300)
