@@ -73,7 +73,7 @@ length not toboolean utf8bytelength @text @json @csv @sh .+1 .*3 .*.-. ./7 .%5 5
 _TEXT = """
 length utf8bytelength ascii_downcase ascii_upcase explode (explode|implode) tojson
 (tojson|fromjson) fromjson tonumber trim ltrim rtrim @text @json @csv @tsv @html @uri @sh @base64
-@base64d @base32d @urid (@uri|@urid) (@base64|@base64d)  reverse
+@base64d @urid (@uri|@urid) (@base64|@base64d)  reverse
 tostring test("a") [match("";"g")] [scan(".")] [splits("a*")] split("") explode[0] .[1:] .[:-1]
 .[-2:3] .[0] toboolean keys add any floor error [.,.]|@csv {a:.}|@html [limit(3;splits(","))]
 ascii [.[]?] sort {(.):1} "<\\(.)>" @json"\\(.)" @uri"a=\\(.)" @sh"e\\(.)" @base64"\\(.)" has(0)
@@ -123,7 +123,7 @@ _PARTS = [
     "[^a]",
 ]
 _patterns = st.lists(
-    st.tuples(st.sampled_from(_PARTS), st.sampled_from(["", "", "*", "+", "?", "{2}", "*?"])).map(
+    st.tuples(st.sampled_from(_PARTS), st.sampled_from(["", "", "*", "+", "?", "{2}", "+?"])).map(
         lambda part: part[0] + (part[1] if part[0] not in "^$" else "")
     ),
     max_size=4,

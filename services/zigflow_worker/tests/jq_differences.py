@@ -3,11 +3,13 @@
 import re
 
 _PLACES = r"([^=!<>]=[^=]|\b(path|del|pick|paths)\()"
-_FOLDS = r"\b(reduce|foreach)\b"
+_FOLDS = r"(\b(reduce|foreach)\b|\bas [\[{])"
 WANTED: dict[str, str] = {
     rf"{_FOLDS}(.|\n)*{_PLACES}|{_PLACES}(.|\n)*{_FOLDS}": (
-        "places that `reduce` and `foreach` select: jq forgets the path at each turn"
+        "places selected in a `reduce`, a `foreach` or after a pattern: jq forgets or keeps the "
+        "path of another value"
     ),
+    r"%Z": "the name of UTC; jq's is GMT",
 }
 """Reasons, by the regular expression of programs."""
 

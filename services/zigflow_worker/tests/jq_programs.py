@@ -74,7 +74,7 @@ NULLARY = _list(
     floor  ceil  round  sqrt  abs  fabs  combinations  numbers  strings  scalars  iterables  nulls
     booleans  error  from_entries  fromjson  toboolean  utf8bytelength  isnan  isinfinite
     isnormal  halves  trunc  significand  frexp  modf  logb  todate  gmtime  mktime  fromdate
-    @text  @json  @csv  @tsv  @html  @uri  @sh  @base64  @base64d  @base32d  @urid
+    @text  @json  @csv  @tsv  @html  @uri  @sh  @base64  @base64d  @urid
     finites  normals  infinite  nan  exp2  rint  nearbyint  cbrt  getpath([])  splits(",")
     """
 )
