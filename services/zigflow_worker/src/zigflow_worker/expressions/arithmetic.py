@@ -1,118 +1,192 @@
-"""Operators whose cost or result depends on the size of their operands."""
+"""The operators of arithmetic, paid for by the size of their operands."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import TypeAlias
+import math
+from typing import Any, NoReturn
 
-from zigflow_worker.expressions import engine
-from zigflow_worker.expressions.engine import JSON, Builtin, Environment, Filter, JqError
-from zigflow_worker.expressions.metering import Meter, current_meter
+from zigflow_worker.expressions.budget import MAP_ITEM, Budget
+from zigflow_worker.expressions.errors import JqError
+from zigflow_worker.expressions.printing import describe
+from zigflow_worker.expressions.values import Operation, equal, is_number
 
-Operation: TypeAlias = Callable[[JSON, JSON], JSON]
+_BOUND = 1 << 1023
+"""Integers are exact below it; beyond they become doubles, which may be infinite."""
+_LARGEST_INTEGER, _SMALLEST_INTEGER = 2**63 - 1, -(2**63)
+_MAX_REPEATED = 2**31 - 1
 
 
-def is_number(value: JSON) -> bool:
-    """Return whether `value` is a number; true and false are not."""
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+def bounded(value: int) -> int | float:
+    """Return an integer in the range that is exact, or the nearest double."""
+    if -_BOUND < value < _BOUND:
+        return value
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf if value > 0 else -math.inf
 
 
-def add(left: JSON, right: JSON) -> JSON:
+def _refuse(left: Any, right: Any, what: str) -> NoReturn:
+    raise JqError(f"{describe(left)} and {describe(right)} cannot be {what}")
+
+
+def add(meter: Budget, left: Any, right: Any) -> Any:
     """Return `left + right`."""
-    meter = current_meter()
-    if isinstance(left, str) and isinstance(right, str):
-        meter.count_text(len(left) + len(right))
-    elif isinstance(left, (list, dict)) and isinstance(right, (list, dict)):
-        meter.count_items(len(left) + len(right))
-    return _checked(meter, engine.add_values(left, right))
+    kind, other = type(left), type(right)
+    if kind is int and other is int:
+        value = left + right
+        return value if -_BOUND < value < _BOUND else bounded(value)
+    if kind is other:
+        if kind is str:
+            meter.make_text(len(left) + len(right))
+            return left + right
+        if kind is float:
+            return left + right
+        if kind is list:
+            meter.make_items((len(left) + len(right)) // 2)
+            return left + right
+        if kind is dict:
+            meter.make_items(MAP_ITEM * (len(left) + len(right)))
+            meter.read_text(sum(map(len, right)))
+            return left | right
+    elif (kind is int and other is float) or (kind is float and other is int):
+        return left + right
+    if left is None:
+        return right
+    if right is None:
+        return left
+    _refuse(left, right, "added")
 
 
-def subtract(left: JSON, right: JSON) -> JSON:
+def subtract(meter: Budget, left: Any, right: Any) -> Any:
     """Return `left - right`; lists without each other's items."""
-    meter = current_meter()
+    if is_number(left) and is_number(right):
+        value = left - right
+        return bounded(value) if type(value) is int else value
     if isinstance(left, list) and isinstance(right, list):
-        meter.spend(meter.count_value(left) * meter.count_value(right) // 4)
-    return _checked(meter, engine.subtract_values(left, right))
+        return _without(meter, left, right)
+    _refuse(left, right, "subtracted")
 
 
-def multiply(left: JSON, right: JSON) -> JSON:
+def _without(meter: Budget, items: list[Any], unwanted: list[Any]) -> list[Any]:
+    meter.weigh(items)
+    meter.weigh(unwanted)
+    meter.make_items(len(items))
+    simple = {_hashed(item) for item in unwanted if not isinstance(item, (list, dict))}
+    deep = [item for item in unwanted if isinstance(item, (list, dict))]
+    kept = []
+    for item in items:
+        if not isinstance(item, (list, dict)):
+            if _hashed(item) not in simple:
+                kept.append(item)
+            continue
+        meter.spend(len(deep))
+        if not any(equal(meter, item, other) for other in deep):
+            kept.append(item)
+    return kept
+
+
+def _hashed(value: Any) -> tuple[bool, Any]:
+    """Return a scalar so that 1 and true differ and no NaN equals another."""
+    if value != value:  # noqa: PLR0124
+        value = object()
+    return isinstance(value, bool), value
+
+
+def multiply(meter: Budget, left: Any, right: Any) -> Any:
     """Return `left * right`; a string that often, maps merged."""
-    meter = current_meter()
-    text, count = (left, right) if isinstance(left, str) else (right, left)
-    if isinstance(text, str) and is_number(count):
-        return _repeat(meter, text, count)
-    if isinstance(left, dict) and isinstance(right, dict):
-        meter.count_value(left)
-        meter.count_value(right)
-    return _checked(meter, engine.multiply_values(left, right))
+    kind, other = type(left), type(right)
+    if kind is int and other is int:
+        value = left * right
+        return value if -_BOUND < value < _BOUND else bounded(value)
+    if (kind is float and (other is float or other is int)) or (kind is int and other is float):
+        return left * right
+    if kind is str and is_number(right):
+        return _repeat(meter, left, right)
+    if other is str and is_number(left):
+        return _repeat(meter, right, left)
+    if kind is dict and other is dict:
+        meter.weigh(left)
+        meter.weigh(right)
+        return _merge(meter, left, right)
+    _refuse(left, right, "multiplied")
 
 
-def _repeat(meter: Meter, text: str, count: JSON) -> JSON:
-    if not isinstance(count, (int, float)) or not count >= 0:
+def _merge(meter: Budget, left: dict[str, Any], right: dict[str, Any]) -> dict[str, Any]:
+    meter.make_items(MAP_ITEM * (len(left) + len(right)))
+    merged = left.copy()
+    for key, value in right.items():
+        present = merged.get(key)
+        if isinstance(present, dict) and isinstance(value, dict):
+            merged[key] = _merge(meter, present, value)
+        else:
+            merged[key] = value
+    return merged
+
+
+def _repeat(meter: Budget, text: str, count: float) -> str | None:
+    if not count >= 0:
         return None
     size = len(text) * count
-    meter.count_text(int(min(size, 2**62)))
+    if size > _MAX_REPEATED:
+        raise JqError("Repeat string result too long")
+    if not text:
+        return text
+    meter.make_text(int(size))
     return text * int(count)
 
 
-def divide(left: JSON, right: JSON) -> JSON:
+def divide(meter: Budget, left: Any, right: Any) -> Any:
     """Return `left / right`; a string split at another."""
-    meter = current_meter()
-    if isinstance(left, str):
-        meter.spend(1 + len(left) // 8)
-    return _checked(meter, engine.divide_values(left, right))
+    if is_number(left) and is_number(right):
+        if right == 0:
+            _refuse(left, right, "divided because the divisor is zero")
+        if type(left) is int and type(right) is int:
+            whole, rest = divmod(left, right)
+            return whole if not rest else left / right
+        return left / right
+    if isinstance(left, str) and isinstance(right, str):
+        return split(meter, left, right)
+    _refuse(left, right, "divided")
 
 
-def modulo(left: JSON, right: JSON) -> JSON:
-    """Return `left % right`."""
-    return _checked(current_meter(), engine.modulo_values(left, right))
+def split(meter: Budget, text: str, separator: str) -> list[str]:
+    """Return the parts of a text between separators, its characters if that is empty."""
+    meter.read_text(len(text))
+    if not separator:
+        meter.make_items(8 * len(text))
+        return list(text)
+    meter.make_text(len(text))
+    meter.make_items(8 * text.count(separator))
+    return text.split(separator) if text else []
 
 
-def compared(left: JSON, right: JSON) -> int:
-    """Return the order of two values: negative, zero or positive."""
-    meter = current_meter()
-    if isinstance(left, (list, dict)) and isinstance(right, (list, dict)):
-        meter.count_value(left)
-        meter.count_value(right)
-    return engine.compare(left, right)
+def modulo(_meter: Budget, left: Any, right: Any) -> Any:
+    """Return `left % right` of the whole parts, with the sign of `left`."""
+    if not (is_number(left) and is_number(right)):
+        _refuse(left, right, "divided (remainder)")
+    if left != left or right != right:  # noqa: PLR0124
+        return math.nan
+    dividend, divisor = _whole(left), abs(_whole(right))
+    if divisor == 0:
+        _refuse(left, right, "divided (remainder) because the divisor is zero")
+    rest = abs(dividend) % divisor
+    return rest if dividend >= 0 else -rest
 
 
-def power(base: JSON, exponent: JSON) -> JSON:
-    """Return base ** exponent."""
-    if not (is_number(base) and is_number(exponent)):
-        raise JqError("pow/2: number required")
-    meter = current_meter()
-    if isinstance(base, int) and isinstance(exponent, int) and exponent >= 0:
-        if base.bit_length() * exponent > 4096:
-            raise JqError("number is out of range")
-        return meter.number(base**exponent)
-    try:
-        result = float(base) ** float(exponent)  # type: ignore[arg-type]
-    except ArithmeticError:
-        raise JqError("number is out of range") from None
-    if isinstance(result, complex):
-        return meter.number(float("nan"))
-    return meter.number(result)
+def _whole(value: float) -> int:
+    if isinstance(value, int):
+        return value
+    if value >= _LARGEST_INTEGER:
+        return _LARGEST_INTEGER
+    return _SMALLEST_INTEGER if value <= _SMALLEST_INTEGER else int(value)
 
 
-def _checked(meter: Meter, result: JSON) -> JSON:
-    if isinstance(result, (int, float)) and not isinstance(result, bool):
-        return meter.number(result)
-    return result
-
-
-def binary(operation: Operation) -> Builtin:
-    """Make an operator a builtin of two filters; the right one varies slowest, as in jq."""
-
-    def builtin(data: JSON, _env: Environment, left: Filter, right: Filter) -> Iterator[JSON]:
-        if left.g is not None and right.g is not None:
-            yield operation(left.g(data, left.env), right.g(data, right.env))
-            return
-        for second in right.vals(data):
-            for first in left.vals(data):
-                yield operation(first, second)
-
-    return builtin
+def negate(value: Any) -> Any:
+    """Return `-value`."""
+    if not is_number(value):
+        raise JqError(f"{describe(value)} cannot be negated")
+    return -value
 
 
 OPERATIONS: dict[str, Operation] = {
@@ -121,11 +195,4 @@ OPERATIONS: dict[str, Operation] = {
     "*": multiply,
     "/": divide,
     "%": modulo,
-    "==": lambda left, right: compared(left, right) == 0,
-    "!=": lambda left, right: compared(left, right) != 0,
-    "<": lambda left, right: compared(left, right) < 0,
-    "<=": lambda left, right: compared(left, right) <= 0,
-    ">": lambda left, right: compared(left, right) > 0,
-    ">=": lambda left, right: compared(left, right) >= 0,
 }
-OPERATORS: dict[str, Builtin] = {name: binary(operation) for name, operation in OPERATIONS.items()}

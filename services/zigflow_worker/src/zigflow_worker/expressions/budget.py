@@ -1,34 +1,149 @@
-"""The budget of expressions: a count of steps, never a clock."""
+"""The budget of expressions: counts of work and of what is produced, never a clock."""
 
 from __future__ import annotations
+
+from typing import Any, TypeAlias
 
 from zigflow_worker.expressions.errors import ExpressionError
 
 DEFAULT_STEPS = 500_000
 """Steps of one evaluation when its caller shares no budget; less than a second of CPU."""
+MAX_ITEMS = 4_000_000
+MAX_CHARACTERS = 32_000_000
+MAX_HEIGHT = 4_000
+"""Python frames an evaluation may stand on; the interpreter's own limit is kept well above."""
+MAX_DATA_DEPTH = 500
+"""Maps and lists inside each other, in data that an expression compares, prints or rebuilds."""
+MAP_ITEM = 8
+"""An item of a map takes the memory of that many items of a list."""
+_NON_FINITE = "the result holds NaN or an infinity, which JSON cannot say"
+_ITEMS_A_STEP = 64
+_CHARACTERS_A_STEP = 256
+
+Containers: TypeAlias = "list[list[Any] | dict[str, Any]]"
 
 
 class Budget:
     """Steps left, shared by all the evaluations of one activation.
 
-    A step is one loop turn, call or value produced; bulk work (a copied list, a repeated
-    string) counts by its size. The count depends on nothing but the expression and its data,
-    so a replay runs out at the same place.
+    A step is a few operations, one loop turn, call or value produced; bulk work (a copied list,
+    a repeated string) counts by its size, before it is done. The count depends on nothing but the
+    expression and its data, so a replay runs out at the same place.
+
+    `items` and `characters` count what the present evaluation produced, `height` the Python frames
+    its calls stand on; they begin anew with each evaluation.
     """
 
-    __slots__ = ("limit", "used")
+    __slots__ = ("characters", "height", "items", "limit", "used")
 
     def __init__(self, steps: int = DEFAULT_STEPS) -> None:
         self.limit = steps
         self.used = 0
+        self.items = 0
+        self.characters = 0
+        self.height = 0
 
     @property
     def remaining(self) -> int:
         """Steps left; never negative."""
         return max(0, self.limit - self.used)
 
+    def begin(self) -> None:
+        """Begin an evaluation (raises ExpressionError if no step is left)."""
+        self.items = self.characters = self.height = 0
+        self.used += 1
+        if self.used > self.limit:
+            self.fail()
+
     def spend(self, steps: int) -> None:
         """Count `steps` (raises ExpressionError once more than the limit were spent)."""
         self.used += steps
         if self.used > self.limit:
-            raise ExpressionError(f"expression exceeded its budget of {self.limit} steps")
+            self.fail()
+
+    def fail(self) -> None:
+        """Raise the ExpressionError of a spent budget."""
+        raise ExpressionError(f"expression exceeded its budget of {self.limit} steps")
+
+    def make_items(self, count: int) -> None:
+        """Count items about to be made in one go (raises ExpressionError)."""
+        self.items += count
+        if self.items > MAX_ITEMS:
+            raise ExpressionError(f"expression builds more than {MAX_ITEMS} items")
+        self.spend(1 + count // _ITEMS_A_STEP)
+
+    def make_text(self, size: int) -> None:
+        """Count characters about to be made in one go (raises ExpressionError)."""
+        self.characters += size
+        if self.characters > MAX_CHARACTERS:
+            raise ExpressionError(f"expression builds more than {MAX_CHARACTERS} characters")
+        self.spend(1 + size // _CHARACTERS_A_STEP)
+
+    def read_text(self, size: int) -> None:
+        """Count characters about to be read, compared or searched."""
+        self.spend(size // _CHARACTERS_A_STEP)
+
+    def enter(self, height: int, steps: int) -> None:
+        """Count a call that stands on `height` more frames (raises ExpressionError)."""
+        self.used += steps
+        if self.used > self.limit:
+            self.fail()
+        self.height += height
+        if self.height > MAX_HEIGHT:
+            raise ExpressionError("expression recurses too deeply")
+
+    def weigh(self, value: Any) -> int:
+        """Return the steps it takes to visit all of `value`, and spend them."""
+        if isinstance(value, (list, dict)):
+            return self._weigh_container(value)
+        steps = 1 + len(value) // _CHARACTERS_A_STEP if isinstance(value, str) else 1
+        self.spend(steps)
+        return steps
+
+    def _weigh_container(
+        self, value: list[Any] | dict[str, Any], *, refuse_non_finite: bool = False
+    ) -> int:
+        """Weigh level by level: values share parts, so there may be far more than memory shows."""
+        total = 0
+        level: Containers = [value]
+        for _ in range(MAX_DATA_DEPTH):
+            deeper: Containers = []
+            for container in level:
+                steps = 1 + len(container)
+                self.spend(steps)
+                characters = 0
+                children: Any = container
+                if isinstance(container, dict):
+                    characters = sum(map(len, container))
+                    children = container.values()
+                for child in children:
+                    kind = type(child)
+                    if kind is str:
+                        characters += len(child)
+                    elif kind is list or kind is dict:
+                        deeper.append(child)
+                    elif kind is float and refuse_non_finite and child - child != 0:
+                        raise ExpressionError(_NON_FINITE)
+                self.spend(characters // _CHARACTERS_A_STEP)
+                total += steps + characters // _CHARACTERS_A_STEP
+            if not deeper:
+                return total
+            level = deeper
+        raise ExpressionError(f"data nests more than {MAX_DATA_DEPTH} deep")
+
+    def check_result(self, value: Any) -> None:
+        """Refuse what JSON cannot say, or could say only at length (raises ExpressionError)."""
+        if isinstance(value, (list, dict)):
+            self._weigh_container(value, refuse_non_finite=True)
+        elif isinstance(value, float) and value - value != 0:
+            raise ExpressionError(_NON_FINITE)
+
+    def weigh_text(self, value: Any) -> int:
+        """Spend what it takes to print `value`; return at least the characters it takes."""
+        before = self.used
+        self.weigh(value)
+        size = (self.used - before) * 8 if isinstance(value, (list, dict)) else 32
+        if isinstance(value, str):
+            size = len(value)
+        self.make_text(size)
+        return size

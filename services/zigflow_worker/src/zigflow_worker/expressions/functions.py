@@ -1,146 +1,167 @@
-"""Functions an expression defines: compiled once, and counted for the frames they stand on."""
+"""Functions that an expression defines, and their parameters."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any, TypeVar
+from collections.abc import Iterable, Iterator
+from typing import Any
 
-from zigflow_worker.expressions import engine
-from zigflow_worker.expressions.engine import (
-    JSON,
-    Environment,
-    Key,
+from zigflow_worker.expressions.budget import Budget
+from zigflow_worker.expressions.code import (
+    Code,
     Located,
-    Node,
-    Path,
-    Run,
-    RunPath,
+    Place,
+    Scope,
+    many,
+    one,
+    optional,
+    product,
+    start,
 )
-from zigflow_worker.expressions.filters import Argument, Code
-from zigflow_worker.expressions.metering import current_meter
+from zigflow_worker.expressions.flow import bound_value, outer
 
-_CALL_FRAMES = 4
-T = TypeVar("T")
-
-
-class _Function:
-    """A function of the expression, in the scope of its definition."""
-
-    __slots__ = ("code", "env", "params")
-
-    def __init__(self, params: list[str], code: Code) -> None:
-        self.params = params
-        self.code = code
-        self.env: Environment
-
-    def scopes(self, data: JSON, args: list[Argument]) -> Iterator[Environment]:
-        """Yield the body's scope, once for each combination of its `$` parameters' values."""
-        filters: dict[Key, Any] = {}
-        values: list[tuple[str, Argument]] = []
-        for name, arg in zip(self.params, args, strict=True):
-            if name.startswith("$"):
-                values.append((name[1:], arg))
-            else:
-                filters[name, 0] = arg
-        if not values:
-            yield engine.new_environment(self.env, None, filters)
-            return
-        for bound in _combinations(values, data):
-            constants = {(name, 0): _Value(value) for name, value in bound.items()}
-            yield engine.new_environment(self.env, bound, {**filters, **constants})
+_OWN_FRAMES = 3
+_CALL_STEPS = 2
 
 
-class _Value:
-    """A `$` parameter under its name as a filter."""
+class Function:
+    """A function; its code is known once its body is compiled, which may call it itself."""
 
-    __slots__ = ("_value",)
-    frames = 1
+    __slots__ = ("_code", "height", "level", "parameters", "steps")
 
-    def __init__(self, value: JSON) -> None:
-        self._value = value
+    def __init__(self, level: int, parameters: list[str]) -> None:
+        self.level = level
+        self.parameters = parameters
+        self._code: Code | None = None
+        self.height = 0
+        self.steps = 0
 
-    def vals(self, _data: JSON) -> Iterator[JSON]:
-        yield self._value
+    @property
+    def code(self) -> Code:
+        """The compiled body."""
+        assert self._code is not None  # noqa: S101 - an expression runs once it is compiled
+        return self._code
 
-    def paths(self, _data: JSON, _path: Path) -> Iterator[Located]:
-        raise engine.JqError("Invalid path expression")
+    @property
+    def compiled(self) -> Code | None:
+        """The compiled body, None while it is being compiled."""
+        return self._code
+
+    def define(self, code: Code) -> None:
+        """Set the compiled body."""
+        self._code = code
+        self.height = code.height + _OWN_FRAMES
+        self.steps = _CALL_STEPS + start(code)
 
 
-def _combinations(values: list[tuple[str, Argument]], data: JSON) -> Iterator[dict[str, JSON]]:
-    (name, arg), *others = values
-    for value in arg.vals(data):
-        if not others:
-            yield {name: value}
-            continue
-        for bound in _combinations(others, data):
-            yield {name: value, **bound}
+def call(function: Function, distance: int, arguments: list[Code]) -> Code:
+    """Compile a call; the function is defined `distance` bindings out."""
+    values = [
+        argument
+        for name, argument in zip(function.parameters, arguments, strict=True)
+        if name.startswith("$")
+    ]
+    if values:
+        return _call_with_values(function, distance, arguments, values)
+
+    def inside(scope: Scope) -> Scope:
+        inner = outer(scope, distance)
+        for argument in arguments:
+            inner = ((argument, scope), inner)
+        return inner
+
+    code = many(
+        lambda data, scope, meter: _run(function, data, inside(scope), meter),
+        paths=lambda data, place, scope, meter: _run_paths(
+            function, data, place, inside(scope), meter
+        ),
+        weight=2,
+    )
+    body = function.compiled
+    if body is None or body.get is None:
+        return code
+    run, height, steps = body.get, function.height, function.steps
+
+    def get(data: Any, scope: Scope, meter: Budget) -> Any:
+        meter.enter(height, steps)
+        value = run(data, inside(scope), meter)
+        meter.height -= height
+        return value
+
+    return (optional if body.maybe else one)(get, paths=code.paths, weight=2, height=4)
 
 
-def _counted(height: int, outputs: Iterator[T]) -> Iterator[T]:
+def _call_with_values(
+    function: Function, distance: int, arguments: list[Code], values: list[Code]
+) -> Code:
+    """Compile a call with `$` parameters: once for each combination of their values."""
+    names = function.parameters
+
+    def scopes(data: Any, scope: Scope, meter: Budget) -> Iterator[Scope]:
+        for found in product(values, data, scope, meter):
+            rest = iter(found)
+            inner = outer(scope, distance)
+            for name, argument in zip(names, arguments, strict=True):
+                inner = (next(rest) if name[0] == "$" else (argument, scope), inner)
+            yield inner
+
+    def gen(data: Any, scope: Scope, meter: Budget) -> Iterator[Any]:
+        for inner in scopes(data, scope, meter):
+            yield from _run(function, data, inner, meter)
+
+    def paths(data: Any, place: Place, scope: Scope, meter: Budget) -> Iterator[Located]:
+        for inner in scopes(data, scope, meter):
+            yield from _run_paths(function, data, place, inner, meter)
+
+    code = many(gen, *values, paths=paths, weight=2)
+    code.height += 2
+    return code
+
+
+def _run(function: Function, data: Any, scope: Scope, meter: Budget) -> Iterator[Any]:
     """Count a call's frames while it runs: between its outputs it stands on none."""
-    meter = current_meter()
-    while True:
-        meter.enter(height)
-        try:
-            output = next(outputs)
-        except StopIteration:
-            return
-        finally:
-            meter.frames -= height
-        yield output
+    height = function.height
+    meter.enter(height, function.steps)
+    for value in function.code.gen(data, scope, meter):
+        meter.height -= height
+        yield value
+        meter.enter(height, 1)
+    meter.height -= height
 
 
-def apply(node: Node) -> Run:
-    """Compile a call of a function, or of a parameter, for its values."""
-    _, key, args = node
-    codes = [Code(arg) for arg in args]
-
-    def outputs(function: _Function, data: JSON, env: Environment) -> Iterator[JSON]:
-        for scope in function.scopes(data, [Argument(code, env) for code in codes]):
-            yield from function.code.run(data, scope)
-
-    def run(data: JSON, env: Environment) -> Iterator[JSON]:
-        function = env.lookup_func(key)
-        if isinstance(function, _Function):
-            return _counted(function.code.frames + _CALL_FRAMES, outputs(function, data, env))
-        return _counted(function.frames + _CALL_FRAMES, function.vals(data))
-
-    return run
+def _run_paths(
+    function: Function, data: Any, place: Place, scope: Scope, meter: Budget
+) -> Iterator[Located]:
+    height = function.height
+    meter.enter(height, function.steps)
+    for located in function.code.paths(data, place, scope, meter):
+        meter.height -= height
+        yield located
+        meter.enter(height, 1)
+    meter.height -= height
 
 
-def apply_path(node: Node) -> RunPath:
-    """Compile a call for the places it selects."""
-    _, key, args = node
-    codes = [Code(arg) for arg in args]
+def parameter(distance: int) -> Code:
+    """Compile a call of a parameter: a filter that runs in the scope of its own."""
+    find = bound_value(distance)
 
-    def outputs(function: _Function, data: JSON, path: Path, env: Environment) -> Iterator[Located]:
-        for scope in function.scopes(data, [Argument(code, env) for code in codes]):
-            yield from function.code.run_path(data, path, scope)
+    def gen(data: Any, scope: Scope, meter: Budget) -> Iterable[Any]:
+        code, inner = find(data, scope, meter)
+        height = code.height + _OWN_FRAMES
+        meter.enter(height, 1 + start(code))
+        for value in code.gen(data, inner, meter):
+            meter.height -= height
+            yield value
+            meter.enter(height, 1)
+        meter.height -= height
 
-    def run(data: JSON, path: Path, env: Environment) -> Iterator[Located]:
-        function = env.lookup_func(key)
-        if isinstance(function, _Function):
-            return _counted(function.code.frames + _CALL_FRAMES, outputs(function, data, path, env))
-        return _counted(function.frames + _CALL_FRAMES, function.paths(data, path))
+    def paths(data: Any, place: Place, scope: Scope, meter: Budget) -> Iterator[Located]:
+        code, inner = find(data, scope, meter)
+        height = code.height + _OWN_FRAMES
+        meter.enter(height, 1 + start(code))
+        for located in code.paths(data, place, inner, meter):
+            meter.height -= height
+            yield located
+            meter.enter(height, 1)
+        meter.height -= height
 
-    return run
-
-
-def _scope_with(env: Environment, name: str, params: list[str], code: Code) -> Environment:
-    function = _Function(params, code)
-    function.env = engine.new_environment(env, None, {(name, len(params)): function})
-    return function.env
-
-
-def define(node: Node) -> Run:
-    """Compile a definition and what follows it, for the values."""
-    _, name, params, body, rest = node
-    code, run_rest = Code(body), engine.compile_node(rest)
-    return lambda data, env: run_rest(data, _scope_with(env, name, params, code))
-
-
-def define_path(node: Node) -> RunPath:
-    """Compile a definition and what follows it, for the places."""
-    _, name, params, body, rest = node
-    code, run_rest = Code(body), engine.compile_path_node(rest)
-    return lambda data, path, env: run_rest(data, path, _scope_with(env, name, params, code))
+    return many(gen, paths=paths)

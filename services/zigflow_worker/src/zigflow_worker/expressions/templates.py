@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import TypeAlias
 
 from zigflow_worker.expressions.budget import Budget
-from zigflow_worker.expressions.engine import JSON
+from zigflow_worker.expressions.values import JSON
 from zigflow_worker.expressions.errors import ExpressionSyntaxError
 from zigflow_worker.expressions.expression import compile_expression, is_expression
 

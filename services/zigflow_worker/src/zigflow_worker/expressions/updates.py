@@ -1,217 +1,202 @@
-"""Builtins that make changed copies: only what changes is copied, and only once."""
+"""Assignments, and the builtins that change what is at paths."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TypeAlias, TypeGuard
+from collections.abc import Iterable, Iterator
+from typing import Any
 
-from zigflow_worker.expressions import engine
-from zigflow_worker.expressions.engine import JSON, Builtin, Environment, Filter, JqError, Key, Path
-from zigflow_worker.expressions.metering import MAX_DATA_DEPTH, Meter, current_meter
-
-_Container: TypeAlias = dict[str, JSON] | list[JSON]
-
-
-class Patch:
-    """A value under change; the original is never touched.
-
-    Containers it copied are its own, and are changed in place until an expression has seen
-    them. One is trusted only below others of its own: whatever an expression made of a value
-    may hold it twice.
-    """
-
-    __slots__ = ("_meter", "_own", "root")
-
-    def __init__(self, root: JSON, meter: Meter) -> None:
-        self.root = root
-        self._meter = meter
-        self._own: dict[int, _Container] = {}
-
-    def get(self, path: Path) -> JSON:
-        """Return the value at `path`, about to be seen by an expression."""
-        self._meter.spend(1 + len(path))
-        value = engine.get_path(self.root, path)
-        self._own.pop(id(value), None)
-        return value
-
-    def set(self, path: Path, value: JSON) -> None:
-        """Put `value` at `path`."""
-        self._meter.spend(1 + len(path))
-        if len(path) > MAX_DATA_DEPTH:
-            raise JqError("Path too deep")
-        if not path:
-            self.root = value
-            return
-        parent, rest = self._descend(path)
-        if parent is None:
-            self._replace(path, value)
-        elif isinstance(parent, dict) and isinstance(rest[0], str):
-            parent[rest[0]] = self._built(parent.get(rest[0]), rest[1:], value)
-        elif isinstance(parent, list) and _is_index(rest[0], parent):
-            parent[rest[0]] = self._built(parent[rest[0]], rest[1:], value)
-        else:
-            self._replace(path, value)
-
-    def _descend(self, path: Path) -> tuple[_Container | None, Path]:
-        """Own the containers along `path`; return the innermost and what is left of the path."""
-        if not isinstance(self.root, (dict, list)):
-            return None, path
-        trusted = id(self.root) in self._own
-        current = self.root = self._owned(self.root, trusted)
-        for index, key in enumerate(path[:-1]):
-            child: JSON = None
-            if isinstance(current, dict) and isinstance(key, str):
-                child = current.get(key)
-            elif isinstance(current, list) and _is_index(key, current):
-                child = current[key]
-            if not isinstance(child, (dict, list)):
-                return current, path[index:]
-            trusted = trusted and id(child) in self._own
-            child = self._owned(child, trusted)
-            current[key] = child  # type: ignore[index]
-            current = child
-        return current, path[-1:]
-
-    def _owned(self, value: _Container, trusted: bool) -> _Container:
-        if trusted:
-            return value
-        self._meter.count_items(len(value) * (8 if isinstance(value, dict) else 1))
-        copy = value.copy()
-        self._own[id(copy)] = copy
-        return copy
-
-    def _built(self, value: JSON, path: Path, new: JSON) -> JSON:
-        if not path:
-            return new
-        self._count_padding(path)
-        return engine.set_path(value, path, new)
-
-    def _replace(self, path: Path, new: JSON) -> None:
-        """Leave the rare places (slices, list ends, errors) to the engine, at full price."""
-        self._count_padding(path)
-        self._own.clear()
-        value = self.root
-        for key in path:
-            if not isinstance(value, (dict, list)):
-                break
-            self._meter.count_items(len(value))
-            value = _child(value, key)
-        self.root = engine.set_path(self.root, path, new)
-
-    def _count_padding(self, path: Path) -> None:
-        for key in path:
-            if isinstance(key, (int, float)) and key > 0:
-                self._meter.count_items(int(min(key, 2**62)))
+from zigflow_worker.expressions import steps
+from zigflow_worker.expressions.budget import Budget
+from zigflow_worker.expressions.changes import Patch, delete_paths
+from zigflow_worker.expressions.code import (
+    NOTHING,
+    Code,
+    Get,
+    Located,
+    Place,
+    Scope,
+    invalid_path,
+    key_list,
+    many,
+    one,
+    turn,
+)
+from zigflow_worker.expressions.errors import JqError
+from zigflow_worker.expressions.values import Operation
 
 
-def _is_index(key: JSON, items: list[JSON]) -> TypeGuard[int]:
-    return type(key) is int and -len(items) <= key < len(items)
+def places(target: Code, data: Any, scope: Scope, meter: Budget) -> Iterator[list[Any]]:
+    """Yield the paths that a filter selects (raises JqError)."""
+    if target.names is not None:
+        yield target.names
+        return
+    charge = turn(target)
+    for place, value in target.paths(data, (), scope, meter):
+        if place is None:
+            raise invalid_path("with result", value)
+        meter.spend(charge)
+        yield key_list(place, meter)
 
 
-def _child(value: _Container, key: JSON) -> JSON:
-    try:
-        return engine.get_path(value, [key])
-    except JqError:
-        return None
+def path_of(target: Code) -> Code:
+    """Compile `path(target)`."""
+
+    def gen(data: Any, scope: Scope, meter: Budget) -> Iterator[list[Any]]:
+        for keys in places(target, data, scope, meter):
+            meter.make_items(len(keys))
+            if keys is target.names:
+                steps.getpath(meter, data, keys)
+            yield keys[:]
+
+    return many(gen, target)
 
 
-def _assign(data: JSON, _env: Environment, places: Filter, value: Filter) -> Iterator[JSON]:
-    for new in value.vals(data):
-        patch = Patch(data, current_meter())
-        for path, _ in places.paths(data, []):
+def assign(target: Code, value: Code) -> Code:
+    """Compile `target = value`."""
+
+    def assigned(data: Any, scope: Scope, meter: Budget, new: Any) -> Any:
+        patch = Patch(data, meter)
+        for path in places(target, data, scope, meter):
             patch.set(path, new)
-        yield patch.root
+        return patch.root
+
+    return _for_each_value(assigned, target, value)
 
 
-def _update(data: JSON, _env: Environment, places: Filter, change: Filter) -> Iterator[JSON]:
-    patch = Patch(data, current_meter())
-    emptied: list[JSON] = []
-    for path, _ in places.paths(data, []):
-        for new in change.vals(patch.get(path)):
-            patch.set(path, new)
-            break
-        else:
-            emptied.append(path)
-    yield _deleted(patch.root, emptied) if emptied else patch.root
+def _for_each_value(change: Any, target: Code, value: Code) -> Code:
+    """Compile a change that is made once for each output of `value`, which sees the input."""
+    get = value.single
+    if get is not None:
+
+        def changed(data: Any, scope: Scope, meter: Budget) -> Any:
+            return change(data, scope, meter, get(data, scope, meter))
+
+        return one(changed, target, value, weight=8, height=6)
+
+    def gen(data: Any, scope: Scope, meter: Budget) -> Iterator[Any]:
+        for new in value.gen(data, scope, meter):
+            meter.spend(2)
+            yield change(data, scope, meter, new)
+
+    code = many(gen, target, value, weight=8)
+    code.height += 6
+    return code
 
 
-def _deleted(data: JSON, paths: list[JSON]) -> JSON:
-    meter = current_meter()
-    meter.count_value(paths)
-    meter.spend(len(paths).bit_length() * len(paths))
-    for path in paths:
-        value = data
-        for key in path if isinstance(path, list) else ():
-            if not isinstance(value, (dict, list)):
-                break
-            meter.count_items(len(value) * (8 if isinstance(value, dict) else 1))
-            value = _child(value, key)
-    return engine.delete_paths(data, paths)
+def modify(target: Code, change: Code) -> Code:
+    """Compile `target |= change`: the first output, or away with what is there."""
+    first = first_output(change)
+    charge = 1 + (change.weight >> 2)
+
+    def modified(data: Any, scope: Scope, meter: Budget) -> Any:
+        patch = Patch(data, meter)
+        emptied: list[Any] = []
+        for path in places(target, data, scope, meter):
+            meter.spend(charge)
+            new = first(patch.get(path), scope, meter)
+            if new is NOTHING:
+                emptied.append(path)
+            else:
+                patch.set(path, new)
+        return delete_paths(meter, patch.root, emptied) if emptied else patch.root
+
+    return one(modified, target, change, weight=8, height=6)
 
 
-def _delpaths(data: JSON, _env: Environment, paths: Filter) -> Iterator[JSON]:
-    for listed in paths.vals(data):
-        if not isinstance(listed, list):
-            raise JqError("Paths must be specified as an array")
-        yield _deleted(data, listed)
+def first_output(code: Code) -> Get:
+    """Return what computes the first output of a filter, NOTHING if it has none."""
+    if code.get is not None:
+        return code.get
+
+    def get(data: Any, scope: Scope, meter: Budget) -> Any:
+        return next(iter(code.gen(data, scope, meter)), NOTHING)
+
+    return get
 
 
-def _setpath(data: JSON, _env: Environment, path: Filter, value: Filter) -> Iterator[JSON]:
-    for place in path.vals(data):
-        if not isinstance(place, list):
-            raise JqError("Path must be specified as an array")
-        for new in value.vals(data):
-            patch = Patch(data, current_meter())
-            patch.set(place, new)
-            yield patch.root
+def operate(target: Code, operation: Operation, value: Code) -> Code:
+    """Compile `target += value` and its kin."""
+
+    def operated(data: Any, scope: Scope, meter: Budget, operand: Any) -> Any:
+        patch = Patch(data, meter)
+        for path in places(target, data, scope, meter):
+            patch.set(path, operation(meter, patch.get(path), operand))
+        return patch.root
+
+    return _for_each_value(operated, target, value)
 
 
-def _index_by(data: JSON, _env: Environment, *args: Filter) -> Iterator[JSON]:
-    indexed: dict[str, JSON] = {}
-    for row in args[0].vals(data) if len(args) == 2 else engine.iterate(data):
-        for key in args[-1].vals(row):
-            current_meter().spend(1)
-            indexed[key if isinstance(key, str) else engine.encode(key)] = row
-    yield indexed
+def default(_meter: Budget, value: Any, other: Any) -> Any:
+    """Return `value // other`."""
+    return other if value is None or value is False else value
 
 
-def _fromstream(data: JSON, _env: Environment, events: Filter) -> Iterator[JSON]:
-    meter = current_meter()
-    patch = Patch(None, meter)
-    for event in events.vals(data):
-        if not isinstance(event, list) or not event or not isinstance(event[0], list):
-            raise JqError("Invalid streaming format")
-        path = event[0]
-        if len(event) == 2:
-            patch.set(path, event[1])
-        if (not path) if len(event) == 2 else len(path) <= 1:
-            yield patch.root
-            patch = Patch(None, meter)
+def delete(target: Code) -> Code:
+    """Compile `del(target)`."""
+
+    def deleted(data: Any, scope: Scope, meter: Budget) -> Any:
+        found = list(places(target, data, scope, meter))
+        return delete_paths(meter, data, found) if found else data
+
+    return one(deleted, target, weight=4, height=6)
 
 
-def _pick(data: JSON, _env: Environment, places: Filter) -> Iterator[JSON]:
-    patch = Patch(None, current_meter())
-    for path, _ in places.paths(data, []):
-        patch.set(path, engine.get_path(data, path))
-        patch.get(path)
-    yield patch.root
+def pick(target: Code) -> Code:
+    """Compile `pick(target)`."""
+
+    def picked(data: Any, scope: Scope, meter: Budget) -> Any:
+        patch = Patch(None, meter)
+        for path in places(target, data, scope, meter):
+            patch.set(path, steps.getpath(meter, data, path))
+            patch.get(path)
+        return patch.root
+
+    return one(picked, target, weight=4, height=6)
 
 
-def _del(data: JSON, _env: Environment, places: Filter) -> Iterator[JSON]:
-    paths: list[JSON] = []
-    for path, _ in places.paths(data, []):
-        current_meter().spend(1)
-        paths.append(path)
-    yield _deleted(data, paths) if paths else data
+def getpath(path: Code) -> Code:
+    """Compile `getpath(path)`."""
+
+    def gen(data: Any, scope: Scope, meter: Budget) -> Iterator[Any]:
+        for keys in path.gen(data, scope, meter):
+            yield steps.getpath(meter, data, keys)
+
+    def paths(data: Any, place: Place, scope: Scope, meter: Budget) -> Iterator[Located]:
+        for keys in path.gen(data, scope, meter):
+            if place is None:
+                raise invalid_path("near attempt to access an element of", data)
+            value = steps.getpath(meter, data, keys)
+            meter.spend(1 + len(keys))
+            inner = place
+            for key in keys:
+                inner = (inner, key)
+            yield inner, value
+
+    get = path.single
+    if get is None:
+        return many(gen, path, paths=paths)
+
+    def found(data: Any, scope: Scope, meter: Budget) -> Any:
+        return steps.getpath(meter, data, get(data, scope, meter))
+
+    return one(found, path, paths=paths, weight=2)
 
 
-BUILTINS: dict[Key, Builtin] = {
-    ("del", 1): _del,
-    ("delpaths", 1): _delpaths,
-    ("fromstream", 1): _fromstream,
-    ("pick", 1): _pick,
-    ("setpath", 2): _setpath,
-    ("INDEX", 1): _index_by,
-    ("INDEX", 2): _index_by,
-}
-METERING: dict[Key, Builtin] = {("assign", 2): _assign, ("update", 2): _update}
+def from_stream(events: Code) -> Code:
+    """Compile `fromstream(events)`."""
+    charge = turn(events)
+
+    def gen(data: Any, scope: Scope, meter: Budget) -> Iterable[Any]:
+        patch = Patch(None, meter)
+        for event in events.gen(data, scope, meter):
+            meter.spend(charge)
+            if not isinstance(event, list) or not event or not isinstance(event[0], list):
+                raise JqError("Invalid streaming format")
+            path = event[0]
+            if len(event) == 2:
+                patch.set(path, event[1])
+            if (not path) if len(event) == 2 else len(path) <= 1:
+                yield patch.root
+                patch = Patch(None, meter)
+
+    return many(gen, events)

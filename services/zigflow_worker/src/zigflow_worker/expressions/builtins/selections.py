@@ -1,0 +1,321 @@
+"""Builtins that choose among the outputs of filters, and loops."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from zigflow_worker.expressions import build, flow, steps, updates
+from zigflow_worker.expressions.budget import MAX_HEIGHT, Budget
+from zigflow_worker.expressions.code import Code, Located, Place, Scope, many, one, turn
+from zigflow_worker.expressions.errors import ExpressionError, JqError
+from zigflow_worker.expressions.flow import is_true
+from zigflow_worker.expressions.values import is_number
+
+_MAX_PENDING = MAX_HEIGHT
+
+
+def _every(code: Code, run: Callable[..., Any], *parts: Code) -> Code:
+    """Make a filter of `run(outputs, data, scope, meter)`, for values and for paths alike."""
+
+    def gen(data: Any, scope: Scope, meter: Budget) -> Iterator[Any]:
+        return run(lambda: code.gen(data, scope, meter), data, scope, meter)  # type: ignore[no-any-return]
+
+    def paths(data: Any, place: Place, scope: Scope, meter: Budget) -> Iterator[Located]:
+        return run(lambda: code.paths(data, place, scope, meter), data, scope, meter)  # type: ignore[no-any-return]
+
+    return many(gen, code, *parts, paths=paths)
+
+
+def _counts(count: Code, what: str) -> Callable[..., Iterator[float]]:
+    def counts(data: Any, scope: Scope, meter: Budget) -> Iterator[float]:
+        for value in count.gen(data, scope, meter):
+            if not is_number(value):
+                raise JqError(f"{what} must be a number")
+            if value < 0:
+                negative = "indices" if what == "nth" else "count"
+                raise JqError(f"{what} doesn't support negative {negative}")
+            yield value
+
+    return counts
+
+
+def _limit(count: Code, body: Code) -> Code:
+    counts, charge = _counts(count, "limit"), turn(body)
+
+    def run(outputs: Any, data: Any, scope: Scope, meter: Budget) -> Iterator[Any]:
+        for wanted in counts(data, scope, meter):
+            if wanted == 0:
+                continue
+            for taken, output in enumerate(outputs(), 1):
+                meter.spend(charge)
+                yield output
+                if taken >= wanted:
+                    break
+
+    return _every(body, run, count)
+
+
+def _skip(count: Code, body: Code) -> Code:
+    counts, charge = _counts(count, "skip"), turn(body)
+
+    def run(outputs: Any, data: Any, scope: Scope, meter: Budget) -> Iterator[Any]:
+        for wanted in counts(data, scope, meter):
+            for seen, output in enumerate(outputs()):
+                meter.spend(charge)
+                if seen >= wanted:
+                    yield output
+
+    return _every(body, run, count)
+
+
+def _nth(count: Code, body: Code) -> Code:
+    counts, charge = _counts(count, "nth"), turn(body)
+
+    def run(outputs: Any, data: Any, scope: Scope, meter: Budget) -> Iterator[Any]:
+        for wanted in counts(data, scope, meter):
+            for seen, output in enumerate(outputs()):
+                meter.spend(charge)
+                if seen >= wanted:
+                    yield output
+                    break
+
+    return _every(body, run, count)
+
+
+def _first(body: Code) -> Code:
+    def run(outputs: Any, _data: Any, _scope: Scope, _meter: Budget) -> Iterator[Any]:
+        for output in outputs():
+            yield output
+            return
+
+    code = _every(body, run)
+    if body.get is not None:
+        return body
+    return code
+
+
+def _last(body: Code) -> Code:
+    charge = turn(body)
+
+    def run(outputs: Any, _data: Any, _scope: Scope, meter: Budget) -> Iterator[Any]:
+        found: tuple[Any, ...] = ()
+        for output in outputs():
+            meter.spend(charge)
+            found = (output,)
+        yield from found
+
+    return _every(body, run)
+
+
+def _isempty(body: Code) -> Code:
+    def get(data: Any, scope: Scope, meter: Budget) -> bool:
+        for _ in body.gen(data, scope, meter):
+            return False
+        return True
+
+    return one(get, body, height=2)
+
+
+def _any(*, wanted: bool) -> Callable[[Code, Code], Code]:
+    def compiled(source: Code, condition: Code) -> Code:
+        charge = turn(source, condition)
+
+        def get(data: Any, scope: Scope, meter: Budget) -> bool:
+            for item in source.gen(data, scope, meter):
+                meter.spend(charge)
+                for outcome in condition.gen(item, scope, meter):
+                    if is_true(outcome) is wanted:
+                        return wanted
+            return not wanted
+
+        return one(get, source, condition, height=3)
+
+    return compiled
+
+
+def _error() -> Code:
+    def get(data: Any, _scope: Scope, meter: Budget) -> Any:
+        meter.spend(5)
+        raise JqError(data)
+
+    return flow.raising(get)
+
+
+def _range(*bounds: Code) -> Code:
+    parts = list(bounds) if len(bounds) > 1 else [flow.constant(0), *bounds]
+
+    def gen(data: Any, scope: Scope, meter: Budget) -> Iterator[Any]:
+        for values in build.product(parts, data, scope, meter):
+            yield from _numbers(*values)
+
+    getters = [part.single for part in parts if part.single is not None]
+    if len(getters) < len(parts):
+        return many(gen, *parts)
+    return many(
+        lambda data, scope, meter: _numbers(*[get(data, scope, meter) for get in getters]), *parts
+    )
+
+
+def _numbers(begin: Any, end: Any, stride: Any = 1) -> Any:
+    if not (is_number(begin) and is_number(end) and is_number(stride)):
+        raise JqError("Range bounds must be numeric")
+    if type(begin) is int and type(end) is int and type(stride) is int and stride:
+        return range(begin, end, stride)
+    return _float_range(begin, end, stride)
+
+
+def _float_range(value: float, end: float, stride: float) -> Iterator[float]:
+    if not stride:
+        return
+    while (value < end) if stride > 0 else (value > end):
+        yield value
+        value += stride
+
+
+def _unfold(begin: Any, grow: Callable[[Any], Iterator[tuple[bool, Any]]], meter: Budget) -> Any:
+    """Walk depth first what `grow` makes of `begin`: (True, output) or (False, to be grown)."""
+    pending = [grow(begin)]
+    while pending:
+        found = next(pending[-1], None)
+        meter.spend(1)
+        if found is None:
+            pending.pop()
+        elif found[0]:
+            yield found[1]
+        elif len(pending) == _MAX_PENDING:
+            raise ExpressionError("expression recurses too deeply")
+        else:
+            pending.append(grow(found[1]))
+
+
+def _recurse(*parts: Code) -> Code:
+    step = parts[0] if parts else steps.iterate_step(flow.identity(), guarded=True)
+    goes_on = parts[1] if len(parts) == 2 else None
+    charge = turn(step, *parts)
+
+    def allowed(value: Any, scope: Scope, meter: Budget) -> Iterator[None]:
+        if goes_on is None:
+            yield None
+            return
+        for outcome in goes_on.gen(value, scope, meter):
+            if is_true(outcome):
+                yield None
+
+    def gen(data: Any, scope: Scope, meter: Budget) -> Iterator[Any]:
+        def grow(value: Any) -> Iterator[tuple[bool, Any]]:
+            yield True, value
+            for child in step.gen(value, scope, meter):
+                meter.spend(charge)
+                for _ in allowed(child, scope, meter):
+                    yield False, child
+
+        return _unfold(data, grow, meter)  # type: ignore[no-any-return]
+
+    def paths(data: Any, place: Place, scope: Scope, meter: Budget) -> Iterator[Located]:
+        def grow(located: Located) -> Iterator[tuple[bool, Located]]:
+            yield True, located
+            for child in step.paths(located[1], located[0], scope, meter):
+                meter.spend(charge)
+                for _ in allowed(child[1], scope, meter):
+                    yield False, child
+
+        return _unfold((place, data), grow, meter)  # type: ignore[no-any-return]
+
+    code = many(gen, step, *parts, paths=paths)
+    code.height += 3
+    return code
+
+
+def _loop(*, until: bool) -> Callable[[Code, Code], Code]:
+    """Make `until(condition; update)` or `while(condition; update)`."""
+
+    def compiled(condition: Code, update: Code) -> Code:
+        charge = turn(condition, condition, update)
+
+        def gen(data: Any, scope: Scope, meter: Budget) -> Iterator[Any]:
+            def grow(value: Any) -> Iterator[tuple[bool, Any]]:
+                for outcome in condition.gen(value, scope, meter):
+                    meter.spend(charge)
+                    if is_true(outcome):
+                        yield True, value
+                    if is_true(outcome) is not until:
+                        for changed in update.gen(value, scope, meter):
+                            yield False, changed
+
+            return _unfold(data, grow, meter)  # type: ignore[no-any-return]
+
+        def paths(data: Any, place: Place, scope: Scope, meter: Budget) -> Iterator[Located]:
+            def grow(located: Located) -> Iterator[tuple[bool, Located]]:
+                for outcome in condition.gen(located[1], scope, meter):
+                    meter.spend(charge)
+                    if is_true(outcome):
+                        yield True, located
+                    if is_true(outcome) is not until:
+                        for changed in update.paths(located[1], located[0], scope, meter):
+                            yield False, changed
+
+            return _unfold((place, data), grow, meter)  # type: ignore[no-any-return]
+
+        test, change = condition.single, update.single
+        code = many(gen, condition, update, paths=paths)
+        code.height += 3
+        if test is None or change is None:
+            return code
+
+        def looped(data: Any, scope: Scope, meter: Budget) -> Iterator[Any]:
+            while True:
+                meter.spend(charge)
+                holds = is_true(test(data, scope, meter))
+                if holds:
+                    yield data
+                if holds is until:
+                    return
+                data = change(data, scope, meter)
+
+        code.gen = looped
+        return code
+
+    return compiled
+
+
+def _repeat(body: Code) -> Code:
+    charge = turn(body, body)
+
+    def run(outputs: Any, _data: Any, _scope: Scope, meter: Budget) -> Iterator[Any]:
+        while True:
+            meter.spend(charge)
+            yield from outputs()
+
+    return _every(body, run)
+
+
+def _map(change: Code) -> Code:
+    items = steps.iterate_step(flow.identity(), guarded=False)
+    return build.collect(flow.pipe([items, change]))
+
+
+FILTERS: dict[tuple[str, int], Callable[..., Code]] = {
+    **{("range", arity): _range for arity in (1, 2, 3)},
+    **{("recurse", arity): _recurse for arity in (0, 1, 2)},
+    ("all", 2): _any(wanted=False),
+    ("any", 2): _any(wanted=True),
+    ("del", 1): updates.delete,
+    ("empty", 0): flow.empty,
+    ("error", 0): _error,
+    ("first", 1): _first,
+    ("fromstream", 1): updates.from_stream,
+    ("getpath", 1): updates.getpath,
+    ("isempty", 1): _isempty,
+    ("last", 1): _last,
+    ("limit", 2): _limit,
+    ("map", 1): _map,
+    ("nth", 2): _nth,
+    ("path", 1): updates.path_of,
+    ("pick", 1): updates.pick,
+    ("repeat", 1): _repeat,
+    ("select", 1): flow.select,
+    ("skip", 2): _skip,
+    ("until", 2): _loop(until=True),
+    ("while", 2): _loop(until=False),
+}

@@ -1,0 +1,169 @@
+"""Compiled filters: closures over the data, the bound values and the budget.
+
+Each filter is compiled for its values (`gen`, and `get` where it has one output) and for the
+places it selects (`paths`). Bound values are linked pairs `(value, outer)`, the variables of the
+evaluation at the bottom; so names are resolved to distances when they are compiled, and a
+filter that is suspended keeps what it has bound.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, TypeAlias
+
+from zigflow_worker.expressions.budget import Budget
+from zigflow_worker.expressions.errors import JqError
+from zigflow_worker.expressions.printing import brief
+
+Scope: TypeAlias = Any
+"""Bound values, as linked pairs."""
+Place: TypeAlias = Any
+"""A path as linked pairs `(outer, key)`, `()` at the root; None for what is no path."""
+Get: TypeAlias = Callable[[Any, Scope, Budget], Any]
+Gen: TypeAlias = Callable[[Any, Scope, Budget], Iterable[Any]]
+Located: TypeAlias = tuple[Place, Any]
+Each: TypeAlias = "tuple[Get, Get | None, bool]"
+"""The getter of a list or map, what becomes of its items, and whether that may be NOTHING."""
+Paths: TypeAlias = Callable[[Any, Place, Scope, Budget], Iterable[Located]]
+
+NOTHING = object()
+"""What the getter of a filter returns that may have no output."""
+_REFERENCES = (dict, list, bool, type(None))
+_SHIFT = 2
+"""Operations of a filter that count as a step: two to this power."""
+
+
+class Code:
+    """A compiled filter.
+
+    `get` computes its one output; where `maybe` is true it may be NOTHING. `weight` counts the
+    operations of one run besides those that are counted as they are done, `height` the Python
+    frames it stands on. `each` is set where all the filter does is to go through a list
+    or map; `names` the keys of a path that is nothing but names,
+    `constant` the value of a filter that is nothing else.
+    """
+
+    __slots__ = ("constant", "each", "gen", "get", "height", "maybe", "names", "paths", "weight")
+
+    def __init__(
+        self,
+        gen: Gen,
+        paths: Paths | None = None,
+        *,
+        get: Get | None = None,
+        maybe: bool = False,
+        weight: int = 1,
+        height: int = 1,
+        each: Each | None = None,
+    ) -> None:
+        self.gen = gen
+        self.get = get
+        self.maybe = maybe
+        self.paths = paths or no_paths(gen)
+        self.weight = weight
+        self.height = height
+        self.each = each
+        self.names: list[str] | None = None
+        self.constant: Any = NOTHING
+
+    @property
+    def single(self) -> Get | None:
+        """The getter of a filter that always has an output."""
+        return None if self.maybe else self.get
+
+
+def one(
+    get: Get, *parts: Code, paths: Paths | None = None, weight: int = 1, height: int = 1
+) -> Code:
+    """Make a filter with one output, out of `parts`."""
+    return Code(
+        lambda data, scope, meter: (get(data, scope, meter),),
+        paths,
+        get=get,
+        weight=weight + sum([part.weight for part in parts]),
+        height=height + max([part.height for part in parts], default=0),
+    )
+
+
+def optional(
+    get: Get, *parts: Code, paths: Paths | None = None, weight: int = 1, height: int = 1
+) -> Code:
+    """Make a filter with one output or none, out of `parts`."""
+
+    def gen(data: Any, scope: Scope, meter: Budget) -> Iterable[Any]:
+        value = get(data, scope, meter)
+        return () if value is NOTHING else (value,)
+
+    code = one(get, *parts, paths=paths, weight=weight, height=height + 1)
+    code.gen = gen
+    code.maybe = True
+    if paths is None:
+        code.paths = no_paths(gen)
+    return code
+
+
+def many(gen: Gen, *parts: Code, paths: Paths | None = None, weight: int = 1) -> Code:
+    """Make a filter with any number of outputs, out of `parts`."""
+    return Code(
+        gen,
+        paths,
+        weight=weight + sum([part.weight for part in parts]),
+        height=2 + max([part.height for part in parts], default=0),
+    )
+
+
+def no_paths(gen: Gen) -> Paths:
+    """Make the path mode of a filter that makes values: only the same value keeps its place."""
+
+    def paths(data: Any, place: Place, scope: Scope, meter: Budget) -> Iterator[Located]:
+        for value in gen(data, scope, meter):
+            yield place if value is data and isinstance(value, _REFERENCES) else None, value
+
+    return paths
+
+
+def invalid_path(what: str, value: Any) -> JqError:
+    """Return the error of a path that goes through a made value."""
+    return JqError(f"Invalid path expression {what} {brief(value)}")
+
+
+def turn(source: Code, *bodies: Code) -> int:
+    """Return the steps of handing on an output of `source` to `bodies`."""
+    return 1 + (source.height + sum([body.weight for body in bodies]) >> _SHIFT)
+
+
+def start(code: Code) -> int:
+    """Return the steps of one run."""
+    return code.weight >> _SHIFT
+
+
+def product(codes: list[Code], data: Any, scope: Scope, meter: Budget) -> Iterator[list[Any]]:
+    """Yield the combinations of outputs, the last varying fastest; always in the same list."""
+    gens = [code.gen for code in codes]
+    steps = 1 + (sum([code.weight + code.height for code in codes]) >> _SHIFT)
+    values: list[Any] = [None] * len(gens)
+    running = [iter(gens[0](data, scope, meter))]
+    while running:
+        value = next(running[-1], NOTHING)
+        if value is NOTHING:
+            running.pop()
+            continue
+        meter.used += steps
+        if meter.used > meter.limit:
+            meter.fail()
+        values[len(running) - 1] = value
+        if len(running) == len(gens):
+            yield values
+        else:
+            running.append(iter(gens[len(running)](data, scope, meter)))
+
+
+def key_list(place: Place, meter: Budget) -> list[Any]:
+    """Return the keys of a place, from the root."""
+    keys = []
+    while place:
+        place, key = place
+        keys.append(key)
+    meter.spend(len(keys) >> _SHIFT)
+    keys.reverse()
+    return keys
