@@ -62,8 +62,7 @@ _UPDATES = ["=", "|=", "+=", "-=", "*=", "/=", "%=", "//=", "|=", "="]
 _PATTERNS = _list(
     r"""
     $x  $y  [$x]  [$x, $y]  {a: $x}  {$a}  {a: [$x], b: $y}  [[$x]]  {$a, b: $y}  {"b": $x}
-    {("a", "b"): $x}  [$x, {a: $y}]  {$b: [$x]}  [$x] ?// $x  {a: $x} ?// [$x] ?// $x  $x ?// [$x]
-    [$x] ?// {a: $x}
+    {("a", "b"): $x}  [$x, {a: $y}]  {$b: [$x]}
     """
 )
 NULLARY = _list(
@@ -218,7 +217,7 @@ def _blocks(depth: int) -> Programs:
             lambda p: f"foreach {p[0]} as {p[1]} ({p[2]}; {p[3]}; {p[4]})"
         ),
         st.tuples(term, term).map(lambda p: f"first({p[0]}, {p[1]})"),
-        inner.map(lambda p: f"[limit(3; repeat({p}, 1))]"),
+        inner.map(lambda p: f"[limit(3; repeat(({p}), 1))]"),
         inner.map(lambda p: f"[limit(4; recurse({p}))]"),
         inner.map(lambda p: f'[limit(3; .[]? | until(. == 3 or type != "number"; 3, ({p})))]'),
         inner.map(lambda p: f"[limit(3; while(true; {p}))]"),
@@ -319,4 +318,12 @@ def _is_short(program: str) -> bool:
     return len(program) < 400
 
 
-complete_programs = programs(DEPTH).map(complete)
+# Only whole programs, of bodies without `break`: jq tries an alternative for what ends a `limit`
+# inside, and for errors after the body, too.
+alternatives: Programs = st.tuples(
+    _terms(1),
+    st.sampled_from(["[$x]", "{a: $x}", "$x", "[[$x]]", "{b: [$x]}", "{$x, a: [$y]}"]),
+    st.sampled_from(["[$x]", "{a: $x}", "$x", "[$y] ?// $x", "{$a} ?// [$x] ?// {a: $y}"]),
+    st.sampled_from(["$x", "[$x, $y]", "$x.a", "$x + 1", "., $x", "error", "$x[]", "[$x[]?], $y"]),
+).map(lambda p: f"{p[0]} as {p[1]} ?// {p[2]} | {p[3]}")
+complete_programs = (programs(DEPTH) | alternatives).map(complete)
