@@ -89,7 +89,8 @@ del(.[]|nulls) .[1:]=[9] .[:1]|=map(1) .[-1]=1 .[7]=1 .[-9]=1 .[1.7]=1 .[nan]=1 
 .[0]|=empty (.[]|=empty) (.[]|select(.==1))|=empty .[1:]|=empty to_entries|from_entries add(.[]?)
 [.[]|tostring] walk(tojson) [1|truncate_stream(tostream)] mktime
 todate strftime("%F") has(1) has("a") index(1) indices(1) indices([1]) indices([]) rindex([1,2])
-contains([1]) inside([1]) .-[1] .*2 .+[1] sort|bsearch(1) sort|bsearch("a") flatten(1) flatten(-1) nth(1)
+contains([1]) inside([1]) .-[1] .*2 .+[1] sort|bsearch(1) sort|bsearch("a") flatten(1) flatten(-1)
+nth(1)
 nth(-1) [.[]|numbers] pick(.[0]) pick(first) pick(.[-1]) [limit(2;.[])] [skip(1;.[])]
 getpath([0,0])? error tojson|fromjson IN(.[];1) any(.==1) all(type=="number") isempty(.[])
 ascii_downcase @base64 @json .[[1]] .[null] .["a"] .[{}]? .[1,0] .[{"start":1,"end":2}] .[null:1]
