@@ -9,6 +9,8 @@ WANTED: dict[str, str] = {
         "places selected in a `reduce`, a `foreach` or after a pattern: jq forgets or keeps the "
         "path of another value"
     ),
+    r"@base64d": "bytes that are no UTF-8 are replaced one by one",
+    r"\(\[\]\):|\(\{\}\):|\(null\):": "a constant key of an object that is no string fails when run",
     r"%Z": "the name of UTC; jq's is GMT",
 }
 """Reasons, by the regular expression of programs."""

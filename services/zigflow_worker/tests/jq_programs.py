@@ -91,7 +91,7 @@ _UNARY = _list(
 _BINARY = _list(
     r"""
     limit  skip  nth  limit(9; range  setpath  any  all  sub  gsub  IN  INDEX  test  match
-    capture  scan  split  splits  pow  ldexp  atan2  fmin  JOIN  limit(9; recurse  fmod  scalb
+    capture  scan  split  splits  pow  atan2  fmin  JOIN  limit(9; recurse  fmod
     copysign  drem
     """
 )
