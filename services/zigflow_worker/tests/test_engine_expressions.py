@@ -138,8 +138,13 @@ def test_user_functions_shadow_builtins_only_in_their_scope() -> None:
     [
         ("", "expression is empty"),
         ("${ }", "expression is empty"),
-        (".a |", "Unexpected end at position 4"),
-        ("(.a", "Expected OP ')' but got the end at position 3"),
+        (".a |", "unexpected end at line 1, column 5"),
+        ("(.a", "unexpected end, expecting ')' at line 1, column 4"),
+        (".a\n| }", "unexpected '}' at line 2, column 3"),
+        ('"a', "unexpected end: a string is not closed at line 1, column 3"),
+        ('"\\x"', "invalid escape in a string at line 1, column 2"),
+        ("1 ! 2", "unexpected character '!' at line 1, column 3"),
+        ("{(1): 2}", "cannot use number (1) as object key"),
         ("foo", "foo/0 is not defined"),
         ("break $x", "label $x is not defined"),
         ("@nope", "@nope is not a format"),
@@ -147,8 +152,7 @@ def test_user_functions_shadow_builtins_only_in_their_scope() -> None:
         ("9" * 400, "a number is out of range"),
         ("9" * 5000, "a number is out of range"),
         ("." * 30_000, "expression is longer than 20000 characters"),
-        ("1" + " + 1" * 4000, "expression nests more than 200 deep"),
-        ("1" + " | 1" * 4000, "expression nests more than 200 deep"),
+        ("1" + "|(1,1)" * 3000, "expression nests more than 200 deep"),
         ("- " * 5000 + "1", "expression nests more than 200 deep"),
     ],
 )
@@ -159,12 +163,17 @@ def test_syntax_errors_are_one_clear_line(source: str, message: str) -> None:
 def test_deep_sources_meet_our_limit_and_nested_calls_compile_quickly() -> None:
     assert "nests" in refusal("[" * 9000)
     assert "nests" in refusal('"\\(' * 400 + "1" + ')"' * 400)
-    assert "more than 500" in refusal('"' + "\\(1)" * 501 + '"')
+    assert evaluate('"' + "\\(1)" * 1000 + '"') == "1" * 1000
+    assert evaluate("1" + " + 1" * 4000) == 4001
+    assert evaluate("1" + " | 1" * 4000) == 1
+    assert evaluate("[" + ", ".join(["1"] * 4000) + "] | length") == 4000
+    assert evaluate("true" + " and true" * 2000) is True
+    assert evaluate("null" + " // null" * 2000) is None
     assert evaluate("not | " * 60 + "not", None) is True
     assert evaluate("(" * 40 + "1" + " + 1)" * 40) == 41
     assert evaluate("[first(" * 12 + "1" + ")]" * 12) is not None
     assert evaluate("IN(" * 40 + "1" + ")" * 40) is False
-    assert refusal("map(" * 60 + "combinations, " * 200 + "1" + ")" * 60)
+    assert evaluate("map(" * 60 + "combinations, " * 200 + "1" + ")" * 60, []) == []
 
 
 @pytest.mark.parametrize(
@@ -191,13 +200,13 @@ def test_nan_and_infinities_may_help_on_the_way() -> None:
         ("error(null)", None),
         ('range("a")', None),
         ('[1] | .["a"]', None),
-        ('flatten("a")', [1]),
+        ("flatten(-1)", [1]),
         ('"%FF" | @urid', None),
         ("implode", ["x"]),
         ("limit(-1; 1)", None),
         ('"1" | strptime("%Q")', None),
         ("1e18 | todate", None),
-        ("[1e9, 1, 1, 1, 1, 1] | mktime", None),
+        ("[1e12, 1, 1, 1, 1, 1] | mktime", None),
         ('"{" | fromjson', None),
         ('"NaN" | fromjson', None),
         ('"1e999" | fromjson', None),

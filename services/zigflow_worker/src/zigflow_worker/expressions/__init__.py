@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from zigflow_worker.expressions.budget import DEFAULT_STEPS, Budget
-from zigflow_worker.expressions.values import JSON
 from zigflow_worker.expressions.errors import ExpressionError, ExpressionSyntaxError
 from zigflow_worker.expressions.expression import Expression, compile_expression, is_expression
 from zigflow_worker.expressions.templates import Template, compile_template
+from zigflow_worker.expressions.values import JSON
 
 __all__ = [
     "DEFAULT_STEPS",

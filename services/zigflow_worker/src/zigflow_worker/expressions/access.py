@@ -28,22 +28,15 @@ def items(value: Any) -> Iterable[Any]:
 
 def index(meter: Budget, value: Any, key: Any) -> Any:
     """Return `value[key]`, null for what is not there (raises JqError)."""
-    if isinstance(value, dict):
-        if isinstance(key, str):
-            if len(key) > _LONG_KEY:
-                meter.read_text(len(key))
-            return value.get(key)
-    elif isinstance(value, list):
-        if is_number(key):
-            return _item(value, key)
-        if isinstance(key, dict):
-            return cut(meter, value, *bounds(key))
-        if isinstance(key, list):
-            return find_list(meter, value, key)
-    elif value is None:
-        if is_number(key) or isinstance(key, (str, dict)):
-            return None
-    elif isinstance(value, str) and isinstance(key, dict):
+    if isinstance(value, dict) and isinstance(key, str):
+        if len(key) > _LONG_KEY:
+            meter.read_text(len(key))
+        return value.get(key)
+    if isinstance(value, list):
+        return _in_list(meter, value, key)
+    if value is None and (is_number(key) or isinstance(key, (str, dict))):
+        return None
+    if isinstance(value, str) and isinstance(key, dict):
         return cut(meter, value, *bounds(key))
     raise cannot_index(value, key)
 
@@ -53,14 +46,24 @@ def cannot_index(value: Any, key: Any) -> JqError:
     return JqError(f"Cannot index {type_name(value)} with {describe(key)}")
 
 
-def _item(value: list[Any], key: float) -> Any:
+def _in_list(meter: Budget, value: list[Any], key: Any) -> Any:
+    if is_number(key):
+        return _item(value, key)
+    if isinstance(key, dict):
+        return cut(meter, value, *bounds(key))
+    if isinstance(key, list):
+        return find_list(meter, value, key)
+    raise cannot_index(value, key)
+
+
+def _item(value: list[Any], key: Any) -> Any:
     if isinstance(key, float):
         if not math.isfinite(key):
             return None
-        key = math.floor(key)
+        key = int(key)
     if key < 0:
         key += len(value)
-    return value[int(key)] if 0 <= key < len(value) else None
+    return value[key] if 0 <= key < len(value) else None
 
 
 def bounds(key: dict[str, Any]) -> tuple[Any, Any]:
@@ -75,8 +78,8 @@ def clamp(length: int, first: Any, last: Any) -> tuple[int, int]:
     for bound in (first, last):
         if bound is not None and not is_number(bound):
             raise JqError(_SLICE)
-    begin = 0 if first is None or first != first else _whole(first, math.floor)
-    end = length if last is None or last != last else _whole(last, math.ceil)
+    begin = 0 if first is None or math.isnan(first) else _whole(first, math.floor)
+    end = length if last is None or math.isnan(last) else _whole(last, math.ceil)
     begin = min(max(begin + length if begin < 0 else begin, 0), length)
     end = min(max(end + length if end < 0 else end, begin), length)
     return begin, end
@@ -91,7 +94,6 @@ def _whole(bound: float, rounded: Any) -> int:
 def cut(meter: Budget, value: Any, first: Any, last: Any) -> Any:
     """Return a slice of a list or text, null of null (raises JqError)."""
     if value is None:
-        clamp(0, first, last)
         return None
     if not isinstance(value, (list, str)):
         raise cannot_index(value, {})

@@ -16,14 +16,14 @@ _LARGEST_INTEGER, _SMALLEST_INTEGER = 2**63 - 1, -(2**63)
 _MAX_REPEATED = 2**31 - 1
 
 
-def bounded(value: int) -> int | float:
+def bounded(meter: Budget, value: int) -> int | float:
     """Return an integer in the range that is exact, or the nearest double."""
     if -_BOUND < value < _BOUND:
         return value
     try:
         return float(value)
     except OverflowError:
-        return math.inf if value > 0 else -math.inf
+        return meter.number(math.inf if value > 0 else -math.inf)
 
 
 def _refuse(left: Any, right: Any, what: str) -> NoReturn:
@@ -35,34 +35,40 @@ def add(meter: Budget, left: Any, right: Any) -> Any:
     kind, other = type(left), type(right)
     if kind is int and other is int:
         value = left + right
-        return value if -_BOUND < value < _BOUND else bounded(value)
-    if kind is other:
-        if kind is str:
-            meter.make_text(len(left) + len(right))
-            return left + right
-        if kind is float:
-            return left + right
-        if kind is list:
-            meter.make_items((len(left) + len(right)) // 2)
-            return left + right
-        if kind is dict:
-            meter.make_items(MAP_ITEM * (len(left) + len(right)))
-            meter.read_text(sum(map(len, right)))
-            return left | right
-    elif (kind is int and other is float) or (kind is float and other is int):
-        return left + right
-    if left is None:
-        return right
-    if right is None:
-        return left
+        return value if -_BOUND < value < _BOUND else bounded(meter, value)
+    if kind is other and kind in _JOINED:
+        return _JOINED[kind](meter, left, right)
+    if (kind is float and (other is float or other is int)) or (kind is int and other is float):
+        return meter.number(left + right)
+    if left is None or right is None:
+        return right if left is None else left
     _refuse(left, right, "added")
+
+
+def _join_texts(meter: Budget, left: str, right: str) -> str:
+    meter.make_text(len(left) + len(right))
+    return left + right
+
+
+def _join_lists(meter: Budget, left: list[Any], right: list[Any]) -> list[Any]:
+    meter.make_items((len(left) + len(right)) // 2)
+    return left + right
+
+
+def _join_maps(meter: Budget, left: dict[str, Any], right: dict[str, Any]) -> dict[str, Any]:
+    meter.make_items(MAP_ITEM * (len(left) + len(right)))
+    meter.read_text(sum(map(len, right)))
+    return left | right
+
+
+_JOINED: dict[type, Operation] = {str: _join_texts, list: _join_lists, dict: _join_maps}
 
 
 def subtract(meter: Budget, left: Any, right: Any) -> Any:
     """Return `left - right`; lists without each other's items."""
     if is_number(left) and is_number(right):
         value = left - right
-        return bounded(value) if type(value) is int else value
+        return bounded(meter, value) if type(value) is int else meter.number(value)
     if isinstance(left, list) and isinstance(right, list):
         return _without(meter, left, right)
     _refuse(left, right, "subtracted")
@@ -98,9 +104,9 @@ def multiply(meter: Budget, left: Any, right: Any) -> Any:
     kind, other = type(left), type(right)
     if kind is int and other is int:
         value = left * right
-        return value if -_BOUND < value < _BOUND else bounded(value)
+        return value if -_BOUND < value < _BOUND else bounded(meter, value)
     if (kind is float and (other is float or other is int)) or (kind is int and other is float):
-        return left * right
+        return meter.number(left * right)
     if kind is str and is_number(right):
         return _repeat(meter, left, right)
     if other is str and is_number(left):
@@ -144,7 +150,7 @@ def divide(meter: Budget, left: Any, right: Any) -> Any:
         if type(left) is int and type(right) is int:
             whole, rest = divmod(left, right)
             return whole if not rest else left / right
-        return left / right
+        return meter.number(left / right)
     if isinstance(left, str) and isinstance(right, str):
         return split(meter, left, right)
     _refuse(left, right, "divided")
@@ -161,12 +167,12 @@ def split(meter: Budget, text: str, separator: str) -> list[str]:
     return text.split(separator) if text else []
 
 
-def modulo(_meter: Budget, left: Any, right: Any) -> Any:
+def modulo(meter: Budget, left: Any, right: Any) -> Any:
     """Return `left % right` of the whole parts, with the sign of `left`."""
     if not (is_number(left) and is_number(right)):
         _refuse(left, right, "divided (remainder)")
     if left != left or right != right:  # noqa: PLR0124
-        return math.nan
+        return meter.number(math.nan)
     dividend, divisor = _whole(left), abs(_whole(right))
     if divisor == 0:
         _refuse(left, right, "divided (remainder) because the divisor is zero")

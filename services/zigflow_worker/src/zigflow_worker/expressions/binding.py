@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import Any, TypeAlias
 
 from zigflow_worker.expressions import access
 from zigflow_worker.expressions.budget import Budget
-from zigflow_worker.expressions.code import Code, Located, Place, Scope, many, one, optional, turn
+from zigflow_worker.expressions.code import (
+    VALUES,
+    Code,
+    Get,
+    Mode,
+    Scope,
+    duplex,
+    one,
+    optional,
+    turn,
+)
 from zigflow_worker.expressions.errors import CATCHABLE, JqError, caught_value
 from zigflow_worker.expressions.printing import describe
 
@@ -81,11 +92,14 @@ class Binder:
     ) -> Iterator[Any]:
         """Yield what `body` makes of each scope."""
         height = meter.height
+        if self.is_plain:
+            yield from body((value, scope))
+            return
         for match in self.matches:
             try:
                 for inner in match(value, scope, meter):
                     yield from body(inner)
-                return
+                return  # noqa: TRY300 - the body is inside on purpose
             except CATCHABLE as error:
                 if match is self.matches[-1]:
                     raise
@@ -97,139 +111,82 @@ class Binder:
 def bind(source: Code, binder: Binder, body: Code) -> Code:
     """Compile `source as patterns | body`."""
     steps = turn(source, body)
+
+    def run(mode: Mode, item: Any, scope: Scope, meter: Budget) -> Iterator[Any]:
+        run_body = mode.of(body)
+        for value in source.gen(mode.value(item), scope, meter):
+            meter.spend(steps)
+            if binder.is_plain:
+                yield from run_body(item, (value, scope), meter)
+            else:
+                yield from binder.run(value, scope, meter, lambda s: run_body(item, s, meter))
+
+    code = duplex(run, source, body)
+    code.height += binder.height
     get, then = source.single, body.get
-    if binder.is_plain and get is not None and then is not None:
+    if not binder.is_plain or get is None or then is None:
+        return code
 
-        def bound(data: Any, scope: Scope, meter: Budget) -> Any:
-            return then(data, (get(data, scope, meter), scope), meter)
+    def bound(data: Any, scope: Scope, meter: Budget) -> Any:
+        return then(data, (get(data, scope, meter), scope), meter)
 
-        code = (optional if body.maybe else one)(bound, source, body)
-    elif binder.is_plain:
-        code = many(_plain(source, body, steps), source, body)
-    else:
-        code = many(_patterned(source, binder, body, steps), source, body)
-        code.height += binder.height
-
-    def paths(data: Any, place: Place, scope: Scope, meter: Budget) -> Iterator[Located]:
-        for value in source.gen(data, scope, meter):
-            meter.spend(steps)
-            yield from binder.run(
-                value, scope, meter, lambda inner: body.paths(data, place, inner, meter)
-            )
-
-    code.paths = paths
-    return code
-
-
-def _plain(source: Code, body: Code, steps: int) -> Any:
-    def gen(data: Any, scope: Scope, meter: Budget) -> Iterator[Any]:
-        for value in source.gen(data, scope, meter):
-            meter.used += steps
-            if meter.used > meter.limit:
-                meter.fail()
-            yield from body.gen(data, (value, scope), meter)
-
-    return gen
-
-
-def _patterned(source: Code, binder: Binder, body: Code, steps: int) -> Any:
-    def gen(data: Any, scope: Scope, meter: Budget) -> Iterator[Any]:
-        for value in source.gen(data, scope, meter):
-            meter.spend(steps)
-            yield from binder.run(value, scope, meter, lambda inner: body.gen(data, inner, meter))
-
-    return gen
+    return (optional if body.maybe else one)(bound, source, body, paths=code.paths)
 
 
 class _State:
-    """The state of a fold, and its place while it is a path."""
+    """The state of a fold."""
 
-    __slots__ = ("place", "value")
+    __slots__ = ("item",)
 
-    def __init__(self, value: Any, place: Place = None) -> None:
-        self.value = value
-        self.place = place
+    def __init__(self, item: Any) -> None:
+        self.item = item
+
+
+def _nothing_of(mode: Mode) -> Any:
+    return None if mode is VALUES else (None, None)
 
 
 def fold_reduce(source: Code, binder: Binder, begin: Code, update: Code) -> Code:
     """Compile `reduce source as patterns (begin; update)`."""
     steps = turn(source, update)
-    last = _last_of(update)
 
-    def change(state: _State, inner: Scope, meter: Budget) -> Iterable[Any]:
-        state.value = last(state.value, inner, meter)
-        return ()
-
-    def folded(data: Any, scope: Scope, meter: Budget, value: Any) -> Any:
-        if binder.is_plain:
-            for item in source.gen(data, scope, meter):
-                meter.used += steps
-                if meter.used > meter.limit:
-                    meter.fail()
-                value = last(value, (item, scope), meter)
-            return value
-        state = _State(value)
-        for item in source.gen(data, scope, meter):
-            meter.spend(steps)
-            for _ in binder.run(item, scope, meter, lambda inner: change(state, inner, meter)):
-                pass
-        return state.value
-
-    get = begin.single
-    if get is not None:
-
-        def reduced(data: Any, scope: Scope, meter: Budget) -> Any:
-            return folded(data, scope, meter, get(data, scope, meter))
-
-        code = one(reduced, source, begin, update, height=4)
-    else:
-
-        def gen(data: Any, scope: Scope, meter: Budget) -> Iterator[Any]:
-            for value in begin.gen(data, scope, meter):
-                meter.spend(1)
-                yield folded(data, scope, meter, value)
-
-        code = many(gen, source, begin, update)
-    code.height += binder.height
-    code.paths = _reduced_paths(source, binder, begin, update)
-    return code
-
-
-def _last_of(update: Code) -> Any:
-    """Return what computes the last output of `update`, null if there is none."""
-    if update.single is not None:
-        return update.single
-
-    def last(data: Any, scope: Scope, meter: Budget) -> Any:
-        found = None
-        for value in update.gen(data, scope, meter):
+    def change(mode: Mode, state: _State, inner: Scope, meter: Budget) -> Iterator[Any]:
+        before, state.item = state.item, _nothing_of(mode)
+        for state.item in mode.of(update)(before, inner, meter):
             meter.spend(1)
-            found = value
-        return found
+        yield from ()
 
-    return last
-
-
-def _reduced_paths(source: Code, binder: Binder, begin: Code, update: Code) -> Any:
-    steps = turn(source, update)
-
-    def change(state: _State, inner: Scope, meter: Budget) -> Iterable[Any]:
-        value, place = state.value, state.place
-        state.value, state.place = None, None
-        for state.place, state.value in update.paths(value, place, inner, meter):
-            meter.spend(1)
-        return ()
-
-    def paths(data: Any, place: Place, scope: Scope, meter: Budget) -> Iterator[Located]:
-        for where, value in begin.paths(data, place, scope, meter):
-            state = _State(value, where)
-            for item in source.gen(data, scope, meter):
+    def run(mode: Mode, item: Any, scope: Scope, meter: Budget) -> Iterator[Any]:
+        for first in mode.of(begin)(item, scope, meter):
+            state = _State(first)
+            body = partial(change, mode, state, meter=meter)
+            for value in source.gen(mode.value(item), scope, meter):
                 meter.spend(steps)
-                for _ in binder.run(item, scope, meter, lambda s: change(state, s, meter)):  # noqa: B023
+                for _ in binder.run(value, scope, meter, body):
                     pass
-            yield state.place, state.value
+            yield state.item
 
-    return paths
+    code = duplex(run, source, begin, update)
+    code.height += binder.height + 2
+    get, last = begin.single, update.single
+    if not binder.is_plain or get is None or last is None:
+        return code
+
+    reduced = _reduced(source, get, last, steps)
+    return one(reduced, source, begin, update, paths=code.paths, height=4)
+
+
+def _reduced(source: Code, get: Get, last: Get, steps: int) -> Get:
+    def reduced(data: Any, scope: Scope, meter: Budget) -> Any:
+        value = get(data, scope, meter)
+        for item in source.gen(data, scope, meter):
+            meter.used += steps
+            if meter.used > meter.limit:
+                meter.fail()
+            value = last(value, (item, scope), meter)
+        return value
+
+    return reduced
 
 
 def fold_foreach(
@@ -239,26 +196,24 @@ def fold_foreach(
     parts = [source, begin, update, *([extract] if extract else [])]
     steps = turn(source, *parts[2:])
 
-    def change(state: _State, inner: Scope, meter: Budget) -> Iterator[Any]:
-        before, state.value = state.value, None
-        for value in update.gen(before, inner, meter):
+    def change(mode: Mode, state: _State, inner: Scope, meter: Budget) -> Iterator[Any]:
+        before, state.item = state.item, _nothing_of(mode)
+        for output in mode.of(update)(before, inner, meter):
             meter.spend(1)
-            state.value = value
+            state.item = output
             if extract is None:
-                yield value
+                yield output
             else:
-                yield from extract.gen(value, inner, meter)
+                yield from mode.of(extract)(output, inner, meter)
 
-    def gen(data: Any, scope: Scope, meter: Budget) -> Iterator[Any]:
-        for value in begin.gen(data, scope, meter):
-            state = _State(value)
-            for item in source.gen(data, scope, meter):
+    def run(mode: Mode, item: Any, scope: Scope, meter: Budget) -> Iterator[Any]:
+        for first in mode.of(begin)(item, scope, meter):
+            state = _State(first)
+            body = partial(change, mode, state, meter=meter)
+            for value in source.gen(mode.value(item), scope, meter):
                 meter.spend(steps)
-                if binder.is_plain:
-                    yield from change(state, (item, scope), meter)
-                    continue
-                yield from binder.run(item, scope, meter, lambda s: change(state, s, meter))  # noqa: B023
+                yield from binder.run(value, scope, meter, body)
 
-    code = many(gen, *parts)
-    code.height += binder.height + 2
+    code = duplex(run, *parts)
+    code.height += binder.height + 3
     return code

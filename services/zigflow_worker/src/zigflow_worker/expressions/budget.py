@@ -31,10 +31,11 @@ class Budget:
     expression and its data, so a replay runs out at the same place.
 
     `items` and `characters` count what the present evaluation produced, `height` the Python frames
-    its calls stand on; they begin anew with each evaluation.
+    its calls stand on, `non_finite` is true once it met NaN or an infinity; they begin anew with
+    each evaluation.
     """
 
-    __slots__ = ("characters", "height", "items", "limit", "used")
+    __slots__ = ("characters", "height", "items", "limit", "non_finite", "used")
 
     def __init__(self, steps: int = DEFAULT_STEPS) -> None:
         self.limit = steps
@@ -42,16 +43,18 @@ class Budget:
         self.items = 0
         self.characters = 0
         self.height = 0
+        self.non_finite = False
 
     @property
     def remaining(self) -> int:
         """Steps left; never negative."""
         return max(0, self.limit - self.used)
 
-    def begin(self) -> None:
-        """Begin an evaluation (raises ExpressionError if no step is left)."""
+    def begin(self, steps: int) -> None:
+        """Begin an evaluation that takes `steps` at least (raises ExpressionError)."""
         self.items = self.characters = self.height = 0
-        self.used += 1
+        self.non_finite = False
+        self.used += steps
         if self.used > self.limit:
             self.fail()
 
@@ -64,6 +67,12 @@ class Budget:
     def fail(self) -> None:
         """Raise the ExpressionError of a spent budget."""
         raise ExpressionError(f"expression exceeded its budget of {self.limit} steps")
+
+    def number(self, value: float) -> float:
+        """Return a computed double, remembered if it is none that JSON can say."""
+        if value - value != 0:
+            self.non_finite = True
+        return value
 
     def make_items(self, count: int) -> None:
         """Count items about to be made in one go (raises ExpressionError)."""
@@ -100,9 +109,7 @@ class Budget:
         self.spend(steps)
         return steps
 
-    def _weigh_container(
-        self, value: list[Any] | dict[str, Any], *, refuse_non_finite: bool = False
-    ) -> int:
+    def _weigh_container(self, value: list[Any] | dict[str, Any], *, finite: bool = False) -> int:
         """Weigh level by level: values share parts, so there may be far more than memory shows."""
         total = 0
         level: Containers = [value]
@@ -122,7 +129,7 @@ class Budget:
                         characters += len(child)
                     elif kind is list or kind is dict:
                         deeper.append(child)
-                    elif kind is float and refuse_non_finite and child - child != 0:
+                    elif kind is float and finite and child - child != 0:
                         raise ExpressionError(_NON_FINITE)
                 self.spend(characters // _CHARACTERS_A_STEP)
                 total += steps + characters // _CHARACTERS_A_STEP
@@ -134,7 +141,7 @@ class Budget:
     def check_result(self, value: Any) -> None:
         """Refuse what JSON cannot say, or could say only at length (raises ExpressionError)."""
         if isinstance(value, (list, dict)):
-            self._weigh_container(value, refuse_non_finite=True)
+            self._weigh_container(value, finite=True)
         elif isinstance(value, float) and value - value != 0:
             raise ExpressionError(_NON_FINITE)
 

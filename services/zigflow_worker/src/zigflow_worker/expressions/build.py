@@ -51,7 +51,7 @@ def collect(body: Code | None) -> Code:
     return one(collected, body, weight=3)
 
 
-def _collect_each(get: Get, change: Get | None, maybe: bool, steps: int) -> Get:  # noqa: FBT001
+def _collect_each(get: Get, change: Get | None, maybe: bool, steps: int) -> Get:
     """Collect what becomes of each item of a list or map, which is paid for at once."""
 
     def collected(data: Any, scope: Scope, meter: Budget) -> list[Any]:

@@ -36,7 +36,7 @@ def set_item(meter: Budget, value: Any, key: Any, new: Any) -> Any:
 def _set_index(meter: Budget, value: list[Any], key: float, new: Any) -> list[Any]:
     if key != key:  # noqa: PLR0124
         raise JqError("Cannot set array element at NaN index")
-    place = math.floor(max(min(key, 2**62), -(2**62)))
+    place = int(max(min(key, 2**62), -(2**62)))
     if place < 0:
         place += len(value)
         if place < 0:
@@ -129,7 +129,7 @@ def _deleted_indices(meter: Budget, length: int, key: Any) -> range:
         raise JqError(f"Cannot delete {type_name(key)} element of array")
     if not math.isfinite(key):
         return range(0)
-    place = math.floor(key)
+    place = int(key)
     place += length if place < 0 else 0
     return range(place, place + 1) if place >= 0 else range(0)
 

@@ -9,7 +9,9 @@ filter that is suspended keeps what it has bound.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, TypeAlias
+from functools import partial
+from operator import attrgetter, itemgetter
+from typing import Any, NamedTuple, TypeAlias
 
 from zigflow_worker.expressions.budget import Budget
 from zigflow_worker.expressions.errors import JqError
@@ -24,7 +26,7 @@ Gen: TypeAlias = Callable[[Any, Scope, Budget], Iterable[Any]]
 Located: TypeAlias = tuple[Place, Any]
 Each: TypeAlias = "tuple[Get, Get | None, bool]"
 """The getter of a list or map, what becomes of its items, and whether that may be NOTHING."""
-Paths: TypeAlias = Callable[[Any, Place, Scope, Budget], Iterable[Located]]
+Paths: TypeAlias = Callable[[Located, Scope, Budget], Iterable[Located]]
 
 NOTHING = object()
 """What the getter of a filter returns that may have no output."""
@@ -112,10 +114,29 @@ def many(gen: Gen, *parts: Code, paths: Paths | None = None, weight: int = 1) ->
     )
 
 
+class Mode(NamedTuple):
+    """What a filter runs for: values, or places with the values there."""
+
+    of: Callable[[Code], Callable[[Any, Scope, Budget], Iterable[Any]]]
+    """Returns what runs a filter in this mode."""
+    value: Callable[[Any], Any]
+    """Returns the value of what is handed on in this mode."""
+
+
+VALUES = Mode(attrgetter("gen"), lambda item: item)
+PLACES = Mode(attrgetter("paths"), itemgetter(1))
+
+
+def duplex(run: Callable[[Mode, Any, Scope, Budget], Iterable[Any]], *parts: Code) -> Code:
+    """Make a filter that is the same for values and for places, out of `parts`."""
+    return many(partial(run, VALUES), *parts, paths=partial(run, PLACES))
+
+
 def no_paths(gen: Gen) -> Paths:
     """Make the path mode of a filter that makes values: only the same value keeps its place."""
 
-    def paths(data: Any, place: Place, scope: Scope, meter: Budget) -> Iterator[Located]:
+    def paths(located: Located, scope: Scope, meter: Budget) -> Iterator[Located]:
+        place, data = located
         for value in gen(data, scope, meter):
             yield place if value is data and isinstance(value, _REFERENCES) else None, value
 
@@ -139,10 +160,9 @@ def start(code: Code) -> int:
 
 def product(codes: list[Code], data: Any, scope: Scope, meter: Budget) -> Iterator[list[Any]]:
     """Yield the combinations of outputs, the last varying fastest; always in the same list."""
-    gens = [code.gen for code in codes]
     steps = 1 + (sum([code.weight + code.height for code in codes]) >> _SHIFT)
-    values: list[Any] = [None] * len(gens)
-    running = [iter(gens[0](data, scope, meter))]
+    values: list[Any] = [None] * len(codes)
+    running = [iter(codes[0].gen(data, scope, meter))]
     while running:
         value = next(running[-1], NOTHING)
         if value is NOTHING:
@@ -152,10 +172,10 @@ def product(codes: list[Code], data: Any, scope: Scope, meter: Budget) -> Iterat
         if meter.used > meter.limit:
             meter.fail()
         values[len(running) - 1] = value
-        if len(running) == len(gens):
+        if len(running) == len(codes):
             yield values
         else:
-            running.append(iter(gens[len(running)](data, scope, meter)))
+            running.append(iter(codes[len(running)].gen(data, scope, meter)))
 
 
 def key_list(place: Place, meter: Budget) -> list[Any]:

@@ -20,7 +20,6 @@ from zigflow_worker.expressions import (
 from zigflow_worker.expressions.arithmetic import OPERATIONS, negate
 from zigflow_worker.expressions.binding import Binder, Match
 from zigflow_worker.expressions.budget import MAX_HEIGHT
-from zigflow_worker.expressions.builtins import numbers
 from zigflow_worker.expressions.builtins.formats import FORMATS
 from zigflow_worker.expressions.code import Code, many, one, turn
 from zigflow_worker.expressions.errors import ExpressionSyntaxError
@@ -42,13 +41,16 @@ _REFUSED = frozenset(
 _OPERATIONS = {**OPERATIONS, **COMPARISONS}
 _Key: TypeAlias = tuple[str, int]
 _FEW = 4
-_RISKS = frozenset(
+_PROJECTIONS = frozenset(
     {
-        *(name for name, _ in numbers.FUNCTIONS),
-        *("tonumber", "fromjson", "add", "until", "while", "repeat", "recurse", "walk"),
+        *("map", "select", "length", "keys", "has", "not", "type", "tostring", "tonumber", "empty"),
+        *("test", "startswith", "endswith", "ascii_downcase", "ascii_upcase", "floor", "round"),
+        *("sort_by", "group_by", "unique_by", "min_by", "max_by", "sort", "unique", "add", "join"),
+        *("first", "last", "to_entries", "from_entries", "with_entries", "split", "reverse"),
     }
 )
-"""Builtins whose results may hold NaN, or share parts again and again."""
+"""Builtins that yield no more than is in their input."""
+_LOOPS = frozenset(("until", "while", "repeat", "recurse", "walk"))
 
 
 class _Names:
@@ -101,14 +103,13 @@ class _Names:
 def compile_source(source: str, given: frozenset[str]) -> tuple[Code, bool]:
     """Compile an expression that may read the variables `given` (raises ExpressionSyntaxError).
 
-    Return also whether a result has to be checked: it may hold NaN, or be far larger than the
-    data it is made of, by sharing parts.
+    Return also whether a result may be far larger than the data it is made of, by sharing parts.
     """
     compiler = _Compiler()
     code = compiler.compile(parse(source), _Names(given))
     if code.height > MAX_HEIGHT:
         raise too_deep()
-    return code, compiler.risks or compiler.builders > _FEW
+    return code, compiler.may_grow
 
 
 @cache
@@ -135,8 +136,8 @@ class _Compiler:
     """Compiles the nodes of one expression."""
 
     def __init__(self) -> None:
-        self.risks = False
-        self.builders = 0
+        self._loops = self._collects = self._reads = False
+        self._builders = 0
         self._kinds: dict[type[Node], Callable[[Any, _Names], Code]] = {
             syntax.Identity: lambda _node, _names: flow.identity(),
             syntax.Constant: lambda node, _names: flow.constant(node.value),
@@ -159,6 +160,11 @@ class _Compiler:
             syntax.Label: self._label,
             syntax.BreakOut: self._break,
         }
+
+    @property
+    def may_grow(self) -> bool:
+        """Whether values may be put together of shared parts again and again."""
+        return self._loops or self._builders > _FEW or (self._collects and self._reads)
 
     def compile(self, node: Node, names: _Names) -> Code:
         """Compile a node."""
@@ -210,8 +216,10 @@ class _Compiler:
             return functions.call(known, names.level - known.level, arguments)
         if node.name in _REFUSED:
             raise ExpressionSyntaxError(f"{node.name} is not allowed in expressions")
-        self.risks = self.risks or node.name in _RISKS
-        self.builders += node.name == "map"
+        self._reads = self._reads or node.name not in _PROJECTIONS
+        self._loops = self._loops or node.name in _LOOPS
+        self._collects = self._collects or node.name == "map"
+        self._builders += node.name == "map"
         filter_of = builtins.FILTERS.get(key)
         if filter_of is not None:
             return filter_of(*self._compile_all(node.arguments, names))
@@ -224,6 +232,7 @@ class _Compiler:
         return functions.call(_defined(key), names.level, arguments)
 
     def _variable(self, node: syntax.Variable, names: _Names) -> Code:
+        self._reads = True
         level = names.variables.get(node.name)
         if level is not None:
             return one(flow.bound_value(names.level - level))
@@ -246,11 +255,10 @@ class _Compiler:
 
     def _arithmetic(self, node: syntax.Arithmetic, names: _Names) -> Code:
         operands = self._compile_all(node.operands, names)
-        self.risks = self.risks or node.operators[0] in OPERATIONS
         return build.arithmetic(operands, [_OPERATIONS[name] for name in node.operators])
 
     def _construct(self, node: syntax.Construct, names: _Names) -> Code:
-        self.builders += 1
+        self._builders += 1
         pairs: list[tuple[str | Code, Code]] = []
         for key, value in node.pairs:
             if isinstance(key, syntax.Constant):
@@ -260,21 +268,23 @@ class _Compiler:
         return build.construct(pairs)
 
     def _collect(self, node: syntax.Collect, names: _Names) -> Code:
-        self.builders += 1
+        self._builders += 1
         body = node.body
         if isinstance(body, syntax.Sequence) and body.operator == ",":
             parts = self._compile_all(body.parts, names)
             return build.list_of(parts) or build.collect(flow.comma(parts))
+        self._collects = self._collects or body is not None
         return build.collect(None if body is None else self.compile(body, names))
 
     def _if(self, node: syntax.If, names: _Names) -> Code:
-        code = flow.identity()
+        otherwise = flow.identity()
         if node.otherwise is not None:
-            code = self.compile(node.otherwise, names)
-        for condition, then in reversed(node.branches):
-            test = self.compile(condition, names)
-            code = flow.choose(test, self.compile(then, names), code)
-        return code
+            otherwise = self.compile(node.otherwise, names)
+        branches = [
+            (self.compile(condition, names), self.compile(then, names))
+            for condition, then in node.branches
+        ]
+        return flow.choose_first(branches, otherwise)
 
     def _try(self, node: syntax.Try, names: _Names) -> Code:
         body = self.compile(node.body, names)
@@ -287,7 +297,7 @@ class _Compiler:
         return binding.bind(source, binder, self.compile(node.body, inner))
 
     def _fold(self, node: syntax.Fold, names: _Names) -> Code:
-        self.risks = True
+        self._loops = True
         source = self.compile(node.source, names)
         binder, inner = self._binder(node.patterns, names)
         begin = self.compile(node.start, names)
@@ -358,7 +368,8 @@ class _Compiler:
         return FORMATS[name]
 
     def _update(self, node: syntax.Update, names: _Names) -> Code:
-        self.risks = True
+        self._builders += 1
+        self._collects = True
         target, value = self._compile_all([node.target, node.value], names)
         match node.operator:
             case "=":
@@ -370,7 +381,7 @@ class _Compiler:
         return updates.operate(target, _OPERATIONS[node.operator[:-1]], value)
 
     def _definition(self, node: syntax.Definition, names: _Names) -> Code:
-        self.risks = True
+        self._loops = True
         function = Function(names.level, node.parameters)
         inner = names.with_function(node.name, function)
         self.define(function, node, inner)

@@ -40,11 +40,11 @@ def is_expression(value: object) -> bool:
 class Expression:
     """A compiled expression; immutable, so that runs share it."""
 
-    __slots__ = ("_checks", "_first", "_steps", "source")
+    __slots__ = ("_first", "_grows", "_steps", "source")
 
-    def __init__(self, source: str, code: Code, *, checks: bool) -> None:
+    def __init__(self, source: str, code: Code, *, grows: bool) -> None:
         self.source = source
-        self._checks = checks
+        self._grows = grows
         self._first = first_output(code)
         self._steps = start(code)
 
@@ -60,10 +60,7 @@ class Expression:
         """
         if budget is None:
             budget = Budget()
-        budget.items = budget.characters = budget.height = 0
-        budget.used += 1 + self._steps
-        if budget.used > budget.limit:
-            budget.fail()
+        budget.begin(1 + self._steps)
         try:
             result = self._first(input, variables, budget)
         except JqError as error:
@@ -76,7 +73,7 @@ class Expression:
             return result
         if result is NOTHING:
             return None
-        if self._checks or type(result) is float:
+        if self._grows or budget.non_finite or type(result) is float:
             budget.check_result(result)
         return result  # type: ignore[no-any-return]
 
@@ -90,10 +87,10 @@ def compile_expression(source: str, variables: frozenset[str]) -> Expression:
     if not text.strip():
         raise ExpressionSyntaxError("expression is empty")
     try:
-        code, checks = compile_source(text, variables)
+        code, grows = compile_source(text, variables)
     except RecursionError:
         raise too_deep() from None
-    return Expression(text, code, checks=checks)
+    return Expression(text, code, grows=grows)
 
 
 @cache

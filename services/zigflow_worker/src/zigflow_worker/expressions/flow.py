@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from functools import reduce
 from typing import Any
 
 from zigflow_worker.expressions.budget import Budget
 from zigflow_worker.expressions.code import (
     NOTHING,
+    VALUES,
     Code,
+    Gen,
     Get,
     Located,
-    Place,
+    Mode,
+    Paths,
     Scope,
+    duplex,
     many,
-    no_paths,
     one,
     optional,
-    start,
     turn,
 )
 from zigflow_worker.expressions.errors import CATCHABLE, Break, caught_value
@@ -34,7 +36,7 @@ def identity() -> Code:
     """Compile `.`."""
     return Code(
         lambda data, _scope, _meter: (data,),
-        lambda data, place, _scope, _meter: ((place, data),),
+        lambda located, _scope, _meter: (located,),
         get=lambda data, _scope, _meter: data,
         weight=0,
     )
@@ -59,9 +61,24 @@ def pipe(parts: list[Code]) -> Code:
     for stage in reversed(stages[:-1]):
         code = _pipe2(stage, code)
     if len(parts) > 1:
-        code.paths = reduce(_pipe_paths, [part.paths for part in parts[1:]], parts[0].paths)
-        code.height = max(code.height, 2 * len(parts))
+        modes = [part.paths for part in parts]
+        code.paths = lambda located, scope, meter: _staged(modes, located, scope, meter)
     return code
+
+
+def _staged(modes: list[Paths], located: Located, scope: Scope, meter: Budget) -> Iterator[Located]:
+    """Run stages without standing on each other's frames."""
+    running = [iter(modes[0](located, scope, meter))]
+    while running:
+        found = next(running[-1], None)
+        if found is None:
+            running.pop()
+            continue
+        meter.spend(1)
+        if len(running) == len(modes):
+            yield found
+        else:
+            running.append(iter(modes[len(running)](found, scope, meter)))
 
 
 class _Chain(Code):
@@ -81,7 +98,8 @@ def _getters(first: Code, second: Code) -> Code:
     make = optional if first.maybe or second.maybe else one
     made = make(get, first, second)
     code = _Chain(made.gen, get=get, maybe=made.maybe, weight=made.weight, height=made.height)
-    code.height = 2 + max(first.height, second.height)
+    own = first.height if isinstance(first, _Chain) else 2 + first.height
+    code.height = max(own, 2 + second.height)
     code.chain = getters
     return code
 
@@ -107,36 +125,14 @@ def _run_all(getters: tuple[Get, ...], *, maybe: bool) -> Get:
 
 
 def _pipe2(left: Code, right: Code) -> Code:
-    steps = turn(left, right)
-    run = right.gen
-
-    def gen(data: Any, scope: Scope, meter: Budget) -> Iterator[Any]:
-        for value in left.gen(data, scope, meter):
-            meter.used += steps
-            if meter.used > meter.limit:
-                meter.fail()
-            yield from run(value, scope, meter)
-
-    get, after = left.get, right.get
+    """Join two stages of which one at least has any number of outputs."""
+    run, get, after = right.gen, left.get, right.get
     if get is not None:
-        if left.maybe:
-            return many(_behind_optional(get, run), left, right)
-        return many(
-            lambda data, scope, meter: run(get(data, scope, meter), scope, meter), left, right
-        )
-    if after is None:
+        gen = _behind_optional(get, run) if left.maybe else _behind(get, run)
         return many(gen, left, right)
-
-    def mapped(data: Any, scope: Scope, meter: Budget) -> Iterator[Any]:
-        for value in left.gen(data, scope, meter):
-            meter.used += steps
-            if meter.used > meter.limit:
-                meter.fail()
-            output = after(value, scope, meter)
-            if output is not NOTHING:
-                yield output
-
-    code = many(mapped, left, right)
+    if after is None:
+        return many(_joined(left, right), left, right)
+    code = many(_mapped(left, right, after), left, right)
     if left.each is not None:
         inner = left.each[1]
         maybe = left.each[2] or right.maybe
@@ -145,7 +141,39 @@ def _pipe2(left: Code, right: Code) -> Code:
     return code
 
 
-def _behind_optional(get: Get, run: Callable[..., Iterable[Any]]) -> Any:
+def _joined(left: Code, right: Code) -> Gen:
+    steps, run = turn(left, right), right.gen
+
+    def gen(data: Any, scope: Scope, meter: Budget) -> Iterator[Any]:
+        for value in left.gen(data, scope, meter):
+            meter.used += steps
+            if meter.used > meter.limit:
+                meter.fail()
+            yield from run(value, scope, meter)
+
+    return gen
+
+
+def _mapped(left: Code, right: Code, after: Get) -> Gen:
+    steps = turn(left, right)
+
+    def gen(data: Any, scope: Scope, meter: Budget) -> Iterator[Any]:
+        for value in left.gen(data, scope, meter):
+            meter.used += steps
+            if meter.used > meter.limit:
+                meter.fail()
+            output = after(value, scope, meter)
+            if output is not NOTHING:
+                yield output
+
+    return gen
+
+
+def _behind(get: Get, run: Gen) -> Gen:
+    return lambda data, scope, meter: run(get(data, scope, meter), scope, meter)
+
+
+def _behind_optional(get: Get, run: Gen) -> Gen:
     def gen(data: Any, scope: Scope, meter: Budget) -> Iterable[Any]:
         value = get(data, scope, meter)
         return () if value is NOTHING else run(value, scope, meter)
@@ -153,57 +181,38 @@ def _behind_optional(get: Get, run: Callable[..., Iterable[Any]]) -> Any:
     return gen
 
 
-def _pipe_paths(left: Any, right: Any) -> Any:
-    def paths(data: Any, place: Place, scope: Scope, meter: Budget) -> Iterator[Located]:
-        for inner, value in left(data, place, scope, meter):
-            meter.spend(1)
-            yield from right(value, inner, scope, meter)
-
-    return paths
-
-
 def comma(parts: list[Code]) -> Code:
     """Compile `a, b, …`."""
-    gens = [part.gen for part in parts]
-    modes = [part.paths for part in parts]
 
-    def gen(data: Any, scope: Scope, meter: Budget) -> Iterator[Any]:
-        for run in gens:
-            yield from run(data, scope, meter)
+    def run(mode: Mode, item: Any, scope: Scope, meter: Budget) -> Iterator[Any]:
+        for part in parts:
+            yield from mode.of(part)(item, scope, meter)
 
-    def paths(data: Any, place: Place, scope: Scope, meter: Budget) -> Iterator[Located]:
-        for run in modes:
-            yield from run(data, place, scope, meter)
-
-    return many(gen, *parts, paths=paths)
+    return duplex(run, *parts)
 
 
 def choose(condition: Code, then: Code, otherwise: Code) -> Code:
     """Compile `if condition then … else … end`."""
     steps = turn(condition, then, otherwise)
 
-    def gen(data: Any, scope: Scope, meter: Budget) -> Iterator[Any]:
-        for outcome in condition.gen(data, scope, meter):
-            meter.spend(steps)
-            yield from (then if is_true(outcome) else otherwise).gen(data, scope, meter)
-
-    def paths(data: Any, place: Place, scope: Scope, meter: Budget) -> Iterator[Located]:
-        for outcome in condition.gen(data, scope, meter):
+    def run(mode: Mode, item: Any, scope: Scope, meter: Budget) -> Iterator[Any]:
+        for outcome in condition.gen(mode.value(item), scope, meter):
             meter.spend(steps)
             branch = then if is_true(outcome) else otherwise
-            yield from branch.paths(data, place, scope, meter)
+            yield from mode.of(branch)(item, scope, meter)
 
+    code = duplex(run, condition, then, otherwise)
     test, yes, no = condition.single, then.get, otherwise.get
     if test is None:
-        return many(gen, condition, then, otherwise, paths=paths)
+        return code
     if yes is None or no is None:
 
         def branched(data: Any, scope: Scope, meter: Budget) -> Iterable[Any]:
-            outcome = test(data, scope, meter)
-            branch = otherwise if outcome is None or outcome is False else then
+            branch = then if is_true(test(data, scope, meter)) else otherwise
             return branch.gen(data, scope, meter)
 
-        return many(branched, condition, then, otherwise, paths=paths)
+        code.gen = branched
+        return code
 
     def get(data: Any, scope: Scope, meter: Budget) -> Any:
         outcome = test(data, scope, meter)
@@ -212,7 +221,30 @@ def choose(condition: Code, then: Code, otherwise: Code) -> Code:
         return yes(data, scope, meter)
 
     make = optional if then.maybe or otherwise.maybe else one
-    return make(get, condition, then, otherwise, paths=paths)
+    return make(get, condition, then, otherwise, paths=code.paths)
+
+
+def choose_first(branches: list[tuple[Code, Code]], otherwise: Code) -> Code:
+    """Compile `if … then … elif … else … end`."""
+    code = otherwise
+    for test, then in reversed(branches):
+        code = choose(test, then, code)
+    pairs = [(test.single, then.get) for test, then in branches]
+    last = otherwise.get
+    if len(branches) == 1 or code.get is None or last is None:
+        return code
+
+    def get(data: Any, scope: Scope, meter: Budget) -> Any:
+        for test, then in pairs:
+            outcome = test(data, scope, meter)  # type: ignore[misc]
+            if outcome is not None and outcome is not False:
+                return then(data, scope, meter)  # type: ignore[misc]
+        return last(data, scope, meter)
+
+    parts = [part for pair in branches for part in pair]
+    made = (optional if code.maybe else one)(get, otherwise, *parts, paths=code.paths)
+    made.height = max(made.height, code.height)
+    return made
 
 
 def select(condition: Code) -> Code:
@@ -224,7 +256,7 @@ def empty() -> Code:
     """Compile `empty`."""
     return optional(
         lambda _data, _scope, _meter: NOTHING,
-        paths=lambda _data, _place, _scope, _meter: (),
+        paths=lambda _located, _scope, _meter: (),
     )
 
 
@@ -265,34 +297,27 @@ def alternatives(parts: list[Code]) -> Code:
     *tried, last = parts
     steps = turn(parts[0])
 
-    def gen(data: Any, scope: Scope, meter: Budget) -> Iterator[Any]:
+    def run(mode: Mode, item: Any, scope: Scope, meter: Budget) -> Iterator[Any]:
         for part in tried:
             found = False
-            for value in part.gen(data, scope, meter):
+            for output in mode.of(part)(item, scope, meter):
                 meter.spend(steps)
-                if value is not None and value is not False:
+                if is_true(mode.value(output)):
                     found = True
-                    yield value
+                    yield output
             if found:
                 return
-        yield from last.gen(data, scope, meter)
+        yield from mode.of(last)(item, scope, meter)
 
-    def paths(data: Any, place: Place, scope: Scope, meter: Budget) -> Iterator[Located]:
-        for part in tried:
-            found = False
-            for located in part.paths(data, place, scope, meter):
-                meter.spend(steps)
-                if is_true(located[1]):
-                    found = True
-                    yield located
-            if found:
-                return
-        yield from last.paths(data, place, scope, meter)
-
+    code = duplex(run, *parts)
     getters = tuple([part.get for part in parts if part.get is not None])
     if len(getters) < len(parts):
-        return many(gen, *parts, paths=paths)
+        return code
+    make = optional if last.maybe else one
+    return make(_first_true(getters), *parts, paths=code.paths)
 
+
+def _first_true(getters: tuple[Get, ...]) -> Get:
     def get(data: Any, scope: Scope, meter: Budget) -> Any:
         value = None
         for getter in getters:
@@ -301,44 +326,38 @@ def alternatives(parts: list[Code]) -> Code:
                 break
         return value
 
-    return (optional if last.maybe else one)(get, *parts, paths=paths)
+    return get
 
 
 def attempt(body: Code, handler: Code | None) -> Code:
     """Compile `try body catch handler`; without a handler an error ends the outputs."""
     after = handler or empty()
 
-    def gen(data: Any, scope: Scope, meter: Budget) -> Iterator[Any]:
+    def run(mode: Mode, item: Any, scope: Scope, meter: Budget) -> Iterator[Any]:
         height = meter.height
         try:
-            yield from body.gen(data, scope, meter)
-            return
+            yield from mode.of(body)(item, scope, meter)
         except CATCHABLE as error:
             value = _caught(error, height, meter)
-        yield from after.gen(value, scope, meter)
-
-    def paths(data: Any, place: Place, scope: Scope, meter: Budget) -> Iterator[Located]:
-        height = meter.height
-        try:
-            yield from body.paths(data, place, scope, meter)
+        else:
             return
-        except CATCHABLE as error:
-            value = _caught(error, height, meter)
-        yield from after.paths(value, None, scope, meter)
+        handled = value if mode is VALUES else (None, value)
+        yield from mode.of(after)(handled, scope, meter)
 
-    run, handle = body.get, after.get
-    if run is None or handle is None:
-        return many(gen, body, after, paths=paths)
+    code = duplex(run, body, after)
+    tried, handle = body.get, after.get
+    if tried is None or handle is None:
+        return code
 
     def get(data: Any, scope: Scope, meter: Budget) -> Any:
         height = meter.height
         try:
-            return run(data, scope, meter)
+            return tried(data, scope, meter)
         except CATCHABLE as error:
             value = _caught(error, height, meter)
         return handle(value, scope, meter)
 
-    return (optional if body.maybe or after.maybe else one)(get, body, after, paths=paths)
+    return (optional if body.maybe or after.maybe else one)(get, body, after, paths=code.paths)
 
 
 def _caught(error: Exception, height: int, meter: Budget) -> Any:
@@ -351,27 +370,17 @@ def _caught(error: Exception, height: int, meter: Budget) -> Any:
 def label(body: Code) -> Code:
     """Compile `label $name | body`; its token is the innermost value bound in `body`."""
 
-    def gen(data: Any, scope: Scope, meter: Budget) -> Iterator[Any]:
+    def run(mode: Mode, item: Any, scope: Scope, meter: Budget) -> Iterator[Any]:
         token, height = object(), meter.height
         try:
-            yield from body.gen(data, (token, scope), meter)
+            yield from mode.of(body)(item, (token, scope), meter)
         except Break as left:
             if left.label is not token:
                 raise
             meter.height = height
             meter.spend(CAUGHT)
 
-    def paths(data: Any, place: Place, scope: Scope, meter: Budget) -> Iterator[Located]:
-        token, height = object(), meter.height
-        try:
-            yield from body.paths(data, place, (token, scope), meter)
-        except Break as left:
-            if left.label is not token:
-                raise
-            meter.height = height
-            meter.spend(CAUGHT)
-
-    return many(gen, body, paths=paths)
+    return duplex(run, body)
 
 
 def break_out(distance: int) -> Code:
@@ -386,12 +395,7 @@ def break_out(distance: int) -> Code:
 
 def raising(get: Get) -> Code:
     """Make a filter that never has an output, but an error."""
-
-    def paths(data: Any, _place: Place, scope: Scope, meter: Budget) -> Iterable[Located]:
-        get(data, scope, meter)
-        return ()
-
-    return one(get, paths=paths)
+    return one(get, paths=lambda located, scope, meter: get(located[1], scope, meter))
 
 
 def bound_value(distance: int) -> Get:
@@ -427,26 +431,3 @@ def outer(scope: Scope, distance: int) -> Scope:
     for _ in range(distance):
         scope = scope[1]
     return scope
-
-
-__all__ = [
-    "alternatives",
-    "attempt",
-    "bound_value",
-    "break_out",
-    "choose",
-    "comma",
-    "constant",
-    "empty",
-    "given_variable",
-    "identity",
-    "is_true",
-    "label",
-    "logic",
-    "no_paths",
-    "outer",
-    "pipe",
-    "raising",
-    "select",
-    "start",
-]

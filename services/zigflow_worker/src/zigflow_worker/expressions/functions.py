@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 from zigflow_worker.expressions.budget import Budget
 from zigflow_worker.expressions.code import (
     Code,
-    Located,
-    Place,
+    Gen,
+    Mode,
     Scope,
-    many,
+    duplex,
     one,
     optional,
     product,
@@ -20,7 +20,7 @@ from zigflow_worker.expressions.code import (
 from zigflow_worker.expressions.flow import bound_value, outer
 
 _OWN_FRAMES = 3
-_CALL_STEPS = 2
+_CALL_STEPS = 3
 
 
 class Function:
@@ -69,13 +69,10 @@ def call(function: Function, distance: int, arguments: list[Code]) -> Code:
             inner = ((argument, scope), inner)
         return inner
 
-    code = many(
-        lambda data, scope, meter: _run(function, data, inside(scope), meter),
-        paths=lambda data, place, scope, meter: _run_paths(
-            function, data, place, inside(scope), meter
-        ),
-        weight=2,
-    )
+    def run_inside(mode: Mode, item: Any, scope: Scope, meter: Budget) -> Iterator[Any]:
+        return _run(mode, function, item, inside(scope), meter)
+
+    code = duplex(run_inside)
     body = function.compiled
     if body is None or body.get is None:
         return code
@@ -104,39 +101,29 @@ def _call_with_values(
                 inner = (next(rest) if name[0] == "$" else (argument, scope), inner)
             yield inner
 
-    def gen(data: Any, scope: Scope, meter: Budget) -> Iterator[Any]:
-        for inner in scopes(data, scope, meter):
-            yield from _run(function, data, inner, meter)
+    def run(mode: Mode, item: Any, scope: Scope, meter: Budget) -> Iterator[Any]:
+        for inner in scopes(mode.value(item), scope, meter):
+            yield from _run(mode, function, item, inner, meter)
 
-    def paths(data: Any, place: Place, scope: Scope, meter: Budget) -> Iterator[Located]:
-        for inner in scopes(data, scope, meter):
-            yield from _run_paths(function, data, place, inner, meter)
-
-    code = many(gen, *values, paths=paths, weight=2)
+    code = duplex(run, *values)
     code.height += 2
     return code
 
 
-def _run(function: Function, data: Any, scope: Scope, meter: Budget) -> Iterator[Any]:
-    """Count a call's frames while it runs: between its outputs it stands on none."""
-    height = function.height
-    meter.enter(height, function.steps)
-    for value in function.code.gen(data, scope, meter):
-        meter.height -= height
-        yield value
-        meter.enter(height, 1)
-    meter.height -= height
+def _run(mode: Mode, function: Function, item: Any, scope: Scope, meter: Budget) -> Iterator[Any]:
+    """Run a body with `height` counted while it runs: between outputs it stands on no frames."""
+    return _counted(mode.of(function.code), (function.height, function.steps), item, scope, meter)
 
 
-def _run_paths(
-    function: Function, data: Any, place: Place, scope: Scope, meter: Budget
-) -> Iterator[Located]:
-    height = function.height
-    meter.enter(height, function.steps)
-    for located in function.code.paths(data, place, scope, meter):
+def _counted(
+    run: Gen, cost: tuple[int, int], item: Any, scope: Scope, meter: Budget
+) -> Iterator[Any]:
+    height, steps = cost
+    meter.enter(height, steps)
+    for output in run(item, scope, meter):
         meter.height -= height
-        yield located
-        meter.enter(height, 1)
+        yield output
+        meter.enter(height, 2)
     meter.height -= height
 
 
@@ -144,24 +131,9 @@ def parameter(distance: int) -> Code:
     """Compile a call of a parameter: a filter that runs in the scope of its own."""
     find = bound_value(distance)
 
-    def gen(data: Any, scope: Scope, meter: Budget) -> Iterable[Any]:
-        code, inner = find(data, scope, meter)
-        height = code.height + _OWN_FRAMES
-        meter.enter(height, 1 + start(code))
-        for value in code.gen(data, inner, meter):
-            meter.height -= height
-            yield value
-            meter.enter(height, 1)
-        meter.height -= height
+    def run(mode: Mode, item: Any, scope: Scope, meter: Budget) -> Iterator[Any]:
+        code, inner = find(item, scope, meter)
+        cost = code.height + _OWN_FRAMES, _CALL_STEPS + start(code)
+        return _counted(mode.of(code), cost, item, inner, meter)
 
-    def paths(data: Any, place: Place, scope: Scope, meter: Budget) -> Iterator[Located]:
-        code, inner = find(data, scope, meter)
-        height = code.height + _OWN_FRAMES
-        meter.enter(height, 1 + start(code))
-        for located in code.paths(data, place, inner, meter):
-            meter.height -= height
-            yield located
-            meter.enter(height, 1)
-        meter.height -= height
-
-    return many(gen, paths=paths)
+    return duplex(run)

@@ -27,11 +27,11 @@ _ESCAPE = re.compile(r'\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}|(.))', re.DOTALL)
 
 
 class Token(NamedTuple):
-    """A word: its kind, its text or value, and the place of its first character.
+    r"""A word: its kind, its text or value, and the place of its first character.
 
     Kinds: field, name, variable, number, format, symbol, end, and string; a string with
     interpolations is `open`, then `text` and the words of each interpolation between the symbols
-    `\\(` and `)`, then `close`.
+    `\(` and `)`, then `close`.
     """
 
     kind: str

@@ -17,8 +17,10 @@ MAX_DEPTH = 200
 MAX_BITS = 1_023
 """Integers are exact up to the range of a double."""
 KEYWORDS = frozenset(
-    "and as break catch def elif else end foreach if import include label module or reduce "
-    "then try __loc__".split()
+    {
+        *("and", "as", "break", "catch", "def", "elif", "else", "end", "foreach", "if", "import"),
+        *("include", "label", "module", "or", "reduce", "then", "try", "__loc__"),
+    }
 )
 _CONSTANTS = {"true": True, "false": False, "null": None}
 _UPDATES = frozenset(("=", "|=", "+=", "-=", "*=", "/=", "%=", "//="))
@@ -64,7 +66,7 @@ class Parser(PatternReader):
             "reduce": self._fold,
             "foreach": self._fold,
             "break": self._break,
-            "def": lambda token: self._unexpected(token),
+            "def": self._unexpected,
         }
 
     def advance(self) -> Token:
@@ -315,7 +317,7 @@ class Parser(PatternReader):
             return self._interpolation(token, "text")
         if token.kind == "format" and self.token.kind in ("string", "open"):
             return self._format(token)
-        self._unexpected(token)
+        return self._unexpected(token)
 
     def _field(self, token: Token) -> Node:
         key = syntax.Constant(token.place, token.text[1:])
@@ -324,13 +326,13 @@ class Parser(PatternReader):
     def _number(self, token: Token) -> Node:
         text = token.text
         if text.isdigit():
-            value: int | float = int(text) if len(text) < 400 else 1 << MAX_BITS + 1
-            if value.bit_length() > MAX_BITS:
+            whole = int(text) if len(text) < 400 else 1 << MAX_BITS
+            if whole.bit_length() > MAX_BITS:
                 raise ExpressionSyntaxError("a number is out of range")
-        else:
-            value = float(text)
-            if value - value != 0:
-                raise ExpressionSyntaxError("a number is out of range")
+            return syntax.Constant(token.place, whole)
+        value = float(text)
+        if value - value != 0:
+            raise ExpressionSyntaxError("a number is out of range")
         return syntax.Constant(token.place, value)
 
     def _variable(self, token: Token) -> Node:
@@ -387,14 +389,12 @@ class Parser(PatternReader):
                 self.expect(")")
                 return body if not isinstance(body, syntax.Path) else _closed(body)
             case "[":
-                if self.accept("]"):
-                    return syntax.Collect(token.place, None)
-                body = self.pipe()
+                items = None if self.token.text == "]" else self.pipe()
                 self.expect("]")
-                return syntax.Collect(token.place, body)
+                return syntax.Collect(token.place, items)
             case "{":
                 return self._construct(token)
-        self._unexpected(token)
+        return self._unexpected(token)
 
     def _dot(self, token: Token) -> Node:
         identity = syntax.Identity(token.place)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from json.encoder import encode_basestring  # type: ignore[attr-defined]
+from json.encoder import encode_basestring
 from typing import Any
 
 _SIZE = 29
@@ -54,32 +53,35 @@ def to_json(value: Any) -> str:
     return "null" if value is None else "true" if value else "false"
 
 
-def _pieces(value: Any, limit: int) -> Iterator[str]:
-    """Yield the JSON of a value in pieces, so that none but the first need be made."""
+def _write(parts: list[str], value: Any, room: int) -> int:
+    """Add the JSON of a value to `parts`; return the room left, and stop once there is none."""
     if isinstance(value, str):
-        yield quote(value) if len(value) <= limit else quote(value[:limit])[:-1]
-    elif isinstance(value, (list, dict)):
-        is_map = isinstance(value, dict)
-        yield "{" if is_map else "["
-        for index, item in enumerate(value):
-            if index:
-                yield ","
-            yield from _pieces(item, limit)
-            if is_map:
-                yield ":"
-                yield from _pieces(value[item], limit)
-        yield "}" if is_map else "]"
-    else:
-        yield to_json(value)
+        parts.append(quote(value) if len(value) <= room else quote(value[: room + 1])[:-1])
+        return room - len(parts[-1])
+    if not isinstance(value, (list, dict)):
+        parts.append(to_json(value))
+        return room - len(parts[-1])
+    is_map = isinstance(value, dict)
+    parts.append("{" if is_map else "[")
+    room -= 1
+    for number, item in enumerate(value):
+        if room < 0:
+            return room
+        if number:
+            parts.append(",")
+        room = _write(parts, item, room - 1)
+        if is_map and room >= 0:
+            parts.append(":")
+            room = _write(parts, value[item], room - 1)
+    parts.append("}" if is_map else "]")
+    return room - 1
 
 
 def brief(value: Any, size: int = _SIZE) -> str:
     """Return the JSON of a value, cut to so many bytes if it is longer."""
-    text = ""
-    for piece in _pieces(value, size + 1):
-        text += piece
-        if len(text) > size:
-            break
+    parts: list[str] = []
+    _write(parts, value, size + 1)
+    text = "".join(parts)
     data = text.encode(errors="replace")
     if len(data) <= size:
         return text

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from zigflow_worker.expressions import access
@@ -12,7 +12,6 @@ from zigflow_worker.expressions.code import (
     Code,
     Get,
     Located,
-    Place,
     Scope,
     invalid_path,
     many,
@@ -23,19 +22,17 @@ from zigflow_worker.expressions.code import (
 from zigflow_worker.expressions.errors import CATCHABLE, JqError, caught_value
 from zigflow_worker.expressions.printing import brief
 
-CAUGHT = 10
+CAUGHT = 16
 """Steps of an error that is caught: making its message and unwinding cost more than others."""
 
 
 def name_step(subject: Code, key: str) -> Code:
-    """Compile `subject.key`."""
-    return one(_name_getter(subject.single, key), subject, paths=_key_paths(subject, key))
+    """Compile `subject.key` of a subject with one output."""
+    assert subject.get is not None  # noqa: S101 - for the type checker
+    return one(_name_getter(subject.get, key), subject, paths=_key_paths(subject, key))
 
 
-def _name_getter(subject: Get | None, key: str) -> Get:
-    if subject is None:
-        raise TypeError("a getter is needed")
-
+def _name_getter(subject: Get, key: str) -> Get:
     def get(data: Any, scope: Scope, meter: Budget) -> Any:
         value = subject(data, scope, meter)
         return value.get(key) if type(value) is dict else access.index(meter, value, key)
@@ -79,99 +76,64 @@ def _all_names(keys: tuple[str, ...]) -> Get:
 
 
 def _names_paths(keys: list[str]) -> Any:
-    def paths(data: Any, place: Place, _scope: Scope, meter: Budget) -> Iterable[Located]:
+    def paths(located: Located, _scope: Scope, meter: Budget) -> Iterable[Located]:
         for key in keys:
-            place, data = _located(meter, place, data, key)
-        return ((place, data),)
+            located = _located(meter, located, key, access.index)
+        return (located,)
 
     return paths
 
 
-def _located(meter: Budget, place: Place, value: Any, key: Any) -> Located:
+def _located(meter: Budget, located: Located, key: Any, take: Callable[..., Any]) -> Located:
     """Return the place and value one step further (raises JqError)."""
+    place, value = located
     if place is None:
         raise invalid_path(f"near attempt to access element {brief(key)} of", value)
-    return (place, key), access.index(meter, value, key)
+    return (place, key), take(meter, value, key)
 
 
 def _key_paths(subject: Code, key: Any) -> Any:
-    def paths(data: Any, place: Place, scope: Scope, meter: Budget) -> Iterator[Located]:
-        for inner, value in subject.paths(data, place, scope, meter):
-            yield _located(meter, inner, value, key)
+    def paths(located: Located, scope: Scope, meter: Budget) -> Iterator[Located]:
+        for inner in subject.paths(located, scope, meter):
+            yield _located(meter, inner, key, access.index)
 
     return paths
 
 
 def key_step(subject: Code, key: Code, *, guarded: bool) -> Code:
     """Compile `subject[key]`; the key's outputs are the outer loop."""
-    if guarded:
-        return _guarded(subject, key)
-    paths = _keys_paths(subject, key)
-    get, get_key = subject.single, key.single
-    if get is not None and get_key is not None:
-        return one(_indexed(get, get_key), subject, key, paths=paths)
-    steps = turn(subject, key)
+    steps, take = turn(subject, key), tried if guarded else access.index
 
     def gen(data: Any, scope: Scope, meter: Budget) -> Iterator[Any]:
         for wanted in key.gen(data, scope, meter):
             for value in subject.gen(data, scope, meter):
                 meter.spend(steps)
-                yield access.index(meter, value, wanted)
-
-    return many(gen, subject, key, paths=paths)
-
-
-def _indexed(get: Get, get_key: Get) -> Get:
-    def indexed(data: Any, scope: Scope, meter: Budget) -> Any:
-        key = get_key(data, scope, meter)
-        return access.index(meter, get(data, scope, meter), key)
-
-    return indexed
-
-
-def _keys_paths(subject: Code, key: Code) -> Any:
-    steps = turn(subject, key)
-
-    def paths(data: Any, place: Place, scope: Scope, meter: Budget) -> Iterator[Located]:
-        for wanted in key.gen(data, scope, meter):
-            for inner, value in subject.paths(data, place, scope, meter):
-                meter.spend(steps)
-                yield _located(meter, inner, value, wanted)
-
-    return paths
-
-
-def _guarded(subject: Code, key: Code) -> Code:
-    """Compile `subject[key]?`: what the step itself refuses is left out."""
-    steps = turn(subject, key)
-
-    def gen(data: Any, scope: Scope, meter: Budget) -> Iterator[Any]:
-        for wanted in key.gen(data, scope, meter):
-            for value in subject.gen(data, scope, meter):
-                meter.spend(steps)
-                found = tried(meter, value, wanted)
+                found = take(meter, value, wanted)
                 if found is not NOTHING:
                     yield found
 
-    def paths(data: Any, place: Place, scope: Scope, meter: Budget) -> Iterator[Located]:
-        for wanted in key.gen(data, scope, meter):
-            for inner, value in subject.paths(data, place, scope, meter):
+    def paths(located: Located, scope: Scope, meter: Budget) -> Iterator[Located]:
+        for wanted in key.gen(located[1], scope, meter):
+            for inner in subject.paths(located, scope, meter):
                 meter.spend(steps)
-                if inner is None:
-                    _located(meter, inner, value, wanted)
-                found = tried(meter, value, wanted)
-                if found is not NOTHING:
-                    yield (inner, wanted), found
+                found = _located(meter, inner, wanted, take)
+                if found[1] is not NOTHING:
+                    yield found
 
     get, get_key = subject.single, key.single
     if get is None or get_key is None:
         return many(gen, subject, key, paths=paths)
 
-    def guarded(data: Any, scope: Scope, meter: Budget) -> Any:
-        wanted = get_key(data, scope, meter)
-        return tried(meter, get(data, scope, meter), wanted)
+    indexed = _indexed(get, get_key, take)
+    return (optional if guarded else one)(indexed, subject, key, paths=paths, weight=2)
 
-    return optional(guarded, subject, key, paths=paths, weight=2)
+
+def _indexed(get: Get, get_key: Get, take: Callable[..., Any]) -> Get:
+    def indexed(data: Any, scope: Scope, meter: Budget) -> Any:
+        wanted = get_key(data, scope, meter)
+        return take(meter, get(data, scope, meter), wanted)
+
+    return indexed
 
 
 def tried(meter: Budget, value: Any, key: Any) -> Any:
@@ -211,13 +173,13 @@ def _items_or_none(value: Any) -> Iterable[Any]:
 def _items_paths(subject: Code, *, guarded: bool) -> Any:
     steps = turn(subject)
 
-    def paths(data: Any, place: Place, scope: Scope, meter: Budget) -> Iterator[Located]:
-        for inner, value in subject.paths(data, place, scope, meter):
+    def paths(located: Located, scope: Scope, meter: Budget) -> Iterator[Located]:
+        for place, value in subject.paths(located, scope, meter):
             meter.spend(steps)
-            if inner is None:
+            if place is None:
                 raise invalid_path("near attempt to iterate through", value)
             for key, item in items_by_key(value, guarded=guarded):
-                yield (inner, key), item
+                yield (place, key), item
 
     return paths
 
@@ -241,12 +203,8 @@ def slice_step(subject: Code, first: Code, last: Code, *, guarded: bool) -> Code
                 meter.spend(steps)
                 yield {"start": begin, "end": end}
 
-    key = many(keys, first, last)
-    starts, ends = first.single, last.single
-    if starts is not None and ends is not None:
-        key = one(_slice_key(starts, ends), first, last)
-    code = key_step(subject, key, guarded=guarded)
-    get = subject.single
+    code = key_step(subject, many(keys, first, last), guarded=guarded)
+    starts, ends, get = first.single, last.single, subject.single
     if guarded or get is None or starts is None or ends is None:
         return code
 
@@ -259,13 +217,6 @@ def slice_step(subject: Code, first: Code, last: Code, *, guarded: bool) -> Code
         return access.cut(meter, value, begin, end)
 
     return one(sliced, subject, first, last, paths=code.paths)
-
-
-def _slice_key(starts: Get, ends: Get) -> Get:
-    def get(data: Any, scope: Scope, meter: Budget) -> dict[str, Any]:
-        return {"start": starts(data, scope, meter), "end": ends(data, scope, meter)}
-
-    return get
 
 
 def getpath(meter: Budget, value: Any, keys: Any) -> Any:

@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping
 from typing import TypeAlias
 
 from zigflow_worker.expressions.budget import Budget
-from zigflow_worker.expressions.values import JSON
 from zigflow_worker.expressions.errors import ExpressionSyntaxError
 from zigflow_worker.expressions.expression import compile_expression, is_expression
+from zigflow_worker.expressions.values import JSON
 
 MAX_DEPTH = 400
 """Maps and lists inside each other; as deep as a document may be."""

@@ -13,7 +13,6 @@ from zigflow_worker.expressions.code import (
     Code,
     Get,
     Located,
-    Place,
     Scope,
     invalid_path,
     key_list,
@@ -31,7 +30,7 @@ def places(target: Code, data: Any, scope: Scope, meter: Budget) -> Iterator[lis
         yield target.names
         return
     charge = turn(target)
-    for place, value in target.paths(data, (), scope, meter):
+    for place, value in target.paths(((), data), scope, meter):
         if place is None:
             raise invalid_path("with result", value)
         meter.spend(charge)
@@ -161,7 +160,8 @@ def getpath(path: Code) -> Code:
         for keys in path.gen(data, scope, meter):
             yield steps.getpath(meter, data, keys)
 
-    def paths(data: Any, place: Place, scope: Scope, meter: Budget) -> Iterator[Located]:
+    def paths(located: Located, scope: Scope, meter: Budget) -> Iterator[Located]:
+        place, data = located
         for keys in path.gen(data, scope, meter):
             if place is None:
                 raise invalid_path("near attempt to access an element of", data)

@@ -53,6 +53,10 @@ def _has(_meter: Budget, data: Any, key: Any) -> bool:
 
 
 def _contains(meter: Budget, data: Any, part: Any) -> bool:
+    if type_name(data) != type_name(part) or (isinstance(data, bool) and data is not part):
+        raise JqError(
+            f"{describe(data)} and {describe(part)} cannot have their containment checked"
+        )
     meter.spend(1 + meter.weigh(data) * meter.weigh(part) // 16)
     return _holds(data, part)
 
@@ -61,18 +65,10 @@ def _holds(data: Any, part: Any) -> bool:
     if isinstance(data, dict) and isinstance(part, dict):
         return all(key in data and _holds(data[key], inner) for key, inner in part.items())
     if isinstance(data, list) and isinstance(part, list):
-        return all(any(_holds_or_differs(item, inner) for item in data) for inner in part)
+        return all(any(_holds(item, inner) for item in data) for inner in part)
     if isinstance(data, str) and isinstance(part, str):
         return part in data
-    if type_name(data) != type_name(part):
-        raise JqError(
-            f"{describe(data)} and {describe(part)} cannot have their containment checked"
-        )
     return same(data, part)
-
-
-def _holds_or_differs(data: Any, part: Any) -> bool:
-    return type_name(data) == type_name(part) and _holds(data, part)
 
 
 def _to_entries(meter: Budget, data: Any) -> list[Any]:
@@ -100,7 +96,7 @@ def _from_entries(meter: Budget, data: Any) -> dict[str, Any]:
 
 
 def _reverse(meter: Budget, data: Any) -> list[Any]:
-    if data is None or data == {} or data == "" or (is_number(data) and data == 0):
+    if not isinstance(data, bool) and not data:
         return []
     if not isinstance(data, list):
         raise access.cannot_index(data, 0)
@@ -194,7 +190,7 @@ def _tostream() -> Code:
 
 
 def _walk(change: Code) -> Code:
-    charge = 3 + start(change)
+    charge = 6 + start(change)
 
     def walked(data: Any, scope: Scope, meter: Budget, depth: int) -> list[Any]:
         if depth > MAX_DATA_DEPTH:

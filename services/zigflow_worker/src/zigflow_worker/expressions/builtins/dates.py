@@ -183,8 +183,8 @@ def _assemble(parts: Any, what: str) -> _Time:
     known = parts[:6]
     if not known or not all(is_number(part) and abs(part) < 2**31 for part in known):
         raise JqError(f"{what} requires parsed datetime inputs")
-    fields = [int(part) for part in known] + [0] * (6 - len(known))
-    return _time(_Time(*fields, 0, 0).seconds)
+    year, month, day, hour, minute, second = [*map(int, known), *[0] * (6 - len(known))]
+    return _time(_Time(year, month, day, hour, minute, second, 0, 0).seconds)
 
 
 def _gmtime(_meter: Budget, data: Any) -> list[Any]:

@@ -24,14 +24,14 @@ def _number(value: Any) -> Any:
 def _libm(function: Callable[..., Any]) -> Callable[..., Any]:
     """Make a builtin of a function of doubles; outside of its domain it is NaN or infinite."""
 
-    def builtin(_meter: Budget, data: Any, *arguments: Any) -> Any:
+    def builtin(meter: Budget, data: Any, *arguments: Any) -> Any:
         operands = [float(_number(value)) for value in arguments or (data,)]
         try:
-            return function(*operands)
+            return meter.number(function(*operands))
         except OverflowError:
-            return math.inf
+            return meter.number(math.inf)
         except ValueError:
-            return math.nan
+            return meter.number(math.nan)
 
     return builtin
 
@@ -58,11 +58,11 @@ def _log(function: Callable[[float], float]) -> Callable[[float], float]:
     return log
 
 
-def _pow(base: Any, exponent: Any) -> Any:
+def _pow(meter: Budget, base: Any, exponent: Any) -> Any:
     """Return base ** exponent: exact of whole numbers."""
-    if type(base) is int and type(exponent) is int and 0 <= exponent:
+    if type(base) is int and type(exponent) is int and exponent >= 0:
         if base.bit_length() * exponent <= 2_048:
-            return bounded(base**exponent)
+            return bounded(meter, base**exponent)
         if abs(base) <= 1:
             return base**exponent
     try:
@@ -74,17 +74,18 @@ def _pow(base: Any, exponent: Any) -> Any:
     return result
 
 
-def _power(_meter: Budget, _data: Any, base: Any, exponent: Any) -> Any:
-    return _pow(_number(base), _number(exponent))
+def _power(meter: Budget, _data: Any, base: Any, exponent: Any) -> Any:
+    value = _pow(meter, _number(base), _number(exponent))
+    return value if type(value) is int else meter.number(value)
 
 
-def _frexp(_meter: Budget, data: Any) -> list[Any]:
-    value = float(_number(data))
+def _frexp(meter: Budget, data: Any) -> list[Any]:
+    value = meter.number(float(_number(data)))
     return list(math.frexp(value)) if math.isfinite(value) else [value, 0]
 
 
-def _modf(_meter: Budget, data: Any) -> list[Any]:
-    value = float(_number(data))
+def _modf(meter: Budget, data: Any) -> list[Any]:
+    value = meter.number(float(_number(data)))
     if math.isinf(value):
         return [math.copysign(0.0, value), value]
     return list(math.modf(value))
@@ -104,10 +105,10 @@ def _gamma(value: float) -> float:
     return math.inf if value <= 0 and value == math.floor(value) else math.lgamma(value)
 
 
-def _lgamma_r(_meter: Budget, data: Any) -> list[Any]:
+def _lgamma_r(meter: Budget, data: Any) -> list[Any]:
     value = float(_number(data))
     is_negative = value < 0 and math.floor(value) % 2 == 1
-    return [_gamma(value), -1 if is_negative else 1]
+    return [meter.number(_gamma(value)), -1 if is_negative else 1]
 
 
 def _scaled(value: float, exponent: float) -> float:
@@ -160,8 +161,8 @@ _TWO: dict[str, Callable[[float, float], Any]] = {
     "copysign": math.copysign,
     "drem": _drem,
     "fdim": lambda left, right: max(left - right, 0.0),
-    "fmax": lambda left, right: right if math.isnan(left) else left if left >= right else right,
-    "fmin": lambda left, right: right if math.isnan(left) else left if left <= right else right,
+    "fmax": lambda left, right: right if math.isnan(left) else max(left, right),
+    "fmin": lambda left, right: right if math.isnan(left) else min(left, right),
     "fmod": math.fmod,
     "hypot": math.hypot,
     "ldexp": _scaled,
@@ -182,14 +183,14 @@ FUNCTIONS: dict[tuple[str, int], Callable[..., Any]] = {
     ("frexp", 0): _frexp,
     ("have_decnum", 0): lambda _meter, _data: True,
     ("have_literal_numbers", 0): lambda _meter, _data: True,
-    ("infinite", 0): lambda _meter, _data: math.inf,
+    ("infinite", 0): lambda meter, _data: meter.number(math.inf),
     ("isfinite", 0): lambda _meter, data: math.isfinite(_number(data)),
     ("isinfinite", 0): lambda _meter, data: is_number(data) and math.isinf(data),
     ("isnan", 0): lambda _meter, data: is_number(data) and math.isnan(data),
     ("isnormal", 0): lambda _meter, data: _is_normal(data),
     ("lgamma_r", 0): _lgamma_r,
     ("modf", 0): _modf,
-    ("nan", 0): lambda _meter, _data: math.nan,
+    ("nan", 0): lambda meter, _data: meter.number(math.nan),
     ("nearbyint", 0): _whole(round),
     ("pow", 2): _power,
     ("rint", 0): _whole(round),

@@ -7,7 +7,18 @@ from typing import Any
 
 from zigflow_worker.expressions import build, flow, steps, updates
 from zigflow_worker.expressions.budget import MAX_HEIGHT, Budget
-from zigflow_worker.expressions.code import Code, Located, Place, Scope, many, one, turn
+from zigflow_worker.expressions.code import (
+    Code,
+    Gen,
+    Get,
+    Mode,
+    Scope,
+    duplex,
+    many,
+    one,
+    product,
+    turn,
+)
 from zigflow_worker.expressions.errors import ExpressionError, JqError
 from zigflow_worker.expressions.flow import is_true
 from zigflow_worker.expressions.values import is_number
@@ -15,97 +26,75 @@ from zigflow_worker.expressions.values import is_number
 _MAX_PENDING = MAX_HEIGHT
 
 
-def _every(code: Code, run: Callable[..., Any], *parts: Code) -> Code:
-    """Make a filter of `run(outputs, data, scope, meter)`, for values and for paths alike."""
-
-    def gen(data: Any, scope: Scope, meter: Budget) -> Iterator[Any]:
-        return run(lambda: code.gen(data, scope, meter), data, scope, meter)  # type: ignore[no-any-return]
-
-    def paths(data: Any, place: Place, scope: Scope, meter: Budget) -> Iterator[Located]:
-        return run(lambda: code.paths(data, place, scope, meter), data, scope, meter)  # type: ignore[no-any-return]
-
-    return many(gen, code, *parts, paths=paths)
-
-
-def _counts(count: Code, what: str) -> Callable[..., Iterator[float]]:
-    def counts(data: Any, scope: Scope, meter: Budget) -> Iterator[float]:
-        for value in count.gen(data, scope, meter):
-            if not is_number(value):
-                raise JqError(f"{what} must be a number")
-            if value < 0:
-                negative = "indices" if what == "nth" else "count"
-                raise JqError(f"{what} doesn't support negative {negative}")
-            yield value
-
-    return counts
+def _counts(count: Code, what: str, data: Any, scope: Scope, meter: Budget) -> Iterator[float]:
+    for value in count.gen(data, scope, meter):
+        if not is_number(value):
+            raise JqError(f"{what} must be a number")
+        if value < 0:
+            negative = "indices" if what == "nth" else "count"
+            raise JqError(f"{what} doesn't support negative {negative}")
+        yield value
 
 
 def _limit(count: Code, body: Code) -> Code:
-    counts, charge = _counts(count, "limit"), turn(body)
+    charge = turn(body)
 
-    def run(outputs: Any, data: Any, scope: Scope, meter: Budget) -> Iterator[Any]:
-        for wanted in counts(data, scope, meter):
+    def run(mode: Mode, item: Any, scope: Scope, meter: Budget) -> Iterator[Any]:
+        for wanted in _counts(count, "limit", mode.value(item), scope, meter):
             if wanted == 0:
                 continue
-            for taken, output in enumerate(outputs(), 1):
+            for taken, output in enumerate(mode.of(body)(item, scope, meter), 1):
                 meter.spend(charge)
                 yield output
                 if taken >= wanted:
                     break
 
-    return _every(body, run, count)
+    return duplex(run, count, body)
 
 
-def _skip(count: Code, body: Code) -> Code:
-    counts, charge = _counts(count, "skip"), turn(body)
+def _skipping(name: str) -> Callable[[Code, Code], Code]:
+    """Make `skip(count; body)` or `nth(count; body)`, which ends behind its first output."""
 
-    def run(outputs: Any, data: Any, scope: Scope, meter: Budget) -> Iterator[Any]:
-        for wanted in counts(data, scope, meter):
-            for seen, output in enumerate(outputs()):
-                meter.spend(charge)
-                if seen >= wanted:
-                    yield output
+    def compiled(count: Code, body: Code) -> Code:
+        charge = turn(body)
 
-    return _every(body, run, count)
+        def run(mode: Mode, item: Any, scope: Scope, meter: Budget) -> Iterator[Any]:
+            for wanted in _counts(count, name, mode.value(item), scope, meter):
+                for seen, output in enumerate(mode.of(body)(item, scope, meter)):
+                    meter.spend(charge)
+                    if seen >= wanted:
+                        yield output
+                        if name == "nth":
+                            break
 
+        return duplex(run, count, body)
 
-def _nth(count: Code, body: Code) -> Code:
-    counts, charge = _counts(count, "nth"), turn(body)
-
-    def run(outputs: Any, data: Any, scope: Scope, meter: Budget) -> Iterator[Any]:
-        for wanted in counts(data, scope, meter):
-            for seen, output in enumerate(outputs()):
-                meter.spend(charge)
-                if seen >= wanted:
-                    yield output
-                    break
-
-    return _every(body, run, count)
+    return compiled
 
 
 def _first(body: Code) -> Code:
-    def run(outputs: Any, _data: Any, _scope: Scope, _meter: Budget) -> Iterator[Any]:
-        for output in outputs():
+    if body.get is not None:
+        return body
+
+    def run(mode: Mode, item: Any, scope: Scope, meter: Budget) -> Iterator[Any]:
+        for output in mode.of(body)(item, scope, meter):
             yield output
             return
 
-    code = _every(body, run)
-    if body.get is not None:
-        return body
-    return code
+    return duplex(run, body)
 
 
 def _last(body: Code) -> Code:
     charge = turn(body)
 
-    def run(outputs: Any, _data: Any, _scope: Scope, meter: Budget) -> Iterator[Any]:
+    def run(mode: Mode, item: Any, scope: Scope, meter: Budget) -> Iterator[Any]:
         found: tuple[Any, ...] = ()
-        for output in outputs():
+        for output in mode.of(body)(item, scope, meter):
             meter.spend(charge)
             found = (output,)
         yield from found
 
-    return _every(body, run)
+    return duplex(run, body)
 
 
 def _isempty(body: Code) -> Code:
@@ -146,7 +135,7 @@ def _range(*bounds: Code) -> Code:
     parts = list(bounds) if len(bounds) > 1 else [flow.constant(0), *bounds]
 
     def gen(data: Any, scope: Scope, meter: Budget) -> Iterator[Any]:
-        for values in build.product(parts, data, scope, meter):
+        for values in product(parts, data, scope, meter):
             yield from _numbers(*values)
 
     getters = [part.single for part in parts if part.single is not None]
@@ -191,38 +180,21 @@ def _unfold(begin: Any, grow: Callable[[Any], Iterator[tuple[bool, Any]]], meter
 
 def _recurse(*parts: Code) -> Code:
     step = parts[0] if parts else steps.iterate_step(flow.identity(), guarded=True)
-    goes_on = parts[1] if len(parts) == 2 else None
+    goes_on = parts[1] if len(parts) == 2 else flow.constant(True)
     charge = turn(step, *parts)
 
-    def allowed(value: Any, scope: Scope, meter: Budget) -> Iterator[None]:
-        if goes_on is None:
-            yield None
-            return
-        for outcome in goes_on.gen(value, scope, meter):
-            if is_true(outcome):
-                yield None
-
-    def gen(data: Any, scope: Scope, meter: Budget) -> Iterator[Any]:
-        def grow(value: Any) -> Iterator[tuple[bool, Any]]:
-            yield True, value
-            for child in step.gen(value, scope, meter):
+    def run(mode: Mode, item: Any, scope: Scope, meter: Budget) -> Any:
+        def grow(item: Any) -> Iterator[tuple[bool, Any]]:
+            yield True, item
+            for child in mode.of(step)(item, scope, meter):
                 meter.spend(charge)
-                for _ in allowed(child, scope, meter):
-                    yield False, child
+                for outcome in goes_on.gen(mode.value(child), scope, meter):
+                    if is_true(outcome):
+                        yield False, child
 
-        return _unfold(data, grow, meter)  # type: ignore[no-any-return]
+        return _unfold(item, grow, meter)
 
-    def paths(data: Any, place: Place, scope: Scope, meter: Budget) -> Iterator[Located]:
-        def grow(located: Located) -> Iterator[tuple[bool, Located]]:
-            yield True, located
-            for child in step.paths(located[1], located[0], scope, meter):
-                meter.spend(charge)
-                for _ in allowed(child[1], scope, meter):
-                    yield False, child
-
-        return _unfold((place, data), grow, meter)  # type: ignore[no-any-return]
-
-    code = many(gen, step, *parts, paths=paths)
+    code = duplex(run, step, *parts)
     code.height += 3
     return code
 
@@ -233,61 +205,52 @@ def _loop(*, until: bool) -> Callable[[Code, Code], Code]:
     def compiled(condition: Code, update: Code) -> Code:
         charge = turn(condition, condition, update)
 
-        def gen(data: Any, scope: Scope, meter: Budget) -> Iterator[Any]:
-            def grow(value: Any) -> Iterator[tuple[bool, Any]]:
-                for outcome in condition.gen(value, scope, meter):
+        def run(mode: Mode, item: Any, scope: Scope, meter: Budget) -> Any:
+            def grow(item: Any) -> Iterator[tuple[bool, Any]]:
+                for outcome in condition.gen(mode.value(item), scope, meter):
                     meter.spend(charge)
                     if is_true(outcome):
-                        yield True, value
+                        yield True, item
                     if is_true(outcome) is not until:
-                        for changed in update.gen(value, scope, meter):
+                        for changed in mode.of(update)(item, scope, meter):
                             yield False, changed
 
-            return _unfold(data, grow, meter)  # type: ignore[no-any-return]
+            return _unfold(item, grow, meter)
 
-        def paths(data: Any, place: Place, scope: Scope, meter: Budget) -> Iterator[Located]:
-            def grow(located: Located) -> Iterator[tuple[bool, Located]]:
-                for outcome in condition.gen(located[1], scope, meter):
-                    meter.spend(charge)
-                    if is_true(outcome):
-                        yield True, located
-                    if is_true(outcome) is not until:
-                        for changed in update.paths(located[1], located[0], scope, meter):
-                            yield False, changed
-
-            return _unfold((place, data), grow, meter)  # type: ignore[no-any-return]
-
-        test, change = condition.single, update.single
-        code = many(gen, condition, update, paths=paths)
+        code = duplex(run, condition, update)
         code.height += 3
-        if test is None or change is None:
-            return code
-
-        def looped(data: Any, scope: Scope, meter: Budget) -> Iterator[Any]:
-            while True:
-                meter.spend(charge)
-                holds = is_true(test(data, scope, meter))
-                if holds:
-                    yield data
-                if holds is until:
-                    return
-                data = change(data, scope, meter)
-
-        code.gen = looped
+        if condition.single is not None and update.single is not None:
+            code.gen = _looped(condition.single, update.single, charge, until=until)
         return code
 
     return compiled
 
 
+def _looped(test: Get, change: Get, charge: int, *, until: bool) -> Gen:
+    """Loop where nothing branches: no frames are kept."""
+
+    def gen(data: Any, scope: Scope, meter: Budget) -> Iterator[Any]:
+        while True:
+            meter.spend(charge)
+            holds = is_true(test(data, scope, meter))
+            if holds:
+                yield data
+            if holds is until:
+                return
+            data = change(data, scope, meter)
+
+    return gen
+
+
 def _repeat(body: Code) -> Code:
     charge = turn(body, body)
 
-    def run(outputs: Any, _data: Any, _scope: Scope, meter: Budget) -> Iterator[Any]:
+    def run(mode: Mode, item: Any, scope: Scope, meter: Budget) -> Iterator[Any]:
         while True:
             meter.spend(charge)
-            yield from outputs()
+            yield from mode.of(body)(item, scope, meter)
 
-    return _every(body, run)
+    return duplex(run, body)
 
 
 def _map(change: Code) -> Code:
@@ -310,12 +273,12 @@ FILTERS: dict[tuple[str, int], Callable[..., Code]] = {
     ("last", 1): _last,
     ("limit", 2): _limit,
     ("map", 1): _map,
-    ("nth", 2): _nth,
+    ("nth", 2): _skipping("nth"),
     ("path", 1): updates.path_of,
     ("pick", 1): updates.pick,
     ("repeat", 1): _repeat,
     ("select", 1): flow.select,
-    ("skip", 2): _skip,
+    ("skip", 2): _skipping("skip"),
     ("until", 2): _loop(until=True),
     ("while", 2): _loop(until=False),
 }

@@ -6,9 +6,9 @@ import json
 import math
 import re
 from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import Any
 
-from zigflow_worker.expressions.arithmetic import bounded, split
+from zigflow_worker.expressions.arithmetic import split
 from zigflow_worker.expressions.budget import MAX_DATA_DEPTH, Budget
 from zigflow_worker.expressions.errors import JqError
 from zigflow_worker.expressions.printing import describe
@@ -17,7 +17,7 @@ from zigflow_worker.expressions.values import is_number
 _NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
 _INTEGER = re.compile(r"[+-]?[0-9]+")
 _NAN = re.compile(r"-?nan", re.IGNORECASE)
-_MAX_DIGITS = 400
+_MAX_DIGITS = 308
 _SPACE = "\t\n\v\f\r \x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000" + "".join(
     map(chr, range(0x2000, 0x200B))
 )
@@ -128,14 +128,16 @@ def _tonumber(meter: Budget, data: Any) -> Any:
     if isinstance(data, str):
         meter.read_text(len(data))
         if _NUMBER.fullmatch(data):
-            return _parse_integer(data) if _INTEGER.fullmatch(data) else float(data)
+            number = _parse_integer(data) if _INTEGER.fullmatch(data) else float(data)
+            return number if type(number) is int else meter.number(number)
         if _NAN.fullmatch(data):
-            return math.nan
+            return meter.number(math.nan)
     raise JqError(f"{describe(data)} cannot be parsed as a number")
 
 
 def _parse_integer(text: str) -> int | float:
-    return bounded(int(text)) if len(text) <= _MAX_DIGITS else float(text)
+    """Return an exact integer below 1e308, else a double, which may be infinite."""
+    return int(text) if len(text) <= _MAX_DIGITS else float(text)
 
 
 def _fromjson(meter: Budget, data: Any) -> Any:
@@ -152,6 +154,8 @@ def _fromjson(meter: Budget, data: Any) -> Any:
     except json.JSONDecodeError as error:
         place = f"{error.msg} at line {error.lineno}, column {error.colno}"
         raise JqError(f"{place} (while parsing '{data[:100]}')") from None
+    if re.search("[eE]|NaN|[0-9]{300}", data):
+        meter.non_finite = True  # it may be: the result will tell
     return _without_surrogates(parsed) if "\\u" in data else parsed
 
 
@@ -164,7 +168,7 @@ def _check_depth(text: str) -> None:
             raise JqError("Exceeds depth limit for parsing")
 
 
-def _constant(text: str) -> float | NoReturn:
+def _constant(text: str) -> float:
     if text == "NaN":
         return math.nan
     raise JqError(f"{text} is not JSON")
