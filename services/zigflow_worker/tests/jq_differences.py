@@ -10,7 +10,7 @@ WANTED: dict[str, str] = {
         "path of another value"
     ),
     r"@base64d": "bytes that are no UTF-8 are replaced one by one",
-    r"\(\[\]\):|\(\{\}\):|\(null\):": "a constant key of an object that is no string fails when run",
+    r"\(\[\]\):|\(\{\}\):|\(null\):": "a constant key that is no string fails when run",
     r"%Z": "the name of UTC; jq's is GMT",
 }
 """Reasons, by the regular expression of programs."""
