@@ -5,17 +5,19 @@ import re
 _PLACES = r"([^=!<>]=[^=]|\b(path|del|pick|paths)\()"
 _FOLDS = r"(\b(reduce|foreach)\b|\bas [\[{])"
 WANTED: dict[str, str] = {
-    rf"{_FOLDS}(.|\n)*{_PLACES}|{_PLACES}(.|\n)*{_FOLDS}": (
+    rf"{_FOLDS}.*{_PLACES}|{_PLACES}.*{_FOLDS}": (
         "places selected in a `reduce`, a `foreach` or after a pattern: jq forgets or keeps the "
         "path of another value"
     ),
     r"@base64d": "bytes that are no UTF-8 are replaced one by one",
-    r"\(\[\]\):|\(\{\}\):|\(null\):": "a constant key that is no string fails when run",
+    r"Cannot use .* as object key at|refused: cannot use .* as object key": "a constant key that is no string is refused, or fails when run",
+    r"jq's .*\D-0\D": "an integer zero has no sign",
     r"%Z": "the name of UTC; jq's is GMT",
 }
-"""Reasons, by the regular expression of programs."""
+"""Reasons, by the regular expression of programs, and of differences (`jq's …`)."""
 
 
-def reason(program: str) -> str | None:
+def reason(program: str, difference: str) -> str | None:
     """Return why a program may differ; None when it is a fault."""
-    return next((why for shape, why in WANTED.items() if re.search(shape, program)), None)
+    text = f"{program}\n{difference}"
+    return next((why for shape, why in WANTED.items() if re.search(shape, text)), None)

@@ -105,7 +105,7 @@ def _run_round(number: int, trace: Path) -> None:
         program, data, variables = drawn
         (trace / "running").write_text(json.dumps([program, data, variables]))
         found = difference(program, data, variables)
-        if found is not None and reason(program) is None:
+        if found is not None and reason(program, found) is None:
             text = json.dumps(asdict(Finding(program, data, variables, found)), default=str)
             (trace / "found").write_text(text)
             raise AssertionError(found)
