@@ -152,7 +152,7 @@ def test_user_functions_shadow_builtins_only_in_their_scope() -> None:
         ("9" * 400, "a number is out of range"),
         ("9" * 5000, "a number is out of range"),
         ("." * 30_000, "expression is longer than 20000 characters"),
-        ("1" + "|(1,1)" * 3000, "expression nests more than 200 deep"),
+        ("." + "|.[]" * 4900, "expression nests more than 200 deep"),
         ("- " * 5000 + "1", "expression nests more than 200 deep"),
     ],
 )

@@ -39,7 +39,10 @@ def add(meter: Budget, left: Any, right: Any) -> Any:
     if kind is other and kind in _JOINED:
         return _JOINED[kind](meter, left, right)
     if (kind is float and (other is float or other is int)) or (kind is int and other is float):
-        return meter.number(left + right)
+        value = left + right
+        if value - value != 0:
+            meter.non_finite = True
+        return value
     if left is None or right is None:
         return right if left is None else left
     _refuse(left, right, "added")
@@ -106,7 +109,10 @@ def multiply(meter: Budget, left: Any, right: Any) -> Any:
         value = left * right
         return value if -_BOUND < value < _BOUND else bounded(meter, value)
     if (kind is float and (other is float or other is int)) or (kind is int and other is float):
-        return meter.number(left * right)
+        value = left * right
+        if value - value != 0:
+            meter.non_finite = True
+        return value
     if kind is str and is_number(right):
         return _repeat(meter, left, right)
     if other is str and is_number(left):

@@ -127,7 +127,7 @@ def _construct_all(pairs: list[tuple[str | Code, Code]], parts: list[Code], weig
 
     getters = [part.single for part in parts if part.single is not None]
     if len(getters) < len(parts):
-        return many(gen, *parts, weight=weight)
+        return many(gen, *parts, weight=weight, height=2)
 
     def get(data: Any, scope: Scope, meter: Budget) -> dict[str, Any]:
         return built([getter(data, scope, meter) for getter in getters], meter)
@@ -146,14 +146,14 @@ def combined(parts: list[Code], combine: Callable[[Budget, list[Any]], Any], wei
             values.reverse()
             return combine(meter, values)
 
-        return one(get, *parts, weight=weight, height=4)
+        return one(get, *parts, weight=weight, height=2)
 
     def gen(data: Any, scope: Scope, meter: Budget) -> Iterator[Any]:
         for values in product(backwards, data, scope, meter):
             meter.spend(weight >> 2)
             yield combine(meter, values[::-1])
 
-    return many(gen, *parts, weight=weight)
+    return many(gen, *parts, weight=weight, height=2)
 
 
 def interpolate(parts: list[str | Code], text_of: Callable[[Budget, Any], str]) -> Code:
@@ -194,7 +194,7 @@ def operation(operate: Operation, left: Code, right: Code) -> Code:
             return operate(meter, first(data, scope, meter), value)
 
         quick = _quick(operate, left, right)
-        return one(quick or get, left, right, weight=2, height=4)
+        return one(quick or get, left, right, weight=2, height=2)
     steps = turn(left, right)
 
     def gen(data: Any, scope: Scope, meter: Budget) -> Iterator[Any]:
@@ -235,7 +235,7 @@ def _quick(operate: Operation, left: Code, right: Code) -> Get | None:
 def applied(function: Callable[..., Any], arguments: list[Code]) -> Code:
     """Compile a builtin that computes a value of its input and of its arguments' values."""
     if not arguments:
-        return one(lambda data, _scope, meter: function(meter, data), weight=3, height=4)
+        return one(lambda data, _scope, meter: function(meter, data), weight=3, height=2)
     getters = [argument.single for argument in arguments]
     first = getters[0]
     if len(arguments) == 1 and first is not None:
@@ -243,7 +243,7 @@ def applied(function: Callable[..., Any], arguments: list[Code]) -> Code:
         def get(data: Any, scope: Scope, meter: Budget) -> Any:
             return function(meter, data, first(data, scope, meter))
 
-        return one(get, *arguments, weight=3, height=4)
+        return one(get, *arguments, weight=3, height=2)
     backwards = arguments[::-1]
     steps = 1 + sum(map(start, arguments))
 
@@ -253,10 +253,10 @@ def applied(function: Callable[..., Any], arguments: list[Code]) -> Code:
             yield function(meter, data, *values[::-1])
 
     if None in getters:
-        return many(gen, *arguments, weight=3)
+        return many(gen, *arguments, weight=3, height=2)
 
     def get_all(data: Any, scope: Scope, meter: Budget) -> Any:
         values = [getter(data, scope, meter) for getter in getters[::-1] if getter is not None]
         return function(meter, data, *values[::-1])
 
-    return one(get_all, *arguments, weight=3, height=4)
+    return one(get_all, *arguments, weight=3, height=2)

@@ -104,13 +104,15 @@ def optional(
     return code
 
 
-def many(gen: Gen, *parts: Code, paths: Paths | None = None, weight: int = 1) -> Code:
+def many(
+    gen: Gen, *parts: Code, paths: Paths | None = None, weight: int = 1, height: int = 1
+) -> Code:
     """Make a filter with any number of outputs, out of `parts`."""
     return Code(
         gen,
         paths,
         weight=weight + sum([part.weight for part in parts]),
-        height=2 + max([part.height for part in parts], default=0),
+        height=height + max([part.height for part in parts], default=0),
     )
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import cache
-from typing import Any, TypeAlias
+from typing import Any
 
 from zigflow_worker.expressions import (
     binding,
     build,
     builtins,
+    catching,
     definitions,
     flow,
     functions,
@@ -24,6 +25,7 @@ from zigflow_worker.expressions.builtins.formats import FORMATS
 from zigflow_worker.expressions.code import Code, many, one, turn
 from zigflow_worker.expressions.errors import ExpressionSyntaxError
 from zigflow_worker.expressions.functions import Function
+from zigflow_worker.expressions.names import Key, Names
 from zigflow_worker.expressions.parser import parse, too_deep
 from zigflow_worker.expressions.printing import describe
 from zigflow_worker.expressions.syntax import Node
@@ -39,7 +41,6 @@ _REFUSED = frozenset(
 )
 """Names of jq that read the world or the clock, do I/O, or differ from one version to another."""
 _OPERATIONS = {**OPERATIONS, **COMPARISONS}
-_Key: TypeAlias = tuple[str, int]
 _FEW = 4
 _PROJECTIONS = frozenset(
     {
@@ -53,69 +54,22 @@ _PROJECTIONS = frozenset(
 _LOOPS = frozenset(("until", "while", "repeat", "recurse", "walk"))
 
 
-class _Names:
-    """What the names in a part of an expression mean; bindings are counted from the outside."""
-
-    __slots__ = ("functions", "given", "labels", "level", "variables")
-
-    def __init__(self, given: frozenset[str]) -> None:
-        self.given = given
-        self.level = 0
-        self.variables: Mapping[str, int] = {}
-        self.labels: Mapping[str, int] = {}
-        self.functions: Mapping[_Key, Function | int] = {}
-        """Functions, and the levels of parameters: negative of those that hold values."""
-
-    def at_level(self, level: int) -> _Names:
-        """Return the same names, seen from behind so many bindings."""
-        copy = _Names(self.given)
-        copy.level = level
-        copy.variables, copy.labels = self.variables, self.labels
-        copy.functions = self.functions
-        return copy
-
-    def with_variable(self, name: str) -> _Names:
-        """Return the names behind one more variable."""
-        copy = self.at_level(self.level + 1)
-        copy.variables = {**self.variables, name: copy.level}
-        return copy
-
-    def with_label(self, name: str) -> _Names:
-        """Return the names behind one more label."""
-        copy = self.at_level(self.level + 1)
-        copy.labels = {**self.labels, name: copy.level}
-        return copy
-
-    def with_function(self, name: str, function: Function) -> _Names:
-        """Return the names behind a definition."""
-        copy = self.at_level(self.level)
-        copy.functions = {**self.functions, (name, len(function.parameters)): function}
-        return copy
-
-    def with_parameter(self, name: str) -> _Names:
-        """Return the names behind one more parameter; `$name` is a variable besides."""
-        copy = self.with_variable(name) if name[0] == "$" else self.at_level(self.level + 1)
-        level = -copy.level if name[0] == "$" else copy.level
-        copy.functions = {**self.functions, (name.removeprefix("$"), 0): level}
-        return copy
-
-
 def compile_source(source: str, given: frozenset[str]) -> tuple[Code, bool]:
     """Compile an expression that may read the variables `given` (raises ExpressionSyntaxError).
 
     Return also whether a result may be far larger than the data it is made of, by sharing parts.
     """
     compiler = _Compiler()
-    code = compiler.compile(parse(source), _Names(given))
+    code = compiler.compile(parse(source), Names(given))
     if code.height > MAX_HEIGHT:
         raise too_deep()
     return code, compiler.may_grow
 
 
 @cache
-def _definitions() -> Mapping[_Key, syntax.Definition]:
+def _definitions() -> Mapping[Key, syntax.Definition]:
     """Return the builtins that are written in jq."""
-    found: dict[_Key, syntax.Definition] = {}
+    found: dict[Key, syntax.Definition] = {}
     node = parse(definitions.SOURCE)
     while isinstance(node, syntax.Definition):
         found[node.name, len(node.parameters)] = node
@@ -124,11 +78,11 @@ def _definitions() -> Mapping[_Key, syntax.Definition]:
 
 
 @cache
-def _defined(key: _Key) -> Function:
+def _defined(key: Key) -> Function:
     """Return a builtin that is written in jq, compiled when it is first used."""
     node = _definitions()[key]
     function = Function(0, node.parameters)
-    _Compiler().define(function, node, _Names(frozenset()).with_function(node.name, function))
+    _Compiler().define(function, node, Names(frozenset()).with_function(node.name, function))
     return function
 
 
@@ -138,7 +92,7 @@ class _Compiler:
     def __init__(self) -> None:
         self._loops = self._collects = self._reads = False
         self._builders = 0
-        self._kinds: dict[type[Node], Callable[[Any, _Names], Code]] = {
+        self._kinds: dict[type[Node], Callable[[Any, Names], Code]] = {
             syntax.Identity: lambda _node, _names: flow.identity(),
             syntax.Constant: lambda node, _names: flow.constant(node.value),
             syntax.Path: self._path,
@@ -166,15 +120,15 @@ class _Compiler:
         """Whether values may be put together of shared parts again and again."""
         return self._loops or self._builders > _FEW or (self._collects and self._reads)
 
-    def compile(self, node: Node, names: _Names) -> Code:
+    def compile(self, node: Node, names: Names) -> Code:
         """Compile a node."""
         return self._kinds[type(node)](node, names)
 
-    def _compile_all(self, nodes: list[Node], names: _Names) -> list[Code]:
+    def _compile_all(self, nodes: list[Node], names: Names) -> list[Code]:
         kinds = self._kinds
         return [kinds[type(node)](node, names) for node in nodes]
 
-    def _path(self, node: syntax.Path, names: _Names) -> Code:
+    def _path(self, node: syntax.Path, names: Names) -> Code:
         code = self.compile(node.subject, names)
         parts = node.steps
         keys: list[str] = []
@@ -190,7 +144,7 @@ class _Compiler:
             code = self._step(code, part, names)
         return code
 
-    def _step(self, code: Code, step: syntax.Step, names: _Names) -> Code:
+    def _step(self, code: Code, step: syntax.Step, names: Names) -> Code:
         if isinstance(step, syntax.IterateStep):
             return steps.iterate_step(code, guarded=step.guarded)
         if isinstance(step, syntax.SliceStep):
@@ -204,7 +158,7 @@ class _Compiler:
             return steps.name_step(code, key)
         return steps.key_step(code, self.compile(step.key, names), guarded=step.guarded)
 
-    def _call(self, node: syntax.Call, names: _Names) -> Code:
+    def _call(self, node: syntax.Call, names: Names) -> Code:
         key = (node.name, len(node.arguments))
         known = names.functions.get(key)
         if isinstance(known, int):
@@ -231,7 +185,7 @@ class _Compiler:
         arguments = self._compile_all(node.arguments, names)
         return functions.call(_defined(key), names.level, arguments)
 
-    def _variable(self, node: syntax.Variable, names: _Names) -> Code:
+    def _variable(self, node: syntax.Variable, names: Names) -> Code:
         self._reads = True
         level = names.variables.get(node.name)
         if level is not None:
@@ -242,7 +196,7 @@ class _Compiler:
             raise ExpressionSyntaxError(f"{node.name} is not allowed in expressions")
         raise ExpressionSyntaxError(f"{node.name} is not defined")
 
-    def _sequence(self, node: syntax.Sequence, names: _Names) -> Code:
+    def _sequence(self, node: syntax.Sequence, names: Names) -> Code:
         parts = self._compile_all(node.parts, names)
         match node.operator:
             case "|":
@@ -253,11 +207,11 @@ class _Compiler:
                 return flow.alternatives(parts)
         return flow.logic(parts, ends=node.operator == "or")
 
-    def _arithmetic(self, node: syntax.Arithmetic, names: _Names) -> Code:
+    def _arithmetic(self, node: syntax.Arithmetic, names: Names) -> Code:
         operands = self._compile_all(node.operands, names)
         return build.arithmetic(operands, [_OPERATIONS[name] for name in node.operators])
 
-    def _construct(self, node: syntax.Construct, names: _Names) -> Code:
+    def _construct(self, node: syntax.Construct, names: Names) -> Code:
         self._builders += 1
         pairs: list[tuple[str | Code, Code]] = []
         for key, value in node.pairs:
@@ -267,7 +221,7 @@ class _Compiler:
                 pairs.append((self.compile(key, names), self.compile(value, names)))
         return build.construct(pairs)
 
-    def _collect(self, node: syntax.Collect, names: _Names) -> Code:
+    def _collect(self, node: syntax.Collect, names: Names) -> Code:
         self._builders += 1
         body = node.body
         if isinstance(body, syntax.Sequence) and body.operator == ",":
@@ -276,7 +230,7 @@ class _Compiler:
         self._collects = self._collects or body is not None
         return build.collect(None if body is None else self.compile(body, names))
 
-    def _if(self, node: syntax.If, names: _Names) -> Code:
+    def _if(self, node: syntax.If, names: Names) -> Code:
         otherwise = flow.identity()
         if node.otherwise is not None:
             otherwise = self.compile(node.otherwise, names)
@@ -286,17 +240,17 @@ class _Compiler:
         ]
         return flow.choose_first(branches, otherwise)
 
-    def _try(self, node: syntax.Try, names: _Names) -> Code:
+    def _try(self, node: syntax.Try, names: Names) -> Code:
         body = self.compile(node.body, names)
         handler = None if node.handler is None else self.compile(node.handler, names)
-        return flow.attempt(body, handler)
+        return catching.attempt(body, handler)
 
-    def _bind(self, node: syntax.Bind, names: _Names) -> Code:
+    def _bind(self, node: syntax.Bind, names: Names) -> Code:
         source = self.compile(node.source, names)
         binder, inner = self._binder(node.patterns, names)
         return binding.bind(source, binder, self.compile(node.body, inner))
 
-    def _fold(self, node: syntax.Fold, names: _Names) -> Code:
+    def _fold(self, node: syntax.Fold, names: Names) -> Code:
         self._loops = True
         source = self.compile(node.source, names)
         binder, inner = self._binder(node.patterns, names)
@@ -307,7 +261,7 @@ class _Compiler:
         extract = None if node.extract is None else self.compile(node.extract, inner)
         return binding.fold_foreach(source, binder, begin, update, extract)
 
-    def _binder(self, patterns: list[syntax.Pattern], names: _Names) -> tuple[Binder, _Names]:
+    def _binder(self, patterns: list[syntax.Pattern], names: Names) -> tuple[Binder, Names]:
         matches = [self._match(pattern, names, names) for pattern in patterns]
         if len(matches) == 1:
             match, inner, height = matches[0]
@@ -329,8 +283,8 @@ class _Compiler:
         return Binder(rearranged, max(height for _, _, height in matches) + 4), result
 
     def _match(
-        self, pattern: syntax.Pattern, names: _Names, visible: _Names
-    ) -> tuple[Match, _Names, int]:
+        self, pattern: syntax.Pattern, names: Names, visible: Names
+    ) -> tuple[Match, Names, int]:
         """Compile a pattern; keys see the variables around it, not those it binds."""
         if isinstance(pattern, syntax.VariablePattern):
             return binding.match_variable, names.with_variable(pattern.name), 1
@@ -352,14 +306,14 @@ class _Compiler:
             parts.append((code, match))
         return binding.match_all(parts), names, height + len(parts) + 2
 
-    def _interpolation(self, node: syntax.Interpolation, names: _Names) -> Code:
+    def _interpolation(self, node: syntax.Interpolation, names: Names) -> Code:
         text_of = self._format_named(node.format)
         parts: list[str | Code] = [
             part if isinstance(part, str) else self.compile(part, names) for part in node.parts
         ]
         return build.interpolate(parts, text_of)
 
-    def _format(self, node: syntax.Format, _names: _Names) -> Code:
+    def _format(self, node: syntax.Format, _names: Names) -> Code:
         return build.applied(self._format_named(node.name), [])
 
     def _format_named(self, name: str) -> Any:
@@ -367,7 +321,7 @@ class _Compiler:
             raise ExpressionSyntaxError(f"@{name} is not a format")
         return FORMATS[name]
 
-    def _update(self, node: syntax.Update, names: _Names) -> Code:
+    def _update(self, node: syntax.Update, names: Names) -> Code:
         self._builders += 1
         self._collects = True
         target, value = self._compile_all([node.target, node.value], names)
@@ -380,14 +334,14 @@ class _Compiler:
                 return updates.operate(target, updates.default, value)
         return updates.operate(target, _OPERATIONS[node.operator[:-1]], value)
 
-    def _definition(self, node: syntax.Definition, names: _Names) -> Code:
+    def _definition(self, node: syntax.Definition, names: Names) -> Code:
         self._loops = True
         function = Function(names.level, node.parameters)
         inner = names.with_function(node.name, function)
         self.define(function, node, inner)
         return self.compile(node.rest, inner)
 
-    def define(self, function: Function, node: syntax.Definition, names: _Names) -> None:
+    def define(self, function: Function, node: syntax.Definition, names: Names) -> None:
         """Compile the body of a function."""
         for name in node.parameters:
             names = names.with_parameter(name)
@@ -396,7 +350,7 @@ class _Compiler:
             raise too_deep()
         function.define(code)
 
-    def _negate(self, node: syntax.Negate, names: _Names) -> Code:
+    def _negate(self, node: syntax.Negate, names: Names) -> Code:
         body = self.compile(node.body, names)
         get, charge = body.single, turn(body)
         if get is not None:
@@ -409,14 +363,14 @@ class _Compiler:
 
         return many(gen, body)
 
-    def _label(self, node: syntax.Label, names: _Names) -> Code:
-        return flow.label(self.compile(node.body, names.with_label(node.name)))
+    def _label(self, node: syntax.Label, names: Names) -> Code:
+        return catching.label(self.compile(node.body, names.with_label(node.name)))
 
-    def _break(self, node: syntax.BreakOut, names: _Names) -> Code:
+    def _break(self, node: syntax.BreakOut, names: Names) -> Code:
         level = names.labels.get(node.name)
         if level is None:
             raise ExpressionSyntaxError(f"label {node.name} is not defined")
-        return flow.break_out(names.level - level)
+        return catching.break_out(names.level - level)
 
 
 def _entries(

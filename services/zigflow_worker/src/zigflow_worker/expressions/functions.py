@@ -19,7 +19,7 @@ from zigflow_worker.expressions.code import (
 )
 from zigflow_worker.expressions.flow import bound_value, outer
 
-_OWN_FRAMES = 3
+_OWN_FRAMES = 2
 _CALL_STEPS = 3
 
 
@@ -84,7 +84,7 @@ def call(function: Function, distance: int, arguments: list[Code]) -> Code:
         meter.height -= height
         return value
 
-    return (optional if body.maybe else one)(get, paths=code.paths, weight=2, height=4)
+    return (optional if body.maybe else one)(get, paths=code.paths, weight=2, height=2)
 
 
 def _call_with_values(

@@ -8,7 +8,7 @@ from typing import NoReturn
 from zigflow_worker.expressions import syntax
 from zigflow_worker.expressions.errors import ExpressionSyntaxError
 from zigflow_worker.expressions.lexer import Token, refuse, tokenize
-from zigflow_worker.expressions.patterns import PatternReader
+from zigflow_worker.expressions.statements import KEYWORDS, StatementReader
 from zigflow_worker.expressions.syntax import Node
 from zigflow_worker.expressions.values import is_number
 
@@ -16,12 +16,6 @@ MAX_DEPTH = 200
 """Expressions inside each other."""
 MAX_BITS = 1_023
 """Integers are exact up to the range of a double."""
-KEYWORDS = frozenset(
-    {
-        *("and", "as", "break", "catch", "def", "elif", "else", "end", "foreach", "if", "import"),
-        *("include", "label", "module", "or", "reduce", "then", "try", "__loc__"),
-    }
-)
 _CONSTANTS = {"true": True, "false": False, "null": None}
 _UPDATES = frozenset(("=", "|=", "+=", "-=", "*=", "/=", "%=", "//="))
 _COMPARISONS = frozenset(("==", "!=", "<", "<=", ">", ">="))
@@ -41,7 +35,7 @@ def too_deep() -> ExpressionSyntaxError:
     return ExpressionSyntaxError(f"expression nests more than {MAX_DEPTH} deep")
 
 
-class Parser(PatternReader):
+class Parser(StatementReader):
     """Reads one expression."""
 
     def __init__(self, source: str) -> None:
@@ -147,32 +141,6 @@ class Parser(PatternReader):
         patterns = self.patterns()
         self.expect("|")
         return syntax.Bind(part.place, part, patterns, self.pipe()), True
-
-    def _definition(self) -> Node:
-        place = self.advance().place
-        name = self.advance()
-        if name.kind != "name" or name.text in KEYWORDS:
-            self._unexpected(name)
-        parameters: list[str] = []
-        if self.accept("("):
-            while True:
-                token = self.advance()
-                if token.kind not in ("name", "variable"):
-                    self._unexpected(token)
-                parameters.append(token.text)
-                if not self.accept(";"):
-                    break
-            self.expect(")")
-        self.expect(":")
-        body = self.pipe()
-        self.expect(";")
-        return syntax.Definition(place, name.text, parameters, body, self.pipe())
-
-    def _label(self) -> Node:
-        place = self.advance().place
-        name = self.variable_name()
-        self.expect("|")
-        return syntax.Label(place, name, self.pipe())
 
     def alternatives(self) -> Node:
         """Read what stands between commas: `//` and all that binds closer."""
@@ -403,40 +371,6 @@ class Parser(PatternReader):
         if self.token.text == "[" and self.accept("["):
             return syntax.Path(token.place, identity, [self._bracket()])
         return identity
-
-    def _if(self, token: Token) -> Node:
-        branches: list[tuple[Node, Node]] = []
-        while True:
-            condition = self.pipe()
-            self.expect("then")
-            branches.append((condition, self.pipe()))
-            if not self.accept("elif"):
-                break
-        otherwise = self.pipe() if self.accept("else") else None
-        self.expect("end")
-        return syntax.If(token.place, branches, otherwise)
-
-    def _try(self, token: Token) -> Node:
-        body = self._nested(self._operand)
-        handler = self._nested(self._operand) if self.accept("catch") else None
-        return syntax.Try(token.place, body, handler)
-
-    def _fold(self, token: Token) -> Node:
-        source = self._nested(self.alternatives)
-        self.expect("as")
-        patterns = self.patterns()
-        self.expect("(")
-        parts = [self.pipe()]
-        while self.accept(";"):
-            parts.append(self.pipe())
-        self.expect(")")
-        is_reduce = token.text == "reduce"
-        if not 2 <= len(parts) <= 3 - is_reduce:
-            self._unexpected(token)
-        return syntax.Fold(token.place, source, patterns, parts, reduce=is_reduce)
-
-    def _break(self, token: Token) -> Node:
-        return syntax.BreakOut(token.place, self.variable_name())
 
 
 def _closed(path: syntax.Path) -> Node:

@@ -47,7 +47,7 @@ def path_of(target: Code) -> Code:
                 steps.getpath(meter, data, keys)
             yield keys[:]
 
-    return many(gen, target)
+    return many(gen, target, height=2)
 
 
 def assign(target: Code, value: Code) -> Code:

@@ -43,7 +43,7 @@ def _keys_unsorted(meter: Budget, data: Any) -> list[Any]:
 
 
 def _has(_meter: Budget, data: Any, key: Any) -> bool:
-    if data is None and (is_number(key) or isinstance(key, str)):
+    if data is None:
         return False
     if isinstance(data, dict) and isinstance(key, str):
         return key in data

@@ -181,9 +181,12 @@ def _assemble(parts: Any, what: str) -> _Time:
     if not isinstance(parts, list):
         raise JqError(f"{what} requires array inputs")
     known = parts[:6]
-    if not known or not all(is_number(part) and abs(part) < 2**31 for part in known):
+    if not all(is_number(part) and abs(part) < 2**31 for part in known):
         raise JqError(f"{what} requires parsed datetime inputs")
-    year, month, day, hour, minute, second = [*map(int, known), *[0] * (6 - len(known))]
+    year, month, day, hour, minute, second = [
+        *map(int, known),
+        *(1900, 0, 0, 0, 0, 0)[len(known) :],
+    ]
     return _time(_Time(year, month, day, hour, minute, second, 0, 0).seconds)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from zigflow_worker.expressions import build, flow, steps, updates
+from zigflow_worker.expressions import build, catching, flow, steps, updates
 from zigflow_worker.expressions.budget import MAX_HEIGHT, Budget
 from zigflow_worker.expressions.code import (
     Code,
@@ -128,7 +128,7 @@ def _error() -> Code:
         meter.spend(5)
         raise JqError(data)
 
-    return flow.raising(get)
+    return catching.raising(get)
 
 
 def _range(*bounds: Code) -> Code:
@@ -140,7 +140,7 @@ def _range(*bounds: Code) -> Code:
 
     getters = [part.single for part in parts if part.single is not None]
     if len(getters) < len(parts):
-        return many(gen, *parts)
+        return many(gen, *parts, height=3)
     return many(
         lambda data, scope, meter: _numbers(*[get(data, scope, meter) for get in getters]), *parts
     )

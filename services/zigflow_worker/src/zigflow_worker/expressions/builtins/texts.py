@@ -88,7 +88,8 @@ def _explode(meter: Budget, data: Any) -> list[int]:
 def _implode(meter: Budget, data: Any) -> str:
     if not isinstance(data, list):
         raise JqError("implode input must be an array")
-    meter.make_text(16 * len(data))
+    meter.spend(len(data) // 4)
+    meter.make_text(4 * len(data))
     return "".join(map(_character, data))
 
 
