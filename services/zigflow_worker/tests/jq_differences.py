@@ -2,15 +2,16 @@
 
 import re
 
-_PLACES = r"([^=!<>]=[^=]|\b(path|del|pick|paths)\()"
 _FOLDS = r"(\b(reduce|foreach)\b|\bas [\[{])"
 WANTED: dict[str, str] = {
-    rf"{_FOLDS}.*{_PLACES}|{_PLACES}.*{_FOLDS}": (
+    rf"\b(path|del|pick)\(.*{_FOLDS}|def h.*{_FOLDS}.*\b(path|del|pick)\(": (
         "places selected in a `reduce`, a `foreach` or after a pattern: jq forgets or keeps the "
         "path of another value"
     ),
     r"@base64d": "bytes that are no UTF-8 are replaced one by one",
-    r"Cannot use .* as object key at|refused: cannot use .* as object key": "a constant key that is no string is refused, or fails when run",
+    r"Cannot use .* as object key at|refused: cannot use .* as object key": (
+        "a constant key that is no string is refused, or fails when run"
+    ),
     r"jq's .*\D-0\D": "an integer zero has no sign",
     r"%Z": "the name of UTC; jq's is GMT",
 }

@@ -279,7 +279,7 @@ def paths(depth: int) -> Programs:
         inner.map(lambda p: f"limit(2; {p})"),
         inner.map(lambda p: f"limit(6; recurse({p}))"),
         inner.map(lambda p: f'getpath(["a", 0])?, {p}'),
-        st.tuples(inner, inner).map(lambda p: f"{p[0]} as [$x] | {p[1]}"),
+        st.tuples(inner, inner).map(lambda p: f"{p[0]} as $x | {p[1]}"),
         inner.map(lambda p: f"{p} | first, last, error?"),
     )
 
