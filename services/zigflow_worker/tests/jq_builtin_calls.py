@@ -65,7 +65,7 @@ def _with(template: str, *arguments: st.SearchStrategy[JSON]) -> st.SearchStrate
 _MATH = """
 floor ceil round trunc sqrt abs fabs -. tojson tostring isnormal isinfinite isnan significand logb
 frexp modf exp2 exp log log2 log10 log1p expm1 cbrt sin cos tan asin acos atan sinh cosh
-tanh asinh acosh atanh rint nearbyint gamma lgamma tgamma lgamma_r todate gmtime ascii_downcase
+tanh asinh acosh atanh rint nearbyint todate gmtime ascii_downcase
 length not toboolean utf8bytelength @text @json @csv @sh .+1 .*3 .*.-. ./7 .%5 5%. 1/. [.]|implode
 [limit(9;range(.))] [limit(9;range(-2;.;.7))] [limit(5;range(.;-3;-1))] .==.+0 tojson|fromjson
 [.,1,.5]|sort [.]|min -.|tojson .-0.1|tostring .*1e3|tojson ./1e3|tojson
