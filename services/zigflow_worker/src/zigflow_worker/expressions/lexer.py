@@ -129,7 +129,7 @@ class _Lexer:
             if found[1] is not None:
                 refuse(self._source, "invalid escape in a string", start + found.start())
         decoded: str = json.loads('"' + text + '"', strict=False)
-        return decoded.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+        return decoded
 
     def _refuse_character(self, place: int) -> NoReturn:
         found = re.compile(r"\s*").match(self._source, place)

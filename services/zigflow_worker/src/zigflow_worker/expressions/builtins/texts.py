@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+from stigma.contracts import json_text
 from zigflow_worker.expressions.arithmetic import split
 from zigflow_worker.expressions.budget import MAX_DATA_DEPTH, Budget
 from zigflow_worker.expressions.errors import JqError
@@ -157,7 +158,10 @@ def _fromjson(meter: Budget, data: Any) -> Any:
         raise JqError(f"{place} (while parsing '{data[:100]}')") from None
     if re.search("[eE]|NaN|[0-9]{300}", data):
         meter.non_finite = True  # it may be: the result will tell
-    return _without_surrogates(parsed) if "\\u" in data else parsed
+    problem = json_text.problem_in(parsed) if "\\u" in data else ""
+    if problem:
+        raise JqError(problem)
+    return parsed
 
 
 def _check_depth(text: str) -> None:
@@ -173,17 +177,6 @@ def _constant(text: str) -> float:
     if text == "NaN":
         return math.nan
     raise JqError(f"{text} is not JSON")
-
-
-def _without_surrogates(value: Any) -> Any:
-    """Return a parsed value with U+FFFD for each half of a pair, as jq has it."""
-    if isinstance(value, str):
-        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    if isinstance(value, list):
-        return [_without_surrogates(item) for item in value]
-    if isinstance(value, dict):
-        return {_without_surrogates(k): _without_surrogates(v) for k, v in value.items()}
-    return value
 
 
 FUNCTIONS: dict[tuple[str, int], Callable[..., Any]] = {
