@@ -49,8 +49,13 @@ soak: $(STAMP) ## long runs: load without leaks
 	@tools/temporal/ensure >/dev/null
 	$(BIN)/pytest -m soak --timeout=0 $(PYTEST)
 
+.PHONY: jq-tests
+jq-tests: $(STAMP) ## jq's own tests of expressions: STIGMA_JQ_TESTS is the folder tests of jq-1.8.2
+	@$(BIN)/python -m services.zigflow_worker.tests.jq_suite
+	$(BIN)/pytest -m soak services/zigflow_worker/tests/test_engine_expressions_suite.py $(PYTEST)
+
 .PHONY: bench
-bench: $(STAMP) ## one benchmark: make bench NAME=handshake
+bench: $(STAMP) ## one benchmark: make bench NAME=handshake, or expressions
 	@test -n "$(NAME)" || { echo "which one? make bench NAME=handshake" >&2; exit 2; }
 	tools/temporal/ensure >/dev/null
 	$(BIN)/python -m benchmarks.$(NAME) $(ARGS)

@@ -1,0 +1,27 @@
+"""Where our engine differs from the C jq on purpose; what is not here is a fault."""
+
+import re
+
+_FOLDS = r"(\b(reduce|foreach)\b|\bas [\[{])"
+WANTED: dict[str, str] = {
+    rf"\b(path|del|pick)\(.*{_FOLDS}|def h.*{_FOLDS}.*\b(path|del|pick)\(": (
+        "places selected in a `reduce`, a `foreach` or after a pattern: jq forgets or keeps the "
+        "path of another value"
+    ),
+    r"@base64d": "bytes that are no UTF-8 are replaced one by one",
+    r"Cannot use .* as object key at|refused: cannot use .* as object key": (
+        "a constant key that is no string is refused, or fails when run"
+    ),
+    r"jq's .*\D-0\D": "an integer zero has no sign",
+    r"jq's .*(?<![.\d])\d{17,}(?![.\d])": "integers are printed with all their digits",
+    r"strptime(.|\n)*jq's \[\[.*, '": "jq adds a text that is left over to the result",
+    r"jq's .*'offset': -1": "the order of the keys of a capture that did not match",
+    r"%Z": "the name of UTC; jq's is GMT",
+}
+"""Reasons, by the regular expression of programs, and of differences (`jq's …`)."""
+
+
+def reason(program: str, difference: str) -> str | None:
+    """Return why a program may differ; None when it is a fault."""
+    text = f"{program}\n{difference}"
+    return next((why for shape, why in WANTED.items() if re.search(shape, text)), None)
