@@ -207,3 +207,45 @@ def test_a_small_path_costs_one_step() -> None:
     budget = Budget()
     compile_expression(".a.b", frozenset()).evaluate({"a": {"b": 1}}, {}, budget)
     assert budget.used == 1
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("[range(1e5)] as $a | [range(1000) | $a + $a]", "more than 4000000 items"),
+        ('("x" * 1e6) as $a | [range(1000) | $a + $a]', "more than 32000000 characters"),
+        ("def f: if . > 100000 then . else . + 1 | f end; 0 | f", "recurses too deeply"),
+        ("[recurse(if . < 5000 then . + 1 else empty end)]", "recurses too deeply"),
+    ],
+)
+def test_what_is_produced_and_recursion_are_bounded_besides_steps(
+    source: str, message: str
+) -> None:
+    expression = compile_expression(f"0 | try ({source}) catch 1", frozenset())
+    with pytest.raises(ExpressionError, match=message):
+        expression.evaluate(None, {}, Budget(10_000_000))
+
+
+def test_an_evaluation_has_its_own_allowance_of_what_it_produces() -> None:
+    expression = compile_expression('"x" * 2e7 | length', frozenset())
+    budget = Budget(1_000_000)
+    assert expression.evaluate(None, {}, budget) == 20_000_000
+    assert expression.evaluate(None, {}, budget) == 20_000_000
+
+
+def test_functions_recurse_as_deeply_as_documented() -> None:
+    source = "def f: if . == 500 then . else . + 1 | f end; f"
+    assert compile_expression(source, frozenset()).evaluate(0, {}) == 500
+
+
+def test_nested_values_are_ordered_in_linear_time() -> None:
+    low: JSON = 1
+    high: JSON = 2
+    for _ in range(490):
+        low, high = [low], [high]
+    expression = compile_expression(
+        "sort | .[0] == $low and .[-1] == $high", frozenset({"low", "high"})
+    )
+    began = time.process_time()
+    assert expression.evaluate([high, low] * 20, {"low": low, "high": high}) is True
+    assert time.process_time() - began < 2

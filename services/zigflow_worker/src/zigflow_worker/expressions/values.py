@@ -30,12 +30,27 @@ def order_key(value: Any) -> tuple[Any, ...]:
     if kind is float:
         # NaN sorts before all numbers and equals none, itself included: a new object does that.
         return (3, value) if value == value else (2.5, float("nan"))  # noqa: PLR0124
-    if kind is list:
-        return (5, [order_key(item) for item in value])
-    if kind is dict:
-        keys = sorted(value)
-        return (6, keys, [order_key(value[key]) for key in keys])
+    if kind is list or kind is dict:
+        parts: list[tuple[Any, ...]] = []
+        _add_parts(parts, value)
+        return (5 if kind is list else 6, parts)
     return (0,) if value is None else (2,) if value else (1,)
+
+
+def _add_parts(parts: list[tuple[Any, ...]], value: Any) -> None:
+    """Add the keys of what is inside a value, in one list: nested ones compare quadratically."""
+    if isinstance(value, list):
+        parts.append((5,))
+        for item in value:
+            _add_parts(parts, item)
+        parts.append((-1,))
+    elif isinstance(value, dict):
+        keys = sorted(value)
+        parts.append((6, keys))
+        for key in keys:
+            _add_parts(parts, value[key])
+    else:
+        parts.append(order_key(value))
 
 
 def compare(meter: Budget, left: Any, right: Any) -> int:

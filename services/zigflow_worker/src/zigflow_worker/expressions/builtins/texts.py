@@ -89,8 +89,10 @@ def _explode(meter: Budget, data: Any) -> list[int]:
 def _implode(meter: Budget, data: Any) -> str:
     if not isinstance(data, list):
         raise JqError("implode input must be an array")
-    meter.spend(len(data) // 4)
+    meter.spend(len(data) // 2)
     meter.make_text(4 * len(data))
+    if all(type(code) is int and 0 <= code < 0xD800 for code in data):
+        return "".join(map(chr, data))
     return "".join(map(_character, data))
 
 
