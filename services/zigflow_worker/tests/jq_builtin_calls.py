@@ -148,7 +148,7 @@ _other_texts: st.SearchStrategy[JSON] = st.lists(
 def _regex_programs(patterns: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
     """Return calls of the functions that search."""
     names = _words("test match scan capture splits split sub% gsub% sub@ gsub@")
-    flags = _words('null "g" "i" "x" "n" "gn" "s" "q" "gi" "l"')
+    flags = _words('null "g" "i" "x" "n" "gn" "s" "q" "gi"')
     return st.tuples(names, patterns, flags).map(lambda drawn: _regex_call(*drawn))
 
 
