@@ -29,7 +29,7 @@ from zigflow_worker.expressions.names import Key, Names
 from zigflow_worker.expressions.parser import parse, too_deep
 from zigflow_worker.expressions.printing import describe
 from zigflow_worker.expressions.syntax import Node
-from zigflow_worker.expressions.values import COMPARISONS
+from zigflow_worker.expressions.values import COMPARISONS, is_number
 
 _REFUSED = frozenset(
     {
@@ -215,7 +215,7 @@ class _Compiler:
         self._builders += 1
         pairs: list[tuple[str | Code, Code]] = []
         for key, value in node.pairs:
-            if isinstance(key, syntax.Constant):
+            if isinstance(key, syntax.Constant) and not _is_negative(key):
                 pairs.append((_require_text(key), self.compile(value, names)))
             else:
                 pairs.append((self.compile(key, names), self.compile(value, names)))
@@ -380,6 +380,11 @@ def _entries(
     if isinstance(pattern, syntax.MapPattern):
         return pattern.entries
     return [(syntax.Constant(0, at), None, item) for at, item in enumerate(pattern.items)]
+
+
+def _is_negative(key: syntax.Constant) -> bool:
+    """Return whether a key is a negated number, which jq refuses only when it is computed."""
+    return is_number(key.value) and key.value < 0
 
 
 def _require_text(key: syntax.Constant) -> str:

@@ -10,7 +10,7 @@ def arrays: select(type == "array");
 def objects: select(type == "object");
 def iterables: select(type | . == "array" or . == "object");
 def scalars: select(type | . != "array" and . != "object");
-def finites: select(isinfinite or isnan | not);
+def finites: select(type == "number" and isfinite);
 def normals: select(isnormal);
 def with_entries(f): to_entries | map(f) | from_entries;
 def map_values(f): .[] |= f;

@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 from zigflow_worker.expressions.budget import Budget
@@ -237,10 +236,10 @@ def _strptime(meter: Budget, data: Any, pattern: Any) -> list[Any]:
     matched = re.fullmatch(expression, data[:1000], re.IGNORECASE | re.ASCII)
     if matched is None:
         raise JqError(f'date "{brief(data, 100)[1:-1]}" does not match format "{pattern}"')
-    return list(_interpret(dict(zip(names, matched.groups(), strict=True)), data))
+    return list(_interpret(dict(zip(names, matched.groups(), strict=True))))
 
 
-def _interpret(fields: dict[str, str], data: str) -> _Time:
+def _interpret(fields: dict[str, str]) -> _Time:
     def number(name: str, default: int) -> int:
         return int(fields[name]) if name in fields else default
 
@@ -255,14 +254,11 @@ def _interpret(fields: dict[str, str], data: str) -> _Time:
     hour = number("H", 0)
     if "I" in fields:
         hour = int(fields["I"]) % 12 + (12 if fields.get("p", "").lower() == "pm" else 0)
-    try:
-        at = datetime(year, month, number("d", 1), tzinfo=UTC)
-    except ValueError:
-        raise JqError(f'date "{brief(data, 100)[1:-1]}" is out of range') from None
+    day = number("d", 1)
     if "j" in fields:
-        at = at.replace(month=1, day=1) + timedelta(days=int(fields["j"]) - 1)
+        month, day = 1, int(fields["j"])
     clock = (hour, number("M", 0), number("S", 0))
-    return _time(_Time(at.year, at.month - 1, at.day, *clock, 0, 0).seconds)
+    return _time(_Time(year, month - 1, day, *clock, 0, 0).seconds)
 
 
 FUNCTIONS: dict[tuple[str, int], Callable[..., Any]] = {

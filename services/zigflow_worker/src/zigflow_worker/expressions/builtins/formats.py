@@ -7,7 +7,6 @@ import binascii
 import re
 from collections.abc import Callable
 from typing import Any
-from urllib.parse import quote, unquote_to_bytes
 
 from zigflow_worker.expressions.budget import Budget
 from zigflow_worker.expressions.errors import JqError
@@ -15,6 +14,11 @@ from zigflow_worker.expressions.printing import describe, format_number, to_json
 
 _HTML = str.maketrans({"<": "&lt;", ">": "&gt;", "&": "&amp;", "'": "&apos;", '"': "&quot;"})
 _TSV = str.maketrans({"\t": "\\t", "\n": "\\n", "\r": "\\r", "\\": "\\\\", "\0": "\\0"})
+_URI = [
+    chr(byte) if re.match("[A-Za-z0-9_.~-]", chr(byte), re.ASCII) else f"%{byte:02X}"
+    for byte in range(256)
+]
+_ESCAPED = re.compile(rb"%([0-9A-Fa-f]{2})")
 _NOT_BASE64 = re.compile(r"[^A-Za-z0-9+/]")
 _NOT_BASE32 = re.compile(r"[^A-Z2-7]")
 
@@ -71,7 +75,8 @@ def _html(meter: Budget, value: Any) -> str:
 
 
 def _uri(meter: Budget, value: Any) -> str:
-    return quote(_expanded(meter, value, 12), safe="~-_.", errors="replace")
+    data = _expanded(meter, value, 24).encode(errors="replace")
+    return "".join([_URI[byte] for byte in data])
 
 
 def _urid(meter: Budget, value: Any) -> str:
@@ -79,8 +84,8 @@ def _urid(meter: Budget, value: Any) -> str:
     if re.search("%(?![0-9A-Fa-f]{2})", text):
         raise JqError(f"{describe(value)} is not a valid uri encoding")
     try:
-        return unquote_to_bytes(text).decode()
-    except UnicodeDecodeError:
+        return _ESCAPED.sub(lambda found: bytes([int(found[1], 16)]), text.encode()).decode()
+    except UnicodeError:
         raise JqError(f"{describe(value)} is not a valid uri encoding") from None
 
 

@@ -62,7 +62,7 @@ def _skipping(name: str) -> Callable[[Code, Code], Code]:
             for wanted in _counts(count, name, mode.value(item), scope, meter):
                 for seen, output in enumerate(mode.of(body)(item, scope, meter)):
                     meter.spend(charge)
-                    if seen >= wanted:
+                    if seen + 1 > wanted:
                         yield output
                         if name == "nth":
                             break
