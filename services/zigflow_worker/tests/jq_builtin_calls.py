@@ -15,7 +15,7 @@ _numbers: st.SearchStrategy[JSON] = st.one_of(
         [0.5, -0.5, 1.5, 2.5, -2.7, 0.1, 1e-5, 1e-7, 123456789.125, 1e15, -1e16, 2**53, 1e300]
     ),
     st.integers(-(2**53), 2**53),
-    st.floats(allow_nan=False, allow_infinity=False, width=32),
+    st.floats(allow_nan=False, allow_infinity=False, width=32).filter(lambda n: n % 1 != 0),
 )
 _text_parts = ["a", "b", "xy", "é", "ß", "İ", "😀", " ", "\t", "\n", ",", "%", "%41", "=", '"', "'"]
 _texts: st.SearchStrategy[str] = st.lists(
@@ -148,7 +148,7 @@ _other_texts: st.SearchStrategy[JSON] = st.lists(
 def _regex_programs(patterns: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
     """Return calls of the functions that search."""
     names = _words("test match scan capture splits split sub% gsub% sub@ gsub@")
-    flags = _words('null "g" "i" "x" "n" "gn" "s" "q" "gi" "l"')
+    flags = _words('null "g" "i" "x" "n" "gn" "s" "q" "gi"')
     return st.tuples(names, patterns, flags).map(lambda drawn: _regex_call(*drawn))
 
 
@@ -200,7 +200,7 @@ _texts_of_times = st.sampled_from(
 )
 _readings: st.SearchStrategy[JSON] = st.sampled_from(
     [
-        *("%Y-%m-%dT%H:%M:%SZ", "%H:%M %B %d, %Y", "%a, %d %b %Y", "%Y-%m-%d", "%H:%M", "%Y %j"),
+        *("%Y-%m-%dT%H:%M:%SZ", "%H:%M %B %d, %Y", "%a, %d %b %Y", "%Y-%m-%d", "%Y %j"),
         *("%d %b %y", "%Y-%m-%dT%H:%M:%S%z", "%D", "%F", "%T", "%m/%d/%y", "%e %b %y", "%s"),
     ]
 )

@@ -13,9 +13,9 @@ WANTED: dict[str, str] = {
         "a constant key that is no string is refused, or fails when run"
     ),
     r"jq's .*\D-0\D": "an integer zero has no sign",
-    r"jq's .*(?<![.\d])\d{17,}(?![.\d])": "integers are printed with all their digits",
+    r"jq's .*(?<![.\d])\d{16,}(?![.\d])": "integers are exact",
     r"strptime(.|\n)*jq's \[\[.*, '": "jq adds a text that is left over to the result",
-    r"jq's .*'offset': -1": "the order of the keys of a capture that did not match",
+    r"jq's .*'string': (None|'')": "the order of the keys of a capture without text",
     r"%Z": "the name of UTC; jq's is GMT",
 }
 """Reasons, by the regular expression of programs, and of differences (`jq's …`)."""
