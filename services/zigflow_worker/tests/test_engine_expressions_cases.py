@@ -46,6 +46,11 @@ null	reduce range(5) as $x (0; . + $x | select($x != 2))	7
 "x"	[paths(.a)]	error
 "ab"	reverse	error
 "+1"	fromjson	1
+null	getpath([null])	error
+null	getpath(["a",0,{}])	null
+null	index(null)	error
+null	indices([1])	error
+null	index("a")	null
 """
 MUST_END = r"""
 reduce range(60) as $i ([1];[.,.]) | floor

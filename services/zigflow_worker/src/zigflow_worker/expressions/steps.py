@@ -225,7 +225,5 @@ def getpath(meter: Budget, value: Any, keys: Any) -> Any:
         raise JqError("Path must be specified as an array")
     meter.spend(1 + len(keys) // 4)
     for key in keys:
-        if value is None:
-            return None
         value = access.index(meter, value, key)
     return value

@@ -105,8 +105,6 @@ def _reverse(meter: Budget, data: Any) -> list[Any]:
 
 
 def _indices(meter: Budget, data: Any, wanted: Any) -> Any:
-    if data is None:
-        return None
     if isinstance(data, str) and isinstance(wanted, str):
         return access.find_text(meter, data, wanted)
     if not isinstance(data, list):
