@@ -89,6 +89,13 @@ def test_what_is_not_a_filter_is_refused(text: str) -> None:
     assert [violation.field for violation in detail.field_violations] == ["filter"]
 
 
+@pytest.mark.parametrize("text", ["phse = RUNNING", "phse >= 1", 'labels. = "a"', "nothing = x"])
+def test_a_field_that_does_not_exist_is_said_before_its_value(text: str) -> None:
+    with pytest.raises(ApiError) as refused:
+        compile_filter(text)
+    assert "a field is agent, phase, session, start_time or labels.KEY" in str(refused.value)
+
+
 @given(SAFE.filter(lambda text: len(text.encode()) < 4000))
 def test_a_value_is_one_literal_and_itself(value: str) -> None:
     [condition] = compile_filter(f'session = "{value}"')

@@ -87,6 +87,9 @@ def _condition(tokens: list[tuple[str, str]], listed: Kind) -> str:
         raise _bad('a condition is FIELD OPERATOR VALUE, as in session = "s-1"')
     if field == "start_time":
         return f"StartTime {operator} {quoted(_time(_string(field, value_kind, value)))}"
+    label = field.removeprefix("labels.") if field.startswith("labels.") else ""
+    if field not in {listed, "phase", "session"} and not label:
+        raise _bad(f"a field is {listed}, phase, session, start_time or labels.KEY")
     if operator != "=":
         raise _bad(f"{field} is compared with =")
     if field == "phase":
@@ -99,9 +102,7 @@ def _condition(tokens: list[tuple[str, str]], listed: Kind) -> str:
         return f"{_NAMES[listed].name} = {quoted(text)}"
     if field == "session":
         return f"{search_attributes.SESSION.name} = {quoted(text)}"
-    if field.startswith("labels.") and (key := field.removeprefix("labels.")):
-        return f"{search_attributes.LABELS.name} = {quoted(f'{key}={text}')}"
-    raise _bad(f"a field is {listed}, phase, session, start_time or labels.KEY")
+    return f"{search_attributes.LABELS.name} = {quoted(f'{label}={text}')}"
 
 
 def _string(field: str, kind: str, value: str) -> str:
