@@ -23,10 +23,15 @@ class Tree:
     directory: Path
 
     @property
+    def packages(self) -> Path:
+        """Where its processes find packages that are not installed here."""
+        return self.directory / "packages-of-the-past"
+
+    @property
     def environment(self) -> Mapping[str, str]:
         """Variables that put its packages, and its tests, before those that are installed."""
         sources = [*self.directory.glob("packages/*/src"), *self.directory.glob("services/*/src")]
-        path = ":".join(str(one) for one in [*sorted(sources), self.directory])
+        path = ":".join(str(one) for one in [*sorted(sources), self.packages, self.directory])
         # Otherwise `-m` looks into the working directory first.
         return {"PYTHONPATH": path, "PYTHONSAFEPATH": "1"}
 

@@ -20,6 +20,7 @@ from tests.reliability.fault_site import CALLER
 from tests.stack.plugin import StartStack
 from tests.upgrades import replaying
 from tests.upgrades.fleet import Fleet, new_fleet
+from tests.upgrades.past_packages import install_missing
 from tests.upgrades.past_release import Tree, UnknownReleaseError, check_out, releases
 
 # In both directions: whatever the order, what was replaced works with what was not.
@@ -36,9 +37,11 @@ PARAMETERS = [
 def past(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Tree:
     """The code of a past release."""
     try:
-        return check_out(request.param, tmp_path_factory.mktemp("release"))
+        tree = check_out(request.param, tmp_path_factory.mktemp("release"))
     except UnknownReleaseError as error:
         pytest.skip(str(error))
+    install_missing(tree)
+    return tree
 
 
 @dataclass
