@@ -16,6 +16,8 @@ WANTED: dict[str, str] = {
     r"jq's .*(?<![.\d])\d{16,}(?![.\d])": "integers are exact",
     r"strptime(.|\n)*jq's \[\[.*, '": "jq adds a text that is left over to the result",
     r"jq's .*'string': (None|'')": "the order of the keys of a capture without text",
+    r"@html(.|\n)*jq's .*\\\\0": "jq writes a NUL as a backslash and a zero",
+    r"invalid gmtime representation": "jq takes the second before 1970 for an error of C",
     r"%Z": "the name of UTC; jq's is GMT",
 }
 """Reasons, by the regular expression of programs, and of differences (`jq's …`)."""

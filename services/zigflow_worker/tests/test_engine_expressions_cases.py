@@ -41,6 +41,8 @@ null	has("a")	false
 [1,2,3,4,5]	delpaths([[2],[-10]])	[1,2,4,5]
 null	{a:1,}	{"a":1}
 [2024,8,21]	mktime	1726876800
+[1.5]	mktime	-62104147200
+[2024.5]	mktime	1703980800
 8	frexp	[0.5,4]
 null	reduce range(5) as $x (0; . + $x | select($x != 2))	7
 "x"	[paths(.a)]	error

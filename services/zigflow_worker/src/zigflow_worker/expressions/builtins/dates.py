@@ -186,6 +186,8 @@ def _assemble(parts: Any, what: str) -> _Time:
         *map(int, known),
         *(1900, 0, 0, 0, 0, 0)[len(known) :],
     ]
+    if known:
+        year = 1900 + int(known[0] - 1900)  # C counts years from there
     return _time(_Time(year, month, day, hour, minute, second, 0, 0).seconds)
 
 
