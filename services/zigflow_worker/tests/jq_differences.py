@@ -8,6 +8,7 @@ WANTED: dict[str, str] = {
         "places selected in a `reduce`, a `foreach` or after a pattern: jq forgets or keeps the "
         "path of another value"
     ),
+    r"\bcatch \$.*=": "jq takes a value for the place of another that is the same",
     r"@base64d": "bytes that are no UTF-8 are replaced one by one",
     r"Cannot use .* as object key at|refused: cannot use .* as object key": (
         "a constant key that is no string is refused, or fails when run"
@@ -15,9 +16,11 @@ WANTED: dict[str, str] = {
     r"jq's .*\D-0\D": "an integer zero has no sign",
     r"jq's .*(?<![.\d])\d{16,}(?![.\d])": "integers are exact",
     r"strptime(.|\n)*jq's \[\[.*, '": "jq adds a text that is left over to the result",
+    r'strptime\("%s"\)(.|\n)*ours \[\], failed': "jq leaves text behind a number of seconds unread",
     r"jq's .*'string': (None|'')": "the order of the keys of a capture without text",
     r"@html(.|\n)*jq's .*\\\\0": "jq writes a NUL as a backslash and a zero",
     r"invalid gmtime representation": "jq takes the second before 1970 for an error of C",
+    r"\bhypot\(": "Python rounds the last digit where the C library does not",
     r"%Z": "the name of UTC; jq's is GMT",
 }
 """Reasons, by the regular expression of programs, and of differences (`jq's …`)."""
