@@ -21,6 +21,9 @@ WANTED: dict[str, str] = {
     r"@html(.|\n)*jq's .*\\\\0": "jq writes a NUL as a backslash and a zero",
     r"invalid gmtime representation": "jq takes the second before 1970 for an error of C",
     r"\bhypot\(": "Python rounds the last digit where the C library does not",
+    r"(date|gmtime|strftime)\b(.|\n)*ours .*\b(0\d|1[0-8]|19(?=[0-6]))\d\d\b": (
+        "a fraction of a second before 1970: jq rounds it up, and counts it twice"
+    ),
     r"%Z": "the name of UTC; jq's is GMT",
 }
 """Reasons, by the regular expression of programs, and of differences (`jq's …`)."""
