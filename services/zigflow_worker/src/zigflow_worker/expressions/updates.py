@@ -190,7 +190,9 @@ def from_stream(events: Code) -> Code:
         patch = Patch(None, meter)
         for event in events.gen(data, scope, meter):
             meter.spend(charge)
-            if not isinstance(event, list) or not event or not isinstance(event[0], list):
+            if event is None or event == []:
+                continue
+            if not isinstance(event, list) or not isinstance(event[0], list):
                 raise JqError("Invalid streaming format")
             path = event[0]
             if len(event) == 2:
