@@ -47,7 +47,7 @@ _given_ports: set[int] = set()
 _START_TIMEOUT = timedelta(seconds=60)
 _ENSURE_TIMEOUT = timedelta(minutes=40)
 # The checkout that this package is installed from. Programs of the current directory are not run.
-_CHECKOUT = Path(__file__).resolve().parents[4]
+_CHECKOUT = Path(__file__).parents[4]
 
 
 class DevServerError(RuntimeError):
