@@ -47,5 +47,10 @@ def test_what_cannot_be_run_is_said(tmp_path: Path) -> None:
 def test_the_recorded_demo_shows_the_whole_example() -> None:
     header, text = read(RECORDING / "demo.cast")
     assert str(header["title"]).endswith("stigma demo")
-    for seen in ("security-reviewer@1 applied", "token_taken", "delivered", "resumed"):
+    for seen in (
+        "security-reviewer@1 applied",
+        "takes its token",
+        "delivered",
+        "the caller goes on",
+    ):
         assert seen in text
