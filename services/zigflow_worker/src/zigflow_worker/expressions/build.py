@@ -1,4 +1,4 @@
-"""What makes values: lists, maps, texts, arithmetic."""
+"""Filters that make values: lists, maps, texts, arithmetic."""
 
 from __future__ import annotations
 

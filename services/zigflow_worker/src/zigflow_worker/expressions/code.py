@@ -29,7 +29,7 @@ Each: TypeAlias = "tuple[Get, Get | None, bool]"
 Paths: TypeAlias = Callable[[Located, Scope, Budget], Iterable[Located]]
 
 NOTHING = object()
-"""What the getter of a filter returns that may have no output."""
+"""Stands for no output, in a getter of a filter that may have none."""
 _REFERENCES = (dict, list, bool, type(None))
 _SHIFT = 2
 """Operations of a filter that count as a step: two to this power."""
@@ -117,7 +117,7 @@ def many(
 
 
 class Mode(NamedTuple):
-    """What a filter runs for: values, or places with the values there."""
+    """A purpose that a filter runs for: values, or places with the values there."""
 
     of: Callable[[Code], Callable[[Any, Scope, Budget], Iterable[Any]]]
     """Returns what runs a filter in this mode."""

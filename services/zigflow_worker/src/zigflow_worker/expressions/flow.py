@@ -332,26 +332,14 @@ def bound_value(distance: int) -> Get:
         return lambda _data, scope, _meter: scope[0]
     if distance == 1:
         return lambda _data, scope, _meter: scope[1][0]
-
-    def get(_data: Any, scope: Scope, _meter: Budget) -> Any:
-        for _ in range(distance):
-            scope = scope[1]
-        return scope[0]
-
-    return get
+    return lambda _data, scope, _meter: outer(scope, distance)[0]
 
 
 def given_variable(distance: int, name: str) -> Get:
     """Return the getter of a variable of the evaluation, below all bindings."""
     if distance == 0:
         return lambda _data, scope, _meter: scope[name]
-
-    def get(_data: Any, scope: Scope, _meter: Budget) -> Any:
-        for _ in range(distance):
-            scope = scope[1]
-        return scope[name]
-
-    return get
+    return lambda _data, scope, _meter: outer(scope, distance)[name]
 
 
 def outer(scope: Scope, distance: int) -> Scope:

@@ -1,4 +1,4 @@
-"""What the names in an expression mean, while it is compiled."""
+"""Meanings of the names in an expression, while it is compiled."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Key: TypeAlias = tuple[str, int]
 
 
 class Names:
-    """What the names in a part of an expression mean; bindings are counted from the outside."""
+    """Meanings of the names in a part of an expression; bindings are counted from the outside."""
 
     __slots__ = ("functions", "given", "labels", "level", "variables")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
@@ -9,6 +10,7 @@ from zigflow_worker.expressions.budget import Budget
 
 JSON: TypeAlias = "dict[str, JSON] | list[JSON] | str | int | float | bool | None"
 """Values that an expression reads and returns."""
+Operation: TypeAlias = Callable[[Budget, Any, Any], Any]
 
 _LONG_TEXT = 512
 _CONTAINERS = (list, dict)
@@ -82,18 +84,16 @@ def _rank(value: Any) -> float:
 def equal(meter: Budget, left: Any, right: Any) -> bool:
     """Return whether two values are equal; 1 and 1.0 are, 1 and true are not."""
     kind = type(left)
-    if kind is not type(right):
-        return is_number(left) and is_number(right) and bool(left == right)
-    if kind is str:
-        if len(left) > _LONG_TEXT:
-            meter.read_text(min(len(left), len(right)))
-    elif kind is list or kind is dict:
-        if len(left) != len(right):
-            return False
-        meter.weigh(left)
-        meter.weigh(right)
-        return same(left, right)
-    return bool(left == right)
+    if kind is type(right):
+        if kind is str:
+            if len(left) > _LONG_TEXT:
+                meter.read_text(min(len(left), len(right)))
+        elif kind is list or kind is dict:
+            if len(left) != len(right):
+                return False
+            meter.weigh(left)
+            meter.weigh(right)
+    return same(left, right)
 
 
 def same(left: Any, right: Any) -> bool:
@@ -115,44 +115,23 @@ def not_equal(meter: Budget, left: Any, right: Any) -> bool:
     return not equal(meter, left, right)
 
 
-def less(meter: Budget, left: Any, right: Any) -> bool:
-    """Return whether `left` sorts before `right`."""
-    kind = type(left)
-    if kind is type(right) and (kind is int or (kind is str and len(left) < _LONG_TEXT)):
-        return bool(left < right)
-    return compare(meter, left, right) < 0
+def _ordered(decide: Callable[[Any, Any], bool]) -> Operation:
+    """Return the operation of an operator on the order of values."""
+
+    def ordered(meter: Budget, left: Any, right: Any) -> bool:
+        kind = type(left)
+        if kind is type(right) and (kind is int or (kind is str and len(left) < _LONG_TEXT)):
+            return decide(left, right)
+        return decide(compare(meter, left, right), 0)
+
+    return ordered
 
 
-def less_or_equal(meter: Budget, left: Any, right: Any) -> bool:
-    """Return whether `left` does not sort behind `right`."""
-    kind = type(left)
-    if kind is type(right) and (kind is int or (kind is str and len(left) < _LONG_TEXT)):
-        return bool(left <= right)
-    return compare(meter, left, right) <= 0
-
-
-def greater(meter: Budget, left: Any, right: Any) -> bool:
-    """Return whether `left` sorts behind `right`."""
-    kind = type(left)
-    if kind is type(right) and (kind is int or (kind is str and len(left) < _LONG_TEXT)):
-        return bool(left > right)
-    return compare(meter, left, right) > 0
-
-
-def greater_or_equal(meter: Budget, left: Any, right: Any) -> bool:
-    """Return whether `left` does not sort before `right`."""
-    kind = type(left)
-    if kind is type(right) and (kind is int or (kind is str and len(left) < _LONG_TEXT)):
-        return bool(left >= right)
-    return compare(meter, left, right) >= 0
-
-
-Operation: TypeAlias = Callable[[Budget, Any, Any], Any]
 COMPARISONS: dict[str, Operation] = {
     "==": equal,
     "!=": not_equal,
-    "<": less,
-    "<=": less_or_equal,
-    ">": greater,
-    ">=": greater_or_equal,
+    "<": _ordered(operator.lt),
+    "<=": _ordered(operator.le),
+    ">": _ordered(operator.gt),
+    ">=": _ordered(operator.ge),
 }

@@ -103,9 +103,12 @@ def _sh(meter: Budget, value: Any) -> str:
     return " ".join(words)
 
 
-def _base64(meter: Budget, value: Any) -> str:
-    data = _expanded(meter, value, 6).encode(errors="replace")
-    return base64.b64encode(data).decode("ascii")
+def _encoding(encode: Callable[[bytes], bytes], growth: int) -> Callable[[Budget, Any], str]:
+    def encoded(meter: Budget, value: Any) -> str:
+        data = _expanded(meter, value, growth).encode(errors="replace")
+        return encode(data).decode("ascii")
+
+    return encoded
 
 
 def _base64d(meter: Budget, value: Any) -> str:
@@ -116,11 +119,6 @@ def _base64d(meter: Budget, value: Any) -> str:
     if len(body) % 4 == 1:
         raise JqError(f"{describe(text)} trailing base64 byte found")
     return base64.b64decode(body + "=" * (-len(body) % 4)).decode(errors="replace")
-
-
-def _base32(meter: Budget, value: Any) -> str:
-    data = _expanded(meter, value, 8).encode(errors="replace")
-    return base64.b32encode(data).decode("ascii")
 
 
 def _base32d(meter: Budget, value: Any) -> str:
@@ -143,9 +141,9 @@ FORMATS: dict[str, Callable[[Budget, Any], str]] = {
     "uri": _uri,
     "urid": _urid,
     "sh": _sh,
-    "base64": _base64,
+    "base64": _encoding(base64.b64encode, 6),
     "base64d": _base64d,
-    "base32": _base32,
+    "base32": _encoding(base64.b32encode, 8),
     "base32d": _base32d,
 }
 
