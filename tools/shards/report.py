@@ -38,7 +38,7 @@ class Test:
     outcome: str
     """"passed", "failed" or "skipped"."""
     message: str = ""
-    """What pytest says of a failure, on one line."""
+    """Message of a failure, on one line."""
 
 
 def print_failures(outcomes: Iterable[Outcome]) -> None:
@@ -113,10 +113,10 @@ def _tests(file: Path) -> Iterator[Test]:
     for case in ElementTree.parse(file).iter("testcase"):
         module = case.get("classname", "")
         folder = "/".join(part for part in module.split(".") if not part.startswith("test_"))
-        kinds = {child.tag: child for child in case}
-        failure = kinds.get("failure", kinds.get("error"))
+        children = {child.tag: child for child in case}
+        failure = children.get("failure", children.get("error"))
         outcome = "passed" if failure is None else "failed"
-        outcome = "skipped" if "skipped" in kinds else outcome
+        outcome = "skipped" if "skipped" in children else outcome
         message = "" if failure is None else " ".join(failure.get("message", "").split())
         seconds = float(case.get("time", 0))
         yield Test(folder, module, case.get("name", ""), seconds, outcome, message)

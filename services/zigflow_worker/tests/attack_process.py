@@ -37,7 +37,7 @@ _SAFETY_SECONDS = 3_600
 
 @dataclass(frozen=True)
 class Use:
-    """What an expression took: CPU seconds, MB, steps of the budget; and how it ended."""
+    """Cost of an expression: CPU seconds, MB, steps of the budget; and how it ended."""
 
     expression: str
     cpu: float

@@ -96,7 +96,7 @@ _BINARY = _list(
     """
 )
 _HANDLERS = ['"caught"', "type", "[$y]", "empty", "error", "null", "$x?", "(1, 2)"]
-"""What follows `catch`: the texts of errors are ours, so that no handler shows them."""
+"""Handlers behind `catch`: the texts of errors are ours, so that no handler shows them."""
 _PATTERN_TEXTS = _list(
     r"""
     a  [ab]+  (?<l>[a-y])  ()  ^  $  (a)|(b)  (a)?b  \\d+  .  b*  (?<n>a)?x

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import jq
@@ -16,7 +17,7 @@ from zigflow_worker.expressions import (
 )
 
 REFUSED, FAILED, DONE = "refused", "failed", "done"
-"""How a program ends: it does not compile, an error ends it, or it ran to its end."""
+"""End of a program: it does not compile, an error ends it, or it ran to its end."""
 
 _ENOUGH_OUTPUTS = 200
 _LIMITS = re.compile(r"budget|too deep|nests more|allowance|too large|may have at most|longer than")
@@ -30,7 +31,7 @@ compile_expression(".", frozenset())  # raises the recursion limit, which Hypoth
 
 @dataclass(frozen=True)
 class Run:
-    """What a program printed before it ended, and how."""
+    """Outputs of a program before it ended, and its end."""
 
     outputs: list[Any]
     end: str
@@ -145,12 +146,20 @@ def _list_difference(
     return None
 
 
-def same(left: Any, right: Any) -> bool:
-    """Return whether two results are the same JSON, keys in the same order; 1 is 1.0, not true."""
+def same(left: Any, right: Any, *, in_order: bool = True) -> bool:
+    """Return whether two results are the same JSON; 1 is 1.0, not true.
+
+    Args:
+        left: one of them.
+        right: the other.
+        in_order: whether maps must have their keys in the same order.
+    """
+    same_inside = partial(same, in_order=in_order)
     if isinstance(left, bool) or isinstance(right, bool):
         return left is right
     if isinstance(left, list) and isinstance(right, list):
-        return len(left) == len(right) and all(map(same, left, right))
+        return len(left) == len(right) and all(map(same_inside, left, right))
     if isinstance(left, dict) and isinstance(right, dict):
-        return list(left) == list(right) and all(same(left[key], right[key]) for key in left)
+        same_keys = list(left) == list(right) if in_order else left.keys() == right.keys()
+        return same_keys and all(same_inside(left[key], right[key]) for key in left)
     return bool(left == right)

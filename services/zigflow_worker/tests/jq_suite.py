@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from services.zigflow_worker.tests.jq_reference import same
 from zigflow_worker.expressions import (
     JSON,
     ExpressionError,
@@ -93,7 +94,7 @@ def failure(test: SuiteTest) -> str | None:
     if test.outputs is None:
         return "compiles"
     expected = [_parse(output) for output in test.outputs]
-    if len(outputs) == len(expected) and all(map(_equal, outputs, expected)):
+    if same(outputs, expected, in_order=False):
         return None
     return f"{json.dumps(outputs)[:200]}, expected {json.dumps(expected)[:200]}"
 
@@ -117,16 +118,6 @@ def _parse(text: str) -> JSON:
     """Parse JSON as jq does, with `nan` in it."""
     value: JSON = json.loads(_NAN.sub("NaN", text.removeprefix("\ufeff")), strict=False)
     return value
-
-
-def _equal(left: Any, right: Any) -> bool:
-    if isinstance(left, bool) or isinstance(right, bool):
-        return left is right
-    if isinstance(left, list) and isinstance(right, list):
-        return len(left) == len(right) and all(map(_equal, left, right))
-    if isinstance(left, dict) and isinstance(right, dict):
-        return left.keys() == right.keys() and all(_equal(left[k], right[k]) for k in left)
-    return bool(left == right)
 
 
 def accepted(name: str) -> dict[str, str]:
