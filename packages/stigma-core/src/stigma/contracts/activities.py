@@ -7,6 +7,8 @@ from abc import ABC, abstractmethod
 from temporalio import activity
 
 from stigma.internal.v1.execution_pb2 import (
+    ConverseRequest,
+    ConverseResponse,
     DeliverCallbackRequest,
     DeliverCallbackResponse,
     ModelCallRequest,
@@ -16,6 +18,10 @@ from stigma.internal.v1.execution_pb2 import (
 )
 
 CALL_MODEL = "call_model"
+CONVERSE = "converse"
+"""For agents with tools: a name of its own, since 0.1.0 would read past what it does not know of
+the request, and ask a model without a conversation."""
+MODEL_CALLS = frozenset({CALL_MODEL, CONVERSE})
 DELIVER_CALLBACK = "deliver_callback"
 DELIVER_WORKFLOW_CALLBACK = "deliver_workflow_callback"
 """Of workflow executions: a name of its own, since 0.1.0 serves the other one and would deliver
@@ -35,6 +41,15 @@ class ModelActivities(ABC):
         Raises:
             ApplicationError: with a reason's name (`errors.reason_name`) as its type; final ones
                 are non-retryable.
+        """
+
+    @activity.defn(name=CONVERSE)
+    @abstractmethod
+    async def converse(self, request: ConverseRequest) -> ConverseResponse:
+        """Call a model once, with the conversation and the tools that the run's history has.
+
+        Raises:
+            ApplicationError: as `call_model`.
         """
 
 

@@ -25,6 +25,7 @@ class Configuration:
     steps: int
     tokens: int
     cost_usd: float
+    tool_calls: int
     timeout: timedelta | None
     request_timeout: timedelta
 
@@ -46,6 +47,8 @@ def configure(agent: AgentSpec, config: AgentConfig) -> Configuration:
         steps=_tightest(agent.limits.steps, config.limits.steps) or limits.DEFAULT_STEPS,
         tokens=_tightest(agent.limits.tokens, config.limits.tokens),
         cost_usd=_tightest(agent.limits.cost_usd, config.limits.cost_usd),
+        tool_calls=_tightest(agent.limits.tool_calls, config.limits.tool_calls)
+        or limits.DEFAULT_TOOL_CALLS,
         timeout=_timeout(agent, config),
         request_timeout=settings.request_timeout.ToTimedelta() or limits.DEFAULT_REQUEST_TIMEOUT,
     )

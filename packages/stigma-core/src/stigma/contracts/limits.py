@@ -37,6 +37,28 @@ DEFAULT_HEARTBEAT_TIMEOUT = timedelta(minutes=5)
 DEFAULT_STEPS = 50
 MAX_STEPS = 1000
 
+DEFAULT_TOOL_CALLS = 500
+MAX_TOOL_CALLS = 10_000
+# Tools of one agent, and calls of one answer.
+MAX_TOOLS = 128
+MAX_CALLS_AT_ONCE = 128
+DEFAULT_TOOL_TIMEOUT = timedelta(seconds=60)
+MAX_TOOL_TIMEOUT = timedelta(hours=24)
+DEFAULT_TOOL_START_TIMEOUT = timedelta(seconds=60)
+DEFAULT_TOOL_ATTEMPTS = 3
+MAX_TOOL_ATTEMPTS = 100
+DEFAULT_TOOL_RESULT_BYTES = 32 * 1024
+MAX_TOOL_RESULT_BYTES = 256 * 1024
+MAX_TOOL_ERROR_BYTES = 4 * 1024
+# Answers in a row whose tool calls were all refused, at which an execution fails.
+MAX_REFUSED_ANSWERS = 5
+# Outputs in a row that were not accepted, after which an execution fails.
+OUTPUT_RETRIES = 3
+# Size and length of a run's history at which an execution fails that cannot continue as new.
+# Temporal terminates it at 50 MiB or 51,200 events.
+MAX_HISTORY_BYTES = 40 * 1024 * 1024
+MAX_HISTORY_EVENTS = 40_000
+
 # Margin by which the outcome must reach a caller before the caller's own timeout does.
 CALLBACK_MARGIN = timedelta(seconds=30)
 

@@ -152,6 +152,46 @@ ROLE_MODEL: Role.ValueType  # 2
 """The model."""
 Global___Role: _TypeAlias = Role  # noqa: Y015
 
+class _ToolOutcome:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ToolOutcomeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ToolOutcome.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    TOOL_OUTCOME_UNSPECIFIED: _ToolOutcome.ValueType  # 0
+    """Not set."""
+    TOOL_OUTCOME_OK: _ToolOutcome.ValueType  # 1
+    """It succeeded."""
+    TOOL_OUTCOME_ERROR: _ToolOutcome.ValueType  # 2
+    """It failed, and says why."""
+    TOOL_OUTCOME_REFUSED: _ToolOutcome.ValueType  # 3
+    """It was not started: the tool is unknown, or its arguments are not what it takes."""
+    TOOL_OUTCOME_NOT_RUN: _ToolOutcome.ValueType  # 4
+    """It was not started: no worker took it in time."""
+    TOOL_OUTCOME_UNKNOWN: _ToolOutcome.ValueType  # 5
+    """It was started and lost: it may have happened."""
+    TOOL_OUTCOME_CANCELLED: _ToolOutcome.ValueType  # 6
+    """It was cancelled."""
+
+class ToolOutcome(_ToolOutcome, metaclass=_ToolOutcomeEnumTypeWrapper):
+    """How a tool call ended."""
+
+TOOL_OUTCOME_UNSPECIFIED: ToolOutcome.ValueType  # 0
+"""Not set."""
+TOOL_OUTCOME_OK: ToolOutcome.ValueType  # 1
+"""It succeeded."""
+TOOL_OUTCOME_ERROR: ToolOutcome.ValueType  # 2
+"""It failed, and says why."""
+TOOL_OUTCOME_REFUSED: ToolOutcome.ValueType  # 3
+"""It was not started: the tool is unknown, or its arguments are not what it takes."""
+TOOL_OUTCOME_NOT_RUN: ToolOutcome.ValueType  # 4
+"""It was not started: no worker took it in time."""
+TOOL_OUTCOME_UNKNOWN: ToolOutcome.ValueType  # 5
+"""It was started and lost: it may have happened."""
+TOOL_OUTCOME_CANCELLED: ToolOutcome.ValueType  # 6
+"""It was cancelled."""
+Global___ToolOutcome: _TypeAlias = ToolOutcome  # noqa: Y015
+
 @_typing.final
 class AgentExecution(_message.Message):
     """One run of an agent."""
@@ -366,6 +406,27 @@ class AgentExecutionStatus(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class UsageByModelEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        @_builtins.property
+        def value(self) -> Global___Usage: ...
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: Global___Usage | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["value", b"value"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     PHASE_FIELD_NUMBER: _builtins.int
     OUTPUT_FIELD_NUMBER: _builtins.int
     FAILURE_FIELD_NUMBER: _builtins.int
@@ -376,6 +437,7 @@ class AgentExecutionStatus(_message.Message):
     DEADLINE_FIELD_NUMBER: _builtins.int
     CALLBACK_FIELD_NUMBER: _builtins.int
     MESSAGES_FIELD_NUMBER: _builtins.int
+    USAGE_BY_MODEL_FIELD_NUMBER: _builtins.int
     phase: Global___AgentExecutionPhase.ValueType
     """Where it is in its life."""
     steps: _builtins.int
@@ -412,6 +474,10 @@ class AgentExecutionStatus(_message.Message):
     def messages(self) -> _containers.RepeatedCompositeFieldContainer[Global___Message]:
         """The conversation so far. Only with AGENT_EXECUTION_VIEW_FULL."""
 
+    @_builtins.property
+    def usage_by_model(self) -> _containers.MessageMap[_builtins.str, Global___Usage]:
+        """Totals so far by model, "provider:model"; of agents with tools."""
+
     def __init__(
         self,
         *,
@@ -425,10 +491,11 @@ class AgentExecutionStatus(_message.Message):
         deadline: _timestamp_pb2.Timestamp | None = ...,
         callback: Global___CallbackStatus | None = ...,
         messages: _abc.Iterable[Global___Message] | None = ...,
+        usage_by_model: _abc.Mapping[_builtins.str, Global___Usage] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["callback", b"callback", "deadline", b"deadline", "end_time", b"end_time", "failure", b"failure", "output", b"output", "start_time", b"start_time", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["callback", b"callback", "deadline", b"deadline", "end_time", b"end_time", "failure", b"failure", "messages", b"messages", "output", b"output", "phase", b"phase", "start_time", b"start_time", "steps", b"steps", "usage", b"usage"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["callback", b"callback", "deadline", b"deadline", "end_time", b"end_time", "failure", b"failure", "messages", b"messages", "output", b"output", "phase", b"phase", "start_time", b"start_time", "steps", b"steps", "usage", b"usage", "usage_by_model", b"usage_by_model"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -504,6 +571,10 @@ class Usage(_message.Message):
     OUTPUT_TOKENS_FIELD_NUMBER: _builtins.int
     COST_USD_FIELD_NUMBER: _builtins.int
     MODEL_CALLS_FIELD_NUMBER: _builtins.int
+    CACHE_READ_TOKENS_FIELD_NUMBER: _builtins.int
+    CACHE_WRITE_TOKENS_FIELD_NUMBER: _builtins.int
+    TOOL_CALLS_FIELD_NUMBER: _builtins.int
+    UNMEASURED_CALLS_FIELD_NUMBER: _builtins.int
     UNPRICED_CALLS_FIELD_NUMBER: _builtins.int
     input_tokens: _builtins.int
     """Tokens read by the model."""
@@ -513,6 +584,14 @@ class Usage(_message.Message):
     """Cost in US dollars, without that of `unpriced_calls`."""
     model_calls: _builtins.int
     """Model calls."""
+    cache_read_tokens: _builtins.int
+    """Tokens among `input_tokens` that the provider had in its cache."""
+    cache_write_tokens: _builtins.int
+    """Tokens among `input_tokens` that the provider put into its cache."""
+    tool_calls: _builtins.int
+    """Calls of tools that were started."""
+    unmeasured_calls: _builtins.int
+    """Model calls among `model_calls` whose tokens are estimated: the provider reported none."""
     unpriced_calls: _builtins.int
     """Model calls among them whose cost is not known: the price is not, or the usage."""
     def __init__(
@@ -522,11 +601,15 @@ class Usage(_message.Message):
         output_tokens: _builtins.int = ...,
         cost_usd: _builtins.float = ...,
         model_calls: _builtins.int = ...,
+        cache_read_tokens: _builtins.int = ...,
+        cache_write_tokens: _builtins.int = ...,
+        tool_calls: _builtins.int = ...,
+        unmeasured_calls: _builtins.int = ...,
         unpriced_calls: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cost_usd", b"cost_usd", "input_tokens", b"input_tokens", "model_calls", b"model_calls", "output_tokens", b"output_tokens", "unpriced_calls", b"unpriced_calls"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cache_read_tokens", b"cache_read_tokens", "cache_write_tokens", b"cache_write_tokens", "cost_usd", b"cost_usd", "input_tokens", b"input_tokens", "model_calls", b"model_calls", "output_tokens", b"output_tokens", "tool_calls", b"tool_calls", "unmeasured_calls", b"unmeasured_calls", "unpriced_calls", b"unpriced_calls"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -602,6 +685,8 @@ class Part(_message.Message):
 
     TEXT_FIELD_NUMBER: _builtins.int
     THINKING_FIELD_NUMBER: _builtins.int
+    TOOL_CALL_FIELD_NUMBER: _builtins.int
+    TOOL_RESULT_FIELD_NUMBER: _builtins.int
     PROVIDER_STATE_FIELD_NUMBER: _builtins.int
     text: _builtins.str
     """Text."""
@@ -609,19 +694,97 @@ class Part(_message.Message):
     """The model's reasoning, as far as the provider shows it."""
     provider_state: _builtins.bytes
     """Opaque state returned verbatim to the same provider (signatures, encrypted reasoning)."""
+    @_builtins.property
+    def tool_call(self) -> Global___ToolCall:
+        """The model calls a tool."""
+
+    @_builtins.property
+    def tool_result(self) -> Global___ToolResult:
+        """The result of a call."""
+
     def __init__(
         self,
         *,
         text: _builtins.str = ...,
         thinking: _builtins.str = ...,
+        tool_call: Global___ToolCall | None = ...,
+        tool_result: Global___ToolResult | None = ...,
         provider_state: _builtins.bytes = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "text", b"text", "thinking", b"thinking"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "text", b"text", "thinking", b"thinking", "tool_call", b"tool_call", "tool_result", b"tool_result"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "provider_state", b"provider_state", "text", b"text", "thinking", b"thinking"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "provider_state", b"provider_state", "text", b"text", "thinking", b"thinking", "tool_call", b"tool_call", "tool_result", b"tool_result"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["text", "thinking"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["text", "thinking", "tool_call", "tool_result"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
 Global___Part: _TypeAlias = Part  # noqa: Y015
+
+@_typing.final
+class ToolCall(_message.Message):
+    """A tool call, as the model asked for it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CALL_ID_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    ARGUMENTS_JSON_FIELD_NUMBER: _builtins.int
+    call_id: _builtins.str
+    """Unique in the execution: "<step>-<n>"."""
+    name: _builtins.str
+    """Name of the tool."""
+    arguments_json: _builtins.str
+    """The arguments, a JSON object as JSON text."""
+    def __init__(
+        self,
+        *,
+        call_id: _builtins.str = ...,
+        name: _builtins.str = ...,
+        arguments_json: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["arguments_json", b"arguments_json", "call_id", b"call_id", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ToolCall: _TypeAlias = ToolCall  # noqa: Y015
+
+@_typing.final
+class ToolResult(_message.Message):
+    """The result of a tool call, as the model is told."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CALL_ID_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    OUTCOME_FIELD_NUMBER: _builtins.int
+    CONTENT_FIELD_NUMBER: _builtins.int
+    TRUNCATED_FIELD_NUMBER: _builtins.int
+    call_id: _builtins.str
+    """Of the call."""
+    name: _builtins.str
+    """Name of the tool."""
+    outcome: Global___ToolOutcome.ValueType
+    """How the call ended."""
+    content: _builtins.str
+    """The result: JSON text, a text as it is; or what went wrong."""
+    truncated: _builtins.bool
+    """The content was longer than the tool's limit, and was cut."""
+    def __init__(
+        self,
+        *,
+        call_id: _builtins.str = ...,
+        name: _builtins.str = ...,
+        outcome: Global___ToolOutcome.ValueType = ...,
+        content: _builtins.str = ...,
+        truncated: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["call_id", b"call_id", "content", b"content", "name", b"name", "outcome", b"outcome", "truncated", b"truncated"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ToolResult: _TypeAlias = ToolResult  # noqa: Y015

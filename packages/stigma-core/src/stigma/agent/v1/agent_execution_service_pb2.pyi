@@ -296,6 +296,8 @@ class WatchAgentExecutionResponse(_message.Message):
     CANCEL_REQUESTED_FIELD_NUMBER: _builtins.int
     CALLBACK_DELIVERING_FIELD_NUMBER: _builtins.int
     ENDED_FIELD_NUMBER: _builtins.int
+    TOOL_CALL_STARTED_FIELD_NUMBER: _builtins.int
+    TOOL_CALL_ENDED_FIELD_NUMBER: _builtins.int
     cursor: _builtins.str
     """Resume after this event by sending it back."""
     @_builtins.property
@@ -334,6 +336,14 @@ class WatchAgentExecutionResponse(_message.Message):
     def ended(self) -> Global___ExecutionEnded:
         """It reached a terminal phase; the last event."""
 
+    @_builtins.property
+    def tool_call_started(self) -> Global___ToolCallStarted:
+        """A tool call was handed to its worker."""
+
+    @_builtins.property
+    def tool_call_ended(self) -> Global___ToolCallEnded:
+        """A tool call ended, or was refused."""
+
     def __init__(
         self,
         *,
@@ -347,12 +357,14 @@ class WatchAgentExecutionResponse(_message.Message):
         cancel_requested: Global___CancelRequested | None = ...,
         callback_delivering: Global___CallbackDelivering | None = ...,
         ended: Global___ExecutionEnded | None = ...,
+        tool_call_started: Global___ToolCallStarted | None = ...,
+        tool_call_ended: Global___ToolCallEnded | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["callback_bound", b"callback_bound", "callback_delivering", b"callback_delivering", "cancel_requested", b"cancel_requested", "ended", b"ended", "event", b"event", "model_call_completed", b"model_call_completed", "model_call_failed", b"model_call_failed", "model_call_started", b"model_call_started", "started", b"started", "time", b"time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["callback_bound", b"callback_bound", "callback_delivering", b"callback_delivering", "cancel_requested", b"cancel_requested", "ended", b"ended", "event", b"event", "model_call_completed", b"model_call_completed", "model_call_failed", b"model_call_failed", "model_call_started", b"model_call_started", "started", b"started", "time", b"time", "tool_call_ended", b"tool_call_ended", "tool_call_started", b"tool_call_started"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["callback_bound", b"callback_bound", "callback_delivering", b"callback_delivering", "cancel_requested", b"cancel_requested", "cursor", b"cursor", "ended", b"ended", "event", b"event", "model_call_completed", b"model_call_completed", "model_call_failed", b"model_call_failed", "model_call_started", b"model_call_started", "started", b"started", "time", b"time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["callback_bound", b"callback_bound", "callback_delivering", b"callback_delivering", "cancel_requested", b"cancel_requested", "cursor", b"cursor", "ended", b"ended", "event", b"event", "model_call_completed", b"model_call_completed", "model_call_failed", b"model_call_failed", "model_call_started", b"model_call_started", "started", b"started", "time", b"time", "tool_call_ended", b"tool_call_ended", "tool_call_started", b"tool_call_started"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["started", "callback_bound", "model_call_started", "model_call_completed", "model_call_failed", "cancel_requested", "callback_delivering", "ended"]  # noqa: Y015
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["started", "callback_bound", "model_call_started", "model_call_completed", "model_call_failed", "cancel_requested", "callback_delivering", "ended", "tool_call_started", "tool_call_ended"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
 
@@ -491,6 +503,56 @@ class ModelCallFailed(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ModelCallFailed: _TypeAlias = ModelCallFailed  # noqa: Y015
+
+@_typing.final
+class ToolCallStarted(_message.Message):
+    """A tool call was handed to its worker."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CALL_ID_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    call_id: _builtins.str
+    """"<step>-<n>"."""
+    name: _builtins.str
+    """Name of the tool."""
+    def __init__(
+        self,
+        *,
+        call_id: _builtins.str = ...,
+        name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["call_id", b"call_id", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ToolCallStarted: _TypeAlias = ToolCallStarted  # noqa: Y015
+
+@_typing.final
+class ToolCallEnded(_message.Message):
+    """A tool call ended."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESULT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def result(self) -> _agent_execution_pb2.ToolResult:
+        """As the model is told."""
+
+    def __init__(
+        self,
+        *,
+        result: _agent_execution_pb2.ToolResult | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["result", b"result"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["result", b"result"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ToolCallEnded: _TypeAlias = ToolCallEnded  # noqa: Y015
 
 @_typing.final
 class CancelRequested(_message.Message):

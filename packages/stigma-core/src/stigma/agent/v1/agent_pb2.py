@@ -26,7 +26,7 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bstigma/agent/v1/agent.proto\x12\x0fstigma.agent.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xf4\x01\n\x05\x41gent\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12(\n\x04spec\x18\x03 \x01(\x0b\x32\x1a.stigma.agent.v1.AgentSpec\x12\x32\n\x06labels\x18\x04 \x03(\x0b\x32\".stigma.agent.v1.Agent.LabelsEntry\x12/\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06\x64igest\x18\x06 \x01(\t\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x90\x02\n\tAgentSpec\x12\x13\n\x0b\x64\x65scription\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x14\n\x0cinstructions\x18\x03 \x01(\t\x12\x15\n\routput_schema\x18\x04 \x01(\t\x12,\n\x06limits\x18\x05 \x01(\x0b\x32\x1c.stigma.agent.v1.AgentLimits\x12\x36\n\x0emodel_settings\x18\x06 \x01(\x0b\x32\x1e.stigma.agent.v1.ModelSettings\x12\x0b\n\x03\x65nv\x18\x07 \x03(\t\x12\x16\n\x0e\x61llowed_models\x18\x08 \x03(\t\x12\'\n\x06script\x18\t \x01(\x0b\x32\x17.stigma.agent.v1.Script\"j\n\x0b\x41gentLimits\x12*\n\x07timeout\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\r\n\x05steps\x18\x02 \x01(\x05\x12\x0e\n\x06tokens\x18\x03 \x01(\x03\x12\x10\n\x08\x63ost_usd\x18\x04 \x01(\x01\"\xb3\x01\n\rModelSettings\x12\x18\n\x0btemperature\x18\x01 \x01(\x01H\x00\x88\x01\x01\x12\x12\n\x05top_p\x18\x02 \x01(\x01H\x01\x88\x01\x01\x12\x17\n\nmax_tokens\x18\x03 \x01(\x05H\x02\x88\x01\x01\x12\x32\n\x0frequest_timeout\x18\x04 \x01(\x0b\x32\x19.google.protobuf.DurationB\x0e\n\x0c_temperatureB\x08\n\x06_top_pB\r\n\x0b_max_tokens\"\xa0\x01\n\x0b\x41gentConfig\x12\r\n\x05model\x18\x01 \x01(\t\x12*\n\x07timeout\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x18\n\x0btemperature\x18\x03 \x01(\x01H\x00\x88\x01\x01\x12,\n\x06limits\x18\x04 \x01(\x0b\x32\x1c.stigma.agent.v1.AgentLimitsB\x0e\n\x0c_temperature\"4\n\x06Script\x12*\n\x05steps\x18\x01 \x03(\x0b\x32\x1b.stigma.agent.v1.ScriptStep\"\x84\x01\n\nScriptStep\x12\x0c\n\x04text\x18\x01 \x01(\t\x12(\n\x05\x64\x65lay\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\r\n\x05pause\x18\x03 \x01(\x08\x12/\n\x07\x66\x61ilure\x18\x04 \x01(\x0b\x32\x1e.stigma.agent.v1.ScriptFailure\"b\n\rScriptFailure\x12.\n\x06reason\x18\x01 \x01(\x0e\x32\x1e.stigma.agent.v1.FailureReason\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x10\n\x08\x61ttempts\x18\x03 \x01(\x05*\xec\x05\n\rFailureReason\x12\x1e\n\x1a\x46\x41ILURE_REASON_UNSPECIFIED\x10\x00\x12\x1b\n\x17\x46\x41ILURE_REASON_INTERNAL\x10\x01\x12\x1f\n\x1b\x46\x41ILURE_REASON_RATE_LIMITED\x10\x02\x12\'\n#FAILURE_REASON_PROVIDER_UNAVAILABLE\x10\x03\x12 \n\x1c\x46\x41ILURE_REASON_MODEL_TIMEOUT\x10\x04\x12!\n\x1d\x46\x41ILURE_REASON_AUTHENTICATION\x10\x05\x12!\n\x1d\x46\x41ILURE_REASON_CONTEXT_LENGTH\x10\x06\x12#\n\x1f\x46\x41ILURE_REASON_CONTENT_FILTERED\x10\x07\x12\"\n\x1e\x46\x41ILURE_REASON_INVALID_REQUEST\x10\x08\x12 \n\x1c\x46\x41ILURE_REASON_UNKNOWN_MODEL\x10\t\x12!\n\x1d\x46\x41ILURE_REASON_INVALID_OUTPUT\x10\n\x12\x1d\n\x19\x46\x41ILURE_REASON_STEP_LIMIT\x10\x0b\x12\x1e\n\x1a\x46\x41ILURE_REASON_TOKEN_LIMIT\x10\x0c\x12\x1d\n\x19\x46\x41ILURE_REASON_COST_LIMIT\x10\r\x12\x1c\n\x18\x46\x41ILURE_REASON_TOO_LARGE\x10\x0e\x12\x1b\n\x17\x46\x41ILURE_REASON_DEADLINE\x10\x0f\x12\x1c\n\x18\x46\x41ILURE_REASON_CANCELLED\x10\x10\x12\x1e\n\x1a\x46\x41ILURE_REASON_CALLER_GONE\x10\x11\x12 \n\x1c\x46\x41ILURE_REASON_UNDELIVERABLE\x10\x12\x12\x1d\n\x19\x46\x41ILURE_REASON_TERMINATED\x10\x13\x12!\n\x1d\x46\x41ILURE_REASON_WORKFLOW_ERROR\x10\x14\x12#\n\x1f\x46\x41ILURE_REASON_INVALID_WORKFLOW\x10\x15\x42T\n\x13\x64\x65v.stigma.agent.v1P\x01Z;github.com/stigma-dev/stigma/gen/go/stigma/agent/v1;agentv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bstigma/agent/v1/agent.proto\x12\x0fstigma.agent.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xf4\x01\n\x05\x41gent\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12(\n\x04spec\x18\x03 \x01(\x0b\x32\x1a.stigma.agent.v1.AgentSpec\x12\x32\n\x06labels\x18\x04 \x03(\x0b\x32\".stigma.agent.v1.Agent.LabelsEntry\x12/\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06\x64igest\x18\x06 \x01(\t\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xb6\x02\n\tAgentSpec\x12\x13\n\x0b\x64\x65scription\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x14\n\x0cinstructions\x18\x03 \x01(\t\x12\x15\n\routput_schema\x18\x04 \x01(\t\x12,\n\x06limits\x18\x05 \x01(\x0b\x32\x1c.stigma.agent.v1.AgentLimits\x12\x36\n\x0emodel_settings\x18\x06 \x01(\x0b\x32\x1e.stigma.agent.v1.ModelSettings\x12\x0b\n\x03\x65nv\x18\x07 \x03(\t\x12\x16\n\x0e\x61llowed_models\x18\x08 \x03(\t\x12\'\n\x06script\x18\t \x01(\x0b\x32\x17.stigma.agent.v1.Script\x12$\n\x05tools\x18\n \x03(\x0b\x32\x15.stigma.agent.v1.Tool\"\x9e\x02\n\x04Tool\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\x12\x14\n\x0cinput_schema\x18\x03 \x01(\t\x12\x15\n\routput_schema\x18\x04 \x01(\t\x12\x31\n\x08\x61\x63tivity\x18\x05 \x01(\x0b\x32\x1d.stigma.agent.v1.ActivityToolH\x00\x12\x31\n\x08workflow\x18\x06 \x01(\x0b\x32\x1d.stigma.agent.v1.WorkflowToolH\x00\x12+\n\x05nexus\x18\x07 \x01(\x0b\x32\x1a.stigma.agent.v1.NexusToolH\x00\x12+\n\x06policy\x18\x0f \x01(\x0b\x32\x1b.stigma.agent.v1.ToolPolicyB\x06\n\x04kind\"0\n\x0c\x41\x63tivityTool\x12\x0c\n\x04type\x18\x01 \x01(\t\x12\x12\n\ntask_queue\x18\x02 \x01(\t\">\n\x0cWorkflowTool\x12\x0c\n\x04type\x18\x01 \x01(\t\x12\x12\n\ntask_queue\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\"A\n\tNexusTool\x12\x10\n\x08\x65ndpoint\x18\x01 \x01(\t\x12\x0f\n\x07service\x18\x02 \x01(\t\x12\x11\n\toperation\x18\x03 \x01(\t\"\xc6\x02\n\nToolPolicy\x12*\n\x07timeout\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x32\n\x0f\x61ttempt_timeout\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x34\n\x11heartbeat_timeout\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x30\n\rstart_timeout\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x12\n\nretry_safe\x18\x05 \x01(\x08\x12\x10\n\x08\x61ttempts\x18\x06 \x01(\x05\x12\x18\n\x10max_result_bytes\x18\x07 \x01(\x05\x12\x1c\n\x14idempotency_argument\x18\x08 \x01(\t\x12\x12\n\nsequential\x18\t \x01(\x08\"~\n\x0b\x41gentLimits\x12*\n\x07timeout\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\r\n\x05steps\x18\x02 \x01(\x05\x12\x0e\n\x06tokens\x18\x03 \x01(\x03\x12\x10\n\x08\x63ost_usd\x18\x04 \x01(\x01\x12\x12\n\ntool_calls\x18\x05 \x01(\x05\"\xb3\x01\n\rModelSettings\x12\x18\n\x0btemperature\x18\x01 \x01(\x01H\x00\x88\x01\x01\x12\x12\n\x05top_p\x18\x02 \x01(\x01H\x01\x88\x01\x01\x12\x17\n\nmax_tokens\x18\x03 \x01(\x05H\x02\x88\x01\x01\x12\x32\n\x0frequest_timeout\x18\x04 \x01(\x0b\x32\x19.google.protobuf.DurationB\x0e\n\x0c_temperatureB\x08\n\x06_top_pB\r\n\x0b_max_tokens\"\xa0\x01\n\x0b\x41gentConfig\x12\r\n\x05model\x18\x01 \x01(\t\x12*\n\x07timeout\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x18\n\x0btemperature\x18\x03 \x01(\x01H\x00\x88\x01\x01\x12,\n\x06limits\x18\x04 \x01(\x0b\x32\x1c.stigma.agent.v1.AgentLimitsB\x0e\n\x0c_temperature\"4\n\x06Script\x12*\n\x05steps\x18\x01 \x03(\x0b\x32\x1b.stigma.agent.v1.ScriptStep\"\x8f\x02\n\nScriptStep\x12\x0c\n\x04text\x18\x01 \x01(\t\x12(\n\x05\x64\x65lay\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\r\n\x05pause\x18\x03 \x01(\x08\x12/\n\x07\x66\x61ilure\x18\x04 \x01(\x0b\x32\x1e.stigma.agent.v1.ScriptFailure\x12\x33\n\ntool_calls\x18\x05 \x03(\x0b\x32\x1f.stigma.agent.v1.ScriptToolCall\x12+\n\x05usage\x18\x06 \x01(\x0b\x32\x1c.stigma.agent.v1.ScriptUsage\x12\'\n\x03\x63ut\x18\x07 \x01(\x0b\x32\x1a.stigma.agent.v1.ScriptCut\"B\n\x0eScriptToolCall\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x16\n\x0e\x61rguments_json\x18\x02 \x01(\t\x12\n\n\x02id\x18\x03 \x01(\t\"L\n\x0bScriptUsage\x12\x14\n\x0cinput_tokens\x18\x01 \x01(\x03\x12\x15\n\routput_tokens\x18\x02 \x01(\x03\x12\x10\n\x08\x63ost_usd\x18\x03 \x01(\x01\"\x1d\n\tScriptCut\x12\x10\n\x08\x61ttempts\x18\x01 \x01(\x05\"b\n\rScriptFailure\x12.\n\x06reason\x18\x01 \x01(\x0e\x32\x1e.stigma.agent.v1.FailureReason\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x10\n\x08\x61ttempts\x18\x03 \x01(\x05*\x90\x06\n\rFailureReason\x12\x1e\n\x1a\x46\x41ILURE_REASON_UNSPECIFIED\x10\x00\x12\x1b\n\x17\x46\x41ILURE_REASON_INTERNAL\x10\x01\x12\x1f\n\x1b\x46\x41ILURE_REASON_RATE_LIMITED\x10\x02\x12\'\n#FAILURE_REASON_PROVIDER_UNAVAILABLE\x10\x03\x12 \n\x1c\x46\x41ILURE_REASON_MODEL_TIMEOUT\x10\x04\x12!\n\x1d\x46\x41ILURE_REASON_AUTHENTICATION\x10\x05\x12!\n\x1d\x46\x41ILURE_REASON_CONTEXT_LENGTH\x10\x06\x12#\n\x1f\x46\x41ILURE_REASON_CONTENT_FILTERED\x10\x07\x12\"\n\x1e\x46\x41ILURE_REASON_INVALID_REQUEST\x10\x08\x12 \n\x1c\x46\x41ILURE_REASON_UNKNOWN_MODEL\x10\t\x12!\n\x1d\x46\x41ILURE_REASON_INVALID_OUTPUT\x10\n\x12\x1d\n\x19\x46\x41ILURE_REASON_STEP_LIMIT\x10\x0b\x12\x1e\n\x1a\x46\x41ILURE_REASON_TOKEN_LIMIT\x10\x0c\x12\x1d\n\x19\x46\x41ILURE_REASON_COST_LIMIT\x10\r\x12\x1c\n\x18\x46\x41ILURE_REASON_TOO_LARGE\x10\x0e\x12\x1b\n\x17\x46\x41ILURE_REASON_DEADLINE\x10\x0f\x12\x1c\n\x18\x46\x41ILURE_REASON_CANCELLED\x10\x10\x12\x1e\n\x1a\x46\x41ILURE_REASON_CALLER_GONE\x10\x11\x12 \n\x1c\x46\x41ILURE_REASON_UNDELIVERABLE\x10\x12\x12\x1d\n\x19\x46\x41ILURE_REASON_TERMINATED\x10\x13\x12!\n\x1d\x46\x41ILURE_REASON_WORKFLOW_ERROR\x10\x14\x12#\n\x1f\x46\x41ILURE_REASON_INVALID_WORKFLOW\x10\x15\x12\"\n\x1e\x46\x41ILURE_REASON_TOOL_CALL_LIMIT\x10\x16\x42T\n\x13\x64\x65v.stigma.agent.v1P\x01Z;github.com/stigma-dev/stigma/gen/go/stigma/agent/v1;agentv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,24 +36,40 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._serialized_options = b'\n\023dev.stigma.agent.v1P\001Z;github.com/stigma-dev/stigma/gen/go/stigma/agent/v1;agentv1'
   _globals['_AGENT_LABELSENTRY']._loaded_options = None
   _globals['_AGENT_LABELSENTRY']._serialized_options = b'8\001'
-  _globals['_FAILUREREASON']._serialized_start=1378
-  _globals['_FAILUREREASON']._serialized_end=2126
+  _globals['_FAILUREREASON']._serialized_start=2551
+  _globals['_FAILUREREASON']._serialized_end=3335
   _globals['_AGENT']._serialized_start=114
   _globals['_AGENT']._serialized_end=358
   _globals['_AGENT_LABELSENTRY']._serialized_start=313
   _globals['_AGENT_LABELSENTRY']._serialized_end=358
   _globals['_AGENTSPEC']._serialized_start=361
-  _globals['_AGENTSPEC']._serialized_end=633
-  _globals['_AGENTLIMITS']._serialized_start=635
-  _globals['_AGENTLIMITS']._serialized_end=741
-  _globals['_MODELSETTINGS']._serialized_start=744
-  _globals['_MODELSETTINGS']._serialized_end=923
-  _globals['_AGENTCONFIG']._serialized_start=926
-  _globals['_AGENTCONFIG']._serialized_end=1086
-  _globals['_SCRIPT']._serialized_start=1088
-  _globals['_SCRIPT']._serialized_end=1140
-  _globals['_SCRIPTSTEP']._serialized_start=1143
-  _globals['_SCRIPTSTEP']._serialized_end=1275
-  _globals['_SCRIPTFAILURE']._serialized_start=1277
-  _globals['_SCRIPTFAILURE']._serialized_end=1375
+  _globals['_AGENTSPEC']._serialized_end=671
+  _globals['_TOOL']._serialized_start=674
+  _globals['_TOOL']._serialized_end=960
+  _globals['_ACTIVITYTOOL']._serialized_start=962
+  _globals['_ACTIVITYTOOL']._serialized_end=1010
+  _globals['_WORKFLOWTOOL']._serialized_start=1012
+  _globals['_WORKFLOWTOOL']._serialized_end=1074
+  _globals['_NEXUSTOOL']._serialized_start=1076
+  _globals['_NEXUSTOOL']._serialized_end=1141
+  _globals['_TOOLPOLICY']._serialized_start=1144
+  _globals['_TOOLPOLICY']._serialized_end=1470
+  _globals['_AGENTLIMITS']._serialized_start=1472
+  _globals['_AGENTLIMITS']._serialized_end=1598
+  _globals['_MODELSETTINGS']._serialized_start=1601
+  _globals['_MODELSETTINGS']._serialized_end=1780
+  _globals['_AGENTCONFIG']._serialized_start=1783
+  _globals['_AGENTCONFIG']._serialized_end=1943
+  _globals['_SCRIPT']._serialized_start=1945
+  _globals['_SCRIPT']._serialized_end=1997
+  _globals['_SCRIPTSTEP']._serialized_start=2000
+  _globals['_SCRIPTSTEP']._serialized_end=2271
+  _globals['_SCRIPTTOOLCALL']._serialized_start=2273
+  _globals['_SCRIPTTOOLCALL']._serialized_end=2339
+  _globals['_SCRIPTUSAGE']._serialized_start=2341
+  _globals['_SCRIPTUSAGE']._serialized_end=2417
+  _globals['_SCRIPTCUT']._serialized_start=2419
+  _globals['_SCRIPTCUT']._serialized_end=2448
+  _globals['_SCRIPTFAILURE']._serialized_start=2450
+  _globals['_SCRIPTFAILURE']._serialized_end=2548
 # @@protoc_insertion_point(module_scope)

@@ -71,6 +71,8 @@ class _FailureReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Failure
     """A task of a workflow document raised an error that nothing caught."""
     FAILURE_REASON_INVALID_WORKFLOW: _FailureReason.ValueType  # 21
     """The workflow engine refused the document or its input."""
+    FAILURE_REASON_TOOL_CALL_LIMIT: _FailureReason.ValueType  # 22
+    """More tool calls than allowed."""
 
 class FailureReason(_FailureReason, metaclass=_FailureReasonEnumTypeWrapper):
     """Why an agent, one of its model calls, or a workflow did not succeed."""
@@ -119,6 +121,8 @@ FAILURE_REASON_WORKFLOW_ERROR: FailureReason.ValueType  # 20
 """A task of a workflow document raised an error that nothing caught."""
 FAILURE_REASON_INVALID_WORKFLOW: FailureReason.ValueType  # 21
 """The workflow engine refused the document or its input."""
+FAILURE_REASON_TOOL_CALL_LIMIT: FailureReason.ValueType  # 22
+"""More tool calls than allowed."""
 Global___FailureReason: _TypeAlias = FailureReason  # noqa: Y015
 
 @_typing.final
@@ -204,6 +208,7 @@ class AgentSpec(_message.Message):
     ENV_FIELD_NUMBER: _builtins.int
     ALLOWED_MODELS_FIELD_NUMBER: _builtins.int
     SCRIPT_FIELD_NUMBER: _builtins.int
+    TOOLS_FIELD_NUMBER: _builtins.int
     description: _builtins.str
     """For people."""
     model: _builtins.str
@@ -234,6 +239,10 @@ class AgentSpec(_message.Message):
     def script(self) -> Global___Script:
         """What the scripted model plays. Only with provider "scripted"."""
 
+    @_builtins.property
+    def tools(self) -> _containers.RepeatedCompositeFieldContainer[Global___Tool]:
+        """What the model may call. Names differ, also where case, dashes and underscores are ignored."""
+
     def __init__(
         self,
         *,
@@ -246,14 +255,229 @@ class AgentSpec(_message.Message):
         env: _abc.Iterable[_builtins.str] | None = ...,
         allowed_models: _abc.Iterable[_builtins.str] | None = ...,
         script: Global___Script | None = ...,
+        tools: _abc.Iterable[Global___Tool] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["limits", b"limits", "model_settings", b"model_settings", "script", b"script"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["allowed_models", b"allowed_models", "description", b"description", "env", b"env", "instructions", b"instructions", "limits", b"limits", "model", b"model", "model_settings", b"model_settings", "output_schema", b"output_schema", "script", b"script"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allowed_models", b"allowed_models", "description", b"description", "env", b"env", "instructions", b"instructions", "limits", b"limits", "model", b"model", "model_settings", b"model_settings", "output_schema", b"output_schema", "script", b"script", "tools", b"tools"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___AgentSpec: _TypeAlias = AgentSpec  # noqa: Y015
+
+@_typing.final
+class Tool(_message.Message):
+    """A tool: something that the model may call, with JSON arguments and a result."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    DESCRIPTION_FIELD_NUMBER: _builtins.int
+    INPUT_SCHEMA_FIELD_NUMBER: _builtins.int
+    OUTPUT_SCHEMA_FIELD_NUMBER: _builtins.int
+    ACTIVITY_FIELD_NUMBER: _builtins.int
+    WORKFLOW_FIELD_NUMBER: _builtins.int
+    NEXUS_FIELD_NUMBER: _builtins.int
+    POLICY_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """A letter, then letters, digits, dashes and underscores; at most 64 characters."""
+    description: _builtins.str
+    """Tells the model what the tool does, and when to call it."""
+    input_schema: _builtins.str
+    """JSON Schema of the arguments, as JSON text: of an object. Empty: an object of any kind."""
+    output_schema: _builtins.str
+    """JSON Schema of the result, as JSON text; for the model, results are not checked."""
+    @_builtins.property
+    def activity(self) -> Global___ActivityTool:
+        """A Temporal activity."""
+
+    @_builtins.property
+    def workflow(self) -> Global___WorkflowTool:
+        """A Temporal workflow, or a registered document."""
+
+    @_builtins.property
+    def nexus(self) -> Global___NexusTool:
+        """A Nexus operation."""
+
+    @_builtins.property
+    def policy(self) -> Global___ToolPolicy:
+        """How long a call may take, and what happens to one that fails."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        description: _builtins.str = ...,
+        input_schema: _builtins.str = ...,
+        output_schema: _builtins.str = ...,
+        activity: Global___ActivityTool | None = ...,
+        workflow: Global___WorkflowTool | None = ...,
+        nexus: Global___NexusTool | None = ...,
+        policy: Global___ToolPolicy | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["activity", b"activity", "kind", b"kind", "nexus", b"nexus", "policy", b"policy", "workflow", b"workflow"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["activity", b"activity", "description", b"description", "input_schema", b"input_schema", "kind", b"kind", "name", b"name", "nexus", b"nexus", "output_schema", b"output_schema", "policy", b"policy", "workflow", b"workflow"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["activity", "workflow", "nexus"]  # noqa: Y015
+    _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
+
+Global___Tool: _TypeAlias = Tool  # noqa: Y015
+
+@_typing.final
+class ActivityTool(_message.Message):
+    """A Temporal activity in any language. Its one argument is the arguments object, json/plain. The
+    header "stigma-call" holds JSON text: execution, agent, session, call, principal, idempotency_key.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TYPE_FIELD_NUMBER: _builtins.int
+    TASK_QUEUE_FIELD_NUMBER: _builtins.int
+    type: _builtins.str
+    """Name of the activity's type."""
+    task_queue: _builtins.str
+    """Task queue of its worker; the operator allows queues."""
+    def __init__(
+        self,
+        *,
+        type: _builtins.str = ...,
+        task_queue: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["task_queue", b"task_queue", "type", b"type"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ActivityTool: _TypeAlias = ActivityTool  # noqa: Y015
+
+@_typing.final
+class WorkflowTool(_message.Message):
+    """A Temporal workflow as a child of the execution, with the same argument and header as an
+    activity; or a registered document, with the arguments as its input.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TYPE_FIELD_NUMBER: _builtins.int
+    TASK_QUEUE_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    type: _builtins.str
+    """Name of the workflow's type; with task_queue."""
+    task_queue: _builtins.str
+    """Task queue of its worker; the operator allows queues."""
+    name: _builtins.str
+    """Registered workflow, or name@version; instead of type and task_queue."""
+    def __init__(
+        self,
+        *,
+        type: _builtins.str = ...,
+        task_queue: _builtins.str = ...,
+        name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "task_queue", b"task_queue", "type", b"type"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WorkflowTool: _TypeAlias = WorkflowTool  # noqa: Y015
+
+@_typing.final
+class NexusTool(_message.Message):
+    """A Nexus operation; its input is the arguments object."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ENDPOINT_FIELD_NUMBER: _builtins.int
+    SERVICE_FIELD_NUMBER: _builtins.int
+    OPERATION_FIELD_NUMBER: _builtins.int
+    endpoint: _builtins.str
+    """Name of the endpoint; the operator allows endpoints."""
+    service: _builtins.str
+    """Name of the service."""
+    operation: _builtins.str
+    """Name of the operation."""
+    def __init__(
+        self,
+        *,
+        endpoint: _builtins.str = ...,
+        service: _builtins.str = ...,
+        operation: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["endpoint", b"endpoint", "operation", b"operation", "service", b"service"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___NexusTool: _TypeAlias = NexusTool  # noqa: Y015
+
+@_typing.final
+class ToolPolicy(_message.Message):
+    """How long a tool's call may take, and what happens to one that fails."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TIMEOUT_FIELD_NUMBER: _builtins.int
+    ATTEMPT_TIMEOUT_FIELD_NUMBER: _builtins.int
+    HEARTBEAT_TIMEOUT_FIELD_NUMBER: _builtins.int
+    START_TIMEOUT_FIELD_NUMBER: _builtins.int
+    RETRY_SAFE_FIELD_NUMBER: _builtins.int
+    ATTEMPTS_FIELD_NUMBER: _builtins.int
+    MAX_RESULT_BYTES_FIELD_NUMBER: _builtins.int
+    IDEMPOTENCY_ARGUMENT_FIELD_NUMBER: _builtins.int
+    SEQUENTIAL_FIELD_NUMBER: _builtins.int
+    retry_safe: _builtins.bool
+    """A call may run more than once: failed attempts are repeated. Otherwise it is tried once, and an
+    attempt that was lost has the outcome UNKNOWN.
+    """
+    attempts: _builtins.int
+    """Most attempts of a call that is safe to repeat; 3 by default."""
+    max_result_bytes: _builtins.int
+    """Most bytes of a result that the model gets; 32 KiB by default, at most 256 KiB."""
+    idempotency_argument: _builtins.str
+    """Argument that is filled in with the call's idempotency key, and hidden from the model."""
+    sequential: _builtins.bool
+    """Calls run alone, in order."""
+    @_builtins.property
+    def timeout(self) -> _duration_pb2.Duration:
+        """Longest time a call may take, waiting and attempts included; 60 s by default, at most 24 h."""
+
+    @_builtins.property
+    def attempt_timeout(self) -> _duration_pb2.Duration:
+        """Longest time that one attempt may take; absent: `timeout`."""
+
+    @_builtins.property
+    def heartbeat_timeout(self) -> _duration_pb2.Duration:
+        """Longest time between heartbeats of an activity; absent: it sends none."""
+
+    @_builtins.property
+    def start_timeout(self) -> _duration_pb2.Duration:
+        """Longest time that a call waits for a worker; 60 s by default."""
+
+    def __init__(
+        self,
+        *,
+        timeout: _duration_pb2.Duration | None = ...,
+        attempt_timeout: _duration_pb2.Duration | None = ...,
+        heartbeat_timeout: _duration_pb2.Duration | None = ...,
+        start_timeout: _duration_pb2.Duration | None = ...,
+        retry_safe: _builtins.bool = ...,
+        attempts: _builtins.int = ...,
+        max_result_bytes: _builtins.int = ...,
+        idempotency_argument: _builtins.str = ...,
+        sequential: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["attempt_timeout", b"attempt_timeout", "heartbeat_timeout", b"heartbeat_timeout", "start_timeout", b"start_timeout", "timeout", b"timeout"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt_timeout", b"attempt_timeout", "attempts", b"attempts", "heartbeat_timeout", b"heartbeat_timeout", "idempotency_argument", b"idempotency_argument", "max_result_bytes", b"max_result_bytes", "retry_safe", b"retry_safe", "sequential", b"sequential", "start_timeout", b"start_timeout", "timeout", b"timeout"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ToolPolicy: _TypeAlias = ToolPolicy  # noqa: Y015
 
 @_typing.final
 class AgentLimits(_message.Message):
@@ -265,12 +489,15 @@ class AgentLimits(_message.Message):
     STEPS_FIELD_NUMBER: _builtins.int
     TOKENS_FIELD_NUMBER: _builtins.int
     COST_USD_FIELD_NUMBER: _builtins.int
+    TOOL_CALLS_FIELD_NUMBER: _builtins.int
     steps: _builtins.int
     """Model calls."""
     tokens: _builtins.int
     """Input plus output tokens over all model calls."""
     cost_usd: _builtins.float
     """Cost over all model calls, in US dollars."""
+    tool_calls: _builtins.int
+    """Calls of tools; those that are refused before they start do not count."""
     @_builtins.property
     def timeout(self) -> _duration_pb2.Duration:
         """Wall-clock time from start to outcome."""
@@ -282,10 +509,11 @@ class AgentLimits(_message.Message):
         steps: _builtins.int = ...,
         tokens: _builtins.int = ...,
         cost_usd: _builtins.float = ...,
+        tool_calls: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["timeout", b"timeout"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cost_usd", b"cost_usd", "steps", b"steps", "timeout", b"timeout", "tokens", b"tokens"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cost_usd", b"cost_usd", "steps", b"steps", "timeout", b"timeout", "tokens", b"tokens", "tool_calls", b"tool_calls"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -412,8 +640,13 @@ class ScriptStep(_message.Message):
     DELAY_FIELD_NUMBER: _builtins.int
     PAUSE_FIELD_NUMBER: _builtins.int
     FAILURE_FIELD_NUMBER: _builtins.int
+    TOOL_CALLS_FIELD_NUMBER: _builtins.int
+    USAGE_FIELD_NUMBER: _builtins.int
+    CUT_FIELD_NUMBER: _builtins.int
     text: _builtins.str
-    """The answer. `{message}`, `{input}` (JSON text) and `{step}` are replaced."""
+    """The answer. `{message}`, `{input}` (JSON text), `{step}` and `{results}` (of the tools that the
+    last answer called, a line each) are replaced.
+    """
     pause: _builtins.bool
     """The answer is unfinished: the agent calls the model again (a provider's "pause turn")."""
     @_builtins.property
@@ -424,6 +657,18 @@ class ScriptStep(_message.Message):
     def failure(self) -> Global___ScriptFailure:
         """The model fails instead of answering."""
 
+    @_builtins.property
+    def tool_calls(self) -> _containers.RepeatedCompositeFieldContainer[Global___ScriptToolCall]:
+        """The tools that the answer calls."""
+
+    @_builtins.property
+    def usage(self) -> Global___ScriptUsage:
+        """Reported instead of a count of words."""
+
+    @_builtins.property
+    def cut(self) -> Global___ScriptCut:
+        """The stream of the answer ends too early; as with a failure, the call is made again."""
+
     def __init__(
         self,
         *,
@@ -431,14 +676,99 @@ class ScriptStep(_message.Message):
         delay: _duration_pb2.Duration | None = ...,
         pause: _builtins.bool = ...,
         failure: Global___ScriptFailure | None = ...,
+        tool_calls: _abc.Iterable[Global___ScriptToolCall] | None = ...,
+        usage: Global___ScriptUsage | None = ...,
+        cut: Global___ScriptCut | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["delay", b"delay", "failure", b"failure"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cut", b"cut", "delay", b"delay", "failure", b"failure", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["delay", b"delay", "failure", b"failure", "pause", b"pause", "text", b"text"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cut", b"cut", "delay", b"delay", "failure", b"failure", "pause", b"pause", "text", b"text", "tool_calls", b"tool_calls", "usage", b"usage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ScriptStep: _TypeAlias = ScriptStep  # noqa: Y015
+
+@_typing.final
+class ScriptToolCall(_message.Message):
+    """A tool call of the scripted model."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    ARGUMENTS_JSON_FIELD_NUMBER: _builtins.int
+    ID_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Name of the tool."""
+    arguments_json: _builtins.str
+    """The arguments as JSON text; as it is, valid or not."""
+    id: _builtins.str
+    """The provider's own id of the call, which need not be unique."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        arguments_json: _builtins.str = ...,
+        id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["arguments_json", b"arguments_json", "id", b"id", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ScriptToolCall: _TypeAlias = ScriptToolCall  # noqa: Y015
+
+@_typing.final
+class ScriptUsage(_message.Message):
+    """Tokens and cost of one answer of the scripted model."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INPUT_TOKENS_FIELD_NUMBER: _builtins.int
+    OUTPUT_TOKENS_FIELD_NUMBER: _builtins.int
+    COST_USD_FIELD_NUMBER: _builtins.int
+    input_tokens: _builtins.int
+    """Tokens read by the model."""
+    output_tokens: _builtins.int
+    """Tokens written by the model."""
+    cost_usd: _builtins.float
+    """Cost in US dollars."""
+    def __init__(
+        self,
+        *,
+        input_tokens: _builtins.int = ...,
+        output_tokens: _builtins.int = ...,
+        cost_usd: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cost_usd", b"cost_usd", "input_tokens", b"input_tokens", "output_tokens", b"output_tokens"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ScriptUsage: _TypeAlias = ScriptUsage  # noqa: Y015
+
+@_typing.final
+class ScriptCut(_message.Message):
+    """A stream of the scripted model that ends too early."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ATTEMPTS_FIELD_NUMBER: _builtins.int
+    attempts: _builtins.int
+    """The first so many attempts of this step are cut. Zero: every attempt."""
+    def __init__(
+        self,
+        *,
+        attempts: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ScriptCut: _TypeAlias = ScriptCut  # noqa: Y015
 
 @_typing.final
 class ScriptFailure(_message.Message):

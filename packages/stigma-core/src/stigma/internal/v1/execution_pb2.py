@@ -26,10 +26,11 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from stigma.agent.v1 import agent_pb2 as stigma_dot_agent_dot_v1_dot_agent__pb2
 from stigma.agent.v1 import agent_execution_pb2 as stigma_dot_agent_dot_v1_dot_agent__execution__pb2
+from stigma.workflow.v1 import workflow_pb2 as stigma_dot_workflow_dot_v1_dot_workflow__pb2
 from stigma.workflow.v1 import workflow_execution_pb2 as stigma_dot_workflow_dot_v1_dot_workflow__execution__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"stigma/internal/v1/execution.proto\x12\x12stigma.internal.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1bstigma/agent/v1/agent.proto\x1a%stigma/agent/v1/agent_execution.proto\x1a+stigma/workflow/v1/workflow_execution.proto\"\xff\x01\n\x12\x41gentWorkflowInput\x12\x14\n\x0c\x65xecution_id\x18\x01 \x01(\t\x12\x31\n\x04spec\x18\x02 \x01(\x0b\x32#.stigma.agent.v1.AgentExecutionSpec\x12\x13\n\x0bspec_digest\x18\x03 \x01(\x0c\x12,\n\x08\x64\x65\x61\x64line\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\x07\x63\x61rried\x18\x05 \x01(\x0b\x32 .stigma.internal.v1.CarriedState\x12*\n\x07timeout\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\"\xcc\x01\n\x0c\x43\x61rriedState\x12.\n\nstart_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12*\n\x08messages\x18\x02 \x03(\x0b\x32\x18.stigma.agent.v1.Message\x12%\n\x05usage\x18\x03 \x01(\x0b\x32\x16.stigma.agent.v1.Usage\x12\r\n\x05steps\x18\x04 \x01(\x05\x12*\n\x08\x62indings\x18\x05 \x03(\x0b\x32\x18.stigma.internal.v1.Bind\"\xd6\x01\n\x16WorkflowExecutionInput\x12\x14\n\x0c\x65xecution_id\x18\x01 \x01(\t\x12\x37\n\x04spec\x18\x02 \x01(\x0b\x32).stigma.workflow.v1.WorkflowExecutionSpec\x12\x13\n\x0bspec_digest\x18\x03 \x01(\x0c\x12,\n\x08\x64\x65\x61\x64line\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12*\n\x07timeout\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\"\x89\x01\n\x04\x42ind\x12\r\n\x05token\x18\x01 \x01(\x0c\x12\x13\n\x0bspec_digest\x18\x02 \x01(\x0c\x12/\n\x06\x63\x61ller\x18\x03 \x01(\x0b\x32\x1f.stigma.agent.v1.TemporalCaller\x12,\n\x08\x64\x65\x61\x64line\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xdc\x02\n\x10ModelCallRequest\x12\x14\n\x0c\x65xecution_id\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x10\n\x08\x61gent_id\x18\x03 \x01(\t\x12\x0c\n\x04step\x18\x04 \x01(\x05\x12\r\n\x05model\x18\x05 \x01(\t\x12\x14\n\x0cinstructions\x18\x06 \x01(\t\x12*\n\x08messages\x18\x07 \x03(\x0b\x32\x18.stigma.agent.v1.Message\x12\x30\n\x08settings\x18\x08 \x01(\x0b\x32\x1e.stigma.agent.v1.ModelSettings\x12\x15\n\routput_schema\x18\t \x01(\t\x12\'\n\x06script\x18\n \x01(\x0b\x32\x17.stigma.agent.v1.Script\x12\x0f\n\x07message\x18\x0b \x01(\t\x12\x12\n\ninput_json\x18\x0c \x01(\t\x12\x16\n\x0eprice_required\x18\r \x01(\x08\"\xc9\x01\n\x11ModelCallResponse\x12)\n\x07message\x18\x01 \x01(\x0b\x32\x18.stigma.agent.v1.Message\x12%\n\x05usage\x18\x02 \x01(\x0b\x32\x16.stigma.agent.v1.Usage\x12\x37\n\rfinish_reason\x18\x03 \x01(\x0e\x32 .stigma.internal.v1.FinishReason\x12\x13\n\x0boutput_json\x18\x04 \x01(\t\x12\x14\n\x0coutput_error\x18\x05 \x01(\t\"\xea\x02\n\x16\x44\x65liverCallbackRequest\x12\x14\n\x0c\x65xecution_id\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x11\n\tnamespace\x18\x03 \x01(\t\x12\x0f\n\x05token\x18\x04 \x01(\x0cH\x00\x12\x31\n\x06\x63\x61ller\x18\x05 \x01(\x0b\x32\x1f.stigma.agent.v1.TemporalCallerH\x00\x12\x32\n\texecution\x18\x06 \x01(\x0b\x32\x1f.stigma.agent.v1.AgentExecution\x12\x31\n\x07payload\x18\x07 \x01(\x0e\x32 .stigma.agent.v1.CallbackPayload\x12\x1b\n\x13report_cancellation\x18\x08 \x01(\x08\x12\x41\n\x12workflow_execution\x18\t \x01(\x0b\x32%.stigma.workflow.v1.WorkflowExecutionB\x08\n\x06target\"u\n\x17\x44\x65liverCallbackResponse\x12\x34\n\x07verdict\x18\x01 \x01(\x0e\x32#.stigma.internal.v1.DeliveryVerdict\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x13\n\x0b\x66ingerprint\x18\x03 \x01(\t\"i\n\x12WatchCallerRequest\x12\x14\n\x0c\x65xecution_id\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12)\n\x07\x62inding\x18\x03 \x01(\x0b\x32\x18.stigma.internal.v1.Bind\"I\n\x13WatchCallerResponse\x12\x32\n\x07verdict\x18\x01 \x01(\x0e\x32!.stigma.internal.v1.CallerVerdict*x\n\x0c\x46inishReason\x12\x1d\n\x19\x46INISH_REASON_UNSPECIFIED\x10\x00\x12\x16\n\x12\x46INISH_REASON_STOP\x10\x01\x12\x17\n\x13\x46INISH_REASON_PAUSE\x10\x02\x12\x18\n\x14\x46INISH_REASON_LENGTH\x10\x03*\x97\x01\n\x0f\x44\x65liveryVerdict\x12 \n\x1c\x44\x45LIVERY_VERDICT_UNSPECIFIED\x10\x00\x12\x1e\n\x1a\x44\x45LIVERY_VERDICT_DELIVERED\x10\x01\x12\x1e\n\x1a\x44\x45LIVERY_VERDICT_NOT_FOUND\x10\x02\x12\"\n\x1e\x44\x45LIVERY_VERDICT_UNDELIVERABLE\x10\x03*m\n\rCallerVerdict\x12\x1e\n\x1a\x43\x41LLER_VERDICT_UNSPECIFIED\x10\x00\x12#\n\x1f\x43\x41LLER_VERDICT_CANCEL_REQUESTED\x10\x01\x12\x17\n\x13\x43\x41LLER_VERDICT_GONE\x10\x02\x42]\n\x16\x64\x65v.stigma.internal.v1P\x01ZAgithub.com/stigma-dev/stigma/gen/go/stigma/internal/v1;internalv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"stigma/internal/v1/execution.proto\x12\x12stigma.internal.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1bstigma/agent/v1/agent.proto\x1a%stigma/agent/v1/agent_execution.proto\x1a!stigma/workflow/v1/workflow.proto\x1a+stigma/workflow/v1/workflow_execution.proto\"\xa6\x03\n\x12\x41gentWorkflowInput\x12\x14\n\x0c\x65xecution_id\x18\x01 \x01(\t\x12\x31\n\x04spec\x18\x02 \x01(\x0b\x32#.stigma.agent.v1.AgentExecutionSpec\x12\x13\n\x0bspec_digest\x18\x03 \x01(\x0c\x12,\n\x08\x64\x65\x61\x64line\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\x07\x63\x61rried\x18\x05 \x01(\x0b\x32 .stigma.internal.v1.CarriedState\x12*\n\x07timeout\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\x12Q\n\x0etool_workflows\x18\x07 \x03(\x0b\x32\x39.stigma.internal.v1.AgentWorkflowInput.ToolWorkflowsEntry\x1aR\n\x12ToolWorkflowsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12+\n\x05value\x18\x02 \x01(\x0b\x32\x1c.stigma.workflow.v1.Workflow:\x02\x38\x01\"\x97\x03\n\x0c\x43\x61rriedState\x12.\n\nstart_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12*\n\x08messages\x18\x02 \x03(\x0b\x32\x18.stigma.agent.v1.Message\x12%\n\x05usage\x18\x03 \x01(\x0b\x32\x16.stigma.agent.v1.Usage\x12\r\n\x05steps\x18\x04 \x01(\x05\x12*\n\x08\x62indings\x18\x05 \x03(\x0b\x32\x18.stigma.internal.v1.Bind\x12\x17\n\x0frefused_answers\x18\x06 \x01(\x05\x12J\n\x0eusage_by_model\x18\x07 \x03(\x0b\x32\x32.stigma.internal.v1.CarriedState.UsageByModelEntry\x12\x17\n\x0frefused_outputs\x18\x08 \x01(\x05\x1aK\n\x11UsageByModelEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12%\n\x05value\x18\x02 \x01(\x0b\x32\x16.stigma.agent.v1.Usage:\x02\x38\x01\"\xd6\x01\n\x16WorkflowExecutionInput\x12\x14\n\x0c\x65xecution_id\x18\x01 \x01(\t\x12\x37\n\x04spec\x18\x02 \x01(\x0b\x32).stigma.workflow.v1.WorkflowExecutionSpec\x12\x13\n\x0bspec_digest\x18\x03 \x01(\x0c\x12,\n\x08\x64\x65\x61\x64line\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12*\n\x07timeout\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\"\x89\x01\n\x04\x42ind\x12\r\n\x05token\x18\x01 \x01(\x0c\x12\x13\n\x0bspec_digest\x18\x02 \x01(\x0c\x12/\n\x06\x63\x61ller\x18\x03 \x01(\x0b\x32\x1f.stigma.agent.v1.TemporalCaller\x12,\n\x08\x64\x65\x61\x64line\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xdc\x02\n\x10ModelCallRequest\x12\x14\n\x0c\x65xecution_id\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x10\n\x08\x61gent_id\x18\x03 \x01(\t\x12\x0c\n\x04step\x18\x04 \x01(\x05\x12\r\n\x05model\x18\x05 \x01(\t\x12\x14\n\x0cinstructions\x18\x06 \x01(\t\x12*\n\x08messages\x18\x07 \x03(\x0b\x32\x18.stigma.agent.v1.Message\x12\x30\n\x08settings\x18\x08 \x01(\x0b\x32\x1e.stigma.agent.v1.ModelSettings\x12\x15\n\routput_schema\x18\t \x01(\t\x12\'\n\x06script\x18\n \x01(\x0b\x32\x17.stigma.agent.v1.Script\x12\x0f\n\x07message\x18\x0b \x01(\t\x12\x12\n\ninput_json\x18\x0c \x01(\t\x12\x16\n\x0eprice_required\x18\r \x01(\x08\"\xab\x01\n\x0f\x43onverseRequest\x12\x14\n\x0c\x65xecution_id\x18\x01 \x01(\t\x12\x0c\n\x04step\x18\x02 \x01(\x05\x12\x33\n\x05items\x18\x03 \x03(\x0b\x32$.stigma.internal.v1.ConversationItem\x12\r\n\x05model\x18\x04 \x01(\t\x12\x30\n\x08settings\x18\x05 \x01(\x0b\x32\x1e.stigma.agent.v1.ModelSettings\"v\n\x10\x43onversationItem\x12.\n\x05steps\x18\x01 \x01(\x0b\x32\x1d.stigma.internal.v1.StepRangeH\x00\x12*\n\x06inline\x18\x02 \x01(\x0b\x32\x18.stigma.agent.v1.MessageH\x00\x42\x06\n\x04kind\"(\n\tStepRange\x12\r\n\x05\x66irst\x18\x01 \x01(\x05\x12\x0c\n\x04last\x18\x02 \x01(\x05\"\x8e\x02\n\x10\x43onverseResponse\x12)\n\x07message\x18\x01 \x01(\x0b\x32\x18.stigma.agent.v1.Message\x12%\n\x05usage\x18\x02 \x01(\x0b\x32\x16.stigma.agent.v1.Usage\x12\x37\n\rfinish_reason\x18\x03 \x01(\x0e\x32 .stigma.internal.v1.FinishReason\x12,\n\x07refused\x18\x04 \x03(\x0b\x32\x1b.stigma.agent.v1.ToolResult\x12\x13\n\x0boutput_json\x18\x05 \x01(\t\x12\x14\n\x0coutput_error\x18\x06 \x01(\t\x12\x16\n\x0eoutput_call_id\x18\x07 \x01(\t\"\xc9\x01\n\x11ModelCallResponse\x12)\n\x07message\x18\x01 \x01(\x0b\x32\x18.stigma.agent.v1.Message\x12%\n\x05usage\x18\x02 \x01(\x0b\x32\x16.stigma.agent.v1.Usage\x12\x37\n\rfinish_reason\x18\x03 \x01(\x0e\x32 .stigma.internal.v1.FinishReason\x12\x13\n\x0boutput_json\x18\x04 \x01(\t\x12\x14\n\x0coutput_error\x18\x05 \x01(\t\"\xea\x02\n\x16\x44\x65liverCallbackRequest\x12\x14\n\x0c\x65xecution_id\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x11\n\tnamespace\x18\x03 \x01(\t\x12\x0f\n\x05token\x18\x04 \x01(\x0cH\x00\x12\x31\n\x06\x63\x61ller\x18\x05 \x01(\x0b\x32\x1f.stigma.agent.v1.TemporalCallerH\x00\x12\x32\n\texecution\x18\x06 \x01(\x0b\x32\x1f.stigma.agent.v1.AgentExecution\x12\x31\n\x07payload\x18\x07 \x01(\x0e\x32 .stigma.agent.v1.CallbackPayload\x12\x1b\n\x13report_cancellation\x18\x08 \x01(\x08\x12\x41\n\x12workflow_execution\x18\t \x01(\x0b\x32%.stigma.workflow.v1.WorkflowExecutionB\x08\n\x06target\"u\n\x17\x44\x65liverCallbackResponse\x12\x34\n\x07verdict\x18\x01 \x01(\x0e\x32#.stigma.internal.v1.DeliveryVerdict\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x13\n\x0b\x66ingerprint\x18\x03 \x01(\t\"i\n\x12WatchCallerRequest\x12\x14\n\x0c\x65xecution_id\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12)\n\x07\x62inding\x18\x03 \x01(\x0b\x32\x18.stigma.internal.v1.Bind\"I\n\x13WatchCallerResponse\x12\x32\n\x07verdict\x18\x01 \x01(\x0e\x32!.stigma.internal.v1.CallerVerdict*x\n\x0c\x46inishReason\x12\x1d\n\x19\x46INISH_REASON_UNSPECIFIED\x10\x00\x12\x16\n\x12\x46INISH_REASON_STOP\x10\x01\x12\x17\n\x13\x46INISH_REASON_PAUSE\x10\x02\x12\x18\n\x14\x46INISH_REASON_LENGTH\x10\x03*\x97\x01\n\x0f\x44\x65liveryVerdict\x12 \n\x1c\x44\x45LIVERY_VERDICT_UNSPECIFIED\x10\x00\x12\x1e\n\x1a\x44\x45LIVERY_VERDICT_DELIVERED\x10\x01\x12\x1e\n\x1a\x44\x45LIVERY_VERDICT_NOT_FOUND\x10\x02\x12\"\n\x1e\x44\x45LIVERY_VERDICT_UNDELIVERABLE\x10\x03*m\n\rCallerVerdict\x12\x1e\n\x1a\x43\x41LLER_VERDICT_UNSPECIFIED\x10\x00\x12#\n\x1f\x43\x41LLER_VERDICT_CANCEL_REQUESTED\x10\x01\x12\x17\n\x13\x43\x41LLER_VERDICT_GONE\x10\x02\x42]\n\x16\x64\x65v.stigma.internal.v1P\x01ZAgithub.com/stigma-dev/stigma/gen/go/stigma/internal/v1;internalv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,30 +38,46 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'stigma.internal.v1.executio
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\026dev.stigma.internal.v1P\001ZAgithub.com/stigma-dev/stigma/gen/go/stigma/internal/v1;internalv1'
-  _globals['_FINISHREASON']._serialized_start=2279
-  _globals['_FINISHREASON']._serialized_end=2399
-  _globals['_DELIVERYVERDICT']._serialized_start=2402
-  _globals['_DELIVERYVERDICT']._serialized_end=2553
-  _globals['_CALLERVERDICT']._serialized_start=2555
-  _globals['_CALLERVERDICT']._serialized_end=2664
-  _globals['_AGENTWORKFLOWINPUT']._serialized_start=237
-  _globals['_AGENTWORKFLOWINPUT']._serialized_end=492
-  _globals['_CARRIEDSTATE']._serialized_start=495
-  _globals['_CARRIEDSTATE']._serialized_end=699
-  _globals['_WORKFLOWEXECUTIONINPUT']._serialized_start=702
-  _globals['_WORKFLOWEXECUTIONINPUT']._serialized_end=916
-  _globals['_BIND']._serialized_start=919
-  _globals['_BIND']._serialized_end=1056
-  _globals['_MODELCALLREQUEST']._serialized_start=1059
-  _globals['_MODELCALLREQUEST']._serialized_end=1407
-  _globals['_MODELCALLRESPONSE']._serialized_start=1410
-  _globals['_MODELCALLRESPONSE']._serialized_end=1611
-  _globals['_DELIVERCALLBACKREQUEST']._serialized_start=1614
-  _globals['_DELIVERCALLBACKREQUEST']._serialized_end=1976
-  _globals['_DELIVERCALLBACKRESPONSE']._serialized_start=1978
-  _globals['_DELIVERCALLBACKRESPONSE']._serialized_end=2095
-  _globals['_WATCHCALLERREQUEST']._serialized_start=2097
-  _globals['_WATCHCALLERREQUEST']._serialized_end=2202
-  _globals['_WATCHCALLERRESPONSE']._serialized_start=2204
-  _globals['_WATCHCALLERRESPONSE']._serialized_end=2277
+  _globals['_AGENTWORKFLOWINPUT_TOOLWORKFLOWSENTRY']._loaded_options = None
+  _globals['_AGENTWORKFLOWINPUT_TOOLWORKFLOWSENTRY']._serialized_options = b'8\001'
+  _globals['_CARRIEDSTATE_USAGEBYMODELENTRY']._loaded_options = None
+  _globals['_CARRIEDSTATE_USAGEBYMODELENTRY']._serialized_options = b'8\001'
+  _globals['_FINISHREASON']._serialized_start=3293
+  _globals['_FINISHREASON']._serialized_end=3413
+  _globals['_DELIVERYVERDICT']._serialized_start=3416
+  _globals['_DELIVERYVERDICT']._serialized_end=3567
+  _globals['_CALLERVERDICT']._serialized_start=3569
+  _globals['_CALLERVERDICT']._serialized_end=3678
+  _globals['_AGENTWORKFLOWINPUT']._serialized_start=272
+  _globals['_AGENTWORKFLOWINPUT']._serialized_end=694
+  _globals['_AGENTWORKFLOWINPUT_TOOLWORKFLOWSENTRY']._serialized_start=612
+  _globals['_AGENTWORKFLOWINPUT_TOOLWORKFLOWSENTRY']._serialized_end=694
+  _globals['_CARRIEDSTATE']._serialized_start=697
+  _globals['_CARRIEDSTATE']._serialized_end=1104
+  _globals['_CARRIEDSTATE_USAGEBYMODELENTRY']._serialized_start=1029
+  _globals['_CARRIEDSTATE_USAGEBYMODELENTRY']._serialized_end=1104
+  _globals['_WORKFLOWEXECUTIONINPUT']._serialized_start=1107
+  _globals['_WORKFLOWEXECUTIONINPUT']._serialized_end=1321
+  _globals['_BIND']._serialized_start=1324
+  _globals['_BIND']._serialized_end=1461
+  _globals['_MODELCALLREQUEST']._serialized_start=1464
+  _globals['_MODELCALLREQUEST']._serialized_end=1812
+  _globals['_CONVERSEREQUEST']._serialized_start=1815
+  _globals['_CONVERSEREQUEST']._serialized_end=1986
+  _globals['_CONVERSATIONITEM']._serialized_start=1988
+  _globals['_CONVERSATIONITEM']._serialized_end=2106
+  _globals['_STEPRANGE']._serialized_start=2108
+  _globals['_STEPRANGE']._serialized_end=2148
+  _globals['_CONVERSERESPONSE']._serialized_start=2151
+  _globals['_CONVERSERESPONSE']._serialized_end=2421
+  _globals['_MODELCALLRESPONSE']._serialized_start=2424
+  _globals['_MODELCALLRESPONSE']._serialized_end=2625
+  _globals['_DELIVERCALLBACKREQUEST']._serialized_start=2628
+  _globals['_DELIVERCALLBACKREQUEST']._serialized_end=2990
+  _globals['_DELIVERCALLBACKRESPONSE']._serialized_start=2992
+  _globals['_DELIVERCALLBACKRESPONSE']._serialized_end=3109
+  _globals['_WATCHCALLERREQUEST']._serialized_start=3111
+  _globals['_WATCHCALLERREQUEST']._serialized_end=3216
+  _globals['_WATCHCALLERRESPONSE']._serialized_start=3218
+  _globals['_WATCHCALLERRESPONSE']._serialized_end=3291
 # @@protoc_insertion_point(module_scope)

@@ -15,6 +15,7 @@ from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from stigma.agent.v1 import agent_execution_pb2 as _agent_execution_pb2
 from stigma.agent.v1 import agent_pb2 as _agent_pb2
 from stigma.workflow.v1 import workflow_execution_pb2 as _workflow_execution_pb2
+from stigma.workflow.v1 import workflow_pb2 as _workflow_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -112,12 +113,34 @@ class AgentWorkflowInput(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class ToolWorkflowsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        @_builtins.property
+        def value(self) -> _workflow_pb2.Workflow: ...
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _workflow_pb2.Workflow | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["value", b"value"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     EXECUTION_ID_FIELD_NUMBER: _builtins.int
     SPEC_FIELD_NUMBER: _builtins.int
     SPEC_DIGEST_FIELD_NUMBER: _builtins.int
     DEADLINE_FIELD_NUMBER: _builtins.int
     CARRIED_FIELD_NUMBER: _builtins.int
     TIMEOUT_FIELD_NUMBER: _builtins.int
+    TOOL_WORKFLOWS_FIELD_NUMBER: _builtins.int
     execution_id: _builtins.str
     """The execution's id, also the workflow id."""
     spec_digest: _builtins.bytes
@@ -140,6 +163,10 @@ class AgentWorkflowInput(_message.Message):
         deadline comes first; zero: no limit of its own. Absent from inputs of release 0.1.0.
         """
 
+    @_builtins.property
+    def tool_workflows(self) -> _containers.MessageMap[_builtins.str, _workflow_pb2.Workflow]:
+        """The registered documents that the agent's tools name, as resolved at start."""
+
     def __init__(
         self,
         *,
@@ -149,10 +176,11 @@ class AgentWorkflowInput(_message.Message):
         deadline: _timestamp_pb2.Timestamp | None = ...,
         carried: Global___CarriedState | None = ...,
         timeout: _duration_pb2.Duration | None = ...,
+        tool_workflows: _abc.Mapping[_builtins.str, _workflow_pb2.Workflow] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["carried", b"carried", "deadline", b"deadline", "spec", b"spec", "timeout", b"timeout"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["carried", b"carried", "deadline", b"deadline", "execution_id", b"execution_id", "spec", b"spec", "spec_digest", b"spec_digest", "timeout", b"timeout"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["carried", b"carried", "deadline", b"deadline", "execution_id", b"execution_id", "spec", b"spec", "spec_digest", b"spec_digest", "timeout", b"timeout", "tool_workflows", b"tool_workflows"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -164,13 +192,41 @@ class CarriedState(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class UsageByModelEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        @_builtins.property
+        def value(self) -> _agent_execution_pb2.Usage: ...
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _agent_execution_pb2.Usage | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["value", b"value"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     START_TIME_FIELD_NUMBER: _builtins.int
     MESSAGES_FIELD_NUMBER: _builtins.int
     USAGE_FIELD_NUMBER: _builtins.int
     STEPS_FIELD_NUMBER: _builtins.int
     BINDINGS_FIELD_NUMBER: _builtins.int
+    REFUSED_ANSWERS_FIELD_NUMBER: _builtins.int
+    USAGE_BY_MODEL_FIELD_NUMBER: _builtins.int
+    REFUSED_OUTPUTS_FIELD_NUMBER: _builtins.int
     steps: _builtins.int
     """Model calls finished so far."""
+    refused_answers: _builtins.int
+    """Answers in a row, up to now, whose tool calls were all refused."""
+    refused_outputs: _builtins.int
+    """Outputs in a row, up to now, that were not accepted."""
     @_builtins.property
     def start_time(self) -> _timestamp_pb2.Timestamp:
         """When the first run started."""
@@ -187,6 +243,10 @@ class CarriedState(_message.Message):
     def bindings(self) -> _containers.RepeatedCompositeFieldContainer[Global___Bind]:
         """Every bound token, oldest first."""
 
+    @_builtins.property
+    def usage_by_model(self) -> _containers.MessageMap[_builtins.str, _agent_execution_pb2.Usage]:
+        """Totals so far by model."""
+
     def __init__(
         self,
         *,
@@ -195,10 +255,13 @@ class CarriedState(_message.Message):
         usage: _agent_execution_pb2.Usage | None = ...,
         steps: _builtins.int = ...,
         bindings: _abc.Iterable[Global___Bind] | None = ...,
+        refused_answers: _builtins.int = ...,
+        usage_by_model: _abc.Mapping[_builtins.str, _agent_execution_pb2.Usage] | None = ...,
+        refused_outputs: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["start_time", b"start_time", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bindings", b"bindings", "messages", b"messages", "start_time", b"start_time", "steps", b"steps", "usage", b"usage"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bindings", b"bindings", "messages", b"messages", "refused_answers", b"refused_answers", "refused_outputs", b"refused_outputs", "start_time", b"start_time", "steps", b"steps", "usage", b"usage", "usage_by_model", b"usage_by_model"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -363,6 +426,161 @@ class ModelCallRequest(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ModelCallRequest: _TypeAlias = ModelCallRequest  # noqa: Y015
+
+@_typing.final
+class ConverseRequest(_message.Message):
+    """Input of the activity that calls a model once for an agent with tools. The conversation, the
+    instructions and the tools are in the run's history, up to the event that scheduled the activity:
+    the task, the carried messages, then these items.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EXECUTION_ID_FIELD_NUMBER: _builtins.int
+    STEP_FIELD_NUMBER: _builtins.int
+    ITEMS_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
+    SETTINGS_FIELD_NUMBER: _builtins.int
+    execution_id: _builtins.str
+    """For logs and traces."""
+    step: _builtins.int
+    """Counts from 1."""
+    model: _builtins.str
+    """"provider:model"."""
+    @_builtins.property
+    def items(self) -> _containers.RepeatedCompositeFieldContainer[Global___ConversationItem]:
+        """What follows the task and the carried messages, in order."""
+
+    @_builtins.property
+    def settings(self) -> _agent_pb2.ModelSettings:
+        """Settings of this call."""
+
+    def __init__(
+        self,
+        *,
+        execution_id: _builtins.str = ...,
+        step: _builtins.int = ...,
+        items: _abc.Iterable[Global___ConversationItem] | None = ...,
+        model: _builtins.str = ...,
+        settings: _agent_pb2.ModelSettings | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["settings", b"settings"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["execution_id", b"execution_id", "items", b"items", "model", b"model", "settings", b"settings", "step", b"step"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ConverseRequest: _TypeAlias = ConverseRequest  # noqa: Y015
+
+@_typing.final
+class ConversationItem(_message.Message):
+    """A piece of a conversation."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STEPS_FIELD_NUMBER: _builtins.int
+    INLINE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def steps(self) -> Global___StepRange:
+        """Answers and the results of their tool calls."""
+
+    @_builtins.property
+    def inline(self) -> _agent_execution_pb2.Message:
+        """A message that history has nowhere else."""
+
+    def __init__(
+        self,
+        *,
+        steps: Global___StepRange | None = ...,
+        inline: _agent_execution_pb2.Message | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["inline", b"inline", "kind", b"kind", "steps", b"steps"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["inline", b"inline", "kind", b"kind", "steps", b"steps"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["steps", "inline"]  # noqa: Y015
+    _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
+
+Global___ConversationItem: _TypeAlias = ConversationItem  # noqa: Y015
+
+@_typing.final
+class StepRange(_message.Message):
+    """Steps of this run of the workflow."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FIRST_FIELD_NUMBER: _builtins.int
+    LAST_FIELD_NUMBER: _builtins.int
+    first: _builtins.int
+    """The first."""
+    last: _builtins.int
+    """The last."""
+    def __init__(
+        self,
+        *,
+        first: _builtins.int = ...,
+        last: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["first", b"first", "last", b"last"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StepRange: _TypeAlias = StepRange  # noqa: Y015
+
+@_typing.final
+class ConverseResponse(_message.Message):
+    """What a model with tools answered."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    USAGE_FIELD_NUMBER: _builtins.int
+    FINISH_REASON_FIELD_NUMBER: _builtins.int
+    REFUSED_FIELD_NUMBER: _builtins.int
+    OUTPUT_JSON_FIELD_NUMBER: _builtins.int
+    OUTPUT_ERROR_FIELD_NUMBER: _builtins.int
+    OUTPUT_CALL_ID_FIELD_NUMBER: _builtins.int
+    finish_reason: Global___FinishReason.ValueType
+    """Why the model stopped."""
+    output_json: _builtins.str
+    """The output as JSON text, where the agent has an output schema and the answer satisfies it."""
+    output_error: _builtins.str
+    """Why the output does not satisfy the schema."""
+    output_call_id: _builtins.str
+    """The call among those of the message that is no tool's: its arguments are the output."""
+    @_builtins.property
+    def message(self) -> _agent_execution_pb2.Message:
+        """What the model said, with the calls of tools under ids of ours."""
+
+    @_builtins.property
+    def usage(self) -> _agent_execution_pb2.Usage:
+        """Tokens and cost of this call."""
+
+    @_builtins.property
+    def refused(self) -> _containers.RepeatedCompositeFieldContainer[_agent_execution_pb2.ToolResult]:
+        """Results of the calls that are not to be made."""
+
+    def __init__(
+        self,
+        *,
+        message: _agent_execution_pb2.Message | None = ...,
+        usage: _agent_execution_pb2.Usage | None = ...,
+        finish_reason: Global___FinishReason.ValueType = ...,
+        refused: _abc.Iterable[_agent_execution_pb2.ToolResult] | None = ...,
+        output_json: _builtins.str = ...,
+        output_error: _builtins.str = ...,
+        output_call_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["message", b"message", "usage", b"usage"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["finish_reason", b"finish_reason", "message", b"message", "output_call_id", b"output_call_id", "output_error", b"output_error", "output_json", b"output_json", "refused", b"refused", "usage", b"usage"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ConverseResponse: _TypeAlias = ConverseResponse  # noqa: Y015
 
 @_typing.final
 class ModelCallResponse(_message.Message):

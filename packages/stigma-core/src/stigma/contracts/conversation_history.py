@@ -1,0 +1,197 @@
+"""The conversation of an agent with tools, read from the history of its run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, TypeVar
+
+from google.protobuf.message import Message as ProtobufMessage
+from temporalio.api.common.v1 import Payload
+from temporalio.api.enums.v1 import EventType
+from temporalio.api.history.v1 import HistoryEvent
+from temporalio.common import RawValue
+from temporalio.converter import DataConverter
+from temporalio.exceptions import CancelledError, TerminatedError
+from temporalio.exceptions import TimeoutError as TemporalTimeoutError
+
+from stigma.agent.v1.agent_execution_pb2 import Message, ToolCall, ToolResult
+from stigma.agent.v1.agent_pb2 import Tool
+from stigma.contracts import conversation, json_text, payloads, tool_results, tools
+from stigma.contracts.activities import CONVERSE
+from stigma.internal.v1.execution_pb2 import AgentWorkflowInput, ConversationItem, ConverseResponse
+
+M = TypeVar("M", bound=ProtobufMessage)
+
+_CHILD_STARTED = EventType.EVENT_TYPE_START_CHILD_WORKFLOW_EXECUTION_INITIATED
+_CHILD_NOT_STARTED = EventType.EVENT_TYPE_START_CHILD_WORKFLOW_EXECUTION_FAILED
+
+
+class ConversationHistory:
+    """Answers and results of one run, in the order of its events.
+
+    Events that a workflow task has seen precede the commands that it issued: up to the event that
+    scheduled a model call, history is what the workflow knew when it made that call.
+    """
+
+    def __init__(self, converter: DataConverter) -> None:
+        """Begin before the first event.
+
+        Args:
+            converter: decodes payloads and failures.
+        """
+        self._converter = converter
+        self._answers: dict[int, ConverseResponse] = {}
+        self._results: dict[str, ToolResult] = {}
+        self._calls: dict[str, ToolCall] = {}
+        self._tools: dict[str, Tool] = {}
+        self._steps: dict[int, int] = {}
+        """Steps of model calls by the id of the event that scheduled them."""
+        self._started: dict[int, str] = {}
+        """Tool calls by the id of the event that started them."""
+        self.request = AgentWorkflowInput()
+        """The input of the run."""
+        self.last_event_id = 0
+        """The last event that was added."""
+        self.size = 0
+        """Bytes of what is kept, roughly."""
+
+    def result(self, call: str) -> ToolResult | None:
+        """Return the result of a call; None while there is none."""
+        return self._results.get(call)
+
+    def answer(self, step: int) -> ConverseResponse | None:
+        """Return the answer of a step; None while there is none."""
+        return self._answers.get(step)
+
+    def messages(self, items: Iterable[ConversationItem]) -> list[Message]:
+        """Return the task, the carried messages, and what items name.
+
+        Raises:
+            KeyError: a step that this run has no answer of, up to the last event.
+        """
+        found = [conversation.task_message(self.request.spec), *self.request.carried.messages]
+        for item in items:
+            if item.HasField("inline"):
+                found.append(item.inline)
+                continue
+            for step in range(item.steps.first, item.steps.last + 1):
+                found += conversation.messages(self._answers[step], self._results)
+        return found
+
+    async def add(self, event: HistoryEvent) -> None:
+        """Take in the next event."""
+        self.last_event_id = event.event_id
+        attributes: Any = getattr(event, event.WhichOneof("attributes") or "", None)
+        match event.event_type:
+            case EventType.EVENT_TYPE_WORKFLOW_EXECUTION_STARTED:
+                self.request = await self._decode(attributes.input.payloads, AgentWorkflowInput)
+                self._tools = dict(tools.by_name(self.request.spec.agent.tools))
+                self.size += self.request.ByteSize()
+            case EventType.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED:
+                self._activity_scheduled(event.event_id, attributes)
+            case EventType.EVENT_TYPE_NEXUS_OPERATION_SCHEDULED:
+                self._start(event.event_id, _called_by_operation(attributes.nexus_header))
+            case _ if event.event_type == _CHILD_STARTED:
+                called = tools.called_by_child(self.request.execution_id, attributes.workflow_id)
+                self._start(event.event_id, called)
+            case _:
+                await self._ended(event, attributes)
+
+    def _activity_scheduled(self, event_id: int, attributes: Any) -> None:
+        step = tools.model_step(attributes.activity_id)
+        if step is not None and attributes.activity_type.name == CONVERSE:
+            self._steps[event_id] = step
+        else:
+            self._start(event_id, tools.called_by_activity(attributes.activity_id))
+
+    def _start(self, event_id: int, call: str) -> None:
+        if call in self._calls:
+            self._started[event_id] = call
+
+    async def _ended(self, event: HistoryEvent, attributes: Any) -> None:
+        for name in ("scheduled_event_id", "initiated_event_id"):
+            started = getattr(attributes, name, 0)
+            if started in self._steps:
+                await self._answered(self._steps[started], event, attributes)
+            if started in self._started:
+                await self._call_ended(self._calls[self._started[started]], event, attributes)
+
+    async def _answered(self, step: int, event: HistoryEvent, attributes: Any) -> None:
+        if event.event_type != EventType.EVENT_TYPE_ACTIVITY_TASK_COMPLETED:
+            return
+        answer = await self._decode(attributes.result.payloads, ConverseResponse)
+        self._answers[step] = answer
+        self._calls.update({call.call_id: call for call in conversation.calls(answer)})
+        self.size += answer.ByteSize()
+
+    async def _call_ended(self, call: ToolCall, event: HistoryEvent, attributes: Any) -> None:
+        result = await self._result(call, event, attributes)
+        if result is not None:
+            self._results[call.call_id] = result
+            self.size += result.ByteSize()
+
+    async def _result(
+        self, call: ToolCall, event: HistoryEvent, attributes: Any
+    ) -> ToolResult | None:
+        max_bytes = tools.Policy.of(self._tools[call.name]).max_result_bytes
+        match event.event_type:
+            case (
+                EventType.EVENT_TYPE_ACTIVITY_TASK_COMPLETED
+                | EventType.EVENT_TYPE_CHILD_WORKFLOW_EXECUTION_COMPLETED
+            ):
+                found = await self._payload(attributes.result.payloads)
+                return tool_results.of_payload(call, found, max_bytes)
+            case EventType.EVENT_TYPE_NEXUS_OPERATION_COMPLETED:
+                found = await self._payload([attributes.result])
+                return tool_results.of_payload(call, found, max_bytes)
+            case _ if event.event_type == _CHILD_NOT_STARTED:
+                return tool_results.started_before(call)
+        error = await self._error(event, attributes)
+        return None if error is None else tool_results.of_failure(call, error, max_bytes)
+
+    async def _error(self, event: HistoryEvent, attributes: Any) -> BaseException | None:
+        """Return the error that the workflow got by an event; None for an event without one."""
+        match event.event_type:
+            case (
+                EventType.EVENT_TYPE_ACTIVITY_TASK_FAILED
+                | EventType.EVENT_TYPE_ACTIVITY_TASK_TIMED_OUT
+                | EventType.EVENT_TYPE_CHILD_WORKFLOW_EXECUTION_FAILED
+                | EventType.EVENT_TYPE_NEXUS_OPERATION_FAILED
+                | EventType.EVENT_TYPE_NEXUS_OPERATION_TIMED_OUT
+                | EventType.EVENT_TYPE_NEXUS_OPERATION_CANCELED
+            ):
+                return await self._converter.decode_failure(attributes.failure)
+            case (
+                EventType.EVENT_TYPE_ACTIVITY_TASK_CANCELED
+                | EventType.EVENT_TYPE_CHILD_WORKFLOW_EXECUTION_CANCELED
+            ):
+                return CancelledError("cancelled")
+            case EventType.EVENT_TYPE_CHILD_WORKFLOW_EXECUTION_TIMED_OUT:
+                return TemporalTimeoutError("timed out", type=None, last_heartbeat_details=[])
+            case EventType.EVENT_TYPE_CHILD_WORKFLOW_EXECUTION_TERMINATED:
+                return TerminatedError("terminated")
+        return None
+
+    async def _payload(self, found: Iterable[Payload]) -> Payload | None:
+        decoded = list(found)
+        if self._converter.payload_codec is not None:
+            decoded = await self._converter.payload_codec.decode(decoded)
+        return decoded[0] if decoded else None
+
+    async def _decode(self, found: Iterable[Payload], message_type: type[M]) -> M:
+        payload = await self._payload(found)
+        return (
+            message_type()
+            if payload is None
+            else payloads.from_raw(RawValue(payload), message_type)
+        )
+
+
+def _called_by_operation(headers: Any) -> str:
+    """Return the call that a Nexus operation runs; empty where it runs none."""
+    text = next((v for k, v in headers.items() if k.lower() == tools.CALL_HEADER), "")
+    try:
+        value = json_text.parse(text)
+    except ValueError:
+        return ""
+    return str(value.get("call", "")) if isinstance(value, dict) else ""
