@@ -17,6 +17,7 @@ from pydantic import SecretStr
 from temporalio.testing import ActivityEnvironment
 
 from ai_worker.models.activity import ModelCalls
+from ai_worker.models.caller import ModelCaller
 from ai_worker.models.catalog import Catalog, build_catalog
 from ai_worker.models.metrics import ModelCallMetrics
 from ai_worker.resources import ProviderResource
@@ -222,7 +223,7 @@ async def new_bench() -> AsyncIterator[NewBench]:
         catalog = build_catalog(resources, max_connections=4)
         catalogs.append(catalog)
         registry = CollectorRegistry()
-        calls = ModelCalls(catalog, ModelCallMetrics(registry))
+        calls = ModelCalls(ModelCaller(catalog, ModelCallMetrics(registry)))
         return Bench(catalog, registry, calls, ActivityEnvironment())
 
     yield new
