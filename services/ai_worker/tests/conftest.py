@@ -201,6 +201,7 @@ class Bench:
 
     catalog: Catalog
     registry: CollectorRegistry
+    caller: ModelCaller
     calls: ModelCalls
     environment: ActivityEnvironment
 
@@ -223,8 +224,8 @@ async def new_bench() -> AsyncIterator[NewBench]:
         catalog = build_catalog(resources, max_connections=4)
         catalogs.append(catalog)
         registry = CollectorRegistry()
-        calls = ModelCalls(ModelCaller(catalog, ModelCallMetrics(registry)))
-        return Bench(catalog, registry, calls, ActivityEnvironment())
+        caller = ModelCaller(catalog, ModelCallMetrics(registry))
+        return Bench(catalog, registry, caller, ModelCalls(caller), ActivityEnvironment())
 
     yield new
     for catalog in catalogs:
