@@ -17,6 +17,7 @@ from pydantic import SecretStr
 from temporalio.testing import ActivityEnvironment
 
 from ai_worker.models.activity import ModelCalls
+from ai_worker.models.caller import ModelCaller
 from ai_worker.models.catalog import Catalog, build_catalog
 from ai_worker.models.metrics import ModelCallMetrics
 from ai_worker.resources import ProviderResource
@@ -200,6 +201,7 @@ class Bench:
 
     catalog: Catalog
     registry: CollectorRegistry
+    caller: ModelCaller
     calls: ModelCalls
     environment: ActivityEnvironment
 
@@ -222,8 +224,8 @@ async def new_bench() -> AsyncIterator[NewBench]:
         catalog = build_catalog(resources, max_connections=4)
         catalogs.append(catalog)
         registry = CollectorRegistry()
-        calls = ModelCalls(catalog, ModelCallMetrics(registry))
-        return Bench(catalog, registry, calls, ActivityEnvironment())
+        caller = ModelCaller(catalog, ModelCallMetrics(registry))
+        return Bench(catalog, registry, caller, ModelCalls(caller), ActivityEnvironment())
 
     yield new
     for catalog in catalogs:

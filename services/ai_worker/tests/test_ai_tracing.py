@@ -10,6 +10,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from temporalio.exceptions import ApplicationError
 
 from ai_worker.models.activity import ModelCalls
+from ai_worker.models.caller import ModelCaller
 from ai_worker.models.catalog import Catalog
 from ai_worker.models.metrics import ModelCallMetrics
 from stigma.agent.v1.agent_pb2 import (
@@ -89,7 +90,7 @@ class Broken:
     def model_label(self, model):
         return "other"
 
-    async def call(self, model, request, attempt):
+    async def call(self, model, request, attempt, tools):
         await asyncio.sleep(0)
         raise TimeoutError(CONTENT)
 
@@ -101,9 +102,9 @@ async def test_a_bug_in_a_provider_says_nothing_but_its_class(new_bench, spans, 
     from datetime import timedelta
 
     bench = await new_bench()
-    bench.calls = ModelCalls(
-        Catalog([Broken(timedelta(minutes=1))]), ModelCallMetrics(bench.registry.__class__())
-    )
+    catalog = Catalog([Broken(timedelta(minutes=1))])
+    metrics = ModelCallMetrics(bench.registry.__class__())
+    bench.calls = ModelCalls(ModelCaller(catalog, metrics))
     with pytest.raises(ApplicationError, match="unexpected TimeoutError") as caught:
         await bench.call(ModelCallRequest(model="broken:x"))
     assert (caught.value.type, caught.value.non_retryable) == ("INTERNAL", True)

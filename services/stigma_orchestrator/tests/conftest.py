@@ -14,6 +14,11 @@ from prometheus_client import CollectorRegistry
 from temporalio.client import Client
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
+from ai_worker.models.caller import ModelCaller
+from ai_worker.models.catalog import build_catalog
+from ai_worker.models.metrics import ModelCallMetrics
+from ai_worker.settings import Settings as AiSettings
+from ai_worker.worker import new_worker as new_ai_worker
 from services.stigma_orchestrator.tests.orchestration import (
     Caller,
     CallerActivities,
@@ -21,6 +26,12 @@ from services.stigma_orchestrator.tests.orchestration import (
     Orchestrator,
     ParallelCaller,
     Sender,
+)
+from services.stigma_orchestrator.tests.tool_agents import (
+    Book,
+    Effects,
+    ReadHeaders,
+    ToolAgents,
 )
 from services.stigma_orchestrator.tests.workflow_runs import Executions, FakeEngine, Workflows
 from stigma.contracts.payloads import DATA_CONVERTER
@@ -89,6 +100,41 @@ async def orchestrator(
             yield own
         own.model.release()
         own.sender.release()
+        await own.replay()
+
+
+@pytest.fixture
+async def agents(
+    client: Client, foreign_client: Client, settings: OrchestratorSettings
+) -> AsyncIterator[ToolAgents]:
+    """Agents with tools; the worker of the tools runs where a test says so."""
+    effects = Effects()
+
+    def new_tool_worker(**options: Any) -> Worker:
+        return Worker(
+            foreign_client,
+            task_queue=f"{settings.task_queue_prefix}tools",
+            workflows=[Book],
+            workflow_runner=UnsandboxedWorkflowRunner(),
+            activities=[effects.act, effects.nothing],
+            interceptors=[ReadHeaders()],
+            max_heartbeat_throttle_interval=timedelta(milliseconds=100),
+            **options,
+        )
+
+    own = ToolAgents(client, TaskQueues(settings.task_queue_prefix), effects, new_tool_worker)
+    sender = Sender(client, CallbackMetrics(CollectorRegistry()))
+    caller = ModelCaller(build_catalog((), 1), ModelCallMetrics(CollectorRegistry()))
+    ai_settings = AiSettings(
+        task_queue_prefix=settings.task_queue_prefix, shutdown_grace=timedelta(seconds=1)
+    )
+    async with (
+        new_execution_worker(client, sender, settings),
+        new_ai_worker(client, caller, ai_settings),
+    ):
+        async with asyncio.timeout(100):
+            yield own
+        effects.released.set()
         await own.replay()
 
 

@@ -26,3 +26,9 @@ class Settings(ServiceSettings):
         le=10_000,
         description="Model calls in flight in this process; also the connections a provider gets.",
     )
+    max_cached_conversation_bytes: int = Field(
+        default=64 * 1024 * 1024,
+        ge=0,
+        description="Conversations of agents with tools kept in memory, in bytes; others are read "
+        "from Temporal again.",
+    )

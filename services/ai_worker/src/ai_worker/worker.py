@@ -7,7 +7,10 @@ from collections.abc import Sequence
 from temporalio.client import Client
 from temporalio.worker import Worker
 
+from ai_worker.conversations.activity import ConversationCalls
+from ai_worker.conversations.histories import Conversations
 from ai_worker.models.activity import ModelCalls
+from ai_worker.models.caller import ModelCaller
 from ai_worker.models.catalog import build_catalog
 from ai_worker.models.metrics import ModelCallMetrics
 from ai_worker.resources import ProviderResource
@@ -17,12 +20,16 @@ from stigma.contracts.task_queues import TaskQueues
 from stigma.runtime import Component, ServiceRuntime, WorkerComponent, logging, worker_options
 
 
-def new_worker(client: Client, calls: ModelCalls, settings: Settings) -> Worker:
+def new_worker(client: Client, caller: ModelCaller, settings: Settings) -> Worker:
     """Return a worker that serves model calls on the AI queue."""
+    conversations = Conversations(client, settings.max_cached_conversation_bytes)
     return Worker(
         client,
         task_queue=TaskQueues(settings.task_queue_prefix).ai,
-        activities=[calls.call_model],
+        activities=[
+            ModelCalls(caller).call_model,
+            ConversationCalls(caller, conversations).converse,
+        ],
         max_concurrent_activities=settings.max_concurrent_activities,
         **worker_options(settings),
     )
@@ -37,7 +44,7 @@ async def build(
     logging.configure(runtime.name, settings, conceal=keys)
     catalog = build_catalog(resources, settings.max_concurrent_activities)
     runtime.resources.push_async_callback(catalog.close)
-    calls = ModelCalls(catalog, ModelCallMetrics(runtime.metrics))
+    caller = ModelCaller(catalog, ModelCallMetrics(runtime.metrics))
     client = await runtime.connect_temporal(data_converter=DATA_CONVERTER)
-    worker = new_worker(client, calls, settings)
+    worker = new_worker(client, caller, settings)
     return [WorkerComponent("model-calls", worker, runtime.readiness)]

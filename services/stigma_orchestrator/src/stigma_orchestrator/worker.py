@@ -10,6 +10,7 @@ from temporalio.worker import Interceptor, Worker
 from stigma.contracts.payloads import DATA_CONVERTER
 from stigma.contracts.task_queues import TaskQueues
 from stigma.runtime import Component, ServiceRuntime, WorkerComponent, worker_options
+from stigma_orchestrator.agents.call_header import CallHeaders
 from stigma_orchestrator.agents.workflow import AgentWorkflow
 from stigma_orchestrator.delivery.deliver_activity import CallbackSender
 from stigma_orchestrator.delivery.metrics import CallbackMetrics
@@ -43,7 +44,7 @@ def new_execution_worker(
         task_queue=TaskQueues(settings.task_queue_prefix).orchestrator,
         workflows=[AgentWorkflow, WorkflowExecutionWorkflow],
         activities=[sender.deliver_callback, sender.deliver_workflow_callback],
-        interceptors=interceptors,
+        interceptors=[*interceptors, CallHeaders()],
         max_cached_workflows=settings.max_cached_workflows,
         max_concurrent_workflow_tasks=settings.max_concurrent_workflow_tasks,
         max_concurrent_activities=settings.max_concurrent_deliveries,

@@ -43,13 +43,17 @@ class ModelActivities(ABC):
                 are non-retryable.
         """
 
+
+class ConversationActivities(ABC):
+    """Served by `ai_worker`."""
+
     @activity.defn(name=CONVERSE)
     @abstractmethod
     async def converse(self, request: ConverseRequest) -> ConverseResponse:
         """Call a model once, with the conversation and the tools that the run's history has.
 
         Raises:
-            ApplicationError: as `call_model`.
+            ApplicationError: as `ModelActivities.call_model`.
         """
 
 

@@ -34,6 +34,9 @@ _NOTHING = b"binary/null"
 _NOT_REGISTERED = frozenset(("NotFoundError", "ActivityNotRegisteredError"))
 _REGISTERED = "registered"
 
+# Said by the core of the Python, TypeScript, .NET and Ruby SDKs for what still ran at the end.
+_WORKER_STOPPED = "Worker is shutting down and this activity did not complete in time"
+
 _MAY_HAVE_HAPPENED = "The call may have happened. It was not repeated."
 _HAS_NOT_HAPPENED = "The call has not happened."
 
@@ -101,6 +104,8 @@ def _of_cause(error: BaseException) -> tuple[ToolOutcome.ValueType, str]:
 def _of_application_error(error: ApplicationError) -> tuple[ToolOutcome.ValueType, str]:
     if error.type in _NOT_REGISTERED and _REGISTERED in error.message:
         return TOOL_OUTCOME_NOT_RUN, f"The worker has no such tool. {_HAS_NOT_HAPPENED}"
+    if error.message == _WORKER_STOPPED:
+        return TOOL_OUTCOME_UNKNOWN, f"The worker of the call was stopped. {_MAY_HAVE_HAPPENED}"
     message = payloads.replace_surrogates(error.message)
     kind = payloads.replace_surrogates(error.type or "")
     return TOOL_OUTCOME_ERROR, f"{kind}: {message}" if kind else message

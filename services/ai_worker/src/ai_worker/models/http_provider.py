@@ -7,7 +7,7 @@ known to this module, `provider_messages` and `provider_errors` only.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -18,7 +18,7 @@ from pydantic_ai.models import Model
 
 from ai_worker.calls.failures import CallError
 from ai_worker.models.bounded_http import EXCHANGE, BoundedClient, Exchange
-from ai_worker.models.provider import ModelResult
+from ai_worker.models.provider import ModelResult, ToolDefinition
 from ai_worker.models.provider_errors import classify_error, unreadable_answer
 from ai_worker.models.provider_messages import (
     has_price,
@@ -69,7 +69,13 @@ class HttpProvider:
             return OTHER_MODEL
         return known.id
 
-    async def call(self, model: str, request: ModelCallRequest, attempt: int) -> ModelResult:  # noqa: ARG002
+    async def call(
+        self,
+        model: str,
+        request: ModelCallRequest,
+        attempt: int,  # noqa: ARG002
+        tools: Sequence[ToolDefinition],  # noqa: ARG002
+    ) -> ModelResult:
         """Call a model once: one HTTP request, closed when the task is cancelled.
 
         Raises:

@@ -17,7 +17,6 @@ from stigma.contracts.schema_cost import CostError, SchemaCost
 
 _FENCE = re.compile(r"\A```[a-zA-Z]*[ \t]*\n(.*)\n[ \t]*```\Z", re.DOTALL)
 _MAX_PLACE = 120
-_BREAKS = "the output breaks its schema, in too many alternatives to tell where"
 
 
 @dataclass(frozen=True)
@@ -29,14 +28,19 @@ class Output:
 
 
 class OutputSchema:
-    """A JSON Schema that answers must satisfy."""
+    """A JSON Schema that answers, or the arguments of a tool's calls, must satisfy."""
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, subject: str = "the output") -> None:
         """Parse the schema.
+
+        Args:
+            text: of the schema.
+            subject: what is checked, for the errors.
 
         Raises:
             CallError: it is not a JSON Schema, or refers to another document.
         """
+        self._subject = subject
         try:
             self.document: dict[str, Any] = _object(json.loads(text))
             self._cost = SchemaCost(self.document)
@@ -48,11 +52,16 @@ class OutputSchema:
                 ),
             )
         except CostError as error:
-            raise CallError(FAILURE_REASON_INVALID_REQUEST, f"the output schema {error}") from None
+            raise CallError(FAILURE_REASON_INVALID_REQUEST, f"{subject} schema {error}") from None
         except (ValueError, RecursionError, jsonschema_rs.ReferencingError):
             raise CallError(
-                FAILURE_REASON_INVALID_REQUEST, "the output schema is not a valid JSON Schema"
+                FAILURE_REASON_INVALID_REQUEST,
+                f"{subject} schema is not a valid JSON Schema",
             ) from None
+
+    @property
+    def _broken(self) -> str:
+        return f"{self._subject} breaks its schema, in too many alternatives to tell where"
 
     @property
     def instructions(self) -> str:
@@ -69,17 +78,17 @@ class OutputSchema:
             value = json.loads(_unfence(text), parse_constant=json_text.refuse_constant)
             describable = self._cost.check(value)
             if not self._validator.is_valid(value):
-                return Output(error=self._violation(value) if describable else _BREAKS)
+                return Output(error=self._violation(value) if describable else self._broken)
             return Output(json=_canonical(value))
         except CostError as problem:
-            return Output(error=f"checking the output {problem}")
+            return Output(error=f"checking {self._subject} {problem}")
         except json.JSONDecodeError as problem:
             return Output(
-                error=f"the output is not JSON: line {problem.lineno}, column {problem.colno}"
+                error=f"{self._subject} is not JSON: line {problem.lineno}, column {problem.colno}"
             )
         except (ValueError, RecursionError):
             return Output(
-                error="the output is JSON that cannot be carried: a number, a string or "
+                error=f"{self._subject} is JSON that cannot be carried: a number, a string or "
                 "the nesting is out of range"
             )
 
@@ -89,7 +98,7 @@ class OutputSchema:
             self._validator.validate(value)
         except jsonschema_rs.ValidationError as error:
             return self._describe(error)
-        return _BREAKS
+        return self._broken
 
     def _describe(self, error: jsonschema_rs.ValidationError) -> str:
         """Name the place and the rule; keys that the schema does not name are content."""
@@ -102,7 +111,7 @@ class OutputSchema:
             place = f"{place[:_MAX_PLACE]}…"
         rule = error.schema_path[-1] if error.schema_path else "false"
         missing = getattr(error.kind, "property", None) if rule == "required" else None
-        return f"the output breaks the rule {rule!r} of its schema at {place}" + (
+        return f"{self._subject} breaks the rule {rule!r} of its schema at {place}" + (
             f": {missing} is missing" if missing else ""
         )
 

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Protocol
+from typing import Any, Protocol
 
 from stigma.agent.v1.agent_execution_pb2 import Message, Usage
 from stigma.internal.v1.execution_pb2 import FINISH_REASON_STOP, FinishReason, ModelCallRequest
+
+
+@dataclass(frozen=True)
+class ToolDefinition:
+    """What a model is told of a tool."""
+
+    name: str
+    description: str
+    schema: Mapping[str, Any]
+    """JSON Schema of the arguments, an object."""
 
 
 @dataclass(frozen=True)
@@ -15,6 +26,8 @@ class ModelResult:
     """The result of one model call."""
 
     message: Message
+    """Its tool calls have no ids of ours yet, and the text of their arguments as the model gave
+    it. A call of `OUTPUT_TOOL` is the output. The provider's own id is in `provider_state`."""
     usage: Usage = field(default_factory=Usage)
     finish_reason: FinishReason.ValueType = FINISH_REASON_STOP
 
@@ -38,11 +51,16 @@ class Provider(Protocol):
     def model_label(self, model: str) -> str:
         """Return a model's name for metrics: one of a bounded set."""
 
-    async def call(self, model: str, request: ModelCallRequest, attempt: int) -> ModelResult:
-        """Call a model once.
+    async def call(
+        self, model: str, request: ModelCallRequest, attempt: int, tools: Sequence[ToolDefinition]
+    ) -> ModelResult:
+        """Call a model once; cancelling the task ends the call at once.
 
-        `model` is the name without the provider, `attempt` counts from 1. Cancelling the task
-        ends the call at once.
+        Args:
+            model: the name without the provider.
+            request: the call, with the whole conversation.
+            attempt: counts from 1.
+            tools: that the model may call.
 
         Raises:
             CallError: it did not succeed.

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
 
 from ai_worker.calls.failures import CallError
-from ai_worker.models.provider import ModelResult
-from stigma.agent.v1.agent_execution_pb2 import ROLE_MODEL, Message, Part, Usage
-from stigma.agent.v1.agent_pb2 import FAILURE_REASON_INTERNAL, ScriptFailure, ScriptStep
+from ai_worker.models.provider import ModelResult, ToolDefinition
+from stigma.agent.v1.agent_execution_pb2 import ROLE_MODEL, Message, Part, ToolCall, Usage
+from stigma.agent.v1.agent_pb2 import (
+    FAILURE_REASON_INTERNAL,
+    FAILURE_REASON_PROVIDER_UNAVAILABLE,
+    ScriptFailure,
+    ScriptStep,
+    ScriptToolCall,
+)
 from stigma.contracts.configuration import SCRIPTED_PROVIDER
 from stigma.contracts.limits import DEFAULT_REQUEST_TIMEOUT
 from stigma.internal.v1.execution_pb2 import (
@@ -19,7 +25,7 @@ from stigma.internal.v1.execution_pb2 import (
     ModelCallRequest,
 )
 
-_PLACEHOLDER = re.compile(r"\{(message|input|step)\}")
+_PLACEHOLDER = re.compile(r"\{(message|input|step|results)\}")
 
 
 class ScriptedProvider:
@@ -32,7 +38,13 @@ class ScriptedProvider:
         """Return one label: names after "scripted:" are free."""
         return SCRIPTED_PROVIDER
 
-    async def call(self, model: str, request: ModelCallRequest, attempt: int) -> ModelResult:  # noqa: ARG002
+    async def call(
+        self,
+        model: str,  # noqa: ARG002
+        request: ModelCallRequest,
+        attempt: int,
+        tools: Sequence[ToolDefinition],  # noqa: ARG002 - a script may call tools that do not exist
+    ) -> ModelResult:
         """Play the step of this call.
 
         Raises:
@@ -43,14 +55,13 @@ class ScriptedProvider:
             await asyncio.sleep(step.delay.ToTimedelta().total_seconds())
         if step.HasField("failure"):
             _raise_failure(step.failure, attempt)
+        if step.HasField("cut") and _is_played(step.cut.attempts, attempt):
+            raise CallError(FAILURE_REASON_PROVIDER_UNAVAILABLE, "the answer was cut off")
         text = _fill_in(step.text, request)
+        parts = [Part(text=text)] if text or not step.tool_calls else []
         return ModelResult(
-            message=Message(role=ROLE_MODEL, parts=[Part(text=text)]),
-            usage=Usage(
-                input_tokens=sum(len(part.split()) for part in _prompt(request)),
-                output_tokens=len(text.split()),
-                model_calls=1,
-            ),
+            message=Message(role=ROLE_MODEL, parts=[*parts, *map(_called, step.tool_calls)]),
+            usage=_usage(step, request, text),
             finish_reason=FINISH_REASON_PAUSE if step.pause else FINISH_REASON_STOP,
         )
 
@@ -66,10 +77,35 @@ def _step(request: ModelCallRequest) -> ScriptStep:
 
 
 def _raise_failure(failure: ScriptFailure, attempt: int) -> None:
-    if failure.attempts and attempt > failure.attempts:
+    if not _is_played(failure.attempts, attempt):
         return
     message = " ".join(failure.message.split()) or "the script says so"
     raise CallError(failure.reason or FAILURE_REASON_INTERNAL, message)
+
+
+def _is_played(attempts: int, attempt: int) -> bool:
+    """Return whether what a script plays in the first so many attempts, 0 for all, is played."""
+    return not attempts or attempt <= attempts
+
+
+def _called(call: ScriptToolCall) -> Part:
+    asked = ToolCall(name=call.name, arguments_json=call.arguments_json)
+    return Part(tool_call=asked, provider_state=call.id.encode())
+
+
+def _usage(step: ScriptStep, request: ModelCallRequest, text: str) -> Usage:
+    if step.HasField("usage"):
+        return Usage(
+            input_tokens=step.usage.input_tokens,
+            output_tokens=step.usage.output_tokens,
+            cost_usd=step.usage.cost_usd,
+            model_calls=1,
+        )
+    return Usage(
+        input_tokens=sum(len(part.split()) for part in _prompt(request)),
+        output_tokens=len(text.split()),
+        model_calls=1,
+    )
 
 
 def _fill_in(template: str, request: ModelCallRequest) -> str:
@@ -78,12 +114,19 @@ def _fill_in(template: str, request: ModelCallRequest) -> str:
         "message": request.message,
         "input": request.input_json,
         "step": str(request.step),
+        "results": _results(request),
     }
     return _PLACEHOLDER.sub(lambda match: values[match[1]], template)
+
+
+def _results(request: ModelCallRequest) -> str:
+    """Return the results of the last answer's tool calls, a line each."""
+    last = request.messages[-1].parts if request.messages else ()
+    return "\n".join(part.tool_result.content for part in last if part.HasField("tool_result"))
 
 
 def _prompt(request: ModelCallRequest) -> Iterator[str]:
     yield request.instructions
     for message in request.messages:
         for part in message.parts:
-            yield part.text or part.thinking
+            yield part.text or part.thinking or part.tool_result.content

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from stigma.agent.v1.agent_execution_pb2 import Usage
 from stigma.agent.v1.agent_pb2 import FailureReason
 from stigma.contracts.configuration import Configuration
-from stigma.internal.v1.execution_pb2 import CarriedState
+from stigma.internal.v1.execution_pb2 import CarriedState, ConverseResponse
 from stigma_orchestrator.agents.step import AgentFailedError, StepResult, model_call_name
 
 
@@ -21,6 +21,9 @@ class Budget:
         """Number of model calls that were answered."""
         self.usage = Usage()
         self.usage.CopyFrom(carried.usage)
+        self.usage_by_model: dict[str, Usage] = {}
+        for model in carried.usage_by_model:
+            self._of_model(model).CopyFrom(carried.usage_by_model[model])
 
     @property
     def last_step(self) -> str:
@@ -31,12 +34,39 @@ class Budget:
         """Count what steps used."""
         for result in results:
             self.steps += result.usage.model_calls
-            self.usage.input_tokens += result.usage.input_tokens
-            self.usage.output_tokens += result.usage.output_tokens
-            self.usage.cost_usd += result.usage.cost_usd
-            self.usage.model_calls += result.usage.model_calls
-            self.usage.unpriced_calls += result.usage.unpriced_calls
+            _add(self.usage, result.usage)
             self._output_error = result.output_error
+
+    def add_answer(self, model: str, answer: ConverseResponse) -> None:
+        """Count what an answer used, by its model too."""
+        used = Usage()
+        used.CopyFrom(answer.usage)
+        used.model_calls = 1
+        self.steps += 1
+        _add(self.usage, used)
+        _add(self._of_model(model), used)
+        self._output_error = answer.output_error
+
+    def add_tool_calls(self, model: str, count: int) -> None:
+        """Count the tool calls of one answer, before any of them starts.
+
+        Raises:
+            AgentFailedError: they are more than the limit leaves.
+        """
+        used, limit = self.usage.tool_calls, self._limits.tool_calls
+        if used + count > limit:
+            raise self._exceeded(
+                FailureReason.FAILURE_REASON_TOOL_CALL_LIMIT,
+                f"the answer calls {count} tools after {used} calls, the limit is {limit}",
+            )
+        self.usage.tool_calls += count
+        self._of_model(model).tool_calls += count
+
+    def tokens_left(self) -> int | None:
+        """Return the tokens that the limit leaves; None without a limit."""
+        if not self._limits.tokens:
+            return None
+        return self._limits.tokens - self.usage.input_tokens - self.usage.output_tokens
 
     def check(self) -> None:
         """Check that another model call is allowed.
@@ -78,5 +108,13 @@ class Budget:
             )
         return None
 
+    def _of_model(self, model: str) -> Usage:
+        return self.usage_by_model.setdefault(model, Usage())
+
     def _exceeded(self, reason: FailureReason.ValueType, message: str) -> AgentFailedError:
         return AgentFailedError(reason, message, step=self.last_step)
+
+
+def _add(total: Usage, used: Usage) -> None:
+    for field, value in used.ListFields():
+        setattr(total, field.name, getattr(total, field.name) + value)

@@ -11,20 +11,18 @@ from temporalio.exceptions import FailureError
 from stigma.agent.v1.agent_execution_pb2 import (
     AgentExecution,
     AgentExecutionPhase,
-    AgentOutput,
 )
-from stigma.agent.v1.agent_pb2 import FailureReason
-from stigma.contracts import limits, payloads, versions
+from stigma.contracts import versions
 from stigma.contracts.configuration import configure
 from stigma.contracts.task_queues import TaskQueues
 from stigma.internal.v1.execution_pb2 import AgentWorkflowInput, CarriedState
 from stigma_orchestrator.agents.budget import Budget
 from stigma_orchestrator.agents.conversation import Conversation
+from stigma_orchestrator.agents.ending import completed, failed_outcome, internal_outcome
 from stigma_orchestrator.agents.model_step import ModelStep
 from stigma_orchestrator.agents.step import AgentFailedError, Step, StepContext, gather
 from stigma_orchestrator.executions.outcome import Continue, Outcome
 
-_EXCERPT_BYTES = 64 * 1024
 _CARRIED_CONTENT = "the conversation"
 
 
@@ -53,15 +51,9 @@ class AgentLoop:
         try:
             return await self._run()
         except AgentFailedError as failed:
-            phase = AgentExecutionPhase.AGENT_EXECUTION_PHASE_FAILED
-            if failed.failure.reason == FailureReason.FAILURE_REASON_DEADLINE:
-                phase = AgentExecutionPhase.AGENT_EXECUTION_PHASE_TIMED_OUT
-            return Outcome(phase, failed.output, failed.failure)
+            return failed_outcome(failed)
         except FailureError as error:
-            # Unexpected, but it must reach the caller all the same.
-            reason = FailureReason.FAILURE_REASON_INTERNAL
-            phase = AgentExecutionPhase.AGENT_EXECUTION_PHASE_FAILED
-            return Outcome.of_failure(phase, reason, type(error).__name__)
+            return internal_outcome(error)
 
     def describe(self, execution: AgentExecution) -> None:
         """Write the agent's id, steps and usage; not the conversation."""
@@ -87,7 +79,7 @@ class AgentLoop:
             self.conversation.add(results, answered=self._budget.failure() is None)
             for result in results:
                 if result.output is not None:
-                    return self._completed(result.output)
+                    return completed(result.output, self._budget.last_step)
             if workflow.info().is_continue_as_new_suggested():
                 return Continue(_CARRIED_CONTENT)
             # Between two steps nothing is under way that another version would have to take over.
@@ -97,15 +89,3 @@ class AgentLoop:
     def _next_steps(self) -> Sequence[Step]:
         """Return the steps that follow the conversation as it stands: one more model call."""
         return [ModelStep(self._context, self._budget.steps + 1, self.conversation.messages)]
-
-    def _completed(self, output: AgentOutput) -> Outcome:
-        # Its JSON form is the longest in which it travels: in a failure's details, for instance.
-        if size := payloads.json_size_if_over(limits.MAX_OUTPUT_BYTES, output):
-            excerpt = output.text.encode()[:_EXCERPT_BYTES].decode(errors="ignore")
-            raise AgentFailedError(
-                FailureReason.FAILURE_REASON_TOO_LARGE,
-                f"the output has {size} bytes, the limit is {limits.MAX_OUTPUT_BYTES}",
-                step=self._budget.last_step,
-                output=AgentOutput(text=excerpt, truncated=True),
-            )
-        return Outcome(AgentExecutionPhase.AGENT_EXECUTION_PHASE_COMPLETED, output)

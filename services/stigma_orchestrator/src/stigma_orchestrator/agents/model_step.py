@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 from temporalio import workflow
 from temporalio.common import RetryPolicy
@@ -24,6 +25,7 @@ from stigma.contracts.activities import ModelActivities
 from stigma.internal.v1.execution_pb2 import (
     FINISH_REASON_LENGTH,
     FINISH_REASON_PAUSE,
+    ConverseResponse,
     ModelCallRequest,
     ModelCallResponse,
 )
@@ -63,21 +65,12 @@ class ModelStep:
                 FailureReason.FAILURE_REASON_TOO_LARGE,
                 f"the model call has {size} bytes, the limit is {limits.MAX_PAYLOAD_BYTES}",
             )
-        left = self.context.deadline - workflow.now()
         try:
             response = await workflow.execute_activity_method(
-                ModelActivities.call_model,
-                request,
-                task_queue=self.context.queues.ai,
-                start_to_close_timeout=self.context.configuration.request_timeout,
-                schedule_to_close_timeout=max(left, timedelta(seconds=1)),
-                heartbeat_timeout=limits.MODEL_CALL_HEARTBEAT_TIMEOUT,
-                retry_policy=_RETRY_POLICY,
+                ModelActivities.call_model, request, **model_call_options(self.context)
             )
         except ActivityError as error:
-            if is_cancelled_exception(error):
-                raise asyncio.CancelledError from error
-            raise self._failed(*classify_failure(error)) from error
+            raise model_call_failure(error, self.number) from error
         return _result(response)
 
     def _request(self) -> ModelCallRequest:
@@ -102,6 +95,26 @@ class ModelStep:
 
     def _failed(self, reason: FailureReason.ValueType, message: str) -> AgentFailedError:
         return AgentFailedError(reason, message, step=model_call_name(self.number))
+
+
+def model_call_options(context: StepContext) -> dict[str, Any]:
+    """Return the options of an activity that calls a model."""
+    left = context.deadline - workflow.now()
+    return {
+        "task_queue": context.queues.ai,
+        "start_to_close_timeout": context.configuration.request_timeout,
+        "schedule_to_close_timeout": max(left, timedelta(seconds=1)),
+        "heartbeat_timeout": limits.MODEL_CALL_HEARTBEAT_TIMEOUT,
+        "retry_policy": _RETRY_POLICY,
+    }
+
+
+def model_call_failure(error: ActivityError, number: int) -> BaseException:
+    """Return what the failure of a model call is for the agent: its own, or a cancellation."""
+    if is_cancelled_exception(error):
+        return asyncio.CancelledError()
+    reason, message = classify_failure(error)
+    return AgentFailedError(reason, message, step=model_call_name(number))
 
 
 def classify_failure(error: ActivityError) -> tuple[FailureReason.ValueType, str]:
@@ -130,7 +143,7 @@ def _result(response: ModelCallResponse) -> StepResult:
     output = None
     if response.finish_reason != FINISH_REASON_PAUSE:
         if response.output_error:
-            questions.append(_invalid_output_message(response))
+            questions.append(invalid_output_message(response))
         else:
             text = "".join(part.text for part in response.message.parts)
             output = AgentOutput(text=text, json=response.output_json)
@@ -144,7 +157,8 @@ def _result(response: ModelCallResponse) -> StepResult:
     return StepResult([response.message], questions, usage, output, response.output_error)
 
 
-def _invalid_output_message(response: ModelCallResponse) -> Message:
+def invalid_output_message(response: ModelCallResponse | ConverseResponse) -> Message:
+    """Return the message that asks a model to give its output again."""
     cut = response.finish_reason == FINISH_REASON_LENGTH
     problem = "The answer was cut off at the token limit." if cut else response.output_error
     text = f"The answer does not satisfy the output schema: {problem} Answer again, in full."

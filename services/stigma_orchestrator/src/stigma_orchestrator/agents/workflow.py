@@ -11,6 +11,7 @@ with workflow.unsafe.imports_passed_through():
     from stigma.contracts.task_queues import TaskQueues
     from stigma.internal.v1.execution_pb2 import AgentWorkflowInput, Bind
     from stigma_orchestrator.agents.loop import AgentLoop
+    from stigma_orchestrator.agents.tool_loop import ToolLoop
     from stigma_orchestrator.executions.deadline import settle_deadline
     from stigma_orchestrator.executions.lifecycle import ExecutionLifecycle
 
@@ -23,7 +24,11 @@ class AgentWorkflow(workflows.AgentWorkflow):
     def __init__(self, request: AgentWorkflowInput) -> None:
         settle_deadline(request)
         self._request = request
-        self._loop = AgentLoop(request, TaskQueues.from_orchestrator(workflow.info().task_queue))
+        queues = TaskQueues.from_orchestrator(workflow.info().task_queue)
+        # An agent without tools goes on as in 0.1.0, which has to be able to replay it.
+        self._loop = (
+            ToolLoop(request, queues) if request.spec.agent.tools else AgentLoop(request, queues)
+        )
         self._lifecycle = ExecutionLifecycle(
             self._loop, request, AgentExecution, carried=request.carried
         )

@@ -1,0 +1,177 @@
+"""The loop of an agent with tools: answers of its model, and the calls that each asks for."""
+
+from __future__ import annotations
+
+from datetime import UTC
+
+from temporalio import workflow
+from temporalio.exceptions import FailureError
+
+from stigma.agent.v1.agent_execution_pb2 import (
+    AgentExecution,
+    AgentExecutionPhase,
+    AgentOutput,
+    Message,
+)
+from stigma.agent.v1.agent_pb2 import FailureReason
+from stigma.contracts import conversation, limits, tools, versions
+from stigma.contracts.configuration import configure
+from stigma.contracts.task_queues import TaskQueues
+from stigma.internal.v1.execution_pb2 import (
+    FINISH_REASON_PAUSE,
+    AgentWorkflowInput,
+    CarriedState,
+    ConverseResponse,
+)
+from stigma_orchestrator.agents.budget import Budget
+from stigma_orchestrator.agents.converse_step import ConverseStep
+from stigma_orchestrator.agents.ending import completed, failed_outcome, internal_outcome
+from stigma_orchestrator.agents.model_step import invalid_output_message
+from stigma_orchestrator.agents.step import AgentFailedError, StepContext
+from stigma_orchestrator.agents.tool_step import ToolStep, run_all
+from stigma_orchestrator.agents.turns import Turn, Turns
+from stigma_orchestrator.executions.outcome import Continue, Outcome
+
+_CARRIED_CONTENT = "the conversation"
+
+
+class ToolLoop:
+    """The work of an execution whose agent has tools."""
+
+    def __init__(self, request: AgentWorkflowInput, queues: TaskQueues) -> None:
+        self._request = request
+        self._context = StepContext(
+            request.execution_id,
+            request.spec,
+            configure(request.spec.agent, request.spec.config),
+            request.deadline.ToDatetime(UTC),
+            queues,
+        )
+        self._tools = tools.by_name(request.spec.agent.tools)
+        self._budget = Budget(self._context.configuration, request.carried)
+        self._refused_answers = request.carried.refused_answers
+        self._refused_outputs = request.carried.refused_outputs
+        self.conversation = Turns(request)
+
+    @property
+    def phase(self) -> AgentExecutionPhase.ValueType:
+        """RUNNING: nothing of today waits for people."""
+        return AgentExecutionPhase.AGENT_EXECUTION_PHASE_RUNNING
+
+    async def run(self) -> Outcome | Continue:
+        """Run turns until the agent has an output, fails, or should continue as new."""
+        try:
+            return await self._run()
+        except AgentFailedError as failed:
+            return failed_outcome(failed)
+        except FailureError as error:
+            return internal_outcome(error)
+
+    def describe(self, execution: AgentExecution) -> None:
+        """Write the agent's id, steps and usage; not the conversation."""
+        execution.spec.agent_id = self._request.spec.agent_id
+        execution.status.steps = self._budget.steps
+        execution.status.usage.CopyFrom(self._budget.usage)
+        for model, usage in self._budget.usage_by_model.items():
+            execution.status.usage_by_model[model].CopyFrom(usage)
+
+    def carry(self, carried: CarriedState) -> AgentWorkflowInput:
+        """Return the request with the conversation and the budget as they stand."""
+        following = AgentWorkflowInput()
+        following.CopyFrom(self._request)
+        following.carried.CopyFrom(carried)
+        following.carried.messages.extend(self.conversation.messages_after_task())
+        following.carried.usage.CopyFrom(self._budget.usage)
+        following.carried.steps = self._budget.steps
+        following.carried.refused_answers = self._refused_answers
+        following.carried.refused_outputs = self._refused_outputs
+        for model, usage in self._budget.usage_by_model.items():
+            following.carried.usage_by_model[model].CopyFrom(usage)
+        return following
+
+    async def _run(self) -> Outcome | Continue:
+        while True:
+            self._budget.check()
+            turn = await self._take_turn()
+            output = _output(turn)
+            if output is not None:
+                return completed(output, self._budget.last_step)
+            if workflow.info().is_continue_as_new_suggested():
+                # What it carries may be too large: then this run goes on, for as long as it can.
+                return Continue(_CARRIED_CONTENT, optional=not _is_history_full())
+            # Between two turns nothing is under way that another version would have to take over.
+            if versions.target_changed():
+                return Continue(_CARRIED_CONTENT, optional=True)
+
+    async def _take_turn(self) -> Turn:
+        """Ask the model, and make the calls that it asks for."""
+        model, step = self._context.configuration.model, self._budget.steps + 1
+        call = ConverseStep(
+            self._context, step, self.conversation.items(), self._budget.tokens_left()
+        )
+        answer = await call.run()
+        self._budget.add_answer(model, answer)
+        steps = [
+            ToolStep(self._context, self._tools[call.name], call, self._request.tool_workflows)
+            for call in conversation.calls(answer)
+        ]
+        self._budget.add_tool_calls(model, len(steps))
+        results = await run_all(steps) if steps else {}
+        turn = Turn(step, answer, results, _correction(answer))
+        self.conversation.add(turn)
+        self._check(turn)
+        return turn
+
+    def _check(self, turn: Turn) -> None:
+        """Count answers that lead nowhere.
+
+        Raises:
+            AgentFailedError: there were too many in a row.
+        """
+        answer = turn.answer
+        only_refused = bool(answer.refused) and not turn.results and not answer.output_call_id
+        self._refused_answers = self._refused_answers + 1 if only_refused else 0
+        if self._refused_answers >= limits.MAX_REFUSED_ANSWERS:
+            raise self._failed(
+                FailureReason.FAILURE_REASON_INVALID_REQUEST,
+                f"{self._refused_answers} answers in a row called tools that do not exist, or with "
+                "arguments that the tools do not take",
+            )
+        has_output = bool(answer.output_call_id or answer.output_error)
+        if not has_output or conversation.output_accepted(answer, turn.results):
+            self._refused_outputs = 0
+            return
+        self._refused_outputs += 1
+        if self._refused_outputs > limits.OUTPUT_RETRIES:
+            problem = answer.output_error or "other calls of the same answer did not succeed"
+            raise self._failed(
+                FailureReason.FAILURE_REASON_INVALID_OUTPUT,
+                f"no valid output in {self._refused_outputs} answers in a row: {problem}",
+            )
+
+    def _failed(self, reason: FailureReason.ValueType, message: str) -> AgentFailedError:
+        return AgentFailedError(reason, message, step=self._budget.last_step)
+
+
+def _output(turn: Turn) -> AgentOutput | None:
+    """Return the agent's output, if this turn has it."""
+    paused = turn.answer.finish_reason == FINISH_REASON_PAUSE
+    if paused or not conversation.output_accepted(turn.answer, turn.results):
+        return None
+    text = "".join(part.text for part in turn.answer.message.parts)
+    return AgentOutput(text=text, json=turn.answer.output_json)
+
+
+def _correction(answer: ConverseResponse) -> Message | None:
+    """Return the message after an output in words that is not valid; a call has a result."""
+    if not answer.output_error or answer.output_call_id:
+        return None
+    return invalid_output_message(answer)
+
+
+def _is_history_full() -> bool:
+    info = workflow.info()
+    return (
+        info.get_current_history_size() >= limits.MAX_HISTORY_BYTES
+        or info.get_current_history_length() >= limits.MAX_HISTORY_EVENTS
+    )

@@ -1,0 +1,160 @@
+"""A tool call: an activity, a child workflow or a Nexus operation of the agent's workflow."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+
+from temporalio import workflow
+from temporalio.common import RawValue, RetryPolicy, WorkflowIDReusePolicy
+from temporalio.exceptions import FailureError, WorkflowAlreadyStartedError
+
+from stigma.agent.v1.agent_execution_pb2 import ToolCall, ToolResult
+from stigma.agent.v1.agent_pb2 import Tool
+from stigma.contracts import engine, payloads, tool_results, tools
+from stigma.workflow.v1.workflow_pb2 import Workflow
+from stigma_orchestrator.agents.call_header import call_header
+from stigma_orchestrator.agents.step import StepContext
+
+_SOON = timedelta(seconds=1)
+
+
+@dataclass(frozen=True)
+class ToolStep:
+    """One call of a tool."""
+
+    context: StepContext
+    tool: Tool
+    call: ToolCall
+    workflows: Mapping[str, Workflow]
+    """The registered documents that tools name, by the tool's name."""
+
+    @property
+    def runs_alone(self) -> bool:
+        """Whether no other call of the same answer runs at the same time."""
+        return self.tool.policy.sequential
+
+    async def run(self) -> ToolResult:
+        """Run the call; whatever becomes of it is a result.
+
+        Raises:
+            CancelledError: the agent was stopped.
+        """
+        policy = self._policy()
+        try:
+            with call_header(self._header()):
+                result = await self._execute(policy)
+        except FailureError as error:
+            _raise_if_stopped(error)
+            if isinstance(error, WorkflowAlreadyStartedError):
+                return tool_results.started_before(self.call)
+            return tool_results.of_failure(self.call, error, policy.max_result_bytes)
+        payload = None if result is None else result.payload
+        return tool_results.of_payload(self.call, payload, policy.max_result_bytes)
+
+    async def _execute(self, policy: tools.Policy) -> RawValue | None:
+        match self.tool.WhichOneof("kind"):
+            case "activity":
+                return await self._execute_activity(policy)
+            case "workflow":
+                return await self._execute_workflow(policy)
+            case _:
+                return await self._execute_operation(policy)
+
+    async def _execute_activity(self, policy: tools.Policy) -> RawValue | None:
+        timeout = self._timeout(policy)
+        result: RawValue | None = await workflow.execute_activity(
+            self.tool.activity.type,
+            self._argument(),
+            activity_id=tools.tool_activity_id(self.call.call_id),
+            task_queue=self.tool.activity.task_queue,
+            result_type=RawValue,
+            schedule_to_close_timeout=timeout,
+            schedule_to_start_timeout=min(policy.start_timeout, timeout),
+            start_to_close_timeout=min(policy.attempt_timeout, timeout),
+            heartbeat_timeout=policy.heartbeat_timeout,
+            retry_policy=RetryPolicy(maximum_attempts=policy.attempts),
+        )
+        return result
+
+    async def _execute_workflow(self, policy: tools.Policy) -> RawValue | None:
+        kind, queue, argument = self.tool.workflow.type, self.tool.workflow.task_queue, None
+        if self.tool.workflow.name:
+            document = self.workflows[self.tool.name]
+            kind, queue = document.name, self.context.queues.engine
+            argument = engine.start_argument(document.spec.document, self._argument_text())
+        # Only an execution that was reset to before the call finds a workflow of the same id.
+        reuse = WorkflowIDReusePolicy.REJECT_DUPLICATE
+        if policy.retry_safe:
+            reuse = WorkflowIDReusePolicy.TERMINATE_IF_RUNNING
+        result: RawValue | None = await workflow.execute_child_workflow(
+            kind,
+            argument or self._argument(),
+            id=tools.child_workflow_id(self.context.execution_id, self.call.call_id),
+            task_queue=queue,
+            result_type=RawValue,
+            execution_timeout=self._timeout(policy),
+            id_reuse_policy=reuse,
+            parent_close_policy=workflow.ParentClosePolicy.REQUEST_CANCEL,
+            retry_policy=RetryPolicy(maximum_attempts=policy.attempts),
+        )
+        return result
+
+    async def _execute_operation(self, policy: tools.Policy) -> RawValue | None:
+        nexus = self.tool.nexus
+        client = workflow.create_nexus_client(service=nexus.service, endpoint=nexus.endpoint)
+        result: RawValue | None = await client.execute_operation(
+            nexus.operation,
+            self._argument(),
+            output_type=RawValue,
+            schedule_to_close_timeout=self._timeout(policy),
+            headers={tools.CALL_HEADER: self._header()},
+        )
+        return result
+
+    def _policy(self) -> tools.Policy:
+        return tools.Policy.of(self.tool)
+
+    def _timeout(self, policy: tools.Policy) -> timedelta:
+        return max(min(policy.timeout, self.context.deadline - workflow.now()), _SOON)
+
+    def _header(self) -> str:
+        return tools.header_text(self.context.execution_id, self.context.spec, self.call.call_id)
+
+    def _argument_text(self) -> str:
+        return tools.argument_text(self.context.execution_id, self.tool, self.call)
+
+    def _argument(self) -> RawValue:
+        return RawValue(payloads.json_text_payload(self._argument_text()))
+
+
+async def run_all(steps: list[ToolStep]) -> dict[str, ToolResult]:
+    """Run the calls of an answer, and return their results by call id.
+
+    Calls run at once, except that one of a sequential tool begins after all before it have ended,
+    and ends before those after it begin.
+    """
+    results: dict[str, ToolResult] = {}
+    together: list[ToolStep] = []
+    for step in steps:
+        if step.runs_alone:
+            results |= await _run_together(together)
+            results |= await _run_together([step])
+            together = []
+        else:
+            together.append(step)
+    return results | await _run_together(together)
+
+
+async def _run_together(steps: list[ToolStep]) -> dict[str, ToolResult]:
+    found = await asyncio.gather(*(step.run() for step in steps))
+    return {result.call_id: result for result in found}
+
+
+def _raise_if_stopped(error: FailureError) -> None:
+    """Raise CancelledError if it is the agent that was stopped, and not the call alone."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError from error
