@@ -129,6 +129,7 @@ async def tool_site(
     await stack.stop()
 
 
+@pytest.mark.tools_contract("kills of our services change no answer")
 @pytest.mark.timeout(300)
 async def test_kills_of_ours_change_no_answer(tool_site: ToolSite) -> None:
     """The tools' worker lives: every call has its one effect and its result."""
@@ -143,6 +144,7 @@ async def test_kills_of_ours_change_no_answer(tool_site: ToolSite) -> None:
         assert all(effects[f"{execution.id}/{result.call_id}"] == 1 for result in results)
 
 
+@pytest.mark.tools_contract("kills of the tools double no effect")
 @pytest.mark.timeout(300)
 async def test_kills_of_the_tools_double_no_effect(tool_site: ToolSite) -> None:
     """A call that was lost is told as UNKNOWN, or NOT_RUN where it has not happened."""
