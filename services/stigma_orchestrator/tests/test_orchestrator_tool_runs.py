@@ -53,6 +53,7 @@ def random_call(kind: str, value: int) -> ScriptToolCall:
     return call(how=kind, value=value)
 
 
+@pytest.mark.tools_contract("the model is told what the workflow knows")
 @settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     batches=strategies.lists(
@@ -93,6 +94,7 @@ def output(**value: object) -> ScriptToolCall:
     return call(OUTPUT_TOOL, json.dumps(value))
 
 
+@pytest.mark.tools_contract("an output beside calls is taken only if they succeeded")
 async def test_an_output_beside_calls_that_succeed_is_taken(agents: ToolAgents) -> None:
     async with agents.tools_running():
         ended = await agents.run(answer(call(value=1), output(n=5)), output_schema=SCHEMA)
@@ -102,6 +104,7 @@ async def test_an_output_beside_calls_that_succeed_is_taken(agents: ToolAgents) 
     assert ended.execution.status.steps == 1
 
 
+@pytest.mark.tools_contract("an output beside calls is taken only if they succeeded")
 async def test_an_output_beside_a_failed_call_is_asked_for_again(agents: ToolAgents) -> None:
     async with agents.tools_running():
         ended = await agents.run(
@@ -112,6 +115,7 @@ async def test_an_output_beside_a_failed_call_is_asked_for_again(agents: ToolAge
     assert "1-1" in ended.results[1].content
 
 
+@pytest.mark.tools_contract("three more answers for a valid output")
 @pytest.mark.parametrize("wrong", [answer(output(n="x")), answer(text="no JSON")])
 async def test_a_wrong_output_is_asked_for_three_times_again(
     agents: ToolAgents, wrong: ScriptStep
@@ -141,6 +145,7 @@ async def test_a_paused_answer_goes_on(agents: ToolAgents) -> None:
     assert (ended.text, ended.execution.status.steps) == ("done: 1", 3)
 
 
+@pytest.mark.tools_contract("limit of tokens")
 async def test_no_call_starts_at_the_limit_of_tokens(agents: ToolAgents) -> None:
     used = ScriptUsage(input_tokens=50, output_tokens=50)
     async with agents.tools_running():
@@ -152,6 +157,7 @@ async def test_no_call_starts_at_the_limit_of_tokens(agents: ToolAgents) -> None
     assert len(agents.effects.calls) == 1
 
 
+@pytest.mark.tools_contract("limit of cost")
 async def test_no_call_starts_at_the_limit_of_cost(agents: ToolAgents) -> None:
     dear = answer(call(value=1), usage=ScriptUsage(cost_usd=0.6))
     async with agents.tools_running():
@@ -161,6 +167,7 @@ async def test_no_call_starts_at_the_limit_of_cost(agents: ToolAgents) -> None:
     assert ended.execution.status.steps == 2
 
 
+@pytest.mark.tools_contract("limit of steps")
 async def test_no_step_beyond_the_limit(agents: ToolAgents) -> None:
     async with agents.tools_running():
         ended = await agents.run(answer(call(value=1)), limits=AgentLimits(steps=3))
@@ -168,6 +175,7 @@ async def test_no_step_beyond_the_limit(agents: ToolAgents) -> None:
     assert len(agents.effects.calls) == 3
 
 
+@pytest.mark.tools_contract("a cut stream is asked for again")
 async def test_a_cut_stream_is_asked_for_again(agents: ToolAgents) -> None:
     cut = answer(call(value=1))
     cut.cut.attempts = 1
@@ -177,6 +185,7 @@ async def test_a_cut_stream_is_asked_for_again(agents: ToolAgents) -> None:
     assert len(agents.effects.calls) == 1
 
 
+@pytest.mark.tools_contract("the deadline reaches them")
 async def test_the_deadline_stops_a_call(agents: ToolAgents) -> None:
     waits = tool(policy={"heartbeat_timeout": 5})
     async with agents.tools_running():
@@ -185,6 +194,7 @@ async def test_the_deadline_stops_a_call(agents: ToolAgents) -> None:
         await agents.effects.cancelled.wait()
 
 
+@pytest.mark.tools_contract("continue-as-new carries the conversation")
 async def test_a_large_conversation_is_carried_on(agents: ToolAgents) -> None:
     # Each result is a megabyte of history, of which the model is told 32 KiB.
     large = answer(call(how="large", size=1_000_000))
@@ -198,6 +208,7 @@ async def test_a_large_conversation_is_carried_on(agents: ToolAgents) -> None:
     assert len({header["idempotency_key"] for header in agents.effects.headers}) == 6
 
 
+@pytest.mark.tools_contract("a conversation too large to carry stays in its run")
 async def test_what_is_too_large_to_carry_stays_in_its_run(agents: ToolAgents) -> None:
     wide = tool(policy={"max_result_bytes": limits.MAX_TOOL_RESULT_BYTES})
     large = answer(*[call(how="large", size=400_000)] * 6)
@@ -252,6 +263,7 @@ class Rates:
         return {"converted": arguments}
 
 
+@pytest.mark.tools_contract("workflows and Nexus operations are tools")
 async def test_a_nexus_operation_is_a_tool(agents: ToolAgents) -> None:
     name = f"rates-{uuid.uuid4().hex[:8]}"
     target = EndpointTarget(
