@@ -266,7 +266,7 @@ def test_tool_calls_are_seen_at_a_glance() -> None:
     told.entries.append(
         entry(pb.TIMELINE_STEP_TOOL_CALL, 2, title=call, detail="ERROR, NotFound", failed=True)
     )
-    lines = shown(told)
+    lines = shown(told, None)
     assert lines[3] == (
         "usage   2 model calls, 1 tool call, 1,200 tokens in, "
         "30 out (estimated for 2 calls), $0.5000"

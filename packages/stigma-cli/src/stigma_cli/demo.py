@@ -142,7 +142,7 @@ async def _review(
             client, example.name, example.document, example.input, queue=TaskQueues().engine
         )
         if output is Format.TEXT:
-            async with agent_calls(stack.api_address) as agents:
+            async with agent_calls(handle, stack.api_address) as agents:
                 outcome = await follow(handle, agents)
         else:
             outcome = await result(handle)

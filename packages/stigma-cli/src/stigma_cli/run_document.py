@@ -113,7 +113,7 @@ async def _run(
     try:
         async with asyncio.timeout(longest.total_seconds()):
             if watch and output is Format.TEXT:
-                async with agent_calls() as agents:
+                async with agent_calls(handle) as agents:
                     outcome = await follow(handle, agents)
             else:
                 outcome = await result(handle)

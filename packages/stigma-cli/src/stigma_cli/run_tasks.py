@@ -47,8 +47,9 @@ class RunTasks:
         try:
             async with asyncio.timeout(_CONNECT_SECONDS):
                 client = await connect_temporal()
-            async with agent_calls() as agents:
-                await print_tasks(client.get_workflow_handle(workflow_id), self._ended, agents)
+            handle = client.get_workflow_handle(workflow_id)
+            async with agent_calls(handle) as agents:
+                await print_tasks(handle, self._ended, agents)
         except CliError as error:
             print_note(f"tasks are not shown: {error.message}")
         except TimeoutError:
