@@ -216,9 +216,7 @@ SCHEMA = json.dumps(
 
 
 @pytest.mark.tools_contract("outcome REFUSED: no such tool")
-@pytest.mark.tools_contract(
-    "outcome REFUSED: arguments that the tool does not take"
-)
+@pytest.mark.tools_contract("outcome REFUSED: arguments that the tool does not take")
 @pytest.mark.parametrize(
     ("asked", "told"),
     [
