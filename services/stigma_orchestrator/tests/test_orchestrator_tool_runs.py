@@ -9,9 +9,11 @@ from typing import Any
 import nexusrpc.handler
 import pytest
 from hypothesis import HealthCheck, given, settings, strategies
+from temporalio.api.common.v1 import WorkflowExecution
 from temporalio.api.enums.v1 import EventType
 from temporalio.api.nexus.v1 import EndpointSpec, EndpointTarget
 from temporalio.api.operatorservice.v1 import CreateNexusEndpointRequest
+from temporalio.api.workflowservice.v1 import ResetWorkflowExecutionRequest
 from temporalio.client import WorkflowExecutionStatus
 
 from services.stigma_orchestrator.tests.orchestration import until
@@ -34,6 +36,7 @@ from stigma.agent.v1.agent_pb2 import (
 )
 from stigma.contracts import limits
 from stigma.contracts.tools import OUTPUT_TOOL
+from stigma_orchestrator.agents.workflow import AgentWorkflow
 
 SCHEMA = json.dumps({"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]})
 
@@ -230,6 +233,48 @@ async def test_what_cannot_go_on_fails(monkeypatch: pytest.MonkeyPatch, agents: 
         ended = await agents.run(large, large, large, answer(text="done"), tools=[wide])
     assert ended.phase == "FAILED TOO_LARGE"
     assert "the conversation" in ended.execution.status.failure.message
+
+
+async def test_a_batch_adds_little_to_history(agents: ToolAgents) -> None:
+    async with agents.tools_running():
+        ended = await agents.run(answer(*[call(value="x" * 2_000)] * 20), LAST)
+    sizes = [
+        event.ByteSize()
+        async for event in ended.handle.fetch_history_events()
+        if event.activity_task_scheduled_event_attributes.activity_id.startswith("tool-")
+    ]
+    assert len(sizes) == 20
+    assert max(sizes) < 2_000 + 1_024
+
+
+async def test_a_reset_makes_calls_again_under_their_keys(agents: ToolAgents) -> None:
+    book = Tool(name="book", workflow=WorkflowTool(type="book"))
+    script = [answer(call(value=1), call("book", room=2)), LAST]
+    async with agents.tools_running():
+        handle = await agents.start(agents.agent(script, tool(), book))
+        ended = await agents.ended(handle)
+        assert ended.outcomes == ["OK", "OK"]
+        # Before the calls were made: after the first answer.
+        answered = await until(handle, EventType.EVENT_TYPE_ACTIVITY_TASK_COMPLETED)
+        reset = await agents.client.workflow_service.reset_workflow_execution(
+            ResetWorkflowExecutionRequest(
+                namespace=agents.client.namespace,
+                workflow_execution=WorkflowExecution(
+                    workflow_id=handle.id, run_id=handle.first_execution_run_id or ""
+                ),
+                workflow_task_finish_event_id=answered.event_id + 3,
+                request_id=uuid.uuid4().hex,
+            )
+        )
+        again = agents.client.get_workflow_handle_for(
+            AgentWorkflow.run, handle.id, run_id=reset.run_id
+        )
+        repeated = await agents.ended(again)
+    assert repeated.outcomes == ["OK", "UNKNOWN"]
+    assert "exists already" in repeated.results[1].content
+    assert repeated.text.startswith("done: 1")
+    keys = [header["idempotency_key"] for header in agents.effects.headers]
+    assert keys == [f"{handle.id}/1-1"] * 2
 
 
 async def runs(agents: ToolAgents, ended: Ended) -> int:
