@@ -16,6 +16,8 @@ from temporalio.client import Client
 from stigma.contracts.conversation_history import ConversationHistory
 
 _TIMEOUT = timedelta(seconds=10)
+# A step with one tool call adds 12 events, one with twenty about 90.
+_NEWER_EVENTS = 50
 
 
 class ConversationNotFoundError(Exception):
@@ -80,7 +82,10 @@ class Conversations:
         while True:
             page = await self._client.workflow_service.get_workflow_execution_history_reverse(
                 GetWorkflowExecutionHistoryReverseRequest(
-                    namespace=self._client.namespace, execution=execution, next_page_token=token
+                    namespace=self._client.namespace,
+                    execution=execution,
+                    next_page_token=token,
+                    maximum_page_size=_NEWER_EVENTS,
                 ),
                 retry=True,
                 timeout=_TIMEOUT,
