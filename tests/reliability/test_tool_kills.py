@@ -84,8 +84,12 @@ class ToolSite:
         return json_format.ParseDict(spec, AgentSpec())
 
     async def run(self, batch: int) -> AgentExecution:
+        """Run an agent that calls so many tools a step."""
+        return await self.run_agent(self.agent(batch))
+
+    async def run_agent(self, agent: AgentSpec) -> AgentExecution:
         """Run an agent to its end, whatever is killed meanwhile."""
-        request = StartAgentRequest(spec=self.agent(batch), request_id=uuid.uuid4().hex)
+        request = StartAgentRequest(spec=agent, request_id=uuid.uuid4().hex)
         started = await answered(lambda: self.stack.executions.StartAgent(request))
         get = GetAgentExecutionRequest(id=started.id, view=AGENT_EXECUTION_VIEW_FULL)
 
@@ -163,6 +167,23 @@ async def test_kills_of_the_tools_double_no_effect(tool_site: ToolSite) -> None:
             assert effects[f"{execution.id}/{result.call_id}"] in expected[result.outcome]
     sys.stdout.write(f"outcomes: {dict(outcomes)}\n")
     assert outcomes[TOOL_OUTCOME_UNKNOWN]
+
+
+async def test_no_log_has_what_a_tool_was_told_or_told(tool_site: ToolSite) -> None:
+    secret = "secret-4711-of-a-tool"
+    agent = tool_site.agent(1)
+    agent.instructions = secret
+    first, second, third, _ = agent.script.steps
+    first.tool_calls[0].arguments_json = json.dumps({"seconds": 0, "value": secret})
+    second.tool_calls[0].arguments_json = secret
+    third.tool_calls[0].name = secret
+    ended = await tool_site.run_agent(agent)
+    results = [result.content for result in results_of(ended)]
+    assert results[0] == secret
+    assert "not JSON" in results[1]
+    assert secret in results[2]
+    for service in ("stigma_orchestrator", "ai_worker", "stigma_api"):
+        assert secret.encode() not in tool_site.stack.process(service).log.raw()
 
 
 async def answered(call: Callable[[], Awaitable[T | None]]) -> T:
