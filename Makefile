@@ -44,6 +44,11 @@ contract: $(STAMP) ## the failure contract, row by row; on the oldest supported 
 	@temporal=$$(tools/temporal/ensure $(TEMPORAL))
 	PATH=$$(dirname $$temporal):$$PATH $(BIN)/pytest -m contract $(PYTEST)
 
+.PHONY: tools-contract
+tools-contract: $(STAMP) ## the contract of tools, row by row, on a real server
+	@tools/temporal/ensure >/dev/null
+	$(BIN)/pytest -m tools_contract $(PYTEST)
+
 .PHONY: soak
 soak: $(STAMP) ## long runs: load without leaks
 	@tools/temporal/ensure >/dev/null

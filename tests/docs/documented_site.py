@@ -194,6 +194,8 @@ async def open_site(temporal: Path, directory: Path) -> AsyncIterator[Documented
             server.address,
             directory,
             namespace=server.namespace,
+            # As `stigma up` has it.
+            environment={"stigma_api": {"STIGMA_TOOL_TASK_QUEUES": "*"}},
         ) as stack,
     ):
         site = DocumentedSite(stack, directory / "pages", temporal)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.stack.contract_marks import marks_of
-from tests.stack.contract_rows import ROWS, ContractRow, kinds_of
+from tests.stack.contract_rows import ROWS, kinds_of
 from tests.stack.tables import ResultTable
 
 _NOT_RUN = "not run"
@@ -26,6 +26,7 @@ class ContractTable(ResultTable):
 
     name = "contract"
     title = "failure contract"
+    marker = "contract"
 
     def __init__(self) -> None:
         self._tests: defaultdict[str, dict[str, str]] = defaultdict(dict)
@@ -33,8 +34,8 @@ class ContractTable(ResultTable):
     @pytest.hookimpl(tryfirst=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         for item in items:
-            for mark in item.iter_markers("contract"):
-                if complaint := _complaint(item, mark):
+            for mark in item.iter_markers(self.marker):
+                if complaint := self.complaint(item, mark):
                     raise pytest.UsageError(f"{item.nodeid}: {complaint}")
                 self._tests[mark.args[0]][item.nodeid] = _NOT_RUN
 
@@ -44,12 +45,21 @@ class ContractTable(ResultTable):
     ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
         report = yield
         if report.when == "call" or report.outcome != "passed":
-            for mark in item.iter_markers("contract"):
+            for mark in item.iter_markers(self.marker):
                 of_row = self._tests[mark.args[0]]
                 of_row[item.nodeid] = min(
                     of_row[item.nodeid], report.outcome, key=_WORST_FIRST.index
                 )
         return report
+
+    def complaint(self, item: pytest.Item, mark: pytest.Mark) -> str:
+        """Say what is wrong with a mark; empty when nothing is."""
+        return _complaint(item, mark)
+
+    @classmethod
+    def known_rows(cls) -> list[tuple[str, str]]:
+        """Return the rows in their order, each with a remark."""
+        return [(row.text, "containers" if row.containers else "") for row in ROWS]
 
     def rows(self) -> list[Any]:
         """Return ``[row, outcome of each test]`` of the rows, once a marked test ran."""
@@ -65,17 +75,13 @@ class ContractTable(ResultTable):
         for text, tests in rows:
             outcomes[text] |= {test: one for test, one in tests.items() if one != _NOT_RUN}
             outcomes[text] = {**tests, **outcomes[text]}
-        for row in ROWS:
-            found = list(outcomes[row.text].values())
+        for text, remark in cls.known_rows():
+            found = list(outcomes[text].values())
             outcome = min(found, key=_WORST_FIRST.index, default="missing")
             ran = len(found) - found.count(_NOT_RUN)
-            yield f"{outcome:8} {row.text}{_remark(row, ran)}"
-
-
-def _remark(row: ContractRow, count: int) -> str:
-    remarks = [f"{count} test{'s' if count > 1 else ''}"] if count else []
-    remarks += ["containers"] if row.containers else []
-    return f" ({', '.join(remarks)})" if remarks else ""
+            count = f"{ran} test{'s' if ran > 1 else ''}" if ran else ""
+            remarks = ", ".join(filter(None, (count, remark)))
+            yield f"{outcome:8} {text}" + (f" ({remarks})" if remarks else "")
 
 
 def _complaint(item: pytest.Item, mark: pytest.Mark) -> str:

@@ -17,6 +17,7 @@ import pytest
 from tests.stack.contract import ContractTable
 from tests.stack.skips import NoSkips, SkippedTests, skips_are_failures
 from tests.stack.tables import add_table
+from tests.stack.tools_contract import ToolsContractTable
 
 if TYPE_CHECKING:
     from tests.stack.stack import Stack
@@ -60,9 +61,9 @@ def running_stacks(config: pytest.Config) -> list[Stack]:
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[_RUNNING] = RunningStacks()
     config.pluginmanager.register(config.stash[_RUNNING], "stigma-running-stacks")
-    contract = ContractTable()
-    config.pluginmanager.register(contract, "stigma-contract-table")
-    add_table(config, contract)
+    for table in (ContractTable(), ToolsContractTable()):
+        config.pluginmanager.register(table, f"stigma-{table.name}-table")
+        add_table(config, table)
     config.pluginmanager.register(SkippedTests(), "stigma-skipped-tests")
     if skips_are_failures():
         config.pluginmanager.register(NoSkips(), "stigma-no-skips")

@@ -17,10 +17,18 @@ from tests.images.table import ImageTable
 from tests.rehearsals.table import RehearsalTable
 from tests.stack.contract import ContractTable
 from tests.stack.tables import joined_rows
+from tests.stack.tools_contract import ToolsContractTable
 from tools.shards.plan import ROOT
 from tools.shards.run import Outcome
 
-_TABLES = (CommandsTable, ProgramRuns, RehearsalTable, ImageTable, ContractTable)
+_TABLES = (
+    CommandsTable,
+    ProgramRuns,
+    RehearsalTable,
+    ImageTable,
+    ContractTable,
+    ToolsContractTable,
+)
 _SLOWEST = 20
 _MOST_FAILED = 40
 _MOST_OF_MESSAGE = 300

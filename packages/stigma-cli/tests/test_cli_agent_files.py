@@ -67,6 +67,45 @@ spec:
     assert first.failure.reason == second.failure.reason == FAILURE_REASON_RATE_LIMITED
 
 
+def test_the_tools_of_an_agent(tmp_path: Path) -> None:
+    agent = read(
+        tmp_path,
+        HEAD
+        + """\
+spec:
+  model: scripted:demo
+  limits: {toolCalls: 20}
+  tools:
+    - name: find
+      inputSchema: {type: object, properties: {id: {type: string}}}
+      outputSchema: '{"type": "object"}'
+      activity: {type: FindOrder, taskQueue: orders}
+      policy: {timeout: 30s, retrySafe: true, maxResultBytes: 100}
+    - {name: ship, workflow: {name: shipping@2}}
+    - {name: pay, nexus: {endpoint: e, service: s, operation: o}, activity: }
+  script:
+    steps:
+      - toolCalls:
+          - {name: find, argumentsJson: {id: A-1}}
+          - {name: find, argumentsJson: '{"broken', id: again}
+        usage: {inputTokens: 1, costUsd: 0.5}
+        cut: {attempts: 2}
+""",
+    )
+    find, ship, pay = agent.spec.tools
+    assert json.loads(find.input_schema)["properties"] == {"id": {"type": "string"}}
+    assert find.output_schema == '{"type": "object"}'
+    assert (find.activity.type, find.activity.task_queue) == ("FindOrder", "orders")
+    assert (find.policy.timeout.seconds, find.policy.retry_safe) == (30, True)
+    assert find.policy.max_result_bytes == 100
+    assert ship.workflow.name == "shipping@2"
+    assert (pay.WhichOneof("kind"), pay.nexus.operation) == ("nexus", "o")
+    [step] = agent.spec.script.steps
+    assert [call.arguments_json for call in step.tool_calls] == ['{"id":"A-1"}', '{"broken']
+    assert (step.usage.cost_usd, step.cut.attempts) == (0.5, 2)
+    assert agent.spec.limits.tool_calls == 20
+
+
 def test_absent_values_are_the_defaults(tmp_path: Path) -> None:
     agent = read(tmp_path, HEAD + "spec: {model: scripted:a, limits: , outputSchema: '{}'}\n")
     assert not agent.spec.HasField("limits")
@@ -102,6 +141,23 @@ def test_absent_values_are_the_defaults(tmp_path: Path) -> None:
             "agent.yaml:5: spec.script.steps[0].failure.reason must be one of INTERNAL, RATE_",
         ),
         ("  model: a\n  model: b", "agent.yaml:6: found duplicate key"),
+        (
+            "  tools:\n    - activity: {type: t}\n      workflow: {name: w}",
+            "agent.yaml:7: spec.tools[0] has activity already: give one of activity, "
+            "workflow, nexus",
+        ),
+        (
+            "  tools:\n    - name: a\n      policy: {timeout: 1 week}",
+            "agent.yaml:7: spec.tools[0].policy.timeout: '1 week' is not",
+        ),
+        (
+            "  tools:\n    - name: a\n      http: {}",
+            "agent.yaml:7: unknown key 'http' in spec.tools[0]; known: name, description",
+        ),
+        (
+            "  tools:\n    - inputSchema: {a: .nan}",
+            "agent.yaml:6: spec.tools[0].inputSchema is not JSON",
+        ),
     ],
 )
 def test_a_mistake_in_the_spec_is_named_with_its_line(

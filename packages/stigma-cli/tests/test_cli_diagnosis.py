@@ -252,11 +252,28 @@ def test_whose_part_and_how_long_is_seen_at_a_glance() -> None:
     assert rows[3].endswith("the engine runs it  goes on")
     assert lines[-2:] == [
         "The caller's part is missing: it is past retention.",
-        "The oldest model calls were left out.",
+        "The oldest calls were left out.",
     ]
     assert shown(pb.ExecutionTimeline(execution_id="agent-1", phase="FAILED"))[0].startswith(
         "agent-1  (inline)  FAILED"
     )
+
+
+def test_tool_calls_are_seen_at_a_glance() -> None:
+    told = story()
+    told.usage.tool_calls, told.usage.unmeasured_calls = 1, 2
+    call = "tool call 1-1, find on task queue orders"
+    told.entries.append(
+        entry(pb.TIMELINE_STEP_TOOL_CALL, 2, title=call, detail="ERROR, NotFound", failed=True)
+    )
+    lines = shown(told, None)
+    assert lines[3] == (
+        "usage   2 model calls, 1 tool call, 1,200 tokens in, "
+        "30 out (estimated for 2 calls), $0.5000"
+    )
+    [row] = [line for line in lines if call in line]
+    assert " tool " in row
+    assert row.endswith(f"{call}  ERROR, NotFound")
 
 
 def test_executions_that_wait_for_a_person_are_shown_but_not_wrong() -> None:

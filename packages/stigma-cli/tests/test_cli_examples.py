@@ -38,6 +38,16 @@ async def test_code_review(stigma: Stigma, env: dict[str, str]) -> None:
     assert json.loads(done.stdout).keys() == {"title", "lines", "security", "style"}
 
 
+async def test_report(stigma: Stigma, env: dict[str, str]) -> None:
+    report = EXAMPLES / "report"
+    for kind, folder in (("workflow", "workflows"), ("agent", "agents")):
+        applied = await stigma(kind, "apply", "-f", report / folder, **env)
+        assert applied.exit_code == 0, applied.stderr
+    done = await stigma("run", report / "workflow.yaml", **env)
+    assert done.exit_code == 0, done.stderr
+    assert json.loads(done.stdout) == {"headline": "south leads, 420 euros in all"}
+
+
 async def python_caller(env: dict[str, str]) -> tuple[int | None, str, str]:
     caller = await asyncio.create_subprocess_exec(
         sys.executable,

@@ -9,7 +9,14 @@ from typing import Literal
 import pytest
 from pydantic import Field, SecretStr
 
-from stigma.runtime.settings import Port, Seconds, ServiceSettings, load_settings, secrets
+from stigma.runtime.settings import (
+    Port,
+    Seconds,
+    ServiceSettings,
+    Texts,
+    load_settings,
+    secrets,
+)
 
 
 class Settings(ServiceSettings):
@@ -20,6 +27,7 @@ class Settings(ServiceSettings):
     wait: Seconds = Field(timedelta(seconds=1.5), description="A wait.")
     needed: str = Field(description="Must be given.")
     names: list[str] = Field(default_factory=list, description="Some names.")
+    globs: Texts = Field((), description="Some globs.")
 
 
 @pytest.fixture(autouse=True)
@@ -57,6 +65,8 @@ def test_settings_can_be_made_by_name() -> None:
         ("STIGMA_SHUTDOWN_GRACE", "nan", "STIGMA_SHUTDOWN_GRACE: a number of seconds is needed"),
         ("STIGMA_LOG_LEVEL", "LOUD", "STIGMA_LOG_LEVEL: Input should be 'DEBUG'"),
         ("STIGMA_NAMES", "[", "STIGMA_NAMES: not valid JSON"),
+        ("STIGMA_GLOBS", "[", "STIGMA_GLOBS: not valid JSON"),
+        ("STIGMA_GLOBS", "[1]", "STIGMA_GLOBS: Input should be a valid string"),
     ],
 )
 def test_a_bad_value_is_one_line_and_exit_2(
@@ -85,6 +95,23 @@ def test_a_bad_secret_is_not_shown(
     error = capsys.readouterr().err
     assert "STIGMA_KEY" in error
     assert "far-too-long" not in error
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("", ()),
+        ("a", ("a",)),
+        (" a-*, b ,,", ("a-*", "b")),
+        ("[]", ()),
+        (' ["a-*", "b, c"]', ("a-*", "b, c")),
+    ],
+)
+def test_texts_have_commas_between_them_or_are_json(
+    monkeypatch: pytest.MonkeyPatch, value: str, expected: tuple[str, ...]
+) -> None:
+    monkeypatch.setenv("STIGMA_GLOBS", value)
+    assert load_settings(Settings, "svc", []).globs == expected
 
 
 def test_a_missing_value_is_named(
@@ -117,6 +144,7 @@ def test_help_is_a_table_of_every_variable(capsys: pytest.CaptureFixture[str]) -
     assert lines["STIGMA_MODE"][1:3] == ["a|b", "a"]
     assert lines["STIGMA_FILE"][1:3] == ["path", "-"]
     assert lines["STIGMA_WAIT"][1:3] == ["seconds", "1.5"]
+    assert lines["STIGMA_GLOBS"][1:3] == ["list", "-"]
     assert lines["STIGMA_NEEDED"][1:3] == ["text", "(required)"]
     assert lines["STIGMA_NAMES"][1] == "json"
     assert lines["STIGMA_WORKFLOW_SANDBOX"][1:3] == ["true|false", "false"]

@@ -42,6 +42,8 @@ from stigma.contracts.task_queues import TaskQueues
 from stigma.internal.v1.execution_pb2 import (
     AgentWorkflowInput,
     Bind,
+    ConverseRequest,
+    ConverseResponse,
     DeliverCallbackRequest,
     DeliverCallbackResponse,
     ModelCallRequest,
@@ -167,6 +169,10 @@ class FakeModel(ModelActivities, CallbackActivities):
             raise ApplicationError("out of context", type="CONTEXT_LENGTH", non_retryable=True)
         usage = Usage(input_tokens=3, output_tokens=5, model_calls=1)
         return ModelCallResponse(message=_said(ROLE_MODEL, f"step {request.step}"), usage=usage)
+
+    @activity.defn(name="converse")
+    async def converse(self, request: ConverseRequest) -> ConverseResponse:
+        raise NotImplementedError
 
     @activity.defn(name="deliver_callback")
     async def deliver_callback(self, request: DeliverCallbackRequest) -> DeliverCallbackResponse:

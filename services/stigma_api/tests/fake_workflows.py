@@ -33,6 +33,8 @@ from stigma.internal.v1.execution_pb2 import (
     DELIVERY_VERDICT_UNDELIVERABLE,
     AgentWorkflowInput,
     Bind,
+    ConverseRequest,
+    ConverseResponse,
     DeliverCallbackRequest,
     DeliverCallbackResponse,
     ModelCallRequest,
@@ -215,6 +217,10 @@ class Staged(ModelActivities, CallbackActivities, CallerWatchActivities):
             case [reason] if reason:
                 raise ApplicationError("a secret prompt", type=reason, next_retry_delay=_MINUTE)
         return ModelCallResponse(usage=Usage(input_tokens=1200, output_tokens=4, model_calls=1))
+
+    @activity.defn(name="converse")
+    async def converse(self, request: ConverseRequest) -> ConverseResponse:
+        raise NotImplementedError
 
     @activity.defn(name="deliver_callback")
     async def deliver_callback(self, request: DeliverCallbackRequest) -> DeliverCallbackResponse:

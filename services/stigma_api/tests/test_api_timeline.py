@@ -242,7 +242,7 @@ async def test_of_a_long_story_the_oldest_calls_are_left_out(
     whole = await eventually(all_called, what="six model calls")
     assert not whole.truncated
     assert steps(whole) == ["ACKNOWLEDGED", "STARTED", *["MODEL_CALL"] * 6]
-    monkeypatch.setattr(timelines, "MAX_MODEL_CALLS", 2)
+    monkeypatch.setattr(timelines, "MAX_CALLS", 2)
     found = await timeline_of(staged_api, started.id)
     assert found.truncated
     assert list(found.entries) == [*whole.entries[:2], *whole.entries[-2:]]

@@ -21,8 +21,11 @@ from stigma.agent.v1.agent_pb2 import (
     AgentSpec,
     ModelSettings,
     Script,
+    ScriptCut,
     ScriptFailure,
     ScriptStep,
+    ScriptToolCall,
+    ScriptUsage,
 )
 from stigma_api.errors import ApiError
 from stigma_api.requests import validation
@@ -57,7 +60,9 @@ GOOD_SPEC = AgentSpec(
     instructions="Be brief in ${CITY}.",
     output_schema='{"type": "object", "$defs": {"a": {"type": "string"}},'
     ' "properties": {"x": {"$ref": "#/$defs/a"}}}',
-    limits=AgentLimits(timeout=Duration(seconds=3600), steps=10, tokens=5, cost_usd=0.25),
+    limits=AgentLimits(
+        timeout=Duration(seconds=3600), steps=10, tokens=5, cost_usd=0.25, tool_calls=10_000
+    ),
     model_settings=ModelSettings(temperature=1.0, top_p=0.5, max_tokens=5),
     env=["CITY"],
     allowed_models=["openai:gpt-5"],
@@ -65,6 +70,11 @@ GOOD_SPEC = AgentSpec(
         steps=[
             ScriptStep(text="a", delay=Duration()),
             ScriptStep(failure=ScriptFailure(reason=FAILURE_REASON_RATE_LIMITED, attempts=2)),
+            ScriptStep(
+                tool_calls=[ScriptToolCall(name="no such tool", arguments_json="{", id="1")] * 2,
+                usage=ScriptUsage(input_tokens=1, output_tokens=2, cost_usd=0.5),
+                cut=ScriptCut(attempts=1),
+            ),
         ]
     ),
 )
@@ -119,6 +129,7 @@ def test_what_is_fine_passes() -> None:
         ({"config": AgentConfig(temperature=float("nan"))}, "config.temperature"),
         ({"config": AgentConfig(limits=AgentLimits(steps=1001))}, "config.limits.steps"),
         ({"config": AgentConfig(limits=AgentLimits(tokens=-1))}, "config.limits.tokens"),
+        ({"config": AgentConfig(limits=AgentLimits(tool_calls=-1))}, "config.limits.tool_calls"),
         ({"config": AgentConfig(limits=AgentLimits(cost_usd=-1))}, "config.limits.cost_usd"),
     ],
 )
@@ -153,6 +164,7 @@ def test_a_start_that_breaks_a_rule_names_its_field(change: dict[str, object], f
         ({"output_schema": '{"$ref": "#"}'}, "output_schema"),
         ({"limits": AgentLimits(timeout=Duration())}, "limits.timeout"),
         ({"limits": AgentLimits(steps=-1)}, "limits.steps"),
+        ({"limits": AgentLimits(tool_calls=10_001)}, "limits.tool_calls"),
         ({"model_settings": ModelSettings(temperature=-1)}, "model_settings.temperature"),
         ({"model_settings": ModelSettings(top_p=1.1)}, "model_settings.top_p"),
         ({"model_settings": ModelSettings(max_tokens=0)}, "model_settings.max_tokens"),
@@ -168,6 +180,18 @@ def test_a_start_that_breaks_a_rule_names_its_field(change: dict[str, object], f
         (
             {"script": Script(steps=[ScriptStep(delay=Duration(seconds=-1))])},
             "script.steps[0].delay",
+        ),
+        (
+            {"script": Script(steps=[ScriptStep(cut=ScriptCut(attempts=-1))])},
+            "script.steps[0].cut.attempts",
+        ),
+        (
+            {"script": Script(steps=[ScriptStep(usage=ScriptUsage(output_tokens=-1))])},
+            "script.steps[0].usage.output_tokens",
+        ),
+        (
+            {"script": Script(steps=[ScriptStep(usage=ScriptUsage(cost_usd=float("inf")))])},
+            "script.steps[0].usage.cost_usd",
         ),
         (
             {"script": Script(steps=[ScriptStep(failure=ScriptFailure())])},

@@ -13,9 +13,14 @@ import pytest
 from stigma.agent.v1.agent_execution_pb2 import (
     AGENT_EXECUTION_PHASE_COMPLETED,
     ROLE_MODEL,
+    ROLE_USER,
+    TOOL_OUTCOME_NOT_RUN,
     AgentExecution,
     Message,
     Part,
+    ToolCall,
+    ToolResult,
+    Usage,
 )
 from stigma.agent.v1.agent_pb2 import FAILURE_REASON_WORKFLOW_ERROR
 from stigma.contracts import engine
@@ -144,6 +149,47 @@ def test_half_a_surrogate_pair_is_shown_as_it_was_written():
     shown = view(execution).input.text
     assert shown == '{\n  "a": "é \\ud800 \U0001f600"\n}'
     assert shown.encode()
+
+
+def test_tool_calls_and_results_are_parts_of_a_conversation():
+    execution = AgentExecution()
+    call = ToolCall(call_id="1-1", name="find", arguments_json='{"id":"A-1"}')
+    asked = Message(role=ROLE_MODEL, parts=[Part(text="I look."), Part(tool_call=call)])
+    result = ToolResult(
+        call_id="1-1", name="find", outcome=TOOL_OUTCOME_NOT_RUN, content="<late>", truncated=True
+    )
+    told = Message(role=ROLE_USER, parts=[Part(tool_result=result)])
+    execution.status.messages.extend([asked, told])
+    execution.status.usage.tool_calls = 1
+    shown = view(execution)
+    assert [turn.role for turn in shown.conversation] == ["model", "tools"]
+    text, called = shown.conversation[0].parts
+    [answered] = shown.conversation[1].parts
+    assert (text.kind, text.content.text) == ("text", "I look.")
+    assert (called.kind, called.call_id, called.name) == ("tool_call", "1-1", "find")
+    assert called.content.text == '{\n  "id": "A-1"\n}'
+    assert (answered.kind, answered.outcome, answered.truncated) == ("tool_result", "NOT_RUN", True)
+    templates = rendering.TemplateRenderer(rendering.Assets())
+    page = templates.part("_conversation.html", execution=shown)
+    assert "&lt;late&gt;" in page
+    assert '<span class="outcome not_run">not run</span>' in page
+    assert 'Calls <strong class="mono">find</strong>' in page
+    assert "cut at the tool" in page
+
+
+def test_usage_is_shown_by_model_where_there_are_several():
+    execution = AgentExecution()
+    usage = Usage(model_calls=2, tool_calls=3, input_tokens=1500, cache_read_tokens=1000)
+    usage.unmeasured_calls = 1
+    execution.status.usage.CopyFrom(usage)
+    execution.status.usage_by_model["openai:a"].CopyFrom(usage)
+    assert view(execution).usage_by_model == []
+    execution.status.usage_by_model["openai:b"].cost_usd = 0.5
+    templates = rendering.TemplateRenderer(rendering.Assets())
+    page = templates.part("_summary.html", execution=view(execution), links={}, chart=None, ui=None)
+    assert "1,500 in (1,000 from the cache), 0 out (estimated for 1 of the calls)" in page
+    assert "<dt>Tool calls</dt><dd>3</dd>" in page
+    assert '<dt class="mono">openai:b</dt><dd>0 in, 0 out, $0.5000</dd>' in page
 
 
 def test_long_texts_and_conversations_are_cut():

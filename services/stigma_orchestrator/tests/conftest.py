@@ -15,7 +15,7 @@ from temporalio.client import Client
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
 from ai_worker.models.caller import ModelCaller
-from ai_worker.models.catalog import build_catalog
+from ai_worker.models.catalog import Catalog
 from ai_worker.models.metrics import ModelCallMetrics
 from ai_worker.settings import Settings as AiSettings
 from ai_worker.worker import new_worker as new_ai_worker
@@ -124,9 +124,11 @@ async def agents(
 
     own = ToolAgents(client, TaskQueues(settings.task_queue_prefix), effects, new_tool_worker)
     sender = Sender(client, CallbackMetrics(CollectorRegistry()))
-    caller = ModelCaller(build_catalog((), 1), ModelCallMetrics(CollectorRegistry()))
+    caller = ModelCaller(Catalog([own.model]), ModelCallMetrics(CollectorRegistry()))
     ai_settings = AiSettings(
-        task_queue_prefix=settings.task_queue_prefix, shutdown_grace=timedelta(seconds=1)
+        task_queue_prefix=settings.task_queue_prefix,
+        shutdown_grace=timedelta(seconds=1),
+        max_cached_conversation_bytes=CACHED_WORKFLOWS * 1_000_000,
     )
     async with (
         new_execution_worker(client, sender, settings),

@@ -23,6 +23,7 @@ from stigma.agent.v1.agent_pb2 import AgentLimits, ScriptToolCall, Tool, Workflo
 BATCHES = pytest.mark.parametrize("count", [1, 3, 20])
 
 
+@pytest.mark.tools_contract("results in the order of the calls")
 @BATCHES
 async def test_results_go_back_in_the_order_of_the_calls(agents: ToolAgents, count: int) -> None:
     calls = [call(value=f"v{n}") for n in range(count)]
@@ -34,6 +35,7 @@ async def test_results_go_back_in_the_order_of_the_calls(agents: ToolAgents, cou
     assert ended.execution.status.usage_by_model["scripted:test"].tool_calls == count
 
 
+@pytest.mark.tools_contract("the header says whose a call is")
 async def test_a_call_says_whose_it_is(agents: ToolAgents) -> None:
     async with agents.tools_running():
         ended = await agents.run(answer(call(value=1), call(value=2)), LAST)
@@ -47,6 +49,7 @@ async def test_a_call_says_whose_it_is(agents: ToolAgents) -> None:
     }
 
 
+@pytest.mark.tools_contract("no model call carries the conversation")
 async def test_no_model_call_carries_the_conversation(agents: ToolAgents) -> None:
     async with agents.tools_running():
         ended = await agents.run(
@@ -59,6 +62,7 @@ async def test_no_model_call_carries_the_conversation(agents: ToolAgents) -> Non
     assert ended.text == "done: " + "x" * 5_000
 
 
+@pytest.mark.tools_contract("outcome ERROR: type and message of the error")
 @BATCHES
 async def test_an_error_is_told_with_its_type(agents: ToolAgents, count: int) -> None:
     async with agents.tools_running():
@@ -68,6 +72,7 @@ async def test_an_error_is_told_with_its_type(agents: ToolAgents, count: int) ->
     assert ended.phase == "COMPLETED"
 
 
+@pytest.mark.tools_contract("a failed call is made once")
 async def test_a_failed_call_is_not_made_again(agents: ToolAgents) -> None:
     async with agents.tools_running():
         ended = await agents.run(answer(call(how="fail once")), LAST)
@@ -75,6 +80,7 @@ async def test_a_failed_call_is_not_made_again(agents: ToolAgents) -> None:
     assert len(agents.effects.calls) == 1
 
 
+@pytest.mark.tools_contract("a call that is safe to repeat is repeated, under one key")
 async def test_a_call_that_is_safe_to_repeat_is(agents: ToolAgents) -> None:
     safe = tool(policy={"retry_safe": True})
     async with agents.tools_running():
@@ -84,6 +90,7 @@ async def test_a_call_that_is_safe_to_repeat_is(agents: ToolAgents) -> None:
     assert len({header["idempotency_key"] for header in agents.effects.headers}) == 1
 
 
+@pytest.mark.tools_contract("outcome NOT_RUN: no worker took it in time")
 @BATCHES
 async def test_calls_that_no_worker_took_have_not_run(agents: ToolAgents, count: int) -> None:
     waiting = tool(policy={"start_timeout": 1})
@@ -92,12 +99,14 @@ async def test_calls_that_no_worker_took_have_not_run(agents: ToolAgents, count:
     assert "has not happened" in ended.results[0].content
 
 
+@pytest.mark.tools_contract("outcome NOT_RUN: no worker took it in time")
 async def test_a_call_that_may_wait_as_long_as_it_may_take_has_not_run(agents: ToolAgents) -> None:
     waiting = tool(policy={"start_timeout": 60, "timeout": 1})
     ended = await agents.run(answer(call()), LAST, tools=[waiting])
     assert ended.outcomes == ["NOT_RUN"]
 
 
+@pytest.mark.tools_contract("outcome NOT_RUN: the worker has no such activity")
 async def test_an_activity_that_the_worker_does_not_have_has_not_run(agents: ToolAgents) -> None:
     missing = tool(activity="missing")
     async with agents.tools_running():
@@ -105,6 +114,7 @@ async def test_an_activity_that_the_worker_does_not_have_has_not_run(agents: Too
     assert ended.outcomes == ["NOT_RUN"]
 
 
+@pytest.mark.tools_contract("outcome UNKNOWN: no heartbeat")
 @BATCHES
 async def test_lost_calls_may_have_happened(agents: ToolAgents, count: int) -> None:
     watched = tool(policy={"heartbeat_timeout": 1})
@@ -116,6 +126,7 @@ async def test_lost_calls_may_have_happened(agents: ToolAgents, count: int) -> N
         agents.effects.released.set()
 
 
+@pytest.mark.tools_contract("outcome UNKNOWN: it took too long")
 async def test_a_call_that_takes_too_long_may_have_happened(agents: ToolAgents) -> None:
     slow = tool(policy={"timeout": 1})
     async with agents.tools_running():
@@ -124,6 +135,7 @@ async def test_a_call_that_takes_too_long_may_have_happened(agents: ToolAgents) 
         agents.effects.released.set()
 
 
+@pytest.mark.tools_contract("outcome UNKNOWN: lost once, then not taken")
 async def test_a_safe_call_that_was_lost_and_then_not_taken_is_unknown(agents: ToolAgents) -> None:
     safe = tool(policy={"retry_safe": True, "heartbeat_timeout": 1, "start_timeout": 2})
     async with agents.tools_running(max_concurrent_activities=1):
@@ -133,6 +145,7 @@ async def test_a_safe_call_that_was_lost_and_then_not_taken_is_unknown(agents: T
         agents.effects.released.set()
 
 
+@pytest.mark.tools_contract("outcome UNKNOWN: its worker stopped")
 async def test_a_call_whose_worker_stops_may_have_happened(agents: ToolAgents) -> None:
     async with agents.tools_running():
         handle = await agents.start(agents.agent([answer(call(how="stuck")), LAST]))
@@ -142,6 +155,7 @@ async def test_a_call_whose_worker_stops_may_have_happened(agents: ToolAgents) -
     assert ended.phase == "COMPLETED"
 
 
+@pytest.mark.tools_contract("outcome ERROR: a result that cannot be read")
 async def test_results_that_cannot_be_read_are_errors(agents: ToolAgents) -> None:
     async with agents.tools_running():
         ended = await agents.run(answer(call(how="bytes")), LAST)
@@ -149,6 +163,7 @@ async def test_results_that_cannot_be_read_are_errors(agents: ToolAgents) -> Non
     assert "binary/plain" in ended.results[0].content
 
 
+@pytest.mark.tools_contract("outcome OK: the result, as it is")
 @pytest.mark.parametrize(
     ("value", "told"),
     [
@@ -168,6 +183,7 @@ async def test_results_are_told_as_they_are(agents: ToolAgents, value: object, t
         assert ended.results[0].content == told
 
 
+@pytest.mark.tools_contract("a long result is cut on a character")
 async def test_long_results_are_cut_on_a_character(agents: ToolAgents) -> None:
     short = tool(policy={"max_result_bytes": 200})
     async with agents.tools_running():
@@ -199,6 +215,8 @@ SCHEMA = json.dumps(
 )
 
 
+@pytest.mark.tools_contract("outcome REFUSED: no such tool")
+@pytest.mark.tools_contract("outcome REFUSED: arguments that the tool does not take")
 @pytest.mark.parametrize(
     ("asked", "told"),
     [
@@ -229,6 +247,7 @@ async def test_a_refused_call_is_explained_and_the_run_goes_on(
     assert ended.execution.status.usage.tool_calls == 1
 
 
+@pytest.mark.tools_contract("five refused answers in a row end it")
 async def test_five_refused_answers_in_a_row_end_it(agents: ToolAgents) -> None:
     ended = await agents.run(answer(call("nope")))
     assert ended.phase == "FAILED INVALID_REQUEST"
@@ -242,6 +261,7 @@ async def test_refused_answers_that_are_not_in_a_row_do_not(agents: ToolAgents) 
     assert ended.phase == "COMPLETED"
 
 
+@pytest.mark.tools_contract("limit of tool calls: a batch beyond it does not start")
 async def test_a_batch_beyond_the_limit_does_not_start(agents: ToolAgents) -> None:
     async with agents.tools_running():
         ended = await agents.run(answer(*[call()] * 8), LAST, limits=AgentLimits(tool_calls=6))
@@ -260,6 +280,7 @@ async def test_calls_up_to_the_limit_run(agents: ToolAgents) -> None:
     assert ended.phase == "COMPLETED"
 
 
+@pytest.mark.tools_contract("sequential calls run alone, in order")
 async def test_sequential_calls_run_alone_and_in_order(agents: ToolAgents) -> None:
     alone = tool("alone", policy={"sequential": True})
     asked = [call(value=0), call(value=1), call("alone", value=2), call("alone", value=3)]
@@ -269,6 +290,7 @@ async def test_sequential_calls_run_alone_and_in_order(agents: ToolAgents) -> No
     assert agents.effects.order[4:] == ["+2", "-2", "+3", "-3", "+4", "-4"]
 
 
+@pytest.mark.tools_contract("ids of a provider may repeat")
 async def test_ids_of_the_provider_may_repeat(agents: ToolAgents) -> None:
     same = [call(value=n, call_id="call_0") for n in range(3)]
     async with agents.tools_running():
@@ -277,6 +299,7 @@ async def test_ids_of_the_provider_may_repeat(agents: ToolAgents) -> None:
     assert len({result.call_id for result in ended.results}) == 6
 
 
+@pytest.mark.tools_contract("the key in an argument, hidden from the model")
 async def test_the_key_is_put_into_an_argument(agents: ToolAgents) -> None:
     schema = {
         "type": "object",
@@ -289,6 +312,7 @@ async def test_the_key_is_put_into_an_argument(agents: ToolAgents) -> None:
     assert agents.effects.calls == [{"value": 1, "key": f"{ended.handle.id}/1-1"}]
 
 
+@pytest.mark.tools_contract("workflows and Nexus operations are tools")
 async def test_a_workflow_is_a_tool(agents: ToolAgents) -> None:
     book = Tool(name="book", workflow=WorkflowTool(type="book"))
     async with agents.tools_running():
@@ -312,6 +336,7 @@ async def test_a_child_that_times_out_may_have_happened(agents: ToolAgents) -> N
     assert ended.outcomes == ["UNKNOWN"]
 
 
+@pytest.mark.tools_contract("outcome CANCELLED")
 async def test_a_child_that_an_operator_cancels_is_cancelled(agents: ToolAgents) -> None:
     book = Tool(name="book", workflow=WorkflowTool(type="book"))
     async with agents.tools_running():
@@ -323,6 +348,7 @@ async def test_a_child_that_an_operator_cancels_is_cancelled(agents: ToolAgents)
     assert ended.phase == "COMPLETED"
 
 
+@pytest.mark.tools_contract("a cancel reaches activities and children")
 async def test_a_cancel_reaches_activities_and_children(agents: ToolAgents) -> None:
     book = Tool(name="book", workflow=WorkflowTool(type="book"))
     waits = tool(policy={"heartbeat_timeout": 5})

@@ -31,10 +31,17 @@ from temporalio.worker import (
 )
 from typing_extensions import override
 
-from services.stigma_orchestrator.tests.orchestration import closed_execution
+from ai_worker.models.provider import ModelResult, ToolDefinition
+from ai_worker.models.scripted import ScriptedProvider
+from services.stigma_orchestrator.tests.orchestration import (
+    closed_execution,
+    phase_of,
+    reason_of,
+)
 from stigma.agent.v1.agent_execution_pb2 import (
     AgentExecution,
     AgentExecutionSpec,
+    Message,
     ToolOutcome,
     ToolResult,
 )
@@ -50,7 +57,7 @@ from stigma.agent.v1.agent_pb2 import (
 from stigma.contracts import errors
 from stigma.contracts.payloads import DATA_CONVERTER
 from stigma.contracts.task_queues import TaskQueues
-from stigma.internal.v1.execution_pb2 import AgentWorkflowInput
+from stigma.internal.v1.execution_pb2 import AgentWorkflowInput, ModelCallRequest
 from stigma_orchestrator.agents.workflow import AgentWorkflow
 
 HEADER: ContextVar[dict[str, Any]] = ContextVar("header")
@@ -130,6 +137,8 @@ class Effects:
                     with contextlib.suppress(TimeoutError):
                         async with asyncio.timeout(0.2):
                             await self.released.wait()
+            case "large":
+                return "x" * arguments["size"]
             case "bytes":
                 return b"\x00\x01"
         return arguments.get("value")
@@ -171,7 +180,9 @@ def new_policy(**fields: Any) -> ToolPolicy:
     return policy
 
 
-def call(tool_name: str = "act", arguments: Any = None, call_id: str = "", **named: Any) -> Any:
+def call(
+    tool_name: str = "act", arguments: Any = None, call_id: str = "", **named: Any
+) -> ScriptToolCall:
     """A call of the script; text is taken as it is."""
     text = arguments if isinstance(arguments, str) else json.dumps(arguments or named)
     return ScriptToolCall(name=tool_name, arguments_json=text, id=call_id)
@@ -180,6 +191,21 @@ def call(tool_name: str = "act", arguments: Any = None, call_id: str = "", **nam
 def answer(*calls: ScriptToolCall, text: str = "", **fields: Any) -> ScriptStep:
     """An answer of the scripted model."""
     return ScriptStep(tool_calls=calls, text=text, **fields)
+
+
+class RecordedModel(ScriptedProvider):
+    """The scripted model, and the conversations that it was called with."""
+
+    def __init__(self) -> None:
+        self.conversations: dict[tuple[str, int], list[Message]] = {}
+        """By execution and step."""
+
+    @override
+    async def call(
+        self, model: str, request: ModelCallRequest, attempt: int, tools: Sequence[ToolDefinition]
+    ) -> ModelResult:
+        self.conversations[request.execution_id, request.step] = list(request.messages)
+        return await super().call(model, request, attempt, tools)
 
 
 LAST = answer(text="done: {results}")
@@ -193,6 +219,7 @@ class ToolAgents:
     queues: TaskQueues
     effects: Effects
     new_tool_worker: Callable[..., Worker]
+    model: RecordedModel = field(default_factory=RecordedModel)
     started: list[WorkflowHandle[Any, Any]] = field(default_factory=list)
 
     @property
@@ -296,8 +323,6 @@ class Ended:
     @property
     def phase(self) -> str:
         """Phase, and reason where it failed."""
-        from services.stigma_orchestrator.tests.orchestration import phase_of, reason_of
-
         phase = phase_of(self.execution)
         return phase if phase == "COMPLETED" else f"{phase} {reason_of(self.execution)}"
 

@@ -2,6 +2,8 @@
 {{- define "ai-worker.environment" -}}
 - name: STIGMA_MAX_CONCURRENT_ACTIVITIES
   value: {{ .Values.limits.maxConcurrentActivities | int64 | quote }}
+- name: STIGMA_MAX_CACHED_CONVERSATION_BYTES
+  value: {{ .Values.limits.maxCachedConversationBytes | int64 | quote }}
 {{- if include "ai-worker.providers" . }}
 - name: STIGMA_PROVIDERS_FILE
   value: /etc/stigma/providers/providers.yaml

@@ -28,6 +28,10 @@
 {{- end }}
 - name: STIGMA_CALLBACKS_ENABLED
   value: {{ .Values.callbacks.enabled | quote }}
+- name: STIGMA_TOOL_TASK_QUEUES
+  value: {{ .Values.tools.taskQueues | toJson | quote }}
+- name: STIGMA_TOOL_NEXUS_ENDPOINTS
+  value: {{ .Values.tools.nexusEndpoints | toJson | quote }}
 - name: STIGMA_API_MAX_IN_FLIGHT
   value: {{ .Values.limits.maxInFlight | int64 | quote }}
 - name: STIGMA_API_MAX_WATCHES

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from stigma.agent.v1.agent_pb2 import Agent
+from stigma.agent.v1.agent_pb2 import Agent, Tool
 from stigma.agent.v1.agent_service_pb2 import (
     ApplyAgentRequest,
     DeleteAgentRequest,
@@ -21,6 +21,23 @@ from stigma_cli.output import Format, Output
 
 app = typer.Typer(help="Register, show and delete agents.", no_args_is_help=True)
 
+
+def _tool_text(tool: Tool) -> str:
+    """Return a tool's name, and what runs it."""
+    match tool.WhichOneof("kind"):
+        case "activity":
+            return f"{tool.name} (activity {tool.activity.type} on {tool.activity.task_queue})"
+        case "workflow" if tool.workflow.name:
+            return f"{tool.name} (workflow {tool.workflow.name})"
+        case "workflow":
+            return f"{tool.name} (workflow {tool.workflow.type} on {tool.workflow.task_queue})"
+        case "nexus":
+            service = f"{tool.nexus.service}.{tool.nexus.operation}"
+            return f"{tool.name} (Nexus operation {service} of {tool.nexus.endpoint})"
+        case _:
+            return tool.name
+
+
 AGENTS: DefinitionKind[Agent] = DefinitionKind(
     kind=Kind.AGENT,
     read=read_agents,
@@ -33,7 +50,11 @@ AGENTS: DefinitionKind[Agent] = DefinitionKind(
     ),
     delete=lambda api, name: api.call(api.agents.DeleteAgent, DeleteAgentRequest(name=name)),
     column=("MODEL", lambda agent: agent.spec.model),
-    rows=lambda agent: [("model", agent.spec.model), ("description", agent.spec.description)],
+    rows=lambda agent: [
+        ("model", agent.spec.model),
+        ("description", agent.spec.description),
+        ("tools", ", ".join(map(_tool_text, agent.spec.tools))),
+    ],
     body=lambda agent: ("instructions", agent.spec.instructions),
 )
 

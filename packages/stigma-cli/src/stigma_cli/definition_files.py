@@ -14,6 +14,9 @@ from stigma_cli.resource_files import AGENT, WORKFLOW, D, EnvelopeReader, texts
 from stigma_cli.strict_json import TOO_DEEP, dump_json
 from stigma_cli.yaml_files import FileError, dump_document, parse_documents
 
+# Fields of JSON text, which a file may have as a mapping.
+_JSON_FIELDS = ("input_schema", "output_schema", "arguments_json")
+
 
 def read_agents(paths: Iterable[Path]) -> list[tuple[str, Agent]]:
     """Read the agents of files, of the files in directories, and of stdin ("-").
@@ -38,7 +41,7 @@ def agents_of(name: str, text: str) -> list[Agent]:
     Raises:
         CliError: it is malformed; with every mistake.
     """
-    reader = EnvelopeReader(name, {"output_schema": _schema_text})
+    reader = EnvelopeReader(name, dict.fromkeys(_JSON_FIELDS, _json_text))
     return reader.read_all(parse_documents(name, text), AGENT, Agent)
 
 
@@ -66,7 +69,7 @@ def _read(
     return read
 
 
-def _schema_text(value: Any) -> str:
+def _json_text(value: Any) -> str:
     try:
         return dump_json(_plain(value))
     except RecursionError:

@@ -18,6 +18,7 @@ from stigma.agent.v1.agent_pb2 import Agent
 from stigma.contracts.payloads import DATA_CONVERTER
 from stigma.contracts.task_queues import TaskQueues
 from stigma.diagnosis.v1.diagnosis_service_pb2 import ExecutionTimeline
+from stigma_cli.agent_calls import agent_calls
 from stigma_cli.agent_registry import AGENTS
 from stigma_cli.connections import Api, open_api
 from stigma_cli.definition_files import read_agents
@@ -140,7 +141,11 @@ async def _review(
         handle = await start(
             client, example.name, example.document, example.input, queue=TaskQueues().engine
         )
-        outcome = await (follow(handle) if output is Format.TEXT else result(handle))
+        if output is Format.TEXT:
+            async with agent_calls(handle, stack.api_address) as agents:
+                outcome = await follow(handle, agents)
+        else:
+            outcome = await result(handle)
         return outcome, [await _timeline(api, each) for each in await _executions(handle)]
 
 

@@ -9,8 +9,9 @@ from stigma.contracts.durations import format_duration
 from stigma.contracts.errors import reason_name
 from stigma.contracts.executions import Execution, Kind, phase_name
 from stigma.workflow.v1.workflow_execution_service_pb2 import WatchWorkflowExecutionResponse
+from stigma_cli.conversation_text import answer_text, result_text, tokens_text, usage_text
 from stigma_cli.execution_calls import Event
-from stigma_cli.output import as_time
+from stigma_cli.output import as_time, counted
 
 
 def describe(event: Event) -> str:
@@ -97,14 +98,23 @@ def _work(event: Event) -> str:
             return f"model call {call.step}: {call.model}"
         case WatchAgentExecutionResponse() if event.HasField("model_call_completed"):
             done = event.model_call_completed
-            text = " ".join(part.text for part in done.message.parts if part.text)
-            return f"model call {done.step} answered: {text}"
+            return f"model call {done.step} answered: {answer_text(done.message)}"
         case WatchAgentExecutionResponse() if event.HasField("model_call_failed"):
             failed = event.model_call_failed
             reason = reason_name(failed.failure.reason)
             return f"model call {failed.step} failed: {reason}: {failed.failure.message}"
+        case WatchAgentExecutionResponse():
+            return _tool_call(event)
         case _:
             return ""
+
+
+def _tool_call(event: WatchAgentExecutionResponse) -> str:
+    if event.HasField("tool_call_started"):
+        return f"tool call {event.tool_call_started.call_id} {event.tool_call_started.name}"
+    if event.HasField("tool_call_ended"):
+        return f"tool call {result_text(event.tool_call_ended.result)}"
+    return ""
 
 
 def _input_rows(execution: Execution) -> list[tuple[str, str]]:
@@ -121,9 +131,12 @@ def _input_rows(execution: Execution) -> list[tuple[str, str]]:
 def _work_rows(execution: Execution) -> list[tuple[str, str]]:
     if not isinstance(execution, AgentExecution):
         return [("error", execution.status.error_json), ("run", execution.status.run.workflow_id)]
-    usage = execution.status.usage
+    usage, by_model = execution.status.usage, execution.status.usage_by_model
+    models = sorted(by_model.items()) if len(by_model) > 1 else []
     return [
         ("steps", str(execution.status.steps)),
-        ("tokens", f"{usage.input_tokens} in, {usage.output_tokens} out"),
+        ("tools", counted(usage.tool_calls, "call") if usage.tool_calls else ""),
+        ("tokens", tokens_text(usage)),
         ("cost", cost_text(usage)),
+        *((model, usage_text(of_model)) for model, of_model in models),
     ]

@@ -14,7 +14,6 @@ from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
 
-from stigma.contracts.costs import cost_text
 from stigma.contracts.durations import format_duration
 from stigma.contracts.executions import Kind
 from stigma.diagnosis.v1.diagnosis_service_pb2 import (
@@ -24,6 +23,7 @@ from stigma.diagnosis.v1.diagnosis_service_pb2 import (
     TimelineStep,
 )
 from stigma_cli.connections import Api, open_api
+from stigma_cli.conversation_text import usage_text
 from stigma_cli.errors import CliError, Exit
 from stigma_cli.output import (
     Format,
@@ -31,7 +31,6 @@ from stigma_cli.output import (
     as_json,
     as_time,
     console,
-    counted,
     print_json,
     print_rich,
 )
@@ -42,7 +41,13 @@ from stigma_cli.terminal_text import escape_line
 _BARS = (16, 8)
 _LEAST_WHAT = 24
 _SVG_WIDTH = 120
-_COLOURS = {"caller": "cyan", "agent": "magenta", "workflow": "magenta", "engine": "blue"}
+_COLOURS = {
+    "caller": "cyan",
+    "agent": "magenta",
+    "workflow": "magenta",
+    "engine": "blue",
+    "tool": "green",
+}
 _FONT_FACE = re.compile(r"@font-face \{.*?\}\s*", re.DOTALL)
 _SECOND = 10**9
 
@@ -81,12 +86,14 @@ def draw(shown: ExecutionTimeline, width: int | None) -> Text:
         missing = f"The caller's part is missing: {escape_line(shown.caller_unavailable)}."
         lines.append(Text(missing, style="yellow"))
     if shown.truncated:
-        lines.append(Text("The oldest model calls were left out.", style="yellow"))
+        lines.append(Text("The oldest calls were left out.", style="yellow"))
     return Text("\n").join(lines)
 
 
 def who(shown: ExecutionTimeline, entry: TimelineEntry) -> str:
-    """Return whose step an entry is: the caller's, the execution's or the engine's."""
+    """Return whose step an entry is: the caller's, the execution's, the engine's or a tool's."""
+    if entry.step == TimelineStep.TIMELINE_STEP_TOOL_CALL:
+        return "tool"
     if entry.step == TimelineStep.TIMELINE_STEP_ENGINE_RUN:
         return "engine"
     if entry.workflow_id != shown.execution_id:
@@ -147,11 +154,7 @@ def _heading(shown: ExecutionTimeline, width: int | None) -> list[Text]:
         activity = f", activity {shown.caller.activity_id}" if shown.caller.activity_id else ""
         lines.append(Text(f"caller  {escape_line(shown.caller.workflow_id + activity)}"))
     if shown.HasField("usage") and shown.usage.model_calls:
-        usage = shown.usage
-        cost = f", {text}" if (text := cost_text(usage)) else ""
-        calls = counted(usage.model_calls, "model call")
-        tokens = f"{usage.input_tokens:,} tokens in, {usage.output_tokens:,} out"
-        lines.append(Text(f"usage   {calls}, {tokens}{cost}"))
+        lines.append(Text(f"usage   {usage_text(shown.usage)}"))
     return lines
 
 

@@ -15,6 +15,7 @@ from stigma.agent.v1.agent_execution_service_pb2 import WatchAgentExecutionRespo
 from stigma.contracts.executions import Execution, Kind, phase_name
 from stigma.contracts.phases import has_ended
 from stigma_cli.connections import Api, open_api
+from stigma_cli.conversation_text import message_lines, usage_text
 from stigma_cli.errors import CliError, Exit
 from stigma_cli.execution_calls import (
     Event,
@@ -132,7 +133,14 @@ async def follow_events(
         else:
             time = as_time(event.time, timespec="milliseconds")
             print_line(f"{time}  {escape_line(describe(event))}")
-    return event.ended.execution
+    ended = event.ended.execution
+    if (
+        output is Format.TEXT
+        and isinstance(ended, AgentExecution)
+        and ended.status.usage.tool_calls
+    ):
+        print_line(f"usage: {usage_text(ended.status.usage)}")
+    return ended
 
 
 @asynccontextmanager
@@ -167,11 +175,11 @@ async def _get(execution_id: str, full: bool, output: Format) -> None:
         return
     for name, value in rows(execution):
         if value:
-            print_line(f"{name + ':':10}{value}")
+            print_line(f"{name + ':':9} {value}")
     if isinstance(execution, AgentExecution):
         for message in execution.status.messages:
-            text = " ".join(part.text or part.thinking for part in message.parts)
-            print_line(f"{'user' if message.role == 1 else 'model'}: {text}")
+            for line in message_lines(message):
+                print_line(line)
 
 
 async def _list(kind: Kind, query: str, limit: int, output: Format) -> None:

@@ -11,16 +11,17 @@ from rich.live import Live
 from rich.text import Text
 from temporalio.client import WorkflowHandle
 
+from stigma_cli.agent_calls import AgentCalls
 from stigma_cli.output import console, print_line
 from stigma_cli.runs import result, trace
 from stigma_cli.tables import table_lines
-from stigma_cli.task_lines import TaskLine, Tasks, in_order, task_lines
+from stigma_cli.task_lines import TaskLine, in_order, task_lines
 
 _POLL_SECONDS = 0.3
 
 
-async def follow(handle: WorkflowHandle[Any, Any]) -> Any:
-    """Show a run's tasks until it ends; returns its output.
+async def follow(handle: WorkflowHandle[Any, Any], agents: AgentCalls) -> Any:
+    """Show a run's tasks, and its agents' tool calls, until it ends; returns its output.
 
     Raises:
         CliError: the run failed, or was cancelled, terminated or timed out.
@@ -29,32 +30,44 @@ async def follow(handle: WorkflowHandle[Any, Any]) -> Any:
     outcome = asyncio.create_task(result(handle))
     try:
         if out.is_terminal:
-            await _show_table(out, handle, outcome)
+            await _show_table(out, handle, outcome, agents)
         else:
-            await print_tasks(handle, outcome)
+            await print_tasks(handle, outcome, agents)
         return await outcome
     finally:
         outcome.cancel()
 
 
 async def _show_table(
-    out: Console, handle: WorkflowHandle[Any, Any], outcome: asyncio.Task[Any]
+    out: Console,
+    handle: WorkflowHandle[Any, Any],
+    outcome: asyncio.Task[Any],
+    agents: AgentCalls,
 ) -> None:
     with Live(console=out, auto_refresh=False) as live:
+        agents.write = live.console.print  # above the table
         while True:
             ended = outcome.done()
-            live.update(_table(await trace(handle), out.width), refresh=True)
+            lines = task_lines(await trace(handle))
+            agents.see(lines)
+            live.update(_table(lines, out.width), refresh=True)
             if ended:
+                await agents.finish()
                 return
             await asyncio.wait([outcome], timeout=_POLL_SECONDS)
 
 
-async def print_tasks(handle: WorkflowHandle[Any, Any], outcome: asyncio.Future[Any]) -> None:
+async def print_tasks(
+    handle: WorkflowHandle[Any, Any], outcome: asyncio.Future[Any], agents: AgentCalls
+) -> None:
     """Print a line whenever a task of a run begins or ends, until `outcome` is there."""
     printed: set[tuple[tuple[str, str, int], str]] = set()
     while True:
         ended = outcome.done()
         lines = task_lines(await trace(handle))
+        agents.see(lines)
+        if ended:
+            await agents.finish()
         for line in new_lines(lines, printed):
             print_line(f"{line.label:20} {line.status:10} {line.took}".rstrip())
         if ended:
@@ -71,8 +84,7 @@ def new_lines(
     return new
 
 
-def _table(tasks: Tasks, width: int) -> Text:
-    lines = task_lines(tasks)
+def _table(lines: Sequence[TaskLine], width: int) -> Text:
     columns = ["~TASK", "STATUS", ">TOOK"]
     rows = [[line.label, line.status, line.took] for line in lines]
     if any(line.execution_id for line in lines):

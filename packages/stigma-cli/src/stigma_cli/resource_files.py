@@ -152,8 +152,19 @@ class EnvelopeReader:
                 if field.name in seen:
                     raise self._error(values, key, f"{path}.{key} is given twice")
                 seen.add(field.name)
+                self._check_choice(message, field, values, key, path)
                 if values[key] is not None:
                     self._set(message, field, values, key, f"{path}.{key}")
+
+    def _check_choice(
+        self, message: Message, field: FieldDescriptor, values: Any, key: Any, path: str
+    ) -> None:
+        """Refuse a second field of those of which there is one, which would replace the first."""
+        choice = field.containing_oneof
+        first = message.WhichOneof(choice.name) if choice is not None else None
+        if choice is not None and first and values[key] is not None:
+            names = ", ".join(each.json_name for each in choice.fields)
+            raise self._error(values, key, f"{path} has {first} already: give one of {names}")
 
     def _set(
         self, message: Message, field: FieldDescriptor, values: Any, key: Any, path: str

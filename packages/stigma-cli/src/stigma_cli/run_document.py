@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from stigma_cli import definition_files
+from stigma_cli.agent_calls import agent_calls
 from stigma_cli.connections import connect_temporal, task_queues
 from stigma_cli.documents import can_check, document_name, problems_of
 from stigma_cli.errors import CliError, Exit
@@ -31,7 +32,12 @@ def run(
         str,
         typer.Option("--input", "-i", metavar="JSON", help="The input: JSON, or @FILE with JSON."),
     ] = "null",
-    watch: Annotated[bool, typer.Option("--watch", help="Show each task as it runs.")] = False,
+    watch: Annotated[
+        bool,
+        typer.Option(
+            "--watch", help="Show each task as it runs, and tool calls of agents (from the API)."
+        ),
+    ] = False,
     timeout: Annotated[
         str,
         typer.Option(
@@ -107,7 +113,8 @@ async def _run(
     try:
         async with asyncio.timeout(longest.total_seconds()):
             if watch and output is Format.TEXT:
-                outcome = await follow(handle)
+                async with agent_calls(handle) as agents:
+                    outcome = await follow(handle, agents)
             else:
                 outcome = await result(handle)
     except TimeoutError:

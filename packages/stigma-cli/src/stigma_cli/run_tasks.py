@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from stigma.workflow.v1.workflow_execution_service_pb2 import WatchWorkflowExecutionResponse
+from stigma_cli.agent_calls import agent_calls
 from stigma_cli.connections import connect_temporal
 from stigma_cli.errors import CliError
 from stigma_cli.execution_calls import Event
@@ -46,7 +47,9 @@ class RunTasks:
         try:
             async with asyncio.timeout(_CONNECT_SECONDS):
                 client = await connect_temporal()
-            await print_tasks(client.get_workflow_handle(workflow_id), self._ended)
+            handle = client.get_workflow_handle(workflow_id)
+            async with agent_calls(handle) as agents:
+                await print_tasks(handle, self._ended, agents)
         except CliError as error:
             print_note(f"tasks are not shown: {error.message}")
         except TimeoutError:

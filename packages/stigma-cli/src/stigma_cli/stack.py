@@ -217,6 +217,8 @@ class Stack:
         environment = {
             "STIGMA_REGISTRY_URL": registry_url(self.directory),
             "STIGMA_CONSOLE_TEMPORAL_UI_URL": self.ui_url or "",
+            "STIGMA_TOOL_TASK_QUEUES": "*",
+            "STIGMA_TOOL_NEXUS_ENDPOINTS": "*",
             **self._environment,
             "TEMPORAL_ADDRESS": self.temporal_address,
             "TEMPORAL_NAMESPACE": self.namespace,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
 from temporalio.client import Client
 
@@ -20,6 +21,7 @@ from stigma_api.definitions.database import Database
 from stigma_api.definitions.document_check import DocumentChecker
 from stigma_api.definitions.registry import Registry
 from stigma_api.definitions.service import DefinitionService
+from stigma_api.definitions.tool_access import ToolAccess, ToolPlaces
 from stigma_api.diagnosis.cluster_gauges import ClusterGauges
 from stigma_api.diagnosis.service import DiagnosisService
 from stigma_api.diagnosis.stuck.executions import StuckExecutions
@@ -73,7 +75,8 @@ async def build(
     tokens = CallbackTokenPolicy(
         namespace, client.namespace, runtime.metrics, enabled=settings.callbacks_enabled
     )
-    services = _services(client, database, queues, tokens, clock)
+    places = ToolPlaces(settings.tool_task_queues, settings.tool_nexus_endpoints, queues)
+    services = _services(client, database, queues, places=places, tokens=tokens, clock=clock)
     server = _grpc_server(runtime, services, settings, principals)
     if not settings.console_enabled:
         return [server]
@@ -94,28 +97,22 @@ def _services(
     client: Client,
     database: Database,
     queues: TaskQueues,
+    *,
+    places: ToolPlaces,
     tokens: CallbackTokenPolicy,
     clock: TemporalClock,
 ) -> Services:
     agents = Registry(database, Kind.AGENT, Agent)
     workflows = Registry(database, Kind.WORKFLOW, Workflow)
+    tools = ToolAccess(places, workflows)
     check_document = DocumentChecker(client, queues.engine).check
     queue = queues.orchestrator
-    agent_executions = _executions(
-        client, AGENTS, agents, AgentEventMapper, tokens=tokens, task_queue=queue, clock=clock
-    )
-    workflow_executions = _executions(
-        client,
-        WORKFLOWS,
-        workflows,
-        WorkflowEventMapper,
-        tokens=tokens,
-        task_queue=queue,
-        clock=clock,
-    )
+    shared: dict[str, Any] = {"tools": tools, "tokens": tokens, "task_queue": queue, "clock": clock}
+    agent_executions = _executions(client, AGENTS, agents, AgentEventMapper, **shared)
+    workflow_executions = _executions(client, WORKFLOWS, workflows, WorkflowEventMapper, **shared)
     return Services(
         definitions={
-            Kind.AGENT: DefinitionService(agents, validation.check_agent),
+            Kind.AGENT: DefinitionService(agents, validation.check_agent, tools.check_applied),
             Kind.WORKFLOW: DefinitionService(workflows, validation.check_workflow, check_document),
         },
         executions={Kind.AGENT: agent_executions, Kind.WORKFLOW: workflow_executions},
@@ -127,8 +124,9 @@ def _executions(
     client: Client,
     kind: ExecutionKind[E],
     registry: Registry[D],
-    mapper: Callable[[Client, str], WatchEventMapper[T]],
+    mapper: Callable[[Client, str, str], WatchEventMapper[T]],
     *,
+    tools: ToolAccess,
     tokens: CallbackTokenPolicy,
     task_queue: str,
     clock: TemporalClock,
@@ -140,7 +138,7 @@ def _executions(
         admission=Admission(tokens, client.namespace),
         tokens=tokens,
         probe=TokenProbe(client),
-        resolver=StartResolver(client, registry, tokens, clock),
+        resolver=StartResolver(client, registry, tools, tokens, clock),
         launcher=Launcher(client, kind, reader, task_queue, clock),
         reader=reader,
     )

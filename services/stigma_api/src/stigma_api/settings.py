@@ -11,7 +11,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
 from stigma.contracts.channels import is_loopback
-from stigma.runtime import Seconds, ServiceSettings
+from stigma.runtime import Seconds, ServiceSettings, Texts
 
 _REGISTRIES = frozenset({"sqlite+aiosqlite", "postgresql+asyncpg"})
 _MIN_SECRET_LENGTH = 32
@@ -38,6 +38,16 @@ class ApiSettings(ServiceSettings):
     )
     callbacks_enabled: bool = Field(
         True, description="Accept callback tokens; off for a phased rollout."
+    )
+    tool_task_queues: Texts = Field(
+        (),
+        description="Task queues that agents' tools may use: globs, with commas between them; "
+        "none by default. Stigma's own are never among them.",
+    )
+    tool_nexus_endpoints: Texts = Field(
+        (),
+        description="Nexus endpoints that agents' tools may use: globs, with commas between them; "
+        "none by default.",
     )
     api_max_in_flight: int = Field(
         256, ge=1, description="Most calls worked on at a time; more are told to try again."

@@ -56,6 +56,45 @@ def output_accepted(answer: ConverseResponse, results: Results) -> bool:
     return not _failed(answer, results)
 
 
+def fit_view(found: list[Message], max_bytes: int) -> list[Message]:
+    """Return messages of at most so many bytes, roughly: of the oldest, the texts are left out.
+
+    The first message, the task, stays as it is.
+    """
+    excess = sum(message.ByteSize() for message in found) - max_bytes
+    fitted: list[Message] = found[:1]
+    for message in found[1:]:
+        if excess > 0:
+            shortened = _without_texts(message)
+            excess -= message.ByteSize() - shortened.ByteSize()
+            message = shortened  # noqa: PLW2901
+        fitted.append(message)
+    return fitted
+
+
+def _without_texts(message: Message) -> Message:
+    shortened = Message()
+    shortened.CopyFrom(message)
+    for part in shortened.parts:
+        part.ClearField("provider_state")
+        match part.WhichOneof("kind"):
+            case "tool_result":
+                part.tool_result.content = _left_out(part.tool_result.content)
+                part.tool_result.truncated = True
+            case "tool_call":
+                part.tool_call.arguments_json = _left_out(part.tool_call.arguments_json)
+            case "text":
+                part.text = _left_out(part.text)
+            case "thinking":
+                part.thinking = _left_out(part.thinking)
+    return shortened
+
+
+def _left_out(text: str) -> str:
+    note = f"[left out of this view: {len(text.encode())} bytes]"
+    return note if len(text) > len(note) else text
+
+
 def _asked(answer: ConverseResponse) -> Iterator[ToolCall]:
     for part in answer.message.parts:
         if part.HasField("tool_call"):

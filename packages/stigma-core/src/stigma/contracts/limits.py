@@ -58,6 +58,8 @@ MCP_AWAY_TIMEOUT = timedelta(seconds=60)
 MAX_REFUSED_ANSWERS = 5
 # Outputs in a row that were not accepted, after which an execution fails.
 OUTPUT_RETRIES = 3
+# Size of a conversation beyond which a view of it leaves out the oldest texts.
+MAX_VIEW_BYTES = 2 * 1024 * 1024
 # Size and length of a run's history at which an execution fails that cannot continue as new.
 # Temporal terminates it at 50 MiB or 51,200 events.
 MAX_HISTORY_BYTES = 40 * 1024 * 1024

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+from nexusrpc import HandlerError
 from temporalio.api.common.v1 import Payload
 from temporalio.common import RawValue
 from temporalio.exceptions import (
@@ -104,16 +105,15 @@ def started_before(call: ToolCall) -> ToolResult:
 
 def _of_cause(error: BaseException) -> tuple[ToolOutcome.ValueType, str]:
     match error:
-        case TimeoutError() if error.type == TimeoutType.SCHEDULE_TO_START and not error.__cause__:
-            return TOOL_OUTCOME_NOT_RUN, f"No worker took the call in time. {_HAS_NOT_HAPPENED}"
-        case TimeoutError() if error.type == TimeoutType.HEARTBEAT:
-            return TOOL_OUTCOME_UNKNOWN, f"The worker of the call was lost. {_MAY_HAVE_HAPPENED}"
         case TimeoutError():
-            return TOOL_OUTCOME_UNKNOWN, f"The call took too long. {_MAY_HAVE_HAPPENED}"
+            return _of_timeout(error)
         case CancelledError():
             return TOOL_OUTCOME_CANCELLED, "The call was cancelled."
         case ApplicationError():
             return _of_application_error(error)
+        case HandlerError():
+            message = payloads.replace_surrogates(str(error))
+            return TOOL_OUTCOME_ERROR, f"{error.type.name}: {message}"
     return TOOL_OUTCOME_UNKNOWN, f"The call ended by {type(error).__name__}. {_MAY_HAVE_HAPPENED}"
 
 
@@ -127,6 +127,15 @@ def _of_mcp_server(call: ToolCall, payload: Payload) -> ToolResult:
         content=answered.content,
         truncated=answered.truncated,
     )
+
+
+def _of_timeout(error: TimeoutError) -> tuple[ToolOutcome.ValueType, str]:
+    # Where an attempt before had started, its failure is the cause.
+    if error.type == TimeoutType.SCHEDULE_TO_START and not error.__cause__:
+        return TOOL_OUTCOME_NOT_RUN, f"No worker took the call in time. {_HAS_NOT_HAPPENED}"
+    if error.type == TimeoutType.HEARTBEAT:
+        return TOOL_OUTCOME_UNKNOWN, f"The worker of the call was lost. {_MAY_HAVE_HAPPENED}"
+    return TOOL_OUTCOME_UNKNOWN, f"The call took too long. {_MAY_HAVE_HAPPENED}"
 
 
 def _of_application_error(error: ApplicationError) -> tuple[ToolOutcome.ValueType, str]:

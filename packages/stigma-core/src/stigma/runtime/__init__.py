@@ -9,7 +9,7 @@ from stigma.runtime.grpc_server import GrpcServerComponent
 from stigma.runtime.health import Readiness
 from stigma.runtime.lifecycle import Component, ServiceRuntime, serve
 from stigma.runtime.metrics import RpcMetrics
-from stigma.runtime.settings import Port, Seconds, ServiceSettings, load_settings
+from stigma.runtime.settings import Port, Seconds, ServiceSettings, Texts, load_settings
 from stigma.runtime.telemetry import Telemetry
 from stigma.runtime.tls import ServerTls
 from stigma.runtime.workers import WorkerComponent, worker_options
@@ -27,6 +27,7 @@ __all__ = [
     "ServiceRuntime",
     "ServiceSettings",
     "Telemetry",
+    "Texts",
     "WorkerComponent",
     "load_settings",
     "serve",

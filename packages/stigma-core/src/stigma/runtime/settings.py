@@ -7,6 +7,7 @@ into one clear line.
 from __future__ import annotations
 
 import difflib
+import json
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -27,7 +28,7 @@ from pydantic import (
     ValidationError,
 )
 from pydantic.fields import FieldInfo
-from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, SettingsError
 
 PREFIX = "STIGMA_"
 _USAGE_ERROR = 2
@@ -47,6 +48,21 @@ def _seconds(value: object) -> object:
 
 Seconds = Annotated[timedelta, BeforeValidator(_seconds), PlainSerializer(timedelta.total_seconds)]
 """A duration, written in the environment as a number of seconds."""
+
+
+def _texts(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    if not value.lstrip().startswith("["):
+        return [text for part in value.split(",") if (text := part.strip())]
+    try:
+        return json.loads(value)
+    except ValueError:
+        raise ValueError("not valid JSON") from None
+
+
+Texts = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_texts)]
+"""Texts, written in the environment with commas between them, or as a JSON list."""
 
 Port = Annotated[int, Field(ge=0, le=65535)]
 """A TCP port; 0 takes a free one."""
@@ -240,7 +256,9 @@ def _type_names(annotation: Any) -> Iterator[str]:
         yield from (str(a) for a in arguments)
     elif annotation is timedelta:
         yield "seconds"
-    elif arguments and get_origin(annotation) in {list, tuple, set, frozenset, dict}:
+    elif get_origin(annotation) is tuple:
+        yield "list"
+    elif arguments and get_origin(annotation) in {list, set, frozenset, dict}:
         yield "json"
     elif arguments:
         for argument in arguments:
@@ -266,6 +284,6 @@ def _default(field: FieldInfo) -> str:
         return str(default).lower()
     if isinstance(default, Enum):
         return str(default.value)
-    if default in (None, "") or isinstance(default, SecretStr | SecretBytes):
+    if default in (None, "", ()) or isinstance(default, SecretStr | SecretBytes):
         return "-"
     return str(default)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -19,6 +19,8 @@ from stigma.agent.v1.agent_execution_pb2 import (
     Part,
     Role,
     TemporalCaller,
+    ToolOutcome,
+    ToolResult,
     Usage,
 )
 from stigma.contracts import phases
@@ -59,10 +61,16 @@ class Text:
 
 @dataclass(frozen=True)
 class MessagePart:
-    """One part of a message: `text` or `thinking`."""
+    """One part of a message: `text`, `thinking`, `tool_call` or `tool_result`."""
 
     kind: str
     content: Text
+    call_id: str = ""
+    name: str = ""
+    """Of the tool."""
+    outcome: str = ""
+    """Of a tool's result."""
+    truncated: bool = False
 
 
 @dataclass(frozen=True)
@@ -93,6 +101,8 @@ class ExecutionView:
     end: datetime | None
     deadline: datetime | None
     usage: Usage | None
+    usage_by_model: Sequence[tuple[str, Usage]]
+    """Of an agent with tools that has called more than one model."""
     steps: int
     model: str
     env: Sequence[str]
@@ -138,6 +148,7 @@ def view(execution: Execution) -> ExecutionView:
         end=_datetime(status.end_time),
         deadline=_datetime(status.deadline),
         usage=agent.status.usage if agent.status.HasField("usage") else None,
+        usage_by_model=_usage_by_model(agent.status.usage_by_model),
         steps=agent.status.steps,
         model=agent.spec.config.model or agent.spec.agent.model,
         env=sorted(agent.spec.env),
@@ -164,17 +175,47 @@ def view(execution: Execution) -> ExecutionView:
     )
 
 
+def _usage_by_model(by_model: Mapping[str, Usage]) -> Sequence[tuple[str, Usage]]:
+    return sorted(by_model.items()) if len(by_model) > 1 else []
+
+
 def _parent(caller: str) -> str:
     """Return the execution of an engine's run, whose id `engine.run_id` made."""
     return f"{Kind.WORKFLOW}-{caller.partition('-')[2]}" if _ENGINE_RUN_ID.fullmatch(caller) else ""
 
 
 def _message_part(part: Part) -> MessagePart:
-    kind = part.WhichOneof("kind") or ""
-    return MessagePart(kind, Text.of(part.thinking if kind == "thinking" else part.text))
+    match part.WhichOneof("kind"):
+        case "tool_call":
+            call = part.tool_call
+            return MessagePart(
+                "tool_call", Text.of_json(call.arguments_json), call.call_id, call.name
+            )
+        case "tool_result":
+            result = part.tool_result
+            return MessagePart(
+                "tool_result",
+                Text.of_json(result.content),
+                result.call_id,
+                result.name,
+                _outcome(result),
+                result.truncated,
+            )
+        case "thinking":
+            return MessagePart("thinking", Text.of(part.thinking))
+        case kind:
+            return MessagePart(kind or "", Text.of(part.text))
+
+
+def _outcome(result: ToolResult) -> str:
+    if result.outcome not in ToolOutcome.values():
+        return str(result.outcome)
+    return ToolOutcome.Name(result.outcome).removeprefix("TOOL_OUTCOME_")
 
 
 def _role(message: Message) -> str:
+    if message.parts and all(part.HasField("tool_result") for part in message.parts):
+        return "tools"
     name = Role.Name(message.role) if message.role in Role.values() else str(message.role)
     return name.removeprefix("ROLE_").lower()
 

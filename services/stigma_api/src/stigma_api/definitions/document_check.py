@@ -17,6 +17,7 @@ from stigma.contracts import engine
 from stigma.contracts.refusals import Refusal, refusal_in
 from stigma.workflow.v1.workflow_pb2 import Workflow
 from stigma_api import errors
+from stigma_api.access.principals import Principal
 from stigma_api.temporal.calls import temporal_call
 
 _FIELD = "workflow.spec.document"
@@ -42,7 +43,7 @@ class DocumentChecker:
         self._task_queue = task_queue
         self._log = structlog.get_logger()
 
-    async def check(self, definition: Workflow) -> None:
+    async def check(self, _principal: Principal, definition: Workflow) -> None:
         """Check that the engine can run the workflow's document.
 
         Raises:

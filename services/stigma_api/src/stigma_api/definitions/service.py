@@ -24,27 +24,27 @@ class DefinitionService(Generic[D]):
         self,
         registry: Registry[D],
         rules: Callable[[D], None],
-        check_remotely: Callable[[D], Awaitable[None]] | None = None,
+        check_further: Callable[[Principal, D], Awaitable[None]] | None = None,
     ) -> None:
         """Serve a registry.
 
         Args:
             registry: of these definitions.
             rules: raise for a malformed definition.
-            check_remotely: asks others about one that the principal may apply.
+            check_further: checks one that the principal may apply for what else it needs.
         """
         self._registry: Registry[D] = registry
         self._kind = registry.kind
         self._rules: Callable[[D], None] = rules
-        self._check_remotely: Callable[[D], Awaitable[None]] | None = check_remotely
+        self._check_further: Callable[[Principal, D], Awaitable[None]] | None = check_further
 
     async def apply(self, principal: Principal, definition: D, *, validate_only: bool) -> D:
         """Register a definition, or a new version of it."""
         self._require(principal, "apply")
         self._rules(definition)
         principal.require_use(self._kind, definition.name)
-        if self._check_remotely is not None:
-            await self._check_remotely(definition)
+        if self._check_further is not None:
+            await self._check_further(principal, definition)
         if validate_only:
             return digested(definition)
         return await self._registry.apply(definition, principal.name)

@@ -11,12 +11,15 @@ from temporalio.api.enums.v1 import EventType
 from temporalio.api.history.v1 import HistoryEvent
 from temporalio.client import Client
 
-from stigma.contracts.activities import CALL_MODEL, DELIVERIES, WATCH_CALLER
+from stigma.contracts.activities import CALL_MODEL, CONVERSE, DELIVERIES, WATCH_CALLER
+from stigma.contracts.tools import model_step
 from stigma.contracts.workflows import BIND
 from stigma.internal.v1.execution_pb2 import (
     CALLER_VERDICT_CANCEL_REQUESTED,
     AgentWorkflowInput,
     Bind,
+    ConverseRequest,
+    ConverseResponse,
     DeliverCallbackRequest,
     DeliverCallbackResponse,
     ModelCallRequest,
@@ -24,7 +27,8 @@ from stigma.internal.v1.execution_pb2 import (
     WatchCallerResponse,
 )
 from stigma_api.executions import history_facts as facts
-from stigma_api.executions.history_facts import Content, Fact, M, Step
+from stigma_api.executions.history_facts import Content, Fact, M, SharedContent, Step
+from stigma_api.executions.tool_calls import ToolCallReader
 from stigma_api.temporal.payloads import plain
 
 BINDING_EVENTS = frozenset(
@@ -52,14 +56,18 @@ class HistoryReader:
 
     Args:
         client: decodes payloads.
+        execution_id: of the execution.
         digest: of the request that started the execution, in hex: attempts of another request
             under the same id are ignored, as the workflow does.
     """
 
-    def __init__(self, client: Client, digest: str) -> None:
+    def __init__(self, client: Client, execution_id: str, digest: str) -> None:
         self._client = client
         self._digest = digest
+        self._calls = ToolCallReader(client, execution_id)
         self._steps: dict[int, Step] = {}
+        self._conversing: set[int] = set()
+        """Model calls of an agent with tools, by the events that scheduled them."""
         self._model_calls = 0
         self._model = ""
 
@@ -69,6 +77,8 @@ class HistoryReader:
         attributes = getattr(event, name, None)
         if event.event_type in _CLOSING_EVENTS:
             return facts.Closed(event)
+        if (of_a_tool := self._calls.read(event, attributes)) is not None:
+            return of_a_tool
         if event.event_type == EventType.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED:
             return await self._read_scheduled(event.event_id, attributes)
         if name.startswith("activity_task_"):
@@ -81,6 +91,7 @@ class HistoryReader:
         match event.event_type:
             case EventType.EVENT_TYPE_WORKFLOW_EXECUTION_STARTED:
                 content = self._content(attributes.input, AgentWorkflowInput)
+                self._calls.begin(content)
                 previous = attributes.continued_execution_run_id
                 return facts.RunStarted(previous, attributes.memo.fields, content)
             case EventType.EVENT_TYPE_WORKFLOW_EXECUTION_SIGNALED:
@@ -135,12 +146,20 @@ class HistoryReader:
     async def _read_scheduled(self, event_id: int, attributes: Any) -> Step | None:
         name, ids = attributes.activity_type.name, (event_id, attributes.activity_id)
         step: Step
+        number = model_step(attributes.activity_id)
         if name == CALL_MODEL:
+            self._calls.has_none()
             await self._count_model_call(attributes.input)
             step = facts.ModelCallStarted(*ids, self._model_calls, self._model)
+        elif name == CONVERSE and number is not None:
+            # One run has one model.
+            request = self._content(attributes.input, ConverseRequest)
+            self._model = self._model or (await request.read()).model
+            step = facts.ModelCallStarted(*ids, number, self._model)
+            self._conversing.add(event_id)
         elif name in DELIVERIES:
-            request = self._content(attributes.input, DeliverCallbackRequest)
-            step = facts.DeliveryStarted(*ids, request)
+            delivery = self._content(attributes.input, DeliverCallbackRequest)
+            step = facts.DeliveryStarted(*ids, delivery)
         elif name == WATCH_CALLER:
             step = facts.CallerWatchStarted(*ids)
         else:
@@ -158,6 +177,10 @@ class HistoryReader:
 
     async def _read_completed(self, step: Step, result: Any) -> Fact:
         match step:
+            case facts.ModelCallStarted() if step.event_id in self._conversing:
+                answer = SharedContent(self._client, result.payloads, ConverseResponse)
+                self._calls.answered(answer)
+                return facts.ModelCallCompleted(step, answer)
             case facts.ModelCallStarted():
                 return facts.ModelCallCompleted(step, self._content(result, ModelCallResponse))
             case facts.DeliveryStarted():

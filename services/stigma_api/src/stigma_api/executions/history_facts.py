@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Generic, TypeVar
 
@@ -12,12 +12,15 @@ from temporalio.api.common.v1 import Payload
 from temporalio.api.failure.v1 import Failure
 from temporalio.api.history.v1 import HistoryEvent
 from temporalio.client import Client
+from typing_extensions import override
 
+from stigma.agent.v1.agent_execution_pb2 import ToolResult
 from stigma.contracts import tokens
 from stigma.internal.v1.execution_pb2 import (
     AgentWorkflowInput,
     Bind,
     CarriedState,
+    ConverseResponse,
     DeliverCallbackRequest,
     DeliverCallbackResponse,
     ModelCallResponse,
@@ -38,6 +41,19 @@ class Content(Generic[M]):
     async def read(self) -> M:
         """Decode the payload; one that is no such message is empty."""
         return await message(self.client, self.payloads, self.message_type)
+
+
+@dataclass(frozen=True)
+class SharedContent(Content[M]):
+    """A payload that several read: it is decoded once, and nobody may change it."""
+
+    _decoded: list[M] = field(default_factory=list, init=False, repr=False, compare=False)
+
+    @override
+    async def read(self) -> M:
+        if not self._decoded:
+            self._decoded.append(await super().read())
+        return self._decoded[0]
 
 
 @dataclass(frozen=True)
@@ -125,6 +141,21 @@ class CallerWatchStarted(Step):
 
 
 @dataclass(frozen=True)
+class ToolCallStarted(Step):
+    """A tool call was handed to its worker: an activity, a child workflow or a Nexus operation."""
+
+    call_id: str
+    read_name: Callable[[], Awaitable[str]]
+    """Returns the tool's name; empty where the answer that called it was not read."""
+    queue: str = ""
+    """Task queue of an activity or a child."""
+    endpoint: str = ""
+    """Nexus endpoint of an operation."""
+    workflow_id: str = ""
+    """Of a child."""
+
+
+@dataclass(frozen=True)
 class EngineRunRequested(Step):
     """A run of the engine was asked for: the one child of a workflow's execution."""
 
@@ -168,7 +199,27 @@ class ModelCallCompleted(StepProgress):
     """A model answered."""
 
     step: ModelCallStarted
-    response: Content[ModelCallResponse]
+    response: Content[ModelCallResponse] | Content[ConverseResponse]
+    """The latter of an agent with tools."""
+
+
+@dataclass(frozen=True)
+class ToolRunStarted(StepProgress):
+    """The child workflow of a tool call has begun."""
+
+    step: ToolCallStarted
+    run_id: str
+
+
+@dataclass(frozen=True)
+class ToolCallEnded(StepProgress):
+    """A tool call ended."""
+
+    step: ToolCallStarted
+    failure: Failure | None
+    """Absent or empty where it succeeded, or was cancelled."""
+    read_result: Callable[[], Awaitable[ToolResult]]
+    """Returns the result as the model is told."""
 
 
 @dataclass(frozen=True)

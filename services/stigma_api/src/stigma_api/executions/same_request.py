@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from stigma.agent.v1.agent_execution_pb2 import AgentExecutionSpec
 from stigma.agent.v1.agent_execution_service_pb2 import StartAgentRequest
+from stigma.agent.v1.agent_pb2 import AgentSpec
 from stigma.contracts import json_text
 from stigma_api.executions.admission import spec_digest
 from stigma_api.kinds import ExecutionSpec, StartRequest
+
+_TOOL_SCHEMAS = ("input_schema", "output_schema")
 
 
 def differs_in_json_text_only(request: StartRequest, recorded: ExecutionSpec, digest: str) -> bool:
@@ -22,12 +27,24 @@ def differs_in_json_text_only(request: StartRequest, recorded: ExecutionSpec, di
         return False
     same.input_json = recorded.input_json
     if isinstance(same, StartAgentRequest) and isinstance(recorded, AgentExecutionSpec):
-        schema = recorded.agent.output_schema
-        if same.HasField("spec"):
-            if not _same_value(same.spec.output_schema, schema):
-                return False
-            same.spec.output_schema = schema
+        inline = [same.spec] if same.HasField("spec") else []
+        if not all(_adopt_schemas(agent, recorded.agent) for agent in inline):
+            return False
     return spec_digest(same).hex() == digest
+
+
+def _adopt_schemas(agent: AgentSpec, recorded: AgentSpec) -> bool:
+    """Give an agent the schemas of the recorded one; return False where any differs in value."""
+    if len(agent.tools) != len(recorded.tools):
+        return False
+    pairs = zip(agent.tools, recorded.tools, strict=True)
+    fields: list[tuple[Any, Any, str]] = [(agent, recorded, "output_schema")]
+    fields += [(ours, theirs, name) for ours, theirs in pairs for name in _TOOL_SCHEMAS]
+    for ours, theirs, name in fields:
+        if not _same_value(getattr(ours, name), getattr(theirs, name)):
+            return False
+        setattr(ours, name, getattr(theirs, name))
+    return True
 
 
 def _same_value(text: str, other: str) -> bool:

@@ -10,6 +10,7 @@ from typing import Generic
 from temporalio.common import RawValue
 
 from stigma.internal.v1.execution_pb2 import Bind
+from stigma.workflow.v1.workflow_pb2 import Workflow
 from stigma_api.access.principals import Principal
 from stigma_api.kinds import E, ExecutionKind, ExecutionSpec, StartRequest
 
@@ -37,6 +38,8 @@ class StartCommand(Generic[E]):
 
     spec: ExecutionSpec = field(init=False)
     """From resolve: the whole of it, and the rest as Temporal is sent it."""
+    tool_workflows: Mapping[str, Workflow] = field(init=False)
+    """The registered workflows that an agent's tools run, by the tools' names."""
     input: RawValue = field(init=False)
     bind_payload: RawValue | None = field(init=False)
     initial: E = field(init=False)

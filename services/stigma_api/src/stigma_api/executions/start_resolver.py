@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any, Generic, cast
 
@@ -18,8 +19,10 @@ from stigma.contracts import configuration, limits, payloads
 from stigma.contracts.deadlines import execution_deadline
 from stigma.contracts.tokens import fingerprint
 from stigma.internal.v1.execution_pb2 import AgentWorkflowInput, WorkflowExecutionInput
+from stigma.workflow.v1.workflow_pb2 import Workflow
 from stigma_api import errors
 from stigma_api.definitions.registry import Registry
+from stigma_api.definitions.tool_access import ToolAccess
 from stigma_api.executions import outcome
 from stigma_api.executions.callback_tokens import CallbackTokenPolicy
 from stigma_api.executions.start_command import StartCommand
@@ -47,23 +50,28 @@ class StartResolver(Generic[D, E]):
         self,
         client: Client,
         registry: Registry[D],
+        tools: ToolAccess,
         tokens: CallbackTokenPolicy,
         clock: TemporalClock,
     ) -> None:
         self._clock = clock
         self._converter = client.data_converter.payload_converter
         self._registry: Registry[D] = registry
+        self._tools = tools
         self._tokens = tokens
 
     async def resolve(self, command: StartCommand[E]) -> None:
         """Resolve the definition and the deadline, and encode all of it, once.
 
         Raises:
-            ApiError: NOT_FOUND, no such agent or workflow; INVALID_ARGUMENT, the request loosens
-                it, or is too large as encoded; FAILED_PRECONDITION, the caller's deadline.
+            ApiError: NOT_FOUND, no such agent or workflow, or no workflow of a tool;
+                INVALID_ARGUMENT, the request loosens it, is too large as encoded, or a tool is
+                out of the operator's allow-list; PERMISSION_DENIED, a tool of an inline agent;
+                FAILED_PRECONDITION, the caller's deadline.
         """
         command.spec = _execution_spec(command, *await self._definition(command))
         validation.check_overrides(command.spec)
+        command.tool_workflows = await self._tool_workflows(command)
         now = self._now(command)
         if command.callback_deadline is not None:
             await self._tokens.check_deadline(command.callback_deadline, now)
@@ -86,6 +94,13 @@ class StartResolver(Generic[D, E]):
             named = command.kind.definition_id(command.request)
             raise errors.not_found(f"{command.kind.kind} {named}")
         return f"{found.name}@{found.version}", found.spec
+
+    async def _tool_workflows(self, command: StartCommand[E]) -> Mapping[str, Workflow]:
+        if not isinstance(command.spec, AgentExecutionSpec):
+            return {}
+        if command.definition is not None:  # whoever applied it was checked
+            return await self._tools.resolve(command.spec.agent, "agent.spec", None)
+        return await self._tools.resolve(command.spec.agent, "spec", command.principal)
 
     def _encode(self, command: StartCommand[E], now: datetime) -> None:
         """Encode the workflow's input, its memo and its first signal.
@@ -150,6 +165,9 @@ def _workflow_input(
         spec=cast("Any", command.spec),
         spec_digest=command.digest,
     )
+    if isinstance(request, AgentWorkflowInput):
+        for tool, workflow in command.tool_workflows.items():
+            request.tool_workflows[tool].CopyFrom(workflow)
     request.deadline.FromDatetime(deadline)
     request.timeout.FromTimedelta(timeout or timedelta())
     return request

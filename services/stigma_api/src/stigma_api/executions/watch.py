@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Generic
@@ -30,6 +30,7 @@ from stigma_api.temporal.calls import temporal_call
 from stigma_api.temporal.histories import cooperative_iter
 
 _EVENT_ID = re.compile(r"[0-9]{1,18}")
+_PART = re.compile(r"[1-9][0-9]{0,8}")
 # Temporal answers a long poll after 20 s at the latest.
 _LONG_POLL = timedelta(seconds=40)
 
@@ -40,6 +41,8 @@ class Cursor:
 
     run_id: str
     event_id: int
+    part: int = 0
+    """The last watch event of several that the event has; 0 for the last of all."""
 
     @classmethod
     def parse(cls, text: str) -> Cursor:
@@ -48,13 +51,21 @@ class Cursor:
             content = base64.b64decode(text.encode(), altchars=b"-_", validate=True).decode()
         except (binascii.Error, ValueError):
             raise _bad_cursor() from None
-        run_id, _, event_id = content.partition(":")
+        run_id, _, position = content.partition(":")
+        event_id, mark, part = position.partition(":")
         if not run_id or not _EVENT_ID.fullmatch(event_id):
             raise _bad_cursor()
-        return cls(run_id, int(event_id))
+        if mark and not _PART.fullmatch(part):
+            raise _bad_cursor()
+        return cls(run_id, int(event_id), int(part or 0))
+
+    def is_before(self, event: HistoryEvent) -> bool:
+        """Return whether watch events of a history event come after this position."""
+        return event.event_id > self.event_id or (event.event_id == self.event_id and self.part > 0)
 
     def __str__(self) -> str:
-        return base64.urlsafe_b64encode(f"{self.run_id}:{self.event_id}".encode()).decode()
+        part = f":{self.part}" if self.part else ""
+        return base64.urlsafe_b64encode(f"{self.run_id}:{self.event_id}{part}".encode()).decode()
 
 
 class Watching(Generic[E, T]):
@@ -65,11 +76,11 @@ class Watching(Generic[E, T]):
         client: Client,
         kind: ExecutionKind[E],
         reader: Reader[E],
-        mapper: Callable[[Client, str], WatchEventMapper[T]],
+        mapper: Callable[[Client, str, str], WatchEventMapper[T]],
     ) -> None:
         self._client = client
         self._kind: ExecutionKind[E] = kind
-        self._mapper: Callable[[Client, str], WatchEventMapper[T]] = mapper
+        self._mapper: Callable[[Client, str, str], WatchEventMapper[T]] = mapper
         self._reader: Reader[E] = reader
 
     async def events(self, found: ExecutionDescription[E], cursor_text: str) -> AsyncIterator[T]:
@@ -84,25 +95,28 @@ class Watching(Generic[E, T]):
         cursor = Cursor.parse(cursor_text) if cursor_text else await self._first_cursor(found)
         if cursor.run_id == found.run_id and cursor.event_id > found.history_length:
             raise _bad_cursor()  # no event of it, which would never be followed by another
-        run_id, after, since = cursor.run_id, cursor.event_id, 0
+        run_id, after, since = cursor.run_id, cursor, 0
         while True:
-            mapper, last = self._mapper(self._client, found.digest), HistoryEvent()
+            mapper = self._mapper(self._client, found.execution_id, found.digest)
+            last = HistoryEvent()
             async for event in self._history(found.execution.id, run_id):
                 # A reset copies events of the run before: their times tell them apart.
-                is_new = event.event_id > after and event.event_time.ToNanoseconds() > since
+                is_new = after.is_before(event) and event.event_time.ToNanoseconds() > since
                 mapped, last = await mapper.map(event, is_new=is_new), event
-                if mapped is not None:
-                    yield _with_position(mapped, run_id, event)
-            if last.event_id < after:
+                sent = after.part if event.event_id == after.event_id else 0
+                for each in _with_positions(mapped, run_id, event, sent):
+                    yield each
+            if last.event_id < after.event_id:
                 raise _bad_cursor()
             since = mapper.last_mapped_at
             successor, current = await self._next_run(found.execution.id, last)
             if successor == run_id:
-                if last.event_id > after:
+                if last.event_id > after.event_id:
                     ended = mapper.map_end(await self._reader.with_outcome(current))
-                    yield _with_position(ended, run_id, last)
+                    for each in _with_positions([ended], run_id, last):
+                        yield each
                 return
-            run_id, after = successor, 0
+            run_id, after = successor, Cursor(successor, 0)
 
     async def _first_cursor(self, found: ExecutionDescription[E]) -> Cursor:
         """Return a cursor at the start of the first run that Temporal still has."""
@@ -157,10 +171,16 @@ class Watching(Generic[E, T]):
         return next_run_id(last) or current.run_id, current
 
 
-def _with_position(watch_event: T, run_id: str, event: HistoryEvent) -> T:
-    watch_event.cursor = str(Cursor(run_id, event.event_id))
-    watch_event.time.CopyFrom(event.event_time)
-    return watch_event
+def _with_positions(
+    mapped: Sequence[T], run_id: str, event: HistoryEvent, sent: int = 0
+) -> Iterator[T]:
+    """Yield the watch events of a history event but for those that were sent before."""
+    for part, watch_event in enumerate(mapped, start=1):
+        if part > sent:
+            cursor = Cursor(run_id, event.event_id, part if part < len(mapped) else 0)
+            watch_event.cursor = str(cursor)
+            watch_event.time.CopyFrom(event.event_time)
+            yield watch_event
 
 
 def _bad_cursor() -> ApiError:

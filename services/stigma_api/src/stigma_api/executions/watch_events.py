@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Any, Generic, TypeVar, cast
 
 from temporalio.api.failure.v1 import Failure as TemporalFailure
@@ -12,7 +13,7 @@ from temporalio.exceptions import ApplicationError, CancelledError
 from temporalio.exceptions import TimeoutError as ActivityTimeoutError
 from typing_extensions import override
 
-from stigma.agent.v1.agent_execution_pb2 import AgentExecution, Failure
+from stigma.agent.v1.agent_execution_pb2 import AgentExecution, Failure, ToolResult
 from stigma.agent.v1.agent_execution_service_pb2 import (
     CallbackBound,
     CallbackDelivering,
@@ -21,6 +22,8 @@ from stigma.agent.v1.agent_execution_service_pb2 import (
     ModelCallCompleted,
     ModelCallFailed,
     ModelCallStarted,
+    ToolCallEnded,
+    ToolCallStarted,
     WatchAgentExecutionResponse,
 )
 from stigma.agent.v1.agent_pb2 import (
@@ -30,6 +33,7 @@ from stigma.agent.v1.agent_pb2 import (
 )
 from stigma.contracts import errors, tokens
 from stigma.contracts.executions import Execution
+from stigma.internal.v1.execution_pb2 import ConverseResponse, ModelCallResponse
 from stigma.workflow.v1.workflow_execution_pb2 import EngineRun, WorkflowExecution
 from stigma.workflow.v1.workflow_execution_service_pb2 import (
     EngineRunStarted,
@@ -49,22 +53,23 @@ class WatchEventMapper(ABC, Generic[T]):
 
     Args:
         client: decodes payloads.
+        execution_id: of the execution.
         digest: of the request that started the execution, in hex.
     """
 
     response: type[T]
 
-    def __init__(self, client: Client, digest: str) -> None:
+    def __init__(self, client: Client, execution_id: str, digest: str) -> None:
         self._client = client
-        self._history = HistoryReader(client, digest)
+        self._history = HistoryReader(client, execution_id, digest)
         self._newest_token = b""
         self._is_delivering = False
         self._is_new = True
         self.last_mapped_at = 0
         """Time of the last history event that was mapped, in nanoseconds since the epoch."""
 
-    async def map(self, event: HistoryEvent, *, is_new: bool = True) -> T | None:
-        """Return the watch event of a history event; None for Temporal's own housekeeping.
+    async def map(self, event: HistoryEvent, *, is_new: bool = True) -> Sequence[T]:
+        """Return the watch events of a history event; none for Temporal's own housekeeping.
 
         Args:
             event: the next one of the run.
@@ -73,10 +78,10 @@ class WatchEventMapper(ABC, Generic[T]):
         """
         self._is_new = is_new
         fact = await self._history.read(event)
-        mapped = await self._map(fact) if fact is not None else None
-        if mapped is not None:
+        mapped = await self._map(fact) if fact is not None else []
+        if mapped:
             self.last_mapped_at = event.event_time.ToNanoseconds()
-        return mapped if is_new else None
+        return mapped if is_new else []
 
     def map_end(self, execution: Execution) -> T:
         """Return the watch event of the execution's end."""
@@ -85,36 +90,36 @@ class WatchEventMapper(ABC, Generic[T]):
         return mapped
 
     @abstractmethod
-    async def map_kind_fact(self, fact: Fact) -> T | None:
-        """Return the watch event of a fact that this kind of executions has its own event for."""
+    async def map_kind_fact(self, fact: Fact) -> Sequence[T]:
+        """Return the watch events of a fact that this kind of executions has its own for."""
 
     async def decode_if_new(self, content: Content[M]) -> M:
         """Decode what only this event needs; an empty message where nobody gets the event."""
         return await content.read() if self._is_new else content.message_type()
 
-    async def _map(self, fact: Fact) -> T | None:
+    async def _map(self, fact: Fact) -> Sequence[T]:
         match fact:
             case facts.Bound(bind=bind):
                 self._newest_token = bind.token
                 bound = CallbackBound(fingerprint=tokens.fingerprint(bind.token))
-                return self.response(callback_bound=bound)
+                return [self.response(callback_bound=bound)]
             case facts.CancelRequested(reason=reason):
-                return self.response(cancel_requested=CancelRequested(reason=reason))
+                return [self.response(cancel_requested=CancelRequested(reason=reason))]
             case facts.DeliveryStarted() | facts.LocalDelivery():
                 return await self._map_delivery(fact)
             case _:
                 return await self.map_kind_fact(fact)
 
-    async def _map_delivery(self, fact: facts.DeliveryStarted | facts.LocalDelivery) -> T | None:
+    async def _map_delivery(self, fact: facts.DeliveryStarted | facts.LocalDelivery) -> Sequence[T]:
         """Return the event of the first delivery; where it names no token, of the newest."""
         if self._is_delivering:
-            return None
+            return []
         self._is_delivering = True
         token = b""
         if isinstance(fact, facts.DeliveryStarted):
             token = (await self.decode_if_new(fact.request)).token
         delivering = CallbackDelivering(fingerprint=tokens.fingerprint(token or self._newest_token))
-        return self.response(callback_delivering=delivering)
+        return [self.response(callback_delivering=delivering)]
 
 
 class AgentEventMapper(WatchEventMapper[WatchAgentExecutionResponse]):
@@ -123,33 +128,55 @@ class AgentEventMapper(WatchEventMapper[WatchAgentExecutionResponse]):
     response = WatchAgentExecutionResponse
 
     @override
-    async def map_kind_fact(self, fact: Fact) -> WatchAgentExecutionResponse | None:
+    async def map_kind_fact(self, fact: Fact) -> Sequence[WatchAgentExecutionResponse]:
         match fact:
             case facts.RunStarted():
                 return await self._map_start(fact)
             case facts.ModelCallStarted(number=number, model=model):
                 call = ModelCallStarted(step=number, model=model)
-                return self.response(model_call_started=call)
-            case facts.ModelCallCompleted(step=step, response=content):
-                answer = await self.decode_if_new(content)
-                completed = ModelCallCompleted(
-                    step=step.number, message=answer.message, usage=answer.usage
-                )
-                return self.response(model_call_completed=completed)
+                return [self.response(model_call_started=call)]
+            case facts.ModelCallCompleted():
+                return await self._map_answer(fact)
             case facts.StepFailed(step=facts.ModelCallStarted(number=number)):
                 failure = await self._failure(fact.failure)
                 failure.step = f"model_call {number}"
                 failed = ModelCallFailed(step=number, failure=failure)
-                return self.response(model_call_failed=failed)
-        return None
+                return [self.response(model_call_failed=failed)]
+            case facts.ToolCallStarted() | facts.ToolCallEnded():
+                return [await self._map_tool_call(fact)]
+        return []
 
-    async def _map_start(self, fact: facts.RunStarted) -> WatchAgentExecutionResponse | None:
+    async def _map_tool_call(
+        self, fact: facts.ToolCallStarted | facts.ToolCallEnded
+    ) -> WatchAgentExecutionResponse:
+        if isinstance(fact, facts.ToolCallEnded):
+            return _tool_call_ended(await fact.read_result() if self._is_new else ToolResult())
+        name = await fact.read_name() if self._is_new else ""
+        started = ToolCallStarted(call_id=fact.call_id, name=name)
+        return self.response(tool_call_started=started)
+
+    async def _map_answer(
+        self, fact: facts.ModelCallCompleted
+    ) -> Sequence[WatchAgentExecutionResponse]:
+        """Return the end of a model call, and of each tool call in its answer that is refused."""
+        content: Content[Any] = fact.response
+        answer: ModelCallResponse | ConverseResponse = await self.decode_if_new(content)
+        completed = ModelCallCompleted(
+            step=fact.step.number, message=answer.message, usage=answer.usage
+        )
+        refused = answer.refused if isinstance(answer, ConverseResponse) else ()
+        return [
+            self.response(model_call_completed=completed),
+            *map(_tool_call_ended, refused),
+        ]
+
+    async def _map_start(self, fact: facts.RunStarted) -> Sequence[WatchAgentExecutionResponse]:
         if not fact.continued_run_id:
             execution = await outcome.from_memo(self._client, fact.memo, AgentExecution)
-            return self.response(started=ExecutionStarted(execution=execution))
+            return [self.response(started=ExecutionStarted(execution=execution))]
         if bindings := (await fact.carried()).bindings:
             self._newest_token = bindings[-1].token
-        return None
+        return []
 
     async def _failure(self, failure: TemporalFailure | None) -> Failure:
         if failure is None:
@@ -174,12 +201,16 @@ class WorkflowEventMapper(WatchEventMapper[WatchWorkflowExecutionResponse]):
     response = WatchWorkflowExecutionResponse
 
     @override
-    async def map_kind_fact(self, fact: Fact) -> WatchWorkflowExecutionResponse | None:
+    async def map_kind_fact(self, fact: Fact) -> Sequence[WatchWorkflowExecutionResponse]:
         match fact:
             case facts.RunStarted(memo=memo):
                 execution = await outcome.from_memo(self._client, memo, WorkflowExecution)
-                return self.response(started=WorkflowExecutionStarted(execution=execution))
+                return [self.response(started=WorkflowExecutionStarted(execution=execution))]
             case facts.EngineRunStarted(step=step, run_id=run_id):
                 run = EngineRun(workflow_id=step.workflow_id, run_id=run_id)
-                return self.response(run_started=EngineRunStarted(run=run))
-        return None
+                return [self.response(run_started=EngineRunStarted(run=run))]
+        return []
+
+
+def _tool_call_ended(result: ToolResult) -> WatchAgentExecutionResponse:
+    return WatchAgentExecutionResponse(tool_call_ended=ToolCallEnded(result=result))

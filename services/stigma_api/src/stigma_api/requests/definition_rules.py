@@ -8,17 +8,21 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from typing import Any
-
-import jsonschema_rs
 
 from stigma.agent.v1.agent_execution_service_pb2 import StartAgentRequest
-from stigma.agent.v1.agent_pb2 import AgentConfig, AgentLimits, AgentSpec, FailureReason
+from stigma.agent.v1.agent_pb2 import (
+    AgentConfig,
+    AgentLimits,
+    AgentSpec,
+    FailureReason,
+    ScriptStep,
+)
 from stigma.contracts import configuration, limits
-from stigma.contracts.schema_cost import CostError, SchemaCost
 from stigma.workflow.v1.workflow_execution_service_pb2 import StartWorkflowRequest
 from stigma.workflow.v1.workflow_pb2 import WorkflowConfig, WorkflowSpec
-from stigma_api.requests.violations import Violations, parse_json
+from stigma_api.requests.schema_rules import check_schema
+from stigma_api.requests.tool_rules import check_tools
+from stigma_api.requests.violations import Violations
 
 _MODEL = re.compile(r"[A-Za-z0-9_.-]+:[^\s\x00-\x1f\x7f]+")
 _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
@@ -28,9 +32,6 @@ _MAX_ENV_VALUE_BYTES = 32 * 1024
 _MAX_MODELS = 64
 # It is a metric's label and part of every model call.
 _MAX_MODEL_BYTES = 255
-_LONGEST_PROBLEM = 500
-# As the AI worker reads them.
-_PATTERNS = jsonschema_rs.FancyRegexOptions(backtrack_limit=limits.MAX_PATTERN_BACKTRACKS)
 
 
 def check_agent_start(found: Violations, request: StartAgentRequest) -> None:
@@ -53,9 +54,9 @@ def check_agent_spec(found: Violations, at: str, spec: AgentSpec) -> None:
     size = spec.ByteSize()
     fine = size <= _MAX_SPEC_BYTES
     found.require(fine, at, f"has {size} bytes, the limit is {_MAX_SPEC_BYTES}")
-    if spec.output_schema and fine:
-        problem = _schema_problem(spec.output_schema)
-        found.require(not problem, f"{at}.output_schema", problem)
+    if fine:  # what is too large is not read
+        check_schema(found, f"{at}.output_schema", spec.output_schema)
+        check_tools(found, f"{at}.tools", spec.tools)
     _limits(found, f"{at}.limits", spec.limits)
     _settings(found, f"{at}.model_settings", spec)
     found.require(len(spec.env) <= limits.MAX_ENV, f"{at}.env", f"at most {limits.MAX_ENV} names")
@@ -84,7 +85,7 @@ def check_agent_overrides(
         ):
             fine = theirs.ToTimedelta() <= ours
             found.require(fine, field, f"the agent's limit is {ours.total_seconds():g} s")
-    for what in ("steps", "tokens", "cost_usd"):
+    for what in ("steps", "tokens", "cost_usd", "tool_calls"):
         limit = getattr(agent.limits, what)
         fine = not limit or getattr(config.limits, what) <= limit
         found.require(fine, f"config.limits.{what}", f"the agent's limit is {limit:g}")
@@ -113,14 +114,23 @@ def _script(found: Violations, at: str, spec: AgentSpec) -> None:
     scripted = any(configuration.provider(m) == configuration.SCRIPTED_PROVIDER for m in models)
     found.require(scripted, f"{at}.script", 'is only for models of provider "scripted"')
     for index, step in enumerate(spec.script.steps):
-        here = f"{at}.script.steps[{index}]"
-        found.duration(f"{here}.delay", step, "delay", positive=False)
-        if step.HasField("failure"):
-            fine = step.failure.reason in FailureReason.values() and step.failure.reason
-            found.require(fine, f"{here}.failure.reason", "must name a failure reason")
-            found.require(
-                step.failure.attempts >= 0, f"{here}.failure.attempts", "must not be negative"
-            )
+        _script_step(found, f"{at}.script.steps[{index}]", step)
+
+
+def _script_step(found: Violations, at: str, step: ScriptStep) -> None:
+    """Check a step; the tools that it calls may be unknown, and their arguments malformed."""
+    found.duration(f"{at}.delay", step, "delay", positive=False)
+    if step.HasField("failure"):
+        fine = step.failure.reason in FailureReason.values() and step.failure.reason
+        found.require(fine, f"{at}.failure.reason", "must name a failure reason")
+    for what in ("failure", "cut"):
+        attempts = getattr(step, what).attempts
+        found.require(attempts >= 0, f"{at}.{what}.attempts", "must not be negative")
+    for what in ("input_tokens", "output_tokens", "cost_usd"):
+        used = getattr(step.usage, what)
+        found.require(
+            used >= 0 and math.isfinite(used), f"{at}.usage.{what}", "must not be negative"
+        )
 
 
 def _config(found: Violations, config: AgentConfig) -> None:
@@ -135,6 +145,11 @@ def _limits(found: Violations, at: str, value: AgentLimits) -> None:
     found.duration(f"{at}.timeout", value, "timeout")
     found.require(
         0 <= value.steps <= limits.MAX_STEPS, f"{at}.steps", f"must be from 0 to {limits.MAX_STEPS}"
+    )
+    found.require(
+        0 <= value.tool_calls <= limits.MAX_TOOL_CALLS,
+        f"{at}.tool_calls",
+        f"must be from 0 to {limits.MAX_TOOL_CALLS}",
     )
     found.require(value.tokens >= 0, f"{at}.tokens", "must not be negative")
     fine = value.cost_usd >= 0 and math.isfinite(value.cost_usd)
@@ -152,46 +167,6 @@ def _env(found: Violations, env: Mapping[str, str]) -> None:
         found.require(fine, "env", "names must be letters, digits and _, at most 64")
         if fine:
             found.size(f"env.{name}", value, _MAX_ENV_VALUE_BYTES)
-
-
-def _schema_problem(text: str) -> str:
-    schema, problem = parse_json(text)
-    if problem:
-        return problem
-    if not isinstance(schema, dict):
-        return "must be a JSON object"
-    try:
-        SchemaCost(schema)
-    except CostError as error:
-        return str(error)[:_LONGEST_PROBLEM]
-    if not _refers_inside(schema):
-        return "may refer only to itself: every $ref starts with #"
-    return _compilation_problem(schema)
-
-
-def _compilation_problem(schema: dict[str, Any]) -> str:
-    try:
-        jsonschema_rs.meta.validate(schema)
-        jsonschema_rs.validator_for(schema, pattern_options=_PATTERNS)
-    except jsonschema_rs.ValidationError as error:
-        place = "/".join(str(part) for part in error.instance_path)
-        return f"is not a JSON Schema: {error.message} at /{place}"[:_LONGEST_PROBLEM]
-    except (jsonschema_rs.ReferencingError, ValueError):
-        return "is not a JSON Schema: its $schema is not known"
-    return ""
-
-
-def _refers_inside(schema: object) -> bool:
-    """Return whether the schema refers to nothing outside itself."""
-    if isinstance(schema, dict):
-        for key in ("$ref", "$dynamicRef", "$recursiveRef"):
-            reference = schema.get(key)
-            if isinstance(reference, str) and not reference.startswith("#"):
-                return False
-        return all(_refers_inside(value) for value in schema.values())
-    if isinstance(schema, list):
-        return all(_refers_inside(value) for value in schema)
-    return True
 
 
 def check_workflow_start(found: Violations, request: StartWorkflowRequest) -> None:

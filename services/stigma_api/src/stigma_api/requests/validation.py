@@ -24,25 +24,16 @@ from stigma_api.temporal.calls import MAX_ID_BYTES
 
 MAX_PAGE_SIZE = 1000
 DEFAULT_PAGE_SIZE = 50
-MAX_VERSION = 2**63 - 1
 
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f]")
 
 
 def name_and_version(field: str, value: str) -> tuple[str, int | None]:
     """Return name and version of "name" or "name@version"."""
-    name, at, version = value.partition("@")
     found = Violations()
-    found.require(
-        is_name(name),
-        field,
-        "a name is 1 to 63 lower-case letters, digits and dashes, not at its ends",
-    )
-    number = int(version) if re.fullmatch(r"[1-9][0-9]{0,18}", version) else None
-    fine = not at or (number is not None and number <= MAX_VERSION)
-    found.require(fine, field, "a version is a number from 1 on, as in name@3")
+    named = found.definition_id(field, value)
     found.raise_if_any()
-    return name, number
+    return named
 
 
 def page_size(size: int) -> int:

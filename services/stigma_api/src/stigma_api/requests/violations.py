@@ -18,6 +18,8 @@ _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _LABEL_KEY = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._/-]*[A-Za-z0-9])?")
 _MAX_DESCRIPTION_BYTES = 4 * 1024
 _LONGEST = timedelta(days=3650)
+_VERSION = re.compile(r"[1-9][0-9]{0,18}")
+_MAX_VERSION = 2**63 - 1
 
 
 class Violations:
@@ -49,17 +51,29 @@ class Violations:
         """Check the description of a definition."""
         self.size(at, value, _MAX_DESCRIPTION_BYTES)
 
-    def duration(self, at: str, parent: Message, name: str, *, positive: bool = True) -> None:
-        """Check a duration, if it is given."""
+    def duration(
+        self,
+        at: str,
+        parent: Message,
+        name: str,
+        *,
+        positive: bool = True,
+        longest: timedelta = _LONGEST,
+    ) -> bool:
+        """Check a duration, if it is given; return whether it is fine."""
         if not parent.HasField(name):
-            return
+            return True
         value: Duration = getattr(parent, name)
         # As integers first: a malformed Duration cannot be converted.
         fine = abs(value.seconds) <= _LONGEST.total_seconds() and abs(value.nanos) < 10**9
         sign = (value.seconds or value.nanos) if fine else 0
         fine = fine and (sign > 0 if positive else sign >= 0) and value.nanos * value.seconds >= 0
+        fine = fine and value.ToTimedelta() <= longest
         kind = "positive" if positive else "zero or positive"
-        self.require(fine, at, f"must be {kind}, and at most {_LONGEST.days} days")
+        days, hours = longest.days, longest.total_seconds() / 3600
+        most = f"{days} days" if days > 1 else f"{hours:g} hours"
+        self.require(fine, at, f"must be {kind}, and at most {most}")
+        return fine
 
     def labels(self, at: str, labels: Mapping[str, str]) -> None:
         """Check labels."""
@@ -71,6 +85,16 @@ class Violations:
                 continue
             self.size(f"{at}.{key}", f"{key}={value}", limits.MAX_LABEL_BYTES)
             self.quotable(f"{at}.{key}", value)
+
+    def definition_id(self, at: str, value: str) -> tuple[str, int | None]:
+        """Check "name" or "name@version"; return its name and version."""
+        name, mark, version = value.partition("@")
+        problem = "a name is 1 to 63 lower-case letters, digits and dashes, not at its ends"
+        self.require(is_name(name), at, problem)
+        number = int(version) if _VERSION.fullmatch(version) else None
+        fine = not mark or (number is not None and number <= _MAX_VERSION)
+        self.require(fine, at, "a version is a number from 1 on, as in name@3")
+        return name, number
 
     def quotable(self, at: str, value: str) -> None:
         """Check that a filter can name the value."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import timedelta
 
 from temporalio import workflow
 from temporalio.common import RawValue, RetryPolicy, WorkflowIDReusePolicy
@@ -22,8 +21,6 @@ from stigma.internal.v1.execution_pb2 import CallMcpToolRequest
 from stigma.workflow.v1.workflow_pb2 import Workflow
 from stigma_orchestrator.agents.call_header import call_header
 from stigma_orchestrator.agents.step import StepContext
-
-_SOON = timedelta(seconds=1)
 
 
 @dataclass(frozen=True)
@@ -71,16 +68,16 @@ class ToolStep:
                 return await self._execute_operation(policy)
 
     async def _execute_activity(self, policy: tools.Policy) -> RawValue | None:
-        timeout = self._timeout(policy)
         result: RawValue | None = await workflow.execute_activity(
             self.tool.activity.type,
             self._argument(),
             activity_id=tools.tool_activity_id(self.call.call_id),
             task_queue=self.tool.activity.task_queue,
             result_type=RawValue,
-            schedule_to_close_timeout=timeout,
-            schedule_to_start_timeout=min(policy.start_timeout, timeout),
-            start_to_close_timeout=min(policy.attempt_timeout, timeout),
+            # Not the agent's deadline: it stops the agent, and with it the call.
+            schedule_to_close_timeout=policy.timeout,
+            schedule_to_start_timeout=policy.start_timeout,
+            start_to_close_timeout=policy.attempt_timeout,
             heartbeat_timeout=policy.heartbeat_timeout,
             retry_policy=RetryPolicy(maximum_attempts=policy.attempts),
         )
@@ -102,7 +99,7 @@ class ToolStep:
             id=tools.child_workflow_id(self.context.execution_id, self.call.call_id),
             task_queue=queue,
             result_type=RawValue,
-            execution_timeout=self._timeout(policy),
+            execution_timeout=policy.timeout,
             id_reuse_policy=reuse,
             parent_close_policy=workflow.ParentClosePolicy.REQUEST_CANCEL,
             retry_policy=RetryPolicy(maximum_attempts=policy.attempts),
@@ -116,7 +113,7 @@ class ToolStep:
             nexus.operation,
             self._argument(),
             output_type=RawValue,
-            schedule_to_close_timeout=self._timeout(policy),
+            schedule_to_close_timeout=policy.timeout,
             headers={tools.CALL_HEADER: self._header()},
         )
         return result
@@ -151,9 +148,6 @@ class ToolStep:
 
     def _policy(self) -> tools.Policy:
         return tools.Policy.of(self.tool)
-
-    def _timeout(self, policy: tools.Policy) -> timedelta:
-        return max(min(policy.timeout, self.context.deadline - workflow.now()), _SOON)
 
     def _header(self) -> str:
         return tools.header_text(self.context.execution_id, self.context.spec, self.call.call_id)

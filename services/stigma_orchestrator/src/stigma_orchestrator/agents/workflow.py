@@ -7,7 +7,7 @@ from typing_extensions import override
 
 with workflow.unsafe.imports_passed_through():
     from stigma.agent.v1.agent_execution_pb2 import AgentExecution
-    from stigma.contracts import versions, workflows
+    from stigma.contracts import conversation, limits, versions, workflows
     from stigma.contracts.task_queues import TaskQueues
     from stigma.internal.v1.execution_pb2 import AgentWorkflowInput, Bind
     from stigma_orchestrator.agents.loop import AgentLoop
@@ -43,7 +43,10 @@ class AgentWorkflow(workflows.AgentWorkflow):
     def execution(self) -> AgentExecution:
         execution = self._lifecycle.snapshot()
         execution.spec.CopyFrom(self._request.spec)
-        execution.status.messages.extend(self._loop.conversation.messages)
+        messages = self._loop.conversation.messages
+        if self._request.spec.agent.tools:
+            messages = conversation.fit_view(messages, limits.MAX_VIEW_BYTES)
+        execution.status.messages.extend(messages)
         return execution
 
     @override

@@ -47,7 +47,7 @@ class BoundAttempts:
 
     async def _read(self, description: ExecutionDescription[Any], limit: int) -> list[Bind]:
         run = Run(self._client.namespace, description.execution_id, description.run_id)
-        reader = HistoryReader(self._client, description.digest)
+        reader = HistoryReader(self._client, description.execution_id, description.digest)
         bound: dict[bytes, Bind] = {}
         async with self._reads:
             async for event in self._histories.oldest_first(run, min(limit, _PAGE)):

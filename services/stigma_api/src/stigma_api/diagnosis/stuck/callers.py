@@ -12,6 +12,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from stigma.agent.v1.agent_execution_pb2 import CALLBACK_STATE_WAITING, TemporalCaller
 from stigma.contracts import search_attributes, tokens
 from stigma.contracts.activities import WATCH_CALLER
+from stigma.contracts.tools import called_by_activity
 from stigma.internal.v1.execution_pb2 import Bind
 from stigma.runtime.pending_activities import find_pending_activity
 from stigma_api.diagnosis.stuck.attempts import BoundAttempts
@@ -77,7 +78,10 @@ def _is_waited_for(description: ExecutionDescription[Any]) -> bool:
     return (
         description.execution.status.callback.state == CALLBACK_STATE_WAITING
         or recorded == search_attributes.CALLBACK_WAITING
-        or any(each.activity_type.name == WATCH_CALLER for each in described.pending_activities)
+        or any(
+            each.activity_type.name == WATCH_CALLER and not called_by_activity(each.activity_id)
+            for each in described.pending_activities
+        )
     )
 
 

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from google.protobuf.timestamp_pb2 import Timestamp
 from temporalio.api.enums.v1 import PendingActivityState
 from temporalio.api.workflow.v1 import PendingActivityInfo, PendingWorkflowTaskInfo
+from temporalio.api.workflowservice.v1 import DescribeWorkflowExecutionResponse
 from temporalio.client import Client
 
-from stigma.contracts.activities import CALL_MODEL, DELIVERIES, WATCH_CALLER
+from stigma.contracts.activities import DELIVERIES, MODEL_CALLS, WATCH_CALLER
 from stigma.contracts.task_queues import TaskQueues
+from stigma.contracts.tools import called_by_activity, called_by_child
 from stigma.diagnosis.v1.diagnosis_service_pb2 import StuckReason
 from stigma_api.diagnosis.stuck.callers import WaitingCallers
 from stigma_api.diagnosis.stuck.queues import ACTIVITIES, WORKFLOWS, Queues
@@ -63,7 +65,11 @@ class Diagnoser:
     def observe(self, description: ExecutionDescription[Any]) -> None:
         """Note what an execution shows about workers, which serve the others as well."""
         for each in description.described.pending_activities:
-            if each.state == _STARTED and each.activity_type.name == CALL_MODEL:
+            if each.state != _STARTED:
+                continue
+            if called_by_activity(each.activity_id):
+                self._polled.mark_busy(each.activity_options.task_queue.name)
+            elif each.activity_type.name in MODEL_CALLS:
                 self._polled.mark_busy(self._queues.ai)
 
     async def diagnose(self, description: ExecutionDescription[Any]) -> Diagnosis | None:
@@ -83,7 +89,8 @@ class Diagnoser:
             or await self._caller(description)
             or self._person(description)
             or await self._model_call(description, pending)
-            or await self._engine_run(description)
+            or await self._tool_call(description, pending)
+            or await self._child(description)
             or await self._watch(pending)
         )
 
@@ -152,7 +159,7 @@ class Diagnoser:
     async def _model_call(
         self, description: ExecutionDescription[Any], pending: Iterable[PendingActivityInfo]
     ) -> Diagnosis | None:
-        for each in _of_type(pending, CALL_MODEL):
+        for each in _of_type(pending, *MODEL_CALLS):
             if (found := await self._in_queue(each, self._queues.ai)) is not None:
                 return found
             if each.attempt > 1 and failure_class(each.last_failure) != _WORKER_SHUTDOWN:
@@ -167,27 +174,61 @@ class Diagnoser:
                 return Diagnosis(reason, f"{what}: {_attempts_text(each)}", command)
         return None
 
-    async def _engine_run(self, description: ExecutionDescription[Any]) -> Diagnosis | None:
+    async def _tool_call(
+        self, description: ExecutionDescription[Any], pending: Iterable[PendingActivityInfo]
+    ) -> Diagnosis | None:
+        command = f"stigma execution timeline {description.execution_id}"
+        for each in pending:
+            call = called_by_activity(each.activity_id)
+            if not call:
+                continue
+            found = await self._in_queue(each, each.activity_options.task_queue.name)
+            if found is not None:
+                return replace(found, message=f"tool call {call}: {found.message}")
+            if each.attempt > 1 and each.HasField("last_failure"):
+                message = f"tool call {call} fails: {_attempts_text(each)}"
+                return Diagnosis(StuckReason.STUCK_REASON_STEP_RETRYING, message, command)
+        for operation in description.described.pending_nexus_operations:
+            if operation.attempt > 1 and operation.HasField("last_attempt_failure"):
+                message = (
+                    f"the tool call of Nexus endpoint {operation.endpoint} fails: attempt "
+                    f"{operation.attempt}, the last one ended by "
+                    f"{failure_class(operation.last_attempt_failure)}"
+                )
+                return Diagnosis(StuckReason.STUCK_REASON_STEP_RETRYING, message, command)
+        return None
+
+    async def _child(self, description: ExecutionDescription[Any]) -> Diagnosis | None:
+        """Diagnose the engine's run, or the workflow that a tool call runs."""
         for child in description.described.pending_children:
             run = await describe(self._client, child.workflow_id, child.run_id)
             if run is None:
                 continue
-            task, queue = run.pending_workflow_task, self._queues.engine
-            found = await self._workflow_task(task, queue, child.workflow_id)
-            for each in run.pending_activities:
-                queue_of_step = each.activity_options.task_queue.name or queue
-                found = found or await self._in_queue(each, queue_of_step)
-                if found is None and each.attempt > 1 and each.HasField("last_failure"):
-                    found = Diagnosis(
-                        StuckReason.STUCK_REASON_STEP_RETRYING,
-                        f"activity {each.activity_type.name} of its document fails: "
-                        f"{_attempts_text(each)}",
-                        f"temporal workflow describe --namespace {self._client.namespace} "
-                        f"--workflow-id {child.workflow_id}",
-                    )
+            call = called_by_child(description.execution_id, child.workflow_id)
+            found = await self._run(
+                run, child.workflow_id, of="the tool" if call else "its document"
+            )
             if found is not None:
-                return found
+                prefix = f"tool call {call}: " if call else ""
+                return replace(found, message=prefix + found.message)
         return None
+
+    async def _run(
+        self, run: DescribeWorkflowExecutionResponse, workflow_id: str, *, of: str
+    ) -> Diagnosis | None:
+        queue = run.execution_config.task_queue.name
+        found = await self._workflow_task(run.pending_workflow_task, queue, workflow_id)
+        for each in run.pending_activities:
+            queue_of_step = each.activity_options.task_queue.name or queue
+            found = found or await self._in_queue(each, queue_of_step)
+            if found is None and each.attempt > 1 and each.HasField("last_failure"):
+                found = Diagnosis(
+                    StuckReason.STUCK_REASON_STEP_RETRYING,
+                    f"activity {each.activity_type.name} of {of} fails: {_attempts_text(each)}",
+                    f"temporal workflow describe --namespace {self._client.namespace} "
+                    f"--workflow-id {workflow_id}",
+                )
+        return found
 
     async def _watch(self, pending: Iterable[PendingActivityInfo]) -> Diagnosis | None:
         """Diagnose the watch: without it a caller's heartbeats end, and so does its wait."""
@@ -242,7 +283,12 @@ class Diagnoser:
 
 
 def _of_type(pending: Iterable[PendingActivityInfo], *names: str) -> list[PendingActivityInfo]:
-    return [each for each in pending if each.activity_type.name in names]
+    """Return Stigma's own activities of these types; a tool's may be named alike."""
+    return [
+        each
+        for each in pending
+        if each.activity_type.name in names and not called_by_activity(each.activity_id)
+    ]
 
 
 def _attempts_text(each: PendingActivityInfo) -> str:

@@ -1,4 +1,4 @@
-"""Entries of what an execution has others do: model calls, the engine's run, deliveries."""
+"""Entries of what an execution has others do: calls, the engine's run, deliveries."""
 
 from __future__ import annotations
 
@@ -8,14 +8,21 @@ from typing import Any
 from google.protobuf.timestamp_pb2 import Timestamp
 from temporalio.api.workflow.v1 import PendingActivityInfo
 
-from stigma.agent.v1.agent_execution_pb2 import Usage
+from stigma.agent.v1.agent_execution_pb2 import (
+    TOOL_OUTCOME_OK,
+    ToolOutcome,
+    ToolResult,
+    Usage,
+)
 from stigma.contracts import tokens
 from stigma.diagnosis.v1.diagnosis_service_pb2 import TimelineEntry, TimelineStep
 from stigma.internal.v1.execution_pb2 import (
     DELIVERY_VERDICT_DELIVERED,
     DELIVERY_VERDICT_NOT_FOUND,
+    ConverseResponse,
     DeliverCallbackRequest,
     DeliverCallbackResponse,
+    ModelCallResponse,
 )
 from stigma_api.diagnosis.timeline.entries import (
     add_usage,
@@ -26,12 +33,12 @@ from stigma_api.diagnosis.timeline.entries import (
     usage_text,
 )
 from stigma_api.executions import history_facts as facts
-from stigma_api.executions.history_facts import Fact, Step, StepProgress
+from stigma_api.executions.history_facts import Content, Fact, Step, StepProgress
 from stigma_api.temporal.histories import Run
 
 
 class ActivityEntries:
-    """The entries of one run's steps, and what its model calls used."""
+    """The entries of one run's steps, and what its calls used."""
 
     def __init__(self, run: Run) -> None:
         self._run = run
@@ -81,6 +88,8 @@ class ActivityEntries:
             case facts.ModelCallStarted(number=number, model=model):
                 title = f"model call {number}, {model}"
                 added = self._add(TimelineStep.TIMELINE_STEP_MODEL_CALL, time, title, open=True)
+            case facts.ToolCallStarted():
+                added = await self._open_tool_call(step, time)
             case facts.DeliveryStarted(request=request):
                 added = self._add(
                     TimelineStep.TIMELINE_STEP_DELIVERED,
@@ -104,15 +113,18 @@ class ActivityEntries:
         match fact:
             case facts.AttemptStarted(attempt=attempt):
                 opened.attempt = attempt
-            case facts.EngineRunStarted(run_id=run_id):
+            case facts.EngineRunStarted(run_id=run_id) | facts.ToolRunStarted(run_id=run_id):
                 opened.run_id = run_id
             case facts.EngineRunCompleted():
                 close(opened, time)
-            case facts.ModelCallCompleted(response=response):
-                usage = (await response.read()).usage
-                usage.model_calls = 1
-                add_usage(self.usage, usage)
-                close(opened, time, usage_text(usage))
+            case facts.ModelCallCompleted():
+                await self._close_model_call(opened, fact, time)
+            case facts.ToolCallEnded():
+                result = await fact.read_result()
+                detail = _outcome_text(result)
+                if fact.failure is not None and fact.failure.ByteSize():
+                    detail = f"{detail}, {failure_class(fact.failure)}"
+                close(opened, time, detail, failed=result.outcome != TOOL_OUTCOME_OK)
             case facts.DeliveryCompleted(response=response):
                 close(opened, time)
                 _add_verdict(opened, await response.read())
@@ -121,6 +133,32 @@ class ActivityEntries:
                 close(opened, time, detail, failed=True)
                 if opened.step == TimelineStep.TIMELINE_STEP_DELIVERED:
                     opened.title = "not delivered"
+
+    async def _open_tool_call(self, step: facts.ToolCallStarted, time: Timestamp) -> TimelineEntry:
+        title = _tool_call_title(step.call_id, await step.read_name())
+        where = f"task queue {step.queue}" if step.queue else f"Nexus endpoint {step.endpoint}"
+        title = f"{title} on {where}"
+        added = self._add(TimelineStep.TIMELINE_STEP_TOOL_CALL, time, title, open=True)
+        if step.workflow_id:  # its own history says more
+            added.workflow_id, added.run_id = step.workflow_id, ""
+        self.usage.tool_calls += 1
+        return added
+
+    async def _close_model_call(
+        self, opened: TimelineEntry, fact: facts.ModelCallCompleted, time: Timestamp
+    ) -> None:
+        content: Content[Any] = fact.response
+        answer: ModelCallResponse | ConverseResponse = await content.read()
+        usage = Usage()
+        usage.CopyFrom(answer.usage)
+        usage.model_calls = 1
+        add_usage(self.usage, usage)
+        close(opened, time, usage_text(usage))
+        for refused in answer.refused if isinstance(answer, ConverseResponse) else ():
+            title = _tool_call_title(refused.call_id, refused.name)
+            detail = _outcome_text(refused)
+            step = TimelineStep.TIMELINE_STEP_TOOL_CALL
+            self._add(step, time, title, detail=detail, failed=True)
 
     async def _add_local_delivery(
         self, delivery: facts.LocalDelivery, time: Timestamp, newest_token: bytes
@@ -151,6 +189,17 @@ class ActivityEntries:
         added = entry(step, self._run, time, title, **fields)
         self.entries.append(added)
         return added
+
+
+def _tool_call_title(call_id: str, name: str) -> str:
+    return f"tool call {call_id}, {name}" if name else f"tool call {call_id}"
+
+
+def _outcome_text(result: ToolResult) -> str:
+    """Return the name of an outcome; its number where unnamed. What it says is content."""
+    if result.outcome not in ToolOutcome.values():
+        return str(result.outcome)
+    return ToolOutcome.Name(result.outcome).removeprefix("TOOL_OUTCOME_")
 
 
 def _target_fingerprint(delivery: DeliverCallbackRequest) -> str:

@@ -90,12 +90,9 @@ def usage_text(usage: Usage) -> str:
 
 
 def add_usage(total: Usage, usage: Usage) -> None:
-    """Add what model calls used to a total."""
-    total.input_tokens += usage.input_tokens
-    total.output_tokens += usage.output_tokens
-    total.cost_usd += usage.cost_usd
-    total.model_calls += usage.model_calls
-    total.unpriced_calls += usage.unpriced_calls
+    """Add what calls used to a total."""
+    for field, value in usage.ListFields():
+        setattr(total, field.name, getattr(total, field.name) + value)
 
 
 def span(start: datetime, end: datetime) -> tuple[Timestamp, Duration]:
@@ -112,4 +109,11 @@ def one_line(text: str) -> str:
     return shown if len(shown) <= _MAX_TEXT else f"{shown[: _MAX_TEXT - 1]}…"
 
 
-_WRAPPERS = frozenset({"activity_failure_info", "child_workflow_execution_failure_info"})
+_WRAPPERS = frozenset(
+    {
+        "activity_failure_info",
+        "child_workflow_execution_failure_info",
+        "nexus_operation_execution_failure_info",
+        "nexus_handler_failure_info",
+    }
+)

@@ -53,7 +53,9 @@ class ExecutionPartBuilder:
         activities: ActivityEntries | None = None
         for each in slices:
             activities = ActivityEntries(each.run)
-            reader = HistoryReader(self._client, self._description.digest)
+            reader = HistoryReader(
+                self._client, self._description.execution_id, self._description.digest
+            )
             async for event in cooperative_iter(each.events):
                 fact = await reader.read(event)
                 if fact is not None:

@@ -27,8 +27,8 @@ from stigma_api.executions.reader import ExecutionDescription, Reader
 from stigma_api.kinds import KINDS
 from stigma_api.temporal.histories import Histories
 
-MAX_MODEL_CALLS = 500
-"""Model calls shown: the newest."""
+MAX_CALLS = 1000
+"""Calls of models and tools shown: the newest."""
 
 # Timelines read at a time: each may read and hold tens of megabytes.
 _MAX_READS = 8
@@ -75,7 +75,7 @@ class Timelines:
             entries = entries + caller_entries
         if isinstance(description.execution, AgentExecution):
             timeline.usage.CopyFrom(part.usage)
-        shown = _limit_model_calls(sort_entries(entries))
+        shown = _limit_calls(sort_entries(entries))
         timeline.entries.extend(shown)
         timeline.truncated = truncated or len(shown) < len(entries)
         return timeline
@@ -104,14 +104,15 @@ def _identity(entry: TimelineEntry) -> bytes:
     return same.SerializeToString(deterministic=True)
 
 
-def _limit_model_calls(entries: list[TimelineEntry]) -> list[TimelineEntry]:
-    """Leave out the oldest model calls when there are too many."""
-    calls = [each for each in entries if each.step == TimelineStep.TIMELINE_STEP_MODEL_CALL]
-    if len(calls) <= MAX_MODEL_CALLS:
+def _limit_calls(entries: list[TimelineEntry]) -> list[TimelineEntry]:
+    """Leave out the oldest calls of models and tools when there are too many."""
+    calls = [each for each in entries if each.step in _CALLS]
+    if len(calls) <= MAX_CALLS:
         return entries
-    first = calls[-MAX_MODEL_CALLS].time.ToNanoseconds()
+    first = calls[-MAX_CALLS].time.ToNanoseconds()
     return [
-        each
-        for each in entries
-        if each.step != TimelineStep.TIMELINE_STEP_MODEL_CALL or each.time.ToNanoseconds() >= first
+        each for each in entries if each.step not in _CALLS or each.time.ToNanoseconds() >= first
     ]
+
+
+_CALLS = frozenset({TimelineStep.TIMELINE_STEP_MODEL_CALL, TimelineStep.TIMELINE_STEP_TOOL_CALL})

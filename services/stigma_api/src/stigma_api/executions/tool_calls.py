@@ -1,0 +1,194 @@
+"""Tool calls in the history of an agent's run, decoded only as far as somebody asks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+from google.protobuf.message import Message as ProtobufMessage
+from temporalio.api.common.v1 import ActivityType, Payloads
+from temporalio.api.enums.v1 import EventType
+from temporalio.api.history.v1 import (
+    ActivityTaskCompletedEventAttributes,
+    ActivityTaskScheduledEventAttributes,
+    HistoryEvent,
+    WorkflowExecutionStartedEventAttributes,
+)
+from temporalio.client import Client
+
+from stigma.agent.v1.agent_execution_pb2 import (
+    AgentExecutionSpec,
+    Message,
+    Part,
+    ToolCall,
+    ToolResult,
+)
+from stigma.agent.v1.agent_pb2 import AgentSpec, Tool
+from stigma.contracts import json_text, tools
+from stigma.contracts.activities import CONVERSE
+from stigma.contracts.conversation_history import ConversationHistory
+from stigma.internal.v1.execution_pb2 import AgentWorkflowInput, ConverseResponse
+from stigma_api.executions import history_facts as facts
+from stigma_api.executions.history_facts import Content, Fact
+
+_CHILD_REQUESTED = EventType.EVENT_TYPE_START_CHILD_WORKFLOW_EXECUTION_INITIATED
+_ENDS = frozenset(
+    {
+        EventType.EVENT_TYPE_ACTIVITY_TASK_COMPLETED,
+        EventType.EVENT_TYPE_ACTIVITY_TASK_FAILED,
+        EventType.EVENT_TYPE_ACTIVITY_TASK_TIMED_OUT,
+        EventType.EVENT_TYPE_ACTIVITY_TASK_CANCELED,
+        EventType.EVENT_TYPE_START_CHILD_WORKFLOW_EXECUTION_FAILED,
+        EventType.EVENT_TYPE_CHILD_WORKFLOW_EXECUTION_COMPLETED,
+        EventType.EVENT_TYPE_CHILD_WORKFLOW_EXECUTION_FAILED,
+        EventType.EVENT_TYPE_CHILD_WORKFLOW_EXECUTION_CANCELED,
+        EventType.EVENT_TYPE_CHILD_WORKFLOW_EXECUTION_TIMED_OUT,
+        EventType.EVENT_TYPE_CHILD_WORKFLOW_EXECUTION_TERMINATED,
+        EventType.EVENT_TYPE_NEXUS_OPERATION_COMPLETED,
+        EventType.EVENT_TYPE_NEXUS_OPERATION_FAILED,
+        EventType.EVENT_TYPE_NEXUS_OPERATION_CANCELED,
+        EventType.EVENT_TYPE_NEXUS_OPERATION_TIMED_OUT,
+    }
+)
+
+
+class ToolCallReader:
+    """Reads the tool calls of one run. Of calls whose answer was left out, names are empty.
+
+    All calls of an answer end before the next model call: one answer is kept at a time.
+
+    Args:
+        client: decodes payloads.
+        execution_id: of the agent's execution.
+    """
+
+    def __init__(self, client: Client, execution_id: str) -> None:
+        self._client = client
+        self._execution_id = execution_id
+        self._input: Content[AgentWorkflowInput] | None = None
+        self._tools: Mapping[str, Tool] = {}
+        self._answer: Content[ConverseResponse] | None = None
+        self._started: dict[int, tuple[HistoryEvent, facts.ToolCallStarted]] = {}
+
+    def begin(self, run_input: Content[AgentWorkflowInput]) -> None:
+        """Note the input of the run, which has the tools."""
+        self._input = run_input
+
+    def has_none(self) -> None:
+        """Note that the agent has no tools; its input may be large."""
+        self._input = None
+
+    def answered(self, answer: Content[ConverseResponse]) -> None:
+        """Note an answer, whose calls come next."""
+        self._answer = answer
+
+    def read(self, event: HistoryEvent, attributes: Any) -> Fact | None:
+        """Return the fact about a tool call that an event records; None for any other event."""
+        match event.event_type:
+            case EventType.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED:
+                call = tools.called_by_activity(attributes.activity_id)
+                return self._start(event, call, queue=attributes.task_queue.name)
+            case EventType.EVENT_TYPE_NEXUS_OPERATION_SCHEDULED:
+                call = _called_by_operation(attributes.nexus_header)
+                return self._start(event, call, endpoint=attributes.endpoint)
+            case _ if event.event_type == _CHILD_REQUESTED:
+                call = tools.called_by_child(self._execution_id, attributes.workflow_id)
+                queue, child = attributes.task_queue.name, attributes.workflow_id
+                return self._start(event, call, queue=queue, workflow_id=child)
+        return self._progress(event, attributes)
+
+    def _start(self, event: HistoryEvent, call: str, **where: str) -> Fact | None:
+        if not call:
+            return None
+        activity_id = event.activity_task_scheduled_event_attributes.activity_id
+        name = partial(self._name, call, self._answer)
+        fact = facts.ToolCallStarted(event.event_id, activity_id, call, name, **where)
+        self._started[event.event_id] = event, fact
+        return fact
+
+    def _progress(self, event: HistoryEvent, attributes: Any) -> Fact | None:
+        ids = (getattr(attributes, f"{what}_event_id", 0) for what in ("scheduled", "initiated"))
+        found = next((self._started[each] for each in ids if each in self._started), None)
+        if found is None:
+            return None
+        scheduled, step = found
+        match event.event_type:
+            case EventType.EVENT_TYPE_ACTIVITY_TASK_STARTED:
+                return facts.AttemptStarted(step, attributes.attempt)
+            case EventType.EVENT_TYPE_CHILD_WORKFLOW_EXECUTION_STARTED:
+                return facts.ToolRunStarted(step, attributes.workflow_execution.run_id)
+            case _ if event.event_type in _ENDS:
+                del self._started[scheduled.event_id]
+                result = partial(self._result, step, scheduled, event)
+                return facts.ToolCallEnded(step, getattr(attributes, "failure", None), result)
+        return None
+
+    async def _name(self, call: str, answer: Content[ConverseResponse] | None) -> str:
+        if answer is None:
+            return ""
+        parts = (await answer.read()).message.parts
+        return next((p.tool_call.name for p in parts if p.tool_call.call_id == call), "")
+
+    async def _result(
+        self, step: facts.ToolCallStarted, started: HistoryEvent, ended: HistoryEvent
+    ) -> ToolResult:
+        """Return the result of a call as the model is told.
+
+        The one reading of conversations reads it, in a history that has no other call.
+        """
+        call = ToolCall(call_id=step.call_id, name=await step.read_name())
+        tool = Tool(name=call.name)
+        if (known := (await self._all_tools()).get(call.name)) is not None:
+            tool.policy.CopyFrom(known.policy)
+        history = ConversationHistory(self._client.data_converter)
+        for event in (*await self._beginning(tool, call), started, ended):
+            await history.add(event)
+        return history.result(call.call_id) or ToolResult(call_id=call.call_id, name=call.name)
+
+    async def _all_tools(self) -> Mapping[str, Tool]:
+        if self._input is not None:
+            self._tools = tools.by_name((await self._input.read()).spec.agent.tools)
+            self._input = None
+        return self._tools
+
+    async def _beginning(self, tool: Tool, call: ToolCall) -> list[HistoryEvent]:
+        """Return the events of a run whose model has asked for one call of its one tool."""
+        spec = AgentExecutionSpec(agent=AgentSpec(tools=[tool]))
+        run_input = AgentWorkflowInput(execution_id=self._execution_id, spec=spec)
+        answer = ConverseResponse(message=Message(parts=[Part(tool_call=call)]))
+        return [
+            HistoryEvent(
+                event_type=EventType.EVENT_TYPE_WORKFLOW_EXECUTION_STARTED,
+                workflow_execution_started_event_attributes=WorkflowExecutionStartedEventAttributes(
+                    input=await self._encoded(run_input)
+                ),
+            ),
+            HistoryEvent(
+                event_id=-1,
+                event_type=EventType.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED,
+                activity_task_scheduled_event_attributes=ActivityTaskScheduledEventAttributes(
+                    activity_id=tools.model_activity_id(1),
+                    activity_type=ActivityType(name=CONVERSE),
+                ),
+            ),
+            HistoryEvent(
+                event_type=EventType.EVENT_TYPE_ACTIVITY_TASK_COMPLETED,
+                activity_task_completed_event_attributes=ActivityTaskCompletedEventAttributes(
+                    scheduled_event_id=-1, result=await self._encoded(answer)
+                ),
+            ),
+        ]
+
+    async def _encoded(self, message: ProtobufMessage) -> Payloads:
+        return Payloads(payloads=await self._client.data_converter.encode([message]))
+
+
+def _called_by_operation(headers: Mapping[str, str]) -> str:
+    """Return the call that a Nexus operation runs; empty where it runs none."""
+    text = next((v for k, v in headers.items() if k.lower() == tools.CALL_HEADER), "")
+    try:
+        value = json_text.parse(text)
+    except ValueError:
+        return ""
+    return str(value.get("call", "")) if isinstance(value, dict) else ""

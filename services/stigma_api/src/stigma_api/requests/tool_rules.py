@@ -1,0 +1,125 @@
+"""The rules of an agent's tools. Whether they may be used is checked elsewhere."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from stigma.agent.v1.agent_pb2 import ActivityTool, NexusTool, Tool, WorkflowTool
+from stigma.contracts import limits, tools
+from stigma_api.requests.schema_rules import check_schema
+from stigma_api.requests.violations import Violations
+from stigma_api.temporal.calls import MAX_ID_BYTES
+
+_NAME = re.compile(r"[a-zA-Z][a-zA-Z0-9_-]{0,63}")
+_ARGUMENT = re.compile(r"[A-Za-z_$][A-Za-z0-9_.$-]{0,63}")
+_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f]")
+_DURATIONS = ("timeout", "attempt_timeout", "heartbeat_timeout", "start_timeout")
+
+
+def check_tools(found: Violations, at: str, given: Sequence[Tool]) -> None:
+    """Check the tools of an agent."""
+    fine = len(given) <= limits.MAX_TOOLS
+    found.require(fine, at, f"at most {limits.MAX_TOOLS} tools")
+    if not fine:
+        return
+    seen = {tools.name_key(tools.OUTPUT_TOOL): tools.OUTPUT_TOOL}
+    for index, tool in enumerate(given):
+        here = f"{at}[{index}]"
+        _name(found, f"{here}.name", tool.name, seen)
+        found.description(f"{here}.description", tool.description)
+        check_schema(found, f"{here}.input_schema", tool.input_schema, of_object=True)
+        check_schema(found, f"{here}.output_schema", tool.output_schema)
+        _kind(found, here, tool)
+        _policy(found, f"{here}.policy", tool)
+
+
+def _name(found: Violations, at: str, name: str, seen: dict[str, str]) -> None:
+    """Check a name, and that providers can tell it from those before it.
+
+    Args:
+        found: collects what is wrong.
+        at: path of the field.
+        name: the name.
+        seen: the names before it by their keys; the name is added.
+    """
+    if not _NAME.fullmatch(name):
+        found.add(at, "must be a letter, then letters, digits, - and _, at most 64")
+        return
+    key = tools.name_key(name)
+    problem = f"{seen.get(key)} is one already: case, - and _ make no difference to providers"
+    found.require(key not in seen, at, problem)
+    seen.setdefault(key, name)
+
+
+def _kind(found: Violations, at: str, tool: Tool) -> None:
+    match tool.WhichOneof("kind"):
+        case "activity":
+            _activity(found, f"{at}.activity", tool.activity)
+        case "workflow":
+            _workflow(found, f"{at}.workflow", tool.workflow)
+        case "nexus":
+            _nexus(found, f"{at}.nexus", tool.nexus)
+        case _:
+            found.add(at, "must be an activity, a workflow or a nexus operation")
+
+
+def _activity(found: Violations, at: str, activity: ActivityTool) -> None:
+    _temporal_name(found, f"{at}.type", activity.type)
+    _temporal_name(found, f"{at}.task_queue", activity.task_queue)
+
+
+def _workflow(found: Violations, at: str, workflow: WorkflowTool) -> None:
+    if not workflow.name:
+        _temporal_name(found, f"{at}.type", workflow.type)
+        _temporal_name(found, f"{at}.task_queue", workflow.task_queue)
+    elif workflow.type or workflow.task_queue:
+        found.add(f"{at}.name", "give either name, or type and task_queue")
+    else:
+        found.definition_id(f"{at}.name", workflow.name)
+
+
+def _nexus(found: Violations, at: str, nexus: NexusTool) -> None:
+    _temporal_name(found, f"{at}.endpoint", nexus.endpoint)
+    _temporal_name(found, f"{at}.service", nexus.service)
+    _temporal_name(found, f"{at}.operation", nexus.operation)
+
+
+def _temporal_name(found: Violations, at: str, value: str) -> None:
+    if not value.strip() or _UNPRINTABLE.search(value):
+        found.add(at, "must be given, without control characters")
+    else:
+        found.size(at, value, MAX_ID_BYTES)
+
+
+def _policy(found: Violations, at: str, tool: Tool) -> None:
+    policy, longest = tool.policy, limits.MAX_TOOL_TIMEOUT
+    fine = [found.duration(f"{at}.{name}", policy, name, longest=longest) for name in _DURATIONS]
+    if all(fine):  # a malformed one cannot be compared
+        timeout = tools.Policy.of(tool).timeout
+        found.require(
+            policy.attempt_timeout.ToTimedelta() <= timeout,
+            f"{at}.attempt_timeout",
+            f"the whole call may take {timeout.total_seconds():g} s",
+        )
+    found.require(
+        not policy.HasField("heartbeat_timeout") or tool.HasField("activity"),
+        f"{at}.heartbeat_timeout",
+        "is only for activities",
+    )
+    if not 0 <= policy.attempts <= limits.MAX_TOOL_ATTEMPTS:
+        found.add(f"{at}.attempts", f"must be from 1 to {limits.MAX_TOOL_ATTEMPTS}")
+    elif policy.attempts and not policy.retry_safe:
+        found.add(f"{at}.attempts", "is only for a tool that is retry_safe")
+    most = limits.MAX_TOOL_RESULT_BYTES
+    found.require(
+        0 <= policy.max_result_bytes <= most,
+        f"{at}.max_result_bytes",
+        f"must be from 1 to {most}",
+    )
+    argument = policy.idempotency_argument
+    found.require(
+        not argument or _ARGUMENT.fullmatch(argument),
+        f"{at}.idempotency_argument",
+        "must be the name of an argument",
+    )

@@ -1,0 +1,67 @@
+"""The contract of tools: each row, and the outcome of the tests that prove it."""
+
+from __future__ import annotations
+
+import pytest
+from typing_extensions import override
+
+from tests.stack.contract import ContractTable
+
+ROWS = (
+    "outcome OK: the result, as it is",
+    "outcome ERROR: type and message of the error",
+    "outcome ERROR: a result that cannot be read",
+    "outcome REFUSED: no such tool",
+    "outcome REFUSED: arguments that the tool does not take",
+    "outcome NOT_RUN: no worker took it in time",
+    "outcome NOT_RUN: the worker has no such activity",
+    "outcome UNKNOWN: no heartbeat",
+    "outcome UNKNOWN: it took too long",
+    "outcome UNKNOWN: its worker stopped",
+    "outcome UNKNOWN: lost once, then not taken",
+    "outcome CANCELLED",
+    "a failed call is made once",
+    "a call that is safe to repeat is repeated, under one key",
+    "results in the order of the calls",
+    "sequential calls run alone, in order",
+    "ids of a provider may repeat",
+    "the key in an argument, hidden from the model",
+    "the header says whose a call is",
+    "workflows and Nexus operations are tools",
+    "a cancel reaches activities and children",
+    "the deadline reaches them",
+    "a long result is cut on a character",
+    "five refused answers in a row end it",
+    "limit of tool calls: a batch beyond it does not start",
+    "limit of steps",
+    "limit of tokens",
+    "limit of cost",
+    "an output beside calls is taken only if they succeeded",
+    "three more answers for a valid output",
+    "a cut stream is asked for again",
+    "no model call carries the conversation",
+    "the model is told what the workflow knows",
+    "continue-as-new carries the conversation",
+    "a conversation too large to carry stays in its run",
+    "kills of our services change no answer",
+    "kills of the tools double no effect",
+)
+
+
+class ToolsContractTable(ContractTable):
+    """Collects the results of tests marked `tools_contract(row)`: a line a row."""
+
+    name = "tools-contract"
+    title = "contract of tools"
+    marker = "tools_contract"
+
+    @override
+    def complaint(self, item: pytest.Item, mark: pytest.Mark) -> str:
+        if len(mark.args) == 1 and mark.args[0] in ROWS:
+            return ""
+        return f"no row {mark.args}; see tests/stack/tools_contract.py"
+
+    @classmethod
+    @override
+    def known_rows(cls) -> list[tuple[str, str]]:
+        return [(row, "") for row in ROWS]
