@@ -237,3 +237,10 @@ async def test_a_server_that_is_away_ends_an_execution(
     assert ended.phase == "FAILED TOOL_UNAVAILABLE"
     assert "did not list its tools in time" in ended.execution.status.failure.message
     assert [kind for _, kind, _ in await ended.scheduled()] == ["list_mcp_tools"]
+
+
+@pytest.mark.parametrize("server", ["stdio"], indirect=True)
+async def test_a_start_without_definitions_fails(mcp: McpAgents) -> None:
+    ended = await mcp.run(answer(call("act")), LAST, definitions=[])
+    assert ended.phase == "FAILED TOOL_UNAVAILABLE"
+    assert await ended.scheduled() == []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -27,7 +27,7 @@ class McpListingCheck:
     """One check, before the first call of the model."""
 
     context: StepContext
-    definitions: Iterable[McpToolDefinition]
+    definitions: Sequence[McpToolDefinition]
     """As listed when the version was applied."""
 
     async def run(self) -> None:
@@ -36,6 +36,9 @@ class McpListingCheck:
         Raises:
             AgentFailedError: a server was away for too long, or lists a tool differently.
         """
+        if not self.definitions:
+            message = "the start has no tools of MCP servers: an older API made it"
+            raise self._failed(FailureReason.FAILURE_REASON_TOOL_UNAVAILABLE, message)
         response = await self._list()
         if response.problems:
             problem = response.problems[0].message
@@ -55,7 +58,6 @@ class McpListingCheck:
             )
 
     async def _list(self) -> ListMcpToolsResponse:
-        left = max(self.context.deadline - workflow.now(), timedelta(seconds=1))
         names: dict[str, list[str]] = {}
         for each in self.definitions:
             names.setdefault(each.server, []).append(each.name)
@@ -71,7 +73,6 @@ class McpListingCheck:
                 request,
                 activity_id=tools.LIST_MCP_TOOLS_ID,
                 task_queue=self.context.queues.ai,
-                schedule_to_close_timeout=left,
                 start_to_close_timeout=limits.MCP_AWAY_TIMEOUT + _MARGIN,
                 heartbeat_timeout=limits.MODEL_CALL_HEARTBEAT_TIMEOUT,
                 retry_policy=RetryPolicy(maximum_interval=timedelta(seconds=10)),

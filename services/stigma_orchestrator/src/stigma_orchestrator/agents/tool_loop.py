@@ -91,7 +91,8 @@ class ToolLoop:
         return following
 
     async def _run(self) -> Outcome | Continue:
-        if self._request.mcp_tools and not self._budget.steps:
+        has_mcp_tools = any(tool.HasField("mcp") for tool in self._request.spec.agent.tools)
+        if has_mcp_tools and not self._budget.steps:
             await McpListingCheck(self._context, self._request.mcp_tools).run()
         while True:
             self._budget.check()

@@ -119,8 +119,6 @@ class ToolStep:
         return result
 
     async def _execute_mcp_call(self, policy: tools.Policy) -> RawValue | None:
-        timeout = self._timeout(policy)
-        attempt_timeout = min(policy.attempt_timeout, timeout)
         request = CallMcpToolRequest(
             execution_id=self.context.execution_id,
             call_id=self.call.call_id,
@@ -131,16 +129,16 @@ class ToolStep:
             max_result_bytes=policy.max_result_bytes,
         )
         # Of an attempt at most half: what is left is for the tool, once the call has been sent.
-        request.start_timeout.FromTimedelta(min(policy.start_timeout, attempt_timeout / 2))
+        request.start_timeout.FromTimedelta(min(policy.start_timeout, policy.attempt_timeout / 2))
         result: RawValue | None = await workflow.execute_activity(
             CALL_MCP_TOOL,
             request,
             activity_id=tools.tool_activity_id(self.call.call_id),
             task_queue=self.context.queues.ai,
             result_type=RawValue,
-            schedule_to_close_timeout=timeout,
-            schedule_to_start_timeout=min(policy.start_timeout, timeout),
-            start_to_close_timeout=attempt_timeout,
+            schedule_to_close_timeout=policy.timeout,
+            schedule_to_start_timeout=policy.start_timeout,
+            start_to_close_timeout=policy.attempt_timeout,
             heartbeat_timeout=limits.MODEL_CALL_HEARTBEAT_TIMEOUT,
             retry_policy=RetryPolicy(maximum_attempts=policy.attempts),
         )

@@ -297,7 +297,9 @@ class Tool(_message.Message):
     MCP_FIELD_NUMBER: _builtins.int
     POLICY_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """A letter, then letters, digits, dashes and underscores; at most 64 characters."""
+    """A letter, then letters, digits, dashes and underscores; at most 64 characters. Of `mcp`, whose
+    server has them, name, description and schemas are empty.
+    """
     description: _builtins.str
     """Tells the model what the tool does, and when to call it."""
     input_schema: _builtins.str
