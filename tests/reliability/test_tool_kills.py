@@ -64,7 +64,7 @@ class ToolSite:
         calls = [
             {
                 "name": "act",
-                "argumentsJson": json.dumps({"seconds": 0.1 * (n % 3), "value": f"v{n}"}),
+                "argumentsJson": json.dumps({"seconds": 0.3 + 0.1 * (n % 3), "value": f"v{n}"}),
                 "id": "call_0",
             }
             for n in range(batch)
@@ -98,6 +98,11 @@ class ToolSite:
     def counted(self) -> Counter[str]:
         """Return how often each call had its effect, by its key."""
         return Counter(self.effects.read_text(encoding="utf-8").split())
+
+    async def next_effect(self) -> None:
+        """Wait until one more call has begun."""
+        size = self.effects.stat().st_size
+        await eventually(lambda: self.effects.stat().st_size > size, what="an effect")
 
     async def scheduled(self, execution_id: str) -> Counter[str]:
         """Return how often each activity was scheduled, by its id."""
@@ -212,6 +217,8 @@ async def kill_in_turn(site: ToolSite, services: tuple[str, ...], rng: random.Ra
     rng.shuffle(order)
     for service in order:
         await asyncio.sleep(rng.uniform(0, LONGEST_PAUSE_SECONDS))  # any moment, not one
+        if service == TOOLS:
+            await site.next_effect()  # so that a call is under way, whose end nobody learns
         await site.stack.kill(service)
         await site.stack.start(service)
 

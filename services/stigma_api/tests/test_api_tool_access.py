@@ -198,6 +198,19 @@ async def test_a_document_that_is_not_registered_is_refused_at_apply(
             assert refusal.message == f"workflow {named} of tool bad is not registered"
 
 
+async def test_documents_that_are_too_large_together_are_refused(
+    temporal_server: Any, tmp_path: Path, registered: Registry[Workflow]
+) -> None:
+    spec = WorkflowSpec(document="x" * 500_000)
+    await registered.apply(Workflow(name="long", spec=spec), "local")
+    async with serving(temporal_server, tmp_path) as api:
+        await api.apply("clerk", agent(*(document("long", f"tool{n}") for n in range(4))))
+        async with refused(Code.INVALID_ARGUMENT) as refusal:
+            await start(api, agent_id="clerk", message="m")
+        assert refusal.fields == ["request"]
+        assert "its agent and the workflows that its tools name included" in refusal.message
+
+
 async def test_its_author_must_be_allowed_to_use_a_document_and_its_starter_need_not(
     temporal_server: Any, tmp_path: Path, registered: Registry[Workflow]
 ) -> None:

@@ -7,9 +7,11 @@ import json
 from typing import Any
 
 import pytest
+from temporalio.api.enums.v1 import EventType
 from temporalio.client import WorkflowFailureError, WorkflowHandle
 from temporalio.exceptions import CancelledError
 
+from services.stigma_orchestrator.tests.orchestration import until
 from services.stigma_orchestrator.tests.tool_agents import (
     LAST,
     ToolAgents,
@@ -19,6 +21,7 @@ from services.stigma_orchestrator.tests.tool_agents import (
     tool,
 )
 from stigma.agent.v1.agent_pb2 import AgentLimits, ScriptToolCall, Tool, WorkflowTool
+from stigma_orchestrator.agents.workflow import AgentWorkflow
 
 BATCHES = pytest.mark.parametrize("count", [1, 3, 20])
 
@@ -270,6 +273,8 @@ async def test_a_batch_beyond_the_limit_does_not_start(agents: ToolAgents) -> No
     assert "8" in message
     assert "6" in message
     assert agents.effects.calls == []
+    last = ended.full.status.messages[-1]
+    assert len([part for part in last.parts if part.HasField("tool_call")]) == 8
 
 
 async def test_calls_up_to_the_limit_run(agents: ToolAgents) -> None:
@@ -365,6 +370,26 @@ async def test_a_cancel_reaches_activities_and_children(agents: ToolAgents) -> N
             with pytest.raises(WorkflowFailureError) as caught:
                 await child.result()
     assert isinstance(caught.value.cause, CancelledError)
+
+
+async def test_a_view_has_the_calls_that_are_under_way(agents: ToolAgents) -> None:
+    waits = tool(policy={"heartbeat_timeout": 5})
+    async with agents.tools_running():
+        asked = [call(how="wait", value=1), call(how="fail")]
+        handle = await agents.start(agents.agent([answer(*asked), LAST], waits))
+        await until(handle, EventType.EVENT_TYPE_ACTIVITY_TASK_FAILED)
+        view = await handle.query(AgentWorkflow.execution)
+        agents.effects.released.set()
+        await agents.ended(handle)
+    _, asks, results = view.status.messages
+    assert [part.tool_call.call_id for part in asks.parts] == ["1-1", "1-2"]
+    assert [part.tool_result.call_id for part in results.parts] == ["1-2"]
+
+
+async def test_a_document_that_was_not_resolved_is_an_error(agents: ToolAgents) -> None:
+    missing = Tool(name="report", workflow=WorkflowTool(name="sales"))
+    ended = await agents.run(answer(call("report")), LAST, tools=[missing])
+    assert ended.outcomes == ["ERROR"]
 
 
 async def child_of(agents: ToolAgents, execution_id: str) -> WorkflowHandle[Any, Any]:

@@ -39,7 +39,11 @@ _Page: TypeAlias = ListAgentExecutionsResponse | ListWorkflowExecutionsResponse
 # Resumes of a broken stream in a row, without an event between them.
 _MAX_RESUMES = 5
 _RESUME_WAIT_SECONDS = 1.0
-_BROKEN = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
+_BROKEN = (
+    grpc.StatusCode.UNAVAILABLE,
+    grpc.StatusCode.DEADLINE_EXCEEDED,
+    grpc.StatusCode.RESOURCE_EXHAUSTED,  # far behind those who watch the same
+)
 
 
 @dataclass(frozen=True)

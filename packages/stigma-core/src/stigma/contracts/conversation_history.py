@@ -16,7 +16,7 @@ from temporalio.exceptions import TimeoutError as TemporalTimeoutError
 
 from stigma.agent.v1.agent_execution_pb2 import Message, ToolCall, ToolResult
 from stigma.agent.v1.agent_pb2 import Tool
-from stigma.contracts import conversation, json_text, payloads, tool_results, tools
+from stigma.contracts import conversation, payloads, tool_results, tools
 from stigma.contracts.activities import CONVERSE
 from stigma.internal.v1.execution_pb2 import AgentWorkflowInput, ConversationItem, ConverseResponse
 
@@ -90,7 +90,7 @@ class ConversationHistory:
             case EventType.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED:
                 self._activity_scheduled(event.event_id, attributes)
             case EventType.EVENT_TYPE_NEXUS_OPERATION_SCHEDULED:
-                self._start(event.event_id, _called_by_operation(attributes.nexus_header))
+                self._start(event.event_id, tools.called_by_operation(attributes.nexus_header))
             case _ if event.event_type == _CHILD_STARTED:
                 called = tools.called_by_child(self.request.execution_id, attributes.workflow_id)
                 self._start(event.event_id, called)
@@ -188,13 +188,3 @@ class ConversationHistory:
             if payload is None
             else payloads.from_raw(RawValue(payload), message_type)
         )
-
-
-def _called_by_operation(headers: Any) -> str:
-    """Return the call that a Nexus operation runs; empty where it runs none."""
-    text = next((v for k, v in headers.items() if k.lower() == tools.CALL_HEADER), "")
-    try:
-        value = json_text.parse(text)
-    except ValueError:
-        return ""
-    return str(value.get("call", "")) if isinstance(value, dict) else ""

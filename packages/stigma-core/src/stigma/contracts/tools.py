@@ -147,6 +147,16 @@ def called_by_child(execution_id: str, workflow_id: str) -> str:
     return workflow_id.removeprefix(prefix) if workflow_id.startswith(prefix) else ""
 
 
+def called_by_operation(headers: Mapping[str, str]) -> str:
+    """Return the call that a Nexus operation runs, by its headers; empty where it runs none."""
+    text = next((value for name, value in headers.items() if name.lower() == CALL_HEADER), "")
+    try:
+        value = json_text.parse(text)
+    except ValueError:
+        return ""
+    return str(value.get("call", "")) if isinstance(value, dict) else ""
+
+
 def idempotency_key(execution_id: str, call: str) -> str:
     """Return a call's key: equal over attempts, workers, resets and continue-as-new."""
     return f"{execution_id}/{call}"

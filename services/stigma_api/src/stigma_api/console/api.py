@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TypeVar
@@ -106,8 +107,9 @@ class Api:
             ApiError: as the RPC; INVALID_ARGUMENT for a cursor that is not, or no more, of it.
         """
         service = self._services.executions[Kind.of_id(execution_id) or Kind.WORKFLOW]
-        async for event in service.watch(principal, execution_id, cursor):
-            yield event.cursor
+        async with aclosing(service.watch(principal, execution_id, cursor)) as events:
+            async for event in events:
+                yield event.cursor
 
     async def timeline(self, principal: Principal, execution_id: str) -> ExecutionTimeline:
         """Return an execution's timeline."""

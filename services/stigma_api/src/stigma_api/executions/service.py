@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import Generic
 
 from temporalio.client import Client
@@ -59,12 +60,15 @@ class ExecutionService(Generic[D, E, T]):
         principal.require(Action.EXECUTIONS_READ)
         return await self._listing.page(principal, filter_text, size=size, token=token)
 
-    async def watch(self, principal: Principal, execution_id: str, cursor: str) -> AsyncIterator[T]:
+    async def watch(
+        self, principal: Principal, execution_id: str, cursor: str
+    ) -> AsyncGenerator[T, None]:
         """Stream what happens to one execution."""
         principal.require(Action.EXECUTIONS_READ)
         found = await self._reader.get_visible(principal, execution_id)
-        async for event in self._watching.events(found, cursor):
-            yield event
+        async with aclosing(self._watching.events(found, cursor)) as events:
+            async for event in events:
+                yield event
 
     async def cancel(self, principal: Principal, request: CancelRequest) -> E:
         """Ask an execution to stop."""

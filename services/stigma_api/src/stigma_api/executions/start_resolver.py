@@ -131,8 +131,11 @@ class StartResolver(Generic[D, E]):
         command.bind_payload = self._payload(command.bind) if command.bind is not None else None
         command.input = self._payload(_workflow_input(command, timeout, deadline))
         if (size := command.input.payload.ByteSize()) > limits.MAX_PAYLOAD_BYTES:
+            included = f"its {command.kind.kind}"
+            if command.tool_workflows:
+                included += " and the workflows that its tools name"
             problem = (
-                f"has {size} bytes as encoded, its {command.kind.kind} included; "
+                f"has {size} bytes as encoded, {included} included; "
                 f"the limit is {limits.MAX_PAYLOAD_BYTES}"
             )
             raise errors.invalid_argument([("request", problem)])

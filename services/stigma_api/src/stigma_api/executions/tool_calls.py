@@ -25,7 +25,7 @@ from stigma.agent.v1.agent_execution_pb2 import (
     ToolResult,
 )
 from stigma.agent.v1.agent_pb2 import AgentSpec, Tool
-from stigma.contracts import json_text, tools
+from stigma.contracts import tools
 from stigma.contracts.activities import CONVERSE
 from stigma.contracts.conversation_history import ConversationHistory
 from stigma.internal.v1.execution_pb2 import AgentWorkflowInput, ConverseResponse
@@ -90,7 +90,7 @@ class ToolCallReader:
                 call = tools.called_by_activity(attributes.activity_id)
                 return self._start(event, call, queue=attributes.task_queue.name)
             case EventType.EVENT_TYPE_NEXUS_OPERATION_SCHEDULED:
-                call = _called_by_operation(attributes.nexus_header)
+                call = tools.called_by_operation(attributes.nexus_header)
                 return self._start(event, call, endpoint=attributes.endpoint)
             case _ if event.event_type == _CHILD_REQUESTED:
                 call = tools.called_by_child(self._execution_id, attributes.workflow_id)
@@ -186,13 +186,3 @@ class ToolCallReader:
 
     async def _encoded(self, message: ProtobufMessage) -> Payloads:
         return Payloads(payloads=await self._client.data_converter.encode([message]))
-
-
-def _called_by_operation(headers: Mapping[str, str]) -> str:
-    """Return the call that a Nexus operation runs; empty where it runs none."""
-    text = next((v for k, v in headers.items() if k.lower() == tools.CALL_HEADER), "")
-    try:
-        value = json_text.parse(text)
-    except ValueError:
-        return ""
-    return str(value.get("call", "")) if isinstance(value, dict) else ""

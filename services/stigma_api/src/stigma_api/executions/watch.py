@@ -5,9 +5,11 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import Generic
 
 import grpc
@@ -24,6 +26,7 @@ from stigma_api import errors
 from stigma_api.errors import ApiError
 from stigma_api.executions.history import next_run_id
 from stigma_api.executions.reader import ExecutionDescription, Reader
+from stigma_api.executions.run_tails import RunTails
 from stigma_api.executions.watch_events import T, WatchEventMapper
 from stigma_api.kinds import E, ExecutionKind
 from stigma_api.temporal.calls import temporal_call
@@ -82,15 +85,18 @@ class Watching(Generic[E, T]):
         self._kind: ExecutionKind[E] = kind
         self._mapper: Callable[[Client, str, str], WatchEventMapper[T]] = mapper
         self._reader: Reader[E] = reader
+        self._tails = RunTails(partial(self._page, wait=True))
 
-    async def events(self, found: ExecutionDescription[E], cursor_text: str) -> AsyncIterator[T]:
+    async def events(
+        self, found: ExecutionDescription[E], cursor_text: str
+    ) -> AsyncGenerator[T, None]:
         """Yield the events after the cursor, then those to come, up to the end.
 
         Goes on over every continue-as-new; after a reset in Temporal, in the current run.
 
         Raises:
-            ApiError: INVALID_ARGUMENT on `cursor`; UNAVAILABLE when Temporal does not answer:
-                go on later from the last cursor.
+            ApiError: INVALID_ARGUMENT on `cursor`; UNAVAILABLE, Temporal does not answer, or
+                RESOURCE_EXHAUSTED, the watch is far behind: go on later from the last cursor.
         """
         cursor = Cursor.parse(cursor_text) if cursor_text else await self._first_cursor(found)
         if cursor.run_id == found.run_id and cursor.event_id > found.history_length:
@@ -99,13 +105,14 @@ class Watching(Generic[E, T]):
         while True:
             mapper = self._mapper(self._client, found.execution_id, found.digest)
             last = HistoryEvent()
-            async for event in self._history(found.execution.id, run_id):
-                # A reset copies events of the run before: their times tell them apart.
-                is_new = after.is_before(event) and event.event_time.ToNanoseconds() > since
-                mapped, last = await mapper.map(event, is_new=is_new), event
-                sent = after.part if event.event_id == after.event_id else 0
-                for each in _with_positions(mapped, run_id, event, sent):
-                    yield each
+            async with aclosing(self._history(found.execution.id, run_id)) as history:
+                async for event in history:
+                    # A reset copies events of the run before: their times tell them apart.
+                    is_new = after.is_before(event) and event.event_time.ToNanoseconds() > since
+                    mapped, last = await mapper.map(event, is_new=is_new), event
+                    sent = after.part if event.event_id == after.event_id else 0
+                    for each in _with_positions(mapped, run_id, event, sent):
+                        yield each
             if last.event_id < after.event_id:
                 raise _bad_cursor()
             since = mapper.last_mapped_at
@@ -130,16 +137,12 @@ class Watching(Generic[E, T]):
                 return Cursor(run_id, 0)
         raise errors.not_found(f"{self._kind.kind} execution {found.execution.id}")
 
-    async def _history(self, execution_id: str, run_id: str) -> AsyncIterator[HistoryEvent]:
+    async def _history(self, execution_id: str, run_id: str) -> AsyncGenerator[HistoryEvent, None]:
         """Yield every event of one run, waiting for those to come, until it closes."""
-        token = b""
-        while True:
-            reply = await self._page(execution_id, run_id, token, wait=True)
-            async for event in cooperative_iter(reply.history.events):
-                yield event
-            token = reply.next_page_token
-            if not token:
-                return
+        async with aclosing(self._tails.follow(execution_id, run_id)) as pages:
+            async for page in pages:
+                async for event in cooperative_iter(page):
+                    yield event
 
     async def _page(
         self, execution_id: str, run_id: str, token: bytes, *, wait: bool

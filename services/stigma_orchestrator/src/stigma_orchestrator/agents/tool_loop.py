@@ -12,6 +12,7 @@ from stigma.agent.v1.agent_execution_pb2 import (
     AgentExecutionPhase,
     AgentOutput,
     Message,
+    ToolResult,
 )
 from stigma.agent.v1.agent_pb2 import FailureReason
 from stigma.contracts import conversation, limits, tools, versions
@@ -115,14 +116,15 @@ class ToolLoop:
         )
         answer = await call.run()
         self._budget.add_answer(model, answer)
+        results: dict[str, ToolResult] = {}
+        turn = Turn(step, answer, results, _correction(answer))
+        self.conversation.add(turn)
         steps = [
             ToolStep(self._context, self._tools[call.name], call, self._request.tool_workflows)
             for call in conversation.calls(answer)
         ]
         self._budget.add_tool_calls(model, len(steps))
-        results = await run_all(steps) if steps else {}
-        turn = Turn(step, answer, results, _correction(answer))
-        self.conversation.add(turn)
+        await run_all(steps, results)
         self._check(turn)
         return turn
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from temporalio import workflow
 from temporalio.common import RawValue, RetryPolicy, WorkflowIDReusePolicy
-from temporalio.exceptions import FailureError, WorkflowAlreadyStartedError
+from temporalio.exceptions import ApplicationError, FailureError, WorkflowAlreadyStartedError
 
 from stigma.agent.v1.agent_execution_pb2 import ToolCall, ToolResult
 from stigma.agent.v1.agent_pb2 import Tool
@@ -86,6 +86,8 @@ class ToolStep:
     async def _execute_workflow(self, policy: tools.Policy) -> RawValue | None:
         kind, queue, argument = self.tool.workflow.type, self.tool.workflow.task_queue, None
         if self.tool.workflow.name:
+            if self.tool.name not in self.workflows:
+                raise ApplicationError("the workflow was not found at the start", type="NotFound")
             document = self.workflows[self.tool.name]
             kind, queue = document.name, self.context.queues.engine
             argument = engine.start_argument(document.spec.document, self._argument_text())
@@ -157,27 +159,28 @@ class ToolStep:
         return RawValue(payloads.json_text_payload(self._argument_text()))
 
 
-async def run_all(steps: list[ToolStep]) -> dict[str, ToolResult]:
-    """Run the calls of an answer, and return their results by call id.
+async def run_all(steps: list[ToolStep], results: dict[str, ToolResult]) -> None:
+    """Run the calls of an answer; put each result, by its call's id, where it is read meanwhile.
 
     Calls run at once, except that one of a sequential tool begins after all before it have ended,
     and ends before those after it begin.
     """
-    results: dict[str, ToolResult] = {}
     together: list[ToolStep] = []
     for step in steps:
         if step.runs_alone:
-            results |= await _run_together(together)
-            results |= await _run_together([step])
+            await _run_together(together, results)
+            await _run_together([step], results)
             together = []
         else:
             together.append(step)
-    return results | await _run_together(together)
+    await _run_together(together, results)
 
 
-async def _run_together(steps: list[ToolStep]) -> dict[str, ToolResult]:
-    found = await asyncio.gather(*(step.run() for step in steps))
-    return {result.call_id: result for result in found}
+async def _run_together(steps: list[ToolStep], results: dict[str, ToolResult]) -> None:
+    async def run(step: ToolStep) -> None:
+        results[step.call.call_id] = await step.run()
+
+    await asyncio.gather(*map(run, steps))
 
 
 def _raise_if_stopped(error: FailureError) -> None:
