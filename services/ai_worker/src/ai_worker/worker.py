@@ -10,6 +10,7 @@ from temporalio.worker import Worker
 from ai_worker.conversations.activity import ConversationCalls
 from ai_worker.conversations.histories import Conversations
 from ai_worker.mcp.absent import NoMcpServers
+from ai_worker.mcp.metrics import McpMetrics
 from ai_worker.mcp_resources import McpServerResource
 from ai_worker.models.activity import ModelCalls
 from ai_worker.models.caller import ModelCaller
@@ -61,18 +62,19 @@ async def build(
     runtime.resources.push_async_callback(catalog.close)
     caller = ModelCaller(catalog, ModelCallMetrics(runtime.metrics))
     client = await runtime.connect_temporal(data_converter=DATA_CONVERTER)
-    mcp_calls = _mcp_calls(runtime, mcp_servers) if mcp_servers else None
+    mcp_metrics = McpMetrics(runtime.metrics)
+    mcp_calls = _mcp_calls(runtime, mcp_servers, mcp_metrics) if mcp_servers else None
     worker = new_worker(client, caller, settings, mcp_calls)
     return [WorkerComponent("model-calls", worker, runtime.readiness)]
 
 
-def _mcp_calls(runtime: ServiceRuntime, resources: Sequence[McpServerResource]) -> McpActivities:
+def _mcp_calls(
+    runtime: ServiceRuntime, resources: Sequence[McpServerResource], metrics: McpMetrics
+) -> McpActivities:
     # Its client takes a second to import.
     from ai_worker.mcp.activity import McpCalls  # noqa: PLC0415
-    from ai_worker.mcp.metrics import McpMetrics  # noqa: PLC0415
     from ai_worker.mcp.servers import Servers  # noqa: PLC0415
 
-    metrics = McpMetrics(runtime.metrics)
     servers = Servers(resources, metrics)
     runtime.resources.push_async_callback(servers.close)
     return McpCalls(servers, metrics)
