@@ -17,7 +17,9 @@ BOUNDED = {
     "code": "gRPC status code, for instance `OK`",
     "provider": "name in the providers file, `scripted`, or `unknown`",
     "model": "a model of the providers file or the price list, `scripted`, `other` or `unknown`",
-    "outcome": "`SUCCESS`, `CANCELLED` or a failure reason, for instance `RATE_LIMITED`",
+    "outcome": "`SUCCESS`, `CANCELLED` or a failure reason, for instance `RATE_LIMITED`; with "
+    "`server`: `OK`, `ERROR`, `NOT_RUN`, `UNKNOWN`, `CANCELLED`; of connections `OPENED`, `FAILED`",
+    "server": "name of an McpServer in the providers file, or `unknown`",
     "direction": "`input` or `output`",
     "service": "the service's name",
     "version": "Python's",

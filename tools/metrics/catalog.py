@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.metrics_core import Metric
 
+from ai_worker.mcp.metrics import McpMetrics
 from ai_worker.models.metrics import ModelCallMetrics
 from stigma.contracts.task_queues import TaskQueues
 from stigma.runtime import Readiness, RpcMetrics
@@ -144,6 +145,11 @@ def _of_api(registry: CollectorRegistry) -> None:
     ClusterGauges(unused, TaskQueues(), registry, clock, interval=day, stuck_after=day)
 
 
+def _of_ai_worker(registry: CollectorRegistry) -> None:
+    ModelCallMetrics(registry)
+    McpMetrics(registry)
+
+
 def _of_orchestrator(registry: CollectorRegistry) -> None:
     CallbackMetrics(registry)
     ExecutionMetrics(registry)
@@ -152,6 +158,6 @@ def _of_orchestrator(registry: CollectorRegistry) -> None:
 _SERVICES: dict[str, Callable[[CollectorRegistry], object]] = {
     "stigma_api": _of_api,
     "stigma_orchestrator": _of_orchestrator,
-    "ai_worker": ModelCallMetrics,
+    "ai_worker": _of_ai_worker,
     "zigflow_worker": AgentCallMetrics,
 }

@@ -190,6 +190,7 @@ async def test_a_database_of_the_first_release_gets_what_it_lacks(url: str) -> N
     engine = create_async_engine(url)
     async with engine.begin() as connection:
         await connection.execute(sa.text("DROP TABLE workflows"))
+        await connection.execute(sa.text("ALTER TABLE agents DROP COLUMN mcp_tools"))
         await connection.execute(sa.text("UPDATE alembic_version SET version_num = '0001'"))
     await engine.dispose()
     async with opened(url, Kind.WORKFLOW) as workflows:

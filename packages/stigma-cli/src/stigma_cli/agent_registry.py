@@ -34,6 +34,9 @@ def _tool_text(tool: Tool) -> str:
         case "nexus":
             service = f"{tool.nexus.service}.{tool.nexus.operation}"
             return f"{tool.name} (Nexus operation {service} of {tool.nexus.endpoint})"
+        case "mcp":
+            named = ", ".join(tool.mcp.tools) or "all tools"
+            return f"{named} of MCP server {tool.mcp.server}"
         case _:
             return tool.name
 

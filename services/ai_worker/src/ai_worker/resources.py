@@ -29,6 +29,9 @@ from stigma.contracts.limits import DEFAULT_REQUEST_TIMEOUT
 
 ProviderType = Literal["openai", "openai-compatible", "anthropic"]
 
+MCP_SERVER_KIND = "McpServer"
+"""Kind of the documents that another module reads."""
+
 _SECONDS = re.compile(r"\d{1,6}(?:\.\d{1,9})?s")
 _MAX_FILE_BYTES = 1024 * 1024
 _MAX_KEY_FILE_BYTES = 64 * 1024
@@ -71,13 +74,15 @@ class KeySource(Resource):
             raise ResourceError(f"cannot read file {self.file}: {_cause(error)}") from None
 
 
-def _plain_url(url: HttpUrl) -> HttpUrl:
+def plain_url(url: HttpUrl) -> HttpUrl:
+    """Return a URL that holds no secret, or raise ValueError."""
     if url.username or url.password or url.query or url.fragment:
         raise ValueError("must not carry credentials, a query or a fragment")
     return url
 
 
-def _seconds(value: Any) -> timedelta:
+def parse_seconds(value: Any) -> timedelta:
+    """Return the time that a text such as "600s" stands for, or raise ValueError."""
     if not isinstance(value, str) or not _SECONDS.fullmatch(value):
         raise ValueError('must be seconds, such as "600s"')
     timeout = timedelta(seconds=float(value[:-1]))
@@ -90,10 +95,10 @@ class ProviderSpec(Resource):
     """Address, key and models of a provider."""
 
     type: ProviderType
-    base_url: Annotated[HttpUrl, Field(strict=False), AfterValidator(_plain_url)] | None = None
+    base_url: Annotated[HttpUrl, Field(strict=False), AfterValidator(plain_url)] | None = None
     api_key: KeySource | None = None
     models: list[Annotated[str, Field(min_length=1, max_length=200)]] = []
-    timeout: Annotated[timedelta, BeforeValidator(_seconds)] = DEFAULT_REQUEST_TIMEOUT
+    timeout: Annotated[timedelta, BeforeValidator(parse_seconds)] = DEFAULT_REQUEST_TIMEOUT
 
     @model_validator(mode="after")
     def _complete(self) -> ProviderSpec:
@@ -142,8 +147,9 @@ def load_providers(
     if path is None:
         return _from_environment(environment)
     resources: list[ProviderResource] = []
-    for number, document in enumerate(_documents(path), start=1):
-        place = f"{path}, document {number}"
+    for place, document in read_documents(path):
+        if kind_of(document) == MCP_SERVER_KIND:
+            continue
         resource = _resource(document, place, environment)
         if resource.name == SCRIPTED_PROVIDER:
             raise ResourceError(f"{place}: the name {SCRIPTED_PROVIDER!r} is built in")
@@ -151,6 +157,23 @@ def load_providers(
             raise ResourceError(f"{place}: provider {resource.name!r} is defined twice")
         resources.append(resource)
     return resources
+
+
+def kind_of(document: Any) -> Any:
+    """Return the kind that a document says it is of; None where it says none."""
+    return document.get("kind") if isinstance(document, dict) else None
+
+
+def read_documents(path: Path) -> list[tuple[str, Any]]:
+    """Return the documents of a file, each with its place for errors.
+
+    Raises:
+        ResourceError: naming the file, and the line where it is not YAML.
+    """
+    return [
+        (f"{path}, document {number}", document)
+        for number, document in enumerate(_documents(path), start=1)
+    ]
 
 
 def _documents(path: Path) -> list[Any]:
@@ -192,7 +215,7 @@ def _resource(document: Any, place: str, environment: Mapping[str, str]) -> Prov
             timeout=spec.timeout,
         )
     except ValidationError as error:
-        raise ResourceError(f"{place}: {_first_problem(error)}") from None
+        raise ResourceError(f"{place}: {first_problem(error)}") from None
     except ResourceError as error:
         raise ResourceError(f"{place}: spec.api_key: {error}") from None
 
@@ -218,7 +241,7 @@ def _environment_url(name: str, environment: Mapping[str, str]) -> str | None:
     if not environment.get(name):
         return None
     try:
-        return str(_plain_url(TypeAdapter(HttpUrl).validate_python(environment[name])))
+        return str(plain_url(TypeAdapter(HttpUrl).validate_python(environment[name])))
     except ValueError:
         raise ResourceError(f"environment variable {name}: not a plain http(s) URL") from None
 
@@ -232,7 +255,8 @@ def _key(value: str, place: str) -> SecretStr:
     return SecretStr(value)
 
 
-def _first_problem(error: ValidationError) -> str:
+def first_problem(error: ValidationError) -> str:
+    """Return the place and the rule of the first problem, in one line and without values."""
     problem = error.errors(include_url=False, include_input=False, include_context=False)[0]
     where = ".".join(str(step) for step in problem["loc"]) or "document"
     return f"{where}: {' '.join(problem['msg'].split()).removeprefix('Value error, ')}"

@@ -17,14 +17,15 @@ class Settings(ServiceSettings):
     )
     providers_file: Path | None = Field(
         default=None,
-        description="YAML file of Provider resources. Unset: `openai` and `anthropic` exist when "
-        "OPENAI_API_KEY and ANTHROPIC_API_KEY are set.",
+        description="YAML file of Provider and McpServer resources. Unset: `openai` and "
+        "`anthropic` exist when OPENAI_API_KEY and ANTHROPIC_API_KEY are set.",
     )
     max_concurrent_activities: int = Field(
         default=100,
         ge=1,
         le=10_000,
-        description="Model calls in flight in this process; also the connections a provider gets.",
+        description="Calls of models and of MCP servers' tools in flight in this process; also the "
+        "connections that a provider gets.",
     )
     max_cached_conversation_bytes: int = Field(
         default=64 * 1024 * 1024,

@@ -19,6 +19,7 @@ from stigma_api.access.concurrency import ConcurrencyLimit
 from stigma_api.access.principals import Principals
 from stigma_api.definitions.database import Database
 from stigma_api.definitions.document_check import DocumentChecker
+from stigma_api.definitions.mcp_listing import McpListing
 from stigma_api.definitions.registry import Registry
 from stigma_api.definitions.service import DefinitionService
 from stigma_api.definitions.tool_access import ToolAccess, ToolPlaces
@@ -104,7 +105,7 @@ def _services(
 ) -> Services:
     agents = Registry(database, Kind.AGENT, Agent)
     workflows = Registry(database, Kind.WORKFLOW, Workflow)
-    tools = ToolAccess(places, workflows)
+    tools = ToolAccess(places, workflows, McpListing(client, queues.orchestrator))
     check_document = DocumentChecker(client, queues.engine).check
     queue = queues.orchestrator
     shared: dict[str, Any] = {"tools": tools, "tokens": tokens, "task_queue": queue, "clock": clock}

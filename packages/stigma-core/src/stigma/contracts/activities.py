@@ -7,10 +7,14 @@ from abc import ABC, abstractmethod
 from temporalio import activity
 
 from stigma.internal.v1.execution_pb2 import (
+    CallMcpToolRequest,
+    CallMcpToolResponse,
     ConverseRequest,
     ConverseResponse,
     DeliverCallbackRequest,
     DeliverCallbackResponse,
+    ListMcpToolsRequest,
+    ListMcpToolsResponse,
     ModelCallRequest,
     ModelCallResponse,
     WatchCallerRequest,
@@ -28,6 +32,8 @@ DELIVER_WORKFLOW_CALLBACK = "deliver_workflow_callback"
 their outcomes as those of agents. It does not know this one, and leaves it to a newer worker."""
 DELIVERIES = frozenset({DELIVER_CALLBACK, DELIVER_WORKFLOW_CALLBACK})
 WATCH_CALLER = "watch_caller"
+LIST_MCP_TOOLS = "list_mcp_tools"
+CALL_MCP_TOOL = "call_mcp_tool"
 
 
 class ModelActivities(ABC):
@@ -54,6 +60,25 @@ class ConversationActivities(ABC):
 
         Raises:
             ApplicationError: as `ModelActivities.call_model`.
+        """
+
+
+class McpActivities(ABC):
+    """Served by `ai_worker`."""
+
+    @activity.defn(name=LIST_MCP_TOOLS)
+    @abstractmethod
+    async def list_mcp_tools(self, request: ListMcpToolsRequest) -> ListMcpToolsResponse:
+        """List tools of MCP servers; what cannot be listed is a problem of the response."""
+
+    @activity.defn(name=CALL_MCP_TOOL)
+    @abstractmethod
+    async def call_mcp_tool(self, request: CallMcpToolRequest) -> CallMcpToolResponse:
+        """Call a tool of an MCP server, and send the call at most once.
+
+        Raises:
+            ApplicationError: of type `tool_results.MCP_CALL_NOT_SENT`: it has not happened; or of
+                `tool_results.MCP_CALL_LOST`: it may have.
         """
 
 

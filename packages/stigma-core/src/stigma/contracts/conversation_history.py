@@ -85,7 +85,7 @@ class ConversationHistory:
         match event.event_type:
             case EventType.EVENT_TYPE_WORKFLOW_EXECUTION_STARTED:
                 self.request = await self._decode(attributes.input.payloads, AgentWorkflowInput)
-                self._tools = dict(tools.by_name(self.request.spec.agent.tools))
+                self._tools = dict(tools.by_name(tools.of_input(self.request)))
                 self.size += self.request.ByteSize()
             case EventType.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED:
                 self._activity_scheduled(event.event_id, attributes)
@@ -133,21 +133,24 @@ class ConversationHistory:
     async def _result(
         self, call: ToolCall, event: HistoryEvent, attributes: Any
     ) -> ToolResult | None:
-        max_bytes = tools.Policy.of(self._tools[call.name]).max_result_bytes
+        tool = self._tools[call.name]
         match event.event_type:
             case (
                 EventType.EVENT_TYPE_ACTIVITY_TASK_COMPLETED
                 | EventType.EVENT_TYPE_CHILD_WORKFLOW_EXECUTION_COMPLETED
             ):
                 found = await self._payload(attributes.result.payloads)
-                return tool_results.of_payload(call, found, max_bytes)
+                return tool_results.of_success(call, tool, found)
             case EventType.EVENT_TYPE_NEXUS_OPERATION_COMPLETED:
                 found = await self._payload([attributes.result])
-                return tool_results.of_payload(call, found, max_bytes)
+                return tool_results.of_success(call, tool, found)
             case _ if event.event_type == _CHILD_NOT_STARTED:
                 return tool_results.started_before(call)
         error = await self._error(event, attributes)
-        return None if error is None else tool_results.of_failure(call, error, max_bytes)
+        if error is None:
+            return None
+        max_bytes = tools.Policy.of(tool).max_result_bytes
+        return tool_results.of_failure(call, error, max_bytes)
 
     async def _error(self, event: HistoryEvent, attributes: Any) -> BaseException | None:
         """Return the error that the workflow got by an event; None for an event without one."""

@@ -50,6 +50,10 @@ MAX_TOOL_ATTEMPTS = 100
 DEFAULT_TOOL_RESULT_BYTES = 32 * 1024
 MAX_TOOL_RESULT_BYTES = 256 * 1024
 MAX_TOOL_ERROR_BYTES = 4 * 1024
+# Size of the definitions, as listed, of the tools of MCP servers that one agent has.
+MAX_MCP_DEFINITIONS_BYTES = 256 * 1024
+# Time for which an MCP server may be away when an execution starts.
+MCP_AWAY_TIMEOUT = timedelta(seconds=60)
 # Answers in a row whose tool calls were all refused, at which an execution fails.
 MAX_REFUSED_ANSWERS = 5
 # Outputs in a row that were not accepted, after which an execution fails.

@@ -6,6 +6,7 @@ import json
 
 from nexusrpc import HandlerError
 from temporalio.api.common.v1 import Payload
+from temporalio.common import RawValue
 from temporalio.exceptions import (
     ActivityError,
     ApplicationError,
@@ -27,7 +28,14 @@ from stigma.agent.v1.agent_execution_pb2 import (
     ToolOutcome,
     ToolResult,
 )
-from stigma.contracts import limits, payloads
+from stigma.agent.v1.agent_pb2 import Tool
+from stigma.contracts import limits, payloads, tools
+from stigma.internal.v1.execution_pb2 import CallMcpToolResponse
+
+MCP_CALL_NOT_SENT = "McpCallNotSent"
+"""Type of the error of a call that did not reach its MCP server."""
+MCP_CALL_LOST = "McpCallLost"
+"""Type of the error of a call that was sent to its MCP server, which did not answer it."""
 
 _JSON = frozenset((b"json/plain", b"json/protobuf"))
 _NOTHING = b"binary/null"
@@ -40,6 +48,14 @@ _WORKER_STOPPED = "Worker is shutting down and this activity did not complete in
 
 _MAY_HAVE_HAPPENED = "The call may have happened. It was not repeated."
 _HAS_NOT_HAPPENED = "The call has not happened."
+
+
+def of_success(call: ToolCall, tool: Tool, payload: Payload | None) -> ToolResult:
+    """Return the result of a call whose activity, workflow or operation succeeded."""
+    max_bytes = tools.Policy.of(tool).max_result_bytes
+    if tool.HasField("mcp") and payload is not None:
+        return _of_mcp_server(call, payload)
+    return of_payload(call, payload, max_bytes)
 
 
 def of_payload(call: ToolCall, payload: Payload | None, max_bytes: int) -> ToolResult:
@@ -101,6 +117,18 @@ def _of_cause(error: BaseException) -> tuple[ToolOutcome.ValueType, str]:
     return TOOL_OUTCOME_UNKNOWN, f"The call ended by {type(error).__name__}. {_MAY_HAVE_HAPPENED}"
 
 
+def _of_mcp_server(call: ToolCall, payload: Payload) -> ToolResult:
+    """Return the result of a call as the AI worker has read it from the server's answer."""
+    answered = payloads.from_raw(RawValue(payload), CallMcpToolResponse)
+    return ToolResult(
+        call_id=call.call_id,
+        name=call.name,
+        outcome=answered.outcome,
+        content=answered.content,
+        truncated=answered.truncated,
+    )
+
+
 def _of_timeout(error: TimeoutError) -> tuple[ToolOutcome.ValueType, str]:
     # Where an attempt before had started, its failure is the cause.
     if error.type == TimeoutType.SCHEDULE_TO_START and not error.__cause__:
@@ -111,6 +139,10 @@ def _of_timeout(error: TimeoutError) -> tuple[ToolOutcome.ValueType, str]:
 
 
 def _of_application_error(error: ApplicationError) -> tuple[ToolOutcome.ValueType, str]:
+    if error.type == MCP_CALL_NOT_SENT:
+        return TOOL_OUTCOME_NOT_RUN, f"{error.message} {_HAS_NOT_HAPPENED}"
+    if error.type == MCP_CALL_LOST:
+        return TOOL_OUTCOME_UNKNOWN, f"{error.message} {_MAY_HAVE_HAPPENED}"
     if error.type in _NOT_REGISTERED and _REGISTERED in error.message:
         return TOOL_OUTCOME_NOT_RUN, f"The worker has no such tool. {_HAS_NOT_HAPPENED}"
     if error.message == _WORKER_STOPPED:
@@ -135,7 +167,7 @@ def _text(data: bytes) -> str:
 def _result(
     call: ToolCall, outcome: ToolOutcome.ValueType, text: str, max_bytes: int
 ) -> ToolResult:
-    content, truncated = _cut(text, max_bytes)
+    content, truncated = cut(text, max_bytes)
     return ToolResult(
         call_id=call.call_id,
         name=call.name,
@@ -145,7 +177,7 @@ def _result(
     )
 
 
-def _cut(text: str, max_bytes: int) -> tuple[str, bool]:
+def cut(text: str, max_bytes: int) -> tuple[str, bool]:
     """Return a text of at most so many bytes, and whether it was cut: then it says so."""
     data = text.encode()
     if len(data) <= max_bytes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -11,8 +11,9 @@ from typing import Any
 from google.protobuf.duration_pb2 import Duration
 
 from stigma.agent.v1.agent_execution_pb2 import AgentExecutionSpec, ToolCall
-from stigma.agent.v1.agent_pb2 import Tool
+from stigma.agent.v1.agent_pb2 import McpTool, McpToolDefinition, Tool
 from stigma.contracts import json_text, limits
+from stigma.internal.v1.execution_pb2 import AgentWorkflowInput
 
 CALL_HEADER = "stigma-call"
 """Temporal header, or Nexus header, of a call: JSON text that says whose it is."""
@@ -20,7 +21,11 @@ CALL_HEADER = "stigma-call"
 OUTPUT_TOOL = "final_result"
 """Name of the tool by which a model gives its structured output; no agent's tool has it."""
 
+LIST_MCP_TOOLS_ID = "list-mcp-tools"
+"""Id of the activity that lists the tools of MCP servers once more when an execution starts."""
+
 _MODEL, _TOOL = "model-", "tool-"
+_NOT_IN_NAMES = re.compile(r"[^a-zA-Z0-9_-]")
 _NOT_IN_KEYS = re.compile(r"[-_]")
 
 
@@ -53,6 +58,46 @@ class Policy:
             attempts=(given.attempts or limits.DEFAULT_TOOL_ATTEMPTS) if given.retry_safe else 1,
             max_result_bytes=given.max_result_bytes or limits.DEFAULT_TOOL_RESULT_BYTES,
         )
+
+
+def of_input(request: AgentWorkflowInput) -> list[Tool]:
+    """Return the tools that the model of an execution may call.
+
+    A tool of kind mcp stands for several of its server: each is returned under the name that the
+    model is given, with the policy of the one that stands for it.
+    """
+    return [
+        each
+        for tool in request.spec.agent.tools
+        for each in (_expanded(tool, request) if tool.HasField("mcp") else [tool])
+    ]
+
+
+def _expanded(tool: Tool, request: AgentWorkflowInput) -> Iterator[Tool]:
+    for definition in request.mcp_tools:
+        if stands_for(tool.mcp, definition):
+            yield Tool(
+                name=definition.exposed_name,
+                description=definition.description,
+                input_schema=definition.input_schema,
+                output_schema=definition.output_schema,
+                mcp=McpTool(server=definition.server, tools=[definition.name]),
+                policy=tool.policy,
+            )
+
+
+def stands_for(entry: McpTool, definition: McpToolDefinition) -> bool:
+    """Return whether a tool of a server is among those that an agent's entry stands for."""
+    return (
+        definition.server == entry.server
+        and (not entry.tools or definition.name in entry.tools)
+        and definition.exposed_name == exposed_name(entry.prefix, definition.name)
+    )
+
+
+def exposed_name(prefix: str, name: str) -> str:
+    """Return the name that the model is given of a server's tool; providers take no other signs."""
+    return _NOT_IN_NAMES.sub("_", prefix + name)
 
 
 def by_name(tools: Any) -> Mapping[str, Tool]:

@@ -5,7 +5,13 @@ from __future__ import annotations
 from temporalio import workflow
 
 from stigma.agent.v1.agent_execution_pb2 import AgentExecution
-from stigma.internal.v1.execution_pb2 import AgentWorkflowInput, Bind, WorkflowExecutionInput
+from stigma.internal.v1.execution_pb2 import (
+    AgentWorkflowInput,
+    Bind,
+    ListMcpToolsRequest,
+    ListMcpToolsResponse,
+    WorkflowExecutionInput,
+)
 from stigma.workflow.v1.workflow_execution_pb2 import WorkflowExecution
 
 BIND = "bind"
@@ -32,6 +38,16 @@ class AgentWorkflow:
     @workflow.query(name="execution")
     def execution(self) -> AgentExecution:
         """Return the execution as it stands, conversation included."""
+        raise NotImplementedError
+
+
+@workflow.defn(name="ListMcpToolsWorkflow")
+class ListMcpToolsWorkflow:
+    """One listing of MCP servers' tools, for the API: it has no worker of its own."""
+
+    @workflow.run
+    async def run(self, request: ListMcpToolsRequest) -> ListMcpToolsResponse:
+        """List the tools; what cannot be listed is a problem of the response."""
         raise NotImplementedError
 
 

@@ -15,7 +15,7 @@ from ai_worker.models.caller import ModelCaller
 from ai_worker.models.output import Output, OutputSchema
 from ai_worker.models.provider import ModelResult
 from stigma.agent.v1.agent_pb2 import FAILURE_REASON_INTERNAL
-from stigma.contracts import configuration
+from stigma.contracts import configuration, tools
 from stigma.contracts.activities import CONVERSE, ConversationActivities
 from stigma.contracts.conversation_history import ConversationHistory
 from stigma.contracts.errors import reason_name
@@ -40,10 +40,12 @@ class ConversationCalls(ConversationActivities):
         found = await self._read()
         try:
             call = _model_call(request, found)
-            tools = Toolset(found.request.spec.agent.tools)
+            toolset = Toolset(tools.of_input(found.request))
             schema = OutputSchema(call.output_schema) if call.output_schema else None
             return await self._caller.call(
-                call, tools.definitions, lambda result: _response(call.step, result, tools, schema)
+                call,
+                toolset.definitions,
+                lambda result: _response(call.step, result, toolset, schema),
             )
         except CallError as error:
             # Without the cause: it may quote what was sent.
@@ -86,9 +88,9 @@ def _model_call(request: ConverseRequest, found: ConversationHistory) -> ModelCa
 
 
 def _response(
-    step: int, result: ModelResult, tools: Toolset, schema: OutputSchema | None
+    step: int, result: ModelResult, toolset: Toolset, schema: OutputSchema | None
 ) -> ConverseResponse:
-    message, refused, output_call = tools.check(step, result.message)
+    message, refused, output_call = toolset.check(step, result.message)
     asked = [part.tool_call for part in message.parts if part.HasField("tool_call")]
     text = next((call.arguments_json for call in asked if call.call_id == output_call), result.text)
     is_final = output_call or (not asked and result.finish_reason != FINISH_REASON_PAUSE)

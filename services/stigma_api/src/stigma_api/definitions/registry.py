@@ -16,12 +16,16 @@ import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from stigma.agent.v1.agent_pb2 import Agent
 from stigma.contracts.executions import Kind
+from stigma.internal.v1.execution_pb2 import ListMcpToolsResponse
+from stigma.workflow.v1.workflow_pb2 import Workflow
 from stigma_api import errors
 from stigma_api.definitions.database import Database
 from stigma_api.kinds import D
 
 _APPLY_ATTEMPTS = 20
+_MCP_TOOLS = "mcp_tools"
 
 
 class Registry(Generic[D]):
@@ -31,7 +35,7 @@ class Registry(Generic[D]):
         self.kind = kind
         self._database = database
         self._type: type[D] = definition
-        self._table = table = _table(f"{kind}s")
+        self._table = table = _table(kind)
         self._live = table.c.deleted_at.is_(None)
         # Every start reads one of these two: they are put together once.
         self._newest = (
@@ -97,7 +101,7 @@ class Registry(Generic[D]):
         query = (
             sa.update(self._table)
             .where(self._live, self._table.c.name == name)
-            .values(spec=b"", labels="{}", deleted_at=datetime.now(UTC))
+            .values(spec=b"", labels="{}", deleted_at=datetime.now(UTC), **self._no_tools())
         )
         async with self._database.transaction() as connection:
             return bool((await connection.execute(query)).rowcount)
@@ -121,9 +125,13 @@ class Registry(Generic[D]):
                 digest=given.digest,
                 principal=principal,
                 created_at=now,
+                **_tools_columns(given),
             )
         )
         return given
+
+    def _no_tools(self) -> dict[str, None]:
+        return {_MCP_TOOLS: None} if self.kind == Kind.AGENT else {}
 
     def _definition(self, row: sa.RowMapping) -> D:
         definition = self._type(
@@ -134,22 +142,36 @@ class Registry(Generic[D]):
         )
         definition.spec.ParseFromString(row["spec"])
         definition.create_time.FromDatetime(row["created_at"])
+        if isinstance(definition, Agent) and row[_MCP_TOOLS]:
+            listed = ListMcpToolsResponse.FromString(row[_MCP_TOOLS])
+            definition.mcp_tools.extend(listed.tools)
         return definition
 
 
 def digested(definition: D) -> D:
-    """Return name, spec and labels of a definition, with the SHA-256 of the latter two."""
+    """Return name, spec, labels and MCP servers' tools, with the SHA-256 of the latter three."""
     given = type(definition)()
     given.spec.CopyFrom(definition.spec)
     given.labels.update(definition.labels)
+    if isinstance(definition, Agent) and isinstance(given, Agent):
+        given.mcp_tools.extend(definition.mcp_tools)
     digest = hashlib.sha256(given.SerializeToString(deterministic=True)).hexdigest()
     given.name, given.digest = definition.name, digest
     return given
 
 
-def _table(name: str) -> sa.Table:
+def _tools_columns(definition: Agent | Workflow) -> dict[str, bytes]:
+    """Return the columns that hold an agent's tools of MCP servers; none where it has none."""
+    if not isinstance(definition, Agent) or not definition.mcp_tools:
+        return {}
+    listed = ListMcpToolsResponse(tools=definition.mcp_tools)
+    return {_MCP_TOOLS: listed.SerializeToString(deterministic=True)}
+
+
+def _table(kind: Kind) -> sa.Table:
+    own = [sa.Column(_MCP_TOOLS, sa.LargeBinary)] if kind == Kind.AGENT else []
     return sa.Table(
-        name,
+        f"{kind}s",
         sa.MetaData(),
         sa.Column("name", sa.String(63), primary_key=True),
         sa.Column("version", sa.BigInteger, primary_key=True),
@@ -159,4 +181,5 @@ def _table(name: str) -> sa.Table:
         sa.Column("principal", sa.String(128), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("deleted_at", sa.DateTime(timezone=True)),
+        *own,
     )

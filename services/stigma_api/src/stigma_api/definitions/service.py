@@ -31,7 +31,8 @@ class DefinitionService(Generic[D]):
         Args:
             registry: of these definitions.
             rules: raise for a malformed definition.
-            check_further: checks one that the principal may apply for what else it needs.
+            check_further: checks one that the principal may apply for what else it needs, and adds
+                what is listed elsewhere.
         """
         self._registry: Registry[D] = registry
         self._kind = registry.kind

@@ -1,16 +1,17 @@
-"""What the tools of agents may reach: task queues, Nexus endpoints, registered workflows."""
+"""What the tools of agents may reach: queues, Nexus endpoints, workflows, MCP servers."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 
-from stigma.agent.v1.agent_pb2 import Agent, AgentSpec, Tool
+from stigma.agent.v1.agent_pb2 import Agent, AgentSpec, McpToolDefinition, Tool
 from stigma.contracts.executions import Kind
 from stigma.contracts.task_queues import TaskQueues
 from stigma.workflow.v1.workflow_pb2 import Workflow
 from stigma_api import errors
 from stigma_api.access.principals import Principal
+from stigma_api.definitions.mcp_listing import McpListing
 from stigma_api.definitions.registry import Registry
 from stigma_api.requests import validation
 from stigma_api.requests.violations import Violations
@@ -70,12 +71,15 @@ class ToolPlaces:
 class ToolAccess:
     """Checks the tools of agents, and finds the registered workflows that they name."""
 
-    def __init__(self, places: ToolPlaces, workflows: Registry[Workflow]) -> None:
+    def __init__(
+        self, places: ToolPlaces, workflows: Registry[Workflow], mcp_listing: McpListing
+    ) -> None:
         self._places = places
         self._workflows = workflows
+        self._mcp_listing = mcp_listing
 
     async def check_applied(self, principal: Principal, agent: Agent) -> None:
-        """Check the tools of an agent to be registered.
+        """Check the tools of an agent to be registered, and add those that MCP servers list.
 
         Args:
             principal: who applies it, and may use its workflows.
@@ -83,14 +87,28 @@ class ToolAccess:
 
         Raises:
             ApiError: INVALID_ARGUMENT, PERMISSION_DENIED; FAILED_PRECONDITION, a workflow is
-                not registered.
+                not registered; UNAVAILABLE, an MCP server does not answer.
         """
+        del agent.mcp_tools[:]
         self._places.check("agent.spec.tools", agent.spec.tools)
         _require_use(principal, agent.spec)
         async for tool, named, workflow in self._find(agent.spec):
             if workflow is None:
                 message = f"workflow {named} of tool {tool} is not registered"
                 raise errors.failed_precondition("TOOL_WORKFLOW_NOT_FOUND", message)
+        agent.mcp_tools.extend(await self.list_mcp_tools(agent.spec, "agent.spec"))
+
+    async def list_mcp_tools(self, agent: AgentSpec, at: str) -> Sequence[McpToolDefinition]:
+        """Return the tools of MCP servers that an agent names, as their servers list them.
+
+        Args:
+            agent: otherwise valid.
+            at: its path.
+
+        Raises:
+            ApiError: INVALID_ARGUMENT; UNAVAILABLE, a server does not answer.
+        """
+        return await self._mcp_listing.list(agent, at)
 
     async def resolve(
         self, agent: AgentSpec, at: str, author: Principal | None

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Generic
 
 from temporalio.common import RawValue
 
+from stigma.agent.v1.agent_pb2 import McpToolDefinition
 from stigma.internal.v1.execution_pb2 import Bind
 from stigma.workflow.v1.workflow_pb2 import Workflow
 from stigma_api.access.principals import Principal
@@ -40,6 +41,8 @@ class StartCommand(Generic[E]):
     """From resolve: the whole of it, and the rest as Temporal is sent it."""
     tool_workflows: Mapping[str, Workflow] = field(init=False)
     """The registered workflows that an agent's tools run, by the tools' names."""
+    mcp_tools: Sequence[McpToolDefinition] = field(init=False)
+    """The tools of MCP servers: of the agent's version, or as listed now for an inline one."""
     input: RawValue = field(init=False)
     bind_payload: RawValue | None = field(init=False)
     initial: E = field(init=False)

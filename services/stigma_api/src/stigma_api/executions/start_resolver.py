@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Generic, cast
 
@@ -15,6 +15,7 @@ from stigma.agent.v1.agent_execution_pb2 import (
     CALLBACK_STATE_WAITING,
     AgentExecutionSpec,
 )
+from stigma.agent.v1.agent_pb2 import Agent, AgentSpec, McpToolDefinition
 from stigma.contracts import configuration, limits, payloads
 from stigma.contracts.deadlines import execution_deadline
 from stigma.contracts.tokens import fingerprint
@@ -67,9 +68,11 @@ class StartResolver(Generic[D, E]):
             ApiError: NOT_FOUND, no such agent or workflow, or no workflow of a tool;
                 INVALID_ARGUMENT, the request loosens it, is too large as encoded, or a tool is
                 out of the operator's allow-list; PERMISSION_DENIED, a tool of an inline agent;
-                FAILED_PRECONDITION, the caller's deadline.
+                FAILED_PRECONDITION, the caller's deadline; UNAVAILABLE, an MCP server of an
+                inline agent.
         """
-        command.spec = _execution_spec(command, *await self._definition(command))
+        definition_id, definition, command.mcp_tools = await self._definition(command)
+        command.spec = _execution_spec(command, definition_id, definition)
         validation.check_overrides(command.spec)
         command.tool_workflows = await self._tool_workflows(command)
         now = self._now(command)
@@ -85,15 +88,21 @@ class StartResolver(Generic[D, E]):
             return command.callback_deadline - caller.callback_timeout.ToTimedelta()
         return self._clock.now()
 
-    async def _definition(self, command: StartCommand[E]) -> tuple[str, DefinitionSpec]:
-        """Return the definition and its id, "" for an inline one."""
+    async def _definition(
+        self, command: StartCommand[E]
+    ) -> tuple[str, DefinitionSpec, Sequence[McpToolDefinition]]:
+        """Return the definition's id, "" for an inline one, itself, and MCP servers' tools."""
         if command.definition is None:
-            return "", command.request.spec
+            inline = command.request.spec
+            if not isinstance(inline, AgentSpec):
+                return "", inline, ()
+            return "", inline, await self._tools.list_mcp_tools(inline, "spec")
         found = await self._registry.get(*command.definition)
         if found is None:
             named = command.kind.definition_id(command.request)
             raise errors.not_found(f"{command.kind.kind} {named}")
-        return f"{found.name}@{found.version}", found.spec
+        listed = found.mcp_tools if isinstance(found, Agent) else ()
+        return f"{found.name}@{found.version}", found.spec, listed
 
     async def _tool_workflows(self, command: StartCommand[E]) -> Mapping[str, Workflow]:
         if not isinstance(command.spec, AgentExecutionSpec):
@@ -171,6 +180,7 @@ def _workflow_input(
     if isinstance(request, AgentWorkflowInput):
         for tool, workflow in command.tool_workflows.items():
             request.tool_workflows[tool].CopyFrom(workflow)
+        request.mcp_tools.extend(command.mcp_tools)
     request.deadline.FromDatetime(deadline)
     request.timeout.FromTimedelta(timeout or timedelta())
     return request

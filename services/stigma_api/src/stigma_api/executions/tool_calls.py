@@ -141,6 +141,8 @@ class ToolCallReader:
         tool = Tool(name=call.name)
         if (known := (await self._all_tools()).get(call.name)) is not None:
             tool.policy.CopyFrom(known.policy)
+            if known.HasField("mcp"):
+                tool.mcp.SetInParent()
         history = ConversationHistory(self._client.data_converter)
         for event in (*await self._beginning(tool, call), started, ended):
             await history.add(event)
@@ -148,7 +150,7 @@ class ToolCallReader:
 
     async def _all_tools(self) -> Mapping[str, Tool]:
         if self._input is not None:
-            self._tools = tools.by_name((await self._input.read()).spec.agent.tools)
+            self._tools = tools.by_name(tools.of_input(await self._input.read()))
             self._input = None
         return self._tools
 
@@ -156,6 +158,8 @@ class ToolCallReader:
         """Return the events of a run whose model has asked for one call of its one tool."""
         spec = AgentExecutionSpec(agent=AgentSpec(tools=[tool]))
         run_input = AgentWorkflowInput(execution_id=self._execution_id, spec=spec)
+        if tool.HasField("mcp"):
+            run_input.mcp_tools.add(name=tool.name, exposed_name=tool.name)
         answer = ConverseResponse(message=Message(parts=[Part(tool_call=call)]))
         return [
             HistoryEvent(

@@ -12,6 +12,9 @@ from stigma_api.requests.violations import Violations
 from stigma_api.temporal.calls import MAX_ID_BYTES
 
 _NAME = re.compile(r"[a-zA-Z][a-zA-Z0-9_-]{0,63}")
+_PREFIX = re.compile(r"[a-zA-Z][a-zA-Z0-9_-]{0,31}")
+_SERVER = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+_MAX_MCP_NAME = 128
 _ARGUMENT = re.compile(r"[A-Za-z_$][A-Za-z0-9_.$-]{0,63}")
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f]")
 _DURATIONS = ("timeout", "attempt_timeout", "heartbeat_timeout", "start_timeout")
@@ -26,11 +29,14 @@ def check_tools(found: Violations, at: str, given: Sequence[Tool]) -> None:
     seen = {tools.name_key(tools.OUTPUT_TOOL): tools.OUTPUT_TOOL}
     for index, tool in enumerate(given):
         here = f"{at}[{index}]"
-        _name(found, f"{here}.name", tool.name, seen)
-        found.description(f"{here}.description", tool.description)
-        check_schema(found, f"{here}.input_schema", tool.input_schema, of_object=True)
-        check_schema(found, f"{here}.output_schema", tool.output_schema)
-        _kind(found, here, tool)
+        if tool.HasField("mcp"):
+            _mcp(found, here, tool)
+        else:
+            _name(found, f"{here}.name", tool.name, seen)
+            found.description(f"{here}.description", tool.description)
+            check_schema(found, f"{here}.input_schema", tool.input_schema, of_object=True)
+            check_schema(found, f"{here}.output_schema", tool.output_schema)
+            _kind(found, here, tool)
         _policy(found, f"{here}.policy", tool)
 
 
@@ -61,7 +67,24 @@ def _kind(found: Violations, at: str, tool: Tool) -> None:
         case "nexus":
             _nexus(found, f"{at}.nexus", tool.nexus)
         case _:
-            found.add(at, "must be an activity, a workflow or a nexus operation")
+            found.add(at, "must be an activity, a workflow, a nexus operation or mcp")
+
+
+def _mcp(found: Violations, at: str, tool: Tool) -> None:
+    """Check tools of an MCP server, which has names, descriptions and schemas of its own."""
+    for name in ("name", "description", "input_schema", "output_schema"):
+        found.require(not getattr(tool, name), f"{at}.{name}", "is what the MCP server lists")
+    server, given, prefix = tool.mcp.server, tool.mcp.tools, tool.mcp.prefix
+    problem = "must be the name of an MCP server of the operator"
+    found.require(_SERVER.fullmatch(server), f"{at}.mcp.server", problem)
+    problem = "must be a letter, then letters, digits, - and _, at most 32"
+    found.require(not prefix or _PREFIX.fullmatch(prefix), f"{at}.mcp.prefix", problem)
+    fine = len(given) <= limits.MAX_TOOLS
+    found.require(fine, f"{at}.mcp.tools", f"at most {limits.MAX_TOOLS} tools")
+    for index, name in enumerate(given if fine else ()):
+        here = f"{at}.mcp.tools[{index}]"
+        found.require(0 < len(name) <= _MAX_MCP_NAME, here, f"1 to {_MAX_MCP_NAME} characters")
+        found.require(name not in given[:index], here, "is named twice")
 
 
 def _activity(found: Violations, at: str, activity: ActivityTool) -> None:

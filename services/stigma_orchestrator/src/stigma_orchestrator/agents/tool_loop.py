@@ -27,6 +27,7 @@ from stigma.internal.v1.execution_pb2 import (
 from stigma_orchestrator.agents.budget import Budget
 from stigma_orchestrator.agents.converse_step import ConverseStep
 from stigma_orchestrator.agents.ending import completed, failed_outcome, internal_outcome
+from stigma_orchestrator.agents.mcp_listing import McpListingCheck
 from stigma_orchestrator.agents.model_step import invalid_output_message
 from stigma_orchestrator.agents.step import AgentFailedError, StepContext
 from stigma_orchestrator.agents.tool_step import ToolStep, run_all
@@ -48,7 +49,7 @@ class ToolLoop:
             request.deadline.ToDatetime(UTC),
             queues,
         )
-        self._tools = tools.by_name(request.spec.agent.tools)
+        self._tools = tools.by_name(tools.of_input(request))
         self._budget = Budget(self._context.configuration, request.carried)
         self._refused_answers = request.carried.refused_answers
         self._refused_outputs = request.carried.refused_outputs
@@ -91,6 +92,9 @@ class ToolLoop:
         return following
 
     async def _run(self) -> Outcome | Continue:
+        has_mcp_tools = any(tool.HasField("mcp") for tool in self._request.spec.agent.tools)
+        if has_mcp_tools and not self._budget.steps:
+            await McpListingCheck(self._context, self._request.mcp_tools).run()
         while True:
             self._budget.check()
             turn = await self._take_turn()

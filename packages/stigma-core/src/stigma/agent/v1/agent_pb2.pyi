@@ -73,6 +73,10 @@ class _FailureReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Failure
     """The workflow engine refused the document or its input."""
     FAILURE_REASON_TOOL_CALL_LIMIT: _FailureReason.ValueType  # 22
     """More tool calls than allowed."""
+    FAILURE_REASON_TOOL_UNAVAILABLE: _FailureReason.ValueType  # 23
+    """An MCP server is not configured any more, or did not list its tools in time."""
+    FAILURE_REASON_TOOL_CHANGED: _FailureReason.ValueType  # 24
+    """An MCP server lists a tool differently from when the agent's version was applied."""
 
 class FailureReason(_FailureReason, metaclass=_FailureReasonEnumTypeWrapper):
     """Why an agent, one of its model calls, or a workflow did not succeed."""
@@ -123,6 +127,10 @@ FAILURE_REASON_INVALID_WORKFLOW: FailureReason.ValueType  # 21
 """The workflow engine refused the document or its input."""
 FAILURE_REASON_TOOL_CALL_LIMIT: FailureReason.ValueType  # 22
 """More tool calls than allowed."""
+FAILURE_REASON_TOOL_UNAVAILABLE: FailureReason.ValueType  # 23
+"""An MCP server is not configured any more, or did not list its tools in time."""
+FAILURE_REASON_TOOL_CHANGED: FailureReason.ValueType  # 24
+"""An MCP server lists a tool differently from when the agent's version was applied."""
 Global___FailureReason: _TypeAlias = FailureReason  # noqa: Y015
 
 @_typing.final
@@ -157,6 +165,7 @@ class Agent(_message.Message):
     LABELS_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     DIGEST_FIELD_NUMBER: _builtins.int
+    MCP_TOOLS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Lower-case letters, digits and dashes; at most 63 characters."""
     version: _builtins.int
@@ -175,6 +184,12 @@ class Agent(_message.Message):
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """When this version was applied."""
 
+    @_builtins.property
+    def mcp_tools(self) -> _containers.RepeatedCompositeFieldContainer[Global___McpToolDefinition]:
+        """The tools of MCP servers that `spec.tools` names, as their servers listed them when this version
+        was applied. An execution whose servers list one of them differently fails with TOOL_CHANGED.
+        """
+
     def __init__(
         self,
         *,
@@ -184,10 +199,11 @@ class Agent(_message.Message):
         labels: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
         digest: _builtins.str = ...,
+        mcp_tools: _abc.Iterable[Global___McpToolDefinition] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "spec", b"spec"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "digest", b"digest", "labels", b"labels", "name", b"name", "spec", b"spec", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "digest", b"digest", "labels", b"labels", "mcp_tools", b"mcp_tools", "name", b"name", "spec", b"spec", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -278,9 +294,12 @@ class Tool(_message.Message):
     ACTIVITY_FIELD_NUMBER: _builtins.int
     WORKFLOW_FIELD_NUMBER: _builtins.int
     NEXUS_FIELD_NUMBER: _builtins.int
+    MCP_FIELD_NUMBER: _builtins.int
     POLICY_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """A letter, then letters, digits, dashes and underscores; at most 64 characters."""
+    """A letter, then letters, digits, dashes and underscores; at most 64 characters. Of `mcp`, whose
+    server has them, name, description and schemas are empty.
+    """
     description: _builtins.str
     """Tells the model what the tool does, and when to call it."""
     input_schema: _builtins.str
@@ -300,6 +319,10 @@ class Tool(_message.Message):
         """A Nexus operation."""
 
     @_builtins.property
+    def mcp(self) -> Global___McpTool:
+        """Tools of an MCP server, each with a name, a description and schemas of its own."""
+
+    @_builtins.property
     def policy(self) -> Global___ToolPolicy:
         """How long a call may take, and what happens to one that fails."""
 
@@ -313,13 +336,14 @@ class Tool(_message.Message):
         activity: Global___ActivityTool | None = ...,
         workflow: Global___WorkflowTool | None = ...,
         nexus: Global___NexusTool | None = ...,
+        mcp: Global___McpTool | None = ...,
         policy: Global___ToolPolicy | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["activity", b"activity", "kind", b"kind", "nexus", b"nexus", "policy", b"policy", "workflow", b"workflow"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["activity", b"activity", "kind", b"kind", "mcp", b"mcp", "nexus", b"nexus", "policy", b"policy", "workflow", b"workflow"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["activity", b"activity", "description", b"description", "input_schema", b"input_schema", "kind", b"kind", "name", b"name", "nexus", b"nexus", "output_schema", b"output_schema", "policy", b"policy", "workflow", b"workflow"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["activity", b"activity", "description", b"description", "input_schema", b"input_schema", "kind", b"kind", "mcp", b"mcp", "name", b"name", "nexus", b"nexus", "output_schema", b"output_schema", "policy", b"policy", "workflow", b"workflow"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["activity", "workflow", "nexus"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["activity", "workflow", "nexus", "mcp"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
@@ -414,6 +438,86 @@ class NexusTool(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___NexusTool: _TypeAlias = NexusTool  # noqa: Y015
+
+@_typing.final
+class McpTool(_message.Message):
+    """Tools of an MCP server. The server's own annotations are not trusted: policy says what may be
+    repeated.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SERVER_FIELD_NUMBER: _builtins.int
+    TOOLS_FIELD_NUMBER: _builtins.int
+    PREFIX_FIELD_NUMBER: _builtins.int
+    server: _builtins.str
+    """Name of the operator's McpServer resource."""
+    prefix: _builtins.str
+    """Put before each name that the model is given, where two servers have tools of one name."""
+    @_builtins.property
+    def tools(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Names of the tools, as the server lists them. Empty: all that it lists."""
+
+    def __init__(
+        self,
+        *,
+        server: _builtins.str = ...,
+        tools: _abc.Iterable[_builtins.str] | None = ...,
+        prefix: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["prefix", b"prefix", "server", b"server", "tools", b"tools"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___McpTool: _TypeAlias = McpTool  # noqa: Y015
+
+@_typing.final
+class McpToolDefinition(_message.Message):
+    """A tool of an MCP server, as the server listed it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SERVER_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    EXPOSED_NAME_FIELD_NUMBER: _builtins.int
+    DESCRIPTION_FIELD_NUMBER: _builtins.int
+    INPUT_SCHEMA_FIELD_NUMBER: _builtins.int
+    OUTPUT_SCHEMA_FIELD_NUMBER: _builtins.int
+    DIGEST_FIELD_NUMBER: _builtins.int
+    server: _builtins.str
+    """Name of the operator's McpServer resource."""
+    name: _builtins.str
+    """Name of the tool on the server."""
+    exposed_name: _builtins.str
+    """Name that the model is given."""
+    description: _builtins.str
+    """Tells the model what the tool does."""
+    input_schema: _builtins.str
+    """JSON Schema of the arguments, as JSON text."""
+    output_schema: _builtins.str
+    """JSON Schema of the structured result, as JSON text."""
+    digest: _builtins.str
+    """SHA-256 over name, description, schemas and annotations, in hex."""
+    def __init__(
+        self,
+        *,
+        server: _builtins.str = ...,
+        name: _builtins.str = ...,
+        exposed_name: _builtins.str = ...,
+        description: _builtins.str = ...,
+        input_schema: _builtins.str = ...,
+        output_schema: _builtins.str = ...,
+        digest: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["description", b"description", "digest", b"digest", "exposed_name", b"exposed_name", "input_schema", b"input_schema", "name", b"name", "output_schema", b"output_schema", "server", b"server"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___McpToolDefinition: _TypeAlias = McpToolDefinition  # noqa: Y015
 
 @_typing.final
 class ToolPolicy(_message.Message):

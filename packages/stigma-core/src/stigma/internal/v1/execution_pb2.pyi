@@ -141,6 +141,7 @@ class AgentWorkflowInput(_message.Message):
     CARRIED_FIELD_NUMBER: _builtins.int
     TIMEOUT_FIELD_NUMBER: _builtins.int
     TOOL_WORKFLOWS_FIELD_NUMBER: _builtins.int
+    MCP_TOOLS_FIELD_NUMBER: _builtins.int
     execution_id: _builtins.str
     """The execution's id, also the workflow id."""
     spec_digest: _builtins.bytes
@@ -167,6 +168,12 @@ class AgentWorkflowInput(_message.Message):
     def tool_workflows(self) -> _containers.MessageMap[_builtins.str, _workflow_pb2.Workflow]:
         """The registered documents that the agent's tools name, as resolved at start."""
 
+    @_builtins.property
+    def mcp_tools(self) -> _containers.RepeatedCompositeFieldContainer[_agent_pb2.McpToolDefinition]:
+        """The tools of MCP servers that the agent's tools name: of the agent's version, or as listed at
+        start for an agent without a version.
+        """
+
     def __init__(
         self,
         *,
@@ -177,10 +184,11 @@ class AgentWorkflowInput(_message.Message):
         carried: Global___CarriedState | None = ...,
         timeout: _duration_pb2.Duration | None = ...,
         tool_workflows: _abc.Mapping[_builtins.str, _workflow_pb2.Workflow] | None = ...,
+        mcp_tools: _abc.Iterable[_agent_pb2.McpToolDefinition] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["carried", b"carried", "deadline", b"deadline", "spec", b"spec", "timeout", b"timeout"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["carried", b"carried", "deadline", b"deadline", "execution_id", b"execution_id", "spec", b"spec", "spec_digest", b"spec_digest", "timeout", b"timeout", "tool_workflows", b"tool_workflows"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["carried", b"carried", "deadline", b"deadline", "execution_id", b"execution_id", "mcp_tools", b"mcp_tools", "spec", b"spec", "spec_digest", b"spec_digest", "timeout", b"timeout", "tool_workflows", b"tool_workflows"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -581,6 +589,182 @@ class ConverseResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ConverseResponse: _TypeAlias = ConverseResponse  # noqa: Y015
+
+@_typing.final
+class ListMcpToolsRequest(_message.Message):
+    """Input of the activity and of the workflow that list tools of MCP servers."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ENTRIES_FIELD_NUMBER: _builtins.int
+    DIGESTS_ONLY_FIELD_NUMBER: _builtins.int
+    TIMEOUT_FIELD_NUMBER: _builtins.int
+    digests_only: _builtins.bool
+    """Descriptions and schemas are left out of the response."""
+    @_builtins.property
+    def entries(self) -> _containers.RepeatedCompositeFieldContainer[_agent_pb2.McpTool]:
+        """The agent's tools of kind mcp, in order."""
+
+    @_builtins.property
+    def timeout(self) -> _duration_pb2.Duration:
+        """How long a server may be away before it is called unavailable."""
+
+    def __init__(
+        self,
+        *,
+        entries: _abc.Iterable[_agent_pb2.McpTool] | None = ...,
+        digests_only: _builtins.bool = ...,
+        timeout: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["timeout", b"timeout"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["digests_only", b"digests_only", "entries", b"entries", "timeout", b"timeout"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListMcpToolsRequest: _TypeAlias = ListMcpToolsRequest  # noqa: Y015
+
+@_typing.final
+class ListMcpToolsResponse(_message.Message):
+    """What the servers list."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TOOLS_FIELD_NUMBER: _builtins.int
+    PROBLEMS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def tools(self) -> _containers.RepeatedCompositeFieldContainer[_agent_pb2.McpToolDefinition]:
+        """By entry, and in the server's order."""
+
+    @_builtins.property
+    def problems(self) -> _containers.RepeatedCompositeFieldContainer[Global___McpListingProblem]:
+        """Entries that cannot be served."""
+
+    def __init__(
+        self,
+        *,
+        tools: _abc.Iterable[_agent_pb2.McpToolDefinition] | None = ...,
+        problems: _abc.Iterable[Global___McpListingProblem] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["problems", b"problems", "tools", b"tools"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListMcpToolsResponse: _TypeAlias = ListMcpToolsResponse  # noqa: Y015
+
+@_typing.final
+class McpListingProblem(_message.Message):
+    """Why an entry cannot be served."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ENTRY_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    UNAVAILABLE_FIELD_NUMBER: _builtins.int
+    entry: _builtins.int
+    """Index of the entry."""
+    message: _builtins.str
+    """One line."""
+    unavailable: _builtins.bool
+    """The server did not answer in time; it may later."""
+    def __init__(
+        self,
+        *,
+        entry: _builtins.int = ...,
+        message: _builtins.str = ...,
+        unavailable: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entry", b"entry", "message", b"message", "unavailable", b"unavailable"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___McpListingProblem: _TypeAlias = McpListingProblem  # noqa: Y015
+
+@_typing.final
+class CallMcpToolRequest(_message.Message):
+    """Input of the activity that calls a tool of an MCP server."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EXECUTION_ID_FIELD_NUMBER: _builtins.int
+    CALL_ID_FIELD_NUMBER: _builtins.int
+    SERVER_FIELD_NUMBER: _builtins.int
+    TOOL_FIELD_NUMBER: _builtins.int
+    ARGUMENTS_JSON_FIELD_NUMBER: _builtins.int
+    CALL_JSON_FIELD_NUMBER: _builtins.int
+    START_TIMEOUT_FIELD_NUMBER: _builtins.int
+    MAX_RESULT_BYTES_FIELD_NUMBER: _builtins.int
+    execution_id: _builtins.str
+    """For logs and traces."""
+    call_id: _builtins.str
+    """Of the call."""
+    server: _builtins.str
+    """Name of the operator's McpServer resource."""
+    tool: _builtins.str
+    """Name of the tool on the server."""
+    arguments_json: _builtins.str
+    """The arguments, a JSON object as JSON text."""
+    call_json: _builtins.str
+    """Whose the call is, JSON text: the header "stigma-call" of other kinds of tools."""
+    max_result_bytes: _builtins.int
+    """Most bytes of `content`."""
+    @_builtins.property
+    def start_timeout(self) -> _duration_pb2.Duration:
+        """How long the call may wait until it is sent."""
+
+    def __init__(
+        self,
+        *,
+        execution_id: _builtins.str = ...,
+        call_id: _builtins.str = ...,
+        server: _builtins.str = ...,
+        tool: _builtins.str = ...,
+        arguments_json: _builtins.str = ...,
+        call_json: _builtins.str = ...,
+        start_timeout: _duration_pb2.Duration | None = ...,
+        max_result_bytes: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["start_timeout", b"start_timeout"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["arguments_json", b"arguments_json", "call_id", b"call_id", "call_json", b"call_json", "execution_id", b"execution_id", "max_result_bytes", b"max_result_bytes", "server", b"server", "start_timeout", b"start_timeout", "tool", b"tool"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CallMcpToolRequest: _TypeAlias = CallMcpToolRequest  # noqa: Y015
+
+@_typing.final
+class CallMcpToolResponse(_message.Message):
+    """What a tool of an MCP server answered."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OUTCOME_FIELD_NUMBER: _builtins.int
+    CONTENT_FIELD_NUMBER: _builtins.int
+    TRUNCATED_FIELD_NUMBER: _builtins.int
+    outcome: _agent_execution_pb2.ToolOutcome.ValueType
+    """OK or ERROR."""
+    content: _builtins.str
+    """Text, or the structured content as JSON text; or what went wrong."""
+    truncated: _builtins.bool
+    """The content was longer, and was cut."""
+    def __init__(
+        self,
+        *,
+        outcome: _agent_execution_pb2.ToolOutcome.ValueType = ...,
+        content: _builtins.str = ...,
+        truncated: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "outcome", b"outcome", "truncated", b"truncated"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CallMcpToolResponse: _TypeAlias = CallMcpToolResponse  # noqa: Y015
 
 @_typing.final
 class ModelCallResponse(_message.Message):

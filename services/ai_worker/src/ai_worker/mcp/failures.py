@@ -1,0 +1,28 @@
+"""Failures of requests to MCP servers, by what is known of the request's effect.
+
+Messages are one line, for the model and the log: of ours alone, except that an AnsweredError has
+the server's own.
+"""
+
+from __future__ import annotations
+
+
+class NotSentError(Exception):
+    """A request that has not happened: it did not reach the server."""
+
+
+class RefusedError(NotSentError):
+    """A request that has not happened, though it was sent: the server did not take it."""
+
+
+class LostError(Exception):
+    """A request that was sent and not answered: it may have happened."""
+
+
+class AnsweredError(Exception):
+    """A request that the server answered with an error."""
+
+
+def unknown_server(name: str) -> str:
+    """Return what is wrong with the name of a server that is not configured."""
+    return f"no MCP server {name[:100]!r} is configured"

@@ -1,0 +1,139 @@
+"""HTTP requests of a connection, none of which can end the connection for the others.
+
+The `mcp` client ends a whole connection, and every request in flight, when one HTTP request raises.
+Here a request that fails is answered instead, with a JSON-RPC error that says what is known of it.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Mapping
+from typing import Any
+
+import httpx2
+from typing_extensions import override
+
+from ai_worker.mcp.failures import LostError, NotSentError, RefusedError
+from stigma.contracts.limits import MAX_PROVIDER_RESPONSE_BYTES
+
+SESSION_HEADER = "mcp-session-id"
+
+_CONNECT_SECONDS = 10.0
+_CODE = -32000
+# Only this process knows it: a server's own error is not taken for one of these.
+_MARK = secrets.token_hex(16)
+_FAILURES = {each.__name__: each for each in (NotSentError, RefusedError, LostError)}
+_NOT_FOUND = 404
+_REQUEST_TIMEOUT = 408
+
+
+class ServerTransport(httpx2.AsyncBaseTransport):
+    """Sends a connection's requests, and answers those that fail."""
+
+    def __init__(self) -> None:
+        self._inner = httpx2.AsyncHTTPTransport(
+            limits=httpx2.Limits(max_connections=None, max_keepalive_connections=20)
+        )
+        self.has_session = False
+        """Whether the server keeps a session for this connection."""
+
+    @override
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        if request.method != "POST":
+            return await self._inner.handle_async_request(request)
+        # Bodies are read here, whole, and what would inflate is not: see `_body`.
+        request.headers["accept-encoding"] = "identity"
+        message = json.loads(await request.aread())
+        try:
+            response = await self._inner.handle_async_request(request)
+            self.has_session |= SESSION_HEADER in response.headers
+            return await _complete(request, message, response)
+        except (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout):
+            return _answer(request, message, NotSentError("The MCP server cannot be reached."))
+        except httpx2.TransportError:
+            text = "The connection to the MCP server was lost."
+            return _answer(request, message, LostError(text))
+
+    @override
+    async def aclose(self) -> None:
+        await self._inner.aclose()
+
+
+def new_client(transport: ServerTransport, headers: Mapping[str, str]) -> httpx2.AsyncClient:
+    """Return a client that knows no proxy of the environment. Its requests have no time limit.
+
+    Args:
+        transport: what sends.
+        headers: of every request.
+    """
+    timeout = httpx2.Timeout(None, connect=_CONNECT_SECONDS)
+    return httpx2.AsyncClient(transport=transport, headers=dict(headers), timeout=timeout)
+
+
+def failure_in(data: Any) -> NotSentError | LostError | None:
+    """Return the failure that a JSON-RPC error's data stands for; None for a server's own."""
+    if not isinstance(data, dict) or data.get("mark") != _MARK:
+        return None
+    return _FAILURES[data["failure"]](data["text"])
+
+
+async def _complete(
+    request: httpx2.Request, message: Any, response: httpx2.Response
+) -> httpx2.Response:
+    """Return a response that the client can read without an error."""
+    status = response.status_code
+    kind = response.headers.get("content-type", "").lower()
+    if response.is_success and kind.startswith("text/event-stream"):
+        return response
+    if response.is_redirect or response.is_informational:
+        return response
+    body = await _body(response)
+    if status == _NOT_FOUND and SESSION_HEADER in request.headers:
+        return _answer(request, message, RefusedError("The MCP server has lost the session."))
+    if body is None:
+        text = "The MCP server's answer is too large, or encoded in a way that was not asked for."
+        return _answer(request, message, LostError(text))
+    if response.is_error and not _is_json_rpc_error(body, kind):
+        text = f"The MCP server answered with HTTP status {status}."
+        is_lost = status >= httpx2.codes.INTERNAL_SERVER_ERROR or status == _REQUEST_TIMEOUT
+        return _answer(request, message, LostError(text) if is_lost else RefusedError(text))
+    return httpx2.Response(status, headers=response.headers, content=body, request=request)
+
+
+async def _body(response: httpx2.Response) -> bytes | None:
+    """Return the body; None for one that is too large, or compressed."""
+    body = bytearray()
+    try:
+        if response.headers.get("content-encoding", "identity").lower() != "identity":
+            return None
+        async for piece in response.aiter_raw():
+            body += piece
+            if len(body) > MAX_PROVIDER_RESPONSE_BYTES:
+                return None
+    finally:
+        await response.aclose()
+    return bytes(body)
+
+
+def _is_json_rpc_error(body: bytes, kind: str) -> bool:
+    if not kind.startswith("application/json"):
+        return False
+    try:
+        found = json.loads(body)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(found, dict) and isinstance(found.get("error"), dict)
+
+
+def _answer(
+    request: httpx2.Request, message: Any, failure: NotSentError | LostError
+) -> httpx2.Response:
+    """Return the answer to a request that failed; a notification has none."""
+    if not isinstance(message, dict) or "id" not in message or "method" not in message:
+        return httpx2.Response(httpx2.codes.ACCEPTED, request=request)
+    text = str(failure)
+    data = {"mark": _MARK, "failure": type(failure).__name__, "text": text}
+    error = {"code": _CODE, "message": text, "data": data}
+    answered = {"jsonrpc": "2.0", "id": message["id"], "error": error}
+    return httpx2.Response(httpx2.codes.OK, json=answered, request=request)

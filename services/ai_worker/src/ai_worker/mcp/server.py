@@ -1,0 +1,140 @@
+"""A configured MCP server: its connection, which is opened when it is needed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
+
+import mcp_types
+
+from ai_worker.mcp.connection import Connection
+from ai_worker.mcp.failures import LostError, NotSentError, RefusedError
+from ai_worker.mcp.metrics import McpMetrics
+from ai_worker.mcp_resources import McpServerResource
+
+R = TypeVar("R")
+
+_FIRST_DELAY, _MAX_DELAY = 0.1, 2.0
+
+
+class Server:
+    """One server. A connection that is lost is opened anew before a request is sent."""
+
+    def __init__(self, resource: McpServerResource, metrics: McpMetrics) -> None:
+        self.resource = resource
+        self._metrics = metrics
+        self._slots = asyncio.Semaphore(resource.max_concurrency)
+        self._connection: Connection | None = None
+        self._connections: set[Connection] = set()
+        self._closed = False
+
+    async def call(
+        self, tool: str, arguments: dict[str, Any], meta: dict[str, Any], start_seconds: float
+    ) -> dict[str, Any]:
+        """Call a tool, and send the call at most once; return the result as the server sent it.
+
+        Args:
+            tool: its name on the server.
+            arguments: of the call.
+            meta: what else the server is told.
+            start_seconds: how long the call may wait until it is sent.
+
+        Raises:
+            NotSentError: the call has not happened.
+            LostError: the call may have happened.
+            AnsweredError: the server answered with an error.
+        """
+        deadline = asyncio.get_running_loop().time() + start_seconds
+        async with self._slot(deadline):
+            return await self._send(lambda found: found.call(tool, arguments, meta), deadline)
+
+    async def list_tools(self, seconds: float) -> list[mcp_types.Tool]:
+        """Return the tools that the server lists, waiting for it if need be.
+
+        Raises:
+            NotSentError, LostError: it did not list them in time.
+            AnsweredError: it answered with an error.
+        """
+        deadline = asyncio.get_running_loop().time() + seconds
+        try:
+            async with asyncio.timeout_at(deadline):
+                return await self._list_tools(deadline)
+        except TimeoutError:
+            raise LostError("The MCP server did not list its tools in time.") from None
+
+    async def close(self) -> None:
+        """Close every connection, and open none any more; processes have ended then."""
+        self._closed = True
+        await asyncio.gather(*(each.close() for each in list(self._connections)))
+
+    async def _list_tools(self, deadline: float) -> list[mcp_types.Tool]:
+        while True:
+            try:
+                return await self._send(Connection.list_tools, deadline)
+            except LostError:  # listing has no effects
+                await asyncio.sleep(_MAX_DELAY)
+
+    async def _send(self, send: Callable[[Connection], Awaitable[R]], deadline: float) -> R:
+        """Send a request; it is sent again only if it did not reach the server."""
+        delay = _FIRST_DELAY
+        while True:
+            try:
+                connection = await self._ready(deadline)
+                return await self._send_on(connection, send)
+            except RefusedError:
+                raise
+            except NotSentError:
+                if asyncio.get_running_loop().time() + delay >= deadline:
+                    raise
+            await asyncio.sleep(delay)
+            delay = min(2 * delay, _MAX_DELAY)
+
+    async def _send_on(
+        self, connection: Connection, send: Callable[[Connection], Awaitable[R]]
+    ) -> R:
+        try:
+            return await send(connection)
+        except (asyncio.CancelledError, LostError):
+            # A process may go on with what nobody waits for. It ends when others are done with it.
+            if connection.is_process:
+                connection.retire()
+            raise
+
+    async def _ready(self, deadline: float) -> Connection:
+        if self._closed:
+            raise RefusedError("The worker is stopping.")
+        connection = self._connection
+        if connection is None or not connection.is_usable:
+            connection = self._connection = self._open()
+        try:
+            async with asyncio.timeout_at(deadline):
+                await connection.ready()
+        except TimeoutError:
+            raise NotSentError("The MCP server did not answer in time.") from None
+        except NotSentError as error:
+            connection.retire()
+            raise NotSentError(str(error)) from None
+        return connection
+
+    def _open(self) -> Connection:
+        name = self.resource.name
+        connection = Connection(
+            self.resource, lambda opened: self._metrics.connected(name, failed=not opened)
+        )
+        self._connections.add(connection)
+        connection.when_closed(self._connections.discard)
+        return connection
+
+    @asynccontextmanager
+    async def _slot(self, deadline: float) -> AsyncIterator[None]:
+        try:
+            async with asyncio.timeout_at(deadline):
+                await self._slots.acquire()
+        except TimeoutError:
+            raise NotSentError("The MCP server has as many calls as it may have.") from None
+        try:
+            yield
+        finally:
+            self._slots.release()

@@ -1,0 +1,137 @@
+"""Agents with tools of MCP servers: real servers, started by the worker or beside it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import socket
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from ai_worker.mcp.activity import CALL_META, KEY_META
+from ai_worker.mcp.listing import list_entries
+from ai_worker.mcp.servers import Servers
+from ai_worker.mcp_resources import McpServerResource
+from services.stigma_orchestrator.tests.tool_agents import Ended, ToolAgents, new_policy
+from stigma.agent.v1.agent_pb2 import McpTool, McpToolDefinition, ScriptStep, Tool
+from stigma.internal.v1.execution_pb2 import ListMcpToolsRequest
+
+PROGRAM = Path(__file__).parents[2] / "ai_worker" / "tests" / "mcp_server.py"
+
+
+@dataclass
+class McpServer:
+    """One server of a test: its transport, its process if it has one beside the worker's."""
+
+    effects: Path
+    http: bool
+    options: list[str]
+    port: int = 0
+    process: asyncio.subprocess.Process | None = None
+
+    def resource(self, name: str = "fx", **fields: Any) -> McpServerResource:
+        """Return the operator's resource."""
+        if self.http:
+            url = f"http://127.0.0.1:{self.port}/mcp"
+            return McpServerResource(name=name, url=url, **fields)
+        arguments = (str(PROGRAM), str(self.effects), "stdio", *self.options)
+        return McpServerResource(name=name, command=sys.executable, args=arguments, **fields)
+
+    def next_time(self, *options: str) -> None:
+        """Set options for when it is started the next time."""
+        self.effects.with_suffix(".options").write_text(" ".join(options))
+
+    async def start(self) -> None:
+        """Start the process of a server that is reached by HTTP."""
+        if not self.http:
+            return
+        if not self.port:
+            with socket.socket() as free:
+                free.bind(("127.0.0.1", 0))
+                self.port = free.getsockname()[1]
+        self.process = await asyncio.create_subprocess_exec(
+            *(sys.executable, str(PROGRAM), str(self.effects), "http", str(self.port)),
+            *self.options,
+        )
+
+    async def kill(self) -> None:
+        """Kill its process, whoever started it."""
+        if self.process is not None and self.process.returncode is None:
+            self.process.kill()
+            await self.process.wait()
+        for process in self.started_by_the_worker():
+            process.kill()
+
+    async def restart(self, *options: str) -> None:
+        """Kill it, and start it with further options; the worker starts a stdio server itself."""
+        self.next_time(*options)
+        await self.kill()
+        await self.start()
+
+    def started_by_the_worker(self) -> list[psutil.Process]:
+        """Return the living processes of a stdio server, its guard's included."""
+        found = []
+        for process in psutil.Process(os.getpid()).children(recursive=True):
+            with contextlib.suppress(psutil.Error):
+                line = process.cmdline()
+                if str(self.effects) in line and "stdio" in line:
+                    found.append(process)
+        return found
+
+    @property
+    def calls(self) -> list[tuple[str, str, dict[str, Any]]]:
+        """The calls that had an effect: tool, argument, and what came beside the arguments."""
+        if not self.effects.exists():
+            return []
+        return [tuple(json.loads(line)) for line in self.effects.read_text().splitlines()]
+
+    @property
+    def keys(self) -> list[str]:
+        """The idempotency keys of the calls."""
+        return [meta[KEY_META] for _, _, meta in self.calls]
+
+    @property
+    def headers(self) -> list[dict[str, Any]]:
+        """Whose the calls are."""
+        return [meta[CALL_META] for _, _, meta in self.calls]
+
+
+@dataclass
+class McpAgents:
+    """Executions of agents whose tools are those of MCP servers."""
+
+    agents: ToolAgents
+    servers: Servers
+    definitions: list[McpToolDefinition] = field(default_factory=list)
+
+    async def list(self, *entries: McpTool) -> list[McpToolDefinition]:
+        """List the tools as the API has them listed when an agent is applied."""
+        request = ListMcpToolsRequest(entries=entries or [McpTool(server="fx")])
+        request.timeout.FromTimedelta(timedelta(seconds=30))
+        found = [self.servers.find(each.server) for each in request.entries]
+        response = await list_entries(found, request)
+        assert not response.problems
+        return list(response.tools)
+
+    async def start(self, *steps: ScriptStep, **fields: Any) -> Any:
+        """Start an agent; `entries` and `definitions` are what it was applied with."""
+        entries: Sequence[McpTool] = fields.pop("entries", [McpTool(server="fx")])
+        definitions = fields.pop("definitions", None)
+        if definitions is None:
+            definitions = await self.list(*entries)
+        policy = new_policy(**fields.pop("policy", {}))
+        tools = [Tool(mcp=each, policy=policy) for each in entries]
+        agent = self.agents.agent(steps, *tools)
+        return await self.agents.start(agent, mcp_tools=definitions, **fields)
+
+    async def run(self, *steps: ScriptStep, **fields: Any) -> Ended:
+        """Run an agent to its end."""
+        return await self.agents.ended(await self.start(*steps, **fields))
