@@ -36,7 +36,6 @@ from stigma.agent.v1.agent_pb2 import (
 )
 from stigma.contracts import limits
 from stigma.contracts.tools import OUTPUT_TOOL
-from stigma_orchestrator.agents.workflow import AgentWorkflow
 
 SCHEMA = json.dumps({"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]})
 
@@ -266,9 +265,7 @@ async def test_a_reset_makes_calls_again_under_their_keys(agents: ToolAgents) ->
                 request_id=uuid.uuid4().hex,
             )
         )
-        again = agents.client.get_workflow_handle_for(
-            AgentWorkflow.run, handle.id, run_id=reset.run_id
-        )
+        again = agents.client.get_workflow_handle(handle.id, run_id=reset.run_id)
         repeated = await agents.ended(again)
     assert repeated.outcomes == ["OK", "UNKNOWN"]
     assert "exists already" in repeated.results[1].content
