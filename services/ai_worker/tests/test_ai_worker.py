@@ -79,7 +79,7 @@ async def start(client, prefix):
 @pytest.fixture
 async def bench(client, prefix, server, new_bench):
     bench = await new_bench(server.openai())
-    async with new_worker(client, bench.calls, Settings(task_queue_prefix=prefix)):
+    async with new_worker(client, bench.caller, Settings(task_queue_prefix=prefix)):
         yield bench
 
 
