@@ -246,6 +246,31 @@ async def test_equal_ids_of_a_provider_are_different_calls(server, bench, model)
     assert sent_results(server.requests[2].body) == expected
 
 
+@pytest.mark.parametrize(
+    "index", [{"index": 0}, {"index": None}, {}], ids=["same", "null", "absent"]
+)
+async def test_calls_whose_index_a_server_does_not_count_are_different_calls(server, bench, index):
+    chunk = {"id": "1", "object": "chat.completion.chunk", "created": 1, "model": "gpt-4o"}
+
+    def event(delta, finish=None):
+        choice = {"index": 0, "delta": delta, "finish_reason": finish}
+        return b"data: %b\n\n" % json.dumps(chunk | {"choices": [choice]}).encode()
+
+    def call(number, **function):
+        return index | {"id": f"id-{number}", "type": "function", "function": function}
+
+    rest = index | {"function": {"arguments": '": 1}'}}
+    calls = [call(0, name="now", arguments="{}"), call(1, name="fetch", arguments='{"url')]
+    events = [event({"tool_calls": calls}), event({"tool_calls": [rest]}), event({}, "tool_calls")]
+    server.reply(raw=b"".join(events), kind="text/event-stream")
+    result = await bench.ask(request(OPENAI), TOOLS)
+    made = [part.tool_call for part in result.message.parts]
+    assert [(each.name, each.arguments_json) for each in made] == [
+        ("now", "{}"),
+        ("fetch", '{"url": 1}'),
+    ]
+
+
 @pytest.mark.parametrize("model", BOTH)
 async def test_the_bytes_of_a_request_do_not_depend_on_which_call_ended_first(server, bench, model):
     server.reply(answer(model, *((f"id-{n}", "now", "{}") for n in range(3))))

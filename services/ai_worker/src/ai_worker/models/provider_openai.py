@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from typing import Any
 
 import httpx2
 from openai import AsyncOpenAI
+from openai.types.chat.chat_completion_chunk import Choice, ChoiceDeltaToolCall
+from pydantic_ai.messages import ModelResponseStreamEvent
 from pydantic_ai.models import Model
 from pydantic_ai.models.openai import OpenAIChatModel, OpenAIStreamedResponse
 from pydantic_ai.profiles.openai import OpenAIModelProfile
@@ -44,16 +47,39 @@ def openai_models(
     return lambda model: _ChatModel(model, provider=compatible, profile=_COMPATIBLE_PROFILE)
 
 
+@dataclass
 class _StreamedResponse(OpenAIStreamedResponse):
-    """An answer whose usage is the last one that it has: some servers send it with every chunk."""
+    """An answer of a server that is perhaps merely compatible."""
+
+    _started: dict[int, str] = field(default_factory=dict, init=False)
+    """Ids of the calls by their places in the answer."""
+    _places: dict[int, int] = field(default_factory=dict, init=False)
+    """Places of the newest calls by the servers' indices."""
 
     @override
     def _add_usage(self, usage: RequestUsage, *, reported: bool, cumulative: bool = False) -> None:
-        if reported:
+        if reported:  # the last one counts: some servers send it with every chunk
             super()._add_usage(usage, reported=True, cumulative=True)
+
+    @override
+    def _map_tool_call_delta(self, choice: Choice) -> Iterable[ModelResponseStreamEvent]:
+        for delta in choice.delta.tool_calls or ():
+            self._renumber(delta)
+        return super()._map_tool_call_delta(choice)
+
+    def _renumber(self, delta: ChoiceDeltaToolCall) -> None:
+        """Give a call a place of its own: some servers give all calls the same index."""
+        place = self._places.get(delta.index)
+        is_named = delta.function is not None and delta.function.name
+        if place is None or (is_named and delta.id and delta.id != self._started[place]):
+            place = self._places[delta.index] = len(self._started)
+            self._started[place] = delta.id or ""
+        delta.index = place
 
 
 class _ChatModel(OpenAIChatModel):
+    """A model whose answers are read as above."""
+
     @property
     @override
     def _streamed_response_cls(self) -> type[OpenAIStreamedResponse]:
