@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from temporalio.exceptions import ApplicationError
 
+from ai_worker.models.provider import ToolDefinition
 from stigma.agent.v1.agent_execution_pb2 import ROLE_USER, Message, Part
 from stigma.internal.v1.execution_pb2 import FINISH_REASON_STOP, ModelCallRequest
 
@@ -132,14 +133,44 @@ async def test_usage_that_is_repeated_in_every_chunk_counts_once(server, bench):
     assert (usage.input_tokens, usage.output_tokens, usage.unmeasured_calls) == (1000, 4, 0)
 
 
-async def test_a_server_that_does_not_stream_is_understood(server, bench):
-    call = {"id": "c", "type": "function", "function": {"name": "add", "arguments": '{"a": 1}'}}
-    body = answer("local:gpt-4o")
-    body["choices"][0]["message"]["tool_calls"] = [call]
+@pytest.mark.parametrize("model", BOTH)
+async def test_a_server_that_does_not_stream_is_understood(server, bench, model):
+    body = answer(model)
+    call: dict[str, Any]
+    if model.startswith("local"):
+        call = {"name": "add", "arguments": '{"a": 1}'}
+        body["choices"][0]["message"]["tool_calls"] = [{"id": "c", "function": call}] * 2
+    else:
+        thinking = {"type": "thinking", "thinking": "Hm", "signature": "c2ln"}
+        call = {"type": "tool_use", "id": "c", "name": "add", "input": {"a": 1}}
+        body["content"] = [thinking, *body["content"], call, call]
     server.reply(body, whole=True)
-    response = await bench.call(request("local:gpt-4o"))
-    assert [part.text for part in response.message.parts] == [TEXT]
-    assert (response.usage.input_tokens, response.usage.output_tokens) == (1000, 200)
+    tools = [ToolDefinition("add", "", {"type": "object"})]
+    result = await bench.ask(request(model), tools)
+    assert result.text == TEXT
+    made = [part.tool_call for part in result.message.parts if part.HasField("tool_call")]
+    assert [(each.name, json.loads(each.arguments_json)) for each in made] == [
+        ("add", {"a": 1})
+    ] * 2
+    assert (result.usage.input_tokens, result.usage.output_tokens) == (1000, 200)
+    assert result.finish_reason == FINISH_REASON_STOP
+
+
+@pytest.mark.parametrize("model", BOTH)
+@pytest.mark.parametrize("body", ["", "upstream", "[]", "{}", "null", '{"content": [7]}'])
+async def test_what_is_no_answer_in_one_piece_is_tried_again(server, bench, model, body):
+    server.reply(body)
+    with pytest.raises(ApplicationError) as caught:
+        await bench.call(request(model))
+    assert (caught.value.type, caught.value.non_retryable) == ("PROVIDER_UNAVAILABLE", False)
+
+
+@pytest.mark.parametrize("model", BOTH)
+async def test_a_large_answer_in_one_piece_is_not_parsed(server, bench, model):
+    server.reply(answer(model, "x" * (2 * 1024 * 1024)), whole=True)
+    with pytest.raises(ApplicationError, match="in one piece has over") as caught:
+        await bench.call(request(model))
+    assert (caught.value.type, caught.value.non_retryable) == ("TOO_LARGE", True)
 
 
 @pytest.mark.parametrize("model", BOTH)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import zlib
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import aclosing
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -20,7 +20,6 @@ from typing_extensions import override
 
 from ai_worker.calls.failures import CallError
 from ai_worker.models.provider_errors import unreadable_answer
-from ai_worker.models.whole_answers import completion_events
 from stigma.agent.v1.agent_pb2 import FAILURE_REASON_TOO_LARGE
 from stigma.contracts.limits import MAX_PROVIDER_RESPONSE_BYTES
 
@@ -56,10 +55,10 @@ class BoundedClient(httpx2.AsyncClient):
     A CallError that it raises comes out of the SDKs as a cause of their own errors.
     """
 
-    def __init__(self, *, has_completions: bool, **options: Any) -> None:
-        """`has_completions`: answers are OpenAI's; in one piece they become a stream."""
+    def __init__(self, events: Callable[[bytes], bytes], **options: Any) -> None:
+        """`events`: makes a stream of an answer in one piece."""
         super().__init__(**options)
-        self._has_completions = has_completions
+        self._events = events
 
     @override
     async def send(
@@ -74,10 +73,10 @@ class BoundedClient(httpx2.AsyncClient):
         if stream and _is_event_stream(response):
             return _with_body(response, stream=_EventStream(response))
         body = await _whole_body(response)
-        if stream and self._has_completions and response.is_success:
+        if stream and response.is_success:
             if len(body) > _MAX_WHOLE_BYTES:
                 raise _too_large("an answer in one piece", _MAX_WHOLE_BYTES)
-            body = completion_events(body)
+            body = self._events(body)
         return _with_body(response, content=body)
 
 

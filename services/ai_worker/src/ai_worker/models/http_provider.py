@@ -32,6 +32,7 @@ from ai_worker.models.provider_errors import classify_error, unreadable_answer
 from ai_worker.models.provider_messages import message_history
 from ai_worker.models.provider_parameters import model_settings, request_parameters
 from ai_worker.models.provider_prices import PriceList
+from ai_worker.models.whole_answers import completion_events, message_events
 from ai_worker.resources import ProviderResource
 from stigma.agent.v1.agent_pb2 import (
     FAILURE_REASON_COST_LIMIT,
@@ -64,7 +65,7 @@ class HttpProvider:
         self._resource = resource
         # No read timeout: the activity bounds a call as a whole. No redirects: they carry the key.
         self._http = BoundedClient(
-            has_completions=resource.type != "anthropic",
+            message_events if resource.type == "anthropic" else completion_events,
             timeout=httpx2.Timeout(None, connect=CONNECT_TIMEOUT.total_seconds()),
             limits=httpx2.Limits(
                 max_connections=max_connections, max_keepalive_connections=max_connections

@@ -85,7 +85,8 @@ def _wire_tool(tool: ToolDefinition) -> WireTool:
     return WireTool(
         name=tool.name,
         description=tool.description,
-        parameters_json_schema=deepcopy(dict(tool.schema)),
+        # Arguments are an object, and providers want it said.
+        parameters_json_schema={**deepcopy(dict(tool.schema)), "type": "object"},
         strict=False,
     )
 
