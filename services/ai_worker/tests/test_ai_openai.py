@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 from temporalio.exceptions import ApplicationError
 
+from ai_worker.models import http_provider
+from ai_worker.resources import Prices
 from stigma.agent.v1.agent_execution_pb2 import ROLE_MODEL, ROLE_USER, Message, Part
 from stigma.agent.v1.agent_pb2 import ModelSettings
 from stigma.internal.v1.execution_pb2 import (
@@ -97,6 +99,34 @@ async def test_prices_come_from_the_offline_list(server, new_bench):
     labels = {"provider": "openai", "model": "gpt-4o"}
     assert bench.metric("stigma_model_cost_usd_total", **labels) == response.usage.cost_usd
     assert bench.metric("stigma_model_calls_total", **labels, outcome="SUCCESS") == 1
+
+
+PRICES = {"mine": Prices(input=10, output=20, cache_read=1), "free": Prices(input=0, output=0)}
+
+
+async def test_the_operators_prices_count(server, new_bench):
+    answer = completion() | {"model": "mine-2026"}
+    answer["usage"]["prompt_tokens_details"] = {"cached_tokens": 400}
+    server.reply(answer)
+    bench = await new_bench(server.openai(prices=PRICES))
+    call = request(model="local:mine", price_required=True)
+    usage = (await bench.call(call)).usage
+    assert usage.cost_usd == pytest.approx((600 * 10 + 400 * 1 + 200 * 20) / 1e6)
+    assert usage.unpriced_calls == 0
+    labels = {"provider": "local", "model": "mine"}
+    assert bench.metric("stigma_model_cost_usd_total", **labels) == usage.cost_usd
+    usage = (await bench.call(request(model="local:free", price_required=True))).usage
+    assert (usage.cost_usd, usage.unpriced_calls) == (0, 0)
+    failure = await refused(bench, request(model="local:other", price_required=True))
+    assert failure.type == "COST_LIMIT"
+
+
+async def test_the_operators_prices_come_before_the_list(server, new_bench):
+    server.reply(completion())
+    prices = {"gpt-4o": Prices(input=1, output=1)}
+    bench = await new_bench(server.openai(name="openai", type="openai", prices=prices))
+    usage = (await bench.call(request(model="openai:gpt-4o"))).usage
+    assert usage.cost_usd == pytest.approx(0.0012)
 
 
 async def test_an_unknown_price_is_not_zero_and_the_label_bounded(server, new_bench, log_text):
@@ -262,7 +292,7 @@ async def test_a_cancel_closes_the_connection(server, new_bench):
 SCHEMA = json.dumps({"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]})
 
 
-async def test_structured_output_is_asked_for_natively_and_in_words(server, new_bench):
+async def test_compatible_servers_are_asked_for_output_natively_and_in_words(server, new_bench):
     server.reply(completion('{"n": 1}'))
     bench = await new_bench(server.openai())
     response = await bench.call(request(output_schema=SCHEMA, instructions="Count."))
@@ -271,15 +301,27 @@ async def test_structured_output_is_asked_for_natively_and_in_words(server, new_
     assert sent.body["response_format"]["json_schema"]["schema"]["required"] == ["n"]
     (system,) = [m["content"] for m in sent.body["messages"] if m["role"] == "system"]
     assert system.startswith("Count.\n\n")
-    assert "It must satisfy this JSON Schema" in system
+    assert "a JSON object that's compatible with this schema" in system
     assert (response.output_json, response.output_error) == ('{"n":1}', "")
+
+
+async def test_openai_is_asked_for_output_natively_only(server, new_bench):
+    server.reply(completion('{"n": 1}'))
+    bench = await new_bench(server.openai(name="openai", type="openai"))
+    call = request(model="openai:gpt-4o", output_schema=SCHEMA, instructions="Count.")
+    assert (await bench.call(call)).output_json == '{"n":1}'
+    (sent,) = server.requests
+    assert sent.body["response_format"]["json_schema"]["schema"]["required"] == ["n"]
+    assert [m["content"] for m in sent.body["messages"] if m["role"] == "system"] == ["Count."]
 
 
 async def test_a_schema_that_providers_do_not_take_is_asked_for_in_words(server, new_bench):
     server.reply(completion("[1]"))
     bench = await new_bench(server.openai())
     response = await bench.call(request(output_schema='{"type": "array"}'))
-    assert "response_format" not in server.requests[0].body
+    (sent,) = server.requests
+    assert "response_format" not in sent.body
+    assert "It must satisfy this JSON Schema" in sent.body["messages"][0]["content"]
     assert response.output_json == "[1]"
 
 
@@ -335,12 +377,15 @@ async def test_another_service_gets_nothing_that_is_openais(server, new_bench, m
     assert "of-openai" not in json.dumps(server.requests[0].headers)
 
 
-async def test_a_bug_shows_its_class_and_no_more(server, new_bench):
-    bench = await new_bench(server.openai())
-    broken = Message(role=ROLE_MODEL, parts=[Part(text="x", provider_state=PROMPT.encode())])
-    failure = await refused(bench, request(messages=[broken]))
+async def test_a_bug_shows_its_class_and_no_more(server, new_bench, monkeypatch):
+    def broken(*_args, **_options):
+        raise LookupError(PROMPT)
+
+    monkeypatch.setattr(http_provider, "message_history", broken)
+    failure = await refused(await new_bench(server.openai()))
     assert (failure.type, failure.non_retryable) == ("INTERNAL", True)
-    assert failure.message == "unexpected JSONDecodeError"
+    assert failure.message == "unexpected LookupError"
+    assert server.requests == []
 
 
 def answer_with(**changes):
@@ -396,8 +441,8 @@ async def test_a_wrong_answer_is_tried_again_if_it_is_not_taken(server, new_benc
         assert outcome.type == ("TOO_LARGE" if has_many_values else "PROVIDER_UNAVAILABLE")
         assert outcome.non_retryable == has_many_values
         assert outcome.message.startswith("the provider")
-    else:  # taken where its text and its usage are clear
-        assert [part.text for part in outcome.message.parts] == [ANSWER]
+    else:  # taken where its text and its usage are clear; text that is none is not there
+        assert "".join(part.text for part in outcome.message.parts) in (ANSWER, "")
         assert 0 <= outcome.usage.input_tokens <= 1000
     assert len(server.requests) == 1
 

@@ -23,6 +23,15 @@ def provider(spec, name="local"):
     return f"apiVersion: stigma/v1\nkind: Provider\nmetadata: {{name: {name}}}\nspec: {spec}\n"
 
 
+def test_reads_prices(tmp_path):
+    prices = "{free: {input: 0, output: 0}, mine: {input: 1, output: 2.5, cache_read: 0.1}}"
+    spec = f"{{type: openai-compatible, base_url: 'http://x/v1', prices: {prices}}}"
+    (local,) = load(tmp_path, provider(spec))
+    assert (local.prices["free"].input, local.prices["free"].output) == (0, 0)
+    mine = local.prices["mine"]
+    assert (mine.input, mine.output, mine.cache_read, mine.cache_write) == (1, 2.5, 0.1, None)
+
+
 def test_no_file_is_read_without_end(tmp_path):
     with pytest.raises(ResourceError, match="/dev/zero: larger than"):
         load_providers(Path("/dev/zero"), ENVIRONMENT)
@@ -82,6 +91,20 @@ OPENAI = "{type: openai, api_key: {env: MY_KEY}"
         (provider(f"{OPENAI}, base_url: 'http://u:p@x'}}"), "must not carry credentials"),
         (provider(f"{OPENAI}, timeout: 30}}"), 'spec.timeout: must be seconds, such as "600s"'),
         (provider(f"{OPENAI}, timeout: 0s}}"), "spec.timeout: must be longer than zero"),
+        (
+            provider(f"{OPENAI}, prices: {{m: {{input: 1}}}}}}"),
+            "spec.prices.m.output: Field required",
+        ),
+        (
+            provider(f"{OPENAI}, prices: {{m: {{input: -1, output: 1}}}}}}"),
+            "spec.prices.m.input: Input should be greater than or equal to 0",
+        ),
+        (provider(f"{OPENAI}, prices: {{m: {{input: .nan, output: 1}}}}}}"), "spec.prices.m.input"),
+        (provider(f"{OPENAI}, prices: {{m: {{input: yes, output: 1}}}}}}"), "spec.prices.m.input"),
+        (
+            provider(f"{OPENAI}, models: [m], prices: {{n: {{input: 1, output: 1}}}}}}"),
+            "spec: prices has a model that is not in models",
+        ),
         (provider("{type: openai, api_key: sk-secret}"), "spec.api_key: Input should be"),
         (provider("{type: openai, api_key: {}}"), "spec.api_key: needs either env or file"),
         (provider("{type: openai, api_key: {env: sk-sec ret}}"), "spec.api_key.env: String should"),

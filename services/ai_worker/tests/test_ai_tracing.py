@@ -13,6 +13,7 @@ from ai_worker.models.activity import ModelCalls
 from ai_worker.models.caller import ModelCaller
 from ai_worker.models.catalog import Catalog
 from ai_worker.models.metrics import ModelCallMetrics
+from stigma.agent.v1.agent_execution_pb2 import ROLE_USER, Message, Part
 from stigma.agent.v1.agent_pb2 import (
     FAILURE_REASON_CONTEXT_LENGTH,
     ModelSettings,
@@ -109,3 +110,22 @@ async def test_a_bug_in_a_provider_says_nothing_but_its_class(new_bench, spans, 
         await bench.call(ModelCallRequest(model="broken:x"))
     assert (caught.value.type, caught.value.non_retryable) == ("INTERNAL", True)
     assert CONTENT not in log_text() + spans()[0].to_json()
+
+
+async def test_cached_tokens_are_on_the_span(server, new_bench, spans):
+    head = {"id": "1", "object": "chat.completion", "created": 1, "model": "gpt-4o"}
+    choice = {
+        "index": 0,
+        "message": {"role": "assistant", "content": "Hi"},
+        "finish_reason": "stop",
+    }
+    used = {"prompt_tokens": 9, "completion_tokens": 1, "total_tokens": 10}
+    cached = {"prompt_tokens_details": {"cached_tokens": 6}}
+    server.reply(head | {"choices": [choice], "usage": used | cached})
+    bench = await new_bench(server.openai())
+    task = Message(role=ROLE_USER, parts=[Part(text=CONTENT)])
+    await bench.call(ModelCallRequest(model="local:gpt-4o", step=1, messages=[task]))
+    (span,) = spans()
+    assert span.attributes["gen_ai.usage.cache_read.input_tokens"] == 6
+    assert "gen_ai.usage.cache_creation.input_tokens" not in span.attributes
+    assert CONTENT not in span.to_json()

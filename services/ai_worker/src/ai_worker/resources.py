@@ -91,13 +91,29 @@ def parse_seconds(value: Any) -> timedelta:
     return timeout
 
 
+Price = Annotated[float, Field(ge=0, le=1_000_000, allow_inf_nan=False)]
+ModelName = Annotated[str, Field(min_length=1, max_length=200)]
+
+
+class Prices(Resource):
+    """Prices of a model, in US dollars per million tokens."""
+
+    input: Price
+    output: Price
+    cache_read: Price | None = None
+    """Of the input tokens that the provider had in its cache; as `input` if it is not given."""
+    cache_write: Price | None = None
+    """Of the input tokens that the provider put into its cache; as `input` if it is not given."""
+
+
 class ProviderSpec(Resource):
     """Address, key and models of a provider."""
 
     type: ProviderType
     base_url: Annotated[HttpUrl, Field(strict=False), AfterValidator(plain_url)] | None = None
     api_key: KeySource | None = None
-    models: list[Annotated[str, Field(min_length=1, max_length=200)]] = []
+    models: list[ModelName] = []
+    prices: dict[ModelName, Prices] = {}
     timeout: Annotated[timedelta, BeforeValidator(parse_seconds)] = DEFAULT_REQUEST_TIMEOUT
 
     @model_validator(mode="after")
@@ -107,6 +123,8 @@ class ProviderSpec(Resource):
                 raise ValueError("type openai-compatible needs base_url")
         elif self.api_key is None:
             raise ValueError(f"type {self.type} needs api_key")
+        if self.models and not self.prices.keys() <= set(self.models):
+            raise ValueError("prices has a model that is not in models")
         return self
 
 
@@ -133,7 +151,13 @@ class ProviderResource(Resource):
     base_url: str | None = None
     api_key: SecretStr | None = None
     models: tuple[str, ...] = ()
+    prices: Mapping[str, Prices] = {}
     timeout: timedelta = DEFAULT_REQUEST_TIMEOUT
+
+    @property
+    def key(self) -> str:
+        """The key; without one the SDKs would send the one in their own environment variable."""
+        return self.api_key.get_secret_value() if self.api_key else "none"
 
 
 def load_providers(
@@ -212,6 +236,7 @@ def _resource(document: Any, place: str, environment: Mapping[str, str]) -> Prov
             base_url=str(spec.base_url) if spec.base_url else None,
             api_key=spec.api_key.read(environment) if spec.api_key else None,
             models=tuple(spec.models),
+            prices=spec.prices,
             timeout=spec.timeout,
         )
     except ValidationError as error:

@@ -40,7 +40,7 @@ class ConversationCalls(ConversationActivities):
         found = await self._read()
         try:
             call = _model_call(request, found)
-            toolset = Toolset(tools.of_input(found.request))
+            toolset = Toolset(tools.of_input(found.request), has_output=bool(call.output_schema))
             schema = OutputSchema(call.output_schema) if call.output_schema else None
             return await self._caller.call(
                 call,

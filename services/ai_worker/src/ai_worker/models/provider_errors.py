@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 
 from pydantic_ai import exceptions as errors
 
@@ -25,6 +26,8 @@ from stigma.agent.v1.agent_pb2 import (
 )
 
 _CODE = re.compile(r"[A-Za-z][A-Za-z0-9_.\-]{0,63}")
+# Where a refusal says that a tool is wrong: "tools.3.custom.input_schema", "tools[3].function".
+_PLACE_OF_TOOL = re.compile(r"\btools[.\[](\d{1,3})\b")
 _CONTENT_FILTER_CODES = frozenset(("content_filter", "content_policy_violation"))
 
 # First match wins: an error is an instance of its whole ancestry.
@@ -54,10 +57,13 @@ _MESSAGES: dict[FailureReason.ValueType, str] = {
 }
 
 
-def classify_error(error: Exception, *, answered: bool) -> CallError:
+def classify_error(error: Exception, *, answered: bool, tools: Sequence[str] = ()) -> CallError:
     """Return the failure for an error of a call, whatever its class.
 
-    `answered`: the provider had begun to answer, so that an error without a class is the answer's.
+    Args:
+        error: of the SDK, of pydantic-ai or ours.
+        answered: the provider had begun to answer: an error without a class is the answer's.
+        tools: names of the tools that the model was offered, in order.
     """
     if refused := _cause_of_ours(error):
         return refused
@@ -71,9 +77,11 @@ def classify_error(error: Exception, *, answered: bool) -> CallError:
     ]
     status = f"HTTP {error.status_code}" if isinstance(error, errors.ModelHTTPError) else ""
     details = ", ".join(dict.fromkeys(filter(None, [status, *codes])))
+    message = f"{_MESSAGES[reason]} ({details})" if details else _MESSAGES[reason]
+    refused_tool = _refused_tool(error, tools) if reason == FAILURE_REASON_INVALID_REQUEST else ""
     return CallError(
         reason,
-        f"{_MESSAGES[reason]} ({details})" if details else _MESSAGES[reason],
+        f"{message}: it names the tool {refused_tool!r}" if refused_tool else message,
         retry_after=error.retry_after,
         final=isinstance(error, errors.ModelQuotaExceededError),
     )
@@ -109,7 +117,21 @@ def _other_error(error: Exception) -> CallError:
     """Classify what is no error response: an unreadable response, or a request never sent."""
     if isinstance(error, errors.UnexpectedModelBehavior | json.JSONDecodeError):
         return unreadable_answer()
+    if isinstance(error, errors.UserError):  # of settings or schemas that the model does not take
+        return CallError(
+            FAILURE_REASON_INVALID_REQUEST, "the model does not take a tool, schema or setting"
+        )
     return CallError(FAILURE_REASON_INTERNAL, f"unexpected {type(error).__name__}")
+
+
+def _refused_tool(error: errors.ModelAPIError, tools: Sequence[str]) -> str:
+    """Return the one tool that a refusal names, by name or by its place; empty if none or more."""
+    said = str(getattr(error, "body", "") or error)
+    places = {int(place) for place in _PLACE_OF_TOOL.findall(said)}
+    found = {tools[place] for place in places if place < len(tools)} or {
+        name for name in tools if re.search(rf"['\"`]{re.escape(name)}['\"`]", said)
+    }
+    return found.pop() if len(found) == 1 else ""
 
 
 def _is_safe(code: str | None) -> bool:

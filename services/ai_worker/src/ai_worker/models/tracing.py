@@ -55,6 +55,12 @@ def record_result(span: Span, result: ModelResult) -> None:
     """Record the usage and the finish reason of a call."""
     span.set_attribute("gen_ai.usage.input_tokens", result.usage.input_tokens)
     span.set_attribute("gen_ai.usage.output_tokens", result.usage.output_tokens)
+    if result.usage.cache_read_tokens:
+        span.set_attribute("gen_ai.usage.cache_read.input_tokens", result.usage.cache_read_tokens)
+    if result.usage.cache_write_tokens:
+        span.set_attribute(
+            "gen_ai.usage.cache_creation.input_tokens", result.usage.cache_write_tokens
+        )
     reason = FinishReason.Name(result.finish_reason).removeprefix("FINISH_REASON_").lower()
     span.set_attribute("gen_ai.response.finish_reasons", [reason])
 
