@@ -16,6 +16,9 @@ from typing import Any
 
 import psutil
 import pytest
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
 
@@ -73,46 +76,56 @@ class FaultyServer:
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
     ) -> bool:
-        match message["method"]:
-            case "server/discover":
-                result: Any = COMPLETE | {
-                    "supportedVersions": ["2026-07-28"],
-                    "capabilities": {"tools": {}},
-                    "ttlMs": 0,
-                    "cacheScope": "public",
-                }
-            case "tools/list":
-                result = COMPLETE | {"tools": [LISTED], "ttlMs": 0, "cacheScope": "public"}
-            case _:
-                arguments = message["params"]["arguments"]
-                self.calls.append(arguments)
-                self.headers.append(headers)
-                self.called.set()
-                match arguments.get("how"):
-                    case "close":
-                        return False
-                    case "cut":
-                        writer.write(_head(200, 100) + b'{"jsonrpc"')
-                        return False
-                    case "wait":
-                        await reader.read()
-                        self.left.set()
-                        return False
-                    case int() as status:
-                        writer.write(_head(status, 0))
-                        return True
-                    case "large":
-                        result = _text("x" * 9_000_000)
-                    case "error":
-                        error = {"code": -32602, "message": "no such tool"}
-                        body = _message(message, error=error)
-                        writer.write(_head(400, len(body)) + body)
-                        return True
-                    case _:
-                        result = _text(arguments.get("value", ""))
-        answer = _message(message, result=result)
-        writer.write(_head(200, len(answer)) + answer)
-        return True
+        """Answer a request; return False if the connection is to be closed."""
+        if message["method"] == "tools/call":
+            arguments = message["params"]["arguments"]
+            self.calls.append(arguments)
+            self.headers.append(headers)
+            self.called.set()
+            answer = _answer_to_call(message, arguments)
+        else:
+            answer = _ok(_message(message, result=_ANSWERS[message["method"]]))
+        if answer == b"wait":
+            await reader.read()
+            self.left.set()
+            return False
+        writer.write(answer)
+        return bool(answer) and not answer.endswith(_CUT)
+
+
+_ANSWERS: dict[str, Any] = {
+    "server/discover": COMPLETE
+    | {
+        "supportedVersions": ["2026-07-28"],
+        "capabilities": {"tools": {}},
+        "ttlMs": 0,
+        "cacheScope": "public",
+    },
+    "tools/list": COMPLETE | {"tools": [LISTED], "ttlMs": 0, "cacheScope": "public"},
+}
+_CUT = b'{"jsonrpc"'
+
+
+def _answer_to_call(message: dict[str, Any], arguments: dict[str, Any]) -> bytes:
+    how = arguments.get("how", "")
+    if isinstance(how, int):
+        return _head(how, 0)
+    error = _message(message, error={"code": -32602, "message": "no such tool"})
+    event = _ok(b"data: secret\n\n").replace(b"application/json", b"text/event-stream")
+    value = arguments.get("value", "") if how != "large" else "x" * 9_000_000
+    odd = {
+        "wait": b"wait",
+        "close": b"",
+        "cut": _head(200, 100) + _CUT,
+        "unreadable": _ok(b"secret"),
+        "bad event": event,
+        "error": _head(400, len(error)) + error,
+    }
+    return odd.get(how, _ok(_message(message, result=_text(value))))
+
+
+def _ok(body: bytes) -> bytes:
+    return _head(200, len(body)) + body
 
 
 def _head(status: int, length: int) -> bytes:
@@ -153,6 +166,9 @@ async def server(faulty: FaultyServer) -> AsyncIterator[Server]:
         ("close", LostError, "connection"),
         ("cut", LostError, "connection"),
         ("large", LostError, "too large"),
+        ("unreadable", LostError, "cannot be read"),
+        ("bad event", LostError, "cannot be read"),
+        (202, LostError, "cannot be read"),
         (500, LostError, "HTTP status 500"),
         (503, LostError, "HTTP status 503"),
         (400, RefusedError, "HTTP status 400"),
@@ -328,6 +344,33 @@ async def test_headers_are_sent(faulty: FaultyServer) -> None:
     await own.call("act", {}, {}, 5)
     await own.close()
     assert faulty.headers[0]["authorization"] == "Bearer key"
+
+
+async def test_what_a_server_says_is_not_in_traces_and_logs(
+    faulty: FaultyServer, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exporter = InMemorySpanExporter()
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    monkeypatch.setattr("mcp.shared._otel._tracer", provider.get_tracer("mcp"))
+    own = _server(faulty.resource())
+    with pytest.raises(AnsweredError):
+        await own.call("act", {"how": "error"}, {}, 5)
+    assert exporter.get_finished_spans()  # so it is without what follows
+    await own.close()
+    exporter.clear()
+
+    servers = Servers([faulty.resource()], McpMetrics(CollectorRegistry()))
+    found = servers.find("faulty")
+    assert found is not None
+    with pytest.raises(AnsweredError):
+        await found.call("act", {"how": "error"}, {}, 5)
+    with pytest.raises(LostError):
+        await found.call("act", {"how": "bad event"}, {}, 5)
+    await servers.close()
+    assert exporter.get_finished_spans() == ()
+    assert "no such tool" not in caplog.text
+    assert "secret" not in caplog.text
 
 
 async def test_servers_are_found_by_name(faulty: FaultyServer) -> None:

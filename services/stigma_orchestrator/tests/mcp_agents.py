@@ -8,13 +8,14 @@ import json
 import os
 import socket
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import psutil
+from temporalio.worker import Worker
 
 from ai_worker.mcp.activity import CALL_META, KEY_META
 from ai_worker.mcp.listing import list_entries
@@ -110,7 +111,7 @@ class McpAgents:
 
     agents: ToolAgents
     servers: Servers
-    definitions: list[McpToolDefinition] = field(default_factory=list)
+    new_ai_worker: Callable[[], Worker]
 
     async def list(self, *entries: McpTool) -> list[McpToolDefinition]:
         """List the tools as the API has them listed when an agent is applied."""

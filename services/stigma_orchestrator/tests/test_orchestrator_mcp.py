@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry
 from temporalio.client import Client, WorkflowFailureError
+from temporalio.worker import Worker
 
 from ai_worker.mcp.activity import McpCalls
 from ai_worker.mcp.metrics import McpMetrics
@@ -53,7 +54,14 @@ async def server(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterato
 
 
 @pytest.fixture
-async def mcp(
+async def mcp(unstaffed: McpAgents) -> AsyncIterator[McpAgents]:
+    """Agents with all the workers that they need."""
+    async with unstaffed.new_ai_worker():
+        yield unstaffed
+
+
+@pytest.fixture
+async def unstaffed(
     client: Client, settings: OrchestratorSettings, server: McpServer
 ) -> AsyncIterator[McpAgents]:
     metrics = McpMetrics(CollectorRegistry())
@@ -64,12 +72,13 @@ async def mcp(
         task_queue_prefix=settings.task_queue_prefix, shutdown_grace=settings.shutdown_grace
     )
     sender = Sender(client, CallbackMetrics(CollectorRegistry()))
-    async with (
-        new_execution_worker(client, sender, settings),
-        new_ai_worker(client, caller, ai_settings, McpCalls(servers, metrics)),
-    ):
+
+    def ai_worker() -> Worker:
+        return new_ai_worker(client, caller, ai_settings, McpCalls(servers, metrics))
+
+    async with new_execution_worker(client, sender, settings):
         async with asyncio.timeout(100):
-            yield McpAgents(agents, servers)
+            yield McpAgents(agents, servers, ai_worker)
         await agents.replay()
     await servers.close()
     assert not server.started_by_the_worker()
@@ -174,6 +183,21 @@ async def test_a_cancelled_call_leaves_no_process(mcp: McpAgents, server: McpSer
         await handle.result()
     gone = timedelta(seconds=5)
     await eventually(lambda: not server.started_by_the_worker(), within=gone, what="its end")
+
+
+@pytest.mark.parametrize("server", ["http", "stdio"], indirect=True)
+@pytest.mark.parametrize("is_safe", [False, True])
+async def test_a_worker_that_stops_in_a_call_cancels_no_execution(
+    unstaffed: McpAgents, server: McpServer, is_safe: bool
+) -> None:
+    policy = {"retry_safe": is_safe, "timeout": 20, "attempt_timeout": 5, "attempts": 2}
+    async with unstaffed.new_ai_worker():
+        handle = await unstaffed.start(answer(call("act", how="wait")), LAST, policy=policy)
+        await eventually(lambda: server.calls, what="the call")
+    async with unstaffed.new_ai_worker():
+        ended = await unstaffed.agents.ended(handle)
+    assert (ended.phase, ended.outcomes) == ("COMPLETED", ["UNKNOWN"])
+    assert server.keys == [f"{handle.id}/1-1"] * (2 if is_safe else 1)
 
 
 async def test_a_call_that_takes_too_long_is_unknown(mcp: McpAgents, server: McpServer) -> None:

@@ -274,6 +274,8 @@ def _failures() -> Iterator[None]:
             raise failure from None
         if error.code == mcp_types.CONNECTION_CLOSED:
             raise LostError("The connection to the MCP server was lost.") from None
+        if error.code == mcp_types.PARSE_ERROR:  # also the client's own, of an answer
+            raise LostError("The MCP server's answer cannot be read.") from None
         if error.code == mcp_types.REQUEST_TIMEOUT:
             raise LostError("The MCP server did not answer in time.") from None
         text = " ".join(error.message.split())[:_MAX_ERROR_CHARACTERS]

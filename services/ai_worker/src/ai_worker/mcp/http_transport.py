@@ -82,23 +82,36 @@ async def _complete(
     request: httpx2.Request, message: Any, response: httpx2.Response
 ) -> httpx2.Response:
     """Return a response that the client can read without an error."""
-    status = response.status_code
-    kind = response.headers.get("content-type", "").lower()
-    if response.is_success and kind.startswith("text/event-stream"):
-        return response
-    if response.is_redirect or response.is_informational:
+    is_stream = response.is_success and _is_of(response, "text/event-stream")
+    if is_stream or response.is_redirect or response.is_informational:
         return response
     body = await _body(response)
+    failure = _failure(request, message, response, body)
+    if failure is not None:
+        return _answer(request, message, failure)
+    return httpx2.Response(
+        response.status_code, headers=response.headers, content=body, request=request
+    )
+
+
+def _failure(
+    request: httpx2.Request, message: Any, response: httpx2.Response, body: bytes | None
+) -> NotSentError | LostError | None:
+    """Return what is wrong with a response; None for an answer, or an error of the server."""
+    status = response.status_code
     if status == _NOT_FOUND and SESSION_HEADER in request.headers:
-        return _answer(request, message, RefusedError("The MCP server has lost the session."))
+        return RefusedError("The MCP server has lost the session.")
     if body is None:
         text = "The MCP server's answer is too large, or encoded in a way that was not asked for."
-        return _answer(request, message, LostError(text))
-    if response.is_error and not _is_json_rpc_error(body, kind):
-        text = f"The MCP server answered with HTTP status {status}."
-        is_lost = status >= httpx2.codes.INTERNAL_SERVER_ERROR or status == _REQUEST_TIMEOUT
-        return _answer(request, message, LostError(text) if is_lost else RefusedError(text))
-    return httpx2.Response(status, headers=response.headers, content=body, request=request)
+        return LostError(text)
+    if response.is_success:
+        is_answer = bool(_object(body)) or not _is_request(message)
+        return None if is_answer else LostError("The MCP server's answer cannot be read.")
+    if _is_of(response, "application/json") and isinstance(_object(body).get("error"), dict):
+        return None
+    text = f"The MCP server answered with HTTP status {status}."
+    is_lost = status >= httpx2.codes.INTERNAL_SERVER_ERROR or status == _REQUEST_TIMEOUT
+    return LostError(text) if is_lost else RefusedError(text)
 
 
 async def _body(response: httpx2.Response) -> bytes | None:
@@ -116,21 +129,28 @@ async def _body(response: httpx2.Response) -> bytes | None:
     return bytes(body)
 
 
-def _is_json_rpc_error(body: bytes, kind: str) -> bool:
-    if not kind.startswith("application/json"):
-        return False
+def _is_of(response: httpx2.Response, kind: str) -> bool:
+    return str(response.headers.get("content-type", "")).lower().startswith(kind)
+
+
+def _is_request(message: Any) -> bool:
+    return isinstance(message, dict) and "id" in message and "method" in message
+
+
+def _object(body: bytes) -> dict[str, Any]:
+    """Return the JSON object of a body; an empty one for anything else."""
     try:
         found = json.loads(body)
     except (ValueError, RecursionError):
-        return False
-    return isinstance(found, dict) and isinstance(found.get("error"), dict)
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _answer(
     request: httpx2.Request, message: Any, failure: NotSentError | LostError
 ) -> httpx2.Response:
     """Return the answer to a request that failed; a notification has none."""
-    if not isinstance(message, dict) or "id" not in message or "method" not in message:
+    if not _is_request(message):
         return httpx2.Response(httpx2.codes.ACCEPTED, request=request)
     text = str(failure)
     data = {"mark": _MARK, "failure": type(failure).__name__, "text": text}
