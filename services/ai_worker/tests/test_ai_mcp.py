@@ -211,14 +211,14 @@ async def test_a_cancel_reaches_the_server(faulty: FaultyServer, server: Server)
 async def test_a_server_that_is_away_was_not_called() -> None:
     own = _server(McpServerResource(name="away", url="http://127.0.0.1:9/"))
     with pytest.raises(NotSentError, match="cannot be reached"):
-        await own.call("act", {}, {}, 0.5)
+        await own.call("act", {}, {}, 3)
     await own.close()
 
 
 async def test_a_command_that_does_not_exist_was_not_called() -> None:
     own = _server(McpServerResource(name="missing", command="no-such-command"))
     with pytest.raises(NotSentError, match="not installed"):
-        await own.call("act", {}, {}, 0.5)
+        await own.call("act", {}, {}, 3)
     await own.close()
 
 
@@ -421,3 +421,21 @@ def test_results_are_told_as_text(result: dict[str, Any], outcome: str, content:
     expected = {"OK": TOOL_OUTCOME_OK, "ERROR": TOOL_OUTCOME_ERROR}[outcome]
     response = read_result(result, 1000)
     assert (response.outcome, response.content) == (expected, content)
+
+
+async def test_a_proxy_of_the_environment_is_used(
+    faulty: FaultyServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As for providers: a plain HTTP proxy is asked for the server's whole address."""
+    proxy = faulty.resource().url
+    monkeypatch.setenv("HTTP_PROXY", proxy)
+    monkeypatch.setenv("NO_PROXY", "")
+    own = _server(McpServerResource(name="inside", url="http://tickets.example/mcp"))
+    await own.call("act", {"value": "a"}, {}, 5)
+    await own.close()
+    assert faulty.headers[0]["host"] == "tickets.example"
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    own = _server(McpServerResource(name="inside", url="http://tickets.example/mcp"))
+    with pytest.raises(NotSentError, match="cannot be reached"):
+        await own.call("act", {}, {}, 3)
+    await own.close()

@@ -191,7 +191,7 @@ async def test_a_server_that_hangs_is_unavailable(staffed: Api, server: McpServe
 async def test_without_an_ai_worker_nothing_is_listed(api: Api) -> None:
     async with refused(Code.UNAVAILABLE) as refusal:
         await api.apply("clerk", agent(mcp()))
-    assert refusal.message == "agent.spec.tools[0].mcp: no AI worker listed the tools within 10 s"
+    assert refusal.message == "agent.spec.tools[0].mcp: no AI worker listed the tools within 12 s"
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import asyncio
 import contextvars
 import math
 import os
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
@@ -22,10 +22,10 @@ from mcp import Client, MCPError
 from mcp.client.stdio import stdio_client
 from mcp.client.streamable_http import streamable_http_client
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
-from pydantic import TypeAdapter, ValidationError
+from pydantic import SecretStr, TypeAdapter, ValidationError
 
 from ai_worker.mcp.failures import AnsweredError, LostError, NotSentError
-from ai_worker.mcp.http_transport import ServerTransport, failure_in, new_client
+from ai_worker.mcp.http_client import ServerClient, failure_in
 from ai_worker.mcp.process_guard import guarded
 from ai_worker.mcp_resources import McpServerResource
 from stigma.contracts.limits import MAX_PROVIDER_RESPONSE_BYTES
@@ -54,7 +54,7 @@ class Connection:
         """
         self._resource = resource
         self._client: Client | None = None
-        self._http = ServerTransport() if resource.url else None
+        self._http = ServerClient(_shown(resource.headers)) if resource.url else None
         self._ended = False
         self._listed = False
         self._listing = asyncio.Lock()
@@ -212,16 +212,14 @@ class Connection:
     async def _transport(self, stack: AsyncExitStack) -> Any:
         resource = self._resource
         if self._http is not None:
-            headers = {name: value.get_secret_value() for name, value in resource.headers.items()}
-            http = await stack.enter_async_context(new_client(self._http, headers))
+            http = await stack.enter_async_context(self._http)
             return streamable_http_client(
                 resource.url, http_client=http, max_sse_event_size=MAX_PROVIDER_RESPONSE_BYTES
             )
-        variables = {name: value.get_secret_value() for name, value in resource.env.items()}
         # What a server says to people may quote arguments.
         log = stack.enter_context(Path(os.devnull).open("w", encoding="utf-8"))  # noqa: ASYNC230, SIM115
         return self._watched(
-            stdio_client(guarded(resource.command, resource.args, variables), errlog=log)
+            stdio_client(guarded(resource.command, resource.args, _shown(resource.env)), errlog=log)
         )
 
     @asynccontextmanager
@@ -261,6 +259,10 @@ class _UntilEnd:
 
     async def __aexit__(self, *error: Any) -> Any:
         return await self._stream.__aexit__(*error)
+
+
+def _shown(values: Mapping[str, SecretStr]) -> dict[str, str]:
+    return {name: value.get_secret_value() for name, value in values.items()}
 
 
 @contextmanager

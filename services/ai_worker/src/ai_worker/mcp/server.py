@@ -79,15 +79,18 @@ class Server:
     async def _send(self, send: Callable[[Connection], Awaitable[R]], deadline: float) -> R:
         """Send a request; it is sent again only if it did not reach the server."""
         delay = _FIRST_DELAY
+        problem: NotSentError | None = None
         while True:
             try:
                 connection = await self._ready(deadline)
                 return await self._send_on(connection, send)
             except RefusedError:
                 raise
-            except NotSentError:
+            except NotSentError as error:
+                # The first says more than a last one that had no time.
+                problem = problem or error
                 if asyncio.get_running_loop().time() + delay >= deadline:
-                    raise
+                    raise problem from None
             await asyncio.sleep(delay)
             delay = min(2 * delay, _MAX_DELAY)
 

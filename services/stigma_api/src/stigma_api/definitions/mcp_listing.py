@@ -18,8 +18,8 @@ from stigma_api.requests.violations import Violations
 from stigma_api.temporal.calls import temporal_call
 
 # Time for the servers, for the worker that asks them, and for Temporal's answer: within a call's.
-_SERVERS_TIMEOUT = timedelta(seconds=8)
-_TIMEOUT = timedelta(seconds=10)
+_SERVERS_TIMEOUT = timedelta(seconds=10)
+_TIMEOUT = timedelta(seconds=12)
 _SLACK = timedelta(seconds=2)
 
 
@@ -40,7 +40,7 @@ class McpListing:
 
         Raises:
             ApiError: INVALID_ARGUMENT, an unknown server, a tool that it does not offer, or a name
-                that another tool has; UNAVAILABLE, a server did not answer within 8 s.
+                that another tool has; UNAVAILABLE, a server did not answer within 10 s.
         """
         entries = {
             f"{at}.tools[{index}].mcp": tool.mcp

@@ -24,51 +24,47 @@ _CODE = -32000
 # Only this process knows it: a server's own error is not taken for one of these.
 _MARK = secrets.token_hex(16)
 _FAILURES = {each.__name__: each for each in (NotSentError, RefusedError, LostError)}
+_BEFORE_SENDING = (
+    httpx2.ConnectError,
+    httpx2.ConnectTimeout,
+    httpx2.PoolTimeout,
+    httpx2.ProxyError,
+)
 _NOT_FOUND = 404
 _REQUEST_TIMEOUT = 408
 
 
-class ServerTransport(httpx2.AsyncBaseTransport):
-    """Sends a connection's requests, and answers those that fail."""
+class ServerClient(httpx2.AsyncClient):
+    """Sends a connection's requests, without a time limit, and answers those that fail."""
 
-    def __init__(self) -> None:
-        self._inner = httpx2.AsyncHTTPTransport(
-            limits=httpx2.Limits(max_connections=None, max_keepalive_connections=20)
+    def __init__(self, headers: Mapping[str, str]) -> None:
+        """`headers`: of every request."""
+        super().__init__(
+            headers=dict(headers),
+            timeout=httpx2.Timeout(None, connect=_CONNECT_SECONDS),
+            limits=httpx2.Limits(max_connections=None, max_keepalive_connections=20),
         )
         self.has_session = False
         """Whether the server keeps a session for this connection."""
 
     @override
-    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+    async def send(
+        self, request: httpx2.Request, *, stream: bool = False, **options: Any
+    ) -> httpx2.Response:
         if request.method != "POST":
-            return await self._inner.handle_async_request(request)
+            return await super().send(request, stream=stream, **options)
         # Bodies are read here, whole, and what would inflate is not: see `_body`.
         request.headers["accept-encoding"] = "identity"
         message = json.loads(await request.aread())
         try:
-            response = await self._inner.handle_async_request(request)
+            response = await super().send(request, stream=True, **options)
             self.has_session |= SESSION_HEADER in response.headers
             return await _complete(request, message, response)
-        except (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout):
+        except _BEFORE_SENDING:
             return _answer(request, message, NotSentError("The MCP server cannot be reached."))
         except httpx2.TransportError:
             text = "The connection to the MCP server was lost."
             return _answer(request, message, LostError(text))
-
-    @override
-    async def aclose(self) -> None:
-        await self._inner.aclose()
-
-
-def new_client(transport: ServerTransport, headers: Mapping[str, str]) -> httpx2.AsyncClient:
-    """Return a client that knows no proxy of the environment. Its requests have no time limit.
-
-    Args:
-        transport: what sends.
-        headers: of every request.
-    """
-    timeout = httpx2.Timeout(None, connect=_CONNECT_SECONDS)
-    return httpx2.AsyncClient(transport=transport, headers=dict(headers), timeout=timeout)
 
 
 def failure_in(data: Any) -> NotSentError | LostError | None:
