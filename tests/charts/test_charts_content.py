@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
+from ai_worker.mcp_resources import load_mcp_servers
 from ai_worker.resources import load_providers
 from stigma.contracts.durations import parse_duration
 from stigma.contracts.task_queues import TaskQueues
@@ -126,6 +127,7 @@ def test_config_changes_replace_pods(helm4: Helm):
     for chart, change in (
         ("stigma-api", {"auth": {"principals": [{"name": "another"}]}}),
         ("ai-worker", {"providers": []}),
+        ("ai-worker", {"mcpServers": []}),
     ):
         before, after = (
             named(helm4.documents(chart, values), "Deployment")["spec"]["template"]
@@ -143,6 +145,8 @@ def test_provider_file_can_be_read(helm4: Helm, tmp_path):
     file.write_text(config["data"]["providers.yaml"])
     [provider] = load_providers(file, {"LOCAL_MODELS_KEY": "key"})
     assert provider.name == "local"
+    [server] = load_mcp_servers(file, {"LOCAL_MODELS_KEY": "key"})
+    assert server.headers["Authorization"].get_secret_value() == "Bearer key"
 
 
 def test_mounted_files_are_where_variables_say(helm4: Helm):

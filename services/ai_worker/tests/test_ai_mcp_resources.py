@@ -57,6 +57,15 @@ def test_servers_stand_beside_providers(tmp_path: Path) -> None:
     assert provider.name == "local"
 
 
+def test_a_file_of_servers_alone_says_nothing_of_providers(tmp_path: Path) -> None:
+    load(tmp_path, document("{stdio: {command: a}}"))
+    file = tmp_path / "resources.yaml"
+    [provider] = load_providers(file, {"OPENAI_API_KEY": "sk-1"})
+    assert provider.name == "openai"
+    file.write_text("")
+    assert load_providers(file, {"OPENAI_API_KEY": "sk-1"}) == []
+
+
 def test_there_are_none_without_a_file() -> None:
     assert load_mcp_servers(None, {}) == []
 

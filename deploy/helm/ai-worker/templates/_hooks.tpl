@@ -29,8 +29,8 @@ stigma-ai: activity
 {{- end -}}
 
 {{- define "ai-worker.checksums" -}}
-{{- if .Values.providers }}
-checksum/providers: {{ .Values.providers | toJson | sha256sum }}
+{{- with concat .Values.providers .Values.mcpServers }}
+checksum/providers: {{ . | toJson | sha256sum }}
 {{- end }}
 {{- end -}}
 
@@ -58,20 +58,20 @@ checksum/providers: {{ .Values.providers | toJson | sha256sum }}
 {{- define "ai-worker.providers" -}}
 {{- if .Values.existingConfigMap -}}
 {{- .Values.existingConfigMap -}}
-{{- else if .Values.providers -}}
+{{- else if or .Values.providers .Values.mcpServers -}}
 {{- include "stigma.fullname" . }}-providers
 {{- end -}}
 {{- end -}}
 
 {{- define "ai-worker.configMap" -}}
-{{- if and .Values.providers (not .Values.existingConfigMap) -}}
+{{- if and (or .Values.providers .Values.mcpServers) (not .Values.existingConfigMap) -}}
 apiVersion: v1
 kind: ConfigMap
 metadata:
   {{- include "stigma.metadata" (list . "-providers") | nindent 2 }}
 data:
   providers.yaml: |
-    {{- range .Values.providers }}
+    {{- range concat .Values.providers .Values.mcpServers }}
     ---
     {{- toYaml . | nindent 4 }}
     {{- end }}

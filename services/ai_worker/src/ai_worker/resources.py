@@ -165,15 +165,19 @@ def load_providers(
 ) -> list[ProviderResource]:
     """Return the providers of a file or, without one, those that the environment has keys for.
 
+    A file that has MCP servers alone says nothing of providers.
+
     Raises:
         ResourceError: naming the file, the document and the field.
     """
     if path is None:
         return _from_environment(environment)
     resources: list[ProviderResource] = []
-    for place, document in read_documents(path):
-        if kind_of(document) == MCP_SERVER_KIND:
-            continue
+    documents = read_documents(path)
+    own = [each for each in documents if kind_of(each[1]) != MCP_SERVER_KIND]
+    if documents and not own:
+        return _from_environment(environment)
+    for place, document in own:
         resource = _resource(document, place, environment)
         if resource.name == SCRIPTED_PROVIDER:
             raise ResourceError(f"{place}: the name {SCRIPTED_PROVIDER!r} is built in")
