@@ -42,6 +42,7 @@ class FaultyServer:
     def __init__(self) -> None:
         self.calls: list[dict[str, Any]] = []
         self.headers: list[dict[str, str]] = []
+        self.lists_nothing = False
         self.called = asyncio.Event()
         self.left = asyncio.Event()
         """Set when a client has gone that waited."""
@@ -83,6 +84,8 @@ class FaultyServer:
             self.headers.append(headers)
             self.called.set()
             answer = _answer_to_call(message, arguments)
+        elif self.lists_nothing and message["method"] == "tools/list":
+            answer = b"wait"
         else:
             answer = _ok(_message(message, result=_ANSWERS[message["method"]]))
         if answer == b"wait":
@@ -213,6 +216,15 @@ async def test_a_server_that_is_away_was_not_called() -> None:
     with pytest.raises(NotSentError, match="cannot be reached"):
         await own.call("act", {}, {}, 3)
     await own.close()
+
+
+async def test_a_server_that_lists_nothing_was_not_called(
+    faulty: FaultyServer, server: Server
+) -> None:
+    faulty.lists_nothing = True
+    with pytest.raises(NotSentError, match="did not answer in time"):
+        await server.call("act", {}, {}, 2)
+    assert faulty.calls == []
 
 
 async def test_a_command_that_does_not_exist_was_not_called() -> None:

@@ -96,18 +96,26 @@ class Connection:
             except AnsweredError:
                 pass  # it answers, be it that it knows no ping
 
+    async def ready_for_calls(self) -> None:
+        """Wait as `ready` does, and for the list of tools where calls need it.
+
+        Raises:
+            NotSentError: it cannot be opened, has ended, or lists no tools.
+        """
+        await self.ready()
+        if self._http is not None and self._is_modern:
+            await self._know_tools()
+
     async def call(
         self, tool: str, arguments: dict[str, Any], meta: dict[str, Any]
     ) -> dict[str, Any]:
-        """Call a tool, once; return the result as the server sent it.
+        """Call a tool, once, when it is ready for calls; return the result as the server sent it.
 
         Raises:
             NotSentError: the call has not happened.
             LostError: the call may have happened.
             AnsweredError: the server answered with an error.
         """
-        if self._http is not None and self._is_modern:
-            await self._know_tools()
         params = mcp_types.CallToolRequestParams(name=tool, arguments=arguments, _meta=meta)
         return await self._request(mcp_types.CallToolRequest(params=params), self._seconds)
 

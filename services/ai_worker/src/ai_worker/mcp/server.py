@@ -48,7 +48,11 @@ class Server:
         """
         deadline = asyncio.get_running_loop().time() + start_seconds
         async with self._slot(deadline):
-            return await self._send(lambda found: found.call(tool, arguments, meta), deadline)
+            return await self._send(
+                Connection.ready_for_calls,
+                lambda found: found.call(tool, arguments, meta),
+                deadline,
+            )
 
     async def list_tools(self, seconds: float) -> list[mcp_types.Tool]:
         """Return the tools that the server lists, waiting for it if need be.
@@ -72,17 +76,28 @@ class Server:
     async def _list_tools(self, deadline: float) -> list[mcp_types.Tool]:
         while True:
             try:
-                return await self._send(Connection.list_tools, deadline)
+                return await self._send(Connection.ready, Connection.list_tools, deadline)
             except LostError:  # listing has no effects
                 await asyncio.sleep(_MAX_DELAY)
 
-    async def _send(self, send: Callable[[Connection], Awaitable[R]], deadline: float) -> R:
-        """Send a request; it is sent again only if it did not reach the server."""
+    async def _send(
+        self,
+        ready: Callable[[Connection], Awaitable[None]],
+        send: Callable[[Connection], Awaitable[R]],
+        deadline: float,
+    ) -> R:
+        """Send a request; it is sent again only if it did not reach the server.
+
+        Args:
+            ready: waits until a connection is ready for it.
+            send: sends it.
+            deadline: until which it may wait to be sent.
+        """
         delay = _FIRST_DELAY
         problem: NotSentError | None = None
         while True:
             try:
-                connection = await self._ready(deadline)
+                connection = await self._ready(ready, deadline)
                 return await self._send_on(connection, send)
             except RefusedError:
                 raise
@@ -105,7 +120,9 @@ class Server:
                 connection.retire()
             raise
 
-    async def _ready(self, deadline: float) -> Connection:
+    async def _ready(
+        self, ready: Callable[[Connection], Awaitable[None]], deadline: float
+    ) -> Connection:
         if self._closed:
             raise RefusedError("The worker is stopping.")
         connection = self._connection
@@ -113,7 +130,7 @@ class Server:
             connection = self._connection = self._open()
         try:
             async with asyncio.timeout_at(deadline):
-                await connection.ready()
+                await ready(connection)
         except TimeoutError:
             raise NotSentError("The MCP server did not answer in time.") from None
         except NotSentError as error:
