@@ -190,7 +190,7 @@ async def test_a_cancelled_call_leaves_no_process(mcp: McpAgents, server: McpSer
 async def test_a_worker_that_stops_in_a_call_cancels_no_execution(
     unstaffed: McpAgents, server: McpServer, is_safe: bool
 ) -> None:
-    policy = {"retry_safe": is_safe, "timeout": 20, "attempt_timeout": 5, "attempts": 2}
+    policy = {"retry_safe": is_safe, "timeout": 40, "attempt_timeout": 10, "attempts": 2}
     async with unstaffed.new_ai_worker():
         handle = await unstaffed.start(answer(call("act", how="wait")), LAST, policy=policy)
         await eventually(lambda: server.calls, what="the call")

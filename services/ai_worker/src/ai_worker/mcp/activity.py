@@ -65,8 +65,11 @@ class McpCalls(McpActivities):
                 response = await self._call(request)
             outcome = ToolOutcome.Name(response.outcome).removeprefix("TOOL_OUTCOME_")
         except NotSentError as error:
-            outcome = "NOT_RUN"
-            raise ApplicationError(str(error), type=tool_results.MCP_CALL_NOT_SENT) from None
+            # Of an attempt before nothing is known here: it may have been sent.
+            is_first = activity.info().attempt == 1
+            outcome = "NOT_RUN" if is_first else "UNKNOWN"
+            kind = tool_results.MCP_CALL_NOT_SENT if is_first else tool_results.MCP_CALL_LOST
+            raise ApplicationError(str(error), type=kind) from None
         except LostError as error:
             outcome = "UNKNOWN"
             raise ApplicationError(str(error), type=tool_results.MCP_CALL_LOST) from None
