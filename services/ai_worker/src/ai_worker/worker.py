@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from temporalio.client import Client
 from temporalio.worker import Worker
 
+from ai_worker.calls.heartbeats import DETAILED_HEARTBEAT_INTERVAL
 from ai_worker.conversations.activity import ConversationCalls
 from ai_worker.conversations.histories import Conversations
 from ai_worker.mcp.absent import NoMcpServers
@@ -43,7 +44,7 @@ def new_worker(
             mcp_calls.call_mcp_tool,
         ],
         max_concurrent_activities=settings.max_concurrent_activities,
-        **worker_options(settings),
+        **worker_options(settings, DETAILED_HEARTBEAT_INTERVAL),
     )
 
 

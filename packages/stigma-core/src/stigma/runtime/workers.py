@@ -19,22 +19,31 @@ from stigma.runtime.health import Readiness
 from stigma.runtime.settings import ServiceSettings
 from stigma.runtime.temporal import check_worker_versioning
 
+HEARTBEAT_THROTTLE = timedelta(seconds=2)
+"""Least time between two heartbeats of an activity that are sent."""
+
 _START_POLL_SECONDS = 0.01
 
 
-def worker_options(settings: ServiceSettings) -> dict[str, Any]:
+def worker_options(
+    settings: ServiceSettings, heartbeat_throttle: timedelta = HEARTBEAT_THROTTLE
+) -> dict[str, Any]:
     """Return the keyword arguments that every `Worker` of a service is made with.
 
     Running activities get `shutdown_grace` to end (the SDK's default is none at all); a cancel
-    reaches an activity within 2 s of its next heartbeat (by default up to 30 s and more).
+    reaches an activity within the throttle of its next heartbeat (by default up to 30 s and more).
+
+    Args:
+        settings: of the service.
+        heartbeat_throttle: least time between two heartbeats of an activity that are sent.
 
     Raises:
         ConfigurationError: a deployment is named, but not the version of this worker in it.
     """
     options: dict[str, Any] = {
         "graceful_shutdown_timeout": settings.shutdown_grace,
-        "max_heartbeat_throttle_interval": timedelta(seconds=2),
-        "default_heartbeat_throttle_interval": timedelta(seconds=2),
+        "max_heartbeat_throttle_interval": heartbeat_throttle,
+        "default_heartbeat_throttle_interval": heartbeat_throttle,
     }
     if not settings.workflow_sandbox:
         options["workflow_runner"] = UnsandboxedWorkflowRunner()

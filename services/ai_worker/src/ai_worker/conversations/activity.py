@@ -79,6 +79,7 @@ def _model_call(request: ConverseRequest, found: ConversationHistory) -> ModelCa
         settings=request.settings,
         output_schema=spec.agent.output_schema,
         price_required=settings.cost_usd > 0,
+        partial_text=request.partial_text,
     )
     if configuration.provider(request.model) == configuration.SCRIPTED_PROVIDER:
         call.script.CopyFrom(spec.agent.script)

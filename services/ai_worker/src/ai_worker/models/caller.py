@@ -17,10 +17,12 @@ from ai_worker.calls.heartbeats import heartbeats
 from ai_worker.calls.observed_call import SUCCESS, ObservedCall
 from ai_worker.models.catalog import Catalog
 from ai_worker.models.metrics import ModelCallMetrics, ModelLabels
+from ai_worker.models.partial_text import reported_to
 from ai_worker.models.provider import ModelResult, Provider, ToolDefinition
 from ai_worker.models.tracing import model_call_span, record_failure, record_result
 from stigma.agent.v1.agent_execution_pb2 import Usage
 from stigma.agent.v1.agent_pb2 import FAILURE_REASON_MODEL_TIMEOUT
+from stigma.contracts.partial_text import PartialText
 from stigma.internal.v1.execution_pb2 import ModelCallRequest
 
 R = TypeVar("R")
@@ -45,8 +47,9 @@ class ModelCaller:
         Raises:
             CallError: the call failed, or `respond` did.
         """
-        with model_call_span(request) as span:
-            async with heartbeats():
+        partial_text = _partial_text(request)
+        with model_call_span(request) as span, reported_to(partial_text):
+            async with heartbeats(partial_text.details if partial_text else None):
                 call = _ObservedModelCall(request, span, self._metrics, self._logger)
                 with call.observed():
                     provider, model = self._catalog.resolve(request.model)
@@ -54,6 +57,12 @@ class ModelCaller:
                     result = await _call_within_timeout(provider, model, request, tools)
                     call.responded(result)
                     return respond(result)
+
+
+def _partial_text(request: ModelCallRequest) -> PartialText | None:
+    if not request.partial_text:
+        return None
+    return PartialText(request.step, activity.info().attempt)
 
 
 async def _call_within_timeout(

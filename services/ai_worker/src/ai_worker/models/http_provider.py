@@ -18,6 +18,7 @@ from pydantic_ai.messages import (
     ModelResponseStreamEvent,
     PartDeltaEvent,
     PartStartEvent,
+    TextPart,
     TextPartDelta,
     ThinkingPartDelta,
     ToolCallPartDelta,
@@ -25,6 +26,7 @@ from pydantic_ai.messages import (
 from pydantic_ai.models import Model
 
 from ai_worker.calls.failures import CallError
+from ai_worker.models import partial_text
 from ai_worker.models.bounded_http import EXCHANGE, BoundedClient, Exchange
 from ai_worker.models.provider import ModelResult, ToolDefinition
 from ai_worker.models.provider_answers import Answers, size
@@ -137,6 +139,7 @@ class HttpProvider:
             received = parts = 0
             async for event in stream:
                 received += _size(event)
+                partial_text.report(_text(event))
                 parts += isinstance(event, PartStartEvent)
                 _check_size(received, parts)
         return stream.get()
@@ -157,6 +160,15 @@ def _size(event: ModelResponseStreamEvent) -> int:
         if isinstance(delta, ToolCallPartDelta):
             return len(delta.args_delta or "")
     return 0
+
+
+def _text(event: ModelResponseStreamEvent) -> str:
+    """Return the text that an event adds to the answer; reasoning and arguments are none."""
+    if isinstance(event, PartStartEvent) and isinstance(event.part, TextPart):
+        return event.part.content
+    if isinstance(event, PartDeltaEvent) and isinstance(event.delta, TextPartDelta):
+        return event.delta.content_delta
+    return ""
 
 
 def _check_size(received: int, parts: int) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from datetime import timedelta
 
 from ai_worker.calls.failures import CallError
+from ai_worker.models import partial_text
 from ai_worker.models.provider import ModelResult, ToolDefinition
 from stigma.agent.v1.agent_execution_pb2 import ROLE_MODEL, Message, Part, ToolCall, Usage
 from stigma.agent.v1.agent_pb2 import (
@@ -25,6 +26,8 @@ from stigma.internal.v1.execution_pb2 import (
     ModelCallRequest,
 )
 
+# Three words and the blanks around them.
+_CHUNK = re.compile(r"\s*(?:\S+\s*){1,3}|\s+")
 _PLACEHOLDER = re.compile(r"\{(message|input|step|results)\}")
 
 
@@ -55,9 +58,11 @@ class ScriptedProvider:
             await asyncio.sleep(step.delay.ToTimedelta().total_seconds())
         if step.HasField("failure"):
             _raise_failure(step.failure, attempt)
-        if step.HasField("cut") and _is_played(step.cut.attempts, attempt):
-            raise CallError(FAILURE_REASON_PROVIDER_UNAVAILABLE, "the answer was cut off")
         text = _fill_in(step.text, request)
+        is_cut = step.HasField("cut") and _is_played(step.cut.attempts, attempt)
+        await _write(text, step.chunk_delay.ToTimedelta(), is_cut=is_cut)
+        if is_cut:
+            raise CallError(FAILURE_REASON_PROVIDER_UNAVAILABLE, "the answer was cut off")
         parts = [Part(text=text)] if text or not step.tool_calls else []
         return ModelResult(
             message=Message(role=ROLE_MODEL, parts=[*parts, *map(_called, step.tool_calls)]),
@@ -74,6 +79,14 @@ def _step(request: ModelCallRequest) -> ScriptStep:
     if not steps:
         return ScriptStep(text="{message}")
     return steps[min(max(request.step, 1), len(steps)) - 1]
+
+
+async def _write(text: str, delay: timedelta, *, is_cut: bool) -> None:
+    """Write a text in pieces, or its first half; without a delay, at once."""
+    chunks = _CHUNK.findall(text) if delay else [text]
+    for chunk in chunks[: (len(chunks) + 1) // 2] if is_cut else chunks:
+        partial_text.report(chunk)
+        await asyncio.sleep(delay.total_seconds())
 
 
 def _raise_failure(failure: ScriptFailure, attempt: int) -> None:

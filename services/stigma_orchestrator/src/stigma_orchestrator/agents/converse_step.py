@@ -38,6 +38,7 @@ class ConverseStep:
             items=self.items,
             model=self.context.configuration.model,
             settings=self._settings(),
+            partial_text=self.context.spec.partial_text,
         )
         try:
             return await workflow.execute_activity_method(

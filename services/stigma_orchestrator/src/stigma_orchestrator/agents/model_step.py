@@ -86,6 +86,7 @@ class ModelStep:
             settings=settings.settings,
             output_schema=spec.agent.output_schema,
             price_required=settings.cost_usd > 0,
+            partial_text=spec.partial_text,
         )
         if settings.is_scripted:
             request.script.CopyFrom(spec.agent.script)

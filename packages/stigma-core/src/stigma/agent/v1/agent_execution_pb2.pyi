@@ -286,6 +286,7 @@ class AgentExecutionSpec(_message.Message):
     CALLBACK_PAYLOAD_FIELD_NUMBER: _builtins.int
     CALLBACK_DEADLINE_FIELD_NUMBER: _builtins.int
     PRINCIPAL_FIELD_NUMBER: _builtins.int
+    PARTIAL_TEXT_FIELD_NUMBER: _builtins.int
     agent_id: _builtins.str
     """The agent as resolved at start: "name@version", or empty for an inline agent."""
     message: _builtins.str
@@ -302,6 +303,8 @@ class AgentExecutionSpec(_message.Message):
     """What the waiting activity is completed with."""
     principal: _builtins.str
     """Who started it."""
+    partial_text: _builtins.bool
+    """Watchers see what a model writes while it writes."""
     @_builtins.property
     def agent(self) -> _agent_pb2.AgentSpec:
         """The agent's definition as resolved at start."""
@@ -343,10 +346,11 @@ class AgentExecutionSpec(_message.Message):
         callback_payload: Global___CallbackPayload.ValueType = ...,
         callback_deadline: _timestamp_pb2.Timestamp | None = ...,
         principal: _builtins.str = ...,
+        partial_text: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "callback_deadline", b"callback_deadline", "caller", b"caller", "config", b"config"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "agent_id", b"agent_id", "callback_deadline", b"callback_deadline", "callback_payload", b"callback_payload", "callback_token", b"callback_token", "caller", b"caller", "config", b"config", "env", b"env", "input_json", b"input_json", "labels", b"labels", "message", b"message", "principal", b"principal", "request_id", b"request_id", "session_id", b"session_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "agent_id", b"agent_id", "callback_deadline", b"callback_deadline", "callback_payload", b"callback_payload", "callback_token", b"callback_token", "caller", b"caller", "config", b"config", "env", b"env", "input_json", b"input_json", "labels", b"labels", "message", b"message", "partial_text", b"partial_text", "principal", b"principal", "request_id", b"request_id", "session_id", b"session_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

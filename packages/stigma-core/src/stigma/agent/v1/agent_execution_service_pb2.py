@@ -27,7 +27,7 @@ from stigma.agent.v1 import agent_pb2 as stigma_dot_agent_dot_v1_dot_agent__pb2
 from stigma.agent.v1 import agent_execution_pb2 as stigma_dot_agent_dot_v1_dot_agent__execution__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n-stigma/agent/v1/agent_execution_service.proto\x12\x0fstigma.agent.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1bstigma/agent/v1/agent.proto\x1a%stigma/agent/v1/agent_execution.proto\"\xdb\x04\n\x11StartAgentRequest\x12\x10\n\x08\x61gent_id\x18\x01 \x01(\t\x12(\n\x04spec\x18\x02 \x01(\x0b\x32\x1a.stigma.agent.v1.AgentSpec\x12\x16\n\x0e\x63\x61llback_token\x18\x03 \x01(\x0c\x12\x0f\n\x07message\x18\x04 \x01(\t\x12\x12\n\ninput_json\x18\x05 \x01(\t\x12\x38\n\x03\x65nv\x18\x06 \x03(\x0b\x32+.stigma.agent.v1.StartAgentRequest.EnvEntry\x12,\n\x06\x63onfig\x18\x07 \x01(\x0b\x32\x1c.stigma.agent.v1.AgentConfig\x12\x12\n\nsession_id\x18\x08 \x01(\t\x12>\n\x06labels\x18\t \x03(\x0b\x32..stigma.agent.v1.StartAgentRequest.LabelsEntry\x12\x12\n\nrequest_id\x18\n \x01(\t\x12/\n\x06\x63\x61ller\x18\x0b \x01(\x0b\x32\x1f.stigma.agent.v1.TemporalCaller\x12:\n\x10\x63\x61llback_payload\x18\x0c \x01(\x0e\x32 .stigma.agent.v1.CallbackPayload\x12\x35\n\x11\x63\x61llback_deadline\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x1a*\n\x08\x45nvEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"Y\n\x18GetAgentExecutionRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x31\n\x04view\x18\x02 \x01(\x0e\x32#.stigma.agent.v1.AgentExecutionView\"S\n\x1aListAgentExecutionsRequest\x12\x0e\n\x06\x66ilter\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"k\n\x1bListAgentExecutionsResponse\x12\x33\n\nexecutions\x18\x01 \x03(\x0b\x32\x1f.stigma.agent.v1.AgentExecution\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"8\n\x1aWatchAgentExecutionRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0e\n\x06\x63ursor\x18\x02 \x01(\t\"\xc3\x05\n\x1bWatchAgentExecutionResponse\x12\x0e\n\x06\x63ursor\x18\x01 \x01(\t\x12(\n\x04time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x34\n\x07started\x18\x03 \x01(\x0b\x32!.stigma.agent.v1.ExecutionStartedH\x00\x12\x38\n\x0e\x63\x61llback_bound\x18\x04 \x01(\x0b\x32\x1e.stigma.agent.v1.CallbackBoundH\x00\x12?\n\x12model_call_started\x18\x05 \x01(\x0b\x32!.stigma.agent.v1.ModelCallStartedH\x00\x12\x43\n\x14model_call_completed\x18\x06 \x01(\x0b\x32#.stigma.agent.v1.ModelCallCompletedH\x00\x12=\n\x11model_call_failed\x18\x07 \x01(\x0b\x32 .stigma.agent.v1.ModelCallFailedH\x00\x12<\n\x10\x63\x61ncel_requested\x18\x08 \x01(\x0b\x32 .stigma.agent.v1.CancelRequestedH\x00\x12\x42\n\x13\x63\x61llback_delivering\x18\t \x01(\x0b\x32#.stigma.agent.v1.CallbackDeliveringH\x00\x12\x30\n\x05\x65nded\x18\n \x01(\x0b\x32\x1f.stigma.agent.v1.ExecutionEndedH\x00\x12=\n\x11tool_call_started\x18\x0b \x01(\x0b\x32 .stigma.agent.v1.ToolCallStartedH\x00\x12\x39\n\x0ftool_call_ended\x18\x0c \x01(\x0b\x32\x1e.stigma.agent.v1.ToolCallEndedH\x00\x42\x07\n\x05\x65vent\"F\n\x10\x45xecutionStarted\x12\x32\n\texecution\x18\x01 \x01(\x0b\x32\x1f.stigma.agent.v1.AgentExecution\"$\n\rCallbackBound\x12\x13\n\x0b\x66ingerprint\x18\x01 \x01(\t\"/\n\x10ModelCallStarted\x12\x0c\n\x04step\x18\x01 \x01(\x05\x12\r\n\x05model\x18\x02 \x01(\t\"t\n\x12ModelCallCompleted\x12\x0c\n\x04step\x18\x01 \x01(\x05\x12)\n\x07message\x18\x02 \x01(\x0b\x32\x18.stigma.agent.v1.Message\x12%\n\x05usage\x18\x03 \x01(\x0b\x32\x16.stigma.agent.v1.Usage\"J\n\x0fModelCallFailed\x12\x0c\n\x04step\x18\x01 \x01(\x05\x12)\n\x07\x66\x61ilure\x18\x02 \x01(\x0b\x32\x18.stigma.agent.v1.Failure\"0\n\x0fToolCallStarted\x12\x0f\n\x07\x63\x61ll_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\"<\n\rToolCallEnded\x12+\n\x06result\x18\x01 \x01(\x0b\x32\x1b.stigma.agent.v1.ToolResult\"!\n\x0f\x43\x61ncelRequested\x12\x0e\n\x06reason\x18\x01 \x01(\t\")\n\x12\x43\x61llbackDelivering\x12\x13\n\x0b\x66ingerprint\x18\x01 \x01(\t\"D\n\x0e\x45xecutionEnded\x12\x32\n\texecution\x18\x01 \x01(\x0b\x32\x1f.stigma.agent.v1.AgentExecution\"`\n\x1b\x43\x61ncelAgentExecutionRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x11\n\tnamespace\x18\x04 \x01(\t*y\n\x12\x41gentExecutionView\x12$\n AGENT_EXECUTION_VIEW_UNSPECIFIED\x10\x00\x12\x1e\n\x1a\x41GENT_EXECUTION_VIEW_BASIC\x10\x01\x12\x1d\n\x19\x41GENT_EXECUTION_VIEW_FULL\x10\x02\x32\x98\x04\n\x15\x41gentExecutionService\x12Q\n\nStartAgent\x12\".stigma.agent.v1.StartAgentRequest\x1a\x1f.stigma.agent.v1.AgentExecution\x12_\n\x11GetAgentExecution\x12).stigma.agent.v1.GetAgentExecutionRequest\x1a\x1f.stigma.agent.v1.AgentExecution\x12p\n\x13ListAgentExecutions\x12+.stigma.agent.v1.ListAgentExecutionsRequest\x1a,.stigma.agent.v1.ListAgentExecutionsResponse\x12r\n\x13WatchAgentExecution\x12+.stigma.agent.v1.WatchAgentExecutionRequest\x1a,.stigma.agent.v1.WatchAgentExecutionResponse0\x01\x12\x65\n\x14\x43\x61ncelAgentExecution\x12,.stigma.agent.v1.CancelAgentExecutionRequest\x1a\x1f.stigma.agent.v1.AgentExecutionBT\n\x13\x64\x65v.stigma.agent.v1P\x01Z;github.com/stigma-dev/stigma/gen/go/stigma/agent/v1;agentv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n-stigma/agent/v1/agent_execution_service.proto\x12\x0fstigma.agent.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1bstigma/agent/v1/agent.proto\x1a%stigma/agent/v1/agent_execution.proto\"\xf1\x04\n\x11StartAgentRequest\x12\x10\n\x08\x61gent_id\x18\x01 \x01(\t\x12(\n\x04spec\x18\x02 \x01(\x0b\x32\x1a.stigma.agent.v1.AgentSpec\x12\x16\n\x0e\x63\x61llback_token\x18\x03 \x01(\x0c\x12\x0f\n\x07message\x18\x04 \x01(\t\x12\x12\n\ninput_json\x18\x05 \x01(\t\x12\x38\n\x03\x65nv\x18\x06 \x03(\x0b\x32+.stigma.agent.v1.StartAgentRequest.EnvEntry\x12,\n\x06\x63onfig\x18\x07 \x01(\x0b\x32\x1c.stigma.agent.v1.AgentConfig\x12\x12\n\nsession_id\x18\x08 \x01(\t\x12>\n\x06labels\x18\t \x03(\x0b\x32..stigma.agent.v1.StartAgentRequest.LabelsEntry\x12\x12\n\nrequest_id\x18\n \x01(\t\x12/\n\x06\x63\x61ller\x18\x0b \x01(\x0b\x32\x1f.stigma.agent.v1.TemporalCaller\x12:\n\x10\x63\x61llback_payload\x18\x0c \x01(\x0e\x32 .stigma.agent.v1.CallbackPayload\x12\x35\n\x11\x63\x61llback_deadline\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x14\n\x0cpartial_text\x18\x0e \x01(\x08\x1a*\n\x08\x45nvEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"Y\n\x18GetAgentExecutionRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x31\n\x04view\x18\x02 \x01(\x0e\x32#.stigma.agent.v1.AgentExecutionView\"S\n\x1aListAgentExecutionsRequest\x12\x0e\n\x06\x66ilter\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"k\n\x1bListAgentExecutionsResponse\x12\x33\n\nexecutions\x18\x01 \x03(\x0b\x32\x1f.stigma.agent.v1.AgentExecution\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"8\n\x1aWatchAgentExecutionRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0e\n\x06\x63ursor\x18\x02 \x01(\t\"\xf7\x05\n\x1bWatchAgentExecutionResponse\x12\x0e\n\x06\x63ursor\x18\x01 \x01(\t\x12(\n\x04time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x34\n\x07started\x18\x03 \x01(\x0b\x32!.stigma.agent.v1.ExecutionStartedH\x00\x12\x38\n\x0e\x63\x61llback_bound\x18\x04 \x01(\x0b\x32\x1e.stigma.agent.v1.CallbackBoundH\x00\x12?\n\x12model_call_started\x18\x05 \x01(\x0b\x32!.stigma.agent.v1.ModelCallStartedH\x00\x12\x43\n\x14model_call_completed\x18\x06 \x01(\x0b\x32#.stigma.agent.v1.ModelCallCompletedH\x00\x12=\n\x11model_call_failed\x18\x07 \x01(\x0b\x32 .stigma.agent.v1.ModelCallFailedH\x00\x12<\n\x10\x63\x61ncel_requested\x18\x08 \x01(\x0b\x32 .stigma.agent.v1.CancelRequestedH\x00\x12\x42\n\x13\x63\x61llback_delivering\x18\t \x01(\x0b\x32#.stigma.agent.v1.CallbackDeliveringH\x00\x12\x30\n\x05\x65nded\x18\n \x01(\x0b\x32\x1f.stigma.agent.v1.ExecutionEndedH\x00\x12=\n\x11tool_call_started\x18\x0b \x01(\x0b\x32 .stigma.agent.v1.ToolCallStartedH\x00\x12\x39\n\x0ftool_call_ended\x18\x0c \x01(\x0b\x32\x1e.stigma.agent.v1.ToolCallEndedH\x00\x12\x32\n\x08progress\x18\r \x01(\x0b\x32\x1e.stigma.agent.v1.ModelProgressH\x00\x42\x07\n\x05\x65vent\"F\n\x10\x45xecutionStarted\x12\x32\n\texecution\x18\x01 \x01(\x0b\x32\x1f.stigma.agent.v1.AgentExecution\"$\n\rCallbackBound\x12\x13\n\x0b\x66ingerprint\x18\x01 \x01(\t\"/\n\x10ModelCallStarted\x12\x0c\n\x04step\x18\x01 \x01(\x05\x12\r\n\x05model\x18\x02 \x01(\t\"L\n\rModelProgress\x12\x0c\n\x04step\x18\x01 \x01(\x05\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\x05\x12\x0e\n\x06offset\x18\x03 \x01(\x03\x12\x0c\n\x04text\x18\x04 \x01(\t\"t\n\x12ModelCallCompleted\x12\x0c\n\x04step\x18\x01 \x01(\x05\x12)\n\x07message\x18\x02 \x01(\x0b\x32\x18.stigma.agent.v1.Message\x12%\n\x05usage\x18\x03 \x01(\x0b\x32\x16.stigma.agent.v1.Usage\"J\n\x0fModelCallFailed\x12\x0c\n\x04step\x18\x01 \x01(\x05\x12)\n\x07\x66\x61ilure\x18\x02 \x01(\x0b\x32\x18.stigma.agent.v1.Failure\"0\n\x0fToolCallStarted\x12\x0f\n\x07\x63\x61ll_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\"<\n\rToolCallEnded\x12+\n\x06result\x18\x01 \x01(\x0b\x32\x1b.stigma.agent.v1.ToolResult\"!\n\x0f\x43\x61ncelRequested\x12\x0e\n\x06reason\x18\x01 \x01(\t\")\n\x12\x43\x61llbackDelivering\x12\x13\n\x0b\x66ingerprint\x18\x01 \x01(\t\"D\n\x0e\x45xecutionEnded\x12\x32\n\texecution\x18\x01 \x01(\x0b\x32\x1f.stigma.agent.v1.AgentExecution\"`\n\x1b\x43\x61ncelAgentExecutionRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x11\n\tnamespace\x18\x04 \x01(\t*y\n\x12\x41gentExecutionView\x12$\n AGENT_EXECUTION_VIEW_UNSPECIFIED\x10\x00\x12\x1e\n\x1a\x41GENT_EXECUTION_VIEW_BASIC\x10\x01\x12\x1d\n\x19\x41GENT_EXECUTION_VIEW_FULL\x10\x02\x32\x98\x04\n\x15\x41gentExecutionService\x12Q\n\nStartAgent\x12\".stigma.agent.v1.StartAgentRequest\x1a\x1f.stigma.agent.v1.AgentExecution\x12_\n\x11GetAgentExecution\x12).stigma.agent.v1.GetAgentExecutionRequest\x1a\x1f.stigma.agent.v1.AgentExecution\x12p\n\x13ListAgentExecutions\x12+.stigma.agent.v1.ListAgentExecutionsRequest\x1a,.stigma.agent.v1.ListAgentExecutionsResponse\x12r\n\x13WatchAgentExecution\x12+.stigma.agent.v1.WatchAgentExecutionRequest\x1a,.stigma.agent.v1.WatchAgentExecutionResponse0\x01\x12\x65\n\x14\x43\x61ncelAgentExecution\x12,.stigma.agent.v1.CancelAgentExecutionRequest\x1a\x1f.stigma.agent.v1.AgentExecutionBT\n\x13\x64\x65v.stigma.agent.v1P\x01Z;github.com/stigma-dev/stigma/gen/go/stigma/agent/v1;agentv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -39,46 +39,48 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_STARTAGENTREQUEST_ENVENTRY']._serialized_options = b'8\001'
   _globals['_STARTAGENTREQUEST_LABELSENTRY']._loaded_options = None
   _globals['_STARTAGENTREQUEST_LABELSENTRY']._serialized_options = b'8\001'
-  _globals['_AGENTEXECUTIONVIEW']._serialized_start=2537
-  _globals['_AGENTEXECUTIONVIEW']._serialized_end=2658
+  _globals['_AGENTEXECUTIONVIEW']._serialized_start=2689
+  _globals['_AGENTEXECUTIONVIEW']._serialized_end=2810
   _globals['_STARTAGENTREQUEST']._serialized_start=168
-  _globals['_STARTAGENTREQUEST']._serialized_end=771
-  _globals['_STARTAGENTREQUEST_ENVENTRY']._serialized_start=682
-  _globals['_STARTAGENTREQUEST_ENVENTRY']._serialized_end=724
-  _globals['_STARTAGENTREQUEST_LABELSENTRY']._serialized_start=726
-  _globals['_STARTAGENTREQUEST_LABELSENTRY']._serialized_end=771
-  _globals['_GETAGENTEXECUTIONREQUEST']._serialized_start=773
-  _globals['_GETAGENTEXECUTIONREQUEST']._serialized_end=862
-  _globals['_LISTAGENTEXECUTIONSREQUEST']._serialized_start=864
-  _globals['_LISTAGENTEXECUTIONSREQUEST']._serialized_end=947
-  _globals['_LISTAGENTEXECUTIONSRESPONSE']._serialized_start=949
-  _globals['_LISTAGENTEXECUTIONSRESPONSE']._serialized_end=1056
-  _globals['_WATCHAGENTEXECUTIONREQUEST']._serialized_start=1058
-  _globals['_WATCHAGENTEXECUTIONREQUEST']._serialized_end=1114
-  _globals['_WATCHAGENTEXECUTIONRESPONSE']._serialized_start=1117
-  _globals['_WATCHAGENTEXECUTIONRESPONSE']._serialized_end=1824
-  _globals['_EXECUTIONSTARTED']._serialized_start=1826
-  _globals['_EXECUTIONSTARTED']._serialized_end=1896
-  _globals['_CALLBACKBOUND']._serialized_start=1898
-  _globals['_CALLBACKBOUND']._serialized_end=1934
-  _globals['_MODELCALLSTARTED']._serialized_start=1936
-  _globals['_MODELCALLSTARTED']._serialized_end=1983
-  _globals['_MODELCALLCOMPLETED']._serialized_start=1985
-  _globals['_MODELCALLCOMPLETED']._serialized_end=2101
-  _globals['_MODELCALLFAILED']._serialized_start=2103
-  _globals['_MODELCALLFAILED']._serialized_end=2177
-  _globals['_TOOLCALLSTARTED']._serialized_start=2179
-  _globals['_TOOLCALLSTARTED']._serialized_end=2227
-  _globals['_TOOLCALLENDED']._serialized_start=2229
-  _globals['_TOOLCALLENDED']._serialized_end=2289
-  _globals['_CANCELREQUESTED']._serialized_start=2291
-  _globals['_CANCELREQUESTED']._serialized_end=2324
-  _globals['_CALLBACKDELIVERING']._serialized_start=2326
-  _globals['_CALLBACKDELIVERING']._serialized_end=2367
-  _globals['_EXECUTIONENDED']._serialized_start=2369
-  _globals['_EXECUTIONENDED']._serialized_end=2437
-  _globals['_CANCELAGENTEXECUTIONREQUEST']._serialized_start=2439
-  _globals['_CANCELAGENTEXECUTIONREQUEST']._serialized_end=2535
-  _globals['_AGENTEXECUTIONSERVICE']._serialized_start=2661
-  _globals['_AGENTEXECUTIONSERVICE']._serialized_end=3197
+  _globals['_STARTAGENTREQUEST']._serialized_end=793
+  _globals['_STARTAGENTREQUEST_ENVENTRY']._serialized_start=704
+  _globals['_STARTAGENTREQUEST_ENVENTRY']._serialized_end=746
+  _globals['_STARTAGENTREQUEST_LABELSENTRY']._serialized_start=748
+  _globals['_STARTAGENTREQUEST_LABELSENTRY']._serialized_end=793
+  _globals['_GETAGENTEXECUTIONREQUEST']._serialized_start=795
+  _globals['_GETAGENTEXECUTIONREQUEST']._serialized_end=884
+  _globals['_LISTAGENTEXECUTIONSREQUEST']._serialized_start=886
+  _globals['_LISTAGENTEXECUTIONSREQUEST']._serialized_end=969
+  _globals['_LISTAGENTEXECUTIONSRESPONSE']._serialized_start=971
+  _globals['_LISTAGENTEXECUTIONSRESPONSE']._serialized_end=1078
+  _globals['_WATCHAGENTEXECUTIONREQUEST']._serialized_start=1080
+  _globals['_WATCHAGENTEXECUTIONREQUEST']._serialized_end=1136
+  _globals['_WATCHAGENTEXECUTIONRESPONSE']._serialized_start=1139
+  _globals['_WATCHAGENTEXECUTIONRESPONSE']._serialized_end=1898
+  _globals['_EXECUTIONSTARTED']._serialized_start=1900
+  _globals['_EXECUTIONSTARTED']._serialized_end=1970
+  _globals['_CALLBACKBOUND']._serialized_start=1972
+  _globals['_CALLBACKBOUND']._serialized_end=2008
+  _globals['_MODELCALLSTARTED']._serialized_start=2010
+  _globals['_MODELCALLSTARTED']._serialized_end=2057
+  _globals['_MODELPROGRESS']._serialized_start=2059
+  _globals['_MODELPROGRESS']._serialized_end=2135
+  _globals['_MODELCALLCOMPLETED']._serialized_start=2137
+  _globals['_MODELCALLCOMPLETED']._serialized_end=2253
+  _globals['_MODELCALLFAILED']._serialized_start=2255
+  _globals['_MODELCALLFAILED']._serialized_end=2329
+  _globals['_TOOLCALLSTARTED']._serialized_start=2331
+  _globals['_TOOLCALLSTARTED']._serialized_end=2379
+  _globals['_TOOLCALLENDED']._serialized_start=2381
+  _globals['_TOOLCALLENDED']._serialized_end=2441
+  _globals['_CANCELREQUESTED']._serialized_start=2443
+  _globals['_CANCELREQUESTED']._serialized_end=2476
+  _globals['_CALLBACKDELIVERING']._serialized_start=2478
+  _globals['_CALLBACKDELIVERING']._serialized_end=2519
+  _globals['_EXECUTIONENDED']._serialized_start=2521
+  _globals['_EXECUTIONENDED']._serialized_end=2589
+  _globals['_CANCELAGENTEXECUTIONREQUEST']._serialized_start=2591
+  _globals['_CANCELAGENTEXECUTIONREQUEST']._serialized_end=2687
+  _globals['_AGENTEXECUTIONSERVICE']._serialized_start=2813
+  _globals['_AGENTEXECUTIONSERVICE']._serialized_end=3349
 # @@protoc_insertion_point(module_scope)

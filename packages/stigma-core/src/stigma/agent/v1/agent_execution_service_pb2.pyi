@@ -105,6 +105,7 @@ class StartAgentRequest(_message.Message):
     CALLER_FIELD_NUMBER: _builtins.int
     CALLBACK_PAYLOAD_FIELD_NUMBER: _builtins.int
     CALLBACK_DEADLINE_FIELD_NUMBER: _builtins.int
+    PARTIAL_TEXT_FIELD_NUMBER: _builtins.int
     agent_id: _builtins.str
     """Registered name, or name@version; empty when `spec` is given."""
     callback_token: _builtins.bytes
@@ -119,6 +120,8 @@ class StartAgentRequest(_message.Message):
     """Idempotency key; correlation id of every log event. Empty: derived from the token."""
     callback_payload: _agent_execution_pb2.CallbackPayload.ValueType
     """What the waiting activity is completed with."""
+    partial_text: _builtins.bool
+    """Watchers see what a model writes while it writes: `progress` of WatchAgentExecution."""
     @_builtins.property
     def spec(self) -> _agent_pb2.AgentSpec:
         """An inline agent; needs the permission agents.inline."""
@@ -159,10 +162,11 @@ class StartAgentRequest(_message.Message):
         caller: _agent_execution_pb2.TemporalCaller | None = ...,
         callback_payload: _agent_execution_pb2.CallbackPayload.ValueType = ...,
         callback_deadline: _timestamp_pb2.Timestamp | None = ...,
+        partial_text: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["callback_deadline", b"callback_deadline", "caller", b"caller", "config", b"config", "spec", b"spec"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_id", b"agent_id", "callback_deadline", b"callback_deadline", "callback_payload", b"callback_payload", "callback_token", b"callback_token", "caller", b"caller", "config", b"config", "env", b"env", "input_json", b"input_json", "labels", b"labels", "message", b"message", "request_id", b"request_id", "session_id", b"session_id", "spec", b"spec"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_id", b"agent_id", "callback_deadline", b"callback_deadline", "callback_payload", b"callback_payload", "callback_token", b"callback_token", "caller", b"caller", "config", b"config", "env", b"env", "input_json", b"input_json", "labels", b"labels", "message", b"message", "partial_text", b"partial_text", "request_id", b"request_id", "session_id", b"session_id", "spec", b"spec"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -298,6 +302,7 @@ class WatchAgentExecutionResponse(_message.Message):
     ENDED_FIELD_NUMBER: _builtins.int
     TOOL_CALL_STARTED_FIELD_NUMBER: _builtins.int
     TOOL_CALL_ENDED_FIELD_NUMBER: _builtins.int
+    PROGRESS_FIELD_NUMBER: _builtins.int
     cursor: _builtins.str
     """Resume after this event by sending it back."""
     @_builtins.property
@@ -344,6 +349,12 @@ class WatchAgentExecutionResponse(_message.Message):
     def tool_call_ended(self) -> Global___ToolCallEnded:
         """A tool call ended, or was refused."""
 
+    @_builtins.property
+    def progress(self) -> Global___ModelProgress:
+        """A model is writing; only with `partial_text`. No part of history: a watch that resumes gets
+        no earlier ones, and the cursor is that of the event before.
+        """
+
     def __init__(
         self,
         *,
@@ -359,12 +370,13 @@ class WatchAgentExecutionResponse(_message.Message):
         ended: Global___ExecutionEnded | None = ...,
         tool_call_started: Global___ToolCallStarted | None = ...,
         tool_call_ended: Global___ToolCallEnded | None = ...,
+        progress: Global___ModelProgress | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["callback_bound", b"callback_bound", "callback_delivering", b"callback_delivering", "cancel_requested", b"cancel_requested", "ended", b"ended", "event", b"event", "model_call_completed", b"model_call_completed", "model_call_failed", b"model_call_failed", "model_call_started", b"model_call_started", "started", b"started", "time", b"time", "tool_call_ended", b"tool_call_ended", "tool_call_started", b"tool_call_started"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["callback_bound", b"callback_bound", "callback_delivering", b"callback_delivering", "cancel_requested", b"cancel_requested", "ended", b"ended", "event", b"event", "model_call_completed", b"model_call_completed", "model_call_failed", b"model_call_failed", "model_call_started", b"model_call_started", "progress", b"progress", "started", b"started", "time", b"time", "tool_call_ended", b"tool_call_ended", "tool_call_started", b"tool_call_started"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["callback_bound", b"callback_bound", "callback_delivering", b"callback_delivering", "cancel_requested", b"cancel_requested", "cursor", b"cursor", "ended", b"ended", "event", b"event", "model_call_completed", b"model_call_completed", "model_call_failed", b"model_call_failed", "model_call_started", b"model_call_started", "started", b"started", "time", b"time", "tool_call_ended", b"tool_call_ended", "tool_call_started", b"tool_call_started"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["callback_bound", b"callback_bound", "callback_delivering", b"callback_delivering", "cancel_requested", b"cancel_requested", "cursor", b"cursor", "ended", b"ended", "event", b"event", "model_call_completed", b"model_call_completed", "model_call_failed", b"model_call_failed", "model_call_started", b"model_call_started", "progress", b"progress", "started", b"started", "time", b"time", "tool_call_ended", b"tool_call_ended", "tool_call_started", b"tool_call_started"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["started", "callback_bound", "model_call_started", "model_call_completed", "model_call_failed", "cancel_requested", "callback_delivering", "ended", "tool_call_started", "tool_call_ended"]  # noqa: Y015
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["started", "callback_bound", "model_call_started", "model_call_completed", "model_call_failed", "cancel_requested", "callback_delivering", "ended", "tool_call_started", "tool_call_ended", "progress"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
 
@@ -441,6 +453,44 @@ class ModelCallStarted(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ModelCallStarted: _TypeAlias = ModelCallStarted  # noqa: Y015
+
+@_typing.final
+class ModelProgress(_message.Message):
+    """What a model has written up to now, or the end of it. Put together by step, attempt and offset,
+    in any order and with repetitions, it is the text of the answer so far.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STEP_FIELD_NUMBER: _builtins.int
+    ATTEMPT_FIELD_NUMBER: _builtins.int
+    OFFSET_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
+    step: _builtins.int
+    """Counts from 1."""
+    attempt: _builtins.int
+    """Counts from 1; each attempt writes a text of its own."""
+    offset: _builtins.int
+    """Where `text` belongs in what this attempt of this step has written, in characters (Unicode code
+    points). Beyond the end of what came before, something is missing.
+    """
+    text: _builtins.str
+    """At most 32 KiB."""
+    def __init__(
+        self,
+        *,
+        step: _builtins.int = ...,
+        attempt: _builtins.int = ...,
+        offset: _builtins.int = ...,
+        text: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "offset", b"offset", "step", b"step", "text", b"text"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ModelProgress: _TypeAlias = ModelProgress  # noqa: Y015
 
 @_typing.final
 class ModelCallCompleted(_message.Message):

@@ -747,6 +747,7 @@ class ScriptStep(_message.Message):
     TOOL_CALLS_FIELD_NUMBER: _builtins.int
     USAGE_FIELD_NUMBER: _builtins.int
     CUT_FIELD_NUMBER: _builtins.int
+    CHUNK_DELAY_FIELD_NUMBER: _builtins.int
     text: _builtins.str
     """The answer. `{message}`, `{input}` (JSON text), `{step}` and `{results}` (of the tools that the
     last answer called, a line each) are replaced.
@@ -773,6 +774,10 @@ class ScriptStep(_message.Message):
     def cut(self) -> Global___ScriptCut:
         """The stream of the answer ends too early; as with a failure, the call is made again."""
 
+    @_builtins.property
+    def chunk_delay(self) -> _duration_pb2.Duration:
+        """The answer is written in pieces of three words, each as long after the last one."""
+
     def __init__(
         self,
         *,
@@ -783,10 +788,11 @@ class ScriptStep(_message.Message):
         tool_calls: _abc.Iterable[Global___ScriptToolCall] | None = ...,
         usage: Global___ScriptUsage | None = ...,
         cut: Global___ScriptCut | None = ...,
+        chunk_delay: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["cut", b"cut", "delay", b"delay", "failure", b"failure", "usage", b"usage"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["chunk_delay", b"chunk_delay", "cut", b"cut", "delay", b"delay", "failure", b"failure", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cut", b"cut", "delay", b"delay", "failure", b"failure", "pause", b"pause", "text", b"text", "tool_calls", b"tool_calls", "usage", b"usage"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunk_delay", b"chunk_delay", "cut", b"cut", "delay", b"delay", "failure", b"failure", "pause", b"pause", "text", b"text", "tool_calls", b"tool_calls", "usage", b"usage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

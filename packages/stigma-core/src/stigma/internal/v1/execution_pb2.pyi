@@ -378,6 +378,7 @@ class ModelCallRequest(_message.Message):
     MESSAGE_FIELD_NUMBER: _builtins.int
     INPUT_JSON_FIELD_NUMBER: _builtins.int
     PRICE_REQUIRED_FIELD_NUMBER: _builtins.int
+    PARTIAL_TEXT_FIELD_NUMBER: _builtins.int
     execution_id: _builtins.str
     """For logs and traces."""
     request_id: _builtins.str
@@ -398,6 +399,8 @@ class ModelCallRequest(_message.Message):
     """Only for the scripted model: what `{input}` stands for."""
     price_required: _builtins.bool
     """The agent's cost is limited: refuse a model whose price is not known."""
+    partial_text: _builtins.bool
+    """Heartbeats have the text that the model has written so far."""
     @_builtins.property
     def messages(self) -> _containers.RepeatedCompositeFieldContainer[_agent_execution_pb2.Message]:
         """The conversation so far; the first message is the task."""
@@ -426,10 +429,11 @@ class ModelCallRequest(_message.Message):
         message: _builtins.str = ...,
         input_json: _builtins.str = ...,
         price_required: _builtins.bool = ...,
+        partial_text: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["script", b"script", "settings", b"settings"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_id", b"agent_id", "execution_id", b"execution_id", "input_json", b"input_json", "instructions", b"instructions", "message", b"message", "messages", b"messages", "model", b"model", "output_schema", b"output_schema", "price_required", b"price_required", "request_id", b"request_id", "script", b"script", "settings", b"settings", "step", b"step"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_id", b"agent_id", "execution_id", b"execution_id", "input_json", b"input_json", "instructions", b"instructions", "message", b"message", "messages", b"messages", "model", b"model", "output_schema", b"output_schema", "partial_text", b"partial_text", "price_required", b"price_required", "request_id", b"request_id", "script", b"script", "settings", b"settings", "step", b"step"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -449,12 +453,15 @@ class ConverseRequest(_message.Message):
     ITEMS_FIELD_NUMBER: _builtins.int
     MODEL_FIELD_NUMBER: _builtins.int
     SETTINGS_FIELD_NUMBER: _builtins.int
+    PARTIAL_TEXT_FIELD_NUMBER: _builtins.int
     execution_id: _builtins.str
     """For logs and traces."""
     step: _builtins.int
     """Counts from 1."""
     model: _builtins.str
     """"provider:model"."""
+    partial_text: _builtins.bool
+    """Heartbeats have the text that the model has written so far."""
     @_builtins.property
     def items(self) -> _containers.RepeatedCompositeFieldContainer[Global___ConversationItem]:
         """What follows the task and the carried messages, in order."""
@@ -471,10 +478,11 @@ class ConverseRequest(_message.Message):
         items: _abc.Iterable[Global___ConversationItem] | None = ...,
         model: _builtins.str = ...,
         settings: _agent_pb2.ModelSettings | None = ...,
+        partial_text: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["settings", b"settings"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["execution_id", b"execution_id", "items", b"items", "model", b"model", "settings", b"settings", "step", b"step"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["execution_id", b"execution_id", "items", b"items", "model", b"model", "partial_text", b"partial_text", "settings", b"settings", "step", b"step"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
