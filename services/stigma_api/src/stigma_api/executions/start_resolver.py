@@ -41,6 +41,7 @@ _COPIED_FIELDS = (
     "labels",
     "caller",
     "callback_payload",
+    "partial_text",
 )
 
 

@@ -13,6 +13,7 @@ from functools import partial
 from typing import Generic
 
 import grpc
+from google.protobuf.timestamp_pb2 import Timestamp
 from temporalio.api.common.v1 import WorkflowExecution
 from temporalio.api.history.v1 import HistoryEvent
 from temporalio.api.workflowservice.v1 import (
@@ -22,9 +23,11 @@ from temporalio.api.workflowservice.v1 import (
 from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
+from stigma.agent.v1.agent_execution_pb2 import AgentExecution
 from stigma_api import errors
 from stigma_api.errors import ApiError
 from stigma_api.executions.history import next_run_id
+from stigma_api.executions.model_progress import Written, read_progress
 from stigma_api.executions.reader import ExecutionDescription, Reader
 from stigma_api.executions.run_tails import RunTails
 from stigma_api.executions.watch_events import T, WatchEventMapper
@@ -85,14 +88,15 @@ class Watching(Generic[E, T]):
         self._kind: ExecutionKind[E] = kind
         self._mapper: Callable[[Client, str, str], WatchEventMapper[T]] = mapper
         self._reader: Reader[E] = reader
-        self._tails = RunTails(partial(self._page, wait=True))
+        self._tails = RunTails(partial(self._page, wait=True), partial(read_progress, client))
 
     async def events(
         self, found: ExecutionDescription[E], cursor_text: str
     ) -> AsyncGenerator[T, None]:
         """Yield the events after the cursor, then those to come, up to the end.
 
-        Goes on over every continue-as-new; after a reset in Temporal, in the current run.
+        Goes on over every continue-as-new; after a reset in Temporal, in the current run. What a
+        model writes meanwhile is in events beside them, where the start has asked for it.
 
         Raises:
             ApiError: INVALID_ARGUMENT on `cursor`; UNAVAILABLE, Temporal does not answer, or
@@ -104,15 +108,12 @@ class Watching(Generic[E, T]):
         run_id, after, since = cursor.run_id, cursor, 0
         while True:
             mapper = self._mapper(self._client, found.execution_id, found.digest)
-            last = HistoryEvent()
-            async with aclosing(self._history(found.execution.id, run_id)) as history:
-                async for event in history:
-                    # A reset copies events of the run before: their times tell them apart.
-                    is_new = after.is_before(event) and event.event_time.ToNanoseconds() > since
-                    mapped, last = await mapper.map(event, is_new=is_new), event
-                    sent = after.part if event.event_id == after.event_id else 0
-                    for each in _with_positions(mapped, run_id, event, sent):
+            run = _Run(mapper, after, since)
+            async with aclosing(self._history(found, run_id)) as history:
+                async for update in history:
+                    for each in await run.map(update):
                         yield each
+            last = run.last
             if last.event_id < after.event_id:
                 raise _bad_cursor()
             since = mapper.last_mapped_at
@@ -137,11 +138,22 @@ class Watching(Generic[E, T]):
                 return Cursor(run_id, 0)
         raise errors.not_found(f"{self._kind.kind} execution {found.execution.id}")
 
-    async def _history(self, execution_id: str, run_id: str) -> AsyncGenerator[HistoryEvent, None]:
+    async def _history(
+        self, found: ExecutionDescription[E], run_id: str
+    ) -> AsyncGenerator[HistoryEvent | Written, None]:
         """Yield every event of one run, waiting for those to come, until it closes."""
-        async with aclosing(self._tails.follow(execution_id, run_id)) as pages:
-            async for page in pages:
-                async for event in cooperative_iter(page):
+        execution = found.execution
+        follow = self._tails.follow(
+            execution.id,
+            run_id,
+            with_progress=isinstance(execution, AgentExecution) and execution.spec.partial_text,
+        )
+        async with aclosing(follow) as updates:
+            async for update in updates:
+                if isinstance(update, Written):
+                    yield update
+                    continue
+                async for event in cooperative_iter(update):
                     yield event
 
     async def _page(
@@ -174,6 +186,41 @@ class Watching(Generic[E, T]):
         return next_run_id(last) or current.run_id, current
 
 
+class _Run(Generic[T]):
+    """Maps what is read of one run.
+
+    Args:
+        mapper: of this run.
+        after: the position after which events are wanted.
+        since: the time after which they are, in nanoseconds since the epoch.
+    """
+
+    def __init__(self, mapper: WatchEventMapper[T], after: Cursor, since: int) -> None:
+        self._mapper: WatchEventMapper[T] = mapper
+        self._after = after
+        self._since = since
+        self.last = HistoryEvent()
+        """The last event that was mapped."""
+
+    async def map(self, update: HistoryEvent | Written) -> Sequence[T]:
+        """Return the watch events of a history event, or of what a model has written since."""
+        if isinstance(update, Written):
+            return self._map_progress(update)
+        after, self.last = self._after, update
+        # A reset copies events of the run before: their times tell them apart.
+        is_new = after.is_before(update) and update.event_time.ToNanoseconds() > self._since
+        mapped = await self._mapper.map(update, is_new=is_new)
+        sent = after.part if update.event_id == after.event_id else 0
+        return list(_with_positions(mapped, after.run_id, update, sent))
+
+    def _map_progress(self, written: Written) -> Sequence[T]:
+        if self.last.event_id < self._after.event_id:
+            return []
+        mapped = self._mapper.map_progress(written.progress)
+        cursor = Cursor(self._after.run_id, self.last.event_id)
+        return [_at(each, cursor, written.time) for each in mapped]
+
+
 def _with_positions(
     mapped: Sequence[T], run_id: str, event: HistoryEvent, sent: int = 0
 ) -> Iterator[T]:
@@ -181,9 +228,13 @@ def _with_positions(
     for part, watch_event in enumerate(mapped, start=1):
         if part > sent:
             cursor = Cursor(run_id, event.event_id, part if part < len(mapped) else 0)
-            watch_event.cursor = str(cursor)
-            watch_event.time.CopyFrom(event.event_time)
-            yield watch_event
+            yield _at(watch_event, cursor, event.event_time)
+
+
+def _at(watch_event: T, cursor: Cursor, time: Timestamp) -> T:
+    watch_event.cursor = str(cursor)
+    watch_event.time.CopyFrom(time)
+    return watch_event
 
 
 def _bad_cursor() -> ApiError:

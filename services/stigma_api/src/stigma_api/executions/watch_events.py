@@ -22,6 +22,7 @@ from stigma.agent.v1.agent_execution_service_pb2 import (
     ModelCallCompleted,
     ModelCallFailed,
     ModelCallStarted,
+    ModelProgress,
     ToolCallEnded,
     ToolCallStarted,
     WatchAgentExecutionResponse,
@@ -44,6 +45,7 @@ from stigma_api.executions import history_facts as facts
 from stigma_api.executions import outcome
 from stigma_api.executions.history import HistoryReader
 from stigma_api.executions.history_facts import Content, Fact, M
+from stigma_api.executions.model_progress import ProgressFilter
 
 T = TypeVar("T", WatchAgentExecutionResponse, WatchWorkflowExecutionResponse)
 
@@ -89,6 +91,10 @@ class WatchEventMapper(ABC, Generic[T]):
         mapped.ended.execution.MergeFrom(cast("Any", execution))
         return mapped
 
+    def map_progress(self, progress: ModelProgress) -> Sequence[T]:  # noqa: ARG002
+        """Return the watch event of what a model has written, if it is new."""
+        return []
+
     @abstractmethod
     async def map_kind_fact(self, fact: Fact) -> Sequence[T]:
         """Return the watch events of a fact that this kind of executions has its own for."""
@@ -127,17 +133,29 @@ class AgentEventMapper(WatchEventMapper[WatchAgentExecutionResponse]):
 
     response = WatchAgentExecutionResponse
 
+    def __init__(self, client: Client, execution_id: str, digest: str) -> None:
+        super().__init__(client, execution_id, digest)
+        self._progress = ProgressFilter()
+
+    @override
+    def map_progress(self, progress: ModelProgress) -> Sequence[WatchAgentExecutionResponse]:
+        new = self._progress.new_part(progress)
+        return [self.response(progress=new)] if new is not None else []
+
     @override
     async def map_kind_fact(self, fact: Fact) -> Sequence[WatchAgentExecutionResponse]:
         match fact:
             case facts.RunStarted():
                 return await self._map_start(fact)
             case facts.ModelCallStarted(number=number, model=model):
+                self._progress.call_started(number)
                 call = ModelCallStarted(step=number, model=model)
                 return [self.response(model_call_started=call)]
             case facts.ModelCallCompleted():
+                self._progress.call_ended()
                 return await self._map_answer(fact)
             case facts.StepFailed(step=facts.ModelCallStarted(number=number)):
+                self._progress.call_ended()
                 failure = await self._failure(fact.failure)
                 failure.step = f"model_call {number}"
                 failed = ModelCallFailed(step=number, failure=failure)

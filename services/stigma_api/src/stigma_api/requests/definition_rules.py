@@ -119,7 +119,8 @@ def _script(found: Violations, at: str, spec: AgentSpec) -> None:
 
 def _script_step(found: Violations, at: str, step: ScriptStep) -> None:
     """Check a step; the tools that it calls may be unknown, and their arguments malformed."""
-    found.duration(f"{at}.delay", step, "delay", positive=False)
+    for what in ("delay", "chunk_delay"):
+        found.duration(f"{at}.{what}", step, what, positive=False)
     if step.HasField("failure"):
         fine = step.failure.reason in FailureReason.values() and step.failure.reason
         found.require(fine, f"{at}.failure.reason", "must name a failure reason")
