@@ -63,6 +63,7 @@ class Caller:
             env={"REPO": "here"},
             config=AgentConfig(model="scripted:demo"),
             session_id="session",
+            partial_text=True,
             labels={"pad": "x" * job.labels_bytes},
             timeout=timedelta(seconds=job.timeout),
             heartbeat_timeout=timedelta(seconds=job.heartbeat_timeout),

@@ -148,6 +148,7 @@ async def test_the_agents_answer_comes_back(start: Start, api: StandInApi, clien
     assert timedelta(seconds=85) < left < timedelta(seconds=100)
     assert '"message":"hello"' in request.input_json
     assert (dict(request.env), request.session_id) == ({"REPO": "here"}, "session")
+    assert request.partial_text
 
 
 async def test_it_costs_the_caller_one_activity(

@@ -194,6 +194,22 @@ async def test_a_computed_heartbeat_timeout_is_checked_when_it_runs(engine: Any,
     assert api.starts == []
 
 
+@pytest.mark.parametrize(
+    ("declared", "asked"),
+    [
+        ("", False),
+        (", partialText: true", True),
+        (", partialText: '${ .live }'", True),
+    ],
+)
+async def test_partial_text_is_asked_for(engine: Any, api: Any, declared: str, asked: bool) -> None:
+    api.ending = COMPLETED
+    body = f"do:\n  - ask: {{call: agent, with: {{agent: a{declared}}}}}"
+    assert await engine.run(body, {"live": True}) == {"approved": True}
+    (request,) = api.starts
+    assert request.partial_text is asked
+
+
 async def test_an_agent_that_loses_a_race_is_cancelled(engine: Any, api: Any) -> None:
     output = await engine.run(
         """
@@ -236,6 +252,7 @@ async def test_a_config_made_of_expressions_is_checked_when_it_runs(engine: Any)
             "{agent: a, heartbeatTimeout: {milliseconds: 999}}",
             "a heartbeat timeout must be at least 1 second",
         ),
+        ("{agent: a, partialText: 1}", "/partialText: expected true or false, not 1"),
         ("{agent: a, heartbeatTimeout: 60}", "expected an ISO 8601 duration or a map of units"),
     ],
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Any
 
@@ -12,6 +12,7 @@ from temporalio.service import RPCError
 
 from stigma.agent.v1.agent_execution_service_pb2 import WatchAgentExecutionResponse
 from stigma.contracts.executions import Kind
+from stigma.contracts.partial_text import ReceivedText
 from stigma_cli.connections import Api, open_api
 from stigma_cli.conversation_text import usage_text
 from stigma_cli.errors import CliError
@@ -51,6 +52,7 @@ class AgentCalls:
         self._looking: asyncio.Task[None] | None = None
         self._following: dict[str, asyncio.Task[None]] = {}
         self._is_lost = False
+        self._writing: dict[str, tuple[str, ReceivedText]] = {}
         self.write: Callable[[str], None] = print_line
         """Prints a line."""
 
@@ -64,6 +66,11 @@ class AgentCalls:
         for line in lines:
             if Kind.of_id(line.execution_id) is Kind.AGENT:
                 self._follow(line.execution_id)
+
+    def texts(self) -> Iterator[tuple[str, str]]:
+        """Yield the agents whose models are writing, and the newest of what those have written."""
+        for name, received in self._writing.values():
+            yield name, received.text
 
     async def finish(self) -> None:
         """Wait for what executions that have ended still have to tell."""
@@ -109,12 +116,21 @@ class AgentCalls:
         try:
             async with self._slots:
                 async for event in events(await self._connected(), execution_id):
+                    if isinstance(event, WatchAgentExecutionResponse) and event.HasField(
+                        "progress"
+                    ):
+                        writing = self._writing.setdefault(execution_id, (name, ReceivedText()))
+                        writing[1].add(event.progress)
+                        continue
+                    self._writing.pop(execution_id, None)
                     if event.HasField("started"):
                         name = definition_id(event.started.execution).partition("@")[0] or name
                     elif text := _text(event):
                         self.write(f"  {escape_line(f'{name}: {text}')}")
         except CliError as error:
             self._note(error)
+        finally:
+            self._writing.pop(execution_id, None)
 
     async def _connected(self) -> Api:
         async with self._connecting:

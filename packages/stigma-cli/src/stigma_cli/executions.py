@@ -26,6 +26,7 @@ from stigma_cli.execution_calls import (
 )
 from stigma_cli.execution_text import definition_id, describe, rows, took
 from stigma_cli.execution_timeline import timeline
+from stigma_cli.live_text import live_text
 from stigma_cli.output import (
     Format,
     Output,
@@ -94,7 +95,10 @@ def watch(
     cursor: Annotated[str, typer.Option(metavar="CURSOR", help="Go on after this cursor.")] = "",
     output: Output = Format.TEXT,
 ) -> None:
-    """Follow an execution to its end. Exits 1 unless it completes."""
+    """Follow an execution to its end. Exits 1 unless it completes.
+
+    What a model writes is shown live on a terminal, if the start has asked for partial text.
+    """
     asyncio.run(_watch(execution, cursor, output))
 
 
@@ -117,6 +121,8 @@ async def follow_events(
 ) -> Execution:
     """Print the events of an execution, a line each; return it as it ended.
 
+    What a model writes meanwhile is shown below them on a terminal, and in JSON.
+
     Args:
         api: where it runs.
         execution_id: which.
@@ -125,14 +131,18 @@ async def follow_events(
         see: is called with each event before that is printed.
     """
     event: Event = WatchAgentExecutionResponse()
-    async for event in events(api, execution_id, cursor):
-        if see is not None:
-            await see(event)
-        if output is Format.JSON:
-            print_json_line(as_json(event))
-        else:
-            time = as_time(event.time, timespec="milliseconds")
-            print_line(f"{time}  {escape_line(describe(event))}")
+    with live_text() as live:
+        async for event in events(api, execution_id, cursor):
+            if see is not None:
+                await see(event)
+            if output is Format.JSON:
+                print_json_line(as_json(event))
+            elif isinstance(event, WatchAgentExecutionResponse) and event.HasField("progress"):
+                live.show(event.progress)
+            else:
+                live.clear()
+                time = as_time(event.time, timespec="milliseconds")
+                print_line(f"{time}  {escape_line(describe(event))}")
     ended = event.ended.execution
     if (
         output is Format.TEXT

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 from temporalio.client import WorkflowHandle
 
 from stigma_cli.agent_calls import AgentCalls
+from stigma_cli.live_text import last_lines
 from stigma_cli.output import console, print_line
 from stigma_cli.runs import result, trace
 from stigma_cli.tables import table_lines
@@ -50,7 +51,8 @@ async def _show_table(
             ended = outcome.done()
             lines = task_lines(await trace(handle))
             agents.see(lines)
-            live.update(_table(lines, out.width), refresh=True)
+            shown = Group(_table(lines, out.width), *_writing(agents, out.width))
+            live.update(shown, refresh=True)
             if ended:
                 await agents.finish()
                 return
@@ -82,6 +84,12 @@ def new_lines(
     new = [line for line in in_order(lines) if (line.key, line.status) not in printed]
     printed.update((line.key, line.status) for line in new)
     return new
+
+
+def _writing(agents: AgentCalls, width: int) -> Iterator[Text]:
+    """Yield a line for each agent whose model is writing, with the end of its text."""
+    for name, text in agents.texts():
+        yield Text(last_lines(f"  {name}: ", text, width, 1), no_wrap=True, overflow="ellipsis")
 
 
 def _table(lines: Sequence[TaskLine], width: int) -> Text:

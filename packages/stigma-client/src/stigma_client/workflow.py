@@ -31,6 +31,7 @@ async def run_agent(
     config: AgentConfig | None = None,
     session_id: str = "",
     labels: Mapping[str, str] | None = None,
+    partial_text: bool = False,
     timeout: timedelta = limits.DEFAULT_TIMEOUT,
     heartbeat_timeout: timedelta = limits.DEFAULT_HEARTBEAT_TIMEOUT,
     request_id: str | None = None,
@@ -50,6 +51,7 @@ async def run_agent(
         config: model, temperature, limits: may tighten what the agent allows, never loosen it.
         session_id: groups executions that belong together.
         labels: free labels, to find the execution by.
+        partial_text: let those who watch the execution see what the model writes while it writes.
         timeout: how long the agent may take, workers' outages included.
         heartbeat_timeout: within what time the loss of this worker or of the agent is noticed.
         request_id: idempotency key; a random one, stable over retries and replays, by default.
@@ -72,6 +74,7 @@ async def run_agent(
         config=config,
         session_id=session_id,
         labels=labels,
+        partial_text=partial_text,
     )
     request = start_request(
         kinds.AGENT, build, name=agent, spec=spec, data=input, request_id=request_id or unique

@@ -43,7 +43,7 @@ class AgentCall(TaskKind[AgentCallDefinition]):
     def read(self, fields: Mapping[str, Node], reader: Reader) -> AgentCallDefinition:
         arguments = fields["with"].fields(
             *("agent", "spec", "message", "input", "env", "config", "output", "session", "labels"),
-            "heartbeatTimeout",
+            *("heartbeatTimeout", "partialText"),
         )
         if ("agent" in arguments) == ("spec" in arguments):
             raise fields["with"].error("expected either 'agent' or 'spec'")

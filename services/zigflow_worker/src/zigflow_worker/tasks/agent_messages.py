@@ -18,7 +18,10 @@ from zigflow_worker.expressions import JSON, is_expression
 
 M = TypeVar("M", bound=Message)
 
-_DURATIONS = ("timeout", "requestTimeout", "request_timeout", "delay")
+_DURATIONS = (
+    *("timeout", "requestTimeout", "request_timeout"),
+    *("delay", "chunkDelay", "chunk_delay"),
+)
 _SCHEMAS = ("outputSchema", "output_schema")
 
 # Each wait is checked four times within it: shorter ones would cost many polls.
@@ -38,6 +41,7 @@ class AgentRequest(TypedDict, total=False):
     labels: Mapping[str, str] | None
     timeout: timedelta
     heartbeat_timeout: timedelta
+    partial_text: bool
 
 
 def request_of(arguments: Mapping[str, Any], schema: JSON, *, floats: bool = True) -> AgentRequest:
@@ -64,6 +68,8 @@ def request_of(arguments: Mapping[str, Any], schema: JSON, *, floats: bool = Tru
     if "heartbeatTimeout" in arguments:
         heartbeat_timeout = heartbeat_timeout_of(arguments["heartbeatTimeout"], floats=floats)
         request["heartbeat_timeout"] = heartbeat_timeout
+    if "partialText" in arguments:
+        request["partial_text"] = partial_text_of(arguments["partialText"])
     return request
 
 
@@ -97,10 +103,20 @@ def heartbeat_timeout_of(value: JSON, *, floats: bool = True) -> timedelta:
     return timeout
 
 
+def partial_text_of(value: JSON) -> bool:
+    """Return whether watchers see what the model writes while it writes (raises ValueError)."""
+    if not isinstance(value, bool):
+        raise ValueError(  # noqa: TRY004 - of data, as the other problems
+            f"expected true or false, not {json.dumps(value)[:60]}"
+        )
+    return value
+
+
 _READERS: Mapping[str, Callable[[JSON], object]] = {
     "spec": spec_of,
     "config": config_of,
     "heartbeatTimeout": heartbeat_timeout_of,
+    "partialText": partial_text_of,
 }
 
 

@@ -1,0 +1,238 @@
+"""Text of models that are still writing, through all services to a watcher and to the command."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import os
+import pty
+import re
+import sys
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from google.protobuf.duration_pb2 import Duration
+from rich.console import Console
+
+from stigma.agent.v1.agent_execution_pb2 import AgentExecution
+from stigma.agent.v1.agent_execution_service_pb2 import (
+    CancelAgentExecutionRequest,
+    ModelProgress,
+    StartAgentRequest,
+    WatchAgentExecutionRequest,
+)
+from stigma.agent.v1.agent_pb2 import ActivityTool, AgentSpec, Script, ScriptStep, Tool
+from stigma_cli.errors import Exit
+from stigma_cli.live_text import LiveText, last_lines
+
+if TYPE_CHECKING:
+    from conftest import Stigma
+    from tests.stack.plugin import StartStack
+    from tests.stack.stack import Stack
+
+TEXT = "Roses are red, violets are blue, and so it goes on."
+CHUNK = "Roses are red, "
+LONG = Duration(seconds=600)
+SHORT = Duration(nanos=300_000_000)
+TOOLS = [Tool(name="find", activity=ActivityTool(type="Find", task_queue="t1-tools"))]
+
+
+@pytest.fixture(scope="module")
+async def stack(new_stack: StartStack) -> Stack:
+    return await new_stack(environment={"stigma_api": {"STIGMA_TOOL_TASK_QUEUES": "t*-tools"}})
+
+
+@pytest.fixture(scope="module")
+async def env(stack: Stack) -> dict[str, str]:
+    """The environment that points the command at the stack."""
+    return {
+        "STIGMA_API_ADDRESS": stack.api_address,
+        "TEMPORAL_ADDRESS": stack.temporal_address,
+        "TEMPORAL_NAMESPACE": stack.namespace,
+        "STIGMA_TASK_QUEUE_PREFIX": stack.prefix,
+    }
+
+
+async def start(
+    stack: Stack, chunk_delay: Duration, *, tools: bool = False, partial_text: bool = True
+) -> AgentExecution:
+    step = ScriptStep(text=TEXT, chunk_delay=chunk_delay)
+    spec = AgentSpec(
+        model="scripted:poet", script=Script(steps=[step]), tools=TOOLS if tools else []
+    )
+    return await stack.executions.StartAgent(
+        StartAgentRequest(spec=spec, message="go", partial_text=partial_text)
+    )
+
+
+@pytest.mark.parametrize("tools", [False, True], ids=["call_model", "converse"])
+async def test_a_watcher_sees_text_while_the_model_writes(stack: Stack, tools: bool) -> None:
+    started = await start(stack, LONG, tools=tools)
+    seen = []
+    async for event in stack.executions.WatchAgentExecution(
+        WatchAgentExecutionRequest(id=started.id), timeout=60
+    ):
+        seen.append(event.WhichOneof("event"))
+        if event.HasField("progress"):
+            # The next words come in ten minutes.
+            assert event.progress.text == CHUNK
+            await stack.executions.CancelAgentExecution(CancelAgentExecutionRequest(id=started.id))
+    assert seen[:3] == ["started", "model_call_started", "progress"]
+    assert seen[-1] == "ended"
+    assert seen.count("progress") == 1
+    assert b"violets" not in stack.raw_logs()
+    assert b"Roses" not in stack.raw_logs()
+
+
+async def piped(*arguments: str, **env: str) -> asyncio.subprocess.Process:
+    """Start a command that writes into a pipe."""
+    return await asyncio.create_subprocess_exec(
+        *(sys.executable, "-P", "-m", "stigma_cli", *arguments),
+        env={**os.environ, **env},
+        stdout=asyncio.subprocess.PIPE,
+    )
+
+
+async def line_with(process: asyncio.subprocess.Process, text: str) -> str:
+    """The next line with a text."""
+    assert process.stdout is not None
+    async with asyncio.timeout(60):
+        while text not in (line := (await process.stdout.readline()).decode()):
+            assert line, "the command has ended"
+    return line
+
+
+async def test_a_pipe_gets_no_text_before_the_answer(stack: Stack, env: dict[str, str]) -> None:
+    started = await start(stack, LONG)
+    command = ("execution", "watch", started.id)
+    text, as_json = await piped(*command, **env), await piped(*command, "-o", "json", **env)
+    await line_with(text, "model call 1: scripted:poet")
+    progress = json.loads(await line_with(as_json, '"progress"'))["progress"]
+    assert progress == {"step": 1, "attempt": 1, "text": CHUNK}
+    # Both have one poll; whoever watches now has it, too.
+    async for event in stack.executions.WatchAgentExecution(
+        WatchAgentExecutionRequest(id=started.id), timeout=60
+    ):
+        if event.HasField("progress"):
+            await stack.executions.CancelAgentExecution(CancelAgentExecutionRequest(id=started.id))
+    rest, _ = await text.communicate()
+    assert CHUNK.encode() not in rest
+    assert b"CANCELLED" in rest
+    await as_json.communicate()
+    assert text.returncode == as_json.returncode == Exit.FAILED
+
+
+async def test_a_pipe_gets_the_whole_answer(stack: Stack, env: dict[str, str]) -> None:
+    started = await start(stack, SHORT)
+    watched, _ = await (await piped("execution", "watch", started.id, **env)).communicate()
+    lines = [re.sub(r"^\S+  ", "", line) for line in watched.decode().splitlines()]
+    assert lines[1:] == [
+        "model call 1: scripted:poet",
+        f"model call 1 answered: {TEXT}",
+        f"COMPLETED {TEXT}",
+    ]
+
+
+async def test_a_terminal_shows_text_in_place(stack: Stack, env: dict[str, str]) -> None:
+    started = await start(stack, LONG)
+    shown = Terminal("execution", "watch", started.id, **env)
+    await shown.until(CHUNK.strip())
+    await stack.executions.CancelAgentExecution(CancelAgentExecutionRequest(id=started.id))
+    assert await shown.ended() == Exit.FAILED
+    after = shown.text.split(CHUNK.strip(), maxsplit=1)[1]
+    assert "\x1b[2K" in after  # it was erased
+    assert "CANCELLED" in after
+
+
+async def test_a_run_on_a_terminal_shows_text_below_its_tasks(
+    stigma: Stigma, env: dict[str, str], tmp_path: Path
+) -> None:
+    (tmp_path / "poet.yaml").write_text(
+        "apiVersion: stigma/v1\nkind: Agent\nmetadata: {name: poet}\nspec:\n"
+        "  model: scripted:poet\n"
+        f'  script: {{steps: [{{text: "{TEXT}", chunkDelay: 1s}}]}}\n'
+    )
+    assert (await stigma("agent", "apply", "-f", tmp_path / "poet.yaml", **env)).exit_code == 0
+    file = tmp_path / "document.yaml"
+    file.write_text(
+        "document: {dsl: '1.0.3', namespace: test, name: asks, version: '1.0.0'}\n"
+        "do:\n  - ask: {call: agent, with: {agent: poet, message: hi, partialText: true}}\n"
+    )
+    shown = Terminal("run", str(file), "--watch", **env)
+    assert await shown.ended() == Exit.OK
+    assert f"poet: {CHUNK.strip()}" in shown.text
+    assert shown.text.rstrip().endswith(f'"{TEXT}"')
+
+
+class Terminal:
+    """A command on a terminal of its own, and what that has shown."""
+
+    def __init__(self, *arguments: str, **env: str) -> None:
+        self.text = ""
+        self._changed = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+        self._code: asyncio.Future[int] = self._loop.create_future()
+        threading.Thread(target=self._run, args=(arguments, env), daemon=True).start()
+
+    async def until(self, text: str) -> None:
+        """Wait until this was shown."""
+        async with asyncio.timeout(60):
+            while text not in self.text:
+                self._changed.clear()
+                await self._changed.wait()
+
+    async def ended(self) -> int:
+        """Wait for the command's end; returns its exit code."""
+        return await asyncio.wait_for(self._code, 60)
+
+    def _run(self, arguments: tuple[str, ...], env: dict[str, str]) -> None:
+        pid, descriptor = pty.fork()
+        if not pid:
+            os.environ.update({**env, "TERM": "xterm", "COLUMNS": "100", "LINES": "40"})
+            os.execv(sys.executable, [sys.executable, "-P", "-m", "stigma_cli", *arguments])
+        read = b""
+        while chunk := _read(descriptor):
+            read += chunk
+            text = read.decode(errors="replace")
+            self._loop.call_soon_threadsafe(self._show, text)
+        _, status = os.waitpid(pid, 0)
+        code = os.waitstatus_to_exitcode(status)
+        self._loop.call_soon_threadsafe(self._code.set_result, code)
+
+    def _show(self, text: str) -> None:
+        self.text = text
+        self._changed.set()
+
+
+def _read(descriptor: int) -> bytes:
+    try:
+        return os.read(descriptor, 65536)
+    except OSError:  # Linux's end of a terminal
+        return b""
+
+
+@pytest.mark.parametrize(
+    ("text", "width", "count", "shown"),
+    [
+        ("one two", 20, 10, "one two"),
+        ("one\ntwo\nthree", 20, 2, "two\nthree"),
+        ("abcdefgh", 3, 2, "def\ngh"),
+        ("日本語", 4, 10, "日本\n語"),
+        ("a\x1b[2J", 20, 1, "a\\x1b[2J"),
+        ("one\ntwo  three", 8, 1, "three"),
+        ("", 8, 1, ""),
+    ],
+)
+def test_the_end_of_a_text_fits_the_terminal(text: str, width: int, count: int, shown: str) -> None:
+    assert last_lines("", text, width, count) == shown
+
+
+def test_nothing_is_shown_without_a_terminal() -> None:
+    out = io.StringIO()
+    live = LiveText(Console(file=out))
+    live.show(ModelProgress(step=1, attempt=1, text="one"))
+    live.clear()
+    assert not out.getvalue()
