@@ -23,6 +23,10 @@ from stigma.agent.v1.agent_execution_service_pb2 import (
     WatchAgentExecutionResponse,
 )
 from stigma.contracts.partial_text import MAX_TAIL_BYTES, ReceivedText
+from stigma_api.executions.reader import Reader
+from stigma_api.executions.watch import Watching
+from stigma_api.executions.watch_events import AgentEventMapper
+from stigma_api.kinds import AGENTS
 from tests.stack.waiting import eventually
 
 Event = WatchAgentExecutionResponse
@@ -191,7 +195,8 @@ async def test_twenty_random_reconnects_put_the_whole_text_together(writer: Writ
     received.add(last.progress)
     assert (received.offset, received.text) == (0, whole)
     await writer.end()
-    rest = [event async for event in writer.watch(cursor)]
+    everything = [event async for event in writer.watch(cursor)]
+    rest = [event for event in everything if not event.HasField("progress")]
     assert [event.WhichOneof("event") for event in rest] == ["model_call_completed", "ended"]
     assert rest[0].model_call_completed.message.parts[0].text == received.text
     assert seen == ["started", "model_call_started"]
@@ -248,6 +253,30 @@ async def test_without_partial_text_there_is_no_progress(writer: Writer, writing
     await next_of(events, "ended")
     asked = await requests_to_temporal(writing_api) - before
     assert asked["DescribeWorkflowExecution"] == 2  # the watch's beginning and its end
+
+
+async def test_pages_do_not_follow_what_a_model_writes(writer: Writer, client: Client) -> None:
+    events = await begun(writer)
+    reader = Reader(client, AGENTS)
+    found = await reader.find(writer.id)
+    assert found is not None
+    watching = Watching(client, AGENTS, reader, AgentEventMapper)
+    seen: asyncio.Queue[str | None] = asyncio.Queue()
+
+    async def watch() -> None:
+        async for event in watching.events(found, "", with_progress=False):
+            seen.put_nowait(event.WhichOneof("event"))
+
+    running = asyncio.create_task(watch())
+    kinds = [await seen.get(), await seen.get()]
+    for text in ("One", " two", " three"):
+        writer.write(text)
+        await next_of(events, "progress")
+    await writer.end()
+    await running
+    while not seen.empty():
+        kinds.append(await seen.get())
+    assert kinds == ["started", "model_call_started", "model_call_completed", "ended"]
 
 
 async def test_many_watches_cost_one_description_a_second(writer: Writer, writing_api: Api) -> None:

@@ -57,8 +57,9 @@ class FakeServices:
         return ListStuckExecutionsResponse()
 
     async def watch(
-        self, _principal: Any, _execution_id: str, cursor: str
+        self, _principal: Any, _execution_id: str, cursor: str, *, with_progress: bool
     ) -> AsyncIterator[WatchAgentExecutionResponse]:
+        assert not with_progress
         self.watched.append(cursor)
         if cursor in self.refused:
             raise errors.invalid_argument([("cursor", "is too old")])

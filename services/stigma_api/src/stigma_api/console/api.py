@@ -101,13 +101,14 @@ class Api:
     async def changes(
         self, principal: Principal, execution_id: str, cursor: str
     ) -> AsyncGenerator[str, None]:
-        """Yield a cursor whenever an execution changes, until it ends.
+        """Yield a cursor whenever an execution changes, until it ends; partial text is no change.
 
         Raises:
             ApiError: as the RPC; INVALID_ARGUMENT for a cursor that is not, or no more, of it.
         """
         service = self._services.executions[Kind.of_id(execution_id) or Kind.WORKFLOW]
-        async with aclosing(service.watch(principal, execution_id, cursor)) as events:
+        watch = service.watch(principal, execution_id, cursor, with_progress=False)
+        async with aclosing(watch) as events:
             async for event in events:
                 yield event.cursor
 

@@ -61,12 +61,13 @@ class ExecutionService(Generic[D, E, T]):
         return await self._listing.page(principal, filter_text, size=size, token=token)
 
     async def watch(
-        self, principal: Principal, execution_id: str, cursor: str
+        self, principal: Principal, execution_id: str, cursor: str, *, with_progress: bool = True
     ) -> AsyncGenerator[T, None]:
-        """Stream what happens to one execution."""
+        """Stream what happens to one execution, and what its model writes if that was asked for."""
         principal.require(Action.EXECUTIONS_READ)
         found = await self._reader.get_visible(principal, execution_id)
-        async with aclosing(self._watching.events(found, cursor)) as events:
+        watched = self._watching.events(found, cursor, with_progress=with_progress)
+        async with aclosing(watched) as events:
             async for event in events:
                 yield event
 

@@ -91,12 +91,16 @@ class Watching(Generic[E, T]):
         self._tails = RunTails(partial(self._page, wait=True), partial(read_progress, client))
 
     async def events(
-        self, found: ExecutionDescription[E], cursor_text: str
+        self, found: ExecutionDescription[E], cursor_text: str, *, with_progress: bool = True
     ) -> AsyncGenerator[T, None]:
         """Yield the events after the cursor, then those to come, up to the end.
 
-        Goes on over every continue-as-new; after a reset in Temporal, in the current run. What a
-        model writes meanwhile is in events beside them, where the start has asked for it.
+        Goes on over every continue-as-new; after a reset in Temporal, in the current run.
+
+        Args:
+            found: the execution.
+            cursor_text: of an event of it; empty: from the start.
+            with_progress: yield also what a model writes, where the start has asked for it.
 
         Raises:
             ApiError: INVALID_ARGUMENT on `cursor`; UNAVAILABLE, Temporal does not answer, or
@@ -109,7 +113,7 @@ class Watching(Generic[E, T]):
         while True:
             mapper = self._mapper(self._client, found.execution_id, found.digest)
             run = _Run(mapper, after, since)
-            async with aclosing(self._history(found, run_id)) as history:
+            async with aclosing(self._history(found, run_id, with_progress)) as history:
                 async for update in history:
                     for each in await run.map(update):
                         yield each
@@ -139,14 +143,13 @@ class Watching(Generic[E, T]):
         raise errors.not_found(f"{self._kind.kind} execution {found.execution.id}")
 
     async def _history(
-        self, found: ExecutionDescription[E], run_id: str
+        self, found: ExecutionDescription[E], run_id: str, with_progress: bool
     ) -> AsyncGenerator[HistoryEvent | Written, None]:
         """Yield every event of one run, waiting for those to come, until it closes."""
         execution = found.execution
+        has_progress = isinstance(execution, AgentExecution) and execution.spec.partial_text
         follow = self._tails.follow(
-            execution.id,
-            run_id,
-            with_progress=isinstance(execution, AgentExecution) and execution.spec.partial_text,
+            execution.id, run_id, with_progress=with_progress and has_progress
         )
         async with aclosing(follow) as updates:
             async for update in updates:
