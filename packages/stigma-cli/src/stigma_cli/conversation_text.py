@@ -21,7 +21,8 @@ _MAX_SHOWN = 200
 
 def message_lines(message: Message) -> Iterator[str]:
     """Yield a message of a conversation: its text, then a line for each tool call or result."""
-    text = " ".join(part.text or part.thinking for part in message.parts)
+    texts = (part.text or part.thinking for part in message.parts)
+    text = " ".join(filter(None, texts))
     calls = [part.tool_call for part in message.parts if part.HasField("tool_call")]
     results = [part.tool_result for part in message.parts if part.HasField("tool_result")]
     if text.strip() or not (calls or results):
