@@ -39,7 +39,7 @@ def stigma(
         env=variables | env,
         input=stdin.encode(),
         capture_output=True,
-        timeout=60,
+        timeout=180,
         check=False,
     )
 
@@ -66,7 +66,7 @@ def test_a_full_disk_is_one_line(tmp_path: Path) -> None:
             cwd=tmp_path,
             stdout=full,
             stderr=subprocess.PIPE,
-            timeout=60,
+            timeout=180,
             check=False,
         )
     assert done.returncode == 1
@@ -102,7 +102,7 @@ main()
         [sys.executable, "-P", "-c", program],
         cwd=tmp_path,
         capture_output=True,
-        timeout=60,
+        timeout=180,
         check=False,
     )
     assert (done.returncode, done.stdout, done.stderr) == (130, b"", b"")
@@ -187,7 +187,7 @@ def test_deleting_asks_on_a_terminal(tmp_path: Path, kind: str) -> None:
             env={**os.environ, "STIGMA_API_ADDRESS": "127.0.0.1:1"},
             stdin=theirs,
             capture_output=True,
-            timeout=60,
+            timeout=180,
             check=False,
         )
     finally:

@@ -43,6 +43,9 @@ TRANSPORTS = {
     "stdio 2025": (False, ["old"]),
 }
 
+# Of what does not depend on how a server is reached: one of each kind, and of each version.
+TWO_TRANSPORTS = pytest.mark.parametrize("server", ["http", "stdio 2025"], indirect=True)
+
 
 @pytest.fixture(params=TRANSPORTS)
 async def server(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[McpServer]:
@@ -105,6 +108,7 @@ async def test_results_reach_the_model(mcp: McpAgents, server: McpServer) -> Non
     ]
 
 
+@TWO_TRANSPORTS
 async def test_a_call_says_whose_it_is(mcp: McpAgents, server: McpServer) -> None:
     ended = await mcp.run(answer(call("act", value="a")), LAST)
     assert server.keys == [f"{ended.handle.id}/1-1"]
@@ -120,11 +124,13 @@ async def test_a_call_says_whose_it_is(mcp: McpAgents, server: McpServer) -> Non
     ]
 
 
+@TWO_TRANSPORTS
 async def test_what_models_are_not_shown_is_named(mcp: McpAgents) -> None:
     ended = await mcp.run(answer(call("act", how="image", value="a cat")), LAST)
     assert ended.results[0].content == "a cat\n[image/png, 12 KB, not shown]"
 
 
+@TWO_TRANSPORTS
 async def test_long_results_are_cut(mcp: McpAgents) -> None:
     policy = {"max_result_bytes": 200}
     ended = await mcp.run(answer(call("act", value="ü" * 5_000)), LAST, policy=policy)
@@ -133,6 +139,7 @@ async def test_long_results_are_cut(mcp: McpAgents) -> None:
     assert "10000 bytes" in result.content
 
 
+@TWO_TRANSPORTS
 async def test_unknown_tools_and_arguments_are_refused(mcp: McpAgents, server: McpServer) -> None:
     ended = await mcp.run(answer(call("none"), call("act", value=3), call("describe")), LAST)
     assert ended.outcomes == ["REFUSED"] * 3
@@ -155,6 +162,7 @@ async def test_a_server_that_dies_in_a_call_leaves_it_unknown(
     assert [value for _, value, _ in server.calls] == ["", "next"]
 
 
+@TWO_TRANSPORTS
 async def test_a_safe_call_is_made_again(mcp: McpAgents, server: McpServer) -> None:
     handle = await mcp.start(
         answer(call("act", how="die")), LAST, policy={"retry_safe": True, "attempts": 2}
@@ -200,6 +208,7 @@ async def test_a_worker_that_stops_in_a_call_cancels_no_execution(
     assert server.keys == [f"{handle.id}/1-1"] * (2 if is_safe else 1)
 
 
+@TWO_TRANSPORTS
 async def test_a_call_that_takes_too_long_is_unknown(mcp: McpAgents, server: McpServer) -> None:
     ended = await mcp.run(
         answer(call("act", how="wait")),
@@ -210,6 +219,7 @@ async def test_a_call_that_takes_too_long_is_unknown(mcp: McpAgents, server: Mcp
     assert ended.outcomes == ["UNKNOWN", "OK"]
 
 
+@TWO_TRANSPORTS
 async def test_many_calls_and_one_failure(mcp: McpAgents, server: McpServer) -> None:
     calls = [call("act", value=f"v{n}") for n in range(99)]
     ended = await mcp.run(answer(*calls, call("act", how="fail")), LAST)
@@ -217,6 +227,7 @@ async def test_many_calls_and_one_failure(mcp: McpAgents, server: McpServer) -> 
     assert len(server.calls) == 100
 
 
+@TWO_TRANSPORTS
 @pytest.mark.parametrize("options", ["renamed", "changed"])
 async def test_changed_tools_end_an_execution_before_its_first_model_call(
     mcp: McpAgents, server: McpServer, options: str
@@ -230,6 +241,7 @@ async def test_changed_tools_end_an_execution_before_its_first_model_call(
     assert server.calls == []
 
 
+@TWO_TRANSPORTS
 async def test_further_tools_change_nothing(mcp: McpAgents, server: McpServer) -> None:
     definitions = await mcp.list()
     await server.restart("more")
@@ -237,6 +249,7 @@ async def test_further_tools_change_nothing(mcp: McpAgents, server: McpServer) -
     assert (ended.phase, ended.outcomes) == ("COMPLETED", ["OK"])
 
 
+@TWO_TRANSPORTS
 async def test_a_tool_that_is_not_used_may_change(mcp: McpAgents, server: McpServer) -> None:
     entries = [McpTool(server="fx", tools=["act"])]
     definitions = await mcp.list(*entries)
