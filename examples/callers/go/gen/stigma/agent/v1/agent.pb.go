@@ -73,6 +73,12 @@ const (
 	FailureReason_FAILURE_REASON_WORKFLOW_ERROR FailureReason = 20
 	// The workflow engine refused the document or its input.
 	FailureReason_FAILURE_REASON_INVALID_WORKFLOW FailureReason = 21
+	// More tool calls than allowed.
+	FailureReason_FAILURE_REASON_TOOL_CALL_LIMIT FailureReason = 22
+	// An MCP server is not configured any more, or did not list its tools in time.
+	FailureReason_FAILURE_REASON_TOOL_UNAVAILABLE FailureReason = 23
+	// An MCP server lists a tool differently from when the agent's version was applied.
+	FailureReason_FAILURE_REASON_TOOL_CHANGED FailureReason = 24
 )
 
 // Enum value maps for FailureReason.
@@ -100,6 +106,9 @@ var (
 		19: "FAILURE_REASON_TERMINATED",
 		20: "FAILURE_REASON_WORKFLOW_ERROR",
 		21: "FAILURE_REASON_INVALID_WORKFLOW",
+		22: "FAILURE_REASON_TOOL_CALL_LIMIT",
+		23: "FAILURE_REASON_TOOL_UNAVAILABLE",
+		24: "FAILURE_REASON_TOOL_CHANGED",
 	}
 	FailureReason_value = map[string]int32{
 		"FAILURE_REASON_UNSPECIFIED":          0,
@@ -124,6 +133,9 @@ var (
 		"FAILURE_REASON_TERMINATED":           19,
 		"FAILURE_REASON_WORKFLOW_ERROR":       20,
 		"FAILURE_REASON_INVALID_WORKFLOW":     21,
+		"FAILURE_REASON_TOOL_CALL_LIMIT":      22,
+		"FAILURE_REASON_TOOL_UNAVAILABLE":     23,
+		"FAILURE_REASON_TOOL_CHANGED":         24,
 	}
 )
 
@@ -168,7 +180,10 @@ type Agent struct {
 	// When this version was applied.
 	CreateTime *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
 	// SHA-256 over the spec and labels, in hex. Applying the same content again adds no version.
-	Digest        string `protobuf:"bytes,6,opt,name=digest,proto3" json:"digest,omitempty"`
+	Digest string `protobuf:"bytes,6,opt,name=digest,proto3" json:"digest,omitempty"`
+	// The tools of MCP servers that `spec.tools` names, as their servers listed them when this version
+	// was applied. An execution whose servers list one of them differently fails with TOOL_CHANGED.
+	McpTools      []*McpToolDefinition `protobuf:"bytes,7,rep,name=mcp_tools,json=mcpTools,proto3" json:"mcp_tools,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -245,6 +260,13 @@ func (x *Agent) GetDigest() string {
 	return ""
 }
 
+func (x *Agent) GetMcpTools() []*McpToolDefinition {
+	if x != nil {
+		return x.McpTools
+	}
+	return nil
+}
+
 // How an agent works.
 type AgentSpec struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -266,7 +288,9 @@ type AgentSpec struct {
 	// Models a start request may choose instead of `model`.
 	AllowedModels []string `protobuf:"bytes,8,rep,name=allowed_models,json=allowedModels,proto3" json:"allowed_models,omitempty"`
 	// What the scripted model plays. Only with provider "scripted".
-	Script        *Script `protobuf:"bytes,9,opt,name=script,proto3" json:"script,omitempty"`
+	Script *Script `protobuf:"bytes,9,opt,name=script,proto3" json:"script,omitempty"`
+	// What the model may call. Names differ, also where case, dashes and underscores are ignored.
+	Tools         []*Tool `protobuf:"bytes,10,rep,name=tools,proto3" json:"tools,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -364,6 +388,649 @@ func (x *AgentSpec) GetScript() *Script {
 	return nil
 }
 
+func (x *AgentSpec) GetTools() []*Tool {
+	if x != nil {
+		return x.Tools
+	}
+	return nil
+}
+
+// A tool: something that the model may call, with JSON arguments and a result.
+type Tool struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// A letter, then letters, digits, dashes and underscores; at most 64 characters. Of `mcp`, whose
+	// server has them, name, description and schemas are empty.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// Tells the model what the tool does, and when to call it.
+	Description string `protobuf:"bytes,2,opt,name=description,proto3" json:"description,omitempty"`
+	// JSON Schema of the arguments, as JSON text: of an object. Empty: an object of any kind.
+	InputSchema string `protobuf:"bytes,3,opt,name=input_schema,json=inputSchema,proto3" json:"input_schema,omitempty"`
+	// JSON Schema of the result, as JSON text; for the model, results are not checked.
+	OutputSchema string `protobuf:"bytes,4,opt,name=output_schema,json=outputSchema,proto3" json:"output_schema,omitempty"`
+	// What runs.
+	//
+	// Types that are valid to be assigned to Kind:
+	//
+	//	*Tool_Activity
+	//	*Tool_Workflow
+	//	*Tool_Nexus
+	//	*Tool_Mcp
+	Kind isTool_Kind `protobuf_oneof:"kind"`
+	// How long a call may take, and what happens to one that fails.
+	Policy        *ToolPolicy `protobuf:"bytes,15,opt,name=policy,proto3" json:"policy,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Tool) Reset() {
+	*x = Tool{}
+	mi := &file_stigma_agent_v1_agent_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Tool) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Tool) ProtoMessage() {}
+
+func (x *Tool) ProtoReflect() protoreflect.Message {
+	mi := &file_stigma_agent_v1_agent_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Tool.ProtoReflect.Descriptor instead.
+func (*Tool) Descriptor() ([]byte, []int) {
+	return file_stigma_agent_v1_agent_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *Tool) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Tool) GetDescription() string {
+	if x != nil {
+		return x.Description
+	}
+	return ""
+}
+
+func (x *Tool) GetInputSchema() string {
+	if x != nil {
+		return x.InputSchema
+	}
+	return ""
+}
+
+func (x *Tool) GetOutputSchema() string {
+	if x != nil {
+		return x.OutputSchema
+	}
+	return ""
+}
+
+func (x *Tool) GetKind() isTool_Kind {
+	if x != nil {
+		return x.Kind
+	}
+	return nil
+}
+
+func (x *Tool) GetActivity() *ActivityTool {
+	if x != nil {
+		if x, ok := x.Kind.(*Tool_Activity); ok {
+			return x.Activity
+		}
+	}
+	return nil
+}
+
+func (x *Tool) GetWorkflow() *WorkflowTool {
+	if x != nil {
+		if x, ok := x.Kind.(*Tool_Workflow); ok {
+			return x.Workflow
+		}
+	}
+	return nil
+}
+
+func (x *Tool) GetNexus() *NexusTool {
+	if x != nil {
+		if x, ok := x.Kind.(*Tool_Nexus); ok {
+			return x.Nexus
+		}
+	}
+	return nil
+}
+
+func (x *Tool) GetMcp() *McpTool {
+	if x != nil {
+		if x, ok := x.Kind.(*Tool_Mcp); ok {
+			return x.Mcp
+		}
+	}
+	return nil
+}
+
+func (x *Tool) GetPolicy() *ToolPolicy {
+	if x != nil {
+		return x.Policy
+	}
+	return nil
+}
+
+type isTool_Kind interface {
+	isTool_Kind()
+}
+
+type Tool_Activity struct {
+	// A Temporal activity.
+	Activity *ActivityTool `protobuf:"bytes,5,opt,name=activity,proto3,oneof"`
+}
+
+type Tool_Workflow struct {
+	// A Temporal workflow, or a registered document.
+	Workflow *WorkflowTool `protobuf:"bytes,6,opt,name=workflow,proto3,oneof"`
+}
+
+type Tool_Nexus struct {
+	// A Nexus operation.
+	Nexus *NexusTool `protobuf:"bytes,7,opt,name=nexus,proto3,oneof"`
+}
+
+type Tool_Mcp struct {
+	// Tools of an MCP server, each with a name, a description and schemas of its own.
+	Mcp *McpTool `protobuf:"bytes,8,opt,name=mcp,proto3,oneof"`
+}
+
+func (*Tool_Activity) isTool_Kind() {}
+
+func (*Tool_Workflow) isTool_Kind() {}
+
+func (*Tool_Nexus) isTool_Kind() {}
+
+func (*Tool_Mcp) isTool_Kind() {}
+
+// A Temporal activity in any language. Its one argument is the arguments object, json/plain. The
+// header "stigma-call" holds JSON text: execution, agent, session, call, principal, idempotency_key.
+type ActivityTool struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Name of the activity's type.
+	Type string `protobuf:"bytes,1,opt,name=type,proto3" json:"type,omitempty"`
+	// Task queue of its worker; the operator allows queues.
+	TaskQueue     string `protobuf:"bytes,2,opt,name=task_queue,json=taskQueue,proto3" json:"task_queue,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ActivityTool) Reset() {
+	*x = ActivityTool{}
+	mi := &file_stigma_agent_v1_agent_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ActivityTool) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ActivityTool) ProtoMessage() {}
+
+func (x *ActivityTool) ProtoReflect() protoreflect.Message {
+	mi := &file_stigma_agent_v1_agent_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ActivityTool.ProtoReflect.Descriptor instead.
+func (*ActivityTool) Descriptor() ([]byte, []int) {
+	return file_stigma_agent_v1_agent_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *ActivityTool) GetType() string {
+	if x != nil {
+		return x.Type
+	}
+	return ""
+}
+
+func (x *ActivityTool) GetTaskQueue() string {
+	if x != nil {
+		return x.TaskQueue
+	}
+	return ""
+}
+
+// A Temporal workflow as a child of the execution, with the same argument and header as an
+// activity; or a registered document, with the arguments as its input.
+type WorkflowTool struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Name of the workflow's type; with task_queue.
+	Type string `protobuf:"bytes,1,opt,name=type,proto3" json:"type,omitempty"`
+	// Task queue of its worker; the operator allows queues.
+	TaskQueue string `protobuf:"bytes,2,opt,name=task_queue,json=taskQueue,proto3" json:"task_queue,omitempty"`
+	// Registered workflow, or name@version; instead of type and task_queue.
+	Name          string `protobuf:"bytes,3,opt,name=name,proto3" json:"name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WorkflowTool) Reset() {
+	*x = WorkflowTool{}
+	mi := &file_stigma_agent_v1_agent_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WorkflowTool) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WorkflowTool) ProtoMessage() {}
+
+func (x *WorkflowTool) ProtoReflect() protoreflect.Message {
+	mi := &file_stigma_agent_v1_agent_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WorkflowTool.ProtoReflect.Descriptor instead.
+func (*WorkflowTool) Descriptor() ([]byte, []int) {
+	return file_stigma_agent_v1_agent_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *WorkflowTool) GetType() string {
+	if x != nil {
+		return x.Type
+	}
+	return ""
+}
+
+func (x *WorkflowTool) GetTaskQueue() string {
+	if x != nil {
+		return x.TaskQueue
+	}
+	return ""
+}
+
+func (x *WorkflowTool) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+// A Nexus operation; its input is the arguments object.
+type NexusTool struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Name of the endpoint; the operator allows endpoints.
+	Endpoint string `protobuf:"bytes,1,opt,name=endpoint,proto3" json:"endpoint,omitempty"`
+	// Name of the service.
+	Service string `protobuf:"bytes,2,opt,name=service,proto3" json:"service,omitempty"`
+	// Name of the operation.
+	Operation     string `protobuf:"bytes,3,opt,name=operation,proto3" json:"operation,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *NexusTool) Reset() {
+	*x = NexusTool{}
+	mi := &file_stigma_agent_v1_agent_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NexusTool) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NexusTool) ProtoMessage() {}
+
+func (x *NexusTool) ProtoReflect() protoreflect.Message {
+	mi := &file_stigma_agent_v1_agent_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NexusTool.ProtoReflect.Descriptor instead.
+func (*NexusTool) Descriptor() ([]byte, []int) {
+	return file_stigma_agent_v1_agent_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *NexusTool) GetEndpoint() string {
+	if x != nil {
+		return x.Endpoint
+	}
+	return ""
+}
+
+func (x *NexusTool) GetService() string {
+	if x != nil {
+		return x.Service
+	}
+	return ""
+}
+
+func (x *NexusTool) GetOperation() string {
+	if x != nil {
+		return x.Operation
+	}
+	return ""
+}
+
+// Tools of an MCP server. The server's own annotations are not trusted: policy says what may be
+// repeated.
+type McpTool struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Name of the operator's McpServer resource.
+	Server string `protobuf:"bytes,1,opt,name=server,proto3" json:"server,omitempty"`
+	// Names of the tools, as the server lists them. Empty: all that it lists.
+	Tools []string `protobuf:"bytes,2,rep,name=tools,proto3" json:"tools,omitempty"`
+	// Put before each name that the model is given, where two servers have tools of one name.
+	Prefix        string `protobuf:"bytes,3,opt,name=prefix,proto3" json:"prefix,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *McpTool) Reset() {
+	*x = McpTool{}
+	mi := &file_stigma_agent_v1_agent_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *McpTool) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*McpTool) ProtoMessage() {}
+
+func (x *McpTool) ProtoReflect() protoreflect.Message {
+	mi := &file_stigma_agent_v1_agent_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use McpTool.ProtoReflect.Descriptor instead.
+func (*McpTool) Descriptor() ([]byte, []int) {
+	return file_stigma_agent_v1_agent_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *McpTool) GetServer() string {
+	if x != nil {
+		return x.Server
+	}
+	return ""
+}
+
+func (x *McpTool) GetTools() []string {
+	if x != nil {
+		return x.Tools
+	}
+	return nil
+}
+
+func (x *McpTool) GetPrefix() string {
+	if x != nil {
+		return x.Prefix
+	}
+	return ""
+}
+
+// A tool of an MCP server, as the server listed it.
+type McpToolDefinition struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Name of the operator's McpServer resource.
+	Server string `protobuf:"bytes,1,opt,name=server,proto3" json:"server,omitempty"`
+	// Name of the tool on the server.
+	Name string `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	// Name that the model is given.
+	ExposedName string `protobuf:"bytes,3,opt,name=exposed_name,json=exposedName,proto3" json:"exposed_name,omitempty"`
+	// Tells the model what the tool does.
+	Description string `protobuf:"bytes,4,opt,name=description,proto3" json:"description,omitempty"`
+	// JSON Schema of the arguments, as JSON text.
+	InputSchema string `protobuf:"bytes,5,opt,name=input_schema,json=inputSchema,proto3" json:"input_schema,omitempty"`
+	// JSON Schema of the structured result, as JSON text.
+	OutputSchema string `protobuf:"bytes,6,opt,name=output_schema,json=outputSchema,proto3" json:"output_schema,omitempty"`
+	// SHA-256 over name, description, schemas and annotations, in hex.
+	Digest        string `protobuf:"bytes,7,opt,name=digest,proto3" json:"digest,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *McpToolDefinition) Reset() {
+	*x = McpToolDefinition{}
+	mi := &file_stigma_agent_v1_agent_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *McpToolDefinition) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*McpToolDefinition) ProtoMessage() {}
+
+func (x *McpToolDefinition) ProtoReflect() protoreflect.Message {
+	mi := &file_stigma_agent_v1_agent_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use McpToolDefinition.ProtoReflect.Descriptor instead.
+func (*McpToolDefinition) Descriptor() ([]byte, []int) {
+	return file_stigma_agent_v1_agent_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *McpToolDefinition) GetServer() string {
+	if x != nil {
+		return x.Server
+	}
+	return ""
+}
+
+func (x *McpToolDefinition) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *McpToolDefinition) GetExposedName() string {
+	if x != nil {
+		return x.ExposedName
+	}
+	return ""
+}
+
+func (x *McpToolDefinition) GetDescription() string {
+	if x != nil {
+		return x.Description
+	}
+	return ""
+}
+
+func (x *McpToolDefinition) GetInputSchema() string {
+	if x != nil {
+		return x.InputSchema
+	}
+	return ""
+}
+
+func (x *McpToolDefinition) GetOutputSchema() string {
+	if x != nil {
+		return x.OutputSchema
+	}
+	return ""
+}
+
+func (x *McpToolDefinition) GetDigest() string {
+	if x != nil {
+		return x.Digest
+	}
+	return ""
+}
+
+// How long a tool's call may take, and what happens to one that fails.
+type ToolPolicy struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Longest time a call may take, waiting and attempts included; 60 s by default, at most 24 h.
+	Timeout *durationpb.Duration `protobuf:"bytes,1,opt,name=timeout,proto3" json:"timeout,omitempty"`
+	// Longest time that one attempt may take; absent: `timeout`.
+	AttemptTimeout *durationpb.Duration `protobuf:"bytes,2,opt,name=attempt_timeout,json=attemptTimeout,proto3" json:"attempt_timeout,omitempty"`
+	// Longest time between heartbeats of an activity; absent: it sends none.
+	HeartbeatTimeout *durationpb.Duration `protobuf:"bytes,3,opt,name=heartbeat_timeout,json=heartbeatTimeout,proto3" json:"heartbeat_timeout,omitempty"`
+	// Longest time that a call waits for a worker; 60 s by default.
+	StartTimeout *durationpb.Duration `protobuf:"bytes,4,opt,name=start_timeout,json=startTimeout,proto3" json:"start_timeout,omitempty"`
+	// A call may run more than once: failed attempts are repeated. Otherwise it is tried once, and an
+	// attempt that was lost has the outcome UNKNOWN.
+	RetrySafe bool `protobuf:"varint,5,opt,name=retry_safe,json=retrySafe,proto3" json:"retry_safe,omitempty"`
+	// Most attempts of a call that is safe to repeat; 3 by default.
+	Attempts int32 `protobuf:"varint,6,opt,name=attempts,proto3" json:"attempts,omitempty"`
+	// Most bytes of a result that the model gets; 32 KiB by default, at most 256 KiB.
+	MaxResultBytes int32 `protobuf:"varint,7,opt,name=max_result_bytes,json=maxResultBytes,proto3" json:"max_result_bytes,omitempty"`
+	// Argument that is filled in with the call's idempotency key, and hidden from the model.
+	IdempotencyArgument string `protobuf:"bytes,8,opt,name=idempotency_argument,json=idempotencyArgument,proto3" json:"idempotency_argument,omitempty"`
+	// Calls run alone, in order.
+	Sequential    bool `protobuf:"varint,9,opt,name=sequential,proto3" json:"sequential,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ToolPolicy) Reset() {
+	*x = ToolPolicy{}
+	mi := &file_stigma_agent_v1_agent_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ToolPolicy) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ToolPolicy) ProtoMessage() {}
+
+func (x *ToolPolicy) ProtoReflect() protoreflect.Message {
+	mi := &file_stigma_agent_v1_agent_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ToolPolicy.ProtoReflect.Descriptor instead.
+func (*ToolPolicy) Descriptor() ([]byte, []int) {
+	return file_stigma_agent_v1_agent_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *ToolPolicy) GetTimeout() *durationpb.Duration {
+	if x != nil {
+		return x.Timeout
+	}
+	return nil
+}
+
+func (x *ToolPolicy) GetAttemptTimeout() *durationpb.Duration {
+	if x != nil {
+		return x.AttemptTimeout
+	}
+	return nil
+}
+
+func (x *ToolPolicy) GetHeartbeatTimeout() *durationpb.Duration {
+	if x != nil {
+		return x.HeartbeatTimeout
+	}
+	return nil
+}
+
+func (x *ToolPolicy) GetStartTimeout() *durationpb.Duration {
+	if x != nil {
+		return x.StartTimeout
+	}
+	return nil
+}
+
+func (x *ToolPolicy) GetRetrySafe() bool {
+	if x != nil {
+		return x.RetrySafe
+	}
+	return false
+}
+
+func (x *ToolPolicy) GetAttempts() int32 {
+	if x != nil {
+		return x.Attempts
+	}
+	return 0
+}
+
+func (x *ToolPolicy) GetMaxResultBytes() int32 {
+	if x != nil {
+		return x.MaxResultBytes
+	}
+	return 0
+}
+
+func (x *ToolPolicy) GetIdempotencyArgument() string {
+	if x != nil {
+		return x.IdempotencyArgument
+	}
+	return ""
+}
+
+func (x *ToolPolicy) GetSequential() bool {
+	if x != nil {
+		return x.Sequential
+	}
+	return false
+}
+
 // Upper bounds for one execution. Zero or absent: the server's own bound.
 type AgentLimits struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -374,14 +1041,16 @@ type AgentLimits struct {
 	// Input plus output tokens over all model calls.
 	Tokens int64 `protobuf:"varint,3,opt,name=tokens,proto3" json:"tokens,omitempty"`
 	// Cost over all model calls, in US dollars.
-	CostUsd       float64 `protobuf:"fixed64,4,opt,name=cost_usd,json=costUsd,proto3" json:"cost_usd,omitempty"`
+	CostUsd float64 `protobuf:"fixed64,4,opt,name=cost_usd,json=costUsd,proto3" json:"cost_usd,omitempty"`
+	// Calls of tools; those that are refused before they start do not count.
+	ToolCalls     int32 `protobuf:"varint,5,opt,name=tool_calls,json=toolCalls,proto3" json:"tool_calls,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *AgentLimits) Reset() {
 	*x = AgentLimits{}
-	mi := &file_stigma_agent_v1_agent_proto_msgTypes[2]
+	mi := &file_stigma_agent_v1_agent_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -393,7 +1062,7 @@ func (x *AgentLimits) String() string {
 func (*AgentLimits) ProtoMessage() {}
 
 func (x *AgentLimits) ProtoReflect() protoreflect.Message {
-	mi := &file_stigma_agent_v1_agent_proto_msgTypes[2]
+	mi := &file_stigma_agent_v1_agent_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -406,7 +1075,7 @@ func (x *AgentLimits) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AgentLimits.ProtoReflect.Descriptor instead.
 func (*AgentLimits) Descriptor() ([]byte, []int) {
-	return file_stigma_agent_v1_agent_proto_rawDescGZIP(), []int{2}
+	return file_stigma_agent_v1_agent_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *AgentLimits) GetTimeout() *durationpb.Duration {
@@ -437,6 +1106,13 @@ func (x *AgentLimits) GetCostUsd() float64 {
 	return 0
 }
 
+func (x *AgentLimits) GetToolCalls() int32 {
+	if x != nil {
+		return x.ToolCalls
+	}
+	return 0
+}
+
 // Settings of a model call; absent values are the provider's own.
 type ModelSettings struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -454,7 +1130,7 @@ type ModelSettings struct {
 
 func (x *ModelSettings) Reset() {
 	*x = ModelSettings{}
-	mi := &file_stigma_agent_v1_agent_proto_msgTypes[3]
+	mi := &file_stigma_agent_v1_agent_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -466,7 +1142,7 @@ func (x *ModelSettings) String() string {
 func (*ModelSettings) ProtoMessage() {}
 
 func (x *ModelSettings) ProtoReflect() protoreflect.Message {
-	mi := &file_stigma_agent_v1_agent_proto_msgTypes[3]
+	mi := &file_stigma_agent_v1_agent_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -479,7 +1155,7 @@ func (x *ModelSettings) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ModelSettings.ProtoReflect.Descriptor instead.
 func (*ModelSettings) Descriptor() ([]byte, []int) {
-	return file_stigma_agent_v1_agent_proto_rawDescGZIP(), []int{3}
+	return file_stigma_agent_v1_agent_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *ModelSettings) GetTemperature() float64 {
@@ -527,7 +1203,7 @@ type AgentConfig struct {
 
 func (x *AgentConfig) Reset() {
 	*x = AgentConfig{}
-	mi := &file_stigma_agent_v1_agent_proto_msgTypes[4]
+	mi := &file_stigma_agent_v1_agent_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -539,7 +1215,7 @@ func (x *AgentConfig) String() string {
 func (*AgentConfig) ProtoMessage() {}
 
 func (x *AgentConfig) ProtoReflect() protoreflect.Message {
-	mi := &file_stigma_agent_v1_agent_proto_msgTypes[4]
+	mi := &file_stigma_agent_v1_agent_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -552,7 +1228,7 @@ func (x *AgentConfig) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AgentConfig.ProtoReflect.Descriptor instead.
 func (*AgentConfig) Descriptor() ([]byte, []int) {
-	return file_stigma_agent_v1_agent_proto_rawDescGZIP(), []int{4}
+	return file_stigma_agent_v1_agent_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *AgentConfig) GetModel() string {
@@ -594,7 +1270,7 @@ type Script struct {
 
 func (x *Script) Reset() {
 	*x = Script{}
-	mi := &file_stigma_agent_v1_agent_proto_msgTypes[5]
+	mi := &file_stigma_agent_v1_agent_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -606,7 +1282,7 @@ func (x *Script) String() string {
 func (*Script) ProtoMessage() {}
 
 func (x *Script) ProtoReflect() protoreflect.Message {
-	mi := &file_stigma_agent_v1_agent_proto_msgTypes[5]
+	mi := &file_stigma_agent_v1_agent_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -619,7 +1295,7 @@ func (x *Script) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Script.ProtoReflect.Descriptor instead.
 func (*Script) Descriptor() ([]byte, []int) {
-	return file_stigma_agent_v1_agent_proto_rawDescGZIP(), []int{5}
+	return file_stigma_agent_v1_agent_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Script) GetSteps() []*ScriptStep {
@@ -632,21 +1308,30 @@ func (x *Script) GetSteps() []*ScriptStep {
 // One answer of the scripted model.
 type ScriptStep struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The answer. `{message}`, `{input}` (JSON text) and `{step}` are replaced.
+	// The answer. `{message}`, `{input}` (JSON text), `{step}` and `{results}` (of the tools that the
+	// last answer called, a line each) are replaced.
 	Text string `protobuf:"bytes,1,opt,name=text,proto3" json:"text,omitempty"`
 	// How long the model takes.
 	Delay *durationpb.Duration `protobuf:"bytes,2,opt,name=delay,proto3" json:"delay,omitempty"`
 	// The answer is unfinished: the agent calls the model again (a provider's "pause turn").
 	Pause bool `protobuf:"varint,3,opt,name=pause,proto3" json:"pause,omitempty"`
 	// The model fails instead of answering.
-	Failure       *ScriptFailure `protobuf:"bytes,4,opt,name=failure,proto3" json:"failure,omitempty"`
+	Failure *ScriptFailure `protobuf:"bytes,4,opt,name=failure,proto3" json:"failure,omitempty"`
+	// The tools that the answer calls.
+	ToolCalls []*ScriptToolCall `protobuf:"bytes,5,rep,name=tool_calls,json=toolCalls,proto3" json:"tool_calls,omitempty"`
+	// Reported instead of a count of words.
+	Usage *ScriptUsage `protobuf:"bytes,6,opt,name=usage,proto3" json:"usage,omitempty"`
+	// The stream of the answer ends too early; as with a failure, the call is made again.
+	Cut *ScriptCut `protobuf:"bytes,7,opt,name=cut,proto3" json:"cut,omitempty"`
+	// The answer is written in pieces of three words, each as long after the last one.
+	ChunkDelay    *durationpb.Duration `protobuf:"bytes,8,opt,name=chunk_delay,json=chunkDelay,proto3" json:"chunk_delay,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ScriptStep) Reset() {
 	*x = ScriptStep{}
-	mi := &file_stigma_agent_v1_agent_proto_msgTypes[6]
+	mi := &file_stigma_agent_v1_agent_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -658,7 +1343,7 @@ func (x *ScriptStep) String() string {
 func (*ScriptStep) ProtoMessage() {}
 
 func (x *ScriptStep) ProtoReflect() protoreflect.Message {
-	mi := &file_stigma_agent_v1_agent_proto_msgTypes[6]
+	mi := &file_stigma_agent_v1_agent_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -671,7 +1356,7 @@ func (x *ScriptStep) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScriptStep.ProtoReflect.Descriptor instead.
 func (*ScriptStep) Descriptor() ([]byte, []int) {
-	return file_stigma_agent_v1_agent_proto_rawDescGZIP(), []int{6}
+	return file_stigma_agent_v1_agent_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *ScriptStep) GetText() string {
@@ -702,6 +1387,208 @@ func (x *ScriptStep) GetFailure() *ScriptFailure {
 	return nil
 }
 
+func (x *ScriptStep) GetToolCalls() []*ScriptToolCall {
+	if x != nil {
+		return x.ToolCalls
+	}
+	return nil
+}
+
+func (x *ScriptStep) GetUsage() *ScriptUsage {
+	if x != nil {
+		return x.Usage
+	}
+	return nil
+}
+
+func (x *ScriptStep) GetCut() *ScriptCut {
+	if x != nil {
+		return x.Cut
+	}
+	return nil
+}
+
+func (x *ScriptStep) GetChunkDelay() *durationpb.Duration {
+	if x != nil {
+		return x.ChunkDelay
+	}
+	return nil
+}
+
+// A tool call of the scripted model.
+type ScriptToolCall struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Name of the tool.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// The arguments as JSON text; as it is, valid or not.
+	ArgumentsJson string `protobuf:"bytes,2,opt,name=arguments_json,json=argumentsJson,proto3" json:"arguments_json,omitempty"`
+	// The provider's own id of the call, which need not be unique.
+	Id            string `protobuf:"bytes,3,opt,name=id,proto3" json:"id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ScriptToolCall) Reset() {
+	*x = ScriptToolCall{}
+	mi := &file_stigma_agent_v1_agent_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ScriptToolCall) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ScriptToolCall) ProtoMessage() {}
+
+func (x *ScriptToolCall) ProtoReflect() protoreflect.Message {
+	mi := &file_stigma_agent_v1_agent_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ScriptToolCall.ProtoReflect.Descriptor instead.
+func (*ScriptToolCall) Descriptor() ([]byte, []int) {
+	return file_stigma_agent_v1_agent_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *ScriptToolCall) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *ScriptToolCall) GetArgumentsJson() string {
+	if x != nil {
+		return x.ArgumentsJson
+	}
+	return ""
+}
+
+func (x *ScriptToolCall) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+// Tokens and cost of one answer of the scripted model.
+type ScriptUsage struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Tokens read by the model.
+	InputTokens int64 `protobuf:"varint,1,opt,name=input_tokens,json=inputTokens,proto3" json:"input_tokens,omitempty"`
+	// Tokens written by the model.
+	OutputTokens int64 `protobuf:"varint,2,opt,name=output_tokens,json=outputTokens,proto3" json:"output_tokens,omitempty"`
+	// Cost in US dollars.
+	CostUsd       float64 `protobuf:"fixed64,3,opt,name=cost_usd,json=costUsd,proto3" json:"cost_usd,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ScriptUsage) Reset() {
+	*x = ScriptUsage{}
+	mi := &file_stigma_agent_v1_agent_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ScriptUsage) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ScriptUsage) ProtoMessage() {}
+
+func (x *ScriptUsage) ProtoReflect() protoreflect.Message {
+	mi := &file_stigma_agent_v1_agent_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ScriptUsage.ProtoReflect.Descriptor instead.
+func (*ScriptUsage) Descriptor() ([]byte, []int) {
+	return file_stigma_agent_v1_agent_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *ScriptUsage) GetInputTokens() int64 {
+	if x != nil {
+		return x.InputTokens
+	}
+	return 0
+}
+
+func (x *ScriptUsage) GetOutputTokens() int64 {
+	if x != nil {
+		return x.OutputTokens
+	}
+	return 0
+}
+
+func (x *ScriptUsage) GetCostUsd() float64 {
+	if x != nil {
+		return x.CostUsd
+	}
+	return 0
+}
+
+// A stream of the scripted model that ends too early.
+type ScriptCut struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The first so many attempts of this step are cut. Zero: every attempt.
+	Attempts      int32 `protobuf:"varint,1,opt,name=attempts,proto3" json:"attempts,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ScriptCut) Reset() {
+	*x = ScriptCut{}
+	mi := &file_stigma_agent_v1_agent_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ScriptCut) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ScriptCut) ProtoMessage() {}
+
+func (x *ScriptCut) ProtoReflect() protoreflect.Message {
+	mi := &file_stigma_agent_v1_agent_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ScriptCut.ProtoReflect.Descriptor instead.
+func (*ScriptCut) Descriptor() ([]byte, []int) {
+	return file_stigma_agent_v1_agent_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *ScriptCut) GetAttempts() int32 {
+	if x != nil {
+		return x.Attempts
+	}
+	return 0
+}
+
 // A provider failure played by the scripted model.
 type ScriptFailure struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -717,7 +1604,7 @@ type ScriptFailure struct {
 
 func (x *ScriptFailure) Reset() {
 	*x = ScriptFailure{}
-	mi := &file_stigma_agent_v1_agent_proto_msgTypes[7]
+	mi := &file_stigma_agent_v1_agent_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -729,7 +1616,7 @@ func (x *ScriptFailure) String() string {
 func (*ScriptFailure) ProtoMessage() {}
 
 func (x *ScriptFailure) ProtoReflect() protoreflect.Message {
-	mi := &file_stigma_agent_v1_agent_proto_msgTypes[7]
+	mi := &file_stigma_agent_v1_agent_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -742,7 +1629,7 @@ func (x *ScriptFailure) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScriptFailure.ProtoReflect.Descriptor instead.
 func (*ScriptFailure) Descriptor() ([]byte, []int) {
-	return file_stigma_agent_v1_agent_proto_rawDescGZIP(), []int{7}
+	return file_stigma_agent_v1_agent_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *ScriptFailure) GetReason() FailureReason {
@@ -770,7 +1657,7 @@ var File_stigma_agent_v1_agent_proto protoreflect.FileDescriptor
 
 const file_stigma_agent_v1_agent_proto_rawDesc = "" +
 	"\n" +
-	"\x1bstigma/agent/v1/agent.proto\x12\x0fstigma.agent.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb1\x02\n" +
+	"\x1bstigma/agent/v1/agent.proto\x12\x0fstigma.agent.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xf2\x02\n" +
 	"\x05Agent\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\x03R\aversion\x12.\n" +
@@ -778,10 +1665,11 @@ const file_stigma_agent_v1_agent_proto_rawDesc = "" +
 	"\x06labels\x18\x04 \x03(\v2\".stigma.agent.v1.Agent.LabelsEntryR\x06labels\x12;\n" +
 	"\vcreate_time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"createTime\x12\x16\n" +
-	"\x06digest\x18\x06 \x01(\tR\x06digest\x1a9\n" +
+	"\x06digest\x18\x06 \x01(\tR\x06digest\x12?\n" +
+	"\tmcp_tools\x18\a \x03(\v2\".stigma.agent.v1.McpToolDefinitionR\bmcpTools\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xf3\x02\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xa0\x03\n" +
 	"\tAgentSpec\x12 \n" +
 	"\vdescription\x18\x01 \x01(\tR\vdescription\x12\x14\n" +
 	"\x05model\x18\x02 \x01(\tR\x05model\x12\"\n" +
@@ -791,12 +1679,66 @@ const file_stigma_agent_v1_agent_proto_rawDesc = "" +
 	"\x0emodel_settings\x18\x06 \x01(\v2\x1e.stigma.agent.v1.ModelSettingsR\rmodelSettings\x12\x10\n" +
 	"\x03env\x18\a \x03(\tR\x03env\x12%\n" +
 	"\x0eallowed_models\x18\b \x03(\tR\rallowedModels\x12/\n" +
-	"\x06script\x18\t \x01(\v2\x17.stigma.agent.v1.ScriptR\x06script\"\x8b\x01\n" +
+	"\x06script\x18\t \x01(\v2\x17.stigma.agent.v1.ScriptR\x06script\x12+\n" +
+	"\x05tools\x18\n" +
+	" \x03(\v2\x15.stigma.agent.v1.ToolR\x05tools\"\x9d\x03\n" +
+	"\x04Tool\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12 \n" +
+	"\vdescription\x18\x02 \x01(\tR\vdescription\x12!\n" +
+	"\finput_schema\x18\x03 \x01(\tR\vinputSchema\x12#\n" +
+	"\routput_schema\x18\x04 \x01(\tR\foutputSchema\x12;\n" +
+	"\bactivity\x18\x05 \x01(\v2\x1d.stigma.agent.v1.ActivityToolH\x00R\bactivity\x12;\n" +
+	"\bworkflow\x18\x06 \x01(\v2\x1d.stigma.agent.v1.WorkflowToolH\x00R\bworkflow\x122\n" +
+	"\x05nexus\x18\a \x01(\v2\x1a.stigma.agent.v1.NexusToolH\x00R\x05nexus\x12,\n" +
+	"\x03mcp\x18\b \x01(\v2\x18.stigma.agent.v1.McpToolH\x00R\x03mcp\x123\n" +
+	"\x06policy\x18\x0f \x01(\v2\x1b.stigma.agent.v1.ToolPolicyR\x06policyB\x06\n" +
+	"\x04kind\"A\n" +
+	"\fActivityTool\x12\x12\n" +
+	"\x04type\x18\x01 \x01(\tR\x04type\x12\x1d\n" +
+	"\n" +
+	"task_queue\x18\x02 \x01(\tR\ttaskQueue\"U\n" +
+	"\fWorkflowTool\x12\x12\n" +
+	"\x04type\x18\x01 \x01(\tR\x04type\x12\x1d\n" +
+	"\n" +
+	"task_queue\x18\x02 \x01(\tR\ttaskQueue\x12\x12\n" +
+	"\x04name\x18\x03 \x01(\tR\x04name\"_\n" +
+	"\tNexusTool\x12\x1a\n" +
+	"\bendpoint\x18\x01 \x01(\tR\bendpoint\x12\x18\n" +
+	"\aservice\x18\x02 \x01(\tR\aservice\x12\x1c\n" +
+	"\toperation\x18\x03 \x01(\tR\toperation\"O\n" +
+	"\aMcpTool\x12\x16\n" +
+	"\x06server\x18\x01 \x01(\tR\x06server\x12\x14\n" +
+	"\x05tools\x18\x02 \x03(\tR\x05tools\x12\x16\n" +
+	"\x06prefix\x18\x03 \x01(\tR\x06prefix\"\xe4\x01\n" +
+	"\x11McpToolDefinition\x12\x16\n" +
+	"\x06server\x18\x01 \x01(\tR\x06server\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\x12!\n" +
+	"\fexposed_name\x18\x03 \x01(\tR\vexposedName\x12 \n" +
+	"\vdescription\x18\x04 \x01(\tR\vdescription\x12!\n" +
+	"\finput_schema\x18\x05 \x01(\tR\vinputSchema\x12#\n" +
+	"\routput_schema\x18\x06 \x01(\tR\foutputSchema\x12\x16\n" +
+	"\x06digest\x18\a \x01(\tR\x06digest\"\xc5\x03\n" +
+	"\n" +
+	"ToolPolicy\x123\n" +
+	"\atimeout\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\atimeout\x12B\n" +
+	"\x0fattempt_timeout\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x0eattemptTimeout\x12F\n" +
+	"\x11heartbeat_timeout\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\x10heartbeatTimeout\x12>\n" +
+	"\rstart_timeout\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\fstartTimeout\x12\x1d\n" +
+	"\n" +
+	"retry_safe\x18\x05 \x01(\bR\tretrySafe\x12\x1a\n" +
+	"\battempts\x18\x06 \x01(\x05R\battempts\x12(\n" +
+	"\x10max_result_bytes\x18\a \x01(\x05R\x0emaxResultBytes\x121\n" +
+	"\x14idempotency_argument\x18\b \x01(\tR\x13idempotencyArgument\x12\x1e\n" +
+	"\n" +
+	"sequential\x18\t \x01(\bR\n" +
+	"sequential\"\xaa\x01\n" +
 	"\vAgentLimits\x123\n" +
 	"\atimeout\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\atimeout\x12\x14\n" +
 	"\x05steps\x18\x02 \x01(\x05R\x05steps\x12\x16\n" +
 	"\x06tokens\x18\x03 \x01(\x03R\x06tokens\x12\x19\n" +
-	"\bcost_usd\x18\x04 \x01(\x01R\acostUsd\"\xe1\x01\n" +
+	"\bcost_usd\x18\x04 \x01(\x01R\acostUsd\x12\x1d\n" +
+	"\n" +
+	"tool_calls\x18\x05 \x01(\x05R\ttoolCalls\"\xe1\x01\n" +
 	"\rModelSettings\x12%\n" +
 	"\vtemperature\x18\x01 \x01(\x01H\x00R\vtemperature\x88\x01\x01\x12\x18\n" +
 	"\x05top_p\x18\x02 \x01(\x01H\x01R\x04topP\x88\x01\x01\x12\"\n" +
@@ -813,17 +1755,33 @@ const file_stigma_agent_v1_agent_proto_rawDesc = "" +
 	"\x06limits\x18\x04 \x01(\v2\x1c.stigma.agent.v1.AgentLimitsR\x06limitsB\x0e\n" +
 	"\f_temperature\";\n" +
 	"\x06Script\x121\n" +
-	"\x05steps\x18\x01 \x03(\v2\x1b.stigma.agent.v1.ScriptStepR\x05steps\"\xa1\x01\n" +
+	"\x05steps\x18\x01 \x03(\v2\x1b.stigma.agent.v1.ScriptStepR\x05steps\"\xff\x02\n" +
 	"\n" +
 	"ScriptStep\x12\x12\n" +
 	"\x04text\x18\x01 \x01(\tR\x04text\x12/\n" +
 	"\x05delay\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x05delay\x12\x14\n" +
 	"\x05pause\x18\x03 \x01(\bR\x05pause\x128\n" +
-	"\afailure\x18\x04 \x01(\v2\x1e.stigma.agent.v1.ScriptFailureR\afailure\"}\n" +
+	"\afailure\x18\x04 \x01(\v2\x1e.stigma.agent.v1.ScriptFailureR\afailure\x12>\n" +
+	"\n" +
+	"tool_calls\x18\x05 \x03(\v2\x1f.stigma.agent.v1.ScriptToolCallR\ttoolCalls\x122\n" +
+	"\x05usage\x18\x06 \x01(\v2\x1c.stigma.agent.v1.ScriptUsageR\x05usage\x12,\n" +
+	"\x03cut\x18\a \x01(\v2\x1a.stigma.agent.v1.ScriptCutR\x03cut\x12:\n" +
+	"\vchunk_delay\x18\b \x01(\v2\x19.google.protobuf.DurationR\n" +
+	"chunkDelay\"[\n" +
+	"\x0eScriptToolCall\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12%\n" +
+	"\x0earguments_json\x18\x02 \x01(\tR\rargumentsJson\x12\x0e\n" +
+	"\x02id\x18\x03 \x01(\tR\x02id\"p\n" +
+	"\vScriptUsage\x12!\n" +
+	"\finput_tokens\x18\x01 \x01(\x03R\vinputTokens\x12#\n" +
+	"\routput_tokens\x18\x02 \x01(\x03R\foutputTokens\x12\x19\n" +
+	"\bcost_usd\x18\x03 \x01(\x01R\acostUsd\"'\n" +
+	"\tScriptCut\x12\x1a\n" +
+	"\battempts\x18\x01 \x01(\x05R\battempts\"}\n" +
 	"\rScriptFailure\x126\n" +
 	"\x06reason\x18\x01 \x01(\x0e2\x1e.stigma.agent.v1.FailureReasonR\x06reason\x12\x18\n" +
 	"\amessage\x18\x02 \x01(\tR\amessage\x12\x1a\n" +
-	"\battempts\x18\x03 \x01(\x05R\battempts*\xec\x05\n" +
+	"\battempts\x18\x03 \x01(\x05R\battempts*\xd6\x06\n" +
 	"\rFailureReason\x12\x1e\n" +
 	"\x1aFAILURE_REASON_UNSPECIFIED\x10\x00\x12\x1b\n" +
 	"\x17FAILURE_REASON_INTERNAL\x10\x01\x12\x1f\n" +
@@ -847,7 +1805,10 @@ const file_stigma_agent_v1_agent_proto_rawDesc = "" +
 	"\x1cFAILURE_REASON_UNDELIVERABLE\x10\x12\x12\x1d\n" +
 	"\x19FAILURE_REASON_TERMINATED\x10\x13\x12!\n" +
 	"\x1dFAILURE_REASON_WORKFLOW_ERROR\x10\x14\x12#\n" +
-	"\x1fFAILURE_REASON_INVALID_WORKFLOW\x10\x15BT\n" +
+	"\x1fFAILURE_REASON_INVALID_WORKFLOW\x10\x15\x12\"\n" +
+	"\x1eFAILURE_REASON_TOOL_CALL_LIMIT\x10\x16\x12#\n" +
+	"\x1fFAILURE_REASON_TOOL_UNAVAILABLE\x10\x17\x12\x1f\n" +
+	"\x1bFAILURE_REASON_TOOL_CHANGED\x10\x18BT\n" +
 	"\x13dev.stigma.agent.v1P\x01Z;github.com/stigma-dev/stigma/gen/go/stigma/agent/v1;agentv1b\x06proto3"
 
 var (
@@ -863,41 +1824,66 @@ func file_stigma_agent_v1_agent_proto_rawDescGZIP() []byte {
 }
 
 var file_stigma_agent_v1_agent_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_stigma_agent_v1_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
+var file_stigma_agent_v1_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
 var file_stigma_agent_v1_agent_proto_goTypes = []any{
 	(FailureReason)(0),            // 0: stigma.agent.v1.FailureReason
 	(*Agent)(nil),                 // 1: stigma.agent.v1.Agent
 	(*AgentSpec)(nil),             // 2: stigma.agent.v1.AgentSpec
-	(*AgentLimits)(nil),           // 3: stigma.agent.v1.AgentLimits
-	(*ModelSettings)(nil),         // 4: stigma.agent.v1.ModelSettings
-	(*AgentConfig)(nil),           // 5: stigma.agent.v1.AgentConfig
-	(*Script)(nil),                // 6: stigma.agent.v1.Script
-	(*ScriptStep)(nil),            // 7: stigma.agent.v1.ScriptStep
-	(*ScriptFailure)(nil),         // 8: stigma.agent.v1.ScriptFailure
-	nil,                           // 9: stigma.agent.v1.Agent.LabelsEntry
-	(*timestamppb.Timestamp)(nil), // 10: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),   // 11: google.protobuf.Duration
+	(*Tool)(nil),                  // 3: stigma.agent.v1.Tool
+	(*ActivityTool)(nil),          // 4: stigma.agent.v1.ActivityTool
+	(*WorkflowTool)(nil),          // 5: stigma.agent.v1.WorkflowTool
+	(*NexusTool)(nil),             // 6: stigma.agent.v1.NexusTool
+	(*McpTool)(nil),               // 7: stigma.agent.v1.McpTool
+	(*McpToolDefinition)(nil),     // 8: stigma.agent.v1.McpToolDefinition
+	(*ToolPolicy)(nil),            // 9: stigma.agent.v1.ToolPolicy
+	(*AgentLimits)(nil),           // 10: stigma.agent.v1.AgentLimits
+	(*ModelSettings)(nil),         // 11: stigma.agent.v1.ModelSettings
+	(*AgentConfig)(nil),           // 12: stigma.agent.v1.AgentConfig
+	(*Script)(nil),                // 13: stigma.agent.v1.Script
+	(*ScriptStep)(nil),            // 14: stigma.agent.v1.ScriptStep
+	(*ScriptToolCall)(nil),        // 15: stigma.agent.v1.ScriptToolCall
+	(*ScriptUsage)(nil),           // 16: stigma.agent.v1.ScriptUsage
+	(*ScriptCut)(nil),             // 17: stigma.agent.v1.ScriptCut
+	(*ScriptFailure)(nil),         // 18: stigma.agent.v1.ScriptFailure
+	nil,                           // 19: stigma.agent.v1.Agent.LabelsEntry
+	(*timestamppb.Timestamp)(nil), // 20: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),   // 21: google.protobuf.Duration
 }
 var file_stigma_agent_v1_agent_proto_depIdxs = []int32{
 	2,  // 0: stigma.agent.v1.Agent.spec:type_name -> stigma.agent.v1.AgentSpec
-	9,  // 1: stigma.agent.v1.Agent.labels:type_name -> stigma.agent.v1.Agent.LabelsEntry
-	10, // 2: stigma.agent.v1.Agent.create_time:type_name -> google.protobuf.Timestamp
-	3,  // 3: stigma.agent.v1.AgentSpec.limits:type_name -> stigma.agent.v1.AgentLimits
-	4,  // 4: stigma.agent.v1.AgentSpec.model_settings:type_name -> stigma.agent.v1.ModelSettings
-	6,  // 5: stigma.agent.v1.AgentSpec.script:type_name -> stigma.agent.v1.Script
-	11, // 6: stigma.agent.v1.AgentLimits.timeout:type_name -> google.protobuf.Duration
-	11, // 7: stigma.agent.v1.ModelSettings.request_timeout:type_name -> google.protobuf.Duration
-	11, // 8: stigma.agent.v1.AgentConfig.timeout:type_name -> google.protobuf.Duration
-	3,  // 9: stigma.agent.v1.AgentConfig.limits:type_name -> stigma.agent.v1.AgentLimits
-	7,  // 10: stigma.agent.v1.Script.steps:type_name -> stigma.agent.v1.ScriptStep
-	11, // 11: stigma.agent.v1.ScriptStep.delay:type_name -> google.protobuf.Duration
-	8,  // 12: stigma.agent.v1.ScriptStep.failure:type_name -> stigma.agent.v1.ScriptFailure
-	0,  // 13: stigma.agent.v1.ScriptFailure.reason:type_name -> stigma.agent.v1.FailureReason
-	14, // [14:14] is the sub-list for method output_type
-	14, // [14:14] is the sub-list for method input_type
-	14, // [14:14] is the sub-list for extension type_name
-	14, // [14:14] is the sub-list for extension extendee
-	0,  // [0:14] is the sub-list for field type_name
+	19, // 1: stigma.agent.v1.Agent.labels:type_name -> stigma.agent.v1.Agent.LabelsEntry
+	20, // 2: stigma.agent.v1.Agent.create_time:type_name -> google.protobuf.Timestamp
+	8,  // 3: stigma.agent.v1.Agent.mcp_tools:type_name -> stigma.agent.v1.McpToolDefinition
+	10, // 4: stigma.agent.v1.AgentSpec.limits:type_name -> stigma.agent.v1.AgentLimits
+	11, // 5: stigma.agent.v1.AgentSpec.model_settings:type_name -> stigma.agent.v1.ModelSettings
+	13, // 6: stigma.agent.v1.AgentSpec.script:type_name -> stigma.agent.v1.Script
+	3,  // 7: stigma.agent.v1.AgentSpec.tools:type_name -> stigma.agent.v1.Tool
+	4,  // 8: stigma.agent.v1.Tool.activity:type_name -> stigma.agent.v1.ActivityTool
+	5,  // 9: stigma.agent.v1.Tool.workflow:type_name -> stigma.agent.v1.WorkflowTool
+	6,  // 10: stigma.agent.v1.Tool.nexus:type_name -> stigma.agent.v1.NexusTool
+	7,  // 11: stigma.agent.v1.Tool.mcp:type_name -> stigma.agent.v1.McpTool
+	9,  // 12: stigma.agent.v1.Tool.policy:type_name -> stigma.agent.v1.ToolPolicy
+	21, // 13: stigma.agent.v1.ToolPolicy.timeout:type_name -> google.protobuf.Duration
+	21, // 14: stigma.agent.v1.ToolPolicy.attempt_timeout:type_name -> google.protobuf.Duration
+	21, // 15: stigma.agent.v1.ToolPolicy.heartbeat_timeout:type_name -> google.protobuf.Duration
+	21, // 16: stigma.agent.v1.ToolPolicy.start_timeout:type_name -> google.protobuf.Duration
+	21, // 17: stigma.agent.v1.AgentLimits.timeout:type_name -> google.protobuf.Duration
+	21, // 18: stigma.agent.v1.ModelSettings.request_timeout:type_name -> google.protobuf.Duration
+	21, // 19: stigma.agent.v1.AgentConfig.timeout:type_name -> google.protobuf.Duration
+	10, // 20: stigma.agent.v1.AgentConfig.limits:type_name -> stigma.agent.v1.AgentLimits
+	14, // 21: stigma.agent.v1.Script.steps:type_name -> stigma.agent.v1.ScriptStep
+	21, // 22: stigma.agent.v1.ScriptStep.delay:type_name -> google.protobuf.Duration
+	18, // 23: stigma.agent.v1.ScriptStep.failure:type_name -> stigma.agent.v1.ScriptFailure
+	15, // 24: stigma.agent.v1.ScriptStep.tool_calls:type_name -> stigma.agent.v1.ScriptToolCall
+	16, // 25: stigma.agent.v1.ScriptStep.usage:type_name -> stigma.agent.v1.ScriptUsage
+	17, // 26: stigma.agent.v1.ScriptStep.cut:type_name -> stigma.agent.v1.ScriptCut
+	21, // 27: stigma.agent.v1.ScriptStep.chunk_delay:type_name -> google.protobuf.Duration
+	0,  // 28: stigma.agent.v1.ScriptFailure.reason:type_name -> stigma.agent.v1.FailureReason
+	29, // [29:29] is the sub-list for method output_type
+	29, // [29:29] is the sub-list for method input_type
+	29, // [29:29] is the sub-list for extension type_name
+	29, // [29:29] is the sub-list for extension extendee
+	0,  // [0:29] is the sub-list for field type_name
 }
 
 func init() { file_stigma_agent_v1_agent_proto_init() }
@@ -905,15 +1891,21 @@ func file_stigma_agent_v1_agent_proto_init() {
 	if File_stigma_agent_v1_agent_proto != nil {
 		return
 	}
-	file_stigma_agent_v1_agent_proto_msgTypes[3].OneofWrappers = []any{}
-	file_stigma_agent_v1_agent_proto_msgTypes[4].OneofWrappers = []any{}
+	file_stigma_agent_v1_agent_proto_msgTypes[2].OneofWrappers = []any{
+		(*Tool_Activity)(nil),
+		(*Tool_Workflow)(nil),
+		(*Tool_Nexus)(nil),
+		(*Tool_Mcp)(nil),
+	}
+	file_stigma_agent_v1_agent_proto_msgTypes[10].OneofWrappers = []any{}
+	file_stigma_agent_v1_agent_proto_msgTypes[11].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_stigma_agent_v1_agent_proto_rawDesc), len(file_stigma_agent_v1_agent_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   9,
+			NumMessages:   19,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -270,6 +270,75 @@ func (Role) EnumDescriptor() ([]byte, []int) {
 	return file_stigma_agent_v1_agent_execution_proto_rawDescGZIP(), []int{3}
 }
 
+// How a tool call ended.
+type ToolOutcome int32
+
+const (
+	// Not set.
+	ToolOutcome_TOOL_OUTCOME_UNSPECIFIED ToolOutcome = 0
+	// It succeeded.
+	ToolOutcome_TOOL_OUTCOME_OK ToolOutcome = 1
+	// It failed, and says why.
+	ToolOutcome_TOOL_OUTCOME_ERROR ToolOutcome = 2
+	// It was not started: the tool is unknown, or its arguments are not what it takes.
+	ToolOutcome_TOOL_OUTCOME_REFUSED ToolOutcome = 3
+	// It was not started: no worker took it in time.
+	ToolOutcome_TOOL_OUTCOME_NOT_RUN ToolOutcome = 4
+	// It was started and lost: it may have happened.
+	ToolOutcome_TOOL_OUTCOME_UNKNOWN ToolOutcome = 5
+	// It was cancelled.
+	ToolOutcome_TOOL_OUTCOME_CANCELLED ToolOutcome = 6
+)
+
+// Enum value maps for ToolOutcome.
+var (
+	ToolOutcome_name = map[int32]string{
+		0: "TOOL_OUTCOME_UNSPECIFIED",
+		1: "TOOL_OUTCOME_OK",
+		2: "TOOL_OUTCOME_ERROR",
+		3: "TOOL_OUTCOME_REFUSED",
+		4: "TOOL_OUTCOME_NOT_RUN",
+		5: "TOOL_OUTCOME_UNKNOWN",
+		6: "TOOL_OUTCOME_CANCELLED",
+	}
+	ToolOutcome_value = map[string]int32{
+		"TOOL_OUTCOME_UNSPECIFIED": 0,
+		"TOOL_OUTCOME_OK":          1,
+		"TOOL_OUTCOME_ERROR":       2,
+		"TOOL_OUTCOME_REFUSED":     3,
+		"TOOL_OUTCOME_NOT_RUN":     4,
+		"TOOL_OUTCOME_UNKNOWN":     5,
+		"TOOL_OUTCOME_CANCELLED":   6,
+	}
+)
+
+func (x ToolOutcome) Enum() *ToolOutcome {
+	p := new(ToolOutcome)
+	*p = x
+	return p
+}
+
+func (x ToolOutcome) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (ToolOutcome) Descriptor() protoreflect.EnumDescriptor {
+	return file_stigma_agent_v1_agent_execution_proto_enumTypes[4].Descriptor()
+}
+
+func (ToolOutcome) Type() protoreflect.EnumType {
+	return &file_stigma_agent_v1_agent_execution_proto_enumTypes[4]
+}
+
+func (x ToolOutcome) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use ToolOutcome.Descriptor instead.
+func (ToolOutcome) EnumDescriptor() ([]byte, []int) {
+	return file_stigma_agent_v1_agent_execution_proto_rawDescGZIP(), []int{4}
+}
+
 // One run of an agent.
 type AgentExecution struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -364,7 +433,9 @@ type AgentExecutionSpec struct {
 	// When the waiting activity itself times out.
 	CallbackDeadline *timestamppb.Timestamp `protobuf:"bytes,13,opt,name=callback_deadline,json=callbackDeadline,proto3" json:"callback_deadline,omitempty"`
 	// Who started it.
-	Principal     string `protobuf:"bytes,14,opt,name=principal,proto3" json:"principal,omitempty"`
+	Principal string `protobuf:"bytes,14,opt,name=principal,proto3" json:"principal,omitempty"`
+	// Watchers see what a model writes while it writes.
+	PartialText   bool `protobuf:"varint,15,opt,name=partial_text,json=partialText,proto3" json:"partial_text,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -497,6 +568,13 @@ func (x *AgentExecutionSpec) GetPrincipal() string {
 	return ""
 }
 
+func (x *AgentExecutionSpec) GetPartialText() bool {
+	if x != nil {
+		return x.PartialText
+	}
+	return false
+}
+
 // The Temporal activity that waits for an execution.
 type TemporalCaller struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -611,7 +689,9 @@ type AgentExecutionStatus struct {
 	// How the delivery to the caller stands; absent when nobody waits.
 	Callback *CallbackStatus `protobuf:"bytes,9,opt,name=callback,proto3" json:"callback,omitempty"`
 	// The conversation so far. Only with AGENT_EXECUTION_VIEW_FULL.
-	Messages      []*Message `protobuf:"bytes,10,rep,name=messages,proto3" json:"messages,omitempty"`
+	Messages []*Message `protobuf:"bytes,10,rep,name=messages,proto3" json:"messages,omitempty"`
+	// Totals so far by model, "provider:model"; of agents with tools.
+	UsageByModel  map[string]*Usage `protobuf:"bytes,11,rep,name=usage_by_model,json=usageByModel,proto3" json:"usage_by_model,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -712,6 +792,13 @@ func (x *AgentExecutionStatus) GetCallback() *CallbackStatus {
 func (x *AgentExecutionStatus) GetMessages() []*Message {
 	if x != nil {
 		return x.Messages
+	}
+	return nil
+}
+
+func (x *AgentExecutionStatus) GetUsageByModel() map[string]*Usage {
+	if x != nil {
+		return x.UsageByModel
 	}
 	return nil
 }
@@ -855,6 +942,14 @@ type Usage struct {
 	CostUsd float64 `protobuf:"fixed64,3,opt,name=cost_usd,json=costUsd,proto3" json:"cost_usd,omitempty"`
 	// Model calls.
 	ModelCalls int32 `protobuf:"varint,4,opt,name=model_calls,json=modelCalls,proto3" json:"model_calls,omitempty"`
+	// Tokens among `input_tokens` that the provider had in its cache.
+	CacheReadTokens int64 `protobuf:"varint,5,opt,name=cache_read_tokens,json=cacheReadTokens,proto3" json:"cache_read_tokens,omitempty"`
+	// Tokens among `input_tokens` that the provider put into its cache.
+	CacheWriteTokens int64 `protobuf:"varint,6,opt,name=cache_write_tokens,json=cacheWriteTokens,proto3" json:"cache_write_tokens,omitempty"`
+	// Calls of tools that were started.
+	ToolCalls int32 `protobuf:"varint,7,opt,name=tool_calls,json=toolCalls,proto3" json:"tool_calls,omitempty"`
+	// Model calls among `model_calls` whose tokens are estimated: the provider reported none.
+	UnmeasuredCalls int32 `protobuf:"varint,8,opt,name=unmeasured_calls,json=unmeasuredCalls,proto3" json:"unmeasured_calls,omitempty"`
 	// Model calls among them whose cost is not known: the price is not, or the usage.
 	UnpricedCalls int32 `protobuf:"varint,9,opt,name=unpriced_calls,json=unpricedCalls,proto3" json:"unpriced_calls,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -915,6 +1010,34 @@ func (x *Usage) GetCostUsd() float64 {
 func (x *Usage) GetModelCalls() int32 {
 	if x != nil {
 		return x.ModelCalls
+	}
+	return 0
+}
+
+func (x *Usage) GetCacheReadTokens() int64 {
+	if x != nil {
+		return x.CacheReadTokens
+	}
+	return 0
+}
+
+func (x *Usage) GetCacheWriteTokens() int64 {
+	if x != nil {
+		return x.CacheWriteTokens
+	}
+	return 0
+}
+
+func (x *Usage) GetToolCalls() int32 {
+	if x != nil {
+		return x.ToolCalls
+	}
+	return 0
+}
+
+func (x *Usage) GetUnmeasuredCalls() int32 {
+	if x != nil {
+		return x.UnmeasuredCalls
 	}
 	return 0
 }
@@ -1063,6 +1186,8 @@ type Part struct {
 	//
 	//	*Part_Text
 	//	*Part_Thinking
+	//	*Part_ToolCall
+	//	*Part_ToolResult
 	Kind isPart_Kind `protobuf_oneof:"kind"`
 	// Opaque state returned verbatim to the same provider (signatures, encrypted reasoning).
 	ProviderState []byte `protobuf:"bytes,15,opt,name=provider_state,json=providerState,proto3" json:"provider_state,omitempty"`
@@ -1125,6 +1250,24 @@ func (x *Part) GetThinking() string {
 	return ""
 }
 
+func (x *Part) GetToolCall() *ToolCall {
+	if x != nil {
+		if x, ok := x.Kind.(*Part_ToolCall); ok {
+			return x.ToolCall
+		}
+	}
+	return nil
+}
+
+func (x *Part) GetToolResult() *ToolResult {
+	if x != nil {
+		if x, ok := x.Kind.(*Part_ToolResult); ok {
+			return x.ToolResult
+		}
+	}
+	return nil
+}
+
 func (x *Part) GetProviderState() []byte {
 	if x != nil {
 		return x.ProviderState
@@ -1146,9 +1289,169 @@ type Part_Thinking struct {
 	Thinking string `protobuf:"bytes,2,opt,name=thinking,proto3,oneof"`
 }
 
+type Part_ToolCall struct {
+	// The model calls a tool.
+	ToolCall *ToolCall `protobuf:"bytes,3,opt,name=tool_call,json=toolCall,proto3,oneof"`
+}
+
+type Part_ToolResult struct {
+	// The result of a call.
+	ToolResult *ToolResult `protobuf:"bytes,4,opt,name=tool_result,json=toolResult,proto3,oneof"`
+}
+
 func (*Part_Text) isPart_Kind() {}
 
 func (*Part_Thinking) isPart_Kind() {}
+
+func (*Part_ToolCall) isPart_Kind() {}
+
+func (*Part_ToolResult) isPart_Kind() {}
+
+// A tool call, as the model asked for it.
+type ToolCall struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Unique in the execution: "<step>-<n>".
+	CallId string `protobuf:"bytes,1,opt,name=call_id,json=callId,proto3" json:"call_id,omitempty"`
+	// Name of the tool.
+	Name string `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	// The arguments, a JSON object as JSON text.
+	ArgumentsJson string `protobuf:"bytes,3,opt,name=arguments_json,json=argumentsJson,proto3" json:"arguments_json,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ToolCall) Reset() {
+	*x = ToolCall{}
+	mi := &file_stigma_agent_v1_agent_execution_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ToolCall) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ToolCall) ProtoMessage() {}
+
+func (x *ToolCall) ProtoReflect() protoreflect.Message {
+	mi := &file_stigma_agent_v1_agent_execution_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ToolCall.ProtoReflect.Descriptor instead.
+func (*ToolCall) Descriptor() ([]byte, []int) {
+	return file_stigma_agent_v1_agent_execution_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *ToolCall) GetCallId() string {
+	if x != nil {
+		return x.CallId
+	}
+	return ""
+}
+
+func (x *ToolCall) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *ToolCall) GetArgumentsJson() string {
+	if x != nil {
+		return x.ArgumentsJson
+	}
+	return ""
+}
+
+// The result of a tool call, as the model is told.
+type ToolResult struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Of the call.
+	CallId string `protobuf:"bytes,1,opt,name=call_id,json=callId,proto3" json:"call_id,omitempty"`
+	// Name of the tool.
+	Name string `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	// How the call ended.
+	Outcome ToolOutcome `protobuf:"varint,3,opt,name=outcome,proto3,enum=stigma.agent.v1.ToolOutcome" json:"outcome,omitempty"`
+	// The result: JSON text, a text as it is; or what went wrong.
+	Content string `protobuf:"bytes,4,opt,name=content,proto3" json:"content,omitempty"`
+	// The content was longer than the tool's limit, and was cut.
+	Truncated     bool `protobuf:"varint,5,opt,name=truncated,proto3" json:"truncated,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ToolResult) Reset() {
+	*x = ToolResult{}
+	mi := &file_stigma_agent_v1_agent_execution_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ToolResult) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ToolResult) ProtoMessage() {}
+
+func (x *ToolResult) ProtoReflect() protoreflect.Message {
+	mi := &file_stigma_agent_v1_agent_execution_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ToolResult.ProtoReflect.Descriptor instead.
+func (*ToolResult) Descriptor() ([]byte, []int) {
+	return file_stigma_agent_v1_agent_execution_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *ToolResult) GetCallId() string {
+	if x != nil {
+		return x.CallId
+	}
+	return ""
+}
+
+func (x *ToolResult) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *ToolResult) GetOutcome() ToolOutcome {
+	if x != nil {
+		return x.Outcome
+	}
+	return ToolOutcome_TOOL_OUTCOME_UNSPECIFIED
+}
+
+func (x *ToolResult) GetContent() string {
+	if x != nil {
+		return x.Content
+	}
+	return ""
+}
+
+func (x *ToolResult) GetTruncated() bool {
+	if x != nil {
+		return x.Truncated
+	}
+	return false
+}
 
 var File_stigma_agent_v1_agent_execution_proto protoreflect.FileDescriptor
 
@@ -1158,7 +1461,7 @@ const file_stigma_agent_v1_agent_execution_proto_rawDesc = "" +
 	"\x0eAgentExecution\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x127\n" +
 	"\x04spec\x18\x02 \x01(\v2#.stigma.agent.v1.AgentExecutionSpecR\x04spec\x12=\n" +
-	"\x06status\x18\x03 \x01(\v2%.stigma.agent.v1.AgentExecutionStatusR\x06status\"\x9e\x06\n" +
+	"\x06status\x18\x03 \x01(\v2%.stigma.agent.v1.AgentExecutionStatusR\x06status\"\xc1\x06\n" +
 	"\x12AgentExecutionSpec\x12\x19\n" +
 	"\bagent_id\x18\x01 \x01(\tR\aagentId\x120\n" +
 	"\x05agent\x18\x02 \x01(\v2\x1a.stigma.agent.v1.AgentSpecR\x05agent\x12\x18\n" +
@@ -1177,7 +1480,8 @@ const file_stigma_agent_v1_agent_execution_proto_rawDesc = "" +
 	"\x06caller\x18\v \x01(\v2\x1f.stigma.agent.v1.TemporalCallerR\x06caller\x12K\n" +
 	"\x10callback_payload\x18\f \x01(\x0e2 .stigma.agent.v1.CallbackPayloadR\x0fcallbackPayload\x12G\n" +
 	"\x11callback_deadline\x18\r \x01(\v2\x1a.google.protobuf.TimestampR\x10callbackDeadline\x12\x1c\n" +
-	"\tprincipal\x18\x0e \x01(\tR\tprincipal\x1a6\n" +
+	"\tprincipal\x18\x0e \x01(\tR\tprincipal\x12!\n" +
+	"\fpartial_text\x18\x0f \x01(\bR\vpartialText\x1a6\n" +
 	"\bEnvEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a9\n" +
@@ -1192,7 +1496,7 @@ const file_stigma_agent_v1_agent_execution_proto_rawDesc = "" +
 	"\vactivity_id\x18\x04 \x01(\tR\n" +
 	"activityId\x12F\n" +
 	"\x11heartbeat_timeout\x18\x05 \x01(\v2\x19.google.protobuf.DurationR\x10heartbeatTimeout\x12D\n" +
-	"\x10callback_timeout\x18\x06 \x01(\v2\x19.google.protobuf.DurationR\x0fcallbackTimeout\"\x9d\x04\n" +
+	"\x10callback_timeout\x18\x06 \x01(\v2\x19.google.protobuf.DurationR\x0fcallbackTimeout\"\xd5\x05\n" +
 	"\x14AgentExecutionStatus\x12:\n" +
 	"\x05phase\x18\x01 \x01(\x0e2$.stigma.agent.v1.AgentExecutionPhaseR\x05phase\x124\n" +
 	"\x06output\x18\x02 \x01(\v2\x1c.stigma.agent.v1.AgentOutputR\x06output\x122\n" +
@@ -1205,7 +1509,11 @@ const file_stigma_agent_v1_agent_execution_proto_rawDesc = "" +
 	"\bdeadline\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\bdeadline\x12;\n" +
 	"\bcallback\x18\t \x01(\v2\x1f.stigma.agent.v1.CallbackStatusR\bcallback\x124\n" +
 	"\bmessages\x18\n" +
-	" \x03(\v2\x18.stigma.agent.v1.MessageR\bmessages\"S\n" +
+	" \x03(\v2\x18.stigma.agent.v1.MessageR\bmessages\x12]\n" +
+	"\x0eusage_by_model\x18\v \x03(\v27.stigma.agent.v1.AgentExecutionStatus.UsageByModelEntryR\fusageByModel\x1aW\n" +
+	"\x11UsageByModelEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12,\n" +
+	"\x05value\x18\x02 \x01(\v2\x16.stigma.agent.v1.UsageR\x05value:\x028\x01\"S\n" +
 	"\vAgentOutput\x12\x12\n" +
 	"\x04text\x18\x01 \x01(\tR\x04text\x12\x12\n" +
 	"\x04json\x18\x02 \x01(\tR\x04json\x12\x1c\n" +
@@ -1213,13 +1521,18 @@ const file_stigma_agent_v1_agent_execution_proto_rawDesc = "" +
 	"\aFailure\x126\n" +
 	"\x06reason\x18\x01 \x01(\x0e2\x1e.stigma.agent.v1.FailureReasonR\x06reason\x12\x18\n" +
 	"\amessage\x18\x02 \x01(\tR\amessage\x12\x12\n" +
-	"\x04step\x18\x03 \x01(\tR\x04step\"\xb2\x01\n" +
+	"\x04step\x18\x03 \x01(\tR\x04step\"\xd6\x02\n" +
 	"\x05Usage\x12!\n" +
 	"\finput_tokens\x18\x01 \x01(\x03R\vinputTokens\x12#\n" +
 	"\routput_tokens\x18\x02 \x01(\x03R\foutputTokens\x12\x19\n" +
 	"\bcost_usd\x18\x03 \x01(\x01R\acostUsd\x12\x1f\n" +
 	"\vmodel_calls\x18\x04 \x01(\x05R\n" +
-	"modelCalls\x12%\n" +
+	"modelCalls\x12*\n" +
+	"\x11cache_read_tokens\x18\x05 \x01(\x03R\x0fcacheReadTokens\x12,\n" +
+	"\x12cache_write_tokens\x18\x06 \x01(\x03R\x10cacheWriteTokens\x12\x1d\n" +
+	"\n" +
+	"tool_calls\x18\a \x01(\x05R\ttoolCalls\x12)\n" +
+	"\x10unmeasured_calls\x18\b \x01(\x05R\x0funmeasuredCalls\x12%\n" +
 	"\x0eunpriced_calls\x18\t \x01(\x05R\runpricedCalls\"\x9e\x01\n" +
 	"\x0eCallbackStatus\x124\n" +
 	"\x05state\x18\x01 \x01(\x0e2\x1e.stigma.agent.v1.CallbackStateR\x05state\x12 \n" +
@@ -1228,12 +1541,26 @@ const file_stigma_agent_v1_agent_execution_proto_rawDesc = "" +
 	"\amessage\x18\x04 \x01(\tR\amessage\"a\n" +
 	"\aMessage\x12)\n" +
 	"\x04role\x18\x01 \x01(\x0e2\x15.stigma.agent.v1.RoleR\x04role\x12+\n" +
-	"\x05parts\x18\x02 \x03(\v2\x15.stigma.agent.v1.PartR\x05parts\"i\n" +
+	"\x05parts\x18\x02 \x03(\v2\x15.stigma.agent.v1.PartR\x05parts\"\xe3\x01\n" +
 	"\x04Part\x12\x14\n" +
 	"\x04text\x18\x01 \x01(\tH\x00R\x04text\x12\x1c\n" +
-	"\bthinking\x18\x02 \x01(\tH\x00R\bthinking\x12%\n" +
+	"\bthinking\x18\x02 \x01(\tH\x00R\bthinking\x128\n" +
+	"\ttool_call\x18\x03 \x01(\v2\x19.stigma.agent.v1.ToolCallH\x00R\btoolCall\x12>\n" +
+	"\vtool_result\x18\x04 \x01(\v2\x1b.stigma.agent.v1.ToolResultH\x00R\n" +
+	"toolResult\x12%\n" +
 	"\x0eprovider_state\x18\x0f \x01(\fR\rproviderStateB\x06\n" +
-	"\x04kind*v\n" +
+	"\x04kind\"^\n" +
+	"\bToolCall\x12\x17\n" +
+	"\acall_id\x18\x01 \x01(\tR\x06callId\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\x12%\n" +
+	"\x0earguments_json\x18\x03 \x01(\tR\rargumentsJson\"\xa9\x01\n" +
+	"\n" +
+	"ToolResult\x12\x17\n" +
+	"\acall_id\x18\x01 \x01(\tR\x06callId\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\x126\n" +
+	"\aoutcome\x18\x03 \x01(\x0e2\x1c.stigma.agent.v1.ToolOutcomeR\aoutcome\x12\x18\n" +
+	"\acontent\x18\x04 \x01(\tR\acontent\x12\x1c\n" +
+	"\ttruncated\x18\x05 \x01(\bR\ttruncated*v\n" +
 	"\x0fCallbackPayload\x12 \n" +
 	"\x1cCALLBACK_PAYLOAD_UNSPECIFIED\x10\x00\x12$\n" +
 	" CALLBACK_PAYLOAD_AGENT_EXECUTION\x10\x01\x12\x1b\n" +
@@ -1258,7 +1585,15 @@ const file_stigma_agent_v1_agent_execution_proto_rawDesc = "" +
 	"\x10ROLE_UNSPECIFIED\x10\x00\x12\r\n" +
 	"\tROLE_USER\x10\x01\x12\x0e\n" +
 	"\n" +
-	"ROLE_MODEL\x10\x02BT\n" +
+	"ROLE_MODEL\x10\x02*\xc2\x01\n" +
+	"\vToolOutcome\x12\x1c\n" +
+	"\x18TOOL_OUTCOME_UNSPECIFIED\x10\x00\x12\x13\n" +
+	"\x0fTOOL_OUTCOME_OK\x10\x01\x12\x16\n" +
+	"\x12TOOL_OUTCOME_ERROR\x10\x02\x12\x18\n" +
+	"\x14TOOL_OUTCOME_REFUSED\x10\x03\x12\x18\n" +
+	"\x14TOOL_OUTCOME_NOT_RUN\x10\x04\x12\x18\n" +
+	"\x14TOOL_OUTCOME_UNKNOWN\x10\x05\x12\x1a\n" +
+	"\x16TOOL_OUTCOME_CANCELLED\x10\x06BT\n" +
 	"\x13dev.stigma.agent.v1P\x01Z;github.com/stigma-dev/stigma/gen/go/stigma/agent/v1;agentv1b\x06proto3"
 
 var (
@@ -1273,61 +1608,70 @@ func file_stigma_agent_v1_agent_execution_proto_rawDescGZIP() []byte {
 	return file_stigma_agent_v1_agent_execution_proto_rawDescData
 }
 
-var file_stigma_agent_v1_agent_execution_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
-var file_stigma_agent_v1_agent_execution_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
+var file_stigma_agent_v1_agent_execution_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
+var file_stigma_agent_v1_agent_execution_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
 var file_stigma_agent_v1_agent_execution_proto_goTypes = []any{
 	(CallbackPayload)(0),          // 0: stigma.agent.v1.CallbackPayload
 	(AgentExecutionPhase)(0),      // 1: stigma.agent.v1.AgentExecutionPhase
 	(CallbackState)(0),            // 2: stigma.agent.v1.CallbackState
 	(Role)(0),                     // 3: stigma.agent.v1.Role
-	(*AgentExecution)(nil),        // 4: stigma.agent.v1.AgentExecution
-	(*AgentExecutionSpec)(nil),    // 5: stigma.agent.v1.AgentExecutionSpec
-	(*TemporalCaller)(nil),        // 6: stigma.agent.v1.TemporalCaller
-	(*AgentExecutionStatus)(nil),  // 7: stigma.agent.v1.AgentExecutionStatus
-	(*AgentOutput)(nil),           // 8: stigma.agent.v1.AgentOutput
-	(*Failure)(nil),               // 9: stigma.agent.v1.Failure
-	(*Usage)(nil),                 // 10: stigma.agent.v1.Usage
-	(*CallbackStatus)(nil),        // 11: stigma.agent.v1.CallbackStatus
-	(*Message)(nil),               // 12: stigma.agent.v1.Message
-	(*Part)(nil),                  // 13: stigma.agent.v1.Part
-	nil,                           // 14: stigma.agent.v1.AgentExecutionSpec.EnvEntry
-	nil,                           // 15: stigma.agent.v1.AgentExecutionSpec.LabelsEntry
-	(*AgentSpec)(nil),             // 16: stigma.agent.v1.AgentSpec
-	(*AgentConfig)(nil),           // 17: stigma.agent.v1.AgentConfig
-	(*timestamppb.Timestamp)(nil), // 18: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),   // 19: google.protobuf.Duration
-	(FailureReason)(0),            // 20: stigma.agent.v1.FailureReason
+	(ToolOutcome)(0),              // 4: stigma.agent.v1.ToolOutcome
+	(*AgentExecution)(nil),        // 5: stigma.agent.v1.AgentExecution
+	(*AgentExecutionSpec)(nil),    // 6: stigma.agent.v1.AgentExecutionSpec
+	(*TemporalCaller)(nil),        // 7: stigma.agent.v1.TemporalCaller
+	(*AgentExecutionStatus)(nil),  // 8: stigma.agent.v1.AgentExecutionStatus
+	(*AgentOutput)(nil),           // 9: stigma.agent.v1.AgentOutput
+	(*Failure)(nil),               // 10: stigma.agent.v1.Failure
+	(*Usage)(nil),                 // 11: stigma.agent.v1.Usage
+	(*CallbackStatus)(nil),        // 12: stigma.agent.v1.CallbackStatus
+	(*Message)(nil),               // 13: stigma.agent.v1.Message
+	(*Part)(nil),                  // 14: stigma.agent.v1.Part
+	(*ToolCall)(nil),              // 15: stigma.agent.v1.ToolCall
+	(*ToolResult)(nil),            // 16: stigma.agent.v1.ToolResult
+	nil,                           // 17: stigma.agent.v1.AgentExecutionSpec.EnvEntry
+	nil,                           // 18: stigma.agent.v1.AgentExecutionSpec.LabelsEntry
+	nil,                           // 19: stigma.agent.v1.AgentExecutionStatus.UsageByModelEntry
+	(*AgentSpec)(nil),             // 20: stigma.agent.v1.AgentSpec
+	(*AgentConfig)(nil),           // 21: stigma.agent.v1.AgentConfig
+	(*timestamppb.Timestamp)(nil), // 22: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),   // 23: google.protobuf.Duration
+	(FailureReason)(0),            // 24: stigma.agent.v1.FailureReason
 }
 var file_stigma_agent_v1_agent_execution_proto_depIdxs = []int32{
-	5,  // 0: stigma.agent.v1.AgentExecution.spec:type_name -> stigma.agent.v1.AgentExecutionSpec
-	7,  // 1: stigma.agent.v1.AgentExecution.status:type_name -> stigma.agent.v1.AgentExecutionStatus
-	16, // 2: stigma.agent.v1.AgentExecutionSpec.agent:type_name -> stigma.agent.v1.AgentSpec
-	14, // 3: stigma.agent.v1.AgentExecutionSpec.env:type_name -> stigma.agent.v1.AgentExecutionSpec.EnvEntry
-	17, // 4: stigma.agent.v1.AgentExecutionSpec.config:type_name -> stigma.agent.v1.AgentConfig
-	15, // 5: stigma.agent.v1.AgentExecutionSpec.labels:type_name -> stigma.agent.v1.AgentExecutionSpec.LabelsEntry
-	6,  // 6: stigma.agent.v1.AgentExecutionSpec.caller:type_name -> stigma.agent.v1.TemporalCaller
+	6,  // 0: stigma.agent.v1.AgentExecution.spec:type_name -> stigma.agent.v1.AgentExecutionSpec
+	8,  // 1: stigma.agent.v1.AgentExecution.status:type_name -> stigma.agent.v1.AgentExecutionStatus
+	20, // 2: stigma.agent.v1.AgentExecutionSpec.agent:type_name -> stigma.agent.v1.AgentSpec
+	17, // 3: stigma.agent.v1.AgentExecutionSpec.env:type_name -> stigma.agent.v1.AgentExecutionSpec.EnvEntry
+	21, // 4: stigma.agent.v1.AgentExecutionSpec.config:type_name -> stigma.agent.v1.AgentConfig
+	18, // 5: stigma.agent.v1.AgentExecutionSpec.labels:type_name -> stigma.agent.v1.AgentExecutionSpec.LabelsEntry
+	7,  // 6: stigma.agent.v1.AgentExecutionSpec.caller:type_name -> stigma.agent.v1.TemporalCaller
 	0,  // 7: stigma.agent.v1.AgentExecutionSpec.callback_payload:type_name -> stigma.agent.v1.CallbackPayload
-	18, // 8: stigma.agent.v1.AgentExecutionSpec.callback_deadline:type_name -> google.protobuf.Timestamp
-	19, // 9: stigma.agent.v1.TemporalCaller.heartbeat_timeout:type_name -> google.protobuf.Duration
-	19, // 10: stigma.agent.v1.TemporalCaller.callback_timeout:type_name -> google.protobuf.Duration
+	22, // 8: stigma.agent.v1.AgentExecutionSpec.callback_deadline:type_name -> google.protobuf.Timestamp
+	23, // 9: stigma.agent.v1.TemporalCaller.heartbeat_timeout:type_name -> google.protobuf.Duration
+	23, // 10: stigma.agent.v1.TemporalCaller.callback_timeout:type_name -> google.protobuf.Duration
 	1,  // 11: stigma.agent.v1.AgentExecutionStatus.phase:type_name -> stigma.agent.v1.AgentExecutionPhase
-	8,  // 12: stigma.agent.v1.AgentExecutionStatus.output:type_name -> stigma.agent.v1.AgentOutput
-	9,  // 13: stigma.agent.v1.AgentExecutionStatus.failure:type_name -> stigma.agent.v1.Failure
-	10, // 14: stigma.agent.v1.AgentExecutionStatus.usage:type_name -> stigma.agent.v1.Usage
-	18, // 15: stigma.agent.v1.AgentExecutionStatus.start_time:type_name -> google.protobuf.Timestamp
-	18, // 16: stigma.agent.v1.AgentExecutionStatus.end_time:type_name -> google.protobuf.Timestamp
-	18, // 17: stigma.agent.v1.AgentExecutionStatus.deadline:type_name -> google.protobuf.Timestamp
-	11, // 18: stigma.agent.v1.AgentExecutionStatus.callback:type_name -> stigma.agent.v1.CallbackStatus
-	12, // 19: stigma.agent.v1.AgentExecutionStatus.messages:type_name -> stigma.agent.v1.Message
-	20, // 20: stigma.agent.v1.Failure.reason:type_name -> stigma.agent.v1.FailureReason
-	2,  // 21: stigma.agent.v1.CallbackStatus.state:type_name -> stigma.agent.v1.CallbackState
-	3,  // 22: stigma.agent.v1.Message.role:type_name -> stigma.agent.v1.Role
-	13, // 23: stigma.agent.v1.Message.parts:type_name -> stigma.agent.v1.Part
-	24, // [24:24] is the sub-list for method output_type
-	24, // [24:24] is the sub-list for method input_type
-	24, // [24:24] is the sub-list for extension type_name
-	24, // [24:24] is the sub-list for extension extendee
-	0,  // [0:24] is the sub-list for field type_name
+	9,  // 12: stigma.agent.v1.AgentExecutionStatus.output:type_name -> stigma.agent.v1.AgentOutput
+	10, // 13: stigma.agent.v1.AgentExecutionStatus.failure:type_name -> stigma.agent.v1.Failure
+	11, // 14: stigma.agent.v1.AgentExecutionStatus.usage:type_name -> stigma.agent.v1.Usage
+	22, // 15: stigma.agent.v1.AgentExecutionStatus.start_time:type_name -> google.protobuf.Timestamp
+	22, // 16: stigma.agent.v1.AgentExecutionStatus.end_time:type_name -> google.protobuf.Timestamp
+	22, // 17: stigma.agent.v1.AgentExecutionStatus.deadline:type_name -> google.protobuf.Timestamp
+	12, // 18: stigma.agent.v1.AgentExecutionStatus.callback:type_name -> stigma.agent.v1.CallbackStatus
+	13, // 19: stigma.agent.v1.AgentExecutionStatus.messages:type_name -> stigma.agent.v1.Message
+	19, // 20: stigma.agent.v1.AgentExecutionStatus.usage_by_model:type_name -> stigma.agent.v1.AgentExecutionStatus.UsageByModelEntry
+	24, // 21: stigma.agent.v1.Failure.reason:type_name -> stigma.agent.v1.FailureReason
+	2,  // 22: stigma.agent.v1.CallbackStatus.state:type_name -> stigma.agent.v1.CallbackState
+	3,  // 23: stigma.agent.v1.Message.role:type_name -> stigma.agent.v1.Role
+	14, // 24: stigma.agent.v1.Message.parts:type_name -> stigma.agent.v1.Part
+	15, // 25: stigma.agent.v1.Part.tool_call:type_name -> stigma.agent.v1.ToolCall
+	16, // 26: stigma.agent.v1.Part.tool_result:type_name -> stigma.agent.v1.ToolResult
+	4,  // 27: stigma.agent.v1.ToolResult.outcome:type_name -> stigma.agent.v1.ToolOutcome
+	11, // 28: stigma.agent.v1.AgentExecutionStatus.UsageByModelEntry.value:type_name -> stigma.agent.v1.Usage
+	29, // [29:29] is the sub-list for method output_type
+	29, // [29:29] is the sub-list for method input_type
+	29, // [29:29] is the sub-list for extension type_name
+	29, // [29:29] is the sub-list for extension extendee
+	0,  // [0:29] is the sub-list for field type_name
 }
 
 func init() { file_stigma_agent_v1_agent_execution_proto_init() }
@@ -1339,14 +1683,16 @@ func file_stigma_agent_v1_agent_execution_proto_init() {
 	file_stigma_agent_v1_agent_execution_proto_msgTypes[9].OneofWrappers = []any{
 		(*Part_Text)(nil),
 		(*Part_Thinking)(nil),
+		(*Part_ToolCall)(nil),
+		(*Part_ToolResult)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_stigma_agent_v1_agent_execution_proto_rawDesc), len(file_stigma_agent_v1_agent_execution_proto_rawDesc)),
-			NumEnums:      4,
-			NumMessages:   12,
+			NumEnums:      5,
+			NumMessages:   15,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

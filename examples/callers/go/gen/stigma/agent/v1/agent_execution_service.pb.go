@@ -106,8 +106,10 @@ type StartAgentRequest struct {
 	CallbackPayload CallbackPayload `protobuf:"varint,12,opt,name=callback_payload,json=callbackPayload,proto3,enum=stigma.agent.v1.CallbackPayload" json:"callback_payload,omitempty"`
 	// The waiting activity's scheduled time + schedule-to-close; absent: agent's limit, else 24 h.
 	CallbackDeadline *timestamppb.Timestamp `protobuf:"bytes,13,opt,name=callback_deadline,json=callbackDeadline,proto3" json:"callback_deadline,omitempty"`
-	unknownFields    protoimpl.UnknownFields
-	sizeCache        protoimpl.SizeCache
+	// Watchers see what a model writes while it writes: `progress` of WatchAgentExecution.
+	PartialText   bool `protobuf:"varint,14,opt,name=partial_text,json=partialText,proto3" json:"partial_text,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *StartAgentRequest) Reset() {
@@ -229,6 +231,13 @@ func (x *StartAgentRequest) GetCallbackDeadline() *timestamppb.Timestamp {
 		return x.CallbackDeadline
 	}
 	return nil
+}
+
+func (x *StartAgentRequest) GetPartialText() bool {
+	if x != nil {
+		return x.PartialText
+	}
+	return false
 }
 
 // Asks for one execution.
@@ -480,6 +489,9 @@ type WatchAgentExecutionResponse struct {
 	//	*WatchAgentExecutionResponse_CancelRequested
 	//	*WatchAgentExecutionResponse_CallbackDelivering
 	//	*WatchAgentExecutionResponse_Ended
+	//	*WatchAgentExecutionResponse_ToolCallStarted
+	//	*WatchAgentExecutionResponse_ToolCallEnded
+	//	*WatchAgentExecutionResponse_Progress
 	Event         isWatchAgentExecutionResponse_Event `protobuf_oneof:"event"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -608,6 +620,33 @@ func (x *WatchAgentExecutionResponse) GetEnded() *ExecutionEnded {
 	return nil
 }
 
+func (x *WatchAgentExecutionResponse) GetToolCallStarted() *ToolCallStarted {
+	if x != nil {
+		if x, ok := x.Event.(*WatchAgentExecutionResponse_ToolCallStarted); ok {
+			return x.ToolCallStarted
+		}
+	}
+	return nil
+}
+
+func (x *WatchAgentExecutionResponse) GetToolCallEnded() *ToolCallEnded {
+	if x != nil {
+		if x, ok := x.Event.(*WatchAgentExecutionResponse_ToolCallEnded); ok {
+			return x.ToolCallEnded
+		}
+	}
+	return nil
+}
+
+func (x *WatchAgentExecutionResponse) GetProgress() *ModelProgress {
+	if x != nil {
+		if x, ok := x.Event.(*WatchAgentExecutionResponse_Progress); ok {
+			return x.Progress
+		}
+	}
+	return nil
+}
+
 type isWatchAgentExecutionResponse_Event interface {
 	isWatchAgentExecutionResponse_Event()
 }
@@ -652,6 +691,22 @@ type WatchAgentExecutionResponse_Ended struct {
 	Ended *ExecutionEnded `protobuf:"bytes,10,opt,name=ended,proto3,oneof"`
 }
 
+type WatchAgentExecutionResponse_ToolCallStarted struct {
+	// A tool call was handed to its worker.
+	ToolCallStarted *ToolCallStarted `protobuf:"bytes,11,opt,name=tool_call_started,json=toolCallStarted,proto3,oneof"`
+}
+
+type WatchAgentExecutionResponse_ToolCallEnded struct {
+	// A tool call ended, or was refused.
+	ToolCallEnded *ToolCallEnded `protobuf:"bytes,12,opt,name=tool_call_ended,json=toolCallEnded,proto3,oneof"`
+}
+
+type WatchAgentExecutionResponse_Progress struct {
+	// A model is writing; only with `partial_text`. No part of history: a watch that resumes gets
+	// no earlier ones, and the cursor is that of the event before.
+	Progress *ModelProgress `protobuf:"bytes,13,opt,name=progress,proto3,oneof"`
+}
+
 func (*WatchAgentExecutionResponse_Started) isWatchAgentExecutionResponse_Event() {}
 
 func (*WatchAgentExecutionResponse_CallbackBound) isWatchAgentExecutionResponse_Event() {}
@@ -667,6 +722,12 @@ func (*WatchAgentExecutionResponse_CancelRequested) isWatchAgentExecutionRespons
 func (*WatchAgentExecutionResponse_CallbackDelivering) isWatchAgentExecutionResponse_Event() {}
 
 func (*WatchAgentExecutionResponse_Ended) isWatchAgentExecutionResponse_Event() {}
+
+func (*WatchAgentExecutionResponse_ToolCallStarted) isWatchAgentExecutionResponse_Event() {}
+
+func (*WatchAgentExecutionResponse_ToolCallEnded) isWatchAgentExecutionResponse_Event() {}
+
+func (*WatchAgentExecutionResponse_Progress) isWatchAgentExecutionResponse_Event() {}
 
 // The execution was accepted.
 type ExecutionStarted struct {
@@ -815,6 +876,81 @@ func (x *ModelCallStarted) GetModel() string {
 	return ""
 }
 
+// What a model has written up to now, or the end of it. Put together by step, attempt and offset,
+// in any order and with repetitions, it is the text of the answer so far.
+type ModelProgress struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Counts from 1.
+	Step int32 `protobuf:"varint,1,opt,name=step,proto3" json:"step,omitempty"`
+	// Counts from 1; each attempt writes a text of its own.
+	Attempt int32 `protobuf:"varint,2,opt,name=attempt,proto3" json:"attempt,omitempty"`
+	// Where `text` belongs in what this attempt of this step has written, in characters (Unicode code
+	// points). Beyond the end of what came before, something is missing.
+	Offset int64 `protobuf:"varint,3,opt,name=offset,proto3" json:"offset,omitempty"`
+	// At most 32 KiB.
+	Text          string `protobuf:"bytes,4,opt,name=text,proto3" json:"text,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ModelProgress) Reset() {
+	*x = ModelProgress{}
+	mi := &file_stigma_agent_v1_agent_execution_service_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ModelProgress) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ModelProgress) ProtoMessage() {}
+
+func (x *ModelProgress) ProtoReflect() protoreflect.Message {
+	mi := &file_stigma_agent_v1_agent_execution_service_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ModelProgress.ProtoReflect.Descriptor instead.
+func (*ModelProgress) Descriptor() ([]byte, []int) {
+	return file_stigma_agent_v1_agent_execution_service_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *ModelProgress) GetStep() int32 {
+	if x != nil {
+		return x.Step
+	}
+	return 0
+}
+
+func (x *ModelProgress) GetAttempt() int32 {
+	if x != nil {
+		return x.Attempt
+	}
+	return 0
+}
+
+func (x *ModelProgress) GetOffset() int64 {
+	if x != nil {
+		return x.Offset
+	}
+	return 0
+}
+
+func (x *ModelProgress) GetText() string {
+	if x != nil {
+		return x.Text
+	}
+	return ""
+}
+
 // A model call answered.
 type ModelCallCompleted struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -830,7 +966,7 @@ type ModelCallCompleted struct {
 
 func (x *ModelCallCompleted) Reset() {
 	*x = ModelCallCompleted{}
-	mi := &file_stigma_agent_v1_agent_execution_service_proto_msgTypes[9]
+	mi := &file_stigma_agent_v1_agent_execution_service_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -842,7 +978,7 @@ func (x *ModelCallCompleted) String() string {
 func (*ModelCallCompleted) ProtoMessage() {}
 
 func (x *ModelCallCompleted) ProtoReflect() protoreflect.Message {
-	mi := &file_stigma_agent_v1_agent_execution_service_proto_msgTypes[9]
+	mi := &file_stigma_agent_v1_agent_execution_service_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -855,7 +991,7 @@ func (x *ModelCallCompleted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ModelCallCompleted.ProtoReflect.Descriptor instead.
 func (*ModelCallCompleted) Descriptor() ([]byte, []int) {
-	return file_stigma_agent_v1_agent_execution_service_proto_rawDescGZIP(), []int{9}
+	return file_stigma_agent_v1_agent_execution_service_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *ModelCallCompleted) GetStep() int32 {
@@ -892,7 +1028,7 @@ type ModelCallFailed struct {
 
 func (x *ModelCallFailed) Reset() {
 	*x = ModelCallFailed{}
-	mi := &file_stigma_agent_v1_agent_execution_service_proto_msgTypes[10]
+	mi := &file_stigma_agent_v1_agent_execution_service_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -904,7 +1040,7 @@ func (x *ModelCallFailed) String() string {
 func (*ModelCallFailed) ProtoMessage() {}
 
 func (x *ModelCallFailed) ProtoReflect() protoreflect.Message {
-	mi := &file_stigma_agent_v1_agent_execution_service_proto_msgTypes[10]
+	mi := &file_stigma_agent_v1_agent_execution_service_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -917,7 +1053,7 @@ func (x *ModelCallFailed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ModelCallFailed.ProtoReflect.Descriptor instead.
 func (*ModelCallFailed) Descriptor() ([]byte, []int) {
-	return file_stigma_agent_v1_agent_execution_service_proto_rawDescGZIP(), []int{10}
+	return file_stigma_agent_v1_agent_execution_service_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *ModelCallFailed) GetStep() int32 {
@@ -934,6 +1070,107 @@ func (x *ModelCallFailed) GetFailure() *Failure {
 	return nil
 }
 
+// A tool call was handed to its worker.
+type ToolCallStarted struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// "<step>-<n>".
+	CallId string `protobuf:"bytes,1,opt,name=call_id,json=callId,proto3" json:"call_id,omitempty"`
+	// Name of the tool.
+	Name          string `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ToolCallStarted) Reset() {
+	*x = ToolCallStarted{}
+	mi := &file_stigma_agent_v1_agent_execution_service_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ToolCallStarted) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ToolCallStarted) ProtoMessage() {}
+
+func (x *ToolCallStarted) ProtoReflect() protoreflect.Message {
+	mi := &file_stigma_agent_v1_agent_execution_service_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ToolCallStarted.ProtoReflect.Descriptor instead.
+func (*ToolCallStarted) Descriptor() ([]byte, []int) {
+	return file_stigma_agent_v1_agent_execution_service_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *ToolCallStarted) GetCallId() string {
+	if x != nil {
+		return x.CallId
+	}
+	return ""
+}
+
+func (x *ToolCallStarted) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+// A tool call ended.
+type ToolCallEnded struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// As the model is told.
+	Result        *ToolResult `protobuf:"bytes,1,opt,name=result,proto3" json:"result,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ToolCallEnded) Reset() {
+	*x = ToolCallEnded{}
+	mi := &file_stigma_agent_v1_agent_execution_service_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ToolCallEnded) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ToolCallEnded) ProtoMessage() {}
+
+func (x *ToolCallEnded) ProtoReflect() protoreflect.Message {
+	mi := &file_stigma_agent_v1_agent_execution_service_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ToolCallEnded.ProtoReflect.Descriptor instead.
+func (*ToolCallEnded) Descriptor() ([]byte, []int) {
+	return file_stigma_agent_v1_agent_execution_service_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *ToolCallEnded) GetResult() *ToolResult {
+	if x != nil {
+		return x.Result
+	}
+	return nil
+}
+
 // A stop was requested.
 type CancelRequested struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -945,7 +1182,7 @@ type CancelRequested struct {
 
 func (x *CancelRequested) Reset() {
 	*x = CancelRequested{}
-	mi := &file_stigma_agent_v1_agent_execution_service_proto_msgTypes[11]
+	mi := &file_stigma_agent_v1_agent_execution_service_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -957,7 +1194,7 @@ func (x *CancelRequested) String() string {
 func (*CancelRequested) ProtoMessage() {}
 
 func (x *CancelRequested) ProtoReflect() protoreflect.Message {
-	mi := &file_stigma_agent_v1_agent_execution_service_proto_msgTypes[11]
+	mi := &file_stigma_agent_v1_agent_execution_service_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -970,7 +1207,7 @@ func (x *CancelRequested) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelRequested.ProtoReflect.Descriptor instead.
 func (*CancelRequested) Descriptor() ([]byte, []int) {
-	return file_stigma_agent_v1_agent_execution_service_proto_rawDescGZIP(), []int{11}
+	return file_stigma_agent_v1_agent_execution_service_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *CancelRequested) GetReason() string {
@@ -991,7 +1228,7 @@ type CallbackDelivering struct {
 
 func (x *CallbackDelivering) Reset() {
 	*x = CallbackDelivering{}
-	mi := &file_stigma_agent_v1_agent_execution_service_proto_msgTypes[12]
+	mi := &file_stigma_agent_v1_agent_execution_service_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1003,7 +1240,7 @@ func (x *CallbackDelivering) String() string {
 func (*CallbackDelivering) ProtoMessage() {}
 
 func (x *CallbackDelivering) ProtoReflect() protoreflect.Message {
-	mi := &file_stigma_agent_v1_agent_execution_service_proto_msgTypes[12]
+	mi := &file_stigma_agent_v1_agent_execution_service_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1016,7 +1253,7 @@ func (x *CallbackDelivering) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CallbackDelivering.ProtoReflect.Descriptor instead.
 func (*CallbackDelivering) Descriptor() ([]byte, []int) {
-	return file_stigma_agent_v1_agent_execution_service_proto_rawDescGZIP(), []int{12}
+	return file_stigma_agent_v1_agent_execution_service_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *CallbackDelivering) GetFingerprint() string {
@@ -1037,7 +1274,7 @@ type ExecutionEnded struct {
 
 func (x *ExecutionEnded) Reset() {
 	*x = ExecutionEnded{}
-	mi := &file_stigma_agent_v1_agent_execution_service_proto_msgTypes[13]
+	mi := &file_stigma_agent_v1_agent_execution_service_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1049,7 +1286,7 @@ func (x *ExecutionEnded) String() string {
 func (*ExecutionEnded) ProtoMessage() {}
 
 func (x *ExecutionEnded) ProtoReflect() protoreflect.Message {
-	mi := &file_stigma_agent_v1_agent_execution_service_proto_msgTypes[13]
+	mi := &file_stigma_agent_v1_agent_execution_service_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1062,7 +1299,7 @@ func (x *ExecutionEnded) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExecutionEnded.ProtoReflect.Descriptor instead.
 func (*ExecutionEnded) Descriptor() ([]byte, []int) {
-	return file_stigma_agent_v1_agent_execution_service_proto_rawDescGZIP(), []int{13}
+	return file_stigma_agent_v1_agent_execution_service_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ExecutionEnded) GetExecution() *AgentExecution {
@@ -1089,7 +1326,7 @@ type CancelAgentExecutionRequest struct {
 
 func (x *CancelAgentExecutionRequest) Reset() {
 	*x = CancelAgentExecutionRequest{}
-	mi := &file_stigma_agent_v1_agent_execution_service_proto_msgTypes[14]
+	mi := &file_stigma_agent_v1_agent_execution_service_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1101,7 +1338,7 @@ func (x *CancelAgentExecutionRequest) String() string {
 func (*CancelAgentExecutionRequest) ProtoMessage() {}
 
 func (x *CancelAgentExecutionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_stigma_agent_v1_agent_execution_service_proto_msgTypes[14]
+	mi := &file_stigma_agent_v1_agent_execution_service_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1114,7 +1351,7 @@ func (x *CancelAgentExecutionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelAgentExecutionRequest.ProtoReflect.Descriptor instead.
 func (*CancelAgentExecutionRequest) Descriptor() ([]byte, []int) {
-	return file_stigma_agent_v1_agent_execution_service_proto_rawDescGZIP(), []int{14}
+	return file_stigma_agent_v1_agent_execution_service_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *CancelAgentExecutionRequest) GetId() string {
@@ -1149,7 +1386,7 @@ var File_stigma_agent_v1_agent_execution_service_proto protoreflect.FileDescript
 
 const file_stigma_agent_v1_agent_execution_service_proto_rawDesc = "" +
 	"\n" +
-	"-stigma/agent/v1/agent_execution_service.proto\x12\x0fstigma.agent.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1bstigma/agent/v1/agent.proto\x1a%stigma/agent/v1/agent_execution.proto\"\xfb\x05\n" +
+	"-stigma/agent/v1/agent_execution_service.proto\x12\x0fstigma.agent.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1bstigma/agent/v1/agent.proto\x1a%stigma/agent/v1/agent_execution.proto\"\x9e\x06\n" +
 	"\x11StartAgentRequest\x12\x19\n" +
 	"\bagent_id\x18\x01 \x01(\tR\aagentId\x12.\n" +
 	"\x04spec\x18\x02 \x01(\v2\x1a.stigma.agent.v1.AgentSpecR\x04spec\x12%\n" +
@@ -1167,7 +1404,8 @@ const file_stigma_agent_v1_agent_execution_service_proto_rawDesc = "" +
 	" \x01(\tR\trequestId\x127\n" +
 	"\x06caller\x18\v \x01(\v2\x1f.stigma.agent.v1.TemporalCallerR\x06caller\x12K\n" +
 	"\x10callback_payload\x18\f \x01(\x0e2 .stigma.agent.v1.CallbackPayloadR\x0fcallbackPayload\x12G\n" +
-	"\x11callback_deadline\x18\r \x01(\v2\x1a.google.protobuf.TimestampR\x10callbackDeadline\x1a6\n" +
+	"\x11callback_deadline\x18\r \x01(\v2\x1a.google.protobuf.TimestampR\x10callbackDeadline\x12!\n" +
+	"\fpartial_text\x18\x0e \x01(\bR\vpartialText\x1a6\n" +
 	"\bEnvEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a9\n" +
@@ -1189,7 +1427,7 @@ const file_stigma_agent_v1_agent_execution_service_proto_rawDesc = "" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"D\n" +
 	"\x1aWatchAgentExecutionRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
-	"\x06cursor\x18\x02 \x01(\tR\x06cursor\"\xd2\x05\n" +
+	"\x06cursor\x18\x02 \x01(\tR\x06cursor\"\xaa\a\n" +
 	"\x1bWatchAgentExecutionResponse\x12\x16\n" +
 	"\x06cursor\x18\x01 \x01(\tR\x06cursor\x12.\n" +
 	"\x04time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12=\n" +
@@ -1201,7 +1439,10 @@ const file_stigma_agent_v1_agent_execution_service_proto_rawDesc = "" +
 	"\x10cancel_requested\x18\b \x01(\v2 .stigma.agent.v1.CancelRequestedH\x00R\x0fcancelRequested\x12V\n" +
 	"\x13callback_delivering\x18\t \x01(\v2#.stigma.agent.v1.CallbackDeliveringH\x00R\x12callbackDelivering\x127\n" +
 	"\x05ended\x18\n" +
-	" \x01(\v2\x1f.stigma.agent.v1.ExecutionEndedH\x00R\x05endedB\a\n" +
+	" \x01(\v2\x1f.stigma.agent.v1.ExecutionEndedH\x00R\x05ended\x12N\n" +
+	"\x11tool_call_started\x18\v \x01(\v2 .stigma.agent.v1.ToolCallStartedH\x00R\x0ftoolCallStarted\x12H\n" +
+	"\x0ftool_call_ended\x18\f \x01(\v2\x1e.stigma.agent.v1.ToolCallEndedH\x00R\rtoolCallEnded\x12<\n" +
+	"\bprogress\x18\r \x01(\v2\x1e.stigma.agent.v1.ModelProgressH\x00R\bprogressB\a\n" +
 	"\x05event\"Q\n" +
 	"\x10ExecutionStarted\x12=\n" +
 	"\texecution\x18\x01 \x01(\v2\x1f.stigma.agent.v1.AgentExecutionR\texecution\"1\n" +
@@ -1209,14 +1450,24 @@ const file_stigma_agent_v1_agent_execution_service_proto_rawDesc = "" +
 	"\vfingerprint\x18\x01 \x01(\tR\vfingerprint\"<\n" +
 	"\x10ModelCallStarted\x12\x12\n" +
 	"\x04step\x18\x01 \x01(\x05R\x04step\x12\x14\n" +
-	"\x05model\x18\x02 \x01(\tR\x05model\"\x8a\x01\n" +
+	"\x05model\x18\x02 \x01(\tR\x05model\"i\n" +
+	"\rModelProgress\x12\x12\n" +
+	"\x04step\x18\x01 \x01(\x05R\x04step\x12\x18\n" +
+	"\aattempt\x18\x02 \x01(\x05R\aattempt\x12\x16\n" +
+	"\x06offset\x18\x03 \x01(\x03R\x06offset\x12\x12\n" +
+	"\x04text\x18\x04 \x01(\tR\x04text\"\x8a\x01\n" +
 	"\x12ModelCallCompleted\x12\x12\n" +
 	"\x04step\x18\x01 \x01(\x05R\x04step\x122\n" +
 	"\amessage\x18\x02 \x01(\v2\x18.stigma.agent.v1.MessageR\amessage\x12,\n" +
 	"\x05usage\x18\x03 \x01(\v2\x16.stigma.agent.v1.UsageR\x05usage\"Y\n" +
 	"\x0fModelCallFailed\x12\x12\n" +
 	"\x04step\x18\x01 \x01(\x05R\x04step\x122\n" +
-	"\afailure\x18\x02 \x01(\v2\x18.stigma.agent.v1.FailureR\afailure\")\n" +
+	"\afailure\x18\x02 \x01(\v2\x18.stigma.agent.v1.FailureR\afailure\">\n" +
+	"\x0fToolCallStarted\x12\x17\n" +
+	"\acall_id\x18\x01 \x01(\tR\x06callId\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\"D\n" +
+	"\rToolCallEnded\x123\n" +
+	"\x06result\x18\x01 \x01(\v2\x1b.stigma.agent.v1.ToolResultR\x06result\")\n" +
 	"\x0fCancelRequested\x12\x16\n" +
 	"\x06reason\x18\x01 \x01(\tR\x06reason\"6\n" +
 	"\x12CallbackDelivering\x12 \n" +
@@ -1255,7 +1506,7 @@ func file_stigma_agent_v1_agent_execution_service_proto_rawDescGZIP() []byte {
 }
 
 var file_stigma_agent_v1_agent_execution_service_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_stigma_agent_v1_agent_execution_service_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
+var file_stigma_agent_v1_agent_execution_service_proto_msgTypes = make([]protoimpl.MessageInfo, 20)
 var file_stigma_agent_v1_agent_execution_service_proto_goTypes = []any{
 	(AgentExecutionView)(0),             // 0: stigma.agent.v1.AgentExecutionView
 	(*StartAgentRequest)(nil),           // 1: stigma.agent.v1.StartAgentRequest
@@ -1267,63 +1518,71 @@ var file_stigma_agent_v1_agent_execution_service_proto_goTypes = []any{
 	(*ExecutionStarted)(nil),            // 7: stigma.agent.v1.ExecutionStarted
 	(*CallbackBound)(nil),               // 8: stigma.agent.v1.CallbackBound
 	(*ModelCallStarted)(nil),            // 9: stigma.agent.v1.ModelCallStarted
-	(*ModelCallCompleted)(nil),          // 10: stigma.agent.v1.ModelCallCompleted
-	(*ModelCallFailed)(nil),             // 11: stigma.agent.v1.ModelCallFailed
-	(*CancelRequested)(nil),             // 12: stigma.agent.v1.CancelRequested
-	(*CallbackDelivering)(nil),          // 13: stigma.agent.v1.CallbackDelivering
-	(*ExecutionEnded)(nil),              // 14: stigma.agent.v1.ExecutionEnded
-	(*CancelAgentExecutionRequest)(nil), // 15: stigma.agent.v1.CancelAgentExecutionRequest
-	nil,                                 // 16: stigma.agent.v1.StartAgentRequest.EnvEntry
-	nil,                                 // 17: stigma.agent.v1.StartAgentRequest.LabelsEntry
-	(*AgentSpec)(nil),                   // 18: stigma.agent.v1.AgentSpec
-	(*AgentConfig)(nil),                 // 19: stigma.agent.v1.AgentConfig
-	(*TemporalCaller)(nil),              // 20: stigma.agent.v1.TemporalCaller
-	(CallbackPayload)(0),                // 21: stigma.agent.v1.CallbackPayload
-	(*timestamppb.Timestamp)(nil),       // 22: google.protobuf.Timestamp
-	(*AgentExecution)(nil),              // 23: stigma.agent.v1.AgentExecution
-	(*Message)(nil),                     // 24: stigma.agent.v1.Message
-	(*Usage)(nil),                       // 25: stigma.agent.v1.Usage
-	(*Failure)(nil),                     // 26: stigma.agent.v1.Failure
+	(*ModelProgress)(nil),               // 10: stigma.agent.v1.ModelProgress
+	(*ModelCallCompleted)(nil),          // 11: stigma.agent.v1.ModelCallCompleted
+	(*ModelCallFailed)(nil),             // 12: stigma.agent.v1.ModelCallFailed
+	(*ToolCallStarted)(nil),             // 13: stigma.agent.v1.ToolCallStarted
+	(*ToolCallEnded)(nil),               // 14: stigma.agent.v1.ToolCallEnded
+	(*CancelRequested)(nil),             // 15: stigma.agent.v1.CancelRequested
+	(*CallbackDelivering)(nil),          // 16: stigma.agent.v1.CallbackDelivering
+	(*ExecutionEnded)(nil),              // 17: stigma.agent.v1.ExecutionEnded
+	(*CancelAgentExecutionRequest)(nil), // 18: stigma.agent.v1.CancelAgentExecutionRequest
+	nil,                                 // 19: stigma.agent.v1.StartAgentRequest.EnvEntry
+	nil,                                 // 20: stigma.agent.v1.StartAgentRequest.LabelsEntry
+	(*AgentSpec)(nil),                   // 21: stigma.agent.v1.AgentSpec
+	(*AgentConfig)(nil),                 // 22: stigma.agent.v1.AgentConfig
+	(*TemporalCaller)(nil),              // 23: stigma.agent.v1.TemporalCaller
+	(CallbackPayload)(0),                // 24: stigma.agent.v1.CallbackPayload
+	(*timestamppb.Timestamp)(nil),       // 25: google.protobuf.Timestamp
+	(*AgentExecution)(nil),              // 26: stigma.agent.v1.AgentExecution
+	(*Message)(nil),                     // 27: stigma.agent.v1.Message
+	(*Usage)(nil),                       // 28: stigma.agent.v1.Usage
+	(*Failure)(nil),                     // 29: stigma.agent.v1.Failure
+	(*ToolResult)(nil),                  // 30: stigma.agent.v1.ToolResult
 }
 var file_stigma_agent_v1_agent_execution_service_proto_depIdxs = []int32{
-	18, // 0: stigma.agent.v1.StartAgentRequest.spec:type_name -> stigma.agent.v1.AgentSpec
-	16, // 1: stigma.agent.v1.StartAgentRequest.env:type_name -> stigma.agent.v1.StartAgentRequest.EnvEntry
-	19, // 2: stigma.agent.v1.StartAgentRequest.config:type_name -> stigma.agent.v1.AgentConfig
-	17, // 3: stigma.agent.v1.StartAgentRequest.labels:type_name -> stigma.agent.v1.StartAgentRequest.LabelsEntry
-	20, // 4: stigma.agent.v1.StartAgentRequest.caller:type_name -> stigma.agent.v1.TemporalCaller
-	21, // 5: stigma.agent.v1.StartAgentRequest.callback_payload:type_name -> stigma.agent.v1.CallbackPayload
-	22, // 6: stigma.agent.v1.StartAgentRequest.callback_deadline:type_name -> google.protobuf.Timestamp
+	21, // 0: stigma.agent.v1.StartAgentRequest.spec:type_name -> stigma.agent.v1.AgentSpec
+	19, // 1: stigma.agent.v1.StartAgentRequest.env:type_name -> stigma.agent.v1.StartAgentRequest.EnvEntry
+	22, // 2: stigma.agent.v1.StartAgentRequest.config:type_name -> stigma.agent.v1.AgentConfig
+	20, // 3: stigma.agent.v1.StartAgentRequest.labels:type_name -> stigma.agent.v1.StartAgentRequest.LabelsEntry
+	23, // 4: stigma.agent.v1.StartAgentRequest.caller:type_name -> stigma.agent.v1.TemporalCaller
+	24, // 5: stigma.agent.v1.StartAgentRequest.callback_payload:type_name -> stigma.agent.v1.CallbackPayload
+	25, // 6: stigma.agent.v1.StartAgentRequest.callback_deadline:type_name -> google.protobuf.Timestamp
 	0,  // 7: stigma.agent.v1.GetAgentExecutionRequest.view:type_name -> stigma.agent.v1.AgentExecutionView
-	23, // 8: stigma.agent.v1.ListAgentExecutionsResponse.executions:type_name -> stigma.agent.v1.AgentExecution
-	22, // 9: stigma.agent.v1.WatchAgentExecutionResponse.time:type_name -> google.protobuf.Timestamp
+	26, // 8: stigma.agent.v1.ListAgentExecutionsResponse.executions:type_name -> stigma.agent.v1.AgentExecution
+	25, // 9: stigma.agent.v1.WatchAgentExecutionResponse.time:type_name -> google.protobuf.Timestamp
 	7,  // 10: stigma.agent.v1.WatchAgentExecutionResponse.started:type_name -> stigma.agent.v1.ExecutionStarted
 	8,  // 11: stigma.agent.v1.WatchAgentExecutionResponse.callback_bound:type_name -> stigma.agent.v1.CallbackBound
 	9,  // 12: stigma.agent.v1.WatchAgentExecutionResponse.model_call_started:type_name -> stigma.agent.v1.ModelCallStarted
-	10, // 13: stigma.agent.v1.WatchAgentExecutionResponse.model_call_completed:type_name -> stigma.agent.v1.ModelCallCompleted
-	11, // 14: stigma.agent.v1.WatchAgentExecutionResponse.model_call_failed:type_name -> stigma.agent.v1.ModelCallFailed
-	12, // 15: stigma.agent.v1.WatchAgentExecutionResponse.cancel_requested:type_name -> stigma.agent.v1.CancelRequested
-	13, // 16: stigma.agent.v1.WatchAgentExecutionResponse.callback_delivering:type_name -> stigma.agent.v1.CallbackDelivering
-	14, // 17: stigma.agent.v1.WatchAgentExecutionResponse.ended:type_name -> stigma.agent.v1.ExecutionEnded
-	23, // 18: stigma.agent.v1.ExecutionStarted.execution:type_name -> stigma.agent.v1.AgentExecution
-	24, // 19: stigma.agent.v1.ModelCallCompleted.message:type_name -> stigma.agent.v1.Message
-	25, // 20: stigma.agent.v1.ModelCallCompleted.usage:type_name -> stigma.agent.v1.Usage
-	26, // 21: stigma.agent.v1.ModelCallFailed.failure:type_name -> stigma.agent.v1.Failure
-	23, // 22: stigma.agent.v1.ExecutionEnded.execution:type_name -> stigma.agent.v1.AgentExecution
-	1,  // 23: stigma.agent.v1.AgentExecutionService.StartAgent:input_type -> stigma.agent.v1.StartAgentRequest
-	2,  // 24: stigma.agent.v1.AgentExecutionService.GetAgentExecution:input_type -> stigma.agent.v1.GetAgentExecutionRequest
-	3,  // 25: stigma.agent.v1.AgentExecutionService.ListAgentExecutions:input_type -> stigma.agent.v1.ListAgentExecutionsRequest
-	5,  // 26: stigma.agent.v1.AgentExecutionService.WatchAgentExecution:input_type -> stigma.agent.v1.WatchAgentExecutionRequest
-	15, // 27: stigma.agent.v1.AgentExecutionService.CancelAgentExecution:input_type -> stigma.agent.v1.CancelAgentExecutionRequest
-	23, // 28: stigma.agent.v1.AgentExecutionService.StartAgent:output_type -> stigma.agent.v1.AgentExecution
-	23, // 29: stigma.agent.v1.AgentExecutionService.GetAgentExecution:output_type -> stigma.agent.v1.AgentExecution
-	4,  // 30: stigma.agent.v1.AgentExecutionService.ListAgentExecutions:output_type -> stigma.agent.v1.ListAgentExecutionsResponse
-	6,  // 31: stigma.agent.v1.AgentExecutionService.WatchAgentExecution:output_type -> stigma.agent.v1.WatchAgentExecutionResponse
-	23, // 32: stigma.agent.v1.AgentExecutionService.CancelAgentExecution:output_type -> stigma.agent.v1.AgentExecution
-	28, // [28:33] is the sub-list for method output_type
-	23, // [23:28] is the sub-list for method input_type
-	23, // [23:23] is the sub-list for extension type_name
-	23, // [23:23] is the sub-list for extension extendee
-	0,  // [0:23] is the sub-list for field type_name
+	11, // 13: stigma.agent.v1.WatchAgentExecutionResponse.model_call_completed:type_name -> stigma.agent.v1.ModelCallCompleted
+	12, // 14: stigma.agent.v1.WatchAgentExecutionResponse.model_call_failed:type_name -> stigma.agent.v1.ModelCallFailed
+	15, // 15: stigma.agent.v1.WatchAgentExecutionResponse.cancel_requested:type_name -> stigma.agent.v1.CancelRequested
+	16, // 16: stigma.agent.v1.WatchAgentExecutionResponse.callback_delivering:type_name -> stigma.agent.v1.CallbackDelivering
+	17, // 17: stigma.agent.v1.WatchAgentExecutionResponse.ended:type_name -> stigma.agent.v1.ExecutionEnded
+	13, // 18: stigma.agent.v1.WatchAgentExecutionResponse.tool_call_started:type_name -> stigma.agent.v1.ToolCallStarted
+	14, // 19: stigma.agent.v1.WatchAgentExecutionResponse.tool_call_ended:type_name -> stigma.agent.v1.ToolCallEnded
+	10, // 20: stigma.agent.v1.WatchAgentExecutionResponse.progress:type_name -> stigma.agent.v1.ModelProgress
+	26, // 21: stigma.agent.v1.ExecutionStarted.execution:type_name -> stigma.agent.v1.AgentExecution
+	27, // 22: stigma.agent.v1.ModelCallCompleted.message:type_name -> stigma.agent.v1.Message
+	28, // 23: stigma.agent.v1.ModelCallCompleted.usage:type_name -> stigma.agent.v1.Usage
+	29, // 24: stigma.agent.v1.ModelCallFailed.failure:type_name -> stigma.agent.v1.Failure
+	30, // 25: stigma.agent.v1.ToolCallEnded.result:type_name -> stigma.agent.v1.ToolResult
+	26, // 26: stigma.agent.v1.ExecutionEnded.execution:type_name -> stigma.agent.v1.AgentExecution
+	1,  // 27: stigma.agent.v1.AgentExecutionService.StartAgent:input_type -> stigma.agent.v1.StartAgentRequest
+	2,  // 28: stigma.agent.v1.AgentExecutionService.GetAgentExecution:input_type -> stigma.agent.v1.GetAgentExecutionRequest
+	3,  // 29: stigma.agent.v1.AgentExecutionService.ListAgentExecutions:input_type -> stigma.agent.v1.ListAgentExecutionsRequest
+	5,  // 30: stigma.agent.v1.AgentExecutionService.WatchAgentExecution:input_type -> stigma.agent.v1.WatchAgentExecutionRequest
+	18, // 31: stigma.agent.v1.AgentExecutionService.CancelAgentExecution:input_type -> stigma.agent.v1.CancelAgentExecutionRequest
+	26, // 32: stigma.agent.v1.AgentExecutionService.StartAgent:output_type -> stigma.agent.v1.AgentExecution
+	26, // 33: stigma.agent.v1.AgentExecutionService.GetAgentExecution:output_type -> stigma.agent.v1.AgentExecution
+	4,  // 34: stigma.agent.v1.AgentExecutionService.ListAgentExecutions:output_type -> stigma.agent.v1.ListAgentExecutionsResponse
+	6,  // 35: stigma.agent.v1.AgentExecutionService.WatchAgentExecution:output_type -> stigma.agent.v1.WatchAgentExecutionResponse
+	26, // 36: stigma.agent.v1.AgentExecutionService.CancelAgentExecution:output_type -> stigma.agent.v1.AgentExecution
+	32, // [32:37] is the sub-list for method output_type
+	27, // [27:32] is the sub-list for method input_type
+	27, // [27:27] is the sub-list for extension type_name
+	27, // [27:27] is the sub-list for extension extendee
+	0,  // [0:27] is the sub-list for field type_name
 }
 
 func init() { file_stigma_agent_v1_agent_execution_service_proto_init() }
@@ -1342,6 +1601,9 @@ func file_stigma_agent_v1_agent_execution_service_proto_init() {
 		(*WatchAgentExecutionResponse_CancelRequested)(nil),
 		(*WatchAgentExecutionResponse_CallbackDelivering)(nil),
 		(*WatchAgentExecutionResponse_Ended)(nil),
+		(*WatchAgentExecutionResponse_ToolCallStarted)(nil),
+		(*WatchAgentExecutionResponse_ToolCallEnded)(nil),
+		(*WatchAgentExecutionResponse_Progress)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -1349,7 +1611,7 @@ func file_stigma_agent_v1_agent_execution_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_stigma_agent_v1_agent_execution_service_proto_rawDesc), len(file_stigma_agent_v1_agent_execution_service_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   17,
+			NumMessages:   20,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
