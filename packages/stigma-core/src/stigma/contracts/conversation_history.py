@@ -59,10 +59,6 @@ class ConversationHistory:
         """Return the result of a call; None while there is none."""
         return self._results.get(call)
 
-    def answer(self, step: int) -> ConverseResponse | None:
-        """Return the answer of a step; None while there is none."""
-        return self._answers.get(step)
-
     def messages(self, items: Iterable[ConversationItem]) -> list[Message]:
         """Return the task, the carried messages, and what items name.
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from stigma.agent.v1.agent_execution_pb2 import ROLE_USER, AgentExecutionSpec, Message, Part
+from stigma.agent.v1.agent_execution_pb2 import AgentExecutionSpec, Message
+from stigma.contracts.conversation import task_message
 from stigma_orchestrator.agents.step import StepResult
 
 
@@ -12,7 +13,7 @@ class Conversation:
     """The task of an agent, and all messages that followed."""
 
     def __init__(self, spec: AgentExecutionSpec, carried: Iterable[Message] = ()) -> None:
-        self.messages = [_task_message(spec), *carried]
+        self.messages = [task_message(spec), *carried]
 
     def add(self, results: Iterable[StepResult], *, answered: bool) -> None:
         """Append the messages of steps; their questions only where a model answers them."""
@@ -24,8 +25,3 @@ class Conversation:
     def messages_after_task(self) -> list[Message]:
         """Return the messages without the task, which the request holds already."""
         return self.messages[1:]
-
-
-def _task_message(spec: AgentExecutionSpec) -> Message:
-    parts = [Part(text=text) for text in (spec.message, spec.input_json) if text]
-    return Message(role=ROLE_USER, parts=parts)

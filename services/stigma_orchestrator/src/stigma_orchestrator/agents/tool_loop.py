@@ -2,21 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import UTC
-
 from temporalio import workflow
-from temporalio.exceptions import FailureError
+from typing_extensions import override
 
-from stigma.agent.v1.agent_execution_pb2 import (
-    AgentExecution,
-    AgentExecutionPhase,
-    AgentOutput,
-    Message,
-    ToolResult,
-)
+from stigma.agent.v1.agent_execution_pb2 import AgentOutput, Message, ToolResult
 from stigma.agent.v1.agent_pb2 import FailureReason
 from stigma.contracts import conversation, limits, tools, versions
-from stigma.contracts.configuration import configure
 from stigma.contracts.task_queues import TaskQueues
 from stigma.internal.v1.execution_pb2 import (
     FINISH_REASON_PAUSE,
@@ -24,73 +15,35 @@ from stigma.internal.v1.execution_pb2 import (
     CarriedState,
     ConverseResponse,
 )
-from stigma_orchestrator.agents.budget import Budget
+from stigma_orchestrator.agents.agent_work import CARRIED_CONTENT, AgentWork
 from stigma_orchestrator.agents.converse_step import ConverseStep
-from stigma_orchestrator.agents.ending import completed, failed_outcome, internal_outcome
+from stigma_orchestrator.agents.ending import completed
 from stigma_orchestrator.agents.mcp_listing import McpListingCheck
 from stigma_orchestrator.agents.model_step import invalid_output_message
-from stigma_orchestrator.agents.step import AgentFailedError, StepContext
+from stigma_orchestrator.agents.step import AgentFailedError
 from stigma_orchestrator.agents.tool_step import ToolStep, run_all
 from stigma_orchestrator.agents.turns import Turn, Turns
 from stigma_orchestrator.executions.outcome import Continue, Outcome
 
-_CARRIED_CONTENT = "the conversation"
 
-
-class ToolLoop:
+class ToolLoop(AgentWork):
     """The work of an execution whose agent has tools."""
 
     def __init__(self, request: AgentWorkflowInput, queues: TaskQueues) -> None:
-        self._request = request
-        self._context = StepContext(
-            request.execution_id,
-            request.spec,
-            configure(request.spec.agent, request.spec.config),
-            request.deadline.ToDatetime(UTC),
-            queues,
-        )
+        super().__init__(request, queues)
         self._tools = tools.by_name(tools.of_input(request))
-        self._budget = Budget(self._context.configuration, request.carried)
         self._refused_answers = request.carried.refused_answers
         self._refused_outputs = request.carried.refused_outputs
-        self.conversation = Turns(request)
+        self.conversation: Turns = Turns(request)
 
-    @property
-    def phase(self) -> AgentExecutionPhase.ValueType:
-        """RUNNING: nothing of today waits for people."""
-        return AgentExecutionPhase.AGENT_EXECUTION_PHASE_RUNNING
-
-    async def run(self) -> Outcome | Continue:
-        """Run turns until the agent has an output, fails, or should continue as new."""
-        try:
-            return await self._run()
-        except AgentFailedError as failed:
-            return failed_outcome(failed)
-        except FailureError as error:
-            return internal_outcome(error)
-
-    def describe(self, execution: AgentExecution) -> None:
-        """Write the agent's id, steps and usage; not the conversation."""
-        execution.spec.agent_id = self._request.spec.agent_id
-        execution.status.steps = self._budget.steps
-        execution.status.usage.CopyFrom(self._budget.usage)
-        for model, usage in self._budget.usage_by_model.items():
-            execution.status.usage_by_model[model].CopyFrom(usage)
-
+    @override
     def carry(self, carried: CarriedState) -> AgentWorkflowInput:
-        """Return the request with the conversation and the budget as they stand."""
-        following = AgentWorkflowInput()
-        following.CopyFrom(self._request)
-        following.carried.CopyFrom(carried)
-        following.carried.messages.extend(self.conversation.messages_after_task())
-        following.carried.usage.CopyFrom(self._budget.usage)
-        following.carried.steps = self._budget.steps
+        following = super().carry(carried)
         following.carried.refused_answers = self._refused_answers
         following.carried.refused_outputs = self._refused_outputs
-        for model, usage in self._budget.usage_by_model.items():
-            following.carried.usage_by_model[model].CopyFrom(usage)
         return following
 
+    @override
     async def _run(self) -> Outcome | Continue:
         has_mcp_tools = any(tool.HasField("mcp") for tool in self._request.spec.agent.tools)
         if has_mcp_tools and not self._budget.steps:
@@ -103,10 +56,10 @@ class ToolLoop:
                 return completed(output, self._budget.last_step)
             if workflow.info().is_continue_as_new_suggested():
                 # What it carries may be too large: then this run goes on, for as long as it can.
-                return Continue(_CARRIED_CONTENT, optional=not _is_history_full())
+                return Continue(CARRIED_CONTENT, optional=not _is_history_full())
             # Between two turns nothing is under way that another version would have to take over.
             if versions.target_changed():
-                return Continue(_CARRIED_CONTENT, optional=True)
+                return Continue(CARRIED_CONTENT, optional=True)
 
     async def _take_turn(self) -> Turn:
         """Ask the model, and make the calls that it asks for."""
