@@ -110,7 +110,7 @@ class ConversationHistory:
             if started in self._steps:
                 await self._answered(self._steps[started], event, attributes)
             if started in self._started:
-                await self._call_ended(self._calls[self._started[started]], event, attributes)
+                await self._call_ended(self._calls[self._started[started]], event)
 
     async def _answered(self, step: int, event: HistoryEvent, attributes: Any) -> None:
         if event.event_type != EventType.EVENT_TYPE_ACTIVITY_TASK_COMPLETED:
@@ -120,67 +120,80 @@ class ConversationHistory:
         self._calls.update({call.call_id: call for call in conversation.calls(answer)})
         self.size += answer.ByteSize()
 
-    async def _call_ended(self, call: ToolCall, event: HistoryEvent, attributes: Any) -> None:
-        result = await self._result(call, event, attributes)
+    async def _call_ended(self, call: ToolCall, event: HistoryEvent) -> None:
+        result = await read_result(self._converter, call, self._tools[call.name], event)
         if result is not None:
             self._results[call.call_id] = result
             self.size += result.ByteSize()
 
-    async def _result(
-        self, call: ToolCall, event: HistoryEvent, attributes: Any
-    ) -> ToolResult | None:
-        tool = self._tools[call.name]
-        match event.event_type:
-            case (
-                EventType.EVENT_TYPE_ACTIVITY_TASK_COMPLETED
-                | EventType.EVENT_TYPE_CHILD_WORKFLOW_EXECUTION_COMPLETED
-            ):
-                found = await self._payload(attributes.result.payloads)
-                return tool_results.of_success(call, tool, found)
-            case EventType.EVENT_TYPE_NEXUS_OPERATION_COMPLETED:
-                found = await self._payload([attributes.result])
-                return tool_results.of_success(call, tool, found)
-            case _ if event.event_type == _CHILD_NOT_STARTED:
-                return tool_results.started_before(call)
-        error = await self._error(event, attributes)
-        if error is None:
-            return None
-        max_bytes = tools.Policy.of(tool).max_result_bytes
-        return tool_results.of_failure(call, error, max_bytes)
-
-    async def _error(self, event: HistoryEvent, attributes: Any) -> BaseException | None:
-        """Return the error that the workflow got by an event; None for an event without one."""
-        match event.event_type:
-            case (
-                EventType.EVENT_TYPE_ACTIVITY_TASK_FAILED
-                | EventType.EVENT_TYPE_ACTIVITY_TASK_TIMED_OUT
-                | EventType.EVENT_TYPE_CHILD_WORKFLOW_EXECUTION_FAILED
-                | EventType.EVENT_TYPE_NEXUS_OPERATION_FAILED
-                | EventType.EVENT_TYPE_NEXUS_OPERATION_TIMED_OUT
-                | EventType.EVENT_TYPE_NEXUS_OPERATION_CANCELED
-            ):
-                return await self._converter.decode_failure(attributes.failure)
-            case (
-                EventType.EVENT_TYPE_ACTIVITY_TASK_CANCELED
-                | EventType.EVENT_TYPE_CHILD_WORKFLOW_EXECUTION_CANCELED
-            ):
-                return CancelledError("cancelled")
-            case EventType.EVENT_TYPE_CHILD_WORKFLOW_EXECUTION_TIMED_OUT:
-                return TemporalTimeoutError("timed out", type=None, last_heartbeat_details=[])
-            case EventType.EVENT_TYPE_CHILD_WORKFLOW_EXECUTION_TERMINATED:
-                return TerminatedError("terminated")
-        return None
-
-    async def _payload(self, found: Iterable[Payload]) -> Payload | None:
-        decoded = list(found)
-        if self._converter.payload_codec is not None:
-            decoded = await self._converter.payload_codec.decode(decoded)
-        return decoded[0] if decoded else None
-
     async def _decode(self, found: Iterable[Payload], message_type: type[M]) -> M:
-        payload = await self._payload(found)
+        payload = await _payload(self._converter, found)
         return (
             message_type()
             if payload is None
             else payloads.from_raw(RawValue(payload), message_type)
         )
+
+
+async def read_result(
+    converter: DataConverter, call: ToolCall, tool: Tool, event: HistoryEvent
+) -> ToolResult | None:
+    """Return the result of a call by an event of its activity, child or operation.
+
+    Args:
+        converter: decodes payloads and failures.
+        call: the call.
+        tool: that it calls.
+        event: of what runs the call; None is returned for one that does not end it.
+    """
+    attributes: Any = getattr(event, event.WhichOneof("attributes") or "", None)
+    match event.event_type:
+        case (
+            EventType.EVENT_TYPE_ACTIVITY_TASK_COMPLETED
+            | EventType.EVENT_TYPE_CHILD_WORKFLOW_EXECUTION_COMPLETED
+        ):
+            found = await _payload(converter, attributes.result.payloads)
+            return tool_results.of_success(call, tool, found)
+        case EventType.EVENT_TYPE_NEXUS_OPERATION_COMPLETED:
+            found = await _payload(converter, [attributes.result])
+            return tool_results.of_success(call, tool, found)
+        case _ if event.event_type == _CHILD_NOT_STARTED:
+            return tool_results.started_before(call)
+    error = await _error(converter, event, attributes)
+    if error is None:
+        return None
+    max_bytes = tools.Policy.of(tool).max_result_bytes
+    return tool_results.of_failure(call, error, max_bytes)
+
+
+async def _error(
+    converter: DataConverter, event: HistoryEvent, attributes: Any
+) -> BaseException | None:
+    """Return the error that the workflow got by an event; None for an event without one."""
+    match event.event_type:
+        case (
+            EventType.EVENT_TYPE_ACTIVITY_TASK_FAILED
+            | EventType.EVENT_TYPE_ACTIVITY_TASK_TIMED_OUT
+            | EventType.EVENT_TYPE_CHILD_WORKFLOW_EXECUTION_FAILED
+            | EventType.EVENT_TYPE_NEXUS_OPERATION_FAILED
+            | EventType.EVENT_TYPE_NEXUS_OPERATION_TIMED_OUT
+            | EventType.EVENT_TYPE_NEXUS_OPERATION_CANCELED
+        ):
+            return await converter.decode_failure(attributes.failure)
+        case (
+            EventType.EVENT_TYPE_ACTIVITY_TASK_CANCELED
+            | EventType.EVENT_TYPE_CHILD_WORKFLOW_EXECUTION_CANCELED
+        ):
+            return CancelledError("cancelled")
+        case EventType.EVENT_TYPE_CHILD_WORKFLOW_EXECUTION_TIMED_OUT:
+            return TemporalTimeoutError("timed out", type=None, last_heartbeat_details=[])
+        case EventType.EVENT_TYPE_CHILD_WORKFLOW_EXECUTION_TERMINATED:
+            return TerminatedError("terminated")
+    return None
+
+
+async def _payload(converter: DataConverter, found: Iterable[Payload]) -> Payload | None:
+    decoded = list(found)
+    if converter.payload_codec is not None:
+        decoded = await converter.payload_codec.decode(decoded)
+    return decoded[0] if decoded else None

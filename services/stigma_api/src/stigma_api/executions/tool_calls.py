@@ -6,28 +6,19 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-from google.protobuf.message import Message as ProtobufMessage
-from temporalio.api.common.v1 import ActivityType, Payloads
 from temporalio.api.enums.v1 import EventType
 from temporalio.api.history.v1 import (
-    ActivityTaskCompletedEventAttributes,
-    ActivityTaskScheduledEventAttributes,
     HistoryEvent,
-    WorkflowExecutionStartedEventAttributes,
 )
 from temporalio.client import Client
 
 from stigma.agent.v1.agent_execution_pb2 import (
-    AgentExecutionSpec,
-    Message,
-    Part,
     ToolCall,
     ToolResult,
 )
-from stigma.agent.v1.agent_pb2 import AgentSpec, Tool
+from stigma.agent.v1.agent_pb2 import Tool
 from stigma.contracts import tools
-from stigma.contracts.activities import CONVERSE
-from stigma.contracts.conversation_history import ConversationHistory
+from stigma.contracts.conversation_history import read_result
 from stigma.internal.v1.execution_pb2 import AgentWorkflowInput, ConverseResponse
 from stigma_api.executions import history_facts as facts
 from stigma_api.executions.history_facts import Content, Fact
@@ -69,7 +60,7 @@ class ToolCallReader:
         self._input: Content[AgentWorkflowInput] | None = None
         self._tools: Mapping[str, Tool] = {}
         self._answer: Content[ConverseResponse] | None = None
-        self._started: dict[int, tuple[HistoryEvent, facts.ToolCallStarted]] = {}
+        self._started: dict[int, facts.ToolCallStarted] = {}
 
     def begin(self, run_input: Content[AgentWorkflowInput]) -> None:
         """Note the input of the run, which has the tools."""
@@ -104,23 +95,22 @@ class ToolCallReader:
         activity_id = event.activity_task_scheduled_event_attributes.activity_id
         name = partial(self._name, call, self._answer)
         fact = facts.ToolCallStarted(event.event_id, activity_id, call, name, **where)
-        self._started[event.event_id] = event, fact
+        self._started[event.event_id] = fact
         return fact
 
     def _progress(self, event: HistoryEvent, attributes: Any) -> Fact | None:
         ids = (getattr(attributes, f"{what}_event_id", 0) for what in ("scheduled", "initiated"))
-        found = next((self._started[each] for each in ids if each in self._started), None)
-        if found is None:
+        step = next((self._started[each] for each in ids if each in self._started), None)
+        if step is None:
             return None
-        scheduled, step = found
         match event.event_type:
             case EventType.EVENT_TYPE_ACTIVITY_TASK_STARTED:
                 return facts.AttemptStarted(step, attributes.attempt)
             case EventType.EVENT_TYPE_CHILD_WORKFLOW_EXECUTION_STARTED:
                 return facts.ToolRunStarted(step, attributes.workflow_execution.run_id)
             case _ if event.event_type in _ENDS:
-                del self._started[scheduled.event_id]
-                result = partial(self._result, step, scheduled, event)
+                del self._started[step.event_id]
+                result = partial(self._result, step, event)
                 return facts.ToolCallEnded(step, getattr(attributes, "failure", None), result)
         return None
 
@@ -130,59 +120,15 @@ class ToolCallReader:
         parts = (await answer.read()).message.parts
         return next((p.tool_call.name for p in parts if p.tool_call.call_id == call), "")
 
-    async def _result(
-        self, step: facts.ToolCallStarted, started: HistoryEvent, ended: HistoryEvent
-    ) -> ToolResult:
-        """Return the result of a call as the model is told.
-
-        The one reading of conversations reads it, in a history that has no other call.
-        """
+    async def _result(self, step: facts.ToolCallStarted, ended: HistoryEvent) -> ToolResult:
+        """Return the result of a call as the model is told."""
         call = ToolCall(call_id=step.call_id, name=await step.read_name())
-        tool = Tool(name=call.name)
-        if (known := (await self._all_tools()).get(call.name)) is not None:
-            tool.policy.CopyFrom(known.policy)
-            if known.HasField("mcp"):
-                tool.mcp.SetInParent()
-        history = ConversationHistory(self._client.data_converter)
-        for event in (*await self._beginning(tool, call), started, ended):
-            await history.add(event)
-        return history.result(call.call_id) or ToolResult(call_id=call.call_id, name=call.name)
+        tool = (await self._all_tools()).get(call.name) or Tool(name=call.name)
+        found = await read_result(self._client.data_converter, call, tool, ended)
+        return found or ToolResult(call_id=call.call_id, name=call.name)
 
     async def _all_tools(self) -> Mapping[str, Tool]:
         if self._input is not None:
             self._tools = tools.by_name(tools.of_input(await self._input.read()))
             self._input = None
         return self._tools
-
-    async def _beginning(self, tool: Tool, call: ToolCall) -> list[HistoryEvent]:
-        """Return the events of a run whose model has asked for one call of its one tool."""
-        spec = AgentExecutionSpec(agent=AgentSpec(tools=[tool]))
-        run_input = AgentWorkflowInput(execution_id=self._execution_id, spec=spec)
-        if tool.HasField("mcp"):
-            run_input.mcp_tools.add(name=tool.name, exposed_name=tool.name)
-        answer = ConverseResponse(message=Message(parts=[Part(tool_call=call)]))
-        return [
-            HistoryEvent(
-                event_type=EventType.EVENT_TYPE_WORKFLOW_EXECUTION_STARTED,
-                workflow_execution_started_event_attributes=WorkflowExecutionStartedEventAttributes(
-                    input=await self._encoded(run_input)
-                ),
-            ),
-            HistoryEvent(
-                event_id=-1,
-                event_type=EventType.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED,
-                activity_task_scheduled_event_attributes=ActivityTaskScheduledEventAttributes(
-                    activity_id=tools.model_activity_id(1),
-                    activity_type=ActivityType(name=CONVERSE),
-                ),
-            ),
-            HistoryEvent(
-                event_type=EventType.EVENT_TYPE_ACTIVITY_TASK_COMPLETED,
-                activity_task_completed_event_attributes=ActivityTaskCompletedEventAttributes(
-                    scheduled_event_id=-1, result=await self._encoded(answer)
-                ),
-            ),
-        ]
-
-    async def _encoded(self, message: ProtobufMessage) -> Payloads:
-        return Payloads(payloads=await self._client.data_converter.encode([message]))
