@@ -46,6 +46,70 @@ CALLBACK_PAYLOAD_OUTPUT: CallbackPayload.ValueType  # 2
 """The output alone, encoded json/plain."""
 Global___CallbackPayload: _TypeAlias = CallbackPayload  # noqa: Y015
 
+class _PendingInputKind:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _PendingInputKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_PendingInputKind.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    PENDING_INPUT_KIND_UNSPECIFIED: _PendingInputKind.ValueType  # 0
+    """Not set."""
+    PENDING_INPUT_KIND_APPROVAL: _PendingInputKind.ValueType  # 1
+    """Whether a call may be made."""
+    PENDING_INPUT_KIND_QUESTION: _PendingInputKind.ValueType  # 2
+    """The answer to a question."""
+    PENDING_INPUT_KIND_CLIENT_TOOL: _PendingInputKind.ValueType  # 5
+    """The result of a tool that runs with whoever answers."""
+
+class PendingInputKind(_PendingInputKind, metaclass=_PendingInputKindEnumTypeWrapper):
+    """What is asked for."""
+
+PENDING_INPUT_KIND_UNSPECIFIED: PendingInputKind.ValueType  # 0
+"""Not set."""
+PENDING_INPUT_KIND_APPROVAL: PendingInputKind.ValueType  # 1
+"""Whether a call may be made."""
+PENDING_INPUT_KIND_QUESTION: PendingInputKind.ValueType  # 2
+"""The answer to a question."""
+PENDING_INPUT_KIND_CLIENT_TOOL: PendingInputKind.ValueType  # 5
+"""The result of a tool that runs with whoever answers."""
+Global___PendingInputKind: _TypeAlias = PendingInputKind  # noqa: Y015
+
+class _InputResolutionKind:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _InputResolutionKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_InputResolutionKind.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    INPUT_RESOLUTION_KIND_UNSPECIFIED: _InputResolutionKind.ValueType  # 0
+    """Not set."""
+    INPUT_RESOLUTION_KIND_APPROVED: _InputResolutionKind.ValueType  # 1
+    """The call is made."""
+    INPUT_RESOLUTION_KIND_DENIED: _InputResolutionKind.ValueType  # 2
+    """The call is not made."""
+    INPUT_RESOLUTION_KIND_ANSWERED: _InputResolutionKind.ValueType  # 3
+    """A question or a tool of a client has its answer."""
+    INPUT_RESOLUTION_KIND_DECLINED: _InputResolutionKind.ValueType  # 4
+    """Nobody will answer."""
+    INPUT_RESOLUTION_KIND_EXPIRED: _InputResolutionKind.ValueType  # 5
+    """Nobody answered in time."""
+
+class InputResolutionKind(_InputResolutionKind, metaclass=_InputResolutionKindEnumTypeWrapper):
+    """How a pending input was resolved."""
+
+INPUT_RESOLUTION_KIND_UNSPECIFIED: InputResolutionKind.ValueType  # 0
+"""Not set."""
+INPUT_RESOLUTION_KIND_APPROVED: InputResolutionKind.ValueType  # 1
+"""The call is made."""
+INPUT_RESOLUTION_KIND_DENIED: InputResolutionKind.ValueType  # 2
+"""The call is not made."""
+INPUT_RESOLUTION_KIND_ANSWERED: InputResolutionKind.ValueType  # 3
+"""A question or a tool of a client has its answer."""
+INPUT_RESOLUTION_KIND_DECLINED: InputResolutionKind.ValueType  # 4
+"""Nobody will answer."""
+INPUT_RESOLUTION_KIND_EXPIRED: InputResolutionKind.ValueType  # 5
+"""Nobody answered in time."""
+Global___InputResolutionKind: _TypeAlias = InputResolutionKind  # noqa: Y015
+
 class _AgentExecutionPhase:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -442,6 +506,7 @@ class AgentExecutionStatus(_message.Message):
     CALLBACK_FIELD_NUMBER: _builtins.int
     MESSAGES_FIELD_NUMBER: _builtins.int
     USAGE_BY_MODEL_FIELD_NUMBER: _builtins.int
+    PENDING_INPUTS_FIELD_NUMBER: _builtins.int
     phase: Global___AgentExecutionPhase.ValueType
     """Where it is in its life."""
     steps: _builtins.int
@@ -482,6 +547,10 @@ class AgentExecutionStatus(_message.Message):
     def usage_by_model(self) -> _containers.MessageMap[_builtins.str, Global___Usage]:
         """Totals so far by model, "provider:model"; of agents with tools."""
 
+    @_builtins.property
+    def pending_inputs(self) -> _containers.RepeatedCompositeFieldContainer[Global___PendingInput]:
+        """What it waits for from people, oldest first."""
+
     def __init__(
         self,
         *,
@@ -496,14 +565,155 @@ class AgentExecutionStatus(_message.Message):
         callback: Global___CallbackStatus | None = ...,
         messages: _abc.Iterable[Global___Message] | None = ...,
         usage_by_model: _abc.Mapping[_builtins.str, Global___Usage] | None = ...,
+        pending_inputs: _abc.Iterable[Global___PendingInput] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["callback", b"callback", "deadline", b"deadline", "end_time", b"end_time", "failure", b"failure", "output", b"output", "start_time", b"start_time", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["callback", b"callback", "deadline", b"deadline", "end_time", b"end_time", "failure", b"failure", "messages", b"messages", "output", b"output", "phase", b"phase", "start_time", b"start_time", "steps", b"steps", "usage", b"usage", "usage_by_model", b"usage_by_model"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["callback", b"callback", "deadline", b"deadline", "end_time", b"end_time", "failure", b"failure", "messages", b"messages", "output", b"output", "pending_inputs", b"pending_inputs", "phase", b"phase", "start_time", b"start_time", "steps", b"steps", "usage", b"usage", "usage_by_model", b"usage_by_model"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___AgentExecutionStatus: _TypeAlias = AgentExecutionStatus  # noqa: Y015
+
+@_typing.final
+class PendingInput(_message.Message):
+    """Something that an execution waits for from outside: SubmitAgentInput answers it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    CALL_ID_FIELD_NUMBER: _builtins.int
+    TOOL_FIELD_NUMBER: _builtins.int
+    ARGUMENTS_JSON_FIELD_NUMBER: _builtins.int
+    ARGUMENTS_DIGEST_FIELD_NUMBER: _builtins.int
+    QUESTION_FIELD_NUMBER: _builtins.int
+    SCHEMA_FIELD_NUMBER: _builtins.int
+    REQUEST_TIME_FIELD_NUMBER: _builtins.int
+    EXPIRE_TIME_FIELD_NUMBER: _builtins.int
+    EXECUTION_ID_FIELD_NUMBER: _builtins.int
+    APPROVERS_FIELD_NUMBER: _builtins.int
+    NOT_STARTER_FIELD_NUMBER: _builtins.int
+    ALLOW_EDIT_FIELD_NUMBER: _builtins.int
+    ALLOW_REMEMBER_FIELD_NUMBER: _builtins.int
+    AGENT_ID_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """Unique in the execution."""
+    kind: Global___PendingInputKind.ValueType
+    """What is asked for."""
+    call_id: _builtins.str
+    """The tool call that waits."""
+    tool: _builtins.str
+    """Name of its tool."""
+    arguments_json: _builtins.str
+    """The call's arguments, a JSON object as JSON text."""
+    arguments_digest: _builtins.str
+    """SHA-256, in hex, of the arguments as JSON text without blanks and with sorted keys: an answer
+    names it, so that it is for what was shown.
+    """
+    question: _builtins.str
+    """Of a question: its text."""
+    schema: _builtins.str
+    """JSON Schema of the answer, or of the arguments of a call that may be edited, as JSON text.
+    Empty: any.
+    """
+    execution_id: _builtins.str
+    """The execution that it is of."""
+    not_starter: _builtins.bool
+    """Who started the execution may not answer."""
+    allow_edit: _builtins.bool
+    """Who approves may change the arguments."""
+    allow_remember: _builtins.bool
+    """Who approves may do so for all further calls of this tool."""
+    agent_id: _builtins.str
+    """The agent of the execution, "name@version"; empty for an inline one."""
+    @_builtins.property
+    def request_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was asked for."""
+
+    @_builtins.property
+    def expire_time(self) -> _timestamp_pb2.Timestamp:
+        """When it expires."""
+
+    @_builtins.property
+    def approvers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Globs of the principals that may answer; empty: all that may approve."""
+
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        kind: Global___PendingInputKind.ValueType = ...,
+        call_id: _builtins.str = ...,
+        tool: _builtins.str = ...,
+        arguments_json: _builtins.str = ...,
+        arguments_digest: _builtins.str = ...,
+        question: _builtins.str = ...,
+        schema: _builtins.str = ...,
+        request_time: _timestamp_pb2.Timestamp | None = ...,
+        expire_time: _timestamp_pb2.Timestamp | None = ...,
+        execution_id: _builtins.str = ...,
+        approvers: _abc.Iterable[_builtins.str] | None = ...,
+        not_starter: _builtins.bool = ...,
+        allow_edit: _builtins.bool = ...,
+        allow_remember: _builtins.bool = ...,
+        agent_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time", "request_time", b"request_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_id", b"agent_id", "allow_edit", b"allow_edit", "allow_remember", b"allow_remember", "approvers", b"approvers", "arguments_digest", b"arguments_digest", "arguments_json", b"arguments_json", "call_id", b"call_id", "execution_id", b"execution_id", "expire_time", b"expire_time", "id", b"id", "kind", b"kind", "not_starter", b"not_starter", "question", b"question", "request_time", b"request_time", "schema", b"schema", "tool", b"tool"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PendingInput: _TypeAlias = PendingInput  # noqa: Y015
+
+@_typing.final
+class InputResolution(_message.Message):
+    """How a pending input was resolved."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INPUT_ID_FIELD_NUMBER: _builtins.int
+    HOW_FIELD_NUMBER: _builtins.int
+    BY_FIELD_NUMBER: _builtins.int
+    TIME_FIELD_NUMBER: _builtins.int
+    ARGUMENTS_DIGEST_FIELD_NUMBER: _builtins.int
+    EDITED_DIGEST_FIELD_NUMBER: _builtins.int
+    REMEMBERED_FIELD_NUMBER: _builtins.int
+    input_id: _builtins.str
+    """Of the pending input."""
+    how: Global___InputResolutionKind.ValueType
+    """How."""
+    by: _builtins.str
+    """The principal that answered; empty where nobody did."""
+    arguments_digest: _builtins.str
+    """As the pending input has it."""
+    edited_digest: _builtins.str
+    """Of the arguments that the call is made with, where they were changed."""
+    remembered: _builtins.bool
+    """The approval is for all further calls of the tool."""
+    @_builtins.property
+    def time(self) -> _timestamp_pb2.Timestamp:
+        """When."""
+
+    def __init__(
+        self,
+        *,
+        input_id: _builtins.str = ...,
+        how: Global___InputResolutionKind.ValueType = ...,
+        by: _builtins.str = ...,
+        time: _timestamp_pb2.Timestamp | None = ...,
+        arguments_digest: _builtins.str = ...,
+        edited_digest: _builtins.str = ...,
+        remembered: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["time", b"time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["arguments_digest", b"arguments_digest", "by", b"by", "edited_digest", b"edited_digest", "how", b"how", "input_id", b"input_id", "remembered", b"remembered", "time", b"time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___InputResolution: _TypeAlias = InputResolution  # noqa: Y015
 
 @_typing.final
 class AgentOutput(_message.Message):

@@ -46,6 +46,316 @@ AGENT_EXECUTION_VIEW_FULL: AgentExecutionView.ValueType  # 2
 """With the conversation."""
 Global___AgentExecutionView: _TypeAlias = AgentExecutionView  # noqa: Y015
 
+class _CancelMode:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _CancelModeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_CancelMode.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    CANCEL_MODE_UNSPECIFIED: _CancelMode.ValueType  # 0
+    """As NOW."""
+    CANCEL_MODE_NOW: _CancelMode.ValueType  # 1
+    """At once: calls under way are cancelled."""
+    CANCEL_MODE_AFTER_STEP: _CancelMode.ValueType  # 2
+    """Once the calls under way have ended: then CANCELLED, with the last answer as output. Only of
+    agents with tools, and of no use once a stop was requested.
+    """
+
+class CancelMode(_CancelMode, metaclass=_CancelModeEnumTypeWrapper):
+    """How soon an execution stops."""
+
+CANCEL_MODE_UNSPECIFIED: CancelMode.ValueType  # 0
+"""As NOW."""
+CANCEL_MODE_NOW: CancelMode.ValueType  # 1
+"""At once: calls under way are cancelled."""
+CANCEL_MODE_AFTER_STEP: CancelMode.ValueType  # 2
+"""Once the calls under way have ended: then CANCELLED, with the last answer as output. Only of
+agents with tools, and of no use once a stop was requested.
+"""
+Global___CancelMode: _TypeAlias = CancelMode  # noqa: Y015
+
+@_typing.final
+class SubmitAgentInputRequest(_message.Message):
+    """Answers one pending input."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    INPUT_ID_FIELD_NUMBER: _builtins.int
+    ARGUMENTS_DIGEST_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    APPROVE_FIELD_NUMBER: _builtins.int
+    DENY_FIELD_NUMBER: _builtins.int
+    REPLY_FIELD_NUMBER: _builtins.int
+    DECLINE_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """The execution's id."""
+    input_id: _builtins.str
+    """The pending input's id."""
+    arguments_digest: _builtins.str
+    """As the pending input has it; must be given for an approval."""
+    request_id: _builtins.str
+    """Idempotency key, of this principal."""
+    @_builtins.property
+    def approve(self) -> Global___InputApproval:
+        """The call may be made."""
+
+    @_builtins.property
+    def deny(self) -> Global___InputDenial:
+        """The call may not be made."""
+
+    @_builtins.property
+    def reply(self) -> Global___InputAnswer:
+        """The answer to a question, or the result of a tool."""
+
+    @_builtins.property
+    def decline(self) -> Global___InputDecline:
+        """Nobody will answer a question, or run a tool."""
+
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        input_id: _builtins.str = ...,
+        arguments_digest: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+        approve: Global___InputApproval | None = ...,
+        deny: Global___InputDenial | None = ...,
+        reply: Global___InputAnswer | None = ...,
+        decline: Global___InputDecline | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "approve", b"approve", "decline", b"decline", "deny", b"deny", "reply", b"reply"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "approve", b"approve", "arguments_digest", b"arguments_digest", "decline", b"decline", "deny", b"deny", "id", b"id", "input_id", b"input_id", "reply", b"reply", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_answer: _TypeAlias = _typing.Literal["approve", "deny", "reply", "decline"]  # noqa: Y015
+    _WhichOneofArgType_answer: _TypeAlias = _typing.Literal["answer", b"answer"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_answer) -> _WhichOneofReturnType_answer | None: ...
+
+Global___SubmitAgentInputRequest: _TypeAlias = SubmitAgentInputRequest  # noqa: Y015
+
+@_typing.final
+class InputApproval(_message.Message):
+    """The call may be made."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ARGUMENTS_JSON_FIELD_NUMBER: _builtins.int
+    REMEMBER_FIELD_NUMBER: _builtins.int
+    arguments_json: _builtins.str
+    """The arguments to call with instead, a JSON object as JSON text; where the rule allows it."""
+    remember: _builtins.bool
+    """So may all further calls of this tool by this execution; where the rule allows it."""
+    def __init__(
+        self,
+        *,
+        arguments_json: _builtins.str = ...,
+        remember: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["arguments_json", b"arguments_json", "remember", b"remember"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___InputApproval: _TypeAlias = InputApproval  # noqa: Y015
+
+@_typing.final
+class InputDenial(_message.Message):
+    """The call may not be made."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REASON_FIELD_NUMBER: _builtins.int
+    reason: _builtins.str
+    """For the model and for people; recorded; at most 1000 bytes."""
+    def __init__(
+        self,
+        *,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___InputDenial: _TypeAlias = InputDenial  # noqa: Y015
+
+@_typing.final
+class InputAnswer(_message.Message):
+    """The answer to a question, or the result of a tool."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    JSON_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
+    json: _builtins.str
+    """JSON text."""
+    text: _builtins.str
+    """Words; where there is a schema, they are a JSON string."""
+    def __init__(
+        self,
+        *,
+        json: _builtins.str = ...,
+        text: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "json", b"json", "text", b"text"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "json", b"json", "text", b"text"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_content: _TypeAlias = _typing.Literal["json", "text"]  # noqa: Y015
+    _WhichOneofArgType_content: _TypeAlias = _typing.Literal["content", b"content"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_content) -> _WhichOneofReturnType_content | None: ...
+
+Global___InputAnswer: _TypeAlias = InputAnswer  # noqa: Y015
+
+@_typing.final
+class InputDecline(_message.Message):
+    """Nobody will answer a question, or run a tool."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REASON_FIELD_NUMBER: _builtins.int
+    reason: _builtins.str
+    """For the model and for people; recorded; at most 1000 bytes."""
+    def __init__(
+        self,
+        *,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___InputDecline: _TypeAlias = InputDecline  # noqa: Y015
+
+@_typing.final
+class SendAgentMessageRequest(_message.Message):
+    """Sends a message to a running agent."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """The execution's id."""
+    message: _builtins.str
+    """In words; at most 64 KiB."""
+    request_id: _builtins.str
+    """Idempotency key, of this principal."""
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        message: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "message", b"message", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SendAgentMessageRequest: _TypeAlias = SendAgentMessageRequest  # noqa: Y015
+
+@_typing.final
+class SendAgentMessageResponse(_message.Message):
+    """The message is in the execution's history."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TIME_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def time(self) -> _timestamp_pb2.Timestamp:
+        """When it was taken."""
+
+    def __init__(
+        self,
+        *,
+        time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["time", b"time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["time", b"time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SendAgentMessageResponse: _TypeAlias = SendAgentMessageResponse  # noqa: Y015
+
+@_typing.final
+class ListPendingInputsRequest(_message.Message):
+    """Asks for a page of pending inputs."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FILTER_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    ID_FIELD_NUMBER: _builtins.int
+    INPUT_ID_FIELD_NUMBER: _builtins.int
+    filter: _builtins.str
+    """Conditions joined by AND, as of ListAgentExecutions. Empty: all."""
+    page_size: _builtins.int
+    """Most executions that are looked at for a page; 0: 50; at most 1000. A page may be empty and
+    still have a next one.
+    """
+    page_token: _builtins.str
+    """From the previous page's reply."""
+    id: _builtins.str
+    """Of this execution alone, instead of the fields above: with arguments and schemas, as far as they
+    fit into one answer.
+    """
+    input_id: _builtins.str
+    """With id: this one alone, whole."""
+    def __init__(
+        self,
+        *,
+        filter: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+        id: _builtins.str = ...,
+        input_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "id", b"id", "input_id", b"input_id", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListPendingInputsRequest: _TypeAlias = ListPendingInputsRequest  # noqa: Y015
+
+@_typing.final
+class ListPendingInputsResponse(_message.Message):
+    """A page of pending inputs."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INPUTS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Empty on the last page."""
+    @_builtins.property
+    def inputs(self) -> _containers.RepeatedCompositeFieldContainer[_agent_execution_pb2.PendingInput]:
+        """By execution. Without arguments and schemas, unless of one execution."""
+
+    def __init__(
+        self,
+        *,
+        inputs: _abc.Iterable[_agent_execution_pb2.PendingInput] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["inputs", b"inputs", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListPendingInputsResponse: _TypeAlias = ListPendingInputsResponse  # noqa: Y015
+
 @_typing.final
 class StartAgentRequest(_message.Message):
     """Asks to start an agent."""
@@ -303,6 +613,9 @@ class WatchAgentExecutionResponse(_message.Message):
     TOOL_CALL_STARTED_FIELD_NUMBER: _builtins.int
     TOOL_CALL_ENDED_FIELD_NUMBER: _builtins.int
     PROGRESS_FIELD_NUMBER: _builtins.int
+    INPUT_REQUESTED_FIELD_NUMBER: _builtins.int
+    INPUT_RESOLVED_FIELD_NUMBER: _builtins.int
+    MESSAGE_RECEIVED_FIELD_NUMBER: _builtins.int
     cursor: _builtins.str
     """Resume after this event by sending it back."""
     @_builtins.property
@@ -355,6 +668,18 @@ class WatchAgentExecutionResponse(_message.Message):
         no earlier ones, and the cursor is that of the event before.
         """
 
+    @_builtins.property
+    def input_requested(self) -> Global___InputRequested:
+        """It waits for people."""
+
+    @_builtins.property
+    def input_resolved(self) -> Global___InputResolved:
+        """A pending input was answered, or expired."""
+
+    @_builtins.property
+    def message_received(self) -> Global___MessageReceived:
+        """A message was sent to it."""
+
     def __init__(
         self,
         *,
@@ -371,12 +696,15 @@ class WatchAgentExecutionResponse(_message.Message):
         tool_call_started: Global___ToolCallStarted | None = ...,
         tool_call_ended: Global___ToolCallEnded | None = ...,
         progress: Global___ModelProgress | None = ...,
+        input_requested: Global___InputRequested | None = ...,
+        input_resolved: Global___InputResolved | None = ...,
+        message_received: Global___MessageReceived | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["callback_bound", b"callback_bound", "callback_delivering", b"callback_delivering", "cancel_requested", b"cancel_requested", "ended", b"ended", "event", b"event", "model_call_completed", b"model_call_completed", "model_call_failed", b"model_call_failed", "model_call_started", b"model_call_started", "progress", b"progress", "started", b"started", "time", b"time", "tool_call_ended", b"tool_call_ended", "tool_call_started", b"tool_call_started"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["callback_bound", b"callback_bound", "callback_delivering", b"callback_delivering", "cancel_requested", b"cancel_requested", "ended", b"ended", "event", b"event", "input_requested", b"input_requested", "input_resolved", b"input_resolved", "message_received", b"message_received", "model_call_completed", b"model_call_completed", "model_call_failed", b"model_call_failed", "model_call_started", b"model_call_started", "progress", b"progress", "started", b"started", "time", b"time", "tool_call_ended", b"tool_call_ended", "tool_call_started", b"tool_call_started"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["callback_bound", b"callback_bound", "callback_delivering", b"callback_delivering", "cancel_requested", b"cancel_requested", "cursor", b"cursor", "ended", b"ended", "event", b"event", "model_call_completed", b"model_call_completed", "model_call_failed", b"model_call_failed", "model_call_started", b"model_call_started", "progress", b"progress", "started", b"started", "time", b"time", "tool_call_ended", b"tool_call_ended", "tool_call_started", b"tool_call_started"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["callback_bound", b"callback_bound", "callback_delivering", b"callback_delivering", "cancel_requested", b"cancel_requested", "cursor", b"cursor", "ended", b"ended", "event", b"event", "input_requested", b"input_requested", "input_resolved", b"input_resolved", "message_received", b"message_received", "model_call_completed", b"model_call_completed", "model_call_failed", b"model_call_failed", "model_call_started", b"model_call_started", "progress", b"progress", "started", b"started", "time", b"time", "tool_call_ended", b"tool_call_ended", "tool_call_started", b"tool_call_started"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["started", "callback_bound", "model_call_started", "model_call_completed", "model_call_failed", "cancel_requested", "callback_delivering", "ended", "tool_call_started", "tool_call_ended", "progress"]  # noqa: Y015
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["started", "callback_bound", "model_call_started", "model_call_completed", "model_call_failed", "cancel_requested", "callback_delivering", "ended", "tool_call_started", "tool_call_ended", "progress", "input_requested", "input_resolved", "message_received"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
 
@@ -605,6 +933,80 @@ class ToolCallEnded(_message.Message):
 Global___ToolCallEnded: _TypeAlias = ToolCallEnded  # noqa: Y015
 
 @_typing.final
+class InputRequested(_message.Message):
+    """The execution waits for people."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INPUT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def input(self) -> _agent_execution_pb2.PendingInput:
+        """Without arguments and schema: ListPendingInputs of the execution has them."""
+
+    def __init__(
+        self,
+        *,
+        input: _agent_execution_pb2.PendingInput | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["input", b"input"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["input", b"input"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___InputRequested: _TypeAlias = InputRequested  # noqa: Y015
+
+@_typing.final
+class InputResolved(_message.Message):
+    """A pending input was answered, or expired."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESOLUTION_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def resolution(self) -> _agent_execution_pb2.InputResolution:
+        """How, and by whom."""
+
+    def __init__(
+        self,
+        *,
+        resolution: _agent_execution_pb2.InputResolution | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["resolution", b"resolution"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["resolution", b"resolution"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___InputResolved: _TypeAlias = InputResolved  # noqa: Y015
+
+@_typing.final
+class MessageReceived(_message.Message):
+    """A message was sent to the execution."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BY_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
+    by: _builtins.str
+    """The principal that sent it."""
+    text: _builtins.str
+    """The message."""
+    def __init__(
+        self,
+        *,
+        by: _builtins.str = ...,
+        text: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["by", b"by", "text", b"text"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MessageReceived: _TypeAlias = MessageReceived  # noqa: Y015
+
+@_typing.final
 class CancelRequested(_message.Message):
     """A stop was requested."""
 
@@ -682,6 +1084,7 @@ class CancelAgentExecutionRequest(_message.Message):
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     NAMESPACE_FIELD_NUMBER: _builtins.int
+    MODE_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """The execution's id; or give request_id."""
     request_id: _builtins.str
@@ -690,6 +1093,8 @@ class CancelAgentExecutionRequest(_message.Message):
     """For people; recorded."""
     namespace: _builtins.str
     """With request_id: the namespace named in the start request's caller, if any."""
+    mode: Global___CancelMode.ValueType
+    """How soon."""
     def __init__(
         self,
         *,
@@ -697,10 +1102,11 @@ class CancelAgentExecutionRequest(_message.Message):
         request_id: _builtins.str = ...,
         reason: _builtins.str = ...,
         namespace: _builtins.str = ...,
+        mode: Global___CancelMode.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "namespace", b"namespace", "reason", b"reason", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "mode", b"mode", "namespace", b"namespace", "reason", b"reason", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -61,6 +61,21 @@ class AgentExecutionServiceStub:
                 request_serializer=stigma_dot_agent_dot_v1_dot_agent__execution__service__pb2.CancelAgentExecutionRequest.SerializeToString,
                 response_deserializer=stigma_dot_agent_dot_v1_dot_agent__execution__pb2.AgentExecution.FromString,
                 _registered_method=True)
+        self.SubmitAgentInput = channel.unary_unary(
+                '/stigma.agent.v1.AgentExecutionService/SubmitAgentInput',
+                request_serializer=stigma_dot_agent_dot_v1_dot_agent__execution__service__pb2.SubmitAgentInputRequest.SerializeToString,
+                response_deserializer=stigma_dot_agent_dot_v1_dot_agent__execution__pb2.InputResolution.FromString,
+                _registered_method=True)
+        self.SendAgentMessage = channel.unary_unary(
+                '/stigma.agent.v1.AgentExecutionService/SendAgentMessage',
+                request_serializer=stigma_dot_agent_dot_v1_dot_agent__execution__service__pb2.SendAgentMessageRequest.SerializeToString,
+                response_deserializer=stigma_dot_agent_dot_v1_dot_agent__execution__service__pb2.SendAgentMessageResponse.FromString,
+                _registered_method=True)
+        self.ListPendingInputs = channel.unary_unary(
+                '/stigma.agent.v1.AgentExecutionService/ListPendingInputs',
+                request_serializer=stigma_dot_agent_dot_v1_dot_agent__execution__service__pb2.ListPendingInputsRequest.SerializeToString,
+                response_deserializer=stigma_dot_agent_dot_v1_dot_agent__execution__service__pb2.ListPendingInputsResponse.FromString,
+                _registered_method=True)
 
 
 class AgentExecutionServiceServicer:
@@ -105,6 +120,32 @@ class AgentExecutionServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def SubmitAgentInput(self, request, context):
+        """Answers one pending input. Idempotent by request id: a repetition returns the first answer's
+        resolution. Refused with an ErrorInfo of domain "stigma.dev", and nothing is changed:
+        INPUT_NOT_FOUND, INPUT_RESOLVED (by another answer), INPUT_EXPIRED, DIGEST_MISMATCH,
+        SELF_APPROVAL, NOT_AN_APPROVER, SCHEMA_MISMATCH, ANSWER_NOT_ALLOWED, NOT_RUNNING.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SendAgentMessage(self, request, context):
+        """Sends a message to a running agent with tools: its model reads it before its next call, and
+        the agent does not end before that. Idempotent by request id. Refused as SubmitAgentInput, with
+        NOT_RUNNING or MESSAGES_NOT_TAKEN, or RESOURCE_EXHAUSTED where too many wait.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListPendingInputs(self, request, context):
+        """Lists what executions wait for from people, of those that the principal may read or answer.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AgentExecutionServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -132,6 +173,21 @@ def add_AgentExecutionServiceServicer_to_server(servicer, server):
                     servicer.CancelAgentExecution,
                     request_deserializer=stigma_dot_agent_dot_v1_dot_agent__execution__service__pb2.CancelAgentExecutionRequest.FromString,
                     response_serializer=stigma_dot_agent_dot_v1_dot_agent__execution__pb2.AgentExecution.SerializeToString,
+            ),
+            'SubmitAgentInput': grpc.unary_unary_rpc_method_handler(
+                    servicer.SubmitAgentInput,
+                    request_deserializer=stigma_dot_agent_dot_v1_dot_agent__execution__service__pb2.SubmitAgentInputRequest.FromString,
+                    response_serializer=stigma_dot_agent_dot_v1_dot_agent__execution__pb2.InputResolution.SerializeToString,
+            ),
+            'SendAgentMessage': grpc.unary_unary_rpc_method_handler(
+                    servicer.SendAgentMessage,
+                    request_deserializer=stigma_dot_agent_dot_v1_dot_agent__execution__service__pb2.SendAgentMessageRequest.FromString,
+                    response_serializer=stigma_dot_agent_dot_v1_dot_agent__execution__service__pb2.SendAgentMessageResponse.SerializeToString,
+            ),
+            'ListPendingInputs': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListPendingInputs,
+                    request_deserializer=stigma_dot_agent_dot_v1_dot_agent__execution__service__pb2.ListPendingInputsRequest.FromString,
+                    response_serializer=stigma_dot_agent_dot_v1_dot_agent__execution__service__pb2.ListPendingInputsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -270,6 +326,87 @@ class AgentExecutionService:
             '/stigma.agent.v1.AgentExecutionService/CancelAgentExecution',
             stigma_dot_agent_dot_v1_dot_agent__execution__service__pb2.CancelAgentExecutionRequest.SerializeToString,
             stigma_dot_agent_dot_v1_dot_agent__execution__pb2.AgentExecution.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SubmitAgentInput(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/stigma.agent.v1.AgentExecutionService/SubmitAgentInput',
+            stigma_dot_agent_dot_v1_dot_agent__execution__service__pb2.SubmitAgentInputRequest.SerializeToString,
+            stigma_dot_agent_dot_v1_dot_agent__execution__pb2.InputResolution.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SendAgentMessage(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/stigma.agent.v1.AgentExecutionService/SendAgentMessage',
+            stigma_dot_agent_dot_v1_dot_agent__execution__service__pb2.SendAgentMessageRequest.SerializeToString,
+            stigma_dot_agent_dot_v1_dot_agent__execution__service__pb2.SendAgentMessageResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListPendingInputs(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/stigma.agent.v1.AgentExecutionService/ListPendingInputs',
+            stigma_dot_agent_dot_v1_dot_agent__execution__service__pb2.ListPendingInputsRequest.SerializeToString,
+            stigma_dot_agent_dot_v1_dot_agent__execution__service__pb2.ListPendingInputsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -48,6 +48,19 @@ class AgentExecutionServiceStub:
     """Streams what happens from the cursor on, losing nothing; ends after the terminal phase."""
     CancelAgentExecution: _grpc.UnaryUnaryMultiCallable[_agent_execution_service_pb2.CancelAgentExecutionRequest, _agent_execution_pb2.AgentExecution]
     """Asks an execution to stop. A terminal one is returned as it is."""
+    SubmitAgentInput: _grpc.UnaryUnaryMultiCallable[_agent_execution_service_pb2.SubmitAgentInputRequest, _agent_execution_pb2.InputResolution]
+    """Answers one pending input. Idempotent by request id: a repetition returns the first answer's
+    resolution. Refused with an ErrorInfo of domain "stigma.dev", and nothing is changed:
+    INPUT_NOT_FOUND, INPUT_RESOLVED (by another answer), INPUT_EXPIRED, DIGEST_MISMATCH,
+    SELF_APPROVAL, NOT_AN_APPROVER, SCHEMA_MISMATCH, ANSWER_NOT_ALLOWED, NOT_RUNNING.
+    """
+    SendAgentMessage: _grpc.UnaryUnaryMultiCallable[_agent_execution_service_pb2.SendAgentMessageRequest, _agent_execution_service_pb2.SendAgentMessageResponse]
+    """Sends a message to a running agent with tools: its model reads it before its next call, and
+    the agent does not end before that. Idempotent by request id. Refused as SubmitAgentInput, with
+    NOT_RUNNING or MESSAGES_NOT_TAKEN, or RESOURCE_EXHAUSTED where too many wait.
+    """
+    ListPendingInputs: _grpc.UnaryUnaryMultiCallable[_agent_execution_service_pb2.ListPendingInputsRequest, _agent_execution_service_pb2.ListPendingInputsResponse]
+    """Lists what executions wait for from people, of those that the principal may read or answer."""
 
 @_typing.type_check_only
 class AgentExecutionServiceAsyncStub(AgentExecutionServiceStub):
@@ -68,6 +81,19 @@ class AgentExecutionServiceAsyncStub(AgentExecutionServiceStub):
     """Streams what happens from the cursor on, losing nothing; ends after the terminal phase."""
     CancelAgentExecution: _aio.UnaryUnaryMultiCallable[_agent_execution_service_pb2.CancelAgentExecutionRequest, _agent_execution_pb2.AgentExecution]  # type: ignore[assignment]
     """Asks an execution to stop. A terminal one is returned as it is."""
+    SubmitAgentInput: _aio.UnaryUnaryMultiCallable[_agent_execution_service_pb2.SubmitAgentInputRequest, _agent_execution_pb2.InputResolution]  # type: ignore[assignment]
+    """Answers one pending input. Idempotent by request id: a repetition returns the first answer's
+    resolution. Refused with an ErrorInfo of domain "stigma.dev", and nothing is changed:
+    INPUT_NOT_FOUND, INPUT_RESOLVED (by another answer), INPUT_EXPIRED, DIGEST_MISMATCH,
+    SELF_APPROVAL, NOT_AN_APPROVER, SCHEMA_MISMATCH, ANSWER_NOT_ALLOWED, NOT_RUNNING.
+    """
+    SendAgentMessage: _aio.UnaryUnaryMultiCallable[_agent_execution_service_pb2.SendAgentMessageRequest, _agent_execution_service_pb2.SendAgentMessageResponse]  # type: ignore[assignment]
+    """Sends a message to a running agent with tools: its model reads it before its next call, and
+    the agent does not end before that. Idempotent by request id. Refused as SubmitAgentInput, with
+    NOT_RUNNING or MESSAGES_NOT_TAKEN, or RESOURCE_EXHAUSTED where too many wait.
+    """
+    ListPendingInputs: _aio.UnaryUnaryMultiCallable[_agent_execution_service_pb2.ListPendingInputsRequest, _agent_execution_service_pb2.ListPendingInputsResponse]  # type: ignore[assignment]
+    """Lists what executions wait for from people, of those that the principal may read or answer."""
 
 class AgentExecutionServiceServicer(metaclass=_abc_1.ABCMeta):
     """Runs agents, with or without a Temporal activity that waits for the outcome."""
@@ -115,5 +141,36 @@ class AgentExecutionServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_agent_execution_pb2.AgentExecution, _abc.Awaitable[_agent_execution_pb2.AgentExecution]]:
         """Asks an execution to stop. A terminal one is returned as it is."""
+
+    @_abc_1.abstractmethod
+    def SubmitAgentInput(
+        self,
+        request: _agent_execution_service_pb2.SubmitAgentInputRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_agent_execution_pb2.InputResolution, _abc.Awaitable[_agent_execution_pb2.InputResolution]]:
+        """Answers one pending input. Idempotent by request id: a repetition returns the first answer's
+        resolution. Refused with an ErrorInfo of domain "stigma.dev", and nothing is changed:
+        INPUT_NOT_FOUND, INPUT_RESOLVED (by another answer), INPUT_EXPIRED, DIGEST_MISMATCH,
+        SELF_APPROVAL, NOT_AN_APPROVER, SCHEMA_MISMATCH, ANSWER_NOT_ALLOWED, NOT_RUNNING.
+        """
+
+    @_abc_1.abstractmethod
+    def SendAgentMessage(
+        self,
+        request: _agent_execution_service_pb2.SendAgentMessageRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_agent_execution_service_pb2.SendAgentMessageResponse, _abc.Awaitable[_agent_execution_service_pb2.SendAgentMessageResponse]]:
+        """Sends a message to a running agent with tools: its model reads it before its next call, and
+        the agent does not end before that. Idempotent by request id. Refused as SubmitAgentInput, with
+        NOT_RUNNING or MESSAGES_NOT_TAKEN, or RESOURCE_EXHAUSTED where too many wait.
+        """
+
+    @_abc_1.abstractmethod
+    def ListPendingInputs(
+        self,
+        request: _agent_execution_service_pb2.ListPendingInputsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_agent_execution_service_pb2.ListPendingInputsResponse, _abc.Awaitable[_agent_execution_service_pb2.ListPendingInputsResponse]]:
+        """Lists what executions wait for from people, of those that the principal may read or answer."""
 
 def add_AgentExecutionServiceServicer_to_server(servicer: AgentExecutionServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

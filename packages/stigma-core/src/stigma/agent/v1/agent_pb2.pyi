@@ -21,6 +21,58 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _ApprovalRequirement:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ApprovalRequirementEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ApprovalRequirement.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    APPROVAL_REQUIREMENT_UNSPECIFIED: _ApprovalRequirement.ValueType  # 0
+    """As ALWAYS."""
+    APPROVAL_REQUIREMENT_NEVER: _ApprovalRequirement.ValueType  # 1
+    """The call is made."""
+    APPROVAL_REQUIREMENT_ALWAYS: _ApprovalRequirement.ValueType  # 2
+    """The call is made once it is approved."""
+    APPROVAL_REQUIREMENT_REFUSE: _ApprovalRequirement.ValueType  # 3
+    """The call is not made; the model is told so."""
+
+class ApprovalRequirement(_ApprovalRequirement, metaclass=_ApprovalRequirementEnumTypeWrapper):
+    """What a rule asks for."""
+
+APPROVAL_REQUIREMENT_UNSPECIFIED: ApprovalRequirement.ValueType  # 0
+"""As ALWAYS."""
+APPROVAL_REQUIREMENT_NEVER: ApprovalRequirement.ValueType  # 1
+"""The call is made."""
+APPROVAL_REQUIREMENT_ALWAYS: ApprovalRequirement.ValueType  # 2
+"""The call is made once it is approved."""
+APPROVAL_REQUIREMENT_REFUSE: ApprovalRequirement.ValueType  # 3
+"""The call is not made; the model is told so."""
+Global___ApprovalRequirement: _TypeAlias = ApprovalRequirement  # noqa: Y015
+
+class _ApprovalExpiry:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ApprovalExpiryEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ApprovalExpiry.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    APPROVAL_EXPIRY_UNSPECIFIED: _ApprovalExpiry.ValueType  # 0
+    """As DENY."""
+    APPROVAL_EXPIRY_DENY: _ApprovalExpiry.ValueType  # 1
+    """The call is not made; the model is told so."""
+    APPROVAL_EXPIRY_FAIL: _ApprovalExpiry.ValueType  # 2
+    """The execution fails with INPUT_EXPIRED."""
+
+class ApprovalExpiry(_ApprovalExpiry, metaclass=_ApprovalExpiryEnumTypeWrapper):
+    """What happens to a call that nobody approves in time."""
+
+APPROVAL_EXPIRY_UNSPECIFIED: ApprovalExpiry.ValueType  # 0
+"""As DENY."""
+APPROVAL_EXPIRY_DENY: ApprovalExpiry.ValueType  # 1
+"""The call is not made; the model is told so."""
+APPROVAL_EXPIRY_FAIL: ApprovalExpiry.ValueType  # 2
+"""The execution fails with INPUT_EXPIRED."""
+Global___ApprovalExpiry: _TypeAlias = ApprovalExpiry  # noqa: Y015
+
 class _FailureReason:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -77,6 +129,8 @@ class _FailureReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Failure
     """An MCP server is not configured any more, or did not list its tools in time."""
     FAILURE_REASON_TOOL_CHANGED: _FailureReason.ValueType  # 24
     """An MCP server lists a tool differently from when the agent's version was applied."""
+    FAILURE_REASON_INPUT_EXPIRED: _FailureReason.ValueType  # 25
+    """Nobody approved a call in time, and its rule says that the execution fails then."""
 
 class FailureReason(_FailureReason, metaclass=_FailureReasonEnumTypeWrapper):
     """Why an agent, one of its model calls, or a workflow did not succeed."""
@@ -131,6 +185,8 @@ FAILURE_REASON_TOOL_UNAVAILABLE: FailureReason.ValueType  # 23
 """An MCP server is not configured any more, or did not list its tools in time."""
 FAILURE_REASON_TOOL_CHANGED: FailureReason.ValueType  # 24
 """An MCP server lists a tool differently from when the agent's version was applied."""
+FAILURE_REASON_INPUT_EXPIRED: FailureReason.ValueType  # 25
+"""Nobody approved a call in time, and its rule says that the execution fails then."""
 Global___FailureReason: _TypeAlias = FailureReason  # noqa: Y015
 
 @_typing.final
@@ -225,6 +281,7 @@ class AgentSpec(_message.Message):
     ALLOWED_MODELS_FIELD_NUMBER: _builtins.int
     SCRIPT_FIELD_NUMBER: _builtins.int
     TOOLS_FIELD_NUMBER: _builtins.int
+    APPROVAL_FIELD_NUMBER: _builtins.int
     description: _builtins.str
     """For people."""
     model: _builtins.str
@@ -259,6 +316,10 @@ class AgentSpec(_message.Message):
     def tools(self) -> _containers.RepeatedCompositeFieldContainer[Global___Tool]:
         """What the model may call. Names differ, also where case, dashes and underscores are ignored."""
 
+    @_builtins.property
+    def approval(self) -> Global___ApprovalPolicy:
+        """Which calls of tools need a person's approval. A call that no rule is for needs one."""
+
     def __init__(
         self,
         *,
@@ -272,14 +333,106 @@ class AgentSpec(_message.Message):
         allowed_models: _abc.Iterable[_builtins.str] | None = ...,
         script: Global___Script | None = ...,
         tools: _abc.Iterable[Global___Tool] | None = ...,
+        approval: Global___ApprovalPolicy | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["limits", b"limits", "model_settings", b"model_settings", "script", b"script"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["approval", b"approval", "limits", b"limits", "model_settings", b"model_settings", "script", b"script"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["allowed_models", b"allowed_models", "description", b"description", "env", b"env", "instructions", b"instructions", "limits", b"limits", "model", b"model", "model_settings", b"model_settings", "output_schema", b"output_schema", "script", b"script", "tools", b"tools"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allowed_models", b"allowed_models", "approval", b"approval", "description", b"description", "env", b"env", "instructions", b"instructions", "limits", b"limits", "model", b"model", "model_settings", b"model_settings", "output_schema", b"output_schema", "script", b"script", "tools", b"tools"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___AgentSpec: _TypeAlias = AgentSpec  # noqa: Y015
+
+@_typing.final
+class ApprovalPolicy(_message.Message):
+    """Which calls of tools need a person's approval: the first rule that is for a call decides. A call
+    that no rule is for, or whose rule cannot be evaluated, needs an approval. Questions and tools of
+    clients are answered by people anyway: for those only REFUSE has a meaning.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RULES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def rules(self) -> _containers.RepeatedCompositeFieldContainer[Global___ApprovalRule]:
+        """In order; at most 32."""
+
+    def __init__(
+        self,
+        *,
+        rules: _abc.Iterable[Global___ApprovalRule] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["rules", b"rules"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ApprovalPolicy: _TypeAlias = ApprovalPolicy  # noqa: Y015
+
+@_typing.final
+class ApprovalRule(_message.Message):
+    """One rule of an approval policy."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TOOLS_FIELD_NUMBER: _builtins.int
+    WHEN_FIELD_NUMBER: _builtins.int
+    REQUIRE_FIELD_NUMBER: _builtins.int
+    APPROVERS_FIELD_NUMBER: _builtins.int
+    NOT_STARTER_FIELD_NUMBER: _builtins.int
+    ALLOW_EDIT_FIELD_NUMBER: _builtins.int
+    ALLOW_REMEMBER_FIELD_NUMBER: _builtins.int
+    EXPIRE_AFTER_FIELD_NUMBER: _builtins.int
+    ON_EXPIRY_FIELD_NUMBER: _builtins.int
+    when: _builtins.str
+    """jq expression over {arguments, tool, agent, caller, principal, labels, usage}: the rule is for
+    the call if the value is neither false nor null. Empty: for every call of these tools.
+    """
+    require: Global___ApprovalRequirement.ValueType
+    """What the rule asks for."""
+    not_starter: _builtins.bool
+    """Who started the execution may not approve."""
+    allow_edit: _builtins.bool
+    """Who approves may change the arguments."""
+    allow_remember: _builtins.bool
+    """Who approves may do so for all further calls of this tool by the execution that this rule is
+    for.
+    """
+    on_expiry: Global___ApprovalExpiry.ValueType
+    """What happens then."""
+    @_builtins.property
+    def tools(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Globs of the names that the model is given of tools. Empty: all tools."""
+
+    @_builtins.property
+    def approvers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Globs of the principals that may approve; empty: all with the permission executions.approve."""
+
+    @_builtins.property
+    def expire_after(self) -> _duration_pb2.Duration:
+        """How long the call waits for an approval; 24 h by default, at most until the deadline."""
+
+    def __init__(
+        self,
+        *,
+        tools: _abc.Iterable[_builtins.str] | None = ...,
+        when: _builtins.str = ...,
+        require: Global___ApprovalRequirement.ValueType = ...,
+        approvers: _abc.Iterable[_builtins.str] | None = ...,
+        not_starter: _builtins.bool = ...,
+        allow_edit: _builtins.bool = ...,
+        allow_remember: _builtins.bool = ...,
+        expire_after: _duration_pb2.Duration | None = ...,
+        on_expiry: Global___ApprovalExpiry.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["expire_after", b"expire_after"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allow_edit", b"allow_edit", "allow_remember", b"allow_remember", "approvers", b"approvers", "expire_after", b"expire_after", "not_starter", b"not_starter", "on_expiry", b"on_expiry", "require", b"require", "tools", b"tools", "when", b"when"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ApprovalRule: _TypeAlias = ApprovalRule  # noqa: Y015
 
 @_typing.final
 class Tool(_message.Message):
@@ -295,6 +448,8 @@ class Tool(_message.Message):
     WORKFLOW_FIELD_NUMBER: _builtins.int
     NEXUS_FIELD_NUMBER: _builtins.int
     MCP_FIELD_NUMBER: _builtins.int
+    QUESTION_FIELD_NUMBER: _builtins.int
+    CLIENT_FIELD_NUMBER: _builtins.int
     POLICY_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """A letter, then letters, digits, dashes and underscores; at most 64 characters. Of `mcp`, whose
@@ -305,7 +460,9 @@ class Tool(_message.Message):
     input_schema: _builtins.str
     """JSON Schema of the arguments, as JSON text: of an object. Empty: an object of any kind."""
     output_schema: _builtins.str
-    """JSON Schema of the result, as JSON text; for the model, results are not checked."""
+    """JSON Schema of the result, as JSON text; for the model. Results of tools of clients are checked,
+    others are not.
+    """
     @_builtins.property
     def activity(self) -> Global___ActivityTool:
         """A Temporal activity."""
@@ -323,6 +480,14 @@ class Tool(_message.Message):
         """Tools of an MCP server, each with a name, a description and schemas of its own."""
 
     @_builtins.property
+    def question(self) -> Global___QuestionTool:
+        """A question to people."""
+
+    @_builtins.property
+    def client(self) -> Global___ClientTool:
+        """Runs wherever who answers it is."""
+
+    @_builtins.property
     def policy(self) -> Global___ToolPolicy:
         """How long a call may take, and what happens to one that fails."""
 
@@ -337,13 +502,15 @@ class Tool(_message.Message):
         workflow: Global___WorkflowTool | None = ...,
         nexus: Global___NexusTool | None = ...,
         mcp: Global___McpTool | None = ...,
+        question: Global___QuestionTool | None = ...,
+        client: Global___ClientTool | None = ...,
         policy: Global___ToolPolicy | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["activity", b"activity", "kind", b"kind", "mcp", b"mcp", "nexus", b"nexus", "policy", b"policy", "workflow", b"workflow"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["activity", b"activity", "client", b"client", "kind", b"kind", "mcp", b"mcp", "nexus", b"nexus", "policy", b"policy", "question", b"question", "workflow", b"workflow"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["activity", b"activity", "description", b"description", "input_schema", b"input_schema", "kind", b"kind", "mcp", b"mcp", "name", b"name", "nexus", b"nexus", "output_schema", b"output_schema", "policy", b"policy", "workflow", b"workflow"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["activity", b"activity", "client", b"client", "description", b"description", "input_schema", b"input_schema", "kind", b"kind", "mcp", b"mcp", "name", b"name", "nexus", b"nexus", "output_schema", b"output_schema", "policy", b"policy", "question", b"question", "workflow", b"workflow"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["activity", "workflow", "nexus", "mcp"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["activity", "workflow", "nexus", "mcp", "question", "client"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
@@ -408,6 +575,44 @@ class WorkflowTool(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___WorkflowTool: _TypeAlias = WorkflowTool  # noqa: Y015
+
+@_typing.final
+class QuestionTool(_message.Message):
+    """Asks people. The model gives {question, schema}: a text, and optionally the JSON Schema of the
+    answer; input_schema and output_schema of the tool are empty. The answer is the result.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___QuestionTool: _TypeAlias = QuestionTool  # noqa: Y015
+
+@_typing.final
+class ClientTool(_message.Message):
+    """A tool that runs with whoever answers the call, on a laptop or a phone: nothing of it runs here.
+    The result must satisfy the tool's output_schema, where it has one.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ClientTool: _TypeAlias = ClientTool  # noqa: Y015
 
 @_typing.final
 class NexusTool(_message.Message):
@@ -548,7 +753,10 @@ class ToolPolicy(_message.Message):
     """Calls run alone, in order."""
     @_builtins.property
     def timeout(self) -> _duration_pb2.Duration:
-        """Longest time a call may take, waiting and attempts included; 60 s by default, at most 24 h."""
+        """Longest time a call may take, waiting and attempts included; 60 s by default, at most 24 h. Of
+        questions and tools of clients: how long they wait for an answer, 24 h by default, at most 30
+        days. The wait for an approval is not counted.
+        """
 
     @_builtins.property
     def attempt_timeout(self) -> _duration_pb2.Duration:

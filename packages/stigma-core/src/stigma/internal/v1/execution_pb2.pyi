@@ -13,6 +13,7 @@ from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from stigma.agent.v1 import agent_execution_pb2 as _agent_execution_pb2
+from stigma.agent.v1 import agent_execution_service_pb2 as _agent_execution_service_pb2
 from stigma.agent.v1 import agent_pb2 as _agent_pb2
 from stigma.workflow.v1 import workflow_execution_pb2 as _workflow_execution_pb2
 from stigma.workflow.v1 import workflow_pb2 as _workflow_pb2
@@ -26,6 +27,34 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _RuleVerdict:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _RuleVerdictEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RuleVerdict.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    RULE_VERDICT_UNSPECIFIED: _RuleVerdict.ValueType  # 0
+    """Not set."""
+    RULE_VERDICT_TRUE: _RuleVerdict.ValueType  # 1
+    """The rule is for the call."""
+    RULE_VERDICT_FALSE: _RuleVerdict.ValueType  # 2
+    """It is not."""
+    RULE_VERDICT_FAILED: _RuleVerdict.ValueType  # 3
+    """The expression failed."""
+
+class RuleVerdict(_RuleVerdict, metaclass=_RuleVerdictEnumTypeWrapper):
+    """What an expression of a rule says."""
+
+RULE_VERDICT_UNSPECIFIED: RuleVerdict.ValueType  # 0
+"""Not set."""
+RULE_VERDICT_TRUE: RuleVerdict.ValueType  # 1
+"""The rule is for the call."""
+RULE_VERDICT_FALSE: RuleVerdict.ValueType  # 2
+"""It is not."""
+RULE_VERDICT_FAILED: RuleVerdict.ValueType  # 3
+"""The expression failed."""
+Global___RuleVerdict: _TypeAlias = RuleVerdict  # noqa: Y015
 
 class _FinishReason:
     ValueType = _typing.NewType("ValueType", _builtins.int)
@@ -221,6 +250,26 @@ class CarriedState(_message.Message):
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
+    @_typing.final
+    class RememberedEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.int
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     START_TIME_FIELD_NUMBER: _builtins.int
     MESSAGES_FIELD_NUMBER: _builtins.int
     USAGE_FIELD_NUMBER: _builtins.int
@@ -229,6 +278,10 @@ class CarriedState(_message.Message):
     REFUSED_ANSWERS_FIELD_NUMBER: _builtins.int
     USAGE_BY_MODEL_FIELD_NUMBER: _builtins.int
     REFUSED_OUTPUTS_FIELD_NUMBER: _builtins.int
+    TURN_FIELD_NUMBER: _builtins.int
+    SENT_MESSAGES_FIELD_NUMBER: _builtins.int
+    REMEMBERED_FIELD_NUMBER: _builtins.int
+    ACCEPTED_FIELD_NUMBER: _builtins.int
     steps: _builtins.int
     """Model calls finished so far."""
     refused_answers: _builtins.int
@@ -255,6 +308,22 @@ class CarriedState(_message.Message):
     def usage_by_model(self) -> _containers.MessageMap[_builtins.str, _agent_execution_pb2.Usage]:
         """Totals so far by model."""
 
+    @_builtins.property
+    def turn(self) -> Global___OpenTurn:
+        """The turn under way, whose calls wait for people."""
+
+    @_builtins.property
+    def sent_messages(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Messages sent to the execution that the model has not read."""
+
+    @_builtins.property
+    def remembered(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
+        """Names of the tools whose calls need no approval any more, each with the rule that it is of."""
+
+    @_builtins.property
+    def accepted(self) -> _containers.RepeatedCompositeFieldContainer[Global___AcceptedUpdate]:
+        """Answers to pending inputs and messages, so that their repetitions are known."""
+
     def __init__(
         self,
         *,
@@ -266,14 +335,260 @@ class CarriedState(_message.Message):
         refused_answers: _builtins.int = ...,
         usage_by_model: _abc.Mapping[_builtins.str, _agent_execution_pb2.Usage] | None = ...,
         refused_outputs: _builtins.int = ...,
+        turn: Global___OpenTurn | None = ...,
+        sent_messages: _abc.Iterable[_builtins.str] | None = ...,
+        remembered: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
+        accepted: _abc.Iterable[Global___AcceptedUpdate] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["start_time", b"start_time", "usage", b"usage"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["start_time", b"start_time", "turn", b"turn", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bindings", b"bindings", "messages", b"messages", "refused_answers", b"refused_answers", "refused_outputs", b"refused_outputs", "start_time", b"start_time", "steps", b"steps", "usage", b"usage", "usage_by_model", b"usage_by_model"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "bindings", b"bindings", "messages", b"messages", "refused_answers", b"refused_answers", "refused_outputs", b"refused_outputs", "remembered", b"remembered", "sent_messages", b"sent_messages", "start_time", b"start_time", "steps", b"steps", "turn", b"turn", "usage", b"usage", "usage_by_model", b"usage_by_model"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CarriedState: _TypeAlias = CarriedState  # noqa: Y015
+
+@_typing.final
+class OpenTurn(_message.Message):
+    """A turn whose calls wait for people."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class RulesEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.int
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    STEP_FIELD_NUMBER: _builtins.int
+    ANSWER_FIELD_NUMBER: _builtins.int
+    RESULTS_FIELD_NUMBER: _builtins.int
+    INPUTS_FIELD_NUMBER: _builtins.int
+    RULES_FIELD_NUMBER: _builtins.int
+    step: _builtins.int
+    """Number of its model call."""
+    @_builtins.property
+    def answer(self) -> Global___ConverseResponse:
+        """The model's answer."""
+
+    @_builtins.property
+    def results(self) -> _containers.RepeatedCompositeFieldContainer[_agent_execution_pb2.ToolResult]:
+        """Results so far."""
+
+    @_builtins.property
+    def inputs(self) -> _containers.RepeatedCompositeFieldContainer[_agent_execution_pb2.PendingInput]:
+        """Calls that wait."""
+
+    @_builtins.property
+    def rules(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
+        """Of the rules by which calls wait for approval, the index; by call."""
+
+    def __init__(
+        self,
+        *,
+        step: _builtins.int = ...,
+        answer: Global___ConverseResponse | None = ...,
+        results: _abc.Iterable[_agent_execution_pb2.ToolResult] | None = ...,
+        inputs: _abc.Iterable[_agent_execution_pb2.PendingInput] | None = ...,
+        rules: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "inputs", b"inputs", "results", b"results", "rules", b"rules", "step", b"step"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OpenTurn: _TypeAlias = OpenTurn  # noqa: Y015
+
+@_typing.final
+class AcceptedUpdate(_message.Message):
+    """An update that an execution has accepted."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    RESOLUTION_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """Id of the update: hash of principal and request id."""
+    @_builtins.property
+    def resolution(self) -> _agent_execution_pb2.InputResolution:
+        """The reply: of an answer to a pending input."""
+
+    @_builtins.property
+    def message(self) -> _agent_execution_service_pb2.SendAgentMessageResponse:
+        """The reply: of a message."""
+
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        resolution: _agent_execution_pb2.InputResolution | None = ...,
+        message: _agent_execution_service_pb2.SendAgentMessageResponse | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["message", b"message", "resolution", b"resolution"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "message", b"message", "resolution", b"resolution"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AcceptedUpdate: _TypeAlias = AcceptedUpdate  # noqa: Y015
+
+@_typing.final
+class SubmitInput(_message.Message):
+    """Argument of the update that answers a pending input."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_FIELD_NUMBER: _builtins.int
+    PRINCIPAL_FIELD_NUMBER: _builtins.int
+    UPDATE_ID_FIELD_NUMBER: _builtins.int
+    principal: _builtins.str
+    """Who answers."""
+    update_id: _builtins.str
+    """Id of the update, by which a repetition is known."""
+    @_builtins.property
+    def request(self) -> _agent_execution_service_pb2.SubmitAgentInputRequest:
+        """What was asked for."""
+
+    def __init__(
+        self,
+        *,
+        request: _agent_execution_service_pb2.SubmitAgentInputRequest | None = ...,
+        principal: _builtins.str = ...,
+        update_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["request", b"request"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["principal", b"principal", "request", b"request", "update_id", b"update_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SubmitInput: _TypeAlias = SubmitInput  # noqa: Y015
+
+@_typing.final
+class SendMessage(_message.Message):
+    """Argument of the update that sends a message."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TEXT_FIELD_NUMBER: _builtins.int
+    PRINCIPAL_FIELD_NUMBER: _builtins.int
+    UPDATE_ID_FIELD_NUMBER: _builtins.int
+    text: _builtins.str
+    """In words."""
+    principal: _builtins.str
+    """Who sends it."""
+    update_id: _builtins.str
+    """Id of the update, by which a repetition is known."""
+    def __init__(
+        self,
+        *,
+        text: _builtins.str = ...,
+        principal: _builtins.str = ...,
+        update_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["principal", b"principal", "text", b"text", "update_id", b"update_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SendMessage: _TypeAlias = SendMessage  # noqa: Y015
+
+@_typing.final
+class PendingInputs(_message.Message):
+    """What executions wait for, in the memo of their workflow; without arguments and schemas."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INPUTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def inputs(self) -> _containers.RepeatedCompositeFieldContainer[_agent_execution_pb2.PendingInput]:
+        """Oldest first."""
+
+    def __init__(
+        self,
+        *,
+        inputs: _abc.Iterable[_agent_execution_pb2.PendingInput] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["inputs", b"inputs"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PendingInputs: _TypeAlias = PendingInputs  # noqa: Y015
+
+@_typing.final
+class EvaluateRulesRequest(_message.Message):
+    """Input of the activity that evaluates the expressions of approval rules."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EXECUTION_ID_FIELD_NUMBER: _builtins.int
+    EXPRESSIONS_FIELD_NUMBER: _builtins.int
+    VALUE_JSON_FIELD_NUMBER: _builtins.int
+    execution_id: _builtins.str
+    """For logs and traces."""
+    value_json: _builtins.str
+    """What they are evaluated over, as JSON text."""
+    @_builtins.property
+    def expressions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The expressions, in the order of the rules."""
+
+    def __init__(
+        self,
+        *,
+        execution_id: _builtins.str = ...,
+        expressions: _abc.Iterable[_builtins.str] | None = ...,
+        value_json: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["execution_id", b"execution_id", "expressions", b"expressions", "value_json", b"value_json"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EvaluateRulesRequest: _TypeAlias = EvaluateRulesRequest  # noqa: Y015
+
+@_typing.final
+class EvaluateRulesResponse(_message.Message):
+    """What the expressions say."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VERDICTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def verdicts(self) -> _containers.RepeatedScalarFieldContainer[Global___RuleVerdict.ValueType]:
+        """By expression."""
+
+    def __init__(
+        self,
+        *,
+        verdicts: _abc.Iterable[Global___RuleVerdict.ValueType] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["verdicts", b"verdicts"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EvaluateRulesResponse: _TypeAlias = EvaluateRulesResponse  # noqa: Y015
 
 @_typing.final
 class WorkflowExecutionInput(_message.Message):
@@ -454,6 +769,8 @@ class ConverseRequest(_message.Message):
     MODEL_FIELD_NUMBER: _builtins.int
     SETTINGS_FIELD_NUMBER: _builtins.int
     PARTIAL_TEXT_FIELD_NUMBER: _builtins.int
+    RESULTS_FIELD_NUMBER: _builtins.int
+    SENT_MESSAGES_FIELD_NUMBER: _builtins.int
     execution_id: _builtins.str
     """For logs and traces."""
     step: _builtins.int
@@ -470,6 +787,16 @@ class ConverseRequest(_message.Message):
     def settings(self) -> _agent_pb2.ModelSettings:
         """Settings of this call."""
 
+    @_builtins.property
+    def results(self) -> _containers.RepeatedCompositeFieldContainer[_agent_execution_pb2.ToolResult]:
+        """Results of calls of the step before that no other event of history holds: of calls that were
+        denied, expired or declined.
+        """
+
+    @_builtins.property
+    def sent_messages(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Messages sent to the execution since the step before: they follow its results."""
+
     def __init__(
         self,
         *,
@@ -479,10 +806,12 @@ class ConverseRequest(_message.Message):
         model: _builtins.str = ...,
         settings: _agent_pb2.ModelSettings | None = ...,
         partial_text: _builtins.bool = ...,
+        results: _abc.Iterable[_agent_execution_pb2.ToolResult] | None = ...,
+        sent_messages: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["settings", b"settings"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["execution_id", b"execution_id", "items", b"items", "model", b"model", "partial_text", b"partial_text", "settings", b"settings", "step", b"step"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["execution_id", b"execution_id", "items", b"items", "model", b"model", "partial_text", b"partial_text", "results", b"results", "sent_messages", b"sent_messages", "settings", b"settings", "step", b"step"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
