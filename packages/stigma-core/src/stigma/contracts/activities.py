@@ -13,6 +13,8 @@ from stigma.internal.v1.execution_pb2 import (
     ConverseResponse,
     DeliverCallbackRequest,
     DeliverCallbackResponse,
+    EvaluateRulesRequest,
+    EvaluateRulesResponse,
     ListMcpToolsRequest,
     ListMcpToolsResponse,
     ModelCallRequest,
@@ -34,6 +36,7 @@ DELIVERIES = frozenset({DELIVER_CALLBACK, DELIVER_WORKFLOW_CALLBACK})
 WATCH_CALLER = "watch_caller"
 LIST_MCP_TOOLS = "list_mcp_tools"
 CALL_MCP_TOOL = "call_mcp_tool"
+EVALUATE_RULES = "evaluate_rules"
 
 
 class ModelActivities(ABC):
@@ -80,6 +83,15 @@ class McpActivities(ABC):
             ApplicationError: of type `tool_results.MCP_CALL_NOT_SENT`: it has not happened; or of
                 `tool_results.MCP_CALL_LOST`: it may have.
         """
+
+
+class RuleActivities(ABC):
+    """Served by `zigflow_worker`, which has the language of the expressions."""
+
+    @activity.defn(name=EVALUATE_RULES)
+    @abstractmethod
+    async def evaluate_rules(self, request: EvaluateRulesRequest) -> EvaluateRulesResponse:
+        """Evaluate the expressions of approval rules; one that fails is a verdict too."""
 
 
 class CallbackActivities(ABC):

@@ -27,6 +27,11 @@ def task_message(spec: AgentExecutionSpec) -> Message:
     return Message(role=ROLE_USER, parts=parts)
 
 
+def sent_message(text: str) -> Message:
+    """Return a message that was sent to a running execution, as its model reads it."""
+    return Message(role=ROLE_USER, parts=[Part(text=text)])
+
+
 def calls(answer: ConverseResponse) -> Iterator[ToolCall]:
     """Yield the calls of an answer that are to be made, in order."""
     refused = {result.call_id for result in answer.refused}
@@ -59,16 +64,14 @@ def output_accepted(answer: ConverseResponse, results: Results) -> bool:
 def fit_view(found: list[Message], max_bytes: int) -> list[Message]:
     """Return messages of at most so many bytes, roughly: of the oldest, the texts are left out.
 
-    The first message, the task, stays as it is.
+    Of the first message, the task, they are left out last.
     """
     excess = sum(message.ByteSize() for message in found) - max_bytes
-    fitted: list[Message] = found[:1]
-    for message in found[1:]:
+    fitted = list(found)
+    for index in [*range(1, len(found)), *range(min(len(found), 1))]:
         if excess > 0:
-            shortened = _without_texts(message)
-            excess -= message.ByteSize() - shortened.ByteSize()
-            message = shortened  # noqa: PLW2901
-        fitted.append(message)
+            fitted[index] = _without_texts(found[index])
+            excess -= found[index].ByteSize() - fitted[index].ByteSize()
     return fitted
 
 

@@ -16,9 +16,16 @@ from temporalio.exceptions import TimeoutError as TemporalTimeoutError
 
 from stigma.agent.v1.agent_execution_pb2 import Message, ToolCall, ToolResult
 from stigma.agent.v1.agent_pb2 import Tool
-from stigma.contracts import conversation, payloads, tool_results, tools
+from stigma.contracts import conversation, payloads, pending_inputs, tool_results, tools
 from stigma.contracts.activities import CONVERSE
-from stigma.internal.v1.execution_pb2 import AgentWorkflowInput, ConversationItem, ConverseResponse
+from stigma.contracts.workflows import SUBMIT_INPUT
+from stigma.internal.v1.execution_pb2 import (
+    AgentWorkflowInput,
+    ConversationItem,
+    ConverseRequest,
+    ConverseResponse,
+    SubmitInput,
+)
 
 M = TypeVar("M", bound=ProtobufMessage)
 
@@ -44,6 +51,10 @@ class ConversationHistory:
         self._results: dict[str, ToolResult] = {}
         self._calls: dict[str, ToolCall] = {}
         self._tools: dict[str, Tool] = {}
+        self._sent: dict[int, list[Message]] = {}
+        """Messages sent to the execution, by the step whose model call was the first with them."""
+        self._edits: dict[str, str] = {}
+        """Arguments that people have changed, by call."""
         self._steps: dict[int, int] = {}
         """Steps of model calls by the id of the event that scheduled them."""
         self._started: dict[int, str] = {}
@@ -59,8 +70,8 @@ class ConversationHistory:
         """Return the result of a call; None while there is none."""
         return self._results.get(call)
 
-    def messages(self, items: Iterable[ConversationItem]) -> list[Message]:
-        """Return the task, the carried messages, and what items name.
+    def messages(self, items: Iterable[ConversationItem], step: int) -> list[Message]:
+        """Return the task, the carried messages, what items name, and what was sent before a step.
 
         Raises:
             KeyError: a step that this run has no answer of, up to the last event.
@@ -70,9 +81,10 @@ class ConversationHistory:
             if item.HasField("inline"):
                 found.append(item.inline)
                 continue
-            for step in range(item.steps.first, item.steps.last + 1):
-                found += conversation.messages(self._answers[step], self._results)
-        return found
+            for each in range(item.steps.first, item.steps.last + 1):
+                found += self._sent.get(each, ())
+                found += conversation.messages(self._answers[each], self._results)
+        return [*found, *self._sent.get(step, ())]
 
     async def add(self, event: HistoryEvent) -> None:
         """Take in the next event."""
@@ -83,8 +95,11 @@ class ConversationHistory:
                 self.request = await self._decode(attributes.input.payloads, AgentWorkflowInput)
                 self._tools = dict(tools.by_name(tools.of_input(self.request)))
                 self.size += self.request.ByteSize()
+                self._carry_on()
             case EventType.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED:
-                self._activity_scheduled(event.event_id, attributes)
+                await self._activity_scheduled(event.event_id, attributes)
+            case EventType.EVENT_TYPE_WORKFLOW_EXECUTION_UPDATE_ACCEPTED:
+                await self._updated(attributes.accepted_request.input)
             case EventType.EVENT_TYPE_NEXUS_OPERATION_SCHEDULED:
                 self._start(event.event_id, tools.called_by_operation(attributes.nexus_header))
             case _ if event.event_type == _CHILD_STARTED:
@@ -93,10 +108,38 @@ class ConversationHistory:
             case _:
                 await self._ended(event, attributes)
 
-    def _activity_scheduled(self, event_id: int, attributes: Any) -> None:
+    def _carry_on(self) -> None:
+        """Take in the turn that the run before has left open."""
+        if not self.request.carried.HasField("turn"):
+            return
+        turn = self.request.carried.turn
+        self._answers[turn.step] = turn.answer
+        self._calls.update({call.call_id: call for call in conversation.calls(turn.answer)})
+        self._results.update({result.call_id: result for result in turn.results})
+
+    async def _updated(self, update: Any) -> None:
+        """Take in what people have answered; what is refused has no event."""
+        if update.name != SUBMIT_INPUT:
+            return
+        request = (await self._decode(update.args.payloads, SubmitInput)).request
+        call = self._calls.get(pending_inputs.call_of(request.input_id))
+        if call is None:
+            return
+        if request.HasField("reply"):
+            result = pending_inputs.of_answer(call, self._tools[call.name], request.reply)
+            self._results[call.call_id] = result
+            self.size += result.ByteSize()
+        elif request.approve.arguments_json:
+            self._edits[call.call_id] = request.approve.arguments_json
+
+    async def _activity_scheduled(self, event_id: int, attributes: Any) -> None:
         step = tools.model_step(attributes.activity_id)
         if step is not None and attributes.activity_type.name == CONVERSE:
             self._steps[event_id] = step
+            request = await self._decode(attributes.input.payloads, ConverseRequest)
+            self._results.update({result.call_id: result for result in request.results})
+            self._sent[step] = [conversation.sent_message(each) for each in request.sent_messages]
+            self.size += request.ByteSize()
         else:
             self._start(event_id, tools.called_by_activity(attributes.activity_id))
 
@@ -123,6 +166,8 @@ class ConversationHistory:
     async def _call_ended(self, call: ToolCall, event: HistoryEvent) -> None:
         result = await read_result(self._converter, call, self._tools[call.name], event)
         if result is not None:
+            if call.call_id in self._edits:
+                result = pending_inputs.told_of_edit(result, self._edits[call.call_id])
             self._results[call.call_id] = result
             self.size += result.ByteSize()
 

@@ -50,6 +50,23 @@ MAX_TOOL_ATTEMPTS = 100
 DEFAULT_TOOL_RESULT_BYTES = 32 * 1024
 MAX_TOOL_RESULT_BYTES = 256 * 1024
 MAX_TOOL_ERROR_BYTES = 4 * 1024
+# How long executions wait for people, unless they say otherwise, and at most.
+DEFAULT_INPUT_TIMEOUT = timedelta(hours=24)
+MAX_INPUT_TIMEOUT = timedelta(days=30)
+MAX_APPROVAL_RULES = 32
+# What an expression of an approval rule is evaluated over, as JSON.
+MAX_RULE_VALUE_BYTES = 1024 * 1024
+# Schema of the answer to a question: a model writes it.
+MAX_QUESTION_SCHEMA_BYTES = 64 * 1024
+# A question as lists and events show it.
+MAX_QUESTION_VIEW_BYTES = 1000
+# A message sent to a running execution, and how many of them wait for its model at most.
+MAX_SENT_MESSAGE_BYTES = 64 * 1024
+MAX_SENT_MESSAGES = 20
+# Updates that a run accepts before it continues as new; Temporal takes 2,000.
+MAX_RUN_UPDATES = 1500
+# Accepted updates whose repetition is known after the run that accepted them.
+MAX_CARRIED_UPDATES = 500
 # Size of the definitions, as listed, of the tools of MCP servers that one agent has.
 MAX_MCP_DEFINITIONS_BYTES = 256 * 1024
 # Time for which an MCP server may be away when an execution starts.
@@ -58,8 +75,9 @@ MCP_AWAY_TIMEOUT = timedelta(seconds=60)
 MAX_REFUSED_ANSWERS = 5
 # Outputs in a row that were not accepted, after which an execution fails.
 OUTPUT_RETRIES = 3
-# Size of a conversation beyond which a view of it leaves out the oldest texts.
-MAX_VIEW_BYTES = 2 * 1024 * 1024
+# Size of an execution beyond which a view of it leaves out the oldest texts, and the arguments of
+# calls that wait for people: Temporal refuses answers to queries over 2 MiB.
+MAX_VIEW_BYTES = 3 * 512 * 1024
 # Size and length of a run's history at which an execution fails that cannot continue as new.
 # Temporal terminates it at 50 MiB or 51,200 events.
 MAX_HISTORY_BYTES = 40 * 1024 * 1024

@@ -19,6 +19,8 @@ START_TIME = SearchAttributeKey.for_datetime("StigmaStartTime")
 """Time at which an execution was accepted: Temporal's own start time is that of the newest run."""
 WARN_TIME = SearchAttributeKey.for_datetime("StigmaWarnTime")
 """Time at which `limits.WARN_AFTER` of the time from start to deadline is over."""
+WAITING_SINCE = SearchAttributeKey.for_datetime("StigmaWaitingSince")
+"""Time of the oldest input that an execution waits for from people; absent while there is none."""
 
 CALLBACK_WAITING = "WAITING"
 
@@ -32,6 +34,7 @@ ALL: tuple[SearchAttributeKey[Any], ...] = (
     CALLBACK,
     START_TIME,
     WARN_TIME,
+    WAITING_SINCE,
 )
 
 INDEXED_VALUE_TYPES: dict[str, IndexedValueType.ValueType] = {

@@ -191,6 +191,8 @@ def model_schema(tool: Tool) -> dict[str, Any]:
     Raises:
         ValueError: the schema is not JSON.
     """
+    if tool.HasField("question"):
+        return _question_schema()
     schema: dict[str, Any] = {"type": "object", "properties": {}}
     if tool.input_schema:
         schema = json_text.parse(tool.input_schema)
@@ -203,6 +205,18 @@ def model_schema(tool: Tool) -> dict[str, Any]:
         if isinstance(required, list):
             schema["required"] = [name for name in required if name != hidden]
     return schema
+
+
+def _question_schema() -> dict[str, Any]:
+    return {
+        "type": "object",
+        "properties": {
+            "question": {"type": "string", "minLength": 1},
+            "schema": {"type": "object", "description": "JSON Schema of the answer"},
+        },
+        "required": ["question"],
+        "additionalProperties": False,
+    }
 
 
 def _or(value: Duration, default: timedelta) -> timedelta:

@@ -2,19 +2,43 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
+
 from temporalio import workflow
 
-from stigma.agent.v1.agent_execution_pb2 import AgentExecution
+from stigma.agent.v1.agent_execution_pb2 import AgentExecution, InputResolution
+from stigma.agent.v1.agent_execution_service_pb2 import SendAgentMessageResponse
 from stigma.internal.v1.execution_pb2 import (
     AgentWorkflowInput,
     Bind,
     ListMcpToolsRequest,
     ListMcpToolsResponse,
+    PendingInputs,
+    SendMessage,
+    SubmitInput,
     WorkflowExecutionInput,
 )
 from stigma.workflow.v1.workflow_execution_pb2 import WorkflowExecution
 
 BIND = "bind"
+SUBMIT_INPUT = "submit_input"
+SEND_MESSAGE = "send_message"
+STOP_AFTER_STEP = "stop_after_step"
+
+
+class UpdateRefusal(StrEnum):
+    """Why an update of an execution is refused: the type of the error, before history has it."""
+
+    INPUT_NOT_FOUND = "INPUT_NOT_FOUND"
+    INPUT_RESOLVED = "INPUT_RESOLVED"
+    INPUT_EXPIRED = "INPUT_EXPIRED"
+    DIGEST_MISMATCH = "DIGEST_MISMATCH"
+    SELF_APPROVAL = "SELF_APPROVAL"
+    NOT_AN_APPROVER = "NOT_AN_APPROVER"
+    ANSWER_NOT_ALLOWED = "ANSWER_NOT_ALLOWED"
+    NOT_RUNNING = "NOT_RUNNING"
+    MESSAGES_NOT_TAKEN = "MESSAGES_NOT_TAKEN"
+    TOO_MANY_MESSAGES = "TOO_MANY_MESSAGES"
 
 
 @workflow.defn(name="AgentWorkflow")
@@ -35,9 +59,34 @@ class AgentWorkflow:
         """Bind an attempt of the caller's activity."""
         raise NotImplementedError
 
+    @workflow.update(name=SUBMIT_INPUT)
+    def submit_input(self, submitted: SubmitInput) -> InputResolution:
+        """Answer a pending input; refused with an `UpdateRefusal`, before history has it."""
+        raise NotImplementedError
+
+    @workflow.update(name=SEND_MESSAGE)
+    def send_message(self, sent: SendMessage) -> SendAgentMessageResponse:
+        """Take a message for the model; refused as `submit_input`."""
+        raise NotImplementedError
+
+    @workflow.update(name=STOP_AFTER_STEP)
+    def stop_after_step(self, reason: str) -> None:
+        """Stop once the calls under way have ended; refused as `submit_input`."""
+        raise NotImplementedError
+
     @workflow.query(name="execution")
     def execution(self) -> AgentExecution:
         """Return the execution as it stands, conversation included."""
+        raise NotImplementedError
+
+    @workflow.query(name="pending_inputs")
+    def pending_inputs(self, input_id: str = "") -> PendingInputs:
+        """Return what the execution waits for from people.
+
+        Args:
+            input_id: return only this one, with its arguments and schema. Of all, they are left
+                out where they are too many.
+        """
         raise NotImplementedError
 
 
