@@ -46,8 +46,11 @@ from stigma.agent.v1.agent_execution_pb2 import (
     ToolResult,
 )
 from stigma.agent.v1.agent_pb2 import (
+    APPROVAL_REQUIREMENT_NEVER,
     ActivityTool,
     AgentSpec,
+    ApprovalPolicy,
+    ApprovalRule,
     Script,
     ScriptStep,
     ScriptToolCall,
@@ -208,6 +211,8 @@ class RecordedModel(ScriptedProvider):
         return await super().call(model, request, attempt, tools)
 
 
+NO_APPROVAL = ApprovalPolicy(rules=[ApprovalRule(require=APPROVAL_REQUIREMENT_NEVER)])
+
 LAST = answer(text="done: {results}")
 
 
@@ -229,6 +234,7 @@ class ToolAgents:
 
     def agent(self, steps: Sequence[ScriptStep], *tools: Tool, **fields: Any) -> AgentSpec:
         """An agent of the scripted model; tools without a queue are on this one's."""
+        fields.setdefault("approval", NO_APPROVAL)
         agent = AgentSpec(
             model="scripted:test", tools=tools or [tool()], script=Script(steps=steps), **fields
         )

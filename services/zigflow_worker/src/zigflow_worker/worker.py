@@ -16,6 +16,7 @@ from stigma_client import StigmaPlugin
 from zigflow_worker.activities.document_directory import DocumentDirectory
 from zigflow_worker.activities.engine import DocumentActivities
 from zigflow_worker.activities.interfaces import EngineActivities
+from zigflow_worker.activities.rules import RuleEvaluator
 from zigflow_worker.metrics import AgentCallMetrics
 from zigflow_worker.settings import EngineSettings
 from zigflow_worker.workflow import DocumentWorkflow
@@ -52,6 +53,7 @@ def new_worker(
             activities.end_activation,
             activities.record_plan,
             activities.wait_exactly,
+            RuleEvaluator().evaluate_rules,
         ],
         **options,
     )

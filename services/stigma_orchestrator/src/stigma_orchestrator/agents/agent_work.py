@@ -50,7 +50,7 @@ class AgentWork(ABC):
 
     @property
     def phase(self) -> AgentExecutionPhase.ValueType:
-        """RUNNING: nothing of today waits for people."""
+        """RUNNING: without tools, nobody is asked."""
         return AgentExecutionPhase.AGENT_EXECUTION_PHASE_RUNNING
 
     async def run(self) -> Outcome | Continue:
@@ -75,12 +75,15 @@ class AgentWork(ABC):
         following = AgentWorkflowInput()
         following.CopyFrom(self._request)
         following.carried.CopyFrom(carried)
-        following.carried.messages.extend(self.conversation.messages_after_task())
+        following.carried.messages.extend(self._messages_to_carry())
         following.carried.usage.CopyFrom(self._budget.usage)
         following.carried.steps = self._budget.steps
         for model, usage in self._budget.usage_by_model.items():
             following.carried.usage_by_model[model].CopyFrom(usage)
         return following
+
+    def _messages_to_carry(self) -> list[Message]:
+        return self.conversation.messages_after_task()
 
     @abstractmethod
     async def _run(self) -> Outcome | Continue:

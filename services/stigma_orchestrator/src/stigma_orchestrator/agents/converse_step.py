@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from temporalio import workflow
 from temporalio.exceptions import ActivityError
 
+from stigma.agent.v1.agent_execution_pb2 import ToolResult
 from stigma.agent.v1.agent_pb2 import ModelSettings
 from stigma.contracts import tools
 from stigma.contracts.activities import ConversationActivities
@@ -25,6 +26,10 @@ class ConverseStep:
     items: Iterable[ConversationItem]
     tokens_left: int | None
     """Tokens that the agent's limit leaves for this call; None without a limit."""
+    results: Sequence[ToolResult] = ()
+    """Results of the step before that no other event of history holds."""
+    sent: Sequence[str] = ()
+    """Messages sent to the execution since the step before."""
 
     async def run(self) -> ConverseResponse:
         """Call the model.
@@ -39,6 +44,8 @@ class ConverseStep:
             model=self.context.configuration.model,
             settings=self._settings(),
             partial_text=self.context.spec.partial_text,
+            results=self.results,
+            sent_messages=self.sent,
         )
         try:
             return await workflow.execute_activity_method(

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
+from temporalio.exceptions import FailureError
+
 from stigma.agent.v1.agent_execution_pb2 import (
     AgentExecutionSpec,
     AgentOutput,
@@ -85,3 +87,10 @@ async def gather(steps: Sequence[Step]) -> list[StepResult]:
 def model_call_name(number: int) -> str:
     """Return the name of a model call in failures; `number` counts from 1."""
     return f"model_call {number}"
+
+
+def raise_if_stopped(error: FailureError) -> None:
+    """Raise CancelledError if it is the agent that was stopped, and not an activity alone."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError from error

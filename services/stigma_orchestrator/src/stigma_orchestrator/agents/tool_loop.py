@@ -5,9 +5,19 @@ from __future__ import annotations
 from temporalio import workflow
 from typing_extensions import override
 
-from stigma.agent.v1.agent_execution_pb2 import AgentOutput, Message, ToolResult
+from stigma.agent.v1.agent_execution_pb2 import (
+    AGENT_EXECUTION_PHASE_CANCELLED,
+    AGENT_EXECUTION_PHASE_INPUT_REQUIRED,
+    AGENT_EXECUTION_PHASE_RUNNING,
+    AgentExecutionPhase,
+    AgentOutput,
+    Failure,
+    Message,
+    ToolResult,
+)
 from stigma.agent.v1.agent_pb2 import FailureReason
 from stigma.contracts import conversation, limits, tools, versions
+from stigma.contracts.pending_inputs import without_details
 from stigma.contracts.task_queues import TaskQueues
 from stigma.internal.v1.execution_pb2 import (
     FINISH_REASON_PAUSE,
@@ -16,12 +26,16 @@ from stigma.internal.v1.execution_pb2 import (
     ConverseResponse,
 )
 from stigma_orchestrator.agents.agent_work import CARRIED_CONTENT, AgentWork
+from stigma_orchestrator.agents.batch import Batch
+from stigma_orchestrator.agents.call_gate import Gates
 from stigma_orchestrator.agents.converse_step import ConverseStep
 from stigma_orchestrator.agents.ending import completed
+from stigma_orchestrator.agents.inputs import PendingInputs
+from stigma_orchestrator.agents.mailbox import Mailbox
 from stigma_orchestrator.agents.mcp_listing import McpListingCheck
 from stigma_orchestrator.agents.model_step import invalid_output_message
 from stigma_orchestrator.agents.step import AgentFailedError
-from stigma_orchestrator.agents.tool_step import ToolStep, run_all
+from stigma_orchestrator.agents.tool_step import ToolStep
 from stigma_orchestrator.agents.turns import Turn, Turns
 from stigma_orchestrator.executions.outcome import Continue, Outcome
 
@@ -31,55 +45,132 @@ class ToolLoop(AgentWork):
 
     def __init__(self, request: AgentWorkflowInput, queues: TaskQueues) -> None:
         super().__init__(request, queues)
+        carried = request.carried
         self._tools = tools.by_name(tools.of_input(request))
-        self._refused_answers = request.carried.refused_answers
-        self._refused_outputs = request.carried.refused_outputs
+        self._refused_answers = carried.refused_answers
+        self._refused_outputs = carried.refused_outputs
         self.conversation: Turns = Turns(request)
+        self.mailbox = Mailbox(carried)
+        self.inputs = PendingInputs(
+            request.spec.principal, carried.turn.inputs, lambda: self._is_input_required
+        )
+        self._gates = Gates(
+            self._context,
+            self.inputs,
+            lambda: self.mailbox.stop_reason is not None,
+            remembered=dict(carried.remembered),
+            rules=dict(carried.turn.rules),
+        )
+        self._batch: Batch | None = None
+        self._untold: list[ToolResult] = []
+        self._open: Turn | None = None
+        """The turn whose calls are not all answered."""
+        self._may_hand_over = True
+        if carried.HasField("turn"):
+            self._open = _open_turn(carried)
+            self.conversation.add(self._open)
+
+    @property
+    @override
+    def phase(self) -> AgentExecutionPhase.ValueType:
+        """INPUT_REQUIRED while nothing but people is waited for."""
+        if self._is_input_required:
+            return AGENT_EXECUTION_PHASE_INPUT_REQUIRED
+        return AGENT_EXECUTION_PHASE_RUNNING
 
     @override
     def carry(self, carried: CarriedState) -> AgentWorkflowInput:
         following = super().carry(carried)
-        following.carried.refused_answers = self._refused_answers
-        following.carried.refused_outputs = self._refused_outputs
+        state = following.carried
+        state.refused_answers = self._refused_answers
+        state.refused_outputs = self._refused_outputs
+        state.remembered.update(self._gates.remembered)
+        self.mailbox.carry(state)
+        if (turn := self._open) is not None:
+            state.turn.step = turn.step
+            state.turn.answer.CopyFrom(turn.answer)
+            state.turn.results.extend(turn.results.values())
+            state.turn.inputs.extend(map(without_details, self.inputs.in_order()))
+            state.turn.rules.update(self._gates.rules)
         return following
+
+    @override
+    def _messages_to_carry(self) -> list[Message]:
+        return self.conversation.messages_after_task(self._open)
+
+    @property
+    def _is_input_required(self) -> bool:
+        return bool(self.inputs) and (self._batch is None or not self._batch.is_active)
 
     @override
     async def _run(self) -> Outcome | Continue:
         has_mcp_tools = any(tool.HasField("mcp") for tool in self._request.spec.agent.tools)
         if has_mcp_tools and not self._budget.steps:
             await McpListingCheck(self._context, self._request.mcp_tools).run()
+        if self.inputs:  # search attributes go on to the next run, a memo does not
+            self.inputs.publish_soon()
         while True:
-            self._budget.check()
-            turn = await self._take_turn()
-            output = _output(turn)
-            if output is not None:
-                return completed(output, self._budget.last_step)
-            if workflow.info().is_continue_as_new_suggested():
+            if self._open is None and self.mailbox.stop_reason is None:
+                self._budget.check()
+                self._open = await self._ask()
+            if self._open is not None and not await self._make_calls(self._open):
+                if self.mailbox.stop_reason is None:
+                    return Continue(CARRIED_CONTENT, optional=True)
+                self._open = None
+            if (end := self._end()) is not None:
+                return end
+            if workflow.info().is_continue_as_new_suggested() or self.mailbox.is_run_full:
                 # What it carries may be too large: then this run goes on, for as long as it can.
                 return Continue(CARRIED_CONTENT, optional=not _is_history_full())
             # Between two turns nothing is under way that another version would have to take over.
             if versions.target_changed():
                 return Continue(CARRIED_CONTENT, optional=True)
 
-    async def _take_turn(self) -> Turn:
-        """Ask the model, and make the calls that it asks for."""
+    async def _ask(self) -> Turn:
+        """Ask the model, with what has come since the turn before."""
         model, step = self._context.configuration.model, self._budget.steps + 1
-        call = ConverseStep(
-            self._context, step, self.conversation.items(), self._budget.tokens_left()
-        )
-        answer = await call.run()
+        items, sent = list(self.conversation.items()), self.mailbox.take_unread()
+        results, self._untold = self._untold, []
+        left = self._budget.tokens_left()
+        answer = await ConverseStep(self._context, step, items, left, results, sent).run()
         self._budget.add_answer(model, answer)
-        results: dict[str, ToolResult] = {}
-        turn = Turn(step, answer, results, _correction(answer))
+        turn = Turn(step, answer, {}, _correction(answer), sent)
         self.conversation.add(turn)
+        self._budget.add_tool_calls(model, len(list(conversation.calls(answer))))
+        return turn
+
+    async def _make_calls(self, turn: Turn) -> bool:
+        """Make the calls of a turn; return False where some of them still wait."""
         steps = [
             ToolStep(self._context, self._tools[call.name], call, self._request.tool_workflows)
-            for call in conversation.calls(answer)
+            for call in conversation.calls(turn.answer)
         ]
-        self._budget.add_tool_calls(model, len(steps))
-        await run_all(steps, results)
-        self._check(turn)
-        return turn
+        batch = self._batch = Batch(steps, self._gates, turn.results, self._budget.usage)
+        is_complete = await batch.run(may_hand_over=self._may_hand_over)
+        self._untold += batch.untold
+        # Where this run goes on all the same, what it carries is too large.
+        self._may_hand_over = is_complete
+        if is_complete:
+            self._batch = self._open = None
+            self._check(turn)
+        return is_complete
+
+    def _end(self) -> Outcome | None:
+        """Return the end of the work, if the last turn is its end."""
+        turn = self.conversation.last
+        output = _output(turn) if turn is not None else None
+        # A message that was taken is read, unless a limit is reached.
+        if output is not None and not (self.mailbox.has_unread and self._budget.failure() is None):
+            return completed(output, self._budget.last_step)
+        if (reason := self.mailbox.stop_reason) is None:
+            return None
+        failure = Failure(
+            reason=FailureReason.FAILURE_REASON_CANCELLED,
+            message=reason or "stopped after a step",
+            step=self._budget.last_step,
+        )
+        said = _text(turn.answer) if turn is not None else ""
+        return Outcome(AGENT_EXECUTION_PHASE_CANCELLED, AgentOutput(text=said), failure)
 
     def _check(self, turn: Turn) -> None:
         """Count answers that lead nowhere.
@@ -117,8 +208,17 @@ def _output(turn: Turn) -> AgentOutput | None:
     paused = turn.answer.finish_reason == FINISH_REASON_PAUSE
     if paused or not conversation.output_accepted(turn.answer, turn.results):
         return None
-    text = "".join(part.text for part in turn.answer.message.parts)
-    return AgentOutput(text=text, json=turn.answer.output_json)
+    return AgentOutput(text=_text(turn.answer), json=turn.answer.output_json)
+
+
+def _text(answer: ConverseResponse) -> str:
+    return "".join(part.text for part in answer.message.parts)
+
+
+def _open_turn(carried: CarriedState) -> Turn:
+    turn = carried.turn
+    results = {result.call_id: result for result in turn.results}
+    return Turn(turn.step, turn.answer, results, _correction(turn.answer))
 
 
 def _correction(answer: ConverseResponse) -> Message | None:

@@ -5,7 +5,6 @@ A call of an MCP server's tool is an activity of the AI worker, which holds the 
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -20,7 +19,7 @@ from stigma.contracts.activities import CALL_MCP_TOOL
 from stigma.internal.v1.execution_pb2 import CallMcpToolRequest
 from stigma.workflow.v1.workflow_pb2 import Workflow
 from stigma_orchestrator.agents.call_header import call_header
-from stigma_orchestrator.agents.step import StepContext
+from stigma_orchestrator.agents.step import StepContext, raise_if_stopped
 
 
 @dataclass(frozen=True)
@@ -49,7 +48,7 @@ class ToolStep:
             with call_header(self._header()):
                 result = await self._execute(policy)
         except FailureError as error:
-            _raise_if_stopped(error)
+            raise_if_stopped(error)
             if isinstance(error, WorkflowAlreadyStartedError):
                 return tool_results.started_before(self.call)
             return tool_results.of_failure(self.call, error, policy.max_result_bytes)
@@ -157,34 +156,3 @@ class ToolStep:
 
     def _argument(self) -> RawValue:
         return RawValue(payloads.json_text_payload(self._argument_text()))
-
-
-async def run_all(steps: list[ToolStep], results: dict[str, ToolResult]) -> None:
-    """Run the calls of an answer; put each result, by its call's id, where it is read meanwhile.
-
-    Calls run at once, except that one of a sequential tool begins after all before it have ended,
-    and ends before those after it begin.
-    """
-    together: list[ToolStep] = []
-    for step in steps:
-        if step.runs_alone:
-            await _run_together(together, results)
-            await _run_together([step], results)
-            together = []
-        else:
-            together.append(step)
-    await _run_together(together, results)
-
-
-async def _run_together(steps: list[ToolStep], results: dict[str, ToolResult]) -> None:
-    async def run(step: ToolStep) -> None:
-        results[step.call.call_id] = await step.run()
-
-    await asyncio.gather(*map(run, steps))
-
-
-def _raise_if_stopped(error: FailureError) -> None:
-    """Raise CancelledError if it is the agent that was stopped, and not the call alone."""
-    task = asyncio.current_task()
-    if task is not None and task.cancelling():
-        raise asyncio.CancelledError from error

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from stigma.agent.v1.agent_execution_pb2 import Message, ToolResult
@@ -21,8 +21,10 @@ class Turn:
 
     step: int
     answer: ConverseResponse
-    results: Mapping[str, ToolResult]
+    results: dict[str, ToolResult]
     correction: Message | None = None
+    sent: Sequence[str] = ()
+    """Messages sent to the execution before the answer, and after the turn before."""
 
 
 class Turns:
@@ -32,6 +34,11 @@ class Turns:
         self._task = conversation.task_message(request.spec)
         self._carried = request.carried.messages
         self._turns: list[Turn] = []
+
+    @property
+    def last(self) -> Turn | None:
+        """The newest turn of this run; None before the first."""
+        return self._turns[-1] if self._turns else None
 
     def add(self, turn: Turn) -> None:
         """Add the next turn."""
@@ -55,10 +62,17 @@ class Turns:
         """The whole conversation, the task included."""
         return [self._task, *self.messages_after_task()]
 
-    def messages_after_task(self) -> list[Message]:
-        """Return the messages without the task, which the request holds already."""
+    def messages_after_task(self, open_turn: Turn | None = None) -> list[Message]:
+        """Return the messages without the task, which the request holds already.
+
+        Args:
+            open_turn: the last turn, of which only what comes before its answer is returned.
+        """
         found = list(self._carried)
         for turn in self._turns:
+            found += map(conversation.sent_message, turn.sent)
+            if turn is open_turn:
+                break
             found += conversation.messages(turn.answer, turn.results)
             if turn.correction is not None:
                 found.append(turn.correction)

@@ -6,11 +6,20 @@ from temporalio import workflow
 from typing_extensions import override
 
 with workflow.unsafe.imports_passed_through():
-    from stigma.agent.v1.agent_execution_pb2 import AgentExecution
-    from stigma.contracts import conversation, limits, versions, workflows
+    from stigma.agent.v1.agent_execution_pb2 import AgentExecution, InputResolution
+    from stigma.agent.v1.agent_execution_service_pb2 import SendAgentMessageResponse
+    from stigma.contracts import conversation, limits, pending_inputs, phases, versions, workflows
     from stigma.contracts.task_queues import TaskQueues
-    from stigma.internal.v1.execution_pb2 import AgentWorkflowInput, Bind
+    from stigma.contracts.workflows import UpdateRefusal
+    from stigma.internal.v1.execution_pb2 import (
+        AgentWorkflowInput,
+        Bind,
+        PendingInputs,
+        SendMessage,
+        SubmitInput,
+    )
     from stigma_orchestrator.agents.loop import AgentLoop
+    from stigma_orchestrator.agents.refusal import refusal
     from stigma_orchestrator.agents.tool_loop import ToolLoop
     from stigma_orchestrator.executions.deadline import settle_deadline
     from stigma_orchestrator.executions.lifecycle import ExecutionLifecycle
@@ -39,15 +48,78 @@ class AgentWorkflow(workflows.AgentWorkflow):
         self._lifecycle.bind(bind)
 
     @override
+    @workflow.update(name="submit_input")
+    def submit_input(  # type: ignore[override] # an update of this class
+        self, submitted: SubmitInput
+    ) -> InputResolution:
+        loop = self._tool_loop()
+        if (repeated := loop.mailbox.repeated(submitted.update_id)) is not None:
+            return repeated.resolution
+        resolution = loop.inputs.submit(submitted)
+        loop.mailbox.answered(submitted.update_id, resolution)
+        return resolution
+
+    @submit_input.validator
+    def _check_input(self, submitted: SubmitInput) -> None:
+        loop = self._tool_loop()
+        if loop.mailbox.repeated(submitted.update_id) is None:
+            self._require_running()
+            loop.inputs.check(submitted)
+
+    @override
+    @workflow.update(name="send_message")
+    def send_message(  # type: ignore[override] # an update of this class
+        self, sent: SendMessage
+    ) -> SendAgentMessageResponse:
+        mailbox = self._tool_loop().mailbox
+        if (repeated := mailbox.repeated(sent.update_id)) is not None:
+            return repeated.message
+        return mailbox.send(sent)
+
+    @send_message.validator
+    def _check_message(self, sent: SendMessage) -> None:
+        mailbox = self._tool_loop().mailbox
+        if mailbox.repeated(sent.update_id) is None:
+            self._require_running()
+            mailbox.check_message()
+
+    @override
+    @workflow.update(name="stop_after_step")
+    def stop_after_step(  # type: ignore[override] # an update of this class
+        self, reason: str
+    ) -> None:
+        self._tool_loop().mailbox.stop_reason = reason
+
+    @stop_after_step.validator
+    def _check_stop(self, reason: str) -> None:  # noqa: ARG002
+        self._tool_loop()
+        self._require_running()
+
+    @override
     @workflow.query(name="execution")
     def execution(self) -> AgentExecution:
         execution = self._lifecycle.snapshot()
         execution.spec.CopyFrom(self._request.spec)
         messages = self._loop.conversation.messages
+        inputs = list(self.pending_inputs("").inputs)
         if self._request.spec.agent.tools:
-            messages = conversation.fit_view(messages, limits.MAX_VIEW_BYTES)
+            room = limits.MAX_VIEW_BYTES - execution.ByteSize()
+            inputs = pending_inputs.fit_view(inputs, room // 2)
+            room -= sum(each.ByteSize() for each in inputs)
+            messages = conversation.fit_view(messages, room)
         execution.status.messages.extend(messages)
+        execution.status.pending_inputs.extend(inputs)
         return execution
+
+    @override
+    @workflow.query(name="pending_inputs")
+    def pending_inputs(self, input_id: str = "") -> PendingInputs:
+        if self._has_ended or not isinstance(self._loop, ToolLoop):
+            return PendingInputs()
+        inputs = self._loop.inputs.in_order()
+        if input_id:
+            return PendingInputs(inputs=[each for each in inputs if each.id == input_id])
+        return PendingInputs(inputs=pending_inputs.fit_view(inputs, limits.MAX_VIEW_BYTES))
 
     @override
     @workflow.run
@@ -59,3 +131,18 @@ class AgentWorkflow(workflows.AgentWorkflow):
                 initial_versioning_behavior=versions.continue_as_new_behavior(),
             )
         return self._lifecycle.result_or_raise()
+
+    @property
+    def _has_ended(self) -> bool:
+        return self._lifecycle.phase in phases.TERMINAL
+
+    def _tool_loop(self) -> ToolLoop:
+        if not isinstance(self._loop, ToolLoop):
+            # Its runs go back to 0.1.0, which knows no updates.
+            message = "an agent without tools asks nobody, and takes no messages"
+            raise refusal(UpdateRefusal.MESSAGES_NOT_TAKEN, message)
+        return self._loop
+
+    def _require_running(self) -> None:
+        if self._has_ended:
+            raise refusal(UpdateRefusal.NOT_RUNNING, "the execution has ended")
