@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from google.protobuf.duration_pb2 import Duration
@@ -276,7 +277,7 @@ def test_labels_fit_what_temporal_keeps_of_them_together() -> None:
 
 
 def test_a_cancel_names_one_execution_and_a_short_reason() -> None:
-    def cancel(**given: str) -> list[str]:
+    def cancel(**given: Any) -> list[str]:
         return fields(lambda: validation.check_cancel(CancelAgentExecutionRequest(**given)))
 
     assert cancel(id="agent-1", reason="r" * 1000) == cancel(request_id="one") == []

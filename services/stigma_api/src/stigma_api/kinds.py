@@ -77,7 +77,7 @@ AGENTS = ExecutionKind(
     workflow=AgentWorkflow,
     name_attribute=search_attributes.AGENT,
     fields_kept_from_memo=("message", "input_json", "env"),
-    definition_fields_stripped=("instructions", "output_schema", "script", "tools"),
+    definition_fields_stripped=("instructions", "output_schema", "script", "tools", "approval"),
     query_returns_spec=True,
 )
 WORKFLOWS = ExecutionKind(

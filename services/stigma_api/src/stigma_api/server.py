@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -21,6 +21,7 @@ from stigma_api.definitions.database import Database
 from stigma_api.definitions.document_check import DocumentChecker
 from stigma_api.definitions.mcp_listing import McpListing
 from stigma_api.definitions.registry import Registry
+from stigma_api.definitions.rule_check import RuleChecker
 from stigma_api.definitions.service import DefinitionService
 from stigma_api.definitions.tool_access import ToolAccess, ToolPlaces
 from stigma_api.diagnosis.cluster_gauges import ClusterGauges
@@ -29,6 +30,7 @@ from stigma_api.diagnosis.stuck.executions import StuckExecutions
 from stigma_api.diagnosis.timeline.timelines import Timelines
 from stigma_api.executions.admission import Admission
 from stigma_api.executions.callback_tokens import CallbackTokenPolicy
+from stigma_api.executions.inputs import ExecutionInputs
 from stigma_api.executions.launcher import Launcher
 from stigma_api.executions.listing import Listing
 from stigma_api.executions.reader import Reader
@@ -105,18 +107,28 @@ def _services(
 ) -> Services:
     agents = Registry(database, Kind.AGENT, Agent)
     workflows = Registry(database, Kind.WORKFLOW, Workflow)
-    tools = ToolAccess(places, workflows, McpListing(client, queues.orchestrator))
-    check_document = DocumentChecker(client, queues.engine).check
+    documents = DocumentChecker(client, queues.engine)
+    mcp_listing = McpListing(client, queues.orchestrator)
+    tools = ToolAccess(places, workflows, mcp_listing, RuleChecker(documents))
     queue = queues.orchestrator
     shared: dict[str, Any] = {"tools": tools, "tokens": tokens, "task_queue": queue, "clock": clock}
-    agent_executions = _executions(client, AGENTS, agents, AgentEventMapper, **shared)
+    inputs = ExecutionInputs(client, Reader(client, AGENTS), Listing(client, AGENTS, queue))
+    agent_executions = _executions(
+        client,
+        AGENTS,
+        agents,
+        AgentEventMapper,
+        stop_after_step=inputs.stop_after_step,
+        **shared,
+    )
     workflow_executions = _executions(client, WORKFLOWS, workflows, WorkflowEventMapper, **shared)
     return Services(
         definitions={
             Kind.AGENT: DefinitionService(agents, validation.check_agent, tools.check_applied),
-            Kind.WORKFLOW: DefinitionService(workflows, validation.check_workflow, check_document),
+            Kind.WORKFLOW: DefinitionService(workflows, validation.check_workflow, documents.check),
         },
         executions={Kind.AGENT: agent_executions, Kind.WORKFLOW: workflow_executions},
+        inputs=inputs,
         diagnosis=DiagnosisService(Timelines(client), StuckExecutions(client, queues, clock)),
     )
 
@@ -131,6 +143,7 @@ def _executions(
     tokens: CallbackTokenPolicy,
     task_queue: str,
     clock: TemporalClock,
+    stop_after_step: Callable[[str, str], Awaitable[None]] | None = None,
 ) -> ExecutionService[D, E, T]:
     reader = Reader(client, kind)
     starter: ExecutionStarter[D, E] = ExecutionStarter(
@@ -150,6 +163,7 @@ def _executions(
         reader=reader,
         listing=Listing(client, kind, task_queue),
         watching=Watching(client, kind, reader, mapper),
+        stop_after_step=stop_after_step,
     )
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from stigma.contracts.executions import Kind
 from stigma_api.definitions.service import DefinitionService
 from stigma_api.diagnosis.service import DiagnosisService
+from stigma_api.executions.inputs import ExecutionInputs
 from stigma_api.executions.service import ExecutionService
 
 
@@ -18,4 +19,5 @@ class Services:
 
     definitions: Mapping[Kind, DefinitionService[Any]]
     executions: Mapping[Kind, ExecutionService[Any, Any, Any]]
+    inputs: ExecutionInputs
     diagnosis: DiagnosisService

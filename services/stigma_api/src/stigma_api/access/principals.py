@@ -32,6 +32,8 @@ class Action(StrEnum):
     EXECUTIONS_START = "executions.start"
     EXECUTIONS_READ = "executions.read"
     EXECUTIONS_CANCEL = "executions.cancel"
+    EXECUTIONS_APPROVE = "executions.approve"
+    """See and answer what executions of agents within reach wait for, whoever started them."""
     ADMIN = "admin"
     """Everything, and other principals' executions too."""
 
@@ -106,6 +108,10 @@ class Principal(BaseModel):
         """Raise PERMISSION_DENIED unless the agent or workflow of this name is within reach."""
         if not self.may_use(kind, name):
             raise errors.permission_denied(f"principal {self.name} may not use {kind} {name}")
+
+    def may_answer(self, agent: str) -> bool:
+        """Return whether what executions of an agent wait for may be seen and answered."""
+        return self.may(Action.EXECUTIONS_APPROVE) and self.may_use(Kind.AGENT, agent)
 
     def may_call_back(self, workflow_id: str) -> bool:
         """Return whether an activity of this workflow may wait."""

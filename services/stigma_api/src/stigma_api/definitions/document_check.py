@@ -50,10 +50,18 @@ class DocumentChecker:
             ApiError: INVALID_ARGUMENT, with the problem and its place; UNAVAILABLE, no engine
                 answered within 10 s.
         """
+        await self.check_text(definition.spec.document)
+
+    async def check_text(self, document: str) -> None:
+        """Check that the engine can run a document of this text.
+
+        Raises:
+            ApiError: as `check`.
+        """
         async with temporal_call(_TIMEOUT + _SLACK):
             handle = await self._client.start_workflow(
                 _ValidateDocument.run,
-                engine.validation_argument(definition.spec.document),
+                engine.validation_argument(document),
                 id=f"validate-{uuid.uuid4().hex}",
                 task_queue=self._task_queue,
                 execution_timeout=_TIMEOUT,

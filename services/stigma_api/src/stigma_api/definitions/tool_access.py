@@ -13,6 +13,7 @@ from stigma_api import errors
 from stigma_api.access.principals import Principal
 from stigma_api.definitions.mcp_listing import McpListing
 from stigma_api.definitions.registry import Registry
+from stigma_api.definitions.rule_check import RuleChecker
 from stigma_api.requests import validation
 from stigma_api.requests.violations import Violations
 
@@ -72,11 +73,16 @@ class ToolAccess:
     """Checks the tools of agents, and finds the registered workflows that they name."""
 
     def __init__(
-        self, places: ToolPlaces, workflows: Registry[Workflow], mcp_listing: McpListing
+        self,
+        places: ToolPlaces,
+        workflows: Registry[Workflow],
+        mcp_listing: McpListing,
+        rules: RuleChecker,
     ) -> None:
         self._places = places
         self._workflows = workflows
         self._mcp_listing = mcp_listing
+        self._rules = rules
 
     async def check_applied(self, principal: Principal, agent: Agent) -> None:
         """Check the tools of an agent to be registered, and add those that MCP servers list.
@@ -96,6 +102,7 @@ class ToolAccess:
             if workflow is None:
                 message = f"workflow {named} of tool {tool} is not registered"
                 raise errors.failed_precondition("TOOL_WORKFLOW_NOT_FOUND", message)
+        await self._rules.check(agent.spec, "agent.spec")
         agent.mcp_tools.extend(await self.list_mcp_tools(agent.spec, "agent.spec"))
 
     async def list_mcp_tools(self, agent: AgentSpec, at: str) -> Sequence[McpToolDefinition]:
@@ -127,6 +134,7 @@ class ToolAccess:
         self._places.check(f"{at}.tools", agent.tools)
         if author is not None:
             _require_use(author, agent)
+            await self._rules.check(agent, at)
         resolved = {}
         async for tool, named, workflow in self._find(agent):
             if workflow is None:

@@ -11,9 +11,11 @@ from temporalio.api.enums.v1 import EventType
 from temporalio.api.history.v1 import HistoryEvent
 from temporalio.client import Client
 
+from stigma.agent.v1.agent_execution_pb2 import InputResolution
+from stigma.contracts import workflows
 from stigma.contracts.activities import CALL_MODEL, CONVERSE, DELIVERIES, WATCH_CALLER
+from stigma.contracts.pending_inputs import MEMO
 from stigma.contracts.tools import model_step
-from stigma.contracts.workflows import BIND
 from stigma.internal.v1.execution_pb2 import (
     CALLER_VERDICT_CANCEL_REQUESTED,
     AgentWorkflowInput,
@@ -24,6 +26,8 @@ from stigma.internal.v1.execution_pb2 import (
     DeliverCallbackResponse,
     ModelCallRequest,
     ModelCallResponse,
+    PendingInputs,
+    SendMessage,
     WatchCallerResponse,
 )
 from stigma_api.executions import history_facts as facts
@@ -68,6 +72,8 @@ class HistoryReader:
         self._steps: dict[int, Step] = {}
         self._conversing: set[int] = set()
         """Model calls of an agent with tools, by the events that scheduled them."""
+        self._answers: set[int] = set()
+        """Updates that answer pending inputs, by the events that accepted them."""
         self._model_calls = 0
         self._model = ""
 
@@ -102,10 +108,34 @@ class HistoryReader:
                 return facts.CancelRequested(attributes.cause)
             case EventType.EVENT_TYPE_MARKER_RECORDED:
                 return await self._read_marker(attributes)
+        return self._read_input(event, attributes)
+
+    def _read_input(self, event: HistoryEvent, attributes: Any) -> Fact | None:
+        """Return what is waited for, or came, from people."""
+        match event.event_type:
+            case EventType.EVENT_TYPE_WORKFLOW_PROPERTIES_MODIFIED:
+                if (inputs := attributes.upserted_memo.fields.get(MEMO)) is not None:
+                    return facts.InputsChanged(Content(self._client, [inputs], PendingInputs))
+            case EventType.EVENT_TYPE_WORKFLOW_EXECUTION_UPDATE_ACCEPTED:
+                return self._read_update(event.event_id, attributes.accepted_request.input)
+            case EventType.EVENT_TYPE_WORKFLOW_EXECUTION_UPDATE_COMPLETED:
+                if attributes.accepted_event_id in self._answers:
+                    resolution = self._content(attributes.outcome.success, InputResolution)
+                    return facts.InputResolved(resolution)
+        return None
+
+    def _read_update(self, event_id: int, update: Any) -> Fact | None:
+        match update.name:
+            case workflows.SEND_MESSAGE:
+                return facts.MessageSent(self._content(update.args, SendMessage))
+            case workflows.STOP_AFTER_STEP:
+                return facts.CancelRequested("after the step under way")
+            case workflows.SUBMIT_INPUT:
+                self._answers.add(event_id)
         return None
 
     async def _read_signal(self, attributes: Any) -> Fact | None:
-        if attributes.signal_name != BIND:
+        if attributes.signal_name != workflows.BIND:
             return None
         bind = await self._content(attributes.input, Bind).read()
         is_bound = bind.spec_digest.hex() == self._digest and facts.is_token(bind.token)

@@ -14,7 +14,7 @@ from temporalio.api.history.v1 import HistoryEvent
 from temporalio.client import Client
 from typing_extensions import override
 
-from stigma.agent.v1.agent_execution_pb2 import ToolResult
+from stigma.agent.v1.agent_execution_pb2 import InputResolution, ToolResult
 from stigma.contracts import tokens
 from stigma.internal.v1.execution_pb2 import (
     AgentWorkflowInput,
@@ -24,6 +24,8 @@ from stigma.internal.v1.execution_pb2 import (
     DeliverCallbackRequest,
     DeliverCallbackResponse,
     ModelCallResponse,
+    PendingInputs,
+    SendMessage,
 )
 from stigma_api.temporal.payloads import message
 
@@ -96,6 +98,27 @@ class CancelRequested(Fact):
     """The execution was asked to stop, through Temporal."""
 
     reason: str
+
+
+@dataclass(frozen=True)
+class InputsChanged(Fact):
+    """What the execution waits for from people has changed."""
+
+    inputs: Content[PendingInputs]
+
+
+@dataclass(frozen=True)
+class InputResolved(Fact):
+    """A pending input was answered."""
+
+    resolution: Content[InputResolution]
+
+
+@dataclass(frozen=True)
+class MessageSent(Fact):
+    """A message was sent to the execution."""
+
+    message: Content[SendMessage]
 
 
 @dataclass(frozen=True)

@@ -69,8 +69,44 @@ class Listing(Generic[E]):
             conditions.append(f"{search_attributes.PRINCIPAL.name} = {quoted(principal.name)}")
         return " AND ".join([*conditions, *compile_filter(filter_text, self._kind.kind)])
 
+    def waiting_query(self, principal: Principal, filter_text: str, *, of_others: bool) -> str:
+        """Return the visibility query of executions that wait for people.
+
+        Args:
+            principal: whose executions, unless `of_others`.
+            filter_text: as of `page`.
+            of_others: executions of all principals.
+        """
+        conditions: list[str] = [
+            f"WorkflowType = {quoted(self._kind.workflow_type)}",
+            f"TaskQueue = {quoted(self._task_queue)}",
+            "ExecutionStatus = 'Running'",
+            f"{search_attributes.WAITING_SINCE.name} IS NOT NULL",
+        ]
+        if not of_others:
+            conditions.append(f"{search_attributes.PRINCIPAL.name} = {quoted(principal.name)}")
+        return " AND ".join([*conditions, *compile_filter(filter_text, self._kind.kind)])
+
+    async def infos(
+        self, query: str, size: int, token: str
+    ) -> tuple[Sequence[WorkflowExecutionInfo], str]:
+        """Return a page of what Temporal knows of executions, and the next page's token.
+
+        Raises:
+            ApiError: INVALID_ARGUMENT; on `page_size` or `page_token`.
+        """
+        begin = _temporal_token(query, token)
+        page, after = await self._fetch_infos(query, validation.page_size(size), begin)
+        return page, _page_token(query, after) if after else ""
+
     async def _fetch(self, query: str, size: int, token: bytes) -> tuple[list[E], bytes]:
         """Return one page of Temporal's, and its token of the next one."""
+        infos, after = await self._fetch_infos(query, size, token)
+        return [await self.execution(info) for info in infos], after
+
+    async def _fetch_infos(
+        self, query: str, size: int, token: bytes
+    ) -> tuple[Sequence[WorkflowExecutionInfo], bytes]:
         listed = ListWorkflowExecutionsRequest(
             namespace=self._client.namespace, page_size=size, next_page_token=token, query=query
         )
@@ -85,9 +121,10 @@ class Listing(Generic[E]):
             raise errors.invalid_argument(
                 [("page_token", "is not a token of this list")]
             ) from error
-        return [await self._execution(info) for info in reply.executions], reply.next_page_token
+        return reply.executions, reply.next_page_token
 
-    async def _execution(self, info: WorkflowExecutionInfo) -> E:
+    async def execution(self, info: WorkflowExecutionInfo) -> E:
+        """Return an execution as a list shows it."""
         execution = await outcome.from_memo(self._client, info.memo.fields, self._kind.execution)
         execution.id = info.execution.workflow_id
         noted = decode_typed_search_attributes(info.search_attributes).get(search_attributes.PHASE)

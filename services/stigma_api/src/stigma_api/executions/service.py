@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from typing import Generic
 
 from temporalio.client import Client
 
+from stigma.agent.v1.agent_execution_service_pb2 import (
+    CANCEL_MODE_AFTER_STEP,
+    CancelAgentExecutionRequest,
+)
 from stigma.contracts import ids
 from stigma_api.access.principals import Action, Principal
 from stigma_api.executions.listing import Listing
@@ -32,13 +36,26 @@ class ExecutionService(Generic[D, E, T]):
         reader: Reader[E],
         listing: Listing[E],
         watching: Watching[E, T],
+        stop_after_step: Callable[[str, str], Awaitable[None]] | None = None,
     ) -> None:
+        """Serve executions.
+
+        Args:
+            client: Temporal's.
+            kind: of the executions.
+            starter: starts them.
+            reader: reads them.
+            listing: lists them.
+            watching: follows them.
+            stop_after_step: has one stop once its calls under way have ended, by id and reason.
+        """
         self._client = client
         self._kind: ExecutionKind[E] = kind
         self._starter: ExecutionStarter[D, E] = starter
         self._reader: Reader[E] = reader
         self._listing: Listing[E] = listing
         self._watching: Watching[E, T] = watching
+        self._stop_after_step = stop_after_step
 
     async def start(self, principal: Principal, request: StartRequest) -> E:
         """Start an execution, or return the one that the same request has started before."""
@@ -80,7 +97,18 @@ class ExecutionService(Generic[D, E, T]):
             principal.name, namespace, request.request_id, self._kind.kind
         )
         found = await self._reader.get_visible(principal, execution_id)
-        if found.is_open and await request_cancel(self._client, execution_id, request.reason):
+        if found.is_open and await self._stop(execution_id, request):
             return found.execution
         found = await self._reader.get_visible(principal, execution_id)
         return await self._reader.with_outcome(found)
+
+    async def _stop(self, execution_id: str, request: CancelRequest) -> bool:
+        """Ask an open execution to stop; return False when it has ended meanwhile."""
+        if (
+            self._stop_after_step is not None
+            and isinstance(request, CancelAgentExecutionRequest)
+            and request.mode == CANCEL_MODE_AFTER_STEP
+        ):
+            await self._stop_after_step(execution_id, request.reason)
+            return True
+        return await request_cancel(self._client, execution_id, request.reason)

@@ -19,6 +19,7 @@ from stigma.agent.v1.agent_execution_service_pb2 import (
     CallbackDelivering,
     CancelRequested,
     ExecutionStarted,
+    MessageReceived,
     ModelCallCompleted,
     ModelCallFailed,
     ModelCallStarted,
@@ -45,6 +46,7 @@ from stigma_api.executions import history_facts as facts
 from stigma_api.executions import outcome
 from stigma_api.executions.history import HistoryReader
 from stigma_api.executions.history_facts import Content, Fact, M
+from stigma_api.executions.input_events import InputEvents
 from stigma_api.executions.model_progress import ProgressFilter
 
 T = TypeVar("T", WatchAgentExecutionResponse, WatchWorkflowExecutionResponse)
@@ -136,6 +138,7 @@ class AgentEventMapper(WatchEventMapper[WatchAgentExecutionResponse]):
     def __init__(self, client: Client, execution_id: str, digest: str) -> None:
         super().__init__(client, execution_id, digest)
         self._progress = ProgressFilter()
+        self._inputs = InputEvents()
 
     @override
     def map_progress(self, progress: ModelProgress) -> Sequence[WatchAgentExecutionResponse]:
@@ -162,6 +165,20 @@ class AgentEventMapper(WatchEventMapper[WatchAgentExecutionResponse]):
                 return [self.response(model_call_failed=failed)]
             case facts.ToolCallStarted() | facts.ToolCallEnded():
                 return [await self._map_tool_call(fact)]
+        return await self._map_input(fact)
+
+    async def _map_input(self, fact: Fact) -> Sequence[WatchAgentExecutionResponse]:
+        """Return the events of what is waited for, or came, from people."""
+        match fact:
+            case facts.InputsChanged(inputs=content):
+                return list(self._inputs.changed((await content.read()).inputs))
+            case facts.InputResolved(resolution=resolution):
+                event = self._inputs.resolved(await resolution.read())
+                return [] if event is None else [event]
+            case facts.MessageSent(message=message):
+                sent = await self.decode_if_new(message)
+                received = MessageReceived(by=sent.principal, text=sent.text)
+                return [self.response(message_received=received)]
         return []
 
     async def _map_tool_call(
@@ -192,8 +209,10 @@ class AgentEventMapper(WatchEventMapper[WatchAgentExecutionResponse]):
         if not fact.continued_run_id:
             execution = await outcome.from_memo(self._client, fact.memo, AgentExecution)
             return [self.response(started=ExecutionStarted(execution=execution))]
-        if bindings := (await fact.carried()).bindings:
-            self._newest_token = bindings[-1].token
+        carried = await fact.carried()
+        self._inputs.begin(carried.turn.inputs)
+        if carried.bindings:
+            self._newest_token = carried.bindings[-1].token
         return []
 
     async def _failure(self, failure: TemporalFailure | None) -> Failure:

@@ -6,11 +6,16 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Any, Generic
 
-from stigma.agent.v1.agent_execution_pb2 import AgentExecution
+from stigma.agent.v1.agent_execution_pb2 import AgentExecution, InputResolution
 from stigma.agent.v1.agent_execution_service_pb2 import (
     AGENT_EXECUTION_VIEW_FULL,
     GetAgentExecutionRequest,
     ListAgentExecutionsResponse,
+    ListPendingInputsRequest,
+    ListPendingInputsResponse,
+    SendAgentMessageRequest,
+    SendAgentMessageResponse,
+    SubmitAgentInputRequest,
     WatchAgentExecutionRequest,
     WatchAgentExecutionResponse,
 )
@@ -25,6 +30,7 @@ from stigma.workflow.v1.workflow_execution_service_pb2 import (
 )
 from stigma.workflow.v1.workflow_execution_service_pb2_grpc import WorkflowExecutionServiceServicer
 from stigma.workflow.v1.workflow_pb2 import Workflow
+from stigma_api.executions.inputs import ExecutionInputs
 from stigma_api.executions.service import ExecutionService
 from stigma_api.executions.watch_events import T
 from stigma_api.grpc_api.interceptor import Context, caller
@@ -77,6 +83,37 @@ class AgentExecutionServicer(
     ListAgentExecutions = _ExecutionServicer.list
     WatchAgentExecution = _ExecutionServicer.watch
     CancelAgentExecution = _ExecutionServicer.cancel
+
+    def __init__(
+        self,
+        service: ExecutionService[Agent, AgentExecution, WatchAgentExecutionResponse],
+        inputs: ExecutionInputs,
+    ) -> None:
+        super().__init__(service)
+        self._inputs = inputs
+
+    async def submit_input(
+        self, request: SubmitAgentInputRequest, context: Context
+    ) -> InputResolution:
+        """Answer a pending input."""
+        return await self._inputs.submit(caller(), request)
+
+    async def send_message(
+        self, request: SendAgentMessageRequest, context: Context
+    ) -> SendAgentMessageResponse:
+        """Send a message to a running execution."""
+        return await self._inputs.send(caller(), request)
+
+    async def list_inputs(
+        self, request: ListPendingInputsRequest, context: Context
+    ) -> ListPendingInputsResponse:
+        """List what executions wait for."""
+        found, token = await self._inputs.page(caller(), request)
+        return ListPendingInputsResponse(inputs=found, next_page_token=token)
+
+    SubmitAgentInput = submit_input
+    SendAgentMessage = send_message
+    ListPendingInputs = list_inputs
 
 
 class WorkflowExecutionServicer(

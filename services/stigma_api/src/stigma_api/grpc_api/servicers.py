@@ -41,7 +41,7 @@ def register(services: Services, server: grpc.aio.Server) -> None:
     agents, workflows = Kind.AGENT, Kind.WORKFLOW
     add_AgentServiceServicer_to_server(AgentServicer(services.definitions[agents]), server)
     add_AgentExecutionServiceServicer_to_server(
-        AgentExecutionServicer(services.executions[agents]), server
+        AgentExecutionServicer(services.executions[agents], services.inputs), server
     )
     add_WorkflowServiceServicer_to_server(WorkflowServicer(services.definitions[workflows]), server)
     add_WorkflowExecutionServiceServicer_to_server(

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from stigma.agent.v1.agent_pb2 import ActivityTool, NexusTool, Tool, WorkflowTool
 from stigma.contracts import limits, tools
+from stigma.contracts.pending_inputs import answered_kind
 from stigma_api.requests.schema_rules import check_schema
 from stigma_api.requests.violations import Violations
 from stigma_api.temporal.calls import MAX_ID_BYTES
@@ -66,8 +67,15 @@ def _kind(found: Violations, at: str, tool: Tool) -> None:
             _workflow(found, f"{at}.workflow", tool.workflow)
         case "nexus":
             _nexus(found, f"{at}.nexus", tool.nexus)
+        case "question":
+            for name in ("input_schema", "output_schema"):
+                problem = "is empty for a question: the model gives its text and the schema"
+                found.require(not getattr(tool, name), f"{at}.{name}", problem)
+        case "client":
+            pass
         case _:
-            found.add(at, "must be an activity, a workflow, a nexus operation or mcp")
+            kinds = "an activity, a workflow, a nexus operation, mcp, a question or client"
+            found.add(at, f"must be {kinds}")
 
 
 def _mcp(found: Violations, at: str, tool: Tool) -> None:
@@ -117,6 +125,11 @@ def _temporal_name(found: Violations, at: str, value: str) -> None:
 
 def _policy(found: Violations, at: str, tool: Tool) -> None:
     policy, longest = tool.policy, limits.MAX_TOOL_TIMEOUT
+    if answered_kind(tool) is not None:
+        longest = limits.MAX_INPUT_TIMEOUT
+        for field, _ in policy.ListFields():
+            known = field.name in {"timeout", "max_result_bytes"}
+            found.require(known, f"{at}.{field.name}", "is not for what people answer")
     fine = [found.duration(f"{at}.{name}", policy, name, longest=longest) for name in _DURATIONS]
     if all(fine):  # a malformed one cannot be compared
         timeout = tools.Policy.of(tool).timeout

@@ -11,6 +11,8 @@ import re
 
 from stigma.agent.v1.agent_execution_pb2 import AgentExecutionSpec, CallbackPayload
 from stigma.agent.v1.agent_execution_service_pb2 import (
+    CancelAgentExecutionRequest,
+    CancelMode,
     StartAgentRequest,
 )
 from stigma.agent.v1.agent_pb2 import Agent
@@ -92,6 +94,9 @@ def check_cancel(request: CancelRequest) -> None:
         bool(request.id) != bool(request.request_id), "id", "give either id or request_id"
     )
     found.size("reason", request.reason, limits.MAX_REASON_BYTES)
+    if isinstance(request, CancelAgentExecutionRequest):
+        known = request.mode in CancelMode.values()
+        found.require(known, "mode", "is not known to this release")
     found.raise_if_any()
 
 
