@@ -78,6 +78,7 @@ class Site:
         said = {"text": "y" * text_bytes, "toolCalls": [called]}
         spec = {
             "model": "scripted:benchmark",
+            "approval": {"rules": [{"require": "APPROVAL_REQUIREMENT_NEVER"}]},
             "tools": [{"name": TOOL, "activity": {"type": TOOL, "taskQueue": self.task_queue}}],
             "limits": {"steps": steps + 1},
             "script": {"steps": [said] * steps + [{"text": "done"}]},

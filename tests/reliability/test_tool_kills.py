@@ -78,6 +78,7 @@ class ToolSite:
         spec = {
             "model": "scripted:tools",
             "tools": [tool],
+            "approval": {"rules": [{"require": "APPROVAL_REQUIREMENT_NEVER"}]},
             "limits": {"toolCalls": STEPS * batch, "steps": STEPS + 1},
             "script": {"steps": [*steps, {"text": "{results}"}]},
         }

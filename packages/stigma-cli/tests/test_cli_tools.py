@@ -36,6 +36,7 @@ spec:
       activity: {type: Find, taskQueue: QUEUE}
     - name: hold
       activity: {type: Hold, taskQueue: QUEUE}
+  approval: {rules: [{require: NEVER}]}
   script:
     steps:
       - toolCalls:

@@ -69,6 +69,7 @@ async def start(agents: ToolAgents, *steps: Any, tools: Any = (), **fields: Any)
     return People(await agents.start(agents.agent(steps, *tools, **fields)))
 
 
+@pytest.mark.tools_contract("a call without a rule waits for an approval")
 async def test_a_call_without_a_rule_waits_for_its_approval(agents: ToolAgents) -> None:
     people = await start(agents, answer(call(value=1)), LAST, approval=ApprovalPolicy())
     [found] = await people.pending()
@@ -103,6 +104,7 @@ async def test_what_is_waited_for_is_in_memo_and_search_attributes(agents: ToolA
     assert attributes.get(search_attributes.WAITING_SINCE) is None
 
 
+@pytest.mark.tools_contract("a denied call is not made")
 async def test_a_denied_call_is_not_made_and_the_model_is_told_why(agents: ToolAgents) -> None:
     people = await start(agents, answer(call(value=1)), answer(text="{results}"))
     [found] = await people.pending()
@@ -117,6 +119,7 @@ async def test_a_denied_call_is_not_made_and_the_model_is_told_why(agents: ToolA
 ORDERS = pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
 
 
+@pytest.mark.tools_contract("calls of a batch wait for no other one's approval")
 @ORDERS
 async def test_calls_of_a_batch_wait_for_no_other_approval(
     agents: ToolAgents, order: tuple[int, ...]
@@ -151,6 +154,7 @@ def _has_made(agents: ToolAgents, calls: int) -> bool:
     return len(agents.effects.calls) == calls
 
 
+@pytest.mark.tools_contract("of two answers at once one is taken")
 async def test_of_two_answers_at_once_one_is_taken(agents: ToolAgents) -> None:
     people = await start(agents, answer(call(value=1)), answer(text="{results}"))
     [found] = await people.pending()
@@ -167,6 +171,7 @@ async def test_of_two_answers_at_once_one_is_taken(agents: ToolAgents) -> None:
     assert ended.outcomes == ["REFUSED" if denied else "OK"]
 
 
+@pytest.mark.tools_contract("an answer that is repeated has the same reply")
 async def test_a_repeated_answer_has_the_same_reply(agents: ToolAgents) -> None:
     people = await start(agents, answer(call(value=1)), answer(call(value=2)), LAST)
     [found] = await people.pending()
@@ -184,8 +189,18 @@ async def test_a_repeated_answer_has_the_same_reply(agents: ToolAgents) -> None:
     [
         ({}, {"digest": "0" * 64}, "DIGEST_MISMATCH"),
         ({}, {"digest": ""}, "DIGEST_MISMATCH"),
-        ({"not_starter": True}, {"principal": "alice"}, "SELF_APPROVAL"),
-        ({"approvers": ["lead-*"]}, {}, "NOT_AN_APPROVER"),
+        pytest.param(
+            {"not_starter": True},
+            {"principal": "alice"},
+            "SELF_APPROVAL",
+            marks=pytest.mark.tools_contract("who started it may not approve"),
+        ),
+        pytest.param(
+            {"approvers": ["lead-*"]},
+            {},
+            "NOT_AN_APPROVER",
+            marks=pytest.mark.tools_contract("only approvers approve"),
+        ),
         ({}, {"arguments_json": "{}"}, "ANSWER_NOT_ALLOWED"),
         ({}, {"remember": True}, "ANSWER_NOT_ALLOWED"),
     ],
@@ -224,6 +239,7 @@ def _unknown_input(people: People) -> SubmitInput:
     return SubmitInput(request=request, principal="bob", update_id="unknown")
 
 
+@pytest.mark.tools_contract("a rule whose expression fails asks for an approval")
 @pytest.mark.parametrize(
     ("when", "waits"),
     [
@@ -266,6 +282,7 @@ async def test_a_rule_that_no_engine_evaluates_asks_people(agents: ToolAgents) -
     assert (await agents.ended(people.handle)).outcomes == ["REFUSED"]
 
 
+@pytest.mark.tools_contract("a rule refuses calls")
 async def test_a_rule_refuses_calls(agents: ToolAgents) -> None:
     ended = await agents.run(
         answer(call(value=1), call("ask", question="Why?")),
@@ -277,6 +294,7 @@ async def test_a_rule_refuses_calls(agents: ToolAgents) -> None:
     assert "a rule of this agent does not allow it" in ended.text
 
 
+@pytest.mark.tools_contract("an approval may change the arguments, and the model is told")
 async def test_an_approval_changes_the_arguments_and_the_model_is_told(agents: ToolAgents) -> None:
     people = await start(
         agents, answer(call(value=1)), LAST, approval=policy(rule(allow_edit=True))
@@ -292,6 +310,7 @@ async def test_an_approval_changes_the_arguments_and_the_model_is_told(agents: T
     assert resolution.edited_digest not in {"", resolution.arguments_digest}
 
 
+@pytest.mark.tools_contract("an approval may be for further calls")
 async def test_a_remembered_approval_is_for_this_tool_and_its_rule(agents: ToolAgents) -> None:
     people = await start(
         agents,
@@ -312,6 +331,7 @@ async def test_a_remembered_approval_is_for_this_tool_and_its_rule(agents: ToolA
     assert [each["value"] for each in agents.effects.calls] == [1, 2, 3]
 
 
+@pytest.mark.tools_contract("an expired approval is a denial")
 async def test_an_expired_approval_is_a_denial(agents: ToolAgents) -> None:
     people = await start(
         agents,
@@ -331,6 +351,7 @@ async def test_an_expired_approval_is_a_denial(agents: ToolAgents) -> None:
     assert "nobody approved it in time" in ended.text
 
 
+@pytest.mark.tools_contract("an expired approval may fail the execution")
 async def test_an_expired_approval_may_fail_the_execution(agents: ToolAgents) -> None:
     gate = policy(rule(expire_after=0.2, on_expiry=APPROVAL_EXPIRY_FAIL))
     ended = await agents.run(answer(call(value=1)), LAST, approval=gate)
@@ -342,6 +363,7 @@ async def test_an_expired_approval_may_fail_the_execution(agents: ToolAgents) ->
     )
 
 
+@pytest.mark.tools_contract("questions and tools of clients are answered")
 async def test_questions_and_client_tools_are_answered(agents: ToolAgents) -> None:
     question = call("ask", question="How many?", schema={"type": "integer"})
     people = await start(
@@ -382,6 +404,7 @@ async def test_nobody_answers(agents: ToolAgents) -> None:
     assert ended.results[0].content == "Nobody will answer. They say: on holiday"
 
 
+@pytest.mark.tools_contract("messages are read in order, before the agent ends")
 async def test_messages_are_read_before_the_next_model_call_in_order(agents: ToolAgents) -> None:
     people = await start(agents, answer(call(value=1)), answer(text="all read"))
     [found] = await people.pending()
@@ -396,6 +419,7 @@ async def test_messages_are_read_before_the_next_model_call_in_order(agents: Too
     assert list(ended.full.status.messages)[: len(told)] == told
 
 
+@pytest.mark.tools_contract("messages are read in order, before the agent ends")
 async def test_an_agent_reads_its_messages_before_it_ends(agents: ToolAgents) -> None:
     people = await start(
         agents,
@@ -438,6 +462,7 @@ async def test_a_message_after_the_step_limit_does_not_spoil_the_answer(agents: 
     assert (ended.phase, ended.text) == ("COMPLETED", "the answer")
 
 
+@pytest.mark.tools_contract("a stop after the step")
 async def test_an_agent_stops_after_its_step(agents: ToolAgents) -> None:
     people = await start(
         agents,
@@ -458,6 +483,7 @@ async def test_an_agent_stops_after_its_step(agents: ToolAgents) -> None:
     assert [each["value"] for each in agents.effects.calls] == [1]
 
 
+@pytest.mark.tools_contract("what stops an execution ends its waiting")
 @pytest.mark.parametrize("how", ["cancel", "deadline"])
 async def test_what_stops_an_execution_ends_its_waiting(agents: ToolAgents, how: str) -> None:
     agent = agents.agent([answer(call(value=1)), LAST], approval=policy(rule()))
@@ -492,6 +518,7 @@ async def test_sequential_calls_run_alone_whenever_they_are_approved(agents: Too
     assert ended.text == "done: a\nb\nc"
 
 
+@pytest.mark.tools_contract("continue-as-new carries what is waited for")
 async def test_continue_as_new_carries_what_is_waited_for(agents: ToolAgents) -> None:
     large = [call("free", how="large", size=1_500_000) for _ in range(3)]
     people = await start(

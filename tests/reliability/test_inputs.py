@@ -1,0 +1,401 @@
+"""People answer what agents wait for, through the API: who may, who is first, and kills."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import itertools
+import json
+import uuid
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import pytest
+from google.protobuf import json_format
+from google.rpc.error_details_pb2 import ErrorInfo
+from grpc_status import rpc_status
+
+from stigma.agent.v1.agent_execution_pb2 import (
+    AGENT_EXECUTION_PHASE_COMPLETED,
+    AGENT_EXECUTION_PHASE_INPUT_REQUIRED,
+    AgentExecution,
+    InputResolution,
+    PendingInput,
+)
+from stigma.agent.v1.agent_execution_service_pb2 import (
+    CANCEL_MODE_AFTER_STEP,
+    CancelAgentExecutionRequest,
+    GetAgentExecutionRequest,
+    InputAnswer,
+    InputApproval,
+    InputDenial,
+    ListPendingInputsRequest,
+    SendAgentMessageRequest,
+    StartAgentRequest,
+    SubmitAgentInputRequest,
+    WatchAgentExecutionRequest,
+)
+from stigma.agent.v1.agent_execution_service_pb2_grpc import AgentExecutionServiceStub
+from stigma.agent.v1.agent_pb2 import Agent, AgentSpec
+from stigma.agent.v1.agent_service_pb2 import ApplyAgentRequest
+from stigma.agent.v1.agent_service_pb2_grpc import AgentServiceStub
+from stigma.contracts.phases import has_ended
+from tests.reliability.test_tool_kills import TOOLS, answered
+from tests.reliability.tool_service import EFFECTS, QUEUE
+from tests.stack.channels import open_channel
+from tests.stack.plugin import StartStack, TemporalServer
+from tests.stack.stack import Stack
+from tests.stack.waiting import eventually
+
+if TYPE_CHECKING:
+    from stigma.agent.v1.agent_execution_service_pb2_grpc import AgentExecutionServiceAsyncStub
+
+AGENT_NAMES = ("cashier", "clerk")
+ORDINARY = ["agents.read", "agents.apply", "executions.start", "executions.read"]
+PEOPLE: dict[str, dict[str, Any]] = {
+    "alice": {"actions": [*ORDINARY, "agents.inline", "executions.cancel", "executions.approve"]},
+    "bob": {"actions": ["executions.approve"]},
+    "carol": {"actions": ["executions.approve"], "agents": ["other-*"]},
+    "dave": {"actions": ORDINARY},
+}
+SERVICES = ("stigma_orchestrator", "ai_worker", "stigma_api", "zigflow_worker", TOOLS)
+
+
+@dataclass
+class Site:
+    """Services with principals, a worker of tools, and its effects."""
+
+    stack: Stack
+    effects: Path
+
+    def __post_init__(self) -> None:
+        self.channels = {
+            name: open_channel(self.stack.api_address, api_key=f"key-of-{name}") for name in PEOPLE
+        }
+        self._stubs: dict[str, AgentExecutionServiceAsyncStub] = {
+            name: AgentExecutionServiceStub(channel) for name, channel in self.channels.items()
+        }
+
+    def executions(self, name: str) -> AgentExecutionServiceAsyncStub:
+        """The API as a principal sees it."""
+        return self._stubs[name]
+
+    def agent(self, *rules: dict[str, Any], tools: list[Any] | None = None) -> AgentSpec:
+        """An agent that calls `act` once with its message as the value, or the first tool."""
+        act = {"name": "act", "activity": {"type": "act", "taskQueue": self.stack.prefix + QUEUE}}
+        tools = tools or [act]
+        arguments = {"seconds": 0, "value": "paid", "cents": 500}
+        if tools[0]["name"] == "ask":
+            arguments = {"question": "How many?", "schema": {"type": "integer"}}
+        call = {"name": tools[0]["name"], "argumentsJson": json.dumps(arguments)}
+        return json_format.ParseDict(
+            {
+                "model": "scripted:people",
+                "tools": tools,
+                "approval": {"rules": rules or [{"require": "APPROVAL_REQUIREMENT_ALWAYS"}]},
+                "script": {"steps": [{"toolCalls": [call]}, {"text": "{results}"}]},
+            },
+            AgentSpec(),
+        )
+
+    async def start(self, agent: AgentSpec | str, by: str = "alice") -> str:
+        """Start an agent, and return the execution's id."""
+        which = {"agent_id": agent} if isinstance(agent, str) else {"spec": agent}
+        request = StartAgentRequest(message="pay", request_id=uuid.uuid4().hex, **which)
+        return (await answered(lambda: self.executions(by).StartAgent(request))).id
+
+    async def pending(self, execution_id: str, by: str = "alice") -> PendingInput:
+        """Wait until the execution waits, and return what for."""
+
+        async def found() -> PendingInput | None:
+            request = ListPendingInputsRequest(id=execution_id)
+            inputs = (await self.executions(by).ListPendingInputs(request)).inputs
+            return inputs[0] if inputs else None
+
+        return await answered(found)
+
+    async def submit(self, found: PendingInput, by: str = "bob", **fields: Any) -> InputResolution:
+        """Answer it; an approval unless the answer says otherwise."""
+        if not fields.keys() & {"approve", "deny", "reply", "decline"}:
+            fields["approve"] = InputApproval()
+        request = SubmitAgentInputRequest(
+            id=found.execution_id,
+            input_id=found.id,
+            arguments_digest=found.arguments_digest,
+            request_id=fields.pop("request_id", "") or uuid.uuid4().hex,
+            **fields,
+        )
+        return await self.executions(by).SubmitAgentInput(request)
+
+    async def ended(self, execution_id: str, by: str = "alice") -> AgentExecution:
+        """Wait for the end."""
+
+        async def found() -> AgentExecution | None:
+            request = GetAgentExecutionRequest(id=execution_id)
+            execution = await self.executions(by).GetAgentExecution(request)
+            return execution if has_ended(execution) else None
+
+        return await answered(found)
+
+    def effects_of(self, execution_id: str) -> int:
+        """Return how many effects an execution's calls had."""
+        return self.effects.read_text(encoding="utf-8").count(execution_id)
+
+
+@pytest.fixture(scope="module")
+async def site(
+    new_stack: StartStack, temporal_server: TemporalServer, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Site]:
+    directory = tmp_path_factory.mktemp("people")
+    effects, principals = directory / "effects.txt", directory / "principals.yaml"
+    effects.touch()
+    listed = [
+        {"name": name, "key_sha256": [hashlib.sha256(f"key-of-{name}".encode()).hexdigest()]}
+        | fields
+        for name, fields in PEOPLE.items()
+    ]
+    principals.write_text(json.dumps({"principals": listed}))
+    stack = await new_stack(
+        temporal_server.address,
+        services=SERVICES,
+        environment={
+            "stigma_api": {
+                "STIGMA_TOOL_TASK_QUEUES": "*",
+                "STIGMA_PRINCIPALS_FILE": str(principals),
+            },
+            "zigflow_worker": {"STIGMA_API_KEY": "key-of-alice"},
+            TOOLS: {EFFECTS: str(effects)},
+        },
+    )
+    site = Site(stack, effects)
+    agents = AgentServiceStub(site.channels["alice"])
+    for name in AGENT_NAMES:
+        await agents.ApplyAgent(ApplyAgentRequest(agent=Agent(name=name, spec=site.agent())))
+    yield site
+    for channel in site.channels.values():
+        await channel.close()
+    await stack.stop()
+
+
+def reason_of(error: grpc.aio.AioRpcError) -> str:
+    """The reason of an ErrorInfo among the details of an error."""
+    status: Any = rpc_status.from_call(error)
+    for detail in status.details if status else ():
+        info = ErrorInfo()
+        if detail.Unpack(info):
+            assert info.domain == "stigma.dev"
+            return str(info.reason)
+    return ""
+
+
+async def test_an_approval_through_the_api(site: Site) -> None:
+    execution_id = await site.start("cashier")
+    found = await site.pending(execution_id, "bob")
+    assert json.loads(found.arguments_json)["value"] == "paid"
+    request = GetAgentExecutionRequest(id=execution_id)
+    execution = await site.executions("alice").GetAgentExecution(request)
+    assert execution.status.phase == AGENT_EXECUTION_PHASE_INPUT_REQUIRED
+    assert [each.id for each in execution.status.pending_inputs] == [found.id]
+    first = await site.submit(found, request_id="r-1")
+    assert first.by == "bob"
+    ended = await site.ended(execution_id)
+    assert (ended.status.output.text, site.effects_of(execution_id)) == ("paid", 1)
+    assert not ended.status.pending_inputs
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await site.submit(found)
+    assert reason_of(refused.value) == "NOT_RUNNING"
+
+
+async def test_who_sees_and_answers(site: Site) -> None:
+    execution_id = await site.start("cashier")
+    found = await site.pending(execution_id)
+    for name, code in (
+        ("carol", grpc.StatusCode.NOT_FOUND),  # of other agents
+        ("dave", grpc.StatusCode.NOT_FOUND),  # of own executions
+    ):
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await site.submit(found, name)
+        assert refused.value.code() is code
+        listed = await site.executions(name).ListPendingInputs(ListPendingInputsRequest())
+        assert not listed.inputs
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await site.executions("bob").GetAgentExecution(GetAgentExecutionRequest(id=execution_id))
+    assert refused.value.code() is grpc.StatusCode.PERMISSION_DENIED  # nothing else of them
+    own = await site.start("clerk", "dave")
+    waiting = await site.pending(own, "dave")
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await site.submit(waiting, "dave")
+    assert refused.value.code() is grpc.StatusCode.PERMISSION_DENIED
+
+    async def all_listed() -> bool:
+        reply = await site.executions("bob").ListPendingInputs(ListPendingInputsRequest())
+        by_execution = {each.execution_id: each for each in reply.inputs}
+        assert not any(each.arguments_json for each in reply.inputs)
+        return {execution_id, own} <= by_execution.keys()
+
+    await eventually(all_listed)
+    for each in (found, waiting):
+        await site.submit(each, deny=InputDenial(reason="no"))
+        ended = await site.ended(each.execution_id, "alice" if each is found else "dave")
+        assert "They say: no" in ended.status.output.text
+
+
+@pytest.mark.tools_contract("an approval is for the arguments that were shown")
+@pytest.mark.parametrize(
+    ("rule", "answer", "reason"),
+    [
+        ({"not_starter": True}, {"by": "alice"}, "SELF_APPROVAL"),
+        ({"approvers": ["lead-*"]}, {}, "NOT_AN_APPROVER"),
+        ({"allow_edit": False}, {"approve": InputApproval(arguments_json="{}")}, None),
+        ({}, {"reply": InputAnswer(text="yes")}, "ANSWER_NOT_ALLOWED"),
+    ],
+)
+async def test_refusals_have_reasons(
+    site: Site, rule: dict[str, Any], answer: dict[str, Any], reason: str | None
+) -> None:
+    execution_id = await site.start(site.agent(rule))
+    found = await site.pending(execution_id)
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await site.submit(found, **answer)
+    assert reason_of(refused.value) == (reason or "ANSWER_NOT_ALLOWED")
+    found.arguments_digest = "0" * 64
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await site.submit(found)
+    assert reason_of(refused.value) == "DIGEST_MISMATCH"
+    found.id = "approval-7-7"
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await site.submit(found)
+    assert reason_of(refused.value) == "INPUT_NOT_FOUND"
+    cancel = CancelAgentExecutionRequest(id=execution_id)
+    await site.executions("alice").CancelAgentExecution(cancel)
+
+
+@pytest.mark.tools_contract("an answer satisfies its schema")
+async def test_answers_and_edits_satisfy_their_schemas(site: Site) -> None:
+    asked = await site.start(site.agent(tools=[{"name": "ask", "question": {}}]), "alice")
+    question = await site.pending(asked)
+    assert question.question == "How many?"
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await site.submit(question, reply=InputAnswer(text="three"))
+    assert reason_of(refused.value) == "SCHEMA_MISMATCH"
+    await site.submit(question, reply=InputAnswer(json="3"))
+    assert (await site.ended(asked)).status.output.text == "3"
+
+    agent = site.agent({"allow_edit": True})
+    agent.tools[0].input_schema = json.dumps(
+        {"type": "object", "properties": {"cents": {"maximum": 500}}}
+    )
+    edited = await site.start(agent)
+    call = await site.pending(edited)
+    too_much = {"seconds": 0, "value": "paid", "cents": 900}
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await site.submit(call, approve=InputApproval(arguments_json=json.dumps(too_much)))
+    assert reason_of(refused.value) == "SCHEMA_MISMATCH"
+    less = json.dumps({"seconds": 0, "value": "less", "cents": 100})
+    await site.submit(call, approve=InputApproval(arguments_json=less))
+    assert (await site.ended(edited)).status.output.text.endswith("]\nless")
+
+
+async def test_a_rule_with_an_expression_that_is_none_is_refused(site: Site) -> None:
+    agents = AgentServiceStub(site.channels["alice"])
+    bad = Agent(name="bad", spec=site.agent({"when": ".arguments |"}))
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await agents.ApplyAgent(ApplyAgentRequest(agent=bad))
+    assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert "agent.spec.approval.rules[0].when: " in (refused.value.details() or "")
+
+
+async def test_messages_and_a_stop_after_the_step(site: Site) -> None:
+    execution_id = await site.start(site.agent())
+    found = await site.pending(execution_id)
+    request = SendAgentMessageRequest(id=execution_id, message="Hurry.", request_id="m-1")
+    first = await site.executions("alice").SendAgentMessage(request)
+    assert await site.executions("alice").SendAgentMessage(request) == first
+    await site.submit(found, deny=InputDenial())
+    assert (await site.ended(execution_id)).status.phase == AGENT_EXECUTION_PHASE_COMPLETED
+    stopped = await site.start(site.agent())
+    await site.pending(stopped)
+    cancel = CancelAgentExecutionRequest(id=stopped, reason="enough", mode=CANCEL_MODE_AFTER_STEP)
+    await site.executions("alice").CancelAgentExecution(cancel)
+    ended = await site.ended(stopped)
+    assert ended.status.failure.message == "enough"
+    assert not site.effects_of(stopped)
+
+
+async def test_a_watch_shows_what_is_waited_for(site: Site) -> None:
+    execution_id = await site.start(site.agent({"expireAfter": "3s"}))
+    found = await site.pending(execution_id)
+    send = SendAgentMessageRequest(id=execution_id, message="Hurry.", request_id="m-1")
+    await site.executions("alice").SendAgentMessage(send)
+    second = await site.start(site.agent())
+    await site.submit(await site.pending(second))
+
+    async def events(watched: str) -> list[str]:
+        seen: list[str] = []
+        request = WatchAgentExecutionRequest(id=watched)
+        async for event in site.executions("alice").WatchAgentExecution(request, timeout=60):
+            name: str = event.WhichOneof("event") or ""
+            seen.append(name)
+            if name == "input_requested":
+                assert event.input_requested.input.id == found.id
+                assert not event.input_requested.input.arguments_json
+            if name == "input_resolved":
+                seen[-1] += f" {event.input_resolved.resolution.how}"
+        return [name for name in seen if name.startswith(("input", "message", "tool", "ended"))]
+
+    assert await events(execution_id) == [
+        "input_requested",
+        "message_received",
+        "input_resolved 5",
+        "ended",
+    ]
+    assert await events(second) == [
+        "input_requested",
+        "input_resolved 1",
+        "tool_call_started",
+        "tool_call_ended",
+        "ended",
+    ]
+
+
+KILLED = ("stigma_orchestrator", "stigma_api", "ai_worker")
+
+
+@pytest.mark.tools_contract("kills lose no answer")
+@pytest.mark.timeout(300)
+async def test_kills_lose_no_answer_and_double_no_effect(site: Site) -> None:
+    """Each service is killed before, during and after the answer to a call."""
+
+    async def killed(service: str) -> None:
+        await site.stack.kill(service)
+        await site.stack.start(service)
+
+    async def repeated(answer: Callable[[], Any], first: InputResolution) -> bool:
+        try:
+            return bool(await answered(answer) == first)
+        except grpc.aio.AioRpcError as error:
+            return reason_of(error) == "NOT_RUNNING"
+
+    async def one(service: str, moment: str) -> tuple[str, str]:
+        execution_id = await site.start("cashier")
+        found = await site.pending(execution_id)
+        if moment == "before":
+            await killed(service)
+        request_id = uuid.uuid4().hex
+        killing = asyncio.create_task(killed(service)) if moment == "during" else None
+        answer: Callable[[], Any] = lambda: site.submit(found, request_id=request_id)  # noqa: E731
+        first = await answered(answer)
+        if moment == "after":
+            await killed(service)
+        if killing is not None:
+            await killing
+        # The same request: before the end it has the same reply, after it there is nothing to do.
+        assert await repeated(answer, first)
+        return execution_id, (await site.ended(execution_id)).status.output.text
+
+    for service, moment in itertools.product(KILLED, ("before", "during", "after")):
+        execution_id, text = await one(service, moment)
+        assert (text, site.effects_of(execution_id)) == ("paid", 1), (service, moment)
