@@ -32,6 +32,7 @@ from stigma.agent.v1.agent_execution_service_pb2 import (
     InputAnswer,
     InputApproval,
     InputDenial,
+    ListAgentExecutionsRequest,
     ListPendingInputsRequest,
     SendAgentMessageRequest,
     StartAgentRequest,
@@ -88,6 +89,8 @@ class Site:
         act = {"name": "act", "activity": {"type": "act", "taskQueue": self.stack.prefix + QUEUE}}
         tools = tools or [act]
         arguments = {"seconds": 0, "value": "paid", "cents": 500}
+        if "agent" in tools[0]:
+            arguments = {"message": "pay"}
         if tools[0]["name"] == "ask":
             arguments = {"question": "How many?", "schema": {"type": "integer"}}
         call = {"name": tools[0]["name"], "argumentsJson": json.dumps(arguments)}
@@ -361,6 +364,7 @@ async def test_a_watch_shows_what_is_waited_for(site: Site) -> None:
     ]
 
 
+NOBODY = {"require": "APPROVAL_REQUIREMENT_NEVER"}
 KILLED = ("stigma_orchestrator", "stigma_api", "ai_worker")
 
 
@@ -399,3 +403,86 @@ async def test_kills_lose_no_answer_and_double_no_effect(site: Site) -> None:
     for service, moment in itertools.product(KILLED, ("before", "during", "after")):
         execution_id, text = await one(service, moment)
         assert (text, site.effects_of(execution_id)) == ("paid", 1), (service, moment)
+
+
+async def test_a_tree_of_agents_through_the_api(site: Site) -> None:
+    """Agents below are executions to read and list; what they wait for is answered at the root."""
+    team = {"name": "cashier", "agent": {"agent": "cashier"}}
+    execution_id = await site.start(site.agent(NOBODY, tools=[team]))
+    root = site.executions("alice")
+
+    async def below() -> PendingInput | None:
+        request = ListPendingInputsRequest(id=execution_id)
+        inputs = (await root.ListPendingInputs(request)).inputs
+        return inputs[0] if inputs else None
+
+    brief = await answered(below)
+    assert (brief.execution_id, list(brief.path)) == (f"{execution_id}-1-1", ["inline", "cashier"])
+    request = ListPendingInputsRequest(id=execution_id, input_id=brief.id)
+    [found] = (await root.ListPendingInputs(request)).inputs
+    assert json.loads(found.arguments_json)["value"] == "paid"
+    found.execution_id = execution_id  # answered at the root
+    await site.submit(found)
+    assert (await site.ended(execution_id)).status.output.text == "paid"
+    child = await site.ended(f"{execution_id}-1-1")
+    assert (child.status.root, child.status.parent) == (execution_id, execution_id)
+    assert child.spec.agent_id == "cashier@1"
+
+    async def listed() -> bool:
+        request = ListAgentExecutionsRequest(filter=f'root = "{execution_id}"')
+        found = (await root.ListAgentExecutions(request)).executions
+        return [each.id for each in found] == [child.id]
+
+    await eventually(listed)
+
+
+@pytest.mark.parametrize("named", ["nobody", "cashier@7"])
+async def test_an_agent_that_is_not_registered_is_not_called(site: Site, named: str) -> None:
+    spec = site.agent(NOBODY, tools=[{"name": "team", "agent": {"agent": named}}])
+    agents = AgentServiceStub(site.channels["alice"])
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await agents.ApplyAgent(ApplyAgentRequest(agent=Agent(name="boss", spec=spec)))
+    assert reason_of(refused.value) == "TOOL_AGENT_NOT_FOUND"
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await site.executions("alice").StartAgent(
+            StartAgentRequest(spec=spec, message="go", request_id=uuid.uuid4().hex)
+        )
+    assert refused.value.code() is grpc.StatusCode.NOT_FOUND
+
+
+@pytest.mark.tools_contract("kills leave no budget exceeded and no agent behind")
+@pytest.mark.timeout(300)
+async def test_trees_under_kills(site: Site) -> None:
+    """Three agents of three calls each, while services are killed: one effect a call."""
+    calls = [
+        {"name": "act", "argumentsJson": json.dumps({"seconds": 0.3, "value": f"v{n}"})}
+        for n in range(3)
+    ]
+    worker = site.agent(NOBODY)
+    del worker.script.steps[0].tool_calls[:]
+    for call in calls:
+        worker.script.steps[0].tool_calls.add(
+            name=call["name"], arguments_json=call["argumentsJson"]
+        )
+    agents = AgentServiceStub(site.channels["alice"])
+    await agents.ApplyAgent(ApplyAgentRequest(agent=Agent(name="worker", spec=worker)))
+    boss = site.agent(NOBODY, tools=[{"name": "worker", "agent": {"agent": "worker"}}])
+    [first, _] = boss.script.steps
+    for _ in range(2):
+        first.tool_calls.add().CopyFrom(first.tool_calls[0])
+    for each in first.tool_calls:
+        each.arguments_json = json.dumps({"message": "go"})
+    boss.limits.steps, boss.limits.tool_calls = 8, 12
+    running = [await site.start(boss) for _ in range(4)]
+    for service in ("stigma_orchestrator", "ai_worker", "stigma_orchestrator", "stigma_api"):
+        await site.stack.kill(service)
+        await site.stack.start(service)
+    for execution_id in running:
+        ended = await site.ended(execution_id)
+        assert ended.status.output.text == "\n".join(["v0\nv1\nv2"] * 3)
+        usage = ended.status.usage
+        assert (usage.model_calls, usage.tool_calls, usage.sub_agents) == (8, 12, 3)
+        for number in range(3):
+            child = f"{execution_id}-1-{number + 1}"
+            assert has_ended(await site.ended(child))
+            assert site.effects_of(child) == 3

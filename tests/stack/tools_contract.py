@@ -66,6 +66,13 @@ ROWS = (
     "what stops an execution ends its waiting",
     "continue-as-new carries what is waited for",
     "kills lose no answer",
+    "an agent calls agents",
+    "a failed agent is a result",
+    "the budget of a tree of agents",
+    "agents call agents only so deep, and so often",
+    "what stops an agent stops those below it",
+    "agents below wait for people too",
+    "kills leave no budget exceeded and no agent behind",
 )
 
 

@@ -14,7 +14,7 @@ from stigma.agent.v1.agent_execution_service_pb2 import (
     StartAgentRequest,
 )
 from stigma.agent.v1.agent_pb2 import Agent, AgentSpec
-from stigma.contracts import search_attributes
+from stigma.contracts import search_attributes, sub_agents
 from stigma.contracts.executions import Kind
 from stigma.contracts.workflows import AgentWorkflow, WorkflowExecutionWorkflow
 from stigma.internal.v1.execution_pb2 import AgentWorkflowInput, WorkflowExecutionInput
@@ -76,8 +76,8 @@ AGENTS = ExecutionKind(
     input=AgentWorkflowInput,
     workflow=AgentWorkflow,
     name_attribute=search_attributes.AGENT,
-    fields_kept_from_memo=("message", "input_json", "env"),
-    definition_fields_stripped=("instructions", "output_schema", "script", "tools", "approval"),
+    fields_kept_from_memo=sub_agents.PRIVATE_SPEC_FIELDS,
+    definition_fields_stripped=sub_agents.STRIPPED_AGENT_FIELDS,
     query_returns_spec=True,
 )
 WORKFLOWS = ExecutionKind(

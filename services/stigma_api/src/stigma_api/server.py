@@ -23,6 +23,7 @@ from stigma_api.definitions.mcp_listing import McpListing
 from stigma_api.definitions.registry import Registry
 from stigma_api.definitions.rule_check import RuleChecker
 from stigma_api.definitions.service import DefinitionService
+from stigma_api.definitions.sub_agent_access import SubAgentAccess
 from stigma_api.definitions.tool_access import ToolAccess, ToolPlaces
 from stigma_api.diagnosis.cluster_gauges import ClusterGauges
 from stigma_api.diagnosis.service import DiagnosisService
@@ -110,8 +111,15 @@ def _services(
     documents = DocumentChecker(client, queues.engine)
     mcp_listing = McpListing(client, queues.orchestrator)
     tools = ToolAccess(places, workflows, mcp_listing, RuleChecker(documents))
+    sub_agents = SubAgentAccess(agents, tools)
     queue = queues.orchestrator
-    shared: dict[str, Any] = {"tools": tools, "tokens": tokens, "task_queue": queue, "clock": clock}
+    shared: dict[str, Any] = {
+        "tools": tools,
+        "sub_agents": sub_agents,
+        "tokens": tokens,
+        "task_queue": queue,
+        "clock": clock,
+    }
     inputs = ExecutionInputs(client, Reader(client, AGENTS), Listing(client, AGENTS, queue))
     agent_executions = _executions(
         client,
@@ -124,7 +132,7 @@ def _services(
     workflow_executions = _executions(client, WORKFLOWS, workflows, WorkflowEventMapper, **shared)
     return Services(
         definitions={
-            Kind.AGENT: DefinitionService(agents, validation.check_agent, tools.check_applied),
+            Kind.AGENT: DefinitionService(agents, validation.check_agent, sub_agents.check_applied),
             Kind.WORKFLOW: DefinitionService(workflows, validation.check_workflow, documents.check),
         },
         executions={Kind.AGENT: agent_executions, Kind.WORKFLOW: workflow_executions},
@@ -140,6 +148,7 @@ def _executions(
     mapper: Callable[[Client, str, str], WatchEventMapper[T]],
     *,
     tools: ToolAccess,
+    sub_agents: SubAgentAccess,
     tokens: CallbackTokenPolicy,
     task_queue: str,
     clock: TemporalClock,
@@ -152,7 +161,7 @@ def _executions(
         admission=Admission(tokens, client.namespace),
         tokens=tokens,
         probe=TokenProbe(client),
-        resolver=StartResolver(client, registry, tools, tokens, clock),
+        resolver=StartResolver(client, registry, tools, sub_agents, tokens=tokens, clock=clock),
         launcher=Launcher(client, kind, reader, task_queue, clock),
         reader=reader,
     )

@@ -50,6 +50,16 @@ MAX_TOOL_ATTEMPTS = 100
 DEFAULT_TOOL_RESULT_BYTES = 32 * 1024
 MAX_TOOL_RESULT_BYTES = 256 * 1024
 MAX_TOOL_ERROR_BYTES = 4 * 1024
+# Levels of agents below an execution, and executions of them, unless settings say otherwise.
+DEFAULT_AGENT_DEPTH = 5
+DEFAULT_SUB_AGENTS = 100
+# Agents that one execution may run at once, and the size of those that its tools lead to: each
+# start carries them, and a workflow task may issue no more than 4 MiB of commands.
+MAX_SUB_AGENTS_AT_ONCE = 10
+MAX_SUB_AGENTS_BYTES = 192 * 1024
+MAX_SUB_AGENT_NAMES = 64
+# How long an execution that was stopped waits for the end of the agents below it.
+SUB_AGENTS_STOP_GRACE = timedelta(seconds=30)
 # How long executions wait for people, unless they say otherwise, and at most.
 DEFAULT_INPUT_TIMEOUT = timedelta(hours=24)
 MAX_INPUT_TIMEOUT = timedelta(days=30)

@@ -34,15 +34,37 @@ _PREFIXES: dict[PendingInputKind.ValueType, str] = {
     PENDING_INPUT_KIND_CLIENT_TOOL: "client",
 }
 
+# A call's id is "<step>-<n>".
+_CALL_PARTS = 2
+# Of a root execution "agent-<hex>".
+_ROOT_PARTS = 2
 
-def input_id(kind: PendingInputKind.ValueType, call_id: str) -> str:
-    """Return the id of what a call waits for."""
-    return f"{_PREFIXES[kind]}-{call_id}"
+
+def input_id(
+    kind: PendingInputKind.ValueType, call_id: str, execution_id: str, root: str = ""
+) -> str:
+    """Return the id of what a call waits for, unique in a tree of agents.
+
+    Args:
+        kind: of the input.
+        call_id: the call, "<step>-<n>".
+        execution_id: of the call; of an agent below another one, "<root>-<call>-<call>…".
+        root: the execution that was started; empty for this one.
+    """
+    below = execution_id.removeprefix(root) if root else ""
+    return f"{_PREFIXES[kind]}{below}-{call_id}"
 
 
 def call_of(input_id: str) -> str:
     """Return the call that waits for an input."""
-    return input_id.partition("-")[2]
+    return "-".join(input_id.split("-")[-_CALL_PARTS:])
+
+
+def execution_of(input_id: str, execution_id: str) -> str:
+    """Return the execution that waits for an input, which is a given one or below it."""
+    root = execution_id.split("-")[:_ROOT_PARTS]
+    found = "-".join([*root, *input_id.split("-")[1:-_CALL_PARTS]])
+    return found if found.startswith(execution_id) else execution_id
 
 
 def answered_kind(tool: Tool) -> PendingInputKind.ValueType | None:

@@ -21,6 +21,10 @@ WARN_TIME = SearchAttributeKey.for_datetime("StigmaWarnTime")
 """Time at which `limits.WARN_AFTER` of the time from start to deadline is over."""
 WAITING_SINCE = SearchAttributeKey.for_datetime("StigmaWaitingSince")
 """Time of the oldest input that an execution waits for from people; absent while there is none."""
+ROOT = SearchAttributeKey.for_keyword("StigmaRoot")
+"""Id of the execution that was started, on those of agents below it."""
+PARENT = SearchAttributeKey.for_keyword("StigmaParent")
+"""Id of the execution whose tool call this one is."""
 
 CALLBACK_WAITING = "WAITING"
 
@@ -35,6 +39,8 @@ ALL: tuple[SearchAttributeKey[Any], ...] = (
     START_TIME,
     WARN_TIME,
     WAITING_SINCE,
+    ROOT,
+    PARENT,
 )
 
 INDEXED_VALUE_TYPES: dict[str, IndexedValueType.ValueType] = {

@@ -24,6 +24,7 @@ from stigma.agent.v1.agent_execution_pb2 import (
     TOOL_OUTCOME_OK,
     TOOL_OUTCOME_REFUSED,
     TOOL_OUTCOME_UNKNOWN,
+    AgentExecution,
     ToolCall,
     ToolOutcome,
     ToolResult,
@@ -55,6 +56,9 @@ def of_success(call: ToolCall, tool: Tool, payload: Payload | None) -> ToolResul
     max_bytes = tools.Policy.of(tool).max_result_bytes
     if tool.HasField("mcp") and payload is not None:
         return _of_mcp_server(call, payload)
+    if tool.HasField("agent") and payload is not None:
+        output = payloads.from_raw(RawValue(payload), AgentExecution).status.output
+        return _result(call, TOOL_OUTCOME_OK, output.json or output.text, max_bytes)
     return of_payload(call, payload, max_bytes)
 
 
@@ -90,6 +94,12 @@ def of_failure(call: ToolCall, error: BaseException, max_bytes: int) -> ToolResu
         error = error.__cause__ or error
     outcome, text = _of_cause(error)
     return _result(call, outcome, text, min(max_bytes, limits.MAX_TOOL_ERROR_BYTES))
+
+
+def of_limit(call: ToolCall, reason: str, message: str) -> ToolResult:
+    """Return the result of a call that was not made, since a limit does not allow it."""
+    text = f"{reason}: {message} {_HAS_NOT_HAPPENED}"
+    return _result(call, TOOL_OUTCOME_NOT_RUN, text, limits.MAX_TOOL_ERROR_BYTES)
 
 
 def of_refusal(call: ToolCall, problem: str) -> ToolResult:

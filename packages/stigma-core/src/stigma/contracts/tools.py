@@ -193,6 +193,8 @@ def model_schema(tool: Tool) -> dict[str, Any]:
     """
     if tool.HasField("question"):
         return _question_schema()
+    if tool.HasField("agent") and not tool.input_schema:
+        return _message_schema()
     schema: dict[str, Any] = {"type": "object", "properties": {}}
     if tool.input_schema:
         schema = json_text.parse(tool.input_schema)
@@ -205,6 +207,15 @@ def model_schema(tool: Tool) -> dict[str, Any]:
         if isinstance(required, list):
             schema["required"] = [name for name in required if name != hidden]
     return schema
+
+
+def _message_schema() -> dict[str, Any]:
+    return {
+        "type": "object",
+        "properties": {"message": {"type": "string", "minLength": 1}},
+        "required": ["message"],
+        "additionalProperties": False,
+    }
 
 
 def _question_schema() -> dict[str, Any]:

@@ -26,7 +26,7 @@ from stigma.agent.v1.agent_execution_service_pb2 import (
     SendAgentMessageResponse,
     SubmitAgentInputRequest,
 )
-from stigma.contracts import json_text, pending_inputs
+from stigma.contracts import json_text, limits, pending_inputs
 from stigma.contracts.workflows import AgentWorkflow, UpdateRefusal
 from stigma.internal.v1.execution_pb2 import PendingInputs, SendMessage, SubmitInput
 from stigma_api import errors
@@ -70,15 +70,16 @@ class ExecutionInputs:
                 the same request tells.
         """
         input_rules.check_submit(request)
-        found = await self._get(principal, request.id)
+        named = pending_inputs.execution_of(request.input_id, request.id)
+        found = await self._get(principal, named)
         is_approval = request.WhichOneof("answer") in _ANSWERS_TO_APPROVALS
         if is_approval or not _is_own(principal, found):
             principal.require(Action.EXECUTIONS_APPROVE)
-        await self._check_schema(request)
+        await self._check_schema(named, request)
         update_id = _update_id(principal, "input", request.request_id)
         submitted = SubmitInput(request=request, principal=principal.name, update_id=update_id)
         resolution: InputResolution = await self._update(
-            request.id, AgentWorkflow.submit_input, submitted, update_id
+            named, AgentWorkflow.submit_input, submitted, update_id
         )
         return resolution
 
@@ -115,7 +116,7 @@ class ExecutionInputs:
         """Return the pending inputs of a page of executions, and the next page's token."""
         if request.id:
             await self._get(principal, request.id)
-            return list((await self._query(request.id, request.input_id)).inputs), ""
+            return await self._of_execution(principal, request.id, request.input_id), ""
         if not principal.may(Action.EXECUTIONS_APPROVE):
             principal.require(Action.EXECUTIONS_READ)
         query = self._listing.waiting_query(
@@ -123,6 +124,19 @@ class ExecutionInputs:
         )
         infos, token = await self._listing.infos(query, request.page_size, request.page_token)
         return [each for info in infos for each in await self._of_memo(principal, info)], token
+
+    async def _of_execution(
+        self, principal: Principal, execution_id: str, input_id: str
+    ) -> list[PendingInput]:
+        """Return the inputs of an execution; without `input_id`, of the agents below it too."""
+        if input_id:
+            named = pending_inputs.execution_of(input_id, execution_id)
+            await self._get(principal, named)
+            return list((await self._query(named, input_id)).inputs)
+        own = list((await self._query(execution_id, "")).inputs)
+        query = self._listing.waiting_query(principal, f'root = "{execution_id}"', of_others=True)
+        infos, _ = await self._listing.infos(query, limits.DEFAULT_SUB_AGENTS, "")
+        return own + [each for info in infos for each in await self._of_memo(principal, info)]
 
     async def _of_memo(
         self, principal: Principal, info: WorkflowExecutionInfo
@@ -142,7 +156,7 @@ class ExecutionInputs:
             raise errors.not_found(f"agent execution {execution_id}")
         return found
 
-    async def _check_schema(self, request: SubmitAgentInputRequest) -> None:
+    async def _check_schema(self, execution_id: str, request: SubmitAgentInputRequest) -> None:
         """Check what a person gives against the schema of the pending input, if it has one.
 
         What is pending no more is not checked: the execution itself knows why, or the reply.
@@ -150,7 +164,7 @@ class ExecutionInputs:
         edited = request.approve.arguments_json
         if not edited and not request.HasField("reply"):
             return
-        pending = (await self._query(request.id, request.input_id)).inputs
+        pending = (await self._query(execution_id, request.input_id)).inputs
         schema = pending[0].schema if pending else ""
         if not schema:
             return

@@ -29,11 +29,9 @@ from stigma.agent.v1.agent_pb2 import (
 )
 from stigma.contracts import errors, payloads
 from stigma.contracts.executions import Execution
+from stigma.contracts.sub_agents import MEMO_DIGEST, MEMO_EXECUTION
 from stigma.workflow.v1.workflow_execution_pb2 import WorkflowExecution
 from stigma_api.kinds import E
-
-MEMO_EXECUTION = "execution"
-MEMO_DIGEST = "digest"
 
 _PHASES: dict[int, AgentExecutionPhase.ValueType] = {
     WorkflowExecutionStatus.WORKFLOW_EXECUTION_STATUS_COMPLETED: AGENT_EXECUTION_PHASE_COMPLETED,

@@ -10,7 +10,7 @@ from typing import Generic
 from temporalio.common import RawValue
 
 from stigma.agent.v1.agent_pb2 import McpToolDefinition
-from stigma.internal.v1.execution_pb2 import Bind
+from stigma.internal.v1.execution_pb2 import Bind, SubAgent
 from stigma.workflow.v1.workflow_pb2 import Workflow
 from stigma_api.access.principals import Principal
 from stigma_api.kinds import E, ExecutionKind, ExecutionSpec, StartRequest
@@ -43,6 +43,8 @@ class StartCommand(Generic[E]):
     """The registered workflows that an agent's tools run, by the tools' names."""
     mcp_tools: Sequence[McpToolDefinition] = field(init=False)
     """The tools of MCP servers: of the agent's version, or as listed now for an inline one."""
+    sub_agents: Mapping[str, SubAgent] = field(init=False)
+    """The registered agents that an agent's tools lead to, by what the tools name."""
     input: RawValue = field(init=False)
     bind_payload: RawValue | None = field(init=False)
     initial: E = field(init=False)

@@ -18,11 +18,13 @@ from stigma.agent.v1.agent_execution_pb2 import (
 from stigma.agent.v1.agent_pb2 import Agent, AgentSpec, McpToolDefinition
 from stigma.contracts import configuration, limits, payloads
 from stigma.contracts.deadlines import execution_deadline
+from stigma.contracts.sub_agents import MEMO_DIGEST, MEMO_EXECUTION
 from stigma.contracts.tokens import fingerprint
-from stigma.internal.v1.execution_pb2 import AgentWorkflowInput, WorkflowExecutionInput
+from stigma.internal.v1.execution_pb2 import AgentWorkflowInput, SubAgent, WorkflowExecutionInput
 from stigma.workflow.v1.workflow_pb2 import Workflow
 from stigma_api import errors
 from stigma_api.definitions.registry import Registry
+from stigma_api.definitions.sub_agent_access import SubAgentAccess
 from stigma_api.definitions.tool_access import ToolAccess
 from stigma_api.executions import outcome
 from stigma_api.executions.callback_tokens import CallbackTokenPolicy
@@ -53,9 +55,12 @@ class StartResolver(Generic[D, E]):
         client: Client,
         registry: Registry[D],
         tools: ToolAccess,
+        agents: SubAgentAccess,
+        *,
         tokens: CallbackTokenPolicy,
         clock: TemporalClock,
     ) -> None:
+        self._agents = agents
         self._clock = clock
         self._converter = client.data_converter.payload_converter
         self._registry: Registry[D] = registry
@@ -76,6 +81,7 @@ class StartResolver(Generic[D, E]):
         command.spec = _execution_spec(command, definition_id, definition)
         validation.check_overrides(command.spec)
         command.tool_workflows = await self._tool_workflows(command)
+        command.sub_agents = await self._sub_agents(command)
         now = self._now(command)
         if command.callback_deadline is not None:
             await self._tokens.check_deadline(command.callback_deadline, now)
@@ -112,6 +118,12 @@ class StartResolver(Generic[D, E]):
             return await self._tools.resolve(command.spec.agent, "agent.spec", None)
         return await self._tools.resolve(command.spec.agent, "spec", command.principal)
 
+    async def _sub_agents(self, command: StartCommand[E]) -> Mapping[str, SubAgent]:
+        if not isinstance(command.spec, AgentExecutionSpec):
+            return {}
+        author = command.principal if command.definition is None else None
+        return await self._agents.resolve(command.spec.agent, author)
+
     def _encode(self, command: StartCommand[E], now: datetime) -> None:
         """Encode the workflow's input, its memo and its first signal.
 
@@ -126,8 +138,8 @@ class StartResolver(Generic[D, E]):
         deadline = execution_deadline(now, timeout, command.callback_deadline)
         command.reply, command.initial = _initial_executions(command, now, deadline)
         command.memo = {
-            outcome.MEMO_EXECUTION: payloads.to_binary_payload(command.initial),
-            outcome.MEMO_DIGEST: command.digest.hex(),
+            MEMO_EXECUTION: payloads.to_binary_payload(command.initial),
+            MEMO_DIGEST: command.digest.hex(),
         }
         command.bind_payload = self._payload(command.bind) if command.bind is not None else None
         command.input = self._payload(_workflow_input(command, timeout, deadline))
@@ -182,6 +194,8 @@ def _workflow_input(
         for tool, workflow in command.tool_workflows.items():
             request.tool_workflows[tool].CopyFrom(workflow)
         request.mcp_tools.extend(command.mcp_tools)
+        for named, agent in command.sub_agents.items():
+            request.sub_agents[named].CopyFrom(agent)
     request.deadline.FromDatetime(deadline)
     request.timeout.FromTimedelta(timeout or timedelta())
     return request

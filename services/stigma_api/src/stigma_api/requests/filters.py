@@ -3,6 +3,7 @@
     filter    = [ condition { "AND" condition } ]
     condition = ( KIND | "session" | "labels." KEY ) "=" STRING
               | "phase" "=" PHASE
+              | ( "root" | "parent" ) "=" STRING                of agents
               | "start_time" ( ">=" | "<=" | "=" ) STRING      RFC 3339
     KIND      = "agent" or "workflow", whichever are listed
     STRING    = '"' … '"'      without quotes, apostrophes and backslashes inside
@@ -33,6 +34,7 @@ _TOKEN = re.compile(
     re.VERBOSE,
 )
 _NAMES = {Kind.AGENT: search_attributes.AGENT, Kind.WORKFLOW: search_attributes.WORKFLOW}
+_TREES = {"root": search_attributes.ROOT, "parent": search_attributes.PARENT}
 _PHASE = search_attributes.PHASE.name
 # Open is running or paused: servers that cannot pause a workflow refuse a query for that status.
 _OPEN = "CloseTime IS NULL"
@@ -88,8 +90,10 @@ def _condition(tokens: list[tuple[str, str]], listed: Kind) -> str:
     if field == "start_time":
         return f"StartTime {operator} {quoted(_time(_string(field, value_kind, value)))}"
     label = field.removeprefix("labels.") if field.startswith("labels.") else ""
-    if field not in {listed, "phase", "session"} and not label:
-        raise _bad(f"a field is {listed}, phase, session, start_time or labels.KEY")
+    trees = _TREES if listed is Kind.AGENT else {}
+    if field not in {listed, "phase", "session", *trees} and not label:
+        named = ", ".join((listed, "phase", "session", *trees))
+        raise _bad(f"a field is {named}, start_time or labels.KEY")
     if operator != "=":
         raise _bad(f"{field} is compared with =")
     if field == "phase":
@@ -100,6 +104,8 @@ def _condition(tokens: list[tuple[str, str]], listed: Kind) -> str:
     text = _string(field, value_kind, value)
     if field == listed:
         return f"{_NAMES[listed].name} = {quoted(text)}"
+    if field in trees:
+        return f"{trees[field].name} = {quoted(text)}"
     if field == "session":
         return f"{search_attributes.SESSION.name} = {quoted(text)}"
     return f"{search_attributes.LABELS.name} = {quoted(f'{label}={text}')}"

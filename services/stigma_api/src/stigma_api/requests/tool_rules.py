@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 
-from stigma.agent.v1.agent_pb2 import ActivityTool, NexusTool, Tool, WorkflowTool
+from stigma.agent.v1.agent_pb2 import ActivityTool, AgentLimits, NexusTool, Tool, WorkflowTool
 from stigma.contracts import limits, tools
 from stigma.contracts.pending_inputs import answered_kind
 from stigma_api.requests.schema_rules import check_schema
@@ -73,8 +74,11 @@ def _kind(found: Violations, at: str, tool: Tool) -> None:
                 found.require(not getattr(tool, name), f"{at}.{name}", problem)
         case "client":
             pass
+        case "agent":
+            found.definition_id(f"{at}.agent.agent", tool.agent.agent)
+            _budget(found, f"{at}.agent.budget", tool.agent.budget)
         case _:
-            kinds = "an activity, a workflow, a nexus operation, mcp, a question or client"
+            kinds = "an activity, a workflow, a nexus operation, mcp, a question, client or agent"
             found.add(at, f"must be {kinds}")
 
 
@@ -116,6 +120,15 @@ def _nexus(found: Violations, at: str, nexus: NexusTool) -> None:
     _temporal_name(found, f"{at}.operation", nexus.operation)
 
 
+def _budget(found: Violations, at: str, budget: AgentLimits) -> None:
+    for name in ("steps", "tokens", "cost_usd", "tool_calls"):
+        value = getattr(budget, name)
+        fine = value >= 0 and math.isfinite(value)
+        found.require(fine, f"{at}.{name}", "must not be negative")
+    problem = "is the timeout of the tool's policy"
+    found.require(not budget.HasField("timeout"), f"{at}.timeout", problem)
+
+
 def _temporal_name(found: Violations, at: str, value: str) -> None:
     if not value.strip() or _UNPRINTABLE.search(value):
         found.add(at, "must be given, without control characters")
@@ -125,6 +138,10 @@ def _temporal_name(found: Violations, at: str, value: str) -> None:
 
 def _policy(found: Violations, at: str, tool: Tool) -> None:
     policy, longest = tool.policy, limits.MAX_TOOL_TIMEOUT
+    if tool.HasField("agent"):
+        for field, _ in policy.ListFields():
+            known = field.name in {"timeout", "max_result_bytes", "sequential"}
+            found.require(known, f"{at}.{field.name}", "is not for agents that are called")
     if answered_kind(tool) is not None:
         longest = limits.MAX_INPUT_TIMEOUT
         for field, _ in policy.ListFields():

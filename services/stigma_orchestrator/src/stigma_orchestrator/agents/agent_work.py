@@ -45,6 +45,7 @@ class AgentWork(ABC):
             configure(request.spec.agent, request.spec.config),
             request.deadline.ToDatetime(UTC),
             queues,
+            request.lineage,
         )
         self._budget = Budget(self._context.configuration, request.carried)
 
@@ -66,6 +67,8 @@ class AgentWork(ABC):
         """Write the agent's id, steps and usage; not the conversation."""
         execution.spec.agent_id = self._request.spec.agent_id
         execution.status.steps = self._budget.steps
+        execution.status.parent = self._request.lineage.parent
+        execution.status.root = self._request.lineage.root
         execution.status.usage.CopyFrom(self._budget.usage)
         for model, usage in self._budget.usage_by_model.items():
             execution.status.usage_by_model[model].CopyFrom(usage)

@@ -87,6 +87,8 @@ class Batch:
         finally:
             for task in (*tasks, wake):
                 task.cancel()
+            # An agent that is called ends before the one that calls.
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     def _ends_early(self, *, may_hand_over: bool) -> bool:
         if self._gates.inputs.has_answers:
@@ -111,8 +113,9 @@ class Batch:
             self._enter(index, _State.READY)
             await workflow.wait_condition(lambda: self._may_start(index))
             self._enter(index, _State.RUNNING)
-            result = await gate.step.run()
-            result = gate.told(result)
+            result = gate.step.begin()
+        if result is None:
+            result = gate.told(await gate.step.run())
         elif gate.is_untold:
             self.untold.append(result)
         self._results[step.call.call_id] = result

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from stigma.agent.v1.agent_execution_pb2 import Usage
 from stigma.agent.v1.agent_pb2 import FailureReason
@@ -47,6 +47,22 @@ class Budget:
         _add(self._of_model(model), used)
         self._output_error = answer.output_error
 
+    @property
+    def limits(self) -> Configuration:
+        """The limits."""
+        return self._limits
+
+    @property
+    def used_steps(self) -> int:
+        """Number of model calls that were answered, those of agents below included."""
+        return max(self.steps, self.usage.model_calls)
+
+    def add_sub_agent(self, used: Usage, by_model: Mapping[str, Usage]) -> None:
+        """Count what an agent below has used."""
+        _add(self.usage, used)
+        for model, usage in by_model.items():
+            _add(self._of_model(model), usage)
+
     def add_tool_calls(self, model: str, count: int) -> None:
         """Count the tool calls of one answer, before any of them starts.
 
@@ -81,7 +97,7 @@ class Budget:
         """Return the failure of the limit that is reached, or None."""
         limits, usage = self._limits, self.usage
         tokens = usage.input_tokens + usage.output_tokens
-        if self.steps >= limits.steps:
+        if self.used_steps >= limits.steps:
             if self._output_error:
                 return self._exceeded(
                     FailureReason.FAILURE_REASON_INVALID_OUTPUT,

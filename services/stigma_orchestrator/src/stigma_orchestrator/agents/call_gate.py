@@ -63,12 +63,18 @@ class CallGate:
     async def needs_person(self) -> bool:
         """Return whether the call waits for a person; then that is pending from now on."""
         call, kind = self.step.call, pending_inputs.answered_kind(self.step.tool)
-        id_ = pending_inputs.input_id(kind or PENDING_INPUT_KIND_APPROVAL, call.call_id)
+        context = self._gates.context
+        id_ = pending_inputs.input_id(
+            kind or PENDING_INPUT_KIND_APPROVAL,
+            call.call_id,
+            context.execution_id,
+            context.lineage.root,
+        )
         if (carried := self._gates.inputs.find(id_)) is not None:
             self._add_details(carried)
             self._pending = carried
             return True
-        rule, required = await ApprovalStep(self._gates.context, call, self._usage).run()
+        rule, required = await ApprovalStep(context, call, self._usage).run()
         if required == APPROVAL_REQUIREMENT_REFUSE:
             self._result = pending_inputs.of_rule(call)
         elif kind is not None and self._is_schema_large(kind):
@@ -175,6 +181,7 @@ class CallGate:
             arguments_digest=approvals.digest(call.arguments_json),
             execution_id=context.execution_id,
             agent_id=context.spec.agent_id,
+            path=context.lineage.path,
         )
         found.request_time.FromDatetime(now)
         found.expire_time.FromDatetime(min(now + expires_after, context.deadline))

@@ -20,6 +20,7 @@ from stigma.agent.v1.agent_execution_pb2 import (
 from stigma.agent.v1.agent_pb2 import FailureReason
 from stigma.contracts.configuration import Configuration
 from stigma.contracts.task_queues import TaskQueues
+from stigma.internal.v1.execution_pb2 import Lineage
 
 
 class AgentFailedError(Exception):
@@ -47,6 +48,8 @@ class StepContext:
     configuration: Configuration
     deadline: datetime
     queues: TaskQueues
+    lineage: Lineage = field(default_factory=Lineage)
+    """Where the execution is in a tree of agents."""
 
 
 @dataclass(frozen=True)

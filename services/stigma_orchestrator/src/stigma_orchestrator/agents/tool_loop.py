@@ -13,9 +13,10 @@ from stigma.agent.v1.agent_execution_pb2 import (
     AgentOutput,
     Failure,
     Message,
+    ToolCall,
     ToolResult,
 )
-from stigma.agent.v1.agent_pb2 import FailureReason
+from stigma.agent.v1.agent_pb2 import FailureReason, Tool
 from stigma.contracts import conversation, limits, tools, versions
 from stigma.contracts.pending_inputs import without_details
 from stigma.contracts.task_queues import TaskQueues
@@ -31,10 +32,12 @@ from stigma_orchestrator.agents.call_gate import Gates
 from stigma_orchestrator.agents.converse_step import ConverseStep
 from stigma_orchestrator.agents.ending import completed
 from stigma_orchestrator.agents.inputs import PendingInputs
+from stigma_orchestrator.agents.ledger import Ledger
 from stigma_orchestrator.agents.mailbox import Mailbox
 from stigma_orchestrator.agents.mcp_listing import McpListingCheck
 from stigma_orchestrator.agents.model_step import invalid_output_message
 from stigma_orchestrator.agents.step import AgentFailedError
+from stigma_orchestrator.agents.sub_agent_step import SubAgentStep
 from stigma_orchestrator.agents.tool_step import ToolStep
 from stigma_orchestrator.agents.turns import Turn, Turns
 from stigma_orchestrator.executions.outcome import Continue, Outcome
@@ -61,6 +64,7 @@ class ToolLoop(AgentWork):
             remembered=dict(carried.remembered),
             rules=dict(carried.turn.rules),
         )
+        self._ledger = Ledger(request, self._budget)
         self._batch: Batch | None = None
         self._untold: list[ToolResult] = []
         self._open: Turn | None = None
@@ -141,10 +145,9 @@ class ToolLoop(AgentWork):
 
     async def _make_calls(self, turn: Turn) -> bool:
         """Make the calls of a turn; return False where some of them still wait."""
-        steps = [
-            ToolStep(self._context, self._tools[call.name], call, self._request.tool_workflows)
-            for call in conversation.calls(turn.answer)
-        ]
+        calls = [(self._tools[call.name], call) for call in conversation.calls(turn.answer)]
+        agents = sum(tool.HasField("agent") for tool, _ in calls)
+        steps = [self._step(tool, call, agents) for tool, call in calls]
         batch = self._batch = Batch(steps, self._gates, turn.results, self._budget.usage)
         is_complete = await batch.run(may_hand_over=self._may_hand_over)
         self._untold += batch.untold
@@ -154,6 +157,12 @@ class ToolLoop(AgentWork):
             self._batch = self._open = None
             self._check(turn)
         return is_complete
+
+    def _step(self, tool: Tool, call: ToolCall, agents: int) -> ToolStep:
+        context, workflows = self._context, self._request.tool_workflows
+        if tool.HasField("agent"):
+            return SubAgentStep(context, tool, call, workflows, self._request, self._ledger, agents)
+        return ToolStep(context, tool, call, workflows)
 
     def _end(self) -> Outcome | None:
         """Return the end of the work, if the last turn is its end."""

@@ -37,6 +37,10 @@ class ToolStep:
         """Whether no other call of the same answer runs at the same time."""
         return self.tool.policy.sequential
 
+    def begin(self) -> ToolResult | None:
+        """Return the result of a call that cannot even begin; None where it can."""
+        return None
+
     async def run(self) -> ToolResult:
         """Run the call; whatever becomes of it is a result.
 

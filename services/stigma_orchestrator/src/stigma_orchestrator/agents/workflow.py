@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from temporalio import workflow
 from typing_extensions import override
 
@@ -38,8 +40,13 @@ class AgentWorkflow(workflows.AgentWorkflow):
         self._loop = (
             ToolLoop(request, queues) if request.spec.agent.tools else AgentLoop(request, queues)
         )
+        calls_agents = any(tool.HasField("agent") for tool in request.spec.agent.tools)
         self._lifecycle = ExecutionLifecycle(
-            self._loop, request, AgentExecution, carried=request.carried
+            self._loop,
+            request,
+            AgentExecution,
+            carried=request.carried,
+            stop_grace=limits.SUB_AGENTS_STOP_GRACE if calls_agents else timedelta(),
         )
 
     @override

@@ -507,10 +507,16 @@ class AgentExecutionStatus(_message.Message):
     MESSAGES_FIELD_NUMBER: _builtins.int
     USAGE_BY_MODEL_FIELD_NUMBER: _builtins.int
     PENDING_INPUTS_FIELD_NUMBER: _builtins.int
+    PARENT_FIELD_NUMBER: _builtins.int
+    ROOT_FIELD_NUMBER: _builtins.int
     phase: Global___AgentExecutionPhase.ValueType
     """Where it is in its life."""
     steps: _builtins.int
     """Model calls finished so far."""
+    parent: _builtins.str
+    """The execution whose tool call this one is; empty for one that was started."""
+    root: _builtins.str
+    """The execution that was started, of which this one is a part; empty for that one."""
     @_builtins.property
     def output(self) -> Global___AgentOutput:
         """The result, once COMPLETED."""
@@ -549,7 +555,7 @@ class AgentExecutionStatus(_message.Message):
 
     @_builtins.property
     def pending_inputs(self) -> _containers.RepeatedCompositeFieldContainer[Global___PendingInput]:
-        """What it waits for from people, oldest first."""
+        """What it waits for from people, oldest first; not what agents below it wait for."""
 
     def __init__(
         self,
@@ -566,10 +572,12 @@ class AgentExecutionStatus(_message.Message):
         messages: _abc.Iterable[Global___Message] | None = ...,
         usage_by_model: _abc.Mapping[_builtins.str, Global___Usage] | None = ...,
         pending_inputs: _abc.Iterable[Global___PendingInput] | None = ...,
+        parent: _builtins.str = ...,
+        root: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["callback", b"callback", "deadline", b"deadline", "end_time", b"end_time", "failure", b"failure", "output", b"output", "start_time", b"start_time", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["callback", b"callback", "deadline", b"deadline", "end_time", b"end_time", "failure", b"failure", "messages", b"messages", "output", b"output", "pending_inputs", b"pending_inputs", "phase", b"phase", "start_time", b"start_time", "steps", b"steps", "usage", b"usage", "usage_by_model", b"usage_by_model"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["callback", b"callback", "deadline", b"deadline", "end_time", b"end_time", "failure", b"failure", "messages", b"messages", "output", b"output", "parent", b"parent", "pending_inputs", b"pending_inputs", "phase", b"phase", "root", b"root", "start_time", b"start_time", "steps", b"steps", "usage", b"usage", "usage_by_model", b"usage_by_model"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -592,6 +600,7 @@ class PendingInput(_message.Message):
     REQUEST_TIME_FIELD_NUMBER: _builtins.int
     EXPIRE_TIME_FIELD_NUMBER: _builtins.int
     EXECUTION_ID_FIELD_NUMBER: _builtins.int
+    PATH_FIELD_NUMBER: _builtins.int
     APPROVERS_FIELD_NUMBER: _builtins.int
     NOT_STARTER_FIELD_NUMBER: _builtins.int
     ALLOW_EDIT_FIELD_NUMBER: _builtins.int
@@ -636,6 +645,10 @@ class PendingInput(_message.Message):
         """When it expires."""
 
     @_builtins.property
+    def path(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Names of the agents from the root execution's to this one's; empty for a root's own."""
+
+    @_builtins.property
     def approvers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Globs of the principals that may answer; empty: all that may approve."""
 
@@ -653,6 +666,7 @@ class PendingInput(_message.Message):
         request_time: _timestamp_pb2.Timestamp | None = ...,
         expire_time: _timestamp_pb2.Timestamp | None = ...,
         execution_id: _builtins.str = ...,
+        path: _abc.Iterable[_builtins.str] | None = ...,
         approvers: _abc.Iterable[_builtins.str] | None = ...,
         not_starter: _builtins.bool = ...,
         allow_edit: _builtins.bool = ...,
@@ -661,7 +675,7 @@ class PendingInput(_message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time", "request_time", b"request_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_id", b"agent_id", "allow_edit", b"allow_edit", "allow_remember", b"allow_remember", "approvers", b"approvers", "arguments_digest", b"arguments_digest", "arguments_json", b"arguments_json", "call_id", b"call_id", "execution_id", b"execution_id", "expire_time", b"expire_time", "id", b"id", "kind", b"kind", "not_starter", b"not_starter", "question", b"question", "request_time", b"request_time", "schema", b"schema", "tool", b"tool"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_id", b"agent_id", "allow_edit", b"allow_edit", "allow_remember", b"allow_remember", "approvers", b"approvers", "arguments_digest", b"arguments_digest", "arguments_json", b"arguments_json", "call_id", b"call_id", "execution_id", b"execution_id", "expire_time", b"expire_time", "id", b"id", "kind", b"kind", "not_starter", b"not_starter", "path", b"path", "question", b"question", "request_time", b"request_time", "schema", b"schema", "tool", b"tool"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -790,6 +804,7 @@ class Usage(_message.Message):
     TOOL_CALLS_FIELD_NUMBER: _builtins.int
     UNMEASURED_CALLS_FIELD_NUMBER: _builtins.int
     UNPRICED_CALLS_FIELD_NUMBER: _builtins.int
+    SUB_AGENTS_FIELD_NUMBER: _builtins.int
     input_tokens: _builtins.int
     """Tokens read by the model."""
     output_tokens: _builtins.int
@@ -808,6 +823,8 @@ class Usage(_message.Message):
     """Model calls among `model_calls` whose tokens are estimated: the provider reported none."""
     unpriced_calls: _builtins.int
     """Model calls among them whose cost is not known: the price is not, or the usage."""
+    sub_agents: _builtins.int
+    """Executions of agents below this one. All other numbers include theirs."""
     def __init__(
         self,
         *,
@@ -820,10 +837,11 @@ class Usage(_message.Message):
         tool_calls: _builtins.int = ...,
         unmeasured_calls: _builtins.int = ...,
         unpriced_calls: _builtins.int = ...,
+        sub_agents: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cache_read_tokens", b"cache_read_tokens", "cache_write_tokens", b"cache_write_tokens", "cost_usd", b"cost_usd", "input_tokens", b"input_tokens", "model_calls", b"model_calls", "output_tokens", b"output_tokens", "tool_calls", b"tool_calls", "unmeasured_calls", b"unmeasured_calls", "unpriced_calls", b"unpriced_calls"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cache_read_tokens", b"cache_read_tokens", "cache_write_tokens", b"cache_write_tokens", "cost_usd", b"cost_usd", "input_tokens", b"input_tokens", "model_calls", b"model_calls", "output_tokens", b"output_tokens", "sub_agents", b"sub_agents", "tool_calls", b"tool_calls", "unmeasured_calls", b"unmeasured_calls", "unpriced_calls", b"unpriced_calls"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -91,7 +91,7 @@ class SubmitAgentInputRequest(_message.Message):
     id: _builtins.str
     """The execution's id."""
     input_id: _builtins.str
-    """The pending input's id."""
+    """The pending input's id; of an agent below the execution too."""
     arguments_digest: _builtins.str
     """As the pending input has it; must be given for an approval."""
     request_id: _builtins.str
@@ -307,7 +307,7 @@ class ListPendingInputsRequest(_message.Message):
     """From the previous page's reply."""
     id: _builtins.str
     """Of this execution alone, instead of the fields above: with arguments and schemas, as far as they
-    fit into one answer.
+    fit into one answer; and, without them, of the agents below it.
     """
     input_id: _builtins.str
     """With id: this one alone, whole."""
@@ -519,7 +519,7 @@ class ListAgentExecutionsRequest(_message.Message):
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     filter: _builtins.str
     """Conditions joined by AND: `agent = "name"`, `phase = RUNNING`, `session = "…"`,
-    `labels.KEY = "…"`, `start_time >= "RFC 3339"` (also <=). Empty: all.
+    `root = "id"`, `parent = "id"`, `labels.KEY = "…"`, `start_time >= "RFC 3339"` (also <=). Empty: all.
     """
     page_size: _builtins.int
     """Most executions on a page; 0: 50; at most 1000."""
@@ -890,19 +890,23 @@ class ToolCallStarted(_message.Message):
 
     CALL_ID_FIELD_NUMBER: _builtins.int
     NAME_FIELD_NUMBER: _builtins.int
+    EXECUTION_ID_FIELD_NUMBER: _builtins.int
     call_id: _builtins.str
     """"<step>-<n>"."""
     name: _builtins.str
     """Name of the tool."""
+    execution_id: _builtins.str
+    """Of an agent's call: the execution that it is."""
     def __init__(
         self,
         *,
         call_id: _builtins.str = ...,
         name: _builtins.str = ...,
+        execution_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["call_id", b"call_id", "name", b"name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["call_id", b"call_id", "execution_id", b"execution_id", "name", b"name"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

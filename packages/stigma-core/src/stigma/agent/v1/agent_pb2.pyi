@@ -131,6 +131,10 @@ class _FailureReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Failure
     """An MCP server lists a tool differently from when the agent's version was applied."""
     FAILURE_REASON_INPUT_EXPIRED: _FailureReason.ValueType  # 25
     """Nobody approved a call in time, and its rule says that the execution fails then."""
+    FAILURE_REASON_DEPTH_LIMIT: _FailureReason.ValueType  # 26
+    """Agents call agents too many levels deep."""
+    FAILURE_REASON_CHILD_LIMIT: _FailureReason.ValueType  # 27
+    """More executions of agents below one execution than allowed."""
 
 class FailureReason(_FailureReason, metaclass=_FailureReasonEnumTypeWrapper):
     """Why an agent, one of its model calls, or a workflow did not succeed."""
@@ -187,6 +191,10 @@ FAILURE_REASON_TOOL_CHANGED: FailureReason.ValueType  # 24
 """An MCP server lists a tool differently from when the agent's version was applied."""
 FAILURE_REASON_INPUT_EXPIRED: FailureReason.ValueType  # 25
 """Nobody approved a call in time, and its rule says that the execution fails then."""
+FAILURE_REASON_DEPTH_LIMIT: FailureReason.ValueType  # 26
+"""Agents call agents too many levels deep."""
+FAILURE_REASON_CHILD_LIMIT: FailureReason.ValueType  # 27
+"""More executions of agents below one execution than allowed."""
 Global___FailureReason: _TypeAlias = FailureReason  # noqa: Y015
 
 @_typing.final
@@ -450,6 +458,7 @@ class Tool(_message.Message):
     MCP_FIELD_NUMBER: _builtins.int
     QUESTION_FIELD_NUMBER: _builtins.int
     CLIENT_FIELD_NUMBER: _builtins.int
+    AGENT_FIELD_NUMBER: _builtins.int
     POLICY_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """A letter, then letters, digits, dashes and underscores; at most 64 characters. Of `mcp`, whose
@@ -488,6 +497,10 @@ class Tool(_message.Message):
         """Runs wherever who answers it is."""
 
     @_builtins.property
+    def agent(self) -> Global___AgentTool:
+        """Another registered agent."""
+
+    @_builtins.property
     def policy(self) -> Global___ToolPolicy:
         """How long a call may take, and what happens to one that fails."""
 
@@ -504,13 +517,14 @@ class Tool(_message.Message):
         mcp: Global___McpTool | None = ...,
         question: Global___QuestionTool | None = ...,
         client: Global___ClientTool | None = ...,
+        agent: Global___AgentTool | None = ...,
         policy: Global___ToolPolicy | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["activity", b"activity", "client", b"client", "kind", b"kind", "mcp", b"mcp", "nexus", b"nexus", "policy", b"policy", "question", b"question", "workflow", b"workflow"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["activity", b"activity", "agent", b"agent", "client", b"client", "kind", b"kind", "mcp", b"mcp", "nexus", b"nexus", "policy", b"policy", "question", b"question", "workflow", b"workflow"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["activity", b"activity", "client", b"client", "description", b"description", "input_schema", b"input_schema", "kind", b"kind", "mcp", b"mcp", "name", b"name", "nexus", b"nexus", "output_schema", b"output_schema", "policy", b"policy", "question", b"question", "workflow", b"workflow"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["activity", b"activity", "agent", b"agent", "client", b"client", "description", b"description", "input_schema", b"input_schema", "kind", b"kind", "mcp", b"mcp", "name", b"name", "nexus", b"nexus", "output_schema", b"output_schema", "policy", b"policy", "question", b"question", "workflow", b"workflow"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["activity", "workflow", "nexus", "mcp", "question", "client"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["activity", "workflow", "nexus", "mcp", "question", "client", "agent"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
@@ -575,6 +589,39 @@ class WorkflowTool(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___WorkflowTool: _TypeAlias = WorkflowTool  # noqa: Y015
+
+@_typing.final
+class AgentTool(_message.Message):
+    """Another registered agent: a call is an execution of its own, within what is left of the limits of
+    the one that calls. Without an input_schema the model gives {message}; with one, its arguments are
+    the agent's input. The agent's output is the result.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AGENT_FIELD_NUMBER: _builtins.int
+    BUDGET_FIELD_NUMBER: _builtins.int
+    agent: _builtins.str
+    """Registered agent, or name@version. It is looked up when the first execution starts."""
+    @_builtins.property
+    def budget(self) -> Global___AgentLimits:
+        """Most that one call may use; also at most an equal share, among the calls of agents in one
+        answer, of what is left.
+        """
+
+    def __init__(
+        self,
+        *,
+        agent: _builtins.str = ...,
+        budget: Global___AgentLimits | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["budget", b"budget"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "budget", b"budget"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AgentTool: _TypeAlias = AgentTool  # noqa: Y015
 
 @_typing.final
 class QuestionTool(_message.Message):

@@ -163,6 +163,27 @@ class AgentWorkflowInput(_message.Message):
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
+    @_typing.final
+    class SubAgentsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        @_builtins.property
+        def value(self) -> Global___SubAgent: ...
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: Global___SubAgent | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["value", b"value"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     EXECUTION_ID_FIELD_NUMBER: _builtins.int
     SPEC_FIELD_NUMBER: _builtins.int
     SPEC_DIGEST_FIELD_NUMBER: _builtins.int
@@ -171,6 +192,8 @@ class AgentWorkflowInput(_message.Message):
     TIMEOUT_FIELD_NUMBER: _builtins.int
     TOOL_WORKFLOWS_FIELD_NUMBER: _builtins.int
     MCP_TOOLS_FIELD_NUMBER: _builtins.int
+    SUB_AGENTS_FIELD_NUMBER: _builtins.int
+    LINEAGE_FIELD_NUMBER: _builtins.int
     execution_id: _builtins.str
     """The execution's id, also the workflow id."""
     spec_digest: _builtins.bytes
@@ -203,6 +226,16 @@ class AgentWorkflowInput(_message.Message):
         start for an agent without a version.
         """
 
+    @_builtins.property
+    def sub_agents(self) -> _containers.MessageMap[_builtins.str, Global___SubAgent]:
+        """The registered agents that the agent's tools name, and those that theirs name, as resolved at the
+        start of the root; by what a tool names.
+        """
+
+    @_builtins.property
+    def lineage(self) -> Global___Lineage:
+        """Where the execution is in a tree of agents."""
+
     def __init__(
         self,
         *,
@@ -214,14 +247,107 @@ class AgentWorkflowInput(_message.Message):
         timeout: _duration_pb2.Duration | None = ...,
         tool_workflows: _abc.Mapping[_builtins.str, _workflow_pb2.Workflow] | None = ...,
         mcp_tools: _abc.Iterable[_agent_pb2.McpToolDefinition] | None = ...,
+        sub_agents: _abc.Mapping[_builtins.str, Global___SubAgent] | None = ...,
+        lineage: Global___Lineage | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["carried", b"carried", "deadline", b"deadline", "spec", b"spec", "timeout", b"timeout"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["carried", b"carried", "deadline", b"deadline", "lineage", b"lineage", "spec", b"spec", "timeout", b"timeout"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["carried", b"carried", "deadline", b"deadline", "execution_id", b"execution_id", "mcp_tools", b"mcp_tools", "spec", b"spec", "spec_digest", b"spec_digest", "timeout", b"timeout", "tool_workflows", b"tool_workflows"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["carried", b"carried", "deadline", b"deadline", "execution_id", b"execution_id", "lineage", b"lineage", "mcp_tools", b"mcp_tools", "spec", b"spec", "spec_digest", b"spec_digest", "sub_agents", b"sub_agents", "timeout", b"timeout", "tool_workflows", b"tool_workflows"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___AgentWorkflowInput: _TypeAlias = AgentWorkflowInput  # noqa: Y015
+
+@_typing.final
+class SubAgent(_message.Message):
+    """A registered agent that a tool names."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class ToolWorkflowsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        @_builtins.property
+        def value(self) -> _workflow_pb2.Workflow: ...
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _workflow_pb2.Workflow | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["value", b"value"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    AGENT_FIELD_NUMBER: _builtins.int
+    TOOL_WORKFLOWS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def agent(self) -> _agent_pb2.Agent:
+        """The version that was found."""
+
+    @_builtins.property
+    def tool_workflows(self) -> _containers.MessageMap[_builtins.str, _workflow_pb2.Workflow]:
+        """The registered documents that its tools name."""
+
+    def __init__(
+        self,
+        *,
+        agent: _agent_pb2.Agent | None = ...,
+        tool_workflows: _abc.Mapping[_builtins.str, _workflow_pb2.Workflow] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "tool_workflows", b"tool_workflows"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SubAgent: _TypeAlias = SubAgent  # noqa: Y015
+
+@_typing.final
+class Lineage(_message.Message):
+    """Where an execution is in a tree of agents."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ROOT_FIELD_NUMBER: _builtins.int
+    PARENT_FIELD_NUMBER: _builtins.int
+    PATH_FIELD_NUMBER: _builtins.int
+    DEPTH_LEFT_FIELD_NUMBER: _builtins.int
+    SUB_AGENTS_FIELD_NUMBER: _builtins.int
+    root: _builtins.str
+    """The execution that was started; empty for itself."""
+    parent: _builtins.str
+    """The execution whose tool call this one is; empty for the root."""
+    depth_left: _builtins.int
+    """Most levels of agents below this one."""
+    sub_agents: _builtins.int
+    """Most executions of agents below this one."""
+    @_builtins.property
+    def path(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Names of the agents from the root's to this one's."""
+
+    def __init__(
+        self,
+        *,
+        root: _builtins.str = ...,
+        parent: _builtins.str = ...,
+        path: _abc.Iterable[_builtins.str] | None = ...,
+        depth_left: _builtins.int = ...,
+        sub_agents: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["depth_left", b"depth_left", "parent", b"parent", "path", b"path", "root", b"root", "sub_agents", b"sub_agents"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Lineage: _TypeAlias = Lineage  # noqa: Y015
 
 @_typing.final
 class CarriedState(_message.Message):

@@ -25,6 +25,116 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// What a rule asks for.
+type ApprovalRequirement int32
+
+const (
+	// As ALWAYS.
+	ApprovalRequirement_APPROVAL_REQUIREMENT_UNSPECIFIED ApprovalRequirement = 0
+	// The call is made.
+	ApprovalRequirement_APPROVAL_REQUIREMENT_NEVER ApprovalRequirement = 1
+	// The call is made once it is approved.
+	ApprovalRequirement_APPROVAL_REQUIREMENT_ALWAYS ApprovalRequirement = 2
+	// The call is not made; the model is told so.
+	ApprovalRequirement_APPROVAL_REQUIREMENT_REFUSE ApprovalRequirement = 3
+)
+
+// Enum value maps for ApprovalRequirement.
+var (
+	ApprovalRequirement_name = map[int32]string{
+		0: "APPROVAL_REQUIREMENT_UNSPECIFIED",
+		1: "APPROVAL_REQUIREMENT_NEVER",
+		2: "APPROVAL_REQUIREMENT_ALWAYS",
+		3: "APPROVAL_REQUIREMENT_REFUSE",
+	}
+	ApprovalRequirement_value = map[string]int32{
+		"APPROVAL_REQUIREMENT_UNSPECIFIED": 0,
+		"APPROVAL_REQUIREMENT_NEVER":       1,
+		"APPROVAL_REQUIREMENT_ALWAYS":      2,
+		"APPROVAL_REQUIREMENT_REFUSE":      3,
+	}
+)
+
+func (x ApprovalRequirement) Enum() *ApprovalRequirement {
+	p := new(ApprovalRequirement)
+	*p = x
+	return p
+}
+
+func (x ApprovalRequirement) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (ApprovalRequirement) Descriptor() protoreflect.EnumDescriptor {
+	return file_stigma_agent_v1_agent_proto_enumTypes[0].Descriptor()
+}
+
+func (ApprovalRequirement) Type() protoreflect.EnumType {
+	return &file_stigma_agent_v1_agent_proto_enumTypes[0]
+}
+
+func (x ApprovalRequirement) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use ApprovalRequirement.Descriptor instead.
+func (ApprovalRequirement) EnumDescriptor() ([]byte, []int) {
+	return file_stigma_agent_v1_agent_proto_rawDescGZIP(), []int{0}
+}
+
+// What happens to a call that nobody approves in time.
+type ApprovalExpiry int32
+
+const (
+	// As DENY.
+	ApprovalExpiry_APPROVAL_EXPIRY_UNSPECIFIED ApprovalExpiry = 0
+	// The call is not made; the model is told so.
+	ApprovalExpiry_APPROVAL_EXPIRY_DENY ApprovalExpiry = 1
+	// The execution fails with INPUT_EXPIRED.
+	ApprovalExpiry_APPROVAL_EXPIRY_FAIL ApprovalExpiry = 2
+)
+
+// Enum value maps for ApprovalExpiry.
+var (
+	ApprovalExpiry_name = map[int32]string{
+		0: "APPROVAL_EXPIRY_UNSPECIFIED",
+		1: "APPROVAL_EXPIRY_DENY",
+		2: "APPROVAL_EXPIRY_FAIL",
+	}
+	ApprovalExpiry_value = map[string]int32{
+		"APPROVAL_EXPIRY_UNSPECIFIED": 0,
+		"APPROVAL_EXPIRY_DENY":        1,
+		"APPROVAL_EXPIRY_FAIL":        2,
+	}
+)
+
+func (x ApprovalExpiry) Enum() *ApprovalExpiry {
+	p := new(ApprovalExpiry)
+	*p = x
+	return p
+}
+
+func (x ApprovalExpiry) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (ApprovalExpiry) Descriptor() protoreflect.EnumDescriptor {
+	return file_stigma_agent_v1_agent_proto_enumTypes[1].Descriptor()
+}
+
+func (ApprovalExpiry) Type() protoreflect.EnumType {
+	return &file_stigma_agent_v1_agent_proto_enumTypes[1]
+}
+
+func (x ApprovalExpiry) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use ApprovalExpiry.Descriptor instead.
+func (ApprovalExpiry) EnumDescriptor() ([]byte, []int) {
+	return file_stigma_agent_v1_agent_proto_rawDescGZIP(), []int{1}
+}
+
 // Why an agent, one of its model calls, or a workflow did not succeed.
 type FailureReason int32
 
@@ -79,6 +189,12 @@ const (
 	FailureReason_FAILURE_REASON_TOOL_UNAVAILABLE FailureReason = 23
 	// An MCP server lists a tool differently from when the agent's version was applied.
 	FailureReason_FAILURE_REASON_TOOL_CHANGED FailureReason = 24
+	// Nobody approved a call in time, and its rule says that the execution fails then.
+	FailureReason_FAILURE_REASON_INPUT_EXPIRED FailureReason = 25
+	// Agents call agents too many levels deep.
+	FailureReason_FAILURE_REASON_DEPTH_LIMIT FailureReason = 26
+	// More executions of agents below one execution than allowed.
+	FailureReason_FAILURE_REASON_CHILD_LIMIT FailureReason = 27
 )
 
 // Enum value maps for FailureReason.
@@ -109,6 +225,9 @@ var (
 		22: "FAILURE_REASON_TOOL_CALL_LIMIT",
 		23: "FAILURE_REASON_TOOL_UNAVAILABLE",
 		24: "FAILURE_REASON_TOOL_CHANGED",
+		25: "FAILURE_REASON_INPUT_EXPIRED",
+		26: "FAILURE_REASON_DEPTH_LIMIT",
+		27: "FAILURE_REASON_CHILD_LIMIT",
 	}
 	FailureReason_value = map[string]int32{
 		"FAILURE_REASON_UNSPECIFIED":          0,
@@ -136,6 +255,9 @@ var (
 		"FAILURE_REASON_TOOL_CALL_LIMIT":      22,
 		"FAILURE_REASON_TOOL_UNAVAILABLE":     23,
 		"FAILURE_REASON_TOOL_CHANGED":         24,
+		"FAILURE_REASON_INPUT_EXPIRED":        25,
+		"FAILURE_REASON_DEPTH_LIMIT":          26,
+		"FAILURE_REASON_CHILD_LIMIT":          27,
 	}
 )
 
@@ -150,11 +272,11 @@ func (x FailureReason) String() string {
 }
 
 func (FailureReason) Descriptor() protoreflect.EnumDescriptor {
-	return file_stigma_agent_v1_agent_proto_enumTypes[0].Descriptor()
+	return file_stigma_agent_v1_agent_proto_enumTypes[2].Descriptor()
 }
 
 func (FailureReason) Type() protoreflect.EnumType {
-	return &file_stigma_agent_v1_agent_proto_enumTypes[0]
+	return &file_stigma_agent_v1_agent_proto_enumTypes[2]
 }
 
 func (x FailureReason) Number() protoreflect.EnumNumber {
@@ -163,7 +285,7 @@ func (x FailureReason) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use FailureReason.Descriptor instead.
 func (FailureReason) EnumDescriptor() ([]byte, []int) {
-	return file_stigma_agent_v1_agent_proto_rawDescGZIP(), []int{0}
+	return file_stigma_agent_v1_agent_proto_rawDescGZIP(), []int{2}
 }
 
 // One immutable version of a registered agent.
@@ -290,7 +412,9 @@ type AgentSpec struct {
 	// What the scripted model plays. Only with provider "scripted".
 	Script *Script `protobuf:"bytes,9,opt,name=script,proto3" json:"script,omitempty"`
 	// What the model may call. Names differ, also where case, dashes and underscores are ignored.
-	Tools         []*Tool `protobuf:"bytes,10,rep,name=tools,proto3" json:"tools,omitempty"`
+	Tools []*Tool `protobuf:"bytes,10,rep,name=tools,proto3" json:"tools,omitempty"`
+	// Which calls of tools need a person's approval. A call that no rule is for needs one.
+	Approval      *ApprovalPolicy `protobuf:"bytes,11,opt,name=approval,proto3" json:"approval,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -395,6 +519,181 @@ func (x *AgentSpec) GetTools() []*Tool {
 	return nil
 }
 
+func (x *AgentSpec) GetApproval() *ApprovalPolicy {
+	if x != nil {
+		return x.Approval
+	}
+	return nil
+}
+
+// Which calls of tools need a person's approval: the first rule that is for a call decides. A call
+// that no rule is for, or whose rule cannot be evaluated, needs an approval. Questions and tools of
+// clients are answered by people anyway: for those only REFUSE has a meaning.
+type ApprovalPolicy struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// In order; at most 32.
+	Rules         []*ApprovalRule `protobuf:"bytes,1,rep,name=rules,proto3" json:"rules,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ApprovalPolicy) Reset() {
+	*x = ApprovalPolicy{}
+	mi := &file_stigma_agent_v1_agent_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ApprovalPolicy) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ApprovalPolicy) ProtoMessage() {}
+
+func (x *ApprovalPolicy) ProtoReflect() protoreflect.Message {
+	mi := &file_stigma_agent_v1_agent_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ApprovalPolicy.ProtoReflect.Descriptor instead.
+func (*ApprovalPolicy) Descriptor() ([]byte, []int) {
+	return file_stigma_agent_v1_agent_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *ApprovalPolicy) GetRules() []*ApprovalRule {
+	if x != nil {
+		return x.Rules
+	}
+	return nil
+}
+
+// One rule of an approval policy.
+type ApprovalRule struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Globs of the names that the model is given of tools. Empty: all tools.
+	Tools []string `protobuf:"bytes,1,rep,name=tools,proto3" json:"tools,omitempty"`
+	// jq expression over {arguments, tool, agent, caller, principal, labels, usage}: the rule is for
+	// the call if the value is neither false nor null. Empty: for every call of these tools.
+	When string `protobuf:"bytes,2,opt,name=when,proto3" json:"when,omitempty"`
+	// What the rule asks for.
+	Require ApprovalRequirement `protobuf:"varint,3,opt,name=require,proto3,enum=stigma.agent.v1.ApprovalRequirement" json:"require,omitempty"`
+	// Globs of the principals that may approve; empty: all with the permission executions.approve.
+	Approvers []string `protobuf:"bytes,4,rep,name=approvers,proto3" json:"approvers,omitempty"`
+	// Who started the execution may not approve.
+	NotStarter bool `protobuf:"varint,5,opt,name=not_starter,json=notStarter,proto3" json:"not_starter,omitempty"`
+	// Who approves may change the arguments.
+	AllowEdit bool `protobuf:"varint,6,opt,name=allow_edit,json=allowEdit,proto3" json:"allow_edit,omitempty"`
+	// Who approves may do so for all further calls of this tool by the execution that this rule is
+	// for.
+	AllowRemember bool `protobuf:"varint,7,opt,name=allow_remember,json=allowRemember,proto3" json:"allow_remember,omitempty"`
+	// How long the call waits for an approval; 24 h by default, at most until the deadline.
+	ExpireAfter *durationpb.Duration `protobuf:"bytes,8,opt,name=expire_after,json=expireAfter,proto3" json:"expire_after,omitempty"`
+	// What happens then.
+	OnExpiry      ApprovalExpiry `protobuf:"varint,9,opt,name=on_expiry,json=onExpiry,proto3,enum=stigma.agent.v1.ApprovalExpiry" json:"on_expiry,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ApprovalRule) Reset() {
+	*x = ApprovalRule{}
+	mi := &file_stigma_agent_v1_agent_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ApprovalRule) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ApprovalRule) ProtoMessage() {}
+
+func (x *ApprovalRule) ProtoReflect() protoreflect.Message {
+	mi := &file_stigma_agent_v1_agent_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ApprovalRule.ProtoReflect.Descriptor instead.
+func (*ApprovalRule) Descriptor() ([]byte, []int) {
+	return file_stigma_agent_v1_agent_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *ApprovalRule) GetTools() []string {
+	if x != nil {
+		return x.Tools
+	}
+	return nil
+}
+
+func (x *ApprovalRule) GetWhen() string {
+	if x != nil {
+		return x.When
+	}
+	return ""
+}
+
+func (x *ApprovalRule) GetRequire() ApprovalRequirement {
+	if x != nil {
+		return x.Require
+	}
+	return ApprovalRequirement_APPROVAL_REQUIREMENT_UNSPECIFIED
+}
+
+func (x *ApprovalRule) GetApprovers() []string {
+	if x != nil {
+		return x.Approvers
+	}
+	return nil
+}
+
+func (x *ApprovalRule) GetNotStarter() bool {
+	if x != nil {
+		return x.NotStarter
+	}
+	return false
+}
+
+func (x *ApprovalRule) GetAllowEdit() bool {
+	if x != nil {
+		return x.AllowEdit
+	}
+	return false
+}
+
+func (x *ApprovalRule) GetAllowRemember() bool {
+	if x != nil {
+		return x.AllowRemember
+	}
+	return false
+}
+
+func (x *ApprovalRule) GetExpireAfter() *durationpb.Duration {
+	if x != nil {
+		return x.ExpireAfter
+	}
+	return nil
+}
+
+func (x *ApprovalRule) GetOnExpiry() ApprovalExpiry {
+	if x != nil {
+		return x.OnExpiry
+	}
+	return ApprovalExpiry_APPROVAL_EXPIRY_UNSPECIFIED
+}
+
 // A tool: something that the model may call, with JSON arguments and a result.
 type Tool struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -405,7 +704,8 @@ type Tool struct {
 	Description string `protobuf:"bytes,2,opt,name=description,proto3" json:"description,omitempty"`
 	// JSON Schema of the arguments, as JSON text: of an object. Empty: an object of any kind.
 	InputSchema string `protobuf:"bytes,3,opt,name=input_schema,json=inputSchema,proto3" json:"input_schema,omitempty"`
-	// JSON Schema of the result, as JSON text; for the model, results are not checked.
+	// JSON Schema of the result, as JSON text; for the model. Results of tools of clients are checked,
+	// others are not.
 	OutputSchema string `protobuf:"bytes,4,opt,name=output_schema,json=outputSchema,proto3" json:"output_schema,omitempty"`
 	// What runs.
 	//
@@ -415,6 +715,9 @@ type Tool struct {
 	//	*Tool_Workflow
 	//	*Tool_Nexus
 	//	*Tool_Mcp
+	//	*Tool_Question
+	//	*Tool_Client
+	//	*Tool_Agent
 	Kind isTool_Kind `protobuf_oneof:"kind"`
 	// How long a call may take, and what happens to one that fails.
 	Policy        *ToolPolicy `protobuf:"bytes,15,opt,name=policy,proto3" json:"policy,omitempty"`
@@ -424,7 +727,7 @@ type Tool struct {
 
 func (x *Tool) Reset() {
 	*x = Tool{}
-	mi := &file_stigma_agent_v1_agent_proto_msgTypes[2]
+	mi := &file_stigma_agent_v1_agent_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -436,7 +739,7 @@ func (x *Tool) String() string {
 func (*Tool) ProtoMessage() {}
 
 func (x *Tool) ProtoReflect() protoreflect.Message {
-	mi := &file_stigma_agent_v1_agent_proto_msgTypes[2]
+	mi := &file_stigma_agent_v1_agent_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -449,7 +752,7 @@ func (x *Tool) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Tool.ProtoReflect.Descriptor instead.
 func (*Tool) Descriptor() ([]byte, []int) {
-	return file_stigma_agent_v1_agent_proto_rawDescGZIP(), []int{2}
+	return file_stigma_agent_v1_agent_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Tool) GetName() string {
@@ -523,6 +826,33 @@ func (x *Tool) GetMcp() *McpTool {
 	return nil
 }
 
+func (x *Tool) GetQuestion() *QuestionTool {
+	if x != nil {
+		if x, ok := x.Kind.(*Tool_Question); ok {
+			return x.Question
+		}
+	}
+	return nil
+}
+
+func (x *Tool) GetClient() *ClientTool {
+	if x != nil {
+		if x, ok := x.Kind.(*Tool_Client); ok {
+			return x.Client
+		}
+	}
+	return nil
+}
+
+func (x *Tool) GetAgent() *AgentTool {
+	if x != nil {
+		if x, ok := x.Kind.(*Tool_Agent); ok {
+			return x.Agent
+		}
+	}
+	return nil
+}
+
 func (x *Tool) GetPolicy() *ToolPolicy {
 	if x != nil {
 		return x.Policy
@@ -554,6 +884,21 @@ type Tool_Mcp struct {
 	Mcp *McpTool `protobuf:"bytes,8,opt,name=mcp,proto3,oneof"`
 }
 
+type Tool_Question struct {
+	// A question to people.
+	Question *QuestionTool `protobuf:"bytes,9,opt,name=question,proto3,oneof"`
+}
+
+type Tool_Client struct {
+	// Runs wherever who answers it is.
+	Client *ClientTool `protobuf:"bytes,10,opt,name=client,proto3,oneof"`
+}
+
+type Tool_Agent struct {
+	// Another registered agent.
+	Agent *AgentTool `protobuf:"bytes,11,opt,name=agent,proto3,oneof"`
+}
+
 func (*Tool_Activity) isTool_Kind() {}
 
 func (*Tool_Workflow) isTool_Kind() {}
@@ -561,6 +906,12 @@ func (*Tool_Workflow) isTool_Kind() {}
 func (*Tool_Nexus) isTool_Kind() {}
 
 func (*Tool_Mcp) isTool_Kind() {}
+
+func (*Tool_Question) isTool_Kind() {}
+
+func (*Tool_Client) isTool_Kind() {}
+
+func (*Tool_Agent) isTool_Kind() {}
 
 // A Temporal activity in any language. Its one argument is the arguments object, json/plain. The
 // header "stigma-call" holds JSON text: execution, agent, session, call, principal, idempotency_key.
@@ -576,7 +927,7 @@ type ActivityTool struct {
 
 func (x *ActivityTool) Reset() {
 	*x = ActivityTool{}
-	mi := &file_stigma_agent_v1_agent_proto_msgTypes[3]
+	mi := &file_stigma_agent_v1_agent_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -588,7 +939,7 @@ func (x *ActivityTool) String() string {
 func (*ActivityTool) ProtoMessage() {}
 
 func (x *ActivityTool) ProtoReflect() protoreflect.Message {
-	mi := &file_stigma_agent_v1_agent_proto_msgTypes[3]
+	mi := &file_stigma_agent_v1_agent_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -601,7 +952,7 @@ func (x *ActivityTool) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ActivityTool.ProtoReflect.Descriptor instead.
 func (*ActivityTool) Descriptor() ([]byte, []int) {
-	return file_stigma_agent_v1_agent_proto_rawDescGZIP(), []int{3}
+	return file_stigma_agent_v1_agent_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *ActivityTool) GetType() string {
@@ -634,7 +985,7 @@ type WorkflowTool struct {
 
 func (x *WorkflowTool) Reset() {
 	*x = WorkflowTool{}
-	mi := &file_stigma_agent_v1_agent_proto_msgTypes[4]
+	mi := &file_stigma_agent_v1_agent_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -646,7 +997,7 @@ func (x *WorkflowTool) String() string {
 func (*WorkflowTool) ProtoMessage() {}
 
 func (x *WorkflowTool) ProtoReflect() protoreflect.Message {
-	mi := &file_stigma_agent_v1_agent_proto_msgTypes[4]
+	mi := &file_stigma_agent_v1_agent_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -659,7 +1010,7 @@ func (x *WorkflowTool) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WorkflowTool.ProtoReflect.Descriptor instead.
 func (*WorkflowTool) Descriptor() ([]byte, []int) {
-	return file_stigma_agent_v1_agent_proto_rawDescGZIP(), []int{4}
+	return file_stigma_agent_v1_agent_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *WorkflowTool) GetType() string {
@@ -683,6 +1034,140 @@ func (x *WorkflowTool) GetName() string {
 	return ""
 }
 
+// Another registered agent: a call is an execution of its own, within what is left of the limits of
+// the one that calls. Without an input_schema the model gives {message}; with one, its arguments are
+// the agent's input. The agent's output is the result.
+type AgentTool struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Registered agent, or name@version. It is looked up when the first execution starts.
+	Agent string `protobuf:"bytes,1,opt,name=agent,proto3" json:"agent,omitempty"`
+	// Most that one call may use; also at most an equal share, among the calls of agents in one
+	// answer, of what is left.
+	Budget        *AgentLimits `protobuf:"bytes,2,opt,name=budget,proto3" json:"budget,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AgentTool) Reset() {
+	*x = AgentTool{}
+	mi := &file_stigma_agent_v1_agent_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AgentTool) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AgentTool) ProtoMessage() {}
+
+func (x *AgentTool) ProtoReflect() protoreflect.Message {
+	mi := &file_stigma_agent_v1_agent_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AgentTool.ProtoReflect.Descriptor instead.
+func (*AgentTool) Descriptor() ([]byte, []int) {
+	return file_stigma_agent_v1_agent_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *AgentTool) GetAgent() string {
+	if x != nil {
+		return x.Agent
+	}
+	return ""
+}
+
+func (x *AgentTool) GetBudget() *AgentLimits {
+	if x != nil {
+		return x.Budget
+	}
+	return nil
+}
+
+// Asks people. The model gives {question, schema}: a text, and optionally the JSON Schema of the
+// answer; input_schema and output_schema of the tool are empty. The answer is the result.
+type QuestionTool struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *QuestionTool) Reset() {
+	*x = QuestionTool{}
+	mi := &file_stigma_agent_v1_agent_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *QuestionTool) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*QuestionTool) ProtoMessage() {}
+
+func (x *QuestionTool) ProtoReflect() protoreflect.Message {
+	mi := &file_stigma_agent_v1_agent_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use QuestionTool.ProtoReflect.Descriptor instead.
+func (*QuestionTool) Descriptor() ([]byte, []int) {
+	return file_stigma_agent_v1_agent_proto_rawDescGZIP(), []int{8}
+}
+
+// A tool that runs with whoever answers the call, on a laptop or a phone: nothing of it runs here.
+// The result must satisfy the tool's output_schema, where it has one.
+type ClientTool struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ClientTool) Reset() {
+	*x = ClientTool{}
+	mi := &file_stigma_agent_v1_agent_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ClientTool) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ClientTool) ProtoMessage() {}
+
+func (x *ClientTool) ProtoReflect() protoreflect.Message {
+	mi := &file_stigma_agent_v1_agent_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ClientTool.ProtoReflect.Descriptor instead.
+func (*ClientTool) Descriptor() ([]byte, []int) {
+	return file_stigma_agent_v1_agent_proto_rawDescGZIP(), []int{9}
+}
+
 // A Nexus operation; its input is the arguments object.
 type NexusTool struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -698,7 +1183,7 @@ type NexusTool struct {
 
 func (x *NexusTool) Reset() {
 	*x = NexusTool{}
-	mi := &file_stigma_agent_v1_agent_proto_msgTypes[5]
+	mi := &file_stigma_agent_v1_agent_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -710,7 +1195,7 @@ func (x *NexusTool) String() string {
 func (*NexusTool) ProtoMessage() {}
 
 func (x *NexusTool) ProtoReflect() protoreflect.Message {
-	mi := &file_stigma_agent_v1_agent_proto_msgTypes[5]
+	mi := &file_stigma_agent_v1_agent_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -723,7 +1208,7 @@ func (x *NexusTool) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NexusTool.ProtoReflect.Descriptor instead.
 func (*NexusTool) Descriptor() ([]byte, []int) {
-	return file_stigma_agent_v1_agent_proto_rawDescGZIP(), []int{5}
+	return file_stigma_agent_v1_agent_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *NexusTool) GetEndpoint() string {
@@ -763,7 +1248,7 @@ type McpTool struct {
 
 func (x *McpTool) Reset() {
 	*x = McpTool{}
-	mi := &file_stigma_agent_v1_agent_proto_msgTypes[6]
+	mi := &file_stigma_agent_v1_agent_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -775,7 +1260,7 @@ func (x *McpTool) String() string {
 func (*McpTool) ProtoMessage() {}
 
 func (x *McpTool) ProtoReflect() protoreflect.Message {
-	mi := &file_stigma_agent_v1_agent_proto_msgTypes[6]
+	mi := &file_stigma_agent_v1_agent_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -788,7 +1273,7 @@ func (x *McpTool) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use McpTool.ProtoReflect.Descriptor instead.
 func (*McpTool) Descriptor() ([]byte, []int) {
-	return file_stigma_agent_v1_agent_proto_rawDescGZIP(), []int{6}
+	return file_stigma_agent_v1_agent_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *McpTool) GetServer() string {
@@ -835,7 +1320,7 @@ type McpToolDefinition struct {
 
 func (x *McpToolDefinition) Reset() {
 	*x = McpToolDefinition{}
-	mi := &file_stigma_agent_v1_agent_proto_msgTypes[7]
+	mi := &file_stigma_agent_v1_agent_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -847,7 +1332,7 @@ func (x *McpToolDefinition) String() string {
 func (*McpToolDefinition) ProtoMessage() {}
 
 func (x *McpToolDefinition) ProtoReflect() protoreflect.Message {
-	mi := &file_stigma_agent_v1_agent_proto_msgTypes[7]
+	mi := &file_stigma_agent_v1_agent_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -860,7 +1345,7 @@ func (x *McpToolDefinition) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use McpToolDefinition.ProtoReflect.Descriptor instead.
 func (*McpToolDefinition) Descriptor() ([]byte, []int) {
-	return file_stigma_agent_v1_agent_proto_rawDescGZIP(), []int{7}
+	return file_stigma_agent_v1_agent_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *McpToolDefinition) GetServer() string {
@@ -915,7 +1400,9 @@ func (x *McpToolDefinition) GetDigest() string {
 // How long a tool's call may take, and what happens to one that fails.
 type ToolPolicy struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Longest time a call may take, waiting and attempts included; 60 s by default, at most 24 h.
+	// Longest time a call may take, waiting and attempts included; 60 s by default, at most 24 h. Of
+	// questions and tools of clients: how long they wait for an answer, 24 h by default, at most 30
+	// days. The wait for an approval is not counted.
 	Timeout *durationpb.Duration `protobuf:"bytes,1,opt,name=timeout,proto3" json:"timeout,omitempty"`
 	// Longest time that one attempt may take; absent: `timeout`.
 	AttemptTimeout *durationpb.Duration `protobuf:"bytes,2,opt,name=attempt_timeout,json=attemptTimeout,proto3" json:"attempt_timeout,omitempty"`
@@ -940,7 +1427,7 @@ type ToolPolicy struct {
 
 func (x *ToolPolicy) Reset() {
 	*x = ToolPolicy{}
-	mi := &file_stigma_agent_v1_agent_proto_msgTypes[8]
+	mi := &file_stigma_agent_v1_agent_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -952,7 +1439,7 @@ func (x *ToolPolicy) String() string {
 func (*ToolPolicy) ProtoMessage() {}
 
 func (x *ToolPolicy) ProtoReflect() protoreflect.Message {
-	mi := &file_stigma_agent_v1_agent_proto_msgTypes[8]
+	mi := &file_stigma_agent_v1_agent_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -965,7 +1452,7 @@ func (x *ToolPolicy) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ToolPolicy.ProtoReflect.Descriptor instead.
 func (*ToolPolicy) Descriptor() ([]byte, []int) {
-	return file_stigma_agent_v1_agent_proto_rawDescGZIP(), []int{8}
+	return file_stigma_agent_v1_agent_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *ToolPolicy) GetTimeout() *durationpb.Duration {
@@ -1050,7 +1537,7 @@ type AgentLimits struct {
 
 func (x *AgentLimits) Reset() {
 	*x = AgentLimits{}
-	mi := &file_stigma_agent_v1_agent_proto_msgTypes[9]
+	mi := &file_stigma_agent_v1_agent_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1062,7 +1549,7 @@ func (x *AgentLimits) String() string {
 func (*AgentLimits) ProtoMessage() {}
 
 func (x *AgentLimits) ProtoReflect() protoreflect.Message {
-	mi := &file_stigma_agent_v1_agent_proto_msgTypes[9]
+	mi := &file_stigma_agent_v1_agent_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1075,7 +1562,7 @@ func (x *AgentLimits) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AgentLimits.ProtoReflect.Descriptor instead.
 func (*AgentLimits) Descriptor() ([]byte, []int) {
-	return file_stigma_agent_v1_agent_proto_rawDescGZIP(), []int{9}
+	return file_stigma_agent_v1_agent_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *AgentLimits) GetTimeout() *durationpb.Duration {
@@ -1130,7 +1617,7 @@ type ModelSettings struct {
 
 func (x *ModelSettings) Reset() {
 	*x = ModelSettings{}
-	mi := &file_stigma_agent_v1_agent_proto_msgTypes[10]
+	mi := &file_stigma_agent_v1_agent_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1142,7 +1629,7 @@ func (x *ModelSettings) String() string {
 func (*ModelSettings) ProtoMessage() {}
 
 func (x *ModelSettings) ProtoReflect() protoreflect.Message {
-	mi := &file_stigma_agent_v1_agent_proto_msgTypes[10]
+	mi := &file_stigma_agent_v1_agent_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1155,7 +1642,7 @@ func (x *ModelSettings) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ModelSettings.ProtoReflect.Descriptor instead.
 func (*ModelSettings) Descriptor() ([]byte, []int) {
-	return file_stigma_agent_v1_agent_proto_rawDescGZIP(), []int{10}
+	return file_stigma_agent_v1_agent_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ModelSettings) GetTemperature() float64 {
@@ -1203,7 +1690,7 @@ type AgentConfig struct {
 
 func (x *AgentConfig) Reset() {
 	*x = AgentConfig{}
-	mi := &file_stigma_agent_v1_agent_proto_msgTypes[11]
+	mi := &file_stigma_agent_v1_agent_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1215,7 +1702,7 @@ func (x *AgentConfig) String() string {
 func (*AgentConfig) ProtoMessage() {}
 
 func (x *AgentConfig) ProtoReflect() protoreflect.Message {
-	mi := &file_stigma_agent_v1_agent_proto_msgTypes[11]
+	mi := &file_stigma_agent_v1_agent_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1228,7 +1715,7 @@ func (x *AgentConfig) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AgentConfig.ProtoReflect.Descriptor instead.
 func (*AgentConfig) Descriptor() ([]byte, []int) {
-	return file_stigma_agent_v1_agent_proto_rawDescGZIP(), []int{11}
+	return file_stigma_agent_v1_agent_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *AgentConfig) GetModel() string {
@@ -1270,7 +1757,7 @@ type Script struct {
 
 func (x *Script) Reset() {
 	*x = Script{}
-	mi := &file_stigma_agent_v1_agent_proto_msgTypes[12]
+	mi := &file_stigma_agent_v1_agent_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1282,7 +1769,7 @@ func (x *Script) String() string {
 func (*Script) ProtoMessage() {}
 
 func (x *Script) ProtoReflect() protoreflect.Message {
-	mi := &file_stigma_agent_v1_agent_proto_msgTypes[12]
+	mi := &file_stigma_agent_v1_agent_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1295,7 +1782,7 @@ func (x *Script) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Script.ProtoReflect.Descriptor instead.
 func (*Script) Descriptor() ([]byte, []int) {
-	return file_stigma_agent_v1_agent_proto_rawDescGZIP(), []int{12}
+	return file_stigma_agent_v1_agent_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Script) GetSteps() []*ScriptStep {
@@ -1331,7 +1818,7 @@ type ScriptStep struct {
 
 func (x *ScriptStep) Reset() {
 	*x = ScriptStep{}
-	mi := &file_stigma_agent_v1_agent_proto_msgTypes[13]
+	mi := &file_stigma_agent_v1_agent_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1343,7 +1830,7 @@ func (x *ScriptStep) String() string {
 func (*ScriptStep) ProtoMessage() {}
 
 func (x *ScriptStep) ProtoReflect() protoreflect.Message {
-	mi := &file_stigma_agent_v1_agent_proto_msgTypes[13]
+	mi := &file_stigma_agent_v1_agent_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1356,7 +1843,7 @@ func (x *ScriptStep) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScriptStep.ProtoReflect.Descriptor instead.
 func (*ScriptStep) Descriptor() ([]byte, []int) {
-	return file_stigma_agent_v1_agent_proto_rawDescGZIP(), []int{13}
+	return file_stigma_agent_v1_agent_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *ScriptStep) GetText() string {
@@ -1430,7 +1917,7 @@ type ScriptToolCall struct {
 
 func (x *ScriptToolCall) Reset() {
 	*x = ScriptToolCall{}
-	mi := &file_stigma_agent_v1_agent_proto_msgTypes[14]
+	mi := &file_stigma_agent_v1_agent_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1442,7 +1929,7 @@ func (x *ScriptToolCall) String() string {
 func (*ScriptToolCall) ProtoMessage() {}
 
 func (x *ScriptToolCall) ProtoReflect() protoreflect.Message {
-	mi := &file_stigma_agent_v1_agent_proto_msgTypes[14]
+	mi := &file_stigma_agent_v1_agent_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1455,7 +1942,7 @@ func (x *ScriptToolCall) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScriptToolCall.ProtoReflect.Descriptor instead.
 func (*ScriptToolCall) Descriptor() ([]byte, []int) {
-	return file_stigma_agent_v1_agent_proto_rawDescGZIP(), []int{14}
+	return file_stigma_agent_v1_agent_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ScriptToolCall) GetName() string {
@@ -1494,7 +1981,7 @@ type ScriptUsage struct {
 
 func (x *ScriptUsage) Reset() {
 	*x = ScriptUsage{}
-	mi := &file_stigma_agent_v1_agent_proto_msgTypes[15]
+	mi := &file_stigma_agent_v1_agent_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1506,7 +1993,7 @@ func (x *ScriptUsage) String() string {
 func (*ScriptUsage) ProtoMessage() {}
 
 func (x *ScriptUsage) ProtoReflect() protoreflect.Message {
-	mi := &file_stigma_agent_v1_agent_proto_msgTypes[15]
+	mi := &file_stigma_agent_v1_agent_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1519,7 +2006,7 @@ func (x *ScriptUsage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScriptUsage.ProtoReflect.Descriptor instead.
 func (*ScriptUsage) Descriptor() ([]byte, []int) {
-	return file_stigma_agent_v1_agent_proto_rawDescGZIP(), []int{15}
+	return file_stigma_agent_v1_agent_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ScriptUsage) GetInputTokens() int64 {
@@ -1554,7 +2041,7 @@ type ScriptCut struct {
 
 func (x *ScriptCut) Reset() {
 	*x = ScriptCut{}
-	mi := &file_stigma_agent_v1_agent_proto_msgTypes[16]
+	mi := &file_stigma_agent_v1_agent_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1566,7 +2053,7 @@ func (x *ScriptCut) String() string {
 func (*ScriptCut) ProtoMessage() {}
 
 func (x *ScriptCut) ProtoReflect() protoreflect.Message {
-	mi := &file_stigma_agent_v1_agent_proto_msgTypes[16]
+	mi := &file_stigma_agent_v1_agent_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1579,7 +2066,7 @@ func (x *ScriptCut) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScriptCut.ProtoReflect.Descriptor instead.
 func (*ScriptCut) Descriptor() ([]byte, []int) {
-	return file_stigma_agent_v1_agent_proto_rawDescGZIP(), []int{16}
+	return file_stigma_agent_v1_agent_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ScriptCut) GetAttempts() int32 {
@@ -1604,7 +2091,7 @@ type ScriptFailure struct {
 
 func (x *ScriptFailure) Reset() {
 	*x = ScriptFailure{}
-	mi := &file_stigma_agent_v1_agent_proto_msgTypes[17]
+	mi := &file_stigma_agent_v1_agent_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1616,7 +2103,7 @@ func (x *ScriptFailure) String() string {
 func (*ScriptFailure) ProtoMessage() {}
 
 func (x *ScriptFailure) ProtoReflect() protoreflect.Message {
-	mi := &file_stigma_agent_v1_agent_proto_msgTypes[17]
+	mi := &file_stigma_agent_v1_agent_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1629,7 +2116,7 @@ func (x *ScriptFailure) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScriptFailure.ProtoReflect.Descriptor instead.
 func (*ScriptFailure) Descriptor() ([]byte, []int) {
-	return file_stigma_agent_v1_agent_proto_rawDescGZIP(), []int{17}
+	return file_stigma_agent_v1_agent_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *ScriptFailure) GetReason() FailureReason {
@@ -1669,7 +2156,7 @@ const file_stigma_agent_v1_agent_proto_rawDesc = "" +
 	"\tmcp_tools\x18\a \x03(\v2\".stigma.agent.v1.McpToolDefinitionR\bmcpTools\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xa0\x03\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xdd\x03\n" +
 	"\tAgentSpec\x12 \n" +
 	"\vdescription\x18\x01 \x01(\tR\vdescription\x12\x14\n" +
 	"\x05model\x18\x02 \x01(\tR\x05model\x12\"\n" +
@@ -1681,7 +2168,22 @@ const file_stigma_agent_v1_agent_proto_rawDesc = "" +
 	"\x0eallowed_models\x18\b \x03(\tR\rallowedModels\x12/\n" +
 	"\x06script\x18\t \x01(\v2\x17.stigma.agent.v1.ScriptR\x06script\x12+\n" +
 	"\x05tools\x18\n" +
-	" \x03(\v2\x15.stigma.agent.v1.ToolR\x05tools\"\x9d\x03\n" +
+	" \x03(\v2\x15.stigma.agent.v1.ToolR\x05tools\x12;\n" +
+	"\bapproval\x18\v \x01(\v2\x1f.stigma.agent.v1.ApprovalPolicyR\bapproval\"E\n" +
+	"\x0eApprovalPolicy\x123\n" +
+	"\x05rules\x18\x01 \x03(\v2\x1d.stigma.agent.v1.ApprovalRuleR\x05rules\"\xf9\x02\n" +
+	"\fApprovalRule\x12\x14\n" +
+	"\x05tools\x18\x01 \x03(\tR\x05tools\x12\x12\n" +
+	"\x04when\x18\x02 \x01(\tR\x04when\x12>\n" +
+	"\arequire\x18\x03 \x01(\x0e2$.stigma.agent.v1.ApprovalRequirementR\arequire\x12\x1c\n" +
+	"\tapprovers\x18\x04 \x03(\tR\tapprovers\x12\x1f\n" +
+	"\vnot_starter\x18\x05 \x01(\bR\n" +
+	"notStarter\x12\x1d\n" +
+	"\n" +
+	"allow_edit\x18\x06 \x01(\bR\tallowEdit\x12%\n" +
+	"\x0eallow_remember\x18\a \x01(\bR\rallowRemember\x12<\n" +
+	"\fexpire_after\x18\b \x01(\v2\x19.google.protobuf.DurationR\vexpireAfter\x12<\n" +
+	"\ton_expiry\x18\t \x01(\x0e2\x1f.stigma.agent.v1.ApprovalExpiryR\bonExpiry\"\xc5\x04\n" +
 	"\x04Tool\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12 \n" +
 	"\vdescription\x18\x02 \x01(\tR\vdescription\x12!\n" +
@@ -1690,7 +2192,11 @@ const file_stigma_agent_v1_agent_proto_rawDesc = "" +
 	"\bactivity\x18\x05 \x01(\v2\x1d.stigma.agent.v1.ActivityToolH\x00R\bactivity\x12;\n" +
 	"\bworkflow\x18\x06 \x01(\v2\x1d.stigma.agent.v1.WorkflowToolH\x00R\bworkflow\x122\n" +
 	"\x05nexus\x18\a \x01(\v2\x1a.stigma.agent.v1.NexusToolH\x00R\x05nexus\x12,\n" +
-	"\x03mcp\x18\b \x01(\v2\x18.stigma.agent.v1.McpToolH\x00R\x03mcp\x123\n" +
+	"\x03mcp\x18\b \x01(\v2\x18.stigma.agent.v1.McpToolH\x00R\x03mcp\x12;\n" +
+	"\bquestion\x18\t \x01(\v2\x1d.stigma.agent.v1.QuestionToolH\x00R\bquestion\x125\n" +
+	"\x06client\x18\n" +
+	" \x01(\v2\x1b.stigma.agent.v1.ClientToolH\x00R\x06client\x122\n" +
+	"\x05agent\x18\v \x01(\v2\x1a.stigma.agent.v1.AgentToolH\x00R\x05agent\x123\n" +
 	"\x06policy\x18\x0f \x01(\v2\x1b.stigma.agent.v1.ToolPolicyR\x06policyB\x06\n" +
 	"\x04kind\"A\n" +
 	"\fActivityTool\x12\x12\n" +
@@ -1701,7 +2207,13 @@ const file_stigma_agent_v1_agent_proto_rawDesc = "" +
 	"\x04type\x18\x01 \x01(\tR\x04type\x12\x1d\n" +
 	"\n" +
 	"task_queue\x18\x02 \x01(\tR\ttaskQueue\x12\x12\n" +
-	"\x04name\x18\x03 \x01(\tR\x04name\"_\n" +
+	"\x04name\x18\x03 \x01(\tR\x04name\"W\n" +
+	"\tAgentTool\x12\x14\n" +
+	"\x05agent\x18\x01 \x01(\tR\x05agent\x124\n" +
+	"\x06budget\x18\x02 \x01(\v2\x1c.stigma.agent.v1.AgentLimitsR\x06budget\"\x0e\n" +
+	"\fQuestionTool\"\f\n" +
+	"\n" +
+	"ClientTool\"_\n" +
 	"\tNexusTool\x12\x1a\n" +
 	"\bendpoint\x18\x01 \x01(\tR\bendpoint\x12\x18\n" +
 	"\aservice\x18\x02 \x01(\tR\aservice\x12\x1c\n" +
@@ -1781,7 +2293,16 @@ const file_stigma_agent_v1_agent_proto_rawDesc = "" +
 	"\rScriptFailure\x126\n" +
 	"\x06reason\x18\x01 \x01(\x0e2\x1e.stigma.agent.v1.FailureReasonR\x06reason\x12\x18\n" +
 	"\amessage\x18\x02 \x01(\tR\amessage\x12\x1a\n" +
-	"\battempts\x18\x03 \x01(\x05R\battempts*\xd6\x06\n" +
+	"\battempts\x18\x03 \x01(\x05R\battempts*\x9d\x01\n" +
+	"\x13ApprovalRequirement\x12$\n" +
+	" APPROVAL_REQUIREMENT_UNSPECIFIED\x10\x00\x12\x1e\n" +
+	"\x1aAPPROVAL_REQUIREMENT_NEVER\x10\x01\x12\x1f\n" +
+	"\x1bAPPROVAL_REQUIREMENT_ALWAYS\x10\x02\x12\x1f\n" +
+	"\x1bAPPROVAL_REQUIREMENT_REFUSE\x10\x03*e\n" +
+	"\x0eApprovalExpiry\x12\x1f\n" +
+	"\x1bAPPROVAL_EXPIRY_UNSPECIFIED\x10\x00\x12\x18\n" +
+	"\x14APPROVAL_EXPIRY_DENY\x10\x01\x12\x18\n" +
+	"\x14APPROVAL_EXPIRY_FAIL\x10\x02*\xb8\a\n" +
 	"\rFailureReason\x12\x1e\n" +
 	"\x1aFAILURE_REASON_UNSPECIFIED\x10\x00\x12\x1b\n" +
 	"\x17FAILURE_REASON_INTERNAL\x10\x01\x12\x1f\n" +
@@ -1808,7 +2329,10 @@ const file_stigma_agent_v1_agent_proto_rawDesc = "" +
 	"\x1fFAILURE_REASON_INVALID_WORKFLOW\x10\x15\x12\"\n" +
 	"\x1eFAILURE_REASON_TOOL_CALL_LIMIT\x10\x16\x12#\n" +
 	"\x1fFAILURE_REASON_TOOL_UNAVAILABLE\x10\x17\x12\x1f\n" +
-	"\x1bFAILURE_REASON_TOOL_CHANGED\x10\x18BT\n" +
+	"\x1bFAILURE_REASON_TOOL_CHANGED\x10\x18\x12 \n" +
+	"\x1cFAILURE_REASON_INPUT_EXPIRED\x10\x19\x12\x1e\n" +
+	"\x1aFAILURE_REASON_DEPTH_LIMIT\x10\x1a\x12\x1e\n" +
+	"\x1aFAILURE_REASON_CHILD_LIMIT\x10\x1bBT\n" +
 	"\x13dev.stigma.agent.v1P\x01Z;github.com/stigma-dev/stigma/gen/go/stigma/agent/v1;agentv1b\x06proto3"
 
 var (
@@ -1823,67 +2347,83 @@ func file_stigma_agent_v1_agent_proto_rawDescGZIP() []byte {
 	return file_stigma_agent_v1_agent_proto_rawDescData
 }
 
-var file_stigma_agent_v1_agent_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_stigma_agent_v1_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
+var file_stigma_agent_v1_agent_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
+var file_stigma_agent_v1_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 24)
 var file_stigma_agent_v1_agent_proto_goTypes = []any{
-	(FailureReason)(0),            // 0: stigma.agent.v1.FailureReason
-	(*Agent)(nil),                 // 1: stigma.agent.v1.Agent
-	(*AgentSpec)(nil),             // 2: stigma.agent.v1.AgentSpec
-	(*Tool)(nil),                  // 3: stigma.agent.v1.Tool
-	(*ActivityTool)(nil),          // 4: stigma.agent.v1.ActivityTool
-	(*WorkflowTool)(nil),          // 5: stigma.agent.v1.WorkflowTool
-	(*NexusTool)(nil),             // 6: stigma.agent.v1.NexusTool
-	(*McpTool)(nil),               // 7: stigma.agent.v1.McpTool
-	(*McpToolDefinition)(nil),     // 8: stigma.agent.v1.McpToolDefinition
-	(*ToolPolicy)(nil),            // 9: stigma.agent.v1.ToolPolicy
-	(*AgentLimits)(nil),           // 10: stigma.agent.v1.AgentLimits
-	(*ModelSettings)(nil),         // 11: stigma.agent.v1.ModelSettings
-	(*AgentConfig)(nil),           // 12: stigma.agent.v1.AgentConfig
-	(*Script)(nil),                // 13: stigma.agent.v1.Script
-	(*ScriptStep)(nil),            // 14: stigma.agent.v1.ScriptStep
-	(*ScriptToolCall)(nil),        // 15: stigma.agent.v1.ScriptToolCall
-	(*ScriptUsage)(nil),           // 16: stigma.agent.v1.ScriptUsage
-	(*ScriptCut)(nil),             // 17: stigma.agent.v1.ScriptCut
-	(*ScriptFailure)(nil),         // 18: stigma.agent.v1.ScriptFailure
-	nil,                           // 19: stigma.agent.v1.Agent.LabelsEntry
-	(*timestamppb.Timestamp)(nil), // 20: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),   // 21: google.protobuf.Duration
+	(ApprovalRequirement)(0),      // 0: stigma.agent.v1.ApprovalRequirement
+	(ApprovalExpiry)(0),           // 1: stigma.agent.v1.ApprovalExpiry
+	(FailureReason)(0),            // 2: stigma.agent.v1.FailureReason
+	(*Agent)(nil),                 // 3: stigma.agent.v1.Agent
+	(*AgentSpec)(nil),             // 4: stigma.agent.v1.AgentSpec
+	(*ApprovalPolicy)(nil),        // 5: stigma.agent.v1.ApprovalPolicy
+	(*ApprovalRule)(nil),          // 6: stigma.agent.v1.ApprovalRule
+	(*Tool)(nil),                  // 7: stigma.agent.v1.Tool
+	(*ActivityTool)(nil),          // 8: stigma.agent.v1.ActivityTool
+	(*WorkflowTool)(nil),          // 9: stigma.agent.v1.WorkflowTool
+	(*AgentTool)(nil),             // 10: stigma.agent.v1.AgentTool
+	(*QuestionTool)(nil),          // 11: stigma.agent.v1.QuestionTool
+	(*ClientTool)(nil),            // 12: stigma.agent.v1.ClientTool
+	(*NexusTool)(nil),             // 13: stigma.agent.v1.NexusTool
+	(*McpTool)(nil),               // 14: stigma.agent.v1.McpTool
+	(*McpToolDefinition)(nil),     // 15: stigma.agent.v1.McpToolDefinition
+	(*ToolPolicy)(nil),            // 16: stigma.agent.v1.ToolPolicy
+	(*AgentLimits)(nil),           // 17: stigma.agent.v1.AgentLimits
+	(*ModelSettings)(nil),         // 18: stigma.agent.v1.ModelSettings
+	(*AgentConfig)(nil),           // 19: stigma.agent.v1.AgentConfig
+	(*Script)(nil),                // 20: stigma.agent.v1.Script
+	(*ScriptStep)(nil),            // 21: stigma.agent.v1.ScriptStep
+	(*ScriptToolCall)(nil),        // 22: stigma.agent.v1.ScriptToolCall
+	(*ScriptUsage)(nil),           // 23: stigma.agent.v1.ScriptUsage
+	(*ScriptCut)(nil),             // 24: stigma.agent.v1.ScriptCut
+	(*ScriptFailure)(nil),         // 25: stigma.agent.v1.ScriptFailure
+	nil,                           // 26: stigma.agent.v1.Agent.LabelsEntry
+	(*timestamppb.Timestamp)(nil), // 27: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),   // 28: google.protobuf.Duration
 }
 var file_stigma_agent_v1_agent_proto_depIdxs = []int32{
-	2,  // 0: stigma.agent.v1.Agent.spec:type_name -> stigma.agent.v1.AgentSpec
-	19, // 1: stigma.agent.v1.Agent.labels:type_name -> stigma.agent.v1.Agent.LabelsEntry
-	20, // 2: stigma.agent.v1.Agent.create_time:type_name -> google.protobuf.Timestamp
-	8,  // 3: stigma.agent.v1.Agent.mcp_tools:type_name -> stigma.agent.v1.McpToolDefinition
-	10, // 4: stigma.agent.v1.AgentSpec.limits:type_name -> stigma.agent.v1.AgentLimits
-	11, // 5: stigma.agent.v1.AgentSpec.model_settings:type_name -> stigma.agent.v1.ModelSettings
-	13, // 6: stigma.agent.v1.AgentSpec.script:type_name -> stigma.agent.v1.Script
-	3,  // 7: stigma.agent.v1.AgentSpec.tools:type_name -> stigma.agent.v1.Tool
-	4,  // 8: stigma.agent.v1.Tool.activity:type_name -> stigma.agent.v1.ActivityTool
-	5,  // 9: stigma.agent.v1.Tool.workflow:type_name -> stigma.agent.v1.WorkflowTool
-	6,  // 10: stigma.agent.v1.Tool.nexus:type_name -> stigma.agent.v1.NexusTool
-	7,  // 11: stigma.agent.v1.Tool.mcp:type_name -> stigma.agent.v1.McpTool
-	9,  // 12: stigma.agent.v1.Tool.policy:type_name -> stigma.agent.v1.ToolPolicy
-	21, // 13: stigma.agent.v1.ToolPolicy.timeout:type_name -> google.protobuf.Duration
-	21, // 14: stigma.agent.v1.ToolPolicy.attempt_timeout:type_name -> google.protobuf.Duration
-	21, // 15: stigma.agent.v1.ToolPolicy.heartbeat_timeout:type_name -> google.protobuf.Duration
-	21, // 16: stigma.agent.v1.ToolPolicy.start_timeout:type_name -> google.protobuf.Duration
-	21, // 17: stigma.agent.v1.AgentLimits.timeout:type_name -> google.protobuf.Duration
-	21, // 18: stigma.agent.v1.ModelSettings.request_timeout:type_name -> google.protobuf.Duration
-	21, // 19: stigma.agent.v1.AgentConfig.timeout:type_name -> google.protobuf.Duration
-	10, // 20: stigma.agent.v1.AgentConfig.limits:type_name -> stigma.agent.v1.AgentLimits
-	14, // 21: stigma.agent.v1.Script.steps:type_name -> stigma.agent.v1.ScriptStep
-	21, // 22: stigma.agent.v1.ScriptStep.delay:type_name -> google.protobuf.Duration
-	18, // 23: stigma.agent.v1.ScriptStep.failure:type_name -> stigma.agent.v1.ScriptFailure
-	15, // 24: stigma.agent.v1.ScriptStep.tool_calls:type_name -> stigma.agent.v1.ScriptToolCall
-	16, // 25: stigma.agent.v1.ScriptStep.usage:type_name -> stigma.agent.v1.ScriptUsage
-	17, // 26: stigma.agent.v1.ScriptStep.cut:type_name -> stigma.agent.v1.ScriptCut
-	21, // 27: stigma.agent.v1.ScriptStep.chunk_delay:type_name -> google.protobuf.Duration
-	0,  // 28: stigma.agent.v1.ScriptFailure.reason:type_name -> stigma.agent.v1.FailureReason
-	29, // [29:29] is the sub-list for method output_type
-	29, // [29:29] is the sub-list for method input_type
-	29, // [29:29] is the sub-list for extension type_name
-	29, // [29:29] is the sub-list for extension extendee
-	0,  // [0:29] is the sub-list for field type_name
+	4,  // 0: stigma.agent.v1.Agent.spec:type_name -> stigma.agent.v1.AgentSpec
+	26, // 1: stigma.agent.v1.Agent.labels:type_name -> stigma.agent.v1.Agent.LabelsEntry
+	27, // 2: stigma.agent.v1.Agent.create_time:type_name -> google.protobuf.Timestamp
+	15, // 3: stigma.agent.v1.Agent.mcp_tools:type_name -> stigma.agent.v1.McpToolDefinition
+	17, // 4: stigma.agent.v1.AgentSpec.limits:type_name -> stigma.agent.v1.AgentLimits
+	18, // 5: stigma.agent.v1.AgentSpec.model_settings:type_name -> stigma.agent.v1.ModelSettings
+	20, // 6: stigma.agent.v1.AgentSpec.script:type_name -> stigma.agent.v1.Script
+	7,  // 7: stigma.agent.v1.AgentSpec.tools:type_name -> stigma.agent.v1.Tool
+	5,  // 8: stigma.agent.v1.AgentSpec.approval:type_name -> stigma.agent.v1.ApprovalPolicy
+	6,  // 9: stigma.agent.v1.ApprovalPolicy.rules:type_name -> stigma.agent.v1.ApprovalRule
+	0,  // 10: stigma.agent.v1.ApprovalRule.require:type_name -> stigma.agent.v1.ApprovalRequirement
+	28, // 11: stigma.agent.v1.ApprovalRule.expire_after:type_name -> google.protobuf.Duration
+	1,  // 12: stigma.agent.v1.ApprovalRule.on_expiry:type_name -> stigma.agent.v1.ApprovalExpiry
+	8,  // 13: stigma.agent.v1.Tool.activity:type_name -> stigma.agent.v1.ActivityTool
+	9,  // 14: stigma.agent.v1.Tool.workflow:type_name -> stigma.agent.v1.WorkflowTool
+	13, // 15: stigma.agent.v1.Tool.nexus:type_name -> stigma.agent.v1.NexusTool
+	14, // 16: stigma.agent.v1.Tool.mcp:type_name -> stigma.agent.v1.McpTool
+	11, // 17: stigma.agent.v1.Tool.question:type_name -> stigma.agent.v1.QuestionTool
+	12, // 18: stigma.agent.v1.Tool.client:type_name -> stigma.agent.v1.ClientTool
+	10, // 19: stigma.agent.v1.Tool.agent:type_name -> stigma.agent.v1.AgentTool
+	16, // 20: stigma.agent.v1.Tool.policy:type_name -> stigma.agent.v1.ToolPolicy
+	17, // 21: stigma.agent.v1.AgentTool.budget:type_name -> stigma.agent.v1.AgentLimits
+	28, // 22: stigma.agent.v1.ToolPolicy.timeout:type_name -> google.protobuf.Duration
+	28, // 23: stigma.agent.v1.ToolPolicy.attempt_timeout:type_name -> google.protobuf.Duration
+	28, // 24: stigma.agent.v1.ToolPolicy.heartbeat_timeout:type_name -> google.protobuf.Duration
+	28, // 25: stigma.agent.v1.ToolPolicy.start_timeout:type_name -> google.protobuf.Duration
+	28, // 26: stigma.agent.v1.AgentLimits.timeout:type_name -> google.protobuf.Duration
+	28, // 27: stigma.agent.v1.ModelSettings.request_timeout:type_name -> google.protobuf.Duration
+	28, // 28: stigma.agent.v1.AgentConfig.timeout:type_name -> google.protobuf.Duration
+	17, // 29: stigma.agent.v1.AgentConfig.limits:type_name -> stigma.agent.v1.AgentLimits
+	21, // 30: stigma.agent.v1.Script.steps:type_name -> stigma.agent.v1.ScriptStep
+	28, // 31: stigma.agent.v1.ScriptStep.delay:type_name -> google.protobuf.Duration
+	25, // 32: stigma.agent.v1.ScriptStep.failure:type_name -> stigma.agent.v1.ScriptFailure
+	22, // 33: stigma.agent.v1.ScriptStep.tool_calls:type_name -> stigma.agent.v1.ScriptToolCall
+	23, // 34: stigma.agent.v1.ScriptStep.usage:type_name -> stigma.agent.v1.ScriptUsage
+	24, // 35: stigma.agent.v1.ScriptStep.cut:type_name -> stigma.agent.v1.ScriptCut
+	28, // 36: stigma.agent.v1.ScriptStep.chunk_delay:type_name -> google.protobuf.Duration
+	2,  // 37: stigma.agent.v1.ScriptFailure.reason:type_name -> stigma.agent.v1.FailureReason
+	38, // [38:38] is the sub-list for method output_type
+	38, // [38:38] is the sub-list for method input_type
+	38, // [38:38] is the sub-list for extension type_name
+	38, // [38:38] is the sub-list for extension extendee
+	0,  // [0:38] is the sub-list for field type_name
 }
 
 func init() { file_stigma_agent_v1_agent_proto_init() }
@@ -1891,21 +2431,24 @@ func file_stigma_agent_v1_agent_proto_init() {
 	if File_stigma_agent_v1_agent_proto != nil {
 		return
 	}
-	file_stigma_agent_v1_agent_proto_msgTypes[2].OneofWrappers = []any{
+	file_stigma_agent_v1_agent_proto_msgTypes[4].OneofWrappers = []any{
 		(*Tool_Activity)(nil),
 		(*Tool_Workflow)(nil),
 		(*Tool_Nexus)(nil),
 		(*Tool_Mcp)(nil),
+		(*Tool_Question)(nil),
+		(*Tool_Client)(nil),
+		(*Tool_Agent)(nil),
 	}
-	file_stigma_agent_v1_agent_proto_msgTypes[10].OneofWrappers = []any{}
-	file_stigma_agent_v1_agent_proto_msgTypes[11].OneofWrappers = []any{}
+	file_stigma_agent_v1_agent_proto_msgTypes[15].OneofWrappers = []any{}
+	file_stigma_agent_v1_agent_proto_msgTypes[16].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_stigma_agent_v1_agent_proto_rawDesc), len(file_stigma_agent_v1_agent_proto_rawDesc)),
-			NumEnums:      1,
-			NumMessages:   19,
+			NumEnums:      3,
+			NumMessages:   24,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

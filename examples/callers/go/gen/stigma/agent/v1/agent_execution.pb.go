@@ -78,6 +78,128 @@ func (CallbackPayload) EnumDescriptor() ([]byte, []int) {
 	return file_stigma_agent_v1_agent_execution_proto_rawDescGZIP(), []int{0}
 }
 
+// What is asked for.
+type PendingInputKind int32
+
+const (
+	// Not set.
+	PendingInputKind_PENDING_INPUT_KIND_UNSPECIFIED PendingInputKind = 0
+	// Whether a call may be made.
+	PendingInputKind_PENDING_INPUT_KIND_APPROVAL PendingInputKind = 1
+	// The answer to a question.
+	PendingInputKind_PENDING_INPUT_KIND_QUESTION PendingInputKind = 2
+	// The result of a tool that runs with whoever answers.
+	PendingInputKind_PENDING_INPUT_KIND_CLIENT_TOOL PendingInputKind = 5
+)
+
+// Enum value maps for PendingInputKind.
+var (
+	PendingInputKind_name = map[int32]string{
+		0: "PENDING_INPUT_KIND_UNSPECIFIED",
+		1: "PENDING_INPUT_KIND_APPROVAL",
+		2: "PENDING_INPUT_KIND_QUESTION",
+		5: "PENDING_INPUT_KIND_CLIENT_TOOL",
+	}
+	PendingInputKind_value = map[string]int32{
+		"PENDING_INPUT_KIND_UNSPECIFIED": 0,
+		"PENDING_INPUT_KIND_APPROVAL":    1,
+		"PENDING_INPUT_KIND_QUESTION":    2,
+		"PENDING_INPUT_KIND_CLIENT_TOOL": 5,
+	}
+)
+
+func (x PendingInputKind) Enum() *PendingInputKind {
+	p := new(PendingInputKind)
+	*p = x
+	return p
+}
+
+func (x PendingInputKind) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (PendingInputKind) Descriptor() protoreflect.EnumDescriptor {
+	return file_stigma_agent_v1_agent_execution_proto_enumTypes[1].Descriptor()
+}
+
+func (PendingInputKind) Type() protoreflect.EnumType {
+	return &file_stigma_agent_v1_agent_execution_proto_enumTypes[1]
+}
+
+func (x PendingInputKind) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use PendingInputKind.Descriptor instead.
+func (PendingInputKind) EnumDescriptor() ([]byte, []int) {
+	return file_stigma_agent_v1_agent_execution_proto_rawDescGZIP(), []int{1}
+}
+
+// How a pending input was resolved.
+type InputResolutionKind int32
+
+const (
+	// Not set.
+	InputResolutionKind_INPUT_RESOLUTION_KIND_UNSPECIFIED InputResolutionKind = 0
+	// The call is made.
+	InputResolutionKind_INPUT_RESOLUTION_KIND_APPROVED InputResolutionKind = 1
+	// The call is not made.
+	InputResolutionKind_INPUT_RESOLUTION_KIND_DENIED InputResolutionKind = 2
+	// A question or a tool of a client has its answer.
+	InputResolutionKind_INPUT_RESOLUTION_KIND_ANSWERED InputResolutionKind = 3
+	// Nobody will answer.
+	InputResolutionKind_INPUT_RESOLUTION_KIND_DECLINED InputResolutionKind = 4
+	// Nobody answered in time.
+	InputResolutionKind_INPUT_RESOLUTION_KIND_EXPIRED InputResolutionKind = 5
+)
+
+// Enum value maps for InputResolutionKind.
+var (
+	InputResolutionKind_name = map[int32]string{
+		0: "INPUT_RESOLUTION_KIND_UNSPECIFIED",
+		1: "INPUT_RESOLUTION_KIND_APPROVED",
+		2: "INPUT_RESOLUTION_KIND_DENIED",
+		3: "INPUT_RESOLUTION_KIND_ANSWERED",
+		4: "INPUT_RESOLUTION_KIND_DECLINED",
+		5: "INPUT_RESOLUTION_KIND_EXPIRED",
+	}
+	InputResolutionKind_value = map[string]int32{
+		"INPUT_RESOLUTION_KIND_UNSPECIFIED": 0,
+		"INPUT_RESOLUTION_KIND_APPROVED":    1,
+		"INPUT_RESOLUTION_KIND_DENIED":      2,
+		"INPUT_RESOLUTION_KIND_ANSWERED":    3,
+		"INPUT_RESOLUTION_KIND_DECLINED":    4,
+		"INPUT_RESOLUTION_KIND_EXPIRED":     5,
+	}
+)
+
+func (x InputResolutionKind) Enum() *InputResolutionKind {
+	p := new(InputResolutionKind)
+	*p = x
+	return p
+}
+
+func (x InputResolutionKind) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (InputResolutionKind) Descriptor() protoreflect.EnumDescriptor {
+	return file_stigma_agent_v1_agent_execution_proto_enumTypes[2].Descriptor()
+}
+
+func (InputResolutionKind) Type() protoreflect.EnumType {
+	return &file_stigma_agent_v1_agent_execution_proto_enumTypes[2]
+}
+
+func (x InputResolutionKind) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use InputResolutionKind.Descriptor instead.
+func (InputResolutionKind) EnumDescriptor() ([]byte, []int) {
+	return file_stigma_agent_v1_agent_execution_proto_rawDescGZIP(), []int{2}
+}
+
 // Where an execution is in its life. Terminal are COMPLETED, FAILED, CANCELLED and TIMED_OUT; of a
 // phase that it does not know, a caller supposes that the execution goes on.
 type AgentExecutionPhase int32
@@ -136,11 +258,11 @@ func (x AgentExecutionPhase) String() string {
 }
 
 func (AgentExecutionPhase) Descriptor() protoreflect.EnumDescriptor {
-	return file_stigma_agent_v1_agent_execution_proto_enumTypes[1].Descriptor()
+	return file_stigma_agent_v1_agent_execution_proto_enumTypes[3].Descriptor()
 }
 
 func (AgentExecutionPhase) Type() protoreflect.EnumType {
-	return &file_stigma_agent_v1_agent_execution_proto_enumTypes[1]
+	return &file_stigma_agent_v1_agent_execution_proto_enumTypes[3]
 }
 
 func (x AgentExecutionPhase) Number() protoreflect.EnumNumber {
@@ -149,7 +271,7 @@ func (x AgentExecutionPhase) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use AgentExecutionPhase.Descriptor instead.
 func (AgentExecutionPhase) EnumDescriptor() ([]byte, []int) {
-	return file_stigma_agent_v1_agent_execution_proto_rawDescGZIP(), []int{1}
+	return file_stigma_agent_v1_agent_execution_proto_rawDescGZIP(), []int{3}
 }
 
 // How a delivery stands.
@@ -201,11 +323,11 @@ func (x CallbackState) String() string {
 }
 
 func (CallbackState) Descriptor() protoreflect.EnumDescriptor {
-	return file_stigma_agent_v1_agent_execution_proto_enumTypes[2].Descriptor()
+	return file_stigma_agent_v1_agent_execution_proto_enumTypes[4].Descriptor()
 }
 
 func (CallbackState) Type() protoreflect.EnumType {
-	return &file_stigma_agent_v1_agent_execution_proto_enumTypes[2]
+	return &file_stigma_agent_v1_agent_execution_proto_enumTypes[4]
 }
 
 func (x CallbackState) Number() protoreflect.EnumNumber {
@@ -214,7 +336,7 @@ func (x CallbackState) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use CallbackState.Descriptor instead.
 func (CallbackState) EnumDescriptor() ([]byte, []int) {
-	return file_stigma_agent_v1_agent_execution_proto_rawDescGZIP(), []int{2}
+	return file_stigma_agent_v1_agent_execution_proto_rawDescGZIP(), []int{4}
 }
 
 // Who speaks.
@@ -254,11 +376,11 @@ func (x Role) String() string {
 }
 
 func (Role) Descriptor() protoreflect.EnumDescriptor {
-	return file_stigma_agent_v1_agent_execution_proto_enumTypes[3].Descriptor()
+	return file_stigma_agent_v1_agent_execution_proto_enumTypes[5].Descriptor()
 }
 
 func (Role) Type() protoreflect.EnumType {
-	return &file_stigma_agent_v1_agent_execution_proto_enumTypes[3]
+	return &file_stigma_agent_v1_agent_execution_proto_enumTypes[5]
 }
 
 func (x Role) Number() protoreflect.EnumNumber {
@@ -267,7 +389,7 @@ func (x Role) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Role.Descriptor instead.
 func (Role) EnumDescriptor() ([]byte, []int) {
-	return file_stigma_agent_v1_agent_execution_proto_rawDescGZIP(), []int{3}
+	return file_stigma_agent_v1_agent_execution_proto_rawDescGZIP(), []int{5}
 }
 
 // How a tool call ended.
@@ -323,11 +445,11 @@ func (x ToolOutcome) String() string {
 }
 
 func (ToolOutcome) Descriptor() protoreflect.EnumDescriptor {
-	return file_stigma_agent_v1_agent_execution_proto_enumTypes[4].Descriptor()
+	return file_stigma_agent_v1_agent_execution_proto_enumTypes[6].Descriptor()
 }
 
 func (ToolOutcome) Type() protoreflect.EnumType {
-	return &file_stigma_agent_v1_agent_execution_proto_enumTypes[4]
+	return &file_stigma_agent_v1_agent_execution_proto_enumTypes[6]
 }
 
 func (x ToolOutcome) Number() protoreflect.EnumNumber {
@@ -336,7 +458,7 @@ func (x ToolOutcome) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use ToolOutcome.Descriptor instead.
 func (ToolOutcome) EnumDescriptor() ([]byte, []int) {
-	return file_stigma_agent_v1_agent_execution_proto_rawDescGZIP(), []int{4}
+	return file_stigma_agent_v1_agent_execution_proto_rawDescGZIP(), []int{6}
 }
 
 // One run of an agent.
@@ -691,7 +813,13 @@ type AgentExecutionStatus struct {
 	// The conversation so far. Only with AGENT_EXECUTION_VIEW_FULL.
 	Messages []*Message `protobuf:"bytes,10,rep,name=messages,proto3" json:"messages,omitempty"`
 	// Totals so far by model, "provider:model"; of agents with tools.
-	UsageByModel  map[string]*Usage `protobuf:"bytes,11,rep,name=usage_by_model,json=usageByModel,proto3" json:"usage_by_model,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	UsageByModel map[string]*Usage `protobuf:"bytes,11,rep,name=usage_by_model,json=usageByModel,proto3" json:"usage_by_model,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// What it waits for from people, oldest first; not what agents below it wait for.
+	PendingInputs []*PendingInput `protobuf:"bytes,12,rep,name=pending_inputs,json=pendingInputs,proto3" json:"pending_inputs,omitempty"`
+	// The execution whose tool call this one is; empty for one that was started.
+	Parent string `protobuf:"bytes,13,opt,name=parent,proto3" json:"parent,omitempty"`
+	// The execution that was started, of which this one is a part; empty for that one.
+	Root          string `protobuf:"bytes,14,opt,name=root,proto3" json:"root,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -803,6 +931,319 @@ func (x *AgentExecutionStatus) GetUsageByModel() map[string]*Usage {
 	return nil
 }
 
+func (x *AgentExecutionStatus) GetPendingInputs() []*PendingInput {
+	if x != nil {
+		return x.PendingInputs
+	}
+	return nil
+}
+
+func (x *AgentExecutionStatus) GetParent() string {
+	if x != nil {
+		return x.Parent
+	}
+	return ""
+}
+
+func (x *AgentExecutionStatus) GetRoot() string {
+	if x != nil {
+		return x.Root
+	}
+	return ""
+}
+
+// Something that an execution waits for from outside: SubmitAgentInput answers it.
+type PendingInput struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Unique in the execution.
+	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// What is asked for.
+	Kind PendingInputKind `protobuf:"varint,2,opt,name=kind,proto3,enum=stigma.agent.v1.PendingInputKind" json:"kind,omitempty"`
+	// The tool call that waits.
+	CallId string `protobuf:"bytes,3,opt,name=call_id,json=callId,proto3" json:"call_id,omitempty"`
+	// Name of its tool.
+	Tool string `protobuf:"bytes,4,opt,name=tool,proto3" json:"tool,omitempty"`
+	// The call's arguments, a JSON object as JSON text.
+	ArgumentsJson string `protobuf:"bytes,5,opt,name=arguments_json,json=argumentsJson,proto3" json:"arguments_json,omitempty"`
+	// SHA-256, in hex, of the arguments as JSON text without blanks and with sorted keys: an answer
+	// names it, so that it is for what was shown.
+	ArgumentsDigest string `protobuf:"bytes,6,opt,name=arguments_digest,json=argumentsDigest,proto3" json:"arguments_digest,omitempty"`
+	// Of a question: its text.
+	Question string `protobuf:"bytes,7,opt,name=question,proto3" json:"question,omitempty"`
+	// JSON Schema of the answer, or of the arguments of a call that may be edited, as JSON text.
+	// Empty: any.
+	Schema string `protobuf:"bytes,8,opt,name=schema,proto3" json:"schema,omitempty"`
+	// When it was asked for.
+	RequestTime *timestamppb.Timestamp `protobuf:"bytes,10,opt,name=request_time,json=requestTime,proto3" json:"request_time,omitempty"`
+	// When it expires.
+	ExpireTime *timestamppb.Timestamp `protobuf:"bytes,11,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"`
+	// The execution that it is of.
+	ExecutionId string `protobuf:"bytes,12,opt,name=execution_id,json=executionId,proto3" json:"execution_id,omitempty"`
+	// Names of the agents from the root execution's to this one's; empty for a root's own.
+	Path []string `protobuf:"bytes,13,rep,name=path,proto3" json:"path,omitempty"`
+	// Globs of the principals that may answer; empty: all that may approve.
+	Approvers []string `protobuf:"bytes,14,rep,name=approvers,proto3" json:"approvers,omitempty"`
+	// Who started the execution may not answer.
+	NotStarter bool `protobuf:"varint,15,opt,name=not_starter,json=notStarter,proto3" json:"not_starter,omitempty"`
+	// Who approves may change the arguments.
+	AllowEdit bool `protobuf:"varint,16,opt,name=allow_edit,json=allowEdit,proto3" json:"allow_edit,omitempty"`
+	// Who approves may do so for all further calls of this tool.
+	AllowRemember bool `protobuf:"varint,17,opt,name=allow_remember,json=allowRemember,proto3" json:"allow_remember,omitempty"`
+	// The agent of the execution, "name@version"; empty for an inline one.
+	AgentId       string `protobuf:"bytes,18,opt,name=agent_id,json=agentId,proto3" json:"agent_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PendingInput) Reset() {
+	*x = PendingInput{}
+	mi := &file_stigma_agent_v1_agent_execution_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PendingInput) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PendingInput) ProtoMessage() {}
+
+func (x *PendingInput) ProtoReflect() protoreflect.Message {
+	mi := &file_stigma_agent_v1_agent_execution_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PendingInput.ProtoReflect.Descriptor instead.
+func (*PendingInput) Descriptor() ([]byte, []int) {
+	return file_stigma_agent_v1_agent_execution_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *PendingInput) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *PendingInput) GetKind() PendingInputKind {
+	if x != nil {
+		return x.Kind
+	}
+	return PendingInputKind_PENDING_INPUT_KIND_UNSPECIFIED
+}
+
+func (x *PendingInput) GetCallId() string {
+	if x != nil {
+		return x.CallId
+	}
+	return ""
+}
+
+func (x *PendingInput) GetTool() string {
+	if x != nil {
+		return x.Tool
+	}
+	return ""
+}
+
+func (x *PendingInput) GetArgumentsJson() string {
+	if x != nil {
+		return x.ArgumentsJson
+	}
+	return ""
+}
+
+func (x *PendingInput) GetArgumentsDigest() string {
+	if x != nil {
+		return x.ArgumentsDigest
+	}
+	return ""
+}
+
+func (x *PendingInput) GetQuestion() string {
+	if x != nil {
+		return x.Question
+	}
+	return ""
+}
+
+func (x *PendingInput) GetSchema() string {
+	if x != nil {
+		return x.Schema
+	}
+	return ""
+}
+
+func (x *PendingInput) GetRequestTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.RequestTime
+	}
+	return nil
+}
+
+func (x *PendingInput) GetExpireTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ExpireTime
+	}
+	return nil
+}
+
+func (x *PendingInput) GetExecutionId() string {
+	if x != nil {
+		return x.ExecutionId
+	}
+	return ""
+}
+
+func (x *PendingInput) GetPath() []string {
+	if x != nil {
+		return x.Path
+	}
+	return nil
+}
+
+func (x *PendingInput) GetApprovers() []string {
+	if x != nil {
+		return x.Approvers
+	}
+	return nil
+}
+
+func (x *PendingInput) GetNotStarter() bool {
+	if x != nil {
+		return x.NotStarter
+	}
+	return false
+}
+
+func (x *PendingInput) GetAllowEdit() bool {
+	if x != nil {
+		return x.AllowEdit
+	}
+	return false
+}
+
+func (x *PendingInput) GetAllowRemember() bool {
+	if x != nil {
+		return x.AllowRemember
+	}
+	return false
+}
+
+func (x *PendingInput) GetAgentId() string {
+	if x != nil {
+		return x.AgentId
+	}
+	return ""
+}
+
+// How a pending input was resolved.
+type InputResolution struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Of the pending input.
+	InputId string `protobuf:"bytes,1,opt,name=input_id,json=inputId,proto3" json:"input_id,omitempty"`
+	// How.
+	How InputResolutionKind `protobuf:"varint,2,opt,name=how,proto3,enum=stigma.agent.v1.InputResolutionKind" json:"how,omitempty"`
+	// The principal that answered; empty where nobody did.
+	By string `protobuf:"bytes,3,opt,name=by,proto3" json:"by,omitempty"`
+	// When.
+	Time *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=time,proto3" json:"time,omitempty"`
+	// As the pending input has it.
+	ArgumentsDigest string `protobuf:"bytes,5,opt,name=arguments_digest,json=argumentsDigest,proto3" json:"arguments_digest,omitempty"`
+	// Of the arguments that the call is made with, where they were changed.
+	EditedDigest string `protobuf:"bytes,6,opt,name=edited_digest,json=editedDigest,proto3" json:"edited_digest,omitempty"`
+	// The approval is for all further calls of the tool.
+	Remembered    bool `protobuf:"varint,7,opt,name=remembered,proto3" json:"remembered,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *InputResolution) Reset() {
+	*x = InputResolution{}
+	mi := &file_stigma_agent_v1_agent_execution_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *InputResolution) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*InputResolution) ProtoMessage() {}
+
+func (x *InputResolution) ProtoReflect() protoreflect.Message {
+	mi := &file_stigma_agent_v1_agent_execution_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use InputResolution.ProtoReflect.Descriptor instead.
+func (*InputResolution) Descriptor() ([]byte, []int) {
+	return file_stigma_agent_v1_agent_execution_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *InputResolution) GetInputId() string {
+	if x != nil {
+		return x.InputId
+	}
+	return ""
+}
+
+func (x *InputResolution) GetHow() InputResolutionKind {
+	if x != nil {
+		return x.How
+	}
+	return InputResolutionKind_INPUT_RESOLUTION_KIND_UNSPECIFIED
+}
+
+func (x *InputResolution) GetBy() string {
+	if x != nil {
+		return x.By
+	}
+	return ""
+}
+
+func (x *InputResolution) GetTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Time
+	}
+	return nil
+}
+
+func (x *InputResolution) GetArgumentsDigest() string {
+	if x != nil {
+		return x.ArgumentsDigest
+	}
+	return ""
+}
+
+func (x *InputResolution) GetEditedDigest() string {
+	if x != nil {
+		return x.EditedDigest
+	}
+	return ""
+}
+
+func (x *InputResolution) GetRemembered() bool {
+	if x != nil {
+		return x.Remembered
+	}
+	return false
+}
+
 // What an agent answered.
 type AgentOutput struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -818,7 +1259,7 @@ type AgentOutput struct {
 
 func (x *AgentOutput) Reset() {
 	*x = AgentOutput{}
-	mi := &file_stigma_agent_v1_agent_execution_proto_msgTypes[4]
+	mi := &file_stigma_agent_v1_agent_execution_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -830,7 +1271,7 @@ func (x *AgentOutput) String() string {
 func (*AgentOutput) ProtoMessage() {}
 
 func (x *AgentOutput) ProtoReflect() protoreflect.Message {
-	mi := &file_stigma_agent_v1_agent_execution_proto_msgTypes[4]
+	mi := &file_stigma_agent_v1_agent_execution_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -843,7 +1284,7 @@ func (x *AgentOutput) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AgentOutput.ProtoReflect.Descriptor instead.
 func (*AgentOutput) Descriptor() ([]byte, []int) {
-	return file_stigma_agent_v1_agent_execution_proto_rawDescGZIP(), []int{4}
+	return file_stigma_agent_v1_agent_execution_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *AgentOutput) GetText() string {
@@ -882,7 +1323,7 @@ type Failure struct {
 
 func (x *Failure) Reset() {
 	*x = Failure{}
-	mi := &file_stigma_agent_v1_agent_execution_proto_msgTypes[5]
+	mi := &file_stigma_agent_v1_agent_execution_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -894,7 +1335,7 @@ func (x *Failure) String() string {
 func (*Failure) ProtoMessage() {}
 
 func (x *Failure) ProtoReflect() protoreflect.Message {
-	mi := &file_stigma_agent_v1_agent_execution_proto_msgTypes[5]
+	mi := &file_stigma_agent_v1_agent_execution_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -907,7 +1348,7 @@ func (x *Failure) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Failure.ProtoReflect.Descriptor instead.
 func (*Failure) Descriptor() ([]byte, []int) {
-	return file_stigma_agent_v1_agent_execution_proto_rawDescGZIP(), []int{5}
+	return file_stigma_agent_v1_agent_execution_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Failure) GetReason() FailureReason {
@@ -952,13 +1393,15 @@ type Usage struct {
 	UnmeasuredCalls int32 `protobuf:"varint,8,opt,name=unmeasured_calls,json=unmeasuredCalls,proto3" json:"unmeasured_calls,omitempty"`
 	// Model calls among them whose cost is not known: the price is not, or the usage.
 	UnpricedCalls int32 `protobuf:"varint,9,opt,name=unpriced_calls,json=unpricedCalls,proto3" json:"unpriced_calls,omitempty"`
+	// Executions of agents below this one. All other numbers include theirs.
+	SubAgents     int32 `protobuf:"varint,10,opt,name=sub_agents,json=subAgents,proto3" json:"sub_agents,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Usage) Reset() {
 	*x = Usage{}
-	mi := &file_stigma_agent_v1_agent_execution_proto_msgTypes[6]
+	mi := &file_stigma_agent_v1_agent_execution_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -970,7 +1413,7 @@ func (x *Usage) String() string {
 func (*Usage) ProtoMessage() {}
 
 func (x *Usage) ProtoReflect() protoreflect.Message {
-	mi := &file_stigma_agent_v1_agent_execution_proto_msgTypes[6]
+	mi := &file_stigma_agent_v1_agent_execution_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -983,7 +1426,7 @@ func (x *Usage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Usage.ProtoReflect.Descriptor instead.
 func (*Usage) Descriptor() ([]byte, []int) {
-	return file_stigma_agent_v1_agent_execution_proto_rawDescGZIP(), []int{6}
+	return file_stigma_agent_v1_agent_execution_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Usage) GetInputTokens() int64 {
@@ -1049,6 +1492,13 @@ func (x *Usage) GetUnpricedCalls() int32 {
 	return 0
 }
 
+func (x *Usage) GetSubAgents() int32 {
+	if x != nil {
+		return x.SubAgents
+	}
+	return 0
+}
+
 // The delivery to the waiting activity.
 type CallbackStatus struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1066,7 +1516,7 @@ type CallbackStatus struct {
 
 func (x *CallbackStatus) Reset() {
 	*x = CallbackStatus{}
-	mi := &file_stigma_agent_v1_agent_execution_proto_msgTypes[7]
+	mi := &file_stigma_agent_v1_agent_execution_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1078,7 +1528,7 @@ func (x *CallbackStatus) String() string {
 func (*CallbackStatus) ProtoMessage() {}
 
 func (x *CallbackStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_stigma_agent_v1_agent_execution_proto_msgTypes[7]
+	mi := &file_stigma_agent_v1_agent_execution_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1091,7 +1541,7 @@ func (x *CallbackStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CallbackStatus.ProtoReflect.Descriptor instead.
 func (*CallbackStatus) Descriptor() ([]byte, []int) {
-	return file_stigma_agent_v1_agent_execution_proto_rawDescGZIP(), []int{7}
+	return file_stigma_agent_v1_agent_execution_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *CallbackStatus) GetState() CallbackState {
@@ -1135,7 +1585,7 @@ type Message struct {
 
 func (x *Message) Reset() {
 	*x = Message{}
-	mi := &file_stigma_agent_v1_agent_execution_proto_msgTypes[8]
+	mi := &file_stigma_agent_v1_agent_execution_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1147,7 +1597,7 @@ func (x *Message) String() string {
 func (*Message) ProtoMessage() {}
 
 func (x *Message) ProtoReflect() protoreflect.Message {
-	mi := &file_stigma_agent_v1_agent_execution_proto_msgTypes[8]
+	mi := &file_stigma_agent_v1_agent_execution_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1160,7 +1610,7 @@ func (x *Message) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Message.ProtoReflect.Descriptor instead.
 func (*Message) Descriptor() ([]byte, []int) {
-	return file_stigma_agent_v1_agent_execution_proto_rawDescGZIP(), []int{8}
+	return file_stigma_agent_v1_agent_execution_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Message) GetRole() Role {
@@ -1197,7 +1647,7 @@ type Part struct {
 
 func (x *Part) Reset() {
 	*x = Part{}
-	mi := &file_stigma_agent_v1_agent_execution_proto_msgTypes[9]
+	mi := &file_stigma_agent_v1_agent_execution_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1209,7 +1659,7 @@ func (x *Part) String() string {
 func (*Part) ProtoMessage() {}
 
 func (x *Part) ProtoReflect() protoreflect.Message {
-	mi := &file_stigma_agent_v1_agent_execution_proto_msgTypes[9]
+	mi := &file_stigma_agent_v1_agent_execution_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1222,7 +1672,7 @@ func (x *Part) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Part.ProtoReflect.Descriptor instead.
 func (*Part) Descriptor() ([]byte, []int) {
-	return file_stigma_agent_v1_agent_execution_proto_rawDescGZIP(), []int{9}
+	return file_stigma_agent_v1_agent_execution_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Part) GetKind() isPart_Kind {
@@ -1322,7 +1772,7 @@ type ToolCall struct {
 
 func (x *ToolCall) Reset() {
 	*x = ToolCall{}
-	mi := &file_stigma_agent_v1_agent_execution_proto_msgTypes[10]
+	mi := &file_stigma_agent_v1_agent_execution_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1334,7 +1784,7 @@ func (x *ToolCall) String() string {
 func (*ToolCall) ProtoMessage() {}
 
 func (x *ToolCall) ProtoReflect() protoreflect.Message {
-	mi := &file_stigma_agent_v1_agent_execution_proto_msgTypes[10]
+	mi := &file_stigma_agent_v1_agent_execution_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1347,7 +1797,7 @@ func (x *ToolCall) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ToolCall.ProtoReflect.Descriptor instead.
 func (*ToolCall) Descriptor() ([]byte, []int) {
-	return file_stigma_agent_v1_agent_execution_proto_rawDescGZIP(), []int{10}
+	return file_stigma_agent_v1_agent_execution_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *ToolCall) GetCallId() string {
@@ -1390,7 +1840,7 @@ type ToolResult struct {
 
 func (x *ToolResult) Reset() {
 	*x = ToolResult{}
-	mi := &file_stigma_agent_v1_agent_execution_proto_msgTypes[11]
+	mi := &file_stigma_agent_v1_agent_execution_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1402,7 +1852,7 @@ func (x *ToolResult) String() string {
 func (*ToolResult) ProtoMessage() {}
 
 func (x *ToolResult) ProtoReflect() protoreflect.Message {
-	mi := &file_stigma_agent_v1_agent_execution_proto_msgTypes[11]
+	mi := &file_stigma_agent_v1_agent_execution_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1415,7 +1865,7 @@ func (x *ToolResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ToolResult.ProtoReflect.Descriptor instead.
 func (*ToolResult) Descriptor() ([]byte, []int) {
-	return file_stigma_agent_v1_agent_execution_proto_rawDescGZIP(), []int{11}
+	return file_stigma_agent_v1_agent_execution_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *ToolResult) GetCallId() string {
@@ -1496,7 +1946,7 @@ const file_stigma_agent_v1_agent_execution_proto_rawDesc = "" +
 	"\vactivity_id\x18\x04 \x01(\tR\n" +
 	"activityId\x12F\n" +
 	"\x11heartbeat_timeout\x18\x05 \x01(\v2\x19.google.protobuf.DurationR\x10heartbeatTimeout\x12D\n" +
-	"\x10callback_timeout\x18\x06 \x01(\v2\x19.google.protobuf.DurationR\x0fcallbackTimeout\"\xd5\x05\n" +
+	"\x10callback_timeout\x18\x06 \x01(\v2\x19.google.protobuf.DurationR\x0fcallbackTimeout\"\xc7\x06\n" +
 	"\x14AgentExecutionStatus\x12:\n" +
 	"\x05phase\x18\x01 \x01(\x0e2$.stigma.agent.v1.AgentExecutionPhaseR\x05phase\x124\n" +
 	"\x06output\x18\x02 \x01(\v2\x1c.stigma.agent.v1.AgentOutputR\x06output\x122\n" +
@@ -1510,10 +1960,45 @@ const file_stigma_agent_v1_agent_execution_proto_rawDesc = "" +
 	"\bcallback\x18\t \x01(\v2\x1f.stigma.agent.v1.CallbackStatusR\bcallback\x124\n" +
 	"\bmessages\x18\n" +
 	" \x03(\v2\x18.stigma.agent.v1.MessageR\bmessages\x12]\n" +
-	"\x0eusage_by_model\x18\v \x03(\v27.stigma.agent.v1.AgentExecutionStatus.UsageByModelEntryR\fusageByModel\x1aW\n" +
+	"\x0eusage_by_model\x18\v \x03(\v27.stigma.agent.v1.AgentExecutionStatus.UsageByModelEntryR\fusageByModel\x12D\n" +
+	"\x0epending_inputs\x18\f \x03(\v2\x1d.stigma.agent.v1.PendingInputR\rpendingInputs\x12\x16\n" +
+	"\x06parent\x18\r \x01(\tR\x06parent\x12\x12\n" +
+	"\x04root\x18\x0e \x01(\tR\x04root\x1aW\n" +
 	"\x11UsageByModelEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12,\n" +
-	"\x05value\x18\x02 \x01(\v2\x16.stigma.agent.v1.UsageR\x05value:\x028\x01\"S\n" +
+	"\x05value\x18\x02 \x01(\v2\x16.stigma.agent.v1.UsageR\x05value:\x028\x01\"\xdb\x04\n" +
+	"\fPendingInput\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x125\n" +
+	"\x04kind\x18\x02 \x01(\x0e2!.stigma.agent.v1.PendingInputKindR\x04kind\x12\x17\n" +
+	"\acall_id\x18\x03 \x01(\tR\x06callId\x12\x12\n" +
+	"\x04tool\x18\x04 \x01(\tR\x04tool\x12%\n" +
+	"\x0earguments_json\x18\x05 \x01(\tR\rargumentsJson\x12)\n" +
+	"\x10arguments_digest\x18\x06 \x01(\tR\x0fargumentsDigest\x12\x1a\n" +
+	"\bquestion\x18\a \x01(\tR\bquestion\x12\x16\n" +
+	"\x06schema\x18\b \x01(\tR\x06schema\x12=\n" +
+	"\frequest_time\x18\n" +
+	" \x01(\v2\x1a.google.protobuf.TimestampR\vrequestTime\x12;\n" +
+	"\vexpire_time\x18\v \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"expireTime\x12!\n" +
+	"\fexecution_id\x18\f \x01(\tR\vexecutionId\x12\x12\n" +
+	"\x04path\x18\r \x03(\tR\x04path\x12\x1c\n" +
+	"\tapprovers\x18\x0e \x03(\tR\tapprovers\x12\x1f\n" +
+	"\vnot_starter\x18\x0f \x01(\bR\n" +
+	"notStarter\x12\x1d\n" +
+	"\n" +
+	"allow_edit\x18\x10 \x01(\bR\tallowEdit\x12%\n" +
+	"\x0eallow_remember\x18\x11 \x01(\bR\rallowRemember\x12\x19\n" +
+	"\bagent_id\x18\x12 \x01(\tR\aagentId\"\x94\x02\n" +
+	"\x0fInputResolution\x12\x19\n" +
+	"\binput_id\x18\x01 \x01(\tR\ainputId\x126\n" +
+	"\x03how\x18\x02 \x01(\x0e2$.stigma.agent.v1.InputResolutionKindR\x03how\x12\x0e\n" +
+	"\x02by\x18\x03 \x01(\tR\x02by\x12.\n" +
+	"\x04time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12)\n" +
+	"\x10arguments_digest\x18\x05 \x01(\tR\x0fargumentsDigest\x12#\n" +
+	"\redited_digest\x18\x06 \x01(\tR\feditedDigest\x12\x1e\n" +
+	"\n" +
+	"remembered\x18\a \x01(\bR\n" +
+	"remembered\"S\n" +
 	"\vAgentOutput\x12\x12\n" +
 	"\x04text\x18\x01 \x01(\tR\x04text\x12\x12\n" +
 	"\x04json\x18\x02 \x01(\tR\x04json\x12\x1c\n" +
@@ -1521,7 +2006,7 @@ const file_stigma_agent_v1_agent_execution_proto_rawDesc = "" +
 	"\aFailure\x126\n" +
 	"\x06reason\x18\x01 \x01(\x0e2\x1e.stigma.agent.v1.FailureReasonR\x06reason\x12\x18\n" +
 	"\amessage\x18\x02 \x01(\tR\amessage\x12\x12\n" +
-	"\x04step\x18\x03 \x01(\tR\x04step\"\xd6\x02\n" +
+	"\x04step\x18\x03 \x01(\tR\x04step\"\xf5\x02\n" +
 	"\x05Usage\x12!\n" +
 	"\finput_tokens\x18\x01 \x01(\x03R\vinputTokens\x12#\n" +
 	"\routput_tokens\x18\x02 \x01(\x03R\foutputTokens\x12\x19\n" +
@@ -1533,7 +2018,10 @@ const file_stigma_agent_v1_agent_execution_proto_rawDesc = "" +
 	"\n" +
 	"tool_calls\x18\a \x01(\x05R\ttoolCalls\x12)\n" +
 	"\x10unmeasured_calls\x18\b \x01(\x05R\x0funmeasuredCalls\x12%\n" +
-	"\x0eunpriced_calls\x18\t \x01(\x05R\runpricedCalls\"\x9e\x01\n" +
+	"\x0eunpriced_calls\x18\t \x01(\x05R\runpricedCalls\x12\x1d\n" +
+	"\n" +
+	"sub_agents\x18\n" +
+	" \x01(\x05R\tsubAgents\"\x9e\x01\n" +
 	"\x0eCallbackStatus\x124\n" +
 	"\x05state\x18\x01 \x01(\x0e2\x1e.stigma.agent.v1.CallbackStateR\x05state\x12 \n" +
 	"\vfingerprint\x18\x02 \x01(\tR\vfingerprint\x12\x1a\n" +
@@ -1564,7 +2052,19 @@ const file_stigma_agent_v1_agent_execution_proto_rawDesc = "" +
 	"\x0fCallbackPayload\x12 \n" +
 	"\x1cCALLBACK_PAYLOAD_UNSPECIFIED\x10\x00\x12$\n" +
 	" CALLBACK_PAYLOAD_AGENT_EXECUTION\x10\x01\x12\x1b\n" +
-	"\x17CALLBACK_PAYLOAD_OUTPUT\x10\x02*\xbd\x02\n" +
+	"\x17CALLBACK_PAYLOAD_OUTPUT\x10\x02*\x9c\x01\n" +
+	"\x10PendingInputKind\x12\"\n" +
+	"\x1ePENDING_INPUT_KIND_UNSPECIFIED\x10\x00\x12\x1f\n" +
+	"\x1bPENDING_INPUT_KIND_APPROVAL\x10\x01\x12\x1f\n" +
+	"\x1bPENDING_INPUT_KIND_QUESTION\x10\x02\x12\"\n" +
+	"\x1ePENDING_INPUT_KIND_CLIENT_TOOL\x10\x05*\xed\x01\n" +
+	"\x13InputResolutionKind\x12%\n" +
+	"!INPUT_RESOLUTION_KIND_UNSPECIFIED\x10\x00\x12\"\n" +
+	"\x1eINPUT_RESOLUTION_KIND_APPROVED\x10\x01\x12 \n" +
+	"\x1cINPUT_RESOLUTION_KIND_DENIED\x10\x02\x12\"\n" +
+	"\x1eINPUT_RESOLUTION_KIND_ANSWERED\x10\x03\x12\"\n" +
+	"\x1eINPUT_RESOLUTION_KIND_DECLINED\x10\x04\x12!\n" +
+	"\x1dINPUT_RESOLUTION_KIND_EXPIRED\x10\x05*\xbd\x02\n" +
 	"\x13AgentExecutionPhase\x12%\n" +
 	"!AGENT_EXECUTION_PHASE_UNSPECIFIED\x10\x00\x12!\n" +
 	"\x1dAGENT_EXECUTION_PHASE_PENDING\x10\x01\x12!\n" +
@@ -1608,70 +2108,80 @@ func file_stigma_agent_v1_agent_execution_proto_rawDescGZIP() []byte {
 	return file_stigma_agent_v1_agent_execution_proto_rawDescData
 }
 
-var file_stigma_agent_v1_agent_execution_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
-var file_stigma_agent_v1_agent_execution_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
+var file_stigma_agent_v1_agent_execution_proto_enumTypes = make([]protoimpl.EnumInfo, 7)
+var file_stigma_agent_v1_agent_execution_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
 var file_stigma_agent_v1_agent_execution_proto_goTypes = []any{
 	(CallbackPayload)(0),          // 0: stigma.agent.v1.CallbackPayload
-	(AgentExecutionPhase)(0),      // 1: stigma.agent.v1.AgentExecutionPhase
-	(CallbackState)(0),            // 2: stigma.agent.v1.CallbackState
-	(Role)(0),                     // 3: stigma.agent.v1.Role
-	(ToolOutcome)(0),              // 4: stigma.agent.v1.ToolOutcome
-	(*AgentExecution)(nil),        // 5: stigma.agent.v1.AgentExecution
-	(*AgentExecutionSpec)(nil),    // 6: stigma.agent.v1.AgentExecutionSpec
-	(*TemporalCaller)(nil),        // 7: stigma.agent.v1.TemporalCaller
-	(*AgentExecutionStatus)(nil),  // 8: stigma.agent.v1.AgentExecutionStatus
-	(*AgentOutput)(nil),           // 9: stigma.agent.v1.AgentOutput
-	(*Failure)(nil),               // 10: stigma.agent.v1.Failure
-	(*Usage)(nil),                 // 11: stigma.agent.v1.Usage
-	(*CallbackStatus)(nil),        // 12: stigma.agent.v1.CallbackStatus
-	(*Message)(nil),               // 13: stigma.agent.v1.Message
-	(*Part)(nil),                  // 14: stigma.agent.v1.Part
-	(*ToolCall)(nil),              // 15: stigma.agent.v1.ToolCall
-	(*ToolResult)(nil),            // 16: stigma.agent.v1.ToolResult
-	nil,                           // 17: stigma.agent.v1.AgentExecutionSpec.EnvEntry
-	nil,                           // 18: stigma.agent.v1.AgentExecutionSpec.LabelsEntry
-	nil,                           // 19: stigma.agent.v1.AgentExecutionStatus.UsageByModelEntry
-	(*AgentSpec)(nil),             // 20: stigma.agent.v1.AgentSpec
-	(*AgentConfig)(nil),           // 21: stigma.agent.v1.AgentConfig
-	(*timestamppb.Timestamp)(nil), // 22: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),   // 23: google.protobuf.Duration
-	(FailureReason)(0),            // 24: stigma.agent.v1.FailureReason
+	(PendingInputKind)(0),         // 1: stigma.agent.v1.PendingInputKind
+	(InputResolutionKind)(0),      // 2: stigma.agent.v1.InputResolutionKind
+	(AgentExecutionPhase)(0),      // 3: stigma.agent.v1.AgentExecutionPhase
+	(CallbackState)(0),            // 4: stigma.agent.v1.CallbackState
+	(Role)(0),                     // 5: stigma.agent.v1.Role
+	(ToolOutcome)(0),              // 6: stigma.agent.v1.ToolOutcome
+	(*AgentExecution)(nil),        // 7: stigma.agent.v1.AgentExecution
+	(*AgentExecutionSpec)(nil),    // 8: stigma.agent.v1.AgentExecutionSpec
+	(*TemporalCaller)(nil),        // 9: stigma.agent.v1.TemporalCaller
+	(*AgentExecutionStatus)(nil),  // 10: stigma.agent.v1.AgentExecutionStatus
+	(*PendingInput)(nil),          // 11: stigma.agent.v1.PendingInput
+	(*InputResolution)(nil),       // 12: stigma.agent.v1.InputResolution
+	(*AgentOutput)(nil),           // 13: stigma.agent.v1.AgentOutput
+	(*Failure)(nil),               // 14: stigma.agent.v1.Failure
+	(*Usage)(nil),                 // 15: stigma.agent.v1.Usage
+	(*CallbackStatus)(nil),        // 16: stigma.agent.v1.CallbackStatus
+	(*Message)(nil),               // 17: stigma.agent.v1.Message
+	(*Part)(nil),                  // 18: stigma.agent.v1.Part
+	(*ToolCall)(nil),              // 19: stigma.agent.v1.ToolCall
+	(*ToolResult)(nil),            // 20: stigma.agent.v1.ToolResult
+	nil,                           // 21: stigma.agent.v1.AgentExecutionSpec.EnvEntry
+	nil,                           // 22: stigma.agent.v1.AgentExecutionSpec.LabelsEntry
+	nil,                           // 23: stigma.agent.v1.AgentExecutionStatus.UsageByModelEntry
+	(*AgentSpec)(nil),             // 24: stigma.agent.v1.AgentSpec
+	(*AgentConfig)(nil),           // 25: stigma.agent.v1.AgentConfig
+	(*timestamppb.Timestamp)(nil), // 26: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),   // 27: google.protobuf.Duration
+	(FailureReason)(0),            // 28: stigma.agent.v1.FailureReason
 }
 var file_stigma_agent_v1_agent_execution_proto_depIdxs = []int32{
-	6,  // 0: stigma.agent.v1.AgentExecution.spec:type_name -> stigma.agent.v1.AgentExecutionSpec
-	8,  // 1: stigma.agent.v1.AgentExecution.status:type_name -> stigma.agent.v1.AgentExecutionStatus
-	20, // 2: stigma.agent.v1.AgentExecutionSpec.agent:type_name -> stigma.agent.v1.AgentSpec
-	17, // 3: stigma.agent.v1.AgentExecutionSpec.env:type_name -> stigma.agent.v1.AgentExecutionSpec.EnvEntry
-	21, // 4: stigma.agent.v1.AgentExecutionSpec.config:type_name -> stigma.agent.v1.AgentConfig
-	18, // 5: stigma.agent.v1.AgentExecutionSpec.labels:type_name -> stigma.agent.v1.AgentExecutionSpec.LabelsEntry
-	7,  // 6: stigma.agent.v1.AgentExecutionSpec.caller:type_name -> stigma.agent.v1.TemporalCaller
+	8,  // 0: stigma.agent.v1.AgentExecution.spec:type_name -> stigma.agent.v1.AgentExecutionSpec
+	10, // 1: stigma.agent.v1.AgentExecution.status:type_name -> stigma.agent.v1.AgentExecutionStatus
+	24, // 2: stigma.agent.v1.AgentExecutionSpec.agent:type_name -> stigma.agent.v1.AgentSpec
+	21, // 3: stigma.agent.v1.AgentExecutionSpec.env:type_name -> stigma.agent.v1.AgentExecutionSpec.EnvEntry
+	25, // 4: stigma.agent.v1.AgentExecutionSpec.config:type_name -> stigma.agent.v1.AgentConfig
+	22, // 5: stigma.agent.v1.AgentExecutionSpec.labels:type_name -> stigma.agent.v1.AgentExecutionSpec.LabelsEntry
+	9,  // 6: stigma.agent.v1.AgentExecutionSpec.caller:type_name -> stigma.agent.v1.TemporalCaller
 	0,  // 7: stigma.agent.v1.AgentExecutionSpec.callback_payload:type_name -> stigma.agent.v1.CallbackPayload
-	22, // 8: stigma.agent.v1.AgentExecutionSpec.callback_deadline:type_name -> google.protobuf.Timestamp
-	23, // 9: stigma.agent.v1.TemporalCaller.heartbeat_timeout:type_name -> google.protobuf.Duration
-	23, // 10: stigma.agent.v1.TemporalCaller.callback_timeout:type_name -> google.protobuf.Duration
-	1,  // 11: stigma.agent.v1.AgentExecutionStatus.phase:type_name -> stigma.agent.v1.AgentExecutionPhase
-	9,  // 12: stigma.agent.v1.AgentExecutionStatus.output:type_name -> stigma.agent.v1.AgentOutput
-	10, // 13: stigma.agent.v1.AgentExecutionStatus.failure:type_name -> stigma.agent.v1.Failure
-	11, // 14: stigma.agent.v1.AgentExecutionStatus.usage:type_name -> stigma.agent.v1.Usage
-	22, // 15: stigma.agent.v1.AgentExecutionStatus.start_time:type_name -> google.protobuf.Timestamp
-	22, // 16: stigma.agent.v1.AgentExecutionStatus.end_time:type_name -> google.protobuf.Timestamp
-	22, // 17: stigma.agent.v1.AgentExecutionStatus.deadline:type_name -> google.protobuf.Timestamp
-	12, // 18: stigma.agent.v1.AgentExecutionStatus.callback:type_name -> stigma.agent.v1.CallbackStatus
-	13, // 19: stigma.agent.v1.AgentExecutionStatus.messages:type_name -> stigma.agent.v1.Message
-	19, // 20: stigma.agent.v1.AgentExecutionStatus.usage_by_model:type_name -> stigma.agent.v1.AgentExecutionStatus.UsageByModelEntry
-	24, // 21: stigma.agent.v1.Failure.reason:type_name -> stigma.agent.v1.FailureReason
-	2,  // 22: stigma.agent.v1.CallbackStatus.state:type_name -> stigma.agent.v1.CallbackState
-	3,  // 23: stigma.agent.v1.Message.role:type_name -> stigma.agent.v1.Role
-	14, // 24: stigma.agent.v1.Message.parts:type_name -> stigma.agent.v1.Part
-	15, // 25: stigma.agent.v1.Part.tool_call:type_name -> stigma.agent.v1.ToolCall
-	16, // 26: stigma.agent.v1.Part.tool_result:type_name -> stigma.agent.v1.ToolResult
-	4,  // 27: stigma.agent.v1.ToolResult.outcome:type_name -> stigma.agent.v1.ToolOutcome
-	11, // 28: stigma.agent.v1.AgentExecutionStatus.UsageByModelEntry.value:type_name -> stigma.agent.v1.Usage
-	29, // [29:29] is the sub-list for method output_type
-	29, // [29:29] is the sub-list for method input_type
-	29, // [29:29] is the sub-list for extension type_name
-	29, // [29:29] is the sub-list for extension extendee
-	0,  // [0:29] is the sub-list for field type_name
+	26, // 8: stigma.agent.v1.AgentExecutionSpec.callback_deadline:type_name -> google.protobuf.Timestamp
+	27, // 9: stigma.agent.v1.TemporalCaller.heartbeat_timeout:type_name -> google.protobuf.Duration
+	27, // 10: stigma.agent.v1.TemporalCaller.callback_timeout:type_name -> google.protobuf.Duration
+	3,  // 11: stigma.agent.v1.AgentExecutionStatus.phase:type_name -> stigma.agent.v1.AgentExecutionPhase
+	13, // 12: stigma.agent.v1.AgentExecutionStatus.output:type_name -> stigma.agent.v1.AgentOutput
+	14, // 13: stigma.agent.v1.AgentExecutionStatus.failure:type_name -> stigma.agent.v1.Failure
+	15, // 14: stigma.agent.v1.AgentExecutionStatus.usage:type_name -> stigma.agent.v1.Usage
+	26, // 15: stigma.agent.v1.AgentExecutionStatus.start_time:type_name -> google.protobuf.Timestamp
+	26, // 16: stigma.agent.v1.AgentExecutionStatus.end_time:type_name -> google.protobuf.Timestamp
+	26, // 17: stigma.agent.v1.AgentExecutionStatus.deadline:type_name -> google.protobuf.Timestamp
+	16, // 18: stigma.agent.v1.AgentExecutionStatus.callback:type_name -> stigma.agent.v1.CallbackStatus
+	17, // 19: stigma.agent.v1.AgentExecutionStatus.messages:type_name -> stigma.agent.v1.Message
+	23, // 20: stigma.agent.v1.AgentExecutionStatus.usage_by_model:type_name -> stigma.agent.v1.AgentExecutionStatus.UsageByModelEntry
+	11, // 21: stigma.agent.v1.AgentExecutionStatus.pending_inputs:type_name -> stigma.agent.v1.PendingInput
+	1,  // 22: stigma.agent.v1.PendingInput.kind:type_name -> stigma.agent.v1.PendingInputKind
+	26, // 23: stigma.agent.v1.PendingInput.request_time:type_name -> google.protobuf.Timestamp
+	26, // 24: stigma.agent.v1.PendingInput.expire_time:type_name -> google.protobuf.Timestamp
+	2,  // 25: stigma.agent.v1.InputResolution.how:type_name -> stigma.agent.v1.InputResolutionKind
+	26, // 26: stigma.agent.v1.InputResolution.time:type_name -> google.protobuf.Timestamp
+	28, // 27: stigma.agent.v1.Failure.reason:type_name -> stigma.agent.v1.FailureReason
+	4,  // 28: stigma.agent.v1.CallbackStatus.state:type_name -> stigma.agent.v1.CallbackState
+	5,  // 29: stigma.agent.v1.Message.role:type_name -> stigma.agent.v1.Role
+	18, // 30: stigma.agent.v1.Message.parts:type_name -> stigma.agent.v1.Part
+	19, // 31: stigma.agent.v1.Part.tool_call:type_name -> stigma.agent.v1.ToolCall
+	20, // 32: stigma.agent.v1.Part.tool_result:type_name -> stigma.agent.v1.ToolResult
+	6,  // 33: stigma.agent.v1.ToolResult.outcome:type_name -> stigma.agent.v1.ToolOutcome
+	15, // 34: stigma.agent.v1.AgentExecutionStatus.UsageByModelEntry.value:type_name -> stigma.agent.v1.Usage
+	35, // [35:35] is the sub-list for method output_type
+	35, // [35:35] is the sub-list for method input_type
+	35, // [35:35] is the sub-list for extension type_name
+	35, // [35:35] is the sub-list for extension extendee
+	0,  // [0:35] is the sub-list for field type_name
 }
 
 func init() { file_stigma_agent_v1_agent_execution_proto_init() }
@@ -1680,7 +2190,7 @@ func file_stigma_agent_v1_agent_execution_proto_init() {
 		return
 	}
 	file_stigma_agent_v1_agent_proto_init()
-	file_stigma_agent_v1_agent_execution_proto_msgTypes[9].OneofWrappers = []any{
+	file_stigma_agent_v1_agent_execution_proto_msgTypes[11].OneofWrappers = []any{
 		(*Part_Text)(nil),
 		(*Part_Thinking)(nil),
 		(*Part_ToolCall)(nil),
@@ -1691,8 +2201,8 @@ func file_stigma_agent_v1_agent_execution_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_stigma_agent_v1_agent_execution_proto_rawDesc), len(file_stigma_agent_v1_agent_execution_proto_rawDesc)),
-			NumEnums:      5,
-			NumMessages:   15,
+			NumEnums:      7,
+			NumMessages:   17,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -77,6 +77,700 @@ func (AgentExecutionView) EnumDescriptor() ([]byte, []int) {
 	return file_stigma_agent_v1_agent_execution_service_proto_rawDescGZIP(), []int{0}
 }
 
+// How soon an execution stops.
+type CancelMode int32
+
+const (
+	// As NOW.
+	CancelMode_CANCEL_MODE_UNSPECIFIED CancelMode = 0
+	// At once: calls under way are cancelled.
+	CancelMode_CANCEL_MODE_NOW CancelMode = 1
+	// Once the calls under way have ended: then CANCELLED, with the last answer as output. Only of
+	// agents with tools, and of no use once a stop was requested.
+	CancelMode_CANCEL_MODE_AFTER_STEP CancelMode = 2
+)
+
+// Enum value maps for CancelMode.
+var (
+	CancelMode_name = map[int32]string{
+		0: "CANCEL_MODE_UNSPECIFIED",
+		1: "CANCEL_MODE_NOW",
+		2: "CANCEL_MODE_AFTER_STEP",
+	}
+	CancelMode_value = map[string]int32{
+		"CANCEL_MODE_UNSPECIFIED": 0,
+		"CANCEL_MODE_NOW":         1,
+		"CANCEL_MODE_AFTER_STEP":  2,
+	}
+)
+
+func (x CancelMode) Enum() *CancelMode {
+	p := new(CancelMode)
+	*p = x
+	return p
+}
+
+func (x CancelMode) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (CancelMode) Descriptor() protoreflect.EnumDescriptor {
+	return file_stigma_agent_v1_agent_execution_service_proto_enumTypes[1].Descriptor()
+}
+
+func (CancelMode) Type() protoreflect.EnumType {
+	return &file_stigma_agent_v1_agent_execution_service_proto_enumTypes[1]
+}
+
+func (x CancelMode) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use CancelMode.Descriptor instead.
+func (CancelMode) EnumDescriptor() ([]byte, []int) {
+	return file_stigma_agent_v1_agent_execution_service_proto_rawDescGZIP(), []int{1}
+}
+
+// Answers one pending input.
+type SubmitAgentInputRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The execution's id.
+	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// The pending input's id; of an agent below the execution too.
+	InputId string `protobuf:"bytes,2,opt,name=input_id,json=inputId,proto3" json:"input_id,omitempty"`
+	// As the pending input has it; must be given for an approval.
+	ArgumentsDigest string `protobuf:"bytes,3,opt,name=arguments_digest,json=argumentsDigest,proto3" json:"arguments_digest,omitempty"`
+	// Idempotency key, of this principal.
+	RequestId string `protobuf:"bytes,4,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	// The answer.
+	//
+	// Types that are valid to be assigned to Answer:
+	//
+	//	*SubmitAgentInputRequest_Approve
+	//	*SubmitAgentInputRequest_Deny
+	//	*SubmitAgentInputRequest_Reply
+	//	*SubmitAgentInputRequest_Decline
+	Answer        isSubmitAgentInputRequest_Answer `protobuf_oneof:"answer"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SubmitAgentInputRequest) Reset() {
+	*x = SubmitAgentInputRequest{}
+	mi := &file_stigma_agent_v1_agent_execution_service_proto_msgTypes[0]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SubmitAgentInputRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SubmitAgentInputRequest) ProtoMessage() {}
+
+func (x *SubmitAgentInputRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_stigma_agent_v1_agent_execution_service_proto_msgTypes[0]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SubmitAgentInputRequest.ProtoReflect.Descriptor instead.
+func (*SubmitAgentInputRequest) Descriptor() ([]byte, []int) {
+	return file_stigma_agent_v1_agent_execution_service_proto_rawDescGZIP(), []int{0}
+}
+
+func (x *SubmitAgentInputRequest) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *SubmitAgentInputRequest) GetInputId() string {
+	if x != nil {
+		return x.InputId
+	}
+	return ""
+}
+
+func (x *SubmitAgentInputRequest) GetArgumentsDigest() string {
+	if x != nil {
+		return x.ArgumentsDigest
+	}
+	return ""
+}
+
+func (x *SubmitAgentInputRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+func (x *SubmitAgentInputRequest) GetAnswer() isSubmitAgentInputRequest_Answer {
+	if x != nil {
+		return x.Answer
+	}
+	return nil
+}
+
+func (x *SubmitAgentInputRequest) GetApprove() *InputApproval {
+	if x != nil {
+		if x, ok := x.Answer.(*SubmitAgentInputRequest_Approve); ok {
+			return x.Approve
+		}
+	}
+	return nil
+}
+
+func (x *SubmitAgentInputRequest) GetDeny() *InputDenial {
+	if x != nil {
+		if x, ok := x.Answer.(*SubmitAgentInputRequest_Deny); ok {
+			return x.Deny
+		}
+	}
+	return nil
+}
+
+func (x *SubmitAgentInputRequest) GetReply() *InputAnswer {
+	if x != nil {
+		if x, ok := x.Answer.(*SubmitAgentInputRequest_Reply); ok {
+			return x.Reply
+		}
+	}
+	return nil
+}
+
+func (x *SubmitAgentInputRequest) GetDecline() *InputDecline {
+	if x != nil {
+		if x, ok := x.Answer.(*SubmitAgentInputRequest_Decline); ok {
+			return x.Decline
+		}
+	}
+	return nil
+}
+
+type isSubmitAgentInputRequest_Answer interface {
+	isSubmitAgentInputRequest_Answer()
+}
+
+type SubmitAgentInputRequest_Approve struct {
+	// The call may be made.
+	Approve *InputApproval `protobuf:"bytes,5,opt,name=approve,proto3,oneof"`
+}
+
+type SubmitAgentInputRequest_Deny struct {
+	// The call may not be made.
+	Deny *InputDenial `protobuf:"bytes,6,opt,name=deny,proto3,oneof"`
+}
+
+type SubmitAgentInputRequest_Reply struct {
+	// The answer to a question, or the result of a tool.
+	Reply *InputAnswer `protobuf:"bytes,7,opt,name=reply,proto3,oneof"`
+}
+
+type SubmitAgentInputRequest_Decline struct {
+	// Nobody will answer a question, or run a tool.
+	Decline *InputDecline `protobuf:"bytes,8,opt,name=decline,proto3,oneof"`
+}
+
+func (*SubmitAgentInputRequest_Approve) isSubmitAgentInputRequest_Answer() {}
+
+func (*SubmitAgentInputRequest_Deny) isSubmitAgentInputRequest_Answer() {}
+
+func (*SubmitAgentInputRequest_Reply) isSubmitAgentInputRequest_Answer() {}
+
+func (*SubmitAgentInputRequest_Decline) isSubmitAgentInputRequest_Answer() {}
+
+// The call may be made.
+type InputApproval struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The arguments to call with instead, a JSON object as JSON text; where the rule allows it.
+	ArgumentsJson string `protobuf:"bytes,1,opt,name=arguments_json,json=argumentsJson,proto3" json:"arguments_json,omitempty"`
+	// So may all further calls of this tool by this execution; where the rule allows it.
+	Remember      bool `protobuf:"varint,2,opt,name=remember,proto3" json:"remember,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *InputApproval) Reset() {
+	*x = InputApproval{}
+	mi := &file_stigma_agent_v1_agent_execution_service_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *InputApproval) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*InputApproval) ProtoMessage() {}
+
+func (x *InputApproval) ProtoReflect() protoreflect.Message {
+	mi := &file_stigma_agent_v1_agent_execution_service_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use InputApproval.ProtoReflect.Descriptor instead.
+func (*InputApproval) Descriptor() ([]byte, []int) {
+	return file_stigma_agent_v1_agent_execution_service_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *InputApproval) GetArgumentsJson() string {
+	if x != nil {
+		return x.ArgumentsJson
+	}
+	return ""
+}
+
+func (x *InputApproval) GetRemember() bool {
+	if x != nil {
+		return x.Remember
+	}
+	return false
+}
+
+// The call may not be made.
+type InputDenial struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// For the model and for people; recorded; at most 1000 bytes.
+	Reason        string `protobuf:"bytes,1,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *InputDenial) Reset() {
+	*x = InputDenial{}
+	mi := &file_stigma_agent_v1_agent_execution_service_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *InputDenial) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*InputDenial) ProtoMessage() {}
+
+func (x *InputDenial) ProtoReflect() protoreflect.Message {
+	mi := &file_stigma_agent_v1_agent_execution_service_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use InputDenial.ProtoReflect.Descriptor instead.
+func (*InputDenial) Descriptor() ([]byte, []int) {
+	return file_stigma_agent_v1_agent_execution_service_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *InputDenial) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+// The answer to a question, or the result of a tool.
+type InputAnswer struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// One of the two.
+	//
+	// Types that are valid to be assigned to Content:
+	//
+	//	*InputAnswer_Json
+	//	*InputAnswer_Text
+	Content       isInputAnswer_Content `protobuf_oneof:"content"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *InputAnswer) Reset() {
+	*x = InputAnswer{}
+	mi := &file_stigma_agent_v1_agent_execution_service_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *InputAnswer) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*InputAnswer) ProtoMessage() {}
+
+func (x *InputAnswer) ProtoReflect() protoreflect.Message {
+	mi := &file_stigma_agent_v1_agent_execution_service_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use InputAnswer.ProtoReflect.Descriptor instead.
+func (*InputAnswer) Descriptor() ([]byte, []int) {
+	return file_stigma_agent_v1_agent_execution_service_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *InputAnswer) GetContent() isInputAnswer_Content {
+	if x != nil {
+		return x.Content
+	}
+	return nil
+}
+
+func (x *InputAnswer) GetJson() string {
+	if x != nil {
+		if x, ok := x.Content.(*InputAnswer_Json); ok {
+			return x.Json
+		}
+	}
+	return ""
+}
+
+func (x *InputAnswer) GetText() string {
+	if x != nil {
+		if x, ok := x.Content.(*InputAnswer_Text); ok {
+			return x.Text
+		}
+	}
+	return ""
+}
+
+type isInputAnswer_Content interface {
+	isInputAnswer_Content()
+}
+
+type InputAnswer_Json struct {
+	// JSON text.
+	Json string `protobuf:"bytes,1,opt,name=json,proto3,oneof"`
+}
+
+type InputAnswer_Text struct {
+	// Words; where there is a schema, they are a JSON string.
+	Text string `protobuf:"bytes,2,opt,name=text,proto3,oneof"`
+}
+
+func (*InputAnswer_Json) isInputAnswer_Content() {}
+
+func (*InputAnswer_Text) isInputAnswer_Content() {}
+
+// Nobody will answer a question, or run a tool.
+type InputDecline struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// For the model and for people; recorded; at most 1000 bytes.
+	Reason        string `protobuf:"bytes,1,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *InputDecline) Reset() {
+	*x = InputDecline{}
+	mi := &file_stigma_agent_v1_agent_execution_service_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *InputDecline) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*InputDecline) ProtoMessage() {}
+
+func (x *InputDecline) ProtoReflect() protoreflect.Message {
+	mi := &file_stigma_agent_v1_agent_execution_service_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use InputDecline.ProtoReflect.Descriptor instead.
+func (*InputDecline) Descriptor() ([]byte, []int) {
+	return file_stigma_agent_v1_agent_execution_service_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *InputDecline) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+// Sends a message to a running agent.
+type SendAgentMessageRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The execution's id.
+	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// In words; at most 64 KiB.
+	Message string `protobuf:"bytes,2,opt,name=message,proto3" json:"message,omitempty"`
+	// Idempotency key, of this principal.
+	RequestId     string `protobuf:"bytes,3,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SendAgentMessageRequest) Reset() {
+	*x = SendAgentMessageRequest{}
+	mi := &file_stigma_agent_v1_agent_execution_service_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SendAgentMessageRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SendAgentMessageRequest) ProtoMessage() {}
+
+func (x *SendAgentMessageRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_stigma_agent_v1_agent_execution_service_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SendAgentMessageRequest.ProtoReflect.Descriptor instead.
+func (*SendAgentMessageRequest) Descriptor() ([]byte, []int) {
+	return file_stigma_agent_v1_agent_execution_service_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *SendAgentMessageRequest) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *SendAgentMessageRequest) GetMessage() string {
+	if x != nil {
+		return x.Message
+	}
+	return ""
+}
+
+func (x *SendAgentMessageRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+// The message is in the execution's history.
+type SendAgentMessageResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// When it was taken.
+	Time          *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=time,proto3" json:"time,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SendAgentMessageResponse) Reset() {
+	*x = SendAgentMessageResponse{}
+	mi := &file_stigma_agent_v1_agent_execution_service_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SendAgentMessageResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SendAgentMessageResponse) ProtoMessage() {}
+
+func (x *SendAgentMessageResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_stigma_agent_v1_agent_execution_service_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SendAgentMessageResponse.ProtoReflect.Descriptor instead.
+func (*SendAgentMessageResponse) Descriptor() ([]byte, []int) {
+	return file_stigma_agent_v1_agent_execution_service_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *SendAgentMessageResponse) GetTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Time
+	}
+	return nil
+}
+
+// Asks for a page of pending inputs.
+type ListPendingInputsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Conditions joined by AND, as of ListAgentExecutions. Empty: all.
+	Filter string `protobuf:"bytes,1,opt,name=filter,proto3" json:"filter,omitempty"`
+	// Most executions that are looked at for a page; 0: 50; at most 1000. A page may be empty and
+	// still have a next one.
+	PageSize int32 `protobuf:"varint,2,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	// From the previous page's reply.
+	PageToken string `protobuf:"bytes,3,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	// Of this execution alone, instead of the fields above: with arguments and schemas, as far as they
+	// fit into one answer; and, without them, of the agents below it.
+	Id string `protobuf:"bytes,4,opt,name=id,proto3" json:"id,omitempty"`
+	// With id: this one alone, whole.
+	InputId       string `protobuf:"bytes,5,opt,name=input_id,json=inputId,proto3" json:"input_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListPendingInputsRequest) Reset() {
+	*x = ListPendingInputsRequest{}
+	mi := &file_stigma_agent_v1_agent_execution_service_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListPendingInputsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListPendingInputsRequest) ProtoMessage() {}
+
+func (x *ListPendingInputsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_stigma_agent_v1_agent_execution_service_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListPendingInputsRequest.ProtoReflect.Descriptor instead.
+func (*ListPendingInputsRequest) Descriptor() ([]byte, []int) {
+	return file_stigma_agent_v1_agent_execution_service_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *ListPendingInputsRequest) GetFilter() string {
+	if x != nil {
+		return x.Filter
+	}
+	return ""
+}
+
+func (x *ListPendingInputsRequest) GetPageSize() int32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *ListPendingInputsRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+func (x *ListPendingInputsRequest) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *ListPendingInputsRequest) GetInputId() string {
+	if x != nil {
+		return x.InputId
+	}
+	return ""
+}
+
+// A page of pending inputs.
+type ListPendingInputsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// By execution. Without arguments and schemas, unless of one execution.
+	Inputs []*PendingInput `protobuf:"bytes,1,rep,name=inputs,proto3" json:"inputs,omitempty"`
+	// Empty on the last page.
+	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListPendingInputsResponse) Reset() {
+	*x = ListPendingInputsResponse{}
+	mi := &file_stigma_agent_v1_agent_execution_service_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListPendingInputsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListPendingInputsResponse) ProtoMessage() {}
+
+func (x *ListPendingInputsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_stigma_agent_v1_agent_execution_service_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListPendingInputsResponse.ProtoReflect.Descriptor instead.
+func (*ListPendingInputsResponse) Descriptor() ([]byte, []int) {
+	return file_stigma_agent_v1_agent_execution_service_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *ListPendingInputsResponse) GetInputs() []*PendingInput {
+	if x != nil {
+		return x.Inputs
+	}
+	return nil
+}
+
+func (x *ListPendingInputsResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
 // Asks to start an agent.
 type StartAgentRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -114,7 +808,7 @@ type StartAgentRequest struct {
 
 func (x *StartAgentRequest) Reset() {
 	*x = StartAgentRequest{}
-	mi := &file_stigma_agent_v1_agent_execution_service_proto_msgTypes[0]
+	mi := &file_stigma_agent_v1_agent_execution_service_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -126,7 +820,7 @@ func (x *StartAgentRequest) String() string {
 func (*StartAgentRequest) ProtoMessage() {}
 
 func (x *StartAgentRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_stigma_agent_v1_agent_execution_service_proto_msgTypes[0]
+	mi := &file_stigma_agent_v1_agent_execution_service_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -139,7 +833,7 @@ func (x *StartAgentRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartAgentRequest.ProtoReflect.Descriptor instead.
 func (*StartAgentRequest) Descriptor() ([]byte, []int) {
-	return file_stigma_agent_v1_agent_execution_service_proto_rawDescGZIP(), []int{0}
+	return file_stigma_agent_v1_agent_execution_service_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *StartAgentRequest) GetAgentId() string {
@@ -253,7 +947,7 @@ type GetAgentExecutionRequest struct {
 
 func (x *GetAgentExecutionRequest) Reset() {
 	*x = GetAgentExecutionRequest{}
-	mi := &file_stigma_agent_v1_agent_execution_service_proto_msgTypes[1]
+	mi := &file_stigma_agent_v1_agent_execution_service_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -265,7 +959,7 @@ func (x *GetAgentExecutionRequest) String() string {
 func (*GetAgentExecutionRequest) ProtoMessage() {}
 
 func (x *GetAgentExecutionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_stigma_agent_v1_agent_execution_service_proto_msgTypes[1]
+	mi := &file_stigma_agent_v1_agent_execution_service_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -278,7 +972,7 @@ func (x *GetAgentExecutionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetAgentExecutionRequest.ProtoReflect.Descriptor instead.
 func (*GetAgentExecutionRequest) Descriptor() ([]byte, []int) {
-	return file_stigma_agent_v1_agent_execution_service_proto_rawDescGZIP(), []int{1}
+	return file_stigma_agent_v1_agent_execution_service_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *GetAgentExecutionRequest) GetId() string {
@@ -299,7 +993,7 @@ func (x *GetAgentExecutionRequest) GetView() AgentExecutionView {
 type ListAgentExecutionsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Conditions joined by AND: `agent = "name"`, `phase = RUNNING`, `session = "…"`,
-	// `labels.KEY = "…"`, `start_time >= "RFC 3339"` (also <=). Empty: all.
+	// `root = "id"`, `parent = "id"`, `labels.KEY = "…"`, `start_time >= "RFC 3339"` (also <=). Empty: all.
 	Filter string `protobuf:"bytes,1,opt,name=filter,proto3" json:"filter,omitempty"`
 	// Most executions on a page; 0: 50; at most 1000.
 	PageSize int32 `protobuf:"varint,2,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
@@ -311,7 +1005,7 @@ type ListAgentExecutionsRequest struct {
 
 func (x *ListAgentExecutionsRequest) Reset() {
 	*x = ListAgentExecutionsRequest{}
-	mi := &file_stigma_agent_v1_agent_execution_service_proto_msgTypes[2]
+	mi := &file_stigma_agent_v1_agent_execution_service_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -323,7 +1017,7 @@ func (x *ListAgentExecutionsRequest) String() string {
 func (*ListAgentExecutionsRequest) ProtoMessage() {}
 
 func (x *ListAgentExecutionsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_stigma_agent_v1_agent_execution_service_proto_msgTypes[2]
+	mi := &file_stigma_agent_v1_agent_execution_service_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -336,7 +1030,7 @@ func (x *ListAgentExecutionsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListAgentExecutionsRequest.ProtoReflect.Descriptor instead.
 func (*ListAgentExecutionsRequest) Descriptor() ([]byte, []int) {
-	return file_stigma_agent_v1_agent_execution_service_proto_rawDescGZIP(), []int{2}
+	return file_stigma_agent_v1_agent_execution_service_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *ListAgentExecutionsRequest) GetFilter() string {
@@ -373,7 +1067,7 @@ type ListAgentExecutionsResponse struct {
 
 func (x *ListAgentExecutionsResponse) Reset() {
 	*x = ListAgentExecutionsResponse{}
-	mi := &file_stigma_agent_v1_agent_execution_service_proto_msgTypes[3]
+	mi := &file_stigma_agent_v1_agent_execution_service_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -385,7 +1079,7 @@ func (x *ListAgentExecutionsResponse) String() string {
 func (*ListAgentExecutionsResponse) ProtoMessage() {}
 
 func (x *ListAgentExecutionsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_stigma_agent_v1_agent_execution_service_proto_msgTypes[3]
+	mi := &file_stigma_agent_v1_agent_execution_service_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -398,7 +1092,7 @@ func (x *ListAgentExecutionsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListAgentExecutionsResponse.ProtoReflect.Descriptor instead.
 func (*ListAgentExecutionsResponse) Descriptor() ([]byte, []int) {
-	return file_stigma_agent_v1_agent_execution_service_proto_rawDescGZIP(), []int{3}
+	return file_stigma_agent_v1_agent_execution_service_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *ListAgentExecutionsResponse) GetExecutions() []*AgentExecution {
@@ -428,7 +1122,7 @@ type WatchAgentExecutionRequest struct {
 
 func (x *WatchAgentExecutionRequest) Reset() {
 	*x = WatchAgentExecutionRequest{}
-	mi := &file_stigma_agent_v1_agent_execution_service_proto_msgTypes[4]
+	mi := &file_stigma_agent_v1_agent_execution_service_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -440,7 +1134,7 @@ func (x *WatchAgentExecutionRequest) String() string {
 func (*WatchAgentExecutionRequest) ProtoMessage() {}
 
 func (x *WatchAgentExecutionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_stigma_agent_v1_agent_execution_service_proto_msgTypes[4]
+	mi := &file_stigma_agent_v1_agent_execution_service_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -453,7 +1147,7 @@ func (x *WatchAgentExecutionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchAgentExecutionRequest.ProtoReflect.Descriptor instead.
 func (*WatchAgentExecutionRequest) Descriptor() ([]byte, []int) {
-	return file_stigma_agent_v1_agent_execution_service_proto_rawDescGZIP(), []int{4}
+	return file_stigma_agent_v1_agent_execution_service_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *WatchAgentExecutionRequest) GetId() string {
@@ -492,6 +1186,9 @@ type WatchAgentExecutionResponse struct {
 	//	*WatchAgentExecutionResponse_ToolCallStarted
 	//	*WatchAgentExecutionResponse_ToolCallEnded
 	//	*WatchAgentExecutionResponse_Progress
+	//	*WatchAgentExecutionResponse_InputRequested
+	//	*WatchAgentExecutionResponse_InputResolved
+	//	*WatchAgentExecutionResponse_MessageReceived
 	Event         isWatchAgentExecutionResponse_Event `protobuf_oneof:"event"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -499,7 +1196,7 @@ type WatchAgentExecutionResponse struct {
 
 func (x *WatchAgentExecutionResponse) Reset() {
 	*x = WatchAgentExecutionResponse{}
-	mi := &file_stigma_agent_v1_agent_execution_service_proto_msgTypes[5]
+	mi := &file_stigma_agent_v1_agent_execution_service_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -511,7 +1208,7 @@ func (x *WatchAgentExecutionResponse) String() string {
 func (*WatchAgentExecutionResponse) ProtoMessage() {}
 
 func (x *WatchAgentExecutionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_stigma_agent_v1_agent_execution_service_proto_msgTypes[5]
+	mi := &file_stigma_agent_v1_agent_execution_service_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -524,7 +1221,7 @@ func (x *WatchAgentExecutionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchAgentExecutionResponse.ProtoReflect.Descriptor instead.
 func (*WatchAgentExecutionResponse) Descriptor() ([]byte, []int) {
-	return file_stigma_agent_v1_agent_execution_service_proto_rawDescGZIP(), []int{5}
+	return file_stigma_agent_v1_agent_execution_service_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *WatchAgentExecutionResponse) GetCursor() string {
@@ -647,6 +1344,33 @@ func (x *WatchAgentExecutionResponse) GetProgress() *ModelProgress {
 	return nil
 }
 
+func (x *WatchAgentExecutionResponse) GetInputRequested() *InputRequested {
+	if x != nil {
+		if x, ok := x.Event.(*WatchAgentExecutionResponse_InputRequested); ok {
+			return x.InputRequested
+		}
+	}
+	return nil
+}
+
+func (x *WatchAgentExecutionResponse) GetInputResolved() *InputResolved {
+	if x != nil {
+		if x, ok := x.Event.(*WatchAgentExecutionResponse_InputResolved); ok {
+			return x.InputResolved
+		}
+	}
+	return nil
+}
+
+func (x *WatchAgentExecutionResponse) GetMessageReceived() *MessageReceived {
+	if x != nil {
+		if x, ok := x.Event.(*WatchAgentExecutionResponse_MessageReceived); ok {
+			return x.MessageReceived
+		}
+	}
+	return nil
+}
+
 type isWatchAgentExecutionResponse_Event interface {
 	isWatchAgentExecutionResponse_Event()
 }
@@ -707,6 +1431,21 @@ type WatchAgentExecutionResponse_Progress struct {
 	Progress *ModelProgress `protobuf:"bytes,13,opt,name=progress,proto3,oneof"`
 }
 
+type WatchAgentExecutionResponse_InputRequested struct {
+	// It waits for people.
+	InputRequested *InputRequested `protobuf:"bytes,14,opt,name=input_requested,json=inputRequested,proto3,oneof"`
+}
+
+type WatchAgentExecutionResponse_InputResolved struct {
+	// A pending input was answered, or expired.
+	InputResolved *InputResolved `protobuf:"bytes,15,opt,name=input_resolved,json=inputResolved,proto3,oneof"`
+}
+
+type WatchAgentExecutionResponse_MessageReceived struct {
+	// A message was sent to it.
+	MessageReceived *MessageReceived `protobuf:"bytes,16,opt,name=message_received,json=messageReceived,proto3,oneof"`
+}
+
 func (*WatchAgentExecutionResponse_Started) isWatchAgentExecutionResponse_Event() {}
 
 func (*WatchAgentExecutionResponse_CallbackBound) isWatchAgentExecutionResponse_Event() {}
@@ -729,6 +1468,12 @@ func (*WatchAgentExecutionResponse_ToolCallEnded) isWatchAgentExecutionResponse_
 
 func (*WatchAgentExecutionResponse_Progress) isWatchAgentExecutionResponse_Event() {}
 
+func (*WatchAgentExecutionResponse_InputRequested) isWatchAgentExecutionResponse_Event() {}
+
+func (*WatchAgentExecutionResponse_InputResolved) isWatchAgentExecutionResponse_Event() {}
+
+func (*WatchAgentExecutionResponse_MessageReceived) isWatchAgentExecutionResponse_Event() {}
+
 // The execution was accepted.
 type ExecutionStarted struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -740,7 +1485,7 @@ type ExecutionStarted struct {
 
 func (x *ExecutionStarted) Reset() {
 	*x = ExecutionStarted{}
-	mi := &file_stigma_agent_v1_agent_execution_service_proto_msgTypes[6]
+	mi := &file_stigma_agent_v1_agent_execution_service_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -752,7 +1497,7 @@ func (x *ExecutionStarted) String() string {
 func (*ExecutionStarted) ProtoMessage() {}
 
 func (x *ExecutionStarted) ProtoReflect() protoreflect.Message {
-	mi := &file_stigma_agent_v1_agent_execution_service_proto_msgTypes[6]
+	mi := &file_stigma_agent_v1_agent_execution_service_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -765,7 +1510,7 @@ func (x *ExecutionStarted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExecutionStarted.ProtoReflect.Descriptor instead.
 func (*ExecutionStarted) Descriptor() ([]byte, []int) {
-	return file_stigma_agent_v1_agent_execution_service_proto_rawDescGZIP(), []int{6}
+	return file_stigma_agent_v1_agent_execution_service_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ExecutionStarted) GetExecution() *AgentExecution {
@@ -786,7 +1531,7 @@ type CallbackBound struct {
 
 func (x *CallbackBound) Reset() {
 	*x = CallbackBound{}
-	mi := &file_stigma_agent_v1_agent_execution_service_proto_msgTypes[7]
+	mi := &file_stigma_agent_v1_agent_execution_service_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -798,7 +1543,7 @@ func (x *CallbackBound) String() string {
 func (*CallbackBound) ProtoMessage() {}
 
 func (x *CallbackBound) ProtoReflect() protoreflect.Message {
-	mi := &file_stigma_agent_v1_agent_execution_service_proto_msgTypes[7]
+	mi := &file_stigma_agent_v1_agent_execution_service_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -811,7 +1556,7 @@ func (x *CallbackBound) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CallbackBound.ProtoReflect.Descriptor instead.
 func (*CallbackBound) Descriptor() ([]byte, []int) {
-	return file_stigma_agent_v1_agent_execution_service_proto_rawDescGZIP(), []int{7}
+	return file_stigma_agent_v1_agent_execution_service_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *CallbackBound) GetFingerprint() string {
@@ -834,7 +1579,7 @@ type ModelCallStarted struct {
 
 func (x *ModelCallStarted) Reset() {
 	*x = ModelCallStarted{}
-	mi := &file_stigma_agent_v1_agent_execution_service_proto_msgTypes[8]
+	mi := &file_stigma_agent_v1_agent_execution_service_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -846,7 +1591,7 @@ func (x *ModelCallStarted) String() string {
 func (*ModelCallStarted) ProtoMessage() {}
 
 func (x *ModelCallStarted) ProtoReflect() protoreflect.Message {
-	mi := &file_stigma_agent_v1_agent_execution_service_proto_msgTypes[8]
+	mi := &file_stigma_agent_v1_agent_execution_service_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -859,7 +1604,7 @@ func (x *ModelCallStarted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ModelCallStarted.ProtoReflect.Descriptor instead.
 func (*ModelCallStarted) Descriptor() ([]byte, []int) {
-	return file_stigma_agent_v1_agent_execution_service_proto_rawDescGZIP(), []int{8}
+	return file_stigma_agent_v1_agent_execution_service_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *ModelCallStarted) GetStep() int32 {
@@ -895,7 +1640,7 @@ type ModelProgress struct {
 
 func (x *ModelProgress) Reset() {
 	*x = ModelProgress{}
-	mi := &file_stigma_agent_v1_agent_execution_service_proto_msgTypes[9]
+	mi := &file_stigma_agent_v1_agent_execution_service_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -907,7 +1652,7 @@ func (x *ModelProgress) String() string {
 func (*ModelProgress) ProtoMessage() {}
 
 func (x *ModelProgress) ProtoReflect() protoreflect.Message {
-	mi := &file_stigma_agent_v1_agent_execution_service_proto_msgTypes[9]
+	mi := &file_stigma_agent_v1_agent_execution_service_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -920,7 +1665,7 @@ func (x *ModelProgress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ModelProgress.ProtoReflect.Descriptor instead.
 func (*ModelProgress) Descriptor() ([]byte, []int) {
-	return file_stigma_agent_v1_agent_execution_service_proto_rawDescGZIP(), []int{9}
+	return file_stigma_agent_v1_agent_execution_service_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *ModelProgress) GetStep() int32 {
@@ -966,7 +1711,7 @@ type ModelCallCompleted struct {
 
 func (x *ModelCallCompleted) Reset() {
 	*x = ModelCallCompleted{}
-	mi := &file_stigma_agent_v1_agent_execution_service_proto_msgTypes[10]
+	mi := &file_stigma_agent_v1_agent_execution_service_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -978,7 +1723,7 @@ func (x *ModelCallCompleted) String() string {
 func (*ModelCallCompleted) ProtoMessage() {}
 
 func (x *ModelCallCompleted) ProtoReflect() protoreflect.Message {
-	mi := &file_stigma_agent_v1_agent_execution_service_proto_msgTypes[10]
+	mi := &file_stigma_agent_v1_agent_execution_service_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -991,7 +1736,7 @@ func (x *ModelCallCompleted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ModelCallCompleted.ProtoReflect.Descriptor instead.
 func (*ModelCallCompleted) Descriptor() ([]byte, []int) {
-	return file_stigma_agent_v1_agent_execution_service_proto_rawDescGZIP(), []int{10}
+	return file_stigma_agent_v1_agent_execution_service_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ModelCallCompleted) GetStep() int32 {
@@ -1028,7 +1773,7 @@ type ModelCallFailed struct {
 
 func (x *ModelCallFailed) Reset() {
 	*x = ModelCallFailed{}
-	mi := &file_stigma_agent_v1_agent_execution_service_proto_msgTypes[11]
+	mi := &file_stigma_agent_v1_agent_execution_service_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1040,7 +1785,7 @@ func (x *ModelCallFailed) String() string {
 func (*ModelCallFailed) ProtoMessage() {}
 
 func (x *ModelCallFailed) ProtoReflect() protoreflect.Message {
-	mi := &file_stigma_agent_v1_agent_execution_service_proto_msgTypes[11]
+	mi := &file_stigma_agent_v1_agent_execution_service_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1053,7 +1798,7 @@ func (x *ModelCallFailed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ModelCallFailed.ProtoReflect.Descriptor instead.
 func (*ModelCallFailed) Descriptor() ([]byte, []int) {
-	return file_stigma_agent_v1_agent_execution_service_proto_rawDescGZIP(), []int{11}
+	return file_stigma_agent_v1_agent_execution_service_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ModelCallFailed) GetStep() int32 {
@@ -1076,14 +1821,16 @@ type ToolCallStarted struct {
 	// "<step>-<n>".
 	CallId string `protobuf:"bytes,1,opt,name=call_id,json=callId,proto3" json:"call_id,omitempty"`
 	// Name of the tool.
-	Name          string `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	Name string `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	// Of an agent's call: the execution that it is.
+	ExecutionId   string `protobuf:"bytes,3,opt,name=execution_id,json=executionId,proto3" json:"execution_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ToolCallStarted) Reset() {
 	*x = ToolCallStarted{}
-	mi := &file_stigma_agent_v1_agent_execution_service_proto_msgTypes[12]
+	mi := &file_stigma_agent_v1_agent_execution_service_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1095,7 +1842,7 @@ func (x *ToolCallStarted) String() string {
 func (*ToolCallStarted) ProtoMessage() {}
 
 func (x *ToolCallStarted) ProtoReflect() protoreflect.Message {
-	mi := &file_stigma_agent_v1_agent_execution_service_proto_msgTypes[12]
+	mi := &file_stigma_agent_v1_agent_execution_service_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1108,7 +1855,7 @@ func (x *ToolCallStarted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ToolCallStarted.ProtoReflect.Descriptor instead.
 func (*ToolCallStarted) Descriptor() ([]byte, []int) {
-	return file_stigma_agent_v1_agent_execution_service_proto_rawDescGZIP(), []int{12}
+	return file_stigma_agent_v1_agent_execution_service_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ToolCallStarted) GetCallId() string {
@@ -1125,6 +1872,13 @@ func (x *ToolCallStarted) GetName() string {
 	return ""
 }
 
+func (x *ToolCallStarted) GetExecutionId() string {
+	if x != nil {
+		return x.ExecutionId
+	}
+	return ""
+}
+
 // A tool call ended.
 type ToolCallEnded struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1136,7 +1890,7 @@ type ToolCallEnded struct {
 
 func (x *ToolCallEnded) Reset() {
 	*x = ToolCallEnded{}
-	mi := &file_stigma_agent_v1_agent_execution_service_proto_msgTypes[13]
+	mi := &file_stigma_agent_v1_agent_execution_service_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1148,7 +1902,7 @@ func (x *ToolCallEnded) String() string {
 func (*ToolCallEnded) ProtoMessage() {}
 
 func (x *ToolCallEnded) ProtoReflect() protoreflect.Message {
-	mi := &file_stigma_agent_v1_agent_execution_service_proto_msgTypes[13]
+	mi := &file_stigma_agent_v1_agent_execution_service_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1161,7 +1915,7 @@ func (x *ToolCallEnded) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ToolCallEnded.ProtoReflect.Descriptor instead.
 func (*ToolCallEnded) Descriptor() ([]byte, []int) {
-	return file_stigma_agent_v1_agent_execution_service_proto_rawDescGZIP(), []int{13}
+	return file_stigma_agent_v1_agent_execution_service_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *ToolCallEnded) GetResult() *ToolResult {
@@ -1169,6 +1923,153 @@ func (x *ToolCallEnded) GetResult() *ToolResult {
 		return x.Result
 	}
 	return nil
+}
+
+// The execution waits for people.
+type InputRequested struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Without arguments and schema: ListPendingInputs of the execution has them.
+	Input         *PendingInput `protobuf:"bytes,1,opt,name=input,proto3" json:"input,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *InputRequested) Reset() {
+	*x = InputRequested{}
+	mi := &file_stigma_agent_v1_agent_execution_service_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *InputRequested) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*InputRequested) ProtoMessage() {}
+
+func (x *InputRequested) ProtoReflect() protoreflect.Message {
+	mi := &file_stigma_agent_v1_agent_execution_service_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use InputRequested.ProtoReflect.Descriptor instead.
+func (*InputRequested) Descriptor() ([]byte, []int) {
+	return file_stigma_agent_v1_agent_execution_service_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *InputRequested) GetInput() *PendingInput {
+	if x != nil {
+		return x.Input
+	}
+	return nil
+}
+
+// A pending input was answered, or expired.
+type InputResolved struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// How, and by whom.
+	Resolution    *InputResolution `protobuf:"bytes,1,opt,name=resolution,proto3" json:"resolution,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *InputResolved) Reset() {
+	*x = InputResolved{}
+	mi := &file_stigma_agent_v1_agent_execution_service_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *InputResolved) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*InputResolved) ProtoMessage() {}
+
+func (x *InputResolved) ProtoReflect() protoreflect.Message {
+	mi := &file_stigma_agent_v1_agent_execution_service_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use InputResolved.ProtoReflect.Descriptor instead.
+func (*InputResolved) Descriptor() ([]byte, []int) {
+	return file_stigma_agent_v1_agent_execution_service_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *InputResolved) GetResolution() *InputResolution {
+	if x != nil {
+		return x.Resolution
+	}
+	return nil
+}
+
+// A message was sent to the execution.
+type MessageReceived struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The principal that sent it.
+	By string `protobuf:"bytes,1,opt,name=by,proto3" json:"by,omitempty"`
+	// The message.
+	Text          string `protobuf:"bytes,2,opt,name=text,proto3" json:"text,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MessageReceived) Reset() {
+	*x = MessageReceived{}
+	mi := &file_stigma_agent_v1_agent_execution_service_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MessageReceived) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MessageReceived) ProtoMessage() {}
+
+func (x *MessageReceived) ProtoReflect() protoreflect.Message {
+	mi := &file_stigma_agent_v1_agent_execution_service_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MessageReceived.ProtoReflect.Descriptor instead.
+func (*MessageReceived) Descriptor() ([]byte, []int) {
+	return file_stigma_agent_v1_agent_execution_service_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *MessageReceived) GetBy() string {
+	if x != nil {
+		return x.By
+	}
+	return ""
+}
+
+func (x *MessageReceived) GetText() string {
+	if x != nil {
+		return x.Text
+	}
+	return ""
 }
 
 // A stop was requested.
@@ -1182,7 +2083,7 @@ type CancelRequested struct {
 
 func (x *CancelRequested) Reset() {
 	*x = CancelRequested{}
-	mi := &file_stigma_agent_v1_agent_execution_service_proto_msgTypes[14]
+	mi := &file_stigma_agent_v1_agent_execution_service_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1194,7 +2095,7 @@ func (x *CancelRequested) String() string {
 func (*CancelRequested) ProtoMessage() {}
 
 func (x *CancelRequested) ProtoReflect() protoreflect.Message {
-	mi := &file_stigma_agent_v1_agent_execution_service_proto_msgTypes[14]
+	mi := &file_stigma_agent_v1_agent_execution_service_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1207,7 +2108,7 @@ func (x *CancelRequested) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelRequested.ProtoReflect.Descriptor instead.
 func (*CancelRequested) Descriptor() ([]byte, []int) {
-	return file_stigma_agent_v1_agent_execution_service_proto_rawDescGZIP(), []int{14}
+	return file_stigma_agent_v1_agent_execution_service_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *CancelRequested) GetReason() string {
@@ -1228,7 +2129,7 @@ type CallbackDelivering struct {
 
 func (x *CallbackDelivering) Reset() {
 	*x = CallbackDelivering{}
-	mi := &file_stigma_agent_v1_agent_execution_service_proto_msgTypes[15]
+	mi := &file_stigma_agent_v1_agent_execution_service_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1240,7 +2141,7 @@ func (x *CallbackDelivering) String() string {
 func (*CallbackDelivering) ProtoMessage() {}
 
 func (x *CallbackDelivering) ProtoReflect() protoreflect.Message {
-	mi := &file_stigma_agent_v1_agent_execution_service_proto_msgTypes[15]
+	mi := &file_stigma_agent_v1_agent_execution_service_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1253,7 +2154,7 @@ func (x *CallbackDelivering) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CallbackDelivering.ProtoReflect.Descriptor instead.
 func (*CallbackDelivering) Descriptor() ([]byte, []int) {
-	return file_stigma_agent_v1_agent_execution_service_proto_rawDescGZIP(), []int{15}
+	return file_stigma_agent_v1_agent_execution_service_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *CallbackDelivering) GetFingerprint() string {
@@ -1274,7 +2175,7 @@ type ExecutionEnded struct {
 
 func (x *ExecutionEnded) Reset() {
 	*x = ExecutionEnded{}
-	mi := &file_stigma_agent_v1_agent_execution_service_proto_msgTypes[16]
+	mi := &file_stigma_agent_v1_agent_execution_service_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1286,7 +2187,7 @@ func (x *ExecutionEnded) String() string {
 func (*ExecutionEnded) ProtoMessage() {}
 
 func (x *ExecutionEnded) ProtoReflect() protoreflect.Message {
-	mi := &file_stigma_agent_v1_agent_execution_service_proto_msgTypes[16]
+	mi := &file_stigma_agent_v1_agent_execution_service_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1299,7 +2200,7 @@ func (x *ExecutionEnded) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExecutionEnded.ProtoReflect.Descriptor instead.
 func (*ExecutionEnded) Descriptor() ([]byte, []int) {
-	return file_stigma_agent_v1_agent_execution_service_proto_rawDescGZIP(), []int{16}
+	return file_stigma_agent_v1_agent_execution_service_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *ExecutionEnded) GetExecution() *AgentExecution {
@@ -1319,14 +2220,16 @@ type CancelAgentExecutionRequest struct {
 	// For people; recorded.
 	Reason string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
 	// With request_id: the namespace named in the start request's caller, if any.
-	Namespace     string `protobuf:"bytes,4,opt,name=namespace,proto3" json:"namespace,omitempty"`
+	Namespace string `protobuf:"bytes,4,opt,name=namespace,proto3" json:"namespace,omitempty"`
+	// How soon.
+	Mode          CancelMode `protobuf:"varint,5,opt,name=mode,proto3,enum=stigma.agent.v1.CancelMode" json:"mode,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *CancelAgentExecutionRequest) Reset() {
 	*x = CancelAgentExecutionRequest{}
-	mi := &file_stigma_agent_v1_agent_execution_service_proto_msgTypes[17]
+	mi := &file_stigma_agent_v1_agent_execution_service_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1338,7 +2241,7 @@ func (x *CancelAgentExecutionRequest) String() string {
 func (*CancelAgentExecutionRequest) ProtoMessage() {}
 
 func (x *CancelAgentExecutionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_stigma_agent_v1_agent_execution_service_proto_msgTypes[17]
+	mi := &file_stigma_agent_v1_agent_execution_service_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1351,7 +2254,7 @@ func (x *CancelAgentExecutionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelAgentExecutionRequest.ProtoReflect.Descriptor instead.
 func (*CancelAgentExecutionRequest) Descriptor() ([]byte, []int) {
-	return file_stigma_agent_v1_agent_execution_service_proto_rawDescGZIP(), []int{17}
+	return file_stigma_agent_v1_agent_execution_service_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *CancelAgentExecutionRequest) GetId() string {
@@ -1382,11 +2285,57 @@ func (x *CancelAgentExecutionRequest) GetNamespace() string {
 	return ""
 }
 
+func (x *CancelAgentExecutionRequest) GetMode() CancelMode {
+	if x != nil {
+		return x.Mode
+	}
+	return CancelMode_CANCEL_MODE_UNSPECIFIED
+}
+
 var File_stigma_agent_v1_agent_execution_service_proto protoreflect.FileDescriptor
 
 const file_stigma_agent_v1_agent_execution_service_proto_rawDesc = "" +
 	"\n" +
-	"-stigma/agent/v1/agent_execution_service.proto\x12\x0fstigma.agent.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1bstigma/agent/v1/agent.proto\x1a%stigma/agent/v1/agent_execution.proto\"\x9e\x06\n" +
+	"-stigma/agent/v1/agent_execution_service.proto\x12\x0fstigma.agent.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1bstigma/agent/v1/agent.proto\x1a%stigma/agent/v1/agent_execution.proto\"\xf9\x02\n" +
+	"\x17SubmitAgentInputRequest\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x19\n" +
+	"\binput_id\x18\x02 \x01(\tR\ainputId\x12)\n" +
+	"\x10arguments_digest\x18\x03 \x01(\tR\x0fargumentsDigest\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\x04 \x01(\tR\trequestId\x12:\n" +
+	"\aapprove\x18\x05 \x01(\v2\x1e.stigma.agent.v1.InputApprovalH\x00R\aapprove\x122\n" +
+	"\x04deny\x18\x06 \x01(\v2\x1c.stigma.agent.v1.InputDenialH\x00R\x04deny\x124\n" +
+	"\x05reply\x18\a \x01(\v2\x1c.stigma.agent.v1.InputAnswerH\x00R\x05reply\x129\n" +
+	"\adecline\x18\b \x01(\v2\x1d.stigma.agent.v1.InputDeclineH\x00R\adeclineB\b\n" +
+	"\x06answer\"R\n" +
+	"\rInputApproval\x12%\n" +
+	"\x0earguments_json\x18\x01 \x01(\tR\rargumentsJson\x12\x1a\n" +
+	"\bremember\x18\x02 \x01(\bR\bremember\"%\n" +
+	"\vInputDenial\x12\x16\n" +
+	"\x06reason\x18\x01 \x01(\tR\x06reason\"D\n" +
+	"\vInputAnswer\x12\x14\n" +
+	"\x04json\x18\x01 \x01(\tH\x00R\x04json\x12\x14\n" +
+	"\x04text\x18\x02 \x01(\tH\x00R\x04textB\t\n" +
+	"\acontent\"&\n" +
+	"\fInputDecline\x12\x16\n" +
+	"\x06reason\x18\x01 \x01(\tR\x06reason\"b\n" +
+	"\x17SendAgentMessageRequest\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x18\n" +
+	"\amessage\x18\x02 \x01(\tR\amessage\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\x03 \x01(\tR\trequestId\"J\n" +
+	"\x18SendAgentMessageResponse\x12.\n" +
+	"\x04time\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\"\x99\x01\n" +
+	"\x18ListPendingInputsRequest\x12\x16\n" +
+	"\x06filter\x18\x01 \x01(\tR\x06filter\x12\x1b\n" +
+	"\tpage_size\x18\x02 \x01(\x05R\bpageSize\x12\x1d\n" +
+	"\n" +
+	"page_token\x18\x03 \x01(\tR\tpageToken\x12\x0e\n" +
+	"\x02id\x18\x04 \x01(\tR\x02id\x12\x19\n" +
+	"\binput_id\x18\x05 \x01(\tR\ainputId\"z\n" +
+	"\x19ListPendingInputsResponse\x125\n" +
+	"\x06inputs\x18\x01 \x03(\v2\x1d.stigma.agent.v1.PendingInputR\x06inputs\x12&\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\x9e\x06\n" +
 	"\x11StartAgentRequest\x12\x19\n" +
 	"\bagent_id\x18\x01 \x01(\tR\aagentId\x12.\n" +
 	"\x04spec\x18\x02 \x01(\v2\x1a.stigma.agent.v1.AgentSpecR\x04spec\x12%\n" +
@@ -1427,7 +2376,7 @@ const file_stigma_agent_v1_agent_execution_service_proto_rawDesc = "" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"D\n" +
 	"\x1aWatchAgentExecutionRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
-	"\x06cursor\x18\x02 \x01(\tR\x06cursor\"\xaa\a\n" +
+	"\x06cursor\x18\x02 \x01(\tR\x06cursor\"\x8e\t\n" +
 	"\x1bWatchAgentExecutionResponse\x12\x16\n" +
 	"\x06cursor\x18\x01 \x01(\tR\x06cursor\x12.\n" +
 	"\x04time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12=\n" +
@@ -1442,7 +2391,10 @@ const file_stigma_agent_v1_agent_execution_service_proto_rawDesc = "" +
 	" \x01(\v2\x1f.stigma.agent.v1.ExecutionEndedH\x00R\x05ended\x12N\n" +
 	"\x11tool_call_started\x18\v \x01(\v2 .stigma.agent.v1.ToolCallStartedH\x00R\x0ftoolCallStarted\x12H\n" +
 	"\x0ftool_call_ended\x18\f \x01(\v2\x1e.stigma.agent.v1.ToolCallEndedH\x00R\rtoolCallEnded\x12<\n" +
-	"\bprogress\x18\r \x01(\v2\x1e.stigma.agent.v1.ModelProgressH\x00R\bprogressB\a\n" +
+	"\bprogress\x18\r \x01(\v2\x1e.stigma.agent.v1.ModelProgressH\x00R\bprogress\x12J\n" +
+	"\x0finput_requested\x18\x0e \x01(\v2\x1f.stigma.agent.v1.InputRequestedH\x00R\x0einputRequested\x12G\n" +
+	"\x0einput_resolved\x18\x0f \x01(\v2\x1e.stigma.agent.v1.InputResolvedH\x00R\rinputResolved\x12M\n" +
+	"\x10message_received\x18\x10 \x01(\v2 .stigma.agent.v1.MessageReceivedH\x00R\x0fmessageReceivedB\a\n" +
 	"\x05event\"Q\n" +
 	"\x10ExecutionStarted\x12=\n" +
 	"\texecution\x18\x01 \x01(\v2\x1f.stigma.agent.v1.AgentExecutionR\texecution\"1\n" +
@@ -1462,35 +2414,54 @@ const file_stigma_agent_v1_agent_execution_service_proto_rawDesc = "" +
 	"\x05usage\x18\x03 \x01(\v2\x16.stigma.agent.v1.UsageR\x05usage\"Y\n" +
 	"\x0fModelCallFailed\x12\x12\n" +
 	"\x04step\x18\x01 \x01(\x05R\x04step\x122\n" +
-	"\afailure\x18\x02 \x01(\v2\x18.stigma.agent.v1.FailureR\afailure\">\n" +
+	"\afailure\x18\x02 \x01(\v2\x18.stigma.agent.v1.FailureR\afailure\"a\n" +
 	"\x0fToolCallStarted\x12\x17\n" +
 	"\acall_id\x18\x01 \x01(\tR\x06callId\x12\x12\n" +
-	"\x04name\x18\x02 \x01(\tR\x04name\"D\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\x12!\n" +
+	"\fexecution_id\x18\x03 \x01(\tR\vexecutionId\"D\n" +
 	"\rToolCallEnded\x123\n" +
-	"\x06result\x18\x01 \x01(\v2\x1b.stigma.agent.v1.ToolResultR\x06result\")\n" +
+	"\x06result\x18\x01 \x01(\v2\x1b.stigma.agent.v1.ToolResultR\x06result\"E\n" +
+	"\x0eInputRequested\x123\n" +
+	"\x05input\x18\x01 \x01(\v2\x1d.stigma.agent.v1.PendingInputR\x05input\"Q\n" +
+	"\rInputResolved\x12@\n" +
+	"\n" +
+	"resolution\x18\x01 \x01(\v2 .stigma.agent.v1.InputResolutionR\n" +
+	"resolution\"5\n" +
+	"\x0fMessageReceived\x12\x0e\n" +
+	"\x02by\x18\x01 \x01(\tR\x02by\x12\x12\n" +
+	"\x04text\x18\x02 \x01(\tR\x04text\")\n" +
 	"\x0fCancelRequested\x12\x16\n" +
 	"\x06reason\x18\x01 \x01(\tR\x06reason\"6\n" +
 	"\x12CallbackDelivering\x12 \n" +
 	"\vfingerprint\x18\x01 \x01(\tR\vfingerprint\"O\n" +
 	"\x0eExecutionEnded\x12=\n" +
-	"\texecution\x18\x01 \x01(\v2\x1f.stigma.agent.v1.AgentExecutionR\texecution\"\x82\x01\n" +
+	"\texecution\x18\x01 \x01(\v2\x1f.stigma.agent.v1.AgentExecutionR\texecution\"\xb3\x01\n" +
 	"\x1bCancelAgentExecutionRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x02 \x01(\tR\trequestId\x12\x16\n" +
 	"\x06reason\x18\x03 \x01(\tR\x06reason\x12\x1c\n" +
-	"\tnamespace\x18\x04 \x01(\tR\tnamespace*y\n" +
+	"\tnamespace\x18\x04 \x01(\tR\tnamespace\x12/\n" +
+	"\x04mode\x18\x05 \x01(\x0e2\x1b.stigma.agent.v1.CancelModeR\x04mode*y\n" +
 	"\x12AgentExecutionView\x12$\n" +
 	" AGENT_EXECUTION_VIEW_UNSPECIFIED\x10\x00\x12\x1e\n" +
 	"\x1aAGENT_EXECUTION_VIEW_BASIC\x10\x01\x12\x1d\n" +
-	"\x19AGENT_EXECUTION_VIEW_FULL\x10\x022\x98\x04\n" +
+	"\x19AGENT_EXECUTION_VIEW_FULL\x10\x02*Z\n" +
+	"\n" +
+	"CancelMode\x12\x1b\n" +
+	"\x17CANCEL_MODE_UNSPECIFIED\x10\x00\x12\x13\n" +
+	"\x0fCANCEL_MODE_NOW\x10\x01\x12\x1a\n" +
+	"\x16CANCEL_MODE_AFTER_STEP\x10\x022\xcd\x06\n" +
 	"\x15AgentExecutionService\x12Q\n" +
 	"\n" +
 	"StartAgent\x12\".stigma.agent.v1.StartAgentRequest\x1a\x1f.stigma.agent.v1.AgentExecution\x12_\n" +
 	"\x11GetAgentExecution\x12).stigma.agent.v1.GetAgentExecutionRequest\x1a\x1f.stigma.agent.v1.AgentExecution\x12p\n" +
 	"\x13ListAgentExecutions\x12+.stigma.agent.v1.ListAgentExecutionsRequest\x1a,.stigma.agent.v1.ListAgentExecutionsResponse\x12r\n" +
 	"\x13WatchAgentExecution\x12+.stigma.agent.v1.WatchAgentExecutionRequest\x1a,.stigma.agent.v1.WatchAgentExecutionResponse0\x01\x12e\n" +
-	"\x14CancelAgentExecution\x12,.stigma.agent.v1.CancelAgentExecutionRequest\x1a\x1f.stigma.agent.v1.AgentExecutionBT\n" +
+	"\x14CancelAgentExecution\x12,.stigma.agent.v1.CancelAgentExecutionRequest\x1a\x1f.stigma.agent.v1.AgentExecution\x12^\n" +
+	"\x10SubmitAgentInput\x12(.stigma.agent.v1.SubmitAgentInputRequest\x1a .stigma.agent.v1.InputResolution\x12g\n" +
+	"\x10SendAgentMessage\x12(.stigma.agent.v1.SendAgentMessageRequest\x1a).stigma.agent.v1.SendAgentMessageResponse\x12j\n" +
+	"\x11ListPendingInputs\x12).stigma.agent.v1.ListPendingInputsRequest\x1a*.stigma.agent.v1.ListPendingInputsResponseBT\n" +
 	"\x13dev.stigma.agent.v1P\x01Z;github.com/stigma-dev/stigma/gen/go/stigma/agent/v1;agentv1b\x06proto3"
 
 var (
@@ -1505,84 +2476,117 @@ func file_stigma_agent_v1_agent_execution_service_proto_rawDescGZIP() []byte {
 	return file_stigma_agent_v1_agent_execution_service_proto_rawDescData
 }
 
-var file_stigma_agent_v1_agent_execution_service_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_stigma_agent_v1_agent_execution_service_proto_msgTypes = make([]protoimpl.MessageInfo, 20)
+var file_stigma_agent_v1_agent_execution_service_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
+var file_stigma_agent_v1_agent_execution_service_proto_msgTypes = make([]protoimpl.MessageInfo, 32)
 var file_stigma_agent_v1_agent_execution_service_proto_goTypes = []any{
 	(AgentExecutionView)(0),             // 0: stigma.agent.v1.AgentExecutionView
-	(*StartAgentRequest)(nil),           // 1: stigma.agent.v1.StartAgentRequest
-	(*GetAgentExecutionRequest)(nil),    // 2: stigma.agent.v1.GetAgentExecutionRequest
-	(*ListAgentExecutionsRequest)(nil),  // 3: stigma.agent.v1.ListAgentExecutionsRequest
-	(*ListAgentExecutionsResponse)(nil), // 4: stigma.agent.v1.ListAgentExecutionsResponse
-	(*WatchAgentExecutionRequest)(nil),  // 5: stigma.agent.v1.WatchAgentExecutionRequest
-	(*WatchAgentExecutionResponse)(nil), // 6: stigma.agent.v1.WatchAgentExecutionResponse
-	(*ExecutionStarted)(nil),            // 7: stigma.agent.v1.ExecutionStarted
-	(*CallbackBound)(nil),               // 8: stigma.agent.v1.CallbackBound
-	(*ModelCallStarted)(nil),            // 9: stigma.agent.v1.ModelCallStarted
-	(*ModelProgress)(nil),               // 10: stigma.agent.v1.ModelProgress
-	(*ModelCallCompleted)(nil),          // 11: stigma.agent.v1.ModelCallCompleted
-	(*ModelCallFailed)(nil),             // 12: stigma.agent.v1.ModelCallFailed
-	(*ToolCallStarted)(nil),             // 13: stigma.agent.v1.ToolCallStarted
-	(*ToolCallEnded)(nil),               // 14: stigma.agent.v1.ToolCallEnded
-	(*CancelRequested)(nil),             // 15: stigma.agent.v1.CancelRequested
-	(*CallbackDelivering)(nil),          // 16: stigma.agent.v1.CallbackDelivering
-	(*ExecutionEnded)(nil),              // 17: stigma.agent.v1.ExecutionEnded
-	(*CancelAgentExecutionRequest)(nil), // 18: stigma.agent.v1.CancelAgentExecutionRequest
-	nil,                                 // 19: stigma.agent.v1.StartAgentRequest.EnvEntry
-	nil,                                 // 20: stigma.agent.v1.StartAgentRequest.LabelsEntry
-	(*AgentSpec)(nil),                   // 21: stigma.agent.v1.AgentSpec
-	(*AgentConfig)(nil),                 // 22: stigma.agent.v1.AgentConfig
-	(*TemporalCaller)(nil),              // 23: stigma.agent.v1.TemporalCaller
-	(CallbackPayload)(0),                // 24: stigma.agent.v1.CallbackPayload
-	(*timestamppb.Timestamp)(nil),       // 25: google.protobuf.Timestamp
-	(*AgentExecution)(nil),              // 26: stigma.agent.v1.AgentExecution
-	(*Message)(nil),                     // 27: stigma.agent.v1.Message
-	(*Usage)(nil),                       // 28: stigma.agent.v1.Usage
-	(*Failure)(nil),                     // 29: stigma.agent.v1.Failure
-	(*ToolResult)(nil),                  // 30: stigma.agent.v1.ToolResult
+	(CancelMode)(0),                     // 1: stigma.agent.v1.CancelMode
+	(*SubmitAgentInputRequest)(nil),     // 2: stigma.agent.v1.SubmitAgentInputRequest
+	(*InputApproval)(nil),               // 3: stigma.agent.v1.InputApproval
+	(*InputDenial)(nil),                 // 4: stigma.agent.v1.InputDenial
+	(*InputAnswer)(nil),                 // 5: stigma.agent.v1.InputAnswer
+	(*InputDecline)(nil),                // 6: stigma.agent.v1.InputDecline
+	(*SendAgentMessageRequest)(nil),     // 7: stigma.agent.v1.SendAgentMessageRequest
+	(*SendAgentMessageResponse)(nil),    // 8: stigma.agent.v1.SendAgentMessageResponse
+	(*ListPendingInputsRequest)(nil),    // 9: stigma.agent.v1.ListPendingInputsRequest
+	(*ListPendingInputsResponse)(nil),   // 10: stigma.agent.v1.ListPendingInputsResponse
+	(*StartAgentRequest)(nil),           // 11: stigma.agent.v1.StartAgentRequest
+	(*GetAgentExecutionRequest)(nil),    // 12: stigma.agent.v1.GetAgentExecutionRequest
+	(*ListAgentExecutionsRequest)(nil),  // 13: stigma.agent.v1.ListAgentExecutionsRequest
+	(*ListAgentExecutionsResponse)(nil), // 14: stigma.agent.v1.ListAgentExecutionsResponse
+	(*WatchAgentExecutionRequest)(nil),  // 15: stigma.agent.v1.WatchAgentExecutionRequest
+	(*WatchAgentExecutionResponse)(nil), // 16: stigma.agent.v1.WatchAgentExecutionResponse
+	(*ExecutionStarted)(nil),            // 17: stigma.agent.v1.ExecutionStarted
+	(*CallbackBound)(nil),               // 18: stigma.agent.v1.CallbackBound
+	(*ModelCallStarted)(nil),            // 19: stigma.agent.v1.ModelCallStarted
+	(*ModelProgress)(nil),               // 20: stigma.agent.v1.ModelProgress
+	(*ModelCallCompleted)(nil),          // 21: stigma.agent.v1.ModelCallCompleted
+	(*ModelCallFailed)(nil),             // 22: stigma.agent.v1.ModelCallFailed
+	(*ToolCallStarted)(nil),             // 23: stigma.agent.v1.ToolCallStarted
+	(*ToolCallEnded)(nil),               // 24: stigma.agent.v1.ToolCallEnded
+	(*InputRequested)(nil),              // 25: stigma.agent.v1.InputRequested
+	(*InputResolved)(nil),               // 26: stigma.agent.v1.InputResolved
+	(*MessageReceived)(nil),             // 27: stigma.agent.v1.MessageReceived
+	(*CancelRequested)(nil),             // 28: stigma.agent.v1.CancelRequested
+	(*CallbackDelivering)(nil),          // 29: stigma.agent.v1.CallbackDelivering
+	(*ExecutionEnded)(nil),              // 30: stigma.agent.v1.ExecutionEnded
+	(*CancelAgentExecutionRequest)(nil), // 31: stigma.agent.v1.CancelAgentExecutionRequest
+	nil,                                 // 32: stigma.agent.v1.StartAgentRequest.EnvEntry
+	nil,                                 // 33: stigma.agent.v1.StartAgentRequest.LabelsEntry
+	(*timestamppb.Timestamp)(nil),       // 34: google.protobuf.Timestamp
+	(*PendingInput)(nil),                // 35: stigma.agent.v1.PendingInput
+	(*AgentSpec)(nil),                   // 36: stigma.agent.v1.AgentSpec
+	(*AgentConfig)(nil),                 // 37: stigma.agent.v1.AgentConfig
+	(*TemporalCaller)(nil),              // 38: stigma.agent.v1.TemporalCaller
+	(CallbackPayload)(0),                // 39: stigma.agent.v1.CallbackPayload
+	(*AgentExecution)(nil),              // 40: stigma.agent.v1.AgentExecution
+	(*Message)(nil),                     // 41: stigma.agent.v1.Message
+	(*Usage)(nil),                       // 42: stigma.agent.v1.Usage
+	(*Failure)(nil),                     // 43: stigma.agent.v1.Failure
+	(*ToolResult)(nil),                  // 44: stigma.agent.v1.ToolResult
+	(*InputResolution)(nil),             // 45: stigma.agent.v1.InputResolution
 }
 var file_stigma_agent_v1_agent_execution_service_proto_depIdxs = []int32{
-	21, // 0: stigma.agent.v1.StartAgentRequest.spec:type_name -> stigma.agent.v1.AgentSpec
-	19, // 1: stigma.agent.v1.StartAgentRequest.env:type_name -> stigma.agent.v1.StartAgentRequest.EnvEntry
-	22, // 2: stigma.agent.v1.StartAgentRequest.config:type_name -> stigma.agent.v1.AgentConfig
-	20, // 3: stigma.agent.v1.StartAgentRequest.labels:type_name -> stigma.agent.v1.StartAgentRequest.LabelsEntry
-	23, // 4: stigma.agent.v1.StartAgentRequest.caller:type_name -> stigma.agent.v1.TemporalCaller
-	24, // 5: stigma.agent.v1.StartAgentRequest.callback_payload:type_name -> stigma.agent.v1.CallbackPayload
-	25, // 6: stigma.agent.v1.StartAgentRequest.callback_deadline:type_name -> google.protobuf.Timestamp
-	0,  // 7: stigma.agent.v1.GetAgentExecutionRequest.view:type_name -> stigma.agent.v1.AgentExecutionView
-	26, // 8: stigma.agent.v1.ListAgentExecutionsResponse.executions:type_name -> stigma.agent.v1.AgentExecution
-	25, // 9: stigma.agent.v1.WatchAgentExecutionResponse.time:type_name -> google.protobuf.Timestamp
-	7,  // 10: stigma.agent.v1.WatchAgentExecutionResponse.started:type_name -> stigma.agent.v1.ExecutionStarted
-	8,  // 11: stigma.agent.v1.WatchAgentExecutionResponse.callback_bound:type_name -> stigma.agent.v1.CallbackBound
-	9,  // 12: stigma.agent.v1.WatchAgentExecutionResponse.model_call_started:type_name -> stigma.agent.v1.ModelCallStarted
-	11, // 13: stigma.agent.v1.WatchAgentExecutionResponse.model_call_completed:type_name -> stigma.agent.v1.ModelCallCompleted
-	12, // 14: stigma.agent.v1.WatchAgentExecutionResponse.model_call_failed:type_name -> stigma.agent.v1.ModelCallFailed
-	15, // 15: stigma.agent.v1.WatchAgentExecutionResponse.cancel_requested:type_name -> stigma.agent.v1.CancelRequested
-	16, // 16: stigma.agent.v1.WatchAgentExecutionResponse.callback_delivering:type_name -> stigma.agent.v1.CallbackDelivering
-	17, // 17: stigma.agent.v1.WatchAgentExecutionResponse.ended:type_name -> stigma.agent.v1.ExecutionEnded
-	13, // 18: stigma.agent.v1.WatchAgentExecutionResponse.tool_call_started:type_name -> stigma.agent.v1.ToolCallStarted
-	14, // 19: stigma.agent.v1.WatchAgentExecutionResponse.tool_call_ended:type_name -> stigma.agent.v1.ToolCallEnded
-	10, // 20: stigma.agent.v1.WatchAgentExecutionResponse.progress:type_name -> stigma.agent.v1.ModelProgress
-	26, // 21: stigma.agent.v1.ExecutionStarted.execution:type_name -> stigma.agent.v1.AgentExecution
-	27, // 22: stigma.agent.v1.ModelCallCompleted.message:type_name -> stigma.agent.v1.Message
-	28, // 23: stigma.agent.v1.ModelCallCompleted.usage:type_name -> stigma.agent.v1.Usage
-	29, // 24: stigma.agent.v1.ModelCallFailed.failure:type_name -> stigma.agent.v1.Failure
-	30, // 25: stigma.agent.v1.ToolCallEnded.result:type_name -> stigma.agent.v1.ToolResult
-	26, // 26: stigma.agent.v1.ExecutionEnded.execution:type_name -> stigma.agent.v1.AgentExecution
-	1,  // 27: stigma.agent.v1.AgentExecutionService.StartAgent:input_type -> stigma.agent.v1.StartAgentRequest
-	2,  // 28: stigma.agent.v1.AgentExecutionService.GetAgentExecution:input_type -> stigma.agent.v1.GetAgentExecutionRequest
-	3,  // 29: stigma.agent.v1.AgentExecutionService.ListAgentExecutions:input_type -> stigma.agent.v1.ListAgentExecutionsRequest
-	5,  // 30: stigma.agent.v1.AgentExecutionService.WatchAgentExecution:input_type -> stigma.agent.v1.WatchAgentExecutionRequest
-	18, // 31: stigma.agent.v1.AgentExecutionService.CancelAgentExecution:input_type -> stigma.agent.v1.CancelAgentExecutionRequest
-	26, // 32: stigma.agent.v1.AgentExecutionService.StartAgent:output_type -> stigma.agent.v1.AgentExecution
-	26, // 33: stigma.agent.v1.AgentExecutionService.GetAgentExecution:output_type -> stigma.agent.v1.AgentExecution
-	4,  // 34: stigma.agent.v1.AgentExecutionService.ListAgentExecutions:output_type -> stigma.agent.v1.ListAgentExecutionsResponse
-	6,  // 35: stigma.agent.v1.AgentExecutionService.WatchAgentExecution:output_type -> stigma.agent.v1.WatchAgentExecutionResponse
-	26, // 36: stigma.agent.v1.AgentExecutionService.CancelAgentExecution:output_type -> stigma.agent.v1.AgentExecution
-	32, // [32:37] is the sub-list for method output_type
-	27, // [27:32] is the sub-list for method input_type
-	27, // [27:27] is the sub-list for extension type_name
-	27, // [27:27] is the sub-list for extension extendee
-	0,  // [0:27] is the sub-list for field type_name
+	3,  // 0: stigma.agent.v1.SubmitAgentInputRequest.approve:type_name -> stigma.agent.v1.InputApproval
+	4,  // 1: stigma.agent.v1.SubmitAgentInputRequest.deny:type_name -> stigma.agent.v1.InputDenial
+	5,  // 2: stigma.agent.v1.SubmitAgentInputRequest.reply:type_name -> stigma.agent.v1.InputAnswer
+	6,  // 3: stigma.agent.v1.SubmitAgentInputRequest.decline:type_name -> stigma.agent.v1.InputDecline
+	34, // 4: stigma.agent.v1.SendAgentMessageResponse.time:type_name -> google.protobuf.Timestamp
+	35, // 5: stigma.agent.v1.ListPendingInputsResponse.inputs:type_name -> stigma.agent.v1.PendingInput
+	36, // 6: stigma.agent.v1.StartAgentRequest.spec:type_name -> stigma.agent.v1.AgentSpec
+	32, // 7: stigma.agent.v1.StartAgentRequest.env:type_name -> stigma.agent.v1.StartAgentRequest.EnvEntry
+	37, // 8: stigma.agent.v1.StartAgentRequest.config:type_name -> stigma.agent.v1.AgentConfig
+	33, // 9: stigma.agent.v1.StartAgentRequest.labels:type_name -> stigma.agent.v1.StartAgentRequest.LabelsEntry
+	38, // 10: stigma.agent.v1.StartAgentRequest.caller:type_name -> stigma.agent.v1.TemporalCaller
+	39, // 11: stigma.agent.v1.StartAgentRequest.callback_payload:type_name -> stigma.agent.v1.CallbackPayload
+	34, // 12: stigma.agent.v1.StartAgentRequest.callback_deadline:type_name -> google.protobuf.Timestamp
+	0,  // 13: stigma.agent.v1.GetAgentExecutionRequest.view:type_name -> stigma.agent.v1.AgentExecutionView
+	40, // 14: stigma.agent.v1.ListAgentExecutionsResponse.executions:type_name -> stigma.agent.v1.AgentExecution
+	34, // 15: stigma.agent.v1.WatchAgentExecutionResponse.time:type_name -> google.protobuf.Timestamp
+	17, // 16: stigma.agent.v1.WatchAgentExecutionResponse.started:type_name -> stigma.agent.v1.ExecutionStarted
+	18, // 17: stigma.agent.v1.WatchAgentExecutionResponse.callback_bound:type_name -> stigma.agent.v1.CallbackBound
+	19, // 18: stigma.agent.v1.WatchAgentExecutionResponse.model_call_started:type_name -> stigma.agent.v1.ModelCallStarted
+	21, // 19: stigma.agent.v1.WatchAgentExecutionResponse.model_call_completed:type_name -> stigma.agent.v1.ModelCallCompleted
+	22, // 20: stigma.agent.v1.WatchAgentExecutionResponse.model_call_failed:type_name -> stigma.agent.v1.ModelCallFailed
+	28, // 21: stigma.agent.v1.WatchAgentExecutionResponse.cancel_requested:type_name -> stigma.agent.v1.CancelRequested
+	29, // 22: stigma.agent.v1.WatchAgentExecutionResponse.callback_delivering:type_name -> stigma.agent.v1.CallbackDelivering
+	30, // 23: stigma.agent.v1.WatchAgentExecutionResponse.ended:type_name -> stigma.agent.v1.ExecutionEnded
+	23, // 24: stigma.agent.v1.WatchAgentExecutionResponse.tool_call_started:type_name -> stigma.agent.v1.ToolCallStarted
+	24, // 25: stigma.agent.v1.WatchAgentExecutionResponse.tool_call_ended:type_name -> stigma.agent.v1.ToolCallEnded
+	20, // 26: stigma.agent.v1.WatchAgentExecutionResponse.progress:type_name -> stigma.agent.v1.ModelProgress
+	25, // 27: stigma.agent.v1.WatchAgentExecutionResponse.input_requested:type_name -> stigma.agent.v1.InputRequested
+	26, // 28: stigma.agent.v1.WatchAgentExecutionResponse.input_resolved:type_name -> stigma.agent.v1.InputResolved
+	27, // 29: stigma.agent.v1.WatchAgentExecutionResponse.message_received:type_name -> stigma.agent.v1.MessageReceived
+	40, // 30: stigma.agent.v1.ExecutionStarted.execution:type_name -> stigma.agent.v1.AgentExecution
+	41, // 31: stigma.agent.v1.ModelCallCompleted.message:type_name -> stigma.agent.v1.Message
+	42, // 32: stigma.agent.v1.ModelCallCompleted.usage:type_name -> stigma.agent.v1.Usage
+	43, // 33: stigma.agent.v1.ModelCallFailed.failure:type_name -> stigma.agent.v1.Failure
+	44, // 34: stigma.agent.v1.ToolCallEnded.result:type_name -> stigma.agent.v1.ToolResult
+	35, // 35: stigma.agent.v1.InputRequested.input:type_name -> stigma.agent.v1.PendingInput
+	45, // 36: stigma.agent.v1.InputResolved.resolution:type_name -> stigma.agent.v1.InputResolution
+	40, // 37: stigma.agent.v1.ExecutionEnded.execution:type_name -> stigma.agent.v1.AgentExecution
+	1,  // 38: stigma.agent.v1.CancelAgentExecutionRequest.mode:type_name -> stigma.agent.v1.CancelMode
+	11, // 39: stigma.agent.v1.AgentExecutionService.StartAgent:input_type -> stigma.agent.v1.StartAgentRequest
+	12, // 40: stigma.agent.v1.AgentExecutionService.GetAgentExecution:input_type -> stigma.agent.v1.GetAgentExecutionRequest
+	13, // 41: stigma.agent.v1.AgentExecutionService.ListAgentExecutions:input_type -> stigma.agent.v1.ListAgentExecutionsRequest
+	15, // 42: stigma.agent.v1.AgentExecutionService.WatchAgentExecution:input_type -> stigma.agent.v1.WatchAgentExecutionRequest
+	31, // 43: stigma.agent.v1.AgentExecutionService.CancelAgentExecution:input_type -> stigma.agent.v1.CancelAgentExecutionRequest
+	2,  // 44: stigma.agent.v1.AgentExecutionService.SubmitAgentInput:input_type -> stigma.agent.v1.SubmitAgentInputRequest
+	7,  // 45: stigma.agent.v1.AgentExecutionService.SendAgentMessage:input_type -> stigma.agent.v1.SendAgentMessageRequest
+	9,  // 46: stigma.agent.v1.AgentExecutionService.ListPendingInputs:input_type -> stigma.agent.v1.ListPendingInputsRequest
+	40, // 47: stigma.agent.v1.AgentExecutionService.StartAgent:output_type -> stigma.agent.v1.AgentExecution
+	40, // 48: stigma.agent.v1.AgentExecutionService.GetAgentExecution:output_type -> stigma.agent.v1.AgentExecution
+	14, // 49: stigma.agent.v1.AgentExecutionService.ListAgentExecutions:output_type -> stigma.agent.v1.ListAgentExecutionsResponse
+	16, // 50: stigma.agent.v1.AgentExecutionService.WatchAgentExecution:output_type -> stigma.agent.v1.WatchAgentExecutionResponse
+	40, // 51: stigma.agent.v1.AgentExecutionService.CancelAgentExecution:output_type -> stigma.agent.v1.AgentExecution
+	45, // 52: stigma.agent.v1.AgentExecutionService.SubmitAgentInput:output_type -> stigma.agent.v1.InputResolution
+	8,  // 53: stigma.agent.v1.AgentExecutionService.SendAgentMessage:output_type -> stigma.agent.v1.SendAgentMessageResponse
+	10, // 54: stigma.agent.v1.AgentExecutionService.ListPendingInputs:output_type -> stigma.agent.v1.ListPendingInputsResponse
+	47, // [47:55] is the sub-list for method output_type
+	39, // [39:47] is the sub-list for method input_type
+	39, // [39:39] is the sub-list for extension type_name
+	39, // [39:39] is the sub-list for extension extendee
+	0,  // [0:39] is the sub-list for field type_name
 }
 
 func init() { file_stigma_agent_v1_agent_execution_service_proto_init() }
@@ -1592,7 +2596,17 @@ func file_stigma_agent_v1_agent_execution_service_proto_init() {
 	}
 	file_stigma_agent_v1_agent_proto_init()
 	file_stigma_agent_v1_agent_execution_proto_init()
-	file_stigma_agent_v1_agent_execution_service_proto_msgTypes[5].OneofWrappers = []any{
+	file_stigma_agent_v1_agent_execution_service_proto_msgTypes[0].OneofWrappers = []any{
+		(*SubmitAgentInputRequest_Approve)(nil),
+		(*SubmitAgentInputRequest_Deny)(nil),
+		(*SubmitAgentInputRequest_Reply)(nil),
+		(*SubmitAgentInputRequest_Decline)(nil),
+	}
+	file_stigma_agent_v1_agent_execution_service_proto_msgTypes[3].OneofWrappers = []any{
+		(*InputAnswer_Json)(nil),
+		(*InputAnswer_Text)(nil),
+	}
+	file_stigma_agent_v1_agent_execution_service_proto_msgTypes[14].OneofWrappers = []any{
 		(*WatchAgentExecutionResponse_Started)(nil),
 		(*WatchAgentExecutionResponse_CallbackBound)(nil),
 		(*WatchAgentExecutionResponse_ModelCallStarted)(nil),
@@ -1604,14 +2618,17 @@ func file_stigma_agent_v1_agent_execution_service_proto_init() {
 		(*WatchAgentExecutionResponse_ToolCallStarted)(nil),
 		(*WatchAgentExecutionResponse_ToolCallEnded)(nil),
 		(*WatchAgentExecutionResponse_Progress)(nil),
+		(*WatchAgentExecutionResponse_InputRequested)(nil),
+		(*WatchAgentExecutionResponse_InputResolved)(nil),
+		(*WatchAgentExecutionResponse_MessageReceived)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_stigma_agent_v1_agent_execution_service_proto_rawDesc), len(file_stigma_agent_v1_agent_execution_service_proto_rawDesc)),
-			NumEnums:      1,
-			NumMessages:   20,
+			NumEnums:      2,
+			NumMessages:   32,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -26,6 +26,9 @@ const (
 	AgentExecutionService_ListAgentExecutions_FullMethodName  = "/stigma.agent.v1.AgentExecutionService/ListAgentExecutions"
 	AgentExecutionService_WatchAgentExecution_FullMethodName  = "/stigma.agent.v1.AgentExecutionService/WatchAgentExecution"
 	AgentExecutionService_CancelAgentExecution_FullMethodName = "/stigma.agent.v1.AgentExecutionService/CancelAgentExecution"
+	AgentExecutionService_SubmitAgentInput_FullMethodName     = "/stigma.agent.v1.AgentExecutionService/SubmitAgentInput"
+	AgentExecutionService_SendAgentMessage_FullMethodName     = "/stigma.agent.v1.AgentExecutionService/SendAgentMessage"
+	AgentExecutionService_ListPendingInputs_FullMethodName    = "/stigma.agent.v1.AgentExecutionService/ListPendingInputs"
 )
 
 // AgentExecutionServiceClient is the client API for AgentExecutionService service.
@@ -47,6 +50,17 @@ type AgentExecutionServiceClient interface {
 	WatchAgentExecution(ctx context.Context, in *WatchAgentExecutionRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchAgentExecutionResponse], error)
 	// Asks an execution to stop. A terminal one is returned as it is.
 	CancelAgentExecution(ctx context.Context, in *CancelAgentExecutionRequest, opts ...grpc.CallOption) (*AgentExecution, error)
+	// Answers one pending input. Idempotent by request id: a repetition returns the first answer's
+	// resolution. Refused with an ErrorInfo of domain "stigma.dev", and nothing is changed:
+	// INPUT_NOT_FOUND, INPUT_RESOLVED (by another answer), INPUT_EXPIRED, DIGEST_MISMATCH,
+	// SELF_APPROVAL, NOT_AN_APPROVER, SCHEMA_MISMATCH, ANSWER_NOT_ALLOWED, NOT_RUNNING.
+	SubmitAgentInput(ctx context.Context, in *SubmitAgentInputRequest, opts ...grpc.CallOption) (*InputResolution, error)
+	// Sends a message to a running agent with tools: its model reads it before its next call, and
+	// the agent does not end before that. Idempotent by request id. Refused as SubmitAgentInput, with
+	// NOT_RUNNING or MESSAGES_NOT_TAKEN, or RESOURCE_EXHAUSTED where too many wait.
+	SendAgentMessage(ctx context.Context, in *SendAgentMessageRequest, opts ...grpc.CallOption) (*SendAgentMessageResponse, error)
+	// Lists what executions wait for from people, of those that the principal may read or answer.
+	ListPendingInputs(ctx context.Context, in *ListPendingInputsRequest, opts ...grpc.CallOption) (*ListPendingInputsResponse, error)
 }
 
 type agentExecutionServiceClient struct {
@@ -116,6 +130,36 @@ func (c *agentExecutionServiceClient) CancelAgentExecution(ctx context.Context, 
 	return out, nil
 }
 
+func (c *agentExecutionServiceClient) SubmitAgentInput(ctx context.Context, in *SubmitAgentInputRequest, opts ...grpc.CallOption) (*InputResolution, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(InputResolution)
+	err := c.cc.Invoke(ctx, AgentExecutionService_SubmitAgentInput_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *agentExecutionServiceClient) SendAgentMessage(ctx context.Context, in *SendAgentMessageRequest, opts ...grpc.CallOption) (*SendAgentMessageResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(SendAgentMessageResponse)
+	err := c.cc.Invoke(ctx, AgentExecutionService_SendAgentMessage_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *agentExecutionServiceClient) ListPendingInputs(ctx context.Context, in *ListPendingInputsRequest, opts ...grpc.CallOption) (*ListPendingInputsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListPendingInputsResponse)
+	err := c.cc.Invoke(ctx, AgentExecutionService_ListPendingInputs_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // AgentExecutionServiceServer is the server API for AgentExecutionService service.
 // All implementations must embed UnimplementedAgentExecutionServiceServer
 // for forward compatibility.
@@ -135,6 +179,17 @@ type AgentExecutionServiceServer interface {
 	WatchAgentExecution(*WatchAgentExecutionRequest, grpc.ServerStreamingServer[WatchAgentExecutionResponse]) error
 	// Asks an execution to stop. A terminal one is returned as it is.
 	CancelAgentExecution(context.Context, *CancelAgentExecutionRequest) (*AgentExecution, error)
+	// Answers one pending input. Idempotent by request id: a repetition returns the first answer's
+	// resolution. Refused with an ErrorInfo of domain "stigma.dev", and nothing is changed:
+	// INPUT_NOT_FOUND, INPUT_RESOLVED (by another answer), INPUT_EXPIRED, DIGEST_MISMATCH,
+	// SELF_APPROVAL, NOT_AN_APPROVER, SCHEMA_MISMATCH, ANSWER_NOT_ALLOWED, NOT_RUNNING.
+	SubmitAgentInput(context.Context, *SubmitAgentInputRequest) (*InputResolution, error)
+	// Sends a message to a running agent with tools: its model reads it before its next call, and
+	// the agent does not end before that. Idempotent by request id. Refused as SubmitAgentInput, with
+	// NOT_RUNNING or MESSAGES_NOT_TAKEN, or RESOURCE_EXHAUSTED where too many wait.
+	SendAgentMessage(context.Context, *SendAgentMessageRequest) (*SendAgentMessageResponse, error)
+	// Lists what executions wait for from people, of those that the principal may read or answer.
+	ListPendingInputs(context.Context, *ListPendingInputsRequest) (*ListPendingInputsResponse, error)
 	mustEmbedUnimplementedAgentExecutionServiceServer()
 }
 
@@ -159,6 +214,15 @@ func (UnimplementedAgentExecutionServiceServer) WatchAgentExecution(*WatchAgentE
 }
 func (UnimplementedAgentExecutionServiceServer) CancelAgentExecution(context.Context, *CancelAgentExecutionRequest) (*AgentExecution, error) {
 	return nil, status.Error(codes.Unimplemented, "method CancelAgentExecution not implemented")
+}
+func (UnimplementedAgentExecutionServiceServer) SubmitAgentInput(context.Context, *SubmitAgentInputRequest) (*InputResolution, error) {
+	return nil, status.Error(codes.Unimplemented, "method SubmitAgentInput not implemented")
+}
+func (UnimplementedAgentExecutionServiceServer) SendAgentMessage(context.Context, *SendAgentMessageRequest) (*SendAgentMessageResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method SendAgentMessage not implemented")
+}
+func (UnimplementedAgentExecutionServiceServer) ListPendingInputs(context.Context, *ListPendingInputsRequest) (*ListPendingInputsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListPendingInputs not implemented")
 }
 func (UnimplementedAgentExecutionServiceServer) mustEmbedUnimplementedAgentExecutionServiceServer() {}
 func (UnimplementedAgentExecutionServiceServer) testEmbeddedByValue()                               {}
@@ -264,6 +328,60 @@ func _AgentExecutionService_CancelAgentExecution_Handler(srv interface{}, ctx co
 	return interceptor(ctx, in, info, handler)
 }
 
+func _AgentExecutionService_SubmitAgentInput_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(SubmitAgentInputRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AgentExecutionServiceServer).SubmitAgentInput(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AgentExecutionService_SubmitAgentInput_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AgentExecutionServiceServer).SubmitAgentInput(ctx, req.(*SubmitAgentInputRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _AgentExecutionService_SendAgentMessage_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(SendAgentMessageRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AgentExecutionServiceServer).SendAgentMessage(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AgentExecutionService_SendAgentMessage_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AgentExecutionServiceServer).SendAgentMessage(ctx, req.(*SendAgentMessageRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _AgentExecutionService_ListPendingInputs_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListPendingInputsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AgentExecutionServiceServer).ListPendingInputs(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AgentExecutionService_ListPendingInputs_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AgentExecutionServiceServer).ListPendingInputs(ctx, req.(*ListPendingInputsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // AgentExecutionService_ServiceDesc is the grpc.ServiceDesc for AgentExecutionService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -286,6 +404,18 @@ var AgentExecutionService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "CancelAgentExecution",
 			Handler:    _AgentExecutionService_CancelAgentExecution_Handler,
+		},
+		{
+			MethodName: "SubmitAgentInput",
+			Handler:    _AgentExecutionService_SubmitAgentInput_Handler,
+		},
+		{
+			MethodName: "SendAgentMessage",
+			Handler:    _AgentExecutionService_SendAgentMessage_Handler,
+		},
+		{
+			MethodName: "ListPendingInputs",
+			Handler:    _AgentExecutionService_ListPendingInputs_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{
