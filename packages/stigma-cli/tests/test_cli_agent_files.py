@@ -7,7 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from stigma.agent.v1.agent_pb2 import FAILURE_REASON_RATE_LIMITED, Agent
+from stigma.agent.v1.agent_pb2 import (
+    FAILURE_REASON_RATE_LIMITED,
+    Agent,
+    AgentSpec,
+    AgentTool,
+    Tool,
+)
+from stigma_cli.agent_registry import called_first
 from stigma_cli.definition_files import read_agents
 from stigma_cli.errors import CliError, Exit
 
@@ -104,6 +111,17 @@ spec:
     assert [call.arguments_json for call in step.tool_calls] == ['{"id":"A-1"}', '{"broken']
     assert (step.usage.cost_usd, step.cut.attempts) == (0.5, 2)
     assert agent.spec.limits.tool_calls == 20
+
+
+def test_agents_that_others_call_are_registered_first() -> None:
+    def agent(name: str, *calls: str) -> tuple[str, Agent]:
+        tools = [Tool(agent=AgentTool(agent=each)) for each in calls]
+        return name, Agent(name=name, spec=AgentSpec(tools=tools))
+
+    boss, lead, worker = agent("boss", "lead"), agent("lead", "worker@2", "lead"), agent("worker")
+    assert called_first([boss, lead, worker]) == [worker, lead, boss]
+    other = agent("other", "boss")
+    assert called_first([other, boss, agent("lead", "other")])[-1] == other
 
 
 def test_absent_values_are_the_defaults(tmp_path: Path) -> None:

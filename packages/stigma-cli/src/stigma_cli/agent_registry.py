@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
@@ -13,6 +14,7 @@ from stigma.agent.v1.agent_service_pb2 import (
     GetAgentRequest,
     ListAgentsRequest,
 )
+from stigma.contracts import sub_agents
 from stigma.contracts.executions import Kind
 from stigma_cli import definitions
 from stigma_cli.definition_files import read_agents
@@ -24,26 +26,51 @@ app = typer.Typer(help="Register, show and delete agents.", no_args_is_help=True
 
 def _tool_text(tool: Tool) -> str:
     """Return a tool's name, and what runs it."""
+    name, what = tool.name, ""
     match tool.WhichOneof("kind"):
         case "activity":
-            return f"{tool.name} (activity {tool.activity.type} on {tool.activity.task_queue})"
+            what = f"activity {tool.activity.type} on {tool.activity.task_queue}"
         case "workflow" if tool.workflow.name:
-            return f"{tool.name} (workflow {tool.workflow.name})"
+            what = f"workflow {tool.workflow.name}"
         case "workflow":
-            return f"{tool.name} (workflow {tool.workflow.type} on {tool.workflow.task_queue})"
+            what = f"workflow {tool.workflow.type} on {tool.workflow.task_queue}"
         case "nexus":
             service = f"{tool.nexus.service}.{tool.nexus.operation}"
-            return f"{tool.name} (Nexus operation {service} of {tool.nexus.endpoint})"
+            what = f"Nexus operation {service} of {tool.nexus.endpoint}"
         case "mcp":
-            named = ", ".join(tool.mcp.tools) or "all tools"
-            return f"{named} of MCP server {tool.mcp.server}"
-        case _:
-            return tool.name
+            name = f"{', '.join(tool.mcp.tools) or 'all tools'} of MCP server {tool.mcp.server}"
+        case "agent":
+            what = f"agent {tool.agent.agent}"
+        case "question":
+            what = "a question to people"
+        case "client":
+            what = "runs with whoever answers"
+    return f"{name} ({what})" if what else name
+
+
+def called_first(found: Sequence[tuple[str, Agent]]) -> list[tuple[str, Agent]]:
+    """Return agents in the order in which they can be registered: those that others call first."""
+    ordered: list[tuple[str, Agent]] = []
+    seen: set[int] = set()
+
+    def visit(index: int) -> None:
+        if index in seen:
+            return
+        seen.add(index)
+        called = {each.partition("@")[0] for each in sub_agents.names_in(found[index][1].spec)}
+        for other, (_, agent) in enumerate(found):
+            if agent.name in called:
+                visit(other)
+        ordered.append(found[index])
+
+    for index in range(len(found)):
+        visit(index)
+    return ordered
 
 
 AGENTS: DefinitionKind[Agent] = DefinitionKind(
     kind=Kind.AGENT,
-    read=read_agents,
+    read=lambda files: called_first(read_agents(files)),
     apply=lambda api, agent, dry_run: api.call(
         api.agents.ApplyAgent, ApplyAgentRequest(agent=agent, validate_only=dry_run)
     ),
