@@ -49,17 +49,6 @@ do:
 """
 
 
-@pytest.fixture(scope="module")
-async def env(stack: Stack) -> dict[str, str]:
-    """The environment that points the command at the stack."""
-    return {
-        "STIGMA_API_ADDRESS": stack.api_address,
-        "TEMPORAL_ADDRESS": stack.temporal_address,
-        "TEMPORAL_NAMESPACE": stack.namespace,
-        "STIGMA_TASK_QUEUE_PREFIX": stack.prefix,
-    }
-
-
 def agent_file(directory: Path, name: str, delay: str = "0s") -> Path:
     file = directory / f"{name}.yaml"
     file.write_text(AGENT.replace("NAME", name).replace("DELAY", delay))

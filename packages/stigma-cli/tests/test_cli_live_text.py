@@ -31,7 +31,6 @@ from tests.stack.forked import Streams, start_module
 
 if TYPE_CHECKING:
     from conftest import Stigma
-    from tests.stack.plugin import StartStack
     from tests.stack.stack import Stack
 
 TEXT = "Roses are red, violets are blue, and so it goes on."
@@ -39,22 +38,6 @@ CHUNK = "Roses are red, "
 LONG = Duration(seconds=600)
 SHORT = Duration(nanos=300_000_000)
 TOOLS = [Tool(name="find", activity=ActivityTool(type="Find", task_queue="t1-tools"))]
-
-
-@pytest.fixture(scope="module")
-async def stack(new_stack: StartStack) -> Stack:
-    return await new_stack(environment={"stigma_api": {"STIGMA_TOOL_TASK_QUEUES": "t*-tools"}})
-
-
-@pytest.fixture(scope="module")
-async def env(stack: Stack) -> dict[str, str]:
-    """The environment that points the command at the stack."""
-    return {
-        "STIGMA_API_ADDRESS": stack.api_address,
-        "TEMPORAL_ADDRESS": stack.temporal_address,
-        "TEMPORAL_NAMESPACE": stack.namespace,
-        "STIGMA_TASK_QUEUE_PREFIX": stack.prefix,
-    }
 
 
 async def start(
