@@ -35,7 +35,7 @@ _PR_SET_PDEATHSIG = 1
 def main() -> None:
     """Serve until the other side is gone; in a child, become the program."""
     listener = socket.socket(fileno=int(sys.argv[1]))
-    for name in _libraries():
+    for name in libraries():
         with contextlib.suppress(ImportError):
             importlib.import_module(name)
     gc.freeze()  # children neither search nor copy what all of them have
@@ -125,11 +125,12 @@ def _become(order: dict[str, Any]) -> None:
     runpy.run_module(order["module"], run_name="__main__", alter_sys=True)
 
 
-def _libraries() -> Iterator[str]:
-    ours = {path.name for source in _sources() for path in source.iterdir()}
+def libraries() -> Iterator[str]:
+    """Yield the names of other people's modules that ours import."""
+    ours = {path.name for source in sources() for path in source.iterdir()}
     named = (
         name
-        for source in _sources()
+        for source in sources()
         for path in source.rglob("*.py")
         for name in _IMPORT.findall(path.read_text(encoding="utf-8"))
     )
@@ -138,7 +139,8 @@ def _libraries() -> Iterator[str]:
             yield name
 
 
-def _sources() -> list[Path]:
+def sources() -> list[Path]:
+    """Return where our packages are."""
     return sorted([*ROOT.glob("packages/*/src"), *ROOT.glob("services/*/src")])
 
 
