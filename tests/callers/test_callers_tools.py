@@ -13,7 +13,7 @@ import pytest
 
 from stigma_cli.child_process import bound_to_parent
 from tests.callers.programs import ROOT, TOOLS, build
-from tests.integration.command_line import stigma
+from tests.stack.command_line import stigma
 from tests.stack.plugin import StartStack
 
 if TYPE_CHECKING:

@@ -15,6 +15,7 @@ from stigma_cli.devserver import DevServer
 from tests.docs.commands import Command, commands_of, missing, with_ports
 from tests.docs.pages import ROOT, Block, Page
 from tests.docs.shell import Shell
+from tests.stack.forked import write_stigma
 from tests.stack.stack import Stack
 
 _SETTINGS = ("STIGMA_", "TEMPORAL_", "OTEL_", "OPENAI_", "ANTHROPIC_")
@@ -110,7 +111,9 @@ class DocumentedSite:
 
     def _environment(self, home: Path) -> dict[str, str]:
         inherited = {k: v for k, v in os.environ.items() if not k.startswith(_SETTINGS)}
-        programs = (Path(sys.executable).parent, self._temporal.parent)
+        forked = home / "forked"
+        write_stigma(forked)
+        programs = (forked, Path(sys.executable).parent, self._temporal.parent)
         return inherited | {
             "PATH": os.pathsep.join([*map(str, programs), inherited.get("PATH", "")]),
             "HOME": str(home),

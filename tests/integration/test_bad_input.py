@@ -18,9 +18,9 @@ import pytest
 from stigma.agent.v1.agent_pb2 import Agent, AgentSpec
 from stigma.agent.v1.agent_service_pb2 import ApplyAgentRequest, GetAgentRequest
 from tests.integration.callers import Job, PythonCaller
-from tests.integration.command_line import Ran, stigma
 from tests.integration.executions import failure_of
 from tests.integration.installation import KEY, Installation
+from tests.stack.command_line import Ran, stigma
 from tests.stack.faults import FaultProxy
 from tests.stack.plugin import StartStack, TemporalServer
 from tests.stack.stack import Stack

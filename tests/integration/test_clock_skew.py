@@ -17,10 +17,10 @@ from stigma.diagnosis.v1.diagnosis_service_pb2 import (
 )
 from stigma.diagnosis.v1.diagnosis_service_pb2_grpc import DiagnosisServiceStub
 from tests.integration.callers import ForeignCaller, Job, PythonCaller
-from tests.integration.command_line import stigma
 from tests.integration.installation import KEY, Installation, environment
 from tests.integration.model_gate import ModelGate
 from tests.stack.channels import open_channel
+from tests.stack.command_line import stigma
 from tests.stack.faketime import other_clock
 from tests.stack.plugin import StartStack
 from tests.stack.waiting import eventually

@@ -16,10 +16,10 @@ from stigma.workflow.v1.workflow_execution_service_pb2 import StartWorkflowReque
 from stigma.workflow.v1.workflow_execution_service_pb2_grpc import WorkflowExecutionServiceStub
 from stigma.workflow.v1.workflow_pb2 import WorkflowSpec
 from tests.integration.callers import Job, PythonCaller
-from tests.integration.command_line import stigma
 from tests.integration.executions import failure_of
 from tests.integration.installation import KEY, Installation
 from tests.stack.channels import open_channel
+from tests.stack.command_line import stigma
 from tests.stack.waiting import eventually
 
 

@@ -29,12 +29,12 @@ from stigma.internal.v1.execution_pb2 import Bind
 from stigma.workflow.v1.workflow_execution_service_pb2 import StartWorkflowRequest
 from stigma.workflow.v1.workflow_pb2 import WorkflowSpec
 from tests.integration.callers import ForeignCaller, Job, PythonCaller
-from tests.integration.command_line import stigma
 from tests.integration.installation import KEY, Installation, document, environment, signalled
 from tests.integration.model_gate import KEY as GATE_KEY
 from tests.integration.model_gate import ModelGate
 from tests.integration.secrets_search import forms, leaks, of_token
 from tests.integration.trace_receiver import TraceReceiver
+from tests.stack.command_line import stigma
 from tests.stack.faults import Fail, FaultProxy
 from tests.stack.plugin import StartStack, TemporalServer
 from tests.stack.stack import SERVICES

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import psutil
 
-from tests.integration.command_line import stigma
+from tests.stack.command_line import stigma
 from tests.stack.plugin import StartStack
 from tests.stack.waiting import eventually
 

@@ -363,7 +363,7 @@ def test_no_token_is_logged(form: str, token: bytes, way: Any, log_format: str) 
 
 
 @given(secret=KEYS.map(str.encode) | task_tokens(), form=st.sampled_from(list(FORMS)))
-@settings(_FUZZ, max_examples=200)
+@settings(_FUZZ, max_examples=3 * len(FORMS))
 def test_none_is_in_a_span(secret: bytes, form: str) -> None:
     spans = Spans()
     with service(secret.decode("utf-8", "replace"), "json"):

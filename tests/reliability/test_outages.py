@@ -27,7 +27,7 @@ LOST_AGENT = "agent workflow terminated / run timeout / stuck on a bad deploy"
 DOWN = "Temporal down 60 s; AI worker, orchestrator down"
 
 # The row says 60 s; make test scales it down.
-OUTAGE = float(os.environ.get("STIGMA_TEST_OUTAGE_SECONDS", "15"))
+OUTAGE = float(os.environ.get("STIGMA_TEST_OUTAGE_SECONDS", "10"))
 HEARTBEAT = 4.0
 MODEL_CALLED = EventType.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED
 # A document's one task, and what comes of it.

@@ -20,6 +20,7 @@ import signal
 import socket
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,7 @@ _PR_SET_PDEATHSIG = 1
 def main() -> None:
     """Serve until the other side is gone; in a child, become the program."""
     listener = socket.socket(fileno=int(sys.argv[1]))
-    for name in _libraries():
+    for name in libraries():
         with contextlib.suppress(ImportError):
             importlib.import_module(name)
     gc.freeze()  # children neither search nor copy what all of them have
@@ -53,18 +54,16 @@ def _next_child(listener: socket.socket) -> dict[str, Any] | None:
             for key, _ in waiting.select():
                 if key.fileobj is sys.stdin:  # closed with the process that started this one
                     return None
-                if key.data is not None:
-                    waiting.unregister(key.fileobj)
-                    _report(key.fd, *key.data)
+                if isinstance(key.data, _Child):
+                    _attend(waiting, key.data, gone=key.fileobj is key.data.connection)
                     continue
                 connection, _address = listener.accept()
                 text, descriptors, _flags, _sender = socket.recv_fds(connection, ORDER_BYTES, 3)
                 child = os.fork()
                 if child == 0:
-                    for other in waiting.get_map().values():
-                        if other.data is not None:
-                            os.close(other.fd)
-                            other.data[1].close()
+                    for other in {key.data for key in waiting.get_map().values()} - {None}:
+                        os.close(other.watch)
+                        other.connection.close()
                     listener.close()
                     connection.close()
                     _take_over(server, descriptors)
@@ -72,15 +71,37 @@ def _next_child(listener: socket.socket) -> dict[str, Any] | None:
                 for descriptor in descriptors:
                     os.close(descriptor)
                 connection.send(str(child).encode())
-                waiting.register(os.pidfd_open(child), selectors.EVENT_READ, (child, connection))
+                started = _Child(child, os.pidfd_open(child), connection)
+                waiting.register(started.watch, selectors.EVENT_READ, started)
+                waiting.register(connection, selectors.EVENT_READ, started)
 
 
-def _report(watch: int, child: int, connection: socket.socket) -> None:
-    os.close(watch)
-    status = os.waitpid(child, 0)[1]
+@dataclass(frozen=True)
+class _Child:
+    """A program, and who waits for its end."""
+
+    pid: int
+    watch: int
+    connection: socket.socket
+
+
+def _attend(waiting: selectors.BaseSelector, child: _Child, *, gone: bool) -> None:
+    """Report a child's end, or kill it when nobody waits for it any more."""
+    if child.connection in waiting.get_map():
+        waiting.unregister(child.connection)
+        if gone:
+            signal.pidfd_send_signal(child.watch, signal.SIGKILL)
+    if not gone:
+        waiting.unregister(child.watch)
+        _report(child)
+
+
+def _report(child: _Child) -> None:
+    os.close(child.watch)
+    status = os.waitpid(child.pid, 0)[1]
     with contextlib.suppress(OSError):  # nobody asks any more
-        connection.send(str(os.waitstatus_to_exitcode(status)).encode())
-    connection.close()
+        child.connection.send(str(os.waitstatus_to_exitcode(status)).encode())
+    child.connection.close()
 
 
 def _take_over(server: int, descriptors: list[int]) -> None:
@@ -104,11 +125,12 @@ def _become(order: dict[str, Any]) -> None:
     runpy.run_module(order["module"], run_name="__main__", alter_sys=True)
 
 
-def _libraries() -> Iterator[str]:
-    ours = {path.name for source in _sources() for path in source.iterdir()}
+def libraries() -> Iterator[str]:
+    """Yield the names of other people's modules that ours import."""
+    ours = {path.name for source in sources() for path in source.iterdir()}
     named = (
         name
-        for source in _sources()
+        for source in sources()
         for path in source.rglob("*.py")
         for name in _IMPORT.findall(path.read_text(encoding="utf-8"))
     )
@@ -117,7 +139,8 @@ def _libraries() -> Iterator[str]:
             yield name
 
 
-def _sources() -> list[Path]:
+def sources() -> list[Path]:
+    """Return where our packages are."""
     return sorted([*ROOT.glob("packages/*/src"), *ROOT.glob("services/*/src")])
 
 

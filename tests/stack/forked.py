@@ -20,6 +20,7 @@ from pathlib import Path
 from stigma_cli.child_process import bound_to_parent
 
 _PROGRAM = Path(__file__).with_name("fork_server.py")
+_CLIENT = Path(__file__).with_name("forked_stigma.py")
 _START_SECONDS = 60.0
 # What interpreters and libraries read at their start, which is the server's.
 _READ_AT_START = ("PYTHON", "OTEL_", "LD_", "LC_", "LANG", "TZ", "GRPC_", "MALLOC_", "FAKETIME")
@@ -72,11 +73,15 @@ class Streams:
 
 
 def start_command(
-    command: Sequence[str], environment: Mapping[str, str], streams: Streams
+    command: Sequence[str],
+    environment: Mapping[str, str],
+    streams: Streams,
+    directory: Path | None = None,
 ) -> subprocess.Popen[bytes]:
     """Start a program, in a session of its own; it ends with this process."""
     return subprocess.Popen(
         bound_to_parent(command),
+        cwd=directory,
         env=environment,
         stdin=streams.stdin,
         stdout=streams.stdout,
@@ -86,17 +91,24 @@ def start_command(
 
 
 def start_module(
-    module: str, arguments: Sequence[str], environment: Mapping[str, str], streams: Streams
+    module: str,
+    arguments: Sequence[str],
+    environment: Mapping[str, str],
+    streams: Streams,
+    directory: Path | None = None,
 ) -> ForkedProcess | subprocess.Popen[bytes]:
-    """Start `python -m MODULE` likewise, forked where that is the same."""
+    """Start `python -m MODULE` likewise, forked where that is the same.
+
+    ``directory``: the current one where none is given.
+    """
     if sys.platform != "linux" or not _as_here(environment):
         command = [sys.executable, "-m", module, *arguments]
-        return start_command(command, environment, streams)
+        return start_command(command, environment, streams, directory)
     order = {
         "module": module,
         "arguments": list(arguments),
         "environment": dict(environment),
-        "directory": str(Path.cwd()),
+        "directory": str(directory or Path.cwd()),
     }
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     connection.settimeout(_START_SECONDS)
@@ -104,6 +116,19 @@ def start_module(
     descriptors = [streams.stdin, streams.stdout, streams.stderr]
     socket.send_fds(connection, [json.dumps(order).encode()], descriptors)
     return ForkedProcess(connection, int(connection.recv(64)))
+
+
+def write_stigma(directory: Path) -> None:
+    """Write the program `stigma`, which has itself forked, into a directory for PATH."""
+    program = directory / "stigma"
+    directory.mkdir(parents=True, exist_ok=True)
+    if sys.platform != "linux":
+        program.symlink_to(Path(sys.executable).with_name("stigma"))
+        return
+    client = _CLIENT.read_text(encoding="utf-8")
+    client = client.replace('ADDRESS = b""', f"ADDRESS = {_server_address()!r}", 1)
+    program.write_text(f"#!{sys.executable} -ISE\n{client}", encoding="utf-8")
+    program.chmod(0o755)
 
 
 def _as_here(environment: Mapping[str, str]) -> bool:

@@ -113,7 +113,7 @@ async def new_stack(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> AsyncIterator[StartStack]:
     """Start a stack with options of `Stack`; it is closed at the module's end."""
-    async with _stacks(request, temporal_server, tmp_path_factory) as start:
+    async with started_stacks(request, temporal_server, tmp_path_factory) as start:
         yield start
 
 
@@ -124,7 +124,7 @@ async def new_package_stack(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> AsyncIterator[StartStack]:
     """As `new_stack`, but closed at the package's end."""
-    async with _stacks(request, temporal_server, tmp_path_factory) as start:
+    async with started_stacks(request, temporal_server, tmp_path_factory) as start:
         yield start
 
 
@@ -135,11 +135,12 @@ async def stack(new_stack: StartStack) -> Stack:
 
 
 @asynccontextmanager
-async def _stacks(
+async def started_stacks(
     request: pytest.FixtureRequest,
     temporal_server: TemporalServer,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> AsyncIterator[StartStack]:
+    """Have stacks started with options of `Stack`, and close them at the end."""
     from tests.stack.stack import Stack
 
     running = running_stacks(request.config)

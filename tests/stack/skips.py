@@ -11,6 +11,8 @@ import pytest
 
 from tests.stack.tables import DIRECTORY
 
+NO_SKIP = "STIGMA_NO_SKIP"
+"""Variable: 1 where everything is installed."""
 _FILE = "skipped.txt"
 
 R = TypeVar("R", pytest.TestReport, pytest.CollectReport)
@@ -64,7 +66,7 @@ def skipped_tests(directory: Path) -> list[str]:
 
 def skips_are_failures() -> bool:
     """Whether this run was told to have everything it needs."""
-    return os.environ.get("STIGMA_NO_SKIP") == "1"
+    return os.environ.get(NO_SKIP) == "1"
 
 
 def _refused(report: R) -> R:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,7 @@ from tempfile import TemporaryFile
 
 import pytest
 
-from tests.stack.forked import ForkedProcess, Streams, start_module
+from tests.stack.forked import ForkedProcess, Streams, start_module, write_stigma
 from tests.stack.orphans import orphan_dies
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs Linux: forks elsewhere none")
@@ -93,3 +94,46 @@ async def test_it_dies_with_a_starter_that_is_killed(waiting: None) -> None:
         "sys.stdin.read()\n"
     )
     assert await orphan_dies(script)
+
+
+RUN = """\
+document: {dsl: '1.0.3', namespace: test, name: greet, version: '1.0.0'}
+do:
+  - hello: {set: {greeting: hello}}
+"""
+
+
+def test_a_shells_command_is_the_command(tmp_path: Path) -> None:
+    write_stigma(tmp_path / "programs")
+    (tmp_path / "flow.yaml").write_text(RUN)
+    for arguments in (("validate", "flow.yaml"), ("validate", "absent.yaml")):
+        forked, plain = (
+            subprocess.run(
+                [program, *arguments], cwd=tmp_path, capture_output=True, timeout=120, check=False
+            )
+            for program in (tmp_path / "programs/stigma", Path(sys.executable).with_name("stigma"))
+        )
+        assert (forked.returncode, forked.stdout, forked.stderr) == (
+            plain.returncode,
+            plain.stdout,
+            plain.stderr,
+        )
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_a_shells_command_ends_with_its_signals(tmp_path: Path, number: signal.Signals) -> None:
+    write_stigma(tmp_path)
+    (tmp_path / "flow.yaml").write_text(RUN)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"127.0.0.1:{silent.getsockname()[1]}"
+        command = subprocess.Popen(
+            [tmp_path / "stigma", "run", tmp_path / "flow.yaml"],
+            env=os.environ | {"TEMPORAL_ADDRESS": address},
+        )
+        with silent.accept()[0] as connection:  # it is connecting
+            command.send_signal(number)
+            codes = {signal.SIGINT: 130}
+            assert command.wait(60) == codes.get(number, -number)
+            connection.settimeout(60)
+            while connection.recv(4096):  # until the forked process is gone
+                pass

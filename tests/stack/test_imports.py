@@ -9,13 +9,15 @@ import sys
 import pytest
 
 from tests.stack import import_first
+from tests.stack.fork_server import ROOT
 
 
 @pytest.mark.timeout(500)
 def test_every_module_can_be_imported_first() -> None:
     environment = {name: value for name, value in os.environ.items() if "COVERAGE" not in name}
     done = subprocess.run(
-        [sys.executable, import_first.__file__],
+        [sys.executable, "-m", import_first.__name__],
+        cwd=ROOT,
         env=environment,
         capture_output=True,
         text=True,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 from pathlib import Path
 
@@ -10,7 +11,8 @@ import pytest
 from tests.stack.contract import ContractTable
 from tests.stack.tables import joined_rows
 from tools.shards.bare import OUTSIDE, bare_environment
-from tools.shards.plan import ROOT, SHARDS
+from tools.shards.jobs import Job, JobQueue
+from tools.shards.plan import ROOT, SHARDS, Shard
 from tools.shards.report import print_failed_tests, read_tests
 
 JUNIT = """\
@@ -35,12 +37,32 @@ def test_a_bare_machine_lacks_what_tests_need_of_others(tmp_path: Path) -> None:
         (programs / name).touch(mode=0o755)
     (programs / "not-executable").chmod(0o644)
     environment = bare_environment(
-        {"PATH": f"{programs}:/nowhere", "HOME": "/h"}, tmp_path / "bare"
+        {"PATH": f"{programs}:/nowhere", "HOME": "/h", "STIGMA_NO_SKIP": "1"}, tmp_path / "bare"
     )
+    assert "STIGMA_NO_SKIP" not in environment
     assert [one.name for one in Path(environment["PATH"]).iterdir()] == ["git"]
     assert shutil.which("git", path=environment["PATH"])
     assert environment["HOME"] == "/h"
     assert not Path(environment["DOCKER_HOST"].removeprefix("unix://")).exists()
+
+
+async def test_what_was_skipped_follows_once_it_is_prepared(tmp_path: Path) -> None:
+    long, short = Shard("long", (), 9), Shard("short", (), 1, 20, needs="images")
+    skipped = Job(short, ("tests/test_it.py::test_it",))
+    following = {short.name: skipped, skipped.name: None, long.name: None}
+    queue = JobQueue(
+        [Job(long), Job(short)], next_job=lambda job: following[job.name], prepared=tmp_path
+    )
+    assert await queue.take() == Job(short), "more comes after it"
+    queue.done(Job(short))
+    assert await queue.take() == Job(long), "the images are not there"
+    waiting = asyncio.create_task(queue.take())
+    queue.done(Job(long))
+    (tmp_path / "images").touch()
+    assert await waiting == skipped
+    end = asyncio.create_task(queue.take())
+    queue.done(skipped)
+    assert await end is None
 
 
 def test_of_a_test_that_ran_twice_the_later_counts(tmp_path: Path) -> None:

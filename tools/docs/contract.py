@@ -16,8 +16,9 @@ PROOFS = "the marks of the tests"
 _OF_KIND = {AGENT: "With an agent", WORKFLOW: "With a workflow execution"}
 _INTRODUCTION = """\
 What a caller sees is [promised](../handshake.md#what-a-caller-sees) row by row; these are the
-tests that show it, by file, each by its name without `test_`. Outages last 15 s and not 60 unless
-`STIGMA_TEST_OUTAGE_SECONDS` says so; a crowd is 1,000 agents or 300 workflows."""
+tests that show it, by file, each by its name without `test_`. Outages last 10 s and not 60 unless
+`STIGMA_TEST_OUTAGE_SECONDS` says so; a crowd is 400 agents (1,000 in `make soak`)
+or 150 workflows."""
 
 
 def with_promises(text: str) -> str:

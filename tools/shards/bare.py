@@ -7,6 +7,8 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
+from tests.stack.skips import NO_SKIP
+
 # Programs that some tests need and a user's machine may lack.
 OUTSIDE = {
     *("docker", "docker-compose", "dockerd", "helm", "kubectl", "initdb", "postgres", "psql"),
@@ -17,7 +19,8 @@ OUTSIDE = {
 def bare_environment(environment: Mapping[str, str], directory: Path) -> dict[str, str]:
     """Return variables with which none of those programs, and no Docker engine, is found.
 
-    ``directory`` is made anew, with a link to each of the programs that are left.
+    A skip is no failure there. ``directory`` is made anew, with a link to each of the programs that
+    are left.
     """
     shutil.rmtree(directory, ignore_errors=True)
     directory.mkdir(parents=True)
@@ -29,8 +32,9 @@ def bare_environment(environment: Mapping[str, str], directory: Path) -> dict[st
                 link.unlink(missing_ok=True)
                 link.symlink_to(program)
     nowhere = str(directory / "nowhere")
+    kept = {name: value for name, value in environment.items() if name != NO_SKIP}
     return {
-        **environment,
+        **kept,
         "PATH": str(directory),
         "DOCKER_HOST": f"unix://{nowhere}",
         "STIGMA_TOOLS_DIR": nowhere,

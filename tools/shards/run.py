@@ -8,38 +8,21 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from stigma_cli.child_process import bound_to_parent
 from stigma_cli.devserver import PORTS, PORTS_VARIABLE
 from tests.stack.tables import DIRECTORY
-from tools.shards.plan import ROOT, Shard
+from tools.shards.jobs import RESULTS, Job, JobQueue
+from tools.shards.plan import ROOT
 
-RESULTS = ROOT / ".cache" / "test-results"
+Environments = Callable[[Job], Mapping[str, str]]
 
 _SHARD_SECONDS = 45 * 60
 _NO_TESTS = 5
 """pytest's exit code where every test was deselected."""
-
-
-@dataclass(frozen=True)
-class Job:
-    """One shard to run, or of one that has run those ``tests`` that it skipped, by their ids."""
-
-    shard: Shard
-    tests: tuple[str, ...] = ()
-
-    @property
-    def name(self) -> str:
-        """Name of the job and of its folder."""
-        return f"{self.shard.name}-skipped" if self.tests else self.shard.name
-
-    @property
-    def directory(self) -> Path:
-        """Where its results are."""
-        return RESULTS / self.name
 
 
 @dataclass(frozen=True)
@@ -57,19 +40,18 @@ class Outcome:
 
 
 async def run_jobs(
-    jobs: Iterable[Job], options: Sequence[str], environment: Mapping[str, str], at_a_time: int
+    queue: JobQueue, options: Sequence[str], environments: Environments, at_a_time: int
 ) -> list[Outcome]:
-    """Run jobs in order, ``at_a_time`` side by side, each lane with ports of its own."""
-    waiting = list(jobs)
+    """Run a queue's jobs, ``at_a_time`` side by side, each lane with ports of its own."""
     outcomes: list[Outcome] = []
     with tempfile.TemporaryDirectory(prefix="stigma-tests-", ignore_cleanup_errors=True) as folder:
 
         async def work(ports: str) -> None:
-            while waiting:
-                job = waiting.pop(0)
+            while (job := await queue.take()) is not None:
                 temporary = Path(folder, job.name)
-                variables = {**environment, **_variables(job), PORTS_VARIABLE: ports}
+                variables = {**environments(job), **_variables(job), PORTS_VARIABLE: ports}
                 outcomes.append(await _run(job, _command(job, options, temporary), variables))
+                queue.done(job)
 
         async with asyncio.TaskGroup() as lanes:
             for lane in range(at_a_time):

@@ -7,7 +7,6 @@ import hashlib
 import json
 import os
 import signal
-import sys
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +15,7 @@ import pytest
 
 from stigma_cli.devserver import DevServer
 from stigma_cli.errors import Exit
+from tests.stack.command_line import run_stigma, running_stigma
 from tests.stack.waiting import eventually
 
 if TYPE_CHECKING:
@@ -47,17 +47,6 @@ document: {dsl: '1.0.3', namespace: test, name: asks, version: '1.0.0'}
 do:
   - ask: {call: agent, with: {agent: AGENT, message: hi}}
 """
-
-
-@pytest.fixture(scope="module")
-async def env(stack: Stack) -> dict[str, str]:
-    """The environment that points the command at the stack."""
-    return {
-        "STIGMA_API_ADDRESS": stack.api_address,
-        "TEMPORAL_ADDRESS": stack.temporal_address,
-        "TEMPORAL_NAMESPACE": stack.namespace,
-        "STIGMA_TASK_QUEUE_PREFIX": stack.prefix,
-    }
 
 
 def agent_file(directory: Path, name: str, delay: str = "0s") -> Path:
@@ -219,37 +208,25 @@ async def test_the_output_is_the_output_alone(
 ) -> None:
     """A process of its own: the core writes to its stdout, past Python's."""
     (tmp_path / "large.json").write_text(json.dumps({"name": "x" * LARGE}))
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-P", "-m", "stigma_cli", "run", str(document_file(tmp_path))),
-        *("--input", f"@{tmp_path}/large.json"),
-        env={**os.environ, **env},
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    out, errors = await process.communicate()
-    assert process.returncode == 0, errors.decode()
-    assert len(json.loads(out)["greeting"]) == LARGE + len("hello ")
-    assert errors.decode().startswith("stigma: started greet-")
-    assert len(errors.splitlines()) == 1
+    arguments = ("run", str(document_file(tmp_path)), "--input", f"@{tmp_path}/large.json")
+    done = await asyncio.to_thread(run_stigma, arguments, os.environ | env)
+    assert done.code == 0, done.stderr
+    assert len(json.loads(done.stdout)["greeting"]) == LARGE + len("hello ")
+    assert done.stderr.startswith("stigma: started greet-")
+    assert len(done.stderr.splitlines()) == 1
 
 
 async def test_an_interrupted_run_says_how_to_go_on(
     env: dict[str, str], tmp_path: Path, stack: Stack
 ) -> None:
     file = document_file(tmp_path, RESTING)
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-P", "-m", "stigma_cli", "run", str(file)),
-        env={**os.environ, **env},
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    assert process.stderr is not None
-    started = (await process.stderr.readline()).decode()
-    workflow_id = started.removeprefix("stigma: started ").strip()
-    process.send_signal(signal.SIGINT)
-    out, errors = await process.communicate()
-    assert (process.returncode, out) == (130, b"")
-    assert errors.decode() == (
+    async with running_stigma("run", str(file), environment=os.environ | env) as command:
+        started = (await command.stderr.readline()).decode()
+        workflow_id = started.removeprefix("stigma: started ").strip()
+        command.process.send_signal(signal.SIGINT)
+        done = await command.ended()
+    assert (done.code, done.stdout) == (130, "")
+    assert done.stderr == (
         f"stigma: the run goes on: `temporal workflow result -w {workflow_id}` waits for it, "
         f"`temporal workflow cancel -w {workflow_id}` stops it\n"
     )
@@ -260,18 +237,14 @@ async def test_a_temporal_that_goes_away_during_a_run_is_one_line(
     tmp_path: Path, temporal_binary: Path
 ) -> None:
     async with DevServer(temporal_binary) as server:
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-P", "-m", "stigma_cli", "run", str(document_file(tmp_path))),
-            env={**os.environ, "TEMPORAL_ADDRESS": server.address},
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-        )
-        assert process.stderr is not None
-        assert (await process.stderr.readline()).startswith(b"stigma: started greet-")
-        await server.kill()
-        out, errors = await process.communicate()
-    assert (process.returncode, out) == (Exit.UNREACHABLE, b"")
-    first, hint = errors.decode().splitlines()
+        environment = os.environ | {"TEMPORAL_ADDRESS": server.address}
+        file = str(document_file(tmp_path))
+        async with running_stigma("run", file, environment=environment) as command:
+            assert (await command.stderr.readline()).startswith(b"stigma: started greet-")
+            await server.kill()
+            done = await command.ended()
+    assert (done.code, done.stdout) == (Exit.UNREACHABLE, "")
+    first, hint = done.stderr.splitlines()
     assert first == f"error: cannot reach Temporal at {server.address}"
     assert hint.startswith("hint: the run goes on: `temporal workflow result -w greet-")
 

@@ -49,17 +49,6 @@ AGENTS = {
 
 
 @pytest.fixture(scope="module")
-async def env(stack: Stack) -> dict[str, str]:
-    """The environment that points the command at the stack."""
-    return {
-        "STIGMA_API_ADDRESS": stack.api_address,
-        "TEMPORAL_ADDRESS": stack.temporal_address,
-        "TEMPORAL_NAMESPACE": stack.namespace,
-        "STIGMA_TASK_QUEUE_PREFIX": stack.prefix,
-    }
-
-
-@pytest.fixture(scope="module")
 async def executions(stack: Stack) -> AsyncIterator[Any]:
     """The API's executions, with the agents applied."""
     channel = grpc.aio.insecure_channel(stack.api_address)

@@ -13,19 +13,12 @@ import pytest
 
 if TYPE_CHECKING:
     from conftest import Stigma
-    from tests.stack.stack import Stack
 
 EXAMPLES = Path(__file__).resolve().parents[3] / "examples"
 
 
 @pytest.fixture
-async def env(stack: Stack, stigma: Stigma) -> dict[str, str]:
-    env = {
-        "STIGMA_API_ADDRESS": stack.api_address,
-        "TEMPORAL_ADDRESS": stack.temporal_address,
-        "TEMPORAL_NAMESPACE": stack.namespace,
-        "STIGMA_TASK_QUEUE_PREFIX": stack.prefix,
-    }
+async def env(env: dict[str, str], stigma: Stigma) -> dict[str, str]:
     applied = await stigma("agent", "apply", "-f", EXAMPLES / "code-review" / "agents", **env)
     assert applied.exit_code == 0, applied.stderr
     return env

@@ -8,7 +8,6 @@ import json
 import os
 import pty
 import re
-import sys
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,10 +26,11 @@ from stigma.agent.v1.agent_execution_service_pb2 import (
 from stigma.agent.v1.agent_pb2 import ActivityTool, AgentSpec, Script, ScriptStep, Tool
 from stigma_cli.errors import Exit
 from stigma_cli.live_text import LiveText, last_lines
+from tests.stack.command_line import RunningCommand, run_stigma, running_stigma
+from tests.stack.forked import Streams, start_module
 
 if TYPE_CHECKING:
     from conftest import Stigma
-    from tests.stack.plugin import StartStack
     from tests.stack.stack import Stack
 
 TEXT = "Roses are red, violets are blue, and so it goes on."
@@ -38,22 +38,6 @@ CHUNK = "Roses are red, "
 LONG = Duration(seconds=600)
 SHORT = Duration(nanos=300_000_000)
 TOOLS = [Tool(name="find", activity=ActivityTool(type="Find", task_queue="t1-tools"))]
-
-
-@pytest.fixture(scope="module")
-async def stack(new_stack: StartStack) -> Stack:
-    return await new_stack(environment={"stigma_api": {"STIGMA_TOOL_TASK_QUEUES": "t*-tools"}})
-
-
-@pytest.fixture(scope="module")
-async def env(stack: Stack) -> dict[str, str]:
-    """The environment that points the command at the stack."""
-    return {
-        "STIGMA_API_ADDRESS": stack.api_address,
-        "TEMPORAL_ADDRESS": stack.temporal_address,
-        "TEMPORAL_NAMESPACE": stack.namespace,
-        "STIGMA_TASK_QUEUE_PREFIX": stack.prefix,
-    }
 
 
 async def start(
@@ -87,48 +71,44 @@ async def test_a_watcher_sees_text_while_the_model_writes(stack: Stack, tools: b
     assert b"Roses" not in stack.raw_logs()
 
 
-async def piped(*arguments: str, **env: str) -> asyncio.subprocess.Process:
-    """Start a command that writes into a pipe."""
-    return await asyncio.create_subprocess_exec(
-        *(sys.executable, "-P", "-m", "stigma_cli", *arguments),
-        env={**os.environ, **env},
-        stdout=asyncio.subprocess.PIPE,
-    )
-
-
-async def line_with(process: asyncio.subprocess.Process, text: str) -> str:
+async def line_with(command: RunningCommand, text: str) -> str:
     """The next line with a text."""
-    assert process.stdout is not None
     async with asyncio.timeout(60):
-        while text not in (line := (await process.stdout.readline()).decode()):
+        while text not in (line := (await command.stdout.readline()).decode()):
             assert line, "the command has ended"
     return line
 
 
 async def test_a_pipe_gets_no_text_before_the_answer(stack: Stack, env: dict[str, str]) -> None:
     started = await start(stack, LONG)
-    command = ("execution", "watch", started.id)
-    text, as_json = await piped(*command, **env), await piped(*command, "-o", "json", **env)
-    await line_with(text, "model call 1: scripted:poet")
-    progress = json.loads(await line_with(as_json, '"progress"'))["progress"]
-    assert progress == {"step": 1, "attempt": 1, "text": CHUNK}
-    # Both have one poll; whoever watches now has it, too.
-    async for event in stack.executions.WatchAgentExecution(
-        WatchAgentExecutionRequest(id=started.id), timeout=60
+    watch = ("execution", "watch", started.id)
+    environment = os.environ | env
+    async with (
+        running_stigma(*watch, environment=environment) as text,
+        running_stigma(*watch, "-o", "json", environment=environment) as as_json,
     ):
-        if event.HasField("progress"):
-            await stack.executions.CancelAgentExecution(CancelAgentExecutionRequest(id=started.id))
-    rest, _ = await text.communicate()
-    assert CHUNK.encode() not in rest
-    assert b"CANCELLED" in rest
-    await as_json.communicate()
-    assert text.returncode == as_json.returncode == Exit.FAILED
+        await line_with(text, "model call 1: scripted:poet")
+        progress = json.loads(await line_with(as_json, '"progress"'))["progress"]
+        assert progress == {"step": 1, "attempt": 1, "text": CHUNK}
+        # Both have one poll; whoever watches now has it, too.
+        async for event in stack.executions.WatchAgentExecution(
+            WatchAgentExecutionRequest(id=started.id), timeout=60
+        ):
+            if event.HasField("progress"):
+                await stack.executions.CancelAgentExecution(
+                    CancelAgentExecutionRequest(id=started.id)
+                )
+        rest, rest_as_json = await text.ended(), await as_json.ended()
+    assert CHUNK not in rest.stdout
+    assert "CANCELLED" in rest.stdout
+    assert rest.code == rest_as_json.code == Exit.FAILED
 
 
 async def test_a_pipe_gets_the_whole_answer(stack: Stack, env: dict[str, str]) -> None:
     started = await start(stack, SHORT)
-    watched, _ = await (await piped("execution", "watch", started.id, **env)).communicate()
-    lines = [re.sub(r"^\S+  ", "", line) for line in watched.decode().splitlines()]
+    watch = ("execution", "watch", started.id)
+    watched = await asyncio.to_thread(run_stigma, watch, os.environ | env)
+    lines = [re.sub(r"^\S+  ", "", line) for line in watched.stdout.splitlines()]
     assert lines[1:] == [
         "model call 1: scripted:poet",
         f"model call 1 answered: {TEXT}",
@@ -189,17 +169,18 @@ class Terminal:
         return await asyncio.wait_for(self._code, 60)
 
     def _run(self, arguments: tuple[str, ...], env: dict[str, str]) -> None:
-        pid, descriptor = pty.fork()
-        if not pid:
-            os.environ.update({**env, "TERM": "xterm", "COLUMNS": "100", "LINES": "40"})
-            os.execv(sys.executable, [sys.executable, "-P", "-m", "stigma_cli", *arguments])
+        environment = os.environ | env | {"TERM": "xterm", "COLUMNS": "100", "LINES": "40"}
+        descriptor, terminal = pty.openpty()
+        streams = Streams(terminal, terminal, terminal)
+        process = start_module("stigma_cli", arguments, environment, streams)
+        os.close(terminal)
         read = b""
         while chunk := _read(descriptor):
             read += chunk
             text = read.decode(errors="replace")
             self._loop.call_soon_threadsafe(self._show, text)
-        _, status = os.waitpid(pid, 0)
-        code = os.waitstatus_to_exitcode(status)
+        os.close(descriptor)
+        code = process.wait(60)
         self._loop.call_soon_threadsafe(self._code.set_result, code)
 
     def _show(self, text: str) -> None:

@@ -14,6 +14,7 @@ import grpc.aio
 import pytest
 
 from stigma_cli.errors import Exit, from_grpc
+from tests.stack.command_line import Ran, run_stigma
 
 DOCUMENT = """\
 document: {dsl: '1.0.3', namespace: test, name: greet, version: '1.0.0'}
@@ -29,19 +30,13 @@ spec: {model: "scripted:test", instructions: "INSTRUCTIONS"}
 STIGMA = Path(sys.executable).with_name("stigma")
 
 
-def stigma(
-    *arguments: object, cwd: Path, stdin: str = "", **env: str
-) -> subprocess.CompletedProcess[bytes]:
-    variables = {k: v for k, v in os.environ.items() if not k.startswith(("STIGMA_", "TEMPORAL_"))}
-    return subprocess.run(
-        [str(STIGMA), *(a if isinstance(a, bytes) else str(a) for a in arguments)],
-        cwd=cwd,
-        env=variables | env,
-        input=stdin.encode(),
-        capture_output=True,
-        timeout=180,
-        check=False,
-    )
+def without_settings() -> dict[str, str]:
+    return {k: v for k, v in os.environ.items() if not k.startswith(("STIGMA_", "TEMPORAL_"))}
+
+
+def stigma(*arguments: str | bytes, cwd: Path, stdin: str = "", **env: str) -> Ran:
+    texts = [os.fsdecode(argument) for argument in arguments]
+    return run_stigma(texts, without_settings() | env, stdin, cwd)
 
 
 def make_hostile(directory: Path) -> None:
@@ -53,7 +48,14 @@ def make_hostile(directory: Path) -> None:
 def test_validating_runs_no_file_of_the_current_directory(tmp_path: Path) -> None:
     make_hostile(tmp_path)
     (tmp_path / "flow.yaml").write_text(DOCUMENT)
-    done = stigma("validate", "flow.yaml", cwd=tmp_path)
+    done = subprocess.run(
+        [str(STIGMA), "validate", "flow.yaml"],
+        cwd=tmp_path,
+        env=without_settings(),
+        capture_output=True,
+        timeout=180,
+        check=False,
+    )
     assert (done.returncode, done.stdout) == (0, b"flow.yaml is valid\n"), done.stderr
     assert not (tmp_path / "marker").exists()
 
@@ -76,8 +78,8 @@ def test_a_full_disk_is_one_line(tmp_path: Path) -> None:
 def test_an_output_without_unicode_loses_no_result(tmp_path: Path) -> None:
     agent = AGENT.replace("fine", "größe")
     text = stigma("validate", "-", cwd=tmp_path, stdin=agent, PYTHONIOENCODING="ascii")
-    assert text.returncode == 0, text.stderr
-    assert text.stdout.startswith(b"gr\\xf6\\xdfe is well formed")
+    assert text.code == 0, text.stderr
+    assert text.stdout.startswith("gr\\xf6\\xdfe is well formed")
     shown = stigma(
         *("validate", "-", "-o", "json"), cwd=tmp_path, stdin=agent, PYTHONIOENCODING="ascii"
     )
@@ -155,25 +157,25 @@ def test_what_cannot_be_meant_is_refused(
     tmp_path: Path, arguments: tuple[str | bytes, ...], complaint: str
 ) -> None:
     done = stigma(*arguments, cwd=tmp_path)
-    assert done.returncode == 2
-    assert complaint in done.stderr.decode()
-    assert b"Traceback" not in done.stderr
+    assert done.code == 2
+    assert complaint in done.stderr
+    assert "Traceback" not in done.stderr
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
-        ("a: " + "[" * 3000, "stdin: is nested too deeply"),
+        ("a: " + "[" * 1000, "stdin: is nested too deeply"),
         (AGENT.replace("INSTRUCTIONS", "half \\ud83d"), "half of a surrogate pair, \\ud83d"),
         (AGENT + "  , \n", "error: stdin:"),
     ],
 )
 def test_a_file_that_cannot_be_read_is_one_line(tmp_path: Path, text: str, complaint: str) -> None:
     done = stigma("validate", "-", cwd=tmp_path, stdin=text)
-    assert done.returncode == 2
+    assert done.code == 2
     assert len(done.stderr.splitlines()) == 1, done.stderr
-    assert complaint in done.stderr.decode()
+    assert complaint in done.stderr
 
 
 @pytest.mark.parametrize("kind", ["agent", "workflow"])
@@ -215,8 +217,8 @@ def test_a_file_of_another_command_is_told_from_a_bad_one(
     tmp_path: Path, arguments: tuple[str, ...], text: str, complaint: str
 ) -> None:
     done = stigma(*arguments, cwd=tmp_path, stdin=text)
-    assert done.returncode == 2
-    last = done.stderr.decode().splitlines()[-1]
+    assert done.code == 2
+    last = done.stderr.splitlines()[-1]
     assert last.startswith(complaint)
     assert len(done.stderr.splitlines()) == (2 if last.startswith("hint") else 1)
 
@@ -227,7 +229,7 @@ def test_a_file_of_another_command_is_told_from_a_bad_one(
 )
 def test_a_url_is_no_address(tmp_path: Path, variable: str, arguments: tuple[str, ...]) -> None:
     done = stigma(*arguments, cwd=tmp_path, **{variable: "http://localhost:7233"})
-    assert (done.returncode, done.stderr.decode().splitlines()) == (
+    assert (done.code, done.stderr.splitlines()) == (
         2,
         [
             f"error: {variable} is a URL: http://localhost:7233",
@@ -267,23 +269,23 @@ def test_a_file_of_the_connection_that_is_absent_is_named(tmp_path: Path, variab
     others = {"STIGMA_API_TLS_CLIENT_CERT": absent, "STIGMA_API_TLS_CLIENT_KEY": absent}
     files = others if variable in others else {variable: absent}
     done = stigma("agent", "list", cwd=tmp_path, STIGMA_API_TLS="true", **files)
-    assert done.returncode == 2
-    assert done.stderr.decode().startswith(f"error: {absent}: No such file or directory\n")
+    assert done.code == 2
+    assert done.stderr.startswith(f"error: {absent}: No such file or directory\n")
 
 
 def test_tls_is_mentioned_where_the_api_is_not_reached(tmp_path: Path) -> None:
     """`localhost` has two addresses; of their errors gRPC gives one, maybe the other one's."""
     done = stigma("agent", "list", cwd=tmp_path, STIGMA_API_ADDRESS="127.0.0.1:1")
-    assert b"TLS" not in done.stderr
+    assert "TLS" not in done.stderr
     done = stigma(
         *("agent", "list"), cwd=tmp_path, STIGMA_API_ADDRESS="127.0.0.1:1", STIGMA_API_TLS="true"
     )
-    assert done.returncode == 3
-    assert done.stderr.endswith(b"; see STIGMA_API_TLS and STIGMA_API_TLS_CA\n")
+    assert done.code == 3
+    assert done.stderr.endswith("; see STIGMA_API_TLS and STIGMA_API_TLS_CA\n")
 
 
 def test_an_input_of_a_file_names_it(tmp_path: Path) -> None:
     (tmp_path / "in.json").write_text("{")
     done = stigma("workflow", "start", "x", "--input", "@in.json", cwd=tmp_path)
-    assert done.returncode == 2
-    assert done.stderr.startswith(b"error: the input in in.json is not JSON: ")
+    assert done.code == 2
+    assert done.stderr.startswith("error: the input in in.json is not JSON: ")

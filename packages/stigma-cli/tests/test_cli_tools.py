@@ -20,7 +20,6 @@ from tests.stack.waiting import eventually
 
 if TYPE_CHECKING:
     from conftest import Stigma
-    from tests.stack.plugin import StartStack
     from tests.stack.stack import Stack
 
 AGENT = """\
@@ -69,22 +68,6 @@ class Tools:
     async def hold(self, _arguments: dict[str, Any]) -> str:
         await self.release.wait()
         return "held"
-
-
-@pytest.fixture(scope="module")
-async def stack(new_stack: StartStack) -> Stack:
-    return await new_stack(environment={"stigma_api": {"STIGMA_TOOL_TASK_QUEUES": "t*-tools"}})
-
-
-@pytest.fixture(scope="module")
-async def env(stack: Stack) -> dict[str, str]:
-    """The environment that points the command at the stack."""
-    return {
-        "STIGMA_API_ADDRESS": stack.api_address,
-        "TEMPORAL_ADDRESS": stack.temporal_address,
-        "TEMPORAL_NAMESPACE": stack.namespace,
-        "STIGMA_TASK_QUEUE_PREFIX": stack.prefix,
-    }
 
 
 @pytest.fixture
@@ -145,7 +128,8 @@ async def test_calls_are_shown_while_they_run_and_after(
     assert written[0].startswith("  clerk: tool call 1-3 find REFUSED: ")
     assert usage.startswith("  clerk: 3 model calls, 3 tool calls, ")
 
-    [execution] = (await stigma("execution", "list", **env)).output.splitlines()[2:]
+    of_clerk = ("--filter", 'agent = "clerk"')
+    [execution] = (await stigma("execution", "list", *of_clerk, **env)).output.splitlines()[2:]
     execution_id = execution.split()[0]
     watched = (await stigma("execution", "watch", execution_id, **env)).output
     told = 'model call 1 answered: calls 1-1 find {"id":"A-1"}, 1-2 find {"id":"A-2"}, 1-3 find'

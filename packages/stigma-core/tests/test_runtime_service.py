@@ -10,8 +10,6 @@ import json
 import os
 import queue
 import signal
-import subprocess
-import sys
 import threading
 import time
 import uuid
@@ -29,8 +27,10 @@ from opentelemetry.proto.collector.trace.v1 import trace_service_pb2, trace_serv
 from temporalio.client import Client, WorkflowFailureError, WorkflowHandle
 
 from stigma_cli.devserver import DevServer, free_ports
+from tests.stack.forked import Streams, start_module
 
-_SCRIPT = Path(__file__).with_name("runtime_service.py")
+_DIRECTORY = Path(__file__).parent
+_SERVICE = "runtime_service"
 _PROMPT = "the prompt nobody may read"
 
 
@@ -42,26 +42,25 @@ class Service:
         self.grpc_port, self.admin_port = free_ports(2)
         self.lines: list[str] = []
         self._new: queue.Queue[str | None] = queue.Queue()
-        self.process = subprocess.Popen(
-            [sys.executable, str(_SCRIPT)],
-            env={
-                **{k: v for k, v in os.environ.items() if not k.startswith(("STIGMA_", "OTEL_"))},
-                "TEMPORAL_ADDRESS": address,
-                "STIGMA_TASK_QUEUE": self.task_queue,
-                "STIGMA_GRPC_PORT": str(self.grpc_port),
-                "STIGMA_ADMIN_PORT": str(self.admin_port),
-                **env,
-            },
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
+        environment = {
+            **{k: v for k, v in os.environ.items() if not k.startswith(("STIGMA_", "OTEL_"))},
+            "TEMPORAL_ADDRESS": address,
+            "STIGMA_TASK_QUEUE": self.task_queue,
+            "STIGMA_GRPC_PORT": str(self.grpc_port),
+            "STIGMA_ADMIN_PORT": str(self.admin_port),
+            **env,
+        }
+        read, write = os.pipe()
+        self._stdout = os.fdopen(read)
+        with Path(os.devnull).open("rb") as nothing:
+            streams = Streams(nothing.fileno(), write, write)
+            self.process = start_module(_SERVICE, (), environment, streams, _DIRECTORY)
+        os.close(write)
         self._reader = threading.Thread(target=self._read)
         self._reader.start()
 
     def _read(self) -> None:
-        assert self.process.stdout is not None
-        with self.process.stdout as lines:
+        with self._stdout as lines:
             for line in lines:
                 self.lines.append(line)
                 self._new.put(line)
@@ -105,7 +104,7 @@ class Service:
 
     def kill(self) -> None:
         if self.process.poll() is None:
-            self.process.kill()
+            self.process.send_signal(signal.SIGKILL)
             self.process.wait()
         self._reader.join()
 

@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from zigflow_worker.expressions import JSON
@@ -195,6 +195,7 @@ plain = st.recursive(
 
 
 @given(plain)
+@settings(max_examples=40)  # the reader is slow where coverage is measured
 def test_all_json_is_read_as_it_is(data: JSON) -> None:
     for text in (json.dumps(data), json.dumps(data, indent=1)):
         assert load_document(text).data == data

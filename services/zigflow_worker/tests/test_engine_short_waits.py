@@ -60,9 +60,9 @@ async def test_a_short_timeout_of_an_agent_is_exact(engine: Any, api: Any) -> No
 
 
 async def test_many_short_waits_take_no_slot(engine: Any) -> None:
-    """A hundred and fifty at once: more than the engine works on workflow tasks at a time."""
+    """A hundred and ten at once: more than the engine works on workflow tasks at a time."""
     body = engine.document("do: [{nap: {wait: {milliseconds: 900}}}]")
-    handles = await asyncio.gather(*(engine.start(body) for _ in range(150)))
+    handles = await asyncio.gather(*(engine.start(body) for _ in range(110)))
     await asyncio.gather(*(handle.result() for handle in handles))
     waits = [await _waited(handle) for handle in handles[:20]]
     assert min(waits) >= 0.9
