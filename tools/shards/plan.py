@@ -33,7 +33,7 @@ SHARDS = (
     Shard("upgrades", ("tests/upgrades",)),
     Shard("rehearsals", ("tests/rehearsals",)),
     Shard("observability", ("tests/observability",)),
-    Shard("callers", ("tests/callers",)),
+    Shard("callers", ("tests/callers", "tests/mcp_servers")),
     Shard("docs", ("tests/docs",)),
     Shard("charts", ("tests/charts", "tests/cluster")),
     Shard("stack", ("tests/stack", "tests/console")),

@@ -87,7 +87,7 @@ class Connection:
         await asyncio.shield(self._opened)
         if not self.is_usable:
             raise NotSentError("The connection to the MCP server has ended.")
-        if self._http is not None and self._http.has_session:
+        if self._http is not None and self._http.has_session and not self._is_modern:
             # A server that was started anew has no sessions, and says so only when it is asked.
             try:
                 await self._request(mcp_types.PingRequest(), _PING_SECONDS)

@@ -30,6 +30,11 @@ class Server:
         self._connections: set[Connection] = set()
         self._closed = False
 
+    @property
+    def requests(self) -> int:
+        """Requests in flight."""
+        return sum(each.requests for each in self._connections)
+
     async def call(
         self, tool: str, arguments: dict[str, Any], meta: dict[str, Any], start_seconds: float
     ) -> dict[str, Any]:
