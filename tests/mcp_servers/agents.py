@@ -79,13 +79,19 @@ class McpInstallation:
         finally:
             await servers.close()
 
-    async def apply(self, server: str, *answers: Sequence[Call], tools: Sequence[str] = ()) -> str:
-        """Apply an agent that gives these answers, then a last one; return its name and version."""
+    async def apply(self, name: str, *answers: Sequence[Call], also: Sequence[str] = ()) -> str:
+        """Apply an agent, and return its id with its version.
+
+        Args:
+            name: of the agent, and of the server whose tools it has.
+            answers: its model's, each with calls; a last one without calls follows.
+            also: further servers.
+        """
         steps = [ScriptStep(tool_calls=[_call(*each) for each in answer]) for answer in answers]
         script = Script(steps=[*steps, ScriptStep(text="{results}")])
-        entry = Tool(mcp=McpTool(server=server, tools=tools))
-        spec = AgentSpec(model="scripted:x", tools=[entry], script=script)
-        agent = Agent(name=server, spec=spec)
+        tools = [Tool(mcp=McpTool(server=server)) for server in (name, *also)]
+        spec = AgentSpec(model="scripted:x", tools=tools, script=script)
+        agent = Agent(name=name, spec=spec)
         applied = await self.api.agents.ApplyAgent(ApplyAgentRequest(agent=agent))
         return f"{applied.name}@{applied.version}"
 
@@ -113,9 +119,9 @@ class McpInstallation:
                 return Run(event.ended.execution, results)
         raise AssertionError("the watch ended before the execution")
 
-    async def run(self, server: str, *answers: Sequence[Call], tools: Sequence[str] = ()) -> Run:
+    async def run(self, name: str, *answers: Sequence[Call]) -> Run:
         """Apply an agent and run it to its end."""
-        return await self.ended(await self.start(await self.apply(server, *answers, tools=tools)))
+        return await self.ended(await self.start(await self.apply(name, *answers)))
 
 
 def _call(name: str, arguments: dict[str, Any]) -> ScriptToolCall:

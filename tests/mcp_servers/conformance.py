@@ -75,6 +75,10 @@ async def run_scenario(
                 await process.wait()
     if failures:
         raise failures[0]
+    return _read(directory, output.decode())
+
+
+def _read(directory: Path, output: str) -> Checks:
     found = list(directory.glob("*/checks.json"))
-    assert len(found) == 1, output.decode()
-    return Checks(json.loads(found[0].read_text(encoding="utf-8")), output.decode())
+    assert len(found) == 1, output
+    return Checks(json.loads(found[0].read_text(encoding="utf-8")), output)
