@@ -62,7 +62,7 @@ async def run_scenario(
         process = await asyncio.create_subprocess_exec(
             *(programs.node, programs.conformance, "client", "--scenario", scenario),
             *("--command", f"{sys.executable} {_COMMAND} {port}", "--spec-version", version),
-            *("--output-dir", directory, "--timeout", str(_SECONDS * 1000)),
+            *("--force", "--output-dir", directory, "--timeout", str(_SECONDS * 1000)),
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
         )
@@ -79,6 +79,6 @@ async def run_scenario(
 
 
 def _read(directory: Path, output: str) -> Checks:
-    found = list(directory.glob("*/checks.json"))
+    found = list(directory.rglob("checks.json"))
     assert len(found) == 1, output
     return Checks(json.loads(found[0].read_text(encoding="utf-8")), output)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
+from pydantic import SecretStr
 
-from ai_worker.mcp_resources import McpServerResource
+from ai_worker.mcp_resources import McpServerResource, OAuthClient
 from services.stigma_api.tests.api_server import refused
 from tests.mcp_servers.agents import Call, McpInstallation, Run
 from tests.mcp_servers.conformance import Checks, run_scenario
@@ -174,3 +177,30 @@ async def test_a_stream_that_ends_is_resumed(scenarios: Scenarios) -> None:
     run, checks = await scenarios.run("sse-retry", OLD, ("test_reconnection", {}))
     assert run.outcomes == ["OK"]
     assert all_passed(checks)
+
+
+async def test_a_client_gets_tokens_by_its_credentials(scenarios: Scenarios) -> None:
+    runs: list[Run] = []
+
+    async def drive(url: str, context: dict[str, Any]) -> None:
+        oauth = OAuthClient(
+            # The operator knows the issuer: a server does not decide who gets the secret.
+            issuer=await asyncio.to_thread(_issuer_of, url),
+            client_id=context["client_id"],
+            client_secret=SecretStr(context["client_secret"]),
+            resource=url,
+        )
+        resource = McpServerResource(name="suite", url=url, oauth=oauth)
+        async with scenarios.installation.ai_worker(resource):
+            runs.append(await scenarios.installation.run("suite", [("test-tool", {})]))
+
+    name = "auth/client-credentials-basic"
+    checks = await run_scenario(scenarios.programs, name, NEW, drive, scenarios.directory)
+    assert runs[0].outcomes == ["OK"]
+    assert all_passed(checks, "ClientCredentialsBasicAuth")
+
+
+def _issuer_of(url: str) -> str:
+    base, _, path = url.rpartition("/")
+    with urllib.request.urlopen(f"{base}/.well-known/oauth-protected-resource/{path}") as answer:
+        return str(json.load(answer)["authorization_servers"][0])

@@ -43,6 +43,9 @@ class FaultyServer:
         self.calls: list[dict[str, Any]] = []
         self.headers: list[dict[str, str]] = []
         self.lists_nothing = False
+        self.token = ""
+        """The only token that calls may have; empty: any."""
+        self.unauthorized = 0
         self.called = asyncio.Event()
         self.left = asyncio.Event()
         """Set when a client has gone that waited."""
@@ -78,6 +81,10 @@ class FaultyServer:
         writer: asyncio.StreamWriter,
     ) -> bool:
         """Answer a request; return False if the connection is to be closed."""
+        if self.token and headers["authorization"] != f"Bearer {self.token}":
+            self.unauthorized += 1
+            writer.write(_head(401, 0))
+            return True
         if message["method"] == "tools/call":
             arguments = message["params"]["arguments"]
             self.calls.append(arguments)

@@ -26,6 +26,7 @@ from pydantic import SecretStr, TypeAdapter, ValidationError
 
 from ai_worker.mcp.failures import AnsweredError, LostError, NotSentError
 from ai_worker.mcp.http_client import ServerClient, failure_in
+from ai_worker.mcp.oauth import AccessTokens
 from ai_worker.mcp.process_guard import guarded
 from ai_worker.mcp_resources import McpServerResource
 from stigma.contracts.limits import MAX_PROVIDER_RESPONSE_BYTES
@@ -44,17 +45,23 @@ class Connection:
     """One connection: opened when it is made, used until it is closed or lost."""
 
     def __init__(
-        self, resource: McpServerResource, on_opened: Callable[[bool], None] = lambda _: None
+        self,
+        resource: McpServerResource,
+        tokens: AccessTokens | None,
+        on_opened: Callable[[bool], None],
     ) -> None:
         """Begin to open it.
 
         Args:
             resource: the server.
+            tokens: the server's; they outlive the connection.
             on_opened: called once, with whether it has been opened.
         """
         self._resource = resource
         self._client: Client | None = None
-        self._http = ServerClient(_shown(resource.headers)) if resource.url else None
+        self._http: ServerClient | None = None
+        if resource.url:
+            self._http = ServerClient(_shown(resource.headers), tokens)
         self._ended = False
         self._listed = False
         self._listing = asyncio.Lock()

@@ -12,6 +12,7 @@ import mcp_types
 from ai_worker.mcp.connection import Connection
 from ai_worker.mcp.failures import LostError, NotSentError, RefusedError
 from ai_worker.mcp.metrics import McpMetrics
+from ai_worker.mcp.oauth import AccessTokens
 from ai_worker.mcp_resources import McpServerResource
 
 R = TypeVar("R")
@@ -25,6 +26,7 @@ class Server:
     def __init__(self, resource: McpServerResource, metrics: McpMetrics) -> None:
         self.resource = resource
         self._metrics = metrics
+        self._tokens = AccessTokens(resource.oauth) if resource.oauth else None
         self._slots = asyncio.Semaphore(resource.max_concurrency)
         self._connection: Connection | None = None
         self._connections: set[Connection] = set()
@@ -77,6 +79,8 @@ class Server:
         """Close every connection, and open none any more; processes have ended then."""
         self._closed = True
         await asyncio.gather(*(each.close() for each in list(self._connections)))
+        if self._tokens is not None:
+            await self._tokens.close()
 
     async def _list_tools(self, deadline: float) -> list[mcp_types.Tool]:
         while True:
@@ -146,7 +150,9 @@ class Server:
     def _open(self) -> Connection:
         name = self.resource.name
         connection = Connection(
-            self.resource, lambda opened: self._metrics.connected(name, failed=not opened)
+            self.resource,
+            self._tokens,
+            lambda opened: self._metrics.connected(name, failed=not opened),
         )
         self._connections.add(connection)
         connection.when_closed(self._connections.discard)
