@@ -9,6 +9,7 @@ import random
 import signal
 import sys
 import textwrap
+import tracemalloc
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
@@ -356,6 +357,63 @@ async def test_a_server_has_the_environment_that_it_is_given(tmp_path: Path) -> 
     # Python itself adds the other one where there is no locale.
     assert {key for key in found if key != "LC_CTYPE"} == {"GIVEN"}
     assert found["GIVEN"] == "value"
+
+
+async def test_a_line_without_an_end_ends_the_server(tmp_path: Path) -> None:
+    program = tmp_path / "endless.py"
+    program.write_text(
+        "import json, sys\n"
+        f"answers = {_ANSWERS!r}\n"
+        "for line in sys.stdin:\n"
+        "    asked = json.loads(line)\n"
+        "    if 'id' not in asked:\n"
+        "        continue\n"
+        "    size = asked['params'].get('arguments', {}).get('size', 0)\n"
+        "    while size < 0:\n"
+        "        sys.stdout.write('x' * 100_000)\n"
+        "    text = {'type': 'text', 'text': 'x' * size}\n"
+        "    result = answers.get(asked['method'], {'resultType': 'complete', 'content': [text]})\n"
+        "    answer = {'jsonrpc': '2.0', 'id': asked['id'], 'result': result}\n"
+        "    print(json.dumps(answer), flush=True)\n"
+    )
+    command = (str(program),)
+    limit = timedelta(seconds=20)
+    own = _server(McpServerResource(name="fx", command=sys.executable, args=command, timeout=limit))
+    large = await own.call("act", {"size": 5_000_000}, {}, 20)
+    assert len(large["content"][0]["text"]) == 5_000_000
+    running = _processes(tmp_path)
+    assert len(running) == 2  # its guard, and itself
+    tracemalloc.start()
+    try:
+        with pytest.raises(LostError, match="a line of more than 8 MiB; it was ended"):
+            await own.call("act", {"size": -1}, {}, 20)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 40_000_000
+    gone = timedelta(seconds=5)
+    await eventually(lambda: not any(map(_lives, running)), within=gone, what="its end")
+    assert (await own.call("act", {"size": 3}, {}, 20))["content"][0]["text"] == "xxx"
+    await own.close()
+    assert _processes(tmp_path) == []
+
+
+def _lives(process: psutil.Process) -> bool:
+    return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+
+
+async def test_what_a_server_prints_beside_messages_is_passed_over(tmp_path: Path) -> None:
+    noisy = tmp_path / "noisy.py"
+    noisy.write_text(
+        "import runpy, sys\n"
+        "print('ready', flush=True)\n"
+        "sys.stdout.buffer.write(b'\\xff\\xfe\\n')\n"
+        f"sys.argv = [{str(PROGRAM)!r}, {str(tmp_path / 'effects')!r}, 'stdio']\n"
+        "runpy.run_path(sys.argv[0], run_name='__main__')\n"
+    )
+    own = _server(McpServerResource(name="fx", command=sys.executable, args=(str(noisy),)))
+    assert (await own.call("act", {"value": "ü"}, {}, 20))["content"][0]["text"] == "ü"
+    await own.close()
 
 
 async def test_headers_are_sent(faulty: FaultyServer) -> None:
