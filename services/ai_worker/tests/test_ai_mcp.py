@@ -44,6 +44,9 @@ class FaultyServer:
         self.calls: list[dict[str, Any]] = []
         self.headers: list[dict[str, str]] = []
         self.lists_nothing = False
+        self.page_bytes: int | None = None
+        """Size of each page of a list of tools without an end."""
+        self.pages = 0
         self.token = ""
         """The only token that calls may have; empty: any."""
         self.unauthorized = 0
@@ -94,6 +97,10 @@ class FaultyServer:
             answer = _answer_to_call(message, arguments)
         elif self.lists_nothing and message["method"] == "tools/list":
             answer = b"wait"
+        elif self.page_bytes is not None and message["method"] == "tools/list":
+            self.pages += 1
+            page = {"tools": [LISTED | {"description": "x" * self.page_bytes}], "nextCursor": "on"}
+            answer = _ok(_message(message, result=_ANSWERS["tools/list"] | page))
         else:
             answer = _ok(_message(message, result=_ANSWERS[message["method"]]))
         if answer == b"wait":
@@ -233,6 +240,19 @@ async def test_a_server_that_lists_nothing_was_not_called(
     with pytest.raises(NotSentError, match="did not answer in time"):
         await server.call("act", {}, {}, 2)
     assert faulty.calls == []
+
+
+@pytest.mark.parametrize(
+    ("page_bytes", "pages", "problem"),
+    [(0, 100, "does not end"), (3_000_000, 3, "is too large")],
+)
+async def test_a_list_without_an_end_is_not_read_to_it(
+    faulty: FaultyServer, server: Server, page_bytes: int, pages: int, problem: str
+) -> None:
+    faulty.page_bytes = page_bytes
+    with pytest.raises(AnsweredError, match=f"list of tools {problem}"):
+        await server.list_tools(20)
+    assert faulty.pages == pages
 
 
 async def test_a_command_that_does_not_exist_was_not_called() -> None:

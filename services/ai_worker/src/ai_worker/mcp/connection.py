@@ -135,6 +135,7 @@ class Connection:
             NotSentError, LostError, AnsweredError: it does not list them.
         """
         found: list[mcp_types.Tool] = []
+        size = 0
         cursor: str | None = None
         for _ in range(_MAX_PAGES):
             with _failures(lambda: self._lost):
@@ -142,6 +143,9 @@ class Connection:
                     params=mcp_types.PaginatedRequestParams(cursor=cursor)
                 )
             found += page.tools
+            size += len(page.model_dump_json())
+            if size > MAX_PROVIDER_RESPONSE_BYTES:
+                raise AnsweredError("The MCP server's list of tools is too large.")
             cursor = page.next_cursor
             if not cursor:
                 self._listed = True
