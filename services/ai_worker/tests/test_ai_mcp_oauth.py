@@ -187,8 +187,9 @@ async def test_a_call_without_a_token_is_not_sent(
     caplog.set_level("DEBUG")
     wrong = authority.client(client_secret=SecretStr("wrong-s3cret"))
     own = Server(faulty.resource(oauth=wrong), McpMetrics(CollectorRegistry()))
-    with pytest.raises(NotSentError, match=r"HTTP status 401 \(invalid_client\)") as caught:
-        await own.call("act", {}, {}, 0.3)
+    async with asyncio.timeout(5):  # not until it may be sent no more: the answer is final
+        with pytest.raises(RefusedError, match=r"HTTP status 401 \(invalid_client\)") as caught:
+            await own.call("act", {}, {}, 60)
     await own.close()
     assert faulty.calls == []
     right = Server(faulty.resource(oauth=authority.client()), McpMetrics(CollectorRegistry()))
@@ -197,6 +198,18 @@ async def test_a_call_without_a_token_is_not_sent(
     for secret in (SECRET, "wrong-s3cret", authority.tokens[-1]):
         assert secret not in caplog.text
         assert secret not in str(caught.value)
+
+
+async def test_a_call_whose_token_does_not_come_in_time_is_not_sent(
+    faulty: FaultyServer, server: Server, authority: TokenServer
+) -> None:
+    authority.hold.clear()
+    with pytest.raises(NotSentError, match="did not answer in time"):
+        await server.call("act", {"value": "first"}, {}, 0.5)
+    authority.hold.set()
+    await server.call("act", {"value": "second"}, {}, 5)
+    assert faulty.calls == [{"value": "second"}]
+    assert len(authority.forms) == 1
 
 
 async def test_an_authorization_server_that_is_away(authority: TokenServer) -> None:

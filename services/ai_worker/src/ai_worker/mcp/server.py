@@ -106,6 +106,7 @@ class Server:
         problem: NotSentError | None = None
         while True:
             try:
+                await self._have_token(deadline)
                 connection = await self._ready(ready, deadline)
                 return await self._send_on(connection, send)
             except RefusedError:
@@ -117,6 +118,16 @@ class Server:
                     raise problem from None
             await asyncio.sleep(delay)
             delay = min(2 * delay, _MAX_DELAY)
+
+    async def _have_token(self, deadline: float) -> None:
+        """Wait for a token before anything is sent: what gets none has not happened."""
+        if self._tokens is None:
+            return
+        try:
+            async with asyncio.timeout_at(deadline):
+                await self._tokens.token()
+        except TimeoutError:
+            raise NotSentError("The authorization server did not answer in time.") from None
 
     async def _send_on(
         self, connection: Connection, send: Callable[[Connection], Awaitable[R]]
