@@ -145,8 +145,10 @@ def test_provider_file_can_be_read(helm4: Helm, tmp_path):
     file.write_text(config["data"]["providers.yaml"])
     [provider] = load_providers(file, {"LOCAL_MODELS_KEY": "key"})
     assert provider.name == "local"
-    [server] = load_mcp_servers(file, {"LOCAL_MODELS_KEY": "key"})
-    assert server.headers["Authorization"].get_secret_value() == "Bearer key"
+    tickets, orders = load_mcp_servers(file, {"LOCAL_MODELS_KEY": "key"})
+    assert tickets.headers["Authorization"].get_secret_value() == "Bearer key"
+    assert orders.oauth is not None
+    assert orders.oauth.client_secret.get_secret_value() == "key"
 
 
 def test_mounted_files_are_where_variables_say(helm4: Helm):

@@ -73,6 +73,19 @@ ROWS = (
     "what stops an agent stops those below it",
     "agents below wait for people too",
     "kills leave no budget exceeded and no agent behind",
+    "MCP, outcome OK: texts, else structured content, else what it is",
+    "MCP, outcome ERROR: the tool's own words",
+    "MCP, outcome REFUSED: no such tool, arguments that it does not take",
+    "MCP, outcome NOT_RUN: the server is away",
+    "MCP, outcome UNKNOWN: the connection is lost after the call was sent",
+    "MCP, outcome UNKNOWN: no answer in time",
+    "MCP, outcome UNKNOWN: the AI worker stopped",
+    "MCP: a call is sent once, a safe one again under one key",
+    "MCP: a connection is made anew before a call",
+    "MCP: the server is told whose a call is",
+    "MCP: a cancel reaches the server",
+    "MCP: a changed tool ends it before any model call",
+    "MCP: a server that is away ends it before any model call",
 )
 
 

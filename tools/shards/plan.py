@@ -40,7 +40,7 @@ SHARDS = (
     Shard("upgrades", ("tests/upgrades",), 130),
     Shard("stack", ("tests/stack", "tests/console"), 115, 45),
     Shard("observability", ("tests/observability",), 80, 110),
-    Shard("callers", ("tests/callers",), 50, 115, needs="callers"),
+    Shard("callers", ("tests/callers", "tests/mcp_servers"), 50, 170, needs="callers"),
     Shard("containers", ("tests/images", "tests/containers"), 15, 630, needs="images"),
     Shard("charts", ("tests/charts", "tests/cluster"), 10, 130, needs="charts"),
 )

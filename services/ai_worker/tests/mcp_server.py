@@ -52,7 +52,11 @@ async def act(context: Context[Any, Any], how: str = "", value: str = "") -> Any
         case "fail":
             raise ToolError("the disk is full")
         case "wait":
-            await anyio.sleep_forever()
+            try:
+                await anyio.sleep_forever()
+            except anyio.get_cancelled_exc_class():
+                _note("cancelled", value, context)
+                raise
         case "stuck":
             with anyio.CancelScope(shield=True):
                 await anyio.sleep_forever()

@@ -9,6 +9,7 @@ import random
 import signal
 import sys
 import textwrap
+import tracemalloc
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
@@ -43,6 +44,12 @@ class FaultyServer:
         self.calls: list[dict[str, Any]] = []
         self.headers: list[dict[str, str]] = []
         self.lists_nothing = False
+        self.page_bytes: int | None = None
+        """Size of each page of a list of tools without an end."""
+        self.pages = 0
+        self.token = ""
+        """The only token that calls may have; empty: any."""
+        self.unauthorized = 0
         self.called = asyncio.Event()
         self.left = asyncio.Event()
         """Set when a client has gone that waited."""
@@ -78,6 +85,10 @@ class FaultyServer:
         writer: asyncio.StreamWriter,
     ) -> bool:
         """Answer a request; return False if the connection is to be closed."""
+        if self.token and headers["authorization"] != f"Bearer {self.token}":
+            self.unauthorized += 1
+            writer.write(_head(401, 0))
+            return True
         if message["method"] == "tools/call":
             arguments = message["params"]["arguments"]
             self.calls.append(arguments)
@@ -86,6 +97,10 @@ class FaultyServer:
             answer = _answer_to_call(message, arguments)
         elif self.lists_nothing and message["method"] == "tools/list":
             answer = b"wait"
+        elif self.page_bytes is not None and message["method"] == "tools/list":
+            self.pages += 1
+            page = {"tools": [LISTED | {"description": "x" * self.page_bytes}], "nextCursor": "on"}
+            answer = _ok(_message(message, result=_ANSWERS["tools/list"] | page))
         else:
             answer = _ok(_message(message, result=_ANSWERS[message["method"]]))
         if answer == b"wait":
@@ -227,6 +242,19 @@ async def test_a_server_that_lists_nothing_was_not_called(
     assert faulty.calls == []
 
 
+@pytest.mark.parametrize(
+    ("page_bytes", "pages", "problem"),
+    [(0, 100, "does not end"), (3_000_000, 3, "is too large")],
+)
+async def test_a_list_without_an_end_is_not_read_to_it(
+    faulty: FaultyServer, server: Server, page_bytes: int, pages: int, problem: str
+) -> None:
+    faulty.page_bytes = page_bytes
+    with pytest.raises(AnsweredError, match=f"list of tools {problem}"):
+        await server.list_tools(20)
+    assert faulty.pages == pages
+
+
 async def test_a_command_that_does_not_exist_was_not_called() -> None:
     own = _server(McpServerResource(name="missing", command="no-such-command"))
     with pytest.raises(NotSentError, match="not installed"):
@@ -349,6 +377,63 @@ async def test_a_server_has_the_environment_that_it_is_given(tmp_path: Path) -> 
     # Python itself adds the other one where there is no locale.
     assert {key for key in found if key != "LC_CTYPE"} == {"GIVEN"}
     assert found["GIVEN"] == "value"
+
+
+async def test_a_line_without_an_end_ends_the_server(tmp_path: Path) -> None:
+    program = tmp_path / "endless.py"
+    program.write_text(
+        "import json, sys\n"
+        f"answers = {_ANSWERS!r}\n"
+        "for line in sys.stdin:\n"
+        "    asked = json.loads(line)\n"
+        "    if 'id' not in asked:\n"
+        "        continue\n"
+        "    size = asked['params'].get('arguments', {}).get('size', 0)\n"
+        "    while size < 0:\n"
+        "        sys.stdout.write('x' * 100_000)\n"
+        "    text = {'type': 'text', 'text': 'x' * size}\n"
+        "    result = answers.get(asked['method'], {'resultType': 'complete', 'content': [text]})\n"
+        "    answer = {'jsonrpc': '2.0', 'id': asked['id'], 'result': result}\n"
+        "    print(json.dumps(answer), flush=True)\n"
+    )
+    command = (str(program),)
+    limit = timedelta(seconds=20)
+    own = _server(McpServerResource(name="fx", command=sys.executable, args=command, timeout=limit))
+    large = await own.call("act", {"size": 5_000_000}, {}, 20)
+    assert len(large["content"][0]["text"]) == 5_000_000
+    running = _processes(tmp_path)
+    assert len(running) == 2  # its guard, and itself
+    tracemalloc.start()
+    try:
+        with pytest.raises(LostError, match="a line of more than 8 MiB; it was ended"):
+            await own.call("act", {"size": -1}, {}, 20)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 40_000_000
+    gone = timedelta(seconds=5)
+    await eventually(lambda: not any(map(_lives, running)), within=gone, what="its end")
+    assert (await own.call("act", {"size": 3}, {}, 20))["content"][0]["text"] == "xxx"
+    await own.close()
+    assert _processes(tmp_path) == []
+
+
+def _lives(process: psutil.Process) -> bool:
+    return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+
+
+async def test_what_a_server_prints_beside_messages_is_passed_over(tmp_path: Path) -> None:
+    noisy = tmp_path / "noisy.py"
+    noisy.write_text(
+        "import runpy, sys\n"
+        "print('ready', flush=True)\n"
+        "sys.stdout.buffer.write(b'\\xff\\xfe\\n')\n"
+        f"sys.argv = [{str(PROGRAM)!r}, {str(tmp_path / 'effects')!r}, 'stdio']\n"
+        "runpy.run_path(sys.argv[0], run_name='__main__')\n"
+    )
+    own = _server(McpServerResource(name="fx", command=sys.executable, args=(str(noisy),)))
+    assert (await own.call("act", {"value": "ü"}, {}, 20))["content"][0]["text"] == "ü"
+    await own.close()
 
 
 async def test_headers_are_sent(faulty: FaultyServer) -> None:

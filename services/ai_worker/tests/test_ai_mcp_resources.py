@@ -19,6 +19,8 @@ metadata: {name: local}
 spec: {type: openai-compatible, base_url: "http://localhost"}
 """
 
+_OAUTH = "{{http: {{url: 'http://a', oauth: {{{}client_id: a, client_secret: {{env: MY_KEY}}}}}}}}"
+
 
 def document(spec: str, name: str = "tickets") -> str:
     return f"apiVersion: stigma/v1\nkind: McpServer\nmetadata: {{name: {name}}}\nspec: {spec}\n"
@@ -57,6 +59,26 @@ def test_servers_stand_beside_providers(tmp_path: Path) -> None:
     assert provider.name == "local"
 
 
+def test_a_server_may_have_an_oauth_client(tmp_path: Path) -> None:
+    oauth = (
+        "{http: {url: 'https://mcp.example/x', oauth: {issuer: 'https://id.example',"
+        " client_id: worker, client_secret: {env: MY_KEY}, scopes: [a, b]}}}"
+    )
+    other = (
+        "{http: {url: 'https://mcp.example/x', oauth: {token_url: 'https://id.example/t',"
+        " client_id: worker, client_secret: {env: MY_KEY}, client_auth: post, resource: ''}}}"
+    )
+    first, second = load(tmp_path, document(oauth), document(other, "other"))
+    assert first.oauth is not None
+    assert (first.oauth.issuer, first.oauth.token_url) == ("https://id.example/", "")
+    assert (first.oauth.scopes, first.oauth.resource) == (("a", "b"), "https://mcp.example/x")
+    assert [key.get_secret_value() for key in first.keys] == ["sk-from-environment"]
+    assert "sk-from" not in repr(first)
+    assert second.oauth is not None
+    assert (second.oauth.token_url, second.oauth.resource) == ("https://id.example/t", "")
+    assert second.oauth.client_auth == "post"
+
+
 def test_a_file_of_servers_alone_says_nothing_of_providers(tmp_path: Path) -> None:
     load(tmp_path, document("{stdio: {command: a}}"))
     file = tmp_path / "resources.yaml"
@@ -86,6 +108,26 @@ def test_there_are_none_without_a_file() -> None:
         (
             "{http: {url: 'http://a', headers: {A: {env: NONE}}}}",
             "spec.http.headers.A: environment variable NONE is empty or not set",
+        ),
+        (_OAUTH.format(""), "spec.http.oauth: needs either token_url or issuer"),
+        (
+            _OAUTH.format("token_url: 'https://a', issuer: 'https://a', "),
+            "needs either token_url or issuer",
+        ),
+        (_OAUTH.format("issuer: 'https://a?x=secret', "), "must not carry credentials"),
+        (
+            _OAUTH.format("issuer: 'https://a', ").replace("MY_KEY", "NONE"),
+            "spec.http.oauth.client_secret: environment variable NONE is empty or not set",
+        ),
+        (
+            _OAUTH.format("issuer: 'https://a', scopes: ['a b'], "),
+            "spec.http.oauth.scopes.0",
+        ),
+        (
+            _OAUTH.format("issuer: 'https://a', ").replace(
+                "oauth", "headers: {authorization: {value: x}}, oauth"
+            ),
+            "header authorization is set by oauth",
         ),
         ("{stdio: {command: a, env: {B: {env: NONE}}}}", "spec.stdio.env.B: environment variable"),
         ("{stdio: {command: ''}}", "spec.stdio.command"),

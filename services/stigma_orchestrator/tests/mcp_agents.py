@@ -90,6 +90,15 @@ class McpServer:
     @property
     def calls(self) -> list[tuple[str, str, dict[str, Any]]]:
         """The calls that had an effect: tool, argument, and what came beside the arguments."""
+        return [each for each in self._notes if each[0] != "cancelled"]
+
+    @property
+    def cancelled(self) -> list[str]:
+        """The arguments of calls whose cancel the server has seen."""
+        return [value for kind, value, _ in self._notes if kind == "cancelled"]
+
+    @property
+    def _notes(self) -> list[tuple[str, str, dict[str, Any]]]:
         if not self.effects.exists():
             return []
         return [tuple(json.loads(line)) for line in self.effects.read_text().splitlines()]

@@ -91,6 +91,8 @@ def _no_worker(**_: Any) -> Any:
     raise AssertionError("these agents have tools of MCP servers only")
 
 
+@pytest.mark.tools_contract("MCP, outcome OK: texts, else structured content, else what it is")
+@pytest.mark.tools_contract("MCP, outcome ERROR: the tool's own words")
 async def test_results_reach_the_model(mcp: McpAgents, server: McpServer) -> None:
     calls = [call("act", value="a"), call("act", how="fail"), call("describe", city="Rome")]
     ended = await mcp.run(answer(*calls), LAST)
@@ -108,6 +110,7 @@ async def test_results_reach_the_model(mcp: McpAgents, server: McpServer) -> Non
     ]
 
 
+@pytest.mark.tools_contract("MCP: the server is told whose a call is")
 @TWO_TRANSPORTS
 async def test_a_call_says_whose_it_is(mcp: McpAgents, server: McpServer) -> None:
     ended = await mcp.run(answer(call("act", value="a")), LAST)
@@ -124,6 +127,7 @@ async def test_a_call_says_whose_it_is(mcp: McpAgents, server: McpServer) -> Non
     ]
 
 
+@pytest.mark.tools_contract("MCP, outcome OK: texts, else structured content, else what it is")
 @TWO_TRANSPORTS
 async def test_what_models_are_not_shown_is_named(mcp: McpAgents) -> None:
     ended = await mcp.run(answer(call("act", how="image", value="a cat")), LAST)
@@ -139,6 +143,7 @@ async def test_long_results_are_cut(mcp: McpAgents) -> None:
     assert "10000 bytes" in result.content
 
 
+@pytest.mark.tools_contract("MCP, outcome REFUSED: no such tool, arguments that it does not take")
 @TWO_TRANSPORTS
 async def test_unknown_tools_and_arguments_are_refused(mcp: McpAgents, server: McpServer) -> None:
     ended = await mcp.run(answer(call("none"), call("act", value=3), call("describe")), LAST)
@@ -147,6 +152,7 @@ async def test_unknown_tools_and_arguments_are_refused(mcp: McpAgents, server: M
     assert server.calls == []
 
 
+@pytest.mark.tools_contract("MCP, outcome UNKNOWN: the connection is lost after the call was sent")
 async def test_a_server_that_dies_in_a_call_leaves_it_unknown(
     mcp: McpAgents, server: McpServer
 ) -> None:
@@ -162,6 +168,18 @@ async def test_a_server_that_dies_in_a_call_leaves_it_unknown(
     assert [value for _, value, _ in server.calls] == ["", "next"]
 
 
+@pytest.mark.tools_contract("MCP, outcome NOT_RUN: the server is away")
+@pytest.mark.parametrize("server", ["http", "http 2025"], indirect=True)
+async def test_a_call_of_a_server_that_is_away_is_not_run(
+    mcp: McpAgents, server: McpServer
+) -> None:
+    steps = [answer(call("act", how="die")), answer(call("act", value="next")), LAST]
+    ended = await mcp.run(*steps, policy={"start_timeout": 2})
+    assert ended.outcomes == ["UNKNOWN", "NOT_RUN"]
+    assert [value for _, value, _ in server.calls] == [""]
+
+
+@pytest.mark.tools_contract("MCP: a call is sent once, a safe one again under one key")
 @TWO_TRANSPORTS
 async def test_a_safe_call_is_made_again(mcp: McpAgents, server: McpServer) -> None:
     handle = await mcp.start(
@@ -175,6 +193,7 @@ async def test_a_safe_call_is_made_again(mcp: McpAgents, server: McpServer) -> N
     assert server.keys == [f"{ended.handle.id}/1-1"] * 2
 
 
+@pytest.mark.tools_contract("MCP: a connection is made anew before a call")
 async def test_a_server_may_restart_between_calls(mcp: McpAgents, server: McpServer) -> None:
     first = await mcp.run(answer(call("act", value="1")), LAST)
     await server.restart()
@@ -193,6 +212,21 @@ async def test_a_cancelled_call_leaves_no_process(mcp: McpAgents, server: McpSer
     await eventually(lambda: not server.started_by_the_worker(), within=gone, what="its end")
 
 
+@pytest.mark.tools_contract("MCP, outcome UNKNOWN: the AI worker stopped")
+# What answers without event streams does not see a connection close: it answers nobody.
+@pytest.mark.tools_contract("MCP: a cancel reaches the server")
+@pytest.mark.parametrize(
+    "server", [each for each in TRANSPORTS if each != "http json"], indirect=True
+)
+async def test_a_cancel_reaches_the_server(mcp: McpAgents, server: McpServer) -> None:
+    handle = await mcp.start(answer(call("act", how="wait", value="a")), LAST)
+    await eventually(lambda: server.calls, what="the call")
+    await handle.cancel()
+    with pytest.raises(WorkflowFailureError):
+        await handle.result()
+    await eventually(lambda: server.cancelled == ["a"], what="the cancel")
+
+
 @pytest.mark.parametrize("server", ["http", "stdio"], indirect=True)
 @pytest.mark.parametrize("is_safe", [False, True])
 async def test_a_worker_that_stops_in_a_call_cancels_no_execution(
@@ -208,6 +242,7 @@ async def test_a_worker_that_stops_in_a_call_cancels_no_execution(
     assert server.keys == [f"{handle.id}/1-1"] * (2 if is_safe else 1)
 
 
+@pytest.mark.tools_contract("MCP, outcome UNKNOWN: no answer in time")
 @TWO_TRANSPORTS
 async def test_a_call_that_takes_too_long_is_unknown(mcp: McpAgents, server: McpServer) -> None:
     ended = await mcp.run(
@@ -227,6 +262,7 @@ async def test_many_calls_and_one_failure(mcp: McpAgents, server: McpServer) -> 
     assert len(server.calls) == 100
 
 
+@pytest.mark.tools_contract("MCP: a changed tool ends it before any model call")
 @TWO_TRANSPORTS
 @pytest.mark.parametrize("options", ["renamed", "changed"])
 async def test_changed_tools_end_an_execution_before_its_first_model_call(
@@ -263,6 +299,7 @@ async def test_a_tool_that_is_not_used_may_change(mcp: McpAgents, server: McpSer
     assert (ended.phase, ended.outcomes) == ("COMPLETED", ["OK", "REFUSED"])
 
 
+@pytest.mark.tools_contract("MCP: a server that is away ends it before any model call")
 @pytest.mark.parametrize("server", ["http", "stdio"], indirect=True)
 async def test_a_server_that_is_away_ends_an_execution(
     mcp: McpAgents, server: McpServer, monkeypatch: pytest.MonkeyPatch

@@ -34,6 +34,7 @@ from ai_worker.resources import (
 from stigma.contracts.limits import DEFAULT_REQUEST_TIMEOUT
 
 _HEADER = r"^[A-Za-z0-9!#$%&'*+.^_`|~-]+$"
+_SCOPE = r"^[!#-\[\]-~]{1,200}$"
 _VARIABLE = r"^[A-Za-z_][A-Za-z0-9_]*$"
 # Headers that the protocol sets: another value would break it.
 _OWN_HEADERS = frozenset(
@@ -43,6 +44,8 @@ _OWN_HEADERS = frozenset(
         "transfer-encoding",
     )
 )
+
+PlainUrl = Annotated[HttpUrl, Field(strict=False), AfterValidator(plain_url)]
 
 
 class ValueSource(Resource):
@@ -69,16 +72,37 @@ class ValueSource(Resource):
         return key.read(environment)
 
 
+class OAuthSpec(Resource):
+    """OAuth's client credentials grant: the client, and who gives it tokens."""
+
+    token_url: PlainUrl | None = None
+    issuer: PlainUrl | None = None
+    client_id: Annotated[str, Field(min_length=1, max_length=1000)]
+    client_secret: KeySource
+    client_auth: Literal["basic", "post"] = "basic"
+    scopes: list[Annotated[str, Field(pattern=_SCOPE)]] = Field(default_factory=list)
+    resource: str | None = Field(default=None, max_length=2000, pattern=r"^[!-~]*$")
+
+    @model_validator(mode="after")
+    def _one_of(self) -> OAuthSpec:
+        if (self.token_url is None) == (self.issuer is None):
+            raise ValueError("needs either token_url or issuer")
+        return self
+
+
 class HttpSpec(Resource):
     """A server that is reached by streamable HTTP."""
 
-    url: Annotated[HttpUrl, Field(strict=False), AfterValidator(plain_url)]
+    url: PlainUrl
     headers: dict[Annotated[str, Field(pattern=_HEADER)], ValueSource] = Field(default_factory=dict)
+    oauth: OAuthSpec | None = None
 
     @model_validator(mode="after")
     def _foreign(self) -> HttpSpec:
         if own := sorted(_OWN_HEADERS & {name.lower() for name in self.headers}):
             raise ValueError(f"header {own[0]} is set by the protocol")
+        if self.oauth and "authorization" in {name.lower() for name in self.headers}:
+            raise ValueError("header authorization is set by oauth")
         return self
 
 
@@ -117,6 +141,21 @@ class McpServerDocument(Resource):
     spec: McpServerSpec
 
 
+class OAuthClient(Resource):
+    """A client that an authorization server gives tokens, with its secret."""
+
+    token_url: str = ""
+    """Empty: the issuer's metadata name it."""
+    issuer: str = ""
+    client_id: str
+    client_secret: SecretStr
+    client_auth: Literal["basic", "post"] = "basic"
+    """How the client identifies itself: by a header or by fields of the form."""
+    scopes: tuple[str, ...] = ()
+    resource: str = ""
+    """What tokens are for; empty: the authorization server is not told."""
+
+
 class McpServerResource(Resource):
     """A server as configured, with its secrets."""
 
@@ -124,6 +163,8 @@ class McpServerResource(Resource):
     url: str = ""
     """Of a server that is reached by HTTP."""
     headers: dict[str, SecretStr] = Field(default_factory=dict)
+    oauth: OAuthClient | None = None
+    """Who gives the tokens that requests have; None: they have none."""
     command: str = ""
     """Of a server that the worker starts."""
     args: tuple[str, ...] = ()
@@ -135,7 +176,7 @@ class McpServerResource(Resource):
     tools: tuple[str, ...] = ()
     """Patterns of the tools that agents may use; empty: all."""
     keys: tuple[SecretStr, ...] = ()
-    """Keys among the values of headers and variables, which no log may show."""
+    """Keys of headers and variables, and the client's secret: no log may show them."""
 
     def offers(self, tool: str) -> bool:
         """Return whether agents may use a tool of this name."""
@@ -170,18 +211,43 @@ def _resource(
     spec = parsed.spec
     http, stdio = spec.http, spec.stdio
     headers = _keys(http.headers, f"{place}: spec.http.headers", environment) if http else {}
+    oauth = _oauth(http, f"{place}: spec.http.oauth.client_secret", environment) if http else None
     variables = _keys(stdio.env, f"{place}: spec.stdio.env", environment) if stdio else {}
     return McpServerResource(
         name=parsed.metadata.name,
         url=str(http.url) if http else "",
         headers=_values(http.headers, headers) if http else {},
+        oauth=oauth,
         command=stdio.command if stdio else "",
         args=tuple(stdio.args) if stdio else (),
         env=_values(stdio.env, variables) if stdio else {},
         timeout=spec.timeout,
         max_concurrency=spec.max_concurrency,
         tools=tuple(spec.tools),
-        keys=(*headers.values(), *variables.values()),
+        keys=(
+            *headers.values(),
+            *variables.values(),
+            *([oauth.client_secret] if oauth else ()),
+        ),
+    )
+
+
+def _oauth(http: HttpSpec, place: str, environment: Mapping[str, str]) -> OAuthClient | None:
+    spec = http.oauth
+    if spec is None:
+        return None
+    try:
+        secret = spec.client_secret.read(environment)
+    except ResourceError as error:
+        raise ResourceError(f"{place}: {error}") from None
+    return OAuthClient(
+        token_url=str(spec.token_url or ""),
+        issuer=str(spec.issuer or ""),
+        client_id=spec.client_id,
+        client_secret=secret,
+        client_auth=spec.client_auth,
+        scopes=tuple(spec.scopes),
+        resource=str(http.url) if spec.resource is None else spec.resource,
     )
 
 

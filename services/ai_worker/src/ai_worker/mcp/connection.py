@@ -10,23 +10,22 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import math
-import os
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
-from pathlib import Path
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AsyncExitStack, contextmanager
 from typing import Any
 
 import anyio
 import mcp_types
 from mcp import Client, MCPError
-from mcp.client.stdio import stdio_client
 from mcp.client.streamable_http import streamable_http_client
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 from pydantic import SecretStr, TypeAdapter, ValidationError
 
 from ai_worker.mcp.failures import AnsweredError, LostError, NotSentError
 from ai_worker.mcp.http_client import ServerClient, failure_in
+from ai_worker.mcp.oauth import AccessTokens
 from ai_worker.mcp.process_guard import guarded
+from ai_worker.mcp.process_transport import MAX_LINE_BYTES, process_transport
 from ai_worker.mcp_resources import McpServerResource
 from stigma.contracts.limits import MAX_PROVIDER_RESPONSE_BYTES
 
@@ -35,6 +34,9 @@ _PING_SECONDS = 5.0
 # Time in which a connection is closed as the protocol wants it, before it is cut. A server that is
 # a process gets 2 s after the end of its input, and 2 s after SIGTERM.
 _CLOSE_SECONDS = 10.0
+_TOO_LONG = (
+    f"The MCP server wrote a line of more than {MAX_LINE_BYTES // 1024**2} MiB; it was ended."
+)
 _MAX_PAGES = 100
 _MAX_ERROR_CHARACTERS = 4_000
 _ANY = TypeAdapter(dict[str, Any])
@@ -44,18 +46,25 @@ class Connection:
     """One connection: opened when it is made, used until it is closed or lost."""
 
     def __init__(
-        self, resource: McpServerResource, on_opened: Callable[[bool], None] = lambda _: None
+        self,
+        resource: McpServerResource,
+        tokens: AccessTokens | None,
+        on_opened: Callable[[bool], None],
     ) -> None:
         """Begin to open it.
 
         Args:
             resource: the server.
+            tokens: the server's; they outlive the connection.
             on_opened: called once, with whether it has been opened.
         """
         self._resource = resource
         self._client: Client | None = None
-        self._http = ServerClient(_shown(resource.headers)) if resource.url else None
+        self._http: ServerClient | None = None
+        if resource.url:
+            self._http = ServerClient(_shown(resource.headers), tokens)
         self._ended = False
+        self._lost = "The connection to the MCP server was lost."
         self._listed = False
         self._listing = asyncio.Lock()
         self._stop = asyncio.Event()
@@ -87,7 +96,7 @@ class Connection:
         await asyncio.shield(self._opened)
         if not self.is_usable:
             raise NotSentError("The connection to the MCP server has ended.")
-        if self._http is not None and self._http.has_session:
+        if self._http is not None and self._http.has_session and not self._is_modern:
             # A server that was started anew has no sessions, and says so only when it is asked.
             try:
                 await self._request(mcp_types.PingRequest(), _PING_SECONDS)
@@ -126,13 +135,17 @@ class Connection:
             NotSentError, LostError, AnsweredError: it does not list them.
         """
         found: list[mcp_types.Tool] = []
+        size = 0
         cursor: str | None = None
         for _ in range(_MAX_PAGES):
-            with _failures():
+            with _failures(lambda: self._lost):
                 page = await self._session.list_tools(
                     params=mcp_types.PaginatedRequestParams(cursor=cursor)
                 )
             found += page.tools
+            size += len(page.model_dump_json())
+            if size > MAX_PROVIDER_RESPONSE_BYTES:
+                raise AnsweredError("The MCP server's list of tools is too large.")
             cursor = page.next_cursor
             if not cursor:
                 self._listed = True
@@ -165,7 +178,7 @@ class Connection:
     async def _request(self, request: Any, seconds: float) -> dict[str, Any]:
         self.requests += 1
         try:
-            with _failures():
+            with _failures(lambda: self._lost):
                 result: dict[str, Any] = await self._session.send_request(request, _ANY, seconds)
                 return result
         finally:
@@ -201,7 +214,7 @@ class Connection:
                     scope.deadline = anyio.current_time() + _CLOSE_SECONDS
             self._failed("The MCP server did not answer when it was connected to.")
         except Exception as error:  # noqa: BLE001 - whatever ends it: all of them are failures to connect
-            self._failed(_cause(error))
+            self._failed(_cause(error, self._lost))
         finally:
             self._client = None
             self._ended = True
@@ -224,49 +237,16 @@ class Connection:
             return streamable_http_client(
                 resource.url, http_client=http, max_sse_event_size=MAX_PROVIDER_RESPONSE_BYTES
             )
-        # What a server says to people may quote arguments.
-        log = stack.enter_context(Path(os.devnull).open("w", encoding="utf-8"))  # noqa: ASYNC230, SIM115
-        return self._watched(
-            stdio_client(guarded(resource.command, resource.args, _shown(resource.env)), errlog=log)
+        variables = _shown(resource.env)
+        return process_transport(
+            guarded(resource.command, resource.args, variables), variables, self._note_end
         )
 
-    @asynccontextmanager
-    async def _watched(self, transport: Any) -> AsyncIterator[Any]:
-        """Yield a transport's streams, and note the end of the server's output."""
-        async with transport as (received, sent):
-            yield _UntilEnd(received, self._note_end), sent
-
-    def _note_end(self) -> None:
+    def _note_end(self, too_long: bool) -> None:
+        if too_long:
+            self._lost = _TOO_LONG
         self._ended = True
         self._stop.set()
-
-
-class _UntilEnd:
-    """A stream of messages that notes its end."""
-
-    def __init__(self, stream: Any, at_end: Callable[[], None]) -> None:
-        self._stream = stream
-        self._at_end = at_end
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._stream, name)
-
-    def __aiter__(self) -> _UntilEnd:
-        return self
-
-    async def __anext__(self) -> Any:
-        try:
-            return await self._stream.__anext__()
-        except StopAsyncIteration:
-            self._at_end()
-            raise
-
-    async def __aenter__(self) -> _UntilEnd:
-        await self._stream.__aenter__()
-        return self
-
-    async def __aexit__(self, *error: Any) -> Any:
-        return await self._stream.__aexit__(*error)
 
 
 def _shown(values: Mapping[str, SecretStr]) -> dict[str, str]:
@@ -274,8 +254,8 @@ def _shown(values: Mapping[str, SecretStr]) -> dict[str, str]:
 
 
 @contextmanager
-def _failures() -> Iterator[None]:
-    """Raise the failures of a request as ours."""
+def _failures(lost: Callable[[], str]) -> Iterator[None]:
+    """Raise the failures of a request as ours; `lost` says why a connection was."""
     try:
         yield
     except MCPError as error:
@@ -283,7 +263,7 @@ def _failures() -> Iterator[None]:
         if failure is not None:
             raise failure from None
         if error.code == mcp_types.CONNECTION_CLOSED:
-            raise LostError("The connection to the MCP server was lost.") from None
+            raise LostError(lost()) from None
         if error.code == mcp_types.PARSE_ERROR:  # also the client's own, of an answer
             raise LostError("The MCP server's answer cannot be read.") from None
         if error.code == mcp_types.REQUEST_TIMEOUT:
@@ -295,14 +275,14 @@ def _failures() -> Iterator[None]:
         raise AnsweredError(text) from None
 
 
-def _cause(error: BaseException) -> str:
+def _cause(error: BaseException, lost: str) -> str:
     """Return why a connection was not opened."""
     if isinstance(error, BaseExceptionGroup):
-        return _cause(error.exceptions[0])
+        return _cause(error.exceptions[0], lost)
     if isinstance(error, NotSentError | LostError | AnsweredError):
         return str(error)
     try:
-        with _failures():
+        with _failures(lambda: lost):
             raise error  # noqa: TRY301 - to be read as the failure of a request is
     except (NotSentError, LostError, AnsweredError) as failure:
         return str(failure)

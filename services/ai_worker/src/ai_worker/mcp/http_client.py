@@ -14,7 +14,9 @@ from typing import Any
 import httpx2
 from typing_extensions import override
 
+from ai_worker.mcp.bodies import json_object, read_body
 from ai_worker.mcp.failures import LostError, NotSentError, RefusedError
+from ai_worker.mcp.oauth import AccessTokens
 from stigma.contracts.limits import MAX_PROVIDER_RESPONSE_BYTES
 
 SESSION_HEADER = "mcp-session-id"
@@ -37,13 +39,19 @@ _REQUEST_TIMEOUT = 408
 class ServerClient(httpx2.AsyncClient):
     """Sends a connection's requests, without a time limit, and answers those that fail."""
 
-    def __init__(self, headers: Mapping[str, str]) -> None:
-        """`headers`: of every request."""
+    def __init__(self, headers: Mapping[str, str], tokens: AccessTokens | None = None) -> None:
+        """Make a client.
+
+        Args:
+            headers: of every request.
+            tokens: of which each request has one.
+        """
         super().__init__(
             headers=dict(headers),
             timeout=httpx2.Timeout(None, connect=_CONNECT_SECONDS),
             limits=httpx2.Limits(max_connections=None, max_keepalive_connections=20),
         )
+        self._tokens = tokens
         self.has_session = False
         """Whether the server keeps a session for this connection."""
 
@@ -52,12 +60,15 @@ class ServerClient(httpx2.AsyncClient):
         self, request: httpx2.Request, *, stream: bool = False, **options: Any
     ) -> httpx2.Response:
         if request.method != "POST":
-            return await super().send(request, stream=stream, **options)
-        # Bodies are read here, whole, and what would inflate is not: see `_body`.
+            try:
+                return await self._send(request, stream=stream, **options)
+            except NotSentError as error:
+                raise httpx2.ConnectError(str(error), request=request) from None
+        # Bodies are read here, whole, and what would inflate is not: see `read_body`.
         request.headers["accept-encoding"] = "identity"
         message = json.loads(await request.aread())
         try:
-            response = await super().send(request, stream=True, **options)
+            response = await self._send(request, stream=True, **options)
             self.has_session |= SESSION_HEADER in response.headers
             return await _complete(request, message, response)
         except _BEFORE_SENDING:
@@ -65,6 +76,29 @@ class ServerClient(httpx2.AsyncClient):
         except httpx2.TransportError:
             text = "The connection to the MCP server was lost."
             return _answer(request, message, LostError(text))
+        except NotSentError as error:
+            return _answer(request, message, error)
+
+    async def _send(self, request: httpx2.Request, **options: Any) -> httpx2.Response:
+        """Send a request with a token; one that the server does not take is replaced once.
+
+        Raises:
+            NotSentError: there is no token.
+        """
+        if self._tokens is None:
+            return await super().send(request, **options)
+        token = await self._tokens.token()
+        response = await self._send_with(token, request, **options)
+        if response.status_code != httpx2.codes.UNAUTHORIZED:
+            return response
+        await response.aclose()
+        return await self._send_with(await self._tokens.token(token), request, **options)
+
+    async def _send_with(
+        self, token: str, request: httpx2.Request, **options: Any
+    ) -> httpx2.Response:
+        request.headers["authorization"] = f"Bearer {token}"
+        return await super().send(request, **options)
 
 
 def failure_in(data: Any) -> NotSentError | LostError | None:
@@ -81,7 +115,7 @@ async def _complete(
     is_stream = response.is_success and _is_of(response, "text/event-stream")
     if is_stream or response.is_redirect or response.is_informational:
         return response
-    body = await _body(response)
+    body = await read_body(response, MAX_PROVIDER_RESPONSE_BYTES)
     failure = _failure(request, message, response, body)
     if failure is not None:
         return _answer(request, message, failure)
@@ -101,28 +135,13 @@ def _failure(
         text = "The MCP server's answer is too large, or encoded in a way that was not asked for."
         return LostError(text)
     if response.is_success:
-        is_answer = bool(_object(body)) or not _is_request(message)
+        is_answer = bool(json_object(body)) or not _is_request(message)
         return None if is_answer else LostError("The MCP server's answer cannot be read.")
-    if _is_of(response, "application/json") and isinstance(_object(body).get("error"), dict):
+    if _is_of(response, "application/json") and isinstance(json_object(body).get("error"), dict):
         return None
     text = f"The MCP server answered with HTTP status {status}."
     is_lost = status >= httpx2.codes.INTERNAL_SERVER_ERROR or status == _REQUEST_TIMEOUT
     return LostError(text) if is_lost else RefusedError(text)
-
-
-async def _body(response: httpx2.Response) -> bytes | None:
-    """Return the body; None for one that is too large, or compressed."""
-    body = bytearray()
-    try:
-        if response.headers.get("content-encoding", "identity").lower() != "identity":
-            return None
-        async for piece in response.aiter_raw():
-            body += piece
-            if len(body) > MAX_PROVIDER_RESPONSE_BYTES:
-                return None
-    finally:
-        await response.aclose()
-    return bytes(body)
 
 
 def _is_of(response: httpx2.Response, kind: str) -> bool:
@@ -131,15 +150,6 @@ def _is_of(response: httpx2.Response, kind: str) -> bool:
 
 def _is_request(message: Any) -> bool:
     return isinstance(message, dict) and "id" in message and "method" in message
-
-
-def _object(body: bytes) -> dict[str, Any]:
-    """Return the JSON object of a body; an empty one for anything else."""
-    try:
-        found = json.loads(body)
-    except (ValueError, RecursionError):
-        return {}
-    return found if isinstance(found, dict) else {}
 
 
 def _answer(

@@ -13,15 +13,16 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from mcp import StdioServerParameters
-
 from ai_worker.mcp.failures import NotSentError
 
 
-def guarded(
-    command: str, arguments: Sequence[str], environment: Mapping[str, str]
-) -> StdioServerParameters:
-    """Return what starts a server with no environment but the given one.
+def guarded(command: str, arguments: Sequence[str], environment: Mapping[str, str]) -> list[str]:
+    """Return the command that runs a server with no environment but the given one.
+
+    Args:
+        command: of the server: a name in PATH, or a path.
+        arguments: of the server.
+        environment: of the server, and of the guard too.
 
     Raises:
         NotSentError: there is no such command.
@@ -29,21 +30,11 @@ def guarded(
     found = shutil.which(command)
     if found is None:
         raise NotSentError("The command of the MCP server is not installed.")
-    return StdioServerParameters(
-        command=sys.executable,
-        args=[
-            "-I",
-            "-S",
-            "-c",
-            _GUARD,
-            str(os.getpid()),
-            ",".join(environment),
-            str(Path(found).absolute()),
-            command,
-            *arguments,
-        ],
-        env=dict(environment),
-    )
+    return [
+        *(sys.executable, "-I", "-S", "-c", _GUARD),
+        *(str(os.getpid()), ",".join(environment), str(Path(found).absolute())),
+        *(command, *arguments),
+    ]
 
 
 # The guard's own ends of the pipes are closed: the server alone holds them, and its end is seen.

@@ -12,6 +12,7 @@ import mcp_types
 from ai_worker.mcp.connection import Connection
 from ai_worker.mcp.failures import LostError, NotSentError, RefusedError
 from ai_worker.mcp.metrics import McpMetrics
+from ai_worker.mcp.oauth import AccessTokens
 from ai_worker.mcp_resources import McpServerResource
 
 R = TypeVar("R")
@@ -25,10 +26,16 @@ class Server:
     def __init__(self, resource: McpServerResource, metrics: McpMetrics) -> None:
         self.resource = resource
         self._metrics = metrics
+        self._tokens = AccessTokens(resource.oauth) if resource.oauth else None
         self._slots = asyncio.Semaphore(resource.max_concurrency)
         self._connection: Connection | None = None
         self._connections: set[Connection] = set()
         self._closed = False
+
+    @property
+    def requests(self) -> int:
+        """Requests in flight."""
+        return sum(each.requests for each in self._connections)
 
     async def call(
         self, tool: str, arguments: dict[str, Any], meta: dict[str, Any], start_seconds: float
@@ -72,6 +79,8 @@ class Server:
         """Close every connection, and open none any more; processes have ended then."""
         self._closed = True
         await asyncio.gather(*(each.close() for each in list(self._connections)))
+        if self._tokens is not None:
+            await self._tokens.close()
 
     async def _list_tools(self, deadline: float) -> list[mcp_types.Tool]:
         while True:
@@ -97,6 +106,7 @@ class Server:
         problem: NotSentError | None = None
         while True:
             try:
+                await self._have_token(deadline)
                 connection = await self._ready(ready, deadline)
                 return await self._send_on(connection, send)
             except RefusedError:
@@ -108,6 +118,16 @@ class Server:
                     raise problem from None
             await asyncio.sleep(delay)
             delay = min(2 * delay, _MAX_DELAY)
+
+    async def _have_token(self, deadline: float) -> None:
+        """Wait for a token before anything is sent: what gets none has not happened."""
+        if self._tokens is None:
+            return
+        try:
+            async with asyncio.timeout_at(deadline):
+                await self._tokens.token()
+        except TimeoutError:
+            raise NotSentError("The authorization server did not answer in time.") from None
 
     async def _send_on(
         self, connection: Connection, send: Callable[[Connection], Awaitable[R]]
@@ -141,7 +161,9 @@ class Server:
     def _open(self) -> Connection:
         name = self.resource.name
         connection = Connection(
-            self.resource, lambda opened: self._metrics.connected(name, failed=not opened)
+            self.resource,
+            self._tokens,
+            lambda opened: self._metrics.connected(name, failed=not opened),
         )
         self._connections.add(connection)
         connection.when_closed(self._connections.discard)

@@ -1,0 +1,1 @@
+"""Agents with MCP servers that others wrote, and MCP's own conformance suite."""
