@@ -31,6 +31,7 @@ from stigma_api.executions.admission import Admission
 from stigma_api.executions.callback_tokens import CallbackTokenPolicy
 from stigma_api.executions.launcher import Launcher
 from stigma_api.executions.listing import Listing
+from stigma_api.executions.model_prices import ModelPrices
 from stigma_api.executions.reader import Reader
 from stigma_api.executions.service import ExecutionService
 from stigma_api.executions.start import ExecutionStarter
@@ -108,7 +109,13 @@ def _services(
     tools = ToolAccess(places, workflows, McpListing(client, queues.orchestrator))
     check_document = DocumentChecker(client, queues.engine).check
     queue = queues.orchestrator
-    shared: dict[str, Any] = {"tools": tools, "tokens": tokens, "task_queue": queue, "clock": clock}
+    shared: dict[str, Any] = {
+        "tools": tools,
+        "prices": ModelPrices(client, queue),
+        "tokens": tokens,
+        "task_queue": queue,
+        "clock": clock,
+    }
     agent_executions = _executions(client, AGENTS, agents, AgentEventMapper, **shared)
     workflow_executions = _executions(client, WORKFLOWS, workflows, WorkflowEventMapper, **shared)
     return Services(
@@ -128,6 +135,7 @@ def _executions(
     mapper: Callable[[Client, str, str], WatchEventMapper[T]],
     *,
     tools: ToolAccess,
+    prices: ModelPrices,
     tokens: CallbackTokenPolicy,
     task_queue: str,
     clock: TemporalClock,
@@ -139,7 +147,9 @@ def _executions(
         admission=Admission(tokens, client.namespace),
         tokens=tokens,
         probe=TokenProbe(client),
-        resolver=StartResolver(client, registry, tools, tokens, clock),
+        resolver=StartResolver(
+            client, registry, tools=tools, prices=prices, tokens=tokens, clock=clock
+        ),
         launcher=Launcher(client, kind, reader, task_queue, clock),
         reader=reader,
     )
