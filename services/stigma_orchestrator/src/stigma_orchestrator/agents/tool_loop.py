@@ -77,7 +77,8 @@ class ToolLoop(AgentWork):
             for call in conversation.calls(answer)
         ]
         self._budget.add_tool_calls(model, len(steps))
-        await run_all(steps, results)
+        if problem := await run_all(steps, results):
+            raise self._failed(FailureReason.FAILURE_REASON_TOO_LARGE, problem)
         self._check(turn)
         return turn
 

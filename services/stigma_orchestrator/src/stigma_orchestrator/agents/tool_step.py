@@ -20,6 +20,7 @@ from stigma.contracts.activities import CALL_MCP_TOOL
 from stigma.internal.v1.execution_pb2 import CallMcpToolRequest
 from stigma.workflow.v1.workflow_pb2 import Workflow
 from stigma_orchestrator.agents.call_header import call_header
+from stigma_orchestrator.agents.history_room import HistoryRoom, room_of
 from stigma_orchestrator.agents.step import StepContext
 
 
@@ -159,26 +160,46 @@ class ToolStep:
         return RawValue(payloads.json_text_payload(self._argument_text()))
 
 
-async def run_all(steps: list[ToolStep], results: dict[str, ToolResult]) -> None:
+async def run_all(steps: list[ToolStep], results: dict[str, ToolResult]) -> str:
     """Run the calls of an answer; put each result, by its call's id, where it is read meanwhile.
 
     Calls run at once, except that one of a sequential tool begins after all before it have ended,
-    and ends before those after it begin.
+    and ends before those after it begin. Calls for whose results the history may have no room wait
+    for others to end.
+
+    Returns:
+        What ends the run, one line: results have filled the history, and the rest of the calls were
+        not made. Else "".
     """
     together: list[ToolStep] = []
+    room = HistoryRoom()
     for step in steps:
         if step.runs_alone:
-            await _run_together(together, results)
-            await _run_together([step], results)
+            await _run_together(together, results, room)
+            await _run_together([step], results, room)
             together = []
         else:
             together.append(step)
-    await _run_together(together, results)
+    await _run_together(together, results, room)
+    if not room.is_full:
+        return ""
+    size = workflow.info().get_current_history_size()
+    return (
+        f"the results of {len(results)} of {len(steps)} calls of one answer fill the history "
+        f"({size} bytes); the other calls were not made"
+    )
 
 
-async def _run_together(steps: list[ToolStep], results: dict[str, ToolResult]) -> None:
+async def _run_together(
+    steps: list[ToolStep], results: dict[str, ToolResult], room: HistoryRoom
+) -> None:
     async def run(step: ToolStep) -> None:
+        size = room_of(step.tool, step.call)
+        await room.enter(size)
+        if room.is_full:
+            return
         results[step.call.call_id] = await step.run()
+        room.leave(size)
 
     await asyncio.gather(*map(run, steps))
 
