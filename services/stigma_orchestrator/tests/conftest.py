@@ -111,7 +111,16 @@ def providers() -> Sequence[Provider]:
 
 
 @pytest.fixture
-async def agents(
+async def agents(running_agents: ToolAgents) -> AsyncIterator[ToolAgents]:
+    """Agents with tools, whose histories are replayed at the end."""
+    async with asyncio.timeout(100):
+        yield running_agents
+    running_agents.effects.released.set()
+    await running_agents.replay()
+
+
+@pytest.fixture
+async def running_agents(
     client: Client,
     foreign_client: Client,
     settings: OrchestratorSettings,
@@ -138,16 +147,14 @@ async def agents(
     ai_settings = AiSettings(
         task_queue_prefix=settings.task_queue_prefix,
         shutdown_grace=timedelta(seconds=1),
+        max_concurrent_activities=1000,
         max_cached_conversation_bytes=CACHED_WORKFLOWS * 1_000_000,
     )
     async with (
         new_execution_worker(client, sender, settings),
         new_ai_worker(client, caller, ai_settings),
     ):
-        async with asyncio.timeout(100):
-            yield own
-        effects.released.set()
-        await own.replay()
+        yield own
 
 
 @pytest.fixture
