@@ -43,6 +43,7 @@ ROWS = (
     "the model is told what the workflow knows",
     "continue-as-new carries the conversation",
     "a conversation too large to carry stays in its run",
+    "results that would fill the history end the run",
     "kills of our services change no answer",
     "kills of the tools double no effect",
     "a call without a rule waits for an approval",

@@ -41,6 +41,16 @@ async def test_report(stigma: Stigma, env: dict[str, str]) -> None:
     assert json.loads(done.stdout) == {"headline": "south leads, 420 euros in all"}
 
 
+async def test_structured(stigma: Stigma, env: dict[str, str]) -> None:
+    structured = EXAMPLES / "structured"
+    for kind, folder in (("workflow", "workflows"), ("agent", "agents")):
+        applied = await stigma(kind, "apply", "-f", structured / folder, **env)
+        assert applied.exit_code == 0, applied.stderr
+    done = await stigma("run", structured / "workflow.yaml", **env)
+    assert done.exit_code == 0, done.stderr
+    assert json.loads(done.stdout) == {"queue": "billing-urgent", "reply_within_hours": 1}
+
+
 async def python_caller(env: dict[str, str]) -> tuple[int | None, str, str]:
     caller = await asyncio.create_subprocess_exec(
         sys.executable,

@@ -88,6 +88,9 @@ class Broken:
     def __init__(self, timeout):
         self.timeout = timeout
 
+    def knows_price(self, model):
+        return True
+
     def model_label(self, model):
         return "other"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -17,6 +17,7 @@ from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 from ai_worker.models.caller import ModelCaller
 from ai_worker.models.catalog import Catalog
 from ai_worker.models.metrics import ModelCallMetrics
+from ai_worker.models.provider import Provider
 from ai_worker.settings import Settings as AiSettings
 from ai_worker.worker import new_worker as new_ai_worker
 from services.stigma_orchestrator.tests.orchestration import (
@@ -104,8 +105,26 @@ async def orchestrator(
 
 
 @pytest.fixture
-async def agents(
-    client: Client, foreign_client: Client, settings: OrchestratorSettings
+def providers() -> Sequence[Provider]:
+    """Providers of models beside the scripted one, of `agents`."""
+    return ()
+
+
+@pytest.fixture
+async def agents(running_agents: ToolAgents) -> AsyncIterator[ToolAgents]:
+    """Agents with tools, whose histories are replayed at the end."""
+    async with asyncio.timeout(100):
+        yield running_agents
+    running_agents.effects.released.set()
+    await running_agents.replay()
+
+
+@pytest.fixture
+async def running_agents(
+    client: Client,
+    foreign_client: Client,
+    settings: OrchestratorSettings,
+    providers: Sequence[Provider],
 ) -> AsyncIterator[ToolAgents]:
     """Agents with tools; the worker of the tools runs where a test says so."""
     effects = Effects()
@@ -124,20 +143,18 @@ async def agents(
 
     own = ToolAgents(client, TaskQueues(settings.task_queue_prefix), effects, new_tool_worker)
     sender = Sender(client, CallbackMetrics(CollectorRegistry()))
-    caller = ModelCaller(Catalog([own.model]), ModelCallMetrics(CollectorRegistry()))
+    caller = ModelCaller(Catalog([own.model, *providers]), ModelCallMetrics(CollectorRegistry()))
     ai_settings = AiSettings(
         task_queue_prefix=settings.task_queue_prefix,
         shutdown_grace=timedelta(seconds=1),
+        max_concurrent_activities=1000,
         max_cached_conversation_bytes=CACHED_WORKFLOWS * 1_000_000,
     )
     async with (
         new_execution_worker(client, sender, settings),
         new_ai_worker(client, caller, ai_settings),
     ):
-        async with asyncio.timeout(100):
-            yield own
-        effects.released.set()
-        await own.replay()
+        yield own
 
 
 @pytest.fixture

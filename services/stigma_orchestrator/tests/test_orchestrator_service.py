@@ -63,6 +63,7 @@ async def test_the_service_runs_agents_until_it_is_stopped(
     assert registered == {
         queues.orchestrator: [
             "AgentWorkflow",
+            "CheckModelPriceWorkflow",
             "ListMcpToolsWorkflow",
             "WorkflowExecutionWorkflow",
             "deliver_callback",

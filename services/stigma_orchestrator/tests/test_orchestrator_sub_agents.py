@@ -213,7 +213,7 @@ async def test_agents_below_wait_for_people(agents: ToolAgents, tree: Tree) -> N
     handle = await tree.start(
         answer(call("worker", message="go")), DONE, tools=[delegate("worker")]
     )
-    child = agents.client.get_workflow_handle_for(AgentWorkflow.run, f"{handle.id}-1-1")
+    child: WorkflowHandle[Any, Any] = agents.client.get_workflow_handle(f"{handle.id}-1-1")
 
     async def is_there() -> bool:
         return bool((await handle.describe()).raw_description.pending_children)

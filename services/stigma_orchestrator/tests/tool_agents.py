@@ -266,7 +266,7 @@ class ToolAgents:
             request,
             id=execution_id,
             task_queue=self.queues.orchestrator,
-            execution_timeout=timedelta(minutes=3),
+            execution_timeout=timedelta(seconds=max(timeout * 2, 180)),
         )
         self.started.append(handle)
         return handle

@@ -17,6 +17,7 @@ from ai_worker.models.activity import ModelCalls
 from ai_worker.models.caller import ModelCaller
 from ai_worker.models.catalog import build_catalog
 from ai_worker.models.metrics import ModelCallMetrics
+from ai_worker.models.price_activity import ModelPrices
 from ai_worker.resources import ProviderResource
 from ai_worker.settings import Settings
 from stigma.contracts.activities import McpActivities
@@ -40,6 +41,7 @@ def new_worker(
         activities=[
             ModelCalls(caller).call_model,
             ConversationCalls(caller, conversations).converse,
+            ModelPrices(caller).check_model_price,
             mcp_calls.list_mcp_tools,
             mcp_calls.call_mcp_tool,
         ],

@@ -34,6 +34,7 @@ from stigma_api.executions.callback_tokens import CallbackTokenPolicy
 from stigma_api.executions.inputs import ExecutionInputs
 from stigma_api.executions.launcher import Launcher
 from stigma_api.executions.listing import Listing
+from stigma_api.executions.model_prices import ModelPrices
 from stigma_api.executions.reader import Reader
 from stigma_api.executions.service import ExecutionService
 from stigma_api.executions.start import ExecutionStarter
@@ -116,6 +117,7 @@ def _services(
     shared: dict[str, Any] = {
         "tools": tools,
         "sub_agents": sub_agents,
+        "prices": ModelPrices(client, queue),
         "tokens": tokens,
         "task_queue": queue,
         "clock": clock,
@@ -149,6 +151,7 @@ def _executions(
     *,
     tools: ToolAccess,
     sub_agents: SubAgentAccess,
+    prices: ModelPrices,
     tokens: CallbackTokenPolicy,
     task_queue: str,
     clock: TemporalClock,
@@ -161,7 +164,15 @@ def _executions(
         admission=Admission(tokens, client.namespace),
         tokens=tokens,
         probe=TokenProbe(client),
-        resolver=StartResolver(client, registry, tools, sub_agents, tokens=tokens, clock=clock),
+        resolver=StartResolver(
+            client,
+            registry,
+            tools=tools,
+            agents=sub_agents,
+            prices=prices,
+            tokens=tokens,
+            clock=clock,
+        ),
         launcher=Launcher(client, kind, reader, task_queue, clock),
         reader=reader,
     )

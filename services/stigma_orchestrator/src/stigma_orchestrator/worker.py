@@ -12,6 +12,7 @@ from stigma.contracts.task_queues import TaskQueues
 from stigma.runtime import Component, ServiceRuntime, WorkerComponent, worker_options
 from stigma_orchestrator.agents.call_header import CallHeaders
 from stigma_orchestrator.agents.list_workflow import ListMcpToolsWorkflow
+from stigma_orchestrator.agents.price_workflow import CheckModelPriceWorkflow
 from stigma_orchestrator.agents.workflow import AgentWorkflow
 from stigma_orchestrator.delivery.deliver_activity import CallbackSender
 from stigma_orchestrator.delivery.metrics import CallbackMetrics
@@ -43,7 +44,12 @@ def new_execution_worker(
     return Worker(
         client,
         task_queue=TaskQueues(settings.task_queue_prefix).orchestrator,
-        workflows=[AgentWorkflow, WorkflowExecutionWorkflow, ListMcpToolsWorkflow],
+        workflows=[
+            AgentWorkflow,
+            WorkflowExecutionWorkflow,
+            ListMcpToolsWorkflow,
+            CheckModelPriceWorkflow,
+        ],
         activities=[sender.deliver_callback, sender.deliver_workflow_callback],
         interceptors=[*interceptors, CallHeaders()],
         max_cached_workflows=settings.max_cached_workflows,

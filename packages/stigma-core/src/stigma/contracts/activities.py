@@ -9,6 +9,8 @@ from temporalio import activity
 from stigma.internal.v1.execution_pb2 import (
     CallMcpToolRequest,
     CallMcpToolResponse,
+    CheckModelPriceRequest,
+    CheckModelPriceResponse,
     ConverseRequest,
     ConverseResponse,
     DeliverCallbackRequest,
@@ -37,6 +39,7 @@ WATCH_CALLER = "watch_caller"
 LIST_MCP_TOOLS = "list_mcp_tools"
 CALL_MCP_TOOL = "call_mcp_tool"
 EVALUATE_RULES = "evaluate_rules"
+CHECK_MODEL_PRICE = "check_model_price"
 
 
 class ModelActivities(ABC):
@@ -64,6 +67,15 @@ class ConversationActivities(ABC):
         Raises:
             ApplicationError: as `ModelActivities.call_model`.
         """
+
+
+class PriceActivities(ABC):
+    """Served by `ai_worker`, which alone knows the providers' prices."""
+
+    @activity.defn(name=CHECK_MODEL_PRICE)
+    @abstractmethod
+    async def check_model_price(self, request: CheckModelPriceRequest) -> CheckModelPriceResponse:
+        """Return whether the model's price is known."""
 
 
 class McpActivities(ABC):

@@ -6,6 +6,7 @@ from datetime import timedelta
 
 # Temporal refuses payloads over 2 MiB, and some refusals terminate the run: stay well below.
 MAX_PAYLOAD_BYTES = 3 * 512 * 1024
+MAX_TEMPORAL_PAYLOAD_BYTES = 2 * 1024 * 1024
 MAX_MESSAGE_BYTES = 1024 * 1024
 MAX_INPUT_BYTES = 1024 * 1024
 MAX_TOKEN_BYTES = 16 * 1024
@@ -87,11 +88,13 @@ MAX_REFUSED_ANSWERS = 5
 OUTPUT_RETRIES = 3
 # Size of an execution beyond which a view of it leaves out the oldest texts, and the arguments of
 # calls that wait for people: Temporal refuses answers to queries over 2 MiB.
-MAX_VIEW_BYTES = 3 * 512 * 1024
+MAX_VIEW_BYTES = 7 * 256 * 1024
 # Size and length of a run's history at which an execution fails that cannot continue as new.
 # Temporal terminates it at 50 MiB or 51,200 events.
 MAX_HISTORY_BYTES = 40 * 1024 * 1024
 MAX_HISTORY_EVENTS = 40_000
+# Size up to which results of tool calls may fill it; what is left is for the run's end.
+MAX_RESULTS_HISTORY_BYTES = 47 * 1024 * 1024
 
 # Margin by which the outcome must reach a caller before the caller's own timeout does.
 CALLBACK_MARGIN = timedelta(seconds=30)

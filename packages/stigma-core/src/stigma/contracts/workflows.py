@@ -11,6 +11,8 @@ from stigma.agent.v1.agent_execution_service_pb2 import SendAgentMessageResponse
 from stigma.internal.v1.execution_pb2 import (
     AgentWorkflowInput,
     Bind,
+    CheckModelPriceRequest,
+    CheckModelPriceResponse,
     ListMcpToolsRequest,
     ListMcpToolsResponse,
     PendingInputs,
@@ -97,6 +99,16 @@ class ListMcpToolsWorkflow:
     @workflow.run
     async def run(self, request: ListMcpToolsRequest) -> ListMcpToolsResponse:
         """List the tools; what cannot be listed is a problem of the response."""
+        raise NotImplementedError
+
+
+@workflow.defn(name="CheckModelPriceWorkflow")
+class CheckModelPriceWorkflow:
+    """One check of a model's price, for the API: only the AI worker knows it."""
+
+    @workflow.run
+    async def run(self, request: CheckModelPriceRequest) -> CheckModelPriceResponse:
+        """Return whether the model's price is known."""
         raise NotImplementedError
 
 

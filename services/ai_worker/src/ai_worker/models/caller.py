@@ -58,6 +58,15 @@ class ModelCaller:
                     call.responded(result)
                     return respond(result)
 
+    def knows_price(self, reference: str) -> bool:
+        """Return whether the cost of calls of "provider:model" can be told.
+
+        Raises:
+            CallError: there is no such model.
+        """
+        provider, model = self._catalog.resolve(reference)
+        return provider.knows_price(model)
+
 
 def _partial_text(request: ModelCallRequest) -> PartialText | None:
     if not request.partial_text:

@@ -87,6 +87,14 @@ class HttpProvider:
             return OTHER_MODEL
         return known.id
 
+    def knows_price(self, model: str) -> bool:
+        """Return whether the operator or the price list has the model's price.
+
+        Raises:
+            CallError: the provider does not offer the model.
+        """
+        return self._prices.has(self._target(model))
+
     async def call(
         self,
         model: str,
@@ -99,11 +107,7 @@ class HttpProvider:
         Raises:
             CallError: it did not succeed; its message is ours and a code of the provider's.
         """
-        if self._resource.models and model not in self._resource.models:
-            raise CallError(
-                FAILURE_REASON_UNKNOWN_MODEL, f"provider {self.name!r} does not offer this model"
-            )
-        target = self._build(model)
+        target = self._target(model)
         if request.price_required and not self._prices.has(target):
             raise CallError(
                 FAILURE_REASON_COST_LIMIT,
@@ -122,6 +126,13 @@ class HttpProvider:
             raise
         except Exception:  # noqa: BLE001 - whatever it is, the answer made it
             raise unreadable_answer() from None
+
+    def _target(self, model: str) -> Model[Any]:
+        if self._resource.models and model not in self._resource.models:
+            raise CallError(
+                FAILURE_REASON_UNKNOWN_MODEL, f"provider {self.name!r} does not offer this model"
+            )
+        return self._build(model)
 
     async def _stream(
         self, target: Model[Any], request: ModelCallRequest, tools: Sequence[ToolDefinition]

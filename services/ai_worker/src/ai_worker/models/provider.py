@@ -51,6 +51,13 @@ class Provider(Protocol):
     def model_label(self, model: str) -> str:
         """Return a model's name for metrics: one of a bounded set."""
 
+    def knows_price(self, model: str) -> bool:
+        """Return whether the cost of this model's calls can be told.
+
+        Raises:
+            CallError: the provider does not offer the model.
+        """
+
     async def call(
         self, model: str, request: ModelCallRequest, attempt: int, tools: Sequence[ToolDefinition]
     ) -> ModelResult:

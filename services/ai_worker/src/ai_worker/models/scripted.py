@@ -41,6 +41,10 @@ class ScriptedProvider:
         """Return one label: names after "scripted:" are free."""
         return SCRIPTED_PROVIDER
 
+    def knows_price(self, model: str) -> bool:  # noqa: ARG002
+        """Return True: a call costs what the script says, else nothing."""
+        return True
+
     async def call(
         self,
         model: str,  # noqa: ARG002

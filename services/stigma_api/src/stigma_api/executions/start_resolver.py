@@ -28,6 +28,7 @@ from stigma_api.definitions.sub_agent_access import SubAgentAccess
 from stigma_api.definitions.tool_access import ToolAccess
 from stigma_api.executions import outcome
 from stigma_api.executions.callback_tokens import CallbackTokenPolicy
+from stigma_api.executions.model_prices import ModelPrices
 from stigma_api.executions.start_command import StartCommand
 from stigma_api.kinds import D, DefinitionSpec, E, ExecutionSpec
 from stigma_api.requests import validation
@@ -54,9 +55,10 @@ class StartResolver(Generic[D, E]):
         self,
         client: Client,
         registry: Registry[D],
+        *,
         tools: ToolAccess,
         agents: SubAgentAccess,
-        *,
+        prices: ModelPrices,
         tokens: CallbackTokenPolicy,
         clock: TemporalClock,
     ) -> None:
@@ -65,6 +67,7 @@ class StartResolver(Generic[D, E]):
         self._converter = client.data_converter.payload_converter
         self._registry: Registry[D] = registry
         self._tools = tools
+        self._prices = prices
         self._tokens = tokens
 
     async def resolve(self, command: StartCommand[E]) -> None:
@@ -74,14 +77,16 @@ class StartResolver(Generic[D, E]):
             ApiError: NOT_FOUND, no such agent or workflow, or no workflow of a tool;
                 INVALID_ARGUMENT, the request loosens it, is too large as encoded, or a tool is
                 out of the operator's allow-list; PERMISSION_DENIED, a tool of an inline agent;
-                FAILED_PRECONDITION, the caller's deadline; UNAVAILABLE, an MCP server of an
-                inline agent.
+                FAILED_PRECONDITION, the caller's deadline, or a model whose price is not known of
+                an agent with a cost limit; UNAVAILABLE, an MCP server of an inline agent.
         """
         definition_id, definition, command.mcp_tools = await self._definition(command)
         command.spec = _execution_spec(command, definition_id, definition)
         validation.check_overrides(command.spec)
         command.tool_workflows = await self._tool_workflows(command)
         command.sub_agents = await self._sub_agents(command)
+        if isinstance(command.spec, AgentExecutionSpec):
+            await self._prices.check(command.spec)
         now = self._now(command)
         if command.callback_deadline is not None:
             await self._tokens.check_deadline(command.callback_deadline, now)

@@ -11,6 +11,7 @@ from temporalio import workflow
 from stigma.agent.v1.agent_execution_pb2 import ToolResult, Usage
 from stigma.contracts import versions
 from stigma_orchestrator.agents.call_gate import CallGate, Gates
+from stigma_orchestrator.agents.history_room import HistoryRoom, room_of
 from stigma_orchestrator.agents.tool_step import ToolStep
 
 
@@ -45,11 +46,23 @@ class Batch:
         self._gates = gates
         self._results = results
         self._usage = usage
+        self._room = HistoryRoom()
         self._states = [
             _State.ENDED if step.call.call_id in results else _State.DECIDING for step in steps
         ]
         self.untold: list[ToolResult] = []
         """Results that no event of history holds."""
+
+    @property
+    def problem(self) -> str:
+        """What ends the run, one line: results have filled the history; or ""."""
+        if not self._room.is_full:
+            return ""
+        size = workflow.info().get_current_history_size()
+        return (
+            f"the results of {len(self._results)} of {len(self._steps)} calls of one answer fill "
+            f"the history ({size} bytes); the other calls were not made"
+        )
 
     @property
     def is_active(self) -> bool:
@@ -93,7 +106,7 @@ class Batch:
     def _ends_early(self, *, may_hand_over: bool) -> bool:
         if self._gates.inputs.has_answers:
             return False  # accepted, so acted on
-        if self._gates.is_stopping():
+        if self._gates.is_stopping() or self._room.is_full:
             return True
         info = workflow.info()
         return may_hand_over and (info.is_continue_as_new_suggested() or versions.target_changed())
@@ -112,11 +125,18 @@ class Batch:
         if result is None:
             self._enter(index, _State.READY)
             await workflow.wait_condition(lambda: self._may_start(index))
+            size = room_of(gate.step.tool, gate.step.call)
+            await self._room.enter(size)
+            if self._room.is_full:
+                self._enter(index, _State.ENDED)
+                return
             self._enter(index, _State.RUNNING)
             result = gate.step.begin()
-        if result is None:
-            result = gate.told(await gate.step.run())
-        elif gate.is_untold:
+            if result is None:
+                result = gate.told(await gate.step.run())
+                gate.is_untold = False
+            self._room.leave(size)
+        if gate.is_untold:
             self.untold.append(result)
         self._results[step.call.call_id] = result
         self._enter(index, _State.ENDED)

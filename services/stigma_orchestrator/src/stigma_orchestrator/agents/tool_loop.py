@@ -153,6 +153,8 @@ class ToolLoop(AgentWork):
         self._untold += batch.untold
         # Where this run goes on all the same, what it carries is too large.
         self._may_hand_over = is_complete
+        if batch.problem:
+            raise self._failed(FailureReason.FAILURE_REASON_TOO_LARGE, batch.problem)
         if is_complete:
             self._batch = self._open = None
             self._check(turn)

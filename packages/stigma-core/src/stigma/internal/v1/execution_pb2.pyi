@@ -1148,6 +1148,50 @@ class McpListingProblem(_message.Message):
 Global___McpListingProblem: _TypeAlias = McpListingProblem  # noqa: Y015
 
 @_typing.final
+class CheckModelPriceRequest(_message.Message):
+    """Input of the activity and of the workflow that check whether a model's price is known."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: _builtins.int
+    model: _builtins.str
+    """"provider:model"."""
+    def __init__(
+        self,
+        *,
+        model: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CheckModelPriceRequest: _TypeAlias = CheckModelPriceRequest  # noqa: Y015
+
+@_typing.final
+class CheckModelPriceResponse(_message.Message):
+    """What the AI worker knows of a model's price."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    UNPRICED_FIELD_NUMBER: _builtins.int
+    unpriced: _builtins.bool
+    """The model can be called, and its price is not known. False for a model that cannot be called."""
+    def __init__(
+        self,
+        *,
+        unpriced: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["unpriced", b"unpriced"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CheckModelPriceResponse: _TypeAlias = CheckModelPriceResponse  # noqa: Y015
+
+@_typing.final
 class CallMcpToolRequest(_message.Message):
     """Input of the activity that calls a tool of an MCP server."""
 

@@ -1,0 +1,55 @@
+"""Room in a run's history for the results of its calls."""
+
+from __future__ import annotations
+
+from temporalio import workflow
+
+from stigma.agent.v1.agent_execution_pb2 import ToolCall
+from stigma.agent.v1.agent_pb2 import Tool
+from stigma.contracts import limits, tools
+
+# A call's header, ids and events beside its arguments and its result.
+_EVENT_BYTES = 4 * 1024
+# Bytes that JSON makes of one, at most: six for a control character.
+_ESCAPED = 6
+
+
+class HistoryRoom:
+    """Lets as many calls run at once as the history has room for, were their results the largest.
+
+    Temporal terminates a run whose history is too large, and nobody is told its outcome. Results
+    can arrive while no worker looks, so what is under way is what has to be bounded.
+    """
+
+    def __init__(self) -> None:
+        self._reserved = 0
+        self.is_full = False
+        """Whether there was no room for a call, and no other was under way."""
+
+    async def enter(self, size: int) -> None:
+        """Wait for the room that a call takes, or until there is none; see `is_full`."""
+        if not self._admit(size):
+            await workflow.wait_condition(lambda: self._admit(size))
+
+    def leave(self, size: int) -> None:
+        """Give back what a call took: its result is in the history."""
+        self._reserved -= size
+
+    def _admit(self, size: int) -> bool:
+        left = limits.MAX_RESULTS_HISTORY_BYTES - workflow.info().get_current_history_size()
+        fits = self._reserved + size <= left
+        if not fits and not self._reserved:
+            self.is_full = True
+        if self.is_full:
+            return True
+        if fits:
+            self._reserved += size
+        return fits
+
+
+def room_of(tool: Tool, call: ToolCall) -> int:
+    """Return the bytes of history that a call takes at most."""
+    result = limits.MAX_TEMPORAL_PAYLOAD_BYTES
+    if tool.HasField("mcp"):  # the AI worker cuts it
+        result = min(result, _ESCAPED * tools.Policy.of(tool).max_result_bytes)
+    return len(call.arguments_json.encode()) + result + _EVENT_BYTES
