@@ -10,7 +10,9 @@ from functools import partial
 from typing import Any
 
 import pytest
-from temporalio.client import WorkflowUpdateFailedError
+from temporalio.api.common.v1 import WorkflowExecution
+from temporalio.api.workflowservice.v1 import ResetWorkflowExecutionRequest
+from temporalio.client import WorkflowExecutionStatus, WorkflowUpdateFailedError
 from temporalio.worker import Worker
 
 from services.stigma_orchestrator.tests.tool_agents import (
@@ -554,6 +556,79 @@ async def test_continue_as_new_carries_what_is_waited_for(agents: ToolAgents) ->
     assert [part.text for part in told[-1].parts] == ["One more thing."]
     assert list(ended.full.status.messages)[: len(told)] == told
     assert sum(each.get("value") == "v" for each in agents.effects.calls) == 1
+
+
+@pytest.mark.tools_contract("continue-as-new carries what is waited for")
+async def test_continue_as_new_keeps_the_rules_of_an_approval(agents: ToolAgents) -> None:
+    large = [call("free", how="large", size=1_500_000) for _ in range(3)]
+    people = await start(
+        agents,
+        answer(call(value="v"), *large),
+        LAST,
+        tools=[tool(), tool("free")],
+        approval=policy(
+            rule("free", **NEVER),
+            rule(approvers=["lead-*"], not_starter=True, allow_edit=True, allow_remember=True),
+        ),
+    )
+    first_run = people.handle.result_run_id
+    async with agents.tools_running():
+        [before] = await people.pending()
+
+        async def is_continued() -> bool:
+            return (await people.handle.describe()).run_id != first_run
+
+        await eventually(is_continued, what="continue-as-new")
+        [after] = await people.pending()
+        assert after == before
+        with pytest.raises(WorkflowUpdateFailedError) as refused:
+            await people.approve(after)
+        assert refusal_of(refused.value) == "NOT_AN_APPROVER"
+        await people.approve(after, principal="lead-1", arguments_json='{"value": "w"}')
+        ended = await agents.ended(people.handle)
+    assert ended.results[0].content.endswith('{"value": "w"}]\nw')
+    told = agents.model.conversations[people.handle.id, 2]
+    assert list(ended.full.status.messages)[: len(told)] == told
+
+
+async def test_a_reset_asks_again_or_knows_the_answer(agents: ToolAgents) -> None:
+    """Reset to the beginning: what people said is taken anew, or asked for anew."""
+    people = await start(
+        agents, answer(call("ask", question="Why?")), answer(text="{results}"), tools=[ASK]
+    )
+    [question] = await people.pending()
+    await people.reply(question, "Because.")
+    ended = await agents.ended(people.handle)
+    assert ended.text == "Because."
+    first_task = 4
+    reset = await agents.client.workflow_service.reset_workflow_execution(
+        ResetWorkflowExecutionRequest(
+            namespace=agents.client.namespace,
+            workflow_execution=WorkflowExecution(
+                workflow_id=people.handle.id, run_id=people.handle.result_run_id or ""
+            ),
+            reason="to see what happens",
+            workflow_task_finish_event_id=first_task,
+            request_id="reset",
+        )
+    )
+    again = agents.client.get_workflow_handle(people.handle.id, run_id=reset.run_id)
+    repeated = People(again)
+
+    async def is_over() -> bool:
+        described = await again.describe()
+        if described.status != WorkflowExecutionStatus.RUNNING:
+            return True
+        pending = (await again.query(AgentWorkflow.pending_inputs, "")).inputs
+        if pending:
+            await repeated.reply(pending[0], "Because.")
+        return False
+
+    await eventually(is_over)
+    once_more = await agents.ended(again)
+    assert once_more.text == "Because."
+    told = agents.model.conversations[people.handle.id, 2]
+    assert list(once_more.full.status.messages)[: len(told)] == told
 
 
 async def test_executions_of_agents_without_tools_take_no_messages(agents: ToolAgents) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
 from google.protobuf.message import Message as ProtobufMessage
 from temporalio.api.common.v1 import Payload
 from temporalio.api.enums.v1 import EventType
 from temporalio.api.history.v1 import HistoryEvent
+from temporalio.api.update.v1 import Input as UpdateInput
 from temporalio.common import RawValue
 from temporalio.converter import DataConverter
 from temporalio.exceptions import CancelledError, TerminatedError
@@ -53,6 +54,8 @@ class ConversationHistory:
         self._tools: dict[str, Tool] = {}
         self._sent: dict[int, list[Message]] = {}
         """Messages sent to the execution, by the step whose model call was the first with them."""
+        self._admitted: dict[int, Any] = {}
+        """Inputs of updates that a reset has brought along, by event."""
         self._edits: dict[str, str] = {}
         """Arguments that people have changed, by call."""
         self._steps: dict[int, int] = {}
@@ -98,8 +101,10 @@ class ConversationHistory:
                 self._carry_on()
             case EventType.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED:
                 await self._activity_scheduled(event.event_id, attributes)
+            case EventType.EVENT_TYPE_WORKFLOW_EXECUTION_UPDATE_ADMITTED:
+                self._admitted[event.event_id] = attributes.request.input
             case EventType.EVENT_TYPE_WORKFLOW_EXECUTION_UPDATE_ACCEPTED:
-                await self._updated(attributes.accepted_request.input)
+                await self._updated(accepted_input(attributes, self._admitted))
             case EventType.EVENT_TYPE_NEXUS_OPERATION_SCHEDULED:
                 self._start(event.event_id, tools.called_by_operation(attributes.nexus_header))
             case _ if event.event_type == _CHILD_STARTED:
@@ -178,6 +183,19 @@ class ConversationHistory:
             if payload is None
             else payloads.from_raw(RawValue(payload), message_type)
         )
+
+
+def accepted_input(attributes: Any, admitted: Mapping[int, Any]) -> Any:
+    """Return the name and the arguments of an update that a run has accepted.
+
+    Args:
+        attributes: of the event of its acceptance.
+        admitted: inputs of updates by the events that admitted them: a reset writes such events,
+            and leaves the input out of the others.
+    """
+    if attributes.accepted_request.HasField("input"):
+        return attributes.accepted_request.input
+    return admitted.get(attributes.accepted_request_sequencing_event_id, UpdateInput())
 
 
 async def read_result(

@@ -70,7 +70,7 @@ MAX_RULE_VALUE_BYTES = 1024 * 1024
 # Schema of the answer to a question: a model writes it.
 MAX_QUESTION_SCHEMA_BYTES = 64 * 1024
 # A question as lists and events show it.
-MAX_QUESTION_VIEW_BYTES = 1000
+MAX_QUESTION_VIEW_BYTES = 200
 # A message sent to a running execution, and how many of them wait for its model at most.
 MAX_SENT_MESSAGE_BYTES = 64 * 1024
 MAX_SENT_MESSAGES = 20

@@ -90,13 +90,20 @@ def question_of(call: ToolCall) -> tuple[str, str]:
 
 
 def without_details(found: PendingInput) -> PendingInput:
+    """Return a pending input without what its call says as well."""
+    short = PendingInput()
+    short.CopyFrom(found)
+    for name in ("arguments_json", "schema", "question"):
+        short.ClearField(name)  # type: ignore[arg-type]
+    return short
+
+
+def brief(found: PendingInput) -> PendingInput:
     """Return a pending input without what may be long: for lists, events and the memo."""
-    brief = PendingInput()
-    brief.CopyFrom(found)
-    brief.ClearField("arguments_json")
-    brief.ClearField("schema")
-    brief.question = cut(brief.question, limits.MAX_QUESTION_VIEW_BYTES)[0]
-    return brief
+    short = without_details(found)
+    short.ClearField("approvers")
+    short.question = cut(found.question, limits.MAX_QUESTION_VIEW_BYTES)[0]
+    return short
 
 
 def fit_view(found: Sequence[PendingInput], max_bytes: int) -> list[PendingInput]:
@@ -104,7 +111,7 @@ def fit_view(found: Sequence[PendingInput], max_bytes: int) -> list[PendingInput
     fitted: list[PendingInput] = []
     for each in found:
         max_bytes -= each.ByteSize()
-        fitted.append(each if max_bytes >= 0 else without_details(each))
+        fitted.append(each if max_bytes >= 0 else brief(each))
     return fitted
 
 

@@ -14,6 +14,7 @@ from temporalio.client import Client
 from stigma.agent.v1.agent_execution_pb2 import InputResolution
 from stigma.contracts import workflows
 from stigma.contracts.activities import CALL_MODEL, CONVERSE, DELIVERIES, WATCH_CALLER
+from stigma.contracts.conversation_history import accepted_input
 from stigma.contracts.pending_inputs import MEMO
 from stigma.contracts.tools import model_step
 from stigma.internal.v1.execution_pb2 import (
@@ -72,6 +73,8 @@ class HistoryReader:
         self._steps: dict[int, Step] = {}
         self._conversing: set[int] = set()
         """Model calls of an agent with tools, by the events that scheduled them."""
+        self._admitted: dict[int, Any] = {}
+        """Inputs of updates that a reset has brought along, by event."""
         self._answers: set[int] = set()
         """Updates that answer pending inputs, by the events that accepted them."""
         self._model_calls = 0
@@ -116,8 +119,11 @@ class HistoryReader:
             case EventType.EVENT_TYPE_WORKFLOW_PROPERTIES_MODIFIED:
                 if (inputs := attributes.upserted_memo.fields.get(MEMO)) is not None:
                     return facts.InputsChanged(Content(self._client, [inputs], PendingInputs))
+            case EventType.EVENT_TYPE_WORKFLOW_EXECUTION_UPDATE_ADMITTED:
+                self._admitted[event.event_id] = attributes.request.input
             case EventType.EVENT_TYPE_WORKFLOW_EXECUTION_UPDATE_ACCEPTED:
-                return self._read_update(event.event_id, attributes.accepted_request.input)
+                update = accepted_input(attributes, self._admitted)
+                return self._read_update(event.event_id, update)
             case EventType.EVENT_TYPE_WORKFLOW_EXECUTION_UPDATE_COMPLETED:
                 if attributes.accepted_event_id in self._answers:
                     resolution = self._content(attributes.outcome.success, InputResolution)

@@ -152,7 +152,7 @@ class PendingInputs:
         pending = self.in_order()
         updates: list[SearchAttributeUpdate[Any]] = []
         if _ids(pending) != self._published:
-            briefs = [pending_inputs.without_details(each) for each in pending]
+            briefs = [pending_inputs.brief(each) for each in pending]
             workflow.upsert_memo({pending_inputs.MEMO: PendingInputsMemo(inputs=briefs)})
             since = search_attributes.WAITING_SINCE
             if pending:

@@ -68,7 +68,7 @@ class AgentWorkflow(workflows.AgentWorkflow):
 
     @submit_input.validator
     def _check_input(self, submitted: SubmitInput) -> None:
-        loop = self._tool_loop()
+        loop = self._tool_loop(UpdateRefusal.INPUT_NOT_FOUND)
         if loop.mailbox.repeated(submitted.update_id) is None:
             self._require_running()
             loop.inputs.check(submitted)
@@ -143,11 +143,10 @@ class AgentWorkflow(workflows.AgentWorkflow):
     def _has_ended(self) -> bool:
         return self._lifecycle.phase in phases.TERMINAL
 
-    def _tool_loop(self) -> ToolLoop:
+    def _tool_loop(self, otherwise: UpdateRefusal = UpdateRefusal.MESSAGES_NOT_TAKEN) -> ToolLoop:
         if not isinstance(self._loop, ToolLoop):
             # Its runs go back to 0.1.0, which knows no updates.
-            message = "an agent without tools asks nobody, and takes no messages"
-            raise refusal(UpdateRefusal.MESSAGES_NOT_TAKEN, message)
+            raise refusal(otherwise, "an agent without tools asks nobody, and takes no messages")
         return self._loop
 
     def _require_running(self) -> None:
