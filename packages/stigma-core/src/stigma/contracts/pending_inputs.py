@@ -94,7 +94,7 @@ def without_details(found: PendingInput) -> PendingInput:
     short = PendingInput()
     short.CopyFrom(found)
     for name in ("arguments_json", "schema", "question"):
-        short.ClearField(name)  # type: ignore[arg-type]
+        short.ClearField(name)
     return short
 
 
