@@ -74,6 +74,7 @@ ROWS = (
     "what stops an agent stops those below it",
     "agents below wait for people too",
     "kills leave no budget exceeded and no agent behind",
+    "a conversation is made smaller for its model",
     "MCP, outcome OK: texts, else structured content, else what it is",
     "MCP, outcome ERROR: the tool's own words",
     "MCP, outcome REFUSED: no such tool, arguments that it does not take",

@@ -19,9 +19,11 @@ from stigma.agent.v1.agent_execution_pb2 import Message, ToolCall, ToolResult
 from stigma.agent.v1.agent_pb2 import Tool
 from stigma.contracts import conversation, payloads, pending_inputs, tool_results, tools
 from stigma.contracts.activities import CONVERSE
+from stigma.contracts.compaction import compacted
 from stigma.contracts.workflows import SUBMIT_INPUT
 from stigma.internal.v1.execution_pb2 import (
     AgentWorkflowInput,
+    Compaction,
     ConversationItem,
     ConverseRequest,
     ConverseResponse,
@@ -73,21 +75,37 @@ class ConversationHistory:
         """Return the result of a call; None while there is none."""
         return self._results.get(call)
 
-    def messages(self, items: Iterable[ConversationItem], step: int) -> list[Message]:
+    def messages(
+        self,
+        items: Iterable[ConversationItem],
+        step: int,
+        compaction: Compaction | None = None,
+    ) -> list[Message]:
         """Return the task, the carried messages, what items name, and what was sent before a step.
+
+        Args:
+            items: what follows the carried messages.
+            step: the step that these messages are for.
+            compaction: what of them is left out.
 
         Raises:
             KeyError: a step that this run has no answer of, up to the last event.
         """
-        found = [conversation.task_message(self.request.spec), *self.request.carried.messages]
+        carried = self.request.carried
+        first = carried.turn.step if carried.HasField("turn") else carried.steps + 1
+        steps: dict[int, list[Message]] = {}
+        last = first
         for item in items:
             if item.HasField("inline"):
-                found.append(item.inline)
+                steps.setdefault(last, []).append(item.inline)
                 continue
             for each in range(item.steps.first, item.steps.last + 1):
-                found += self._sent.get(each, ())
-                found += conversation.messages(self._answers[each], self._results)
-        return [*found, *self._sent.get(step, ())]
+                answered = conversation.messages(self._answers[each], self._results)
+                steps[each] = [*self._sent.get(each, ()), *answered]
+            last = item.steps.last
+        task, sent = conversation.task_message(self.request.spec), self._sent.get(step, ())
+        left = compacted(carried.messages, first, steps.items(), compaction or Compaction())
+        return [task, *left, *sent]
 
     async def add(self, event: HistoryEvent) -> None:
         """Take in the next event."""

@@ -61,6 +61,9 @@ MAX_SUB_AGENTS_BYTES = 192 * 1024
 MAX_SUB_AGENT_NAMES = 64
 # How long an execution that was stopped waits for the end of the agents below it.
 SUB_AGENTS_STOP_GRACE = timedelta(seconds=30)
+# Last steps of a conversation that stay as they are when it is made smaller.
+DEFAULT_KEEP_STEPS = 3
+MAX_KEEP_STEPS = 100
 # How long executions wait for people, unless they say otherwise, and at most.
 DEFAULT_INPUT_TIMEOUT = timedelta(hours=24)
 MAX_INPUT_TIMEOUT = timedelta(days=30)

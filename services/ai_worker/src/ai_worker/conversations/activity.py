@@ -75,7 +75,7 @@ def _model_call(request: ConverseRequest, found: ConversationHistory) -> ModelCa
         step=request.step,
         model=request.model,
         instructions=configuration.instructions(spec.agent, spec.env),
-        messages=found.messages(request.items, request.step),
+        messages=found.messages(request.items, request.step, request.compaction),
         settings=request.settings,
         output_schema=spec.agent.output_schema,
         price_required=settings.cost_usd > 0,

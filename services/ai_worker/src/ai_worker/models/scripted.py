@@ -61,7 +61,7 @@ class ScriptedProvider:
         if step.HasField("delay"):
             await asyncio.sleep(step.delay.ToTimedelta().total_seconds())
         if step.HasField("failure"):
-            _raise_failure(step.failure, attempt)
+            _raise_failure(step.failure, request, attempt)
         text = _fill_in(step.text, request)
         is_cut = step.HasField("cut") and _is_played(step.cut.attempts, attempt)
         await _write(text, step.chunk_delay.ToTimedelta(), is_cut=is_cut)
@@ -93,8 +93,9 @@ async def _write(text: str, delay: timedelta, *, is_cut: bool) -> None:
         await asyncio.sleep(delay.total_seconds())
 
 
-def _raise_failure(failure: ScriptFailure, attempt: int) -> None:
-    if not _is_played(failure.attempts, attempt):
+def _raise_failure(failure: ScriptFailure, request: ModelCallRequest, attempt: int) -> None:
+    size = sum(message.ByteSize() for message in request.messages)
+    if not _is_played(failure.attempts, attempt) or size < failure.min_bytes:
         return
     message = " ".join(failure.message.split()) or "the script says so"
     raise CallError(failure.reason or FAILURE_REASON_INTERNAL, message)

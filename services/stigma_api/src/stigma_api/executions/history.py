@@ -191,7 +191,7 @@ class HistoryReader:
             # One run has one model.
             request = self._content(attributes.input, ConverseRequest)
             self._model = self._model or (await request.read()).model
-            step = facts.ModelCallStarted(*ids, number, self._model)
+            step = facts.ModelCallStarted(*ids, number, self._model, request)
             self._conversing.add(event_id)
         elif name in DELIVERIES:
             delivery = self._content(attributes.input, DeliverCallbackRequest)

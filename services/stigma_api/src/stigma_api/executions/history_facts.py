@@ -20,6 +20,7 @@ from stigma.internal.v1.execution_pb2 import (
     AgentWorkflowInput,
     Bind,
     CarriedState,
+    ConverseRequest,
     ConverseResponse,
     DeliverCallbackRequest,
     DeliverCallbackResponse,
@@ -149,6 +150,8 @@ class ModelCallStarted(Step):
 
     number: int
     model: str
+    request: Content[ConverseRequest] | None = None
+    """Of an agent with tools."""
 
 
 @dataclass(frozen=True)

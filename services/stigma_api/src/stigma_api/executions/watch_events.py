@@ -150,10 +150,8 @@ class AgentEventMapper(WatchEventMapper[WatchAgentExecutionResponse]):
         match fact:
             case facts.RunStarted():
                 return await self._map_start(fact)
-            case facts.ModelCallStarted(number=number, model=model):
-                self._progress.call_started(number)
-                call = ModelCallStarted(step=number, model=model)
-                return [self.response(model_call_started=call)]
+            case facts.ModelCallStarted():
+                return await self._map_model_call(fact)
             case facts.ModelCallCompleted():
                 self._progress.call_ended()
                 return await self._map_answer(fact)
@@ -180,6 +178,17 @@ class AgentEventMapper(WatchEventMapper[WatchAgentExecutionResponse]):
                 received = MessageReceived(by=sent.principal, text=sent.text)
                 return [self.response(message_received=received)]
         return []
+
+    async def _map_model_call(
+        self, fact: facts.ModelCallStarted
+    ) -> Sequence[WatchAgentExecutionResponse]:
+        self._progress.call_started(fact.number)
+        call = ModelCallStarted(step=fact.number, model=fact.model)
+        if fact.request is not None:
+            compaction = (await self.decode_if_new(fact.request)).compaction
+            call.cleared_before = compaction.cleared_before
+            call.dropped_before = compaction.dropped_before
+        return [self.response(model_call_started=call)]
 
     async def _map_tool_call(
         self, fact: facts.ToolCallStarted | facts.ToolCallEnded

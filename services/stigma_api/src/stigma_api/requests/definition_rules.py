@@ -14,6 +14,7 @@ from stigma.agent.v1.agent_pb2 import (
     AgentConfig,
     AgentLimits,
     AgentSpec,
+    ContextStrategy,
     FailureReason,
     ScriptStep,
 )
@@ -59,6 +60,7 @@ def check_agent_spec(found: Violations, at: str, spec: AgentSpec) -> None:
         check_schema(found, f"{at}.output_schema", spec.output_schema)
         check_tools(found, f"{at}.tools", spec.tools)
         check_approval(found, f"{at}.approval", spec.approval)
+    _context(found, f"{at}.context", spec)
     _limits(found, f"{at}.limits", spec.limits)
     _settings(found, f"{at}.model_settings", spec)
     found.require(len(spec.env) <= limits.MAX_ENV, f"{at}.env", f"at most {limits.MAX_ENV} names")
@@ -142,6 +144,18 @@ def _config(found: Violations, config: AgentConfig) -> None:
     found.duration("config.timeout", config, "timeout")
     _temperature(found, "config.temperature", config.temperature)
     _limits(found, "config.limits", config.limits)
+
+
+def _context(found: Violations, at: str, spec: AgentSpec) -> None:
+    if not spec.HasField("context"):
+        return
+    context = spec.context
+    found.require(spec.tools, at, "is only for an agent with tools")
+    found.require(context.max_tokens >= 0, f"{at}.max_tokens", "must not be negative")
+    known = context.strategy in ContextStrategy.values()
+    found.require(known, f"{at}.strategy", "is not known to this release")
+    fine = 0 <= context.keep_steps <= limits.MAX_KEEP_STEPS
+    found.require(fine, f"{at}.keep_steps", f"must be from 1 to {limits.MAX_KEEP_STEPS}")
 
 
 def _limits(found: Violations, at: str, value: AgentLimits) -> None:

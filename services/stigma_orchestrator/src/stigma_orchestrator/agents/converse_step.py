@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from temporalio import workflow
 from temporalio.exceptions import ActivityError
@@ -12,7 +12,12 @@ from stigma.agent.v1.agent_execution_pb2 import ToolResult
 from stigma.agent.v1.agent_pb2 import ModelSettings
 from stigma.contracts import tools
 from stigma.contracts.activities import ConversationActivities
-from stigma.internal.v1.execution_pb2 import ConversationItem, ConverseRequest, ConverseResponse
+from stigma.internal.v1.execution_pb2 import (
+    Compaction,
+    ConversationItem,
+    ConverseRequest,
+    ConverseResponse,
+)
 from stigma_orchestrator.agents.model_step import model_call_failure, model_call_options
 from stigma_orchestrator.agents.step import StepContext
 
@@ -30,6 +35,8 @@ class ConverseStep:
     """Results of the step before that no other event of history holds."""
     sent: Sequence[str] = ()
     """Messages sent to the execution since the step before."""
+    compaction: Compaction = field(default_factory=Compaction)
+    """What of the conversation is left out."""
 
     async def run(self) -> ConverseResponse:
         """Call the model.
@@ -46,6 +53,7 @@ class ConverseStep:
             partial_text=self.context.spec.partial_text,
             results=self.results,
             sent_messages=self.sent,
+            compaction=self.compaction,
         )
         try:
             return await workflow.execute_activity_method(

@@ -29,6 +29,7 @@ from stigma.internal.v1.execution_pb2 import (
 from stigma_orchestrator.agents.agent_work import CARRIED_CONTENT, AgentWork
 from stigma_orchestrator.agents.batch import Batch
 from stigma_orchestrator.agents.call_gate import Gates
+from stigma_orchestrator.agents.context_window import ContextWindow
 from stigma_orchestrator.agents.converse_step import ConverseStep
 from stigma_orchestrator.agents.ending import completed
 from stigma_orchestrator.agents.inputs import PendingInputs
@@ -65,6 +66,7 @@ class ToolLoop(AgentWork):
             rules=dict(carried.turn.rules),
         )
         self._ledger = Ledger(request, self._budget)
+        self._context_window = ContextWindow(request.spec.agent.context)
         self._batch: Batch | None = None
         self._untold: list[ToolResult] = []
         self._open: Turn | None = None
@@ -100,7 +102,7 @@ class ToolLoop(AgentWork):
 
     @override
     def _messages_to_carry(self) -> list[Message]:
-        return self.conversation.messages_after_task(self._open)
+        return self.conversation.messages_after_task(self._open, self._context_window.compaction)
 
     @property
     def _is_input_required(self) -> bool:
@@ -135,13 +137,33 @@ class ToolLoop(AgentWork):
         model, step = self._context.configuration.model, self._budget.steps + 1
         items, sent = list(self.conversation.items()), self.mailbox.take_unread()
         results, self._untold = self._untold, []
-        left = self._budget.tokens_left()
-        answer = await ConverseStep(self._context, step, items, left, results, sent).run()
+        self._context_window.prepare(step)
+        call = ConverseStep(
+            self._context,
+            step,
+            items,
+            self._budget.tokens_left(),
+            results,
+            sent,
+            self._context_window.compaction,
+        )
+        answer = await self._call(call)
         self._budget.add_answer(model, answer)
+        self._context_window.note(answer)
         turn = Turn(step, answer, {}, _correction(answer), sent)
         self.conversation.add(turn)
         self._budget.add_tool_calls(model, len(list(conversation.calls(answer))))
         return turn
+
+    async def _call(self, call: ConverseStep) -> ConverseResponse:
+        """Call the model; once more with a smaller conversation, if the provider wants that."""
+        try:
+            return await call.run()
+        except AgentFailedError as error:
+            too_long = error.failure.reason == FailureReason.FAILURE_REASON_CONTEXT_LENGTH
+            if not too_long or not self._context_window.shrink(call.number):
+                raise
+        return await call.run()
 
     async def _make_calls(self, turn: Turn) -> bool:
         """Make the calls of a turn; return False where some of them still wait."""

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 
 from stigma.agent.v1.agent_execution_pb2 import Message, ToolResult
 from stigma.contracts import conversation
+from stigma.contracts.compaction import compacted
 from stigma.internal.v1.execution_pb2 import (
     AgentWorkflowInput,
+    Compaction,
     ConversationItem,
     ConverseResponse,
     StepRange,
@@ -32,7 +34,9 @@ class Turns:
 
     def __init__(self, request: AgentWorkflowInput) -> None:
         self._task = conversation.task_message(request.spec)
-        self._carried = request.carried.messages
+        carried = request.carried
+        self._carried = carried.messages
+        self._first = carried.turn.step if carried.HasField("turn") else carried.steps + 1
         self._turns: list[Turn] = []
 
     @property
@@ -62,18 +66,21 @@ class Turns:
         """The whole conversation, the task included."""
         return [self._task, *self.messages_after_task()]
 
-    def messages_after_task(self, open_turn: Turn | None = None) -> list[Message]:
+    def messages_after_task(
+        self, open_turn: Turn | None = None, compaction: Compaction | None = None
+    ) -> list[Message]:
         """Return the messages without the task, which the request holds already.
 
         Args:
             open_turn: the last turn, of which only what comes before its answer is returned.
+            compaction: what is left out.
         """
-        found = list(self._carried)
-        for turn in self._turns:
-            found += map(conversation.sent_message, turn.sent)
-            if turn is open_turn:
-                break
-            found += conversation.messages(turn.answer, turn.results)
-            if turn.correction is not None:
-                found.append(turn.correction)
-        return found
+        steps = ((turn.step, self._messages(turn, open_turn)) for turn in self._turns)
+        return list(compacted(self._carried, self._first, steps, compaction or Compaction()))
+
+    def _messages(self, turn: Turn, open_turn: Turn | None) -> list[Message]:
+        found = [conversation.sent_message(each) for each in turn.sent]
+        if turn is open_turn:
+            return found
+        found += conversation.messages(turn.answer, turn.results)
+        return found if turn.correction is None else [*found, turn.correction]

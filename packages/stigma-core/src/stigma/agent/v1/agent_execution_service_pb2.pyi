@@ -764,19 +764,27 @@ class ModelCallStarted(_message.Message):
 
     STEP_FIELD_NUMBER: _builtins.int
     MODEL_FIELD_NUMBER: _builtins.int
+    CLEARED_BEFORE_FIELD_NUMBER: _builtins.int
+    DROPPED_BEFORE_FIELD_NUMBER: _builtins.int
     step: _builtins.int
     """Counts from 1."""
     model: _builtins.str
     """"provider:model"."""
+    cleared_before: _builtins.int
+    """Results of steps before this one are cleared in what the model is sent."""
+    dropped_before: _builtins.int
+    """Steps before this one are dropped from what the model is sent."""
     def __init__(
         self,
         *,
         step: _builtins.int = ...,
         model: _builtins.str = ...,
+        cleared_before: _builtins.int = ...,
+        dropped_before: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model", "step", b"step"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cleared_before", b"cleared_before", "dropped_before", b"dropped_before", "model", b"model", "step", b"step"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

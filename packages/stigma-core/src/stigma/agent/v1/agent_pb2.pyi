@@ -21,6 +21,34 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _ContextStrategy:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ContextStrategyEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ContextStrategy.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    CONTEXT_STRATEGY_UNSPECIFIED: _ContextStrategy.ValueType  # 0
+    """As FAIL."""
+    CONTEXT_STRATEGY_FAIL: _ContextStrategy.ValueType  # 1
+    """The execution fails with CONTEXT_LENGTH."""
+    CONTEXT_STRATEGY_CLEAR_RESULTS: _ContextStrategy.ValueType  # 2
+    """Results of old tool calls are replaced by a note of their size."""
+    CONTEXT_STRATEGY_DROP: _ContextStrategy.ValueType  # 3
+    """The same; where that is not enough, old steps are dropped, answers and results together."""
+
+class ContextStrategy(_ContextStrategy, metaclass=_ContextStrategyEnumTypeWrapper):
+    """What is done with a conversation that is too long for the model."""
+
+CONTEXT_STRATEGY_UNSPECIFIED: ContextStrategy.ValueType  # 0
+"""As FAIL."""
+CONTEXT_STRATEGY_FAIL: ContextStrategy.ValueType  # 1
+"""The execution fails with CONTEXT_LENGTH."""
+CONTEXT_STRATEGY_CLEAR_RESULTS: ContextStrategy.ValueType  # 2
+"""Results of old tool calls are replaced by a note of their size."""
+CONTEXT_STRATEGY_DROP: ContextStrategy.ValueType  # 3
+"""The same; where that is not enough, old steps are dropped, answers and results together."""
+Global___ContextStrategy: _TypeAlias = ContextStrategy  # noqa: Y015
+
 class _ApprovalRequirement:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -290,6 +318,7 @@ class AgentSpec(_message.Message):
     SCRIPT_FIELD_NUMBER: _builtins.int
     TOOLS_FIELD_NUMBER: _builtins.int
     APPROVAL_FIELD_NUMBER: _builtins.int
+    CONTEXT_FIELD_NUMBER: _builtins.int
     description: _builtins.str
     """For people."""
     model: _builtins.str
@@ -328,6 +357,10 @@ class AgentSpec(_message.Message):
     def approval(self) -> Global___ApprovalPolicy:
         """Which calls of tools need a person's approval. A call that no rule is for needs one."""
 
+    @_builtins.property
+    def context(self) -> Global___ContextPolicy:
+        """How the conversation is kept small enough for the model. Only of agents with tools."""
+
     def __init__(
         self,
         *,
@@ -342,14 +375,47 @@ class AgentSpec(_message.Message):
         script: Global___Script | None = ...,
         tools: _abc.Iterable[Global___Tool] | None = ...,
         approval: Global___ApprovalPolicy | None = ...,
+        context: Global___ContextPolicy | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["approval", b"approval", "limits", b"limits", "model_settings", b"model_settings", "script", b"script"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["approval", b"approval", "context", b"context", "limits", b"limits", "model_settings", b"model_settings", "script", b"script"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["allowed_models", b"allowed_models", "approval", b"approval", "description", b"description", "env", b"env", "instructions", b"instructions", "limits", b"limits", "model", b"model", "model_settings", b"model_settings", "output_schema", b"output_schema", "script", b"script", "tools", b"tools"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allowed_models", b"allowed_models", "approval", b"approval", "context", b"context", "description", b"description", "env", b"env", "instructions", b"instructions", "limits", b"limits", "model", b"model", "model_settings", b"model_settings", "output_schema", b"output_schema", "script", b"script", "tools", b"tools"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___AgentSpec: _TypeAlias = AgentSpec  # noqa: Y015
+
+@_typing.final
+class ContextPolicy(_message.Message):
+    """How a conversation is kept small enough for the model. Its history keeps all of it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MAX_TOKENS_FIELD_NUMBER: _builtins.int
+    STRATEGY_FIELD_NUMBER: _builtins.int
+    KEEP_STEPS_FIELD_NUMBER: _builtins.int
+    max_tokens: _builtins.int
+    """Tokens of one model call, input and output, at which the conversation is made smaller before the
+    next one. Zero: only when the provider refuses it as too long.
+    """
+    strategy: Global___ContextStrategy.ValueType
+    """What is done."""
+    keep_steps: _builtins.int
+    """So many of the last steps stay as they are; 3 by default."""
+    def __init__(
+        self,
+        *,
+        max_tokens: _builtins.int = ...,
+        strategy: Global___ContextStrategy.ValueType = ...,
+        keep_steps: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["keep_steps", b"keep_steps", "max_tokens", b"max_tokens", "strategy", b"strategy"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ContextPolicy: _TypeAlias = ContextPolicy  # noqa: Y015
 
 @_typing.final
 class ApprovalPolicy(_message.Message):
@@ -1144,22 +1210,26 @@ class ScriptFailure(_message.Message):
     REASON_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
     ATTEMPTS_FIELD_NUMBER: _builtins.int
+    MIN_BYTES_FIELD_NUMBER: _builtins.int
     reason: Global___FailureReason.ValueType
     """One of the failure reasons a real provider has."""
     message: _builtins.str
     """What the provider says."""
     attempts: _builtins.int
     """The first so many attempts of this step fail, then it answers. Zero: every attempt fails."""
+    min_bytes: _builtins.int
+    """It fails only if the conversation has so many bytes or more."""
     def __init__(
         self,
         *,
         reason: Global___FailureReason.ValueType = ...,
         message: _builtins.str = ...,
         attempts: _builtins.int = ...,
+        min_bytes: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "message", b"message", "reason", b"reason"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "message", b"message", "min_bytes", b"min_bytes", "reason", b"reason"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -475,6 +475,32 @@ class CarriedState(_message.Message):
 Global___CarriedState: _TypeAlias = CarriedState  # noqa: Y015
 
 @_typing.final
+class Compaction(_message.Message):
+    """How a conversation has been made smaller for the model."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CLEARED_BEFORE_FIELD_NUMBER: _builtins.int
+    DROPPED_BEFORE_FIELD_NUMBER: _builtins.int
+    cleared_before: _builtins.int
+    """Results of steps before this one are cleared."""
+    dropped_before: _builtins.int
+    """Steps before this one are dropped."""
+    def __init__(
+        self,
+        *,
+        cleared_before: _builtins.int = ...,
+        dropped_before: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cleared_before", b"cleared_before", "dropped_before", b"dropped_before"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Compaction: _TypeAlias = Compaction  # noqa: Y015
+
+@_typing.final
 class OpenTurn(_message.Message):
     """A turn whose calls wait for people."""
 
@@ -897,6 +923,7 @@ class ConverseRequest(_message.Message):
     PARTIAL_TEXT_FIELD_NUMBER: _builtins.int
     RESULTS_FIELD_NUMBER: _builtins.int
     SENT_MESSAGES_FIELD_NUMBER: _builtins.int
+    COMPACTION_FIELD_NUMBER: _builtins.int
     execution_id: _builtins.str
     """For logs and traces."""
     step: _builtins.int
@@ -923,6 +950,10 @@ class ConverseRequest(_message.Message):
     def sent_messages(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Messages sent to the execution since the step before: they follow its results."""
 
+    @_builtins.property
+    def compaction(self) -> Global___Compaction:
+        """How the conversation is made smaller."""
+
     def __init__(
         self,
         *,
@@ -934,10 +965,11 @@ class ConverseRequest(_message.Message):
         partial_text: _builtins.bool = ...,
         results: _abc.Iterable[_agent_execution_pb2.ToolResult] | None = ...,
         sent_messages: _abc.Iterable[_builtins.str] | None = ...,
+        compaction: Global___Compaction | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["settings", b"settings"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["compaction", b"compaction", "settings", b"settings"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["execution_id", b"execution_id", "items", b"items", "model", b"model", "partial_text", b"partial_text", "results", b"results", "sent_messages", b"sent_messages", "settings", b"settings", "step", b"step"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["compaction", b"compaction", "execution_id", b"execution_id", "items", b"items", "model", b"model", "partial_text", b"partial_text", "results", b"results", "sent_messages", b"sent_messages", "settings", b"settings", "step", b"step"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -25,6 +25,63 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// What is done with a conversation that is too long for the model.
+type ContextStrategy int32
+
+const (
+	// As FAIL.
+	ContextStrategy_CONTEXT_STRATEGY_UNSPECIFIED ContextStrategy = 0
+	// The execution fails with CONTEXT_LENGTH.
+	ContextStrategy_CONTEXT_STRATEGY_FAIL ContextStrategy = 1
+	// Results of old tool calls are replaced by a note of their size.
+	ContextStrategy_CONTEXT_STRATEGY_CLEAR_RESULTS ContextStrategy = 2
+	// The same; where that is not enough, old steps are dropped, answers and results together.
+	ContextStrategy_CONTEXT_STRATEGY_DROP ContextStrategy = 3
+)
+
+// Enum value maps for ContextStrategy.
+var (
+	ContextStrategy_name = map[int32]string{
+		0: "CONTEXT_STRATEGY_UNSPECIFIED",
+		1: "CONTEXT_STRATEGY_FAIL",
+		2: "CONTEXT_STRATEGY_CLEAR_RESULTS",
+		3: "CONTEXT_STRATEGY_DROP",
+	}
+	ContextStrategy_value = map[string]int32{
+		"CONTEXT_STRATEGY_UNSPECIFIED":   0,
+		"CONTEXT_STRATEGY_FAIL":          1,
+		"CONTEXT_STRATEGY_CLEAR_RESULTS": 2,
+		"CONTEXT_STRATEGY_DROP":          3,
+	}
+)
+
+func (x ContextStrategy) Enum() *ContextStrategy {
+	p := new(ContextStrategy)
+	*p = x
+	return p
+}
+
+func (x ContextStrategy) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (ContextStrategy) Descriptor() protoreflect.EnumDescriptor {
+	return file_stigma_agent_v1_agent_proto_enumTypes[0].Descriptor()
+}
+
+func (ContextStrategy) Type() protoreflect.EnumType {
+	return &file_stigma_agent_v1_agent_proto_enumTypes[0]
+}
+
+func (x ContextStrategy) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use ContextStrategy.Descriptor instead.
+func (ContextStrategy) EnumDescriptor() ([]byte, []int) {
+	return file_stigma_agent_v1_agent_proto_rawDescGZIP(), []int{0}
+}
+
 // What a rule asks for.
 type ApprovalRequirement int32
 
@@ -66,11 +123,11 @@ func (x ApprovalRequirement) String() string {
 }
 
 func (ApprovalRequirement) Descriptor() protoreflect.EnumDescriptor {
-	return file_stigma_agent_v1_agent_proto_enumTypes[0].Descriptor()
+	return file_stigma_agent_v1_agent_proto_enumTypes[1].Descriptor()
 }
 
 func (ApprovalRequirement) Type() protoreflect.EnumType {
-	return &file_stigma_agent_v1_agent_proto_enumTypes[0]
+	return &file_stigma_agent_v1_agent_proto_enumTypes[1]
 }
 
 func (x ApprovalRequirement) Number() protoreflect.EnumNumber {
@@ -79,7 +136,7 @@ func (x ApprovalRequirement) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use ApprovalRequirement.Descriptor instead.
 func (ApprovalRequirement) EnumDescriptor() ([]byte, []int) {
-	return file_stigma_agent_v1_agent_proto_rawDescGZIP(), []int{0}
+	return file_stigma_agent_v1_agent_proto_rawDescGZIP(), []int{1}
 }
 
 // What happens to a call that nobody approves in time.
@@ -119,11 +176,11 @@ func (x ApprovalExpiry) String() string {
 }
 
 func (ApprovalExpiry) Descriptor() protoreflect.EnumDescriptor {
-	return file_stigma_agent_v1_agent_proto_enumTypes[1].Descriptor()
+	return file_stigma_agent_v1_agent_proto_enumTypes[2].Descriptor()
 }
 
 func (ApprovalExpiry) Type() protoreflect.EnumType {
-	return &file_stigma_agent_v1_agent_proto_enumTypes[1]
+	return &file_stigma_agent_v1_agent_proto_enumTypes[2]
 }
 
 func (x ApprovalExpiry) Number() protoreflect.EnumNumber {
@@ -132,7 +189,7 @@ func (x ApprovalExpiry) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use ApprovalExpiry.Descriptor instead.
 func (ApprovalExpiry) EnumDescriptor() ([]byte, []int) {
-	return file_stigma_agent_v1_agent_proto_rawDescGZIP(), []int{1}
+	return file_stigma_agent_v1_agent_proto_rawDescGZIP(), []int{2}
 }
 
 // Why an agent, one of its model calls, or a workflow did not succeed.
@@ -272,11 +329,11 @@ func (x FailureReason) String() string {
 }
 
 func (FailureReason) Descriptor() protoreflect.EnumDescriptor {
-	return file_stigma_agent_v1_agent_proto_enumTypes[2].Descriptor()
+	return file_stigma_agent_v1_agent_proto_enumTypes[3].Descriptor()
 }
 
 func (FailureReason) Type() protoreflect.EnumType {
-	return &file_stigma_agent_v1_agent_proto_enumTypes[2]
+	return &file_stigma_agent_v1_agent_proto_enumTypes[3]
 }
 
 func (x FailureReason) Number() protoreflect.EnumNumber {
@@ -285,7 +342,7 @@ func (x FailureReason) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use FailureReason.Descriptor instead.
 func (FailureReason) EnumDescriptor() ([]byte, []int) {
-	return file_stigma_agent_v1_agent_proto_rawDescGZIP(), []int{2}
+	return file_stigma_agent_v1_agent_proto_rawDescGZIP(), []int{3}
 }
 
 // One immutable version of a registered agent.
@@ -414,7 +471,9 @@ type AgentSpec struct {
 	// What the model may call. Names differ, also where case, dashes and underscores are ignored.
 	Tools []*Tool `protobuf:"bytes,10,rep,name=tools,proto3" json:"tools,omitempty"`
 	// Which calls of tools need a person's approval. A call that no rule is for needs one.
-	Approval      *ApprovalPolicy `protobuf:"bytes,11,opt,name=approval,proto3" json:"approval,omitempty"`
+	Approval *ApprovalPolicy `protobuf:"bytes,11,opt,name=approval,proto3" json:"approval,omitempty"`
+	// How the conversation is kept small enough for the model. Only of agents with tools.
+	Context       *ContextPolicy `protobuf:"bytes,12,opt,name=context,proto3" json:"context,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -526,6 +585,78 @@ func (x *AgentSpec) GetApproval() *ApprovalPolicy {
 	return nil
 }
 
+func (x *AgentSpec) GetContext() *ContextPolicy {
+	if x != nil {
+		return x.Context
+	}
+	return nil
+}
+
+// How a conversation is kept small enough for the model. Its history keeps all of it.
+type ContextPolicy struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Tokens of one model call, input and output, at which the conversation is made smaller before the
+	// next one. Zero: only when the provider refuses it as too long.
+	MaxTokens int64 `protobuf:"varint,1,opt,name=max_tokens,json=maxTokens,proto3" json:"max_tokens,omitempty"`
+	// What is done.
+	Strategy ContextStrategy `protobuf:"varint,2,opt,name=strategy,proto3,enum=stigma.agent.v1.ContextStrategy" json:"strategy,omitempty"`
+	// So many of the last steps stay as they are; 3 by default.
+	KeepSteps     int32 `protobuf:"varint,3,opt,name=keep_steps,json=keepSteps,proto3" json:"keep_steps,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ContextPolicy) Reset() {
+	*x = ContextPolicy{}
+	mi := &file_stigma_agent_v1_agent_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ContextPolicy) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ContextPolicy) ProtoMessage() {}
+
+func (x *ContextPolicy) ProtoReflect() protoreflect.Message {
+	mi := &file_stigma_agent_v1_agent_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ContextPolicy.ProtoReflect.Descriptor instead.
+func (*ContextPolicy) Descriptor() ([]byte, []int) {
+	return file_stigma_agent_v1_agent_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *ContextPolicy) GetMaxTokens() int64 {
+	if x != nil {
+		return x.MaxTokens
+	}
+	return 0
+}
+
+func (x *ContextPolicy) GetStrategy() ContextStrategy {
+	if x != nil {
+		return x.Strategy
+	}
+	return ContextStrategy_CONTEXT_STRATEGY_UNSPECIFIED
+}
+
+func (x *ContextPolicy) GetKeepSteps() int32 {
+	if x != nil {
+		return x.KeepSteps
+	}
+	return 0
+}
+
 // Which calls of tools need a person's approval: the first rule that is for a call decides. A call
 // that no rule is for, or whose rule cannot be evaluated, needs an approval. Questions and tools of
 // clients are answered by people anyway: for those only REFUSE has a meaning.
@@ -539,7 +670,7 @@ type ApprovalPolicy struct {
 
 func (x *ApprovalPolicy) Reset() {
 	*x = ApprovalPolicy{}
-	mi := &file_stigma_agent_v1_agent_proto_msgTypes[2]
+	mi := &file_stigma_agent_v1_agent_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -551,7 +682,7 @@ func (x *ApprovalPolicy) String() string {
 func (*ApprovalPolicy) ProtoMessage() {}
 
 func (x *ApprovalPolicy) ProtoReflect() protoreflect.Message {
-	mi := &file_stigma_agent_v1_agent_proto_msgTypes[2]
+	mi := &file_stigma_agent_v1_agent_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -564,7 +695,7 @@ func (x *ApprovalPolicy) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApprovalPolicy.ProtoReflect.Descriptor instead.
 func (*ApprovalPolicy) Descriptor() ([]byte, []int) {
-	return file_stigma_agent_v1_agent_proto_rawDescGZIP(), []int{2}
+	return file_stigma_agent_v1_agent_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *ApprovalPolicy) GetRules() []*ApprovalRule {
@@ -603,7 +734,7 @@ type ApprovalRule struct {
 
 func (x *ApprovalRule) Reset() {
 	*x = ApprovalRule{}
-	mi := &file_stigma_agent_v1_agent_proto_msgTypes[3]
+	mi := &file_stigma_agent_v1_agent_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -615,7 +746,7 @@ func (x *ApprovalRule) String() string {
 func (*ApprovalRule) ProtoMessage() {}
 
 func (x *ApprovalRule) ProtoReflect() protoreflect.Message {
-	mi := &file_stigma_agent_v1_agent_proto_msgTypes[3]
+	mi := &file_stigma_agent_v1_agent_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -628,7 +759,7 @@ func (x *ApprovalRule) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApprovalRule.ProtoReflect.Descriptor instead.
 func (*ApprovalRule) Descriptor() ([]byte, []int) {
-	return file_stigma_agent_v1_agent_proto_rawDescGZIP(), []int{3}
+	return file_stigma_agent_v1_agent_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *ApprovalRule) GetTools() []string {
@@ -727,7 +858,7 @@ type Tool struct {
 
 func (x *Tool) Reset() {
 	*x = Tool{}
-	mi := &file_stigma_agent_v1_agent_proto_msgTypes[4]
+	mi := &file_stigma_agent_v1_agent_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -739,7 +870,7 @@ func (x *Tool) String() string {
 func (*Tool) ProtoMessage() {}
 
 func (x *Tool) ProtoReflect() protoreflect.Message {
-	mi := &file_stigma_agent_v1_agent_proto_msgTypes[4]
+	mi := &file_stigma_agent_v1_agent_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -752,7 +883,7 @@ func (x *Tool) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Tool.ProtoReflect.Descriptor instead.
 func (*Tool) Descriptor() ([]byte, []int) {
-	return file_stigma_agent_v1_agent_proto_rawDescGZIP(), []int{4}
+	return file_stigma_agent_v1_agent_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Tool) GetName() string {
@@ -927,7 +1058,7 @@ type ActivityTool struct {
 
 func (x *ActivityTool) Reset() {
 	*x = ActivityTool{}
-	mi := &file_stigma_agent_v1_agent_proto_msgTypes[5]
+	mi := &file_stigma_agent_v1_agent_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -939,7 +1070,7 @@ func (x *ActivityTool) String() string {
 func (*ActivityTool) ProtoMessage() {}
 
 func (x *ActivityTool) ProtoReflect() protoreflect.Message {
-	mi := &file_stigma_agent_v1_agent_proto_msgTypes[5]
+	mi := &file_stigma_agent_v1_agent_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -952,7 +1083,7 @@ func (x *ActivityTool) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ActivityTool.ProtoReflect.Descriptor instead.
 func (*ActivityTool) Descriptor() ([]byte, []int) {
-	return file_stigma_agent_v1_agent_proto_rawDescGZIP(), []int{5}
+	return file_stigma_agent_v1_agent_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *ActivityTool) GetType() string {
@@ -985,7 +1116,7 @@ type WorkflowTool struct {
 
 func (x *WorkflowTool) Reset() {
 	*x = WorkflowTool{}
-	mi := &file_stigma_agent_v1_agent_proto_msgTypes[6]
+	mi := &file_stigma_agent_v1_agent_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -997,7 +1128,7 @@ func (x *WorkflowTool) String() string {
 func (*WorkflowTool) ProtoMessage() {}
 
 func (x *WorkflowTool) ProtoReflect() protoreflect.Message {
-	mi := &file_stigma_agent_v1_agent_proto_msgTypes[6]
+	mi := &file_stigma_agent_v1_agent_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1010,7 +1141,7 @@ func (x *WorkflowTool) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WorkflowTool.ProtoReflect.Descriptor instead.
 func (*WorkflowTool) Descriptor() ([]byte, []int) {
-	return file_stigma_agent_v1_agent_proto_rawDescGZIP(), []int{6}
+	return file_stigma_agent_v1_agent_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *WorkflowTool) GetType() string {
@@ -1050,7 +1181,7 @@ type AgentTool struct {
 
 func (x *AgentTool) Reset() {
 	*x = AgentTool{}
-	mi := &file_stigma_agent_v1_agent_proto_msgTypes[7]
+	mi := &file_stigma_agent_v1_agent_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1062,7 +1193,7 @@ func (x *AgentTool) String() string {
 func (*AgentTool) ProtoMessage() {}
 
 func (x *AgentTool) ProtoReflect() protoreflect.Message {
-	mi := &file_stigma_agent_v1_agent_proto_msgTypes[7]
+	mi := &file_stigma_agent_v1_agent_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1075,7 +1206,7 @@ func (x *AgentTool) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AgentTool.ProtoReflect.Descriptor instead.
 func (*AgentTool) Descriptor() ([]byte, []int) {
-	return file_stigma_agent_v1_agent_proto_rawDescGZIP(), []int{7}
+	return file_stigma_agent_v1_agent_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *AgentTool) GetAgent() string {
@@ -1102,7 +1233,7 @@ type QuestionTool struct {
 
 func (x *QuestionTool) Reset() {
 	*x = QuestionTool{}
-	mi := &file_stigma_agent_v1_agent_proto_msgTypes[8]
+	mi := &file_stigma_agent_v1_agent_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1114,7 +1245,7 @@ func (x *QuestionTool) String() string {
 func (*QuestionTool) ProtoMessage() {}
 
 func (x *QuestionTool) ProtoReflect() protoreflect.Message {
-	mi := &file_stigma_agent_v1_agent_proto_msgTypes[8]
+	mi := &file_stigma_agent_v1_agent_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1127,7 +1258,7 @@ func (x *QuestionTool) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use QuestionTool.ProtoReflect.Descriptor instead.
 func (*QuestionTool) Descriptor() ([]byte, []int) {
-	return file_stigma_agent_v1_agent_proto_rawDescGZIP(), []int{8}
+	return file_stigma_agent_v1_agent_proto_rawDescGZIP(), []int{9}
 }
 
 // A tool that runs with whoever answers the call, on a laptop or a phone: nothing of it runs here.
@@ -1140,7 +1271,7 @@ type ClientTool struct {
 
 func (x *ClientTool) Reset() {
 	*x = ClientTool{}
-	mi := &file_stigma_agent_v1_agent_proto_msgTypes[9]
+	mi := &file_stigma_agent_v1_agent_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1152,7 +1283,7 @@ func (x *ClientTool) String() string {
 func (*ClientTool) ProtoMessage() {}
 
 func (x *ClientTool) ProtoReflect() protoreflect.Message {
-	mi := &file_stigma_agent_v1_agent_proto_msgTypes[9]
+	mi := &file_stigma_agent_v1_agent_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1165,7 +1296,7 @@ func (x *ClientTool) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClientTool.ProtoReflect.Descriptor instead.
 func (*ClientTool) Descriptor() ([]byte, []int) {
-	return file_stigma_agent_v1_agent_proto_rawDescGZIP(), []int{9}
+	return file_stigma_agent_v1_agent_proto_rawDescGZIP(), []int{10}
 }
 
 // A Nexus operation; its input is the arguments object.
@@ -1183,7 +1314,7 @@ type NexusTool struct {
 
 func (x *NexusTool) Reset() {
 	*x = NexusTool{}
-	mi := &file_stigma_agent_v1_agent_proto_msgTypes[10]
+	mi := &file_stigma_agent_v1_agent_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1195,7 +1326,7 @@ func (x *NexusTool) String() string {
 func (*NexusTool) ProtoMessage() {}
 
 func (x *NexusTool) ProtoReflect() protoreflect.Message {
-	mi := &file_stigma_agent_v1_agent_proto_msgTypes[10]
+	mi := &file_stigma_agent_v1_agent_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1208,7 +1339,7 @@ func (x *NexusTool) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NexusTool.ProtoReflect.Descriptor instead.
 func (*NexusTool) Descriptor() ([]byte, []int) {
-	return file_stigma_agent_v1_agent_proto_rawDescGZIP(), []int{10}
+	return file_stigma_agent_v1_agent_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *NexusTool) GetEndpoint() string {
@@ -1248,7 +1379,7 @@ type McpTool struct {
 
 func (x *McpTool) Reset() {
 	*x = McpTool{}
-	mi := &file_stigma_agent_v1_agent_proto_msgTypes[11]
+	mi := &file_stigma_agent_v1_agent_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1260,7 +1391,7 @@ func (x *McpTool) String() string {
 func (*McpTool) ProtoMessage() {}
 
 func (x *McpTool) ProtoReflect() protoreflect.Message {
-	mi := &file_stigma_agent_v1_agent_proto_msgTypes[11]
+	mi := &file_stigma_agent_v1_agent_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1273,7 +1404,7 @@ func (x *McpTool) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use McpTool.ProtoReflect.Descriptor instead.
 func (*McpTool) Descriptor() ([]byte, []int) {
-	return file_stigma_agent_v1_agent_proto_rawDescGZIP(), []int{11}
+	return file_stigma_agent_v1_agent_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *McpTool) GetServer() string {
@@ -1320,7 +1451,7 @@ type McpToolDefinition struct {
 
 func (x *McpToolDefinition) Reset() {
 	*x = McpToolDefinition{}
-	mi := &file_stigma_agent_v1_agent_proto_msgTypes[12]
+	mi := &file_stigma_agent_v1_agent_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1332,7 +1463,7 @@ func (x *McpToolDefinition) String() string {
 func (*McpToolDefinition) ProtoMessage() {}
 
 func (x *McpToolDefinition) ProtoReflect() protoreflect.Message {
-	mi := &file_stigma_agent_v1_agent_proto_msgTypes[12]
+	mi := &file_stigma_agent_v1_agent_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1345,7 +1476,7 @@ func (x *McpToolDefinition) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use McpToolDefinition.ProtoReflect.Descriptor instead.
 func (*McpToolDefinition) Descriptor() ([]byte, []int) {
-	return file_stigma_agent_v1_agent_proto_rawDescGZIP(), []int{12}
+	return file_stigma_agent_v1_agent_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *McpToolDefinition) GetServer() string {
@@ -1427,7 +1558,7 @@ type ToolPolicy struct {
 
 func (x *ToolPolicy) Reset() {
 	*x = ToolPolicy{}
-	mi := &file_stigma_agent_v1_agent_proto_msgTypes[13]
+	mi := &file_stigma_agent_v1_agent_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1439,7 +1570,7 @@ func (x *ToolPolicy) String() string {
 func (*ToolPolicy) ProtoMessage() {}
 
 func (x *ToolPolicy) ProtoReflect() protoreflect.Message {
-	mi := &file_stigma_agent_v1_agent_proto_msgTypes[13]
+	mi := &file_stigma_agent_v1_agent_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1452,7 +1583,7 @@ func (x *ToolPolicy) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ToolPolicy.ProtoReflect.Descriptor instead.
 func (*ToolPolicy) Descriptor() ([]byte, []int) {
-	return file_stigma_agent_v1_agent_proto_rawDescGZIP(), []int{13}
+	return file_stigma_agent_v1_agent_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *ToolPolicy) GetTimeout() *durationpb.Duration {
@@ -1537,7 +1668,7 @@ type AgentLimits struct {
 
 func (x *AgentLimits) Reset() {
 	*x = AgentLimits{}
-	mi := &file_stigma_agent_v1_agent_proto_msgTypes[14]
+	mi := &file_stigma_agent_v1_agent_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1549,7 +1680,7 @@ func (x *AgentLimits) String() string {
 func (*AgentLimits) ProtoMessage() {}
 
 func (x *AgentLimits) ProtoReflect() protoreflect.Message {
-	mi := &file_stigma_agent_v1_agent_proto_msgTypes[14]
+	mi := &file_stigma_agent_v1_agent_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1562,7 +1693,7 @@ func (x *AgentLimits) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AgentLimits.ProtoReflect.Descriptor instead.
 func (*AgentLimits) Descriptor() ([]byte, []int) {
-	return file_stigma_agent_v1_agent_proto_rawDescGZIP(), []int{14}
+	return file_stigma_agent_v1_agent_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *AgentLimits) GetTimeout() *durationpb.Duration {
@@ -1617,7 +1748,7 @@ type ModelSettings struct {
 
 func (x *ModelSettings) Reset() {
 	*x = ModelSettings{}
-	mi := &file_stigma_agent_v1_agent_proto_msgTypes[15]
+	mi := &file_stigma_agent_v1_agent_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1629,7 +1760,7 @@ func (x *ModelSettings) String() string {
 func (*ModelSettings) ProtoMessage() {}
 
 func (x *ModelSettings) ProtoReflect() protoreflect.Message {
-	mi := &file_stigma_agent_v1_agent_proto_msgTypes[15]
+	mi := &file_stigma_agent_v1_agent_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1642,7 +1773,7 @@ func (x *ModelSettings) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ModelSettings.ProtoReflect.Descriptor instead.
 func (*ModelSettings) Descriptor() ([]byte, []int) {
-	return file_stigma_agent_v1_agent_proto_rawDescGZIP(), []int{15}
+	return file_stigma_agent_v1_agent_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ModelSettings) GetTemperature() float64 {
@@ -1690,7 +1821,7 @@ type AgentConfig struct {
 
 func (x *AgentConfig) Reset() {
 	*x = AgentConfig{}
-	mi := &file_stigma_agent_v1_agent_proto_msgTypes[16]
+	mi := &file_stigma_agent_v1_agent_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1702,7 +1833,7 @@ func (x *AgentConfig) String() string {
 func (*AgentConfig) ProtoMessage() {}
 
 func (x *AgentConfig) ProtoReflect() protoreflect.Message {
-	mi := &file_stigma_agent_v1_agent_proto_msgTypes[16]
+	mi := &file_stigma_agent_v1_agent_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1715,7 +1846,7 @@ func (x *AgentConfig) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AgentConfig.ProtoReflect.Descriptor instead.
 func (*AgentConfig) Descriptor() ([]byte, []int) {
-	return file_stigma_agent_v1_agent_proto_rawDescGZIP(), []int{16}
+	return file_stigma_agent_v1_agent_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *AgentConfig) GetModel() string {
@@ -1757,7 +1888,7 @@ type Script struct {
 
 func (x *Script) Reset() {
 	*x = Script{}
-	mi := &file_stigma_agent_v1_agent_proto_msgTypes[17]
+	mi := &file_stigma_agent_v1_agent_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1769,7 +1900,7 @@ func (x *Script) String() string {
 func (*Script) ProtoMessage() {}
 
 func (x *Script) ProtoReflect() protoreflect.Message {
-	mi := &file_stigma_agent_v1_agent_proto_msgTypes[17]
+	mi := &file_stigma_agent_v1_agent_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1782,7 +1913,7 @@ func (x *Script) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Script.ProtoReflect.Descriptor instead.
 func (*Script) Descriptor() ([]byte, []int) {
-	return file_stigma_agent_v1_agent_proto_rawDescGZIP(), []int{17}
+	return file_stigma_agent_v1_agent_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Script) GetSteps() []*ScriptStep {
@@ -1818,7 +1949,7 @@ type ScriptStep struct {
 
 func (x *ScriptStep) Reset() {
 	*x = ScriptStep{}
-	mi := &file_stigma_agent_v1_agent_proto_msgTypes[18]
+	mi := &file_stigma_agent_v1_agent_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1830,7 +1961,7 @@ func (x *ScriptStep) String() string {
 func (*ScriptStep) ProtoMessage() {}
 
 func (x *ScriptStep) ProtoReflect() protoreflect.Message {
-	mi := &file_stigma_agent_v1_agent_proto_msgTypes[18]
+	mi := &file_stigma_agent_v1_agent_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1843,7 +1974,7 @@ func (x *ScriptStep) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScriptStep.ProtoReflect.Descriptor instead.
 func (*ScriptStep) Descriptor() ([]byte, []int) {
-	return file_stigma_agent_v1_agent_proto_rawDescGZIP(), []int{18}
+	return file_stigma_agent_v1_agent_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ScriptStep) GetText() string {
@@ -1917,7 +2048,7 @@ type ScriptToolCall struct {
 
 func (x *ScriptToolCall) Reset() {
 	*x = ScriptToolCall{}
-	mi := &file_stigma_agent_v1_agent_proto_msgTypes[19]
+	mi := &file_stigma_agent_v1_agent_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1929,7 +2060,7 @@ func (x *ScriptToolCall) String() string {
 func (*ScriptToolCall) ProtoMessage() {}
 
 func (x *ScriptToolCall) ProtoReflect() protoreflect.Message {
-	mi := &file_stigma_agent_v1_agent_proto_msgTypes[19]
+	mi := &file_stigma_agent_v1_agent_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1942,7 +2073,7 @@ func (x *ScriptToolCall) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScriptToolCall.ProtoReflect.Descriptor instead.
 func (*ScriptToolCall) Descriptor() ([]byte, []int) {
-	return file_stigma_agent_v1_agent_proto_rawDescGZIP(), []int{19}
+	return file_stigma_agent_v1_agent_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ScriptToolCall) GetName() string {
@@ -1981,7 +2112,7 @@ type ScriptUsage struct {
 
 func (x *ScriptUsage) Reset() {
 	*x = ScriptUsage{}
-	mi := &file_stigma_agent_v1_agent_proto_msgTypes[20]
+	mi := &file_stigma_agent_v1_agent_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1993,7 +2124,7 @@ func (x *ScriptUsage) String() string {
 func (*ScriptUsage) ProtoMessage() {}
 
 func (x *ScriptUsage) ProtoReflect() protoreflect.Message {
-	mi := &file_stigma_agent_v1_agent_proto_msgTypes[20]
+	mi := &file_stigma_agent_v1_agent_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2006,7 +2137,7 @@ func (x *ScriptUsage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScriptUsage.ProtoReflect.Descriptor instead.
 func (*ScriptUsage) Descriptor() ([]byte, []int) {
-	return file_stigma_agent_v1_agent_proto_rawDescGZIP(), []int{20}
+	return file_stigma_agent_v1_agent_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ScriptUsage) GetInputTokens() int64 {
@@ -2041,7 +2172,7 @@ type ScriptCut struct {
 
 func (x *ScriptCut) Reset() {
 	*x = ScriptCut{}
-	mi := &file_stigma_agent_v1_agent_proto_msgTypes[21]
+	mi := &file_stigma_agent_v1_agent_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2053,7 +2184,7 @@ func (x *ScriptCut) String() string {
 func (*ScriptCut) ProtoMessage() {}
 
 func (x *ScriptCut) ProtoReflect() protoreflect.Message {
-	mi := &file_stigma_agent_v1_agent_proto_msgTypes[21]
+	mi := &file_stigma_agent_v1_agent_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2066,7 +2197,7 @@ func (x *ScriptCut) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScriptCut.ProtoReflect.Descriptor instead.
 func (*ScriptCut) Descriptor() ([]byte, []int) {
-	return file_stigma_agent_v1_agent_proto_rawDescGZIP(), []int{21}
+	return file_stigma_agent_v1_agent_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *ScriptCut) GetAttempts() int32 {
@@ -2084,14 +2215,16 @@ type ScriptFailure struct {
 	// What the provider says.
 	Message string `protobuf:"bytes,2,opt,name=message,proto3" json:"message,omitempty"`
 	// The first so many attempts of this step fail, then it answers. Zero: every attempt fails.
-	Attempts      int32 `protobuf:"varint,3,opt,name=attempts,proto3" json:"attempts,omitempty"`
+	Attempts int32 `protobuf:"varint,3,opt,name=attempts,proto3" json:"attempts,omitempty"`
+	// It fails only if the conversation has so many bytes or more.
+	MinBytes      int64 `protobuf:"varint,4,opt,name=min_bytes,json=minBytes,proto3" json:"min_bytes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ScriptFailure) Reset() {
 	*x = ScriptFailure{}
-	mi := &file_stigma_agent_v1_agent_proto_msgTypes[22]
+	mi := &file_stigma_agent_v1_agent_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2103,7 +2236,7 @@ func (x *ScriptFailure) String() string {
 func (*ScriptFailure) ProtoMessage() {}
 
 func (x *ScriptFailure) ProtoReflect() protoreflect.Message {
-	mi := &file_stigma_agent_v1_agent_proto_msgTypes[22]
+	mi := &file_stigma_agent_v1_agent_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2116,7 +2249,7 @@ func (x *ScriptFailure) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScriptFailure.ProtoReflect.Descriptor instead.
 func (*ScriptFailure) Descriptor() ([]byte, []int) {
-	return file_stigma_agent_v1_agent_proto_rawDescGZIP(), []int{22}
+	return file_stigma_agent_v1_agent_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *ScriptFailure) GetReason() FailureReason {
@@ -2140,6 +2273,13 @@ func (x *ScriptFailure) GetAttempts() int32 {
 	return 0
 }
 
+func (x *ScriptFailure) GetMinBytes() int64 {
+	if x != nil {
+		return x.MinBytes
+	}
+	return 0
+}
+
 var File_stigma_agent_v1_agent_proto protoreflect.FileDescriptor
 
 const file_stigma_agent_v1_agent_proto_rawDesc = "" +
@@ -2156,7 +2296,7 @@ const file_stigma_agent_v1_agent_proto_rawDesc = "" +
 	"\tmcp_tools\x18\a \x03(\v2\".stigma.agent.v1.McpToolDefinitionR\bmcpTools\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xdd\x03\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x97\x04\n" +
 	"\tAgentSpec\x12 \n" +
 	"\vdescription\x18\x01 \x01(\tR\vdescription\x12\x14\n" +
 	"\x05model\x18\x02 \x01(\tR\x05model\x12\"\n" +
@@ -2169,7 +2309,14 @@ const file_stigma_agent_v1_agent_proto_rawDesc = "" +
 	"\x06script\x18\t \x01(\v2\x17.stigma.agent.v1.ScriptR\x06script\x12+\n" +
 	"\x05tools\x18\n" +
 	" \x03(\v2\x15.stigma.agent.v1.ToolR\x05tools\x12;\n" +
-	"\bapproval\x18\v \x01(\v2\x1f.stigma.agent.v1.ApprovalPolicyR\bapproval\"E\n" +
+	"\bapproval\x18\v \x01(\v2\x1f.stigma.agent.v1.ApprovalPolicyR\bapproval\x128\n" +
+	"\acontext\x18\f \x01(\v2\x1e.stigma.agent.v1.ContextPolicyR\acontext\"\x8b\x01\n" +
+	"\rContextPolicy\x12\x1d\n" +
+	"\n" +
+	"max_tokens\x18\x01 \x01(\x03R\tmaxTokens\x12<\n" +
+	"\bstrategy\x18\x02 \x01(\x0e2 .stigma.agent.v1.ContextStrategyR\bstrategy\x12\x1d\n" +
+	"\n" +
+	"keep_steps\x18\x03 \x01(\x05R\tkeepSteps\"E\n" +
 	"\x0eApprovalPolicy\x123\n" +
 	"\x05rules\x18\x01 \x03(\v2\x1d.stigma.agent.v1.ApprovalRuleR\x05rules\"\xf9\x02\n" +
 	"\fApprovalRule\x12\x14\n" +
@@ -2289,11 +2436,17 @@ const file_stigma_agent_v1_agent_proto_rawDesc = "" +
 	"\routput_tokens\x18\x02 \x01(\x03R\foutputTokens\x12\x19\n" +
 	"\bcost_usd\x18\x03 \x01(\x01R\acostUsd\"'\n" +
 	"\tScriptCut\x12\x1a\n" +
-	"\battempts\x18\x01 \x01(\x05R\battempts\"}\n" +
+	"\battempts\x18\x01 \x01(\x05R\battempts\"\x9a\x01\n" +
 	"\rScriptFailure\x126\n" +
 	"\x06reason\x18\x01 \x01(\x0e2\x1e.stigma.agent.v1.FailureReasonR\x06reason\x12\x18\n" +
 	"\amessage\x18\x02 \x01(\tR\amessage\x12\x1a\n" +
-	"\battempts\x18\x03 \x01(\x05R\battempts*\x9d\x01\n" +
+	"\battempts\x18\x03 \x01(\x05R\battempts\x12\x1b\n" +
+	"\tmin_bytes\x18\x04 \x01(\x03R\bminBytes*\x8d\x01\n" +
+	"\x0fContextStrategy\x12 \n" +
+	"\x1cCONTEXT_STRATEGY_UNSPECIFIED\x10\x00\x12\x19\n" +
+	"\x15CONTEXT_STRATEGY_FAIL\x10\x01\x12\"\n" +
+	"\x1eCONTEXT_STRATEGY_CLEAR_RESULTS\x10\x02\x12\x19\n" +
+	"\x15CONTEXT_STRATEGY_DROP\x10\x03*\x9d\x01\n" +
 	"\x13ApprovalRequirement\x12$\n" +
 	" APPROVAL_REQUIREMENT_UNSPECIFIED\x10\x00\x12\x1e\n" +
 	"\x1aAPPROVAL_REQUIREMENT_NEVER\x10\x01\x12\x1f\n" +
@@ -2347,83 +2500,87 @@ func file_stigma_agent_v1_agent_proto_rawDescGZIP() []byte {
 	return file_stigma_agent_v1_agent_proto_rawDescData
 }
 
-var file_stigma_agent_v1_agent_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_stigma_agent_v1_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 24)
+var file_stigma_agent_v1_agent_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
+var file_stigma_agent_v1_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 25)
 var file_stigma_agent_v1_agent_proto_goTypes = []any{
-	(ApprovalRequirement)(0),      // 0: stigma.agent.v1.ApprovalRequirement
-	(ApprovalExpiry)(0),           // 1: stigma.agent.v1.ApprovalExpiry
-	(FailureReason)(0),            // 2: stigma.agent.v1.FailureReason
-	(*Agent)(nil),                 // 3: stigma.agent.v1.Agent
-	(*AgentSpec)(nil),             // 4: stigma.agent.v1.AgentSpec
-	(*ApprovalPolicy)(nil),        // 5: stigma.agent.v1.ApprovalPolicy
-	(*ApprovalRule)(nil),          // 6: stigma.agent.v1.ApprovalRule
-	(*Tool)(nil),                  // 7: stigma.agent.v1.Tool
-	(*ActivityTool)(nil),          // 8: stigma.agent.v1.ActivityTool
-	(*WorkflowTool)(nil),          // 9: stigma.agent.v1.WorkflowTool
-	(*AgentTool)(nil),             // 10: stigma.agent.v1.AgentTool
-	(*QuestionTool)(nil),          // 11: stigma.agent.v1.QuestionTool
-	(*ClientTool)(nil),            // 12: stigma.agent.v1.ClientTool
-	(*NexusTool)(nil),             // 13: stigma.agent.v1.NexusTool
-	(*McpTool)(nil),               // 14: stigma.agent.v1.McpTool
-	(*McpToolDefinition)(nil),     // 15: stigma.agent.v1.McpToolDefinition
-	(*ToolPolicy)(nil),            // 16: stigma.agent.v1.ToolPolicy
-	(*AgentLimits)(nil),           // 17: stigma.agent.v1.AgentLimits
-	(*ModelSettings)(nil),         // 18: stigma.agent.v1.ModelSettings
-	(*AgentConfig)(nil),           // 19: stigma.agent.v1.AgentConfig
-	(*Script)(nil),                // 20: stigma.agent.v1.Script
-	(*ScriptStep)(nil),            // 21: stigma.agent.v1.ScriptStep
-	(*ScriptToolCall)(nil),        // 22: stigma.agent.v1.ScriptToolCall
-	(*ScriptUsage)(nil),           // 23: stigma.agent.v1.ScriptUsage
-	(*ScriptCut)(nil),             // 24: stigma.agent.v1.ScriptCut
-	(*ScriptFailure)(nil),         // 25: stigma.agent.v1.ScriptFailure
-	nil,                           // 26: stigma.agent.v1.Agent.LabelsEntry
-	(*timestamppb.Timestamp)(nil), // 27: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),   // 28: google.protobuf.Duration
+	(ContextStrategy)(0),          // 0: stigma.agent.v1.ContextStrategy
+	(ApprovalRequirement)(0),      // 1: stigma.agent.v1.ApprovalRequirement
+	(ApprovalExpiry)(0),           // 2: stigma.agent.v1.ApprovalExpiry
+	(FailureReason)(0),            // 3: stigma.agent.v1.FailureReason
+	(*Agent)(nil),                 // 4: stigma.agent.v1.Agent
+	(*AgentSpec)(nil),             // 5: stigma.agent.v1.AgentSpec
+	(*ContextPolicy)(nil),         // 6: stigma.agent.v1.ContextPolicy
+	(*ApprovalPolicy)(nil),        // 7: stigma.agent.v1.ApprovalPolicy
+	(*ApprovalRule)(nil),          // 8: stigma.agent.v1.ApprovalRule
+	(*Tool)(nil),                  // 9: stigma.agent.v1.Tool
+	(*ActivityTool)(nil),          // 10: stigma.agent.v1.ActivityTool
+	(*WorkflowTool)(nil),          // 11: stigma.agent.v1.WorkflowTool
+	(*AgentTool)(nil),             // 12: stigma.agent.v1.AgentTool
+	(*QuestionTool)(nil),          // 13: stigma.agent.v1.QuestionTool
+	(*ClientTool)(nil),            // 14: stigma.agent.v1.ClientTool
+	(*NexusTool)(nil),             // 15: stigma.agent.v1.NexusTool
+	(*McpTool)(nil),               // 16: stigma.agent.v1.McpTool
+	(*McpToolDefinition)(nil),     // 17: stigma.agent.v1.McpToolDefinition
+	(*ToolPolicy)(nil),            // 18: stigma.agent.v1.ToolPolicy
+	(*AgentLimits)(nil),           // 19: stigma.agent.v1.AgentLimits
+	(*ModelSettings)(nil),         // 20: stigma.agent.v1.ModelSettings
+	(*AgentConfig)(nil),           // 21: stigma.agent.v1.AgentConfig
+	(*Script)(nil),                // 22: stigma.agent.v1.Script
+	(*ScriptStep)(nil),            // 23: stigma.agent.v1.ScriptStep
+	(*ScriptToolCall)(nil),        // 24: stigma.agent.v1.ScriptToolCall
+	(*ScriptUsage)(nil),           // 25: stigma.agent.v1.ScriptUsage
+	(*ScriptCut)(nil),             // 26: stigma.agent.v1.ScriptCut
+	(*ScriptFailure)(nil),         // 27: stigma.agent.v1.ScriptFailure
+	nil,                           // 28: stigma.agent.v1.Agent.LabelsEntry
+	(*timestamppb.Timestamp)(nil), // 29: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),   // 30: google.protobuf.Duration
 }
 var file_stigma_agent_v1_agent_proto_depIdxs = []int32{
-	4,  // 0: stigma.agent.v1.Agent.spec:type_name -> stigma.agent.v1.AgentSpec
-	26, // 1: stigma.agent.v1.Agent.labels:type_name -> stigma.agent.v1.Agent.LabelsEntry
-	27, // 2: stigma.agent.v1.Agent.create_time:type_name -> google.protobuf.Timestamp
-	15, // 3: stigma.agent.v1.Agent.mcp_tools:type_name -> stigma.agent.v1.McpToolDefinition
-	17, // 4: stigma.agent.v1.AgentSpec.limits:type_name -> stigma.agent.v1.AgentLimits
-	18, // 5: stigma.agent.v1.AgentSpec.model_settings:type_name -> stigma.agent.v1.ModelSettings
-	20, // 6: stigma.agent.v1.AgentSpec.script:type_name -> stigma.agent.v1.Script
-	7,  // 7: stigma.agent.v1.AgentSpec.tools:type_name -> stigma.agent.v1.Tool
-	5,  // 8: stigma.agent.v1.AgentSpec.approval:type_name -> stigma.agent.v1.ApprovalPolicy
-	6,  // 9: stigma.agent.v1.ApprovalPolicy.rules:type_name -> stigma.agent.v1.ApprovalRule
-	0,  // 10: stigma.agent.v1.ApprovalRule.require:type_name -> stigma.agent.v1.ApprovalRequirement
-	28, // 11: stigma.agent.v1.ApprovalRule.expire_after:type_name -> google.protobuf.Duration
-	1,  // 12: stigma.agent.v1.ApprovalRule.on_expiry:type_name -> stigma.agent.v1.ApprovalExpiry
-	8,  // 13: stigma.agent.v1.Tool.activity:type_name -> stigma.agent.v1.ActivityTool
-	9,  // 14: stigma.agent.v1.Tool.workflow:type_name -> stigma.agent.v1.WorkflowTool
-	13, // 15: stigma.agent.v1.Tool.nexus:type_name -> stigma.agent.v1.NexusTool
-	14, // 16: stigma.agent.v1.Tool.mcp:type_name -> stigma.agent.v1.McpTool
-	11, // 17: stigma.agent.v1.Tool.question:type_name -> stigma.agent.v1.QuestionTool
-	12, // 18: stigma.agent.v1.Tool.client:type_name -> stigma.agent.v1.ClientTool
-	10, // 19: stigma.agent.v1.Tool.agent:type_name -> stigma.agent.v1.AgentTool
-	16, // 20: stigma.agent.v1.Tool.policy:type_name -> stigma.agent.v1.ToolPolicy
-	17, // 21: stigma.agent.v1.AgentTool.budget:type_name -> stigma.agent.v1.AgentLimits
-	28, // 22: stigma.agent.v1.ToolPolicy.timeout:type_name -> google.protobuf.Duration
-	28, // 23: stigma.agent.v1.ToolPolicy.attempt_timeout:type_name -> google.protobuf.Duration
-	28, // 24: stigma.agent.v1.ToolPolicy.heartbeat_timeout:type_name -> google.protobuf.Duration
-	28, // 25: stigma.agent.v1.ToolPolicy.start_timeout:type_name -> google.protobuf.Duration
-	28, // 26: stigma.agent.v1.AgentLimits.timeout:type_name -> google.protobuf.Duration
-	28, // 27: stigma.agent.v1.ModelSettings.request_timeout:type_name -> google.protobuf.Duration
-	28, // 28: stigma.agent.v1.AgentConfig.timeout:type_name -> google.protobuf.Duration
-	17, // 29: stigma.agent.v1.AgentConfig.limits:type_name -> stigma.agent.v1.AgentLimits
-	21, // 30: stigma.agent.v1.Script.steps:type_name -> stigma.agent.v1.ScriptStep
-	28, // 31: stigma.agent.v1.ScriptStep.delay:type_name -> google.protobuf.Duration
-	25, // 32: stigma.agent.v1.ScriptStep.failure:type_name -> stigma.agent.v1.ScriptFailure
-	22, // 33: stigma.agent.v1.ScriptStep.tool_calls:type_name -> stigma.agent.v1.ScriptToolCall
-	23, // 34: stigma.agent.v1.ScriptStep.usage:type_name -> stigma.agent.v1.ScriptUsage
-	24, // 35: stigma.agent.v1.ScriptStep.cut:type_name -> stigma.agent.v1.ScriptCut
-	28, // 36: stigma.agent.v1.ScriptStep.chunk_delay:type_name -> google.protobuf.Duration
-	2,  // 37: stigma.agent.v1.ScriptFailure.reason:type_name -> stigma.agent.v1.FailureReason
-	38, // [38:38] is the sub-list for method output_type
-	38, // [38:38] is the sub-list for method input_type
-	38, // [38:38] is the sub-list for extension type_name
-	38, // [38:38] is the sub-list for extension extendee
-	0,  // [0:38] is the sub-list for field type_name
+	5,  // 0: stigma.agent.v1.Agent.spec:type_name -> stigma.agent.v1.AgentSpec
+	28, // 1: stigma.agent.v1.Agent.labels:type_name -> stigma.agent.v1.Agent.LabelsEntry
+	29, // 2: stigma.agent.v1.Agent.create_time:type_name -> google.protobuf.Timestamp
+	17, // 3: stigma.agent.v1.Agent.mcp_tools:type_name -> stigma.agent.v1.McpToolDefinition
+	19, // 4: stigma.agent.v1.AgentSpec.limits:type_name -> stigma.agent.v1.AgentLimits
+	20, // 5: stigma.agent.v1.AgentSpec.model_settings:type_name -> stigma.agent.v1.ModelSettings
+	22, // 6: stigma.agent.v1.AgentSpec.script:type_name -> stigma.agent.v1.Script
+	9,  // 7: stigma.agent.v1.AgentSpec.tools:type_name -> stigma.agent.v1.Tool
+	7,  // 8: stigma.agent.v1.AgentSpec.approval:type_name -> stigma.agent.v1.ApprovalPolicy
+	6,  // 9: stigma.agent.v1.AgentSpec.context:type_name -> stigma.agent.v1.ContextPolicy
+	0,  // 10: stigma.agent.v1.ContextPolicy.strategy:type_name -> stigma.agent.v1.ContextStrategy
+	8,  // 11: stigma.agent.v1.ApprovalPolicy.rules:type_name -> stigma.agent.v1.ApprovalRule
+	1,  // 12: stigma.agent.v1.ApprovalRule.require:type_name -> stigma.agent.v1.ApprovalRequirement
+	30, // 13: stigma.agent.v1.ApprovalRule.expire_after:type_name -> google.protobuf.Duration
+	2,  // 14: stigma.agent.v1.ApprovalRule.on_expiry:type_name -> stigma.agent.v1.ApprovalExpiry
+	10, // 15: stigma.agent.v1.Tool.activity:type_name -> stigma.agent.v1.ActivityTool
+	11, // 16: stigma.agent.v1.Tool.workflow:type_name -> stigma.agent.v1.WorkflowTool
+	15, // 17: stigma.agent.v1.Tool.nexus:type_name -> stigma.agent.v1.NexusTool
+	16, // 18: stigma.agent.v1.Tool.mcp:type_name -> stigma.agent.v1.McpTool
+	13, // 19: stigma.agent.v1.Tool.question:type_name -> stigma.agent.v1.QuestionTool
+	14, // 20: stigma.agent.v1.Tool.client:type_name -> stigma.agent.v1.ClientTool
+	12, // 21: stigma.agent.v1.Tool.agent:type_name -> stigma.agent.v1.AgentTool
+	18, // 22: stigma.agent.v1.Tool.policy:type_name -> stigma.agent.v1.ToolPolicy
+	19, // 23: stigma.agent.v1.AgentTool.budget:type_name -> stigma.agent.v1.AgentLimits
+	30, // 24: stigma.agent.v1.ToolPolicy.timeout:type_name -> google.protobuf.Duration
+	30, // 25: stigma.agent.v1.ToolPolicy.attempt_timeout:type_name -> google.protobuf.Duration
+	30, // 26: stigma.agent.v1.ToolPolicy.heartbeat_timeout:type_name -> google.protobuf.Duration
+	30, // 27: stigma.agent.v1.ToolPolicy.start_timeout:type_name -> google.protobuf.Duration
+	30, // 28: stigma.agent.v1.AgentLimits.timeout:type_name -> google.protobuf.Duration
+	30, // 29: stigma.agent.v1.ModelSettings.request_timeout:type_name -> google.protobuf.Duration
+	30, // 30: stigma.agent.v1.AgentConfig.timeout:type_name -> google.protobuf.Duration
+	19, // 31: stigma.agent.v1.AgentConfig.limits:type_name -> stigma.agent.v1.AgentLimits
+	23, // 32: stigma.agent.v1.Script.steps:type_name -> stigma.agent.v1.ScriptStep
+	30, // 33: stigma.agent.v1.ScriptStep.delay:type_name -> google.protobuf.Duration
+	27, // 34: stigma.agent.v1.ScriptStep.failure:type_name -> stigma.agent.v1.ScriptFailure
+	24, // 35: stigma.agent.v1.ScriptStep.tool_calls:type_name -> stigma.agent.v1.ScriptToolCall
+	25, // 36: stigma.agent.v1.ScriptStep.usage:type_name -> stigma.agent.v1.ScriptUsage
+	26, // 37: stigma.agent.v1.ScriptStep.cut:type_name -> stigma.agent.v1.ScriptCut
+	30, // 38: stigma.agent.v1.ScriptStep.chunk_delay:type_name -> google.protobuf.Duration
+	3,  // 39: stigma.agent.v1.ScriptFailure.reason:type_name -> stigma.agent.v1.FailureReason
+	40, // [40:40] is the sub-list for method output_type
+	40, // [40:40] is the sub-list for method input_type
+	40, // [40:40] is the sub-list for extension type_name
+	40, // [40:40] is the sub-list for extension extendee
+	0,  // [0:40] is the sub-list for field type_name
 }
 
 func init() { file_stigma_agent_v1_agent_proto_init() }
@@ -2431,7 +2588,7 @@ func file_stigma_agent_v1_agent_proto_init() {
 	if File_stigma_agent_v1_agent_proto != nil {
 		return
 	}
-	file_stigma_agent_v1_agent_proto_msgTypes[4].OneofWrappers = []any{
+	file_stigma_agent_v1_agent_proto_msgTypes[5].OneofWrappers = []any{
 		(*Tool_Activity)(nil),
 		(*Tool_Workflow)(nil),
 		(*Tool_Nexus)(nil),
@@ -2440,15 +2597,15 @@ func file_stigma_agent_v1_agent_proto_init() {
 		(*Tool_Client)(nil),
 		(*Tool_Agent)(nil),
 	}
-	file_stigma_agent_v1_agent_proto_msgTypes[15].OneofWrappers = []any{}
 	file_stigma_agent_v1_agent_proto_msgTypes[16].OneofWrappers = []any{}
+	file_stigma_agent_v1_agent_proto_msgTypes[17].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_stigma_agent_v1_agent_proto_rawDesc), len(file_stigma_agent_v1_agent_proto_rawDesc)),
-			NumEnums:      3,
-			NumMessages:   24,
+			NumEnums:      4,
+			NumMessages:   25,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -1572,7 +1572,11 @@ type ModelCallStarted struct {
 	// Counts from 1.
 	Step int32 `protobuf:"varint,1,opt,name=step,proto3" json:"step,omitempty"`
 	// "provider:model".
-	Model         string `protobuf:"bytes,2,opt,name=model,proto3" json:"model,omitempty"`
+	Model string `protobuf:"bytes,2,opt,name=model,proto3" json:"model,omitempty"`
+	// Results of steps before this one are cleared in what the model is sent.
+	ClearedBefore int32 `protobuf:"varint,3,opt,name=cleared_before,json=clearedBefore,proto3" json:"cleared_before,omitempty"`
+	// Steps before this one are dropped from what the model is sent.
+	DroppedBefore int32 `protobuf:"varint,4,opt,name=dropped_before,json=droppedBefore,proto3" json:"dropped_before,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1619,6 +1623,20 @@ func (x *ModelCallStarted) GetModel() string {
 		return x.Model
 	}
 	return ""
+}
+
+func (x *ModelCallStarted) GetClearedBefore() int32 {
+	if x != nil {
+		return x.ClearedBefore
+	}
+	return 0
+}
+
+func (x *ModelCallStarted) GetDroppedBefore() int32 {
+	if x != nil {
+		return x.DroppedBefore
+	}
+	return 0
 }
 
 // What a model has written up to now, or the end of it. Put together by step, attempt and offset,
@@ -2399,10 +2417,12 @@ const file_stigma_agent_v1_agent_execution_service_proto_rawDesc = "" +
 	"\x10ExecutionStarted\x12=\n" +
 	"\texecution\x18\x01 \x01(\v2\x1f.stigma.agent.v1.AgentExecutionR\texecution\"1\n" +
 	"\rCallbackBound\x12 \n" +
-	"\vfingerprint\x18\x01 \x01(\tR\vfingerprint\"<\n" +
+	"\vfingerprint\x18\x01 \x01(\tR\vfingerprint\"\x8a\x01\n" +
 	"\x10ModelCallStarted\x12\x12\n" +
 	"\x04step\x18\x01 \x01(\x05R\x04step\x12\x14\n" +
-	"\x05model\x18\x02 \x01(\tR\x05model\"i\n" +
+	"\x05model\x18\x02 \x01(\tR\x05model\x12%\n" +
+	"\x0ecleared_before\x18\x03 \x01(\x05R\rclearedBefore\x12%\n" +
+	"\x0edropped_before\x18\x04 \x01(\x05R\rdroppedBefore\"i\n" +
 	"\rModelProgress\x12\x12\n" +
 	"\x04step\x18\x01 \x01(\x05R\x04step\x12\x18\n" +
 	"\aattempt\x18\x02 \x01(\x05R\aattempt\x12\x16\n" +
