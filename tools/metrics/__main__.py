@@ -21,6 +21,7 @@ BOUNDED = {
     "`server`: `OK`, `ERROR`, `NOT_RUN`, `UNKNOWN`, `CANCELLED`; of connections `OPENED`, `FAILED`",
     "server": "name of an McpServer in the providers file, or `unknown`",
     "direction": "`input` or `output`",
+    "cache": "`read` or `write`",
     "service": "the service's name",
     "version": "Python's",
     "implementation": "Python's",

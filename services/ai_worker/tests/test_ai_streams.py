@@ -94,6 +94,8 @@ async def test_an_answer_without_usage_is_counted_by_its_size(server, bench, mod
     usage = response.usage
     sent = len(json.dumps(server.requests[0].body, separators=(",", ":")))
     assert (usage.unmeasured_calls, usage.model_calls) == (1, 1)
+    labels = {"provider": model.partition(":")[0], "model": model.partition(":")[2]}
+    assert bench.metric("stigma_model_unmeasured_calls_total", **labels) == 1
     assert abs(usage.input_tokens - sent / 4) < 10
     assert usage.output_tokens == -(-len(TEXT.encode()) // 4)
     if not model.startswith("local"):  # its price is known
@@ -117,6 +119,10 @@ async def test_tokens_put_into_the_cache_are_counted(server, bench):
     usage = (await bench.call(request(model))).usage
     assert (usage.input_tokens, usage.output_tokens) == (1000, 200)
     assert (usage.cache_read_tokens, usage.cache_write_tokens) == (600, 300)
+    labels = {"provider": "claude", "model": "claude-sonnet-5"}
+    name = "stigma_model_cached_tokens_total"
+    assert bench.metric(name, **labels, cache="read") == 600
+    assert bench.metric(name, **labels, cache="write") == 300
 
 
 async def test_usage_that_is_repeated_in_every_chunk_counts_once(server, bench):

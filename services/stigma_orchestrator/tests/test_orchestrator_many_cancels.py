@@ -70,8 +70,8 @@ async def test_many_cancels_keep_the_usage_and_no_connection(
     agents, answers = running_agents, (openai_answer(), anthropic_answer())
     for server, answer in zip(servers, answers, strict=True):
         server.reply(answer)
-    await asyncio.gather(*(start(agents, n) for n in range(COUNT)))
     async with agents.tools_running(max_concurrent_activities=COUNT):
+        await asyncio.gather(*(start(agents, n) for n in range(COUNT)))
         await eventually(lambda: reached(len(agents.effects.calls)), what="calls", within=LONG)
         # From now on each answer stops in its midst.
         for server, answer in zip(servers, answers, strict=True):
@@ -98,15 +98,16 @@ async def test_many_cancels_keep_the_usage_and_no_connection(
         server.reply(answer)
     agents.started.clear()
     agents.effects.calls.clear()
-    await asyncio.gather(*(start(agents, n) for n in range(2)))
     async with agents.tools_running():
+        await asyncio.gather(*(start(agents, n) for n in range(2)))
         await eventually(lambda: reached(len(agents.effects.calls), 2), what="calls", within=LONG)
     for handle in agents.started:
         await handle.terminate()
 
 
 async def start(agents: ToolAgents, number: int) -> None:
-    agent = agents.agent([], tool(input_schema='{"type": "object"}', policy={"timeout": 900}))
+    waits = {"timeout": 900, "start_timeout": 900}
+    agent = agents.agent([], tool(input_schema='{"type": "object"}', policy=waits))
     agent.model = ("local:gpt-4o", "claude:claude-sonnet-5")[number % 2]
     agent.ClearField("script")
     await agents.start(agent, timeout=900)

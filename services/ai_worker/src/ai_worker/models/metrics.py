@@ -45,13 +45,24 @@ class ModelCallMetrics:
             (*labels, "direction"),
             registry=registry,
         )
+        self._cached_tokens = Counter(
+            "stigma_model_cached_tokens",
+            "Input tokens that providers read from their cache (read) or put into it (write).",
+            (*labels, "cache"),
+            registry=registry,
+        )
         self._cost = Counter(
             "stigma_model_cost_usd", "Cost of model calls in US dollars.", labels, registry=registry
         )
-
         self._unpriced = Counter(
             "stigma_model_unpriced_calls",
             "Model calls whose cost is not known, and not in the cost.",
+            labels,
+            registry=registry,
+        )
+        self._unmeasured = Counter(
+            "stigma_model_unmeasured_calls",
+            "Model calls whose tokens were not reported, and are counted by their size.",
             labels,
             registry=registry,
         )
@@ -65,5 +76,9 @@ class ModelCallMetrics:
         """Count the tokens and the cost of a call."""
         self._tokens.labels(labels.provider, labels.model, "input").inc(usage.input_tokens)
         self._tokens.labels(labels.provider, labels.model, "output").inc(usage.output_tokens)
+        cached = self._cached_tokens
+        cached.labels(labels.provider, labels.model, "read").inc(usage.cache_read_tokens)
+        cached.labels(labels.provider, labels.model, "write").inc(usage.cache_write_tokens)
         self._cost.labels(labels.provider, labels.model).inc(usage.cost_usd)
         self._unpriced.labels(labels.provider, labels.model).inc(usage.unpriced_calls)
+        self._unmeasured.labels(labels.provider, labels.model).inc(usage.unmeasured_calls)
