@@ -99,7 +99,7 @@ class DocumentedSite:
         shutil.copytree(ROOT / "examples", directory / "examples", ignore=_BUILT)
         for part in ("deploy", "protos"):
             (directory / part).symlink_to(ROOT / part)
-        (directory / ".venv").symlink_to(sys.prefix)
+        _link_environment(directory / ".venv")
         (directory / ".stigma").mkdir()
         for service in _ADMIN_PORTS:
             log = self.stack.process(service).log.path
@@ -111,9 +111,7 @@ class DocumentedSite:
 
     def _environment(self, home: Path) -> dict[str, str]:
         inherited = {k: v for k, v in os.environ.items() if not k.startswith(_SETTINGS)}
-        forked = home / "forked"
-        write_stigma(forked)
-        programs = (forked, Path(sys.executable).parent, self._temporal.parent)
+        programs = (home / "checkout/.venv/bin", self._temporal.parent)
         return inherited | {
             "PATH": os.pathsep.join([*map(str, programs), inherited.get("PATH", "")]),
             "HOME": str(home),
@@ -204,6 +202,19 @@ async def open_site(temporal: Path, directory: Path) -> AsyncIterator[Documented
         site = DocumentedSite(stack, directory / "pages", temporal)
         await site.prepare()
         yield site
+
+
+def _link_environment(directory: Path) -> None:
+    """Make a virtual environment of links to this one, whose `stigma` is forked."""
+    programs = directory / "bin"
+    programs.mkdir(parents=True)
+    for path in Path(sys.prefix).iterdir():
+        if path.name != programs.name:
+            (directory / path.name).symlink_to(path)
+    for path in Path(sys.executable).parent.iterdir():
+        if path.name != "stigma":
+            (programs / path.name).symlink_to(path)
+    write_stigma(programs)
 
 
 _BUILT = shutil.ignore_patterns("node_modules", "target", "build", "gen", "bin", "__pycache__")

@@ -12,7 +12,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -21,7 +21,8 @@ from stigma_cli.child_process import bound_to_parent
 
 _PROGRAM = Path(__file__).with_name("fork_server.py")
 _CLIENT = Path(__file__).with_name("forked_stigma.py")
-_START_SECONDS = 60.0
+_START_SECONDS = 180.0
+"""The server loads all libraries first: slowly, where others have the cores."""
 # What interpreters and libraries read at their start, which is the server's.
 _READ_AT_START = ("PYTHON", "OTEL_", "LD_", "LC_", "LANG", "TZ", "GRPC_", "MALLOC_", "FAKETIME")
 
@@ -110,12 +111,16 @@ def start_module(
         "environment": dict(environment),
         "directory": str(directory or Path.cwd()),
     }
-    connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    connection.settimeout(_START_SECONDS)
-    connection.connect(_server_address())
-    descriptors = [streams.stdin, streams.stdout, streams.stderr]
-    socket.send_fds(connection, [json.dumps(order).encode()], descriptors)
-    return ForkedProcess(connection, int(connection.recv(64)))
+    with ExitStack() as unless_started:
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        unless_started.enter_context(connection)
+        connection.settimeout(_START_SECONDS)
+        connection.connect(_server_address())
+        descriptors = [streams.stdin, streams.stdout, streams.stderr]
+        socket.send_fds(connection, [json.dumps(order).encode()], descriptors)
+        process = ForkedProcess(connection, int(connection.recv(64)))
+        unless_started.pop_all()
+    return process
 
 
 def write_stigma(directory: Path) -> None:
