@@ -17,6 +17,7 @@ from stigma_cli import (
     demo,
     doctor,
     executions,
+    inputs,
     run_document,
     setup,
     up,
@@ -68,6 +69,7 @@ app.command()(run_document.validate)
 app.add_typer(agent_registry.app, name="agent")
 app.add_typer(workflow_registry.app, name="workflow")
 app.add_typer(executions.app, name="execution")
+app.add_typer(inputs.app, name="inputs")
 app.command()(setup.setup)
 app.command()(doctor.doctor)
 
