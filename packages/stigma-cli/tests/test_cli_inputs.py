@@ -19,7 +19,7 @@ from temporalio.worker import Worker
 from stigma.agent.v1.agent_execution_pb2 import PendingInput
 from stigma_cli.agent_calls import agent_calls
 from stigma_cli.errors import Exit
-from stigma_cli.input_text import as_pretty_json, requested_text
+from stigma_cli.input_text import requested_text
 from stigma_cli.progress import print_tasks
 from stigma_cli.runs import start as start_run
 from tests.stack.waiting import eventually
@@ -372,15 +372,6 @@ async def test_a_run_shows_what_its_agents_wait_for(
         await bank.run("execution", "answer", execution, "red")
         await following
     assert "  teller: question-1-1 answered by alice" in written
-
-
-def test_arguments_are_shown_as_they_are_sent() -> None:
-    assert as_pretty_json('{"a":1.50,"b":[1e400,true,{}],"c":"\\u00e9"}') == (
-        '{\n  "a": 1.50,\n  "b": [\n    1e400,\n    true,\n    {}\n  ],\n  "c": "é"\n}'
-    )
-    twice = '{"to":"bob","to":"eve"}'
-    assert as_pretty_json(twice) == twice
-    assert as_pretty_json("no JSON") == "no JSON"
 
 
 def test_what_a_later_release_waits_for_is_shown() -> None:

@@ -6,10 +6,8 @@ import asyncio
 import io
 import json
 import os
-import pty
 import re
 import sys
-import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,6 +25,7 @@ from stigma.agent.v1.agent_execution_service_pb2 import (
 from stigma.agent.v1.agent_pb2 import ActivityTool, AgentSpec, Script, ScriptStep, Tool
 from stigma_cli.errors import Exit
 from stigma_cli.live_text import LiveText, last_lines
+from tests.stack.terminal import Terminal
 
 if TYPE_CHECKING:
     from conftest import Stigma
@@ -165,53 +164,6 @@ async def test_a_run_on_a_terminal_shows_text_below_its_tasks(
     assert await shown.ended() == Exit.OK
     assert f"poet: {CHUNK.strip()}" in shown.text
     assert shown.text.rstrip().endswith(f'"{TEXT}"')
-
-
-class Terminal:
-    """A command on a terminal of its own, and what that has shown."""
-
-    def __init__(self, *arguments: str, **env: str) -> None:
-        self.text = ""
-        self._changed = asyncio.Event()
-        self._loop = asyncio.get_running_loop()
-        self._code: asyncio.Future[int] = self._loop.create_future()
-        threading.Thread(target=self._run, args=(arguments, env), daemon=True).start()
-
-    async def until(self, text: str) -> None:
-        """Wait until this was shown."""
-        async with asyncio.timeout(60):
-            while text not in self.text:
-                self._changed.clear()
-                await self._changed.wait()
-
-    async def ended(self) -> int:
-        """Wait for the command's end; returns its exit code."""
-        return await asyncio.wait_for(self._code, 60)
-
-    def _run(self, arguments: tuple[str, ...], env: dict[str, str]) -> None:
-        pid, descriptor = pty.fork()
-        if not pid:
-            os.environ.update({**env, "TERM": "xterm", "COLUMNS": "100", "LINES": "40"})
-            os.execv(sys.executable, [sys.executable, "-P", "-m", "stigma_cli", *arguments])
-        read = b""
-        while chunk := _read(descriptor):
-            read += chunk
-            text = read.decode(errors="replace")
-            self._loop.call_soon_threadsafe(self._show, text)
-        _, status = os.waitpid(pid, 0)
-        code = os.waitstatus_to_exitcode(status)
-        self._loop.call_soon_threadsafe(self._code.set_result, code)
-
-    def _show(self, text: str) -> None:
-        self.text = text
-        self._changed.set()
-
-
-def _read(descriptor: int) -> bytes:
-    try:
-        return os.read(descriptor, 65536)
-    except OSError:  # Linux's end of a terminal
-        return b""
 
 
 @pytest.mark.parametrize(

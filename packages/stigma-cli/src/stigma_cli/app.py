@@ -14,6 +14,7 @@ from typer.core import TyperGroup
 
 from stigma_cli import (
     agent_registry,
+    chat,
     demo,
     doctor,
     executions,
@@ -66,6 +67,7 @@ app.command()(up.up)
 app.command()(demo.demo)
 app.command()(run_document.run)
 app.command()(run_document.validate)
+app.command()(chat.chat)
 app.add_typer(agent_registry.app, name="agent")
 app.add_typer(workflow_registry.app, name="workflow")
 app.add_typer(executions.app, name="execution")

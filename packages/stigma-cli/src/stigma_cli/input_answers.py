@@ -21,10 +21,11 @@ from stigma.agent.v1.agent_execution_service_pb2 import (
     InputDenial,
     SubmitAgentInputRequest,
 )
+from stigma.contracts.indented_json import indent_json
 from stigma_cli.connections import Api, open_api
 from stigma_cli.errors import CliError, Exit
 from stigma_cli.input_calls import find_input, send_message, submit
-from stigma_cli.input_text import as_pretty_json, detail_lines, resolved_text
+from stigma_cli.input_text import detail_lines, resolved_text
 from stigma_cli.options import not_empty
 from stigma_cli.output import Format, Output, as_json, print_details, print_json, print_line
 from stigma_cli.runs import read_input_text
@@ -194,7 +195,7 @@ async def _send(execution_id: str, message: str, output: Format) -> None:
 def _show(found: PendingInput, approval: InputApproval) -> None:
     lines = [*detail_lines(found)]
     if approval.arguments_json:
-        lines += ["to be called instead with:", as_pretty_json(approval.arguments_json)]
+        lines += ["to be called instead with:", indent_json(approval.arguments_json)]
     if approval.remember:
         lines += [f"and so all further calls of {found.tool} by this execution"]
     print_details(lines)

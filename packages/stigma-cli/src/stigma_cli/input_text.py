@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from stigma.agent.v1.agent_execution_pb2 import (
     PENDING_INPUT_KIND_APPROVAL,
@@ -16,6 +15,7 @@ from stigma.agent.v1.agent_execution_pb2 import (
     PendingInputKind,
 )
 from stigma.agent.v1.agent_execution_service_pb2 import WatchAgentExecutionResponse
+from stigma.contracts.indented_json import indent_json
 from stigma_cli.output import as_age, as_time
 
 _TEXT = "TEXT"
@@ -109,59 +109,8 @@ def detail_lines(found: PendingInput) -> Iterator[str]:
         yield f"{'allowed:':10} {', '.join(filter(None, allowed))}"
 
 
-def as_pretty_json(text: str) -> str:
-    """Return JSON text indented, with all of its numbers as written.
-
-    Text that is no JSON, or in which a name occurs twice, stays as it is: what is approved must be
-    what is shown.
-    """
-    try:
-        value = json.loads(
-            text, parse_int=_Number, parse_float=_Number, object_pairs_hook=_without_twins
-        )
-        return _dump(value, "")
-    except (ValueError, RecursionError):
-        return text
-
-
-def _without_twins(pairs: Sequence[tuple[str, object]]) -> dict[str, object]:
-    """Return an object of JSON.
-
-    Raises:
-        ValueError: it has a name twice.
-    """
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        raise ValueError
-    return found
-
-
-class _Number(str):
-    """A number as its text: a person approves what is sent, not what Python makes of it."""
-
-    __slots__ = ()
-
-
-def _dump(value: object, indent: str) -> str:
-    inner = f"{indent}  "
-    match value:
-        case _Number():
-            return str(value)
-        case dict() if value:
-            items = [
-                f"{inner}{json.dumps(name, ensure_ascii=False)}: {_dump(each, inner)}"
-                for name, each in value.items()
-            ]
-            return "{\n" + ",\n".join(items) + f"\n{indent}}}"
-        case list() if value:
-            items = [f"{inner}{_dump(each, inner)}" for each in value]
-            return "[\n" + ",\n".join(items) + f"\n{indent}]"
-        case _:
-            return json.dumps(value, ensure_ascii=False)
-
-
 def _indented(text: str) -> str:
-    return f"\n{as_pretty_json(text)}" if text else ""
+    return f"\n{indent_json(text)}" if text else ""
 
 
 def _has_arguments(found: PendingInput) -> bool:
