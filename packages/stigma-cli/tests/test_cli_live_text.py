@@ -6,9 +6,7 @@ import asyncio
 import io
 import json
 import os
-import pty
 import re
-import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,7 +25,7 @@ from stigma.agent.v1.agent_pb2 import ActivityTool, AgentSpec, Script, ScriptSte
 from stigma_cli.errors import Exit
 from stigma_cli.live_text import LiveText, last_lines
 from tests.stack.command_line import RunningCommand, run_stigma, running_stigma
-from tests.stack.forked import Streams, start_module
+from tests.stack.terminal import Terminal
 
 if TYPE_CHECKING:
     from conftest import Stigma
@@ -145,54 +143,6 @@ async def test_a_run_on_a_terminal_shows_text_below_its_tasks(
     assert await shown.ended() == Exit.OK
     assert f"poet: {CHUNK.strip()}" in shown.text
     assert shown.text.rstrip().endswith(f'"{TEXT}"')
-
-
-class Terminal:
-    """A command on a terminal of its own, and what that has shown."""
-
-    def __init__(self, *arguments: str, **env: str) -> None:
-        self.text = ""
-        self._changed = asyncio.Event()
-        self._loop = asyncio.get_running_loop()
-        self._code: asyncio.Future[int] = self._loop.create_future()
-        threading.Thread(target=self._run, args=(arguments, env), daemon=True).start()
-
-    async def until(self, text: str) -> None:
-        """Wait until this was shown."""
-        async with asyncio.timeout(60):
-            while text not in self.text:
-                self._changed.clear()
-                await self._changed.wait()
-
-    async def ended(self) -> int:
-        """Wait for the command's end; returns its exit code."""
-        return await asyncio.wait_for(self._code, 60)
-
-    def _run(self, arguments: tuple[str, ...], env: dict[str, str]) -> None:
-        environment = os.environ | env | {"TERM": "xterm", "COLUMNS": "100", "LINES": "40"}
-        descriptor, terminal = pty.openpty()
-        streams = Streams(terminal, terminal, terminal)
-        process = start_module("stigma_cli", arguments, environment, streams)
-        os.close(terminal)
-        read = b""
-        while chunk := _read(descriptor):
-            read += chunk
-            text = read.decode(errors="replace")
-            self._loop.call_soon_threadsafe(self._show, text)
-        os.close(descriptor)
-        code = process.wait(60)
-        self._loop.call_soon_threadsafe(self._code.set_result, code)
-
-    def _show(self, text: str) -> None:
-        self.text = text
-        self._changed.set()
-
-
-def _read(descriptor: int) -> bytes:
-    try:
-        return os.read(descriptor, 65536)
-    except OSError:  # Linux's end of a terminal
-        return b""
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from stigma_cli.conversation_text import usage_text
 from stigma_cli.errors import CliError
 from stigma_cli.execution_calls import Event, events, list_executions
 from stigma_cli.execution_text import definition_id, describe
+from stigma_cli.input_text import people_text
 from stigma_cli.output import print_line, print_note
 from stigma_cli.task_lines import TaskLine
 from stigma_cli.terminal_text import escape_line
@@ -165,10 +166,12 @@ async def _requests(handle: WorkflowHandle[Any, Any]) -> set[str]:
 
 
 def _text(event: Event) -> str:
-    """Return a line for an event about tool calls, or an end with their usage; else ""."""
+    """Return a line for an event about tool calls or people, or an end with usage; else ""."""
     if not isinstance(event, WatchAgentExecutionResponse):
         return ""
     if event.HasField("tool_call_started") or event.HasField("tool_call_ended"):
         return describe(event)
+    if text := people_text(event):
+        return text
     usage = event.ended.execution.status.usage
     return usage_text(usage) if usage.tool_calls else ""

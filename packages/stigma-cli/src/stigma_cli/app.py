@@ -14,9 +14,11 @@ from typer.core import TyperGroup
 
 from stigma_cli import (
     agent_registry,
+    chat,
     demo,
     doctor,
     executions,
+    inputs,
     run_document,
     setup,
     up,
@@ -65,9 +67,11 @@ app.command()(up.up)
 app.command()(demo.demo)
 app.command()(run_document.run)
 app.command()(run_document.validate)
+app.command()(chat.chat)
 app.add_typer(agent_registry.app, name="agent")
 app.add_typer(workflow_registry.app, name="workflow")
 app.add_typer(executions.app, name="execution")
+app.add_typer(inputs.app, name="inputs")
 app.command()(setup.setup)
 app.command()(doctor.doctor)
 

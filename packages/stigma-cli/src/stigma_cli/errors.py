@@ -18,6 +18,8 @@ from collections.abc import Sequence
 from enum import IntEnum
 
 import grpc
+from google.protobuf.message import DecodeError
+from google.rpc import error_details_pb2, status_pb2
 from temporalio.service import RPCError, RPCStatusCode
 
 from stigma.contracts.executions import Kind
@@ -42,6 +44,7 @@ class CliError(Exception):
         hint: what to do about it.
         code: what the process ends with.
         more: what else went wrong, a line each.
+        reason: of the API's refusal, from its ErrorInfo.
     """
 
     def __init__(
@@ -51,12 +54,14 @@ class CliError(Exception):
         *,
         code: Exit = Exit.FAILED,
         more: Sequence[str] = (),
+        reason: str = "",
     ) -> None:
         super().__init__(message)
         self.message = " ".join(message.split())
         self.hint = hint
         self.code = code
         self.more = tuple(" ".join(line.split()) for line in more)
+        self.reason = reason
 
 
 def from_grpc(error: grpc.aio.AioRpcError, address: str) -> CliError:
@@ -76,9 +81,26 @@ def from_grpc(error: grpc.aio.AioRpcError, address: str) -> CliError:
             code=Exit.UNREACHABLE,
         )
     exit_code, hint = _API.get(code, (Exit.FAILED, ""))
-    if code is grpc.StatusCode.NOT_FOUND:
+    reason = _reason(error)
+    if reason in _REASONS:
+        hint = _REASONS[reason]
+    elif code is grpc.StatusCode.NOT_FOUND:
         hint = _list_hint(error.details() or "")
-    return CliError(f"{error.details() or code.name}", hint, code=exit_code)
+    return CliError(f"{error.details() or code.name}", hint, code=exit_code, reason=reason)
+
+
+def _reason(error: grpc.aio.AioRpcError) -> str:
+    """Return the reason of the API's refusal; "" where it gives none."""
+    sent = {key: value for key, value in error.trailing_metadata() or () if key == _STATUS_DETAILS}
+    try:
+        details = status_pb2.Status.FromString(sent.get(_STATUS_DETAILS, b"")).details
+    except DecodeError:
+        return ""
+    info = error_details_pb2.ErrorInfo()
+    for detail in details:
+        if detail.Unpack(info) and info.domain == _ERROR_DOMAIN:
+            return str(info.reason)
+    return ""
 
 
 def _with_tls(hint: str) -> str:
@@ -103,7 +125,7 @@ def _list_hint(details: str) -> str:
 
 def _was_answered(error: grpc.aio.AioRpcError) -> bool:
     """Return whether the API itself answered: then what is behind it is unavailable."""
-    return any(key == "grpc-status-details-bin" for key, _ in error.trailing_metadata() or ())
+    return any(key == _STATUS_DETAILS for key, _ in error.trailing_metadata() or ())
 
 
 def from_temporal(error: RPCError | RuntimeError, address: str) -> CliError:
@@ -125,6 +147,23 @@ def tls_mismatch(details: str) -> str:
     """Return what a failed connection says about TLS, by the libraries' texts; "" for nothing."""
     return next((what for sign, what in _TLS_SIGNS.items() if sign in details), "")
 
+
+_STATUS_DETAILS = "grpc-status-details-bin"
+_ERROR_DOMAIN = "stigma.dev"
+
+# What helps, by the reason of a refused answer or message.
+_REASONS = {
+    "INPUT_NOT_FOUND": "`stigma inputs list` shows what is waited for",
+    "INPUT_RESOLVED": "nothing was changed; `stigma execution watch` shows what becomes of it",
+    "INPUT_EXPIRED": "nothing was changed; `stigma execution watch` shows what becomes of it",
+    "DIGEST_MISMATCH": "nothing was changed; look at the arguments again: `stigma inputs get`",
+    "SELF_APPROVAL": "ask somebody else with the permission executions.approve",
+    "NOT_AN_APPROVER": "`stigma inputs get` shows who may answer",
+    "SCHEMA_MISMATCH": "`stigma inputs get` shows the schema",
+    "ANSWER_NOT_ALLOWED": "`stigma inputs get` shows what is waited for",
+    "NOT_RUNNING": "`stigma execution get` shows how it ended",
+    "MESSAGES_NOT_TAKEN": "only agents with tools take messages; start it again with the message",
+}
 
 _NOT_FOUND = re.compile(
     r"(?P<noun>agent |workflow )?(?P<execution>execution )?(?P<id>[^ ]+) not found"

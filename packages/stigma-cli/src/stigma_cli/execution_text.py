@@ -11,6 +11,7 @@ from stigma.contracts.executions import Execution, Kind, phase_name
 from stigma.workflow.v1.workflow_execution_service_pb2 import WatchWorkflowExecutionResponse
 from stigma_cli.conversation_text import answer_text, result_text, tokens_text, usage_text
 from stigma_cli.execution_calls import Event
+from stigma_cli.input_text import people_text, requested_text
 from stigma_cli.output import as_time, counted
 
 
@@ -114,7 +115,7 @@ def _tool_call(event: WatchAgentExecutionResponse) -> str:
         return f"tool call {event.tool_call_started.call_id} {event.tool_call_started.name}"
     if event.HasField("tool_call_ended"):
         return f"tool call {result_text(event.tool_call_ended.result)}"
-    return ""
+    return people_text(event)
 
 
 def _input_rows(execution: Execution) -> list[tuple[str, str]]:
@@ -134,6 +135,7 @@ def _work_rows(execution: Execution) -> list[tuple[str, str]]:
     usage, by_model = execution.status.usage, execution.status.usage_by_model
     models = sorted(by_model.items()) if len(by_model) > 1 else []
     return [
+        *(("waits", requested_text(each)) for each in execution.status.pending_inputs),
         ("steps", str(execution.status.steps)),
         ("tools", counted(usage.tool_calls, "call") if usage.tool_calls else ""),
         ("tokens", tokens_text(usage)),

@@ -14,6 +14,7 @@ from stigma.agent.v1.agent_execution_pb2 import AGENT_EXECUTION_PHASE_COMPLETED,
 from stigma.agent.v1.agent_execution_service_pb2 import WatchAgentExecutionResponse
 from stigma.contracts.executions import Execution, Kind, phase_name
 from stigma.contracts.phases import has_ended
+from stigma_cli import input_answers
 from stigma_cli.connections import Api, open_api
 from stigma_cli.conversation_text import message_lines, usage_text
 from stigma_cli.errors import CliError, Exit
@@ -26,6 +27,7 @@ from stigma_cli.execution_calls import (
 )
 from stigma_cli.execution_text import definition_id, describe, rows, took
 from stigma_cli.execution_timeline import timeline
+from stigma_cli.input_calls import stop_after_step
 from stigma_cli.live_text import live_text
 from stigma_cli.output import (
     Format,
@@ -42,10 +44,19 @@ from stigma_cli.output import (
 from stigma_cli.terminal_text import escape_line
 
 app = typer.Typer(
-    help="Show, follow and cancel executions of agents and workflows.", no_args_is_help=True
+    help="Show, follow, answer and cancel executions.",
+    no_args_is_help=True,
 )
 
 app.command()(timeline)
+for _command in (
+    input_answers.approve,
+    input_answers.deny,
+    input_answers.answer,
+    input_answers.decline,
+    input_answers.send,
+):
+    app.command()(_command)
 
 ExecutionId = Annotated[str, typer.Argument(metavar="ID", help="The execution's id.")]
 
@@ -106,10 +117,16 @@ def watch(
 def cancel(
     execution: ExecutionId,
     reason: Annotated[str, typer.Option(metavar="TEXT", help="For people; recorded.")] = "",
+    after_step: Annotated[
+        bool,
+        typer.Option(
+            "--after-step", help="Let an agent's calls under way end, instead of stopping them."
+        ),
+    ] = False,
     output: Output = Format.TEXT,
 ) -> None:
     """Ask an execution to stop."""
-    asyncio.run(_cancel(execution, reason, output))
+    asyncio.run(_cancel(execution, reason, output, after_step=after_step))
 
 
 async def follow_events(
@@ -222,9 +239,10 @@ async def _watch(execution_id: str, cursor: str, output: Format) -> None:
         raise typer.Exit(Exit.FAILED)
 
 
-async def _cancel(execution_id: str, reason: str, output: Format) -> None:
+async def _cancel(execution_id: str, reason: str, output: Format, *, after_step: bool) -> None:
+    stop = stop_after_step if after_step else cancel_execution
     async with open_api() as api:
-        execution = await cancel_execution(api, execution_id, reason)
+        execution = await stop(api, execution_id, reason)
     if output is Format.JSON:
         print_json(as_json(execution))
     elif has_ended(execution):

@@ -87,6 +87,11 @@ def print_note(text: str) -> None:
         _write(sys.stderr, f"stigma: {escape_line(text)}\n")
 
 
+def print_details(lines: Iterable[str]) -> None:
+    """Print what a person is to read before an answer, on stderr: apart from the output."""
+    _write(sys.stderr, "".join(f"{escape_text(line)}\n" for line in lines))
+
+
 def print_error(messages: Iterable[str], hint: str = "") -> None:
     """Print what went wrong, a line each, and what to do about it, on stderr."""
     lines = [f"error: {escape_line(message)}\n" for message in messages]

@@ -186,7 +186,7 @@ class PendingInputs:
         how = InputResolutionKind.Name(resolution.how).removeprefix("INPUT_RESOLUTION_KIND_")
         if resolution.how == INPUT_RESOLUTION_KIND_EXPIRED:
             return refusal(UpdateRefusal.INPUT_EXPIRED, "it has expired")
-        message = f"it is {how.lower()} by {resolution.by} already"
+        message = f"{resolution.by} {how.lower()} it already"
         return refusal(UpdateRefusal.INPUT_RESOLVED, message)
 
 
