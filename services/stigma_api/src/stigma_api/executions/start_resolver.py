@@ -69,7 +69,8 @@ class StartResolver(Generic[D, E]):
             ApiError: NOT_FOUND, no such agent or workflow, or no workflow of a tool;
                 INVALID_ARGUMENT, the request loosens it, is too large as encoded, or a tool is
                 out of the operator's allow-list; PERMISSION_DENIED, a tool of an inline agent;
-                FAILED_PRECONDITION, the caller's deadline; UNAVAILABLE, an MCP server of an
+                FAILED_PRECONDITION, the caller's deadline, or no Nexus endpoint of a tool;
+                UNAVAILABLE, an MCP server of an
                 inline agent.
         """
         definition_id, definition, command.mcp_tools = await self._definition(command)
