@@ -114,7 +114,7 @@ class ToolAgent(workflows.AgentWorkflow):
         try:
             found = await self._run(request, tool, call, policy)
         except (FailureError, asyncio.CancelledError) as error:
-            return tool_results.of_failure(call, error, policy.max_result_bytes)
+            return tool_results.of_failure(call, tool, error)
         payload = workflow.payload_converter().to_payload(found)
         return tool_results.of_payload(call, payload, policy.max_result_bytes)
 
