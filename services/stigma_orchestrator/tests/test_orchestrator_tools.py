@@ -263,8 +263,8 @@ SCHEMA = json.dumps(
         (call("nope"), "There is no tool 'nope'. The tools are: act."),
         (call(arguments="{"), "not JSON: line 1"),
         (call(arguments="[1]"), "not a JSON object"),
-        (call(city=3), "'type'"),
-        (call(), "city is missing"),
+        (call(city=3), "must be string at $.city"),
+        (call(), "'city' is missing at $"),
     ],
     ids=["unknown", "malformed", "a list", "wrong type", "missing"],
 )
