@@ -106,6 +106,12 @@ def started_before(call: ToolCall) -> ToolResult:
     return _result(call, TOOL_OUTCOME_UNKNOWN, text, limits.MAX_TOOL_ERROR_BYTES)
 
 
+def left_open(call: ToolCall) -> ToolResult:
+    """Return the result of a call that had not ended when its execution did."""
+    text = "The call was cancelled: its execution ended. It may have happened."
+    return _result(call, TOOL_OUTCOME_CANCELLED, text, limits.MAX_TOOL_ERROR_BYTES)
+
+
 def _of_cause(tool: Tool, error: BaseException) -> tuple[ToolOutcome.ValueType, str]:
     match error:
         case TimeoutError():
