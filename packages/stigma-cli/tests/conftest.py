@@ -24,7 +24,7 @@ def stigma(monkeypatch: pytest.MonkeyPatch) -> Stigma:
     for name in ("STIGMA_API_ADDRESS", "STIGMA_API_KEY", "TEMPORAL_ADDRESS", "STIGMA_OUTPUT"):
         monkeypatch.delenv(name, raising=False)
 
-    async def run(*arguments: str, stdin: str = "", **env: str) -> Any:
+    async def run(*arguments: str, stdin: str | bytes = "", **env: str) -> Any:
         texts = [str(each) for each in arguments]
         return await asyncio.to_thread(lambda: CliRunner().invoke(app, texts, input=stdin, env=env))
 

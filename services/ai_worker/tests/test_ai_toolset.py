@@ -26,10 +26,19 @@ WEATHER = {
         "city": {"type": "string", "minLength": 2},
         "unit": {"enum": ["C", "F"]},
         "days": {"$ref": "#/$defs/days"},
+        "at": {"type": "array", "items": {"$ref": "#/$defs/point"}},
     },
     "required": ["city"],
     "additionalProperties": False,
-    "$defs": {"days": {"type": "integer", "maximum": 7}},
+    "$defs": {
+        "days": {"type": ["integer", "null"], "maximum": 7},
+        "point": {
+            "type": "object",
+            "properties": {"lat": {}, "lon": {}},
+            "required": ["lat", "lon"],
+            "additionalProperties": False,
+        },
+    },
 }
 AGENT_TOOLS = [
     Tool(name="get_weather", input_schema=json.dumps(WEATHER)),
@@ -86,16 +95,33 @@ def test_arguments_stay_as_the_model_wrote_them():
         ('{"\\udc00": 1}', "the arguments have half of a surrogate pair"),
         ('{"city":' * 101 + "1" + "}" * 101, "the arguments are nested more than 100 deep."),
         ('{"city":' + "[" * 100_000, "the arguments are nested more than 100 deep."),
-        ("", "without arguments: the arguments object breaks the rule 'required'"),
-        ("{}", "the rule 'required' of its schema at $: city is missing."),
-        ('{"city": "x"}', "the rule 'minLength' of its schema at $.city: 2."),
-        ('{"city": "xx", "unit": "K"}', """the rule 'enum' of its schema at $.unit: ["C","F"]."""),
-        ('{"city": "xx", "days": 8}', "the rule 'maximum' of its schema at $.days: 7."),
-        ('{"city": "xx", "town": "x"}', "at $: there may be city, unit, days."),
+        ("", "without arguments: the arguments object breaks its schema: 'city' is missing at $."),
+        ("{}", "not made: the arguments object breaks its schema: 'city' is missing at $."),
+        ('{"city": 1}', "breaks its schema: must be string at $.city."),
+        ('{"city": "x"}', "the rule 'minLength' (2) does not hold at $.city."),
+        ('{"city": "xx", "unit": "K"}', """must be one of ["C","F"] at $.unit."""),
+        ('{"city": "xx", "days": 8}', "the rule 'maximum' (7) does not hold at $.days."),
+        ('{"city": "xx", "days": "8"}', "must be integer or null at $.days."),
+        (
+            '{"city": "xx", "town": "x"}',
+            ": 'town' is not allowed at $ (allowed: city, unit, days, at).",
+        ),
+        (
+            '{"town": "x", "ci\\nty": "x"}',
+            ": 'ci\\nty', 'town' are not allowed at $ (allowed: city, unit, days, at); "
+            "'city' is missing.",
+        ),
+        (
+            '{"city": "xx", "at": [{"lat": 1, "lng": 2}]}',
+            ": 'lng' is not allowed at $.at[0] (allowed: lat, lon); 'lon' is missing.",
+        ),
+        ('{"city": "xx", "%s": 1}' % ("x" * 100_000), f": '{'x' * 64}…' is not allowed at $"),
+        ('{"city": "xx", "at": [{"lat": 1}]}', ": 'lon' is missing at $.at[0]."),
+        (json.dumps({f"k{n}": 1 for n in range(100)}), "'k15' and 92 more are not allowed at $"),
     ],
     ids=lambda value: value[:40],
 )
-def test_a_refusal_says_where_and_which_rule(arguments, says):
+def test_a_refusal_names_the_place_and_the_keys(arguments, says):
     said = refusal("get_weather", arguments)
     assert said.startswith("The call was not made")
     assert says in said
@@ -109,7 +135,7 @@ def test_nesting_as_deep_as_allowed_passes():
 def test_a_value_that_is_long_in_the_schema_is_not_repeated():
     schema = {"type": "object", "properties": {"x": {"enum": [f"value {n}" for n in range(100)]}}}
     toolset = Toolset([Tool(name="any", input_schema=json.dumps(schema))])
-    assert refusal("any", '{"x": 1}', toolset).endswith("the rule 'enum' of its schema at $.x.")
+    assert refusal("any", '{"x": 1}', toolset).endswith("the rule 'enum' does not hold at $.x.")
 
 
 @pytest.mark.parametrize(

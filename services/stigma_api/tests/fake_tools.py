@@ -114,7 +114,7 @@ class ToolAgent(workflows.AgentWorkflow):
         try:
             found = await self._run(request, tool, call, policy)
         except (FailureError, asyncio.CancelledError) as error:
-            return tool_results.of_failure(call, error, policy.max_result_bytes)
+            return tool_results.of_failure(call, tool, error)
         payload = workflow.payload_converter().to_payload(found)
         return tool_results.of_payload(call, payload, policy.max_result_bytes)
 
@@ -284,7 +284,7 @@ async def api_with_tools(
     allowed: dict[str, Any] = {"tool_task_queues": "*", "tool_nexus_endpoints": "*"}
     async with running_api(address, directory, **allowed) as api:
         queue = f"{api.queues.prefix}tools"
-        endpoint = await _new_endpoint(client, queue)
+        endpoint = await new_endpoint(client, queue)
         await api.apply("clerk", AgentSpec(model=MODEL, tools=tools_on(queue, endpoint)))
         activities = [
             *(fake.find, fake.fail, fake.flaky, fake.lose, fake.talk, fake.hold),
@@ -311,7 +311,7 @@ async def api_with_tools(
             fake.release.set()
 
 
-async def _new_endpoint(client: Client, queue: str) -> str:
+async def new_endpoint(client: Client, queue: str) -> str:
     """Make a Nexus endpoint that a task queue serves."""
     name = f"bills-{queue}"
     target = EndpointTarget(

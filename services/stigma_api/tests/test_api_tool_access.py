@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import uuid
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 from temporalio.client import Client
 
 from services.stigma_api.tests.api_server import Api, refused, running_api
+from services.stigma_api.tests.fake_tools import new_endpoint
 from stigma.agent.v1.agent_execution_pb2 import AgentExecution
 from stigma.agent.v1.agent_execution_service_pb2 import (
     GetAgentExecutionRequest,
@@ -132,10 +134,11 @@ async def input_of(client: Client, execution_id: str) -> AgentWorkflowInput:
 
 
 async def test_the_list_holds_at_apply_and_at_every_start(
-    temporal_server: Any, tmp_path: Path
+    temporal_server: Any, tmp_path: Path, client: Client
 ) -> None:
-    spec = agent(activity("orders"), operation("pay"))
-    wide = {"tool_task_queues": "orders, ship-*", "tool_nexus_endpoints": '["pay"]'}
+    endpoint = await new_endpoint(client, uuid.uuid4().hex)
+    spec = agent(activity("orders"), operation(endpoint))
+    wide = {"tool_task_queues": "orders, ship-*", "tool_nexus_endpoints": f'["{endpoint}"]'}
     async with serving(temporal_server, tmp_path, **wide) as api:
         await api.apply("clerk", spec)
         async with refused(Code.INVALID_ARGUMENT) as refusal:

@@ -125,6 +125,38 @@ async def test_every_cursor_resumes_right_after_it(tooled: tuple[Api, FakeTools]
         assert await watched(api, started.id, event.cursor) == everything[index + 1 :]
 
 
+async def test_calls_that_an_execution_ends_before_are_cancelled(
+    tooled: tuple[Api, FakeTools], client: Client
+) -> None:
+    api, fake = tooled
+    started = await start(api, "find|hold hold")
+    await fake.holds.wait()
+    await client.get_workflow_handle(started.id).terminate()
+    everything = await watched(api, started.id)
+    *_, first, second, ended = everything
+    assert [(r.call_id, r.name, outcome(r)) for r in map(_result, (first, second))] == [
+        ("2-1", "hold", "CANCELLED"),
+        ("2-2", "hold", "CANCELLED"),
+    ]
+    assert _result(first).content == (
+        "The call was cancelled: its execution ended. It may have happened."
+    )
+    assert ended.HasField("ended")
+    for index, event in enumerate(everything):
+        assert await watched(api, started.id, event.cursor) == everything[index + 1 :]
+    queue = f"{api.queues.prefix}tools"
+    timeline = await timeline_with(api, started.id, "ENDED")
+    assert lines(timeline, pb.TIMELINE_STEP_TOOL_CALL) == [
+        f"tool call 1-1, find on task queue {queue}; OK",
+        f"tool call 2-1, hold on task queue {queue}; CANCELLED",
+        f"tool call 2-2, hold on task queue {queue}; CANCELLED",
+    ]
+
+
+def _result(event: WatchAgentExecutionResponse) -> ToolResult:
+    return event.tool_call_ended.result
+
+
 async def test_a_watch_decodes_each_answer_once_and_none_before_its_cursor(
     tooled: tuple[Api, FakeTools], client: Client
 ) -> None:

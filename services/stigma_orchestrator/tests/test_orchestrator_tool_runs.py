@@ -23,6 +23,7 @@ from services.stigma_orchestrator.tests.tool_agents import (
     ToolAgents,
     answer,
     call,
+    new_policy,
     tool,
 )
 from stigma.agent.v1.agent_pb2 import (
@@ -305,8 +306,7 @@ class Rates:
         return {"converted": arguments}
 
 
-@pytest.mark.tools_contract("workflows and Nexus operations are tools")
-async def test_a_nexus_operation_is_a_tool(agents: ToolAgents) -> None:
+async def new_endpoint(agents: ToolAgents) -> str:
     name = f"rates-{uuid.uuid4().hex[:8]}"
     target = EndpointTarget(
         worker=EndpointTarget.Worker(namespace=agents.client.namespace, task_queue=agents.queue)
@@ -314,9 +314,13 @@ async def test_a_nexus_operation_is_a_tool(agents: ToolAgents) -> None:
     await agents.client.operator_service.create_nexus_endpoint(
         CreateNexusEndpointRequest(spec=EndpointSpec(name=name, target=target))
     )
-    convert = Tool(
-        name="convert", nexus=NexusTool(endpoint=name, service="rates", operation="convert")
-    )
+    return name
+
+
+@pytest.mark.tools_contract("workflows and Nexus operations are tools")
+async def test_a_nexus_operation_is_a_tool(agents: ToolAgents) -> None:
+    nexus = NexusTool(endpoint=await new_endpoint(agents), service="rates", operation="convert")
+    convert = Tool(name="convert", nexus=nexus)
     rates = Rates()
     async with agents.tools_running(nexus_service_handlers=[rates]):
         ended = await agents.run(
@@ -326,3 +330,16 @@ async def test_a_nexus_operation_is_a_tool(agents: ToolAgents) -> None:
     assert json.loads(ended.results[0].content) == {"converted": {"amount": 3}}
     assert "no such currency" in ended.results[1].content
     assert {json.loads(header)["call"] for header in rates.headers} == {"1-1", "1-2"}
+
+
+@pytest.mark.tools_contract("workflows and Nexus operations are tools")
+async def test_an_operation_that_takes_too_long_may_have_happened(agents: ToolAgents) -> None:
+    nexus = NexusTool(endpoint=await new_endpoint(agents), service="rates", operation="convert")
+    convert = Tool(name="convert", nexus=nexus, policy=new_policy(timeout=1))
+    ended = await agents.run(answer(call("convert", amount=3)), LAST, tools=[convert])
+    assert ended.outcomes == ["UNKNOWN"]
+    assert ended.results[0].content == (
+        "The call took longer than 1 s. The call may have happened, even more than once: "
+        "Temporal repeats a request that the operation does not answer."
+    )
+    assert ended.text == f"done: {ended.results[0].content}"

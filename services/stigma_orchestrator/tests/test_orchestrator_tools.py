@@ -99,7 +99,10 @@ async def test_calls_that_no_worker_took_have_not_run(agents: ToolAgents, count:
     waiting = tool(policy={"start_timeout": 1})
     ended = await agents.run(answer(*[call()] * count), LAST, tools=[waiting])
     assert ended.outcomes == ["NOT_RUN"] * count
-    assert "has not happened" in ended.results[0].content
+    assert ended.results[0].content == (
+        f"No worker of task queue '{agents.queue}' took the call within 1 s. "
+        "The call has not happened."
+    )
 
 
 @pytest.mark.tools_contract("outcome NOT_RUN: no worker took it in time")
@@ -115,6 +118,10 @@ async def test_an_activity_that_the_worker_does_not_have_has_not_run(agents: Too
     async with agents.tools_running():
         ended = await agents.run(answer(call()), LAST, tools=[missing])
     assert ended.outcomes == ["NOT_RUN"]
+    assert ended.results[0].content == (
+        f"The worker of task queue '{agents.queue}' has no activity 'missing'. "
+        "The call has not happened."
+    )
 
 
 @pytest.mark.tools_contract("outcome UNKNOWN: no heartbeat")
@@ -135,7 +142,34 @@ async def test_a_call_that_takes_too_long_may_have_happened(agents: ToolAgents) 
     async with agents.tools_running():
         ended = await agents.run(answer(call(how="stuck")), LAST, tools=[slow])
         assert ended.outcomes == ["UNKNOWN"]
+        assert ended.results[0].content == (
+            "The call took longer than 1 s. The call may have happened. It was not repeated."
+        )
         agents.effects.released.set()
+
+
+@pytest.mark.tools_contract("outcome UNKNOWN: it took too long")
+@pytest.mark.parametrize(
+    ("timeouts", "told"),
+    [
+        ({"attempt_timeout": 0.5, "timeout": 30}, "An attempt of the call took longer than 0.5 s."),
+        ({"attempt_timeout": 1, "timeout": 1.5}, "The call took longer than 1.5 s."),
+    ],
+    ids=["its attempts", "all of it"],
+)
+async def test_a_safe_call_that_takes_too_long_says_how_often_it_was_tried(
+    agents: ToolAgents, timeouts: dict[str, float], told: str
+) -> None:
+    safe = tool(policy={"retry_safe": True, "attempts": 2, **timeouts})
+    async with agents.tools_running():
+        ended = await agents.run(answer(call(how="stuck")), LAST, tools=[safe])
+        assert ended.outcomes == ["UNKNOWN"]
+        assert ended.results[0].content == (
+            f"{told} The call may have happened, even more than once: it was tried up to 2 times."
+        )
+        agents.effects.released.set()
+    # What the model was told of it was read from history, and not by the workflow.
+    assert ended.text == f"done: {ended.results[0].content}"
 
 
 @pytest.mark.tools_contract("outcome UNKNOWN: lost once, then not taken")
@@ -144,6 +178,9 @@ async def test_a_safe_call_that_was_lost_and_then_not_taken_is_unknown(agents: T
     async with agents.tools_running(max_concurrent_activities=1):
         ended = await agents.run(answer(call(how="stuck")), LAST, tools=[safe])
         assert ended.outcomes == ["UNKNOWN"]
+        assert ended.results[0].content.startswith(
+            "The call was to be repeated, and no worker took it within 2 s. The call may have"
+        )
         assert len(agents.effects.calls) == 1
         agents.effects.released.set()
 
@@ -226,8 +263,8 @@ SCHEMA = json.dumps(
         (call("nope"), "There is no tool 'nope'. The tools are: act."),
         (call(arguments="{"), "not JSON: line 1"),
         (call(arguments="[1]"), "not a JSON object"),
-        (call(city=3), "'type'"),
-        (call(), "city is missing"),
+        (call(city=3), "must be string at $.city"),
+        (call(), "'city' is missing at $"),
     ],
     ids=["unknown", "malformed", "a list", "wrong type", "missing"],
 )
@@ -339,6 +376,8 @@ async def test_a_child_that_times_out_may_have_happened(agents: ToolAgents) -> N
     async with agents.tools_running():
         ended = await agents.run(answer(call("book", how="wait")), LAST, tools=[book])
     assert ended.outcomes == ["UNKNOWN"]
+    assert ended.results[0].content.startswith("The call took longer than 1 s. The call may have")
+    assert ended.text == f"done: {ended.results[0].content}"
 
 
 @pytest.mark.tools_contract("outcome CANCELLED")

@@ -20,6 +20,7 @@ from stigma_api.access.principals import Principals
 from stigma_api.definitions.database import Database
 from stigma_api.definitions.document_check import DocumentChecker
 from stigma_api.definitions.mcp_listing import McpListing
+from stigma_api.definitions.nexus_endpoints import NexusEndpoints
 from stigma_api.definitions.registry import Registry
 from stigma_api.definitions.rule_check import RuleChecker
 from stigma_api.definitions.service import DefinitionService
@@ -111,7 +112,9 @@ def _services(
     workflows = Registry(database, Kind.WORKFLOW, Workflow)
     documents = DocumentChecker(client, queues.engine)
     mcp_listing = McpListing(client, queues.orchestrator)
-    tools = ToolAccess(places, workflows, mcp_listing, RuleChecker(documents))
+    tools = ToolAccess(
+        places, workflows, NexusEndpoints(client), mcp_listing, RuleChecker(documents)
+    )
     sub_agents = SubAgentAccess(agents, tools)
     queue = queues.orchestrator
     shared: dict[str, Any] = {

@@ -243,8 +243,7 @@ async def read_result(
     error = await _error(converter, event, attributes)
     if error is None:
         return None
-    max_bytes = tools.Policy.of(tool).max_result_bytes
-    return tool_results.of_failure(call, error, max_bytes)
+    return tool_results.of_failure(call, tool, error)
 
 
 async def _error(

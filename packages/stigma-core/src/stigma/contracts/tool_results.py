@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 
 from nexusrpc import HandlerError
 from temporalio.api.common.v1 import Payload
@@ -47,7 +48,6 @@ _REGISTERED = "registered"
 # Said by the core of the Python, TypeScript, .NET and Ruby SDKs for what still ran at the end.
 _WORKER_STOPPED = "Worker is shutting down and this activity did not complete in time"
 
-_MAY_HAVE_HAPPENED = "The call may have happened. It was not repeated."
 _HAS_NOT_HAPPENED = "The call has not happened."
 
 
@@ -82,17 +82,18 @@ def of_payload(call: ToolCall, payload: Payload | None, max_bytes: int) -> ToolR
     return _result(call, TOOL_OUTCOME_OK, _text(payload.data), max_bytes)
 
 
-def of_failure(call: ToolCall, error: BaseException, max_bytes: int) -> ToolResult:
+def of_failure(call: ToolCall, tool: Tool, error: BaseException) -> ToolResult:
     """Return the result of a call that did not succeed.
 
     Args:
         call: the call.
+        tool: that it calls.
         error: as the SDK raises it, or its cause.
-        max_bytes: of the content.
     """
     if isinstance(error, ActivityError | ChildWorkflowError | NexusOperationError):
         error = error.__cause__ or error
-    outcome, text = _of_cause(error)
+    outcome, text = _of_cause(tool, error)
+    max_bytes = tools.Policy.of(tool).max_result_bytes
     return _result(call, outcome, text, min(max_bytes, limits.MAX_TOOL_ERROR_BYTES))
 
 
@@ -109,22 +110,30 @@ def of_refusal(call: ToolCall, problem: str) -> ToolResult:
 
 def started_before(call: ToolCall) -> ToolResult:
     """Return the result of a call whose workflow was started before the execution was reset."""
-    text = f"A workflow of this call exists already. {_MAY_HAVE_HAPPENED}"
+    text = (
+        "A workflow of this call exists already. The call may have happened. It was not repeated."
+    )
     return _result(call, TOOL_OUTCOME_UNKNOWN, text, limits.MAX_TOOL_ERROR_BYTES)
 
 
-def _of_cause(error: BaseException) -> tuple[ToolOutcome.ValueType, str]:
+def left_open(call: ToolCall) -> ToolResult:
+    """Return the result of a call that had not ended when its execution did."""
+    text = "The call was cancelled: its execution ended. It may have happened."
+    return _result(call, TOOL_OUTCOME_CANCELLED, text, limits.MAX_TOOL_ERROR_BYTES)
+
+
+def _of_cause(tool: Tool, error: BaseException) -> tuple[ToolOutcome.ValueType, str]:
     match error:
         case TimeoutError():
-            return _of_timeout(error)
+            return _of_timeout(tool, error)
         case CancelledError():
             return TOOL_OUTCOME_CANCELLED, "The call was cancelled."
         case ApplicationError():
-            return _of_application_error(error)
+            return _of_application_error(tool, error)
         case HandlerError():
             message = payloads.replace_surrogates(str(error))
             return TOOL_OUTCOME_ERROR, f"{error.type.name}: {message}"
-    return TOOL_OUTCOME_UNKNOWN, f"The call ended by {type(error).__name__}. {_MAY_HAVE_HAPPENED}"
+    return _unknown(tool, f"The call ended by {type(error).__name__}.")
 
 
 def _of_mcp_server(call: ToolCall, payload: Payload) -> ToolResult:
@@ -139,27 +148,72 @@ def _of_mcp_server(call: ToolCall, payload: Payload) -> ToolResult:
     )
 
 
-def _of_timeout(error: TimeoutError) -> tuple[ToolOutcome.ValueType, str]:
-    # Where an attempt before had started, its failure is the cause.
-    if error.type == TimeoutType.SCHEDULE_TO_START and not error.__cause__:
-        return TOOL_OUTCOME_NOT_RUN, f"No worker took the call in time. {_HAS_NOT_HAPPENED}"
+def _of_timeout(tool: Tool, error: TimeoutError) -> tuple[ToolOutcome.ValueType, str]:
+    policy = tools.Policy.of(tool)
+    if error.type == TimeoutType.SCHEDULE_TO_START:
+        within = f"within {_seconds(policy.start_timeout)}"
+        # Where an attempt before had started, its failure is the cause.
+        if error.__cause__:
+            return _unknown(tool, f"The call was to be repeated, and no worker took it {within}.")
+        text = f"No worker{_place(tool)} took the call {within}. {_HAS_NOT_HAPPENED}"
+        return TOOL_OUTCOME_NOT_RUN, text
     if error.type == TimeoutType.HEARTBEAT:
-        return TOOL_OUTCOME_UNKNOWN, f"The worker of the call was lost. {_MAY_HAVE_HAPPENED}"
-    return TOOL_OUTCOME_UNKNOWN, f"The call took too long. {_MAY_HAVE_HAPPENED}"
+        return _unknown(tool, "The worker of the call was lost.")
+    is_attempt = error.type == TimeoutType.START_TO_CLOSE and _has_attempts(tool)
+    limit = policy.attempt_timeout if is_attempt else policy.timeout
+    subject = "An attempt of the call" if is_attempt and policy.retry_safe else "The call"
+    return _unknown(tool, f"{subject} took longer than {_seconds(limit)}.")
 
 
-def _of_application_error(error: ApplicationError) -> tuple[ToolOutcome.ValueType, str]:
+def _of_application_error(tool: Tool, error: ApplicationError) -> tuple[ToolOutcome.ValueType, str]:
     if error.type == MCP_CALL_NOT_SENT:
         return TOOL_OUTCOME_NOT_RUN, f"{error.message} {_HAS_NOT_HAPPENED}"
     if error.type == MCP_CALL_LOST:
-        return TOOL_OUTCOME_UNKNOWN, f"{error.message} {_MAY_HAVE_HAPPENED}"
+        return _unknown(tool, error.message)
     if error.type in _NOT_REGISTERED and _REGISTERED in error.message:
-        return TOOL_OUTCOME_NOT_RUN, f"The worker has no such tool. {_HAS_NOT_HAPPENED}"
+        # Workers of one queue may differ: an attempt before may have reached one that has it.
+        is_last = tools.Policy.of(tool).retry_safe
+        not_happened = "The last attempt has not happened." if is_last else _HAS_NOT_HAPPENED
+        return TOOL_OUTCOME_NOT_RUN, f"{_absence(tool)} {not_happened}"
     if error.message == _WORKER_STOPPED:
-        return TOOL_OUTCOME_UNKNOWN, f"The worker of the call was stopped. {_MAY_HAVE_HAPPENED}"
+        return _unknown(tool, "The worker of the call was stopped.")
     message = payloads.replace_surrogates(error.message)
     kind = payloads.replace_surrogates(error.type or "")
     return TOOL_OUTCOME_ERROR, f"{kind}: {message}" if kind else message
+
+
+def _unknown(tool: Tool, text: str) -> tuple[ToolOutcome.ValueType, str]:
+    """Return the outcome of a call that was lost, and how often it may have happened."""
+    policy, again = tools.Policy.of(tool), "The call may have happened, even more than once:"
+    if tool.HasField("nexus"):
+        # Whatever the policy says: there is no retry policy of an operation.
+        may = f"{again} Temporal repeats a request that the operation does not answer."
+    elif policy.retry_safe:
+        may = f"{again} it was tried up to {policy.attempts} times."
+    else:
+        may = "The call may have happened. It was not repeated."
+    return TOOL_OUTCOME_UNKNOWN, f"{text} {may}"
+
+
+def _has_attempts(tool: Tool) -> bool:
+    """Return whether a call is an activity, each attempt of which has a timeout of its own."""
+    return tool.HasField("activity") or tool.HasField("mcp")
+
+
+def _place(tool: Tool) -> str:
+    return f" of task queue {tool.activity.task_queue!r}" if tool.HasField("activity") else ""
+
+
+def _absence(tool: Tool) -> str:
+    if tool.HasField("activity"):
+        return f"The worker{_place(tool)} has no activity {tool.activity.type!r}."
+    if tool.HasField("mcp"):
+        return "The AI worker cannot call MCP servers."
+    return "The worker has no such tool."
+
+
+def _seconds(time: timedelta) -> str:
+    return f"{time.total_seconds():g} s"
 
 
 def _text(data: bytes) -> str:

@@ -6,7 +6,7 @@ import difflib
 import json
 from collections.abc import Mapping, Sequence
 
-from ai_worker.models.output import OutputSchema
+from ai_worker.conversations.arguments_schema import ArgumentsSchema
 from ai_worker.models.provider import ToolDefinition
 from stigma.agent.v1.agent_execution_pb2 import Message, Part, ToolCall, ToolResult
 from stigma.agent.v1.agent_pb2 import Tool
@@ -15,7 +15,6 @@ from stigma.contracts import json_text, limits, tool_results, tools
 MALFORMED = "malformed_arguments"
 """Key under which arguments that are no JSON object go back to the model, as JSON."""
 
-_SUBJECT = "the arguments object"
 _MAX_MALFORMED_CHARACTERS = 4_000
 _MAX_NAME_CHARACTERS = 64
 # Bytes of the arguments of all calls of one answer: the answer must still fit into history.
@@ -44,9 +43,7 @@ class Toolset:
         ]
         self._has_output = has_output
         self._schemas = {
-            each.name: OutputSchema(
-                json_text.compact(dict(each.schema)), _SUBJECT, shows_rules=True
-            )
+            each.name: ArgumentsSchema(json_text.compact(dict(each.schema)))
             for each in self.definitions
         }
 
@@ -65,7 +62,12 @@ class _CheckedAnswer:
     """One answer as it is checked."""
 
     def __init__(
-        self, schemas: Mapping[str, OutputSchema], step: int, message: Message, *, has_output: bool
+        self,
+        schemas: Mapping[str, ArgumentsSchema],
+        step: int,
+        message: Message,
+        *,
+        has_output: bool,
     ) -> None:
         self.message = Message(role=message.role)
         self.refused: list[ToolResult] = []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -17,7 +17,6 @@ from stigma.contracts.schema_cost import CostError, SchemaCost
 
 _FENCE = re.compile(r"\A```[a-zA-Z]*[ \t]*\n(.*)\n[ \t]*```\Z", re.DOTALL)
 _MAX_PLACE = 120
-_MAX_RULE = 300
 
 
 @dataclass(frozen=True)
@@ -31,21 +30,17 @@ class Output:
 class OutputSchema:
     """A JSON Schema that answers, or the arguments of a tool's calls, must satisfy."""
 
-    def __init__(
-        self, text: str, subject: str = "the output", *, shows_rules: bool = False
-    ) -> None:
+    def __init__(self, text: str, subject: str = "the output") -> None:
         """Parse the schema.
 
         Args:
             text: of the schema.
             subject: what is checked, for the errors.
-            shows_rules: whether errors have what the schema's rule says beside its name.
 
         Raises:
             CallError: it is not a JSON Schema, or refers to another document.
         """
         self._subject = subject
-        self._shows_rules = shows_rules
         try:
             self.document: dict[str, Any] = _object(json.loads(text))
             self._cost = SchemaCost(self.document)
@@ -117,25 +112,7 @@ class OutputSchema:
         rule = error.schema_path[-1] if error.schema_path else "false"
         missing = getattr(error.kind, "property", None) if rule == "required" else None
         problem = f"{self._subject} breaks the rule {rule!r} of its schema at {place}"
-        if missing:
-            return f"{problem}: {missing} is missing"
-        says = self._rule(error.schema_path) if self._shows_rules else ""
-        return f"{problem}: {says}" if says else problem
-
-    def _rule(self, path: Sequence[str | int]) -> str:
-        """Return what the rule at a place of the schema says; empty if that is no help, or long."""
-        schema: Any = None
-        found: Any = self.document
-        for step in path:
-            schema = found
-            try:
-                found = found[step]
-            except (LookupError, TypeError):
-                return ""
-        if path and path[-1] == "additionalProperties" and isinstance(schema, dict):
-            return f"there may be {', '.join(schema.get('properties', ()))}"[:_MAX_RULE]
-        text = json_text.compact(found)
-        return text if not isinstance(found, bool) and len(text) <= _MAX_RULE else ""
+        return f"{problem}: {missing} is missing" if missing else problem
 
 
 def _object(document: Any) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from stigma.workflow.v1.workflow_pb2 import Workflow
 from stigma_api import errors
 from stigma_api.access.principals import Principal
 from stigma_api.definitions.mcp_listing import McpListing
+from stigma_api.definitions.nexus_endpoints import NexusEndpoints
 from stigma_api.definitions.registry import Registry
 from stigma_api.definitions.rule_check import RuleChecker
 from stigma_api.requests import validation
@@ -76,10 +77,12 @@ class ToolAccess:
         self,
         places: ToolPlaces,
         workflows: Registry[Workflow],
+        endpoints: NexusEndpoints,
         mcp_listing: McpListing,
         rules: RuleChecker,
     ) -> None:
         self._places = places
+        self._endpoints = endpoints
         self._workflows = workflows
         self._mcp_listing = mcp_listing
         self._rules = rules
@@ -93,11 +96,13 @@ class ToolAccess:
 
         Raises:
             ApiError: INVALID_ARGUMENT, PERMISSION_DENIED; FAILED_PRECONDITION, a workflow is
-                not registered; UNAVAILABLE, an MCP server does not answer.
+                not registered, or a Nexus endpoint does not exist; UNAVAILABLE, an MCP server
+                does not answer.
         """
         del agent.mcp_tools[:]
         self._places.check("agent.spec.tools", agent.spec.tools)
         _require_use(principal, agent.spec)
+        await self._endpoints.check("agent.spec.tools", agent.spec.tools)
         async for tool, named, workflow in self._find(agent.spec):
             if workflow is None:
                 message = f"workflow {named} of tool {tool} is not registered"
@@ -129,12 +134,14 @@ class ToolAccess:
                 through it that they may not use themselves.
 
         Raises:
-            ApiError: INVALID_ARGUMENT, PERMISSION_DENIED; NOT_FOUND, a workflow.
+            ApiError: INVALID_ARGUMENT, PERMISSION_DENIED; NOT_FOUND, a workflow;
+                FAILED_PRECONDITION, a Nexus endpoint does not exist.
         """
         self._places.check(f"{at}.tools", agent.tools)
         if author is not None:
             _require_use(author, agent)
             await self._rules.check(agent, at)
+        await self._endpoints.check(f"{at}.tools", agent.tools)
         resolved = {}
         async for tool, named, workflow in self._find(agent):
             if workflow is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -11,7 +11,7 @@ from temporalio.api.enums.v1 import EventType
 from temporalio.api.history.v1 import HistoryEvent
 from temporalio.client import Client
 
-from stigma.agent.v1.agent_execution_pb2 import InputResolution
+from stigma.agent.v1.agent_execution_pb2 import InputResolution, ToolResult
 from stigma.contracts import workflows
 from stigma.contracts.activities import CALL_MODEL, CONVERSE, DELIVERIES, WATCH_CALLER
 from stigma.contracts.conversation_history import accepted_input
@@ -95,6 +95,10 @@ class HistoryReader:
         if "child_workflow_execution" in name:
             return self._read_engine_run(event, attributes)
         return await self._read_workflow(event, attributes)
+
+    async def calls_left_open(self) -> Sequence[ToolResult]:
+        """Return the results of tool calls that had not ended when the execution did."""
+        return await self._calls.left_open()
 
     async def _read_workflow(self, event: HistoryEvent, attributes: Any) -> Fact | None:
         match event.event_type:

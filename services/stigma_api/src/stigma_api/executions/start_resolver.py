@@ -77,8 +77,9 @@ class StartResolver(Generic[D, E]):
             ApiError: NOT_FOUND, no such agent or workflow, or no workflow of a tool;
                 INVALID_ARGUMENT, the request loosens it, is too large as encoded, or a tool is
                 out of the operator's allow-list; PERMISSION_DENIED, a tool of an inline agent;
-                FAILED_PRECONDITION, the caller's deadline, or a model whose price is not known of
-                an agent with a cost limit; UNAVAILABLE, an MCP server of an inline agent.
+                FAILED_PRECONDITION, the caller's deadline, no Nexus endpoint of a tool, or a model
+                whose price is not known of an agent with a cost limit; UNAVAILABLE, an MCP server
+                of an inline agent.
         """
         definition_id, definition, command.mcp_tools = await self._definition(command)
         command.spec = _execution_spec(command, definition_id, definition)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -17,7 +17,7 @@ from stigma.agent.v1.agent_execution_pb2 import (
     ToolResult,
 )
 from stigma.agent.v1.agent_pb2 import Tool
-from stigma.contracts import tools
+from stigma.contracts import tool_results, tools
 from stigma.contracts.conversation_history import read_result
 from stigma.internal.v1.execution_pb2 import AgentWorkflowInput, ConverseResponse
 from stigma_api.executions import history_facts as facts
@@ -73,6 +73,14 @@ class ToolCallReader:
     def answered(self, answer: Content[ConverseResponse]) -> None:
         """Note an answer, whose calls come next."""
         self._answer = answer
+
+    async def left_open(self) -> Sequence[ToolResult]:
+        """Return the results of the calls that had not ended when the execution did."""
+        calls = [
+            ToolCall(call_id=step.call_id, name=await step.read_name())
+            for step in self._started.values()
+        ]
+        return [tool_results.left_open(call) for call in calls]
 
     def read(self, event: HistoryEvent, attributes: Any) -> Fact | None:
         """Return the fact about a tool call that an event records; None for any other event."""

@@ -123,9 +123,10 @@ class Watching(Generic[E, T]):
             since = mapper.last_mapped_at
             successor, current = await self._next_run(found.execution.id, last)
             if successor == run_id:
-                if last.event_id > after.event_id:
-                    ended = mapper.map_end(await self._reader.with_outcome(current))
-                    for each in _with_positions([ended], run_id, last):
+                if after.is_before(last):
+                    mapped = await mapper.map_end(await self._reader.with_outcome(current))
+                    sent = after.part if last.event_id == after.event_id else 0
+                    for each in _with_positions(mapped, run_id, last, sent):
                         yield each
                 return
             run_id, after = successor, Cursor(successor, 0)

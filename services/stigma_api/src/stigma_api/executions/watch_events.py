@@ -87,11 +87,17 @@ class WatchEventMapper(ABC, Generic[T]):
             self.last_mapped_at = event.event_time.ToNanoseconds()
         return mapped if is_new else []
 
-    def map_end(self, execution: Execution) -> T:
-        """Return the watch event of the execution's end."""
-        mapped = self.response()
-        mapped.ended.execution.MergeFrom(cast("Any", execution))
+    async def map_end(self, execution: Execution) -> Sequence[T]:
+        """Return the watch events of the execution's end; the last one is its own."""
+        ended = self.response()
+        ended.ended.execution.MergeFrom(cast("Any", execution))
+        mapped = list(await self.map_left_open())
+        mapped.append(ended)
         return mapped
+
+    async def map_left_open(self) -> Sequence[T]:
+        """Return the watch events of what had not ended when the execution did."""
+        return []
 
     def map_progress(self, progress: ModelProgress) -> Sequence[T]:  # noqa: ARG002
         """Return the watch event of what a model has written, if it is new."""
@@ -144,6 +150,10 @@ class AgentEventMapper(WatchEventMapper[WatchAgentExecutionResponse]):
     def map_progress(self, progress: ModelProgress) -> Sequence[WatchAgentExecutionResponse]:
         new = self._progress.new_part(progress)
         return [self.response(progress=new)] if new is not None else []
+
+    @override
+    async def map_left_open(self) -> Sequence[WatchAgentExecutionResponse]:
+        return [_tool_call_ended(result) for result in await self._history.calls_left_open()]
 
     @override
     async def map_kind_fact(self, fact: Fact) -> Sequence[WatchAgentExecutionResponse]:

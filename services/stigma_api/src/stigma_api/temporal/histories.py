@@ -68,6 +68,20 @@ class Histories:
             self._client.workflow_service.get_workflow_execution_history_reverse, request
         )
 
+    async def newest(self, run: Run, count: int) -> list[HistoryEvent]:
+        """Return a run's newest events, the newest first.
+
+        Raises:
+            RPCError: the run is gone, or may not be read.
+            ApiError: UNAVAILABLE; Temporal does not answer.
+        """
+        found: list[HistoryEvent] = []
+        async for event in self.newest_first(run, count):
+            found.append(event)
+            if len(found) == count:
+                break
+        return found
+
 
 async def _events(rpc: Callable[..., Awaitable[Any]], request: Any) -> AsyncIterator[HistoryEvent]:
     """Yield the events of every page of a history."""

@@ -55,7 +55,7 @@ class ToolStep:
             raise_if_stopped(error)
             if isinstance(error, WorkflowAlreadyStartedError):
                 return tool_results.started_before(self.call)
-            return tool_results.of_failure(self.call, error, policy.max_result_bytes)
+            return tool_results.of_failure(self.call, self.tool, error)
         payload = None if result is None else result.payload
         return tool_results.of_success(self.call, self.tool, payload)
 

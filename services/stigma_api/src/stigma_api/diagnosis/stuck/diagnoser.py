@@ -17,11 +17,13 @@ from stigma.contracts.activities import DELIVERIES, MODEL_CALLS, WATCH_CALLER
 from stigma.contracts.task_queues import TaskQueues
 from stigma.contracts.tools import called_by_activity, called_by_child
 from stigma.diagnosis.v1.diagnosis_service_pb2 import StuckReason
+from stigma_api.diagnosis.refused_commands import refused_command
 from stigma_api.diagnosis.stuck.callers import WaitingCallers
 from stigma_api.diagnosis.stuck.queues import ACTIVITIES, WORKFLOWS, Queues
 from stigma_api.diagnosis.timeline.entries import failure_class
 from stigma_api.executions.reader import ExecutionDescription
 from stigma_api.temporal.calls import describe
+from stigma_api.temporal.histories import Histories, Run
 
 # Shortest wait that counts: a worker with room takes a task at once, a workflow ends in time.
 _MIN_WAIT = timedelta(seconds=5)
@@ -33,6 +35,8 @@ _STARTED = PendingActivityState.PENDING_ACTIVITY_STATE_STARTED
 _LIMITED = frozenset({"RATE_LIMITED", "PROVIDER_UNAVAILABLE"})
 # Error type of an attempt whose worker was stopped, as at each rollout: the call is not wrong.
 _WORKER_SHUTDOWN = "WorkerShutdown"
+# Events that may follow a task's first failure, the only one that history keeps: signals, mostly.
+_TASK_EVENTS = 20
 _LONG_AGO = datetime.fromtimestamp(0, UTC)
 
 
@@ -61,6 +65,7 @@ class Diagnoser:
         self._queues = queues
         self._polled = polled
         self._callers = callers
+        self._histories = Histories(client)
 
     def observe(self, description: ExecutionDescription[Any]) -> None:
         """Note what an execution shows about workers, which serve the others as well."""
@@ -82,8 +87,9 @@ class Diagnoser:
         """
         pending = description.described.pending_activities
         task = description.described.pending_workflow_task
+        run = Run(self._client.namespace, description.execution_id, description.run_id)
         return (
-            await self._workflow_task(task, self._queues.orchestrator, description.execution_id)
+            await self._workflow_task(task, self._queues.orchestrator, run)
             or await self._delivery(description, pending)
             or self._past_deadline(description)
             or await self._caller(description)
@@ -95,7 +101,7 @@ class Diagnoser:
         )
 
     async def _workflow_task(
-        self, task: PendingWorkflowTaskInfo, queue: str, workflow_id: str
+        self, task: PendingWorkflowTaskInfo, queue: str, run: Run
     ) -> Diagnosis | None:
         if not task.HasField("original_scheduled_time"):
             return None
@@ -103,14 +109,21 @@ class Diagnoser:
         if await self._polled.has_no_worker(queue, WORKFLOWS, waits or _LONG_AGO):
             return self._no_worker(queue)
         if task.attempt > 1:
-            return Diagnosis(
-                StuckReason.STUCK_REASON_WORKFLOW_TASK_FAILING,
-                f"the code of workflow {workflow_id} fails on this version, "
-                f"{task.attempt - 1} times so far",
-                f"temporal workflow show --namespace {self._client.namespace} "
-                f"--workflow-id {workflow_id}",
-            )
+            return await self._failing_task(task, run)
         return self._backlog(queue, waits) if waits is not None else None
+
+    async def _failing_task(self, task: PendingWorkflowTaskInfo, run: Run) -> Diagnosis:
+        refused = refused_command(await self._histories.newest(run, _TASK_EVENTS))
+        what = (
+            f"workflow {run.workflow_id} fails: {refused}"
+            if refused
+            else f"the code of workflow {run.workflow_id} fails on this version"
+        )
+        return Diagnosis(
+            StuckReason.STUCK_REASON_WORKFLOW_TASK_FAILING,
+            f"{what}, {task.attempt - 1} times so far",
+            f"temporal workflow show --namespace {run.namespace} --workflow-id {run.workflow_id}",
+        )
 
     async def _delivery(
         self, description: ExecutionDescription[Any], pending: Iterable[PendingActivityInfo]
@@ -217,7 +230,9 @@ class Diagnoser:
         self, run: DescribeWorkflowExecutionResponse, workflow_id: str, *, of: str
     ) -> Diagnosis | None:
         queue = run.execution_config.task_queue.name
-        found = await self._workflow_task(run.pending_workflow_task, queue, workflow_id)
+        info = run.workflow_execution_info
+        own = Run(self._client.namespace, workflow_id, info.execution.run_id)
+        found = await self._workflow_task(run.pending_workflow_task, queue, own)
         for each in run.pending_activities:
             queue_of_step = each.activity_options.task_queue.name or queue
             found = found or await self._in_queue(each, queue_of_step)

@@ -81,7 +81,8 @@ class ActivityEntries:
         """Close what is open when the execution ends: nobody hears what comes of it."""
         for opened in self.entries:
             if opened.open:
-                close(opened, time, "given up", failed=True)
+                is_tool_call = opened.step == TimelineStep.TIMELINE_STEP_TOOL_CALL
+                close(opened, time, "CANCELLED" if is_tool_call else "given up", failed=True)
 
     async def _open(self, step: Step, time: Timestamp) -> None:
         match step:

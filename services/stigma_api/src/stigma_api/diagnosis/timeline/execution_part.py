@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from google.protobuf.timestamp_pb2 import Timestamp
+from temporalio.api.history.v1 import HistoryEvent
 from temporalio.client import Client
 
 from stigma.agent.v1.agent_execution_pb2 import AgentExecution, Usage
@@ -14,6 +15,7 @@ from stigma.contracts import tokens
 from stigma.contracts.executions import phase_name
 from stigma.diagnosis.v1.diagnosis_service_pb2 import TimelineEntry, TimelineStep
 from stigma.internal.v1.execution_pb2 import Bind
+from stigma_api.diagnosis.refused_commands import refused_command
 from stigma_api.diagnosis.timeline.activity_entries import ActivityEntries
 from stigma_api.diagnosis.timeline.close_event import execution_end
 from stigma_api.diagnosis.timeline.entries import add_usage, entry
@@ -51,7 +53,9 @@ class ExecutionPartBuilder:
     async def build(self, slices: Iterable[HistorySlice]) -> ExecutionPart:
         """Return the part of these slices of history, which are in order."""
         activities: ActivityEntries | None = None
+        newest: Sequence[HistoryEvent] = ()
         for each in slices:
+            newest = each.events
             activities = ActivityEntries(each.run)
             reader = HistoryReader(
                 self._client, self._description.execution_id, self._description.digest
@@ -64,7 +68,7 @@ class ExecutionPartBuilder:
             add_usage(self._part.usage, activities.usage)
         if activities is not None:
             activities.add_pending(self._description.described.pending_activities)
-        self._add_failing_task()
+        self._add_failing_task(newest)
         if self._final_usage is not None:
             self._part.usage.CopyFrom(self._final_usage)
         return self._part
@@ -132,15 +136,19 @@ class ExecutionPartBuilder:
         step = TimelineStep.TIMELINE_STEP_ENDED
         self._add(step, run, time, end.title, detail=end.detail, failed=end.failed)
 
-    def _add_failing_task(self) -> None:
-        """Add that the execution's own code fails: its retries leave no event in history."""
+    def _add_failing_task(self, newest: Sequence[HistoryEvent]) -> None:
+        """Add that the execution's own code fails: its retries leave no event in history.
+
+        Args:
+            newest: events of the current run, oldest first.
+        """
         task = self._description.described.pending_workflow_task
         if task.attempt > 1 and not self._part.phase:
             self._add(
                 TimelineStep.TIMELINE_STEP_TASK_FAILING,
                 Run("", self._description.execution_id, self._description.run_id),
                 task.original_scheduled_time,
-                "its code fails on this version",
+                refused_command(reversed(newest)) or "its code fails on this version",
                 attempt=task.attempt,
                 failed=True,
                 open=True,
