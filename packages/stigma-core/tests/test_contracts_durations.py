@@ -16,6 +16,8 @@ from stigma.contracts.durations import format_duration, parse_duration
         ("1.5s", 1.5),
         ("250ms", 0.25),
         ("1h30m", 5400),
+        ("3d", 259_200),
+        ("1d12h", 129_600),
         ("2m1s5ms", 121.005),
         ("PT30S", 30),
         ("P1W", 7 * 86_400),
@@ -28,7 +30,7 @@ def test_durations(text: str, seconds: float) -> None:
     assert parse_duration(text) == timedelta(seconds=seconds)
 
 
-@pytest.mark.parametrize("text", ["", "30", "s", "5 min", "-3s", "P", "PT", "1d", "9" * 30 + "h"])
+@pytest.mark.parametrize("text", ["", "30", "s", "5 min", "-3s", "P", "PT", "1d1", "1h1d", "9" * 30 + "h"])
 def test_what_is_no_duration(text: str) -> None:
     with pytest.raises(ValueError, match=r"duration|too long"):
         parse_duration(text)

@@ -1,11 +1,13 @@
-"""Durations as people write and read them: `30s`, `1h30m`, `PT30S`; "1.5 s"."""
+"""Durations as people write and read them: `30s`, `1h30m`, `3d`, `PT30S`; "1.5 s"."""
 
 from __future__ import annotations
 
 import re
 from datetime import timedelta
 
-_SHORT = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s)?(?:(\d+)ms)?")
+_SHORT = re.compile(
+    r"(?:(\d+)d)?(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s)?(?:(\d+)ms)?"
+)
 _ISO_WEEKS = re.compile(r"P(\d+)W")
 _ISO = re.compile(
     r"P(?:(\d+)D)?(?:T(?=\d)(?:(\d+(?:\.\d+)?)H)?(?:(\d+(?:\.\d+)?)M)?(?:(\d+(?:\.\d+)?)S)?)?"
@@ -19,8 +21,8 @@ def parse_duration(text: str) -> timedelta:
         ValueError: it is neither like "1h30m" nor like "PT1H30M".
     """
     if match := _SHORT.fullmatch(text):
-        hours, minutes, seconds, milliseconds = match.groups()
-        parts = {"hours": hours, "minutes": minutes, "seconds": seconds}
+        days, hours, minutes, seconds, milliseconds = match.groups()
+        parts = {"days": days, "hours": hours, "minutes": minutes, "seconds": seconds}
         parts["milliseconds"] = milliseconds
     elif match := _ISO_WEEKS.fullmatch(text):
         parts = {"weeks": match[1]}

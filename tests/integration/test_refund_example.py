@@ -1,0 +1,57 @@
+"""The example with an approval, over the whole installation: approved, changed and denied."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.stack.command_line import stigma
+from tests.stack.plugin import StartStack
+from tests.stack.stack import Stack
+from tests.stack.waiting import eventually
+
+REFUND = Path(__file__).parents[2] / "examples" / "refund"
+
+
+@pytest.fixture(scope="module")
+async def stack(new_package_stack: StartStack) -> Stack:
+    return await new_package_stack()
+
+
+@pytest.mark.parametrize(
+    ("answer", "output"),
+    [
+        (("approve", "--yes"), "4200 cents for A-7"),
+        (("approve", "--yes", "--edit", '{"order": "A-7", "cents": 1000}'), "1000 cents for A-7"),
+        (("deny", "--reason", "ask the warehouse first"), "ask the warehouse first"),
+    ],
+)
+async def test_refund(stack: Stack, answer: tuple[str, ...], output: str) -> None:
+    variables = {
+        "STIGMA_API_ADDRESS": stack.api_address,
+        "TEMPORAL_ADDRESS": stack.temporal_address,
+        "STIGMA_TASK_QUEUE_PREFIX": stack.prefix,
+    }
+    for kind, folder in (("workflow", "workflows"), ("agent", "agents")):
+        applied = await stigma(kind, "apply", "-f", str(REFUND / folder), **variables)
+        assert applied.code == 0, applied.stderr
+    running = asyncio.create_task(stigma("run", str(REFUND / "workflow.yaml"), **variables))
+
+    async def waits() -> dict[str, Any] | None:
+        listed = await stigma("inputs", "list", "-o", "json", **variables)
+        assert listed.code == 0, listed.stderr
+        inputs = json.loads(listed.stdout)["inputs"]
+        return inputs[0] if inputs else None
+
+    pending = await eventually(waits)
+    assert (pending["tool"], pending["agentId"]) == ("refund", "refund-desk@1")
+    verb, *options = answer
+    answered = await stigma("execution", verb, pending["executionId"], *options, **variables)
+    assert answered.code == 0, answered.stderr
+    done = await running
+    assert done.code == 0, done.stderr
+    assert output in json.loads(done.stdout)
