@@ -30,7 +30,9 @@ def test_durations(text: str, seconds: float) -> None:
     assert parse_duration(text) == timedelta(seconds=seconds)
 
 
-@pytest.mark.parametrize("text", ["", "30", "s", "5 min", "-3s", "P", "PT", "1d1", "1h1d", "9" * 30 + "h"])
+@pytest.mark.parametrize(
+    "text", ["", "30", "s", "5 min", "-3s", "P", "PT", "1d1", "1h1d", "9" * 30 + "h"]
+)
 def test_what_is_no_duration(text: str) -> None:
     with pytest.raises(ValueError, match=r"duration|too long"):
         parse_duration(text)

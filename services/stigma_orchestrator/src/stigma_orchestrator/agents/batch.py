@@ -79,17 +79,18 @@ class Batch:
         Raises:
             AgentFailedError: nobody approved a call in time, and its rule says to fail then.
         """
-        tasks = [
-            asyncio.create_task(self._make(index))
+        making = {
+            index: asyncio.create_task(self._make(index))
             for index, state in enumerate(self._states)
             if state != _State.ENDED
-        ]
+        }
+        tasks = list(making.values())
         wake = asyncio.create_task(self._wake_for_versions())
         try:
             await workflow.wait_condition(
                 lambda: (
                     all(task.done() for task in tasks)
-                    or any(task.done() and task.exception() is not None for task in tasks)
+                    or any(map(_has_failed, tasks))
                     or (not self.is_active and self._ends_early(may_hand_over=may_hand_over))
                 )
             )
@@ -100,8 +101,9 @@ class Batch:
         finally:
             for task in (*tasks, wake):
                 task.cancel()
-            # An agent that is called ends before the one that calls.
-            await asyncio.gather(*tasks, return_exceptions=True)
+            # An agent that is called ends before the one that calls; others may take their time.
+            agents = [task for index, task in making.items() if self._steps[index].is_agent]
+            await asyncio.gather(*agents, return_exceptions=True)
 
     def _ends_early(self, *, may_hand_over: bool) -> bool:
         if self._gates.inputs.has_answers:
@@ -156,3 +158,7 @@ class Batch:
             if other < index and state in (_State.DECIDING, _State.READY):
                 return False
         return True
+
+
+def _has_failed(task: asyncio.Task[None]) -> bool:
+    return task.done() and (task.cancelled() or task.exception() is not None)

@@ -37,6 +37,11 @@ class ToolStep:
         """Whether no other call of the same answer runs at the same time."""
         return self.tool.policy.sequential
 
+    @property
+    def is_agent(self) -> bool:
+        """Whether the call is an execution of another agent."""
+        return self.tool.HasField("agent")
+
     def begin(self) -> ToolResult | None:
         """Return the result of a call that cannot even begin; None where it can."""
         return None
