@@ -9,7 +9,8 @@ from typing import Any
 
 from playwright.async_api import Page, expect
 
-from stigma.agent.v1.agent_pb2 import Agent, AgentSpec
+from stigma.agent.v1.agent_execution_service_pb2 import StartAgentRequest
+from stigma.agent.v1.agent_pb2 import Agent, AgentSpec, Script, ScriptStep
 from stigma.agent.v1.agent_service_pb2 import ApplyAgentRequest
 from stigma.workflow.v1.workflow_execution_service_pb2 import StartWorkflowRequest
 from stigma.workflow.v1.workflow_execution_service_pb2_grpc import WorkflowExecutionServiceStub
@@ -102,6 +103,26 @@ async def test_hostile_content_is_text(console: ConsoleBrowser):
         await shown(page, HOSTILE)
         await page.goto(f"{console.url}/executions?session=%3Cscript%3Ewindow.taken=1%3C/script%3E")
         assert await page.evaluate("window.taken") is None
+
+
+async def test_text_is_shown_while_a_model_writes_it(console: ConsoleBrowser):
+    # Three words a second, for some ten seconds.
+    words = " ".join(f"word{number}" for number in range(30))
+    step = ScriptStep(text=f"{HOSTILE} {words}")
+    step.chunk_delay.FromSeconds(1)
+    spec = AgentSpec(model="scripted:writer", script=Script(steps=[step]))
+    request = StartAgentRequest(spec=spec, message="Write.", partial_text=True)
+    started = await console.installation.stub.StartAgent(request)
+    async with console.seated() as page:
+        await page.goto(f"{console.url}/executions/{started.id}")
+        writing = page.locator("[data-fragment=writing]")
+        await expect(writing).to_contain_text("writes: step 1", timeout=PATIENCE)
+        await expect(writing.locator("pre")).to_contain_text(HOSTILE, timeout=PATIENCE)
+        await expect(writing.locator("pre")).to_contain_text("word9", timeout=PATIENCE)
+        # Once it is in the conversation, it is nowhere else.
+        await expect(page.locator("[data-fragment=conversation]")).to_contain_text("word29")
+        await expect(writing).to_be_empty(timeout=PATIENCE)
+        assert not await page.evaluate("window.taken")
 
 
 async def test_who_is_not_signed_in_gets_to_the_page_by_signing_in(console: ConsoleBrowser):

@@ -13,7 +13,10 @@ import grpc
 import pytest
 
 from stigma.agent.v1.agent_execution_pb2 import AgentExecution
-from stigma.agent.v1.agent_execution_service_pb2 import WatchAgentExecutionResponse
+from stigma.agent.v1.agent_execution_service_pb2 import (
+    ModelProgress,
+    WatchAgentExecutionResponse,
+)
 from stigma.contracts.executions import Kind
 from stigma.diagnosis.v1.diagnosis_service_pb2 import (
     ExecutionTimeline,
@@ -25,6 +28,8 @@ from stigma_api.console import api as console_api
 from stigma_api.console import execution_refresh
 from stigma_api.console.api import Api
 from stigma_api.console.execution_refresh import ExecutionRefresher, backoff
+from stigma_api.console.partial_answer import PartialAnswer, Writing
+from stigma_api.console.views import MAX_TEXT
 from stigma_api.errors import ApiError
 from stigma_api.executions.watch import Cursor
 
@@ -57,9 +62,8 @@ class FakeServices:
         return ListStuckExecutionsResponse()
 
     async def watch(
-        self, _principal: Any, _execution_id: str, cursor: str, *, with_progress: bool
+        self, _principal: Any, _execution_id: str, cursor: str
     ) -> AsyncIterator[WatchAgentExecutionResponse]:
-        assert not with_progress
         self.watched.append(cursor)
         if cursor in self.refused:
             raise errors.invalid_argument([("cursor", "is too old")])
@@ -164,3 +168,64 @@ async def test_a_call_that_takes_too_long_is_given_up():
         assert isinstance(answer, ApiError)
         assert answer.code == grpc.StatusCode.DEADLINE_EXCEEDED
     assert (await api.execution(LOCAL, "agent-1")).id == "agent-1"
+
+
+class WritingServices(FakeServices):
+    """Services of an execution whose model writes what a test says."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.snapshots = 0
+        self._events: asyncio.Queue[ModelProgress | None] = asyncio.Queue()
+
+    def write(self, progress: ModelProgress | None) -> None:
+        """Write this; None completes the answer."""
+        self._events.put_nowait(progress)
+
+    async def get(self, _principal: Any, execution_id: str, *, full: bool) -> AgentExecution:
+        self.snapshots += 1
+        return await super().get(_principal, execution_id, full=full)
+
+    async def watch(
+        self, _principal: Any, _execution_id: str, cursor: str
+    ) -> AsyncIterator[WatchAgentExecutionResponse]:
+        while True:
+            progress = await self._events.get()
+            event = WatchAgentExecutionResponse(cursor="reached", progress=progress)
+            if progress is None:
+                event.model_call_completed.step = 1
+            yield event
+
+
+async def test_text_of_a_model_is_shown_without_asking_for_anything(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    services = WritingServices()
+    monkeypatch.setattr(execution_refresh, "_MIN_SECONDS", 0)
+    async with aclosing(ExecutionRefresher(api_of(services)).snapshots(LOCAL, "agent-1")) as seen:
+        first = await anext(seen)
+        assert first.writing is None
+        for text in ("<b>one", "<b>one two"):
+            services.write(ModelProgress(step=1, attempt=1, text=text))
+            snapshot = await anext(seen)
+            assert snapshot.shown is first.shown
+            assert snapshot.writing == Writing(1, 1, text, 0)
+        services.write(None)
+        # It is kept until a snapshot has the whole answer.
+        complete = await anext(seen)
+        assert (complete.shown is first.shown, complete.writing) == (False, None)
+    assert services.snapshots == 2
+
+
+def test_an_answer_is_put_together_of_its_pieces() -> None:
+    answer = PartialAnswer()
+    answer.add(ModelProgress(step=2, attempt=1, text="ab"))
+    answer.add(ModelProgress(step=2, attempt=1, offset=2, text="cd"))
+    assert answer.writing == Writing(2, 1, "abcd", 0)
+    # Something was missed.
+    answer.add(ModelProgress(step=2, attempt=1, offset=7, text="x"))
+    assert answer.writing == Writing(2, 1, "x", 7)
+    answer.add(ModelProgress(step=2, attempt=2, text="y" * (MAX_TEXT + 5)))
+    assert answer.writing == Writing(2, 2, "y" * MAX_TEXT, 5)
+    answer.clear()
+    assert answer.writing is None

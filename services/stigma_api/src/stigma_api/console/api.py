@@ -15,6 +15,7 @@ from typing import TypeVar
 
 import grpc
 
+from stigma.agent.v1.agent_execution_service_pb2 import WatchAgentExecutionResponse
 from stigma.agent.v1.agent_pb2 import Agent
 from stigma.contracts.executions import Execution, Kind
 from stigma.diagnosis.v1.diagnosis_service_pb2 import (
@@ -22,6 +23,7 @@ from stigma.diagnosis.v1.diagnosis_service_pb2 import (
     ListStuckExecutionsRequest,
     ListStuckExecutionsResponse,
 )
+from stigma.workflow.v1.workflow_execution_service_pb2 import WatchWorkflowExecutionResponse
 from stigma.workflow.v1.workflow_pb2 import Workflow
 from stigma_api import errors
 from stigma_api.access.concurrency import ConcurrencyLimit, with_timeout
@@ -100,17 +102,17 @@ class Api:
 
     async def changes(
         self, principal: Principal, execution_id: str, cursor: str
-    ) -> AsyncGenerator[str, None]:
-        """Yield a cursor whenever an execution changes, until it ends; partial text is no change.
+    ) -> AsyncGenerator[WatchAgentExecutionResponse | WatchWorkflowExecutionResponse, None]:
+        """Yield what happens to an execution, and what its model writes, until it ends.
 
         Raises:
             ApiError: as the RPC; INVALID_ARGUMENT for a cursor that is not, or no more, of it.
         """
         service = self._services.executions[Kind.of_id(execution_id) or Kind.WORKFLOW]
-        watch = service.watch(principal, execution_id, cursor, with_progress=False)
+        watch = service.watch(principal, execution_id, cursor)
         async with aclosing(watch) as events:
             async for event in events:
-                yield event.cursor
+                yield event
 
     async def timeline(self, principal: Principal, execution_id: str) -> ExecutionTimeline:
         """Return an execution's timeline."""

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncGenerator
-from contextlib import aclosing, suppress
-from dataclasses import dataclass
+from contextlib import aclosing
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 import grpc
 
+from stigma.agent.v1.agent_execution_service_pb2 import WatchAgentExecutionResponse
 from stigma.contracts.executions import Execution
 from stigma.diagnosis.v1.diagnosis_service_pb2 import (
     TIMELINE_STEP_CALLER_ENDED,
@@ -18,8 +19,10 @@ from stigma.diagnosis.v1.diagnosis_service_pb2 import (
     TIMELINE_STEP_RESUMED,
     ExecutionTimeline,
 )
+from stigma.workflow.v1.workflow_execution_service_pb2 import WatchWorkflowExecutionResponse
 from stigma_api.access.principals import Principal
 from stigma_api.console.api import Api, newest_run_cursor
+from stigma_api.console.partial_answer import PartialAnswer, Writing
 from stigma_api.console.views import ExecutionView, view
 from stigma_api.errors import ApiError
 
@@ -30,6 +33,8 @@ _BACKOFF_FACTOR = 3
 _JUST_ENDED = timedelta(seconds=10)
 # Longest wait for the caller to go on, which a caller without workers does much later.
 _RESUMED_WITHIN = timedelta(minutes=10)
+# Events after which no more of an answer comes.
+_ENDS_OF_ANSWERS = {"model_call_completed", "model_call_failed", "ended"}
 _CALLER_DONE = {TIMELINE_STEP_RESUMED, TIMELINE_STEP_CALLER_ENDED}
 
 
@@ -39,6 +44,8 @@ class Snapshot:
 
     shown: ExecutionView
     timeline: ExecutionTimeline
+    writing: Writing | None = None
+    """What the model has written of its next answer, if the start asked for that."""
 
     @property
     def is_final(self) -> bool:
@@ -76,50 +83,94 @@ class ExecutionRefresher:
     async def snapshots(
         self, principal: Principal, execution_id: str
     ) -> AsyncGenerator[Snapshot, None]:
-        """Yield a snapshot now, and whenever something has happened, up to a final one."""
-        changed = asyncio.Event()
+        """Yield a snapshot now, and whenever something has happened, up to a final one.
+
+        While a model writes, the last one is yielded again with the text: that asks for nothing.
+        """
+        changes = _Changes()
         watching: asyncio.Task[None] | None = None
         try:
             while True:
                 began = time.monotonic()
-                changed.clear()
+                changes.clear()
+                answered = changes.answer.is_complete
                 snapshot = await self.snapshot(principal, execution_id)
-                yield snapshot
+                if answered and changes.answer.is_complete:  # it is in the conversation now
+                    changes.answer.clear()
+                yield replace(snapshot, writing=changes.answer.writing)
                 if snapshot.is_final:
                     return
                 if watching is None:
                     # Not from the start: a long execution has many runs.
                     begin = newest_run_cursor(snapshot.timeline)
                     watching = asyncio.create_task(
-                        self._watch(principal, execution_id, begin, changed)
+                        self._watch(principal, execution_id, begin, changes)
                     )
                 pause = backoff(began, _MIN_SECONDS)
                 await asyncio.sleep(pause)
                 if not snapshot.has_just_ended:
-                    with suppress(TimeoutError):
-                        async with asyncio.timeout(_REFRESH_SECONDS - pause):
-                            await changed.wait()
+                    async for writing in changes.writing_until(began + _REFRESH_SECONDS):
+                        yield replace(snapshot, writing=writing)
         finally:
             if watching is not None:
                 watching.cancel()
                 await asyncio.gather(watching, return_exceptions=True)
 
     async def _watch(
-        self, principal: Principal, execution_id: str, cursor: str, changed: asyncio.Event
+        self, principal: Principal, execution_id: str, cursor: str, changes: _Changes
     ) -> None:
         while True:
             try:
-                changes = self._api.changes(principal, execution_id, cursor)
-                async with aclosing(changes):
-                    async for reached in changes:
-                        cursor = reached
-                        changed.set()
+                watched = self._api.changes(principal, execution_id, cursor)
+                async with aclosing(watched):
+                    async for event in watched:
+                        cursor = event.cursor
+                        changes.add(event)
             except ApiError as error:
                 if error.code == grpc.StatusCode.INVALID_ARGUMENT:
                     cursor = ""  # past retention meanwhile
                 await asyncio.sleep(_REFRESH_SECONDS)
             else:
                 return
+
+
+class _Changes:
+    """What a watch has told since the last snapshot."""
+
+    def __init__(self) -> None:
+        self.answer = PartialAnswer()
+        self._changed = False
+        self._news = asyncio.Event()
+
+    def add(self, event: WatchAgentExecutionResponse | WatchWorkflowExecutionResponse) -> None:
+        """Take in an event."""
+        if isinstance(event, WatchAgentExecutionResponse) and event.HasField("progress"):
+            self.answer.add(event.progress)
+        else:
+            self._changed = True
+            if event.WhichOneof("event") in _ENDS_OF_ANSWERS:
+                self.answer.complete()
+        self._news.set()
+
+    def clear(self) -> None:
+        """Begin with the next snapshot."""
+        self._changed = False
+
+    async def writing_until(self, end: float) -> AsyncGenerator[Writing | None, None]:
+        """Yield the answer as it grows, until a time or until a snapshot has to be taken.
+
+        Args:
+            end: monotonic.
+        """
+        while not self._changed and (left := end - time.monotonic()) > 0:
+            try:
+                async with asyncio.timeout(left):
+                    await self._news.wait()
+            except TimeoutError:
+                return
+            self._news.clear()
+            if not self._changed:
+                yield self.answer.writing
 
 
 def backoff(began: float, min_seconds: float) -> float:

@@ -90,9 +90,15 @@ class Pages:
 
         async def source() -> AsyncIterator[Fragments]:
             snapshots = self._refresher.snapshots(_principal(request), execution_id)
+            fragments: Fragments = {}
+            shown: ExecutionView | None = None
             async with aclosing(snapshots):
                 async for snapshot in snapshots:
-                    yield self._fragments(snapshot)
+                    if snapshot.shown is shown:  # only the model has written
+                        fragments = {**fragments, "writing": self._writing(snapshot)}
+                    else:
+                        fragments, shown = self._fragments(snapshot), snapshot.shown
+                    yield fragments
 
         return self._stream(request, execution_id, source)
 
@@ -130,7 +136,11 @@ class Pages:
             "ui": self._ui,
         }
         names = ("summary", "timeline", "conversation", "outcome")
-        return {name: self._templates.part(f"_{name}.html", **values) for name in names}
+        fragments = {name: self._templates.part(f"_{name}.html", **values) for name in names}
+        return fragments | {"writing": self._writing(snapshot)}
+
+    def _writing(self, snapshot: Snapshot) -> str:
+        return self._templates.part("_writing.html", writing=snapshot.writing)
 
     def _links(self, shown: ExecutionView) -> dict[str, str]:
         caller, run = shown.caller, shown.run

@@ -78,12 +78,12 @@ class ExecutionService(Generic[D, E, T]):
         return await self._listing.page(principal, filter_text, size=size, token=token)
 
     async def watch(
-        self, principal: Principal, execution_id: str, cursor: str, *, with_progress: bool = True
+        self, principal: Principal, execution_id: str, cursor: str
     ) -> AsyncGenerator[T, None]:
         """Stream what happens to one execution, and what its model writes if that was asked for."""
         principal.require(Action.EXECUTIONS_READ)
         found = await self._reader.get_visible(principal, execution_id)
-        watched = self._watching.events(found, cursor, with_progress=with_progress)
+        watched = self._watching.events(found, cursor)
         async with aclosing(watched) as events:
             async for event in events:
                 yield event
