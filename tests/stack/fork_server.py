@@ -70,7 +70,8 @@ def _next_child(listener: socket.socket) -> dict[str, Any] | None:
                     return dict(json.loads(text))
                 for descriptor in descriptors:
                     os.close(descriptor)
-                connection.send(str(child).encode())
+                with contextlib.suppress(OSError):  # gone already: its child is killed
+                    connection.send(str(child).encode())
                 started = _Child(child, os.pidfd_open(child), connection)
                 waiting.register(started.watch, selectors.EVENT_READ, started)
                 waiting.register(connection, selectors.EVENT_READ, started)
@@ -87,6 +88,8 @@ class _Child:
 
 def _attend(waiting: selectors.BaseSelector, child: _Child, *, gone: bool) -> None:
     """Report a child's end, or kill it when nobody waits for it any more."""
+    if gone and child.connection.fileno() < 0:  # its end was reported in the same round
+        return
     if child.connection in waiting.get_map():
         waiting.unregister(child.connection)
         if gone:
@@ -119,9 +122,15 @@ def _become(order: dict[str, Any]) -> None:
     os.environ.clear()
     os.environ.update(order["environment"])
     sys.argv = [order["module"], *order["arguments"]]
-    sys.path.insert(0, order["directory"])  # as `python -m` has it
     if "COVERAGE_PROCESS_START" in os.environ or "COVERAGE_PROCESS_CONFIG" in os.environ:
         coverage.process_startup()
+    if path := os.environ.get("PYTHONPATH"):
+        sys.path[:0] = path.split(os.pathsep)
+        sys.modules.pop("sitecustomize", None)
+        with contextlib.suppress(ModuleNotFoundError):
+            importlib.import_module("sitecustomize")
+    if not os.environ.get("PYTHONSAFEPATH"):
+        sys.path.insert(0, order["directory"])  # as `python -m` has it
     runpy.run_module(order["module"], run_name="__main__", alter_sys=True)
 
 

@@ -23,7 +23,8 @@ _PROGRAM = Path(__file__).with_name("fork_server.py")
 _CLIENT = Path(__file__).with_name("forked_stigma.py")
 _START_SECONDS = 180.0
 """The server loads all libraries first: slowly, where others have the cores."""
-# What interpreters and libraries read at their start, which is the server's.
+# What interpreters and libraries read at their start, which is the server's; the path is heeded.
+_HEEDED = {"PYTHONPATH", "PYTHONSAFEPATH"}
 _READ_AT_START = ("PYTHON", "OTEL_", "LD_", "LC_", "LANG", "TZ", "GRPC_", "MALLOC_", "FAKETIME")
 
 
@@ -138,7 +139,7 @@ def write_stigma(directory: Path) -> None:
 
 def _as_here(environment: Mapping[str, str]) -> bool:
     names = [name for name in {*environment, *os.environ} if name.startswith(_READ_AT_START)]
-    return all(environment.get(name) == os.environ.get(name) for name in names)
+    return all(environment.get(n) == os.environ.get(n) for n in names if n not in _HEEDED)
 
 
 @cache

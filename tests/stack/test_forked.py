@@ -70,6 +70,21 @@ def test_arguments_environment_streams_and_exit_code_are_the_same(module: Path) 
     assert (forked[1], forked[3]) == (plain[1], plain[3]) == (7, "said\n")
 
 
+def test_a_path_is_heeded_as_at_a_start(module: Path, tmp_path: Path) -> None:
+    injected = tmp_path / "injected"
+    injected.mkdir()
+    (injected / "sitecustomize.py").write_text("import sys; sys.injected = sys.path[0]")
+    (injected / "program.py").write_text("import sys; print(sys.path[0], sys.injected)")
+    module.write_text("import sys; print('here', sys.path[:2], sys.injected)")
+    for more in ({}, {"PYTHONSAFEPATH": "1"}):
+        environment = _same(PYTHONPATH=str(injected), **more)
+        forked, plain = _ran(environment), _ran(environment | {"PYTHONHASHSEED": "1"})
+        assert (forked[0], plain[0]) == (ForkedProcess, subprocess.Popen)
+        assert forked[1:] == plain[1:]
+        assert str(injected) in forked[2]
+        assert forked[2].startswith("here") is not bool(more)
+
+
 def test_signals_and_waiting(waiting: None) -> None:
     with TemporaryFile() as out, Path(os.devnull).open("rb") as nothing:
         streams = Streams(nothing.fileno(), out.fileno(), out.fileno())
@@ -94,6 +109,18 @@ async def test_it_dies_with_a_starter_that_is_killed(waiting: None) -> None:
         "sys.stdin.read()\n"
     )
     assert await orphan_dies(script)
+
+
+def test_a_starter_that_is_gone_hurts_no_other(waiting: None) -> None:
+    for _ in range(20):
+        with TemporaryFile() as out, Path(os.devnull).open("rb") as nothing:
+            streams = Streams(nothing.fileno(), out.fileno(), out.fileno())
+            process = start_module("program", [], _same(), streams)
+            assert isinstance(process, ForkedProcess)
+            # At the same time as its child ends, or before.
+            os.kill(process.pid, signal.SIGKILL)
+            process._connection.close()
+    test_signals_and_waiting(waiting)
 
 
 RUN = """\
@@ -130,6 +157,7 @@ def test_a_shells_command_ends_with_its_signals(tmp_path: Path, number: signal.S
             [tmp_path / "stigma", "run", tmp_path / "flow.yaml"],
             env=os.environ | {"TEMPORAL_ADDRESS": address},
         )
+        silent.settimeout(120)
         with silent.accept()[0] as connection:  # it is connecting
             command.send_signal(number)
             codes = {signal.SIGINT: 130}
