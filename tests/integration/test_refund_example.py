@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,10 @@ from tests.stack.stack import Stack
 from tests.stack.waiting import eventually
 
 REFUND = Path(__file__).parents[2] / "examples" / "refund"
+
+
+def _time(text: str) -> datetime:
+    return datetime.fromisoformat(text)
 
 
 @pytest.fixture(scope="module")
@@ -49,6 +54,8 @@ async def test_refund(stack: Stack, answer: tuple[str, ...], output: str) -> Non
 
     pending = await eventually(waits)
     assert (pending["tool"], pending["agentId"]) == ("refund", "refund-desk@1")
+    waits_for = _time(pending["expireTime"]) - _time(pending["requestTime"])
+    assert waits_for == timedelta(hours=36)
     verb, *options = answer
     answered = await stigma("execution", verb, pending["executionId"], *options, **variables)
     assert answered.code == 0, answered.stderr

@@ -165,7 +165,7 @@ async def _answer(
     kinds = _APPROVALS if request.HasField("deny") else _ANSWERED
     request.id, request.input_id = execution_id, input_id
     async with open_api() as api:
-        found = None if input_id else await find_input(api, execution_id, input_id, kinds)
+        found = await find_input(api, execution_id, input_id, kinds)
         await _submit(api, request, found, output)
 
 

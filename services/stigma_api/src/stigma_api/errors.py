@@ -43,6 +43,12 @@ class ApiError(Exception):
             for violation in detail.field_violations
         ]
 
+    @property
+    def reason(self) -> str:
+        """Return the machine-readable name of a refusal; "" where it has none."""
+        infos = (detail for detail in self.details if isinstance(detail, ErrorInfo))
+        return next((str(info.reason) for info in infos), "")
+
     def to_grpc(self) -> grpc.Status:
         """Return the status for `abort_with_status`."""
         status = Status(code=self.code.value[0], message=self.message)

@@ -1,1 +1,1 @@
-"""The console: web pages that show executions as they go on. Reads only."""
+"""The console: web pages that show executions as they go on, and answer what they wait for."""

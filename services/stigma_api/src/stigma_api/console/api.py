@@ -11,11 +11,16 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import TypeVar
 
 import grpc
 
-from stigma.agent.v1.agent_execution_service_pb2 import WatchAgentExecutionResponse
+from stigma.agent.v1.agent_execution_pb2 import InputResolution, PendingInput
+from stigma.agent.v1.agent_execution_service_pb2 import (
+    SubmitAgentInputRequest,
+    WatchAgentExecutionResponse,
+)
 from stigma.agent.v1.agent_pb2 import Agent
 from stigma.contracts.executions import Execution, Kind
 from stigma.diagnosis.v1.diagnosis_service_pb2 import (
@@ -30,11 +35,15 @@ from stigma_api.access.concurrency import ConcurrencyLimit, with_timeout
 from stigma_api.access.principals import Principal
 from stigma_api.console.searches import Search
 from stigma_api.errors import ApiError
+from stigma_api.executions.inputs import VisibleInput
 from stigma_api.executions.watch import Cursor
 from stigma_api.services import Services
 
 _PAGE_SIZE = 25
 _DEFINITIONS_PAGE_SIZE = 50
+# Inputs on the page of the inbox, and pages of executions that are read to find them.
+_MAX_INBOX = 25
+_MAX_INBOX_READS = 10
 # Timelines and scans at a time: each reads many histories, in the event loop of the RPCs.
 _MAX_LONG_READS = 4
 
@@ -48,6 +57,15 @@ class ExecutionPage:
     executions: Sequence[Execution]
     next_page: str
     """Token of the next page; empty on the last one."""
+
+
+@dataclass(frozen=True)
+class Inbox:
+    """What a principal may answer."""
+
+    inputs: Sequence[PendingInput]
+    """Without details."""
+    has_more: bool
 
 
 class Api:
@@ -133,6 +151,34 @@ class Api:
         return await self._call(
             lambda: service.page(principal, size=_DEFINITIONS_PAGE_SIZE, token=page)
         )
+
+    async def inbox(self, principal: Principal) -> Inbox:
+        """Return the pending inputs that the principal may answer, as many as fit on a page."""
+        service = self._services.inputs
+        found: list[PendingInput] = []
+        token = ""
+        for _ in range(_MAX_INBOX_READS):
+            read = partial(service.visible, principal, size=_PAGE_SIZE, token=token)
+            page, token = await self._call(read)
+            found += [each.found for each in page if each.may_answer]
+            if not token or len(found) >= _MAX_INBOX:
+                break
+        return Inbox(found[:_MAX_INBOX], bool(token) or len(found) > _MAX_INBOX)
+
+    async def inputs(
+        self, principal: Principal, execution_id: str, input_id: str = ""
+    ) -> Sequence[VisibleInput]:
+        """Return an execution's pending inputs, or one of them, with details."""
+        if Kind.of_id(execution_id) is not Kind.AGENT:
+            raise errors.not_found(f"execution {execution_id}")
+        service = self._services.inputs
+        return await self._call(lambda: service.visible_of(principal, execution_id, input_id))
+
+    async def submit(
+        self, principal: Principal, request: SubmitAgentInputRequest
+    ) -> InputResolution:
+        """Answer a pending input."""
+        return await self._call(lambda: self._services.inputs.submit(principal, request))
 
     async def _list(
         self, principal: Principal, kind: Kind, search: Search, token: str

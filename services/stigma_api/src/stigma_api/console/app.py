@@ -6,7 +6,6 @@ import asyncio
 import math
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
-from urllib.parse import parse_qs
 
 import grpc
 import structlog
@@ -20,6 +19,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from stigma_api import errors
 from stigma_api.console.access import Access
+from stigma_api.console.forms import own_path, read_form
+from stigma_api.console.inbox import InboxPages
 from stigma_api.console.login_throttle import TooManyAttemptsError
 from stigma_api.console.pages import Pages
 from stigma_api.console.rendering import Assets, TemplateRenderer
@@ -54,6 +55,7 @@ _CODES = {
     grpc.StatusCode.UNAUTHENTICATED: 401,
     grpc.StatusCode.PERMISSION_DENIED: 403,
     grpc.StatusCode.NOT_FOUND: 404,
+    grpc.StatusCode.FAILED_PRECONDITION: 409,
     grpc.StatusCode.UNAVAILABLE: 503,
     grpc.StatusCode.RESOURCE_EXHAUSTED: 503,
     grpc.StatusCode.DEADLINE_EXCEEDED: 503,
@@ -71,18 +73,27 @@ _EXPLANATIONS = {
 
 
 def application(
-    access: Access, pages: Pages, templates: TemplateRenderer, assets: Assets, *, timeout: timedelta
+    access: Access,
+    pages: Pages,
+    inbox: InboxPages,
+    templates: TemplateRenderer,
+    assets: Assets,
+    *,
+    timeout: timedelta,
 ) -> ASGIApp:
     """Return the application.
 
     Args:
         access: authenticates.
         pages: handle the requests of those who are signed in.
+        inbox: as `pages`, the requests about pending inputs.
         templates: for the pages that need no sign-in.
         assets: the static files.
         timeout: of one page.
     """
-    return _Application(access, pages, templates, assets, timeout).app
+    return _Application(
+        access, pages, inbox, templates=templates, assets=assets, timeout=timeout
+    ).app
 
 
 class _Application:
@@ -90,6 +101,8 @@ class _Application:
         self,
         access: Access,
         pages: Pages,
+        inbox: InboxPages,
+        *,
         templates: TemplateRenderer,
         assets: Assets,
         timeout: timedelta,
@@ -105,6 +118,10 @@ class _Application:
                 Route("/", signed_in(pages.home)),
                 Route("/executions", signed_in(pages.executions)),
                 Route("/executions/{id}", signed_in(pages.execution)),
+                Route("/executions/{id}/inputs/{input}", signed_in(inbox.show)),
+                Route("/executions/{id}/inputs/{input}", signed_in(inbox.answer), methods=["POST"]),
+                Route("/inbox", signed_in(inbox.inbox)),
+                Route("/events/inbox", signed_in(inbox.inbox_stream)),
                 Route("/events/executions", signed_in(pages.executions_stream)),
                 Route("/events/executions/{id}", signed_in(pages.execution_stream)),
                 Route("/agents", signed_in(pages.agents)),
@@ -157,13 +174,13 @@ class _Application:
             return RedirectResponse("/", 303)
         if request.method != "POST":
             return self._templates.page("login.html", problem="", next=_next_page(request))
-        form = await _form(request)
-        response = RedirectResponse(_own_path(form.get("next", "/")), 303)
+        form = await read_form(request, _MAX_FORM_BYTES)
+        response = RedirectResponse(own_path(form.get("next", "/")), 303)
         if self._access.sign_in(request, response, form.get("key", "").strip()):
             return response
         problem = "This API key is not known."
         return self._templates.page(
-            "login.html", 401, problem=problem, next=_own_path(form.get("next", "/"))
+            "login.html", 401, problem=problem, next=own_path(form.get("next", "/"))
         )
 
     async def _logout(self, request: Request) -> Response:
@@ -180,7 +197,7 @@ class _Application:
     def _api_error_page(self, request: Request, error: ApiError) -> Response:
         code = _CODES.get(error.code, 500)
         if code == 401 and not self._access.has_api_key(request):
-            next_page = _own_path(_path_and_query(request)) if request.method == "GET" else "/"
+            next_page = own_path(_path_and_query(request)) if request.method == "GET" else "/"
             return self._templates.page("login.html", 401, problem="", next=next_page)
         if code == 400:
             return self._error_page(request, code, error.message)
@@ -224,28 +241,9 @@ class _Headers:
 _NO_STORE = {"cache-control": "no-store"}
 
 
-async def _form(request: Request) -> dict[str, str]:
-    content = b""
-    async for chunk in request.stream():
-        content += chunk
-        if len(content) > _MAX_FORM_BYTES:
-            raise errors.invalid_argument([("form", f"has more than {_MAX_FORM_BYTES} bytes")])
-    try:
-        fields = parse_qs(content.decode(), max_num_fields=10)
-    except ValueError:
-        raise errors.invalid_argument([("form", "cannot be read")]) from None
-    return {name: values[0] for name, values in fields.items()}
-
-
 def _path_and_query(request: Request) -> str:
     return f"{request.url.path}?{request.url.query}" if request.url.query else request.url.path
 
 
 def _next_page(request: Request) -> str:
-    return _own_path(request.query_params.get("next", "/"))
-
-
-def _own_path(path: str) -> str:
-    """Return a path of ours, or the home page: browsers take `//x` for a host."""
-    is_own = path.startswith("/") and path[1:2] not in {"/", "\\"} and path.isprintable()
-    return path if is_own else "/"
+    return own_path(request.query_params.get("next", "/"))

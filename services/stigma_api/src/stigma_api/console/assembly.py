@@ -9,9 +9,12 @@ from stigma_api.access.principals import Principals
 from stigma_api.console.access import Access
 from stigma_api.console.api import Api
 from stigma_api.console.app import application
+from stigma_api.console.inbox import InboxPages
+from stigma_api.console.live_pages import LivePages
 from stigma_api.console.pages import Pages
 from stigma_api.console.rendering import Assets, TemplateRenderer, TemporalUi
 from stigma_api.console.shared_streams import SharedStreams
+from stigma_api.console.signed_in_pages import SignedInPages
 from stigma_api.http_server import ConsoleServer
 from stigma_api.services import Services
 from stigma_api.settings import ApiSettings
@@ -41,13 +44,15 @@ def console(
         services, max_calls=settings.api_max_in_flight, call_timeout=settings.api_call_timeout
     )
     ui = TemporalUi(settings.console_temporal_ui_url, namespace)
-    pages = Pages(api, templates, ui, shared)
+    signed_in, live = SignedInPages(api, templates), LivePages(shared)
+    inbox = InboxPages(api, templates, signed_in, live)
+    pages = Pages(api, templates, ui, pages=signed_in, live=live, inbox=inbox)
     tls = None
     if settings.api_tls_cert is not None and settings.api_tls_key is not None:
         tls = settings.api_tls_cert, settings.api_tls_key
     return ConsoleServer(
         readiness,
-        application(access, pages, templates, assets, timeout=settings.api_call_timeout),
+        application(access, pages, inbox, templates, assets, timeout=settings.api_call_timeout),
         host=settings.console_host,
         port=settings.console_port,
         tls=tls,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
 from datetime import UTC, datetime
 from typing import Any
@@ -15,19 +15,19 @@ from starlette.responses import RedirectResponse, Response
 
 from stigma.contracts.diagnosis import stuck_reason_name
 from stigma.contracts.executions import Kind
-from stigma_api.access.concurrency import ConcurrencyLimit
-from stigma_api.access.principals import Action, Principal
+from stigma_api.access.principals import Action
 from stigma_api.console import chart
 from stigma_api.console.api import Api
 from stigma_api.console.execution_refresh import ExecutionRefresher, Snapshot, backoff
+from stigma_api.console.inbox import InboxPages
+from stigma_api.console.live_pages import LivePages
 from stigma_api.console.rendering import TemplateRenderer, TemporalUi
 from stigma_api.console.searches import PHASES, Search
-from stigma_api.console.shared_streams import Fragments, SharedStreams
-from stigma_api.console.streams import KEEP_ALIVE_SECONDS, EventStream
+from stigma_api.console.shared_streams import Fragments
+from stigma_api.console.signed_in_pages import SignedInPages, principal_of
 from stigma_api.console.views import ExecutionView, view
 from stigma_api.errors import ApiError
 
-_MAX_STREAMS = 100
 _LIST_SECONDS = 2.0
 
 
@@ -35,18 +35,30 @@ class Pages:
     """Handles the requests of principals."""
 
     def __init__(
-        self, api: Api, templates: TemplateRenderer, ui: TemporalUi, shared: SharedStreams
+        self,
+        api: Api,
+        templates: TemplateRenderer,
+        ui: TemporalUi,
+        *,
+        pages: SignedInPages,
+        live: LivePages,
+        inbox: InboxPages,
     ) -> None:
         self._api = api
         self._refresher = ExecutionRefresher(api)
         self._templates = templates
         self._ui = ui
-        self._shared = shared
-        self._stream_limit = ConcurrencyLimit(_MAX_STREAMS, "streams")
+        self._pages = pages
+        self._live = live
+        self._inbox = inbox
 
-    async def home(self, _request: Request) -> Response:
-        """Redirect to the executions."""
-        return RedirectResponse("/executions", 303)
+    async def home(self, request: Request) -> Response:
+        """Redirect to the executions, or to the inbox of who may do no more than answer."""
+        principal = principal_of(request)
+        only_answers = principal.may(Action.EXECUTIONS_APPROVE) and not principal.may(
+            Action.EXECUTIONS_READ
+        )
+        return RedirectResponse("/inbox" if only_answers else "/executions", 303)
 
     async def executions(self, request: Request) -> Response:
         """List executions."""
@@ -57,8 +69,10 @@ class Pages:
         except ApiError as error:
             if error.code != grpc.StatusCode.INVALID_ARGUMENT:
                 raise
-            return self._page(request, "executions.html", 400, problem=error.message, **values)
-        return self._page(request, "executions.html", problem="", **values)
+            return await self._pages.page(
+                request, "executions.html", 400, problem=error.message, **values
+            )
+        return await self._pages.page(request, "executions.html", problem="", **values)
 
     async def executions_stream(self, request: Request) -> Response:
         """Stream the updates of a list."""
@@ -75,12 +89,12 @@ class Pages:
 
     async def execution(self, request: Request) -> Response:
         """Show one execution."""
-        snapshot = await self._refresher.snapshot(_principal(request), request.path_params["id"])
-        return self._page(
+        snapshot = await self._refresher.snapshot(principal_of(request), request.path_params["id"])
+        return await self._pages.page(
             request,
             "execution.html",
             execution=snapshot.shown,
-            fragments=self._fragments(snapshot),
+            fragments=await self._fragments(request, snapshot),
             live=not snapshot.is_final,
         )
 
@@ -89,7 +103,7 @@ class Pages:
         execution_id = request.path_params["id"]
 
         async def source() -> AsyncIterator[Fragments]:
-            snapshots = self._refresher.snapshots(_principal(request), execution_id)
+            snapshots = self._refresher.snapshots(principal_of(request), execution_id)
             fragments: Fragments = {}
             shown: ExecutionView | None = None
             async with aclosing(snapshots):
@@ -97,7 +111,7 @@ class Pages:
                     if snapshot.shown is shown:  # only the model has written
                         fragments = {**fragments, "writing": self._writing(snapshot)}
                     else:
-                        fragments, shown = self._fragments(snapshot), snapshot.shown
+                        fragments, shown = await self._fragments(request, snapshot), snapshot.shown
                     yield fragments
 
         return self._stream(request, execution_id, source)
@@ -112,30 +126,36 @@ class Pages:
 
     async def stuck(self, request: Request) -> Response:
         """List the executions that make no progress."""
-        reply = await self._api.stuck(_principal(request))
+        reply = await self._api.stuck(principal_of(request))
         found = [(one, stuck_reason_name(one.reason)) for one in reply.executions]
-        return self._page(request, "stuck.html", reply=reply, stuck=found)
+        return await self._pages.page(request, "stuck.html", reply=reply, stuck=found)
 
     async def _definitions(self, request: Request, kind: Kind) -> Response:
         page = request.query_params.get("page", "")
-        found, next_page = await self._api.definitions(_principal(request), kind, page)
-        return self._page(request, "definitions.html", kind=kind, found=found, next=next_page)
+        found, next_page = await self._api.definitions(principal_of(request), kind, page)
+        return await self._pages.page(
+            request, "definitions.html", kind=kind, found=found, next=next_page
+        )
 
     async def _listed(self, request: Request, search: Search, page: str) -> dict[str, Any]:
-        listed = await self._api.executions(_principal(request), search, page)
+        listed = await self._api.executions(principal_of(request), search, page)
         return {
             "rows": [view(execution) for execution in listed.executions],
             "next": listed.next_page,
         }
 
-    def _fragments(self, snapshot: Snapshot) -> Fragments:
+    async def _fragments(self, request: Request, snapshot: Snapshot) -> Fragments:
+        shown = snapshot.shown
+        inputs = await self._inbox.views_of(principal_of(request), shown.id, shown.pending_inputs)
         values = {
+            "inputs": inputs,
+            "next": f"/executions/{shown.id}",
             "execution": snapshot.shown,
             "chart": chart.layout(snapshot.timeline, datetime.now(UTC)),
             "links": self._links(snapshot.shown),
             "ui": self._ui,
         }
-        names = ("summary", "timeline", "conversation", "outcome")
+        names = ("summary", "inputs", "timeline", "conversation", "outcome")
         fragments = {name: self._templates.part(f"_{name}.html", **values) for name in names}
         return fragments | {"writing": self._writing(snapshot)}
 
@@ -154,28 +174,5 @@ class Pages:
     def _stream(
         self, request: Request, topic: object, source: Callable[[], AsyncIterator[Fragments]]
     ) -> Response:
-        principal = _principal(request)
-        principal.require(Action.EXECUTIONS_READ)
-        key = (principal.name, topic)
-
-        async def updates() -> AsyncGenerator[Fragments, None]:
-            changes = self._shared.follow(key, source, quiet=KEEP_ALIVE_SECONDS)
-            async with aclosing(changes):
-                async for fragments in changes:
-                    yield fragments
-
-        return EventStream(updates(), self._stream_limit)
-
-    def _page(self, request: Request, name: str, status_code: int = 200, **values: Any) -> Response:
-        return self._templates.page(
-            name,
-            status_code,
-            principal=request.state.principal,
-            path=request.url.path,
-            **values,
-        )
-
-
-def _principal(request: Request) -> Principal:
-    principal: Principal = request.state.principal
-    return principal
+        principal_of(request).require(Action.EXECUTIONS_READ)
+        return self._live.stream(request, topic, source)

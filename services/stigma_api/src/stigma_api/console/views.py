@@ -17,6 +17,7 @@ from stigma.agent.v1.agent_execution_pb2 import (
     Failure,
     Message,
     Part,
+    PendingInput,
     Role,
     TemporalCaller,
     ToolOutcome,
@@ -121,6 +122,7 @@ class ExecutionView:
     parent: str
     """The workflow execution whose document called the agent; empty for other callers."""
     run: EngineRun | None
+    pending_inputs: Sequence[PendingInput]
     conversation: Sequence[ConversationMessage]
     earlier_messages: int
 
@@ -165,6 +167,7 @@ def view(execution: Execution) -> ExecutionView:
         caller=spec.caller if spec.HasField("caller") else None,
         parent=_parent(spec.caller.workflow_id),
         run=workflow.status.run if workflow.status.HasField("run") else None,
+        pending_inputs=list(agent.status.pending_inputs),
         conversation=[
             ConversationMessage(
                 number, _role(message), [_message_part(part) for part in message.parts]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
@@ -19,14 +20,19 @@ from temporalio.client import (
 from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 
-from stigma.agent.v1.agent_execution_pb2 import AgentExecution, InputResolution, PendingInput
+from stigma.agent.v1.agent_execution_pb2 import (
+    PENDING_INPUT_KIND_APPROVAL,
+    AgentExecution,
+    InputResolution,
+    PendingInput,
+)
 from stigma.agent.v1.agent_execution_service_pb2 import (
     ListPendingInputsRequest,
     SendAgentMessageRequest,
     SendAgentMessageResponse,
     SubmitAgentInputRequest,
 )
-from stigma.contracts import json_text, limits, pending_inputs
+from stigma.contracts import approvals, json_text, limits, pending_inputs
 from stigma.contracts.workflows import AgentWorkflow, UpdateRefusal
 from stigma.internal.v1.execution_pb2 import PendingInputs, SendMessage, SubmitInput
 from stigma_api import errors
@@ -48,6 +54,15 @@ _CODES = {
     UpdateRefusal.ANSWER_NOT_ALLOWED: grpc.StatusCode.INVALID_ARGUMENT,
     UpdateRefusal.TOO_MANY_MESSAGES: grpc.StatusCode.RESOURCE_EXHAUSTED,
 }
+
+
+@dataclass(frozen=True)
+class VisibleInput:
+    """A pending input that a principal may see."""
+
+    found: PendingInput
+    may_answer: bool
+    """Whether an answer of the principal's would be taken."""
 
 
 class ExecutionInputs:
@@ -137,6 +152,32 @@ class ExecutionInputs:
         query = self._listing.waiting_query(principal, f'root = "{execution_id}"', of_others=True)
         infos, _ = await self._listing.infos(query, limits.DEFAULT_SUB_AGENTS, "")
         return own + [each for info in infos for each in await self._of_memo(principal, info)]
+
+    async def visible(
+        self, principal: Principal, *, size: int, token: str
+    ) -> tuple[list[VisibleInput], str]:
+        """Return a page as `page` does, each with whether the principal may answer it."""
+        of_others = principal.may(Action.EXECUTIONS_APPROVE)
+        if not of_others:
+            principal.require(Action.EXECUTIONS_READ)
+        query = self._listing.waiting_query(principal, "", of_others=of_others)
+        infos, token = await self._listing.infos(query, size, token)
+        found: list[VisibleInput] = []
+        for info in infos:
+            inputs = await self._of_memo(principal, info)
+            execution = await self._listing.execution(info)
+            found += [
+                VisibleInput(each, _may_answer(principal, execution, each)) for each in inputs
+            ]
+        return found, token
+
+    async def visible_of(
+        self, principal: Principal, execution_id: str, input_id: str = ""
+    ) -> list[VisibleInput]:
+        """Return an execution's pending inputs, or one, with details, as `visible`."""
+        execution = (await self._get(principal, execution_id)).execution
+        inputs = (await self._query(execution_id, input_id)).inputs
+        return [VisibleInput(each, _may_answer(principal, execution, each)) for each in inputs]
 
     async def _of_memo(
         self, principal: Principal, info: WorkflowExecutionInfo
@@ -230,6 +271,18 @@ def _is_own(principal: Principal, found: ExecutionDescription[AgentExecution]) -
 def _may_see_inputs(principal: Principal, execution: AgentExecution) -> bool:
     agent = execution.spec.agent_id.partition("@")[0]
     return principal.may_see(execution.spec.principal) or principal.may_answer(agent)
+
+
+def _may_answer(principal: Principal, execution: AgentExecution, found: PendingInput) -> bool:
+    """Return whether an answer to an input that is visible would be taken."""
+    owner = execution.spec.principal
+    is_approval = found.kind == PENDING_INPUT_KIND_APPROVAL
+    is_own = principal.may(Action.EXECUTIONS_START) and principal.may_see(owner)
+    if (is_approval or not is_own) and not principal.may(Action.EXECUTIONS_APPROVE):
+        return False
+    if found.approvers and not approvals.matches(found.approvers, principal.name):
+        return False
+    return not (found.not_starter and owner == principal.name)
 
 
 def _update_id(principal: Principal, kind: str, request_id: str) -> str:

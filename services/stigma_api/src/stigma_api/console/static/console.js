@@ -34,6 +34,20 @@ function updateTimes() {
     setText(element, formatDuration((Date.now() - Date.parse(element.dataset.since)) / 1000));
 }
 
+// Fields and buttons of forms are known by what they do, never by their place: a card may be gone.
+const FIELDS = "form.answer input:not([type=hidden]), form.answer textarea, form.answer button";
+const fieldKey = (field) => `${field.form.getAttribute("action")} ${field.name} ${field.type === "submit" ? field.value : ""}`;
+
+function keepTyped(fragment, fresh) {
+  const typed = new Map([...fragment.querySelectorAll(FIELDS)].map((field) => [fieldKey(field), field]));
+  for (const field of fresh.querySelectorAll(FIELDS)) {
+    const before = typed.get(fieldKey(field));
+    if (!before || field.type === "submit") continue;
+    if (field.type === "checkbox") field.checked = before.checked;
+    else if (before.value !== before.defaultValue) field.value = before.value;
+  }
+}
+
 function replace(fragment, html) {
   const fresh = document.createElement("template");
   fresh.innerHTML = html;
@@ -43,10 +57,15 @@ function replace(fragment, html) {
     if (open.has(details.dataset.open)) details.open = true;
   const focused = fragment.contains(document.activeElement)
     ? [...fragment.querySelectorAll("a, pre, summary")].indexOf(document.activeElement) : -1;
+  const focusedField = fragment.contains(document.activeElement) && document.activeElement.matches(FIELDS)
+    ? fieldKey(document.activeElement) : null;
+  keepTyped(fragment, fresh.content);
   const left = [...fragment.querySelectorAll(".scroll")].map((box) => box.scrollLeft);
   fragment.replaceChildren(fresh.content);
   fragment.querySelectorAll(".scroll").forEach((box, index) => { box.scrollLeft = left[index] || 0; });
   fragment.querySelectorAll("a, pre, summary")[focused]?.focus({ preventScroll: true });
+  if (focusedField)
+    [...fragment.querySelectorAll(FIELDS)].find((field) => fieldKey(field) === focusedField)?.focus({ preventScroll: true });
 }
 
 function announce() {
