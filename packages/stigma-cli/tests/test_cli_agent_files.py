@@ -17,9 +17,9 @@ HEAD = "apiVersion: stigma/v1\nkind: Agent\nmetadata: {name: reviewer}\n"
 def read(tmp_path: Path, text: str) -> Agent:
     file = tmp_path / "agent.yaml"
     file.write_text(text)
-    ((name, agent),) = read_agents([file])
-    assert name == str(file)
-    return agent
+    (read,) = read_agents([file])
+    assert read.file == str(file)
+    return read.definition
 
 
 def complaint(tmp_path: Path, text: str) -> str:
@@ -194,13 +194,13 @@ def test_a_directory_is_read_in_order(tmp_path: Path) -> None:
             f"apiVersion: stigma/v1\nkind: Agent\nmetadata: {{name: {name}}}\nspec: {{}}\n"
         )
     (tmp_path / "README.md").write_text("not an agent")
-    assert [agent.name for _, agent in read_agents([tmp_path])] == ["a", "b"]
+    assert [each.definition.name for each in read_agents([tmp_path])] == ["a", "b"]
 
 
 def test_several_agents_in_a_file(tmp_path: Path) -> None:
     file = tmp_path / "agents.yaml"
     file.write_text(f"{HEAD}spec: {{}}\n---\n{HEAD.replace('reviewer', 'b')}spec: {{}}\n")
-    assert [agent.name for _, agent in read_agents([file])] == ["reviewer", "b"]
+    assert [each.definition.name for each in read_agents([file])] == ["reviewer", "b"]
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ import grpc
 from temporalio.service import RPCError, RPCStatusCode
 
 from stigma.contracts.executions import Kind
+from stigma_cli.violations import Violation, reason_of, violations_of
 
 
 class Exit(IntEnum):
@@ -42,6 +43,7 @@ class CliError(Exception):
         hint: what to do about it.
         code: what the process ends with.
         more: what else went wrong, a line each.
+        violations: the fields that the API refuses, as the message and `more` name them.
     """
 
     def __init__(
@@ -51,12 +53,14 @@ class CliError(Exception):
         *,
         code: Exit = Exit.FAILED,
         more: Sequence[str] = (),
+        violations: Sequence[Violation] = (),
     ) -> None:
         super().__init__(message)
         self.message = " ".join(message.split())
         self.hint = hint
         self.code = code
         self.more = tuple(" ".join(line.split()) for line in more)
+        self.violations = tuple(violations)
 
 
 def from_grpc(error: grpc.aio.AioRpcError, address: str) -> CliError:
@@ -78,6 +82,11 @@ def from_grpc(error: grpc.aio.AioRpcError, address: str) -> CliError:
     exit_code, hint = _API.get(code, (Exit.FAILED, ""))
     if code is grpc.StatusCode.NOT_FOUND:
         hint = _list_hint(error.details() or "")
+    found, others = violations_of(error)
+    if found:
+        first, *more = [*map(str, found), *filter(None, [others])]
+        return CliError(first, hint, code=exit_code, more=more, violations=found)
+    hint = _REASONS.get(reason_of(error), hint)
     return CliError(f"{error.details() or code.name}", hint, code=exit_code)
 
 
@@ -149,6 +158,12 @@ _API: dict[grpc.StatusCode, tuple[Exit, str]] = {
     grpc.StatusCode.NOT_FOUND: (Exit.NOT_FOUND, ""),
     grpc.StatusCode.PERMISSION_DENIED: (Exit.PERMISSION, "ask an operator for the permission"),
     grpc.StatusCode.UNAUTHENTICATED: (Exit.PERMISSION, "set STIGMA_API_KEY to a valid key"),
+}
+
+# By the reason of FAILED_PRECONDITION.
+_REASONS = {
+    "TOOL_WORKFLOW_NOT_FOUND": "`stigma workflow apply` registers it",
+    "NEXUS_ENDPOINT_NOT_FOUND": "`temporal operator nexus endpoint list` shows what there is",
 }
 
 _TEMPORAL: dict[RPCStatusCode, tuple[Exit, str]] = {
