@@ -325,8 +325,8 @@ def test_handshake_documents_are_valid(helm4: Helm, tmp_path):
     data = named(documents, "ConfigMap", "stigma-test-handshake")["data"]
     for name, content in data.items():
         (tmp_path / name).write_text(content)
-    [(_, agent)] = read_agents([tmp_path / "agent.yaml"])
-    assert agent.name in data["workflow.yaml"]
+    [read] = read_agents([tmp_path / "agent.yaml"])
+    assert read.definition.name in data["workflow.yaml"]
     assert validate([str(tmp_path / "workflow.yaml")]) == 0
     [container] = pod_specs(documents)["Pod/stigma-test-handshake"]["containers"]
     assert container["image"].startswith("stigma/stigma-api:")

@@ -168,8 +168,8 @@ async def test_pages_are_used_by_keyboard_and_fit_a_phone(console: ConsoleBrowse
 async def test_a_workflow_and_its_agents(console: ConsoleBrowser):
     """The example, from which the documents' pictures are."""
     installation = console.installation
-    for _, agent in read_agents([EXAMPLE / "agents"]):
-        await installation.agents.ApplyAgent(ApplyAgentRequest(agent=agent))
+    for each in read_agents([EXAMPLE / "agents"]):
+        await installation.agents.ApplyAgent(ApplyAgentRequest(agent=each.definition))
     document = (EXAMPLE / "workflow.yaml").read_text()
     given = (EXAMPLE / "input.json").read_text()
     async with open_channel(installation.stack.api_address, api_key=KEY) as channel:

@@ -15,7 +15,7 @@ from stigma.agent.v1.agent_pb2 import (
     Tool,
 )
 from stigma_cli.agent_registry import called_first
-from stigma_cli.definition_files import read_agents
+from stigma_cli.definition_files import FileDefinition, read_agents
 from stigma_cli.errors import CliError, Exit
 
 HEAD = "apiVersion: stigma/v1\nkind: Agent\nmetadata: {name: reviewer}\n"
@@ -24,9 +24,9 @@ HEAD = "apiVersion: stigma/v1\nkind: Agent\nmetadata: {name: reviewer}\n"
 def read(tmp_path: Path, text: str) -> Agent:
     file = tmp_path / "agent.yaml"
     file.write_text(text)
-    ((name, agent),) = read_agents([file])
-    assert name == str(file)
-    return agent
+    (read,) = read_agents([file])
+    assert read.file == str(file)
+    return read.definition
 
 
 def complaint(tmp_path: Path, text: str) -> str:
@@ -114,9 +114,10 @@ spec:
 
 
 def test_agents_that_others_call_are_registered_first() -> None:
-    def agent(name: str, *calls: str) -> tuple[str, Agent]:
+    def agent(name: str, *calls: str) -> FileDefinition[Agent]:
         tools = [Tool(agent=AgentTool(agent=each)) for each in calls]
-        return name, Agent(name=name, spec=AgentSpec(tools=tools))
+        made = Agent(name=name, spec=AgentSpec(tools=tools))
+        return FileDefinition(made, name, text="", index=0)
 
     boss, lead, worker = agent("boss", "lead"), agent("lead", "worker@2", "lead"), agent("worker")
     assert called_first([boss, lead, worker]) == [worker, lead, boss]
@@ -212,13 +213,13 @@ def test_a_directory_is_read_in_order(tmp_path: Path) -> None:
             f"apiVersion: stigma/v1\nkind: Agent\nmetadata: {{name: {name}}}\nspec: {{}}\n"
         )
     (tmp_path / "README.md").write_text("not an agent")
-    assert [agent.name for _, agent in read_agents([tmp_path])] == ["a", "b"]
+    assert [each.definition.name for each in read_agents([tmp_path])] == ["a", "b"]
 
 
 def test_several_agents_in_a_file(tmp_path: Path) -> None:
     file = tmp_path / "agents.yaml"
     file.write_text(f"{HEAD}spec: {{}}\n---\n{HEAD.replace('reviewer', 'b')}spec: {{}}\n")
-    assert [agent.name for _, agent in read_agents([file])] == ["reviewer", "b"]
+    assert [each.definition.name for each in read_agents([file])] == ["reviewer", "b"]
 
 
 @pytest.mark.parametrize(

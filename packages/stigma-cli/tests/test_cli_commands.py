@@ -109,7 +109,83 @@ async def test_what_the_api_refuses_is_bad_input(
     file = agent_file(tmp_path, "UPPER")
     refused = await stigma("agent", "apply", "-f", file, **env)
     assert refused.exit_code == Exit.USAGE
-    assert refused.stderr.startswith(f"error: {file}: ")
+    assert refused.stderr.startswith(f"error: {file}:3:12: metadata.name: ")
+
+
+MISTAKEN = """\
+apiVersion: stigma/v1
+kind: Agent
+metadata: {name: fine}
+spec: {model: "scripted:x"}
+---
+apiVersion: stigma/v1
+kind: Agent
+metadata:
+  name: mistaken
+  labels:
+    a_b: "it's"
+spec:
+  model: scripted:x
+  tools:
+    - name: final_result
+      activity: {type: A, task_queue: q}
+    - {name: y, activity: {type: A}, policy: {retrySafe: true, attempts: 500}}
+    - name: z
+      mcp: {server: notes}
+"""
+
+
+async def test_each_mistake_that_the_api_finds_is_a_line_with_its_place(
+    stigma: Stigma, env: dict[str, str], tmp_path: Path
+) -> None:
+    file = tmp_path / "mistaken.yaml"
+    file.write_text(MISTAKEN)
+    refused = await stigma("agent", "apply", "-f", file, "--dry-run", **env)
+    assert refused.exit_code == Exit.USAGE
+    assert refused.stdout == "fine is valid\n"
+    assert [line.removeprefix("error: ") for line in refused.stderr.splitlines()] == [
+        f"{file}:11:5: metadata.labels.a_b: "
+        "has quotes, apostrophes, backslashes or control characters",
+        f"{file}:15:7: spec.tools[0].name: "
+        "final_result is reserved: by it models give their output",
+        f"{file}:17:17: spec.tools[1].activity.taskQueue: "
+        "must be given, without control characters",
+        f"{file}:17:64: spec.tools[1].policy.attempts: must be from 1 to 100",
+        f"{file}:18:7: spec.tools[2].name: "
+        "must be empty: the MCP server says it of each of its tools",
+    ]
+
+
+async def test_a_workflow_of_a_tool_that_is_not_registered_says_how_to_register_it(
+    stigma: Stigma, env: dict[str, str], tmp_path: Path
+) -> None:
+    file = tmp_path / "clerk.yaml"
+    tool = "{name: quote, workflow: {name: absent}}"
+    file.write_text(
+        f"{MISTAKEN.partition('spec:')[0]}spec: {{model: 'scripted:x', tools: [{tool}]}}"
+    )
+    refused = await stigma("agent", "apply", "-f", file, **env)
+    assert refused.stderr.splitlines() == [
+        f"error: {file}: workflow absent of tool quote is not registered",
+        "hint: `stigma workflow apply` registers it",
+    ]
+
+
+async def test_what_the_ai_worker_reads_is_not_taken_for_a_document(
+    stigma: Stigma, tmp_path: Path
+) -> None:
+    file = tmp_path / "servers.yaml"
+    server = "apiVersion: stigma/v1\nkind: McpServer\nmetadata: {name: time}\nspec: {}\n"
+    file.write_text(f"{server}---\n{server.replace('McpServer', 'Provider')}")
+    reads = "the AI worker reads it (STIGMA_PROVIDERS_FILE), and checks it as it starts"
+    lines = [
+        f"{file}:2: kind is McpServer: {reads}",
+        f"{file}:7: kind is Provider: {reads}",
+    ]
+    for command in (("validate", file), ("agent", "apply", "-f", file)):
+        refused = await stigma(*command)
+        assert (refused.exit_code, refused.stdout) == (Exit.USAGE, "")
+        assert [line.removeprefix("error: ") for line in refused.stderr.splitlines()] == lines
 
 
 async def test_a_mistake_in_a_file_is_one_line(

@@ -90,7 +90,7 @@ async def test_a_queue_that_the_operator_does_not_list_is_named(
 ) -> None:
     refused = await stigma("agent", "apply", "-f", agent_file(tmp_path, "elsewhere"), **env)
     assert refused.exit_code == Exit.USAGE
-    field = "agent.spec.tools[0].activity.task_queue"
+    field = "spec.tools[0].activity.taskQueue"
     assert f"{field}: the operator allows tools no such task queue" in refused.stderr
 
 

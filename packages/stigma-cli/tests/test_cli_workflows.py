@@ -271,7 +271,7 @@ def test_a_mistake_in_a_file_is_named(tmp_path: Path, text: str, expected: str) 
 def test_several_workflows_in_a_file(tmp_path: Path) -> None:
     second = ENVELOPE.replace("wrapped", "second").replace("limits: {timeout: 5m}", "limits:")
     read = [
-        workflow for _, workflow in read_workflows([written(tmp_path, f"{ENVELOPE}---\n{second}")])
+        each.definition for each in read_workflows([written(tmp_path, f"{ENVELOPE}---\n{second}")])
     ]
     assert [workflow.name for workflow in read] == ["wrapped", "second"]
     assert read[0].spec.limits.timeout.ToSeconds() == 300

@@ -102,7 +102,8 @@ def test_names_that_providers_cannot_tell_apart_are_refused(other: str) -> None:
 
 @pytest.mark.parametrize("name", ["final_result", "Final-Result", "finalresult"])
 def test_the_name_of_the_output_is_no_tools(name: str) -> None:
-    assert [at for at, _ in problems(tool(name))] == ["[0].name"]
+    problem = "final_result is reserved: by it models give their output"
+    assert problems(tool(name)) == [("[0].name", problem)]
 
 
 def test_more_tools_than_may_be_are_refused_as_one() -> None:

@@ -17,7 +17,7 @@ from stigma.agent.v1.agent_service_pb2 import (
 from stigma.contracts import sub_agents
 from stigma.contracts.executions import Kind
 from stigma_cli import definitions
-from stigma_cli.definition_files import read_agents
+from stigma_cli.definition_files import FileDefinition, read_agents
 from stigma_cli.definitions import DefinitionKind, DryRun, Files, Yes
 from stigma_cli.output import Format, Output
 
@@ -48,18 +48,19 @@ def _tool_text(tool: Tool) -> str:
     return f"{name} ({what})" if what else name
 
 
-def called_first(found: Sequence[tuple[str, Agent]]) -> list[tuple[str, Agent]]:
+def called_first(found: Sequence[FileDefinition[Agent]]) -> list[FileDefinition[Agent]]:
     """Return agents in the order in which they can be registered: those that others call first."""
-    ordered: list[tuple[str, Agent]] = []
+    ordered: list[FileDefinition[Agent]] = []
     seen: set[int] = set()
 
     def visit(index: int) -> None:
         if index in seen:
             return
         seen.add(index)
-        called = {each.partition("@")[0] for each in sub_agents.names_in(found[index][1].spec)}
-        for other, (_, agent) in enumerate(found):
-            if agent.name in called:
+        spec = found[index].definition.spec
+        called = {each.partition("@")[0] for each in sub_agents.names_in(spec)}
+        for other, each in enumerate(found):
+            if each.definition.name in called:
                 visit(other)
         ordered.append(found[index])
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic
 
 from stigma.agent.v1.agent_pb2 import Agent
 from stigma.workflow.v1.workflow_pb2 import Workflow, WorkflowSpec
@@ -18,11 +19,26 @@ from stigma_cli.yaml_files import FileError, dump_document, parse_documents
 _JSON_FIELDS = ("input_schema", "output_schema", "arguments_json")
 
 
-def read_agents(paths: Iterable[Path]) -> list[tuple[str, Agent]]:
-    """Read the agents of files, of the files in directories, and of stdin ("-").
+@dataclass(frozen=True)
+class FileDefinition(Generic[D]):
+    """A definition, and where it is from."""
 
-    Returns:
-        Each agent with the file it is from, in the order given.
+    definition: D
+    file: str
+    """Its name in messages."""
+    text: str
+    """The whole file's."""
+    index: int
+    """Of the definition's document in the file."""
+
+    def document(self) -> Any:
+        """Return the document of the file, with its places; None where it is no YAML of ours."""
+        documents = parse_documents(self.file, self.text)
+        return documents[self.index] if self.index < len(documents) else None
+
+
+def read_agents(paths: Iterable[Path]) -> list[FileDefinition[Agent]]:
+    """Read the agents of files, of the files in directories, and of stdin ("-"), in order.
 
     Raises:
         CliError: a file is absent, empty or malformed.
@@ -30,7 +46,7 @@ def read_agents(paths: Iterable[Path]) -> list[tuple[str, Agent]]:
     return _read(paths, agents_of, "agent")
 
 
-def read_workflows(paths: Iterable[Path]) -> list[tuple[str, Workflow]]:
+def read_workflows(paths: Iterable[Path]) -> list[FileDefinition[Workflow]]:
     """Read workflows as `read_agents` does agents."""
     return _read(paths, workflows_of, "workflow")
 
@@ -62,8 +78,12 @@ def workflows_of(name: str, text: str) -> list[Workflow]:
 
 def _read(
     paths: Iterable[Path], parse: Callable[[str, str], list[D]], noun: str
-) -> list[tuple[str, D]]:
-    read = [(name, each) for name, text in texts(paths) for each in parse(name, text)]
+) -> list[FileDefinition[D]]:
+    read = [
+        FileDefinition(each, name, text, index)
+        for name, text in texts(paths)
+        for index, each in enumerate(parse(name, text))
+    ]
     if not read:
         raise CliError(f"there is no {noun} in these files", code=Exit.USAGE)
     return read

@@ -13,11 +13,13 @@ import typer
 
 from stigma.contracts.executions import Kind
 from stigma_cli.connections import Api, open_api
+from stigma_cli.definition_files import FileDefinition
 from stigma_cli.errors import CliError, Exit
 from stigma_cli.options import path_of
 from stigma_cli.output import Format, as_age, as_json, as_time, print_json, print_line, print_table
 from stigma_cli.resource_files import D
 from stigma_cli.terminal_text import escape_line
+from stigma_cli.violations import located
 
 Files = Annotated[
     list[Path],
@@ -40,7 +42,7 @@ class DefinitionKind(Generic[D]):
 
     Attributes:
         kind: which of the two.
-        read: reads definitions from files, each with the file it is from.
+        read: reads definitions from files.
         apply: registers one, or only checks it; returns it with its version.
         get: returns the one of an id.
         list_page: returns the page of a token.
@@ -51,7 +53,7 @@ class DefinitionKind(Generic[D]):
     """
 
     kind: Kind
-    read: Callable[[Iterable[Path]], list[tuple[str, D]]]
+    read: Callable[[Iterable[Path]], list[FileDefinition[D]]]
     apply: Callable[[Api, D, bool], Awaitable[D]]
     get: Callable[[Api, str], Awaitable[D]]
     list_page: Callable[[Api, str], Awaitable[Any]]
@@ -90,19 +92,20 @@ def delete(of: DefinitionKind[D], name: str, output: Format, *, yes: bool) -> No
 
 async def _apply(
     of: DefinitionKind[D],
-    definitions: Sequence[tuple[str, D]],
+    definitions: Sequence[FileDefinition[D]],
     *,
     dry_run: bool,
     output: Format,
 ) -> None:
     applied: list[D] = []
     async with open_api() as api:
-        for file, definition in definitions:
+        for given in definitions:
+            definition = given.definition
             try:
                 before = await _newest(of, api, definition.name, output, dry_run=dry_run)
                 applied.append(await of.apply(api, definition, dry_run))
             except CliError as error:
-                raise CliError(f"{file}: {error.message}", error.hint, code=error.code) from None
+                raise _in_file(error, given) from None
             if output is Format.TEXT:
                 version = f"@{applied[-1].version}" if applied[-1].version else ""
                 unchanged = before is not None and before.version == applied[-1].version
@@ -110,6 +113,16 @@ async def _apply(
                 print_line(f"{definition.name}{version} {done}")
         if output is Format.JSON:
             print_json({of.plural: [as_json(each) for each in applied]})
+
+
+def _in_file(error: CliError, given: FileDefinition[Any]) -> CliError:
+    """Return an error with the file, and with the place of each field that is refused."""
+    if not error.violations:
+        return CliError(f"{given.file}: {error.message}", error.hint, code=error.code)
+    document = given.document()
+    first, *more = [located(each, given.file, document) for each in error.violations]
+    rest = (error.message, *error.more)[len(error.violations) :]
+    return CliError(first, error.hint, code=error.code, more=[*more, *rest])
 
 
 async def _newest(

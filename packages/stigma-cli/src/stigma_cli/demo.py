@@ -104,7 +104,7 @@ class Example:
         except ValueError as error:
             raise CliError(str(error), code=Exit.USAGE) from None
         return cls(
-            [_with_model(agent) for _, agent in read_agents([directory / "agents"])],
+            [_with_model(each.definition) for each in read_agents([directory / "agents"])],
             document_name(str(file), document),
             document,
             data,

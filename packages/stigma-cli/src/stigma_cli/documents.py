@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from stigma_cli.child_process import python_module
 from stigma_cli.errors import CliError, Exit
-from stigma_cli.resource_files import KINDS
+from stigma_cli.resource_files import KINDS, OPERATOR_KINDS, READ_BY_AI_WORKER
 from stigma_cli.yaml_files import parse_documents
 
 _ENGINE = "zigflow_worker"
@@ -41,9 +41,11 @@ def document_name(file: str, text: str) -> str:
     name = head.get("name") if isinstance(head, dict) else None
     if not isinstance(name, str) or not name:
         kind = document.get("kind") if isinstance(document, dict) else None
+        hints = {each: f"`stigma {each.lower()} apply` registers it" for each in KINDS}
+        hints |= dict.fromkeys(OPERATOR_KINDS, READ_BY_AI_WORKER)
         raise CliError(
             f"{file}: is not a workflow document: document.name is missing",
-            f"kind is {kind}: `stigma {kind.lower()} apply` registers it" if kind in KINDS else "",
+            f"kind is {kind}: {hints[kind]}" if kind in hints else "",
             code=Exit.USAGE,
         )
     return name

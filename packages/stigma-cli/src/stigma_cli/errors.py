@@ -18,11 +18,10 @@ from collections.abc import Sequence
 from enum import IntEnum
 
 import grpc
-from google.protobuf.message import DecodeError
-from google.rpc import error_details_pb2, status_pb2
 from temporalio.service import RPCError, RPCStatusCode
 
 from stigma.contracts.executions import Kind
+from stigma_cli.violations import Violation, reason_of, violations_of
 
 
 class Exit(IntEnum):
@@ -45,6 +44,7 @@ class CliError(Exception):
         code: what the process ends with.
         more: what else went wrong, a line each.
         reason: of the API's refusal, from its ErrorInfo.
+        violations: the fields that the API refuses, as the message and `more` name them.
     """
 
     def __init__(
@@ -55,6 +55,7 @@ class CliError(Exception):
         code: Exit = Exit.FAILED,
         more: Sequence[str] = (),
         reason: str = "",
+        violations: Sequence[Violation] = (),
     ) -> None:
         super().__init__(message)
         self.message = " ".join(message.split())
@@ -62,6 +63,7 @@ class CliError(Exception):
         self.code = code
         self.more = tuple(" ".join(line.split()) for line in more)
         self.reason = reason
+        self.violations = tuple(violations)
 
 
 def from_grpc(error: grpc.aio.AioRpcError, address: str) -> CliError:
@@ -81,26 +83,16 @@ def from_grpc(error: grpc.aio.AioRpcError, address: str) -> CliError:
             code=Exit.UNREACHABLE,
         )
     exit_code, hint = _API.get(code, (Exit.FAILED, ""))
-    reason = _reason(error)
+    reason = reason_of(error)
     if reason in _REASONS:
         hint = _REASONS[reason]
     elif code is grpc.StatusCode.NOT_FOUND:
         hint = _list_hint(error.details() or "")
+    found, others = violations_of(error)
+    if found:
+        first, *more = [*map(str, found), *filter(None, [others])]
+        return CliError(first, hint, code=exit_code, more=more, reason=reason, violations=found)
     return CliError(f"{error.details() or code.name}", hint, code=exit_code, reason=reason)
-
-
-def _reason(error: grpc.aio.AioRpcError) -> str:
-    """Return the reason of the API's refusal; "" where it gives none."""
-    sent = {key: value for key, value in error.trailing_metadata() or () if key == _STATUS_DETAILS}
-    try:
-        details = status_pb2.Status.FromString(sent.get(_STATUS_DETAILS, b"")).details
-    except DecodeError:
-        return ""
-    info = error_details_pb2.ErrorInfo()
-    for detail in details:
-        if detail.Unpack(info) and info.domain == _ERROR_DOMAIN:
-            return str(info.reason)
-    return ""
 
 
 def _with_tls(hint: str) -> str:
@@ -149,7 +141,6 @@ def tls_mismatch(details: str) -> str:
 
 
 _STATUS_DETAILS = "grpc-status-details-bin"
-_ERROR_DOMAIN = "stigma.dev"
 
 # What helps, by the reason of a refused answer or message.
 _REASONS = {
@@ -162,6 +153,9 @@ _REASONS = {
     "SCHEMA_MISMATCH": "`stigma inputs get` shows the schema",
     "ANSWER_NOT_ALLOWED": "`stigma inputs get` shows what is waited for",
     "NOT_RUNNING": "`stigma execution get` shows how it ended",
+    "TOOL_WORKFLOW_NOT_FOUND": "`stigma workflow apply` registers it",
+    "TOOL_AGENT_NOT_FOUND": "`stigma agent apply` registers it",
+    "NEXUS_ENDPOINT_NOT_FOUND": "`temporal operator nexus endpoint list` shows what there is",
     "MESSAGES_NOT_TAKEN": "only agents with tools take messages; start it again with the message",
 }
 

@@ -27,6 +27,10 @@ WORKFLOW = "Workflow"
 KINDS = (AGENT, WORKFLOW)
 SUFFIXES = (".yaml", ".yml", ".json")
 
+OPERATOR_KINDS = ("Provider", "McpServer")
+"""Kinds that no command takes."""
+READ_BY_AI_WORKER = "the AI worker reads it (STIGMA_PROVIDERS_FILE), and checks it as it starts"
+
 D = TypeVar("D", Agent, Workflow)
 
 _MAX_FILE_BYTES = 4 * 1024 * 1024
@@ -125,6 +129,8 @@ class EnvelopeReader:
         if given is None and "document" in top:
             message = "is a workflow document: `stigma workflow apply` registers it"
             raise self._error(top, "document", message)
+        if given in OPERATOR_KINDS:
+            raise self._error(top, "kind", f"kind is {given}: {READ_BY_AI_WORKER}")
         if given != kind and given in KINDS:
             message = f"kind is {given}: `stigma {given.lower()} apply` registers it"
             raise self._error(top, "kind", message)

@@ -19,7 +19,7 @@ from stigma_cli.errors import CliError, Exit
 from stigma_cli.options import duration_of
 from stigma_cli.output import Format, Output, as_duration, print_json, print_line, print_note
 from stigma_cli.progress import follow
-from stigma_cli.resource_files import AGENT, WORKFLOW, read_text, shown_name
+from stigma_cli.resource_files import AGENT, OPERATOR_KINDS, WORKFLOW, read_text, shown_name
 from stigma_cli.runs import read_input, result, start
 from stigma_cli.yaml_files import parse_documents
 
@@ -67,12 +67,14 @@ def run(
 def validate(file: File, output: Output = Format.TEXT) -> None:
     """Check a workflow document, or a file of workflows or of agents.
 
-    Needs no server. Exits 2 when something is wrong, with each mistake on a line.
+    Needs no server. Exits 2 when something is wrong, with each mistake on a line. Of agents it
+    checks keys and types; `stigma agent apply --dry-run` checks the rest.
     """
     name, text = shown_name(file), read_text(file)
     documents = parse_documents(name, text)
-    kind = documents[0].get("kind") if documents and isinstance(documents[0], dict) else None
-    if kind == AGENT:
+    kinds = [each.get("kind") for each in documents if isinstance(each, dict)]
+    kind = kinds[0] if kinds else None
+    if kind == AGENT or set(kinds) & set(OPERATOR_KINDS):
         _validate_agents(name, text, output)
         return
     checked = [(name, text)]

@@ -87,14 +87,16 @@ def _raise_problems(places: Sequence[str], response: ListMcpToolsResponse) -> No
 def _check(agent: AgentSpec, at: str, definitions: Sequence[McpToolDefinition]) -> None:
     """Check that no two tools have one name, and that they are not too many or too large."""
     found = Violations()
-    seen = {tools.name_key(tools.OUTPUT_TOOL): tools.OUTPUT_TOOL}
+    reserved = tools.name_key(tools.OUTPUT_TOOL)
+    seen = {reserved: tools.OUTPUT_TOOL}
     for index, tool in enumerate(agent.tools):
         names = [tool.name]
         if tool.HasField("mcp"):
             names = [each.exposed_name for each in definitions if tools.stands_for(tool.mcp, each)]
         for name in names:
             key = tools.name_key(name)
-            problem = f"{name} is a tool already, {seen.get(key)}: give a prefix, or name the tools"
+            taken = "reserved" if key == reserved else f"a tool already, {seen.get(key)}"
+            problem = f"{name} is {taken}: give a prefix, or name the tools"
             found.require(key not in seen, f"{at}[{index}]", problem)
             seen.setdefault(key, name)
     count = len(seen) - 1

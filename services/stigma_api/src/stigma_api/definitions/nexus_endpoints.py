@@ -41,30 +41,29 @@ class NexusEndpoints:
         self._client = client
         self._log = structlog.get_logger()
 
-    async def check(self, at: str, tools: Iterable[Tool]) -> None:
+    async def check(self, tools: Iterable[Tool]) -> None:
         """Check that every endpoint exists; where it may not be asked for, it is taken to exist.
 
         Args:
-            at: path of the tools.
             tools: of an agent, otherwise valid.
 
         Raises:
             ApiError: FAILED_PRECONDITION, an endpoint does not exist; UNAVAILABLE or
                 RESOURCE_EXHAUSTED, Temporal does not tell.
         """
-        places: dict[str, str] = {}
-        for index, tool in enumerate(tools):
+        first: dict[str, str] = {}
+        for tool in tools:
             if tool.HasField("nexus"):
-                places.setdefault(tool.nexus.endpoint, f"{at}[{index}].nexus.endpoint")
-        if not places:
+                first.setdefault(tool.nexus.endpoint, tool.name)
+        if not first:
             return
         slots = asyncio.Semaphore(_MAX_CONCURRENCY)
         async with temporal_call(_TIMEOUT):
-            exist = await asyncio.gather(*(self._exists(name, slots) for name in places))
-        absent = [name for name, exists in zip(places, exist, strict=True) if not exists]
+            exist = await asyncio.gather(*(self._exists(name, slots) for name in first))
+        absent = [name for name, exists in zip(first, exist, strict=True) if not exists]
         if absent:
-            listed = ", ".join(f"{places[name]}: {name}" for name in absent)
-            message = f"no such Nexus endpoint in Temporal: {listed}"
+            listed = ", ".join(f"{name} of tool {first[name]}" for name in absent)
+            message = f"Temporal has no Nexus endpoint {listed}"
             raise errors.failed_precondition("NEXUS_ENDPOINT_NOT_FOUND", message)
 
     async def _exists(self, name: str, slots: asyncio.Semaphore) -> bool:

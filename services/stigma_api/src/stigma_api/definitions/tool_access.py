@@ -102,7 +102,7 @@ class ToolAccess:
         del agent.mcp_tools[:]
         self._places.check("agent.spec.tools", agent.spec.tools)
         _require_use(principal, agent.spec)
-        await self._endpoints.check("agent.spec.tools", agent.spec.tools)
+        await self._endpoints.check(agent.spec.tools)
         async for tool, named, workflow in self._find(agent.spec):
             if workflow is None:
                 message = f"workflow {named} of tool {tool} is not registered"
@@ -141,7 +141,7 @@ class ToolAccess:
         if author is not None:
             _require_use(author, agent)
             await self._rules.check(agent, at)
-        await self._endpoints.check(f"{at}.tools", agent.tools)
+        await self._endpoints.check(agent.tools)
         resolved = {}
         async for tool, named, workflow in self._find(agent):
             if workflow is None:

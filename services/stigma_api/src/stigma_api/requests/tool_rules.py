@@ -28,7 +28,7 @@ def check_tools(found: Violations, at: str, given: Sequence[Tool]) -> None:
     found.require(fine, at, f"at most {limits.MAX_TOOLS} tools")
     if not fine:
         return
-    seen = {tools.name_key(tools.OUTPUT_TOOL): tools.OUTPUT_TOOL}
+    seen: dict[str, str] = {}
     for index, tool in enumerate(given):
         here = f"{at}[{index}]"
         if tool.HasField("mcp"):
@@ -55,6 +55,9 @@ def _name(found: Violations, at: str, name: str, seen: dict[str, str]) -> None:
         found.add(at, "must be a letter, then letters, digits, - and _, at most 64")
         return
     key = tools.name_key(name)
+    if key == tools.name_key(tools.OUTPUT_TOOL):
+        found.add(at, f"{tools.OUTPUT_TOOL} is reserved: by it models give their output")
+        return
     problem = f"{seen.get(key)} is one already: case, - and _ make no difference to providers"
     found.require(key not in seen, at, problem)
     seen.setdefault(key, name)
@@ -70,7 +73,7 @@ def _kind(found: Violations, at: str, tool: Tool) -> None:
             _nexus(found, f"{at}.nexus", tool.nexus)
         case "question":
             for name in ("input_schema", "output_schema"):
-                problem = "is empty for a question: the model gives its text and the schema"
+                problem = "must be empty for a question: the model gives its text and the schema"
                 found.require(not getattr(tool, name), f"{at}.{name}", problem)
         case "client":
             pass
@@ -85,7 +88,8 @@ def _kind(found: Violations, at: str, tool: Tool) -> None:
 def _mcp(found: Violations, at: str, tool: Tool) -> None:
     """Check tools of an MCP server, which has names, descriptions and schemas of its own."""
     for name in ("name", "description", "input_schema", "output_schema"):
-        found.require(not getattr(tool, name), f"{at}.{name}", "is what the MCP server lists")
+        problem = "must be empty: the MCP server says it of each of its tools"
+        found.require(not getattr(tool, name), f"{at}.{name}", problem)
     server, given, prefix = tool.mcp.server, tool.mcp.tools, tool.mcp.prefix
     problem = "must be the name of an MCP server of the operator"
     found.require(_SERVER.fullmatch(server), f"{at}.mcp.server", problem)
@@ -146,7 +150,7 @@ def _policy(found: Violations, at: str, tool: Tool) -> None:
         longest = limits.MAX_INPUT_TIMEOUT
         for field, _ in policy.ListFields():
             known = field.name in {"timeout", "max_result_bytes"}
-            found.require(known, f"{at}.{field.name}", "is not for what people answer")
+            found.require(known, f"{at}.{field.name}", "must be absent: people answer it")
     fine = [found.duration(f"{at}.{name}", policy, name, longest=longest) for name in _DURATIONS]
     if all(fine):  # a malformed one cannot be compared
         timeout = tools.Policy.of(tool).timeout
