@@ -135,6 +135,7 @@ def refused(error_type: str, values: str) -> dict[str, str]:
 STUCK = "stigma_async_activity_stuck"
 APPROACHING = "stigma_async_activity_approaching_timeout"
 BACKLOG = "stigma_task_queue_backlog"
+WAITING = "stigma_executions_waiting_for_input"
 RUNNING = "stigma_workflow_running"
 REFRESHES = {f"stigma_cluster_metrics_refreshes_total{job(API, outcome='error')}": "0+1x20"}
 QUEUE = {"task_queue": "stigma-ai"}
@@ -160,6 +161,17 @@ CASES = [
         {"job": API},
     ),
     Case(API, "StigmaCallsApproachTimeout", replicas(APPROACHING, "3x18 0x2")),
+    Case(
+        API,
+        "StigmaNobodyAnswers",
+        replicas(WAITING, "2x20", age_bucket="lt_24h")
+        | replicas(WAITING, "1x20", age_bucket="ge_24h")
+        | replicas(WAITING, "9x20", age_bucket="lt_6h"),
+        "3 executions have waited for people for more than 6 hours.",
+        {"job": API},
+    ),
+    Case(API, "StigmaNobodyAnswers", replicas(WAITING, "9x20", age_bucket="lt_6h")),
+    Case(API, "StigmaNobodyAnswers", replicas(WAITING, "9x18 0x2", age_bucket="ge_24h")),
     Case(
         API,
         "StigmaBacklogGrows",

@@ -15,6 +15,7 @@ from temporalio.client import Client
 from temporalio.common import SearchAttributePair, TypedSearchAttributes
 
 from stigma.contracts import search_attributes
+from stigma.contracts.executions import Kind
 from stigma.contracts.task_queues import TaskQueues
 from stigma_api.diagnosis import cluster_gauges
 from stigma_api.diagnosis.cluster_gauges import AGES, ClusterGauges
@@ -61,8 +62,12 @@ async def start(
     waited_for: bool = True,
     late: bool = False,
     age: timedelta = timedelta(),
+    input_age: timedelta | None = None,
 ) -> None:
-    """Start an execution that no worker takes; with an age, as the newest run of an older one."""
+    """Start an execution that no worker takes; with an age, as the newest run of an older one.
+
+    With an `input_age` it waits for people, for as long.
+    """
     now = datetime.now(UTC)
     warn = now + timedelta(hours=-1 if late else 1)
     attributes: list[SearchAttributePair[Any]] = [
@@ -72,12 +77,25 @@ async def start(
     if waited_for:
         waiting = search_attributes.CALLBACK_WAITING
         attributes.append(SearchAttributePair(search_attributes.CALLBACK, waiting))
+    if input_age is not None:
+        since = SearchAttributePair(search_attributes.WAITING_SINCE, now - input_age)
+        attributes.append(since)
     await client.start_workflow(
         kind,
         id=f"{kind}-{uuid.uuid4()}",
         task_queue=queues.orchestrator,
         search_attributes=TypedSearchAttributes(attributes),
     )
+
+
+def by_age(replica: Replica, name: str) -> dict[str, float | None]:
+    """What a gauge shows of each age."""
+    return {age: replica.value(name, age_bucket=age) for age, _ in AGES}
+
+
+def ages(**counts: int) -> dict[str, float | None]:
+    """These numbers, and 0 of all other ages."""
+    return {age: counts.get(age, 0) for age, _ in AGES}
 
 
 async def fresh(replica: Replica, running: int) -> None:
@@ -106,8 +124,7 @@ async def test_what_is_counted(client: Client, queues: TaskQueues) -> None:
     assert replica.value("zigflow_agent_activity_pending") == 2
     assert replica.value("stigma_async_activity_approaching_timeout") == 2
     assert replica.value("stigma_async_activity_stuck") == 3
-    ages = {age: replica.value("pending_external_activities", age_bucket=age) for age, _ in AGES}
-    assert ages == {"lt_1m": 3, "lt_10m": 0, "lt_1h": 0, "lt_6h": 0, "lt_24h": 0, "ge_24h": 0}
+    assert by_age(replica, "pending_external_activities") == ages(lt_1m=3)
     queue = queues.orchestrator
     backlog = replica.value("stigma_task_queue_backlog", task_queue=queue, task_type="workflow")
     assert backlog == 5
@@ -120,8 +137,38 @@ async def test_an_age_is_the_calls_also_after_it_continued_as_new(
     await start(client, queues, AGENT, age=timedelta(hours=2))
     replica = Replica(client, queues)
     await fresh(replica, running=1)
-    ages = {age: replica.value("pending_external_activities", age_bucket=age) for age, _ in AGES}
-    assert ages == {"lt_1m": 0, "lt_10m": 0, "lt_1h": 0, "lt_6h": 1, "lt_24h": 0, "ge_24h": 0}
+    assert by_age(replica, "pending_external_activities") == ages(lt_6h=1)
+
+
+async def test_executions_that_wait_for_people_are_counted_by_how_long_they_have(
+    client: Client, queues: TaskQueues
+) -> None:
+    young = timedelta()
+    # However long they run, and whoever waits for them: it is the oldest input that counts.
+    await start(client, queues, AGENT, age=timedelta(days=2), input_age=young)
+    await start(client, queues, AGENT, waited_for=False, input_age=timedelta(hours=7))
+    await start(client, queues, AGENT, waited_for=False, input_age=timedelta(hours=25))
+    await start(client, queues, AGENT, age=timedelta(days=2))
+    elsewhere = TaskQueues(f"other-{uuid.uuid4().hex[:8]}-")
+    await start(client, elsewhere, AGENT, input_age=young)
+    replica = Replica(client, queues)
+    await fresh(replica, running=4)
+    waiting = by_age(replica, "stigma_executions_waiting_for_input")
+    assert waiting == ages(lt_1m=1, lt_24h=1, ge_24h=1)
+    assert by_age(replica, "pending_external_activities") == ages(ge_24h=2)
+
+
+async def test_where_nobody_waits_the_older_ones_are_not_counted(
+    temporal_server: Any, queues: TaskQueues
+) -> None:
+    async with FaultProxy(temporal_server.address) as proxy:
+        client = await Client.connect(proxy.address)
+        replica = Replica(client, queues, interval=timedelta(milliseconds=50))
+        await replica.gauges.refresh()
+        counted = proxy.counts["CountWorkflowExecutions"].received
+    for name in ("pending_external_activities", "stigma_executions_waiting_for_input"):
+        assert by_age(replica, name) == ages()
+    assert counted == len(Kind) + 5
 
 
 async def test_an_age_is_in_one_bucket(
@@ -223,5 +270,6 @@ def test_every_series_is_named_before_the_first_look(client: Client, queues: Tas
         "zigflow_agent_activity_pending",
         "stigma_async_activity_stuck",
         "stigma_async_activity_approaching_timeout",
+        "stigma_executions_waiting_for_input",
         "stigma_task_queue_backlog",
     }

@@ -25,6 +25,7 @@ from temporalio.api.workflowservice.v1 import (
     DescribeTaskQueueRequest,
 )
 from temporalio.client import Client
+from temporalio.common import SearchAttributeKey
 from temporalio.service import RPCError, RPCStatusCode
 
 from stigma.contracts import search_attributes
@@ -62,7 +63,7 @@ class ClusterGauges(Collector):
         queues: of this installation; another one in the same namespace is not counted.
         registry: shows the gauges.
         clock: ages are counted by.
-        interval: between two refreshes; each is some 20 cheap calls, half of them spread.
+        interval: between two refreshes; each is some 25 cheap calls at most, most of them spread.
         stuck_after: how long a caller waits before its call counts as stuck.
     """
 
@@ -133,24 +134,21 @@ class ClusterGauges(Collector):
         now = self._clock.now()
         waiting = f"{search_attributes.CALLBACK.name} = '{search_attributes.CALLBACK_WAITING}'"
         agents = f"WorkflowType = '{Kind.AGENT.workflow_type}'"
-        older = [
-            await self._open(waiting, _started_by(now - age)) if age else await self._open(waiting)
-            for _, age in AGES
-        ]
         return ClusterSnapshot(
             running={
                 kind: await self._open(f"WorkflowType = '{kind.workflow_type}'") for kind in Kind
             },
-            # The counts are of different moments: a difference may come out below zero.
-            pending={
-                name: max(0, at_least - next_older)
-                for (name, _), (at_least, next_older) in zip(
-                    AGES, pairwise([*older, 0]), strict=True
-                )
-            },
+            pending=await self._by_age(waiting, search_attributes.START_TIME, now),
             agents_pending=await self._open(waiting, agents),
-            stuck=await self._open(waiting, _started_by(now - self._stuck_after)),
-            approaching=await self._open(f"{search_attributes.WARN_TIME.name} <= {_time(now)}"),
+            stuck=await self._open(
+                waiting, _by(search_attributes.START_TIME, now - self._stuck_after)
+            ),
+            approaching=await self._open(_by(search_attributes.WARN_TIME, now)),
+            waiting_for_input=await self._by_age(
+                f"{search_attributes.WAITING_SINCE.name} IS NOT NULL",
+                search_attributes.WAITING_SINCE,
+                now,
+            ),
             backlog={
                 (queue, name): await self._backlog(queue, kind)
                 for queue, kinds in _task_types(self._queues).items()
@@ -158,6 +156,29 @@ class ClusterGauges(Collector):
             },
             taken=time.monotonic(),
         )
+
+    async def _by_age(
+        self, condition: str, since: SearchAttributeKey[datetime], now: datetime
+    ) -> dict[str, int]:
+        """Return how many open executions meet a condition, by age bucket.
+
+        Args:
+            condition: of all of them.
+            since: the time that ages are counted from.
+            now: by Temporal's clock.
+        """
+        older: list[int] = []
+        for _, age in AGES:
+            if older and not older[-1]:
+                break  # none of this age, so none that is older
+            conditions = [condition, _by(since, now - age)] if age else [condition]
+            older.append(await self._open(*conditions))
+        older += [0] * (len(AGES) + 1 - len(older))
+        # The counts are of different moments: a difference may come out below zero.
+        return {
+            name: max(0, at_least - next_older)
+            for (name, _), (at_least, next_older) in zip(AGES, pairwise(older), strict=True)
+        }
 
     async def _open(self, *conditions: str) -> int:
         """Return how many open executions of this installation meet these conditions."""
@@ -230,6 +251,7 @@ def _empty_snapshot(queues: TaskQueues) -> ClusterSnapshot:
         agents_pending=0,
         stuck=0,
         approaching=0,
+        waiting_for_input={name: 0 for name, _ in AGES},
         backlog={
             (queue, name): 0 for queue, kinds in _task_types(queues).items() for name in kinds
         },
@@ -237,9 +259,5 @@ def _empty_snapshot(queues: TaskQueues) -> ClusterSnapshot:
     )
 
 
-def _started_by(latest: datetime) -> str:
-    return f"{search_attributes.START_TIME.name} <= {_time(latest)}"
-
-
-def _time(at: datetime) -> str:
-    return quoted(at.isoformat())
+def _by(time: SearchAttributeKey[datetime], latest: datetime) -> str:
+    return f"{time.name} <= {quoted(latest.isoformat())}"

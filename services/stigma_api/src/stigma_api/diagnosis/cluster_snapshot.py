@@ -19,6 +19,7 @@ class ClusterSnapshot:
     agents_pending: int
     stuck: int
     approaching: int
+    waiting_for_input: dict[str, int]
     backlog: dict[tuple[str, ...], int]
     taken: float
     """Monotonic time."""
@@ -54,6 +55,12 @@ class ClusterSnapshot:
             "Executions that run and have used up four fifths of their time.",
             [],
             {(): self.approaching},
+        )
+        yield _gauge(
+            "stigma_executions_waiting_for_input",
+            "Executions that wait for people, by how long their oldest pending input has.",
+            ["age_bucket"],
+            {(age,): count for age, count in self.waiting_for_input.items()},
         )
         yield _gauge(
             "stigma_task_queue_backlog",
