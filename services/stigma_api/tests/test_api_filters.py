@@ -9,6 +9,7 @@ from google.rpc.error_details_pb2 import BadRequest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stigma.contracts.executions import Kind
 from stigma_api.errors import ApiError
 from stigma_api.requests.filters import compile_filter
 from stigma_api.temporal.visibility import quoted
@@ -93,7 +94,15 @@ def test_what_is_not_a_filter_is_refused(text: str) -> None:
 def test_a_field_that_does_not_exist_is_said_before_its_value(text: str) -> None:
     with pytest.raises(ApiError) as refused:
         compile_filter(text)
-    assert "a field is agent, phase, session, start_time or labels.KEY" in str(refused.value)
+    fields = "agent, phase, session, root, parent, start_time or labels.KEY"
+    assert f"a field is {fields}" in str(refused.value)
+
+
+def test_agents_below_an_execution_are_found() -> None:
+    assert compile_filter('root = "agent-1"') == ["StigmaRoot = 'agent-1'"]
+    assert compile_filter('parent = "agent-1"') == ["StigmaParent = 'agent-1'"]
+    with pytest.raises(ApiError):
+        compile_filter('root = "workflow-1"', Kind.WORKFLOW)
 
 
 @given(SAFE.filter(lambda text: len(text.encode()) < 4000))
