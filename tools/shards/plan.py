@@ -28,16 +28,16 @@ class Shard:
 
 
 SHARDS = (
-    Shard("reliability", ("tests/reliability",), 470),
+    Shard("reliability", ("tests/reliability",), 440),
     Shard("orchestrator", ("services/stigma_orchestrator",), 430, measured=True),
-    Shard("packages", ("packages",), 450, measured=True),
-    Shard("integration", ("tests/integration",), 440),
+    Shard("packages", ("packages",), 400, measured=True),
+    Shard("integration", ("tests/integration",), 370),
     Shard("ai-worker", ("services/ai_worker",), 200, measured=True),
     Shard("engine", ("services/zigflow_worker",), 290, measured=True),
     Shard("api", ("services/stigma_api",), 280, 20, measured=True),
-    Shard("rehearsals", ("tests/rehearsals",), 230),
-    Shard("docs", ("tests/docs",), 175),
-    Shard("upgrades", ("tests/upgrades",), 130),
+    Shard("rehearsals", ("tests/rehearsals",), 200),
+    Shard("docs", ("tests/docs",), 110),
+    Shard("upgrades", ("tests/upgrades",), 100),
     Shard("stack", ("tests/stack", "tests/console"), 115, 45),
     Shard("observability", ("tests/observability",), 80, 110),
     Shard("callers", ("tests/callers",), 50, 115, needs="callers"),
