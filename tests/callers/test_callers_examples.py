@@ -190,7 +190,7 @@ async def test_what_cannot_be_asked_fails_its_caller(site: CallerSite) -> None:
         await run.ended(code=1)
         refused = "error: WORKFLOW_EXECUTION_FAILED: INVALID_ARGUMENT: "
         assert run.error().startswith(refused)
-        assert run.error().endswith(" must be positive at start_workflow")
+        assert run.error().endswith(" must be positive (at start_workflow)")
         assert run.events() == []
 
 

@@ -128,7 +128,7 @@ async def test_a_failed_agent_and_its_caller_agree(
     entries = {entry.step: entry for entry in told.entries}
     assert entries[pb.TIMELINE_STEP_MODEL_CALL].detail == "INVALID_REQUEST"
     ended = entries[pb.TIMELINE_STEP_ENDED].detail
-    assert ended == "INVALID_REQUEST: no such parameter at model_call 2"
+    assert ended == "INVALID_REQUEST: no such parameter (at model_call 2)"
     assert entries[pb.TIMELINE_STEP_RESUMED].detail == "AGENT_EXECUTION_FAILED"
     # A failure is delivered by a regular activity: it is decided before it is sent.
     assert entries[pb.TIMELINE_STEP_DELIVERED].duration.ToTimedelta() > timedelta()

@@ -76,7 +76,7 @@ async def test_a_call_that_completes_with_an_error(rehearsal: RehearsalEnvironme
     async with rehearsal.operator(GUIDE, "an agent that its provider refuses") as operator:
         await operator.sees("completes-with-error", called.execution_id)
         got = await operator.types(f"stigma execution get {called.execution_id}")
-        assert "INVALID_REQUEST: no such parameter at model_call 2" in got
+        assert "INVALID_REQUEST: no such parameter (at model_call 2)" in got
         # The cure: another agent, or another version of it.
         call = await site.call(PythonCaller, Job("echo", "x"))
         assert await call.result() == "x"

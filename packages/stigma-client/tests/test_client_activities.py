@@ -173,7 +173,7 @@ async def test_a_final_answer_fails_the_call_at_once(
     assert error.non_retryable
     assert error.type == "AGENT_EXECUTION_FAILED"
     assert error.details[0]["reason"] == code
-    assert error.message == f"{code}: because at start_agent"
+    assert error.message == f"{code}: because (at start_agent)"
     is_expected = code not in {"UNIMPLEMENTED", "DATA_LOSS"}
     assert (error.category == ApplicationErrorCategory.BENIGN) == is_expected
 

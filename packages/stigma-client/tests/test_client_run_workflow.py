@@ -190,7 +190,7 @@ async def test_a_transient_fault_is_retried_and_a_refusal_is_not(
     error = await failure_of(await start(Order()))
     assert error.type == "WORKFLOW_EXECUTION_FAILED"
     assert error.details[0] == {"reason": "NOT_FOUND", "step": "start_workflow"}
-    assert error.message == "NOT_FOUND: no such workflow at start_workflow"
+    assert error.message == "NOT_FOUND: no such workflow (at start_workflow)"
     first, again = workflows.starts
     assert first.request_id == again.request_id
     assert first.callback_token != again.callback_token

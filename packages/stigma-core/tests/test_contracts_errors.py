@@ -41,7 +41,7 @@ def test_each_phase_has_its_type(phase: int, type_: str) -> None:
 
 def test_the_line_names_reason_and_step() -> None:
     line = errors.failure_message(execution(AGENT_EXECUTION_PHASE_FAILED))
-    assert line == "STEP_LIMIT: no answer at model_call 2"
+    assert line == "STEP_LIMIT: no answer (at model_call 2)"
     line = errors.failure_message(execution(AGENT_EXECUTION_PHASE_FAILED, step=""))
     assert line == "STEP_LIMIT: no answer"
 
@@ -52,6 +52,7 @@ def test_the_line_names_reason_and_step() -> None:
         ("no answer", "STEP_LIMIT: no answer"),
         ("STEP_LIMIT: no answer", "STEP_LIMIT: no answer"),
         ("STEP_LIMIT", "STEP_LIMIT"),
+        ("step_limit", "STEP_LIMIT"),
         ("STEP_LIMITED", "STEP_LIMIT: STEP_LIMITED"),
     ],
 )

@@ -98,7 +98,7 @@ async def test_a_failure_reaches_the_caller_with_its_reason_and_step(
     agent = await orchestrator.start(attempt.bind())
     result = await caller.result()
     assert result["error"] == "AGENT_EXECUTION_FAILED"
-    assert result["message"] == f"{reason}: in words at model_call 1"
+    assert result["message"] == f"{reason}: in words (at model_call 1)"
     assert (result["details"]["reason"], result["details"]["step"]) == (reason, "model_call 1")
     execution = await orchestrator.outcome(agent)
     assert (phase_of(execution), reason_of(execution)) == ("FAILED", reason)

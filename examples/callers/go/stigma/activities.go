@@ -166,7 +166,7 @@ func ended(execution state, kind, outcome string) error {
 	}
 	message := fmt.Sprintf("%s: %s", told.Reason, execution.failure.GetMessage())
 	if step := execution.failure.GetStep(); step != "" {
-		message += " at " + step
+		message += " (at " + step + ")"
 	}
 	return temporal.NewNonRetryableApplicationError(message, errorType(kind, outcome), nil, told)
 }
@@ -182,7 +182,7 @@ func refusal(err error, kind, step string) error {
 				options.NextRetryDelay = info.GetRetryDelay().AsDuration()
 			}
 		}
-		return temporal.NewApplicationErrorWithOptions(fmt.Sprintf("%s: %s at %s", codeName(code), answer.Message(), step), codeName(code), options)
+		return temporal.NewApplicationErrorWithOptions(fmt.Sprintf("%s: %s (at %s)", codeName(code), answer.Message(), step), codeName(code), options)
 	default:
 		message := fmt.Sprintf("%s: %s", codeName(code), answer.Message())
 		told := details{Reason: codeName(code), Step: step}
@@ -194,7 +194,7 @@ func refusal(err error, kind, step string) error {
 				}
 			}
 		}
-		return temporal.NewNonRetryableApplicationError(message+" at "+step, errorType(kind, "FAILED"), nil, told)
+		return temporal.NewNonRetryableApplicationError(message+" (at "+step+")", errorType(kind, "FAILED"), nil, told)
 	}
 }
 

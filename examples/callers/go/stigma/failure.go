@@ -93,7 +93,7 @@ func isOurs(errorType string) bool {
 // failed is the error of a call for which there is no execution to tell of.
 func failed(kind, reason, step, message string, cause error) error {
 	return temporal.NewNonRetryableApplicationError(
-		reason+": "+message+" at "+step, errorType(kind, "FAILED"), cause, details{Reason: reason, Step: step})
+		reason+": "+message+" (at "+step+")", errorType(kind, "FAILED"), cause, details{Reason: reason, Step: step})
 }
 
 func errorType(kind, outcome string) string {

@@ -6,7 +6,7 @@ from stigma.agent.v1.agent_execution_pb2 import AgentExecution, CallbackState
 from stigma.agent.v1.agent_execution_service_pb2 import WatchAgentExecutionResponse
 from stigma.contracts.costs import cost_text
 from stigma.contracts.durations import format_duration
-from stigma.contracts.errors import reason_name
+from stigma.contracts.errors import failure_message, reason_name
 from stigma.contracts.executions import Execution, Kind, phase_name
 from stigma.workflow.v1.workflow_execution_service_pb2 import WatchWorkflowExecutionResponse
 from stigma_cli.conversation_text import answer_text, result_text, tokens_text, usage_text
@@ -30,7 +30,7 @@ def describe(event: Event) -> str:
             fingerprint = event.callback_delivering.fingerprint
             line = f"delivering ({fingerprint})" if fingerprint else "delivering"
         case "ended":
-            line = f"{phase_name(event.ended.execution)} {outcome(event.ended.execution)}"
+            line = _ended(event.ended.execution)
         case _:
             line = _work(event) or "something this release of the command does not know"
     return line.rstrip()
@@ -45,8 +45,7 @@ def outcome(execution: Execution) -> str:
     """Return the output of an execution, or the reason why there is none."""
     status = execution.status
     if status.HasField("failure"):
-        at = f" at {status.failure.step}" if status.failure.step else ""
-        return f"{reason_name(status.failure.reason)}: {status.failure.message}{at}"
+        return failure_message(execution)
     if isinstance(execution, AgentExecution):
         return execution.status.output.json or execution.status.output.text
     return execution.status.output.json
@@ -87,6 +86,13 @@ def took(execution: Execution) -> str:
         return ""
     nanoseconds = status.end_time.ToNanoseconds() - status.start_time.ToNanoseconds()
     return format_duration(max(nanoseconds, 0) / 10**9)
+
+
+def _ended(execution: Execution) -> str:
+    """Return phase and outcome, where a reason that is named as the phase says both."""
+    phase, text = phase_name(execution), outcome(execution)
+    says_both = execution.status.HasField("failure") and text.partition(":")[0] == phase
+    return text if says_both else f"{phase} {text}"
 
 
 def _work(event: Event) -> str:

@@ -37,7 +37,7 @@ from stigma.workflow.v1.workflow_execution_pb2 import WorkflowExecution
 class ExecutionError(ApplicationError):
     """The execution that was asked for did not complete. Not retryable.
 
-    Its message is "REASON: message at step".
+    Its message is "REASON: message (at step)".
 
     Attributes:
         reason: the class of failure: a `FailureReason` without its prefix ("STEP_LIMIT"), or the
@@ -184,10 +184,8 @@ def _of_outcome(outcome: type[ExecutionError], cause: ApplicationError) -> Execu
 
 
 def _one_line(reason: str, message: str, step: str) -> str:
-    """Return "REASON: message at step"; what the message says already is not said twice."""
-    begin = "" if message.startswith(f"{reason}: ") else f"{reason}: "
-    end = f" at {step}" if step and not message.endswith(f" at {step}") else ""
-    return f"{begin}{message}{end}"
+    """Return "REASON: message (at step)"; what the message says already is not said twice."""
+    return errors.at_step(errors.with_reason(message, reason), step)
 
 
 def _innermost_message(cause: BaseException | None) -> str:

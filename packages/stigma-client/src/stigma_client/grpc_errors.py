@@ -11,7 +11,7 @@ from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 
-from stigma.contracts.errors import ErrorType
+from stigma.contracts.errors import ErrorType, at_step
 from stigma.contracts.executions import Kind
 
 # Status codes that a retry may mend; every other one is the API's answer.
@@ -57,7 +57,7 @@ def application_error_from(
 ) -> ApplicationError:
     """Return the failure of an activity whose `call`, an RPC's name, ended with `error`.
 
-    Its message is "REASON: message at step".
+    Its message is "REASON: message (at step)".
 
     Transient codes become retryable failures, of the code's name as their type, which honour the
     server's RetryInfo; INTERNAL only up to the fifth `attempt`. Every other code fails the activity
@@ -68,7 +68,7 @@ def application_error_from(
     if not isinstance(error, grpc.aio.AioRpcError):
         # Without its text, which may repeat the call's metadata.
         return ApplicationError(
-            f"INTERNAL: {call} cannot be sent ({type(error).__name__}) at {step}",
+            at_step(f"INTERNAL: {call} cannot be sent ({type(error).__name__})", step),
             {"reason": "INTERNAL", "step": step},
             type=FAILED[kind],
             non_retryable=True,
@@ -77,7 +77,7 @@ def application_error_from(
     exhausted = code is grpc.StatusCode.INTERNAL and attempt >= _INTERNAL_ATTEMPTS
     if code in TRANSIENT and not exhausted:
         return ApplicationError(
-            f"{code.name}: {error.details()} at {step}",
+            at_step(f"{code.name}: {error.details()}", step),
             type=code.name,
             next_retry_delay=_retry_delay(status),
         )
@@ -89,7 +89,7 @@ def application_error_from(
     if violations:
         details["field_violations"] = violations
     return ApplicationError(
-        f"{code.name}: {error.details()}{fields} at {step}",
+        at_step(f"{code.name}: {error.details()}{fields}", step),
         details,
         type=FAILED[kind],
         non_retryable=True,

@@ -49,19 +49,26 @@ class ErrorType(StrEnum):
 
 
 def failure_message(execution: Execution) -> str:
-    """Return the one line that a caller reads: "REASON: message at step".
+    """Return the one line that a caller reads: "REASON: message (at step)".
 
     The execution's id is in the details.
     """
     failure = execution.status.failure
-    at = f" at {failure.step}" if failure.step else ""
-    return f"{with_reason(failure.message, reason_name(failure.reason))}{at}"
+    return at_step(with_reason(failure.message, reason_name(failure.reason)), failure.step)
+
+
+def at_step(message: str, step: str) -> str:
+    """Return "message (at step)", also where the message says its step already, as 0.1.0 did."""
+    if not step or message.endswith(f"(at {step})"):
+        return message
+    return f"{message.removesuffix(f' at {step}')} (at {step})"
 
 
 def with_reason(message: str, reason: str) -> str:
     """Return "REASON: message", also where the message says its reason already."""
-    said = not reason or message == reason or message.startswith(f"{reason}: ")
-    return message if said else f"{reason}: {message}"
+    if message.upper() == reason:
+        return reason
+    return message if not reason or message.startswith(f"{reason}: ") else f"{reason}: {message}"
 
 
 def failure_details(execution: Execution) -> dict[str, Any]:

@@ -73,7 +73,8 @@ class Budget:
         if used + count > limit:
             raise self._exceeded(
                 FailureReason.FAILURE_REASON_TOOL_CALL_LIMIT,
-                f"the answer calls {count} tools after {used} calls, the limit is {limit}",
+                f"the answer has {_counted(count, 'tool call')}, after {_counted(used, 'call')}; "
+                f"the limit is {limit}",
             )
         self.usage.tool_calls += count
         self._of_model(model).tool_calls += count
@@ -98,14 +99,15 @@ class Budget:
         limits, usage = self._limits, self.usage
         tokens = usage.input_tokens + usage.output_tokens
         if self.used_steps >= limits.steps:
+            within = f"within {_counted(limits.steps, 'model call')}"
             if self._output_error:
                 return self._exceeded(
                     FailureReason.FAILURE_REASON_INVALID_OUTPUT,
-                    f"no valid output within {limits.steps} model calls: {self._output_error}",
+                    f"no valid output {within}: {self._output_error}",
                 )
             return self._exceeded(
                 FailureReason.FAILURE_REASON_STEP_LIMIT,
-                f"no answer within {limits.steps} model calls",
+                f"no answer {within}",
             )
         if limits.tokens and tokens >= limits.tokens:
             return self._exceeded(
@@ -129,6 +131,10 @@ class Budget:
 
     def _exceeded(self, reason: FailureReason.ValueType, message: str) -> AgentFailedError:
         return AgentFailedError(reason, message, step=self.last_step)
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
 def _add(total: Usage, used: Usage) -> None:

@@ -45,8 +45,7 @@ def _failure_text(execution: Execution) -> str:
     if failure.message and failure.reason != FAILURE_REASON_WORKFLOW_ERROR:
         return errors.failure_message(execution)
     # What a document raises is in its author's words, and may quote its data.
-    step = f" at {failure.step}" if failure.step else ""
-    return f"{errors.reason_name(failure.reason)}{step}"
+    return errors.at_step(errors.reason_name(failure.reason), failure.step)
 
 
 def _success_text(execution: Execution) -> str:

@@ -55,7 +55,7 @@ final class Refusals {
     } catch (InvalidProtocolBufferException e) {
       message.append("; its details are malformed");
     }
-    message.append(" at ").append(step);
+    message.append(" (at ").append(step).append(")");
     ApplicationFailure.Builder failure =
         ApplicationFailure.newBuilder().setMessage(message.toString());
     if (passes) {

@@ -196,7 +196,8 @@ public final class StigmaActivitiesImpl implements StigmaActivities {
     } catch (InvalidProtocolBufferException | JsonProcessingException e) {
       details.put("execution", Map.of("id", state.id())); // has no JSON form: tell the rest
     }
-    String at = state.failure().getStep().isEmpty() ? "" : " at " + state.failure().getStep();
+    String step = state.failure().getStep();
+    String at = step.isEmpty() ? "" : " (at " + step + ")";
     return ApplicationFailure.newNonRetryableFailure(
         reason + ": " + state.failure().getMessage() + at,
         StigmaFailure.type(kind, outcome),

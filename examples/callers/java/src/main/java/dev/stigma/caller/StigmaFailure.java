@@ -104,7 +104,7 @@ public record StigmaFailure(
     return ApplicationFailure.newBuilder()
         .setType(type(kind, "FAILED"))
         .setNonRetryable(true)
-        .setMessage("%s: %s at %s".formatted(reason, message, step))
+        .setMessage("%s: %s (at %s)".formatted(reason, message, step))
         .setCause(cause)
         .setDetails(Map.of("reason", reason, "step", step))
         .build();
