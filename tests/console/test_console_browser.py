@@ -120,7 +120,8 @@ async def test_text_is_shown_while_a_model_writes_it(console: ConsoleBrowser):
         await expect(writing.locator("pre")).to_contain_text(HOSTILE, timeout=PATIENCE)
         await expect(writing.locator("pre")).to_contain_text("word9", timeout=PATIENCE)
         # Once it is in the conversation, it is nowhere else.
-        await expect(page.locator("[data-fragment=conversation]")).to_contain_text("word29")
+        conversation = page.locator("[data-fragment=conversation]")
+        await expect(conversation).to_contain_text("word29", timeout=PATIENCE)
         await expect(writing).to_be_empty(timeout=PATIENCE)
         assert not await page.evaluate("window.taken")
 
