@@ -520,6 +520,25 @@ async def test_sequential_calls_run_alone_whenever_they_are_approved(agents: Too
     assert ended.text == "done: a\nb\nc"
 
 
+async def continued_as_new(people: People, message: str) -> None:
+    """Wait until the run whose history is large has continued as new.
+
+    Temporal counts a large result one workflow task late. Of two messages, the second (`m-1`) has a
+    task of its own for sure.
+    """
+
+    async def all_ended() -> bool:
+        return not (await people.handle.describe()).raw_description.pending_activities
+
+    async def is_continued() -> bool:
+        return (await people.handle.describe()).run_id != people.handle.result_run_id
+
+    await eventually(all_ended, what="the end of the calls")
+    await people.send("Still there?")
+    await people.send(message, "m-1")
+    await eventually(is_continued, what="continue-as-new")
+
+
 @pytest.mark.tools_contract("continue-as-new carries what is waited for")
 async def test_continue_as_new_carries_what_is_waited_for(agents: ToolAgents) -> None:
     large = [call("free", how="large", size=1_500_000) for _ in range(3)]
@@ -530,15 +549,9 @@ async def test_continue_as_new_carries_what_is_waited_for(agents: ToolAgents) ->
         tools=[tool(), tool("free"), ASK],
         approval=policy(rule("free", **NEVER), rule(allow_remember=True)),
     )
-    first_run = people.handle.result_run_id
     async with agents.tools_running():
         await people.pending(3)
-        await people.send("One more thing.", "m-1")
-
-        async def is_continued() -> bool:
-            return (await people.handle.describe()).run_id != first_run
-
-        await eventually(is_continued, what="continue-as-new")
+        await continued_as_new(people, "One more thing.")
         first, question, last = await people.pending(3)
         await people.send("One more thing.", "m-1")
         described = await people.handle.describe()
@@ -571,14 +584,9 @@ async def test_continue_as_new_keeps_the_rules_of_an_approval(agents: ToolAgents
             rule(approvers=["lead-*"], not_starter=True, allow_edit=True, allow_remember=True),
         ),
     )
-    first_run = people.handle.result_run_id
     async with agents.tools_running():
         [before] = await people.pending()
-
-        async def is_continued() -> bool:
-            return (await people.handle.describe()).run_id != first_run
-
-        await eventually(is_continued, what="continue-as-new")
+        await continued_as_new(people, "Are you?")
         [after] = await people.pending()
         assert after == before
         with pytest.raises(WorkflowUpdateFailedError) as refused:

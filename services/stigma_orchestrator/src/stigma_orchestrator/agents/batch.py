@@ -137,7 +137,7 @@ class Batch:
             if result is None:
                 result = gate.told(await gate.step.run())
                 gate.is_untold = False
-            self._room.leave(size)
+            self._room.leave(size, sum(gate.step.result_bytes))
         if gate.is_untold:
             self.untold.append(result)
         self._results[step.call.call_id] = result

@@ -23,6 +23,8 @@ class HistoryRoom:
 
     def __init__(self) -> None:
         self._reserved = 0
+        self._size = workflow.info().get_current_history_size()
+        """Counted here: what a workflow task is told lacks what came while the last one ran."""
         self.is_full = False
         """Whether there was no room for a call, and no other was under way."""
 
@@ -31,12 +33,14 @@ class HistoryRoom:
         if not self._admit(size):
             await workflow.wait_condition(lambda: self._admit(size))
 
-    def leave(self, size: int) -> None:
-        """Give back what a call took: its result is in the history."""
+    def leave(self, size: int, used: int) -> None:
+        """Give back what a call took: its result, of so many bytes, is in the history."""
         self._reserved -= size
+        self._size += used + _EVENT_BYTES
 
     def _admit(self, size: int) -> bool:
-        left = limits.MAX_RESULTS_HISTORY_BYTES - workflow.info().get_current_history_size()
+        size_told = workflow.info().get_current_history_size()
+        left = limits.MAX_RESULTS_HISTORY_BYTES - max(size_told, self._size)
         fits = self._reserved + size <= left
         if not fits and not self._reserved:
             self.is_full = True

@@ -6,7 +6,7 @@ A call of an MCP server's tool is an activity of the AI worker, which holds the 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from temporalio import workflow
 from temporalio.common import RawValue, RetryPolicy, WorkflowIDReusePolicy
@@ -31,6 +31,8 @@ class ToolStep:
     call: ToolCall
     workflows: Mapping[str, Workflow]
     """The registered documents that tools name, by the tool's name."""
+    result_bytes: list[int] = field(default_factory=list, kw_only=True)
+    """Bytes of the result as it came; empty while there is none, or after a failure."""
 
     @property
     def runs_alone(self) -> bool:
@@ -62,6 +64,7 @@ class ToolStep:
                 return tool_results.started_before(self.call)
             return tool_results.of_failure(self.call, self.tool, error)
         payload = None if result is None else result.payload
+        self.result_bytes.append(0 if payload is None else len(payload.data))
         return tool_results.of_success(self.call, self.tool, payload)
 
     async def _execute(self, policy: tools.Policy) -> RawValue | None:
