@@ -1,4 +1,4 @@
-"""The worker of tools in Go: activities that hold no line of ours are called by an agent."""
+"""Workers of tools in Go and Java: activities that hold no line of ours, called by an agent."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from stigma_cli.child_process import bound_to_parent
-from tests.callers.programs import ROOT, TOOLS, build
+from tests.callers.programs import JAVA, ROOT, TOOLS, build
 from tests.stack.command_line import stigma
 from tests.stack.plugin import StartStack
 
@@ -25,14 +25,22 @@ ORDER_DESK = ROOT / "examples" / "order-desk"
 pytestmark = pytest.mark.timeout(600)
 
 
-@pytest.fixture
-async def desk(new_stack: StartStack) -> AsyncIterator[Stack]:
+GO = (str(TOOLS / "order-desk"),)
+JAVA_DESK = ("java", "-cp", str(JAVA / "target" / "callers.jar"), "dev.stigma.examples.OrderDesk")
+
+
+@pytest.fixture(params=["go", "java"])
+async def desk(request: pytest.FixtureRequest, new_stack: StartStack) -> AsyncIterator[Stack]:
     """An installation, and the order desk's worker."""
-    build("tools")
+    build("tools" if request.param == "go" else "java")
     stack = await new_stack(environment={"stigma_api": {"STIGMA_TOOL_TASK_QUEUES": "order-desk"}})
     worker = await asyncio.create_subprocess_exec(
-        *bound_to_parent([str(TOOLS / "order-desk")]),
-        env={**os.environ, "TEMPORAL_ADDRESS": stack.temporal_address, "TEMPORAL_NAMESPACE": ""},
+        *bound_to_parent([*(GO if request.param == "go" else JAVA_DESK)]),
+        env={
+            **os.environ,
+            "TEMPORAL_ADDRESS": stack.temporal_address,
+            "TEMPORAL_NAMESPACE": stack.namespace,
+        },
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
