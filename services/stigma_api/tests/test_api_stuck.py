@@ -158,7 +158,10 @@ async def test_a_delivery_that_is_retried(deserted: Api) -> None:
 async def test_a_person_is_waited_for(deserted: Api) -> None:
     execution = await start(deserted, "ask")
     found = await stuck_as(deserted, execution.id, pb.STUCK_REASON_INPUT_REQUIRED)
-    assert found.command == f"stigma execution get {execution.id} --full"
+    assert (found.message, found.command) == (
+        "waits for people",
+        f"stigma execution get {execution.id}",
+    )
 
 
 async def test_code_that_fails_on_this_version(deserted: Api, client: Client) -> None:
