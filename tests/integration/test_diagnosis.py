@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from stigma.agent.v1.agent_execution_service_pb2 import InputAnswer, InputApproval
 from stigma.diagnosis.v1 import diagnosis_service_pb2 as pb
 from stigma.diagnosis.v1.diagnosis_service_pb2_grpc import DiagnosisServiceStub
 from stigma.workflow.v1.workflow_execution_service_pb2 import StartWorkflowRequest
@@ -18,6 +19,7 @@ from stigma.workflow.v1.workflow_pb2 import WorkflowSpec
 from tests.integration.callers import Job, PythonCaller
 from tests.integration.executions import failure_of
 from tests.integration.installation import KEY, Installation
+from tests.integration.people import asking_agent, pending_inputs, send, submit
 from tests.stack.channels import open_channel
 from tests.stack.command_line import stigma
 from tests.stack.waiting import eventually
@@ -146,6 +148,63 @@ async def test_a_terminated_caller_is_told_and_what_it_left_is_stopped(
     assert {"CALLER_ENDED", "CANCEL_REQUESTED", "ENDED"} <= set(steps(told))
     ended = next(each for each in told.entries if each.step == pb.TIMELINE_STEP_ENDED)
     assert ended.detail.startswith("CALLER_GONE")
+
+
+async def test_people_are_told_of_without_their_words(
+    installation: Installation, channel: Any
+) -> None:
+    help_ = {"name": "help", "agent": {"agent": "echo"}}
+    late = {"name": "late", "question": {}, "policy": {"timeout": "1s"}}
+    calls = {
+        "ask": {"question": "a secret?"},
+        "help": {"message": "secret arguments"},
+        "late": {"question": "another secret?"},
+    }
+    started = await installation.start(spec=asking_agent(calls, help_, late), message="secret")
+    await send(installation, started.id, "a secret hint")
+    question, approval = await pending_inputs(installation, started.id, 2)
+    waiting = await timeline(channel, started.id)
+    assert [each.open for each in waiting.entries if "waits for" in each.title] == [
+        *(True, True, False)
+    ]
+    waits = "waits for an answer to ask (call 1-1), asked "
+    found = await diagnosed(channel, started.id, pb.STUCK_REASON_INPUT_REQUIRED)
+    assert found.message.startswith(waits)
+    assert found.message.endswith(" ago, and for 1 more")
+    assert found.command == f"stigma execution answer {started.id} {question.id}"
+    await submit(installation, question, reply=InputAnswer(text="a secret answer"))
+    found = await diagnosed(channel, started.id, pb.STUCK_REASON_INPUT_REQUIRED, approval.tool)
+    assert found.command == f"stigma execution approve {started.id}"
+    await submit(installation, approval, approve=InputApproval())
+    told = await told_up_to(channel, started.id, pb.TIMELINE_STEP_ENDED)
+    people = (pb.TIMELINE_STEP_INPUT_REQUIRED, pb.TIMELINE_STEP_MESSAGE_RECEIVED)
+    assert sorted(f"{e.title}; {e.detail}" for e in told.entries if e.step in people) == [
+        "a message from tests; ",
+        "waits for an answer to ask (call 1-1); answered by tests",
+        "waits for an answer to late (call 1-3); expired",
+        "waits for the approval of help (call 1-2); approved by tests",
+    ]
+    calls_made = [e.title for e in told.entries if e.step == pb.TIMELINE_STEP_TOOL_CALL]
+    assert calls_made == [f"tool call 1-2, help: execution {started.id}-1-2"]
+    assert "secret" not in f"{told} {waiting} {found}"
+    below = await told_up_to(channel, f"{started.id}-1-2", pb.TIMELINE_STEP_ENDED)
+    assert below.definition_id == "echo@1"
+
+
+async def diagnosed(
+    channel: Any, execution_id: str, reason: pb.StuckReason.ValueType, text: str = ""
+) -> pb.StuckExecution:
+    """What is said of an execution, once it is said for this reason."""
+    request = pb.ListStuckExecutionsRequest()
+    request.min_age.FromTimedelta(timedelta())
+
+    async def found() -> pb.StuckExecution | None:
+        reply = await DiagnosisServiceStub(channel).ListStuckExecutions(request, timeout=15)
+        mine = [each for each in reply.executions if each.execution_id == execution_id]
+        is_said = mine and mine[0].reason == reason and text in mine[0].message
+        return mine[0] if is_said else None
+
+    return await eventually(found, what=f"{pb.StuckReason.Name(reason)} of {execution_id}")
 
 
 async def test_the_commands_say_the_same(installation: Installation, channel: Any) -> None:

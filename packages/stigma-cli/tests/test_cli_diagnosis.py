@@ -265,10 +265,24 @@ def test_tool_calls_are_seen_at_a_glance() -> None:
     assert row.endswith(f"{call}  ERROR, NotFound")
 
 
+def test_what_people_said_is_seen_at_a_glance() -> None:
+    told = story()
+    waits = "waits for the approval of refund (call 2-1)"
+    told.entries.append(entry(pb.TIMELINE_STEP_INPUT_REQUIRED, 2, title=waits, open=True))
+    sent = "a message from alice"
+    told.entries.append(entry(pb.TIMELINE_STEP_MESSAGE_RECEIVED, 3, title=sent))
+    rows = [line for line in shown(told, None) if " people " in line]
+    assert [row.endswith(text) for row, text in zip(rows, (f"{waits}  goes on", sent), strict=True)]
+
+
 def test_executions_that_wait_for_a_person_are_shown_but_not_wrong() -> None:
     asked = pb.StuckExecution(execution_id="agent-1", reason=pb.STUCK_REASON_INPUT_REQUIRED)
     later = pb.StuckExecution(execution_id="agent-2", reason=99)  # type: ignore[arg-type] # later
     found = pb.ListStuckExecutionsResponse(executions=[asked, later], examined=2, open=9)
     assert stuck.wrong(found) == [later]
-    assert stuck.summary(found) == "9 open, 2 stuck (7 too young or too many to be looked at)"
+    assert stuck.summary(found) == (
+        "9 open, 1 stuck, 1 waiting for people (7 too young or too many to be looked at)"
+    )
+    del found.executions[1:]
+    assert stuck.summary(found).startswith("9 open, none stuck, 1 waiting for people")
     assert stuck.summary(pb.ListStuckExecutionsResponse()) == "0 open, none stuck"

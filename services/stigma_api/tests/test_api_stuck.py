@@ -158,7 +158,28 @@ async def test_a_delivery_that_is_retried(deserted: Api) -> None:
 async def test_a_person_is_waited_for(deserted: Api) -> None:
     execution = await start(deserted, "ask")
     found = await stuck_as(deserted, execution.id, pb.STUCK_REASON_INPUT_REQUIRED)
-    assert found.command == f"stigma execution get {execution.id} --full"
+    assert (found.message, found.command) == (
+        "waits for people",
+        f"stigma execution get {execution.id}",
+    )
+
+
+async def test_who_waits_for_people_takes_no_place_of_one_that_is_stuck(
+    temporal_server: Any, tmp_path: Path, client: Client
+) -> None:
+    async with running_api(temporal_server.address, tmp_path) as api:
+        await api.apply("reviewer")
+        async with worker(client, api.queues.orchestrator, Staged()):
+            older = [await start(api, "ask", request_id=f"{number}") for number in range(2)]
+            for each in older:
+                await stuck_as(api, each.id, pb.STUCK_REASON_INPUT_REQUIRED)
+            stuck_one = await start(api, "call:")
+            await stuck_as(api, stuck_one.id, pb.STUCK_REASON_NO_WORKER)
+            for limit, expected in ((1, 1), (2, 2), (3, 3)):
+                reply = await listed(api, limit=limit)
+                found = {each.execution_id for each in reply.executions}
+                assert stuck_one.id in found
+                assert (len(found), reply.open) == (expected, 3)
 
 
 async def test_code_that_fails_on_this_version(deserted: Api, client: Client) -> None:

@@ -12,12 +12,24 @@ from temporalio.api.enums.v1 import TimeoutType
 from temporalio.api.failure.v1 import Failure
 from temporalio.client import Client
 
-from stigma.agent.v1.agent_execution_pb2 import Usage
+from stigma.agent.v1.agent_execution_pb2 import (
+    INPUT_RESOLUTION_KIND_ANSWERED,
+    INPUT_RESOLUTION_KIND_APPROVED,
+    INPUT_RESOLUTION_KIND_DENIED,
+    PENDING_INPUT_KIND_APPROVAL,
+    PENDING_INPUT_KIND_CLIENT_TOOL,
+    PENDING_INPUT_KIND_QUESTION,
+    InputResolution,
+    PendingInput,
+    Usage,
+)
 from stigma.contracts import payloads
 from stigma.diagnosis.v1 import diagnosis_service_pb2 as pb
-from stigma.internal.v1.execution_pb2 import Bind
+from stigma.internal.v1.execution_pb2 import Bind, PendingInputs, SendMessage
+from stigma_api.diagnosis.stuck.people import answer_command
 from stigma_api.diagnosis.timeline import entries
-from stigma_api.executions import history
+from stigma_api.diagnosis.timeline.input_entries import InputEntries
+from stigma_api.executions import history, history_facts
 from stigma_api.temporal import payloads as shown_payloads
 from stigma_api.temporal.histories import Run
 
@@ -106,3 +118,107 @@ async def test_one_odd_payload_hides_nothing_else(client: Client) -> None:
     listed = Payload(metadata={"encoding": b"json/plain"}, data=b"[1]")
     assert await shown_payloads.plain(client, [plain]) == {"a": 1}
     assert await shown_payloads.plain(client, [listed]) == {}
+
+
+def pending(
+    number: int, kind: Any = PENDING_INPUT_KIND_APPROVAL, expires: int = 90
+) -> PendingInput:
+    return PendingInput(
+        id=f"input-{number}",
+        call_id=f"2-{number}",
+        kind=kind,
+        tool="refund",
+        question="a secret?",
+        request_time=Timestamp(seconds=number),
+        expire_time=Timestamp(seconds=expires),
+    )
+
+
+class Inputs:
+    """An execution's inputs, and the facts about them."""
+
+    def __init__(self, client: Client) -> None:
+        self.client = client
+        self.found = InputEntries()
+
+    async def add(self, fact: type[Any], content: Any, time: int) -> None:
+        payload = payloads.binary_payload(content)
+        decoded = history_facts.Content(self.client, [payload], type(content))
+        await self.found.add(RUN, fact(decoded), Timestamp(seconds=time))
+
+    async def wait_for(self, *inputs: PendingInput, time: int) -> None:
+        await self.add(history_facts.InputsChanged, PendingInputs(inputs=inputs), time)
+
+    async def resolve(self, number: int, time: int, **fields: Any) -> None:
+        resolution = InputResolution(input_id=f"input-{number}", **fields)
+        await self.add(history_facts.InputResolved, resolution, time)
+
+    def lines(self) -> list[str]:
+        assert "secret" not in str(self.found.entries)
+        return [
+            f"{each.time.seconds}+{each.duration.seconds} {each.title}; "
+            f"{'open' if each.open else each.detail}{'!' * each.failed}"
+            for each in self.found.entries
+        ]
+
+
+async def test_each_input_is_an_entry_from_the_request_to_its_end(client: Client) -> None:
+    inputs = Inputs(client)
+    first, second = pending(1), pending(2, PENDING_INPUT_KIND_QUESTION)
+    third, fourth = pending(3, PENDING_INPUT_KIND_CLIENT_TOOL, expires=20), pending(4)
+    await inputs.wait_for(first, second, time=5)
+    await inputs.wait_for(first, second, third, fourth, time=5)
+    await inputs.resolve(1, 11, how=INPUT_RESOLUTION_KIND_APPROVED, by="bob", edited_digest="d")
+    await inputs.wait_for(second, third, fourth, time=11)
+    await inputs.resolve(1, 12, how=INPUT_RESOLUTION_KIND_DENIED, by="eve")  # a repetition
+    await inputs.resolve(2, 13, how=INPUT_RESOLUTION_KIND_ANSWERED, by="alice")
+    await inputs.resolve(9, 13, how=INPUT_RESOLUTION_KIND_ANSWERED, by="alice")  # left out
+    await inputs.wait_for(third, fourth, time=13)
+    await inputs.wait_for(fourth, time=21)
+    sent = SendMessage(text="a secret", principal="alice")
+    await inputs.add(history_facts.MessageSent, sent, 22)
+    assert inputs.lines() == [
+        "1+10 waits for the approval of refund (call 2-1); approved by bob, with other arguments",
+        "2+11 waits for an answer to refund (call 2-2); answered by alice",
+        "3+17 waits for a client to run refund (call 2-3); expired!",
+        "4+0 waits for the approval of refund (call 2-4); open",
+        "22+0 a message from alice; ",
+    ]
+    # A run that continues it has a memo of its own.
+    await inputs.wait_for(fourth, time=30)
+    assert len(inputs.lines()) == 5
+    await inputs.wait_for(time=40)
+    assert inputs.lines()[3] == (
+        "4+36 waits for the approval of refund (call 2-4); no longer waited for"
+    )
+
+
+async def test_inputs_that_are_pending_at_the_end_are_closed_with_it(client: Client) -> None:
+    inputs = Inputs(client)
+    await inputs.wait_for(pending(1), pending(2, expires=8), time=5)
+    inputs.found.close_open(Timestamp(seconds=9))
+    assert inputs.lines() == [
+        "1+8 waits for the approval of refund (call 2-1); given up!",
+        "2+6 waits for the approval of refund (call 2-2); expired!",
+    ]
+
+
+async def test_how_an_input_was_resolved_is_told_of_later_releases_too(client: Client) -> None:
+    inputs = Inputs(client)
+    await inputs.wait_for(pending(1), pending(2), time=5)
+    await inputs.resolve(1, 6, how=99)
+    await inputs.resolve(2, 6, how=INPUT_RESOLUTION_KIND_APPROVED, by="bob", remembered=True)
+    assert [each.detail for each in inputs.found.entries] == [
+        "99",
+        "approved by bob, for further calls too",
+    ]
+
+
+def test_a_command_names_the_input_where_there_are_several() -> None:
+    approval, question = pending(1), pending(2, PENDING_INPUT_KIND_QUESTION)
+    assert answer_command("agent-1", []) == "stigma execution get agent-1"
+    assert answer_command("agent-1", [approval]) == "stigma execution approve agent-1"
+    assert answer_command("agent-1", [question]) == "stigma execution answer agent-1"
+    assert answer_command("agent-1", [approval, question]) == (
+        "stigma execution approve agent-1 input-1"
+    )

@@ -90,6 +90,8 @@ async def test_a_watch_has_the_results_that_the_model_is_told(
         *((f"1-{number}", name) for number, name in enumerate(names, start=1)),
         ("2-1", "find"),
     ]
+    # Workflows that tools run have ids of the same form as executions of agents.
+    assert {each.execution_id for each in begun} == {""}
     told = results(events)
     assert {call: outcome(each) for call, each in told.items()} == {
         **OUTCOMES,

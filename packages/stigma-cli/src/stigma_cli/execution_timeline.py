@@ -47,7 +47,11 @@ _COLOURS = {
     "workflow": "magenta",
     "engine": "blue",
     "tool": "green",
+    "people": "yellow",
 }
+_OF_PEOPLE = frozenset(
+    {TimelineStep.TIMELINE_STEP_INPUT_REQUIRED, TimelineStep.TIMELINE_STEP_MESSAGE_RECEIVED}
+)
 _FONT_FACE = re.compile(r"@font-face \{.*?\}\s*", re.DOTALL)
 _SECOND = 10**9
 
@@ -91,7 +95,9 @@ def draw(shown: ExecutionTimeline, width: int | None) -> Text:
 
 
 def who(shown: ExecutionTimeline, entry: TimelineEntry) -> str:
-    """Return whose step an entry is: the caller's, the execution's, the engine's or a tool's."""
+    """Return whose step an entry is: the caller's, the execution's, the engine's, and so on."""
+    if entry.step in _OF_PEOPLE:
+        return "people"
     if entry.step == TimelineStep.TIMELINE_STEP_TOOL_CALL:
         return "tool"
     if entry.step == TimelineStep.TIMELINE_STEP_ENGINE_RUN:

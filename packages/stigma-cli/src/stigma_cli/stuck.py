@@ -33,7 +33,10 @@ def wrong(stuck: ListStuckExecutionsResponse) -> list[StuckExecution]:
 
 def summary(stuck: ListStuckExecutionsResponse) -> str:
     """Return one line about all of them."""
-    found = f"{stuck.open} open, {len(stuck.executions) or 'none'} stuck"
+    problems = len(wrong(stuck))
+    found = f"{stuck.open} open, {problems or 'none'} stuck"
+    if people := len(stuck.executions) - problems:
+        found = f"{found}, {people} waiting for people"
     unseen = stuck.open - stuck.examined
     return f"{found} ({unseen} too young or too many to be looked at)" if unseen > 0 else found
 

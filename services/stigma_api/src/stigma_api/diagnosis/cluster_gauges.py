@@ -46,7 +46,7 @@ AGES: tuple[tuple[str, timedelta], ...] = (
 """Names of the age buckets, each with the age it begins at."""
 
 _RPC_TIMEOUT = timedelta(seconds=3)
-_REFRESH_TIMEOUT = timedelta(seconds=10)
+_REFRESH_TIMEOUT = timedelta(seconds=15)
 # Pauses between counts: by default Temporal counts ten times a second, for all clients together.
 _MAX_PAUSE = timedelta(milliseconds=250)
 _PAUSES_AN_INTERVAL = 60
@@ -105,7 +105,7 @@ class ClusterGauges(Collector):
             await asyncio.sleep(self._interval.total_seconds() * random.uniform(0.9, 1.1))  # noqa: S311
 
     async def refresh(self) -> None:
-        """Refresh the gauges once, within 10 s; a failure is counted, and logged once."""
+        """Refresh the gauges once, within 15 s; a failure is counted, and logged once."""
         try:
             async with asyncio.timeout(_REFRESH_TIMEOUT.total_seconds()):
                 self._snapshot = await self._count_all()

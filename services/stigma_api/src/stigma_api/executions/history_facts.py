@@ -179,6 +179,8 @@ class ToolCallStarted(Step):
     """Nexus endpoint of an operation."""
     workflow_id: str = ""
     """Of a child."""
+    execution_id: str = ""
+    """Of a child that is the execution of an agent."""
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from stigma.agent.v1.agent_execution_pb2 import (
 from stigma.agent.v1.agent_pb2 import Tool
 from stigma.contracts import tool_results, tools
 from stigma.contracts.conversation_history import read_result
+from stigma.contracts.sub_agents import MEMO_EXECUTION
 from stigma.internal.v1.execution_pb2 import AgentWorkflowInput, ConverseResponse
 from stigma_api.executions import history_facts as facts
 from stigma_api.executions.history_facts import Content, Fact
@@ -94,7 +95,10 @@ class ToolCallReader:
             case _ if event.event_type == _CHILD_REQUESTED:
                 call = tools.called_by_child(self._execution_id, attributes.workflow_id)
                 queue, child = attributes.task_queue.name, attributes.workflow_id
-                return self._start(event, call, queue=queue, workflow_id=child)
+                # Another workflow that a tool runs has an id of the same form.
+                execution = child if MEMO_EXECUTION in attributes.memo.fields else ""
+                where = {"queue": queue, "workflow_id": child, "execution_id": execution}
+                return self._start(event, call, **where)
         return self._progress(event, attributes)
 
     def _start(self, event: HistoryEvent, call: str, **where: str) -> Fact | None:

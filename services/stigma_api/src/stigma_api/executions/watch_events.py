@@ -34,7 +34,7 @@ from stigma.agent.v1.agent_pb2 import (
     FAILURE_REASON_MODEL_TIMEOUT,
 )
 from stigma.contracts import errors, tokens
-from stigma.contracts.executions import Execution, Kind
+from stigma.contracts.executions import Execution
 from stigma.internal.v1.execution_pb2 import ConverseResponse, ModelCallResponse
 from stigma.workflow.v1.workflow_execution_pb2 import EngineRun, WorkflowExecution
 from stigma.workflow.v1.workflow_execution_service_pb2 import (
@@ -206,10 +206,7 @@ class AgentEventMapper(WatchEventMapper[WatchAgentExecutionResponse]):
         if isinstance(fact, facts.ToolCallEnded):
             return _tool_call_ended(await fact.read_result() if self._is_new else ToolResult())
         name = await fact.read_name() if self._is_new else ""
-        is_agent = Kind.of_id(fact.workflow_id) is Kind.AGENT
-        started = ToolCallStarted(
-            call_id=fact.call_id, name=name, execution_id=fact.workflow_id if is_agent else ""
-        )
+        started = ToolCallStarted(call_id=fact.call_id, name=name, execution_id=fact.execution_id)
         return self.response(tool_call_started=started)
 
     async def _map_answer(

@@ -45,7 +45,7 @@ class _TimelineStepEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Timeline
     TIMELINE_STEP_ENGINE_RUN: _TimelineStep.ValueType  # 7
     """The workflow engine runs the document."""
     TIMELINE_STEP_INPUT_REQUIRED: _TimelineStep.ValueType  # 8
-    """A person is asked."""
+    """A person is asked: from then until somebody answered, or nobody did in time."""
     TIMELINE_STEP_CANCEL_REQUESTED: _TimelineStep.ValueType  # 9
     """A stop was requested."""
     TIMELINE_STEP_DELIVERED: _TimelineStep.ValueType  # 10
@@ -58,6 +58,8 @@ class _TimelineStepEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Timeline
     """The caller's workflow ended while its activity was pending."""
     TIMELINE_STEP_TASK_FAILING: _TimelineStep.ValueType  # 14
     """The execution's own code fails on this version of the service; it is tried again."""
+    TIMELINE_STEP_MESSAGE_RECEIVED: _TimelineStep.ValueType  # 15
+    """A message was sent to the execution."""
 
 class TimelineStep(_TimelineStep, metaclass=_TimelineStepEnumTypeWrapper):
     """What a timeline's entry is about."""
@@ -79,7 +81,7 @@ TIMELINE_STEP_TOOL_CALL: TimelineStep.ValueType  # 6
 TIMELINE_STEP_ENGINE_RUN: TimelineStep.ValueType  # 7
 """The workflow engine runs the document."""
 TIMELINE_STEP_INPUT_REQUIRED: TimelineStep.ValueType  # 8
-"""A person is asked."""
+"""A person is asked: from then until somebody answered, or nobody did in time."""
 TIMELINE_STEP_CANCEL_REQUESTED: TimelineStep.ValueType  # 9
 """A stop was requested."""
 TIMELINE_STEP_DELIVERED: TimelineStep.ValueType  # 10
@@ -92,6 +94,8 @@ TIMELINE_STEP_CALLER_ENDED: TimelineStep.ValueType  # 13
 """The caller's workflow ended while its activity was pending."""
 TIMELINE_STEP_TASK_FAILING: TimelineStep.ValueType  # 14
 """The execution's own code fails on this version of the service; it is tried again."""
+TIMELINE_STEP_MESSAGE_RECEIVED: TimelineStep.ValueType  # 15
+"""A message was sent to the execution."""
 Global___TimelineStep: _TypeAlias = TimelineStep  # noqa: Y015
 
 class _StuckReason:
@@ -105,7 +109,7 @@ class _StuckReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_StuckReas
     STUCK_REASON_NO_WORKER: _StuckReason.ValueType  # 1
     """No worker polls the task queue that its next step waits in."""
     STUCK_REASON_INPUT_REQUIRED: _StuckReason.ValueType  # 2
-    """It waits for a person's answer or approval."""
+    """It waits for people and for nothing else, which is no problem: the message says what for."""
     STUCK_REASON_CALLER_GONE: _StuckReason.ValueType  # 3
     """Nobody waits for it any more, and it goes on."""
     STUCK_REASON_DELIVERY_RETRYING: _StuckReason.ValueType  # 4
@@ -129,7 +133,7 @@ STUCK_REASON_UNSPECIFIED: StuckReason.ValueType  # 0
 STUCK_REASON_NO_WORKER: StuckReason.ValueType  # 1
 """No worker polls the task queue that its next step waits in."""
 STUCK_REASON_INPUT_REQUIRED: StuckReason.ValueType  # 2
-"""It waits for a person's answer or approval."""
+"""It waits for people and for nothing else, which is no problem: the message says what for."""
 STUCK_REASON_CALLER_GONE: StuckReason.ValueType  # 3
 """Nobody waits for it any more, and it goes on."""
 STUCK_REASON_DELIVERY_RETRYING: StuckReason.ValueType  # 4

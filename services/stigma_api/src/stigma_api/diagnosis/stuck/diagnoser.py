@@ -19,8 +19,10 @@ from stigma.contracts.tools import called_by_activity, called_by_child
 from stigma.diagnosis.v1.diagnosis_service_pb2 import StuckReason
 from stigma_api.diagnosis.refused_commands import refused_command
 from stigma_api.diagnosis.stuck.callers import WaitingCallers
+from stigma_api.diagnosis.stuck.people import answer_command, read_inputs
 from stigma_api.diagnosis.stuck.queues import ACTIVITIES, WORKFLOWS, Queues
 from stigma_api.diagnosis.timeline.entries import failure_class
+from stigma_api.diagnosis.timeline.input_entries import waits_text
 from stigma_api.executions.reader import ExecutionDescription
 from stigma_api.temporal.calls import describe
 from stigma_api.temporal.histories import Histories, Run
@@ -93,7 +95,7 @@ class Diagnoser:
             or await self._delivery(description, pending)
             or self._past_deadline(description)
             or await self._caller(description)
-            or self._person(description)
+            or await self._people(description)
             or await self._model_call(description, pending)
             or await self._tool_call(description, pending)
             or await self._child(description)
@@ -160,14 +162,19 @@ class Diagnoser:
             f"stigma execution cancel {description.execution_id}",
         )
 
-    def _person(self, description: ExecutionDescription[Any]) -> Diagnosis | None:
+    async def _people(self, description: ExecutionDescription[Any]) -> Diagnosis | None:
+        """Say of an execution that waits for people what for: it is not stuck."""
         if description.phase != "INPUT_REQUIRED":
             return None
-        return Diagnosis(
-            StuckReason.STUCK_REASON_INPUT_REQUIRED,
-            "waits for a person's answer or approval",
-            f"stigma execution get {description.execution_id} --full",
-        )
+        inputs = await read_inputs(self._client, description)
+        text = "waits for people"
+        if inputs:
+            asked = self._now - inputs[0].request_time.ToDatetime(UTC)
+            text = f"{waits_text(inputs[0])}, asked {_duration_text(asked)} ago"
+        if len(inputs) > 1:
+            text = f"{text}, and for {len(inputs) - 1} more"
+        command = answer_command(description.execution_id, inputs)
+        return Diagnosis(StuckReason.STUCK_REASON_INPUT_REQUIRED, text, command)
 
     async def _model_call(
         self, description: ExecutionDescription[Any], pending: Iterable[PendingActivityInfo]

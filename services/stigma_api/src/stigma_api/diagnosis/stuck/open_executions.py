@@ -24,6 +24,10 @@ from stigma_api.temporal.visibility import quoted
 # Age that no open execution has; so many bisections of it come down to milliseconds.
 _MAX_AGE = timedelta(days=400)
 _BISECTION_STEPS = 36
+_PHASE = search_attributes.PHASE.name
+_WAITING = f"{_PHASE} = 'INPUT_REQUIRED'"
+# Open executions have no phase in general; one whose failure is not delivered yet has.
+_BUSY = f"({_PHASE} IS NULL OR {_PHASE} != 'INPUT_REQUIRED')"
 
 
 class OpenExecutions:
@@ -39,16 +43,22 @@ class OpenExecutions:
     ) -> tuple[list[str], int]:
         """Return the ids of the oldest ones of at least an age, and how many are open of any age.
 
-        Those that the principal may not see do not count.
+        Those that the principal may not see do not count. Those that wait for people are listed
+        where there is room: they may be many and old, and are not stuck.
 
         Raises:
             ApiError: UNAVAILABLE; Temporal does not answer.
         """
-        query = self._query(principal)
+        query, before = self._query(principal), self._clock.now() - min_age
+        ids, total = await self._oldest(f"{query} AND {_BUSY}", before, limit)
+        room = limit - len(ids)
+        waiting, total_waiting = await self._oldest(f"{query} AND {_WAITING}", before, room)
+        return [*ids, *waiting], total + total_waiting
+
+    async def _oldest(self, query: str, before: datetime, limit: int) -> tuple[list[str], int]:
         total = await self._count(query)
-        before = self._clock.now() - min_age
-        if not total:
-            return [], 0
+        if not total or not limit:
+            return [], total
         if await self._count(_until(query, before)) > limit:
             before = await self._cutoff_time(query, before, limit)
         return await self._list(_until(query, before), limit), total

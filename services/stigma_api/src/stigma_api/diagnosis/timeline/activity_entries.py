@@ -137,8 +137,11 @@ class ActivityEntries:
 
     async def _open_tool_call(self, step: facts.ToolCallStarted, time: Timestamp) -> TimelineEntry:
         title = _tool_call_title(step.call_id, await step.read_name())
-        where = f"task queue {step.queue}" if step.queue else f"Nexus endpoint {step.endpoint}"
-        title = f"{title} on {where}"
+        if step.execution_id:
+            title = f"{title}: execution {step.execution_id}"
+        else:
+            where = f"task queue {step.queue}" if step.queue else f"Nexus endpoint {step.endpoint}"
+            title = f"{title} on {where}"
         added = self._add(TimelineStep.TIMELINE_STEP_TOOL_CALL, time, title, open=True)
         if step.workflow_id:  # its own history says more
             added.workflow_id, added.run_id = step.workflow_id, ""

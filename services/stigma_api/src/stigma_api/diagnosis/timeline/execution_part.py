@@ -20,6 +20,7 @@ from stigma_api.diagnosis.timeline.activity_entries import ActivityEntries
 from stigma_api.diagnosis.timeline.close_event import execution_end
 from stigma_api.diagnosis.timeline.entries import add_usage, entry
 from stigma_api.diagnosis.timeline.history_window import HistorySlice
+from stigma_api.diagnosis.timeline.input_entries import InputEntries
 from stigma_api.executions import history_facts as facts
 from stigma_api.executions.history import HistoryReader
 from stigma_api.executions.history_facts import Fact
@@ -46,6 +47,7 @@ class ExecutionPartBuilder:
         self._client = client
         self._description = description
         self._part = ExecutionPart()
+        self._inputs = InputEntries()
         self._known: set[bytes] = set()
         self._is_untaken = False
         self._final_usage: Usage | None = None
@@ -66,6 +68,7 @@ class ExecutionPartBuilder:
                     await self._add_fact(each.run, fact, event.event_time, activities)
             self._part.entries += activities.entries
             add_usage(self._part.usage, activities.usage)
+        self._part.entries += self._inputs.entries
         if activities is not None:
             activities.add_pending(self._description.described.pending_activities)
         self._add_failing_task(newest)
@@ -90,6 +93,9 @@ class ExecutionPartBuilder:
             case facts.Closed():
                 await self._add_end(run, fact, time)
                 activities.close_open(time)
+                self._inputs.close_open(time)
+            case facts.InputsChanged() | facts.InputResolved() | facts.MessageSent():
+                await self._inputs.add(run, fact, time)
             case _:
                 binds = self._part.binds
                 await activities.add(fact, time, binds[-1].token if binds else b"")

@@ -105,14 +105,22 @@ def _identity(entry: TimelineEntry) -> bytes:
 
 
 def _limit_calls(entries: list[TimelineEntry]) -> list[TimelineEntry]:
-    """Leave out the oldest calls of models and tools when there are too many."""
+    """Leave out the oldest calls when there are too many, and what people said of them."""
     calls = [each for each in entries if each.step in _CALLS]
     if len(calls) <= MAX_CALLS:
         return entries
     first = calls[-MAX_CALLS].time.ToNanoseconds()
     return [
-        each for each in entries if each.step not in _CALLS or each.time.ToNanoseconds() >= first
+        each
+        for each in entries
+        if each.step not in _CALLS | _PEOPLE or each.time.ToNanoseconds() >= first
     ]
 
 
 _CALLS = frozenset({TimelineStep.TIMELINE_STEP_MODEL_CALL, TimelineStep.TIMELINE_STEP_TOOL_CALL})
+_PEOPLE = frozenset(
+    {
+        TimelineStep.TIMELINE_STEP_INPUT_REQUIRED,
+        TimelineStep.TIMELINE_STEP_MESSAGE_RECEIVED,
+    }
+)
