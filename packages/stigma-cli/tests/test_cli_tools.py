@@ -12,6 +12,16 @@ from temporalio import activity
 from temporalio.exceptions import ApplicationError
 from temporalio.worker import Worker
 
+from stigma.agent.v1.agent_pb2 import (
+    Agent,
+    AgentLimits,
+    AgentSpec,
+    McpTool,
+    McpToolDefinition,
+    Tool,
+    ToolPolicy,
+)
+from stigma_cli import agent_registry, execution_calls, runs
 from stigma_cli.agent_calls import agent_calls
 from stigma_cli.errors import Exit
 from stigma_cli.progress import print_tasks
@@ -35,6 +45,9 @@ spec:
       activity: {type: Find, taskQueue: QUEUE}
     - name: hold
       activity: {type: Hold, taskQueue: QUEUE}
+      policy: {timeout: 90s, retrySafe: true, attempts: 2}
+    - name: greet
+      workflow: {name: greets}
   approval: {rules: [{require: NEVER}]}
   script:
     steps:
@@ -98,10 +111,22 @@ async def test_calls_are_shown_while_they_run_and_after(
     stigma: Stigma, env: dict[str, str], stack: Stack, tools: Tools, tmp_path: Path
 ) -> None:
     queue = f"{stack.prefix}tools"
+    document = tmp_path / "greets.yaml"
+    document.write_text(CALLING.replace("asks", "greets"))
+    await stigma("workflow", "apply", "-f", document, **env)
     applied = await stigma("agent", "apply", "-f", agent_file(tmp_path, queue), **env)
     assert applied.output == "clerk@1 applied\n"
     shown = await stigma("agent", "get", "clerk", **env)
-    assert f"find (activity Find on {queue}), hold (activity Hold on {queue})" in shown.output
+    assert shown.output.splitlines()[2:4] == [
+        f"tools:        find (activity Find on {queue}), hold (activity Hold on {queue}; "
+        "timeout 1 min 30 s, retrySafe, attempts 2), greet (workflow greets)",
+        "limits:       toolCalls 5",
+    ]
+    kept = await stigma("workflow", "delete", "greets", **env)
+    assert kept.stderr == (
+        "error: will not delete all versions of workflow greets, which agent clerk uses, "
+        "without --yes\n"
+    )
 
     handle = await start(stack.client, "asks", CALLING, None, queue=stack.queues.engine)
     written: list[str] = []
@@ -147,6 +172,38 @@ async def test_calls_are_shown_while_they_run_and_after(
     assert "shipped" not in timeline
 
 
+async def test_a_task_ends_after_the_calls_of_its_agent(
+    stack: Stack, tools: Tools, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[str] = []
+    has_ended = asyncio.Event()
+
+    async def late(*given: Any) -> AsyncIterator[Any]:
+        async for event in execution_calls.events(*given):
+            if event.HasField("ended"):
+                await has_ended.wait()
+            yield event
+
+    async def observed(handle: Any) -> Any:
+        tasks = await runs.trace(handle)
+        if any(task["name"] == "ask" and task["ended"] for task in tasks):
+            has_ended.set()
+        return tasks
+
+    monkeypatch.setattr("stigma_cli.agent_calls.events", late)
+    monkeypatch.setattr("stigma_cli.progress.trace", observed)
+    monkeypatch.setattr("stigma_cli.progress.print_line", written.append)
+    tools.release.set()
+    document = f"{CALLING}  - rest: {{wait: {{seconds: 2}}}}\n"
+    handle = await start(stack.client, "asks", document, None, queue=stack.queues.engine)
+    async with agent_calls(handle, stack.api_address) as agents:
+        agents.write = written.append
+        await print_tasks(handle, asyncio.ensure_future(handle.result()), agents)
+    usage, ask, rest = [line for line in written if "running" not in line][-3:]
+    assert usage.startswith("  clerk: 3 model calls, 3 tool calls, ")
+    assert (ask.split()[:2], rest.split()[:2]) == (["ask", "completed"], ["rest", "completed"])
+
+
 async def test_where_the_api_is_away_a_note_says_so_once(
     stack: Stack, tools: Tools, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -162,3 +219,23 @@ async def test_where_the_api_is_away_a_note_says_so_once(
     [note] = notes
     assert note.startswith("calls of tools are not shown: ")
     assert await outcome == "done"
+
+
+def test_an_agent_is_shown_with_the_tools_that_its_mcp_servers_list() -> None:
+    policy = ToolPolicy(retry_safe=True)
+    policy.timeout.FromSeconds(5)
+    given = [
+        Tool(mcp=McpTool(server="notes", prefix="n_"), policy=policy),
+        Tool(mcp=McpTool(server="time", tools=["now"])),
+    ]
+    listed = [
+        McpToolDefinition(server="notes", name=name, exposed_name=f"n_{name}")
+        for name in ("add", "find")
+    ]
+    limits = AgentLimits(steps=3, cost_usd=0.5)
+    agent = Agent(spec=AgentSpec(tools=given, limits=limits), mcp_tools=listed)
+    rows = dict(agent_registry.AGENTS.rows(agent))
+    assert rows["tools"] == (
+        "n_add, n_find (of MCP server notes; timeout 5 s, retrySafe), now (of MCP server time)"
+    )
+    assert rows["limits"] == "steps 3, costUsd 0.5"

@@ -117,7 +117,8 @@ async def test_the_engine_refuses_a_document(
     file = written(tmp_path, ENVELOPE.replace("set:", "sett:"))
     refused = await stigma("workflow", "apply", "-f", file, **env)
     assert refused.exit_code == Exit.USAGE
-    assert refused.stderr.startswith(f"error: {file}: workflow.spec.document: ")
+    line = ENVELOPE.partition("  document:")[0].count("\n") + 1
+    assert refused.stderr.startswith(f"error: {file}:{line}:3: spec.document: ")
     assert "/do/0/hello" in refused.stderr
     assert (await stigma("workflow", "get", "sett", **env)).exit_code == Exit.NOT_FOUND
     alone = await stigma("validate", file)

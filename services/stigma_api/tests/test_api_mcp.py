@@ -139,7 +139,11 @@ async def test_an_inline_agent_runs_with_what_is_listed_now(
 @pytest.mark.parametrize(
     ("tools", "fields", "problem"),
     [
-        ([mcp("none")], ["agent.spec.tools[0].mcp"], "no MCP server 'none' is configured"),
+        (
+            [mcp("none")],
+            ["agent.spec.tools[0].mcp"],
+            "no MCP server 'none' in STIGMA_PROVIDERS_FILE of the AI worker",
+        ),
         (
             [mcp(), mcp("other", "ask")],
             ["agent.spec.tools[1].mcp"],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Any
 
@@ -52,6 +52,8 @@ class AgentCalls:
         self._slots = asyncio.Semaphore(_MAX_FOLLOWED)
         self._looking: asyncio.Task[None] | None = None
         self._following: dict[str, asyncio.Task[None]] = {}
+        self._requests: dict[str, str] = {}
+        self._handle: WorkflowHandle[Any, Any] | None = None
         self._is_lost = False
         self._writing: dict[str, tuple[str, ReceivedText]] = {}
         self.write: Callable[[str], None] = print_line
@@ -60,6 +62,7 @@ class AgentCalls:
     def look_after(self, handle: WorkflowHandle[Any, Any]) -> None:
         """Follow the agents that a run waits for, from now on."""
         if self._looking is None:
+            self._handle = handle
             self._looking = asyncio.create_task(self._look(handle))
 
     def see(self, lines: Sequence[TaskLine]) -> None:
@@ -74,9 +77,24 @@ class AgentCalls:
             yield name, received.text
 
     async def finish(self) -> None:
-        """Wait for what executions that have ended still have to tell."""
-        if self._following:
-            await asyncio.wait(self._following.values(), timeout=_FINISH_SECONDS)
+        """Wait for what executions that have ended still have to tell, once the run has ended."""
+        await self._wait_for(self._following)
+
+    async def catch_up(self) -> None:
+        """Wait for what executions still have to tell that the run does not wait for any more."""
+        if self._handle is None or not self._following:
+            return
+        try:
+            waiting = await _requests(self._handle)
+        except RPCError:
+            return
+        await self._wait_for(
+            each for each in self._following if self._requests.get(each) not in waiting
+        )
+
+    async def _wait_for(self, executions: Iterable[str]) -> None:
+        if following := [self._following[each] for each in executions]:
+            await asyncio.wait(following, timeout=_FINISH_SECONDS)
 
     async def close(self) -> None:
         """Follow no more."""
@@ -105,6 +123,7 @@ class AgentCalls:
             return requests
         ours = [each for each in executions if each.spec.request_id in requests]
         for each in ours:
+            self._requests[each.id] = each.spec.request_id
             self._follow(each.id)
         return {each.spec.request_id for each in ours}
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Annotated
 
 import typer
+from google.protobuf.duration_pb2 import Duration
 
 from stigma.agent.v1.agent_pb2 import Agent, Tool
 from stigma.agent.v1.agent_service_pb2 import (
@@ -16,15 +17,40 @@ from stigma.agent.v1.agent_service_pb2 import (
 )
 from stigma.contracts import sub_agents
 from stigma.contracts.executions import Kind
+from stigma.contracts.tools import stands_for
 from stigma_cli import definitions
 from stigma_cli.definition_files import FileDefinition, read_agents
 from stigma_cli.definitions import DefinitionKind, DryRun, Files, Yes
-from stigma_cli.output import Format, Output
+from stigma_cli.output import Format, Output, as_duration
 
 app = typer.Typer(help="Register, show and delete agents.", no_args_is_help=True)
 
 
-def _tool_text(tool: Tool) -> str:
+def _tool_text(agent: Agent, tool: Tool) -> str:
+    """Return a tool's name, what runs it, and its policy where it is not the default."""
+    runs = _runs_text(agent, tool)
+    policy = ", ".join(f"{name} {value}".rstrip() for name, value in _policy(tool))
+    if not policy:
+        return runs
+    return f"{runs.removesuffix(')')}; {policy})" if runs.endswith(")") else f"{runs} ({policy})"
+
+
+def _policy(tool: Tool) -> Iterator[tuple[str, str]]:
+    """Yield the fields of a tool's policy that are given, by their names in files."""
+    for field, value in tool.policy.ListFields():
+        text = as_duration(value.ToTimedelta()) if isinstance(value, Duration) else str(value)
+        yield field.json_name, "" if value is True else text
+
+
+def _limits_text(agent: Agent) -> str:
+    parts = []
+    for field, value in agent.spec.limits.ListFields():
+        text = as_duration(value.ToTimedelta()) if isinstance(value, Duration) else f"{value:g}"
+        parts.append(f"{field.json_name} {text}")
+    return ", ".join(parts)
+
+
+def _runs_text(agent: Agent, tool: Tool) -> str:
     """Return a tool's name, and what runs it."""
     name, what = tool.name, ""
     match tool.WhichOneof("kind"):
@@ -38,7 +64,9 @@ def _tool_text(tool: Tool) -> str:
             service = f"{tool.nexus.service}.{tool.nexus.operation}"
             what = f"Nexus operation {service} of {tool.nexus.endpoint}"
         case "mcp":
-            name = f"{', '.join(tool.mcp.tools) or 'all tools'} of MCP server {tool.mcp.server}"
+            listed = [each.exposed_name for each in agent.mcp_tools if stands_for(tool.mcp, each)]
+            name = ", ".join(listed or tool.mcp.tools) or "all tools"
+            what = f"of MCP server {tool.mcp.server}"
         case "agent":
             what = f"agent {tool.agent.agent}"
         case "question":
@@ -84,7 +112,8 @@ AGENTS: DefinitionKind[Agent] = DefinitionKind(
     rows=lambda agent: [
         ("model", agent.spec.model),
         ("description", agent.spec.description),
-        ("tools", ", ".join(map(_tool_text, agent.spec.tools))),
+        ("tools", ", ".join(_tool_text(agent, tool) for tool in agent.spec.tools)),
+        ("limits", _limits_text(agent)),
     ],
     body=lambda agent: ("instructions", agent.spec.instructions),
 )

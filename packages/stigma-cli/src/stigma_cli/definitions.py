@@ -50,6 +50,7 @@ class DefinitionKind(Generic[D]):
         column: title and text of the column that only this kind's table has.
         rows: what only this kind has, each by its name.
         body: the name and the text of what it is about, which may be long.
+        users: returns the definitions that use the one of a name, for who is asked to delete it.
     """
 
     kind: Kind
@@ -61,6 +62,7 @@ class DefinitionKind(Generic[D]):
     column: tuple[str, Callable[[D], str]]
     rows: Callable[[D], list[tuple[str, str]]]
     body: Callable[[D], tuple[str, str]]
+    users: Callable[[Api, str], Awaitable[Sequence[str]]] | None = None
 
     @property
     def plural(self) -> str:
@@ -86,7 +88,8 @@ def print_all(of: DefinitionKind[D], output: Format) -> None:
 def delete(of: DefinitionKind[D], name: str, output: Format, *, yes: bool) -> None:
     """Delete all versions of a definition, once a person has said yes."""
     if not yes:
-        _confirm(f"delete all versions of {of.kind} {name}")
+        used = asyncio.run(_users(of, name))
+        _confirm(f"delete all versions of {of.kind} {name}{used}")
     asyncio.run(_delete(of, name, output))
 
 
@@ -184,6 +187,18 @@ async def _print_all(of: DefinitionKind[D], output: Format) -> None:
             for each in definitions
         ),
     )
+
+
+async def _users(of: DefinitionKind[D], name: str) -> str:
+    """Return what uses a definition, for the question whether to delete it; empty for nothing."""
+    if of.users is None:
+        return ""
+    try:
+        async with open_api() as api:
+            found = await of.users(api, name)
+    except CliError:
+        return ""  # who may not list them deletes it all the same, and is told of any other error
+    return f", which {', '.join(found)} {'uses' if len(found) == 1 else 'use'}," if found else ""
 
 
 async def _delete(of: DefinitionKind[D], name: str, output: Format) -> None:

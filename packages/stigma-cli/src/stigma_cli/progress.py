@@ -16,7 +16,7 @@ from stigma_cli.live_text import last_lines
 from stigma_cli.output import console, print_line
 from stigma_cli.runs import result, trace
 from stigma_cli.tables import table_lines
-from stigma_cli.task_lines import TaskLine, in_order, task_lines
+from stigma_cli.task_lines import RUNNING, TaskLine, in_order, task_lines
 
 _POLL_SECONDS = 0.3
 
@@ -70,7 +70,10 @@ async def print_tasks(
         agents.see(lines)
         if ended:
             await agents.finish()
-        for line in new_lines(lines, printed):
+        new = new_lines(lines, printed)
+        if any(line.status != RUNNING for line in new):
+            await agents.catch_up()
+        for line in new:
             print_line(f"{line.label:20} {line.status:10} {line.took}".rstrip())
         if ended:
             return

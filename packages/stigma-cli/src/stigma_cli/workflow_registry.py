@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from stigma.agent.v1.agent_pb2 import Agent
+from stigma.agent.v1.agent_service_pb2 import ListAgentsRequest
 from stigma.contracts.executions import Execution, Kind
 from stigma.workflow.v1.workflow_execution_pb2 import WorkflowExecution
 from stigma.workflow.v1.workflow_execution_service_pb2 import StartWorkflowRequest
@@ -18,7 +20,7 @@ from stigma.workflow.v1.workflow_service_pb2 import (
     ListWorkflowsRequest,
 )
 from stigma_cli import definitions
-from stigma_cli.connections import open_api
+from stigma_cli.connections import Api, open_api
 from stigma_cli.definition_files import read_workflows
 from stigma_cli.definitions import DefinitionKind, DryRun, Files, Yes
 from stigma_cli.errors import CliError, Exit
@@ -39,6 +41,24 @@ from stigma_cli.run_tasks import run_tasks
 from stigma_cli.runs import read_input_text
 
 app = typer.Typer(help="Register, show, start and delete workflows.", no_args_is_help=True)
+
+
+async def _users(api: Api, name: str) -> list[str]:
+    """Return the agents, in their newest versions, whose tools are a workflow."""
+    agents: list[Agent] = []
+    request = ListAgentsRequest(page_size=1000)
+    while True:
+        page = await api.call(api.agents.ListAgents, request)
+        agents.extend(page.agents)
+        request.page_token = page.next_page_token
+        if not request.page_token:
+            break
+    return [
+        f"agent {agent.name}"
+        for agent in agents
+        if any(tool.workflow.name.partition("@")[0] == name for tool in agent.spec.tools)
+    ]
+
 
 WORKFLOWS: DefinitionKind[Workflow] = DefinitionKind(
     kind=Kind.WORKFLOW,
@@ -61,6 +81,7 @@ WORKFLOWS: DefinitionKind[Workflow] = DefinitionKind(
         ("timeout", _timeout(workflow)),
     ],
     body=lambda workflow: ("document", f"\n{workflow.spec.document.rstrip()}"),
+    users=_users,
 )
 
 WorkflowId = Annotated[

@@ -25,4 +25,4 @@ class AnsweredError(Exception):
 
 def unknown_server(name: str) -> str:
     """Return what is wrong with the name of a server that is not configured."""
-    return f"no MCP server {name[:100]!r} is configured"
+    return f"no MCP server {name[:100]!r} in STIGMA_PROVIDERS_FILE of the AI worker"
