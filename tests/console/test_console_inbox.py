@@ -106,7 +106,7 @@ class Office:
         return str(started.id)
 
     @asynccontextmanager
-    async def executions(self) -> AsyncIterator[AgentExecutionServiceStub]:
+    async def executions(self) -> AsyncIterator[Any]:
         async with open_channel(self.stack.api_address, api_key=key("alice")) as channel:
             yield AgentExecutionServiceStub(channel)
 

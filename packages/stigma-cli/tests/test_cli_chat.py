@@ -106,7 +106,7 @@ class Agents:
         applied = await self.run("agent", "apply", "-f", str(file))
         assert applied.exit_code == Exit.OK, applied.output
 
-    async def run(self, *arguments: str, stdin: str = "") -> Any:
+    async def run(self, *arguments: str, stdin: str | bytes = "") -> Any:
         return await self._stigma(*arguments, stdin=stdin, **self.env)
 
     async def sessions(self, session: str) -> list[str]:

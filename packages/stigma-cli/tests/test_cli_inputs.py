@@ -415,7 +415,7 @@ async def test_a_lost_reply_is_asked_for_with_the_same_request_id(
 ) -> None:
     monkeypatch.setattr("stigma_cli.input_calls._RETRY_SECONDS", 0)
     for losses, code in ((2, Exit.OK), (9, Exit.UNREACHABLE)):
-        api = LostReplies(losses)
+        api = LostReplies(losses)  # type: ignore[abstract]
         server = grpc.aio.server()
         add_AgentExecutionServiceServicer_to_server(api, server)
         port = server.add_insecure_port("127.0.0.1:0")
