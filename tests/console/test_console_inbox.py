@@ -40,7 +40,6 @@ from tests.stack.waiting import eventually
 if TYPE_CHECKING:
     from playwright.async_api import Browser, Page
 
-    from stigma.agent.v1.agent_execution_service_pb2_grpc import AgentExecutionServiceAsyncStub
     from tests.stack.plugin import StartStack
     from tests.stack.stack import Stack
 
@@ -107,7 +106,7 @@ class Office:
         return str(started.id)
 
     @asynccontextmanager
-    async def executions(self) -> AsyncIterator[AgentExecutionServiceAsyncStub]:
+    async def executions(self) -> AsyncIterator[Any]:
         async with open_channel(self.stack.api_address, api_key=key("alice")) as channel:
             yield AgentExecutionServiceStub(channel)
 

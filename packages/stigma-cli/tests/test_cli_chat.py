@@ -154,7 +154,8 @@ async def test_the_input_may_end_before_the_agent(agents: Agents) -> None:
     await agents.apply("lonely", ASK, DONE)
     chatted = await agents.run("chat", "lonely", "--session", "lonely", stdin="hello\n")
     assert chatted.exit_code == Exit.FAILED
-    assert "error: the input has ended before the agent\nhint: it goes on: " in chatted.stderr
+    told = "error: the input has ended, and the agent waits for an answer\nhint: it goes on: "
+    assert f"{told}`stigma execution answer agent-" in chatted.stderr
     unknown = await agents.run("chat", "nobody", stdin="hello\n")
     assert unknown.exit_code == Exit.NOT_FOUND
     binary = await agents.run("chat", "lonely", stdin="\ud83d\n".encode(errors="surrogatepass"))
@@ -224,6 +225,30 @@ async def test_an_approval_is_confirmed_at_a_terminal(agents: Agents, payments: 
     # Whoever is asked in the chat sees that it is answered.
     await chat.until("[approval-1-1 approved by local]")
     await chat.until("done: ")
+    chat.type("\x04", end="")
+    assert await chat.ended() == Exit.OK
+
+
+async def test_what_was_typed_for_one_approval_answers_no_other(
+    agents: Agents, payments: Payments
+) -> None:
+    both = PAY.replace("]}", ", {name: pay, argumentsJson: {amount: 6}}]}")
+    await agents.apply("twice", both, DONE)
+    chat = Terminal("chat", "twice", "--session", "twice", **agents.env)
+    await chat.until("Ctrl-D ends")
+    chat.type("pay")
+    await chat.until("a: always, in this execution]")
+    listed = await agents.run("execution", "list", "--filter", 'session = "twice"', "-o", "json")
+    [execution] = json.loads(listed.output)["executions"]
+    denied = await agents.run("execution", "deny", execution["id"], "approval-1-1")
+    assert denied.exit_code == Exit.OK, denied.output
+    await chat.until("[press Enter for what is asked next]")
+    chat.type("y")
+    await chat.until("a: always, in this execution]", times=2)
+    assert '"amount": 6' in chat.text
+    chat.type("n")
+    await chat.until("done: ")
+    assert not payments.made
     chat.type("\x04", end="")
     assert await chat.ended() == Exit.OK
 

@@ -11,6 +11,7 @@ from stigma.agent.v1.agent_execution_pb2 import (
 )
 from stigma.contracts.typed_answers import typed_answer
 from stigma_api.console.input_views import changes, input_view, printable
+from stigma_api.console.rendering import Assets, TemplateRenderer
 
 
 def test_what_reorders_or_hides_text_is_shown() -> None:
@@ -50,6 +51,28 @@ def test_a_change_has_the_lines_that_differ() -> None:
         ("same", "}"),
     ]
     assert {line.sign for line in changes(before, before)} == {"same"}
+
+
+@pytest.mark.parametrize(
+    ("has_more", "told"), [(False, "Nothing waits for you"), (True, "More executions wait than")]
+)
+def test_an_empty_inbox_says_whether_all_was_looked_through(has_more: bool, told: str) -> None:
+    templates = TemplateRenderer(Assets())
+    shown = templates.part("_inbox.html", inputs=[], has_more=has_more, next="/inbox")
+    assert told in shown
+
+
+def test_what_cannot_be_shown_whole_has_no_form() -> None:
+    templates = TemplateRenderer(Assets())
+    brief = PendingInput(id="approval-1-1", kind=PENDING_INPUT_KIND_APPROVAL, tool="<b>pay</b>")
+    views = [input_view(brief, may_answer=True)]
+    shown = templates.part("_inbox.html", inputs=views, has_more=False, next="/inbox")
+    assert "&lt;b&gt;pay&lt;/b&gt;" in shown
+    assert "<form" not in shown
+    brief.arguments_json = "{}"
+    views = [input_view(brief, may_answer=True)]
+    shown = templates.part("_inbox.html", inputs=views, has_more=False, next="/inbox")
+    assert shown.count("<form") == 2
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import shlex
 import sys
 import uuid
 from collections.abc import Awaitable
@@ -25,14 +24,14 @@ from stigma_cli.execution_calls import Event, events
 from stigma_cli.execution_text import outcome
 from stigma_cli.executions import completed, goes_on_when_interrupted
 from stigma_cli.input_calls import inputs_of, send_message, submit
-from stigma_cli.input_text import people_text
+from stigma_cli.input_text import command_for, people_text
 from stigma_cli.options import not_empty
 from stigma_cli.output import print_error, print_line, print_note
 from stigma_cli.terminal_text import escape_line
 from stigma_cli.typed_lines import TypedLines
 
 # Refusals of an answer that another answer may mend.
-_TRY_AGAIN = frozenset(("SCHEMA_MISMATCH", "ANSWER_NOT_ALLOWED", "DIGEST_MISMATCH"))
+_TRY_AGAIN = frozenset(("SCHEMA_MISMATCH", "ANSWER_NOT_ALLOWED"))
 # Refusals of a message that is to be a new task instead.
 _ASK_LATER = frozenset(("NOT_RUNNING", "MESSAGES_NOT_TAKEN"))
 
@@ -86,6 +85,7 @@ class Chat:
         self._prompts: list[Prompt] = []
         self._next_tasks: list[str] = []
         self._has_spoken = False
+        self._is_paused = False
 
     async def run(self) -> bool:
         """Chat until the lines end; return whether the last execution completed."""
@@ -109,7 +109,7 @@ class Chat:
         )
         started = await self._api.call(self._api.executions.StartAgent, request)
         print_note(f"started {started.id}")
-        self._prompts, self._has_spoken = [], False
+        self._prompts, self._has_spoken, self._is_paused = [], False, False
         async with goes_on_when_interrupted(started.id):
             ended = await self._follow(started.id)
         if not completed(ended):
@@ -125,7 +125,7 @@ class Chat:
         try:
             while True:
                 waits: set[asyncio.Future[Any]] = {upcoming}
-                if self._prompts or self._lines.is_terminal:
+                if self._prompts or (self._lines.is_terminal and not self._lines.have_ended):
                     waits.add(self._lines.wait())
                 await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
                 if upcoming.done():
@@ -156,14 +156,21 @@ class Chat:
                         self._ask()
             case WatchAgentExecutionResponse() if event.HasField("input_resolved"):
                 self._print_aside(people_text(event))
-                self._forget(event.input_resolved.resolution.input_id)
+                # What was typed for it must not answer the next one.
+                is_typing = self._lines.is_terminal
+                self._forget(event.input_resolved.resolution.input_id, pause=is_typing)
 
     async def _take(self, execution_id: str, line: str | None) -> None:
         """Take a line typed while the agent runs: an answer, or a message."""
+        if line is None and not self._prompts:
+            return  # it is followed to its end
         if line is None:
-            hint = f"it goes on: `stigma execution watch {shlex.quote(execution_id)}` follows it"
-            raise CliError("the input has ended before the agent", hint)
-        if self._prompts:
+            hint = f"it goes on: `{command_for(self._prompts[0].found)}` answers it"
+            raise CliError("the input has ended, and the agent waits for an answer", hint)
+        if self._is_paused:
+            self._is_paused = False
+            self._ask()
+        elif self._prompts:
             answer = self._prompts[0].take(line)
             if isinstance(answer, str):
                 print_line(answer)
@@ -193,15 +200,20 @@ class Chat:
             print_note("the agent takes no messages now: this is its next task")
             self._next_tasks.append(line)
 
-    def _forget(self, input_id: str) -> None:
-        """Ask no more for what is answered; ask for the next."""
+    def _forget(self, input_id: str, *, pause: bool = False) -> None:
+        """Ask no more for what is answered; ask for the next, with `pause` after a line."""
         was_asked = bool(self._prompts) and self._prompts[0].found.id == input_id
         self._prompts = [each for each in self._prompts if each.found.id != input_id]
-        if was_asked and self._prompts:
+        if not was_asked:
+            return
+        self._is_paused = pause and bool(self._prompts)
+        if self._is_paused:
+            print_line("[press Enter for what is asked next]")
+        else:
             self._ask()
 
     def _ask(self) -> None:
-        for line in self._prompts[0].lines():
+        for line in self._prompts[0].lines() if self._prompts else ():
             print_line(line)
 
     def _print_answer(self, event: WatchAgentExecutionResponse) -> None:

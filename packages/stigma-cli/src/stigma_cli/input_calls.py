@@ -25,7 +25,8 @@ from stigma_cli.errors import CliError, Exit
 # Attempts of an answer or a message: each with the same request id, so that it counts once.
 _ATTEMPTS = 5
 _RETRY_SECONDS = 1.0
-_LARGEST_PAGE = 1000
+# Executions on a page: each may wait for many inputs, with questions of some size.
+_PAGE_SIZE = 100
 
 M = TypeVar("M", SubmitAgentInputRequest, SendAgentMessageRequest)
 T = TypeVar("T")
@@ -45,7 +46,7 @@ async def list_inputs(api: Api, agent: str, limit: int) -> tuple[Sequence[Pendin
     while True:
         page = await api.call(
             api.executions.ListPendingInputs,
-            ListPendingInputsRequest(filter=query, page_size=_LARGEST_PAGE, page_token=token),
+            ListPendingInputsRequest(filter=query, page_size=_PAGE_SIZE, page_token=token),
         )
         found += page.inputs
         token = page.next_page_token

@@ -23,6 +23,8 @@ class TypedLines:
         self._next: asyncio.Future[str | None] | None = None
         self.is_terminal = stream.isatty()
         """Whether a person types."""
+        self.have_ended = False
+        """Whether there are no more."""
 
     def wait(self) -> asyncio.Future[str | None]:
         """Return the future of the next line, the same until it is taken; None: there is none."""
@@ -40,7 +42,9 @@ class TypedLines:
             CliError: it is no text.
         """
         line = await asyncio.shield(self.wait())
-        if line is not None:
+        if line is None:
+            self.have_ended = True
+        else:
             self._next = None
         return line
 

@@ -49,7 +49,7 @@ class SignedInPages:
 
     async def _inbox_count(self, principal: Principal) -> str:
         """Return how many inputs wait for the principal; "" for none, or where nobody can say."""
-        if not (principal.may(Action.EXECUTIONS_APPROVE) or principal.may(Action.EXECUTIONS_START)):
+        if not (principal.may(Action.EXECUTIONS_APPROVE) or principal.may(Action.EXECUTIONS_READ)):
             return ""
         now = time.monotonic()
         known = self._counts.get(principal.name)
