@@ -61,6 +61,7 @@ PEOPLE: dict[str, dict[str, Any]] = {
     "bob": {"actions": ["executions.approve"]},
     "carol": {"actions": ["executions.approve"], "agents": ["other-*"]},
     "dave": {"actions": ORDINARY},
+    "erin": {"actions": [*ORDINARY, "agents.inline", "executions.approve"], "agents": ["other-*"]},
 }
 SERVICES = ("stigma_orchestrator", "ai_worker", "stigma_api", "zigflow_worker", TOOLS)
 
@@ -247,6 +248,20 @@ async def test_who_sees_and_answers(site: Site) -> None:
 
 
 @pytest.mark.tools_contract("an approval is for the arguments that were shown")
+async def test_who_approves_is_within_reach_of_the_agent(site: Site) -> None:
+    """Erin starts an agent of her own, and may approve calls of other agents only."""
+    own = await site.start(site.agent(), "erin")
+    found = await site.pending(own, "erin")
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await site.submit(found, "erin")
+    assert refused.value.code() is grpc.StatusCode.PERMISSION_DENIED
+    found.arguments_digest = ""
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await site.submit(found, "alice", deny=InputDenial())
+    assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert "arguments_digest: must be given" in (refused.value.details() or "")
+
+
 @pytest.mark.parametrize(
     ("rule", "answer", "reason"),
     [

@@ -33,18 +33,21 @@ from stigma.agent.v1.agent_execution_service_pb2 import (
     SubmitAgentInputRequest,
 )
 from stigma.contracts import approvals, json_text, limits, pending_inputs
+from stigma.contracts.executions import Kind
 from stigma.contracts.workflows import AgentWorkflow, UpdateRefusal
 from stigma.internal.v1.execution_pb2 import PendingInputs, SendMessage, SubmitInput
 from stigma_api import errors
 from stigma_api.access.principals import Action, Principal
 from stigma_api.executions.listing import Listing
 from stigma_api.executions.reader import ExecutionDescription, Reader
-from stigma_api.requests import input_rules
+from stigma_api.requests import input_rules, validation
 from stigma_api.requests.schema_check import problem_of
 from stigma_api.temporal.calls import temporal_call
 from stigma_api.temporal.payloads import message
 
 _TIMEOUT = timedelta(seconds=10)
+# Executions that are looked at for a page: each may wait for many inputs.
+_MAX_EXECUTIONS = 100
 _RETRY_AFTER = timedelta(seconds=1)
 _ANSWERS_TO_APPROVALS = frozenset(("approve", "deny"))
 _CODES = {
@@ -90,6 +93,7 @@ class ExecutionInputs:
         is_approval = request.WhichOneof("answer") in _ANSWERS_TO_APPROVALS
         if is_approval or not _is_own(principal, found):
             principal.require(Action.EXECUTIONS_APPROVE)
+            principal.require_use(Kind.AGENT, _agent_of(found.execution))
         await self._check_schema(named, request)
         update_id = _update_id(principal, "input", request.request_id)
         submitted = SubmitInput(request=request, principal=principal.name, update_id=update_id)
@@ -137,8 +141,13 @@ class ExecutionInputs:
         query = self._listing.waiting_query(
             principal, request.filter, of_others=principal.may(Action.EXECUTIONS_APPROVE)
         )
-        infos, token = await self._listing.infos(query, request.page_size, request.page_token)
-        return [each for info in infos for each in await self._of_memo(principal, info)], token
+        size = min(validation.page_size(request.page_size), _MAX_EXECUTIONS)
+        while True:
+            infos, token = await self._listing.infos(query, size, request.page_token)
+            found = [each for info in infos for each in await self._of_memo(principal, info)]
+            if size == 1 or sum(each.ByteSize() for each in found) <= limits.MAX_PAGE_BYTES:
+                return found, token
+            size = max(1, size // 2)
 
     async def _of_execution(
         self, principal: Principal, execution_id: str, input_id: str
@@ -269,8 +278,13 @@ def _is_own(principal: Principal, found: ExecutionDescription[AgentExecution]) -
 
 
 def _may_see_inputs(principal: Principal, execution: AgentExecution) -> bool:
-    agent = execution.spec.agent_id.partition("@")[0]
-    return principal.may_see(execution.spec.principal) or principal.may_answer(agent)
+    own = principal.may_see(execution.spec.principal)
+    return own or principal.may_answer(_agent_of(execution))
+
+
+def _agent_of(execution: AgentExecution) -> str:
+    """Return the name of an execution's agent; empty for an inline one."""
+    return execution.spec.agent_id.partition("@")[0]
 
 
 def _may_answer(principal: Principal, execution: AgentExecution, found: PendingInput) -> bool:
@@ -278,7 +292,7 @@ def _may_answer(principal: Principal, execution: AgentExecution, found: PendingI
     owner = execution.spec.principal
     is_approval = found.kind == PENDING_INPUT_KIND_APPROVAL
     is_own = principal.may(Action.EXECUTIONS_START) and principal.may_see(owner)
-    if (is_approval or not is_own) and not principal.may(Action.EXECUTIONS_APPROVE):
+    if (is_approval or not is_own) and not principal.may_answer(_agent_of(execution)):
         return False
     if found.approvers and not approvals.matches(found.approvers, principal.name):
         return False

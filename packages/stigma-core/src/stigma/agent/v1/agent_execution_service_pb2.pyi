@@ -93,7 +93,7 @@ class SubmitAgentInputRequest(_message.Message):
     input_id: _builtins.str
     """The pending input's id; of an agent below the execution too."""
     arguments_digest: _builtins.str
-    """As the pending input has it; must be given for an approval."""
+    """As the pending input has it; must be given to approve and to deny."""
     request_id: _builtins.str
     """Idempotency key, of this principal."""
     @_builtins.property
@@ -300,8 +300,8 @@ class ListPendingInputsRequest(_message.Message):
     filter: _builtins.str
     """Conditions joined by AND, as of ListAgentExecutions. Empty: all."""
     page_size: _builtins.int
-    """Most executions that are looked at for a page; 0: 50; at most 1000. A page may be empty and
-    still have a next one.
+    """Most executions that are looked at for a page; 0: 50; more than 100 are taken for 100. A page
+    may be empty and still have a next one.
     """
     page_token: _builtins.str
     """From the previous page's reply."""

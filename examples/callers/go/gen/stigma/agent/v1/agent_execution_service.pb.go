@@ -138,7 +138,7 @@ type SubmitAgentInputRequest struct {
 	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
 	// The pending input's id; of an agent below the execution too.
 	InputId string `protobuf:"bytes,2,opt,name=input_id,json=inputId,proto3" json:"input_id,omitempty"`
-	// As the pending input has it; must be given for an approval.
+	// As the pending input has it; must be given to approve and to deny.
 	ArgumentsDigest string `protobuf:"bytes,3,opt,name=arguments_digest,json=argumentsDigest,proto3" json:"arguments_digest,omitempty"`
 	// Idempotency key, of this principal.
 	RequestId string `protobuf:"bytes,4,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
@@ -637,8 +637,8 @@ type ListPendingInputsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Conditions joined by AND, as of ListAgentExecutions. Empty: all.
 	Filter string `protobuf:"bytes,1,opt,name=filter,proto3" json:"filter,omitempty"`
-	// Most executions that are looked at for a page; 0: 50; at most 1000. A page may be empty and
-	// still have a next one.
+	// Most executions that are looked at for a page; 0: 50; more than 100 are taken for 100. A page
+	// may be empty and still have a next one.
 	PageSize int32 `protobuf:"varint,2,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
 	// From the previous page's reply.
 	PageToken string `protobuf:"bytes,3,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
