@@ -49,6 +49,7 @@ spec:
       policy: {timeout: 90s, retrySafe: true, attempts: 2}
     - name: greet
       workflow: {name: greets}
+  approval: {rules: [{require: NEVER}]}
   script:
     steps:
       - toolCalls:
