@@ -39,6 +39,7 @@ metadata: {name: clerk}
 spec:
   model: scripted:clerk
   limits: {toolCalls: 5}
+  approval: {rules: [{require: NEVER}]}
   tools:
     - name: find
       inputSchema: {type: object, required: [id]}
