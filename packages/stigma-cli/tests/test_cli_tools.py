@@ -39,7 +39,6 @@ metadata: {name: clerk}
 spec:
   model: scripted:clerk
   limits: {toolCalls: 5}
-  approval: {rules: [{require: NEVER}]}
   tools:
     - name: find
       inputSchema: {type: object, required: [id]}
