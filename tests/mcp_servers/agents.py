@@ -28,8 +28,11 @@ from stigma.agent.v1.agent_execution_service_pb2 import (
     WatchAgentExecutionRequest,
 )
 from stigma.agent.v1.agent_pb2 import (
+    APPROVAL_REQUIREMENT_NEVER,
     Agent,
     AgentSpec,
+    ApprovalPolicy,
+    ApprovalRule,
     McpTool,
     Script,
     ScriptStep,
@@ -90,7 +93,9 @@ class McpInstallation:
         steps = [ScriptStep(tool_calls=[_call(*each) for each in answer]) for answer in answers]
         script = Script(steps=[*steps, ScriptStep(text="{results}")])
         tools = [Tool(mcp=McpTool(server=server)) for server in (name, *also)]
-        spec = AgentSpec(model="scripted:x", tools=tools, script=script)
+        rule = ApprovalRule(require=APPROVAL_REQUIREMENT_NEVER)
+        approval = ApprovalPolicy(rules=[rule])
+        spec = AgentSpec(model="scripted:x", tools=tools, script=script, approval=approval)
         agent = Agent(name=name, spec=spec)
         applied = await self.api.agents.ApplyAgent(ApplyAgentRequest(agent=agent))
         return f"{applied.name}@{applied.version}"

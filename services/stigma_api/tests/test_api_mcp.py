@@ -28,9 +28,12 @@ from services.stigma_api.tests.test_api_tool_access import input_of, start
 from services.stigma_orchestrator.tests.mcp_agents import McpServer
 from stigma.agent.v1.agent_execution_service_pb2 import WatchAgentExecutionRequest
 from stigma.agent.v1.agent_pb2 import (
+    APPROVAL_REQUIREMENT_NEVER,
     ActivityTool,
     Agent,
     AgentSpec,
+    ApprovalPolicy,
+    ApprovalRule,
     McpTool,
     Script,
     ScriptStep,
@@ -52,7 +55,9 @@ def mcp(server: str = "fx", *tools: str, prefix: str = "") -> Tool:
 
 
 def agent(*tools: Tool, **fields: Any) -> AgentSpec:
-    return AgentSpec(model="scripted:x", tools=tools, **fields)
+    rule = ApprovalRule(require=APPROVAL_REQUIREMENT_NEVER)
+    approval = ApprovalPolicy(rules=[rule])
+    return AgentSpec(model="scripted:x", tools=tools, approval=approval, **fields)
 
 
 @asynccontextmanager

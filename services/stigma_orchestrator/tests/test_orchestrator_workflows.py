@@ -101,7 +101,7 @@ async def test_an_error_reaches_the_caller_with_its_task(
     )
     result = await caller.result()
     assert result["error"] == "WORKFLOW_EXECUTION_FAILED"
-    assert result["message"] == f"WORKFLOW_ERROR: Broken: it is at {PROBLEM['instance']}"
+    assert result["message"] == f"WORKFLOW_ERROR: Broken: it is (at {PROBLEM['instance']})"
     details = result["details"]
     assert (details["reason"], details["step"]) == ("WORKFLOW_ERROR", PROBLEM["instance"])
     execution = await workflows.outcome(handle)
