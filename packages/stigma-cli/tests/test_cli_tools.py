@@ -47,7 +47,7 @@ spec:
       activity: {type: Hold, taskQueue: QUEUE}
       policy: {timeout: 90s, retrySafe: true, attempts: 2}
     - name: greet
-      workflow: {name: greets}
+      workflow: {name: welcomes}
   approval: {rules: [{require: NEVER}]}
   script:
     steps:
@@ -111,20 +111,20 @@ async def test_calls_are_shown_while_they_run_and_after(
     stigma: Stigma, env: dict[str, str], stack: Stack, tools: Tools, tmp_path: Path
 ) -> None:
     queue = f"{stack.prefix}tools"
-    document = tmp_path / "greets.yaml"
-    document.write_text(CALLING.replace("asks", "greets"))
+    document = tmp_path / "welcomes.yaml"
+    document.write_text(CALLING.replace("asks", "welcomes"))
     await stigma("workflow", "apply", "-f", document, **env)
     applied = await stigma("agent", "apply", "-f", agent_file(tmp_path, queue), **env)
     assert applied.output == "clerk@1 applied\n"
     shown = await stigma("agent", "get", "clerk", **env)
     assert shown.output.splitlines()[2:4] == [
         f"tools:        find (activity Find on {queue}), hold (activity Hold on {queue}; "
-        "timeout 1 min 30 s, retrySafe, attempts 2), greet (workflow greets)",
+        "timeout 1 min 30 s, retrySafe, attempts 2), greet (workflow welcomes)",
         "limits:       toolCalls 5",
     ]
-    kept = await stigma("workflow", "delete", "greets", **env)
+    kept = await stigma("workflow", "delete", "welcomes", **env)
     assert kept.stderr == (
-        "error: will not delete all versions of workflow greets, which agent clerk uses, "
+        "error: will not delete all versions of workflow welcomes, which agent clerk uses, "
         "without --yes\n"
     )
 
