@@ -432,3 +432,22 @@ def test_what_a_later_release_waits_for_is_shown() -> None:
     found = PendingInput(id="new-1-1", execution_id="agent-1")
     found.kind = 99  # type: ignore[assignment]
     assert requested_text(found) == "waits for 99 new-1-1 (stigma inputs get agent-1 new-1-1)"
+
+
+async def test_an_agent_whose_every_call_waits_is_told_of(
+    stigma: Stigma, env_of: Callable[[str], dict[str, str]], tmp_path: Path
+) -> None:
+    text = (
+        "apiVersion: stigma/v1\nkind: Agent\nmetadata: {name: gated}\nspec:\n"
+        "  model: scripted:x\n  tools: [{name: team, agent: {agent: gated}}]\n"
+    )
+    file = tmp_path / "gated.yaml"
+    for rules, expected in (
+        ("", "stigma: gated: each call of its tools waits for a person's approval"),
+        ("  approval: {rules: [{require: NEVER}]}\n", ""),
+    ):
+        file.write_text(text + rules)
+        applied = await stigma("agent", "apply", "-f", file, **env_of("alice"))
+        assert applied.exit_code == Exit.OK
+        assert applied.stderr.startswith(expected)
+        assert bool(applied.stderr) == bool(expected)

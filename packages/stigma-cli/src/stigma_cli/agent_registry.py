@@ -97,8 +97,17 @@ def called_first(found: Sequence[FileDefinition[Agent]]) -> list[FileDefinition[
     return ordered
 
 
+def _approval_warning(agent: Agent) -> str:
+    """Say that every call waits for a person: nobody who has not read so expects it."""
+    asks = any(tool.WhichOneof("kind") not in {"question", "client"} for tool in agent.spec.tools)
+    if not asks or agent.spec.approval.rules:
+        return ""
+    return "each call of its tools waits for a person's approval: spec.approval has no rules"
+
+
 AGENTS: DefinitionKind[Agent] = DefinitionKind(
     kind=Kind.AGENT,
+    warning=_approval_warning,
     read=lambda files: called_first(read_agents(files)),
     apply=lambda api, agent, dry_run: api.call(
         api.agents.ApplyAgent, ApplyAgentRequest(agent=agent, validate_only=dry_run)

@@ -16,7 +16,16 @@ from stigma_cli.connections import Api, open_api
 from stigma_cli.definition_files import FileDefinition
 from stigma_cli.errors import CliError, Exit
 from stigma_cli.options import path_of
-from stigma_cli.output import Format, as_age, as_json, as_time, print_json, print_line, print_table
+from stigma_cli.output import (
+    Format,
+    as_age,
+    as_json,
+    as_time,
+    print_json,
+    print_line,
+    print_note,
+    print_table,
+)
 from stigma_cli.resource_files import D
 from stigma_cli.terminal_text import escape_line
 from stigma_cli.violations import located
@@ -51,6 +60,7 @@ class DefinitionKind(Generic[D]):
         rows: what only this kind has, each by its name.
         body: the name and the text of what it is about, which may be long.
         users: returns the definitions that use the one of a name, for who is asked to delete it.
+        warning: what whoever applies one may not expect; empty for nothing.
     """
 
     kind: Kind
@@ -63,6 +73,7 @@ class DefinitionKind(Generic[D]):
     rows: Callable[[D], list[tuple[str, str]]]
     body: Callable[[D], tuple[str, str]]
     users: Callable[[Api, str], Awaitable[Sequence[str]]] | None = None
+    warning: Callable[[D], str] = lambda _: ""
 
     @property
     def plural(self) -> str:
@@ -114,6 +125,8 @@ async def _apply(
                 unchanged = before is not None and before.version == applied[-1].version
                 done = "is valid" if dry_run else "unchanged" if unchanged else "applied"
                 print_line(f"{definition.name}{version} {done}")
+                if warning := of.warning(definition):
+                    print_note(f"{definition.name}: {warning}")
         if output is Format.JSON:
             print_json({of.plural: [as_json(each) for each in applied]})
 
