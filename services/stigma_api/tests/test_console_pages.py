@@ -373,7 +373,8 @@ async def test_a_stream_sends_only_what_has_changed(api: Api, start: Start, clie
             assert not any(shown.get(name) == part for name, part in parts.items())
             seen.append(parts)
             shown |= parts
-    assert set(seen[0]) == {"summary", "inputs", "timeline", "conversation", "outcome"}
+    names = {"summary", "inputs", "timeline", "conversation", "outcome", "writing"}
+    assert set(seen[0]) == names
     assert len(seen) > 1
 
 

@@ -46,6 +46,7 @@ async def test_activities_need_no_threads(temporal: Client) -> None:
         "end_activation",
         "record_plan",
         "wait_exactly",
+        "evaluate_rules",
         "call_agent",
         "cancel_agent",
         "call_workflow",

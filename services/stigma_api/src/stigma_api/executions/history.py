@@ -193,7 +193,7 @@ class HistoryReader:
             step = facts.ModelCallStarted(*ids, self._model_calls, self._model)
         elif name == CONVERSE and number is not None:
             # One run has one model.
-            request = self._content(attributes.input, ConverseRequest)
+            request = SharedContent(self._client, attributes.input.payloads, ConverseRequest)
             self._model = self._model or (await request.read()).model
             step = facts.ModelCallStarted(*ids, number, self._model, request)
             self._conversing.add(event_id)
