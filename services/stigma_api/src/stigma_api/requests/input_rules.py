@@ -23,10 +23,6 @@ def check_submit(request: SubmitAgentInputRequest) -> None:
     found.require(answer, "answer", "give approve, deny, reply or decline")
     if answer == "approve" and request.approve.arguments_json:
         _json(found, "approve.arguments_json", request.approve.arguments_json, of_object=True)
-    if answer in {"approve", "deny"}:
-        found.require(
-            request.arguments_digest, "arguments_digest", "must be given to answer a call"
-        )
     for name in ("deny", "decline"):
         if answer == name:
             reason = getattr(request, name).reason
