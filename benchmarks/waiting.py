@@ -42,7 +42,7 @@ ANSWERS = 30
 
 @dataclass
 class Waits:
-    """What was measured."""
+    """Figures that were measured."""
 
     waiting: int
     seconds: float

@@ -1,4 +1,4 @@
-"""What the model is told of calls that did not succeed."""
+"""Results that the model is told of calls that did not succeed."""
 
 from __future__ import annotations
 

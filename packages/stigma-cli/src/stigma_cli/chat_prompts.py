@@ -1,4 +1,4 @@
-"""What `stigma chat` asks at the terminal for a pending input, and the answers that it takes."""
+"""Questions that `stigma chat` asks at the terminal for a pending input, and their answers."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Prompt:
 
     @property
     def question(self) -> str:
-        """What is asked."""
+        """Line that asks, with the answers that it takes."""
         return f"[answer in one line, or {_DECLINE} REASON]"
 
     def take(self, line: str) -> SubmitAgentInputRequest | str:
@@ -81,7 +81,7 @@ class ApprovalPrompt(Prompt):
 
     @property
     def question(self) -> str:
-        """What is asked."""
+        """Line that asks, with the answers that it takes."""
         if self._is_editing:
             return "[the arguments as JSON in one line, or nothing to go back]"
         choices = ["y: yes", "n REASON: no"]

@@ -61,7 +61,7 @@ class ExecutionPage:
 
 @dataclass(frozen=True)
 class Inbox:
-    """What a principal may answer."""
+    """Pending inputs that a principal may answer."""
 
     inputs: Sequence[PendingInput]
     """Without details."""

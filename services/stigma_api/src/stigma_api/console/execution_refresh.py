@@ -45,7 +45,7 @@ class Snapshot:
     shown: ExecutionView
     timeline: ExecutionTimeline
     writing: Writing | None = None
-    """What the model has written of its next answer, if the start asked for that."""
+    """Text so far of the model's next answer, if the start asked for that."""
 
     @property
     def is_final(self) -> bool:
@@ -135,7 +135,7 @@ class ExecutionRefresher:
 
 
 class _Changes:
-    """What a watch has told since the last snapshot."""
+    """Changes that a watch has told since the last snapshot."""
 
     def __init__(self) -> None:
         self.answer = PartialAnswer()

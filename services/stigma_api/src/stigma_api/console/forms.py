@@ -1,4 +1,4 @@
-"""What browsers send: forms, and paths to return to."""
+"""Forms that browsers send, and paths to return to."""
 
 from __future__ import annotations
 

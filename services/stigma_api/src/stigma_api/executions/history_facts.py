@@ -103,7 +103,7 @@ class CancelRequested(Fact):
 
 @dataclass(frozen=True)
 class InputsChanged(Fact):
-    """What the execution waits for from people has changed."""
+    """The pending inputs of the execution have changed."""
 
     inputs: Content[PendingInputs]
 

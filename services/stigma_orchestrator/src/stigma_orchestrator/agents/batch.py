@@ -55,7 +55,7 @@ class Batch:
 
     @property
     def problem(self) -> str:
-        """What ends the run, one line: results have filled the history; or ""."""
+        """Reason to end the run, one line: results have filled the history; or ""."""
         if not self._room.is_full:
             return ""
         size = workflow.info().get_current_history_size()

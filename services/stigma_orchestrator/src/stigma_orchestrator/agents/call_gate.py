@@ -34,7 +34,7 @@ from stigma_orchestrator.agents.tool_step import ToolStep
 
 @dataclass(frozen=True)
 class Gates:
-    """What the gates of an execution's calls share."""
+    """State that the gates of an execution's calls share."""
 
     context: StepContext
     inputs: PendingInputs

@@ -24,7 +24,7 @@ class ContextWindow:
         self._shrunk_for = -1
         """Step of the model call for which the conversation was last made smaller."""
         self.compaction = Compaction()
-        """What is left out of the conversation."""
+        """Parts left out of the conversation."""
 
     def note(self, answer: ConverseResponse) -> None:
         """Note the size of the last model call."""

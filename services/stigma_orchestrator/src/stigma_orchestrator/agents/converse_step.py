@@ -36,7 +36,7 @@ class ConverseStep:
     sent: Sequence[str] = ()
     """Messages sent to the execution since the step before."""
     compaction: Compaction = field(default_factory=Compaction)
-    """What of the conversation is left out."""
+    """Parts left out of the conversation."""
 
     async def run(self) -> ConverseResponse:
         """Call the model.

@@ -25,7 +25,7 @@ class NothingLeftError(Exception):
 
 @dataclass(frozen=True)
 class Share:
-    """What an agent that is called may use."""
+    """Part of the caller's budget that a called agent may use."""
 
     limits: AgentLimits
     sub_agents: int

@@ -1,4 +1,4 @@
-"""What comes to a running agent from outside: messages, a request to stop, and repetitions."""
+"""Messages to a running agent, a request to stop, and repeated updates."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ class SubAgentStep(ToolStep):
     """Of the execution that calls."""
     ledger: Ledger
     at_once: int
-    """How many agents the answer calls."""
+    """Number of agents that the answer calls."""
 
     @override
     def begin(self) -> ToolResult | None:

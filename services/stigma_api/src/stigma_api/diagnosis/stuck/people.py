@@ -1,4 +1,4 @@
-"""What an execution waits for from people, as a diagnosis says it: no content."""
+"""Pending inputs of an execution, as a diagnosis names them: no content."""
 
 from __future__ import annotations
 
