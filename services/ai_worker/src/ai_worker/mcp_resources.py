@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from datetime import timedelta
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -31,6 +30,7 @@ from ai_worker.resources import (
     plain_url,
     read_documents,
 )
+from stigma.contracts.globs import matches_any
 from stigma.contracts.limits import DEFAULT_REQUEST_TIMEOUT
 
 _HEADER = r"^[A-Za-z0-9!#$%&'*+.^_`|~-]+$"
@@ -150,10 +150,10 @@ class OAuthClient(Resource):
     client_id: str
     client_secret: SecretStr
     client_auth: Literal["basic", "post"] = "basic"
-    """How the client identifies itself: by a header or by fields of the form."""
+    """Place of the client's name and secret: a header, or fields of the form."""
     scopes: tuple[str, ...] = ()
     resource: str = ""
-    """What tokens are for; empty: the authorization server is not told."""
+    """Resource that tokens are for; empty: the authorization server is not told."""
 
 
 class McpServerResource(Resource):
@@ -180,7 +180,7 @@ class McpServerResource(Resource):
 
     def offers(self, tool: str) -> bool:
         """Return whether agents may use a tool of this name."""
-        return not self.tools or any(fnmatchcase(tool, pattern) for pattern in self.tools)
+        return not self.tools or matches_any(tool, self.tools)
 
 
 def load_mcp_servers(

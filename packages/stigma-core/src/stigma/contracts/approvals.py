@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
-from fnmatch import fnmatchcase
 
 from stigma.agent.v1.agent_pb2 import (
     APPROVAL_REQUIREMENT_ALWAYS,
@@ -14,6 +13,7 @@ from stigma.agent.v1.agent_pb2 import (
     ApprovalRule,
 )
 from stigma.contracts import json_text, limits
+from stigma.contracts.globs import matches_any
 from stigma.internal.v1.execution_pb2 import RULE_VERDICT_FALSE, RULE_VERDICT_TRUE, RuleVerdict
 
 NO_RULE = -1
@@ -26,7 +26,7 @@ def candidates(policy: ApprovalPolicy, tool: str) -> Iterator[tuple[int, Approva
     The last one is for it in any case, unless it has an expression.
     """
     for index, rule in enumerate(policy.rules):
-        if not rule.tools or matches(rule.tools, tool):
+        if not rule.tools or matches_any(tool, rule.tools):
             yield index, rule
             if not rule.when:
                 return
@@ -66,11 +66,6 @@ def rule_at(policy: ApprovalPolicy, index: int) -> ApprovalRule:
 def expires_after(rule: ApprovalRule) -> timedelta:
     """Return how long a call waits for an approval."""
     return rule.expire_after.ToTimedelta() or limits.DEFAULT_INPUT_TIMEOUT
-
-
-def matches(globs: Sequence[str], name: str) -> bool:
-    """Return whether one of the globs is for a name."""
-    return any(fnmatchcase(name, glob) for glob in globs)
 
 
 def digest(arguments_json: str) -> str:

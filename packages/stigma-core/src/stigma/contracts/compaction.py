@@ -5,10 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from stigma.agent.v1.agent_execution_pb2 import ROLE_USER, Message, Part
-from stigma.internal.v1.execution_pb2 import Compaction
+from stigma.internal.v1.execution_pb2 import CarriedState, Compaction
 
 Steps = Iterable[tuple[int, Sequence[Message]]]
 """Messages by step: what was sent before it, the answer, results, and a correction."""
+
+
+def first_step(carried: CarriedState) -> int:
+    """Return the first step that a run adds to what it carries from earlier runs."""
+    return carried.turn.step if carried.HasField("turn") else carried.steps + 1
 
 
 def compacted(

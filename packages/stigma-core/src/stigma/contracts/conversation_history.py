@@ -19,7 +19,7 @@ from stigma.agent.v1.agent_execution_pb2 import Message, ToolCall, ToolResult
 from stigma.agent.v1.agent_pb2 import Tool
 from stigma.contracts import conversation, payloads, pending_inputs, tool_results, tools
 from stigma.contracts.activities import CONVERSE
-from stigma.contracts.compaction import compacted
+from stigma.contracts.compaction import compacted, first_step
 from stigma.contracts.workflows import SUBMIT_INPUT
 from stigma.internal.v1.execution_pb2 import (
     AgentWorkflowInput,
@@ -92,7 +92,7 @@ class ConversationHistory:
             KeyError: a step that this run has no answer of, up to the last event.
         """
         carried = self.request.carried
-        first = carried.turn.step if carried.HasField("turn") else carried.steps + 1
+        first = first_step(carried)
         steps: dict[int, list[Message]] = {}
         last = first
         for item in items:

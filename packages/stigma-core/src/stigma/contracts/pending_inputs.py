@@ -1,4 +1,4 @@
-"""What agents wait for from people, and what becomes of a call by the answer."""
+"""Inputs that agents wait for from people, and the result that an answer gives a call."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from stigma.agent.v1.agent_execution_pb2 import (
 from stigma.agent.v1.agent_execution_service_pb2 import InputAnswer
 from stigma.agent.v1.agent_pb2 import Tool
 from stigma.contracts import json_text, limits, tools
-from stigma.contracts.tool_results import cut
+from stigma.contracts.tool_results import cut, result_of
 
 MEMO = "pending_inputs"
 """Key of the memo of an execution's workflow that holds what it waits for."""
@@ -121,34 +121,34 @@ def of_answer(call: ToolCall, tool: Tool, answer: InputAnswer) -> ToolResult:
     if answer.HasField("json"):
         value = json_text.parse(answer.json)
         text = value if isinstance(value, str) else answer.json
-    return _result(call, TOOL_OUTCOME_OK, text, tools.Policy.of(tool).max_result_bytes)
+    return result_of(call, TOOL_OUTCOME_OK, text, tools.Policy.of(tool).max_result_bytes)
 
 
 def of_denial(call: ToolCall, reason: str) -> ToolResult:
     """Return the result of a call that was not approved."""
     why = f" They say: {reason}" if reason else ""
     text = f"The call was not made: a person denied it.{why}"
-    return _result(call, TOOL_OUTCOME_REFUSED, text, limits.MAX_TOOL_ERROR_BYTES)
+    return result_of(call, TOOL_OUTCOME_REFUSED, text, limits.MAX_TOOL_ERROR_BYTES)
 
 
 def of_rule(call: ToolCall) -> ToolResult:
     """Return the result of a call that a rule of the agent refuses."""
     text = "The call was not made: a rule of this agent does not allow it."
-    return _result(call, TOOL_OUTCOME_REFUSED, text, limits.MAX_TOOL_ERROR_BYTES)
+    return result_of(call, TOOL_OUTCOME_REFUSED, text, limits.MAX_TOOL_ERROR_BYTES)
 
 
 def of_large_schema(call: ToolCall) -> ToolResult:
     """Return the result of a question whose schema is too large."""
     most = limits.MAX_QUESTION_SCHEMA_BYTES
     text = f"Nobody was asked: the schema of the answer may have {most} bytes."
-    return _result(call, TOOL_OUTCOME_REFUSED, text, limits.MAX_TOOL_ERROR_BYTES)
+    return result_of(call, TOOL_OUTCOME_REFUSED, text, limits.MAX_TOOL_ERROR_BYTES)
 
 
 def of_decline(call: ToolCall, reason: str) -> ToolResult:
     """Return the result of a call that nobody will answer."""
     why = f" They say: {reason}" if reason else ""
     text = f"Nobody will answer.{why}"
-    return _result(call, TOOL_OUTCOME_NOT_RUN, text, limits.MAX_TOOL_ERROR_BYTES)
+    return result_of(call, TOOL_OUTCOME_NOT_RUN, text, limits.MAX_TOOL_ERROR_BYTES)
 
 
 def of_expiry(call: ToolCall, kind: PendingInputKind.ValueType) -> ToolResult:
@@ -162,7 +162,7 @@ def of_expiry(call: ToolCall, kind: PendingInputKind.ValueType) -> ToolResult:
         # Who was shown the call may have run it, and not have said so.
         outcome = TOOL_OUTCOME_UNKNOWN
         text = "Nobody reported a result in time. The call may have happened."
-    return _result(call, outcome, text, limits.MAX_TOOL_ERROR_BYTES)
+    return result_of(call, outcome, text, limits.MAX_TOOL_ERROR_BYTES)
 
 
 def edited(call: ToolCall, arguments_json: str) -> ToolCall:
@@ -180,16 +180,3 @@ def told_of_edit(result: ToolResult, arguments_json: str) -> ToolResult:
     told.CopyFrom(result)
     told.content = f"[A person changed the arguments of this call: {shown}]\n{result.content}"
     return told
-
-
-def _result(
-    call: ToolCall, outcome: ToolOutcome.ValueType, text: str, max_bytes: int
-) -> ToolResult:
-    content, truncated = cut(text, max_bytes)
-    return ToolResult(
-        call_id=call.call_id,
-        name=call.name,
-        outcome=outcome,
-        content=content,
-        truncated=truncated,
-    )

@@ -58,7 +58,7 @@ def of_success(call: ToolCall, tool: Tool, payload: Payload | None) -> ToolResul
         return _of_mcp_server(call, payload)
     if tool.HasField("agent") and payload is not None:
         output = payloads.from_raw(RawValue(payload), AgentExecution).status.output
-        return _result(call, TOOL_OUTCOME_OK, output.json or output.text, max_bytes)
+        return result_of(call, TOOL_OUTCOME_OK, output.json or output.text, max_bytes)
     return of_payload(call, payload, max_bytes)
 
 
@@ -71,15 +71,15 @@ def of_payload(call: ToolCall, payload: Payload | None, max_bytes: int) -> ToolR
         max_bytes: of the content.
     """
     if payload is None:
-        return _result(call, TOOL_OUTCOME_OK, "", max_bytes)
+        return result_of(call, TOOL_OUTCOME_OK, "", max_bytes)
     encoding = payload.metadata.get("encoding", b"")
     if encoding == _NOTHING:
-        return _result(call, TOOL_OUTCOME_OK, "", max_bytes)
+        return result_of(call, TOOL_OUTCOME_OK, "", max_bytes)
     if encoding not in _JSON:
         name = encoding.decode(errors="replace")[:80]
         text = f"The call succeeded, but its result is encoded {name!r}, which cannot be read."
-        return _result(call, TOOL_OUTCOME_ERROR, text, max_bytes)
-    return _result(call, TOOL_OUTCOME_OK, _text(payload.data), max_bytes)
+        return result_of(call, TOOL_OUTCOME_ERROR, text, max_bytes)
+    return result_of(call, TOOL_OUTCOME_OK, _text(payload.data), max_bytes)
 
 
 def of_failure(call: ToolCall, tool: Tool, error: BaseException) -> ToolResult:
@@ -94,18 +94,18 @@ def of_failure(call: ToolCall, tool: Tool, error: BaseException) -> ToolResult:
         error = error.__cause__ or error
     outcome, text = _of_cause(tool, error)
     max_bytes = tools.Policy.of(tool).max_result_bytes
-    return _result(call, outcome, text, min(max_bytes, limits.MAX_TOOL_ERROR_BYTES))
+    return result_of(call, outcome, text, min(max_bytes, limits.MAX_TOOL_ERROR_BYTES))
 
 
 def of_limit(call: ToolCall, reason: str, message: str) -> ToolResult:
     """Return the result of a call that was not made, since a limit does not allow it."""
     text = f"{reason}: {message} {_HAS_NOT_HAPPENED}"
-    return _result(call, TOOL_OUTCOME_NOT_RUN, text, limits.MAX_TOOL_ERROR_BYTES)
+    return result_of(call, TOOL_OUTCOME_NOT_RUN, text, limits.MAX_TOOL_ERROR_BYTES)
 
 
 def of_refusal(call: ToolCall, problem: str) -> ToolResult:
     """Return the result of a call that is not made."""
-    return _result(call, TOOL_OUTCOME_REFUSED, problem, limits.MAX_TOOL_ERROR_BYTES)
+    return result_of(call, TOOL_OUTCOME_REFUSED, problem, limits.MAX_TOOL_ERROR_BYTES)
 
 
 def started_before(call: ToolCall) -> ToolResult:
@@ -113,13 +113,13 @@ def started_before(call: ToolCall) -> ToolResult:
     text = (
         "A workflow of this call exists already. The call may have happened. It was not repeated."
     )
-    return _result(call, TOOL_OUTCOME_UNKNOWN, text, limits.MAX_TOOL_ERROR_BYTES)
+    return result_of(call, TOOL_OUTCOME_UNKNOWN, text, limits.MAX_TOOL_ERROR_BYTES)
 
 
 def left_open(call: ToolCall) -> ToolResult:
     """Return the result of a call that had not ended when its execution did."""
     text = "The call was cancelled: its execution ended. It may have happened."
-    return _result(call, TOOL_OUTCOME_CANCELLED, text, limits.MAX_TOOL_ERROR_BYTES)
+    return result_of(call, TOOL_OUTCOME_CANCELLED, text, limits.MAX_TOOL_ERROR_BYTES)
 
 
 def _of_cause(tool: Tool, error: BaseException) -> tuple[ToolOutcome.ValueType, str]:
@@ -228,9 +228,10 @@ def _text(data: bytes) -> str:
     return text
 
 
-def _result(
+def result_of(
     call: ToolCall, outcome: ToolOutcome.ValueType, text: str, max_bytes: int
 ) -> ToolResult:
+    """Return the result of a call with a text of at most so many bytes."""
     content, truncated = cut(text, max_bytes)
     return ToolResult(
         call_id=call.call_id,

@@ -6,7 +6,6 @@ import hashlib
 import hmac
 from collections.abc import Iterable, Sequence
 from enum import StrEnum
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,6 +14,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from stigma.contracts.executions import Kind
+from stigma.contracts.globs import matches_any
 from stigma_api import errors
 
 
@@ -102,7 +102,7 @@ class Principal(BaseModel):
     def may_use(self, kind: Kind, name: str) -> bool:
         """Return whether the agent or workflow of this name is within reach."""
         globs = self.agents if kind is Kind.AGENT else self.workflows
-        return self.is_admin or any(fnmatchcase(name, glob) for glob in globs)
+        return self.is_admin or matches_any(name, globs)
 
     def require_use(self, kind: Kind, name: str) -> None:
         """Raise PERMISSION_DENIED unless the agent or workflow of this name is within reach."""

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
-from fnmatch import fnmatchcase
 
 from stigma.agent.v1.agent_pb2 import Agent, AgentSpec, McpToolDefinition, Tool
 from stigma.contracts.executions import Kind
+from stigma.contracts.globs import matches_any
 from stigma.contracts.task_queues import TaskQueues
 from stigma.workflow.v1.workflow_pb2 import Workflow
 from stigma_api import errors
@@ -57,7 +57,7 @@ class ToolPlaces:
                 case "workflow" if not tool.workflow.name:
                     self._queue(found, f"{here}.workflow.task_queue", tool.workflow.task_queue)
                 case "nexus":
-                    allowed = _matches(tool.nexus.endpoint, self._nexus_endpoints)
+                    allowed = matches_any(tool.nexus.endpoint, self._nexus_endpoints)
                     problem = "the operator allows tools no such endpoint"
                     found.require(allowed, f"{here}.nexus.endpoint", problem)
         found.raise_if_any()
@@ -66,7 +66,7 @@ class ToolPlaces:
         if queue in self._own or queue.startswith(_TEMPORALS):
             found.add(at, "is a task queue of Stigma or Temporal itself")
         else:
-            allowed = _matches(queue, self._task_queues)
+            allowed = matches_any(queue, self._task_queues)
             found.require(allowed, at, "the operator allows tools no such task queue")
 
 
@@ -171,7 +171,3 @@ def _workflow_ids(agent: AgentSpec) -> Iterator[tuple[str, str]]:
     for tool in agent.tools:
         if tool.HasField("workflow") and tool.workflow.name:
             yield tool.name, tool.workflow.name
-
-
-def _matches(name: str, globs: Iterable[str]) -> bool:
-    return any(fnmatchcase(name, glob) for glob in globs)

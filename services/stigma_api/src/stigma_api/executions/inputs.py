@@ -1,4 +1,4 @@
-"""What agents' executions wait for from people: listed, and answered; and messages to them."""
+"""Pending inputs of agents' executions, listed and answered; and messages to executions."""
 
 from __future__ import annotations
 
@@ -32,8 +32,9 @@ from stigma.agent.v1.agent_execution_service_pb2 import (
     SendAgentMessageResponse,
     SubmitAgentInputRequest,
 )
-from stigma.contracts import approvals, json_text, limits, pending_inputs
+from stigma.contracts import json_text, limits, pending_inputs
 from stigma.contracts.executions import Kind
+from stigma.contracts.globs import matches_any
 from stigma.contracts.workflows import AgentWorkflow, UpdateRefusal
 from stigma.internal.v1.execution_pb2 import PendingInputs, SendMessage, SubmitInput
 from stigma_api import errors
@@ -294,7 +295,7 @@ def _may_answer(principal: Principal, execution: AgentExecution, found: PendingI
     is_own = principal.may(Action.EXECUTIONS_START) and principal.may_see(owner)
     if (is_approval or not is_own) and not principal.may_answer(_agent_of(execution)):
         return False
-    if found.approvers and not approvals.matches(found.approvers, principal.name):
+    if found.approvers and not matches_any(principal.name, found.approvers):
         return False
     return not (found.not_starter and owner == principal.name)
 

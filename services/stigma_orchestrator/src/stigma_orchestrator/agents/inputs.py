@@ -1,4 +1,4 @@
-"""What an execution waits for from people: shown in its memo, answered by updates."""
+"""Pending inputs of an execution: shown in its memo, answered by updates."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from stigma.agent.v1.agent_execution_pb2 import (
     PendingInput,
 )
 from stigma.contracts import approvals, pending_inputs, search_attributes
+from stigma.contracts.globs import matches_any
 from stigma.contracts.workflows import UpdateRefusal
 from stigma.internal.v1.execution_pb2 import PendingInputs as PendingInputsMemo
 from stigma.internal.v1.execution_pb2 import SubmitInput
@@ -114,7 +115,7 @@ class PendingInputs:
         if found.not_starter and submitted.principal == self._principal:
             message = "who started the execution may not answer this"
             raise refusal(UpdateRefusal.SELF_APPROVAL, message)
-        if found.approvers and not approvals.matches(found.approvers, submitted.principal):
+        if found.approvers and not matches_any(submitted.principal, found.approvers):
             message = f"{submitted.principal} is not among those that may answer this"
             raise refusal(UpdateRefusal.NOT_AN_APPROVER, message)
         answer = request.WhichOneof("answer") or ""

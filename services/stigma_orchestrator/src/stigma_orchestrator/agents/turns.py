@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from stigma.agent.v1.agent_execution_pb2 import Message, ToolResult
 from stigma.contracts import conversation
-from stigma.contracts.compaction import compacted
+from stigma.contracts.compaction import compacted, first_step
 from stigma.internal.v1.execution_pb2 import (
     AgentWorkflowInput,
     Compaction,
@@ -36,7 +36,7 @@ class Turns:
         self._task = conversation.task_message(request.spec)
         carried = request.carried
         self._carried = carried.messages
-        self._first = carried.turn.step if carried.HasField("turn") else carried.steps + 1
+        self._first = first_step(carried)
         self._turns: list[Turn] = []
 
     @property
