@@ -16,6 +16,7 @@ from temporalio.client import WorkflowFailureError
 from tests.integration.callers import Job, PythonCaller
 from tests.integration.installation import Installation
 from tests.stack.faults import Fail, FaultProxy
+from tests.stack.waiting import eventually
 
 # So that a range of some seconds has several.
 _PAUSE_SECONDS = 0.5
@@ -146,5 +147,6 @@ async def _not_left_over(site: Installation, execution_id: str) -> AsyncIterator
     try:
         yield
     except asyncio.CancelledError:
+        await eventually(lambda: site.exists(execution_id), what="the start by its caller")
         await site.cancel(execution_id)
         raise
