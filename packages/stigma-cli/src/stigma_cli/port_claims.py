@@ -42,9 +42,16 @@ def _holder_of(port: int) -> str:
         return ""
     for process in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):  # of another user, or gone
-            if any(str(each.readlink()) in sockets for each in (process / "fd").iterdir()):
+            if not sockets.isdisjoint(_files_of(process)):
                 return f"{_program(process)} (process {process.name})"
     return ""
+
+
+def _files_of(process: Path) -> Iterator[str]:
+    """Yield what a process has open."""
+    for each in (process / "fd").iterdir():
+        with suppress(FileNotFoundError):  # closed meanwhile
+            yield str(each.readlink())
 
 
 def _inodes(port: int) -> Iterator[str]:
