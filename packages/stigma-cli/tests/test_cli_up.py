@@ -11,9 +11,11 @@ import signal
 import socket
 import stat
 import sys
+import threading
 import urllib.request
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,7 @@ import pytest
 
 from stigma_cli.devserver import free_ports
 from stigma_cli.errors import CliError
+from stigma_cli.port_claims import taken_text
 from stigma_cli.service_process import ServiceProcess
 from stigma_cli.stack import SERVICES, Ports, Stack
 from stigma_cli.state_directory import LEAST_ROOM
@@ -91,7 +94,7 @@ def write_untrusted_checkout(directory: Path) -> None:
     (directory / "temporalio/temporal.toml").write_text(PROFILE)
 
 
-async def test_up_serves_until_a_service_dies(temporal_binary: Path, tmp_path: Path) -> None:
+async def test_up_serves_until_temporal_ends(temporal_binary: Path, tmp_path: Path) -> None:
     tmp_path = tmp_path / "feature%2Flogin?a=b"
     tmp_path.mkdir()
     write_untrusted_checkout(tmp_path)
@@ -120,10 +123,15 @@ async def test_up_serves_until_a_service_dies(temporal_binary: Path, tmp_path: P
             assert second.returncode == 1
             assert errors.decode().startswith("error: another `stigma up` runs in .stigma\n")
         os.kill(told["services"]["ai_worker"]["pid"], signal.SIGKILL)
+        assert process.stderr is not None
+        restarted = (await process.stderr.readuntil(b"ai_worker is ready again")).decode()
+        assert "ai_worker was killed (SIGKILL); it starts again in 500 ms\n" in restarted
+        os.kill(temporal_of(process), signal.SIGKILL)
         _, errors = await process.communicate()
     assert process.returncode == 1
-    assert "error: ai_worker was killed (SIGKILL)" in errors.decode()
-    assert "the end of .stigma/ai_worker.log:" in errors.decode()
+    assert "error: Temporal's dev server ended" in errors.decode()
+    log = (tmp_path / ".stigma" / "ai_worker.log").read_text()
+    assert log.count('"event": "ready"') == 2, "nothing of the first run is lost"
     for service in told["services"].values():
         with pytest.raises(ProcessLookupError):
             os.kill(service["pid"], 0)
@@ -241,6 +249,30 @@ def test_a_taken_port_is_named_before_anything_starts(tmp_path: Path, place: int
         assert "--free-ports" in refused.value.hint
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_the_holder_of_a_port_is_found_while_it_opens_and_closes_files() -> None:
+    before = [os.open(os.devnull, os.O_RDONLY) for _ in range(100)]
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        for each in before:  # numbers below the socket's, which are used from now on
+            os.close(each)
+        done = threading.Event()
+        with ThreadPoolExecutor(1) as other:
+            opening = other.submit(_open_and_close, done)
+            texts = {taken_text(taken.getsockname()[1]) for _ in range(20)}
+            done.set()
+            opening.result()
+    [text] = texts
+    assert f"(process {os.getpid()})" in text
+
+
+def _open_and_close(done: threading.Event) -> None:
+    while not done.is_set():
+        for each in [os.open(os.devnull, os.O_RDONLY) for _ in range(100)]:
+            os.close(each)
+
+
 def test_a_port_is_not_given_twice(tmp_path: Path) -> None:
     stack = Stack(tmp_path, Ports(api=7400, console=7400), temporal=("elsewhere:7233", "default"))
     with pytest.raises(CliError, match="7400 is given to both stigma_api and the console"):
@@ -312,6 +344,27 @@ async def test_the_demo_shows_a_whole_hand_off(temporal_binary: Path) -> None:
     path = [steps.index(each) for each in ("ACKNOWLEDGED", "DELIVERED", "RESUMED")]
     assert path == sorted(path)
     assert steps.count("MODEL_CALL") == 2
+
+
+async def test_the_demo_survives_kills_in_the_middle_of_a_model_call(temporal_binary: Path) -> None:
+    env = environment(temporal_binary)
+    async with stigma("demo", "--kill", "-o", "json", env=env, cwd=ROOT) as process:
+        out, errors = await process.communicate()
+    assert process.returncode == 0, errors.decode()
+    for name in ("ai_worker", "stigma_orchestrator"):
+        assert f"{name} was killed (SIGKILL); it starts again in 500 ms" in errors.decode()
+        assert f"{name} is ready again" in errors.decode()
+    shown = json.loads(out)
+    assert "SQL" in shown["output"]["security"]
+    assert [each["phase"] for each in shown["timelines"]] == ["COMPLETED"] * 2
+    calls = [
+        entry.get("attempt", 1)
+        for each in shown["timelines"]
+        for entry in each["entries"]
+        if entry["step"] == "TIMELINE_STEP_MODEL_CALL"
+    ]
+    assert len(calls) == 4
+    assert 2 in calls, "a call that was under way was made again"
 
 
 async def test_the_demo_is_live_on_a_terminal_and_uses_a_real_model_when_there_is_a_key(

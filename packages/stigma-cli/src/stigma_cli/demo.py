@@ -14,7 +14,9 @@ from typing import Annotated, Any
 import typer
 from temporalio.client import Client, WorkflowHandle
 
+from stigma.agent.v1.agent_execution_service_pb2 import WatchAgentExecutionResponse
 from stigma.agent.v1.agent_pb2 import Agent
+from stigma.contracts.executions import Kind
 from stigma.contracts.payloads import DATA_CONVERTER
 from stigma.contracts.task_queues import TaskQueues
 from stigma.diagnosis.v1.diagnosis_service_pb2 import ExecutionTimeline
@@ -24,17 +26,21 @@ from stigma_cli.connections import Api, open_api
 from stigma_cli.definition_files import read_agents
 from stigma_cli.documents import document_name
 from stigma_cli.errors import CliError, Exit
-from stigma_cli.execution_calls import ended_execution
+from stigma_cli.execution_calls import ended_execution, events, list_executions
 from stigma_cli.execution_timeline import get_timeline, print_timeline
-from stigma_cli.output import Format, Output, as_json, print_json, print_line
+from stigma_cli.output import Format, Output, as_json, print_json, print_line, print_note
 from stigma_cli.progress import follow
 from stigma_cli.resource_files import read_text
 from stigma_cli.runs import read_input, result, start, trace
 from stigma_cli.stack import Ports, Stack
 from stigma_cli.state_directory import no_file
+from stigma_cli.supervision import Supervisor
 from stigma_cli.up import print_status, started, until_stopped
 
 DEFAULT_MODEL = "gpt-5-mini"
+
+_VICTIMS = ("stigma_orchestrator", "ai_worker")
+_POLL_SECONDS = 0.1
 
 _PROVIDERS = """\
 apiVersion: stigma/v1
@@ -57,6 +63,12 @@ def demo(
     keep: Annotated[
         bool, typer.Option("--keep-logs", help="Keep the services' logs, and say where.")
     ] = False,
+    kill: Annotated[
+        bool,
+        typer.Option(
+            "--kill", help="Kill the orchestrator and the AI worker in the middle of a model call."
+        ),
+    ] = False,
     output: Output = Format.TEXT,
 ) -> None:
     """Run the code review example, with all it needs, and stop.
@@ -71,7 +83,7 @@ def demo(
         hint = "set TMPDIR to a directory with room"
         raise CliError(str(error.strerror), hint, code=Exit.USAGE) from None
     try:
-        ended = asyncio.run(until_stopped(_demo(chosen, directory, output)))
+        ended = asyncio.run(until_stopped(_demo(chosen, directory, kill, output)))
     finally:
         if keep:
             print_status(f"logs are in {directory}")
@@ -111,13 +123,15 @@ class Example:
         )
 
 
-async def _demo(example: Example, directory: Path, output: Format) -> None:
+async def _demo(example: Example, directory: Path, kill: bool, output: Format) -> None:
     stack = Stack(directory, Ports.free(), environment=_environment(directory))
     async with started(stack):
         if output is Format.TEXT:
             print_line(f"Console: {stack.console_url}")
             print_line(f"Temporal's UI: {stack.ui_url}")
-        outcome, timelines = await stack.while_up(_review(stack, example, output))
+        supervisor = Supervisor(stack.services, print_note) if kill else None
+        review = _review(stack, example, output, supervisor)
+        outcome, timelines = await stack.while_up(review, supervisor)
     if output is Format.JSON:
         print_json({"output": outcome, "timelines": [as_json(each) for each in timelines]})
         return
@@ -128,7 +142,7 @@ async def _demo(example: Example, directory: Path, output: Format) -> None:
 
 
 async def _review(
-    stack: Stack, example: Example, output: Format
+    stack: Stack, example: Example, output: Format, supervisor: Supervisor | None
 ) -> tuple[Any, list[ExecutionTimeline]]:
     client = await Client.connect(
         stack.temporal_address, namespace=stack.namespace, data_converter=DATA_CONVERTER
@@ -141,12 +155,29 @@ async def _review(
         handle = await start(
             client, example.name, example.document, example.input, queue=TaskQueues().engine
         )
-        if output is Format.TEXT:
-            async with agent_calls(handle, stack.api_address) as agents:
-                outcome = await follow(handle, agents)
-        else:
-            outcome = await result(handle)
+        async with asyncio.TaskGroup() as tasks:
+            if supervisor is not None:
+                tasks.create_task(_kill_in_mid_call(api, stack, supervisor))
+            outcome = await _outcome(stack, handle, output)
         return outcome, [await _timeline(api, each) for each in await _executions(handle)]
+
+
+async def _outcome(stack: Stack, handle: WorkflowHandle[Any, Any], output: Format) -> Any:
+    if output is Format.JSON:
+        return await result(handle)
+    async with agent_calls(handle, stack.api_address) as agents:
+        return await follow(handle, agents)
+
+
+async def _kill_in_mid_call(api: Api, stack: Stack, supervisor: Supervisor) -> None:
+    """Kill what runs agents and calls models, as soon as an agent's first model call has begun."""
+    while not (found := (await list_executions(api, Kind.AGENT, "", 1))[0]):  # noqa: ASYNC110 - only the API knows
+        await asyncio.sleep(_POLL_SECONDS)
+    async for event in events(api, found[0].id):
+        if isinstance(event, WatchAgentExecutionResponse) and event.HasField("model_call_started"):
+            break
+    victims = [each for each in stack.services if each.name in _VICTIMS]
+    await asyncio.gather(*(supervisor.kill(each) for each in victims))
 
 
 async def _executions(handle: WorkflowHandle[Any, Any]) -> list[str]:

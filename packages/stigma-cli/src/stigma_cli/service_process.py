@@ -38,8 +38,8 @@ class ServiceProcess:
         return self._process.pid if self._process is not None else None
 
     async def start(self) -> None:
-        """Start the process; `wait_ready` waits until it serves."""
-        with open_private(self.log) as output:
+        """Start the process, again if it has ended; `wait_ready` waits until it serves."""
+        with open_private(self.log, more=self._process is not None) as output:
             self._process = await asyncio.create_subprocess_exec(
                 *bound_to_parent(python_module(self.name)),
                 stdin=asyncio.subprocess.DEVNULL,
@@ -79,6 +79,12 @@ class ServiceProcess:
         if process is None or process.returncode is not None:
             return
         await ProcessGroup(process).stop(_STOP_TIMEOUT)
+
+    async def kill(self) -> None:
+        """End the process by SIGKILL, as a crash would."""
+        process = self._process
+        if process is not None and process.returncode is None:
+            await ProcessGroup(process).kill()
 
     def ended_error(self) -> CliError:
         """Return the error of a process that ended by itself."""

@@ -16,6 +16,7 @@ from stigma_cli.errors import CliError, Exit
 from stigma_cli.port_claims import claim_port, taken_text
 from stigma_cli.service_process import HOST, ServiceProcess
 from stigma_cli.state_directory import FREE_ROOM, claim, is_full, no_file, registry_url
+from stigma_cli.supervision import Supervisor
 
 SERVICES = ("stigma_api", "stigma_orchestrator", "ai_worker", "zigflow_worker")
 
@@ -98,6 +99,15 @@ class Stack:
         """Temporal's web UI, when the dev server is ours."""
         return None if self._temporal else f"http://{HOST}:{self.ports.temporal_ui}"
 
+    @property
+    def variables(self) -> dict[str, str]:
+        """The variables of an environment whose commands and workers reach it."""
+        return {
+            "STIGMA_API_ADDRESS": self.api_address,
+            "TEMPORAL_ADDRESS": self.temporal_address,
+            "TEMPORAL_NAMESPACE": self.namespace,
+        }
+
     def claim(self) -> None:
         """Make the directory and the ports ours, before anything starts.
 
@@ -145,14 +155,14 @@ class Stack:
         """The dev server's output, when it is ours."""
         return None if self._temporal else self.directory / "temporal.log"
 
-    async def while_up(self, work: Awaitable[T]) -> T:
-        """Await some work as long as every process runs.
+    async def while_up(self, work: Awaitable[T], supervisor: Supervisor | None = None) -> T:
+        """Await some work as long as every process runs, as `wait_failed` waits.
 
         Raises:
             CliError: one ended by itself.
         """
         working = asyncio.ensure_future(work)
-        failing = asyncio.create_task(self.wait_failed())
+        failing = asyncio.create_task(self.wait_failed(supervisor))
         try:
             await asyncio.wait([working, failing], return_when=asyncio.FIRST_COMPLETED)
             if working.done():
@@ -161,18 +171,27 @@ class Stack:
         finally:
             working.cancel()
             failing.cancel()
+            await asyncio.wait([working, failing])
 
-    async def wait_failed(self) -> CliError:
-        """Wait until a process ends by itself; return its error."""
-        ends = {asyncio.create_task(each.wait()): each.ended_error for each in self.services}
+    async def wait_failed(self, supervisor: Supervisor | None = None) -> CliError:
+        """Wait until a process ends by itself; return its error.
+
+        Args:
+            supervisor: starts services again; only one that it gives up counts then.
+        """
+        if supervisor is not None:
+            ends = [asyncio.create_task(supervisor.run())]
+        else:
+            ends = [asyncio.create_task(_end_of(each)) for each in self.services]
         if self._server is not None:
-            ends[asyncio.create_task(self._server.wait())] = self._temporal_ended
+            ends.append(asyncio.create_task(self._end_of_temporal(self._server)))
         try:
             done, _ = await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
-            return ends[done.pop()]()
+            return done.pop().result()
         finally:
-            for task in ends:
-                task.cancel()
+            for each in ends:
+                each.cancel()
+            await asyncio.wait(ends)
 
     async def stop(self) -> None:
         """Stop the services, then Temporal."""
@@ -209,7 +228,8 @@ class Stack:
         except OSError as error:
             raise no_file(error, self.directory) from None
 
-    def _temporal_ended(self) -> CliError:
+    async def _end_of_temporal(self, server: DevServer) -> CliError:
+        await server.wait()
         return CliError("Temporal's dev server ended", f"see {self.temporal_log}")
 
     def _service(self, name: str) -> ServiceProcess:
@@ -233,3 +253,8 @@ class Stack:
             "STIGMA_CONSOLE_PORT": str(self.ports.console),
         }
         return ServiceProcess(name, admin_port, self.directory / f"{name}.log", environment)
+
+
+async def _end_of(service: ServiceProcess) -> CliError:
+    await service.wait()
+    return service.ended_error()

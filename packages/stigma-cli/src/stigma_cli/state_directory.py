@@ -35,11 +35,11 @@ _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _OURS = ("lock", "*.log", "registry.db*", "temporal.db*")
 
 
-def open_private(path: Path) -> IO[bytes]:
-    """Open a file anew for writing, readable for its owner alone."""
+def open_private(path: Path, *, more: bool = False) -> IO[bytes]:
+    """Open a file for writing, readable for its owner alone: anew, or to add `more`."""
     path.touch(FILE_MODE)
     path.chmod(FILE_MODE)
-    return path.open("wb")
+    return path.open("ab" if more else "wb")
 
 
 def claim(directory: Path, claims: ExitStack) -> None:

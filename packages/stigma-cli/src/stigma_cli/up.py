@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shlex
 import signal
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,6 +21,7 @@ from stigma_cli.output import Format, Output, print_json_line, print_line, print
 from stigma_cli.service_process import HOST, ServiceProcess
 from stigma_cli.setup import set_up
 from stigma_cli.stack import Ports, Stack
+from stigma_cli.supervision import Supervisor
 
 
 def up(
@@ -44,12 +47,19 @@ def up(
     keep: Annotated[
         bool, typer.Option("--keep", help="Keep Temporal's data in the directory.")
     ] = False,
+    chaos: Annotated[
+        bool, typer.Option("--chaos", help="Kill one of the services at random, now and then.")
+    ] = False,
+    chaos_interval: Annotated[
+        float, typer.Option(metavar="SECONDS", min=1, help="How often --chaos kills one.")
+    ] = 5,
     output: Output = Format.TEXT,
 ) -> None:
     """Start Temporal and the four services, and stop them on Ctrl-C.
 
-    With TEMPORAL_ADDRESS set, that server is used (and set up) instead of a dev server. Exits 1
-    when a service ends by itself.
+    A service that ends by itself is started again. With TEMPORAL_ADDRESS set, that server is used
+    (and set up) instead of a dev server. Exits 1 when a service does not start any more, or the dev
+    server ends.
     """
     stack = Stack(
         directory,
@@ -59,7 +69,8 @@ def up(
         temporal=_running_temporal(),
         keep=keep,
     )
-    asyncio.run(until_stopped(_serve(stack, output)))
+    pause = timedelta(seconds=chaos_interval) if chaos else None
+    asyncio.run(until_stopped(_serve(stack, output, pause)))
 
 
 @asynccontextmanager
@@ -119,10 +130,13 @@ async def _set_up() -> None:
         print_note(f"namespace {done.namespace}: {done.advice}")
 
 
-async def _serve(stack: Stack, output: Format) -> None:
+async def _serve(stack: Stack, output: Format, chaos: timedelta | None) -> None:
     async with started(stack, setup=stack.ui_url is None):
         _print_ready(stack, output)
-        raise await stack.wait_failed()
+        supervisor = Supervisor(stack.services, print_note)
+        if chaos is not None:
+            await stack.while_up(supervisor.kill_at_random(chaos), supervisor)
+        raise await stack.wait_failed(supervisor)
 
 
 def _print_ready(stack: Stack, output: Format) -> None:
@@ -151,6 +165,9 @@ def _print_ready(stack: Stack, output: Format) -> None:
     print_line(f"Console: {stack.console_url}")
     if stack.ui_url:
         print_line(f"Temporal's UI: {stack.ui_url}")
+    print_line("From another terminal:")
+    for name, value in stack.variables.items():
+        print_line(f"  export {name}={shlex.quote(value)}")
     print_line("Ctrl-C stops everything.")
 
 
