@@ -18,12 +18,12 @@ from stigma.agent.v1.agent_service_pb2 import (
 from stigma.contracts import sub_agents
 from stigma.contracts.executions import Kind
 from stigma.contracts.tools import stands_for
-from stigma_cli import definitions
+from stigma_cli import agent_ask, definitions
 from stigma_cli.definition_files import FileDefinition, read_agents
 from stigma_cli.definitions import DefinitionKind, DryRun, Files, Yes
 from stigma_cli.output import Format, Output, as_duration
 
-app = typer.Typer(help="Register, show and delete agents.", no_args_is_help=True)
+app = typer.Typer(help="Register, show, ask and delete agents.", no_args_is_help=True)
 
 
 def _tool_text(agent: Agent, tool: Tool) -> str:
@@ -166,3 +166,6 @@ def delete(
 ) -> None:
     """Delete all versions of an agent. Running executions keep theirs."""
     definitions.delete(AGENTS, name, output, yes=yes)
+
+
+app.command()(agent_ask.ask)

@@ -25,7 +25,7 @@ from stigma_cli.execution_calls import (
     get_execution,
     list_executions,
 )
-from stigma_cli.execution_text import definition_id, describe, rows, took
+from stigma_cli.execution_text import definition_id, describe, outcome, rows, took
 from stigma_cli.execution_timeline import timeline
 from stigma_cli.input_calls import stop_after_step
 from stigma_cli.live_text import live_text
@@ -192,6 +192,22 @@ async def goes_on_when_interrupted(execution_id: str) -> AsyncIterator[None]:
 def completed(ended: Execution) -> bool:
     """Return whether an execution completed."""
     return ended.status.phase == AGENT_EXECUTION_PHASE_COMPLETED
+
+
+def print_started(started: Execution, output: Format) -> None:
+    """Print the id of an execution, or the execution as JSON."""
+    if output is Format.JSON:
+        print_json(as_json(started))
+    else:
+        print_line(started.id)
+
+
+def print_ended(ended: Execution, output: Format) -> None:
+    """Print the outcome of an execution, or the execution as JSON."""
+    if output is Format.JSON:
+        print_json(as_json(ended))
+    else:
+        print_line(outcome(ended))
 
 
 async def _get(execution_id: str, full: bool, output: Format) -> None:

@@ -9,8 +9,7 @@ import typer
 
 from stigma.agent.v1.agent_pb2 import Agent
 from stigma.agent.v1.agent_service_pb2 import ListAgentsRequest
-from stigma.contracts.executions import Execution, Kind
-from stigma.workflow.v1.workflow_execution_pb2 import WorkflowExecution
+from stigma.contracts.executions import Kind
 from stigma.workflow.v1.workflow_execution_service_pb2 import StartWorkflowRequest
 from stigma.workflow.v1.workflow_pb2 import Workflow
 from stigma.workflow.v1.workflow_service_pb2 import (
@@ -25,15 +24,18 @@ from stigma_cli.definition_files import read_workflows
 from stigma_cli.definitions import DefinitionKind, DryRun, Files, Yes
 from stigma_cli.errors import CliError, Exit
 from stigma_cli.execution_calls import ended_execution
-from stigma_cli.execution_text import outcome
-from stigma_cli.executions import completed, follow_events, goes_on_when_interrupted
+from stigma_cli.executions import (
+    completed,
+    follow_events,
+    goes_on_when_interrupted,
+    print_ended,
+    print_started,
+)
 from stigma_cli.options import duration_of, not_empty
 from stigma_cli.output import (
     Format,
     Output,
     as_duration,
-    as_json,
-    print_json,
     print_line,
     print_note,
 )
@@ -175,7 +177,7 @@ async def _start(request: StartWorkflowRequest, *, wait: bool, watch: bool, outp
     async with open_api() as api:
         started = await api.call(api.workflow_executions.StartWorkflow, request)
         if not wait and not watch:
-            _print_started(started, output)
+            print_started(started, output)
             return
         if watch and output is Format.TEXT:
             print_line(started.id)
@@ -190,23 +192,9 @@ async def _start(request: StartWorkflowRequest, *, wait: bool, watch: bool, outp
             else:
                 ended = await ended_execution(api, started.id)
     if not watch:
-        _print_ended(ended, output)
+        print_ended(ended, output)
     if not completed(ended):
         raise typer.Exit(Exit.FAILED)
-
-
-def _print_ended(ended: Execution, output: Format) -> None:
-    if output is Format.JSON:
-        print_json(as_json(ended))
-    else:
-        print_line(outcome(ended))
-
-
-def _print_started(started: WorkflowExecution, output: Format) -> None:
-    if output is Format.JSON:
-        print_json(as_json(started))
-    else:
-        print_line(started.id)
 
 
 def _timeout(workflow: Workflow) -> str:
