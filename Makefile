@@ -77,6 +77,10 @@ check: $(STAMP) ## format, lint, types, imports, protos, words
 	test -z "$$(git ls-files uv.lock '**/uv.lock')" || { echo "uv.lock records download addresses: do not track it" >&2; exit 1; }
 	echo "check: all clean"
 
+.PHONY: dist
+dist: $(STAMP) ## a wheel of each package and service, in dist
+	@tools/dist
+
 .PHONY: images
 images: $(STAMP) ## the images, on Docker, each checked: make images TAG=...
 	@tools/images

@@ -27,11 +27,11 @@ def _dependencies(path: str) -> list[str]:
 
 
 def _needed(path: str) -> set[str]:
-    """Our packages that a project needs, with those they need."""
+    """Our packages that a project needs, with those they need; not services that it starts."""
     found: set[str] = set()
     for requirement in _dependencies(path):
         name = re.split(r"[^a-z-]", requirement)[0]
-        if name.startswith("stigma-"):
+        if name.startswith("stigma-") and (ROOT / "packages" / name).is_dir():
             found |= {name} | _needed(f"packages/{name}")
     return found
 

@@ -38,7 +38,7 @@ SHARDS = (
     Shard("rehearsals", ("tests/rehearsals",), 200),
     Shard("docs", ("tests/docs",), 110),
     Shard("upgrades", ("tests/upgrades",), 100),
-    Shard("stack", ("tests/stack", "tests/console"), 115, 45),
+    Shard("stack", ("tests/stack", "tests/console", "tests/wheels"), 160, 45),
     Shard("observability", ("tests/observability",), 80, 110),
     Shard("callers", ("tests/callers", "tests/mcp_servers"), 50, 170, needs="callers"),
     Shard("containers", ("tests/images", "tests/containers"), 15, 630, needs="images"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+import sysconfig
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -215,13 +216,14 @@ def _environment(directory: Path) -> dict[str, str]:
 
 
 def _example() -> Path:
-    """Find the example: below the current directory, or in the checkout this is installed from."""
-    for root in (Path.cwd(), *Path(__file__).resolve().parents):
+    """Find the example: below the current directory, in the checkout, or as it was installed."""
+    installed = Path(sysconfig.get_path("data"), "share", "stigma")
+    for root in (Path.cwd(), *Path(__file__).resolve().parents, installed):
         example = root / "examples" / "code-review"
         if example.is_dir():
             return example
     raise CliError(
         "examples/code-review is not here",
-        "run it in a checkout of Stigma, or name a directory with --example",
+        "name a directory with --example",
         code=Exit.USAGE,
     )
