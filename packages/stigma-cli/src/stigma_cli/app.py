@@ -18,6 +18,7 @@ from stigma_cli import (
     demo,
     doctor,
     executions,
+    init,
     inputs,
     run_document,
     setup,
@@ -65,6 +66,7 @@ app = typer.Typer(
 )
 app.command()(up.up)
 app.command()(demo.demo)
+app.command()(init.init)
 app.command()(run_document.run)
 app.command()(run_document.validate)
 app.command()(chat.chat)

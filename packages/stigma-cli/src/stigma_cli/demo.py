@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
-import sysconfig
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,6 +26,7 @@ from stigma_cli.connections import Api, open_api
 from stigma_cli.definition_files import read_agents
 from stigma_cli.documents import document_name
 from stigma_cli.errors import CliError, Exit
+from stigma_cli.examples import example_directory
 from stigma_cli.execution_calls import ended_execution, events, list_executions
 from stigma_cli.execution_timeline import get_timeline, print_timeline
 from stigma_cli.output import Format, Output, as_json, print_json, print_line, print_note
@@ -77,7 +77,7 @@ def demo(
     Everything runs on free ports and in a temporary directory. The agents use the offline scripted
     model; with OPENAI_API_KEY set, a real one: OPENAI_BASE_URL and STIGMA_DEMO_MODEL say which.
     """
-    chosen = Example.read(example or _example())
+    chosen = Example.read(example or example_directory("code-review"))
     try:
         directory = Path(tempfile.mkdtemp(prefix="stigma-demo-"))
     except OSError as error:  # none that is tried has room, or may be written
@@ -213,17 +213,3 @@ def _environment(directory: Path) -> dict[str, str]:
             raise no_file(error, directory) from None
         environment["STIGMA_PROVIDERS_FILE"] = str(providers)
     return environment
-
-
-def _example() -> Path:
-    """Find the example: below the current directory, in the checkout, or as it was installed."""
-    installed = Path(sysconfig.get_path("data"), "share", "stigma")
-    for root in (Path.cwd(), *Path(__file__).resolve().parents, installed):
-        example = root / "examples" / "code-review"
-        if example.is_dir():
-            return example
-    raise CliError(
-        "examples/code-review is not here",
-        "name a directory with --example",
-        code=Exit.USAGE,
-    )
