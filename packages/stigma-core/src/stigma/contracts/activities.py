@@ -9,6 +9,7 @@ from temporalio import activity
 from stigma.internal.v1.execution_pb2 import (
     CallMcpToolRequest,
     CallMcpToolResponse,
+    CancelMcpTaskRequest,
     CheckModelPriceRequest,
     CheckModelPriceResponse,
     ConverseRequest,
@@ -21,6 +22,8 @@ from stigma.internal.v1.execution_pb2 import (
     ListMcpToolsResponse,
     ModelCallRequest,
     ModelCallResponse,
+    PollMcpTaskRequest,
+    ResumeMcpToolRequest,
     WatchCallerRequest,
     WatchCallerResponse,
 )
@@ -38,6 +41,13 @@ DELIVERIES = frozenset({DELIVER_CALLBACK, DELIVER_WORKFLOW_CALLBACK})
 WATCH_CALLER = "watch_caller"
 LIST_MCP_TOOLS = "list_mcp_tools"
 CALL_MCP_TOOL = "call_mcp_tool"
+RESUME_MCP_TOOL = "resume_mcp_tool"
+"""A name of its own: an older worker would read past the responses, and begin the call anew."""
+POLL_MCP_TASK = "poll_mcp_task"
+CANCEL_MCP_TASK = "cancel_mcp_task"
+LATER_PARTS_OF_MCP_CALLS = frozenset({RESUME_MCP_TOOL, POLL_MCP_TASK, CANCEL_MCP_TASK})
+"""Activities of a call that `CALL_MCP_TOOL` has begun, under the same activity id."""
+MCP_CALLS = LATER_PARTS_OF_MCP_CALLS | {CALL_MCP_TOOL}
 EVALUATE_RULES = "evaluate_rules"
 CHECK_MODEL_PRICE = "check_model_price"
 
@@ -94,6 +104,35 @@ class McpActivities(ABC):
         Raises:
             ApplicationError: of type `tool_results.MCP_CALL_NOT_SENT`: it has not happened; or of
                 `tool_results.MCP_CALL_LOST`: it may have.
+        """
+
+    @activity.defn(name=RESUME_MCP_TOOL)
+    @abstractmethod
+    async def resume_mcp_tool(self, request: ResumeMcpToolRequest) -> CallMcpToolResponse:
+        """Send a call again, with the responses to what its server asked; at most once.
+
+        A server that does not take back what it had given is asked anew, without responses.
+
+        Raises:
+            ApplicationError: as `call_mcp_tool`.
+        """
+
+    @activity.defn(name=POLL_MCP_TASK)
+    @abstractmethod
+    async def poll_mcp_task(self, request: PollMcpTaskRequest) -> CallMcpToolResponse:
+        """Return the state of a task, after sending it the responses to what it asked, if any.
+
+        Raises:
+            ApplicationError: the server does not tell now; it may later.
+        """
+
+    @activity.defn(name=CANCEL_MCP_TASK)
+    @abstractmethod
+    async def cancel_mcp_task(self, request: CancelMcpTaskRequest) -> CallMcpToolResponse:
+        """Have the server cancel a task, and return the result that its call has then.
+
+        Raises:
+            ApplicationError: as `poll_mcp_task`.
         """
 
 

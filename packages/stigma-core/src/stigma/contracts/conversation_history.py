@@ -139,6 +139,8 @@ class ConversationHistory:
         self._answers[turn.step] = turn.answer
         self._calls.update({call.call_id: call for call in conversation.calls(turn.answer)})
         self._results.update({result.call_id: result for result in turn.results})
+        edits = {each.call_id: each.edited_json for each in turn.mcp_calls if each.edited_json}
+        self._edits.update(edits)
 
     async def _updated(self, update: Any) -> None:
         """Take in what people have answered; what is refused has no event."""
@@ -146,7 +148,7 @@ class ConversationHistory:
             return
         request = (await self._decode(update.args.payloads, SubmitInput)).request
         call = self._calls.get(pending_inputs.call_of(request.input_id))
-        if call is None:
+        if call is None or pending_inputs.is_of_server(request.input_id):
             return
         if request.HasField("reply"):
             result = pending_inputs.of_answer(call, self._tools[call.name], request.reply)
@@ -225,7 +227,8 @@ async def read_result(
         converter: decodes payloads and failures.
         call: the call.
         tool: that it calls.
-        event: of what runs the call; None is returned for one that does not end it.
+        event: of what runs the call; None is returned for one that does not end it, be it that an
+            MCP server has asked something.
     """
     attributes: Any = getattr(event, event.WhichOneof("attributes") or "", None)
     match event.event_type:
@@ -234,6 +237,8 @@ async def read_result(
             | EventType.EVENT_TYPE_CHILD_WORKFLOW_EXECUTION_COMPLETED
         ):
             found = await _payload(converter, attributes.result.payloads)
+            if tool.HasField("mcp"):
+                return tool_results.of_mcp_answer(call, tool_results.mcp_answer(found))
             return tool_results.of_success(call, tool, found)
         case EventType.EVENT_TYPE_NEXUS_OPERATION_COMPLETED:
             found = await _payload(converter, [attributes.result])

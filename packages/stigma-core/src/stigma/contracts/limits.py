@@ -72,6 +72,28 @@ MAX_APPROVAL_RULES = 32
 MAX_RULE_VALUE_BYTES = 1024 * 1024
 # Schema of the answer to a question: a model writes it.
 MAX_QUESTION_SCHEMA_BYTES = 64 * 1024
+# What an MCP server asks at once: how many questions, their texts, schemas and addresses together,
+# one text, one address, what it wants back, and one answer; how often it may ask within one call.
+MAX_MCP_QUESTIONS = 16
+MAX_MCP_QUESTIONS_BYTES = 256 * 1024
+MAX_MCP_QUESTION_BYTES = 16 * 1024
+MAX_URL_BYTES = 2 * 1024
+MAX_MCP_STATE_BYTES = 256 * 1024
+MAX_MCP_RESPONSE_BYTES = 16 * 1024
+MAX_MCP_ROUNDS = 10
+# Delay before a call is sent again whose server has only asked for patience.
+MCP_RESUME_DELAY = timedelta(seconds=1)
+# Delays between two requests about a task: a part of the time that it has taken, within bounds.
+MIN_MCP_POLL_DELAY = timedelta(seconds=1)
+MAX_MCP_POLL_DELAY = timedelta(minutes=5)
+MCP_POLL_SHARE = 0.05
+# Duration of one request about a task, of which a part may pass until it is sent; and of all tries
+# to have a task cancelled.
+MCP_POLL_TIMEOUT = timedelta(seconds=30)
+MCP_POLL_START_TIMEOUT = timedelta(seconds=10)
+MCP_CANCEL_TIMEOUT = timedelta(seconds=15)
+# How long an execution that was stopped waits for the cancel of tasks.
+MCP_TASKS_STOP_GRACE = timedelta(seconds=20)
 # A question as lists and events show it.
 MAX_QUESTION_VIEW_BYTES = 200
 # A message sent to a running execution, and how many of them wait for its model at most.

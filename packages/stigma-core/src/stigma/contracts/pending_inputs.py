@@ -8,7 +8,9 @@ from typing import Any
 
 from stigma.agent.v1.agent_execution_pb2 import (
     PENDING_INPUT_KIND_APPROVAL,
+    PENDING_INPUT_KIND_AUTHORIZATION,
     PENDING_INPUT_KIND_CLIENT_TOOL,
+    PENDING_INPUT_KIND_ELICITATION,
     PENDING_INPUT_KIND_QUESTION,
     TOOL_OUTCOME_NOT_RUN,
     TOOL_OUTCOME_OK,
@@ -32,16 +34,26 @@ _PREFIXES: dict[PendingInputKind.ValueType, str] = {
     PENDING_INPUT_KIND_APPROVAL: "approval",
     PENDING_INPUT_KIND_QUESTION: "question",
     PENDING_INPUT_KIND_CLIENT_TOOL: "client",
+    PENDING_INPUT_KIND_ELICITATION: "elicitation",
+    PENDING_INPUT_KIND_AUTHORIZATION: "authorization",
 }
+_OF_SERVERS = ("elicitation", "authorization")
 
-# A call's id is "<step>-<n>".
+DONE = "done"
+"""The answer to an authorization, in words."""
+
+# A call's id is "<step>-<n>"; one of several inputs of a call adds ".<number>".
 _CALL_PARTS = 2
 # Of a root execution "agent-<hex>".
 _ROOT_PARTS = 2
 
 
 def input_id(
-    kind: PendingInputKind.ValueType, call_id: str, execution_id: str, root: str = ""
+    kind: PendingInputKind.ValueType,
+    call_id: str,
+    execution_id: str,
+    root: str = "",
+    number: int = 0,
 ) -> str:
     """Return the id of what a call waits for, unique in a tree of agents.
 
@@ -50,14 +62,22 @@ def input_id(
         call_id: the call, "<step>-<n>".
         execution_id: of the call; of an agent below another one, "<root>-<call>-<call>…".
         root: the execution that was started; empty for this one.
+        number: of the input among those of an MCP server for the call; 0 for an input of another
+            kind, which has no number.
     """
     below = execution_id.removeprefix(root) if root else ""
-    return f"{_PREFIXES[kind]}{below}-{call_id}"
+    ending = f".{number}" if number else ""
+    return f"{_PREFIXES[kind]}{below}-{call_id}{ending}"
+
+
+def is_of_server(input_id: str) -> bool:
+    """Return whether an MCP server asks for an input: its answer is not the result of a call."""
+    return input_id.startswith(_OF_SERVERS)
 
 
 def call_of(input_id: str) -> str:
     """Return the call that waits for an input."""
-    return "-".join(input_id.split("-")[-_CALL_PARTS:])
+    return "-".join(input_id.split("-")[-_CALL_PARTS:]).partition(".")[0]
 
 
 def execution_of(input_id: str, execution_id: str) -> str:
@@ -148,6 +168,15 @@ def of_decline(call: ToolCall, reason: str) -> ToolResult:
     """Return the result of a call that nobody will answer."""
     why = f" They say: {reason}" if reason else ""
     text = f"Nobody will answer.{why}"
+    return result_of(call, TOOL_OUTCOME_NOT_RUN, text, limits.MAX_TOOL_ERROR_BYTES)
+
+
+def of_large_response(call: ToolCall, size: int) -> ToolResult:
+    """Return the result of a call that its answers make too large to be sent once more."""
+    text = (
+        f"The call has not happened: with what its server wants back it has {size} bytes, and may "
+        f"have {limits.MAX_PAYLOAD_BYTES}."
+    )
     return result_of(call, TOOL_OUTCOME_NOT_RUN, text, limits.MAX_TOOL_ERROR_BYTES)
 
 

@@ -54,8 +54,6 @@ _HAS_NOT_HAPPENED = "The call has not happened."
 def of_success(call: ToolCall, tool: Tool, payload: Payload | None) -> ToolResult:
     """Return the result of a call whose activity, workflow or operation succeeded."""
     max_bytes = tools.Policy.of(tool).max_result_bytes
-    if tool.HasField("mcp") and payload is not None:
-        return _of_mcp_server(call, payload)
     if tool.HasField("agent") and payload is not None:
         output = payloads.from_raw(RawValue(payload), AgentExecution).status.output
         return result_of(call, TOOL_OUTCOME_OK, output.json or output.text, max_bytes)
@@ -136,9 +134,17 @@ def _of_cause(tool: Tool, error: BaseException) -> tuple[ToolOutcome.ValueType, 
     return _unknown(tool, f"The call ended by {type(error).__name__}.")
 
 
-def _of_mcp_server(call: ToolCall, payload: Payload) -> ToolResult:
-    """Return the result of a call as the AI worker has read it from the server's answer."""
-    answered = payloads.from_raw(RawValue(payload), CallMcpToolResponse)
+def mcp_answer(payload: Payload | None) -> CallMcpToolResponse:
+    """Return the answer of an MCP server, as the AI worker has read it."""
+    if payload is None:
+        return CallMcpToolResponse()
+    return payloads.from_raw(RawValue(payload), CallMcpToolResponse)
+
+
+def of_mcp_answer(call: ToolCall, answered: CallMcpToolResponse) -> ToolResult | None:
+    """Return the result of a call by the answer of its MCP server; None where the call goes on."""
+    if not answered.outcome:
+        return None
     return ToolResult(
         call_id=call.call_id,
         name=call.name,

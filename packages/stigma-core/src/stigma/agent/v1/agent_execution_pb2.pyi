@@ -58,6 +58,10 @@ class _PendingInputKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Pend
     """Whether a call may be made."""
     PENDING_INPUT_KIND_QUESTION: _PendingInputKind.ValueType  # 2
     """The answer to a question."""
+    PENDING_INPUT_KIND_ELICITATION: _PendingInputKind.ValueType  # 3
+    """A form that an MCP server wants filled in before it goes on with a call: the answer is an object."""
+    PENDING_INPUT_KIND_AUTHORIZATION: _PendingInputKind.ValueType  # 4
+    """A page that a person is to open before an MCP server goes on with a call: the answer is "done"."""
     PENDING_INPUT_KIND_CLIENT_TOOL: _PendingInputKind.ValueType  # 5
     """The result of a tool that runs with whoever answers."""
 
@@ -70,6 +74,10 @@ PENDING_INPUT_KIND_APPROVAL: PendingInputKind.ValueType  # 1
 """Whether a call may be made."""
 PENDING_INPUT_KIND_QUESTION: PendingInputKind.ValueType  # 2
 """The answer to a question."""
+PENDING_INPUT_KIND_ELICITATION: PendingInputKind.ValueType  # 3
+"""A form that an MCP server wants filled in before it goes on with a call: the answer is an object."""
+PENDING_INPUT_KIND_AUTHORIZATION: PendingInputKind.ValueType  # 4
+"""A page that a person is to open before an MCP server goes on with a call: the answer is "done"."""
 PENDING_INPUT_KIND_CLIENT_TOOL: PendingInputKind.ValueType  # 5
 """The result of a tool that runs with whoever answers."""
 Global___PendingInputKind: _TypeAlias = PendingInputKind  # noqa: Y015
@@ -87,7 +95,7 @@ class _InputResolutionKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_I
     INPUT_RESOLUTION_KIND_DENIED: _InputResolutionKind.ValueType  # 2
     """The call is not made."""
     INPUT_RESOLUTION_KIND_ANSWERED: _InputResolutionKind.ValueType  # 3
-    """A question or a tool of a client has its answer."""
+    """A question, a tool of a client, or an MCP server has its answer."""
     INPUT_RESOLUTION_KIND_DECLINED: _InputResolutionKind.ValueType  # 4
     """Nobody will answer."""
     INPUT_RESOLUTION_KIND_EXPIRED: _InputResolutionKind.ValueType  # 5
@@ -103,7 +111,7 @@ INPUT_RESOLUTION_KIND_APPROVED: InputResolutionKind.ValueType  # 1
 INPUT_RESOLUTION_KIND_DENIED: InputResolutionKind.ValueType  # 2
 """The call is not made."""
 INPUT_RESOLUTION_KIND_ANSWERED: InputResolutionKind.ValueType  # 3
-"""A question or a tool of a client has its answer."""
+"""A question, a tool of a client, or an MCP server has its answer."""
 INPUT_RESOLUTION_KIND_DECLINED: InputResolutionKind.ValueType  # 4
 """Nobody will answer."""
 INPUT_RESOLUTION_KIND_EXPIRED: InputResolutionKind.ValueType  # 5
@@ -597,6 +605,7 @@ class PendingInput(_message.Message):
     ARGUMENTS_DIGEST_FIELD_NUMBER: _builtins.int
     QUESTION_FIELD_NUMBER: _builtins.int
     SCHEMA_FIELD_NUMBER: _builtins.int
+    URL_FIELD_NUMBER: _builtins.int
     REQUEST_TIME_FIELD_NUMBER: _builtins.int
     EXPIRE_TIME_FIELD_NUMBER: _builtins.int
     EXECUTION_ID_FIELD_NUMBER: _builtins.int
@@ -621,11 +630,13 @@ class PendingInput(_message.Message):
     names it, so that it is for what was shown.
     """
     question: _builtins.str
-    """Of a question: its text."""
+    """Of a question, or of what an MCP server asks: its text."""
     schema: _builtins.str
     """JSON Schema of the answer, or of the arguments of a call that may be edited, as JSON text.
     Empty: any.
     """
+    url: _builtins.str
+    """Of an authorization: the address of the page that a person is to open. Nobody else opens it."""
     execution_id: _builtins.str
     """The execution that it is of."""
     not_starter: _builtins.bool
@@ -663,6 +674,7 @@ class PendingInput(_message.Message):
         arguments_digest: _builtins.str = ...,
         question: _builtins.str = ...,
         schema: _builtins.str = ...,
+        url: _builtins.str = ...,
         request_time: _timestamp_pb2.Timestamp | None = ...,
         expire_time: _timestamp_pb2.Timestamp | None = ...,
         execution_id: _builtins.str = ...,
@@ -675,7 +687,7 @@ class PendingInput(_message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time", "request_time", b"request_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_id", b"agent_id", "allow_edit", b"allow_edit", "allow_remember", b"allow_remember", "approvers", b"approvers", "arguments_digest", b"arguments_digest", "arguments_json", b"arguments_json", "call_id", b"call_id", "execution_id", b"execution_id", "expire_time", b"expire_time", "id", b"id", "kind", b"kind", "not_starter", b"not_starter", "path", b"path", "question", b"question", "request_time", b"request_time", "schema", b"schema", "tool", b"tool"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_id", b"agent_id", "allow_edit", b"allow_edit", "allow_remember", b"allow_remember", "approvers", b"approvers", "arguments_digest", b"arguments_digest", "arguments_json", b"arguments_json", "call_id", b"call_id", "execution_id", b"execution_id", "expire_time", b"expire_time", "id", b"id", "kind", b"kind", "not_starter", b"not_starter", "path", b"path", "question", b"question", "request_time", b"request_time", "schema", b"schema", "tool", b"tool", "url", b"url"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -485,7 +485,9 @@ class ApprovalRule(_message.Message):
 
     @_builtins.property
     def expire_after(self) -> _duration_pb2.Duration:
-        """How long the call waits for an approval; 24 h by default, at most until the deadline."""
+        """How long the call waits for an approval, and for each answer to what its MCP server asks people;
+        24 h by default, at most until the deadline.
+        """
 
     def __init__(
         self,

@@ -531,6 +531,7 @@ class OpenTurn(_message.Message):
     RESULTS_FIELD_NUMBER: _builtins.int
     INPUTS_FIELD_NUMBER: _builtins.int
     RULES_FIELD_NUMBER: _builtins.int
+    MCP_CALLS_FIELD_NUMBER: _builtins.int
     step: _builtins.int
     """Number of its model call."""
     @_builtins.property
@@ -547,7 +548,11 @@ class OpenTurn(_message.Message):
 
     @_builtins.property
     def rules(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
-        """Of the rules by which calls wait for approval, the index; by call."""
+        """Of the rules by which calls wait for people, the index; by call."""
+
+    @_builtins.property
+    def mcp_calls(self) -> _containers.RepeatedCompositeFieldContainer[Global___OpenMcpCall]:
+        """Calls of MCP servers' tools that are under way, and that no activity runs."""
 
     def __init__(
         self,
@@ -557,14 +562,155 @@ class OpenTurn(_message.Message):
         results: _abc.Iterable[_agent_execution_pb2.ToolResult] | None = ...,
         inputs: _abc.Iterable[_agent_execution_pb2.PendingInput] | None = ...,
         rules: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
+        mcp_calls: _abc.Iterable[Global___OpenMcpCall] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "inputs", b"inputs", "results", b"results", "rules", b"rules", "step", b"step"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "inputs", b"inputs", "mcp_calls", b"mcp_calls", "results", b"results", "rules", b"rules", "step", b"step"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___OpenTurn: _TypeAlias = OpenTurn  # noqa: Y015
+
+@_typing.final
+class OpenMcpCall(_message.Message):
+    """A call of an MCP server's tool that was answered with something else than a result."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CALL_ID_FIELD_NUMBER: _builtins.int
+    EDITED_JSON_FIELD_NUMBER: _builtins.int
+    ROUNDS_FIELD_NUMBER: _builtins.int
+    QUESTIONS_FIELD_NUMBER: _builtins.int
+    ASKED_FIELD_NUMBER: _builtins.int
+    REQUEST_STATE_FIELD_NUMBER: _builtins.int
+    TASK_FIELD_NUMBER: _builtins.int
+    EXPIRE_TIME_FIELD_NUMBER: _builtins.int
+    TASK_TIME_FIELD_NUMBER: _builtins.int
+    ANSWERED_KEYS_FIELD_NUMBER: _builtins.int
+    call_id: _builtins.str
+    """Of the call."""
+    edited_json: _builtins.str
+    """The arguments that a person has changed; empty: the model's."""
+    rounds: _builtins.int
+    """How often the server has asked."""
+    questions: _builtins.int
+    """Questions of the server so far: their numbers are in the ids of pending inputs."""
+    request_state: _builtins.str
+    """What the server wants back with the responses, verbatim. Absent: nothing."""
+    @_builtins.property
+    def asked(self) -> _containers.RepeatedCompositeFieldContainer[Global___McpQuestion]:
+        """What the server asks, with the responses that are there."""
+
+    @_builtins.property
+    def task(self) -> Global___McpTask:
+        """The task that the server has made of the call."""
+
+    @_builtins.property
+    def expire_time(self) -> _timestamp_pb2.Timestamp:
+        """When the call is given up: of one that is a task."""
+
+    @_builtins.property
+    def task_time(self) -> _timestamp_pb2.Timestamp:
+        """When the server has made it a task."""
+
+    @_builtins.property
+    def answered_keys(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The server's ids of what a task has asked, and got responses to: it may name them once more."""
+
+    def __init__(
+        self,
+        *,
+        call_id: _builtins.str = ...,
+        edited_json: _builtins.str = ...,
+        rounds: _builtins.int = ...,
+        questions: _builtins.int = ...,
+        asked: _abc.Iterable[Global___McpQuestion] | None = ...,
+        request_state: _builtins.str | None = ...,
+        task: Global___McpTask | None = ...,
+        expire_time: _timestamp_pb2.Timestamp | None = ...,
+        task_time: _timestamp_pb2.Timestamp | None = ...,
+        answered_keys: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_request_state", b"_request_state", "expire_time", b"expire_time", "request_state", b"request_state", "task", b"task", "task_time", b"task_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_request_state", b"_request_state", "answered_keys", b"answered_keys", "asked", b"asked", "call_id", b"call_id", "edited_json", b"edited_json", "expire_time", b"expire_time", "questions", b"questions", "request_state", b"request_state", "rounds", b"rounds", "task", b"task", "task_time", b"task_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__request_state: _TypeAlias = _typing.Literal["request_state"]  # noqa: Y015
+    _WhichOneofArgType__request_state: _TypeAlias = _typing.Literal["_request_state", b"_request_state"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__request_state) -> _WhichOneofReturnType__request_state | None: ...
+
+Global___OpenMcpCall: _TypeAlias = OpenMcpCall  # noqa: Y015
+
+@_typing.final
+class McpQuestion(_message.Message):
+    """What an MCP server asks people before it goes on with a call."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEY_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    SCHEMA_FIELD_NUMBER: _builtins.int
+    URL_FIELD_NUMBER: _builtins.int
+    NUMBER_FIELD_NUMBER: _builtins.int
+    RESPONSE_JSON_FIELD_NUMBER: _builtins.int
+    key: _builtins.str
+    """The server's own id of it."""
+    message: _builtins.str
+    """Its text."""
+    schema: _builtins.str
+    """JSON Schema of a form, as JSON text; empty for a page."""
+    url: _builtins.str
+    """Address of a page; empty for a form."""
+    number: _builtins.int
+    """The number of the question within its call."""
+    response_json: _builtins.str
+    """The response, an ElicitResult of the protocol as JSON text; empty while there is none."""
+    def __init__(
+        self,
+        *,
+        key: _builtins.str = ...,
+        message: _builtins.str = ...,
+        schema: _builtins.str = ...,
+        url: _builtins.str = ...,
+        number: _builtins.int = ...,
+        response_json: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "message", b"message", "number", b"number", "response_json", b"response_json", "schema", b"schema", "url", b"url"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___McpQuestion: _TypeAlias = McpQuestion  # noqa: Y015
+
+@_typing.final
+class McpTask(_message.Message):
+    """A task that an MCP server has made of a call."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    POLL_INTERVAL_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """The server's id of it."""
+    @_builtins.property
+    def poll_interval(self) -> _duration_pb2.Duration:
+        """How long the server wants to be left alone; zero where it does not say."""
+
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        poll_interval: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["poll_interval", b"poll_interval"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "poll_interval", b"poll_interval"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___McpTask: _TypeAlias = McpTask  # noqa: Y015
 
 @_typing.final
 class AcceptedUpdate(_message.Message):
@@ -1237,6 +1383,8 @@ class CallMcpToolRequest(_message.Message):
     CALL_JSON_FIELD_NUMBER: _builtins.int
     START_TIMEOUT_FIELD_NUMBER: _builtins.int
     MAX_RESULT_BYTES_FIELD_NUMBER: _builtins.int
+    MAY_ASK_FIELD_NUMBER: _builtins.int
+    MAY_DEFER_FIELD_NUMBER: _builtins.int
     execution_id: _builtins.str
     """For logs and traces."""
     call_id: _builtins.str
@@ -1251,6 +1399,10 @@ class CallMcpToolRequest(_message.Message):
     """Whose the call is, JSON text: the header "stigma-call" of other kinds of tools."""
     max_result_bytes: _builtins.int
     """Most bytes of `content`."""
+    may_ask: _builtins.bool
+    """The sender takes questions for people as an answer. False in requests of older senders."""
+    may_defer: _builtins.bool
+    """The sender takes a task as an answer. False in requests of older senders."""
     @_builtins.property
     def start_timeout(self) -> _duration_pb2.Duration:
         """How long the call may wait until it is sent."""
@@ -1266,42 +1418,168 @@ class CallMcpToolRequest(_message.Message):
         call_json: _builtins.str = ...,
         start_timeout: _duration_pb2.Duration | None = ...,
         max_result_bytes: _builtins.int = ...,
+        may_ask: _builtins.bool = ...,
+        may_defer: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["start_timeout", b"start_timeout"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["arguments_json", b"arguments_json", "call_id", b"call_id", "call_json", b"call_json", "execution_id", b"execution_id", "max_result_bytes", b"max_result_bytes", "server", b"server", "start_timeout", b"start_timeout", "tool", b"tool"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["arguments_json", b"arguments_json", "call_id", b"call_id", "call_json", b"call_json", "execution_id", b"execution_id", "max_result_bytes", b"max_result_bytes", "may_ask", b"may_ask", "may_defer", b"may_defer", "server", b"server", "start_timeout", b"start_timeout", "tool", b"tool"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CallMcpToolRequest: _TypeAlias = CallMcpToolRequest  # noqa: Y015
 
 @_typing.final
+class ResumeMcpToolRequest(_message.Message):
+    """Input of the activity that calls a tool of an MCP server once more, with what the server has asked
+    for. The call has not run yet.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CALL_FIELD_NUMBER: _builtins.int
+    REQUEST_STATE_FIELD_NUMBER: _builtins.int
+    ANSWERED_FIELD_NUMBER: _builtins.int
+    request_state: _builtins.str
+    """As the server has given it. Absent: it gave none."""
+    @_builtins.property
+    def call(self) -> Global___CallMcpToolRequest:
+        """The call."""
+
+    @_builtins.property
+    def answered(self) -> _containers.RepeatedCompositeFieldContainer[Global___McpQuestion]:
+        """What the server has asked, with the responses."""
+
+    def __init__(
+        self,
+        *,
+        call: Global___CallMcpToolRequest | None = ...,
+        request_state: _builtins.str | None = ...,
+        answered: _abc.Iterable[Global___McpQuestion] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_request_state", b"_request_state", "call", b"call", "request_state", b"request_state"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_request_state", b"_request_state", "answered", b"answered", "call", b"call", "request_state", b"request_state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__request_state: _TypeAlias = _typing.Literal["request_state"]  # noqa: Y015
+    _WhichOneofArgType__request_state: _TypeAlias = _typing.Literal["_request_state", b"_request_state"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__request_state) -> _WhichOneofReturnType__request_state | None: ...
+
+Global___ResumeMcpToolRequest: _TypeAlias = ResumeMcpToolRequest  # noqa: Y015
+
+@_typing.final
+class PollMcpTaskRequest(_message.Message):
+    """Input of the activity that asks an MCP server for the state of a task."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CALL_FIELD_NUMBER: _builtins.int
+    TASK_ID_FIELD_NUMBER: _builtins.int
+    ANSWERED_FIELD_NUMBER: _builtins.int
+    task_id: _builtins.str
+    """The server's id of the task."""
+    @_builtins.property
+    def call(self) -> Global___CallMcpToolRequest:
+        """The call that the task is of; without arguments."""
+
+    @_builtins.property
+    def answered(self) -> _containers.RepeatedCompositeFieldContainer[Global___McpQuestion]:
+        """What the task has asked, with the responses: they are sent first."""
+
+    def __init__(
+        self,
+        *,
+        call: Global___CallMcpToolRequest | None = ...,
+        task_id: _builtins.str = ...,
+        answered: _abc.Iterable[Global___McpQuestion] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["call", b"call"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answered", b"answered", "call", b"call", "task_id", b"task_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PollMcpTaskRequest: _TypeAlias = PollMcpTaskRequest  # noqa: Y015
+
+@_typing.final
+class CancelMcpTaskRequest(_message.Message):
+    """Input of the activity that has an MCP server cancel a task."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CALL_FIELD_NUMBER: _builtins.int
+    TASK_ID_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    task_id: _builtins.str
+    """The server's id of the task."""
+    reason: _builtins.str
+    """Why, one sentence: the model is told so."""
+    @_builtins.property
+    def call(self) -> Global___CallMcpToolRequest:
+        """The call that the task is of; without arguments."""
+
+    def __init__(
+        self,
+        *,
+        call: Global___CallMcpToolRequest | None = ...,
+        task_id: _builtins.str = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["call", b"call"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["call", b"call", "reason", b"reason", "task_id", b"task_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CancelMcpTaskRequest: _TypeAlias = CancelMcpTaskRequest  # noqa: Y015
+
+@_typing.final
 class CallMcpToolResponse(_message.Message):
-    """What a tool of an MCP server answered."""
+    """What an MCP server answered to a call, or to a request about its task: a result, which has an
+    outcome; or that the call goes on.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
     OUTCOME_FIELD_NUMBER: _builtins.int
     CONTENT_FIELD_NUMBER: _builtins.int
     TRUNCATED_FIELD_NUMBER: _builtins.int
+    ASKED_FIELD_NUMBER: _builtins.int
+    REQUEST_STATE_FIELD_NUMBER: _builtins.int
+    TASK_FIELD_NUMBER: _builtins.int
     outcome: _agent_execution_pb2.ToolOutcome.ValueType
-    """OK or ERROR."""
+    """OK or ERROR; UNKNOWN of a task that is lost; unspecified while the call goes on."""
     content: _builtins.str
     """Text, or the structured content as JSON text; or what went wrong."""
     truncated: _builtins.bool
     """The content was longer, and was cut."""
+    request_state: _builtins.str
+    """What the server wants back with the responses, verbatim. Absent: nothing."""
+    @_builtins.property
+    def asked(self) -> _containers.RepeatedCompositeFieldContainer[Global___McpQuestion]:
+        """What the server asks people before it goes on."""
+
+    @_builtins.property
+    def task(self) -> Global___McpTask:
+        """The task that is under way."""
+
     def __init__(
         self,
         *,
         outcome: _agent_execution_pb2.ToolOutcome.ValueType = ...,
         content: _builtins.str = ...,
         truncated: _builtins.bool = ...,
+        asked: _abc.Iterable[Global___McpQuestion] | None = ...,
+        request_state: _builtins.str | None = ...,
+        task: Global___McpTask | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_request_state", b"_request_state", "request_state", b"request_state", "task", b"task"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "outcome", b"outcome", "truncated", b"truncated"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_request_state", b"_request_state", "asked", b"asked", "content", b"content", "outcome", b"outcome", "request_state", b"request_state", "task", b"task", "truncated", b"truncated"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__request_state: _TypeAlias = _typing.Literal["request_state"]  # noqa: Y015
+    _WhichOneofArgType__request_state: _TypeAlias = _typing.Literal["_request_state", b"_request_state"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__request_state) -> _WhichOneofReturnType__request_state | None: ...
 
 Global___CallMcpToolResponse: _TypeAlias = CallMcpToolResponse  # noqa: Y015
 
