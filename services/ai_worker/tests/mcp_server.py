@@ -13,7 +13,6 @@ import json
 import os
 import signal
 import sys
-import threading
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,9 @@ import mcp_types
 import uvicorn
 from mcp.server.mcpserver import Context, Image, MCPServer
 from mcp.server.mcpserver.exceptions import ToolError
+
+sys.path.insert(0, str(Path(__file__).parents[3]))
+from services.ai_worker.tests.mcp_old import OldOnly, refuse_discovery
 
 EFFECTS = Path(sys.argv[1])
 MORE_OPTIONS = EFFECTS.with_suffix(".options")
@@ -96,52 +98,14 @@ if "more" in OPTIONS:
         return ""
 
 
-def _refuse_discovery() -> None:
-    """Answer the newer protocol's first request as a server that does not know it does."""
-    given, taken = os.dup(0), os.pipe()
-    os.dup2(taken[0], 0)
-
-    def forward() -> None:
-        with (
-            os.fdopen(given, "rb") as lines,
-            os.fdopen(taken[1], "wb", buffering=0) as server_input,
-        ):
-            for line in lines:
-                message = json.loads(line)
-                if message.get("method") != "server/discover":
-                    server_input.write(line)
-                    continue
-                error = {"code": mcp_types.METHOD_NOT_FOUND, "message": "Method not found"}
-                answer = {"jsonrpc": "2.0", "id": message["id"], "error": error}
-                os.write(1, json.dumps(answer).encode() + b"\n")
-
-    threading.Thread(target=forward, daemon=True).start()
-
-
-class _OldOnly:
-    """Refuses requests of the newer protocol, as a server that does not know it does."""
-
-    def __init__(self, app: Any) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        headers = dict(scope.get("headers", ()))
-        if headers.get(b"mcp-protocol-version") == b"2026-07-28":
-            start = {"type": "http.response.start", "status": 400, "headers": []}
-            await send(start)
-            await send({"type": "http.response.body", "body": b""})
-            return
-        await self._app(scope, receive, send)
-
-
 if __name__ == "__main__":
     if sys.argv[2] == "stdio":
         if "old" in OPTIONS:
-            _refuse_discovery()
+            refuse_discovery()
         server.run("stdio")
     else:
         app: Any = server.streamable_http_app(json_response="json" in OPTIONS)
         if "old" in OPTIONS:
-            app = _OldOnly(app)
+            app = OldOnly(app)
         port = int(sys.argv[3])
         uvicorn.run(app, host="127.0.0.1", port=port, log_level="critical", lifespan="on")

@@ -28,6 +28,7 @@ from ai_worker.mcp.metrics import McpMetrics
 from ai_worker.mcp.results import read_result
 from ai_worker.mcp.server import Server
 from ai_worker.mcp.servers import Servers
+from ai_worker.mcp.tool_session import ToolRequest
 from ai_worker.mcp_resources import McpServerResource
 from stigma.agent.v1.agent_execution_pb2 import TOOL_OUTCOME_ERROR, TOOL_OUTCOME_OK
 from tests.stack.waiting import eventually
@@ -199,8 +200,10 @@ async def test_each_failure_says_what_is_known_of_the_call(
     faulty: FaultyServer, server: Server, how: object, failure: type[Exception], text: str
 ) -> None:
     with pytest.raises(failure, match=text):
-        await server.call("act", {"how": how}, {}, 5)
-    assert (await server.call("act", {"value": "next"}, {}, 5))["content"][0]["text"] == "next"
+        await server.call(ToolRequest("act", {"how": how}, {}), 5)
+    assert (await server.call(ToolRequest("act", {"value": "next"}, {}), 5))["content"][0][
+        "text"
+    ] == "next"
     assert faulty.calls == [{"how": how}, {"value": "next"}]
 
 
@@ -208,7 +211,7 @@ async def test_one_failure_among_many_calls_fails_one(faulty: FaultyServer, serv
     calls = [{"value": f"v{n}"} for n in range(199)] + [{"how": "close"}]
     random.shuffle(calls)
     found = await asyncio.gather(
-        *(server.call("act", each, {}, 20) for each in calls), return_exceptions=True
+        *(server.call(ToolRequest("act", each, {}), 20) for each in calls), return_exceptions=True
     )
     lost = [each for each in found if isinstance(each, BaseException)]
     assert len(lost) == 1
@@ -217,7 +220,7 @@ async def test_one_failure_among_many_calls_fails_one(faulty: FaultyServer, serv
 
 
 async def test_a_cancel_reaches_the_server(faulty: FaultyServer, server: Server) -> None:
-    task = asyncio.create_task(server.call("act", {"how": "wait"}, {}, 5))
+    task = asyncio.create_task(server.call(ToolRequest("act", {"how": "wait"}, {}), 5))
     await faulty.called.wait()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -229,7 +232,7 @@ async def test_a_cancel_reaches_the_server(faulty: FaultyServer, server: Server)
 async def test_a_server_that_is_away_was_not_called() -> None:
     own = _server(McpServerResource(name="away", url="http://127.0.0.1:9/"))
     with pytest.raises(NotSentError, match="cannot be reached"):
-        await own.call("act", {}, {}, 3)
+        await own.call(ToolRequest("act", {}, {}), 3)
     await own.close()
 
 
@@ -238,7 +241,7 @@ async def test_a_server_that_lists_nothing_was_not_called(
 ) -> None:
     faulty.lists_nothing = True
     with pytest.raises(NotSentError, match="did not answer in time"):
-        await server.call("act", {}, {}, 2)
+        await server.call(ToolRequest("act", {}, {}), 2)
     assert faulty.calls == []
 
 
@@ -258,16 +261,16 @@ async def test_a_list_without_an_end_is_not_read_to_it(
 async def test_a_command_that_does_not_exist_was_not_called() -> None:
     own = _server(McpServerResource(name="missing", command="no-such-command"))
     with pytest.raises(NotSentError, match="not installed"):
-        await own.call("act", {}, {}, 3)
+        await own.call(ToolRequest("act", {}, {}), 3)
     await own.close()
 
 
 async def test_calls_beyond_the_bound_wait(faulty: FaultyServer) -> None:
     own = _server(faulty.resource(max_concurrency=1))
-    first = asyncio.create_task(own.call("act", {"how": "wait"}, {}, 5))
+    first = asyncio.create_task(own.call(ToolRequest("act", {"how": "wait"}, {}), 5))
     await faulty.called.wait()
     with pytest.raises(NotSentError, match="as many calls"):
-        await own.call("act", {"value": "second"}, {}, 0.2)
+        await own.call(ToolRequest("act", {"value": "second"}, {}), 0.2)
     first.cancel()
     with pytest.raises(asyncio.CancelledError):
         await first
@@ -289,7 +292,7 @@ async def test_connections_close_in_any_order(
     rng = random.Random(7)
 
     async def use(own: Server) -> None:
-        task = asyncio.create_task(own.call("act", {"how": "wait"}, {}, 5))
+        task = asyncio.create_task(own.call(ToolRequest("act", {"how": "wait"}, {}), 5))
         await asyncio.sleep(rng.uniform(0, 1))
         if rng.random() < 0.5:
             task.cancel()
@@ -334,6 +337,7 @@ async def test_servers_end_with_a_worker_that_is_killed(tmp_path: Path) -> None:
             from prometheus_client import CollectorRegistry
             from ai_worker.mcp.metrics import McpMetrics
             from ai_worker.mcp.server import Server
+            from ai_worker.mcp.tool_session import ToolRequest
             from ai_worker.mcp_resources import McpServerResource
 
             async def main():
@@ -341,7 +345,7 @@ async def test_servers_end_with_a_worker_that_is_killed(tmp_path: Path) -> None:
                     name="fx", command=sys.executable, args=({str(stubborn)!r},)
                 )
                 server = Server(resource, McpMetrics(CollectorRegistry()))
-                await server.call("act", {{}}, {{}}, 20)
+                await server.call(ToolRequest("act", {{}}, {{}}), 20)
                 print("called", flush=True)
                 await asyncio.sleep(600)
 
@@ -369,7 +373,7 @@ async def test_a_server_has_the_environment_that_it_is_given(tmp_path: Path) -> 
             name="fx", command=sys.executable, args=command, env={"GIVEN": SecretStr("value")}
         )
         own = _server(resource)
-        result = await own.call("act", {"how": "environment"}, {}, 20)
+        result = await own.call(ToolRequest("act", {"how": "environment"}, {}), 20)
         await own.close()
     finally:
         del os.environ["STIGMA_TEST_SECRET"]
@@ -399,21 +403,21 @@ async def test_a_line_without_an_end_ends_the_server(tmp_path: Path) -> None:
     command = (str(program),)
     limit = timedelta(seconds=20)
     own = _server(McpServerResource(name="fx", command=sys.executable, args=command, timeout=limit))
-    large = await own.call("act", {"size": 5_000_000}, {}, 20)
+    large = await own.call(ToolRequest("act", {"size": 5_000_000}, {}), 20)
     assert len(large["content"][0]["text"]) == 5_000_000
     running = _processes(tmp_path)
     assert len(running) == 2  # its guard, and itself
     tracemalloc.start()
     try:
         with pytest.raises(LostError, match="a line of more than 8 MiB; it was ended"):
-            await own.call("act", {"size": -1}, {}, 20)
+            await own.call(ToolRequest("act", {"size": -1}, {}), 20)
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
     assert peak < 40_000_000
     gone = timedelta(seconds=5)
     await eventually(lambda: not any(map(_lives, running)), within=gone, what="its end")
-    assert (await own.call("act", {"size": 3}, {}, 20))["content"][0]["text"] == "xxx"
+    assert (await own.call(ToolRequest("act", {"size": 3}, {}), 20))["content"][0]["text"] == "xxx"
     await own.close()
     assert _processes(tmp_path) == []
 
@@ -432,13 +436,13 @@ async def test_what_a_server_prints_beside_messages_is_passed_over(tmp_path: Pat
         "runpy.run_path(sys.argv[0], run_name='__main__')\n"
     )
     own = _server(McpServerResource(name="fx", command=sys.executable, args=(str(noisy),)))
-    assert (await own.call("act", {"value": "ü"}, {}, 20))["content"][0]["text"] == "ü"
+    assert (await own.call(ToolRequest("act", {"value": "ü"}, {}), 20))["content"][0]["text"] == "ü"
     await own.close()
 
 
 async def test_headers_are_sent(faulty: FaultyServer) -> None:
     own = _server(faulty.resource(headers={"Authorization": SecretStr("Bearer key")}))
-    await own.call("act", {}, {}, 5)
+    await own.call(ToolRequest("act", {}, {}), 5)
     await own.close()
     assert faulty.headers[0]["authorization"] == "Bearer key"
 
@@ -452,7 +456,7 @@ async def test_what_a_server_says_is_not_in_traces_and_logs(
     monkeypatch.setattr("mcp.shared._otel._tracer", provider.get_tracer("mcp"))
     own = _server(faulty.resource())
     with pytest.raises(AnsweredError):
-        await own.call("act", {"how": "error"}, {}, 5)
+        await own.call(ToolRequest("act", {"how": "error"}, {}), 5)
     assert exporter.get_finished_spans()  # so it is without what follows
     await own.close()
     exporter.clear()
@@ -461,9 +465,9 @@ async def test_what_a_server_says_is_not_in_traces_and_logs(
     found = servers.find("faulty")
     assert found is not None
     with pytest.raises(AnsweredError):
-        await found.call("act", {"how": "error"}, {}, 5)
+        await found.call(ToolRequest("act", {"how": "error"}, {}), 5)
     with pytest.raises(LostError):
-        await found.call("act", {"how": "bad event"}, {}, 5)
+        await found.call(ToolRequest("act", {"how": "bad event"}, {}), 5)
     await servers.close()
     assert exporter.get_finished_spans() == ()
     assert "no such tool" not in caplog.text
@@ -489,11 +493,6 @@ async def test_servers_are_found_by_name(faulty: FaultyServer) -> None:
         ),
         ({"content": [{"type": "text", "text": "no"}], "isError": True}, "ERROR", "no"),
         ({"content": [], "isError": True}, "ERROR", "The tool failed, and does not say why."),
-        (
-            {"resultType": "input_required", "requestState": "s"},
-            "ERROR",
-            "The tool asks for input, which is not supported yet.",
-        ),
         (
             {"content": [{"type": "audio", "data": "eHh4", "mimeType": "audio/wav"}]},
             "OK",
@@ -528,11 +527,11 @@ async def test_a_proxy_of_the_environment_is_used(
     monkeypatch.setenv("HTTP_PROXY", proxy)
     monkeypatch.setenv("NO_PROXY", "")
     own = _server(McpServerResource(name="inside", url="http://tickets.example/mcp"))
-    await own.call("act", {"value": "a"}, {}, 5)
+    await own.call(ToolRequest("act", {"value": "a"}, {}), 5)
     await own.close()
     assert faulty.headers[0]["host"] == "tickets.example"
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
     own = _server(McpServerResource(name="inside", url="http://tickets.example/mcp"))
     with pytest.raises(NotSentError, match="cannot be reached"):
-        await own.call("act", {}, {}, 3)
+        await own.call(ToolRequest("act", {}, {}), 3)
     await own.close()

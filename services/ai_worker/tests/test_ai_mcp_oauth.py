@@ -14,6 +14,7 @@ from ai_worker.mcp.failures import NotSentError, RefusedError
 from ai_worker.mcp.metrics import McpMetrics
 from ai_worker.mcp.oauth import AccessTokens
 from ai_worker.mcp.server import Server
+from ai_worker.mcp.tool_session import ToolRequest
 from services.ai_worker.tests.test_ai_mcp import FaultyServer
 from services.ai_worker.tests.token_server import CLIENT, SECRET, TokenServer
 
@@ -46,7 +47,7 @@ async def server(faulty: FaultyServer, authority: TokenServer) -> AsyncIterator[
 async def test_every_request_has_a_token_that_many_calls_share(
     faulty: FaultyServer, server: Server, authority: TokenServer
 ) -> None:
-    calls = (server.call("act", {"value": f"v{n}"}, {}, 20) for n in range(100))
+    calls = (server.call(ToolRequest("act", {"value": f"v{n}"}, {}), 20) for n in range(100))
     await asyncio.gather(*calls)
     assert len(authority.forms) == 1
     assert authority.forms[0] == {"grant_type": "client_credentials"}
@@ -57,9 +58,9 @@ async def test_every_request_has_a_token_that_many_calls_share(
 async def test_calls_do_not_wait_for_each_other(
     faulty: FaultyServer, server: Server, authority: TokenServer
 ) -> None:
-    first = asyncio.create_task(server.call("act", {"how": "wait"}, {}, 5))
+    first = asyncio.create_task(server.call(ToolRequest("act", {"how": "wait"}, {}), 5))
     await faulty.called.wait()
-    await server.call("act", {"value": "second"}, {}, 5)
+    await server.call(ToolRequest("act", {"value": "second"}, {}), 5)
     first.cancel()
     with pytest.raises(asyncio.CancelledError):
         await first
@@ -68,14 +69,16 @@ async def test_calls_do_not_wait_for_each_other(
 async def test_a_token_that_is_not_taken_any_more_is_replaced_once(
     faulty: FaultyServer, server: Server, authority: TokenServer
 ) -> None:
-    await server.call("act", {}, {}, 5)
+    await server.call(ToolRequest("act", {}, {}), 5)
     faulty.token = "token-2"
-    await asyncio.gather(*(server.call("act", {"value": "a"}, {}, 5) for _ in range(20)))
+    await asyncio.gather(
+        *(server.call(ToolRequest("act", {"value": "a"}, {}), 5) for _ in range(20))
+    )
     assert authority.tokens == ["token-1", "token-2"]
     assert len(faulty.calls) == 21
     faulty.token = "none"
     with pytest.raises(RefusedError, match="HTTP status 401"):
-        await server.call("act", {}, {}, 5)
+        await server.call(ToolRequest("act", {}, {}), 5)
     assert authority.tokens == ["token-1", "token-2", "token-3"]
     assert len(faulty.calls) == 21
 
@@ -189,11 +192,11 @@ async def test_a_call_without_a_token_is_not_sent(
     own = Server(faulty.resource(oauth=wrong), McpMetrics(CollectorRegistry()))
     async with asyncio.timeout(5):  # not until it may be sent no more: the answer is final
         with pytest.raises(RefusedError, match=r"HTTP status 401 \(invalid_client\)") as caught:
-            await own.call("act", {}, {}, 60)
+            await own.call(ToolRequest("act", {}, {}), 60)
     await own.close()
     assert faulty.calls == []
     right = Server(faulty.resource(oauth=authority.client()), McpMetrics(CollectorRegistry()))
-    await right.call("act", {}, {}, 5)
+    await right.call(ToolRequest("act", {}, {}), 5)
     await right.close()
     for secret in (SECRET, "wrong-s3cret", authority.tokens[-1]):
         assert secret not in caplog.text
@@ -205,9 +208,9 @@ async def test_a_call_whose_token_does_not_come_in_time_is_not_sent(
 ) -> None:
     authority.hold.clear()
     with pytest.raises(NotSentError, match="did not answer in time"):
-        await server.call("act", {"value": "first"}, {}, 0.5)
+        await server.call(ToolRequest("act", {"value": "first"}, {}), 0.5)
     authority.hold.set()
-    await server.call("act", {"value": "second"}, {}, 5)
+    await server.call(ToolRequest("act", {"value": "second"}, {}), 5)
     assert faulty.calls == [{"value": "second"}]
     assert len(authority.forms) == 1
 

@@ -10,36 +10,36 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import math
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AsyncExitStack, contextmanager
-from typing import Any
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack
+from typing import Any, TypeVar
 
 import anyio
 import mcp_types
-from mcp import Client, MCPError
+from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
-from mcp_types.version import MODERN_PROTOCOL_VERSIONS
-from pydantic import SecretStr, TypeAdapter, ValidationError
+from pydantic import SecretStr
 
 from ai_worker.mcp.failures import AnsweredError, LostError, NotSentError
-from ai_worker.mcp.http_client import ServerClient, failure_in
+from ai_worker.mcp.http_client import ServerClient
 from ai_worker.mcp.oauth import AccessTokens
 from ai_worker.mcp.process_guard import guarded
 from ai_worker.mcp.process_transport import MAX_LINE_BYTES, process_transport
+from ai_worker.mcp.request_failures import connect_failure
+from ai_worker.mcp.tasks import TasksExtension
+from ai_worker.mcp.tool_session import Declining, ToolRequest, ToolSession
 from ai_worker.mcp_resources import McpServerResource
 from stigma.contracts.limits import MAX_PROVIDER_RESPONSE_BYTES
 
 _CONNECT_SECONDS = 30.0
-_PING_SECONDS = 5.0
 # Time in which a connection is closed as the protocol wants it, before it is cut. A server that is
 # a process gets 2 s after the end of its input, and 2 s after SIGTERM.
 _CLOSE_SECONDS = 10.0
 _TOO_LONG = (
     f"The MCP server wrote a line of more than {MAX_LINE_BYTES // 1024**2} MiB; it was ended."
 )
-_MAX_PAGES = 100
-_MAX_ERROR_CHARACTERS = 4_000
-_ANY = TypeAdapter(dict[str, Any])
+
+R = TypeVar("R")
 
 
 class Connection:
@@ -59,14 +59,13 @@ class Connection:
             on_opened: called once, with whether it has been opened.
         """
         self._resource = resource
-        self._client: Client | None = None
+        self._tools: ToolSession | None = None
         self._http: ServerClient | None = None
         if resource.url:
             self._http = ServerClient(_shown(resource.headers), tokens)
         self._ended = False
         self._lost = "The connection to the MCP server was lost."
-        self._listed = False
-        self._listing = asyncio.Lock()
+        self._answers_pings = False
         self._stop = asyncio.Event()
         self._opened: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._on_opened = on_opened
@@ -96,14 +95,19 @@ class Connection:
         await asyncio.shield(self._opened)
         if not self.is_usable:
             raise NotSentError("The connection to the MCP server has ended.")
-        if self._http is not None and self._http.has_session and not self._is_modern:
+        session = self._session
+        if self._http is not None and self._http.has_session and not session.is_modern:
             # A server that was started anew has no sessions, and says so only when it is asked.
             try:
-                await self._request(mcp_types.PingRequest(), _PING_SECONDS)
+                await self._counted(session.ping())
+                self._answers_pings = True
             except (NotSentError, LostError) as error:
                 raise NotSentError(str(error)) from None
             except AnsweredError:
-                pass  # it answers, be it that it knows no ping
+                # It may know no pings; one that did has lost the session, and says so its own way.
+                if self._answers_pings:
+                    text = "The MCP server does not know the session any more."
+                    raise NotSentError(text) from None
 
     async def ready_for_calls(self) -> None:
         """Wait as `ready` does, and for the list of tools where calls need it.
@@ -112,12 +116,11 @@ class Connection:
             NotSentError: it cannot be opened, has ended, or lists no tools.
         """
         await self.ready()
-        if self._http is not None and self._is_modern:
-            await self._know_tools()
+        session = self._session
+        if (self._http is not None and session.is_modern) or session.has_tasks_of_2025:
+            await session.know_tools()
 
-    async def call(
-        self, tool: str, arguments: dict[str, Any], meta: dict[str, Any]
-    ) -> dict[str, Any]:
+    async def call(self, request: ToolRequest) -> dict[str, Any]:
         """Call a tool, once, when it is ready for calls; return the result as the server sent it.
 
         Raises:
@@ -125,8 +128,7 @@ class Connection:
             LostError: the call may have happened.
             AnsweredError: the server answered with an error.
         """
-        params = mcp_types.CallToolRequestParams(name=tool, arguments=arguments, _meta=meta)
-        return await self._request(mcp_types.CallToolRequest(params=params), self._seconds)
+        return await self._counted(self._session.call(request))
 
     async def list_tools(self) -> list[mcp_types.Tool]:
         """Return the tools that the server lists, all pages of them.
@@ -134,23 +136,19 @@ class Connection:
         Raises:
             NotSentError, LostError, AnsweredError: it does not list them.
         """
-        found: list[mcp_types.Tool] = []
-        size = 0
-        cursor: str | None = None
-        for _ in range(_MAX_PAGES):
-            with _failures(lambda: self._lost):
-                page = await self._session.list_tools(
-                    params=mcp_types.PaginatedRequestParams(cursor=cursor)
-                )
-            found += page.tools
-            size += len(page.model_dump_json())
-            if size > MAX_PROVIDER_RESPONSE_BYTES:
-                raise AnsweredError("The MCP server's list of tools is too large.")
-            cursor = page.next_cursor
-            if not cursor:
-                self._listed = True
-                return found
-        raise AnsweredError("The MCP server's list of tools does not end.")
+        return await self._session.list_tools()
+
+    async def task(self, id_: str) -> dict[str, Any]:
+        """Return the state of a task, as `call` raises."""
+        return await self._counted(self._session.task(id_))
+
+    async def update_task(self, id_: str, responses: dict[str, Any]) -> None:
+        """Give a task the responses to what it has asked, as `call` raises."""
+        await self._counted(self._session.update_task(id_, responses))
+
+    async def cancel_task(self, id_: str) -> None:
+        """Ask for the end of a task, as `call` raises."""
+        await self._counted(self._session.cancel_task(id_))
 
     def retire(self) -> None:
         """Close it as soon as no request is in flight; nothing more is to be sent."""
@@ -166,33 +164,18 @@ class Connection:
         self._stop.set()
         await asyncio.wait([self._owner])
 
-    async def _know_tools(self) -> None:
-        """List the tools once: some name arguments that go into headers of their calls as well."""
-        async with self._listing:
-            if not self._listed:
-                try:
-                    await self.list_tools()
-                except (LostError, AnsweredError) as error:
-                    raise NotSentError(str(error)) from None
-
-    async def _request(self, request: Any, seconds: float) -> dict[str, Any]:
+    async def _counted(self, request: Awaitable[R]) -> R:
         self.requests += 1
         try:
-            with _failures(lambda: self._lost):
-                result: dict[str, Any] = await self._session.send_request(request, _ANY, seconds)
-                return result
+            return await request
         finally:
             self.requests -= 1
 
     @property
-    def _session(self) -> Any:
-        if self._client is None:
+    def _session(self) -> ToolSession:
+        if self._tools is None:
             raise NotSentError("The connection to the MCP server has ended.")
-        return self._client.session
-
-    @property
-    def _is_modern(self) -> bool:
-        return self._session.protocol_version in MODERN_PROTOCOL_VERSIONS
+        return self._tools
 
     @property
     def _seconds(self) -> float:
@@ -203,10 +186,18 @@ class Connection:
         try:
             with anyio.CancelScope(deadline=anyio.current_time() + _CONNECT_SECONDS) as scope:
                 async with AsyncExitStack() as stack:
+                    declining = Declining()
                     client = Client(
-                        await self._transport(stack), cache=None, read_timeout_seconds=self._seconds
+                        await self._transport(stack),
+                        cache=None,
+                        read_timeout_seconds=self._seconds,
+                        elicitation_callback=declining,
+                        extensions=[TasksExtension()],
                     )
-                    self._client = await stack.enter_async_context(client)
+                    opened = await stack.enter_async_context(client)
+                    self._tools = ToolSession(
+                        opened.session, declining, self._seconds, lambda: self._lost
+                    )
                     scope.deadline = math.inf
                     self._opened.set_result(None)
                     self._on_opened(True)
@@ -214,9 +205,9 @@ class Connection:
                     scope.deadline = anyio.current_time() + _CLOSE_SECONDS
             self._failed("The MCP server did not answer when it was connected to.")
         except Exception as error:  # noqa: BLE001 - whatever ends it: all of them are failures to connect
-            self._failed(_cause(error, self._lost))
+            self._failed(connect_failure(error, self._lost))
         finally:
-            self._client = None
+            self._tools = None
             self._ended = True
 
     async def _until_unused(self) -> None:
@@ -251,40 +242,3 @@ class Connection:
 
 def _shown(values: Mapping[str, SecretStr]) -> dict[str, str]:
     return {name: value.get_secret_value() for name, value in values.items()}
-
-
-@contextmanager
-def _failures(lost: Callable[[], str]) -> Iterator[None]:
-    """Raise the failures of a request as ours; `lost` says why a connection was."""
-    try:
-        yield
-    except MCPError as error:
-        failure = failure_in(error.data)
-        if failure is not None:
-            raise failure from None
-        if error.code == mcp_types.CONNECTION_CLOSED:
-            raise LostError(lost()) from None
-        if error.code == mcp_types.PARSE_ERROR:  # also the client's own, of an answer
-            raise LostError("The MCP server's answer cannot be read.") from None
-        if error.code == mcp_types.REQUEST_TIMEOUT:
-            raise LostError("The MCP server did not answer in time.") from None
-        text = " ".join(error.message.split())[:_MAX_ERROR_CHARACTERS]
-        raise AnsweredError(f"The MCP server answered with an error: {text}") from None
-    except ValidationError:
-        text = "The MCP server's answer is not one that its version of the protocol has."
-        raise AnsweredError(text) from None
-
-
-def _cause(error: BaseException, lost: str) -> str:
-    """Return why a connection was not opened."""
-    if isinstance(error, BaseExceptionGroup):
-        return _cause(error.exceptions[0], lost)
-    if isinstance(error, NotSentError | LostError | AnsweredError):
-        return str(error)
-    try:
-        with _failures(lambda: lost):
-            raise error  # noqa: TRY301 - to be read as the failure of a request is
-    except (NotSentError, LostError, AnsweredError) as failure:
-        return str(failure)
-    except Exception as unknown:  # noqa: BLE001 - only its class leaves this process
-        return f"The MCP server cannot be connected to: {type(unknown).__name__}."

@@ -6,6 +6,8 @@ the server's own.
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class NotSentError(Exception):
     """A request that has not happened: it did not reach the server."""
@@ -21,6 +23,21 @@ class LostError(Exception):
 
 class AnsweredError(Exception):
     """A request that the server answered with an error."""
+
+    code: int = 0
+    """Of the error; 0 where the answer is not one that the protocol has."""
+
+
+class StateRefusedError(AnsweredError):
+    """A request that the server answered with: what it is given back is not its own any more."""
+
+
+class PagesRequiredError(AnsweredError):
+    """A request that the server takes once people have opened pages, by version 2025-11-25."""
+
+    def __init__(self, message: str, pages: list[Any]) -> None:
+        super().__init__(message)
+        self.pages = pages
 
 
 def unknown_server(name: str) -> str:

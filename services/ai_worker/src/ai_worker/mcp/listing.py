@@ -121,7 +121,7 @@ def _definition(entry: McpTool, tool: mcp_types.Tool, *, digests_only: bool) -> 
     definition.description = payloads.replace_surrogates(tool.description or tool.title or "")
     definition.input_schema = _schema(listed, "inputSchema")
     definition.output_schema = _schema(listed, "outputSchema")
-    _check(definition, listed)
+    _check(definition)
     return definition
 
 
@@ -138,7 +138,7 @@ def _schema(listed: dict[str, Any], key: str) -> str:
     return json_text.compact(schema) if schema else ""
 
 
-def _check(definition: McpToolDefinition, listed: dict[str, Any]) -> None:
+def _check(definition: McpToolDefinition) -> None:
     shown = f"tool {definition.name[:100]!r} of MCP server {definition.server!r}"
     if not _NAME.fullmatch(definition.exposed_name):
         raise ListingError(
@@ -147,8 +147,6 @@ def _check(definition: McpToolDefinition, listed: dict[str, Any]) -> None:
         )
     if len(definition.description.encode()) > _MAX_DESCRIPTION_BYTES:
         raise ListingError(f"the description of {shown} is over {_MAX_DESCRIPTION_BYTES} bytes")
-    if (listed.get("execution") or {}).get("taskSupport") == "required":
-        raise ListingError(f"{shown} runs as a task only, which is not supported yet")
     for text in (definition.input_schema, definition.output_schema):
         try:
             if text:

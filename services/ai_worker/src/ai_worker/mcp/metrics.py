@@ -13,7 +13,8 @@ class McpMetrics:
     def __init__(self, registry: CollectorRegistry) -> None:
         self._calls = Counter(
             "stigma_mcp_calls",
-            "Calls of MCP servers' tools by outcome: OK, ERROR, NOT_RUN, UNKNOWN or CANCELLED.",
+            "Calls of MCP servers' tools by outcome: OK, ERROR, NOT_RUN, UNKNOWN or CANCELLED; and "
+            "answers that are none yet: ASKED or TASK.",
             ("server", "outcome"),
             registry=registry,
         )

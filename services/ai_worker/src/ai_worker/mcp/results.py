@@ -9,7 +9,6 @@ from stigma.agent.v1.agent_execution_pb2 import TOOL_OUTCOME_ERROR, TOOL_OUTCOME
 from stigma.contracts import json_text, limits, payloads, tool_results
 from stigma.internal.v1.execution_pb2 import CallMcpToolResponse
 
-_ASKS_FOR_INPUT = "input_required"
 _MAX_NAME_CHARACTERS = 200
 _KB = 1024
 
@@ -21,8 +20,6 @@ def read_result(result: dict[str, Any], max_bytes: int) -> CallMcpToolResponse:
         result: as the server sent it.
         max_bytes: of the content.
     """
-    if result.get("resultType") == _ASKS_FOR_INPUT:
-        return read_error("The tool asks for input, which is not supported yet.", max_bytes)
     if not isinstance(result.get("content", []), list):
         return read_error("The MCP server's answer is not a result of a tool.", max_bytes)
     text = "\n".join(_parts(result))

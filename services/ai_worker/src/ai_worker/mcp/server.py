@@ -13,6 +13,7 @@ from ai_worker.mcp.connection import Connection
 from ai_worker.mcp.failures import LostError, NotSentError, RefusedError
 from ai_worker.mcp.metrics import McpMetrics
 from ai_worker.mcp.oauth import AccessTokens
+from ai_worker.mcp.tool_session import ToolRequest
 from ai_worker.mcp_resources import McpServerResource
 
 R = TypeVar("R")
@@ -37,15 +38,11 @@ class Server:
         """Requests in flight."""
         return sum(each.requests for each in self._connections)
 
-    async def call(
-        self, tool: str, arguments: dict[str, Any], meta: dict[str, Any], start_seconds: float
-    ) -> dict[str, Any]:
+    async def call(self, request: ToolRequest, start_seconds: float) -> dict[str, Any]:
         """Call a tool, and send the call at most once; return the result as the server sent it.
 
         Args:
-            tool: its name on the server.
-            arguments: of the call.
-            meta: what else the server is told.
+            request: the call.
             start_seconds: how long the call may wait until it is sent.
 
         Raises:
@@ -56,10 +53,23 @@ class Server:
         deadline = asyncio.get_running_loop().time() + start_seconds
         async with self._slot(deadline):
             return await self._send(
-                Connection.ready_for_calls,
-                lambda found: found.call(tool, arguments, meta),
-                deadline,
+                Connection.ready_for_calls, lambda found: found.call(request), deadline
             )
+
+    async def ask(self, send: Callable[[Connection], Awaitable[R]], start_seconds: float) -> R:
+        """Send a request about a task.
+
+        Args:
+            send: sends it.
+            start_seconds: how long it may wait until it is sent.
+
+        Raises:
+            NotSentError, LostError: the server has not answered.
+            AnsweredError: it answered with an error.
+        """
+        deadline = asyncio.get_running_loop().time() + start_seconds
+        async with self._slot(deadline):
+            return await self._send(Connection.ready, send, deadline)
 
     async def list_tools(self, seconds: float) -> list[mcp_types.Tool]:
         """Return the tools that the server lists, waiting for it if need be.
