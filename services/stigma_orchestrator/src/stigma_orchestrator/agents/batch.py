@@ -12,6 +12,7 @@ from stigma.agent.v1.agent_execution_pb2 import ToolResult, Usage
 from stigma.contracts import versions
 from stigma_orchestrator.agents.call_gate import CallGate, Gates
 from stigma_orchestrator.agents.history_room import HistoryRoom, room_of
+from stigma_orchestrator.agents.mcp_step import McpStep
 from stigma_orchestrator.agents.tool_step import ToolStep
 
 
@@ -21,6 +22,8 @@ class _State(Enum):
     """For a person."""
     READY = auto()
     RUNNING = auto()
+    SLEEPING = auto()
+    """Until the server that works on it is asked again."""
     ENDED = auto()
 
 
@@ -47,6 +50,7 @@ class Batch:
         self._results = results
         self._usage = usage
         self._room = HistoryRoom()
+        self._is_handing_over = False
         self._states = [
             _State.ENDED if step.call.call_id in results else _State.DECIDING for step in steps
         ]
@@ -70,6 +74,12 @@ class Batch:
         waits = (_State.WAITING, _State.ENDED)
         return any(state not in waits for state in self._states)
 
+    @property
+    def _may_rest(self) -> bool:
+        """Whether nothing of ours is under way, so that another run can go on with the calls."""
+        rests = (_State.WAITING, _State.SLEEPING, _State.ENDED)
+        return all(state in rests for state in self._states)
+
     async def run(self, *, may_hand_over: bool) -> bool:
         """Make the calls; return False where calls still wait and the run should end before that.
 
@@ -91,7 +101,7 @@ class Batch:
                 lambda: (
                     all(task.done() for task in tasks)
                     or any(map(_has_failed, tasks))
-                    or (not self.is_active and self._ends_early(may_hand_over=may_hand_over))
+                    or self._ends_early(may_hand_over=may_hand_over)
                 )
             )
             for task in tasks:
@@ -99,19 +109,26 @@ class Batch:
                     task.result()
             return all(task.done() for task in tasks)
         finally:
+            # An agent that is called ends before the one that calls, and tasks of servers are
+            # cancelled; others may take their time.
+            slow = [task for index, task in making.items() if self._is_slow(index)]
             for task in (*tasks, wake):
                 task.cancel()
-            # An agent that is called ends before the one that calls; others may take their time.
-            agents = [task for index, task in making.items() if self._steps[index].is_agent]
-            await asyncio.gather(*agents, return_exceptions=True)
+            await asyncio.gather(*slow, return_exceptions=True)
+
+    def _is_slow(self, index: int) -> bool:
+        step = self._steps[index]
+        return step.is_agent or (step.has_task and not self._is_handing_over)
 
     def _ends_early(self, *, may_hand_over: bool) -> bool:
-        if self._gates.inputs.has_answers:
-            return False  # accepted, so acted on
-        if self._gates.is_stopping() or self._room.is_full:
+        if self._gates.inputs.has_answers or not self._may_rest:
+            return False  # an answer that is accepted is acted on
+        if not self.is_active and (self._gates.is_stopping() or self._room.is_full):
             return True
         info = workflow.info()
-        return may_hand_over and (info.is_continue_as_new_suggested() or versions.target_changed())
+        is_due = info.is_continue_as_new_suggested() or versions.target_changed()
+        self._is_handing_over = may_hand_over and is_due
+        return self._is_handing_over
 
     async def _wake_for_versions(self) -> None:
         """Have a workflow task now and then: it carries the version that new runs take."""
@@ -125,23 +142,58 @@ class Batch:
             self._enter(index, _State.WAITING)
         result = await gate.pass_through()
         if result is None:
-            self._enter(index, _State.READY)
-            await workflow.wait_condition(lambda: self._may_start(index))
-            size = room_of(gate.step.tool, gate.step.call)
+            result = await self._run_or_cancel(index, gate)
+        if result is not None:
+            if gate.is_untold:
+                self.untold.append(result)
+            self._results[step.call.call_id] = result
+        self._enter(index, _State.ENDED)
+
+    async def _run_or_cancel(self, index: int, gate: CallGate) -> ToolResult | None:
+        """Run a call; if it is stopped, so is the task that a server has made of it."""
+        try:
+            return await self._run(index, gate)
+        except asyncio.CancelledError:
+            step = gate.step
+            if isinstance(step, McpStep) and step.has_task and not self._is_handing_over:
+                await step.give_up("The execution was stopped.")
+            raise
+
+    async def _run(self, index: int, gate: CallGate) -> ToolResult | None:
+        """Run a call to its result; return None where history has no room for it."""
+        result: ToolResult | None = None
+        while result is None:
+            step = gate.step
+            if isinstance(step, McpStep) and step.is_open:
+                result = await self._wait_for_server(index, gate, step)
+                if result is not None:
+                    return result
+            if not step.has_task:  # which runs all the time
+                self._enter(index, _State.READY)
+                await workflow.wait_condition(lambda: self._may_start(index))
+            sent_bytes = step.opened.ByteSize() if isinstance(step, McpStep) else 0
+            size = room_of(step.tool, step.call, sent_bytes)
             await self._room.enter(size)
             if self._room.is_full:
-                self._enter(index, _State.ENDED)
-                return
+                return None
             self._enter(index, _State.RUNNING)
-            result = gate.step.begin()
+            result = step.begin()
+            gate.is_untold = result is not None
             if result is None:
-                result = gate.told(await gate.step.run())
-                gate.is_untold = False
-            self._room.leave(size, sum(gate.step.result_bytes))
-        if gate.is_untold:
-            self.untold.append(result)
-        self._results[step.call.call_id] = result
-        self._enter(index, _State.ENDED)
+                result = gate.told(await step.run())
+            self._room.leave(size, sent_bytes + sum(step.result_bytes))
+        return result
+
+    async def _wait_for_server(
+        self, index: int, gate: CallGate, step: McpStep
+    ) -> ToolResult | None:
+        """Wait for people, or for a while, as a server wants it; return None to go on then."""
+        if step.opened.asked:
+            self._enter(index, _State.WAITING)
+            return await gate.ask_people(step)
+        self._enter(index, _State.SLEEPING)
+        await step.sleep()
+        return None
 
     def _enter(self, index: int, state: _State) -> None:
         self._states[index] = state
@@ -153,7 +205,7 @@ class Batch:
         for other, state in enumerate(self._states):
             if other == index or not (alone or self._steps[other].runs_alone):
                 continue
-            if state == _State.RUNNING:
+            if state in (_State.RUNNING, _State.SLEEPING) or self._steps[other].has_task:
                 return False
             if other < index and state in (_State.DECIDING, _State.READY):
                 return False

@@ -6,11 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
-from temporalio import workflow
-
 from stigma.agent.v1.agent_execution_pb2 import (
     PENDING_INPUT_KIND_APPROVAL,
     PENDING_INPUT_KIND_CLIENT_TOOL,
+    PENDING_INPUT_KIND_ELICITATION,
     PENDING_INPUT_KIND_QUESTION,
     PendingInput,
     PendingInputKind,
@@ -25,9 +24,12 @@ from stigma.agent.v1.agent_pb2 import (
     FailureReason,
 )
 from stigma.contracts import approvals, json_text, limits, pending_inputs, tools
-from stigma.internal.v1.execution_pb2 import SubmitInput
+from stigma.internal.v1.execution_pb2 import OpenMcpCall, SubmitInput
 from stigma_orchestrator.agents.approval_step import ApprovalStep
+from stigma_orchestrator.agents.call_input import input_id, new_input
 from stigma_orchestrator.agents.inputs import PendingInputs
+from stigma_orchestrator.agents.mcp_step import McpStep
+from stigma_orchestrator.agents.server_questions import ServerQuestions
 from stigma_orchestrator.agents.step import AgentFailedError, StepContext
 from stigma_orchestrator.agents.tool_step import ToolStep
 
@@ -43,7 +45,14 @@ class Gates:
     remembered: dict[str, int]
     """Rules by whose approvals further calls of a tool need none, by the tool's name."""
     rules: dict[str, int] = field(default_factory=dict)
-    """Rules of the calls that wait for approval, by call."""
+    """Rules of the calls of the turn under way, by call."""
+    mcp_calls: dict[str, OpenMcpCall] = field(default_factory=dict)
+    """Calls of MCP servers' tools of that turn, by call."""
+
+    def forget_turn(self) -> None:
+        """Forget the calls of a turn that is complete."""
+        self.rules.clear()
+        self.mcp_calls.clear()
 
 
 class CallGate:
@@ -64,17 +73,16 @@ class CallGate:
         """Return whether the call waits for a person; then that is pending from now on."""
         call, kind = self.step.call, pending_inputs.answered_kind(self.step.tool)
         context = self._gates.context
-        id_ = pending_inputs.input_id(
-            kind or PENDING_INPUT_KIND_APPROVAL,
-            call.call_id,
-            context.execution_id,
-            context.lineage.root,
-        )
+        if isinstance(self.step, McpStep) and self.step.is_open:
+            self._edit_to(self.step.opened.edited_json)
+            return False
+        id_ = input_id(context, call, kind or PENDING_INPUT_KIND_APPROVAL)
         if (carried := self._gates.inputs.find(id_)) is not None:
             self._add_details(carried)
             self._pending = carried
             return True
         rule, required = await ApprovalStep(context, call, self._usage).run()
+        self._gates.rules[call.call_id] = rule
         if required == APPROVAL_REQUIREMENT_REFUSE:
             self._result = pending_inputs.of_rule(call)
         elif kind is not None and self._is_schema_large(kind):
@@ -82,7 +90,6 @@ class CallGate:
         elif kind is not None:
             self._pending = self._new(id_, kind, pending_inputs.answer_timeout(self.step.tool))
         elif required == APPROVAL_REQUIREMENT_ALWAYS and not self._is_remembered(rule):
-            self._gates.rules[call.call_id] = rule
             self._pending = self._new_approval(id_, self._rule(rule))
         if self._pending is None:
             return False
@@ -114,17 +121,39 @@ class CallGate:
         self.is_untold = False
         return pending_inputs.of_answer(call, self.step.tool, answer.reply)
 
-    def told(self, result: ToolResult) -> ToolResult:
-        """Return the result of the call as the model is told."""
-        return pending_inputs.told_of_edit(result, self._edit) if self._edit else result
+    async def ask_people(self, step: McpStep) -> ToolResult | None:
+        """Wait for the answers to what a server asks; return None where the call is to go on."""
+        rule = self._rule(self._gates.rules.get(step.call.call_id, approvals.NO_RULE))
+        questions = ServerQuestions(step, self._gates.inputs, approvals.expires_after(rule))
+        if await questions.ask():
+            return None
+        if step.has_task:
+            self.is_untold = False
+            return self.told(
+                await step.give_up("Nobody answered in time what the task of the call asks.")
+            )
+        self.is_untold = True
+        return pending_inputs.of_expiry(step.call, PENDING_INPUT_KIND_ELICITATION)
+
+    def told(self, result: ToolResult | None) -> ToolResult | None:
+        """Return the result of the call as the model is told; None while there is none."""
+        if result is None or not self._edit:
+            return result
+        return pending_inputs.told_of_edit(result, self._edit)
 
     def _approve(self, submitted: SubmitInput) -> None:
         approval, call = submitted.request.approve, self.step.call
         if approval.remember:
             self._gates.remembered[call.name] = self._gates.rules[call.call_id]
-        if approval.arguments_json:
-            self._edit = approval.arguments_json
-            self.step = replace(self.step, call=pending_inputs.edited(call, self._edit))
+        self._edit_to(approval.arguments_json)
+
+    def _edit_to(self, arguments_json: str) -> None:
+        if not arguments_json:
+            return
+        self._edit = arguments_json
+        self.step = replace(self.step, call=pending_inputs.edited(self.step.call, arguments_json))
+        if isinstance(self.step, McpStep):
+            self.step.opened.edited_json = arguments_json
 
     def _is_remembered(self, rule: int) -> bool:
         return self._gates.remembered.get(self.step.call.name) == rule
@@ -172,18 +201,6 @@ class CallGate:
     def _new(
         self, id_: str, kind: PendingInputKind.ValueType, expires_after: timedelta
     ) -> PendingInput:
-        context, call, now = self._gates.context, self.step.call, workflow.now()
-        found = PendingInput(
-            id=id_,
-            kind=kind,
-            call_id=call.call_id,
-            tool=call.name,
-            arguments_digest=approvals.digest(call.arguments_json),
-            execution_id=context.execution_id,
-            agent_id=context.spec.agent_id,
-            path=context.lineage.path,
-        )
-        found.request_time.FromDatetime(now)
-        found.expire_time.FromDatetime(min(now + expires_after, context.deadline))
+        found = new_input(self._gates.context, self.step.call, id_, kind, expires_after)
         self._add_details(found)
         return found

@@ -12,6 +12,8 @@ from stigma.contracts import limits, tools
 _EVENT_BYTES = 4 * 1024
 # Bytes that JSON makes of one, at most: six for a control character.
 _ESCAPED = 6
+# What an MCP server may ask instead of a result: JSON makes two bytes of a quote.
+_QUESTIONS_BYTES = 2 * (limits.MAX_MCP_QUESTIONS_BYTES + limits.MAX_MCP_STATE_BYTES)
 
 
 class HistoryRoom:
@@ -51,9 +53,16 @@ class HistoryRoom:
         return fits
 
 
-def room_of(tool: Tool, call: ToolCall) -> int:
-    """Return the bytes of history that a call takes at most."""
+def room_of(tool: Tool, call: ToolCall, sent_bytes: int = 0) -> int:
+    """Return the bytes of history that a call takes at most.
+
+    Args:
+        tool: that it calls.
+        call: the call.
+        sent_bytes: what goes to an MCP server beside the arguments.
+    """
     result = limits.MAX_TEMPORAL_PAYLOAD_BYTES
     if tool.HasField("mcp"):  # the AI worker cuts it
-        result = min(result, _ESCAPED * tools.Policy.of(tool).max_result_bytes)
-    return len(call.arguments_json.encode()) + result + _EVENT_BYTES
+        most = max(_ESCAPED * tools.Policy.of(tool).max_result_bytes, _QUESTIONS_BYTES)
+        result = min(result, most)
+    return len(call.arguments_json.encode()) + sent_bytes + result + _EVENT_BYTES

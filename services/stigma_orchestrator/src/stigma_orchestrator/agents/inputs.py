@@ -18,11 +18,14 @@ from stigma.agent.v1.agent_execution_pb2 import (
     INPUT_RESOLUTION_KIND_DENIED,
     INPUT_RESOLUTION_KIND_EXPIRED,
     PENDING_INPUT_KIND_APPROVAL,
+    PENDING_INPUT_KIND_AUTHORIZATION,
+    PENDING_INPUT_KIND_ELICITATION,
     InputResolution,
     InputResolutionKind,
     PendingInput,
 )
-from stigma.contracts import approvals, pending_inputs, search_attributes
+from stigma.agent.v1.agent_execution_service_pb2 import InputAnswer
+from stigma.contracts import approvals, json_text, limits, pending_inputs, search_attributes
 from stigma.contracts.globs import matches_any
 from stigma.contracts.workflows import UpdateRefusal
 from stigma.internal.v1.execution_pb2 import PendingInputs as PendingInputsMemo
@@ -122,6 +125,8 @@ class PendingInputs:
         if (answer in _ANSWERS_TO_APPROVALS) != is_approval or not answer:
             wanted = "approve or deny" if is_approval else "reply or decline"
             raise refusal(UpdateRefusal.ANSWER_NOT_ALLOWED, f"the answer must {wanted}")
+        if answer == "reply" and (problem := _reply_problem(found, request.reply)):
+            raise refusal(UpdateRefusal.ANSWER_NOT_ALLOWED, problem)
         for is_wanted, is_allowed, what in (
             (request.approve.arguments_json, found.allow_edit, "change the arguments"),
             (request.approve.remember, found.allow_remember, "be for further calls"),
@@ -189,6 +194,19 @@ class PendingInputs:
             return refusal(UpdateRefusal.INPUT_EXPIRED, "it has expired")
         message = f"{resolution.by} {how.lower()} it already"
         return refusal(UpdateRefusal.INPUT_RESOLVED, message)
+
+
+def _reply_problem(found: PendingInput, reply: InputAnswer) -> str:
+    """Return what is wrong with an answer to what an MCP server asks; "" for nothing."""
+    if found.kind == PENDING_INPUT_KIND_AUTHORIZATION:
+        is_done = reply.text.strip().lower() == pending_inputs.DONE
+        return "" if is_done else f"the answer is {pending_inputs.DONE!r}, once the page was opened"
+    if found.kind != PENDING_INPUT_KIND_ELICITATION:
+        return ""
+    if len(reply.json.encode()) > limits.MAX_MCP_RESPONSE_BYTES:
+        return f"the answer to a form may have {limits.MAX_MCP_RESPONSE_BYTES} bytes"
+    is_object = reply.HasField("json") and isinstance(json_text.parse(reply.json), dict)
+    return "" if is_object else "the answer to a form is a JSON object"
 
 
 def _ids(inputs: Iterable[PendingInput]) -> list[str]:

@@ -39,7 +39,7 @@ class SubAgentStep(ToolStep):
         return None
 
     @override
-    async def run(self) -> ToolResult:
+    async def run(self) -> ToolResult | None:
         try:
             return await super().run()
         finally:

@@ -25,6 +25,7 @@ from stigma.internal.v1.execution_pb2 import (
     AgentWorkflowInput,
     CarriedState,
     ConverseResponse,
+    OpenMcpCall,
 )
 from stigma_orchestrator.agents.agent_work import CARRIED_CONTENT, AgentWork
 from stigma_orchestrator.agents.batch import Batch
@@ -36,6 +37,7 @@ from stigma_orchestrator.agents.inputs import PendingInputs
 from stigma_orchestrator.agents.ledger import Ledger
 from stigma_orchestrator.agents.mailbox import Mailbox
 from stigma_orchestrator.agents.mcp_listing import McpListingCheck
+from stigma_orchestrator.agents.mcp_step import McpStep
 from stigma_orchestrator.agents.model_step import invalid_output_message
 from stigma_orchestrator.agents.step import AgentFailedError
 from stigma_orchestrator.agents.sub_agent_step import SubAgentStep
@@ -64,6 +66,7 @@ class ToolLoop(AgentWork):
             lambda: self.mailbox.stop_reason is not None,
             remembered=dict(carried.remembered),
             rules=dict(carried.turn.rules),
+            mcp_calls=_open_mcp_calls(carried),
         )
         self._ledger = Ledger(request, self._budget)
         self._context_window = ContextWindow(request.spec.agent.context)
@@ -98,11 +101,19 @@ class ToolLoop(AgentWork):
             state.turn.results.extend(turn.results.values())
             state.turn.inputs.extend(map(without_details, self.inputs.in_order()))
             state.turn.rules.update(self._gates.rules)
+            state.turn.mcp_calls.extend(
+                each for id_, each in self._gates.mcp_calls.items() if id_ not in turn.results
+            )
         return following
 
     @override
     def _messages_to_carry(self) -> list[Message]:
         return self.conversation.messages_after_task(self._open, self._context_window.compaction)
+
+    @property
+    def has_tasks(self) -> bool:
+        """Whether servers work on calls, or are asked to stop that."""
+        return any(each.HasField("task") for each in self._gates.mcp_calls.values())
 
     @property
     def _is_input_required(self) -> bool:
@@ -179,6 +190,7 @@ class ToolLoop(AgentWork):
             raise self._failed(FailureReason.FAILURE_REASON_TOO_LARGE, batch.problem)
         if is_complete:
             self._batch = self._open = None
+            self._gates.forget_turn()
             self._check(turn)
         return is_complete
 
@@ -186,6 +198,10 @@ class ToolLoop(AgentWork):
         context, workflows = self._context, self._request.tool_workflows
         if tool.HasField("agent"):
             return SubAgentStep(context, tool, call, workflows, self._request, self._ledger, agents)
+        if tool.HasField("mcp"):
+            opened = OpenMcpCall(call_id=call.call_id)
+            opened = self._gates.mcp_calls.setdefault(call.call_id, opened)
+            return McpStep(context, tool, call, workflows, opened)
         return ToolStep(context, tool, call, workflows)
 
     def _end(self) -> Outcome | None:
@@ -252,6 +268,14 @@ def _open_turn(carried: CarriedState) -> Turn:
     turn = carried.turn
     results = {result.call_id: result for result in turn.results}
     return Turn(turn.step, turn.answer, results, _correction(turn.answer))
+
+
+def _open_mcp_calls(carried: CarriedState) -> dict[str, OpenMcpCall]:
+    found = {}
+    for each in carried.turn.mcp_calls:
+        found[each.call_id] = OpenMcpCall()
+        found[each.call_id].CopyFrom(each)
+    return found
 
 
 def _correction(answer: ConverseResponse) -> Message | None:

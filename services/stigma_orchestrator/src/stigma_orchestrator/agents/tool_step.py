@@ -1,7 +1,4 @@
-"""A tool call: an activity, a child workflow or a Nexus operation of the agent's workflow.
-
-A call of an MCP server's tool is an activity of the AI worker, which holds the connection.
-"""
+"""A tool call: an activity, a child workflow or a Nexus operation of the agent's workflow."""
 
 from __future__ import annotations
 
@@ -14,9 +11,7 @@ from temporalio.exceptions import ApplicationError, FailureError, WorkflowAlread
 
 from stigma.agent.v1.agent_execution_pb2 import ToolCall, ToolResult
 from stigma.agent.v1.agent_pb2 import Tool
-from stigma.contracts import engine, limits, payloads, tool_results, tools
-from stigma.contracts.activities import CALL_MCP_TOOL
-from stigma.internal.v1.execution_pb2 import CallMcpToolRequest
+from stigma.contracts import engine, payloads, tool_results, tools
 from stigma.workflow.v1.workflow_pb2 import Workflow
 from stigma_orchestrator.agents.call_header import call_header
 from stigma_orchestrator.agents.step import StepContext, raise_if_stopped
@@ -48,8 +43,13 @@ class ToolStep:
         """Return the result of a call that cannot even begin; None where it can."""
         return None
 
-    async def run(self) -> ToolResult:
-        """Run the call; whatever becomes of it is a result.
+    @property
+    def has_task(self) -> bool:
+        """Whether a server works on the call, though nothing of ours waits for that."""
+        return False
+
+    async def run(self) -> ToolResult | None:
+        """Run the call; whatever becomes of it is a result. None where it goes on later.
 
         Raises:
             CancelledError: the agent was stopped.
@@ -73,8 +73,6 @@ class ToolStep:
                 return await self._execute_activity(policy)
             case "workflow":
                 return await self._execute_workflow(policy)
-            case "mcp":
-                return await self._execute_mcp_call(policy)
             case _:
                 return await self._execute_operation(policy)
 
@@ -128,32 +126,6 @@ class ToolStep:
             output_type=RawValue,
             schedule_to_close_timeout=policy.timeout,
             headers={tools.CALL_HEADER: self._header()},
-        )
-        return result
-
-    async def _execute_mcp_call(self, policy: tools.Policy) -> RawValue | None:
-        request = CallMcpToolRequest(
-            execution_id=self.context.execution_id,
-            call_id=self.call.call_id,
-            server=self.tool.mcp.server,
-            tool=self.tool.mcp.tools[0],
-            arguments_json=self._argument_text(),
-            call_json=self._header(),
-            max_result_bytes=policy.max_result_bytes,
-        )
-        # Of an attempt at most half: what is left is for the tool, once the call has been sent.
-        request.start_timeout.FromTimedelta(min(policy.start_timeout, policy.attempt_timeout / 2))
-        result: RawValue | None = await workflow.execute_activity(
-            CALL_MCP_TOOL,
-            request,
-            activity_id=tools.tool_activity_id(self.call.call_id),
-            task_queue=self.context.queues.ai,
-            result_type=RawValue,
-            schedule_to_close_timeout=policy.timeout,
-            schedule_to_start_timeout=policy.start_timeout,
-            start_to_close_timeout=policy.attempt_timeout,
-            heartbeat_timeout=limits.MODEL_CALL_HEARTBEAT_TIMEOUT,
-            retry_policy=RetryPolicy(maximum_attempts=policy.attempts),
         )
         return result
 

@@ -46,8 +46,14 @@ class AgentWorkflow(workflows.AgentWorkflow):
             request,
             AgentExecution,
             carried=request.carried,
-            stop_grace=limits.SUB_AGENTS_STOP_GRACE if calls_agents else timedelta(),
+            stop_grace=lambda: self._stop_grace(calls_agents=calls_agents),
         )
+
+    def _stop_grace(self, *, calls_agents: bool) -> timedelta:
+        if calls_agents:
+            return limits.SUB_AGENTS_STOP_GRACE
+        has_tasks = isinstance(self._loop, ToolLoop) and self._loop.has_tasks
+        return limits.MCP_TASKS_STOP_GRACE if has_tasks else timedelta()
 
     @override
     @workflow.signal(name="bind")

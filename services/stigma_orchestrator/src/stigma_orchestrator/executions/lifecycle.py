@@ -43,7 +43,7 @@ class ExecutionLifecycle(Generic[ExecutionT]):
         execution_type: type[ExecutionT],
         *,
         carried: CarriedState | None = None,
-        stop_grace: timedelta = timedelta(),
+        stop_grace: Callable[[], timedelta] = timedelta,
     ) -> None:
         """Prepare the execution.
 
@@ -52,7 +52,7 @@ class ExecutionLifecycle(Generic[ExecutionT]):
             request: the workflow's input.
             execution_type: the message that describes an execution of this kind.
             carried: the state that earlier runs left.
-            stop_grace: how long cancelled work may go on after the delivery.
+            stop_grace: returns how long cancelled work may go on after the delivery.
         """
         carried = carried or CarriedState()
         self._work: Work[ExecutionT] = work
@@ -176,8 +176,8 @@ class ExecutionLifecycle(Generic[ExecutionT]):
             cancel_requesters=decision.cancel_requesters,
         )
         await self._deliver(delivery)
-        if self._stop_grace and not work.done():
-            await self._await_cancelled_work(work, delivery)
+        if not work.done() and (grace := self._stop_grace()):
+            await self._await_cancelled_work(work, delivery, grace)
         return True
 
     async def _run_work(self) -> Outcome | Continue:
@@ -267,10 +267,10 @@ class ExecutionLifecycle(Generic[ExecutionT]):
             self._delivery_result = await delivery.deliver()
 
     async def _await_cancelled_work(
-        self, work: asyncio.Task[Outcome | Continue], delivery: Delivery
+        self, work: asyncio.Task[Outcome | Continue], delivery: Delivery, stop_grace: timedelta
     ) -> None:
         """Wait until cancelled work has stopped; deliver to activities bound meanwhile."""
-        grace = asyncio.create_task(workflow.sleep(self._stop_grace))
+        grace = asyncio.create_task(workflow.sleep(stop_grace))
 
         def over() -> bool:
             return work.done() or grace.done()

@@ -29,7 +29,7 @@ class WorkflowExecutionWorkflow(workflows.WorkflowExecutionWorkflow):
         self._request = request
         queues = TaskQueues.from_orchestrator(workflow.info().task_queue)
         self._lifecycle = ExecutionLifecycle(
-            EngineRun(request, queues), request, WorkflowExecution, stop_grace=STOP_GRACE
+            EngineRun(request, queues), request, WorkflowExecution, stop_grace=lambda: STOP_GRACE
         )
 
     @override

@@ -1,0 +1,74 @@
+"""Questions that an MCP server asks people before it goes on with a call."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from datetime import UTC, timedelta
+
+from temporalio import workflow
+
+from stigma.agent.v1.agent_execution_pb2 import (
+    PENDING_INPUT_KIND_AUTHORIZATION,
+    PENDING_INPUT_KIND_ELICITATION,
+    PendingInput,
+)
+from stigma.contracts import json_text
+from stigma.internal.v1.execution_pb2 import McpQuestion, SubmitInput
+from stigma_orchestrator.agents.call_input import input_id, new_input
+from stigma_orchestrator.agents.inputs import PendingInputs
+from stigma_orchestrator.agents.mcp_step import McpStep
+
+
+@dataclass(frozen=True)
+class ServerQuestions:
+    """What the server of one call asks."""
+
+    step: McpStep
+    inputs: PendingInputs
+    expires_after: timedelta
+
+    async def ask(self) -> bool:
+        """Wait for the answers to all of them; return False when some expire."""
+        opened = self.step.opened
+        waiting = [
+            (question, self._input(question))
+            for question in opened.asked
+            if not question.response_json
+        ]
+        await asyncio.gather(*(self._answer(question, found) for question, found in waiting))
+        if self.step.has_task and waiting:
+            # Its time stands still while people are waited for.
+            waited = workflow.now() - min(each.request_time.ToDatetime(UTC) for _, each in waiting)
+            opened.expire_time.FromDatetime(opened.expire_time.ToDatetime(UTC) + waited)
+        return all(each.response_json for each in opened.asked)
+
+    async def _answer(self, question: McpQuestion, found: PendingInput) -> None:
+        submitted = await self.inputs.wait(found)
+        if submitted is not None:
+            question.response_json = _response(submitted)
+
+    def _input(self, question: McpQuestion) -> PendingInput:
+        """Return the pending input of a question: of the run before, or a new one."""
+        context, call = self.step.context, self.step.call
+        is_page = bool(question.url)
+        kind = PENDING_INPUT_KIND_AUTHORIZATION if is_page else PENDING_INPUT_KIND_ELICITATION
+        id_ = input_id(context, call, kind, question.number)
+        carried = self.inputs.find(id_)
+        found = carried or new_input(context, call, id_, kind, self.expires_after)
+        found.arguments_json = call.arguments_json
+        found.question, found.schema, found.url = question.message, question.schema, question.url
+        if carried is None:
+            self.inputs.add(found)
+        return found
+
+
+def _response(submitted: SubmitInput) -> str:
+    """Return the response of the protocol to a question."""
+    request = submitted.request
+    if request.HasField("decline"):
+        return json_text.compact({"action": "decline"})
+    if not request.reply.HasField("json"):
+        return json_text.compact({"action": "accept"})
+    content = json_text.parse(request.reply.json)
+    return json_text.compact({"action": "accept", "content": content})
