@@ -10,12 +10,16 @@ from urllib.parse import quote
 
 from stigma.agent.v1.agent_execution_pb2 import (
     PENDING_INPUT_KIND_APPROVAL,
+    PENDING_INPUT_KIND_AUTHORIZATION,
+    PENDING_INPUT_KIND_ELICITATION,
     PENDING_INPUT_KIND_QUESTION,
     PendingInput,
     PendingInputKind,
 )
 from stigma.contracts.indented_json import indent_json
 
+_LABELS = {"question": "Answer", "form": "Answer, a JSON object"}
+_KINDS = {PENDING_INPUT_KIND_ELICITATION: "form", PENDING_INPUT_KIND_AUTHORIZATION: "page"}
 _SIGNS = {"+ ": "added", "- ": "removed", "  ": "same"}
 
 
@@ -31,6 +35,8 @@ class InputView:
     kind: str
     tool: str
     question: str
+    url: str
+    """Of a page that a person is to open; shown as text."""
     arguments: str
     """In full, as indented JSON; empty for a question."""
     schema: str
@@ -50,6 +56,18 @@ class InputView:
         """Whether a call waits for an approval."""
         return self.kind == "approval"
 
+    @property
+    def answer_label(self) -> str:
+        """Name of the field for the answer; empty for a page, which has none."""
+        return "" if self.url else _LABELS.get(self.kind, "Result")
+
+    @property
+    def answer_button(self) -> str:
+        """Text of the button that answers."""
+        if self.url:
+            return "Done, I have opened it"
+        return "Answer" if self.kind in _LABELS else "Send the result"
+
 
 def input_view(found: PendingInput, *, may_answer: bool) -> InputView:
     """Return the view of a pending input."""
@@ -62,6 +80,7 @@ def input_view(found: PendingInput, *, may_answer: bool) -> InputView:
         kind=_kind(found),
         tool=found.tool,
         question=printable(found.question),
+        url=printable(found.url),
         arguments="" if is_question else printable(indent_json(found.arguments_json)),
         schema=printable(indent_json(found.schema)) if found.schema else "",
         is_whole=bool(found.arguments_json),
@@ -108,6 +127,8 @@ def _escaped(character: str) -> str:
 
 
 def _kind(found: PendingInput) -> str:
+    if found.kind in _KINDS:
+        return _KINDS[found.kind]
     if found.kind not in PendingInputKind.values():
         return str(found.kind)
     name = PendingInputKind.Name(found.kind).removeprefix("PENDING_INPUT_KIND_")

@@ -181,6 +181,8 @@ class ToolCallStarted(Step):
     """Of a child."""
     execution_id: str = ""
     """Of a child that is the execution of an agent."""
+    goes_on: bool = False
+    """Whether the call began in a run before this one: its MCP server has asked something then."""
 
 
 @dataclass(frozen=True)
@@ -246,8 +248,9 @@ class ToolCallEnded(StepProgress):
     step: ToolCallStarted
     failure: Failure | None
     """Absent or empty where it succeeded, or was cancelled."""
-    read_result: Callable[[], Awaitable[ToolResult]]
-    """Returns the result as the model is told."""
+    read_result: Callable[[], Awaitable[ToolResult | None]]
+    """Returns the result as the model is told; None where the call goes on: an MCP server has asked
+    something, or has made a task of it."""
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from stigma.agent.v1.agent_execution_pb2 import (
 )
 from stigma.agent.v1.agent_pb2 import Tool
 from stigma.contracts import tool_results, tools
+from stigma.contracts.activities import LATER_PARTS_OF_MCP_CALLS, MCP_CALLS
 from stigma.contracts.conversation_history import read_result
 from stigma.contracts.sub_agents import MEMO_EXECUTION
 from stigma.internal.v1.execution_pb2 import AgentWorkflowInput, ConverseResponse
@@ -62,6 +63,10 @@ class ToolCallReader:
         self._tools: Mapping[str, Tool] = {}
         self._answer: Content[ConverseResponse] | None = None
         self._started: dict[int, facts.ToolCallStarted] = {}
+        self._of_mcp: set[int] = set()
+        """Ids of the events that started calls of MCP servers' tools, of the last answer."""
+        self._may_go_on: dict[str, facts.ToolCallEnded] = {}
+        """The last activity of calls of such tools, by call: the call may go on after it."""
 
     def begin(self, run_input: Content[AgentWorkflowInput]) -> None:
         """Note the input of the run, which has the tools."""
@@ -74,12 +79,17 @@ class ToolCallReader:
     def answered(self, answer: Content[ConverseResponse]) -> None:
         """Note an answer, whose calls come next."""
         self._answer = answer
+        self._may_go_on.clear()
+        self._of_mcp.clear()
 
     async def left_open(self) -> Sequence[ToolResult]:
         """Return the results of the calls that had not ended when the execution did."""
+        steps = {step.call_id: step for step in self._started.values()}
+        for ended in self._may_go_on.values():
+            if ended.step.call_id not in steps and await ended.read_result() is None:
+                steps[ended.step.call_id] = ended.step
         calls = [
-            ToolCall(call_id=step.call_id, name=await step.read_name())
-            for step in self._started.values()
+            ToolCall(call_id=step.call_id, name=await step.read_name()) for step in steps.values()
         ]
         return [tool_results.left_open(call) for call in calls]
 
@@ -88,6 +98,8 @@ class ToolCallReader:
         match event.event_type:
             case EventType.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED:
                 call = tools.called_by_activity(attributes.activity_id)
+                if attributes.activity_type.name in MCP_CALLS:
+                    return self._start_of_mcp(event, call, attributes)
                 return self._start(event, call, queue=attributes.task_queue.name)
             case EventType.EVENT_TYPE_NEXUS_OPERATION_SCHEDULED:
                 call = tools.called_by_operation(attributes.nexus_header)
@@ -101,46 +113,67 @@ class ToolCallReader:
                 return self._start(event, call, **where)
         return self._progress(event, attributes)
 
-    def _start(self, event: HistoryEvent, call: str, **where: str) -> Fact | None:
+    def _start_of_mcp(self, event: HistoryEvent, call: str, attributes: Any) -> Fact | None:
+        """Return the fact about an activity of a call, which may be a later one of it."""
+        is_later = attributes.activity_type.name in LATER_PARTS_OF_MCP_CALLS
+        if is_later and call in self._may_go_on:
+            self._started[event.event_id] = self._may_go_on[call].step
+            return None
+        return self._start(
+            event, call, queue=attributes.task_queue.name, of_mcp=True, goes_on=is_later
+        )
+
+    def _start(
+        self, event: HistoryEvent, call: str, *, of_mcp: bool = False, **where: Any
+    ) -> Fact | None:
         if not call:
             return None
         activity_id = event.activity_task_scheduled_event_attributes.activity_id
         name = partial(self._name, call, self._answer)
         fact = facts.ToolCallStarted(event.event_id, activity_id, call, name, **where)
         self._started[event.event_id] = fact
+        if of_mcp:
+            self._of_mcp.add(event.event_id)
         return fact
 
     def _progress(self, event: HistoryEvent, attributes: Any) -> Fact | None:
         ids = (getattr(attributes, f"{what}_event_id", 0) for what in ("scheduled", "initiated"))
-        step = next((self._started[each] for each in ids if each in self._started), None)
-        if step is None:
+        started = next((each for each in ids if each in self._started), 0)
+        if not started:
             return None
+        step = self._started[started]
         match event.event_type:
             case EventType.EVENT_TYPE_ACTIVITY_TASK_STARTED:
                 return facts.AttemptStarted(step, attributes.attempt)
             case EventType.EVENT_TYPE_CHILD_WORKFLOW_EXECUTION_STARTED:
                 return facts.ToolRunStarted(step, attributes.workflow_execution.run_id)
             case _ if event.event_type in _ENDS:
-                del self._started[step.event_id]
+                del self._started[started]
                 result = partial(self._result, step, event)
-                return facts.ToolCallEnded(step, getattr(attributes, "failure", None), result)
+                ended = facts.ToolCallEnded(step, getattr(attributes, "failure", None), result)
+                if step.event_id in self._of_mcp:
+                    self._may_go_on[step.call_id] = ended
+                return ended
         return None
 
     async def _name(self, call: str, answer: Content[ConverseResponse] | None) -> str:
-        if answer is None:
+        if answer is not None:
+            parts = (await answer.read()).message.parts
+        elif self._input is not None:  # the run before has left the turn open
+            parts = (await self._input.read()).carried.turn.answer.message.parts
+        else:
             return ""
-        parts = (await answer.read()).message.parts
         return next((p.tool_call.name for p in parts if p.tool_call.call_id == call), "")
 
-    async def _result(self, step: facts.ToolCallStarted, ended: HistoryEvent) -> ToolResult:
-        """Return the result of a call as the model is told."""
+    async def _result(self, step: facts.ToolCallStarted, ended: HistoryEvent) -> ToolResult | None:
+        """Return the result of a call as the model is told; None where the call goes on."""
         call = ToolCall(call_id=step.call_id, name=await step.read_name())
         tool = (await self._all_tools()).get(call.name) or Tool(name=call.name)
-        found = await read_result(self._client.data_converter, call, tool, ended)
-        return found or ToolResult(call_id=call.call_id, name=call.name)
+        return await read_result(self._client.data_converter, call, tool, ended)
 
     async def _all_tools(self) -> Mapping[str, Tool]:
-        if self._input is not None:
+        if self._input is not None and not self._tools:
             self._tools = tools.by_name(tools.of_input(await self._input.read()))
+        if self._answer is not None:
             self._input = None
         return self._tools

@@ -172,7 +172,7 @@ class AgentEventMapper(WatchEventMapper[WatchAgentExecutionResponse]):
                 failed = ModelCallFailed(step=number, failure=failure)
                 return [self.response(model_call_failed=failed)]
             case facts.ToolCallStarted() | facts.ToolCallEnded():
-                return [await self._map_tool_call(fact)]
+                return await self._map_tool_call(fact)
         return await self._map_input(fact)
 
     async def _map_input(self, fact: Fact) -> Sequence[WatchAgentExecutionResponse]:
@@ -202,12 +202,15 @@ class AgentEventMapper(WatchEventMapper[WatchAgentExecutionResponse]):
 
     async def _map_tool_call(
         self, fact: facts.ToolCallStarted | facts.ToolCallEnded
-    ) -> WatchAgentExecutionResponse:
+    ) -> Sequence[WatchAgentExecutionResponse]:
         if isinstance(fact, facts.ToolCallEnded):
-            return _tool_call_ended(await fact.read_result() if self._is_new else ToolResult())
+            result = await fact.read_result() if self._is_new else ToolResult()
+            return [] if result is None else [_tool_call_ended(result)]
+        if fact.goes_on:
+            return []
         name = await fact.read_name() if self._is_new else ""
         started = ToolCallStarted(call_id=fact.call_id, name=name, execution_id=fact.execution_id)
-        return self.response(tool_call_started=started)
+        return [self.response(tool_call_started=started)]
 
     async def _map_answer(
         self, fact: facts.ModelCallCompleted

@@ -47,6 +47,8 @@ def _rule(found: Violations, at: str, rule: ApprovalRule) -> None:
     found.duration(f"{at}.expire_after", rule, "expire_after", longest=limits.MAX_INPUT_TIMEOUT)
     if rule.require in {APPROVAL_REQUIREMENT_NEVER, APPROVAL_REQUIREMENT_REFUSE}:
         given = {field.name for field, _ in rule.ListFields()}
+        if rule.require == APPROVAL_REQUIREMENT_NEVER:
+            given.discard("expire_after")  # of what MCP servers ask
         for name in _OF_APPROVALS:
             found.require(name not in given, f"{at}.{name}", "is only for a rule that asks people")
 

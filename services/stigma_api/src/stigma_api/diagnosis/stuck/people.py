@@ -7,8 +7,12 @@ from typing import Any
 
 from temporalio.client import Client
 
-from stigma.agent.v1.agent_execution_pb2 import PENDING_INPUT_KIND_APPROVAL, PendingInput
-from stigma.contracts.pending_inputs import MEMO
+from stigma.agent.v1.agent_execution_pb2 import (
+    PENDING_INPUT_KIND_APPROVAL,
+    PENDING_INPUT_KIND_AUTHORIZATION,
+    PendingInput,
+)
+from stigma.contracts.pending_inputs import DONE, MEMO
 from stigma.internal.v1.execution_pb2 import PendingInputs
 from stigma_api.executions.reader import ExecutionDescription
 from stigma_api.temporal.payloads import message
@@ -31,4 +35,6 @@ def answer_command(execution_id: str, inputs: Sequence[PendingInput]) -> str:
     answer = "approve" if oldest.kind == PENDING_INPUT_KIND_APPROVAL else "answer"
     # Where one input is pending it may be left out.
     which = f" {oldest.id}" if len(inputs) > 1 else ""
+    if oldest.kind == PENDING_INPUT_KIND_AUTHORIZATION:
+        which = f"{which} {DONE}"
     return f"stigma execution {answer} {execution_id}{which}"

@@ -121,11 +121,7 @@ class ActivityEntries:
             case facts.ModelCallCompleted():
                 await self._close_model_call(opened, fact, time)
             case facts.ToolCallEnded():
-                result = await fact.read_result()
-                detail = _outcome_text(result)
-                if fact.failure is not None and fact.failure.ByteSize():
-                    detail = f"{detail}, {failure_class(fact.failure)}"
-                close(opened, time, detail, failed=result.outcome != TOOL_OUTCOME_OK)
+                await _close_tool_call(opened, fact, time)
             case facts.DeliveryCompleted(response=response):
                 close(opened, time)
                 _add_verdict(opened, await response.read())
@@ -145,7 +141,7 @@ class ActivityEntries:
         added = self._add(TimelineStep.TIMELINE_STEP_TOOL_CALL, time, title, open=True)
         if step.workflow_id:  # its own history says more
             added.workflow_id, added.run_id = step.workflow_id, ""
-        self.usage.tool_calls += 1
+        self.usage.tool_calls += not step.goes_on
         return added
 
     async def _close_model_call(
@@ -204,6 +200,18 @@ def _outcome_text(result: ToolResult) -> str:
     if result.outcome not in ToolOutcome.values():
         return str(result.outcome)
     return ToolOutcome.Name(result.outcome).removeprefix("TOOL_OUTCOME_")
+
+
+async def _close_tool_call(
+    opened: TimelineEntry, fact: facts.ToolCallEnded, time: Timestamp
+) -> None:
+    result = await fact.read_result()
+    if result is None:
+        return  # the call goes on
+    detail = _outcome_text(result)
+    if fact.failure is not None and fact.failure.ByteSize():
+        detail = f"{detail}, {failure_class(fact.failure)}"
+    close(opened, time, detail, failed=result.outcome != TOOL_OUTCOME_OK)
 
 
 def _target_fingerprint(delivery: DeliverCallbackRequest) -> str:

@@ -8,6 +8,8 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from stigma.agent.v1.agent_execution_pb2 import (
     PENDING_INPUT_KIND_APPROVAL,
+    PENDING_INPUT_KIND_AUTHORIZATION,
+    PENDING_INPUT_KIND_ELICITATION,
     PENDING_INPUT_KIND_QUESTION,
     InputResolution,
     InputResolutionKind,
@@ -78,6 +80,10 @@ def waits_text(found: PendingInput) -> str:
             what = f"the approval of {found.tool}"
         case kind if kind == PENDING_INPUT_KIND_QUESTION:
             what = f"an answer to {found.tool}"
+        case kind if kind == PENDING_INPUT_KIND_ELICITATION:
+            what = f"a form of {found.tool}"
+        case kind if kind == PENDING_INPUT_KIND_AUTHORIZATION:
+            what = f"a person to open a page for {found.tool}"
         case _:
             what = f"a client to run {found.tool}"
     return f"waits for {what} (call {found.call_id})"
