@@ -14,6 +14,8 @@ from temporalio.worker import Worker
 
 from stigma.agent.v1.agent_execution_pb2 import (
     PENDING_INPUT_KIND_APPROVAL,
+    PENDING_INPUT_KIND_AUTHORIZATION,
+    PENDING_INPUT_KIND_ELICITATION,
     PENDING_INPUT_KIND_QUESTION,
     PendingInput,
 )
@@ -310,3 +312,33 @@ def test_an_answer_is_what_its_schema_asks_for(schema: str, line: str, reply: st
     found = PendingInput(id="question-1-1", kind=PENDING_INPUT_KIND_QUESTION, schema=schema)
     taken = " ".join(str(prompt_for(found).take(line)).split())
     assert taken == f'input_id: "question-1-1" reply {{ {reply} }}'
+
+
+def test_forms_and_pages_of_mcp_servers_are_asked_for() -> None:
+    page = PendingInput(
+        kind=PENDING_INPUT_KIND_AUTHORIZATION,
+        tool="book",
+        question="Sign in.",
+        url="https://bank.example/",
+    )
+    prompt = prompt_for(page)
+    assert list(prompt.lines()) == [
+        "? book asks you to open this page: Sign in.",
+        "https://bank.example/",
+        "[done, once you have; or /decline REASON]",
+    ]
+    assert prompt.take("yes") == prompt.question
+    done, declined = prompt.take("Done"), prompt.take("/decline not mine")
+    assert not isinstance(done, str)
+    assert not isinstance(declined, str)
+    assert (done.reply.text, declined.decline.reason) == ("done", "not mine")
+    form = PendingInput(
+        kind=PENDING_INPUT_KIND_ELICITATION,
+        tool="book",
+        question="For whom?",
+        schema='{"type":"object"}',
+    )
+    assert next(iter(prompt_for(form).lines())) == "? book asks: For whom?"
+    filled = prompt_for(form).take('{"name": "Ann"}')
+    assert not isinstance(filled, str)
+    assert filled.reply.json == '{"name": "Ann"}'

@@ -17,7 +17,12 @@ import pytest
 from temporalio import activity
 from temporalio.worker import Worker
 
-from stigma.agent.v1.agent_execution_pb2 import InputResolution, PendingInput
+from stigma.agent.v1.agent_execution_pb2 import (
+    PENDING_INPUT_KIND_AUTHORIZATION,
+    PENDING_INPUT_KIND_ELICITATION,
+    InputResolution,
+    PendingInput,
+)
 from stigma.agent.v1.agent_execution_service_pb2 import (
     ListPendingInputsResponse,
     SendAgentMessageResponse,
@@ -29,7 +34,7 @@ from stigma.agent.v1.agent_execution_service_pb2_grpc import (
 )
 from stigma_cli.agent_calls import agent_calls
 from stigma_cli.errors import Exit
-from stigma_cli.input_text import requested_text
+from stigma_cli.input_text import detail_lines, requested_text
 from stigma_cli.progress import print_tasks
 from stigma_cli.runs import start as start_run
 from tests.stack.waiting import eventually
@@ -426,6 +431,30 @@ async def test_a_lost_reply_is_asked_for_with_the_same_request_id(
         assert len(api.requests) == (3 if code is Exit.OK else 5)
         assert len(set(api.requests)) == 1
         assert api.requests[0]
+
+
+def test_what_mcp_servers_ask_is_shown_with_the_command_that_answers() -> None:
+    form = PendingInput(
+        id="elicitation-1-1.1",
+        execution_id="agent-1",
+        kind=PENDING_INPUT_KIND_ELICITATION,
+        tool="book",
+        question="For\nwhom?",
+    )
+    answer = "stigma execution answer agent-1 elicitation-1-1.1 --json JSON"
+    assert requested_text(form) == f"book asks: For whom? ({answer})"
+    page = PendingInput(
+        id="authorization-1-1.2",
+        execution_id="agent-1",
+        kind=PENDING_INPUT_KIND_AUTHORIZATION,
+        tool="book",
+        question="Sign in.",
+        url="https://bank.example/",
+    )
+    answer = "stigma execution answer agent-1 authorization-1-1.2 done"
+    said = "book asks a person to open https://bank.example/ : Sign in."
+    assert requested_text(page) == f"{said} ({answer})"
+    assert any(line.endswith("https://bank.example/") for line in detail_lines(page))
 
 
 def test_what_a_later_release_waits_for_is_shown() -> None:

@@ -7,16 +7,20 @@ from typing import Any
 
 from stigma.agent.v1.agent_execution_pb2 import (
     PENDING_INPUT_KIND_APPROVAL,
+    PENDING_INPUT_KIND_AUTHORIZATION,
+    PENDING_INPUT_KIND_ELICITATION,
     PENDING_INPUT_KIND_QUESTION,
     PendingInput,
 )
 from stigma.agent.v1.agent_execution_service_pb2 import (
+    InputAnswer,
     InputApproval,
     InputDecline,
     InputDenial,
     SubmitAgentInputRequest,
 )
 from stigma.contracts.indented_json import indent_json
+from stigma.contracts.pending_inputs import DONE
 from stigma.contracts.typed_answers import typed_answer
 from stigma_cli.strict_json import parse_json
 
@@ -24,7 +28,7 @@ _DECLINE = "/decline"
 
 
 class Prompt:
-    """Asks for the answer to a question, or the result of a client's tool."""
+    """Asks for the answer to a question or a form, or the result of a client's tool."""
 
     def __init__(self, found: PendingInput) -> None:
         self.found = found
@@ -33,6 +37,8 @@ class Prompt:
         """Yield what is shown first, then what is asked."""
         if self.found.kind == PENDING_INPUT_KIND_QUESTION:
             yield f"? {self.found.question}"
+        elif self.found.kind == PENDING_INPUT_KIND_ELICITATION:
+            yield f"? {self.found.tool} asks: {self.found.question}"
         else:
             yield f"? run {self.found.tool} here, with"
             yield indent_json(self.found.arguments_json)
@@ -63,6 +69,28 @@ class Prompt:
             arguments_digest=self.found.arguments_digest,
             **answer,
         )
+
+
+class PagePrompt(Prompt):
+    """Asks a person to open a page, and to say when that is done."""
+
+    def lines(self) -> Iterator[str]:
+        """Yield the page, then what is asked."""
+        yield f"? {self.found.tool} asks you to open this page: {self.found.question}"
+        yield self.found.url
+        yield self.question
+
+    @property
+    def question(self) -> str:
+        """Line that asks, with the answers that it takes."""
+        return f"[{DONE}, once you have; or {_DECLINE} REASON]"
+
+    def take(self, line: str) -> SubmitAgentInputRequest | str:
+        """Return the answer that a line is, or what to show instead."""
+        given = line.strip()
+        if given.lower() == DONE:
+            return self._request(reply=InputAnswer(text=DONE))
+        return super().take(line) if given.partition(" ")[0] == _DECLINE else self.question
 
 
 class ApprovalPrompt(Prompt):
@@ -133,4 +161,6 @@ class ApprovalPrompt(Prompt):
 
 def prompt_for(found: PendingInput) -> Prompt:
     """Return what asks for the answer to a pending input."""
+    if found.kind == PENDING_INPUT_KIND_AUTHORIZATION:
+        return PagePrompt(found)
     return ApprovalPrompt(found) if found.kind == PENDING_INPUT_KIND_APPROVAL else Prompt(found)

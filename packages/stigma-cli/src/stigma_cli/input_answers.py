@@ -10,7 +10,9 @@ import typer
 
 from stigma.agent.v1.agent_execution_pb2 import (
     PENDING_INPUT_KIND_APPROVAL,
+    PENDING_INPUT_KIND_AUTHORIZATION,
     PENDING_INPUT_KIND_CLIENT_TOOL,
+    PENDING_INPUT_KIND_ELICITATION,
     PENDING_INPUT_KIND_QUESTION,
     PendingInput,
 )
@@ -32,7 +34,14 @@ from stigma_cli.runs import read_input_text
 from stigma_cli.terminal_text import escape_line
 
 _APPROVALS = frozenset((PENDING_INPUT_KIND_APPROVAL,))
-_ANSWERED = frozenset((PENDING_INPUT_KIND_QUESTION, PENDING_INPUT_KIND_CLIENT_TOOL))
+_ANSWERED = frozenset(
+    (
+        PENDING_INPUT_KIND_QUESTION,
+        PENDING_INPUT_KIND_CLIENT_TOOL,
+        PENDING_INPUT_KIND_ELICITATION,
+        PENDING_INPUT_KIND_AUTHORIZATION,
+    )
+)
 # Digest of an approval for an input that is not pending: it fits none, and the refusal says why.
 _NO_DIGEST = "-"
 
@@ -105,9 +114,10 @@ def answer(
     ] = None,
     output: Output = Format.TEXT,
 ) -> None:
-    """Answer a question, or a call of a client's tool.
+    """Answer a question, a call of a client's tool, or what an MCP server asks.
 
-    Where there is a schema, the answer must satisfy it: words are a JSON string then.
+    Where there is a schema, the answer must satisfy it: words are a JSON string then. The answer to
+    a form is a JSON object; that to a page which you have opened is the word done.
     """
     given = list(words or ())
     if json is not None:

@@ -7,7 +7,9 @@ from collections.abc import Iterator
 
 from stigma.agent.v1.agent_execution_pb2 import (
     PENDING_INPUT_KIND_APPROVAL,
+    PENDING_INPUT_KIND_AUTHORIZATION,
     PENDING_INPUT_KIND_CLIENT_TOOL,
+    PENDING_INPUT_KIND_ELICITATION,
     PENDING_INPUT_KIND_QUESTION,
     InputResolution,
     InputResolutionKind,
@@ -16,9 +18,11 @@ from stigma.agent.v1.agent_execution_pb2 import (
 )
 from stigma.agent.v1.agent_execution_service_pb2 import WatchAgentExecutionResponse
 from stigma.contracts.indented_json import indent_json
+from stigma.contracts.pending_inputs import DONE
 from stigma_cli.output import as_age, as_time
 
 _TEXT = "TEXT"
+_ANSWERED_BY_JSON = frozenset((PENDING_INPUT_KIND_CLIENT_TOOL, PENDING_INPUT_KIND_ELICITATION))
 
 
 def kind_name(found: PendingInput) -> str:
@@ -36,8 +40,10 @@ def command_for(found: PendingInput) -> str:
             return f"stigma execution approve {place}"
         case kind if kind == PENDING_INPUT_KIND_QUESTION:
             return f"stigma execution answer {place} {_TEXT}"
-        case kind if kind == PENDING_INPUT_KIND_CLIENT_TOOL:
+        case kind if kind in _ANSWERED_BY_JSON:
             return f"stigma execution answer {place} --json JSON"
+        case kind if kind == PENDING_INPUT_KIND_AUTHORIZATION:
+            return f"stigma execution answer {place} {DONE}"
         case _:
             return f"stigma inputs get {place}"
 
@@ -51,6 +57,11 @@ def requested_text(found: PendingInput) -> str:
             what = f"asks: {' '.join(found.question.split())}"
         case kind if kind == PENDING_INPUT_KIND_CLIENT_TOOL:
             what = f"waits for a result of {found.tool}"
+        case kind if kind == PENDING_INPUT_KIND_ELICITATION:
+            what = f"{found.tool} asks: {' '.join(found.question.split())}"
+        case kind if kind == PENDING_INPUT_KIND_AUTHORIZATION:
+            said = " ".join(found.question.split())
+            what = f"{found.tool} asks a person to open {found.url} : {said}"
         case _:
             what = f"waits for {kind_name(found)} {found.id}"
     return f"{what} ({command_for(found)})"
@@ -94,6 +105,7 @@ def detail_lines(found: PendingInput) -> Iterator[str]:
         ("expires", as_time(found.expire_time) if found.HasField("expire_time") else ""),
         ("approvers", ", ".join(found.approvers)),
         ("question", found.question),
+        ("page", found.url),
         ("arguments", _indented(found.arguments_json) if _has_arguments(found) else ""),
         ("schema", _indented(found.schema)),
     ]

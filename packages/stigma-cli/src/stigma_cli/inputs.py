@@ -48,8 +48,9 @@ def list_(
 ) -> None:
     """List what waits for an answer.
 
-    Approvals, questions and calls of clients' tools: those of your own executions, and with the
-    permission executions.approve those of all executions of agents within your reach.
+    Approvals, questions, calls of clients' tools and what MCP servers ask: those of your own
+    executions, and with the permission executions.approve those of all executions of agents within
+    your reach.
     """
     asyncio.run(_list(agent, limit, output, watch=watch))
 
