@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
@@ -22,9 +22,16 @@ from ai_worker.models.metrics import ModelCallMetrics
 from ai_worker.settings import Settings as AiSettings
 from ai_worker.worker import new_worker as new_ai_worker
 from services.stigma_api.tests.api_server import Api
-from stigma.agent.v1.agent_execution_pb2 import AgentExecution, ToolOutcome, ToolResult
+from stigma.agent.v1.agent_execution_pb2 import (
+    AgentExecution,
+    PendingInput,
+    ToolOutcome,
+    ToolResult,
+)
 from stigma.agent.v1.agent_execution_service_pb2 import (
+    InputAnswer,
     StartAgentRequest,
+    SubmitAgentInputRequest,
     WatchAgentExecutionRequest,
 )
 from stigma.agent.v1.agent_pb2 import (
@@ -66,6 +73,8 @@ class McpInstallation:
 
     client: Client
     api: Api
+    asked: list[PendingInput] = field(default_factory=list)
+    """What people were asked."""
 
     @asynccontextmanager
     async def ai_worker(self, *resources: McpServerResource) -> AsyncIterator[Servers]:
@@ -111,11 +120,13 @@ class McpInstallation:
         started = await self.api.executions.StartAgent(request)
         return str(started.id)
 
-    async def ended(self, execution: str) -> Run:
-        """Watch an execution to its end."""
+    async def ended(self, execution: str, answer: InputAnswer | None = None) -> Run:
+        """Watch an execution to its end, and answer what it asks people meanwhile."""
         request = WatchAgentExecutionRequest(id=execution)
         results: list[ToolResult] = []
         async for event in self.api.executions.WatchAgentExecution(request):
+            if event.HasField("input_requested") and answer is not None:
+                await self._answer(event.input_requested.input, answer)
             if event.HasField("tool_call_ended"):
                 results.append(event.tool_call_ended.result)
             if event.HasField("ended"):
@@ -124,9 +135,18 @@ class McpInstallation:
                 return Run(event.ended.execution, results)
         raise AssertionError("the watch ended before the execution")
 
-    async def run(self, name: str, *answers: Sequence[Call]) -> Run:
+    async def run(
+        self, name: str, *answers: Sequence[Call], answer: InputAnswer | None = None
+    ) -> Run:
         """Apply an agent and run it to its end."""
-        return await self.ended(await self.start(await self.apply(name, *answers)))
+        return await self.ended(await self.start(await self.apply(name, *answers)), answer)
+
+    async def _answer(self, found: PendingInput, answer: InputAnswer) -> None:
+        request = SubmitAgentInputRequest(
+            id=found.execution_id, input_id=found.id, request_id=found.id, reply=answer
+        )
+        self.asked.append(found)
+        await self.api.executions.SubmitAgentInput(request)
 
 
 def _call(name: str, arguments: dict[str, Any]) -> ScriptToolCall:

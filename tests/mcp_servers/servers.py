@@ -27,7 +27,7 @@ from tests.stack.waiting import eventually
 
 EVERYTHING, TIME = "everything", "time"
 
-_TOOLS = ("echo", "get-*", "gzip-*")  # another runs as a task only: no agent may have it
+_TOOLS = ("echo", "get-*", "gzip-*", "simulate-research-query", "trigger-*elicitation*")
 _GONE = timedelta(seconds=5)
 _TIME_OVER_HTTP = Path(__file__).with_name("time_over_http.py")
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from stigma.agent.v1.agent_execution_service_pb2 import InputAnswer
 from tests.mcp_servers.agents import Call, McpInstallation
 from tests.mcp_servers.programs import Programs
 from tests.mcp_servers.servers import (
@@ -98,3 +99,25 @@ async def test_what_a_server_answers_reaches_the_model(
     assert "temperature" in run.results[2].content
     # What a process of the worker gets is empty; the one beside it has what the test gave it.
     assert json.loads(run.results[3].content).keys() == servers.variables
+
+
+async def test_a_server_of_2025_asks_and_runs_tasks(
+    servers: Servers, installation: McpInstallation
+) -> None:
+    """A page by an error, which a person opens; a question within a call; a tool for tasks only."""
+    page = "https://example.org/consent"
+    calls: list[Call] = [
+        ("trigger-url-elicitation", {"url": page, "errorPath": True}),
+        ("trigger-elicitation-request", {}),
+        ("simulate-research-query", {"topic": "tides", "ambiguous": True}),
+    ]
+    installation.asked.clear()
+    async with installation.ai_worker(*servers.resources()):
+        run = await installation.run(EVERYTHING, calls, answer=InputAnswer(text="done"))
+    assert [each.url for each in installation.asked] == ["https://modelcontextprotocol.io"]
+    assert run.outcomes == ["OK", "OK", "OK"]
+    # Once the page is opened, the call asks within itself, as the second one does from the start.
+    for result in run.results[:2]:
+        assert "declined" in result.content
+        assert "protocol version 2025-11-25" in result.content
+    assert "Research Report: tides (User declined" in run.results[2].content

@@ -6,6 +6,8 @@ import pytest
 
 from stigma.agent.v1.agent_execution_pb2 import (
     PENDING_INPUT_KIND_APPROVAL,
+    PENDING_INPUT_KIND_AUTHORIZATION,
+    PENDING_INPUT_KIND_ELICITATION,
     PENDING_INPUT_KIND_QUESTION,
     PendingInput,
 )
@@ -73,6 +75,31 @@ def test_what_cannot_be_shown_whole_has_no_form() -> None:
     views = [input_view(brief, may_answer=True)]
     shown = templates.part("_inbox.html", inputs=views, has_more=False, next="/inbox")
     assert shown.count("<form") == 2
+
+
+def test_a_page_is_shown_as_text_and_a_form_with_its_schema() -> None:
+    templates = TemplateRenderer(Assets())
+    page = PendingInput(
+        kind=PENDING_INPUT_KIND_AUTHORIZATION,
+        question="Sign in",
+        url="https://bank.example/?a=1&b=<2>\u202e",
+        arguments_json="{}",
+    )
+    views = [input_view(page, may_answer=True)]
+    shown = templates.part("_inbox.html", inputs=views, has_more=False, next="/inbox")
+    assert "https://bank.example/?a=1&amp;b=&lt;2&gt;\\u202e</pre>" in shown
+    assert 'href="https://bank.example' not in shown
+    assert 'name="text" value="done"' in shown
+    form = PendingInput(
+        kind=PENDING_INPUT_KIND_ELICITATION,
+        question="For whom?",
+        schema='{"type":"object"}',
+        arguments_json="{}",
+    )
+    views = [input_view(form, may_answer=True)]
+    shown = templates.part("_inbox.html", inputs=views, has_more=False, next="/inbox")
+    assert "Answer, a JSON object" in shown
+    assert "Schema of the answer" in shown
 
 
 @pytest.mark.parametrize(

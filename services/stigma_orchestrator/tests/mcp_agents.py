@@ -25,7 +25,8 @@ from services.stigma_orchestrator.tests.tool_agents import Ended, ToolAgents, ne
 from stigma.agent.v1.agent_pb2 import McpTool, McpToolDefinition, ScriptStep, Tool
 from stigma.internal.v1.execution_pb2 import ListMcpToolsRequest
 
-PROGRAM = Path(__file__).parents[2] / "ai_worker" / "tests" / "mcp_server.py"
+_PROGRAMS = Path(__file__).parents[2] / "ai_worker" / "tests"
+PROGRAM, ASKING = _PROGRAMS / "mcp_server.py", _PROGRAMS / "asking_server.py"
 
 
 @dataclass
@@ -37,13 +38,14 @@ class McpServer:
     options: list[str]
     port: int = 0
     process: asyncio.subprocess.Process | None = None
+    program: Path = PROGRAM
 
     def resource(self, name: str = "fx", **fields: Any) -> McpServerResource:
         """Return the operator's resource."""
         if self.http:
             url = f"http://127.0.0.1:{self.port}/mcp"
             return McpServerResource(name=name, url=url, **fields)
-        arguments = (str(PROGRAM), str(self.effects), "stdio", *self.options)
+        arguments = (str(self.program), str(self.effects), "stdio", *self.options)
         return McpServerResource(name=name, command=sys.executable, args=arguments, **fields)
 
     def next_time(self, *options: str) -> None:
@@ -59,7 +61,7 @@ class McpServer:
                 free.bind(("127.0.0.1", 0))
                 self.port = free.getsockname()[1]
         self.process = await asyncio.create_subprocess_exec(
-            *(sys.executable, str(PROGRAM), str(self.effects), "http", str(self.port)),
+            *(sys.executable, str(self.program), str(self.effects), "http", str(self.port)),
             *self.options,
         )
 
@@ -96,6 +98,14 @@ class McpServer:
     def cancelled(self) -> list[str]:
         """The arguments of calls whose cancel the server has seen."""
         return [value for kind, value, _ in self._notes if kind == "cancelled"]
+
+    def cancelled_of(self, execution_id: str) -> list[str]:
+        """The cancelled calls of one execution."""
+        return [
+            value
+            for kind, value, meta in self._notes
+            if kind == "cancelled" and meta[KEY_META].startswith(execution_id)
+        ]
 
     @property
     def _notes(self) -> list[tuple[str, str, dict[str, Any]]]:
@@ -139,7 +149,8 @@ class McpAgents:
             definitions = await self.list(*entries)
         policy = new_policy(**fields.pop("policy", {}))
         tools = [Tool(mcp=each, policy=policy) for each in entries]
-        agent = self.agents.agent(steps, *tools)
+        options = {name: fields.pop(name) for name in ("approval",) if name in fields}
+        agent = self.agents.agent(steps, *tools, **options)
         return await self.agents.start(agent, mcp_tools=definitions, **fields)
 
     async def run(self, *steps: ScriptStep, **fields: Any) -> Ended:
