@@ -51,6 +51,23 @@ async def test_structured(stigma: Stigma, env: dict[str, str]) -> None:
     assert json.loads(done.stdout) == {"queue": "billing-urgent", "reply_within_hours": 1}
 
 
+async def test_interview(stigma: Stigma, env: dict[str, str]) -> None:
+    """One answer breaks its schema, and is asked for again."""
+    applied = await stigma("agent", "apply", "-f", EXAMPLES / "interview" / "agents", **env)
+    assert applied.exit_code == 0, applied.stderr
+    lines = ["I am new here.", "Ann", "tomorrow", "2027-01-04", "160"]
+    done = await stigma("chat", "interviewer", stdin="\n".join(lines), **env)
+    assert done.exit_code == 0, done.stderr
+    assert "reply breaks the rule 'pattern'" in done.stderr
+    asked = [line for line in done.stdout.splitlines() if line.startswith("? ")]
+    assert asked == [
+        "? What is your name?",
+        "? On which day do you begin?",
+        "? How wide shall your desk be, in centimetres?",
+    ]
+    assert done.stdout.splitlines()[-1] == "Thank you. The last that I have noted: 160"
+
+
 async def python_caller(env: dict[str, str]) -> tuple[int | None, str, str]:
     caller = await asyncio.create_subprocess_exec(
         sys.executable,
