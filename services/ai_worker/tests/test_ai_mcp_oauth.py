@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
 
-from ai_worker.mcp.failures import NotSentError, RefusedError
+from ai_worker.mcp.failures import DeniedError, NotSentError, RefusedError
 from ai_worker.mcp.metrics import McpMetrics
 from ai_worker.mcp.oauth import AccessTokens
 from ai_worker.mcp.server import Server
@@ -81,6 +82,18 @@ async def test_a_token_that_is_not_taken_any_more_is_replaced_once(
         await server.call(ToolRequest("act", {}, {}), 5)
     assert authority.tokens == ["token-1", "token-2", "token-3"]
     assert len(faulty.calls) == 21
+
+
+async def test_a_server_that_takes_no_token_is_not_waited_for(
+    faulty: FaultyServer, server: Server, authority: TokenServer
+) -> None:
+    faulty.token = "none"
+    began = time.monotonic()
+    with pytest.raises(DeniedError, match="HTTP status 401"):
+        await server.list_tools(60)
+    assert time.monotonic() - began < 30
+    faulty.token = authority.tokens[-1]
+    await server.list_tools(60)
 
 
 @pytest.mark.parametrize("lifetime", [1, 0])

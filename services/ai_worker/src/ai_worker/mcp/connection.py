@@ -203,7 +203,8 @@ class Connection:
                     self._on_opened(True)
                     await self._until_unused()
                     scope.deadline = anyio.current_time() + _CLOSE_SECONDS
-            self._failed("The MCP server did not answer when it was connected to.")
+            text = "The MCP server did not answer when it was connected to."
+            self._failed(NotSentError(text))
         except Exception as error:  # noqa: BLE001 - whatever ends it: all of them are failures to connect
             self._failed(connect_failure(error, self._lost))
         finally:
@@ -215,10 +216,10 @@ class Connection:
         while self.requests:  # noqa: ASYNC110 - rare, and each ends in time
             await asyncio.sleep(0.05)
 
-    def _failed(self, problem: str) -> None:
+    def _failed(self, problem: NotSentError) -> None:
         if not self._opened.done():
             self._on_opened(False)
-            self._opened.set_exception(NotSentError(problem))
+            self._opened.set_exception(problem)
             self._opened.exception()  # known, also if nobody waits any more
 
     async def _transport(self, stack: AsyncExitStack) -> Any:

@@ -17,6 +17,10 @@ class RefusedError(NotSentError):
     """A request that has not happened, though it was sent: the server did not take it."""
 
 
+class DeniedError(RefusedError):
+    """A request that the server does not take with these credentials, nor the next one."""
+
+
 class LostError(Exception):
     """A request that was sent and not answered: it may have happened."""
 

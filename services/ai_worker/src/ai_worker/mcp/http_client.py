@@ -15,7 +15,7 @@ import httpx2
 from typing_extensions import override
 
 from ai_worker.mcp.bodies import json_object, read_body
-from ai_worker.mcp.failures import LostError, NotSentError, RefusedError
+from ai_worker.mcp.failures import DeniedError, LostError, NotSentError, RefusedError
 from ai_worker.mcp.oauth import AccessTokens
 from stigma.contracts.limits import MAX_PROVIDER_RESPONSE_BYTES
 
@@ -25,13 +25,14 @@ _CONNECT_SECONDS = 10.0
 _CODE = -32000
 # Only this process knows it: a server's own error is not taken for one of these.
 _MARK = secrets.token_hex(16)
-_FAILURES = {each.__name__: each for each in (NotSentError, RefusedError, LostError)}
+_FAILURES = {each.__name__: each for each in (NotSentError, RefusedError, DeniedError, LostError)}
 _BEFORE_SENDING = (
     httpx2.ConnectError,
     httpx2.ConnectTimeout,
     httpx2.PoolTimeout,
     httpx2.ProxyError,
 )
+_DENIED = frozenset((401, 403))
 _NOT_FOUND = 404
 _REQUEST_TIMEOUT = 408
 
@@ -140,6 +141,8 @@ def _failure(
     if _is_of(response, "application/json") and isinstance(json_object(body).get("error"), dict):
         return None
     text = f"The MCP server answered with HTTP status {status}."
+    if status in _DENIED:
+        return DeniedError(text)
     is_lost = status >= httpx2.codes.INTERNAL_SERVER_ERROR or status == _REQUEST_TIMEOUT
     return LostError(text) if is_lost else RefusedError(text)
 

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from ai_worker.mcp.failures import (
     AnsweredError,
+    DeniedError,
     LostError,
     NotSentError,
     PagesRequiredError,
@@ -46,19 +47,21 @@ def request_failures(lost: Callable[[], str]) -> Iterator[None]:
         raise AnsweredError(text) from None
 
 
-def connect_failure(error: BaseException, lost: str) -> str:
-    """Return why a connection was not opened."""
+def connect_failure(error: BaseException, lost: str) -> NotSentError:
+    """Return why a connection was not opened: nothing has been sent on it."""
     if isinstance(error, BaseExceptionGroup):
         return connect_failure(error.exceptions[0], lost)
+    if isinstance(error, DeniedError):
+        return error
     if isinstance(error, NotSentError | LostError | AnsweredError):
-        return str(error)
+        return NotSentError(str(error))
     try:
         with request_failures(lambda: lost):
             raise error  # noqa: TRY301 - to be read as the failure of a request is
     except (NotSentError, LostError, AnsweredError) as failure:
-        return str(failure)
+        return connect_failure(failure, lost)
     except Exception as unknown:  # noqa: BLE001 - only its class leaves this process
-        return f"The MCP server cannot be connected to: {type(unknown).__name__}."
+        return NotSentError(f"The MCP server cannot be connected to: {type(unknown).__name__}.")
 
 
 def _answered(error: MCPError) -> AnsweredError:

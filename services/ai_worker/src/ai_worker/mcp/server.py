@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import mcp_types
 
 from ai_worker.mcp.connection import Connection
-from ai_worker.mcp.failures import LostError, NotSentError, RefusedError
+from ai_worker.mcp.failures import DeniedError, LostError, NotSentError, RefusedError
 from ai_worker.mcp.metrics import McpMetrics
 from ai_worker.mcp.oauth import AccessTokens
 from ai_worker.mcp.tool_session import ToolRequest
@@ -165,7 +165,7 @@ class Server:
             raise NotSentError("The MCP server did not answer in time.") from None
         except NotSentError as error:
             connection.retire()
-            raise NotSentError(str(error)) from None
+            raise (error if isinstance(error, DeniedError) else NotSentError(str(error))) from None
         return connection
 
     def _open(self) -> Connection:
