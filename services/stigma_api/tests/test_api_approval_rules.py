@@ -1,0 +1,40 @@
+"""The rules of approval policies."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from stigma.agent.v1.agent_pb2 import (
+    APPROVAL_REQUIREMENT_NEVER,
+    APPROVAL_REQUIREMENT_REFUSE,
+    ApprovalPolicy,
+    ApprovalRequirement,
+    ApprovalRule,
+)
+from stigma_api.errors import ApiError
+from stigma_api.requests.approval_rules import check_approval
+from stigma_api.requests.violations import Violations
+
+
+def check(rule: ApprovalRule) -> None:
+    found = Violations()
+    check_approval(found, "approval", ApprovalPolicy(rules=[rule]))
+    found.raise_if_any()
+
+
+def rule_that(require: ApprovalRequirement.ValueType) -> ApprovalRule:
+    rule = ApprovalRule(require=require)
+    rule.expire_after.FromTimedelta(timedelta(hours=1))
+    return rule
+
+
+def test_a_rule_that_asks_nobody_may_say_how_long_servers_wait_for_answers() -> None:
+    check(rule_that(APPROVAL_REQUIREMENT_NEVER))
+    with pytest.raises(ApiError, match=r"rules\[0\]\.expire_after"):
+        check(rule_that(APPROVAL_REQUIREMENT_REFUSE))
+    rule = rule_that(APPROVAL_REQUIREMENT_NEVER)
+    rule.not_starter = True
+    with pytest.raises(ApiError, match=r"rules\[0\]\.not_starter"):
+        check(rule)
