@@ -127,7 +127,9 @@ class Batch:
             return True
         info = workflow.info()
         is_due = info.is_continue_as_new_suggested() or versions.target_changed()
-        self._is_handing_over = may_hand_over and is_due
+        # A run that is cancelled has no other one after it: it cancels what servers work on.
+        is_cancelled = workflow.cancellation_reason() is not None
+        self._is_handing_over = may_hand_over and is_due and not is_cancelled
         return self._is_handing_over
 
     async def _wake_for_versions(self) -> None:
