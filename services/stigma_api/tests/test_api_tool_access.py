@@ -66,7 +66,7 @@ def not_allowed(*tools: Tool, queues: str = "", endpoints: str = "") -> list[str
     """The fields that an allow-list refuses."""
     places = ToolPlaces(queues.split(), endpoints.split(), QUEUES)
     try:
-        places.check("tools", tools)
+        places.check("spec", agent(*tools))
     except ApiError as error:
         return error.fields
     return []
@@ -74,9 +74,9 @@ def not_allowed(*tools: Tool, queues: str = "", endpoints: str = "") -> list[str
 
 def test_nothing_is_allowed_by_default() -> None:
     assert not_allowed(activity("orders"), child("orders"), operation("pay"), document("w")) == [
-        "tools[0].activity.task_queue",
-        "tools[1].workflow.task_queue",
-        "tools[2].nexus.endpoint",
+        "spec.tools[0].activity.task_queue",
+        "spec.tools[1].workflow.task_queue",
+        "spec.tools[2].nexus.endpoint",
     ]
 
 
@@ -85,9 +85,9 @@ def test_globs_allow() -> None:
     assert not_allowed(*tools, queues="orders ship-*", endpoints="pay-*") == []
     assert not_allowed(*tools, queues="*", endpoints="*") == []
     # As they are written.
-    assert not_allowed(activity("Orders"), queues="orders") == ["tools[0].activity.task_queue"]
+    assert not_allowed(activity("Orders"), queues="orders") == ["spec.tools[0].activity.task_queue"]
     # An endpoint is no queue.
-    assert not_allowed(operation("orders"), queues="orders") == ["tools[0].nexus.endpoint"]
+    assert not_allowed(operation("orders"), queues="orders") == ["spec.tools[0].nexus.endpoint"]
 
 
 @pytest.mark.parametrize(
@@ -100,7 +100,7 @@ def test_globs_allow() -> None:
 )
 def test_queues_of_stigma_and_temporal_are_never_allowed(queue: str) -> None:
     for tool, field in ((activity(queue), "activity"), (child(queue), "workflow")):
-        assert not_allowed(tool, queues=f"* {queue}") == [f"tools[0].{field}.task_queue"]
+        assert not_allowed(tool, queues=f"* {queue}") == [f"spec.tools[0].{field}.task_queue"]
 
 
 @pytest.fixture

@@ -185,10 +185,10 @@ async def _requests(handle: WorkflowHandle[Any, Any]) -> set[str]:
 
 
 def _text(event: Event) -> str:
-    """Return a line for an event about tool calls or people, or an end with usage; else ""."""
+    """Return a line for an event about calls, steps or people, or an end with usage; else ""."""
     if not isinstance(event, WatchAgentExecutionResponse):
         return ""
-    if event.HasField("tool_call_started") or event.HasField("tool_call_ended"):
+    if event.WhichOneof("event") in {"tool_call_started", "tool_call_ended", "reported"}:
         return describe(event)
     if text := people_text(event):
         return text

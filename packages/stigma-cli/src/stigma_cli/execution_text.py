@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from stigma.agent.v1.agent_execution_pb2 import AgentExecution, CallbackState
-from stigma.agent.v1.agent_execution_service_pb2 import WatchAgentExecutionResponse
+from stigma.agent.v1.agent_execution_service_pb2 import (
+    StepReported,
+    WatchAgentExecutionResponse,
+)
 from stigma.contracts.costs import cost_text
 from stigma.contracts.durations import format_duration
 from stigma.contracts.errors import failure_message, reason_name
@@ -116,11 +119,19 @@ def _work(event: Event) -> str:
             return ""
 
 
+def reported_text(reported: StepReported) -> str:
+    """Return a line for a step that the agent's own workflow has told of."""
+    text = " ".join(reported.text.split())
+    return f"step {reported.step}, {reported.name}: {text}".rstrip(": ")
+
+
 def _tool_call(event: WatchAgentExecutionResponse) -> str:
     if event.HasField("tool_call_started"):
         return f"tool call {event.tool_call_started.call_id} {event.tool_call_started.name}"
     if event.HasField("tool_call_ended"):
         return f"tool call {result_text(event.tool_call_ended.result)}"
+    if event.HasField("reported"):
+        return reported_text(event.reported)
     return people_text(event)
 
 

@@ -102,7 +102,8 @@ def who(shown: ExecutionTimeline, entry: TimelineEntry) -> str:
         return "tool"
     if entry.step == TimelineStep.TIMELINE_STEP_ENGINE_RUN:
         return "engine"
-    if entry.workflow_id != shown.execution_id:
+    is_own = entry.step == TimelineStep.TIMELINE_STEP_RUNTIME
+    if entry.workflow_id != shown.execution_id and not is_own:
         return "caller"
     return Kind.of_id(shown.execution_id) or Kind.AGENT
 

@@ -17,6 +17,7 @@ from ai_worker.models.activity import ModelCalls
 from ai_worker.models.caller import ModelCaller
 from ai_worker.models.catalog import build_catalog
 from ai_worker.models.metrics import ModelCallMetrics
+from ai_worker.models.output_activity import OutputChecks
 from ai_worker.models.price_activity import ModelPrices
 from ai_worker.resources import ProviderResource
 from ai_worker.settings import Settings
@@ -42,6 +43,7 @@ def new_worker(
             ModelCalls(caller).call_model,
             ConversationCalls(caller, conversations).converse,
             ModelPrices(caller).check_model_price,
+            OutputChecks().check_output,
             mcp_calls.list_mcp_tools,
             mcp_calls.call_mcp_tool,
             mcp_calls.resume_mcp_tool,

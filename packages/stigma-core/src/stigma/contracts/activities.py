@@ -12,6 +12,8 @@ from stigma.internal.v1.execution_pb2 import (
     CancelMcpTaskRequest,
     CheckModelPriceRequest,
     CheckModelPriceResponse,
+    CheckOutputRequest,
+    CheckOutputResponse,
     ConverseRequest,
     ConverseResponse,
     DeliverCallbackRequest,
@@ -50,6 +52,7 @@ LATER_PARTS_OF_MCP_CALLS = frozenset({RESUME_MCP_TOOL, POLL_MCP_TASK, CANCEL_MCP
 MCP_CALLS = LATER_PARTS_OF_MCP_CALLS | {CALL_MCP_TOOL}
 EVALUATE_RULES = "evaluate_rules"
 CHECK_MODEL_PRICE = "check_model_price"
+CHECK_OUTPUT = "check_output"
 
 
 class ModelActivities(ABC):
@@ -86,6 +89,19 @@ class PriceActivities(ABC):
     @abstractmethod
     async def check_model_price(self, request: CheckModelPriceRequest) -> CheckModelPriceResponse:
         """Return whether the model's price is known."""
+
+
+class OutputActivities(ABC):
+    """Served by `ai_worker`, which checks the outputs of models too."""
+
+    @activity.defn(name=CHECK_OUTPUT)
+    @abstractmethod
+    async def check_output(self, request: CheckOutputRequest) -> CheckOutputResponse:
+        """Check an output against a schema.
+
+        Raises:
+            ApplicationError: of type INVALID_REQUEST, the schema is none.
+        """
 
 
 class McpActivities(ABC):

@@ -103,6 +103,15 @@ MAX_SENT_MESSAGES = 20
 MAX_RUN_UPDATES = 1500
 # Accepted updates whose repetition is known after the run that accepted them.
 MAX_CARRIED_UPDATES = 500
+# Signals of an agent's own workflow to its execution; Temporal takes 10,000. What it waits for from
+# people at once, and the sizes of what it tells of a step.
+MAX_RUNTIME_SIGNALS = 5000
+MAX_RUNTIME_INPUTS = 20
+MAX_RUNTIME_ID_BYTES = 128
+MAX_REPORT_STEP_BYTES = 200
+MAX_REPORT_TEXT_BYTES = 64 * 1024
+# How long an execution that was stopped waits for the end of the workflow that is its agent.
+RUNTIME_STOP_GRACE = timedelta(seconds=10)
 # Size of the definitions, as listed, of the tools of MCP servers that one agent has.
 MAX_MCP_DEFINITIONS_BYTES = 256 * 1024
 # Time for which an MCP server may be away when an execution starts.

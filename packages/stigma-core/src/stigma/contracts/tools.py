@@ -27,6 +27,7 @@ LIST_MCP_TOOLS_ID = "list-mcp-tools"
 _MODEL, _TOOL = "model-", "tool-"
 _NOT_IN_NAMES = re.compile(r"[^a-zA-Z0-9_-]")
 _NOT_IN_KEYS = re.compile(r"[-_]")
+_CALL = re.compile(r"[0-9]+-[0-9]+")
 
 
 @dataclass(frozen=True)
@@ -144,7 +145,8 @@ def child_workflow_id(execution_id: str, call: str) -> str:
 def called_by_child(execution_id: str, workflow_id: str) -> str:
     """Return the call that a child runs; empty for any other child."""
     prefix = f"{execution_id}-"
-    return workflow_id.removeprefix(prefix) if workflow_id.startswith(prefix) else ""
+    call = workflow_id.removeprefix(prefix) if workflow_id.startswith(prefix) else ""
+    return call if _CALL.fullmatch(call) else ""
 
 
 def called_by_operation(headers: Mapping[str, str]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 
 from temporalio import workflow
+from temporalio.common import RawValue
 
 from stigma.agent.v1.agent_execution_pb2 import AgentExecution, InputResolution
 from stigma.agent.v1.agent_execution_service_pb2 import SendAgentMessageResponse
@@ -26,6 +27,10 @@ BIND = "bind"
 SUBMIT_INPUT = "submit_input"
 SEND_MESSAGE = "send_message"
 STOP_AFTER_STEP = "stop_after_step"
+REPORT = "report"
+REQUEST_INPUT = "request_input"
+ANSWER_INPUT = "stigma_input_answer"
+"""To the workflow that is an agent, which has signals of its own."""
 
 
 class UpdateRefusal(StrEnum):
@@ -61,6 +66,16 @@ class AgentWorkflow:
         """Bind an attempt of the caller's activity."""
         raise NotImplementedError
 
+    @workflow.signal(name=REPORT)
+    def report(self, report: RawValue) -> None:
+        """Take a step that the agent's own workflow tells of: see `agent_runtime.Report`."""
+        raise NotImplementedError
+
+    @workflow.signal(name=REQUEST_INPUT)
+    def request_input(self, request: RawValue) -> None:
+        """Ask people for the agent's own workflow: see `agent_runtime.InputRequest`."""
+        raise NotImplementedError
+
     @workflow.update(name=SUBMIT_INPUT)
     def submit_input(self, submitted: SubmitInput) -> InputResolution:
         """Answer a pending input; refused with an `UpdateRefusal`, before history has it."""
@@ -89,6 +104,15 @@ class AgentWorkflow:
             input_id: return only this one, with its arguments and schema. Of all, they are left
                 out where they are too many.
         """
+        raise NotImplementedError
+
+
+class AgentRuntime:
+    """A workflow that is an agent, of a type of its author's."""
+
+    @workflow.signal(name=ANSWER_INPUT)
+    def answer_input(self, answer: RawValue) -> None:
+        """Take what came of a request of input: see `agent_runtime.answer`."""
         raise NotImplementedError
 
 

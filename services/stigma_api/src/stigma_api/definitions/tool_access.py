@@ -1,10 +1,10 @@
-"""What the tools of agents may reach: queues, Nexus endpoints, workflows, MCP servers."""
+"""What agents and their tools may reach: queues, Nexus endpoints, workflows, MCP servers."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 
-from stigma.agent.v1.agent_pb2 import Agent, AgentSpec, McpToolDefinition, Tool
+from stigma.agent.v1.agent_pb2 import Agent, AgentSpec, McpToolDefinition
 from stigma.contracts.executions import Kind
 from stigma.contracts.globs import matches_any
 from stigma.contracts.task_queues import TaskQueues
@@ -38,19 +38,21 @@ class ToolPlaces:
         self._nexus_endpoints = nexus_endpoints
         self._own = frozenset((own.engine, own.orchestrator, own.watch, own.ai))
 
-    def check(self, at: str, tools: Iterable[Tool]) -> None:
-        """Check that every tool is within the list.
+    def check(self, at: str, agent: AgentSpec) -> None:
+        """Check that every tool, or the workflow that is the agent, is within the list.
 
         Args:
-            at: path of the tools.
-            tools: of an agent.
+            at: path of the agent.
+            agent: otherwise valid.
 
         Raises:
             ApiError: INVALID_ARGUMENT, with the path of each queue and endpoint that is not.
         """
         found = Violations()
-        for index, tool in enumerate(tools):
-            here = f"{at}[{index}]"
+        if agent.HasField("runtime"):
+            self._queue(found, f"{at}.runtime.task_queue", agent.runtime.task_queue)
+        for index, tool in enumerate(agent.tools):
+            here = f"{at}.tools[{index}]"
             match tool.WhichOneof("kind"):
                 case "activity":
                     self._queue(found, f"{here}.activity.task_queue", tool.activity.task_queue)
@@ -100,7 +102,7 @@ class ToolAccess:
                 does not answer.
         """
         del agent.mcp_tools[:]
-        self._places.check("agent.spec.tools", agent.spec.tools)
+        self._places.check("agent.spec", agent.spec)
         _require_use(principal, agent.spec)
         await self._endpoints.check(agent.spec.tools)
         async for tool, named, workflow in self._find(agent.spec):
@@ -137,7 +139,7 @@ class ToolAccess:
             ApiError: INVALID_ARGUMENT, PERMISSION_DENIED; NOT_FOUND, a workflow;
                 FAILED_PRECONDITION, a Nexus endpoint does not exist.
         """
-        self._places.check(f"{at}.tools", agent.tools)
+        self._places.check(at, agent)
         if author is not None:
             _require_use(author, agent)
             await self._rules.check(agent, at)

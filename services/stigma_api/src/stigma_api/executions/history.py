@@ -12,7 +12,7 @@ from temporalio.api.history.v1 import HistoryEvent
 from temporalio.client import Client
 
 from stigma.agent.v1.agent_execution_pb2 import InputResolution, ToolResult
-from stigma.contracts import workflows
+from stigma.contracts import agent_runtime, workflows
 from stigma.contracts.activities import CALL_MODEL, CONVERSE, DELIVERIES, WATCH_CALLER
 from stigma.contracts.conversation_history import accepted_input
 from stigma.contracts.pending_inputs import MEMO
@@ -34,7 +34,7 @@ from stigma.internal.v1.execution_pb2 import (
 from stigma_api.executions import history_facts as facts
 from stigma_api.executions.history_facts import Content, Fact, M, SharedContent, Step
 from stigma_api.executions.tool_calls import ToolCallReader
-from stigma_api.temporal.payloads import plain
+from stigma_api.temporal.payloads import plain, raw
 
 BINDING_EVENTS = frozenset(
     {
@@ -77,6 +77,8 @@ class HistoryReader:
         """Inputs of updates that a reset has brought along, by event."""
         self._answers: set[int] = set()
         """Updates that answer pending inputs, by the events that accepted them."""
+        self._execution_id = execution_id
+        self._reports: set[str] = set()
         self._model_calls = 0
         self._model = ""
 
@@ -145,11 +147,24 @@ class HistoryReader:
         return None
 
     async def _read_signal(self, attributes: Any) -> Fact | None:
+        if attributes.signal_name == workflows.REPORT:
+            return await self._read_report(attributes.input.payloads)
         if attributes.signal_name != workflows.BIND:
             return None
         bind = await self._content(attributes.input, Bind).read()
         is_bound = bind.spec_digest.hex() == self._digest and facts.is_token(bind.token)
         return facts.Bound(bind) if is_bound else None
+
+    async def _read_report(self, content: Iterable[Payload]) -> Fact | None:
+        """Return the step that a report tells of; None for a repetition, and for any other."""
+        try:
+            report = agent_runtime.read_report(await raw(self._client, content))
+        except ValueError:
+            return None
+        if report.id in self._reports:
+            return None
+        self._reports.add(report.id)
+        return facts.StepReported(len(self._reports), report)
 
     async def _read_marker(self, attributes: Any) -> Fact | None:
         if attributes.marker_name != _LOCAL_ACTIVITY:
@@ -231,8 +246,10 @@ class HistoryReader:
 
     def _read_engine_run(self, event: HistoryEvent, attributes: Any) -> Fact | None:
         if event.event_type == EventType.EVENT_TYPE_START_CHILD_WORKFLOW_EXECUTION_INITIATED:
-            name = attributes.workflow_type.name
-            step = facts.EngineRunRequested(event.event_id, "", attributes.workflow_id, name)
+            child, name = attributes.workflow_id, attributes.workflow_type.name
+            is_agent = agent_runtime.is_child(self._execution_id, child)
+            queue = attributes.task_queue.name if is_agent else ""
+            step = facts.EngineRunRequested(event.event_id, "", child, name, queue)
             self._steps[event.event_id] = step
             return step
         requested = self._steps.get(attributes.initiated_event_id)

@@ -16,6 +16,7 @@ from typing_extensions import override
 
 from stigma.agent.v1.agent_execution_pb2 import InputResolution, ToolResult
 from stigma.contracts import tokens
+from stigma.contracts.agent_runtime import Report
 from stigma.internal.v1.execution_pb2 import (
     AgentWorkflowInput,
     Bind,
@@ -123,6 +124,14 @@ class MessageSent(Fact):
 
 
 @dataclass(frozen=True)
+class StepReported(Fact):
+    """The workflow that is the agent told of a step."""
+
+    number: int
+    report: Report
+
+
+@dataclass(frozen=True)
 class CallerLost(Fact):
     """The watch over the caller ended: the caller is gone, or asks the execution to stop."""
 
@@ -187,10 +196,12 @@ class ToolCallStarted(Step):
 
 @dataclass(frozen=True)
 class EngineRunRequested(Step):
-    """A run of the engine was asked for: the one child of a workflow's execution."""
+    """A run was asked for: of the engine for a document, or of the workflow that is an agent."""
 
     workflow_id: str
     workflow_type: str
+    agent_queue: str = ""
+    """Task queue of the latter; empty for the engine."""
 
 
 @dataclass(frozen=True)
@@ -202,7 +213,7 @@ class StepProgress(Fact):
 
 @dataclass(frozen=True)
 class EngineRunStarted(StepProgress):
-    """The engine's run has begun."""
+    """The run has begun."""
 
     step: EngineRunRequested
     run_id: str
@@ -263,7 +274,7 @@ class DeliveryCompleted(StepProgress):
 
 @dataclass(frozen=True)
 class EngineRunCompleted(StepProgress):
-    """The engine's run completed."""
+    """The run completed."""
 
     step: EngineRunRequested
 

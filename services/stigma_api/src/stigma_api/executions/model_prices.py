@@ -53,7 +53,8 @@ class ModelPrices:
             ApiError: FAILED_PRECONDITION, the price is not known; UNAVAILABLE, Temporal is.
         """
         settings = configuration.configure(spec.agent, spec.config)
-        if not settings.cost_usd or settings.is_scripted:
+        # A workflow that is an agent tells itself what it costs.
+        if not settings.cost_usd or settings.is_scripted or spec.agent.HasField("runtime"):
             return
         model = settings.model
         if self._passes_until.get(model, 0) > time.monotonic():

@@ -24,6 +24,7 @@ from stigma.agent.v1.agent_execution_service_pb2 import (
     ModelCallFailed,
     ModelCallStarted,
     ModelProgress,
+    StepReported,
     ToolCallEnded,
     ToolCallStarted,
     WatchAgentExecutionResponse,
@@ -173,11 +174,16 @@ class AgentEventMapper(WatchEventMapper[WatchAgentExecutionResponse]):
                 return [self.response(model_call_failed=failed)]
             case facts.ToolCallStarted() | facts.ToolCallEnded():
                 return await self._map_tool_call(fact)
-        return await self._map_input(fact)
+        return await self._map_sent(fact)
 
-    async def _map_input(self, fact: Fact) -> Sequence[WatchAgentExecutionResponse]:
-        """Return the events of what is waited for, or came, from people."""
+    async def _map_sent(self, fact: Fact) -> Sequence[WatchAgentExecutionResponse]:
+        """Return the events of what is waited for, or came, from people or the agent's workflow."""
         match fact:
+            case facts.StepReported(number=number, report=report):
+                reported = StepReported(
+                    step=number, name=report.step, text=report.text, usage=report.usage
+                )
+                return [self.response(reported=reported)]
             case facts.InputsChanged(inputs=content):
                 return list(self._inputs.changed((await content.read()).inputs))
             case facts.InputResolved(resolution=resolution):

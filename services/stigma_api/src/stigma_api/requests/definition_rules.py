@@ -22,6 +22,7 @@ from stigma.contracts import configuration, limits
 from stigma.workflow.v1.workflow_execution_service_pb2 import StartWorkflowRequest
 from stigma.workflow.v1.workflow_pb2 import WorkflowConfig, WorkflowSpec
 from stigma_api.requests.approval_rules import check_approval
+from stigma_api.requests.runtime_rules import check_runtime
 from stigma_api.requests.schema_rules import check_schema
 from stigma_api.requests.tool_rules import check_tools
 from stigma_api.requests.violations import Violations
@@ -45,7 +46,10 @@ def check_agent_start(found: Violations, request: StartAgentRequest) -> None:
 
 def check_agent_spec(found: Violations, at: str, spec: AgentSpec) -> None:
     """Check an agent."""
-    _model(found, f"{at}.model", spec.model)
+    if spec.HasField("runtime"):
+        check_runtime(found, at, spec)
+    else:
+        _model(found, f"{at}.model", spec.model)
     found.require(
         len(spec.allowed_models) <= _MAX_MODELS, f"{at}.allowed_models", f"at most {_MAX_MODELS}"
     )
@@ -81,6 +85,8 @@ def check_agent_overrides(
         found.require(name in agent.env, f"env.{name}", "the agent does not allow this name")
     models = {"", agent.model, *agent.allowed_models}
     found.require(config.model in models, "config.model", "the agent does not allow this model")
+    fine = not (agent.HasField("runtime") and config.HasField("temperature"))
+    found.require(fine, "config.temperature", "the agent has no model")
     if agent.limits.HasField("timeout"):
         ours = agent.limits.timeout.ToTimedelta()
         for field, theirs in (

@@ -42,6 +42,14 @@ def check_tools(found: Violations, at: str, given: Sequence[Tool]) -> None:
         _policy(found, f"{here}.policy", tool)
 
 
+def check_temporal_name(found: Violations, at: str, value: str) -> None:
+    """Check the name of a type, a task queue or an endpoint in Temporal."""
+    if not value.strip() or _UNPRINTABLE.search(value):
+        found.add(at, "must be given, without control characters")
+    else:
+        found.size(at, value, MAX_ID_BYTES)
+
+
 def _name(found: Violations, at: str, name: str, seen: dict[str, str]) -> None:
     """Check a name, and that providers can tell it from those before it.
 
@@ -104,14 +112,14 @@ def _mcp(found: Violations, at: str, tool: Tool) -> None:
 
 
 def _activity(found: Violations, at: str, activity: ActivityTool) -> None:
-    _temporal_name(found, f"{at}.type", activity.type)
-    _temporal_name(found, f"{at}.task_queue", activity.task_queue)
+    check_temporal_name(found, f"{at}.type", activity.type)
+    check_temporal_name(found, f"{at}.task_queue", activity.task_queue)
 
 
 def _workflow(found: Violations, at: str, workflow: WorkflowTool) -> None:
     if not workflow.name:
-        _temporal_name(found, f"{at}.type", workflow.type)
-        _temporal_name(found, f"{at}.task_queue", workflow.task_queue)
+        check_temporal_name(found, f"{at}.type", workflow.type)
+        check_temporal_name(found, f"{at}.task_queue", workflow.task_queue)
     elif workflow.type or workflow.task_queue:
         found.add(f"{at}.name", "give either name, or type and task_queue")
     else:
@@ -119,9 +127,9 @@ def _workflow(found: Violations, at: str, workflow: WorkflowTool) -> None:
 
 
 def _nexus(found: Violations, at: str, nexus: NexusTool) -> None:
-    _temporal_name(found, f"{at}.endpoint", nexus.endpoint)
-    _temporal_name(found, f"{at}.service", nexus.service)
-    _temporal_name(found, f"{at}.operation", nexus.operation)
+    check_temporal_name(found, f"{at}.endpoint", nexus.endpoint)
+    check_temporal_name(found, f"{at}.service", nexus.service)
+    check_temporal_name(found, f"{at}.operation", nexus.operation)
 
 
 def _budget(found: Violations, at: str, budget: AgentLimits) -> None:
@@ -131,13 +139,6 @@ def _budget(found: Violations, at: str, budget: AgentLimits) -> None:
         found.require(fine, f"{at}.{name}", "must not be negative")
     problem = "is the timeout of the tool's policy"
     found.require(not budget.HasField("timeout"), f"{at}.timeout", problem)
-
-
-def _temporal_name(found: Violations, at: str, value: str) -> None:
-    if not value.strip() or _UNPRINTABLE.search(value):
-        found.add(at, "must be given, without control characters")
-    else:
-        found.size(at, value, MAX_ID_BYTES)
 
 
 def _policy(found: Violations, at: str, tool: Tool) -> None:

@@ -22,7 +22,7 @@ async def message(client: Client, content: Iterable[Payload], kind: type[M]) -> 
     A history is read when something is wrong: one odd payload must not hide all the rest.
     """
     try:
-        return payloads.from_raw(await _first(client, content), kind)
+        return payloads.from_raw(await raw(client, content), kind)
     except ValueError:
         return kind()
 
@@ -30,15 +30,20 @@ async def message(client: Client, content: Iterable[Payload], kind: type[M]) -> 
 async def plain(client: Client, content: Iterable[Payload]) -> dict[str, Any]:
     """Return the first payload, a JSON object; an empty one for what is none."""
     try:
-        value = json.loads((await _first(client, content)).payload.data)
+        value = json.loads((await raw(client, content)).payload.data)
     except (ValueError, RecursionError):
         return {}
     return value if isinstance(value, dict) else {}
 
 
-async def _first(client: Client, content: Iterable[Payload]) -> RawValue:
+async def raw(client: Client, content: Iterable[Payload]) -> RawValue:
+    """Return the first payload as it was before the codec.
+
+    Raises:
+        ValueError: there is none.
+    """
     first = list(content)[:1]
     if not first:
         raise ValueError("no payload")
-    [raw] = await client.data_converter.decode(first, [RawValue])
-    return cast("RawValue", raw)
+    [decoded] = await client.data_converter.decode(first, [RawValue])
+    return cast("RawValue", decoded)

@@ -79,6 +79,38 @@ class Budget:
         self.usage.tool_calls += count
         self._of_model(model).tool_calls += count
 
+    def add_report(self, used: Usage) -> None:
+        """Count what a step has used that the agent's own workflow tells of."""
+        self.steps += used.model_calls
+        _add(self.usage, used)
+
+    def overrun(self, name: str) -> AgentFailedError | None:
+        """Return the failure of the limit that a step has passed that was told of, or None.
+
+        Args:
+            name: of the step.
+        """
+        limits, usage = self._limits, self.usage
+        tokens = usage.input_tokens + usage.output_tokens
+        for used, limit, what, reason in (
+            (self.steps, limits.steps, "model calls", FailureReason.FAILURE_REASON_STEP_LIMIT),
+            (tokens, limits.tokens, "tokens", FailureReason.FAILURE_REASON_TOKEN_LIMIT),
+            (
+                usage.tool_calls,
+                limits.tool_calls,
+                "tool calls",
+                FailureReason.FAILURE_REASON_TOOL_CALL_LIMIT,
+            ),
+        ):
+            if limit and used > limit:
+                message = f"used {used} {what}, the limit is {limit}"
+                return AgentFailedError(reason, message, step=name)
+        if not limits.cost_usd or not (usage.cost_usd > limits.cost_usd or usage.unpriced_calls):
+            return None
+        cost = "a cost that is not known" if usage.unpriced_calls else f"${usage.cost_usd:.4f}"
+        message = f"used {cost}, the limit is ${limits.cost_usd:.4f}"
+        return AgentFailedError(FailureReason.FAILURE_REASON_COST_LIMIT, message, step=name)
+
     def tokens_left(self) -> int | None:
         """Return the tokens that the limit leaves; None without a limit."""
         if not self._limits.tokens:

@@ -85,6 +85,12 @@ class PendingInputs:
         self._pending[found.id] = found
         self.publish_soon()
 
+    def give_up(self) -> None:
+        """Wait for nothing any more."""
+        if self._pending:
+            self._pending.clear()
+            self.publish_soon()
+
     async def wait(self, found: PendingInput) -> SubmitInput | None:
         """Wait for the answer; return None when the input expires."""
         left = found.expire_time.ToDatetime(UTC) - workflow.now()

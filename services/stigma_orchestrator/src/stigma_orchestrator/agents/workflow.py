@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from temporalio import workflow
+from temporalio.common import RawValue
 from typing_extensions import override
 
 with workflow.unsafe.imports_passed_through():
@@ -22,6 +23,7 @@ with workflow.unsafe.imports_passed_through():
     )
     from stigma_orchestrator.agents.loop import AgentLoop
     from stigma_orchestrator.agents.refusal import refusal
+    from stigma_orchestrator.agents.runtime_work import RuntimeWork
     from stigma_orchestrator.agents.tool_loop import ToolLoop
     from stigma_orchestrator.executions.deadline import settle_deadline
     from stigma_orchestrator.executions.lifecycle import ExecutionLifecycle
@@ -36,21 +38,21 @@ class AgentWorkflow(workflows.AgentWorkflow):
         settle_deadline(request)
         self._request = request
         queues = TaskQueues.from_orchestrator(workflow.info().task_queue)
-        # An agent without tools goes on as in 0.1.0, which has to be able to replay it.
-        self._loop = (
-            ToolLoop(request, queues) if request.spec.agent.tools else AgentLoop(request, queues)
-        )
-        calls_agents = any(tool.HasField("agent") for tool in request.spec.agent.tools)
+        self._loop = _work(request, queues)
         self._lifecycle = ExecutionLifecycle(
             self._loop,
             request,
             AgentExecution,
             carried=request.carried,
-            stop_grace=lambda: self._stop_grace(calls_agents=calls_agents),
+            stop_grace=self._stop_grace,
         )
 
-    def _stop_grace(self, *, calls_agents: bool) -> timedelta:
-        if calls_agents:
+    def _stop_grace(self) -> timedelta:
+        """Return how long an execution that was stopped waits for what it runs."""
+        agent = self._request.spec.agent
+        if agent.HasField("runtime"):
+            return limits.RUNTIME_STOP_GRACE
+        if any(tool.HasField("agent") for tool in agent.tools):
             return limits.SUB_AGENTS_STOP_GRACE
         has_tasks = isinstance(self._loop, ToolLoop) and self._loop.has_tasks
         return limits.MCP_TASKS_STOP_GRACE if has_tasks else timedelta()
@@ -61,11 +63,27 @@ class AgentWorkflow(workflows.AgentWorkflow):
         self._lifecycle.bind(bind)
 
     @override
+    @workflow.signal(name="report")
+    def report(self, report: RawValue) -> None:
+        if isinstance(self._loop, RuntimeWork):
+            self._loop.report(report)
+        else:
+            workflow.logger.warning("report_ignored", extra={"reason": "its agent is a model"})
+
+    @override
+    @workflow.signal(name="request_input")
+    def request_input(self, request: RawValue) -> None:
+        if isinstance(self._loop, RuntimeWork):
+            self._loop.request_input(request)
+        else:
+            workflow.logger.warning("request_ignored", extra={"reason": "its agent is a model"})
+
+    @override
     @workflow.update(name="submit_input")
     def submit_input(  # type: ignore[override] # an update of this class
         self, submitted: SubmitInput
     ) -> InputResolution:
-        loop = self._tool_loop()
+        loop = self._asking()
         if (repeated := loop.mailbox.repeated(submitted.update_id)) is not None:
             return repeated.resolution
         resolution = loop.inputs.submit(submitted)
@@ -74,7 +92,7 @@ class AgentWorkflow(workflows.AgentWorkflow):
 
     @submit_input.validator
     def _check_input(self, submitted: SubmitInput) -> None:
-        loop = self._tool_loop(UpdateRefusal.INPUT_NOT_FOUND)
+        loop = self._asking()
         if loop.mailbox.repeated(submitted.update_id) is None:
             self._require_running()
             loop.inputs.check(submitted)
@@ -115,7 +133,7 @@ class AgentWorkflow(workflows.AgentWorkflow):
         execution.spec.CopyFrom(self._request.spec)
         messages = self._loop.conversation.messages
         inputs = list(self.pending_inputs("").inputs)
-        if self._request.spec.agent.tools:
+        if not isinstance(self._loop, AgentLoop):
             room = limits.MAX_VIEW_BYTES - execution.ByteSize()
             inputs = pending_inputs.fit_view(inputs, room // 2)
             room -= sum(each.ByteSize() for each in inputs)
@@ -127,7 +145,7 @@ class AgentWorkflow(workflows.AgentWorkflow):
     @override
     @workflow.query(name="pending_inputs")
     def pending_inputs(self, input_id: str = "") -> PendingInputs:
-        if self._has_ended or not isinstance(self._loop, ToolLoop):
+        if self._has_ended or isinstance(self._loop, AgentLoop):
             return PendingInputs()
         inputs = self._loop.inputs.in_order()
         if input_id:
@@ -149,12 +167,30 @@ class AgentWorkflow(workflows.AgentWorkflow):
     def _has_ended(self) -> bool:
         return self._lifecycle.phase in phases.TERMINAL
 
-    def _tool_loop(self, otherwise: UpdateRefusal = UpdateRefusal.MESSAGES_NOT_TAKEN) -> ToolLoop:
+    def _tool_loop(self) -> ToolLoop:
+        if isinstance(self._loop, RuntimeWork):
+            message = "an agent that is a workflow of its own takes no messages"
+            raise refusal(UpdateRefusal.MESSAGES_NOT_TAKEN, message)
         if not isinstance(self._loop, ToolLoop):
             # Its runs go back to 0.1.0, which knows no updates.
-            raise refusal(otherwise, "an agent without tools asks nobody, and takes no messages")
+            raise refusal(UpdateRefusal.MESSAGES_NOT_TAKEN, _ASKS_NOBODY)
+        return self._loop
+
+    def _asking(self) -> ToolLoop | RuntimeWork:
+        if isinstance(self._loop, AgentLoop):
+            raise refusal(UpdateRefusal.INPUT_NOT_FOUND, _ASKS_NOBODY)
         return self._loop
 
     def _require_running(self) -> None:
         if self._has_ended:
             raise refusal(UpdateRefusal.NOT_RUNNING, "the execution has ended")
+
+
+_ASKS_NOBODY = "an agent without tools asks nobody, and takes no messages"
+
+
+def _work(request: AgentWorkflowInput, queues: TaskQueues) -> AgentLoop | RuntimeWork | ToolLoop:
+    if request.spec.agent.HasField("runtime"):
+        return RuntimeWork(request, queues)
+    # An agent without tools goes on as in 0.1.0, which has to be able to replay it.
+    return ToolLoop(request, queues) if request.spec.agent.tools else AgentLoop(request, queues)

@@ -616,6 +616,7 @@ class WatchAgentExecutionResponse(_message.Message):
     INPUT_REQUESTED_FIELD_NUMBER: _builtins.int
     INPUT_RESOLVED_FIELD_NUMBER: _builtins.int
     MESSAGE_RECEIVED_FIELD_NUMBER: _builtins.int
+    REPORTED_FIELD_NUMBER: _builtins.int
     cursor: _builtins.str
     """Resume after this event by sending it back."""
     @_builtins.property
@@ -680,6 +681,10 @@ class WatchAgentExecutionResponse(_message.Message):
     def message_received(self) -> Global___MessageReceived:
         """A message was sent to it."""
 
+    @_builtins.property
+    def reported(self) -> Global___StepReported:
+        """A step that the agent's own workflow has told of."""
+
     def __init__(
         self,
         *,
@@ -699,12 +704,13 @@ class WatchAgentExecutionResponse(_message.Message):
         input_requested: Global___InputRequested | None = ...,
         input_resolved: Global___InputResolved | None = ...,
         message_received: Global___MessageReceived | None = ...,
+        reported: Global___StepReported | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["callback_bound", b"callback_bound", "callback_delivering", b"callback_delivering", "cancel_requested", b"cancel_requested", "ended", b"ended", "event", b"event", "input_requested", b"input_requested", "input_resolved", b"input_resolved", "message_received", b"message_received", "model_call_completed", b"model_call_completed", "model_call_failed", b"model_call_failed", "model_call_started", b"model_call_started", "progress", b"progress", "started", b"started", "time", b"time", "tool_call_ended", b"tool_call_ended", "tool_call_started", b"tool_call_started"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["callback_bound", b"callback_bound", "callback_delivering", b"callback_delivering", "cancel_requested", b"cancel_requested", "ended", b"ended", "event", b"event", "input_requested", b"input_requested", "input_resolved", b"input_resolved", "message_received", b"message_received", "model_call_completed", b"model_call_completed", "model_call_failed", b"model_call_failed", "model_call_started", b"model_call_started", "progress", b"progress", "reported", b"reported", "started", b"started", "time", b"time", "tool_call_ended", b"tool_call_ended", "tool_call_started", b"tool_call_started"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["callback_bound", b"callback_bound", "callback_delivering", b"callback_delivering", "cancel_requested", b"cancel_requested", "cursor", b"cursor", "ended", b"ended", "event", b"event", "input_requested", b"input_requested", "input_resolved", b"input_resolved", "message_received", b"message_received", "model_call_completed", b"model_call_completed", "model_call_failed", b"model_call_failed", "model_call_started", b"model_call_started", "progress", b"progress", "started", b"started", "time", b"time", "tool_call_ended", b"tool_call_ended", "tool_call_started", b"tool_call_started"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["callback_bound", b"callback_bound", "callback_delivering", b"callback_delivering", "cancel_requested", b"cancel_requested", "cursor", b"cursor", "ended", b"ended", "event", b"event", "input_requested", b"input_requested", "input_resolved", b"input_resolved", "message_received", b"message_received", "model_call_completed", b"model_call_completed", "model_call_failed", b"model_call_failed", "model_call_started", b"model_call_started", "progress", b"progress", "reported", b"reported", "started", b"started", "time", b"time", "tool_call_ended", b"tool_call_ended", "tool_call_started", b"tool_call_started"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["started", "callback_bound", "model_call_started", "model_call_completed", "model_call_failed", "cancel_requested", "callback_delivering", "ended", "tool_call_started", "tool_call_ended", "progress", "input_requested", "input_resolved", "message_received"]  # noqa: Y015
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["started", "callback_bound", "model_call_started", "model_call_completed", "model_call_failed", "cancel_requested", "callback_delivering", "ended", "tool_call_started", "tool_call_ended", "progress", "input_requested", "input_resolved", "message_received", "reported"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
 
@@ -1017,6 +1023,42 @@ class MessageReceived(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___MessageReceived: _TypeAlias = MessageReceived  # noqa: Y015
+
+@_typing.final
+class StepReported(_message.Message):
+    """The agent's own workflow told of a step."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STEP_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
+    USAGE_FIELD_NUMBER: _builtins.int
+    step: _builtins.int
+    """Counts from 1."""
+    name: _builtins.str
+    """Its name, as told; at most 200 bytes."""
+    text: _builtins.str
+    """What came of it, in words; at most 64 KiB."""
+    @_builtins.property
+    def usage(self) -> _agent_execution_pb2.Usage:
+        """What it used."""
+
+    def __init__(
+        self,
+        *,
+        step: _builtins.int = ...,
+        name: _builtins.str = ...,
+        text: _builtins.str = ...,
+        usage: _agent_execution_pb2.Usage | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["usage", b"usage"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "step", b"step", "text", b"text", "usage", b"usage"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StepReported: _TypeAlias = StepReported  # noqa: Y015
 
 @_typing.final
 class CancelRequested(_message.Message):

@@ -319,11 +319,13 @@ class AgentSpec(_message.Message):
     TOOLS_FIELD_NUMBER: _builtins.int
     APPROVAL_FIELD_NUMBER: _builtins.int
     CONTEXT_FIELD_NUMBER: _builtins.int
+    RUNTIME_FIELD_NUMBER: _builtins.int
     description: _builtins.str
     """For people."""
     model: _builtins.str
     """"provider:model", for instance "openai:gpt-5" or "scripted:demo". The provider is the name
-    of an operator's provider resource; "scripted" is built in, offline and deterministic.
+    of an operator's provider resource; "scripted" is built in, offline and deterministic. Empty
+    with `runtime`.
     """
     instructions: _builtins.str
     """The system prompt. `${NAME}` is replaced by the value of env variable NAME (see `env`)."""
@@ -361,6 +363,12 @@ class AgentSpec(_message.Message):
     def context(self) -> Global___ContextPolicy:
         """How the conversation is kept small enough for the model. Only of agents with tools."""
 
+    @_builtins.property
+    def runtime(self) -> Global___Runtime:
+        """The agent is a workflow of yours, instead of a model. Then instructions, model_settings,
+        allowed_models, script, tools, approval and context are empty too.
+        """
+
     def __init__(
         self,
         *,
@@ -376,14 +384,46 @@ class AgentSpec(_message.Message):
         tools: _abc.Iterable[Global___Tool] | None = ...,
         approval: Global___ApprovalPolicy | None = ...,
         context: Global___ContextPolicy | None = ...,
+        runtime: Global___Runtime | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["approval", b"approval", "context", b"context", "limits", b"limits", "model_settings", b"model_settings", "script", b"script"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["approval", b"approval", "context", b"context", "limits", b"limits", "model_settings", b"model_settings", "runtime", b"runtime", "script", b"script"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["allowed_models", b"allowed_models", "approval", b"approval", "context", b"context", "description", b"description", "env", b"env", "instructions", b"instructions", "limits", b"limits", "model", b"model", "model_settings", b"model_settings", "output_schema", b"output_schema", "script", b"script", "tools", b"tools"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allowed_models", b"allowed_models", "approval", b"approval", "context", b"context", "description", b"description", "env", b"env", "instructions", b"instructions", "limits", b"limits", "model", b"model", "model_settings", b"model_settings", "output_schema", b"output_schema", "runtime", b"runtime", "script", b"script", "tools", b"tools"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___AgentSpec: _TypeAlias = AgentSpec  # noqa: Y015
+
+@_typing.final
+class Runtime(_message.Message):
+    """A Temporal workflow that is an agent. It runs as a child of the execution, with one json/plain
+    argument: an object of execution_id, message, input, env, session_id, limits and deadline. What it
+    returns, json/plain, is the output: a text, or JSON that satisfies the output schema. It tells of
+    its steps by the signal "report" and asks people by the signal "request_input", both to the
+    execution; no limit sees what it does not tell.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WORKFLOW_TYPE_FIELD_NUMBER: _builtins.int
+    TASK_QUEUE_FIELD_NUMBER: _builtins.int
+    workflow_type: _builtins.str
+    """Name of the workflow's type."""
+    task_queue: _builtins.str
+    """Task queue of its worker; the operator allows queues, as for tools."""
+    def __init__(
+        self,
+        *,
+        workflow_type: _builtins.str = ...,
+        task_queue: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["task_queue", b"task_queue", "workflow_type", b"workflow_type"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Runtime: _TypeAlias = Runtime  # noqa: Y015
 
 @_typing.final
 class ContextPolicy(_message.Message):

@@ -60,6 +60,10 @@ class _TimelineStepEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Timeline
     """The execution's own code fails on this version of the service; it is tried again."""
     TIMELINE_STEP_MESSAGE_RECEIVED: _TimelineStep.ValueType  # 15
     """A message was sent to the execution."""
+    TIMELINE_STEP_RUNTIME: _TimelineStep.ValueType  # 20
+    """The workflow runs that is the agent."""
+    TIMELINE_STEP_REPORTED: _TimelineStep.ValueType  # 21
+    """A step that this workflow has told of."""
 
 class TimelineStep(_TimelineStep, metaclass=_TimelineStepEnumTypeWrapper):
     """What a timeline's entry is about."""
@@ -96,6 +100,10 @@ TIMELINE_STEP_TASK_FAILING: TimelineStep.ValueType  # 14
 """The execution's own code fails on this version of the service; it is tried again."""
 TIMELINE_STEP_MESSAGE_RECEIVED: TimelineStep.ValueType  # 15
 """A message was sent to the execution."""
+TIMELINE_STEP_RUNTIME: TimelineStep.ValueType  # 20
+"""The workflow runs that is the agent."""
+TIMELINE_STEP_REPORTED: TimelineStep.ValueType  # 21
+"""A step that this workflow has told of."""
 Global___TimelineStep: _TypeAlias = TimelineStep  # noqa: Y015
 
 class _StuckReason:

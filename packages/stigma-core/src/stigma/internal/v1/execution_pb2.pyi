@@ -1370,6 +1370,62 @@ class CheckModelPriceResponse(_message.Message):
 Global___CheckModelPriceResponse: _TypeAlias = CheckModelPriceResponse  # noqa: Y015
 
 @_typing.final
+class CheckOutputRequest(_message.Message):
+    """Input of the activity that checks the output of an agent that is a workflow of its own."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EXECUTION_ID_FIELD_NUMBER: _builtins.int
+    SCHEMA_FIELD_NUMBER: _builtins.int
+    OUTPUT_JSON_FIELD_NUMBER: _builtins.int
+    execution_id: _builtins.str
+    """For logs and traces."""
+    schema: _builtins.str
+    """JSON Schema, as JSON text."""
+    output_json: _builtins.str
+    """The output as JSON text."""
+    def __init__(
+        self,
+        *,
+        execution_id: _builtins.str = ...,
+        schema: _builtins.str = ...,
+        output_json: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["execution_id", b"execution_id", "output_json", b"output_json", "schema", b"schema"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CheckOutputRequest: _TypeAlias = CheckOutputRequest  # noqa: Y015
+
+@_typing.final
+class CheckOutputResponse(_message.Message):
+    """What the check found."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OUTPUT_JSON_FIELD_NUMBER: _builtins.int
+    ERROR_FIELD_NUMBER: _builtins.int
+    output_json: _builtins.str
+    """The output as JSON text, when it satisfies the schema."""
+    error: _builtins.str
+    """Why it does not: the place and the rule, never content."""
+    def __init__(
+        self,
+        *,
+        output_json: _builtins.str = ...,
+        error: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "output_json", b"output_json"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CheckOutputResponse: _TypeAlias = CheckOutputResponse  # noqa: Y015
+
+@_typing.final
 class CallMcpToolRequest(_message.Message):
     """Input of the activity that calls a tool of an MCP server."""
 

@@ -14,6 +14,7 @@ from temporalio.api.workflowservice.v1 import DescribeWorkflowExecutionResponse
 from temporalio.client import Client
 
 from stigma.contracts.activities import DELIVERIES, MODEL_CALLS, WATCH_CALLER
+from stigma.contracts.agent_runtime import is_child
 from stigma.contracts.task_queues import TaskQueues
 from stigma.contracts.tools import called_by_activity, called_by_child
 from stigma.diagnosis.v1.diagnosis_service_pb2 import StuckReason
@@ -225,11 +226,11 @@ class Diagnoser:
             if run is None:
                 continue
             call = called_by_child(description.execution_id, child.workflow_id)
-            found = await self._run(
-                run, child.workflow_id, of="the tool" if call else "its document"
-            )
+            is_agent = is_child(description.execution_id, child.workflow_id)
+            of = "the tool" if call else "the agent" if is_agent else "its document"
+            found = await self._run(run, child.workflow_id, of=of)
             if found is not None:
-                prefix = f"tool call {call}: " if call else ""
+                prefix = f"tool call {call}: " if call else "its workflow: " if is_agent else ""
                 return replace(found, message=prefix + found.message)
         return None
 

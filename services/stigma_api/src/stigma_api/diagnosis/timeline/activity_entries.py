@@ -62,6 +62,11 @@ class ActivityEntries:
             case facts.CallerLost(cancel_requested=requested):
                 title = "the caller asks to stop" if requested else "the caller is gone"
                 self._add(TimelineStep.TIMELINE_STEP_CANCEL_REQUESTED, time, title)
+            case facts.StepReported(number=number, report=report):
+                add_usage(self.usage, report.usage)
+                title = f"its workflow told of step {number}, {report.step}"
+                detail = usage_text(report.usage)
+                self._add(TimelineStep.TIMELINE_STEP_REPORTED, time, title, detail=detail)
             case Step():
                 await self._open(fact, time)
             case StepProgress() if (opened := self._by_step.get(fact.step.event_id)) is not None:
@@ -100,8 +105,14 @@ class ActivityEntries:
                     open=True,
                 )
             case facts.EngineRunRequested(workflow_id=workflow_id, workflow_type=workflow_type):
-                title = f"the engine runs {workflow_type}"
-                added = self._add(TimelineStep.TIMELINE_STEP_ENGINE_RUN, time, title, open=True)
+                kind, title = (
+                    TimelineStep.TIMELINE_STEP_ENGINE_RUN,
+                    f"the engine runs {workflow_type}",
+                )
+                if step.agent_queue:
+                    kind = TimelineStep.TIMELINE_STEP_RUNTIME
+                    title = f"its workflow {workflow_type} runs on task queue {step.agent_queue}"
+                added = self._add(kind, time, title, open=True)
                 # Its own history says more: that is where to look.
                 added.workflow_id, added.run_id = workflow_id, ""
             case _:

@@ -79,14 +79,14 @@ def waits_text(found: PendingInput) -> str:
         case kind if kind == PENDING_INPUT_KIND_APPROVAL:
             what = f"the approval of {found.tool}"
         case kind if kind == PENDING_INPUT_KIND_QUESTION:
-            what = f"an answer to {found.tool}"
+            what = f"an answer to {found.tool}" if found.tool else "an answer to its workflow"
         case kind if kind == PENDING_INPUT_KIND_ELICITATION:
             what = f"a form of {found.tool}"
         case kind if kind == PENDING_INPUT_KIND_AUTHORIZATION:
             what = f"a person to open a page for {found.tool}"
         case _:
             what = f"a client to run {found.tool}"
-    return f"waits for {what} (call {found.call_id})"
+    return f"waits for {what} (call {found.call_id})" if found.call_id else f"waits for {what}"
 
 
 def _close(

@@ -117,7 +117,13 @@ def _limit_calls(entries: list[TimelineEntry]) -> list[TimelineEntry]:
     ]
 
 
-_CALLS = frozenset({TimelineStep.TIMELINE_STEP_MODEL_CALL, TimelineStep.TIMELINE_STEP_TOOL_CALL})
+_CALLS = frozenset(
+    {
+        TimelineStep.TIMELINE_STEP_MODEL_CALL,
+        TimelineStep.TIMELINE_STEP_TOOL_CALL,
+        TimelineStep.TIMELINE_STEP_REPORTED,
+    }
+)
 _PEOPLE = frozenset(
     {
         TimelineStep.TIMELINE_STEP_INPUT_REQUIRED,

@@ -452,7 +452,8 @@ type AgentSpec struct {
 	// For people.
 	Description string `protobuf:"bytes,1,opt,name=description,proto3" json:"description,omitempty"`
 	// "provider:model", for instance "openai:gpt-5" or "scripted:demo". The provider is the name
-	// of an operator's provider resource; "scripted" is built in, offline and deterministic.
+	// of an operator's provider resource; "scripted" is built in, offline and deterministic. Empty
+	// with `runtime`.
 	Model string `protobuf:"bytes,2,opt,name=model,proto3" json:"model,omitempty"`
 	// The system prompt. `${NAME}` is replaced by the value of env variable NAME (see `env`).
 	Instructions string `protobuf:"bytes,3,opt,name=instructions,proto3" json:"instructions,omitempty"`
@@ -473,7 +474,10 @@ type AgentSpec struct {
 	// Which calls of tools need a person's approval. A call that no rule is for needs one.
 	Approval *ApprovalPolicy `protobuf:"bytes,11,opt,name=approval,proto3" json:"approval,omitempty"`
 	// How the conversation is kept small enough for the model. Only of agents with tools.
-	Context       *ContextPolicy `protobuf:"bytes,12,opt,name=context,proto3" json:"context,omitempty"`
+	Context *ContextPolicy `protobuf:"bytes,12,opt,name=context,proto3" json:"context,omitempty"`
+	// The agent is a workflow of yours, instead of a model. Then instructions, model_settings,
+	// allowed_models, script, tools, approval and context are empty too.
+	Runtime       *Runtime `protobuf:"bytes,13,opt,name=runtime,proto3" json:"runtime,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -592,6 +596,72 @@ func (x *AgentSpec) GetContext() *ContextPolicy {
 	return nil
 }
 
+func (x *AgentSpec) GetRuntime() *Runtime {
+	if x != nil {
+		return x.Runtime
+	}
+	return nil
+}
+
+// A Temporal workflow that is an agent. It runs as a child of the execution, with one json/plain
+// argument: an object of execution_id, message, input, env, session_id, limits and deadline. What it
+// returns, json/plain, is the output: a text, or JSON that satisfies the output schema. It tells of
+// its steps by the signal "report" and asks people by the signal "request_input", both to the
+// execution; no limit sees what it does not tell.
+type Runtime struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Name of the workflow's type.
+	WorkflowType string `protobuf:"bytes,1,opt,name=workflow_type,json=workflowType,proto3" json:"workflow_type,omitempty"`
+	// Task queue of its worker; the operator allows queues, as for tools.
+	TaskQueue     string `protobuf:"bytes,2,opt,name=task_queue,json=taskQueue,proto3" json:"task_queue,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Runtime) Reset() {
+	*x = Runtime{}
+	mi := &file_stigma_agent_v1_agent_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Runtime) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Runtime) ProtoMessage() {}
+
+func (x *Runtime) ProtoReflect() protoreflect.Message {
+	mi := &file_stigma_agent_v1_agent_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Runtime.ProtoReflect.Descriptor instead.
+func (*Runtime) Descriptor() ([]byte, []int) {
+	return file_stigma_agent_v1_agent_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *Runtime) GetWorkflowType() string {
+	if x != nil {
+		return x.WorkflowType
+	}
+	return ""
+}
+
+func (x *Runtime) GetTaskQueue() string {
+	if x != nil {
+		return x.TaskQueue
+	}
+	return ""
+}
+
 // How a conversation is kept small enough for the model. Its history keeps all of it.
 type ContextPolicy struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -608,7 +678,7 @@ type ContextPolicy struct {
 
 func (x *ContextPolicy) Reset() {
 	*x = ContextPolicy{}
-	mi := &file_stigma_agent_v1_agent_proto_msgTypes[2]
+	mi := &file_stigma_agent_v1_agent_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -620,7 +690,7 @@ func (x *ContextPolicy) String() string {
 func (*ContextPolicy) ProtoMessage() {}
 
 func (x *ContextPolicy) ProtoReflect() protoreflect.Message {
-	mi := &file_stigma_agent_v1_agent_proto_msgTypes[2]
+	mi := &file_stigma_agent_v1_agent_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -633,7 +703,7 @@ func (x *ContextPolicy) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ContextPolicy.ProtoReflect.Descriptor instead.
 func (*ContextPolicy) Descriptor() ([]byte, []int) {
-	return file_stigma_agent_v1_agent_proto_rawDescGZIP(), []int{2}
+	return file_stigma_agent_v1_agent_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *ContextPolicy) GetMaxTokens() int64 {
@@ -670,7 +740,7 @@ type ApprovalPolicy struct {
 
 func (x *ApprovalPolicy) Reset() {
 	*x = ApprovalPolicy{}
-	mi := &file_stigma_agent_v1_agent_proto_msgTypes[3]
+	mi := &file_stigma_agent_v1_agent_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -682,7 +752,7 @@ func (x *ApprovalPolicy) String() string {
 func (*ApprovalPolicy) ProtoMessage() {}
 
 func (x *ApprovalPolicy) ProtoReflect() protoreflect.Message {
-	mi := &file_stigma_agent_v1_agent_proto_msgTypes[3]
+	mi := &file_stigma_agent_v1_agent_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -695,7 +765,7 @@ func (x *ApprovalPolicy) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApprovalPolicy.ProtoReflect.Descriptor instead.
 func (*ApprovalPolicy) Descriptor() ([]byte, []int) {
-	return file_stigma_agent_v1_agent_proto_rawDescGZIP(), []int{3}
+	return file_stigma_agent_v1_agent_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *ApprovalPolicy) GetRules() []*ApprovalRule {
@@ -734,7 +804,7 @@ type ApprovalRule struct {
 
 func (x *ApprovalRule) Reset() {
 	*x = ApprovalRule{}
-	mi := &file_stigma_agent_v1_agent_proto_msgTypes[4]
+	mi := &file_stigma_agent_v1_agent_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -746,7 +816,7 @@ func (x *ApprovalRule) String() string {
 func (*ApprovalRule) ProtoMessage() {}
 
 func (x *ApprovalRule) ProtoReflect() protoreflect.Message {
-	mi := &file_stigma_agent_v1_agent_proto_msgTypes[4]
+	mi := &file_stigma_agent_v1_agent_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -759,7 +829,7 @@ func (x *ApprovalRule) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApprovalRule.ProtoReflect.Descriptor instead.
 func (*ApprovalRule) Descriptor() ([]byte, []int) {
-	return file_stigma_agent_v1_agent_proto_rawDescGZIP(), []int{4}
+	return file_stigma_agent_v1_agent_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *ApprovalRule) GetTools() []string {
@@ -858,7 +928,7 @@ type Tool struct {
 
 func (x *Tool) Reset() {
 	*x = Tool{}
-	mi := &file_stigma_agent_v1_agent_proto_msgTypes[5]
+	mi := &file_stigma_agent_v1_agent_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -870,7 +940,7 @@ func (x *Tool) String() string {
 func (*Tool) ProtoMessage() {}
 
 func (x *Tool) ProtoReflect() protoreflect.Message {
-	mi := &file_stigma_agent_v1_agent_proto_msgTypes[5]
+	mi := &file_stigma_agent_v1_agent_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -883,7 +953,7 @@ func (x *Tool) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Tool.ProtoReflect.Descriptor instead.
 func (*Tool) Descriptor() ([]byte, []int) {
-	return file_stigma_agent_v1_agent_proto_rawDescGZIP(), []int{5}
+	return file_stigma_agent_v1_agent_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Tool) GetName() string {
@@ -1058,7 +1128,7 @@ type ActivityTool struct {
 
 func (x *ActivityTool) Reset() {
 	*x = ActivityTool{}
-	mi := &file_stigma_agent_v1_agent_proto_msgTypes[6]
+	mi := &file_stigma_agent_v1_agent_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1070,7 +1140,7 @@ func (x *ActivityTool) String() string {
 func (*ActivityTool) ProtoMessage() {}
 
 func (x *ActivityTool) ProtoReflect() protoreflect.Message {
-	mi := &file_stigma_agent_v1_agent_proto_msgTypes[6]
+	mi := &file_stigma_agent_v1_agent_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1083,7 +1153,7 @@ func (x *ActivityTool) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ActivityTool.ProtoReflect.Descriptor instead.
 func (*ActivityTool) Descriptor() ([]byte, []int) {
-	return file_stigma_agent_v1_agent_proto_rawDescGZIP(), []int{6}
+	return file_stigma_agent_v1_agent_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *ActivityTool) GetType() string {
@@ -1116,7 +1186,7 @@ type WorkflowTool struct {
 
 func (x *WorkflowTool) Reset() {
 	*x = WorkflowTool{}
-	mi := &file_stigma_agent_v1_agent_proto_msgTypes[7]
+	mi := &file_stigma_agent_v1_agent_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1128,7 +1198,7 @@ func (x *WorkflowTool) String() string {
 func (*WorkflowTool) ProtoMessage() {}
 
 func (x *WorkflowTool) ProtoReflect() protoreflect.Message {
-	mi := &file_stigma_agent_v1_agent_proto_msgTypes[7]
+	mi := &file_stigma_agent_v1_agent_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1141,7 +1211,7 @@ func (x *WorkflowTool) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WorkflowTool.ProtoReflect.Descriptor instead.
 func (*WorkflowTool) Descriptor() ([]byte, []int) {
-	return file_stigma_agent_v1_agent_proto_rawDescGZIP(), []int{7}
+	return file_stigma_agent_v1_agent_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *WorkflowTool) GetType() string {
@@ -1181,7 +1251,7 @@ type AgentTool struct {
 
 func (x *AgentTool) Reset() {
 	*x = AgentTool{}
-	mi := &file_stigma_agent_v1_agent_proto_msgTypes[8]
+	mi := &file_stigma_agent_v1_agent_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1193,7 +1263,7 @@ func (x *AgentTool) String() string {
 func (*AgentTool) ProtoMessage() {}
 
 func (x *AgentTool) ProtoReflect() protoreflect.Message {
-	mi := &file_stigma_agent_v1_agent_proto_msgTypes[8]
+	mi := &file_stigma_agent_v1_agent_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1206,7 +1276,7 @@ func (x *AgentTool) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AgentTool.ProtoReflect.Descriptor instead.
 func (*AgentTool) Descriptor() ([]byte, []int) {
-	return file_stigma_agent_v1_agent_proto_rawDescGZIP(), []int{8}
+	return file_stigma_agent_v1_agent_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *AgentTool) GetAgent() string {
@@ -1233,7 +1303,7 @@ type QuestionTool struct {
 
 func (x *QuestionTool) Reset() {
 	*x = QuestionTool{}
-	mi := &file_stigma_agent_v1_agent_proto_msgTypes[9]
+	mi := &file_stigma_agent_v1_agent_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1245,7 +1315,7 @@ func (x *QuestionTool) String() string {
 func (*QuestionTool) ProtoMessage() {}
 
 func (x *QuestionTool) ProtoReflect() protoreflect.Message {
-	mi := &file_stigma_agent_v1_agent_proto_msgTypes[9]
+	mi := &file_stigma_agent_v1_agent_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1258,7 +1328,7 @@ func (x *QuestionTool) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use QuestionTool.ProtoReflect.Descriptor instead.
 func (*QuestionTool) Descriptor() ([]byte, []int) {
-	return file_stigma_agent_v1_agent_proto_rawDescGZIP(), []int{9}
+	return file_stigma_agent_v1_agent_proto_rawDescGZIP(), []int{10}
 }
 
 // A tool that runs with whoever answers the call, on a laptop or a phone: nothing of it runs here.
@@ -1271,7 +1341,7 @@ type ClientTool struct {
 
 func (x *ClientTool) Reset() {
 	*x = ClientTool{}
-	mi := &file_stigma_agent_v1_agent_proto_msgTypes[10]
+	mi := &file_stigma_agent_v1_agent_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1283,7 +1353,7 @@ func (x *ClientTool) String() string {
 func (*ClientTool) ProtoMessage() {}
 
 func (x *ClientTool) ProtoReflect() protoreflect.Message {
-	mi := &file_stigma_agent_v1_agent_proto_msgTypes[10]
+	mi := &file_stigma_agent_v1_agent_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1296,7 +1366,7 @@ func (x *ClientTool) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClientTool.ProtoReflect.Descriptor instead.
 func (*ClientTool) Descriptor() ([]byte, []int) {
-	return file_stigma_agent_v1_agent_proto_rawDescGZIP(), []int{10}
+	return file_stigma_agent_v1_agent_proto_rawDescGZIP(), []int{11}
 }
 
 // A Nexus operation; its input is the arguments object.
@@ -1314,7 +1384,7 @@ type NexusTool struct {
 
 func (x *NexusTool) Reset() {
 	*x = NexusTool{}
-	mi := &file_stigma_agent_v1_agent_proto_msgTypes[11]
+	mi := &file_stigma_agent_v1_agent_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1326,7 +1396,7 @@ func (x *NexusTool) String() string {
 func (*NexusTool) ProtoMessage() {}
 
 func (x *NexusTool) ProtoReflect() protoreflect.Message {
-	mi := &file_stigma_agent_v1_agent_proto_msgTypes[11]
+	mi := &file_stigma_agent_v1_agent_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1339,7 +1409,7 @@ func (x *NexusTool) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NexusTool.ProtoReflect.Descriptor instead.
 func (*NexusTool) Descriptor() ([]byte, []int) {
-	return file_stigma_agent_v1_agent_proto_rawDescGZIP(), []int{11}
+	return file_stigma_agent_v1_agent_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *NexusTool) GetEndpoint() string {
@@ -1379,7 +1449,7 @@ type McpTool struct {
 
 func (x *McpTool) Reset() {
 	*x = McpTool{}
-	mi := &file_stigma_agent_v1_agent_proto_msgTypes[12]
+	mi := &file_stigma_agent_v1_agent_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1391,7 +1461,7 @@ func (x *McpTool) String() string {
 func (*McpTool) ProtoMessage() {}
 
 func (x *McpTool) ProtoReflect() protoreflect.Message {
-	mi := &file_stigma_agent_v1_agent_proto_msgTypes[12]
+	mi := &file_stigma_agent_v1_agent_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1404,7 +1474,7 @@ func (x *McpTool) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use McpTool.ProtoReflect.Descriptor instead.
 func (*McpTool) Descriptor() ([]byte, []int) {
-	return file_stigma_agent_v1_agent_proto_rawDescGZIP(), []int{12}
+	return file_stigma_agent_v1_agent_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *McpTool) GetServer() string {
@@ -1451,7 +1521,7 @@ type McpToolDefinition struct {
 
 func (x *McpToolDefinition) Reset() {
 	*x = McpToolDefinition{}
-	mi := &file_stigma_agent_v1_agent_proto_msgTypes[13]
+	mi := &file_stigma_agent_v1_agent_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1463,7 +1533,7 @@ func (x *McpToolDefinition) String() string {
 func (*McpToolDefinition) ProtoMessage() {}
 
 func (x *McpToolDefinition) ProtoReflect() protoreflect.Message {
-	mi := &file_stigma_agent_v1_agent_proto_msgTypes[13]
+	mi := &file_stigma_agent_v1_agent_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1476,7 +1546,7 @@ func (x *McpToolDefinition) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use McpToolDefinition.ProtoReflect.Descriptor instead.
 func (*McpToolDefinition) Descriptor() ([]byte, []int) {
-	return file_stigma_agent_v1_agent_proto_rawDescGZIP(), []int{13}
+	return file_stigma_agent_v1_agent_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *McpToolDefinition) GetServer() string {
@@ -1558,7 +1628,7 @@ type ToolPolicy struct {
 
 func (x *ToolPolicy) Reset() {
 	*x = ToolPolicy{}
-	mi := &file_stigma_agent_v1_agent_proto_msgTypes[14]
+	mi := &file_stigma_agent_v1_agent_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1570,7 +1640,7 @@ func (x *ToolPolicy) String() string {
 func (*ToolPolicy) ProtoMessage() {}
 
 func (x *ToolPolicy) ProtoReflect() protoreflect.Message {
-	mi := &file_stigma_agent_v1_agent_proto_msgTypes[14]
+	mi := &file_stigma_agent_v1_agent_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1583,7 +1653,7 @@ func (x *ToolPolicy) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ToolPolicy.ProtoReflect.Descriptor instead.
 func (*ToolPolicy) Descriptor() ([]byte, []int) {
-	return file_stigma_agent_v1_agent_proto_rawDescGZIP(), []int{14}
+	return file_stigma_agent_v1_agent_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ToolPolicy) GetTimeout() *durationpb.Duration {
@@ -1668,7 +1738,7 @@ type AgentLimits struct {
 
 func (x *AgentLimits) Reset() {
 	*x = AgentLimits{}
-	mi := &file_stigma_agent_v1_agent_proto_msgTypes[15]
+	mi := &file_stigma_agent_v1_agent_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1680,7 +1750,7 @@ func (x *AgentLimits) String() string {
 func (*AgentLimits) ProtoMessage() {}
 
 func (x *AgentLimits) ProtoReflect() protoreflect.Message {
-	mi := &file_stigma_agent_v1_agent_proto_msgTypes[15]
+	mi := &file_stigma_agent_v1_agent_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1693,7 +1763,7 @@ func (x *AgentLimits) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AgentLimits.ProtoReflect.Descriptor instead.
 func (*AgentLimits) Descriptor() ([]byte, []int) {
-	return file_stigma_agent_v1_agent_proto_rawDescGZIP(), []int{15}
+	return file_stigma_agent_v1_agent_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *AgentLimits) GetTimeout() *durationpb.Duration {
@@ -1748,7 +1818,7 @@ type ModelSettings struct {
 
 func (x *ModelSettings) Reset() {
 	*x = ModelSettings{}
-	mi := &file_stigma_agent_v1_agent_proto_msgTypes[16]
+	mi := &file_stigma_agent_v1_agent_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1760,7 +1830,7 @@ func (x *ModelSettings) String() string {
 func (*ModelSettings) ProtoMessage() {}
 
 func (x *ModelSettings) ProtoReflect() protoreflect.Message {
-	mi := &file_stigma_agent_v1_agent_proto_msgTypes[16]
+	mi := &file_stigma_agent_v1_agent_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1773,7 +1843,7 @@ func (x *ModelSettings) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ModelSettings.ProtoReflect.Descriptor instead.
 func (*ModelSettings) Descriptor() ([]byte, []int) {
-	return file_stigma_agent_v1_agent_proto_rawDescGZIP(), []int{16}
+	return file_stigma_agent_v1_agent_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *ModelSettings) GetTemperature() float64 {
@@ -1821,7 +1891,7 @@ type AgentConfig struct {
 
 func (x *AgentConfig) Reset() {
 	*x = AgentConfig{}
-	mi := &file_stigma_agent_v1_agent_proto_msgTypes[17]
+	mi := &file_stigma_agent_v1_agent_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1833,7 +1903,7 @@ func (x *AgentConfig) String() string {
 func (*AgentConfig) ProtoMessage() {}
 
 func (x *AgentConfig) ProtoReflect() protoreflect.Message {
-	mi := &file_stigma_agent_v1_agent_proto_msgTypes[17]
+	mi := &file_stigma_agent_v1_agent_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1846,7 +1916,7 @@ func (x *AgentConfig) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AgentConfig.ProtoReflect.Descriptor instead.
 func (*AgentConfig) Descriptor() ([]byte, []int) {
-	return file_stigma_agent_v1_agent_proto_rawDescGZIP(), []int{17}
+	return file_stigma_agent_v1_agent_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *AgentConfig) GetModel() string {
@@ -1888,7 +1958,7 @@ type Script struct {
 
 func (x *Script) Reset() {
 	*x = Script{}
-	mi := &file_stigma_agent_v1_agent_proto_msgTypes[18]
+	mi := &file_stigma_agent_v1_agent_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1900,7 +1970,7 @@ func (x *Script) String() string {
 func (*Script) ProtoMessage() {}
 
 func (x *Script) ProtoReflect() protoreflect.Message {
-	mi := &file_stigma_agent_v1_agent_proto_msgTypes[18]
+	mi := &file_stigma_agent_v1_agent_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1913,7 +1983,7 @@ func (x *Script) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Script.ProtoReflect.Descriptor instead.
 func (*Script) Descriptor() ([]byte, []int) {
-	return file_stigma_agent_v1_agent_proto_rawDescGZIP(), []int{18}
+	return file_stigma_agent_v1_agent_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Script) GetSteps() []*ScriptStep {
@@ -1949,7 +2019,7 @@ type ScriptStep struct {
 
 func (x *ScriptStep) Reset() {
 	*x = ScriptStep{}
-	mi := &file_stigma_agent_v1_agent_proto_msgTypes[19]
+	mi := &file_stigma_agent_v1_agent_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1961,7 +2031,7 @@ func (x *ScriptStep) String() string {
 func (*ScriptStep) ProtoMessage() {}
 
 func (x *ScriptStep) ProtoReflect() protoreflect.Message {
-	mi := &file_stigma_agent_v1_agent_proto_msgTypes[19]
+	mi := &file_stigma_agent_v1_agent_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1974,7 +2044,7 @@ func (x *ScriptStep) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScriptStep.ProtoReflect.Descriptor instead.
 func (*ScriptStep) Descriptor() ([]byte, []int) {
-	return file_stigma_agent_v1_agent_proto_rawDescGZIP(), []int{19}
+	return file_stigma_agent_v1_agent_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ScriptStep) GetText() string {
@@ -2048,7 +2118,7 @@ type ScriptToolCall struct {
 
 func (x *ScriptToolCall) Reset() {
 	*x = ScriptToolCall{}
-	mi := &file_stigma_agent_v1_agent_proto_msgTypes[20]
+	mi := &file_stigma_agent_v1_agent_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2060,7 +2130,7 @@ func (x *ScriptToolCall) String() string {
 func (*ScriptToolCall) ProtoMessage() {}
 
 func (x *ScriptToolCall) ProtoReflect() protoreflect.Message {
-	mi := &file_stigma_agent_v1_agent_proto_msgTypes[20]
+	mi := &file_stigma_agent_v1_agent_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2073,7 +2143,7 @@ func (x *ScriptToolCall) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScriptToolCall.ProtoReflect.Descriptor instead.
 func (*ScriptToolCall) Descriptor() ([]byte, []int) {
-	return file_stigma_agent_v1_agent_proto_rawDescGZIP(), []int{20}
+	return file_stigma_agent_v1_agent_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ScriptToolCall) GetName() string {
@@ -2112,7 +2182,7 @@ type ScriptUsage struct {
 
 func (x *ScriptUsage) Reset() {
 	*x = ScriptUsage{}
-	mi := &file_stigma_agent_v1_agent_proto_msgTypes[21]
+	mi := &file_stigma_agent_v1_agent_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2124,7 +2194,7 @@ func (x *ScriptUsage) String() string {
 func (*ScriptUsage) ProtoMessage() {}
 
 func (x *ScriptUsage) ProtoReflect() protoreflect.Message {
-	mi := &file_stigma_agent_v1_agent_proto_msgTypes[21]
+	mi := &file_stigma_agent_v1_agent_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2137,7 +2207,7 @@ func (x *ScriptUsage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScriptUsage.ProtoReflect.Descriptor instead.
 func (*ScriptUsage) Descriptor() ([]byte, []int) {
-	return file_stigma_agent_v1_agent_proto_rawDescGZIP(), []int{21}
+	return file_stigma_agent_v1_agent_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *ScriptUsage) GetInputTokens() int64 {
@@ -2172,7 +2242,7 @@ type ScriptCut struct {
 
 func (x *ScriptCut) Reset() {
 	*x = ScriptCut{}
-	mi := &file_stigma_agent_v1_agent_proto_msgTypes[22]
+	mi := &file_stigma_agent_v1_agent_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2184,7 +2254,7 @@ func (x *ScriptCut) String() string {
 func (*ScriptCut) ProtoMessage() {}
 
 func (x *ScriptCut) ProtoReflect() protoreflect.Message {
-	mi := &file_stigma_agent_v1_agent_proto_msgTypes[22]
+	mi := &file_stigma_agent_v1_agent_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2197,7 +2267,7 @@ func (x *ScriptCut) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScriptCut.ProtoReflect.Descriptor instead.
 func (*ScriptCut) Descriptor() ([]byte, []int) {
-	return file_stigma_agent_v1_agent_proto_rawDescGZIP(), []int{22}
+	return file_stigma_agent_v1_agent_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *ScriptCut) GetAttempts() int32 {
@@ -2224,7 +2294,7 @@ type ScriptFailure struct {
 
 func (x *ScriptFailure) Reset() {
 	*x = ScriptFailure{}
-	mi := &file_stigma_agent_v1_agent_proto_msgTypes[23]
+	mi := &file_stigma_agent_v1_agent_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2236,7 +2306,7 @@ func (x *ScriptFailure) String() string {
 func (*ScriptFailure) ProtoMessage() {}
 
 func (x *ScriptFailure) ProtoReflect() protoreflect.Message {
-	mi := &file_stigma_agent_v1_agent_proto_msgTypes[23]
+	mi := &file_stigma_agent_v1_agent_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2249,7 +2319,7 @@ func (x *ScriptFailure) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScriptFailure.ProtoReflect.Descriptor instead.
 func (*ScriptFailure) Descriptor() ([]byte, []int) {
-	return file_stigma_agent_v1_agent_proto_rawDescGZIP(), []int{23}
+	return file_stigma_agent_v1_agent_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *ScriptFailure) GetReason() FailureReason {
@@ -2296,7 +2366,7 @@ const file_stigma_agent_v1_agent_proto_rawDesc = "" +
 	"\tmcp_tools\x18\a \x03(\v2\".stigma.agent.v1.McpToolDefinitionR\bmcpTools\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x97\x04\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xcb\x04\n" +
 	"\tAgentSpec\x12 \n" +
 	"\vdescription\x18\x01 \x01(\tR\vdescription\x12\x14\n" +
 	"\x05model\x18\x02 \x01(\tR\x05model\x12\"\n" +
@@ -2310,7 +2380,12 @@ const file_stigma_agent_v1_agent_proto_rawDesc = "" +
 	"\x05tools\x18\n" +
 	" \x03(\v2\x15.stigma.agent.v1.ToolR\x05tools\x12;\n" +
 	"\bapproval\x18\v \x01(\v2\x1f.stigma.agent.v1.ApprovalPolicyR\bapproval\x128\n" +
-	"\acontext\x18\f \x01(\v2\x1e.stigma.agent.v1.ContextPolicyR\acontext\"\x8b\x01\n" +
+	"\acontext\x18\f \x01(\v2\x1e.stigma.agent.v1.ContextPolicyR\acontext\x122\n" +
+	"\aruntime\x18\r \x01(\v2\x18.stigma.agent.v1.RuntimeR\aruntime\"M\n" +
+	"\aRuntime\x12#\n" +
+	"\rworkflow_type\x18\x01 \x01(\tR\fworkflowType\x12\x1d\n" +
+	"\n" +
+	"task_queue\x18\x02 \x01(\tR\ttaskQueue\"\x8b\x01\n" +
 	"\rContextPolicy\x12\x1d\n" +
 	"\n" +
 	"max_tokens\x18\x01 \x01(\x03R\tmaxTokens\x12<\n" +
@@ -2501,7 +2576,7 @@ func file_stigma_agent_v1_agent_proto_rawDescGZIP() []byte {
 }
 
 var file_stigma_agent_v1_agent_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
-var file_stigma_agent_v1_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 25)
+var file_stigma_agent_v1_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 26)
 var file_stigma_agent_v1_agent_proto_goTypes = []any{
 	(ContextStrategy)(0),          // 0: stigma.agent.v1.ContextStrategy
 	(ApprovalRequirement)(0),      // 1: stigma.agent.v1.ApprovalRequirement
@@ -2509,78 +2584,80 @@ var file_stigma_agent_v1_agent_proto_goTypes = []any{
 	(FailureReason)(0),            // 3: stigma.agent.v1.FailureReason
 	(*Agent)(nil),                 // 4: stigma.agent.v1.Agent
 	(*AgentSpec)(nil),             // 5: stigma.agent.v1.AgentSpec
-	(*ContextPolicy)(nil),         // 6: stigma.agent.v1.ContextPolicy
-	(*ApprovalPolicy)(nil),        // 7: stigma.agent.v1.ApprovalPolicy
-	(*ApprovalRule)(nil),          // 8: stigma.agent.v1.ApprovalRule
-	(*Tool)(nil),                  // 9: stigma.agent.v1.Tool
-	(*ActivityTool)(nil),          // 10: stigma.agent.v1.ActivityTool
-	(*WorkflowTool)(nil),          // 11: stigma.agent.v1.WorkflowTool
-	(*AgentTool)(nil),             // 12: stigma.agent.v1.AgentTool
-	(*QuestionTool)(nil),          // 13: stigma.agent.v1.QuestionTool
-	(*ClientTool)(nil),            // 14: stigma.agent.v1.ClientTool
-	(*NexusTool)(nil),             // 15: stigma.agent.v1.NexusTool
-	(*McpTool)(nil),               // 16: stigma.agent.v1.McpTool
-	(*McpToolDefinition)(nil),     // 17: stigma.agent.v1.McpToolDefinition
-	(*ToolPolicy)(nil),            // 18: stigma.agent.v1.ToolPolicy
-	(*AgentLimits)(nil),           // 19: stigma.agent.v1.AgentLimits
-	(*ModelSettings)(nil),         // 20: stigma.agent.v1.ModelSettings
-	(*AgentConfig)(nil),           // 21: stigma.agent.v1.AgentConfig
-	(*Script)(nil),                // 22: stigma.agent.v1.Script
-	(*ScriptStep)(nil),            // 23: stigma.agent.v1.ScriptStep
-	(*ScriptToolCall)(nil),        // 24: stigma.agent.v1.ScriptToolCall
-	(*ScriptUsage)(nil),           // 25: stigma.agent.v1.ScriptUsage
-	(*ScriptCut)(nil),             // 26: stigma.agent.v1.ScriptCut
-	(*ScriptFailure)(nil),         // 27: stigma.agent.v1.ScriptFailure
-	nil,                           // 28: stigma.agent.v1.Agent.LabelsEntry
-	(*timestamppb.Timestamp)(nil), // 29: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),   // 30: google.protobuf.Duration
+	(*Runtime)(nil),               // 6: stigma.agent.v1.Runtime
+	(*ContextPolicy)(nil),         // 7: stigma.agent.v1.ContextPolicy
+	(*ApprovalPolicy)(nil),        // 8: stigma.agent.v1.ApprovalPolicy
+	(*ApprovalRule)(nil),          // 9: stigma.agent.v1.ApprovalRule
+	(*Tool)(nil),                  // 10: stigma.agent.v1.Tool
+	(*ActivityTool)(nil),          // 11: stigma.agent.v1.ActivityTool
+	(*WorkflowTool)(nil),          // 12: stigma.agent.v1.WorkflowTool
+	(*AgentTool)(nil),             // 13: stigma.agent.v1.AgentTool
+	(*QuestionTool)(nil),          // 14: stigma.agent.v1.QuestionTool
+	(*ClientTool)(nil),            // 15: stigma.agent.v1.ClientTool
+	(*NexusTool)(nil),             // 16: stigma.agent.v1.NexusTool
+	(*McpTool)(nil),               // 17: stigma.agent.v1.McpTool
+	(*McpToolDefinition)(nil),     // 18: stigma.agent.v1.McpToolDefinition
+	(*ToolPolicy)(nil),            // 19: stigma.agent.v1.ToolPolicy
+	(*AgentLimits)(nil),           // 20: stigma.agent.v1.AgentLimits
+	(*ModelSettings)(nil),         // 21: stigma.agent.v1.ModelSettings
+	(*AgentConfig)(nil),           // 22: stigma.agent.v1.AgentConfig
+	(*Script)(nil),                // 23: stigma.agent.v1.Script
+	(*ScriptStep)(nil),            // 24: stigma.agent.v1.ScriptStep
+	(*ScriptToolCall)(nil),        // 25: stigma.agent.v1.ScriptToolCall
+	(*ScriptUsage)(nil),           // 26: stigma.agent.v1.ScriptUsage
+	(*ScriptCut)(nil),             // 27: stigma.agent.v1.ScriptCut
+	(*ScriptFailure)(nil),         // 28: stigma.agent.v1.ScriptFailure
+	nil,                           // 29: stigma.agent.v1.Agent.LabelsEntry
+	(*timestamppb.Timestamp)(nil), // 30: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),   // 31: google.protobuf.Duration
 }
 var file_stigma_agent_v1_agent_proto_depIdxs = []int32{
 	5,  // 0: stigma.agent.v1.Agent.spec:type_name -> stigma.agent.v1.AgentSpec
-	28, // 1: stigma.agent.v1.Agent.labels:type_name -> stigma.agent.v1.Agent.LabelsEntry
-	29, // 2: stigma.agent.v1.Agent.create_time:type_name -> google.protobuf.Timestamp
-	17, // 3: stigma.agent.v1.Agent.mcp_tools:type_name -> stigma.agent.v1.McpToolDefinition
-	19, // 4: stigma.agent.v1.AgentSpec.limits:type_name -> stigma.agent.v1.AgentLimits
-	20, // 5: stigma.agent.v1.AgentSpec.model_settings:type_name -> stigma.agent.v1.ModelSettings
-	22, // 6: stigma.agent.v1.AgentSpec.script:type_name -> stigma.agent.v1.Script
-	9,  // 7: stigma.agent.v1.AgentSpec.tools:type_name -> stigma.agent.v1.Tool
-	7,  // 8: stigma.agent.v1.AgentSpec.approval:type_name -> stigma.agent.v1.ApprovalPolicy
-	6,  // 9: stigma.agent.v1.AgentSpec.context:type_name -> stigma.agent.v1.ContextPolicy
-	0,  // 10: stigma.agent.v1.ContextPolicy.strategy:type_name -> stigma.agent.v1.ContextStrategy
-	8,  // 11: stigma.agent.v1.ApprovalPolicy.rules:type_name -> stigma.agent.v1.ApprovalRule
-	1,  // 12: stigma.agent.v1.ApprovalRule.require:type_name -> stigma.agent.v1.ApprovalRequirement
-	30, // 13: stigma.agent.v1.ApprovalRule.expire_after:type_name -> google.protobuf.Duration
-	2,  // 14: stigma.agent.v1.ApprovalRule.on_expiry:type_name -> stigma.agent.v1.ApprovalExpiry
-	10, // 15: stigma.agent.v1.Tool.activity:type_name -> stigma.agent.v1.ActivityTool
-	11, // 16: stigma.agent.v1.Tool.workflow:type_name -> stigma.agent.v1.WorkflowTool
-	15, // 17: stigma.agent.v1.Tool.nexus:type_name -> stigma.agent.v1.NexusTool
-	16, // 18: stigma.agent.v1.Tool.mcp:type_name -> stigma.agent.v1.McpTool
-	13, // 19: stigma.agent.v1.Tool.question:type_name -> stigma.agent.v1.QuestionTool
-	14, // 20: stigma.agent.v1.Tool.client:type_name -> stigma.agent.v1.ClientTool
-	12, // 21: stigma.agent.v1.Tool.agent:type_name -> stigma.agent.v1.AgentTool
-	18, // 22: stigma.agent.v1.Tool.policy:type_name -> stigma.agent.v1.ToolPolicy
-	19, // 23: stigma.agent.v1.AgentTool.budget:type_name -> stigma.agent.v1.AgentLimits
-	30, // 24: stigma.agent.v1.ToolPolicy.timeout:type_name -> google.protobuf.Duration
-	30, // 25: stigma.agent.v1.ToolPolicy.attempt_timeout:type_name -> google.protobuf.Duration
-	30, // 26: stigma.agent.v1.ToolPolicy.heartbeat_timeout:type_name -> google.protobuf.Duration
-	30, // 27: stigma.agent.v1.ToolPolicy.start_timeout:type_name -> google.protobuf.Duration
-	30, // 28: stigma.agent.v1.AgentLimits.timeout:type_name -> google.protobuf.Duration
-	30, // 29: stigma.agent.v1.ModelSettings.request_timeout:type_name -> google.protobuf.Duration
-	30, // 30: stigma.agent.v1.AgentConfig.timeout:type_name -> google.protobuf.Duration
-	19, // 31: stigma.agent.v1.AgentConfig.limits:type_name -> stigma.agent.v1.AgentLimits
-	23, // 32: stigma.agent.v1.Script.steps:type_name -> stigma.agent.v1.ScriptStep
-	30, // 33: stigma.agent.v1.ScriptStep.delay:type_name -> google.protobuf.Duration
-	27, // 34: stigma.agent.v1.ScriptStep.failure:type_name -> stigma.agent.v1.ScriptFailure
-	24, // 35: stigma.agent.v1.ScriptStep.tool_calls:type_name -> stigma.agent.v1.ScriptToolCall
-	25, // 36: stigma.agent.v1.ScriptStep.usage:type_name -> stigma.agent.v1.ScriptUsage
-	26, // 37: stigma.agent.v1.ScriptStep.cut:type_name -> stigma.agent.v1.ScriptCut
-	30, // 38: stigma.agent.v1.ScriptStep.chunk_delay:type_name -> google.protobuf.Duration
-	3,  // 39: stigma.agent.v1.ScriptFailure.reason:type_name -> stigma.agent.v1.FailureReason
-	40, // [40:40] is the sub-list for method output_type
-	40, // [40:40] is the sub-list for method input_type
-	40, // [40:40] is the sub-list for extension type_name
-	40, // [40:40] is the sub-list for extension extendee
-	0,  // [0:40] is the sub-list for field type_name
+	29, // 1: stigma.agent.v1.Agent.labels:type_name -> stigma.agent.v1.Agent.LabelsEntry
+	30, // 2: stigma.agent.v1.Agent.create_time:type_name -> google.protobuf.Timestamp
+	18, // 3: stigma.agent.v1.Agent.mcp_tools:type_name -> stigma.agent.v1.McpToolDefinition
+	20, // 4: stigma.agent.v1.AgentSpec.limits:type_name -> stigma.agent.v1.AgentLimits
+	21, // 5: stigma.agent.v1.AgentSpec.model_settings:type_name -> stigma.agent.v1.ModelSettings
+	23, // 6: stigma.agent.v1.AgentSpec.script:type_name -> stigma.agent.v1.Script
+	10, // 7: stigma.agent.v1.AgentSpec.tools:type_name -> stigma.agent.v1.Tool
+	8,  // 8: stigma.agent.v1.AgentSpec.approval:type_name -> stigma.agent.v1.ApprovalPolicy
+	7,  // 9: stigma.agent.v1.AgentSpec.context:type_name -> stigma.agent.v1.ContextPolicy
+	6,  // 10: stigma.agent.v1.AgentSpec.runtime:type_name -> stigma.agent.v1.Runtime
+	0,  // 11: stigma.agent.v1.ContextPolicy.strategy:type_name -> stigma.agent.v1.ContextStrategy
+	9,  // 12: stigma.agent.v1.ApprovalPolicy.rules:type_name -> stigma.agent.v1.ApprovalRule
+	1,  // 13: stigma.agent.v1.ApprovalRule.require:type_name -> stigma.agent.v1.ApprovalRequirement
+	31, // 14: stigma.agent.v1.ApprovalRule.expire_after:type_name -> google.protobuf.Duration
+	2,  // 15: stigma.agent.v1.ApprovalRule.on_expiry:type_name -> stigma.agent.v1.ApprovalExpiry
+	11, // 16: stigma.agent.v1.Tool.activity:type_name -> stigma.agent.v1.ActivityTool
+	12, // 17: stigma.agent.v1.Tool.workflow:type_name -> stigma.agent.v1.WorkflowTool
+	16, // 18: stigma.agent.v1.Tool.nexus:type_name -> stigma.agent.v1.NexusTool
+	17, // 19: stigma.agent.v1.Tool.mcp:type_name -> stigma.agent.v1.McpTool
+	14, // 20: stigma.agent.v1.Tool.question:type_name -> stigma.agent.v1.QuestionTool
+	15, // 21: stigma.agent.v1.Tool.client:type_name -> stigma.agent.v1.ClientTool
+	13, // 22: stigma.agent.v1.Tool.agent:type_name -> stigma.agent.v1.AgentTool
+	19, // 23: stigma.agent.v1.Tool.policy:type_name -> stigma.agent.v1.ToolPolicy
+	20, // 24: stigma.agent.v1.AgentTool.budget:type_name -> stigma.agent.v1.AgentLimits
+	31, // 25: stigma.agent.v1.ToolPolicy.timeout:type_name -> google.protobuf.Duration
+	31, // 26: stigma.agent.v1.ToolPolicy.attempt_timeout:type_name -> google.protobuf.Duration
+	31, // 27: stigma.agent.v1.ToolPolicy.heartbeat_timeout:type_name -> google.protobuf.Duration
+	31, // 28: stigma.agent.v1.ToolPolicy.start_timeout:type_name -> google.protobuf.Duration
+	31, // 29: stigma.agent.v1.AgentLimits.timeout:type_name -> google.protobuf.Duration
+	31, // 30: stigma.agent.v1.ModelSettings.request_timeout:type_name -> google.protobuf.Duration
+	31, // 31: stigma.agent.v1.AgentConfig.timeout:type_name -> google.protobuf.Duration
+	20, // 32: stigma.agent.v1.AgentConfig.limits:type_name -> stigma.agent.v1.AgentLimits
+	24, // 33: stigma.agent.v1.Script.steps:type_name -> stigma.agent.v1.ScriptStep
+	31, // 34: stigma.agent.v1.ScriptStep.delay:type_name -> google.protobuf.Duration
+	28, // 35: stigma.agent.v1.ScriptStep.failure:type_name -> stigma.agent.v1.ScriptFailure
+	25, // 36: stigma.agent.v1.ScriptStep.tool_calls:type_name -> stigma.agent.v1.ScriptToolCall
+	26, // 37: stigma.agent.v1.ScriptStep.usage:type_name -> stigma.agent.v1.ScriptUsage
+	27, // 38: stigma.agent.v1.ScriptStep.cut:type_name -> stigma.agent.v1.ScriptCut
+	31, // 39: stigma.agent.v1.ScriptStep.chunk_delay:type_name -> google.protobuf.Duration
+	3,  // 40: stigma.agent.v1.ScriptFailure.reason:type_name -> stigma.agent.v1.FailureReason
+	41, // [41:41] is the sub-list for method output_type
+	41, // [41:41] is the sub-list for method input_type
+	41, // [41:41] is the sub-list for extension type_name
+	41, // [41:41] is the sub-list for extension extendee
+	0,  // [0:41] is the sub-list for field type_name
 }
 
 func init() { file_stigma_agent_v1_agent_proto_init() }
@@ -2588,7 +2665,7 @@ func file_stigma_agent_v1_agent_proto_init() {
 	if File_stigma_agent_v1_agent_proto != nil {
 		return
 	}
-	file_stigma_agent_v1_agent_proto_msgTypes[5].OneofWrappers = []any{
+	file_stigma_agent_v1_agent_proto_msgTypes[6].OneofWrappers = []any{
 		(*Tool_Activity)(nil),
 		(*Tool_Workflow)(nil),
 		(*Tool_Nexus)(nil),
@@ -2597,15 +2674,15 @@ func file_stigma_agent_v1_agent_proto_init() {
 		(*Tool_Client)(nil),
 		(*Tool_Agent)(nil),
 	}
-	file_stigma_agent_v1_agent_proto_msgTypes[16].OneofWrappers = []any{}
 	file_stigma_agent_v1_agent_proto_msgTypes[17].OneofWrappers = []any{}
+	file_stigma_agent_v1_agent_proto_msgTypes[18].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_stigma_agent_v1_agent_proto_rawDesc), len(file_stigma_agent_v1_agent_proto_rawDesc)),
 			NumEnums:      4,
-			NumMessages:   25,
+			NumMessages:   26,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -1189,6 +1189,7 @@ type WatchAgentExecutionResponse struct {
 	//	*WatchAgentExecutionResponse_InputRequested
 	//	*WatchAgentExecutionResponse_InputResolved
 	//	*WatchAgentExecutionResponse_MessageReceived
+	//	*WatchAgentExecutionResponse_Reported
 	Event         isWatchAgentExecutionResponse_Event `protobuf_oneof:"event"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1371,6 +1372,15 @@ func (x *WatchAgentExecutionResponse) GetMessageReceived() *MessageReceived {
 	return nil
 }
 
+func (x *WatchAgentExecutionResponse) GetReported() *StepReported {
+	if x != nil {
+		if x, ok := x.Event.(*WatchAgentExecutionResponse_Reported); ok {
+			return x.Reported
+		}
+	}
+	return nil
+}
+
 type isWatchAgentExecutionResponse_Event interface {
 	isWatchAgentExecutionResponse_Event()
 }
@@ -1446,6 +1456,11 @@ type WatchAgentExecutionResponse_MessageReceived struct {
 	MessageReceived *MessageReceived `protobuf:"bytes,16,opt,name=message_received,json=messageReceived,proto3,oneof"`
 }
 
+type WatchAgentExecutionResponse_Reported struct {
+	// A step that the agent's own workflow has told of.
+	Reported *StepReported `protobuf:"bytes,17,opt,name=reported,proto3,oneof"`
+}
+
 func (*WatchAgentExecutionResponse_Started) isWatchAgentExecutionResponse_Event() {}
 
 func (*WatchAgentExecutionResponse_CallbackBound) isWatchAgentExecutionResponse_Event() {}
@@ -1473,6 +1488,8 @@ func (*WatchAgentExecutionResponse_InputRequested) isWatchAgentExecutionResponse
 func (*WatchAgentExecutionResponse_InputResolved) isWatchAgentExecutionResponse_Event() {}
 
 func (*WatchAgentExecutionResponse_MessageReceived) isWatchAgentExecutionResponse_Event() {}
+
+func (*WatchAgentExecutionResponse_Reported) isWatchAgentExecutionResponse_Event() {}
 
 // The execution was accepted.
 type ExecutionStarted struct {
@@ -2090,6 +2107,79 @@ func (x *MessageReceived) GetText() string {
 	return ""
 }
 
+// The agent's own workflow told of a step.
+type StepReported struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Counts from 1.
+	Step int32 `protobuf:"varint,1,opt,name=step,proto3" json:"step,omitempty"`
+	// Its name, as told; at most 200 bytes.
+	Name string `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	// What came of it, in words; at most 64 KiB.
+	Text string `protobuf:"bytes,3,opt,name=text,proto3" json:"text,omitempty"`
+	// What it used.
+	Usage         *Usage `protobuf:"bytes,4,opt,name=usage,proto3" json:"usage,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StepReported) Reset() {
+	*x = StepReported{}
+	mi := &file_stigma_agent_v1_agent_execution_service_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StepReported) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StepReported) ProtoMessage() {}
+
+func (x *StepReported) ProtoReflect() protoreflect.Message {
+	mi := &file_stigma_agent_v1_agent_execution_service_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StepReported.ProtoReflect.Descriptor instead.
+func (*StepReported) Descriptor() ([]byte, []int) {
+	return file_stigma_agent_v1_agent_execution_service_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *StepReported) GetStep() int32 {
+	if x != nil {
+		return x.Step
+	}
+	return 0
+}
+
+func (x *StepReported) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *StepReported) GetText() string {
+	if x != nil {
+		return x.Text
+	}
+	return ""
+}
+
+func (x *StepReported) GetUsage() *Usage {
+	if x != nil {
+		return x.Usage
+	}
+	return nil
+}
+
 // A stop was requested.
 type CancelRequested struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -2101,7 +2191,7 @@ type CancelRequested struct {
 
 func (x *CancelRequested) Reset() {
 	*x = CancelRequested{}
-	mi := &file_stigma_agent_v1_agent_execution_service_proto_msgTypes[26]
+	mi := &file_stigma_agent_v1_agent_execution_service_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2113,7 +2203,7 @@ func (x *CancelRequested) String() string {
 func (*CancelRequested) ProtoMessage() {}
 
 func (x *CancelRequested) ProtoReflect() protoreflect.Message {
-	mi := &file_stigma_agent_v1_agent_execution_service_proto_msgTypes[26]
+	mi := &file_stigma_agent_v1_agent_execution_service_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2126,7 +2216,7 @@ func (x *CancelRequested) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelRequested.ProtoReflect.Descriptor instead.
 func (*CancelRequested) Descriptor() ([]byte, []int) {
-	return file_stigma_agent_v1_agent_execution_service_proto_rawDescGZIP(), []int{26}
+	return file_stigma_agent_v1_agent_execution_service_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *CancelRequested) GetReason() string {
@@ -2147,7 +2237,7 @@ type CallbackDelivering struct {
 
 func (x *CallbackDelivering) Reset() {
 	*x = CallbackDelivering{}
-	mi := &file_stigma_agent_v1_agent_execution_service_proto_msgTypes[27]
+	mi := &file_stigma_agent_v1_agent_execution_service_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2159,7 +2249,7 @@ func (x *CallbackDelivering) String() string {
 func (*CallbackDelivering) ProtoMessage() {}
 
 func (x *CallbackDelivering) ProtoReflect() protoreflect.Message {
-	mi := &file_stigma_agent_v1_agent_execution_service_proto_msgTypes[27]
+	mi := &file_stigma_agent_v1_agent_execution_service_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2172,7 +2262,7 @@ func (x *CallbackDelivering) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CallbackDelivering.ProtoReflect.Descriptor instead.
 func (*CallbackDelivering) Descriptor() ([]byte, []int) {
-	return file_stigma_agent_v1_agent_execution_service_proto_rawDescGZIP(), []int{27}
+	return file_stigma_agent_v1_agent_execution_service_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *CallbackDelivering) GetFingerprint() string {
@@ -2193,7 +2283,7 @@ type ExecutionEnded struct {
 
 func (x *ExecutionEnded) Reset() {
 	*x = ExecutionEnded{}
-	mi := &file_stigma_agent_v1_agent_execution_service_proto_msgTypes[28]
+	mi := &file_stigma_agent_v1_agent_execution_service_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2205,7 +2295,7 @@ func (x *ExecutionEnded) String() string {
 func (*ExecutionEnded) ProtoMessage() {}
 
 func (x *ExecutionEnded) ProtoReflect() protoreflect.Message {
-	mi := &file_stigma_agent_v1_agent_execution_service_proto_msgTypes[28]
+	mi := &file_stigma_agent_v1_agent_execution_service_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2218,7 +2308,7 @@ func (x *ExecutionEnded) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExecutionEnded.ProtoReflect.Descriptor instead.
 func (*ExecutionEnded) Descriptor() ([]byte, []int) {
-	return file_stigma_agent_v1_agent_execution_service_proto_rawDescGZIP(), []int{28}
+	return file_stigma_agent_v1_agent_execution_service_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *ExecutionEnded) GetExecution() *AgentExecution {
@@ -2247,7 +2337,7 @@ type CancelAgentExecutionRequest struct {
 
 func (x *CancelAgentExecutionRequest) Reset() {
 	*x = CancelAgentExecutionRequest{}
-	mi := &file_stigma_agent_v1_agent_execution_service_proto_msgTypes[29]
+	mi := &file_stigma_agent_v1_agent_execution_service_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2259,7 +2349,7 @@ func (x *CancelAgentExecutionRequest) String() string {
 func (*CancelAgentExecutionRequest) ProtoMessage() {}
 
 func (x *CancelAgentExecutionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_stigma_agent_v1_agent_execution_service_proto_msgTypes[29]
+	mi := &file_stigma_agent_v1_agent_execution_service_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2272,7 +2362,7 @@ func (x *CancelAgentExecutionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelAgentExecutionRequest.ProtoReflect.Descriptor instead.
 func (*CancelAgentExecutionRequest) Descriptor() ([]byte, []int) {
-	return file_stigma_agent_v1_agent_execution_service_proto_rawDescGZIP(), []int{29}
+	return file_stigma_agent_v1_agent_execution_service_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *CancelAgentExecutionRequest) GetId() string {
@@ -2394,7 +2484,7 @@ const file_stigma_agent_v1_agent_execution_service_proto_rawDesc = "" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"D\n" +
 	"\x1aWatchAgentExecutionRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
-	"\x06cursor\x18\x02 \x01(\tR\x06cursor\"\x8e\t\n" +
+	"\x06cursor\x18\x02 \x01(\tR\x06cursor\"\xcb\t\n" +
 	"\x1bWatchAgentExecutionResponse\x12\x16\n" +
 	"\x06cursor\x18\x01 \x01(\tR\x06cursor\x12.\n" +
 	"\x04time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12=\n" +
@@ -2412,7 +2502,8 @@ const file_stigma_agent_v1_agent_execution_service_proto_rawDesc = "" +
 	"\bprogress\x18\r \x01(\v2\x1e.stigma.agent.v1.ModelProgressH\x00R\bprogress\x12J\n" +
 	"\x0finput_requested\x18\x0e \x01(\v2\x1f.stigma.agent.v1.InputRequestedH\x00R\x0einputRequested\x12G\n" +
 	"\x0einput_resolved\x18\x0f \x01(\v2\x1e.stigma.agent.v1.InputResolvedH\x00R\rinputResolved\x12M\n" +
-	"\x10message_received\x18\x10 \x01(\v2 .stigma.agent.v1.MessageReceivedH\x00R\x0fmessageReceivedB\a\n" +
+	"\x10message_received\x18\x10 \x01(\v2 .stigma.agent.v1.MessageReceivedH\x00R\x0fmessageReceived\x12;\n" +
+	"\breported\x18\x11 \x01(\v2\x1d.stigma.agent.v1.StepReportedH\x00R\breportedB\a\n" +
 	"\x05event\"Q\n" +
 	"\x10ExecutionStarted\x12=\n" +
 	"\texecution\x18\x01 \x01(\v2\x1f.stigma.agent.v1.AgentExecutionR\texecution\"1\n" +
@@ -2449,7 +2540,12 @@ const file_stigma_agent_v1_agent_execution_service_proto_rawDesc = "" +
 	"resolution\"5\n" +
 	"\x0fMessageReceived\x12\x0e\n" +
 	"\x02by\x18\x01 \x01(\tR\x02by\x12\x12\n" +
-	"\x04text\x18\x02 \x01(\tR\x04text\")\n" +
+	"\x04text\x18\x02 \x01(\tR\x04text\"x\n" +
+	"\fStepReported\x12\x12\n" +
+	"\x04step\x18\x01 \x01(\x05R\x04step\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\x12\x12\n" +
+	"\x04text\x18\x03 \x01(\tR\x04text\x12,\n" +
+	"\x05usage\x18\x04 \x01(\v2\x16.stigma.agent.v1.UsageR\x05usage\")\n" +
 	"\x0fCancelRequested\x12\x16\n" +
 	"\x06reason\x18\x01 \x01(\tR\x06reason\"6\n" +
 	"\x12CallbackDelivering\x12 \n" +
@@ -2497,7 +2593,7 @@ func file_stigma_agent_v1_agent_execution_service_proto_rawDescGZIP() []byte {
 }
 
 var file_stigma_agent_v1_agent_execution_service_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_stigma_agent_v1_agent_execution_service_proto_msgTypes = make([]protoimpl.MessageInfo, 32)
+var file_stigma_agent_v1_agent_execution_service_proto_msgTypes = make([]protoimpl.MessageInfo, 33)
 var file_stigma_agent_v1_agent_execution_service_proto_goTypes = []any{
 	(AgentExecutionView)(0),             // 0: stigma.agent.v1.AgentExecutionView
 	(CancelMode)(0),                     // 1: stigma.agent.v1.CancelMode
@@ -2527,86 +2623,89 @@ var file_stigma_agent_v1_agent_execution_service_proto_goTypes = []any{
 	(*InputRequested)(nil),              // 25: stigma.agent.v1.InputRequested
 	(*InputResolved)(nil),               // 26: stigma.agent.v1.InputResolved
 	(*MessageReceived)(nil),             // 27: stigma.agent.v1.MessageReceived
-	(*CancelRequested)(nil),             // 28: stigma.agent.v1.CancelRequested
-	(*CallbackDelivering)(nil),          // 29: stigma.agent.v1.CallbackDelivering
-	(*ExecutionEnded)(nil),              // 30: stigma.agent.v1.ExecutionEnded
-	(*CancelAgentExecutionRequest)(nil), // 31: stigma.agent.v1.CancelAgentExecutionRequest
-	nil,                                 // 32: stigma.agent.v1.StartAgentRequest.EnvEntry
-	nil,                                 // 33: stigma.agent.v1.StartAgentRequest.LabelsEntry
-	(*timestamppb.Timestamp)(nil),       // 34: google.protobuf.Timestamp
-	(*PendingInput)(nil),                // 35: stigma.agent.v1.PendingInput
-	(*AgentSpec)(nil),                   // 36: stigma.agent.v1.AgentSpec
-	(*AgentConfig)(nil),                 // 37: stigma.agent.v1.AgentConfig
-	(*TemporalCaller)(nil),              // 38: stigma.agent.v1.TemporalCaller
-	(CallbackPayload)(0),                // 39: stigma.agent.v1.CallbackPayload
-	(*AgentExecution)(nil),              // 40: stigma.agent.v1.AgentExecution
-	(*Message)(nil),                     // 41: stigma.agent.v1.Message
-	(*Usage)(nil),                       // 42: stigma.agent.v1.Usage
-	(*Failure)(nil),                     // 43: stigma.agent.v1.Failure
-	(*ToolResult)(nil),                  // 44: stigma.agent.v1.ToolResult
-	(*InputResolution)(nil),             // 45: stigma.agent.v1.InputResolution
+	(*StepReported)(nil),                // 28: stigma.agent.v1.StepReported
+	(*CancelRequested)(nil),             // 29: stigma.agent.v1.CancelRequested
+	(*CallbackDelivering)(nil),          // 30: stigma.agent.v1.CallbackDelivering
+	(*ExecutionEnded)(nil),              // 31: stigma.agent.v1.ExecutionEnded
+	(*CancelAgentExecutionRequest)(nil), // 32: stigma.agent.v1.CancelAgentExecutionRequest
+	nil,                                 // 33: stigma.agent.v1.StartAgentRequest.EnvEntry
+	nil,                                 // 34: stigma.agent.v1.StartAgentRequest.LabelsEntry
+	(*timestamppb.Timestamp)(nil),       // 35: google.protobuf.Timestamp
+	(*PendingInput)(nil),                // 36: stigma.agent.v1.PendingInput
+	(*AgentSpec)(nil),                   // 37: stigma.agent.v1.AgentSpec
+	(*AgentConfig)(nil),                 // 38: stigma.agent.v1.AgentConfig
+	(*TemporalCaller)(nil),              // 39: stigma.agent.v1.TemporalCaller
+	(CallbackPayload)(0),                // 40: stigma.agent.v1.CallbackPayload
+	(*AgentExecution)(nil),              // 41: stigma.agent.v1.AgentExecution
+	(*Message)(nil),                     // 42: stigma.agent.v1.Message
+	(*Usage)(nil),                       // 43: stigma.agent.v1.Usage
+	(*Failure)(nil),                     // 44: stigma.agent.v1.Failure
+	(*ToolResult)(nil),                  // 45: stigma.agent.v1.ToolResult
+	(*InputResolution)(nil),             // 46: stigma.agent.v1.InputResolution
 }
 var file_stigma_agent_v1_agent_execution_service_proto_depIdxs = []int32{
 	3,  // 0: stigma.agent.v1.SubmitAgentInputRequest.approve:type_name -> stigma.agent.v1.InputApproval
 	4,  // 1: stigma.agent.v1.SubmitAgentInputRequest.deny:type_name -> stigma.agent.v1.InputDenial
 	5,  // 2: stigma.agent.v1.SubmitAgentInputRequest.reply:type_name -> stigma.agent.v1.InputAnswer
 	6,  // 3: stigma.agent.v1.SubmitAgentInputRequest.decline:type_name -> stigma.agent.v1.InputDecline
-	34, // 4: stigma.agent.v1.SendAgentMessageResponse.time:type_name -> google.protobuf.Timestamp
-	35, // 5: stigma.agent.v1.ListPendingInputsResponse.inputs:type_name -> stigma.agent.v1.PendingInput
-	36, // 6: stigma.agent.v1.StartAgentRequest.spec:type_name -> stigma.agent.v1.AgentSpec
-	32, // 7: stigma.agent.v1.StartAgentRequest.env:type_name -> stigma.agent.v1.StartAgentRequest.EnvEntry
-	37, // 8: stigma.agent.v1.StartAgentRequest.config:type_name -> stigma.agent.v1.AgentConfig
-	33, // 9: stigma.agent.v1.StartAgentRequest.labels:type_name -> stigma.agent.v1.StartAgentRequest.LabelsEntry
-	38, // 10: stigma.agent.v1.StartAgentRequest.caller:type_name -> stigma.agent.v1.TemporalCaller
-	39, // 11: stigma.agent.v1.StartAgentRequest.callback_payload:type_name -> stigma.agent.v1.CallbackPayload
-	34, // 12: stigma.agent.v1.StartAgentRequest.callback_deadline:type_name -> google.protobuf.Timestamp
+	35, // 4: stigma.agent.v1.SendAgentMessageResponse.time:type_name -> google.protobuf.Timestamp
+	36, // 5: stigma.agent.v1.ListPendingInputsResponse.inputs:type_name -> stigma.agent.v1.PendingInput
+	37, // 6: stigma.agent.v1.StartAgentRequest.spec:type_name -> stigma.agent.v1.AgentSpec
+	33, // 7: stigma.agent.v1.StartAgentRequest.env:type_name -> stigma.agent.v1.StartAgentRequest.EnvEntry
+	38, // 8: stigma.agent.v1.StartAgentRequest.config:type_name -> stigma.agent.v1.AgentConfig
+	34, // 9: stigma.agent.v1.StartAgentRequest.labels:type_name -> stigma.agent.v1.StartAgentRequest.LabelsEntry
+	39, // 10: stigma.agent.v1.StartAgentRequest.caller:type_name -> stigma.agent.v1.TemporalCaller
+	40, // 11: stigma.agent.v1.StartAgentRequest.callback_payload:type_name -> stigma.agent.v1.CallbackPayload
+	35, // 12: stigma.agent.v1.StartAgentRequest.callback_deadline:type_name -> google.protobuf.Timestamp
 	0,  // 13: stigma.agent.v1.GetAgentExecutionRequest.view:type_name -> stigma.agent.v1.AgentExecutionView
-	40, // 14: stigma.agent.v1.ListAgentExecutionsResponse.executions:type_name -> stigma.agent.v1.AgentExecution
-	34, // 15: stigma.agent.v1.WatchAgentExecutionResponse.time:type_name -> google.protobuf.Timestamp
+	41, // 14: stigma.agent.v1.ListAgentExecutionsResponse.executions:type_name -> stigma.agent.v1.AgentExecution
+	35, // 15: stigma.agent.v1.WatchAgentExecutionResponse.time:type_name -> google.protobuf.Timestamp
 	17, // 16: stigma.agent.v1.WatchAgentExecutionResponse.started:type_name -> stigma.agent.v1.ExecutionStarted
 	18, // 17: stigma.agent.v1.WatchAgentExecutionResponse.callback_bound:type_name -> stigma.agent.v1.CallbackBound
 	19, // 18: stigma.agent.v1.WatchAgentExecutionResponse.model_call_started:type_name -> stigma.agent.v1.ModelCallStarted
 	21, // 19: stigma.agent.v1.WatchAgentExecutionResponse.model_call_completed:type_name -> stigma.agent.v1.ModelCallCompleted
 	22, // 20: stigma.agent.v1.WatchAgentExecutionResponse.model_call_failed:type_name -> stigma.agent.v1.ModelCallFailed
-	28, // 21: stigma.agent.v1.WatchAgentExecutionResponse.cancel_requested:type_name -> stigma.agent.v1.CancelRequested
-	29, // 22: stigma.agent.v1.WatchAgentExecutionResponse.callback_delivering:type_name -> stigma.agent.v1.CallbackDelivering
-	30, // 23: stigma.agent.v1.WatchAgentExecutionResponse.ended:type_name -> stigma.agent.v1.ExecutionEnded
+	29, // 21: stigma.agent.v1.WatchAgentExecutionResponse.cancel_requested:type_name -> stigma.agent.v1.CancelRequested
+	30, // 22: stigma.agent.v1.WatchAgentExecutionResponse.callback_delivering:type_name -> stigma.agent.v1.CallbackDelivering
+	31, // 23: stigma.agent.v1.WatchAgentExecutionResponse.ended:type_name -> stigma.agent.v1.ExecutionEnded
 	23, // 24: stigma.agent.v1.WatchAgentExecutionResponse.tool_call_started:type_name -> stigma.agent.v1.ToolCallStarted
 	24, // 25: stigma.agent.v1.WatchAgentExecutionResponse.tool_call_ended:type_name -> stigma.agent.v1.ToolCallEnded
 	20, // 26: stigma.agent.v1.WatchAgentExecutionResponse.progress:type_name -> stigma.agent.v1.ModelProgress
 	25, // 27: stigma.agent.v1.WatchAgentExecutionResponse.input_requested:type_name -> stigma.agent.v1.InputRequested
 	26, // 28: stigma.agent.v1.WatchAgentExecutionResponse.input_resolved:type_name -> stigma.agent.v1.InputResolved
 	27, // 29: stigma.agent.v1.WatchAgentExecutionResponse.message_received:type_name -> stigma.agent.v1.MessageReceived
-	40, // 30: stigma.agent.v1.ExecutionStarted.execution:type_name -> stigma.agent.v1.AgentExecution
-	41, // 31: stigma.agent.v1.ModelCallCompleted.message:type_name -> stigma.agent.v1.Message
-	42, // 32: stigma.agent.v1.ModelCallCompleted.usage:type_name -> stigma.agent.v1.Usage
-	43, // 33: stigma.agent.v1.ModelCallFailed.failure:type_name -> stigma.agent.v1.Failure
-	44, // 34: stigma.agent.v1.ToolCallEnded.result:type_name -> stigma.agent.v1.ToolResult
-	35, // 35: stigma.agent.v1.InputRequested.input:type_name -> stigma.agent.v1.PendingInput
-	45, // 36: stigma.agent.v1.InputResolved.resolution:type_name -> stigma.agent.v1.InputResolution
-	40, // 37: stigma.agent.v1.ExecutionEnded.execution:type_name -> stigma.agent.v1.AgentExecution
-	1,  // 38: stigma.agent.v1.CancelAgentExecutionRequest.mode:type_name -> stigma.agent.v1.CancelMode
-	11, // 39: stigma.agent.v1.AgentExecutionService.StartAgent:input_type -> stigma.agent.v1.StartAgentRequest
-	12, // 40: stigma.agent.v1.AgentExecutionService.GetAgentExecution:input_type -> stigma.agent.v1.GetAgentExecutionRequest
-	13, // 41: stigma.agent.v1.AgentExecutionService.ListAgentExecutions:input_type -> stigma.agent.v1.ListAgentExecutionsRequest
-	15, // 42: stigma.agent.v1.AgentExecutionService.WatchAgentExecution:input_type -> stigma.agent.v1.WatchAgentExecutionRequest
-	31, // 43: stigma.agent.v1.AgentExecutionService.CancelAgentExecution:input_type -> stigma.agent.v1.CancelAgentExecutionRequest
-	2,  // 44: stigma.agent.v1.AgentExecutionService.SubmitAgentInput:input_type -> stigma.agent.v1.SubmitAgentInputRequest
-	7,  // 45: stigma.agent.v1.AgentExecutionService.SendAgentMessage:input_type -> stigma.agent.v1.SendAgentMessageRequest
-	9,  // 46: stigma.agent.v1.AgentExecutionService.ListPendingInputs:input_type -> stigma.agent.v1.ListPendingInputsRequest
-	40, // 47: stigma.agent.v1.AgentExecutionService.StartAgent:output_type -> stigma.agent.v1.AgentExecution
-	40, // 48: stigma.agent.v1.AgentExecutionService.GetAgentExecution:output_type -> stigma.agent.v1.AgentExecution
-	14, // 49: stigma.agent.v1.AgentExecutionService.ListAgentExecutions:output_type -> stigma.agent.v1.ListAgentExecutionsResponse
-	16, // 50: stigma.agent.v1.AgentExecutionService.WatchAgentExecution:output_type -> stigma.agent.v1.WatchAgentExecutionResponse
-	40, // 51: stigma.agent.v1.AgentExecutionService.CancelAgentExecution:output_type -> stigma.agent.v1.AgentExecution
-	45, // 52: stigma.agent.v1.AgentExecutionService.SubmitAgentInput:output_type -> stigma.agent.v1.InputResolution
-	8,  // 53: stigma.agent.v1.AgentExecutionService.SendAgentMessage:output_type -> stigma.agent.v1.SendAgentMessageResponse
-	10, // 54: stigma.agent.v1.AgentExecutionService.ListPendingInputs:output_type -> stigma.agent.v1.ListPendingInputsResponse
-	47, // [47:55] is the sub-list for method output_type
-	39, // [39:47] is the sub-list for method input_type
-	39, // [39:39] is the sub-list for extension type_name
-	39, // [39:39] is the sub-list for extension extendee
-	0,  // [0:39] is the sub-list for field type_name
+	28, // 30: stigma.agent.v1.WatchAgentExecutionResponse.reported:type_name -> stigma.agent.v1.StepReported
+	41, // 31: stigma.agent.v1.ExecutionStarted.execution:type_name -> stigma.agent.v1.AgentExecution
+	42, // 32: stigma.agent.v1.ModelCallCompleted.message:type_name -> stigma.agent.v1.Message
+	43, // 33: stigma.agent.v1.ModelCallCompleted.usage:type_name -> stigma.agent.v1.Usage
+	44, // 34: stigma.agent.v1.ModelCallFailed.failure:type_name -> stigma.agent.v1.Failure
+	45, // 35: stigma.agent.v1.ToolCallEnded.result:type_name -> stigma.agent.v1.ToolResult
+	36, // 36: stigma.agent.v1.InputRequested.input:type_name -> stigma.agent.v1.PendingInput
+	46, // 37: stigma.agent.v1.InputResolved.resolution:type_name -> stigma.agent.v1.InputResolution
+	43, // 38: stigma.agent.v1.StepReported.usage:type_name -> stigma.agent.v1.Usage
+	41, // 39: stigma.agent.v1.ExecutionEnded.execution:type_name -> stigma.agent.v1.AgentExecution
+	1,  // 40: stigma.agent.v1.CancelAgentExecutionRequest.mode:type_name -> stigma.agent.v1.CancelMode
+	11, // 41: stigma.agent.v1.AgentExecutionService.StartAgent:input_type -> stigma.agent.v1.StartAgentRequest
+	12, // 42: stigma.agent.v1.AgentExecutionService.GetAgentExecution:input_type -> stigma.agent.v1.GetAgentExecutionRequest
+	13, // 43: stigma.agent.v1.AgentExecutionService.ListAgentExecutions:input_type -> stigma.agent.v1.ListAgentExecutionsRequest
+	15, // 44: stigma.agent.v1.AgentExecutionService.WatchAgentExecution:input_type -> stigma.agent.v1.WatchAgentExecutionRequest
+	32, // 45: stigma.agent.v1.AgentExecutionService.CancelAgentExecution:input_type -> stigma.agent.v1.CancelAgentExecutionRequest
+	2,  // 46: stigma.agent.v1.AgentExecutionService.SubmitAgentInput:input_type -> stigma.agent.v1.SubmitAgentInputRequest
+	7,  // 47: stigma.agent.v1.AgentExecutionService.SendAgentMessage:input_type -> stigma.agent.v1.SendAgentMessageRequest
+	9,  // 48: stigma.agent.v1.AgentExecutionService.ListPendingInputs:input_type -> stigma.agent.v1.ListPendingInputsRequest
+	41, // 49: stigma.agent.v1.AgentExecutionService.StartAgent:output_type -> stigma.agent.v1.AgentExecution
+	41, // 50: stigma.agent.v1.AgentExecutionService.GetAgentExecution:output_type -> stigma.agent.v1.AgentExecution
+	14, // 51: stigma.agent.v1.AgentExecutionService.ListAgentExecutions:output_type -> stigma.agent.v1.ListAgentExecutionsResponse
+	16, // 52: stigma.agent.v1.AgentExecutionService.WatchAgentExecution:output_type -> stigma.agent.v1.WatchAgentExecutionResponse
+	41, // 53: stigma.agent.v1.AgentExecutionService.CancelAgentExecution:output_type -> stigma.agent.v1.AgentExecution
+	46, // 54: stigma.agent.v1.AgentExecutionService.SubmitAgentInput:output_type -> stigma.agent.v1.InputResolution
+	8,  // 55: stigma.agent.v1.AgentExecutionService.SendAgentMessage:output_type -> stigma.agent.v1.SendAgentMessageResponse
+	10, // 56: stigma.agent.v1.AgentExecutionService.ListPendingInputs:output_type -> stigma.agent.v1.ListPendingInputsResponse
+	49, // [49:57] is the sub-list for method output_type
+	41, // [41:49] is the sub-list for method input_type
+	41, // [41:41] is the sub-list for extension type_name
+	41, // [41:41] is the sub-list for extension extendee
+	0,  // [0:41] is the sub-list for field type_name
 }
 
 func init() { file_stigma_agent_v1_agent_execution_service_proto_init() }
@@ -2641,6 +2740,7 @@ func file_stigma_agent_v1_agent_execution_service_proto_init() {
 		(*WatchAgentExecutionResponse_InputRequested)(nil),
 		(*WatchAgentExecutionResponse_InputResolved)(nil),
 		(*WatchAgentExecutionResponse_MessageReceived)(nil),
+		(*WatchAgentExecutionResponse_Reported)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -2648,7 +2748,7 @@ func file_stigma_agent_v1_agent_execution_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_stigma_agent_v1_agent_execution_service_proto_rawDesc), len(file_stigma_agent_v1_agent_execution_service_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   32,
+			NumMessages:   33,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
