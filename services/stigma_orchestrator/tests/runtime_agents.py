@@ -9,7 +9,8 @@ from typing import Any
 from temporalio import workflow
 from temporalio.exceptions import ApplicationError
 
-from stigma_client.runtime import Task, Usage, report, request_input
+with workflow.unsafe.imports_passed_through():
+    from stigma_client.runtime import Task, Usage, report, request_input
 
 
 @workflow.defn(name="Own")

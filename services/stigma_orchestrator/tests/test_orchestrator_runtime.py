@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from temporalio.client import Client, WorkflowExecutionStatus, WorkflowUpdateFailedError
 from temporalio.service import RPCError
-from temporalio.worker import UnsandboxedWorkflowRunner, Worker
+from temporalio.worker import Worker
 
 from services.stigma_orchestrator.tests.runtime_agents import Own, Plain
 from services.stigma_orchestrator.tests.tool_agents import Ended, ToolAgents, answer, call
@@ -33,7 +33,6 @@ async def own_worker(agents: ToolAgents, foreign_client: Client) -> AsyncIterato
         foreign_client,
         task_queue=f"{agents.queues.prefix}own",
         workflows=[Own, Plain],
-        workflow_runner=UnsandboxedWorkflowRunner(),
     ):
         yield
 
@@ -85,6 +84,7 @@ async def test_the_workflow_gets_the_task_and_its_text_is_the_output(agents: Too
     }
 
 
+@pytest.mark.tools_contract("an agent that is a workflow: its result is checked, its failure told")
 async def test_the_output_is_checked_against_the_schema(agents: ToolAgents) -> None:
     schema = json.dumps({"type": "object", "required": ["total"]})
     ended = await run(agents, {"value": {"total": 1}}, output_schema=schema)
@@ -108,6 +108,7 @@ async def test_a_result_that_is_too_large_or_no_json_is_no_output(agents: ToolAg
     assert ended.execution.status.failure.message == problem
 
 
+@pytest.mark.tools_contract("an agent that is a workflow: its result is checked, its failure told")
 async def test_a_failure_of_the_workflow_is_the_agents(agents: ToolAgents) -> None:
     ended = await run(agents, {"how": "fail"})
     assert ended.phase == "FAILED WORKFLOW_ERROR"
@@ -116,6 +117,9 @@ async def test_a_failure_of_the_workflow_is_the_agents(agents: ToolAgents) -> No
     assert len(message.encode()) == limits.MAX_TOOL_ERROR_BYTES
 
 
+@pytest.mark.tools_contract(
+    "an agent that is a workflow: a report counts once, and a limit ends it"
+)
 async def test_reports_count_once_and_are_the_conversation(agents: ToolAgents) -> None:
     used = {"input_tokens": 10, "output_tokens": 5, "cost_usd": 0.25, "tool_calls": 2}
     ended = await run(agents, {"reports": [used, used], "repeated": [1, 2, 2]})
@@ -126,6 +130,9 @@ async def test_reports_count_once_and_are_the_conversation(agents: ToolAgents) -
     assert [m.parts[0].text for m in status.messages] == ["Help me.", "did 1", "did 2"]
 
 
+@pytest.mark.tools_contract(
+    "an agent that is a workflow: a report counts once, and a limit ends it"
+)
 @pytest.mark.parametrize(
     ("given", "reports", "reason"),
     [
@@ -155,6 +162,7 @@ async def test_at_a_limit_the_workflow_may_end(agents: ToolAgents) -> None:
     assert (await run(agents, {"reports": reports}, limits=within)).phase == "COMPLETED"
 
 
+@pytest.mark.tools_contract("an agent that is a workflow: people answer what it asks")
 async def test_a_question_is_answered_by_people(agents: ToolAgents) -> None:
     schema = {"type": "object"}
     people = People(await start(agents, {"ask": ["How much?", "When?"], "schema": schema}))
@@ -179,6 +187,7 @@ async def test_a_question_is_answered_by_people(agents: ToolAgents) -> None:
     assert described.typed_search_attributes.get(search_attributes.WAITING_SINCE) is None
 
 
+@pytest.mark.tools_contract("an agent that is a workflow: people answer what it asks")
 async def test_a_question_may_be_declined_or_expire(agents: ToolAgents) -> None:
     people = People(await start(agents, {"ask": ["Who?"]}))
     [found] = await people.pending()
@@ -237,6 +246,7 @@ async def test_what_cannot_be_read_ends_the_execution(
     assert ended.execution.status.failure.message == problem
 
 
+@pytest.mark.tools_contract("an agent that is a workflow: a cancel and the deadline reach it")
 async def test_a_cancel_and_the_deadline_reach_the_workflow(agents: ToolAgents) -> None:
     handle = await start(agents, {"how": "wait"})
     await eventually(lambda: _exists(agents, handle.id), what="the workflow")
