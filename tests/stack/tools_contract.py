@@ -114,6 +114,7 @@ ROWS = (
     "MCP tasks: a cancel reaches the server",
     "MCP tasks: one that its server has forgotten is UNKNOWN",
     "MCP tasks: continue-as-new carries a task",
+    "old steps of a conversation are summarised for its model",
     "an agent that is a workflow: its result is checked, its failure told",
     "an agent that is a workflow: a report counts once, and a limit ends it",
     "an agent that is a workflow: people answer what it asks",

@@ -11,6 +11,7 @@ from stigma.agent.v1.agent_pb2 import (
     CONTEXT_STRATEGY_CLEAR_RESULTS,
     CONTEXT_STRATEGY_DROP,
     CONTEXT_STRATEGY_FAIL,
+    CONTEXT_STRATEGY_SUMMARIZE,
     FAILURE_REASON_CONTEXT_LENGTH,
     ContextPolicy,
     ScriptFailure,
@@ -106,12 +107,14 @@ async def test_a_provider_that_refuses_the_length_is_asked_again(
 
 
 @pytest.mark.tools_contract("a conversation is made smaller for its model")
-@settings(max_examples=6, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=9, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     batches=strategies.lists(strategies.integers(1, 3), min_size=3, max_size=9),
     sizes=strategies.lists(strategies.sampled_from([SMALL, LARGE]), min_size=9, max_size=9),
     keep=strategies.integers(1, 3),
-    strategy=strategies.sampled_from([CONTEXT_STRATEGY_CLEAR_RESULTS, CONTEXT_STRATEGY_DROP]),
+    strategy=strategies.sampled_from(
+        [CONTEXT_STRATEGY_CLEAR_RESULTS, CONTEXT_STRATEGY_DROP, CONTEXT_STRATEGY_SUMMARIZE]
+    ),
 )
 async def test_calls_and_results_stay_or_go_together(
     agents: ToolAgents, batches: list[int], sizes: list[ScriptUsage], keep: int, strategy: int

@@ -11,7 +11,7 @@ import json
 import uuid
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -202,13 +202,15 @@ class RecordedModel(ScriptedProvider):
     def __init__(self) -> None:
         self.conversations: dict[tuple[str, int], list[Message]] = {}
         """By execution and step."""
+        self.context_window = 0
 
     @override
     async def call(
         self, model: str, request: ModelCallRequest, attempt: int, tools: Sequence[ToolDefinition]
     ) -> ModelResult:
         self.conversations[request.execution_id, request.step] = list(request.messages)
-        return await super().call(model, request, attempt, tools)
+        result = await super().call(model, request, attempt, tools)
+        return replace(result, context_window=self.context_window)
 
 
 NO_APPROVAL = ApprovalPolicy(rules=[ApprovalRule(require=APPROVAL_REQUIREMENT_NEVER)])

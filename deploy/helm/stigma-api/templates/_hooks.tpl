@@ -32,6 +32,10 @@
   value: {{ .Values.tools.taskQueues | toJson | quote }}
 - name: STIGMA_TOOL_NEXUS_ENDPOINTS
   value: {{ .Values.tools.nexusEndpoints | toJson | quote }}
+- name: STIGMA_SUB_AGENT_DEPTH
+  value: {{ .Values.subAgents.depth | int64 | quote }}
+- name: STIGMA_SUB_AGENT_COUNT
+  value: {{ .Values.subAgents.count | int64 | quote }}
 - name: STIGMA_API_MAX_IN_FLIGHT
   value: {{ .Values.limits.maxInFlight | int64 | quote }}
 - name: STIGMA_API_MAX_WATCHES

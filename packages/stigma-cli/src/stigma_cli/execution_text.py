@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from stigma.agent.v1.agent_execution_pb2 import AgentExecution, CallbackState
 from stigma.agent.v1.agent_execution_service_pb2 import (
+    ConversationSummarized,
     StepReported,
     WatchAgentExecutionResponse,
 )
@@ -125,6 +126,14 @@ def reported_text(reported: StepReported) -> str:
     return f"step {reported.step}, {reported.name}: {text}".rstrip(": ")
 
 
+def _summarized_text(summarized: ConversationSummarized) -> str:
+    steps = f"the steps before {summarized.before}"
+    if summarized.HasField("failure"):
+        reason = reason_name(summarized.failure.reason)
+        return f"{steps} are dropped, for want of a summary: {reason}: {summarized.failure.message}"
+    return f"{steps} are summarised: {' '.join(summarized.text.split())}"
+
+
 def _tool_call(event: WatchAgentExecutionResponse) -> str:
     if event.HasField("tool_call_started"):
         return f"tool call {event.tool_call_started.call_id} {event.tool_call_started.name}"
@@ -132,6 +141,8 @@ def _tool_call(event: WatchAgentExecutionResponse) -> str:
         return f"tool call {result_text(event.tool_call_ended.result)}"
     if event.HasField("reported"):
         return reported_text(event.reported)
+    if event.HasField("summarized"):
+        return _summarized_text(event.summarized)
     return people_text(event)
 
 

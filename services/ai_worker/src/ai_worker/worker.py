@@ -10,6 +10,7 @@ from temporalio.worker import Worker
 from ai_worker.calls.heartbeats import DETAILED_HEARTBEAT_INTERVAL
 from ai_worker.conversations.activity import ConversationCalls
 from ai_worker.conversations.histories import Conversations
+from ai_worker.conversations.summary_activity import Summaries
 from ai_worker.mcp.absent import NoMcpServers
 from ai_worker.mcp.metrics import McpMetrics
 from ai_worker.mcp_resources import McpServerResource
@@ -42,6 +43,7 @@ def new_worker(
         activities=[
             ModelCalls(caller).call_model,
             ConversationCalls(caller, conversations).converse,
+            Summaries(caller, conversations).summarize,
             ModelPrices(caller).check_model_price,
             OutputChecks().check_output,
             mcp_calls.list_mcp_tools,

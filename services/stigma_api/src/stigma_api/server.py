@@ -12,6 +12,7 @@ from stigma.agent.v1.agent_pb2 import Agent
 from stigma.contracts.executions import Kind
 from stigma.contracts.payloads import DATA_CONVERTER
 from stigma.contracts.task_queues import TaskQueues
+from stigma.internal.v1.execution_pb2 import Lineage
 from stigma.runtime import Component, GrpcServerComponent, RpcMetrics, ServerTls, ServiceRuntime
 from stigma.workflow.v1.workflow_pb2 import Workflow
 from stigma_api.access.authentication import Authenticator
@@ -82,7 +83,10 @@ async def build(
         namespace, client.namespace, runtime.metrics, enabled=settings.callbacks_enabled
     )
     places = ToolPlaces(settings.tool_task_queues, settings.tool_nexus_endpoints, queues)
-    services = _services(client, database, queues, places=places, tokens=tokens, clock=clock)
+    tree = Lineage(depth_left=settings.sub_agent_depth, sub_agents=settings.sub_agent_count)
+    services = _services(
+        client, database, queues, places=places, tree=tree, tokens=tokens, clock=clock
+    )
     server = _grpc_server(runtime, services, settings, principals)
     if not settings.console_enabled:
         return [server]
@@ -105,6 +109,7 @@ def _services(
     queues: TaskQueues,
     *,
     places: ToolPlaces,
+    tree: Lineage,
     tokens: CallbackTokenPolicy,
     clock: TemporalClock,
 ) -> Services:
@@ -115,7 +120,7 @@ def _services(
     tools = ToolAccess(
         places, workflows, NexusEndpoints(client), mcp_listing, RuleChecker(documents)
     )
-    sub_agents = SubAgentAccess(agents, tools)
+    sub_agents = SubAgentAccess(agents, tools, tree)
     queue = queues.orchestrator
     shared: dict[str, Any] = {
         "tools": tools,

@@ -10,6 +10,7 @@ from pydantic import Field, SecretStr, field_validator, model_validator
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
+from stigma.contracts import limits
 from stigma.contracts.channels import is_loopback
 from stigma.runtime import Seconds, ServiceSettings, Texts
 
@@ -48,6 +49,18 @@ class ApiSettings(ServiceSettings):
         (),
         description="Nexus endpoints that agents' tools may use: globs, with commas between them; "
         "none by default.",
+    )
+    sub_agent_depth: int = Field(
+        limits.DEFAULT_AGENT_DEPTH,
+        ge=0,
+        le=limits.MAX_AGENT_DEPTH,
+        description="Most levels of agents below an execution; 0: agents call no agents.",
+    )
+    sub_agent_count: int = Field(
+        limits.DEFAULT_SUB_AGENTS,
+        ge=0,
+        le=limits.MAX_SUB_AGENTS,
+        description="Most executions of agents below one execution.",
     )
     api_max_in_flight: int = Field(
         256, ge=1, description="Most calls worked on at a time; more are told to try again."

@@ -26,6 +26,8 @@ from stigma.internal.v1.execution_pb2 import (
     ModelCallResponse,
     PollMcpTaskRequest,
     ResumeMcpToolRequest,
+    SummarizeRequest,
+    SummarizeResponse,
     WatchCallerRequest,
     WatchCallerResponse,
 )
@@ -34,6 +36,7 @@ CALL_MODEL = "call_model"
 CONVERSE = "converse"
 """For agents with tools: a name of its own, since 0.1.0 would read past what it does not know of
 the request, and ask a model without a conversation."""
+SUMMARIZE = "summarize"
 MODEL_CALLS = frozenset({CALL_MODEL, CONVERSE})
 DELIVER_CALLBACK = "deliver_callback"
 DELIVER_WORKFLOW_CALLBACK = "deliver_workflow_callback"
@@ -76,6 +79,19 @@ class ConversationActivities(ABC):
     @abstractmethod
     async def converse(self, request: ConverseRequest) -> ConverseResponse:
         """Call a model once, with the conversation and the tools that the run's history has.
+
+        Raises:
+            ApplicationError: as `ModelActivities.call_model`.
+        """
+
+
+class SummaryActivities(ABC):
+    """Served by `ai_worker`."""
+
+    @activity.defn(name=SUMMARIZE)
+    @abstractmethod
+    async def summarize(self, request: SummarizeRequest) -> SummarizeResponse:
+        """Have a model summarise old steps of the conversation that the run's history has.
 
         Raises:
             ApplicationError: as `ModelActivities.call_model`.

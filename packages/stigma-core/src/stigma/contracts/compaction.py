@@ -17,7 +17,11 @@ def first_step(carried: CarriedState) -> int:
 
 
 def compacted(
-    carried: Sequence[Message], first_step: int, steps: Steps, compaction: Compaction
+    carried: Sequence[Message],
+    first_step: int,
+    steps: Steps,
+    compaction: Compaction,
+    summary: str = "",
 ) -> Iterator[Message]:
     """Yield the messages of a conversation, after the task, as the model is sent them.
 
@@ -27,10 +31,11 @@ def compacted(
         steps: of this run, in order.
         compaction: what is left out. A step is left out as a whole, so that a call and its result
             stay or go together.
+        summary: that `compaction` names.
     """
     if compaction.dropped_before > 1:
-        yield _marker(compaction.dropped_before)
-    if compaction.dropped_before <= first_step:
+        yield _marker(compaction, summary)
+    if compaction.dropped_before < max(first_step, 2):
         is_cleared = compaction.cleared_before >= first_step
         yield from map(without_results, carried) if is_cleared else carried
     for step, messages in steps:
@@ -53,6 +58,14 @@ def without_results(message: Message) -> Message:
     return cleared
 
 
-def _marker(dropped_before: int) -> Message:
-    text = f"[The first {dropped_before - 1} steps of this conversation were dropped.]"
-    return Message(role=ROLE_USER, parts=[Part(text=text)])
+def _marker(compaction: Compaction, summary: str) -> Message:
+    """Return the message that stands for what is dropped."""
+    last, texts = compaction.dropped_before - 1, []
+    if compaction.summary_step:
+        summarized = compaction.summarized_before - 1
+        texts.append(f"[Summary of the first {summarized} steps of this conversation:]\n{summary}")
+        if last > summarized:
+            texts.append(f"[Steps {summarized + 1} to {last} of this conversation were dropped.]")
+    else:
+        texts.append(f"[The first {last} steps of this conversation were dropped.]")
+    return Message(role=ROLE_USER, parts=[Part(text="\n\n".join(texts))])

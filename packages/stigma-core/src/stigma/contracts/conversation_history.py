@@ -28,6 +28,7 @@ from stigma.internal.v1.execution_pb2 import (
     ConverseRequest,
     ConverseResponse,
     SubmitInput,
+    SummarizeResponse,
 )
 
 M = TypeVar("M", bound=ProtobufMessage)
@@ -62,6 +63,10 @@ class ConversationHistory:
         """Arguments that people have changed, by call."""
         self._steps: dict[int, int] = {}
         """Steps of model calls by the id of the event that scheduled them."""
+        self._summarizing: dict[int, int] = {}
+        """Steps that summaries are for by the id of the event that scheduled them."""
+        self._summaries: dict[int, str] = {}
+        """Summaries by the step that they were made for."""
         self._started: dict[int, str] = {}
         """Tool calls by the id of the event that started them."""
         self.request = AgentWorkflowInput()
@@ -89,7 +94,7 @@ class ConversationHistory:
             compaction: what of them is left out.
 
         Raises:
-            KeyError: a step that this run has no answer of, up to the last event.
+            KeyError: a step that this run has no answer or no summary of, up to the last event.
         """
         carried = self.request.carried
         first = first_step(carried)
@@ -104,7 +109,9 @@ class ConversationHistory:
                 steps[each] = [*self._sent.get(each, ()), *answered]
             last = item.steps.last
         task, sent = conversation.task_message(self.request.spec), self._sent.get(step, ())
-        left = compacted(carried.messages, first, steps.items(), compaction or Compaction())
+        how = compaction or Compaction()
+        summary = self._summaries[how.summary_step] if how.summary_step else ""
+        left = compacted(carried.messages, first, steps.items(), how, summary)
         return [task, *left, *sent]
 
     async def add(self, event: HistoryEvent) -> None:
@@ -165,6 +172,8 @@ class ConversationHistory:
             self._results.update({result.call_id: result for result in request.results})
             self._sent[step] = [conversation.sent_message(each) for each in request.sent_messages]
             self.size += request.ByteSize()
+        elif (step := tools.summary_step(attributes.activity_id)) is not None:
+            self._summarizing[event_id] = step
         else:
             self._start(event_id, tools.called_by_activity(attributes.activity_id))
 
@@ -177,6 +186,8 @@ class ConversationHistory:
             started = getattr(attributes, name, 0)
             if started in self._steps:
                 await self._answered(self._steps[started], event, attributes)
+            if started in self._summarizing:
+                await self._summarized(self._summarizing[started], event, attributes)
             if started in self._started:
                 await self._call_ended(self._calls[self._started[started]], event)
 
@@ -187,6 +198,12 @@ class ConversationHistory:
         self._answers[step] = answer
         self._calls.update({call.call_id: call for call in conversation.calls(answer)})
         self.size += answer.ByteSize()
+
+    async def _summarized(self, step: int, event: HistoryEvent, attributes: Any) -> None:
+        if event.event_type == EventType.EVENT_TYPE_ACTIVITY_TASK_COMPLETED:
+            response = await self._decode(attributes.result.payloads, SummarizeResponse)
+            self._summaries[step] = response.text
+            self.size += response.ByteSize()
 
     async def _call_ended(self, call: ToolCall, event: HistoryEvent) -> None:
         result = await read_result(self._converter, call, self._tools[call.name], event)

@@ -51,9 +51,12 @@ MAX_TOOL_ATTEMPTS = 100
 DEFAULT_TOOL_RESULT_BYTES = 32 * 1024
 MAX_TOOL_RESULT_BYTES = 256 * 1024
 MAX_TOOL_ERROR_BYTES = 4 * 1024
-# Levels of agents below an execution, and executions of them, unless settings say otherwise.
+# Levels of agents below an execution, and executions of them, unless settings say otherwise; and
+# the most that settings may say.
 DEFAULT_AGENT_DEPTH = 5
 DEFAULT_SUB_AGENTS = 100
+MAX_AGENT_DEPTH = 20
+MAX_SUB_AGENTS = 1000
 # Agents that one execution may run at once, and the size of those that its tools lead to: each
 # start carries them, and a workflow task may issue no more than 4 MiB of commands.
 MAX_SUB_AGENTS_AT_ONCE = 10
@@ -64,6 +67,10 @@ SUB_AGENTS_STOP_GRACE = timedelta(seconds=30)
 # Last steps of a conversation that stay as they are when it is made smaller.
 DEFAULT_KEEP_STEPS = 3
 MAX_KEEP_STEPS = 100
+# Share of a model's window at which a conversation is made smaller, unless the agent says when.
+CONTEXT_SHARE = 0.8
+MAX_SUMMARY_TOKENS = 4096
+MAX_SUMMARY_BYTES = 64 * 1024
 # How long executions wait for people, unless they say otherwise, and at most.
 DEFAULT_INPUT_TIMEOUT = timedelta(hours=24)
 MAX_INPUT_TIMEOUT = timedelta(days=30)

@@ -24,7 +24,7 @@ OUTPUT_TOOL = "final_result"
 LIST_MCP_TOOLS_ID = "list-mcp-tools"
 """Id of the activity that lists the tools of MCP servers once more when an execution starts."""
 
-_MODEL, _TOOL = "model-", "tool-"
+_MODEL, _TOOL, _SUMMARY = "model-", "tool-", "summary-"
 _NOT_IN_NAMES = re.compile(r"[^a-zA-Z0-9_-]")
 _NOT_IN_KEYS = re.compile(r"[-_]")
 _CALL = re.compile(r"[0-9]+-[0-9]+")
@@ -129,6 +129,17 @@ def tool_activity_id(call: str) -> str:
 def model_step(activity_id: str) -> int | None:
     """Return the step of a model call's activity; None for any other activity."""
     number = activity_id.removeprefix(_MODEL)
+    return int(number) if number != activity_id and number.isdecimal() else None
+
+
+def summary_activity_id(step: int) -> str:
+    """Return the id of the activity that summarises what precedes a model call."""
+    return f"{_SUMMARY}{step}"
+
+
+def summary_step(activity_id: str) -> int | None:
+    """Return the step that a summary's activity is for; None for any other activity."""
+    number = activity_id.removeprefix(_SUMMARY)
     return int(number) if number != activity_id and number.isdecimal() else None
 
 

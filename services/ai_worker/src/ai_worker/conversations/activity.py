@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 from temporalio import activity
-from temporalio.exceptions import ApplicationError
-from temporalio.service import RPCError
 from typing_extensions import override
 
 from ai_worker.calls.failures import CallError
-from ai_worker.conversations.histories import ConversationNotFoundError, Conversations
+from ai_worker.conversations.histories import Conversations
 from ai_worker.conversations.toolset import Toolset
 from ai_worker.models.activity import check_size
 from ai_worker.models.caller import ModelCaller
 from ai_worker.models.output import Output, OutputSchema
 from ai_worker.models.provider import ModelResult
-from stigma.agent.v1.agent_pb2 import FAILURE_REASON_INTERNAL
 from stigma.contracts import configuration, tools
 from stigma.contracts.activities import CONVERSE, ConversationActivities
 from stigma.contracts.conversation_history import ConversationHistory
-from stigma.contracts.errors import reason_name
 from stigma.internal.v1.execution_pb2 import (
     FINISH_REASON_PAUSE,
     ConverseRequest,
@@ -37,7 +33,7 @@ class ConversationCalls(ConversationActivities):
     @override
     @activity.defn(name=CONVERSE)
     async def converse(self, request: ConverseRequest) -> ConverseResponse:
-        found = await self._read()
+        found = await self._conversations.of_activity()
         try:
             call = _model_call(request, found)
             toolset = Toolset(tools.of_input(found.request), has_output=bool(call.output_schema))
@@ -50,19 +46,6 @@ class ConversationCalls(ConversationActivities):
         except CallError as error:
             # Without the cause: it may quote what was sent.
             raise error.to_application_error() from None
-
-    async def _read(self) -> ConversationHistory:
-        info = activity.info()
-        try:
-            return await self._conversations.read(
-                info.workflow_id or "", info.workflow_run_id or "", info.activity_id
-            )
-        except RPCError as error:
-            message = f"Temporal did not answer: {error.status.name}"
-        except ConversationNotFoundError:
-            message = "the history of the run has no event of this activity"
-        # Retried: Temporal has it, perhaps not yet where it was read.
-        raise ApplicationError(message, type=reason_name(FAILURE_REASON_INTERNAL)) from None
 
 
 def _model_call(request: ConverseRequest, found: ConversationHistory) -> ModelCallRequest:
@@ -104,6 +87,7 @@ def _response(
         output_json=output.json,
         output_error=output.error,
         output_call_id=output_call,
+        context_window=result.context_window,
     )
     check_size(response)
     return response

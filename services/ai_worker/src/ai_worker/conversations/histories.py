@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from datetime import timedelta
 
+from temporalio import activity
 from temporalio.api.common.v1 import WorkflowExecution
 from temporalio.api.history.v1 import HistoryEvent
 from temporalio.api.workflowservice.v1 import (
@@ -12,8 +13,12 @@ from temporalio.api.workflowservice.v1 import (
     GetWorkflowExecutionHistoryReverseRequest,
 )
 from temporalio.client import Client
+from temporalio.exceptions import ApplicationError
+from temporalio.service import RPCError
 
+from stigma.agent.v1.agent_pb2 import FAILURE_REASON_INTERNAL
 from stigma.contracts.conversation_history import ConversationHistory
+from stigma.contracts.errors import reason_name
 
 _TIMEOUT = timedelta(seconds=10)
 # A step with one tool call adds 12 events, one with twenty about 90.
@@ -35,6 +40,24 @@ class Conversations:
         self._max_bytes = max_bytes
         self._kept: OrderedDict[str, ConversationHistory] = OrderedDict()
         self._size = 0
+
+    async def of_activity(self) -> ConversationHistory:
+        """Return the conversation of the run whose activity this is, up to its own event.
+
+        Raises:
+            ApplicationError: it cannot be read now.
+        """
+        info = activity.info()
+        try:
+            return await self.read(
+                info.workflow_id or "", info.workflow_run_id or "", info.activity_id
+            )
+        except RPCError as error:
+            message = f"Temporal did not answer: {error.status.name}"
+        except ConversationNotFoundError:
+            message = "the history of the run has no event of this activity"
+        # Retried: Temporal has it, perhaps not yet where it was read.
+        raise ApplicationError(message, type=reason_name(FAILURE_REASON_INTERNAL)) from None
 
     async def read(self, workflow_id: str, run_id: str, activity_id: str) -> ConversationHistory:
         """Return the conversation of a run up to the event that scheduled an activity.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -33,7 +34,7 @@ from ai_worker.models.provider_answers import Answers, size
 from ai_worker.models.provider_errors import classify_error, unreadable_answer
 from ai_worker.models.provider_messages import message_history
 from ai_worker.models.provider_parameters import model_settings, request_parameters
-from ai_worker.models.provider_prices import PriceList
+from ai_worker.models.provider_prices import PriceList, context_window
 from ai_worker.models.whole_answers import completion_events, message_events
 from ai_worker.resources import ProviderResource
 from stigma.agent.v1.agent_pb2 import (
@@ -121,7 +122,8 @@ class HttpProvider:
             raise classify_error(error, answered=exchange.answered, tools=names) from None
         answers = Answers(self.name, model, self._prices, has_tools=bool(tools))
         try:
-            return answers.read(response, exchange.request_bytes)
+            result = answers.read(response, exchange.request_bytes)
+            return replace(result, context_window=context_window(target))
         except CallError:
             raise
         except Exception:  # noqa: BLE001 - whatever it is, the answer made it

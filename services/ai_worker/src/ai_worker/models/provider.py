@@ -30,6 +30,8 @@ class ModelResult:
     it. A call of `OUTPUT_TOOL` is the output. The provider's own id is in `provider_state`."""
     usage: Usage = field(default_factory=Usage)
     finish_reason: FinishReason.ValueType = FINISH_REASON_STOP
+    context_window: int = 0
+    """Most tokens of one call of the model; 0: it is not known."""
 
     @property
     def text(self) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
+from genai_prices.data_snapshot import get_snapshot
 from genai_prices.types import ModelPrice
 from pydantic_ai.messages import ModelResponse
 from pydantic_ai.models import Model
@@ -47,6 +48,18 @@ class PriceList:
             return float(response.cost().total_price)
         except (LookupError, ValueError):
             return None
+
+
+def context_window(target: Model[Any]) -> int:
+    """Return the most tokens of one call of a model; 0 where the list does not know."""
+    name, system, url = target.model_name, target.system, target.base_url
+    for by in ((system, None), (None, url)):
+        try:
+            _, found = get_snapshot().find_provider_model(name, None, *by)
+        except LookupError:
+            continue
+        return found.context_window or 0
+    return 0
 
 
 def _model_price(prices: Prices) -> ModelPrice:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from stigma.agent.v1.agent_pb2 import Agent, AgentSpec
 from stigma.contracts import limits, sub_agents
 from stigma.contracts.executions import Kind
-from stigma.internal.v1.execution_pb2 import SubAgent
+from stigma.internal.v1.execution_pb2 import Lineage, SubAgent
 from stigma_api import errors
 from stigma_api.access.principals import Principal
 from stigma_api.definitions.registry import Registry
@@ -16,9 +16,16 @@ from stigma_api.requests import validation
 
 
 class SubAgentAccess:
-    """Finds registered agents by what tools name."""
+    """Finds registered agents by what tools name.
 
-    def __init__(self, agents: Registry[Agent], tools: ToolAccess) -> None:
+    Args:
+        agents: that are registered.
+        tools: checks the tools of those that are found.
+        tree: how deep, and how many, agents below an execution may be.
+    """
+
+    def __init__(self, agents: Registry[Agent], tools: ToolAccess, tree: Lineage) -> None:
+        self.tree = tree
         self._agents = agents
         self._tools = tools
 

@@ -13,10 +13,16 @@ from temporalio.client import Client
 
 from stigma.agent.v1.agent_execution_pb2 import InputResolution, ToolResult
 from stigma.contracts import agent_runtime, workflows
-from stigma.contracts.activities import CALL_MODEL, CONVERSE, DELIVERIES, WATCH_CALLER
+from stigma.contracts.activities import (
+    CALL_MODEL,
+    CONVERSE,
+    DELIVERIES,
+    SUMMARIZE,
+    WATCH_CALLER,
+)
 from stigma.contracts.conversation_history import accepted_input
 from stigma.contracts.pending_inputs import MEMO
-from stigma.contracts.tools import model_step
+from stigma.contracts.tools import model_step, summary_step
 from stigma.internal.v1.execution_pb2 import (
     CALLER_VERDICT_CANCEL_REQUESTED,
     AgentWorkflowInput,
@@ -29,6 +35,8 @@ from stigma.internal.v1.execution_pb2 import (
     ModelCallResponse,
     PendingInputs,
     SendMessage,
+    SummarizeRequest,
+    SummarizeResponse,
     WatchCallerResponse,
 )
 from stigma_api.executions import history_facts as facts
@@ -212,6 +220,9 @@ class HistoryReader:
             self._model = self._model or (await request.read()).model
             step = facts.ModelCallStarted(*ids, number, self._model, request)
             self._conversing.add(event_id)
+        elif name == SUMMARIZE and (number := summary_step(attributes.activity_id)) is not None:
+            summary = SharedContent(self._client, attributes.input.payloads, SummarizeRequest)
+            step = facts.SummaryStarted(*ids, number, summary)
         elif name in DELIVERIES:
             delivery = self._content(attributes.input, DeliverCallbackRequest)
             step = facts.DeliveryStarted(*ids, delivery)
@@ -238,6 +249,9 @@ class HistoryReader:
                 return facts.ModelCallCompleted(step, answer)
             case facts.ModelCallStarted():
                 return facts.ModelCallCompleted(step, self._content(result, ModelCallResponse))
+            case facts.SummaryStarted():
+                summary = self._content(result, SummarizeResponse)
+                return facts.SummaryCompleted(step, summary)
             case facts.DeliveryStarted():
                 response = self._content(result, DeliverCallbackResponse)
                 return facts.DeliveryCompleted(step, response)

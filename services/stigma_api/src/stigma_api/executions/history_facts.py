@@ -28,6 +28,8 @@ from stigma.internal.v1.execution_pb2 import (
     ModelCallResponse,
     PendingInputs,
     SendMessage,
+    SummarizeRequest,
+    SummarizeResponse,
 )
 from stigma_api.temporal.payloads import message
 
@@ -164,6 +166,15 @@ class ModelCallStarted(Step):
 
 
 @dataclass(frozen=True)
+class SummaryStarted(Step):
+    """A summary of old steps was scheduled."""
+
+    number: int
+    """Of the model call that it is for."""
+    request: Content[SummarizeRequest]
+
+
+@dataclass(frozen=True)
 class DeliveryStarted(Step):
     """A delivery to the caller was scheduled."""
 
@@ -242,6 +253,14 @@ class ModelCallCompleted(StepProgress):
     step: ModelCallStarted
     response: Content[ModelCallResponse] | Content[ConverseResponse]
     """The latter of an agent with tools."""
+
+
+@dataclass(frozen=True)
+class SummaryCompleted(StepProgress):
+    """A model has written a summary."""
+
+    step: SummaryStarted
+    response: Content[SummarizeResponse]
 
 
 @dataclass(frozen=True)

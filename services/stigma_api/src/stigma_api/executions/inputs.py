@@ -160,7 +160,7 @@ class ExecutionInputs:
             return list((await self._query(named, input_id)).inputs)
         own = list((await self._query(execution_id, "")).inputs)
         query = self._listing.waiting_query(principal, f'root = "{execution_id}"', of_others=True)
-        infos, _ = await self._listing.infos(query, limits.DEFAULT_SUB_AGENTS, "")
+        infos, _ = await self._listing.infos(query, limits.MAX_SUB_AGENTS, "")
         return own + [each for info in infos for each in await self._of_memo(principal, info)]
 
     async def visible(

@@ -44,7 +44,7 @@ class ModelPrices:
         self._checks: dict[str, asyncio.Task[bool]] = {}
 
     async def check(self, spec: AgentExecutionSpec) -> None:
-        """Check that the model's price is known, if the agent has a cost limit.
+        """Check that the prices of the models are known, if the agent has a cost limit.
 
         An agent passes when no AI worker answers within 3 s: starts do not depend on them, and
         they check again before the first call.
@@ -54,9 +54,14 @@ class ModelPrices:
         """
         settings = configuration.configure(spec.agent, spec.config)
         # A workflow that is an agent tells itself what it costs.
-        if not settings.cost_usd or settings.is_scripted or spec.agent.HasField("runtime"):
+        if not settings.cost_usd or spec.agent.HasField("runtime"):
             return
-        model = settings.model
+        for model in {settings.model, spec.agent.context.summary_model} - {""}:
+            await self._check(model)
+
+    async def _check(self, model: str) -> None:
+        if configuration.provider(model) == configuration.SCRIPTED_PROVIDER:
+            return
         if self._passes_until.get(model, 0) > time.monotonic():
             return
         check = self._checks.get(model)

@@ -20,7 +20,11 @@ from stigma.contracts import configuration, limits, payloads
 from stigma.contracts.deadlines import execution_deadline
 from stigma.contracts.sub_agents import MEMO_DIGEST, MEMO_EXECUTION
 from stigma.contracts.tokens import fingerprint
-from stigma.internal.v1.execution_pb2 import AgentWorkflowInput, SubAgent, WorkflowExecutionInput
+from stigma.internal.v1.execution_pb2 import (
+    AgentWorkflowInput,
+    SubAgent,
+    WorkflowExecutionInput,
+)
 from stigma.workflow.v1.workflow_pb2 import Workflow
 from stigma_api import errors
 from stigma_api.definitions.registry import Registry
@@ -148,7 +152,10 @@ class StartResolver(Generic[D, E]):
             MEMO_DIGEST: command.digest.hex(),
         }
         command.bind_payload = self._payload(command.bind) if command.bind is not None else None
-        command.input = self._payload(_workflow_input(command, timeout, deadline))
+        request = _workflow_input(command, timeout, deadline)
+        if isinstance(request, AgentWorkflowInput) and command.sub_agents:
+            request.lineage.CopyFrom(self._agents.tree)
+        command.input = self._payload(request)
         if (size := command.input.payload.ByteSize()) > limits.MAX_PAYLOAD_BYTES:
             included = f"its {command.kind.kind}"
             if command.tool_workflows:

@@ -18,6 +18,7 @@ from stigma.agent.v1.agent_execution_service_pb2 import (
     CallbackBound,
     CallbackDelivering,
     CancelRequested,
+    ConversationSummarized,
     ExecutionStarted,
     MessageReceived,
     ModelCallCompleted,
@@ -177,13 +178,15 @@ class AgentEventMapper(WatchEventMapper[WatchAgentExecutionResponse]):
         return await self._map_sent(fact)
 
     async def _map_sent(self, fact: Fact) -> Sequence[WatchAgentExecutionResponse]:
-        """Return the events of what is waited for, or came, from people or the agent's workflow."""
+        """Return the events of summaries, of people, and of the workflow that is the agent."""
         match fact:
             case facts.StepReported(number=number, report=report):
                 reported = StepReported(
                     step=number, name=report.step, text=report.text, usage=report.usage
                 )
                 return [self.response(reported=reported)]
+            case facts.SummaryCompleted() | facts.StepFailed(step=facts.SummaryStarted()):
+                return [await self._map_summary(fact)]
             case facts.InputsChanged(inputs=content):
                 return list(self._inputs.changed((await content.read()).inputs))
             case facts.InputResolved(resolution=resolution):
@@ -205,6 +208,20 @@ class AgentEventMapper(WatchEventMapper[WatchAgentExecutionResponse]):
             call.cleared_before = compaction.cleared_before
             call.dropped_before = compaction.dropped_before
         return [self.response(model_call_started=call)]
+
+    async def _map_summary(
+        self, fact: facts.SummaryCompleted | facts.StepFailed
+    ) -> WatchAgentExecutionResponse:
+        summarized = ConversationSummarized()
+        if isinstance(fact.step, facts.SummaryStarted):
+            summarized.before = (await self.decode_if_new(fact.step.request)).before
+        if isinstance(fact, facts.SummaryCompleted):
+            response = await self.decode_if_new(fact.response)
+            summarized.text = response.text
+            summarized.usage.CopyFrom(response.usage)
+        else:
+            summarized.failure.CopyFrom(await self._failure(fact.failure))
+        return self.response(summarized=summarized)
 
     async def _map_tool_call(
         self, fact: facts.ToolCallStarted | facts.ToolCallEnded

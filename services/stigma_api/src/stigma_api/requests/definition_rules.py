@@ -11,6 +11,7 @@ from collections.abc import Mapping
 
 from stigma.agent.v1.agent_execution_service_pb2 import StartAgentRequest
 from stigma.agent.v1.agent_pb2 import (
+    CONTEXT_STRATEGY_SUMMARIZE,
     AgentConfig,
     AgentLimits,
     AgentSpec,
@@ -160,6 +161,12 @@ def _context(found: Violations, at: str, spec: AgentSpec) -> None:
     found.require(context.max_tokens >= 0, f"{at}.max_tokens", "must not be negative")
     known = context.strategy in ContextStrategy.values()
     found.require(known, f"{at}.strategy", "is not known to this release")
+    summarizes = context.strategy == CONTEXT_STRATEGY_SUMMARIZE
+    models = ("", spec.model, *spec.allowed_models)
+    problem = "must be the agent's model, or one of its allowed_models"
+    found.require(context.summary_model in models, f"{at}.summary_model", problem)
+    problem = "is only for the strategy SUMMARIZE"
+    found.require(summarizes or not context.summary_model, f"{at}.summary_model", problem)
     fine = 0 <= context.keep_steps <= limits.MAX_KEEP_STEPS
     found.require(fine, f"{at}.keep_steps", f"must be from 1 to {limits.MAX_KEEP_STEPS}")
 

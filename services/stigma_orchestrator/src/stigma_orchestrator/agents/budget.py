@@ -79,6 +79,14 @@ class Budget:
         self.usage.tool_calls += count
         self._of_model(model).tool_calls += count
 
+    def add_summary(self, model: str, usage: Usage) -> None:
+        """Count what a summary has used: a model call, and no step."""
+        used = Usage()
+        used.CopyFrom(usage)
+        used.model_calls = 1
+        _add(self.usage, used)
+        _add(self._of_model(model), used)
+
     def add_report(self, used: Usage) -> None:
         """Count what a step has used that the agent's own workflow tells of."""
         self.steps += used.model_calls

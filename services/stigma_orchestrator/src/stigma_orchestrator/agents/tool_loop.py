@@ -18,12 +18,14 @@ from stigma.agent.v1.agent_execution_pb2 import (
 )
 from stigma.agent.v1.agent_pb2 import FailureReason, Tool
 from stigma.contracts import conversation, limits, tools, versions
+from stigma.contracts.compaction import first_step
 from stigma.contracts.pending_inputs import without_details
 from stigma.contracts.task_queues import TaskQueues
 from stigma.internal.v1.execution_pb2 import (
     FINISH_REASON_PAUSE,
     AgentWorkflowInput,
     CarriedState,
+    Compaction,
     ConverseResponse,
     OpenMcpCall,
 )
@@ -41,6 +43,7 @@ from stigma_orchestrator.agents.mcp_step import McpStep
 from stigma_orchestrator.agents.model_step import invalid_output_message
 from stigma_orchestrator.agents.step import AgentFailedError
 from stigma_orchestrator.agents.sub_agent_step import SubAgentStep
+from stigma_orchestrator.agents.summary_step import SummaryStep
 from stigma_orchestrator.agents.tool_step import ToolStep
 from stigma_orchestrator.agents.turns import Turn, Turns
 from stigma_orchestrator.executions.outcome import Continue, Outcome
@@ -69,7 +72,7 @@ class ToolLoop(AgentWork):
             mcp_calls=_open_mcp_calls(carried),
         )
         self._ledger = Ledger(request, self._budget)
-        self._context_window = ContextWindow(request.spec.agent.context)
+        self._context_window = ContextWindow(request.spec.agent.context, first_step(carried))
         self._batch: Batch | None = None
         self._untold: list[ToolResult] = []
         self._open: Turn | None = None
@@ -108,7 +111,8 @@ class ToolLoop(AgentWork):
 
     @override
     def _messages_to_carry(self) -> list[Message]:
-        return self.conversation.messages_after_task(self._open, self._context_window.compaction)
+        window = self._context_window
+        return self.conversation.messages_after_task(self._open, window.compaction, window.summary)
 
     @property
     def has_tasks(self) -> bool:
@@ -148,7 +152,9 @@ class ToolLoop(AgentWork):
         model, step = self._context.configuration.model, self._budget.steps + 1
         items, sent = list(self.conversation.items()), self.mailbox.take_unread()
         results, self._untold = self._untold, []
-        self._context_window.prepare(step)
+        before = self._compaction()
+        if self._context_window.prepare(step):
+            await self._summarize(step, before)
         call = ConverseStep(
             self._context,
             step,
@@ -168,13 +174,40 @@ class ToolLoop(AgentWork):
 
     async def _call(self, call: ConverseStep) -> ConverseResponse:
         """Call the model; once more with a smaller conversation, if the provider wants that."""
+        before = self._compaction()
         try:
             return await call.run()
         except AgentFailedError as error:
             too_long = error.failure.reason == FailureReason.FAILURE_REASON_CONTEXT_LENGTH
             if not too_long or not self._context_window.shrink(call.number):
                 raise
+        await self._summarize(call.number, before)
         return await call.run()
+
+    async def _summarize(self, number: int, before: Compaction) -> None:
+        """Have a model summarise what was left out for a model call, if the agent says so.
+
+        Raises:
+            AgentFailedError: that has used up a limit.
+        """
+        window = self._context_window
+        if not window.needs_summary:
+            return
+        first = window.compaction.dropped_before
+        items = self.conversation.items(before=first)
+        left = self._budget.tokens_left()
+        step = SummaryStep(self._context, number, first, items, before, left)
+        if (made := await step.run()) is None:
+            window.not_summarized()
+            return
+        window.summarized(number, made.text)
+        self._budget.add_summary(step.model, made.usage)
+        self._budget.check()
+
+    def _compaction(self) -> Compaction:
+        copied = Compaction()
+        copied.CopyFrom(self._context_window.compaction)
+        return copied
 
     async def _make_calls(self, turn: Turn) -> bool:
         """Make the calls of a turn; return False where some of them still wait."""

@@ -48,10 +48,16 @@ class Turns:
         """Add the next turn."""
         self._turns.append(turn)
 
-    def items(self) -> Iterator[ConversationItem]:
-        """Yield the items that stand for the turns, where history has them."""
+    def items(self, before: int | None = None) -> Iterator[ConversationItem]:
+        """Yield the items that stand for the turns, where history has them.
+
+        Args:
+            before: only for those before this step.
+        """
         pending: StepRange | None = None
         for turn in self._turns:
+            if before is not None and turn.step >= before:
+                break
             pending = pending or StepRange(first=turn.step)
             pending.last = turn.step
             if turn.correction is not None:
@@ -67,16 +73,21 @@ class Turns:
         return [self._task, *self.messages_after_task()]
 
     def messages_after_task(
-        self, open_turn: Turn | None = None, compaction: Compaction | None = None
+        self,
+        open_turn: Turn | None = None,
+        compaction: Compaction | None = None,
+        summary: str = "",
     ) -> list[Message]:
         """Return the messages without the task, which the request holds already.
 
         Args:
             open_turn: the last turn, of which only what comes before its answer is returned.
             compaction: what is left out.
+            summary: that stands for it, where there is one.
         """
         steps = ((turn.step, self._messages(turn, open_turn)) for turn in self._turns)
-        return list(compacted(self._carried, self._first, steps, compaction or Compaction()))
+        how = compaction or Compaction()
+        return list(compacted(self._carried, self._first, steps, how, summary))
 
     def _messages(self, turn: Turn, open_turn: Turn | None) -> list[Message]:
         found = [conversation.sent_message(each) for each in turn.sent]

@@ -617,6 +617,7 @@ class WatchAgentExecutionResponse(_message.Message):
     INPUT_RESOLVED_FIELD_NUMBER: _builtins.int
     MESSAGE_RECEIVED_FIELD_NUMBER: _builtins.int
     REPORTED_FIELD_NUMBER: _builtins.int
+    SUMMARIZED_FIELD_NUMBER: _builtins.int
     cursor: _builtins.str
     """Resume after this event by sending it back."""
     @_builtins.property
@@ -685,6 +686,10 @@ class WatchAgentExecutionResponse(_message.Message):
     def reported(self) -> Global___StepReported:
         """A step that the agent's own workflow has told of."""
 
+    @_builtins.property
+    def summarized(self) -> Global___ConversationSummarized:
+        """Old steps of the conversation were summarised for the model, or were to be."""
+
     def __init__(
         self,
         *,
@@ -705,12 +710,13 @@ class WatchAgentExecutionResponse(_message.Message):
         input_resolved: Global___InputResolved | None = ...,
         message_received: Global___MessageReceived | None = ...,
         reported: Global___StepReported | None = ...,
+        summarized: Global___ConversationSummarized | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["callback_bound", b"callback_bound", "callback_delivering", b"callback_delivering", "cancel_requested", b"cancel_requested", "ended", b"ended", "event", b"event", "input_requested", b"input_requested", "input_resolved", b"input_resolved", "message_received", b"message_received", "model_call_completed", b"model_call_completed", "model_call_failed", b"model_call_failed", "model_call_started", b"model_call_started", "progress", b"progress", "reported", b"reported", "started", b"started", "time", b"time", "tool_call_ended", b"tool_call_ended", "tool_call_started", b"tool_call_started"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["callback_bound", b"callback_bound", "callback_delivering", b"callback_delivering", "cancel_requested", b"cancel_requested", "ended", b"ended", "event", b"event", "input_requested", b"input_requested", "input_resolved", b"input_resolved", "message_received", b"message_received", "model_call_completed", b"model_call_completed", "model_call_failed", b"model_call_failed", "model_call_started", b"model_call_started", "progress", b"progress", "reported", b"reported", "started", b"started", "summarized", b"summarized", "time", b"time", "tool_call_ended", b"tool_call_ended", "tool_call_started", b"tool_call_started"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["callback_bound", b"callback_bound", "callback_delivering", b"callback_delivering", "cancel_requested", b"cancel_requested", "cursor", b"cursor", "ended", b"ended", "event", b"event", "input_requested", b"input_requested", "input_resolved", b"input_resolved", "message_received", b"message_received", "model_call_completed", b"model_call_completed", "model_call_failed", b"model_call_failed", "model_call_started", b"model_call_started", "progress", b"progress", "reported", b"reported", "started", b"started", "time", b"time", "tool_call_ended", b"tool_call_ended", "tool_call_started", b"tool_call_started"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["callback_bound", b"callback_bound", "callback_delivering", b"callback_delivering", "cancel_requested", b"cancel_requested", "cursor", b"cursor", "ended", b"ended", "event", b"event", "input_requested", b"input_requested", "input_resolved", b"input_resolved", "message_received", b"message_received", "model_call_completed", b"model_call_completed", "model_call_failed", b"model_call_failed", "model_call_started", b"model_call_started", "progress", b"progress", "reported", b"reported", "started", b"started", "summarized", b"summarized", "time", b"time", "tool_call_ended", b"tool_call_ended", "tool_call_started", b"tool_call_started"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["started", "callback_bound", "model_call_started", "model_call_completed", "model_call_failed", "cancel_requested", "callback_delivering", "ended", "tool_call_started", "tool_call_ended", "progress", "input_requested", "input_resolved", "message_received", "reported"]  # noqa: Y015
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["started", "callback_bound", "model_call_started", "model_call_completed", "model_call_failed", "cancel_requested", "callback_delivering", "ended", "tool_call_started", "tool_call_ended", "progress", "input_requested", "input_resolved", "message_received", "reported", "summarized"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
 
@@ -1059,6 +1065,46 @@ class StepReported(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___StepReported: _TypeAlias = StepReported  # noqa: Y015
+
+@_typing.final
+class ConversationSummarized(_message.Message):
+    """Old steps of the conversation were summarised for the model. The model calls from here on are sent
+    the summary instead; history keeps the steps.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BEFORE_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
+    USAGE_FIELD_NUMBER: _builtins.int
+    FAILURE_FIELD_NUMBER: _builtins.int
+    before: _builtins.int
+    """Steps before this one are summarised."""
+    text: _builtins.str
+    """The summary."""
+    @_builtins.property
+    def usage(self) -> _agent_execution_pb2.Usage:
+        """Of the model call that made it."""
+
+    @_builtins.property
+    def failure(self) -> _agent_execution_pb2.Failure:
+        """Why there is none: then the steps are dropped."""
+
+    def __init__(
+        self,
+        *,
+        before: _builtins.int = ...,
+        text: _builtins.str = ...,
+        usage: _agent_execution_pb2.Usage | None = ...,
+        failure: _agent_execution_pb2.Failure | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure", "usage", b"usage"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["before", b"before", "failure", b"failure", "text", b"text", "usage", b"usage"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ConversationSummarized: _TypeAlias = ConversationSummarized  # noqa: Y015
 
 @_typing.final
 class CancelRequested(_message.Message):

@@ -35,6 +35,10 @@ class _ContextStrategyEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Conte
     """Results of old tool calls are replaced by a note of their size."""
     CONTEXT_STRATEGY_DROP: _ContextStrategy.ValueType  # 3
     """The same; where that is not enough, old steps are dropped, answers and results together."""
+    CONTEXT_STRATEGY_SUMMARIZE: _ContextStrategy.ValueType  # 4
+    """Old steps are replaced by a summary of them, which a model call makes; where that fails, they are
+    dropped.
+    """
 
 class ContextStrategy(_ContextStrategy, metaclass=_ContextStrategyEnumTypeWrapper):
     """What is done with a conversation that is too long for the model."""
@@ -47,6 +51,10 @@ CONTEXT_STRATEGY_CLEAR_RESULTS: ContextStrategy.ValueType  # 2
 """Results of old tool calls are replaced by a note of their size."""
 CONTEXT_STRATEGY_DROP: ContextStrategy.ValueType  # 3
 """The same; where that is not enough, old steps are dropped, answers and results together."""
+CONTEXT_STRATEGY_SUMMARIZE: ContextStrategy.ValueType  # 4
+"""Old steps are replaced by a summary of them, which a model call makes; where that fails, they are
+dropped.
+"""
 Global___ContextStrategy: _TypeAlias = ContextStrategy  # noqa: Y015
 
 class _ApprovalRequirement:
@@ -434,24 +442,31 @@ class ContextPolicy(_message.Message):
     MAX_TOKENS_FIELD_NUMBER: _builtins.int
     STRATEGY_FIELD_NUMBER: _builtins.int
     KEEP_STEPS_FIELD_NUMBER: _builtins.int
+    SUMMARY_MODEL_FIELD_NUMBER: _builtins.int
     max_tokens: _builtins.int
     """Tokens of one model call, input and output, at which the conversation is made smaller before the
-    next one. Zero: only when the provider refuses it as too long.
+    next one. Zero: with FAIL, only when the provider refuses it as too long; else at 80 % of the
+    model's window, where that is known.
     """
     strategy: Global___ContextStrategy.ValueType
     """What is done."""
     keep_steps: _builtins.int
     """So many of the last steps stay as they are; 3 by default."""
+    summary_model: _builtins.str
+    """With SUMMARIZE: the model that summarises, `model` or one of `allowed_models`. Empty: the one of
+    the execution.
+    """
     def __init__(
         self,
         *,
         max_tokens: _builtins.int = ...,
         strategy: Global___ContextStrategy.ValueType = ...,
         keep_steps: _builtins.int = ...,
+        summary_model: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["keep_steps", b"keep_steps", "max_tokens", b"max_tokens", "strategy", b"strategy"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["keep_steps", b"keep_steps", "max_tokens", b"max_tokens", "strategy", b"strategy", "summary_model", b"summary_model"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

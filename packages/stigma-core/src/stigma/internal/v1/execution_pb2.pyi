@@ -482,19 +482,29 @@ class Compaction(_message.Message):
 
     CLEARED_BEFORE_FIELD_NUMBER: _builtins.int
     DROPPED_BEFORE_FIELD_NUMBER: _builtins.int
+    SUMMARY_STEP_FIELD_NUMBER: _builtins.int
+    SUMMARIZED_BEFORE_FIELD_NUMBER: _builtins.int
     cleared_before: _builtins.int
     """Results of steps before this one are cleared."""
     dropped_before: _builtins.int
     """Steps before this one are dropped."""
+    summary_step: _builtins.int
+    """Before this step's model call the summary was made that stands for dropped steps; 0: there is
+    none.
+    """
+    summarized_before: _builtins.int
+    """The summary stands for the steps before this one."""
     def __init__(
         self,
         *,
         cleared_before: _builtins.int = ...,
         dropped_before: _builtins.int = ...,
+        summary_step: _builtins.int = ...,
+        summarized_before: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cleared_before", b"cleared_before", "dropped_before", b"dropped_before"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cleared_before", b"cleared_before", "dropped_before", b"dropped_before", "summarized_before", b"summarized_before", "summary_step", b"summary_step"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1192,6 +1202,7 @@ class ConverseResponse(_message.Message):
     OUTPUT_JSON_FIELD_NUMBER: _builtins.int
     OUTPUT_ERROR_FIELD_NUMBER: _builtins.int
     OUTPUT_CALL_ID_FIELD_NUMBER: _builtins.int
+    CONTEXT_WINDOW_FIELD_NUMBER: _builtins.int
     finish_reason: Global___FinishReason.ValueType
     """Why the model stopped."""
     output_json: _builtins.str
@@ -1200,6 +1211,8 @@ class ConverseResponse(_message.Message):
     """Why the output does not satisfy the schema."""
     output_call_id: _builtins.str
     """The call among those of the message that is no tool's: its arguments are the output."""
+    context_window: _builtins.int
+    """Most tokens of one call of this model; 0: it is not known."""
     @_builtins.property
     def message(self) -> _agent_execution_pb2.Message:
         """What the model said, with the calls of tools under ids of ours."""
@@ -1222,10 +1235,11 @@ class ConverseResponse(_message.Message):
         output_json: _builtins.str = ...,
         output_error: _builtins.str = ...,
         output_call_id: _builtins.str = ...,
+        context_window: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["message", b"message", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["finish_reason", b"finish_reason", "message", b"message", "output_call_id", b"output_call_id", "output_error", b"output_error", "output_json", b"output_json", "refused", b"refused", "usage", b"usage"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["context_window", b"context_window", "finish_reason", b"finish_reason", "message", b"message", "output_call_id", b"output_call_id", "output_error", b"output_error", "output_json", b"output_json", "refused", b"refused", "usage", b"usage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1368,6 +1382,88 @@ class CheckModelPriceResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CheckModelPriceResponse: _TypeAlias = CheckModelPriceResponse  # noqa: Y015
+
+@_typing.final
+class SummarizeRequest(_message.Message):
+    """Input of the activity that summarises old steps of a conversation, for an agent with tools. As of
+    ConverseRequest, all of it is in the run's history.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EXECUTION_ID_FIELD_NUMBER: _builtins.int
+    STEP_FIELD_NUMBER: _builtins.int
+    ITEMS_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
+    SETTINGS_FIELD_NUMBER: _builtins.int
+    COMPACTION_FIELD_NUMBER: _builtins.int
+    BEFORE_FIELD_NUMBER: _builtins.int
+    execution_id: _builtins.str
+    """For logs and traces."""
+    step: _builtins.int
+    """Number of the model call that the summary is for."""
+    model: _builtins.str
+    """"provider:model"."""
+    before: _builtins.int
+    """Steps before this one are summarised."""
+    @_builtins.property
+    def items(self) -> _containers.RepeatedCompositeFieldContainer[Global___ConversationItem]:
+        """What is summarised, after the task and the carried messages, in order."""
+
+    @_builtins.property
+    def settings(self) -> _agent_pb2.ModelSettings:
+        """Settings of this call."""
+
+    @_builtins.property
+    def compaction(self) -> Global___Compaction:
+        """How the conversation has been made smaller before."""
+
+    def __init__(
+        self,
+        *,
+        execution_id: _builtins.str = ...,
+        step: _builtins.int = ...,
+        items: _abc.Iterable[Global___ConversationItem] | None = ...,
+        model: _builtins.str = ...,
+        settings: _agent_pb2.ModelSettings | None = ...,
+        compaction: Global___Compaction | None = ...,
+        before: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["compaction", b"compaction", "settings", b"settings"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["before", b"before", "compaction", b"compaction", "execution_id", b"execution_id", "items", b"items", "model", b"model", "settings", b"settings", "step", b"step"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SummarizeRequest: _TypeAlias = SummarizeRequest  # noqa: Y015
+
+@_typing.final
+class SummarizeResponse(_message.Message):
+    """A summary."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TEXT_FIELD_NUMBER: _builtins.int
+    USAGE_FIELD_NUMBER: _builtins.int
+    text: _builtins.str
+    """In words; at most 64 KiB."""
+    @_builtins.property
+    def usage(self) -> _agent_execution_pb2.Usage:
+        """Tokens and cost of the call."""
+
+    def __init__(
+        self,
+        *,
+        text: _builtins.str = ...,
+        usage: _agent_execution_pb2.Usage | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["usage", b"usage"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["text", b"text", "usage", b"usage"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SummarizeResponse: _TypeAlias = SummarizeResponse  # noqa: Y015
 
 @_typing.final
 class CheckOutputRequest(_message.Message):

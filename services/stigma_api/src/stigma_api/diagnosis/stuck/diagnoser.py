@@ -13,7 +13,7 @@ from temporalio.api.workflow.v1 import PendingActivityInfo, PendingWorkflowTaskI
 from temporalio.api.workflowservice.v1 import DescribeWorkflowExecutionResponse
 from temporalio.client import Client
 
-from stigma.contracts.activities import DELIVERIES, MODEL_CALLS, WATCH_CALLER
+from stigma.contracts.activities import DELIVERIES, MODEL_CALLS, SUMMARIZE, WATCH_CALLER
 from stigma.contracts.agent_runtime import is_child
 from stigma.contracts.task_queues import TaskQueues
 from stigma.contracts.tools import called_by_activity, called_by_child
@@ -35,6 +35,7 @@ _STICKY_WAIT = timedelta(seconds=12)
 
 _SCHEDULED = PendingActivityState.PENDING_ACTIVITY_STATE_SCHEDULED
 _STARTED = PendingActivityState.PENDING_ACTIVITY_STATE_STARTED
+_MODEL_CALLS = MODEL_CALLS | {SUMMARIZE}
 _LIMITED = frozenset({"RATE_LIMITED", "PROVIDER_UNAVAILABLE"})
 # Error type of an attempt whose worker was stopped, as at each rollout: the call is not wrong.
 _WORKER_SHUTDOWN = "WorkerShutdown"
@@ -77,7 +78,7 @@ class Diagnoser:
                 continue
             if called_by_activity(each.activity_id):
                 self._polled.mark_busy(each.activity_options.task_queue.name)
-            elif each.activity_type.name in MODEL_CALLS:
+            elif each.activity_type.name in _MODEL_CALLS:
                 self._polled.mark_busy(self._queues.ai)
 
     async def diagnose(self, description: ExecutionDescription[Any]) -> Diagnosis | None:
@@ -180,7 +181,7 @@ class Diagnoser:
     async def _model_call(
         self, description: ExecutionDescription[Any], pending: Iterable[PendingActivityInfo]
     ) -> Diagnosis | None:
-        for each in _of_type(pending, *MODEL_CALLS):
+        for each in _of_type(pending, *_MODEL_CALLS):
             if (found := await self._in_queue(each, self._queues.ai)) is not None:
                 return found
             if each.attempt > 1 and failure_class(each.last_failure) != _WORKER_SHUTDOWN:

@@ -23,6 +23,7 @@ from stigma.internal.v1.execution_pb2 import (
     DeliverCallbackRequest,
     DeliverCallbackResponse,
     ModelCallResponse,
+    SummarizeResponse,
 )
 from stigma_api.diagnosis.timeline.entries import (
     add_usage,
@@ -94,6 +95,10 @@ class ActivityEntries:
             case facts.ModelCallStarted(number=number, model=model):
                 title = f"model call {number}, {model}"
                 added = self._add(TimelineStep.TIMELINE_STEP_MODEL_CALL, time, title, open=True)
+            case facts.SummaryStarted(request=request):
+                asked = await request.read()
+                title = f"summary of the steps before {asked.before}, {asked.model}"
+                added = self._add(TimelineStep.TIMELINE_STEP_MODEL_CALL, time, title, open=True)
             case facts.ToolCallStarted():
                 added = await self._open_tool_call(step, time)
             case facts.DeliveryStarted(request=request):
@@ -129,7 +134,7 @@ class ActivityEntries:
                 opened.run_id = run_id
             case facts.EngineRunCompleted():
                 close(opened, time)
-            case facts.ModelCallCompleted():
+            case facts.ModelCallCompleted() | facts.SummaryCompleted():
                 await self._close_model_call(opened, fact, time)
             case facts.ToolCallEnded():
                 await _close_tool_call(opened, fact, time)
@@ -156,10 +161,13 @@ class ActivityEntries:
         return added
 
     async def _close_model_call(
-        self, opened: TimelineEntry, fact: facts.ModelCallCompleted, time: Timestamp
+        self,
+        opened: TimelineEntry,
+        fact: facts.ModelCallCompleted | facts.SummaryCompleted,
+        time: Timestamp,
     ) -> None:
         content: Content[Any] = fact.response
-        answer: ModelCallResponse | ConverseResponse = await content.read()
+        answer: ModelCallResponse | ConverseResponse | SummarizeResponse = await content.read()
         usage = Usage()
         usage.CopyFrom(answer.usage)
         usage.model_calls = 1

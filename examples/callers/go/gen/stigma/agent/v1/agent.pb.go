@@ -37,6 +37,9 @@ const (
 	ContextStrategy_CONTEXT_STRATEGY_CLEAR_RESULTS ContextStrategy = 2
 	// The same; where that is not enough, old steps are dropped, answers and results together.
 	ContextStrategy_CONTEXT_STRATEGY_DROP ContextStrategy = 3
+	// Old steps are replaced by a summary of them, which a model call makes; where that fails, they are
+	// dropped.
+	ContextStrategy_CONTEXT_STRATEGY_SUMMARIZE ContextStrategy = 4
 )
 
 // Enum value maps for ContextStrategy.
@@ -46,12 +49,14 @@ var (
 		1: "CONTEXT_STRATEGY_FAIL",
 		2: "CONTEXT_STRATEGY_CLEAR_RESULTS",
 		3: "CONTEXT_STRATEGY_DROP",
+		4: "CONTEXT_STRATEGY_SUMMARIZE",
 	}
 	ContextStrategy_value = map[string]int32{
 		"CONTEXT_STRATEGY_UNSPECIFIED":   0,
 		"CONTEXT_STRATEGY_FAIL":          1,
 		"CONTEXT_STRATEGY_CLEAR_RESULTS": 2,
 		"CONTEXT_STRATEGY_DROP":          3,
+		"CONTEXT_STRATEGY_SUMMARIZE":     4,
 	}
 )
 
@@ -666,12 +671,16 @@ func (x *Runtime) GetTaskQueue() string {
 type ContextPolicy struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Tokens of one model call, input and output, at which the conversation is made smaller before the
-	// next one. Zero: only when the provider refuses it as too long.
+	// next one. Zero: with FAIL, only when the provider refuses it as too long; else at 80 % of the
+	// model's window, where that is known.
 	MaxTokens int64 `protobuf:"varint,1,opt,name=max_tokens,json=maxTokens,proto3" json:"max_tokens,omitempty"`
 	// What is done.
 	Strategy ContextStrategy `protobuf:"varint,2,opt,name=strategy,proto3,enum=stigma.agent.v1.ContextStrategy" json:"strategy,omitempty"`
 	// So many of the last steps stay as they are; 3 by default.
-	KeepSteps     int32 `protobuf:"varint,3,opt,name=keep_steps,json=keepSteps,proto3" json:"keep_steps,omitempty"`
+	KeepSteps int32 `protobuf:"varint,3,opt,name=keep_steps,json=keepSteps,proto3" json:"keep_steps,omitempty"`
+	// With SUMMARIZE: the model that summarises, `model` or one of `allowed_models`. Empty: the one of
+	// the execution.
+	SummaryModel  string `protobuf:"bytes,4,opt,name=summary_model,json=summaryModel,proto3" json:"summary_model,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -725,6 +734,13 @@ func (x *ContextPolicy) GetKeepSteps() int32 {
 		return x.KeepSteps
 	}
 	return 0
+}
+
+func (x *ContextPolicy) GetSummaryModel() string {
+	if x != nil {
+		return x.SummaryModel
+	}
+	return ""
 }
 
 // Which calls of tools need a person's approval: the first rule that is for a call decides. A call
@@ -794,7 +810,8 @@ type ApprovalRule struct {
 	// Who approves may do so for all further calls of this tool by the execution that this rule is
 	// for.
 	AllowRemember bool `protobuf:"varint,7,opt,name=allow_remember,json=allowRemember,proto3" json:"allow_remember,omitempty"`
-	// How long the call waits for an approval; 24 h by default, at most until the deadline.
+	// How long the call waits for an approval, and for each answer to what its MCP server asks people;
+	// 24 h by default, at most until the deadline.
 	ExpireAfter *durationpb.Duration `protobuf:"bytes,8,opt,name=expire_after,json=expireAfter,proto3" json:"expire_after,omitempty"`
 	// What happens then.
 	OnExpiry      ApprovalExpiry `protobuf:"varint,9,opt,name=on_expiry,json=onExpiry,proto3,enum=stigma.agent.v1.ApprovalExpiry" json:"on_expiry,omitempty"`
@@ -2385,13 +2402,14 @@ const file_stigma_agent_v1_agent_proto_rawDesc = "" +
 	"\aRuntime\x12#\n" +
 	"\rworkflow_type\x18\x01 \x01(\tR\fworkflowType\x12\x1d\n" +
 	"\n" +
-	"task_queue\x18\x02 \x01(\tR\ttaskQueue\"\x8b\x01\n" +
+	"task_queue\x18\x02 \x01(\tR\ttaskQueue\"\xb0\x01\n" +
 	"\rContextPolicy\x12\x1d\n" +
 	"\n" +
 	"max_tokens\x18\x01 \x01(\x03R\tmaxTokens\x12<\n" +
 	"\bstrategy\x18\x02 \x01(\x0e2 .stigma.agent.v1.ContextStrategyR\bstrategy\x12\x1d\n" +
 	"\n" +
-	"keep_steps\x18\x03 \x01(\x05R\tkeepSteps\"E\n" +
+	"keep_steps\x18\x03 \x01(\x05R\tkeepSteps\x12#\n" +
+	"\rsummary_model\x18\x04 \x01(\tR\fsummaryModel\"E\n" +
 	"\x0eApprovalPolicy\x123\n" +
 	"\x05rules\x18\x01 \x03(\v2\x1d.stigma.agent.v1.ApprovalRuleR\x05rules\"\xf9\x02\n" +
 	"\fApprovalRule\x12\x14\n" +
@@ -2516,12 +2534,13 @@ const file_stigma_agent_v1_agent_proto_rawDesc = "" +
 	"\x06reason\x18\x01 \x01(\x0e2\x1e.stigma.agent.v1.FailureReasonR\x06reason\x12\x18\n" +
 	"\amessage\x18\x02 \x01(\tR\amessage\x12\x1a\n" +
 	"\battempts\x18\x03 \x01(\x05R\battempts\x12\x1b\n" +
-	"\tmin_bytes\x18\x04 \x01(\x03R\bminBytes*\x8d\x01\n" +
+	"\tmin_bytes\x18\x04 \x01(\x03R\bminBytes*\xad\x01\n" +
 	"\x0fContextStrategy\x12 \n" +
 	"\x1cCONTEXT_STRATEGY_UNSPECIFIED\x10\x00\x12\x19\n" +
 	"\x15CONTEXT_STRATEGY_FAIL\x10\x01\x12\"\n" +
 	"\x1eCONTEXT_STRATEGY_CLEAR_RESULTS\x10\x02\x12\x19\n" +
-	"\x15CONTEXT_STRATEGY_DROP\x10\x03*\x9d\x01\n" +
+	"\x15CONTEXT_STRATEGY_DROP\x10\x03\x12\x1e\n" +
+	"\x1aCONTEXT_STRATEGY_SUMMARIZE\x10\x04*\x9d\x01\n" +
 	"\x13ApprovalRequirement\x12$\n" +
 	" APPROVAL_REQUIREMENT_UNSPECIFIED\x10\x00\x12\x1e\n" +
 	"\x1aAPPROVAL_REQUIREMENT_NEVER\x10\x01\x12\x1f\n" +

@@ -88,6 +88,10 @@ const (
 	PendingInputKind_PENDING_INPUT_KIND_APPROVAL PendingInputKind = 1
 	// The answer to a question.
 	PendingInputKind_PENDING_INPUT_KIND_QUESTION PendingInputKind = 2
+	// A form that an MCP server wants filled in before it goes on with a call: the answer is an object.
+	PendingInputKind_PENDING_INPUT_KIND_ELICITATION PendingInputKind = 3
+	// A page that a person is to open before an MCP server goes on with a call: the answer is "done".
+	PendingInputKind_PENDING_INPUT_KIND_AUTHORIZATION PendingInputKind = 4
 	// The result of a tool that runs with whoever answers.
 	PendingInputKind_PENDING_INPUT_KIND_CLIENT_TOOL PendingInputKind = 5
 )
@@ -98,13 +102,17 @@ var (
 		0: "PENDING_INPUT_KIND_UNSPECIFIED",
 		1: "PENDING_INPUT_KIND_APPROVAL",
 		2: "PENDING_INPUT_KIND_QUESTION",
+		3: "PENDING_INPUT_KIND_ELICITATION",
+		4: "PENDING_INPUT_KIND_AUTHORIZATION",
 		5: "PENDING_INPUT_KIND_CLIENT_TOOL",
 	}
 	PendingInputKind_value = map[string]int32{
-		"PENDING_INPUT_KIND_UNSPECIFIED": 0,
-		"PENDING_INPUT_KIND_APPROVAL":    1,
-		"PENDING_INPUT_KIND_QUESTION":    2,
-		"PENDING_INPUT_KIND_CLIENT_TOOL": 5,
+		"PENDING_INPUT_KIND_UNSPECIFIED":   0,
+		"PENDING_INPUT_KIND_APPROVAL":      1,
+		"PENDING_INPUT_KIND_QUESTION":      2,
+		"PENDING_INPUT_KIND_ELICITATION":   3,
+		"PENDING_INPUT_KIND_AUTHORIZATION": 4,
+		"PENDING_INPUT_KIND_CLIENT_TOOL":   5,
 	}
 )
 
@@ -145,7 +153,7 @@ const (
 	InputResolutionKind_INPUT_RESOLUTION_KIND_APPROVED InputResolutionKind = 1
 	// The call is not made.
 	InputResolutionKind_INPUT_RESOLUTION_KIND_DENIED InputResolutionKind = 2
-	// A question or a tool of a client has its answer.
+	// A question, a tool of a client, or an MCP server has its answer.
 	InputResolutionKind_INPUT_RESOLUTION_KIND_ANSWERED InputResolutionKind = 3
 	// Nobody will answer.
 	InputResolutionKind_INPUT_RESOLUTION_KIND_DECLINED InputResolutionKind = 4
@@ -968,11 +976,13 @@ type PendingInput struct {
 	// SHA-256, in hex, of the arguments as JSON text without blanks and with sorted keys: an answer
 	// names it, so that it is for what was shown.
 	ArgumentsDigest string `protobuf:"bytes,6,opt,name=arguments_digest,json=argumentsDigest,proto3" json:"arguments_digest,omitempty"`
-	// Of a question: its text.
+	// Of a question, or of what an MCP server asks: its text.
 	Question string `protobuf:"bytes,7,opt,name=question,proto3" json:"question,omitempty"`
 	// JSON Schema of the answer, or of the arguments of a call that may be edited, as JSON text.
 	// Empty: any.
 	Schema string `protobuf:"bytes,8,opt,name=schema,proto3" json:"schema,omitempty"`
+	// Of an authorization: the address of the page that a person is to open. Nobody else opens it.
+	Url string `protobuf:"bytes,9,opt,name=url,proto3" json:"url,omitempty"`
 	// When it was asked for.
 	RequestTime *timestamppb.Timestamp `protobuf:"bytes,10,opt,name=request_time,json=requestTime,proto3" json:"request_time,omitempty"`
 	// When it expires.
@@ -1077,6 +1087,13 @@ func (x *PendingInput) GetQuestion() string {
 func (x *PendingInput) GetSchema() string {
 	if x != nil {
 		return x.Schema
+	}
+	return ""
+}
+
+func (x *PendingInput) GetUrl() string {
+	if x != nil {
+		return x.Url
 	}
 	return ""
 }
@@ -1966,7 +1983,7 @@ const file_stigma_agent_v1_agent_execution_proto_rawDesc = "" +
 	"\x04root\x18\x0e \x01(\tR\x04root\x1aW\n" +
 	"\x11UsageByModelEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12,\n" +
-	"\x05value\x18\x02 \x01(\v2\x16.stigma.agent.v1.UsageR\x05value:\x028\x01\"\xdb\x04\n" +
+	"\x05value\x18\x02 \x01(\v2\x16.stigma.agent.v1.UsageR\x05value:\x028\x01\"\xed\x04\n" +
 	"\fPendingInput\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x125\n" +
 	"\x04kind\x18\x02 \x01(\x0e2!.stigma.agent.v1.PendingInputKindR\x04kind\x12\x17\n" +
@@ -1975,7 +1992,8 @@ const file_stigma_agent_v1_agent_execution_proto_rawDesc = "" +
 	"\x0earguments_json\x18\x05 \x01(\tR\rargumentsJson\x12)\n" +
 	"\x10arguments_digest\x18\x06 \x01(\tR\x0fargumentsDigest\x12\x1a\n" +
 	"\bquestion\x18\a \x01(\tR\bquestion\x12\x16\n" +
-	"\x06schema\x18\b \x01(\tR\x06schema\x12=\n" +
+	"\x06schema\x18\b \x01(\tR\x06schema\x12\x10\n" +
+	"\x03url\x18\t \x01(\tR\x03url\x12=\n" +
 	"\frequest_time\x18\n" +
 	" \x01(\v2\x1a.google.protobuf.TimestampR\vrequestTime\x12;\n" +
 	"\vexpire_time\x18\v \x01(\v2\x1a.google.protobuf.TimestampR\n" +
@@ -2052,11 +2070,13 @@ const file_stigma_agent_v1_agent_execution_proto_rawDesc = "" +
 	"\x0fCallbackPayload\x12 \n" +
 	"\x1cCALLBACK_PAYLOAD_UNSPECIFIED\x10\x00\x12$\n" +
 	" CALLBACK_PAYLOAD_AGENT_EXECUTION\x10\x01\x12\x1b\n" +
-	"\x17CALLBACK_PAYLOAD_OUTPUT\x10\x02*\x9c\x01\n" +
+	"\x17CALLBACK_PAYLOAD_OUTPUT\x10\x02*\xe6\x01\n" +
 	"\x10PendingInputKind\x12\"\n" +
 	"\x1ePENDING_INPUT_KIND_UNSPECIFIED\x10\x00\x12\x1f\n" +
 	"\x1bPENDING_INPUT_KIND_APPROVAL\x10\x01\x12\x1f\n" +
 	"\x1bPENDING_INPUT_KIND_QUESTION\x10\x02\x12\"\n" +
+	"\x1ePENDING_INPUT_KIND_ELICITATION\x10\x03\x12$\n" +
+	" PENDING_INPUT_KIND_AUTHORIZATION\x10\x04\x12\"\n" +
 	"\x1ePENDING_INPUT_KIND_CLIENT_TOOL\x10\x05*\xed\x01\n" +
 	"\x13InputResolutionKind\x12%\n" +
 	"!INPUT_RESOLUTION_KIND_UNSPECIFIED\x10\x00\x12\"\n" +

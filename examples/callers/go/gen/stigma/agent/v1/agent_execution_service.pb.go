@@ -1190,6 +1190,7 @@ type WatchAgentExecutionResponse struct {
 	//	*WatchAgentExecutionResponse_InputResolved
 	//	*WatchAgentExecutionResponse_MessageReceived
 	//	*WatchAgentExecutionResponse_Reported
+	//	*WatchAgentExecutionResponse_Summarized
 	Event         isWatchAgentExecutionResponse_Event `protobuf_oneof:"event"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1381,6 +1382,15 @@ func (x *WatchAgentExecutionResponse) GetReported() *StepReported {
 	return nil
 }
 
+func (x *WatchAgentExecutionResponse) GetSummarized() *ConversationSummarized {
+	if x != nil {
+		if x, ok := x.Event.(*WatchAgentExecutionResponse_Summarized); ok {
+			return x.Summarized
+		}
+	}
+	return nil
+}
+
 type isWatchAgentExecutionResponse_Event interface {
 	isWatchAgentExecutionResponse_Event()
 }
@@ -1461,6 +1471,11 @@ type WatchAgentExecutionResponse_Reported struct {
 	Reported *StepReported `protobuf:"bytes,17,opt,name=reported,proto3,oneof"`
 }
 
+type WatchAgentExecutionResponse_Summarized struct {
+	// Old steps of the conversation were summarised for the model, or were to be.
+	Summarized *ConversationSummarized `protobuf:"bytes,18,opt,name=summarized,proto3,oneof"`
+}
+
 func (*WatchAgentExecutionResponse_Started) isWatchAgentExecutionResponse_Event() {}
 
 func (*WatchAgentExecutionResponse_CallbackBound) isWatchAgentExecutionResponse_Event() {}
@@ -1490,6 +1505,8 @@ func (*WatchAgentExecutionResponse_InputResolved) isWatchAgentExecutionResponse_
 func (*WatchAgentExecutionResponse_MessageReceived) isWatchAgentExecutionResponse_Event() {}
 
 func (*WatchAgentExecutionResponse_Reported) isWatchAgentExecutionResponse_Event() {}
+
+func (*WatchAgentExecutionResponse_Summarized) isWatchAgentExecutionResponse_Event() {}
 
 // The execution was accepted.
 type ExecutionStarted struct {
@@ -2180,6 +2197,80 @@ func (x *StepReported) GetUsage() *Usage {
 	return nil
 }
 
+// Old steps of the conversation were summarised for the model. The model calls from here on are sent
+// the summary instead; history keeps the steps.
+type ConversationSummarized struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Steps before this one are summarised.
+	Before int32 `protobuf:"varint,1,opt,name=before,proto3" json:"before,omitempty"`
+	// The summary.
+	Text string `protobuf:"bytes,2,opt,name=text,proto3" json:"text,omitempty"`
+	// Of the model call that made it.
+	Usage *Usage `protobuf:"bytes,3,opt,name=usage,proto3" json:"usage,omitempty"`
+	// Why there is none: then the steps are dropped.
+	Failure       *Failure `protobuf:"bytes,4,opt,name=failure,proto3" json:"failure,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ConversationSummarized) Reset() {
+	*x = ConversationSummarized{}
+	mi := &file_stigma_agent_v1_agent_execution_service_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ConversationSummarized) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ConversationSummarized) ProtoMessage() {}
+
+func (x *ConversationSummarized) ProtoReflect() protoreflect.Message {
+	mi := &file_stigma_agent_v1_agent_execution_service_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ConversationSummarized.ProtoReflect.Descriptor instead.
+func (*ConversationSummarized) Descriptor() ([]byte, []int) {
+	return file_stigma_agent_v1_agent_execution_service_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *ConversationSummarized) GetBefore() int32 {
+	if x != nil {
+		return x.Before
+	}
+	return 0
+}
+
+func (x *ConversationSummarized) GetText() string {
+	if x != nil {
+		return x.Text
+	}
+	return ""
+}
+
+func (x *ConversationSummarized) GetUsage() *Usage {
+	if x != nil {
+		return x.Usage
+	}
+	return nil
+}
+
+func (x *ConversationSummarized) GetFailure() *Failure {
+	if x != nil {
+		return x.Failure
+	}
+	return nil
+}
+
 // A stop was requested.
 type CancelRequested struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -2191,7 +2282,7 @@ type CancelRequested struct {
 
 func (x *CancelRequested) Reset() {
 	*x = CancelRequested{}
-	mi := &file_stigma_agent_v1_agent_execution_service_proto_msgTypes[27]
+	mi := &file_stigma_agent_v1_agent_execution_service_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2203,7 +2294,7 @@ func (x *CancelRequested) String() string {
 func (*CancelRequested) ProtoMessage() {}
 
 func (x *CancelRequested) ProtoReflect() protoreflect.Message {
-	mi := &file_stigma_agent_v1_agent_execution_service_proto_msgTypes[27]
+	mi := &file_stigma_agent_v1_agent_execution_service_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2216,7 +2307,7 @@ func (x *CancelRequested) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelRequested.ProtoReflect.Descriptor instead.
 func (*CancelRequested) Descriptor() ([]byte, []int) {
-	return file_stigma_agent_v1_agent_execution_service_proto_rawDescGZIP(), []int{27}
+	return file_stigma_agent_v1_agent_execution_service_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *CancelRequested) GetReason() string {
@@ -2237,7 +2328,7 @@ type CallbackDelivering struct {
 
 func (x *CallbackDelivering) Reset() {
 	*x = CallbackDelivering{}
-	mi := &file_stigma_agent_v1_agent_execution_service_proto_msgTypes[28]
+	mi := &file_stigma_agent_v1_agent_execution_service_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2249,7 +2340,7 @@ func (x *CallbackDelivering) String() string {
 func (*CallbackDelivering) ProtoMessage() {}
 
 func (x *CallbackDelivering) ProtoReflect() protoreflect.Message {
-	mi := &file_stigma_agent_v1_agent_execution_service_proto_msgTypes[28]
+	mi := &file_stigma_agent_v1_agent_execution_service_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2262,7 +2353,7 @@ func (x *CallbackDelivering) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CallbackDelivering.ProtoReflect.Descriptor instead.
 func (*CallbackDelivering) Descriptor() ([]byte, []int) {
-	return file_stigma_agent_v1_agent_execution_service_proto_rawDescGZIP(), []int{28}
+	return file_stigma_agent_v1_agent_execution_service_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *CallbackDelivering) GetFingerprint() string {
@@ -2283,7 +2374,7 @@ type ExecutionEnded struct {
 
 func (x *ExecutionEnded) Reset() {
 	*x = ExecutionEnded{}
-	mi := &file_stigma_agent_v1_agent_execution_service_proto_msgTypes[29]
+	mi := &file_stigma_agent_v1_agent_execution_service_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2295,7 +2386,7 @@ func (x *ExecutionEnded) String() string {
 func (*ExecutionEnded) ProtoMessage() {}
 
 func (x *ExecutionEnded) ProtoReflect() protoreflect.Message {
-	mi := &file_stigma_agent_v1_agent_execution_service_proto_msgTypes[29]
+	mi := &file_stigma_agent_v1_agent_execution_service_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2308,7 +2399,7 @@ func (x *ExecutionEnded) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExecutionEnded.ProtoReflect.Descriptor instead.
 func (*ExecutionEnded) Descriptor() ([]byte, []int) {
-	return file_stigma_agent_v1_agent_execution_service_proto_rawDescGZIP(), []int{29}
+	return file_stigma_agent_v1_agent_execution_service_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *ExecutionEnded) GetExecution() *AgentExecution {
@@ -2337,7 +2428,7 @@ type CancelAgentExecutionRequest struct {
 
 func (x *CancelAgentExecutionRequest) Reset() {
 	*x = CancelAgentExecutionRequest{}
-	mi := &file_stigma_agent_v1_agent_execution_service_proto_msgTypes[30]
+	mi := &file_stigma_agent_v1_agent_execution_service_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2349,7 +2440,7 @@ func (x *CancelAgentExecutionRequest) String() string {
 func (*CancelAgentExecutionRequest) ProtoMessage() {}
 
 func (x *CancelAgentExecutionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_stigma_agent_v1_agent_execution_service_proto_msgTypes[30]
+	mi := &file_stigma_agent_v1_agent_execution_service_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2362,7 +2453,7 @@ func (x *CancelAgentExecutionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelAgentExecutionRequest.ProtoReflect.Descriptor instead.
 func (*CancelAgentExecutionRequest) Descriptor() ([]byte, []int) {
-	return file_stigma_agent_v1_agent_execution_service_proto_rawDescGZIP(), []int{30}
+	return file_stigma_agent_v1_agent_execution_service_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *CancelAgentExecutionRequest) GetId() string {
@@ -2484,7 +2575,8 @@ const file_stigma_agent_v1_agent_execution_service_proto_rawDesc = "" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"D\n" +
 	"\x1aWatchAgentExecutionRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
-	"\x06cursor\x18\x02 \x01(\tR\x06cursor\"\xcb\t\n" +
+	"\x06cursor\x18\x02 \x01(\tR\x06cursor\"\x96\n" +
+	"\n" +
 	"\x1bWatchAgentExecutionResponse\x12\x16\n" +
 	"\x06cursor\x18\x01 \x01(\tR\x06cursor\x12.\n" +
 	"\x04time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12=\n" +
@@ -2503,7 +2595,10 @@ const file_stigma_agent_v1_agent_execution_service_proto_rawDesc = "" +
 	"\x0finput_requested\x18\x0e \x01(\v2\x1f.stigma.agent.v1.InputRequestedH\x00R\x0einputRequested\x12G\n" +
 	"\x0einput_resolved\x18\x0f \x01(\v2\x1e.stigma.agent.v1.InputResolvedH\x00R\rinputResolved\x12M\n" +
 	"\x10message_received\x18\x10 \x01(\v2 .stigma.agent.v1.MessageReceivedH\x00R\x0fmessageReceived\x12;\n" +
-	"\breported\x18\x11 \x01(\v2\x1d.stigma.agent.v1.StepReportedH\x00R\breportedB\a\n" +
+	"\breported\x18\x11 \x01(\v2\x1d.stigma.agent.v1.StepReportedH\x00R\breported\x12I\n" +
+	"\n" +
+	"summarized\x18\x12 \x01(\v2'.stigma.agent.v1.ConversationSummarizedH\x00R\n" +
+	"summarizedB\a\n" +
 	"\x05event\"Q\n" +
 	"\x10ExecutionStarted\x12=\n" +
 	"\texecution\x18\x01 \x01(\v2\x1f.stigma.agent.v1.AgentExecutionR\texecution\"1\n" +
@@ -2545,7 +2640,12 @@ const file_stigma_agent_v1_agent_execution_service_proto_rawDesc = "" +
 	"\x04step\x18\x01 \x01(\x05R\x04step\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x12\n" +
 	"\x04text\x18\x03 \x01(\tR\x04text\x12,\n" +
-	"\x05usage\x18\x04 \x01(\v2\x16.stigma.agent.v1.UsageR\x05usage\")\n" +
+	"\x05usage\x18\x04 \x01(\v2\x16.stigma.agent.v1.UsageR\x05usage\"\xa6\x01\n" +
+	"\x16ConversationSummarized\x12\x16\n" +
+	"\x06before\x18\x01 \x01(\x05R\x06before\x12\x12\n" +
+	"\x04text\x18\x02 \x01(\tR\x04text\x12,\n" +
+	"\x05usage\x18\x03 \x01(\v2\x16.stigma.agent.v1.UsageR\x05usage\x122\n" +
+	"\afailure\x18\x04 \x01(\v2\x18.stigma.agent.v1.FailureR\afailure\")\n" +
 	"\x0fCancelRequested\x12\x16\n" +
 	"\x06reason\x18\x01 \x01(\tR\x06reason\"6\n" +
 	"\x12CallbackDelivering\x12 \n" +
@@ -2593,7 +2693,7 @@ func file_stigma_agent_v1_agent_execution_service_proto_rawDescGZIP() []byte {
 }
 
 var file_stigma_agent_v1_agent_execution_service_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_stigma_agent_v1_agent_execution_service_proto_msgTypes = make([]protoimpl.MessageInfo, 33)
+var file_stigma_agent_v1_agent_execution_service_proto_msgTypes = make([]protoimpl.MessageInfo, 34)
 var file_stigma_agent_v1_agent_execution_service_proto_goTypes = []any{
 	(AgentExecutionView)(0),             // 0: stigma.agent.v1.AgentExecutionView
 	(CancelMode)(0),                     // 1: stigma.agent.v1.CancelMode
@@ -2624,50 +2724,51 @@ var file_stigma_agent_v1_agent_execution_service_proto_goTypes = []any{
 	(*InputResolved)(nil),               // 26: stigma.agent.v1.InputResolved
 	(*MessageReceived)(nil),             // 27: stigma.agent.v1.MessageReceived
 	(*StepReported)(nil),                // 28: stigma.agent.v1.StepReported
-	(*CancelRequested)(nil),             // 29: stigma.agent.v1.CancelRequested
-	(*CallbackDelivering)(nil),          // 30: stigma.agent.v1.CallbackDelivering
-	(*ExecutionEnded)(nil),              // 31: stigma.agent.v1.ExecutionEnded
-	(*CancelAgentExecutionRequest)(nil), // 32: stigma.agent.v1.CancelAgentExecutionRequest
-	nil,                                 // 33: stigma.agent.v1.StartAgentRequest.EnvEntry
-	nil,                                 // 34: stigma.agent.v1.StartAgentRequest.LabelsEntry
-	(*timestamppb.Timestamp)(nil),       // 35: google.protobuf.Timestamp
-	(*PendingInput)(nil),                // 36: stigma.agent.v1.PendingInput
-	(*AgentSpec)(nil),                   // 37: stigma.agent.v1.AgentSpec
-	(*AgentConfig)(nil),                 // 38: stigma.agent.v1.AgentConfig
-	(*TemporalCaller)(nil),              // 39: stigma.agent.v1.TemporalCaller
-	(CallbackPayload)(0),                // 40: stigma.agent.v1.CallbackPayload
-	(*AgentExecution)(nil),              // 41: stigma.agent.v1.AgentExecution
-	(*Message)(nil),                     // 42: stigma.agent.v1.Message
-	(*Usage)(nil),                       // 43: stigma.agent.v1.Usage
-	(*Failure)(nil),                     // 44: stigma.agent.v1.Failure
-	(*ToolResult)(nil),                  // 45: stigma.agent.v1.ToolResult
-	(*InputResolution)(nil),             // 46: stigma.agent.v1.InputResolution
+	(*ConversationSummarized)(nil),      // 29: stigma.agent.v1.ConversationSummarized
+	(*CancelRequested)(nil),             // 30: stigma.agent.v1.CancelRequested
+	(*CallbackDelivering)(nil),          // 31: stigma.agent.v1.CallbackDelivering
+	(*ExecutionEnded)(nil),              // 32: stigma.agent.v1.ExecutionEnded
+	(*CancelAgentExecutionRequest)(nil), // 33: stigma.agent.v1.CancelAgentExecutionRequest
+	nil,                                 // 34: stigma.agent.v1.StartAgentRequest.EnvEntry
+	nil,                                 // 35: stigma.agent.v1.StartAgentRequest.LabelsEntry
+	(*timestamppb.Timestamp)(nil),       // 36: google.protobuf.Timestamp
+	(*PendingInput)(nil),                // 37: stigma.agent.v1.PendingInput
+	(*AgentSpec)(nil),                   // 38: stigma.agent.v1.AgentSpec
+	(*AgentConfig)(nil),                 // 39: stigma.agent.v1.AgentConfig
+	(*TemporalCaller)(nil),              // 40: stigma.agent.v1.TemporalCaller
+	(CallbackPayload)(0),                // 41: stigma.agent.v1.CallbackPayload
+	(*AgentExecution)(nil),              // 42: stigma.agent.v1.AgentExecution
+	(*Message)(nil),                     // 43: stigma.agent.v1.Message
+	(*Usage)(nil),                       // 44: stigma.agent.v1.Usage
+	(*Failure)(nil),                     // 45: stigma.agent.v1.Failure
+	(*ToolResult)(nil),                  // 46: stigma.agent.v1.ToolResult
+	(*InputResolution)(nil),             // 47: stigma.agent.v1.InputResolution
 }
 var file_stigma_agent_v1_agent_execution_service_proto_depIdxs = []int32{
 	3,  // 0: stigma.agent.v1.SubmitAgentInputRequest.approve:type_name -> stigma.agent.v1.InputApproval
 	4,  // 1: stigma.agent.v1.SubmitAgentInputRequest.deny:type_name -> stigma.agent.v1.InputDenial
 	5,  // 2: stigma.agent.v1.SubmitAgentInputRequest.reply:type_name -> stigma.agent.v1.InputAnswer
 	6,  // 3: stigma.agent.v1.SubmitAgentInputRequest.decline:type_name -> stigma.agent.v1.InputDecline
-	35, // 4: stigma.agent.v1.SendAgentMessageResponse.time:type_name -> google.protobuf.Timestamp
-	36, // 5: stigma.agent.v1.ListPendingInputsResponse.inputs:type_name -> stigma.agent.v1.PendingInput
-	37, // 6: stigma.agent.v1.StartAgentRequest.spec:type_name -> stigma.agent.v1.AgentSpec
-	33, // 7: stigma.agent.v1.StartAgentRequest.env:type_name -> stigma.agent.v1.StartAgentRequest.EnvEntry
-	38, // 8: stigma.agent.v1.StartAgentRequest.config:type_name -> stigma.agent.v1.AgentConfig
-	34, // 9: stigma.agent.v1.StartAgentRequest.labels:type_name -> stigma.agent.v1.StartAgentRequest.LabelsEntry
-	39, // 10: stigma.agent.v1.StartAgentRequest.caller:type_name -> stigma.agent.v1.TemporalCaller
-	40, // 11: stigma.agent.v1.StartAgentRequest.callback_payload:type_name -> stigma.agent.v1.CallbackPayload
-	35, // 12: stigma.agent.v1.StartAgentRequest.callback_deadline:type_name -> google.protobuf.Timestamp
+	36, // 4: stigma.agent.v1.SendAgentMessageResponse.time:type_name -> google.protobuf.Timestamp
+	37, // 5: stigma.agent.v1.ListPendingInputsResponse.inputs:type_name -> stigma.agent.v1.PendingInput
+	38, // 6: stigma.agent.v1.StartAgentRequest.spec:type_name -> stigma.agent.v1.AgentSpec
+	34, // 7: stigma.agent.v1.StartAgentRequest.env:type_name -> stigma.agent.v1.StartAgentRequest.EnvEntry
+	39, // 8: stigma.agent.v1.StartAgentRequest.config:type_name -> stigma.agent.v1.AgentConfig
+	35, // 9: stigma.agent.v1.StartAgentRequest.labels:type_name -> stigma.agent.v1.StartAgentRequest.LabelsEntry
+	40, // 10: stigma.agent.v1.StartAgentRequest.caller:type_name -> stigma.agent.v1.TemporalCaller
+	41, // 11: stigma.agent.v1.StartAgentRequest.callback_payload:type_name -> stigma.agent.v1.CallbackPayload
+	36, // 12: stigma.agent.v1.StartAgentRequest.callback_deadline:type_name -> google.protobuf.Timestamp
 	0,  // 13: stigma.agent.v1.GetAgentExecutionRequest.view:type_name -> stigma.agent.v1.AgentExecutionView
-	41, // 14: stigma.agent.v1.ListAgentExecutionsResponse.executions:type_name -> stigma.agent.v1.AgentExecution
-	35, // 15: stigma.agent.v1.WatchAgentExecutionResponse.time:type_name -> google.protobuf.Timestamp
+	42, // 14: stigma.agent.v1.ListAgentExecutionsResponse.executions:type_name -> stigma.agent.v1.AgentExecution
+	36, // 15: stigma.agent.v1.WatchAgentExecutionResponse.time:type_name -> google.protobuf.Timestamp
 	17, // 16: stigma.agent.v1.WatchAgentExecutionResponse.started:type_name -> stigma.agent.v1.ExecutionStarted
 	18, // 17: stigma.agent.v1.WatchAgentExecutionResponse.callback_bound:type_name -> stigma.agent.v1.CallbackBound
 	19, // 18: stigma.agent.v1.WatchAgentExecutionResponse.model_call_started:type_name -> stigma.agent.v1.ModelCallStarted
 	21, // 19: stigma.agent.v1.WatchAgentExecutionResponse.model_call_completed:type_name -> stigma.agent.v1.ModelCallCompleted
 	22, // 20: stigma.agent.v1.WatchAgentExecutionResponse.model_call_failed:type_name -> stigma.agent.v1.ModelCallFailed
-	29, // 21: stigma.agent.v1.WatchAgentExecutionResponse.cancel_requested:type_name -> stigma.agent.v1.CancelRequested
-	30, // 22: stigma.agent.v1.WatchAgentExecutionResponse.callback_delivering:type_name -> stigma.agent.v1.CallbackDelivering
-	31, // 23: stigma.agent.v1.WatchAgentExecutionResponse.ended:type_name -> stigma.agent.v1.ExecutionEnded
+	30, // 21: stigma.agent.v1.WatchAgentExecutionResponse.cancel_requested:type_name -> stigma.agent.v1.CancelRequested
+	31, // 22: stigma.agent.v1.WatchAgentExecutionResponse.callback_delivering:type_name -> stigma.agent.v1.CallbackDelivering
+	32, // 23: stigma.agent.v1.WatchAgentExecutionResponse.ended:type_name -> stigma.agent.v1.ExecutionEnded
 	23, // 24: stigma.agent.v1.WatchAgentExecutionResponse.tool_call_started:type_name -> stigma.agent.v1.ToolCallStarted
 	24, // 25: stigma.agent.v1.WatchAgentExecutionResponse.tool_call_ended:type_name -> stigma.agent.v1.ToolCallEnded
 	20, // 26: stigma.agent.v1.WatchAgentExecutionResponse.progress:type_name -> stigma.agent.v1.ModelProgress
@@ -2675,37 +2776,40 @@ var file_stigma_agent_v1_agent_execution_service_proto_depIdxs = []int32{
 	26, // 28: stigma.agent.v1.WatchAgentExecutionResponse.input_resolved:type_name -> stigma.agent.v1.InputResolved
 	27, // 29: stigma.agent.v1.WatchAgentExecutionResponse.message_received:type_name -> stigma.agent.v1.MessageReceived
 	28, // 30: stigma.agent.v1.WatchAgentExecutionResponse.reported:type_name -> stigma.agent.v1.StepReported
-	41, // 31: stigma.agent.v1.ExecutionStarted.execution:type_name -> stigma.agent.v1.AgentExecution
-	42, // 32: stigma.agent.v1.ModelCallCompleted.message:type_name -> stigma.agent.v1.Message
-	43, // 33: stigma.agent.v1.ModelCallCompleted.usage:type_name -> stigma.agent.v1.Usage
-	44, // 34: stigma.agent.v1.ModelCallFailed.failure:type_name -> stigma.agent.v1.Failure
-	45, // 35: stigma.agent.v1.ToolCallEnded.result:type_name -> stigma.agent.v1.ToolResult
-	36, // 36: stigma.agent.v1.InputRequested.input:type_name -> stigma.agent.v1.PendingInput
-	46, // 37: stigma.agent.v1.InputResolved.resolution:type_name -> stigma.agent.v1.InputResolution
-	43, // 38: stigma.agent.v1.StepReported.usage:type_name -> stigma.agent.v1.Usage
-	41, // 39: stigma.agent.v1.ExecutionEnded.execution:type_name -> stigma.agent.v1.AgentExecution
-	1,  // 40: stigma.agent.v1.CancelAgentExecutionRequest.mode:type_name -> stigma.agent.v1.CancelMode
-	11, // 41: stigma.agent.v1.AgentExecutionService.StartAgent:input_type -> stigma.agent.v1.StartAgentRequest
-	12, // 42: stigma.agent.v1.AgentExecutionService.GetAgentExecution:input_type -> stigma.agent.v1.GetAgentExecutionRequest
-	13, // 43: stigma.agent.v1.AgentExecutionService.ListAgentExecutions:input_type -> stigma.agent.v1.ListAgentExecutionsRequest
-	15, // 44: stigma.agent.v1.AgentExecutionService.WatchAgentExecution:input_type -> stigma.agent.v1.WatchAgentExecutionRequest
-	32, // 45: stigma.agent.v1.AgentExecutionService.CancelAgentExecution:input_type -> stigma.agent.v1.CancelAgentExecutionRequest
-	2,  // 46: stigma.agent.v1.AgentExecutionService.SubmitAgentInput:input_type -> stigma.agent.v1.SubmitAgentInputRequest
-	7,  // 47: stigma.agent.v1.AgentExecutionService.SendAgentMessage:input_type -> stigma.agent.v1.SendAgentMessageRequest
-	9,  // 48: stigma.agent.v1.AgentExecutionService.ListPendingInputs:input_type -> stigma.agent.v1.ListPendingInputsRequest
-	41, // 49: stigma.agent.v1.AgentExecutionService.StartAgent:output_type -> stigma.agent.v1.AgentExecution
-	41, // 50: stigma.agent.v1.AgentExecutionService.GetAgentExecution:output_type -> stigma.agent.v1.AgentExecution
-	14, // 51: stigma.agent.v1.AgentExecutionService.ListAgentExecutions:output_type -> stigma.agent.v1.ListAgentExecutionsResponse
-	16, // 52: stigma.agent.v1.AgentExecutionService.WatchAgentExecution:output_type -> stigma.agent.v1.WatchAgentExecutionResponse
-	41, // 53: stigma.agent.v1.AgentExecutionService.CancelAgentExecution:output_type -> stigma.agent.v1.AgentExecution
-	46, // 54: stigma.agent.v1.AgentExecutionService.SubmitAgentInput:output_type -> stigma.agent.v1.InputResolution
-	8,  // 55: stigma.agent.v1.AgentExecutionService.SendAgentMessage:output_type -> stigma.agent.v1.SendAgentMessageResponse
-	10, // 56: stigma.agent.v1.AgentExecutionService.ListPendingInputs:output_type -> stigma.agent.v1.ListPendingInputsResponse
-	49, // [49:57] is the sub-list for method output_type
-	41, // [41:49] is the sub-list for method input_type
-	41, // [41:41] is the sub-list for extension type_name
-	41, // [41:41] is the sub-list for extension extendee
-	0,  // [0:41] is the sub-list for field type_name
+	29, // 31: stigma.agent.v1.WatchAgentExecutionResponse.summarized:type_name -> stigma.agent.v1.ConversationSummarized
+	42, // 32: stigma.agent.v1.ExecutionStarted.execution:type_name -> stigma.agent.v1.AgentExecution
+	43, // 33: stigma.agent.v1.ModelCallCompleted.message:type_name -> stigma.agent.v1.Message
+	44, // 34: stigma.agent.v1.ModelCallCompleted.usage:type_name -> stigma.agent.v1.Usage
+	45, // 35: stigma.agent.v1.ModelCallFailed.failure:type_name -> stigma.agent.v1.Failure
+	46, // 36: stigma.agent.v1.ToolCallEnded.result:type_name -> stigma.agent.v1.ToolResult
+	37, // 37: stigma.agent.v1.InputRequested.input:type_name -> stigma.agent.v1.PendingInput
+	47, // 38: stigma.agent.v1.InputResolved.resolution:type_name -> stigma.agent.v1.InputResolution
+	44, // 39: stigma.agent.v1.StepReported.usage:type_name -> stigma.agent.v1.Usage
+	44, // 40: stigma.agent.v1.ConversationSummarized.usage:type_name -> stigma.agent.v1.Usage
+	45, // 41: stigma.agent.v1.ConversationSummarized.failure:type_name -> stigma.agent.v1.Failure
+	42, // 42: stigma.agent.v1.ExecutionEnded.execution:type_name -> stigma.agent.v1.AgentExecution
+	1,  // 43: stigma.agent.v1.CancelAgentExecutionRequest.mode:type_name -> stigma.agent.v1.CancelMode
+	11, // 44: stigma.agent.v1.AgentExecutionService.StartAgent:input_type -> stigma.agent.v1.StartAgentRequest
+	12, // 45: stigma.agent.v1.AgentExecutionService.GetAgentExecution:input_type -> stigma.agent.v1.GetAgentExecutionRequest
+	13, // 46: stigma.agent.v1.AgentExecutionService.ListAgentExecutions:input_type -> stigma.agent.v1.ListAgentExecutionsRequest
+	15, // 47: stigma.agent.v1.AgentExecutionService.WatchAgentExecution:input_type -> stigma.agent.v1.WatchAgentExecutionRequest
+	33, // 48: stigma.agent.v1.AgentExecutionService.CancelAgentExecution:input_type -> stigma.agent.v1.CancelAgentExecutionRequest
+	2,  // 49: stigma.agent.v1.AgentExecutionService.SubmitAgentInput:input_type -> stigma.agent.v1.SubmitAgentInputRequest
+	7,  // 50: stigma.agent.v1.AgentExecutionService.SendAgentMessage:input_type -> stigma.agent.v1.SendAgentMessageRequest
+	9,  // 51: stigma.agent.v1.AgentExecutionService.ListPendingInputs:input_type -> stigma.agent.v1.ListPendingInputsRequest
+	42, // 52: stigma.agent.v1.AgentExecutionService.StartAgent:output_type -> stigma.agent.v1.AgentExecution
+	42, // 53: stigma.agent.v1.AgentExecutionService.GetAgentExecution:output_type -> stigma.agent.v1.AgentExecution
+	14, // 54: stigma.agent.v1.AgentExecutionService.ListAgentExecutions:output_type -> stigma.agent.v1.ListAgentExecutionsResponse
+	16, // 55: stigma.agent.v1.AgentExecutionService.WatchAgentExecution:output_type -> stigma.agent.v1.WatchAgentExecutionResponse
+	42, // 56: stigma.agent.v1.AgentExecutionService.CancelAgentExecution:output_type -> stigma.agent.v1.AgentExecution
+	47, // 57: stigma.agent.v1.AgentExecutionService.SubmitAgentInput:output_type -> stigma.agent.v1.InputResolution
+	8,  // 58: stigma.agent.v1.AgentExecutionService.SendAgentMessage:output_type -> stigma.agent.v1.SendAgentMessageResponse
+	10, // 59: stigma.agent.v1.AgentExecutionService.ListPendingInputs:output_type -> stigma.agent.v1.ListPendingInputsResponse
+	52, // [52:60] is the sub-list for method output_type
+	44, // [44:52] is the sub-list for method input_type
+	44, // [44:44] is the sub-list for extension type_name
+	44, // [44:44] is the sub-list for extension extendee
+	0,  // [0:44] is the sub-list for field type_name
 }
 
 func init() { file_stigma_agent_v1_agent_execution_service_proto_init() }
@@ -2741,6 +2845,7 @@ func file_stigma_agent_v1_agent_execution_service_proto_init() {
 		(*WatchAgentExecutionResponse_InputResolved)(nil),
 		(*WatchAgentExecutionResponse_MessageReceived)(nil),
 		(*WatchAgentExecutionResponse_Reported)(nil),
+		(*WatchAgentExecutionResponse_Summarized)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -2748,7 +2853,7 @@ func file_stigma_agent_v1_agent_execution_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_stigma_agent_v1_agent_execution_service_proto_rawDesc), len(file_stigma_agent_v1_agent_execution_service_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   33,
+			NumMessages:   34,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
