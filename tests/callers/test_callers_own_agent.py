@@ -30,7 +30,7 @@ pytestmark = pytest.mark.timeout(600)
 async def own_agent(new_stack: StartStack) -> AsyncIterator[Stack]:
     """An installation, and the worker of the workflow that is the agent."""
     build("tools")
-    stack = await new_stack(environment={"stigma_api": {"STIGMA_TOOL_TASK_QUEUES": "own-agent"}})
+    stack = await new_stack(environment={"stigma_api": {"STIGMA_TOOL_TASK_QUEUES": "own-agent*"}})
     worker = await asyncio.create_subprocess_exec(
         *bound_to_parent([str(TOOLS / "own-agent")]),
         env={
