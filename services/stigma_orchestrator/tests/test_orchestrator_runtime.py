@@ -223,6 +223,13 @@ async def test_a_workflow_without_a_line_of_ours(agents: ToolAgents) -> None:
     assert (usage.model_calls, usage.input_tokens, usage.unpriced_calls) == (1, 3, 1)
 
 
+async def test_signals_are_bounded(agents: ToolAgents, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "MAX_RUNTIME_SIGNALS", 3)
+    ended = await run(agents, {"reports": [{}], "repeated": [1, 1, 1], "how": "wait"})
+    assert ended.phase == "FAILED TOO_LARGE"
+    assert ended.execution.status.failure.message == "the workflow sent more than 3 signals"
+
+
 @pytest.mark.parametrize(
     ("what", "problem"),
     [

@@ -106,6 +106,9 @@ class ExecutionView:
     """Of an agent with tools that has called more than one model."""
     steps: int
     model: str
+    """Or the workflow that is the agent, and its task queue."""
+    is_workflow: bool
+    """Whether the agent is one."""
     env: Sequence[str]
     """Names only."""
     task: Text
@@ -153,6 +156,7 @@ def view(execution: Execution) -> ExecutionView:
         usage_by_model=_usage_by_model(agent.status.usage_by_model),
         steps=agent.status.steps,
         model=agent.spec.config.model or agent_runtime.runs(agent.spec.agent),
+        is_workflow=agent.spec.agent.HasField("runtime"),
         env=sorted(agent.spec.env),
         task=Text.of(agent.spec.message),
         input=Text.of_json(spec.input_json),

@@ -37,7 +37,8 @@ class RuntimeInputs:
 
     def __post_init__(self) -> None:
         self._known: set[str] = set()
-        self._waits: set[asyncio.Task[None]] = set()
+        # In the order in which they began: that of a set is another one in a replay.
+        self._waits: dict[asyncio.Task[None], None] = {}
 
     def ask(self, request: InputRequest) -> None:
         """Ask people, unless this is a repetition, or too much is waited for already."""
@@ -55,7 +56,7 @@ class RuntimeInputs:
 
     def stop(self) -> None:
         """Wait for nobody any more."""
-        for wait in self._waits:
+        for wait in list(self._waits):
             wait.cancel()
         self.inputs.give_up()
 
@@ -75,8 +76,8 @@ class RuntimeInputs:
 
     def _spawn(self, coroutine: asyncio._CoroutineLike[None]) -> None:
         task = asyncio.create_task(coroutine)
-        self._waits.add(task)
-        task.add_done_callback(self._waits.discard)
+        self._waits[task] = None
+        task.add_done_callback(lambda done: self._waits.pop(done, None))
 
     def _pending(self, request: InputRequest, number: int) -> PendingInput:
         context, now = self.context, workflow.now()
