@@ -22,6 +22,42 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _SessionPolicy:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _SessionPolicyEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_SessionPolicy.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    SESSION_POLICY_UNSPECIFIED: _SessionPolicy.ValueType  # 0
+    """As ENQUEUE."""
+    SESSION_POLICY_ENQUEUE: _SessionPolicy.ValueType  # 1
+    """It waits, PENDING, until those that were accepted before have ended. At most 100 wait: one more
+    answers RESOURCE_EXHAUSTED.
+    """
+    SESSION_POLICY_REJECT: _SessionPolicy.ValueType  # 2
+    """The start answers ABORTED; nothing is started."""
+    SESSION_POLICY_INTERRUPT: _SessionPolicy.ValueType  # 3
+    """The one that runs is stopped as by CANCEL_MODE_AFTER_STEP: the conversation keeps what it has
+    finished. Otherwise as ENQUEUE.
+    """
+
+class SessionPolicy(_SessionPolicy, metaclass=_SessionPolicyEnumTypeWrapper):
+    """What a start in a session does while another execution of the session runs."""
+
+SESSION_POLICY_UNSPECIFIED: SessionPolicy.ValueType  # 0
+"""As ENQUEUE."""
+SESSION_POLICY_ENQUEUE: SessionPolicy.ValueType  # 1
+"""It waits, PENDING, until those that were accepted before have ended. At most 100 wait: one more
+answers RESOURCE_EXHAUSTED.
+"""
+SESSION_POLICY_REJECT: SessionPolicy.ValueType  # 2
+"""The start answers ABORTED; nothing is started."""
+SESSION_POLICY_INTERRUPT: SessionPolicy.ValueType  # 3
+"""The one that runs is stopped as by CANCEL_MODE_AFTER_STEP: the conversation keeps what it has
+finished. Otherwise as ENQUEUE.
+"""
+Global___SessionPolicy: _TypeAlias = SessionPolicy  # noqa: Y015
+
 class _CallbackPayload:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -127,7 +163,7 @@ class _AgentExecutionPhaseEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_A
     AGENT_EXECUTION_PHASE_UNSPECIFIED: _AgentExecutionPhase.ValueType  # 0
     """Not set."""
     AGENT_EXECUTION_PHASE_PENDING: _AgentExecutionPhase.ValueType  # 1
-    """Accepted, no worker has taken it yet."""
+    """Accepted: no worker has taken it yet, or it waits for its turn in its session."""
     AGENT_EXECUTION_PHASE_RUNNING: _AgentExecutionPhase.ValueType  # 2
     """Working."""
     AGENT_EXECUTION_PHASE_INPUT_REQUIRED: _AgentExecutionPhase.ValueType  # 3
@@ -149,7 +185,7 @@ class AgentExecutionPhase(_AgentExecutionPhase, metaclass=_AgentExecutionPhaseEn
 AGENT_EXECUTION_PHASE_UNSPECIFIED: AgentExecutionPhase.ValueType  # 0
 """Not set."""
 AGENT_EXECUTION_PHASE_PENDING: AgentExecutionPhase.ValueType  # 1
-"""Accepted, no worker has taken it yet."""
+"""Accepted: no worker has taken it yet, or it waits for its turn in its session."""
 AGENT_EXECUTION_PHASE_RUNNING: AgentExecutionPhase.ValueType  # 2
 """Working."""
 AGENT_EXECUTION_PHASE_INPUT_REQUIRED: AgentExecutionPhase.ValueType  # 3
@@ -359,6 +395,7 @@ class AgentExecutionSpec(_message.Message):
     CALLBACK_DEADLINE_FIELD_NUMBER: _builtins.int
     PRINCIPAL_FIELD_NUMBER: _builtins.int
     PARTIAL_TEXT_FIELD_NUMBER: _builtins.int
+    SESSION_POLICY_FIELD_NUMBER: _builtins.int
     agent_id: _builtins.str
     """The agent as resolved at start: "name@version", or empty for an inline agent."""
     message: _builtins.str
@@ -366,7 +403,9 @@ class AgentExecutionSpec(_message.Message):
     input_json: _builtins.str
     """The task's data, as JSON text."""
     session_id: _builtins.str
-    """Groups executions that belong together."""
+    """The session whose conversation the execution continues; of an agent below another one, the
+    root's, as a label.
+    """
     request_id: _builtins.str
     """The idempotency key, and the correlation id of every log event."""
     callback_token: _builtins.bytes
@@ -377,6 +416,8 @@ class AgentExecutionSpec(_message.Message):
     """Who started it."""
     partial_text: _builtins.bool
     """Watchers see what a model writes while it writes."""
+    session_policy: Global___SessionPolicy.ValueType
+    """What its start did while another execution of the session ran."""
     @_builtins.property
     def agent(self) -> _agent_pb2.AgentSpec:
         """The agent's definition as resolved at start."""
@@ -419,10 +460,11 @@ class AgentExecutionSpec(_message.Message):
         callback_deadline: _timestamp_pb2.Timestamp | None = ...,
         principal: _builtins.str = ...,
         partial_text: _builtins.bool = ...,
+        session_policy: Global___SessionPolicy.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "callback_deadline", b"callback_deadline", "caller", b"caller", "config", b"config"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "agent_id", b"agent_id", "callback_deadline", b"callback_deadline", "callback_payload", b"callback_payload", "callback_token", b"callback_token", "caller", b"caller", "config", b"config", "env", b"env", "input_json", b"input_json", "labels", b"labels", "message", b"message", "partial_text", b"partial_text", "principal", b"principal", "request_id", b"request_id", "session_id", b"session_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "agent_id", b"agent_id", "callback_deadline", b"callback_deadline", "callback_payload", b"callback_payload", "callback_token", b"callback_token", "caller", b"caller", "config", b"config", "env", b"env", "input_json", b"input_json", "labels", b"labels", "message", b"message", "partial_text", b"partial_text", "principal", b"principal", "request_id", b"request_id", "session_id", b"session_id", "session_policy", b"session_policy"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -517,6 +559,7 @@ class AgentExecutionStatus(_message.Message):
     PENDING_INPUTS_FIELD_NUMBER: _builtins.int
     PARENT_FIELD_NUMBER: _builtins.int
     ROOT_FIELD_NUMBER: _builtins.int
+    SESSION_TURN_FIELD_NUMBER: _builtins.int
     phase: Global___AgentExecutionPhase.ValueType
     """Where it is in its life."""
     steps: _builtins.int
@@ -525,6 +568,8 @@ class AgentExecutionStatus(_message.Message):
     """The execution whose tool call this one is; empty for one that was started."""
     root: _builtins.str
     """The execution that was started, of which this one is a part; empty for that one."""
+    session_turn: _builtins.int
+    """Counts the turns of its session, from 1, in order of acceptance; 0 until its turn has come."""
     @_builtins.property
     def output(self) -> Global___AgentOutput:
         """The result, once COMPLETED."""
@@ -555,7 +600,9 @@ class AgentExecutionStatus(_message.Message):
 
     @_builtins.property
     def messages(self) -> _containers.RepeatedCompositeFieldContainer[Global___Message]:
-        """The conversation so far. Only with AGENT_EXECUTION_VIEW_FULL."""
+        """The conversation so far, without what was said in the session before. Only with
+        AGENT_EXECUTION_VIEW_FULL.
+        """
 
     @_builtins.property
     def usage_by_model(self) -> _containers.MessageMap[_builtins.str, Global___Usage]:
@@ -582,10 +629,11 @@ class AgentExecutionStatus(_message.Message):
         pending_inputs: _abc.Iterable[Global___PendingInput] | None = ...,
         parent: _builtins.str = ...,
         root: _builtins.str = ...,
+        session_turn: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["callback", b"callback", "deadline", b"deadline", "end_time", b"end_time", "failure", b"failure", "output", b"output", "start_time", b"start_time", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["callback", b"callback", "deadline", b"deadline", "end_time", b"end_time", "failure", b"failure", "messages", b"messages", "output", b"output", "parent", b"parent", "pending_inputs", b"pending_inputs", "phase", b"phase", "root", b"root", "start_time", b"start_time", "steps", b"steps", "usage", b"usage", "usage_by_model", b"usage_by_model"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["callback", b"callback", "deadline", b"deadline", "end_time", b"end_time", "failure", b"failure", "messages", b"messages", "output", b"output", "parent", b"parent", "pending_inputs", b"pending_inputs", "phase", b"phase", "root", b"root", "session_turn", b"session_turn", "start_time", b"start_time", "steps", b"steps", "usage", b"usage", "usage_by_model", b"usage_by_model"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -416,6 +416,7 @@ class StartAgentRequest(_message.Message):
     CALLBACK_PAYLOAD_FIELD_NUMBER: _builtins.int
     CALLBACK_DEADLINE_FIELD_NUMBER: _builtins.int
     PARTIAL_TEXT_FIELD_NUMBER: _builtins.int
+    SESSION_POLICY_FIELD_NUMBER: _builtins.int
     agent_id: _builtins.str
     """Registered name, or name@version; empty when `spec` is given."""
     callback_token: _builtins.bytes
@@ -425,13 +426,17 @@ class StartAgentRequest(_message.Message):
     input_json: _builtins.str
     """The task's data, as JSON text."""
     session_id: _builtins.str
-    """Groups executions that belong together."""
+    """The session, of this principal, whose conversation the execution continues: one execution of a
+    session runs at a time, in order of acceptance.
+    """
     request_id: _builtins.str
     """Idempotency key; correlation id of every log event. Empty: derived from the token."""
     callback_payload: _agent_execution_pb2.CallbackPayload.ValueType
     """What the waiting activity is completed with."""
     partial_text: _builtins.bool
     """Watchers see what a model writes while it writes: `progress` of WatchAgentExecution."""
+    session_policy: _agent_execution_pb2.SessionPolicy.ValueType
+    """With session_id: what to do while another execution of the session runs."""
     @_builtins.property
     def spec(self) -> _agent_pb2.AgentSpec:
         """An inline agent; needs the permission agents.inline."""
@@ -473,10 +478,11 @@ class StartAgentRequest(_message.Message):
         callback_payload: _agent_execution_pb2.CallbackPayload.ValueType = ...,
         callback_deadline: _timestamp_pb2.Timestamp | None = ...,
         partial_text: _builtins.bool = ...,
+        session_policy: _agent_execution_pb2.SessionPolicy.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["callback_deadline", b"callback_deadline", "caller", b"caller", "config", b"config", "spec", b"spec"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_id", b"agent_id", "callback_deadline", b"callback_deadline", "callback_payload", b"callback_payload", "callback_token", b"callback_token", "caller", b"caller", "config", b"config", "env", b"env", "input_json", b"input_json", "labels", b"labels", "message", b"message", "partial_text", b"partial_text", "request_id", b"request_id", "session_id", b"session_id", "spec", b"spec"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_id", b"agent_id", "callback_deadline", b"callback_deadline", "callback_payload", b"callback_payload", "callback_token", b"callback_token", "caller", b"caller", "config", b"config", "env", b"env", "input_json", b"input_json", "labels", b"labels", "message", b"message", "partial_text", b"partial_text", "request_id", b"request_id", "session_id", b"session_id", "session_policy", b"session_policy", "spec", b"spec"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1127,8 +1127,9 @@ class ScriptStep(_message.Message):
     CUT_FIELD_NUMBER: _builtins.int
     CHUNK_DELAY_FIELD_NUMBER: _builtins.int
     text: _builtins.str
-    """The answer. `{message}`, `{input}` (JSON text), `{step}` and `{results}` (of the tools that the
-    last answer called, a line each) are replaced.
+    """The answer. `{message}`, `{input}` (JSON text), `{step}`, `{results}` (of the tools that the
+    last answer called, a line each) and `{earlier}` (what was said to the agent in its session
+    before, a line each) are replaced.
     """
     pause: _builtins.bool
     """The answer is unfinished: the agent calls the model again (a provider's "pause turn")."""

@@ -15,6 +15,7 @@ from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from stigma.agent.v1 import agent_execution_pb2 as _agent_execution_pb2
 from stigma.agent.v1 import agent_execution_service_pb2 as _agent_execution_service_pb2
 from stigma.agent.v1 import agent_pb2 as _agent_pb2
+from stigma.internal.v1 import session_pb2 as _session_pb2
 from stigma.workflow.v1 import workflow_execution_pb2 as _workflow_execution_pb2
 from stigma.workflow.v1 import workflow_pb2 as _workflow_pb2
 import builtins as _builtins
@@ -194,6 +195,7 @@ class AgentWorkflowInput(_message.Message):
     MCP_TOOLS_FIELD_NUMBER: _builtins.int
     SUB_AGENTS_FIELD_NUMBER: _builtins.int
     LINEAGE_FIELD_NUMBER: _builtins.int
+    SESSION_FIELD_NUMBER: _builtins.int
     execution_id: _builtins.str
     """The execution's id, also the workflow id."""
     spec_digest: _builtins.bytes
@@ -236,6 +238,10 @@ class AgentWorkflowInput(_message.Message):
     def lineage(self) -> Global___Lineage:
         """Where the execution is in a tree of agents."""
 
+    @_builtins.property
+    def session(self) -> _session_pb2.SessionPlace:
+        """Where it takes its turn; absent without a session, and from inputs of release 0.1.0."""
+
     def __init__(
         self,
         *,
@@ -249,10 +255,11 @@ class AgentWorkflowInput(_message.Message):
         mcp_tools: _abc.Iterable[_agent_pb2.McpToolDefinition] | None = ...,
         sub_agents: _abc.Mapping[_builtins.str, Global___SubAgent] | None = ...,
         lineage: Global___Lineage | None = ...,
+        session: _session_pb2.SessionPlace | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["carried", b"carried", "deadline", b"deadline", "lineage", b"lineage", "spec", b"spec", "timeout", b"timeout"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["carried", b"carried", "deadline", b"deadline", "lineage", b"lineage", "session", b"session", "spec", b"spec", "timeout", b"timeout"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["carried", b"carried", "deadline", b"deadline", "execution_id", b"execution_id", "lineage", b"lineage", "mcp_tools", b"mcp_tools", "spec", b"spec", "spec_digest", b"spec_digest", "sub_agents", b"sub_agents", "timeout", b"timeout", "tool_workflows", b"tool_workflows"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["carried", b"carried", "deadline", b"deadline", "execution_id", b"execution_id", "lineage", b"lineage", "mcp_tools", b"mcp_tools", "session", b"session", "spec", b"spec", "spec_digest", b"spec_digest", "sub_agents", b"sub_agents", "timeout", b"timeout", "tool_workflows", b"tool_workflows"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -408,6 +415,8 @@ class CarriedState(_message.Message):
     SENT_MESSAGES_FIELD_NUMBER: _builtins.int
     REMEMBERED_FIELD_NUMBER: _builtins.int
     ACCEPTED_FIELD_NUMBER: _builtins.int
+    SESSION_FIELD_NUMBER: _builtins.int
+    SESSION_COMPACTION_FIELD_NUMBER: _builtins.int
     steps: _builtins.int
     """Model calls finished so far."""
     refused_answers: _builtins.int
@@ -450,6 +459,14 @@ class CarriedState(_message.Message):
     def accepted(self) -> _containers.RepeatedCompositeFieldContainer[Global___AcceptedUpdate]:
         """Answers to pending inputs and messages, so that their repetitions are known."""
 
+    @_builtins.property
+    def session(self) -> _session_pb2.TurnBegins:
+        """What was said in the session before; absent until the turn has begun."""
+
+    @_builtins.property
+    def session_compaction(self) -> _session_pb2.SessionCompaction:
+        """How that has been made smaller for the model."""
+
     def __init__(
         self,
         *,
@@ -465,10 +482,12 @@ class CarriedState(_message.Message):
         sent_messages: _abc.Iterable[_builtins.str] | None = ...,
         remembered: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
         accepted: _abc.Iterable[Global___AcceptedUpdate] | None = ...,
+        session: _session_pb2.TurnBegins | None = ...,
+        session_compaction: _session_pb2.SessionCompaction | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["start_time", b"start_time", "turn", b"turn", "usage", b"usage"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["session", b"session", "session_compaction", b"session_compaction", "start_time", b"start_time", "turn", b"turn", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "bindings", b"bindings", "messages", b"messages", "refused_answers", b"refused_answers", "refused_outputs", b"refused_outputs", "remembered", b"remembered", "sent_messages", b"sent_messages", "start_time", b"start_time", "steps", b"steps", "turn", b"turn", "usage", b"usage", "usage_by_model", b"usage_by_model"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "bindings", b"bindings", "messages", b"messages", "refused_answers", b"refused_answers", "refused_outputs", b"refused_outputs", "remembered", b"remembered", "sent_messages", b"sent_messages", "session", b"session", "session_compaction", b"session_compaction", "start_time", b"start_time", "steps", b"steps", "turn", b"turn", "usage", b"usage", "usage_by_model", b"usage_by_model"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1066,7 +1085,7 @@ Global___ModelCallRequest: _TypeAlias = ModelCallRequest  # noqa: Y015
 class ConverseRequest(_message.Message):
     """Input of the activity that calls a model once for an agent with tools. The conversation, the
     instructions and the tools are in the run's history, up to the event that scheduled the activity:
-    the task, the carried messages, then these items.
+    what was said in the session before, the task, the carried messages, then these items.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -1080,6 +1099,7 @@ class ConverseRequest(_message.Message):
     RESULTS_FIELD_NUMBER: _builtins.int
     SENT_MESSAGES_FIELD_NUMBER: _builtins.int
     COMPACTION_FIELD_NUMBER: _builtins.int
+    SESSION_COMPACTION_FIELD_NUMBER: _builtins.int
     execution_id: _builtins.str
     """For logs and traces."""
     step: _builtins.int
@@ -1110,6 +1130,10 @@ class ConverseRequest(_message.Message):
     def compaction(self) -> Global___Compaction:
         """How the conversation is made smaller."""
 
+    @_builtins.property
+    def session_compaction(self) -> _session_pb2.SessionCompaction:
+        """How what was said in the session before is made smaller."""
+
     def __init__(
         self,
         *,
@@ -1122,10 +1146,11 @@ class ConverseRequest(_message.Message):
         results: _abc.Iterable[_agent_execution_pb2.ToolResult] | None = ...,
         sent_messages: _abc.Iterable[_builtins.str] | None = ...,
         compaction: Global___Compaction | None = ...,
+        session_compaction: _session_pb2.SessionCompaction | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["compaction", b"compaction", "settings", b"settings"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["compaction", b"compaction", "session_compaction", b"session_compaction", "settings", b"settings"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["compaction", b"compaction", "execution_id", b"execution_id", "items", b"items", "model", b"model", "partial_text", b"partial_text", "results", b"results", "sent_messages", b"sent_messages", "settings", b"settings", "step", b"step"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["compaction", b"compaction", "execution_id", b"execution_id", "items", b"items", "model", b"model", "partial_text", b"partial_text", "results", b"results", "sent_messages", b"sent_messages", "session_compaction", b"session_compaction", "settings", b"settings", "step", b"step"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
