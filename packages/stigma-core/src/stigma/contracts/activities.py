@@ -31,6 +31,7 @@ from stigma.internal.v1.execution_pb2 import (
     WatchCallerRequest,
     WatchCallerResponse,
 )
+from stigma.internal.v1.session_pb2 import WatchTurnRequest, WatchTurnResponse
 
 CALL_MODEL = "call_model"
 CONVERSE = "converse"
@@ -44,6 +45,7 @@ DELIVER_WORKFLOW_CALLBACK = "deliver_workflow_callback"
 their outcomes as those of agents. It does not know this one, and leaves it to a newer worker."""
 DELIVERIES = frozenset({DELIVER_CALLBACK, DELIVER_WORKFLOW_CALLBACK})
 WATCH_CALLER = "watch_caller"
+WATCH_TURN = "watch_turn"
 LIST_MCP_TOOLS = "list_mcp_tools"
 CALL_MCP_TOOL = "call_mcp_tool"
 RESUME_MCP_TOOL = "resume_mcp_tool"
@@ -214,4 +216,18 @@ class CallerWatchActivities(ABC):
         Raises:
             ApplicationError: `CALLER_WAITING`, benign, with the delay of the next check: the caller
                 waits, or Temporal did not answer.
+        """
+
+
+class TurnWatchActivities(ABC):
+    """Served by `stigma_orchestrator` on the watch queue."""
+
+    @activity.defn(name=WATCH_TURN)
+    @abstractmethod
+    async def watch_turn(self, request: WatchTurnRequest) -> WatchTurnResponse:
+        """Return once the workflow of a session's turn is not there, or has closed.
+
+        Raises:
+            ApplicationError: `TURN_RUNNING`, benign, with the delay of the next look: it runs, may
+                still be started, or Temporal did not answer.
         """

@@ -17,10 +17,17 @@ from temporalio.exceptions import TimeoutError as TemporalTimeoutError
 
 from stigma.agent.v1.agent_execution_pb2 import Message, ToolCall, ToolResult
 from stigma.agent.v1.agent_pb2 import Tool
-from stigma.contracts import conversation, payloads, pending_inputs, tool_results, tools
+from stigma.contracts import (
+    conversation,
+    payloads,
+    pending_inputs,
+    session_conversation,
+    tool_results,
+    tools,
+)
 from stigma.contracts.activities import CONVERSE
 from stigma.contracts.compaction import compacted, first_step
-from stigma.contracts.workflows import SUBMIT_INPUT
+from stigma.contracts.workflows import SUBMIT_INPUT, TURN_BEGINS
 from stigma.internal.v1.execution_pb2 import (
     AgentWorkflowInput,
     Compaction,
@@ -30,6 +37,7 @@ from stigma.internal.v1.execution_pb2 import (
     SubmitInput,
     SummarizeResponse,
 )
+from stigma.internal.v1.session_pb2 import SessionCompaction, SessionConversation, TurnBegins
 
 M = TypeVar("M", bound=ProtobufMessage)
 
@@ -61,6 +69,8 @@ class ConversationHistory:
         """Inputs of updates that a reset has brought along, by event."""
         self._edits: dict[str, str] = {}
         """Arguments that people have changed, by call."""
+        self._before: TurnBegins | None = None
+        """What was said in the session before; None without one."""
         self._steps: dict[int, int] = {}
         """Steps of model calls by the id of the event that scheduled them."""
         self._summarizing: dict[int, int] = {}
@@ -85,13 +95,18 @@ class ConversationHistory:
         items: Iterable[ConversationItem],
         step: int,
         compaction: Compaction | None = None,
+        session_compaction: SessionCompaction | None = None,
     ) -> list[Message]:
-        """Return the task, the carried messages, what items name, and what was sent before a step.
+        """Return the conversation before a step.
+
+        That is what was said in the session before, the task, the carried messages, what items
+        name, and what was sent before the step.
 
         Args:
             items: what follows the carried messages.
             step: the step that these messages are for.
             compaction: what of them is left out.
+            session_compaction: what of the session is left out.
 
         Raises:
             KeyError: a step that this run has no answer or no summary of, up to the last event.
@@ -112,7 +127,9 @@ class ConversationHistory:
         how = compaction or Compaction()
         summary = self._summaries[how.summary_step] if how.summary_step else ""
         left = compacted(carried.messages, first, steps.items(), how, summary)
-        return [task, *left, *sent]
+        before = self._before.conversation if self._before is not None else SessionConversation()
+        said = session_conversation.messages(before, session_compaction)
+        return [*said, task, *left, *sent]
 
     async def add(self, event: HistoryEvent) -> None:
         """Take in the next event."""
@@ -124,6 +141,8 @@ class ConversationHistory:
                 self._tools = dict(tools.by_name(tools.of_input(self.request)))
                 self.size += self.request.ByteSize()
                 self._carry_on()
+            case EventType.EVENT_TYPE_WORKFLOW_EXECUTION_SIGNALED:
+                await self._signaled(attributes)
             case EventType.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED:
                 await self._activity_scheduled(event.event_id, attributes)
             case EventType.EVENT_TYPE_WORKFLOW_EXECUTION_UPDATE_ADMITTED:
@@ -139,7 +158,9 @@ class ConversationHistory:
                 await self._ended(event, attributes)
 
     def _carry_on(self) -> None:
-        """Take in the turn that the run before has left open."""
+        """Take in the session, and the turn that the run before has left open."""
+        if self.request.carried.HasField("session"):
+            self._before = self.request.carried.session
         if not self.request.carried.HasField("turn"):
             return
         turn = self.request.carried.turn
@@ -148,6 +169,12 @@ class ConversationHistory:
         self._results.update({result.call_id: result for result in turn.results})
         edits = {each.call_id: each.edited_json for each in turn.mcp_calls if each.edited_json}
         self._edits.update(edits)
+
+    async def _signaled(self, attributes: Any) -> None:
+        """Take in what was said in the session before: the first time, as the workflow does."""
+        if attributes.signal_name == TURN_BEGINS and self._before is None:
+            self._before = await self._decode(attributes.input.payloads, TurnBegins)
+            self.size += self._before.ByteSize()
 
     async def _updated(self, update: Any) -> None:
         """Take in what people have answered; what is refused has no event."""

@@ -1,4 +1,4 @@
-"""Execution ids."""
+"""Ids of executions and sessions."""
 
 from __future__ import annotations
 
@@ -14,6 +14,18 @@ def execution_id(principal: str, namespace: str, request_id: str, kind: Kind = K
     principal is part of it, so that no request reaches another principal's execution by guessing.
     It is also the Temporal workflow id.
     """
+    return f"{kind}-{_hash(principal, namespace, request_id)}"
+
+
+def session_workflow_id(principal: str, namespace: str, session_id: str) -> str:
+    """Return the Temporal workflow id of a principal's session.
+
+    The principal is part of it: the same id of another principal is another session.
+    """
+    return f"session-{_hash(principal, namespace, session_id)}"
+
+
+def _hash(*parts: str) -> str:
     # Length prefixes: ("ab", "c") and ("a", "bc") must not meet.
-    parts = (f"{len(part.encode())}:{part}" for part in (principal, namespace, request_id))
-    return f"{kind}-" + hashlib.sha256("".join(parts).encode()).hexdigest()[:32]
+    content = "".join(f"{len(part.encode())}:{part}" for part in parts)
+    return hashlib.sha256(content.encode()).hexdigest()[:32]

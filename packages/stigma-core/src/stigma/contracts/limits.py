@@ -119,6 +119,17 @@ MAX_REPORT_STEP_BYTES = 200
 MAX_REPORT_TEXT_BYTES = 64 * 1024
 # How long an execution that was stopped waits for the end of the workflow that is its agent.
 RUNTIME_STOP_GRACE = timedelta(seconds=10)
+# Turns that wait in one session.
+MAX_WAITING_TURNS = 100
+# How long a turn keeps its place without a workflow: longer than the API takes to start that.
+TURN_START_GRACE = timedelta(seconds=20)
+# Size of the conversation that a session carries, as JSON, and what is left of it when its oldest
+# turns are dropped: rarely, since providers cache what does not change.
+MAX_SESSION_BYTES = MAX_PAYLOAD_BYTES
+SHRUNK_SESSION_BYTES = MAX_SESSION_BYTES * 3 // 4
+# How long a session is kept without being used, unless settings say otherwise, and at most.
+DEFAULT_SESSION_IDLE_TIMEOUT = timedelta(days=30)
+MAX_SESSION_IDLE_TIMEOUT = timedelta(days=365)
 # Size of the definitions, as listed, of the tools of MCP servers that one agent has.
 MAX_MCP_DEFINITIONS_BYTES = 256 * 1024
 # Time for which an MCP server may be away when an execution starts.

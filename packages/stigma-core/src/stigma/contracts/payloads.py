@@ -106,8 +106,13 @@ def json_size_if_over(limit: int, message: Message) -> int:
     """
     if message.ByteSize() * _MAX_JSON_GROWTH <= limit:
         return 0
-    size = len(json_text.compact(json_format.MessageToDict(message)).encode())
+    size = json_size(message)
     return size if size > limit else 0
+
+
+def json_size(message: Message) -> int:
+    """Return the bytes of a message's JSON form, as it travels between Stigma's services."""
+    return len(json_text.compact(json_format.MessageToDict(message)).encode())
 
 
 def json_payload(value: Any) -> Payload:

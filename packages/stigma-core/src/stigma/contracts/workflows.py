@@ -9,6 +9,7 @@ from temporalio.common import RawValue
 
 from stigma.agent.v1.agent_execution_pb2 import AgentExecution, InputResolution
 from stigma.agent.v1.agent_execution_service_pb2 import SendAgentMessageResponse
+from stigma.agent.v1.agent_session_pb2 import AgentSession
 from stigma.internal.v1.execution_pb2 import (
     AgentWorkflowInput,
     Bind,
@@ -21,6 +22,13 @@ from stigma.internal.v1.execution_pb2 import (
     SubmitInput,
     WorkflowExecutionInput,
 )
+from stigma.internal.v1.session_pb2 import (
+    RequestTurn,
+    SessionWorkflowInput,
+    TurnAccepted,
+    TurnBegins,
+    TurnEnded,
+)
 from stigma.workflow.v1.workflow_execution_pb2 import WorkflowExecution
 
 BIND = "bind"
@@ -31,10 +39,17 @@ REPORT = "report"
 REQUEST_INPUT = "request_input"
 ANSWER_INPUT = "stigma_input_answer"
 """To the workflow that is an agent, which has signals of its own."""
+TURN_BEGINS = "turn_begins"
+INTERRUPT = "interrupt"
+SESSION_MEMO = "session"
+"""Key of the memo of a session's workflow: an `AgentSession` as lists show it."""
 
 
 class UpdateRefusal(StrEnum):
-    """Why an update of an execution is refused: the type of the error, before history has it."""
+    """Why an update of an execution or a session is refused, before history has it.
+
+    The type of the error.
+    """
 
     INPUT_NOT_FOUND = "INPUT_NOT_FOUND"
     INPUT_RESOLVED = "INPUT_RESOLVED"
@@ -46,6 +61,9 @@ class UpdateRefusal(StrEnum):
     NOT_RUNNING = "NOT_RUNNING"
     MESSAGES_NOT_TAKEN = "MESSAGES_NOT_TAKEN"
     TOO_MANY_MESSAGES = "TOO_MANY_MESSAGES"
+    SESSION_BUSY = "SESSION_BUSY"
+    SESSION_ENDED = "SESSION_ENDED"
+    TOO_MANY_TURNS = "TOO_MANY_TURNS"
 
 
 @workflow.defn(name="AgentWorkflow")
@@ -91,6 +109,16 @@ class AgentWorkflow:
         """Stop once the calls under way have ended; refused as `submit_input`."""
         raise NotImplementedError
 
+    @workflow.signal(name=TURN_BEGINS)
+    def turn_begins(self, begins: TurnBegins) -> None:
+        """Begin, with what was said in the session before; of executions in sessions."""
+        raise NotImplementedError
+
+    @workflow.signal(name=INTERRUPT)
+    def interrupt(self) -> None:
+        """Stop once the calls under way have ended: another turn of the session waits."""
+        raise NotImplementedError
+
     @workflow.query(name="execution")
     def execution(self) -> AgentExecution:
         """Return the execution as it stands, conversation included."""
@@ -113,6 +141,44 @@ class AgentRuntime:
     @workflow.signal(name=ANSWER_INPUT)
     def answer_input(self, answer: RawValue) -> None:
         """Take what came of a request of input: see `agent_runtime.answer`."""
+        raise NotImplementedError
+
+
+@workflow.defn(name="SessionWorkflow")
+class SessionWorkflow:
+    """One session. Its workflow id is `ids.session_workflow_id`."""
+
+    @workflow.run
+    async def run(self, request: SessionWorkflowInput) -> None:
+        """Hand out turns, one at a time, until it is deleted or was not used for too long."""
+        raise NotImplementedError
+
+    @workflow.update(name="request_turn")
+    def request_turn(self, request: RequestTurn) -> TurnAccepted:
+        """Give an execution a place; refused with an `UpdateRefusal`, before history has it.
+
+        A repetition returns the place that the execution has.
+        """
+        raise NotImplementedError
+
+    @workflow.update(name="delete_session")
+    def delete_session(self) -> None:
+        """End the session; refused as `request_turn`."""
+        raise NotImplementedError
+
+    @workflow.signal(name="turn_arrives")
+    def turn_arrives(self, execution_id: str) -> None:
+        """Note that the workflow of a turn waits; one without a place gets the last one."""
+        raise NotImplementedError
+
+    @workflow.signal(name="turn_ended")
+    def turn_ended(self, ended: TurnEnded) -> None:
+        """End a turn, and take in what it adds to the conversation."""
+        raise NotImplementedError
+
+    @workflow.query(name="session")
+    def session(self, with_messages: bool = False) -> AgentSession:
+        """Return the session as it stands."""
         raise NotImplementedError
 
 

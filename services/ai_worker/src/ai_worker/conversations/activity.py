@@ -58,7 +58,9 @@ def _model_call(request: ConverseRequest, found: ConversationHistory) -> ModelCa
         step=request.step,
         model=request.model,
         instructions=configuration.instructions(spec.agent, spec.env),
-        messages=found.messages(request.items, request.step, request.compaction),
+        messages=found.messages(
+            request.items, request.step, request.compaction, request.session_compaction
+        ),
         settings=request.settings,
         output_schema=spec.agent.output_schema,
         price_required=settings.cost_usd > 0,

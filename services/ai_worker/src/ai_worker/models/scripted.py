@@ -10,7 +10,14 @@ from datetime import timedelta
 from ai_worker.calls.failures import CallError
 from ai_worker.models import partial_text
 from ai_worker.models.provider import ModelResult, ToolDefinition
-from stigma.agent.v1.agent_execution_pb2 import ROLE_MODEL, Message, Part, ToolCall, Usage
+from stigma.agent.v1.agent_execution_pb2 import (
+    ROLE_MODEL,
+    ROLE_USER,
+    Message,
+    Part,
+    ToolCall,
+    Usage,
+)
 from stigma.agent.v1.agent_pb2 import (
     FAILURE_REASON_INTERNAL,
     FAILURE_REASON_PROVIDER_UNAVAILABLE,
@@ -28,7 +35,7 @@ from stigma.internal.v1.execution_pb2 import (
 
 # Three words and the blanks around them.
 _CHUNK = re.compile(r"\s*(?:\S+\s*){1,3}|\s+")
-_PLACEHOLDER = re.compile(r"\{(message|input|step|results)\}")
+_PLACEHOLDER = re.compile(r"\{(message|input|step|results|earlier)\}")
 
 
 class ScriptedProvider:
@@ -133,6 +140,7 @@ def _fill_in(template: str, request: ModelCallRequest) -> str:
         "input": request.input_json,
         "step": str(request.step),
         "results": _results(request),
+        "earlier": _earlier(request),
     }
     return _PLACEHOLDER.sub(lambda match: values[match[1]], template)
 
@@ -141,6 +149,22 @@ def _results(request: ModelCallRequest) -> str:
     """Return the results of the last answer's tool calls, a line each."""
     last = request.messages[-1].parts if request.messages else ()
     return "\n".join(part.tool_result.content for part in last if part.HasField("tool_result"))
+
+
+def _earlier(request: ModelCallRequest) -> str:
+    """Return what was said to the agent before its task, a line each."""
+    said = [
+        "".join(part.text for part in message.parts)
+        for message in request.messages
+        if message.role == ROLE_USER and not _has_results(message)
+    ]
+    task = request.message + request.input_json
+    newest = max((index for index, text in enumerate(said) if text == task), default=0)
+    return "\n".join(said[:newest])
+
+
+def _has_results(message: Message) -> bool:
+    return any(part.HasField("tool_result") for part in message.parts)
 
 
 def _prompt(request: ModelCallRequest) -> Iterator[str]:
