@@ -61,6 +61,7 @@ from stigma.contracts import errors
 from stigma.contracts.payloads import DATA_CONVERTER
 from stigma.contracts.task_queues import TaskQueues
 from stigma.internal.v1.execution_pb2 import AgentWorkflowInput, ModelCallRequest
+from stigma.internal.v1.session_pb2 import SessionPlace
 from stigma_orchestrator.agents.workflow import AgentWorkflow
 
 HEADER: ContextVar[dict[str, Any]] = ContextVar("header")
@@ -250,17 +251,22 @@ class ToolAgents:
     async def start(
         self, agent: AgentSpec, *, timeout: float = 60, **fields: Any
     ) -> WorkflowHandle[AgentWorkflow, AgentExecution]:
-        """Start an execution as the API does; nobody waits for it."""
-        execution_id = f"agent-{uuid.uuid4().hex}"
+        """Start an execution as the API does; nobody waits for it.
+
+        With `session`, the workflow id of one, it is a turn of it.
+        """
+        execution_id = fields.pop("execution_id", "") or f"agent-{uuid.uuid4().hex}"
         spec = AgentExecutionSpec(
             agent=agent,
             agent_id="helper@3",
-            message="Help me.",
+            message=fields.pop("message", "Help me."),
             request_id="request-1",
             session_id="session-1",
             principal="alice",
             **fields.pop("spec", {}),
         )
+        if session := fields.pop("session", ""):
+            fields["session"] = SessionPlace(workflow_id=session)
         request = AgentWorkflowInput(execution_id=execution_id, spec=spec, **fields)
         request.deadline.FromDatetime(datetime.now(UTC) + timedelta(seconds=timeout))
         handle = await self.client.start_workflow(

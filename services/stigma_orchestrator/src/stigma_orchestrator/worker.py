@@ -1,4 +1,4 @@
-"""The two workers: executions with their deliveries, and the checks of callers."""
+"""The two workers: executions with their deliveries, and the checks of callers and turns."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ from stigma_orchestrator.delivery.deliver_activity import CallbackSender
 from stigma_orchestrator.delivery.metrics import CallbackMetrics
 from stigma_orchestrator.delivery.watch_caller_activity import CallerWatcher
 from stigma_orchestrator.executions.metrics import ExecutionMetrics
+from stigma_orchestrator.sessions.watch_turn_activity import TurnWatcher
+from stigma_orchestrator.sessions.workflow import SessionWorkflow
 from stigma_orchestrator.settings import OrchestratorSettings
 from stigma_orchestrator.workflows.workflow import WorkflowExecutionWorkflow
 
@@ -49,6 +51,7 @@ def new_execution_worker(
             WorkflowExecutionWorkflow,
             ListMcpToolsWorkflow,
             CheckModelPriceWorkflow,
+            SessionWorkflow,
         ],
         activities=[sender.deliver_callback, sender.deliver_workflow_callback],
         interceptors=[*interceptors, CallHeaders()],
@@ -63,11 +66,11 @@ def new_execution_worker(
 def new_watch_worker(
     client: Client, watcher: CallerWatcher, settings: OrchestratorSettings
 ) -> Worker:
-    """Return a worker that checks waiting callers, in slots of its own: deliveries never wait."""
+    """Return a worker that checks callers and turns, in slots of its own: deliveries never wait."""
     return Worker(
         client,
         task_queue=TaskQueues(settings.task_queue_prefix).watch,
-        activities=[watcher.watch_caller],
+        activities=[watcher.watch_caller, TurnWatcher(client).watch_turn],
         max_concurrent_activities=settings.max_concurrent_caller_checks,
         **worker_options(settings),
     )

@@ -63,6 +63,9 @@ class AgentWork(ABC):
         except FailureError as error:
             return internal_outcome(error)
 
+    async def settle(self, outcome: Outcome) -> None:  # noqa: B027 - nothing follows, by default
+        """Do nothing."""
+
     def describe(self, execution: AgentExecution) -> None:
         """Write the agent's id, steps and usage; not the conversation."""
         execution.spec.agent_id = self._request.spec.agent_id

@@ -11,6 +11,7 @@ from stigma.agent.v1.agent_pb2 import (
 )
 from stigma.contracts import limits
 from stigma.internal.v1.execution_pb2 import Compaction, ConverseResponse
+from stigma_orchestrator.agents.session_window import SessionWindow
 from stigma_orchestrator.agents.step import AgentFailedError, model_call_name
 
 
@@ -24,10 +25,12 @@ class ContextWindow:
             policy: of the agent.
             first_step: the first step of this run.
         """
+        self.session = SessionWindow(policy)
+        """What was said before in the session, if there is one."""
         self._policy = policy
         self._first_step = first_step
         self._keep = policy.keep_steps or limits.DEFAULT_KEEP_STEPS
-        self._tokens = 0
+        self.tokens = 0
         """Of the last model call."""
         self._window = 0
         """Of the model, in tokens; 0 where it is not known."""
@@ -42,7 +45,7 @@ class ContextWindow:
 
     def note(self, answer: ConverseResponse) -> None:
         """Note the size of the last model call, and of its model's window."""
-        self._tokens = answer.usage.input_tokens + answer.usage.output_tokens
+        self.tokens = answer.usage.input_tokens + answer.usage.output_tokens
         self._window = answer.context_window
 
     def prepare(self, step: int) -> bool:
@@ -58,7 +61,8 @@ class ContextWindow:
             AgentFailedError: it has, and the agent says to fail then.
         """
         most = self._most
-        if not most or self._tokens < most:
+        self.tokens = self.tokens or self.session.tokens
+        if not most or self.tokens < most:
             return False
         # Each summary is a model call: not one a step, where what is kept is too much already.
         last = self.compaction.dropped_before if self._summarizes else 0
@@ -68,13 +72,18 @@ class ContextWindow:
             return True
         # A strategy that cannot do more lets the model try: the provider has the last word.
         if not self._may_clear and not self._summarizes:
-            message = f"the last model call had {self._tokens} tokens, the limit is {most}"
-            name = model_call_name(step - 1)
+            message = f"the last model call had {self.tokens} tokens, the limit is {most}"
+            name = model_call_name(max(step - 1, 1))
             raise AgentFailedError(FailureReason.FAILURE_REASON_CONTEXT_LENGTH, message, step=name)
         return False
 
     def shrink(self, step: int) -> bool:
-        """Leave more out of the conversation; return whether there is more to leave out."""
+        """Leave more out of the conversation; return whether there is more to leave out.
+
+        What was said in the session before is the oldest, and goes first.
+        """
+        if self.session.shrink():
+            return True
         before, now = step - self._keep, self.compaction
         # The call that the last means was for was too long all the same.
         was_too_little = self._shrunk_for >= step - 1

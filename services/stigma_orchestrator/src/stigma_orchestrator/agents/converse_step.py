@@ -18,6 +18,7 @@ from stigma.internal.v1.execution_pb2 import (
     ConverseRequest,
     ConverseResponse,
 )
+from stigma.internal.v1.session_pb2 import SessionCompaction
 from stigma_orchestrator.agents.model_step import model_call_failure, model_call_options
 from stigma_orchestrator.agents.step import StepContext
 
@@ -37,6 +38,8 @@ class ConverseStep:
     """Messages sent to the execution since the step before."""
     compaction: Compaction = field(default_factory=Compaction)
     """Parts left out of the conversation."""
+    session_compaction: SessionCompaction | None = None
+    """Parts left out of what was said in the session before; None without one."""
 
     async def run(self) -> ConverseResponse:
         """Call the model.
@@ -54,6 +57,7 @@ class ConverseStep:
             results=self.results,
             sent_messages=self.sent,
             compaction=self.compaction,
+            session_compaction=self.session_compaction,
         )
         try:
             return await workflow.execute_activity_method(

@@ -1,6 +1,8 @@
-"""The loop of an agent with tools: answers of its model, and the calls that each asks for."""
+"""The loop of an agent with tools, or in a session: its model's answers, and the calls of each."""
 
 from __future__ import annotations
+
+from itertools import repeat
 
 from temporalio import workflow
 from typing_extensions import override
@@ -8,7 +10,9 @@ from typing_extensions import override
 from stigma.agent.v1.agent_execution_pb2 import (
     AGENT_EXECUTION_PHASE_CANCELLED,
     AGENT_EXECUTION_PHASE_INPUT_REQUIRED,
+    AGENT_EXECUTION_PHASE_PENDING,
     AGENT_EXECUTION_PHASE_RUNNING,
+    AgentExecution,
     AgentExecutionPhase,
     AgentOutput,
     Failure,
@@ -22,7 +26,6 @@ from stigma.contracts.compaction import first_step
 from stigma.contracts.pending_inputs import without_details
 from stigma.contracts.task_queues import TaskQueues
 from stigma.internal.v1.execution_pb2 import (
-    FINISH_REASON_PAUSE,
     AgentWorkflowInput,
     CarriedState,
     Compaction,
@@ -41,6 +44,7 @@ from stigma_orchestrator.agents.mailbox import Mailbox
 from stigma_orchestrator.agents.mcp_listing import McpListingCheck
 from stigma_orchestrator.agents.mcp_step import McpStep
 from stigma_orchestrator.agents.model_step import invalid_output_message
+from stigma_orchestrator.agents.session_turn import SessionTurn
 from stigma_orchestrator.agents.step import AgentFailedError
 from stigma_orchestrator.agents.sub_agent_step import SubAgentStep
 from stigma_orchestrator.agents.summary_step import SummaryStep
@@ -50,7 +54,7 @@ from stigma_orchestrator.executions.outcome import Continue, Outcome
 
 
 class ToolLoop(AgentWork):
-    """The work of an execution whose agent has tools."""
+    """The work of an execution whose agent has tools, or that is a turn of a session."""
 
     def __init__(self, request: AgentWorkflowInput, queues: TaskQueues) -> None:
         super().__init__(request, queues)
@@ -73,6 +77,11 @@ class ToolLoop(AgentWork):
         )
         self._ledger = Ledger(request, self._budget)
         self._context_window = ContextWindow(request.spec.agent.context, first_step(carried))
+        self.session = (
+            SessionTurn(request, self._context_window.session)
+            if request.HasField("session")
+            else None
+        )
         self._batch: Batch | None = None
         self._untold: list[ToolResult] = []
         self._open: Turn | None = None
@@ -85,10 +94,23 @@ class ToolLoop(AgentWork):
     @property
     @override
     def phase(self) -> AgentExecutionPhase.ValueType:
-        """INPUT_REQUIRED while nothing but people is waited for."""
+        """PENDING until its turn has come, INPUT_REQUIRED while it waits for people alone."""
+        if self.session is not None and not self.session.has_begun:
+            return AGENT_EXECUTION_PHASE_PENDING
         if self._is_input_required:
             return AGENT_EXECUTION_PHASE_INPUT_REQUIRED
         return AGENT_EXECUTION_PHASE_RUNNING
+
+    @override
+    def describe(self, execution: AgentExecution) -> None:
+        super().describe(execution)
+        if self.session is not None:
+            execution.status.session_turn = self.session.number
+
+    @override
+    async def settle(self, outcome: Outcome) -> None:
+        if self.session is not None:
+            await self.session.end(outcome)
 
     @override
     def carry(self, carried: CarriedState) -> AgentWorkflowInput:
@@ -107,6 +129,8 @@ class ToolLoop(AgentWork):
             state.turn.mcp_calls.extend(
                 each for id_, each in self._gates.mcp_calls.items() if id_ not in turn.results
             )
+        if self.session is not None:
+            self.session.carry(following)
         return following
 
     @override
@@ -125,11 +149,8 @@ class ToolLoop(AgentWork):
 
     @override
     async def _run(self) -> Outcome | Continue:
-        has_mcp_tools = any(tool.HasField("mcp") for tool in self._request.spec.agent.tools)
-        if has_mcp_tools and not self._budget.steps:
-            await McpListingCheck(self._context, self._request.mcp_tools).run()
-        if self.inputs:  # search attributes go on to the next run, a memo does not
-            self.inputs.publish_soon()
+        if (never_begins := await self._begin()) is not None:
+            return never_begins
         while True:
             if self._open is None and self.mailbox.stop_reason is None:
                 self._budget.check()
@@ -147,6 +168,19 @@ class ToolLoop(AgentWork):
             if versions.target_changed():
                 return Continue(CARRIED_CONTENT, optional=True)
 
+    async def _begin(self) -> Outcome | None:
+        """Do what comes before the first step of a run; return the outcome of one that has none."""
+        if self.session is not None:
+            never_comes = await self.session.wait(lambda: self.mailbox.stop_reason is not None)
+            if never_comes is not None:
+                return never_comes
+        has_mcp_tools = any(tool.HasField("mcp") for tool in self._request.spec.agent.tools)
+        if has_mcp_tools and not self._budget.steps:
+            await McpListingCheck(self._context, self._request.mcp_tools).run()
+        if self.inputs:  # search attributes go on to the next run, a memo does not
+            self.inputs.publish_soon()
+        return None
+
     async def _ask(self) -> Turn:
         """Ask the model, with what has come since the turn before."""
         model, step = self._context.configuration.model, self._budget.steps + 1
@@ -163,6 +197,7 @@ class ToolLoop(AgentWork):
             results,
             sent,
             self._context_window.compaction,
+            self._context_window.session.compaction if self.session is not None else None,
         )
         answer = await self._call(call)
         self._budget.add_answer(model, answer)
@@ -173,16 +208,20 @@ class ToolLoop(AgentWork):
         return turn
 
     async def _call(self, call: ConverseStep) -> ConverseResponse:
-        """Call the model; once more with a smaller conversation, if the provider wants that."""
+        """Call the model, with a smaller conversation where the provider wants that.
+
+        Once more; in a session for as long as there is something to leave out.
+        """
         before = self._compaction()
-        try:
-            return await call.run()
-        except AgentFailedError as error:
-            too_long = error.failure.reason == FailureReason.FAILURE_REASON_CONTEXT_LENGTH
-            if not too_long or not self._context_window.shrink(call.number):
-                raise
-        await self._summarize(call.number, before)
-        return await call.run()
+        for last in (False, True) if self.session is None else repeat(False):
+            try:
+                return await call.run()
+            except AgentFailedError as error:
+                too_long = error.failure.reason == FailureReason.FAILURE_REASON_CONTEXT_LENGTH
+                if last or not too_long or not self._context_window.shrink(call.number):
+                    raise
+            await self._summarize(call.number, before)
+        raise AssertionError("a call returns or raises")
 
     async def _summarize(self, number: int, before: Compaction) -> None:
         """Have a model summarise what was left out for a model call, if the agent says so.
@@ -238,9 +277,29 @@ class ToolLoop(AgentWork):
         return ToolStep(context, tool, call, workflows)
 
     def _end(self) -> Outcome | None:
-        """Return the end of the work, if the last turn is its end."""
+        """Return the end of the work, if the last turn is its end.
+
+        Raises:
+            AgentFailedError: what is said in its session is too large to be carried on.
+        """
+        outcome = self._outcome()
+        if outcome is not None and self.session is not None:
+            tokens = self._context_window.tokens
+            self.session.keep(outcome, self._said(), tokens, step=self._budget.last_step)
+        return outcome
+
+    def _said(self) -> list[Message]:
+        """Return what the session keeps: no answer whose calls have not all ended."""
+        last, unread = self.conversation.last, self.mailbox.take_unread()
+        half = last if last is not None and not last.is_whole else None
+        window = self._context_window
+        said = self.conversation.messages_after_task(half, window.compaction, window.summary)
+        task = conversation.task_message(self._request.spec)
+        return [task, *said, *map(conversation.sent_message, unread)]
+
+    def _outcome(self) -> Outcome | None:
         turn = self.conversation.last
-        output = _output(turn) if turn is not None else None
+        output = turn.output if turn is not None else None
         # A message that was taken is read, unless a limit is reached.
         if output is not None and not (self.mailbox.has_unread and self._budget.failure() is None):
             return completed(output, self._budget.last_step)
@@ -251,7 +310,7 @@ class ToolLoop(AgentWork):
             message=reason or "stopped after a step",
             step=self._budget.last_step,
         )
-        said = _text(turn.answer) if turn is not None else ""
+        said = turn.text if turn is not None else ""
         return Outcome(AGENT_EXECUTION_PHASE_CANCELLED, AgentOutput(text=said), failure)
 
     def _check(self, turn: Turn) -> None:
@@ -283,18 +342,6 @@ class ToolLoop(AgentWork):
 
     def _failed(self, reason: FailureReason.ValueType, message: str) -> AgentFailedError:
         return AgentFailedError(reason, message, step=self._budget.last_step)
-
-
-def _output(turn: Turn) -> AgentOutput | None:
-    """Return the agent's output, if this turn has it."""
-    paused = turn.answer.finish_reason == FINISH_REASON_PAUSE
-    if paused or not conversation.output_accepted(turn.answer, turn.results):
-        return None
-    return AgentOutput(text=_text(turn.answer), json=turn.answer.output_json)
-
-
-def _text(answer: ConverseResponse) -> str:
-    return "".join(part.text for part in answer.message.parts)
 
 
 def _open_turn(carried: CarriedState) -> Turn:

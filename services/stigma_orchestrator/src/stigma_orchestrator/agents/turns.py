@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from stigma.agent.v1.agent_execution_pb2 import Message, ToolResult
+from stigma.agent.v1.agent_execution_pb2 import AgentOutput, Message, ToolResult
 from stigma.contracts import conversation
 from stigma.contracts.compaction import compacted, first_step
 from stigma.internal.v1.execution_pb2 import (
+    FINISH_REASON_PAUSE,
     AgentWorkflowInput,
     Compaction,
     ConversationItem,
@@ -27,6 +28,28 @@ class Turn:
     correction: Message | None = None
     sent: Sequence[str] = ()
     """Messages sent to the execution before the answer, and after the turn before."""
+
+    @property
+    def text(self) -> str:
+        """The text of the answer."""
+        return "".join(part.text for part in self.answer.message.parts)
+
+    @property
+    def output(self) -> AgentOutput | None:
+        """The agent's output, if this turn has it."""
+        if self._is_paused or not conversation.output_accepted(self.answer, self.results):
+            return None
+        return AgentOutput(text=self.text, json=self.answer.output_json)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the model has ended its answer, and all calls of it have ended."""
+        calls = conversation.calls(self.answer)
+        return not self._is_paused and all(call.call_id in self.results for call in calls)
+
+    @property
+    def _is_paused(self) -> bool:
+        return self.answer.finish_reason == FINISH_REASON_PAUSE
 
 
 class Turns:

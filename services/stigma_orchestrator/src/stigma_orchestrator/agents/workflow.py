@@ -21,6 +21,7 @@ with workflow.unsafe.imports_passed_through():
         SendMessage,
         SubmitInput,
     )
+    from stigma.internal.v1.session_pb2 import TurnBegins
     from stigma_orchestrator.agents.loop import AgentLoop
     from stigma_orchestrator.agents.refusal import refusal
     from stigma_orchestrator.agents.runtime_work import RuntimeWork
@@ -127,6 +128,18 @@ class AgentWorkflow(workflows.AgentWorkflow):
         self._require_running()
 
     @override
+    @workflow.signal(name="turn_begins")
+    def turn_begins(self, begins: TurnBegins) -> None:
+        if isinstance(self._loop, ToolLoop) and self._loop.session is not None:
+            self._loop.session.begin(begins)
+
+    @override
+    @workflow.signal(name="interrupt")
+    def interrupt(self) -> None:
+        if isinstance(self._loop, ToolLoop):
+            self._loop.mailbox.stop_reason = "interrupted by the next turn of its session"
+
+    @override
     @workflow.query(name="execution")
     def execution(self) -> AgentExecution:
         execution = self._lifecycle.snapshot()
@@ -192,5 +205,8 @@ _ASKS_NOBODY = "an agent without tools asks nobody, and takes no messages"
 def _work(request: AgentWorkflowInput, queues: TaskQueues) -> AgentLoop | RuntimeWork | ToolLoop:
     if request.spec.agent.HasField("runtime"):
         return RuntimeWork(request, queues)
-    # An agent without tools goes on as in 0.1.0, which has to be able to replay it.
-    return ToolLoop(request, queues) if request.spec.agent.tools else AgentLoop(request, queues)
+    # An agent without tools goes on as in 0.1.0, which has to be able to replay it; not in a
+    # session, which 0.1.0 does not know.
+    if request.spec.agent.tools or request.HasField("session"):
+        return ToolLoop(request, queues)
+    return AgentLoop(request, queues)

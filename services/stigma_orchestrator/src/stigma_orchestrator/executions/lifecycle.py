@@ -169,6 +169,7 @@ class ExecutionLifecycle(Generic[ExecutionT]):
             return False
         self._outcome = decision
         self._end_time.FromDatetime(workflow.now())
+        await self._work.settle(decision)
         delivery = Delivery(
             self._bindings,
             self.snapshot(),

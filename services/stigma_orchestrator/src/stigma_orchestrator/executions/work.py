@@ -33,6 +33,9 @@ class Work(Protocol[ExecutionT_contra]):
         When this is cancelled, the work is stopped.
         """
 
+    async def settle(self, outcome: Outcome) -> None:
+        """Do what follows the outcome once it is decided, before it is delivered."""
+
     def describe(self, execution: ExecutionT_contra) -> None:
         """Write the kind's own fields; all others, the phase included, are written already."""
 

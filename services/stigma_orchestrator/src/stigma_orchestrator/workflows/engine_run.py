@@ -64,6 +64,9 @@ class EngineRun:
         """RUNNING from the start to the end."""
         return AgentExecutionPhase.AGENT_EXECUTION_PHASE_RUNNING
 
+    async def settle(self, outcome: Outcome) -> None:
+        """Do nothing."""
+
     def describe(self, execution: WorkflowExecution) -> None:
         """Write the workflow's id, the engine's run and its error; not the document."""
         execution.spec.workflow_id = self._spec.workflow_id

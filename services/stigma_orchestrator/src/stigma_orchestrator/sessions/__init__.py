@@ -1,0 +1,1 @@
+"""Sessions: conversations whose turns are executions, one at a time."""
