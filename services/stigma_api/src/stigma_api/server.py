@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from datetime import timedelta
 from functools import partial
 from typing import Any
 
@@ -39,6 +40,8 @@ from stigma_api.executions.listing import Listing
 from stigma_api.executions.model_prices import ModelPrices
 from stigma_api.executions.reader import Reader
 from stigma_api.executions.service import ExecutionService
+from stigma_api.executions.session_turns import SessionTurns
+from stigma_api.executions.sessions import Sessions
 from stigma_api.executions.start import ExecutionStarter
 from stigma_api.executions.start_resolver import StartResolver
 from stigma_api.executions.token_probe import TokenProbe
@@ -85,7 +88,14 @@ async def build(
     places = ToolPlaces(settings.tool_task_queues, settings.tool_nexus_endpoints, queues)
     tree = Lineage(depth_left=settings.sub_agent_depth, sub_agents=settings.sub_agent_count)
     services = _services(
-        client, database, queues, places=places, tree=tree, tokens=tokens, clock=clock
+        client,
+        database,
+        queues,
+        places=places,
+        tree=tree,
+        tokens=tokens,
+        clock=clock,
+        session_idle_timeout=settings.session_idle_timeout,
     )
     server = _grpc_server(runtime, services, settings, principals)
     if not settings.console_enabled:
@@ -112,6 +122,7 @@ def _services(
     tree: Lineage,
     tokens: CallbackTokenPolicy,
     clock: TemporalClock,
+    session_idle_timeout: timedelta,
 ) -> Services:
     agents = Registry(database, Kind.AGENT, Agent)
     workflows = Registry(database, Kind.WORKFLOW, Workflow)
@@ -130,13 +141,15 @@ def _services(
         "task_queue": queue,
         "clock": clock,
     }
-    inputs = ExecutionInputs(client, Reader(client, AGENTS), Listing(client, AGENTS, queue))
+    listing = Listing(client, AGENTS, queue)
+    inputs = ExecutionInputs(client, Reader(client, AGENTS), listing)
     agent_executions = _executions(
         client,
         AGENTS,
         agents,
         AgentEventMapper,
         stop_after_step=inputs.stop_after_step,
+        turns=SessionTurns(client, queue, session_idle_timeout),
         **shared,
     )
     workflow_executions = _executions(client, WORKFLOWS, workflows, WorkflowEventMapper, **shared)
@@ -147,6 +160,7 @@ def _services(
         },
         executions={Kind.AGENT: agent_executions, Kind.WORKFLOW: workflow_executions},
         inputs=inputs,
+        sessions=Sessions(client, listing, queue),
         diagnosis=DiagnosisService(Timelines(client), StuckExecutions(client, queues, clock)),
     )
 
@@ -164,6 +178,7 @@ def _executions(
     task_queue: str,
     clock: TemporalClock,
     stop_after_step: Callable[[str, str], Awaitable[None]] | None = None,
+    turns: SessionTurns | None = None,
 ) -> ExecutionService[D, E, T]:
     reader = Reader(client, kind)
     starter: ExecutionStarter[D, E] = ExecutionStarter(
@@ -183,6 +198,7 @@ def _executions(
         ),
         launcher=Launcher(client, kind, reader, task_queue, clock),
         reader=reader,
+        turns=turns,
     )
     return ExecutionService(
         client,

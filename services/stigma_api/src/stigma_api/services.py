@@ -11,6 +11,7 @@ from stigma_api.definitions.service import DefinitionService
 from stigma_api.diagnosis.service import DiagnosisService
 from stigma_api.executions.inputs import ExecutionInputs
 from stigma_api.executions.service import ExecutionService
+from stigma_api.executions.sessions import Sessions
 
 
 @dataclass(frozen=True)
@@ -20,4 +21,5 @@ class Services:
     definitions: Mapping[Kind, DefinitionService[Any]]
     executions: Mapping[Kind, ExecutionService[Any, Any, Any]]
     inputs: ExecutionInputs
+    sessions: Sessions
     diagnosis: DiagnosisService

@@ -62,6 +62,12 @@ class ApiSettings(ServiceSettings):
         le=limits.MAX_SUB_AGENTS,
         description="Most executions of agents below one execution.",
     )
+    session_idle_timeout: Seconds = Field(
+        limits.DEFAULT_SESSION_IDLE_TIMEOUT,
+        ge=timedelta(seconds=1),
+        le=limits.MAX_SESSION_IDLE_TIMEOUT,
+        description="How long a session is kept without being used, as of its last start.",
+    )
     api_max_in_flight: int = Field(
         256, ge=1, description="Most calls worked on at a time; more are told to try again."
     )

@@ -1,13 +1,14 @@
-"""Starting an execution: validate → authorise → probe ∥ resolve → launch."""
+"""Starting an execution: validate → authorise → probe ∥ resolve → (ask for a turn →) launch."""
 
 from __future__ import annotations
 
 import asyncio
-from typing import Generic
+from typing import Generic, cast
 
 import grpc
 from temporalio.client import Client
 
+from stigma.agent.v1.agent_execution_pb2 import AgentExecutionSpec
 from stigma_api import errors
 from stigma_api.access.principals import Principal
 from stigma_api.errors import ApiError
@@ -15,6 +16,7 @@ from stigma_api.executions.admission import Admission, validate
 from stigma_api.executions.callback_tokens import CallbackTokenPolicy
 from stigma_api.executions.launcher import Launcher
 from stigma_api.executions.reader import Reader
+from stigma_api.executions.session_turns import SessionTurns
 from stigma_api.executions.start_command import StartCommand
 from stigma_api.executions.start_resolver import StartResolver
 from stigma_api.executions.token_probe import Liveness, TokenProbe
@@ -44,7 +46,21 @@ class ExecutionStarter(Generic[D, E]):
         resolver: StartResolver[D, E],
         launcher: Launcher[E],
         reader: Reader[E],
+        turns: SessionTurns | None = None,
     ) -> None:
+        """Start executions.
+
+        Args:
+            client: Temporal's.
+            kind: of the executions.
+            admission: validates and authorises.
+            tokens: records the callback tokens that are refused.
+            probe: finds out whether callers wait.
+            resolver: finds definitions and deadlines.
+            launcher: starts the workflows.
+            reader: reads executions.
+            turns: asks sessions for the turns of executions; None: sessions are labels.
+        """
         self._client = client
         self._kind: ExecutionKind[E] = kind
         self._admission = admission
@@ -53,6 +69,7 @@ class ExecutionStarter(Generic[D, E]):
         self._resolver: StartResolver[D, E] = resolver
         self._launcher: Launcher[E] = launcher
         self._reader: Reader[E] = reader
+        self._turns = turns
 
     async def start(self, principal: Principal, request: StartRequest) -> E:
         """Start an execution, or return the one that the same request has started before."""
@@ -75,6 +92,20 @@ class ExecutionStarter(Generic[D, E]):
             return await self._attach(command, resolved, is_waiting=is_waiting)
         if isinstance(resolved, BaseException):
             raise resolved
+        if self._turns is None or not command.takes_turn:
+            return await self._launcher.launch(command)
+        return await self._launch_in_session(command, self._turns)
+
+    async def _launch_in_session(self, command: StartCommand[E], turns: SessionTurns) -> E:
+        """Ask the session for a turn, and start the execution, which waits for it."""
+        if await self._reader.find(command.execution_id) is not None:
+            return await self._launcher.attach(command, command.bind)
+        try:
+            await turns.request(command.execution_id, cast("AgentExecutionSpec", command.spec))
+        except ApiError as refusal:
+            if command.bind is not None:
+                self._record_rejection(command, refusal.code.name.lower())
+            raise
         return await self._launcher.launch(command)
 
     async def _caller_is_waiting(self, command: StartCommand[E]) -> bool:

@@ -9,6 +9,7 @@ from typing import Generic
 
 from temporalio.common import RawValue
 
+from stigma.agent.v1.agent_execution_pb2 import AgentExecutionSpec
 from stigma.agent.v1.agent_pb2 import McpToolDefinition
 from stigma.internal.v1.execution_pb2 import Bind, SubAgent
 from stigma.workflow.v1.workflow_pb2 import Workflow
@@ -52,3 +53,14 @@ class StartCommand(Generic[E]):
     memo: Mapping[str, RawValue | str] = field(init=False)
     reply: E = field(init=False)
     """The execution as the caller is answered, without what is large."""
+
+    @property
+    def takes_turn(self) -> bool:
+        """Whether the execution is a turn of a session; known once it is resolved.
+
+        For workflows, and for agents that are workflows of their own, a session is a label.
+        """
+        spec = self.spec
+        if not isinstance(spec, AgentExecutionSpec) or spec.agent.HasField("runtime"):
+            return False
+        return bool(spec.session_id)

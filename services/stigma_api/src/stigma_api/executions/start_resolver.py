@@ -16,7 +16,7 @@ from stigma.agent.v1.agent_execution_pb2 import (
     AgentExecutionSpec,
 )
 from stigma.agent.v1.agent_pb2 import Agent, AgentSpec, McpToolDefinition
-from stigma.contracts import configuration, limits, payloads
+from stigma.contracts import configuration, ids, limits, payloads
 from stigma.contracts.deadlines import execution_deadline
 from stigma.contracts.sub_agents import MEMO_DIGEST, MEMO_EXECUTION
 from stigma.contracts.tokens import fingerprint
@@ -45,6 +45,7 @@ _COPIED_FIELDS = (
     "env",
     "config",
     "session_id",
+    "session_policy",
     "labels",
     "caller",
     "callback_payload",
@@ -68,6 +69,7 @@ class StartResolver(Generic[D, E]):
     ) -> None:
         self._agents = agents
         self._clock = clock
+        self._namespace = client.namespace
         self._converter = client.data_converter.payload_converter
         self._registry: Registry[D] = registry
         self._tools = tools
@@ -155,6 +157,10 @@ class StartResolver(Generic[D, E]):
         request = _workflow_input(command, timeout, deadline)
         if isinstance(request, AgentWorkflowInput) and command.sub_agents:
             request.lineage.CopyFrom(self._agents.tree)
+        if isinstance(request, AgentWorkflowInput) and command.takes_turn:
+            request.session.workflow_id = ids.session_workflow_id(
+                request.spec.principal, self._namespace, request.spec.session_id
+            )
         command.input = self._payload(request)
         if (size := command.input.payload.ByteSize()) > limits.MAX_PAYLOAD_BYTES:
             included = f"its {command.kind.kind}"

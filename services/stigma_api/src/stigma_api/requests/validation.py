@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 
-from stigma.agent.v1.agent_execution_pb2 import AgentExecutionSpec, CallbackPayload
+from stigma.agent.v1.agent_execution_pb2 import AgentExecutionSpec, CallbackPayload, SessionPolicy
 from stigma.agent.v1.agent_execution_service_pb2 import (
     CancelAgentExecutionRequest,
     CancelMode,
@@ -100,11 +100,21 @@ def check_cancel(request: CancelRequest) -> None:
     found.raise_if_any()
 
 
+def check_session_id(session_id: str) -> None:
+    """Check the id of a session that is asked for."""
+    found = Violations()
+    found.require(bool(session_id), "id", "must be given")
+    found.size("id", session_id, limits.MAX_LABEL_BYTES)
+    found.raise_if_any()
+
+
 def check_overrides(spec: ExecutionSpec) -> None:
     """Check that a request tightens its definition and loosens nothing."""
     found = Violations()
     if isinstance(spec, AgentExecutionSpec):
         definition_rules.check_agent_overrides(found, spec.agent, spec.config, spec.env)
+        takes_turns = not spec.agent.HasField("runtime") or not spec.session_policy
+        found.require(takes_turns, "session_policy", "is for no agent with a runtime of its own")
     else:
         definition_rules.check_workflow_overrides(found, spec.workflow, spec.config)
     found.raise_if_any()
@@ -127,6 +137,13 @@ def _start(found: Violations, request: StartRequest) -> None:
         found.require(not problem, "input_json", problem)
     found.size("session_id", request.session_id, limits.MAX_LABEL_BYTES)
     found.quotable("session_id", request.session_id)
+    if isinstance(request, StartAgentRequest):
+        policy = request.session_policy
+        known = policy in SessionPolicy.values()
+        found.require(known, "session_policy", "is not known to this release")
+        found.require(
+            not policy or bool(request.session_id), "session_policy", "is for a start in a session"
+        )
     found.size("request_id", request.request_id, limits.MAX_REQUEST_ID_BYTES)
     printable = not _UNPRINTABLE.search(request.request_id)
     found.require(printable, "request_id", "has control characters")
