@@ -11,7 +11,13 @@ from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
 from services.stigma_api.tests.api_server import Api, running_api
 from services.stigma_api.tests.event_texts import api_with_workers
-from services.stigma_api.tests.fake_executions import FakeAgent, FakeEngine, FakeModel, FakeWorkflow
+from services.stigma_api.tests.fake_executions import (
+    FakeAgent,
+    FakeEngine,
+    FakeModel,
+    FakeSession,
+    FakeWorkflow,
+)
 from services.stigma_api.tests.waiting_callers import Callers, WaitingCaller
 from stigma.contracts.payloads import DATA_CONVERTER
 from tests.stack.faults import FaultProxy
@@ -42,7 +48,7 @@ async def staffed_api(
             Worker(
                 client,
                 task_queue=api.queues.orchestrator,
-                workflows=[FakeAgent, FakeWorkflow],
+                workflows=[FakeAgent, FakeSession, FakeWorkflow],
                 activities=[model.call_model, model.deliver_callback],
                 workflow_runner=UnsandboxedWorkflowRunner(),
             ),

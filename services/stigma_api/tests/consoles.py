@@ -14,7 +14,7 @@ from temporalio.client import Client
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
 from services.stigma_api.tests.api_server import Api, running_api
-from services.stigma_api.tests.fake_executions import FakeAgent, FakeModel
+from services.stigma_api.tests.fake_executions import FakeAgent, FakeModel, FakeSession
 from stigma_api.access.principals import Action, Principal, Principals
 
 SECRET = "a secret of thirty-two characters"
@@ -72,7 +72,7 @@ async def running_agents(client: Client, api: Api) -> AsyncIterator[None]:
     async with Worker(
         client,
         task_queue=api.queues.orchestrator,
-        workflows=[FakeAgent],
+        workflows=[FakeAgent, FakeSession],
         activities=[model.call_model, model.deliver_callback],
         workflow_runner=UnsandboxedWorkflowRunner(),
     ):

@@ -35,6 +35,7 @@ from stigma.agent.v1.agent_pb2 import (
     FAILURE_REASON_STEP_LIMIT,
     FAILURE_REASON_WORKFLOW_ERROR,
 )
+from stigma.agent.v1.agent_session_pb2 import AgentSession
 from stigma.contracts import engine, errors, refusals, search_attributes, workflows
 from stigma.contracts.activities import CallbackActivities, ModelActivities
 from stigma.contracts.refusals import Refusal
@@ -52,6 +53,7 @@ from stigma.internal.v1.execution_pb2 import (
     WatchCallerResponse,
     WorkflowExecutionInput,
 )
+from stigma.internal.v1.session_pb2 import RequestTurn, SessionWorkflowInput, TurnAccepted
 from stigma.workflow.v1.workflow_execution_pb2 import (
     WORKFLOW_EXECUTION_PHASE_CANCELLED,
     WORKFLOW_EXECUTION_PHASE_COMPLETED,
@@ -158,6 +160,35 @@ class FakeAgent(workflows.AgentWorkflow):
             return  # how it failed is told by the history
         self._execution.status.steps = step
         self._execution.status.messages.append(answer.message)
+
+
+@workflow.defn(name="SessionWorkflow")
+class FakeSession(workflows.SessionWorkflow):
+    """Takes every turn, and lets none begin: the fake agents wait for nothing."""
+
+    @workflow.init
+    def __init__(self, request: SessionWorkflowInput) -> None:
+        self._shown = AgentSession(id=request.session_id, principal=request.principal)
+        self._is_deleted = False
+
+    @workflow.run
+    async def run(self, request: SessionWorkflowInput) -> None:
+        await workflow.wait_condition(lambda: self._is_deleted)
+
+    @workflow.update(name="request_turn")
+    def request_turn(  # type: ignore[override] # an update of this class
+        self, request: RequestTurn
+    ) -> TurnAccepted:
+        self._shown.turns += 1
+        return TurnAccepted(number=self._shown.turns)
+
+    @workflow.update(name="delete_session")
+    def delete_session(self) -> None:  # type: ignore[override] # an update of this class
+        self._is_deleted = True
+
+    @workflow.query(name="session")
+    def session(self, with_messages: bool = False) -> AgentSession:
+        return self._shown
 
 
 class FakeModel(ModelActivities, CallbackActivities):

@@ -266,9 +266,9 @@ async def test_list_filters_by_what_is_documented(staffed_api: Api, client: Clie
 
 
 async def test_list_pages(api: Api) -> None:
-    session = uuid.uuid4().hex
-    started = {(await start(api, session_id=session)).id for _ in range(5)}
-    query = f'session = "{session}"'
+    run = uuid.uuid4().hex
+    started = {(await start(api, labels={"run": run})).id for _ in range(5)}
+    query = f'labels.run = "{run}"'
 
     async def all_seen() -> bool:
         return set(await listed(api, query)) == started
@@ -296,14 +296,14 @@ async def test_a_page_fits_into_one_message_and_goes_on_where_it_ends(
 ) -> None:
     models = [f"scripted:{number:02}-{'m' * 243}" for number in range(64)]
     spec = AgentSpec(description="d" * 4096, model="scripted:demo", allowed_models=models)
-    session = uuid.uuid4().hex
-    request = StartAgentRequest(spec=spec, session_id=session)
+    run = uuid.uuid4().hex
+    request = StartAgentRequest(spec=spec, labels={"run": run})
     started = await asyncio.gather(*(api.executions.StartAgent(request) for _ in range(10)))
     ids = {execution.id for execution in started}
 
     async def pages(most: int) -> list[ListAgentExecutionsResponse]:
         monkeypatch.setattr(limits, "MAX_PAGE_BYTES", most)
-        request = ListAgentExecutionsRequest(filter=f'session = "{session}"', page_size=1000)
+        request = ListAgentExecutionsRequest(filter=f'labels.run = "{run}"', page_size=1000)
         found = [await api.executions.ListAgentExecutions(request)]
         while found[-1].next_page_token:
             request.page_token = found[-1].next_page_token

@@ -67,7 +67,6 @@ async def test_a_start_without_a_token_is_a_plain_start(api: Api, client: Client
         message="look",
         input_json='{"n": 9007199254740993}',
         env={"CITY": "Rome"},
-        session_id="s-1",
         labels={"team": "core"},
         request_id=new_id(),
     )
