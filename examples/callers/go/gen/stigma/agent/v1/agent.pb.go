@@ -2013,8 +2013,9 @@ func (x *Script) GetSteps() []*ScriptStep {
 // One answer of the scripted model.
 type ScriptStep struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The answer. `{message}`, `{input}` (JSON text), `{step}` and `{results}` (of the tools that the
-	// last answer called, a line each) are replaced.
+	// The answer. `{message}`, `{input}` (JSON text), `{step}`, `{results}` (of the tools that the
+	// last answer called, a line each) and `{earlier}` (what was said to the agent in its session
+	// before, a line each) are replaced.
 	Text string `protobuf:"bytes,1,opt,name=text,proto3" json:"text,omitempty"`
 	// How long the model takes.
 	Delay *durationpb.Duration `protobuf:"bytes,2,opt,name=delay,proto3" json:"delay,omitempty"`

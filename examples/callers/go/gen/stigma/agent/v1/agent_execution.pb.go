@@ -25,6 +25,65 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// What a start in a session does while another execution of the session runs.
+type SessionPolicy int32
+
+const (
+	// As ENQUEUE.
+	SessionPolicy_SESSION_POLICY_UNSPECIFIED SessionPolicy = 0
+	// It waits, PENDING, until those that were accepted before have ended. At most 100 wait: one more
+	// answers RESOURCE_EXHAUSTED.
+	SessionPolicy_SESSION_POLICY_ENQUEUE SessionPolicy = 1
+	// The start answers ABORTED; nothing is started.
+	SessionPolicy_SESSION_POLICY_REJECT SessionPolicy = 2
+	// The one that runs is stopped as by CANCEL_MODE_AFTER_STEP: the conversation keeps what it has
+	// finished. Otherwise as ENQUEUE.
+	SessionPolicy_SESSION_POLICY_INTERRUPT SessionPolicy = 3
+)
+
+// Enum value maps for SessionPolicy.
+var (
+	SessionPolicy_name = map[int32]string{
+		0: "SESSION_POLICY_UNSPECIFIED",
+		1: "SESSION_POLICY_ENQUEUE",
+		2: "SESSION_POLICY_REJECT",
+		3: "SESSION_POLICY_INTERRUPT",
+	}
+	SessionPolicy_value = map[string]int32{
+		"SESSION_POLICY_UNSPECIFIED": 0,
+		"SESSION_POLICY_ENQUEUE":     1,
+		"SESSION_POLICY_REJECT":      2,
+		"SESSION_POLICY_INTERRUPT":   3,
+	}
+)
+
+func (x SessionPolicy) Enum() *SessionPolicy {
+	p := new(SessionPolicy)
+	*p = x
+	return p
+}
+
+func (x SessionPolicy) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (SessionPolicy) Descriptor() protoreflect.EnumDescriptor {
+	return file_stigma_agent_v1_agent_execution_proto_enumTypes[0].Descriptor()
+}
+
+func (SessionPolicy) Type() protoreflect.EnumType {
+	return &file_stigma_agent_v1_agent_execution_proto_enumTypes[0]
+}
+
+func (x SessionPolicy) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use SessionPolicy.Descriptor instead.
+func (SessionPolicy) EnumDescriptor() ([]byte, []int) {
+	return file_stigma_agent_v1_agent_execution_proto_rawDescGZIP(), []int{0}
+}
+
 // What a waiting activity is completed with.
 type CallbackPayload int32
 
@@ -62,11 +121,11 @@ func (x CallbackPayload) String() string {
 }
 
 func (CallbackPayload) Descriptor() protoreflect.EnumDescriptor {
-	return file_stigma_agent_v1_agent_execution_proto_enumTypes[0].Descriptor()
+	return file_stigma_agent_v1_agent_execution_proto_enumTypes[1].Descriptor()
 }
 
 func (CallbackPayload) Type() protoreflect.EnumType {
-	return &file_stigma_agent_v1_agent_execution_proto_enumTypes[0]
+	return &file_stigma_agent_v1_agent_execution_proto_enumTypes[1]
 }
 
 func (x CallbackPayload) Number() protoreflect.EnumNumber {
@@ -75,7 +134,7 @@ func (x CallbackPayload) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use CallbackPayload.Descriptor instead.
 func (CallbackPayload) EnumDescriptor() ([]byte, []int) {
-	return file_stigma_agent_v1_agent_execution_proto_rawDescGZIP(), []int{0}
+	return file_stigma_agent_v1_agent_execution_proto_rawDescGZIP(), []int{1}
 }
 
 // What is asked for.
@@ -127,11 +186,11 @@ func (x PendingInputKind) String() string {
 }
 
 func (PendingInputKind) Descriptor() protoreflect.EnumDescriptor {
-	return file_stigma_agent_v1_agent_execution_proto_enumTypes[1].Descriptor()
+	return file_stigma_agent_v1_agent_execution_proto_enumTypes[2].Descriptor()
 }
 
 func (PendingInputKind) Type() protoreflect.EnumType {
-	return &file_stigma_agent_v1_agent_execution_proto_enumTypes[1]
+	return &file_stigma_agent_v1_agent_execution_proto_enumTypes[2]
 }
 
 func (x PendingInputKind) Number() protoreflect.EnumNumber {
@@ -140,7 +199,7 @@ func (x PendingInputKind) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use PendingInputKind.Descriptor instead.
 func (PendingInputKind) EnumDescriptor() ([]byte, []int) {
-	return file_stigma_agent_v1_agent_execution_proto_rawDescGZIP(), []int{1}
+	return file_stigma_agent_v1_agent_execution_proto_rawDescGZIP(), []int{2}
 }
 
 // How a pending input was resolved.
@@ -192,11 +251,11 @@ func (x InputResolutionKind) String() string {
 }
 
 func (InputResolutionKind) Descriptor() protoreflect.EnumDescriptor {
-	return file_stigma_agent_v1_agent_execution_proto_enumTypes[2].Descriptor()
+	return file_stigma_agent_v1_agent_execution_proto_enumTypes[3].Descriptor()
 }
 
 func (InputResolutionKind) Type() protoreflect.EnumType {
-	return &file_stigma_agent_v1_agent_execution_proto_enumTypes[2]
+	return &file_stigma_agent_v1_agent_execution_proto_enumTypes[3]
 }
 
 func (x InputResolutionKind) Number() protoreflect.EnumNumber {
@@ -205,7 +264,7 @@ func (x InputResolutionKind) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use InputResolutionKind.Descriptor instead.
 func (InputResolutionKind) EnumDescriptor() ([]byte, []int) {
-	return file_stigma_agent_v1_agent_execution_proto_rawDescGZIP(), []int{2}
+	return file_stigma_agent_v1_agent_execution_proto_rawDescGZIP(), []int{3}
 }
 
 // Where an execution is in its life. Terminal are COMPLETED, FAILED, CANCELLED and TIMED_OUT; of a
@@ -215,7 +274,7 @@ type AgentExecutionPhase int32
 const (
 	// Not set.
 	AgentExecutionPhase_AGENT_EXECUTION_PHASE_UNSPECIFIED AgentExecutionPhase = 0
-	// Accepted, no worker has taken it yet.
+	// Accepted: no worker has taken it yet, or it waits for its turn in its session.
 	AgentExecutionPhase_AGENT_EXECUTION_PHASE_PENDING AgentExecutionPhase = 1
 	// Working.
 	AgentExecutionPhase_AGENT_EXECUTION_PHASE_RUNNING AgentExecutionPhase = 2
@@ -266,11 +325,11 @@ func (x AgentExecutionPhase) String() string {
 }
 
 func (AgentExecutionPhase) Descriptor() protoreflect.EnumDescriptor {
-	return file_stigma_agent_v1_agent_execution_proto_enumTypes[3].Descriptor()
+	return file_stigma_agent_v1_agent_execution_proto_enumTypes[4].Descriptor()
 }
 
 func (AgentExecutionPhase) Type() protoreflect.EnumType {
-	return &file_stigma_agent_v1_agent_execution_proto_enumTypes[3]
+	return &file_stigma_agent_v1_agent_execution_proto_enumTypes[4]
 }
 
 func (x AgentExecutionPhase) Number() protoreflect.EnumNumber {
@@ -279,7 +338,7 @@ func (x AgentExecutionPhase) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use AgentExecutionPhase.Descriptor instead.
 func (AgentExecutionPhase) EnumDescriptor() ([]byte, []int) {
-	return file_stigma_agent_v1_agent_execution_proto_rawDescGZIP(), []int{3}
+	return file_stigma_agent_v1_agent_execution_proto_rawDescGZIP(), []int{4}
 }
 
 // How a delivery stands.
@@ -331,11 +390,11 @@ func (x CallbackState) String() string {
 }
 
 func (CallbackState) Descriptor() protoreflect.EnumDescriptor {
-	return file_stigma_agent_v1_agent_execution_proto_enumTypes[4].Descriptor()
+	return file_stigma_agent_v1_agent_execution_proto_enumTypes[5].Descriptor()
 }
 
 func (CallbackState) Type() protoreflect.EnumType {
-	return &file_stigma_agent_v1_agent_execution_proto_enumTypes[4]
+	return &file_stigma_agent_v1_agent_execution_proto_enumTypes[5]
 }
 
 func (x CallbackState) Number() protoreflect.EnumNumber {
@@ -344,7 +403,7 @@ func (x CallbackState) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use CallbackState.Descriptor instead.
 func (CallbackState) EnumDescriptor() ([]byte, []int) {
-	return file_stigma_agent_v1_agent_execution_proto_rawDescGZIP(), []int{4}
+	return file_stigma_agent_v1_agent_execution_proto_rawDescGZIP(), []int{5}
 }
 
 // Who speaks.
@@ -384,11 +443,11 @@ func (x Role) String() string {
 }
 
 func (Role) Descriptor() protoreflect.EnumDescriptor {
-	return file_stigma_agent_v1_agent_execution_proto_enumTypes[5].Descriptor()
+	return file_stigma_agent_v1_agent_execution_proto_enumTypes[6].Descriptor()
 }
 
 func (Role) Type() protoreflect.EnumType {
-	return &file_stigma_agent_v1_agent_execution_proto_enumTypes[5]
+	return &file_stigma_agent_v1_agent_execution_proto_enumTypes[6]
 }
 
 func (x Role) Number() protoreflect.EnumNumber {
@@ -397,7 +456,7 @@ func (x Role) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Role.Descriptor instead.
 func (Role) EnumDescriptor() ([]byte, []int) {
-	return file_stigma_agent_v1_agent_execution_proto_rawDescGZIP(), []int{5}
+	return file_stigma_agent_v1_agent_execution_proto_rawDescGZIP(), []int{6}
 }
 
 // How a tool call ended.
@@ -453,11 +512,11 @@ func (x ToolOutcome) String() string {
 }
 
 func (ToolOutcome) Descriptor() protoreflect.EnumDescriptor {
-	return file_stigma_agent_v1_agent_execution_proto_enumTypes[6].Descriptor()
+	return file_stigma_agent_v1_agent_execution_proto_enumTypes[7].Descriptor()
 }
 
 func (ToolOutcome) Type() protoreflect.EnumType {
-	return &file_stigma_agent_v1_agent_execution_proto_enumTypes[6]
+	return &file_stigma_agent_v1_agent_execution_proto_enumTypes[7]
 }
 
 func (x ToolOutcome) Number() protoreflect.EnumNumber {
@@ -466,7 +525,7 @@ func (x ToolOutcome) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use ToolOutcome.Descriptor instead.
 func (ToolOutcome) EnumDescriptor() ([]byte, []int) {
-	return file_stigma_agent_v1_agent_execution_proto_rawDescGZIP(), []int{6}
+	return file_stigma_agent_v1_agent_execution_proto_rawDescGZIP(), []int{7}
 }
 
 // One run of an agent.
@@ -548,7 +607,8 @@ type AgentExecutionSpec struct {
 	Env map[string]string `protobuf:"bytes,5,rep,name=env,proto3" json:"env,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	// What the request changed in the agent.
 	Config *AgentConfig `protobuf:"bytes,6,opt,name=config,proto3" json:"config,omitempty"`
-	// Groups executions that belong together.
+	// The session whose conversation the execution continues; of an agent below another one, the
+	// root's, as a label.
 	SessionId string `protobuf:"bytes,7,opt,name=session_id,json=sessionId,proto3" json:"session_id,omitempty"`
 	// Free labels; ListAgentExecutions filters by them.
 	Labels map[string]string `protobuf:"bytes,8,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
@@ -565,7 +625,9 @@ type AgentExecutionSpec struct {
 	// Who started it.
 	Principal string `protobuf:"bytes,14,opt,name=principal,proto3" json:"principal,omitempty"`
 	// Watchers see what a model writes while it writes.
-	PartialText   bool `protobuf:"varint,15,opt,name=partial_text,json=partialText,proto3" json:"partial_text,omitempty"`
+	PartialText bool `protobuf:"varint,15,opt,name=partial_text,json=partialText,proto3" json:"partial_text,omitempty"`
+	// What its start did while another execution of the session ran.
+	SessionPolicy SessionPolicy `protobuf:"varint,16,opt,name=session_policy,json=sessionPolicy,proto3,enum=stigma.agent.v1.SessionPolicy" json:"session_policy,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -705,6 +767,13 @@ func (x *AgentExecutionSpec) GetPartialText() bool {
 	return false
 }
 
+func (x *AgentExecutionSpec) GetSessionPolicy() SessionPolicy {
+	if x != nil {
+		return x.SessionPolicy
+	}
+	return SessionPolicy_SESSION_POLICY_UNSPECIFIED
+}
+
 // The Temporal activity that waits for an execution.
 type TemporalCaller struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -818,7 +887,8 @@ type AgentExecutionStatus struct {
 	Deadline *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=deadline,proto3" json:"deadline,omitempty"`
 	// How the delivery to the caller stands; absent when nobody waits.
 	Callback *CallbackStatus `protobuf:"bytes,9,opt,name=callback,proto3" json:"callback,omitempty"`
-	// The conversation so far. Only with AGENT_EXECUTION_VIEW_FULL.
+	// The conversation so far, without what was said in the session before. Only with
+	// AGENT_EXECUTION_VIEW_FULL.
 	Messages []*Message `protobuf:"bytes,10,rep,name=messages,proto3" json:"messages,omitempty"`
 	// Totals so far by model, "provider:model"; of agents with tools.
 	UsageByModel map[string]*Usage `protobuf:"bytes,11,rep,name=usage_by_model,json=usageByModel,proto3" json:"usage_by_model,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
@@ -827,7 +897,9 @@ type AgentExecutionStatus struct {
 	// The execution whose tool call this one is; empty for one that was started.
 	Parent string `protobuf:"bytes,13,opt,name=parent,proto3" json:"parent,omitempty"`
 	// The execution that was started, of which this one is a part; empty for that one.
-	Root          string `protobuf:"bytes,14,opt,name=root,proto3" json:"root,omitempty"`
+	Root string `protobuf:"bytes,14,opt,name=root,proto3" json:"root,omitempty"`
+	// Counts the turns of its session, from 1, in order of acceptance; 0 until its turn has come.
+	SessionTurn   int64 `protobuf:"varint,15,opt,name=session_turn,json=sessionTurn,proto3" json:"session_turn,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -958,6 +1030,13 @@ func (x *AgentExecutionStatus) GetRoot() string {
 		return x.Root
 	}
 	return ""
+}
+
+func (x *AgentExecutionStatus) GetSessionTurn() int64 {
+	if x != nil {
+		return x.SessionTurn
+	}
+	return 0
 }
 
 // Something that an execution waits for from outside: SubmitAgentInput answers it.
@@ -1928,7 +2007,7 @@ const file_stigma_agent_v1_agent_execution_proto_rawDesc = "" +
 	"\x0eAgentExecution\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x127\n" +
 	"\x04spec\x18\x02 \x01(\v2#.stigma.agent.v1.AgentExecutionSpecR\x04spec\x12=\n" +
-	"\x06status\x18\x03 \x01(\v2%.stigma.agent.v1.AgentExecutionStatusR\x06status\"\xc1\x06\n" +
+	"\x06status\x18\x03 \x01(\v2%.stigma.agent.v1.AgentExecutionStatusR\x06status\"\x88\a\n" +
 	"\x12AgentExecutionSpec\x12\x19\n" +
 	"\bagent_id\x18\x01 \x01(\tR\aagentId\x120\n" +
 	"\x05agent\x18\x02 \x01(\v2\x1a.stigma.agent.v1.AgentSpecR\x05agent\x12\x18\n" +
@@ -1948,7 +2027,8 @@ const file_stigma_agent_v1_agent_execution_proto_rawDesc = "" +
 	"\x10callback_payload\x18\f \x01(\x0e2 .stigma.agent.v1.CallbackPayloadR\x0fcallbackPayload\x12G\n" +
 	"\x11callback_deadline\x18\r \x01(\v2\x1a.google.protobuf.TimestampR\x10callbackDeadline\x12\x1c\n" +
 	"\tprincipal\x18\x0e \x01(\tR\tprincipal\x12!\n" +
-	"\fpartial_text\x18\x0f \x01(\bR\vpartialText\x1a6\n" +
+	"\fpartial_text\x18\x0f \x01(\bR\vpartialText\x12E\n" +
+	"\x0esession_policy\x18\x10 \x01(\x0e2\x1e.stigma.agent.v1.SessionPolicyR\rsessionPolicy\x1a6\n" +
 	"\bEnvEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a9\n" +
@@ -1963,7 +2043,7 @@ const file_stigma_agent_v1_agent_execution_proto_rawDesc = "" +
 	"\vactivity_id\x18\x04 \x01(\tR\n" +
 	"activityId\x12F\n" +
 	"\x11heartbeat_timeout\x18\x05 \x01(\v2\x19.google.protobuf.DurationR\x10heartbeatTimeout\x12D\n" +
-	"\x10callback_timeout\x18\x06 \x01(\v2\x19.google.protobuf.DurationR\x0fcallbackTimeout\"\xc7\x06\n" +
+	"\x10callback_timeout\x18\x06 \x01(\v2\x19.google.protobuf.DurationR\x0fcallbackTimeout\"\xea\x06\n" +
 	"\x14AgentExecutionStatus\x12:\n" +
 	"\x05phase\x18\x01 \x01(\x0e2$.stigma.agent.v1.AgentExecutionPhaseR\x05phase\x124\n" +
 	"\x06output\x18\x02 \x01(\v2\x1c.stigma.agent.v1.AgentOutputR\x06output\x122\n" +
@@ -1980,7 +2060,8 @@ const file_stigma_agent_v1_agent_execution_proto_rawDesc = "" +
 	"\x0eusage_by_model\x18\v \x03(\v27.stigma.agent.v1.AgentExecutionStatus.UsageByModelEntryR\fusageByModel\x12D\n" +
 	"\x0epending_inputs\x18\f \x03(\v2\x1d.stigma.agent.v1.PendingInputR\rpendingInputs\x12\x16\n" +
 	"\x06parent\x18\r \x01(\tR\x06parent\x12\x12\n" +
-	"\x04root\x18\x0e \x01(\tR\x04root\x1aW\n" +
+	"\x04root\x18\x0e \x01(\tR\x04root\x12!\n" +
+	"\fsession_turn\x18\x0f \x01(\x03R\vsessionTurn\x1aW\n" +
 	"\x11UsageByModelEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12,\n" +
 	"\x05value\x18\x02 \x01(\v2\x16.stigma.agent.v1.UsageR\x05value:\x028\x01\"\xed\x04\n" +
@@ -2066,7 +2147,12 @@ const file_stigma_agent_v1_agent_execution_proto_rawDesc = "" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x126\n" +
 	"\aoutcome\x18\x03 \x01(\x0e2\x1c.stigma.agent.v1.ToolOutcomeR\aoutcome\x12\x18\n" +
 	"\acontent\x18\x04 \x01(\tR\acontent\x12\x1c\n" +
-	"\ttruncated\x18\x05 \x01(\bR\ttruncated*v\n" +
+	"\ttruncated\x18\x05 \x01(\bR\ttruncated*\x84\x01\n" +
+	"\rSessionPolicy\x12\x1e\n" +
+	"\x1aSESSION_POLICY_UNSPECIFIED\x10\x00\x12\x1a\n" +
+	"\x16SESSION_POLICY_ENQUEUE\x10\x01\x12\x19\n" +
+	"\x15SESSION_POLICY_REJECT\x10\x02\x12\x1c\n" +
+	"\x18SESSION_POLICY_INTERRUPT\x10\x03*v\n" +
 	"\x0fCallbackPayload\x12 \n" +
 	"\x1cCALLBACK_PAYLOAD_UNSPECIFIED\x10\x00\x12$\n" +
 	" CALLBACK_PAYLOAD_AGENT_EXECUTION\x10\x01\x12\x1b\n" +
@@ -2128,80 +2214,82 @@ func file_stigma_agent_v1_agent_execution_proto_rawDescGZIP() []byte {
 	return file_stigma_agent_v1_agent_execution_proto_rawDescData
 }
 
-var file_stigma_agent_v1_agent_execution_proto_enumTypes = make([]protoimpl.EnumInfo, 7)
+var file_stigma_agent_v1_agent_execution_proto_enumTypes = make([]protoimpl.EnumInfo, 8)
 var file_stigma_agent_v1_agent_execution_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
 var file_stigma_agent_v1_agent_execution_proto_goTypes = []any{
-	(CallbackPayload)(0),          // 0: stigma.agent.v1.CallbackPayload
-	(PendingInputKind)(0),         // 1: stigma.agent.v1.PendingInputKind
-	(InputResolutionKind)(0),      // 2: stigma.agent.v1.InputResolutionKind
-	(AgentExecutionPhase)(0),      // 3: stigma.agent.v1.AgentExecutionPhase
-	(CallbackState)(0),            // 4: stigma.agent.v1.CallbackState
-	(Role)(0),                     // 5: stigma.agent.v1.Role
-	(ToolOutcome)(0),              // 6: stigma.agent.v1.ToolOutcome
-	(*AgentExecution)(nil),        // 7: stigma.agent.v1.AgentExecution
-	(*AgentExecutionSpec)(nil),    // 8: stigma.agent.v1.AgentExecutionSpec
-	(*TemporalCaller)(nil),        // 9: stigma.agent.v1.TemporalCaller
-	(*AgentExecutionStatus)(nil),  // 10: stigma.agent.v1.AgentExecutionStatus
-	(*PendingInput)(nil),          // 11: stigma.agent.v1.PendingInput
-	(*InputResolution)(nil),       // 12: stigma.agent.v1.InputResolution
-	(*AgentOutput)(nil),           // 13: stigma.agent.v1.AgentOutput
-	(*Failure)(nil),               // 14: stigma.agent.v1.Failure
-	(*Usage)(nil),                 // 15: stigma.agent.v1.Usage
-	(*CallbackStatus)(nil),        // 16: stigma.agent.v1.CallbackStatus
-	(*Message)(nil),               // 17: stigma.agent.v1.Message
-	(*Part)(nil),                  // 18: stigma.agent.v1.Part
-	(*ToolCall)(nil),              // 19: stigma.agent.v1.ToolCall
-	(*ToolResult)(nil),            // 20: stigma.agent.v1.ToolResult
-	nil,                           // 21: stigma.agent.v1.AgentExecutionSpec.EnvEntry
-	nil,                           // 22: stigma.agent.v1.AgentExecutionSpec.LabelsEntry
-	nil,                           // 23: stigma.agent.v1.AgentExecutionStatus.UsageByModelEntry
-	(*AgentSpec)(nil),             // 24: stigma.agent.v1.AgentSpec
-	(*AgentConfig)(nil),           // 25: stigma.agent.v1.AgentConfig
-	(*timestamppb.Timestamp)(nil), // 26: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),   // 27: google.protobuf.Duration
-	(FailureReason)(0),            // 28: stigma.agent.v1.FailureReason
+	(SessionPolicy)(0),            // 0: stigma.agent.v1.SessionPolicy
+	(CallbackPayload)(0),          // 1: stigma.agent.v1.CallbackPayload
+	(PendingInputKind)(0),         // 2: stigma.agent.v1.PendingInputKind
+	(InputResolutionKind)(0),      // 3: stigma.agent.v1.InputResolutionKind
+	(AgentExecutionPhase)(0),      // 4: stigma.agent.v1.AgentExecutionPhase
+	(CallbackState)(0),            // 5: stigma.agent.v1.CallbackState
+	(Role)(0),                     // 6: stigma.agent.v1.Role
+	(ToolOutcome)(0),              // 7: stigma.agent.v1.ToolOutcome
+	(*AgentExecution)(nil),        // 8: stigma.agent.v1.AgentExecution
+	(*AgentExecutionSpec)(nil),    // 9: stigma.agent.v1.AgentExecutionSpec
+	(*TemporalCaller)(nil),        // 10: stigma.agent.v1.TemporalCaller
+	(*AgentExecutionStatus)(nil),  // 11: stigma.agent.v1.AgentExecutionStatus
+	(*PendingInput)(nil),          // 12: stigma.agent.v1.PendingInput
+	(*InputResolution)(nil),       // 13: stigma.agent.v1.InputResolution
+	(*AgentOutput)(nil),           // 14: stigma.agent.v1.AgentOutput
+	(*Failure)(nil),               // 15: stigma.agent.v1.Failure
+	(*Usage)(nil),                 // 16: stigma.agent.v1.Usage
+	(*CallbackStatus)(nil),        // 17: stigma.agent.v1.CallbackStatus
+	(*Message)(nil),               // 18: stigma.agent.v1.Message
+	(*Part)(nil),                  // 19: stigma.agent.v1.Part
+	(*ToolCall)(nil),              // 20: stigma.agent.v1.ToolCall
+	(*ToolResult)(nil),            // 21: stigma.agent.v1.ToolResult
+	nil,                           // 22: stigma.agent.v1.AgentExecutionSpec.EnvEntry
+	nil,                           // 23: stigma.agent.v1.AgentExecutionSpec.LabelsEntry
+	nil,                           // 24: stigma.agent.v1.AgentExecutionStatus.UsageByModelEntry
+	(*AgentSpec)(nil),             // 25: stigma.agent.v1.AgentSpec
+	(*AgentConfig)(nil),           // 26: stigma.agent.v1.AgentConfig
+	(*timestamppb.Timestamp)(nil), // 27: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),   // 28: google.protobuf.Duration
+	(FailureReason)(0),            // 29: stigma.agent.v1.FailureReason
 }
 var file_stigma_agent_v1_agent_execution_proto_depIdxs = []int32{
-	8,  // 0: stigma.agent.v1.AgentExecution.spec:type_name -> stigma.agent.v1.AgentExecutionSpec
-	10, // 1: stigma.agent.v1.AgentExecution.status:type_name -> stigma.agent.v1.AgentExecutionStatus
-	24, // 2: stigma.agent.v1.AgentExecutionSpec.agent:type_name -> stigma.agent.v1.AgentSpec
-	21, // 3: stigma.agent.v1.AgentExecutionSpec.env:type_name -> stigma.agent.v1.AgentExecutionSpec.EnvEntry
-	25, // 4: stigma.agent.v1.AgentExecutionSpec.config:type_name -> stigma.agent.v1.AgentConfig
-	22, // 5: stigma.agent.v1.AgentExecutionSpec.labels:type_name -> stigma.agent.v1.AgentExecutionSpec.LabelsEntry
-	9,  // 6: stigma.agent.v1.AgentExecutionSpec.caller:type_name -> stigma.agent.v1.TemporalCaller
-	0,  // 7: stigma.agent.v1.AgentExecutionSpec.callback_payload:type_name -> stigma.agent.v1.CallbackPayload
-	26, // 8: stigma.agent.v1.AgentExecutionSpec.callback_deadline:type_name -> google.protobuf.Timestamp
-	27, // 9: stigma.agent.v1.TemporalCaller.heartbeat_timeout:type_name -> google.protobuf.Duration
-	27, // 10: stigma.agent.v1.TemporalCaller.callback_timeout:type_name -> google.protobuf.Duration
-	3,  // 11: stigma.agent.v1.AgentExecutionStatus.phase:type_name -> stigma.agent.v1.AgentExecutionPhase
-	13, // 12: stigma.agent.v1.AgentExecutionStatus.output:type_name -> stigma.agent.v1.AgentOutput
-	14, // 13: stigma.agent.v1.AgentExecutionStatus.failure:type_name -> stigma.agent.v1.Failure
-	15, // 14: stigma.agent.v1.AgentExecutionStatus.usage:type_name -> stigma.agent.v1.Usage
-	26, // 15: stigma.agent.v1.AgentExecutionStatus.start_time:type_name -> google.protobuf.Timestamp
-	26, // 16: stigma.agent.v1.AgentExecutionStatus.end_time:type_name -> google.protobuf.Timestamp
-	26, // 17: stigma.agent.v1.AgentExecutionStatus.deadline:type_name -> google.protobuf.Timestamp
-	16, // 18: stigma.agent.v1.AgentExecutionStatus.callback:type_name -> stigma.agent.v1.CallbackStatus
-	17, // 19: stigma.agent.v1.AgentExecutionStatus.messages:type_name -> stigma.agent.v1.Message
-	23, // 20: stigma.agent.v1.AgentExecutionStatus.usage_by_model:type_name -> stigma.agent.v1.AgentExecutionStatus.UsageByModelEntry
-	11, // 21: stigma.agent.v1.AgentExecutionStatus.pending_inputs:type_name -> stigma.agent.v1.PendingInput
-	1,  // 22: stigma.agent.v1.PendingInput.kind:type_name -> stigma.agent.v1.PendingInputKind
-	26, // 23: stigma.agent.v1.PendingInput.request_time:type_name -> google.protobuf.Timestamp
-	26, // 24: stigma.agent.v1.PendingInput.expire_time:type_name -> google.protobuf.Timestamp
-	2,  // 25: stigma.agent.v1.InputResolution.how:type_name -> stigma.agent.v1.InputResolutionKind
-	26, // 26: stigma.agent.v1.InputResolution.time:type_name -> google.protobuf.Timestamp
-	28, // 27: stigma.agent.v1.Failure.reason:type_name -> stigma.agent.v1.FailureReason
-	4,  // 28: stigma.agent.v1.CallbackStatus.state:type_name -> stigma.agent.v1.CallbackState
-	5,  // 29: stigma.agent.v1.Message.role:type_name -> stigma.agent.v1.Role
-	18, // 30: stigma.agent.v1.Message.parts:type_name -> stigma.agent.v1.Part
-	19, // 31: stigma.agent.v1.Part.tool_call:type_name -> stigma.agent.v1.ToolCall
-	20, // 32: stigma.agent.v1.Part.tool_result:type_name -> stigma.agent.v1.ToolResult
-	6,  // 33: stigma.agent.v1.ToolResult.outcome:type_name -> stigma.agent.v1.ToolOutcome
-	15, // 34: stigma.agent.v1.AgentExecutionStatus.UsageByModelEntry.value:type_name -> stigma.agent.v1.Usage
-	35, // [35:35] is the sub-list for method output_type
-	35, // [35:35] is the sub-list for method input_type
-	35, // [35:35] is the sub-list for extension type_name
-	35, // [35:35] is the sub-list for extension extendee
-	0,  // [0:35] is the sub-list for field type_name
+	9,  // 0: stigma.agent.v1.AgentExecution.spec:type_name -> stigma.agent.v1.AgentExecutionSpec
+	11, // 1: stigma.agent.v1.AgentExecution.status:type_name -> stigma.agent.v1.AgentExecutionStatus
+	25, // 2: stigma.agent.v1.AgentExecutionSpec.agent:type_name -> stigma.agent.v1.AgentSpec
+	22, // 3: stigma.agent.v1.AgentExecutionSpec.env:type_name -> stigma.agent.v1.AgentExecutionSpec.EnvEntry
+	26, // 4: stigma.agent.v1.AgentExecutionSpec.config:type_name -> stigma.agent.v1.AgentConfig
+	23, // 5: stigma.agent.v1.AgentExecutionSpec.labels:type_name -> stigma.agent.v1.AgentExecutionSpec.LabelsEntry
+	10, // 6: stigma.agent.v1.AgentExecutionSpec.caller:type_name -> stigma.agent.v1.TemporalCaller
+	1,  // 7: stigma.agent.v1.AgentExecutionSpec.callback_payload:type_name -> stigma.agent.v1.CallbackPayload
+	27, // 8: stigma.agent.v1.AgentExecutionSpec.callback_deadline:type_name -> google.protobuf.Timestamp
+	0,  // 9: stigma.agent.v1.AgentExecutionSpec.session_policy:type_name -> stigma.agent.v1.SessionPolicy
+	28, // 10: stigma.agent.v1.TemporalCaller.heartbeat_timeout:type_name -> google.protobuf.Duration
+	28, // 11: stigma.agent.v1.TemporalCaller.callback_timeout:type_name -> google.protobuf.Duration
+	4,  // 12: stigma.agent.v1.AgentExecutionStatus.phase:type_name -> stigma.agent.v1.AgentExecutionPhase
+	14, // 13: stigma.agent.v1.AgentExecutionStatus.output:type_name -> stigma.agent.v1.AgentOutput
+	15, // 14: stigma.agent.v1.AgentExecutionStatus.failure:type_name -> stigma.agent.v1.Failure
+	16, // 15: stigma.agent.v1.AgentExecutionStatus.usage:type_name -> stigma.agent.v1.Usage
+	27, // 16: stigma.agent.v1.AgentExecutionStatus.start_time:type_name -> google.protobuf.Timestamp
+	27, // 17: stigma.agent.v1.AgentExecutionStatus.end_time:type_name -> google.protobuf.Timestamp
+	27, // 18: stigma.agent.v1.AgentExecutionStatus.deadline:type_name -> google.protobuf.Timestamp
+	17, // 19: stigma.agent.v1.AgentExecutionStatus.callback:type_name -> stigma.agent.v1.CallbackStatus
+	18, // 20: stigma.agent.v1.AgentExecutionStatus.messages:type_name -> stigma.agent.v1.Message
+	24, // 21: stigma.agent.v1.AgentExecutionStatus.usage_by_model:type_name -> stigma.agent.v1.AgentExecutionStatus.UsageByModelEntry
+	12, // 22: stigma.agent.v1.AgentExecutionStatus.pending_inputs:type_name -> stigma.agent.v1.PendingInput
+	2,  // 23: stigma.agent.v1.PendingInput.kind:type_name -> stigma.agent.v1.PendingInputKind
+	27, // 24: stigma.agent.v1.PendingInput.request_time:type_name -> google.protobuf.Timestamp
+	27, // 25: stigma.agent.v1.PendingInput.expire_time:type_name -> google.protobuf.Timestamp
+	3,  // 26: stigma.agent.v1.InputResolution.how:type_name -> stigma.agent.v1.InputResolutionKind
+	27, // 27: stigma.agent.v1.InputResolution.time:type_name -> google.protobuf.Timestamp
+	29, // 28: stigma.agent.v1.Failure.reason:type_name -> stigma.agent.v1.FailureReason
+	5,  // 29: stigma.agent.v1.CallbackStatus.state:type_name -> stigma.agent.v1.CallbackState
+	6,  // 30: stigma.agent.v1.Message.role:type_name -> stigma.agent.v1.Role
+	19, // 31: stigma.agent.v1.Message.parts:type_name -> stigma.agent.v1.Part
+	20, // 32: stigma.agent.v1.Part.tool_call:type_name -> stigma.agent.v1.ToolCall
+	21, // 33: stigma.agent.v1.Part.tool_result:type_name -> stigma.agent.v1.ToolResult
+	7,  // 34: stigma.agent.v1.ToolResult.outcome:type_name -> stigma.agent.v1.ToolOutcome
+	16, // 35: stigma.agent.v1.AgentExecutionStatus.UsageByModelEntry.value:type_name -> stigma.agent.v1.Usage
+	36, // [36:36] is the sub-list for method output_type
+	36, // [36:36] is the sub-list for method input_type
+	36, // [36:36] is the sub-list for extension type_name
+	36, // [36:36] is the sub-list for extension extendee
+	0,  // [0:36] is the sub-list for field type_name
 }
 
 func init() { file_stigma_agent_v1_agent_execution_proto_init() }
@@ -2221,7 +2309,7 @@ func file_stigma_agent_v1_agent_execution_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_stigma_agent_v1_agent_execution_proto_rawDesc), len(file_stigma_agent_v1_agent_execution_proto_rawDesc)),
-			NumEnums:      7,
+			NumEnums:      8,
 			NumMessages:   17,
 			NumExtensions: 0,
 			NumServices:   0,

@@ -788,7 +788,8 @@ type StartAgentRequest struct {
 	Env map[string]string `protobuf:"bytes,6,rep,name=env,proto3" json:"env,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	// Model, timeout, temperature, limits: may tighten, never loosen.
 	Config *AgentConfig `protobuf:"bytes,7,opt,name=config,proto3" json:"config,omitempty"`
-	// Groups executions that belong together.
+	// The session, of this principal, whose conversation the execution continues: one execution of a
+	// session runs at a time, in order of acceptance.
 	SessionId string `protobuf:"bytes,8,opt,name=session_id,json=sessionId,proto3" json:"session_id,omitempty"`
 	// Free labels.
 	Labels map[string]string `protobuf:"bytes,9,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
@@ -801,7 +802,9 @@ type StartAgentRequest struct {
 	// The waiting activity's scheduled time + schedule-to-close; absent: agent's limit, else 24 h.
 	CallbackDeadline *timestamppb.Timestamp `protobuf:"bytes,13,opt,name=callback_deadline,json=callbackDeadline,proto3" json:"callback_deadline,omitempty"`
 	// Watchers see what a model writes while it writes: `progress` of WatchAgentExecution.
-	PartialText   bool `protobuf:"varint,14,opt,name=partial_text,json=partialText,proto3" json:"partial_text,omitempty"`
+	PartialText bool `protobuf:"varint,14,opt,name=partial_text,json=partialText,proto3" json:"partial_text,omitempty"`
+	// With session_id: what to do while another execution of the session runs.
+	SessionPolicy SessionPolicy `protobuf:"varint,15,opt,name=session_policy,json=sessionPolicy,proto3,enum=stigma.agent.v1.SessionPolicy" json:"session_policy,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -932,6 +935,13 @@ func (x *StartAgentRequest) GetPartialText() bool {
 		return x.PartialText
 	}
 	return false
+}
+
+func (x *StartAgentRequest) GetSessionPolicy() SessionPolicy {
+	if x != nil {
+		return x.SessionPolicy
+	}
+	return SessionPolicy_SESSION_POLICY_UNSPECIFIED
 }
 
 // Asks for one execution.
@@ -2534,7 +2544,7 @@ const file_stigma_agent_v1_agent_execution_service_proto_rawDesc = "" +
 	"\binput_id\x18\x05 \x01(\tR\ainputId\"z\n" +
 	"\x19ListPendingInputsResponse\x125\n" +
 	"\x06inputs\x18\x01 \x03(\v2\x1d.stigma.agent.v1.PendingInputR\x06inputs\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\x9e\x06\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xe5\x06\n" +
 	"\x11StartAgentRequest\x12\x19\n" +
 	"\bagent_id\x18\x01 \x01(\tR\aagentId\x12.\n" +
 	"\x04spec\x18\x02 \x01(\v2\x1a.stigma.agent.v1.AgentSpecR\x04spec\x12%\n" +
@@ -2553,7 +2563,8 @@ const file_stigma_agent_v1_agent_execution_service_proto_rawDesc = "" +
 	"\x06caller\x18\v \x01(\v2\x1f.stigma.agent.v1.TemporalCallerR\x06caller\x12K\n" +
 	"\x10callback_payload\x18\f \x01(\x0e2 .stigma.agent.v1.CallbackPayloadR\x0fcallbackPayload\x12G\n" +
 	"\x11callback_deadline\x18\r \x01(\v2\x1a.google.protobuf.TimestampR\x10callbackDeadline\x12!\n" +
-	"\fpartial_text\x18\x0e \x01(\bR\vpartialText\x1a6\n" +
+	"\fpartial_text\x18\x0e \x01(\bR\vpartialText\x12E\n" +
+	"\x0esession_policy\x18\x0f \x01(\x0e2\x1e.stigma.agent.v1.SessionPolicyR\rsessionPolicy\x1a6\n" +
 	"\bEnvEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a9\n" +
@@ -2737,12 +2748,13 @@ var file_stigma_agent_v1_agent_execution_service_proto_goTypes = []any{
 	(*AgentConfig)(nil),                 // 39: stigma.agent.v1.AgentConfig
 	(*TemporalCaller)(nil),              // 40: stigma.agent.v1.TemporalCaller
 	(CallbackPayload)(0),                // 41: stigma.agent.v1.CallbackPayload
-	(*AgentExecution)(nil),              // 42: stigma.agent.v1.AgentExecution
-	(*Message)(nil),                     // 43: stigma.agent.v1.Message
-	(*Usage)(nil),                       // 44: stigma.agent.v1.Usage
-	(*Failure)(nil),                     // 45: stigma.agent.v1.Failure
-	(*ToolResult)(nil),                  // 46: stigma.agent.v1.ToolResult
-	(*InputResolution)(nil),             // 47: stigma.agent.v1.InputResolution
+	(SessionPolicy)(0),                  // 42: stigma.agent.v1.SessionPolicy
+	(*AgentExecution)(nil),              // 43: stigma.agent.v1.AgentExecution
+	(*Message)(nil),                     // 44: stigma.agent.v1.Message
+	(*Usage)(nil),                       // 45: stigma.agent.v1.Usage
+	(*Failure)(nil),                     // 46: stigma.agent.v1.Failure
+	(*ToolResult)(nil),                  // 47: stigma.agent.v1.ToolResult
+	(*InputResolution)(nil),             // 48: stigma.agent.v1.InputResolution
 }
 var file_stigma_agent_v1_agent_execution_service_proto_depIdxs = []int32{
 	3,  // 0: stigma.agent.v1.SubmitAgentInputRequest.approve:type_name -> stigma.agent.v1.InputApproval
@@ -2758,58 +2770,59 @@ var file_stigma_agent_v1_agent_execution_service_proto_depIdxs = []int32{
 	40, // 10: stigma.agent.v1.StartAgentRequest.caller:type_name -> stigma.agent.v1.TemporalCaller
 	41, // 11: stigma.agent.v1.StartAgentRequest.callback_payload:type_name -> stigma.agent.v1.CallbackPayload
 	36, // 12: stigma.agent.v1.StartAgentRequest.callback_deadline:type_name -> google.protobuf.Timestamp
-	0,  // 13: stigma.agent.v1.GetAgentExecutionRequest.view:type_name -> stigma.agent.v1.AgentExecutionView
-	42, // 14: stigma.agent.v1.ListAgentExecutionsResponse.executions:type_name -> stigma.agent.v1.AgentExecution
-	36, // 15: stigma.agent.v1.WatchAgentExecutionResponse.time:type_name -> google.protobuf.Timestamp
-	17, // 16: stigma.agent.v1.WatchAgentExecutionResponse.started:type_name -> stigma.agent.v1.ExecutionStarted
-	18, // 17: stigma.agent.v1.WatchAgentExecutionResponse.callback_bound:type_name -> stigma.agent.v1.CallbackBound
-	19, // 18: stigma.agent.v1.WatchAgentExecutionResponse.model_call_started:type_name -> stigma.agent.v1.ModelCallStarted
-	21, // 19: stigma.agent.v1.WatchAgentExecutionResponse.model_call_completed:type_name -> stigma.agent.v1.ModelCallCompleted
-	22, // 20: stigma.agent.v1.WatchAgentExecutionResponse.model_call_failed:type_name -> stigma.agent.v1.ModelCallFailed
-	30, // 21: stigma.agent.v1.WatchAgentExecutionResponse.cancel_requested:type_name -> stigma.agent.v1.CancelRequested
-	31, // 22: stigma.agent.v1.WatchAgentExecutionResponse.callback_delivering:type_name -> stigma.agent.v1.CallbackDelivering
-	32, // 23: stigma.agent.v1.WatchAgentExecutionResponse.ended:type_name -> stigma.agent.v1.ExecutionEnded
-	23, // 24: stigma.agent.v1.WatchAgentExecutionResponse.tool_call_started:type_name -> stigma.agent.v1.ToolCallStarted
-	24, // 25: stigma.agent.v1.WatchAgentExecutionResponse.tool_call_ended:type_name -> stigma.agent.v1.ToolCallEnded
-	20, // 26: stigma.agent.v1.WatchAgentExecutionResponse.progress:type_name -> stigma.agent.v1.ModelProgress
-	25, // 27: stigma.agent.v1.WatchAgentExecutionResponse.input_requested:type_name -> stigma.agent.v1.InputRequested
-	26, // 28: stigma.agent.v1.WatchAgentExecutionResponse.input_resolved:type_name -> stigma.agent.v1.InputResolved
-	27, // 29: stigma.agent.v1.WatchAgentExecutionResponse.message_received:type_name -> stigma.agent.v1.MessageReceived
-	28, // 30: stigma.agent.v1.WatchAgentExecutionResponse.reported:type_name -> stigma.agent.v1.StepReported
-	29, // 31: stigma.agent.v1.WatchAgentExecutionResponse.summarized:type_name -> stigma.agent.v1.ConversationSummarized
-	42, // 32: stigma.agent.v1.ExecutionStarted.execution:type_name -> stigma.agent.v1.AgentExecution
-	43, // 33: stigma.agent.v1.ModelCallCompleted.message:type_name -> stigma.agent.v1.Message
-	44, // 34: stigma.agent.v1.ModelCallCompleted.usage:type_name -> stigma.agent.v1.Usage
-	45, // 35: stigma.agent.v1.ModelCallFailed.failure:type_name -> stigma.agent.v1.Failure
-	46, // 36: stigma.agent.v1.ToolCallEnded.result:type_name -> stigma.agent.v1.ToolResult
-	37, // 37: stigma.agent.v1.InputRequested.input:type_name -> stigma.agent.v1.PendingInput
-	47, // 38: stigma.agent.v1.InputResolved.resolution:type_name -> stigma.agent.v1.InputResolution
-	44, // 39: stigma.agent.v1.StepReported.usage:type_name -> stigma.agent.v1.Usage
-	44, // 40: stigma.agent.v1.ConversationSummarized.usage:type_name -> stigma.agent.v1.Usage
-	45, // 41: stigma.agent.v1.ConversationSummarized.failure:type_name -> stigma.agent.v1.Failure
-	42, // 42: stigma.agent.v1.ExecutionEnded.execution:type_name -> stigma.agent.v1.AgentExecution
-	1,  // 43: stigma.agent.v1.CancelAgentExecutionRequest.mode:type_name -> stigma.agent.v1.CancelMode
-	11, // 44: stigma.agent.v1.AgentExecutionService.StartAgent:input_type -> stigma.agent.v1.StartAgentRequest
-	12, // 45: stigma.agent.v1.AgentExecutionService.GetAgentExecution:input_type -> stigma.agent.v1.GetAgentExecutionRequest
-	13, // 46: stigma.agent.v1.AgentExecutionService.ListAgentExecutions:input_type -> stigma.agent.v1.ListAgentExecutionsRequest
-	15, // 47: stigma.agent.v1.AgentExecutionService.WatchAgentExecution:input_type -> stigma.agent.v1.WatchAgentExecutionRequest
-	33, // 48: stigma.agent.v1.AgentExecutionService.CancelAgentExecution:input_type -> stigma.agent.v1.CancelAgentExecutionRequest
-	2,  // 49: stigma.agent.v1.AgentExecutionService.SubmitAgentInput:input_type -> stigma.agent.v1.SubmitAgentInputRequest
-	7,  // 50: stigma.agent.v1.AgentExecutionService.SendAgentMessage:input_type -> stigma.agent.v1.SendAgentMessageRequest
-	9,  // 51: stigma.agent.v1.AgentExecutionService.ListPendingInputs:input_type -> stigma.agent.v1.ListPendingInputsRequest
-	42, // 52: stigma.agent.v1.AgentExecutionService.StartAgent:output_type -> stigma.agent.v1.AgentExecution
-	42, // 53: stigma.agent.v1.AgentExecutionService.GetAgentExecution:output_type -> stigma.agent.v1.AgentExecution
-	14, // 54: stigma.agent.v1.AgentExecutionService.ListAgentExecutions:output_type -> stigma.agent.v1.ListAgentExecutionsResponse
-	16, // 55: stigma.agent.v1.AgentExecutionService.WatchAgentExecution:output_type -> stigma.agent.v1.WatchAgentExecutionResponse
-	42, // 56: stigma.agent.v1.AgentExecutionService.CancelAgentExecution:output_type -> stigma.agent.v1.AgentExecution
-	47, // 57: stigma.agent.v1.AgentExecutionService.SubmitAgentInput:output_type -> stigma.agent.v1.InputResolution
-	8,  // 58: stigma.agent.v1.AgentExecutionService.SendAgentMessage:output_type -> stigma.agent.v1.SendAgentMessageResponse
-	10, // 59: stigma.agent.v1.AgentExecutionService.ListPendingInputs:output_type -> stigma.agent.v1.ListPendingInputsResponse
-	52, // [52:60] is the sub-list for method output_type
-	44, // [44:52] is the sub-list for method input_type
-	44, // [44:44] is the sub-list for extension type_name
-	44, // [44:44] is the sub-list for extension extendee
-	0,  // [0:44] is the sub-list for field type_name
+	42, // 13: stigma.agent.v1.StartAgentRequest.session_policy:type_name -> stigma.agent.v1.SessionPolicy
+	0,  // 14: stigma.agent.v1.GetAgentExecutionRequest.view:type_name -> stigma.agent.v1.AgentExecutionView
+	43, // 15: stigma.agent.v1.ListAgentExecutionsResponse.executions:type_name -> stigma.agent.v1.AgentExecution
+	36, // 16: stigma.agent.v1.WatchAgentExecutionResponse.time:type_name -> google.protobuf.Timestamp
+	17, // 17: stigma.agent.v1.WatchAgentExecutionResponse.started:type_name -> stigma.agent.v1.ExecutionStarted
+	18, // 18: stigma.agent.v1.WatchAgentExecutionResponse.callback_bound:type_name -> stigma.agent.v1.CallbackBound
+	19, // 19: stigma.agent.v1.WatchAgentExecutionResponse.model_call_started:type_name -> stigma.agent.v1.ModelCallStarted
+	21, // 20: stigma.agent.v1.WatchAgentExecutionResponse.model_call_completed:type_name -> stigma.agent.v1.ModelCallCompleted
+	22, // 21: stigma.agent.v1.WatchAgentExecutionResponse.model_call_failed:type_name -> stigma.agent.v1.ModelCallFailed
+	30, // 22: stigma.agent.v1.WatchAgentExecutionResponse.cancel_requested:type_name -> stigma.agent.v1.CancelRequested
+	31, // 23: stigma.agent.v1.WatchAgentExecutionResponse.callback_delivering:type_name -> stigma.agent.v1.CallbackDelivering
+	32, // 24: stigma.agent.v1.WatchAgentExecutionResponse.ended:type_name -> stigma.agent.v1.ExecutionEnded
+	23, // 25: stigma.agent.v1.WatchAgentExecutionResponse.tool_call_started:type_name -> stigma.agent.v1.ToolCallStarted
+	24, // 26: stigma.agent.v1.WatchAgentExecutionResponse.tool_call_ended:type_name -> stigma.agent.v1.ToolCallEnded
+	20, // 27: stigma.agent.v1.WatchAgentExecutionResponse.progress:type_name -> stigma.agent.v1.ModelProgress
+	25, // 28: stigma.agent.v1.WatchAgentExecutionResponse.input_requested:type_name -> stigma.agent.v1.InputRequested
+	26, // 29: stigma.agent.v1.WatchAgentExecutionResponse.input_resolved:type_name -> stigma.agent.v1.InputResolved
+	27, // 30: stigma.agent.v1.WatchAgentExecutionResponse.message_received:type_name -> stigma.agent.v1.MessageReceived
+	28, // 31: stigma.agent.v1.WatchAgentExecutionResponse.reported:type_name -> stigma.agent.v1.StepReported
+	29, // 32: stigma.agent.v1.WatchAgentExecutionResponse.summarized:type_name -> stigma.agent.v1.ConversationSummarized
+	43, // 33: stigma.agent.v1.ExecutionStarted.execution:type_name -> stigma.agent.v1.AgentExecution
+	44, // 34: stigma.agent.v1.ModelCallCompleted.message:type_name -> stigma.agent.v1.Message
+	45, // 35: stigma.agent.v1.ModelCallCompleted.usage:type_name -> stigma.agent.v1.Usage
+	46, // 36: stigma.agent.v1.ModelCallFailed.failure:type_name -> stigma.agent.v1.Failure
+	47, // 37: stigma.agent.v1.ToolCallEnded.result:type_name -> stigma.agent.v1.ToolResult
+	37, // 38: stigma.agent.v1.InputRequested.input:type_name -> stigma.agent.v1.PendingInput
+	48, // 39: stigma.agent.v1.InputResolved.resolution:type_name -> stigma.agent.v1.InputResolution
+	45, // 40: stigma.agent.v1.StepReported.usage:type_name -> stigma.agent.v1.Usage
+	45, // 41: stigma.agent.v1.ConversationSummarized.usage:type_name -> stigma.agent.v1.Usage
+	46, // 42: stigma.agent.v1.ConversationSummarized.failure:type_name -> stigma.agent.v1.Failure
+	43, // 43: stigma.agent.v1.ExecutionEnded.execution:type_name -> stigma.agent.v1.AgentExecution
+	1,  // 44: stigma.agent.v1.CancelAgentExecutionRequest.mode:type_name -> stigma.agent.v1.CancelMode
+	11, // 45: stigma.agent.v1.AgentExecutionService.StartAgent:input_type -> stigma.agent.v1.StartAgentRequest
+	12, // 46: stigma.agent.v1.AgentExecutionService.GetAgentExecution:input_type -> stigma.agent.v1.GetAgentExecutionRequest
+	13, // 47: stigma.agent.v1.AgentExecutionService.ListAgentExecutions:input_type -> stigma.agent.v1.ListAgentExecutionsRequest
+	15, // 48: stigma.agent.v1.AgentExecutionService.WatchAgentExecution:input_type -> stigma.agent.v1.WatchAgentExecutionRequest
+	33, // 49: stigma.agent.v1.AgentExecutionService.CancelAgentExecution:input_type -> stigma.agent.v1.CancelAgentExecutionRequest
+	2,  // 50: stigma.agent.v1.AgentExecutionService.SubmitAgentInput:input_type -> stigma.agent.v1.SubmitAgentInputRequest
+	7,  // 51: stigma.agent.v1.AgentExecutionService.SendAgentMessage:input_type -> stigma.agent.v1.SendAgentMessageRequest
+	9,  // 52: stigma.agent.v1.AgentExecutionService.ListPendingInputs:input_type -> stigma.agent.v1.ListPendingInputsRequest
+	43, // 53: stigma.agent.v1.AgentExecutionService.StartAgent:output_type -> stigma.agent.v1.AgentExecution
+	43, // 54: stigma.agent.v1.AgentExecutionService.GetAgentExecution:output_type -> stigma.agent.v1.AgentExecution
+	14, // 55: stigma.agent.v1.AgentExecutionService.ListAgentExecutions:output_type -> stigma.agent.v1.ListAgentExecutionsResponse
+	16, // 56: stigma.agent.v1.AgentExecutionService.WatchAgentExecution:output_type -> stigma.agent.v1.WatchAgentExecutionResponse
+	43, // 57: stigma.agent.v1.AgentExecutionService.CancelAgentExecution:output_type -> stigma.agent.v1.AgentExecution
+	48, // 58: stigma.agent.v1.AgentExecutionService.SubmitAgentInput:output_type -> stigma.agent.v1.InputResolution
+	8,  // 59: stigma.agent.v1.AgentExecutionService.SendAgentMessage:output_type -> stigma.agent.v1.SendAgentMessageResponse
+	10, // 60: stigma.agent.v1.AgentExecutionService.ListPendingInputs:output_type -> stigma.agent.v1.ListPendingInputsResponse
+	53, // [53:61] is the sub-list for method output_type
+	45, // [45:53] is the sub-list for method input_type
+	45, // [45:45] is the sub-list for extension type_name
+	45, // [45:45] is the sub-list for extension extendee
+	0,  // [0:45] is the sub-list for field type_name
 }
 
 func init() { file_stigma_agent_v1_agent_execution_service_proto_init() }
