@@ -152,6 +152,27 @@ async def test_lines_of_a_pipe_are_tasks_and_answers(agents: Agents, payments: P
     await eventually(both, what="two executions of the session")
 
 
+async def test_a_session_goes_on_with_what_was_said(agents: Agents) -> None:
+    await agents.apply("diary", '{text: "I know [{earlier}]"}')
+    chatted = await agents.run("chat", "diary", "--session", "mine", stdin="one\ntwo\n")
+    assert chatted.stdout == "I know []\nI know [one]\n"
+    chatted = await agents.run("chat", "diary", "--session", "mine", stdin="three\n")
+    assert chatted.stdout == "I know [one\ntwo]\n"
+
+    shown = await agents.run("session", "show", "mine", "--full")
+    assert "turns:     3\n" in shown.stdout
+    assert "three" in shown.stdout
+    listed = await agents.run("session", "list", "-o", "json")
+    assert "mine" in [each["id"] for each in json.loads(listed.output)["sessions"]]
+    assert "mine" in (await agents.run("session", "list")).stdout
+    deleted = await agents.run("session", "delete", "mine")
+    assert deleted.stdout == "mine is deleted\n"
+    gone = await agents.run("session", "show", "mine")
+    assert gone.exit_code == Exit.NOT_FOUND
+    chatted = await agents.run("chat", "diary", "--session", "mine", stdin="anew\n")
+    assert chatted.stdout == "I know []\n"
+
+
 async def test_the_input_may_end_before_the_agent(agents: Agents) -> None:
     await agents.apply("lonely", ASK, DONE)
     chatted = await agents.run("chat", "lonely", "--session", "lonely", stdin="hello\n")

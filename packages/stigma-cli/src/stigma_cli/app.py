@@ -21,6 +21,7 @@ from stigma_cli import (
     init,
     inputs,
     run_document,
+    sessions,
     setup,
     up,
     workflow_registry,
@@ -74,6 +75,7 @@ app.add_typer(agent_registry.app, name="agent")
 app.add_typer(workflow_registry.app, name="workflow")
 app.add_typer(executions.app, name="execution")
 app.add_typer(inputs.app, name="inputs")
+app.add_typer(sessions.app, name="session")
 app.command()(setup.setup)
 app.command()(doctor.doctor)
 

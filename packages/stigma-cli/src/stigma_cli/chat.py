@@ -45,7 +45,7 @@ def chat(
         typer.Option(
             metavar="ID",
             callback=not_empty,
-            help="Session of the executions; a new one if left out.",
+            help="Session that goes on; a new one if left out.",
         ),
     ] = None,
 ) -> None:
@@ -53,7 +53,8 @@ def chat(
 
     The first line starts it. What you type while it runs is sent to it as a message; what it asks
     for meanwhile, approvals, answers to questions and results of clients' tools, is asked here. The
-    line after its end starts it anew, in the same session: it does not know what was said before.
+    line after its end goes on with the conversation, in the same session, which `--session` goes on
+    with later, too.
 
     Lines of a pipe are not sent as messages: each is the next task, or the next answer. Exits 1
     unless the last execution completes.
@@ -68,7 +69,7 @@ async def _chat(agent: str, session: str) -> bool:
 
 
 class Chat:
-    """Executions of one agent, one after another, as long as there are lines.
+    """Turns of one session with an agent, one after another, as long as there are lines.
 
     Args:
         api: where the agent runs.

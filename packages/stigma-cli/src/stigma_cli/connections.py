@@ -16,6 +16,7 @@ from temporalio.service import RPCError
 
 from stigma.agent.v1.agent_execution_service_pb2_grpc import AgentExecutionServiceStub
 from stigma.agent.v1.agent_service_pb2_grpc import AgentServiceStub
+from stigma.agent.v1.agent_session_service_pb2_grpc import AgentSessionServiceStub
 from stigma.contracts.payloads import DATA_CONVERTER
 from stigma.contracts.task_queues import TaskQueues
 from stigma.diagnosis.v1.diagnosis_service_pb2_grpc import DiagnosisServiceStub
@@ -40,6 +41,7 @@ class Api:
         self.metadata = connection.metadata()
         self.agents = AgentServiceStub(connection.channel)
         self.executions = AgentExecutionServiceStub(connection.channel)
+        self.sessions = AgentSessionServiceStub(connection.channel)
         self.workflows = WorkflowServiceStub(connection.channel)
         self.workflow_executions = WorkflowExecutionServiceStub(connection.channel)
         self.diagnosis = DiagnosisServiceStub(connection.channel)
