@@ -49,7 +49,7 @@ async def run_agent(
         spec: an inline agent, instead of `agent`; needs the permission agents.inline.
         env: values of the env variables that the agent names.
         config: model, temperature, limits: may tighten what the agent allows, never loosen it.
-        session_id: groups executions that belong together.
+        session_id: the session whose conversation the agent continues, one at a time.
         labels: free labels, to find the execution by.
         partial_text: let those who watch the execution see what the model writes while it writes.
         timeout: how long the agent may take, workers' outages included.

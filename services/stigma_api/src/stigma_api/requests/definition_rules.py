@@ -157,7 +157,6 @@ def _context(found: Violations, at: str, spec: AgentSpec) -> None:
     if not spec.HasField("context"):
         return
     context = spec.context
-    found.require(spec.tools, at, "is only for an agent with tools")
     found.require(context.max_tokens >= 0, f"{at}.max_tokens", "must not be negative")
     known = context.strategy in ContextStrategy.values()
     found.require(known, f"{at}.strategy", "is not known to this release")

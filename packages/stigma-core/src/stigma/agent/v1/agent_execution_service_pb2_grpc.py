@@ -131,9 +131,10 @@ class AgentExecutionServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def SendAgentMessage(self, request, context):
-        """Sends a message to a running agent with tools: its model reads it before its next call, and
-        the agent does not end before that. Idempotent by request id. Refused as SubmitAgentInput, with
-        NOT_RUNNING or MESSAGES_NOT_TAKEN, or RESOURCE_EXHAUSTED where too many wait.
+        """Sends a message to a running agent with tools, or in a session: its model reads it before its
+        next call, and the agent does not end before that. Idempotent by request id. Refused as
+        SubmitAgentInput, with NOT_RUNNING or MESSAGES_NOT_TAKEN, or RESOURCE_EXHAUSTED where too many
+        wait.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -55,9 +55,10 @@ class AgentExecutionServiceStub:
     SELF_APPROVAL, NOT_AN_APPROVER, SCHEMA_MISMATCH, ANSWER_NOT_ALLOWED, NOT_RUNNING.
     """
     SendAgentMessage: _grpc.UnaryUnaryMultiCallable[_agent_execution_service_pb2.SendAgentMessageRequest, _agent_execution_service_pb2.SendAgentMessageResponse]
-    """Sends a message to a running agent with tools: its model reads it before its next call, and
-    the agent does not end before that. Idempotent by request id. Refused as SubmitAgentInput, with
-    NOT_RUNNING or MESSAGES_NOT_TAKEN, or RESOURCE_EXHAUSTED where too many wait.
+    """Sends a message to a running agent with tools, or in a session: its model reads it before its
+    next call, and the agent does not end before that. Idempotent by request id. Refused as
+    SubmitAgentInput, with NOT_RUNNING or MESSAGES_NOT_TAKEN, or RESOURCE_EXHAUSTED where too many
+    wait.
     """
     ListPendingInputs: _grpc.UnaryUnaryMultiCallable[_agent_execution_service_pb2.ListPendingInputsRequest, _agent_execution_service_pb2.ListPendingInputsResponse]
     """Lists what executions wait for from people, of those that the principal may read or answer."""
@@ -88,9 +89,10 @@ class AgentExecutionServiceAsyncStub(AgentExecutionServiceStub):
     SELF_APPROVAL, NOT_AN_APPROVER, SCHEMA_MISMATCH, ANSWER_NOT_ALLOWED, NOT_RUNNING.
     """
     SendAgentMessage: _aio.UnaryUnaryMultiCallable[_agent_execution_service_pb2.SendAgentMessageRequest, _agent_execution_service_pb2.SendAgentMessageResponse]  # type: ignore[assignment]
-    """Sends a message to a running agent with tools: its model reads it before its next call, and
-    the agent does not end before that. Idempotent by request id. Refused as SubmitAgentInput, with
-    NOT_RUNNING or MESSAGES_NOT_TAKEN, or RESOURCE_EXHAUSTED where too many wait.
+    """Sends a message to a running agent with tools, or in a session: its model reads it before its
+    next call, and the agent does not end before that. Idempotent by request id. Refused as
+    SubmitAgentInput, with NOT_RUNNING or MESSAGES_NOT_TAKEN, or RESOURCE_EXHAUSTED where too many
+    wait.
     """
     ListPendingInputs: _aio.UnaryUnaryMultiCallable[_agent_execution_service_pb2.ListPendingInputsRequest, _agent_execution_service_pb2.ListPendingInputsResponse]  # type: ignore[assignment]
     """Lists what executions wait for from people, of those that the principal may read or answer."""
@@ -160,9 +162,10 @@ class AgentExecutionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _agent_execution_service_pb2.SendAgentMessageRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_agent_execution_service_pb2.SendAgentMessageResponse, _abc.Awaitable[_agent_execution_service_pb2.SendAgentMessageResponse]]:
-        """Sends a message to a running agent with tools: its model reads it before its next call, and
-        the agent does not end before that. Idempotent by request id. Refused as SubmitAgentInput, with
-        NOT_RUNNING or MESSAGES_NOT_TAKEN, or RESOURCE_EXHAUSTED where too many wait.
+        """Sends a message to a running agent with tools, or in a session: its model reads it before its
+        next call, and the agent does not end before that. Idempotent by request id. Refused as
+        SubmitAgentInput, with NOT_RUNNING or MESSAGES_NOT_TAKEN, or RESOURCE_EXHAUSTED where too many
+        wait.
         """
 
     @_abc_1.abstractmethod

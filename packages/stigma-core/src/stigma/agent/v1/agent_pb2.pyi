@@ -369,7 +369,9 @@ class AgentSpec(_message.Message):
 
     @_builtins.property
     def context(self) -> Global___ContextPolicy:
-        """How the conversation is kept small enough for the model. Only of agents with tools."""
+        """How the conversation is kept small enough for the model: of agents with tools, and in sessions.
+        Without tools and outside of a session it has no effect.
+        """
 
     @_builtins.property
     def runtime(self) -> Global___Runtime:

@@ -55,9 +55,10 @@ type AgentExecutionServiceClient interface {
 	// INPUT_NOT_FOUND, INPUT_RESOLVED (by another answer), INPUT_EXPIRED, DIGEST_MISMATCH,
 	// SELF_APPROVAL, NOT_AN_APPROVER, SCHEMA_MISMATCH, ANSWER_NOT_ALLOWED, NOT_RUNNING.
 	SubmitAgentInput(ctx context.Context, in *SubmitAgentInputRequest, opts ...grpc.CallOption) (*InputResolution, error)
-	// Sends a message to a running agent with tools: its model reads it before its next call, and
-	// the agent does not end before that. Idempotent by request id. Refused as SubmitAgentInput, with
-	// NOT_RUNNING or MESSAGES_NOT_TAKEN, or RESOURCE_EXHAUSTED where too many wait.
+	// Sends a message to a running agent with tools, or in a session: its model reads it before its
+	// next call, and the agent does not end before that. Idempotent by request id. Refused as
+	// SubmitAgentInput, with NOT_RUNNING or MESSAGES_NOT_TAKEN, or RESOURCE_EXHAUSTED where too many
+	// wait.
 	SendAgentMessage(ctx context.Context, in *SendAgentMessageRequest, opts ...grpc.CallOption) (*SendAgentMessageResponse, error)
 	// Lists what executions wait for from people, of those that the principal may read or answer.
 	ListPendingInputs(ctx context.Context, in *ListPendingInputsRequest, opts ...grpc.CallOption) (*ListPendingInputsResponse, error)
@@ -184,9 +185,10 @@ type AgentExecutionServiceServer interface {
 	// INPUT_NOT_FOUND, INPUT_RESOLVED (by another answer), INPUT_EXPIRED, DIGEST_MISMATCH,
 	// SELF_APPROVAL, NOT_AN_APPROVER, SCHEMA_MISMATCH, ANSWER_NOT_ALLOWED, NOT_RUNNING.
 	SubmitAgentInput(context.Context, *SubmitAgentInputRequest) (*InputResolution, error)
-	// Sends a message to a running agent with tools: its model reads it before its next call, and
-	// the agent does not end before that. Idempotent by request id. Refused as SubmitAgentInput, with
-	// NOT_RUNNING or MESSAGES_NOT_TAKEN, or RESOURCE_EXHAUSTED where too many wait.
+	// Sends a message to a running agent with tools, or in a session: its model reads it before its
+	// next call, and the agent does not end before that. Idempotent by request id. Refused as
+	// SubmitAgentInput, with NOT_RUNNING or MESSAGES_NOT_TAKEN, or RESOURCE_EXHAUSTED where too many
+	// wait.
 	SendAgentMessage(context.Context, *SendAgentMessageRequest) (*SendAgentMessageResponse, error)
 	// Lists what executions wait for from people, of those that the principal may read or answer.
 	ListPendingInputs(context.Context, *ListPendingInputsRequest) (*ListPendingInputsResponse, error)
