@@ -34,6 +34,7 @@ class ForeignActivities:
                 job.text,
                 callback_token=activity.info().task_token,
                 session_id=job.session,
+                labels=job.labels,
                 request_id=job.request_id,
                 config=job.config,
             )

@@ -38,6 +38,8 @@ class Job:
     """A workflow's is its input, as `said`."""
     request_id: str = ""
     session: str = ""
+    group: str = ""
+    """By it a test finds its executions: a label."""
     repeat: int = 1
     """The message is said so often: a large one need not travel in the caller's own input."""
     timeout: float = 60.0
@@ -56,6 +58,11 @@ class Job:
         return self.message * self.repeat
 
     @property
+    def labels(self) -> dict[str, str]:
+        """The labels of the executions."""
+        return {"group": self.group} if self.group else {}
+
+    @property
     def config(self) -> AgentConfig | WorkflowConfig | None:
         """What is changed in the agent or workflow."""
         if not self.agent_timeout:
@@ -67,9 +74,15 @@ class Job:
     async def run(self, message: str, **options: Any) -> str:
         """Run an execution as our documents say; return its answer."""
         if self.kind is Kind.AGENT:
-            return (await run_agent(self.name, message, session_id=self.session, **options)).text
+            return (
+                await run_agent(
+                    self.name, message, session_id=self.session, labels=self.labels, **options
+                )
+            ).text
         said = {"said": message}
-        ran = await run_workflow(self.name, input=said, session_id=self.session, **options)
+        ran = await run_workflow(
+            self.name, input=said, session_id=self.session, labels=self.labels, **options
+        )
         return str(ran.output["said"])
 
 

@@ -157,15 +157,15 @@ class Executions(ABC, Generic[E]):
 
         await eventually(bound, what=f"{bindings} bindings of {execution_id}")
 
-    async def of_session(self, session: str, count: int, condition: str = "") -> list[E]:
-        """Return the executions of a session, once there are so many."""
-        asked = f'session = "{session}"{" AND " if condition else ""}{condition}'
+    async def of_group(self, group: str, count: int, condition: str = "") -> list[E]:
+        """Return the executions with a label, once there are so many."""
+        asked = f'labels.group = "{group}"{" AND " if condition else ""}{condition}'
 
         async def found() -> list[E]:
             executions = await self.matching(asked)
             return executions if len(executions) >= count else []
 
-        return await eventually(found, what=f"{count} executions of session {session}")
+        return await eventually(found, what=f"{count} executions of group {group}")
 
     async def history(self, workflow_id: str, run_id: str | None = None) -> list[HistoryEvent]:
         """Return a run's events; of the current run by default."""

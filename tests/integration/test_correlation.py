@@ -44,17 +44,17 @@ WITHOUT_TOKEN = {"model_call_started", "model_call_completed", "model_call_faile
 
 async def told(installation: Installation, agent: str) -> list[Event]:
     """Have the engine call an agent; every event of that call, by all services."""
-    session = uuid.uuid4().hex
-    asked = f"{{agent: {agent}, message: {session}, session: {session}}}"
+    group = uuid.uuid4().hex
+    asked = f"{{agent: {agent}, message: {group}, labels: {{group: {group}}}}}"
     run = await installation.run_document(
         "document: {dsl: '1.0.3', namespace: tests, name: document, version: '1.0.0'}\n"
         f"do: [{{ask: {{call: agent, with: {asked}}}}}]"
     )
-    [execution] = await installation.of_session(session, 1)
+    [execution] = await installation.of_group(group, 1)
     request_id = execution.spec.request_id
     if agent == "held":
         # Held until the caller has logged that it waits: an answer may be faster than that.
-        call = await installation.gate.held(session)
+        call = await installation.gate.held(group)
         await installation.stack.wait_for_event("zigflow_worker", "pending", request_id=request_id)
         call.answer("now")
     await _outcome(run)

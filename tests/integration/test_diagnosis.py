@@ -57,7 +57,7 @@ def steps(told: pb.ExecutionTimeline) -> list[str]:
 
 
 def document(agent: str, message: str) -> str:
-    asked = f"{{agent: {agent}, message: {message}, session: {message}}}"
+    asked = f"{{agent: {agent}, message: {message}, labels: {{group: {message}}}}}"
     return (
         "document: {dsl: '1.0.3', namespace: tests, name: document, version: '1.0.0'}\n"
         f"do: [{{ask: {{call: agent, with: {asked}}}}}]"
@@ -67,10 +67,10 @@ def document(agent: str, message: str) -> str:
 async def test_a_handshake_is_followed_from_the_token_to_the_callers_next_step(
     installation: Installation, channel: Any
 ) -> None:
-    session = uuid.uuid4().hex
-    run = await installation.run_document(document("held", session))
-    call = await installation.gate.held(session)
-    [execution] = await installation.of_session(session, 1)
+    group = uuid.uuid4().hex
+    run = await installation.run_document(document("held", group))
+    call = await installation.gate.held(group)
+    [execution] = await installation.of_group(group, 1)
     waiting = await told_up_to(channel, execution.id, pb.TIMELINE_STEP_MODEL_CALL)
     assert steps(waiting) == ["TAKEN", "ACKNOWLEDGED", "PENDING", "STARTED", "MODEL_CALL"]
     assert waiting.entries[-1].open
@@ -100,21 +100,21 @@ async def test_a_handshake_is_followed_from_the_token_to_the_callers_next_step(
     logged = installation.stack.events(request_id=told.request_id)
     assert {event["execution_id"] for event in logged if "execution_id" in event} == {execution.id}
     assert told.usage == execution.status.usage
-    assert session not in str(told)
+    assert group not in str(told)
 
 
 async def test_a_workflow_execution_and_the_agent_in_it_tell_of_each_other(
     installation: Installation, channel: Any
 ) -> None:
-    session = uuid.uuid4().hex
+    group = uuid.uuid4().hex
     executions = WorkflowExecutionServiceStub(channel)
     started = await executions.StartWorkflow(
-        StartWorkflowRequest(spec=WorkflowSpec(document=document("echo", session)))
+        StartWorkflowRequest(spec=WorkflowSpec(document=document("echo", group)))
     )
     told = await told_up_to(channel, started.id, pb.TIMELINE_STEP_ENDED)
     assert steps(told) == ["ACKNOWLEDGED", "STARTED", "ENGINE_RUN", "ENDED"]
     assert told.phase == "COMPLETED"
-    [agent] = await installation.of_session(session, 1)
+    [agent] = await installation.of_group(group, 1)
     of_agent = await told_up_to(channel, agent.id, pb.TIMELINE_STEP_RESUMED)
     assert of_agent.entries[0].workflow_id == told.entries[2].workflow_id
     assert of_agent.entries[0].run_id == told.entries[2].run_id

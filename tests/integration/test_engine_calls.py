@@ -30,7 +30,7 @@ CATCHING = """
         try:
           - call:
               call: agent
-              with: {agent: %s, message: "${ .message }", session: "${ .session }"%s}
+              with: {agent: %s, message: "${ .message }", labels: {group: "${ .group }"}%s}
         catch:
           errors: {with: {type: %s}}
           as: error
@@ -47,14 +47,14 @@ def catching(agent: str, error: str, more: str = "") -> str:
 @pytest.fixture
 def asked() -> dict[str, str]:
     """A document's input."""
-    return {"message": uuid.uuid4().hex, "session": uuid.uuid4().hex}
+    return {"message": uuid.uuid4().hex, "group": uuid.uuid4().hex}
 
 
 @pytest.mark.contract("agent succeeds")
 async def test_success(installation: Installation, asked: dict[str, str]) -> None:
     run = await installation.run_document(catching("echo", "failed"), asked)
     assert await run.result() == asked["message"]
-    [execution] = await installation.of_session(asked["session"], 1)
+    [execution] = await installation.of_group(asked["group"], 1)
     assert phase_name(await installation.ended(execution.id)) == "COMPLETED"
 
 
@@ -90,7 +90,7 @@ async def test_deadline_caught(installation: Installation, asked: dict[str, str]
 async def test_cancelled_caught(installation: Installation, asked: dict[str, str]) -> None:
     run = await installation.run_document(catching("held", "cancelled"), asked)
     await installation.gate.held(asked["message"])
-    [execution] = await installation.of_session(asked["session"], 1)
+    [execution] = await installation.of_group(asked["group"], 1)
     await installation.cancel(execution.id)
     assert (await run.result())["caught"] == ERRORS + "cancelled"
 
@@ -104,7 +104,7 @@ async def test_run_cancelled(installation: Installation, asked: dict[str, str]) 
     with pytest.raises(WorkflowFailureError) as caught:
         await run.result()
     assert isinstance(caught.value.cause, CancelledError)
-    [execution] = await installation.of_session(asked["session"], 1)
+    [execution] = await installation.of_group(asked["group"], 1)
     assert phase_name(await installation.ended(execution.id)) == "CANCELLED"
 
 
@@ -117,7 +117,7 @@ async def test_task_timed_out(installation: Installation, asked: dict[str, str])
               - call:
                   timeout: {after: PT1S}
                   call: agent
-                  with: {agent: held, message: "${ .message }", session: "${ .session }"}
+                  with: {agent: held, message: "${ .message }", labels: {group: "${ .group }"}}
             catch:
               errors: {with: {status: 408}}
               do:
@@ -127,7 +127,7 @@ async def test_task_timed_out(installation: Installation, asked: dict[str, str])
     call = await installation.gate.held(asked["message"])
     assert (await run.result())["caught"] == "timeout"
     await installation.gate.hung_up(call, within=timedelta(seconds=3))
-    [execution] = await installation.of_session(asked["session"], 1)
+    [execution] = await installation.of_group(asked["group"], 1)
     assert phase_name(await installation.ended(execution.id)) == "CANCELLED"
 
 
@@ -138,7 +138,7 @@ async def test_in_parallel(installation: Installation, asked: dict[str, str]) ->
     said = {name: f"{asked['message']} {name}" for name in names}
     branches = [
         f"{{{name}: {{call: agent, with: {{agent: held, message: {said[name]}, "
-        f"session: {asked['session']}}}}}}}"
+        f"labels: {{group: {asked['group']}}}}}}}}}"
         for name in names
     ]
     tasks = f"- ask: {{fork: {{branches: [{', '.join(branches)}]}}}}"
@@ -147,7 +147,7 @@ async def test_in_parallel(installation: Installation, asked: dict[str, str]) ->
     for name in reversed(names):
         calls[name].answer(f"answer {name}")
     assert await run.result() == [f"answer {name}" for name in names]
-    executions = await installation.of_session(asked["session"], 4)
+    executions = await installation.of_group(asked["group"], 4)
     fingerprints = {
         (await installation.ended(execution.id)).status.callback.fingerprint
         for execution in executions

@@ -36,11 +36,11 @@ async def test_each_of_a_thousand_has_its_own_result(installation: Installation)
 
 async def each_has_its_own_result(executions: AnyExecutions, callers: int) -> None:
     """Workflows of fifty calls each, all pending together, each with its own answer."""
-    session = uuid.uuid4().hex
+    group = uuid.uuid4().hex
     crowds = [
         await executions.call(
             PythonCrowd,
-            Job("echo", uuid.uuid4().hex, session=session, calls=CALLS),
+            Job("echo", uuid.uuid4().hex, group=group, calls=CALLS),
             names_request=False,
         )
         for _ in range(callers)
@@ -48,7 +48,7 @@ async def each_has_its_own_result(executions: AnyExecutions, callers: int) -> No
     wrong = await asyncio.gather(*(crowd.result() for crowd in crowds))
     assert wrong == [[]] * callers
     count = callers * CALLS
-    found = await executions.of_session(session, count, "phase = COMPLETED")
+    found = await executions.of_group(group, count, "phase = COMPLETED")
     assert len({execution.id for execution in found}) == count
 
 

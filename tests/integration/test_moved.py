@@ -155,15 +155,15 @@ async def test_caller_reset_before_its_call(
     installation: Installation, executions: AnyExecutions
 ) -> None:
     """The new run asks anew: another request, which is answered; the first one is stopped."""
-    message, session = uuid.uuid4().hex, uuid.uuid4().hex
-    job = Job("held", message, session=session, heartbeat_timeout=HEARTBEAT)
+    message, group = uuid.uuid4().hex, uuid.uuid4().hex
+    job = Job("held", message, group=group, heartbeat_timeout=HEARTBEAT)
     called = await executions.call(PythonCaller, job, names_request=False)
     abandoned = await installation.gate.held(message)
     again = await reset(installation, called.workflow.id, task=1)
     call = await installation.gate.held(message, nth=2)
     call.answer("right")
     assert await again.result() == "right"
-    found = await executions.of_session(session, 2)
+    found = await executions.of_group(group, 2)
     ended = [await executions.told(execution.id) for execution in found]
     assert sorted(phase_name(execution) for execution in ended) == ["CANCELLED", "COMPLETED"]
     await abandoned.gone.wait()

@@ -162,20 +162,20 @@ async def everything_happens(talkative: Talkative) -> None:
 
 
 async def the_engine_calls(talkative: Talkative) -> None:
-    session = uuid.uuid4().hex
+    group = uuid.uuid4().hex
     document = (
         "document: {dsl: '1.0.3', namespace: tests, name: document, version: '1.0.0'}\n"
         "do:\n"
-        "  - ok: {call: agent, with: {agent: echo, message: '${ .message }', session: '%s'}}\n"
-        "  - bad: {call: agent, with: {agent: broken, message: '${ . }', session: '%s'}}\n"
+        "  - ok: {call: agent, with: {agent: echo, message: '${ .message }', session: mine,\n"
+        "         labels: {group: '%s'}}}\n"
+        "  - bad: {call: agent, with: {agent: broken, message: '${ . }', session: mine,\n"
+        "         labels: {group: '%s'}}}\n"
     )
-    run = await talkative.installation.run_document(
-        document % (session, session), {"message": PROMPT}
-    )
+    run = await talkative.installation.run_document(document % (group, group), {"message": PROMPT})
     with pytest.raises(WorkflowFailureError) as caught:
         await run.result()
     talkative.errors.append(f"{caught.value.cause!r}".encode())
-    found = await talkative.installation.of_session(session, 2)
+    found = await talkative.installation.of_group(group, 2)
     talkative.execution_ids += [execution.id for execution in found]
 
 
