@@ -10,6 +10,7 @@ from typing import Any
 from temporalio import workflow
 from temporalio.exceptions import ApplicationError
 
+from stigma.agent.v1.agent_execution_pb2 import SessionPolicy
 from stigma.agent.v1.agent_pb2 import AgentConfig, AgentSpec
 from stigma_client import AgentExecutionError, run_agent
 
@@ -63,6 +64,7 @@ class Caller:
             env={"REPO": "here"},
             config=AgentConfig(model="scripted:demo"),
             session_id="session",
+            session_policy=SessionPolicy.SESSION_POLICY_ENQUEUE,
             partial_text=True,
             labels={"pad": "x" * job.labels_bytes},
             timeout=timedelta(seconds=job.timeout),

@@ -30,6 +30,7 @@ from stigma.agent.v1.agent_execution_pb2 import (
     AGENT_EXECUTION_PHASE_COMPLETED,
     AGENT_EXECUTION_PHASE_FAILED,
     AGENT_EXECUTION_PHASE_TIMED_OUT,
+    SESSION_POLICY_ENQUEUE,
     AgentExecution,
     AgentExecutionPhase,
 )
@@ -148,6 +149,7 @@ async def test_the_agents_answer_comes_back(start: Start, api: StandInApi, clien
     assert timedelta(seconds=85) < left < timedelta(seconds=100)
     assert '"message":"hello"' in request.input_json
     assert (dict(request.env), request.session_id) == ({"REPO": "here"}, "session")
+    assert request.session_policy == SESSION_POLICY_ENQUEUE
     assert request.partial_text
 
 

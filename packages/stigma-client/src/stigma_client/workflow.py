@@ -9,6 +9,7 @@ from typing import Any
 
 from temporalio import workflow as temporal
 
+from stigma.agent.v1.agent_execution_pb2 import SessionPolicy
 from stigma.agent.v1.agent_execution_service_pb2 import StartAgentRequest
 from stigma.agent.v1.agent_pb2 import AgentConfig, AgentSpec
 from stigma.contracts import limits
@@ -30,6 +31,7 @@ async def run_agent(
     env: Mapping[str, str] | None = None,
     config: AgentConfig | None = None,
     session_id: str = "",
+    session_policy: SessionPolicy.ValueType = SessionPolicy.SESSION_POLICY_UNSPECIFIED,
     labels: Mapping[str, str] | None = None,
     partial_text: bool = False,
     timeout: timedelta = limits.DEFAULT_TIMEOUT,
@@ -50,6 +52,7 @@ async def run_agent(
         env: values of the env variables that the agent names.
         config: model, temperature, limits: may tighten what the agent allows, never loosen it.
         session_id: the session whose conversation the agent continues, one at a time.
+        session_policy: what to do while another turn of the session runs; by default it waits.
         labels: free labels, to find the execution by.
         partial_text: let those who watch the execution see what the model writes while it writes.
         timeout: how long the agent may take, workers' outages included.
@@ -73,6 +76,7 @@ async def run_agent(
         env=env,
         config=config,
         session_id=session_id,
+        session_policy=session_policy,
         labels=labels,
         partial_text=partial_text,
     )
