@@ -156,8 +156,9 @@ async def test_a_session_goes_on_with_what_was_said(agents: Agents) -> None:
     await agents.apply("diary", '{text: "I know [{earlier}]"}')
     chatted = await agents.run("chat", "diary", "--session", "mine", stdin="one\ntwo\n")
     assert chatted.stdout == "I know []\nI know [one]\n"
-    chatted = await agents.run("chat", "diary", "--session", "mine", stdin="three\n")
-    assert chatted.stdout == "I know [one\ntwo]\n"
+    options = ("--session", "mine", "--session-policy", "reject")
+    asked = await agents.run("agent", "ask", "diary", "three", *options)
+    assert asked.stdout == "I know [one\ntwo]\n"
 
     shown = await agents.run("session", "show", "mine", "--full")
     assert "turns:     3\n" in shown.stdout

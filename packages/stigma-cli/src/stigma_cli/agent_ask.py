@@ -8,10 +8,12 @@ import uuid
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from enum import StrEnum
 from typing import Annotated
 
 import typer
 
+from stigma.agent.v1.agent_execution_pb2 import SessionPolicy
 from stigma.agent.v1.agent_execution_service_pb2 import (
     StartAgentRequest,
     WatchAgentExecutionResponse,
@@ -43,6 +45,14 @@ _MAX_MESSAGE_CHARACTERS = 4 * 1024 * 1024
 _REASON = "stopped at the terminal"
 
 
+class SessionPolicyName(StrEnum):
+    """What to do while another execution of the session runs."""
+
+    ENQUEUE = "enqueue"
+    REJECT = "reject"
+    INTERRUPT = "interrupt"
+
+
 def ask(
     agent: Annotated[
         str, typer.Argument(metavar="AGENT", help="NAME for the newest version, or NAME@VERSION.")
@@ -56,7 +66,18 @@ def ask(
         typer.Option("--input", "-i", metavar="JSON", help="The input: JSON, or @FILE with JSON."),
     ] = "",
     session: Annotated[
-        str | None, typer.Option(metavar="ID", callback=not_empty, help="Session it belongs to.")
+        str | None,
+        typer.Option(
+            metavar="ID", callback=not_empty, help="Session whose conversation it goes on with."
+        ),
+    ] = None,
+    session_policy: Annotated[
+        SessionPolicyName | None,
+        typer.Option(
+            metavar="enqueue|reject|interrupt",
+            help="While another one of the session runs: wait (the default), fail, or stop it "
+            "after its step.",
+        ),
     ] = None,
     label: Annotated[
         list[str] | None,
@@ -94,6 +115,9 @@ def ask(
         agent_id=agent,
         message=sys.stdin.read(_MAX_MESSAGE_CHARACTERS) if message == _STDIN else message,
         session_id=session or "",
+        session_policy=SessionPolicy.Value(
+            f"SESSION_POLICY_{session_policy.name if session_policy else 'UNSPECIFIED'}"
+        ),
         labels=_labels(label or ()),
         request_id=request_id or uuid.uuid4().hex,
         partial_text=watch,
