@@ -28,8 +28,8 @@ class Shard:
 
 
 SHARDS = (
-    Shard("reliability", ("tests/reliability",), 440),
-    Shard("orchestrator", ("services/stigma_orchestrator",), 430, measured=True),
+    Shard("reliability", ("tests/reliability",), 490),
+    Shard("orchestrator", ("services/stigma_orchestrator",), 460, measured=True),
     Shard("packages", ("packages",), 400, measured=True),
     Shard("integration", ("tests/integration",), 370),
     Shard("ai-worker", ("services/ai_worker",), 200, measured=True),

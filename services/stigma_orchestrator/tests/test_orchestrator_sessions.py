@@ -78,7 +78,12 @@ class Session:
         )
         self._turns = turns
         spec = AgentExecutionSpec(principal="alice", session_id=self.name, session_policy=policy)
-        return await turns.request(execution_id, spec)
+        while True:  # as callers do: without a cache of workflows, a hundred at once take long
+            try:
+                return await turns.request(execution_id, spec)
+            except ApiError as error:
+                if error.code is not grpc.StatusCode.UNAVAILABLE:
+                    raise
 
     async def launch(
         self, execution_id: str, message: str, agent: AgentSpec | None = None, **fields: Any

@@ -32,7 +32,12 @@ _TIMEOUT = timedelta(seconds=10)
 _RETRY_AFTER = timedelta(seconds=1)
 # The run of a session that continues as new, or ends, takes no update: the next one does.
 _BETWEEN_RUNS = frozenset(
-    {RPCStatusCode.ABORTED, RPCStatusCode.NOT_FOUND, RPCStatusCode.UNAVAILABLE}
+    {
+        RPCStatusCode.ABORTED,
+        RPCStatusCode.FAILED_PRECONDITION,
+        RPCStatusCode.NOT_FOUND,
+        RPCStatusCode.UNAVAILABLE,
+    }
 )
 _ATTEMPTS = 8
 # Updates of one session at a time, by one process.
