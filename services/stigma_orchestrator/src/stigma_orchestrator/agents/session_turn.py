@@ -114,7 +114,7 @@ class SessionTurn:
         ended = self._ended()
         if self._ending is not None and self._ending[0] is outcome:
             ended = self._ending[1]
-        session = workflow.get_external_workflow_handle_for(SessionWorkflow.run, self._session)
+        session = self._handle()
         if not await _is_sent(session.signal(SessionWorkflow.turn_ended, ended)):
             workflow.logger.info("session_gone", extra={"execution_id": self._execution_id})
 
@@ -136,9 +136,12 @@ class SessionTurn:
             compaction=self._window.compaction,
         )
 
+    def _handle(self) -> workflow.ExternalWorkflowHandle[SessionWorkflow]:
+        return workflow.get_external_workflow_handle_for(SessionWorkflow.run, self._session)
+
     async def _arrive(self) -> bool:
         """Tell the session that the turn waits; return False where the session is gone."""
-        session = workflow.get_external_workflow_handle_for(SessionWorkflow.run, self._session)
+        session = self._handle()
         return await _is_sent(session.signal(SessionWorkflow.turn_arrives, self._execution_id))
 
 
