@@ -7,6 +7,7 @@ import json
 import os
 import pty
 import re
+import shutil
 import signal
 import socket
 import stat
@@ -215,6 +216,15 @@ os.execv(sys.argv[2], sys.argv[2:])
 """
 
 
+FAILS = """\
+document: { dsl: 1.0.3, namespace: examples, name: fails, version: 1.0.0 }
+do:
+  - fail:
+      raise:
+        error: { type: https://example.com/paper, status: 400, title: out of paper }
+"""
+
+
 async def test_without_room_nothing_starts(temporal_binary: Path, tmp_path: Path) -> None:
     """A limit of the process stands for a full disk: both refuse a write."""
 
@@ -344,6 +354,20 @@ async def test_the_demo_shows_a_whole_hand_off(temporal_binary: Path) -> None:
     path = [steps.index(each) for each in ("ACKNOWLEDGED", "DELIVERED", "RESUMED")]
     assert path == sorted(path)
     assert steps.count("MODEL_CALL") == 2
+
+
+async def test_a_demo_that_fails_says_why(temporal_binary: Path, tmp_path: Path) -> None:
+    example = tmp_path / "example"
+    shutil.copytree(ROOT / "examples" / "code-review", example)
+    (example / "workflow.yaml").write_text(FAILS)
+    env = environment(temporal_binary)
+    demo = stigma("demo", "--kill", "--example", str(example), "-o", "json", env=env, cwd=tmp_path)
+    async with demo as process:
+        out, errors = await process.communicate()
+    assert (process.returncode, out) == (1, b"")
+    assert errors.decode().splitlines()[-1].startswith("error: fails-")
+    assert "out of paper" in errors.decode()
+    assert "Traceback" not in errors.decode()
 
 
 async def test_the_demo_survives_kills_in_the_middle_of_a_model_call(temporal_binary: Path) -> None:

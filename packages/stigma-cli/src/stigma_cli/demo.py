@@ -6,7 +6,8 @@ import asyncio
 import os
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -156,9 +157,7 @@ async def _review(
         handle = await start(
             client, example.name, example.document, example.input, queue=TaskQueues().engine
         )
-        async with asyncio.TaskGroup() as tasks:
-            if supervisor is not None:
-                tasks.create_task(_kill_in_mid_call(api, stack, supervisor))
+        async with _killing(api, stack, supervisor):
             outcome = await _outcome(stack, handle, output)
         return outcome, [await _timeline(api, each) for each in await _executions(handle)]
 
@@ -168,6 +167,22 @@ async def _outcome(stack: Stack, handle: WorkflowHandle[Any, Any], output: Forma
         return await result(handle)
     async with agent_calls(handle, stack.api_address) as agents:
         return await follow(handle, agents)
+
+
+@asynccontextmanager
+async def _killing(api: Api, stack: Stack, supervisor: Supervisor | None) -> AsyncIterator[None]:
+    """Kill services while the body runs, if there is a supervisor that starts them again."""
+    if supervisor is None:
+        yield
+        return
+    killing = asyncio.create_task(_kill_in_mid_call(api, stack, supervisor))
+    try:
+        yield
+    finally:
+        killing.cancel()
+        await asyncio.wait([killing])
+    if not killing.cancelled():
+        killing.result()
 
 
 async def _kill_in_mid_call(api: Api, stack: Stack, supervisor: Supervisor) -> None:
