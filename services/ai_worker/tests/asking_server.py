@@ -77,6 +77,9 @@ QUESTIONS: dict[str, dict[str, Any]] = {
 }
 
 
+_STATES = {"large": "large" * 60_000, "patient": "p" * 150_000}
+
+
 def asks(how: str, state: str) -> mcp_types.InputRequiredResult:
     """A result that asks for what `how` says, or for nothing."""
     return mcp_types.InputRequiredResult(input_requests=QUESTIONS.get(how), request_state=state)
@@ -101,7 +104,7 @@ async def book(
         return f"booked: {answer.action}"
     state, given = context.request_state, context.input_responses or {}
     if state is None:
-        return asks(how, "large" * 60_000 if how == "large" else "first")
+        return asks(how, _STATES.get(how, "first"))
     if how == "again":
         return asks(how, state + "+")
     if how == "twice" and state == "first":
@@ -162,18 +165,22 @@ class Tasks(Extension):
         task = self._known(params)
         task["polls"] += 1
         id_, how, polls = params.task_id, task["how"], task["polls"]
-        if how == "asks" and "given" not in task:
+        if how in {"asks", "refuses"} and "given" not in task:
             requests = {"who": form("For whom?", NAME).model_dump(mode="json", by_alias=True)}
             return self._shown(id_, "input_required") | {"inputRequests": requests}
+        if how == "stuck":
+            await anyio.sleep_forever()
         if how == "fail":
             return self._shown(id_, "failed") | {"error": {"code": -1, "message": "out of paper"}}
-        if how == "endless" or polls < 2:
+        if how in {"endless", "stuck"} or polls < 2:
             return self._shown(id_, "working")
         text = json.dumps(task.get("given", "worked"))
         result = {"resultType": "complete", "content": [{"type": "text", "text": text}]}
         return self._shown(id_, "completed") | {"result": result}
 
     async def _update(self, ctx: Any, params: TaskId) -> Any:
+        if self._known(params)["how"] == "refuses":
+            raise MCPError(code=mcp_types.INVALID_PARAMS, message="No such name")
         self._known(params).setdefault("given", params.input_responses)
         return {"resultType": "complete"}
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable
+from contextlib import suppress
 from typing import Any
 
 import mcp_types
@@ -55,6 +56,8 @@ KEY_META = "stigma.dev/idempotency-key"
 """The call's idempotency key, in its `_meta`."""
 
 _ASKS = "input_required"
+# Time in which a server may still tell the result of a task that is to be cancelled.
+_LAST_STATE_SECONDS = 3.0
 _TOO_OFTEN = (
     "The tool asks for input, and may ask no more: within a call, people are asked at most "
     f"{limits.MAX_MCP_ROUNDS} times."
@@ -186,9 +189,12 @@ class McpCalls(McpActivities):
         """Have a task cancelled, unless it has ended."""
         try:
             server = self._server(request.call)
-            state = await self._state(server, request.call, request.task_id)
-            if state.outcome:
-                return state
+            # A server that does not tell the state may take the cancel all the same.
+            with suppress(TimeoutError, LostError):
+                async with asyncio.timeout(_LAST_STATE_SECONDS):
+                    state = await self._state(server, request.call, request.task_id)
+                if state.outcome:
+                    return state
             await self._end_task(server, request.task_id, request.call)
         except NotSentError as error:
             raise LostError(str(error)) from None
@@ -203,9 +209,8 @@ class McpCalls(McpActivities):
     ) -> CallMcpToolResponse:
         """Return the state of a task, after the responses to what it has asked."""
         wait = call.start_timeout.ToTimedelta().total_seconds()
+        refusal = await _respond(server, id_, responses, wait) if responses else ""
         try:
-            if responses:
-                await server.ask(lambda found: found.update_task(id_, responses), wait)
             state = await server.ask(lambda found: found.task(id_), wait)
         except AnsweredError as error:
             if error.code == mcp_types.INVALID_PARAMS:
@@ -213,10 +218,19 @@ class McpCalls(McpActivities):
             raise LostError(str(error)) from None
         try:
             # The server names the task once; a response without its name is still about it.
-            return read_task({**state, "taskId": id_}, call.max_result_bytes)
+            response = read_task({**state, "taskId": id_}, call.max_result_bytes)
         except QuestionError as error:
-            await self._end_task(server, id_, call)
-            return lost_task(f"{error} Its task was cancelled.")
+            return await self._given_up(server, id_, call, str(error))
+        if refusal and any(each.key in (responses or ()) for each in response.asked):
+            text = f"The task did not take what people answered: {refusal}"
+            return await self._given_up(server, id_, call, text)
+        return response
+
+    async def _given_up(
+        self, server: Server, id_: str, call: CallMcpToolRequest, problem: str
+    ) -> CallMcpToolResponse:
+        await self._end_task(server, id_, call)
+        return lost_task(f"{problem} Its task was cancelled.")
 
     async def _end_task(self, server: Server, id_: str, request: CallMcpToolRequest) -> None:
         wait = request.start_timeout.ToTimedelta().total_seconds()
@@ -251,6 +265,17 @@ class McpCalls(McpActivities):
             outcome=outcome,
             duration_seconds=round(seconds, 6),
         )
+
+
+async def _respond(server: Server, id_: str, responses: dict[str, Any], wait: float) -> str:
+    """Give a task the responses to what it has asked; return why it refuses them, or ""."""
+    try:
+        await server.ask(lambda found: found.update_task(id_, responses), wait)
+    except AnsweredError as error:
+        if error.code != mcp_types.INVALID_PARAMS:
+            raise LostError(str(error)) from None
+        return str(error)  # also of a task that has them already, or is forgotten
+    return ""
 
 
 def _tool_request(
