@@ -211,8 +211,19 @@ def _reply_problem(found: PendingInput, reply: InputAnswer) -> str:
         return ""
     if len(reply.json.encode()) > limits.MAX_MCP_RESPONSE_BYTES:
         return f"the answer to a form may have {limits.MAX_MCP_RESPONSE_BYTES} bytes"
-    is_object = reply.HasField("json") and isinstance(json_text.parse(reply.json), dict)
-    return "" if is_object else "the answer to a form is a JSON object"
+    content = json_text.parse(reply.json) if reply.HasField("json") else None
+    if not isinstance(content, dict):
+        return "the answer to a form is a JSON object"
+    if not all(map(_is_plain, content.values())):
+        return "an answer to a form has texts, numbers, true, false, null and lists of texts alone"
+    return ""
+
+
+def _is_plain(value: Any) -> bool:
+    """Return whether the protocol has such a value in the answer to a form."""
+    if isinstance(value, list):
+        return all(isinstance(each, str) for each in value)
+    return value is None or isinstance(value, str | int | float)
 
 
 def _ids(inputs: Iterable[PendingInput]) -> list[str]:
