@@ -106,6 +106,7 @@ class McpStep(ToolStep):
             self._go_on(answered)
         else:
             self.opened.ClearField("task")
+        raise_if_stopped()  # an activity that ends in time hides that
         return result
 
     def _go_on(self, answered: CallMcpToolResponse) -> None:
@@ -193,6 +194,8 @@ class McpStep(ToolStep):
             schedule_to_close_timeout=within,
             start_to_close_timeout=limits.MCP_POLL_TIMEOUT,
             heartbeat_timeout=limits.MODEL_CALL_HEARTBEAT_TIMEOUT,
+            # The cancel of the task has the same id: Temporal takes it once this one has ended.
+            cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
             retry_policy=RetryPolicy(maximum_interval=limits.MCP_POLL_TIMEOUT),
         )
 

@@ -92,7 +92,7 @@ def model_call_name(number: int) -> str:
     return f"model_call {number}"
 
 
-def raise_if_stopped(error: FailureError) -> None:
+def raise_if_stopped(error: FailureError | None = None) -> None:
     """Raise CancelledError if it is the agent that was stopped, and not an activity alone."""
     task = asyncio.current_task()
     if task is not None and task.cancelling():
