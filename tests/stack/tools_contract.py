@@ -111,6 +111,7 @@ ROWS = (
     "MCP tasks: a task asks people too",
     "MCP tasks: nobody answers a task, which is cancelled then",
     "MCP tasks: one that takes too long is cancelled, and UNKNOWN",
+    "MCP tasks: one that does not take its answers is cancelled, and UNKNOWN",
     "MCP tasks: a cancel reaches the server",
     "MCP tasks: one that its server has forgotten is UNKNOWN",
     "MCP tasks: continue-as-new carries a task",

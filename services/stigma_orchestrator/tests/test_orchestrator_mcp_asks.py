@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry
+from temporalio.api.enums.v1 import EventType, PendingActivityState
 from temporalio.client import Client, WorkflowFailureError, WorkflowUpdateFailedError
 from temporalio.worker import Worker
 
@@ -47,6 +48,7 @@ from stigma.agent.v1.agent_execution_pb2 import (
 )
 from stigma.agent.v1.agent_execution_service_pb2 import InputAnswer
 from stigma.agent.v1.agent_pb2 import APPROVAL_REQUIREMENT_NEVER
+from stigma.contracts.activities import POLL_MCP_TASK
 from stigma.contracts.task_queues import TaskQueues
 from stigma_orchestrator.agents.workflow import AgentWorkflow
 from stigma_orchestrator.delivery.metrics import CallbackMetrics
@@ -226,7 +228,12 @@ async def test_a_form_and_a_page_of_one_call_in_any_order(
 async def test_an_answer_to_a_form_is_an_object(mcp: McpAgents) -> None:
     people = await asked(mcp, "form")
     [found] = await people.pending()
-    for reply in (InputAnswer(text="Ann"), InputAnswer(json='"Ann"')):
+    for reply in (
+        InputAnswer(text="Ann"),
+        InputAnswer(json='"Ann"'),
+        InputAnswer(json='{"name": {"first": "Ann"}}'),
+        InputAnswer(json='{"name": [1]}'),
+    ):
         with pytest.raises(WorkflowUpdateFailedError) as refused:
             await people.submit(found, reply=reply)
         assert refusal_of(refused.value) == "ANSWER_NOT_ALLOWED"
@@ -528,3 +535,47 @@ async def test_runs_change_while_a_task_runs(
     assert json.loads(ended.results[0].content)["who"]["content"] == {"name": "Ann"}
     assert made(server, people.handle) == [""]
     assert server.cancelled_of(people.handle.id) == []
+
+
+@pytest.mark.tools_contract("MCP tasks: a cancel reaches the server")
+async def test_a_cancel_reaches_a_task_whose_state_is_being_asked_for(
+    mcp: McpAgents, server: McpServer
+) -> None:
+    handle = await mcp.start(answer(call("work", how="stuck")), LAST)
+    await eventually(lambda: _asks_for_state(handle), what="a poll under way")
+    await handle.cancel()
+    with pytest.raises(WorkflowFailureError):
+        await handle.result()
+    assert server.cancelled_of(handle.id) == ["stuck"]
+    assert EventType.EVENT_TYPE_WORKFLOW_TASK_FAILED not in [
+        event.event_type async for event in handle.fetch_history_events()
+    ]
+
+
+async def _asks_for_state(handle: Any) -> bool:
+    pending = (await handle.describe()).raw_description.pending_activities
+    started = PendingActivityState.PENDING_ACTIVITY_STATE_STARTED
+    return any(
+        each.activity_type.name == POLL_MCP_TASK and each.state == started for each in pending
+    )
+
+
+@pytest.mark.tools_contract(
+    "MCP tasks: one that does not take its answers is cancelled, and UNKNOWN"
+)
+async def test_a_task_that_refuses_its_answers(mcp: McpAgents, server: McpServer) -> None:
+    people = People(await mcp.start(answer(call("work", how="refuses")), LAST))
+    [found] = await people.pending()
+    await fill(people, found, name="Ann")
+    ended = await ended_of(mcp, people.handle)
+    assert ended.outcomes == ["UNKNOWN"]
+    assert "did not take what people answered" in ended.results[0].content
+    assert server.cancelled_of(people.handle.id) == ["refuses"]
+
+
+@pytest.mark.tools_contract("MCP asks: what only asks for patience is sent again")
+async def test_many_calls_with_large_states_go_on(mcp: McpAgents, server: McpServer) -> None:
+    calls = [call("book", how="patient", value=str(number)) for number in range(24)]
+    ended = await mcp.run(answer(*calls), LAST)
+    assert ended.outcomes == ["OK"] * len(calls)
+    assert len(made(server, ended.handle)) == len(calls)

@@ -175,7 +175,7 @@ class Batch:
                 await workflow.wait_condition(lambda: self._may_start(index))
             sent_bytes = step.opened.ByteSize() if isinstance(step, McpStep) else 0
             size = room_of(step.tool, step.call, sent_bytes)
-            await self._room.enter(size)
+            await self._room.enter(size, sent_bytes)
             if self._room.is_full:
                 return None
             self._enter(index, _State.RUNNING)
@@ -183,7 +183,7 @@ class Batch:
             gate.is_untold = result is not None
             if result is None:
                 result = gate.told(await step.run())
-            self._room.leave(size, sent_bytes + sum(step.result_bytes))
+            self._room.leave(size, sent_bytes, sum(step.result_bytes))
         return result
 
     async def _wait_for_server(

@@ -25,22 +25,29 @@ class HistoryRoom:
 
     def __init__(self) -> None:
         self._reserved = 0
+        self._sent = 0
         self._size = workflow.info().get_current_history_size()
         """Counted here: what a workflow task is told lacks what came while the last one ran."""
         self.is_full = False
         """Whether there was no room for a call, and no other was under way."""
 
-    async def enter(self, size: int) -> None:
-        """Wait for the room that a call takes, or until there is none; see `is_full`."""
-        if not self._admit(size):
-            await workflow.wait_condition(lambda: self._admit(size))
+    async def enter(self, size: int, sent_bytes: int) -> None:
+        """Wait for the room that a call takes, or until there is none; see `is_full`.
 
-    def leave(self, size: int, used: int) -> None:
+        Args:
+            size: by `room_of`.
+            sent_bytes: what goes to an MCP server beside the arguments.
+        """
+        if not self._admit(size, sent_bytes):
+            await workflow.wait_condition(lambda: self._admit(size, sent_bytes))
+
+    def leave(self, size: int, sent_bytes: int, result_bytes: int) -> None:
         """Give back what a call took: its result, of so many bytes, is in the history."""
         self._reserved -= size
-        self._size += used + _EVENT_BYTES
+        self._sent -= sent_bytes
+        self._size += sent_bytes + result_bytes + _EVENT_BYTES
 
-    def _admit(self, size: int) -> bool:
+    def _admit(self, size: int, sent_bytes: int) -> bool:
         size_told = workflow.info().get_current_history_size()
         left = limits.MAX_RESULTS_HISTORY_BYTES - max(size_told, self._size)
         fits = self._reserved + size <= left
@@ -48,8 +55,11 @@ class HistoryRoom:
             self.is_full = True
         if self.is_full:
             return True
+        # Calls that go on at the same time are commands of one message to Temporal.
+        fits = fits and (not self._sent or self._sent + sent_bytes <= limits.MAX_MCP_SENT_BYTES)
         if fits:
             self._reserved += size
+            self._sent += sent_bytes
         return fits
 
 
