@@ -579,3 +579,22 @@ async def test_many_calls_with_large_states_go_on(mcp: McpAgents, server: McpSer
     ended = await mcp.run(answer(*calls), LAST)
     assert ended.outcomes == ["OK"] * len(calls)
     assert len(made(server, ended.handle)) == len(calls)
+
+
+@pytest.mark.tools_contract("MCP asks: a form is shown, filled in and sent back")
+async def test_calls_ask_in_turn_where_too_much_is_asked(
+    monkeypatch: pytest.MonkeyPatch, mcp: McpAgents
+) -> None:
+    monkeypatch.setattr("stigma.contracts.limits.MAX_PENDING_INPUTS", 3)  # in the replay too
+    calls = [call("book", how="two", value=value) for value in "abc"]
+    people = People(await mcp.start(answer(*calls), LAST))
+    asked_of = []
+    for _ in calls:
+        found = await people.pending(2)
+        [call_id] = {each.call_id for each in found}
+        asked_of.append(call_id)
+        for each in found:
+            await people.decline(each)
+    ended = await ended_of(mcp, people.handle)
+    assert sorted(asked_of) == ["1-1", "1-2", "1-3"]
+    assert ended.outcomes == ["OK"] * 3

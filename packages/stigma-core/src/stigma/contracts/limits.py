@@ -90,6 +90,8 @@ MAX_MCP_RESPONSE_BYTES = 16 * 1024
 MAX_MCP_ROUNDS = 10
 # What goes back to MCP servers at once: JSON may double it, and Temporal takes 4 MiB at once.
 MAX_MCP_SENT_BYTES = 1024 * 1024
+# Pending inputs of an execution, all in one memo: further questions of MCP servers wait.
+MAX_PENDING_INPUTS = 256
 # Delay before a call is sent again whose server has only asked for patience.
 MCP_RESUME_DELAY = timedelta(seconds=1)
 # Delays between two requests about a task: a part of the time that it has taken, within bounds.

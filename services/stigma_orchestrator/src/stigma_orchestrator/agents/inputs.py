@@ -72,6 +72,11 @@ class PendingInputs:
         """Whether answers have come that the calls have not taken yet."""
         return bool(self._answers)
 
+    @property
+    def count(self) -> int:
+        """How many inputs are waited for."""
+        return len(self._pending)
+
     def in_order(self) -> list[PendingInput]:
         """Return the pending inputs, oldest first."""
         return list(self._pending.values())
