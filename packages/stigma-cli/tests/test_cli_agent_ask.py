@@ -139,6 +139,7 @@ async def test_what_cannot_be_asked_is_refused(
     [
         ("y", "AGENT_EXECUTION_PHASE_CANCELLED"),
         ("n", "AGENT_EXECUTION_PHASE_RUNNING"),
+        ("\x03", "AGENT_EXECUTION_PHASE_RUNNING"),
     ],
 )
 async def test_an_interrupt_asks_what_to_do(command: Command, typed: str, phase: str) -> None:

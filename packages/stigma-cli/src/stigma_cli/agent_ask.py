@@ -181,8 +181,15 @@ async def _stopped_if_wanted(api: Api, execution_id: str) -> AsyncIterator[None]
     try:
         yield
     except asyncio.CancelledError:
-        if sys.stdin.isatty() and typer.confirm("Stop it?", err=True):
+        if sys.stdin.isatty() and _is_to_stop():
             await cancel_execution(api, execution_id, _REASON)
             print_note(f"{execution_id} was asked to stop")
             raise typer.Exit(130) from None
         raise
+
+
+def _is_to_stop() -> bool:
+    try:
+        return typer.confirm("Stop it?", err=True)
+    except typer.Abort:  # one more Ctrl-C, or the terminal's end
+        return False
