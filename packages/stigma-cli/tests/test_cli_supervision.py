@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import timedelta
@@ -102,6 +103,17 @@ async def test_one_that_does_not_start_any_more_is_given_up(
     pauses = [each.rpartition(" in ")[2] for each in supervised.lines]
     assert pauses == ["10 ms", "20 ms", "20 ms", "20 ms", "20 ms"]
     assert supervised.supervisor.restarts == 0
+
+
+async def test_one_whose_directory_is_gone_is_given_up(
+    service: ServiceProcess, supervised: Supervised, tmp_path: Path
+) -> None:
+    shutil.rmtree(tmp_path)
+    await supervised.supervisor.kill(service)
+    async with asyncio.timeout(60):
+        error = await supervised.running
+    assert error.message == f"{tmp_path}: No such file or directory"
+    assert error.hint == "small_service ended, and cannot start again"
 
 
 async def test_kills_at_random_are_counted(supervised: Supervised) -> None:

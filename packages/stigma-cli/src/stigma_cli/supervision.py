@@ -75,7 +75,12 @@ class Supervisor:
             if service in self._killed or time.monotonic() - began > _HEALTHY.total_seconds():
                 pause = _FIRST_PAUSE
             self._killed.discard(service)
-            if (error := await self._start_again(service, pause)) is not None:
+            try:
+                error = await self._start_again(service, pause)
+            except OSError as problem:  # its log is gone, or cannot be written
+                message = f"{problem.filename or service.log}: {problem.strerror}"
+                return CliError(message, f"{service.name} ended, and cannot start again")
+            if error is not None:
                 return error
             self._ready[service].set()
             self.restarts += 1
