@@ -20,6 +20,7 @@ from temporalio.worker import Worker
 from stigma.agent.v1.agent_execution_pb2 import (
     PENDING_INPUT_KIND_AUTHORIZATION,
     PENDING_INPUT_KIND_ELICITATION,
+    PENDING_INPUT_KIND_QUESTION,
     InputResolution,
     PendingInput,
 )
@@ -34,7 +35,7 @@ from stigma.agent.v1.agent_execution_service_pb2_grpc import (
 )
 from stigma_cli.agent_calls import agent_calls
 from stigma_cli.errors import Exit
-from stigma_cli.input_text import detail_lines, requested_text
+from stigma_cli.input_text import command_for, detail_lines, requested_text
 from stigma_cli.progress import print_tasks
 from stigma_cli.runs import start as start_run
 from tests.stack.waiting import eventually
@@ -242,7 +243,7 @@ async def test_an_edit_is_shown_and_told(bank: Bank, payments: Payments) -> None
     answer = ("execution", "approve", execution, "--yes", "-o", "json")
     wrong = await bank.run(*answer, "--edit", '{"amount": "much"}', by="bob")
     assert wrong.exit_code == Exit.USAGE
-    assert "hint: `stigma inputs get` shows the schema\n" in wrong.stderr
+    assert "hint: `stigma inputs get` shows the schema; what is no text " in wrong.stderr
     malformed = await bank.run(*answer, "--edit", "{", by="bob")
     assert malformed.exit_code == Exit.USAGE
     edited = await bank.run(*answer, "--edit", '{"amount": 1}', "--remember", by="bob")
@@ -455,6 +456,26 @@ def test_what_mcp_servers_ask_is_shown_with_the_command_that_answers() -> None:
     said = "book asks a person to open https://bank.example/ : Sign in."
     assert requested_text(page) == f"{said} ({answer})"
     assert any(line.endswith("https://bank.example/") for line in detail_lines(page))
+
+
+@pytest.mark.parametrize(
+    ("schema", "answer"),
+    [
+        ("", "TEXT"),
+        ("{}", "TEXT"),
+        ('{"type": "string"}', "TEXT"),
+        ('{"type": ["null", "string"]}', "TEXT"),
+        ('{"type": "integer"}', "--json JSON"),
+        ('{"type": ["integer", "null"]}', "--json JSON"),
+        ("true", "TEXT"),
+        ("{", "TEXT"),
+    ],
+)
+def test_a_question_names_the_form_of_its_answer(schema: str, answer: str) -> None:
+    asked = PendingInput(
+        id="question-1-1", kind=PENDING_INPUT_KIND_QUESTION, execution_id="agent-1", schema=schema
+    )
+    assert command_for(asked) == f"stigma execution answer agent-1 question-1-1 {answer}"
 
 
 def test_what_a_later_release_waits_for_is_shown() -> None:

@@ -150,12 +150,13 @@ _REASONS = {
     "DIGEST_MISMATCH": "nothing was changed; look at the arguments again: `stigma inputs get`",
     "SELF_APPROVAL": "ask somebody else with the permission executions.approve",
     "NOT_AN_APPROVER": "`stigma inputs get` shows who may answer",
-    "SCHEMA_MISMATCH": "`stigma inputs get` shows the schema",
+    "SCHEMA_MISMATCH": "`stigma inputs get` shows the schema; what is no text is given by --json",
     "ANSWER_NOT_ALLOWED": "`stigma inputs get` shows what is waited for",
     "NOT_RUNNING": "`stigma execution get` shows how it ended",
     "TOOL_WORKFLOW_NOT_FOUND": "`stigma workflow apply` registers it",
     "TOOL_AGENT_NOT_FOUND": "`stigma agent apply` registers it",
     "NEXUS_ENDPOINT_NOT_FOUND": "`temporal operator nexus endpoint list` shows what there is",
+    "SESSION_BUSY": "`stigma session show` names them",
     "MESSAGES_NOT_TAKEN": "only agents with tools take messages; start it again with the message",
 }
 

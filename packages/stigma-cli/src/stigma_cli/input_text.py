@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from collections.abc import Iterator
 
@@ -21,7 +22,7 @@ from stigma.contracts.indented_json import indent_json
 from stigma.contracts.pending_inputs import DONE
 from stigma_cli.output import as_age, as_time
 
-_TEXT = "TEXT"
+_TEXT, _JSON = "TEXT", "--json JSON"
 _ANSWERED_BY_JSON = frozenset((PENDING_INPUT_KIND_CLIENT_TOOL, PENDING_INPUT_KIND_ELICITATION))
 
 
@@ -39,13 +40,23 @@ def command_for(found: PendingInput) -> str:
         case kind if kind == PENDING_INPUT_KIND_APPROVAL:
             return f"stigma execution approve {place}"
         case kind if kind == PENDING_INPUT_KIND_QUESTION:
-            return f"stigma execution answer {place} {_TEXT}"
+            answer = _TEXT if _takes_text(found.schema) else _JSON
+            return f"stigma execution answer {place} {answer}"
         case kind if kind in _ANSWERED_BY_JSON:
-            return f"stigma execution answer {place} --json JSON"
+            return f"stigma execution answer {place} {_JSON}"
         case kind if kind == PENDING_INPUT_KIND_AUTHORIZATION:
             return f"stigma execution answer {place} {DONE}"
         case _:
             return f"stigma inputs get {place}"
+
+
+def _takes_text(schema: str) -> bool:
+    """Return whether a text may satisfy a schema, as far as its type says."""
+    try:
+        kinds = json.loads(schema).get("type", "string") if schema else "string"
+    except (ValueError, AttributeError):  # none that is known here, or one without keys
+        return True
+    return "string" in (kinds if isinstance(kinds, list) else [kinds])
 
 
 def requested_text(found: PendingInput) -> str:
