@@ -65,6 +65,17 @@ async def test_what_was_skipped_follows_once_it_is_prepared(tmp_path: Path) -> N
     assert await end is None
 
 
+async def test_what_waits_has_a_lane_of_its_own() -> None:
+    busy, waits = Job(Shard("busy", (), 1)), Job(Shard("waits", (), 9, waits=True))
+    queue = JobQueue([busy, waits])
+    assert await queue.take() == busy
+    assert await queue.take(that_waits=True) == waits
+    others = [asyncio.create_task(queue.take(that_waits=each)) for each in (False, True)]
+    queue.done(busy)
+    queue.done(waits)
+    assert await asyncio.gather(*others) == [None, None]
+
+
 def test_of_a_test_that_ran_twice_the_later_counts(tmp_path: Path) -> None:
     first, second = tmp_path / "first", tmp_path / "second"
     for directory, inside, seconds in ((first, "<skipped/>", 0), (second, "", 2.5)):

@@ -65,10 +65,18 @@ class JobQueue:
         self._next_job = next_job
         self._prepared = prepared
 
-    async def take(self) -> Job | None:
-        """Wait for a job that can begin, and return it; None when there will be none."""
+    async def take(self, *, that_waits: bool = False) -> Job | None:
+        """Wait for a job that can begin, and return it; None when there will be none.
+
+        Args:
+            that_waits: a job of a shard that does little but wait, or else of any other.
+        """
         while self._waiting or self._running:
-            ready = [job for job in self._waiting if self._is_ready(job)]
+            ready = [
+                job
+                for job in self._waiting
+                if job.shard.waits is that_waits and self._is_ready(job)
+            ]
             if ready:
                 job = max(ready, key=lambda job: job.seconds)
                 self._waiting.remove(job)

@@ -14,6 +14,8 @@ class Shard:
 
     ``seconds`` and ``more_seconds``: about how long it takes on a bare machine, and what it skips
     there, on two cores: the longest begin first, so that all lanes end together.
+    ``waits``: whether it does little but wait, for networks that are cut and services that stop: it
+    runs in a lane of its own, beside those that keep the cores busy.
     ``measured``: whether coverage is, which takes services and tests twice the CPU.
     ``needs``: what those tests wait for that it skips on a bare machine, of what CI prepares
     meanwhile.
@@ -23,6 +25,7 @@ class Shard:
     folders: tuple[str, ...]
     seconds: int
     more_seconds: int = 0
+    waits: bool = False
     measured: bool = False
     needs: str = ""
 
@@ -41,6 +44,6 @@ SHARDS = (
     Shard("stack", ("tests/stack", "tests/console", "tests/wheels"), 160, 45),
     Shard("observability", ("tests/observability",), 80, 110),
     Shard("callers", ("tests/callers", "tests/mcp_servers"), 50, 170, needs="callers"),
-    Shard("containers", ("tests/images", "tests/containers"), 15, 630, needs="images"),
+    Shard("containers", ("tests/images", "tests/containers"), 15, 680, waits=True, needs="images"),
     Shard("charts", ("tests/charts", "tests/cluster"), 10, 130, needs="charts"),
 )

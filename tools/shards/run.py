@@ -42,20 +42,24 @@ class Outcome:
 async def run_jobs(
     queue: JobQueue, options: Sequence[str], environments: Environments, at_a_time: int
 ) -> list[Outcome]:
-    """Run a queue's jobs, ``at_a_time`` side by side, each lane with ports of its own."""
+    """Run a queue's jobs, ``at_a_time`` side by side, and beside them one at a time that waits.
+
+    Each lane has ports of its own.
+    """
     outcomes: list[Outcome] = []
     with tempfile.TemporaryDirectory(prefix="stigma-tests-", ignore_cleanup_errors=True) as folder:
 
-        async def work(ports: str) -> None:
-            while (job := await queue.take()) is not None:
+        async def work(ports: str, *, that_waits: bool) -> None:
+            while (job := await queue.take(that_waits=that_waits)) is not None:
                 temporary = Path(folder, job.name)
                 variables = {**environments(job), **_variables(job), PORTS_VARIABLE: ports}
                 outcomes.append(await _run(job, _command(job, options, temporary), variables))
                 queue.done(job)
 
         async with asyncio.TaskGroup() as lanes:
-            for lane in range(at_a_time):
-                lanes.create_task(work(_ports(lane, at_a_time)))
+            for lane in range(at_a_time + 1):
+                ports = _ports(lane, at_a_time + 1)
+                lanes.create_task(work(ports, that_waits=lane == at_a_time))
     return outcomes
 
 
