@@ -114,6 +114,9 @@ async def test_waiting_ends_and_the_execution_goes_on(command: Command) -> None:
     assert "has not ended within 3 s" in asked.stderr
     assert "it goes on: `stigma execution watch agent-" in asked.stderr
     assert "Why?" in asked.stderr, "what it waits for"
+    execution_id = asked.stderr.partition("started ")[2].split()[0]
+    await command.run("execution", "cancel", execution_id)
+    assert (await command.run("execution", "watch", execution_id)).exit_code == Exit.FAILED
 
 
 @pytest.mark.parametrize(
@@ -157,3 +160,4 @@ async def test_an_interrupt_asks_what_to_do(command: Command, typed: str, phase:
     else:
         assert f"stigma execution cancel {execution_id}" in terminal.text
     assert (await command.get(execution_id))["status"]["phase"] == phase
+    await command.run("execution", "cancel", execution_id)  # nothing is left over

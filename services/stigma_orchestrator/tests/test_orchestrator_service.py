@@ -65,11 +65,12 @@ async def test_the_service_runs_agents_until_it_is_stopped(
             "AgentWorkflow",
             "CheckModelPriceWorkflow",
             "ListMcpToolsWorkflow",
+            "SessionWorkflow",
             "WorkflowExecutionWorkflow",
             "deliver_callback",
             "deliver_workflow_callback",
         ],
-        queues.watch: ["watch_caller"],
+        queues.watch: ["watch_caller", "watch_turn"],
     }
 
 

@@ -114,7 +114,7 @@ def answer(
     ] = None,
     output: Output = Format.TEXT,
 ) -> None:
-    """Answer a question, a call of a client's tool, or what an MCP server asks.
+    """Answer a question, a client's tool, or an MCP server.
 
     Where there is a schema, the answer must satisfy it: words are a JSON string then. The answer to
     a form is a JSON object; that to a page which you have opened is the word done.

@@ -69,7 +69,7 @@ def show(
 
 @app.command()
 def delete(session: SessionId, principal: Principal = "") -> None:
-    """End a session: the next execution with its id begins a new conversation.
+    """End a session: its id begins a new one from then on.
 
     Refused while executions of it run or wait. They stay listed.
     """
