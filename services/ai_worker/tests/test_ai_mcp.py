@@ -423,7 +423,10 @@ async def test_a_line_without_an_end_ends_the_server(tmp_path: Path) -> None:
 
 
 def _lives(process: psutil.Process) -> bool:
-    return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:  # it has gone between the two
+        return False
 
 
 async def test_what_a_server_prints_beside_messages_is_passed_over(tmp_path: Path) -> None:
