@@ -36,6 +36,8 @@
   value: {{ .Values.subAgents.depth | int64 | quote }}
 - name: STIGMA_SUB_AGENT_COUNT
   value: {{ .Values.subAgents.count | int64 | quote }}
+- name: STIGMA_SESSION_IDLE_TIMEOUT
+  value: {{ .Values.sessions.idleTimeoutSeconds | int64 | quote }}
 - name: STIGMA_API_MAX_IN_FLIGHT
   value: {{ .Values.limits.maxInFlight | int64 | quote }}
 - name: STIGMA_API_MAX_WATCHES

@@ -478,17 +478,12 @@ type AgentSpec struct {
 	Tools []*Tool `protobuf:"bytes,10,rep,name=tools,proto3" json:"tools,omitempty"`
 	// Which calls of tools need a person's approval. A call that no rule is for needs one.
 	Approval *ApprovalPolicy `protobuf:"bytes,11,opt,name=approval,proto3" json:"approval,omitempty"`
-<<<<<<< HEAD
-	// How the conversation is kept small enough for the model. Only of agents with tools.
+	// How the conversation is kept small enough for the model: of agents with tools, and in sessions.
+	// Without tools and outside of a session it has no effect.
 	Context *ContextPolicy `protobuf:"bytes,12,opt,name=context,proto3" json:"context,omitempty"`
 	// The agent is a workflow of yours, instead of a model. Then instructions, model_settings,
 	// allowed_models, script, tools, approval and context are empty too.
 	Runtime       *Runtime `protobuf:"bytes,13,opt,name=runtime,proto3" json:"runtime,omitempty"`
-=======
-	// How the conversation is kept small enough for the model: of agents with tools, and in sessions.
-	// Without tools and outside of a session it has no effect.
-	Context       *ContextPolicy `protobuf:"bytes,12,opt,name=context,proto3" json:"context,omitempty"`
->>>>>>> bd506a0 (docs: explain sessions, with a diary as the example)
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
