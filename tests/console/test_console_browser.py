@@ -34,17 +34,17 @@ async def shown(page: Page, text: str | re.Pattern[str]) -> None:
 async def test_a_handshake_is_followed_from_start_to_resumed_without_a_reload(
     console: ConsoleBrowser,
 ):
-    installation, session = console.installation, f"s-{uuid.uuid4().hex[:8]}"
-    message = f"Is this safe? {session}"
+    installation, group = console.installation, f"g-{uuid.uuid4().hex[:8]}"
+    message = f"Is this safe? {group}"
     agent = Agent(name="reviewer", spec=AgentSpec(model="gate:held"))
     await installation.agents.ApplyAgent(ApplyAgentRequest(agent=agent))
     async with console.seated() as page, console.filmed(page, "live") as recording:
-        await page.get_by_label("Session").fill(session)
+        await page.get_by_label("Filter").fill(f'labels.group = "{group}"')
         await page.get_by_role("button", name="Find").click()
         await shown(page, "No execution is like that")
         await recording.shoot()
         await installation.stack.kill("stigma_orchestrator")
-        job = Job("reviewer", message, session=session, timeout=120)
+        job = Job("reviewer", message, group=group, timeout=120)
         called = await installation.call(PythonCaller, job)
         # The list comes up to date by itself.
         link = page.get_by_role("link", name=called.execution_id)
@@ -70,8 +70,8 @@ async def test_a_handshake_is_followed_from_start_to_resumed_without_a_reload(
         await recording.shoot()
         await recording.shoot_once_changed(at_work)
 
-        (await installation.gate.held(session)).refuse(429, "rate_limit_exceeded")
-        held = await installation.gate.held(session, nth=2)
+        (await installation.gate.held(group)).refuse(429, "rate_limit_exceeded")
+        held = await installation.gate.held(group, nth=2)
         await expect(at_work).to_contain_text("attempt 2", timeout=PATIENCE)
         await expect(at_work).to_contain_text("last attempt:")
         await recording.shoot()
