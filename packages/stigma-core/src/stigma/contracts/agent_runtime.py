@@ -111,8 +111,8 @@ def read_report(raw: RawValue) -> Report:
     value = _object(raw, "report")
     return Report(
         id=_id(value, "report"),
-        step=_cut(_text(value, "step", "report"), limits.MAX_REPORT_STEP_BYTES),
-        text=_cut(_text(value, "text", "report"), limits.MAX_REPORT_TEXT_BYTES),
+        step=payloads.cut_text(_text(value, "step", "report"), limits.MAX_REPORT_STEP_BYTES),
+        text=payloads.cut_text(_text(value, "text", "report"), limits.MAX_REPORT_TEXT_BYTES),
         usage=_usage(value.get("usage")),
     )
 
@@ -248,8 +248,3 @@ def _is_number(value: Any) -> bool:
     if isinstance(value, float):
         return math.isfinite(value)
     return isinstance(value, int) and not isinstance(value, bool) and abs(value) <= _MAX_COUNT
-
-
-def _cut(text: str, max_bytes: int) -> str:
-    data = text.encode()
-    return text if len(data) <= max_bytes else data[:max_bytes].decode(errors="ignore")

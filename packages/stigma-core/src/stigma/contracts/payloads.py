@@ -153,3 +153,9 @@ def from_raw(raw: RawValue, message_type: type[M]) -> M:
 def replace_surrogates(text: str) -> str:
     """Replace halves of surrogate pairs, which JSON data may hold and no message or failure can."""
     return text if text.isascii() else _SURROGATES.sub("\N{REPLACEMENT CHARACTER}", text)
+
+
+def cut_text(text: str, max_bytes: int) -> str:
+    """Return as many whole characters of a text's start as fit so many bytes of UTF-8."""
+    data = text.encode()
+    return text if len(data) <= max_bytes else data[:max_bytes].decode(errors="ignore")

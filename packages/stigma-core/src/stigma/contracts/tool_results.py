@@ -250,9 +250,8 @@ def result_of(
 
 def cut(text: str, max_bytes: int) -> tuple[str, bool]:
     """Return a text of at most so many bytes, and whether it was cut: then it says so."""
-    data = text.encode()
-    if len(data) <= max_bytes:
+    size = len(text.encode())
+    if size <= max_bytes:
         return text, False
-    note = f"\n[cut: this result has {len(data)} bytes, too many to be shown]"
-    kept = data[: max(max_bytes - len(note), 0)].decode(errors="ignore")
-    return kept + note, True
+    note = f"\n[cut: this result has {size} bytes, too many to be shown]"
+    return payloads.cut_text(text, max(max_bytes - len(note), 0)) + note, True

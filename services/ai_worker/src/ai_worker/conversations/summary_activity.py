@@ -12,7 +12,7 @@ from ai_worker.models.caller import ModelCaller
 from ai_worker.models.provider import ModelResult
 from stigma.agent.v1.agent_execution_pb2 import ROLE_USER, Message, Part
 from stigma.agent.v1.agent_pb2 import FAILURE_REASON_INVALID_OUTPUT
-from stigma.contracts import configuration, limits, tools
+from stigma.contracts import configuration, limits, payloads, tools
 from stigma.contracts.activities import SUMMARIZE, SummaryActivities
 from stigma.contracts.conversation_history import ConversationHistory
 from stigma.internal.v1.execution_pb2 import (
@@ -75,5 +75,5 @@ def _response(result: ModelResult) -> SummarizeResponse:
     text = result.text.strip()
     if not text:
         raise CallError(FAILURE_REASON_INVALID_OUTPUT, "the model wrote no summary")
-    kept = text.encode()[: limits.MAX_SUMMARY_BYTES].decode(errors="ignore")
+    kept = payloads.cut_text(text, limits.MAX_SUMMARY_BYTES)
     return SummarizeResponse(text=kept, usage=result.usage)

@@ -25,7 +25,7 @@ def completed(output: AgentOutput, last_step: str) -> Outcome:
     """
     # Its JSON form is the longest in which it travels: in a failure's details, for instance.
     if size := payloads.json_size_if_over(limits.MAX_OUTPUT_BYTES, output):
-        excerpt = output.text.encode()[:_EXCERPT_BYTES].decode(errors="ignore")
+        excerpt = payloads.cut_text(output.text, _EXCERPT_BYTES)
         raise AgentFailedError(
             FailureReason.FAILURE_REASON_TOO_LARGE,
             f"the output has {size} bytes, the limit is {limits.MAX_OUTPUT_BYTES}",

@@ -248,7 +248,7 @@ class ExecutionLifecycle(Generic[ExecutionT]):
         if (requested := workflow.cancellation_reason()) is not None:
             reason = FailureReason.FAILURE_REASON_CANCELLED
             # Temporal takes a reason of any size; what carries it on does not.
-            message = requested.encode()[: limits.MAX_REASON_BYTES].decode(errors="ignore")
+            message = payloads.cut_text(requested, limits.MAX_REASON_BYTES)
             return Outcome.of_failure(cancelled, reason, message or "cancelled")
         if verdict == CallerVerdict.CALLER_VERDICT_CANCEL_REQUESTED:
             reason = FailureReason.FAILURE_REASON_CANCELLED
