@@ -39,12 +39,8 @@ class Budget:
 
     def add_answer(self, model: str, answer: ConverseResponse) -> None:
         """Count what an answer used, by its model too."""
-        used = Usage()
-        used.CopyFrom(answer.usage)
-        used.model_calls = 1
         self.steps += 1
-        _add(self.usage, used)
-        _add(self._of_model(model), used)
+        self._add_model_call(model, answer.usage)
         self._output_error = answer.output_error
 
     @property
@@ -81,6 +77,9 @@ class Budget:
 
     def add_summary(self, model: str, usage: Usage) -> None:
         """Count what a summary has used: a model call, and no step."""
+        self._add_model_call(model, usage)
+
+    def _add_model_call(self, model: str, usage: Usage) -> None:
         used = Usage()
         used.CopyFrom(usage)
         used.model_calls = 1

@@ -1,4 +1,4 @@
-"""What an agent's own workflow asks people: pending inputs, whose answers it is signalled."""
+"""Questions of an agent's own workflow to people: pending inputs, whose answers it is signalled."""
 
 from __future__ import annotations
 
@@ -15,12 +15,14 @@ from stigma.agent.v1.agent_execution_pb2 import (
     INPUT_RESOLUTION_KIND_EXPIRED,
     PENDING_INPUT_KIND_QUESTION,
     PendingInput,
+    ToolCall,
 )
 from stigma.agent.v1.agent_execution_service_pb2 import InputAnswer
-from stigma.contracts import agent_runtime, approvals, json_text, limits, pending_inputs
+from stigma.contracts import agent_runtime, json_text, limits
 from stigma.contracts.agent_runtime import InputRequest
 from stigma.contracts.workflows import AgentRuntime
 from stigma.internal.v1.execution_pb2 import SubmitInput
+from stigma_orchestrator.agents.call_input import input_id, new_input
 from stigma_orchestrator.agents.inputs import PendingInputs
 from stigma_orchestrator.agents.step import StepContext
 
@@ -80,25 +82,15 @@ class RuntimeInputs:
         task.add_done_callback(lambda done: self._waits.pop(done, None))
 
     def _pending(self, request: InputRequest, number: int) -> PendingInput:
-        context, now = self.context, workflow.now()
-        call = f"{_NO_STEP}-{number}"
-        asked = {"question": request.question}
-        arguments = json_text.compact(asked)
-        found = PendingInput(
-            id=pending_inputs.input_id(
-                PENDING_INPUT_KIND_QUESTION, call, context.execution_id, context.lineage.root
-            ),
-            kind=PENDING_INPUT_KIND_QUESTION,
-            arguments_json=arguments,
-            arguments_digest=approvals.digest(arguments),
-            question=request.question,
-            schema=request.schema,
-            execution_id=context.execution_id,
-            agent_id=context.spec.agent_id,
-            path=context.lineage.path,
-        )
-        found.request_time.FromDatetime(now)
-        found.expire_time.FromDatetime(min(now + request.timeout, context.deadline))
+        context, kind = self.context, PENDING_INPUT_KIND_QUESTION
+        arguments = json_text.compact({"question": request.question})
+        id_ = input_id(context, ToolCall(call_id=f"{_NO_STEP}-{number}"), kind)
+        # No call of a model is behind it: none is named.
+        asked = ToolCall(arguments_json=arguments)
+        found = new_input(context, asked, id_, kind, request.timeout)
+        found.arguments_json = arguments
+        found.question = request.question
+        found.schema = request.schema
         return found
 
 
