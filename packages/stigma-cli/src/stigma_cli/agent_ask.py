@@ -46,7 +46,7 @@ _REASON = "stopped at the terminal"
 
 
 class SessionPolicyName(StrEnum):
-    """What to do while another execution of the session runs."""
+    """Behaviour while another execution of the session runs."""
 
     ENQUEUE = "enqueue"
     REJECT = "reject"

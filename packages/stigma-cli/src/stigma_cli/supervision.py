@@ -34,9 +34,9 @@ class Supervisor:
             ready.set()
         self._killed: set[ServiceProcess] = set()
         self.kills = 0
-        """How often a service was killed here."""
+        """Number of kills of services by this supervisor."""
         self.restarts = 0
-        """How often one was ready again."""
+        """Number of times that a service was ready again."""
 
     async def run(self) -> CliError:
         """Look after them until one does not start any more; return its error."""

@@ -1,4 +1,4 @@
-"""What a workflow that is an agent tells its execution, and asks people through it.
+"""Reports and questions of a workflow that is an agent, to its execution.
 
 For the worker of the workflow that an agent's `runtime` names. It needs no connection to Stigma:
 all of it are Temporal signals, so that the same can be done in any language.
@@ -45,7 +45,7 @@ class InputExpired(InputNotAnswered):
 
 @dataclass(frozen=True)
 class Usage:
-    """What a step used. A cost of None is not known: with a cost limit, that ends the execution."""
+    """Use of a step. A cost of None is not known: with a cost limit, that ends the execution."""
 
     input_tokens: int = 0
     output_tokens: int = 0
@@ -56,7 +56,7 @@ class Usage:
 
 @dataclass(frozen=True)
 class Task:
-    """What an execution asks its workflow for."""
+    """The task that an execution gives its workflow."""
 
     execution_id: str
     message: str

@@ -33,7 +33,7 @@ _MAX_COUNT = 2**31 - 1
 
 
 class UnreadableError(ValueError):
-    """What an agent's workflow has sent, or returned, cannot be read. Content is not quoted."""
+    """A signal or result of an agent's workflow cannot be read. Content is not quoted."""
 
 
 @dataclass(frozen=True)

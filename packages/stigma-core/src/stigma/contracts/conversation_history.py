@@ -70,7 +70,7 @@ class ConversationHistory:
         self._edits: dict[str, str] = {}
         """Arguments that people have changed, by call."""
         self._before: TurnBegins | None = None
-        """What was said in the session before; None without one."""
+        """Conversation of the session before this turn; None without a session."""
         self._steps: dict[int, int] = {}
         """Steps of model calls by the id of the event that scheduled them."""
         self._summarizing: dict[int, int] = {}

@@ -1,4 +1,4 @@
-"""What is asked of an MCP server over an open connection: its tools, calls of them, and tasks.
+"""Requests to an MCP server over an open connection: its tools, calls of them, and tasks.
 
 Results of calls have the form of the newest version of the protocol, whichever the server speaks.
 """
@@ -45,11 +45,11 @@ class ToolRequest:
     tool: str
     arguments: dict[str, Any]
     meta: dict[str, Any]
-    """What else the server is told."""
+    """Metadata for the server."""
     responses: Mapping[str, mcp_types.ElicitResult] | None = None
     """To what the server has asked."""
     state: str | None = None
-    """What the server wants back with them."""
+    """The state that the server wants back with them."""
 
     @property
     def declines(self) -> bool:

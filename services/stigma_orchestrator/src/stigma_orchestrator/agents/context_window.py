@@ -26,7 +26,7 @@ class ContextWindow:
             first_step: the first step of this run.
         """
         self.session = SessionWindow(policy)
-        """What was said before in the session, if there is one."""
+        """Conversation of the session before this turn, if there is a session."""
         self._policy = policy
         self._first_step = first_step
         self._keep = policy.keep_steps or limits.DEFAULT_KEEP_STEPS

@@ -74,7 +74,7 @@ class PendingInputs:
 
     @property
     def count(self) -> int:
-        """How many inputs are waited for."""
+        """Number of inputs that are waited for."""
         return len(self._pending)
 
     def in_order(self) -> list[PendingInput]:

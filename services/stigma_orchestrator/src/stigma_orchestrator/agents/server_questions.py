@@ -23,7 +23,7 @@ from stigma_orchestrator.agents.mcp_step import McpStep
 
 @dataclass(frozen=True)
 class ServerQuestions:
-    """What the server of one call asks."""
+    """Questions of the server of one call."""
 
     step: McpStep
     inputs: PendingInputs

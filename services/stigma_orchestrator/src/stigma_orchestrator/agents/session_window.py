@@ -1,4 +1,4 @@
-"""What was said in a session before a turn, made smaller for the turn's model."""
+"""The conversation of a session before a turn, made smaller for the turn's model."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ class SummaryStep:
     before: int
     """Steps before this one are summarised."""
     items: Iterable[ConversationItem]
-    """What is summarised."""
+    """The steps to summarise."""
     compaction: Compaction
     """Parts left out before."""
     tokens_left: int | None

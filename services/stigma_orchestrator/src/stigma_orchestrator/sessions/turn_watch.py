@@ -73,8 +73,7 @@ class TurnWatch:
         except ActivityError as error:
             if is_cancelled_exception(error):
                 raise asyncio.CancelledError from error
-            await workflow.sleep(
-                _FIRST_LOOK
-            )  # whatever ended it, the next one does not come at once
+            # Whatever ended it, the next one does not come at once.
+            await workflow.sleep(_FIRST_LOOK)
             return False
         return True
