@@ -45,10 +45,14 @@ WITHIN = timedelta(seconds=120)
 
 @dataclass
 class Handshake:
-    """A call, and how long its caller waited; `seconds` is None when no right answer came."""
+    """A call, and how long its caller waited; `seconds` is None when no right answer came.
+
+    `instead` is what came then.
+    """
 
     call: Call
     seconds: float | None = None
+    instead: str = "no answer"
 
 
 @pytest.mark.soak
@@ -118,7 +122,7 @@ async def replace_under_load(
         f"doubled {len(doubled)}, slowest {slowest:.2f} s\n"
     )
     assert len(handshakes) >= 0.8 * rate * seconds, "the load was not what was asked for"
-    assert [one.call.handle.id for one in lost] == []
+    assert {one.call.handle.id: one.instead for one in lost} == {}
     assert doubled == []
 
 
@@ -148,6 +152,7 @@ async def shake_hands(start: Start, model_seconds: float, handshakes: list[Hands
         answered = await handshake.call.answer(WITHIN)
         if answered == handshake.call.right_answer:
             handshake.seconds = clock() - began
+        handshake.instead = answered
 
 
 async def done_twice(deployment: Deployed, handshakes: list[Handshake]) -> list[str]:

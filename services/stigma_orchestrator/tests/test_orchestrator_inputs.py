@@ -340,7 +340,7 @@ async def test_an_expired_approval_is_a_denial(agents: ToolAgents) -> None:
         answer(call(value=1), call("ask", question="Still there?")),
         answer(text="{results}"),
         tools=[tool(), ASK],
-        approval=policy(rule(expire_after=0.5)),
+        approval=policy(rule(expire_after=2)),
     )
     [approval, question] = await people.pending(2)
     await people.pending(1)

@@ -232,14 +232,18 @@ async def test_a_cancel_reaches_the_server(mcp: McpAgents, server: McpServer) ->
 async def test_a_worker_that_stops_in_a_call_cancels_no_execution(
     unstaffed: McpAgents, server: McpServer, is_safe: bool
 ) -> None:
-    policy = {"retry_safe": is_safe, "timeout": 40, "attempt_timeout": 10, "attempts": 2}
+    policy = {"retry_safe": is_safe, "timeout": 60, "attempt_timeout": 40, "attempts": 2}
+    attempts = 2 if is_safe else 1
     async with unstaffed.new_ai_worker():
         handle = await unstaffed.start(answer(call("act", how="wait")), LAST, policy=policy)
         await eventually(lambda: server.calls, what="the call")
     async with unstaffed.new_ai_worker():
+        await eventually(lambda: len(server.calls) == attempts, what="the last attempt")
+        if is_safe:
+            await server.kill()  # no attempt of this call ends by itself
         ended = await unstaffed.agents.ended(handle)
     assert (ended.phase, ended.outcomes) == ("COMPLETED", ["UNKNOWN"])
-    assert server.keys == [f"{handle.id}/1-1"] * (2 if is_safe else 1)
+    assert server.keys == [f"{handle.id}/1-1"] * attempts
 
 
 @pytest.mark.tools_contract("MCP, outcome UNKNOWN: no answer in time")
