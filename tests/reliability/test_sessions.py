@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import sys
 import uuid
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import grpc
 import pytest
+from google.protobuf import json_format
 from temporalio.api.enums.v1 import EventType
 from temporalio.service import RPCError, RPCStatusCode
 
@@ -42,6 +44,7 @@ from stigma.agent.v1.agent_session_service_pb2_grpc import AgentSessionServiceSt
 from stigma.contracts import ids
 from stigma.contracts.phases import has_ended
 from stigma.contracts.workflows import TURN_BEGINS
+from tests.reliability.test_inputs import reason_of
 from tests.reliability.test_tool_kills import answered
 from tests.stack.channels import open_channel
 from tests.stack.plugin import StartStack, TemporalServer
@@ -55,6 +58,8 @@ if TYPE_CHECKING:
 ACTIONS = ["agents.inline", "executions.start", "executions.read", "executions.cancel"]
 PEOPLE = {"alice": ACTIONS, "bob": ACTIONS, "root": ["admin"]}
 STARTS = 50
+TURNS = 1000
+TURN_CHARACTERS = 1500
 
 
 @dataclass
@@ -183,6 +188,35 @@ async def test_fifty_starts_at_once_have_their_turns_in_order_under_kills(
     assert len(set(said)) == STARTS
 
 
+@pytest.mark.soak
+async def test_a_thousand_turns_carry_less_than_their_limit(
+    site: Site, alice: User, session: str
+):
+    """Twice as much is said as a session carries: old turns are dropped, the rest is unbroken."""
+    texts = [f"{number} ".ljust(TURN_CHARACTERS, "x") for number in range(1, TURNS + 1)]
+    turns, waiting = [], asyncio.Queue[str](maxsize=STARTS)
+
+    async def start_all() -> None:
+        for text in texts:
+            await waiting.put((await alice.start(session, text)).id)
+
+    async with asyncio.TaskGroup() as group:
+        group.create_task(start_all())
+        for _ in texts:
+            execution_id = await waiting.get()
+            await site.stack.client.get_workflow_handle(execution_id).result()
+            turns.append((await alice.ended(execution_id)).status.session_turn)
+    assert turns == list(range(1, TURNS + 1))
+    shown = await alice.session(session, view=AGENT_SESSION_VIEW_FULL)
+    assert shown.turns == TURNS
+    assert len(json_format.MessageToJson(shown)) < MAX_SESSION_BYTES
+    carried = [part.text for message in shown.messages for part in message.parts]
+    said = [each for text in texts for each in (text, f"You said: {text}")]
+    first = next(index for index, text in enumerate(carried) if text in said)
+    assert carried[first:] == said[-len(carried[first:]) :]
+    sys.stdout.write(f"{TURNS} turns: {len(carried[first:]) // 2} carried\n")
+
+
 async def has_begun_turns(site: Site, session: str) -> bool:
     workflow_id = ids.session_workflow_id("alice", site.stack.namespace, session)
     try:
@@ -251,6 +285,7 @@ async def test_policies_of_starts_while_another_one_runs(site: Site, alice: User
     with pytest.raises(grpc.aio.AioRpcError) as refused:
         await alice.start(session, "rejected", session_policy=SESSION_POLICY_REJECT)
     assert refused.value.code() is grpc.StatusCode.ABORTED
+    assert reason_of(refused.value) == "SESSION_BUSY"
     with pytest.raises(grpc.aio.AioRpcError) as refused:
         await alice.sessions.DeleteAgentSession(DeleteAgentSessionRequest(id=session))
     assert refused.value.code() is grpc.StatusCode.FAILED_PRECONDITION

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import grpc
 import pytest
-from google.rpc.error_details_pb2 import BadRequest, RetryInfo
+from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RetryInfo
 from temporalio import activity
 from temporalio.api.common.v1 import Payload
 from temporalio.common import RawValue
@@ -231,6 +231,18 @@ async def test_a_full_server_says_when_to_come_back(
     api.refuse(grpc.StatusCode.RESOURCE_EXHAUSTED, "too many", [info])
     error = await failure(calls)
     assert error.next_retry_delay == timedelta(seconds=7)
+
+
+async def test_a_busy_session_is_an_answer_to_who_asked_to_be_refused(
+    api: StandInApi, calls: AgentActivities
+) -> None:
+    info = ErrorInfo(reason="SESSION_BUSY", domain="stigma.dev")
+    api.refuse(grpc.StatusCode.ABORTED, "another execution of the session runs", [info])
+    error = await failure(calls)
+    assert (error.type, error.non_retryable) == ("AGENT_EXECUTION_FAILED", True)
+    assert error.details[0]["reason"] == "SESSION_BUSY"
+    assert error.message.startswith("SESSION_BUSY: another execution")
+    assert error.category is ApplicationErrorCategory.BENIGN
 
 
 async def test_a_silent_server_is_not_waited_for(

@@ -10,6 +10,7 @@ import pytest
 from stigma.agent.v1.agent_execution_pb2 import (
     AGENT_EXECUTION_PHASE_COMPLETED,
     AGENT_EXECUTION_PHASE_FAILED,
+    SESSION_POLICY_INTERRUPT,
     AgentExecution,
     AgentExecutionStatus,
     AgentOutput,
@@ -70,6 +71,7 @@ do:
         input: ${ .pr }
         env: {REPO: "${ .repo }", RETRIES: 3}
         session: s1
+        sessionPolicy: INTERRUPT
         labels: {team: core}
         config:
           model: openai:gpt-5
@@ -103,6 +105,7 @@ async def test_an_agent_is_asked_and_its_output_goes_on(engine: Any, api: Any) -
     assert request.input_json == '{"url":"https://x/1"}'
     assert dict(request.env) == {"REPO": "stigma", "RETRIES": "3"}
     assert (request.session_id, dict(request.labels)) == ("s1", {"team": "core"})
+    assert request.session_policy == SESSION_POLICY_INTERRUPT
     assert request.config.timeout.ToSeconds() == 7200
     assert request.config.temperature == 0.2
     assert (request.config.limits.steps, request.config.limits.cost_usd) == (40, 2.5)
@@ -253,6 +256,12 @@ async def test_a_config_made_of_expressions_is_checked_when_it_runs(engine: Any)
             "a heartbeat timeout must be at least 1 second",
         ),
         ("{agent: a, partialText: 1}", "/partialText: expected true or false, not 1"),
+        ("{agent: a, sessionPolicy: REJECT}", "'sessionPolicy' needs a 'session'"),
+        (
+            "{agent: a, session: s, sessionPolicy: reject}",
+            '/sessionPolicy: expected ENQUEUE, REJECT, INTERRUPT, not "reject"',
+        ),
+        ("{agent: a, session: s, sessionPolicy: []}", "expected ENQUEUE, REJECT, INTERRUPT"),
         ("{agent: a, heartbeatTimeout: 60}", "expected an ISO 8601 duration or a map of units"),
     ],
 )

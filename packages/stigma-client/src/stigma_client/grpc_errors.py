@@ -13,6 +13,7 @@ from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 
 from stigma.contracts.errors import ErrorType, at_step
 from stigma.contracts.executions import Kind
+from stigma.contracts.workflows import UpdateRefusal
 
 # Status codes that a retry may mend; every other one is the API's answer.
 TRANSIENT = frozenset(
@@ -62,7 +63,8 @@ def application_error_from(
     Transient codes become retryable failures, of the code's name as their type, which honour the
     server's RetryInfo; INTERNAL only up to the fifth `attempt`. Every other code fails the activity
     for good with AGENT_EXECUTION_FAILED or WORKFLOW_EXECUTION_FAILED, whose detail has the code as
-    `reason`, the `step`, and the refused fields as `field_violations`. So does an error that is no
+    `reason`, the `step`, and the refused fields as `field_violations`. So does SESSION_BUSY, the
+    ABORTED of a start with SESSION_POLICY_REJECT, as its own `reason`, and an error that is no
     status: gRPC could not make the call.
     """
     if not isinstance(error, grpc.aio.AioRpcError):
@@ -75,7 +77,11 @@ def application_error_from(
         )
     code, status = error.code(), _status_with_details(error)
     exhausted = code is grpc.StatusCode.INTERNAL and attempt >= _INTERNAL_ATTEMPTS
-    if code in TRANSIENT and not exhausted:
+    # The one ABORTED that is an answer: the caller asked to be refused, not to wait.
+    is_busy = (
+        code is grpc.StatusCode.ABORTED and _error_reason(status) == UpdateRefusal.SESSION_BUSY
+    )
+    if code in TRANSIENT and not exhausted and not is_busy:
         return ApplicationError(
             at_step(f"{code.name}: {error.details()}", step),
             type=code.name,
@@ -85,17 +91,18 @@ def application_error_from(
     fields = "".join(
         f"; {violation['field']}: {violation['description']}" for violation in violations
     )
-    details: dict[str, Any] = {"reason": code.name, "step": step}
+    reason = UpdateRefusal.SESSION_BUSY.value if is_busy else code.name
+    details: dict[str, Any] = {"reason": reason, "step": step}
     if violations:
         details["field_violations"] = violations
     return ApplicationError(
-        at_step(f"{code.name}: {error.details()}{fields}", step),
+        at_step(f"{reason}: {error.details()}{fields}", step),
         details,
         type=FAILED[kind],
         non_retryable=True,
         category=(
             ApplicationErrorCategory.BENIGN
-            if code in _EXPECTED
+            if code in _EXPECTED or is_busy
             else ApplicationErrorCategory.UNSPECIFIED
         ),
     )
@@ -106,6 +113,11 @@ def _status_with_details(error: grpc.aio.AioRpcError) -> status_pb2.Status:
         if key == _STATUS_DETAILS and isinstance(value, bytes):
             return status_pb2.Status.FromString(value)
     return status_pb2.Status()
+
+
+def _error_reason(status: status_pb2.Status) -> str:
+    info = error_details_pb2.ErrorInfo()
+    return info.reason if _unpack(status, info) else ""
 
 
 def _retry_delay(status: status_pb2.Status) -> timedelta | None:

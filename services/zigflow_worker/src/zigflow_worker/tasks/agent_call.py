@@ -42,8 +42,8 @@ class AgentCall(TaskKind[AgentCallDefinition]):
     @override
     def read(self, fields: Mapping[str, Node], reader: Reader) -> AgentCallDefinition:
         arguments = fields["with"].fields(
-            *("agent", "spec", "message", "input", "env", "config", "output", "session", "labels"),
-            *("heartbeatTimeout", "partialText"),
+            *("agent", "spec", "message", "input", "env", "config", "output", "labels"),
+            *("session", "sessionPolicy", "heartbeatTimeout", "partialText"),
         )
         if ("agent" in arguments) == ("spec" in arguments):
             raise fields["with"].error("expected either 'agent' or 'spec'")
@@ -53,6 +53,8 @@ class AgentCall(TaskKind[AgentCallDefinition]):
         for name in ("env", "labels"):
             if name in arguments and not is_expression(arguments[name].value):
                 arguments[name].mapping()
+        if "sessionPolicy" in arguments and "session" not in arguments:
+            raise arguments["sessionPolicy"].error("'sessionPolicy' needs a 'session'")
         agent_messages.check(arguments)
         schema = None
         if "output" in arguments:

@@ -10,6 +10,7 @@ from typing import Any, TypedDict, TypeVar
 from google.protobuf import json_format
 from google.protobuf.message import Message
 
+from stigma.agent.v1.agent_execution_pb2 import SessionPolicy
 from stigma.agent.v1.agent_pb2 import AgentConfig, AgentSpec
 from stigma.contracts import json_text
 from zigflow_worker.definition import Node
@@ -23,6 +24,7 @@ _DURATIONS = (
     *("delay", "chunkDelay", "chunk_delay"),
 )
 _SCHEMAS = ("outputSchema", "output_schema")
+_SESSION_POLICY = "SESSION_POLICY_"
 
 # Each wait is checked four times within it: shorter ones would cost many polls.
 _LEAST_HEARTBEAT_TIMEOUT = timedelta(seconds=1)
@@ -38,6 +40,7 @@ class AgentRequest(TypedDict, total=False):
     env: Mapping[str, str] | None
     config: AgentConfig
     session_id: str
+    session_policy: SessionPolicy.ValueType
     labels: Mapping[str, str] | None
     timeout: timedelta
     heartbeat_timeout: timedelta
@@ -68,6 +71,8 @@ def request_of(arguments: Mapping[str, Any], schema: JSON, *, floats: bool = Tru
     if "heartbeatTimeout" in arguments:
         heartbeat_timeout = heartbeat_timeout_of(arguments["heartbeatTimeout"], floats=floats)
         request["heartbeat_timeout"] = heartbeat_timeout
+    if "sessionPolicy" in arguments:
+        request["session_policy"] = session_policy_of(arguments["sessionPolicy"])
     if "partialText" in arguments:
         request["partial_text"] = partial_text_of(arguments["partialText"])
     return request
@@ -112,10 +117,19 @@ def partial_text_of(value: JSON) -> bool:
     return value
 
 
+def session_policy_of(value: JSON) -> SessionPolicy.ValueType:
+    """Return what is done while another turn of the session runs (raises ValueError)."""
+    names = [name.removeprefix(_SESSION_POLICY) for name in SessionPolicy.keys()[1:]]
+    if value not in names:
+        raise ValueError(f"expected {', '.join(names)}, not {json.dumps(value)[:60]}")
+    return SessionPolicy.Value(f"{_SESSION_POLICY}{value}")
+
+
 _READERS: Mapping[str, Callable[[JSON], object]] = {
     "spec": spec_of,
     "config": config_of,
     "heartbeatTimeout": heartbeat_timeout_of,
+    "sessionPolicy": session_policy_of,
     "partialText": partial_text_of,
 }
 
