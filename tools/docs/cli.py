@@ -8,6 +8,7 @@ from typing import Any
 import typer.main
 
 from stigma_cli.app import app
+from stigma_cli.lazy_commands import loaded
 from tools.docs.markdown import code, head, one_line, table
 
 NAME = "stigma"
@@ -29,7 +30,7 @@ def _lines() -> Iterator[str]:
 
 
 def _described(command: Any, name: str) -> Iterator[str]:
-    for child_name, child in command.commands.items():
+    for child_name, child in ((name, loaded(each)) for name, each in command.commands.items()):
         full = f"{name} {child_name}"
         if hasattr(child, "commands"):
             yield from _described(child, full)

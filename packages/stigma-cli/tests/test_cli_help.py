@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,11 +11,16 @@ import pytest
 from typer.main import get_command
 from typer.testing import CliRunner
 
+from stigma_cli.app import COMMANDS as PLACES
 from stigma_cli.app import app
 from stigma_cli.errors import Exit
+from stigma_cli.lazy_commands import CommandPlace, LazyCommand, loaded
+
+HEAVY = ("temporalio", "grpc", "ruamel", "stigma_client", "zigflow_worker")
 
 
 def commands(command: Any, *path: str) -> Iterator[tuple[tuple[str, ...], Any]]:
+    command = loaded(command)
     yield path, command
     for name, child in getattr(command, "commands", {}).items():
         yield from commands(child, *path, name)
@@ -39,3 +46,27 @@ def test_the_exit_codes_are_documented() -> None:
     codes = " ".join(shown.split()).partition("Exit codes: ")[2]
     for code in [*map(int, Exit), 130]:
         assert f"{code} " in codes
+
+
+@pytest.mark.parametrize("place", PLACES, ids=lambda place: place.name)
+def test_the_summary_of_a_command_is_its_own(place: CommandPlace) -> None:
+    assert LazyCommand(place).load().get_short_help_str(200) == place.summary
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["init", "--help"], ["nothing"]])
+def test_what_needs_no_server_imports_no_client(arguments: list[str]) -> None:
+    program = f"""\
+import atexit, sys
+from stigma_cli.app import app
+atexit.register(lambda: print("imported:", sorted({{*sys.modules}} & {{*{HEAVY}}})))
+app({arguments}, prog_name="stigma")
+"""
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", program],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == (Exit.USAGE if arguments == ["nothing"] else Exit.OK), done.stderr
+    assert done.stdout.endswith("imported: []\n")

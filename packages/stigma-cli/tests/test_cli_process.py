@@ -13,7 +13,8 @@ from pathlib import Path
 import grpc.aio
 import pytest
 
-from stigma_cli.errors import Exit, from_grpc
+from stigma_cli.errors import Exit
+from stigma_cli.server_errors import from_grpc
 from tests.stack.command_line import Ran, run_stigma
 
 DOCUMENT = """\
@@ -86,7 +87,7 @@ def test_an_output_without_unicode_loses_no_result(tmp_path: Path) -> None:
     assert json.loads(shown.stdout)["agents"] == ["größe"]
 
 
-@pytest.mark.parametrize("imported", ["stigma_cli.app", "typer", "grpc"])
+@pytest.mark.parametrize("imported", ["stigma_cli.app", "typer", "rich.console"])
 def test_an_interrupt_while_importing_is_silent(tmp_path: Path, imported: str) -> None:
     """The import of a module interrupts its own process, as a Ctrl-C at that moment does."""
     program = f"""\

@@ -12,7 +12,8 @@ from grpc.aio import AioRpcError, Metadata
 from ruamel.yaml import YAML
 
 from stigma_cli.definition_files import read_workflows
-from stigma_cli.errors import CliError, Exit, from_grpc
+from stigma_cli.errors import CliError, Exit
+from stigma_cli.server_errors import from_grpc
 from tests.stack.waiting import eventually
 
 if TYPE_CHECKING:

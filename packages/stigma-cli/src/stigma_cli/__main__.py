@@ -14,18 +14,28 @@ INTERRUPTED = 130
 
 def main() -> NoReturn:
     """Run the command line and exit."""
-    # Imports take seconds, in which a Ctrl-C is no error; a command itself handles its own.
+    # Imports take long, in which a Ctrl-C is no error; a command itself handles its own.
     signal.signal(signal.SIGINT, exit_interrupted)
-    from stigma_cli.app import app, silence_temporal_core  # noqa: PLC0415 - interruptible
+    from stigma_cli.app import app  # noqa: PLC0415 - interruptible
 
-    silence_temporal_core()
     try:
-        app(prog_name="stigma")
+        app(prog_name="stigma", obj=silence_temporal_core)
     except SystemExit as ended:
         _leave(ended.code if isinstance(ended.code, int) else int(ended.code is not None))
     except KeyboardInterrupt:
         _leave(INTERRUPTED)
     _leave(0)
+
+
+def silence_temporal_core() -> None:
+    """Turn the logs of the Temporal SDK's core off: it writes them to stdout, into our output."""
+    if "temporalio" not in sys.modules:
+        return
+    from temporalio.runtime import Runtime, TelemetryConfig  # noqa: PLC0415 - not of all commands
+
+    Runtime.set_default(
+        Runtime(telemetry=TelemetryConfig(logging=None)), error_if_already_set=False
+    )
 
 
 def exit_interrupted(_number: int, _frame: FrameType | None) -> NoReturn:

@@ -3,39 +3,49 @@
 from __future__ import annotations
 
 import asyncio
-import signal
-import threading
 from importlib.metadata import version
 from typing import Annotated, Any
 
 import typer
-from temporalio.runtime import Runtime, TelemetryConfig
 from typer.core import TyperGroup
 
-from stigma_cli import (
-    agent_registry,
-    chat,
-    demo,
-    doctor,
-    executions,
-    init,
-    inputs,
-    run_document,
-    sessions,
-    setup,
-    up,
-    workflow_registry,
-)
 from stigma_cli.errors import CliError
+from stigma_cli.lazy_commands import CommandPlace, LazyCommand
 from stigma_cli.output import print_error
+
+COMMANDS = (
+    CommandPlace("up", "up:up", "Start Temporal and the four services, and stop them on Ctrl-C."),
+    CommandPlace("demo", "demo:demo", "Run the code review example, with all it needs, and stop."),
+    CommandPlace("init", "init:init", "Write a project to begin with."),
+    CommandPlace("run", "run_document:run", "Run a workflow document and print its output."),
+    CommandPlace(
+        *("validate", "run_document:validate"),
+        "Check a workflow document, or a file of workflows or of agents.",
+    ),
+    CommandPlace("chat", "chat:chat", "Talk to an agent at the terminal."),
+    CommandPlace("setup", "setup:setup", "Prepare a Temporal namespace for Stigma."),
+    CommandPlace("doctor", "doctor:doctor", "Check an installation, and find stuck executions."),
+    CommandPlace("agent", "agent_registry:app", "Register, show, ask and delete agents."),
+    CommandPlace(
+        "workflow", "workflow_registry:app", "Register, show, start and delete workflows."
+    ),
+    CommandPlace("execution", "executions:app", "Show, follow, answer and cancel executions."),
+    CommandPlace("inputs", "inputs:app", "Show what agents wait for from people."),
+    CommandPlace("session", "sessions:app", "Show and delete sessions: conversations with agents."),
+)
+"""All commands, in the order of the help."""
 
 
 class _Commands(TyperGroup):
     """Ends a failed command with one line and a hint instead of a traceback."""
 
+    def __init__(self, **fields: Any) -> None:
+        super().__init__(
+            **fields | {"commands": {each.name: LazyCommand(each) for each in COMMANDS}}
+        )
+
     def invoke(self, ctx: Any) -> Any:
         """Run a command."""
-        _interrupt_by_exception()
         try:
             return super().invoke(ctx)
         except CliError as error:
@@ -45,19 +55,6 @@ class _Commands(TyperGroup):
             raise typer.Exit(130) from None
 
 
-def silence_temporal_core() -> None:
-    """Turn the logs of the Temporal SDK's core off: it writes them to stdout, into our output."""
-    Runtime.set_default(
-        Runtime(telemetry=TelemetryConfig(logging=None)), error_if_already_set=False
-    )
-
-
-def _interrupt_by_exception() -> None:
-    """Let a Ctrl-C raise KeyboardInterrupt from here on, where it ended the process before."""
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-
-
 app = typer.Typer(
     cls=_Commands,
     no_args_is_help=True,
@@ -65,19 +62,6 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command()(up.up)
-app.command()(demo.demo)
-app.command()(init.init)
-app.command()(run_document.run)
-app.command()(run_document.validate)
-app.command()(chat.chat)
-app.add_typer(agent_registry.app, name="agent")
-app.add_typer(workflow_registry.app, name="workflow")
-app.add_typer(executions.app, name="execution")
-app.add_typer(inputs.app, name="inputs")
-app.add_typer(sessions.app, name="session")
-app.command()(setup.setup)
-app.command()(doctor.doctor)
 
 
 def _print_version(wanted: bool) -> None:

@@ -22,7 +22,8 @@ from stigma.contracts.task_queues import TaskQueues
 from stigma.diagnosis.v1.diagnosis_service_pb2_grpc import DiagnosisServiceStub
 from stigma.workflow.v1.workflow_execution_service_pb2_grpc import WorkflowExecutionServiceStub
 from stigma.workflow.v1.workflow_service_pb2_grpc import WorkflowServiceStub
-from stigma_cli.errors import CliError, Exit, from_grpc, from_temporal
+from stigma_cli.errors import CliError, Exit
+from stigma_cli.server_errors import from_grpc, from_temporal
 from stigma_client import ApiConnection
 from stigma_client.connection import DEFAULT_ADDRESS
 

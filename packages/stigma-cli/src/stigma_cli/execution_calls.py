@@ -31,7 +31,8 @@ from stigma.workflow.v1.workflow_execution_service_pb2 import (
     WatchWorkflowExecutionResponse,
 )
 from stigma_cli.connections import Api
-from stigma_cli.errors import CliError, Exit, from_grpc
+from stigma_cli.errors import CliError, Exit
+from stigma_cli.server_errors import from_grpc
 
 Event: TypeAlias = WatchAgentExecutionResponse | WatchWorkflowExecutionResponse
 _Page: TypeAlias = ListAgentExecutionsResponse | ListWorkflowExecutionsResponse

@@ -16,8 +16,9 @@ from stigma.contracts import engine, limits
 from stigma.contracts.errors import detail_of
 from stigma.contracts.refusals import Refusal, refusal_in
 from stigma_cli.connections import temporal_address, temporal_call
-from stigma_cli.errors import CliError, Exit, from_temporal
+from stigma_cli.errors import CliError, Exit
 from stigma_cli.resource_files import read_text
+from stigma_cli.server_errors import from_temporal
 from stigma_cli.strict_json import parse_json
 
 _QUERY_TIMEOUT = timedelta(seconds=5)
