@@ -40,8 +40,8 @@ class Holding:
         )
 
 
-async def measure_holding(site: Site, waits: int) -> Holding:
-    """Let so many workflows wait for agents that take an hour, and look at them for a minute."""
+async def measure_holding(site: Site, waits: int, seconds: float = _OBSERVED_SECONDS) -> Holding:
+    """Let so many workflows wait for agents that take an hour, and observe them for a while."""
     starting = asyncio.Semaphore(_STARTING_AT_A_TIME)
 
     async def start() -> None:
@@ -58,17 +58,17 @@ async def measure_holding(site: Site, waits: int) -> Holding:
             group.create_task(start())
     await _until_all_wait(site, waits)
     site.cpu.start()
-    await asyncio.sleep(_OBSERVED_SECONDS)
+    await asyncio.sleep(seconds)
     cpu = site.cpu.stop()
     memory = sum(
         psutil.Process(site.stack.process(name).pid).memory_info().rss for name in SERVICES
     )
-    return Holding(waits, _slots(site), cpu, _OBSERVED_SECONDS, memory / 2**20)
+    return Holding(waits, _slots(site), cpu, seconds, memory / 2**20)
 
 
 async def _until_all_wait(site: Site, waits: int) -> None:
     query = "WorkflowType='AgentWorkflow' AND ExecutionStatus='Running'"
-    async with asyncio.timeout(300):
+    async with asyncio.timeout(1200):
         while (await site.client.count_workflows(query)).count < waits:  # noqa: ASYNC110
             await asyncio.sleep(1)
 

@@ -86,8 +86,14 @@ async def _looked_after(rehearsal: RehearsalEnvironment, called: Called) -> None
     handle = rehearsal.installation.client.get_workflow_handle(called.execution_id)
 
     async def looked() -> bool:
-        pending = (await handle.describe()).raw_description.pending_activities
-        return any(each.activity_type.name == WATCH_CALLER and each.attempt > 1 for each in pending)
+        own = (await handle.describe()).raw_description.pending_activities
+        [caller] = (await called.workflow.describe()).raw_description.pending_activities
+        return any(
+            each.activity_type.name == WATCH_CALLER
+            and each.HasField("last_started_time")
+            and caller.last_heartbeat_time.ToDatetime() >= each.last_started_time.ToDatetime()
+            for each in own
+        )
 
     await eventually(looked, what="the first look at the caller")
 

@@ -42,6 +42,7 @@ from stigma.agent.v1.agent_session_service_pb2 import (
 )
 from stigma.agent.v1.agent_session_service_pb2_grpc import AgentSessionServiceStub
 from stigma.contracts import ids
+from stigma.contracts.limits import MAX_SESSION_BYTES
 from stigma.contracts.phases import has_ended
 from stigma.contracts.workflows import TURN_BEGINS
 from tests.reliability.test_inputs import reason_of
@@ -189,9 +190,7 @@ async def test_fifty_starts_at_once_have_their_turns_in_order_under_kills(
 
 
 @pytest.mark.soak
-async def test_a_thousand_turns_carry_less_than_their_limit(
-    site: Site, alice: User, session: str
-):
+async def test_a_thousand_turns_carry_less_than_their_limit(site: Site, alice: User, session: str):
     """Twice as much is said as a session carries: old turns are dropped, the rest is unbroken."""
     texts = [f"{number} ".ljust(TURN_CHARACTERS, "x") for number in range(1, TURNS + 1)]
     turns, waiting = [], asyncio.Queue[str](maxsize=STARTS)

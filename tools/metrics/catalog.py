@@ -20,7 +20,7 @@ from stigma.runtime.metrics import export_readiness, export_task_count, new_regi
 from stigma_api.diagnosis.cluster_gauges import ClusterGauges
 from stigma_api.executions.callback_tokens import CallbackTokenPolicy
 from stigma_api.temporal.clock import TemporalClock
-from stigma_orchestrator.delivery.metrics import CallbackMetrics
+from stigma_orchestrator.delivery.metrics import CallbackMetrics, export_kept_watches
 from stigma_orchestrator.executions.metrics import ExecutionMetrics
 from zigflow_worker.metrics import AgentCallMetrics
 
@@ -152,6 +152,7 @@ def _of_ai_worker(registry: CollectorRegistry) -> None:
 
 def _of_orchestrator(registry: CollectorRegistry) -> None:
     CallbackMetrics(registry)
+    export_kept_watches(registry, ())
     ExecutionMetrics(registry)
 
 

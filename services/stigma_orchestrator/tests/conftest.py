@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import uuid
 from collections.abc import AsyncIterator, Sequence
@@ -34,13 +35,13 @@ from services.stigma_orchestrator.tests.tool_agents import (
     ReadHeaders,
     ToolAgents,
 )
+from services.stigma_orchestrator.tests.watches import CountedLooks, watching
 from services.stigma_orchestrator.tests.workflow_runs import Executions, FakeEngine, Workflows
 from stigma.contracts.payloads import DATA_CONVERTER
 from stigma.contracts.task_queues import TaskQueues
 from stigma_orchestrator.delivery.metrics import CallbackMetrics
-from stigma_orchestrator.delivery.watch_caller_activity import CallerWatcher
 from stigma_orchestrator.settings import OrchestratorSettings
-from stigma_orchestrator.worker import new_execution_worker, new_watch_worker
+from stigma_orchestrator.worker import new_execution_worker
 
 # Every test must also pass with 0, when each workflow task replays from the start.
 CACHED_WORKFLOWS = int(os.environ.get("STIGMA_TEST_CACHED_WORKFLOWS", "100"))
@@ -67,8 +68,14 @@ def settings() -> OrchestratorSettings:
 
 
 @pytest.fixture
+def is_watched() -> bool:
+    """Whether callers are watched from the start on."""
+    return True
+
+
+@pytest.fixture
 async def orchestrator(
-    client: Client, foreign_client: Client, settings: OrchestratorSettings
+    client: Client, foreign_client: Client, settings: OrchestratorSettings, is_watched: bool
 ) -> AsyncIterator[Orchestrator]:
     queues = TaskQueues(settings.task_queue_prefix)
     sender = Sender(client, CallbackMetrics(CollectorRegistry()))
@@ -79,9 +86,10 @@ async def orchestrator(
         CallerActivities(),
         sender,
         lambda: new_execution_worker(client, sender, settings),
+        CountedLooks(client),
     )
     async with (
-        new_watch_worker(client, CallerWatcher(client), settings),
+        watching(client, own.looks, settings) if is_watched else contextlib.nullcontext(),
         Worker(
             client,
             task_queue=queues.ai,

@@ -21,6 +21,7 @@ from temporalio.common import RawValue, RetryPolicy
 from temporalio.exceptions import ActivityError, ApplicationError, CancelledError
 from temporalio.worker import Replayer, Worker
 
+from services.stigma_orchestrator.tests.watches import CountedLooks
 from stigma.agent.v1.agent_execution_pb2 import (
     ROLE_MODEL,
     AgentExecution,
@@ -289,6 +290,7 @@ class Orchestrator:
     caller: CallerActivities
     sender: Sender
     new_worker: Callable[[], Worker]
+    looks: CountedLooks
     started: list[WorkflowHandle[Any, Any]] = field(default_factory=list)
 
     cancelled_error: ClassVar = "AGENT_EXECUTION_CANCELLED"

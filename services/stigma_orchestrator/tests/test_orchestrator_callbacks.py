@@ -62,7 +62,9 @@ from stigma.internal.v1.execution_pb2 import (
     WatchCallerResponse,
 )
 from stigma.internal.v1.task_token_pb2 import TaskToken
+from stigma_orchestrator.delivery.caller_look import CallerLooks
 from stigma_orchestrator.delivery.deliver_activity import CallbackSender
+from stigma_orchestrator.delivery.kept_watches import KeptWatches
 from stigma_orchestrator.delivery.metrics import CallbackMetrics
 from stigma_orchestrator.delivery.watch_caller_activity import CallerWatcher
 
@@ -145,7 +147,8 @@ class Bench:
         self.frontend = frontend
         self.registry = CollectorRegistry()
         self.sender = CallbackSender(client, CallbackMetrics(self.registry))
-        self.watcher = CallerWatcher(client)
+        looks = CallerLooks(client)
+        self.watcher = CallerWatcher(looks, KeptWatches(client, looks, most=1, at_a_time=1))
         info = replace(ActivityEnvironment.default_info(), attempt=3)
         self.environment = ActivityEnvironment()
         self.environment.info = info

@@ -45,7 +45,7 @@ from stigma.contracts.workflows import UpdateRefusal
 from stigma_api.errors import ApiError
 from stigma_api.executions.session_turns import SessionTurns
 from stigma_orchestrator.agents.workflow import AgentWorkflow
-from stigma_orchestrator.delivery.watch_caller_activity import CallerWatcher
+from stigma_orchestrator.delivery.caller_look import CallerLooks
 from stigma_orchestrator.sessions.workflow import SessionWorkflow
 from stigma_orchestrator.settings import OrchestratorSettings
 from stigma_orchestrator.worker import new_watch_worker
@@ -144,7 +144,8 @@ async def session(
 ) -> AsyncIterator[Session]:
     """A session; the histories of all its runs are replayed at the end."""
     session = Session(agents)
-    async with new_watch_worker(client, CallerWatcher(client), settings):
+    _, worker = new_watch_worker(client, CallerLooks(client), settings)
+    async with worker:
         yield session
     replayer = Replayer(workflows=[SessionWorkflow], data_converter=DATA_CONVERTER)
     async for run in client.list_workflows(f'WorkflowId = "{session.id}"'):

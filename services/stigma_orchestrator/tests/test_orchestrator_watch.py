@@ -29,7 +29,10 @@ from services.stigma_orchestrator.tests.orchestration import (
     state_of,
     until,
 )
+from services.stigma_orchestrator.tests.watches import lost_in_the_end, watching
 from services.stigma_orchestrator.tests.workflow_runs import Executions
+from stigma.contracts import limits
+from stigma_orchestrator.settings import OrchestratorSettings
 from tests.stack.waiting import eventually
 
 Handle = WorkflowHandle[Any, Any]
@@ -37,21 +40,28 @@ SCHEDULED = EventType.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED
 HEARTBEAT_TIMEOUT = 4.0
 
 
-async def checks(agent: Handle, count: int) -> PendingActivityInfo:
-    """Wait until the watch over the caller has found it waiting `count` times."""
+@pytest.fixture(autouse=True, params=["kept"])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """How callers are watched that declare their heartbeat timeout, which is short here."""
+    if request.param == "kept":
+        monkeypatch.setattr(limits, "LEAST_KEPT_HEARTBEAT_TIMEOUT", timedelta())
+    return str(request.param)
 
-    async def check() -> PendingActivityInfo | None:
-        described = (await agent.describe()).raw_description
-        return next(
-            (
-                pending
-                for pending in described.pending_activities
-                if pending.activity_type.name == "watch_caller" and pending.attempt > count
-            ),
-            None,
-        )
 
-    found = await eventually(check, within=timedelta(seconds=40))
+BOTH_WAYS = pytest.mark.parametrize("way", ["kept", "tried again"], indirect=True)
+
+
+async def looks(orchestrator: Orchestrator, agent: Handle, count: int) -> PendingActivityInfo:
+    """Wait until the watch over the caller has found it waiting `count` more times."""
+    before = orchestrator.looks.counts[agent.id]
+
+    async def look() -> PendingActivityInfo | None:
+        if orchestrator.looks.counts[agent.id] < before + count:
+            return None
+        pending = (await agent.describe()).raw_description.pending_activities
+        return next((each for each in pending if each.activity_type.name == "watch_caller"), None)
+
+    found = await eventually(look, within=timedelta(seconds=40))
     assert found is not None
     return found
 
@@ -67,17 +77,24 @@ async def watched(
     return caller, attempt, await orchestrator.start(bind)
 
 
+@BOTH_WAYS
 @pytest.mark.parametrize("declared", [True, False], ids=["declared", "undeclared"])
 async def test_heartbeats_keep_a_waiting_caller_alive(
-    orchestrator: Orchestrator, declared: bool
+    orchestrator: Orchestrator, declared: bool, way: str
 ) -> None:
     caller, attempt, agent = await watched(orchestrator, declared=declared)
-    between = await checks(agent, 6)  # longer than the heartbeat timeout
+    between = await looks(orchestrator, agent, 6)  # longer than the heartbeat timeout
     orchestrator.model.release()
     assert (await caller.result())["text"] == "42"
     # Waiting held no slot and wrote nothing: the caller's activity is still in its first attempt,
-    # and the checks are one event.
-    assert between.state == PendingActivityState.PENDING_ACTIVITY_STATE_SCHEDULED
+    # and the watch is one event.
+    is_kept = way == "kept" and declared
+    assert between.state == (
+        PendingActivityState.PENDING_ACTIVITY_STATE_STARTED
+        if is_kept
+        else PendingActivityState.PENDING_ACTIVITY_STATE_SCHEDULED
+    )
+    assert (between.attempt == 1) is is_kept
     assert orchestrator.caller.attempts.empty()
     assert attempt.number == 1
     events = [event.event_type async for event in agent.fetch_history_events()]
@@ -93,6 +110,7 @@ async def test_temporal_shows_the_heartbeat_timeout(orchestrator: Orchestrator) 
     await caller.terminate()
 
 
+@BOTH_WAYS
 @pytest.mark.contract("caller cancelled, waits for cancellation (foreign)")
 async def test_a_caller_that_waits_for_its_cancellation_is_answered(
     orchestrator: Orchestrator, executions: Executions
@@ -101,7 +119,7 @@ async def test_a_caller_that_waits_for_its_cancellation_is_answered(
         Call(heartbeat_timeout=HEARTBEAT_TIMEOUT, wait_for_cancellation=True)
     )
     handle = await executions.start_held(attempt.bind(heartbeat_timeout=HEARTBEAT_TIMEOUT))
-    await checks(handle, 1)
+    await looks(orchestrator, handle, 1)
     await caller.cancel()
     result = await caller.result()
     assert result["cancelled"]
@@ -111,6 +129,7 @@ async def test_a_caller_that_waits_for_its_cancellation_is_answered(
     assert execution.status.failure.message == "cancelled by its caller"
 
 
+@BOTH_WAYS
 @pytest.mark.contract("caller terminated, timed out")
 @pytest.mark.parametrize("end", ["terminated", "closed"])
 async def test_an_agent_whose_caller_is_gone_is_cancelled(
@@ -134,6 +153,7 @@ async def test_an_agent_whose_callers_activity_timed_out_is_cancelled(
     await caller.terminate()
 
 
+@BOTH_WAYS
 @pytest.mark.contract("caller activity paused, unpaused, reset; caller reset or continued-as-new")
 async def test_a_paused_caller_is_waited_for(orchestrator: Orchestrator) -> None:
     caller, attempt, agent = await watched(orchestrator)
@@ -142,11 +162,11 @@ async def test_a_paused_caller_is_waited_for(orchestrator: Orchestrator) -> None
     await service.pause_activity(
         PauseActivityRequest(namespace="default", execution=execution, id=attempt.activity_id)
     )
-    await checks(agent, 3)
+    await looks(orchestrator, agent, 3)
     await service.unpause_activity(
         UnpauseActivityRequest(namespace="default", execution=execution, id=attempt.activity_id)
     )
-    await checks(agent, 5)
+    await looks(orchestrator, agent, 2)
     orchestrator.model.release()
     assert (await caller.result())["text"] == "42"
     assert state_of(await orchestrator.outcome(agent)) == "DELIVERED"
@@ -162,7 +182,7 @@ async def test_the_outcome_reaches_an_activity_that_was_reset(orchestrator: Orch
             id=attempt.activity_id,
         )
     )
-    await checks(agent, 3)
+    await looks(orchestrator, agent, 3)
     orchestrator.model.release()
     assert (await caller.result())["text"] == "42"
     assert phase_of(await orchestrator.outcome(agent)) == "COMPLETED"
@@ -171,7 +191,7 @@ async def test_the_outcome_reaches_an_activity_that_was_reset(orchestrator: Orch
 @pytest.mark.contract("caller activity paused, unpaused, reset; caller reset or continued-as-new")
 async def test_a_reset_caller_is_followed(orchestrator: Orchestrator) -> None:
     caller, attempt, agent = await watched(orchestrator)
-    await checks(agent, 1)
+    await looks(orchestrator, agent, 1)
     finished = await until(caller, EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED)
     await orchestrator.client.workflow_service.reset_workflow_execution(
         ResetWorkflowExecutionRequest(
@@ -185,10 +205,10 @@ async def test_a_reset_caller_is_followed(orchestrator: Orchestrator) -> None:
     after = await orchestrator.caller.attempts.get()
     assert after.run_id != attempt.run_id
     # Until the new run's attempt is bound, the old run is gone, but it has a successor.
-    await checks(agent, 4)
+    await looks(orchestrator, agent, 4)
     assert (await agent.describe()).status == WorkflowExecutionStatus.RUNNING
     await agent.signal(AgentWorkflow.bind, after.bind(heartbeat_timeout=HEARTBEAT_TIMEOUT))
-    await checks(agent, 1)
+    await looks(orchestrator, agent, 1)
     orchestrator.model.release()
     newest = orchestrator.client.get_workflow_handle(caller.id)
     assert (await newest.result())["text"] == "42"
@@ -200,7 +220,7 @@ async def test_a_caller_between_two_attempts_is_waited_for(orchestrator: Orchest
     orchestrator.caller.failures = 1
     call = Call(heartbeat_timeout=HEARTBEAT_TIMEOUT, backoff=50)
     caller, _, agent = await watched(orchestrator, call)
-    await checks(agent, 3)
+    await looks(orchestrator, agent, 3)
     assert (await agent.describe()).status == WorkflowExecutionStatus.RUNNING
     await caller.terminate()
     assert reason_of(await orchestrator.outcome(agent)) == "CALLER_GONE"
@@ -208,10 +228,10 @@ async def test_a_caller_between_two_attempts_is_waited_for(orchestrator: Orchest
 
 async def test_each_binding_is_watched_anew(orchestrator: Orchestrator) -> None:
     caller, attempt, agent = await watched(orchestrator)
-    await checks(agent, 2)
+    await looks(orchestrator, agent, 2)
     await agent.signal(AgentWorkflow.bind, attempt.bind(heartbeat_timeout=HEARTBEAT_TIMEOUT))
     await until(agent, SCHEDULED, count=3)  # the model call and two watches
-    await checks(agent, 2)
+    await looks(orchestrator, agent, 2)
     await caller.terminate()
     assert reason_of(await orchestrator.outcome(agent)) == "CALLER_GONE"
 
@@ -242,7 +262,7 @@ async def watched_pair(
 
 async def test_heartbeats_keep_every_waiting_activity_alive(orchestrator: Orchestrator) -> None:
     caller, agent = await watched_pair(orchestrator)
-    await checks(agent, 6)  # longer than the heartbeat timeout
+    await looks(orchestrator, agent, 6)  # longer than the heartbeat timeout
     orchestrator.model.release()
     assert [each["text"] for each in await caller.result()] == ["42", "42"]
     assert orchestrator.caller.attempts.empty()
@@ -254,7 +274,7 @@ async def test_an_agent_works_on_while_one_of_its_activities_waits(
     short = Call(heartbeat_timeout=HEARTBEAT_TIMEOUT, schedule_to_close=2)
     caller, agent = await watched_pair(orchestrator, short)
     await until(agent, EventType.EVENT_TYPE_ACTIVITY_TASK_COMPLETED)  # one is gone
-    await checks(agent, 6)
+    await looks(orchestrator, agent, 6)
     assert (await agent.describe()).status == WorkflowExecutionStatus.RUNNING
     await caller.terminate()
     execution = await orchestrator.outcome(agent)
@@ -273,20 +293,19 @@ async def test_an_activity_that_asks_for_cancellation_stops_the_agent_of_both(
     assert state_of(await orchestrator.outcome(agent)) == "DELIVERED"
 
 
+@BOTH_WAYS
 async def test_a_caller_that_may_not_be_looked_up_is_given_one_heartbeat_timeout(
     orchestrator: Orchestrator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def denied(*_: object, **__: object) -> None:
         raise RPCError("denied", RPCStatusCode.PERMISSION_DENIED, b"")
 
-    monkeypatch.setattr(
-        "stigma_orchestrator.delivery.watch_caller_activity.find_pending_activity", denied
-    )
+    monkeypatch.setattr("stigma_orchestrator.delivery.caller_look.find_pending_activity", denied)
     monkeypatch.setattr(
         "stigma_orchestrator.delivery.deliver_activity.find_pending_activity", denied
     )
     caller, _, agent = await watched(orchestrator)
-    await checks(agent, 2)
+    await looks(orchestrator, agent, 2)
     await caller.terminate()
     execution = await orchestrator.outcome(agent)
     assert (phase_of(execution), reason_of(execution)) == ("CANCELLED", "CALLER_GONE")
@@ -304,15 +323,50 @@ async def test_a_caller_that_may_not_be_looked_up_and_returns_is_served(
     async def denied(*_: object, **__: object) -> None:
         raise RPCError("denied", RPCStatusCode.PERMISSION_DENIED, b"")
 
-    monkeypatch.setattr(
-        "stigma_orchestrator.delivery.watch_caller_activity.find_pending_activity", denied
-    )
+    monkeypatch.setattr("stigma_orchestrator.delivery.caller_look.find_pending_activity", denied)
     orchestrator.caller.failures = 1
     call = Call(heartbeat_timeout=HEARTBEAT_TIMEOUT, backoff=3)
     caller, _, agent = await watched(orchestrator, call)
     again = await orchestrator.caller.attempts.get()
     await agent.signal(AgentWorkflow.bind, again.bind(heartbeat_timeout=HEARTBEAT_TIMEOUT))
     await until(agent, SCHEDULED, count=3)
-    await checks(agent, 5)
+    await looks(orchestrator, agent, 5)
     orchestrator.model.release()
     assert (await caller.result())["text"] == "42"
+
+
+@pytest.mark.parametrize("is_watched", [False])
+@pytest.mark.parametrize("end", [watching, lost_in_the_end], ids=["stops", "is killed"])
+async def test_another_worker_goes_on_with_what_one_has_kept(
+    orchestrator: Orchestrator, settings: OrchestratorSettings, end: Any
+) -> None:
+    """Before the caller's heartbeat timeout is over, which would be a second attempt."""
+    caller, attempt, agent = await watched(orchestrator, Call(heartbeat_timeout=20))
+    async with end(orchestrator.client, orchestrator.looks, settings) as kept:
+        await looks(orchestrator, agent, 1)
+        await eventually(lambda: len(kept) == 1, what="a watch that is kept")
+    async with watching(orchestrator.client, orchestrator.looks, settings) as kept:
+        assert (await looks(orchestrator, agent, 1)).attempt == 2
+        await looks(orchestrator, agent, 1)
+        orchestrator.model.release()
+        assert (await caller.result())["text"] == "42"
+        await eventually(lambda: len(kept) == 0, what="an end of the watch")
+    assert attempt.number == 1
+    assert orchestrator.caller.attempts.empty()
+
+
+@pytest.mark.parametrize("is_watched", [False])
+async def test_no_more_watches_are_kept_than_may_be(
+    orchestrator: Orchestrator, settings: OrchestratorSettings
+) -> None:
+    one = settings.model_copy(update={"max_kept_watches": 1})
+    async with watching(orchestrator.client, orchestrator.looks, one) as kept:
+        first, _, agent = await watched(orchestrator)
+        await looks(orchestrator, agent, 1)
+        assert len(kept) == 1
+        second, _, other = await watched(orchestrator)
+        assert (await looks(orchestrator, other, 6)).attempt > 1
+        assert (await looks(orchestrator, agent, 1)).attempt == 1
+        assert len(kept) == 1
+        orchestrator.model.release()
+        assert (await first.result())["text"] == (await second.result())["text"] == "42"

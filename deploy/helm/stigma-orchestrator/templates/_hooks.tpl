@@ -8,6 +8,8 @@
   value: {{ .Values.limits.maxConcurrentDeliveries | int64 | quote }}
 - name: STIGMA_MAX_CONCURRENT_CALLER_CHECKS
   value: {{ .Values.limits.maxConcurrentCallerChecks | int64 | quote }}
+- name: STIGMA_MAX_KEPT_WATCHES
+  value: {{ .Values.limits.maxKeptWatches | int64 | quote }}
 {{- end -}}
 
 {{/* Task queues and the kinds of tasks in them: what pods are scaled by. */}}

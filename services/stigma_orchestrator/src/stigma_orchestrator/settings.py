@@ -28,3 +28,6 @@ class OrchestratorSettings(ServiceSettings):
     max_concurrent_caller_checks: int = Field(
         default=20, ge=1, description="Checks of waiting callers at a time"
     )
+    max_kept_watches: int = Field(
+        default=20_000, ge=1, description="Waiting callers that this process watches by itself"
+    )

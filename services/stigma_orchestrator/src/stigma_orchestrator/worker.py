@@ -1,4 +1,4 @@
-"""The two workers: executions with their deliveries, and the checks of callers and turns."""
+"""The two workers: executions with their deliveries, and the watches of callers and turns."""
 
 from __future__ import annotations
 
@@ -14,8 +14,10 @@ from stigma_orchestrator.agents.call_header import CallHeaders
 from stigma_orchestrator.agents.list_workflow import ListMcpToolsWorkflow
 from stigma_orchestrator.agents.price_workflow import CheckModelPriceWorkflow
 from stigma_orchestrator.agents.workflow import AgentWorkflow
+from stigma_orchestrator.delivery.caller_look import CallerLooks
 from stigma_orchestrator.delivery.deliver_activity import CallbackSender
-from stigma_orchestrator.delivery.metrics import CallbackMetrics
+from stigma_orchestrator.delivery.kept_watches import KeptWatches
+from stigma_orchestrator.delivery.metrics import CallbackMetrics, export_kept_watches
 from stigma_orchestrator.delivery.watch_caller_activity import CallerWatcher
 from stigma_orchestrator.executions.metrics import ExecutionMetrics
 from stigma_orchestrator.sessions.watch_turn_activity import TurnWatcher
@@ -29,9 +31,11 @@ async def build(runtime: ServiceRuntime, settings: OrchestratorSettings) -> Sequ
     client = await runtime.connect_temporal(data_converter=DATA_CONVERTER)
     sender = CallbackSender(client, CallbackMetrics(runtime.metrics))
     executions = new_execution_worker(client, sender, settings, [ExecutionMetrics(runtime.metrics)])
-    watch = new_watch_worker(client, CallerWatcher(client), settings)
+    kept, watch = new_watch_worker(client, CallerLooks(client), settings)
+    export_kept_watches(runtime.metrics, kept)
     return [
         WorkerComponent("agents", executions, runtime.readiness),
+        kept,
         WorkerComponent("caller-watch", watch, runtime.readiness),
     ]
 
@@ -64,13 +68,19 @@ def new_execution_worker(
 
 
 def new_watch_worker(
-    client: Client, watcher: CallerWatcher, settings: OrchestratorSettings
-) -> Worker:
-    """Return a worker that checks callers and turns, in slots of its own: deliveries never wait."""
-    return Worker(
+    client: Client, looks: CallerLooks, settings: OrchestratorSettings
+) -> tuple[KeptWatches, Worker]:
+    """Return a worker that watches callers and turns, and what keeps its watches over callers.
+
+    Its slots are its own: deliveries never wait.
+    """
+    checks = settings.max_concurrent_caller_checks
+    kept = KeptWatches(client, looks, most=settings.max_kept_watches, at_a_time=checks)
+    worker = Worker(
         client,
         task_queue=TaskQueues(settings.task_queue_prefix).watch,
-        activities=[watcher.watch_caller, TurnWatcher(client).watch_turn],
-        max_concurrent_activities=settings.max_concurrent_caller_checks,
+        activities=[CallerWatcher(looks, kept).watch_caller, TurnWatcher(client).watch_turn],
+        max_concurrent_activities=checks,
         **worker_options(settings),
     )
+    return kept, worker

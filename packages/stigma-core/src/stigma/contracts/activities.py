@@ -211,11 +211,13 @@ class CallerWatchActivities(ABC):
     @activity.defn(name=WATCH_CALLER)
     @abstractmethod
     async def watch_caller(self, request: WatchCallerRequest) -> WatchCallerResponse:
-        """Check once whether the caller still waits; return the verdict when it does not.
+        """Watch the caller; return the verdict once it does not wait any more.
+
+        With a heartbeat timeout the activity is pending meanwhile, and its worker keeps the watch.
 
         Raises:
-            ApplicationError: `CALLER_WAITING`, benign, with the delay of the next check: the caller
-                waits, or Temporal did not answer.
+            ApplicationError: `CALLER_WAITING`, benign, with the delay of the next check: nobody
+                keeps the watch, and the caller waits, or Temporal did not answer.
         """
 
 

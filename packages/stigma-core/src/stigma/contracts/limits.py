@@ -155,6 +155,10 @@ MAX_RESULTS_HISTORY_BYTES = 47 * 1024 * 1024
 # Margin by which the outcome must reach a caller before the caller's own timeout does.
 CALLBACK_MARGIN = timedelta(seconds=30)
 
+# Declared heartbeat timeout of a caller from which on a worker keeps the watch over it. A watch
+# that was lost begins elsewhere after its own heartbeat timeout, which must leave time.
+LEAST_KEPT_HEARTBEAT_TIMEOUT = timedelta(minutes=1)
+
 # Difference of two machines' clocks beyond which operators are told.
 MAX_CLOCK_SKEW = timedelta(seconds=2)
 

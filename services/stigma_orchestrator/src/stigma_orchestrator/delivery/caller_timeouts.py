@@ -1,4 +1,4 @@
-"""The intervals of checks on a caller, all derived from its heartbeat timeout."""
+"""The times of the watch over a caller, all derived from its heartbeat timeout."""
 
 from __future__ import annotations
 
@@ -7,10 +7,13 @@ from datetime import timedelta
 from temporalio.api.workflow.v1 import PendingActivityInfo
 
 from stigma.agent.v1.agent_execution_pb2 import TemporalCaller
+from stigma.contracts import limits
 
 DEFAULT_GRACE = timedelta(minutes=5)
 """Stands for the heartbeat timeout of an activity that neither declares nor shows one."""
 
+# Less than what is left to the caller after the last look of a lost worker.
+_KEPT_SHARE = 0.6
 _FIRST_CHECK = timedelta(seconds=10)
 # The heartbeat timeout is not known yet, and may be short: the first check reads it.
 _FIRST_CHECK_UNDECLARED = timedelta(seconds=2)
@@ -35,6 +38,13 @@ def first_check(caller: TemporalCaller) -> timedelta:
 def declared_interval(caller: TemporalCaller) -> timedelta:
     """Return a quarter of the heartbeat timeout that the caller declared, zero without one."""
     return caller.heartbeat_timeout.ToTimedelta() / 4
+
+
+def watch_heartbeat_timeout(caller: TemporalCaller) -> timedelta | None:
+    """Return the heartbeat timeout of the watch over a caller; None for one that is not kept."""
+    declared = caller.heartbeat_timeout.ToTimedelta()
+    is_kept = declared >= limits.LEAST_KEPT_HEARTBEAT_TIMEOUT
+    return declared * _KEPT_SHARE if is_kept else None
 
 
 def shown_interval(pending: PendingActivityInfo | None) -> timedelta:

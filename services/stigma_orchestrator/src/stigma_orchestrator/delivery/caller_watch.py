@@ -1,8 +1,7 @@
 """The watch over callers on the workflow side: is the outcome still wanted?
 
-A short execution never pays for it: the first check comes after a while. Between two checks no
-slot is held and no history is written, since a check that finds the caller waiting fails and is
-retried.
+A short execution never pays for it: the first check comes after a while. Between two looks no slot
+is held and no history is written: the activity is pending, or waits for its next try.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from stigma.internal.v1.execution_pb2 import (
     WatchCallerRequest,
 )
 from stigma_orchestrator.delivery.bindings import Bindings
-from stigma_orchestrator.delivery.caller_timeouts import first_check
+from stigma_orchestrator.delivery.caller_timeouts import first_check, watch_heartbeat_timeout
 
 _CHECK_TIMEOUT = timedelta(seconds=15)
 # The activity itself sets the delay of its next attempt; this holds after a lost worker.
@@ -123,13 +122,16 @@ class CallerWatch:
         request = WatchCallerRequest(
             execution_id=self._execution_id, request_id=self._request_id, binding=bind
         )
+        left = max(deadline - workflow.now(), _CHECK_TIMEOUT)
+        heartbeat_timeout = watch_heartbeat_timeout(bind.caller)
         try:
             response = await workflow.execute_activity_method(
                 CallerWatchActivities.watch_caller,
                 request,
                 task_queue=self._queues.watch,
-                start_to_close_timeout=_CHECK_TIMEOUT,
-                schedule_to_close_timeout=max(deadline - workflow.now(), _CHECK_TIMEOUT),
+                start_to_close_timeout=left if heartbeat_timeout else _CHECK_TIMEOUT,
+                schedule_to_close_timeout=left,
+                heartbeat_timeout=heartbeat_timeout,
                 retry_policy=_RETRY,
             )
         except ActivityError:

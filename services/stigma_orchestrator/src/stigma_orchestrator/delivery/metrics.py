@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from prometheus_client import CollectorRegistry, Counter, Histogram
+from collections.abc import Sized
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from temporalio.service import RPCStatusCode
 
 _SERVICE = "stigma_orchestrator"
@@ -22,6 +24,15 @@ _CODES = (
     RPCStatusCode.INTERNAL,
     RPCStatusCode.UNKNOWN,
 )
+
+
+def export_kept_watches(registry: CollectorRegistry, kept: Sized) -> None:
+    """Export how many watches over callers a process keeps."""
+    Gauge(
+        "caller_watches_kept",
+        "Waiting callers whose watches this process keeps; see STIGMA_MAX_KEPT_WATCHES.",
+        registry=registry,
+    ).set_function(lambda: len(kept))
 
 
 class CallbackMetrics:

@@ -1930,7 +1930,7 @@ Global___WatchCallerRequest: _TypeAlias = WatchCallerRequest  # noqa: Y015
 
 @_typing.final
 class WatchCallerResponse(_message.Message):
-    """What became of the caller; while it waits the activity is retried instead."""
+    """What became of the caller; while it waits the activity is pending, or is retried."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
