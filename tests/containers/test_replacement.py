@@ -32,7 +32,8 @@ Start = Callable[..., Coroutine[Any, Any, Call]]
 LONG_SECONDS = float(os.environ.get("STIGMA_TEST_REPLACEMENT_SECONDS", "300"))
 LONG_RATE = float(os.environ.get("STIGMA_TEST_REPLACEMENT_RATE", "10"))
 SHORT_SECONDS = 40.0
-SHORT_RATE = 2.0
+# Beside other tests: more calls than two busy cores can answer would wait for ever longer.
+SHORT_RATE = 1.0
 MODEL_SECONDS = 0.3
 LONG_MODEL_SECONDS = 4.0
 UPGRADE_SECONDS = 60.0
@@ -40,7 +41,7 @@ UPGRADE_RATE = 2.0
 BUILT_WITHIN_SECONDS = 900
 THIS_VERSION = ""
 PAST = "past"
-WITHIN = timedelta(seconds=120)
+WITHIN = timedelta(seconds=180)
 
 
 @dataclass
@@ -60,7 +61,7 @@ async def test_replacing_every_service_for_long(deployment: Deployed) -> None:
     await replace_under_load(deployment, LONG_SECONDS, LONG_RATE)
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(400)
 async def test_replacing_every_service(deployment: Deployed) -> None:
     await replace_under_load(deployment, SHORT_SECONDS, SHORT_RATE)
 

@@ -127,6 +127,8 @@ async def test_up_serves_until_temporal_ends(temporal_binary: Path, tmp_path: Pa
         assert process.stderr is not None
         restarted = (await process.stderr.readuntil(b"ai_worker is ready again")).decode()
         assert "ai_worker was killed (SIGKILL); it starts again in 500 ms\n" in restarted
+        for name in told["services"]:
+            assert f"stigma: {name} is ready after " in restarted
         os.kill(temporal_of(process), signal.SIGKILL)
         _, errors = await process.communicate()
     assert process.returncode == 1

@@ -37,7 +37,7 @@ from stigma_cli.runs import read_input, result, start, trace
 from stigma_cli.stack import Ports, Stack
 from stigma_cli.state_directory import no_file
 from stigma_cli.supervision import Supervisor
-from stigma_cli.up import print_status, started, until_stopped
+from stigma_cli.up import started, until_stopped
 
 DEFAULT_MODEL = "gpt-5-mini"
 
@@ -88,7 +88,7 @@ def demo(
         ended = asyncio.run(until_stopped(_demo(chosen, directory, kill, output)))
     finally:
         if keep:
-            print_status(f"logs are in {directory}")
+            print_note(f"logs are in {directory} …")
         else:
             shutil.rmtree(directory)
     if not ended:

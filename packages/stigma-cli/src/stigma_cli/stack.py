@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -137,13 +138,19 @@ class Stack:
         """
         if self._temporal is None:
             await self._start_temporal(report)
-        report("starting the services")
+        report("starting the services …")
+        began = time.monotonic()
+
+        async def ready(service: ServiceProcess) -> None:
+            await service.wait_ready()
+            report(f"{service.name} is ready after {time.monotonic() - began:.1f} s")
+
         try:
             for service in self.services:
                 await service.start()
         except OSError as error:
             raise no_file(error, self.directory) from None
-        await self.while_up(asyncio.gather(*(each.wait_ready() for each in self.services)))
+        await self.while_up(asyncio.gather(*map(ready, self.services)))
 
     @property
     def begun(self) -> bool:
@@ -211,7 +218,7 @@ class Stack:
     async def _start_temporal(self, report: Print) -> None:
         try:
             binary = await asyncio.to_thread(find_binary)
-            report("starting Temporal")
+            report("starting Temporal …")
             self._server = DevServer(
                 binary,
                 ip=HOST,

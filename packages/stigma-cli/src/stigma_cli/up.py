@@ -84,11 +84,11 @@ async def started(stack: Stack, *, setup: bool = False) -> AsyncIterator[None]:
     try:
         if setup:
             await _set_up()
-        await stack.start(print_status)
+        await stack.start(print_note)
         yield
     finally:
         if stack.begun:
-            print_status("stopping")
+            print_note("stopping …")
         await stack.stop()
 
 
@@ -110,11 +110,6 @@ async def until_stopped(work: Coroutine[Any, Any, None]) -> bool:
     except asyncio.CancelledError:
         return False
     return True
-
-
-def print_status(text: str) -> None:
-    """Print a step on stderr."""
-    print_note(f"{text} …")
 
 
 async def _set_up() -> None:
