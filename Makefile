@@ -60,10 +60,10 @@ jq-tests: $(STAMP) ## jq's own tests of expressions: STIGMA_JQ_TESTS is the fold
 	$(BIN)/pytest -m soak services/zigflow_worker/tests/test_engine_expressions_suite.py $(PYTEST)
 
 .PHONY: bench
-bench: $(STAMP) ## one benchmark: make bench NAME=handshake, or expressions
+bench: $(STAMP) ## one benchmark: make bench NAME=handshake ARGS="--against REV"
 	@test -n "$(NAME)" || { echo "which one? make bench NAME=handshake" >&2; exit 2; }
 	tools/temporal/ensure >/dev/null
-	$(BIN)/python -m benchmarks.$(NAME) $(ARGS)
+	$(BIN)/python -m benchmarks $(NAME) $(ARGS)
 
 .PHONY: check
 check: $(STAMP) ## format, lint, types, imports, protos, words
