@@ -21,6 +21,7 @@ from grpc_status import rpc_status
 
 from services.stigma_orchestrator.tests.mcp_agents import ASKING, McpServer
 from stigma.agent.v1.agent_execution_pb2 import (
+    AGENT_EXECUTION_PHASE_CANCELLED,
     AGENT_EXECUTION_PHASE_COMPLETED,
     AGENT_EXECUTION_PHASE_INPUT_REQUIRED,
     AgentExecution,
@@ -45,6 +46,7 @@ from stigma.agent.v1.agent_execution_service_pb2_grpc import AgentExecutionServi
 from stigma.agent.v1.agent_pb2 import Agent, AgentSpec
 from stigma.agent.v1.agent_service_pb2 import ApplyAgentRequest
 from stigma.agent.v1.agent_service_pb2_grpc import AgentServiceStub
+from stigma.contracts.activities import POLL_MCP_TASK
 from stigma.contracts.phases import has_ended
 from stigma.diagnosis.v1.diagnosis_service_pb2 import GetExecutionTimelineRequest
 from stigma.diagnosis.v1.diagnosis_service_pb2_grpc import DiagnosisServiceStub
@@ -590,6 +592,37 @@ async def test_kills_around_what_a_server_asks(site: Site) -> None:
         lost = service == "ai_worker" and moment == "after" and "may have happened" in text
         assert lost or (text, site.booked_of(execution_id)) == (BOOKED, 1), (service, moment, text)
         assert site.booked_of(execution_id) <= 1
+
+
+async def test_a_call_that_is_cancelled_in_a_poll_of_its_task_ends_once_in_a_watch(
+    site: Site,
+) -> None:
+    """The poll ends first, then what has the server cancel the task."""
+    call = {"name": "work", "argumentsJson": json.dumps({"how": "stuck"})}
+    spec = {
+        "model": "scripted:people",
+        "tools": [{"mcp": {"server": "rooms", "tools": ["work"]}}],
+        "approval": {"rules": [NOBODY]},
+        "script": {"steps": [{"toolCalls": [call]}, {"text": "{results}"}]},
+    }
+    execution_id = await site.start(json_format.ParseDict(spec, AgentSpec()))
+    handle = site.stack.client.get_workflow_handle(execution_id)
+
+    async def polls() -> bool:
+        pending = (await handle.describe()).raw_description.pending_activities
+        return any(
+            each.activity_type.name == POLL_MCP_TASK and each.HasField("last_started_time")
+            for each in pending
+        )
+
+    await eventually(polls, what="a poll")
+    api = site.executions("alice")
+    await api.CancelAgentExecution(CancelAgentExecutionRequest(id=execution_id))
+    assert (await site.ended(execution_id)).status.phase == AGENT_EXECUTION_PHASE_CANCELLED
+    watched = api.WatchAgentExecution(WatchAgentExecutionRequest(id=execution_id))
+    ended = [each.tool_call_ended async for each in watched if each.HasField("tool_call_ended")]
+    assert [each.result.call_id for each in ended] == ["1-1"]
+    assert "was asked to cancel it" in ended[0].result.content
 
 
 @pytest.mark.tools_contract("MCP asks: agents below another one ask at the root")

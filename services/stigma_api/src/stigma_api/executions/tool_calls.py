@@ -18,7 +18,7 @@ from stigma.agent.v1.agent_execution_pb2 import (
 )
 from stigma.agent.v1.agent_pb2 import Tool
 from stigma.contracts import tool_results, tools
-from stigma.contracts.activities import LATER_PARTS_OF_MCP_CALLS, MCP_CALLS
+from stigma.contracts.activities import LATER_PARTS_OF_MCP_CALLS, MCP_CALLS, POLL_MCP_TASK
 from stigma.contracts.conversation_history import read_result
 from stigma.contracts.sub_agents import MEMO_EXECUTION
 from stigma.internal.v1.execution_pb2 import AgentWorkflowInput, ConverseResponse
@@ -67,6 +67,8 @@ class ToolCallReader:
         """Ids of the events that started calls of MCP servers' tools, of the last answer."""
         self._may_go_on: dict[str, facts.ToolCallEnded] = {}
         """The last activity of calls of such tools, by call: the call may go on after it."""
+        self._polls: set[int] = set()
+        """Of those events, those that started polls of tasks."""
 
     def begin(self, run_input: Content[AgentWorkflowInput]) -> None:
         """Note the input of the run, which has the tools."""
@@ -81,6 +83,7 @@ class ToolCallReader:
         self._answer = answer
         self._may_go_on.clear()
         self._of_mcp.clear()
+        self._polls.clear()
 
     async def left_open(self) -> Sequence[ToolResult]:
         """Return the results of the calls that had not ended when the execution did."""
@@ -116,6 +119,8 @@ class ToolCallReader:
     def _start_of_mcp(self, event: HistoryEvent, call: str, attributes: Any) -> Fact | None:
         """Return the fact about an activity of a call, which may be a later one of it."""
         is_later = attributes.activity_type.name in LATER_PARTS_OF_MCP_CALLS
+        if attributes.activity_type.name == POLL_MCP_TASK:
+            self._polls.add(event.event_id)
         if is_later and call in self._may_go_on:
             self._started[event.event_id] = self._may_go_on[call].step
             return None
@@ -149,7 +154,8 @@ class ToolCallReader:
                 return facts.ToolRunStarted(step, attributes.workflow_execution.run_id)
             case _ if event.event_type in _ENDS:
                 del self._started[started]
-                result = partial(self._result, step, event)
+                goes_on = started in self._polls and _is_cancel(event)
+                result = _no_result if goes_on else partial(self._result, step, event)
                 ended = facts.ToolCallEnded(step, getattr(attributes, "failure", None), result)
                 if step.event_id in self._of_mcp:
                     self._may_go_on[step.call_id] = ended
@@ -177,3 +183,11 @@ class ToolCallReader:
         if self._answer is not None:
             self._input = None
         return self._tools
+
+
+def _is_cancel(event: HistoryEvent) -> bool:
+    return event.event_type == EventType.EVENT_TYPE_ACTIVITY_TASK_CANCELED
+
+
+async def _no_result() -> None:
+    """Read no result: after a poll that was cancelled the server is asked to cancel the task."""
