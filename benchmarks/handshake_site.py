@@ -8,7 +8,6 @@ import urllib.request
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from datetime import timedelta
 from pathlib import Path
 
 from temporalio.client import Client
@@ -16,7 +15,15 @@ from temporalio.client import Client
 from benchmarks.handshake_modes import AGENT, PATIENT_AGENT
 from benchmarks.handshake_native import ANSWER
 from benchmarks.processes import CpuMeter
-from stigma.agent.v1.agent_pb2 import Agent, AgentSpec, Script, ScriptStep
+from stigma.agent.v1.agent_pb2 import (
+    Agent,
+    AgentSpec,
+    QuestionTool,
+    Script,
+    ScriptStep,
+    ScriptToolCall,
+    Tool,
+)
 from stigma.agent.v1.agent_service_pb2 import ApplyAgentRequest
 from stigma_cli.child_process import bound_to_parent
 from stigma_cli.devserver import DevServer, free_ports
@@ -85,8 +92,13 @@ async def _worker(
 
 
 async def _apply_agents(stack: Stack) -> None:
-    patient = ScriptStep(text=ANSWER)
-    patient.delay.FromTimedelta(timedelta(hours=1))
-    for name, step in ((AGENT, ScriptStep(text=f"{ANSWER} {{message}}")), (PATIENT_AGENT, patient)):
-        spec = AgentSpec(model="scripted:benchmark", script=Script(steps=[step]))
+    step = ScriptStep(text=f"{ANSWER} {{message}}")
+    quick = AgentSpec(model="scripted:benchmark", script=Script(steps=[step]))
+    question = ScriptToolCall(name="ask", arguments_json='{"question": "Go on?"}')
+    patient = AgentSpec(
+        model="scripted:benchmark",
+        tools=[Tool(name="ask", question=QuestionTool())],
+        script=Script(steps=[ScriptStep(tool_calls=[question])]),
+    )
+    for name, spec in ((AGENT, quick), (PATIENT_AGENT, patient)):
         await stack.agents.ApplyAgent(ApplyAgentRequest(agent=Agent(name=name, spec=spec)))

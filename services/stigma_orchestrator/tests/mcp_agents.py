@@ -6,7 +6,9 @@ import asyncio
 import contextlib
 import json
 import os
+import signal
 import socket
+import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -24,7 +26,9 @@ from ai_worker.mcp_resources import McpServerResource
 from services.stigma_orchestrator.tests.tool_agents import Ended, ToolAgents, new_policy
 from stigma.agent.v1.agent_pb2 import McpTool, McpToolDefinition, ScriptStep, Tool
 from stigma.internal.v1.execution_pb2 import ListMcpToolsRequest
+from tests.stack.forked import ForkedProcess, Streams, start_module
 
+_ROOT = Path(__file__).parents[3]
 _PROGRAMS = Path(__file__).parents[2] / "ai_worker" / "tests"
 PROGRAM, ASKING = _PROGRAMS / "mcp_server.py", _PROGRAMS / "asking_server.py"
 
@@ -37,7 +41,7 @@ class McpServer:
     http: bool
     options: list[str]
     port: int = 0
-    process: asyncio.subprocess.Process | None = None
+    process: ForkedProcess | subprocess.Popen[bytes] | None = None
     program: Path = PROGRAM
 
     def resource(self, name: str = "fx", **fields: Any) -> McpServerResource:
@@ -60,18 +64,29 @@ class McpServer:
             with socket.socket() as free:
                 free.bind(("127.0.0.1", 0))
                 self.port = free.getsockname()[1]
-        self.process = await asyncio.create_subprocess_exec(
-            *(sys.executable, str(self.program), str(self.effects), "http", str(self.port)),
-            *self.options,
-        )
+        self.process = self._started()
+
+    def _started(self) -> ForkedProcess | subprocess.Popen[bytes]:
+        module = ".".join(self.program.relative_to(_ROOT).with_suffix("").parts)
+        arguments = [str(self.effects), "http", str(self.port), *self.options]
+        unmeasured = {k: v for k, v in os.environ.items() if not k.startswith("COVERAGE_")}
+        environment = {**unmeasured, "PYTHONPATH": str(_ROOT)}
+        with Path(os.devnull).open() as nothing:
+            streams = Streams(nothing.fileno(), stdout=1, stderr=2)
+            return start_module(module, arguments, environment, streams)
 
     async def kill(self) -> None:
         """Kill its process, whoever started it."""
-        if self.process is not None and self.process.returncode is None:
-            self.process.kill()
-            await self.process.wait()
+        if self.process is not None and self.process.poll() is None:
+            self.process.send_signal(signal.SIGKILL)
+            await self.ended()
         for process in self.started_by_the_worker():
             process.kill()
+
+    async def ended(self) -> None:
+        """Wait for the end of its process."""
+        if self.process is not None:
+            await asyncio.to_thread(self.process.wait)
 
     async def restart(self, *options: str) -> None:
         """Kill it, and start it with further options; the worker starts a stdio server itself."""

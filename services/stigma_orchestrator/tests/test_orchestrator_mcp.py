@@ -160,7 +160,7 @@ async def test_a_server_that_dies_in_a_call_leaves_it_unknown(
         answer(call("act", how="die")), answer(call("act", value="next")), LAST
     )
     if server.process is not None:
-        await server.process.wait()
+        await server.ended()
         await server.start()
     ended = await mcp.agents.ended(handle)
     assert ended.outcomes == ["UNKNOWN", "OK"]
@@ -186,7 +186,7 @@ async def test_a_safe_call_is_made_again(mcp: McpAgents, server: McpServer) -> N
         answer(call("act", how="die")), LAST, policy={"retry_safe": True, "attempts": 2}
     )
     while server.process is not None and len(server.calls) < 2:
-        await server.process.wait()
+        await server.ended()
         await server.start()
     ended = await mcp.agents.ended(handle)
     assert ended.outcomes == ["UNKNOWN"]
