@@ -29,6 +29,7 @@ from tests.charts.helm import (
     WORKERS,
     Document,
     Helm,
+    Values,
     environment,
     named,
     pod_specs,
@@ -123,20 +124,28 @@ def test_keys_are_random(helm4: Helm):
     assert len(keys) == 2
 
 
+def test_principals_change_without_a_new_pod(helm4: Helm):
+    """The API reads them again."""
+    change: Values = {"auth": {"principals": [{"name": "another"}]}}
+    values = matrix.everything("stigma-api")
+    before = helm4.documents("stigma-api", values)
+    after = helm4.documents("stigma-api", matrix.merged(values, change))
+    assert named(before, "Deployment") == named(after, "Deployment")
+    secrets = [named(each, "Secret", "full-stigma-api-auth") for each in (before, after)]
+    assert "another" in secrets[1]["stringData"]["principals.yaml"]
+    assert "another" not in secrets[0]["stringData"]["principals.yaml"]
+
+
 def test_config_changes_replace_pods(helm4: Helm):
-    for chart, change in (
-        ("stigma-api", {"auth": {"principals": [{"name": "another"}]}}),
-        ("ai-worker", {"providers": []}),
-        ("ai-worker", {"mcpServers": []}),
-    ):
-        before, after = (
-            named(helm4.documents(chart, values), "Deployment")["spec"]["template"]
-            for values in (
-                matrix.everything(chart),
-                matrix.merged(matrix.everything(chart), change),
-            )
-        )
-        assert before["metadata"]["annotations"] != after["metadata"]["annotations"]
+    values = matrix.everything("ai-worker")
+    changes: list[Values] = [{}, {"providers": []}, {"mcpServers": []}]
+    [before, *after] = (
+        named(helm4.documents("ai-worker", matrix.merged(values, change)), "Deployment")
+        for change in changes
+    )
+    old = before["spec"]["template"]["metadata"]["annotations"]
+    for each in after:
+        assert each["spec"]["template"]["metadata"]["annotations"] != old
 
 
 def test_provider_file_can_be_read(helm4: Helm, tmp_path):

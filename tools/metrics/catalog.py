@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import Any, cast
 
 from prometheus_client import CollectorRegistry
@@ -17,6 +18,8 @@ from ai_worker.models.metrics import ModelCallMetrics
 from stigma.contracts.task_queues import TaskQueues
 from stigma.runtime import Readiness, RpcMetrics
 from stigma.runtime.metrics import export_readiness, export_task_count, new_registry
+from stigma_api.access.principals import Principals
+from stigma_api.access.principals_file import PrincipalsFile
 from stigma_api.diagnosis.cluster_gauges import ClusterGauges
 from stigma_api.executions.callback_tokens import CallbackTokenPolicy
 from stigma_api.temporal.clock import TemporalClock
@@ -140,6 +143,7 @@ def _of_api(registry: CollectorRegistry) -> None:
     unused = cast("Any", None)
     RpcMetrics(registry)
     CallbackTokenPolicy(unused, "default", registry, enabled=True)
+    PrincipalsFile(Path("principals.yaml"), Principals(()), registry)
     day = timedelta(days=1)
     clock = TemporalClock(unused, registry)
     ClusterGauges(unused, TaskQueues(), registry, clock, interval=day, stuck_after=day)

@@ -86,9 +86,6 @@
 
 {{/* The principals file is read at start only. A generated key never changes, so it is left out. */}}
 {{- define "stigma-api.checksums" -}}
-{{- if not .Values.auth.existingSecret }}
-checksum/principals: {{ list .Values.auth.principals .Values.auth.generatedKey | toJson | sha256sum }}
-{{- end }}
 {{- end -}}
 
 {{- define "stigma-api.egress" -}}

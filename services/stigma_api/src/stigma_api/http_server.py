@@ -18,7 +18,7 @@ from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from stigma.runtime import ConfigurationError, Readiness, ServiceError
-from stigma.runtime.tls import ReloadedFiles
+from stigma.runtime.reloaded_files import ReloadedFiles
 
 _MAX_CONNECTIONS = 256
 # For all that is needed before a request can be worked on, on a connection that is not at work.

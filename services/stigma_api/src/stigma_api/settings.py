@@ -30,7 +30,9 @@ class ApiSettings(ServiceSettings):
         "postgresql+asyncpg://…",
     )
     principals_file: Path | None = Field(
-        None, description="YAML file of who may do what; without it only loopback is served."
+        None,
+        description="YAML file of who may do what, read again when it changes; without it only "
+        "loopback is served.",
     )
     api_tls_cert: Path | None = Field(None, description="The server's certificate chain (PEM).")
     api_tls_key: Path | None = Field(None, description="The certificate's key (PEM).")

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Generic, TypeVar, cast
+from typing import cast
 
 import grpc
 
 from stigma.runtime.errors import ConfigurationError
-
-T = TypeVar("T")
+from stigma.runtime.reloaded_files import ReloadedFiles
 
 
 @dataclass(frozen=True)
@@ -21,39 +20,6 @@ class ServerTls:
     certificate: Path
     key: Path
     client_ca: Path | None = None
-
-
-class ReloadedFiles(Generic[T]):
-    """A value loaded from files, and again whenever one of them has changed.
-
-    Args:
-        files: their times of modification are compared.
-        load: reads them; raises OSError while they cannot be read.
-
-    Raises:
-        OSError: they cannot be read.
-    """
-
-    def __init__(self, files: tuple[Path, ...], load: Callable[[], T]) -> None:
-        self._files = files
-        self._load = load
-        self._modified = self._modification_times()
-        self.value = load()
-
-    def reload_if_changed(self) -> T | None:
-        """Return the value of changed files; None while they are the same, or half-written."""
-        try:
-            modified = self._modification_times()
-            if modified == self._modified:
-                return None
-            self.value = self._load()
-        except OSError:
-            return None  # what was loaded still serves, and the next call tries again
-        self._modified = modified
-        return self.value
-
-    def _modification_times(self) -> tuple[int, ...]:
-        return tuple(file.stat().st_mtime_ns for file in self._files)
 
 
 def server_credentials(tls: ServerTls) -> grpc.ServerCredentials:

@@ -52,6 +52,11 @@ _ORDINARY = frozenset(
 class PrincipalsError(Exception):
     """The principals file cannot be used; one line, naming file and place."""
 
+    def __init__(self, path: Path, reason: str) -> None:
+        super().__init__(f"{path}: {reason}")
+        self.reason = reason
+        """Without the file."""
+
 
 class Principal(BaseModel):
     """One caller of the API."""
@@ -150,21 +155,46 @@ class Principals:
             PrincipalsError: it cannot be read or is invalid.
         """
         try:
-            content = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
-            principals = _PrincipalsFile.model_validate(content).principals
+            return cls.parse(path.read_bytes(), path)
         except OSError as error:
-            raise PrincipalsError(f"{path}: {error.strerror}") from None
-        except (YAMLError, UnicodeDecodeError) as error:
-            raise PrincipalsError(f"{path}: {' '.join(str(error).split())}") from None
+            raise PrincipalsError(path, str(error.strerror)) from None
+
+    @classmethod
+    def parse(cls, text: bytes, path: Path) -> Principals:
+        """Read the content of a file.
+
+        Args:
+            text: the content.
+            path: named in errors.
+
+        Raises:
+            PrincipalsError: it is invalid. No value is quoted: it may be a key.
+        """
+        try:
+            content = YAML(typ="safe", pure=True).load(text.decode())
+            principals = _PrincipalsFile.model_validate(content).principals
         except ValidationError as error:
             first = error.errors(include_url=False, include_input=False)[0]
             at = ".".join(str(part) for part in first["loc"])
-            raise PrincipalsError(f"{path}: {at}: {first['msg']}") from None
+            raise PrincipalsError(path, f"{at}: {first['msg']}") from None
+        except (YAMLError, ValueError, RecursionError) as error:
+            raise PrincipalsError(path, f"is no YAML{_place(error)}") from None
         for what in ("name", "key_sha256", "certificates"):
             if repeated := _repeated(principals, what):
                 shown = "a key" if what == "key_sha256" else repeated
-                raise PrincipalsError(f"{path}: {what}: {shown} is given twice")
+                raise PrincipalsError(path, f"{what}: {shown} is given twice")
         return cls(principals)
+
+    @property
+    def count(self) -> int:
+        """Number of principals."""
+        return len(self._principals)
+
+    def replace(self, others: Principals) -> bool:
+        """Become what others are, for all who hold these; return whether that changes any."""
+        changed = self._principals != others._principals
+        self._principals = others._principals
+        return changed
 
     def by_key(self, key: str) -> Principal | None:
         """Return the principal of an API key, in a time that does not depend on the keys."""
@@ -195,6 +225,11 @@ def _named(name: str) -> Principal | None:
         return Principal(name=name, actions=frozenset(Action) - {Action.ADMIN})
     except ValidationError:
         return None
+
+
+def _place(error: Exception) -> str:
+    mark = getattr(error, "problem_mark", None)
+    return f", line {mark.line + 1}" if mark is not None else ""
 
 
 def _repeated(principals: Sequence[Principal], what: str) -> str | None:
