@@ -297,6 +297,18 @@ async def test_an_edit_shows_what_it_changes_before_it_is_sent(office: Office):
         await expect(page.get_by_role("status")).to_have_text("Approved.")
     assert "A person changed the arguments of this call" in await office.output(execution)
     assert {"amount": 3.5} in office.payments.made
+    # What was only shown has changed nothing.
+    form = "POST /executions/{id}/inputs/{input}"
+    at = f"executions/{execution}/inputs/approval-1-1"
+    told = office.stack.events("audit", method=form, principal="root", resource=at)
+    assert [(event["effect"], event["outcome"]) for event in told] == [
+        ("mutation", "INVALID_ARGUMENT"),
+        ("read", "OK"),
+        ("mutation", "FAILED_PRECONDITION"),
+        ("read", "OK"),
+        ("mutation", "OK"),
+    ]
+    assert str(told[-1]["request_id"]).startswith("console-")
 
 
 async def test_questions_and_results_are_typed(office: Office):

@@ -13,23 +13,24 @@ from tests.stack.waiting import eventually
 
 TAKEN = ["token_taken", "start_requested"]
 STARTED = ["request_received", "workflow_started"]
+AUDITED = ["audit"]
 ACKNOWLEDGED = ["acknowledged", "pending"]
 DELIVERED = ["delivering", "delivered"]
 MODEL_CALLS = ["model_call_started", "model_call_completed"] * 2
 
 HAND_OFFS = [*TAKEN, *STARTED, *ACKNOWLEDGED, *DELIVERED]
 STORY = {
-    "request_id": [*HAND_OFFS, "resumed"],
+    "request_id": [*HAND_OFFS, *AUDITED, "resumed"],
     "callback_fingerprint": HAND_OFFS,
     # It is there from the acknowledgement on.
-    "execution_id": ["workflow_started", *ACKNOWLEDGED, *DELIVERED, "resumed"],
+    "execution_id": ["workflow_started", *AUDITED, *ACKNOWLEDGED, *DELIVERED, "resumed"],
     # The caller's own, which the API was told.
     "workflow_id": [*TAKEN, "request_received", *ACKNOWLEDGED, "resumed"],
     "run_id": [*TAKEN, "request_received", *ACKNOWLEDGED, "resumed"],
     "activity_id": [*TAKEN, "request_received", *ACKNOWLEDGED],
 }
 SAID_BY = {
-    **dict.fromkeys(STARTED, "stigma_api"),
+    **dict.fromkeys([*STARTED, *AUDITED], "stigma_api"),
     **dict.fromkeys(DELIVERED, "stigma_orchestrator"),
     **dict.fromkeys(MODEL_CALLS, "ai_worker"),
 }

@@ -16,6 +16,7 @@ from stigma.contracts.task_queues import TaskQueues
 from stigma.internal.v1.execution_pb2 import Lineage
 from stigma.runtime import Component, GrpcServerComponent, RpcMetrics, ServerTls, ServiceRuntime
 from stigma.workflow.v1.workflow_pb2 import Workflow
+from stigma_api.access.audit import AuditLog
 from stigma_api.access.authentication import Authenticator
 from stigma_api.access.concurrency import ConcurrencyLimit
 from stigma_api.access.principals import Principals
@@ -54,6 +55,7 @@ from stigma_api.executions.watch_events import (
     WorkflowEventMapper,
 )
 from stigma_api.grpc_api import servicers
+from stigma_api.grpc_api.audit import AuditInterceptor
 from stigma_api.grpc_api.interceptor import ApiInterceptor
 from stigma_api.kinds import AGENTS, WORKFLOWS, D, E, ExecutionKind
 from stigma_api.requests import validation
@@ -239,6 +241,7 @@ def _grpc_server(
             *runtime.telemetry.server_interceptors(),
             RpcMetrics(runtime.metrics),
             interceptor,
+            AuditInterceptor(AuditLog()),
         ],
     )
 

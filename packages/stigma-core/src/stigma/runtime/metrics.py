@@ -150,16 +150,17 @@ class _MeasuredCall:
         self._began = self._metrics.begin(self._method)
 
     async def __aexit__(self, kind: object, error: BaseException | None, _: object) -> None:
-        code = _code(self._context, error)
+        code = status_code(self._context, error)
         self._metrics.end(self._method, self._began, code)
         if isinstance(error, Exception) and not isinstance(error, grpc.aio.AbortError):
             self._metrics.report(self._method, error)
             await self._context.abort(grpc.StatusCode.INTERNAL, "internal error")
 
 
-def _code(
+def status_code(
     context: grpc.aio.ServicerContext[Any, Any], error: BaseException | None
 ) -> grpc.StatusCode:
+    """Return the code that an RPC is answered with, given what its handler raised, if anything."""
     if error is not None and not isinstance(error, Exception):
         return grpc.StatusCode.CANCELLED
     if error is not None and not isinstance(error, grpc.aio.AbortError):

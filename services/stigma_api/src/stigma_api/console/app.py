@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
 import grpc
@@ -18,15 +17,15 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from stigma_api import errors
+from stigma_api.access.audit import AuditLog, Effect
 from stigma_api.console.access import Access
+from stigma_api.console.audit import Handler, PageAudit
 from stigma_api.console.forms import own_path, read_form
 from stigma_api.console.inbox import InboxPages
 from stigma_api.console.login_throttle import TooManyAttemptsError
 from stigma_api.console.pages import Pages
 from stigma_api.console.rendering import Assets, TemplateRenderer
 from stigma_api.errors import ApiError
-
-Handler = Callable[[Request], Awaitable[Response]]
 
 _MAX_FORM_BYTES = 8 * 1024
 _POLICY = "; ".join(
@@ -111,22 +110,23 @@ class _Application:
         self._templates = templates
         self._assets = assets
         self._timeout = timeout.total_seconds()
+        self._audit = PageAudit(AuditLog())
         self._log = structlog.get_logger()
-        signed_in = self._signed_in
+        page = self._page
         self.app = Starlette(
             routes=[
-                Route("/", signed_in(pages.home)),
-                Route("/executions", signed_in(pages.executions)),
-                Route("/executions/{id}", signed_in(pages.execution)),
-                Route("/executions/{id}/inputs/{input}", signed_in(inbox.show)),
-                Route("/executions/{id}/inputs/{input}", signed_in(inbox.answer), methods=["POST"]),
-                Route("/inbox", signed_in(inbox.inbox)),
-                Route("/events/inbox", signed_in(inbox.inbox_stream)),
-                Route("/events/executions", signed_in(pages.executions_stream)),
-                Route("/events/executions/{id}", signed_in(pages.execution_stream)),
-                Route("/agents", signed_in(pages.agents)),
-                Route("/workflows", signed_in(pages.workflows)),
-                Route("/stuck", signed_in(pages.stuck)),
+                page("/", pages.home, None),
+                page("/executions", pages.executions, None),
+                page("/executions/{id}", pages.execution, Effect.READ),
+                page("/executions/{id}/inputs/{input}", inbox.show, Effect.READ),
+                page("/executions/{id}/inputs/{input}", inbox.answer, Effect.MUTATION),
+                page("/inbox", inbox.inbox, Effect.READ),
+                page("/events/inbox", inbox.inbox_stream, Effect.READ),
+                page("/events/executions", pages.executions_stream, None),
+                page("/events/executions/{id}", pages.execution_stream, Effect.READ),
+                page("/agents", pages.agents, None),
+                page("/workflows", pages.workflows, None),
+                page("/stuck", pages.stuck, None),
                 Route("/login", self._public(self._login), methods=["GET", "POST"]),
                 Route("/logout", self._public(self._logout), methods=["POST"]),
                 Route("/static/{name}", self._public(self._static)),
@@ -134,6 +134,17 @@ class _Application:
             middleware=[Middleware(_Headers)],
             exception_handlers={HTTPException: self._on_http_exception},
         )
+
+    def _page(self, path: str, handler: Handler, effect: Effect | None) -> Route:
+        """Return the route of a page for principals.
+
+        Args:
+            path: its route.
+            handler: makes it.
+            effect: for the audit log: a page with content is read, a form changes something.
+        """
+        answer = self._signed_in(self._audit.wrap(path, effect, handler))
+        return Route(path, answer, methods=["POST" if effect is Effect.MUTATION else "GET"])
 
     def _signed_in(self, handler: Handler) -> Handler:
         """Wrap a handler that needs a principal."""

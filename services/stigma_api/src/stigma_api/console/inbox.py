@@ -90,6 +90,7 @@ class InboxPages:
         if form.get("answer") == "edit":
             return await self._preview(request, found, form.get("arguments", ""))
         submitted = _request(request.path_params, form, found)
+        request.state.request_id = submitted.request_id
         try:
             await self._api.submit(principal, submitted)
         except ApiError as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 
 import grpc
@@ -40,8 +40,10 @@ class EventStream(StreamingResponse):
 
     def __init__(self, updates: AsyncGenerator[Fragments, None], limit: ConcurrencyLimit) -> None:
         self._updates = updates
-        self._events = _events(updates)
+        self._events = _events(self._begun(updates))
         self._limit = limit
+        self.on_begin: Callable[[str], None] = lambda _outcome: None
+        """Called once, with OK at the first update, or with the gRPC code of a refusal before."""
         super().__init__(self._events, headers=_HEADERS)
 
     @override
@@ -50,9 +52,25 @@ class EventStream(StreamingResponse):
             try:
                 with self._limit.slot():
                     await super().__call__(scope, receive, send)
-            except ApiError:
+            except ApiError as error:
+                self.on_begin(error.code.name)
                 full = PlainTextResponse("too many pages are followed\n", 503)
                 await full(scope, receive, send)
+
+    async def _begun(
+        self, updates: AsyncGenerator[Fragments, None]
+    ) -> AsyncGenerator[Fragments, None]:
+        has_begun = False
+        try:
+            async for fragments in updates:
+                if not has_begun:
+                    has_begun = True
+                    self.on_begin(grpc.StatusCode.OK.name)
+                yield fragments
+        except ApiError as error:
+            if not has_begun:
+                self.on_begin(error.code.name)
+            raise
 
 
 async def _events(updates: AsyncGenerator[Fragments, None]) -> AsyncGenerator[str, None]:

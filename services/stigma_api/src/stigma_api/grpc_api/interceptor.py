@@ -35,6 +35,11 @@ def caller() -> Principal:
     return _CALLER.get()
 
 
+def authenticated_caller() -> Principal | None:
+    """Return the principal of the RPC that was worked on; None if nobody was authenticated."""
+    return _CALLER.get(None)
+
+
 class ApiInterceptor(grpc.aio.ServerInterceptor):
     """Wraps every RPC of ours.
 
