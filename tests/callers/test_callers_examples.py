@@ -283,6 +283,14 @@ async def test_grpcurl_starts_and_watches(site: CallerSite) -> None:
     watched = await shell(site, watch.replace("agent-…", execution_id))
     assert '"started"' in watched
     assert '"text": "Nobody waits"' in watched.partition('"ended"')[2]
+    # Nothing but reflection has told it what there is: by the version that is not deprecated.
+    described = await shell(
+        site, "grpcurl -plaintext localhost:7300 describe grpc.reflection.v1.ServerReflection"
+    )
+    assert "rpc ServerReflectionInfo ( stream .grpc.reflection.v1.S" in described
+    metrics = (await site.stack.process("stigma_api").admin("/metrics"))[1]
+    assert 'method="/grpc.reflection.v1.ServerReflection/ServerReflectionInfo"' in metrics
+    assert "grpc.reflection.v1alpha.ServerReflection/" not in metrics
 
 
 async def shell(site: CallerSite, line: str) -> str:

@@ -23,9 +23,10 @@ PACKAGES = ("stigma.agent.v1", "stigma.workflow.v1", "stigma.diagnosis.v1")
 
 _FILE = FileDescriptorProto
 _INTRODUCTION = """\
-gRPC, on port 7300. Every server answers reflection and `grpc.health.v1.Health` too. A request that
-is not valid answers `INVALID_ARGUMENT` with a `google.rpc.BadRequest` that names its fields; a
-call that should be made again carries a `google.rpc.RetryInfo`. Callers send their key as
+gRPC, on port 7300. Every server answers `grpc.health.v1.Health` too, and reflection, v1 and
+v1alpha (`STIGMA_API_REFLECTION=false` turns that off). A request that is not valid answers
+`INVALID_ARGUMENT` with a `google.rpc.BadRequest` that names its fields; a call that should be
+made again carries a `google.rpc.RetryInfo`. Callers send their key as
 `authorization: Bearer KEY`. Durations and timestamps are those of `google.protobuf`; data is JSON
 text, so that large integers stay whole. [How the handshake works](../handshake.md) says what the
 calls are for; the files are in [`protos/`](../../protos/stigma).

@@ -19,15 +19,23 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from google.protobuf import descriptor_pool
+from google.protobuf.descriptor_pb2 import FileDescriptorProto
+from grpc_reflection.v1alpha import reflection_pb2
 from prometheus_client import CollectorRegistry
 
 from stigma.contracts.channels import MAX_MESSAGE_BYTES
 from stigma.runtime import ConfigurationError, GrpcServerComponent, Readiness, ServerTls
 from stigma.runtime.errors import ServiceError
 from stigma.runtime.metrics import RpcMetrics
+from stigma.runtime.reflection import add_reflection
 from stigma_client import ApiConnection, TlsFiles
 
 _SERVICE = "stigma.test.Mirror"
+REFLECTION_FILES = {
+    "v1": "grpc/reflection/v1/reflection.proto",
+    "v1alpha": reflection_pb2.DESCRIPTOR.name,
+}
 
 
 class Mirror:
@@ -94,7 +102,9 @@ def registry() -> CollectorRegistry:
 @pytest.fixture
 def serving(registry: CollectorRegistry) -> Serve:
     @asynccontextmanager
-    async def start(tls: ServerTls | None = None) -> AsyncIterator[Started]:
+    async def start(
+        tls: ServerTls | None = None, *, reflection: bool = True
+    ) -> AsyncIterator[Started]:
         mirror = Mirror()
         component = GrpcServerComponent(
             Readiness(),
@@ -104,6 +114,7 @@ def serving(registry: CollectorRegistry) -> Serve:
             register=mirror.register,
             interceptors=[RpcMetrics(registry)],
             tls=tls,
+            reflection=reflection,
         )
         await component.start()
         try:
@@ -312,6 +323,49 @@ async def test_a_renewed_certificate_is_served_without_a_restart(
             os.utime(path, ns=(1, 1))
         async with connected(address, tls=TlsFiles(successor.ca)) as connection:
             assert await call(connection, b"x") == b"x"
+
+
+async def listed(connection: ApiConnection, version: str) -> set[str]:
+    """Names of the services, as a client that knows one version of reflection asks for them."""
+    stub: grpc.aio.StreamStreamMultiCallable[Any, Any] = connection.channel.stream_stream(
+        f"/grpc.reflection.{version}.ServerReflection/ServerReflectionInfo",
+        request_serializer=reflection_pb2.ServerReflectionRequest.SerializeToString,
+        response_deserializer=reflection_pb2.ServerReflectionResponse.FromString,
+    )
+    request = reflection_pb2.ServerReflectionRequest(list_services="*")
+    answers = [answer async for answer in stub(iter([request]), timeout=10)]
+    return {one.name for answer in answers for one in answer.list_services_response.service}
+
+
+async def test_reflection_is_served_under_both_names(serving: Serve) -> None:
+    async with serving() as (server, _), connected(f"localhost:{server.port}") as connection:
+        for version in ("v1", "v1alpha"):
+            assert await listed(connection, version) == {
+                *(_SERVICE, "grpc.health.v1.Health"),
+                *(f"grpc.reflection.{each}.ServerReflection" for each in ("v1", "v1alpha")),
+            }
+
+
+async def test_reflection_can_be_off(serving: Serve) -> None:
+    off = serving(reflection=False)
+    async with off as (server, _), connected(f"localhost:{server.port}") as connection:
+        assert await call(connection, b"x") == b"x"
+        for version in ("v1", "v1alpha"):
+            with pytest.raises(grpc.aio.AioRpcError) as failed:
+                await listed(connection, version)
+            assert failed.value.code() is grpc.StatusCode.UNIMPLEMENTED
+
+
+def test_v1_describes_itself_as_v1alpha_does_but_for_the_name() -> None:
+    add_reflection(grpc.aio.server(), ())
+    files = []
+    for version in ("v1", "v1alpha"):
+        file = FileDescriptorProto()
+        descriptor_pool.Default().FindFileByName(REFLECTION_FILES[version]).CopyToProto(file)
+        file.ClearField("options")
+        files.append(str(file).replace(REFLECTION_FILES[version], "").replace(f".{version}", ""))
+    assert files[0] == files[1]
+    assert "ListServiceResponse" in files[0]
 
 
 async def test_wrong_tls_files_are_said(serving: Serve, authority: Authority) -> None:

@@ -26,6 +26,8 @@
 {{- end }}
 {{- end }}
 {{- end }}
+- name: STIGMA_API_REFLECTION
+  value: {{ .Values.reflection.enabled | quote }}
 - name: STIGMA_CALLBACKS_ENABLED
   value: {{ .Values.callbacks.enabled | quote }}
 - name: STIGMA_TOOL_TASK_QUEUES

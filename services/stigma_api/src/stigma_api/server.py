@@ -20,8 +20,8 @@ from stigma_api.access.audit import AuditLog
 from stigma_api.access.authentication import Authenticator
 from stigma_api.access.concurrency import ConcurrencyLimit
 from stigma_api.access.principals import Principals
-from stigma_api.definitions.database import Database
 from stigma_api.access.principals_file import PrincipalsFile
+from stigma_api.definitions.database import Database
 from stigma_api.definitions.document_check import DocumentChecker
 from stigma_api.definitions.mcp_listing import McpListing
 from stigma_api.definitions.nexus_endpoints import NexusEndpoints
@@ -72,11 +72,11 @@ async def build(
 
     They serve once Temporal, registry and namespace are usable.
     """
-    runtime.readiness.set("registry", False, "not opened")
-    runtime.readiness.set("namespace", False, "not checked")
     if principals is not None and settings.principals_file is not None:
         file = PrincipalsFile(settings.principals_file, principals, runtime.metrics)
         runtime.spawn(file.follow())
+    runtime.readiness.set("registry", False, "not opened")
+    runtime.readiness.set("namespace", False, "not checked")
     database = await Database.open(settings.registry_url.get_secret_value())
     runtime.resources.push_async_callback(database.close)
     runtime.add_check("registry", database.check)
@@ -237,11 +237,12 @@ def _grpc_server(
         services=servicers.NAMES,
         register=partial(servicers.register, services),
         tls=_tls(settings),
+        reflection=settings.api_reflection,
         interceptors=[
             *runtime.telemetry.server_interceptors(),
             RpcMetrics(runtime.metrics),
-            interceptor,
             AuditInterceptor(AuditLog()),
+            interceptor,
         ],
     )
 

@@ -39,6 +39,11 @@ class ApiSettings(ServiceSettings):
     api_tls_client_ca: Path | None = Field(
         None, description="CA of client certificates (PEM); callers may then use mTLS."
     )
+    api_reflection: bool = Field(
+        True,
+        description="Answer gRPC's reflection, v1 and v1alpha, without a key: names and fields of "
+        "the services, for clients such as grpcurl.",
+    )
     callbacks_enabled: bool = Field(
         True, description="Accept callback tokens; off for a phased rollout."
     )

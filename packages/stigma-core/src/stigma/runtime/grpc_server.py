@@ -13,11 +13,11 @@ import structlog
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1.health import SERVICE_NAME as HEALTH
 from grpc_health.v1.health import aio as health_aio
-from grpc_reflection.v1alpha import reflection
 
 from stigma.contracts.channels import MAX_MESSAGE_BYTES
 from stigma.runtime.errors import ConfigurationError, ServiceError
 from stigma.runtime.health import Readiness
+from stigma.runtime.reflection import add_reflection
 from stigma.runtime.tls import ServerTls, server_credentials
 
 MAX_CONCURRENT_STREAMS = 1_000
@@ -34,6 +34,7 @@ class GrpcServerComponent:
         register: adds the servicers to the server.
         tls: encrypt; None: in clear.
         interceptors: outermost first.
+        reflection: tell clients without stubs what the server has.
         name: for logs and readiness.
     """
 
@@ -47,6 +48,7 @@ class GrpcServerComponent:
         register: Callable[[grpc.aio.Server], None],
         tls: ServerTls | None = None,
         interceptors: Sequence[grpc.aio.ServerInterceptor] = (),
+        reflection: bool = True,
         name: str = "grpc",
     ) -> None:
         self.name = name
@@ -63,9 +65,8 @@ class GrpcServerComponent:
         register(self._server)
         self._health = health_aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        reflection.enable_server_reflection(
-            (*self._services, HEALTH, reflection.SERVICE_NAME), self._server
-        )
+        if reflection:
+            add_reflection(self._server, (*self._services, HEALTH))
         self._ended: asyncio.Task[bool] | None = None
         self._health_tasks: set[asyncio.Task[None]] = set()
         self._log = structlog.get_logger()
