@@ -40,6 +40,15 @@ _COMPANIONS: dict[tuple[str, str], Values] = {
     ("stigma-api", "autoscaling.enabled"): _POSTGRESQL,
     ("stigma-api", "auth.generatedKey"): _PRINCIPALS,
     ("stigma-api", "tls.enabled"): {"tls": {"secret": "api-tls"}},
+    ("stigma-api", "console.ingress.enabled"): {
+        "console": {"enabled": True, "ingress": {"host": "stigma.example.com"}}
+    },
+    ("stigma-api", "console.gateway.enabled"): {
+        "console": {
+            "enabled": True,
+            "gateway": {"host": "stigma.example.com", "className": "envoy", "tlsSecret": "t"},
+        }
+    },
     (UMBRELLA, "global.stigma.versioning.mode"): _SERVER,
     (UMBRELLA, "global.stigma.versioning.rollout.strategy"): {
         **_SERVER,

@@ -86,7 +86,7 @@
 {{- end }}
 {{- end -}}
 
-{{/* The principals file is read at start only. A generated key never changes, so it is left out. */}}
+{{/* None: the API reads its principals and certificates again when they change. */}}
 {{- define "stigma-api.checksums" -}}
 {{- end -}}
 

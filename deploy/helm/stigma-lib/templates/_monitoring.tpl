@@ -9,6 +9,7 @@
 {{/* The job label of every metric is the chart's name: alerts rely on it. */}}
 {{- define "stigma.serviceMonitor" -}}
 {{- if .Values.monitoring.scrape.enabled -}}
+{{- include "stigma.requirePrometheusOperator" (list . "ServiceMonitor" "monitoring.scrape.enabled") -}}
 apiVersion: monitoring.coreos.com/v1
 kind: ServiceMonitor
 metadata:
@@ -25,6 +26,7 @@ spec:
 
 {{- define "stigma.podMonitor" -}}
 {{- if .Values.monitoring.scrape.enabled -}}
+{{- include "stigma.requirePrometheusOperator" (list . "PodMonitor" "monitoring.scrape.enabled") -}}
 apiVersion: monitoring.coreos.com/v1
 kind: PodMonitor
 metadata:
@@ -41,6 +43,7 @@ spec:
 {{/* Prometheus's own templating uses the same braces: the file is not a template. */}}
 {{- define "stigma.prometheusRule" -}}
 {{- if .Values.monitoring.rules.enabled -}}
+{{- include "stigma.requirePrometheusOperator" (list . "PrometheusRule" "monitoring.rules.enabled") -}}
 {{- with .Files.Get "files/rules.yaml" -}}
 apiVersion: monitoring.coreos.com/v1
 kind: PrometheusRule

@@ -61,6 +61,7 @@ spec:
 {{- if gt (int .minReplicas) (int .maxReplicas) -}}
 {{- fail "autoscaling.minReplicas is larger than autoscaling.maxReplicas" -}}
 {{- end -}}
+{{- include "stigma.requireKeda" $ -}}
 {{- if include "stigma.isVersioned" $ -}}
 apiVersion: temporal.io/v1alpha1
 kind: WorkerResourceTemplate

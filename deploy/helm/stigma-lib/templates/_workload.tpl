@@ -34,6 +34,7 @@ rollingUpdate: { maxSurge: 1, maxUnavailable: 0 }
 {{/* Of the Temporal Worker Controller: one Deployment for each version with running workflows. */}}
 {{- define "stigma.workerDeployment" -}}
 {{- $versioning := .Values.versioning -}}
+{{- include "stigma.requireKind" (list . "temporal.io/v1alpha1/WorkerDeployment" "versioning.mode=controller" "the Temporal Worker Controller" "https://github.com/temporalio/temporal-worker-controller" "versioning.mode=none") -}}
 apiVersion: temporal.io/v1alpha1
 kind: WorkerDeployment
 metadata:
