@@ -227,3 +227,44 @@ async def test_pages_that_show_content_are_told(
         ("caller", "read", "GET /inbox", "inbox", "OK"),
         ("other", "mutation", f"POST {route}/inputs/{{input}}", f"{at}/inputs/2-1", "NOT_FOUND"),
     ]
+
+
+# Every page and form; None for those that change nothing and show no content.
+PAGES: dict[tuple[str, str], str | None] = {
+    ("GET", "/"): None,
+    ("GET", "/executions"): None,
+    ("GET", "/executions/{id}"): "read",
+    ("GET", "/executions/{id}/inputs/{input}"): "read",
+    ("POST", "/executions/{id}/inputs/{input}"): "mutation",
+    ("GET", "/inbox"): "read",
+    ("GET", "/events/inbox"): "read",
+    ("GET", "/events/executions"): None,
+    ("GET", "/events/executions/{id}"): "read",
+    ("GET", "/agents"): None,
+    ("GET", "/workflows"): None,
+    ("GET", "/stuck"): None,
+    ("GET", "/login"): None,
+    ("POST", "/login"): None,
+    ("POST", "/logout"): None,
+    ("GET", "/static/{name}"): None,
+}
+
+
+async def test_every_page_is_classified(api: Api, logged: list[Event]) -> None:
+    assert api.console is not None
+    application: Any = api.console._app
+    routes = {
+        (method, route.path) for route in application.routes for method in route.methods - {"HEAD"}
+    }
+    assert routes == set(PAGES)
+    async with http_client(api, "caller") as browser:
+        for (method, route), effect in PAGES.items():
+            logged.clear()
+            address = route.format(id="agent-none", input="2-1", name="none")
+            async with browser.stream(method, address) as response:
+                # A stream goes on: it is told about by what comes first.
+                async for line in response.aiter_lines():
+                    if line.startswith(("data:", "event:")):
+                        break
+            told = [(each[1], each[2]) for each in audited(logged)]
+            assert told == ([(effect, f"{method} {route}")] if effect else []), route
