@@ -23,8 +23,11 @@ from tests.stack.tables import ResultTable
 from tests.stack.waiting import eventually
 
 ROOT = Path(__file__).parents[2]
+_OUR_TOOLS = ROOT / ".tools" / "callers"
 TOOLS = Path(os.environ.get("STIGMA_TOOLS_DIR", ROOT / ".tools"), "callers")
 JAVA = ROOT / "examples" / "callers" / "java"
+TYPESCRIPT = TOOLS / "typescript"
+NODE = TOOLS.parent / "node" / "bin" / "node"
 
 _MISSING = 3
 _BUILD_SECONDS = 600
@@ -35,6 +38,9 @@ Event = dict[str, Any]
 @functools.cache
 def build(what: str) -> None:
     """Build once a session; a test without the programs for it is skipped with one line."""
+    # Node comes with the packages, not with the machine.
+    if what == "typescript" and TOOLS != _OUR_TOOLS and not TYPESCRIPT.exists():
+        pytest.skip(f"Node and the TypeScript callers are not in {TOOLS}")
     done = subprocess.run(
         [ROOT / "tools" / "callers" / "ensure", what],
         check=False,
@@ -72,6 +78,7 @@ class Language:
 # For a program that lives for seconds: less compiling, and its classes loaded as they were before.
 _CLASSES = JAVA / "target" / "callers.jsa"
 _JAVA = ("java", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xlog:disable")
+_COMPILED = TYPESCRIPT / "build" / "compiled"
 _JAR = ("-jar", str(JAVA / "target" / "callers.jar"))
 
 LANGUAGES = {
@@ -89,6 +96,13 @@ LANGUAGES = {
         readme="callers/java/README.md",
         typed="java -jar target/callers.jar",
     ),
+    "typescript": Language(
+        "typescript",
+        ("env", f"NODE_COMPILE_CACHE={_COMPILED}", str(NODE), str(TYPESCRIPT / "src" / "main.ts")),
+        "{}s".format,
+        readme="callers/typescript/README.md",
+        typed="node src/main.ts",
+    ),
     "python": Language(
         "python",
         (sys.executable, str(ROOT / "examples" / "python-caller" / "callers.py")),
@@ -101,9 +115,10 @@ LANGUAGES = {
 
 def copied() -> list[Language]:
     """The languages whose helper people copy, their programs built."""
-    for name in ("go", "java"):
+    names = ("go", "java", "typescript")
+    for name in names:
         build(name)
-    return [LANGUAGES["go"], LANGUAGES["java"]]
+    return [LANGUAGES[name] for name in names]
 
 
 async def archive_classes(environment: Mapping[str, str]) -> None:
