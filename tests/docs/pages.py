@@ -30,8 +30,10 @@ _PATTERNS = (
     "packages/*/README.md",
     "examples/**/README.md",
 )
-# What `stigma init` writes: its own tests run the same commands.
-_OF_A_PROJECT = ROOT / "examples" / "new-project" / "README.md"
+# What `stigma init` writes: tests of their own run the same commands.
+_OF_PROJECTS = "examples/new-project*/README.md"
+# What an example has got from a registry has pages as well.
+_INSTALLED = {"node_modules"}
 _FENCE = re.compile(r"^(?P<indent> *)(?P<ticks>```+)(?P<language>\S*)\s*$")
 _DIRECTIVE = re.compile(r"^ *<!-- (?P<key>[a-z][a-z ]*): (?P<value>.*) -->$")
 _LIST = re.compile(r"^ *([-*]|\d+\.) ")
@@ -113,7 +115,9 @@ class Page:
 def page_paths() -> list[Path]:
     """Every page that the tests read, in order."""
     found = {path for pattern in _PATTERNS for path in ROOT.glob(pattern)}
-    return sorted(found - {_OF_A_PROJECT})
+    return sorted(
+        path for path in found - {*ROOT.glob(_OF_PROJECTS)} if not _INSTALLED & {*path.parts}
+    )
 
 
 def read_page(path: Path) -> Page:

@@ -51,6 +51,20 @@ async def test_no_file_is_overwritten(stigma: Stigma, tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["worker.py"]  # noqa: PTH208
 
 
+async def test_a_caller_of_another_language_is_written(stigma: Stigma, tmp_path: Path) -> None:
+    """That it builds and runs is in tests/callers."""
+    written = await stigma("init", str(tmp_path), "--language", "go")
+    assert written.exit_code == Exit.OK, written.output
+    lines = written.output.splitlines()
+    assert f"{tmp_path}/main.go" in lines
+    assert f"{tmp_path}/stigma/ (5 files)" in lines
+    assert (tmp_path / "go.mod").read_text().startswith("module greeter\n")
+    (tmp_path / "main.go").unlink()
+    refused = await stigma("init", str(tmp_path), "-l", "go")
+    assert refused.exit_code == Exit.USAGE
+    assert not (tmp_path / "main.go").exists()
+
+
 async def test_a_directory_that_cannot_be_made_is_named(stigma: Stigma, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     refused = await stigma("init", str(tmp_path / "file"))

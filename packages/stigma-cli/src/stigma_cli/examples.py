@@ -14,9 +14,19 @@ def example_directory(name: str) -> Path:
     Raises:
         CliError: it is nowhere.
     """
+    here = Path.cwd() / "examples" / name
+    return here if here.is_dir() else shared_path(f"examples/{name}")
+
+
+def shared_path(name: str) -> Path:
+    """Find a file or folder of the checkout, or as it was installed.
+
+    Raises:
+        CliError: it is nowhere.
+    """
     installed = Path(sysconfig.get_path("data"), "share", "stigma")
-    for root in (Path.cwd(), *Path(__file__).resolve().parents, installed):
-        example = root / "examples" / name
-        if example.is_dir():
-            return example
-    raise CliError(f"examples/{name} is not here", "install stigma-cli again", code=Exit.USAGE)
+    for root in (*Path(__file__).resolve().parents, installed):
+        found = root / name
+        if found.exists():
+            return found
+    raise CliError(f"{name} is not here", "install stigma-cli again", code=Exit.USAGE)
