@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.images.fresh_machines import FreshMachines
 from tests.images.image_stack import ImageStack, StartImageStack
 from tests.images.images import (
     HOW_TO_BUILD,
@@ -23,10 +24,11 @@ from tests.stack.tables import add_table
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Have what is found of the images in a table."""
+    """Have what is found of the images in tables."""
     table = ImageTable()
     config.pluginmanager.register(table, "stigma-image-table")
     add_table(config, table)
+    add_table(config, FreshMachines())
 
 
 @pytest.fixture(scope="session")
