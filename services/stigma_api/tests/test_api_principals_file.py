@@ -11,12 +11,19 @@ import grpc
 import pytest
 from structlog.testing import capture_logs
 
-from services.stigma_api.tests.api_server import Api, refused, running_api
+from services.stigma_api.tests.api_server import SCRIPTED, Api, refused, running_api
 from services.stigma_api.tests.consoles import http_client
-from stigma.agent.v1.agent_service_pb2 import ListAgentsRequest
+from stigma.agent.v1.agent_execution_service_pb2 import (
+    CancelAgentExecutionRequest,
+    StartAgentRequest,
+    WatchAgentExecutionRequest,
+)
+from stigma.agent.v1.agent_pb2 import Agent
+from stigma.agent.v1.agent_service_pb2 import ApplyAgentRequest, ListAgentsRequest
 from stigma_api.access.principals import Principals, PrincipalsError
 from tests.stack.waiting import eventually
 
+ORDINARY = "[agents.read, executions.start, executions.read]"
 SECRET_KEY = "sk-a-key-that-stands-where-its-hash-belongs"
 
 
@@ -60,6 +67,11 @@ async def answers(api: Api, name: str) -> bool:
 def reloads(api: Api, outcome: str) -> float:
     name = "stigma_principals_reloads_total"
     return api.runtime.metrics.get_sample_value(name, {"outcome": outcome}) or 0
+
+
+async def changes(api: Api, count: int) -> None:
+    """Wait until so many changed files have been loaded."""
+    await eventually(lambda: reloads(api, "loaded") == count, what=f"change {count}")
 
 
 @pytest.fixture
@@ -138,3 +150,37 @@ async def test_what_changes_while_the_server_starts_counts_too(
 def test_whatever_a_file_holds_is_at_most_refused(tmp_path: Path, text: str) -> None:
     with pytest.raises(PrincipalsError):
         Principals.parse(text.encode("latin-1"), tmp_path)
+
+
+async def test_an_open_watch_gets_nothing_more_once_its_key_is_gone(
+    temporal_server: Any, tmp_path: Path, file: PrincipalsOnDisk
+) -> None:
+    root = f"{principal('root').removesuffix('}')}, actions: [admin]}}"
+    first = f"{principal('first').removesuffix('}')}, actions: {ORDINARY}}}"
+    narrowed = first.replace("executions.start, ", "")
+    file.say("\n".join(["principals:", root, first]))
+    async with running_api(
+        temporal_server.address,
+        tmp_path,
+        principals=Principals.load(file.path),
+        principals_file=file.path,
+    ) as api:
+        await api.agents.ApplyAgent(
+            ApplyAgentRequest(agent=Agent(name="reviewer", spec=SCRIPTED)), **key("root")
+        )
+        gone, changed = grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.UNAVAILABLE
+        for number, (left, code) in enumerate([("", gone), (narrowed, changed)]):
+            start = StartAgentRequest(agent_id="reviewer")
+            started = await api.executions.StartAgent(start, **key("first"))
+            watched = api.executions.WatchAgentExecution(
+                WatchAgentExecutionRequest(id=started.id), **key("first")
+            )
+            assert (await watched.read()).HasField("started")
+            file.say("\n".join(["principals:", root, left]))
+            await changes(api, 2 * number + 1)
+            cancel = CancelAgentExecutionRequest(id=started.id)
+            await api.executions.CancelAgentExecution(cancel, **key("root"))
+            async with refused(code):
+                await watched.read()
+            file.say("\n".join(["principals:", root, first]))
+            await changes(api, 2 * number + 2)

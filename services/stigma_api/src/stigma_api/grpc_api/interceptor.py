@@ -98,21 +98,33 @@ class ApiInterceptor(grpc.aio.ServerInterceptor):
     def _streaming(self, method: str, behaviour: Any) -> Any:
         async def call(request: object, context: Context) -> AsyncIterator[object]:
             try:
-                self._enter(context)
+                principal = self._enter(context)
                 with self._watches.slot():
                     async for reply in stream_with_timeout(
                         self._watch_timeout, behaviour(request, context)
                     ):
+                        self._check_unchanged(context, principal)
                         yield reply
             except ApiError as error:
                 await self._refuse(method, context, error)
 
         return call
 
-    def _enter(self, context: Context) -> None:
+    def _enter(self, context: Context) -> Principal:
+        principal = self._authenticate(context)
+        _CALLER.set(principal)
+        return principal
+
+    def _authenticate(self, context: Context) -> Principal:
         metadata = {str(key): value for key, value in context.invocation_metadata() or ()}
         peer = {str(key): list(values) for key, values in (context.auth_context() or {}).items()}
-        _CALLER.set(self._authenticator.authenticate(metadata, peer))
+        return self._authenticator.authenticate(metadata, peer)
+
+    def _check_unchanged(self, context: Context, principal: Principal) -> None:
+        """End a stream that was opened with other permissions, or with a key that is gone."""
+        if self._authenticate(context) != principal:
+            message = "the principal's permissions have changed: resume with the last cursor"
+            raise errors.unavailable(message)
 
     async def _refuse(self, method: str, context: Context, error: ApiError) -> NoReturn:
         self._log.info(
