@@ -19,6 +19,8 @@ START = [
     ("stigma_api", "request_received"),
     ("stigma_api", "workflow_started"),
 ]
+# After the start, while the agent may be at work already.
+AUDITED = [("stigma_api", "audit")]
 ACKNOWLEDGED = [("zigflow_worker", "acknowledged"), ("zigflow_worker", "pending")]
 END = [("stigma_orchestrator", "delivering"), ("stigma_orchestrator", "delivered")]
 RESUMED = [("zigflow_worker", "resumed")]
@@ -91,11 +93,12 @@ async def test_every_step_in_order(installation: Installation, agent: str) -> No
     # The caller has the answer a moment before the orchestrator hears that it took it.
     assert_in_order(events, [END[0], *RESUMED])
     # The acknowledgement returns to the caller while the agent is at work already.
+    assert_in_order(events, [*START, *AUDITED])
     assert_in_order(events, [*START, *ACKNOWLEDGED])
     if agent == "held":
         assert_in_order(events, [*ACKNOWLEDGED, ("ai_worker", "model_call_completed")])
     assert sorted(names(events)) == sorted(
-        [*START, *ACKNOWLEDGED, *STEPS[agent], *END, *RESUMED]
+        [*START, *AUDITED, *ACKNOWLEDGED, *STEPS[agent], *END, *RESUMED]
     ), "an event more or less than documented"
 
 
@@ -107,6 +110,9 @@ async def test_every_step_names_the_call(installation: Installation) -> None:
     assert len(fingerprint) == tokens.FINGERPRINT_LENGTH
     for event in events:
         assert event["request_id"] == execution.spec.request_id
+        if event["event"] == "audit":  # of who asked, not of who waits
+            assert event["execution_id"] == execution_id
+            continue
         assert event.get("workflow_id"), event["event"]
         if event["event"] in WITHOUT_TOKEN:
             continue
