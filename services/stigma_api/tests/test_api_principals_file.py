@@ -146,7 +146,7 @@ async def test_what_changes_while_the_server_starts_counts_too(
             await api.agents.ListAgents(ListAgentsRequest(), **key("first"))
 
 
-@pytest.mark.parametrize("text", ["", "principals: 2001-99-99", "[" * 5000, "\xff", "a: {[b]: c}"])
+@pytest.mark.parametrize("text", ["", "principals: 2001-99-99", "[" * 1200, "\xff", "a: {[b]: c}"])
 def test_whatever_a_file_holds_is_at_most_refused(tmp_path: Path, text: str) -> None:
     with pytest.raises(PrincipalsError):
         Principals.parse(text.encode("latin-1"), tmp_path)
