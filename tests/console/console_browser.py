@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import Browser, ConsoleMessage, Locator, Page, expect
 
 from tests.console.recording import Recording
@@ -71,6 +72,16 @@ class ConsoleBrowser:
         await recording.begin()
         yield recording
         recording.end()
+
+
+async def assert_accessible(page: Page) -> None:
+    """Expect axe-core to find nothing wrong with a page."""
+    results = await Axe().run(page)
+    found = [
+        f"{each['id']}: {each['help']}: {[node['html'][:200] for node in each['nodes']][:3]}"
+        for each in results.response["violations"]
+    ]
+    assert found == [], (page.url, found)
 
 
 def _keep(complaints: list[str], said: ConsoleMessage) -> None:

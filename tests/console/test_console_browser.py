@@ -6,6 +6,7 @@ import json
 import re
 import uuid
 from typing import Any
+from urllib.parse import urlencode
 
 from playwright.async_api import Page, expect
 
@@ -18,7 +19,7 @@ from stigma.workflow.v1.workflow_pb2 import Workflow, WorkflowSpec
 from stigma.workflow.v1.workflow_service_pb2 import ApplyWorkflowRequest
 from stigma.workflow.v1.workflow_service_pb2_grpc import WorkflowServiceStub
 from stigma_cli.definition_files import read_agents
-from tests.console.console_browser import PATIENCE, ROOT, ConsoleBrowser, steps
+from tests.console.console_browser import PATIENCE, ROOT, ConsoleBrowser, assert_accessible, steps
 from tests.integration.callers import Job, PythonCaller
 from tests.integration.installation import KEY
 from tests.stack.channels import open_channel
@@ -192,7 +193,7 @@ async def test_a_workflow_and_its_agents(console: ConsoleBrowser):
         await expect(page.locator("[data-step=engine_run]")).to_be_visible(timeout=PATIENCE)
         await page.goto(f"{console.url}/executions?name=security-reviewer")
         row = page.locator("tbody tr", has_text="security-reviewer").first
-        await row.get_by_role("link").first.click()
+        await row.locator("a[href^='/executions/']").first.click()
         # A step that runs for a second may have ended before a slow browser shows it.
         await console.picture(page, "running", of=page.locator("[data-step=model_call].open"))
         await expect(page.locator("[data-step=resumed]")).to_be_visible(timeout=PATIENCE)
@@ -215,6 +216,107 @@ async def test_a_workflow_and_its_agents(console: ConsoleBrowser):
         await installation.cancel(slow.id)
     async with console.seated(color_scheme="dark", viewport={"width": 390, "height": 844}) as page:
         await page.goto(f"{console.url}/executions?name=security-reviewer")
-        await page.locator("tbody tr").first.get_by_role("link").first.click()
+        await page.locator("tbody tr").first.locator("a[href^='/executions/']").first.click()
         await shown(page, "Use a parameter.")
         await console.picture(page, "phone")
+
+
+async def test_an_execution_is_found_cancelled_and_asked_again(console: ConsoleBrowser):
+    spec = AgentSpec(model="scripted:asker", script=Script(steps=[ScriptStep(text="{message}!")]))
+    for description in ("First.", "Second."):
+        spec.description = description
+        agent = Agent(name="asker", spec=spec)
+        await console.installation.agents.ApplyAgent(ApplyAgentRequest(agent=agent))
+    session = f"chat {uuid.uuid4().hex[:8]}"
+    request_id = f"order {uuid.uuid4().hex}"
+    started = await console.installation.start(
+        agent_id="asker", message="hello", session_id=session, request_id=request_id
+    )
+    slow = await console.installation.start(agent_id="slow", message="m")
+    async with console.seated() as page:
+        box = page.get_by_label("An id, or a filter")
+        await box.fill(request_id)
+        await page.keyboard.press("Enter")
+        await expect(page).to_have_url(f"{console.url}/executions/{started.id}")
+        await expect(page.locator(".badge")).to_have_text("completed", timeout=PATIENCE)
+        await shown(page, "hello!")
+        await assert_accessible(page)
+        await page.get_by_role("link", name="Ask again").click()
+        await assert_accessible(page)
+        await page.get_by_label("Task").fill("goodbye")
+        await page.get_by_label("the newest").check()
+        await page.get_by_role("button", name="Ask again").click()
+        await shown(page, "goodbye!")
+        await expect(page.get_by_role("link", name="Cancel")).to_have_count(0)
+
+        await page.goto(f"{console.url}/session?id={session}")
+        await shown(page, "hello!")
+        await expect(page.get_by_role("link", name=started.id)).to_be_visible(timeout=PATIENCE)
+        await assert_accessible(page)
+        await page.goto(f"{console.url}/sessions")
+        await page.get_by_role("link", name=session).click()
+        await shown(page, "hello!")
+
+        await page.goto(f"{console.url}/executions/{slow.id}")
+        await page.get_by_role("link", name="Cancel").click()
+        await assert_accessible(page)
+        await page.get_by_label("Reason").fill("not needed")
+        await page.get_by_role("button", name="Cancel the execution").click()
+        await expect(page.locator(".badge")).to_have_text("cancelled", timeout=PATIENCE)
+        await shown(page, "not needed")
+
+
+async def test_lists_charts_and_agents_on_a_desk_and_on_a_phone(console: ConsoleBrowser):
+    group = f"g-{uuid.uuid4().hex[:8]}"
+    broken = await console.installation.start(
+        agent_id="broken", message="m", labels={"group": group}
+    )
+    spec = AgentSpec(model="scripted:twice", instructions="Be kind.")
+    for instructions in ("Be kind.", "Be brief."):
+        spec.instructions = instructions
+        agent = Agent(name="twice", spec=spec)
+        await console.installation.agents.ApplyAgent(ApplyAgentRequest(agent=agent))
+    query = urlencode({"filter_text": f'labels.group = "{group}"', "range": "1h"})
+    async with console.seated() as page:
+        await page.goto(f"{console.url}/executions?{query}")
+        row = page.locator("tbody tr", has_text=broken.id)
+        await expect(row.locator(".badge")).to_have_text("failed", timeout=PATIENCE)
+        await expect(row.locator(".why")).not_to_be_empty()
+        await page.reload()
+        counts = page.locator(".outcomes")
+        await expect(counts.get_by_role("img", name="1 failed")).to_be_visible()
+        await assert_accessible(page)
+        await counts.get_by_role("link", name="1 failed").click()
+        await expect(row).to_be_visible()
+        await expect(page.get_by_label("Phase")).to_have_value("FAILED")
+        await row.get_by_role("link", name="broken").click()
+        await expect(page.get_by_role("heading", name="broken")).to_be_visible()
+        await page.goto(f"{console.url}/agents/twice")
+        await page.get_by_label("Compared with").select_option("1")
+        await page.get_by_role("button", name="Show").click()
+        diff = page.get_by_label("Changes")
+        await expect(diff.locator(".removed")).to_have_text("- instructions: Be kind.")
+        await expect(diff.locator(".added")).to_have_text("+ instructions: Be brief.")
+        for path in ("agents/twice?version=2&compare=1", "agents", "stuck", "inbox"):
+            await page.goto(f"{console.url}/{path}")
+            await assert_accessible(page)
+        await console.picture(page, "agent")
+    size: dict[str, Any] = {"viewport": {"width": 390, "height": 844}}
+    async with console.seated(color_scheme="dark", **size) as page:
+        await page.goto(f"{console.url}/executions?{query}")
+        row = page.locator("tbody tr", has_text=broken.id)
+        # A card: what stands side by side on a desk is below each other.
+        box = await row.bounding_box()
+        assert box is not None
+        assert box["height"] > 80
+        assert box["width"] <= 390
+        await assert_accessible(page)
+        await row.get_by_role("link", name=broken.id).click()
+        more = page.locator("details.more")
+        await expect(more.get_by_text("Principal")).to_be_hidden()
+        await more.locator("summary").click()
+        await expect(more.get_by_text("Principal")).to_be_visible()
+        for path in (f"executions/{broken.id}", "sessions", "agents/twice?compare=1"):
+            await page.goto(f"{console.url}/{path}")
+            assert await page.evaluate("document.documentElement.scrollWidth") <= 390, path
+            await assert_accessible(page)

@@ -37,8 +37,7 @@ from stigma.workflow.v1.workflow_execution_service_pb2 import StartWorkflowReque
 from stigma.workflow.v1.workflow_pb2 import WorkflowSpec
 from stigma_api import errors
 from stigma_api.console import api as console_api
-from stigma_api.console import execution_refresh
-from stigma_api.console import pages as console_pages
+from stigma_api.console import execution_list, execution_refresh
 from stigma_api.executions.watch import Cursor
 from stigma_cli.devserver import DevServer
 from tests.stack.waiting import eventually
@@ -406,7 +405,7 @@ async def test_what_happens_shows_at_once_without_the_past_being_read_again(
 async def test_the_list_comes_up_to_date_by_itself(
     api: Api, start: Start, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(console_pages, "_LIST_SECONDS", 0.1)
+    monkeypatch.setattr(execution_list, "LIST_SECONDS", 0.1)
     session = f"s-{uuid.uuid4().hex}"
     async with http_client(api, "caller") as browser:
         started = None
@@ -421,7 +420,7 @@ async def test_the_list_comes_up_to_date_by_itself(
 async def test_many_who_watch_cost_as_much_as_one(
     api: Api, start: Start, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(console_pages, "_LIST_SECONDS", 60)
+    monkeypatch.setattr(execution_list, "LIST_SECONDS", 60)
     before = (await requests_to_temporal(api))["ListWorkflowExecutions"]
     async with http_client(api, "caller") as browser:
         streams = [events(browser, "/events/executions?session=s-many") for _ in range(20)]

@@ -38,6 +38,7 @@ from stigma.workflow.v1.workflow_execution_pb2 import (
     WorkflowExecution,
 )
 from stigma_api import errors
+from stigma_api.access.principals import LOCAL
 from stigma_api.console import chart, rendering
 from stigma_api.console.rendering import TemporalUi
 from stigma_api.console.shared_streams import Fragments, SharedStreams
@@ -186,7 +187,8 @@ def test_usage_is_shown_by_model_where_there_are_several():
     assert view(execution).usage_by_model == []
     execution.status.usage_by_model["openai:b"].cost_usd = 0.5
     templates = rendering.TemplateRenderer(rendering.Assets())
-    page = templates.part("_summary.html", execution=view(execution), links={}, chart=None, ui=None)
+    values = {"execution": view(execution), "links": {}, "chart": None, "ui": None}
+    page = templates.part("_summary.html", principal=LOCAL, **values)
     assert "1,500 in (1,000 from the cache), 0 out (estimated for 1 of the calls)" in page
     assert "<dt>Tool calls</dt><dd>3</dd>" in page
     assert '<dt class="mono">openai:b</dt><dd>0 in, 0 out, $0.5000</dd>' in page

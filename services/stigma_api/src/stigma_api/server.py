@@ -39,6 +39,7 @@ from stigma_api.executions.callback_tokens import CallbackTokenPolicy
 from stigma_api.executions.inputs import ExecutionInputs
 from stigma_api.executions.launcher import Launcher
 from stigma_api.executions.listing import Listing
+from stigma_api.executions.lookup import ExecutionLookup
 from stigma_api.executions.model_prices import ModelPrices
 from stigma_api.executions.reader import Reader
 from stigma_api.executions.service import ExecutionService
@@ -57,7 +58,7 @@ from stigma_api.executions.watch_events import (
 from stigma_api.grpc_api import servicers
 from stigma_api.grpc_api.audit import AuditInterceptor
 from stigma_api.grpc_api.interceptor import ApiInterceptor
-from stigma_api.kinds import AGENTS, WORKFLOWS, D, E, ExecutionKind
+from stigma_api.kinds import AGENTS, KINDS, WORKFLOWS, D, E, ExecutionKind
 from stigma_api.requests import validation
 from stigma_api.services import Services
 from stigma_api.settings import ApiSettings
@@ -165,10 +166,17 @@ def _services(
             Kind.WORKFLOW: DefinitionService(workflows, validation.check_workflow, documents.check),
         },
         executions={Kind.AGENT: agent_executions, Kind.WORKFLOW: workflow_executions},
+        lookup=_lookup(client, queue),
         inputs=inputs,
         sessions=Sessions(client, listing, queue),
         diagnosis=DiagnosisService(Timelines(client), StuckExecutions(client, queues, clock)),
     )
+
+
+def _lookup(client: Client, queue: str) -> ExecutionLookup:
+    readers: dict[Kind, Reader[Any]] = {each.kind: Reader(client, each) for each in KINDS}
+    listings: dict[Kind, Listing[Any]] = {each.kind: Listing(client, each, queue) for each in KINDS}
+    return ExecutionLookup(client, readers, listings)
 
 
 def _executions(

@@ -10,6 +10,7 @@ from stigma.contracts.executions import Kind
 from stigma_api.definitions.service import DefinitionService
 from stigma_api.diagnosis.service import DiagnosisService
 from stigma_api.executions.inputs import ExecutionInputs
+from stigma_api.executions.lookup import ExecutionLookup
 from stigma_api.executions.service import ExecutionService
 from stigma_api.executions.sessions import Sessions
 
@@ -20,6 +21,7 @@ class Services:
 
     definitions: Mapping[Kind, DefinitionService[Any]]
     executions: Mapping[Kind, ExecutionService[Any, Any, Any]]
+    lookup: ExecutionLookup
     inputs: ExecutionInputs
     sessions: Sessions
     diagnosis: DiagnosisService

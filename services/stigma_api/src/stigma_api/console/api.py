@@ -7,10 +7,11 @@ as wide as theirs, but pages take no RPC's place.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections import Counter
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from typing import TypeVar
 
@@ -22,6 +23,7 @@ from stigma.agent.v1.agent_execution_service_pb2 import (
     WatchAgentExecutionResponse,
 )
 from stigma.agent.v1.agent_pb2 import Agent
+from stigma.agent.v1.agent_session_pb2 import AgentSession
 from stigma.contracts.executions import Execution, Kind
 from stigma.diagnosis.v1.diagnosis_service_pb2 import (
     ExecutionTimeline,
@@ -33,9 +35,18 @@ from stigma.workflow.v1.workflow_pb2 import Workflow
 from stigma_api import errors
 from stigma_api.access.concurrency import ConcurrencyLimit, with_timeout
 from stigma_api.access.principals import Principal
+from stigma_api.console.merged_pages import (
+    ExecutionPage,
+    format_page,
+    kind_of,
+    parse_page,
+    recency,
+)
 from stigma_api.console.searches import Search
+from stigma_api.definitions.registry import Version
 from stigma_api.errors import ApiError
 from stigma_api.executions.inputs import VisibleInput
+from stigma_api.executions.lookup import Found
 from stigma_api.executions.watch import Cursor
 from stigma_api.services import Services
 
@@ -46,17 +57,10 @@ _MAX_INBOX = 25
 _MAX_INBOX_READS = 10
 # Timelines and scans at a time: each reads many histories, in the event loop of the RPCs.
 _MAX_LONG_READS = 4
+_MAX_VERSIONS = 100
+_SESSIONS_PAGE_SIZE = 50
 
 R = TypeVar("R")
-
-
-@dataclass(frozen=True)
-class ExecutionPage:
-    """One page of executions."""
-
-    executions: Sequence[Execution]
-    next_page: str
-    """Token of the next page; empty on the last one."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +96,7 @@ class Api:
         Raises:
             ApiError: as the RPCs; a filter that only one kind understands finds that kind's.
         """
-        tokens = _parse_page(search.kinds, page)
+        tokens = parse_page(search.kinds, page)
         answers = await asyncio.gather(
             *(self._list(principal, kind, search, token) for kind, token in tokens.items()),
             return_exceptions=True,
@@ -107,16 +111,38 @@ class Api:
                 executions, nexts[kind] = answer
                 found += executions
         if len(tokens) > 1:
-            found.sort(key=_recency, reverse=True)
-        return ExecutionPage(found, _format_page(nexts))
+            found.sort(key=recency, reverse=True)
+        return ExecutionPage(found, format_page(nexts))
+
+    async def find(self, principal: Principal, text: str) -> Found:
+        """Return the executions that an id of something else names."""
+        return await self._call_long(lambda: self._services.lookup.find(principal, text))
+
+    async def outcomes(
+        self, principal: Principal, search: Search, edges: Sequence[datetime]
+    ) -> Sequence[Mapping[str, int]]:
+        """Return the number of executions by outcome between each two edges.
+
+        Raises:
+            ApiError: as the RPCs; a filter that only one kind understands counts that kind's.
+        """
+        counted = await asyncio.gather(
+            *(self._outcomes(principal, kind, search, edges) for kind in search.kinds),
+            return_exceptions=True,
+        )
+        refusals = [each for each in counted if isinstance(each, BaseException)]
+        if refusals and not (len(refusals) < len(counted) and all(map(_is_bad_filter, refusals))):
+            raise refusals[0]
+        of_kinds = [each for each in counted if not isinstance(each, BaseException)]
+        return [sum(map(Counter, span), Counter()) for span in zip(*of_kinds, strict=True)]
 
     async def execution(self, principal: Principal, execution_id: str) -> Execution:
         """Return one execution, an agent's with its conversation, a workflow's with its input."""
-        kind = Kind.of_id(execution_id)
-        if kind is None:
-            raise errors.not_found(f"execution {execution_id}")
-        service = self._services.executions[kind]
-        return await self._call(lambda: service.get(principal, execution_id, full=True))
+        return await self._get(principal, execution_id, full=True)
+
+    async def outcome(self, principal: Principal, execution_id: str) -> Execution:
+        """Return one execution as it ended, without what it was about."""
+        return await self._get(principal, execution_id, full=False)
 
     async def changes(
         self, principal: Principal, execution_id: str, cursor: str
@@ -148,9 +174,33 @@ class Api:
     ) -> tuple[Sequence[Agent | Workflow], str]:
         """Return a page of agents or workflows, and the token of the next one."""
         service = self._services.definitions[kind]
-        return await self._call(
+        return await self.call(
             lambda: service.page(principal, size=_DEFINITIONS_PAGE_SIZE, token=page)
         )
+
+    async def definition(
+        self, principal: Principal, kind: Kind, definition_id: str
+    ) -> Agent | Workflow:
+        """Return one version of an agent or workflow."""
+        service = self._services.definitions[kind]
+        return await self.call(lambda: service.get(principal, definition_id))
+
+    async def versions(self, principal: Principal, kind: Kind, name: str) -> Sequence[Version]:
+        """Return the newest versions of an agent or workflow."""
+        service = self._services.definitions[kind]
+        return await self.call(lambda: service.versions(principal, name, size=_MAX_VERSIONS))
+
+    async def sessions(self, principal: Principal, page: str) -> tuple[Sequence[AgentSession], str]:
+        """Return a page of sessions, and the token of the next one."""
+        service = self._services.sessions
+        return await self.call(
+            lambda: service.page(principal, size=_SESSIONS_PAGE_SIZE, token=page)
+        )
+
+    async def session(self, principal: Principal, session_id: str, owner: str) -> AgentSession:
+        """Return a session with its conversation."""
+        service = self._services.sessions
+        return await self.call(lambda: service.get(principal, session_id, owner=owner, full=True))
 
     async def inbox(self, principal: Principal) -> Inbox:
         """Return the pending inputs that the principal may answer, as many as fit on a page."""
@@ -159,7 +209,7 @@ class Api:
         token = ""
         for _ in range(_MAX_INBOX_READS):
             read = partial(service.visible, principal, size=_PAGE_SIZE, token=token)
-            page, token = await self._call(read)
+            page, token = await self.call(read)
             found += [each.found for each in page if each.may_answer]
             if not token or len(found) >= _MAX_INBOX:
                 break
@@ -172,21 +222,32 @@ class Api:
         if Kind.of_id(execution_id) is not Kind.AGENT:
             raise errors.not_found(f"execution {execution_id}")
         service = self._services.inputs
-        return await self._call(lambda: service.visible_of(principal, execution_id, input_id))
+        return await self.call(lambda: service.visible_of(principal, execution_id, input_id))
 
     async def submit(
         self, principal: Principal, request: SubmitAgentInputRequest
     ) -> InputResolution:
         """Answer a pending input."""
-        return await self._call(lambda: self._services.inputs.submit(principal, request))
+        return await self.call(lambda: self._services.inputs.submit(principal, request))
+
+    async def _get(self, principal: Principal, execution_id: str, *, full: bool) -> Execution:
+        service = self._services.executions[kind_of(execution_id)]
+        return await self.call(lambda: service.get(principal, execution_id, full=full))
+
+    async def _outcomes(
+        self, principal: Principal, kind: Kind, search: Search, edges: Sequence[datetime]
+    ) -> Sequence[Mapping[str, int]]:
+        service, text = self._services.executions[kind], search.filter(kind)
+        return await self._call_long(lambda: service.outcomes(principal, text, edges))
 
     async def _list(
         self, principal: Principal, kind: Kind, search: Search, token: str
     ) -> tuple[Sequence[Execution], str]:
         service, text = self._services.executions[kind], search.filter(kind)
-        return await self._call(lambda: service.page(principal, text, size=_PAGE_SIZE, token=token))
+        return await self.call(lambda: service.page(principal, text, size=_PAGE_SIZE, token=token))
 
-    async def _call(self, call: Callable[[], Awaitable[R]]) -> R:
+    async def call(self, call: Callable[[], Awaitable[R]]) -> R:
+        """Make a call within the bounds."""
         with self._calls.slot():
             return await with_timeout(self._call_timeout, call())
 
@@ -197,7 +258,7 @@ class Api:
             async with self._long_reads:
                 return await call()
 
-        return await self._call(in_turn)
+        return await self.call(in_turn)
 
 
 def newest_run_cursor(timeline: ExecutionTimeline) -> str:
@@ -210,29 +271,7 @@ def newest_run_cursor(timeline: ExecutionTimeline) -> str:
     return str(Cursor(newest, 0)) if newest else ""
 
 
-def _parse_page(kinds: Sequence[Kind], page: str) -> dict[Kind, str]:
-    """Return the token of each kind from a page's token: `kind:token`, joined by `;`."""
-    if not page:
-        return dict.fromkeys(kinds, "")
-    tokens = dict(part.partition(":")[::2] for part in page.split(";"))
-    asked = {kind: tokens[kind] for kind in kinds if tokens.get(kind)}
-    if not asked:
-        raise errors.invalid_argument([("page", "is not a page of this list")])
-    return asked
-
-
-def _format_page(tokens: dict[Kind, str]) -> str:
-    return ";".join(f"{kind}:{token}" for kind, token in tokens.items() if token)
-
-
 def _is_bad_filter(refusal: BaseException) -> bool:
     if not isinstance(refusal, ApiError):
         return False
     return refusal.code == grpc.StatusCode.INVALID_ARGUMENT and refusal.fields == ["filter"]
-
-
-def _recency(execution: Execution) -> tuple[bool, int]:
-    """Return the key of Temporal's own order: open ones first, then the last closed."""
-    closed = execution.status.HasField("end_time")
-    time = execution.status.end_time if closed else execution.status.start_time
-    return not closed, time.ToNanoseconds()

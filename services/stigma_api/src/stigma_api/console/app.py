@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections.abc import Sequence
 from datetime import timedelta
 
 import grpc
@@ -17,14 +18,13 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from stigma_api import errors
-from stigma_api.access.audit import AuditLog, Effect
+from stigma_api.access.audit import AuditLog
 from stigma_api.console.access import Access
 from stigma_api.console.audit import Handler, PageAudit
 from stigma_api.console.forms import own_path, read_form
-from stigma_api.console.inbox import InboxPages
 from stigma_api.console.login_throttle import TooManyAttemptsError
-from stigma_api.console.pages import Pages
 from stigma_api.console.rendering import Assets, TemplateRenderer
+from stigma_api.console.routes import PageRoute
 from stigma_api.errors import ApiError
 
 _MAX_FORM_BYTES = 8 * 1024
@@ -73,8 +73,7 @@ _EXPLANATIONS = {
 
 def application(
     access: Access,
-    pages: Pages,
-    inbox: InboxPages,
+    routes: Sequence[PageRoute],
     templates: TemplateRenderer,
     assets: Assets,
     *,
@@ -84,23 +83,19 @@ def application(
 
     Args:
         access: authenticates.
-        pages: handle the requests of those who are signed in.
-        inbox: as `pages`, the requests about pending inputs.
+        routes: of the pages for those who are signed in.
         templates: for the pages that need no sign-in.
         assets: the static files.
         timeout: of one page.
     """
-    return _Application(
-        access, pages, inbox, templates=templates, assets=assets, timeout=timeout
-    ).app
+    return _Application(access, routes, templates=templates, assets=assets, timeout=timeout).app
 
 
 class _Application:
     def __init__(
         self,
         access: Access,
-        pages: Pages,
-        inbox: InboxPages,
+        routes: Sequence[PageRoute],
         *,
         templates: TemplateRenderer,
         assets: Assets,
@@ -112,21 +107,9 @@ class _Application:
         self._timeout = timeout.total_seconds()
         self._audit = PageAudit(AuditLog())
         self._log = structlog.get_logger()
-        page = self._page
         self.app = Starlette(
             routes=[
-                page("/", pages.home, None),
-                page("/executions", pages.executions, None),
-                page("/executions/{id}", pages.execution, Effect.READ),
-                page("/executions/{id}/inputs/{input}", inbox.show, Effect.READ),
-                page("/executions/{id}/inputs/{input}", inbox.answer, Effect.MUTATION),
-                page("/inbox", inbox.inbox, Effect.READ),
-                page("/events/inbox", inbox.inbox_stream, Effect.READ),
-                page("/events/executions", pages.executions_stream, None),
-                page("/events/executions/{id}", pages.execution_stream, Effect.READ),
-                page("/agents", pages.agents, None),
-                page("/workflows", pages.workflows, None),
-                page("/stuck", pages.stuck, None),
+                *map(self._page, routes),
                 Route("/login", self._public(self._login), methods=["GET", "POST"]),
                 Route("/logout", self._public(self._logout), methods=["POST"]),
                 Route("/static/{name}", self._public(self._static)),
@@ -135,16 +118,10 @@ class _Application:
             exception_handlers={HTTPException: self._on_http_exception},
         )
 
-    def _page(self, path: str, handler: Handler, effect: Effect | None) -> Route:
-        """Return the route of a page for principals.
-
-        Args:
-            path: its route.
-            handler: makes it.
-            effect: for the audit log: a page with content is read, a form changes something.
-        """
-        answer = self._signed_in(self._audit.wrap(path, effect, handler))
-        return Route(path, answer, methods=["POST" if effect is Effect.MUTATION else "GET"])
+    def _page(self, page: PageRoute) -> Route:
+        """Return the route of a page for principals."""
+        answer = self._signed_in(self._audit.wrap(page.path, page.effect, page.handler))
+        return Route(page.path, answer, methods=[page.method])
 
     def _signed_in(self, handler: Handler) -> Handler:
         """Wrap a handler that needs a principal."""

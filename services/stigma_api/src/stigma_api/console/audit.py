@@ -61,7 +61,8 @@ class PageAudit:
             principal_of(request),
             effect,
             f"{request.method} {route}",
-            route.removeprefix("/events").removeprefix("/").format(**names),
+            getattr(request.state, "resource", "")
+            or route.removeprefix("/events").removeprefix("/").format(**names),
             outcome,
             request_id=getattr(request.state, "request_id", ""),
         )

@@ -2,33 +2,24 @@
 
 from __future__ import annotations
 
-import asyncio
-import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import aclosing
 from datetime import UTC, datetime
-from typing import Any
 
-import grpc
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from stigma.contracts.diagnosis import stuck_reason_name
-from stigma.contracts.executions import Kind
 from stigma_api.access.principals import Action
 from stigma_api.console import chart
 from stigma_api.console.api import Api
-from stigma_api.console.execution_refresh import ExecutionRefresher, Snapshot, backoff
+from stigma_api.console.execution_refresh import ExecutionRefresher, Snapshot
 from stigma_api.console.inbox import InboxPages
 from stigma_api.console.live_pages import LivePages
 from stigma_api.console.rendering import TemplateRenderer, TemporalUi
-from stigma_api.console.searches import PHASES, Search
 from stigma_api.console.shared_streams import Fragments
 from stigma_api.console.signed_in_pages import SignedInPages, principal_of
-from stigma_api.console.views import ExecutionView, view
-from stigma_api.errors import ApiError
-
-_LIST_SECONDS = 2.0
+from stigma_api.console.views import ExecutionView
 
 
 class Pages:
@@ -60,33 +51,6 @@ class Pages:
         )
         return RedirectResponse("/inbox" if only_answers else "/executions", 303)
 
-    async def executions(self, request: Request) -> Response:
-        """List executions."""
-        search, page = Search.from_query(request.query_params), request.query_params.get("page", "")
-        values: dict[str, Any] = {"search": search, "phases": PHASES, "page": page}
-        try:
-            values |= await self._listed(request, search, page)
-        except ApiError as error:
-            if error.code != grpc.StatusCode.INVALID_ARGUMENT:
-                raise
-            return await self._pages.page(
-                request, "executions.html", 400, problem=error.message, **values
-            )
-        return await self._pages.page(request, "executions.html", problem="", **values)
-
-    async def executions_stream(self, request: Request) -> Response:
-        """Stream the updates of a list."""
-        search = Search.from_query(request.query_params)
-
-        async def source() -> AsyncIterator[Fragments]:
-            while True:
-                began = time.monotonic()
-                listed = await self._listed(request, search, "")
-                yield {"rows": self._templates.part("_rows.html", search=search, **listed)}
-                await asyncio.sleep(backoff(began, _LIST_SECONDS))
-
-        return self._stream(request, search, source)
-
     async def execution(self, request: Request) -> Response:
         """Show one execution."""
         snapshot = await self._refresher.snapshot(principal_of(request), request.path_params["id"])
@@ -114,15 +78,8 @@ class Pages:
                         fragments, shown = await self._fragments(request, snapshot), snapshot.shown
                     yield fragments
 
-        return self._stream(request, execution_id, source)
-
-    async def agents(self, request: Request) -> Response:
-        """List agents."""
-        return await self._definitions(request, Kind.AGENT)
-
-    async def workflows(self, request: Request) -> Response:
-        """List workflows."""
-        return await self._definitions(request, Kind.WORKFLOW)
+        principal_of(request).require(Action.EXECUTIONS_READ)
+        return self._live.stream(request, execution_id, source)
 
     async def stuck(self, request: Request) -> Response:
         """List the executions that make no progress."""
@@ -130,24 +87,11 @@ class Pages:
         found = [(one, stuck_reason_name(one.reason)) for one in reply.executions]
         return await self._pages.page(request, "stuck.html", reply=reply, stuck=found)
 
-    async def _definitions(self, request: Request, kind: Kind) -> Response:
-        page = request.query_params.get("page", "")
-        found, next_page = await self._api.definitions(principal_of(request), kind, page)
-        return await self._pages.page(
-            request, "definitions.html", kind=kind, found=found, next=next_page
-        )
-
-    async def _listed(self, request: Request, search: Search, page: str) -> dict[str, Any]:
-        listed = await self._api.executions(principal_of(request), search, page)
-        return {
-            "rows": [view(execution) for execution in listed.executions],
-            "next": listed.next_page,
-        }
-
     async def _fragments(self, request: Request, snapshot: Snapshot) -> Fragments:
         shown = snapshot.shown
         inputs = await self._inbox.views_of(principal_of(request), shown.id, shown.pending_inputs)
         values = {
+            "principal": principal_of(request),
             "inputs": inputs,
             "next": f"/executions/{shown.id}",
             "execution": snapshot.shown,
@@ -170,9 +114,3 @@ class Pages:
         if run is not None:
             links["engine run"] = self._ui.workflow(run.workflow_id, run.run_id)
         return {name: link for name, link in links.items() if link}
-
-    def _stream(
-        self, request: Request, topic: object, source: Callable[[], AsyncIterator[Fragments]]
-    ) -> Response:
-        principal_of(request).require(Action.EXECUTIONS_READ)
-        return self._live.stream(request, topic, source)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
+from datetime import UTC, datetime, timedelta
 from urllib.parse import urlencode
 
 from stigma.contracts.executions import Kind
@@ -17,6 +19,23 @@ PHASES = (
     "CANCELLED",
     "TIMED_OUT",
 )
+RANGES = {
+    "1h": timedelta(hours=1),
+    "24h": timedelta(hours=24),
+    "7d": timedelta(days=7),
+    "30d": timedelta(days=30),
+}
+"""Times before now within which an execution was started, by their value in the form."""
+
+RANGE_NAMES = {
+    "1h": "the last hour",
+    "24h": "the last 24 hours",
+    "7d": "the last 7 days",
+    "30d": "the last 30 days",
+}
+
+# A condition has an operator; ids and names have none.
+_CONDITION = re.compile(r"[<>=]")
 
 
 @dataclass(frozen=True)
@@ -29,7 +48,11 @@ class Search:
     """Of the agent or workflow."""
     session: str = ""
     filter_text: str = ""
-    """More conditions, in the API's filter grammar."""
+    """More conditions, in the API's filter grammar, or an id."""
+    range: str = ""
+    """A key of `RANGES`."""
+    at: str = ""
+    """End of the range on pages after the first, which are of one list: RFC 3339."""
 
     @classmethod
     def from_query(cls, query: Mapping[str, str]) -> Search:
@@ -46,6 +69,33 @@ class Search:
         """Whether it matches everything."""
         return self == Search()
 
+    @property
+    def wanted_id(self) -> str:
+        """The text of the box when it is no filter: an id; empty otherwise."""
+        return "" if _CONDITION.search(self.filter_text) else self.filter_text
+
+    @property
+    def end(self) -> datetime:
+        """The end of the range: now, on the first page."""
+        try:
+            given = datetime.fromisoformat(self.at)
+        except ValueError:
+            given = None
+        if given is not None and given.tzinfo:
+            return given
+        # By the minute: pages of a list, and its refreshes, are of the same range.
+        return datetime.now(UTC).replace(second=0, microsecond=0) + timedelta(minutes=1)
+
+    @property
+    def fixed(self) -> Search:
+        """The same search, whose range does not move on."""
+        return replace(self, at=self.end.isoformat()) if self.range in RANGES else self
+
+    @property
+    def newest(self) -> Search:
+        """The same search, whose range ends now."""
+        return replace(self, at="")
+
     def filter(self, kind: Kind) -> str:
         """Return the filter for one kind; the API refuses values that a filter cannot have."""
         conditions = [
@@ -57,6 +107,8 @@ class Search:
             )
             if value
         ]
+        if span := RANGES.get(self.range):
+            conditions.append(f'start_time >= "{(self.end - span).isoformat()}"')
         if self.filter_text:
             conditions.append(self.filter_text)
         return " AND ".join(conditions)

@@ -109,6 +109,8 @@ class ExecutionView:
     """Or the workflow that is the agent, and its task queue."""
     is_workflow: bool
     """Whether the agent is one."""
+    is_sub_agent: bool
+    """Whether another agent has called it."""
     env: Sequence[str]
     """Names only."""
     task: Text
@@ -128,6 +130,11 @@ class ExecutionView:
     pending_inputs: Sequence[PendingInput]
     conversation: Sequence[ConversationMessage]
     earlier_messages: int
+
+    @property
+    def has_turns(self) -> bool:
+        """Whether its session is a conversation, and not only a label."""
+        return self.kind is Kind.AGENT and not self.is_workflow and not self.is_sub_agent
 
 
 def view(execution: Execution) -> ExecutionView:
@@ -157,6 +164,7 @@ def view(execution: Execution) -> ExecutionView:
         steps=agent.status.steps,
         model=agent.spec.config.model or agent_runtime.runs(agent.spec.agent),
         is_workflow=agent.spec.agent.HasField("runtime"),
+        is_sub_agent=bool(agent.status.parent),
         env=sorted(agent.spec.env),
         task=Text.of(agent.spec.message),
         input=Text.of_json(spec.input_json),
@@ -172,14 +180,17 @@ def view(execution: Execution) -> ExecutionView:
         parent=_parent(spec.caller.workflow_id),
         run=workflow.status.run if workflow.status.HasField("run") else None,
         pending_inputs=list(agent.status.pending_inputs),
-        conversation=[
-            ConversationMessage(
-                number, _role(message), [_message_part(part) for part in message.parts]
-            )
-            for number, message in enumerate(messages, start=1)
-        ][earlier:],
+        conversation=conversation_messages(messages)[earlier:],
         earlier_messages=earlier,
     )
+
+
+def conversation_messages(messages: Sequence[Message]) -> Sequence[ConversationMessage]:
+    """Return the views of a conversation's messages."""
+    return [
+        ConversationMessage(number, _role(message), [_message_part(part) for part in message.parts])
+        for number, message in enumerate(messages, start=1)
+    ]
 
 
 def _usage_by_model(by_model: Mapping[str, Usage]) -> Sequence[tuple[str, Usage]]:

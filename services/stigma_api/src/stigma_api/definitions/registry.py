@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Generic
 
@@ -26,6 +27,17 @@ from stigma_api.kinds import D
 
 _APPLY_ATTEMPTS = 20
 _MCP_TOOLS = "mcp_tools"
+
+
+@dataclass(frozen=True)
+class Version:
+    """One version of a definition, without its content."""
+
+    number: int
+    create_time: datetime
+    principal: str
+    """Name of who applied it."""
+    digest: str
 
 
 class Registry(Generic[D]):
@@ -71,6 +83,23 @@ class Registry(Generic[D]):
         async with self._database.connection() as connection:
             row = (await connection.execute(query, parameters)).mappings().first()
         return self._definition(row) if row else None
+
+    async def versions(self, name: str, size: int) -> list[Version]:
+        """Return up to `size` versions of a definition, the newest first."""
+        table = self._table
+        columns = (table.c.version, table.c.created_at, table.c.principal, table.c.digest)
+        query = (
+            sa.select(*columns)
+            .where(self._live, table.c.name == name)
+            .order_by(table.c.version.desc())
+            .limit(size)
+        )
+        async with self._database.connection() as connection:
+            rows = (await connection.execute(query)).all()
+        return [
+            Version(number, created if created.tzinfo else created.replace(tzinfo=UTC), who, digest)
+            for number, created, who, digest in rows
+        ]
 
     async def names(self, after: str, size: int) -> list[str]:
         """Return up to `size` names that come after `after`, in order."""

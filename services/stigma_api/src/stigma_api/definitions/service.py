@@ -8,7 +8,7 @@ from typing import Generic
 from stigma.contracts import limits
 from stigma_api import errors
 from stigma_api.access.principals import Action, Principal
-from stigma_api.definitions.registry import Registry, digested
+from stigma_api.definitions.registry import Registry, Version, digested
 from stigma_api.kinds import D
 from stigma_api.requests import validation
 
@@ -59,6 +59,12 @@ class DefinitionService(Generic[D]):
         if found is None:
             raise errors.not_found(f"{self._kind} {definition_id}")
         return found
+
+    async def versions(self, principal: Principal, name: str, *, size: int) -> list[Version]:
+        """Return up to `size` versions of a definition, the newest first; none: there is none."""
+        self._require(principal, "read")
+        principal.require_use(self._kind, name)
+        return await self._registry.versions(name, size)
 
     async def page(self, principal: Principal, *, size: int, token: str) -> tuple[list[D], str]:
         """Return a page of definitions within the principal's reach, and the next page's token.

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
+from datetime import datetime
 from typing import Generic
 
 from temporalio.client import Client
@@ -13,9 +14,12 @@ from stigma.agent.v1.agent_execution_service_pb2 import (
     CancelAgentExecutionRequest,
 )
 from stigma.contracts import ids
+from stigma_api import errors
 from stigma_api.access.principals import Action, Principal
 from stigma_api.executions.listing import Listing
+from stigma_api.executions.outcome_counts import OutcomeCounter
 from stigma_api.executions.reader import Reader
+from stigma_api.executions.repeat import repeated_request
 from stigma_api.executions.start import ExecutionStarter
 from stigma_api.executions.watch import Watching
 from stigma_api.executions.watch_events import T
@@ -63,6 +67,46 @@ class ExecutionService(Generic[D, E, T]):
         if request.HasField("spec"):
             principal.require(Action(f"{self._kind.kind}s.inline"))
         return await self._starter.start(principal, request)
+
+    async def repeat(
+        self,
+        principal: Principal,
+        execution_id: str,
+        *,
+        request_id: str,
+        newest_version: bool = False,
+        message: str | None = None,
+    ) -> E:
+        """Start once more what an execution was started with, as the principal's own.
+
+        Args:
+            principal: who starts it.
+            execution_id: of the execution, which the principal may see.
+            request_id: repeated, it starts nothing more.
+            newest_version: of the definition, instead of the version that ran.
+            message: for an agent, instead of the recorded one.
+
+        Raises:
+            ApiError: as `start`; NOT_FOUND.
+        """
+        principal.require(Action.EXECUTIONS_START)
+        principal.require(Action.EXECUTIONS_READ)
+        found = await self._reader.get_visible(principal, execution_id)
+        recorded = await self._reader.request(found)
+        if recorded is None:
+            raise errors.not_found(f"the request of {execution_id}")
+        request = repeated_request(
+            recorded.spec, request_id=request_id, newest_version=newest_version, message=message
+        )
+        return await self.start(principal, request)
+
+    async def outcomes(
+        self, principal: Principal, filter_text: str, edges: Sequence[datetime]
+    ) -> list[Mapping[str, int]]:
+        """Return the number of executions by outcome between each two edges, by start."""
+        principal.require(Action.EXECUTIONS_READ)
+        query = self._listing.query(principal, filter_text)
+        return await OutcomeCounter(self._client).count(query, edges)
 
     async def get(self, principal: Principal, execution_id: str, *, full: bool = False) -> E:
         """Return one execution."""

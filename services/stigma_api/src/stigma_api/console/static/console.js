@@ -48,13 +48,22 @@ function keepTyped(fragment, fresh) {
   }
 }
 
+// On a phone, what is open for want of scripts begins folded; elsewhere it has no mark to fold it.
+const narrow = matchMedia("(max-width: 720px)");
+function fold(details) {
+  if ("fold" in details.dataset) details.open = !narrow.matches;
+}
+const foldAll = () => document.querySelectorAll("details[data-fold]").forEach(fold);
+
 function replace(fragment, html) {
   const fresh = document.createElement("template");
   fresh.innerHTML = html;
   // What a reader has opened stays open, and where the keyboard is it stays.
   const open = new Set([...fragment.querySelectorAll("details[open]")].map((d) => d.dataset.open));
+  const known = new Set([...fragment.querySelectorAll("details")].map((d) => d.dataset.open));
   for (const details of fresh.content.querySelectorAll("details"))
-    if (open.has(details.dataset.open)) details.open = true;
+    if (known.has(details.dataset.open)) details.open = open.has(details.dataset.open);
+    else fold(details);
   const focused = fragment.contains(document.activeElement)
     ? [...fragment.querySelectorAll("a, pre, summary")].indexOf(document.activeElement) : -1;
   const focusedField = fragment.contains(document.activeElement) && document.activeElement.matches(FIELDS)
@@ -109,6 +118,8 @@ function follow(address) {
   turn();
 }
 
+foldAll();
+narrow.addEventListener("change", foldAll);
 updateTimes();
 announce();
 setInterval(updateTimes, 1000);
