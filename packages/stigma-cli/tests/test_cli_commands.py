@@ -7,13 +7,16 @@ import hashlib
 import json
 import os
 import signal
+import uuid
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from stigma_cli.definition_files import agents_of
 from stigma_cli.devserver import DevServer
+from stigma_cli.document_warnings import silent_steps
 from stigma_cli.errors import Exit
 from tests.stack.command_line import run_stigma, running_stigma
 from tests.stack.waiting import eventually
@@ -293,7 +296,7 @@ async def test_the_output_is_the_output_alone(
 
 
 async def test_an_interrupted_run_says_how_to_go_on(
-    env: dict[str, str], tmp_path: Path, stack: Stack
+    stigma: Stigma, env: dict[str, str], tmp_path: Path
 ) -> None:
     file = document_file(tmp_path, RESTING)
     async with running_stigma("run", str(file), environment=os.environ | env) as command:
@@ -304,9 +307,36 @@ async def test_an_interrupted_run_says_how_to_go_on(
     assert (done.code, done.stdout) == (130, "")
     assert done.stderr == (
         f"stigma: the run goes on: `temporal workflow result -w {workflow_id}` waits for it, "
-        f"`temporal workflow cancel -w {workflow_id}` stops it\n"
+        f"`stigma execution cancel {workflow_id}` stops it\n"
     )
-    await stack.client.get_workflow_handle(workflow_id).terminate()
+    refused = await stigma("execution", "cancel", workflow_id, "--after-step", **env)
+    assert refused.exit_code == Exit.USAGE
+    cancelled = await stigma("execution", "cancel", workflow_id, "--reason", "enough", **env)
+    assert (cancelled.exit_code, cancelled.output) == (0, f"{workflow_id} was asked to stop\n")
+
+    async def ended() -> bool:
+        again = await stigma("execution", "cancel", workflow_id, "-o", "json", **env)
+        return bool(json.loads(again.output) == {"workflowId": workflow_id, "ended": "CANCELED"})
+
+    await eventually(ended, what="the end of the run")
+
+
+async def test_only_runs_of_documents_are_cancelled_by_their_ids(
+    stigma: Stigma, env: dict[str, str], stack: Stack
+) -> None:
+    foreign = f"order-{uuid.uuid4()}"
+    absent = await stigma("execution", "cancel", foreign, **env)
+    assert absent.exit_code == Exit.NOT_FOUND
+    assert absent.stderr.startswith(f"error: run {foreign} not found\n")
+    handle = await stack.client.start_workflow("Order", id=foreign, task_queue="orders")
+    refused = await stigma("execution", "cancel", foreign, **env)
+    assert refused.exit_code == Exit.USAGE
+    assert f"{foreign} is no run of a document: its task queue is orders" in refused.stderr
+    await handle.terminate()
+    # The engine's run of an execution stands for that.
+    of_execution = await stigma("execution", "cancel", f"run-{'0' * 32}", **env)
+    assert of_execution.exit_code == Exit.NOT_FOUND
+    assert f"workflow-{'0' * 32} not found" in of_execution.stderr
 
 
 async def test_a_temporal_that_goes_away_during_a_run_is_one_line(
@@ -472,9 +502,125 @@ async def test_validating(stigma: Stigma, tmp_path: Path) -> None:
 
 async def test_validating_agents(stigma: Stigma, tmp_path: Path) -> None:
     agent = agent_file(tmp_path, "fine")
-    assert "fine is well formed" in (await stigma("validate", agent)).output
+    assert (await stigma("validate", agent)).output == "fine is valid\n"
     as_json = await stigma("validate", "-", "-o", "json", stdin=agent.read_text())
     assert json.loads(as_json.output) == {"valid": True, "agents": ["fine"]}
+
+
+SCRIPTED = """\
+apiVersion: stigma/v1
+kind: Agent
+metadata: {name: NAME}
+spec:
+  model: scripted:test
+  MORE
+  script: {steps: STEPS}
+"""
+ANSWERS = "[{text: one}, {text: two, pause: true}, {text: three}]"
+
+
+async def test_validating_warns_of_agents_that_are_not_registered(
+    stigma: Stigma, env: dict[str, str], tmp_path: Path
+) -> None:
+    file = document_file(tmp_path, CALLING.replace("AGENT", "nobody-knows-it"))
+    warning = f"{file}:3: agent nobody-knows-it is not registered"
+    known = await stigma("validate", file, **env)
+    assert (known.exit_code, known.stdout) == (0, f"{file} is valid\n")
+    assert known.stderr == f"stigma: warning: {warning}\n"
+    as_json = json.loads((await stigma("validate", file, "-o", "json", **env)).output)
+    assert as_json == {"valid": True, "problems": [], "warnings": [warning]}
+    nobody = await stigma("validate", file, STIGMA_API_ADDRESS="127.0.0.1:1")
+    assert (nobody.exit_code, nobody.output) == (0, f"{file} is valid\n")
+    named = document_file(tmp_path, CALLING.replace("AGENT", "'${ .agent }'"))
+    assert (await stigma("validate", named, **env)).output == f"{named} is valid\n"
+
+
+@pytest.mark.parametrize(
+    ("more", "steps", "silent"),
+    [
+        ("", ANSWERS, "steps 2 to 3 of the script never play: step 1 is an answer"),
+        ("limits: {steps: 2}", ANSWERS, "step 3 of the script never plays: its limit is 2 steps"),
+        ("outputSchema: {type: integer}", ANSWERS, ""),
+        ("", "[{text: one, pause: true}, {text: two}]", ""),
+        ("", "[{failure: {reason: INTERNAL, attempts: 1}}, {text: two}]", ""),
+        (
+            "tools: [{name: ask, question: {}}]",
+            "[{toolCalls: [{name: ask, argumentsJson: {}}]}, {text: x}, {text: y}]",
+            "step 3 of the script never plays: step 2 is an answer, which ends the execution, but",
+        ),
+    ],
+)
+def test_steps_of_a_script_that_never_play_are_found(more: str, steps: str, silent: str) -> None:
+    text = SCRIPTED.replace("NAME", "played").replace("MORE", more).replace("STEPS", steps)
+    [agent] = agents_of("agent.yaml", text)
+    found = silent_steps(agent)
+    assert [each[: len(silent)] for each in found] == ([silent] if silent else [])
+
+
+async def test_validating_agents_by_the_rules_of_the_api(
+    stigma: Stigma, env: dict[str, str], tmp_path: Path
+) -> None:
+    file = tmp_path / "agents.yaml"
+    calls = "tools: [{name: sub, agent: {agent: not-there}}]"
+    agent = SCRIPTED.replace("STEPS", "[{text: x}, {text: y}]")
+    file.write_text(agent.replace("NAME", "caller").replace("MORE", calls))
+    warned = await stigma("validate", file, **env)
+    assert (warned.exit_code, warned.stdout) == (0, "caller is valid\n"), warned.stderr
+    assert warned.stderr.splitlines() == [
+        f"stigma: warning: {file} (caller): step 2 of the script never plays: step 1 is an answer, "
+        "which ends the execution, but for messages sent while it is given",
+        f"stigma: warning: {file} (caller): agent not-there is not registered",
+    ]
+    file.write_text(agent.replace("NAME", "Wrong").replace("MORE", "limits: {steps: -1}"))
+    refused = await stigma("validate", file, **env)
+    assert refused.exit_code == Exit.USAGE
+    first, second = refused.stderr.splitlines()
+    assert first.startswith(f"error: {file}:3:12: metadata.name: must be 1 to 63")
+    assert second.startswith(f"error: {file}:6:12: spec.limits.steps: must be")
+    text = agent.replace("MORE", "").replace("NAME", "lower")
+    lower = await stigma("validate", "-", stdin=text.replace("kind: Agent", "kind: agent"))
+    assert lower.exit_code == Exit.USAGE
+    assert "kind" in lower.stderr
+    assert "apiVersion" not in lower.stderr
+
+
+async def test_an_agent_is_shown_with_its_versions_and_what_changed(
+    stigma: Stigma, env: dict[str, str], tmp_path: Path
+) -> None:
+    file = tmp_path / "agent.yaml"
+    for text in ("one", "two", "three"):
+        agent = SCRIPTED.replace("NAME", "grown").replace("MORE", f"instructions: say {text}")
+        file.write_text(agent.replace("STEPS", "[{text: x}]"))
+        await stigma("agent", "apply", "-f", file, **env)
+    shown = (await stigma("agent", "show", "grown", **env)).output
+    assert shown.startswith("grown@3, applied ")
+    assert "\ninstructions: say three\n" in shown
+    assert [line.split()[0] for line in shown.splitlines()[-3:]] == ["@3", "@2", "@1"]
+    limited = (await stigma("agent", "show", "grown@2", "--versions", "2", **env)).output
+    assert "say two" in limited
+    assert limited.endswith("(the newest 2; see --versions)\n")
+    as_json = json.loads((await stigma("agent", "show", "grown", "-o", "json", **env)).output)
+    assert [each["version"] for each in as_json["versions"]] == [3, 2, 1]
+    changed = (await stigma("agent", "show", "grown", "--diff", "1", "3", **env)).output
+    assert changed.splitlines()[:2] == ["--- grown@1", "+++ grown@3"]
+    assert "\n-instructions: say one\n+instructions: say three\n" in changed
+    same = await stigma("agent", "show", "grown", "--diff", "2", "2", "-o", "json", **env)
+    assert json.loads(same.output) == {"from": 2, "to": 2, "changes": []}
+    both = await stigma("agent", "show", "grown@1", "--diff", "1", "2", **env)
+    assert both.exit_code == Exit.USAGE
+    assert (await stigma("agent", "show", "absent", **env)).exit_code == Exit.NOT_FOUND
+
+
+async def test_agents_are_read_only_where_the_api_is_not_installed(
+    stigma: Stigma, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = agent_file(tmp_path, "fine")
+    monkeypatch.setattr("stigma_cli.agent_rules._API", "stigma_nothing")
+    assert (await stigma("validate", file)).output.startswith("fine is well formed (the API")
+    monkeypatch.setattr("stigma_cli.agent_rules._API", "json.tool")
+    failed = await stigma("validate", file)
+    assert failed.exit_code == Exit.FAILED
+    assert failed.stderr.startswith("error: json.tool cannot check the agents: ")
 
 
 async def test_an_engine_that_cannot_check_says_so(

@@ -77,14 +77,14 @@ def test_a_full_disk_is_one_line(tmp_path: Path) -> None:
 
 
 def test_an_output_without_unicode_loses_no_result(tmp_path: Path) -> None:
-    agent = AGENT.replace("fine", "größe")
-    text = stigma("validate", "-", cwd=tmp_path, stdin=agent, PYTHONIOENCODING="ascii")
-    assert text.code == 0, text.stderr
-    assert text.stdout.startswith("gr\\xf6\\xdfe is well formed")
+    (tmp_path / "größe.yaml").write_text(DOCUMENT)
+    text = stigma("validate", "größe.yaml", cwd=tmp_path, PYTHONIOENCODING="ascii")
+    assert (text.code, text.stdout) == (0, "gr\\xf6\\xdfe.yaml is valid\n"), text.stderr
+    wrong = DOCUMENT.partition("do:")[0] + "do: [{größe: {sett: {}}}]\n"
     shown = stigma(
-        *("validate", "-", "-o", "json"), cwd=tmp_path, stdin=agent, PYTHONIOENCODING="ascii"
+        *("validate", "-", "-o", "json"), cwd=tmp_path, stdin=wrong, PYTHONIOENCODING="ascii"
     )
-    assert json.loads(shown.stdout)["agents"] == ["größe"]
+    assert json.loads(shown.stdout)["problems"][0]["pointer"] == "/do/0/größe"
 
 
 @pytest.mark.parametrize("imported", ["stigma_cli.app", "typer", "rich.console"])

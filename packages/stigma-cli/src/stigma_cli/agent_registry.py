@@ -18,7 +18,7 @@ from stigma.agent.v1.agent_service_pb2 import (
 from stigma.contracts import agent_runtime, sub_agents
 from stigma.contracts.executions import Kind
 from stigma.contracts.tools import stands_for
-from stigma_cli import agent_ask, definitions
+from stigma_cli import agent_ask, agent_show, definitions
 from stigma_cli.definition_files import FileDefinition, read_agents
 from stigma_cli.definitions import DefinitionKind, DryRun, Files, Yes
 from stigma_cli.output import Format, Output, as_duration
@@ -170,3 +170,4 @@ def delete(
 
 
 app.command()(agent_ask.ask)
+app.command()(agent_show.show)

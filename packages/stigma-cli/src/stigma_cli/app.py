@@ -19,7 +19,7 @@ COMMANDS = (
     CommandPlace("init", "init:init", "Write a project to begin with."),
     CommandPlace("run", "run_document:run", "Run a workflow document and print its output."),
     CommandPlace(
-        *("validate", "run_document:validate"),
+        *("validate", "validate:validate"),
         "Check a workflow document, or a file of workflows or of agents.",
     ),
     CommandPlace("chat", "chat:chat", "Talk to an agent at the terminal."),

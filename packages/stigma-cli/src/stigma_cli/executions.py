@@ -21,7 +21,6 @@ from stigma_cli.errors import CliError, Exit
 from stigma_cli.execution_calls import (
     Event,
     cancel_execution,
-    events,
     get_execution,
     list_executions,
 )
@@ -41,6 +40,8 @@ from stigma_cli.output import (
     print_note,
     print_table,
 )
+from stigma_cli.quiet_executions import noted_events
+from stigma_cli.run_cancels import cancel_run, execution_of, is_run
 from stigma_cli.terminal_text import escape_line
 
 app = typer.Typer(
@@ -125,8 +126,16 @@ def cancel(
     ] = False,
     output: Output = Format.TEXT,
 ) -> None:
-    """Ask an execution to stop."""
-    asyncio.run(_cancel(execution, reason, output, after_step=after_step))
+    """Ask an execution to stop, or a run of `stigma run`.
+
+    Of a run, its workflow in Temporal is cancelled; the engine cancels what its tasks wait for.
+    """
+    if is_run(execution):
+        if after_step:
+            raise CliError("--after-step is for agents", code=Exit.USAGE)
+        asyncio.run(_cancel_run(execution, reason, output))
+    else:
+        asyncio.run(_cancel(execution_of(execution), reason, output, after_step=after_step))
 
 
 async def follow_events(
@@ -149,7 +158,7 @@ async def follow_events(
     """
     event: Event = WatchAgentExecutionResponse()
     with live_text() as live:
-        async for event in events(api, execution_id, cursor):
+        async for event in noted_events(api, execution_id, cursor):
             if see is not None:
                 await see(event)
             if output is Format.JSON:
@@ -265,3 +274,13 @@ async def _cancel(execution_id: str, reason: str, output: Format, *, after_step:
         print_line(f"{execution.id} had ended: {phase_name(execution)}")
     else:
         print_line(f"{execution.id} was asked to stop")
+
+
+async def _cancel_run(workflow_id: str, reason: str, output: Format) -> None:
+    ended = await cancel_run(workflow_id, reason)
+    if output is Format.JSON:
+        print_json({"workflowId": workflow_id, "ended": ended or None})
+    elif ended:
+        print_line(f"{workflow_id} had ended: {ended}")
+    else:
+        print_line(f"{workflow_id} was asked to stop")

@@ -1,27 +1,24 @@
-"""`stigma run` and `stigma validate`: workflow documents."""
+"""`stigma run`: a workflow document, run by the engine."""
 
 from __future__ import annotations
 
 import asyncio
 import shlex
-from dataclasses import asdict
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from stigma_cli import definition_files
 from stigma_cli.agent_calls import agent_calls
 from stigma_cli.connections import connect_temporal, task_queues
 from stigma_cli.documents import can_check, document_name, problems_of
 from stigma_cli.errors import CliError, Exit
 from stigma_cli.options import duration_of
-from stigma_cli.output import Format, Output, as_duration, print_json, print_line, print_note
+from stigma_cli.output import Format, Output, as_duration, print_json, print_note
 from stigma_cli.progress import follow
-from stigma_cli.resource_files import AGENT, OPERATOR_KINDS, WORKFLOW, read_text, shown_name
+from stigma_cli.resource_files import read_text, shown_name
 from stigma_cli.runs import read_input, result, start
-from stigma_cli.yaml_files import parse_documents
 
 File = Annotated[Path, typer.Argument(metavar="FILE", help='The document, or "-" for stdin.')]
 
@@ -62,37 +59,6 @@ def run(
     if can_check():
         _refuse_invalid(shown_name(file), text)
     asyncio.run(_run(name, text, data, watch=watch, longest=longest, output=output))
-
-
-def validate(file: File, output: Output = Format.TEXT) -> None:
-    """Check a workflow document, or a file of workflows or of agents.
-
-    Needs no server. Exits 2 when something is wrong, with each mistake on a line. Of agents it
-    checks keys and types; `stigma agent apply --dry-run` checks the rest.
-    """
-    name, text = shown_name(file), read_text(file)
-    documents = parse_documents(name, text)
-    kinds = [each.get("kind") for each in documents if isinstance(each, dict)]
-    kind = kinds[0] if kinds else None
-    if kind == AGENT or set(kinds) & set(OPERATOR_KINDS):
-        _validate_agents(name, text, output)
-        return
-    checked = [(name, text)]
-    if kind == WORKFLOW:
-        # Lines are counted within each document: it is a text of its own.
-        workflows = definition_files.workflows_of(name, text)
-        checked = [(f"{name} ({each.name})", each.spec.document) for each in workflows]
-    problems = [(place, problem) for place, each in checked for problem in problems_of(each)]
-    if output is Format.JSON:
-        found = [asdict(problem) for _, problem in problems]
-        print_json({"valid": not found, "problems": found})
-    elif problems:
-        for place, problem in problems:
-            print_line(f"{place}:{problem}")
-    else:
-        print_line(f"{name} is valid")
-    if problems:
-        raise typer.Exit(Exit.USAGE)
 
 
 def _refuse_invalid(file: str, text: str) -> None:
@@ -139,14 +105,5 @@ def _goes_on(workflow_id: str) -> str:
     name = shlex.quote(workflow_id)
     return (
         f"the run goes on: `temporal workflow result -w {name}` waits for it, "
-        f"`temporal workflow cancel -w {name}` stops it"
+        f"`stigma execution cancel {name}` stops it"
     )
-
-
-def _validate_agents(file: str, text: str, output: Format) -> None:
-    agents = definition_files.agents_of(file, text)
-    if output is Format.JSON:
-        print_json({"valid": True, "agents": [agent.name for agent in agents]})
-        return
-    for agent in agents:
-        print_line(f"{agent.name} is well formed (`stigma agent apply --dry-run` checks the rest)")

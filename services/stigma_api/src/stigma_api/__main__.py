@@ -1,18 +1,26 @@
-"""`python -m stigma_api`: the gRPC API; `--help` lists its settings."""
+"""`python -m stigma_api`: the gRPC API; `--help` lists its settings.
+
+`python -m stigma_api check-agents` checks agents instead, for `stigma validate`: it loads the rules
+only.
+"""
 
 import sys
 from functools import partial
-
-from stigma.runtime import load_settings, serve
-from stigma_api.access.principals import PrincipalsError
-from stigma_api.server import build, load_principals
-from stigma_api.settings import ApiSettings
 
 _USAGE_ERROR = 2
 
 
 def main() -> int:
     """Run the service until it is told to stop; return its exit code."""
+    if sys.argv[1:] == ["check-agents"]:
+        from stigma_api.agent_check import check_agents  # noqa: PLC0415
+
+        return check_agents()
+    from stigma.runtime import load_settings, serve  # noqa: PLC0415
+    from stigma_api.access.principals import PrincipalsError  # noqa: PLC0415
+    from stigma_api.server import build, load_principals  # noqa: PLC0415
+    from stigma_api.settings import ApiSettings  # noqa: PLC0415
+
     settings = load_settings(ApiSettings, "stigma_api")
     try:
         principals = load_principals(settings)
