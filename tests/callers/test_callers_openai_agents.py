@@ -64,7 +64,7 @@ async def test_an_agent_of_another_framework(interviewer: Stack, tmp_path: Any) 
     document = tmp_path / "asks.yaml"
     document.write_text(
         "document: {dsl: '1.0.3', namespace: tests, name: asks, version: '1.0.0'}\n"
-        "do: [{ask: {call: agent, with: {agent: interviewer, message: Ask.}}}]\n"
+        "do: [{ask: {call: agent, with: {agent: sdk-interviewer, message: Ask.}}}]\n"
     )
     running = asyncio.create_task(ran("run", str(document)))
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import os
+import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from stigma_cli.errors import Exit
+from tests.stack.command_line import running_stigma
 from tests.stack.terminal import Terminal
 
 if TYPE_CHECKING:
@@ -161,3 +165,17 @@ async def test_an_interrupt_asks_what_to_do(command: Command, typed: str, phase:
         assert f"stigma execution cancel {execution_id}" in terminal.text
     assert (await command.get(execution_id))["status"]["phase"] == phase
     await command.run("execution", "cancel", execution_id)  # nothing is left over
+
+
+async def test_who_waits_for_its_turn_is_told(command: Command) -> None:
+    first = await command.ask("ask-slow", "m", "--session", "s-turns", "--detach")
+    asking = ("agent", "ask", "ask-echo", "hello", "--session", "s-turns", "--watch")
+    async with running_stigma(*asking, environment=os.environ | command.env) as waiting:
+        started = (await waiting.stderr.readline()).decode()
+        told = (await asyncio.wait_for(waiting.stderr.readline(), 60)).decode()
+        waiting.process.send_signal(signal.SIGINT)
+        await waiting.ended()
+    assert told == "stigma: PENDING: it waits for its turn in session s-turns\n"
+    execution_id = started.removeprefix("stigma: started ").strip()
+    for each in (execution_id, first.stdout.strip()):
+        await command.run("execution", "cancel", each)

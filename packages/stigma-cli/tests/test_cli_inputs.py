@@ -292,13 +292,25 @@ async def test_a_question_and_a_clients_tool_are_answered(bank: Bank) -> None:
     )
     many = await bank.run("execution", "answer", execution, "question-1-1", "red", "and blue")
     assert many.exit_code == Exit.USAGE
-    red = await bank.run("execution", "answer", execution, "question-1-1", "red")
-    assert (red.exit_code, red.stdout) == (Exit.OK, "question-1-1 answered by alice\n")
+    red = await bank.run("execution", "answer", execution, "red")
+    assert (red.exit_code, red.stdout) == (
+        Exit.OK,
+        "question-1-1 answered by alice: Which colour?\n",
+    )
     await bank.waiting(execution, "client-2-1")
-    city = await bank.run("execution", "answer", execution, "--json", '{"city": "Ulm"}')
+    # What is repeated is for what was answered, not for what is asked next.
+    for repeated in (("answer", execution, "red"), ("decline", execution)):
+        refused = await bank.run("execution", *repeated)
+        assert refused.exit_code == Exit.USAGE
+        assert refused.stderr.splitlines() == [
+            f"error: {execution} was answered before, and now waits for client-2-1",
+            f"hint: name it if it is meant; `stigma inputs get {execution} client-2-1` shows it",
+        ]
+    given = ("client-2-1", "--json", '{"city": "Ulm"}')
+    city = await bank.run("execution", "answer", execution, *given)
     assert city.stdout == "client-2-1 answered by alice\n"
     await bank.waiting(execution, "client-3-1")
-    lost = await bank.run("execution", "decline", execution, "--reason", "no signal")
+    lost = await bank.run("execution", "decline", execution, "client-3-1", "--reason", "no signal")
     assert lost.stdout == "client-3-1 declined by alice\n"
     watched = await bank.watched(execution)
     asked = f"  asks: Which colour? (stigma execution answer {execution} question-1-1 TEXT)\n"

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import os
+import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +17,7 @@ from stigma.agent.v1.agent_execution_service_pb2 import StartAgentRequest
 from stigma_cli.errors import Exit
 from stigma_client.runtime import Task, Usage, report, request_input
 from tests.stack.channels import open_channel
+from tests.stack.command_line import running_stigma
 from tests.stack.waiting import eventually
 
 if TYPE_CHECKING:
@@ -113,3 +117,23 @@ async def test_it_is_shown_from_its_file_to_its_end(
     assert f"its workflow Adviser runs on task queue {queue}" in timeline
     assert "its workflow told of step 1, look" in timeline
     assert "looked at" not in timeline
+
+
+async def test_what_no_worker_takes_is_said_while_it_is_asked(
+    stigma: Stigma, env: dict[str, str], stack: Stack, tmp_path: Path
+) -> None:
+    queue = f"{stack.prefix}tools"
+    applied = await stigma("agent", "apply", "-f", agent_file(tmp_path, queue), **env)
+    assert applied.exit_code == Exit.OK, applied.output
+    asking = ("agent", "ask", "adviser", "It", "--session", "s-own")
+    async with running_stigma(*asking, environment=os.environ | env) as waiting:
+        label, started, problem = [
+            (await asyncio.wait_for(waiting.stderr.readline(), 60)).decode() for _ in range(3)
+        ]
+        waiting.process.send_signal(signal.SIGINT)
+        await waiting.ended()
+    assert label == "stigma: adviser@1 is an agent of your own: the session is only a label\n"
+    told = f"its workflow: no worker polls task queue {queue} "
+    assert problem.startswith(f"stigma: it makes no progress: {told}")
+    execution_id = started.removeprefix("stigma: started ").strip()
+    await stigma("execution", "cancel", execution_id, **env)

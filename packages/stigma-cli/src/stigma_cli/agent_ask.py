@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from stigma.agent.v1.agent_execution_pb2 import SessionPolicy
+from stigma.agent.v1.agent_execution_pb2 import AgentExecution, SessionPolicy
 from stigma.agent.v1.agent_execution_service_pb2 import (
     StartAgentRequest,
     WatchAgentExecutionResponse,
@@ -21,7 +21,7 @@ from stigma.agent.v1.agent_execution_service_pb2 import (
 from stigma.contracts.executions import Execution
 from stigma_cli.connections import Api, open_api
 from stigma_cli.errors import CliError, Exit
-from stigma_cli.execution_calls import cancel_execution, events
+from stigma_cli.execution_calls import cancel_execution
 from stigma_cli.executions import (
     completed,
     follow_events,
@@ -37,6 +37,7 @@ from stigma_cli.output import (
     as_duration,
     print_note,
 )
+from stigma_cli.quiet_executions import noted_events
 from stigma_cli.runs import read_input_text
 from stigma_cli.terminal_text import escape_line
 
@@ -141,13 +142,20 @@ def _labels(given: Iterable[str]) -> dict[str, str]:
 
 async def _detached(request: StartAgentRequest, output: Format) -> None:
     async with open_api() as api:
-        started = await api.call(api.executions.StartAgent, request)
+        started = await _start(api, request)
     print_started(started, output)
+
+
+async def _start(api: Api, request: StartAgentRequest) -> AgentExecution:
+    started: AgentExecution = await api.call(api.executions.StartAgent, request)
+    if request.session_id and started.spec.agent.HasField("runtime"):
+        print_note(f"{started.spec.agent_id} is an agent of your own: the session is only a label")
+    return started
 
 
 async def _ask(request: StartAgentRequest, watch: bool, longest: timedelta, output: Format) -> None:
     async with open_api() as api:
-        started = await api.call(api.executions.StartAgent, request)
+        started = await _start(api, request)
         print_note(f"started {started.id}")
         async with goes_on_when_interrupted(started.id), _stopped_if_wanted(api, started.id):
             try:
@@ -167,7 +175,7 @@ async def _ask(request: StartAgentRequest, watch: bool, longest: timedelta, outp
 
 async def _ended(api: Api, execution_id: str) -> Execution:
     """Return an execution once it has ended; say meanwhile what it asks people for."""
-    async for event in events(api, execution_id):
+    async for event in noted_events(api, execution_id):
         if event.HasField("ended"):
             return event.ended.execution
         if isinstance(event, WatchAgentExecutionResponse) and event.HasField("input_requested"):

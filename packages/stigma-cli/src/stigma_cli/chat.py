@@ -20,13 +20,14 @@ from stigma_cli.chat_prompts import Prompt, prompt_for
 from stigma_cli.connections import Api, open_api
 from stigma_cli.conversation_text import call_text, result_text
 from stigma_cli.errors import CliError, Exit
-from stigma_cli.execution_calls import Event, events
+from stigma_cli.execution_calls import Event
 from stigma_cli.execution_text import outcome
 from stigma_cli.executions import completed, goes_on_when_interrupted
 from stigma_cli.input_calls import inputs_of, send_message, submit
 from stigma_cli.input_text import command_for, people_text
 from stigma_cli.options import not_empty
 from stigma_cli.output import print_error, print_line, print_note
+from stigma_cli.quiet_executions import noted_events
 from stigma_cli.terminal_text import escape_line
 from stigma_cli.typed_lines import TypedLines
 
@@ -121,7 +122,7 @@ class Chat:
 
     async def _follow(self, execution_id: str) -> Execution:
         """See events and take lines, whichever come, until the execution ends."""
-        stream = events(self._api, execution_id)
+        stream = noted_events(self._api, execution_id)
         upcoming = asyncio.create_task(_event_of(anext(stream)))
         try:
             while True:

@@ -49,7 +49,8 @@ ExecutionId = Annotated[str, typer.Argument(metavar="ID", help="The execution's 
 InputId = Annotated[
     str,
     typer.Argument(
-        metavar="[INPUT]", help="The input's id; may be left out where exactly one is pending."
+        metavar="[INPUT]",
+        help="The input's id; may be left out for the first, where exactly one is pending.",
     ),
 ]
 Reason = Annotated[
@@ -104,8 +105,8 @@ def answer(
         list[str] | None,
         typer.Argument(
             metavar="[INPUT] [TEXT]",
-            help="The input's id, which may be left out where exactly one is pending; "
-            "then the answer in words, unless --json gives it.",
+            help="The input's id, which may be left out for the first that is asked, where exactly "
+            "one is pending; then the answer in words, unless --json gives it.",
         ),
     ] = None,
     json: Annotated[
@@ -161,7 +162,7 @@ async def _approve(
 ) -> None:
     request = SubmitAgentInputRequest(id=execution_id, input_id=input_id, approve=approval)
     async with open_api() as api:
-        found = await find_input(api, execution_id, input_id, _APPROVALS)
+        found = await find_input(api, execution_id, input_id, _APPROVALS, is_shown=not yes)
         if found is not None:
             _show(found, approval)
             if not yes:
@@ -190,7 +191,9 @@ async def _submit(
     if output is Format.JSON:
         print_json(as_json(resolution))
     else:
-        print_line(escape_line(resolved_text(resolution)))
+        question = " ".join(found.question.split()) if found is not None else ""
+        text = resolved_text(resolution)
+        print_line(escape_line(f"{text}: {question}" if question else text))
 
 
 async def _send(execution_id: str, message: str, output: Format) -> None:

@@ -17,16 +17,20 @@ from stigma.agent.v1.agent_execution_service_pb2 import (
     SendAgentMessageRequest,
     SendAgentMessageResponse,
     SubmitAgentInputRequest,
+    WatchAgentExecutionResponse,
 )
 from stigma.contracts.executions import Execution, Kind
 from stigma_cli.connections import Api
 from stigma_cli.errors import CliError, Exit
+from stigma_cli.execution_calls import events
 
 # Attempts of an answer or a message: each with the same request id, so that it counts once.
 _ATTEMPTS = 5
 _RETRY_SECONDS = 1.0
 # Executions on a page: each may wait for many inputs, with questions of some size.
 _PAGE_SIZE = 100
+# Longest read of an execution's events, up to the one that asks.
+_HISTORY_SECONDS = 20.0
 
 M = TypeVar("M", SubmitAgentInputRequest, SendAgentMessageRequest)
 T = TypeVar("T")
@@ -66,7 +70,12 @@ async def inputs_of(api: Api, execution_id: str, input_id: str = "") -> Sequence
 
 
 async def find_input(
-    api: Api, execution_id: str, input_id: str, kinds: Collection[PendingInputKind.ValueType]
+    api: Api,
+    execution_id: str,
+    input_id: str,
+    kinds: Collection[PendingInputKind.ValueType],
+    *,
+    is_shown: bool = False,
 ) -> PendingInput | None:
     """Return the pending input that a command is for, whole; None where its id is not pending.
 
@@ -75,9 +84,11 @@ async def find_input(
         execution_id: whose it is.
         input_id: which; "" for the only one of these kinds.
         kinds: that the command answers.
+        is_shown: whether a person sees it before it is answered.
 
     Raises:
-        CliError: none is named, and there is not exactly one.
+        CliError: none is named, and there is not exactly one; or another was answered before, which
+            a repeated command would be for.
     """
     if not input_id:
         found = [each for each in await inputs_of(api, execution_id) if each.kind in kinds]
@@ -87,7 +98,36 @@ async def find_input(
             hint = "name one of them" if ids else "`stigma inputs list` shows what is waited for"
             raise CliError(message, hint, code=Exit.USAGE if ids else Exit.NOT_FOUND)
         input_id = found[0].id
+        if not is_shown and await _was_answered_before(api, execution_id, input_id):
+            raise CliError(
+                f"{execution_id} was answered before, and now waits for {input_id}",
+                f"name it if it is meant; `stigma inputs get {execution_id} {input_id}` shows it",
+                code=Exit.USAGE,
+            )
     return next(iter(await inputs_of(api, execution_id, input_id)), None)
+
+
+async def _was_answered_before(api: Api, execution_id: str, input_id: str) -> bool:
+    """Return whether an input was resolved before this one was asked for, as far as can be seen.
+
+    Who may only answer sees no events: to them nothing was answered before. Events that do not come
+    in time may have had an answer.
+    """
+    try:
+        async with asyncio.timeout(_HISTORY_SECONDS):
+            async for event in events(api, execution_id):
+                if not isinstance(event, WatchAgentExecutionResponse):
+                    continue
+                if event.HasField("input_resolved"):
+                    return True
+                if event.HasField("input_requested") and event.input_requested.input.id == input_id:
+                    return False
+    except TimeoutError:
+        return True
+    except CliError as error:
+        if error.code not in {Exit.PERMISSION, Exit.NOT_FOUND}:
+            raise
+    return False
 
 
 async def submit(api: Api, request: SubmitAgentInputRequest) -> InputResolution:

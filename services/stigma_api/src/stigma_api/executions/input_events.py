@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from google.protobuf.timestamp_pb2 import Timestamp
+
 from stigma.agent.v1.agent_execution_pb2 import (
+    INPUT_RESOLUTION_KIND_CANCELLED,
     INPUT_RESOLUTION_KIND_EXPIRED,
     InputResolution,
     PendingInput,
@@ -32,23 +35,35 @@ class InputEvents:
             return None
         return _resolved(resolution)
 
-    def changed(self, inputs: Iterable[PendingInput]) -> Iterator[WatchAgentExecutionResponse]:
-        """Yield the events of what is waited for from now on, and of what has expired."""
+    def changed(
+        self, inputs: Iterable[PendingInput], time: Timestamp
+    ) -> Iterator[WatchAgentExecutionResponse]:
+        """Yield the events of what is waited for from now on, and of what nobody has answered.
+
+        Args:
+            inputs: that are waited for.
+            time: of the change.
+        """
         now = {each.id: each for each in inputs}
         for id_, each in self._known.items():
             if id_ not in now:
-                yield _resolved(
-                    InputResolution(
-                        input_id=id_,
-                        how=INPUT_RESOLUTION_KIND_EXPIRED,
-                        time=each.expire_time,
-                        arguments_digest=each.arguments_digest,
-                    )
-                )
+                yield _resolved(_unanswered(each, time))
         for id_, each in now.items():
             if id_ not in self._known:
                 yield WatchAgentExecutionResponse(input_requested=InputRequested(input=each))
         self._known = now
+
+
+def _unanswered(found: PendingInput, time: Timestamp) -> InputResolution:
+    """Return the resolution of an input that expired, or was given up before."""
+    expires = found.expire_time
+    expired = found.HasField("expire_time") and expires.ToNanoseconds() <= time.ToNanoseconds()
+    return InputResolution(
+        input_id=found.id,
+        how=INPUT_RESOLUTION_KIND_EXPIRED if expired else INPUT_RESOLUTION_KIND_CANCELLED,
+        time=expires if expired else time,
+        arguments_digest=found.arguments_digest,
+    )
 
 
 def _resolved(resolution: InputResolution) -> WatchAgentExecutionResponse:

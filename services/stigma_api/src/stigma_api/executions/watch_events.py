@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, Generic, TypeVar, cast
 
+from google.protobuf.timestamp_pb2 import Timestamp
 from temporalio.api.failure.v1 import Failure as TemporalFailure
 from temporalio.api.history.v1 import HistoryEvent
 from temporalio.client import Client
@@ -71,6 +72,7 @@ class WatchEventMapper(ABC, Generic[T]):
         self._newest_token = b""
         self._is_delivering = False
         self._is_new = True
+        self._time = Timestamp()
         self.last_mapped_at = 0
         """Time of the last history event that was mapped, in nanoseconds since the epoch."""
 
@@ -83,6 +85,7 @@ class WatchEventMapper(ABC, Generic[T]):
                 returned, and most of it stays undecoded.
         """
         self._is_new = is_new
+        self._time = event.event_time
         fact = await self._history.read(event)
         mapped = await self._map(fact) if fact is not None else []
         if mapped:
@@ -188,7 +191,7 @@ class AgentEventMapper(WatchEventMapper[WatchAgentExecutionResponse]):
             case facts.SummaryCompleted() | facts.StepFailed(step=facts.SummaryStarted()):
                 return [await self._map_summary(fact)]
             case facts.InputsChanged(inputs=content):
-                return list(self._inputs.changed((await content.read()).inputs))
+                return list(self._inputs.changed((await content.read()).inputs, self._time))
             case facts.InputResolved(resolution=resolution):
                 event = self._inputs.resolved(await resolution.read())
                 return [] if event is None else [event]

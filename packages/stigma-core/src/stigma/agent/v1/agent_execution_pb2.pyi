@@ -136,6 +136,8 @@ class _InputResolutionKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_I
     """Nobody will answer."""
     INPUT_RESOLUTION_KIND_EXPIRED: _InputResolutionKind.ValueType  # 5
     """Nobody answered in time."""
+    INPUT_RESOLUTION_KIND_CANCELLED: _InputResolutionKind.ValueType  # 6
+    """The execution stopped before anybody answered."""
 
 class InputResolutionKind(_InputResolutionKind, metaclass=_InputResolutionKindEnumTypeWrapper):
     """How a pending input was resolved."""
@@ -152,6 +154,8 @@ INPUT_RESOLUTION_KIND_DECLINED: InputResolutionKind.ValueType  # 4
 """Nobody will answer."""
 INPUT_RESOLUTION_KIND_EXPIRED: InputResolutionKind.ValueType  # 5
 """Nobody answered in time."""
+INPUT_RESOLUTION_KIND_CANCELLED: InputResolutionKind.ValueType  # 6
+"""The execution stopped before anybody answered."""
 Global___InputResolutionKind: _TypeAlias = InputResolutionKind  # noqa: Y015
 
 class _AgentExecutionPhase:

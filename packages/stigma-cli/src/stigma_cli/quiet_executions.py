@@ -1,0 +1,113 @@
+"""Executions that say nothing for a while: a note says what they wait for."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import timedelta
+
+from stigma.agent.v1.agent_execution_pb2 import AGENT_EXECUTION_PHASE_PENDING, AgentExecution
+from stigma.agent.v1.agent_execution_service_pb2 import WatchAgentExecutionResponse
+from stigma.contracts.executions import Execution, Kind
+from stigma_cli.connections import Api
+from stigma_cli.errors import CliError
+from stigma_cli.execution_calls import Event, events, get_execution
+from stigma_cli.output import print_note
+from stigma_cli.stuck import find_stuck, wrong
+
+# Seconds without an event, each counted from the last look.
+_FIRST_LOOK, _SECOND_LOOK, _FURTHER_LOOKS = 2.0, 8.0, 120.0
+_MAX_FURTHER_LOOKS = 20
+
+
+async def noted_events(api: Api, execution_id: str, cursor: str = "") -> AsyncIterator[Event]:
+    """Yield the events of an execution, and print what it waits for when none comes for a while.
+
+    That is its turn in a session, or a worker that nobody has started, as `stigma doctor` finds it.
+
+    Raises:
+        CliError: as `events`.
+    """
+    stream = events(api, execution_id, cursor)
+    notes = _Notes(api, execution_id)
+    upcoming = asyncio.ensure_future(_next(stream))
+    try:
+        while True:
+            await asyncio.wait([upcoming], timeout=notes.next_look)
+            if not upcoming.done():
+                await notes.look()
+                continue
+            event = upcoming.result()
+            if event is None:
+                return
+            notes.see(event)
+            yield event
+            upcoming = asyncio.ensure_future(_next(stream))
+    finally:
+        upcoming.cancel()
+        await asyncio.gather(upcoming, return_exceptions=True)
+
+
+class _Notes:
+    """Prints notes about one execution, each once."""
+
+    def __init__(self, api: Api, execution_id: str) -> None:
+        self._api = api
+        self._execution_id = execution_id
+        self._looks = 0
+        self._further_looks = 0
+        self._printed: set[str] = set()
+        self._waits_for_people = False
+
+    @property
+    def next_look(self) -> float | None:
+        """Seconds until the next look; None: there is none before the next event."""
+        if self._waits_for_people or self._further_looks >= _MAX_FURTHER_LOOKS:
+            return None
+        return (_FIRST_LOOK, _SECOND_LOOK, _FURTHER_LOOKS)[min(self._looks, 2)]
+
+    def see(self, event: Event) -> None:
+        """Begin anew: something happens."""
+        self._looks = 0
+        # Who waits for a person was told so, and may wait for days.
+        self._waits_for_people = isinstance(event, WatchAgentExecutionResponse) and event.HasField(
+            "input_requested"
+        )
+
+    async def look(self) -> None:
+        """Print what the execution waits for, if that is known."""
+        self._looks += 1
+        self._further_looks += self._looks > 2
+        try:
+            text = await (self._turn() if self._looks == 1 else self._problem())
+        except CliError:
+            return  # the stream tells whether the API is there
+        if text and text not in self._printed:
+            self._printed.add(text)
+            print_note(text)
+
+    async def _turn(self) -> str:
+        if Kind.of_id(self._execution_id) is not Kind.AGENT:
+            return ""
+        return turn_text(await get_execution(self._api, self._execution_id))
+
+    async def _problem(self) -> str:
+        stuck = await find_stuck(self._api, timedelta())
+        for each in wrong(stuck):
+            if each.execution_id == self._execution_id:
+                return f"it makes no progress: {each.message} (`{each.command}` shows more)"
+        return ""
+
+
+def turn_text(execution: Execution) -> str:
+    """Return a line about an execution that waits for its turn in a session; "" for another."""
+    if not isinstance(execution, AgentExecution) or execution.spec.agent.HasField("runtime"):
+        return ""
+    session, phase = execution.spec.session_id, execution.status.phase
+    if not session or phase != AGENT_EXECUTION_PHASE_PENDING:
+        return ""
+    return f"PENDING: it waits for its turn in session {session}"
+
+
+async def _next(stream: AsyncIterator[Event]) -> Event | None:
+    return await anext(stream, None)
