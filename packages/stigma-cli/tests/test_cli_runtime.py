@@ -122,17 +122,19 @@ async def test_it_is_shown_from_its_file_to_its_end(
 async def test_what_no_worker_takes_is_said_while_it_is_asked(
     stigma: Stigma, env: dict[str, str], stack: Stack, tmp_path: Path
 ) -> None:
-    queue = f"{stack.prefix}tools"
-    applied = await stigma("agent", "apply", "-f", agent_file(tmp_path, queue), **env)
+    queue = f"{stack.prefix}lost-tools"
+    file = agent_file(tmp_path, queue)
+    file.write_text(file.read_text().replace("adviser", "lost-adviser"))
+    applied = await stigma("agent", "apply", "-f", file, **env)
     assert applied.exit_code == Exit.OK, applied.output
-    asking = ("agent", "ask", "adviser", "It", "--session", "s-own")
+    asking = ("agent", "ask", "lost-adviser", "It", "--session", "s-own")
     async with running_stigma(*asking, environment=os.environ | env) as waiting:
         label, started, problem = [
             (await asyncio.wait_for(waiting.stderr.readline(), 60)).decode() for _ in range(3)
         ]
         waiting.process.send_signal(signal.SIGINT)
         await waiting.ended()
-    assert label == "stigma: adviser@1 is an agent of your own: the session is only a label\n"
+    assert label == "stigma: lost-adviser@1 is an agent of your own: the session is only a label\n"
     told = f"its workflow: no worker polls task queue {queue} "
     assert problem.startswith(f"stigma: it makes no progress: {told}")
     execution_id = started.removeprefix("stigma: started ").strip()

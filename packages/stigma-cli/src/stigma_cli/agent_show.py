@@ -45,7 +45,7 @@ def show(
     ] = 10,
     output: Output = Format.TEXT,
 ) -> None:
-    """Show all of an agent: its definition as it is registered, and its versions.
+    """Show all of an agent, and its versions.
 
     With --diff, show what has changed between two versions.
     """

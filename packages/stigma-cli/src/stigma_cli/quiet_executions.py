@@ -16,8 +16,9 @@ from stigma_cli.output import print_note
 from stigma_cli.stuck import find_stuck, wrong
 
 # Seconds without an event, each counted from the last look.
-_FIRST_LOOK, _SECOND_LOOK, _FURTHER_LOOKS = 2.0, 8.0, 120.0
-_MAX_FURTHER_LOOKS = 20
+# The third finds workers that have been there: their queue is known to be left after a while.
+_LOOKS = (2.0, 8.0, 20.0, 120.0)
+_MAX_LOOKS = 100
 
 
 async def noted_events(api: Api, execution_id: str, cursor: str = "") -> AsyncIterator[Event]:
@@ -55,16 +56,16 @@ class _Notes:
         self._api = api
         self._execution_id = execution_id
         self._looks = 0
-        self._further_looks = 0
+        self._all_looks = 0
         self._printed: set[str] = set()
         self._waits_for_people = False
 
     @property
     def next_look(self) -> float | None:
         """Seconds until the next look; None: there is none before the next event."""
-        if self._waits_for_people or self._further_looks >= _MAX_FURTHER_LOOKS:
+        if self._waits_for_people or self._all_looks >= _MAX_LOOKS:
             return None
-        return (_FIRST_LOOK, _SECOND_LOOK, _FURTHER_LOOKS)[min(self._looks, 2)]
+        return _LOOKS[min(self._looks, len(_LOOKS) - 1)]
 
     def see(self, event: Event) -> None:
         """Begin anew: something happens."""
@@ -77,7 +78,7 @@ class _Notes:
     async def look(self) -> None:
         """Print what the execution waits for, if that is known."""
         self._looks += 1
-        self._further_looks += self._looks > 2
+        self._all_looks += 1
         try:
             text = await (self._turn() if self._looks == 1 else self._problem())
         except CliError:
