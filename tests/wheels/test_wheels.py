@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from stigma_cli.new_projects import Language, project_files
 from stigma_cli.stack import SERVICES
 from tests.docs.pages import ROOT
 
@@ -28,6 +30,14 @@ OF_A_CALLER = {
     "typing-extensions",
 }
 UV = Path(sys.executable).with_name("uv")
+
+_MINORS = (11, 12, 13)
+# How the machine reaches the package index.
+_OF_THE_MACHINE = tuple(
+    name
+    for name in os.environ
+    if name == "LANG" or name.startswith(("UV_", "PIP_", "SSL_")) or name.lower().endswith("_proxy")
+)
 
 
 @pytest.fixture(scope="module")
@@ -79,24 +89,59 @@ def test_all_are_of_one_release(wheels: Path) -> None:
     assert {line.rpartition("==")[2] for line in needs} == {version.removeprefix("Version: ")}
 
 
+def pythons() -> list[str]:
+    """Return the one that runs this, and one of each other version that the machine has."""
+    others = [minor for minor in _MINORS if minor != sys.version_info.minor]
+    pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"), "versions")
+    found = [sys.executable]
+    for minor in others:
+        places = [shutil.which(f"python3.{minor}"), *pyenv.glob(f"3.{minor}.*/bin/python")]
+        works = [str(each) for each in places if each and _is_python(each, minor)]
+        found += works[:1]
+    return found
+
+
+def _is_python(program: str | Path, minor: int) -> bool:
+    code = f"import sys; sys.exit(sys.version_info[:2] != (3, {minor}))"
+    return subprocess.run([program, "-c", code], capture_output=True, check=False).returncode == 0
+
+
 @pytest.mark.timeout(400)
-def test_the_command_brings_everything(wheels: Path, tmp_path: Path) -> None:
-    programs = installed("stigma-cli", wheels, tmp_path)
+@pytest.mark.parametrize(
+    "python",
+    # One in every run; `make soak` has the others.
+    [pytest.param(each, marks=[pytest.mark.soak] * (each != sys.executable)) for each in pythons()],
+)
+def test_the_command_brings_everything(python: str, wheels: Path, tmp_path: Path) -> None:
+    """In any folder, by `uvx`."""
+    uvx: list[str | Path] = [UV.with_name("uvx"), "--python", python]
+    cache = subprocess.check_output([UV, "cache", "dir"], text=True).strip()
     folder = tmp_path / "elsewhere"
     folder.mkdir()
     # No Temporal but its own.
-    environment = {"PATH": f"{programs}:/usr/bin:/bin", "HOME": str(tmp_path)}
-    if "LANG" in os.environ:
-        environment["LANG"] = os.environ["LANG"]
-    ran = subprocess.run(
-        [programs / "stigma", "demo", "-o", "json"],
-        cwd=folder,
-        env=environment,
-        capture_output=True,
-        timeout=120,
-        check=False,
-    )
-    assert ran.returncode == 0, ran.stderr.decode()
-    shown = json.loads(ran.stdout)
+    environment = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "UV_CACHE_DIR": cache}
+    environment |= {name: os.environ[name] for name in _OF_THE_MACHINE if name in os.environ}
+
+    def ran(*arguments: str) -> str:
+        done = subprocess.run(
+            [*uvx, "--find-links", wheels, "--from", "stigma-cli", "stigma", *arguments],
+            cwd=folder,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=200,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        return str(done.stdout)
+
+    shown = json.loads(ran("demo", "-o", "json"))
     assert [each["phase"] for each in shown["timelines"]] == ["COMPLETED", "COMPLETED"]
     assert list(folder.iterdir()) == []
+    for language in Language:
+        ran("init", language, "--language", language)
+        assert _files(folder / language) == set(project_files(language))
+
+
+def _files(directory: Path) -> set[str]:
+    return {str(each.relative_to(directory)) for each in directory.rglob("*") if each.is_file()}
