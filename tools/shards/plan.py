@@ -43,7 +43,7 @@ SHARDS = (
     Shard("upgrades", ("tests/upgrades",), 100),
     Shard("stack", ("tests/stack", "tests/console", "tests/wheels"), 135, 45),
     Shard("observability", ("tests/observability",), 80, 110),
-    Shard("callers", ("tests/callers", "tests/mcp_servers"), 50, 170, needs="callers"),
-    Shard("containers", ("tests/images", "tests/containers"), 15, 680, waits=True, needs="images"),
+    Shard("callers", ("tests/callers", "tests/mcp_servers"), 50, 265, needs="callers"),
+    Shard("containers", ("tests/images", "tests/containers"), 15, 760, waits=True, needs="images"),
     Shard("charts", ("tests/charts", "tests/cluster"), 10, 130, needs="charts"),
 )
