@@ -10,6 +10,7 @@ import uuid
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from datetime import UTC
+from functools import partial
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -197,7 +198,9 @@ async def test_a_thousand_turns_carry_less_than_their_limit(site: Site, alice: U
 
     async def start_all() -> None:
         for text in texts:
-            await waiting.put((await alice.start(session, text)).id)
+            request_id = uuid.uuid4().hex
+            start = partial(alice.start, session, text, request_id=request_id)
+            await waiting.put((await answered(start)).id)
 
     async with asyncio.TaskGroup() as group:
         group.create_task(start_all())
