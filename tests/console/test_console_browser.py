@@ -297,10 +297,10 @@ async def test_lists_charts_and_agents_on_a_desk_and_on_a_phone(console: Console
         diff = page.get_by_label("Changes")
         await expect(diff.locator(".removed")).to_have_text("- instructions: Be kind.")
         await expect(diff.locator(".added")).to_have_text("+ instructions: Be brief.")
+        await console.picture(page, "agent")
         for path in ("agents/twice?version=2&compare=1", "agents", "stuck", "inbox"):
             await page.goto(f"{console.url}/{path}")
             await assert_accessible(page)
-        await console.picture(page, "agent")
     size: dict[str, Any] = {"viewport": {"width": 390, "height": 844}}
     async with console.seated(color_scheme="dark", **size) as page:
         await page.goto(f"{console.url}/executions?{query}")
