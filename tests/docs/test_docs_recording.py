@@ -54,3 +54,16 @@ def test_the_recorded_demo_shows_the_whole_example() -> None:
         "the caller goes on",
     ):
         assert seen in text
+
+
+def test_the_recorded_kill_shows_a_call_that_survives_it() -> None:
+    header, text = read(RECORDING / "demo-kill.cast")
+    assert str(header["title"]).endswith("stigma demo --kill")
+    for seen in (
+        "ai_worker was killed",
+        "stigma_orchestrator was killed",
+        "is ready again",
+        "attempt 2",
+        "the caller goes on",
+    ):
+        assert seen in text
