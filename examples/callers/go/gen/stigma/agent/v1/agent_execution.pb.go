@@ -218,6 +218,8 @@ const (
 	InputResolutionKind_INPUT_RESOLUTION_KIND_DECLINED InputResolutionKind = 4
 	// Nobody answered in time.
 	InputResolutionKind_INPUT_RESOLUTION_KIND_EXPIRED InputResolutionKind = 5
+	// The execution stopped before anybody answered.
+	InputResolutionKind_INPUT_RESOLUTION_KIND_CANCELLED InputResolutionKind = 6
 )
 
 // Enum value maps for InputResolutionKind.
@@ -229,6 +231,7 @@ var (
 		3: "INPUT_RESOLUTION_KIND_ANSWERED",
 		4: "INPUT_RESOLUTION_KIND_DECLINED",
 		5: "INPUT_RESOLUTION_KIND_EXPIRED",
+		6: "INPUT_RESOLUTION_KIND_CANCELLED",
 	}
 	InputResolutionKind_value = map[string]int32{
 		"INPUT_RESOLUTION_KIND_UNSPECIFIED": 0,
@@ -237,6 +240,7 @@ var (
 		"INPUT_RESOLUTION_KIND_ANSWERED":    3,
 		"INPUT_RESOLUTION_KIND_DECLINED":    4,
 		"INPUT_RESOLUTION_KIND_EXPIRED":     5,
+		"INPUT_RESOLUTION_KIND_CANCELLED":   6,
 	}
 )
 
@@ -2163,14 +2167,15 @@ const file_stigma_agent_v1_agent_execution_proto_rawDesc = "" +
 	"\x1bPENDING_INPUT_KIND_QUESTION\x10\x02\x12\"\n" +
 	"\x1ePENDING_INPUT_KIND_ELICITATION\x10\x03\x12$\n" +
 	" PENDING_INPUT_KIND_AUTHORIZATION\x10\x04\x12\"\n" +
-	"\x1ePENDING_INPUT_KIND_CLIENT_TOOL\x10\x05*\xed\x01\n" +
+	"\x1ePENDING_INPUT_KIND_CLIENT_TOOL\x10\x05*\x92\x02\n" +
 	"\x13InputResolutionKind\x12%\n" +
 	"!INPUT_RESOLUTION_KIND_UNSPECIFIED\x10\x00\x12\"\n" +
 	"\x1eINPUT_RESOLUTION_KIND_APPROVED\x10\x01\x12 \n" +
 	"\x1cINPUT_RESOLUTION_KIND_DENIED\x10\x02\x12\"\n" +
 	"\x1eINPUT_RESOLUTION_KIND_ANSWERED\x10\x03\x12\"\n" +
 	"\x1eINPUT_RESOLUTION_KIND_DECLINED\x10\x04\x12!\n" +
-	"\x1dINPUT_RESOLUTION_KIND_EXPIRED\x10\x05*\xbd\x02\n" +
+	"\x1dINPUT_RESOLUTION_KIND_EXPIRED\x10\x05\x12#\n" +
+	"\x1fINPUT_RESOLUTION_KIND_CANCELLED\x10\x06*\xbd\x02\n" +
 	"\x13AgentExecutionPhase\x12%\n" +
 	"!AGENT_EXECUTION_PHASE_UNSPECIFIED\x10\x00\x12!\n" +
 	"\x1dAGENT_EXECUTION_PHASE_PENDING\x10\x01\x12!\n" +
