@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from stigma.agent.v1.agent_pb2 import (
     APPROVAL_REQUIREMENT_NEVER,
     APPROVAL_REQUIREMENT_REFUSE,
+    AgentSpec,
     ApprovalExpiry,
     ApprovalPolicy,
     ApprovalRequirement,
@@ -17,6 +18,7 @@ from stigma_api.requests.violations import Violations
 
 _MAX_GLOBS = 64
 _MAX_GLOB_BYTES = 128
+_GLOB_CHARACTERS = frozenset("*?[")
 _MAX_EXPRESSION_BYTES = 16 * 1024
 _OF_APPROVALS = (
     "approvers",
@@ -34,6 +36,22 @@ def check_approval(found: Violations, at: str, policy: ApprovalPolicy) -> None:
     found.require(fine, f"{at}.rules", f"at most {limits.MAX_APPROVAL_RULES} rules")
     for index, rule in enumerate(policy.rules if fine else ()):
         _rule(found, f"{at}.rules[{index}]", rule)
+
+
+def check_ruled_tools(found: Violations, at: str, spec: AgentSpec) -> None:
+    """Check that each tool a rule names is the agent's: a misspelt name would rule nothing.
+
+    Which tools MCP servers have is not known here; globs may be for tools that come later.
+    """
+    if any(tool.HasField("mcp") for tool in spec.tools):
+        return
+    names = {tool.name for tool in spec.tools}
+    for index, rule in enumerate(spec.approval.rules[: limits.MAX_APPROVAL_RULES]):
+        for number, glob in enumerate(rule.tools[:_MAX_GLOBS]):
+            fine = glob in names or not _GLOB_CHARACTERS.isdisjoint(glob)
+            found.require(
+                fine, f"{at}.rules[{index}].tools[{number}]", "is none of the agent's tools"
+            )
 
 
 def _rule(found: Violations, at: str, rule: ApprovalRule) -> None:

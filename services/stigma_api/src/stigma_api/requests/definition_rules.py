@@ -22,7 +22,7 @@ from stigma.agent.v1.agent_pb2 import (
 from stigma.contracts import configuration, limits
 from stigma.workflow.v1.workflow_execution_service_pb2 import StartWorkflowRequest
 from stigma.workflow.v1.workflow_pb2 import WorkflowConfig, WorkflowSpec
-from stigma_api.requests.approval_rules import check_approval
+from stigma_api.requests.approval_rules import check_approval, check_ruled_tools
 from stigma_api.requests.runtime_rules import check_runtime
 from stigma_api.requests.schema_rules import check_schema
 from stigma_api.requests.tool_rules import check_tools
@@ -65,6 +65,7 @@ def check_agent_spec(found: Violations, at: str, spec: AgentSpec) -> None:
         check_schema(found, f"{at}.output_schema", spec.output_schema)
         check_tools(found, f"{at}.tools", spec.tools)
         check_approval(found, f"{at}.approval", spec.approval)
+        check_ruled_tools(found, f"{at}.approval", spec)
     _context(found, f"{at}.context", spec)
     _limits(found, f"{at}.limits", spec.limits)
     _settings(found, f"{at}.model_settings", spec)
