@@ -356,7 +356,7 @@ async def test_reflection_can_be_off(serving: Serve) -> None:
             assert failed.value.code() is grpc.StatusCode.UNIMPLEMENTED
 
 
-def test_v1_describes_itself_as_v1alpha_does_but_for_the_name() -> None:
+async def test_v1_describes_itself_as_v1alpha_does_but_for_the_name() -> None:
     add_reflection(grpc.aio.server(), ())
     files = []
     for version in ("v1", "v1alpha"):
