@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
-import json
-import subprocess
 from dataclasses import dataclass
 
-from stigma_cli.child_process import python_module
 from stigma_cli.errors import CliError, Exit
 from stigma_cli.resource_files import KINDS, OPERATOR_KINDS, READ_BY_AI_WORKER
+from stigma_cli.service_checks import is_installed, run_check
 from stigma_cli.yaml_files import parse_documents
 
 _ENGINE = "zigflow_worker"
-_CHECK_TIMEOUT_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
@@ -53,7 +49,7 @@ def document_name(file: str, text: str) -> str:
 
 def can_check() -> bool:
     """Return whether the engine, which alone knows what is valid, is installed here."""
-    return importlib.util.find_spec(_ENGINE) is not None
+    return is_installed(_ENGINE)
 
 
 def problems_of(text: str) -> list[Problem]:
@@ -67,21 +63,9 @@ def problems_of(text: str) -> list[Problem]:
             f"workflow documents are checked by {_ENGINE}, which is not installed here",
             "install stigma-zigflow-worker",
         )
-    try:
-        checked = subprocess.run(
-            python_module(_ENGINE, "validate", "-", "--output", "json"),
-            input=text.encode(),
-            capture_output=True,
-            timeout=_CHECK_TIMEOUT_SECONDS,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        raise CliError(
-            f"{_ENGINE} did not check the document within {_CHECK_TIMEOUT_SECONDS:g} s",
-            code=Exit.UNREACHABLE,
-        ) from None
-    try:
-        return [Problem(**problem) for problem in json.loads(checked.stdout)["problems"]]
-    except (ValueError, KeyError, TypeError):
-        last = checked.stderr.decode(errors="replace").strip().rpartition("\n")[2]
-        raise CliError(f"{_ENGINE} cannot check the document: {last}") from None
+    return run_check(
+        *(_ENGINE, "validate", "-", "--output", "json"),
+        text=text,
+        what="the document",
+        read=lambda found: [Problem(**problem) for problem in found["problems"]],
+    )
