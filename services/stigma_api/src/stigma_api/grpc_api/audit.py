@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import grpc
@@ -12,7 +13,7 @@ import grpc.aio
 from stigma.agent.v1.agent_session_service_pb2 import AGENT_SESSION_VIEW_FULL
 from stigma.runtime.metrics import status_code
 from stigma_api.access.audit import AuditLog, Effect, path
-from stigma_api.grpc_api.interceptor import Context, authenticated_caller
+from stigma_api.grpc_api.interceptor import Context, authenticated_caller, with_behaviour
 
 # Requests and responses are of every service: what a rule reads is in those of its RPC.
 _Message = Any
@@ -24,7 +25,7 @@ def _always(_request: _Message) -> bool:
 
 @dataclass(frozen=True)
 class Rule:
-    """How an RPC is audited."""
+    """Rule by which an RPC is audited."""
 
     effect: Effect
     resource: Callable[[_Message, _Message], str]
@@ -138,12 +139,9 @@ class AuditInterceptor(grpc.aio.ServerInterceptor):
         rule = RULES.get(service, {}).get(name)
         if handler is None or rule is None:
             return handler
-        make = grpc.unary_unary_rpc_method_handler
-        wrapped: Any = self._unary(method, rule, handler.unary_unary)
-        if handler.response_streaming:
-            make = grpc.unary_stream_rpc_method_handler
-            wrapped = self._streaming(method, rule, handler.unary_stream)
-        return make(wrapped, handler.request_deserializer, handler.response_serializer)
+        return with_behaviour(
+            handler, partial(self._unary, method, rule), partial(self._streaming, method, rule)
+        )
 
     def _unary(self, method: str, rule: Rule, behaviour: Any) -> Any:
         async def call(request: _Message, context: Context) -> object:

@@ -12,6 +12,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextvars import ContextVar
 from datetime import timedelta
+from functools import partial
 from typing import Any, NoReturn
 
 import grpc
@@ -38,6 +39,23 @@ def caller() -> Principal:
 def authenticated_caller() -> Principal | None:
     """Return the principal of the RPC that was worked on; None if nobody was authenticated."""
     return _CALLER.get(None)
+
+
+def with_behaviour(
+    handler: Any, unary: Callable[[Any], Any], streaming: Callable[[Any], Any]
+) -> Any:
+    """Return a handler of the same RPC whose behaviour is wrapped.
+
+    Args:
+        handler: of an RPC with one request.
+        unary: wraps the behaviour of one with one reply.
+        streaming: wraps that of one with a stream of replies.
+    """
+    if handler.response_streaming:
+        make, wrapped = grpc.unary_stream_rpc_method_handler, streaming(handler.unary_stream)
+    else:
+        make, wrapped = grpc.unary_unary_rpc_method_handler, unary(handler.unary_unary)
+    return make(wrapped, handler.request_deserializer, handler.response_serializer)
 
 
 class ApiInterceptor(grpc.aio.ServerInterceptor):
@@ -77,12 +95,9 @@ class ApiInterceptor(grpc.aio.ServerInterceptor):
         method = handler_call_details.method
         if handler is None or not method.startswith(_SERVICES_PREFIX):
             return handler
-        make = grpc.unary_unary_rpc_method_handler
-        wrapped: Any = self._unary(method, handler.unary_unary)
-        if handler.response_streaming:
-            make = grpc.unary_stream_rpc_method_handler
-            wrapped = self._streaming(method, handler.unary_stream)
-        return make(wrapped, handler.request_deserializer, handler.response_serializer)
+        return with_behaviour(
+            handler, partial(self._unary, method), partial(self._streaming, method)
+        )
 
     def _unary(self, method: str, behaviour: Any) -> Any:
         async def call(request: object, context: Context) -> object:
