@@ -157,7 +157,6 @@ class KeptWatches:
 
     async def start(self) -> None:
         """Begin to keep watches."""
-        self._is_open = True
         self._loop = asyncio.create_task(self.run())
 
     async def stop(self, grace: timedelta) -> None:
