@@ -1,4 +1,4 @@
-"""What it costs to wait: many callers that wait for hours, and the CPU of all processes meanwhile.
+"""Cost of waiting: many callers that wait for hours, and the CPU of all processes meanwhile.
 
     make bench NAME=waiting_callers ARGS="--waits 2000 --seconds 300"
 

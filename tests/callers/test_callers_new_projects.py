@@ -1,4 +1,4 @@
-"""What `stigma init --language` writes is built and run, as its README says."""
+"""Projects of `stigma init --language` are built and run, as their READMEs say."""
 
 from __future__ import annotations
 

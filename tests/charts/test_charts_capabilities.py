@@ -1,4 +1,4 @@
-"""What a cluster lacks is said in one sentence, before anything is installed."""
+"""Kinds that a cluster lacks are named in one sentence, before anything is installed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is registered by hand on Temporal Cloud is what Stigma needs."""
+"""Search attributes registered by hand on Temporal Cloud are those that Stigma needs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How long a fresh machine takes to its first answer, for the table at the end of a run."""
+"""Seconds that a fresh machine takes to its first answer, for the table at the end of a run."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class FreshMachine:
     install_seconds: float
     demo_seconds: float
     busy: float
-    """How many processes wanted each core before it began; 1 where none had to wait."""
+    """Number of processes that wanted each core before it began; 1 where none had to wait."""
 
     @property
     def seconds(self) -> float:
@@ -26,7 +26,7 @@ class FreshMachine:
 
 
 class FreshMachines(ResultTable):
-    """What was measured in this process."""
+    """Rows of all that was measured in this process."""
 
     name = "fresh machine"
     title = "fresh machine: seconds from nothing to the answer of `stigma demo --kill`"

@@ -42,7 +42,7 @@ HEARTBEAT_TIMEOUT = 4.0
 
 @pytest.fixture(autouse=True, params=["kept"])
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """How callers are watched that declare their heartbeat timeout, which is short here."""
+    """Way to watch callers that declare their heartbeat timeout, which is short here."""
     if request.param == "kept":
         monkeypatch.setattr(limits, "LEAST_KEPT_HEARTBEAT_TIMEOUT", timedelta())
     return str(request.param)

@@ -18,7 +18,7 @@ _NAME = re.compile(r"[A-Za-z0-9._@:/+=~-]{1,256}")
 
 
 class Effect(StrEnum):
-    """What a request does that is audited."""
+    """Effect of a request that is audited."""
 
     MUTATION = "mutation"
     READ = "read"

@@ -16,7 +16,7 @@ class ToolRow:
     name: str
     kind: str
     runs: str
-    """What runs a call of it."""
+    """Name of what runs a call of it."""
     description: str
 
 

@@ -25,7 +25,7 @@ _ENGINE_RUN_ID = re.compile(r"run-[0-9a-f]{32}")
 
 @dataclass
 class Found:
-    """What a text names."""
+    """Executions that a text names."""
 
     execution_id: str = ""
     """The one execution that has this id, or was started by this request of the principal's."""

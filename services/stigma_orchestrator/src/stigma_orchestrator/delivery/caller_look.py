@@ -35,7 +35,7 @@ _MIN_DELAY = timedelta(seconds=1)
 
 @dataclass(frozen=True)
 class Look:
-    """What a look has found: a verdict, or after which delay to look again, and why."""
+    """Result of a look: a verdict, or after which delay to look again, and why."""
 
     verdict: CallerVerdict.ValueType | None = None
     delay: timedelta = _MIN_DELAY
