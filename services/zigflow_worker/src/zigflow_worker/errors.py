@@ -40,6 +40,9 @@ class ErrorType(NamedTuple):
 CONFIGURATION = ErrorType.standard("configuration", 400, "Configuration Error")
 VALIDATION = ErrorType.standard("validation", 400, "Validation Error")
 EXPRESSION = ErrorType.standard("expression", 400, "Expression Error")
+AUTHENTICATION = ErrorType.standard("authentication", 401, "Authentication Error")
+AUTHORIZATION = ErrorType.standard("authorization", 403, "Authorization Error")
+COMMUNICATION = ErrorType.standard("communication", 500, "Communication Error")
 TIMEOUT = ErrorType.standard("timeout", 408, "Timeout")
 RUNTIME = ErrorType.standard("runtime", 500, "Runtime Error")
 
@@ -67,6 +70,10 @@ class WorkflowError(Exception):
         if instance is not None:
             problem["instance"] = instance
         return cls(problem)
+
+    def with_status(self, status: int) -> WorkflowError:
+        """Return this error with a status of its own, for instance that of an HTTP response."""
+        return WorkflowError({**self.problem, "status": status})
 
     def with_refusal(self, refusal: Refusal) -> WorkflowError:
         """Return this error as the reason for which a run does not begin."""

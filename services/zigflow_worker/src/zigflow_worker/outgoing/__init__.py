@@ -1,0 +1,1 @@
+"""Reaching out of a run, by its worker: addresses allowed, connections, secrets, documents."""
