@@ -9,6 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any
 
 from temporalio import activity
@@ -17,6 +18,11 @@ CALL_HTTP = "call_http"
 CALL_OPENAPI = "call_openapi"
 CALL_GRPC = "call_grpc"
 FETCH_RESOURCE = "fetch_resource"
+
+CALL_TIMEOUT = timedelta(hours=1)
+"""The longest that a call takes, whatever the document allows; its activity ends it then."""
+CALL_TIMEOUT_SLACK = timedelta(seconds=30)
+"""Time after which a worker that did not end a call counts as lost."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +48,7 @@ class CallRequest:
     """The authentication policy, references resolved; None: none."""
     deferred: Sequence[DeferredValue] = ()
     subject: Any = None
-    """The value of `.` for deferred values."""
+    """The value of `.` for deferred values; with `input_from`, the task's raw input."""
     variables: Mapping[str, Any] = field(default_factory=dict)
     """The variables that deferred values read, by name, without `$`."""
     secrets: Sequence[str] = ()

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Protocol, TypeVar, cast
+from typing import ClassVar, Protocol, TypeVar, cast
 
 from stigma.contracts import limits
+from zigflow_worker.compilation.call_rules import SECRETS, CallRules, expressions_in
 from zigflow_worker.compilation.scope import CompileScope, Variables
 from zigflow_worker.compilation.values import ValueCompiler
 from zigflow_worker.definition import (
@@ -20,6 +21,7 @@ from zigflow_worker.definition import (
     TaskList,
     WorkflowDefinition,
 )
+from zigflow_worker.expressions import keys_read
 from zigflow_worker.loading import TOO_HEAVY, SourceDocument
 from zigflow_worker.program.formulas import DurationFormula
 from zigflow_worker.program.model import END, Block, BlockEnd, Operation, Program, Step
@@ -31,6 +33,8 @@ _TASK = 60
 
 class CompilableKind(Protocol):
     """A task kind as the compiler sees it; `TaskKind` is the whole."""
+
+    is_call: ClassVar[bool]
 
     def compile(self, task: TaskDefinition, compiler: Compiler, scope: CompileScope) -> Operation:
         """Return what runs the task (raises NodeError)."""
@@ -114,6 +118,7 @@ class Compiler(ValueCompiler, ProblemCollector):
         self.weigh(task.node, _TASK)
         start, end = Variables.TASK_START, Variables.TASK
         kind = cast("CompilableKind", task.kind)  # it comes from CompilableKinds
+        rules = CallRules.of(task) if kind.is_call else CallRules.of_run(task)
         return self.register(
             Step(
                 pointer=task.node.pointer,
@@ -122,9 +127,9 @@ class Compiler(ValueCompiler, ProblemCollector):
                 operation=kind.compile(task, self, scope),
                 then=self.target(task.then, scope),
                 condition=self.optional(task.condition, scope, start),
-                input=self.rules(task.input, start, scope),
-                output=self.rules(task.output, end, scope),
-                export=self.rules(task.export, Variables.TASK_EXPORT, scope),
+                input=self.rules(rules.input, start, scope),
+                output=self.rules(rules.output, end, scope),
+                export=rules.exported(self.rules(rules.export, Variables.TASK_EXPORT, scope)),
                 timeout=self._timeout(task.timeout, start, scope),
             )
         )
@@ -168,6 +173,25 @@ class Compiler(ValueCompiler, ProblemCollector):
         if isinstance(reference, RetryDefinition):
             return reference
         return _referenced(reference, self._definition.retries, "retries")
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """Names of the secrets that the document declares."""
+        return self._definition.secrets
+
+    def check_secrets(self, node: Node) -> None:
+        """Check the secrets that an expression, or those in a value, read by name."""
+        parts = [node] if isinstance(node.value, str) else expressions_in(node)
+        for part in parts:
+            for name in keys_read(part.text(), SECRETS):
+                self.check_secret(part, name)
+
+    def check_secret(self, node: Node, name: str | None) -> None:
+        """Check that a secret that a part of the document uses is declared; None: all of them."""
+        if name is None:
+            raise node.error("expected '$secrets.NAME': which secrets go out must be written down")
+        if name not in self.secrets:
+            raise node.error(f"the secret '{name}' is not declared in 'use.secrets'")
 
     def _timeout(
         self, timeout: DurationDefinition | Node | None, variables: Variables, scope: CompileScope

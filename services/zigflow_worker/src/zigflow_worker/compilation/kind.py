@@ -21,6 +21,8 @@ class TaskKind(TaskSyntax[Reader], Generic[D]):
 
     carries: ClassVar[tuple[str, ...]] = ()
     """Keywords of other kinds that its tasks have as mere keys."""
+    is_call: ClassVar[bool] = False
+    """It calls the outside by `CallCompiler`: its tasks may name `$secrets`."""
 
     def variant_of(self, value: Node) -> str:
         """Return the variant that the keyword's value names (raises NodeError).

@@ -15,6 +15,7 @@ from zigflow_worker.expressions import (
     compile_expression,
     compile_template,
     is_expression,
+    keys_read,
 )
 from zigflow_worker.program.formulas import DurationFormula, Formula, Rules
 from zigflow_worker.program.schemas import Schema, SchemaError
@@ -22,6 +23,11 @@ from zigflow_worker.program.schemas import Schema, SchemaError
 # Weights: of an expression and each of its characters, of a schema and each value in it.
 _EXPRESSION, _CHARACTER = 200, 10
 _SCHEMA, _SCHEMA_VALUE = 200, 25
+
+_ONLY_IN_CALLS = {
+    "secrets": "authentications, and in the arguments and 'input.from' of calls",
+    "authorization": "'output' and 'export' of calls",
+}
 
 
 class ValueCompiler(ABC):
@@ -125,7 +131,11 @@ def _syntax_errors_of(node: Node, known: frozenset[str]) -> Iterator[None]:
     try:
         yield
     except ExpressionSyntaxError as error:
-        raise _innermost(node, known).error(f"invalid expression: {error}") from None
+        broken = _innermost(node, known)
+        for variable, places in _ONLY_IN_CALLS.items():
+            if variable not in known and keys_read(str(broken.value), variable):
+                raise broken.error(f"'${variable}' may only be used in {places}") from None
+        raise broken.error(f"invalid expression: {error}") from None
 
 
 def _innermost(node: Node, known: frozenset[str]) -> Node:

@@ -34,7 +34,7 @@ def _read_workflow(root: Node, reader: Reader) -> WorkflowDefinition:
     )
     with reader.collecting_problems():
         read_header(fields, reader)
-    reusables: Mapping[str, dict[str, Any]] = {}
+    reusables: Mapping[str, Any] = {}
     with reader.collecting_problems():
         reusables = read_reusables(fields.get("use"), reader)
     document = fields["document"].mapping()

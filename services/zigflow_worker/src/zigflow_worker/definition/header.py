@@ -14,7 +14,9 @@ _NAME = re.compile(r"[a-zA-Z0-9](?:[a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?")
 _VERSION = re.compile(
     r"(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)(-[0-9A-Za-z.-]+)?(\+[0-9A-Za-z.-]+)?"
 )
-_UNSUPPORTED = ("authentications", "catalogs", "extensions", "functions", "secrets")
+_SECRET = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,252}")
+"""It names a file."""
+_UNSUPPORTED = ("authentications", "catalogs", "extensions", "functions")
 
 
 def read_header(fields: Mapping[str, Node], reader: Reader) -> None:
@@ -52,11 +54,11 @@ def _read_evaluate(node: Node) -> None:
         raise evaluate["mode"].error(f"{known if mode == 'loose' else unknown}: use 'strict'")
 
 
-def read_reusables(node: Node | None, reader: Reader) -> dict[str, dict[str, Any]]:
-    """Read `use`: errors, retries and timeouts by name."""
+def read_reusables(node: Node | None, reader: Reader) -> dict[str, Any]:
+    """Read `use`: errors, retries and timeouts by name, and the names of secrets."""
     if node is None:
         return {}
-    fields = node.fields("errors", "retries", "timeouts", *_UNSUPPORTED)
+    fields = node.fields("errors", "retries", "secrets", "timeouts", *_UNSUPPORTED)
     for name in _UNSUPPORTED:
         if name in fields:
             raise fields[name].error(f"'use.{name}' is not supported in this release")
@@ -65,13 +67,22 @@ def read_reusables(node: Node | None, reader: Reader) -> dict[str, dict[str, Any
         "retries": lambda retry: read_retry(retry, reader),
         "timeouts": lambda timeout: _read_timeout(timeout, reader),
     }
-    reusables: dict[str, dict[str, Any]] = {}
+    reusables: dict[str, Any] = {}
+    if "secrets" in fields:
+        reusables["secrets"] = _read_secrets(fields.pop("secrets"))
     for name, entries in fields.items():
         reusables[name] = {}
         for key, entry in entries.mapping().items():
             with reader.collecting_problems():
                 reusables[name][key] = readers[name](entry)
     return reusables
+
+
+def _read_secrets(node: Node) -> tuple[str, ...]:
+    for item in node.items():
+        if not _SECRET.fullmatch(item.text()) or item.text().endswith(".hosts"):
+            raise item.error("not a valid name of a secret such as 'payment-api'")
+    return tuple(item.text() for item in node.items())
 
 
 def _read_timeout(node: Node, reader: Reader) -> DurationDefinition:

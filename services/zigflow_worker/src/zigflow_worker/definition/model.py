@@ -99,3 +99,5 @@ class WorkflowDefinition:
     errors: Mapping[str, ErrorDefinition] = field(default_factory=dict)
     retries: Mapping[str, RetryDefinition] = field(default_factory=dict)
     timeouts: Mapping[str, DurationDefinition] = field(default_factory=dict)
+    secrets: tuple[str, ...] = ()
+    """Names of the secrets that tasks may use."""

@@ -58,7 +58,7 @@ class DataFlow:
                 variables[name] = self._variable(name, frame, exported)
         return formula.evaluate(subject, variables, self.budget)
 
-    def _variable(self, name: str, frame: Frame, exported: JSON) -> JSON:
+    def _variable(self, name: str, frame: Frame, exported: JSON) -> JSON:  # noqa: PLR0911 - one each
         match name:
             case "context":
                 return self.context
@@ -66,6 +66,8 @@ class DataFlow:
                 return frame.input
             case "output":
                 return exported
+            case "exported":
+                return frame.exported
             case "workflow":
                 return self.facts.descriptor
             case "runtime":

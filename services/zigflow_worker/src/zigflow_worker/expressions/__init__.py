@@ -7,6 +7,7 @@ from zigflow_worker.expressions.errors import ExpressionError, ExpressionSyntaxE
 from zigflow_worker.expressions.expression import Expression, compile_expression, is_expression
 from zigflow_worker.expressions.templates import Template, compile_template
 from zigflow_worker.expressions.values import JSON
+from zigflow_worker.expressions.variables import keys_read
 
 __all__ = [
     "DEFAULT_STEPS",
@@ -19,4 +20,5 @@ __all__ = [
     "compile_expression",
     "compile_template",
     "is_expression",
+    "keys_read",
 ]

@@ -166,6 +166,8 @@ class Frame:
     """Branches that run inside this task; they end with it."""
     details: JSON = None
     """Properties that the task's kind adds to `$task`."""
+    exported: JSON = None
+    """The context that the task's activity made."""
     entry: list[JSON] | None = None
     """This task's entry in the trace."""
 
