@@ -24,11 +24,13 @@ from stigma.agent.v1.agent_execution_service_pb2_grpc import (
     AgentExecutionServiceServicer,
     add_AgentExecutionServiceServicer_to_server,
 )
+from stigma.contracts.engine_calls import CallActivities
 from stigma.contracts.payloads import DATA_CONVERTER
 from stigma_client import StigmaPlugin
 from zigflow_worker.activities.document_directory import DocumentDirectory
 from zigflow_worker.activities.engine import DocumentActivities
-from zigflow_worker.worker import new_worker
+from zigflow_worker.settings import EngineSettings
+from zigflow_worker.worker import http_client, new_worker, outgoing_calls
 from zigflow_worker.workflow import DocumentWorkflow
 
 HEADER = """\
@@ -157,7 +159,35 @@ async def api() -> AsyncIterator[StandInApi]:
 
 
 @pytest.fixture
-async def engine(temporal: Client, documents: Path, api: StandInApi) -> AsyncIterator[Engine]:
+def secrets(tmp_path: Path) -> Path:
+    """The directory in which the engine looks for secrets."""
+    directory = tmp_path / "secrets"
+    directory.mkdir()
+    return directory
+
+
+@pytest.fixture
+def settings(tmp_path: Path, secrets: Path) -> EngineSettings:
+    """Settings of an engine whose calls may reach this machine."""
+    return EngineSettings(
+        secrets_dir=secrets,
+        resources_dir=tmp_path / "resources",
+        outgoing_allow=("127.0.0.0/8", "::1"),
+    )
+
+
+@pytest.fixture
+async def calls(settings: EngineSettings) -> AsyncIterator[CallActivities]:
+    """Calls of the outside."""
+    client = http_client(settings)
+    yield outgoing_calls(settings, client)
+    await client.close()
+
+
+@pytest.fixture
+async def engine(
+    temporal: Client, documents: Path, api: StandInApi, calls: CallActivities
+) -> AsyncIterator[Engine]:
     """An engine in the SDK's sandbox; every history it made must replay."""
     engine = Engine(temporal, f"engine-{uuid.uuid4()}")
     activities = DocumentActivities(DocumentDirectory(documents))
@@ -165,6 +195,7 @@ async def engine(temporal: Client, documents: Path, api: StandInApi) -> AsyncIte
         temporal,
         engine.task_queue,
         activities,
+        calls,
         build_id="test",
         plugins=[StigmaPlugin(api.address)],
     ):

@@ -187,13 +187,16 @@ async def test_state_that_is_too_large_to_carry_fails_the_run(engine: Any) -> No
     assert problem["detail"].startswith("the state of the run is larger than")
 
 
-async def test_a_worker_that_keeps_no_run_in_memory(engine: Any, documents: Path) -> None:
+async def test_a_worker_that_keeps_no_run_in_memory(
+    engine: Any, documents: Path, calls: Any
+) -> None:
     other = type(engine)(engine.client, f"{engine.task_queue}-uncached")
     activities = DocumentActivities(DocumentDirectory(documents))
     async with new_worker(
         engine.client,
         other.task_queue,
         activities,
+        calls,
         build_id="test",
         max_cached_workflows=0,
         plugins=[StigmaPlugin()],

@@ -27,7 +27,10 @@ from tests.stack.waiting import eventually
 from zigflow_worker.activities.document_directory import DocumentDirectory
 from zigflow_worker.activities.engine import DocumentActivities
 from zigflow_worker.metrics import AgentCallMetrics
-from zigflow_worker.worker import new_worker
+from zigflow_worker.outgoing.client import HttpClient
+from zigflow_worker.outgoing.policy import OutgoingPolicy
+from zigflow_worker.settings import EngineSettings
+from zigflow_worker.worker import new_worker, outgoing_calls
 
 ASK = "do:\n  - ask: {call: agent, with: {agent: a, config: {timeout: PT10S}}}\n"
 ASK_TWICE = (
@@ -57,6 +60,7 @@ class Site:
             self.client,
             self.queue,
             DocumentActivities(DocumentDirectory(self.documents)),
+            outgoing_calls(EngineSettings(), HttpClient(OutgoingPolicy())),
             build_id="test",
             plugins=[StigmaPlugin(self.api.address)],
             interceptors=[AgentCallMetrics(registry)],

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 
 from pydantic import Field, SecretStr
 from pydantic_settings import SettingsConfigDict
 
 from stigma.runtime import ConfigurationError
-from stigma.runtime.settings import Port, ServiceSettings
+from stigma.runtime.settings import Port, Seconds, ServiceSettings, Texts
 from stigma_client import ApiConnection, TlsFiles
+from zigflow_worker.outgoing.client import HttpLimits
+from zigflow_worker.outgoing.policy import OutgoingPolicy
 
 
 class EngineSettings(ServiceSettings):
@@ -56,6 +59,66 @@ class EngineSettings(ServiceSettings):
     max_concurrent_calls: int = Field(
         default=200, ge=1, description="Calls to the API, and other activities, at a time."
     )
+
+    secrets_dir: Path | None = Field(
+        default=None,
+        description="Directory of secrets: files, or folders of files; read at each use.",
+    )
+    resources_dir: Path | None = Field(
+        default=None,
+        description="Directory of the documents that calls name by `file:` or relative URIs.",
+    )
+    outgoing_allow: Texts = Field(
+        default=(),
+        description="Networks (CIDR) and globs of hosts that calls may reach in any case.",
+    )
+    outgoing_deny: Texts = Field(
+        default=(),
+        description="Networks (CIDR) and globs of hosts that calls may not reach, besides "
+        "loopback, link-local, multicast and unspecified addresses.",
+    )
+    outgoing_connect_to: Texts = Field(
+        default=(),
+        description="host:port:address:port: where to connect in place of a host and port; "
+        "either may be empty.",
+    )
+    outgoing_max_response_bytes: int = Field(
+        default=2 * 1024 * 1024,
+        ge=1024,
+        le=16 * 1024 * 1024,
+        description="Largest body of a response, before and after decoding.",
+    )
+    outgoing_max_header_bytes: int = Field(
+        default=64 * 1024,
+        ge=1024,
+        le=96 * 1024,
+        description="Largest headers of a response, all together.",
+    )
+    outgoing_connect_timeout: Seconds = Field(
+        default=timedelta(seconds=10),
+        gt=timedelta(0),
+        description="Time for a connection of a call, the name's resolution included.",
+    )
+    outgoing_max_redirects: int = Field(
+        default=10, ge=0, le=50, description="Redirects that a call follows, where it follows any."
+    )
+
+    def outgoing_policy(self) -> OutgoingPolicy:
+        """Return the outgoing policy (raises ConfigurationError)."""
+        try:
+            return OutgoingPolicy(self.outgoing_allow, self.outgoing_deny, self.outgoing_connect_to)
+        except ValueError as error:
+            raise ConfigurationError(f"STIGMA_OUTGOING_…: {error}") from None
+
+    def http_limits(self) -> HttpLimits:
+        """Return the limits of the client of calls."""
+        return HttpLimits(
+            response_bytes=self.outgoing_max_response_bytes,
+            header_bytes=self.outgoing_max_header_bytes,
+            connect_seconds=self.outgoing_connect_timeout.total_seconds(),
+            redirects=self.outgoing_max_redirects,
+            connections=self.max_concurrent_calls,
+        )
 
     def api_connection(self) -> ApiConnection:
         """Return the connection to the API, not yet opened.

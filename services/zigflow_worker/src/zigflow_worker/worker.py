@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import Any
 
 from temporalio.client import Client
 from temporalio.worker import Worker
+from typing_extensions import override
 
+from stigma.contracts.engine_calls import CallActivities
 from stigma.contracts.payloads import DATA_CONVERTER
 from stigma.contracts.task_queues import TaskQueues
 from stigma.runtime import Component, ServiceRuntime, WorkerComponent
+from stigma.runtime.health import Readiness
 from stigma.runtime.workers import worker_options
 from stigma_client import StigmaPlugin
+from zigflow_worker.activities.calls import OutgoingCalls
 from zigflow_worker.activities.document_directory import DocumentDirectory
 from zigflow_worker.activities.engine import DocumentActivities
+from zigflow_worker.activities.http_call import HttpCall
 from zigflow_worker.activities.interfaces import EngineActivities
 from zigflow_worker.activities.rules import RuleEvaluator
 from zigflow_worker.metrics import AgentCallMetrics
+from zigflow_worker.outgoing.client import HttpClient
+from zigflow_worker.outgoing.secrets import SecretDirectory
 from zigflow_worker.settings import EngineSettings
 from zigflow_worker.workflow import DocumentWorkflow
 
@@ -25,11 +33,13 @@ from zigflow_worker.workflow import DocumentWorkflow
 async def build(runtime: ServiceRuntime, *, settings: EngineSettings) -> Sequence[Component]:
     """Connect, and make the worker."""
     plugin = StigmaPlugin(connection=settings.api_connection())
+    calls_client = http_client(settings)
     client = await runtime.connect_temporal(data_converter=DATA_CONVERTER)
     worker = new_worker(
         client,
         TaskQueues(settings.task_queue_prefix).engine,
         DocumentActivities(DocumentDirectory(settings.workflows_dir)),
+        outgoing_calls(settings, calls_client),
         plugins=[plugin],
         interceptors=[AgentCallMetrics(runtime.metrics)],
         max_cached_workflows=settings.max_cached_workflows,
@@ -37,11 +47,38 @@ async def build(runtime: ServiceRuntime, *, settings: EngineSettings) -> Sequenc
         max_concurrent_activities=settings.max_concurrent_calls,
         **worker_options(settings),
     )
-    return [WorkerComponent("engine", worker, runtime.readiness)]
+    return [EngineWorker(worker, runtime.readiness, calls_client)]
+
+
+class EngineWorker(WorkerComponent):
+    """The worker, which closes the client of its calls after them."""
+
+    def __init__(self, worker: Worker, readiness: Readiness, client: HttpClient) -> None:
+        super().__init__("engine", worker, readiness)
+        self._client = client
+
+    @override
+    async def stop(self, grace: timedelta) -> None:
+        await super().stop(grace)
+        await self._client.close()
+
+
+def http_client(settings: EngineSettings) -> HttpClient:
+    """Return the client that all calls share (raises ConfigurationError)."""
+    return HttpClient(settings.outgoing_policy(), settings.http_limits())
+
+
+def outgoing_calls(settings: EngineSettings, client: HttpClient) -> CallActivities:
+    """Return the activities of calls."""
+    return OutgoingCalls(SecretDirectory(settings.secrets_dir), http=HttpCall(client))
 
 
 def new_worker(
-    client: Client, task_queue: str, activities: EngineActivities, **options: Any
+    client: Client,
+    task_queue: str,
+    activities: EngineActivities,
+    calls: CallActivities,
+    **options: Any,
 ) -> Worker:
     """Return a worker for documents; `options` are Worker's."""
     return Worker(
@@ -53,6 +90,9 @@ def new_worker(
             activities.end_activation,
             activities.record_plan,
             activities.wait_exactly,
+            calls.call_http,
+            calls.call_openapi,
+            calls.call_grpc,
             RuleEvaluator().evaluate_rules,
         ],
         **options,

@@ -13,6 +13,7 @@ from zigflow_worker.tasks.agent_call import AgentCall
 from zigflow_worker.tasks.do_task import DoTask
 from zigflow_worker.tasks.for_task import ForTask
 from zigflow_worker.tasks.fork_task import ForkTask
+from zigflow_worker.tasks.http_call import HttpCallTask
 from zigflow_worker.tasks.raise_task import RaiseTask
 from zigflow_worker.tasks.set_task import SetTask
 from zigflow_worker.tasks.switch_task import SwitchTask
@@ -66,6 +67,7 @@ TASK_KINDS = TaskRegistry(
     DoTask(),
     ForTask(),
     ForkTask(),
+    HttpCallTask(),
     RaiseTask(),
     SetTask(),
     SwitchTask(),

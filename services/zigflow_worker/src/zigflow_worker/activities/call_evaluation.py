@@ -1,0 +1,164 @@
+"""Evaluates what a run leaves to the activity of a call: whatever names secrets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from stigma.contracts import json_text
+from stigma.contracts.engine_calls import CallRequest, CallResult, DeferredValue
+from zigflow_worker.errors import AUTHORIZATION, EXPRESSION, WorkflowError
+from zigflow_worker.expressions import (
+    JSON,
+    ExpressionError,
+    compile_expression,
+    compile_template,
+    keys_read,
+)
+from zigflow_worker.outgoing.secrets import CallSecrets, SecretDirectory
+
+_ARGUMENTS, _AUTHENTICATION = "arguments", "authentication"
+_SECRETS = "secrets"
+
+Path = Sequence[str | int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvaluatedCall:
+    """A call as it is made."""
+
+    reference: str
+    """JSON pointer of the task."""
+    arguments: JSON
+    authentication: JSON
+    """The policy, references resolved; None: none."""
+    secret_paths: Sequence[Path]
+    """Parts of the arguments that may hold secrets."""
+    secrets: CallSecrets
+    """Secrets in the arguments: where they go is to be checked."""
+    authentication_secrets: CallSecrets
+    """Secrets of the authentication, which reads more of them where its policy names one."""
+
+    def may_hold_secrets(self, *path: str | int) -> bool:
+        """Return whether a part of the arguments, or what is in it or around it, may."""
+        return any(
+            tuple(secret[: len(path)]) == path[: len(secret)] for secret in self.secret_paths
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallOutcome:
+    """What a call brought."""
+
+    output: JSON
+    """The task's raw output."""
+    authorization: Mapping[str, str] | None = None
+    """Scheme and parameter of the credentials it was made with, for `$authorization`."""
+
+
+class CallEvaluation:
+    """The evaluations of one call."""
+
+    def __init__(self, request: CallRequest, directory: SecretDirectory) -> None:
+        self._request = request
+        self._variables: dict[str, JSON] = dict(request.variables)
+        self._secrets = CallSecrets(directory, request.secrets)
+        self._authentication_secrets = CallSecrets(directory, request.secrets)
+        self._subject: JSON = request.subject
+
+    def evaluate(self) -> EvaluatedCall:
+        """Return the call with all its parts evaluated; it reads files and takes CPU.
+
+        Raises:
+            WorkflowError: of type `authorization` where a secret is missing, `expression` where an
+                evaluation fails, in words that quote no value.
+        """
+        request = self._request
+        if request.input_from is not None:
+            self._transform_input(request.input_from)
+        parts: dict[str, JSON] = {
+            _ARGUMENTS: request.arguments,
+            _AUTHENTICATION: request.authentication,
+        }
+        paths: list[Path] = []
+        for value in request.deferred:
+            if list(value.path[:1]) == [_AUTHENTICATION]:
+                put(parts, value.path, self._deferred(value, self._authentication_secrets))
+            else:
+                put(parts, (_ARGUMENTS, *value.path), self._deferred(value, self._secrets))
+                paths.append(tuple(value.path))
+        return EvaluatedCall(
+            reference=request.reference,
+            arguments=parts[_ARGUMENTS],
+            authentication=parts[_AUTHENTICATION],
+            secret_paths=paths,
+            secrets=self._secrets,
+            authentication_secrets=self._authentication_secrets,
+        )
+
+    def result(self, outcome: CallOutcome) -> CallResult:
+        """Return the result, transformed where the request has the rules (raises as above)."""
+        request = self._request
+        if request.output_as is None and request.export_as is None:
+            return CallResult(output=outcome.output)
+        self._variables.pop(_SECRETS, None)
+        self._variables["authorization"] = dict(outcome.authorization or {})
+        task = self._variables.get("task")
+        if isinstance(task, dict):
+            self._variables["task"] = {**task, "output": outcome.output}
+        output, context = outcome.output, None
+        if request.output_as is not None:
+            output = self._transform("output.as", request.output_as, output)
+        if request.export_as is not None:
+            self._variables["output"] = output
+            context = self._transform("export.as", request.export_as, output)
+        return CallResult(output=output, context=context)
+
+    def _transform_input(self, rule: JSON) -> None:
+        for secrets in (self._secrets, self._authentication_secrets):
+            self._read_secrets(rule, secrets)
+        self._subject = self._transform("input.from", rule, self._subject)
+        self._variables["input"] = self._subject
+
+    def _deferred(self, value: DeferredValue, secrets: CallSecrets) -> JSON:
+        self._read_secrets(value.template, secrets)
+        return self._transform(
+            "/".join(["with", *map(str, value.path)]), value.template, self._subject
+        )
+
+    def _read_secrets(self, rule: JSON, secrets: CallSecrets) -> None:
+        names = secrets_in(rule)
+        self._variables[_SECRETS] = {name: secrets.value(name) for name in names}
+
+    def _transform(self, place: str, rule: JSON, subject: JSON) -> JSON:
+        return _evaluate(place, rule, subject, self._variables)
+
+
+def _evaluate(place: str, rule: JSON, subject: JSON, variables: Mapping[str, JSON]) -> JSON:
+    known = frozenset(variables)
+    try:
+        if isinstance(rule, str):
+            return compile_expression(rule, known).evaluate(subject, variables)
+        return compile_template(rule, known).evaluate(subject, variables)
+    except ExpressionError:
+        # Its own text quotes values.
+        detail = f"the expression in '{place}', which reads secrets or credentials, failed"
+        raise WorkflowError.of(EXPRESSION, detail) from None
+
+
+def secrets_in(rule: JSON) -> list[str]:
+    """Return the names of the secrets that expressions read (raises WorkflowError)."""
+    texts = [text for text in json_text.values_in(rule) if isinstance(text, str)]
+    names = {name for text in texts for name in keys_read(text, _SECRETS)}
+    if None in names:
+        raise WorkflowError.of(AUTHORIZATION, "secrets are read one by one, by their names")
+    return sorted(filter(None, names))
+
+
+def put(container: Any, path: Iterable[str | int], value: JSON) -> None:
+    """Set a part of a value."""
+    *parents, last = path
+    for key in parents:
+        container = container[key]
+    container[last] = value

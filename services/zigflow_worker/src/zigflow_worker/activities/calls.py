@@ -1,0 +1,118 @@
+"""The activities that call the outside, and what all of them share."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Protocol
+
+import structlog
+from temporalio import activity
+from temporalio.exceptions import ApplicationError
+from typing_extensions import override
+
+from stigma.contracts import engine_calls, limits
+from stigma.contracts.engine_calls import (
+    CALL_GRPC,
+    CALL_HTTP,
+    CALL_OPENAPI,
+    CallActivities,
+    CallRequest,
+    CallResult,
+)
+from zigflow_worker.activities.call_evaluation import CallEvaluation, CallOutcome, EvaluatedCall
+from zigflow_worker.activities.heartbeats import heartbeats
+from zigflow_worker.errors import COMMUNICATION, CONFIGURATION, RUNTIME, WorkflowError, summary
+from zigflow_worker.outgoing.secrets import SecretDirectory
+from zigflow_worker.program.pool import encoded_size
+
+
+class CallHandler(Protocol):
+    """Makes calls of one kind."""
+
+    async def call(self, call: EvaluatedCall) -> CallOutcome:
+        """Make a call.
+
+        Raises:
+            WorkflowError: it failed; its text has no secrets.
+        """
+
+
+class NoHandler(CallHandler):
+    """Refuses calls of a kind that is not there."""
+
+    @override
+    async def call(self, call: EvaluatedCall) -> CallOutcome:
+        raise WorkflowError.of(CONFIGURATION, "this worker makes no such calls")
+
+
+class OutgoingCalls(CallActivities):
+    """Evaluates what is left of a call, has it made, and translates its failure."""
+
+    def __init__(
+        self,
+        secrets: SecretDirectory,
+        *,
+        http: CallHandler | None = None,
+        openapi: CallHandler | None = None,
+        grpc: CallHandler | None = None,
+    ) -> None:
+        self._secrets = secrets
+        self._http = http or NoHandler()
+        self._openapi = openapi or NoHandler()
+        self._grpc = grpc or NoHandler()
+
+    @override
+    @activity.defn(name=CALL_HTTP)
+    async def call_http(self, request: CallRequest) -> CallResult:
+        return await self._make(self._http, request)
+
+    @override
+    @activity.defn(name=CALL_OPENAPI)
+    async def call_openapi(self, request: CallRequest) -> CallResult:
+        return await self._make(self._openapi, request)
+
+    @override
+    @activity.defn(name=CALL_GRPC)
+    async def call_grpc(self, request: CallRequest) -> CallResult:
+        return await self._make(self._grpc, request)
+
+    async def _make(self, handler: CallHandler, request: CallRequest) -> CallResult:
+        try:
+            async with heartbeats(), asyncio.timeout(engine_calls.CALL_TIMEOUT.total_seconds()):
+                return await self._result(handler, request)
+        except WorkflowError as error:
+            raise _failure(error) from None
+        except TimeoutError:
+            endless = WorkflowError.of(COMMUNICATION, "the call took longer than any may")
+            raise _failure(endless) from None
+        except asyncio.CancelledError:
+            if _is_stopping():
+                # Another worker makes the call again.
+                raise ApplicationError("the worker is stopping", type="WORKER_SHUTDOWN") from None
+            raise
+        except Exception as error:  # noqa: BLE001 - a bug of ours, whose text may quote secrets
+            name = type(error).__name__
+            structlog.get_logger().error("call_broke", reference=request.reference, reason=name)
+            raise _failure(WorkflowError.of(RUNTIME, f"unexpected {name}")) from None
+
+    async def _result(self, handler: CallHandler, request: CallRequest) -> CallResult:
+        evaluation = CallEvaluation(request, self._secrets)
+        outcome = await handler.call(await asyncio.to_thread(evaluation.evaluate))
+        result = await asyncio.to_thread(evaluation.result, outcome)
+        most = limits.MAX_PAYLOAD_BYTES
+        if encoded_size([result.output, result.context], most).utf8 > most:
+            detail = f"the output is larger than {most} bytes, or nested too deep"
+            raise WorkflowError.of(COMMUNICATION, detail)
+        return result
+
+
+def _failure(error: WorkflowError) -> ApplicationError:
+    problem = error.problem
+    return ApplicationError(
+        summary(problem), problem, type=str(problem["type"]), non_retryable=True
+    )
+
+
+def _is_stopping() -> bool:
+    details = activity.cancellation_details()
+    return activity.is_worker_shutdown() or (details is not None and details.worker_shutdown)

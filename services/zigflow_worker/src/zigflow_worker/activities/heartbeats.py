@@ -1,0 +1,27 @@
+"""Heartbeats of a running call: they keep it alive and bring back a cancel."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from temporalio import activity
+
+_INTERVAL_SECONDS = 1.0
+
+
+@asynccontextmanager
+async def heartbeats() -> AsyncIterator[None]:
+    """Heartbeat while the body runs, the first time after one interval: short calls send none."""
+    beating = asyncio.create_task(_beat())
+    try:
+        yield
+    finally:
+        beating.cancel()
+
+
+async def _beat() -> None:
+    while True:
+        await asyncio.sleep(_INTERVAL_SECONDS)
+        activity.heartbeat()

@@ -1,0 +1,149 @@
+"""Makes HTTP calls."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlencode, urlsplit, urlunsplit
+
+from typing_extensions import override
+
+from stigma.contracts import json_text
+from zigflow_worker.activities.call_evaluation import CallOutcome, EvaluatedCall
+from zigflow_worker.activities.calls import CallHandler
+from zigflow_worker.activities.http_outputs import check_status, http_output
+from zigflow_worker.errors import AUTHORIZATION, EXPRESSION, WorkflowError
+from zigflow_worker.expressions import JSON
+from zigflow_worker.outgoing.authenticated import send_authenticated
+from zigflow_worker.outgoing.client import HttpClient, check_header, origin
+from zigflow_worker.outgoing.messages import Headers, HttpSender, OutgoingRequest
+from zigflow_worker.uri_templates import expand
+
+_CONTENT_TYPE = "content-type"
+
+
+class HttpCall(CallHandler):
+    """Makes the calls of `call: http`."""
+
+    def __init__(self, client: HttpClient) -> None:
+        self._client = client
+
+    @override
+    async def call(self, call: EvaluatedCall) -> CallOutcome:
+        arguments: Any = call.arguments
+        request = build_request(arguments)
+        sender = confined_sender(self._client, call, request.url)
+        response = await send_authenticated(sender, request, None)
+        check_status(response, redirects=request.follow)
+        return CallOutcome(output=http_output(response, arguments.get("output"), call))
+
+
+def confined_sender(client: HttpClient, call: EvaluatedCall, url: str) -> HttpSender:
+    """Return what sends a call's requests: secrets go to no host but where they may, nor on.
+
+    Redirects drop the headers of credentials only: anything else of a request may hold secrets.
+    """
+    start = origin(url)
+
+    def check(hop: str) -> None:
+        if call.secrets.used and origin(hop) != start:
+            detail = "a redirect would carry secrets to another origin"
+            raise WorkflowError.of(AUTHORIZATION, detail)
+        call.secrets.check_host(urlsplit(hop).hostname or "")
+
+    return client.checking(check)
+
+
+def build_request(arguments: Mapping[str, Any]) -> OutgoingRequest:
+    """Return the request that arguments make.
+
+    Raises:
+        WorkflowError: of type `expression` where an expression made something of a wrong type,
+            `configuration` where a header cannot be sent.
+    """
+    headers = _headers(arguments.get("headers"))
+    body = _body(arguments.get("body"), headers)
+    if body is not None and not _has(headers, _CONTENT_TYPE):
+        headers = [*headers, (_CONTENT_TYPE, "application/json")]
+    follow = arguments.get("redirect") or False
+    if not isinstance(follow, bool):
+        raise _mistyped("redirect", "true or false")
+    return OutgoingRequest(
+        method=_method(arguments.get("method")),
+        url=_with_query(_endpoint(arguments), arguments.get("query")),
+        headers=headers,
+        body=body,
+        follow=follow,
+    )
+
+
+def _method(value: JSON) -> str:
+    if not isinstance(value, str) or not value.isascii() or not value.isalpha():
+        raise _mistyped("method", "the name of a method")
+    return value.upper()
+
+
+def _endpoint(arguments: Mapping[str, Any]) -> str:
+    if "uriTemplate" in arguments:
+        return expand(arguments["uriTemplate"], arguments.get("uriValues") or {})
+    endpoint = arguments.get("endpoint")
+    if isinstance(endpoint, dict) and endpoint.keys() == {"uri"}:
+        endpoint = endpoint["uri"]
+    if not isinstance(endpoint, str):
+        raise _mistyped("endpoint", "a URI, or a map with one")
+    return endpoint
+
+
+def _headers(value: JSON) -> Headers:
+    if value is None:
+        return []
+    if not isinstance(value, dict):
+        raise _mistyped("headers", "a map")
+    headers = [
+        (name, _scalar(f"headers.{name}", each)) for name, each in value.items() if each is not None
+    ]
+    for name, text in headers:
+        check_header(name, text)
+    return headers
+
+
+def _body(value: JSON, headers: Headers) -> bytes | None:
+    if value is None:
+        return None
+    if isinstance(value, str) and _has(headers, _CONTENT_TYPE):
+        return value.encode(errors="replace")
+    return json_text.compact(value).encode(errors="replace")
+
+
+def _has(headers: Headers, name: str) -> bool:
+    return any(key.lower() == name for key, _ in headers)
+
+
+def _with_query(url: str, query: JSON) -> str:
+    """Return a URL with more query parameters, after its own; its fragment goes nowhere."""
+    if query is not None and not isinstance(query, dict):
+        raise _mistyped("query", "a map")
+    pairs = [
+        (name, _scalar(f"query.{name}", each))
+        for name, value in (query or {}).items()
+        for each in (value if isinstance(value, list) else [value])
+        if each is not None
+    ]
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        raise _mistyped("endpoint", "a URI") from None
+    more = urlencode(pairs, errors="replace")
+    joined = "&".join(part for part in (parts.query, more) if part)
+    return urlunsplit(parts._replace(query=joined, fragment=""))
+
+
+def _scalar(place: str, value: JSON) -> str:
+    if isinstance(value, (dict, list)):
+        raise _mistyped(place, "a text, a number, true or false")
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _mistyped(place: str, expected: str) -> WorkflowError:
+    return WorkflowError.of(EXPRESSION, f"'{place}' is not {expected}")

@@ -1,0 +1,67 @@
+"""Bodies of responses, read up to a limit that counts what was decoded."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import AsyncIterable, AsyncIterator, Iterator
+from typing import Any
+
+from zigflow_worker.errors import COMMUNICATION, WorkflowError
+
+ACCEPTED_ENCODING = "gzip"
+"""The only encoding whose output is bounded here."""
+_INFLATED_BYTES = 64 * 1024
+
+
+async def read_body(chunks: AsyncIterable[bytes], encoding: str | None, limit: int) -> bytes:
+    """Return the decoded body.
+
+    Args:
+        chunks: of the body as it was sent.
+        encoding: value of Content-Encoding.
+        limit: bytes, before and after decoding.
+
+    Raises:
+        WorkflowError: of type `communication`, status 500: it is larger, or cannot be decoded.
+    """
+    body = bytearray()
+    async for piece in _decoded(chunks, (encoding or "identity").strip().lower(), limit):
+        body += piece
+        if len(body) > limit:
+            raise _too_large(limit)
+    return bytes(body)
+
+
+async def _decoded(chunks: AsyncIterable[bytes], encoding: str, limit: int) -> AsyncIterator[bytes]:
+    if encoding not in {"", "identity", "gzip", "x-gzip"}:
+        raise _unreadable("its encoding was not asked for")
+    decoder = zlib.decompressobj(zlib.MAX_WBITS | 16) if "gzip" in encoding else None
+    received = 0
+    async for chunk in chunks:
+        received += len(chunk)
+        if received > limit:
+            raise _too_large(limit)
+        for piece in _inflated(chunk, decoder):
+            yield piece
+    if decoder is not None and received and not decoder.eof:
+        raise _unreadable("it is cut off")
+
+
+def _inflated(chunk: bytes, decoder: Any | None) -> Iterator[bytes]:
+    if decoder is None:
+        yield chunk
+        return
+    while chunk and not decoder.eof:
+        try:
+            yield decoder.decompress(chunk, _INFLATED_BYTES)
+        except zlib.error:
+            raise _unreadable("it is not gzip") from None
+        chunk = decoder.unconsumed_tail
+
+
+def _too_large(limit: int) -> WorkflowError:
+    return WorkflowError.of(COMMUNICATION, f"the response is larger than {limit} bytes")
+
+
+def _unreadable(why: str) -> WorkflowError:
+    return WorkflowError.of(COMMUNICATION, f"the response cannot be decoded: {why}")

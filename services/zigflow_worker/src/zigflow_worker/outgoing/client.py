@@ -1,0 +1,266 @@
+"""The HTTP client of all calls: bounded, without cookies, each hop within the outgoing policy."""
+
+from __future__ import annotations
+
+import re
+import ssl
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, replace
+from typing import TypeAlias
+
+import httpcore2
+import httpx2
+from typing_extensions import override
+
+from zigflow_worker.errors import COMMUNICATION, CONFIGURATION, WorkflowError
+from zigflow_worker.outgoing.bodies import ACCEPTED_ENCODING, read_body
+from zigflow_worker.outgoing.messages import (
+    Headers,
+    HttpSender,
+    OutgoingRequest,
+    OutgoingResponse,
+)
+from zigflow_worker.outgoing.network import CheckedNetwork
+from zigflow_worker.outgoing.policy import OutgoingPolicy
+
+CheckHop: TypeAlias = Callable[[str], None]
+"""Checks the URL of a hop before it is sent (raises WorkflowError)."""
+
+CREDENTIAL_HEADERS = frozenset(("authorization", "cookie", "proxy-authorization"))
+_FOLLOWED = frozenset((301, 302, 303, 307, 308))
+_BODY_HEADERS = frozenset(("content-length", "content-type", "content-encoding"))
+_OWN_HEADERS = frozenset(("accept-encoding", "connection", "content-length", "transfer-encoding"))
+_KEPT_CONNECTIONS = 20
+_KEPT_SECONDS = 4.0
+"""Less than servers wait for the next request: 5 s is common."""
+_USER_AGENT = "stigma"
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_HEADER_VALUE = re.compile(r"[^\x00-\x08\x0a-\x1f\x7f]*")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HttpLimits:
+    """Limits of the client; sizes are bytes."""
+
+    response_bytes: int = 2 * 1024 * 1024
+    """Of a body, before and after decoding."""
+    header_bytes: int = 64 * 1024
+    connect_seconds: float = 10.0
+    redirects: int = 10
+    connections: int = 200
+
+
+class HttpClient(HttpSender):
+    """One pool of connections, shared by a worker's calls."""
+
+    def __init__(self, policy: OutgoingPolicy, limits: HttpLimits | None = None) -> None:
+        self._limits = limits or HttpLimits()
+        self._pool = httpcore2.AsyncConnectionPool(
+            ssl_context=httpcore2.default_ssl_context(),
+            max_connections=self._limits.connections,
+            max_keepalive_connections=_KEPT_CONNECTIONS,
+            keepalive_expiry=_KEPT_SECONDS,
+            network_backend=CheckedNetwork(policy),
+        )
+
+    @override
+    async def send(self, request: OutgoingRequest) -> OutgoingResponse:
+        return await self._send(request, _no_check)
+
+    def checking(self, check: CheckHop) -> HttpSender:
+        """Return a sender that checks each hop first, the first one included."""
+        return _CheckingSender(self, check)
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._pool.aclose()
+
+    async def _send(self, request: OutgoingRequest, check: CheckHop) -> OutgoingResponse:
+        for _ in range(self._limits.redirects + 1):
+            check(request.url)
+            response = await self._exchange(request)
+            location = response.header("location")
+            if not request.follow or response.status not in _FOLLOWED or location is None:
+                return response
+            request = redirected(request, response.status, location)
+        detail = f"more than {self._limits.redirects} redirects"
+        raise WorkflowError.of(COMMUNICATION, detail)
+
+    async def _exchange(self, request: OutgoingRequest) -> OutgoingResponse:
+        wire = _wire_request(request)
+        place = f"{request.method} {_origin(wire.url)}"
+        with _failures(place):
+            async with self._responding(wire) as response:
+                headers = self._headers(response)
+                encoding = next((v for k, v in headers if k.lower() == "content-encoding"), None)
+                body = await read_body(
+                    response.aiter_stream(), encoding, self._limits.response_bytes
+                )
+        return OutgoingResponse(status=response.status, headers=headers, body=body, request=request)
+
+    @asynccontextmanager
+    async def _responding(self, wire: httpx2.Request) -> AsyncIterator[httpcore2.Response]:
+        response = await self._pool.handle_async_request(
+            httpcore2.Request(
+                method=wire.method,
+                url=httpcore2.URL(
+                    scheme=wire.url.raw_scheme,
+                    host=wire.url.raw_host,
+                    port=wire.url.port,
+                    target=wire.url.raw_path,
+                ),
+                headers=wire.headers.raw,
+                content=wire.content,
+                extensions={"timeout": {"connect": self._limits.connect_seconds}},
+            )
+        )
+        try:
+            yield response
+        finally:
+            await response.aclose()
+
+    def _headers(self, response: httpcore2.Response) -> Headers:
+        size = sum(len(name) + len(value) for name, value in response.headers)
+        if size > self._limits.header_bytes:
+            detail = f"the response's headers are larger than {self._limits.header_bytes} bytes"
+            raise WorkflowError.of(COMMUNICATION, detail)
+        return [(k.decode("ascii"), v.decode("latin-1")) for k, v in response.headers]
+
+
+class _CheckingSender(HttpSender):
+    def __init__(self, client: HttpClient, check: CheckHop) -> None:
+        self._client = client
+        self._check = check
+
+    @override
+    async def send(self, request: OutgoingRequest) -> OutgoingResponse:
+        return await self._client._send(request, self._check)
+
+
+def redirected(request: OutgoingRequest, status: int, location: str) -> OutgoingRequest:
+    """Return the request that a redirect asks for, without credentials to another origin.
+
+    Raises:
+        WorkflowError: of type `communication`, status 500: it leads to no HTTP URL.
+    """
+    try:
+        old = httpx2.URL(request.url)
+        new = old.join(location)
+    except (httpx2.InvalidURL, ValueError):
+        raise WorkflowError.of(COMMUNICATION, "a redirect leads to no URL") from None
+    if new.scheme not in {"http", "https"} or not new.host:
+        raise WorkflowError.of(COMMUNICATION, "a redirect leads to no http or https URL")
+    changed = replace(request, url=str(new.copy_with(fragment=None)))
+    dropped: frozenset[str] = frozenset()
+    if _origin(old) != _origin(new):
+        dropped |= CREDENTIAL_HEADERS | {"host"}
+    method = request.method
+    if (status == 303 and method != "HEAD") or (status in {301, 302} and method == "POST"):
+        changed = replace(changed, method="GET", body=None)
+        dropped |= _BODY_HEADERS
+    kept = [(name, value) for name, value in request.headers if name.lower() not in dropped]
+    return replace(changed, headers=kept)
+
+
+def origin(url: str) -> str:
+    """Return scheme, host and port of a URL (raises WorkflowError)."""
+    return _origin(_url(url))
+
+
+def _origin(url: httpx2.URL) -> str:
+    port = url.port or (443 if url.scheme == "https" else 80)
+    host = f"[{url.host}]" if ":" in url.host else url.host
+    return f"{url.scheme}://{host.lower()}:{port}"
+
+
+def _url(text: str) -> httpx2.URL:
+    try:
+        url = httpx2.URL(text)
+    except (httpx2.InvalidURL, ValueError):
+        raise WorkflowError.of(CONFIGURATION, "the endpoint is not a URL") from None
+    if url.scheme not in {"http", "https"} or not url.host:
+        raise WorkflowError.of(CONFIGURATION, "the endpoint is not an http or https URL")
+    if url.userinfo:
+        detail = "credentials belong into 'authentication', not into the endpoint's URL"
+        raise WorkflowError.of(CONFIGURATION, detail)
+    return url
+
+
+def _wire_request(request: OutgoingRequest) -> httpx2.Request:
+    headers = [("accept-encoding", ACCEPTED_ENCODING)]
+    for name, value in request.headers:
+        check_header(name, value)
+        if name.lower() not in _OWN_HEADERS:
+            headers.append((name, value))
+    known = {name.lower() for name, _ in headers}
+    defaults = (("accept", "*/*"), ("user-agent", _USER_AGENT))
+    headers.extend((name, value) for name, value in defaults if name not in known)
+    wire_headers = [(name.encode("ascii"), value.encode()) for name, value in headers]
+    return httpx2.Request(
+        request.method, _url(request.url), headers=wire_headers, content=request.body
+    )
+
+
+def check_header(name: str, value: str) -> None:
+    """Check a header that is to be sent.
+
+    Raises:
+        WorkflowError: of type `configuration`, status 400: it would be no header, or more than one.
+    """
+    if not _HEADER_NAME.fullmatch(name):
+        raise WorkflowError.of(CONFIGURATION, "a header's name has characters that none may have")
+    if not _HEADER_VALUE.fullmatch(value):
+        detail = f"the value of the header '{name}' has control characters"
+        raise WorkflowError.of(CONFIGURATION, detail)
+
+
+@contextmanager
+def _failures(place: str):  # type: ignore[no-untyped-def]
+    """Translate what goes wrong; texts of libraries may quote the request."""
+    try:
+        yield
+    except httpcore2.LocalProtocolError:
+        raise WorkflowError.of(CONFIGURATION, f"{place}: not a valid HTTP request") from None
+    except (httpcore2.NetworkError, httpcore2.TimeoutException, httpcore2.ProtocolError) as error:
+        raise WorkflowError.of(COMMUNICATION, f"{place}: {_reason(error)}") from None
+    except ssl.SSLError as error:
+        raise WorkflowError.of(COMMUNICATION, f"{place}: {_tls_reason(error)}") from None
+
+
+def _reason(error: BaseException) -> str:
+    tls = _tls_error(error)
+    if tls is not None:
+        return _tls_reason(tls)
+    for kind, reason in _REASONS:
+        if isinstance(error, kind):
+            return reason
+    return "the exchange failed"
+
+
+_REASONS = (
+    (httpcore2.ConnectTimeout, "no connection within the time for it"),
+    (httpcore2.ConnectError, "no connection"),
+    (httpcore2.RemoteProtocolError, "the response is no HTTP, or was cut off"),
+    (httpcore2.NetworkError, "the connection broke"),
+    (httpcore2.TimeoutException, "it took too long"),
+)
+
+
+def _tls_error(error: BaseException) -> ssl.SSLError | None:
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, ssl.SSLError):
+            return seen
+        seen = seen.__cause__ or seen.__context__
+    return None
+
+
+def _tls_reason(error: ssl.SSLError) -> str:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"TLS failed: {error.verify_message}"
+    return f"TLS failed: {error.reason or 'no handshake'}"
+
+
+def _no_check(_url: str) -> None:
+    """Check nothing."""

@@ -1,0 +1,67 @@
+"""URI templates with simple expansion: level 1 of RFC 6570."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from urllib.parse import quote, urlsplit
+
+from zigflow_worker.errors import EXPRESSION, WorkflowError
+from zigflow_worker.expressions import JSON
+
+_EXPRESSION = re.compile(r"\{([^{}]*)\}")
+_NAME = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_])?")
+
+
+def names_in(template: str) -> list[str]:
+    """Return the names that a template's braces hold, each once.
+
+    Raises:
+        ValueError: braces hold anything else, or are not closed.
+    """
+    rest = _EXPRESSION.sub("", template)
+    if "{" in rest or "}" in rest:
+        raise ValueError("a brace of the URI template is not closed, or was not opened")
+    names = [match[1] for match in _EXPRESSION.finditer(template)]
+    for name in names:
+        if not _NAME.fullmatch(name):
+            raise ValueError(f"'{{{name}}}': a URI template takes names in braces, nothing else")
+    return list(dict.fromkeys(names))
+
+
+def check_http_template(template: str) -> None:
+    """Check that a template makes http or https URIs.
+
+    Raises:
+        ValueError: it does not, or has credentials in it.
+    """
+    names_in(template)
+    parts = urlsplit(template)
+    if template.startswith("{"):
+        return
+    if parts.scheme not in {"http", "https"} or not parts.netloc:
+        raise ValueError("expected an http or https URI")
+    if "@" in parts.netloc:
+        raise ValueError("credentials belong into 'authentication', not into the URI")
+
+
+def expand(template: str, values: Mapping[str, JSON]) -> str:
+    """Return a template with its names replaced by values, percent-encoded; null by nothing.
+
+    Raises:
+        WorkflowError: of type `expression`: a value is a list or a map, or would be a step in the
+            path's folders.
+    """
+    return _EXPRESSION.sub(lambda match: _text(match[1], values.get(match[1])), template)
+
+
+def _text(name: str, value: JSON) -> str:
+    if value is None:
+        return ""
+    text = value if isinstance(value, str) else json.dumps(value)
+    if isinstance(value, (dict, list)):
+        raise WorkflowError.of(EXPRESSION, f"'{{{name}}}' is a list or map, which no URI can have")
+    if text in {".", ".."}:
+        raise WorkflowError.of(EXPRESSION, f"'{{{name}}}' would lead elsewhere in the URI's path")
+    return quote(text, safe="", errors="replace")
