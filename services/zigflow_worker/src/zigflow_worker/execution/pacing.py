@@ -15,7 +15,7 @@ from zigflow_worker.changes import COUNTED_TURNS
 STEPS_PER_TASK = 10
 """Steps that a task counts for, besides its expressions."""
 
-_STEPS_PER_FIRST_TURN = 30
+_STEPS_PER_FIRST_TURN = 12
 """Steps expected of a turn before any was measured; most take about 7."""
 _MOST_TIMES = 4
 """Times the planned steps at which an activation ends before its turns are over.

@@ -235,7 +235,7 @@ class Scheduler(Scheduling):
 
     def _begin_activation(self, run: Interpreter) -> None:
         run.now = workflow.time()
-        run.budget = Budget(_EXPRESSION_STEPS)
+        run.budget = Budget(_EXPRESSION_STEPS, new_parts=self.pace.counts_turns)
         self.pace.begin_activation()
 
     def _advance_ready(self, run: Interpreter) -> None:
@@ -333,8 +333,10 @@ class Scheduler(Scheduling):
     def _check_state(self, run: Interpreter) -> None:
         """Fail a run whose data has grown too large to be carried over."""
         values = [frame.data for branch in [run.main, *self._ready] for frame in branch.stack]
-        sizes = [encoded_size(value, MAX_STATE_BYTES) for value in (*values, run.context)]
-        if exceeds_state(EncodedSize(*map(sum, zip(*sizes, strict=True)))):
+        values.append(run.context)
+        sizes = {id(value): encoded_size(value, MAX_STATE_BYTES) for value in values}
+        each = (sizes[id(value)] for value in values)  # what frames share counts for each of them
+        if exceeds_state(EncodedSize(*map(sum, zip(*each, strict=True)))):
             run.fail(too_large("the state of the run"), run.main)
 
 

@@ -55,7 +55,9 @@ def _join_texts(meter: Budget, left: str, right: str) -> str:
 
 def _join_lists(meter: Budget, left: list[Any], right: list[Any]) -> list[Any]:
     meter.make_items((len(left) + len(right)) // 2)
-    return left + right
+    whole = left + right
+    meter.joined(whole, left, right)
+    return whole
 
 
 def _join_maps(meter: Budget, left: dict[str, Any], right: dict[str, Any]) -> dict[str, Any]:

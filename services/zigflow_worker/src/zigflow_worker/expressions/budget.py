@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any, TypeAlias
 
+from zigflow_worker.expressions.checked import (
+    CHARACTERS_A_STEP,
+    MAX_DATA_DEPTH,
+    NON_FINITE,
+    CheckedContainers,
+)
 from zigflow_worker.expressions.errors import ExpressionError
 
 DEFAULT_STEPS = 500_000
@@ -12,13 +19,9 @@ MAX_ITEMS = 4_000_000
 MAX_CHARACTERS = 32_000_000
 MAX_HEIGHT = 4_000
 """Python frames an evaluation may stand on; the interpreter's own limit is kept well above."""
-MAX_DATA_DEPTH = 500
-"""Maps and lists inside each other, in data that an expression compares, prints or rebuilds."""
 MAP_ITEM = 8
 """An item of a map takes the memory of that many items of a list."""
-_NON_FINITE = "the result holds NaN or an infinity, which JSON cannot say"
 _ITEMS_A_STEP = 64
-_CHARACTERS_A_STEP = 256
 
 Containers: TypeAlias = "list[list[Any] | dict[str, Any]]"
 
@@ -33,17 +36,25 @@ class Budget:
     `items` and `characters` count what the present evaluation produced, `height` the Python frames
     its calls stand on, `non_finite` is true once it met NaN or an infinity; they begin anew with
     each evaluation.
+
+    A result that has parts of an earlier one is not walked whole to be checked. It takes the steps
+    of the whole nevertheless, or with `new_parts` those of what was walked.
     """
 
-    __slots__ = ("characters", "height", "items", "limit", "non_finite", "used")
+    __slots__ = (
+        *("_checked", "_new_parts", "characters", "height", "items"),
+        *("limit", "non_finite", "used"),
+    )
 
-    def __init__(self, steps: int = DEFAULT_STEPS) -> None:
+    def __init__(self, steps: int = DEFAULT_STEPS, *, new_parts: bool = False) -> None:
         self.limit = steps
         self.used = 0
         self.items = 0
         self.characters = 0
         self.height = 0
         self.non_finite = False
+        self._checked = CheckedContainers()
+        self._new_parts = new_parts
 
     @property
     def remaining(self) -> int:
@@ -86,11 +97,11 @@ class Budget:
         self.characters += size
         if self.characters > MAX_CHARACTERS:
             raise ExpressionError(f"expression builds more than {MAX_CHARACTERS} characters")
-        self.spend(1 + size // _CHARACTERS_A_STEP)
+        self.spend(1 + size // CHARACTERS_A_STEP)
 
     def read_text(self, size: int) -> None:
         """Count characters about to be read, compared or searched."""
-        self.spend(size // _CHARACTERS_A_STEP)
+        self.spend(size // CHARACTERS_A_STEP)
 
     def enter(self, height: int, steps: int) -> None:
         """Count a call that stands on `height` more frames (raises ExpressionError)."""
@@ -105,11 +116,11 @@ class Budget:
         """Return the steps it takes to visit all of `value`, and spend them."""
         if isinstance(value, (list, dict)):
             return self._weigh_container(value)
-        steps = 1 + len(value) // _CHARACTERS_A_STEP if isinstance(value, str) else 1
+        steps = 1 + len(value) // CHARACTERS_A_STEP if isinstance(value, str) else 1
         self.spend(steps)
         return steps
 
-    def _weigh_container(self, value: list[Any] | dict[str, Any], *, finite: bool = False) -> int:
+    def _weigh_container(self, value: list[Any] | dict[str, Any]) -> int:
         """Weigh level by level: values share parts, so there may be far more than memory shows."""
         total = 0
         level: Containers = [value]
@@ -129,10 +140,8 @@ class Budget:
                         characters += len(child)
                     elif kind is list or kind is dict:
                         deeper.append(child)
-                    elif kind is float and finite and child - child != 0:
-                        raise ExpressionError(_NON_FINITE)
-                self.spend(characters // _CHARACTERS_A_STEP)
-                total += steps + characters // _CHARACTERS_A_STEP
+                self.spend(characters // CHARACTERS_A_STEP)
+                total += steps + characters // CHARACTERS_A_STEP
             if not deeper:
                 return total
             level = deeper
@@ -141,9 +150,20 @@ class Budget:
     def check_result(self, value: Any) -> None:
         """Refuse what JSON cannot say, or could say only at length (raises ExpressionError)."""
         if isinstance(value, (list, dict)):
-            self._weigh_container(value, finite=True)
+            walked = self._checked.measure(value)
+            weight = self._checked.weight(value)
+            self.spend(walked if self._new_parts else weight)
+            if weight > self.limit:
+                self.fail()
         elif isinstance(value, float) and value - value != 0:
-            raise ExpressionError(_NON_FINITE)
+            raise ExpressionError(NON_FINITE)
+
+    def joined(self, whole: list[Any], left: list[Any], right: list[Any]) -> None:
+        """Take note of what a list was made of, so that it need not be walked to be checked."""
+        if self._checked.knows(left):
+            with contextlib.suppress(ExpressionError):  # what is wrong may be no part of the result
+                self._checked.measure(right)
+                self._checked.joined(whole, left, right)
 
     def weigh_text(self, value: Any) -> int:
         """Spend what it takes to print `value`; return at least the characters it takes."""
