@@ -25,6 +25,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 from temporalio.client import Client
 
@@ -68,11 +69,12 @@ class Site:
     async def run(self, case: Case, way: str) -> tuple[float, str]:
         """Run a case once; return its milliseconds and its workflow id."""
         workflow_id = f"{case.name}-{uuid.uuid4()}"
+        argument: Any = case.data
         if way == ENGINE:
             kind, queue = case.name, self.stack.queues.engine
             argument = engine.start_argument(case.document, json.dumps(case.data))
         else:
-            kind, queue, argument = case.native.__name__, self.native_queue, case.data
+            kind, queue = case.native.__name__, self.native_queue
         began = time.perf_counter()
         await self.client.execute_workflow(
             kind, argument, id=workflow_id, task_queue=queue, execution_timeout=_TIMEOUT

@@ -7,7 +7,8 @@ from itertools import groupby
 from typing import Any, TypeAlias, TypeGuard
 
 from zigflow_worker.expressions import access
-from zigflow_worker.expressions.budget import MAP_ITEM, MAX_DATA_DEPTH, Budget
+from zigflow_worker.expressions.budget import MAP_ITEM, Budget
+from zigflow_worker.expressions.checked import MAX_DATA_DEPTH
 from zigflow_worker.expressions.errors import JqError
 from zigflow_worker.expressions.printing import type_name
 from zigflow_worker.expressions.values import is_number, order_key

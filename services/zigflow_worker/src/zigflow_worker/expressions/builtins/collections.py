@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from zigflow_worker.expressions import access
-from zigflow_worker.expressions.budget import MAP_ITEM, MAX_DATA_DEPTH, Budget
+from zigflow_worker.expressions.budget import MAP_ITEM, Budget
 from zigflow_worker.expressions.changes import Patch, delete_paths
+from zigflow_worker.expressions.checked import MAX_DATA_DEPTH
 from zigflow_worker.expressions.code import Code, Scope, many, start
 from zigflow_worker.expressions.errors import ExpressionError, JqError
 from zigflow_worker.expressions.flow import is_true

@@ -10,7 +10,8 @@ from typing import Any
 
 from stigma.contracts import json_text
 from zigflow_worker.expressions.arithmetic import split
-from zigflow_worker.expressions.budget import MAX_DATA_DEPTH, Budget
+from zigflow_worker.expressions.budget import Budget
+from zigflow_worker.expressions.checked import MAX_DATA_DEPTH
 from zigflow_worker.expressions.errors import JqError
 from zigflow_worker.expressions.printing import describe
 from zigflow_worker.expressions.values import is_number
