@@ -16,7 +16,7 @@ from zigflow_worker.workflow import DocumentWorkflow
 LIGHT_THEN_HEAVY = """
 do:
   - light:
-      for: {in: "[range(4000)]"}
+      for: {in: "[range(9000)]"}
       do: [{count: {set: "${ . + 1 }"}}]
   - heavy:
       for: {in: "[range(100)]"}
@@ -28,7 +28,7 @@ do:
 async def test_the_price_of_a_task_moves_no_command(
     engine: Any, monkeypatch: pytest.MonkeyPatch, steps_per_task: int
 ) -> None:
-    assert await engine.run(LIGHT_THEN_HEAVY, 0) == 34_000
+    assert await engine.run(LIGHT_THEN_HEAVY, 0) == 39_000
     [history] = [history async for history in engine.histories()]
     assert len(_plans(history)) >= 3
     monkeypatch.setattr("zigflow_worker.execution.interpreter.STEPS_PER_TASK", steps_per_task)
@@ -49,8 +49,9 @@ def _plans(history: WorkflowHistory) -> list[int]:
 
 def test_a_plan_follows_what_turns_take() -> None:
     pace = Pace(30_000, lambda change: True)
-    assert _turns(pace, steps_per_turn=7) == 1_000
-    assert pace.next_plan(7 * 1_000) == 2_000  # at most twice as long
+    assert _turns(pace, steps_per_turn=7) == 2_500
+    assert pace.next_plan(7 * 2_500) == 4_285
+    assert pace.next_plan(3 * 2_500) == 5_000  # at most twice as long
     pace.follow(4_000)
     assert _turns(pace, steps_per_turn=7) == 4_000
     assert pace.next_plan(7 * 4_000) == 4_285
