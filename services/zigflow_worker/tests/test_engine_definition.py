@@ -35,13 +35,12 @@ def problems_of(body: str, head: str = HEAD) -> list[tuple[str, str]]:
         (
             "do: [{a: {sets: {x: 1}}}]",
             "/do/0/a",
-            "expected a task: one of call, do, for, fork, raise, set, switch, try, wait",
+            "expected a task: one of call, do, emit, for, fork, raise, set, switch, try, wait",
         ),
         ("do: [{a: {set: {x: 1}, wait: PT1S}}]", "/do/0/a", "not both 'set' and 'wait'"),
         ("do: [{a: {set: {x: 1}, unknown: 1}}]", "/do/0/a/unknown", "unknown key 'unknown'"),
         ("do: [{a: {set: {}}}]", "/do/0/a/set", "expected at least one value"),
         ("do: [{a: {listen: {}}}]", "/do/0/a/listen", "task kind 'listen' is not supported"),
-        ("do: [{a: {emit: {}}}]", "/do/0/a/emit", "task kind 'emit' is not supported"),
         ("do: [{a: {run: {}}}]", "/do/0/a/run", "task kind 'run' is not supported"),
         ("do: [{a: {call: http}}]", "/do/0/a/call", "task kind 'call: http' is not supported"),
         ("do: [{a: {call: 1}}]", "/do/0/a/call", "expected a string"),
@@ -255,12 +254,12 @@ def test_validate_prints_one_line_a_problem(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "bad.yaml"
-    file.write_text(HEAD + "do:\n  - a: {set: {x: 1}, then: b}\n  - c: {emit: {}}\n")
+    file.write_text(HEAD + "do:\n  - a: {set: {x: 1}, then: b}\n  - c: {listen: {}}\n")
     assert validate([str(file)]) == 2
-    assert capsys.readouterr().out.startswith(f"{file}:4:9: /do/1/c/emit: task kind 'emit'")
+    assert capsys.readouterr().out.startswith(f"{file}:4:9: /do/1/c/listen: task kind 'listen'")
     assert validate([str(file), "--output", "json"]) == 2
     report = json.loads(capsys.readouterr().out)
-    assert report["problems"][0]["pointer"] == "/do/1/c/emit"
+    assert report["problems"][0]["pointer"] == "/do/1/c/listen"
     file.write_text(HEAD + "do: [{a: {set: {x: 1}}}]")
     assert validate([str(file)]) == 0
     assert capsys.readouterr().out == ""

@@ -84,6 +84,12 @@ class Compiler(ValueCompiler, ProblemCollector):
             **rules,
         )
 
+    @property
+    def document_path(self) -> str:
+        """The document's identity as a URI path."""
+        definition = self._definition
+        return f"/{definition.namespace}/{definition.name}/{definition.version}"
+
     # --- Blocks and tasks
 
     def block(self, tasks: TaskList, scope: CompileScope) -> Block:

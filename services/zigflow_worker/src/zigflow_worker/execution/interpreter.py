@@ -231,6 +231,10 @@ class Interpreter(Unwinding):
         return self.scheduling.random(low, high)
 
     @override
+    def unique_id(self) -> str:
+        return self.scheduling.unique_id()
+
+    @override
     def start_branch(self, branch: Branch) -> None:
         if branch.state is not BranchState.ENDED:
             self.scheduling.enqueue(branch)

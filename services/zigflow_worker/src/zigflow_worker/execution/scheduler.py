@@ -181,6 +181,10 @@ class Scheduler(Scheduling):
         return workflow.random().uniform(low, high)
 
     @override
+    def unique_id(self) -> str:
+        return str(workflow.uuid4())
+
+    @override
     def patched(self, change: str) -> bool:
         return workflow.patched(change)
 

@@ -32,5 +32,8 @@ class Scheduling(Protocol):
     def random(self, low: float, high: float) -> float:
         """Return a number between two, the same on every replay."""
 
+    def unique_id(self) -> str:
+        """Return a UUID that no other call returns, the same on every replay."""
+
     def patched(self, change: str) -> bool:
         """Return whether a run has a change of the engine: False where it began before it."""

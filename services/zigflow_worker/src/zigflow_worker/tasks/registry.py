@@ -11,6 +11,7 @@ from zigflow_worker.compilation import CompilableKinds, TaskKind
 from zigflow_worker.definition import Node
 from zigflow_worker.tasks.agent_call import AgentCall
 from zigflow_worker.tasks.do_task import DoTask
+from zigflow_worker.tasks.emit_task import EmitTask
 from zigflow_worker.tasks.for_task import ForTask
 from zigflow_worker.tasks.fork_task import ForkTask
 from zigflow_worker.tasks.http_call import HttpCallTask
@@ -65,6 +66,7 @@ class TaskRegistry(CompilableKinds):
 TASK_KINDS = TaskRegistry(
     AgentCall(),
     DoTask(),
+    EmitTask(),
     ForTask(),
     ForkTask(),
     HttpCallTask(),
