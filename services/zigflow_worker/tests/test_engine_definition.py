@@ -158,9 +158,9 @@ def problems_of(body: str, head: str = HEAD) -> list[tuple[str, str]]:
             "expected an integer, not 500.5",
         ),
         (
-            "use: {functions: {}}\ndo: [{a: {wait: PT1S}}]",
-            "/use/functions",
-            "'use.functions' is not",
+            "use: {catalogs: {}}\ndo: [{a: {wait: PT1S}}]",
+            "/use/catalogs",
+            "'use.catalogs' is not",
         ),
     ],
 )

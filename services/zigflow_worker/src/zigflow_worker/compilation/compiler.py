@@ -8,6 +8,7 @@ from typing import ClassVar, Protocol, TypeVar, cast
 
 from stigma.contracts import limits
 from zigflow_worker.compilation.call_rules import SECRETS, CallRules, expressions_in
+from zigflow_worker.compilation.functions import FunctionTable
 from zigflow_worker.compilation.scope import CompileScope, Variables
 from zigflow_worker.compilation.values import ValueCompiler
 from zigflow_worker.definition import (
@@ -52,12 +53,14 @@ class Compiler(ValueCompiler, ProblemCollector):
         super().__init__(source)
         self._left = None if most is None else most - source.weight
         self._definition = definition
+        self._functions = FunctionTable(definition.functions)
         self._steps: dict[str, Step] = {}
         self._blocks: dict[str, Block] = {}
 
     def program(self) -> Program:
         """Compile the whole (raises InvalidDocumentError with every problem found)."""
         definition = self._definition
+        self._compile_functions()
         do = self.block(definition.do, CompileScope())
         rules = {}
         timeout = None
@@ -165,6 +168,23 @@ class Compiler(ValueCompiler, ProblemCollector):
             self._left -= weight
             if self._left < 0:
                 raise HeavyDocumentError([self.problem(node.pointer, TOO_HEAVY)])
+
+    # --- Functions
+
+    def function(self, name: Node, scope: CompileScope) -> Block:
+        """Return the block of a function that a task calls."""
+        return self._functions.call(name, scope.function)
+
+    def _compile_functions(self) -> None:
+        for name, function in self._definition.functions.items():
+            with self.collecting_problems():
+                scope = CompileScope(names={name: 0}, function=name)
+                block = self._functions.block(name)
+                block.complete((self._step(function, scope),))
+                self._register_block(block)
+        for problem in self._functions.problems():
+            with self.collecting_problems():
+                raise problem
 
     # --- References
 

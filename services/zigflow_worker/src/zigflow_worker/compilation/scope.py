@@ -29,6 +29,8 @@ class CompileScope:
     variables: frozenset[str] = frozenset()
     index: int = 0
     names: Mapping[str, int] | None = None
+    function: str | None = None
+    """The function that the task is in."""
 
     def defining(self, *variables: str) -> CompileScope:
         """Return this scope with more variables."""

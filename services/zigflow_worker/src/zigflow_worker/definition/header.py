@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from zigflow_worker.definition.functions import read_function
 from zigflow_worker.definition.model import DurationDefinition, RetryDefinition
 from zigflow_worker.definition.nodes import Node
 from zigflow_worker.definition.reader import Reader
@@ -16,7 +17,7 @@ _VERSION = re.compile(
 )
 _SECRET = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,252}")
 """It names a file."""
-_UNSUPPORTED = ("authentications", "catalogs", "extensions", "functions")
+_UNSUPPORTED = ("authentications", "catalogs", "extensions")
 
 
 def read_header(fields: Mapping[str, Node], reader: Reader) -> None:
@@ -55,17 +56,18 @@ def _read_evaluate(node: Node) -> None:
 
 
 def read_reusables(node: Node | None, reader: Reader) -> dict[str, Any]:
-    """Read `use`: errors, retries and timeouts by name, and the names of secrets."""
+    """Read `use`: errors, functions, retries and timeouts by name, and the names of secrets."""
     if node is None:
         return {}
-    fields = node.fields("errors", "retries", "secrets", "timeouts", *_UNSUPPORTED)
+    fields = node.fields("errors", "functions", "retries", "secrets", "timeouts", *_UNSUPPORTED)
     for name in _UNSUPPORTED:
         if name in fields:
             raise fields[name].error(f"'use.{name}' is not supported in this release")
-    readers: dict[str, Callable[[Node], Any]] = {
-        "errors": reader.error,
-        "retries": lambda retry: read_retry(retry, reader),
-        "timeouts": lambda timeout: _read_timeout(timeout, reader),
+    readers: dict[str, Callable[[str, Node], Any]] = {
+        "errors": lambda _, error: reader.error(error),
+        "functions": lambda name, function: read_function(name, function, reader),
+        "retries": lambda _, retry: read_retry(retry, reader),
+        "timeouts": lambda _, timeout: _read_timeout(timeout, reader),
     }
     reusables: dict[str, Any] = {}
     if "secrets" in fields:
@@ -74,7 +76,7 @@ def read_reusables(node: Node | None, reader: Reader) -> dict[str, Any]:
         reusables[name] = {}
         for key, entry in entries.mapping().items():
             with reader.collecting_problems():
-                reusables[name][key] = readers[name](entry)
+                reusables[name][key] = readers[name](key, entry)
     return reusables
 
 

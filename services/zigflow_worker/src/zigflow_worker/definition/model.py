@@ -101,3 +101,4 @@ class WorkflowDefinition:
     timeouts: Mapping[str, DurationDefinition] = field(default_factory=dict)
     secrets: tuple[str, ...] = ()
     """Names of the secrets that tasks may use."""
+    functions: Mapping[str, TaskDefinition] = field(default_factory=dict)

@@ -124,6 +124,10 @@ class Block:
 
     def __init__(self, pointer: str, steps: tuple[Step, ...]) -> None:
         self.pointer = pointer
+        self.complete(steps)
+
+    def complete(self, steps: tuple[Step, ...]) -> None:
+        """Set the tasks of a block that others refer to already."""
         self.steps = steps
         self.size = len(steps)
 

@@ -14,6 +14,7 @@ from zigflow_worker.tasks.do_task import DoTask
 from zigflow_worker.tasks.emit_task import EmitTask
 from zigflow_worker.tasks.for_task import ForTask
 from zigflow_worker.tasks.fork_task import ForkTask
+from zigflow_worker.tasks.function_call import FunctionCall
 from zigflow_worker.tasks.http_call import HttpCallTask
 from zigflow_worker.tasks.raise_task import RaiseTask
 from zigflow_worker.tasks.set_task import SetTask
@@ -70,6 +71,7 @@ TASK_KINDS = TaskRegistry(
     ForTask(),
     ForkTask(),
     HttpCallTask(),
+    FunctionCall(),
     RaiseTask(),
     SetTask(),
     SwitchTask(),
