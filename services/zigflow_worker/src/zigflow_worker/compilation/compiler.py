@@ -8,12 +8,14 @@ from typing import ClassVar, Protocol, TypeVar, cast
 
 from stigma.contracts import limits
 from zigflow_worker.compilation.call_rules import SECRETS, CallRules, expressions_in
+from zigflow_worker.compilation.extensions import ExtensionTable, extended, inner_step
 from zigflow_worker.compilation.functions import FunctionTable
 from zigflow_worker.compilation.scope import CompileScope, Variables
 from zigflow_worker.compilation.values import ValueCompiler
 from zigflow_worker.definition import (
     DurationDefinition,
     ErrorDefinition,
+    ExtensionDefinition,
     HeavyDocumentError,
     Node,
     ProblemCollector,
@@ -24,6 +26,7 @@ from zigflow_worker.definition import (
 )
 from zigflow_worker.expressions import keys_read
 from zigflow_worker.loading import TOO_HEAVY, SourceDocument
+from zigflow_worker.program.extensions import TASK_VARIABLE, Extension
 from zigflow_worker.program.formulas import DurationFormula
 from zigflow_worker.program.model import END, Block, BlockEnd, Operation, Program, Step
 
@@ -54,12 +57,14 @@ class Compiler(ValueCompiler, ProblemCollector):
         self._left = None if most is None else most - source.weight
         self._definition = definition
         self._functions = FunctionTable(definition.functions)
+        self._extensions = ExtensionTable()
         self._steps: dict[str, Step] = {}
         self._blocks: dict[str, Block] = {}
 
     def program(self) -> Program:
         """Compile the whole (raises InvalidDocumentError with every problem found)."""
         definition = self._definition
+        self._compile_extensions()
         self._compile_functions()
         do = self.block(definition.do, CompileScope())
         rules = {}
@@ -95,8 +100,9 @@ class Compiler(ValueCompiler, ProblemCollector):
 
     # --- Blocks and tasks
 
-    def block(self, tasks: TaskList, scope: CompileScope) -> Block:
+    def block(self, tasks: TaskList, scope: CompileScope, *, exit_offset: int = 0) -> Block:
         """Compile a list of tasks that run in order."""
+        scope = replace(scope, exit_offset=exit_offset)
         names = {task.name: index for index, task in enumerate(tasks.tasks)}
         steps = []
         for index, task in enumerate(tasks.tasks):
@@ -106,7 +112,7 @@ class Compiler(ValueCompiler, ProblemCollector):
 
     def branch(self, task: TaskDefinition, pointer: str, scope: CompileScope) -> tuple[Step, Block]:
         """Compile a task that runs beside others; the step is the bottom of its stack."""
-        step = self._step(task, replace(scope, index=0, names={task.name: 0}))
+        step = self._step(task, replace(scope, index=0, names={task.name: 0}, exit_offset=0))
         root = self.register(Step(pointer, task.name, task.node.value, BlockEnd(), then=0))
         return root, self._register_block(Block(pointer, (step,)))
 
@@ -116,7 +122,7 @@ class Compiler(ValueCompiler, ProblemCollector):
 
     def register(self, step: Step) -> Step:
         """Make a step known by its pointer."""
-        self._steps[step.pointer] = step
+        self._steps[step.key] = step
         return step
 
     def _register_block(self, block: Block) -> Block:
@@ -133,7 +139,7 @@ class Compiler(ValueCompiler, ProblemCollector):
                 pointer=task.node.pointer,
                 name=task.name,
                 source=task.node.value,
-                operation=kind.compile(task, self, scope),
+                operation=self._extended(task, kind.compile(task, self, scope), scope),
                 then=self.target(task.then, scope),
                 condition=self.optional(task.condition, scope, start),
                 input=self.rules(rules.input, start, scope),
@@ -152,7 +158,7 @@ class Compiler(ValueCompiler, ProblemCollector):
             case "continue":
                 return scope.index + 1
             case "exit":
-                return len(names)
+                return len(names) + scope.exit_offset
             case "end":
                 return END
             case name if isinstance(name, str) and name in names:
@@ -169,7 +175,29 @@ class Compiler(ValueCompiler, ProblemCollector):
             if self._left < 0:
                 raise HeavyDocumentError([self.problem(node.pointer, TOO_HEAVY)])
 
-    # --- Functions
+    # --- Extensions and functions
+
+    def _compile_extensions(self) -> None:
+        scope = CompileScope(variables=frozenset((TASK_VARIABLE,)), is_extended=False)
+        for definition in self._definition.extensions:
+            with self.collecting_problems():
+                self._extensions.add(definition, self._extension(definition, scope))
+
+    def _extension(self, definition: ExtensionDefinition, scope: CompileScope) -> Extension:
+        before, after = definition.before, definition.after
+        return Extension(
+            when=self.optional(definition.when, CompileScope()),
+            before=None if before is None else self.block(before, scope, exit_offset=1),
+            after=None if after is None else self.block(after, scope),
+        )
+
+    def _extended(
+        self, task: TaskDefinition, operation: Operation, scope: CompileScope
+    ) -> Operation:
+        extensions = self._extensions.of(task) if scope.is_extended else ()
+        if not extensions:
+            return operation
+        return extended(self.register(inner_step(task, operation)), extensions)
 
     def function(self, name: Node, scope: CompileScope) -> Block:
         """Return the block of a function that a task calls."""

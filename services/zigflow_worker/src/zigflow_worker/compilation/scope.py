@@ -31,6 +31,10 @@ class CompileScope:
     names: Mapping[str, int] | None = None
     function: str | None = None
     """The function that the task is in."""
+    is_extended: bool = True
+    """Extensions apply."""
+    exit_offset: int = 0
+    """Added to the index that `exit` leads to: an extension tells it from the block's end."""
 
     def defining(self, *variables: str) -> CompileScope:
         """Return this scope with more variables."""

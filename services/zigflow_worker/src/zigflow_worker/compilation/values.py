@@ -46,7 +46,7 @@ class ValueCompiler(ABC):
         known = scope.variables.union(variables.value)
         with _syntax_errors_of(node, known):
             expression = compile_expression(text, known)
-        return Formula(expression.evaluate, _names_in(text, variables))
+        return Formula(expression.evaluate, _names_in(text, variables, scope))
 
     def template(
         self, node: Node, scope: CompileScope, variables: Variables = Variables.TASK
@@ -58,7 +58,7 @@ class ValueCompiler(ABC):
         known = scope.variables.union(variables.value)
         with _syntax_errors_of(node, known):
             template = compile_template(node.value, known)
-        names = () if template.constant else _names_in(json.dumps(node.value), variables)
+        names = () if template.constant else _names_in(json.dumps(node.value), variables, scope)
         return Formula(template.evaluate, names)
 
     def expression_or_template(
@@ -121,9 +121,12 @@ class ValueCompiler(ABC):
         return None if duration is None else self.duration(duration, scope)
 
 
-def _names_in(text: str, variables: Variables) -> tuple[str, ...]:
-    """Return the variables that a text may read: too many are harmless, too few are not."""
-    return tuple(name for name in variables.value if name in text)
+def _names_in(text: str, variables: Variables, scope: CompileScope) -> tuple[str, ...]:
+    """Return the engine's variables that a text may read.
+
+    Too many are harmless, too few are not. One that the scope defines is not the engine's.
+    """
+    return tuple(name for name in variables.value if name in text and name not in scope.variables)
 
 
 @contextmanager

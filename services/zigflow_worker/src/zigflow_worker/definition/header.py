@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from zigflow_worker.definition.extensions import read_extensions
 from zigflow_worker.definition.functions import read_function
 from zigflow_worker.definition.model import DurationDefinition, RetryDefinition
 from zigflow_worker.definition.nodes import Node
@@ -17,7 +18,7 @@ _VERSION = re.compile(
 )
 _SECRET = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,252}")
 """It names a file."""
-_UNSUPPORTED = ("authentications", "catalogs", "extensions")
+_UNSUPPORTED = ("authentications", "catalogs")
 
 
 def read_header(fields: Mapping[str, Node], reader: Reader) -> None:
@@ -56,10 +57,12 @@ def _read_evaluate(node: Node) -> None:
 
 
 def read_reusables(node: Node | None, reader: Reader) -> dict[str, Any]:
-    """Read `use`: errors, functions, retries and timeouts by name, and the names of secrets."""
+    """Read `use`: what is defined by name, extensions, and the names of secrets."""
     if node is None:
         return {}
-    fields = node.fields("errors", "functions", "retries", "secrets", "timeouts", *_UNSUPPORTED)
+    fields = node.fields(
+        *("errors", "extensions", "functions", "retries", "secrets", "timeouts"), *_UNSUPPORTED
+    )
     for name in _UNSUPPORTED:
         if name in fields:
             raise fields[name].error(f"'use.{name}' is not supported in this release")
@@ -72,6 +75,8 @@ def read_reusables(node: Node | None, reader: Reader) -> dict[str, Any]:
     reusables: dict[str, Any] = {}
     if "secrets" in fields:
         reusables["secrets"] = _read_secrets(fields.pop("secrets"))
+    if "extensions" in fields:
+        reusables["extensions"] = read_extensions(fields.pop("extensions"), reader)
     for name, entries in fields.items():
         reusables[name] = {}
         for key, entry in entries.mapping().items():

@@ -85,6 +85,16 @@ class TaskDefinition:
 
 
 @dataclass(frozen=True, slots=True)
+class ExtensionDefinition:
+    """Tasks before and after each task that it extends; `extend` is a kind, or "all"."""
+
+    extend: str
+    when: Node | None
+    before: TaskList | None
+    after: TaskList | None
+
+
+@dataclass(frozen=True, slots=True)
 class WorkflowDefinition:
     """One document."""
 
@@ -102,3 +112,4 @@ class WorkflowDefinition:
     secrets: tuple[str, ...] = ()
     """Names of the secrets that tasks may use."""
     functions: Mapping[str, TaskDefinition] = field(default_factory=dict)
+    extensions: tuple[ExtensionDefinition, ...] = ()

@@ -72,9 +72,10 @@ class DataFlow:
                 return self.facts.descriptor
             case "runtime":
                 return self.facts.runtime
-        return self._describe(frame)
+        return self.describe(frame)
 
-    def _describe(self, frame: Frame) -> JSON:
+    def describe(self, frame: Frame) -> JSON:
+        """Return the descriptor of a task, as `$task` has it."""
         description: dict[str, JSON] = {
             "name": frame.step.name,
             "reference": frame.step.pointer,

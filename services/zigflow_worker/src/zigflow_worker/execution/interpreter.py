@@ -201,7 +201,10 @@ class Interpreter(Unwinding):
     def complete(self, branch: Branch, frame: Frame, output: JSON) -> None:
         branch.stack.pop()
         frame.output = output
-        self._finish_task(branch.stack[-1], frame)
+        parent = branch.stack[-1]
+        if parent.step.pointer == frame.step.pointer:
+            parent.take_details(frame)
+        self._finish_task(parent, frame)
 
     @override
     def pop_frame(self, branch: Branch, frame: Frame) -> None:

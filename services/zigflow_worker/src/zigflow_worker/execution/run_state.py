@@ -76,7 +76,7 @@ def _dump_stack(branch: Branch, pool: PoolWriter) -> list[JSON]:
 
 def _dump_frame(frame: Frame, pool: PoolWriter) -> JSON:
     return {
-        "task": frame.step.pointer,
+        "task": frame.step.key,
         "raw": pool.add(frame.raw),
         "input": pool.add(frame.input),
         "attempt": frame.attempt,

@@ -100,6 +100,8 @@ class Step:
     output: Rules = NO_RULES
     export: Rules = NO_RULES
     timeout: DurationFormula | None = None
+    key: str = ""
+    """Finds the step when a run is restored; the pointer, unless steps share that."""
     evaluate: Callable[[Run, Frame], JSON] | None = field(init=False)
     formula: Formula | None = field(init=False)
     """The whole task, where it takes its input and its block's variables, and nothing else."""
@@ -108,6 +110,7 @@ class Step:
     has_no_output_rules: bool = field(init=False)
 
     def __post_init__(self) -> None:
+        self.key = self.key or self.pointer
         operation = self.operation
         self.evaluate = operation.evaluate if isinstance(operation, InlineOperation) else None
         self.has_no_input_rules = not (self.condition or self.input or self.timeout)
@@ -134,7 +137,7 @@ class Block:
 
 @dataclass(slots=True)
 class Program:
-    """A compiled document. Steps and blocks are found by JSON pointer when a run is restored."""
+    """A compiled document. Steps are found by key, blocks by pointer when a run is restored."""
 
     namespace: str
     name: str
@@ -190,6 +193,11 @@ class Frame:
         self.started = started
         """Unix time, seconds."""
 
+    def take_details(self, inner: Frame) -> None:
+        """Take over what the task's kind set on the frame that did the task."""
+        self.details = inner.details
+        self.exported = inner.exported
+
     def begin_block(self, block: Block, data: JSON) -> None:
         """Run a block next."""
         self.block = block
@@ -239,6 +247,9 @@ class Run(Protocol):
 
     def truth(self, formula: Formula, frame: Frame, subject: JSON) -> bool:
         """Evaluate a condition; like jq, only null and false are false."""
+
+    def describe(self, frame: Frame) -> JSON:
+        """Return the descriptor of a task, as `$task` has it."""
 
     def seconds(self, duration: DurationFormula, frame: Frame, subject: JSON) -> float:
         """Return a duration in seconds."""
