@@ -11,15 +11,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import uvicorn
-from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
 
 Answer = Callable[[Request], Awaitable[Response]]
 Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
-
-METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 
 
 class _Server(uvicorn.Server):
@@ -61,7 +57,11 @@ class WebServer:
 
         self.routes[path] = send
 
-    async def serve(self, request: Request) -> Response:
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        response = await self._respond(Request(scope, receive))
+        await response(scope, receive, send)
+
+    async def _respond(self, request: Request) -> Response:
         self.seen.append(
             Seen(
                 method=request.method,
@@ -83,10 +83,9 @@ async def web_server(
     listening = socket.create_server(("127.0.0.1", 0))
     port = listening.getsockname()[1]
     web = WebServer(port, "https" if certificate else "http", host)
-    app = Starlette(routes=[Route("/{path:path}", web.serve, methods=METHODS)])
     file, key = certificate or (None, None)
     config = uvicorn.Config(
-        app, lifespan="off", log_config=None, ssl_certfile=file, ssl_keyfile=key
+        web, lifespan="off", log_config=None, ssl_certfile=file, ssl_keyfile=key
     )
     server = _Server(config)
     serving = asyncio.create_task(server.serve(sockets=[listening]))

@@ -17,6 +17,7 @@ from stigma.runtime import Component, ServiceRuntime, WorkerComponent
 from stigma.runtime.health import Readiness
 from stigma.runtime.workers import worker_options
 from stigma_client import StigmaPlugin
+from zigflow_worker.activities.call_evaluation import EvaluatedCall
 from zigflow_worker.activities.calls import OutgoingCalls
 from zigflow_worker.activities.document_directory import DocumentDirectory
 from zigflow_worker.activities.engine import DocumentActivities
@@ -25,6 +26,7 @@ from zigflow_worker.activities.interfaces import EngineActivities
 from zigflow_worker.activities.rules import RuleEvaluator
 from zigflow_worker.metrics import AgentCallMetrics
 from zigflow_worker.outgoing.client import HttpClient
+from zigflow_worker.outgoing.messages import Authentication, HttpSender
 from zigflow_worker.outgoing.secrets import SecretDirectory
 from zigflow_worker.settings import EngineSettings
 from zigflow_worker.workflow import DocumentWorkflow
@@ -50,6 +52,11 @@ async def build(runtime: ServiceRuntime, *, settings: EngineSettings) -> Sequenc
     return [EngineWorker(worker, runtime.readiness, calls_client)]
 
 
+def _authenticate(_call: EvaluatedCall, _sender: HttpSender) -> Authentication | None:
+    """Return no authentication: no document that is valid has one yet."""
+    return None
+
+
 class EngineWorker(WorkerComponent):
     """The worker, which closes the client of its calls after them."""
 
@@ -70,7 +77,9 @@ def http_client(settings: EngineSettings) -> HttpClient:
 
 def outgoing_calls(settings: EngineSettings, client: HttpClient) -> CallActivities:
     """Return the activities of calls."""
-    return OutgoingCalls(SecretDirectory(settings.secrets_dir), http=HttpCall(client))
+    return OutgoingCalls(
+        SecretDirectory(settings.secrets_dir), http=HttpCall(client, _authenticate)
+    )
 
 
 def new_worker(

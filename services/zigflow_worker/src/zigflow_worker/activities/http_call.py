@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias
 from urllib.parse import urlencode, urlsplit, urlunsplit
 
 from typing_extensions import override
@@ -17,8 +17,11 @@ from zigflow_worker.errors import AUTHORIZATION, EXPRESSION, WorkflowError
 from zigflow_worker.expressions import JSON
 from zigflow_worker.outgoing.authenticated import send_authenticated
 from zigflow_worker.outgoing.client import HttpClient, check_header, origin
-from zigflow_worker.outgoing.messages import Headers, HttpSender, OutgoingRequest
+from zigflow_worker.outgoing.messages import Authentication, Headers, HttpSender, OutgoingRequest
 from zigflow_worker.uri_templates import expand
+
+Authenticate: TypeAlias = Callable[[EvaluatedCall, HttpSender], Authentication | None]
+"""Returns the authentication of a call, which sends requests of its own by the sender."""
 
 _CONTENT_TYPE = "content-type"
 
@@ -26,17 +29,22 @@ _CONTENT_TYPE = "content-type"
 class HttpCall(CallHandler):
     """Makes the calls of `call: http`."""
 
-    def __init__(self, client: HttpClient) -> None:
+    def __init__(self, client: HttpClient, authenticate: Authenticate) -> None:
         self._client = client
+        self._authenticate = authenticate
 
     @override
     async def call(self, call: EvaluatedCall) -> CallOutcome:
         arguments: Any = call.arguments
         request = build_request(arguments)
         sender = confined_sender(self._client, call, request.url)
-        response = await send_authenticated(sender, request, None)
+        authentication = self._authenticate(call, self._client)
+        response = await send_authenticated(sender, request, authentication)
         check_status(response, redirects=request.follow)
-        return CallOutcome(output=http_output(response, arguments.get("output"), call))
+        return CallOutcome(
+            output=http_output(response, arguments.get("output"), call),
+            authorization=None if authentication is None else authentication.authorization,
+        )
 
 
 def confined_sender(client: HttpClient, call: EvaluatedCall, url: str) -> HttpSender:

@@ -29,6 +29,7 @@ CheckHop: TypeAlias = Callable[[str], None]
 
 CREDENTIAL_HEADERS = frozenset(("authorization", "cookie", "proxy-authorization"))
 _FOLLOWED = frozenset((301, 302, 303, 307, 308))
+_MOVED, _SEE_OTHER = frozenset((301, 302)), 303
 _BODY_HEADERS = frozenset(("content-length", "content-type", "content-encoding"))
 _OWN_HEADERS = frozenset(("accept-encoding", "connection", "content-length", "transfer-encoding"))
 _KEPT_CONNECTIONS = 20
@@ -156,8 +157,8 @@ def redirected(request: OutgoingRequest, status: int, location: str) -> Outgoing
     if _origin(old) != _origin(new):
         dropped |= CREDENTIAL_HEADERS | {"host"}
     method = request.method
-    if (status == 303 and method != "HEAD") or (status in {301, 302} and method == "POST"):
-        changed = replace(changed, method="GET", body=None)
+    if status == _SEE_OTHER or (status in _MOVED and method == "POST"):
+        changed = replace(changed, method="HEAD" if method == "HEAD" else "GET", body=None)
         dropped |= _BODY_HEADERS
     kept = [(name, value) for name, value in request.headers if name.lower() not in dropped]
     return replace(changed, headers=kept)

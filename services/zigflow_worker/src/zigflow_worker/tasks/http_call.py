@@ -51,6 +51,8 @@ class HttpCallTask(TaskKind[HttpCallDefinition]):
         check_output(arguments.get("output"))
         check_flag(arguments.get("redirect"))
         uri, authentication = read_endpoint(arguments["endpoint"])
+        if authentication is not None:
+            raise authentication.error("'authentication' is not supported in this release")
         written = {name: part.value for name, part in arguments.items() if name != "endpoint"}
         return HttpCallDefinition(
             Node({**written, **endpoint_arguments(uri)}, node.pointer), authentication
@@ -61,7 +63,8 @@ class HttpCallTask(TaskKind[HttpCallDefinition]):
         definition: HttpCallDefinition = task.details
         call = CallCompiler(compiler, scope, task)
         return CallOperation(
-            method=CallActivities.call_http, call=call.compile(definition.arguments, None)
+            method=CallActivities.call_http,
+            call=call.compile(definition.arguments, definition.authentication),
         )
 
 
