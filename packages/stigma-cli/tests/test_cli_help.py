@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -53,12 +54,12 @@ def test_the_summary_of_a_command_is_its_own(place: CommandPlace) -> None:
     assert LazyCommand(place).load().get_short_help_str(200) == place.summary
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["init", "--help"], ["nothing"]])
-def test_what_needs_no_server_imports_no_client(arguments: list[str]) -> None:
+def imported(arguments: list[str], modules: tuple[str, ...]) -> tuple[int, list[str]]:
+    """Run a command in a process of its own; return its exit code, and which of these it needed."""
     program = f"""\
 import atexit, sys
 from stigma_cli.app import app
-atexit.register(lambda: print("imported:", sorted({{*sys.modules}} & {{*{HEAVY}}})))
+atexit.register(lambda: print("imported:", *sorted({{*sys.modules}} & {{*{modules}}})))
 app({arguments}, prog_name="stigma")
 """
     done = subprocess.run(
@@ -68,5 +69,26 @@ app({arguments}, prog_name="stigma")
         timeout=60,
         check=False,
     )
-    assert done.returncode == (Exit.USAGE if arguments == ["nothing"] else Exit.OK), done.stderr
-    assert done.stdout.endswith("imported: []\n")
+    _, label, found = done.stdout.rpartition("imported:")
+    assert label, done.stderr
+    return done.returncode, found.split()
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["init", "--help"], ["nothing"]])
+def test_what_needs_no_server_imports_no_client(arguments: list[str]) -> None:
+    code, found = imported(arguments, HEAVY)
+    assert code == (Exit.USAGE if arguments == ["nothing"] else Exit.OK)
+    assert found == []
+
+
+def test_a_check_of_a_document_imports_yaml_only(tmp_path: Path) -> None:
+    file = tmp_path / "workflow.yaml"
+    file.write_text(
+        "document: {dsl: '1.0.3', namespace: test, name: quiet, version: '1.0.0'}\n"
+        "do: [{set: {set: {x: 1}}}]\n"
+    )
+    assert imported(["validate", str(file)], HEAVY) == (Exit.OK, ["ruamel"])
+
+
+def test_new_projects_are_written_without_a_client(tmp_path: Path) -> None:
+    assert imported(["init", str(tmp_path / "desk")], HEAVY) == (Exit.OK, [])

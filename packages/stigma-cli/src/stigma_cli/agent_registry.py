@@ -15,9 +15,9 @@ from stigma.agent.v1.agent_service_pb2 import (
     GetAgentRequest,
     ListAgentsRequest,
 )
-from stigma.contracts import agent_runtime, sub_agents
+from stigma.contracts import agent_runtime
 from stigma.contracts.executions import Kind
-from stigma.contracts.tools import stands_for
+from stigma.contracts.tools import agents_called, stands_for
 from stigma_cli import agent_ask, agent_show, definitions
 from stigma_cli.definition_files import FileDefinition, read_agents
 from stigma_cli.definitions import DefinitionKind, DryRun, Files, Yes
@@ -86,7 +86,7 @@ def called_first(found: Sequence[FileDefinition[Agent]]) -> list[FileDefinition[
             return
         seen.add(index)
         spec = found[index].definition.spec
-        called = {each.partition("@")[0] for each in sub_agents.names_in(spec)}
+        called = {each.partition("@")[0] for each in agents_called(spec)}
         for other, each in enumerate(found):
             if each.definition.name in called:
                 visit(other)

@@ -9,8 +9,7 @@ from typing import Any
 
 from stigma.agent.v1.agent_pb2 import Agent, ScriptStep
 from stigma.agent.v1.agent_service_pb2 import GetAgentRequest
-from stigma.contracts import sub_agents
-from stigma_cli.connections import open_api
+from stigma.contracts import tools
 from stigma_cli.errors import CliError, Exit
 
 _MAX_NAMES = 50
@@ -43,12 +42,14 @@ def agents_called(file: str, document: Any) -> Iterator[NamedAgent]:
 
 def agents_used(file: str, agent: Agent) -> Iterator[NamedAgent]:
     """Yield the agents that an agent's tools name."""
-    for name in sub_agents.names_in(agent.spec):
+    for name in tools.agents_called(agent.spec):
         yield NamedAgent(name, f"{file} ({agent.name})")
 
 
 async def unknown_agents(named: Iterable[NamedAgent]) -> list[str]:
     """Return a warning for each agent that is not registered; none where nobody can tell."""
+    from stigma_cli.connections import open_api  # noqa: PLC0415 - most files name no agent
+
     first = {each.name: each for each in reversed(list(named))}
     warnings = []
     try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -15,7 +15,7 @@ from stigma.agent.v1.agent_execution_pb2 import (
     AgentExecutionSpec,
     ToolCall,
 )
-from stigma.agent.v1.agent_pb2 import AgentLimits, AgentSpec, Tool
+from stigma.agent.v1.agent_pb2 import AgentLimits, Tool
 from stigma.contracts import configuration, json_text, limits, payloads, search_attributes, tools
 from stigma.internal.v1.execution_pb2 import AgentWorkflowInput, Lineage, SubAgent
 
@@ -29,22 +29,15 @@ PRIVATE_SPEC_FIELDS = ("message", "input_json", "env")
 """Fields of an execution's spec that are left out of the memo."""
 
 
-def names_in(agent: AgentSpec) -> Iterator[str]:
-    """Yield the agents that an agent's tools name."""
-    for tool in agent.tools:
-        if tool.HasField("agent"):
-            yield tool.agent.agent
-
-
 def below(name: str, found: Mapping[str, SubAgent]) -> dict[str, SubAgent]:
     """Return the agents that one of them leads to, by what tools name."""
     reached: dict[str, SubAgent] = {}
-    pending = list(names_in(found[name].agent.spec))
+    pending = list(tools.agents_called(found[name].agent.spec))
     while pending:
         each = pending.pop()
         if each not in reached:
             reached[each] = found[each]
-            pending += names_in(found[each].agent.spec)
+            pending += tools.agents_called(found[each].agent.spec)
     return reached
 
 

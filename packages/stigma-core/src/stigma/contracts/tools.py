@@ -11,7 +11,7 @@ from typing import Any
 from google.protobuf.duration_pb2 import Duration
 
 from stigma.agent.v1.agent_execution_pb2 import AgentExecutionSpec, ToolCall
-from stigma.agent.v1.agent_pb2 import McpTool, McpToolDefinition, Tool
+from stigma.agent.v1.agent_pb2 import AgentSpec, McpTool, McpToolDefinition, Tool
 from stigma.contracts import json_text, limits
 from stigma.internal.v1.execution_pb2 import AgentWorkflowInput
 
@@ -99,6 +99,13 @@ def stands_for(entry: McpTool, definition: McpToolDefinition) -> bool:
 def exposed_name(prefix: str, name: str) -> str:
     """Return the name that the model is given of a server's tool; providers take no other signs."""
     return _NOT_IN_NAMES.sub("_", prefix + name)
+
+
+def agents_called(agent: AgentSpec) -> Iterator[str]:
+    """Yield the agents that an agent's tools name."""
+    for tool in agent.tools:
+        if tool.HasField("agent"):
+            yield tool.agent.agent
 
 
 def by_name(tools: Any) -> Mapping[str, Tool]:

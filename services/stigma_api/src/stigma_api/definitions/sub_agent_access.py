@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from stigma.agent.v1.agent_pb2 import Agent, AgentSpec
-from stigma.contracts import limits, sub_agents
+from stigma.contracts import limits, tools
 from stigma.contracts.executions import Kind
 from stigma.internal.v1.execution_pb2 import Lineage, SubAgent
 from stigma_api import errors
@@ -41,7 +41,7 @@ class SubAgentAccess:
                 registered; INVALID_ARGUMENT, they are too many or too large.
         """
         await self._tools.check_applied(principal, agent)
-        for named in sub_agents.names_in(agent.spec):
+        for named in tools.agents_called(agent.spec):
             name = named.partition("@")[0]
             principal.require_use(Kind.AGENT, name)
             if name != agent.name and await self._get(named) is None:
@@ -61,7 +61,7 @@ class SubAgentAccess:
                 or too large.
         """
         found: dict[str, SubAgent] = {}
-        pending = list(sub_agents.names_in(agent))
+        pending = list(tools.agents_called(agent))
         if author is not None:
             for named in pending:
                 author.require_use(Kind.AGENT, named.partition("@")[0])
@@ -84,7 +84,7 @@ class SubAgentAccess:
                     f"{limits.MAX_SUB_AGENTS_BYTES} bytes"
                 )
                 raise errors.invalid_argument([("agent.spec.tools", problem)])
-            pending += sub_agents.names_in(called.spec)
+            pending += tools.agents_called(called.spec)
         return found
 
     async def _get(self, named: str) -> Agent | None:
