@@ -6,11 +6,14 @@ the comparison must not pay for ours.
 
 from __future__ import annotations
 
+import json
 from datetime import timedelta
 
 from temporalio import activity, workflow
 
 ANSWER = "done"
+# The engine's workflow type is the document's name.
+WRAPPED_DOCUMENT = "benchmark-execution"
 
 _TIMEOUT = timedelta(minutes=10)
 
@@ -51,3 +54,19 @@ class ChildWorkflow:
             id=f"{workflow.info().workflow_id}-child",
             task_queue=f"{workflow.info().task_queue}-child",
         )
+
+
+@workflow.defn
+class WrappedDocument:
+    """A workflow that has the engine run a document as its child."""
+
+    @workflow.run
+    async def run(self, start_json: str, task_queue: str) -> str:
+        answer: str = await workflow.execute_child_workflow(
+            WRAPPED_DOCUMENT,
+            json.loads(start_json),
+            id=f"{workflow.info().workflow_id}-run",
+            task_queue=task_queue,
+            result_type=str,
+        )
+        return answer

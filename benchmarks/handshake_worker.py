@@ -15,7 +15,13 @@ from temporalio.runtime import PrometheusConfig, Runtime, TelemetryConfig
 from temporalio.worker import Worker
 
 from benchmarks.handshake_modes import PatientCaller, PythonCaller
-from benchmarks.handshake_native import BareActivity, Child, ChildWorkflow, answer
+from benchmarks.handshake_native import (
+    BareActivity,
+    Child,
+    ChildWorkflow,
+    WrappedDocument,
+    answer,
+)
 from stigma_client import StigmaPlugin
 
 
@@ -32,7 +38,7 @@ async def main(role: str, temporal: str, task_queue: str, api: str, metrics_port
         worker = Worker(
             client,
             task_queue=task_queue,
-            workflows=[BareActivity, ChildWorkflow, PythonCaller, PatientCaller],
+            workflows=[BareActivity, ChildWorkflow, WrappedDocument, PythonCaller, PatientCaller],
             activities=[answer],
             plugins=[StigmaPlugin(api)],
         )
