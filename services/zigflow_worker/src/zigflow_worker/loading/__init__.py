@@ -7,7 +7,7 @@ Only what JSON can say is accepted: no timestamps, merges, binary data, sets or 
 
 from __future__ import annotations
 
-from zigflow_worker.loading.documents import SourceDocument, load_document
+from zigflow_worker.loading.documents import SourceDocument, load_document, load_foreign
 from zigflow_worker.loading.errors import TOO_HEAVY, DocumentError, DocumentTooHeavyError
 
 __all__ = [
@@ -16,4 +16,5 @@ __all__ = [
     "DocumentTooHeavyError",
     "SourceDocument",
     "load_document",
+    "load_foreign",
 ]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import NamedTuple, TypeAlias
 
-from stigma.contracts import limits
+from stigma.contracts import json_text, limits
 from zigflow_worker.expressions import JSON
 from zigflow_worker.loading.errors import TOO_HEAVY, DocumentError, DocumentTooHeavyError, quoted
 from zigflow_worker.loading.events import Event
@@ -22,6 +22,10 @@ MAX_BLOCKS = 100
 """Lists inside each other: every nested block of tasks is a list."""
 MAX_MAPS = 3 * MAX_BLOCKS
 """Maps inside each other: a block needs at most three (task, definition, fork)."""
+MAX_FOREIGN_NODES = 500_000
+"""Values in a document of another language."""
+MAX_FOREIGN_DEPTH = 100
+"""Lists and maps inside each other in a document of another language."""
 _JSON_EVENT, _YAML_EVENT = 12, 40
 """Weights of an event: a value, a key or an end."""
 
@@ -73,6 +77,46 @@ def load_document(text: str, most: int | None = limits.MAX_DOCUMENT_WEIGHT) -> S
     return _Builder(_YAML_EVENT, most).build(yaml_events(text))
 
 
+def load_foreign(text: str) -> JSON:
+    """Read one JSON or YAML 1.2 document of another language (raises DocumentError).
+
+    Map keys may be numbers, which OpenAPI's are (`200:`): they are read as text. Values repeated by
+    an alias are the same object.
+    """
+    text = text.removeprefix("\ufeff")
+    if text.lstrip(" \t\r\n")[:1] in ("{", "["):
+        try:
+            data: JSON = json_text.parse(text)
+        except json_text.NestingError as error:
+            raise DocumentError(str(error)) from None
+        except ValueError:
+            data = None  # flow style YAML begins the same way
+        else:
+            _check_foreign(data)
+            return data
+    if len(text) > MAX_CHARACTERS:
+        raise DocumentError(f"YAML may have {MAX_CHARACTERS} characters: longer, it has to be JSON")
+    builder = _Builder(_YAML_EVENT, None, text_keys=True, nodes=MAX_FOREIGN_NODES)
+    data = builder.build(yaml_events(text)).data
+    _check_foreign(data)
+    return data
+
+
+def _check_foreign(data: JSON) -> None:
+    waiting, nodes = [(data, 1)], 0
+    while waiting:
+        value, depth = waiting.pop()
+        nodes += 1
+        if nodes > MAX_FOREIGN_NODES:
+            raise DocumentError(f"the document has more than {MAX_FOREIGN_NODES} values")
+        if depth > MAX_FOREIGN_DEPTH and isinstance(value, (dict, list)):
+            raise DocumentError(f"the document is nested more than {MAX_FOREIGN_DEPTH} deep")
+        if isinstance(value, dict):
+            waiting += [(each, depth + 1) for each in value.values()]
+        elif isinstance(value, list):
+            waiting += [(each, depth + 1) for each in value]
+
+
 class _Extent(NamedTuple):
     """The share of a value in the limits, wherever it stands."""
 
@@ -99,8 +143,16 @@ class _Frame:
 
 
 class _Builder:
-    def __init__(self, weight_of_event: int, most: int | None) -> None:
+    def __init__(
+        self,
+        weight_of_event: int,
+        most: int | None,
+        *,
+        text_keys: bool = False,
+        nodes: int = MAX_NODES,
+    ) -> None:
         self._weight, self._weight_of_event, self._most = 0, weight_of_event, most
+        self._text_keys, self._most_nodes = text_keys, nodes
         self._frames: list[_Frame] = []
         self._anchors: dict[str, _Anchored | None] = {}
         self._nodes = 0
@@ -138,7 +190,7 @@ class _Builder:
             raise self._error("a map key must be a string", event)
         if event.kind == "plain" and event.value == "<<":
             raise self._error("merge keys (<<) are not supported", event)
-        key = self._scalar(event)
+        key = event.value if self._text_keys else self._scalar(event)
         if not isinstance(key, str):
             raise self._error(f"map key {event.value or 'null'} must be a string: quote it", event)
         frame = self._frames[-1]
@@ -208,8 +260,8 @@ class _Builder:
 
     def _check_nesting(self, event: Event, extent: _Extent) -> None:
         self._nodes += extent.nodes
-        if self._nodes > MAX_NODES:
-            raise self._error(f"the document has more than {MAX_NODES} values", event)
+        if self._nodes > self._most_nodes:
+            raise self._error(f"the document has more than {self._most_nodes} values", event)
         if not (extent.blocks or extent.maps):
             return
         lists = sum(isinstance(frame.data, list) for frame in self._frames)
