@@ -1,0 +1,1 @@
+"""gRPC calls: descriptors, messages and connections."""
