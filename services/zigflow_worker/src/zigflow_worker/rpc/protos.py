@@ -1,0 +1,160 @@
+"""Protos as descriptors: a file with all that it imports, compiled once for each content."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import re
+import subprocess
+import sys
+import tempfile
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+from importlib.resources import files
+from pathlib import Path, PurePosixPath
+from typing import TypeAlias
+from urllib.parse import unquote, urljoin, urlsplit
+
+from google.protobuf.descriptor_pb2 import FileDescriptorSet
+from google.protobuf.descriptor_pool import DescriptorPool
+
+from zigflow_worker.rpc.descriptors import build_pool
+from zigflow_worker.rpc.targets import misconfigured
+
+ReadText: TypeAlias = Callable[[str], Awaitable[str]]
+"""Returns the text at a URI (raises WorkflowError)."""
+
+MAX_FILES = 100
+MAX_CHARACTERS = 1_000_000
+"""Characters of a proto and all that it imports."""
+_SECONDS = 15.0
+_MAX_MESSAGE_BYTES = 4096
+_TOKENS = re.compile(
+    r"""//[^\n]*|/\*.*?\*/|"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*'|[A-Za-z_]\w*|[;}]""", re.DOTALL
+)
+_NAME = re.compile(r"(?!\.{1,2}(?:/|$))[\w.+-]+(?:/(?!\.{1,2}(?:/|$))[\w.+-]+)*", re.ASCII)
+_PARALLEL = 2
+
+
+class ProtoCompiler:
+    """Compiles protos, and keeps the descriptors of the latest."""
+
+    def __init__(self, *, kept: int = 32) -> None:
+        self._kept = kept
+        self._pools: OrderedDict[tuple[tuple[str, str], ...], DescriptorPool] = OrderedDict()
+        self._slots = asyncio.Semaphore(_PARALLEL)
+
+    async def descriptors(self, uri: str, read: ReadText) -> DescriptorPool:
+        """Return the descriptors of the proto at a URI; imports are beside it.
+
+        Raises:
+            WorkflowError: of type `configuration` for protos that do not compile, or are too large;
+                others are those of `read`.
+        """
+        name, sources = await _read_all(uri, read)
+        key = tuple(sorted(sources.items()))
+        if key not in self._pools:
+            async with self._slots:
+                if key not in self._pools:  # nor compiled meanwhile
+                    compiled = await asyncio.to_thread(_compile, name, sources)
+                    self._pools[key] = build_pool(compiled.file)
+        self._pools.move_to_end(key)
+        pool = self._pools[key]
+        if len(self._pools) > self._kept:
+            self._pools.popitem(last=False)
+        return pool
+
+
+async def _read_all(uri: str, read: ReadText) -> tuple[str, dict[str, str]]:
+    """Return the file's name, and the text of it and of all imports by name."""
+    name = PurePosixPath(unquote(urlsplit(uri).path)).name
+    if not _NAME.fullmatch(name):
+        name = "main.proto"
+    sources: dict[str, str] = {name: await read(uri)}
+    left = MAX_CHARACTERS
+    waiting = [name]
+    while waiting:
+        text = sources[waiting.pop()]
+        left -= len(text)
+        if left < 0:
+            raise misconfigured(f"the proto has more than {MAX_CHARACTERS} characters")
+        for imported in imports_of(text):
+            if imported in sources or imported.startswith("google/protobuf/"):
+                continue
+            if len(sources) >= MAX_FILES:
+                raise misconfigured(f"the proto imports more than {MAX_FILES} files")
+            sources[imported] = _bundled(imported) or await read(urljoin(uri, imported))
+            waiting.append(imported)
+    return name, sources
+
+
+def imports_of(text: str) -> list[str]:
+    """Return the names of the files that a proto imports (raises WorkflowError)."""
+    words = [word for word in _TOKENS.findall(text) if not word.startswith(("//", "/*"))]
+    names = []
+    for index, word in enumerate(words):
+        if word == "import" and (index == 0 or words[index - 1] in (";", "}")):
+            following = words[index + 1 : index + 3]
+            names += [each[1:-1] for each in following if each[0] in "\"'"][:1]
+    for name in names:
+        if not _NAME.fullmatch(name):
+            raise misconfigured(f"the proto imports '{name[:100]}', which is no path beside it")
+    return names
+
+
+def _bundled(name: str) -> str:
+    """Return the text of a common proto of Google's (google/api, google/rpc, …), "" for none."""
+    package = ".".join(PurePosixPath(name).parts[:-1])
+    if not re.fullmatch(r"google(\.\w+)+", package):
+        return ""
+    with suppress(ModuleNotFoundError):
+        spec = importlib.util.find_spec(package)
+        for folder in (spec and spec.submodule_search_locations) or ():
+            path = Path(folder, PurePosixPath(name).name)
+            if path.is_file():
+                return path.read_text("utf-8")
+    return ""
+
+
+def _compile(name: str, sources: Mapping[str, str]) -> FileDescriptorSet:
+    with tempfile.TemporaryDirectory(prefix="stigma-protos-") as folder:
+        root = Path(folder, "protos")
+        for each, text in sources.items():
+            path = root / each
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, "utf-8", "surrogatepass")
+        output, messages = Path(folder, "descriptors"), Path(folder, "messages")
+        code = _run_protoc(root, name, output, messages)
+        if code != 0 or not output.exists():
+            raise misconfigured(f"the proto does not compile: {_first_message(messages)}")
+        return FileDescriptorSet.FromString(output.read_bytes())
+
+
+def _run_protoc(root: Path, name: str, output: Path, messages: Path) -> int:
+    command = [
+        *(sys.executable, "-I", str(Path(__file__).with_name("protoc_process.py"))),
+        *("-I.", f"-I{files('grpc_tools').joinpath('_proto')}"),
+        *("--include_imports", f"--descriptor_set_out={output}", name),
+    ]
+    with messages.open("wb") as stderr:
+        try:
+            return subprocess.run(
+                command,
+                check=False,
+                cwd=root,
+                env={},  # of our own settings it needs none, and some are secret
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=stderr,
+                timeout=_SECONDS,
+            ).returncode
+        except subprocess.TimeoutExpired:
+            raise misconfigured(f"the proto took longer than {_SECONDS:.0f} s to compile") from None
+
+
+def _first_message(messages: Path) -> str:
+    with messages.open("rb") as file:
+        text = file.read(_MAX_MESSAGE_BYTES).decode("utf-8", "replace")
+    lines = [line for line in text.splitlines() if line.strip() and "warning:" not in line]
+    return lines[0][:300] if lines else "protoc stopped"
