@@ -34,6 +34,8 @@ _TOKENS = re.compile(
     r"""//[^\n]*|/\*.*?\*/|"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*'|[A-Za-z_]\w*|[;}]""", re.DOTALL
 )
 _NAME = re.compile(r"(?!\.{1,2}(?:/|$))[\w.+-]+(?:/(?!\.{1,2}(?:/|$))[\w.+-]+)*", re.ASCII)
+_MESSAGE = re.compile(r"(?!WARNING:)[\w./+-]+:", re.ASCII)
+"""Lines of protoc about a file, which others of its libraries are not."""
 _PARALLEL = 2
 
 
@@ -156,5 +158,5 @@ def _run_protoc(root: Path, name: str, output: Path, messages: Path) -> int:
 def _first_message(messages: Path) -> str:
     with messages.open("rb") as file:
         text = file.read(_MAX_MESSAGE_BYTES).decode("utf-8", "replace")
-    lines = [line for line in text.splitlines() if line.strip() and "warning:" not in line]
+    lines = [line for line in text.splitlines() if _MESSAGE.match(line) and "warning:" not in line]
     return lines[0][:300] if lines else "protoc stopped"

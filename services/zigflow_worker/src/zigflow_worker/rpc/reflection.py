@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import asyncio
 from typing import Any
 
 import grpc
@@ -20,7 +19,7 @@ from grpc_reflection.v1alpha.reflection_pb2 import (
 from zigflow_worker.errors import WorkflowError
 from zigflow_worker.rpc.calls import Connection, Metadata
 from zigflow_worker.rpc.descriptors import build_pool
-from zigflow_worker.rpc.statuses import error_of
+from zigflow_worker.rpc.statuses import status_error
 from zigflow_worker.rpc.targets import misconfigured
 
 _PACKAGES = ("grpc.reflection.v1", "grpc.reflection.v1alpha")
@@ -37,38 +36,38 @@ async def reflect(connection: Connection, service: str, metadata: Metadata) -> D
             no reflection; of type `communication` where it does not answer.
     """
     for package in _PACKAGES:
+        reflection = _Reflection.begin(connection, package, metadata)
         try:
-            async with _Reflection.begin(connection, package, metadata) as reflection:
-                return await reflection.pool(service)
-        except grpc.aio.AioRpcError as error:
-            if error.code() is not grpc.StatusCode.UNIMPLEMENTED:
-                raise error_of(error) from None
+            return await reflection.pool(service)
+        except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
+            # Writing to a stream that the server has ended fails in either way, without its status.
+            if await reflection.call.code() is not grpc.StatusCode.UNIMPLEMENTED:
+                raise await _error_of(reflection.call) from None
+        finally:
+            reflection.call.cancel()
     raise misconfigured("the server has no reflection: name its proto in 'proto'")
+
+
+async def _error_of(call: Any) -> WorkflowError:
+    return status_error(await call.code(), await call.details())
 
 
 class _Reflection:
     """One stream of requests, each with one response."""
 
     def __init__(self, call: Any) -> None:
-        self._call = call
+        self.call = call
         self._files: dict[str, FileDescriptorProto] = {}
         self._left = _MAX_BYTES
 
     @classmethod
-    @asynccontextmanager
-    async def begin(
-        cls, connection: Connection, package: str, metadata: Metadata
-    ) -> AsyncIterator[_Reflection]:
+    def begin(cls, connection: Connection, package: str, metadata: Metadata) -> _Reflection:
         method = connection.channel.stream_stream(
             f"/{package}.ServerReflection/ServerReflectionInfo",
             request_serializer=ServerReflectionRequest.SerializeToString,
             response_deserializer=ServerReflectionResponse.FromString,
         )
-        call = method(metadata=tuple(metadata))
-        try:
-            yield cls(call)
-        finally:
-            call.cancel()
+        return cls(method(metadata=tuple(metadata)))
 
     async def pool(self, service: str) -> DescriptorPool:
         """Return the service's file and all that it imports."""
@@ -89,8 +88,8 @@ class _Reflection:
 
     async def _ask(self, request: ServerReflectionRequest) -> bool | None:
         """Keep the files of a response; None where there is no such thing."""
-        await self._call.write(request)
-        response = await self._call.read()
+        await self.call.write(request)
+        response = await self.call.read()
         if not isinstance(response, ServerReflectionResponse):
             raise misconfigured("the server's reflection does not answer")
         if not response.HasField("file_descriptor_response"):
