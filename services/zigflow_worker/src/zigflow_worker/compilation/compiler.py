@@ -13,6 +13,7 @@ from zigflow_worker.compilation.functions import FunctionTable
 from zigflow_worker.compilation.scope import CompileScope, Variables
 from zigflow_worker.compilation.values import ValueCompiler
 from zigflow_worker.definition import (
+    AuthenticationDefinition,
     DurationDefinition,
     ErrorDefinition,
     ExtensionDefinition,
@@ -215,6 +216,14 @@ class Compiler(ValueCompiler, ProblemCollector):
                 raise problem
 
     # --- References
+
+    def authentication(
+        self, reference: AuthenticationDefinition | Node
+    ) -> AuthenticationDefinition:
+        """Return an authentication policy given inline or by the name of a reusable one."""
+        if isinstance(reference, AuthenticationDefinition):
+            return reference
+        return _referenced(reference, self._definition.authentications, "authentications")
 
     def error(self, reference: ErrorDefinition | Node) -> ErrorDefinition:
         """Return an error given inline or by the name of a reusable one."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from zigflow_worker.definition.authentications import read_authentication
 from zigflow_worker.definition.document import read_definition
 from zigflow_worker.definition.kinds import TaskKinds, TaskSyntax
 from zigflow_worker.definition.model import (
+    AuthenticationDefinition,
     DataRules,
     DurationDefinition,
     ErrorDefinition,
@@ -25,6 +27,7 @@ from zigflow_worker.definition.problems import (
 from zigflow_worker.definition.reader import Reader
 
 __all__ = [
+    "AuthenticationDefinition",
     "DataRules",
     "DurationDefinition",
     "ErrorDefinition",
@@ -43,5 +46,6 @@ __all__ = [
     "TaskList",
     "TaskSyntax",
     "WorkflowDefinition",
+    "read_authentication",
     "read_definition",
 ]

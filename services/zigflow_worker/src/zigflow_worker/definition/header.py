@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from zigflow_worker.definition.authentications import read_policy
 from zigflow_worker.definition.extensions import read_extensions
 from zigflow_worker.definition.functions import read_function
 from zigflow_worker.definition.model import DurationDefinition, RetryDefinition
@@ -18,7 +19,7 @@ _VERSION = re.compile(
 )
 _SECRET = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,252}")
 """It names a file."""
-_UNSUPPORTED = ("authentications", "catalogs")
+_UNSUPPORTED = ("catalogs",)
 
 
 def read_header(fields: Mapping[str, Node], reader: Reader) -> None:
@@ -61,12 +62,14 @@ def read_reusables(node: Node | None, reader: Reader) -> dict[str, Any]:
     if node is None:
         return {}
     fields = node.fields(
-        *("errors", "extensions", "functions", "retries", "secrets", "timeouts"), *_UNSUPPORTED
+        *("authentications", "errors", "extensions", "functions", "retries", "secrets"),
+        *("timeouts", *_UNSUPPORTED),
     )
     for name in _UNSUPPORTED:
         if name in fields:
             raise fields[name].error(f"'use.{name}' is not supported in this release")
     readers: dict[str, Callable[[str, Node], Any]] = {
+        "authentications": lambda _, policy: read_policy(policy),
         "errors": lambda _, error: reader.error(error),
         "functions": lambda name, function: read_function(name, function, reader),
         "retries": lambda _, retry: read_retry(retry, reader),

@@ -60,6 +60,17 @@ class RetryDefinition:
 
 
 @dataclass(frozen=True, slots=True)
+class AuthenticationDefinition:
+    """An authentication policy. Its texts may be expressions."""
+
+    node: Node
+    """The whole policy: the scheme's name with its settings."""
+    scheme: str
+    secret: Node | None = None
+    """The name of the secret that has the settings, where they are not in the document."""
+
+
+@dataclass(frozen=True, slots=True)
 class TaskList:
     """A block: tasks in order, each name once."""
 
@@ -106,6 +117,7 @@ class WorkflowDefinition:
     input: DataRules = DataRules()
     output: DataRules = DataRules()
     timeout: DurationDefinition | Node | None = None
+    authentications: Mapping[str, AuthenticationDefinition] = field(default_factory=dict)
     errors: Mapping[str, ErrorDefinition] = field(default_factory=dict)
     retries: Mapping[str, RetryDefinition] = field(default_factory=dict)
     timeouts: Mapping[str, DurationDefinition] = field(default_factory=dict)

@@ -1,0 +1,159 @@
+"""Reads authentication policies: inline, by name, and those of `use.authentications`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+
+from zigflow_worker import oauth2_rules
+from zigflow_worker.definition.model import AuthenticationDefinition
+from zigflow_worker.definition.nodes import Node
+from zigflow_worker.expressions import is_expression
+
+_OAUTH2_KEYS = (
+    *("authority", "grant", "client", "request", "issuers", "scopes", "audiences"),
+    *("username", "password", "subject", "actor"),
+)
+
+
+def read_authentication(node: Node) -> AuthenticationDefinition | Node:
+    """Read a policy, or the name of a reusable one."""
+    if "use" in node.mapping():
+        return _only(node, "use")
+    return read_policy(node)
+
+
+def read_policy(node: Node) -> AuthenticationDefinition:
+    """Read a policy: one scheme, with its properties or the name of the secret that has them."""
+    fields = node.mapping()
+    if "use" in fields:
+        raise fields["use"].error("a reusable authentication is no reference to another one")
+    schemes = [key for key in fields if key in _READERS]
+    if len(schemes) > 1:
+        raise fields[schemes[1]].error(
+            f"two authentications: expected either '{schemes[0]}' or '{schemes[1]}'"
+        )
+    node.fields(*_READERS)
+    if not schemes:
+        raise node.error(f"expected one authentication of {', '.join(_READERS)}")
+    scheme = schemes[0]
+    settings = fields[scheme]
+    if "use" in settings.mapping():
+        return AuthenticationDefinition(node, scheme, secret=_only(settings, "use"))
+    _READERS[scheme](settings)
+    return AuthenticationDefinition(node, scheme)
+
+
+def _only(node: Node, key: str) -> Node:
+    fields = node.mapping()
+    for other in fields:
+        if other != key:
+            raise fields[other].error(f"two authentications: '{key}' stands alone")
+    fields[key].text()
+    return fields[key]
+
+
+def _read_credentials(node: Node) -> None:
+    for value in node.fields("username", "password", required=["username", "password"]).values():
+        _text(value)
+
+
+def _read_basic(node: Node) -> None:
+    _read_credentials(node)
+    username = node.child("username")
+    if ":" in str(username.value) and not is_expression(username.value):
+        raise username.error("a username of 'basic' has no colon")
+
+
+def _read_bearer(node: Node) -> None:
+    token = node.fields("token", required=["token"])["token"]
+    token.text()
+
+
+def _read_oauth2(node: Node) -> None:
+    fields = _read_token_source(node, *_OAUTH2_KEYS, "endpoints")
+    if "endpoints" in fields:
+        for endpoint in fields["endpoints"].fields("token", "revocation", "introspection").values():
+            endpoint.text()
+
+
+def _read_oidc(node: Node) -> None:
+    _read_token_source(node, *_OAUTH2_KEYS)
+
+
+def _read_token_source(node: Node, *allowed: str) -> dict[str, Node]:
+    fields = node.fields(*allowed, required=["authority", "grant"])
+    fields["authority"].text()
+    grant = _read_grant(fields["grant"])
+    for key in ("username", "password"):
+        if key in fields:
+            _text(fields[key])
+    for key in ("issuers", "scopes", "audiences"):
+        if key in fields:
+            _read_texts(fields[key])
+    for key in ("subject", "actor"):
+        if key in fields:
+            for part in fields[key].fields("token", "type", required=["token", "type"]).values():
+                part.text()
+    client = _read_client(fields["client"]) if "client" in fields else {}
+    _read_request(fields.get("request"))
+    present = {*fields, *(f"client.{key}" for key in client)}
+    _check_properties(node, grant, client.get("authentication"), present)
+    return fields
+
+
+def _read_grant(node: Node) -> str:
+    if node.value == oauth2_rules.AUTHORIZATION_CODE:
+        raise node.error(oauth2_rules.NO_AUTHORIZATION_CODE)
+    return _one_of(node, oauth2_rules.GRANTS)
+
+
+def _read_client(node: Node) -> dict[str, Node]:
+    fields = node.fields("id", "secret", "assertion", "authentication")
+    for key, value in fields.items():
+        if key == "authentication":
+            _one_of(value, oauth2_rules.CLIENT_AUTHENTICATIONS)
+        else:
+            _text(value)
+    return fields
+
+
+def _read_request(node: Node | None) -> None:
+    if node is not None and "encoding" in (fields := node.fields("encoding")):
+        _one_of(fields["encoding"], oauth2_rules.ENCODINGS)
+
+
+def _check_properties(
+    node: Node, grant: str, client_authentication: Node | None, present: Iterable[str]
+) -> None:
+    method = oauth2_rules.POST if client_authentication is None else client_authentication.text()
+    missing = oauth2_rules.missing_property(grant, method, set(present))
+    if missing is not None:
+        raise node.error(missing)
+
+
+def _text(node: Node) -> None:
+    """Check a text that may be blank, such as a password."""
+    if not isinstance(node.value, str):
+        node.text()
+
+
+def _read_texts(node: Node) -> None:
+    if not is_expression(node.value):
+        for item in node.items():
+            item.text()
+
+
+def _one_of(node: Node, values: tuple[str, ...]) -> str:
+    text = node.text()
+    if text not in values and not is_expression(text):
+        raise node.error(f"expected one of {', '.join(values)}")
+    return text
+
+
+_READERS: Mapping[str, Callable[[Node], None]] = {
+    "basic": _read_basic,
+    "bearer": _read_bearer,
+    "digest": _read_credentials,
+    "oauth2": _read_oauth2,
+    "oidc": _read_oidc,
+}
