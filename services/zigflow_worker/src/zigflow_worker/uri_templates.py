@@ -46,6 +46,20 @@ def check_http_template(template: str) -> None:
         raise ValueError("credentials belong into 'authentication', not into the URI")
 
 
+def check_resource_template(template: str) -> None:
+    """Check that a template makes URIs of documents: http, https, file or relative.
+
+    Raises:
+        ValueError: it does not, or has credentials in it.
+    """
+    names_in(template)
+    parts = urlsplit(template)
+    if parts.scheme not in {"", "file", "http", "https"} and not template.startswith("{"):
+        raise ValueError("expected a URI: http, https, file or relative")
+    if "@" in parts.netloc:
+        raise ValueError("credentials belong into 'authentication', not into the URI")
+
+
 def expand(template: str, values: Mapping[str, JSON]) -> str:
     """Return a template with its names replaced by values, percent-encoded; null by nothing.
 

@@ -21,13 +21,17 @@ from zigflow_worker.activities.call_evaluation import EvaluatedCall
 from zigflow_worker.activities.calls import OutgoingCalls
 from zigflow_worker.activities.document_directory import DocumentDirectory
 from zigflow_worker.activities.engine import DocumentActivities
+from zigflow_worker.activities.grpc_call import GrpcCall
 from zigflow_worker.activities.http_call import HttpCall
 from zigflow_worker.activities.interfaces import EngineActivities
+from zigflow_worker.activities.openapi_call import OpenApiCall
 from zigflow_worker.activities.rules import RuleEvaluator
 from zigflow_worker.metrics import AgentCallMetrics
-from zigflow_worker.outgoing.client import HttpClient
+from zigflow_worker.outgoing.client import HttpClient, trusted_roots
 from zigflow_worker.outgoing.messages import Authentication, HttpSender
+from zigflow_worker.outgoing.resources import Resources
 from zigflow_worker.outgoing.secrets import SecretDirectory
+from zigflow_worker.rpc import RpcClient
 from zigflow_worker.settings import EngineSettings
 from zigflow_worker.workflow import DocumentWorkflow
 
@@ -77,8 +81,19 @@ def http_client(settings: EngineSettings) -> HttpClient:
 
 def outgoing_calls(settings: EngineSettings, client: HttpClient) -> CallActivities:
     """Return the activities of calls."""
+    resources = Resources(client, settings.resources_dir)
+    limits = settings.http_limits()
+    rpc = RpcClient(
+        policy=settings.outgoing_policy(),
+        roots=trusted_roots(),
+        response_limit=limits.response_bytes,
+        connect_seconds=limits.connect_seconds,
+    )
     return OutgoingCalls(
-        SecretDirectory(settings.secrets_dir), http=HttpCall(client, _authenticate)
+        SecretDirectory(settings.secrets_dir),
+        http=HttpCall(client, _authenticate),
+        openapi=OpenApiCall(client, resources, _authenticate),
+        grpc=GrpcCall(client, resources, _authenticate, rpc),
     )
 
 

@@ -139,6 +139,12 @@ class _CheckingSender(HttpSender):
         return await self._client._send(request, self._check)
 
 
+def trusted_roots() -> bytes | None:
+    """Return the PEM of the authorities that the client trusts; None: none that can be listed."""
+    authorities = httpcore2.default_ssl_context().get_ca_certs(binary_form=True)
+    return "".join(map(ssl.DER_cert_to_PEM_cert, authorities)).encode() or None
+
+
 def redirected(request: OutgoingRequest, status: int, location: str) -> OutgoingRequest:
     """Return the request that a redirect asks for, without credentials to another origin.
 

@@ -15,7 +15,9 @@ from zigflow_worker.tasks.emit_task import EmitTask
 from zigflow_worker.tasks.for_task import ForTask
 from zigflow_worker.tasks.fork_task import ForkTask
 from zigflow_worker.tasks.function_call import FunctionCall
+from zigflow_worker.tasks.grpc_call import GrpcCallTask
 from zigflow_worker.tasks.http_call import HttpCallTask
+from zigflow_worker.tasks.openapi_call import OpenApiCallTask
 from zigflow_worker.tasks.raise_task import RaiseTask
 from zigflow_worker.tasks.set_task import SetTask
 from zigflow_worker.tasks.switch_task import SwitchTask
@@ -70,8 +72,10 @@ TASK_KINDS = TaskRegistry(
     EmitTask(),
     ForTask(),
     ForkTask(),
+    GrpcCallTask(),
     HttpCallTask(),
     FunctionCall(),
+    OpenApiCallTask(),
     RaiseTask(),
     SetTask(),
     SwitchTask(),

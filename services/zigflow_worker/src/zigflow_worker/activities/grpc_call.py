@@ -1,0 +1,178 @@
+"""Calls methods of gRPC services."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from google.protobuf.descriptor_pool import DescriptorPool
+from typing_extensions import override
+
+from zigflow_worker.activities.call_evaluation import CallOutcome, EvaluatedCall
+from zigflow_worker.activities.calls import CallHandler
+from zigflow_worker.activities.http_call import Authenticate
+from zigflow_worker.activities.resource_arguments import CallResources
+from zigflow_worker.errors import COMMUNICATION, EXPRESSION, VALIDATION, WorkflowError
+from zigflow_worker.expressions import JSON
+from zigflow_worker.outgoing.client import HttpClient
+from zigflow_worker.outgoing.messages import Authentication, OutgoingRequest, OutgoingResponse
+from zigflow_worker.outgoing.resources import Resources
+from zigflow_worker.rpc import Connection, ProtoCompiler, RpcClient, Target, find_method
+from zigflow_worker.rpc.messages import encode_arguments
+from zigflow_worker.rpc.reflection import reflect
+
+_UNAUTHENTICATED = 401
+_SHORTEST_CREDENTIAL = 4
+"""Characters of what is taken out of an error's text."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """The method that a call names, and where it is."""
+
+    target: Target
+    service: str
+    method: str
+    arguments: JSON
+
+
+class GrpcCall(CallHandler):
+    """Makes the calls of `call: grpc`."""
+
+    def __init__(
+        self,
+        client: HttpClient,
+        resources: Resources,
+        authenticate: Authenticate,
+        rpc: RpcClient,
+    ) -> None:
+        self._client = client
+        self._resources = resources
+        self._authenticate = authenticate
+        self._rpc = rpc
+        self._protos = ProtoCompiler()
+
+    @override
+    async def call(self, call: EvaluatedCall) -> CallOutcome:
+        wanted = _wanted(call.arguments)
+        call.secrets.check_host(wanted.target.host)
+        described = await self._descriptors(call)
+        authentication = self._authenticate(call, self._client)
+        url = f"{wanted.target.url}/{wanted.service}/{wanted.method}"
+        async with self._rpc.connect(wanted.target) as connection:
+
+            async def send(request: OutgoingRequest) -> JSON:
+                try:
+                    return await _exchange(connection, wanted, described, request)
+                except WorkflowError as error:
+                    raise _without_secrets(error, call, request) from None
+
+            request = OutgoingRequest(method="POST", url=url)
+            output = await _send_authenticated(send, request, authentication)
+        return CallOutcome(
+            output=output,
+            authorization=None if authentication is None else authentication.authorization,
+        )
+
+    async def _descriptors(self, call: EvaluatedCall) -> DescriptorPool | None:
+        """Return what the call's proto describes; None where it has none."""
+        arguments: Any = call.arguments
+        if arguments.get("proto") is None:
+            return None
+        resources = CallResources(self._resources, self._client, call, "proto")
+        return await self._protos.descriptors(resources.uri, resources.text)
+
+
+async def _exchange(
+    connection: Connection,
+    wanted: _Wanted,
+    described: DescriptorPool | None,
+    request: OutgoingRequest,
+) -> JSON:
+    metadata = [(name.lower(), value) for name, value in request.headers]
+    pool = described or await reflect(connection, wanted.service, metadata)
+    method = find_method(pool, wanted.service, wanted.method)
+    return await connection.call(method, encode_arguments(method, wanted.arguments), metadata)
+
+
+async def _send_authenticated(
+    send: Callable[[OutgoingRequest], Awaitable[JSON]],
+    request: OutgoingRequest,
+    authentication: Authentication | None,
+) -> JSON:
+    """Send with credentials; where the server refuses them, once more if there are better ones."""
+    if authentication is None:
+        return await send(request)
+    applied = await authentication.apply(request)
+    try:
+        return await send(applied)
+    except WorkflowError as error:
+        if error.problem["status"] != _UNAUTHENTICATED:
+            raise
+        refused = OutgoingResponse(status=_UNAUTHENTICATED, headers=(), body=b"", request=applied)
+        better = await authentication.answer(request, refused)
+        if better is None:
+            raise
+    return await send(better)
+
+
+def _wanted(arguments: Any) -> _Wanted:
+    service = arguments.get("service")
+    if not isinstance(service, dict):
+        raise _mistyped("service", "a map")
+    port = service.get("port")
+    if isinstance(port, float) and port.is_integer():
+        port = int(port)
+    if port is not None and (not isinstance(port, int) or isinstance(port, bool)):
+        raise _mistyped("service.port", "a number")
+    return _Wanted(
+        Target.of(_text(service.get("host"), "service.host"), port),
+        _text(service.get("name"), "service.name"),
+        _text(arguments.get("method"), "method"),
+        arguments.get("arguments"),
+    )
+
+
+def _text(value: JSON, place: str) -> str:
+    if not isinstance(value, str):
+        raise _mistyped(place, "a text")
+    return value
+
+
+def _without_secrets(
+    error: WorkflowError, call: EvaluatedCall, request: OutgoingRequest
+) -> WorkflowError:
+    """Return an error whose text quotes no secret: not even one that the server repeats."""
+    problem = error.problem
+    if call.may_hold_secrets("arguments"):
+        if error.type == VALIDATION.uri:
+            detail = "the arguments, which may hold secrets, do not fit the method's messages"
+            return WorkflowError({**problem, "detail": detail})
+        if error.type == COMMUNICATION.uri:
+            name = str(problem.get("detail")).partition(":")[0]
+            return WorkflowError({**problem, "detail": name})
+    detail = str(problem.get("detail"))
+    for credential in _credentials(request):
+        detail = detail.replace(credential, "…")
+    return WorkflowError({**problem, "detail": detail})
+
+
+def _credentials(request: OutgoingRequest) -> list[str]:
+    """Return the credentials in a request, in all their forms, the longest first."""
+    found: set[str] = set()
+    for _, value in request.headers:
+        scheme, _, parameter = value.partition(" ")
+        found |= {value, parameter}
+        if scheme.lower() == "basic":
+            with suppress(binascii.Error, UnicodeDecodeError):
+                found.update(base64.b64decode(parameter).decode().split(":", 1))
+    long = [each for each in found if len(each) >= _SHORTEST_CREDENTIAL]
+    return sorted(long, key=len, reverse=True)
+
+
+def _mistyped(place: str, expected: str) -> WorkflowError:
+    return WorkflowError.of(EXPRESSION, f"'{place}' is not {expected}")

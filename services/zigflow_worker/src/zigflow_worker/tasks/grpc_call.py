@@ -1,0 +1,80 @@
+"""`call: grpc`: one method of a gRPC service."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from typing_extensions import override
+
+from stigma.contracts.engine_calls import CallActivities
+from zigflow_worker.compilation import CallCompiler, Compiler, CompileScope, TaskKind
+from zigflow_worker.definition import Node, Reader, TaskDefinition
+from zigflow_worker.expressions import is_expression
+from zigflow_worker.program.model import Operation
+from zigflow_worker.tasks.external_resources import read_resource
+from zigflow_worker.tasks.outgoing_call import CallOperation
+
+_MAX_PORT = 65535
+
+
+@dataclass(frozen=True, slots=True)
+class GrpcCallDefinition:
+    """A call of a method; its arguments may have expressions."""
+
+    arguments: Node
+    """Those of the document, without authentication; `proto` is what `read_resource` made."""
+    authentication: Node | None
+
+
+class GrpcCallTask(TaskKind[GrpcCallDefinition]):
+    """Calls one method."""
+
+    keyword = "call"
+    variant = "grpc"
+    keys = ("call", "with")
+    required = ("call", "with")
+    is_call = True
+
+    @override
+    def read(self, fields: Mapping[str, Node], reader: Reader) -> GrpcCallDefinition:
+        node = fields["with"]
+        arguments = node.fields(
+            *("proto", "service", "method", "arguments"), required=["service", "method"]
+        )
+        arguments["method"].text()
+        _check_arguments(arguments.get("arguments"))
+        service = _read_service(arguments["service"])
+        authentication = service.pop("authentication", None)
+        if authentication is not None:
+            raise authentication.error("'authentication' is not supported in this release")
+        written = {name: part.value for name, part in arguments.items()}
+        written["service"] = {name: part.value for name, part in service.items()}
+        if "proto" in arguments:
+            written["proto"] = read_resource(arguments["proto"])
+        return GrpcCallDefinition(Node(written, node.pointer), authentication)
+
+    @override
+    def compile(self, task: TaskDefinition, compiler: Compiler, scope: CompileScope) -> Operation:
+        definition: GrpcCallDefinition = task.details
+        call = CallCompiler(compiler, scope, task)
+        return CallOperation(
+            method=CallActivities.call_grpc,
+            call=call.compile(definition.arguments, definition.authentication),
+        )
+
+
+def _check_arguments(node: Node | None) -> None:
+    if node is None or is_expression(node.value) or isinstance(node.value, list):
+        return
+    node.mapping()
+
+
+def _read_service(node: Node) -> dict[str, Node]:
+    fields = node.fields("name", "host", "port", "authentication", required=["name", "host"])
+    fields["name"].text()
+    fields["host"].text()
+    port = fields.get("port")
+    if port is not None and not is_expression(port.value) and not 0 < port.integer() <= _MAX_PORT:
+        raise port.error(f"expected a port: 1 to {_MAX_PORT}")
+    return fields

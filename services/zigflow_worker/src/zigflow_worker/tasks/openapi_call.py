@@ -1,0 +1,64 @@
+"""`call: openapi`: one operation of an OpenAPI document."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from typing_extensions import override
+
+from stigma.contracts.engine_calls import CallActivities
+from zigflow_worker.compilation import CallCompiler, Compiler, CompileScope, TaskKind
+from zigflow_worker.definition import Node, Reader, TaskDefinition
+from zigflow_worker.expressions import is_expression
+from zigflow_worker.program.model import Operation
+from zigflow_worker.tasks.external_resources import read_resource
+from zigflow_worker.tasks.http_call import check_flag, check_output
+from zigflow_worker.tasks.outgoing_call import CallOperation
+
+
+@dataclass(frozen=True, slots=True)
+class OpenApiCallDefinition:
+    """A call of an operation; its arguments may have expressions."""
+
+    arguments: Node
+    """Those of the document, without authentication; `document` is what `read_resource` made."""
+    authentication: Node | None
+
+
+class OpenApiCallTask(TaskKind[OpenApiCallDefinition]):
+    """Sends the request of one operation."""
+
+    keyword = "call"
+    variant = "openapi"
+    keys = ("call", "with")
+    required = ("call", "with")
+    is_call = True
+
+    @override
+    def read(self, fields: Mapping[str, Node], reader: Reader) -> OpenApiCallDefinition:
+        node = fields["with"]
+        arguments = node.fields(
+            *("document", "operationId", "parameters", "authentication", "output", "redirect"),
+            required=["document", "operationId"],
+        )
+        arguments["operationId"].text()
+        if "parameters" in arguments and not is_expression(arguments["parameters"].value):
+            arguments["parameters"].mapping()
+        check_output(arguments.get("output"))
+        check_flag(arguments.get("redirect"))
+        authentication = arguments.pop("authentication", None)
+        if authentication is not None:
+            raise authentication.error("'authentication' is not supported in this release")
+        written = {name: part.value for name, part in arguments.items()}
+        written["document"] = read_resource(arguments["document"])
+        return OpenApiCallDefinition(Node(written, node.pointer), authentication)
+
+    @override
+    def compile(self, task: TaskDefinition, compiler: Compiler, scope: CompileScope) -> Operation:
+        definition: OpenApiCallDefinition = task.details
+        call = CallCompiler(compiler, scope, task)
+        return CallOperation(
+            method=CallActivities.call_openapi,
+            call=call.compile(definition.arguments, definition.authentication),
+        )
