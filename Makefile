@@ -49,6 +49,11 @@ tools-contract: $(STAMP) ## the contract of tools, row by row, on a real server
 	@tools/temporal/ensure >/dev/null
 	$(BIN)/pytest -m tools_contract $(PYTEST)
 
+.PHONY: conformance
+conformance: $(STAMP) ## the workflow language's conformance kit and examples, without a network
+	@tools/temporal/ensure >/dev/null
+	$(BIN)/pytest tests/conformance $(PYTEST)
+
 .PHONY: soak
 soak: $(STAMP) ## long runs: load without leaks
 	@tools/temporal/ensure >/dev/null

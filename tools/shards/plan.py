@@ -41,6 +41,7 @@ SHARDS = (
     Shard("rehearsals", ("tests/rehearsals",), 150),
     Shard("docs", ("tests/docs",), 110),
     Shard("upgrades", ("tests/upgrades",), 100),
+    Shard("conformance", ("tests/conformance",), 60),
     Shard("stack", ("tests/stack", "tests/console", "tests/wheels"), 135, 45),
     Shard("observability", ("tests/observability",), 80, 110),
     Shard("callers", ("tests/callers", "tests/mcp_servers"), 50, 265, needs="callers"),

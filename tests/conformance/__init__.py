@@ -1,0 +1,1 @@
+"""The specification's conformance kit and its examples, on the real engine, without a network."""
