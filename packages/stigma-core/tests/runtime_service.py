@@ -69,7 +69,7 @@ class Activities:
         log = structlog.get_logger()
         token = activity.info().task_token
         self._settings.side_file.write_text(json.dumps({"token": token.hex()}))
-        log.info("working", mode=mode)
+        log.info("working", mode=mode, loop=type(asyncio.get_running_loop()).__module__)
         if mode == "slow":
             await asyncio.sleep(2)
         if mode == "stubborn":

@@ -165,6 +165,7 @@ async def test_sigterm_drains_a_running_activity(
     event = service.wait_event("working")
     assert event["workflow_id"] == handle.id
     assert event["attempt"] == 1
+    assert event["loop"] == "uvloop"
     service.process.send_signal(signal.SIGTERM)
     service.wait_event("stopping")
     assert service.get("/readyz")[0] == 503

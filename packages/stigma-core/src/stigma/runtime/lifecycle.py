@@ -161,10 +161,24 @@ def serve(name: str, settings: ServiceSettings, build: Build) -> NoReturn:
     event logged.
     """
     logging.configure(name, settings)
-    code = asyncio.run(_run_reporting_errors(name, settings, build))
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        code = runner.run(_run_reporting_errors(name, settings, build))
     # Everything is closed and sent. Leaving through the interpreter's finalization would now and
     # then crash in a thread of the SDK's core that is still calling back (seen with 1.35).
     _exit(code)
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """Return what makes uvloop's event loop, or asyncio's own where uvloop cannot be had.
+
+    Most of what a call costs in Python is the loop: each step of the SDK's is a wake-up from one
+    of its core's threads.
+    """
+    try:
+        import uvloop  # noqa: PLC0415
+    except ImportError:
+        return None
+    return uvloop.new_event_loop
 
 
 async def _run_reporting_errors(name: str, settings: ServiceSettings, build: Build) -> int:
