@@ -5,6 +5,9 @@ services, and two workers with the SDK's defaults, all as separate processes, an
 of every mode and concurrency in random order. Ratios are the result; times depend on the machine.
 
     make bench NAME=handshake ARGS="--rounds 5"
+    make bench NAME=handshake ARGS="--short"
+
+The short one takes half a minute and shows that it works; its figures are noise.
 """
 
 from __future__ import annotations
@@ -14,7 +17,7 @@ import asyncio
 import json
 import random
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -27,8 +30,22 @@ from benchmarks.handshake_site import Site, open_site
 from benchmarks.statistics import percentile
 from stigma_cli.devserver import find_binary
 
-# Callers at a time, and calls a block: enough that filling and draining the pipeline counts little.
-CONCURRENCY = {1: 10, 16: 80, 64: 192}
+
+@dataclass(frozen=True)
+class Size:
+    """Extent of a round."""
+
+    concurrency: Mapping[int, int]
+    """Calls a block by callers at a time."""
+    blocks: int
+    """Of each mode and concurrency."""
+    samples: int
+    """Of an acknowledgement; of a delivery a third fewer."""
+
+
+# Enough calls a block that filling and draining the pipeline counts little.
+FULL = Size({1: 10, 16: 80, 64: 192}, blocks=2, samples=30)
+SHORT = Size({1: 5, 16: 32}, blocks=1, samples=6)
 
 
 @dataclass
@@ -60,7 +77,7 @@ class Results:
         return {group: 1000 * sum(b.cpu[group] for b in blocks) / calls for group in blocks[0].cpu}
 
 
-async def main(rounds: int, waits: int) -> None:
+async def main(rounds: int, waits: int, size: Size) -> None:
     """Measure and print."""
     binary = find_binary()
     results = Results()
@@ -68,32 +85,33 @@ async def main(rounds: int, waits: int) -> None:
         for number in range(rounds):
             print(f"round {number + 1} of {rounds}", flush=True)
             async with open_site(binary, Path(tempfile.mkdtemp(dir=directory))) as site:
-                await _round(site, results)
+                await _round(site, results, size)
                 if number == rounds - 1 and waits:
                     print(f"holding {waits} waits", flush=True)
                     results.holding = await measure_holding(site, waits)
-    _print(results)
+    _print(results, size)
 
 
-async def _round(site: Site, results: Results) -> None:
+async def _round(site: Site, results: Results, size: Size) -> None:
     for mode in Mode:  # warm up: imports, connections, the workers' sticky caches
         await run_block(site, mode, callers=4, calls=8)
-    blocks = [(mode, callers) for mode in Mode for callers in CONCURRENCY for _ in range(2)]
+    blocks = [(mode, callers) for mode in Mode for callers in size.concurrency]
+    blocks *= size.blocks
     random.shuffle(blocks)
     for mode, callers in blocks:
-        results.blocks.append(await run_block(site, mode, callers, CONCURRENCY[callers]))
-    results.acknowledgements += await measure_acknowledgement(site, calls=30)
-    results.delivery_seconds += await measure_delivery(site, calls=20)
+        results.blocks.append(await run_block(site, mode, callers, size.concurrency[callers]))
+    results.acknowledgements += await measure_acknowledgement(site, calls=size.samples)
+    results.delivery_seconds += await measure_delivery(site, calls=size.samples * 2 // 3)
 
 
-def _print(results: Results) -> None:
+def _print(results: Results, size: Size) -> None:
     print(
         f"\n{'mode':<14} {'callers':>7} {'p50 ms':>8} {'p95 ms':>8} {'p99 ms':>8} {'calls/s':>8}",
         end="",
     )
     groups = list(results.blocks[0].cpu)
     print("".join(f" {group.removeprefix('stigma_'):>15}" for group in groups), " (CPU ms a call)")
-    for callers in CONCURRENCY:
+    for callers in size.concurrency:
         for mode in Mode:
             latencies = results.latencies(mode, callers)
             times = "".join(f" {1000 * percentile(latencies, p):>8.1f}" for p in (50, 95, 99))
@@ -141,5 +159,9 @@ if __name__ == "__main__":
     parser.add_argument(
         "--waits", type=int, default=1000, help="agents to wait for at once; 0: skip"
     )
+    parser.add_argument("--short", action="store_true", help="one round of few calls, no waits")
     arguments = parser.parse_args()
-    asyncio.run(main(arguments.rounds, arguments.waits))
+    if arguments.short:
+        asyncio.run(main(1, 0, SHORT))
+    else:
+        asyncio.run(main(arguments.rounds, arguments.waits, FULL))
