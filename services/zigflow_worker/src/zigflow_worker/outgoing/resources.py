@@ -11,7 +11,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import unquote, urljoin, urlsplit
+from urllib.parse import quote, unquote, urljoin, urlsplit
 
 from zigflow_worker.errors import AUTHORIZATION, COMMUNICATION, CONFIGURATION, WorkflowError
 from zigflow_worker.outgoing.authenticated import send_authenticated
@@ -137,7 +137,7 @@ class Resources:
             self._size -= len(dropped.resource.content)
 
     def _read_file(self, name: str) -> Resource:
-        relative = name.lstrip("/")
+        relative = "/".join(part for part in name.split("/") if part not in {"", "."})
         if self._directory is None:
             detail = f"the file '{relative}' cannot be read: STIGMA_RESOURCES_DIR is not set"
             raise WorkflowError.of(CONFIGURATION, detail)
@@ -151,7 +151,7 @@ class Resources:
         if len(content) > MAX_FILE_BYTES:
             detail = f"the file '{relative}' is larger than {MAX_FILE_BYTES} bytes"
             raise WorkflowError.of(COMMUNICATION, detail)
-        return Resource(f"file:///{relative}", content)
+        return Resource(f"file:///{quote(relative)}", content)
 
 
 def _path_below(directory: Path, relative: str) -> Path:
