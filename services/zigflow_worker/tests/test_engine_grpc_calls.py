@@ -118,6 +118,12 @@ async def test_credentials_are_metadata_and_are_renewed_once(port: int) -> None:
     assert (detail, tokens.tokens) == ("UNAUTHENTICATED", ["token-two"])
 
 
+@pytest.mark.parametrize("token", ["a\r\nx-evil: b", "ä"])
+async def test_credentials_that_no_metadata_may_have_are_refused(port: int, token: str) -> None:
+    detail = await fault(CONFIGURATION, 400, port, "Say", authentication=Tokens([token]))
+    assert token not in detail
+
+
 async def test_other_failures_ask_for_no_other_credentials(port: int) -> None:
     tokens = Tokens()
     await fault(COMMUNICATION, 404, port, "Say", {"fail_with": 5}, authentication=tokens)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from zigflow_worker.errors import CONFIGURATION, VALIDATION, WorkflowError
-from zigflow_worker.rpc import ProtoCompiler, Target, find_method
+from zigflow_worker.rpc import ProtoCompiler, Target, find_method, protos
 from zigflow_worker.rpc.messages import decode, encode_arguments
 from zigflow_worker.rpc.protos import imports_of
 
@@ -91,6 +91,14 @@ async def test_a_proto_that_is_wrong_is_a_configuration_error(text: str, message
     error = await wrong({"main.proto": text})
     assert message in str(error)
     assert "/tmp" not in str(error)
+
+
+async def test_protoc_has_a_limit_of_time_and_may_die(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(protos, "_SECONDS", 0.001)
+    assert "took longer than" in str(await wrong({"main.proto": "package slow;"}))
+    monkeypatch.undo()
+    monkeypatch.setattr(protos, "_LAUNCHER", PROTOS / "none.py")
+    assert "protoc stopped" in str(await wrong({"main.proto": "package gone;"}))
 
 
 async def test_imports_have_a_limit() -> None:

@@ -16,9 +16,15 @@ from zigflow_worker.activities.call_evaluation import CallOutcome, EvaluatedCall
 from zigflow_worker.activities.calls import CallHandler
 from zigflow_worker.activities.http_call import Authenticate
 from zigflow_worker.activities.resource_arguments import CallResources
-from zigflow_worker.errors import COMMUNICATION, EXPRESSION, VALIDATION, WorkflowError
+from zigflow_worker.errors import (
+    COMMUNICATION,
+    CONFIGURATION,
+    EXPRESSION,
+    VALIDATION,
+    WorkflowError,
+)
 from zigflow_worker.expressions import JSON
-from zigflow_worker.outgoing.client import HttpClient
+from zigflow_worker.outgoing.client import HttpClient, check_header
 from zigflow_worker.outgoing.messages import Authentication, OutgoingRequest, OutgoingResponse
 from zigflow_worker.outgoing.resources import Resources
 from zigflow_worker.rpc import Connection, ProtoCompiler, RpcClient, Target, find_method
@@ -93,7 +99,7 @@ async def _exchange(
     described: DescriptorPool | None,
     request: OutgoingRequest,
 ) -> JSON:
-    metadata = [(name.lower(), value) for name, value in request.headers]
+    metadata = _metadata(request)
     pool = described or await reflect(connection, wanted.service, metadata)
     method = find_method(pool, wanted.service, wanted.method)
     return await connection.call(method, encode_arguments(method, wanted.arguments), metadata)
@@ -118,6 +124,15 @@ async def _send_authenticated(
         if better is None:
             raise
     return await send(better)
+
+
+def _metadata(request: OutgoingRequest) -> list[tuple[str, str]]:
+    for name, value in request.headers:
+        check_header(name, value)
+        if not value.isascii():
+            detail = f"the value of the metadata '{name}' has characters beyond ASCII"
+            raise WorkflowError.of(CONFIGURATION, detail)
+    return [(name.lower(), value) for name, value in request.headers]
 
 
 def _wanted(arguments: Any) -> _Wanted:

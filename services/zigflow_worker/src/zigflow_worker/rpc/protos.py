@@ -28,13 +28,14 @@ ReadText: TypeAlias = Callable[[str], Awaitable[str]]
 MAX_FILES = 100
 MAX_CHARACTERS = 1_000_000
 """Characters of a proto and all that it imports."""
+_LAUNCHER = Path(__file__).with_name("protoc_process.py")
 _SECONDS = 15.0
 _MAX_MESSAGE_BYTES = 4096
 _TOKENS = re.compile(
     r"""//[^\n]*|/\*.*?\*/|"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*'|[A-Za-z_]\w*|[;}]""", re.DOTALL
 )
 _NAME = re.compile(r"(?!\.{1,2}(?:/|$))[\w.+-]+(?:/(?!\.{1,2}(?:/|$))[\w.+-]+)*", re.ASCII)
-_MESSAGE = re.compile(r"(?!WARNING:)[\w./+-]+:", re.ASCII)
+_MESSAGE = re.compile(r"(?!WARNING:|/)[\w./+-]+:", re.ASCII)
 """Lines of protoc about a file, which others of its libraries are not."""
 _PARALLEL = 2
 
@@ -135,7 +136,7 @@ def _compile(name: str, sources: Mapping[str, str]) -> FileDescriptorSet:
 
 def _run_protoc(root: Path, name: str, output: Path, messages: Path) -> int:
     command = [
-        *(sys.executable, "-I", str(Path(__file__).with_name("protoc_process.py"))),
+        *(sys.executable, "-I", str(_LAUNCHER)),
         *("-I.", f"-I{files('grpc_tools').joinpath('_proto')}"),
         *("--include_imports", f"--descriptor_set_out={output}", name),
     ]
