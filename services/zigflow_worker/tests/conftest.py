@@ -7,7 +7,7 @@ import uuid
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import grpc.aio
 import pytest
@@ -32,6 +32,9 @@ from zigflow_worker.activities.engine import DocumentActivities
 from zigflow_worker.settings import EngineSettings
 from zigflow_worker.worker import http_client, new_worker, outgoing_calls
 from zigflow_worker.workflow import DocumentWorkflow
+
+if TYPE_CHECKING:
+    from services.zigflow_worker.tests.token_server import TokenCaller, TokenServer
 
 HEADER = """\
 document:
@@ -118,6 +121,28 @@ async def temporal(temporal_server: Any) -> Client:
     return await Client.connect(
         temporal_server.address, namespace=temporal_server.namespace, data_converter=DATA_CONVERTER
     )
+
+
+@pytest.fixture(scope="session")
+async def token_server() -> AsyncIterator[TokenServer]:
+    """A token endpoint on a port of this test run."""
+    from services.zigflow_worker.tests.token_server import TokenServer, serving
+
+    server = TokenServer()
+    async with serving(server.app) as server.url:
+        yield server
+
+
+@pytest.fixture
+async def token_caller(token_server: TokenServer) -> AsyncIterator[TokenCaller]:
+    """Calls with tokens of that endpoint, which is as new."""
+    import httpx2
+
+    from services.zigflow_worker.tests.token_server import Sender, TokenCaller
+
+    token_server.reset()
+    async with httpx2.AsyncClient() as client:
+        yield TokenCaller(token_server, Sender(client))
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,6 +15,8 @@ from zigflow_worker.outgoing.authentication.policies import OidcPolicy
 from zigflow_worker.outgoing.authentication.tokens import MARGIN_SECONDS, Fetched, Token
 from zigflow_worker.outgoing.messages import OutgoingResponse
 
+_TOKEN = re.compile(r"[\x21-\x7e]+")
+"""Of characters that a header carries."""
 _TRY_LATER = (408, 429)
 """Statuses of a refusal that is none of the credentials."""
 _ERROR_CODES = frozenset(
@@ -38,7 +41,7 @@ def read_token(policy: OidcPolicy, response: OutgoingResponse) -> Fetched[Token]
         raise _refusal(response, host)
     answer = read_json(response, f"the token endpoint at '{host}'")
     token = answer.get("access_token")
-    if not isinstance(token, str) or not token.isascii() or not token.isprintable() or " " in token:
+    if not isinstance(token, str) or not _TOKEN.fullmatch(token):
         raise _unusable(host, "gave no access token")
     token_type = str(answer.get("token_type") or "Bearer").lower()
     if token_type not in ("bearer", "n_a"):

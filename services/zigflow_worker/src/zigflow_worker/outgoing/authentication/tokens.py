@@ -7,6 +7,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Generic, TypeVar
 
 SIZE = 1000
@@ -46,6 +47,7 @@ class _Flight(Generic[V]):
     def __init__(self, fetch: Awaitable[Fetched[V]]) -> None:
         self._task = asyncio.ensure_future(fetch)
         self._waiting = 0
+        self.is_abandoned = False
 
     def on_end(self, callback: Callable[[asyncio.Future[Fetched[V]]], None]) -> None:
         self._task.add_done_callback(callback)
@@ -57,6 +59,7 @@ class _Flight(Generic[V]):
         finally:
             self._waiting -= 1
             if not self._waiting:
+                self.is_abandoned = True
                 self._task.cancel()
 
 
@@ -89,17 +92,18 @@ class ExpiringCache(Generic[V]):
             if entry.value != refused and self._clock() < entry.until:
                 return entry.value
         flight = self._flights.get(key)
-        if flight is None:
+        if flight is None or flight.is_abandoned:
             flight = self._begin(key, fetch(None if entry is None else entry.value))
         return (await flight.join()).value
 
     def _begin(self, key: str, fetch: Awaitable[Fetched[V]]) -> _Flight[V]:
         flight = self._flights[key] = _Flight(fetch)
-        flight.on_end(lambda task: self._end(key, task))
+        flight.on_end(partial(self._end, key, flight))
         return flight
 
-    def _end(self, key: str, task: asyncio.Future[Fetched[V]]) -> None:
-        del self._flights[key]
+    def _end(self, key: str, flight: _Flight[V], task: asyncio.Future[Fetched[V]]) -> None:
+        if self._flights.get(key) is flight:
+            del self._flights[key]
         if task.cancelled() or task.exception() is not None:
             return  # those who wait have it
         fetched = task.result()
