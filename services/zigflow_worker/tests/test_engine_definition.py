@@ -42,7 +42,11 @@ def problems_of(body: str, head: str = HEAD) -> list[tuple[str, str]]:
         ("do: [{a: {set: {}}}]", "/do/0/a/set", "expected at least one value"),
         ("do: [{a: {listen: {}}}]", "/do/0/a/listen", "task kind 'listen' is not supported"),
         ("do: [{a: {run: {}}}]", "/do/0/a/run", "task kind 'run' is not supported"),
-        ("do: [{a: {call: asyncapi}}]", "/do/0/a/call", "task kind 'call: asyncapi' is not supported"),
+        (
+            "do: [{a: {call: asyncapi}}]",
+            "/do/0/a/call",
+            "task kind 'call: asyncapi' is not supported",
+        ),
         ("do: [{a: {call: 1}}]", "/do/0/a/call", "expected a string"),
         ("do: [{a: {for: {in: .x}}}]", "/do/0/a", "'do' is required"),
         ("do: [{a: {for: {}, do: []}}]", "/do/0/a/for", "'in' is required"),
