@@ -228,7 +228,7 @@ async def test_a_refusal_says_why_without_the_endpoints_words(
 
 
 async def test_a_secret_goes_to_the_token_endpoints_host_only(token_caller: TokenCaller):
-    settings = {
+    settings: Any = {
         "authority": token_caller.server.url,
         "grant": "client_credentials",
         "client": CLIENT,
