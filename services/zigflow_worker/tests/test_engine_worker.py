@@ -50,6 +50,7 @@ async def test_activities_need_no_threads(temporal: Client) -> None:
         "call_http",
         "call_openapi",
         "call_grpc",
+        "fetch_resource",
         "call_agent",
         "cancel_agent",
         "call_workflow",

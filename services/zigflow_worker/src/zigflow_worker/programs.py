@@ -18,7 +18,12 @@ from zigflow_worker.program.model import Program
 
 @lru_cache(maxsize=128)
 def compile_text(
-    text: str, kinds: CompilableKinds, *, bounded: bool = True, strict: bool = True
+    text: str,
+    kinds: CompilableKinds,
+    *,
+    bounded: bool = True,
+    strict: bool = True,
+    resources: tuple[tuple[str, str], ...] = (),
 ) -> Program:
     """Return the program of a document whose tasks are of these kinds.
 
@@ -29,6 +34,7 @@ def compile_text(
         kinds: of its tasks.
         bounded: refuse a document that takes longer than a workflow task may.
         strict: refuse what 0.1.0 read over.
+        resources: URIs and texts of the documents that were fetched for it.
 
     Raises:
         HeavyDocumentError: it takes longer.
@@ -42,4 +48,6 @@ def compile_text(
         problem = Problem(error.line, error.column, error.pointer, error.message)
         heavy = isinstance(error, DocumentTooHeavyError)
         raise (HeavyDocumentError if heavy else InvalidDocumentError)([problem]) from None
-    return Compiler(read_definition(source, kinds, strict=strict), source, most).program()
+    return Compiler(
+        read_definition(source, kinds, strict=strict), source, most, dict(resources)
+    ).program()

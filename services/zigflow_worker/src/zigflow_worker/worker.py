@@ -25,6 +25,7 @@ from zigflow_worker.activities.grpc_call import GrpcCall
 from zigflow_worker.activities.http_call import HttpCall
 from zigflow_worker.activities.interfaces import EngineActivities
 from zigflow_worker.activities.openapi_call import OpenApiCall
+from zigflow_worker.activities.resource_fetch import ResourceFetch
 from zigflow_worker.activities.rules import RuleEvaluator
 from zigflow_worker.metrics import AgentCallMetrics
 from zigflow_worker.outgoing.client import HttpClient, trusted_roots
@@ -94,6 +95,7 @@ def outgoing_calls(settings: EngineSettings, client: HttpClient) -> CallActiviti
         http=HttpCall(client, _authenticate),
         openapi=OpenApiCall(client, resources, _authenticate),
         grpc=GrpcCall(client, resources, _authenticate, rpc),
+        resource=ResourceFetch(client, resources),
     )
 
 
@@ -117,6 +119,7 @@ def new_worker(
             calls.call_http,
             calls.call_openapi,
             calls.call_grpc,
+            calls.fetch_resource,
             RuleEvaluator().evaluate_rules,
         ],
         **options,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import NoReturn
 
@@ -35,6 +35,7 @@ with workflow.unsafe.imports_passed_through():
     )
     from zigflow_worker.execution.dataflow import RunFacts
     from zigflow_worker.execution.interpreter import Interpreter
+    from zigflow_worker.execution.resources import fetch_resources
     from zigflow_worker.execution.run_state import (
         dump_run,
         input_of,
@@ -67,6 +68,7 @@ class DocumentWorkflow:
         self._run: Interpreter | None = None
         self._phase = "pending"
         self._suspended = False
+        self._resources: dict[str, str] = {}
 
     @workflow.run
     async def run(self, args: Sequence[RawValue]) -> JSON:
@@ -131,6 +133,9 @@ class DocumentWorkflow:
         program = _compile(text, continued=start.state is not None)
         if start.validate:
             return _named(program)
+        if program.missing:
+            self._resources = await _resources_of(start, program)
+            program = _compile_whole(text, self._resources, continued=start.state is not None)
         scheduler = self._scheduler = Scheduler(start.options)
         run = self._run = self._prepare(program, start, scheduler)
         scheduler.suspended = self._suspended
@@ -173,6 +178,8 @@ class DocumentWorkflow:
         if is_too_large(state):
             raise too_large("the state of the run")
         state["suspended"] = self._suspended
+        if self._resources:
+            state["resources"] = dict(self._resources)
         workflow.continue_as_new(
             continued_start(text, start.options, state),
             initial_versioning_behavior=versions.continue_as_new_behavior(),
@@ -240,10 +247,32 @@ def _compile(text: str, *, continued: bool) -> Program:
         raise invalid.with_refusal(Refusal.DOCUMENT) from None
 
 
-def _compiled(text: str, *, bounded: bool = True, strict: bool = True) -> Program:
+async def _resources_of(start: Start, program: Program) -> dict[str, str]:
+    if start.state is not None and "resources" in start.state:
+        return dict(start.state["resources"])
+    return await fetch_resources(program.missing)
+
+
+def _compile_whole(text: str, resources: dict[str, str], *, continued: bool) -> Program:
+    try:
+        return _compiled(text, bounded=not continued, resources=resources)
+    except InvalidDocumentError as error:
+        pointer = error.problems[0].pointer
+        detail = f"a schema that was fetched is not valid: {error}"
+        raise WorkflowError.of(CONFIGURATION, detail, pointer) from None
+
+
+def _compiled(
+    text: str,
+    *,
+    bounded: bool = True,
+    strict: bool = True,
+    resources: Mapping[str, str] | None = None,
+) -> Program:
+    texts = tuple((resources or {}).items())
     # Compiling is pure; the sandbox would load the YAML library anew for every run.
     with workflow.unsafe.imports_passed_through(), workflow.unsafe.sandbox_unrestricted():
-        return compile_text(text, TASK_KINDS, bounded=bounded, strict=strict)
+        return compile_text(text, TASK_KINDS, bounded=bounded, strict=strict, resources=texts)
 
 
 def _named(program: Program) -> JSON:

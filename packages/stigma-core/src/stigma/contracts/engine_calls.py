@@ -21,6 +21,8 @@ FETCH_RESOURCE = "fetch_resource"
 
 CALL_TIMEOUT = timedelta(hours=1)
 """The longest that a call takes, whatever the document allows; its activity ends it then."""
+FETCH_TIMEOUT = timedelta(minutes=1)
+"""The longest that a document takes which a run needs before its first task."""
 CALL_TIMEOUT_SLACK = timedelta(seconds=30)
 """Time after which a worker that did not end a call counts as lost."""
 
@@ -88,3 +90,8 @@ class CallActivities(ABC):
     @abstractmethod
     async def call_grpc(self, request: CallRequest) -> CallResult:
         """Call a method of a gRPC service."""
+
+    @activity.defn(name=FETCH_RESOURCE)
+    @abstractmethod
+    async def fetch_resource(self, request: CallRequest) -> CallResult:
+        """Return the text of the argument `resource`, an external resource."""

@@ -15,6 +15,7 @@ from stigma.contracts.engine_calls import (
     CALL_GRPC,
     CALL_HTTP,
     CALL_OPENAPI,
+    FETCH_RESOURCE,
     CallActivities,
     CallRequest,
     CallResult,
@@ -55,11 +56,13 @@ class OutgoingCalls(CallActivities):
         http: CallHandler | None = None,
         openapi: CallHandler | None = None,
         grpc: CallHandler | None = None,
+        resource: CallHandler | None = None,
     ) -> None:
         self._secrets = secrets
         self._http = http or NoHandler()
         self._openapi = openapi or NoHandler()
         self._grpc = grpc or NoHandler()
+        self._resource = resource or NoHandler()
 
     @override
     @activity.defn(name=CALL_HTTP)
@@ -75,6 +78,11 @@ class OutgoingCalls(CallActivities):
     @activity.defn(name=CALL_GRPC)
     async def call_grpc(self, request: CallRequest) -> CallResult:
         return await self._make(self._grpc, request)
+
+    @override
+    @activity.defn(name=FETCH_RESOURCE)
+    async def fetch_resource(self, request: CallRequest) -> CallResult:
+        return await self._make(self._resource, request)
 
     async def _make(self, handler: CallHandler, request: CallRequest) -> CallResult:
         try:

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import ClassVar, Protocol, TypeVar, cast
 
+from typing_extensions import override
+
 from stigma.contracts import limits
 from zigflow_worker.compilation.call_rules import SECRETS, CallRules, expressions_in
 from zigflow_worker.compilation.extensions import ExtensionTable, extended, inner_step
@@ -29,7 +31,15 @@ from zigflow_worker.expressions import keys_read
 from zigflow_worker.loading import TOO_HEAVY, SourceDocument
 from zigflow_worker.program.extensions import TASK_VARIABLE, Extension
 from zigflow_worker.program.formulas import DurationFormula
-from zigflow_worker.program.model import END, Block, BlockEnd, Operation, Program, Step
+from zigflow_worker.program.model import (
+    END,
+    Block,
+    BlockEnd,
+    Operation,
+    Program,
+    ResourceReference,
+    Step,
+)
 
 T = TypeVar("T")
 _TASK = 60
@@ -53,10 +63,13 @@ class Compiler(ValueCompiler, ProblemCollector):
         definition: WorkflowDefinition,
         source: SourceDocument,
         most: int | None = limits.MAX_DOCUMENT_WEIGHT,
+        resources: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(source)
         self._left = None if most is None else most - source.weight
         self._definition = definition
+        self._resources = resources or {}
+        self._missing: list[ResourceReference] = []
         self._functions = FunctionTable(definition.functions)
         self._extensions = ExtensionTable()
         self._steps: dict[str, Step] = {}
@@ -90,6 +103,7 @@ class Compiler(ValueCompiler, ProblemCollector):
             do=do,
             steps=self._steps,
             blocks=self._blocks,
+            missing=tuple(self._missing),
             **rules,
         )
 
@@ -216,6 +230,12 @@ class Compiler(ValueCompiler, ProblemCollector):
                 raise problem
 
     # --- References
+
+    @override
+    def resource(self, node: Node, uri: str) -> str | None:
+        if uri not in self._resources:
+            self._missing.append(ResourceReference(node.pointer, uri))
+        return self._resources.get(uri)
 
     def authentication(
         self, reference: AuthenticationDefinition | Node

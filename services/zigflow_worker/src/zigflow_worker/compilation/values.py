@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 from stigma.contracts import json_text
 from zigflow_worker.compilation.scope import RESERVED, CompileScope, Variables
-from zigflow_worker.definition import DataRules, DurationDefinition, Node
+from zigflow_worker.definition import DataRules, DurationDefinition, Node, SchemaResource
 from zigflow_worker.expressions import (
     ExpressionSyntaxError,
     compile_expression,
@@ -17,6 +17,7 @@ from zigflow_worker.expressions import (
     is_expression,
     keys_read,
 )
+from zigflow_worker.loading import DocumentError, load_foreign
 from zigflow_worker.program.formulas import DurationFormula, Formula, Rules
 from zigflow_worker.program.schemas import Schema, SchemaError
 
@@ -90,10 +91,28 @@ class ValueCompiler(ABC):
         """Compile `input`, `output` or `export`."""
         schema = transformation = None
         if rules.schema is not None:
-            schema = self.schema(rules.schema)
+            schema = self._schema(rules.schema)
         if rules.transformation is not None:
             transformation = self.expression_or_template(rules.transformation, scope, variables)
         return Rules(schema, transformation)
+
+    def _schema(self, definition: Node | SchemaResource) -> Schema | None:
+        if isinstance(definition, Node):
+            return self.schema(definition)
+        text = self.resource(definition.node, definition.uri)
+        if text is None:
+            return None
+        try:
+            document = load_foreign(text)
+        except DocumentError as error:
+            raise definition.node.error(f"the schema does not parse: {error}") from None
+        if not isinstance(document, (dict, bool)):
+            raise definition.node.error("expected a JSON Schema")
+        return self.schema(Node(document, definition.node.pointer))
+
+    @abstractmethod
+    def resource(self, node: Node, uri: str) -> str | None:
+        """Return the text of a document that was fetched; None: it still is to be."""
 
     def schema(self, node: Node) -> Schema:
         """Compile a JSON Schema."""

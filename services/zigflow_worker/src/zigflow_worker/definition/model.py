@@ -23,10 +23,18 @@ class DurationDefinition:
 
 
 @dataclass(frozen=True, slots=True)
+class SchemaResource:
+    """A schema that is fetched, and the node that has its URI."""
+
+    node: Node
+    uri: str
+
+
+@dataclass(frozen=True, slots=True)
 class DataRules:
     """Rules for data at one border: a schema it must satisfy, and a transformation."""
 
-    schema: Node | None = None
+    schema: Node | SchemaResource | None = None
     transformation: Node | None = None
 
 

@@ -14,6 +14,7 @@ from zigflow_worker.definition.model import (
 )
 from zigflow_worker.definition.nodes import LooseNodeError, Node
 from zigflow_worker.definition.problems import ProblemCollector
+from zigflow_worker.definition.schemas import read_schema
 from zigflow_worker.durations import seconds_of
 from zigflow_worker.expressions import is_expression
 from zigflow_worker.loading import SourceDocument
@@ -131,21 +132,4 @@ def read_rules(node: Node | None, transformation: str) -> DataRules:
     mapping = fields.get(transformation)
     if mapping is not None and not isinstance(mapping.value, (str, dict)):
         raise mapping.error("expected an expression or a map")
-    return DataRules(None if schema is None else _read_schema(schema), mapping)
-
-
-def _read_schema(node: Node) -> Node:
-    fields = node.fields("format", "document", "resource")
-    if "format" in fields:
-        name = fields["format"].text().partition(":")[0]
-        if name != "json":
-            raise fields["format"].error(f"schema format '{name}' is not supported: only 'json'")
-    if "document" not in fields:
-        if "resource" in fields:
-            raise fields["resource"].error(
-                "external schemas are not supported in this release: use 'document'"
-            )
-        raise node.error("'document' is required")
-    if not isinstance(fields["document"].value, (dict, bool)):
-        raise fields["document"].error("expected a JSON Schema")
-    return fields["document"]
+    return DataRules(None if schema is None else read_schema(schema), mapping)

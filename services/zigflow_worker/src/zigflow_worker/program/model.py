@@ -135,6 +135,14 @@ class Block:
         self.size = len(steps)
 
 
+@dataclass(frozen=True, slots=True)
+class ResourceReference:
+    """A document that is fetched before a run's first task, and the place that refers to it."""
+
+    pointer: str
+    uri: str
+
+
 @dataclass(slots=True)
 class Program:
     """A compiled document. Steps are found by key, blocks by pointer when a run is restored."""
@@ -149,6 +157,8 @@ class Program:
     output: Rules
     steps: dict[str, Step]
     blocks: dict[str, Block]
+    missing: tuple[ResourceReference, ...] = ()
+    """Documents without which the program is not whole."""
 
 
 class Frame:

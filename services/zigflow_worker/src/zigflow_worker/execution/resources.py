@@ -1,0 +1,70 @@
+"""Documents that a run needs before its first task."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from datetime import timedelta
+
+from temporalio import workflow
+from temporalio.common import RetryPolicy
+from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_exception
+
+from stigma.contracts import engine_calls
+from stigma.contracts.engine_calls import CallActivities, CallRequest
+from zigflow_worker.errors import COMMUNICATION, CONFIGURATION, WorkflowError
+from zigflow_worker.program.model import ResourceReference
+
+_HEARTBEAT_TIMEOUT = timedelta(seconds=5)
+_RETRIES = RetryPolicy(
+    initial_interval=timedelta(milliseconds=100),
+    maximum_interval=timedelta(seconds=5),
+    maximum_attempts=100,
+)
+"""Of lost workers."""
+MAX_TEXTS_BYTES = 256 * 1024
+"""Of a run's documents together: they are carried from run to run beside its state."""
+
+
+async def fetch_resources(references: Iterable[ResourceReference]) -> dict[str, str]:
+    """Return the texts of documents by URI, each fetched once.
+
+    Raises:
+        WorkflowError: one cannot be had; its `instance` is the place that refers to it.
+        CancelledError: the run was cancelled.
+    """
+    texts: dict[str, str] = {}
+    for reference in references:
+        if reference.uri not in texts:
+            texts[reference.uri] = await _fetch(reference)
+            if sum(len(text.encode()) for text in texts.values()) > MAX_TEXTS_BYTES:
+                detail = f"a run's schemas may have {MAX_TEXTS_BYTES} bytes together"
+                raise WorkflowError.of(CONFIGURATION, detail, reference.pointer)
+    return texts
+
+
+async def _fetch(reference: ResourceReference) -> str:
+    request = CallRequest(
+        reference=reference.pointer, arguments={"resource": {"endpoint": reference.uri}}
+    )
+    try:
+        result = await workflow.execute_activity_method(
+            CallActivities.fetch_resource,
+            request,
+            start_to_close_timeout=engine_calls.FETCH_TIMEOUT + engine_calls.CALL_TIMEOUT_SLACK,
+            heartbeat_timeout=_HEARTBEAT_TIMEOUT,
+            retry_policy=_RETRIES,
+        )
+    except ActivityError as error:
+        if is_cancelled_exception(error):
+            raise asyncio.CancelledError from None
+        raise _error_of(error, reference.pointer) from None
+    return str(result.output)
+
+
+def _error_of(error: ActivityError, pointer: str) -> WorkflowError:
+    cause = error.cause
+    problem = cause.details[0] if isinstance(cause, ApplicationError) and cause.details else None
+    if isinstance(problem, dict) and "type" in problem:
+        return WorkflowError({**problem, "instance": pointer})
+    return WorkflowError.of(COMMUNICATION, "the document was not fetched", pointer)
