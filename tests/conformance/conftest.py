@@ -49,7 +49,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(PassedTests(), "stigma-conformance")
 
 
-_PENDING = re.compile(r"authentication-|basic_authentication|openapi|grpc")
+_PENDING = re.compile(r"authentication-|basic_authentication")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
