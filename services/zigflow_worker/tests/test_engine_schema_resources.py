@@ -40,10 +40,17 @@ def body(uri: str, tasks: str = "do: [{a: {set: {m: '${ .n }'}}}]") -> str:
     return f"input: {{schema: {{resource: {{endpoint: '{uri}'}}}}}}\n{tasks}"
 
 
-@pytest.mark.parametrize("form", ["{endpoint: '%s'}", "{name: input, endpoint: {uri: '%s'}}"])
+@pytest.mark.parametrize(
+    "form",
+    [
+        "{resource: {endpoint: '%s'}}",
+        "{format: json, resource: {name: input, endpoint: {uri: '%s'}}}",
+        "{format: 'json:2020-12', resource: {endpoint: '%s'}}",
+    ],
+)
 async def test_a_schema_is_fetched_and_holds(engine: Any, web: WebServer, form: str) -> None:
     web.answer("/schema.json", json.dumps(SCHEMA))
-    text = f"input: {{schema: {{resource: {form % f'{web.url}/schema.json'}}}}}\n"
+    text = f"input: {{schema: {form % f'{web.url}/schema.json'}}}\n"
     text += "do: [{a: {set: {m: '${ .n }'}}}]"
     assert await engine.run(text, {"n": 1}) == {"m": 1}
     problem = await engine.fault(text, {"m": 1})
