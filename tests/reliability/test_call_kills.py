@@ -100,8 +100,13 @@ async def stack(new_stack: StartStack, temporal_server: TemporalServer) -> Async
     await started.stop()
 
 
-@pytest.mark.parametrize("kills", [8, pytest.param(100, marks=pytest.mark.soak)])
-@pytest.mark.timeout(300)
+@pytest.mark.parametrize(
+    "kills",
+    [
+        pytest.param(8, marks=pytest.mark.timeout(300)),
+        pytest.param(100, marks=[pytest.mark.soak, pytest.mark.timeout(3600)]),
+    ],
+)
 async def test_kills_during_calls_lose_no_run(stack: Stack, kills: int) -> None:
     async with AsyncExitStack() as opened:
         served = await opened.enter_async_context(outside())
