@@ -28,7 +28,15 @@ TOKEN = (
     b"\n$32049b68-7872-4094-8e63-d0dd59896a83\x12\x08caller-1\x1a$"
     b"01a1fbdc-bc6d-7645-8734-622fc46a92ca \x05(\x012\x0242B\x0acall_agent"
 )
-_LOUD = ("stigma", "temporalio.activity", "temporalio.workflow", "httpx", "httpcore")
+_LOUD = (
+    "stigma",
+    "temporalio.activity",
+    "temporalio.workflow",
+    "httpx",
+    "httpcore",
+    "httpx2",
+    "httpcore2",
+)
 
 
 class Settings(ServiceSettings):
@@ -246,6 +254,9 @@ def test_what_is_no_token_stays(out: io.StringIO) -> None:
         ("temporalio.activity", logging.DEBUG, True),
         ("httpx", logging.INFO, False),
         ("httpx", logging.WARNING, True),
+        ("httpx2", logging.INFO, False),
+        ("httpcore2.http11", logging.INFO, False),
+        ("httpcore2.http11", logging.WARNING, True),
         ("any.library", logging.DEBUG, False),
         ("any.library", logging.INFO, True),
     ],

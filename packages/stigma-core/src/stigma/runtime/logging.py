@@ -37,8 +37,11 @@ from stigma.runtime.settings import ServiceSettings, secrets
 _OWN_LOGGER = "stigma"
 _CORE = "temporalio.core"
 _SDK_LOGGERS_AT_OUR_LEVEL = ("temporalio.activity", "temporalio.workflow")
-# Loggers that at INFO log whole URLs, of which some providers make the key a part.
-_QUIETED_LOGGERS = ("httpx", "httpcore", "urllib3", "hpack", "mcp", "openai", "anthropic")
+# Loggers that at INFO log whole URLs, of which some providers make the key a part, or headers.
+_QUIETED_LOGGERS = (
+    *("httpx", "httpcore", "httpx2", "httpcore2", "urllib3", "hpack"),
+    *("mcp", "openai", "anthropic"),
+)
 
 _META = ("_record", "_from_structlog")
 _OTLP_HEADERS = ("OTEL_EXPORTER_OTLP_HEADERS", "OTEL_EXPORTER_OTLP_TRACES_HEADERS")
