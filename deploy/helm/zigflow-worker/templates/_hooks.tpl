@@ -6,6 +6,28 @@
   value: {{ .Values.limits.maxConcurrentWorkflowTasks | int64 | quote }}
 - name: STIGMA_MAX_CONCURRENT_CALLS
   value: {{ .Values.limits.maxConcurrentCalls | int64 | quote }}
+- name: STIGMA_OUTGOING_ALLOW
+  value: {{ .Values.calls.allow | toJson | quote }}
+- name: STIGMA_OUTGOING_DENY
+  value: {{ .Values.calls.deny | toJson | quote }}
+- name: STIGMA_OUTGOING_CONNECT_TO
+  value: {{ .Values.calls.connectTo | toJson | quote }}
+- name: STIGMA_OUTGOING_MAX_RESPONSE_BYTES
+  value: {{ .Values.calls.maxResponseBytes | int64 | quote }}
+- name: STIGMA_OUTGOING_MAX_HEADER_BYTES
+  value: {{ .Values.calls.maxHeaderBytes | int64 | quote }}
+- name: STIGMA_OUTGOING_CONNECT_TIMEOUT
+  value: {{ .Values.calls.connectTimeoutSeconds | quote }}
+- name: STIGMA_OUTGOING_MAX_REDIRECTS
+  value: {{ .Values.calls.maxRedirects | int64 | quote }}
+{{- if .Values.calls.secrets }}
+- name: STIGMA_SECRETS_DIR
+  value: /etc/stigma/secrets
+{{- end }}
+{{- if .Values.calls.resources }}
+- name: STIGMA_RESOURCES_DIR
+  value: /etc/stigma/resources
+{{- end }}
 {{- if include "zigflow-worker.documents" . }}
 - name: STIGMA_WORKFLOWS_DIR
   value: /etc/stigma/workflows
@@ -23,6 +45,14 @@ zigflow: workflow,activity
 {{- with include "zigflow-worker.documents" . }}
 - name: workflows
   configMap: { name: {{ . | quote }} }
+{{- end }}
+{{- with .Values.calls.secrets }}
+- name: secrets
+  projected: { sources: {{ toJson . }} }
+{{- end }}
+{{- with .Values.calls.resources }}
+- name: resources
+  projected: { sources: {{ toJson . }} }
 {{- end }}
 {{- include "zigflow-worker.apiVolumes" . }}
 {{- end -}}

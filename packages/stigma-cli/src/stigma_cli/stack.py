@@ -246,6 +246,7 @@ class Stack:
             "STIGMA_CONSOLE_TEMPORAL_UI_URL": self.ui_url or "",
             "STIGMA_TOOL_TASK_QUEUES": "*",
             "STIGMA_TOOL_NEXUS_ENDPOINTS": "*",
+            "STIGMA_OUTGOING_ALLOW": "127.0.0.0/8,::1",  # services of whoever tries it out
             **self._environment,
             "TEMPORAL_ADDRESS": self.temporal_address,
             "TEMPORAL_NAMESPACE": self.namespace,
