@@ -91,3 +91,36 @@ def test_an_empty_variable_is_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(f"STIGMA_{name}", "")
     settings = load_settings(EngineSettings, "zigflow_worker", argv=[])
     assert (settings.api_tls, settings.api_tls_ca, settings.workflows_dir) == (False, None, None)
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "refusal"),
+    [
+        ("ALLOW", "10.0.0.0/33", "'10.0.0.0/33' is neither a network"),
+        ("DENY", "http://x", "neither a network"),
+        ("CONNECT_TO", "a:b", "'a:b' is not host:port:address:port"),
+    ],
+)
+def test_outgoing_rules_that_cannot_be_read(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str, refusal: str
+) -> None:
+    monkeypatch.setenv(f"STIGMA_OUTGOING_{variable}", value)
+    with pytest.raises(ConfigurationError, match=refusal):
+        EngineSettings().outgoing_policy()
+
+
+async def test_outgoing_settings_reach_the_client(monkeypatch: pytest.MonkeyPatch) -> None:
+    values = {
+        "ALLOW": "10.0.0.0/8, localhost",
+        "DENY": "",
+        "CONNECT_TO": "api.example.com:443:10.0.0.1:8443",
+        "MAX_RESPONSE_BYTES": "4096",
+        "CONNECT_TIMEOUT": "2.5",
+    }
+    for name, value in values.items():
+        monkeypatch.setenv(f"STIGMA_OUTGOING_{name}", value)
+    settings = EngineSettings()
+    limits = settings.http_limits()
+    assert (limits.response_bytes, limits.connect_seconds, limits.redirects) == (4096, 2.5, 10)
+    [address] = await settings.outgoing_policy().addresses("api.example.com", 443)
+    assert address == ("10.0.0.1", 8443)
