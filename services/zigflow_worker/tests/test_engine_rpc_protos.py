@@ -43,7 +43,7 @@ def test_imports_are_found_where_they_are_statements() -> None:
     message import_x { string import = 1; }
     import weak "g.proto";
     """
-    assert imports_of(text) == ["c.proto", "d/e.proto", "g.proto"]
+    assert imports_of(text) == ("c.proto", "d/e.proto", "g.proto")
 
 
 @pytest.mark.parametrize(

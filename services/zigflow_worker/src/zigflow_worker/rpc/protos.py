@@ -9,8 +9,9 @@ import subprocess
 import sys
 import tempfile
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
+from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path, PurePosixPath
 from typing import TypeAlias
@@ -92,10 +93,11 @@ async def _read_all(uri: str, read: ReadText) -> tuple[str, dict[str, str]]:
     return name, sources
 
 
-def imports_of(text: str) -> list[str]:
+@lru_cache(maxsize=16)
+def imports_of(text: str) -> Sequence[str]:
     """Return the names of the files that a proto imports (raises WorkflowError)."""
     words = [word for word in _TOKENS.findall(text) if not word.startswith(("//", "/*"))]
-    names = []
+    names: list[str] = []
     for index, word in enumerate(words):
         if word == "import" and (index == 0 or words[index - 1] in (";", "}")):
             following = words[index + 1 : index + 3]
@@ -103,9 +105,10 @@ def imports_of(text: str) -> list[str]:
     for name in names:
         if not _NAME.fullmatch(name):
             raise misconfigured(f"the proto imports '{name[:100]}', which is no path beside it")
-    return names
+    return tuple(names)
 
 
+@lru_cache(maxsize=256)
 def _bundled(name: str) -> str:
     """Return the text of a common proto of Google's (google/api, google/rpc, …), "" for none."""
     package = ".".join(PurePosixPath(name).parts[:-1])
