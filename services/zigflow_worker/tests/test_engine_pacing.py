@@ -36,6 +36,21 @@ async def test_the_price_of_a_task_moves_no_command(
     await replayer.replay_workflow(history)
 
 
+GROWING_LIST = """
+do:
+  - each:
+      for: {in: "[range(1000)]"}
+      do: [{add: {set: {found: "${ (.found // []) + [{item: $item}] }"}}}]
+"""
+
+
+async def test_a_list_that_grows_pauses_once(engine: Any) -> None:
+    output = await engine.run(GROWING_LIST, {})
+    assert output["found"][-1] == {"item": 999}
+    [history] = [history async for history in engine.histories()]
+    assert len(_plans(history)) == 1
+
+
 def _plans(history: WorkflowHistory) -> list[int]:
     plans = []
     for event in history.events:

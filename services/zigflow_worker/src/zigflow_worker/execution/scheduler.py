@@ -272,7 +272,7 @@ class Scheduler(Scheduling):
         elif self.pace.counts_turns:
             plan = await workflow.execute_local_activity_method(
                 EngineActivities.record_plan,
-                self.pace.next_plan(run.budget.used),
+                self.pace.next_plan(run.budget.used - run.budget.spared),
                 start_to_close_timeout=_PAUSE_TIMEOUT,
             )
             self.pace.follow(plan)

@@ -38,12 +38,13 @@ class Budget:
     each evaluation.
 
     A result that has parts of an earlier one is not walked whole to be checked. It takes the steps
-    of the whole nevertheless, or with `new_parts` those of what was walked.
+    of the whole nevertheless, `spared` of which were not needed; or with `new_parts` only those of
+    what was walked.
     """
 
     __slots__ = (
         *("_checked", "_new_parts", "characters", "height", "items"),
-        *("limit", "non_finite", "used"),
+        *("limit", "non_finite", "spared", "used"),
     )
 
     def __init__(self, steps: int = DEFAULT_STEPS, *, new_parts: bool = False) -> None:
@@ -55,6 +56,7 @@ class Budget:
         self.non_finite = False
         self._checked = CheckedContainers()
         self._new_parts = new_parts
+        self.spared = 0
 
     @property
     def remaining(self) -> int:
@@ -152,7 +154,11 @@ class Budget:
         if isinstance(value, (list, dict)):
             walked = self._checked.measure(value)
             weight = self._checked.weight(value)
-            self.spend(walked if self._new_parts else weight)
+            if self._new_parts:
+                self.spend(walked)
+            else:
+                self.spend(weight)
+                self.spared += weight - walked
             if weight > self.limit:
                 self.fail()
         elif isinstance(value, float) and value - value != 0:
