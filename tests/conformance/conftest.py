@@ -49,15 +49,6 @@ def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(PassedTests(), "stigma-conformance")
 
 
-_PENDING = re.compile(r"authentication-|basic_authentication")
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        if "tests/conformance" in item.nodeid and _PENDING.search(item.name):
-            item.add_marker(pytest.mark.xfail(reason="not supported yet"))
-
-
 @pytest.fixture(scope="package")
 async def outside(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[StandIns]:
     """Stand-ins for every host that the kit and the examples name."""

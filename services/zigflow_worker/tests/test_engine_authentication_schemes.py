@@ -50,13 +50,6 @@ async def sent(policy: Any, secrets: Secrets | None = None) -> Headers:
     return (await authentication(policy, secrets).apply(CALL)).headers
 
 
-async def test_without_a_policy_a_request_stays_as_it_is():
-    nothing = authentication(None)
-    assert await nothing.apply(CALL) is CALL
-    assert await nothing.answer(CALL, refusal("Basic")) is None
-    assert nothing.authorization == {}
-
-
 async def test_basic_sends_username_and_password_in_utf_8():
     policy = {"basic": {"username": "jö", "password": "a:b"}}
     basic = authentication(policy)
@@ -138,6 +131,7 @@ LEAK = "leak-5e1f"
         ),
         ({"ntlm": {}}, None, "of no scheme known here"),
         ({}, None, "of no scheme known here"),
+        (LEAK, None, "of no scheme known here"),
     ],
 )
 def test_wrong_settings_are_a_configuration_error_without_them(

@@ -113,13 +113,16 @@ async def test_each_grant_sends_its_parameters(
         ("/realms/r/", None, "/realms/r/oauth2/token"),
         ("/realms/r", {"token": "auth/token"}, "/realms/r/auth/token"),
         ("/realms/r/", {"token": "/auth/token", "revocation": "/x"}, "/realms/r/auth/token"),
+        ("/{r}", {"token": {"uriTemplate": "/{t}", "uriValues": {"t": "a/b"}}}, "/{r}/a%2Fb"),
     ],
 )
 async def test_the_endpoint_is_appended_to_the_authority(
     authority: str, endpoints: Any, path: str, token_caller: TokenCaller
 ):
     await token_caller.token(authority=token_caller.server.url + authority, endpoints=endpoints)
-    assert token_caller.server.requests[0].url.path == path
+    assert token_caller.server.requests[0].scope["raw_path"].decode() == path.replace(
+        "{r}", "%7Br%7D"
+    )
 
 
 @pytest.mark.parametrize("suffix", ["", "/", "/.well-known/openid-configuration"])

@@ -60,6 +60,12 @@ def check_resource_template(template: str) -> None:
         raise ValueError("credentials belong into 'authentication', not into the URI")
 
 
+def template_parts(template: str) -> dict[str, JSON]:
+    """Return a literal template beside expressions for its values, for `expand` later."""
+    values: JSON = {name: f'${{ .["{name}"]? }}' for name in names_in(template)}
+    return {"uriTemplate": template, "uriValues": values}
+
+
 def expand(template: str, values: Mapping[str, JSON]) -> str:
     """Return a template with its names replaced by values, percent-encoded; null by nothing.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 from temporalio.client import Client
@@ -28,6 +29,7 @@ from zigflow_worker.activities.openapi_call import OpenApiCall
 from zigflow_worker.activities.resource_fetch import ResourceFetch
 from zigflow_worker.activities.rules import RuleEvaluator
 from zigflow_worker.metrics import AgentCallMetrics
+from zigflow_worker.outgoing.authentication import TokenCache, authentication_of
 from zigflow_worker.outgoing.client import HttpClient, trusted_roots
 from zigflow_worker.outgoing.messages import Authentication, HttpSender
 from zigflow_worker.outgoing.resources import Resources
@@ -57,9 +59,15 @@ async def build(runtime: ServiceRuntime, *, settings: EngineSettings) -> Sequenc
     return [EngineWorker(worker, runtime.readiness, calls_client)]
 
 
-def _authenticate(_call: EvaluatedCall, _sender: HttpSender) -> Authentication | None:
-    """Return no authentication: no document that is valid has one yet."""
-    return None
+def _authenticate(
+    tokens: TokenCache, call: EvaluatedCall, sender: HttpSender
+) -> Authentication | None:
+    """Return the authentication of a call (raises WorkflowError)."""
+    if call.authentication is None:
+        return None
+    return authentication_of(
+        call.authentication, secrets=call.authentication_secrets, sender=sender, tokens=tokens
+    )
 
 
 class EngineWorker(WorkerComponent):
@@ -82,6 +90,7 @@ def http_client(settings: EngineSettings) -> HttpClient:
 
 def outgoing_calls(settings: EngineSettings, client: HttpClient) -> CallActivities:
     """Return the activities of calls."""
+    authenticate = partial(_authenticate, TokenCache())
     resources = Resources(client, settings.resources_dir)
     limits = settings.http_limits()
     rpc = RpcClient(
@@ -92,9 +101,9 @@ def outgoing_calls(settings: EngineSettings, client: HttpClient) -> CallActiviti
     )
     return OutgoingCalls(
         SecretDirectory(settings.secrets_dir),
-        http=HttpCall(client, _authenticate),
-        openapi=OpenApiCall(client, resources, _authenticate),
-        grpc=GrpcCall(client, resources, _authenticate, rpc),
+        http=HttpCall(client, authenticate),
+        openapi=OpenApiCall(client, resources, authenticate),
+        grpc=GrpcCall(client, resources, authenticate, rpc),
         resource=ResourceFetch(client, resources),
     )
 

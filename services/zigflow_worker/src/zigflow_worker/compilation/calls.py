@@ -33,10 +33,12 @@ class CallCompiler:
         self._sources: list[tuple[Node, Variables]] = []
 
     def compile(self, arguments: Node, authentication: Node | None = None) -> CallFormula:
-        """Compile the task's arguments and its authentication, references resolved."""
+        """Compile the task's arguments and its authentication, which may be a reference."""
         policy = None
         if authentication is not None:
-            policy = self._template(authentication, (AUTHENTICATION,))
+            policy = self._template(
+                self._compiler.authentication(authentication), (AUTHENTICATION,)
+            )
         return CallFormula(
             arguments=self._template(arguments, ()),
             authentication=policy,

@@ -15,7 +15,6 @@ from zigflow_worker.compilation.functions import FunctionTable
 from zigflow_worker.compilation.scope import CompileScope, Variables
 from zigflow_worker.compilation.values import ValueCompiler
 from zigflow_worker.definition import (
-    AuthenticationDefinition,
     DurationDefinition,
     ErrorDefinition,
     ExtensionDefinition,
@@ -26,6 +25,7 @@ from zigflow_worker.definition import (
     TaskDefinition,
     TaskList,
     WorkflowDefinition,
+    read_authentication,
 )
 from zigflow_worker.expressions import keys_read
 from zigflow_worker.loading import TOO_HEAVY, SourceDocument
@@ -237,13 +237,14 @@ class Compiler(ValueCompiler, ProblemCollector):
             self._missing.append(ResourceReference(node.pointer, uri))
         return self._resources.get(uri)
 
-    def authentication(
-        self, reference: AuthenticationDefinition | Node
-    ) -> AuthenticationDefinition:
-        """Return an authentication policy given inline or by the name of a reusable one."""
-        if isinstance(reference, AuthenticationDefinition):
-            return reference
-        return _referenced(reference, self._definition.authentications, "authentications")
+    def authentication(self, node: Node) -> Node:
+        """Return the policy of an authentication, which may be the name of a reusable one."""
+        policy = read_authentication(node)
+        if isinstance(policy, Node):
+            policy = _referenced(policy, self._definition.authentications, "authentications")
+        if policy.secret is not None:
+            self.check_secret(policy.secret, policy.secret.text())
+        return policy.node
 
     def error(self, reference: ErrorDefinition | Node) -> ErrorDefinition:
         """Return an error given inline or by the name of a reusable one."""

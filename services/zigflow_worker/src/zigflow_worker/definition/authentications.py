@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterable, Mapping
 from zigflow_worker import oauth2_rules
 from zigflow_worker.definition.model import AuthenticationDefinition
 from zigflow_worker.definition.nodes import Node
-from zigflow_worker.expressions import is_expression
+from zigflow_worker.expressions import JSON, is_expression
+from zigflow_worker.uri_templates import check_http_template, names_in, template_parts
 
 _OAUTH2_KEYS = (
     *("authority", "grant", "client", "request", "issuers", "scopes", "audiences"),
@@ -39,8 +40,9 @@ def read_policy(node: Node) -> AuthenticationDefinition:
     settings = fields[scheme]
     if "use" in settings.mapping():
         return AuthenticationDefinition(node, scheme, secret=_only(settings, "use"))
-    _READERS[scheme](settings)
-    return AuthenticationDefinition(node, scheme)
+    written = _READERS[scheme](settings)
+    policy = node if written is None else Node({scheme: written}, node.pointer)
+    return AuthenticationDefinition(policy, scheme)
 
 
 def _only(node: Node, key: str) -> Node:
@@ -69,20 +71,22 @@ def _read_bearer(node: Node) -> None:
     token.text()
 
 
-def _read_oauth2(node: Node) -> None:
-    fields = _read_token_source(node, *_OAUTH2_KEYS, "endpoints")
-    if "endpoints" in fields:
-        for endpoint in fields["endpoints"].fields("token", "revocation", "introspection").values():
-            endpoint.text()
+def _read_oauth2(node: Node) -> dict[str, JSON]:
+    written = _read_token_source(node, *_OAUTH2_KEYS, "endpoints")
+    if "endpoints" in written:
+        endpoints = node.child("endpoints").fields("token", "revocation", "introspection")
+        written["endpoints"] = {key: _uri(part, names_in) for key, part in endpoints.items()}
+    return written
 
 
-def _read_oidc(node: Node) -> None:
-    _read_token_source(node, *_OAUTH2_KEYS)
+def _read_oidc(node: Node) -> dict[str, JSON]:
+    return _read_token_source(node, *_OAUTH2_KEYS)
 
 
-def _read_token_source(node: Node, *allowed: str) -> dict[str, Node]:
+def _read_token_source(node: Node, *allowed: str) -> dict[str, JSON]:
+    """Return the settings with URI templates in their parts."""
     fields = node.fields(*allowed, required=["authority", "grant"])
-    fields["authority"].text()
+    authority = _uri(fields["authority"], check_http_template)
     grant = _read_grant(fields["grant"])
     for key in ("username", "password"):
         if key in fields:
@@ -98,7 +102,18 @@ def _read_token_source(node: Node, *allowed: str) -> dict[str, Node]:
     _read_request(fields.get("request"))
     present = {*fields, *(f"client.{key}" for key in client)}
     _check_properties(node, grant, client.get("authentication"), present)
-    return fields
+    return {key: part.value for key, part in fields.items()} | {"authority": authority}
+
+
+def _uri(node: Node, check: Callable[[str], object]) -> JSON:
+    text = node.text()
+    if is_expression(text):
+        return text
+    try:
+        check(text)
+    except ValueError as error:
+        raise node.error(str(error)) from None
+    return template_parts(text)
 
 
 def _read_grant(node: Node) -> str:
@@ -150,7 +165,7 @@ def _one_of(node: Node, values: tuple[str, ...]) -> str:
     return text
 
 
-_READERS: Mapping[str, Callable[[Node], None]] = {
+_READERS: Mapping[str, Callable[[Node], dict[str, JSON] | None]] = {
     "basic": _read_basic,
     "bearer": _read_bearer,
     "digest": _read_credentials,

@@ -72,7 +72,7 @@ class AuthenticationDefinition:
     """An authentication policy. Its texts may be expressions."""
 
     node: Node
-    """The whole policy: the scheme's name with its settings."""
+    """The whole policy: the scheme's name with its settings, URI templates in their parts."""
     scheme: str
     secret: Node | None = None
     """The name of the secret that has the settings, where they are not in the document."""

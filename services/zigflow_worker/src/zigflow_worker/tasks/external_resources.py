@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from zigflow_worker.definition import Node
 from zigflow_worker.expressions import JSON, is_expression
-from zigflow_worker.uri_templates import check_resource_template, names_in
+from zigflow_worker.uri_templates import check_resource_template, template_parts
 
 
 def read_resource(node: Node) -> dict[str, JSON]:
@@ -32,7 +32,6 @@ def _uri_arguments(node: Node) -> dict[str, JSON]:
         return {"endpoint": text}
     try:
         check_resource_template(text)
-        names = names_in(text)
     except ValueError as error:
         raise node.error(str(error)) from None
-    return {"uriTemplate": text, "uriValues": {name: f'${{ .["{name}"]? }}' for name in names}}
+    return template_parts(text)

@@ -46,8 +46,6 @@ class GrpcCallTask(TaskKind[GrpcCallDefinition]):
         _check_arguments(arguments.get("arguments"))
         service = _read_service(arguments["service"])
         authentication = service.pop("authentication", None)
-        if authentication is not None:
-            raise authentication.error("'authentication' is not supported in this release")
         written = {name: part.value for name, part in arguments.items()}
         written["service"] = {name: part.value for name, part in service.items()}
         if "proto" in arguments:

@@ -13,7 +13,7 @@ from zigflow_worker.definition import Node, Reader, TaskDefinition
 from zigflow_worker.expressions import JSON, is_expression
 from zigflow_worker.program.model import Operation
 from zigflow_worker.tasks.outgoing_call import CallOperation
-from zigflow_worker.uri_templates import check_http_template, names_in
+from zigflow_worker.uri_templates import check_http_template, template_parts
 
 OUTPUTS = ("content", "response", "raw")
 
@@ -51,8 +51,6 @@ class HttpCallTask(TaskKind[HttpCallDefinition]):
         check_output(arguments.get("output"))
         check_flag(arguments.get("redirect"))
         uri, authentication = read_endpoint(arguments["endpoint"])
-        if authentication is not None:
-            raise authentication.error("'authentication' is not supported in this release")
         written = {name: part.value for name, part in arguments.items() if name != "endpoint"}
         return HttpCallDefinition(
             Node({**written, **endpoint_arguments(uri)}, node.pointer), authentication
@@ -107,5 +105,4 @@ def endpoint_arguments(uri: Node) -> dict[str, JSON]:
     text = uri.text().strip()
     if is_expression(text):
         return {"endpoint": text}
-    values: JSON = {name: f'${{ .["{name}"]? }}' for name in names_in(text)}
-    return {"uriTemplate": text, "uriValues": values}
+    return template_parts(text)

@@ -48,8 +48,6 @@ class OpenApiCallTask(TaskKind[OpenApiCallDefinition]):
         check_output(arguments.get("output"))
         check_flag(arguments.get("redirect"))
         authentication = arguments.pop("authentication", None)
-        if authentication is not None:
-            raise authentication.error("'authentication' is not supported in this release")
         written = {name: part.value for name, part in arguments.items()}
         written["document"] = read_resource(arguments["document"])
         return OpenApiCallDefinition(Node(written, node.pointer), authentication)

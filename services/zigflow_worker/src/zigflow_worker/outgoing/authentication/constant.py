@@ -31,22 +31,3 @@ class ConstantAuthentication(Authentication):
     @override
     def authorization(self) -> dict[str, str]:
         return self._authorization
-
-
-class NoAuthentication(Authentication):
-    """Sends requests as they are."""
-
-    @override
-    async def apply(self, request: OutgoingRequest) -> OutgoingRequest:
-        return request
-
-    @override
-    async def answer(
-        self, request: OutgoingRequest, response: OutgoingResponse
-    ) -> OutgoingRequest | None:
-        return None
-
-    @property
-    @override
-    def authorization(self) -> dict[str, str]:
-        return {}

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from urllib.parse import urlsplit
 
+from zigflow_worker.outgoing.client import origin
 from zigflow_worker.outgoing.messages import OutgoingRequest, OutgoingResponse
 
 _NAME = "Authorization"
-_DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 def with_authorization(request: OutgoingRequest, authorization: dict[str, str]) -> OutgoingRequest:
@@ -24,15 +24,9 @@ def request_refused(request: OutgoingRequest, response: OutgoingResponse) -> Out
     Another origin, to which a redirect led, gets no credentials.
     """
     refused = response.request
-    return refused if origin_of(refused.url) == origin_of(request.url) else None
-
-
-def origin_of(url: str) -> tuple[str, str, int | None]:
-    """Return scheme, host and port of a URL."""
-    parts = urlsplit(url)
-    return parts.scheme, host_of(url), parts.port or _DEFAULT_PORTS.get(parts.scheme)
+    return refused if origin(refused.url) == origin(request.url) else None
 
 
 def host_of(url: str) -> str:
-    """Return the host of a URL, in lower case."""
-    return urlsplit(url).hostname or ""
+    """Return the host of a URL (raises WorkflowError)."""
+    return urlsplit(origin(url)).hostname or ""

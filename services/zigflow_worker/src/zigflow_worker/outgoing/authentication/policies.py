@@ -8,6 +8,7 @@ from typing import Annotated, Any, Protocol, Self, TypeAlias, TypeVar
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     StringConstraints,
@@ -18,6 +19,7 @@ from pydantic import model_validator as validates
 from zigflow_worker import oauth2_rules
 from zigflow_worker.errors import CONFIGURATION, WorkflowError
 from zigflow_worker.expressions import JSON
+from zigflow_worker.uri_templates import expand
 
 Text: TypeAlias = Annotated[str, StringConstraints(min_length=1)]
 Username: TypeAlias = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f]*$")]
@@ -32,6 +34,15 @@ def _one_of(values: tuple[str, ...]) -> AfterValidator:
     return AfterValidator(check)
 
 
+def _expanded(value: object) -> object:
+    """Return the URI of a template that the document has; texts are URIs as they are."""
+    match value:
+        case {"uriTemplate": str(template), "uriValues": dict(values)}:
+            return expand(template, values)
+    return value
+
+
+Uri: TypeAlias = Annotated[str, StringConstraints(min_length=1), BeforeValidator(_expanded)]
 Grant: TypeAlias = Annotated[str, _one_of(oauth2_rules.GRANTS)]
 ClientAuthentication: TypeAlias = Annotated[str, _one_of(oauth2_rules.CLIENT_AUTHENTICATIONS)]
 Encoding: TypeAlias = Annotated[str, _one_of(oauth2_rules.ENCODINGS)]
@@ -111,15 +122,15 @@ class RequestPolicy(_Policy):
 class EndpointsPolicy(_Policy):
     """Endpoints, relative to the authority. The other two are never called."""
 
-    token: Text = "/oauth2/token"  # noqa: S105 # a path
-    revocation: Text | None = None
-    introspection: Text | None = None
+    token: Uri = "/oauth2/token"  # noqa: S105 # a path
+    revocation: Uri | None = None
+    introspection: Uri | None = None
 
 
 class OidcPolicy(_Policy):
     """Settings of `oidc`."""
 
-    authority: Text
+    authority: Uri
     grant: Grant
     client: ClientPolicy = ClientPolicy()
     request: RequestPolicy = RequestPolicy()

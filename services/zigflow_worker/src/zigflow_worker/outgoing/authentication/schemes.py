@@ -11,7 +11,6 @@ from zigflow_worker.errors import CONFIGURATION, WorkflowError
 from zigflow_worker.expressions import JSON
 from zigflow_worker.outgoing.authentication.basic import basic_authentication
 from zigflow_worker.outgoing.authentication.bearer import bearer_authentication
-from zigflow_worker.outgoing.authentication.constant import NoAuthentication
 from zigflow_worker.outgoing.authentication.digest import DigestAuthentication
 from zigflow_worker.outgoing.authentication.oauth2 import TokenAuthentication, endpoint_below
 from zigflow_worker.outgoing.authentication.oidc import discovered_endpoint
@@ -40,19 +39,17 @@ class _Surroundings:
 
 
 def authentication_of(
-    policy: Policy | None, *, secrets: PolicySecrets, sender: HttpSender, tokens: TokenCache
+    policy: JSON, *, secrets: PolicySecrets, sender: HttpSender, tokens: TokenCache
 ) -> Authentication:
-    """Return the authentication of one call; None as policy: none.
+    """Return the authentication of one call, by its policy with all references resolved.
 
     Raises:
         WorkflowError: of type `configuration`, status 400, where the policy, or the secret that has
             its settings, is wrong; of type `authorization`, status 403, where the secret is not
             to be had.
     """
-    if policy is None:
-        return NoAuthentication()
-    scheme = next(iter(policy), "")
-    if scheme not in _SCHEMES:
+    scheme = next(iter(policy), "") if isinstance(policy, dict) else ""
+    if not isinstance(policy, dict) or scheme not in _SCHEMES:
         raise WorkflowError.of(CONFIGURATION, "the authentication is of no scheme known here")
     return _SCHEMES[scheme](policy, _Surroundings(secrets, sender, tokens))
 
