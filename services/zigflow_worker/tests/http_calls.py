@@ -35,6 +35,7 @@ def evaluated(
         secret_paths=secret_paths,
         secrets=secrets or none,
         authentication_secrets=none,
+        resource_secrets=none,
     )
 
 

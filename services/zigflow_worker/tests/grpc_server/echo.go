@@ -94,7 +94,8 @@ func (s *echoServer) answer(
 		return stream.SendMsg(reply)
 	}
 	if code := number(request, "fail_with"); code != 0 {
-		return status.Error(codes.Code(code), text(request, "text"))
+		said := text(request, "text") + told(stream.Context(), text(request, "header"))
+		return status.Error(codes.Code(code), said)
 	}
 	if isSet(request, "hang") {
 		s.hanging.Add(1)
@@ -139,10 +140,14 @@ func (s *echoServer) reply(
 	set(reply, "number", protoreflect.ValueOfInt32(int32(n)))
 	set(reply, "request", protoreflect.ValueOfMessage(request))
 	set(reply, "authority", protoreflect.ValueOfString(strings.Join(incoming.Get(":authority"), ",")))
-	if header := text(request, "header"); header != "" {
-		set(reply, "header", protoreflect.ValueOfString(strings.Join(incoming.Get(header), ",")))
-	}
+	set(reply, "header", protoreflect.ValueOfString(told(ctx, text(request, "header"))))
 	return reply
+}
+
+// told returns the values of metadata.
+func told(ctx context.Context, name string) string {
+	incoming, _ := metadata.FromIncomingContext(ctx)
+	return strings.Join(incoming.Get(name), ",")
 }
 
 func field(message *dynamicpb.Message, name string) protoreflect.FieldDescriptor {

@@ -19,6 +19,8 @@ from zigflow_worker.expressions import (
 from zigflow_worker.outgoing.secrets import CallSecrets, SecretDirectory
 
 _ARGUMENTS, _AUTHENTICATION = "arguments", "authentication"
+_RESOURCES = ("document", "proto")
+"""Arguments that name a document, with an authentication of its own."""
 _SECRETS = "secrets"
 
 Path = Sequence[str | int]
@@ -39,6 +41,9 @@ class EvaluatedCall:
     """Secrets in the arguments: where they go is to be checked."""
     authentication_secrets: CallSecrets
     """Secrets of the authentication, which reads more of them where its policy names one."""
+
+    resource_secrets: CallSecrets
+    """Secrets of the authentication for the document that the arguments name."""
 
     def may_hold_secrets(self, *path: str | int) -> bool:
         """Return whether a part of the arguments, or what is in it or around it, may."""
@@ -65,6 +70,7 @@ class CallEvaluation:
         self._variables: dict[str, JSON] = dict(request.variables)
         self._secrets = CallSecrets(directory, request.secrets)
         self._authentication_secrets = CallSecrets(directory, request.secrets)
+        self._resource_secrets = CallSecrets(directory, request.secrets)
         self._subject: JSON = request.subject
 
     def evaluate(self) -> EvaluatedCall:
@@ -85,6 +91,9 @@ class CallEvaluation:
         for value in request.deferred:
             if list(value.path[:1]) == [_AUTHENTICATION]:
                 put(parts, value.path, self._deferred(value, self._authentication_secrets))
+            elif value.path[0] in _RESOURCES and list(value.path[1:2]) == [_AUTHENTICATION]:
+                result = self._deferred(value, self._resource_secrets)
+                put(parts, (_ARGUMENTS, *value.path), result)
             else:
                 put(parts, (_ARGUMENTS, *value.path), self._deferred(value, self._secrets))
                 paths.append(tuple(value.path))
@@ -95,6 +104,7 @@ class CallEvaluation:
             secret_paths=paths,
             secrets=self._secrets,
             authentication_secrets=self._authentication_secrets,
+            resource_secrets=self._resource_secrets,
         )
 
     def result(self, outcome: CallOutcome) -> CallResult:
@@ -116,7 +126,11 @@ class CallEvaluation:
         return CallResult(output=output, context=context)
 
     def _transform_input(self, rule: JSON) -> None:
-        for secrets in (self._secrets, self._authentication_secrets):
+        for secrets in (
+            self._secrets,
+            self._authentication_secrets,
+            self._resource_secrets,
+        ):
             self._read_secrets(rule, secrets)
         self._subject = self._transform("input.from", rule, self._subject)
         self._variables["input"] = self._subject

@@ -89,7 +89,7 @@ class GrpcCall(CallHandler):
         arguments: Any = call.arguments
         if arguments.get("proto") is None:
             return None
-        resources = CallResources(self._resources, self._client, call, "proto")
+        resources = CallResources(self._resources, self._client, call, "proto", self._authenticate)
         return await self._protos.descriptors(resources.uri, resources.text)
 
 

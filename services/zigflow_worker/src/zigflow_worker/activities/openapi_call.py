@@ -56,7 +56,9 @@ class OpenApiCall(CallHandler):
             raise _mistyped("operationId", "a text")
         if parameters is not None and not isinstance(parameters, dict):
             raise _mistyped("parameters", "a map")
-        resources = CallResources(self._resources, self._client, call, "document")
+        resources = CallResources(
+            self._resources, self._client, call, "document", self._authenticate
+        )
         try:
             return await _build(resources, operation, parameters or {})
         except WorkflowError as error:

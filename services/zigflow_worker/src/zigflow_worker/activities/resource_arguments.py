@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
 
 from zigflow_worker.activities.call_evaluation import EvaluatedCall
-from zigflow_worker.activities.http_call import confined_sender
+from zigflow_worker.activities.http_call import Authenticate, confined_sender
 from zigflow_worker.errors import CONFIGURATION, EXPRESSION, WorkflowError
-from zigflow_worker.outgoing.client import HttpClient
-from zigflow_worker.outgoing.messages import HttpSender
+from zigflow_worker.outgoing.client import HttpClient, origin
+from zigflow_worker.outgoing.messages import Authentication, HttpSender
 from zigflow_worker.outgoing.resources import Resources
 from zigflow_worker.uri_templates import expand
 
@@ -22,22 +23,45 @@ class CallResources:
         client: sends requests that may have the call's secrets in them.
         call: the call.
         name: the argument.
+        authenticate: returns the authentication of a call; None: documents have none.
     """
 
     def __init__(
-        self, resources: Resources, client: HttpClient, call: EvaluatedCall, name: str
+        self,
+        resources: Resources,
+        client: HttpClient,
+        call: EvaluatedCall,
+        name: str,
+        authenticate: Authenticate | None = None,
     ) -> None:
         arguments: Any = call.arguments
         self.uri = _uri(arguments[name], name)
         self._resources = resources
         self._sender: HttpSender | None = None
-        is_http = urlsplit(self.uri).scheme in ("http", "https")
-        if call.may_hold_secrets(name) and is_http:
+        self._authentication: Authentication | None = None
+        if urlsplit(self.uri).scheme not in ("http", "https"):
+            return
+        if call.may_hold_secrets(name):
             self._sender = confined_sender(client, call, self.uri)
+        if authenticate is not None:
+            own = replace(
+                call,
+                authentication=arguments[name].get("authentication"),
+                authentication_secrets=call.resource_secrets,
+            )
+            self._authentication = authenticate(own, client)
 
     async def fetch(self, uri: str) -> tuple[str, str]:
-        """Return where a document was found, and its text (raises WorkflowError)."""
-        resource = await self._resources.fetch(uri, sender=self._sender)
+        """Return where a document was found, and its text (raises WorkflowError).
+
+        Credentials go to the origin of the document that the argument names, and to no other.
+        """
+        authentication = self._authentication
+        if authentication is not None and origin(uri) != origin(self.uri):
+            authentication = None
+        resource = await self._resources.fetch(
+            uri, authentication=authentication, sender=self._sender
+        )
         try:
             return resource.uri, resource.content.decode("utf-8-sig")
         except UnicodeDecodeError:

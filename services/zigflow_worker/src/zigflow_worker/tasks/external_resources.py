@@ -2,28 +2,41 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from zigflow_worker.compilation import Compiler
 from zigflow_worker.definition import Node
 from zigflow_worker.expressions import JSON, is_expression
 from zigflow_worker.uri_templates import check_resource_template, template_parts
 
 
-def read_resource(node: Node) -> dict[str, JSON]:
-    """Return the arguments that stand for an external resource (raises NodeError).
+@dataclass(frozen=True, slots=True)
+class ExternalResource:
+    """A document, and the authentication that fetching it takes."""
 
-    A literal endpoint is there as `uriTemplate` with `uriValues`, an expression as `endpoint`.
-    """
+    arguments: Mapping[str, JSON]
+    """A literal endpoint as `uriTemplate` with `uriValues`, an expression as `endpoint`."""
+    authentication: Node | None
+
+    def compiled(self, compiler: Compiler) -> dict[str, JSON]:
+        """Return the arguments, with the policy of the authentication (raises NodeError)."""
+        arguments = dict(self.arguments)
+        if self.authentication is not None:
+            arguments["authentication"] = compiler.authentication(self.authentication).value
+        return arguments
+
+
+def read_resource(node: Node) -> ExternalResource:
+    """Read an external resource (raises NodeError)."""
     fields = node.fields("name", "endpoint", required=["endpoint"])
     if "name" in fields:
         fields["name"].text()
     endpoint = fields["endpoint"]
-    if isinstance(endpoint.value, dict):
-        parts = endpoint.fields("uri", "authentication", required=["uri"])
-        if "authentication" in parts:
-            raise parts["authentication"].error(
-                "the 'authentication' of a document is not supported in this release"
-            )
-        endpoint = parts["uri"]
-    return _uri_arguments(endpoint)
+    if not isinstance(endpoint.value, dict):
+        return ExternalResource(_uri_arguments(endpoint), None)
+    parts = endpoint.fields("uri", "authentication", required=["uri"])
+    return ExternalResource(_uri_arguments(parts["uri"]), parts.get("authentication"))
 
 
 def _uri_arguments(node: Node) -> dict[str, JSON]:

@@ -12,7 +12,7 @@ from zigflow_worker.compilation import CallCompiler, Compiler, CompileScope, Tas
 from zigflow_worker.definition import Node, Reader, TaskDefinition
 from zigflow_worker.expressions import is_expression
 from zigflow_worker.program.model import Operation
-from zigflow_worker.tasks.external_resources import read_resource
+from zigflow_worker.tasks.external_resources import ExternalResource, read_resource
 from zigflow_worker.tasks.outgoing_call import CallOperation
 
 _MAX_PORT = 65535
@@ -23,7 +23,8 @@ class GrpcCallDefinition:
     """A call of a method; its arguments may have expressions."""
 
     arguments: Node
-    """Those of the document, without authentication; `proto` is what `read_resource` made."""
+    """Those of the document, without authentication and `proto`."""
+    proto: ExternalResource | None
     authentication: Node | None
 
 
@@ -46,19 +47,26 @@ class GrpcCallTask(TaskKind[GrpcCallDefinition]):
         _check_arguments(arguments.get("arguments"))
         service = _read_service(arguments["service"])
         authentication = service.pop("authentication", None)
+        proto = arguments.pop("proto", None)
         written = {name: part.value for name, part in arguments.items()}
         written["service"] = {name: part.value for name, part in service.items()}
-        if "proto" in arguments:
-            written["proto"] = read_resource(arguments["proto"])
-        return GrpcCallDefinition(Node(written, node.pointer), authentication)
+        return GrpcCallDefinition(
+            Node(written, node.pointer),
+            None if proto is None else read_resource(proto),
+            authentication,
+        )
 
     @override
     def compile(self, task: TaskDefinition, compiler: Compiler, scope: CompileScope) -> Operation:
         definition: GrpcCallDefinition = task.details
+        arguments = definition.arguments
+        if definition.proto is not None:
+            proto = definition.proto.compiled(compiler)
+            arguments = Node({**arguments.value, "proto": proto}, arguments.pointer)  # type: ignore[dict-item]
         call = CallCompiler(compiler, scope, task)
         return CallOperation(
             method=CallActivities.call_grpc,
-            call=call.compile(definition.arguments, definition.authentication),
+            call=call.compile(arguments, definition.authentication),
         )
 
 

@@ -12,7 +12,7 @@ from zigflow_worker.compilation import CallCompiler, Compiler, CompileScope, Tas
 from zigflow_worker.definition import Node, Reader, TaskDefinition
 from zigflow_worker.expressions import is_expression
 from zigflow_worker.program.model import Operation
-from zigflow_worker.tasks.external_resources import read_resource
+from zigflow_worker.tasks.external_resources import ExternalResource, read_resource
 from zigflow_worker.tasks.http_call import check_flag, check_output
 from zigflow_worker.tasks.outgoing_call import CallOperation
 
@@ -22,7 +22,8 @@ class OpenApiCallDefinition:
     """A call of an operation; its arguments may have expressions."""
 
     arguments: Node
-    """Those of the document, without authentication; `document` is what `read_resource` made."""
+    """Those of the document, without authentication and `document`."""
+    document: ExternalResource
     authentication: Node | None
 
 
@@ -48,15 +49,17 @@ class OpenApiCallTask(TaskKind[OpenApiCallDefinition]):
         check_output(arguments.get("output"))
         check_flag(arguments.get("redirect"))
         authentication = arguments.pop("authentication", None)
+        document = read_resource(arguments.pop("document"))
         written = {name: part.value for name, part in arguments.items()}
-        written["document"] = read_resource(arguments["document"])
-        return OpenApiCallDefinition(Node(written, node.pointer), authentication)
+        return OpenApiCallDefinition(Node(written, node.pointer), document, authentication)
 
     @override
     def compile(self, task: TaskDefinition, compiler: Compiler, scope: CompileScope) -> Operation:
         definition: OpenApiCallDefinition = task.details
+        written = definition.arguments
+        arguments = {**written.value, "document": definition.document.compiled(compiler)}  # type: ignore[dict-item]
         call = CallCompiler(compiler, scope, task)
         return CallOperation(
             method=CallActivities.call_openapi,
-            call=call.compile(definition.arguments, definition.authentication),
+            call=call.compile(Node(arguments, written.pointer), definition.authentication),
         )
