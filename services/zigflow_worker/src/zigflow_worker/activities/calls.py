@@ -106,12 +106,17 @@ class OutgoingCalls(CallActivities):
     async def _result(self, handler: CallHandler, request: CallRequest) -> CallResult:
         evaluation = CallEvaluation(request, self._secrets)
         outcome = await handler.call(await asyncio.to_thread(evaluation.evaluate))
-        result = await asyncio.to_thread(evaluation.result, outcome)
-        most = limits.MAX_PAYLOAD_BYTES
-        if encoded_size([result.output, result.context], most).utf8 > most:
-            detail = f"the output is larger than {most} bytes, or nested too deep"
-            raise WorkflowError.of(COMMUNICATION, detail)
-        return result
+        return await asyncio.to_thread(_sized_result, evaluation, outcome)
+
+
+def _sized_result(evaluation: CallEvaluation, outcome: CallOutcome) -> CallResult:
+    """Return the result; a hostile one takes a second to measure."""
+    result = evaluation.result(outcome)
+    most = limits.MAX_PAYLOAD_BYTES
+    if encoded_size([result.output, result.context], most).utf8 > most:
+        detail = f"the output is larger than {most} bytes, or nested too deep"
+        raise WorkflowError.of(COMMUNICATION, detail)
+    return result
 
 
 def _failure(error: WorkflowError) -> ApplicationError:

@@ -1,0 +1,227 @@
+"""The part of a call that its activity does: evaluation, authentication, failures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from temporalio.exceptions import ApplicationError
+from temporalio.testing import ActivityEnvironment
+
+from stigma.contracts.engine_calls import CallRequest, CallResult, DeferredValue
+from zigflow_worker.activities.call_evaluation import CallEvaluation, CallOutcome, EvaluatedCall
+from zigflow_worker.activities.calls import CallHandler, OutgoingCalls
+from zigflow_worker.errors import COMMUNICATION, CONFIGURATION, RUNTIME, WorkflowError
+from zigflow_worker.outgoing.authenticated import send_authenticated
+from zigflow_worker.outgoing.messages import OutgoingRequest, OutgoingResponse
+from zigflow_worker.outgoing.secrets import SecretDirectory
+
+REFERENCE = "/do/0/call"
+
+
+def evaluation(request: CallRequest, directory: Path | None = None) -> CallEvaluation:
+    return CallEvaluation(request, SecretDirectory(directory))
+
+
+# --- Evaluation
+
+
+def test_secrets_of_an_authentication_are_its_own(tmp_path: Path) -> None:
+    (tmp_path / "api").write_text("s3same")
+    (tmp_path / "api.hosts").write_text("auth.example.com")
+    request = CallRequest(
+        reference=REFERENCE,
+        arguments={"endpoint": "http://x"},
+        authentication={"bearer": {"token": None}},
+        deferred=[
+            DeferredValue(
+                path=["authentication", "bearer", "token"], template="${ .id + $secrets.api }"
+            )
+        ],
+        subject={"id": "7-"},
+        secrets=["api"],
+    )
+    call = evaluation(request, tmp_path).evaluate()
+    assert call.authentication == {"bearer": {"token": "7-s3same"}}
+    assert call.arguments == {"endpoint": "http://x"}
+    call.secrets.check_host("shop.example.com")
+    with pytest.raises(WorkflowError, match="may not go to the host"):
+        call.authentication_secrets.check_host("shop.example.com")
+
+
+def test_all_arguments_may_be_deferred(tmp_path: Path) -> None:
+    (tmp_path / "api").write_text("s3same")
+    value = DeferredValue(path=[], template="${ {body: .key, again: $input.key, who: $name} }")
+    request = CallRequest(
+        reference=REFERENCE,
+        arguments=None,
+        deferred=[value],
+        subject={"raw": 1},
+        variables={"name": "Ada"},
+        secrets=["api"],
+        input_from={"key": "${ $secrets.api }"},
+    )
+    call = evaluation(request, tmp_path).evaluate()
+    assert call.arguments == {"body": "s3same", "again": "s3same", "who": "Ada"}
+    assert call.may_hold_secrets("headers", "X")
+
+
+@pytest.mark.parametrize("template", ["${ $secrets }", "${ $secrets[.x] }"])
+def test_secrets_are_read_by_name_only(template: str) -> None:
+    request = CallRequest(
+        reference=REFERENCE,
+        arguments={"body": None},
+        deferred=[DeferredValue(path=["body"], template=template)],
+        secrets=["api"],
+    )
+    with pytest.raises(WorkflowError, match="one by one") as failure:
+        evaluation(request).evaluate()
+    assert failure.value.problem["status"] == 403
+
+
+@pytest.mark.parametrize(
+    ("rules", "result"),
+    [
+        ({}, CallResult(output={"id": 7})),
+        ({"output_as": "$authorization.scheme"}, CallResult(output="Bearer")),
+        (
+            {"output_as": {"with": "${ $authorization.parameter }"}},
+            CallResult(output={"with": "t"}),
+        ),
+        (
+            {"output_as": ".id", "export_as": "[., $output, $task.output, $authorization.scheme]"},
+            CallResult(output=7, context=[7, 7, {"id": 7}, "Bearer"]),
+        ),
+        (
+            {"export_as": "{old: $context, id: .id}"},
+            CallResult(output={"id": 7}, context={"old": 1, "id": 7}),
+        ),
+    ],
+)
+def test_rules_that_read_credentials(rules: dict[str, Any], result: CallResult) -> None:
+    variables = {"context": 1, "task": {"name": "call", "output": None}}
+    request = CallRequest(reference=REFERENCE, arguments={}, variables=variables, **rules)
+    credentials = {"scheme": "Bearer", "parameter": "t"}
+    outcome = CallOutcome(output={"id": 7}, authorization=credentials)
+    assert evaluation(request).result(outcome) == result
+
+
+def test_rules_that_fail_quote_no_credentials() -> None:
+    rule = "$authorization.parameter | tonumber"
+    request = CallRequest(reference=REFERENCE, arguments={}, output_as=rule)
+    outcome = CallOutcome(output=None, authorization={"scheme": "Bearer", "parameter": "t0ken"})
+    with pytest.raises(WorkflowError, match=r"output\.as") as failure:
+        evaluation(request).result(outcome)
+    assert "t0ken" not in str(failure.value.problem)
+
+
+# --- Authentication
+
+REQUEST = OutgoingRequest(method="GET", url="http://x/")
+
+
+@dataclass
+class Server:
+    """Answers with statuses, in order."""
+
+    statuses: list[int]
+    seen: list[OutgoingRequest] = field(default_factory=list)
+
+    async def send(self, request: OutgoingRequest) -> OutgoingResponse:
+        self.seen.append(request)
+        status = self.statuses.pop(0)
+        return OutgoingResponse(status=status, headers=(), body=b"", request=request)
+
+
+@dataclass
+class Credentials:
+    """Gives one token after the other."""
+
+    tokens: list[str]
+    authorization: dict[str, str] = field(default_factory=dict)
+
+    async def apply(self, request: OutgoingRequest) -> OutgoingRequest:
+        return replace(request, headers=[("Authorization", self.tokens.pop(0))])
+
+    async def answer(
+        self, request: OutgoingRequest, response: OutgoingResponse
+    ) -> OutgoingRequest | None:
+        return await self.apply(request) if self.tokens else None
+
+
+@pytest.mark.parametrize(
+    ("statuses", "tokens", "status", "sent"),
+    [
+        ([200], ["a", "b"], 200, ["a"]),
+        ([401, 200], ["a", "b"], 200, ["a", "b"]),
+        ([401, 401], ["a", "b", "c"], 401, ["a", "b"]),
+        ([401], ["a"], 401, ["a"]),
+        ([403], ["a", "b"], 403, ["a"]),
+    ],
+)
+async def test_credentials_are_renewed_once(
+    statuses: list[int], tokens: list[str], status: int, sent: Sequence[str]
+) -> None:
+    server = Server(statuses)
+    response = await send_authenticated(server, REQUEST, Credentials(tokens))
+    assert response.status == status
+    assert [request.headers[0][1] for request in server.seen] == sent
+
+
+async def test_no_credentials() -> None:
+    server = Server([401])
+    assert (await send_authenticated(server, REQUEST, None)).status == 401
+    assert server.seen == [REQUEST]
+
+
+# --- Failures
+
+
+class Broken(CallHandler):
+    """Has a bug, whose text quotes a secret."""
+
+    async def call(self, call: EvaluatedCall) -> CallOutcome:
+        raise KeyError("t0ken")
+
+
+class Large(CallHandler):
+    """Brings more than a payload takes."""
+
+    async def call(self, call: EvaluatedCall) -> CallOutcome:
+        return CallOutcome(output="x" * 2_000_000)
+
+
+class Deep(CallHandler):
+    """Brings what nests deeper than data may."""
+
+    async def call(self, call: EvaluatedCall) -> CallOutcome:
+        output: Any = None
+        for _ in range(600):
+            output = [output]
+        return CallOutcome(output=output)
+
+
+@pytest.mark.parametrize(
+    ("handler", "kind", "detail"),
+    [
+        (Broken(), RUNTIME, "unexpected KeyError"),
+        (Large(), COMMUNICATION, "larger than"),
+        (Deep(), COMMUNICATION, "nested too deep"),
+        (None, CONFIGURATION, "no such calls"),
+    ],
+)
+async def test_failures_are_final_and_have_a_problem(
+    handler: CallHandler | None, kind: Any, detail: str
+) -> None:
+    calls = OutgoingCalls(SecretDirectory(None), http=handler)
+    request = CallRequest(reference=REFERENCE, arguments={})
+    with pytest.raises(ApplicationError) as failure:
+        await ActivityEnvironment().run(calls.call_http, request)
+    [problem] = failure.value.details
+    assert failure.value.non_retryable
+    assert failure.value.type == problem["type"] == kind.uri
+    assert detail in problem["detail"]
+    assert "t0ken" not in f"{failure.value.message}{problem}"
