@@ -24,7 +24,7 @@ ENGINE = "zigflow_worker"
 AT_A_TIME = 10
 CALLS = 4
 CALL_SECONDS = 0.5
-LONGEST_PAUSE_SECONDS = 0.4
+LONGEST_PAUSE_SECONDS = 1.5
 
 DOCUMENT = """
 document: {dsl: 1.0.3, namespace: reliability, name: calls, version: 1.0.0}
@@ -140,7 +140,7 @@ async def run(stack: Stack, served: Outside) -> str:
         engine.start_argument(DOCUMENT, data),
         id=workflow_id,
         task_queue=stack.queues.engine,
-        execution_timeout=timedelta(minutes=5),
+        execution_timeout=timedelta(minutes=30),
     )
     assert output == {str(number): number for number in range(CALLS)}
     return workflow_id
