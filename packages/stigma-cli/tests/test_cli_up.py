@@ -285,6 +285,15 @@ def _open_and_close(done: threading.Event) -> None:
             os.close(each)
 
 
+def test_calls_of_documents_may_reach_this_machine(tmp_path: Path) -> None:
+    def allowed(environment: dict[str, str]) -> set[str]:
+        stack = Stack(tmp_path, Ports(), environment=environment)
+        return {each._environment["STIGMA_OUTGOING_ALLOW"] for each in stack.services}
+
+    assert allowed({}) == {"127.0.0.0/8,::1"}
+    assert allowed({"STIGMA_OUTGOING_ALLOW": "10.0.0.0/8"}) == {"10.0.0.0/8"}
+
+
 def test_a_port_is_not_given_twice(tmp_path: Path) -> None:
     stack = Stack(tmp_path, Ports(api=7400, console=7400), temporal=("elsewhere:7233", "default"))
     with pytest.raises(CliError, match="7400 is given to both stigma_api and the console"):
