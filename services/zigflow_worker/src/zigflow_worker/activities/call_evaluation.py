@@ -91,7 +91,7 @@ class CallEvaluation:
         for value in request.deferred:
             if list(value.path[:1]) == [_AUTHENTICATION]:
                 put(parts, value.path, self._deferred(value, self._authentication_secrets))
-            elif value.path[0] in _RESOURCES and list(value.path[1:2]) == [_AUTHENTICATION]:
+            elif list(value.path[1:2]) == [_AUTHENTICATION] and value.path[0] in _RESOURCES:
                 result = self._deferred(value, self._resource_secrets)
                 put(parts, (_ARGUMENTS, *value.path), result)
             else:
