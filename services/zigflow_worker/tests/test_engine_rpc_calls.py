@@ -106,6 +106,14 @@ async def test_streams_are_lists(port: int) -> None:
     assert [each["replyText"] for each in chatted] == ["a", "b"]
 
 
+@pytest.mark.parametrize("name", ["Collect", "Chat"])
+async def test_a_stream_that_the_server_ends_early_has_its_status(port: int, name: str) -> None:
+    messages = [{"fail_with": 5, "text": "early"}, *({"text": "x" * 1000} for _ in range(20))]
+    for _ in range(20):
+        error = await fault(client_of(port), name, messages)
+        assert (error.problem["status"], error.problem["detail"]) == (404, "NOT_FOUND: early")
+
+
 async def test_metadata_goes_with_a_call(port: int) -> None:
     metadata = [("authorization", "Bearer abc")]
     reply = await call(client_of(port), "Say", {"header": "authorization"}, metadata=metadata)
@@ -167,13 +175,14 @@ async def test_a_cancel_cancels_the_call(port: int) -> None:
     async def is_told(text: str) -> bool:
         return bool((await call(client, "Cancelled"))["replyText"] == text)
 
-    waiting = [asyncio.create_task(call(client, name, {"hang": True})) for name in ("Say", "Count")]
-    await eventually(lambda: is_told("2 hang, 0 cancelled"), what="two calls")
+    calls = {"Say": {"hang": True}, "Count": {"hang": True}, "Collect": [{"hang": True}]}
+    waiting = [asyncio.create_task(call(client, *each)) for each in calls.items()]
+    await eventually(lambda: is_told("3 hang, 0 cancelled"), what="three calls")
     for task in waiting:
         task.cancel()
     await asyncio.gather(*waiting, return_exceptions=True)
     assert all(task.cancelled() for task in waiting)
-    await eventually(lambda: is_told("0 hang, 2 cancelled"), what="two cancelled calls")
+    await eventually(lambda: is_told("0 hang, 3 cancelled"), what="cancelled calls")
 
 
 @pytest.mark.parametrize("version", ["v1", "v1alpha"])

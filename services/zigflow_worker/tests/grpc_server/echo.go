@@ -67,13 +67,16 @@ func (s *echoServer) serve(method protoreflect.MethodDescriptor, stream grpc.Ser
 		}
 		requests, last = requests+1, request
 		texts = append(texts, text(request, "text"))
+		if !method.IsStreamingClient() {
+			break
+		}
+		if code := number(request, "fail_with"); code != 0 {
+			return status.Error(codes.Code(code), text(request, "text"))
+		}
 		if method.Name() == "Chat" {
 			if err := stream.SendMsg(s.reply(method, stream.Context(), request, requests)); err != nil {
 				return err
 			}
-		}
-		if !method.IsStreamingClient() {
-			break
 		}
 	}
 	if method.Name() == "Chat" {

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Protocol
 
 import grpc
@@ -22,6 +24,9 @@ Metadata = Sequence[tuple[str, str]]
 
 _MESSAGE_BYTES = 16
 """Bytes that each message counts for, besides its own."""
+_METADATA_BYTES = 64 * 1024
+_STREAMS = 32
+"""Calls that send several messages, at a time."""
 
 
 class Addresses(Protocol):
@@ -29,6 +34,51 @@ class Addresses(Protocol):
 
     async def addresses(self, host: str, port: int) -> Sequence[tuple[str, int]]:
         """Return addresses and ports to connect to (raises WorkflowError)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """The way in which channels to a service are made."""
+
+    target: Target
+    roots: bytes | None
+    response_limit: int
+
+    def channel(self, address: tuple[str, int]) -> grpc.aio.Channel:
+        """Return a channel to one address, of the service by its name."""
+        place, options = _place(address), self._options()
+        if not self.target.secure:
+            return grpc.aio.insecure_channel(place, options=options)
+        return grpc.aio.secure_channel(place, self._credentials(), options=options)
+
+    def blocking_channel(self, address: tuple[str, int]) -> grpc.Channel:
+        """Return such a channel whose calls block."""
+        place, options = _place(address), self._options()
+        if not self.target.secure:
+            return grpc.insecure_channel(place, options=options)
+        return grpc.secure_channel(place, self._credentials(), options=options)
+
+    def _credentials(self) -> grpc.ChannelCredentials:
+        return grpc.ssl_channel_credentials(self.roots)
+
+    def _options(self) -> list[tuple[str, Any]]:
+        options: list[tuple[str, Any]] = [
+            ("grpc.default_authority", self.target.authority),
+            ("grpc.enable_http_proxy", 0),
+            ("grpc.enable_retries", 0),
+            ("grpc.max_receive_message_length", self.response_limit),
+            ("grpc.max_send_message_length", -1),
+            ("grpc.absolute_max_metadata_size", _METADATA_BYTES),
+            ("grpc.use_local_subchannel_pool", 1),
+        ]
+        if self.target.secure:
+            options.append(("grpc.ssl_target_name_override", self.target.host))
+        return options
+
+
+def _place(address: tuple[str, int]) -> str:
+    ip, port = address
+    return f"ipv6:[{ip}]:{port}" if ":" in ip else f"ipv4:{ip}:{port}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,12 +90,16 @@ class RpcClient:
         roots: PEM of the authorities trusted; None: those that gRPC has.
         response_limit: bytes that all responses of a call may have.
         connect_seconds: for a connection.
+        threads: for calls that send several messages.
     """
 
     policy: Addresses
     roots: bytes | None = None
     response_limit: int = 2 * 1024 * 1024
     connect_seconds: float = 10.0
+    threads: Executor = field(
+        default_factory=partial(ThreadPoolExecutor, _STREAMS, thread_name_prefix="grpc-streams")
+    )
 
     @asynccontextmanager
     async def connect(self, target: Target) -> AsyncIterator[Connection]:
@@ -56,49 +110,37 @@ class RpcClient:
                 no address answers in time.
         """
         addresses = await self.policy.addresses(target.host, target.port)
-        channel = await self._open(target, addresses)
+        route = Route(target, self.roots, self.response_limit)
+        channel, address = await self._open(route, addresses)
         try:
-            yield Connection(channel, self.response_limit)
+            yield Connection(channel, partial(route.blocking_channel, address), self)
         finally:
             await channel.close()
 
-    async def _open(self, target: Target, addresses: Sequence[tuple[str, int]]) -> grpc.aio.Channel:
-        channel: grpc.aio.Channel | None = None
+    async def _open(
+        self, route: Route, addresses: Sequence[tuple[str, int]]
+    ) -> tuple[grpc.aio.Channel, tuple[str, int]]:
+        """Return a channel, and its address; where none is ready, its call will say why."""
+        last: tuple[grpc.aio.Channel, tuple[str, int]] | None = None
+        authority = route.target.authority
         try:
             async with asyncio.timeout(self.connect_seconds):
                 for address in addresses:
-                    if channel is not None:
-                        await channel.close()
-                    channel = self._channel(target, *address)
-                    if await _is_ready(channel):
+                    if last is not None:
+                        await last[0].close()
+                    last = route.channel(address), address
+                    if await _is_ready(last[0]):
                         break
         except BaseException as error:
-            if channel is not None:
-                await channel.close()
+            if last is not None:
+                await last[0].close()
             if isinstance(error, TimeoutError):
-                seconds = f"{self.connect_seconds:g} s"
-                raise unavailable(f"{target.authority} did not answer within {seconds}") from None
+                detail = f"{authority} did not answer within {self.connect_seconds:g} s"
+                raise unavailable(detail) from None
             raise
-        if channel is None:
-            raise unavailable(f"{target.authority} has no address")
-        return channel  # where none is ready, its call says why
-
-    def _channel(self, target: Target, ip: str, port: int) -> grpc.aio.Channel:
-        options = [
-            ("grpc.default_authority", target.authority),
-            ("grpc.enable_http_proxy", 0),
-            ("grpc.enable_retries", 0),
-            ("grpc.max_receive_message_length", self.response_limit),
-            ("grpc.max_send_message_length", -1),
-            ("grpc.absolute_max_metadata_size", 64 * 1024),
-            ("grpc.use_local_subchannel_pool", 1),
-        ]
-        address = f"ipv6:[{ip}]:{port}" if ":" in ip else f"ipv4:{ip}:{port}"
-        if not target.secure:
-            return grpc.aio.insecure_channel(address, options=options)
-        options.append(("grpc.ssl_target_name_override", target.host))
-        credentials = grpc.ssl_channel_credentials(self.roots)
-        return grpc.aio.secure_channel(address, credentials, options=options)
+        if last is None:
+            raise unavailable(f"{authority} has no address")
+        return last
 
 
 async def _is_ready(channel: grpc.aio.Channel) -> bool:
@@ -114,9 +156,16 @@ async def _is_ready(channel: grpc.aio.Channel) -> bool:
 class Connection:
     """A connection to a service."""
 
-    def __init__(self, channel: grpc.aio.Channel, response_limit: int) -> None:
+    def __init__(
+        self,
+        channel: grpc.aio.Channel,
+        open_blocking: Callable[[], grpc.Channel],
+        client: RpcClient,
+    ) -> None:
         self.channel = channel
-        self._limit = response_limit
+        self._open_blocking = open_blocking
+        self._limit = client.response_limit
+        self._threads = client.threads
 
     async def call(self, method: Method, messages: Sequence[bytes], metadata: Metadata) -> JSON:
         """Call a method and return its response, a list of them for a server's stream.
@@ -125,45 +174,69 @@ class Connection:
             WorkflowError: of type `communication`, with the status of google.rpc's table; 500 for
                 responses beyond the limit.
         """
+        make = self._stream if method.client_streaming else self._send
         try:
-            responses = [each async for each in self._responses(method, messages, metadata)]
-        except grpc.aio.AioRpcError as error:
+            responses = await make(method, messages, tuple(metadata))
+        except grpc.RpcError as error:
             raise error_of(error) from None
         if method.server_streaming:
             return [decode(method, each) for each in responses]
+        if len(responses) != 1:
+            detail = f"'{method.name}' has {len(responses)} responses, not one"
+            raise WorkflowError.of(COMMUNICATION, detail)
         return decode(method, responses[0])
 
-    async def _responses(
+    async def _send(
         self, method: Method, messages: Sequence[bytes], metadata: Metadata
-    ) -> AsyncIterator[bytes]:
-        call = self._begin(method, messages, metadata)
-        received = 0
+    ) -> list[bytes]:
+        channel: Any = self.channel  # its stubs know no calls of bytes
+        call = channel.unary_stream(method.path)(messages[0], metadata=metadata)
+        kept = Responses(self._limit)
         try:
-            async for response in _each(call, method):
-                received += len(response) + _MESSAGE_BYTES
-                if received > self._limit:
-                    detail = f"the responses are larger than {self._limit} bytes"
-                    raise WorkflowError.of(COMMUNICATION, detail)
-                yield response
+            async for response in call:
+                kept.add(response)
         finally:
             call.cancel()
+        return kept.all
 
-    def _begin(self, method: Method, messages: Sequence[bytes], metadata: Metadata) -> Any:
-        channel: Any = self.channel  # its stubs know no calls of bytes
-        sent = tuple(metadata)
-        match method.client_streaming, method.server_streaming:
-            case False, False:
-                return channel.unary_unary(method.path)(messages[0], metadata=sent)
-            case False, True:
-                return channel.unary_stream(method.path)(messages[0], metadata=sent)
-            case True, False:
-                return channel.stream_unary(method.path)(iter(messages), metadata=sent)
-        return channel.stream_stream(method.path)(iter(messages), metadata=sent)
+    async def _stream(
+        self, method: Method, messages: Sequence[bytes], metadata: Metadata
+    ) -> list[bytes]:
+        """Send several messages, from a thread.
+
+        Where the server ends a call before it read all of them, grpc.aio fails for its own write
+        and loses the server's status.
+        """
+        channel: Any = self._open_blocking()
+        try:
+            call = channel.stream_stream(method.path)(iter(messages), metadata=metadata)
+            try:
+                loop = asyncio.get_running_loop()
+                return await loop.run_in_executor(self._threads, _read_all, call, self._limit)
+            finally:
+                call.cancel()
+        finally:
+            channel.close()
 
 
-async def _each(call: Any, method: Method) -> AsyncIterator[bytes]:
-    if not method.server_streaming:
-        yield await call
-        return
-    async for response in call:
-        yield response
+def _read_all(call: Iterable[bytes], limit: int) -> list[bytes]:
+    kept = Responses(limit)
+    for response in call:
+        kept.add(response)
+    return kept.all
+
+
+class Responses:
+    """The responses of a call, within a limit of bytes."""
+
+    def __init__(self, limit: int) -> None:
+        self.all: list[bytes] = []
+        self._limit = self._left = limit
+
+    def add(self, response: bytes) -> None:
+        """Keep one more (raises WorkflowError beyond the limit)."""
+        self._left -= len(response) + _MESSAGE_BYTES
+        if self._left < 0:
+            detail = f"the responses are larger than {self._limit} bytes"
+            raise WorkflowError.of(COMMUNICATION, detail)
+        self.all.append(response)

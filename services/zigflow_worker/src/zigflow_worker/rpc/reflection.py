@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-from typing import Any
-
 import grpc
 import grpc.aio
 from google.protobuf import descriptor_pool
@@ -19,7 +16,7 @@ from grpc_reflection.v1alpha.reflection_pb2 import (
 from zigflow_worker.errors import WorkflowError
 from zigflow_worker.rpc.calls import Connection, Metadata
 from zigflow_worker.rpc.descriptors import build_pool
-from zigflow_worker.rpc.statuses import status_error
+from zigflow_worker.rpc.statuses import error_of
 from zigflow_worker.rpc.targets import misconfigured
 
 _PACKAGES = ("grpc.reflection.v1", "grpc.reflection.v1alpha")
@@ -36,38 +33,30 @@ async def reflect(connection: Connection, service: str, metadata: Metadata) -> D
             no reflection; of type `communication` where it does not answer.
     """
     for package in _PACKAGES:
-        reflection = _Reflection.begin(connection, package, metadata)
         try:
-            return await reflection.pool(service)
-        except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
-            # Writing to a stream that the server has ended fails in either way, without its status.
-            if await reflection.call.code() is not grpc.StatusCode.UNIMPLEMENTED:
-                raise await _error_of(reflection.call) from None
-        finally:
-            reflection.call.cancel()
+            return await _Reflection(connection, package, metadata).pool(service)
+        except grpc.aio.AioRpcError as error:
+            if error.code() is not grpc.StatusCode.UNIMPLEMENTED:
+                raise error_of(error) from None
     raise misconfigured("the server has no reflection: name its proto in 'proto'")
 
 
-async def _error_of(call: Any) -> WorkflowError:
-    return status_error(await call.code(), await call.details())
-
-
 class _Reflection:
-    """One stream of requests, each with one response."""
+    """The files that a server tells, each asked for by a call of its own.
 
-    def __init__(self, call: Any) -> None:
-        self.call = call
-        self._files: dict[str, FileDescriptorProto] = {}
-        self._left = _MAX_BYTES
+    A stream of requests would do, but where the server ends it, writing to it fails without the
+    server's status.
+    """
 
-    @classmethod
-    def begin(cls, connection: Connection, package: str, metadata: Metadata) -> _Reflection:
-        method = connection.channel.stream_stream(
+    def __init__(self, connection: Connection, package: str, metadata: Metadata) -> None:
+        self._method = connection.channel.unary_stream(
             f"/{package}.ServerReflection/ServerReflectionInfo",
             request_serializer=ServerReflectionRequest.SerializeToString,
             response_deserializer=ServerReflectionResponse.FromString,
         )
-        return cls(method(metadata=tuple(metadata)))
+        self._metadata = tuple(metadata)
+        self._files: dict[str, FileDescriptorProto] = {}
+        self._left = _MAX_BYTES
 
     async def pool(self, service: str) -> DescriptorPool:
         """Return the service's file and all that it imports."""
@@ -88,8 +77,11 @@ class _Reflection:
 
     async def _ask(self, request: ServerReflectionRequest) -> bool | None:
         """Keep the files of a response; None where there is no such thing."""
-        await self.call.write(request)
-        response = await self.call.read()
+        call = self._method(request, metadata=self._metadata)
+        try:
+            response = await call.read()
+        finally:
+            call.cancel()
         if not isinstance(response, ServerReflectionResponse):
             raise misconfigured("the server's reflection does not answer")
         if not response.HasField("file_descriptor_response"):

@@ -32,15 +32,10 @@ _TOO_LARGE = "larger than max"
 
 def error_of(error: grpc.RpcError) -> WorkflowError:
     """Return the error of a call that ended with a status."""
-    return status_error(error.code(), error.details())
-
-
-def status_error(code: grpc.StatusCode, details: str | None) -> WorkflowError:
-    """Return the error of a status."""
-    text = " ".join((details or "").split())
-    if code is grpc.StatusCode.RESOURCE_EXHAUSTED and _TOO_LARGE in text:
+    code, details = error.code(), " ".join((error.details() or "").split())
+    if code is grpc.StatusCode.RESOURCE_EXHAUSTED and _TOO_LARGE in details:
         return WorkflowError.of(COMMUNICATION, "a message is larger than the limit")
-    shown = text if len(text) <= _MAX_DETAIL else f"{text[:_MAX_DETAIL]}…"
+    shown = details if len(details) <= _MAX_DETAIL else f"{details[:_MAX_DETAIL]}…"
     detail = f"{code.name}: {shown}" if shown else code.name
     return WorkflowError.of(COMMUNICATION, detail).with_status(HTTP_STATUSES.get(code, 500))
 
