@@ -124,6 +124,31 @@ async def test_a_schema_that_cannot_be_had_fails_the_run_before_its_first_task(
     assert await handle.query("trace") == []
 
 
+async def test_a_schema_is_fetched_with_its_authentication(
+    engine: Any, web: WebServer, secrets: Path
+) -> None:
+    async def protected(request: Request) -> Response:
+        allowed = request.headers.get("authorization") == "Bearer t0ken"
+        return Response(json.dumps(SCHEMA), 200 if allowed else 401)
+
+    web.routes["/schema.json"] = protected
+    (secrets / "api").write_text('{"token": "t0ken"}')
+    body = f"""
+use:
+  secrets: [api]
+  authentications: {{ours: {{bearer: {{token: "${{ $secrets.api.token }}"}}}}}}
+input:
+  schema:
+    resource: {{endpoint: {{uri: '{web.url}/schema.json', authentication: {{use: ours}}}}}}
+do: [{{a: {{set: {{m: "${{ .n }}"}}}}}}]
+"""
+    assert await engine.run(body, {"n": 1}) == {"m": 1}
+    assert "t0ken" not in "".join([str(history) async for history in engine.histories()])
+    (secrets / "api").write_text('{"token": "old"}')
+    problem = await engine.fault(body, {"n": 1})
+    assert (problem["status"], problem["instance"]) == (401, "/input/schema/resource/endpoint/uri")
+
+
 async def test_a_missing_file_is_a_configuration_error(engine: Any, resources: Path) -> None:
     problem = await engine.fault(body("file:///none.json"), {"n": 1})
     assert (problem["type"], problem["status"]) == (BASE + "configuration", 400)
@@ -144,7 +169,19 @@ async def test_a_missing_file_is_a_configuration_error(engine: Any, resources: P
         ("{resource: {endpoint: 'ftp://a/b'}}", "/endpoint: expected a URI: http, https, file"),
         (
             "{resource: {endpoint: {uri: a, authentication: {use: b}}}}",
-            "the 'authentication' of a schema is not supported in this release",
+            "/authentication/use: 'b' is not defined in 'use.authentications'",
+        ),
+        (
+            "{resource: {endpoint: {uri: a, authentication: {bearer: {token: '${ .a + }'}}}}}",
+            "/authentication/bearer/token: invalid expression",
+        ),
+        (
+            "{resource: {endpoint: {uri: a, authentication: {bearer: {token: '${ $context }'}}}}}",
+            "/authentication/bearer/token: invalid expression",
+        ),
+        (
+            "{resource: {endpoint: {uri: a, authentication: {bearer: {token: '${$secrets.a}'}}}}}",
+            "the secret 'a' is not declared in 'use.secrets'",
         ),
         ("{format: avro, resource: {endpoint: a}}", "schema format 'avro' is not supported"),
     ],

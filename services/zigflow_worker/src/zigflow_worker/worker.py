@@ -104,7 +104,7 @@ def outgoing_calls(settings: EngineSettings, client: HttpClient) -> CallActiviti
         http=HttpCall(client, authenticate),
         openapi=OpenApiCall(client, resources, authenticate),
         grpc=GrpcCall(client, resources, authenticate, rpc),
-        resource=ResourceFetch(client, resources),
+        resource=ResourceFetch(client, resources, authenticate),
     )
 
 

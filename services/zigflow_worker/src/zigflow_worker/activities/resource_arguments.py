@@ -11,7 +11,7 @@ from zigflow_worker.activities.http_call import Authenticate, confined_sender
 from zigflow_worker.errors import CONFIGURATION, EXPRESSION, WorkflowError
 from zigflow_worker.outgoing.client import HttpClient, origin
 from zigflow_worker.outgoing.messages import Authentication, HttpSender
-from zigflow_worker.outgoing.resources import Resources
+from zigflow_worker.outgoing.resources import Resource, Resources
 from zigflow_worker.uri_templates import expand
 
 
@@ -62,16 +62,20 @@ class CallResources:
         resource = await self._resources.fetch(
             uri, authentication=authentication, sender=self._sender
         )
-        try:
-            return resource.uri, resource.content.decode("utf-8-sig")
-        except UnicodeDecodeError:
-            detail = "a document is no text in UTF-8"
-            raise WorkflowError.of(CONFIGURATION, detail) from None
+        return resource.uri, text_of(resource)
 
     async def text(self, uri: str) -> str:
         """Return the text of a document (raises WorkflowError)."""
         _, text = await self.fetch(uri)
         return text
+
+
+def text_of(resource: Resource) -> str:
+    """Return the text of a document (raises WorkflowError)."""
+    try:
+        return resource.content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise WorkflowError.of(CONFIGURATION, "a document is no text in UTF-8") from None
 
 
 def _uri(resource: Any, name: str) -> str:

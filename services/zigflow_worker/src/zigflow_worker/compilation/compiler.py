@@ -12,6 +12,7 @@ from stigma.contracts import limits
 from zigflow_worker.compilation.call_rules import SECRETS, CallRules, expressions_in
 from zigflow_worker.compilation.extensions import ExtensionTable, extended, inner_step
 from zigflow_worker.compilation.functions import FunctionTable
+from zigflow_worker.compilation.resources import reference
 from zigflow_worker.compilation.scope import CompileScope, Variables
 from zigflow_worker.compilation.values import ValueCompiler
 from zigflow_worker.definition import (
@@ -22,6 +23,7 @@ from zigflow_worker.definition import (
     Node,
     ProblemCollector,
     RetryDefinition,
+    SchemaResource,
     TaskDefinition,
     TaskList,
     WorkflowDefinition,
@@ -232,9 +234,10 @@ class Compiler(ValueCompiler, ProblemCollector):
     # --- References
 
     @override
-    def resource(self, node: Node, uri: str) -> str | None:
+    def resource(self, definition: SchemaResource) -> str | None:
+        uri = definition.uri
         if uri not in self._resources:
-            self._missing.append(ResourceReference(node.pointer, uri))
+            self._missing.append(reference(definition, self))
         return self._resources.get(uri)
 
     def authentication(self, node: Node) -> Node:

@@ -10,6 +10,7 @@ from enum import Enum
 class Variables(Enum):
     """The engine's variables an expression sees, by where it is written."""
 
+    BEFORE_THE_RUN = ()
     WORKFLOW_INPUT = ("workflow", "runtime")
     WORKFLOW_OUTPUT = ("context", "workflow", "runtime")
     TASK_START = ("context", "task", "workflow", "runtime")

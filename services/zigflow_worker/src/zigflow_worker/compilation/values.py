@@ -99,7 +99,7 @@ class ValueCompiler(ABC):
     def _schema(self, definition: Node | SchemaResource) -> Schema | None:
         if isinstance(definition, Node):
             return self.schema(definition)
-        text = self.resource(definition.node, definition.uri)
+        text = self.resource(definition)
         if text is None:
             return None
         try:
@@ -111,7 +111,7 @@ class ValueCompiler(ABC):
         return self.schema(Node(document, definition.node.pointer))
 
     @abstractmethod
-    def resource(self, node: Node, uri: str) -> str | None:
+    def resource(self, definition: SchemaResource) -> str | None:
         """Return the text of a document that was fetched; None: it still is to be."""
 
     def schema(self, node: Node) -> Schema:

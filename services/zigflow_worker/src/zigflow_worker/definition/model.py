@@ -28,6 +28,7 @@ class SchemaResource:
 
     node: Node
     uri: str
+    authentication: Node | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,14 +31,10 @@ def _read_resource(node: Node) -> SchemaResource:
     if "name" in fields:
         fields["name"].text()
     endpoint = fields["endpoint"]
-    if isinstance(endpoint.value, dict):
-        parts = endpoint.fields("uri", "authentication", required=["uri"])
-        if "authentication" in parts:
-            raise parts["authentication"].error(
-                "the 'authentication' of a schema is not supported in this release"
-            )
-        endpoint = parts["uri"]
-    return SchemaResource(endpoint, _uri(endpoint))
+    if not isinstance(endpoint.value, dict):
+        return SchemaResource(endpoint, _uri(endpoint))
+    parts = endpoint.fields("uri", "authentication", required=["uri"])
+    return SchemaResource(parts["uri"], _uri(parts["uri"]), parts.get("authentication"))
 
 
 def _uri(node: Node) -> str:

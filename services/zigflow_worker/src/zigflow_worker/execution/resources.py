@@ -45,7 +45,11 @@ async def fetch_resources(references: Iterable[ResourceReference]) -> dict[str, 
 
 async def _fetch(reference: ResourceReference) -> str:
     request = CallRequest(
-        reference=reference.pointer, arguments={"resource": {"endpoint": reference.uri}}
+        reference=reference.pointer,
+        arguments={"resource": {"endpoint": reference.uri}},
+        authentication=reference.authentication,
+        deferred=reference.deferred,
+        secrets=reference.secrets,
     )
     try:
         result = await workflow.execute_activity_method(

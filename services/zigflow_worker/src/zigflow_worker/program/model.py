@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Protocol, TypeAlias
 
 from typing_extensions import override
 
+from stigma.contracts.engine_calls import DeferredValue
 from zigflow_worker.expressions import JSON
 from zigflow_worker.program.formulas import NO_RULES, DurationFormula, Formula, Rules
 from zigflow_worker.program.pool import PoolReader, PoolWriter
@@ -141,6 +142,11 @@ class ResourceReference:
 
     pointer: str
     uri: str
+    authentication: JSON = None
+    """The policy; null where a deferred value belongs."""
+    deferred: tuple[DeferredValue, ...] = ()
+    secrets: tuple[str, ...] = ()
+    """Names that the document declares."""
 
 
 @dataclass(slots=True)
