@@ -242,6 +242,7 @@ def _hosts(stand_ins: StandIns) -> Iterator[tuple[str, str, str, _Answer]]:
     realm = "/realms/fake-authority"
     yield "keycloak", "GET", f"{realm}/.well-known/openid-configuration", discovery
     yield "keycloak", "POST", f"{realm}/auth/token", token
+    yield "keycloak", "POST", f"{realm}/oauth2/token", token  # the default, as in the secret
     yield "keycloak", "POST", f"{realm}/oidc/token", token
 
 
