@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from services.zigflow_worker.tests.conftest import document
+from services.zigflow_worker.tests.web_server import web_server
 from stigma.agent.v1.agent_execution_pb2 import (
     AGENT_EXECUTION_PHASE_COMPLETED,
     AgentExecutionStatus,
@@ -216,6 +217,28 @@ async def test_directives_and_details_of_an_extended_task_hold(engine: Any, api:
     assert output == {"id": "agent-42"}
 
 
+async def test_the_activity_of_an_extended_call_makes_output_and_context(
+    engine: Any,
+) -> None:
+    async with web_server() as web:
+        web.answer("/pet", '{"id": 1}', media_type="application/json")
+        output = await engine.run(
+            f"""
+            use: {{extensions: [{{quiet: {{extend: call, after: [{{n: {{set: {{x: 1}}}}}}]}}}}]}}
+            do:
+              - get:
+                  call: http
+                  with:
+                    method: get
+                    endpoint: {{uri: '{web.url}/pet', authentication: {{bearer: {{token: t}}}}}}
+                  output: {{as: "{{id, by: $authorization.scheme}}"}}
+                  export: {{as: "{{seen: $output.id}}"}}
+              - show: {{set: {{got: "${{ . }}", context: "${{ $context }}"}}}}
+            """
+        )
+    assert output == {"got": {"id": 1, "by": "Bearer"}, "context": {"seen": 1}}
+
+
 async def test_the_timeout_of_a_task_covers_its_extensions_and_errors_are_placed(
     engine: Any,
 ) -> None:
@@ -241,7 +264,7 @@ async def test_extended_tasks_survive_each_continuation(engine: Any) -> None:
           extensions:
             - around:
                 extend: all
-                when: $task.name != "last"
+                when: $task.name == "left" or $task.name == "add"
                 before: [{pause: {wait: {milliseconds: 2}}}]
                 after: [{pause: {if: $task.output != null, wait: {milliseconds: 2}}}]
             - more:
