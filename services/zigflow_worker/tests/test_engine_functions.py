@@ -132,6 +132,17 @@ async def test_an_error_names_the_calling_task_and_the_place_in_the_function(eng
     assert without_detail["detail"].startswith("/use/functions/inner/do/0/fail")
 
 
+async def test_the_innermost_places_of_many_functions_are_kept(engine: Any) -> None:
+    functions = "".join(f"    f{n}: {{call: f{n + 1}}}\n" for n in range(300))
+    problem = await engine.fault(
+        f"use:\n  functions:\n{functions}    f300: {{raise: {{error: {{type: t, status: 500}}}}}}\n"
+        "do: [{a: {call: f0}}]"
+    )
+    assert problem["instance"] == "/do/0/a"
+    assert problem["detail"].startswith("/use/functions/f300 (/use/functions/f299) (")
+    assert 1_900 < len(problem["detail"]) <= 2_000
+
+
 async def test_a_try_inside_a_function_sees_the_place_in_it_and_its_author_may_set_one(
     engine: Any,
 ) -> None:

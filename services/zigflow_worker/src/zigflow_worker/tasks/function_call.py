@@ -15,6 +15,9 @@ from zigflow_worker.expressions import JSON
 from zigflow_worker.program.formulas import Formula
 from zigflow_worker.program.model import Block, Branch, Frame, Operation, Run
 
+_MAX_DETAIL = 2_000
+"""Characters of an error's detail up to which places are added to it."""
+
 
 @dataclass(frozen=True, slots=True)
 class FunctionCallDefinition:
@@ -75,6 +78,7 @@ class FunctionOperation(Operation):
         place = problem.get("instance")
         if not isinstance(place, str) or not f"{place}/".startswith(f"{self._block.pointer}/"):
             return False
-        located = {**problem, "instance": frame.step.pointer}
-        located["detail"] = f"{problem['detail']} ({place})" if "detail" in problem else place
-        raise WorkflowError(located)
+        detail = f"{problem['detail']} ({place})" if "detail" in problem else place
+        if len(detail) > _MAX_DETAIL:  # of many functions inside each other, the innermost count
+            detail = str(problem.get("detail", ""))
+        raise WorkflowError({**problem, "instance": frame.step.pointer, "detail": detail})
