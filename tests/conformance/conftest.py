@@ -1,17 +1,14 @@
-"""One engine, as a process, and one outside world for all of these tests; and their count."""
+"""One engine, as a process, and one outside world for all of these tests."""
 
 from __future__ import annotations
 
-import os
-import re
-import sys
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.conformance.specification import EXAMPLES, SCENARIOS
-from tests.stack.tables import DIRECTORY
+from tests.conformance.table import ConformanceTable
+from tests.stack.tables import add_table
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -19,34 +16,11 @@ if TYPE_CHECKING:
     from tests.conformance.runs import Engine
     from tests.conformance.stand_ins import StandIns
 
-_COUNTED = re.compile(r"tests/conformance/test_(kit|examples)\.py::test_(?!own_)(?!refused)")
-
-
-class PassedTests:
-    """Counts scenarios and examples that passed, and says so in the run's last line."""
-
-    def __init__(self) -> None:
-        self._passed = {"kit": 0, "examples": 0}
-
-    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Take in a test."""
-        found = _COUNTED.match(report.nodeid)
-        if found and report.when == "call" and report.passed:
-            self._passed[found[1]] += 1
-
-    def line(self) -> str:
-        """The count, in words that scripts can search for."""
-        kit, examples = self._passed["kit"], self._passed["examples"]
-        return f"CTK {kit}/{SCENARIOS}, examples {examples}/{EXAMPLES}"
-
-    def pytest_unconfigure(self) -> None:
-        """Write it, unless this process runs a part of all tests."""
-        if any(self._passed.values()) and DIRECTORY not in os.environ:
-            sys.stdout.write(f"{self.line()}\n")
-
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.pluginmanager.register(PassedTests(), "stigma-conformance")
+    table = ConformanceTable()
+    config.pluginmanager.register(table, "stigma-conformance-table")
+    add_table(config, table)
 
 
 @pytest.fixture(scope="package")

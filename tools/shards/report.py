@@ -12,6 +12,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from tests.callers.programs import ProgramRuns
+from tests.conformance.table import ConformanceTable
 from tests.docs.table import CommandsTable
 from tests.images.table import ImageTable
 from tests.rehearsals.table import RehearsalTable
@@ -22,6 +23,7 @@ from tools.shards.plan import ROOT
 from tools.shards.run import Outcome
 
 _TABLES = (
+    ConformanceTable,
     CommandsTable,
     ProgramRuns,
     RehearsalTable,
