@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from starlette.requests import Request
 from starlette.responses import Response
+from temporalio.client import WorkflowFailureError
+from temporalio.exceptions import CancelledError
 
 from services.zigflow_worker.tests.conftest import document
 from services.zigflow_worker.tests.web_server import WebServer, web_server
+from stigma.contracts import engine_calls
 from zigflow_worker.definition import InvalidDocumentError
 from zigflow_worker.execution.resources import MAX_TEXTS_BYTES
 from zigflow_worker.programs import compile_text
@@ -34,6 +39,11 @@ def resources(tmp_path: Path) -> Path:
     directory = tmp_path / "resources"
     directory.mkdir()
     return directory
+
+
+async def disconnected(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
 
 
 def body(uri: str, tasks: str = "do: [{a: {set: {m: '${ .n }'}}}]") -> str:
@@ -147,6 +157,40 @@ do: [{{a: {{set: {{m: "${{ .n }}"}}}}}}]
     (secrets / "api").write_text('{"token": "old"}')
     problem = await engine.fault(body, {"n": 1})
     assert (problem["status"], problem["instance"]) == (401, "/input/schema/resource/endpoint/uri")
+
+
+async def test_a_run_that_waits_for_a_schema_can_be_cancelled(engine: Any, web: WebServer) -> None:
+    asked, gone = asyncio.Event(), asyncio.Event()
+
+    async def hang(request: Request) -> Response:
+        asked.set()
+        await disconnected(request)
+        gone.set()
+        return Response()
+
+    web.routes["/schema.json"] = hang
+    handle = await engine.start(engine.document(body(f"{web.url}/schema.json")), {"n": 1})
+    async with asyncio.timeout(60):
+        await asked.wait()
+        await handle.cancel()
+        with pytest.raises(WorkflowFailureError) as failure:
+            await handle.result()
+        await gone.wait()
+    assert isinstance(failure.value.cause, CancelledError)
+
+
+async def test_a_schema_that_takes_too_long_is_a_communication_error(
+    engine: Any, web: WebServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def hang(request: Request) -> Response:
+        await disconnected(request)
+        return Response()
+
+    monkeypatch.setattr(engine_calls, "FETCH_TIMEOUT", timedelta(milliseconds=300))
+    web.routes["/schema.json"] = hang
+    problem = await engine.fault(body(f"{web.url}/schema.json"), {"n": 1})
+    assert (problem["type"], problem["status"]) == (BASE + "communication", 500)
+    assert "took longer" in problem["detail"]
 
 
 async def test_a_missing_file_is_a_configuration_error(engine: Any, resources: Path) -> None:
