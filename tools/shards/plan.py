@@ -36,7 +36,7 @@ SHARDS = (
     Shard("packages", ("packages",), 690, measured=True),
     Shard("integration", ("tests/integration",), 345),
     Shard("ai-worker", ("services/ai_worker",), 180, measured=True),
-    Shard("engine", ("services/zigflow_worker",), 290, 25, measured=True, needs="callers"),
+    Shard("engine", ("services/zigflow_worker",), 300, 90, measured=True, needs="callers"),
     Shard("api", ("services/stigma_api",), 280, 20, measured=True),
     Shard("rehearsals", ("tests/rehearsals",), 150),
     Shard("docs", ("tests/docs",), 110),
