@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from temporalio.exceptions import ApplicationError
+from structlog.testing import capture_logs
+from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 from temporalio.testing import ActivityEnvironment
 
 from stigma.contracts.engine_calls import CallRequest, CallResult, DeferredValue
@@ -225,3 +226,17 @@ async def test_failures_are_final_and_have_a_problem(
     assert failure.value.type == problem["type"] == kind.uri
     assert detail in problem["detail"]
     assert "t0ken" not in f"{failure.value.message}{problem}"
+    is_expected = failure.value.category is ApplicationErrorCategory.BENIGN
+    assert is_expected == (kind is not RUNTIME), "the SDK logs what is unexpected, and no other"
+
+
+async def test_a_failure_is_logged_without_its_text() -> None:
+    calls = OutgoingCalls(SecretDirectory(None))
+    request = CallRequest(reference=REFERENCE, arguments={"endpoint": "https://t0ken.example"})
+    with capture_logs() as events, pytest.raises(ApplicationError):
+        await ActivityEnvironment().run(calls.call_http, request)
+    [event] = events
+    assert event["event"] == "call_failed"
+    assert event["reference"] == REFERENCE
+    assert (event["error_type"], event["status"]) == ("configuration", 400)
+    assert "t0ken" not in f"{event}"

@@ -7,7 +7,7 @@ from typing import Protocol
 
 import structlog
 from temporalio import activity
-from temporalio.exceptions import ApplicationError
+from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 from typing_extensions import override
 
 from stigma.contracts import engine_calls, limits
@@ -25,6 +25,9 @@ from zigflow_worker.activities.heartbeats import heartbeats
 from zigflow_worker.errors import COMMUNICATION, CONFIGURATION, RUNTIME, WorkflowError, summary
 from zigflow_worker.outgoing.secrets import SecretDirectory
 from zigflow_worker.program.pool import encoded_size
+
+_EXPECTED = ApplicationErrorCategory.BENIGN
+"""Of failures that the SDK should neither log nor count as faults of the worker."""
 
 
 class CallHandler(Protocol):
@@ -89,14 +92,16 @@ class OutgoingCalls(CallActivities):
             async with heartbeats(), asyncio.timeout(engine_calls.CALL_TIMEOUT.total_seconds()):
                 return await self._result(handler, request)
         except WorkflowError as error:
-            raise _failure(error) from None
+            raise _failed(request, error) from None
         except TimeoutError:
             endless = WorkflowError.of(COMMUNICATION, "the call took longer than any may")
-            raise _failure(endless) from None
+            raise _failed(request, endless) from None
         except asyncio.CancelledError:
             if _is_stopping():
                 # Another worker makes the call again.
-                raise ApplicationError("the worker is stopping", type="WORKER_SHUTDOWN") from None
+                raise ApplicationError(
+                    "the worker is stopping", type="WORKER_SHUTDOWN", category=_EXPECTED
+                ) from None
             raise
         except Exception as error:  # noqa: BLE001 - a bug of ours, whose text may quote secrets
             name = type(error).__name__
@@ -119,10 +124,30 @@ def _sized_result(evaluation: CallEvaluation, outcome: CallOutcome) -> CallResul
     return result
 
 
-def _failure(error: WorkflowError) -> ApplicationError:
+def _failed(request: CallRequest, error: WorkflowError) -> ApplicationError:
+    """Log a failure, which is the document's to handle; its text may quote what was sent."""
+    info = activity.info()
+    structlog.get_logger().info(
+        "call_failed",
+        activity=info.activity_type,
+        workflow_id=info.workflow_id,
+        reference=request.reference,
+        error_type=error.type.rpartition("/")[2],
+        status=error.problem["status"],
+    )
+    return _failure(error, _EXPECTED)
+
+
+def _failure(
+    error: WorkflowError, category: ApplicationErrorCategory = ApplicationErrorCategory.UNSPECIFIED
+) -> ApplicationError:
     problem = error.problem
     return ApplicationError(
-        summary(problem), problem, type=str(problem["type"]), non_retryable=True
+        summary(problem),
+        problem,
+        type=str(problem["type"]),
+        non_retryable=True,
+        category=category,
     )
 
 
