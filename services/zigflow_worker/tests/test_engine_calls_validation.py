@@ -37,7 +37,7 @@ def problem_of(text: str) -> str:
         ("{method: get, endpoint: 'http://u:p@x'}", "credentials belong into 'authentication'"),
         ("{method: get, endpoint: 'http://x/{+path}'}", "'{+path}': a URI template takes"),
         ("{method: get, endpoint: 'http://x/{a,b}'}", "'{a,b}': a URI template takes"),
-        ("{method: get, endpoint: 'http://x/${ .a }'}", "'{ .a }': a URI template takes"),
+        ("{method: get, endpoint: 'http://x/${ .a }'}", "an expression must be the whole text"),
         ("{method: get, endpoint: 'http://x/{a'}", "is not closed"),
         ("{method: get, endpoint: 'http://x', headers: [a]}", "/with/headers: expected a map"),
         ("{method: get, endpoint: 'http://x', query: a=b}", "/with/query: expected a map"),

@@ -21,12 +21,15 @@ def names_in(template: str) -> list[str]:
         ValueError: braces hold anything else, or are not closed.
     """
     rest = _EXPRESSION.sub("", template)
-    if "{" in rest or "}" in rest:
-        raise ValueError("a brace of the URI template is not closed, or was not opened")
     names = [match[1] for match in _EXPRESSION.finditer(template)]
-    for name in names:
-        if not _NAME.fullmatch(name):
-            raise ValueError(f"'{{{name}}}': a URI template takes names in braces, nothing else")
+    others = [name for name in names if not _NAME.fullmatch(name)]
+    unbalanced = "{" in rest or "}" in rest
+    if "${" in template and (unbalanced or others):
+        raise ValueError(r'an expression must be the whole text: ${ "https://host/\(.id)" }')
+    if unbalanced:
+        raise ValueError("a brace of the URI template is not closed, or was not opened")
+    if others:
+        raise ValueError(f"'{{{others[0]}}}': a URI template takes names in braces, nothing else")
     return list(dict.fromkeys(names))
 
 
