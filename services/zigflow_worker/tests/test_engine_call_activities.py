@@ -30,6 +30,19 @@ def evaluation(request: CallRequest, directory: Path | None = None) -> CallEvalu
 # --- Evaluation
 
 
+@pytest.mark.parametrize("template", ["${ $secrets.api.pasword }", "${ $secrets.api.key // null }"])
+def test_nothing_is_sent_where_a_secret_gives_null(tmp_path: Path, template: str) -> None:
+    (tmp_path / "api").write_text('{"password": "s3same"}')
+    request = CallRequest(
+        reference=REFERENCE,
+        arguments={"headers": {"x-key": None}},
+        deferred=[DeferredValue(path=["headers", "x-key"], template=template)],
+        secrets=["api"],
+    )
+    with pytest.raises(WorkflowError, match="with/headers/x-key' is null: has the secret api"):
+        evaluation(request, tmp_path).evaluate()
+
+
 def test_secrets_of_an_authentication_are_its_own(tmp_path: Path) -> None:
     (tmp_path / "api").write_text("s3same")
     (tmp_path / "api.hosts").write_text("auth.example.com")

@@ -95,6 +95,11 @@ def problems_of(body: str, head: str = HEAD) -> list[tuple[str, str]]:
             "/do/0/a/catch/retry/limit/attempt/count",
             "must not be negative",
         ),
+        (
+            "do: [{a: {try: [], catch: {errors: {with: {status: '503'}}}}}]",
+            "/do/0/a/catch/errors/with/status",
+            "a status is a number",
+        ),
         ("do: [{a: {try: [], catch: {then: x}}}]", "/do/0/a/catch/then", "'x' is neither"),
         ("do: [{a: {try: [], catch: {as: 1x}}}]", "/do/0/a/catch/as", "not a variable name"),
         ("do: [{a: {raise: {error: e}}}]", "/do/0/a/raise/error", "'e' is not defined"),

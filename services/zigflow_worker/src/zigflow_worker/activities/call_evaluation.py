@@ -8,7 +8,7 @@ from typing import Any
 
 from stigma.contracts import json_text
 from stigma.contracts.engine_calls import CallRequest, CallResult, DeferredValue
-from zigflow_worker.errors import AUTHORIZATION, EXPRESSION, WorkflowError
+from zigflow_worker.errors import AUTHORIZATION, CONFIGURATION, EXPRESSION, WorkflowError
 from zigflow_worker.expressions import (
     JSON,
     ExpressionError,
@@ -77,8 +77,9 @@ class CallEvaluation:
         """Return the call with all its parts evaluated; it reads files and takes CPU.
 
         Raises:
-            WorkflowError: of type `authorization` where a secret is missing, `expression` where an
-                evaluation fails, in words that quote no value.
+            WorkflowError: of type `authorization` where a secret is missing, `configuration` where
+                what is made of one is null, `expression` where an evaluation fails, in words that
+                quote no value.
         """
         request = self._request
         if request.input_from is not None:
@@ -136,14 +137,20 @@ class CallEvaluation:
         self._variables["input"] = self._subject
 
     def _deferred(self, value: DeferredValue, secrets: CallSecrets) -> JSON:
-        self._read_secrets(value.template, secrets)
-        return self._transform(
-            "/".join(["with", *map(str, value.path)]), value.template, self._subject
-        )
+        names = self._read_secrets(value.template, secrets)
+        place = "/".join(["with", *map(str, value.path)])
+        result = self._transform(place, value.template, self._subject)
+        if result is None and names:
+            # A header that is not sent, for instance: the call would go out without its key.
+            detail = f"'{place}' is null: has the secret {' or '.join(names)} what it reads?"
+            raise WorkflowError.of(CONFIGURATION, detail)
+        return result
 
-    def _read_secrets(self, rule: JSON, secrets: CallSecrets) -> None:
+    def _read_secrets(self, rule: JSON, secrets: CallSecrets) -> list[str]:
+        """Have a rule see the secrets that it reads; return their names."""
         names = secrets_in(rule)
         self._variables[_SECRETS] = {name: secrets.value(name) for name in names}
+        return names
 
     def _transform(self, place: str, rule: JSON, subject: JSON) -> JSON:
         return _evaluate(place, rule, subject, self._variables)

@@ -15,7 +15,7 @@ from zigflow_worker.definition.model import (
 from zigflow_worker.definition.nodes import LooseNodeError, Node
 from zigflow_worker.definition.problems import ProblemCollector
 from zigflow_worker.definition.schemas import read_schema
-from zigflow_worker.durations import seconds_of
+from zigflow_worker.durations import seconds_of, whole_number
 from zigflow_worker.expressions import is_expression
 from zigflow_worker.loading import SourceDocument
 
@@ -71,6 +71,14 @@ class Reader(ProblemCollector):
         """Check that a property is a map, with anything in it."""
         if self._strict and not isinstance(node.value, dict):
             raise LooseNodeError("expected a map", node.pointer)
+
+    def error_filter(self, node: Node) -> dict[str, Node]:
+        """Read the properties that an error must have to be caught."""
+        fields = node.fields("type", "status", "instance", "title", "detail")
+        status = fields.get("status")
+        if self._strict and status is not None and whole_number(status.value) is None:
+            raise LooseNodeError("a status is a number: nothing else matches", status.pointer)
+        return fields
 
     def expression(self, node: Node | None) -> Node | None:
         """Read a property that is an expression, with or without its `${}`."""

@@ -45,7 +45,7 @@ class TryTask(TaskKind[TryDefinition]):
         catch = fields["catch"].fields("errors", "as", "when", "exceptWhen", "retry", "do", "then")
         return TryDefinition(
             block=reader.task_list(fields["try"]),
-            errors=_read_filter(catch.get("errors")),
+            errors=_read_filter(catch.get("errors"), reader),
             variable=catch.get("as"),
             when=reader.expression(catch.get("when")),
             except_when=reader.expression(catch.get("exceptWhen")),
@@ -78,13 +78,13 @@ class TryTask(TaskKind[TryDefinition]):
         )
 
 
-def _read_filter(node: Node | None) -> Mapping[str, Node]:
+def _read_filter(node: Node | None, reader: Reader) -> Mapping[str, Node]:
     if node is None:
         return {}
     errors = node.fields("with")
     if "with" not in errors:
         return {}
-    return errors["with"].fields("type", "status", "instance", "title", "detail")
+    return reader.error_filter(errors["with"])
 
 
 def _read_retry(node: Node | None, reader: Reader) -> RetryDefinition | Node | None:

@@ -187,5 +187,7 @@ def _first_problem(error: ValidationError) -> str:
     """Return the place and message of a problem, without what is there."""
     problem = error.errors(include_url=False, include_context=False, include_input=False)[0]
     message = problem["msg"].removeprefix("Value error, ")
+    if problem["type"] == "string_type":
+        message = "expected a text; null is what a secret's missing key gives"
     place = ".".join(map(str, problem["loc"]))
     return f"'{place}': {message}" if place else message
