@@ -9,7 +9,7 @@ import pytest
 
 from zigflow_worker.errors import CONFIGURATION, VALIDATION, WorkflowError
 from zigflow_worker.rpc import ProtoCompiler, Target, find_method, protos
-from zigflow_worker.rpc.messages import decode, encode_arguments
+from zigflow_worker.rpc.messages import decode_all, encode_arguments
 from zigflow_worker.rpc.protos import imports_of
 
 from .grpc_servers import PROTOS
@@ -107,6 +107,11 @@ async def test_imports_have_a_limit() -> None:
     assert "imports more than 100 files" in str(error)
 
 
+async def test_an_import_that_is_a_file_and_a_folder() -> None:
+    error = await wrong({"main.proto": 'import "a"; import "a/b";', "a": "", "a/b": ""})
+    assert "as a file and a folder" in str(error)
+
+
 @pytest.mark.parametrize(
     ("service", "method", "message"),
     [
@@ -159,9 +164,9 @@ async def test_arguments_that_do_not_fit_are_refused(
 async def test_a_response_that_is_none_is_a_communication_error() -> None:
     pool = await COMPILER.descriptors("greet.proto", read_file)
     method = find_method(pool, "GreeterApi.Greeter", "SayHello")
-    assert decode(method, b"") == {"message": ""}
+    assert decode_all(method, [b""]) == [{"message": ""}]
     with pytest.raises(WorkflowError, match=r"the response is no GreeterApi\.HelloReply"):
-        decode(method, b"\xff")
+        decode_all(method, [b"\xff"])
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
 from collections.abc import Awaitable, Callable
@@ -102,7 +103,8 @@ async def _exchange(
     metadata = _metadata(request)
     pool = described or await reflect(connection, wanted.service, metadata)
     method = find_method(pool, wanted.service, wanted.method)
-    return await connection.call(method, encode_arguments(method, wanted.arguments), metadata)
+    messages = await asyncio.to_thread(encode_arguments, method, wanted.arguments)
+    return await connection.call(method, messages, metadata)
 
 
 async def _send_authenticated(

@@ -16,7 +16,7 @@ import grpc.aio
 from zigflow_worker.errors import COMMUNICATION, WorkflowError
 from zigflow_worker.expressions import JSON
 from zigflow_worker.rpc.descriptors import Method
-from zigflow_worker.rpc.messages import decode
+from zigflow_worker.rpc.messages import decode_all
 from zigflow_worker.rpc.statuses import error_of, unavailable
 from zigflow_worker.rpc.targets import Target
 
@@ -179,12 +179,12 @@ class Connection:
             responses = await make(method, messages, tuple(metadata))
         except grpc.RpcError as error:
             raise error_of(error) from None
-        if method.server_streaming:
-            return [decode(method, each) for each in responses]
-        if len(responses) != 1:
+        if not method.server_streaming and len(responses) != 1:
             detail = f"'{method.name}' has {len(responses)} responses, not one"
             raise WorkflowError.of(COMMUNICATION, detail)
-        return decode(method, responses[0])
+        # In a thread: of hostile messages it takes a second.
+        decoded = await asyncio.to_thread(decode_all, method, responses)
+        return decoded if method.server_streaming else decoded[0]
 
     async def _send(
         self, method: Method, messages: Sequence[bytes], metadata: Metadata

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from google.protobuf import json_format
@@ -14,6 +15,7 @@ from zigflow_worker.errors import COMMUNICATION, VALIDATION, WorkflowError
 from zigflow_worker.expressions import JSON
 from zigflow_worker.rpc.descriptors import Method
 from zigflow_worker.rpc.targets import misconfigured
+from zigflow_worker.rpc.weights import Weight
 
 
 def encode_arguments(method: Method, arguments: JSON) -> list[bytes]:
@@ -32,11 +34,22 @@ def encode_arguments(method: Method, arguments: JSON) -> list[bytes]:
     return [_encode(method, each) for each in arguments]
 
 
-def decode(method: Method, content: bytes) -> JSON:
-    """Return a response as JSON, fields without a value included (raises WorkflowError)."""
+def decode_all(method: Method, contents: Sequence[bytes]) -> list[JSON]:
+    """Return responses as JSON, fields without a value included.
+
+    Raises:
+        WorkflowError: of type `communication`, status 500: one is no such message, or fields
+            without a value, of which bytes say nothing, would be too many.
+    """
+    weight = Weight(method.pool)
+    return [_decode(method, content, weight) for content in contents]
+
+
+def _decode(method: Method, content: bytes, weight: Weight) -> JSON:
     message = _new(method.output)
     try:
         message.ParseFromString(content)
+        weight.add(message)
         data: JSON = json_format.MessageToDict(
             message, always_print_fields_with_no_presence=True, descriptor_pool=method.pool
         )

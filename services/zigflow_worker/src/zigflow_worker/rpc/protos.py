@@ -126,15 +126,22 @@ def _bundled(name: str) -> str:
 def _compile(name: str, sources: Mapping[str, str]) -> FileDescriptorSet:
     with tempfile.TemporaryDirectory(prefix="stigma-protos-") as folder:
         root = Path(folder, "protos")
-        for each, text in sources.items():
-            path = root / each
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text, "utf-8", "surrogatepass")
+        _write_all(root, sources)
         output, messages = Path(folder, "descriptors"), Path(folder, "messages")
         code = _run_protoc(root, name, output, messages)
         if code != 0 or not output.exists():
             raise misconfigured(f"the proto does not compile: {_first_message(messages)}")
         return FileDescriptorSet.FromString(output.read_bytes())
+
+
+def _write_all(root: Path, sources: Mapping[str, str]) -> None:
+    try:
+        for each, text in sources.items():
+            path = root / each
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, "utf-8", "surrogatepass")
+    except (FileExistsError, NotADirectoryError, IsADirectoryError):
+        raise misconfigured(f"the proto imports '{each[:100]}' as a file and a folder") from None
 
 
 def _run_protoc(root: Path, name: str, output: Path, messages: Path) -> int:
