@@ -161,7 +161,12 @@ async def test_an_expression_makes_the_endpoint(client: HttpClient, web: WebServ
         ("application/json", b"", None),
         ("text/plain", "gr\u00fc\u00df".encode(), "gr\u00fc\u00df"),
         ("text/plain; charset=iso-8859-1", b"\xfc", "\u00fc"),
+        ("text/plain; charset=Windows-1252", b"\x80", "\u20ac"),
         ("text/plain; charset=base64", b"x", "x"),
+        ("text/plain; charset=cp999", b"x", "x"),
+        ("text/plain; charset=punycode", b"a-b9", "a-b9"),
+        ("text/plain; charset=utf-7", b"+2AA-", "+2AA-"),
+        ("text/plain; charset=unicode_escape", rb"\ud800", r"\ud800"),
         ("text/csv", b"", ""),
         ("application/octet-stream", b"\x00\x01", "AAE="),
         ("", b"x", "eA=="),
@@ -295,7 +300,9 @@ async def test_endless_redirects(client: HttpClient, web: WebServer) -> None:
     assert len(web.seen) == 11
 
 
-@pytest.mark.parametrize("location", ["file:///etc/passwd", "mailto:a@b", "http://a:b:c/"])
+@pytest.mark.parametrize(
+    "location", ["file:///etc/passwd", "mailto:a@b", "http://a:b:c/", "http://a:65536/"]
+)
 async def test_redirects_to_no_web_page(client: HttpClient, web: WebServer, location: str) -> None:
     web.answer("/", status_code=302, headers={"location": location})
     problem = await problem_of(client, endpoint=web.url, redirect=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
@@ -14,6 +15,13 @@ from zigflow_worker.expressions import JSON
 from zigflow_worker.outgoing.messages import Headers, OutgoingResponse
 
 _ERRORS, _REDIRECTS = 400, 300
+_CHARSETS = re.compile(
+    r"utf-?8(-sig)?|utf-?(16|32)(-?[bl]e)?|us-ascii|ascii|latin-?1|iso-?8859-?\d{1,2}"
+    r"|(windows-|cp)\d{3,4}|koi8-[rtu]|mac-?roman|gb2312|gbk|gb18030|big5(-?hkscs)?"
+    r"|shift[-_]?jis|sjis|euc-?(jp|kr)|iso-?2022-?(jp|kr)|johab|tis-?620"
+)
+"""The character sets of texts. Python knows others that take minutes for a megabyte (punycode), or
+make half characters (utf-7, unicode_escape)."""
 _CREDENTIALS = frozenset(
     ("authorization", "proxy-authorization", "authentication-info", "cookie", "set-cookie")
 )
@@ -91,9 +99,10 @@ def _content_type(value: str) -> tuple[str, str]:
 
 
 def _text(body: bytes, charset: str) -> str:
+    known = charset if _CHARSETS.fullmatch(charset) else "utf-8"
     try:
-        return body.decode(charset, errors="replace")
-    except (LookupError, ValueError):  # no charset that is known, or one that is no text's
+        return body.decode(known, errors="replace")
+    except LookupError:
         return body.decode(errors="replace")
 
 
