@@ -201,6 +201,35 @@ class Broken(CallHandler):
         raise KeyError("t0ken")
 
 
+class Quoting(CallHandler):
+    """Quotes what it was given, as names of headers are quoted."""
+
+    async def call(self, call: EvaluatedCall) -> CallOutcome:
+        raise WorkflowError.of(CONFIGURATION, f"'{call.arguments}' of user is wrong")
+
+
+@pytest.mark.parametrize(
+    ("secret", "template", "detail"),
+    [
+        ("t0ken", "${ $secrets.api }", "'…' of user is wrong"),
+        ("T/0ken", "${ $secrets.api | @uri | ascii_downcase }", "'…' of user is wrong"),
+        ('{"user": ["t0ken"]}', "${ $secrets.api.user[0] }", "'…' of user is wrong"),
+        ("key", "${ $secrets.api }", "'key' of user is wrong"),
+    ],
+)
+async def test_no_error_quotes_a_secret(
+    tmp_path: Path, secret: str, template: str, detail: str
+) -> None:
+    (tmp_path / "api").write_text(secret)
+    calls = OutgoingCalls(SecretDirectory(tmp_path), http=Quoting())
+    deferred = [DeferredValue(path=[], template=template)]
+    request = CallRequest(reference=REFERENCE, arguments={}, deferred=deferred, secrets=["api"])
+    with pytest.raises(ApplicationError) as failure:
+        await ActivityEnvironment().run(calls.call_http, request)
+    assert failure.value.details[0]["detail"] == detail
+    assert detail in failure.value.message
+
+
 class Large(CallHandler):
     """Brings more than a payload takes."""
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import quote
 
 from stigma.contracts import json_text
 from stigma.contracts.engine_calls import CallRequest, CallResult, DeferredValue
@@ -22,6 +24,8 @@ _ARGUMENTS, _AUTHENTICATION = "arguments", "authentication"
 _RESOURCES = ("document", "proto")
 """Arguments that name a document, with an authentication of its own."""
 _SECRETS = "secrets"
+_SHORTEST_SECRET = 4
+"""Characters of what is taken out of an error's text."""
 
 Path = Sequence[str | int]
 
@@ -125,6 +129,21 @@ class CallEvaluation:
             self._variables["output"] = output
             context = self._transform("export.as", request.export_as, output)
         return CallResult(output=output, context=context)
+
+    def without_secrets(self, error: WorkflowError) -> WorkflowError:
+        """Return an error whose text quotes none of the secrets that were read.
+
+        Names of headers, parameters or methods, and hosts, may have been made of them.
+        """
+        every = (self._secrets, self._authentication_secrets, self._resource_secrets)
+        texts = {text for secrets in every for text in secrets.texts()}
+        texts |= {quote(text, safe="") for text in texts}
+        long = sorted((text for text in texts if len(text) >= _SHORTEST_SECRET), key=len)
+        if not long or "detail" not in error.problem:
+            return error
+        pattern = "|".join(map(re.escape, reversed(long)))
+        detail = re.sub(pattern, "…", str(error.problem["detail"]), flags=re.IGNORECASE)
+        return WorkflowError({**error.problem, "detail": detail})
 
     def _transform_input(self, rule: JSON) -> None:
         for secrets in (

@@ -110,8 +110,11 @@ class OutgoingCalls(CallActivities):
 
     async def _result(self, handler: CallHandler, request: CallRequest) -> CallResult:
         evaluation = CallEvaluation(request, self._secrets)
-        outcome = await handler.call(await asyncio.to_thread(evaluation.evaluate))
-        return await asyncio.to_thread(_sized_result, evaluation, outcome)
+        try:
+            outcome = await handler.call(await asyncio.to_thread(evaluation.evaluate))
+            return await asyncio.to_thread(_sized_result, evaluation, outcome)
+        except WorkflowError as error:
+            raise evaluation.without_secrets(error) from None
 
 
 def _sized_result(evaluation: CallEvaluation, outcome: CallOutcome) -> CallResult:

@@ -8,10 +8,11 @@ of the hosts that it may go to, one a line.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from fnmatch import fnmatchcase
 from pathlib import Path
 
+from stigma.contracts import json_text
 from zigflow_worker.errors import AUTHORIZATION, WorkflowError
 from zigflow_worker.expressions import JSON
 
@@ -62,6 +63,7 @@ class CallSecrets:
         self._directory = directory
         self._declared = declared
         self._hosts: dict[str, Collection[str] | None] = {}
+        self._values: dict[str, JSON] = {}
 
     @property
     def used(self) -> bool:
@@ -73,7 +75,13 @@ class CallSecrets:
         if name not in self._declared:
             raise _refused(f"the secret '{name}' is not declared in 'use.secrets'")
         self._hosts[name] = self._directory.hosts(name)
-        return self._directory.read(name)
+        self._values[name] = self._directory.read(name)
+        return self._values[name]
+
+    def texts(self) -> Iterator[str]:
+        """Yield the texts in all secrets read, for redaction; names in them are none."""
+        for value in self._values.values():
+            yield from (each for each in json_text.values_in(value) if isinstance(each, str))
 
     def check_host(self, host: str) -> None:
         """Check that all secrets read may go to a host.
