@@ -116,6 +116,8 @@ async def test_dns_that_changes_between_check_and_connect(web: WebServer) -> Non
         ),
         *("[::ffff:127.0.0.1]", "[::ffff:169.254.169.254]", "[fe80::1]", "224.0.0.1", "[ff02::1]"),
         *("169.254.169.254", "[64:ff9b::7f00:1]", "[2002:7f00:1::]", "255.255.255.255"),
+        *("[64:ff9b:1::7f00:1]", "[::ffff:0:127.0.0.1]", "[::127.0.0.1]"),
+        "[2001:0:a00:1:0:0:80ff:fffe]",
     ],
 )
 async def test_this_machine_is_refused_however_it_is_written(web: WebServer, host: str) -> None:
@@ -129,6 +131,11 @@ async def test_this_machine_is_refused_however_it_is_written(web: WebServer, hos
 @pytest.mark.parametrize("endpoint", ["file:///etc/passwd", "ftp://x/y", "gopher://x", "x", "//x"])
 async def test_endpoints_that_are_no_web_pages(client: HttpClient, endpoint: str) -> None:
     await assert_fails(client, CONFIGURATION, "not an http", endpoint=endpoint)
+
+
+async def test_a_port_that_is_none(client: HttpClient) -> None:
+    endpoint = "http://127.0.0.1:65536/"
+    await assert_fails(client, CONFIGURATION, "port beyond 65535", endpoint=endpoint)
 
 
 async def test_credentials_in_a_url_are_refused(client: HttpClient) -> None:
@@ -207,6 +214,8 @@ async def test_a_gzip_bomb_is_cut_off(client: HttpClient, web: WebServer) -> Non
         ("gzip, gzip", b"x", "was not asked for"),
         ("gzip", b"not gzip", "not gzip"),
         ("gzip", gzip.compress(b"x" * 1000)[:-9], "cut off"),
+        ("gzip", gzip.compress(b"x") + gzip.compress(b"x")[:-1], "cut off"),
+        ("gzip", gzip.compress(b"x") + b"more", "not gzip"),
     ],
 )
 async def test_encodings_that_are_none(
@@ -220,6 +229,13 @@ async def test_a_gzip_body_is_decoded(client: HttpClient, web: WebServer) -> Non
     headers = {"content-encoding": "gzip"}
     web.answer("/", gzip.compress(b'"packed"'), headers=headers, media_type="application/json")
     assert await make(client, endpoint=web.url) == "packed"
+
+
+async def test_a_gzip_body_of_several_members_is_whole(client: HttpClient, web: WebServer) -> None:
+    headers = {"content-encoding": "gzip"}
+    members = gzip.compress(b"a" * 200_000) + gzip.compress(b"b")
+    web.answer("/", members, headers=headers, media_type="text/plain")
+    assert await make(client, endpoint=web.url) == "a" * 200_000 + "b"
 
 
 async def test_headers_that_are_too_large(client: HttpClient, web: WebServer) -> None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import AsyncIterable, AsyncIterator, Iterator
-from typing import Any
 
 from zigflow_worker.errors import COMMUNICATION, WorkflowError
 
 ACCEPTED_ENCODING = "gzip"
 """The only encoding whose output is bounded here."""
 _INFLATED_BYTES = 64 * 1024
+_GZIP = zlib.MAX_WBITS | 16
 
 
 async def read_body(chunks: AsyncIterable[bytes], encoding: str | None, limit: int) -> bytes:
@@ -35,28 +35,39 @@ async def read_body(chunks: AsyncIterable[bytes], encoding: str | None, limit: i
 async def _decoded(chunks: AsyncIterable[bytes], encoding: str, limit: int) -> AsyncIterator[bytes]:
     if encoding not in {"", "identity", "gzip", "x-gzip"}:
         raise _unreadable("its encoding was not asked for")
-    decoder = zlib.decompressobj(zlib.MAX_WBITS | 16) if "gzip" in encoding else None
+    gzip = _Gzip() if "gzip" in encoding else None
     received = 0
     async for chunk in chunks:
         received += len(chunk)
         if received > limit:
             raise _too_large(limit)
-        for piece in _inflated(chunk, decoder):
+        for piece in [chunk] if gzip is None else gzip.inflated(chunk):
             yield piece
-    if decoder is not None and received and not decoder.eof:
+    if gzip is not None and received and not gzip.is_whole:
         raise _unreadable("it is cut off")
 
 
-def _inflated(chunk: bytes, decoder: Any | None) -> Iterator[bytes]:
-    if decoder is None:
-        yield chunk
-        return
-    while chunk and not decoder.eof:
-        try:
-            yield decoder.decompress(chunk, _INFLATED_BYTES)
-        except zlib.error:
-            raise _unreadable("it is not gzip") from None
-        chunk = decoder.unconsumed_tail
+class _Gzip:
+    """Decodes gzip, which may have several members (RFC 1952)."""
+
+    def __init__(self) -> None:
+        self._member = zlib.decompressobj(_GZIP)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the last member has ended."""
+        return self._member.eof
+
+    def inflated(self, chunk: bytes) -> Iterator[bytes]:
+        """Yield what a chunk decodes to, in bounded pieces (raises WorkflowError)."""
+        while chunk:
+            if self._member.eof:
+                self._member = zlib.decompressobj(_GZIP)
+            try:
+                yield self._member.decompress(chunk, _INFLATED_BYTES)
+            except zlib.error:
+                raise _unreadable("it is not gzip") from None
+            chunk = self._member.unconsumed_tail or self._member.unused_data
 
 
 def _too_large(limit: int) -> WorkflowError:

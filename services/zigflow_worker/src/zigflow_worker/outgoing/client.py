@@ -36,6 +36,7 @@ _KEPT_CONNECTIONS = 20
 _KEPT_SECONDS = 4.0
 """Less than servers wait for the next request: 5 s is common."""
 _USER_AGENT = "stigma"
+_LAST_PORT = 65535
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _HEADER_VALUE = re.compile(r"[^\x00-\x08\x0a-\x1f\x7f]*")
 
@@ -156,7 +157,7 @@ def redirected(request: OutgoingRequest, status: int, location: str) -> Outgoing
         new = old.join(location)
     except (httpx2.InvalidURL, ValueError):
         raise WorkflowError.of(COMMUNICATION, "a redirect leads to no URL") from None
-    if new.scheme not in {"http", "https"} or not new.host:
+    if new.scheme not in {"http", "https"} or not new.host or (new.port or 0) > _LAST_PORT:
         raise WorkflowError.of(COMMUNICATION, "a redirect leads to no http or https URL")
     changed = replace(request, url=str(new.copy_with(fragment=None)))
     dropped: frozenset[str] = frozenset()
@@ -188,6 +189,8 @@ def _url(text: str) -> httpx2.URL:
         raise WorkflowError.of(CONFIGURATION, "the endpoint is not a URL") from None
     if url.scheme not in {"http", "https"} or not url.host:
         raise WorkflowError.of(CONFIGURATION, "the endpoint is not an http or https URL")
+    if (url.port or 0) > _LAST_PORT:
+        raise WorkflowError.of(CONFIGURATION, f"the endpoint has a port beyond {_LAST_PORT}")
     if url.userinfo:
         detail = "credentials belong into 'authentication', not into the endpoint's URL"
         raise WorkflowError.of(CONFIGURATION, detail)

@@ -24,7 +24,10 @@ _DENIED = tuple(
     )
 )
 """This host, loopback, link-local (cloud metadata is there), multicast and broadcast."""
-_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+_IPV4_AT_THE_END = tuple(
+    map(ipaddress.IPv6Network, ("64:ff9b::/96", "64:ff9b:1::/48", "::ffff:0:0:0/96", "::/96"))
+)
+"""NAT64, NAT64 of one network, translated (RFC 2765), and compatible addresses (RFC 4291)."""
 _MAX_ADDRESSES = 8
 _LAST_PORT = 65535
 _HOST = r"(?:\[[0-9a-fA-F:.]+\]|[^\[\]:\s]*)"
@@ -148,16 +151,15 @@ class OutgoingPolicy:
 
 
 def _meanings(address: IpAddress) -> list[IpAddress]:
-    """Return an address and, where it stands for another one, that."""
-    if isinstance(address, ipaddress.IPv4Address):
+    """Return an address and, where it stands for others, those."""
+    if isinstance(address, ipaddress.IPv4Address) or address.is_loopback or address.is_unspecified:
         return [address]
     if address.ipv4_mapped is not None:
         return [address.ipv4_mapped]
-    if address.sixtofour is not None:
-        return [address, address.sixtofour]
-    if address in _NAT64:
-        return [address, ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)]
-    return [address]
+    others = [*(address.teredo or ()), address.sixtofour]
+    if any(address in network for network in _IPV4_AT_THE_END):
+        others.append(ipaddress.IPv4Address(int(address) & 0xFFFFFFFF))
+    return [address, *(other for other in others if other is not None)]
 
 
 async def _resolve(host: str, port: int) -> Sequence[str]:
