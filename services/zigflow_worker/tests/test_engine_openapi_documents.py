@@ -97,6 +97,8 @@ def test_a_schema_s_reference_to_the_network_is_refused() -> None:
         (api({}, path="/things/{id}"), "names 'id', which is no parameter of its path"),
         (api({}, servers=[{"url": "https://{x}"}]), "the server's variable 'x' has no default"),
         (api({}, servers=[{"url": "ftp://h"}]), "it names no server"),
+        (api({}, servers=[{"url": "http://[h"}]), "it names no server"),
+        (api({"parameters": [{"$ref": f"#/servers/{'9' * 5000}"}]}, servers=[{}]), "leads nowhere"),
         (
             api({"parameters": [parameter("a", "query", {"type": "text"})]}),
             "not a valid schema",

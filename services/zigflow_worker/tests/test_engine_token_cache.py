@@ -54,7 +54,9 @@ async def test_a_token_serves_until_thirty_seconds_before_it_expires(
     assert await token_caller.token() == "token-2"
 
 
-@pytest.mark.parametrize("lifetime", [{}, {"expires_in": 30}, {"expires_in": "soon"}])
+@pytest.mark.parametrize(
+    "lifetime", [{}, {"expires_in": 30}, {"expires_in": "soon"}, {"expires_in": 10**400}]
+)
 async def test_a_token_without_a_lifetime_serves_one_call(
     lifetime: object, token_caller: TokenCaller
 ):

@@ -154,13 +154,19 @@ class InsecureProvider(Sender):
         return await super().send(plain)
 
 
-async def test_a_secure_provider_may_not_name_an_insecure_endpoint(token_caller: TokenCaller):
+@pytest.mark.parametrize(
+    ("endpoint", "problem"), [("http://x/tok", "insecure"), ("//[x", "not a"), ("/tok", "not an")]
+)
+async def test_a_secure_provider_names_a_secure_endpoint(
+    endpoint: str, problem: str, token_caller: TokenCaller
+):
+    token_caller.server.configuration = {"token_endpoint": endpoint}
     async with httpx2.AsyncClient() as client:
         token_caller.sender = InsecureProvider(client)
         authority = token_caller.server.url.replace("http:", "https:")
         kind, status, detail = await token_caller.problem("oidc", authority=authority)
     assert (kind, status) == ("configuration", 400)
-    assert "insecure" in detail
+    assert problem in detail
     assert len(token_caller.server.requests) == 1
 
 

@@ -88,7 +88,7 @@ class Part:
         """Return an item of this map or list as it is written, None where there is none."""
         if isinstance(self.value, dict) and key in self.value:
             value = self.value[str(key)]
-        elif isinstance(self.value, list) and str(key).isdecimal() and int(key) < len(self.value):
+        elif isinstance(self.value, list) and _is_index(str(key), len(self.value)):
             value = self.value[int(key)]
         else:
             return None
@@ -169,6 +169,10 @@ def misconfigured(message: str) -> WorkflowError:
 @lru_cache(maxsize=4)
 def _parse(text: str) -> JSON:
     return load_foreign(text)
+
+
+def _is_index(key: str, length: int) -> bool:
+    return key.isdecimal() and len(key) <= len(str(length)) and int(key) < length
 
 
 def _text_of(part: Part | None) -> str:

@@ -46,8 +46,11 @@ def base_url(operation: Operation) -> str:
         WorkflowError: of type `configuration`, where the document does not say.
     """
     root = operation.part.documents.root
-    url = _swagger_url(operation, root) if operation.swagger else _server_url(operation, root)
-    parts = urlsplit(url)
+    try:
+        url = _swagger_url(operation, root) if operation.swagger else _server_url(operation, root)
+        parts = urlsplit(url)
+    except ValueError:
+        raise misconfigured("it names no server: what it has is no URL") from None
     if parts.scheme not in ("http", "https") or not parts.netloc:
         raise misconfigured(f"it names no server: '{url}' is no address of HTTP")
     return f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}"

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from urllib.parse import urlsplit
-
 from zigflow_worker.errors import COMMUNICATION, CONFIGURATION, WorkflowError
 from zigflow_worker.outgoing.authentication.headers import host_of
 from zigflow_worker.outgoing.authentication.oauth2 import endpoint_below
 from zigflow_worker.outgoing.authentication.token_responses import read_json
 from zigflow_worker.outgoing.authentication.tokens import Fetched, TokenCache
+from zigflow_worker.outgoing.client import origin
 from zigflow_worker.outgoing.messages import HttpSender, OutgoingRequest
 
 _SUFFIX = ".well-known/openid-configuration"
@@ -42,6 +41,6 @@ async def _discover(url: str, sender: HttpSender) -> str:
     endpoint = read_json(response, source).get("token_endpoint")
     if not isinstance(endpoint, str):
         raise WorkflowError.of(CONFIGURATION, f"{source} has no 'token_endpoint'")
-    if urlsplit(url).scheme == "https" != urlsplit(endpoint).scheme:
+    if origin(url).startswith("https:") and not origin(endpoint).startswith("https:"):
         raise WorkflowError.of(CONFIGURATION, f"{source} has an insecure 'token_endpoint'")
     return endpoint

@@ -99,7 +99,7 @@ def _claims_of(token: object) -> Mapping[str, Any]:
 def _lifetime(answer: Mapping[str, Any]) -> float | None:
     try:
         seconds = float(answer["expires_in"]) - MARGIN_SECONDS
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, OverflowError):
         return None
     return seconds if seconds > 0 else None
 
