@@ -211,6 +211,22 @@ async def test_authorization_in_output_and_export(
     }
 
 
+async def test_rules_with_authorization_see_no_input_made_of_secrets(
+    engine: Engine, web: WebServer, secrets: Path
+):
+    (secrets / "key").write_text("s3same-t0ken")
+    web.answer("/x", "5", media_type="application/json")
+    rules = {
+        "input": {"from": "${ {token: $secrets.key} }"},
+        "output": {"as": "${ [$input, $authorization.scheme] }"},
+        "export": {"as": "${ [$input, $task.input, $authorization.scheme] }"},
+    }
+    body = get(f"{web.url}/x", {"bearer": {"token": "${ .token }"}}, {"secrets": ["key"]}, **rules)
+    assert await engine.run(body, {"raw": 1}) == [{"raw": 1}, "Bearer"]
+    assert web.seen[-1].headers["authorization"] == "Bearer s3same-t0ken"
+    assert "s3same" not in await texts_of(engine)
+
+
 @pytest.mark.parametrize(
     ("authentication", "use", "pointer", "message"),
     [

@@ -123,6 +123,24 @@ def test_rules_that_read_credentials(rules: dict[str, Any], result: CallResult) 
     assert evaluation(request).result(outcome) == result
 
 
+def test_rules_do_not_see_an_input_made_of_secrets(tmp_path: Path) -> None:
+    (tmp_path / "api").write_text("s3same")
+    request = CallRequest(
+        reference=REFERENCE,
+        arguments={"body": None},
+        deferred=[DeferredValue(path=["body"], template="${ $input.key }")],
+        subject={"raw": 1},
+        variables={"input": {"raw": 1}},
+        secrets=["api"],
+        input_from={"key": "${ $secrets.api }"},
+        output_as="[$input, $authorization.scheme]",
+    )
+    call = evaluation(request, tmp_path)
+    assert call.evaluate().arguments == {"body": "s3same"}
+    outcome = CallOutcome(output=None, authorization={"scheme": "Bearer", "parameter": "t"})
+    assert call.result(outcome).output == [{"raw": 1}, "Bearer"]
+
+
 def test_rules_that_fail_quote_no_credentials() -> None:
     rule = "$authorization.parameter | tonumber"
     request = CallRequest(reference=REFERENCE, arguments={}, output_as=rule)

@@ -117,7 +117,8 @@ class CallEvaluation:
         request = self._request
         if request.output_as is None and request.export_as is None:
             return CallResult(output=outcome.output)
-        self._variables.pop(_SECRETS, None)
+        # As the run has them: `input.from` may have made `$input` of secrets.
+        self._variables = dict(request.variables)
         self._variables["authorization"] = dict(outcome.authorization or {})
         task = self._variables.get("task")
         if isinstance(task, dict):

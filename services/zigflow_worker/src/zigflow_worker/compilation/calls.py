@@ -98,9 +98,8 @@ class CallCompiler:
 
     def _variables(self) -> Formula:
         """Return what makes the variables that the activity cannot know."""
+        # `$input` is that before `input.from` where the activity evaluates it: the rules have it.
         made_there = {"output", SECRETS, AUTHORIZATION}
-        if self._defers_all:
-            made_there.add("input")
         text = " ".join(str(node.value) for node, _ in self._sources)
         known = self._scope.variables.union(*(kind.value for _, kind in self._sources))
         names = sorted(name for name in known - made_there if name in text)
