@@ -6,9 +6,10 @@ import pytest
 from google.protobuf import any_pb2
 from google.protobuf.descriptor_pb2 import FieldDescriptorProto, FileDescriptorProto
 
-from zigflow_worker.errors import COMMUNICATION, WorkflowError
+from zigflow_worker.errors import COMMUNICATION, VALIDATION, WorkflowError
+from zigflow_worker.expressions import JSON
 from zigflow_worker.rpc.descriptors import Method, build_pool, find_method
-from zigflow_worker.rpc.messages import decode_all
+from zigflow_worker.rpc.messages import decode_all, encode_arguments
 
 MESSAGE, STRING, INT32 = (
     FieldDescriptorProto.TYPE_MESSAGE,
@@ -96,3 +97,28 @@ def test_a_packed_message_that_is_none(method: Method, packed_as: str) -> None:
     content = any_pb2.Any(type_url=packed_as, value=b"\xff").SerializeToString()
     with pytest.raises(WorkflowError, match=r"the response is no wide\.Out"):
         decode_all(method, [field(3, content)])
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(("Timestamp", "2026-01-31T12:00:00Z"), ("Duration", "1s"), ("FieldMask", "a")),
+        *(("Struct", {"a": 1}), ("Value", 1), ("ListValue", [1]), ("Any", {"@type": "x/wide.Out"})),
+    ],
+)
+def test_well_known_messages_described_otherwise(name: str, value: JSON) -> None:
+    own = FileDescriptorProto(name="own.proto", package="google.protobuf", syntax="proto3")
+    own.message_type.add(name=name).field.add(name="type_url", number=1, type=INT32, label=ONE)
+    file = FileDescriptorProto(name="wide.proto", package="wide", dependency=[own.name])
+    out = file.message_type.add(name="Out")
+    kind = f".google.protobuf.{name}"
+    out.field.add(name="own", number=1, type=MESSAGE, label=ONE, type_name=kind)
+    service = file.service.add(name="S")
+    service.method.add(name="M", input_type=".wide.Out", output_type=".wide.Out")
+    method = find_method(build_pool([own, file]), "wide.S", "M")
+    with pytest.raises(WorkflowError) as failure:
+        decode_all(method, [field(1, b"\x08\x01")])
+    assert failure.value.type == COMMUNICATION.uri
+    with pytest.raises(WorkflowError) as failure:
+        encode_arguments(method, {"own": value})
+    assert failure.value.type == VALIDATION.uri

@@ -17,6 +17,10 @@ from zigflow_worker.rpc.descriptors import Method
 from zigflow_worker.rpc.targets import misconfigured
 from zigflow_worker.rpc.weights import Weight
 
+_UNFIT = (json_format.Error, TypeError, ValueError, RecursionError, AttributeError)
+"""Errors of protobuf's JSON. AttributeError: a server may describe a google.protobuf.Timestamp,
+or another of the types with a JSON of their own, that lacks its fields."""
+
 
 def encode_arguments(method: Method, arguments: JSON) -> list[bytes]:
     """Return the messages of a call; those of a client's stream come from a list.
@@ -53,7 +57,7 @@ def _decode(method: Method, content: bytes, weight: Weight) -> JSON:
         data: JSON = json_format.MessageToDict(
             message, always_print_fields_with_no_presence=True, descriptor_pool=method.pool
         )
-    except (DecodeError, json_format.Error, TypeError, ValueError, RecursionError):
+    except (DecodeError, *_UNFIT):
         detail = f"the response is no {method.output.full_name}"
         raise WorkflowError.of(COMMUNICATION, detail) from None
     return data
@@ -66,7 +70,7 @@ def _encode(method: Method, value: JSON) -> bytes:
         return _parsed(method.input, value, method.pool).SerializeToString()
     except EncodeError as error:
         raise _invalid(_one_line(error)) from None
-    except (json_format.Error, TypeError, ValueError, RecursionError) as error:
+    except _UNFIT as error:
         if _fits_without_unknown(method, value):
             raise misconfigured(_one_line(error)) from None
         raise _invalid(_one_line(error)) from None
@@ -75,7 +79,7 @@ def _encode(method: Method, value: JSON) -> bytes:
 def _fits_without_unknown(method: Method, value: JSON) -> bool:
     try:
         _parsed(method.input, value, method.pool, lenient=True)
-    except (json_format.Error, TypeError, ValueError, RecursionError):
+    except _UNFIT:
         return False
     return True
 
