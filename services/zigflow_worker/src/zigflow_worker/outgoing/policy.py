@@ -21,9 +21,11 @@ _DENIED = tuple(
     for network in (
         *("0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/4", "255.255.255.255/32"),
         *("::/128", "::1/128", "fe80::/10", "ff00::/8"),
+        *("100.100.100.200/32", "168.63.129.16/32", "fd00:ec2::254/128", "fd20:ce::254/128"),
     )
 )
-"""This host, loopback, link-local (cloud metadata is there), multicast and broadcast."""
+"""This host, loopback, link-local, multicast and broadcast, and where clouds serve metadata besides
+link-local addresses: Alibaba, Azure, AWS and Google by IPv6."""
 _IPV4_AT_THE_END = tuple(
     map(ipaddress.IPv6Network, ("64:ff9b::/96", "64:ff9b:1::/48", "::ffff:0:0:0/96", "::/96"))
 )
