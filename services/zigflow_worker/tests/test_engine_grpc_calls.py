@@ -152,9 +152,23 @@ async def test_an_error_does_not_repeat_secrets_of_arguments(port: int) -> None:
     request = {"fail_with": 5, "text": "hunter2"}
     detail = await fault(COMMUNICATION, 404, port, "Say", request, **secret)
     assert detail == "NOT_FOUND"
-    request = {"times": "hunter2"}
-    detail = await fault(VALIDATION, 400, port, "Say", request, **secret)
-    assert "hunter2" not in detail
+
+
+@pytest.mark.parametrize(
+    ("arguments", "kind"),
+    [
+        ({"times": "hunter2"}, VALIDATION),
+        ({"first_item": {"color": "hunter2"}}, CONFIGURATION),
+        ({"hunter2": 1}, CONFIGURATION),
+    ],
+)
+async def test_arguments_that_do_not_fit_are_quoted_unless_they_may_hold_secrets(
+    port: int, arguments: dict[str, Any], kind: ErrorType
+) -> None:
+    assert "hunter2" in await fault(kind, 400, port, "Say", arguments)
+    secret: dict[str, Any] = {"secret_paths": [("arguments",)]}
+    detail = await fault(kind, 400, port, "Say", arguments, **secret)
+    assert detail == "the arguments, which may hold secrets, do not fit the method's messages"
 
 
 async def test_the_outgoing_policy_holds_for_addresses_and_protos(port: int) -> None:

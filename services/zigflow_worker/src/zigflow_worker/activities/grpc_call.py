@@ -17,18 +17,12 @@ from zigflow_worker.activities.call_evaluation import CallOutcome, EvaluatedCall
 from zigflow_worker.activities.calls import CallHandler
 from zigflow_worker.activities.http_call import Authenticate
 from zigflow_worker.activities.resource_arguments import CallResources
-from zigflow_worker.errors import (
-    COMMUNICATION,
-    CONFIGURATION,
-    EXPRESSION,
-    VALIDATION,
-    WorkflowError,
-)
+from zigflow_worker.errors import COMMUNICATION, CONFIGURATION, EXPRESSION, WorkflowError
 from zigflow_worker.expressions import JSON
 from zigflow_worker.outgoing.client import HttpClient, check_header
 from zigflow_worker.outgoing.messages import Authentication, OutgoingRequest, OutgoingResponse
 from zigflow_worker.outgoing.resources import Resources
-from zigflow_worker.rpc import Connection, ProtoCompiler, RpcClient, Target, find_method
+from zigflow_worker.rpc import Connection, Method, ProtoCompiler, RpcClient, Target, find_method
 from zigflow_worker.rpc.messages import encode_arguments
 from zigflow_worker.rpc.reflection import reflect
 
@@ -74,12 +68,12 @@ class GrpcCall(CallHandler):
 
             async def send(request: OutgoingRequest) -> JSON:
                 try:
-                    return await _exchange(connection, wanted, described, request)
+                    return await _exchange(connection, wanted, described, request, call)
                 except WorkflowError as error:
                     raise _without_secrets(error, call, request) from None
 
-            request = OutgoingRequest(method="POST", url=url)
-            output = await _send_authenticated(send, request, authentication)
+            plain = OutgoingRequest(method="POST", url=url)
+            output = await _send_authenticated(send, plain, authentication)
         return CallOutcome(
             output=output,
             authorization=None if authentication is None else authentication.authorization,
@@ -99,12 +93,24 @@ async def _exchange(
     wanted: _Wanted,
     described: DescriptorPool | None,
     request: OutgoingRequest,
+    call: EvaluatedCall,
 ) -> JSON:
     metadata = _metadata(request)
     pool = described or await reflect(connection, wanted.service, metadata)
     method = find_method(pool, wanted.service, wanted.method)
-    messages = await asyncio.to_thread(encode_arguments, method, wanted.arguments)
+    messages = await asyncio.to_thread(_messages, method, wanted, call)
     return await connection.call(method, messages, metadata)
+
+
+def _messages(method: Method, wanted: _Wanted, call: EvaluatedCall) -> list[bytes]:
+    try:
+        return encode_arguments(method, wanted.arguments)
+    except WorkflowError as error:
+        if not call.may_hold_secrets("arguments"):
+            raise
+        # Its own text quotes values, and keys, which an expression may have made.
+        detail = "the arguments, which may hold secrets, do not fit the method's messages"
+        raise WorkflowError({**error.problem, "detail": detail}) from None
 
 
 async def _send_authenticated(
@@ -165,13 +171,9 @@ def _without_secrets(
 ) -> WorkflowError:
     """Return an error whose text quotes no secret: not even one that the server repeats."""
     problem = error.problem
-    if call.may_hold_secrets("arguments"):
-        if error.type == VALIDATION.uri:
-            detail = "the arguments, which may hold secrets, do not fit the method's messages"
-            return WorkflowError({**problem, "detail": detail})
-        if error.type == COMMUNICATION.uri:
-            name = str(problem.get("detail")).partition(":")[0]
-            return WorkflowError({**problem, "detail": name})
+    if call.may_hold_secrets("arguments") and error.type == COMMUNICATION.uri:
+        name = str(problem.get("detail")).partition(":")[0]
+        return WorkflowError({**problem, "detail": name})
     detail = str(problem.get("detail"))
     for credential in _credentials(request):
         detail = detail.replace(credential, "…")
