@@ -45,7 +45,9 @@ class OpenApiCall(CallHandler):
         response = await send_authenticated(sender, request, authentication)
         check_status(response, redirects=follow)
         return CallOutcome(
-            output=http_output(response, arguments.get("output"), _as_http(call)),
+            output=await asyncio.to_thread(
+                http_output, response, arguments.get("output"), _as_http(call)
+            ),
             authorization=None if authentication is None else authentication.authorization,
         )
 
