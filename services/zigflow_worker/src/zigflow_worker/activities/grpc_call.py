@@ -13,11 +13,12 @@ from typing import Any
 from google.protobuf.descriptor_pool import DescriptorPool
 from typing_extensions import override
 
+from zigflow_worker.activities.arguments import mistyped, text_argument
 from zigflow_worker.activities.call_evaluation import CallOutcome, EvaluatedCall
 from zigflow_worker.activities.calls import CallHandler
 from zigflow_worker.activities.http_call import Authenticate
 from zigflow_worker.activities.resource_arguments import CallResources
-from zigflow_worker.errors import COMMUNICATION, CONFIGURATION, EXPRESSION, WorkflowError
+from zigflow_worker.errors import COMMUNICATION, CONFIGURATION, WorkflowError
 from zigflow_worker.expressions import JSON
 from zigflow_worker.outgoing.client import HttpClient, check_header
 from zigflow_worker.outgoing.messages import Authentication, OutgoingRequest, OutgoingResponse
@@ -146,24 +147,18 @@ def _metadata(request: OutgoingRequest) -> list[tuple[str, str]]:
 def _wanted(arguments: Any) -> _Wanted:
     service = arguments.get("service")
     if not isinstance(service, dict):
-        raise _mistyped("service", "a map")
+        raise mistyped("service", "a map")
     port = service.get("port")
     if isinstance(port, float) and port.is_integer():
         port = int(port)
     if port is not None and (not isinstance(port, int) or isinstance(port, bool)):
-        raise _mistyped("service.port", "a number")
+        raise mistyped("service.port", "a number")
     return _Wanted(
-        Target.of(_text(service.get("host"), "service.host"), port),
-        _text(service.get("name"), "service.name"),
-        _text(arguments.get("method"), "method"),
+        Target.of(text_argument(service.get("host"), "service.host"), port),
+        text_argument(service.get("name"), "service.name"),
+        text_argument(arguments.get("method"), "method"),
         arguments.get("arguments"),
     )
-
-
-def _text(value: JSON, place: str) -> str:
-    if not isinstance(value, str):
-        raise _mistyped(place, "a text")
-    return value
 
 
 def _without_secrets(
@@ -191,7 +186,3 @@ def _credentials(request: OutgoingRequest) -> list[str]:
                 found.update(base64.b64decode(parameter).decode().split(":", 1))
     long = [each for each in found if len(each) >= _SHORTEST_CREDENTIAL]
     return sorted(long, key=len, reverse=True)
-
-
-def _mistyped(place: str, expected: str) -> WorkflowError:
-    return WorkflowError.of(EXPRESSION, f"'{place}' is not {expected}")

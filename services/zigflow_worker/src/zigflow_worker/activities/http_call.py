@@ -11,15 +11,15 @@ from urllib.parse import urlencode, urlsplit, urlunsplit
 from typing_extensions import override
 
 from stigma.contracts import json_text
+from zigflow_worker.activities.arguments import mistyped, redirects_followed, uri_of
 from zigflow_worker.activities.call_evaluation import CallOutcome, EvaluatedCall
 from zigflow_worker.activities.calls import CallHandler
 from zigflow_worker.activities.http_outputs import check_status, http_output
-from zigflow_worker.errors import AUTHORIZATION, EXPRESSION, WorkflowError
+from zigflow_worker.errors import AUTHORIZATION, WorkflowError
 from zigflow_worker.expressions import JSON
 from zigflow_worker.outgoing.authenticated import send_authenticated
 from zigflow_worker.outgoing.client import HttpClient, check_header, origin
 from zigflow_worker.outgoing.messages import Authentication, Headers, HttpSender, OutgoingRequest
-from zigflow_worker.uri_templates import expand
 
 Authenticate: TypeAlias = Callable[[EvaluatedCall, HttpSender], Authentication | None]
 """Returns the authentication of a call, which sends requests of its own by the sender."""
@@ -76,40 +76,26 @@ def build_request(arguments: Mapping[str, Any]) -> OutgoingRequest:
     body = _body(arguments.get("body"), headers)
     if body is not None and not _has(headers, _CONTENT_TYPE):
         headers = [*headers, (_CONTENT_TYPE, "application/json")]
-    follow = arguments.get("redirect") or False
-    if not isinstance(follow, bool):
-        raise _mistyped("redirect", "true or false")
     return OutgoingRequest(
         method=_method(arguments.get("method")),
-        url=_with_query(_endpoint(arguments), arguments.get("query")),
+        url=_with_query(uri_of(arguments, "endpoint"), arguments.get("query")),
         headers=headers,
         body=body,
-        follow=follow,
+        follow=redirects_followed(arguments),
     )
 
 
 def _method(value: JSON) -> str:
     if not isinstance(value, str) or not value.isascii() or not value.isalpha():
-        raise _mistyped("method", "the name of a method")
+        raise mistyped("method", "the name of a method")
     return value.upper()
-
-
-def _endpoint(arguments: Mapping[str, Any]) -> str:
-    if "uriTemplate" in arguments:
-        return expand(arguments["uriTemplate"], arguments.get("uriValues") or {})
-    endpoint = arguments.get("endpoint")
-    if isinstance(endpoint, dict) and endpoint.keys() == {"uri"}:
-        endpoint = endpoint["uri"]
-    if not isinstance(endpoint, str):
-        raise _mistyped("endpoint", "a URI, or a map with one")
-    return endpoint
 
 
 def _headers(value: JSON) -> Headers:
     if value is None:
         return []
     if not isinstance(value, dict):
-        raise _mistyped("headers", "a map")
+        raise mistyped("headers", "a map")
     headers = [
         (name, _scalar(f"headers.{name}", each)) for name, each in value.items() if each is not None
     ]
@@ -133,7 +119,7 @@ def _has(headers: Headers, name: str) -> bool:
 def _with_query(url: str, query: JSON) -> str:
     """Return a URL with more query parameters, after its own; its fragment goes nowhere."""
     if query is not None and not isinstance(query, dict):
-        raise _mistyped("query", "a map")
+        raise mistyped("query", "a map")
     pairs = [
         (name, _scalar(f"query.{name}", each))
         for name, value in (query or {}).items()
@@ -143,7 +129,7 @@ def _with_query(url: str, query: JSON) -> str:
     try:
         parts = urlsplit(url)
     except ValueError:
-        raise _mistyped("endpoint", "a URI") from None
+        raise mistyped("endpoint", "a URI") from None
     more = urlencode(pairs, errors="replace")
     joined = "&".join(part for part in (parts.query, more) if part)
     return urlunsplit(parts._replace(query=joined, fragment=""))
@@ -151,9 +137,5 @@ def _with_query(url: str, query: JSON) -> str:
 
 def _scalar(place: str, value: JSON) -> str:
     if isinstance(value, (dict, list)):
-        raise _mistyped(place, "a text, a number, true or false")
+        raise mistyped(place, "a text, a number, true or false")
     return value if isinstance(value, str) else json.dumps(value)
-
-
-def _mistyped(place: str, expected: str) -> WorkflowError:
-    return WorkflowError.of(EXPRESSION, f"'{place}' is not {expected}")

@@ -9,12 +9,13 @@ from typing import Any
 
 from typing_extensions import override
 
+from zigflow_worker.activities.arguments import mistyped, redirects_followed, text_argument
 from zigflow_worker.activities.call_evaluation import CallOutcome, EvaluatedCall
 from zigflow_worker.activities.calls import CallHandler
 from zigflow_worker.activities.http_call import Authenticate, confined_sender
 from zigflow_worker.activities.http_outputs import check_status, http_output
 from zigflow_worker.activities.resource_arguments import CallResources
-from zigflow_worker.errors import EXPRESSION, VALIDATION, WorkflowError
+from zigflow_worker.errors import VALIDATION, WorkflowError
 from zigflow_worker.expressions import JSON
 from zigflow_worker.openapi import ApiDocuments, MissingDocumentError, build_request
 from zigflow_worker.outgoing.authenticated import send_authenticated
@@ -36,9 +37,7 @@ class OpenApiCall(CallHandler):
     @override
     async def call(self, call: EvaluatedCall) -> CallOutcome:
         arguments: Any = call.arguments
-        follow = arguments.get("redirect") or False
-        if not isinstance(follow, bool):
-            raise _mistyped("redirect", "true or false")
+        follow = redirects_followed(arguments)
         request = replace(await self._request(call), follow=follow)
         sender = confined_sender(self._client, call, request.url)
         authentication = self._authenticate(call, self._client)
@@ -53,11 +52,10 @@ class OpenApiCall(CallHandler):
 
     async def _request(self, call: EvaluatedCall) -> OutgoingRequest:
         arguments: Any = call.arguments
-        operation, parameters = arguments.get("operationId"), arguments.get("parameters")
-        if not isinstance(operation, str):
-            raise _mistyped("operationId", "a text")
+        operation = text_argument(arguments.get("operationId"), "operationId")
+        parameters = arguments.get("parameters")
         if parameters is not None and not isinstance(parameters, dict):
-            raise _mistyped("parameters", "a map")
+            raise mistyped("parameters", "a map")
         resources = CallResources(
             self._resources, self._client, call, "document", self._authenticate
         )
@@ -91,7 +89,3 @@ def _as_http(call: EvaluatedCall) -> EvaluatedCall:
     if call.may_hold_secrets("parameters") or call.may_hold_secrets("document"):
         return replace(call, secret_paths=[("endpoint",), ("headers",)])
     return replace(call, secret_paths=[])
-
-
-def _mistyped(place: str, expected: str) -> WorkflowError:
-    return WorkflowError.of(EXPRESSION, f"'{place}' is not {expected}")

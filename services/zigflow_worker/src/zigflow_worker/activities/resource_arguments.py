@@ -6,13 +6,13 @@ from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
 
+from zigflow_worker.activities.arguments import uri_of
 from zigflow_worker.activities.call_evaluation import EvaluatedCall
 from zigflow_worker.activities.http_call import Authenticate, confined_sender
-from zigflow_worker.errors import CONFIGURATION, EXPRESSION, WorkflowError
+from zigflow_worker.errors import CONFIGURATION, WorkflowError
 from zigflow_worker.outgoing.client import HttpClient, origin
 from zigflow_worker.outgoing.messages import Authentication, HttpSender
 from zigflow_worker.outgoing.resources import Resource, Resources
-from zigflow_worker.uri_templates import expand
 
 
 class CallResources:
@@ -35,7 +35,7 @@ class CallResources:
         authenticate: Authenticate | None = None,
     ) -> None:
         arguments: Any = call.arguments
-        self.uri = _uri(arguments[name], name)
+        self.uri = uri_of(arguments[name], f"{name}.endpoint")
         self._resources = resources
         self._sender: HttpSender | None = None
         self._authentication: Authentication | None = None
@@ -76,14 +76,3 @@ def text_of(resource: Resource) -> str:
         return resource.content.decode("utf-8-sig")
     except UnicodeDecodeError:
         raise WorkflowError.of(CONFIGURATION, "a document is no text in UTF-8") from None
-
-
-def _uri(resource: Any, name: str) -> str:
-    if isinstance(resource, dict) and "uriTemplate" in resource:
-        return expand(resource["uriTemplate"], resource.get("uriValues") or {})
-    endpoint = resource.get("endpoint") if isinstance(resource, dict) else None
-    if isinstance(endpoint, dict) and endpoint.keys() == {"uri"}:
-        endpoint = endpoint["uri"]
-    if not isinstance(endpoint, str):
-        raise WorkflowError.of(EXPRESSION, f"'{name}.endpoint' is not a URI, or a map with one")
-    return endpoint
