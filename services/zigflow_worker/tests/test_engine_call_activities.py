@@ -212,6 +212,12 @@ async def test_no_credentials() -> None:
 # --- Failures
 
 
+def calls_of(handler: CallHandler, directory: Path | None = None) -> OutgoingCalls:
+    """Calls of every kind, all made by one handler."""
+    secrets = SecretDirectory(directory)
+    return OutgoingCalls(secrets, http=handler, openapi=handler, grpc=handler, resource=handler)
+
+
 class Broken(CallHandler):
     """Has a bug, whose text quotes a secret."""
 
@@ -239,7 +245,7 @@ async def test_no_error_quotes_a_secret(
     tmp_path: Path, secret: str, template: str, detail: str
 ) -> None:
     (tmp_path / "api").write_text(secret)
-    calls = OutgoingCalls(SecretDirectory(tmp_path), http=Quoting())
+    calls = calls_of(Quoting(), tmp_path)
     deferred = [DeferredValue(path=[], template=template)]
     request = CallRequest(reference=REFERENCE, arguments={}, deferred=deferred, secrets=["api"])
     with pytest.raises(ApplicationError) as failure:
@@ -271,13 +277,12 @@ class Deep(CallHandler):
         (Broken(), RUNTIME, "unexpected KeyError"),
         (Large(), COMMUNICATION, "larger than"),
         (Deep(), COMMUNICATION, "nested too deep"),
-        (None, CONFIGURATION, "no such calls"),
     ],
 )
 async def test_failures_are_final_and_have_a_problem(
-    handler: CallHandler | None, kind: Any, detail: str
+    handler: CallHandler, kind: Any, detail: str
 ) -> None:
-    calls = OutgoingCalls(SecretDirectory(None), http=handler)
+    calls = calls_of(handler)
     request = CallRequest(reference=REFERENCE, arguments={})
     with pytest.raises(ApplicationError) as failure:
         await ActivityEnvironment().run(calls.call_http, request)
@@ -291,7 +296,7 @@ async def test_failures_are_final_and_have_a_problem(
 
 
 async def test_a_failure_is_logged_without_its_text() -> None:
-    calls = OutgoingCalls(SecretDirectory(None))
+    calls = calls_of(Quoting())
     request = CallRequest(reference=REFERENCE, arguments={"endpoint": "https://t0ken.example"})
     with capture_logs() as events, pytest.raises(ApplicationError):
         await ActivityEnvironment().run(calls.call_http, request)

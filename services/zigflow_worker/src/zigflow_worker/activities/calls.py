@@ -22,7 +22,7 @@ from stigma.contracts.engine_calls import (
 )
 from zigflow_worker.activities.call_evaluation import CallEvaluation, CallOutcome, EvaluatedCall
 from zigflow_worker.activities.heartbeats import heartbeats
-from zigflow_worker.errors import COMMUNICATION, CONFIGURATION, RUNTIME, WorkflowError, summary
+from zigflow_worker.errors import COMMUNICATION, RUNTIME, WorkflowError, summary
 from zigflow_worker.outgoing.secrets import SecretDirectory
 from zigflow_worker.program.pool import encoded_size
 
@@ -41,14 +41,6 @@ class CallHandler(Protocol):
         """
 
 
-class NoHandler(CallHandler):
-    """Refuses calls of a kind that is not there."""
-
-    @override
-    async def call(self, call: EvaluatedCall) -> CallOutcome:
-        raise WorkflowError.of(CONFIGURATION, "this worker makes no such calls")
-
-
 class OutgoingCalls(CallActivities):
     """Evaluates what is left of a call, has it made, and translates its failure."""
 
@@ -56,16 +48,16 @@ class OutgoingCalls(CallActivities):
         self,
         secrets: SecretDirectory,
         *,
-        http: CallHandler | None = None,
-        openapi: CallHandler | None = None,
-        grpc: CallHandler | None = None,
-        resource: CallHandler | None = None,
+        http: CallHandler,
+        openapi: CallHandler,
+        grpc: CallHandler,
+        resource: CallHandler,
     ) -> None:
         self._secrets = secrets
-        self._http = http or NoHandler()
-        self._openapi = openapi or NoHandler()
-        self._grpc = grpc or NoHandler()
-        self._resource = resource or NoHandler()
+        self._http = http
+        self._openapi = openapi
+        self._grpc = grpc
+        self._resource = resource
 
     @override
     @activity.defn(name=CALL_HTTP)
