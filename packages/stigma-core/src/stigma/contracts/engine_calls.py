@@ -13,6 +13,7 @@ from datetime import timedelta
 from typing import Any
 
 from temporalio import activity
+from temporalio.common import RetryPolicy
 
 CALL_HTTP = "call_http"
 CALL_OPENAPI = "call_openapi"
@@ -25,6 +26,15 @@ FETCH_TIMEOUT = timedelta(minutes=1)
 """The longest that a document takes which a run needs before its first task."""
 CALL_TIMEOUT_SLACK = timedelta(seconds=30)
 """Time after which a worker that did not end a call counts as lost."""
+CALL_HEARTBEAT_TIMEOUT = timedelta(seconds=5)
+"""Time without a heartbeat after which a call's worker counts as lost."""
+CALL_RETRIES = RetryPolicy(
+    initial_interval=timedelta(milliseconds=100),
+    maximum_interval=timedelta(seconds=5),
+    maximum_attempts=100,
+)
+"""Retries after lost workers alone: failures of calls are never retryable. They are bounded, since
+a call may be what its workers die of."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

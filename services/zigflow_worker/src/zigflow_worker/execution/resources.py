@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
-from datetime import timedelta
 
 from temporalio import workflow
-from temporalio.common import RetryPolicy
 from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_exception
 
 from stigma.contracts import engine_calls
@@ -15,13 +13,6 @@ from stigma.contracts.engine_calls import CallActivities, CallRequest
 from zigflow_worker.errors import COMMUNICATION, CONFIGURATION, WorkflowError
 from zigflow_worker.program.model import ResourceReference
 
-_HEARTBEAT_TIMEOUT = timedelta(seconds=5)
-_RETRIES = RetryPolicy(
-    initial_interval=timedelta(milliseconds=100),
-    maximum_interval=timedelta(seconds=5),
-    maximum_attempts=100,
-)
-"""Of lost workers."""
 MAX_TEXTS_BYTES = 256 * 1024
 """Of a run's documents together: they are carried from run to run beside its state."""
 
@@ -56,8 +47,8 @@ async def _fetch(reference: ResourceReference) -> str:
             CallActivities.fetch_resource,
             request,
             start_to_close_timeout=engine_calls.FETCH_TIMEOUT + engine_calls.CALL_TIMEOUT_SLACK,
-            heartbeat_timeout=_HEARTBEAT_TIMEOUT,
-            retry_policy=_RETRIES,
+            heartbeat_timeout=engine_calls.CALL_HEARTBEAT_TIMEOUT,
+            retry_policy=engine_calls.CALL_RETRIES,
         )
     except ActivityError as error:
         if is_cancelled_exception(error):

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from datetime import timedelta
 from functools import partial
 from typing import Any
 
 from temporalio import workflow
-from temporalio.common import RetryPolicy
 from temporalio.exceptions import (
     ActivityError,
     ApplicationError,
@@ -30,13 +28,6 @@ from zigflow_worker.program.pool import encoded_size
 CallMethod = Callable[[CallActivities, CallRequest], Awaitable[CallResult]]
 
 CALL_CANCELLED = ErrorType.standard("runtime", 500, "Call Cancelled")
-_HEARTBEAT_TIMEOUT = timedelta(seconds=5)
-_RETRIES = RetryPolicy(
-    initial_interval=timedelta(milliseconds=100),
-    maximum_interval=timedelta(seconds=5),
-    maximum_attempts=100,
-)
-"""Of lost workers: failures of calls are never retryable. A call may be what ends them."""
 
 
 @dataclass(slots=True)
@@ -99,8 +90,8 @@ async def make_call(method: CallMethod, request: CallRequest) -> Any:
             method,
             request,
             start_to_close_timeout=engine_calls.CALL_TIMEOUT + engine_calls.CALL_TIMEOUT_SLACK,
-            heartbeat_timeout=_HEARTBEAT_TIMEOUT,
-            retry_policy=_RETRIES,
+            heartbeat_timeout=engine_calls.CALL_HEARTBEAT_TIMEOUT,
+            retry_policy=engine_calls.CALL_RETRIES,
         )
     except ActivityError as error:
         raise _error_of(error) from None
