@@ -188,6 +188,7 @@ async def test_the_outgoing_policy_holds_for_addresses_and_protos(port: int) -> 
         ({"proto": {"endpoint": "../conftest.py"}}, AUTHORIZATION, "not below the directory"),
         ({"proto": {"endpoint": "file:///etc/passwd"}}, CONFIGURATION, "there is no file"),
         ({"proto": {"endpoint": 5}}, EXPRESSION, "'proto.endpoint' is not a URI"),
+        ({"name": "\ud800"}, CONFIGURATION, "there is no service"),
         ({"name": 5}, EXPRESSION, "'service.name' is not a text"),
         ({"host": None}, EXPRESSION, "'service.host' is not a text"),
         ({"host": "a/b"}, CONFIGURATION, "is no address of a gRPC service"),

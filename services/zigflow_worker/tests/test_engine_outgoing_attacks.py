@@ -148,7 +148,7 @@ async def test_credentials_in_a_url_are_refused(client: HttpClient) -> None:
 # --- What may be sent
 
 
-@pytest.mark.parametrize("value", ["a\r\nX-Evil: 1", "a\nb", "a\rb", "a\0b", "\x7f"])
+@pytest.mark.parametrize("value", ["a\r\nX-Evil: 1", "a\nb", "a\rb", "a\0b", "\x7f", "\ud800"])
 async def test_header_injection(client: HttpClient, web: WebServer, value: str) -> None:
     problem = await assert_fails(
         client, CONFIGURATION, "'X-Name'", endpoint=web.url, headers={"X-Name": value}

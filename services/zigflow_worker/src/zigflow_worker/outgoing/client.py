@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import ssl
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from typing import TypeAlias
@@ -38,7 +38,7 @@ _KEPT_SECONDS = 4.0
 _USER_AGENT = "stigma"
 _LAST_PORT = 65535
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_HEADER_VALUE = re.compile(r"[^\x00-\x08\x0a-\x1f\x7f]*")
+_HEADER_VALUE = re.compile(r"[^\x00-\x08\x0a-\x1f\x7f\ud800-\udfff]*")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -221,12 +221,12 @@ def check_header(name: str, value: str) -> None:
     if not _HEADER_NAME.fullmatch(name):
         raise WorkflowError.of(CONFIGURATION, "a header's name has characters that none may have")
     if not _HEADER_VALUE.fullmatch(value):
-        detail = f"the value of the header '{name}' has control characters"
+        detail = f"the value of the header '{name}' has control characters or lone surrogates"
         raise WorkflowError.of(CONFIGURATION, detail)
 
 
 @contextmanager
-def _failures(place: str):  # type: ignore[no-untyped-def]
+def _failures(place: str) -> Iterator[None]:
     """Translate what goes wrong; texts of libraries may quote the request."""
     try:
         yield

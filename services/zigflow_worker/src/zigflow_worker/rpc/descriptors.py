@@ -46,9 +46,9 @@ def find_method(pool: DescriptorPool, service: str, method: str) -> Method:
     """Return a method by its service's full name and its own (raises WorkflowError)."""
     try:
         found = pool.FindServiceByName(service)
-    except KeyError:
+    except (KeyError, TypeError):  # the latter for what is no UTF-8
         raise misconfigured(f"there is no service '{service}'") from None
-    if method not in found.methods_by_name:
+    if not method.isascii() or method not in found.methods_by_name:
         raise misconfigured(f"the service '{service}' has no method '{method}'")
     descriptor = found.methods_by_name[method]
     return Method(
