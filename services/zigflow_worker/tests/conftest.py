@@ -35,6 +35,8 @@ from zigflow_worker.workflow import DocumentWorkflow
 
 if TYPE_CHECKING:
     from services.zigflow_worker.tests.token_server import TokenCaller, TokenServer
+    from services.zigflow_worker.tests.web_server import WebServer
+    from zigflow_worker.outgoing.client import HttpClient
 
 HEADER = """\
 document:
@@ -121,6 +123,33 @@ async def temporal(temporal_server: Any) -> Client:
     return await Client.connect(
         temporal_server.address, namespace=temporal_server.namespace, data_converter=DATA_CONVERTER
     )
+
+
+@pytest.fixture(scope="session")
+async def web_server_of_all() -> AsyncIterator[WebServer]:
+    """A web server on a port of this test run."""
+    from services.zigflow_worker.tests.web_server import web_server
+
+    async with web_server() as server:
+        yield server
+
+
+@pytest.fixture
+def web(web_server_of_all: WebServer) -> WebServer:
+    """That server, without what it had for another test."""
+    web_server_of_all.routes.clear()
+    web_server_of_all.seen.clear()
+    return web_server_of_all
+
+
+@pytest.fixture(scope="session")
+async def client() -> AsyncIterator[HttpClient]:
+    """The client of calls, which may reach this machine."""
+    from services.zigflow_worker.tests.http_calls import new_client
+
+    client = new_client()
+    yield client
+    await client.close()
 
 
 @pytest.fixture(scope="session")

@@ -26,19 +26,6 @@ ERRORS = "https://open-workflow-specification.org/spec/1.0.0/errors/"
 SECRET = "s3same-open"
 
 
-@pytest.fixture(scope="module")
-async def server() -> AsyncIterator[WebServer]:
-    async with web_server() as server:
-        yield server
-
-
-@pytest.fixture
-def web(server: WebServer) -> WebServer:
-    server.routes.clear()
-    server.seen.clear()
-    return server
-
-
 async def history_text(engine: Any) -> str:
     return "".join([history.to_json() async for history in engine.histories()])
 

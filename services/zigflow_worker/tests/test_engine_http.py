@@ -3,39 +3,17 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 from starlette.requests import Request
 from starlette.responses import Response
 
-from services.zigflow_worker.tests.http_calls import evaluated, make, new_client, unauthenticated
+from services.zigflow_worker.tests.http_calls import evaluated, make, unauthenticated
 from services.zigflow_worker.tests.web_server import WebServer, web_server
 from zigflow_worker.activities.http_call import HttpCall
 from zigflow_worker.errors import COMMUNICATION, EXPRESSION, ErrorType, WorkflowError
 from zigflow_worker.outgoing.client import HttpClient
-
-
-@pytest.fixture(scope="module")
-async def server() -> AsyncIterator[WebServer]:
-    async with web_server() as server:
-        yield server
-
-
-@pytest.fixture
-def web(server: WebServer) -> WebServer:
-    """The server, without what it had for another test."""
-    server.routes.clear()
-    server.seen.clear()
-    return server
-
-
-@pytest.fixture(scope="module")
-async def client() -> AsyncIterator[HttpClient]:
-    client = new_client()
-    yield client
-    await client.close()
 
 
 async def problem_of(client: HttpClient, **arguments: Any) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -26,36 +25,21 @@ from zigflow_worker.programs import compile_text
 from zigflow_worker.tasks.registry import TASK_KINDS
 
 from .conftest import document
-from .http_calls import evaluated, new_client, unauthenticated
+from .http_calls import evaluated, unauthenticated
 from .openapi_documents import PETSTORE, api, parameter
-from .web_server import WebServer, web_server
+from .web_server import WebServer
 
 PET = {"id": 1, "name": "Milou", "status": "available"}
 
 
-@pytest.fixture(scope="module")
-async def server() -> AsyncIterator[WebServer]:
-    async with web_server() as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-async def client() -> AsyncIterator[HttpClient]:
-    client = new_client()
-    yield client
-    await client.close()
-
-
 @pytest.fixture
-def web(server: WebServer) -> WebServer:
+def web(web: WebServer) -> WebServer:
     """A petstore: its document has no host, so that it is its server's."""
-    server.routes.clear()
-    server.seen.clear()
     document = {key: value for key, value in PETSTORE.items() if key not in ("host", "schemes")}
-    server.answer("/v2/swagger.json", json.dumps(document), media_type="application/json")
-    server.answer("/v2/pet/1", json.dumps(PET), media_type="application/json")
-    server.answer("/v2/pet/findByStatus", json.dumps([PET, PET]), media_type="application/json")
-    return server
+    web.answer("/v2/swagger.json", json.dumps(document), media_type="application/json")
+    web.answer("/v2/pet/1", json.dumps(PET), media_type="application/json")
+    web.answer("/v2/pet/findByStatus", json.dumps([PET, PET]), media_type="application/json")
+    return web
 
 
 async def make(

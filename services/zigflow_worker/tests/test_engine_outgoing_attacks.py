@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gzip
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -23,26 +23,6 @@ from zigflow_worker.outgoing.policy import OutgoingPolicy
 
 METADATA = "http://169.254.169.254/latest/meta-data/"
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n"
-
-
-@pytest.fixture(scope="module")
-async def server() -> AsyncIterator[WebServer]:
-    async with web_server() as server:
-        yield server
-
-
-@pytest.fixture
-def web(server: WebServer) -> WebServer:
-    server.routes.clear()
-    server.seen.clear()
-    return server
-
-
-@pytest.fixture(scope="module")
-async def client() -> AsyncIterator[HttpClient]:
-    client = new_client()
-    yield client
-    await client.close()
 
 
 async def assert_fails(

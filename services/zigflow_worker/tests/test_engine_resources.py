@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 from starlette.requests import Request
 from starlette.responses import Response
 
-from services.zigflow_worker.tests.http_calls import new_client
-from services.zigflow_worker.tests.web_server import WebServer, web_server
+from services.zigflow_worker.tests.web_server import WebServer
 from zigflow_worker.errors import (
     AUTHORIZATION,
     COMMUNICATION,
@@ -21,26 +19,6 @@ from zigflow_worker.errors import (
 from zigflow_worker.outgoing import resources as module
 from zigflow_worker.outgoing.client import HttpClient
 from zigflow_worker.outgoing.resources import MAX_FILE_BYTES, Resource, Resources
-
-
-@pytest.fixture(scope="module")
-async def server() -> AsyncIterator[WebServer]:
-    async with web_server() as server:
-        yield server
-
-
-@pytest.fixture
-def web(server: WebServer) -> WebServer:
-    server.routes.clear()
-    server.seen.clear()
-    return server
-
-
-@pytest.fixture(scope="module")
-async def client() -> AsyncIterator[HttpClient]:
-    client = new_client()
-    yield client
-    await client.close()
 
 
 class Clock:
