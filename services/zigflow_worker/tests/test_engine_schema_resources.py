@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -16,21 +15,18 @@ from temporalio.client import WorkflowFailureError
 from temporalio.exceptions import CancelledError
 
 from services.zigflow_worker.tests.conftest import document
-from services.zigflow_worker.tests.web_server import WebServer, web_server
+from services.zigflow_worker.tests.http_calls import evaluated, unauthenticated
+from services.zigflow_worker.tests.web_server import WebServer
 from stigma.contracts import engine_calls
+from zigflow_worker.activities.resource_fetch import ResourceFetch
 from zigflow_worker.definition import InvalidDocumentError
-from zigflow_worker.execution.resources import MAX_TEXTS_BYTES
+from zigflow_worker.outgoing.client import HttpClient
+from zigflow_worker.outgoing.resources import Resources
 from zigflow_worker.programs import compile_text
 from zigflow_worker.tasks.registry import TASK_KINDS
 
 SCHEMA = {"type": "object", "required": ["n"]}
 BASE = "https://open-workflow-specification.org/spec/1.0.0/errors/"
-
-
-@pytest.fixture
-async def web() -> AsyncIterator[WebServer]:
-    async with web_server() as server:
-        yield server
 
 
 @pytest.fixture
@@ -111,6 +107,14 @@ do:
     assert len(web.seen) == 1
 
 
+async def test_a_schema_comes_to_its_run_as_json(web: WebServer, client: HttpClient) -> None:
+    """Reading 256 KiB of YAML takes a workflow task longer than its 2 seconds."""
+    web.answer("/schema.yaml", "type: object\nrequired: [n]\n")
+    fetch = ResourceFetch(client, Resources(client, None), unauthenticated)
+    call = evaluated({"resource": {"endpoint": f"{web.url}/schema.yaml"}})
+    assert (await fetch.call(call)).output == '{"type":"object","required":["n"]}'
+
+
 @pytest.mark.parametrize(
     ("answer", "problem", "detail"),
     [
@@ -120,7 +124,11 @@ do:
         (('{"type": 5}', 200), ("configuration", 400), "not a valid JSON Schema"),
         (('{"$ref": "http://127.0.0.1:1/"}', 200), ("configuration", 400), "are not allowed"),
         (("\xff", 200), ("configuration", 400), "no text in UTF-8"),
-        ((" " * (MAX_TEXTS_BYTES + 1), 200), ("configuration", 400), "bytes together"),
+        (
+            (" " * (engine_calls.MAX_RESOURCES_BYTES + 1), 200),
+            ("configuration", 400),
+            "bytes together",
+        ),
     ],
 )
 async def test_a_schema_that_cannot_be_had_fails_the_run_before_its_first_task(

@@ -24,6 +24,8 @@ CALL_TIMEOUT = timedelta(hours=1)
 """The longest that a call takes, whatever the document allows; its activity ends it then."""
 FETCH_TIMEOUT = timedelta(minutes=1)
 """The longest that a document takes which a run needs before its first task."""
+MAX_RESOURCES_BYTES = 256 * 1024
+"""Size of a run's documents together: they are carried from run to run beside its state."""
 CALL_TIMEOUT_SLACK = timedelta(seconds=30)
 """Time after which a worker that did not end a call counts as lost."""
 CALL_HEARTBEAT_TIMEOUT = timedelta(seconds=5)
@@ -104,4 +106,4 @@ class CallActivities(ABC):
     @activity.defn(name=FETCH_RESOURCE)
     @abstractmethod
     async def fetch_resource(self, request: CallRequest) -> CallResult:
-        """Return the text of the argument `resource`, an external resource."""
+        """Return the argument `resource`, an external resource in JSON or YAML, as JSON text."""

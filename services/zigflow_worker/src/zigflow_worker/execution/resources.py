@@ -13,12 +13,9 @@ from stigma.contracts.engine_calls import CallActivities, CallRequest
 from zigflow_worker.errors import COMMUNICATION, CONFIGURATION, WorkflowError
 from zigflow_worker.program.model import ResourceReference
 
-MAX_TEXTS_BYTES = 256 * 1024
-"""Of a run's documents together: they are carried from run to run beside its state."""
-
 
 async def fetch_resources(references: Iterable[ResourceReference]) -> dict[str, str]:
-    """Return the texts of documents by URI, each fetched once.
+    """Return documents as JSON text by URI, each fetched once.
 
     Raises:
         WorkflowError: one cannot be had; its `instance` is the place that refers to it.
@@ -28,8 +25,13 @@ async def fetch_resources(references: Iterable[ResourceReference]) -> dict[str, 
     for reference in references:
         if reference.uri not in texts:
             texts[reference.uri] = await _fetch(reference)
-            if sum(len(text.encode()) for text in texts.values()) > MAX_TEXTS_BYTES:
-                detail = f"a run's schemas may have {MAX_TEXTS_BYTES} bytes together"
+            if (
+                sum(len(text.encode()) for text in texts.values())
+                > engine_calls.MAX_RESOURCES_BYTES
+            ):
+                detail = (
+                    f"a run's schemas may have {engine_calls.MAX_RESOURCES_BYTES} bytes together"
+                )
                 raise WorkflowError.of(CONFIGURATION, detail, reference.pointer)
     return texts
 
