@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import uuid
 from dataclasses import dataclass, field
 from typing import Any
 
 from temporalio.client import Client, WorkflowFailureError, WorkflowHandle
 from temporalio.exceptions import ApplicationError, CancelledError
+
+from tests.stack.waiting import eventually
 
 
 @dataclass
@@ -54,9 +55,7 @@ class Engine:
     async def cancel(self, text: str, name: str, data: Any) -> Outcome:
         """Start a document, and cancel it once its first task runs."""
         handle = await self.start(text, name, data)
-        async with asyncio.timeout(60):
-            while not await handle.query("trace"):
-                pass
+        await eventually(lambda: handle.query("trace"), what="the first task")
         await handle.cancel()
         return await outcome_of(handle)
 
