@@ -218,11 +218,14 @@ def calls_of(handler: CallHandler, directory: Path | None = None) -> OutgoingCal
     return OutgoingCalls(secrets, http=handler, openapi=handler, grpc=handler, resource=handler)
 
 
+@dataclass(frozen=True)
 class Broken(CallHandler):
     """Has a bug, whose text quotes a secret."""
 
+    error: Exception
+
     async def call(self, call: EvaluatedCall) -> CallOutcome:
-        raise KeyError("t0ken")
+        raise self.error
 
 
 class Quoting(CallHandler):
@@ -274,7 +277,8 @@ class Deep(CallHandler):
 @pytest.mark.parametrize(
     ("handler", "kind", "detail"),
     [
-        (Broken(), RUNTIME, "unexpected KeyError"),
+        (Broken(KeyError("t0ken")), RUNTIME, "unexpected KeyError"),
+        (Broken(TimeoutError("t0ken")), RUNTIME, "unexpected TimeoutError"),
         (Large(), COMMUNICATION, "larger than"),
         (Deep(), COMMUNICATION, "nested too deep"),
     ],

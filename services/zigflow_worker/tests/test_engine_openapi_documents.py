@@ -241,6 +241,15 @@ def test_a_schema_that_grows_without_end_is_refused() -> None:
     assert "a schema has more than 5000 schemas in it" in str(error)
 
 
+def test_an_api_has_a_limit_of_characters() -> None:
+    documents = ApiDocuments("https://h/api.json", json.dumps(api({})))
+    large = json.dumps("x" * 900_000)
+    for number in range(4):
+        documents.add(f"https://h/{number}.json", large)
+    with pytest.raises(WorkflowError, match="more than 4194304 characters"):
+        documents.add("https://h/4.json", large)
+
+
 def test_an_api_has_a_limit_of_documents() -> None:
     documents = ApiDocuments("https://h/api.json", json.dumps(api({})))
     for number in range(49):

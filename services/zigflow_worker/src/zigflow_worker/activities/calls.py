@@ -80,12 +80,15 @@ class OutgoingCalls(CallActivities):
         return await self._make(self._resource, request)
 
     async def _make(self, handler: CallHandler, request: CallRequest) -> CallResult:
+        limit = asyncio.timeout(engine_calls.CALL_TIMEOUT.total_seconds())
         try:
-            async with heartbeats(), asyncio.timeout(engine_calls.CALL_TIMEOUT.total_seconds()):
+            async with heartbeats(), limit:
                 return await self._result(handler, request)
         except WorkflowError as error:
             raise _failed(request, error) from None
-        except TimeoutError:
+        except TimeoutError as error:
+            if not limit.expired():
+                raise _broken(request, error) from None
             endless = WorkflowError.of(COMMUNICATION, "the call took longer than any may")
             raise _failed(request, endless) from None
         except asyncio.CancelledError:
@@ -95,10 +98,8 @@ class OutgoingCalls(CallActivities):
                     "the worker is stopping", type="WORKER_SHUTDOWN", category=_EXPECTED
                 ) from None
             raise
-        except Exception as error:  # noqa: BLE001 - a bug of ours, whose text may quote secrets
-            name = type(error).__name__
-            structlog.get_logger().error("call_broke", reference=request.reference, reason=name)
-            raise _failure(WorkflowError.of(RUNTIME, f"unexpected {name}")) from None
+        except Exception as error:  # noqa: BLE001 - a bug of ours
+            raise _broken(request, error) from None
 
     async def _result(self, handler: CallHandler, request: CallRequest) -> CallResult:
         evaluation = CallEvaluation(request, self._secrets)
@@ -131,6 +132,13 @@ def _failed(request: CallRequest, error: WorkflowError) -> ApplicationError:
         status=error.problem["status"],
     )
     return _failure(error, _EXPECTED)
+
+
+def _broken(request: CallRequest, error: Exception) -> ApplicationError:
+    """Log a bug of ours, without its text, which may quote secrets."""
+    name = type(error).__name__
+    structlog.get_logger().error("call_broke", reference=request.reference, reason=name)
+    return _failure(WorkflowError.of(RUNTIME, f"unexpected {name}"))
 
 
 def _failure(

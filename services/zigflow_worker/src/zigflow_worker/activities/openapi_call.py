@@ -33,6 +33,9 @@ class OpenApiCall(CallHandler):
         self._client = client
         self._resources = resources
         self._authenticate = authenticate
+        self._reading = asyncio.Semaphore(1)
+        """One document at a time: a large one takes a thread for seconds, which others need. Who
+        waits for the same one finds it read."""
 
     @override
     async def call(self, call: EvaluatedCall) -> CallOutcome:
@@ -60,7 +63,7 @@ class OpenApiCall(CallHandler):
             self._resources, self._client, call, "document", self._authenticate
         )
         try:
-            return await _build(resources, operation, parameters or {})
+            return await self._build(resources, operation, parameters or {})
         except WorkflowError as error:
             if error.type == VALIDATION.uri and call.may_hold_secrets("parameters"):
                 # Its own text quotes values.
@@ -68,20 +71,20 @@ class OpenApiCall(CallHandler):
                 raise WorkflowError.of(VALIDATION, detail) from None
             raise
 
-
-async def _build(
-    resources: CallResources, operation: str, parameters: Mapping[str, JSON]
-) -> OutgoingRequest:
-    """Return the request of an operation; documents that it refers to are fetched on the way."""
-    uri, text = await resources.fetch(resources.uri)
-    # In threads: documents may be large.
-    documents = await asyncio.to_thread(ApiDocuments, uri, text)
-    while True:
-        try:
-            return await asyncio.to_thread(build_request, documents, operation, parameters)
-        except MissingDocumentError as missing:
-            more = await resources.text(missing.uri)
-            await asyncio.to_thread(documents.add, missing.uri, more)
+    async def _build(
+        self, resources: CallResources, operation: str, parameters: Mapping[str, JSON]
+    ) -> OutgoingRequest:
+        """Return the request of an operation; documents that it refers to are fetched."""
+        uri, text = await resources.fetch(resources.uri)
+        async with self._reading:
+            documents = await asyncio.to_thread(ApiDocuments, uri, text)
+        while True:
+            try:
+                return await asyncio.to_thread(build_request, documents, operation, parameters)
+            except MissingDocumentError as missing:
+                more = await resources.text(missing.uri)
+                async with self._reading:
+                    await asyncio.to_thread(documents.add, missing.uri, more)
 
 
 def _as_http(call: EvaluatedCall) -> EvaluatedCall:

@@ -13,6 +13,8 @@ from zigflow_worker.loading import DocumentError, load_foreign
 
 MAX_DOCUMENTS = 50
 """Documents of one API."""
+MAX_CHARACTERS = 4 * 1024 * 1024
+"""Characters of all documents of one API: a million of YAML take some ten seconds to read."""
 _MAX_REFERENCES = 50
 """References in a row, each to the next."""
 
@@ -31,6 +33,7 @@ class ApiDocuments:
     def __init__(self, uri: str, text: str) -> None:
         """Read the API's document (raises WorkflowError, of type `configuration`)."""
         self._documents: dict[str, JSON] = {}
+        self._characters = 0
         self.uri = urldefrag(uri).url
         self.add(self.uri, text)
         self.swagger = self._is_swagger()
@@ -39,6 +42,9 @@ class ApiDocuments:
         """Read one more document (raises WorkflowError, of type `configuration`)."""
         if len(self._documents) >= MAX_DOCUMENTS:
             raise misconfigured(f"it refers to more than {MAX_DOCUMENTS} documents")
+        self._characters += len(text)
+        if self._characters > MAX_CHARACTERS:
+            raise misconfigured(f"its documents have more than {MAX_CHARACTERS} characters")
         try:
             self._documents[uri] = _parse(text)
         except DocumentError as error:
