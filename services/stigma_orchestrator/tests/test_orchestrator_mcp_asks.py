@@ -505,10 +505,10 @@ async def test_a_cancel_reaches_the_task(mcp: McpAgents, server: McpServer) -> N
 
 
 async def _polls(handle: Any) -> bool:
-    kinds = [
-        event.activity_task_scheduled_event_attributes.activity_type.name
-        async for event in handle.fetch_history_events()
-    ]
+    events = [event async for event in handle.fetch_history_events()]
+    kinds = [event.activity_task_scheduled_event_attributes.activity_type.name for event in events]
+    ended = events[-1].event_type == EventType.EVENT_TYPE_WORKFLOW_EXECUTION_COMPLETED
+    assert not ended, f"ended without a poll: {await handle.result()}"
     return "poll_mcp_task" in kinds
 
 

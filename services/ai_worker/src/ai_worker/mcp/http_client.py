@@ -32,6 +32,8 @@ _BEFORE_SENDING = (
     httpx2.PoolTimeout,
     httpx2.ProxyError,
 )
+_DISCOVER = "server/discover"
+_AWAY = frozenset((502, 503, 504))
 _DENIED = frozenset((401, 403))
 _NOT_FOUND = 404
 _REQUEST_TIMEOUT = 408
@@ -55,6 +57,9 @@ class ServerClient(httpx2.AsyncClient):
         self._tokens = tokens
         self.has_session = False
         """Whether the server keeps a session for this connection."""
+        self._unreached: NotSentError | LostError | None = None
+        """Why the server did not get, or answer, the request that finds out its version. The
+        `mcp` client would take that for a server of an older one, and go on with it for good."""
 
     @override
     async def send(
@@ -68,17 +73,35 @@ class ServerClient(httpx2.AsyncClient):
         # Bodies are read here, whole, and what would inflate is not: see `read_body`.
         request.headers["accept-encoding"] = "identity"
         message = json.loads(await request.aread())
+        if self._unreached is not None:
+            return _answer(request, message, self._unreached)
         try:
-            response = await self._send(request, stream=True, **options)
-            self.has_session |= SESSION_HEADER in response.headers
-            return await _complete(request, message, response)
+            return await self._answered(request, message, **options)
         except _BEFORE_SENDING:
-            return _answer(request, message, NotSentError("The MCP server cannot be reached."))
+            failure: NotSentError | LostError = NotSentError("The MCP server cannot be reached.")
         except httpx2.TransportError:
-            text = "The connection to the MCP server was lost."
-            return _answer(request, message, LostError(text))
+            failure = LostError("The connection to the MCP server was lost.")
         except NotSentError as error:
-            return _answer(request, message, error)
+            failure = error
+        if _is_discovery(message):
+            self._unreached = failure
+        return _answer(request, message, failure)
+
+    async def _answered(
+        self, request: httpx2.Request, message: Any, **options: Any
+    ) -> httpx2.Response:
+        """Return the server's answer.
+
+        Raises:
+            TransportError: there is none.
+            NotSentError: there is no token, or the server is away.
+        """
+        response = await self._send(request, stream=True, **options)
+        self.has_session |= SESSION_HEADER in response.headers
+        if _is_discovery(message) and response.status_code in _AWAY:
+            await response.aclose()
+            raise NotSentError(_status(response))
+        return await _complete(request, message, response)
 
     async def _send(self, request: httpx2.Request, **options: Any) -> httpx2.Response:
         """Send a request with a token; one that the server does not take is replaced once.
@@ -140,7 +163,7 @@ def _failure(
         return None if is_answer else LostError("The MCP server's answer cannot be read.")
     if _is_of(response, "application/json") and isinstance(json_object(body).get("error"), dict):
         return None
-    text = f"The MCP server answered with HTTP status {status}."
+    text = _status(response)
     if status in _DENIED:
         return DeniedError(text)
     is_lost = status >= httpx2.codes.INTERNAL_SERVER_ERROR or status == _REQUEST_TIMEOUT
@@ -149,6 +172,14 @@ def _failure(
 
 def _is_of(response: httpx2.Response, kind: str) -> bool:
     return str(response.headers.get("content-type", "")).lower().startswith(kind)
+
+
+def _status(response: httpx2.Response) -> str:
+    return f"The MCP server answered with HTTP status {response.status_code}."
+
+
+def _is_discovery(message: Any) -> bool:
+    return _is_request(message) and message["method"] == _DISCOVER
 
 
 def _is_request(message: Any) -> bool:
