@@ -1,5 +1,6 @@
 """Results are checked in full, however much of them was checked before."""
 
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -54,6 +55,29 @@ def test_a_list_that_grows_takes_steps_for_what_is_new() -> None:
     assert isinstance(grown, list)
     assert len(grown) == 1_000
     assert Budget().weigh(grown) > 3_000, "more than a list of numbers"
+
+
+def test_a_list_that_grows_in_one_evaluation_is_kept_once() -> None:
+    budget = Budget()
+    start: JSON = evaluate(". + [0]", [], budget)
+    budget.check_result(start)
+    tracemalloc.start()
+    try:
+        grown = evaluate("reduce range(1500) as $i (.; . + [$i])", start, budget)
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert isinstance(grown, list)
+    assert len(grown) == 1_501
+    assert kept < 1_000_000, "all lists on the way would be 9 MB"
+
+
+def test_a_list_is_added_to_itself() -> None:
+    budget = Budget()
+    start: JSON = [[1], [2]]
+    budget.check_result(start)
+    twice = evaluate(". + .", start, budget)
+    assert steps_of_check(twice, budget) == Budget().weigh([[1], [2], [1], [2]])
 
 
 @pytest.mark.parametrize("new_parts", [False, True])

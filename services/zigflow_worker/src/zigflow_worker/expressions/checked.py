@@ -17,8 +17,9 @@ Container: TypeAlias = "list[Any] | dict[str, Any]"
 
 
 class _Measure(NamedTuple):
-    """The extent of a container."""
+    """The extent of a container, which is kept alive: its identity is its name."""
 
+    container: Container
     weight: int
     """Steps that a visit of the whole takes; shared parts count each time."""
     depth: int
@@ -27,12 +28,11 @@ class _Measure(NamedTuple):
 
 
 class CheckedContainers:
-    """Measures of containers by identity; they are kept alive, and must not change."""
+    """Measures of containers by identity; they must not change while they are known."""
 
-    __slots__ = ("_kept", "_measures", "_steps")
+    __slots__ = ("_measures", "_steps")
 
     def __init__(self) -> None:
-        self._kept: list[Container] = []
         self._measures: dict[int, _Measure] = {}
         self._steps = 0
 
@@ -55,12 +55,17 @@ class CheckedContainers:
         return self._measures[id(container)].weight
 
     def joined(self, whole: list[Any], left: list[Any], right: list[Any]) -> None:
-        """Measure a list that is two known ones, one after the other."""
-        first, second = self._measures[id(left)], self._measures[id(right)]
+        """Measure a list that is two known ones, one after the other.
+
+        It is known in their place: of a list that grows, only the last one is kept alive.
+        """
+        first = self._measures.pop(id(left))
+        second = first if right is left else self._measures.pop(id(right))
         characters = first.characters + second.characters
         weight = first.weight - _text_steps(first.characters) + second.weight - 1
         weight += _text_steps(characters) - _text_steps(second.characters)
-        self._remember(whole, _Measure(weight, max(first.depth, second.depth), characters))
+        depth = max(first.depth, second.depth)
+        self._measures[id(whole)] = _Measure(whole, weight, depth, characters)
 
     def _measure(self, container: Container, depth: int) -> _Measure:
         """Measure a container that has `depth` - 1 others around it."""
@@ -70,7 +75,7 @@ class CheckedContainers:
                 raise _too_deep()
             self._steps += 1 + len(container) // _CHILDREN_A_STEP
             measure = self._measure_children(container, depth)
-            self._remember(container, measure)
+            self._measures[id(container)] = measure
         elif depth + measure.depth - 1 > MAX_DATA_DEPTH:
             raise _too_deep()
         return measure
@@ -91,11 +96,8 @@ class CheckedContainers:
                 deepest = max(deepest, inside.depth)
             elif kind is float and child - child != 0:
                 raise ExpressionError(NON_FINITE)
-        return _Measure(weight + _text_steps(characters), 1 + deepest, characters)
-
-    def _remember(self, container: Container, measure: _Measure) -> None:
-        self._kept.append(container)
-        self._measures[id(container)] = measure
+        weight += _text_steps(characters)
+        return _Measure(container, weight, 1 + deepest, characters)
 
 
 def _text_steps(characters: int) -> int:
