@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from zigflow_worker.definition.endpoints import resource_parts
 from zigflow_worker.definition.model import SchemaResource
 from zigflow_worker.definition.nodes import Node
 from zigflow_worker.expressions import is_expression
@@ -27,14 +28,8 @@ def read_schema(node: Node) -> Node | SchemaResource:
 
 
 def _read_resource(node: Node) -> SchemaResource:
-    fields = node.fields("name", "endpoint", required=["endpoint"])
-    if "name" in fields:
-        fields["name"].text()
-    endpoint = fields["endpoint"]
-    if not isinstance(endpoint.value, dict):
-        return SchemaResource(endpoint, _uri(endpoint))
-    parts = endpoint.fields("uri", "authentication", required=["uri"])
-    return SchemaResource(parts["uri"], _uri(parts["uri"]), parts.get("authentication"))
+    uri, authentication = resource_parts(node)
+    return SchemaResource(uri, _uri(uri), authentication)
 
 
 def _uri(node: Node) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from zigflow_worker.compilation import Compiler
 from zigflow_worker.definition import Node
+from zigflow_worker.definition.endpoints import resource_parts
 from zigflow_worker.expressions import JSON, is_expression
 from zigflow_worker.uri_templates import check_resource_template, template_parts
 
@@ -29,14 +30,8 @@ class ExternalResource:
 
 def read_resource(node: Node) -> ExternalResource:
     """Read an external resource (raises NodeError)."""
-    fields = node.fields("name", "endpoint", required=["endpoint"])
-    if "name" in fields:
-        fields["name"].text()
-    endpoint = fields["endpoint"]
-    if not isinstance(endpoint.value, dict):
-        return ExternalResource(_uri_arguments(endpoint), None)
-    parts = endpoint.fields("uri", "authentication", required=["uri"])
-    return ExternalResource(_uri_arguments(parts["uri"]), parts.get("authentication"))
+    uri, authentication = resource_parts(node)
+    return ExternalResource(_uri_arguments(uri), authentication)
 
 
 def _uri_arguments(node: Node) -> dict[str, JSON]:

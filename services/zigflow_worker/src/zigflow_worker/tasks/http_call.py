@@ -10,6 +10,7 @@ from typing_extensions import override
 from stigma.contracts.engine_calls import CallActivities
 from zigflow_worker.compilation import CallCompiler, Compiler, CompileScope, TaskKind
 from zigflow_worker.definition import Node, Reader, TaskDefinition
+from zigflow_worker.definition.endpoints import endpoint_parts
 from zigflow_worker.expressions import JSON, is_expression
 from zigflow_worker.program.model import Operation
 from zigflow_worker.tasks.outgoing_call import CallOperation
@@ -50,7 +51,8 @@ class HttpCallTask(TaskKind[HttpCallDefinition]):
                 arguments[name].mapping()
         check_output(arguments.get("output"))
         check_flag(arguments.get("redirect"))
-        uri, authentication = read_endpoint(arguments["endpoint"])
+        uri, authentication = endpoint_parts(arguments["endpoint"])
+        _check_uri(uri)
         written = {name: part.value for name, part in arguments.items() if name != "endpoint"}
         return HttpCallDefinition(
             Node({**written, **endpoint_arguments(uri)}, node.pointer), authentication
@@ -76,16 +78,6 @@ def check_flag(node: Node | None) -> None:
     """Check a flag, which may be an expression."""
     if node is not None and not is_expression(node.value):
         node.boolean()
-
-
-def read_endpoint(node: Node) -> tuple[Node, Node | None]:
-    """Return the URI of an endpoint, and its authentication."""
-    if not isinstance(node.value, dict):
-        _check_uri(node)
-        return node, None
-    fields = node.fields("uri", "authentication", required=["uri"])
-    _check_uri(fields["uri"])
-    return fields["uri"], fields.get("authentication")
 
 
 def _check_uri(node: Node) -> None:
