@@ -25,6 +25,7 @@ from pathlib import Path
 
 from temporalio.common import RawValue
 
+from benchmarks.handshake_load import seconds_on_server
 from benchmarks.handshake_native import WRAPPED_DOCUMENT, WrappedDocument
 from benchmarks.handshake_site import Site, open_site
 from benchmarks.statistics import percentile
@@ -115,13 +116,7 @@ async def _run_block(site: Site, way: Way, callers: int, executions: int) -> Blo
         for _ in range(callers):
             group.create_task(run_in_turn())
     cpu = site.cpu.stop()
-    return Block(way, callers, latencies, await _seconds_on_server(site, workflow_ids), cpu)
-
-
-async def _seconds_on_server(site: Site, workflow_ids: Sequence[str]) -> float:
-    runs = [await site.client.get_workflow_handle(id_).describe() for id_ in workflow_ids]
-    ends = [run.close_time for run in runs if run.close_time is not None]
-    return (max(ends) - min(run.start_time for run in runs)).total_seconds()
+    return Block(way, callers, latencies, await seconds_on_server(site, workflow_ids), cpu)
 
 
 async def _execute(site: Site, way: Way, message: str) -> str:

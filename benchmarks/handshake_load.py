@@ -43,10 +43,11 @@ async def run_block(site: Site, mode: Mode, callers: int, calls: int) -> Block:
         for _ in range(callers):
             group.create_task(call_in_turn())
     cpu = site.cpu.stop()
-    return Block(mode, callers, latencies, await _seconds_on_server(site, messages), cpu)
+    return Block(mode, callers, latencies, await seconds_on_server(site, messages), cpu)
 
 
-async def _seconds_on_server(site: Site, workflow_ids: Sequence[str]) -> float:
+async def seconds_on_server(site: Site, workflow_ids: Sequence[str]) -> float:
+    """Return the seconds from the first start of workflows to the last end."""
     runs = [await site.client.get_workflow_handle(id_).describe() for id_ in workflow_ids]
     ends = [run.close_time for run in runs if run.close_time is not None]
     return (max(ends) - min(run.start_time for run in runs)).total_seconds()
