@@ -21,7 +21,7 @@ class Case:
     input: Any = None
     output: Any = ANYTHING
     problem: dict[str, Any] | None = None
-    """What the error must have."""
+    """Properties that the error must have."""
     check: Callable[[Outcome, StandIns], object] | None = None
     """Asserts on more: the tasks that ran, the requests that were sent."""
     seconds: float = 0

@@ -100,7 +100,7 @@ class Realm:
         return authentication.authorization["parameter"]
 
     async def response(self, **parameters: str) -> dict[str, Any]:
-        """What the token endpoint gives, as no authentication of ours shows it."""
+        """Return the token endpoint's answer, which no authentication of ours shows."""
         async with httpx2.AsyncClient() as client:
             response = await client.post(
                 f"{self.url}/protocol/openid-connect/token",

@@ -1,4 +1,4 @@
-"""What a server's reflection may tell that it should not."""
+"""Reflection of servers that tell what they should not."""
 
 from __future__ import annotations
 

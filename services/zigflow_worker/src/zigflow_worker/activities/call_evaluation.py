@@ -58,7 +58,7 @@ class EvaluatedCall:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallOutcome:
-    """What a call brought."""
+    """The outcome of a call."""
 
     output: JSON
     """The task's raw output."""

@@ -1,4 +1,4 @@
-"""How long messages get as JSON by fields that have no value: two bytes may stand for thousands."""
+"""Weights of messages as JSON, where two bytes may stand for thousands: fields without a value."""
 
 from __future__ import annotations
 
