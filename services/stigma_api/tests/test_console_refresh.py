@@ -6,13 +6,13 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import aclosing
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import grpc
 import pytest
 
-from stigma.agent.v1.agent_execution_pb2 import AgentExecution
+from stigma.agent.v1.agent_execution_pb2 import AGENT_EXECUTION_PHASE_COMPLETED, AgentExecution
 from stigma.agent.v1.agent_execution_service_pb2 import (
     ModelProgress,
     WatchAgentExecutionResponse,
@@ -27,7 +27,7 @@ from stigma_api.access.principals import LOCAL
 from stigma_api.console import api as console_api
 from stigma_api.console import execution_refresh
 from stigma_api.console.api import Api
-from stigma_api.console.execution_refresh import ExecutionRefresher, backoff
+from stigma_api.console.execution_refresh import ExecutionRefresher, Snapshot, backoff
 from stigma_api.console.partial_answer import PartialAnswer, Writing
 from stigma_api.console.views import MAX_TEXT
 from stigma_api.errors import ApiError
@@ -177,14 +177,23 @@ class WritingServices(FakeServices):
         super().__init__()
         self.snapshots = 0
         self._events: asyncio.Queue[ModelProgress | None] = asyncio.Queue()
+        self._end: datetime | None = None
 
     def write(self, progress: ModelProgress | None) -> None:
         """Write this; None completes the answer."""
         self._events.put_nowait(progress)
 
+    def end(self) -> None:
+        """Let the execution have ended, long enough ago for its caller to have gone on."""
+        self._end = datetime.now(UTC) - timedelta(hours=1)
+
     async def get(self, _principal: Any, execution_id: str, *, full: bool) -> AgentExecution:
         self.snapshots += 1
-        return await super().get(_principal, execution_id, full=full)
+        execution = await super().get(_principal, execution_id, full=full)
+        if self._end is not None:
+            execution.status.phase = AGENT_EXECUTION_PHASE_COMPLETED
+            execution.status.end_time.FromDatetime(self._end)
+        return execution
 
     async def watch(
         self, _principal: Any, _execution_id: str, cursor: str
@@ -215,6 +224,27 @@ async def test_text_of_a_model_is_shown_without_asking_for_anything(
         complete = await anext(seen)
         assert (complete.shown is first.shown, complete.writing) == (False, None)
     assert services.snapshots == 2
+
+
+async def test_no_answer_is_under_way_in_an_execution_that_has_ended(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    services = WritingServices()
+    monkeypatch.setattr(execution_refresh, "_MIN_SECONDS", 0)
+    monkeypatch.setattr(execution_refresh, "_REFRESH_SECONDS", 0.05)
+    async with aclosing(ExecutionRefresher(api_of(services)).snapshots(LOCAL, "agent-1")) as seen:
+        await anext(seen)
+        services.write(ModelProgress(step=1, attempt=1, text="almost all"))
+        assert (await anext(seen)).writing is not None
+        # The page reads that it has ended before the watch tells of the answer's end.
+        services.end()
+        last = await _last(seen)
+    assert (last.is_final, last.writing) == (True, None)
+
+
+async def _last(seen: AsyncIterator[Snapshot]) -> Snapshot:
+    async with asyncio.timeout(20):
+        return [snapshot async for snapshot in seen][-1]
 
 
 def test_an_answer_is_put_together_of_its_pieces() -> None:

@@ -97,6 +97,8 @@ class ExecutionRefresher:
                 snapshot = await self.snapshot(principal, execution_id)
                 if answered and changes.answer.is_complete:  # it is in the conversation now
                     changes.answer.clear()
+                if snapshot.shown.has_ended:  # the watch may tell the last answer's end later
+                    changes.answer.clear()
                 yield replace(snapshot, writing=changes.answer.writing)
                 if snapshot.is_final:
                     return
