@@ -112,9 +112,11 @@ async def test_a_workflow_execution_and_the_agent_in_it_tell_of_each_other(
         StartWorkflowRequest(spec=WorkflowSpec(document=document("echo", group)))
     )
     told = await told_up_to(channel, started.id, pb.TIMELINE_STEP_ENDED)
-    assert steps(told) == ["ACKNOWLEDGED", "STARTED", "ENGINE_RUN", "ENDED"]
+    assert steps(told) == ["ACKNOWLEDGED", "STARTED", "ENGINE_RUN", "DOCUMENT_CALL", "ENDED"]
     assert told.phase == "COMPLETED"
     [agent] = await installation.of_group(group, 1)
+    call = told.entries[3]
+    assert (call.title, call.detail) == ("call of agent echo", f"execution {agent.id}")
     of_agent = await told_up_to(channel, agent.id, pb.TIMELINE_STEP_RESUMED)
     assert of_agent.entries[0].workflow_id == told.entries[2].workflow_id
     assert of_agent.entries[0].run_id == told.entries[2].run_id

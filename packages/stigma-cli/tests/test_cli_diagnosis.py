@@ -183,6 +183,15 @@ def story() -> pb.ExecutionTimeline:
     )
 
 
+def test_a_documents_calls_are_the_engines() -> None:
+    told = story()
+    call = told.entries.add()
+    call.CopyFrom(told.entries[-1])
+    call.step, call.title = pb.TIMELINE_STEP_DOCUMENT_CALL, "HTTP call /do/0/pet"
+    assert execution_timeline.who(told, call) == "engine"
+    assert any("engine" in line and "HTTP call /do/0/pet" in line for line in shown(told, 120))
+
+
 @pytest.mark.parametrize("width", [40, 60, 79, 80, 120, None])
 def test_an_entry_of_a_timeline_is_never_folded(width: int | None) -> None:
     told = story()

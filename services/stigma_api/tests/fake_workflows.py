@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from datetime import timedelta
 from typing import Any
 
@@ -196,8 +197,18 @@ class StagedDocument:
             raise ApplicationError(
                 "a secret", type="https://serverlessworkflow.io/spec/1.0.0/errors/communication"
             )
+        if document == "calls":
+            await self._call("call_grpc", "/do/0/ask")
+            with contextlib.suppress(ActivityError):
+                await self._call("call_openapi", "/do/1/order")
+            await self._call("call_agent", "reviewer")
+            await self._call("wait_exactly", "no call")
+            workflow.continue_as_new("retries")
         if document == "retries":
-            await workflow.execute_activity("call_http", start_to_close_timeout=_MINUTE)
+            await self._call("call_http")
+
+    async def _call(self, name: str, summary: str | None = None) -> None:
+        await workflow.execute_activity(name, start_to_close_timeout=_MINUTE, summary=summary)
 
 
 class Staged(ModelActivities, CallbackActivities, CallerWatchActivities):
@@ -257,6 +268,25 @@ class Staged(ModelActivities, CallbackActivities, CallerWatchActivities):
         """Fail as an activity of a document does."""
         raise ApplicationError("a secret", type="communication", next_retry_delay=_MINUTE)
 
+    @activity.defn
+    async def call_openapi(self) -> None:
+        """Fail for good."""
+        raise ApplicationError("a secret", type="https://x.example/timeout", non_retryable=True)
+
+    @activity.defn
+    async def call_grpc(self) -> str:
+        """Answer at once."""
+        return "a secret"
+
+    @activity.defn
+    async def call_agent(self) -> AgentExecution:
+        """Answer as the agent's callback does."""
+        return AgentExecution(id="agent-of-a-document")
+
+    @activity.defn
+    async def wait_exactly(self) -> None:
+        """Wait no time."""
+
 
 def diagnosis(api: Api) -> Any:
     """The service under test."""
@@ -282,6 +312,10 @@ def worker(client: Any, queue: str, staged: Staged, **options: Any) -> Worker:
             staged.deliver_callback,
             staged.watch_caller,
             staged.call_http,
+            staged.call_openapi,
+            staged.call_grpc,
+            staged.call_agent,
+            staged.wait_exactly,
         ],
         workflow_runner=UnsandboxedWorkflowRunner(),
         **options,

@@ -118,6 +118,10 @@ async def test_one_odd_payload_hides_nothing_else(client: Client) -> None:
     listed = Payload(metadata={"encoding": b"json/plain"}, data=b"[1]")
     assert await shown_payloads.plain(client, [plain]) == {"a": 1}
     assert await shown_payloads.plain(client, [listed]) == {}
+    worded = Payload(metadata={"encoding": b"json/plain"}, data=b'"a word"')
+    assert await shown_payloads.text(client, worded) == "a word"
+    for odd in (bad, plain, Payload()):
+        assert await shown_payloads.text(client, odd) == ""
 
 
 def pending(

@@ -60,6 +60,24 @@ async def test_a_call_in_a_loop_with_input_output_and_export(engine: Any, web: W
     ]
 
 
+@pytest.mark.parametrize("name", ["pet", "p" * 400])
+async def test_a_call_is_known_by_its_task_in_history(
+    engine: Any, web: WebServer, name: str
+) -> None:
+    web.routes["/pet"] = lambda _: _answer()
+    document = f'do: [{{{name}: {{call: http, with: {{method: get, endpoint: "{web.url}/pet"}}}}}}]'
+    await engine.run(document)
+    [history] = [history async for history in engine.histories()]
+    summaries = [event.user_metadata.summary.data for event in history.events]
+    [summary] = [json.loads(data) for data in summaries if data]
+    assert f"/do/0/{name}".endswith(summary.removeprefix("…"))
+    assert len(summary) == min(len(f"/do/0/{name}"), 100)
+
+
+async def _answer() -> Response:
+    return JSONResponse({})
+
+
 async def test_a_status_is_an_error_that_try_catches(engine: Any, web: WebServer) -> None:
     caught = await engine.run(
         f"""

@@ -49,6 +49,9 @@ _COLOURS = {
     "tool": "green",
     "people": "yellow",
 }
+_OF_THE_ENGINE = frozenset(
+    {TimelineStep.TIMELINE_STEP_ENGINE_RUN, TimelineStep.TIMELINE_STEP_DOCUMENT_CALL}
+)
 _OF_PEOPLE = frozenset(
     {TimelineStep.TIMELINE_STEP_INPUT_REQUIRED, TimelineStep.TIMELINE_STEP_MESSAGE_RECEIVED}
 )
@@ -100,7 +103,7 @@ def who(shown: ExecutionTimeline, entry: TimelineEntry) -> str:
         return "people"
     if entry.step == TimelineStep.TIMELINE_STEP_TOOL_CALL:
         return "tool"
-    if entry.step == TimelineStep.TIMELINE_STEP_ENGINE_RUN:
+    if entry.step in _OF_THE_ENGINE:
         return "engine"
     is_own = entry.step == TimelineStep.TIMELINE_STEP_RUNTIME
     if entry.workflow_id != shown.execution_id and not is_own:

@@ -15,6 +15,7 @@ from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 from stigma.agent.v1.agent_execution_pb2 import TemporalCaller
 from stigma.agent.v1.agent_execution_service_pb2 import StartAgentRequest
 from stigma.contracts import payloads, phases, tokens
+from stigma.contracts.activities import CALL_AGENT
 from stigma.contracts.errors import ErrorType, failure_details, failure_message
 from stigma.contracts.executions import Execution, Kind, phase_name
 from stigma.workflow.v1.workflow_execution_service_pb2 import StartWorkflowRequest
@@ -24,7 +25,6 @@ from stigma_client.events import log_in_activity
 from stigma_client.grpc_errors import FAILED, RPC_ERRORS, application_error_from
 from stigma_client.kinds import E, ExecutionKind, R
 
-CALL_AGENT = "call_agent"
 CANCEL_AGENT = "cancel_agent"
 CALL_WORKFLOW = "call_workflow"
 CANCEL_WORKFLOW = "cancel_workflow"

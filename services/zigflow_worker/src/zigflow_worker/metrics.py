@@ -30,8 +30,8 @@ from temporalio.worker import (
 )
 from typing_extensions import override
 
+from stigma.contracts.activities import CALL_AGENT
 from stigma.contracts.errors import ErrorType
-from stigma_client.activities import CALL_AGENT
 
 COMPLETED = "completed"
 FAILED = "failed"

@@ -33,6 +33,8 @@ from stigma.internal.v1.execution_pb2 import (
 )
 from stigma.internal.v1.session_pb2 import WatchTurnRequest, WatchTurnResponse
 
+CALL_AGENT = "call_agent"
+"""Of callers: the activity that starts an agent and stays pending; its summary names the agent."""
 CALL_MODEL = "call_model"
 CONVERSE = "converse"
 """For agents with tools: a name of its own, since 0.1.0 would read past what it does not know of

@@ -38,6 +38,9 @@ CALL_RETRIES = RetryPolicy(
 """Retries after lost workers alone: failures of calls are never retryable. They are bounded, since
 a call may be what its workers die of."""
 
+# Characters. Temporal Cloud takes no more than 400 bytes, encoded.
+_MAX_SUMMARY = 100
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeferredValue:
@@ -83,6 +86,12 @@ class CallResult:
     """The task's raw output, or the transformed one where the request has `output_as`."""
     context: Any = None
     """The new context where the request has `export_as`."""
+
+
+def summary_of(request: CallRequest) -> str:
+    """Return what people read beside a call's activity: the task's pointer, or the end of it."""
+    pointer = request.reference
+    return pointer if len(pointer) <= _MAX_SUMMARY else f"…{pointer[1 - _MAX_SUMMARY :]}"
 
 
 class CallActivities(ABC):

@@ -36,6 +36,15 @@ async def plain(client: Client, content: Iterable[Payload]) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
+async def text(client: Client, content: Payload) -> str:
+    """Return a payload, a JSON string; an empty one for what is none."""
+    try:
+        value = json.loads((await raw(client, [content])).payload.data)
+    except (ValueError, RecursionError):
+        return ""
+    return value if isinstance(value, str) else ""
+
+
 async def raw(client: Client, content: Iterable[Payload]) -> RawValue:
     """Return the first payload as it was before the codec.
 

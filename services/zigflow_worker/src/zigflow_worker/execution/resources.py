@@ -51,6 +51,7 @@ async def _fetch(reference: ResourceReference) -> str:
             start_to_close_timeout=engine_calls.FETCH_TIMEOUT + engine_calls.CALL_TIMEOUT_SLACK,
             heartbeat_timeout=engine_calls.CALL_HEARTBEAT_TIMEOUT,
             retry_policy=engine_calls.CALL_RETRIES,
+            summary=engine_calls.summary_of(request),
         )
     except ActivityError as error:
         if is_cancelled_exception(error):

@@ -92,6 +92,7 @@ async def make_call(method: CallMethod, request: CallRequest) -> Any:
             start_to_close_timeout=engine_calls.CALL_TIMEOUT + engine_calls.CALL_TIMEOUT_SLACK,
             heartbeat_timeout=engine_calls.CALL_HEARTBEAT_TIMEOUT,
             retry_policy=engine_calls.CALL_RETRIES,
+            summary=engine_calls.summary_of(request),
         )
     except ActivityError as error:
         raise _error_of(error) from None

@@ -64,6 +64,8 @@ class _TimelineStepEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Timeline
     """The workflow runs that is the agent."""
     TIMELINE_STEP_REPORTED: _TimelineStep.ValueType  # 21
     """A step that this workflow has told of."""
+    TIMELINE_STEP_DOCUMENT_CALL: _TimelineStep.ValueType  # 22
+    """A call that the document makes: of an agent, of a service outside, or of a schema's document."""
 
 class TimelineStep(_TimelineStep, metaclass=_TimelineStepEnumTypeWrapper):
     """What a timeline's entry is about."""
@@ -104,6 +106,8 @@ TIMELINE_STEP_RUNTIME: TimelineStep.ValueType  # 20
 """The workflow runs that is the agent."""
 TIMELINE_STEP_REPORTED: TimelineStep.ValueType  # 21
 """A step that this workflow has told of."""
+TIMELINE_STEP_DOCUMENT_CALL: TimelineStep.ValueType  # 22
+"""A call that the document makes: of an agent, of a service outside, or of a schema's document."""
 Global___TimelineStep: _TypeAlias = TimelineStep  # noqa: Y015
 
 class _StuckReason:
@@ -206,7 +210,7 @@ class ExecutionTimeline(_message.Message):
     caller_unavailable: _builtins.str
     """Why the caller's part is missing, where it is: out of reach, or past retention."""
     truncated: _builtins.bool
-    """There were more entries than fit; the oldest model calls were left out."""
+    """There were more entries than fit; the oldest calls were left out."""
     @_builtins.property
     def caller(self) -> _agent_execution_pb2.TemporalCaller:
         """The activity that waits, as declared by the caller; absent when nobody waits."""

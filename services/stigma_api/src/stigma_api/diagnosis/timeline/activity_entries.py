@@ -26,6 +26,7 @@ from stigma.internal.v1.execution_pb2 import (
     SummarizeResponse,
 )
 from stigma_api.diagnosis.timeline.entries import (
+    add_attempts,
     add_usage,
     close,
     entry,
@@ -75,13 +76,7 @@ class ActivityEntries:
 
     def add_pending(self, pending: Iterable[PendingActivityInfo]) -> None:
         """Add what no history has yet: the attempts of activities under way."""
-        for each in pending:
-            opened = self._by_activity.get(each.activity_id)
-            if opened is None or not opened.open:
-                continue
-            opened.attempt = max(each.attempt, 1)
-            if each.HasField("last_failure"):
-                opened.detail = f"last attempt: {failure_class(each.last_failure)}"
+        add_attempts(self._by_activity, pending)
 
     def close_open(self, time: Timestamp) -> None:
         """Close what is open when the execution ends: nobody hears what comes of it."""

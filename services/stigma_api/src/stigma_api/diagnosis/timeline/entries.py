@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 from temporalio.api.enums.v1 import TimeoutType
 from temporalio.api.failure.v1 import Failure
+from temporalio.api.workflow.v1 import PendingActivityInfo
 
 from stigma.agent.v1.agent_execution_pb2 import Usage
 from stigma.contracts.costs import cost_text
@@ -53,6 +55,19 @@ def close(
     opened.open = False
     opened.detail = one_line(detail)
     opened.failed = failed
+
+
+def add_attempts(
+    by_activity: Mapping[str, TimelineEntry], pending: Iterable[PendingActivityInfo]
+) -> None:
+    """Add what no history has yet: the attempts of activities under way."""
+    for each in pending:
+        opened = by_activity.get(each.activity_id)
+        if opened is None or not opened.open:
+            continue
+        opened.attempt = max(each.attempt, 1)
+        if each.HasField("last_failure"):
+            opened.detail = f"last attempt: {failure_class(each.last_failure)}"
 
 
 def sort_entries(entries: list[TimelineEntry]) -> list[TimelineEntry]:

@@ -1,16 +1,13 @@
-"""The window of an execution's history that is read: its newest events, and its beginning."""
+"""The window of a workflow's history that is read: its newest events, and its beginning."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 from temporalio.api.history.v1 import HistoryEvent
-from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
 from stigma_api.executions.history import previous_run_id
-from stigma_api.executions.reader import ExecutionDescription
 from stigma_api.temporal.histories import Histories, Run
 
 MAX_EVENTS = 5000
@@ -48,22 +45,21 @@ class _ReadBudget:
 
 
 class HistoryWindow:
-    """Reads the runs of executions, over every continue-as-new."""
+    """Reads the runs of workflows, over every continue-as-new."""
 
-    def __init__(self, client: Client, histories: Histories) -> None:
-        self._client = client
+    def __init__(self, histories: Histories) -> None:
         self._histories = histories
 
-    async def read(self, description: ExecutionDescription[Any]) -> tuple[list[HistorySlice], bool]:
-        """Return the slices of its runs, in order, and whether there is more.
+    async def read(self, newest: Run, first_run_id: str) -> tuple[list[HistorySlice], bool]:
+        """Return the slices of a workflow's runs up to one, in order, and whether there is more.
 
         Reads from the end back, so that a long history is cut at its start; the beginning is read
         in any case.
         """
         slices: list[HistorySlice] = []
-        budget, run_id = _ReadBudget(MAX_EVENTS, MAX_BYTES), description.run_id
+        budget, run_id = _ReadBudget(MAX_EVENTS, MAX_BYTES), newest.run_id
         while run_id and budget:
-            run = self._run(description, run_id)
+            run = replace(newest, run_id=run_id)
             events = await self._newest(run, budget)
             if not events:
                 return slices, True  # past retention
@@ -71,7 +67,8 @@ class HistoryWindow:
             run_id = previous_run_id(events[0])
         if not run_id and slices[0].events[0].event_id == 1:
             return slices, False
-        return [*await self._beginning(description, slices[0]), *slices], True
+        first = replace(newest, run_id=first_run_id)
+        return [*await self._beginning(first, slices[0]), *slices], True
 
     async def _newest(self, run: Run, budget: _ReadBudget) -> list[HistoryEvent]:
         """Return a run's newest events in order; none for a run that is past retention."""
@@ -87,10 +84,7 @@ class HistoryWindow:
                 raise
         return events[::-1]
 
-    async def _beginning(
-        self, description: ExecutionDescription[Any], earliest: HistorySlice
-    ) -> list[HistorySlice]:
-        run = self._run(description, description.first_run_id)
+    async def _beginning(self, run: Run, earliest: HistorySlice) -> list[HistorySlice]:
         events: list[HistoryEvent] = []
         try:
             async for event in self._histories.oldest_first(run, _FIRST_EVENTS):
@@ -105,9 +99,6 @@ class HistoryWindow:
             if error.status not in {RPCStatusCode.NOT_FOUND, RPCStatusCode.INVALID_ARGUMENT}:
                 raise
         return [HistorySlice(run, events)]
-
-    def _run(self, description: ExecutionDescription[Any], run_id: str) -> Run:
-        return Run(self._client.namespace, description.execution_id, run_id)
 
 
 _BEGINNING_EVENTS = frozenset(

@@ -20,12 +20,13 @@ from stigma.diagnosis.v1.diagnosis_service_pb2 import (
 from stigma.internal.v1.execution_pb2 import Bind
 from stigma_api.access.principals import Principal
 from stigma_api.diagnosis.timeline.caller_part import CallerPartReader, CallerUnavailableError
+from stigma_api.diagnosis.timeline.document_part import DocumentPartReader
 from stigma_api.diagnosis.timeline.entries import sort_entries
 from stigma_api.diagnosis.timeline.execution_part import ExecutionPartBuilder
 from stigma_api.diagnosis.timeline.history_window import HistoryWindow
 from stigma_api.executions.reader import ExecutionDescription, Reader
 from stigma_api.kinds import KINDS
-from stigma_api.temporal.histories import Histories
+from stigma_api.temporal.histories import Histories, Run
 
 MAX_CALLS = 1000
 """Calls of models and tools shown: the newest."""
@@ -43,7 +44,8 @@ class Timelines:
         self._client = client
         self._reader = Reader[Any](client, *KINDS)
         self._histories = Histories(client)
-        self._window = HistoryWindow(client, self._histories)
+        self._window = HistoryWindow(self._histories)
+        self._document = DocumentPartReader(client, self._histories)
         self._reads = asyncio.Semaphore(_MAX_READS)
 
     async def get_visible(self, principal: Principal, execution_id: str) -> ExecutionTimeline:
@@ -60,7 +62,8 @@ class Timelines:
             return await self._build(description)
 
     async def _build(self, description: ExecutionDescription[Any]) -> ExecutionTimeline:
-        slices, truncated = await self._window.read(description)
+        newest = Run(self._client.namespace, description.execution_id, description.run_id)
+        slices, truncated = await self._window.read(newest, description.first_run_id)
         part = await ExecutionPartBuilder(self._client, description).build(slices)
         timeline = ExecutionTimeline(
             execution_id=description.execution_id,
@@ -73,6 +76,9 @@ class Timelines:
             timeline.caller.CopyFrom(part.binds[-1].caller)
             caller_entries, timeline.caller_unavailable = await self._read_callers(part.binds)
             entries = entries + caller_entries
+        if run_id := _engine_run(entries):
+            calls, has_more = await self._document.read(run_id)
+            entries, truncated = entries + calls, truncated or has_more
         if isinstance(description.execution, AgentExecution):
             timeline.usage.CopyFrom(part.usage)
         shown = _limit_calls(sort_entries(entries))
@@ -96,6 +102,12 @@ class Timelines:
             except CallerUnavailableError as error:
                 unavailable.append(str(error))
         return list(entries.values()), unavailable[0]
+
+
+def _engine_run(entries: list[TimelineEntry]) -> str:
+    """Return the workflow of the engine's run; empty without any."""
+    runs = (each for each in entries if each.step == TimelineStep.TIMELINE_STEP_ENGINE_RUN)
+    return next((each.workflow_id for each in runs), "")
 
 
 def _identity(entry: TimelineEntry) -> bytes:
@@ -122,6 +134,7 @@ _CALLS = frozenset(
         TimelineStep.TIMELINE_STEP_MODEL_CALL,
         TimelineStep.TIMELINE_STEP_TOOL_CALL,
         TimelineStep.TIMELINE_STEP_REPORTED,
+        TimelineStep.TIMELINE_STEP_DOCUMENT_CALL,
     }
 )
 _PEOPLE = frozenset(

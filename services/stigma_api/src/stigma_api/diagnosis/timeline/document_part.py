@@ -1,0 +1,130 @@
+"""The calls that a document makes, from the histories of the engine's run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from google.protobuf.timestamp_pb2 import Timestamp
+from temporalio.api.history.v1 import HistoryEvent
+from temporalio.client import Client
+
+from stigma.agent.v1.agent_execution_pb2 import AgentExecution
+from stigma.contracts.activities import CALL_AGENT
+from stigma.contracts.engine_calls import CALL_GRPC, CALL_HTTP, CALL_OPENAPI, FETCH_RESOURCE
+from stigma.diagnosis.v1.diagnosis_service_pb2 import TimelineEntry, TimelineStep
+from stigma_api.diagnosis.timeline.entries import add_attempts, close, entry, failure_class
+from stigma_api.diagnosis.timeline.history_window import HistoryWindow
+from stigma_api.temporal.calls import describe
+from stigma_api.temporal.histories import Histories, Run, cooperative_iter
+from stigma_api.temporal.payloads import message, text
+
+_TITLES = {
+    CALL_AGENT: "call of agent",
+    CALL_HTTP: "HTTP call",
+    CALL_OPENAPI: "OpenAPI call",
+    CALL_GRPC: "gRPC call",
+    FETCH_RESOURCE: "fetch for",
+}
+"""By the type of the call's activity, whose summary follows."""
+
+
+class DocumentPartReader:
+    """Reads what the engine's run of a document has others do."""
+
+    def __init__(self, client: Client, histories: Histories) -> None:
+        self._client = client
+        self._window = HistoryWindow(histories)
+
+    async def read(self, workflow_id: str) -> tuple[list[TimelineEntry], bool]:
+        """Return the calls of a run, in order, and whether there were more.
+
+        Raises:
+            ApiError: UNAVAILABLE or RESOURCE_EXHAUSTED.
+        """
+        described = await describe(self._client, workflow_id)
+        if described is None:
+            return [], False  # it has not begun, or is past retention
+        info = described.workflow_execution_info
+        newest = Run(self._client.namespace, workflow_id, info.execution.run_id)
+        slices, truncated = await self._window.read(newest, info.first_run_id or newest.run_id)
+        entries: list[TimelineEntry] = []
+        calls = _Calls(self._client, newest)
+        for each in slices:
+            calls = _Calls(self._client, each.run)
+            async for event in cooperative_iter(each.events):
+                await calls.add(event)
+            entries += calls.entries
+        calls.add_pending(described.pending_activities)
+        return entries, truncated
+
+
+class _Calls:
+    """The calls of one run: none is open at its end, since a run continues without any."""
+
+    def __init__(self, client: Client, run: Run) -> None:
+        self._client = client
+        self._run = run
+        self.entries: list[TimelineEntry] = []
+        self._by_event: dict[int, TimelineEntry] = {}
+        self._by_activity: dict[str, TimelineEntry] = {}
+
+    async def add(self, event: HistoryEvent) -> None:
+        """Add the run's next event; one that is about no call changes nothing."""
+        name = event.WhichOneof("attributes") or ""
+        attributes: Any = getattr(event, name) if name else None
+        if name == "activity_task_scheduled_event_attributes":
+            await self._open(event, attributes)
+        elif name in _RUN_ENDS:
+            self._close_all(event.event_time)
+        elif name.startswith("activity_task_"):
+            opened = self._by_event.get(attributes.scheduled_event_id)
+            if opened is not None:
+                await self._update(opened, name, attributes, event.event_time)
+
+    def add_pending(self, pending: Iterable[Any]) -> None:
+        """Add what no history has yet: the attempts of activities under way."""
+        add_attempts(self._by_activity, pending)
+
+    async def _open(self, event: HistoryEvent, scheduled: Any) -> None:
+        title = _TITLES.get(scheduled.activity_type.name)
+        if title is None:
+            return
+        what = await text(self._client, event.user_metadata.summary)
+        step = TimelineStep.TIMELINE_STEP_DOCUMENT_CALL
+        added = entry(step, self._run, event.event_time, f"{title} {what}".rstrip(), open=True)
+        self.entries.append(added)
+        self._by_event[event.event_id] = self._by_activity[scheduled.activity_id] = added
+
+    async def _update(
+        self, opened: TimelineEntry, name: str, attributes: Any, time: Timestamp
+    ) -> None:
+        match name:
+            case "activity_task_started_event_attributes":
+                opened.attempt = attributes.attempt
+            case "activity_task_completed_event_attributes":
+                close(opened, time, await self._outcome(opened, attributes))
+            case "activity_task_failed_event_attributes":
+                close(opened, time, failure_class(attributes.failure), failed=True)
+            case "activity_task_timed_out_event_attributes":
+                close(opened, time, failure_class(attributes.failure), failed=True)
+            case "activity_task_canceled_event_attributes":
+                close(opened, time, "cancelled", failed=True)
+
+    async def _outcome(self, opened: TimelineEntry, completed: Any) -> str:
+        """Return the execution that an agent's call came to; nothing for others."""
+        if not opened.title.startswith(_TITLES[CALL_AGENT]):
+            return ""
+        execution = await message(self._client, completed.result.payloads, AgentExecution)
+        return f"execution {execution.id}" if execution.id else ""
+
+    def _close_all(self, time: Timestamp) -> None:
+        for opened in self.entries:
+            if opened.open:
+                close(opened, time, "given up", failed=True)
+
+
+_RUN_ENDS = frozenset(
+    f"workflow_execution_{how}_event_attributes"
+    for how in ("completed", "failed", "timed_out", "canceled", "terminated", "continued_as_new")
+)
