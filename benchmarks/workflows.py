@@ -1,12 +1,16 @@
 """Documents beside the same work written by hand for Temporal's Python SDK.
 
 Each round starts a fresh Temporal server, the workflow engine and a worker of the hand-written
-workflows, each a process of its own; each case runs in turns on both, one at a time and 32 at a
-time. Ratios are the result; times depend on the machine.
+workflows, each a process of its own. One at a time, the two take turns run by run; 32 at a time,
+block by block, the one that begins drawn anew each time. So each round gives ratios of what ran
+within the same seconds. Ratios are the result; times depend on the machine.
 
-    make bench NAME=workflows ARGS="--rounds 3"
+    make bench NAME=workflows
+    make bench NAME=workflows ARGS="--case accumulate-1000 --rounds 9"
 
-The last line is JSON: `ratio_p50` by case, of one run at a time.
+A ratio is the median of the rounds', with the least and the most. CPU is the worker's, a run,
+32 at a time. The last line is JSON: `ratio_p50` by case, of one run at a time, `ratio_p50_32` and
+`ratio_cpu`.
 """
 
 from __future__ import annotations
@@ -19,208 +23,139 @@ import statistics
 import sys
 import tempfile
 import time
-import uuid
-from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
-from temporalio.client import Client
-
-from benchmarks.processes import CpuMeter
 from benchmarks.statistics import percentile
-from benchmarks.workflows_cases import Case, cases
-from stigma.contracts import engine
-from stigma_cli.child_process import bound_to_parent
-from stigma_cli.devserver import DevServer, find_binary
-from tests.stack.stack import Stack
+from benchmarks.workflows_cases import NAMES, Case, cases
+from benchmarks.workflows_site import WAYS, Site, open_site
 
-ENGINE, NATIVE = "document", "by hand"
-AT_A_TIME = (1, 32)
-RUNS = {1: 20, 32: 96}
-_TIMEOUT = timedelta(minutes=2)
+_WARMING_RUNS = 32
+_PAIRS = 25
+"""Runs of each way, one at a time."""
+_AT_A_TIME, _BLOCK = 32, 96
 
 
 @dataclass
-class Samples:
-    """Everything measured of one case, one way, at one concurrency."""
+class Figures:
+    """One figure of a case: of each way, one a round."""
 
-    milliseconds: list[float] = field(default_factory=list)
-    cpu_milliseconds: list[float] = field(default_factory=list)
-    """Of the worker, a run; one figure a block."""
-    events: int = 0
+    of: dict[str, list[float]] = field(default_factory=lambda: {way: [] for way in WAYS})
 
+    def add(self, figures: dict[str, float]) -> None:
+        """Add those of a round."""
+        for way, figure in figures.items():
+            self.of[way].append(figure)
 
-Results = dict[tuple[str, str, int], Samples]
+    @property
+    def ratios(self) -> list[float]:
+        """Ratios of the document to the work by hand, one a round."""
+        return [ours / theirs for ours, theirs in zip(*map(self.of.get, WAYS), strict=True)]
 
-
-@dataclass(frozen=True)
-class Site:
-    """Where a round runs."""
-
-    client: Client
-    stack: Stack
-    native_queue: str
-    url: str
-    cpu: CpuMeter
-
-    async def run(self, case: Case, way: str) -> tuple[float, str]:
-        """Run a case once; return its milliseconds and its workflow id."""
-        workflow_id = f"{case.name}-{uuid.uuid4()}"
-        argument: Any = case.data
-        if way == ENGINE:
-            kind, queue = case.name, self.stack.queues.engine
-            argument = engine.start_argument(case.document, json.dumps(case.data))
-        else:
-            kind, queue = case.native.__name__, self.native_queue
-        began = time.perf_counter()
-        await self.client.execute_workflow(
-            kind, argument, id=workflow_id, task_queue=queue, execution_timeout=_TIMEOUT
+    def __str__(self) -> str:
+        medians = "".join(f"{statistics.median(self.of[way]):>7.1f}" for way in WAYS)
+        ratios = self.ratios
+        return (
+            f"{medians}{statistics.median(ratios):>7.2f}  {min(ratios):>4.2f}-{max(ratios):<4.2f}"
         )
-        return 1_000 * (time.perf_counter() - began), workflow_id
-
-    async def events(self, workflow_id: str) -> int:
-        """Return the length of a history."""
-        described = await self.client.get_workflow_handle(workflow_id).describe()
-        return described.history_length
 
 
-@asynccontextmanager
-async def open_site(directory: Path) -> AsyncIterator[Site]:
-    """Start everything, and end it."""
-    async with AsyncExitStack() as opened:
-        server = DevServer(find_binary(), log=directory / "temporal.log")
-        await opened.enter_async_context(server)
-        url = await opened.enter_async_context(_json_server())
-        settings = {"STIGMA_LOG_LEVEL": "INFO", "STIGMA_OUTGOING_ALLOW": "127.0.0.0/8"}
-        stack = Stack(
-            server.address, directory, services=["zigflow_worker"], environment={"*": settings}
-        )
-        await opened.enter_async_context(stack)
-        queue = f"{stack.prefix}by-hand"
-        worker = await opened.enter_async_context(_worker(server.address, queue, directory))
-        groups = {ENGINE: [stack.process("zigflow_worker").pid], NATIVE: [worker.pid]}
-        client = await Client.connect(server.address)
-        yield Site(client, stack, queue, url, CpuMeter(groups))
+@dataclass
+class Results:
+    """Everything measured of one case."""
+
+    one: Figures = field(default_factory=Figures)
+    """Median milliseconds of a run, one at a time."""
+    many: Figures = field(default_factory=Figures)
+    """The same, many at a time."""
+    cpu: Figures = field(default_factory=Figures)
+    events: dict[str, int] = field(default_factory=dict)
 
 
-@asynccontextmanager
-async def _worker(
-    address: str, queue: str, directory: Path
-) -> AsyncIterator[asyncio.subprocess.Process]:
-    command = [sys.executable, "-m", "benchmarks.workflows_native", address, queue]
-    with (directory / "worker.log").open("wb") as log:
-        process = await asyncio.create_subprocess_exec(
-            *bound_to_parent(command), stdout=log, stderr=log
-        )
-    try:
-        yield process
-    finally:
-        process.terminate()
-        await process.wait()
+async def measure(site: Site, case: Case, results: Results) -> None:
+    """Measure a case once."""
+    for way in WAYS:
+        await _run_block(site, case, way, _WARMING_RUNS)
+        results.events[way] = await site.events((await site.run(case, way))[1])
+    results.one.add(await _measure_turns(site, case))
+    blocks = {way: await _measure_block(site, case, way) for way in random.sample(WAYS, 2)}
+    results.many.add({way: block[0] for way, block in blocks.items()})
+    results.cpu.add({way: block[1] for way, block in blocks.items()})
 
 
-@asynccontextmanager
-async def _json_server() -> AsyncIterator[str]:
-    """Serve one small JSON document; give its URL."""
-    answer = b'{"id": 1, "name": "Milou", "status": "available"}'
-    head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while await reader.readuntil(b"\r\n\r\n"):
-            writer.write(head % len(answer) + answer)
-
-    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            await serve(reader, writer)
-        except (asyncio.IncompleteReadError, ConnectionError):
-            writer.close()
-
-    server = await asyncio.start_server(connected, "127.0.0.1", 0)
-    try:
-        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/pet"
-    finally:
-        server.close()
+async def _measure_turns(site: Site, case: Case) -> dict[str, float]:
+    samples: dict[str, list[float]] = {way: [] for way in WAYS}
+    for _ in range(_PAIRS):
+        for way in random.sample(WAYS, 2):
+            samples[way].append((await site.run(case, way))[0])
+    return {way: percentile(samples[way], 50) for way in WAYS}
 
 
-async def measure(site: Site, results: Results, wanted: Sequence[str]) -> None:
-    """Measure every case both ways, in turns."""
-    for case in cases(site.url):
-        if wanted and case.name not in wanted:
-            continue
-        for way in (ENGINE, NATIVE):
-            await site.run(case, way)  # what starts lazily has
-        for at_a_time in AT_A_TIME:
-            for way in random.sample((ENGINE, NATIVE), 2):
-                samples = results.setdefault((case.name, way, at_a_time), Samples())
-                await _measure_block(site, case, way, at_a_time, samples)
-
-
-async def _measure_block(
-    site: Site, case: Case, way: str, at_a_time: int, samples: Samples
-) -> None:
-    count = RUNS[at_a_time]
-    slots = asyncio.Semaphore(at_a_time)
-
-    async def one() -> tuple[float, str]:
-        async with slots:
-            return await site.run(case, way)
-
+async def _measure_block(site: Site, case: Case, way: str) -> tuple[float, float]:
+    """Return the median milliseconds of a run, and the worker's CPU milliseconds of one."""
     site.cpu.start()
-    done = await asyncio.gather(*(one() for _ in range(count)))
-    samples.cpu_milliseconds.append(1_000 * site.cpu.stop()[way] / count)
-    samples.milliseconds += [milliseconds for milliseconds, _ in done]
-    samples.events = await site.events(done[-1][1])
+    samples = await _run_block(site, case, way, _BLOCK)
+    return percentile(samples, 50), 1_000 * site.cpu.stop()[way] / _BLOCK
 
 
-def report(results: Results) -> str:
+async def _run_block(site: Site, case: Case, way: str, count: int) -> list[float]:
+    slots = asyncio.Semaphore(_AT_A_TIME)
+
+    async def one() -> float:
+        async with slots:
+            return (await site.run(case, way))[0]
+
+    return await asyncio.gather(*(one() for _ in range(count)))
+
+
+def report(results: dict[str, Results]) -> str:
     """Return the table, and a line of JSON."""
     lines = [
-        f"{'':18}{'events':>13}{'p50 of 1, ms':>22}{'p50 of 32, ms':>22}{'CPU a run, ms':>22}",
-        f"{'case':18}" + f"{'doc':>7}{'hand':>6}" + f"{'doc':>8}{'hand':>7}{'ratio':>7}" * 3,
+        f"{'':16}{'events':>12}"
+        + f"{'p50 of 1, ms':>32}{'p50 of 32, ms':>32}{'CPU a run, ms':>32}",
+        f"{'case':16}{'doc':>6}{'hand':>6}"
+        + f"{'doc':>7}{'hand':>7}{'ratio':>7}  {'min-max':9}" * 3,
     ]
-    ratios = {}
-    for name in dict.fromkeys(name for name, _, _ in results):
-        cells, ratios[name] = _cells(results, name)
-        lines.append(f"{name:18}" + cells)
-    return "\n".join([*lines, json.dumps({"ratio_p50": ratios})])
-
-
-def _cells(results: Results, name: str) -> tuple[str, float]:
-    of = {
-        (way, at_a_time): results[name, way, at_a_time]
-        for way in (ENGINE, NATIVE)
-        for at_a_time in AT_A_TIME
+    for name, one in results.items():
+        events = "".join(f"{one.events[way]:>6}" for way in WAYS)
+        lines.append(f"{name:16}{events}{one.one}{one.many}{one.cpu}")
+    ratios = {
+        "ratio_p50": {name: _ratio(one.one) for name, one in results.items()},
+        "ratio_p50_32": {name: _ratio(one.many) for name, one in results.items()},
+        "ratio_cpu": {name: _ratio(one.cpu) for name, one in results.items()},
     }
-    pairs = [
-        tuple(percentile(of[way, at_a_time].milliseconds, 50) for way in (ENGINE, NATIVE))
-        for at_a_time in AT_A_TIME
-    ]
-    pairs.append(tuple(statistics.median(of[way, 32].cpu_milliseconds) for way in (ENGINE, NATIVE)))
-    cells = f"{of[ENGINE, 1].events:>7}{of[NATIVE, 1].events:>6}"
-    cells += "".join(f"{ours:>8.1f}{theirs:>7.1f}{ours / theirs:>7.2f}" for ours, theirs in pairs)
-    return cells, round(pairs[0][0] / pairs[0][1], 3)
+    return "\n".join([*lines, json.dumps(ratios)])
 
 
-async def run(rounds: int, wanted: Sequence[str]) -> Results:
-    """Run all rounds."""
-    results: Results = {}
-    for _ in range(rounds):
+def _ratio(figures: Figures) -> float:
+    return round(statistics.median(figures.ratios), 3)
+
+
+async def run(rounds: int, wanted: Sequence[str], seconds: float) -> dict[str, Results]:
+    """Run the rounds that begin within so many seconds, at least one."""
+    results = {name: Results() for name in wanted}
+    began = time.monotonic()
+    for number in range(rounds):
+        if number and time.monotonic() - began > seconds:
+            print(f"{number} of {rounds} rounds: the time is over", file=sys.stderr)
+            break
         with tempfile.TemporaryDirectory(prefix="stigma-bench-") as directory:
             async with open_site(Path(directory)) as site:
-                await measure(site, results, wanted)
+                for case in cases(site.url):
+                    if case.name in results:
+                        await measure(site, case, results[case.name])
     return results
 
 
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description="Measure documents beside workflows by hand.")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--case", action="append", default=[], help="only this one; repeatable")
+    parser.add_argument("--rounds", type=int, default=6)
+    parser.add_argument("--seconds", type=float, default=240, help="no round begins after them")
+    parser.add_argument("--case", action="append", choices=NAMES, help="only this one; repeatable")
     arguments = parser.parse_args()
-    results = asyncio.run(run(arguments.rounds, arguments.case))
+    results = asyncio.run(run(arguments.rounds, arguments.case or NAMES, arguments.seconds))
     sys.stdout.write(report(results) + "\n")
 
 

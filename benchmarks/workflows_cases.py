@@ -16,6 +16,7 @@ from benchmarks.workflows_native import (
 
 HEADER = {"dsl": "1.0.3", "namespace": "benchmark", "version": "1.0.0"}
 ITEMS = list(range(1_000))
+NAMES = ("set-10", "for-1000", "accumulate-1000", "fork-100", "http")
 
 
 @dataclass(frozen=True)
