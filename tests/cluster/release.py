@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import tempfile
@@ -32,28 +33,42 @@ def service_name(service: str) -> str:
     return service if service.startswith("stigma") else f"stigma-{service}"
 
 
-class Release:
-    """A release in a namespace. Changes are to the values of values.yaml, not to earlier ones."""
+async def pod_uids(namespace: Namespace) -> set[str]:
+    """Return the uids of all pods of the services."""
+    found = [(await namespace.pods(service_name(service))).values() for service in SERVICES]
+    return set(itertools.chain.from_iterable(found))
 
-    def __init__(self, helm: Helm, namespace: Namespace) -> None:
+
+class Release:
+    """A release in a namespace. Changes are to the values of values.yaml, not to earlier ones.
+
+    Args:
+        charts: the directory with the charts that it is installed and upgraded from.
+    """
+
+    def __init__(self, helm: Helm, namespace: Namespace, charts: Path = CHARTS) -> None:
         self._helm = helm
         self._namespace = namespace
+        self._charts = charts
         self.installed = False
         # What was in the namespace before it.
         self.found: set[str] = set()
 
-    async def images(self) -> set[str]:
-        """Those of all its pods."""
-        output, _ = await self._run("template", NAME, str(CHARTS / "stigma"), *_BASE)
+    async def images(self, *changes: Values) -> set[str]:
+        """Those of all its pods, with these values."""
+        with _written(changes) as files:
+            output, _ = await self._run(
+                "template", NAME, str(self._charts / "stigma"), *_BASE, *files
+            )
         return {
             container["image"]
             for spec in pod_specs(parse(output)).values()
             for container in spec["containers"]
         }
 
-    async def install(self) -> str:
+    async def install(self, *changes: Values) -> str:
         """Install it and wait until it is ready; returns what Helm complains about."""
-        return await self._change("install", {})
+        return await self._change("install", *changes)
 
     async def upgrade(self, *changes: Values) -> str:
         """Give it these values, later ones over earlier ones, and wait until it is ready."""
@@ -78,12 +93,18 @@ class Release:
     async def install_alone(self, name: str, chart: str, values: Values) -> None:
         """Install one of the charts as a release of its own, without waiting for it."""
         with _written([values]) as files:
-            await self._run("install", name, str(CHARTS / chart), *files)
+            await self._run("install", name, str(self._charts / chart), *files)
 
     async def _change(self, command: str, *changes: Values) -> str:
         with _written(changes) as files:
             _, complaints = await self._run(
-                command, NAME, str(CHARTS / "stigma"), *_BASE, *files, *_waiting(), within=WITHIN
+                command,
+                NAME,
+                str(self._charts / "stigma"),
+                *_BASE,
+                *files,
+                *_waiting(),
+                within=WITHIN,
             )
         return complaints
 

@@ -12,7 +12,6 @@ enforced, which is the network plugin's, and, on a single node, that pods are sp
 
 from __future__ import annotations
 
-import itertools
 import os
 import secrets
 import shlex
@@ -26,7 +25,7 @@ import pytest
 from tests.cluster.handshakes import Crowd
 from tests.cluster.kubernetes import Namespace
 from tests.cluster.program import ProgramError, run, until
-from tests.cluster.release import SERVICES, WORKERS, Release, Values, service_name
+from tests.cluster.release import SERVICES, WORKERS, Release, Values, pod_uids, service_name
 from tests.cluster.scaling import (
     SCALED_WITHIN,
     Record,
@@ -234,12 +233,12 @@ async def test_nothing_is_lost_by_an_upgrade_and_back(
             lambda: installed.upgrade(merged(ON_POSTGRESQL, TWO_OF_EACH), changed),
             lambda: installed.rollback(known),
         ):
-            before = await uids(namespace)
+            before = await pod_uids(namespace)
             await change()
             for service in SERVICES:
                 await namespace.rolled_out(service_name(service))
                 await namespace.ready(service_name(service), 2)
-            assert not before & await uids(namespace), "pods that were not replaced"
+            assert not before & await pod_uids(namespace), "pods that were not replaced"
     report(record_property, await tally.check())
 
 
@@ -309,12 +308,6 @@ async def state(namespace: Namespace) -> dict[str, tuple[int, dict[str, str]]]:
     """Each Deployment's generation and pods."""
     generations = await namespace.generations()
     return {name: (number, await namespace.pods(name)) for name, number in generations.items()}
-
-
-async def uids(namespace: Namespace) -> set[str]:
-    """Of all pods of the services."""
-    found = [(await namespace.pods(service_name(service))).values() for service in SERVICES]
-    return set(itertools.chain.from_iterable(found))
 
 
 async def may_be_disrupted(namespace: Namespace, name: str) -> bool:
