@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -154,6 +155,17 @@ async def test_over_a_limit_the_execution_ends_and_its_workflow_is_cancelled(
         return await child_status(agents, ended.handle.id) == "CANCELED"
 
     await eventually(cancelled, what="the end of the workflow")
+
+
+async def test_a_workflow_that_goes_on_reporting_over_a_limit_ends(agents: ToolAgents) -> None:
+    """The failure of its signal and the cancel reach it together."""
+    ended = await run(agents, {"reports": [{}] * 20}, limits=AgentLimits(steps=2))
+    assert ended.phase == "FAILED STEP_LIMIT"
+
+    async def closed() -> bool:
+        return await child_status(agents, ended.handle.id) in {"CANCELED", "FAILED"}
+
+    await eventually(closed, what="the end of the workflow", within=timedelta(seconds=15))
 
 
 async def test_at_a_limit_the_workflow_may_end(agents: ToolAgents) -> None:

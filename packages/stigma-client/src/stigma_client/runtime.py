@@ -15,7 +15,7 @@ from temporalio import workflow
 from temporalio.common import RawValue
 from temporalio.exceptions import ApplicationError
 
-from stigma.contracts import json_text, payloads
+from stigma.contracts import external_signals, json_text, payloads
 from stigma.contracts.workflows import ANSWER_INPUT, AgentWorkflow
 
 
@@ -98,7 +98,8 @@ async def report(
     value: dict[str, Any] = {"id": report_id or str(workflow.uuid4()), "step": step, "text": text}
     if usage is not None:
         value["usage"] = {k: v for k, v in vars(usage).items() if v is not None}
-    await _execution(execution_id).signal(AgentWorkflow.report, _json(value))
+    reported = _execution(execution_id).signal(AgentWorkflow.report, _json(value))
+    await external_signals.send(reported)
 
 
 async def request_input(
@@ -133,7 +134,8 @@ async def request_input(
     if timeout is not None:
         value["timeout_seconds"] = timeout.total_seconds()
     answers = _answers()
-    await _execution(execution_id).signal(AgentWorkflow.request_input, _json(value))
+    requested = _execution(execution_id).signal(AgentWorkflow.request_input, _json(value))
+    await external_signals.send(requested)
     await workflow.wait_condition(lambda: value["id"] in answers)
     return _result(answers.pop(value["id"]))
 

@@ -18,7 +18,7 @@ from stigma.agent.v1.agent_execution_pb2 import (
     ToolCall,
 )
 from stigma.agent.v1.agent_execution_service_pb2 import InputAnswer
-from stigma.contracts import agent_runtime, json_text, limits
+from stigma.contracts import agent_runtime, external_signals, json_text, limits
 from stigma.contracts.agent_runtime import InputRequest
 from stigma.contracts.workflows import AgentRuntime
 from stigma.internal.v1.execution_pb2 import SubmitInput
@@ -70,7 +70,7 @@ class RuntimeInputs:
         child = agent_runtime.child_id(self.context.execution_id)
         try:
             handle = workflow.get_external_workflow_handle(child)
-            await handle.signal(AgentRuntime.answer_input, answer)
+            await external_signals.send(handle.signal(AgentRuntime.answer_input, answer))
         except FailureError as error:
             # It has ended: the execution learns its outcome.
             extra = {"error": type(error).__name__}

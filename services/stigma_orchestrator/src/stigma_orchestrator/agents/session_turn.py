@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from datetime import timedelta
+from typing import Any
 
 from temporalio import workflow
 from temporalio.exceptions import FailureError, is_cancelled_exception
 
 from stigma.agent.v1.agent_execution_pb2 import AGENT_EXECUTION_PHASE_CANCELLED, Message
 from stigma.agent.v1.agent_pb2 import FailureReason
-from stigma.contracts import limits, payloads, search_attributes, session_conversation
+from stigma.contracts import (
+    external_signals,
+    limits,
+    payloads,
+    search_attributes,
+    session_conversation,
+)
 from stigma.contracts.workflows import SessionWorkflow
 from stigma.internal.v1.execution_pb2 import AgentWorkflowInput
 from stigma.internal.v1.session_pb2 import TurnBegins, TurnEnded
@@ -145,10 +152,10 @@ class SessionTurn:
         return await _is_sent(session.signal(SessionWorkflow.turn_arrives, self._execution_id))
 
 
-async def _is_sent(signal: Awaitable[None]) -> bool:
+async def _is_sent(signal: Coroutine[Any, Any, None]) -> bool:
     """Send a signal; return False where whom it is for is gone."""
     try:
-        await signal
+        await external_signals.send(signal)
     except FailureError as error:
         if is_cancelled_exception(error):
             raise

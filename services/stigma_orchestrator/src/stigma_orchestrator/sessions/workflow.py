@@ -12,7 +12,14 @@ from typing_extensions import override
 
 with workflow.unsafe.imports_passed_through():
     from stigma.agent.v1.agent_session_pb2 import AgentSession
-    from stigma.contracts import conversation, limits, session_conversation, versions, workflows
+    from stigma.contracts import (
+        conversation,
+        external_signals,
+        limits,
+        session_conversation,
+        versions,
+        workflows,
+    )
     from stigma.contracts.task_queues import TaskQueues
     from stigma.contracts.workflows import AgentWorkflow, UpdateRefusal
     from stigma.internal.v1.session_pb2 import (
@@ -164,14 +171,14 @@ class SessionWorkflow(workflows.SessionWorkflow):
         begins = TurnBegins(conversation=self._conversation, number=turn.number)
         handle = _execution(turn)
         try:
-            await handle.signal(AgentWorkflow.turn_begins, begins)
+            await external_signals.send(handle.signal(AgentWorkflow.turn_begins, begins))
         except FailureError as error:
             self._give_up(turn, error)
 
     async def _interrupt(self, turn: QueuedTurn) -> None:
         turn.is_told_of_interrupt = True
         try:
-            await _execution(turn).signal(AgentWorkflow.interrupt)
+            await external_signals.send(_execution(turn).signal(AgentWorkflow.interrupt))
         except FailureError as error:
             self._give_up(turn, error)
 
