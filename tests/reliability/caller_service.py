@@ -37,6 +37,7 @@ with workflow.unsafe.imports_passed_through():
         run_agent,
         run_workflow,
     )
+    from stigma_client.runtime import Task, Usage, report, request_input
 
 QUEUE = "caller"
 
@@ -112,6 +113,19 @@ class RunDocument:
         return {"output": result.output, "execution_id": result.execution_id}
 
 
+@workflow.defn
+class OwnAgent:
+    """An agent without a model: it reports `steps` of its input, and asks what is in `ask`."""
+
+    @workflow.run
+    async def run(self, argument: dict[str, Any]) -> dict[str, Any]:
+        task = Task.of(argument)
+        for number in range(1, task.input.get("steps", 0) + 1):
+            await report(f"step {number}", f"did {number}", Usage(30, 12, cost_usd=0.5))
+        answers = [await request_input(question) for question in task.input.get("ask", ())]
+        return {"said": task.message, "answers": answers}
+
+
 class CallerSettings(ServiceSettings):
     """Environment variables of a service; the plugin reads STIGMA_API_ADDRESS itself."""
 
@@ -121,7 +135,7 @@ async def build(runtime: ServiceRuntime) -> Sequence[Component]:
     worker = Worker(
         client,
         task_queue=runtime.settings.task_queue_prefix + QUEUE,
-        workflows=[AskAgent, RunDocument],
+        workflows=[AskAgent, RunDocument, OwnAgent],
         plugins=[StigmaPlugin.from_environment()],
         **worker_options(runtime.settings),
     )

@@ -17,18 +17,22 @@ from temporalio.worker import Replayer, UnsandboxedWorkflowRunner
 
 from stigma.contracts.payloads import DATA_CONVERTER
 from stigma_orchestrator import worker as orchestrator
-from tests.reliability.caller_service import AskAgent
+from tests.reliability import caller_service
 from zigflow_worker.workflow import DocumentWorkflow
 
 # By the name in the worker's module: a release may have them in other modules.
 _SERVED = vars(orchestrator)
-WORKFLOWS: tuple[type, ...] = (_SERVED["AgentWorkflow"], AskAgent, DocumentWorkflow)
-try:
-    from tests.reliability.caller_service import RunDocument
-except ImportError:
-    pass  # a release from before there were workflow executions
-else:
-    WORKFLOWS += (_SERVED["WorkflowExecutionWorkflow"], RunDocument)
+_OF_SERVICES = (
+    *("AgentWorkflow", "WorkflowExecutionWorkflow", "SessionWorkflow"),
+    *("ListMcpToolsWorkflow", "CheckModelPriceWorkflow"),
+)
+_OF_CALLERS = ("AskAgent", "RunDocument", "OwnAgent")
+# A release has those that there were by then.
+WORKFLOWS: tuple[type, ...] = (
+    *(_SERVED[name] for name in _OF_SERVICES if name in _SERVED),
+    *(vars(caller_service)[name] for name in _OF_CALLERS if name in vars(caller_service)),
+    DocumentWorkflow,
+)
 
 
 def replayer() -> Replayer:
