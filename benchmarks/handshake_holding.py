@@ -15,6 +15,9 @@ from benchmarks.handshake_site import SERVICES, Site
 
 _STARTING_AT_A_TIME = 32
 _OBSERVED_SECONDS = 60.0
+_IDLE_SECONDS = 60.0
+_WARM_UP_SECONDS = 20.0
+"""Time that processes need to import and connect, before they are idle."""
 _SETTLING_SECONDS = 90.0
 _SLOTS = re.compile(
     r"^temporal_worker_task_slots_used\{(?=[^}]*ActivityWorker)[^}]*\} (\S+)$", re.MULTILINE
@@ -32,20 +35,33 @@ class Holding:
     cpu_seconds: dict[str, float]
     observed_seconds: float
     services_mib: float
+    idle_cpu_seconds: dict[str, float]
+    """In as much time while nobody waited."""
 
     def describe(self) -> str:
-        """Two lines for people."""
-        per_hour = 3600 / self.observed_seconds / self.waits * 1000
-        cpu = ", ".join(f"{name} {used * per_hour:.0f}" for name, used in self.cpu_seconds.items())
+        """Return three lines for people."""
+        per_hour = 3600 / self.observed_seconds * 1000
+        idle = self.idle_cpu_seconds
+        cpu = {name: used - idle[name] for name, used in self.cpu_seconds.items()}
+        one = ", ".join(f"{name} {used * per_hour / self.waits:.1f}" for name, used in cpu.items())
+        none = ", ".join(
+            f"{name} {used / self.observed_seconds:.4f}" for name, used in idle.items()
+        )
         return (
             f"{self.waits} waits held: {self.slots_held} activity slots of the caller occupied, "
             f"services use {self.services_mib:.0f} MiB\n"
-            f"CPU to hold one wait for an hour, ms: {cpu} (over {self.observed_seconds:.0f} s)"
+            f"CPU to hold one wait for an hour, ms: {one} (over {self.observed_seconds:.0f} s)\n"
+            f"cores while nobody waits: {none}"
         )
 
 
 async def measure_holding(site: Site, waits: int, seconds: float = _OBSERVED_SECONDS) -> Holding:
-    """Let so many workflows wait for agents that take an hour, and observe them for a while."""
+    """Let so many workflows wait for agents that take an hour, and observe them for a while.
+
+    First the CPU of a minute in which nobody waits is measured.
+    """
+    await asyncio.sleep(_WARM_UP_SECONDS)
+    idle = await _measure_cpu(site, _IDLE_SECONDS)
     starting = asyncio.Semaphore(_STARTING_AT_A_TIME)
 
     async def start() -> None:
@@ -61,13 +77,19 @@ async def measure_holding(site: Site, waits: int, seconds: float = _OBSERVED_SEC
         for _ in range(waits):
             group.create_task(start())
     await _until_all_wait(site, waits)
-    site.cpu.start()
-    await asyncio.sleep(seconds)
-    cpu = site.cpu.stop()
+    cpu = await _measure_cpu(site, seconds)
     memory = sum(
         psutil.Process(site.stack.process(name).pid).memory_info().rss for name in SERVICES
     )
-    return Holding(waits, _slots(site), cpu, seconds, memory / 2**20)
+    idle = {name: used * seconds / _IDLE_SECONDS for name, used in idle.items()}
+    return Holding(waits, _slots(site), cpu, seconds, memory / 2**20, idle)
+
+
+async def _measure_cpu(site: Site, seconds: float) -> dict[str, float]:
+    """Return the CPU seconds that each group of processes uses within so many seconds."""
+    site.cpu.start()
+    await asyncio.sleep(seconds)
+    return site.cpu.stop()
 
 
 async def _until_all_wait(site: Site, waits: int) -> None:

@@ -11,6 +11,7 @@ import argparse
 import asyncio
 import json
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 from benchmarks.handshake_holding import Holding, measure_holding
@@ -30,14 +31,28 @@ async def main(waits: int, seconds: float) -> None:
 
 
 def _summary(holding: Holding) -> dict[str, float | int]:
-    per_wait = 1 / holding.observed_seconds / holding.waits
-    cores = {f"cores_{name}": used * per_wait for name, used in holding.cpu_seconds.items()}
+    """Return cores: of no wait, of 10,000 without that, of both, and by group of processes.
+
+    `cores_of_all_scaled` also scales what is used while nobody waits, as if each wait needed it.
+    """
+    idle = _cores(holding, holding.idle_cpu_seconds)
+    used = _cores(holding, holding.cpu_seconds)
+    scale = _SCALED_TO / holding.waits
+    waits = {name: scale * (cores - idle[name]) for name, cores in used.items()}
     return {
         "waits": holding.waits,
         "slots_held": holding.slots_held,
-        "cores_of_10000_waits": round(_SCALED_TO * sum(cores.values()), 3),
-        **{name: round(_SCALED_TO * used, 3) for name, used in cores.items()},
+        "cores_idle": round(sum(idle.values()), 3),
+        "cores_of_10000_waits_alone": round(sum(waits.values()), 3),
+        "cores_of_10000_waits": round(sum(idle.values()) + sum(waits.values()), 3),
+        "cores_of_all_scaled": round(scale * sum(used.values()), 3),
+        **{f"cores_{name}": round(cores, 3) for name, cores in waits.items()},
+        **{f"cores_idle_{name}": round(cores, 4) for name, cores in idle.items()},
     }
+
+
+def _cores(holding: Holding, cpu_seconds: Mapping[str, float]) -> dict[str, float]:
+    return {name: used / holding.observed_seconds for name, used in cpu_seconds.items()}
 
 
 if __name__ == "__main__":
