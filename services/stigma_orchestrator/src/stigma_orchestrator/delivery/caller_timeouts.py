@@ -12,8 +12,11 @@ from stigma.contracts import limits
 DEFAULT_GRACE = timedelta(minutes=5)
 """Stands for the heartbeat timeout of an activity that neither declares nor shows one."""
 
-# Less than what is left to the caller after the last look of a lost worker.
-_KEPT_SHARE = 0.6
+# The heartbeat timeout of a watch is above three looks, and leaves the caller what another worker
+# needs to take over: the caller's heartbeat is never older than that of the watch.
+_KEPT_SHARE = 0.84
+_TAKE_OVER = timedelta(seconds=20)
+_LEAST_KEPT_SHARE = 0.6
 _FIRST_CHECK = timedelta(seconds=10)
 # The heartbeat timeout is not known yet, and may be short: the first check reads it.
 _FIRST_CHECK_UNDECLARED = timedelta(seconds=2)
@@ -44,7 +47,8 @@ def watch_heartbeat_timeout(caller: TemporalCaller) -> timedelta | None:
     """Return the heartbeat timeout of the watch over a caller; None for one that is not kept."""
     declared = caller.heartbeat_timeout.ToTimedelta()
     is_kept = declared >= limits.LEAST_KEPT_HEARTBEAT_TIMEOUT
-    return declared * _KEPT_SHARE if is_kept else None
+    longest = min(declared * _KEPT_SHARE, declared - _TAKE_OVER)
+    return max(declared * _LEAST_KEPT_SHARE, longest) if is_kept else None
 
 
 def shown_interval(pending: PendingActivityInfo | None) -> timedelta:

@@ -2,15 +2,13 @@
 
 One loop looks at the callers, the longest due first, and sends the heartbeats of the watches
 themselves: another worker takes over what this one leaves behind. A slow or failing Temporal delays
-looks; they never pile up. What is due within a second is done together: a process that is woken for
-each heartbeat pays for the wake-up more than for the heartbeat, and so does Temporal.
+looks; they never pile up.
 """
 
 from __future__ import annotations
 
 import asyncio
 import heapq
-import math
 import random
 import time
 from contextlib import suppress
@@ -26,19 +24,10 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from stigma.internal.v1.execution_pb2 import CallerVerdict, WatchCallerRequest, WatchCallerResponse
 from stigma_orchestrator.delivery.caller_look import CallerLooks, Look
+from stigma_orchestrator.delivery.watch_schedule import WatchSchedule
 
 _RPC_TIMEOUT = timedelta(seconds=5)
 _RETRY_SECONDS = 5.0
-_BEAT_SHARE = 0.9
-"""Of a watch's heartbeat timeout, after which its heartbeat is sent at the latest."""
-_LOOK_SHARE = 0.42
-"""Of it, the time between two looks: see `caller_timeouts`."""
-_SPREAD = 0.1
-"""Looks come earlier by up to this share, so that those that began together do not stay so."""
-_ROUND_SECONDS = 1.0
-"""Time between the starts of two rounds of looks and heartbeats."""
-_ROUND_SHARE = 0.1
-"""Of a delay, by which a round may be early at the most."""
 _RELEASE_SECONDS = 5.0
 """Within which watches that are given up begin again elsewhere, so that they do not bunch."""
 
@@ -53,24 +42,17 @@ def try_again(delay: timedelta, why: str) -> ApplicationError:
     )
 
 
-def last_round(now: float, delay: float) -> float:
-    """Return when the last round within a delay starts, in seconds of the same clock as `now`."""
-    between = min(_ROUND_SECONDS, _ROUND_SHARE * delay)
-    return math.floor((now + delay) / between) * between
-
-
 @dataclass(eq=False)
 class _Watch:
-    """A pending activity and what it watches; times are those of the monotonic clock."""
+    """A pending activity and what it watches."""
 
     token: bytes
     request: WatchCallerRequest
     began_at: datetime
     """By Temporal's clock."""
     began: float
-    heartbeat_timeout: float
-    look_due: float = 0.0
-    beat_due: float = 0.0
+    """By the monotonic clock."""
+    schedule: WatchSchedule
     lost_since: datetime | None = None
 
     def now(self) -> datetime:
@@ -80,20 +62,7 @@ class _Watch:
     def looked(self, look: Look) -> None:
         """Plan the next look."""
         self.lost_since = look.lost_since
-        delay = look.delay.total_seconds() * random.uniform(1 - _SPREAD, 1)  # noqa: S311
-        self.look_due = last_round(time.monotonic(), delay)
-
-    def beaten(self) -> None:
-        """Plan the next heartbeat."""
-        self.beat_due = last_round(time.monotonic(), _BEAT_SHARE * self.heartbeat_timeout)
-
-    def needs_beat(self) -> bool:
-        """Return whether its heartbeat is due, or will be before the next regular visit."""
-        return time.monotonic() + _LOOK_SHARE * self.heartbeat_timeout > self.beat_due
-
-    def needs_look(self) -> bool:
-        """Return whether a look is due."""
-        return time.monotonic() >= self.look_due
+        self.schedule.looked(time.monotonic(), look.delay.total_seconds())
 
 
 class KeptWatches:
@@ -132,15 +101,10 @@ class KeptWatches:
         """
         if not self._is_open or len(self._kept) >= self._most or not info.heartbeat_timeout:
             return False
-        watch = _Watch(
-            info.task_token,
-            request,
-            began_at=info.started_time,
-            began=time.monotonic(),
-            heartbeat_timeout=info.heartbeat_timeout.total_seconds(),
-        )
+        now = time.monotonic()
+        schedule = WatchSchedule(info.heartbeat_timeout.total_seconds(), began=now)
+        watch = _Watch(info.task_token, request, info.started_time, now, schedule)
         watch.looked(look)
-        watch.beaten()
         self._kept.add(watch)
         self._push(watch)
         return True
@@ -203,8 +167,7 @@ class KeptWatches:
             await asyncio.shield(self._loop)
 
     def _push(self, watch: _Watch) -> None:
-        due = min(watch.look_due, watch.beat_due)
-        heapq.heappush(self._by_due, (due, next(self._numbers), watch))
+        heapq.heappush(self._by_due, (watch.schedule.due(), next(self._numbers), watch))
         self._changed.set()
 
     async def _next(self) -> _Watch:
@@ -219,14 +182,16 @@ class KeptWatches:
                     await self._changed.wait()
 
     async def _attend(self, watch: _Watch) -> bool:
-        """Do what is due; return whether the watch goes on."""
-        if watch.needs_beat() and not await self._beat(watch):
-            return False
-        if not watch.needs_look():
-            return True
-        look = await self._looks.look(watch.request, watch.now(), watch.lost_since)
-        watch.looked(look)
-        return look.verdict is None or not await self._complete(watch, look.verdict)
+        """Do what is due; return whether the watch goes on.
+
+        The look comes first: the caller then outlives a watch whose worker is lost.
+        """
+        if watch.schedule.needs_look(time.monotonic()):
+            look = await self._looks.look(watch.request, watch.now(), watch.lost_since)
+            watch.looked(look)
+            if look.verdict is not None and await self._complete(watch, look.verdict):
+                return False
+        return not watch.schedule.needs_beat() or await self._beat(watch)
 
     async def _beat(self, watch: _Watch) -> bool:
         """Send the watch's own heartbeat; return whether it is still wanted."""
@@ -240,10 +205,9 @@ class KeptWatches:
         except RPCError as error:
             if error.status is RPCStatusCode.NOT_FOUND:
                 return False
-            watch.beat_due = time.monotonic() + _RETRY_SECONDS
-            watch.look_due = max(watch.look_due, watch.beat_due)
+            watch.schedule.retry_beat(time.monotonic() + _RETRY_SECONDS)
             return True
-        watch.beaten()
+        watch.schedule.beaten(time.monotonic())
         return True
 
     async def _let_go(
@@ -264,7 +228,7 @@ class KeptWatches:
         try:
             await self._handle(watch).complete(response, rpc_timeout=_RPC_TIMEOUT)
         except RPCError as error:
-            watch.look_due = time.monotonic() + _RETRY_SECONDS
+            watch.schedule.look_due = time.monotonic() + _RETRY_SECONDS
             return error.status is RPCStatusCode.NOT_FOUND
         return True
 
