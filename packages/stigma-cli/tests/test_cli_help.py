@@ -17,6 +17,10 @@ from stigma_cli.app import app
 from stigma_cli.errors import Exit
 from stigma_cli.lazy_commands import CommandPlace, LazyCommand, loaded
 
+QUIET = """\
+document: {dsl: '1.0.3', namespace: test, name: quiet, version: '1.0.0'}
+do: [{set: {set: {x: 1}}}]
+"""
 HEAVY = ("temporalio", "grpc", "ruamel", "stigma_client", "zigflow_worker")
 
 
@@ -83,11 +87,26 @@ def test_what_needs_no_server_imports_no_client(arguments: list[str]) -> None:
 
 def test_a_check_of_a_document_imports_yaml_only(tmp_path: Path) -> None:
     file = tmp_path / "workflow.yaml"
-    file.write_text(
-        "document: {dsl: '1.0.3', namespace: test, name: quiet, version: '1.0.0'}\n"
-        "do: [{set: {set: {x: 1}}}]\n"
-    )
+    file.write_text(QUIET)
     assert imported(["validate", str(file)], HEAVY) == (Exit.OK, ["ruamel"])
+
+
+@pytest.mark.parametrize("name", ["agent", "workflow", "execution", "inputs", "session"])
+def test_what_talks_to_the_api_imports_no_client_of_temporal(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STIGMA_API_ADDRESS", "127.0.0.1:1")
+    code, found = imported([name, "list"], HEAVY)
+    assert code == Exit.UNREACHABLE
+    assert set(found) == {"grpc", "ruamel", "stigma_client"}
+
+
+def test_a_run_imports_no_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "workflow.yaml"
+    file.write_text(QUIET)
+    monkeypatch.setenv("TEMPORAL_ADDRESS", "127.0.0.1:1")
+    worker = ("temporalio.worker", "stigma_client.plugin")
+    assert imported(["run", str(file)], worker) == (Exit.UNREACHABLE, [])
 
 
 def test_new_projects_are_written_without_a_client(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -51,7 +52,7 @@ def test_a_key_that_cannot_be_sent_is_refused_without_its_value(key: str) -> Non
         StigmaPlugin(api_key=key)
 
 
-@pytest.mark.parametrize("module", ["stigma_client", "stigma.runtime", "ai_worker.worker"])
+@pytest.mark.parametrize("module", ["stigma_client.plugin", "stigma.runtime", "ai_worker.worker"])
 async def test_no_propagator_of_the_environment_is_read(module: str) -> None:
     process = await asyncio.create_subprocess_exec(
         sys.executable,
@@ -60,6 +61,18 @@ async def test_no_propagator_of_the_environment_is_read(module: str) -> None:
         env=os.environ | {"OTEL_PROPAGATORS": "tracecontext,baggage,b3"},
     )
     assert await process.wait() == 0
+
+
+def test_what_is_exported_is_imported_when_it_is_used() -> None:
+    program = """\
+import sys, stigma_client
+assert not {"grpc", "temporalio"} & {*sys.modules}
+from stigma_client import *
+assert {*stigma_client.__all__} <= {*globals()}
+assert not hasattr(stigma_client, "nothing")
+"""
+    done = subprocess.run([sys.executable, "-P", "-c", program], check=False, timeout=60)
+    assert done.returncode == 0
 
 
 async def test_without_a_key_there_is_no_authorization(api: StandInApi) -> None:

@@ -38,7 +38,7 @@ from stigma_cli.output import (
     print_note,
 )
 from stigma_cli.quiet_executions import noted_events
-from stigma_cli.runs import read_input_text
+from stigma_cli.run_inputs import read_input_text
 from stigma_cli.terminal_text import escape_line
 
 _STDIN = "-"

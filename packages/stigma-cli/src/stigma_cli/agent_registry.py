@@ -15,7 +15,7 @@ from stigma.agent.v1.agent_service_pb2 import (
     GetAgentRequest,
     ListAgentsRequest,
 )
-from stigma.contracts import agent_runtime
+from stigma.contracts import definition_text
 from stigma.contracts.executions import Kind
 from stigma.contracts.tools import agents_called, stands_for
 from stigma_cli import agent_ask, agent_show, definitions
@@ -117,10 +117,10 @@ AGENTS: DefinitionKind[Agent] = DefinitionKind(
         api.agents.ListAgents, ListAgentsRequest(page_size=1000, page_token=token)
     ),
     delete=lambda api, name: api.call(api.agents.DeleteAgent, DeleteAgentRequest(name=name)),
-    column=("MODEL", lambda agent: agent_runtime.runs(agent.spec)),
+    column=("MODEL", lambda agent: definition_text.runs(agent.spec)),
     rows=lambda agent: [
         ("model", agent.spec.model),
-        ("runtime", agent_runtime.runs(agent.spec) if agent.spec.HasField("runtime") else ""),
+        ("runtime", definition_text.runs(agent.spec) if agent.spec.HasField("runtime") else ""),
         ("description", agent.spec.description),
         ("tools", ", ".join(_tool_text(agent, tool) for tool in agent.spec.tools)),
         ("limits", _limits_text(agent)),

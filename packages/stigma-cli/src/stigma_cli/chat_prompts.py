@@ -20,8 +20,7 @@ from stigma.agent.v1.agent_execution_service_pb2 import (
     SubmitAgentInputRequest,
 )
 from stigma.contracts.indented_json import indent_json
-from stigma.contracts.pending_inputs import DONE
-from stigma.contracts.typed_answers import typed_answer
+from stigma.contracts.typed_answers import DONE, typed_answer
 from stigma_cli.strict_json import parse_json
 
 _DECLINE = "/decline"

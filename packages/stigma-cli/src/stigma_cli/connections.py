@@ -1,33 +1,27 @@
-"""Connections to Stigma's API and to Temporal, configured by the environment."""
+"""Connections to Stigma's API, configured by the environment."""
 
 from __future__ import annotations
 
 import os
 import ssl
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import grpc
-from temporalio.client import Client
-from temporalio.envconfig import ClientConfig
-from temporalio.service import RPCError
 
 from stigma.agent.v1.agent_execution_service_pb2_grpc import AgentExecutionServiceStub
 from stigma.agent.v1.agent_service_pb2_grpc import AgentServiceStub
 from stigma.agent.v1.agent_session_service_pb2_grpc import AgentSessionServiceStub
-from stigma.contracts.payloads import DATA_CONVERTER
 from stigma.contracts.task_queues import TaskQueues
 from stigma.diagnosis.v1.diagnosis_service_pb2_grpc import DiagnosisServiceStub
 from stigma.workflow.v1.workflow_execution_service_pb2_grpc import WorkflowExecutionServiceStub
 from stigma.workflow.v1.workflow_service_pb2_grpc import WorkflowServiceStub
 from stigma_cli.errors import CliError, Exit
-from stigma_cli.server_errors import from_grpc, from_temporal
-from stigma_client import ApiConnection
-from stigma_client.connection import DEFAULT_ADDRESS
+from stigma_cli.server_errors import from_grpc
+from stigma_client.connection import DEFAULT_ADDRESS, ApiConnection
 
-DEFAULT_TEMPORAL_ADDRESS = "localhost:7233"
 CALL_TIMEOUT_SECONDS = 15.0
 
 M = TypeVar("M")
@@ -73,7 +67,7 @@ async def open_api(address: str | None = None) -> AsyncIterator[Api]:
             connection = ApiConnection(address)
         else:
             address = os.environ.get("STIGMA_API_ADDRESS") or DEFAULT_ADDRESS
-            _check_no_url("STIGMA_API_ADDRESS", address)
+            check_no_url("STIGMA_API_ADDRESS", address)
             _check_key(os.environ.get("STIGMA_API_KEY", ""))
             _check_authorities(os.environ.get("STIGMA_API_TLS_CA"))
             connection = ApiConnection.from_environment()
@@ -89,7 +83,7 @@ async def open_api(address: str | None = None) -> AsyncIterator[Api]:
         await connection.close()
 
 
-def _check_no_url(variable: str, address: str) -> None:
+def check_no_url(variable: str, address: str) -> None:
     """Refuse a URL, which is reported as an address that cannot be reached.
 
     Raises:
@@ -131,55 +125,6 @@ def _check_authorities(file: str | None) -> None:
         ) from None
 
 
-def temporal_address() -> str:
-    """Return Temporal's address from Temporal's own settings."""
-    return str(_temporal_options()["target_host"])
-
-
-async def connect_temporal() -> Client:
-    """Connect to Temporal by Temporal's own settings.
-
-    Raises:
-        CliError: its address is malformed, or it cannot be reached.
-    """
-    options = _temporal_options()
-    address = str(options["target_host"])
-    try:
-        return await temporal_call(
-            Client.connect(**options, data_converter=DATA_CONVERTER), address
-        )
-    except ValueError as error:
-        raise CliError(
-            f"{address} is not an address of Temporal: {error}",
-            "set TEMPORAL_ADDRESS to host:port",
-            code=Exit.USAGE,
-        ) from None
-
-
-async def temporal_call(call: Awaitable[T], address: str) -> T:
-    """Await a call to Temporal.
-
-    Raises:
-        CliError: it failed.
-    """
-    try:
-        return await call
-    except (RPCError, RuntimeError) as error:
-        raise from_temporal(error, address) from None
-
-
 def task_queues() -> TaskQueues:
     """Return this installation's task queues."""
     return TaskQueues(os.environ.get("STIGMA_TASK_QUEUE_PREFIX", ""))
-
-
-def _temporal_options() -> dict[str, Any]:
-    try:
-        options: dict[str, Any] = dict(ClientConfig.load_client_connect_config())
-    except (RuntimeError, ValueError, OSError) as error:
-        raise CliError(
-            f"Temporal's configuration cannot be read: {error}", code=Exit.USAGE
-        ) from None
-    options = {"target_host": DEFAULT_TEMPORAL_ADDRESS, "namespace": "default"} | options
-    _check_no_url("TEMPORAL_ADDRESS", str(options["target_host"]))
-    return options

@@ -33,7 +33,8 @@ from stigma_cli.execution_timeline import get_timeline, print_timeline
 from stigma_cli.output import Format, Output, as_json, print_json, print_line, print_note
 from stigma_cli.progress import follow
 from stigma_cli.resource_files import read_text
-from stigma_cli.runs import read_input, result, start, trace
+from stigma_cli.run_inputs import read_input
+from stigma_cli.runs import result, start, trace
 from stigma_cli.stack import Ports, Stack
 from stigma_cli.state_directory import no_file
 from stigma_cli.supervision import Supervisor

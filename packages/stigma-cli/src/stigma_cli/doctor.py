@@ -18,18 +18,13 @@ from stigma.agent.v1.agent_service_pb2 import ListAgentsRequest
 from stigma.contracts import limits
 from stigma.diagnosis.v1.diagnosis_service_pb2 import ListStuckExecutionsResponse
 from stigma_cli import stuck
-from stigma_cli.connections import (
-    connect_temporal,
-    open_api,
-    task_queues,
-    temporal_address,
-    temporal_call,
-)
+from stigma_cli.connections import open_api, task_queues
 from stigma_cli.errors import CliError, Exit
 from stigma_cli.namespaces import missing_attributes, retention_of
 from stigma_cli.options import duration_of
 from stigma_cli.output import Format, Output, as_duration, as_json, counted, print_json, print_line
 from stigma_cli.setup import LEAST_RETENTION
+from stigma_cli.temporal_connections import connect_temporal, temporal_address, temporal_call
 
 _WORKFLOWS = TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW
 _ACTIVITIES = TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY

@@ -41,7 +41,7 @@ from stigma_cli.output import (
     print_table,
 )
 from stigma_cli.quiet_executions import noted_events
-from stigma_cli.run_cancels import cancel_run, execution_of, is_run
+from stigma_cli.run_ids import execution_of, is_run
 from stigma_cli.terminal_text import escape_line
 
 app = typer.Typer(
@@ -277,6 +277,8 @@ async def _cancel(execution_id: str, reason: str, output: Format, *, after_step:
 
 
 async def _cancel_run(workflow_id: str, reason: str, output: Format) -> None:
+    from stigma_cli.run_cancels import cancel_run  # noqa: PLC0415 - Temporal's client
+
     ended = await cancel_run(workflow_id, reason)
     if output is Format.JSON:
         print_json({"workflowId": workflow_id, "ended": ended or None})

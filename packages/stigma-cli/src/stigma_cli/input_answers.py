@@ -30,7 +30,7 @@ from stigma_cli.input_calls import find_input, send_message, submit
 from stigma_cli.input_text import detail_lines, resolved_text
 from stigma_cli.options import not_empty
 from stigma_cli.output import Format, Output, as_json, print_details, print_json, print_line
-from stigma_cli.runs import read_input_text
+from stigma_cli.run_inputs import read_input_text
 from stigma_cli.terminal_text import escape_line
 
 _APPROVALS = frozenset((PENDING_INPUT_KIND_APPROVAL,))

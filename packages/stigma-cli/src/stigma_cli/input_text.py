@@ -19,7 +19,7 @@ from stigma.agent.v1.agent_execution_pb2 import (
 )
 from stigma.agent.v1.agent_execution_service_pb2 import WatchAgentExecutionResponse
 from stigma.contracts.indented_json import indent_json
-from stigma.contracts.pending_inputs import DONE
+from stigma.contracts.typed_answers import DONE
 from stigma_cli.output import as_age, as_time
 
 _TEXT, _JSON = "TEXT", "--json JSON"

@@ -8,11 +8,11 @@ from contextlib import asynccontextmanager
 
 from stigma.workflow.v1.workflow_execution_service_pb2 import WatchWorkflowExecutionResponse
 from stigma_cli.agent_calls import agent_calls
-from stigma_cli.connections import connect_temporal
 from stigma_cli.errors import CliError
 from stigma_cli.execution_calls import Event
 from stigma_cli.output import print_note
 from stigma_cli.progress import print_tasks
+from stigma_cli.temporal_connections import connect_temporal
 
 _CONNECT_SECONDS = 5.0
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import uuid
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 from temporalio.client import Client, WorkflowFailureError, WorkflowHandle, WorkflowQueryFailedError
@@ -15,11 +14,9 @@ from temporalio.service import RPCError, RPCStatusCode
 from stigma.contracts import engine, limits
 from stigma.contracts.errors import detail_of
 from stigma.contracts.refusals import Refusal, refusal_in
-from stigma_cli.connections import temporal_address, temporal_call
 from stigma_cli.errors import CliError, Exit
-from stigma_cli.resource_files import read_text
-from stigma_cli.server_errors import from_temporal
-from stigma_cli.strict_json import parse_json
+from stigma_cli.temporal_connections import temporal_address, temporal_call
+from stigma_cli.temporal_errors import from_temporal
 
 _QUERY_TIMEOUT = timedelta(seconds=5)
 
@@ -40,35 +37,6 @@ _REFUSAL_HINTS = {
     Refusal.DOCUMENT: "`stigma validate` shows each place",
     Refusal.INPUT: "give what the document's `input` asks for with --input",
 }
-
-
-def read_input(text: str) -> Any:
-    """Read JSON, or the JSON in the file behind "@".
-
-    Raises:
-        ValueError: it is not JSON.
-    """
-    return _read_input(text)[1]
-
-
-def read_input_text(text: str) -> str:
-    """Return JSON text as it is, or that in the file behind "@".
-
-    Raises:
-        ValueError: it is not JSON.
-    """
-    return _read_input(text)[0]
-
-
-def _read_input(text: str) -> tuple[str, Any]:
-    name = "the input"
-    if text.startswith("@"):
-        name = f"the input in {text[1:]}"
-        text = read_text(Path(text[1:]))
-    try:
-        return text, parse_json(text)
-    except ValueError as error:
-        raise ValueError(f"{name} {error}") from None
 
 
 async def start(

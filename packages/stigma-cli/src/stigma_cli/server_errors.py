@@ -1,4 +1,4 @@
-"""Errors of calls to Stigma's API and to Temporal, for people."""
+"""Errors of calls to Stigma's API, for people."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import os
 import re
 
 import grpc
-from temporalio.service import RPCError, RPCStatusCode
 
 from stigma.contracts.executions import Kind
 from stigma_cli.errors import CliError, Exit
@@ -67,21 +66,6 @@ def _was_answered(error: grpc.aio.AioRpcError) -> bool:
     return any(key == _STATUS_DETAILS for key, _ in error.trailing_metadata() or ())
 
 
-def from_temporal(error: RPCError | RuntimeError, address: str) -> CliError:
-    """Return the error of a failed call to Temporal, for people."""
-    if isinstance(error, RPCError) and error.status in _TEMPORAL:
-        exit_code, hint = _TEMPORAL[error.status]
-        return CliError(f"Temporal: {error.message}", hint, code=exit_code)
-    mismatch = tls_mismatch(str(error))
-    if mismatch:
-        return CliError(f"Temporal at {address} {mismatch}", _TEMPORAL_TLS, code=Exit.UNREACHABLE)
-    return CliError(
-        f"cannot reach Temporal at {address}",
-        "start it with `stigma up`, or set TEMPORAL_ADDRESS",
-        code=Exit.UNREACHABLE,
-    )
-
-
 def tls_mismatch(details: str) -> str:
     """Return what a failed connection says about TLS, by the libraries' texts; "" for nothing."""
     return next((what for sign, what in _TLS_SIGNS.items() if sign in details), "")
@@ -111,7 +95,6 @@ _NOT_FOUND = re.compile(
     r"(?P<noun>agent |workflow )?(?P<execution>execution )?(?P<id>[^ ]+) not found"
 )
 _API_TLS = "see STIGMA_API_TLS and STIGMA_API_TLS_CA"
-_TEMPORAL_TLS = "is TLS wanted there? see TEMPORAL_TLS, TEMPORAL_API_KEY (implies TLS) and profiles"
 
 # Texts of BoringSSL (gRPC) and rustls (Temporal's SDK).
 _TLS_SIGNS = {
@@ -130,12 +113,4 @@ _API: dict[grpc.StatusCode, tuple[Exit, str]] = {
     grpc.StatusCode.NOT_FOUND: (Exit.NOT_FOUND, ""),
     grpc.StatusCode.PERMISSION_DENIED: (Exit.PERMISSION, "ask an operator for the permission"),
     grpc.StatusCode.UNAUTHENTICATED: (Exit.PERMISSION, "set STIGMA_API_KEY to a valid key"),
-}
-
-_TEMPORAL: dict[RPCStatusCode, tuple[Exit, str]] = {
-    RPCStatusCode.INVALID_ARGUMENT: (Exit.USAGE, ""),
-    RPCStatusCode.ALREADY_EXISTS: (Exit.USAGE, ""),
-    RPCStatusCode.NOT_FOUND: (Exit.NOT_FOUND, "see TEMPORAL_NAMESPACE"),
-    RPCStatusCode.PERMISSION_DENIED: (Exit.PERMISSION, "see TEMPORAL_API_KEY"),
-    RPCStatusCode.UNAUTHENTICATED: (Exit.PERMISSION, "see TEMPORAL_API_KEY"),
 }

@@ -11,7 +11,6 @@ import typer
 from temporalio.client import Client
 
 from stigma.contracts import limits
-from stigma_cli.connections import connect_temporal, temporal_address, temporal_call
 from stigma_cli.errors import CliError, Exit
 from stigma_cli.namespaces import (
     add_attributes,
@@ -21,6 +20,7 @@ from stigma_cli.namespaces import (
 )
 from stigma_cli.options import duration_of
 from stigma_cli.output import Format, Output, as_duration, print_json, print_line
+from stigma_cli.temporal_connections import connect_temporal, temporal_address, temporal_call
 
 RETENTION = timedelta(hours=72)
 

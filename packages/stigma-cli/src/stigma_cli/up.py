@@ -14,7 +14,6 @@ from typing import Annotated, Any
 
 import typer
 
-from stigma_cli.connections import connect_temporal
 from stigma_cli.errors import CliError, Exit
 from stigma_cli.options import path_of
 from stigma_cli.output import Format, Output, print_json_line, print_line, print_note, print_table
@@ -22,6 +21,7 @@ from stigma_cli.service_process import HOST, ServiceProcess
 from stigma_cli.setup import set_up
 from stigma_cli.stack import Ports, Stack
 from stigma_cli.supervision import Supervisor
+from stigma_cli.temporal_connections import connect_temporal
 
 
 def up(

@@ -39,8 +39,7 @@ from stigma_cli.output import (
     print_line,
     print_note,
 )
-from stigma_cli.run_tasks import run_tasks
-from stigma_cli.runs import read_input_text
+from stigma_cli.run_inputs import read_input_text
 
 app = typer.Typer(help="Register, show, start and delete workflows.", no_args_is_help=True)
 
@@ -185,6 +184,8 @@ async def _start(request: StartWorkflowRequest, *, wait: bool, watch: bool, outp
             print_note(f"started {started.id}")
         async with goes_on_when_interrupted(started.id):
             if watch and output is Format.TEXT:
+                from stigma_cli.run_tasks import run_tasks  # noqa: PLC0415 - Temporal's client
+
                 async with run_tasks() as tasks:
                     ended = await follow_events(api, started.id, see=tasks.see)
             elif watch:

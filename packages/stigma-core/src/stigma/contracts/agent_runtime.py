@@ -18,7 +18,6 @@ from stigma.agent.v1.agent_execution_pb2 import (
     Usage,
 )
 from stigma.agent.v1.agent_execution_service_pb2 import InputAnswer
-from stigma.agent.v1.agent_pb2 import AgentSpec
 from stigma.contracts import json_text, limits, payloads
 from stigma.contracts.configuration import Configuration
 from stigma.internal.v1.execution_pb2 import AgentWorkflowInput
@@ -67,13 +66,6 @@ def child_id(execution_id: str) -> str:
 def is_child(execution_id: str, workflow_id: str) -> bool:
     """Return whether a workflow is the agent of an execution."""
     return workflow_id == child_id(execution_id)
-
-
-def runs(agent: AgentSpec) -> str:
-    """Return what an agent runs, for people: its model, or its workflow and where that runs."""
-    if not agent.HasField("runtime"):
-        return agent.model
-    return f"{agent.runtime.workflow_type} on {agent.runtime.task_queue}"
 
 
 def start_argument(request: AgentWorkflowInput, configuration: Configuration) -> RawValue:

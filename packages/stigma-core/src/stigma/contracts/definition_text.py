@@ -10,7 +10,7 @@ from typing import Any
 
 from google.protobuf import json_format
 
-from stigma.agent.v1.agent_pb2 import Agent
+from stigma.agent.v1.agent_pb2 import Agent, AgentSpec
 from stigma.contracts.indented_json import indent_json
 from stigma.workflow.v1.workflow_pb2 import Workflow
 
@@ -29,6 +29,13 @@ class ChangedLine:
     sign: str
     """`+` or `-`; a blank: both have it; `@`: the place of the lines that follow."""
     text: str
+
+
+def runs(agent: AgentSpec) -> str:
+    """Return what an agent runs, for people: its model, or its workflow and where that runs."""
+    if not agent.HasField("runtime"):
+        return agent.model
+    return f"{agent.runtime.workflow_type} on {agent.runtime.task_queue}"
 
 
 def definition_text(definition: Agent | Workflow) -> str:

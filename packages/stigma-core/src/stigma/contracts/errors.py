@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from google.protobuf import json_format
-from temporalio.exceptions import ApplicationError
 
 from stigma.agent.v1.agent_execution_pb2 import (
     AGENT_EXECUTION_PHASE_CANCELLED,
@@ -21,6 +20,9 @@ from stigma.agent.v1.agent_execution_pb2 import (
 from stigma.agent.v1.agent_pb2 import FailureReason
 from stigma.contracts.executions import Execution, Kind
 from stigma.workflow.v1.workflow_execution_pb2 import WorkflowExecution
+
+if TYPE_CHECKING:  # readers of outcomes need no Temporal
+    from temporalio.exceptions import ApplicationError
 
 E = TypeVar("E", AgentExecution, WorkflowExecution)
 

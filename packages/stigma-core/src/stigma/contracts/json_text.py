@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 
 # Bytes without which JSON text has neither a number that is not finite nor half a surrogate pair.
 _SUSPECT = re.compile(rb"NaN|Infinity|[eE]\+?[0-9]{3}|[0-9]{309}|\\u[dD][89a-fA-F]")
+_SURROGATES = re.compile(r"[\ud800-\udfff]")
 
 
 class NestingError(ValueError):
@@ -101,3 +102,8 @@ def _has_half_pair(text: str) -> bool:
     except UnicodeEncodeError:
         return True
     return False
+
+
+def replace_surrogates(text: str) -> str:
+    """Replace halves of surrogate pairs, which JSON data may hold and no message or failure can."""
+    return text if text.isascii() else _SURROGATES.sub("\N{REPLACEMENT CHARACTER}", text)

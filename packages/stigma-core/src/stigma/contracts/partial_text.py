@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from stigma.agent.v1.agent_execution_service_pb2 import ModelProgress
-from stigma.contracts.payloads import replace_surrogates
+from stigma.contracts.json_text import replace_surrogates
 
 MAX_TAIL_BYTES = 32 * 1024
 """Size limit of the text in one heartbeat, as UTF-8."""

@@ -7,7 +7,6 @@ own services read JSON that way, and what reaches a caller, whose converter is i
 from __future__ import annotations
 
 import json
-import re
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -32,7 +31,6 @@ M = TypeVar("M", bound=Message)
 
 # Bound of how many times as long as its binary form the JSON form of a message is.
 _MAX_JSON_GROWTH = 16
-_SURROGATES = re.compile(r"[\ud800-\udfff]")
 
 
 class PayloadConverter(CompositePayloadConverter):
@@ -150,9 +148,7 @@ def from_raw(raw: RawValue, message_type: type[M]) -> M:
     )
 
 
-def replace_surrogates(text: str) -> str:
-    """Replace halves of surrogate pairs, which JSON data may hold and no message or failure can."""
-    return text if text.isascii() else _SURROGATES.sub("\N{REPLACEMENT CHARACTER}", text)
+replace_surrogates = json_text.replace_surrogates
 
 
 def cut_text(text: str, max_bytes: int) -> str:

@@ -39,9 +39,6 @@ _PREFIXES: dict[PendingInputKind.ValueType, str] = {
 }
 _OF_SERVERS = ("elicitation", "authorization")
 
-DONE = "done"
-"""The answer to an authorization, in words."""
-
 # A call's id is "<step>-<n>"; one of several inputs of a call adds ".<number>".
 _CALL_PARTS = 2
 # Of a root execution "agent-<hex>".

@@ -7,6 +7,9 @@ import json
 from stigma.agent.v1.agent_execution_service_pb2 import InputAnswer
 from stigma.contracts import json_text
 
+DONE = "done"
+"""The answer to an authorization, in words."""
+
 
 def typed_answer(schema: str, text: str) -> InputAnswer:
     """Return the answer that a text is.

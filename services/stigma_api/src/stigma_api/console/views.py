@@ -24,7 +24,7 @@ from stigma.agent.v1.agent_execution_pb2 import (
     ToolResult,
     Usage,
 )
-from stigma.contracts import agent_runtime, phases
+from stigma.contracts import definition_text, phases
 from stigma.contracts.errors import reason_name
 from stigma.contracts.executions import Execution, Kind, phase_name
 from stigma.workflow.v1.workflow_execution_pb2 import EngineRun, WorkflowExecution
@@ -162,7 +162,7 @@ def view(execution: Execution) -> ExecutionView:
         usage=agent.status.usage if agent.status.HasField("usage") else None,
         usage_by_model=_usage_by_model(agent.status.usage_by_model),
         steps=agent.status.steps,
-        model=agent.spec.config.model or agent_runtime.runs(agent.spec.agent),
+        model=agent.spec.config.model or definition_text.runs(agent.spec.agent),
         is_workflow=agent.spec.agent.HasField("runtime"),
         is_sub_agent=bool(agent.status.parent),
         env=sorted(agent.spec.env),

@@ -27,6 +27,7 @@ from stigma.agent.v1.agent_execution_pb2 import (
 from stigma.agent.v1.agent_execution_service_pb2 import InputAnswer
 from stigma.contracts import approvals, json_text, limits, pending_inputs, search_attributes
 from stigma.contracts.globs import matches_any
+from stigma.contracts.typed_answers import DONE
 from stigma.contracts.workflows import UpdateRefusal
 from stigma.internal.v1.execution_pb2 import PendingInputs as PendingInputsMemo
 from stigma.internal.v1.execution_pb2 import SubmitInput
@@ -210,8 +211,8 @@ class PendingInputs:
 def _reply_problem(found: PendingInput, reply: InputAnswer) -> str:
     """Return what is wrong with an answer to what an MCP server asks; "" for nothing."""
     if found.kind == PENDING_INPUT_KIND_AUTHORIZATION:
-        is_done = reply.text.strip().lower() == pending_inputs.DONE
-        return "" if is_done else f"the answer is {pending_inputs.DONE!r}, once the page was opened"
+        is_done = reply.text.strip().lower() == DONE
+        return "" if is_done else f"the answer is {DONE!r}, once the page was opened"
     if found.kind != PENDING_INPUT_KIND_ELICITATION:
         return ""
     if len(reply.json.encode()) > limits.MAX_MCP_RESPONSE_BYTES:

@@ -12,7 +12,8 @@ from stigma.agent.v1.agent_execution_pb2 import (
     PENDING_INPUT_KIND_AUTHORIZATION,
     PendingInput,
 )
-from stigma.contracts.pending_inputs import DONE, MEMO
+from stigma.contracts.pending_inputs import MEMO
+from stigma.contracts.typed_answers import DONE
 from stigma.internal.v1.execution_pb2 import PendingInputs
 from stigma_api.executions.reader import ExecutionDescription
 from stigma_api.temporal.payloads import message
