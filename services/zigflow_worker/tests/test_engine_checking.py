@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import uuid
 from typing import Any
 
@@ -47,3 +49,14 @@ async def test_what_is_wrong_is_said_with_its_place(engine: Any) -> None:
 def test_a_document_is_not_checked_only_unless_asked() -> None:
     assert not read_start({"document": "d"}).validate
     assert read_start({"document": "d", "validate": True}).validate
+
+
+def test_a_check_of_a_file_imports_no_worker() -> None:
+    program = """\
+import sys, zigflow_worker.validation
+print(*sorted({"temporalio.client", "temporalio.worker", "pydantic"} & {*sys.modules}))
+"""
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", program], check=True, timeout=60, capture_output=True
+    )
+    assert done.stdout.split() == []

@@ -10,7 +10,7 @@ from pydantic_settings import SettingsConfigDict
 
 from stigma.runtime import ConfigurationError
 from stigma.runtime.settings import Port, Seconds, ServiceSettings, Texts
-from stigma_client import ApiConnection, TlsFiles
+from stigma_client.connection import ApiConnection, TlsFiles
 from zigflow_worker.outgoing.client import HttpLimits
 from zigflow_worker.outgoing.policy import OutgoingPolicy
 

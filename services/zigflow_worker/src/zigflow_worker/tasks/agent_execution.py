@@ -10,12 +10,12 @@ from temporalio.exceptions import FailureError, is_cancelled_exception
 
 from stigma.agent.v1.agent_execution_pb2 import Usage
 from stigma.contracts import errors, json_text
-from stigma_client import (
+from stigma_client.errors import (
     AgentExecutionCancelled,
     AgentExecutionError,
     AgentExecutionTimedOut,
-    run_agent,
 )
+from stigma_client.workflow import run_agent
 from zigflow_worker.changes import JSON_DATA, WHOLE_FLOATS
 from zigflow_worker.errors import CONFIGURATION, ErrorType, WorkflowError
 from zigflow_worker.expressions import JSON
