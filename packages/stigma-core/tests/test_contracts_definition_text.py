@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
-from stigma.agent.v1.agent_pb2 import Agent, AgentSpec, McpToolDefinition, QuestionTool, Tool
+from stigma.agent.v1.agent_pb2 import (
+    APPROVAL_EXPIRY_DENY,
+    APPROVAL_REQUIREMENT_NEVER,
+    CONTEXT_STRATEGY_DROP,
+    Agent,
+    AgentSpec,
+    ApprovalPolicy,
+    ApprovalRule,
+    ContextPolicy,
+    McpToolDefinition,
+    QuestionTool,
+    Tool,
+)
 from stigma.contracts.definition_text import MAX_LINES, changed_lines, definition_text
 from stigma.workflow.v1.workflow_pb2 import Workflow, WorkflowSpec
 
@@ -45,6 +57,24 @@ def test_a_definition_is_shown_a_field_a_line() -> None:
     ]
     workflow = Workflow(name="flow", spec=WorkflowSpec(document="a: 1\nb: 2\n"))
     assert definition_text(workflow) == "document: |\n  a: 1\n  b: 2"
+
+
+def test_enums_are_shown_as_files_have_them() -> None:
+    rule = ApprovalRule(require=APPROVAL_REQUIREMENT_NEVER, on_expiry=APPROVAL_EXPIRY_DENY)
+    spec = AgentSpec(
+        model="APPROVAL_REQUIREMENT_NEVER",
+        context=ContextPolicy(strategy=CONTEXT_STRATEGY_DROP),
+        approval=ApprovalPolicy(rules=[rule]),
+    )
+    assert definition_text(Agent(name="asked", spec=spec)).splitlines() == [
+        "model: APPROVAL_REQUIREMENT_NEVER",
+        "approval:",
+        "  rules:",
+        "  - require: NEVER",
+        "    onExpiry: DENY",
+        "context:",
+        "  strategy: DROP",
+    ]
 
 
 def test_what_differs_comes_with_the_lines_around_it() -> None:

@@ -10,7 +10,13 @@ from typing import Any
 
 from google.protobuf import json_format
 
-from stigma.agent.v1.agent_pb2 import Agent, AgentSpec
+from stigma.agent.v1.agent_pb2 import (
+    Agent,
+    AgentSpec,
+    ApprovalExpiry,
+    ApprovalRequirement,
+    ContextStrategy,
+)
 from stigma.contracts.indented_json import indent_json
 from stigma.workflow.v1.workflow_pb2 import Workflow
 
@@ -18,6 +24,13 @@ MAX_LINES = 3000
 """Most lines of a text that are compared: what a comparison costs grows with their square."""
 
 _JSON_FIELDS = ("Schema", "Json")
+_ENUM_FIELDS = ("require", "onExpiry", "strategy")
+_SHORT_NAMES = {
+    name: name.removeprefix(enum.keys()[0].removesuffix("UNSPECIFIED"))
+    for enum in (ApprovalRequirement, ApprovalExpiry, ContextStrategy)
+    for name in enum.keys()  # noqa: SIM118 - no mapping
+}
+"""Names of enums' values as files have them."""
 _CONTEXT_LINES = 3
 _HEADER_LINES = 2
 
@@ -76,6 +89,7 @@ def _entry(name: str, value: Any) -> Iterator[str]:
                 yield from _item(each)
         case str():
             text = indent_json(value) if name.endswith(_JSON_FIELDS) else value
+            text = _SHORT_NAMES.get(text, text) if name in _ENUM_FIELDS else text
             if "\n" in text:
                 yield f"{name}: |"
                 yield from _indented(text.splitlines())
