@@ -4,21 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import shutil
+import uuid
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import psutil
 import pytest
+from temporalio.client import Client
 
 from stigma_cli import supervision
 from stigma_cli.devserver import free_ports
 from stigma_cli.errors import CliError
 from stigma_cli.service_process import ServiceProcess
+from stigma_cli.stack import Ports, Stack
 from stigma_cli.supervision import Supervisor
+from stigma_cli.up import print_lost
 from tests.stack.waiting import eventually
+
+if TYPE_CHECKING:
+    from tests.stack.plugin import TemporalServer
 
 PROGRAM = """\
 import http.server, os, pathlib, sys
@@ -140,3 +149,28 @@ async def test_nothing_runs_on_that_was_being_started(
     await service.stop()
     own = psutil.Process().children(recursive=True)
     assert not [each for each in own if "small_service" in " ".join(each.cmdline())]
+
+
+async def test_workflows_that_end_with_the_dev_server_are_counted(
+    temporal_server: TemporalServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    address, namespace = temporal_server.address, temporal_server.namespace
+    client = await Client.connect(address, namespace=namespace)
+    lost = await client.start_workflow("Lost", id=uuid.uuid4().hex, task_queue="nobody")
+
+    async def is_counted() -> bool:
+        return (await client.count_workflows("WorkflowType = 'Lost'")).count > 0
+
+    await eventually(is_counted)
+    ports = Ports.free()
+    await print_lost(Stack(tmp_path, ports, temporal=(address, namespace)))
+    assert re.fullmatch(
+        r"stigma: [0-9,]+ workflows? in Temporal not kept: `stigma up --keep` keeps them\n",
+        capsys.readouterr().err,
+    )
+    await lost.terminate()
+    await print_lost(Stack(tmp_path, ports, temporal=("127.0.0.1:1", namespace)))
+    assert capsys.readouterr().err == ""
+    assert Stack(tmp_path, ports).loses_data
+    assert not Stack(tmp_path, ports, keep=True).loses_data
+    assert not Stack(tmp_path, ports, temporal=(address, namespace)).loses_data

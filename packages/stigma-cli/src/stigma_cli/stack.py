@@ -101,6 +101,11 @@ class Stack:
         return None if self._temporal else f"http://{HOST}:{self.ports.temporal_ui}"
 
     @property
+    def loses_data(self) -> bool:
+        """True where Temporal's data ends with the dev server."""
+        return self._temporal is None and not self._keep
+
+    @property
     def variables(self) -> dict[str, str]:
         """The variables of an environment whose commands and workers reach it."""
         return {

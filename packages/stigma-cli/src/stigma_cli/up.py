@@ -7,21 +7,33 @@ import os
 import shlex
 import signal
 from collections.abc import AsyncIterator, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from temporalio.client import Client
+from temporalio.service import RPCError
 
 from stigma_cli.errors import CliError, Exit
 from stigma_cli.options import path_of
-from stigma_cli.output import Format, Output, print_json_line, print_line, print_note, print_table
+from stigma_cli.output import (
+    Format,
+    Output,
+    counted,
+    print_json_line,
+    print_line,
+    print_note,
+    print_table,
+)
 from stigma_cli.service_process import HOST, ServiceProcess
 from stigma_cli.setup import set_up
 from stigma_cli.stack import Ports, Stack
 from stigma_cli.supervision import Supervisor
 from stigma_cli.temporal_connections import connect_temporal
+
+_COUNT_SECONDS = 2.0
 
 
 def up(
@@ -129,9 +141,24 @@ async def _serve(stack: Stack, output: Format, chaos: timedelta | None) -> None:
     async with started(stack, setup=stack.ui_url is None):
         _print_ready(stack, output)
         supervisor = Supervisor(stack.services, print_note)
-        if chaos is not None:
-            await stack.while_up(supervisor.kill_at_random(chaos), supervisor)
-        raise await stack.wait_failed(supervisor)
+        try:
+            if chaos is not None:
+                await stack.while_up(supervisor.kill_at_random(chaos), supervisor)
+            raise await stack.wait_failed(supervisor)
+        finally:
+            if stack.loses_data:
+                await print_lost(stack)
+
+
+async def print_lost(stack: Stack) -> None:
+    """Say how many workflows end with the dev server, as long as that answers."""
+    with suppress(RPCError, RuntimeError, TimeoutError):
+        async with asyncio.timeout(_COUNT_SECONDS):
+            client = await Client.connect(stack.temporal_address, namespace=stack.namespace)
+            count = (await client.count_workflows()).count
+        if count:
+            lost = counted(count, "workflow")
+            print_note(f"{lost} in Temporal not kept: `stigma up --keep` keeps them")
 
 
 def _print_ready(stack: Stack, output: Format) -> None:
