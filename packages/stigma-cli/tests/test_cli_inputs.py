@@ -12,7 +12,6 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import grpc
 import pytest
 from temporalio import activity
 from temporalio.worker import Worker
@@ -21,18 +20,9 @@ from stigma.agent.v1.agent_execution_pb2 import (
     PENDING_INPUT_KIND_AUTHORIZATION,
     PENDING_INPUT_KIND_ELICITATION,
     PENDING_INPUT_KIND_QUESTION,
-    InputResolution,
     PendingInput,
 )
-from stigma.agent.v1.agent_execution_service_pb2 import (
-    ListPendingInputsResponse,
-    SendAgentMessageResponse,
-    StartAgentRequest,
-)
-from stigma.agent.v1.agent_execution_service_pb2_grpc import (
-    AgentExecutionServiceServicer,
-    add_AgentExecutionServiceServicer_to_server,
-)
+from stigma.agent.v1.agent_execution_service_pb2 import StartAgentRequest
 from stigma_cli.agent_calls import agent_calls
 from stigma_cli.errors import Exit
 from stigma_cli.input_text import command_for, detail_lines, requested_text
@@ -399,51 +389,6 @@ async def test_a_run_shows_what_its_agents_wait_for(
         await bank.run("execution", "answer", execution, "red")
         await following
     assert "  teller: question-1-1 answered by alice" in written
-
-
-class LostReplies(AgentExecutionServiceServicer):
-    """An API whose first replies are lost on their way."""
-
-    def __init__(self, losses: int) -> None:
-        self.losses = losses
-        self.requests: list[str] = []
-
-    async def SubmitAgentInput(self, request: Any, context: Any) -> InputResolution:
-        await self._lose(request, context)
-        return InputResolution(input_id=request.input_id, by="alice")
-
-    async def SendAgentMessage(self, request: Any, context: Any) -> SendAgentMessageResponse:
-        await self._lose(request, context)
-        return SendAgentMessageResponse()
-
-    async def ListPendingInputs(self, request: Any, context: Any) -> ListPendingInputsResponse:
-        return ListPendingInputsResponse(inputs=[PendingInput(id=request.input_id)])
-
-    async def _lose(self, request: Any, context: Any) -> None:
-        self.requests.append(request.request_id)
-        if len(self.requests) <= self.losses:
-            await context.abort(grpc.StatusCode.UNAVAILABLE, "lost")
-
-
-@pytest.mark.parametrize(
-    "command", [("deny", "agent-1", "approval-1-1"), ("send", "agent-1", "hello")]
-)
-async def test_a_lost_reply_is_asked_for_with_the_same_request_id(
-    stigma: Stigma, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...]
-) -> None:
-    monkeypatch.setattr("stigma_cli.input_calls._RETRY_SECONDS", 0)
-    for losses, code in ((2, Exit.OK), (9, Exit.UNREACHABLE)):
-        api = LostReplies(losses)  # type: ignore[abstract]
-        server = grpc.aio.server()
-        add_AgentExecutionServiceServicer_to_server(api, server)
-        port = server.add_insecure_port("127.0.0.1:0")
-        await server.start()
-        answered = await stigma("execution", *command, STIGMA_API_ADDRESS=f"127.0.0.1:{port}")
-        await server.stop(None)
-        assert answered.exit_code == code, answered.output
-        assert len(api.requests) == (3 if code is Exit.OK else 5)
-        assert len(set(api.requests)) == 1
-        assert api.requests[0]
 
 
 def test_what_mcp_servers_ask_is_shown_with_the_command_that_answers() -> None:

@@ -147,7 +147,7 @@ async def _detached(request: StartAgentRequest, output: Format) -> None:
 
 
 async def _start(api: Api, request: StartAgentRequest) -> AgentExecution:
-    started: AgentExecution = await api.call(api.executions.StartAgent, request)
+    started: AgentExecution = await api.call_once(api.executions.StartAgent, request)
     if request.session_id and started.spec.agent.HasField("runtime"):
         print_note(f"{started.spec.agent_id} is an agent of your own: the session is only a label")
     return started

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import ssl
+import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -11,11 +13,17 @@ from typing import TypeVar
 
 import grpc
 
+from stigma.agent.v1.agent_execution_service_pb2 import (
+    SendAgentMessageRequest,
+    StartAgentRequest,
+    SubmitAgentInputRequest,
+)
 from stigma.agent.v1.agent_execution_service_pb2_grpc import AgentExecutionServiceStub
 from stigma.agent.v1.agent_service_pb2_grpc import AgentServiceStub
 from stigma.agent.v1.agent_session_service_pb2_grpc import AgentSessionServiceStub
 from stigma.contracts.task_queues import TaskQueues
 from stigma.diagnosis.v1.diagnosis_service_pb2_grpc import DiagnosisServiceStub
+from stigma.workflow.v1.workflow_execution_service_pb2 import StartWorkflowRequest
 from stigma.workflow.v1.workflow_execution_service_pb2_grpc import WorkflowExecutionServiceStub
 from stigma.workflow.v1.workflow_service_pb2_grpc import WorkflowServiceStub
 from stigma_cli.errors import CliError, Exit
@@ -24,7 +32,17 @@ from stigma_client.connection import DEFAULT_ADDRESS, ApiConnection
 
 CALL_TIMEOUT_SECONDS = 15.0
 
+_ATTEMPTS = 8
+_RETRY_SECONDS = 1.0
+
 M = TypeVar("M")
+R = TypeVar(
+    "R",
+    SendAgentMessageRequest,
+    StartAgentRequest,
+    StartWorkflowRequest,
+    SubmitAgentInputRequest,
+)
 T = TypeVar("T")
 
 
@@ -54,6 +72,22 @@ class Api:
         except grpc.aio.BaseError:
             # gRPC's own check of what is sent, for instance of the key, which its text may hold.
             raise CliError("the call cannot be sent: see STIGMA_API_KEY", code=Exit.USAGE) from None
+
+    async def call_once(self, rpc: grpc.aio.UnaryUnaryMultiCallable[R, T], request: R) -> T:
+        """Make a call that counts once by its request id, again while the API restarts.
+
+        Raises:
+            CliError: it failed, or the API cannot be reached for some seconds.
+        """
+        request.request_id = request.request_id or uuid.uuid4().hex
+        for _ in range(_ATTEMPTS - 1):
+            try:
+                return await self.call(rpc, request)
+            except CliError as error:
+                if error.code is not Exit.UNREACHABLE:
+                    raise
+            await asyncio.sleep(_RETRY_SECONDS)
+        return await self.call(rpc, request)
 
 
 @asynccontextmanager

@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import uuid
 from collections.abc import Collection, Sequence
-from typing import TypeVar
-
-import grpc
 
 from stigma.agent.v1.agent_execution_pb2 import InputResolution, PendingInput, PendingInputKind
 from stigma.agent.v1.agent_execution_service_pb2 import (
@@ -24,16 +20,10 @@ from stigma_cli.connections import Api
 from stigma_cli.errors import CliError, Exit
 from stigma_cli.execution_calls import events
 
-# Attempts of an answer or a message: each with the same request id, so that it counts once.
-_ATTEMPTS = 5
-_RETRY_SECONDS = 1.0
 # Executions on a page: each may wait for many inputs, with questions of some size.
 _PAGE_SIZE = 100
 # Longest read of an execution's events, up to the one that asks.
 _HISTORY_SECONDS = 20.0
-
-M = TypeVar("M", SubmitAgentInputRequest, SendAgentMessageRequest)
-T = TypeVar("T")
 
 
 async def list_inputs(api: Api, agent: str, limit: int) -> tuple[Sequence[PendingInput], bool]:
@@ -137,14 +127,14 @@ async def submit(api: Api, request: SubmitAgentInputRequest) -> InputResolution:
         CliError: it was refused; `reason` says why.
     """
     _require_agent(request.id)
-    return await _repeated(api, api.executions.SubmitAgentInput, request)
+    return await api.call_once(api.executions.SubmitAgentInput, request)
 
 
 async def send_message(api: Api, execution_id: str, text: str) -> SendAgentMessageResponse:
     """Send a message to a running execution, as `submit`."""
     _require_agent(execution_id)
     request = SendAgentMessageRequest(id=execution_id, message=text)
-    return await _repeated(api, api.executions.SendAgentMessage, request)
+    return await api.call_once(api.executions.SendAgentMessage, request)
 
 
 async def stop_after_step(api: Api, execution_id: str, reason: str) -> Execution:
@@ -154,18 +144,6 @@ async def stop_after_step(api: Api, execution_id: str, reason: str) -> Execution
         id=execution_id, reason=reason, mode=CANCEL_MODE_AFTER_STEP
     )
     return await api.call(api.executions.CancelAgentExecution, request)
-
-
-async def _repeated(api: Api, rpc: grpc.aio.UnaryUnaryMultiCallable[M, T], request: M) -> T:
-    request.request_id = uuid.uuid4().hex
-    for _ in range(_ATTEMPTS - 1):
-        try:
-            return await api.call(rpc, request)
-        except CliError as error:
-            if error.code is not Exit.UNREACHABLE:
-                raise
-        await asyncio.sleep(_RETRY_SECONDS)
-    return await api.call(rpc, request)
 
 
 def _require_agent(execution_id: str) -> None:

@@ -174,7 +174,7 @@ def start(
 
 async def _start(request: StartWorkflowRequest, *, wait: bool, watch: bool, output: Format) -> None:
     async with open_api() as api:
-        started = await api.call(api.workflow_executions.StartWorkflow, request)
+        started = await api.call_once(api.workflow_executions.StartWorkflow, request)
         if not wait and not watch:
             print_started(started, output)
             return
