@@ -15,7 +15,8 @@ from temporalio.client import WorkflowHistory
 from stigma.agent.v1.agent_execution_pb2 import SessionPolicy
 from stigma.agent.v1.agent_pb2 import AgentLimits, ContextStrategy, Tool
 from stigma.contracts import activities, engine_calls, workflows
-from stigma_client.activities import CALL_AGENT, CALL_WORKFLOW, CANCEL_AGENT, CANCEL_WORKFLOW
+from stigma.contracts.activities import CALL_AGENT
+from stigma_client.activities import CALL_WORKFLOW, CANCEL_AGENT, CANCEL_WORKFLOW
 from zigflow_worker import changes
 from zigflow_worker.activities import interfaces
 from zigflow_worker.compilation.kind import TaskKind
