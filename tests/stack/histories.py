@@ -42,6 +42,8 @@ def _texts(value: Any) -> Iterator[str]:
 
 def _kept(value: Any) -> Any:
     match value:
+        case {"kind": "TASK_QUEUE_KIND_STICKY"}:  # its name has the process and the machine
+            return {key: one for key, one in value.items() if key != "name"}
         case dict():
             return {key: _kept(one) for key, one in value.items() if key not in _OF_A_MACHINE}
         case list():
