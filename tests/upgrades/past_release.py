@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,3 +65,18 @@ def check_out(release: Path, directory: Path) -> Tree:
     extract = ["tar", "--extract", "--directory", str(directory)]
     subprocess.run(extract, input=archived.stdout, check=True)
     return Tree(directory)
+
+
+def replay_in(tree: Tree, histories: Path, count: int) -> None:
+    """Assert that a tree's code goes the way of all these histories, and that it is its code."""
+    replayed = subprocess.run(
+        [sys.executable, str(Path(__file__).with_name("replaying.py")), str(histories)],
+        env=os.environ | dict(tree.environment),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert replayed.returncode == 0, replayed.stderr
+    *files, last = replayed.stdout.splitlines()
+    assert last == f"replayed {count}"
+    assert all(Path(file).is_relative_to(tree.directory) for file in files), files

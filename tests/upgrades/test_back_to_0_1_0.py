@@ -1,4 +1,4 @@
-"""Documents that 0.1.0 does not know, on an engine that is rolled back to it.
+"""What 0.1.0 does not know, and what it does, after a roll back to it.
 
 As docs/upgrades.md says: what is open stands still until the next upgrade, what begins is refused,
 and no run is lost or goes another way.
@@ -6,9 +6,11 @@ and no run is lost or goes another way.
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,7 +24,14 @@ from tests.stack.plugin import StartStack
 from tests.stack.stack import Stack
 from tests.stack.waiting import eventually
 from tests.upgrades.past_packages import install_missing
-from tests.upgrades.past_release import Tree, UnknownReleaseError, check_out, releases
+from tests.upgrades.past_release import (
+    Tree,
+    UnknownReleaseError,
+    check_out,
+    releases,
+    replay_in,
+)
+from tools.histories import calls
 
 ENGINE = "zigflow_worker"
 WITHIN = timedelta(seconds=90)
@@ -80,16 +89,20 @@ class Engine:
         await self.stack.start(ENGINE)
 
 
-@pytest.fixture
-async def engine(
-    new_stack: StartStack, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[Engine]:
-    """An engine of this release."""
+@pytest.fixture(scope="module")
+def past(tmp_path_factory: pytest.TempPathFactory) -> Tree:
+    """The code of 0.1.0."""
     try:
         past = check_out(releases()[0], tmp_path_factory.mktemp("release"))
     except UnknownReleaseError as error:
         pytest.skip(str(error))
     install_missing(past)
+    return past
+
+
+@pytest.fixture
+async def engine(new_stack: StartStack, past: Tree) -> AsyncIterator[Engine]:
+    """An engine of this release."""
     stack = await new_stack(services=(ENGINE,))
     yield Engine(stack, past)
     await stack.stop()
@@ -125,3 +138,17 @@ async def test_open_runs_stand_still_and_new_ones_are_refused(engine: Engine) ->
     await engine.replace({})
     for name, run in runs.items():
         assert await run.result() == OPEN[name][1], name
+
+
+def test_0_1_0_replays_agents_without_tools(past: Tree, tmp_path: Path) -> None:
+    """With all that can happen to them; the newest release's histories have it."""
+    names = {scenario.name.replace("_", "-") for scenario in calls.SCENARIOS}
+    known = [
+        path
+        for path in (releases()[-1] / "histories").glob("*.json")
+        if path.name.partition(".")[0] in names
+    ]
+    assert len(known) > len(names)
+    for path in known:
+        shutil.copy(path, tmp_path)
+    replay_in(past, tmp_path, len(known))

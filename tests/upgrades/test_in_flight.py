@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import subprocess
-import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,14 +18,20 @@ from tests.stack.plugin import StartStack
 from tests.upgrades import replaying
 from tests.upgrades.fleet import Fleet, new_fleet
 from tests.upgrades.past_packages import install_missing
-from tests.upgrades.past_release import Tree, UnknownReleaseError, check_out, releases
+from tests.upgrades.past_release import (
+    Tree,
+    UnknownReleaseError,
+    check_out,
+    releases,
+    replay_in,
+)
 
 # In both directions: whatever the order, what was replaced works with what was not.
 ORDER = ("ai_worker", "stigma_orchestrator", "stigma_api", "zigflow_worker", CALLER)
-NEWEST = releases()[-1]
-# All tests upgrade from the newest release, `make soak` from the older ones as well.
+NEWEST = releases()[-2:]
+# All tests upgrade from the two newest releases, `make soak` from the older ones as well.
 PARAMETERS = [
-    pytest.param(one, id=one.name, marks=() if one == NEWEST else pytest.mark.soak)
+    pytest.param(one, id=one.name, marks=() if one in NEWEST else pytest.mark.soak)
     for one in releases()
 ]
 
@@ -153,7 +156,7 @@ async def test_both_releases_replay_it_all(rolled_back: Rollout, tmp_path: Path)
     assert len(set(histories)) == 2 * len(rolled_back.done)
     await asyncio.gather(
         replaying.replay(histories),
-        asyncio.to_thread(replayed_in_the_past, rolled_back.past, tmp_path, len(histories)),
+        asyncio.to_thread(replay_in, rolled_back.past, tmp_path, len(histories)),
     )
 
 
@@ -165,18 +168,3 @@ async def apply(fleet: Fleet, name: str) -> None:
 async def applied(fleet: Fleet, name: str) -> bool:
     request = GetAgentRequest(id=name)
     return (await fleet.stack.agents.GetAgent(request, wait_for_ready=True)).name == name
-
-
-def replayed_in_the_past(past: Tree, histories: Path, count: int) -> None:
-    """The past release's code goes the same ways, and it is its code."""
-    replayed = subprocess.run(
-        [sys.executable, str(Path(replaying.__file__)), str(histories)],
-        env=os.environ | dict(past.environment),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert replayed.returncode == 0, replayed.stderr
-    *files, last = replayed.stdout.splitlines()
-    assert last == f"replayed {count}"
-    assert all(Path(file).is_relative_to(past.directory) for file in files), files
