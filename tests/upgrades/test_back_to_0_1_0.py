@@ -7,7 +7,7 @@ and no run is lost or goes another way.
 from __future__ import annotations
 
 import shutil
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -23,21 +23,14 @@ from tests.reliability.documents import HEADER
 from tests.stack.plugin import StartStack
 from tests.stack.stack import Stack
 from tests.stack.waiting import eventually
-from tests.upgrades.past_packages import install_missing
-from tests.upgrades.past_release import (
-    Tree,
-    UnknownReleaseError,
-    check_out,
-    releases,
-    replay_in,
-)
+from tests.upgrades.past_release import Tree, releases, replay_in
 from tools.histories import calls
 
 ENGINE = "zigflow_worker"
 WITHIN = timedelta(seconds=90)
 TASK_FAILED = EventType.EVENT_TYPE_WORKFLOW_TASK_FAILED
 TIMER_STARTED = EventType.EVENT_TYPE_TIMER_STARTED
-NAP = "nap: {wait: {seconds: 5}}"
+NAP = "nap: {wait: {seconds: 3}}"
 OPEN: dict[str, tuple[str, Any]] = {
     "emit": (
         "do: [{tell: {emit: {event: {with: {id: e, type: a.b}}}, output: {as: .id}}}, {%s}]",
@@ -90,14 +83,9 @@ class Engine:
 
 
 @pytest.fixture(scope="module")
-def past(tmp_path_factory: pytest.TempPathFactory) -> Tree:
+def past(code_of: Callable[[Path], Tree]) -> Tree:
     """The code of 0.1.0."""
-    try:
-        past = check_out(releases()[0], tmp_path_factory.mktemp("release"))
-    except UnknownReleaseError as error:
-        pytest.skip(str(error))
-    install_missing(past)
-    return past
+    return code_of(releases()[0])
 
 
 @pytest.fixture

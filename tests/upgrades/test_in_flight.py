@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,14 +17,7 @@ from tests.reliability.fault_site import CALLER
 from tests.stack.plugin import StartStack
 from tests.upgrades import replaying
 from tests.upgrades.fleet import Fleet, new_fleet
-from tests.upgrades.past_packages import install_missing
-from tests.upgrades.past_release import (
-    Tree,
-    UnknownReleaseError,
-    check_out,
-    releases,
-    replay_in,
-)
+from tests.upgrades.past_release import Tree, releases, replay_in
 
 # In both directions: whatever the order, what was replaced works with what was not.
 ORDER = ("ai_worker", "stigma_orchestrator", "stigma_api", "zigflow_worker", CALLER)
@@ -37,14 +30,9 @@ PARAMETERS = [
 
 
 @pytest.fixture(scope="module", params=PARAMETERS)
-def past(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Tree:
+def past(request: pytest.FixtureRequest, code_of: Callable[[Path], Tree]) -> Tree:
     """The code of a past release."""
-    try:
-        tree = check_out(request.param, tmp_path_factory.mktemp("release"))
-    except UnknownReleaseError as error:
-        pytest.skip(str(error))
-    install_missing(tree)
-    return tree
+    return code_of(request.param)
 
 
 @dataclass

@@ -40,7 +40,7 @@ SHARDS = (
     Shard("api", ("services/stigma_api",), 280, 20, measured=True),
     Shard("rehearsals", ("tests/rehearsals",), 150),
     Shard("docs", ("tests/docs",), 110),
-    Shard("upgrades", ("tests/upgrades",), 100),
+    Shard("upgrades", ("tests/upgrades",), 130),
     Shard("conformance", ("tests/conformance",), 60),
     Shard("stack", ("tests/stack", "tests/console", "tests/wheels"), 135, 45),
     Shard("observability", ("tests/observability",), 80, 110),
