@@ -80,15 +80,23 @@ async def main(rounds: int) -> None:
 
 def _measure_commands(results: Results) -> None:
     results.add("help", _cpu_seconds([str(STIGMA), "--help"]))
+    check = [sys.executable, "-P", "-m", "zigflow_worker", "validate", "-"]
+    results.add("check of a document", _cpu_seconds(check, text=DOCUMENT))
     for name, modules in IMPORTS.items():
         imports = f"import stigma.runtime, {', '.join(modules)}"
         results.add(f"import {name}", _cpu_seconds([sys.executable, "-P", "-c", imports]))
 
 
-def _cpu_seconds(command: Sequence[str]) -> float:
-    """Run a command to its end, and return the CPU that it used."""
+def _cpu_seconds(command: Sequence[str], text: str = "", **environment: str) -> float:
+    """Run a command, which reads a text, to its end, and return the CPU that it used."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(
+        command,
+        check=True,
+        input=text.encode(),
+        stdout=subprocess.DEVNULL,
+        env=_own_environment() | environment,
+    )
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
@@ -101,6 +109,10 @@ async def _measure_up(directory: Path, results: Results) -> None:
             results.add(f"up {name}", seconds)
         for number, seconds in enumerate(await _measure_calls(ready), start=1):
             results.add(f"call {number}", seconds)
+        address = {"STIGMA_API_ADDRESS": str(ready["api"])}
+        results.add("agent list", _cpu_seconds([str(STIGMA), "agent", "list"], **address))
+        address = {"TEMPORAL_ADDRESS": str(ready["temporal"])} | address
+        results.add("doctor", _cpu_seconds([str(STIGMA), "doctor"], **address))
 
 
 @asynccontextmanager
@@ -191,6 +203,9 @@ def _summary(results: Results) -> dict[str, float]:
     first, tenth = results.median("call 1"), results.median(f"call {CALLS}")
     return {
         "help_cpu_s": round(results.median("help"), 3),
+        "agent_list_cpu_s": round(results.median("agent list"), 3),
+        "doctor_cpu_s": round(results.median("doctor"), 3),
+        "check_cpu_s": round(results.median("check of a document"), 3),
         "imports_cpu_s": round(imports, 3),
         "up_cpu_s": round(up, 3),
         "up_temporal_cpu_s": round(temporal, 3),
