@@ -1,4 +1,4 @@
-"""Runs the agent, the document and the worker against a Stigma of their own, offline."""
+"""Runs the agents, the document and the workers against a Stigma of their own, offline."""
 
 import json
 import os
@@ -31,7 +31,7 @@ def stigma(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]
 @pytest.fixture(autouse=True)
 def agents(stigma: dict[str, str]) -> None:
     """Register the agents of this project."""
-    command = [*STIGMA, "agent", "apply", "-f", "greeter.yaml"]
+    command = [*STIGMA, "agent", "apply", "-f", "greeter.yaml", "-f", "clerk.yaml"]
     subprocess.run(command, cwd=HERE, env=stigma, check=True)
 
 
@@ -55,3 +55,13 @@ def test_the_document_calls_it(stigma: dict[str, str]) -> None:
 def test_the_worker_calls_it(stigma: dict[str, str]) -> None:
     answer = output([sys.executable, "worker.py", "Grace"], stigma)
     assert answer == "Good to see you. You said: I am Grace\n"
+
+
+def test_the_clerk_uses_its_tool(stigma: dict[str, str]) -> None:
+    tools = subprocess.Popen([sys.executable, "tool_worker.py"], cwd=HERE, env=stigma)
+    try:
+        answer = output([*STIGMA, "agent", "ask", "clerk", "When do you open?"], stigma)
+    finally:
+        tools.terminate()
+        tools.wait()
+    assert answer == "Our hours: 9 to 17\n"

@@ -22,8 +22,10 @@ async def test_the_project_passes_its_own_test(stigma: Stigma, tmp_path: Path) -
     files = {str(each.relative_to(project)) for each in project.rglob("*") if each.is_file()}
     assert files == {
         "README.md",
+        "clerk.yaml",
         "greeter.yaml",
         "test_project.py",
+        "tool_worker.py",
         "worker.py",
         "workflow.yaml",
     }
@@ -40,7 +42,7 @@ async def test_the_project_passes_its_own_test(stigma: Stigma, tmp_path: Path) -
         check=False,
     )
     assert ran.returncode == 0, ran.stdout.decode() + ran.stderr.decode()
-    assert b"3 passed" in ran.stdout
+    assert b"4 passed" in ran.stdout
 
 
 async def test_no_file_is_overwritten(stigma: Stigma, tmp_path: Path) -> None:
