@@ -14,14 +14,13 @@ handler set up here. What it logs is narrowed three times:
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 import os
 import sys
 import threading
 import urllib.parse
-from collections.abc import Iterable, Iterator, MutableMapping
-from datetime import UTC, datetime
-from functools import lru_cache
+from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
 from typing import Any, TextIO
 
@@ -29,12 +28,11 @@ import structlog
 import temporalio.activity
 import temporalio.runtime
 import temporalio.workflow
-from opentelemetry import trace
 
+from stigma.runtime.log_lines import OWN_LOGGER, LineFormatter
 from stigma.runtime.redaction import Redaction
 from stigma.runtime.settings import ServiceSettings, secrets
 
-_OWN_LOGGER = "stigma"
 _CORE = "temporalio.core"
 _SDK_LOGGERS_AT_OUR_LEVEL = ("temporalio.activity", "temporalio.workflow")
 # Loggers that at INFO log whole URLs, of which some providers make the key a part, or headers.
@@ -43,12 +41,7 @@ _QUIETED_LOGGERS = (
     *("mcp", "openai", "anthropic"),
 )
 
-_META = ("_record", "_from_structlog")
 _OTLP_HEADERS = ("OTEL_EXPORTER_OTLP_HEADERS", "OTEL_EXPORTER_OTLP_TRACES_HEADERS")
-_CORE_FIELDS = frozenset(
-    {"error", "service", "method", "attempt", "workflow_id", "run_id", "activity_id"}
-    | {"activity_type", "task_queue", "namespace", "reason", "call_name"}
-)
 
 
 def configure(service: str, settings: ServiceSettings, *, conceal: Iterable[str] = ()) -> None:
@@ -60,19 +53,8 @@ def configure(service: str, settings: ServiceSettings, *, conceal: Iterable[str]
         conceal: further secrets, which are masked wherever they occur.
     """
     redaction = Redaction([*secrets(settings), *_secrets_of_environment(), *conceal])
-    formatter = structlog.stdlib.ProcessorFormatter(
-        processors=[
-            _with_level,
-            _describe(service),
-            structlog.processors.format_exc_info,
-            _Censor(redaction),
-            structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-            _renderer(settings),
-        ],
-        foreign_pre_chain=[structlog.stdlib.ExtraAdder(), _from_temporal],
-    )
     handler = _LineHandler(sys.stdout, redaction)
-    handler.setFormatter(formatter)
+    handler.setFormatter(LineFormatter(service, redaction, _renderer(settings)))
     handler.addFilter(_is_useful)
     level = logging.getLevelNamesMapping()[settings.log_level]
     _route(handler, level)
@@ -128,22 +110,7 @@ class _OwnLoggerFactory:
     """Gives every structlog logger the name that distinguishes our own events from others."""
 
     def __call__(self, *_args: object) -> logging.Logger:
-        return logging.getLogger(_OWN_LOGGER)
-
-
-class _Censor:
-    """The last processor before the renderer: makes every value plain and masked."""
-
-    def __init__(self, redaction: Redaction) -> None:
-        self._redaction = redaction
-        self._name = lru_cache(maxsize=1024)(redaction.text)
-
-    def __call__(
-        self, _logger: object, _method: str, event: MutableMapping[str, Any]
-    ) -> MutableMapping[str, Any]:
-        kept = {key: event.pop(key) for key in _META}
-        shown = self._redaction.fields(event)
-        return {self._name(key): value for key, value in shown.items()} | kept
+        return logging.getLogger(OWN_LOGGER)
 
 
 def _secrets_of_environment() -> Iterator[str]:
@@ -160,7 +127,7 @@ def _route(handler: logging.Handler, level: int) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(max(level, logging.INFO))
-    for name in (_OWN_LOGGER, *_SDK_LOGGERS_AT_OUR_LEVEL):
+    for name in (OWN_LOGGER, *_SDK_LOGGERS_AT_OUR_LEVEL):
         logging.getLogger(name).setLevel(level)
     for name in _QUIETED_LOGGERS:
         logging.getLogger(name).setLevel(max(level, logging.WARNING))
@@ -175,66 +142,19 @@ def _route(handler: logging.Handler, level: int) -> None:
 
 def _is_useful(record: logging.LogRecord) -> bool:
     """Filter by level again: libraries and users change levels of loggers at run time."""
-    if record.levelno >= logging.INFO or record.name == _OWN_LOGGER:
+    if record.levelno >= logging.INFO or record.name == OWN_LOGGER:
         return True
     return record.name.startswith(_SDK_LOGGERS_AT_OUR_LEVEL)
 
 
-def _with_level(
-    _logger: object, _method: str, event: MutableMapping[str, Any]
-) -> MutableMapping[str, Any]:
-    record: logging.LogRecord = event["_record"]
-    event["level"] = record.levelname.lower()
-    return event
-
-
-def _describe(service: str) -> Any:
-    def describe(
-        _logger: object, _method: str, event: MutableMapping[str, Any]
-    ) -> MutableMapping[str, Any]:
-        record: logging.LogRecord = event["_record"]
-        timestamp = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
-        head: dict[str, Any] = {
-            "timestamp": timestamp.replace("+00:00", "Z"),
-            "level": event.pop("level"),
-            "service": service,
-            "event": event.pop("event", ""),
-        }
-        if record.name != _OWN_LOGGER:
-            head["logger"] = record.name
-        context = trace.get_current_span().get_span_context()
-        if context.is_valid:
-            head["trace_id"] = trace.format_trace_id(context.trace_id)
-            head["span_id"] = trace.format_span_id(context.span_id)
-        return {**head, **event}
-
-    return describe
-
-
-def _from_temporal(
-    _logger: object, _method: str, event: MutableMapping[str, Any]
-) -> MutableMapping[str, Any]:
-    """Turn the SDK's structured extras into fields; of core's own fields only the known pass."""
-    for extra in ("temporal_activity", "temporal_workflow"):
-        for key, value in (event.pop(extra, None) or {}).items():
-            event.setdefault(key, value)
-    event.pop("__temporal_error_identifier", None)
-    core = event.pop("temporal_log", None)
-    if core is not None:
-        event["target"] = core.target
-        event.update({k: v for k, v in core.fields.items() if k in _CORE_FIELDS})
-    for key, value in structlog.contextvars.get_contextvars().items():
-        event.setdefault(key, value)
-    return event
-
-
-def _renderer(settings: ServiceSettings) -> Any:
+def _renderer(settings: ServiceSettings) -> Callable[[dict[str, Any]], str]:
     pretty = settings.log_format == "pretty" or (
         settings.log_format == "auto" and sys.stdout.isatty()
     )
-    if pretty:
-        return structlog.dev.ConsoleRenderer(colors=sys.stdout.isatty())
-    return structlog.processors.JSONRenderer()
+    if not pretty:
+        return json.JSONEncoder().encode
+    console = structlog.dev.ConsoleRenderer(colors=sys.stdout.isatty())
+    return lambda fields: console(None, "", fields)
 
 
 def _log_crash(
@@ -242,7 +162,7 @@ def _log_crash(
 ) -> None:
     if issubclass(kind, KeyboardInterrupt):
         return
-    logging.getLogger(_OWN_LOGGER).critical("crashed", exc_info=(kind, error, traceback))
+    logging.getLogger(OWN_LOGGER).critical("crashed", exc_info=(kind, error, traceback))
 
 
 def _log_thread_crash(args: threading.ExceptHookArgs) -> None:
@@ -255,4 +175,4 @@ def _log_unraisable(unraisable: sys.UnraisableHookArgs) -> None:
     error = unraisable.exc_value
     if error is not None:
         information = (type(error), error, unraisable.exc_traceback)
-        logging.getLogger(_OWN_LOGGER).error("unraisable", exc_info=information)
+        logging.getLogger(OWN_LOGGER).error("unraisable", exc_info=information)

@@ -54,7 +54,7 @@ _CREDENTIALS = re.compile(
     re.IGNORECASE,
 )
 # Substrings, one of which is in every match of _CREDENTIALS; nearly no value has any.
-_CREDENTIAL_MARKERS = ("=", "@", '":', "':", '" :', "' :", "earer", "EARER", "asic ", "ASIC ")
+_CREDENTIAL_MARKERS = ("=", "://", '":', "':", '" :', "' :", "earer", "EARER", "asic ", "ASIC ")
 _SECRET_NAMES = frozenset(
     {"token", "callback_token", "task_token", "api_key", "authorization", "password", "secret"}
     | {"prompt", "messages"}
