@@ -5,15 +5,21 @@ from __future__ import annotations
 import json
 
 import pytest
+from google.protobuf.message import Message
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from temporalio.api.common.v1 import Payload
 from temporalio.common import RawValue
-from temporalio.converter import DataConverter
+from temporalio.converter import DataConverter, JSONProtoPayloadConverter
 
 from stigma.agent.v1.agent_execution_pb2 import AgentExecution, AgentOutput
 from stigma.contracts import payloads
-from stigma.internal.v1.execution_pb2 import Bind
+from stigma.internal.v1.execution_pb2 import (
+    DELIVERY_VERDICT_DELIVERED,
+    Bind,
+    DeliverCallbackRequest,
+    DeliverCallbackResponse,
+)
 
 CONVERTER = payloads.DATA_CONVERTER.payload_converter
 UNKNOWN = b"\xa2\x06\x03new"  # field 100, of a later release
@@ -27,6 +33,30 @@ def test_a_message_travels_as_json_and_comes_back(output: AgentOutput) -> None:
     (payload,) = CONVERTER.to_payloads([output])
     assert payload.metadata["encoding"] == b"json/protobuf"
     assert CONVERTER.from_payloads([payload], [AgentOutput]) == [output]
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        Bind(token=b"token", spec_digest=b"digest"),
+        DeliverCallbackRequest(execution_id="agent-1", token=b"token"),
+        DeliverCallbackResponse(verdict=DELIVERY_VERDICT_DELIVERED),
+    ],
+    ids=lambda message: type(message).__name__,
+)
+def test_what_only_connects_the_services_is_binary(message: Message) -> None:
+    (payload,) = CONVERTER.to_payloads([message])
+    assert payload.metadata["encoding"] == b"binary/protobuf"
+    payload.data += UNKNOWN
+    (read,) = CONVERTER.from_payloads([payload], [type(message)])
+    assert message.SerializeToString() + UNKNOWN == read.SerializeToString()
+
+
+def test_a_bind_of_0_1_0_is_read() -> None:
+    bind = Bind(token=b"token", spec_digest=b"digest")
+    payload = JSONProtoPayloadConverter().to_payload(bind)
+    assert payload is not None
+    assert CONVERTER.from_payloads([payload], [Bind]) == [bind]
 
 
 @given(outputs)

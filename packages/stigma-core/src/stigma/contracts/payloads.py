@@ -2,6 +2,9 @@
 
 Two releases meet during every upgrade, so a reader must survive a field it does not know: Stigma's
 own services read JSON that way, and what reaches a caller, whose converter is its own, is binary.
+
+What people read in Temporal's own views is JSON: what was asked, what models said, what came of it.
+What only connects the services is binary, which takes a tenth of the time, or less.
 """
 
 from __future__ import annotations
@@ -31,6 +34,14 @@ M = TypeVar("M", bound=Message)
 
 # Bound of how many times as long as its binary form the JSON form of a message is.
 _MAX_JSON_GROWTH = 16
+# Messages that nobody reads in Temporal's views. 0.1.0 writes them as JSON, and reads both.
+_BINARY_MESSAGES = frozenset(
+    {
+        "stigma.internal.v1.Bind",
+        "stigma.internal.v1.DeliverCallbackRequest",
+        "stigma.internal.v1.DeliverCallbackResponse",
+    }
+)
 
 
 class PayloadConverter(CompositePayloadConverter):
@@ -49,11 +60,12 @@ class PayloadConverter(CompositePayloadConverter):
 class _JSONProtoPayloadConverter(JSONProtoPayloadConverter):
     """Reads over unknown fields, and writes text as it is.
 
-    The SDK's escapes every letter beyond ASCII, which makes text up to three times as long.
+    The SDK's escapes every letter beyond ASCII, which makes text up to three times as long. What is
+    binary is left to the next converter.
     """
 
     def to_payload(self, value: Any) -> Payload | None:
-        if not isinstance(value, Message):
+        if not isinstance(value, Message) or value.DESCRIPTOR.full_name in _BINARY_MESSAGES:
             return None
         return Payload(
             metadata={
