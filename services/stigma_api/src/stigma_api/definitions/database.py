@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from datetime import timedelta
-from typing import Any
+from typing import Any, Protocol
 
 import sqlalchemy as sa
 import structlog
@@ -40,7 +40,7 @@ class Database:
         writes: connections with transactions.
     """
 
-    def __init__(self, reads: AsyncEngine, writes: AsyncEngine) -> None:
+    def __init__(self, reads: Reads, writes: AsyncEngine) -> None:
         self._reads = reads
         self._writes = writes
 
@@ -51,10 +51,7 @@ class Database:
         Raises:
             ApiError: UNAVAILABLE; the database cannot be reached.
         """
-        database = cls(
-            _engine(url, isolation_level="AUTOCOMMIT", skip_autocommit_rollback=True),
-            _engine(url),
-        )
+        database = cls(_reads(url), _engine(url))
         try:
             async with database.transaction() as connection:
                 await connection.run_sync(migrate)
@@ -65,24 +62,23 @@ class Database:
 
     async def close(self) -> None:
         """Close every connection."""
-        await self._reads.dispose()
+        await self._reads.close()
         await self._writes.dispose()
 
     async def check(self) -> None:
         """Raise UNAVAILABLE unless the database answers."""
-        async with self.connection() as connection:
-            await connection.execute(sa.select(sa.literal(1)))
+        await self.read(sa.select(sa.literal(1)))
 
-    @asynccontextmanager
-    async def connection(self) -> AsyncIterator[AsyncConnection]:
-        """Open a connection for one statement that reads.
+    async def read(
+        self, query: sa.Select[Any], parameters: Mapping[str, object] | None = None
+    ) -> Sequence[sa.RowMapping]:
+        """Return the rows of one statement.
 
         Raises:
             ApiError: UNAVAILABLE or RESOURCE_EXHAUSTED; also of a transaction.
         """
         with _as_api_errors():
-            async with self._reads.connect() as connection:
-                yield connection
+            return await self._reads.read(query, parameters)
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[AsyncConnection]:
@@ -94,6 +90,60 @@ class Database:
         with _as_api_errors():
             async with self._writes.begin() as connection:
                 yield connection
+
+
+class Reads(Protocol):
+    """Runs statements that read."""
+
+    async def read(
+        self, query: sa.Select[Any], parameters: Mapping[str, object] | None
+    ) -> Sequence[sa.RowMapping]:
+        """Return the rows of a statement."""
+
+    async def close(self) -> None:
+        """Close every connection."""
+
+
+class _ThreadReads:
+    """Reads of SQLite, each in one turn of a thread.
+
+    The asynchronous driver takes a turn for each of the five steps of a statement, which costs more
+    than the statement.
+    """
+
+    def __init__(self, engine: sa.Engine) -> None:
+        self._engine = engine
+
+    async def read(
+        self, query: sa.Select[Any], parameters: Mapping[str, object] | None
+    ) -> Sequence[sa.RowMapping]:
+        return await asyncio.to_thread(self._read, query, parameters)
+
+    async def close(self) -> None:
+        await asyncio.to_thread(self._engine.dispose)
+
+    def _read(
+        self, query: sa.Select[Any], parameters: Mapping[str, object] | None
+    ) -> Sequence[sa.RowMapping]:
+        with self._engine.connect() as connection:
+            return connection.execute(query, parameters).mappings().all()
+
+
+class _ServerReads:
+    """Reads of a database server."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+
+    async def read(
+        self, query: sa.Select[Any], parameters: Mapping[str, object] | None
+    ) -> Sequence[sa.RowMapping]:
+        async with self._engine.connect() as connection:
+            result: sa.CursorResult[Any] = await connection.execute(query, parameters)
+            return result.mappings().all()
+
+    async def close(self) -> None:
+        await self._engine.dispose()
 
 
 @contextmanager
@@ -125,6 +175,17 @@ def _is_full(origin: Any) -> bool:
     return str(getattr(origin, "sqlstate", "") or "").startswith(_INSUFFICIENT_RESOURCES)
 
 
+def _reads(url: str) -> Reads:
+    options: dict[str, Any] = {"isolation_level": "AUTOCOMMIT", "skip_autocommit_rollback": True}
+    parsed = sa.make_url(url)
+    if parsed.get_backend_name() != "sqlite":
+        return _ServerReads(_engine(url, **options))
+    # The log that others write is kept by the connections that write.
+    in_thread = parsed.set(drivername="sqlite")
+    busy = {"timeout": _BUSY.total_seconds()}
+    return _ThreadReads(sa.create_engine(in_thread, connect_args=busy, **options))
+
+
 def _engine(url: str, **options: Any) -> AsyncEngine:
     parsed = sa.make_url(url)
     if parsed.get_backend_name() != "sqlite":
@@ -132,7 +193,7 @@ def _engine(url: str, **options: Any) -> AsyncEngine:
             parsed, pool_pre_ping=True, pool_timeout=_BUSY.total_seconds(), **options
         )
     busy = {"timeout": _BUSY.total_seconds()}
-    engine = create_async_engine(parsed, connect_args=busy, **options)
+    engine = create_async_engine(parsed, connect_args=busy)
 
     @sa.event.listens_for(engine.sync_engine, "connect")
     def _set_up(connection: Any, _record: object) -> None:
@@ -143,12 +204,10 @@ def _engine(url: str, **options: Any) -> AsyncEngine:
         _keep_a_log(cursor)
         cursor.close()
 
-    if "isolation_level" not in options:
-
-        @sa.event.listens_for(engine.sync_engine, "begin")
-        def _begin(connection: sa.Connection) -> None:
-            # A reader that turns writer fails at once when another wrote meanwhile.
-            connection.exec_driver_sql("BEGIN IMMEDIATE")
+    @sa.event.listens_for(engine.sync_engine, "begin")
+    def _begin(connection: sa.Connection) -> None:
+        # A reader that turns writer fails at once when another wrote meanwhile.
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
 
     return engine
 

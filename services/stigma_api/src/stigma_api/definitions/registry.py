@@ -80,9 +80,8 @@ class Registry(Generic[D]):
         """Return one version, or the newest, or None."""
         query = self._newest if version is None else self._one
         parameters = {"wanted": name, "number": version}
-        async with self._database.connection() as connection:
-            row = (await connection.execute(query, parameters)).mappings().first()
-        return self._definition(row) if row else None
+        rows = await self._database.read(query, parameters)
+        return self._definition(rows[0]) if rows else None
 
     async def versions(self, name: str, size: int) -> list[Version]:
         """Return up to `size` versions of a definition, the newest first."""
@@ -94,12 +93,7 @@ class Registry(Generic[D]):
             .order_by(table.c.version.desc())
             .limit(size)
         )
-        async with self._database.connection() as connection:
-            rows = (await connection.execute(query)).all()
-        return [
-            Version(number, created if created.tzinfo else created.replace(tzinfo=UTC), who, digest)
-            for number, created, who, digest in rows
-        ]
+        return [_version(row) for row in await self._database.read(query)]
 
     async def names(self, after: str, size: int) -> list[str]:
         """Return up to `size` names that come after `after`, in order."""
@@ -107,8 +101,7 @@ class Registry(Generic[D]):
         query = (
             sa.select(name).where(self._live, name > after).distinct().order_by(name).limit(size)
         )
-        async with self._database.connection() as connection:
-            return list((await connection.execute(query)).scalars())
+        return [row[name] for row in await self._database.read(query)]
 
     async def newest(self, names: Sequence[str]) -> list[D]:
         """Return the newest version of each of these definitions that there is, by name."""
@@ -121,9 +114,7 @@ class Registry(Generic[D]):
         )
         is_newest = (table.c.name == newest.c.name) & (table.c.version == newest.c.version)
         query = sa.select(table).join(newest, is_newest).order_by(table.c.name)
-        async with self._database.connection() as connection:
-            rows = (await connection.execute(query)).mappings().all()
-        return [self._definition(row) for row in rows]
+        return [self._definition(row) for row in await self._database.read(query)]
 
     async def delete(self, name: str) -> bool:
         """Delete all versions; return whether there were any."""
@@ -175,6 +166,16 @@ class Registry(Generic[D]):
             listed = ListMcpToolsResponse.FromString(row[_MCP_TOOLS])
             definition.mcp_tools.extend(listed.tools)
         return definition
+
+
+def _version(row: sa.RowMapping) -> Version:
+    created: datetime = row["created_at"]
+    return Version(
+        number=row["version"],
+        create_time=created if created.tzinfo else created.replace(tzinfo=UTC),
+        principal=row["principal"],
+        digest=row["digest"],
+    )
 
 
 def digested(definition: D) -> D:
