@@ -1,4 +1,4 @@
-"""A Temporal worker whose activity is a tool of the agent in clerk.yaml: `python tool_worker.py`."""
+"""A Temporal worker whose activity is a tool of the agent in clerk.yaml."""
 
 import asyncio
 import os
