@@ -11,6 +11,7 @@ from temporalio.worker import Replayer
 from stigma.contracts.payloads import DATA_CONVERTER
 from zigflow_worker.activities.interfaces import RECORD_PLAN
 from zigflow_worker.execution.pacing import Pace
+from zigflow_worker.expressions import Budget
 from zigflow_worker.workflow import DocumentWorkflow
 
 LIGHT_THEN_HEAVY = """
@@ -36,6 +37,7 @@ async def test_the_price_of_a_task_moves_no_command(
     await replayer.replay_workflow(history)
 
 
+LARGE = list(range(1_000))
 GROWING_LIST = """
 do:
   - each:
@@ -44,11 +46,26 @@ do:
 """
 
 
-async def test_a_list_that_grows_pauses_once(engine: Any) -> None:
+async def test_a_list_that_grows_takes_one_activation(engine: Any) -> None:
     output = await engine.run(GROWING_LIST, {})
     assert output["found"][-1] == {"item": 999}
     [history] = [history async for history in engine.histories()]
-    assert len(_plans(history)) == 1
+    assert _plans(history) == []
+    replayer = Replayer(workflows=[DocumentWorkflow], data_converter=DATA_CONVERTER)
+    await replayer.replay_workflow(history)
+
+
+def test_only_what_is_new_counts_once_turns_do() -> None:
+    budget = Budget()
+    for _ in range(10):
+        budget.check_result(LARGE)
+    assert budget.used == 10 * 1_001
+    pace = Pace(5_000, lambda change: True)
+    assert pace.allows(budget)
+    assert budget.used < 1_001
+    before = budget.used
+    budget.check_result(LARGE)
+    assert budget.used == before
 
 
 def _plans(history: WorkflowHistory) -> list[int]:
@@ -87,8 +104,8 @@ def test_a_run_of_0_1_0_ends_activations_after_steps() -> None:
 
 def _turns(pace: Pace, steps_per_turn: int) -> int:
     pace.begin_activation()
-    steps = 0
-    while pace.allows(steps):
+    budget = Budget()
+    while pace.allows(budget):
         pace.turns += 1
-        steps += steps_per_turn
+        budget.used += steps_per_turn
     return pace.turns

@@ -87,7 +87,7 @@ class Interpreter(Unwinding):
         """Run a branch until it waits or ends, or the activation does."""
         branch.state = BranchState.READY
         self._check_deadlines(branch)
-        while branch.state is BranchState.READY and self.pace.allows(self.budget.used):
+        while branch.state is BranchState.READY and self.pace.allows(self.budget):
             try:
                 self._run(branch)
             except (WorkflowError, ExpressionError) as error:
@@ -129,7 +129,7 @@ class Interpreter(Unwinding):
         stack = branch.stack
         budget, pace = self.budget, self.pace
         ready = BranchState.READY
-        while branch.state is ready and pace.allows(budget.used):
+        while branch.state is ready and pace.allows(budget):
             pace.turns += 1
             frame = stack[-1]
             block = frame.block

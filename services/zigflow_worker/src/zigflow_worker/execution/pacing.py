@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable
 
 from zigflow_worker.changes import COUNTED_TURNS
+from zigflow_worker.expressions import Budget
 
 STEPS_PER_TASK = 10
 """Steps that a task counts for, besides its expressions."""
@@ -48,14 +49,14 @@ class Pace:
         """Begin to count anew."""
         self.turns = 0
 
-    def allows(self, steps: int) -> bool:
-        """Return whether the activation goes on after so many steps."""
-        if self.turns < self._planned_turns and steps < self._most_steps:
+    def allows(self, budget: Budget) -> bool:
+        """Return whether the activation, whose steps a budget counts, goes on."""
+        if self.turns < self._planned_turns and budget.used < self._most_steps:
             return True
         if self._is_decided:
             return False
-        self._decide()
-        return self.allows(steps)
+        self._decide(budget)
+        return self.allows(budget)
 
     def next_plan(self, steps: int) -> int:
         """Return the turns that the next activation should have, after one of so many steps."""
@@ -71,9 +72,10 @@ class Pace:
         """Whether the run ends activations by turns: one that began before does so by steps."""
         return self._is_decided and self._most_steps != self._target
 
-    def _decide(self) -> None:
+    def _decide(self, budget: Budget) -> None:
         self._is_decided = True
         if self._patched(COUNTED_TURNS):
             self._most_steps = _MOST_TIMES * self._target
+            budget.count_new_parts()
         else:
             self._planned_turns = sys.maxsize

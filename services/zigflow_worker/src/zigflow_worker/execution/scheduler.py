@@ -243,7 +243,7 @@ class Scheduler(Scheduling):
         self.pace.begin_activation()
 
     def _advance_ready(self, run: Interpreter) -> None:
-        while self._ready and not run.ended and self.pace.allows(run.budget.used):
+        while self._ready and not run.ended and self.pace.allows(run.budget):
             branch = self._ready.popleft()
             branch.queued = False
             if branch.state is BranchState.READY:

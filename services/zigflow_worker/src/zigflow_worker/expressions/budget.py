@@ -58,6 +58,12 @@ class Budget:
         self._new_parts = new_parts
         self.spared = 0
 
+    def count_new_parts(self) -> None:
+        """Count only what is walked from now on, and has been so far."""
+        self._new_parts = True
+        self.used -= self.spared
+        self.spared = 0
+
     @property
     def remaining(self) -> int:
         """Steps left; never negative."""
