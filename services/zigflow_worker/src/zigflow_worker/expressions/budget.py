@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from typing import Any, TypeAlias
 
 from zigflow_worker.expressions.checked import (
@@ -44,7 +43,7 @@ class Budget:
 
     __slots__ = (
         *("_checked", "_new_parts", "characters", "height", "items"),
-        *("limit", "non_finite", "spared", "used"),
+        *("joined", "limit", "non_finite", "spared", "used"),
     )
 
     def __init__(self, steps: int = DEFAULT_STEPS, *, new_parts: bool = False) -> None:
@@ -55,6 +54,8 @@ class Budget:
         self.height = 0
         self.non_finite = False
         self._checked = CheckedContainers()
+        self.joined = self._checked.joined
+        """Takes note of what a list was made of, so that it need not be walked to be checked."""
         self._new_parts = new_parts
         self.spared = 0
 
@@ -158,8 +159,7 @@ class Budget:
     def check_result(self, value: Any) -> None:
         """Refuse what JSON cannot say, or could say only at length (raises ExpressionError)."""
         if isinstance(value, (list, dict)):
-            walked = self._checked.measure(value)
-            weight = self._checked.weight(value)
+            walked, weight = self._checked.measure(value)
             if self._new_parts:
                 self.spend(walked)
             else:
@@ -169,13 +169,6 @@ class Budget:
                 self.fail()
         elif isinstance(value, float) and value - value != 0:
             raise ExpressionError(NON_FINITE)
-
-    def joined(self, whole: list[Any], left: list[Any], right: list[Any]) -> None:
-        """Take note of what a list was made of, so that it need not be walked to be checked."""
-        if self._checked.knows(left):
-            with contextlib.suppress(ExpressionError):  # what is wrong may be no part of the result
-                self._checked.measure(right)
-                self._checked.joined(whole, left, right)
 
     def weigh_text(self, value: Any) -> int:
         """Spend what it takes to print `value`; return at least the characters it takes."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, TypeAlias
 
 from zigflow_worker.expressions.errors import ExpressionError
 
@@ -16,15 +16,13 @@ _CHILDREN_A_STEP = 16
 Container: TypeAlias = "list[Any] | dict[str, Any]"
 
 
-class _Measure(NamedTuple):
-    """The extent of a container, which is kept alive: its identity is its name."""
+_Measure: TypeAlias = tuple[Container, int, int, int]
+"""The extent of a container: itself, its weight without its own texts, its depth, and the characters
+of its own keys and texts. A plain tuple, because one is made for each container.
 
-    container: Container
-    weight: int
-    """Steps that a visit of the whole takes; shared parts count each time."""
-    depth: int
-    characters: int
-    """Of its own keys and texts."""
+The weight counts the steps that a visit of the whole takes; shared parts count each time. The
+measure keeps the container alive, whose identity is its name.
+"""
 
 
 class CheckedContainers:
@@ -36,52 +34,59 @@ class CheckedContainers:
         self._measures: dict[int, _Measure] = {}
         self._steps = 0
 
-    def knows(self, container: Container) -> bool:
-        """Return whether a container was measured."""
-        return id(container) in self._measures
+    def measure(self, container: Container) -> tuple[int, int]:
+        """Measure what is not known.
 
-    def measure(self, container: Container) -> int:
-        """Measure what is not known; return the steps taken, one for a few children looked at.
+        Returns:
+            The steps taken, one for a few children looked at, and the steps that a visit of the
+            whole takes, shared parts each time.
 
         Raises:
             ExpressionError: it is not JSON, or nests too deeply.
         """
         before = self._steps
-        self._measure(container, 1)
-        return self._steps - before
-
-    def weight(self, container: Container) -> int:
-        """Return the steps that a visit of a known container takes, shared parts each time."""
-        return self._measures[id(container)].weight
+        _, weight, _, characters = self._measure(container, 1)
+        return self._steps - before, weight + characters // CHARACTERS_A_STEP
 
     def joined(self, whole: list[Any], left: list[Any], right: list[Any]) -> None:
-        """Measure a list that is two known ones, one after the other.
+        """Measure a list that is a known one and another, one after the other.
 
         It is known in their place: of a list that grows, only the last one is kept alive.
         """
-        first = self._measures.pop(id(left))
-        second = first if right is left else self._measures.pop(id(right))
-        characters = first.characters + second.characters
-        weight = first.weight - _text_steps(first.characters) + second.weight - 1
-        weight += _text_steps(characters) - _text_steps(second.characters)
-        depth = max(first.depth, second.depth)
-        self._measures[id(whole)] = _Measure(whole, weight, depth, characters)
+        measures = self._measures
+        first = measures.get(id(left))
+        if first is None:
+            return
+        try:
+            second = measures.get(id(right)) or self._measure_unknown(right, 1)
+        except ExpressionError:  # what is wrong may be no part of the result
+            return
+        measures.pop(id(left))
+        measures.pop(id(right), None)
+        _, weight, depth, characters = first
+        _, more_weight, more_depth, more_characters = second
+        measures[id(whole)] = (
+            whole,
+            weight + more_weight - 1,
+            max(depth, more_depth),
+            characters + more_characters,
+        )
 
     def _measure(self, container: Container, depth: int) -> _Measure:
         """Measure a container that has `depth` - 1 others around it."""
         measure = self._measures.get(id(container))
         if measure is None:
-            if depth > MAX_DATA_DEPTH:
-                raise _too_deep()
-            self._steps += 1 + len(container) // _CHILDREN_A_STEP
-            measure = self._measure_children(container, depth)
-            self._measures[id(container)] = measure
-        elif depth + measure.depth - 1 > MAX_DATA_DEPTH:
+            measure = self._measures[id(container)] = self._measure_unknown(container, depth)
+        elif depth + measure[2] - 1 > MAX_DATA_DEPTH:
             raise _too_deep()
         return measure
 
-    def _measure_children(self, container: Container, depth: int) -> _Measure:
-        weight, deepest, characters = 1 + len(container), 0, 0
+    def _measure_unknown(self, container: Container, depth: int) -> _Measure:
+        if depth > MAX_DATA_DEPTH:
+            raise _too_deep()
+        size = len(container)
+        self._steps += 1 + size // _CHILDREN_A_STEP
+        weight, deepest, characters = 1 + size, 0, 0
         children: Iterable[Any] = container
         if isinstance(container, dict):
             characters = sum(map(len, container))
@@ -91,17 +96,12 @@ class CheckedContainers:
             if kind is str:
                 characters += len(child)
             elif kind is list or kind is dict:
-                inside = self._measure(child, depth + 1)
-                weight += inside.weight
-                deepest = max(deepest, inside.depth)
+                _, inside, inner_depth, inner_characters = self._measure(child, depth + 1)
+                weight += inside + inner_characters // CHARACTERS_A_STEP
+                deepest = max(deepest, inner_depth)
             elif kind is float and child - child != 0:
                 raise ExpressionError(NON_FINITE)
-        weight += _text_steps(characters)
-        return _Measure(container, weight, 1 + deepest, characters)
-
-
-def _text_steps(characters: int) -> int:
-    return characters // CHARACTERS_A_STEP
+        return container, weight, 1 + deepest, characters
 
 
 def _too_deep() -> ExpressionError:
