@@ -46,7 +46,7 @@ class Expression:
         self.source = source
         self._grows = grows
         self._first = first_output(code)
-        self._steps = start(code)
+        self._steps = 1 + start(code)
 
     def evaluate(
         self,
@@ -60,7 +60,7 @@ class Expression:
         """
         if budget is None:
             budget = Budget()
-        budget.begin(1 + self._steps)
+        budget.begin(self._steps)
         try:
             result = self._first(input, variables, budget)
         except JqError as error:
@@ -69,13 +69,9 @@ class Expression:
             raise ExpressionError(_message(caught_value(error))) from None
         except (Break, RecursionError) as error:
             raise ExpressionError(f"expression failed: {type(error).__name__}") from None
-        if isinstance(result, _PLAIN):
-            return result
-        if result is NOTHING:
-            return None
         if self._grows or budget.non_finite or type(result) is float:
             budget.check_result(result)
-        return result  # type: ignore[no-any-return]
+        return None if result is NOTHING else result
 
 
 def compile_expression(source: str, variables: frozenset[str]) -> Expression:
