@@ -68,16 +68,16 @@ def problem_in(value: Any) -> str:
     pending = [value]
     while pending:
         item = pending.pop()
-        if isinstance(item, float) and not math.isfinite(item):
-            return "a number is not finite"
         if isinstance(item, str):
             if _has_half_pair(item):
                 return "half of a surrogate pair is no character"
         elif isinstance(item, dict):
-            pending.extend(item)
-            pending.extend(item.values())
+            pending += [key for key in item if not key.isascii()]
+            pending += item.values()
         elif isinstance(item, list):
-            pending.extend(item)
+            pending += item
+        elif isinstance(item, float) and not math.isfinite(item):
+            return "a number is not finite"
     return ""
 
 

@@ -52,32 +52,40 @@ def encoded_size(value: JSON, limit: int) -> EncodedSize:
     nest deeper than any encoder goes count as too large.
     """
     size = estimate = 0
-    pending: list[tuple[JSON, int]] = [(value, 0)]
-    while pending:
-        item, depth = pending.pop()
-        if isinstance(item, str):
-            size += _text_size(item)
-            # Written as ASCII, the widest characters take six bytes.
-            estimate += len(item) + 2 if item.isascii() else 6 * len(item) + 2
-        elif isinstance(item, Mapping):
-            size += 2 + sum(_text_size(key) + 2 for key in item)
-            estimate += 2 + sum(len(key) + 4 for key in item)
-            pending.extend((child, depth + 1) for child in item.values())
-        elif isinstance(item, list):
-            size += 2 + len(item)
-            estimate += 2 + len(item)
-            pending.extend((child, depth + 1) for child in item)
-        else:
-            number = 8 if not isinstance(item, int) else item.bit_length() // 3 + 2
-            size += number
-            estimate += number
-        if (size > limit and estimate > limit) or depth > MAX_DEPTH:
-            return EncodedSize(limit + 1, limit + 1)
-    return EncodedSize(size, estimate)
+    level = [value]
+    for _ in range(MAX_DEPTH + 1):
+        inside: list[JSON] = []
+        for item in level:
+            if isinstance(item, str):
+                size += _text_size(item)
+                # Written as ASCII, the widest characters take six bytes.
+                estimate += len(item) + 2 if item.isascii() else 6 * len(item) + 2
+            elif isinstance(item, dict):
+                size += 2 + 2 * len(item)
+                estimate += 2 + 4 * len(item)
+                for key in item:
+                    size += _text_size(key)
+                    estimate += len(key)
+                inside += item.values()
+            elif isinstance(item, list):
+                size += 2 + len(item)
+                estimate += 2 + len(item)
+                inside += item
+            else:
+                number = item.bit_length() // 3 + 2 if isinstance(item, int) else 8
+                size += number
+                estimate += number
+            if size > limit and estimate > limit:
+                return EncodedSize(limit + 1, limit + 1)
+        if not inside:
+            return EncodedSize(size, estimate)
+        level = inside
+    return EncodedSize(limit + 1, limit + 1)
 
 
 def _text_size(text: str) -> int:
-    return len(encode_basestring(text).encode(errors="surrogatepass"))
+    quoted = encode_basestring(text)
+    return len(quoted) if quoted.isascii() else len(quoted.encode(errors="surrogatepass"))
 
 
 MAX_DEPTH = 500
