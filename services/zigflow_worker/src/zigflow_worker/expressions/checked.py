@@ -17,8 +17,8 @@ Container: TypeAlias = "list[Any] | dict[str, Any]"
 
 
 _Measure: TypeAlias = tuple[Container, int, int, int]
-"""The extent of a container: itself, its weight without its own texts, its depth, and the characters
-of its own keys and texts. A plain tuple, because one is made for each container.
+"""The extent of a container: itself, its weight without its own texts, its depth, and the
+characters of its own keys and texts. A plain tuple, because one is made for each container.
 
 The weight counts the steps that a visit of the whole takes; shared parts count each time. The
 measure keeps the container alive, whose identity is its name.
