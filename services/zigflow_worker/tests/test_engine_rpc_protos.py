@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -99,6 +102,30 @@ async def test_protoc_has_a_limit_of_time_and_may_die(monkeypatch: pytest.Monkey
     monkeypatch.undo()
     monkeypatch.setattr(protos, "_LAUNCHER", PROTOS / "none.py")
     assert "protoc stopped" in str(await wrong({"main.proto": "package gone;"}))
+
+
+ENDLESS = """
+import os, signal
+with open({fifo!r}, "w") as fifo:
+    fifo.write(str(os.getpid()))
+signal.pause()
+"""
+
+
+async def test_a_cancel_ends_protoc(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    fifo, launcher = tmp_path / "fifo", tmp_path / "endless.py"
+    os.mkfifo(fifo)
+    launcher.write_text(ENDLESS.format(fifo=str(fifo)))
+    monkeypatch.setattr(protos, "_LAUNCHER", launcher)
+    compiling = asyncio.create_task(compile_files({"main.proto": "package endless;"}))
+    process = int(await asyncio.to_thread(fifo.read_text))
+    compiling.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await compiling
+    with pytest.raises(ProcessLookupError):
+        os.kill(process, 0)
+    monkeypatch.undo()
+    assert await compile_files({"main.proto": "package endless;"})
 
 
 async def test_imports_have_a_limit() -> None:

@@ -14,7 +14,7 @@ from contextlib import suppress
 from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path, PurePosixPath
-from typing import TypeAlias
+from typing import Any, TypeAlias, TypeVar
 from urllib.parse import unquote, urljoin, urlsplit
 
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
@@ -23,6 +23,7 @@ from google.protobuf.descriptor_pool import DescriptorPool
 from zigflow_worker.rpc.descriptors import build_pool
 from zigflow_worker.rpc.targets import misconfigured
 
+T = TypeVar("T")
 ReadText: TypeAlias = Callable[[str], Awaitable[str]]
 """Returns the text at a URI (raises WorkflowError)."""
 
@@ -61,8 +62,7 @@ class ProtoCompiler:
         if key not in self._pools:
             async with self._slots:
                 if key not in self._pools:  # nor compiled meanwhile
-                    compiled = await asyncio.to_thread(_compile, name, sources)
-                    self._pools[key] = build_pool(compiled.file)
+                    self._pools[key] = await _compile(name, sources)
         self._pools.move_to_end(key)
         pool = self._pools[key]
         if len(self._pools) > self._kept:
@@ -123,15 +123,29 @@ def _bundled(name: str) -> str:
     return ""
 
 
-def _compile(name: str, sources: Mapping[str, str]) -> FileDescriptorSet:
+async def _compile(name: str, sources: Mapping[str, str]) -> DescriptorPool:
     with tempfile.TemporaryDirectory(prefix="stigma-protos-") as folder:
         root = Path(folder, "protos")
-        _write_all(root, sources)
+        await _in_thread(_write_all, root, sources)
         output, messages = Path(folder, "descriptors"), Path(folder, "messages")
-        code = _run_protoc(root, name, output, messages)
-        if code != 0 or not output.exists():
-            raise misconfigured(f"the proto does not compile: {_first_message(messages)}")
-        return FileDescriptorSet.FromString(output.read_bytes())
+        code = await _run_protoc(root, name, output, messages)
+        return await _in_thread(_read_pool, code, output, messages)
+
+
+async def _in_thread(function: Callable[..., T], *arguments: Any) -> T:
+    """Run a function in a thread; a cancel waits for its end, since no thread can be stopped."""
+    running = asyncio.ensure_future(asyncio.to_thread(function, *arguments))
+    try:
+        return await asyncio.shield(running)
+    finally:
+        await asyncio.wait([running])
+        running.exception()  # of a call that was cancelled, nobody else takes it
+
+
+def _read_pool(code: int, output: Path, messages: Path) -> DescriptorPool:
+    if code != 0 or not output.exists():
+        raise misconfigured(f"the proto does not compile: {_first_message(messages)}")
+    return build_pool(FileDescriptorSet.FromString(output.read_bytes()).file)
 
 
 def _write_all(root: Path, sources: Mapping[str, str]) -> None:
@@ -144,26 +158,31 @@ def _write_all(root: Path, sources: Mapping[str, str]) -> None:
         raise misconfigured(f"the proto imports '{each[:100]}' as a file and a folder") from None
 
 
-def _run_protoc(root: Path, name: str, output: Path, messages: Path) -> int:
+async def _run_protoc(root: Path, name: str, output: Path, messages: Path) -> int:
+    """Return protoc's exit code; a cancel kills it."""
     command = [
         *(sys.executable, "-I", str(_LAUNCHER)),
         *("-I.", f"-I{files('grpc_tools').joinpath('_proto')}"),
         *("--include_imports", f"--descriptor_set_out={output}", name),
     ]
     with messages.open("wb") as stderr:
-        try:
-            return subprocess.run(
-                command,
-                check=False,
-                cwd=root,
-                env={},  # of our own settings it needs none, and some are secret
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=stderr,
-                timeout=_SECONDS,
-            ).returncode
-        except subprocess.TimeoutExpired:
-            raise misconfigured(f"the proto took longer than {_SECONDS:.0f} s to compile") from None
+        process = await asyncio.create_subprocess_exec(
+            *command,
+            cwd=root,
+            env={},  # of our own settings it needs none, and some are secret
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=stderr,
+        )
+    try:
+        async with asyncio.timeout(_SECONDS):
+            return await process.wait()
+    except TimeoutError:
+        raise misconfigured(f"the proto took longer than {_SECONDS:.0f} s to compile") from None
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
 
 
 def _first_message(messages: Path) -> str:

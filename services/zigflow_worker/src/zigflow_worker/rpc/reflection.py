@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import grpc
 import grpc.aio
 from google.protobuf import descriptor_pool
@@ -69,7 +71,7 @@ class _Reflection:
                     self._keep(_well_known(name))
                 if name not in self._files:
                     raise misconfigured(f"the server's reflection lacks the file '{name[:100]}'")
-        return build_pool(_in_order(self._files))
+        return await asyncio.to_thread(build_pool, _in_order(self._files))
 
     def _missing(self) -> list[str]:
         imported = {name for file in self._files.values() for name in file.dependency}
