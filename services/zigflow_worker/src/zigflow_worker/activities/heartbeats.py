@@ -13,12 +13,19 @@ _INTERVAL_SECONDS = 1.0
 
 @asynccontextmanager
 async def heartbeats() -> AsyncIterator[None]:
-    """Heartbeat while the body runs, the first time after one interval: short calls send none."""
+    """Heartbeat while the body runs, the first time after one interval: short calls send none.
+
+    A failure to heartbeat is raised once the body has ended without one.
+    """
     beating = asyncio.create_task(_beat())
     try:
         yield
     finally:
         beating.cancel()
+        await asyncio.wait([beating])
+        failure = None if beating.cancelled() else beating.exception()
+    if failure is not None:
+        raise failure
 
 
 async def _beat() -> None:
