@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -126,6 +127,17 @@ async def test_a_document_is_kept_for_five_minutes(client: HttpClient, web: WebS
     clock.now = 301
     assert (await resources.fetch(f"{web.url}/api")).content == b"two"
     assert len(web.seen) == 2
+
+
+async def test_those_who_wait_for_a_document_share_its_request(
+    client: HttpClient, web: WebServer
+) -> None:
+    resources = Resources(client, None)
+    web.answer("/api", "one")
+    uri = f"{web.url}/api"
+    found = await asyncio.gather(*(resources.fetch(uri) for _ in range(5)))
+    assert [each.content for each in found] == [b"one"] * 5
+    assert len(web.seen) == 1
 
 
 async def test_an_etag_that_holds_keeps_it_longer(client: HttpClient, web: WebServer) -> None:

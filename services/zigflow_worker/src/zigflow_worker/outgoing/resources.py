@@ -15,6 +15,7 @@ from urllib.parse import quote, unquote, urljoin, urlsplit
 
 from zigflow_worker.errors import AUTHORIZATION, COMMUNICATION, CONFIGURATION, WorkflowError
 from zigflow_worker.outgoing.authenticated import send_authenticated
+from zigflow_worker.outgoing.flights import Flights
 from zigflow_worker.outgoing.messages import (
     Authentication,
     HttpSender,
@@ -68,6 +69,7 @@ class Resources:
         self._clock = clock
         self._entries: OrderedDict[str, _Entry] = OrderedDict()
         self._size = 0
+        self._flights: Flights[Resource] = Flights()
 
     async def fetch(
         self,
@@ -114,7 +116,7 @@ class Resources:
         if entry is not None and self._clock() - entry.checked < _FRESH_SECONDS:
             self._entries.move_to_end(uri)
             return entry.resource
-        return await self._revalidate(uri, entry)
+        return await self._flights.join(uri, lambda: self._revalidate(uri, entry))
 
     async def _revalidate(self, uri: str, entry: _Entry | None) -> Resource:
         etag = None if entry is None else entry.etag

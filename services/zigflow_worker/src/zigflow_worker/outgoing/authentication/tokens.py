@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Generic, TypeVar
+
+from zigflow_worker.outgoing.flights import Flights
 
 SIZE = 1000
 """Values that a cache keeps; the least recently used go first."""
@@ -41,28 +41,6 @@ class _Entry(Generic[V]):
     until: float
 
 
-class _Flight(Generic[V]):
-    """A fetch that callers share; it is cancelled when none is left."""
-
-    def __init__(self, fetch: Awaitable[Fetched[V]]) -> None:
-        self._task = asyncio.ensure_future(fetch)
-        self._waiting = 0
-        self.is_abandoned = False
-
-    def on_end(self, callback: Callable[[asyncio.Future[Fetched[V]]], None]) -> None:
-        self._task.add_done_callback(callback)
-
-    async def join(self) -> Fetched[V]:
-        self._waiting += 1
-        try:
-            return await asyncio.shield(self._task)
-        finally:
-            self._waiting -= 1
-            if not self._waiting:
-                self.is_abandoned = True
-                self._task.cancel()
-
-
 class ExpiringCache(Generic[V]):
     """Values by key, fetched once for all who wait."""
 
@@ -70,7 +48,7 @@ class ExpiringCache(Generic[V]):
         self._clock = clock
         self._size = size
         self._entries: OrderedDict[str, _Entry[V]] = OrderedDict()
-        self._flights: dict[str, _Flight[V]] = {}
+        self._flights: Flights[V] = Flights()
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -91,27 +69,17 @@ class ExpiringCache(Generic[V]):
             self._entries.move_to_end(key)
             if entry.value != refused and self._clock() < entry.until:
                 return entry.value
-        flight = self._flights.get(key)
-        if flight is None or flight.is_abandoned:
-            flight = self._begin(key, fetch(None if entry is None else entry.value))
-        return (await flight.join()).value
+        before = None if entry is None else entry.value
+        return await self._flights.join(key, lambda: self._fetch(key, fetch(before)))
 
-    def _begin(self, key: str, fetch: Awaitable[Fetched[V]]) -> _Flight[V]:
-        flight = self._flights[key] = _Flight(fetch)
-        flight.on_end(partial(self._end, key, flight))
-        return flight
-
-    def _end(self, key: str, flight: _Flight[V], task: asyncio.Future[Fetched[V]]) -> None:
-        if self._flights.get(key) is flight:
-            del self._flights[key]
-        if task.cancelled() or task.exception() is not None:
-            return  # those who wait have it
-        fetched = task.result()
+    async def _fetch(self, key: str, fetch: Awaitable[Fetched[V]]) -> V:
+        fetched = await fetch
         until = self._clock() + (fetched.seconds or 0)
         self._entries[key] = _Entry(fetched.value, until)
         self._entries.move_to_end(key)
         while len(self._entries) > self._size:
             self._entries.popitem(last=False)
+        return fetched.value
 
 
 class TokenCache:
