@@ -101,6 +101,31 @@ def test_bound_context_is_in_every_event(out: io.StringIO) -> None:
     assert (theirs["event"], theirs["logger"]) == ("theirs 1", "a.library")
 
 
+def test_a_line_leaves_its_record_to_other_handlers(out: io.StringIO) -> None:
+    records: list[logging.LogRecord] = []
+
+    class Keeper(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            records.append(record)
+
+    logging.getLogger().addHandler(Keeper())
+    structlog.get_logger().info("ours", n=1)
+    try:
+        fail("deep")
+    except RuntimeError:
+        logging.getLogger("a.library").exception("theirs", extra={"n": 2})
+    ours, theirs = records
+    assert ours.__dict__["msg"] == {"event": "ours", "n": 1}
+    assert (theirs.getMessage(), theirs.__dict__["n"]) == ("theirs", 2)
+    assert theirs.exc_info is not None
+    assert events(out)[1]["exception"].endswith("RuntimeError: deep")
+
+
+def test_what_a_line_has_for_all_events_comes_first(out: io.StringIO) -> None:
+    logging.getLogger("a.library").info("theirs", extra={"n": 2})
+    assert list(events(out)[0]) == ["timestamp", "level", "service", "event", "logger", "n"]
+
+
 def test_the_active_span_is_named(out: io.StringIO) -> None:
     context = trace.SpanContext(1, 2, is_remote=False)
     with trace.use_span(trace.NonRecordingSpan(context)):
