@@ -73,7 +73,8 @@ async def test_a_lost_reply_is_asked_for_with_the_same_request_id(
     stigma: Stigma, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...]
 ) -> None:
     monkeypatch.setattr("stigma_cli.connections._RETRY_SECONDS", 0)
-    for losses, code in ((2, Exit.OK), (9, Exit.UNREACHABLE)):
+    for losses, code, seconds in ((2, Exit.OK, 60), (10**9, Exit.UNREACHABLE, 0.2)):
+        monkeypatch.setattr("stigma_cli.connections._RETRY_WITHIN_SECONDS", seconds)
         api = LostReplies(losses)  # type: ignore[abstract]
         server = grpc.aio.server()
         add_AgentExecutionServiceServicer_to_server(api, server)
@@ -83,6 +84,6 @@ async def test_a_lost_reply_is_asked_for_with_the_same_request_id(
         answered = await stigma(*command, STIGMA_API_ADDRESS=f"127.0.0.1:{port}")
         await server.stop(None)
         assert answered.exit_code == code, answered.output
-        assert len(api.requests) == (3 if code is Exit.OK else 8)
+        assert len(api.requests) == 3 if code is Exit.OK else len(api.requests) > 1
         assert len(set(api.requests)) == 1
         assert api.requests[0]

@@ -203,9 +203,15 @@ class StagedDocument:
                 await self._call("call_openapi", "/do/1/order")
             await self._call("call_agent", "reviewer")
             await self._call("wait_exactly", "no call")
+            await asyncio.sleep(0.1)
+            unused = asyncio.create_task(asyncio.sleep(3600))
+            await asyncio.sleep(0.1)
+            unused.cancel()
             workflow.continue_as_new("retries")
         if document == "retries":
+            limit = asyncio.create_task(asyncio.sleep(3600))
             await self._call("call_http")
+            limit.cancel()
 
     async def _call(self, name: str, summary: str | None = None) -> None:
         await workflow.execute_activity(name, start_to_close_timeout=_MINUTE, summary=summary)
@@ -271,7 +277,9 @@ class Staged(ModelActivities, CallbackActivities, CallerWatchActivities):
     @activity.defn
     async def call_openapi(self) -> None:
         """Fail for good."""
-        raise ApplicationError("a secret", type="https://x.example/timeout", non_retryable=True)
+        problem = {"status": 408, "detail": "a secret"}
+        kind = "https://x.example/timeout"
+        raise ApplicationError("a secret", problem, type=kind, non_retryable=True)
 
     @activity.defn
     async def call_grpc(self) -> str:

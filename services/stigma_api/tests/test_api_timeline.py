@@ -344,7 +344,7 @@ async def test_a_workflow_execution_shows_the_calls_of_its_document(
     called = await eventually(calls, what="the call that is tried again")
     assert [(call.title, call.detail, call.failed, call.open) for call in called] == [
         ("gRPC call /do/0/ask", "", False, False),
-        ("OpenAPI call /do/1/order", "timeout", True, False),
+        ("OpenAPI call /do/1/order", "timeout, status 408", True, False),
         ("call of agent reviewer", "execution agent-of-a-document", False, False),
         ("HTTP call", "last attempt: communication", False, True),
     ]
@@ -353,6 +353,15 @@ async def test_a_workflow_execution_shows_the_calls_of_its_document(
     run_id = f"run-{started.id.partition('-')[2]}"
     assert {call.workflow_id for call in called} == {run_id}
     assert called[2].run_id != called[3].run_id
+    found = await timeline_of(staged_api, started.id)
+    timers = [each for each in found.entries if each.step == pb.TIMELINE_STEP_DOCUMENT_TIMER]
+    assert [(timer.open, timer.HasField("duration")) for timer in timers] == [
+        (False, True),
+        (False, True),
+        (True, False),
+    ]
+    fires = timers[2].time.ToDatetime() + timedelta(hours=1)
+    assert timers[2].title == f"timer up to {fires:%Y-%m-%d %H:%M:%S} UTC"
     await client.get_workflow_handle(run_id).terminate()
     found = await timeline_with(staged_api, started.id, "ENDED")
     last = [each for each in found.entries if each.step == pb.TIMELINE_STEP_DOCUMENT_CALL][-1]

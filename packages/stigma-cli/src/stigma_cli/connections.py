@@ -32,7 +32,8 @@ from stigma_client.connection import DEFAULT_ADDRESS, ApiConnection
 
 CALL_TIMEOUT_SECONDS = 15.0
 
-_ATTEMPTS = 8
+# A start of the API takes less.
+_RETRY_WITHIN_SECONDS = 7.0
 _RETRY_SECONDS = 1.0
 
 M = TypeVar("M")
@@ -80,14 +81,15 @@ class Api:
             CliError: it failed, or the API cannot be reached for some seconds.
         """
         request.request_id = request.request_id or uuid.uuid4().hex
-        for _ in range(_ATTEMPTS - 1):
+        clock = asyncio.get_running_loop().time
+        last = clock() + _RETRY_WITHIN_SECONDS
+        while True:
             try:
                 return await self.call(rpc, request)
             except CliError as error:
-                if error.code is not Exit.UNREACHABLE:
+                if error.code is not Exit.UNREACHABLE or clock() >= last:
                     raise
             await asyncio.sleep(_RETRY_SECONDS)
-        return await self.call(rpc, request)
 
 
 @asynccontextmanager

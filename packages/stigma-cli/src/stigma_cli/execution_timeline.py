@@ -50,7 +50,11 @@ _COLOURS = {
     "people": "yellow",
 }
 _OF_THE_ENGINE = frozenset(
-    {TimelineStep.TIMELINE_STEP_ENGINE_RUN, TimelineStep.TIMELINE_STEP_DOCUMENT_CALL}
+    {
+        TimelineStep.TIMELINE_STEP_ENGINE_RUN,
+        TimelineStep.TIMELINE_STEP_DOCUMENT_CALL,
+        TimelineStep.TIMELINE_STEP_DOCUMENT_TIMER,
+    }
 )
 _OF_PEOPLE = frozenset(
     {TimelineStep.TIMELINE_STEP_INPUT_REQUIRED, TimelineStep.TIMELINE_STEP_MESSAGE_RECEIVED}

@@ -66,6 +66,8 @@ class _TimelineStepEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Timeline
     """A step that this workflow has told of."""
     TIMELINE_STEP_DOCUMENT_CALL: _TimelineStep.ValueType  # 22
     """A call that the document makes: of an agent, of a service outside, or of a schema's document."""
+    TIMELINE_STEP_DOCUMENT_TIMER: _TimelineStep.ValueType  # 23
+    """A timer of the document: of a `wait`, of the delay before a retry, or of a timeout."""
 
 class TimelineStep(_TimelineStep, metaclass=_TimelineStepEnumTypeWrapper):
     """What a timeline's entry is about."""
@@ -108,6 +110,8 @@ TIMELINE_STEP_REPORTED: TimelineStep.ValueType  # 21
 """A step that this workflow has told of."""
 TIMELINE_STEP_DOCUMENT_CALL: TimelineStep.ValueType  # 22
 """A call that the document makes: of an agent, of a service outside, or of a schema's document."""
+TIMELINE_STEP_DOCUMENT_TIMER: TimelineStep.ValueType  # 23
+"""A timer of the document: of a `wait`, of the delay before a retry, or of a timeout."""
 Global___TimelineStep: _TypeAlias = TimelineStep  # noqa: Y015
 
 class _StuckReason:

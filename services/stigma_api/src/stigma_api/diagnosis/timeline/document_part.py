@@ -1,11 +1,13 @@
-"""The calls that a document makes, from the histories of the engine's run."""
+"""What a document calls and waits for, from the histories of the engine's run."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import UTC
 from typing import Any
 
 from google.protobuf.timestamp_pb2 import Timestamp
+from temporalio.api.failure.v1 import Failure
 from temporalio.api.history.v1 import HistoryEvent
 from temporalio.client import Client
 
@@ -17,7 +19,7 @@ from stigma_api.diagnosis.timeline.entries import add_attempts, close, entry, fa
 from stigma_api.diagnosis.timeline.history_window import HistoryWindow
 from stigma_api.temporal.calls import describe
 from stigma_api.temporal.histories import Histories, Run, cooperative_iter
-from stigma_api.temporal.payloads import message, text
+from stigma_api.temporal.payloads import message, plain, text
 
 _TITLES = {
     CALL_AGENT: "call of agent",
@@ -37,7 +39,7 @@ class DocumentPartReader:
         self._window = HistoryWindow(histories)
 
     async def read(self, workflow_id: str) -> tuple[list[TimelineEntry], bool]:
-        """Return the calls of a run, in order, and whether there were more.
+        """Return the calls and timers of a run, in order, and whether there were more.
 
         Raises:
             ApiError: UNAVAILABLE or RESOURCE_EXHAUSTED.
@@ -60,7 +62,7 @@ class DocumentPartReader:
 
 
 class _Calls:
-    """The calls of one run: none is open at its end, since a run continues without any."""
+    """The calls and timers of one run: none is open when another run continues it."""
 
     def __init__(self, client: Client, run: Run) -> None:
         self._client = client
@@ -75,6 +77,10 @@ class _Calls:
         attributes: Any = getattr(event, name) if name else None
         if name == "activity_task_scheduled_event_attributes":
             await self._open(event, attributes)
+        elif name == "timer_started_event_attributes":
+            self._open_timer(event, attributes)
+        elif name in _TIMER_ENDS:
+            self._close_timer(attributes.started_event_id, event.event_time, name)
         elif name in _RUN_ENDS:
             self._close_all(event.event_time)
         elif name.startswith("activity_task_"):
@@ -96,6 +102,25 @@ class _Calls:
         self.entries.append(added)
         self._by_event[event.event_id] = self._by_activity[scheduled.activity_id] = added
 
+    def _open_timer(self, event: HistoryEvent, started: Any) -> None:
+        fires = Timestamp()
+        fires.FromNanoseconds(
+            event.event_time.ToNanoseconds() + started.start_to_fire_timeout.ToNanoseconds()
+        )
+        title = f"timer up to {fires.ToDatetime(UTC):%Y-%m-%d %H:%M:%S} UTC"
+        step = TimelineStep.TIMELINE_STEP_DOCUMENT_TIMER
+        added = entry(step, self._run, event.event_time, title, open=True)
+        self.entries.append(added)
+        self._by_event[event.event_id] = added
+
+    def _close_timer(self, started_event_id: int, time: Timestamp, name: str) -> None:
+        """Close a timer that fired; one that nothing waits for any more was none of interest."""
+        opened = self._by_event.pop(started_event_id)
+        if name == _TIMER_FIRED:
+            close(opened, time)
+        else:
+            self.entries = [each for each in self.entries if each is not opened]
+
     async def _update(
         self, opened: TimelineEntry, name: str, attributes: Any, time: Timestamp
     ) -> None:
@@ -105,7 +130,7 @@ class _Calls:
             case "activity_task_completed_event_attributes":
                 close(opened, time, await self._outcome(opened, attributes))
             case "activity_task_failed_event_attributes":
-                close(opened, time, failure_class(attributes.failure), failed=True)
+                close(opened, time, await self._failure(attributes.failure), failed=True)
             case "activity_task_timed_out_event_attributes":
                 close(opened, time, failure_class(attributes.failure), failed=True)
             case "activity_task_canceled_event_attributes":
@@ -118,12 +143,21 @@ class _Calls:
         execution = await message(self._client, completed.result.payloads, AgentExecution)
         return f"execution {execution.id}" if execution.id else ""
 
+    async def _failure(self, failure: Failure) -> str:
+        """Return the class of a failure, and the status of the document's error."""
+        problem = await plain(self._client, failure.application_failure_info.details.payloads)
+        status = problem.get("status")
+        failed = failure_class(failure)
+        return f"{failed}, status {status}" if isinstance(status, int) else failed
+
     def _close_all(self, time: Timestamp) -> None:
         for opened in self.entries:
             if opened.open:
                 close(opened, time, "given up", failed=True)
 
 
+_TIMER_FIRED = "timer_fired_event_attributes"
+_TIMER_ENDS = frozenset({_TIMER_FIRED, "timer_canceled_event_attributes"})
 _RUN_ENDS = frozenset(
     f"workflow_execution_{how}_event_attributes"
     for how in ("completed", "failed", "timed_out", "canceled", "terminated", "continued_as_new")

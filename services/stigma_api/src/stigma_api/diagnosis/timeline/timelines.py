@@ -135,6 +135,7 @@ _CALLS = frozenset(
         TimelineStep.TIMELINE_STEP_TOOL_CALL,
         TimelineStep.TIMELINE_STEP_REPORTED,
         TimelineStep.TIMELINE_STEP_DOCUMENT_CALL,
+        TimelineStep.TIMELINE_STEP_DOCUMENT_TIMER,
     }
 )
 _PEOPLE = frozenset(
