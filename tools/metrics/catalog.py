@@ -25,6 +25,7 @@ from stigma_api.executions.callback_tokens import CallbackTokenPolicy
 from stigma_api.temporal.clock import TemporalClock
 from stigma_orchestrator.delivery.metrics import CallbackMetrics, export_kept_watches
 from stigma_orchestrator.executions.metrics import ExecutionMetrics
+from zigflow_worker.call_metrics import CallMetrics
 from zigflow_worker.metrics import AgentCallMetrics
 
 _UNITS = ("seconds", "bytes", "usd", "tokens")
@@ -160,9 +161,14 @@ def _of_orchestrator(registry: CollectorRegistry) -> None:
     ExecutionMetrics(registry)
 
 
+def _of_engine(registry: CollectorRegistry) -> None:
+    AgentCallMetrics(registry)
+    CallMetrics(registry)
+
+
 _SERVICES: dict[str, Callable[[CollectorRegistry], object]] = {
     "stigma_api": _of_api,
     "stigma_orchestrator": _of_orchestrator,
     "ai_worker": _of_ai_worker,
-    "zigflow_worker": AgentCallMetrics,
+    "zigflow_worker": _of_engine,
 }

@@ -28,6 +28,7 @@ from zigflow_worker.activities.interfaces import EngineActivities
 from zigflow_worker.activities.openapi_call import OpenApiCall
 from zigflow_worker.activities.resource_fetch import ResourceFetch
 from zigflow_worker.activities.rules import RuleEvaluator
+from zigflow_worker.call_metrics import CallMetrics
 from zigflow_worker.metrics import AgentCallMetrics
 from zigflow_worker.outgoing.authentication import TokenCache, authentication_of
 from zigflow_worker.outgoing.client import HttpClient, trusted_roots
@@ -50,7 +51,7 @@ async def build(runtime: ServiceRuntime, *, settings: EngineSettings) -> Sequenc
         DocumentActivities(DocumentDirectory(settings.workflows_dir)),
         outgoing_calls(settings, calls_client),
         plugins=[plugin],
-        interceptors=[AgentCallMetrics(runtime.metrics)],
+        interceptors=[AgentCallMetrics(runtime.metrics), CallMetrics(runtime.metrics)],
         max_cached_workflows=settings.max_cached_workflows,
         max_concurrent_workflow_tasks=settings.max_concurrent_workflow_tasks,
         max_concurrent_activities=settings.max_concurrent_calls,
