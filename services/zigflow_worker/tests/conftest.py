@@ -30,7 +30,7 @@ from stigma_client import StigmaPlugin
 from zigflow_worker.activities.document_directory import DocumentDirectory
 from zigflow_worker.activities.engine import DocumentActivities
 from zigflow_worker.settings import EngineSettings
-from zigflow_worker.worker import http_client, new_worker, outgoing_calls
+from zigflow_worker.worker import http_client, new_worker, outgoing_calls, rpc_client
 from zigflow_worker.workflow import DocumentWorkflow
 
 if TYPE_CHECKING:
@@ -233,8 +233,9 @@ def settings(tmp_path: Path, secrets: Path) -> EngineSettings:
 @pytest.fixture
 async def calls(settings: EngineSettings) -> AsyncIterator[CallActivities]:
     """Calls of the outside."""
-    client = http_client(settings)
-    yield outgoing_calls(settings, client)
+    client, rpc = http_client(settings), rpc_client(settings)
+    yield outgoing_calls(settings, client, rpc)
+    rpc.close()
     await client.close()
 
 

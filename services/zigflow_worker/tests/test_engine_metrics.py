@@ -30,7 +30,7 @@ from zigflow_worker.metrics import AgentCallMetrics
 from zigflow_worker.outgoing.client import HttpClient
 from zigflow_worker.outgoing.policy import OutgoingPolicy
 from zigflow_worker.settings import EngineSettings
-from zigflow_worker.worker import new_worker, outgoing_calls
+from zigflow_worker.worker import new_worker, outgoing_calls, rpc_client
 
 ASK = "do:\n  - ask: {call: agent, with: {agent: a, config: {timeout: PT10S}}}\n"
 ASK_TWICE = (
@@ -60,7 +60,9 @@ class Site:
             self.client,
             self.queue,
             DocumentActivities(DocumentDirectory(self.documents)),
-            outgoing_calls(EngineSettings(), HttpClient(OutgoingPolicy())),
+            outgoing_calls(
+                EngineSettings(), HttpClient(OutgoingPolicy()), rpc_client(EngineSettings())
+            ),
             build_id="test",
             plugins=[StigmaPlugin(self.api.address)],
             interceptors=[AgentCallMetrics(registry)],

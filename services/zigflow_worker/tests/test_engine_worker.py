@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
+import threading
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any, cast
 
 import pytest
@@ -18,7 +21,7 @@ from stigma.runtime import (
     load_settings,
 )
 from zigflow_worker.settings import EngineSettings
-from zigflow_worker.worker import build
+from zigflow_worker.worker import EngineWorker, build
 
 
 @dataclass
@@ -58,6 +61,17 @@ async def test_activities_need_no_threads(temporal: Client) -> None:
     }
     assert all(inspect.iscoroutinefunction(each) for each in activities.values())
     assert config["max_concurrent_activities"] == 200
+
+
+async def test_no_thread_of_a_call_is_left_when_it_has_stopped(temporal: Client) -> None:
+    runtime = cast("ServiceRuntime", Runtime(temporal))
+    [component] = await build(runtime, settings=EngineSettings(task_queue_prefix="stopping-"))
+    assert isinstance(component, EngineWorker)
+    threads = component._rpc.threads
+    thread = threads.submit(threading.current_thread).result()
+    await component.stop(timedelta(seconds=1))
+    await asyncio.to_thread(thread.join, 10)
+    assert not thread.is_alive()
 
 
 @pytest.mark.parametrize(

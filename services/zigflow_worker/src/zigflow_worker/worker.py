@@ -43,13 +43,13 @@ from zigflow_worker.workflow import DocumentWorkflow
 async def build(runtime: ServiceRuntime, *, settings: EngineSettings) -> Sequence[Component]:
     """Connect, and make the worker."""
     plugin = StigmaPlugin(connection=settings.api_connection())
-    calls_client = http_client(settings)
+    calls_client, rpc = http_client(settings), rpc_client(settings)
     client = await runtime.connect_temporal(data_converter=DATA_CONVERTER)
     worker = new_worker(
         client,
         TaskQueues(settings.task_queue_prefix).engine,
         DocumentActivities(DocumentDirectory(settings.workflows_dir)),
-        outgoing_calls(settings, calls_client),
+        outgoing_calls(settings, calls_client, rpc),
         plugins=[plugin],
         interceptors=[AgentCallMetrics(runtime.metrics), CallMetrics(runtime.metrics)],
         max_cached_workflows=settings.max_cached_workflows,
@@ -57,7 +57,7 @@ async def build(runtime: ServiceRuntime, *, settings: EngineSettings) -> Sequenc
         max_concurrent_activities=settings.max_concurrent_calls,
         **worker_options(settings),
     )
-    return [EngineWorker(worker, runtime.readiness, calls_client)]
+    return [EngineWorker(worker, runtime.readiness, calls_client, rpc)]
 
 
 def _authenticate(
@@ -72,15 +72,19 @@ def _authenticate(
 
 
 class EngineWorker(WorkerComponent):
-    """The worker, which closes the client of its calls after them."""
+    """The worker, which closes the clients of its calls after them."""
 
-    def __init__(self, worker: Worker, readiness: Readiness, client: HttpClient) -> None:
+    def __init__(
+        self, worker: Worker, readiness: Readiness, client: HttpClient, rpc: RpcClient
+    ) -> None:
         super().__init__("engine", worker, readiness)
         self._client = client
+        self._rpc = rpc
 
     @override
     async def stop(self, grace: timedelta) -> None:
         await super().stop(grace)
+        self._rpc.close()
         await self._client.close()
 
 
@@ -89,17 +93,21 @@ def http_client(settings: EngineSettings) -> HttpClient:
     return HttpClient(settings.outgoing_policy(), settings.http_limits())
 
 
-def outgoing_calls(settings: EngineSettings, client: HttpClient) -> CallActivities:
-    """Return the activities of calls."""
-    authenticate = partial(_authenticate, TokenCache())
-    resources = Resources(client, settings.resources_dir)
+def rpc_client(settings: EngineSettings) -> RpcClient:
+    """Return the client of gRPC calls (raises ConfigurationError)."""
     limits = settings.http_limits()
-    rpc = RpcClient(
+    return RpcClient(
         policy=settings.outgoing_policy(),
         roots=trusted_roots(),
         response_limit=limits.response_bytes,
         connect_seconds=limits.connect_seconds,
     )
+
+
+def outgoing_calls(settings: EngineSettings, client: HttpClient, rpc: RpcClient) -> CallActivities:
+    """Return the activities of calls."""
+    authenticate = partial(_authenticate, TokenCache())
+    resources = Resources(client, settings.resources_dir)
     return OutgoingCalls(
         SecretDirectory(settings.secrets_dir),
         http=HttpCall(client, authenticate),

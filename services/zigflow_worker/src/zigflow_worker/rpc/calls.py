@@ -101,6 +101,10 @@ class RpcClient:
         default_factory=partial(ThreadPoolExecutor, _STREAMS, thread_name_prefix="grpc-streams")
     )
 
+    def close(self) -> None:
+        """End the threads of calls; those under way keep theirs until they end."""
+        self.threads.shutdown(wait=False, cancel_futures=True)
+
     @asynccontextmanager
     async def connect(self, target: Target) -> AsyncIterator[Connection]:
         """Connect to the first address that answers, and close the connection at the end.
