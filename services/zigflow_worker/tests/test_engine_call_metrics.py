@@ -13,8 +13,8 @@ from temporalio.testing import ActivityEnvironment
 from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput
 from typing_extensions import override
 
-from stigma.contracts.engine_calls import CALL_GRPC, CALL_HTTP, FETCH_RESOURCE
 from stigma.contracts.activities import CALL_AGENT
+from stigma.contracts.engine_calls import CALL_GRPC, CALL_HTTP, FETCH_RESOURCE
 from zigflow_worker.call_metrics import CallMetrics
 from zigflow_worker.errors import COMMUNICATION
 
