@@ -41,6 +41,7 @@ def replayer() -> Replayer:
         workflows=WORKFLOWS,
         data_converter=DATA_CONVERTER,
         workflow_runner=UnsandboxedWorkflowRunner(),
+        debug_mode=True,  # a machine that is busy is no deadlock
     )
 
 
