@@ -77,7 +77,7 @@ do:
 do:
   - say:
       call: grpc
-      with: &call
+      with:
         proto: {endpoint: "file:///mirror.proto"}
         service: {name: records.v1.Mirror, host: 127.0.0.1, port: GRPC_PORT}
         method: Say
@@ -92,7 +92,7 @@ do:
               method: Fail
               arguments: {}
       catch: {as: problem, do: [{say: {set: {status: "${ $problem.status }"}}}]}
-""".replace(" &call", ""),
+""",
         input={"text": "hi"},
     ),
     "cancelled": Document(
@@ -231,9 +231,9 @@ do:
       for: {each: row, in: "[range(9)]", at: index}
       while: $index < 3
       do:
-        - one: {set: {row: "${ $row }"}, then: "${ null }"}
+        - one: {set: {row: "${ $row }"}}
 output: {as: "${ {seen: $context.seen, last: .} }"}
-""".replace(', then: "${ null }"', ""),
+""",
             input={"order": {"n": 1}},
         ),
         ("rules of tasks",),

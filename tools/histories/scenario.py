@@ -111,7 +111,7 @@ class Scenario:
 
     record: Callable[[Recorder], Awaitable[None]]
     features: tuple[str, ...]
-    """What a release has that its histories show; `tests/upgrades` has the list."""
+    """What its histories show; `contents.features` lists those that a release has to have."""
     alone: bool = False
 
     @property
