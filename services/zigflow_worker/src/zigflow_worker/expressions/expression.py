@@ -26,7 +26,6 @@ MAX_SOURCE = 20_000
 _MAX_MESSAGE = 450
 _RESERVED_FRAMES = 4_000
 """Frames for whoever evaluates, and for what the engine does with data of the allowed depth."""
-_PLAIN = (str, int, bool, type(None))
 
 
 def is_expression(value: object) -> bool:
