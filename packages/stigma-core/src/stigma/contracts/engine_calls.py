@@ -38,8 +38,8 @@ CALL_RETRIES = RetryPolicy(
 """Retries after lost workers alone: failures of calls are never retryable. They are bounded, since
 a call may be what its workers die of."""
 
-# Characters. Temporal Cloud takes no more than 400 bytes, encoded.
-_MAX_SUMMARY = 100
+# Characters, of four bytes at the most. Temporal Cloud takes no more than 400 bytes, encoded.
+_MAX_SUMMARY = 98
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
