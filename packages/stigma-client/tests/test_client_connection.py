@@ -6,12 +6,17 @@ import asyncio
 import os
 import subprocess
 import sys
+import uuid
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from client_test_late_caller import LateCaller
 from opentelemetry import trace
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
+from temporalio.client import Client
+from temporalio.worker import Worker
 
 from stigma.agent.v1.agent_execution_service_pb2 import StartAgentRequest
 from stigma_client import ApiConnection, StigmaPlugin, TlsFiles
@@ -73,6 +78,16 @@ assert not hasattr(stigma_client, "nothing")
 """
     done = subprocess.run([sys.executable, "-P", "-c", program], check=False, timeout=60)
     assert done.returncode == 0
+
+
+async def test_a_sandbox_without_the_plugin_imports_while_a_workflow_runs(client: Client) -> None:
+    queue = f"late-{uuid.uuid4()}"
+    async with Worker(client, task_queue=queue, workflows=[LateCaller]):
+        timeout = timedelta(seconds=20)
+        name = await client.execute_workflow(
+            LateCaller.run, id=queue, task_queue=queue, execution_timeout=timeout
+        )
+    assert name == "run_agent"
 
 
 async def test_without_a_key_there_is_no_authorization(api: StandInApi) -> None:

@@ -5,7 +5,6 @@ Nothing is imported before its first use: a program that only connects needs no 
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -48,10 +47,19 @@ _MODULES = ("connection", "errors", "results", "workflow", "plugin")
 
 
 def __getattr__(name: str) -> Any:
-    """Import what is exported: all of it, for workflow code imports nothing while it runs."""
+    """Import what is exported: all of it, so that the next use imports nothing."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    for module in _MODULES:
-        found = vars(import_module(f"{__name__}.{module}"))
-        globals().update({each: found[each] for each in __all__ if each in found})
+    _import_exports()
     return globals()[name]
+
+
+def _import_exports() -> None:
+    """Import all modules, also where the first use is in a workflow that runs in the sandbox."""
+    from temporalio.workflow import unsafe  # noqa: PLC0415 - at the first use
+
+    with unsafe.imports_passed_through(), unsafe.sandbox_unrestricted():
+        for module in _MODULES:
+            # `import_module` would not pass through.
+            found = vars(__import__(f"{__name__}.{module}", fromlist=("*",)))
+            globals().update({each: found[each] for each in __all__ if each in found})
