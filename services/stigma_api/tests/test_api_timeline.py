@@ -329,45 +329,6 @@ async def test_a_workflow_execution_shows_the_engines_run(staged_api: Api, clien
         assert (found.definition_id, found.phase) == ("", "FAILED" if reason else "COMPLETED")
 
 
-async def test_a_workflow_execution_shows_the_calls_of_its_document(
-    staged_api: Api, client: Client
-) -> None:
-    executions = WorkflowExecutionServiceStub(staged_api.channel)
-    request = StartWorkflowRequest(spec=WorkflowSpec(document="calls"), request_id="calls")
-    started = await executions.StartWorkflow(request)
-
-    async def calls() -> list[pb.TimelineEntry] | None:
-        found = await timeline_of(staged_api, started.id)
-        calls = [each for each in found.entries if each.step == pb.TIMELINE_STEP_DOCUMENT_CALL]
-        return calls if calls and calls[-1].detail.startswith("last attempt") else None
-
-    called = await eventually(calls, what="the call that is tried again")
-    assert [(call.title, call.detail, call.failed, call.open) for call in called] == [
-        ("gRPC call /do/0/ask", "", False, False),
-        ("OpenAPI call /do/1/order", "timeout, status 408", True, False),
-        ("call of agent reviewer", "execution agent-of-a-document", False, False),
-        ("HTTP call", "last attempt: communication", False, True),
-    ]
-    assert all(call.attempt == 1 and call.HasField("duration") for call in called[:3])
-    # They are of two runs, the second of which continues the first.
-    run_id = f"run-{started.id.partition('-')[2]}"
-    assert {call.workflow_id for call in called} == {run_id}
-    assert called[2].run_id != called[3].run_id
-    found = await timeline_of(staged_api, started.id)
-    timers = [each for each in found.entries if each.step == pb.TIMELINE_STEP_DOCUMENT_TIMER]
-    assert [(timer.open, timer.HasField("duration")) for timer in timers] == [
-        (False, True),
-        (False, True),
-        (True, False),
-    ]
-    fires = timers[2].time.ToDatetime() + timedelta(hours=1)
-    assert timers[2].title == f"timer up to {fires:%Y-%m-%d %H:%M:%S} UTC"
-    await client.get_workflow_handle(run_id).terminate()
-    found = await timeline_with(staged_api, started.id, "ENDED")
-    last = [each for each in found.entries if each.step == pb.TIMELINE_STEP_DOCUMENT_CALL][-1]
-    assert (last.title, last.detail, last.failed) == ("HTTP call", "given up", True)
-
-
 async def test_an_engines_run_that_is_terminated_is_told(staged_api: Api, client: Client) -> None:
     executions = WorkflowExecutionServiceStub(staged_api.channel)
     request = StartWorkflowRequest(spec=WorkflowSpec(document="retries"), request_id="terminated")

@@ -115,7 +115,9 @@ class _Calls:
 
     def _close_timer(self, started_event_id: int, time: Timestamp, name: str) -> None:
         """Close a timer that fired; one that nothing waits for any more was none of interest."""
-        opened = self._by_event.pop(started_event_id)
+        opened = self._by_event.pop(started_event_id, None)
+        if opened is None:
+            return  # it was started before what is read
         if name == _TIMER_FIRED:
             close(opened, time)
         else:
