@@ -107,9 +107,8 @@ class Chat:
             agent_id=self._agent,
             message=task,
             session_id=self._session,
-            request_id=uuid.uuid4().hex,
         )
-        started = await self._api.call(self._api.executions.StartAgent, request)
+        started = await self._api.call_once(self._api.executions.StartAgent, request)
         print_note(f"started {started.id}")
         self._prompts, self._has_spoken, self._is_paused = [], False, False
         async with goes_on_when_interrupted(started.id):
