@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import structlog
 from temporalio import activity
 
 _INTERVAL_SECONDS = 1.0
@@ -15,7 +16,8 @@ _INTERVAL_SECONDS = 1.0
 async def heartbeats() -> AsyncIterator[None]:
     """Heartbeat while the body runs, the first time after one interval: short calls send none.
 
-    A failure to heartbeat is raised once the body has ended without one.
+    A failure to heartbeat is logged and changes nothing about the call: failing it would have a
+    call made again that has been made. A call that goes on without heartbeats is timed out.
     """
     beating = asyncio.create_task(_beat())
     try:
@@ -24,8 +26,8 @@ async def heartbeats() -> AsyncIterator[None]:
         beating.cancel()
         await asyncio.wait([beating])
         failure = None if beating.cancelled() else beating.exception()
-    if failure is not None:
-        raise failure
+        if failure is not None:
+            structlog.get_logger().error("heartbeat_broke", reason=type(failure).__name__)
 
 
 async def _beat() -> None:
