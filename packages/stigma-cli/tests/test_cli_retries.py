@@ -93,6 +93,7 @@ async def test_a_lost_reply_is_asked_for_with_the_same_request_id(
             answered = await stigma(*command, STIGMA_API_ADDRESS=address)
         assert answered.exit_code == code, answered.output
         assert len(api.requests) == (3 if code is Exit.OK else 1)
+        assert answered.stderr.count("trying again") == (1 if code is Exit.OK else 0)
         assert len(set(api.requests)) == 1
         assert api.requests[0]
 

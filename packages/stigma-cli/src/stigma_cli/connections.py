@@ -27,6 +27,7 @@ from stigma.workflow.v1.workflow_execution_service_pb2 import StartWorkflowReque
 from stigma.workflow.v1.workflow_execution_service_pb2_grpc import WorkflowExecutionServiceStub
 from stigma.workflow.v1.workflow_service_pb2_grpc import WorkflowServiceStub
 from stigma_cli.errors import CliError, Exit
+from stigma_cli.output import print_note
 from stigma_cli.server_errors import from_grpc
 from stigma_client.connection import DEFAULT_ADDRESS, ApiConnection
 
@@ -83,12 +84,16 @@ class Api:
         request.request_id = request.request_id or uuid.uuid4().hex
         clock = asyncio.get_running_loop().time
         last = clock() + _RETRY_WITHIN_SECONDS
+        told = False
         while True:
             try:
                 return await self.call(rpc, request)
             except CliError as error:
                 if error.code is not Exit.UNREACHABLE or clock() >= last:
                     raise
+                if not told:
+                    print_note(f"{error.message}: trying again for some seconds")
+                told = True
             await asyncio.sleep(_RETRY_SECONDS)
 
 
