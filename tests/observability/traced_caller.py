@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import os
 import sys
 import uuid
 
@@ -76,3 +77,6 @@ async def main(queue: str, name: str) -> None:
 
 if __name__ == "__main__":
     asyncio.run(main(*sys.argv[1:]))
+    sys.stdout.flush()
+    # As the services: threads of the SDK's core may call into an interpreter that is ending.
+    os._exit(0)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -58,3 +59,7 @@ if __name__ == "__main__":
     for workflow in WORKFLOWS:
         sys.stdout.write(f"{inspect.getfile(workflow)}\n")
     sys.stdout.write(f"replayed {len(histories)}\n")
+    sys.stdout.flush()
+    # As the services: threads of the SDK's core may call into an interpreter that is ending, which
+    # aborts it.
+    os._exit(0)
