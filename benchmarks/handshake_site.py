@@ -6,7 +6,7 @@ import asyncio
 import sys
 import urllib.request
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from temporalio.client import Client
 
 from benchmarks.handshake_modes import AGENT, PATIENT_AGENT
 from benchmarks.handshake_native import ANSWER
-from benchmarks.processes import CpuMeter
+from benchmarks.processes import CpuMeter, running
 from stigma.agent.v1.agent_pb2 import (
     Agent,
     AgentSpec,
@@ -25,7 +25,6 @@ from stigma.agent.v1.agent_pb2 import (
     Tool,
 )
 from stigma.agent.v1.agent_service_pb2 import ApplyAgentRequest
-from stigma_cli.child_process import bound_to_parent
 from stigma_cli.devserver import DevServer, free_ports
 from tests.stack.stack import Stack
 
@@ -74,21 +73,12 @@ async def open_site(binary: Path, directory: Path) -> AsyncIterator[Site]:
         yield Site(client, stack, task_queue, ports[0], CpuMeter(groups))
 
 
-@asynccontextmanager
-async def _worker(
+def _worker(
     role: str, stack: Stack, task_queue: str, metrics_port: int, directory: Path
-) -> AsyncIterator[asyncio.subprocess.Process]:
+) -> AbstractAsyncContextManager[asyncio.subprocess.Process]:
     command = [sys.executable, "-m", "benchmarks.handshake_worker", role, stack.temporal_address]
     command += [task_queue, stack.api_address, str(metrics_port)]
-    with (directory / f"{role}.log").open("wb") as output:
-        process = await asyncio.create_subprocess_exec(
-            *bound_to_parent(command), stdout=output, stderr=output
-        )
-    try:
-        yield process
-    finally:
-        process.terminate()
-        await process.wait()
+    return running(command, directory / f"{role}.log")
 
 
 async def _apply_agents(stack: Stack) -> None:

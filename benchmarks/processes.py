@@ -1,10 +1,15 @@
-"""CPU time of groups of processes."""
+"""Processes of benchmarks: run, and measured by their CPU time."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
 
 import psutil
+
+from stigma_cli.child_process import bound_to_parent
 
 
 class CpuMeter:
@@ -31,3 +36,17 @@ def _seconds(pid: int) -> float:
     parent = psutil.Process(pid)
     times = [one.cpu_times() for one in (parent, *parent.children(recursive=True))]
     return sum(one.user + one.system + one.children_user + one.children_system for one in times)
+
+
+@asynccontextmanager
+async def running(command: Sequence[str], log: Path) -> AsyncIterator[asyncio.subprocess.Process]:
+    """Run a process that ends with this one; both its streams go into a file."""
+    with log.open("wb") as output:
+        process = await asyncio.create_subprocess_exec(
+            *bound_to_parent(command), stdout=output, stderr=output
+        )
+    try:
+        yield process
+    finally:
+        process.terminate()
+        await process.wait()

@@ -8,7 +8,7 @@ import sys
 import time
 import uuid
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -16,10 +16,9 @@ from typing import Any
 
 from temporalio.client import Client
 
-from benchmarks.processes import CpuMeter
+from benchmarks.processes import CpuMeter, running
 from benchmarks.workflows_cases import Case
 from stigma.contracts import engine
-from stigma_cli.child_process import bound_to_parent
 from stigma_cli.devserver import DevServer, find_binary
 from tests.stack.stack import Stack
 
@@ -78,20 +77,11 @@ async def open_site(directory: Path) -> AsyncIterator[Site]:
         yield Site(client, stack, queue, url, CpuMeter(groups))
 
 
-@asynccontextmanager
-async def _worker(
+def _worker(
     address: str, queue: str, directory: Path
-) -> AsyncIterator[asyncio.subprocess.Process]:
+) -> AbstractAsyncContextManager[asyncio.subprocess.Process]:
     command = [sys.executable, "-m", "benchmarks.workflows_native", address, queue]
-    with (directory / "worker.log").open("wb") as log:
-        process = await asyncio.create_subprocess_exec(
-            *bound_to_parent(command), stdout=log, stderr=log
-        )
-    try:
-        yield process
-    finally:
-        process.terminate()
-        await process.wait()
+    return running(command, directory / "worker.log")
 
 
 @asynccontextmanager
