@@ -47,7 +47,7 @@ def past(tmp_path_factory: pytest.TempPathFactory) -> Tree:
 
 
 def values() -> Values:
-    """What both releases are given: today's Temporal, whose data outlives its pod."""
+    """Return the values of both releases: today's Temporal, whose data outlives its pod."""
     from tests.charts.helm import CHARTS, parse
 
     [ours] = parse((CHARTS / "stigma" / "values.yaml").read_text())

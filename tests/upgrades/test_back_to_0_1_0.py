@@ -1,4 +1,4 @@
-"""What 0.1.0 does not know, and what it does, after a roll back to it.
+"""Runs after a roll back to 0.1.0: of what it knows, and of what it does not know.
 
 As docs/upgrades.md says: what is open stands still until the next upgrade, what begins is refused,
 and no run is lost or goes another way.

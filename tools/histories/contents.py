@@ -1,4 +1,4 @@
-"""What histories have in them, and what a release's histories have to have."""
+"""Contents of histories, and those that a release's histories have to have."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ UNRECORDED = {
     "change: utf8-sizes": "data beyond 1.5 MiB is larger than all histories together",
     "limit: timeout": "it is the deadline: see the scenarios that time out",
 }
-"""What no history has, and why."""
+"""Names that no history has, each with the reason."""
 
 
 def contents(paths: Iterable[Path]) -> set[str]:

@@ -1,4 +1,4 @@
-"""What the recorded workflows call: servers of this process and workers of tools, on loopback."""
+"""Servers and workers of tools that the recorded workflows call, on loopback."""
 
 from __future__ import annotations
 

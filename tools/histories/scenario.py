@@ -111,12 +111,12 @@ class Scenario:
 
     record: Callable[[Recorder], Awaitable[None]]
     features: tuple[str, ...]
-    """What its histories show; `contents.features` lists those that a release has to have."""
+    """Features that its histories show; `contents.features` lists those of a release."""
     alone: bool = False
 
     @property
     def name(self) -> str:
-        """What it is called."""
+        """The name of its histories."""
         return self.record.__name__.strip("_")
 
 
