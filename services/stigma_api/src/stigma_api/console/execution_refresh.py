@@ -95,9 +95,9 @@ class ExecutionRefresher:
                 changes.clear()
                 answered = changes.answer.is_complete
                 snapshot = await self.snapshot(principal, execution_id)
-                if answered and changes.answer.is_complete:  # it is in the conversation now
-                    changes.answer.clear()
-                if snapshot.shown.has_ended:  # the watch may tell the last answer's end later
+                is_shown = answered and changes.answer.is_complete  # in the conversation, by now
+                # The watch may tell of the last answer's end later than the snapshot.
+                if is_shown or snapshot.shown.has_ended:
                     changes.answer.clear()
                 yield replace(snapshot, writing=changes.answer.writing)
                 if snapshot.is_final:

@@ -29,20 +29,21 @@ async def message(client: Client, content: Iterable[Payload], kind: type[M]) -> 
 
 async def plain(client: Client, content: Iterable[Payload]) -> dict[str, Any]:
     """Return the first payload, a JSON object; an empty one for what is none."""
-    try:
-        value = json.loads((await raw(client, content)).payload.data)
-    except (ValueError, RecursionError):
-        return {}
+    value = await _json(client, content)
     return value if isinstance(value, dict) else {}
 
 
 async def text(client: Client, content: Payload) -> str:
     """Return a payload, a JSON string; an empty one for what is none."""
-    try:
-        value = json.loads((await raw(client, [content])).payload.data)
-    except (ValueError, RecursionError):
-        return ""
+    value = await _json(client, [content])
     return value if isinstance(value, str) else ""
+
+
+async def _json(client: Client, content: Iterable[Payload]) -> Any:
+    try:
+        return json.loads((await raw(client, content)).payload.data)
+    except (ValueError, RecursionError):
+        return None
 
 
 async def raw(client: Client, content: Iterable[Payload]) -> RawValue:

@@ -1,4 +1,4 @@
-"""What a document calls and waits for, from the histories of the engine's run."""
+"""Calls and timers of a document, from the histories of the engine's run."""
 
 from __future__ import annotations
 
@@ -67,9 +67,15 @@ class _Calls:
     def __init__(self, client: Client, run: Run) -> None:
         self._client = client
         self._run = run
-        self.entries: list[TimelineEntry] = []
         self._by_event: dict[int, TimelineEntry] = {}
         self._by_activity: dict[str, TimelineEntry] = {}
+        self._of_agents: set[int] = set()
+        """Events that scheduled calls of agents."""
+
+    @property
+    def entries(self) -> list[TimelineEntry]:
+        """The entries, in order."""
+        return list(self._by_event.values())
 
     async def add(self, event: HistoryEvent) -> None:
         """Add the run's next event; one that is about no call changes nothing."""
@@ -99,8 +105,9 @@ class _Calls:
         what = await text(self._client, event.user_metadata.summary)
         step = TimelineStep.TIMELINE_STEP_DOCUMENT_CALL
         added = entry(step, self._run, event.event_time, f"{title} {what}".rstrip(), open=True)
-        self.entries.append(added)
         self._by_event[event.event_id] = self._by_activity[scheduled.activity_id] = added
+        if scheduled.activity_type.name == CALL_AGENT:
+            self._of_agents.add(event.event_id)
 
     def _open_timer(self, event: HistoryEvent, started: Any) -> None:
         fires = Timestamp()
@@ -109,19 +116,16 @@ class _Calls:
         )
         title = f"timer up to {fires.ToDatetime(UTC):%Y-%m-%d %H:%M:%S} UTC"
         step = TimelineStep.TIMELINE_STEP_DOCUMENT_TIMER
-        added = entry(step, self._run, event.event_time, title, open=True)
-        self.entries.append(added)
-        self._by_event[event.event_id] = added
+        self._by_event[event.event_id] = entry(step, self._run, event.event_time, title, open=True)
 
     def _close_timer(self, started_event_id: int, time: Timestamp, name: str) -> None:
         """Close a timer that fired; one that nothing waits for any more was none of interest."""
-        opened = self._by_event.pop(started_event_id, None)
-        if opened is None:
+        if started_event_id not in self._by_event:
             return  # it was started before what is read
         if name == _TIMER_FIRED:
-            close(opened, time)
+            close(self._by_event[started_event_id], time)
         else:
-            self.entries = [each for each in self.entries if each is not opened]
+            del self._by_event[started_event_id]
 
     async def _update(
         self, opened: TimelineEntry, name: str, attributes: Any, time: Timestamp
@@ -130,7 +134,7 @@ class _Calls:
             case "activity_task_started_event_attributes":
                 opened.attempt = attributes.attempt
             case "activity_task_completed_event_attributes":
-                close(opened, time, await self._outcome(opened, attributes))
+                close(opened, time, await self._outcome(attributes))
             case "activity_task_failed_event_attributes":
                 close(opened, time, await self._failure(attributes.failure), failed=True)
             case "activity_task_timed_out_event_attributes":
@@ -138,9 +142,9 @@ class _Calls:
             case "activity_task_canceled_event_attributes":
                 close(opened, time, "cancelled", failed=True)
 
-    async def _outcome(self, opened: TimelineEntry, completed: Any) -> str:
+    async def _outcome(self, completed: Any) -> str:
         """Return the execution that an agent's call came to; nothing for others."""
-        if not opened.title.startswith(_TITLES[CALL_AGENT]):
+        if completed.scheduled_event_id not in self._of_agents:
             return ""
         execution = await message(self._client, completed.result.payloads, AgentExecution)
         return f"execution {execution.id}" if execution.id else ""
