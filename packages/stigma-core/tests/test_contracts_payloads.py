@@ -13,7 +13,7 @@ from temporalio.common import RawValue
 from temporalio.converter import DataConverter, JSONProtoPayloadConverter
 
 from stigma.agent.v1.agent_execution_pb2 import AgentExecution, AgentOutput
-from stigma.contracts import payloads
+from stigma.contracts import json_text, payloads
 from stigma.internal.v1.execution_pb2 import (
     DELIVERY_VERDICT_DELIVERED,
     Bind,
@@ -158,6 +158,6 @@ def test_json_text_passes_unchanged() -> None:
 
 
 def test_halves_of_surrogate_pairs_are_replaced() -> None:
-    assert payloads.replace_surrogates("half \ud83d, whole \U0001f600, é") == (
+    assert json_text.replace_surrogates("half \ud83d, whole \U0001f600, é") == (
         "half \ufffd, whole \U0001f600, é"
     )

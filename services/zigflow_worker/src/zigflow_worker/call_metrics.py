@@ -22,9 +22,8 @@ from zigflow_worker.errors import (
     RUNTIME,
     VALIDATION,
 )
+from zigflow_worker.metrics import CANCELLED, COMPLETED
 
-COMPLETED = "completed"
-CANCELLED = "cancelled"
 _BROKEN = "runtime"
 
 _CALLS = {

@@ -17,7 +17,7 @@ from temporalio.exceptions import (
 )
 
 with workflow.unsafe.imports_passed_through():
-    from stigma.contracts import engine, json_text, payloads, versions
+    from stigma.contracts import engine, json_text, versions
     from stigma.contracts.refusals import Refusal
     from zigflow_worker.activities.interfaces import EngineActivities
     from zigflow_worker.changes import DOCUMENT_FORM, DOCUMENT_WEIGHT, JSON_DATA
@@ -305,4 +305,4 @@ def _shortened(value: JSON) -> JSON:
 
 
 def _printable(value: JSON) -> JSON:
-    return payloads.replace_surrogates(value) if isinstance(value, str) else value
+    return json_text.replace_surrogates(value) if isinstance(value, str) else value

@@ -160,9 +160,6 @@ def from_raw(raw: RawValue, message_type: type[M]) -> M:
     )
 
 
-replace_surrogates = json_text.replace_surrogates
-
-
 def cut_text(text: str, max_bytes: int) -> str:
     """Return as many whole characters of a text's start as fit so many bytes of UTF-8."""
     data = text.encode()

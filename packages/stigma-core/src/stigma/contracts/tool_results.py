@@ -31,7 +31,7 @@ from stigma.agent.v1.agent_execution_pb2 import (
     ToolResult,
 )
 from stigma.agent.v1.agent_pb2 import Tool
-from stigma.contracts import limits, payloads, tools
+from stigma.contracts import json_text, limits, payloads, tools
 from stigma.internal.v1.execution_pb2 import CallMcpToolResponse
 
 MCP_CALL_NOT_SENT = "McpCallNotSent"
@@ -129,7 +129,7 @@ def _of_cause(tool: Tool, error: BaseException) -> tuple[ToolOutcome.ValueType, 
         case ApplicationError():
             return _of_application_error(tool, error)
         case HandlerError():
-            message = payloads.replace_surrogates(str(error))
+            message = json_text.replace_surrogates(str(error))
             return TOOL_OUTCOME_ERROR, f"{error.type.name}: {message}"
     return _unknown(tool, f"The call ended by {type(error).__name__}.")
 
@@ -183,8 +183,8 @@ def _of_application_error(tool: Tool, error: ApplicationError) -> tuple[ToolOutc
         return TOOL_OUTCOME_NOT_RUN, f"{_absence(tool)} {not_happened}"
     if error.message == _WORKER_STOPPED:
         return _unknown(tool, "The worker of the call was stopped.")
-    message = payloads.replace_surrogates(error.message)
-    kind = payloads.replace_surrogates(error.type or "")
+    message = json_text.replace_surrogates(error.message)
+    kind = json_text.replace_surrogates(error.type or "")
     return TOOL_OUTCOME_ERROR, f"{kind}: {message}" if kind else message
 
 
@@ -230,7 +230,7 @@ def _text(data: bytes) -> str:
             text = json.loads(text)
         except ValueError:
             return text
-        return payloads.replace_surrogates(text)
+        return json_text.replace_surrogates(text)
     return text
 
 

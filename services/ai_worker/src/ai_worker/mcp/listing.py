@@ -15,7 +15,7 @@ from ai_worker.mcp.failures import AnsweredError, LostError, NotSentError, unkno
 from ai_worker.mcp.server import Server
 from ai_worker.models.output import OutputSchema
 from stigma.agent.v1.agent_pb2 import McpTool, McpToolDefinition
-from stigma.contracts import json_text, limits, payloads, tools
+from stigma.contracts import json_text, limits, tools
 from stigma.internal.v1.execution_pb2 import (
     ListMcpToolsRequest,
     ListMcpToolsResponse,
@@ -118,7 +118,7 @@ def _definition(entry: McpTool, tool: mcp_types.Tool, *, digests_only: bool) -> 
     )
     if digests_only:
         return definition
-    definition.description = payloads.replace_surrogates(tool.description or tool.title or "")
+    definition.description = json_text.replace_surrogates(tool.description or tool.title or "")
     definition.input_schema = _schema(listed, "inputSchema")
     definition.output_schema = _schema(listed, "outputSchema")
     _check(definition)
@@ -129,7 +129,7 @@ def digest(listed: dict[str, Any]) -> str:
     """Return the SHA-256, in hex, of what a model and its operator rely on in a definition."""
     keys = ("name", "title", "description", "inputSchema", "outputSchema", "annotations")
     kept = {key: listed[key] for key in keys if key in listed}
-    text = payloads.replace_surrogates(json_text.compact(kept, sort_keys=True))
+    text = json_text.replace_surrogates(json_text.compact(kept, sort_keys=True))
     return hashlib.sha256(text.encode()).hexdigest()
 
 

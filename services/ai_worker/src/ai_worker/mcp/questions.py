@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from ai_worker.calls.failures import CallError
 from ai_worker.mcp.failures import NotSentError
 from ai_worker.models.output import OutputSchema
-from stigma.contracts import json_text, limits, payloads, tool_results
+from stigma.contracts import json_text, limits, tool_results
 from stigma.internal.v1.execution_pb2 import CallMcpToolResponse, McpQuestion
 
 _PEOPLE = "elicitation/create"
@@ -41,7 +41,7 @@ def read_questions(result: Mapping[str, Any]) -> CallMcpToolResponse:
         if len(state.encode(errors="replace")) > limits.MAX_MCP_STATE_BYTES:
             most = limits.MAX_MCP_STATE_BYTES
             raise QuestionError(f"The tool asks for input, with a state of more than {most} bytes.")
-        response.request_state = payloads.replace_surrogates(state)
+        response.request_state = json_text.replace_surrogates(state)
     if not response.asked and not response.HasField("request_state"):
         raise QuestionError("The tool asks for input, and does not say for which.")
     return response
@@ -93,9 +93,9 @@ def _questions(requests: Mapping[str, Any]) -> Iterator[McpQuestion]:
 
 
 def _question(key: str, params: Mapping[str, Any]) -> McpQuestion:
-    text = payloads.replace_surrogates(str(params.get("message") or ""))
+    text = json_text.replace_surrogates(str(params.get("message") or ""))
     message, _ = tool_results.cut(text, limits.MAX_MCP_QUESTION_BYTES)
-    question = McpQuestion(key=payloads.replace_surrogates(key), message=message)
+    question = McpQuestion(key=json_text.replace_surrogates(key), message=message)
     if params.get("mode") == "url":
         question.url = _checked_url(params.get("url"))
     else:

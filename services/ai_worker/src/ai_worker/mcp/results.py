@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from stigma.agent.v1.agent_execution_pb2 import TOOL_OUTCOME_ERROR, TOOL_OUTCOME_OK
-from stigma.contracts import json_text, limits, payloads, tool_results
+from stigma.contracts import json_text, limits, tool_results
 from stigma.internal.v1.execution_pb2 import CallMcpToolResponse
 
 _MAX_NAME_CHARACTERS = 200
@@ -41,7 +41,7 @@ def read_error(text: str, max_bytes: int) -> CallMcpToolResponse:
 
 
 def _response(text: str, max_bytes: int) -> CallMcpToolResponse:
-    content, truncated = tool_results.cut(payloads.replace_surrogates(text), max_bytes)
+    content, truncated = tool_results.cut(json_text.replace_surrogates(text), max_bytes)
     return CallMcpToolResponse(outcome=TOOL_OUTCOME_OK, content=content, truncated=truncated)
 
 

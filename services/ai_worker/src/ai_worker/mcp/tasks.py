@@ -17,7 +17,7 @@ from typing_extensions import override
 from ai_worker.mcp.questions import questions_of
 from ai_worker.mcp.results import read_error, read_result
 from stigma.agent.v1.agent_execution_pb2 import TOOL_OUTCOME_CANCELLED, TOOL_OUTCOME_UNKNOWN
-from stigma.contracts import limits, payloads
+from stigma.contracts import json_text, limits
 from stigma.internal.v1.execution_pb2 import CallMcpToolResponse, McpTask
 
 TASK = "task"
@@ -92,7 +92,7 @@ def read_task(found: Mapping[str, Any], max_bytes: int) -> CallMcpToolResponse:
     id_ = found.get("taskId")
     if not isinstance(id_, str) or not 0 < len(id_.encode(errors="replace")) <= _MAX_ID_BYTES:
         return lost_task("The MCP server has made a task of the call, and does not say which.")
-    response = CallMcpToolResponse(task=McpTask(id=payloads.replace_surrogates(id_)))
+    response = CallMcpToolResponse(task=McpTask(id=json_text.replace_surrogates(id_)))
     response.task.poll_interval.FromTimedelta(_interval(found.get("pollIntervalMs")))
     if found.get("status") == "input_required":
         response.asked.extend(questions_of(found.get("inputRequests")))

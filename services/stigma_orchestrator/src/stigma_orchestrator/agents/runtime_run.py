@@ -152,5 +152,5 @@ def _outcome_of(error: FailureError) -> Outcome:
 
 
 def _failed(reason: FailureReason.ValueType, message: str) -> AgentFailedError:
-    text = payloads.cut_text(payloads.replace_surrogates(message), limits.MAX_TOOL_ERROR_BYTES)
+    text = payloads.cut_text(json_text.replace_surrogates(message), limits.MAX_TOOL_ERROR_BYTES)
     return AgentFailedError(reason, text, step=STEP)

@@ -153,7 +153,7 @@ class EngineRun:
 def _error_json(problem: Mapping[str, Any]) -> str:
     """Return an error as JSON of at most MAX_ERROR_BYTES: only what is long in it is cut."""
     try:
-        text = payloads.replace_surrogates(json_text.compact(problem))
+        text = json_text.replace_surrogates(json_text.compact(problem))
         if len(text.encode()) > limits.MAX_ERROR_BYTES:
             cut = {
                 name: _cut(value, _ERROR_PART_BYTES, "…") if isinstance(value, str) else value
@@ -166,7 +166,7 @@ def _error_json(problem: Mapping[str, Any]) -> str:
 
 
 def _cut(text: str, limit: int, mark: str = "") -> str:
-    data = payloads.replace_surrogates(text).encode()
+    data = json_text.replace_surrogates(text).encode()
     return data.decode() if len(data) <= limit else data[:limit].decode(errors="ignore") + mark
 
 
