@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
 
 from tests.stack.contract import ContractTable
 from tests.stack.tables import joined_rows
+from tools.shards import jobs, run
 from tools.shards.bare import OUTSIDE, bare_environment
 from tools.shards.jobs import Job, JobQueue
 from tools.shards.plan import ROOT, SHARDS, Shard
-from tools.shards.report import print_failed_tests, read_tests
+from tools.shards.report import print_cut_logs, print_failed_tests, print_failures, read_tests
 
 JUNIT = """\
 <testsuites><testsuite>
@@ -99,3 +102,26 @@ def test_a_failure_is_said_last_on_one_line(
     assert capsys.readouterr().out.splitlines()[-1] == (
         "tests.images.test_life: test_it[a.b]: OSError: [Errno 28] No space left"
     )
+
+
+async def test_a_shard_that_hangs_is_ended_and_says_where(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(jobs, "RESULTS", tmp_path)
+    monkeypatch.setattr(run, "limit_seconds", lambda _: 3.0)
+    waits = "def wait(): threading.Event().wait()"
+    command = [sys.executable, "-X", "faulthandler", "-c", f"import threading\n{waits}\nwait()"]
+    outcome = await run.run_shard(Job(Shard("hanging", (), 1)), command, os.environ)
+    assert outcome.code is None
+    print_failures([outcome])
+    assert "hanging: not done" not in capsys.readouterr().out
+    print_cut_logs([outcome])
+    printed = capsys.readouterr().out
+    assert "hanging: not done after 3 s" in printed
+    assert "in wait\n" in printed
+
+
+def test_limits_leave_room_for_a_slow_machine() -> None:
+    for shard in SHARDS:
+        limit = run.limit_seconds(Job(shard))
+        assert 2 * (shard.seconds + shard.more_seconds) <= limit <= 40 * 60, shard.name

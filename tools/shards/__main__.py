@@ -59,6 +59,7 @@ def _conclude(directories: Sequence[Path], outcomes: Sequence[Outcome], *, chose
     report.print_seconds(tests, outcomes)
     files = [file for directory in directories for file in directory.glob("coverage")]
     covered = chosen or report.is_covered(files)
+    report.print_cut_logs(outcomes)
     report.print_failed_tests(tests)
     failed = [one.job.name for one in outcomes if not one.passed]
     if failed:

@@ -33,6 +33,7 @@ _TABLES = (
 )
 _SLOWEST = 20
 _MOST_FAILED = 40
+_CUT_LINES = 100
 _MOST_OF_MESSAGE = 300
 _LEAST_COVERED_PERCENT = 90
 
@@ -52,14 +53,29 @@ class Test:
 
 
 def print_failures(outcomes: Iterable[Outcome]) -> None:
-    """Print what pytest says about failures, or the end of a log that does not come to it."""
+    """Print pytest's own words about failures."""
     for outcome in outcomes:
-        if outcome.passed:
-            continue
-        text = (outcome.job.directory / "log.txt").read_text(errors="replace")
-        found = re.search(r"^=+ (ERRORS|FAILURES) =+$", text, re.MULTILINE)
-        _title(f"{outcome.job.name}: {_ending(outcome)}")
-        print(text[found.start() :] if found else "\n".join(text.splitlines()[-60:]))
+        if not outcome.passed and (words := _words_of_failures(outcome)):
+            _title(f"{outcome.job.name}: {_ending(outcome)}")
+            print(words)
+
+
+def print_cut_logs(outcomes: Iterable[Outcome]) -> None:
+    """Print the ends of logs in which pytest does not come to its own words: it hung or crashed."""
+    for outcome in outcomes:
+        if not outcome.passed and not _words_of_failures(outcome):
+            _title(f"{outcome.job.name}: {_ending(outcome)}")
+            print("\n".join(_log(outcome).splitlines()[-_CUT_LINES:]))
+
+
+def _words_of_failures(outcome: Outcome) -> str:
+    text = _log(outcome)
+    found = re.search(r"^=+ (ERRORS|FAILURES) =+$", text, re.MULTILINE)
+    return text[found.start() :] if found else ""
+
+
+def _log(outcome: Outcome) -> str:
+    return (outcome.job.directory / "log.txt").read_text(errors="replace")
 
 
 def print_failed_tests(tests: Iterable[Test]) -> None:

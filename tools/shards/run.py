@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+import signal
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +22,10 @@ from tools.shards.plan import ROOT
 
 Environments = Callable[[Job], Mapping[str, str]]
 
-_SHARD_SECONDS = 45 * 60
+_TIMES_SLOWER = 3
+"""As long as planned, so many times, a shard may take: on a machine that is slow or busy."""
+_LEAST_SECONDS, _MOST_SECONDS = 10 * 60, 40 * 60
+_STACKS_SECONDS = 10.0
 _NO_TESTS = 5
 """pytest's exit code where every test was deselected."""
 
@@ -53,7 +58,7 @@ async def run_jobs(
             while (job := await queue.take(that_waits=that_waits)) is not None:
                 temporary = Path(folder, job.name)
                 variables = {**environments(job), **_variables(job), PORTS_VARIABLE: ports}
-                outcomes.append(await _run(job, _command(job, options, temporary), variables))
+                outcomes.append(await run_shard(job, _command(job, options, temporary), variables))
                 queue.done(job)
 
         async with asyncio.TaskGroup() as lanes:
@@ -63,7 +68,8 @@ async def run_jobs(
     return outcomes
 
 
-async def _run(job: Job, command: Sequence[str], environment: Mapping[str, str]) -> Outcome:
+async def run_shard(job: Job, command: Sequence[str], environment: Mapping[str, str]) -> Outcome:
+    """Run a shard's command, and end it where it hangs; its output is in the job's log."""
     shutil.rmtree(job.directory, ignore_errors=True)
     job.directory.mkdir(parents=True)
     _say(f"{job.name} …")
@@ -73,10 +79,11 @@ async def _run(job: Job, command: Sequence[str], environment: Mapping[str, str])
             *bound_to_parent(command), stdout=log, stderr=log, env=environment, cwd=ROOT
         )
         try:
-            async with asyncio.timeout(_SHARD_SECONDS):
+            async with asyncio.timeout(limit_seconds(job)):
                 code: int | None = await process.wait()
         except TimeoutError:
             code = None
+            await _print_stacks(process)
         finally:
             if process.returncode is None:
                 process.kill()
@@ -84,6 +91,20 @@ async def _run(job: Job, command: Sequence[str], environment: Mapping[str, str])
     outcome = Outcome(job, code, time.monotonic() - began)
     _say(f"{job.name}: {_closing_line(job)} ({outcome.seconds:.0f} s in all)")
     return outcome
+
+
+def limit_seconds(job: Job) -> float:
+    """Return the seconds after which a job is ended: something in it hangs."""
+    return min(max(_LEAST_SECONDS, _TIMES_SLOWER * job.seconds), _MOST_SECONDS)
+
+
+async def _print_stacks(process: asyncio.subprocess.Process) -> None:
+    """Have a process that hangs print the stacks of its threads, as pytest's faulthandler does."""
+    with suppress(ProcessLookupError):
+        process.send_signal(signal.SIGABRT)
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_STACKS_SECONDS):
+            await process.wait()
 
 
 def _command(job: Job, options: Sequence[str], temporary: Path) -> list[str]:
