@@ -27,6 +27,7 @@ from stigma_cli.devserver import (
     find_binary,
     free_ports,
 )
+from tests.stack.fifo import first_line
 from tests.stack.waiting import eventually
 
 
@@ -234,20 +235,21 @@ async def test_another_server_on_its_port_is_not_taken_for_it(
     temporal_binary: Path, tmp_path: Path
 ) -> None:
     """Another server takes the port after it was seen to be free, and before ours binds it."""
-    go = tmp_path / "go"
+    begun, go = tmp_path / "begun", tmp_path / "go"
+    os.mkfifo(begun)
     os.mkfifo(go)
     late = tmp_path / "temporal"
-    late.write_text(f'#!/bin/sh\nread line < {go}\nexec {temporal_binary} "$@"\n')
+    late.write_text(f'#!/bin/sh\necho > {begun}\nread line < {go}\nexec {temporal_binary} "$@"\n')
     late.chmod(0o755)
     [port] = free_ports(1)
     ours = DevServer(late, port=port, log=tmp_path / "log")
     starting = asyncio.create_task(ours.start())
-    with await asyncio.to_thread(go.open, "w") as gate:  # it is about to start
-        async with DevServer(temporal_binary, port=port, log=tmp_path / "other.log") as other:
-            gate.write("\n")
-            gate.close()
+    await first_line(begun)
+    async with DevServer(temporal_binary, port=port, log=tmp_path / "other.log") as other:
+        with os.fdopen(os.open(go, os.O_RDWR), "wb", buffering=0) as gate:  # waits for nobody
+            gate.write(b"\n")
             with pytest.raises(DevServerError) as refused:
                 await starting
-            name = f" by temporal (process {other.pid})" if sys.platform == "linux" else ""
+        name = f" by temporal (process {other.pid})" if sys.platform == "linux" else ""
     assert str(refused.value).startswith(f"port {port} is taken{name}; ")
     assert ours.pid is None

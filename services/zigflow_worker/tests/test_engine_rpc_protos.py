@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tests.stack.fifo import first_line
 from zigflow_worker.errors import CONFIGURATION, VALIDATION, WorkflowError
 from zigflow_worker.rpc import ProtoCompiler, Target, find_method, protos
 from zigflow_worker.rpc.messages import decode_all, encode_arguments
@@ -107,7 +108,7 @@ async def test_protoc_has_a_limit_of_time_and_may_die(monkeypatch: pytest.Monkey
 ENDLESS = """
 import os, signal
 with open({fifo!r}, "w") as fifo:
-    fifo.write(str(os.getpid()))
+    fifo.write(f"{{os.getpid()}}\\n")
 signal.pause()
 """
 
@@ -118,7 +119,7 @@ async def test_a_cancel_ends_protoc(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     launcher.write_text(ENDLESS.format(fifo=str(fifo)))
     monkeypatch.setattr(protos, "_LAUNCHER", launcher)
     compiling = asyncio.create_task(compile_files({"main.proto": "package endless;"}))
-    process = int(await asyncio.to_thread(fifo.read_text))
+    process = int(await first_line(fifo))
     compiling.cancel()
     with pytest.raises(asyncio.CancelledError):
         await compiling
