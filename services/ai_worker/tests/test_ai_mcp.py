@@ -9,7 +9,6 @@ import random
 import signal
 import sys
 import textwrap
-import tracemalloc
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
@@ -31,6 +30,7 @@ from ai_worker.mcp.servers import Servers
 from ai_worker.mcp.tool_session import ToolRequest
 from ai_worker.mcp_resources import McpServerResource
 from stigma.agent.v1.agent_execution_pb2 import TOOL_OUTCOME_ERROR, TOOL_OUTCOME_OK
+from tests.stack.memory import memory_growth
 from tests.stack.waiting import eventually
 
 PROGRAM = Path(__file__).with_name("mcp_server.py")
@@ -407,14 +407,10 @@ async def test_a_line_without_an_end_ends_the_server(tmp_path: Path) -> None:
     assert len(large["content"][0]["text"]) == 5_000_000
     running = _processes(tmp_path)
     assert len(running) == 2  # its guard, and itself
-    tracemalloc.start()
-    try:
-        with pytest.raises(LostError, match="a line of more than 8 MiB; it was ended"):
-            await own.call(ToolRequest("act", {"size": -1}, {}), 20)
-        _, peak = tracemalloc.get_traced_memory()
-    finally:
-        tracemalloc.stop()
-    assert peak < 40_000_000
+    too_long = pytest.raises(LostError, match="a line of more than 8 MiB; it was ended")
+    with memory_growth() as growth, too_long:
+        await own.call(ToolRequest("act", {"size": -1}, {}), 20)
+    assert growth() < 40_000_000
     gone = timedelta(seconds=5)
     await eventually(lambda: not any(map(_lives, running)), within=gone, what="its end")
     assert (await own.call(ToolRequest("act", {"size": 3}, {}), 20))["content"][0]["text"] == "xxx"
