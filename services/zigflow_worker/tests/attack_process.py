@@ -80,10 +80,13 @@ def _run_process(expressions: list[str], environment: dict[str, str], depth: int
     assert process.stdin is not None
     assert process.stdout is not None
     with process:
-        process.stdin.write(json.dumps(expressions))
-        process.stdin.close()
-        for line in process.stdout:
-            yield Use(**json.loads(line))
+        try:
+            process.stdin.write(json.dumps(expressions))
+            process.stdin.close()
+            for line in process.stdout:
+                yield Use(**json.loads(line))
+        finally:
+            process.terminate()  # where nobody reads on, it would be waited for
 
 
 def _measure(expression: str) -> Use:
