@@ -57,7 +57,7 @@ conformance: $(STAMP) ## the workflow language's conformance kit and examples, w
 .PHONY: soak
 soak: $(STAMP) ## long runs: load without leaks
 	@tools/temporal/ensure >/dev/null
-	$(BIN)/pytest -m soak --timeout=0 $(PYTEST)
+	$(BIN)/pytest -m soak --timeout=0 -o faulthandler_timeout=0 $(PYTEST)
 
 .PHONY: jq-tests
 jq-tests: $(STAMP) ## jq's own tests of expressions: STIGMA_JQ_TESTS is the folder tests of jq-1.8.2
