@@ -24,6 +24,7 @@ from stigma_api import errors
 from stigma_api.errors import ApiError
 
 _BUSY = timedelta(seconds=5)
+_SQLITE_OPTIONS = {"timeout": _BUSY.total_seconds()}
 _BUSY_INTERVAL = timedelta(milliseconds=50)
 _RETRY_AFTER = timedelta(seconds=5)
 # PostgreSQL's error class of insufficient resources (disk, memory, connections).
@@ -182,8 +183,7 @@ def _reads(url: str) -> Reads:
         return _ServerReads(_engine(url, **options))
     # The log that others write is kept by the connections that write.
     in_thread = parsed.set(drivername="sqlite")
-    busy = {"timeout": _BUSY.total_seconds()}
-    return _ThreadReads(sa.create_engine(in_thread, connect_args=busy, **options))
+    return _ThreadReads(sa.create_engine(in_thread, connect_args=_SQLITE_OPTIONS, **options))
 
 
 def _engine(url: str, **options: Any) -> AsyncEngine:
@@ -192,8 +192,7 @@ def _engine(url: str, **options: Any) -> AsyncEngine:
         return create_async_engine(
             parsed, pool_pre_ping=True, pool_timeout=_BUSY.total_seconds(), **options
         )
-    busy = {"timeout": _BUSY.total_seconds()}
-    engine = create_async_engine(parsed, connect_args=busy)
+    engine = create_async_engine(parsed, connect_args=_SQLITE_OPTIONS)
 
     @sa.event.listens_for(engine.sync_engine, "connect")
     def _set_up(connection: Any, _record: object) -> None:
