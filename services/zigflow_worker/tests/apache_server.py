@@ -7,15 +7,15 @@ import base64
 import hashlib
 import os
 import shutil
-import signal
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from pathlib import Path
 
 import httpx2
 
-from stigma_cli.child_process import bound_to_parent
+from stigma_cli.child_process import ProcessGroup, bound_to_parent
 from stigma_cli.devserver import free_ports
 from tests.stack.waiting import eventually
 
@@ -47,6 +47,7 @@ ForceType text/plain
     Require valid-user
 </Location>
 """
+_GRACE = timedelta(seconds=10)
 _LOADED = (
     *("mpm_event", "authn_core", "authn_file", "authz_core", "authz_user"),
     *("auth_basic", "auth_digest"),
@@ -69,14 +70,15 @@ async def apache(program: str) -> AsyncIterator[str]:
     if account is not None:
         _give(root, account)
     command = [program, "-DFOREGROUND", "-f", str(root / "httpd.conf")]
-    process = await asyncio.create_subprocess_exec(*bound_to_parent(command, user=account))
+    process = await asyncio.create_subprocess_exec(
+        *bound_to_parent(command, user=account), start_new_session=True
+    )
     url = f"http://127.0.0.1:{port}"
     try:
         await eventually(lambda: _answers(url), what=f"Apache ready; see {root}/error.log")
         yield url
     finally:
-        process.send_signal(signal.SIGTERM)
-        await process.wait()
+        await ProcessGroup(process).stop(_GRACE)
         shutil.rmtree(root)
 
 

@@ -38,7 +38,9 @@ CALL = OutgoingRequest(method="GET", url="http://resource.example/x")
 async def serving(app: Starlette) -> AsyncIterator[str]:
     """The URL of an app that is served over HTTP in this loop."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        config = uvicorn.Config(app, log_config=None, lifespan="off", access_log=False)
+        config = uvicorn.Config(
+            app, log_config=None, lifespan="off", access_log=False, timeout_graceful_shutdown=5
+        )
         server = uvicorn.Server(config)
         task = asyncio.create_task(server.serve(sockets=[listener]))
         yield f"http://127.0.0.1:{listener.getsockname()[1]}"

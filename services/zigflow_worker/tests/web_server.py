@@ -85,7 +85,13 @@ async def web_server(
     web = WebServer(port, "https" if certificate else "http", host)
     file, key = certificate or (None, None)
     config = uvicorn.Config(
-        web, lifespan="off", log_config=None, access_log=False, ssl_certfile=file, ssl_keyfile=key
+        web,
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        ssl_certfile=file,
+        ssl_keyfile=key,
+        timeout_graceful_shutdown=5,
     )
     server = _Server(config)
     serving = asyncio.create_task(server.serve(sockets=[listening]))
