@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from tests.stack.stack import Stack
 
 StartStack = Callable[..., Awaitable["Stack"]]
+_PATIENCE_SECONDS = 60
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,29 @@ def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(SkippedTests(), "stigma-skipped-tests")
     if skips_are_failures():
         config.pluginmanager.register(NoSkips(), "stigma-no-skips")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _patient_workers() -> None:
+    """Where coverage is measured, workers give workflow code longer than the SDK's two seconds.
+
+    It is several times slower then. What takes too long is interrupted wherever it is, and where
+    that is under a lock of coverage's, the whole process hangs.
+    """
+    import coverage
+
+    if coverage.Coverage.current() is None:
+        return
+    from temporalio.worker._workflow import _WorkflowWorker
+
+    make: Any = _WorkflowWorker.__init__
+
+    def make_patient(worker: Any, **options: Any) -> None:
+        make(worker, **options)
+        worker._deadlock_timeout_seconds = _PATIENCE_SECONDS
+
+    patient: Any = make_patient
+    _WorkflowWorker.__init__ = patient  # type: ignore[method-assign]
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from datetime import timedelta
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -13,7 +15,7 @@ from temporalio.common import RawValue
 from stigma.contracts import payloads
 from stigma.contracts.refusals import Refusal
 from zigflow_worker.execution.run_state import MAX_STATE_BYTES
-from zigflow_worker.program.pool import encoded_size
+from zigflow_worker.program.encoded_sizes import MAX_DEPTH, encoded_size
 
 ECHO = "do: [{echo: {set: '${ . }'}}]"
 
@@ -90,6 +92,29 @@ def test_sizes_are_those_of_the_payload(value: Any) -> None:
     size = encoded_size(value, 10_000).utf8
     # Numbers and separators are counted roughly.
     assert len(encoded) - 3 <= size <= len(encoded) + 20
+
+
+@pytest.mark.parametrize("twice", [lambda part: [part, part], lambda part: {"a": part, "b": part}])
+def test_parts_that_a_value_shares_are_walked_once(twice: Callable[[Any], Any]) -> None:
+    """Two to the power of 60 of them would never be."""
+    value: Any = "part"
+    sizes = [encoded_size(value, 100)]
+    for _ in range(60):
+        value = twice(value)
+        sizes.append(encoded_size(value, 2**90))
+    own = [after.utf8 - 2 * before.utf8 for before, after in pairwise(sizes)]
+    assert set(own) == {own[0]}
+    assert encoded_size(value, 1_000_000) == (1_000_001, 1_000_001)
+    assert encoded_size([value, ["deeper", value]], 2**90).utf8 > 2 * sizes[-1].utf8
+
+
+def test_depth_has_a_limit() -> None:
+    nested: Any = 1
+    for _ in range(MAX_DEPTH):
+        nested = [nested]
+    assert encoded_size(nested, 10_000).utf8 < 10_000
+    assert encoded_size([nested], 10_000) == (10_001, 10_001)
+    assert encoded_size([nested, 1], 10_000) == (10_001, 10_001)
 
 
 @pytest.mark.parametrize(

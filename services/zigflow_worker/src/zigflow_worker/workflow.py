@@ -46,8 +46,8 @@ with workflow.unsafe.imports_passed_through():
     from zigflow_worker.execution.scheduler import Scheduler
     from zigflow_worker.execution.trace import Trace, iso8601
     from zigflow_worker.expressions import JSON
+    from zigflow_worker.program.encoded_sizes import encoded_size
     from zigflow_worker.program.model import Program
-    from zigflow_worker.program.pool import encoded_size
     from zigflow_worker.programs import compile_text
     from zigflow_worker.start import Start, continued_start, read_start
     from zigflow_worker.tasks.registry import TASK_KINDS

@@ -24,7 +24,7 @@ from zigflow_worker.activities.call_evaluation import CallEvaluation, CallOutcom
 from zigflow_worker.activities.heartbeats import heartbeats
 from zigflow_worker.errors import COMMUNICATION, RUNTIME, WorkflowError, summary
 from zigflow_worker.outgoing.secrets import SecretDirectory
-from zigflow_worker.program.pool import encoded_size
+from zigflow_worker.program.encoded_sizes import encoded_size
 
 _EXPECTED = ApplicationErrorCategory.BENIGN
 """Of failures that the SDK should neither log nor count as faults of the worker."""

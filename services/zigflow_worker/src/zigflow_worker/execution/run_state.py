@@ -14,8 +14,9 @@ from zigflow_worker.changes import UTF8_SIZES
 from zigflow_worker.errors import RUNTIME, WorkflowError
 from zigflow_worker.execution.interpreter import Interpreter
 from zigflow_worker.expressions import JSON
+from zigflow_worker.program.encoded_sizes import EncodedSize, encoded_size
 from zigflow_worker.program.model import Branch, BranchState, Frame
-from zigflow_worker.program.pool import EncodedSize, PoolReader, PoolWriter, encoded_size
+from zigflow_worker.program.pool import PoolReader, PoolWriter
 
 MAX_STATE_BYTES = 3 * 512 * 1024
 """A larger state is an error of the run: Temporal refuses payloads of 2 MiB."""

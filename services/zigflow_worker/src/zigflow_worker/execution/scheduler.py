@@ -33,8 +33,8 @@ from zigflow_worker.execution.run_state import (
 )
 from zigflow_worker.execution.scheduling import Scheduling
 from zigflow_worker.expressions import JSON, Budget
+from zigflow_worker.program.encoded_sizes import EncodedSize, encoded_size
 from zigflow_worker.program.model import Branch, BranchState, Timer
-from zigflow_worker.program.pool import EncodedSize, encoded_size
 from zigflow_worker.start import RunOptions
 
 MAX_EFFECTS = 1_000
@@ -338,7 +338,8 @@ class Scheduler(Scheduling):
         """Fail a run whose data has grown too large to be carried over."""
         values = [frame.data for branch in [run.main, *self._ready] for frame in branch.stack]
         values.append(run.context)
-        sizes = {id(value): encoded_size(value, MAX_STATE_BYTES) for value in values}
+        unique = {id(value): value for value in values}
+        sizes = {place: encoded_size(one, MAX_STATE_BYTES) for place, one in unique.items()}
         each = (sizes[id(value)] for value in values)  # what frames share counts for each of them
         if exceeds_state(EncodedSize(*map(sum, zip(*each, strict=True)))):
             run.fail(too_large("the state of the run"), run.main)

@@ -15,9 +15,9 @@ from zigflow_worker.definition import Node, Reader, TaskDefinition
 from zigflow_worker.errors import VALIDATION, WorkflowError
 from zigflow_worker.expressions import JSON, is_expression
 from zigflow_worker.program.effects import Effect, EffectOperation
+from zigflow_worker.program.encoded_sizes import encoded_size
 from zigflow_worker.program.formulas import Formula
 from zigflow_worker.program.model import Frame, Operation, Run
-from zigflow_worker.program.pool import encoded_size
 from zigflow_worker.program.schemas import Schema
 from zigflow_worker.tasks import agent_messages
 from zigflow_worker.tasks.agent_execution import AGENT_CANCELLED, run_agent_execution

@@ -22,8 +22,8 @@ from zigflow_worker.errors import COMMUNICATION, RUNTIME, ErrorType, WorkflowErr
 from zigflow_worker.expressions import JSON
 from zigflow_worker.program.calls import CallFormula
 from zigflow_worker.program.effects import Effect, EffectError, EffectOperation
+from zigflow_worker.program.encoded_sizes import encoded_size
 from zigflow_worker.program.model import Frame, Run
-from zigflow_worker.program.pool import encoded_size
 
 CallMethod = Callable[[CallActivities, CallRequest], Awaitable[CallResult]]
 
