@@ -51,15 +51,25 @@ def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
 BOTH_WAYS = pytest.mark.parametrize("way", ["kept", "tried again"], indirect=True)
 
 
-async def looks(orchestrator: Orchestrator, agent: Handle, count: int) -> PendingActivityInfo:
-    """Wait until the watch over the caller has found it waiting `count` more times."""
+async def looks(
+    orchestrator: Orchestrator,
+    agent: Handle,
+    count: int,
+    *,
+    state: PendingActivityState.ValueType | None = None,
+) -> PendingActivityInfo:
+    """Wait until the watch over the caller has found it waiting `count` more times.
+
+    Between two of its looks, the watch is to be found in a `state`, where one is given.
+    """
     before = orchestrator.looks.counts[agent.id]
 
     async def look() -> PendingActivityInfo | None:
         if orchestrator.looks.counts[agent.id] < before + count:
             return None
         pending = (await agent.describe()).raw_description.pending_activities
-        return next((each for each in pending if each.activity_type.name == "watch_caller"), None)
+        watch = next((each for each in pending if each.activity_type.name == "watch_caller"), None)
+        return watch if watch and state in {None, watch.state} else None
 
     found = await eventually(look, within=timedelta(seconds=40))
     assert found is not None
@@ -83,17 +93,18 @@ async def test_heartbeats_keep_a_waiting_caller_alive(
     orchestrator: Orchestrator, declared: bool, way: str
 ) -> None:
     caller, attempt, agent = await watched(orchestrator, declared=declared)
-    between = await looks(orchestrator, agent, 6)  # longer than the heartbeat timeout
-    orchestrator.model.release()
-    assert (await caller.result())["text"] == "42"
-    # Waiting held no slot and wrote nothing: the caller's activity is still in its first attempt,
-    # and the watch is one event.
     is_kept = way == "kept" and declared
-    assert between.state == (
+    waits_as = (
         PendingActivityState.PENDING_ACTIVITY_STATE_STARTED
         if is_kept
         else PendingActivityState.PENDING_ACTIVITY_STATE_SCHEDULED
     )
+    # Longer than the heartbeat timeout.
+    between = await looks(orchestrator, agent, 6, state=waits_as)
+    orchestrator.model.release()
+    assert (await caller.result())["text"] == "42"
+    # Waiting held no slot and wrote nothing: the caller's activity is still in its first attempt,
+    # and the watch is one event.
     assert (between.attempt == 1) is is_kept
     assert orchestrator.caller.attempts.empty()
     assert attempt.number == 1
