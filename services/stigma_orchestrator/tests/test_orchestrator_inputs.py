@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import json
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from functools import partial
 from typing import Any
 
@@ -498,6 +499,12 @@ async def test_what_stops_an_execution_ends_its_waiting(agents: ToolAgents, how:
     assert not ended.full.status.pending_inputs
     with pytest.raises(Exception, match="already completed"):
         await people.approve(found)
+    started = [
+        event.timer_started_event_attributes.start_to_fire_timeout.ToTimedelta()
+        async for event in people.handle.fetch_history_events()
+        if event.HasField("timer_started_event_attributes")
+    ]
+    assert max(started) > timedelta(minutes=1), "the input would expire after the deadline"
 
 
 async def test_sequential_calls_run_alone_whenever_they_are_approved(agents: ToolAgents) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable
-from datetime import UTC, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from temporalio import workflow
@@ -39,6 +39,8 @@ _KINDS: dict[str, InputResolutionKind.ValueType] = {
     "reply": INPUT_RESOLUTION_KIND_ANSWERED,
     "decline": INPUT_RESOLUTION_KIND_DECLINED,
 }
+_AFTER_DEADLINE = timedelta(minutes=1)
+"""Timers of one time may fire in any order, and some time apart."""
 _ANSWERS_TO_APPROVALS = frozenset(("approve", "deny"))
 
 
@@ -46,16 +48,22 @@ class PendingInputs:
     """The pending inputs of an execution, and the answers that calls have not taken yet."""
 
     def __init__(
-        self, principal: str, carried: Iterable[PendingInput], is_input_required: Callable[[], bool]
+        self,
+        principal: str,
+        deadline: datetime,
+        carried: Iterable[PendingInput],
+        is_input_required: Callable[[], bool],
     ) -> None:
         """Go on with those of the run before.
 
         Args:
             principal: that started the execution.
+            deadline: at which the execution is stopped.
             carried: pending inputs of the run before.
             is_input_required: whether nothing but people is waited for.
         """
         self._principal = principal
+        self._deadline = deadline
         self._pending = {each.id: _copy(each) for each in carried}
         self._answers: dict[str, SubmitInput] = {}
         self._resolved: dict[str, InputResolution] = {}
@@ -98,8 +106,15 @@ class PendingInputs:
             self.publish_soon()
 
     async def wait(self, found: PendingInput) -> SubmitInput | None:
-        """Wait for the answer; return None when the input expires."""
-        left = found.expire_time.ToDatetime(UTC) - workflow.now()
+        """Wait for the answer; return None when the input expires.
+
+        At the deadline it does not: that stops the execution, and an agent that learnt before that
+        nobody has answered would go on.
+        """
+        expire_time = found.expire_time.ToDatetime(UTC)
+        left = expire_time - workflow.now()
+        if expire_time >= self._deadline:
+            left += _AFTER_DEADLINE
         timer = asyncio.create_task(workflow.sleep(max(left, timedelta())))
         try:
             await workflow.wait_condition(lambda: found.id in self._answers or timer.done())

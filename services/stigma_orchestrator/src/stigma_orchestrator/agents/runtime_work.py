@@ -41,7 +41,9 @@ class RuntimeWork(AgentWork):
         super().__init__(request, queues)
         self.conversation: Conversation = Conversation(request.spec)
         self.mailbox = Mailbox(CarriedState())
-        self.inputs = PendingInputs(request.spec.principal, (), lambda: bool(self.inputs))
+        self.inputs = PendingInputs(
+            request.spec.principal, self._context.deadline, (), lambda: bool(self.inputs)
+        )
         self._requests = RuntimeInputs(self._context, self.inputs)
         self._reports: set[str] = set()
         self._signals = 0

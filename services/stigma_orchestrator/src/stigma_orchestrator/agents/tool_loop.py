@@ -65,7 +65,10 @@ class ToolLoop(AgentWork):
         self.conversation: Turns = Turns(request)
         self.mailbox = Mailbox(carried)
         self.inputs = PendingInputs(
-            request.spec.principal, carried.turn.inputs, lambda: self._is_input_required
+            request.spec.principal,
+            self._context.deadline,
+            carried.turn.inputs,
+            lambda: self._is_input_required,
         )
         self._gates = Gates(
             self._context,
