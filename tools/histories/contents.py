@@ -26,6 +26,7 @@ _CHANGE_MARKER = "core_patch"
 
 UNRECORDED = {
     "change: document-weight": "a document beyond its limit is larger than all histories together",
+    "change: few-short-waits": "500 short waits at a time are a larger history than all others",
     "change: utf8-sizes": "data beyond 1.5 MiB is larger than all histories together",
     "limit: timeout": "it is the deadline: see the scenarios that time out",
 }

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from temporalio.api.enums.v1 import EventType
-from temporalio.client import WorkflowHandle
+from temporalio.client import WorkflowHandle, WorkflowHistory
 
 from stigma.agent.v1.agent_execution_pb2 import (
     AGENT_EXECUTION_PHASE_COMPLETED,
@@ -17,6 +17,7 @@ from stigma.agent.v1.agent_execution_pb2 import (
     AgentOutput,
 )
 from zigflow_worker.activities.interfaces import WAIT_EXACTLY
+from zigflow_worker.execution.short_waits import MAX_SHORT_WAITS, ShortWaits
 
 _TIMER = 0.98
 """Seconds that the shortest timer takes, also on a machine that has nothing else to do."""
@@ -103,6 +104,49 @@ async def test_a_branch_that_loses_leaves_its_wait(engine: Any) -> None:
     assert await engine.run(body) == {"winner": "quick"}
 
 
+async def test_more_short_waits_than_a_run_may_have_activities(engine: Any) -> None:
+    """Temporal refuses a workflow's activities beyond 2,000, and the workflow task with them."""
+    handle = await engine.start(_many({"wait": {"milliseconds": 900}}, 2_100))
+    assert await handle.result() == 2_100
+    waits = [len(_waits_in(history)) async for history in engine.histories()]
+    assert sum(waits) == MAX_SHORT_WAITS
+
+
+async def test_a_wait_that_was_cancelled_counts_until_it_is_over() -> None:
+    waits = ShortWaits()
+    for _ in range(MAX_SHORT_WAITS - 1):
+        waits.abandon(100.0, 0.5)
+    assert not waits.are_many(100.0)
+    running = asyncio.create_task(asyncio.sleep(0))
+    waits.add(running)
+    assert waits.are_many(105.4)
+    await running
+    await asyncio.sleep(0)
+    assert not waits.are_many(105.4)
+    waits.abandon(105.4, 0.5)
+    assert waits.are_many(105.4)
+    assert not waits.are_many(105.5)
+
+
+def _many(task: Any, count: int) -> str:
+    """A document whose branches do a task, so many at a time: a hundred by each function."""
+    functions = {"hundred": {"fork": {"branches": [{f"b{each}": task} for each in range(100)]}}}
+    callers = [{f"f{each}": {"call": "hundred"}} for each in range(count // 100)]
+    work = {"fork": {"branches": callers}, "output": {"as": "${ map(length) | add }"}}
+    return json.dumps(
+        {
+            "document": {
+                "dsl": "1.0.3",
+                "namespace": "test",
+                "name": "example",
+                "version": "1.0.0",
+            },
+            "use": {"functions": functions},
+            "do": [{"all": work}],
+        }
+    )
+
+
 async def _waited(handle: WorkflowHandle[Any, Any]) -> float:
     """Seconds from the first workflow task to the last, in which nothing else takes time."""
     times = [
@@ -115,9 +159,13 @@ async def _waited(handle: WorkflowHandle[Any, Any]) -> float:
 
 async def _waits(handle: WorkflowHandle[Any, Any]) -> list[float]:
     """Seconds of each short wait of a run."""
+    return _waits_in(await handle.fetch_history())
+
+
+def _waits_in(history: WorkflowHistory) -> list[float]:
     scheduled = [
         event.activity_task_scheduled_event_attributes
-        for event in (await handle.fetch_history()).events
+        for event in history.events
         if event.event_type == EventType.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED
     ]
     return [

@@ -8,7 +8,6 @@ of its own (an effect).
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections import deque
 from collections.abc import Coroutine
 from datetime import timedelta
@@ -21,7 +20,7 @@ from typing_extensions import override
 
 from stigma.contracts import versions
 from zigflow_worker.activities.interfaces import EngineActivities
-from zigflow_worker.changes import SHORT_WAITS
+from zigflow_worker.changes import FEW_SHORT_WAITS, SHORT_WAITS
 from zigflow_worker.execution.interpreter import Interpreter
 from zigflow_worker.execution.pacing import Pace
 from zigflow_worker.execution.run_state import (
@@ -32,6 +31,7 @@ from zigflow_worker.execution.run_state import (
     too_large,
 )
 from zigflow_worker.execution.scheduling import Scheduling
+from zigflow_worker.execution.short_waits import SLACK_SECONDS, ShortWaits
 from zigflow_worker.expressions import JSON, Budget
 from zigflow_worker.program.encoded_sizes import EncodedSize, encoded_size
 from zigflow_worker.program.model import Branch, BranchState, Timer
@@ -54,8 +54,6 @@ _PAUSE_TIMEOUT = timedelta(seconds=10)
 _SHORTEST_TIMER = 0.001
 _SHORT_WAIT = 1.0
 """Seconds below which a wait is an activity: no timer of a Temporal server fires sooner."""
-_SHORT_WAIT_SLACK = 5.0
-"""Seconds after which a wait whose worker is gone begins anew."""
 _SHORT_WAIT_RETRIES = RetryPolicy(
     initial_interval=timedelta(milliseconds=100), maximum_interval=timedelta(seconds=2)
 )
@@ -76,6 +74,7 @@ class Scheduler(Scheduling):
         self._cancelled: set[asyncio.Task[JSON]] = set()
         self._waiting_for_slot: deque[Branch] = deque()
         self._waiting_for_bytes: deque[Branch] = deque()
+        self._short_waits = ShortWaits()
         self._wakeup: asyncio.Future[None] | None = None
         self._pauses = 0
         self._command_bytes = 0
@@ -206,19 +205,25 @@ class Scheduler(Scheduling):
 
     def _start_timer(self, branch: Branch, delay: float) -> Timer:
         if delay < _SHORT_WAIT - _SHORTEST_TIMER and workflow.patched(SHORT_WAITS):
-            return self._loop.create_task(self._wait_exactly(branch, delay))
+            many = self._short_waits.are_many(self._loop.time())
+            if not many or not workflow.patched(FEW_SHORT_WAITS):
+                wait = self._loop.create_task(self._wait_exactly(branch, delay))
+                self._short_waits.add(wait)
+                return wait
         return self._loop.call_later(delay, self._timer_fired, branch)
 
     async def _wait_exactly(self, branch: Branch, delay: float) -> None:
         timer = asyncio.current_task()
-        with contextlib.suppress(ActivityError):  # cancelled: nothing waits for it any more
+        try:
             await workflow.execute_activity_method(
                 EngineActivities.wait_exactly,
                 delay,
-                start_to_close_timeout=timedelta(seconds=delay + _SHORT_WAIT_SLACK),
+                start_to_close_timeout=timedelta(seconds=delay + SLACK_SECONDS),
                 retry_policy=_SHORT_WAIT_RETRIES,
                 cancellation_type=workflow.ActivityCancellationType.ABANDON,
             )
+        except ActivityError:  # cancelled: nothing waits for it any more
+            self._short_waits.abandon(self._loop.time(), delay)
         if branch.timer is not None and branch.timer[1] is timer:
             self._timer_fired(branch)
 
