@@ -24,9 +24,9 @@ from stigma.agent.v1.agent_execution_service_pb2_grpc import (
     AgentExecutionServiceServicer,
     add_AgentExecutionServiceServicer_to_server,
 )
-from stigma.contracts.engine_calls import CallActivities
 from stigma.contracts.payloads import DATA_CONVERTER
 from stigma_client import StigmaPlugin
+from zigflow_worker.activities.calls import OutgoingCalls
 from zigflow_worker.activities.document_directory import DocumentDirectory
 from zigflow_worker.activities.engine import DocumentActivities
 from zigflow_worker.settings import EngineSettings
@@ -231,7 +231,7 @@ def settings(tmp_path: Path, secrets: Path) -> EngineSettings:
 
 
 @pytest.fixture
-async def calls(settings: EngineSettings) -> AsyncIterator[CallActivities]:
+async def calls(settings: EngineSettings) -> AsyncIterator[OutgoingCalls]:
     """Calls of the outside."""
     client, rpc = http_client(settings), rpc_client(settings)
     yield outgoing_calls(settings, client, rpc)
@@ -241,7 +241,7 @@ async def calls(settings: EngineSettings) -> AsyncIterator[CallActivities]:
 
 @pytest.fixture
 async def engine(
-    temporal: Client, documents: Path, api: StandInApi, calls: CallActivities
+    temporal: Client, documents: Path, api: StandInApi, calls: OutgoingCalls
 ) -> AsyncIterator[Engine]:
     """An engine in the SDK's sandbox; every history it made must replay."""
     engine = Engine(temporal, f"engine-{uuid.uuid4()}")

@@ -7,6 +7,7 @@ from typing import Any
 from zigflow_worker.activities.call_evaluation import EvaluatedCall
 from zigflow_worker.activities.http_call import HttpCall
 from zigflow_worker.outgoing.client import HttpClient, HttpLimits
+from zigflow_worker.outgoing.memory import CallMemory, MemoryBudget
 from zigflow_worker.outgoing.messages import HttpSender
 from zigflow_worker.outgoing.policy import OutgoingPolicy
 from zigflow_worker.outgoing.secrets import CallSecrets, SecretDirectory
@@ -24,7 +25,11 @@ def new_client(policy: OutgoingPolicy | None = None, **limits: Any) -> HttpClien
 
 
 def evaluated(
-    arguments: dict[str, Any], *, secret_paths: Any = (), secrets: CallSecrets | None = None
+    arguments: dict[str, Any],
+    *,
+    secret_paths: Any = (),
+    secrets: CallSecrets | None = None,
+    memory: CallMemory | None = None,
 ) -> EvaluatedCall:
     """Return a call whose arguments are evaluated."""
     none = CallSecrets(SecretDirectory(None), ())
@@ -36,6 +41,7 @@ def evaluated(
         secrets=secrets or none,
         authentication_secrets=none,
         resource_secrets=none,
+        memory=memory or MemoryBudget().new_call(),
     )
 
 

@@ -9,18 +9,22 @@ from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
+from temporalio.common import RawValue
 from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 from temporalio.testing import ActivityEnvironment
 
 from stigma.contracts.engine_calls import CallRequest, CallResult, DeferredValue
+from stigma.contracts.payloads import DATA_CONVERTER, json_payload
 from zigflow_worker.activities.call_evaluation import CallEvaluation, CallOutcome, EvaluatedCall
 from zigflow_worker.activities.calls import CallHandler, OutgoingCalls
 from zigflow_worker.errors import COMMUNICATION, CONFIGURATION, RUNTIME, WorkflowError
 from zigflow_worker.outgoing.authenticated import send_authenticated
+from zigflow_worker.outgoing.memory import MemoryBudget
 from zigflow_worker.outgoing.messages import OutgoingRequest, OutgoingResponse
 from zigflow_worker.outgoing.secrets import SecretDirectory
 
 REFERENCE = "/do/0/call"
+MEMORY = MemoryBudget()
 
 
 def evaluation(request: CallRequest, directory: Path | None = None) -> CallEvaluation:
@@ -40,7 +44,7 @@ def test_nothing_is_sent_where_a_secret_gives_null(tmp_path: Path, template: str
         secrets=["api"],
     )
     with pytest.raises(WorkflowError, match="with/headers/x-key' is null: has the secret api"):
-        evaluation(request, tmp_path).evaluate()
+        evaluation(request, tmp_path).evaluate(MEMORY.new_call())
 
 
 def test_secrets_of_an_authentication_are_its_own(tmp_path: Path) -> None:
@@ -58,7 +62,7 @@ def test_secrets_of_an_authentication_are_its_own(tmp_path: Path) -> None:
         subject={"id": "7-"},
         secrets=["api"],
     )
-    call = evaluation(request, tmp_path).evaluate()
+    call = evaluation(request, tmp_path).evaluate(MEMORY.new_call())
     assert call.authentication == {"bearer": {"token": "7-s3same"}}
     assert call.arguments == {"endpoint": "http://x"}
     call.secrets.check_host("shop.example.com")
@@ -78,7 +82,7 @@ def test_all_arguments_may_be_deferred(tmp_path: Path) -> None:
         secrets=["api"],
         input_from={"key": "${ $secrets.api }"},
     )
-    call = evaluation(request, tmp_path).evaluate()
+    call = evaluation(request, tmp_path).evaluate(MEMORY.new_call())
     assert call.arguments == {"body": "s3same", "again": "s3same", "who": "Ada"}
     assert call.may_hold_secrets("headers", "X")
 
@@ -92,7 +96,7 @@ def test_secrets_are_read_by_name_only(template: str) -> None:
         secrets=["api"],
     )
     with pytest.raises(WorkflowError, match="one by one") as failure:
-        evaluation(request).evaluate()
+        evaluation(request).evaluate(MEMORY.new_call())
     assert failure.value.problem["status"] == 403
 
 
@@ -136,7 +140,7 @@ def test_rules_do_not_see_an_input_made_of_secrets(tmp_path: Path) -> None:
         output_as="[$input, $authorization.scheme]",
     )
     call = evaluation(request, tmp_path)
-    assert call.evaluate().arguments == {"body": "s3same"}
+    assert call.evaluate(MEMORY.new_call()).arguments == {"body": "s3same"}
     outcome = CallOutcome(output=None, authorization={"scheme": "Bearer", "parameter": "t"})
     assert call.result(outcome).output == [{"raw": 1}, "Bearer"]
 
@@ -215,7 +219,18 @@ async def test_no_credentials() -> None:
 def calls_of(handler: CallHandler, directory: Path | None = None) -> OutgoingCalls:
     """Calls of every kind, all made by one handler."""
     secrets = SecretDirectory(directory)
-    return OutgoingCalls(secrets, http=handler, openapi=handler, grpc=handler, resource=handler)
+    return OutgoingCalls(
+        secrets, MEMORY, http=handler, openapi=handler, grpc=handler, resource=handler
+    )
+
+
+async def run(calls: OutgoingCalls, request: CallRequest) -> CallResult:
+    """The result of an activity, whose payloads are as the engine's."""
+    environment = ActivityEnvironment()
+    environment.payload_converter = DATA_CONVERTER.payload_converter
+    [payload] = DATA_CONVERTER.payload_converter.to_payloads([request])
+    result = await environment.run(calls.call_http, RawValue(payload))
+    return DATA_CONVERTER.payload_converter.from_payload(result.payload, CallResult)
 
 
 @dataclass(frozen=True)
@@ -252,7 +267,7 @@ async def test_no_error_quotes_a_secret(
     deferred = [DeferredValue(path=[], template=template)]
     request = CallRequest(reference=REFERENCE, arguments={}, deferred=deferred, secrets=["api"])
     with pytest.raises(ApplicationError) as failure:
-        await ActivityEnvironment().run(calls.call_http, request)
+        await run(calls, request)
     assert failure.value.details[0]["detail"] == detail
     assert detail in failure.value.message
 
@@ -289,7 +304,7 @@ async def test_failures_are_final_and_have_a_problem(
     calls = calls_of(handler)
     request = CallRequest(reference=REFERENCE, arguments={})
     with pytest.raises(ApplicationError) as failure:
-        await ActivityEnvironment().run(calls.call_http, request)
+        await run(calls, request)
     [problem] = failure.value.details
     assert failure.value.non_retryable
     assert failure.value.type == problem["type"] == kind.uri
@@ -303,9 +318,27 @@ async def test_a_failure_is_logged_without_its_text() -> None:
     calls = calls_of(Quoting())
     request = CallRequest(reference=REFERENCE, arguments={"endpoint": "https://t0ken.example"})
     with capture_logs() as events, pytest.raises(ApplicationError):
-        await ActivityEnvironment().run(calls.call_http, request)
+        await run(calls, request)
     [event] = events
     assert event["event"] == "call_failed"
     assert event["reference"] == REFERENCE
     assert (event["error_type"], event["status"]) == ("configuration", 400)
     assert "t0ken" not in f"{event}"
+
+
+async def test_a_request_of_another_release_is_left_to_its_workers() -> None:
+    unknown = RawValue(json_payload({"arguments": {}}))
+    with pytest.raises(ApplicationError, match="cannot be decoded") as failure:
+        await ActivityEnvironment().run(calls_of(Quoting()).call_http, unknown)
+    assert not failure.value.non_retryable
+
+
+async def test_expressions_that_read_secrets_make_no_more_than_others(tmp_path: Path) -> None:
+    (tmp_path / "api").write_text("t0ken")
+    deferred = [DeferredValue(path=["body"], template="${ $secrets.api * 400000 }")]
+    request = CallRequest(
+        reference=REFERENCE, arguments={"body": None}, deferred=deferred, secrets=["api"]
+    )
+    with pytest.raises(WorkflowError, match="arguments are larger than") as failure:
+        evaluation(request, tmp_path).evaluate(MEMORY.new_call())
+    assert failure.value.problem["reason"] == "TOO_LARGE"

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from starlette.requests import Request
+from starlette.responses import Response
 
+from zigflow_worker.activities import openapi_call
 from zigflow_worker.activities.openapi_call import OpenApiCall
 from zigflow_worker.definition import InvalidDocumentError
 from zigflow_worker.errors import (
@@ -252,3 +257,21 @@ def test_a_document_that_is_wrong_is_refused(arguments: str, message: str) -> No
     [problem] = raised.value.problems
     assert message in str(problem)
     assert problem.line >= 7
+
+
+async def test_documents_that_do_not_come_leave_their_place_to_others(
+    client: HttpClient, web: WebServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(openapi_call, "_BUILDING_TIMEOUT", timedelta(milliseconds=300))
+    never = asyncio.Event()
+
+    async def hang(_: Request) -> Response:
+        await never.wait()
+        return Response()
+
+    web.routes["/v2/pets.json"] = hang
+    document = {"openapi": "3.0.0", "paths": {"/pet": {"$ref": "pets.json"}}}
+    web.answer("/v2/api.json", json.dumps(document), media_type="application/json")
+    more = {"operationId": "getPetById"}
+    await fault(client, f"{web.url}/v2/api.json", COMMUNICATION, 500, "took longer than", **more)
+    never.set()

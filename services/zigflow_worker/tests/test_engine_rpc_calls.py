@@ -12,6 +12,7 @@ import pytest
 
 from tests.stack.waiting import eventually
 from zigflow_worker.errors import AUTHORIZATION, COMMUNICATION, CONFIGURATION, WorkflowError
+from zigflow_worker.outgoing.memory import MemoryBudget
 from zigflow_worker.rpc import ProtoCompiler, RpcClient, Target, find_method
 from zigflow_worker.rpc.messages import encode_arguments
 from zigflow_worker.rpc.reflection import reflect
@@ -58,7 +59,9 @@ async def call(
     pool = await COMPILER.descriptors("echo.proto", read_file)
     method = find_method(pool, SERVICE, name)
     async with client.connect(Target.of(host, None)) as connection:
-        return await connection.call(method, encode_arguments(method, arguments), metadata)
+        return await connection.call(
+            method, encode_arguments(method, arguments), metadata, MemoryBudget().new_call()
+        )
 
 
 async def fault(client: RpcClient, name: str, arguments: Any = None, **more: Any) -> WorkflowError:
@@ -193,7 +196,7 @@ async def test_descriptors_come_by_reflection(version: str, tmp_path: Path) -> N
             pool = await reflect(connection, SERVICE, ())
             method = find_method(pool, SERVICE, "Say")
             messages = encode_arguments(method, {"firstItem": {"color": "COLOR_RED"}})
-            reply: Any = await connection.call(method, messages, ())
+            reply: Any = await connection.call(method, messages, (), MemoryBudget().new_call())
             with pytest.raises(WorkflowError, match=r"the server has no service 'echo\.v1\.None'"):
                 await reflect(connection, "echo.v1.None", ())
     assert reply["request"]["firstItem"]["color"] == "COLOR_RED"

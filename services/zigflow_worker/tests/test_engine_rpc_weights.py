@@ -6,10 +6,14 @@ import pytest
 from google.protobuf import any_pb2
 from google.protobuf.descriptor_pb2 import FieldDescriptorProto, FileDescriptorProto
 
+from stigma.contracts.limits import MAX_PAYLOAD_BYTES
 from zigflow_worker.errors import COMMUNICATION, VALIDATION, WorkflowError
 from zigflow_worker.expressions import JSON
+from zigflow_worker.outgoing.memory import UNCOUNTED_BYTES, MemoryBudget
+from zigflow_worker.rpc.calls import decode_responses
 from zigflow_worker.rpc.descriptors import Method, build_pool, find_method
 from zigflow_worker.rpc.messages import decode_all, encode_arguments
+from zigflow_worker.rpc.weights import HeavyError
 
 MESSAGE, STRING, INT32 = (
     FieldDescriptorProto.TYPE_MESSAGE,
@@ -90,6 +94,17 @@ def test_others_are_decoded(method: Method, content: bytes) -> None:
     [response] = decode_all(method, [content])
     assert isinstance(response, dict)
     assert {"list", "map"} <= response.keys()
+
+
+async def test_those_that_grow_more_than_most_are_decoded_too(method: Method) -> None:
+    memory = MemoryBudget().new_call()
+    with pytest.raises(HeavyError):
+        decode_all(method, [listed(10)], 8_000)
+    [response] = await decode_responses(method, [listed(10)], memory)
+    assert isinstance(response, dict)
+    assert len(response["list"]) == 10  # type: ignore[arg-type]
+    assert memory.counted == 4 * MAX_PAYLOAD_BYTES - UNCOUNTED_BYTES
+    memory.release()
 
 
 @pytest.mark.parametrize("packed_as", ["x/wide.Nothing", "x/wide.Wide"])

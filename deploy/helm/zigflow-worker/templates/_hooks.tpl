@@ -14,6 +14,8 @@
   value: {{ .Values.calls.connectTo | toJson | quote }}
 - name: STIGMA_OUTGOING_MAX_RESPONSE_BYTES
   value: {{ .Values.calls.maxResponseBytes | int64 | quote }}
+- name: STIGMA_OUTGOING_MAX_TOTAL_BYTES
+  value: {{ .Values.calls.maxTotalBytes | int64 | quote }}
 - name: STIGMA_OUTGOING_MAX_HEADER_BYTES
   value: {{ .Values.calls.maxHeaderBytes | int64 | quote }}
 - name: STIGMA_OUTGOING_CONNECT_TIMEOUT

@@ -88,6 +88,12 @@ class EngineSettings(ServiceSettings):
         le=16 * 1024 * 1024,
         description="Largest body of a response, before and after decoding.",
     )
+    outgoing_max_total_bytes: int = Field(
+        default=32 * 1024 * 1024,
+        ge=1024 * 1024,
+        description="Requests and responses that all calls hold together; others wait. One call "
+        "gets what it needs though it may be more.",
+    )
     outgoing_max_header_bytes: int = Field(
         default=64 * 1024,
         ge=1024,

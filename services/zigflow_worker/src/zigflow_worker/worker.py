@@ -11,7 +11,6 @@ from temporalio.client import Client
 from temporalio.worker import Worker
 from typing_extensions import override
 
-from stigma.contracts.engine_calls import CallActivities
 from stigma.contracts.payloads import DATA_CONVERTER
 from stigma.contracts.task_queues import TaskQueues
 from stigma.runtime import Component, ServiceRuntime, WorkerComponent
@@ -32,6 +31,7 @@ from zigflow_worker.call_metrics import CallMetrics
 from zigflow_worker.metrics import AgentCallMetrics
 from zigflow_worker.outgoing.authentication import TokenCache, authentication_of
 from zigflow_worker.outgoing.client import HttpClient, trusted_roots
+from zigflow_worker.outgoing.memory import MemoryBudget
 from zigflow_worker.outgoing.messages import Authentication, HttpSender
 from zigflow_worker.outgoing.resources import Resources
 from zigflow_worker.outgoing.secrets import SecretDirectory
@@ -104,12 +104,13 @@ def rpc_client(settings: EngineSettings) -> RpcClient:
     )
 
 
-def outgoing_calls(settings: EngineSettings, client: HttpClient, rpc: RpcClient) -> CallActivities:
+def outgoing_calls(settings: EngineSettings, client: HttpClient, rpc: RpcClient) -> OutgoingCalls:
     """Return the activities of calls."""
     authenticate = partial(_authenticate, TokenCache())
     resources = Resources(client, settings.resources_dir)
     return OutgoingCalls(
         SecretDirectory(settings.secrets_dir),
+        MemoryBudget(settings.outgoing_max_total_bytes, settings.outgoing_max_response_bytes),
         http=HttpCall(client, authenticate),
         openapi=OpenApiCall(client, resources, authenticate),
         grpc=GrpcCall(client, resources, authenticate, rpc),
@@ -121,7 +122,7 @@ def new_worker(
     client: Client,
     task_queue: str,
     activities: EngineActivities,
-    calls: CallActivities,
+    calls: OutgoingCalls,
     **options: Any,
 ) -> Worker:
     """Return a worker for documents; `options` are Worker's."""

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import quote
 
-from stigma.contracts import json_text
+from stigma.contracts import json_text, limits
 from stigma.contracts.engine_calls import CallRequest, CallResult, DeferredValue
-from zigflow_worker.errors import AUTHORIZATION, CONFIGURATION, EXPRESSION, WorkflowError
+from zigflow_worker.errors import (
+    AUTHORIZATION,
+    CONFIGURATION,
+    EXPRESSION,
+    RUNTIME,
+    WorkflowError,
+)
 from zigflow_worker.expressions import (
     JSON,
     ExpressionError,
@@ -18,7 +24,9 @@ from zigflow_worker.expressions import (
     compile_template,
     keys_read,
 )
+from zigflow_worker.outgoing.memory import CallMemory
 from zigflow_worker.outgoing.secrets import CallSecrets, SecretDirectory
+from zigflow_worker.program.encoded_sizes import encoded_size
 
 _ARGUMENTS, _AUTHENTICATION = "arguments", "authentication"
 _RESOURCES = ("document", "proto")
@@ -45,15 +53,26 @@ class EvaluatedCall:
     """Secrets in the arguments: where they go is to be checked."""
     authentication_secrets: CallSecrets
     """Secrets of the authentication, which reads more of them where its policy names one."""
-
     resource_secrets: CallSecrets
     """Secrets of the authentication for the document that the arguments name."""
+    memory: CallMemory
+    """What the call holds of its worker's memory."""
 
     def may_hold_secrets(self, *path: str | int) -> bool:
         """Return whether a part of the arguments, or what is in it or around it, may."""
         return any(
             tuple(secret[: len(path)]) == path[: len(secret)] for secret in self.secret_paths
         )
+
+    async def with_request(self, size: int, *kept: str) -> EvaluatedCall:
+        """Return the call as it is once its request is made, of so many bytes.
+
+        It has none but the arguments named. Whoever keeps no other reference to them frees them;
+        from then on others decode.
+        """
+        await self.memory.hold_request(size)
+        arguments: Any = self.arguments
+        return replace(self, arguments={name: arguments.get(name) for name in kept})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,19 +90,20 @@ class CallEvaluation:
 
     def __init__(self, request: CallRequest, directory: SecretDirectory) -> None:
         self._request = request
+        self._directory = directory
         self._variables: dict[str, JSON] = dict(request.variables)
         self._secrets = CallSecrets(directory, request.secrets)
         self._authentication_secrets = CallSecrets(directory, request.secrets)
         self._resource_secrets = CallSecrets(directory, request.secrets)
         self._subject: JSON = request.subject
 
-    def evaluate(self) -> EvaluatedCall:
+    def evaluate(self, memory: CallMemory) -> EvaluatedCall:
         """Return the call with all its parts evaluated; it reads files and takes CPU.
 
         Raises:
             WorkflowError: of type `authorization` where a secret is missing, `configuration` where
                 what is made of one is null, `expression` where an evaluation fails, in words that
-                quote no value.
+                quote no value, `runtime` where they made too much of it.
         """
         request = self._request
         if request.input_from is not None:
@@ -102,6 +122,8 @@ class CallEvaluation:
             else:
                 put(parts, (_ARGUMENTS, *value.path), self._deferred(value, self._secrets))
                 paths.append(tuple(value.path))
+        if request.deferred:
+            _check_size(parts)
         return EvaluatedCall(
             reference=request.reference,
             arguments=parts[_ARGUMENTS],
@@ -110,12 +132,28 @@ class CallEvaluation:
             secrets=self._secrets,
             authentication_secrets=self._authentication_secrets,
             resource_secrets=self._resource_secrets,
+            memory=memory,
         )
+
+    def forget(self) -> None:
+        """Keep what errors and rules need, and no data: `result` of a request with rules fails."""
+        self._request = replace(self._request, arguments=None, subject=None, variables={})
+        self._variables = {}
+        self._subject = None
+
+    def of_rules(self, request: CallRequest) -> CallEvaluation:
+        """Return an evaluation of the same request, decoded again, for `result`."""
+        return CallEvaluation(request, self._directory)
+
+    @property
+    def has_output_rules(self) -> bool:
+        """Whether the result is transformed here, by what reads the request's variables."""
+        return self._request.output_as is not None or self._request.export_as is not None
 
     def result(self, outcome: CallOutcome) -> CallResult:
         """Return the result, transformed where the request has the rules (raises as above)."""
         request = self._request
-        if request.output_as is None and request.export_as is None:
+        if not self.has_output_rules:
             return CallResult(output=outcome.output)
         # As the run has them: `input.from` may have made `$input` of secrets.
         self._variables = dict(request.variables)
@@ -186,6 +224,14 @@ def _evaluate(place: str, rule: JSON, subject: JSON, variables: Mapping[str, JSO
         # Its own text quotes values.
         detail = f"the expression in '{place}', which reads secrets or credentials, failed"
         raise WorkflowError.of(EXPRESSION, detail) from None
+
+
+def _check_size(parts: JSON) -> None:
+    """Check data that expressions made here (raises WorkflowError, as for all other data)."""
+    most = limits.MAX_PAYLOAD_BYTES
+    if encoded_size(parts, most).utf8 > most:
+        detail = f"the arguments are larger than {most} bytes, or too deep"
+        raise WorkflowError.of(RUNTIME, detail).with_reason("TOO_LARGE")
 
 
 def secrets_in(rule: JSON) -> list[str]:

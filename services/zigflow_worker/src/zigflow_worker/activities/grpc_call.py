@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import binascii
+import json
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -39,7 +39,8 @@ class _Wanted:
     target: Target
     service: str
     method: str
-    arguments: JSON
+    arguments: str
+    """JSON text: as data they would take many times the memory, and may be needed twice."""
 
 
 class GrpcCall(CallHandler):
@@ -60,7 +61,8 @@ class GrpcCall(CallHandler):
 
     @override
     async def call(self, call: EvaluatedCall) -> CallOutcome:
-        wanted = _wanted(call.arguments)
+        wanted = await call.memory.run(_wanted, call.arguments)
+        call = await call.with_request(len(wanted.arguments), "proto")
         call.secrets.check_host(wanted.target.host)
         described = await self._descriptors(call)
         authentication = self._authenticate(call, self._client)
@@ -99,13 +101,16 @@ async def _exchange(
     metadata = _metadata(request)
     pool = described or await reflect(connection, wanted.service, metadata)
     method = find_method(pool, wanted.service, wanted.method)
-    messages = await asyncio.to_thread(_messages, method, wanted, call)
-    return await connection.call(method, messages, metadata)
+    size = len(wanted.arguments)
+    await call.memory.decode_request(size)
+    messages = await call.memory.run(_messages, method, wanted, call)
+    await call.memory.hold_request(size + sum(map(len, messages)))
+    return await connection.call(method, messages, metadata, call.memory)
 
 
 def _messages(method: Method, wanted: _Wanted, call: EvaluatedCall) -> list[bytes]:
     try:
-        return encode_arguments(method, wanted.arguments)
+        return encode_arguments(method, json.loads(wanted.arguments))
     except WorkflowError as error:
         if not call.may_hold_secrets("arguments"):
             raise
@@ -157,7 +162,7 @@ def _wanted(arguments: Any) -> _Wanted:
         Target.of(text_argument(service.get("host"), "service.host"), port),
         text_argument(service.get("name"), "service.name"),
         text_argument(arguments.get("method"), "method"),
-        arguments.get("arguments"),
+        json.dumps(arguments.get("arguments")),
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
@@ -14,11 +13,12 @@ from stigma.contracts import json_text
 from zigflow_worker.activities.arguments import mistyped, redirects_followed, uri_of
 from zigflow_worker.activities.call_evaluation import CallOutcome, EvaluatedCall
 from zigflow_worker.activities.calls import CallHandler
-from zigflow_worker.activities.http_outputs import check_status, http_output
+from zigflow_worker.activities.http_outputs import check_status, http_output, output_form
 from zigflow_worker.errors import AUTHORIZATION, WorkflowError
 from zigflow_worker.expressions import JSON
 from zigflow_worker.outgoing.authenticated import send_authenticated
 from zigflow_worker.outgoing.client import HttpClient, check_header, origin
+from zigflow_worker.outgoing.memory import CallMemory
 from zigflow_worker.outgoing.messages import Authentication, Headers, HttpSender, OutgoingRequest
 
 Authenticate: TypeAlias = Callable[[EvaluatedCall, HttpSender], Authentication | None]
@@ -37,32 +37,38 @@ class HttpCall(CallHandler):
     @override
     async def call(self, call: EvaluatedCall) -> CallOutcome:
         arguments: Any = call.arguments
-        request = build_request(arguments)
-        sender = confined_sender(self._client, call, request.url)
+        request, form = build_request(arguments), output_form(arguments.get("output"))
+        del arguments
+        call = await call.with_request(len(request.body or b""))
+        sender = confined_sender(self._client, call, request.url, call.memory)
         authentication = self._authenticate(call, self._client)
         response = await send_authenticated(sender, request, authentication)
         check_status(response, redirects=request.follow)
+        await call.memory.decode_response(len(response.body))
         return CallOutcome(
             # In a thread: a body of the largest size takes half a second to parse.
-            output=await asyncio.to_thread(http_output, response, arguments.get("output"), call),
+            output=await call.memory.run(http_output, response, form, call),
             authorization=None if authentication is None else authentication.authorization,
         )
 
 
-def confined_sender(client: HttpClient, call: EvaluatedCall, url: str) -> HttpSender:
+def confined_sender(
+    client: HttpClient, call: EvaluatedCall, url: str, memory: CallMemory | None = None
+) -> HttpSender:
     """Return what sends a call's requests: secrets go to no host but where they may, nor on.
 
     Redirects drop the headers of credentials only: anything else of a request may hold secrets.
+    Responses count as held by `memory`.
     """
-    start = origin(url)
+    start, secrets = origin(url), call.secrets
 
     def check(hop: str) -> None:
-        if call.secrets.used and origin(hop) != start:
+        if secrets.used and origin(hop) != start:
             detail = "a redirect would carry secrets to another origin"
             raise WorkflowError.of(AUTHORIZATION, detail)
-        call.secrets.check_host(urlsplit(hop).hostname or "")
+        secrets.check_host(urlsplit(hop).hostname or "")
 
-    return client.checking(check)
+    return client.checking(check, memory)
 
 
 def build_request(arguments: Mapping[str, Any]) -> OutgoingRequest:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import re
 from http import HTTPStatus
-from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 from stigma.contracts import json_text
@@ -49,26 +48,35 @@ def check_status(response: OutgoingResponse, *, redirects: bool) -> None:
     raise WorkflowError.of(COMMUNICATION, detail).with_status(status)
 
 
-def http_output(response: OutgoingResponse, form: Any, call: EvaluatedCall) -> JSON:
-    """Return the output in the form that a task asks for: `content`, `response` or `raw`.
+def output_form(value: JSON) -> str:
+    """Return the form of output that a task asks for: `content`, `response` or `raw`.
 
     Raises:
-        WorkflowError: of type `communication` where a body is not what its type says,
-            `expression` where there is no such form.
+        WorkflowError: of type `expression` where there is no such form.
     """
-    match form or "content":
-        case "content":
-            return content_of(response)
-        case "raw":
-            return base64.b64encode(response.body).decode()
-        case "response":
-            return {
-                "request": _described_request(response, call),
-                "statusCode": response.status,
-                "headers": _visible(response.headers),
-                "content": content_of(response),
-            }
-    raise WorkflowError.of(EXPRESSION, "'output' is not one of content, response and raw")
+    if not value:
+        return "content"
+    if value not in ("content", "response", "raw"):
+        raise WorkflowError.of(EXPRESSION, "'output' is not one of content, response and raw")
+    return str(value)
+
+
+def http_output(response: OutgoingResponse, form: str, call: EvaluatedCall) -> JSON:
+    """Return the output in a form.
+
+    Raises:
+        WorkflowError: of type `communication` where a body is not what its type says.
+    """
+    if form == "raw":
+        return base64.b64encode(response.body).decode()
+    if form == "content":
+        return content_of(response)
+    return {
+        "request": _described_request(response, call),
+        "statusCode": response.status,
+        "headers": _visible(response.headers),
+        "content": content_of(response),
+    }
 
 
 def content_of(response: OutgoingResponse) -> JSON:

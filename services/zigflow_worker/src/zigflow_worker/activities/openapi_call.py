@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
-from dataclasses import replace
+import json
+from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import Any
 
 from typing_extensions import override
@@ -13,15 +14,20 @@ from zigflow_worker.activities.arguments import mistyped, redirects_followed, te
 from zigflow_worker.activities.call_evaluation import CallOutcome, EvaluatedCall
 from zigflow_worker.activities.calls import CallHandler
 from zigflow_worker.activities.http_call import Authenticate, confined_sender
-from zigflow_worker.activities.http_outputs import check_status, http_output
+from zigflow_worker.activities.http_outputs import check_status, http_output, output_form
 from zigflow_worker.activities.resource_arguments import CallResources
-from zigflow_worker.errors import VALIDATION, WorkflowError
-from zigflow_worker.expressions import JSON
+from zigflow_worker.errors import COMMUNICATION, VALIDATION, WorkflowError
 from zigflow_worker.openapi import ApiDocuments, MissingDocumentError, build_request
 from zigflow_worker.outgoing.authenticated import send_authenticated
 from zigflow_worker.outgoing.client import HttpClient
+from zigflow_worker.outgoing.memory import CallMemory
 from zigflow_worker.outgoing.messages import OutgoingRequest
 from zigflow_worker.outgoing.resources import Resources
+
+_BUILDERS = 4
+"""Requests made at a time: each has its documents as data, 40 MiB where they are the largest."""
+_BUILDING_TIMEOUT = timedelta(minutes=1)
+"""Time for the documents that a request needs, so that others have their turn."""
 
 
 class OpenApiCall(CallHandler):
@@ -33,37 +39,38 @@ class OpenApiCall(CallHandler):
         self._client = client
         self._resources = resources
         self._authenticate = authenticate
+        self._building = asyncio.Semaphore(_BUILDERS)
         self._reading = asyncio.Semaphore(1)
         """One document at a time: a large one takes a thread for seconds, which others need. Who
         waits for the same one finds it read."""
 
     @override
     async def call(self, call: EvaluatedCall) -> CallOutcome:
-        arguments: Any = call.arguments
-        follow = redirects_followed(arguments)
-        request = replace(await self._request(call), follow=follow)
-        sender = confined_sender(self._client, call, request.url)
+        wanted = await call.memory.run(_wanted, call.arguments)
+        call = await call.with_request(len(wanted.parameters), "document")
+        request = replace(await self._request(call, wanted), follow=wanted.follow)
+        call = await _as_http(call).with_request(len(request.body or b""))
+        sender = confined_sender(self._client, call, request.url, call.memory)
         authentication = self._authenticate(call, self._client)
         response = await send_authenticated(sender, request, authentication)
-        check_status(response, redirects=follow)
+        check_status(response, redirects=wanted.follow)
+        await call.memory.decode_response(len(response.body))
         return CallOutcome(
-            output=await asyncio.to_thread(
-                http_output, response, arguments.get("output"), _as_http(call)
-            ),
+            output=await call.memory.run(http_output, response, wanted.form, call),
             authorization=None if authentication is None else authentication.authorization,
         )
 
-    async def _request(self, call: EvaluatedCall) -> OutgoingRequest:
-        arguments: Any = call.arguments
-        operation = text_argument(arguments.get("operationId"), "operationId")
-        parameters = arguments.get("parameters")
-        if parameters is not None and not isinstance(parameters, dict):
-            raise mistyped("parameters", "a map")
+    async def _request(self, call: EvaluatedCall, wanted: _Wanted) -> OutgoingRequest:
         resources = CallResources(
             self._resources, self._client, call, "document", self._authenticate
         )
+        await resources.prefetch()
         try:
-            return await self._build(resources, operation, parameters or {})
+            async with self._building, asyncio.timeout(_BUILDING_TIMEOUT.total_seconds()):
+                return await self._build(resources, wanted, call.memory)
+        except TimeoutError:
+            detail = f"the API's documents took longer than {_BUILDING_TIMEOUT}"
+            raise WorkflowError.of(COMMUNICATION, detail) from None
         except WorkflowError as error:
             if error.type == VALIDATION.uri and call.may_hold_secrets("parameters"):
                 # Its own text quotes values.
@@ -72,19 +79,48 @@ class OpenApiCall(CallHandler):
             raise
 
     async def _build(
-        self, resources: CallResources, operation: str, parameters: Mapping[str, JSON]
+        self, resources: CallResources, wanted: _Wanted, memory: CallMemory
     ) -> OutgoingRequest:
         """Return the request of an operation; documents that it refers to are fetched."""
         uri, text = await resources.fetch(resources.uri)
         async with self._reading:
             documents = await asyncio.to_thread(ApiDocuments, uri, text)
         while True:
+            await memory.decode_request(len(wanted.parameters))
             try:
-                return await asyncio.to_thread(build_request, documents, operation, parameters)
+                return await memory.run(wanted.build, documents)
             except MissingDocumentError as missing:
+                memory.end_decoding()
                 more = await resources.text(missing.uri)
                 async with self._reading:
                     await asyncio.to_thread(documents.add, missing.uri, more)
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """What a call's arguments say, but for its document."""
+
+    operation: str
+    parameters: str
+    """JSON text: as data they would take many times the memory while documents are fetched."""
+    follow: bool
+    form: str
+
+    def build(self, documents: ApiDocuments) -> OutgoingRequest:
+        """Return the request; raises as `build_request`."""
+        return build_request(documents, self.operation, json.loads(self.parameters))
+
+
+def _wanted(arguments: Any) -> _Wanted:
+    parameters = arguments.get("parameters")
+    if parameters is not None and not isinstance(parameters, dict):
+        raise mistyped("parameters", "a map")
+    return _Wanted(
+        text_argument(arguments.get("operationId"), "operationId"),
+        json.dumps(parameters or {}),
+        redirects_followed(arguments),
+        output_form(arguments.get("output")),
+    )
 
 
 def _as_http(call: EvaluatedCall) -> EvaluatedCall:

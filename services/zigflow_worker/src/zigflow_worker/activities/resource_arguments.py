@@ -51,6 +51,11 @@ class CallResources:
             )
             self._authentication = authenticate(own, client)
 
+    async def prefetch(self) -> None:
+        """Have the document kept for `fetch`, if it may be, and hold nothing of it."""
+        if self._sender is None and self._authentication is None:
+            await self._resources.fetch(self.uri)
+
     async def fetch(self, uri: str) -> tuple[str, str]:
         """Return where a document was found, and its text (raises WorkflowError).
 

@@ -34,16 +34,18 @@ class ResourceFetch(CallHandler):
     @override
     async def call(self, call: EvaluatedCall) -> CallOutcome:
         arguments: Any = call.arguments
+        uri = arguments["resource"]["endpoint"]
+        del arguments
+        call = await call.with_request(0)
         authentication = self._authenticate(call, self._client)
         try:
             async with asyncio.timeout(engine_calls.FETCH_TIMEOUT.total_seconds()):
-                resource = await self._resources.fetch(
-                    arguments["resource"]["endpoint"], authentication=authentication
-                )
+                resource = await self._resources.fetch(uri, authentication=authentication)
         except TimeoutError:
             detail = f"a document took longer than {engine_calls.FETCH_TIMEOUT}"
             raise WorkflowError.of(COMMUNICATION, detail) from None
-        return CallOutcome(output=await asyncio.to_thread(_as_json, text_of(resource)))
+        await call.memory.decode_response(len(resource.content))
+        return CallOutcome(output=await call.memory.run(_as_json, text_of(resource)))
 
 
 def _as_json(text: str) -> str:

@@ -26,4 +26,7 @@ async def send_authenticated(
     if response.status != _UNAUTHORIZED:
         return response
     better = await authentication.answer(request, response)
-    return response if better is None else await sender.send(better)
+    if better is None:
+        return response
+    del response  # its body, before the next one is read
+    return await sender.send(better)

@@ -6,6 +6,7 @@ import zlib
 from collections.abc import AsyncIterable, AsyncIterator, Iterator
 
 from zigflow_worker.errors import COMMUNICATION, WorkflowError
+from zigflow_worker.outgoing.memory import CallMemory
 
 ACCEPTED_ENCODING = "gzip"
 """The only encoding whose output is bounded here."""
@@ -13,13 +14,16 @@ _INFLATED_BYTES = 64 * 1024
 _GZIP = zlib.MAX_WBITS | 16
 
 
-async def read_body(chunks: AsyncIterable[bytes], encoding: str | None, limit: int) -> bytes:
+async def read_body(
+    chunks: AsyncIterable[bytes], encoding: str | None, limit: int, memory: CallMemory
+) -> bytes:
     """Return the decoded body.
 
     Args:
         chunks: of the body as it was sent.
         encoding: value of Content-Encoding.
         limit: bytes, before and after decoding.
+        memory: of the call; where too much is held already, the next chunk waits.
 
     Raises:
         WorkflowError: of type `communication`, status 500: it is larger, or cannot be decoded.
@@ -29,6 +33,7 @@ async def read_body(chunks: AsyncIterable[bytes], encoding: str | None, limit: i
         body += piece
         if len(body) > limit:
             raise _too_large(limit)
+        await memory.hold_response(len(body))
     return bytes(body)
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 import ssl
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
@@ -15,6 +15,8 @@ from typing_extensions import override
 
 from zigflow_worker.errors import COMMUNICATION, CONFIGURATION, WorkflowError
 from zigflow_worker.outgoing.bodies import ACCEPTED_ENCODING, read_body
+from zigflow_worker.outgoing.failures import translated_failures
+from zigflow_worker.outgoing.memory import CallMemory, MemoryBudget
 from zigflow_worker.outgoing.messages import (
     Headers,
     HttpSender,
@@ -32,6 +34,9 @@ _FOLLOWED = frozenset((301, 302, 303, 307, 308))
 _MOVED, _SEE_OTHER = frozenset((301, 302)), 303
 _BODY_HEADERS = frozenset(("content-length", "content-type", "content-encoding"))
 _OWN_HEADERS = frozenset(("accept-encoding", "connection", "content-length", "transfer-encoding"))
+_SHARED_BYTES = 32 * 1024 * 1024
+"""Of responses that are read for several calls, or before one: documents and tokens. A budget of
+their own: calls wait for them while they hold what they need themselves."""
 _KEPT_CONNECTIONS = 20
 _KEPT_SECONDS = 4.0
 """Less than servers wait for the next request: 5 s is common."""
@@ -58,6 +63,7 @@ class HttpClient(HttpSender):
 
     def __init__(self, policy: OutgoingPolicy, limits: HttpLimits | None = None) -> None:
         self._limits = limits or HttpLimits()
+        self._memory = MemoryBudget(_SHARED_BYTES, self._limits.response_bytes)
         self._pool = httpcore2.AsyncConnectionPool(
             ssl_context=httpcore2.default_ssl_context(),
             max_connections=self._limits.connections,
@@ -70,34 +76,51 @@ class HttpClient(HttpSender):
     async def send(self, request: OutgoingRequest) -> OutgoingResponse:
         return await self._send(request, _no_check)
 
-    def checking(self, check: CheckHop) -> HttpSender:
-        """Return a sender that checks each hop first, the first one included."""
-        return _CheckingSender(self, check)
+    def checking(self, check: CheckHop, memory: CallMemory | None = None) -> HttpSender:
+        """Return a sender that checks each hop first, the first one included.
+
+        Its responses count as held by `memory`, the last one until there is another.
+        """
+        return _CheckingSender(self, check, memory)
 
     async def close(self) -> None:
         """Close all connections."""
         await self._pool.aclose()
 
-    async def _send(self, request: OutgoingRequest, check: CheckHop) -> OutgoingResponse:
+    async def _send(
+        self, request: OutgoingRequest, check: CheckHop, memory: CallMemory | None = None
+    ) -> OutgoingResponse:
+        if memory is not None:
+            return await self._follow(request, check, memory)
+        memory = self._memory.new_call()
+        try:
+            return await self._follow(request, check, memory)
+        finally:
+            memory.release()
+
+    async def _follow(
+        self, request: OutgoingRequest, check: CheckHop, memory: CallMemory
+    ) -> OutgoingResponse:
         for _ in range(self._limits.redirects + 1):
             check(request.url)
-            response = await self._exchange(request)
+            response = await self._exchange(request, memory)
             location = response.header("location")
             if not request.follow or response.status not in _FOLLOWED or location is None:
                 return response
             request = redirected(request, response.status, location)
+            del response  # its body, before the next one is read
         detail = f"more than {self._limits.redirects} redirects"
         raise WorkflowError.of(COMMUNICATION, detail)
 
-    async def _exchange(self, request: OutgoingRequest) -> OutgoingResponse:
+    async def _exchange(self, request: OutgoingRequest, memory: CallMemory) -> OutgoingResponse:
         wire = _wire_request(request)
         place = f"{request.method} {_origin(wire.url)}"
-        with _failures(place):
+        with translated_failures(place):
             async with self._responding(wire) as response:
                 headers = self._headers(response)
                 encoding = next((v for k, v in headers if k.lower() == "content-encoding"), None)
                 body = await read_body(
-                    response.aiter_stream(), encoding, self._limits.response_bytes
+                    response.aiter_stream(), encoding, self._limits.response_bytes, memory
                 )
         return OutgoingResponse(status=response.status, headers=headers, body=body, request=request)
 
@@ -131,13 +154,14 @@ class HttpClient(HttpSender):
 
 
 class _CheckingSender(HttpSender):
-    def __init__(self, client: HttpClient, check: CheckHop) -> None:
+    def __init__(self, client: HttpClient, check: CheckHop, memory: CallMemory | None) -> None:
         self._client = client
         self._check = check
+        self._memory = memory
 
     @override
     async def send(self, request: OutgoingRequest) -> OutgoingResponse:
-        return await self._client._send(request, self._check)
+        return await self._client._send(request, self._check, self._memory)
 
 
 def trusted_roots() -> bytes | None:
@@ -223,53 +247,6 @@ def check_header(name: str, value: str) -> None:
     if not _HEADER_VALUE.fullmatch(value):
         detail = f"the value of the header '{name}' has control characters or lone surrogates"
         raise WorkflowError.of(CONFIGURATION, detail)
-
-
-@contextmanager
-def _failures(place: str) -> Iterator[None]:
-    """Translate what goes wrong; texts of libraries may quote the request."""
-    try:
-        yield
-    except httpcore2.LocalProtocolError:
-        raise WorkflowError.of(CONFIGURATION, f"{place}: not a valid HTTP request") from None
-    except (httpcore2.NetworkError, httpcore2.TimeoutException, httpcore2.ProtocolError) as error:
-        raise WorkflowError.of(COMMUNICATION, f"{place}: {_reason(error)}") from None
-    except ssl.SSLError as error:
-        raise WorkflowError.of(COMMUNICATION, f"{place}: {_tls_reason(error)}") from None
-
-
-def _reason(error: BaseException) -> str:
-    tls = _tls_error(error)
-    if tls is not None:
-        return _tls_reason(tls)
-    for kind, reason in _REASONS:
-        if isinstance(error, kind):
-            return reason
-    return "the exchange failed"
-
-
-_REASONS = (
-    (httpcore2.ConnectTimeout, "no connection within the time for it"),
-    (httpcore2.ConnectError, "no connection"),
-    (httpcore2.RemoteProtocolError, "the response is no HTTP, or was cut off"),
-    (httpcore2.NetworkError, "the connection broke"),
-    (httpcore2.TimeoutException, "it took too long"),
-)
-
-
-def _tls_error(error: BaseException) -> ssl.SSLError | None:
-    seen: BaseException | None = error
-    while seen is not None:
-        if isinstance(seen, ssl.SSLError):
-            return seen
-        seen = seen.__cause__ or seen.__context__
-    return None
-
-
-def _tls_reason(error: ssl.SSLError) -> str:
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return f"TLS failed: {error.verify_message}"
-    return f"TLS failed: {error.reason or 'no handshake'}"
 
 
 def _no_check(_url: str) -> None:

@@ -15,15 +15,19 @@ import grpc.aio
 
 from zigflow_worker.errors import COMMUNICATION, WorkflowError
 from zigflow_worker.expressions import JSON
+from zigflow_worker.outgoing.memory import CallMemory
 from zigflow_worker.rpc.descriptors import Method
 from zigflow_worker.rpc.messages import decode_all
 from zigflow_worker.rpc.statuses import error_of, unavailable
 from zigflow_worker.rpc.targets import Target
+from zigflow_worker.rpc.weights import MAX_CHARACTERS, HeavyError
 
 Metadata = Sequence[tuple[str, str]]
 
 _MESSAGE_BYTES = 16
 """Bytes that each message counts for, besides its own."""
+_USUAL_CHARACTERS, _USUAL_GROWTH = 4 * 1024, 8
+"""Characters of most messages' JSON: so many, and so many for each byte."""
 _METADATA_BYTES = 64 * 1024
 _STREAMS = 32
 """Calls that send several messages, at a time."""
@@ -171,8 +175,17 @@ class Connection:
         self._limit = client.response_limit
         self._threads = client.threads
 
-    async def call(self, method: Method, messages: Sequence[bytes], metadata: Metadata) -> JSON:
+    async def call(
+        self,
+        method: Method,
+        messages: Sequence[bytes],
+        metadata: Metadata,
+        memory: CallMemory,
+    ) -> JSON:
         """Call a method and return its response, a list of them for a server's stream.
+
+        From the server's first headers on it counts with the largest response: gRPC says nothing
+        of a message's size before it is there.
 
         Raises:
             WorkflowError: of type `communication`, with the status of google.rpc's table; 500 for
@@ -180,23 +193,28 @@ class Connection:
         """
         make = self._stream if method.client_streaming else self._send
         try:
-            responses = await make(method, messages, tuple(metadata))
+            responses = await make(method, messages, tuple(metadata), memory)
         except grpc.RpcError as error:
             raise error_of(error) from None
         if not method.server_streaming and len(responses) != 1:
             detail = f"'{method.name}' has {len(responses)} responses, not one"
             raise WorkflowError.of(COMMUNICATION, detail)
-        # In a thread: of hostile messages it takes a second.
-        decoded = await asyncio.to_thread(decode_all, method, responses)
+        decoded = await decode_responses(method, responses, memory)
         return decoded if method.server_streaming else decoded[0]
 
     async def _send(
-        self, method: Method, messages: Sequence[bytes], metadata: Metadata
+        self,
+        method: Method,
+        messages: Sequence[bytes],
+        metadata: Metadata,
+        memory: CallMemory,
     ) -> list[bytes]:
         channel: Any = self.channel  # its stubs know no calls of bytes
         call = channel.unary_stream(method.path)(messages[0], metadata=metadata)
         kept = Responses(self._limit)
         try:
+            await call.initial_metadata()
+            await memory.hold_response(self._limit)
             async for response in call:
                 kept.add(response)
         finally:
@@ -204,7 +222,11 @@ class Connection:
         return kept.all
 
     async def _stream(
-        self, method: Method, messages: Sequence[bytes], metadata: Metadata
+        self,
+        method: Method,
+        messages: Sequence[bytes],
+        metadata: Metadata,
+        memory: CallMemory,
     ) -> list[bytes]:
         """Send several messages, from a thread.
 
@@ -216,11 +238,28 @@ class Connection:
             call = channel.stream_stream(method.path)(iter(messages), metadata=metadata)
             try:
                 loop = asyncio.get_running_loop()
+                await loop.run_in_executor(self._threads, call.initial_metadata)
+                await memory.hold_response(self._limit)
                 return await loop.run_in_executor(self._threads, _read_all, call, self._limit)
             finally:
                 call.cancel()
         finally:
             channel.close()
+
+
+async def decode_responses(
+    method: Method, responses: Sequence[bytes], memory: CallMemory
+) -> list[JSON]:
+    """Return responses as JSON: as what most are first, as what all may be where they are not."""
+    size = sum(map(len, responses))
+    usual = min(_USUAL_CHARACTERS + _USUAL_GROWTH * size, MAX_CHARACTERS)
+    await memory.decode_response(max(size, usual))
+    # In a thread: of hostile messages it takes a second.
+    try:
+        return await memory.run(decode_all, method, responses, usual)
+    except HeavyError:
+        await memory.decode_response(max(size, MAX_CHARACTERS))
+        return await memory.run(decode_all, method, responses)
 
 
 def _read_all(call: Iterable[bytes], limit: int) -> list[bytes]:

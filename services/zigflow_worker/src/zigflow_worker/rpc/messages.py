@@ -15,7 +15,7 @@ from zigflow_worker.errors import COMMUNICATION, VALIDATION, WorkflowError
 from zigflow_worker.expressions import JSON
 from zigflow_worker.rpc.descriptors import Method
 from zigflow_worker.rpc.targets import misconfigured
-from zigflow_worker.rpc.weights import Weight
+from zigflow_worker.rpc.weights import MAX_CHARACTERS, Weight
 
 _UNFIT = (json_format.Error, TypeError, ValueError, RecursionError, AttributeError)
 """Errors of protobuf's JSON. AttributeError: a server may describe a google.protobuf.Timestamp,
@@ -38,14 +38,15 @@ def encode_arguments(method: Method, arguments: JSON) -> list[bytes]:
     return [_encode(method, each) for each in arguments]
 
 
-def decode_all(method: Method, contents: Sequence[bytes]) -> list[JSON]:
+def decode_all(method: Method, contents: Sequence[bytes], most: int = MAX_CHARACTERS) -> list[JSON]:
     """Return responses as JSON, fields without a value included.
 
     Raises:
+        HeavyError: they have more than `most` characters, which is less than `MAX_CHARACTERS`.
         WorkflowError: of type `communication`, status 500: one is no such message, or fields
             without a value, of which bytes say nothing, would be too many.
     """
-    weight = Weight(method.pool)
+    weight = Weight(method.pool, most)
     return [_decode(method, content, weight) for content in contents]
 
 

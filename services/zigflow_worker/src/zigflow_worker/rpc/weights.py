@@ -16,21 +16,32 @@ _PER_MESSAGE, _PER_FIELD = 3, 4
 """Characters of `{},` and `"":0` at least."""
 
 
-class Weight:
-    """Adds up the characters of the responses of one call."""
+class HeavyError(Exception):
+    """Messages have more characters than was asked for, fewer than they may have."""
 
-    def __init__(self, pool: DescriptorPool) -> None:
+
+class Weight:
+    """Adds up the characters of the responses of one call, of which there may be `most`."""
+
+    def __init__(self, pool: DescriptorPool, most: int = MAX_CHARACTERS) -> None:
         self._pool = pool
-        self._left = MAX_CHARACTERS
+        self._most = self._left = most
         self._weights: dict[str, int] = {}
 
     def add(self, message: Message) -> None:
-        """Count a message and all in it (raises WorkflowError, of type `communication`)."""
+        """Count a message and all in it.
+
+        Raises:
+            WorkflowError: of type `communication`: they are more than `MAX_CHARACTERS`.
+            HeavyError: they are more than fewer ones, which `most` is.
+        """
         waiting = [message]
         while waiting:
             each = waiting.pop()
             descriptor: Descriptor = each.DESCRIPTOR  # type: ignore[assignment] # of upb: as good
             self._left -= self._weight_of(descriptor)
+            if self._left < 0 and self._most < MAX_CHARACTERS:
+                raise HeavyError
             if self._left < 0:
                 detail = f"the responses have more than {MAX_CHARACTERS} characters as JSON"
                 raise WorkflowError.of(COMMUNICATION, detail)
