@@ -31,6 +31,7 @@ from stigma_api.diagnosis.timeline import entries
 from stigma_api.diagnosis.timeline.input_entries import InputEntries
 from stigma_api.executions import history, history_facts
 from stigma_api.temporal import payloads as shown_payloads
+from stigma_api.temporal.failures import failure_class
 from stigma_api.temporal.histories import Run
 
 RUN = Run("default", "w", "r")
@@ -71,7 +72,7 @@ APPLICATION = failure(application_failure_info={"type": "RATE_LIMITED"})
     ],
 )
 def test_of_a_failure_its_class_is_told_and_never_its_text(failed: Failure, told: str) -> None:
-    assert entries.failure_class(failed) == told
+    assert failure_class(failed) == told
 
 
 def test_what_people_wrote_is_one_line_and_cut() -> None:

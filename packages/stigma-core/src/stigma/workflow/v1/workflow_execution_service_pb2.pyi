@@ -48,6 +48,74 @@ WORKFLOW_EXECUTION_VIEW_FULL: WorkflowExecutionView.ValueType  # 2
 """With the input and the document, as the execution was started with them."""
 Global___WorkflowExecutionView: _TypeAlias = WorkflowExecutionView  # noqa: Y015
 
+class _DocumentCallKind:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _DocumentCallKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_DocumentCallKind.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    DOCUMENT_CALL_KIND_UNSPECIFIED: _DocumentCallKind.ValueType  # 0
+    """Not set."""
+    DOCUMENT_CALL_KIND_AGENT: _DocumentCallKind.ValueType  # 1
+    """An agent."""
+    DOCUMENT_CALL_KIND_HTTP: _DocumentCallKind.ValueType  # 2
+    """An HTTP endpoint."""
+    DOCUMENT_CALL_KIND_OPENAPI: _DocumentCallKind.ValueType  # 3
+    """An operation of an OpenAPI document."""
+    DOCUMENT_CALL_KIND_GRPC: _DocumentCallKind.ValueType  # 4
+    """A method of a gRPC service."""
+    DOCUMENT_CALL_KIND_RESOURCE: _DocumentCallKind.ValueType  # 5
+    """A schema's document, which is fetched before the first task."""
+
+class DocumentCallKind(_DocumentCallKind, metaclass=_DocumentCallKindEnumTypeWrapper):
+    """What a document calls."""
+
+DOCUMENT_CALL_KIND_UNSPECIFIED: DocumentCallKind.ValueType  # 0
+"""Not set."""
+DOCUMENT_CALL_KIND_AGENT: DocumentCallKind.ValueType  # 1
+"""An agent."""
+DOCUMENT_CALL_KIND_HTTP: DocumentCallKind.ValueType  # 2
+"""An HTTP endpoint."""
+DOCUMENT_CALL_KIND_OPENAPI: DocumentCallKind.ValueType  # 3
+"""An operation of an OpenAPI document."""
+DOCUMENT_CALL_KIND_GRPC: DocumentCallKind.ValueType  # 4
+"""A method of a gRPC service."""
+DOCUMENT_CALL_KIND_RESOURCE: DocumentCallKind.ValueType  # 5
+"""A schema's document, which is fetched before the first task."""
+Global___DocumentCallKind: _TypeAlias = DocumentCallKind  # noqa: Y015
+
+class _DocumentCallOutcome:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _DocumentCallOutcomeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_DocumentCallOutcome.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    DOCUMENT_CALL_OUTCOME_UNSPECIFIED: _DocumentCallOutcome.ValueType  # 0
+    """Not set."""
+    DOCUMENT_CALL_OUTCOME_OK: _DocumentCallOutcome.ValueType  # 1
+    """With a result."""
+    DOCUMENT_CALL_OUTCOME_FAILED: _DocumentCallOutcome.ValueType  # 2
+    """With an error, or not in time."""
+    DOCUMENT_CALL_OUTCOME_CANCELLED: _DocumentCallOutcome.ValueType  # 3
+    """It was cancelled."""
+    DOCUMENT_CALL_OUTCOME_GIVEN_UP: _DocumentCallOutcome.ValueType  # 4
+    """The document's run ended before it did."""
+
+class DocumentCallOutcome(_DocumentCallOutcome, metaclass=_DocumentCallOutcomeEnumTypeWrapper):
+    """How a document's call ended."""
+
+DOCUMENT_CALL_OUTCOME_UNSPECIFIED: DocumentCallOutcome.ValueType  # 0
+"""Not set."""
+DOCUMENT_CALL_OUTCOME_OK: DocumentCallOutcome.ValueType  # 1
+"""With a result."""
+DOCUMENT_CALL_OUTCOME_FAILED: DocumentCallOutcome.ValueType  # 2
+"""With an error, or not in time."""
+DOCUMENT_CALL_OUTCOME_CANCELLED: DocumentCallOutcome.ValueType  # 3
+"""It was cancelled."""
+DOCUMENT_CALL_OUTCOME_GIVEN_UP: DocumentCallOutcome.ValueType  # 4
+"""The document's run ended before it did."""
+Global___DocumentCallOutcome: _TypeAlias = DocumentCallOutcome  # noqa: Y015
+
 @_typing.final
 class StartWorkflowRequest(_message.Message):
     """Asks to start a workflow."""
@@ -268,6 +336,10 @@ class WatchWorkflowExecutionResponse(_message.Message):
     CANCEL_REQUESTED_FIELD_NUMBER: _builtins.int
     CALLBACK_DELIVERING_FIELD_NUMBER: _builtins.int
     ENDED_FIELD_NUMBER: _builtins.int
+    CALL_STARTED_FIELD_NUMBER: _builtins.int
+    CALL_ENDED_FIELD_NUMBER: _builtins.int
+    TIMER_STARTED_FIELD_NUMBER: _builtins.int
+    TIMER_ENDED_FIELD_NUMBER: _builtins.int
     cursor: _builtins.str
     """Resume after this event by sending it back."""
     @_builtins.property
@@ -298,6 +370,22 @@ class WatchWorkflowExecutionResponse(_message.Message):
     def ended(self) -> Global___WorkflowExecutionEnded:
         """It reached a terminal phase; the last event."""
 
+    @_builtins.property
+    def call_started(self) -> Global___DocumentCallStarted:
+        """The document made a call."""
+
+    @_builtins.property
+    def call_ended(self) -> Global___DocumentCallEnded:
+        """A call of the document ended."""
+
+    @_builtins.property
+    def timer_started(self) -> Global___DocumentTimerStarted:
+        """The document started a timer."""
+
+    @_builtins.property
+    def timer_ended(self) -> Global___DocumentTimerEnded:
+        """A timer of the document ended."""
+
     def __init__(
         self,
         *,
@@ -309,12 +397,16 @@ class WatchWorkflowExecutionResponse(_message.Message):
         cancel_requested: _agent_execution_service_pb2.CancelRequested | None = ...,
         callback_delivering: _agent_execution_service_pb2.CallbackDelivering | None = ...,
         ended: Global___WorkflowExecutionEnded | None = ...,
+        call_started: Global___DocumentCallStarted | None = ...,
+        call_ended: Global___DocumentCallEnded | None = ...,
+        timer_started: Global___DocumentTimerStarted | None = ...,
+        timer_ended: Global___DocumentTimerEnded | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["callback_bound", b"callback_bound", "callback_delivering", b"callback_delivering", "cancel_requested", b"cancel_requested", "ended", b"ended", "event", b"event", "run_started", b"run_started", "started", b"started", "time", b"time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["call_ended", b"call_ended", "call_started", b"call_started", "callback_bound", b"callback_bound", "callback_delivering", b"callback_delivering", "cancel_requested", b"cancel_requested", "ended", b"ended", "event", b"event", "run_started", b"run_started", "started", b"started", "time", b"time", "timer_ended", b"timer_ended", "timer_started", b"timer_started"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["callback_bound", b"callback_bound", "callback_delivering", b"callback_delivering", "cancel_requested", b"cancel_requested", "cursor", b"cursor", "ended", b"ended", "event", b"event", "run_started", b"run_started", "started", b"started", "time", b"time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["call_ended", b"call_ended", "call_started", b"call_started", "callback_bound", b"callback_bound", "callback_delivering", b"callback_delivering", "cancel_requested", b"cancel_requested", "cursor", b"cursor", "ended", b"ended", "event", b"event", "run_started", b"run_started", "started", b"started", "time", b"time", "timer_ended", b"timer_ended", "timer_started", b"timer_started"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["started", "callback_bound", "run_started", "cancel_requested", "callback_delivering", "ended"]  # noqa: Y015
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["started", "callback_bound", "run_started", "cancel_requested", "callback_delivering", "ended", "call_started", "call_ended", "timer_started", "timer_ended"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
 
@@ -391,6 +483,164 @@ class WorkflowExecutionEnded(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___WorkflowExecutionEnded: _TypeAlias = WorkflowExecutionEnded  # noqa: Y015
+
+@_typing.final
+class DocumentCall(_message.Message):
+    """A call that the document makes; never what it sends or gets."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    TASK_FIELD_NUMBER: _builtins.int
+    AGENT_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """The same when it starts and when it ends, and of no other call of the execution."""
+    kind: Global___DocumentCallKind.ValueType
+    """What is called."""
+    task: _builtins.str
+    """JSON pointer of the task, or "…" and the end of it; empty of an agent's call."""
+    agent: _builtins.str
+    """Of an agent's call: name, or name@version, as the document has it; empty for an inline agent."""
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        kind: Global___DocumentCallKind.ValueType = ...,
+        task: _builtins.str = ...,
+        agent: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "id", b"id", "kind", b"kind", "task", b"task"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DocumentCall: _TypeAlias = DocumentCall  # noqa: Y015
+
+@_typing.final
+class DocumentCallStarted(_message.Message):
+    """The document made a call. Its attempts are told of when it ends."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CALL_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def call(self) -> Global___DocumentCall:
+        """Which."""
+
+    def __init__(
+        self,
+        *,
+        call: Global___DocumentCall | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["call", b"call"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["call", b"call"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DocumentCallStarted: _TypeAlias = DocumentCallStarted  # noqa: Y015
+
+@_typing.final
+class DocumentCallEnded(_message.Message):
+    """A call of the document ended."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CALL_FIELD_NUMBER: _builtins.int
+    OUTCOME_FIELD_NUMBER: _builtins.int
+    ERROR_FIELD_NUMBER: _builtins.int
+    STATUS_FIELD_NUMBER: _builtins.int
+    EXECUTION_ID_FIELD_NUMBER: _builtins.int
+    ATTEMPT_FIELD_NUMBER: _builtins.int
+    outcome: Global___DocumentCallOutcome.ValueType
+    """How."""
+    error: _builtins.str
+    """Class of the error of a failed one, for instance "communication" or "timed out: heartbeat"."""
+    status: _builtins.int
+    """Status of that error, where it has one: of an HTTP call, the response's."""
+    execution_id: _builtins.str
+    """Of an agent's call: the execution that it came to."""
+    attempt: _builtins.int
+    """The attempt that it ended with, counted from 1; 0 where no worker took it. A document's own
+    retries are calls of their own.
+    """
+    @_builtins.property
+    def call(self) -> Global___DocumentCall:
+        """Which."""
+
+    def __init__(
+        self,
+        *,
+        call: Global___DocumentCall | None = ...,
+        outcome: Global___DocumentCallOutcome.ValueType = ...,
+        error: _builtins.str = ...,
+        status: _builtins.int = ...,
+        execution_id: _builtins.str = ...,
+        attempt: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["call", b"call"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "call", b"call", "error", b"error", "execution_id", b"execution_id", "outcome", b"outcome", "status", b"status"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DocumentCallEnded: _TypeAlias = DocumentCallEnded  # noqa: Y015
+
+@_typing.final
+class DocumentTimerStarted(_message.Message):
+    """The document started a timer: of a `wait`, of the delay before a retry, or of a timeout."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    FIRE_TIME_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """The same when it starts and when it ends, and of no other timer of the execution."""
+    @_builtins.property
+    def fire_time(self) -> _timestamp_pb2.Timestamp:
+        """When it will fire."""
+
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        fire_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["fire_time", b"fire_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["fire_time", b"fire_time", "id", b"id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DocumentTimerStarted: _TypeAlias = DocumentTimerStarted  # noqa: Y015
+
+@_typing.final
+class DocumentTimerEnded(_message.Message):
+    """A timer of the document ended."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    FIRED_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """Which."""
+    fired: _builtins.bool
+    """Whether it fired; otherwise nothing waits for it any more."""
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        fired: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["fired", b"fired", "id", b"id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DocumentTimerEnded: _TypeAlias = DocumentTimerEnded  # noqa: Y015
 
 @_typing.final
 class CancelWorkflowExecutionRequest(_message.Message):

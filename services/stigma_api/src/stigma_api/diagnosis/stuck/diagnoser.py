@@ -22,10 +22,10 @@ from stigma_api.diagnosis.refused_commands import refused_command
 from stigma_api.diagnosis.stuck.callers import WaitingCallers
 from stigma_api.diagnosis.stuck.people import answer_command, read_inputs
 from stigma_api.diagnosis.stuck.queues import ACTIVITIES, WORKFLOWS, Queues
-from stigma_api.diagnosis.timeline.entries import failure_class
 from stigma_api.diagnosis.timeline.input_entries import waits_text
 from stigma_api.executions.reader import ExecutionDescription
 from stigma_api.temporal.calls import describe
+from stigma_api.temporal.failures import failure_class
 from stigma_api.temporal.histories import Histories, Run
 
 # Shortest wait that counts: a worker with room takes a task at once, a workflow ends in time.

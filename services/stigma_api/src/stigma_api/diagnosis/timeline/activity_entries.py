@@ -30,12 +30,12 @@ from stigma_api.diagnosis.timeline.entries import (
     add_usage,
     close,
     entry,
-    failure_class,
     span,
     usage_text,
 )
 from stigma_api.executions import history_facts as facts
 from stigma_api.executions.history_facts import Content, Fact, Step, StepProgress
+from stigma_api.temporal.failures import failure_class
 from stigma_api.temporal.histories import Run
 
 

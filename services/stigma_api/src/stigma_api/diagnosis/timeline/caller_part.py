@@ -20,9 +20,10 @@ from stigma.contracts import tokens
 from stigma.diagnosis.v1.diagnosis_service_pb2 import TimelineEntry, TimelineStep
 from stigma.internal.v1.execution_pb2 import Bind
 from stigma.runtime.pending_activities import OPEN
-from stigma_api.diagnosis.timeline.entries import entry, failure_class
+from stigma_api.diagnosis.timeline.entries import entry
 from stigma_api.errors import ApiError
 from stigma_api.temporal.calls import temporal_call
+from stigma_api.temporal.failures import failure_class
 from stigma_api.temporal.histories import Histories, Run
 
 # Events read of one caller's history, from that on which scheduled its activity.

@@ -7,28 +7,46 @@ from datetime import UTC
 from typing import Any
 
 from google.protobuf.timestamp_pb2 import Timestamp
-from temporalio.api.failure.v1 import Failure
 from temporalio.api.history.v1 import HistoryEvent
 from temporalio.client import Client
 
-from stigma.agent.v1.agent_execution_pb2 import AgentExecution
-from stigma.contracts.activities import CALL_AGENT
-from stigma.contracts.engine_calls import CALL_GRPC, CALL_HTTP, CALL_OPENAPI, FETCH_RESOURCE
 from stigma.diagnosis.v1.diagnosis_service_pb2 import TimelineEntry, TimelineStep
-from stigma_api.diagnosis.timeline.entries import add_attempts, close, entry, failure_class
+from stigma.workflow.v1.workflow_execution_service_pb2 import (
+    DOCUMENT_CALL_KIND_AGENT,
+    DOCUMENT_CALL_KIND_GRPC,
+    DOCUMENT_CALL_KIND_HTTP,
+    DOCUMENT_CALL_KIND_OPENAPI,
+    DOCUMENT_CALL_KIND_RESOURCE,
+    DOCUMENT_CALL_OUTCOME_CANCELLED,
+    DOCUMENT_CALL_OUTCOME_GIVEN_UP,
+    DOCUMENT_CALL_OUTCOME_OK,
+)
+from stigma_api.diagnosis.timeline.entries import add_attempts, close, entry
 from stigma_api.diagnosis.timeline.history_window import HistoryWindow
+from stigma_api.executions.document_history import (
+    CallClosed,
+    CallDetails,
+    CallOpened,
+    DocumentFact,
+    DocumentHistoryReader,
+    TimerClosed,
+    TimerOpened,
+)
 from stigma_api.temporal.calls import describe
 from stigma_api.temporal.histories import Histories, Run, cooperative_iter
-from stigma_api.temporal.payloads import message, plain, text
 
 _TITLES = {
-    CALL_AGENT: "call of agent",
-    CALL_HTTP: "HTTP call",
-    CALL_OPENAPI: "OpenAPI call",
-    CALL_GRPC: "gRPC call",
-    FETCH_RESOURCE: "fetch for",
+    DOCUMENT_CALL_KIND_AGENT: "call of agent",
+    DOCUMENT_CALL_KIND_HTTP: "HTTP call",
+    DOCUMENT_CALL_KIND_OPENAPI: "OpenAPI call",
+    DOCUMENT_CALL_KIND_GRPC: "gRPC call",
+    DOCUMENT_CALL_KIND_RESOURCE: "fetch for",
 }
-"""By the type of the call's activity, whose summary follows."""
+"""By the kind of the call, whose subject follows."""
+_OUTCOMES = {
+    DOCUMENT_CALL_OUTCOME_CANCELLED: "cancelled",
+    DOCUMENT_CALL_OUTCOME_GIVEN_UP: "given up",
+}
 
 
 class DocumentPartReader:
@@ -65,12 +83,10 @@ class _Calls:
     """The calls and timers of one run: none is open when another run continues it."""
 
     def __init__(self, client: Client, run: Run) -> None:
-        self._client = client
         self._run = run
+        self._reader = DocumentHistoryReader(client)
         self._by_event: dict[int, TimelineEntry] = {}
         self._by_activity: dict[str, TimelineEntry] = {}
-        self._of_agents: set[int] = set()
-        """Events that scheduled calls of agents."""
 
     @property
     def entries(self) -> list[TimelineEntry]:
@@ -79,92 +95,54 @@ class _Calls:
 
     async def add(self, event: HistoryEvent) -> None:
         """Add the run's next event; one that is about no call changes nothing."""
-        name = event.WhichOneof("attributes") or ""
-        attributes: Any = getattr(event, name) if name else None
-        if name == "activity_task_scheduled_event_attributes":
-            await self._open(event, attributes)
-        elif name == "timer_started_event_attributes":
-            self._open_timer(event, attributes)
-        elif name in _TIMER_ENDS:
-            self._close_timer(attributes.started_event_id, event.event_time, name)
-        elif name in _RUN_ENDS:
-            self._close_all(event.event_time)
-        elif name.startswith("activity_task_"):
-            opened = self._by_event.get(attributes.scheduled_event_id)
-            if opened is not None:
-                await self._update(opened, name, attributes, event.event_time)
+        for fact in await self._reader.read(event):
+            await self._add_fact(fact, event.event_time)
 
     def add_pending(self, pending: Iterable[Any]) -> None:
         """Add what no history has yet: the attempts of activities under way."""
         add_attempts(self._by_activity, pending)
 
-    async def _open(self, event: HistoryEvent, scheduled: Any) -> None:
-        title = _TITLES.get(scheduled.activity_type.name)
-        if title is None:
-            return
-        what = await text(self._client, event.user_metadata.summary)
+    async def _add_fact(self, fact: DocumentFact, time: Timestamp) -> None:
+        match fact:
+            case CallOpened():
+                self._open_call(fact, time)
+            case CallClosed(call=call):
+                opened = self._by_event[call.event_id]
+                opened.attempt = fact.attempt
+                detail = _detail_text(fact, await self._reader.details(fact))
+                failed = fact.outcome != DOCUMENT_CALL_OUTCOME_OK
+                close(opened, time, detail, failed=failed)
+            case TimerOpened():
+                self._open_timer(fact, time)
+            case TimerClosed():
+                self._close_timer(fact, time)
+
+    def _open_call(self, call: CallOpened, time: Timestamp) -> None:
+        title = f"{_TITLES[call.kind]} {call.subject}".rstrip()
         step = TimelineStep.TIMELINE_STEP_DOCUMENT_CALL
-        added = entry(step, self._run, event.event_time, f"{title} {what}".rstrip(), open=True)
-        self._by_event[event.event_id] = self._by_activity[scheduled.activity_id] = added
-        if scheduled.activity_type.name == CALL_AGENT:
-            self._of_agents.add(event.event_id)
+        added = entry(step, self._run, time, title, open=True)
+        self._by_event[call.event_id] = self._by_activity[call.activity_id] = added
 
-    def _open_timer(self, event: HistoryEvent, started: Any) -> None:
-        fires = Timestamp()
-        fires.FromNanoseconds(
-            event.event_time.ToNanoseconds() + started.start_to_fire_timeout.ToNanoseconds()
-        )
-        title = f"timer up to {fires.ToDatetime(UTC):%Y-%m-%d %H:%M:%S} UTC"
+    def _open_timer(self, timer: TimerOpened, time: Timestamp) -> None:
+        title = f"timer up to {timer.fire_time.ToDatetime(UTC):%Y-%m-%d %H:%M:%S} UTC"
         step = TimelineStep.TIMELINE_STEP_DOCUMENT_TIMER
-        self._by_event[event.event_id] = entry(step, self._run, event.event_time, title, open=True)
+        self._by_event[timer.event_id] = entry(step, self._run, time, title, open=True)
 
-    def _close_timer(self, started_event_id: int, time: Timestamp, name: str) -> None:
+    def _close_timer(self, closed: TimerClosed, time: Timestamp) -> None:
         """Close a timer that fired; one that nothing waits for any more was none of interest."""
-        if started_event_id not in self._by_event:
-            return  # it was started before what is read
-        if name == _TIMER_FIRED:
-            close(self._by_event[started_event_id], time)
+        if closed.fired:
+            close(self._by_event[closed.timer.event_id], time)
+        elif closed.given_up:
+            close(self._by_event[closed.timer.event_id], time, "given up", failed=True)
         else:
-            del self._by_event[started_event_id]
-
-    async def _update(
-        self, opened: TimelineEntry, name: str, attributes: Any, time: Timestamp
-    ) -> None:
-        match name:
-            case "activity_task_started_event_attributes":
-                opened.attempt = attributes.attempt
-            case "activity_task_completed_event_attributes":
-                close(opened, time, await self._outcome(attributes))
-            case "activity_task_failed_event_attributes":
-                close(opened, time, await self._failure(attributes.failure), failed=True)
-            case "activity_task_timed_out_event_attributes":
-                close(opened, time, failure_class(attributes.failure), failed=True)
-            case "activity_task_canceled_event_attributes":
-                close(opened, time, "cancelled", failed=True)
-
-    async def _outcome(self, completed: Any) -> str:
-        """Return the execution that an agent's call came to; nothing for others."""
-        if completed.scheduled_event_id not in self._of_agents:
-            return ""
-        execution = await message(self._client, completed.result.payloads, AgentExecution)
-        return f"execution {execution.id}" if execution.id else ""
-
-    async def _failure(self, failure: Failure) -> str:
-        """Return the class of a failure, and the status of the document's error."""
-        problem = await plain(self._client, failure.application_failure_info.details.payloads)
-        status = problem.get("status")
-        failed = failure_class(failure)
-        return f"{failed}, status {status}" if isinstance(status, int) else failed
-
-    def _close_all(self, time: Timestamp) -> None:
-        for opened in self.entries:
-            if opened.open:
-                close(opened, time, "given up", failed=True)
+            del self._by_event[closed.timer.event_id]
 
 
-_TIMER_FIRED = "timer_fired_event_attributes"
-_TIMER_ENDS = frozenset({_TIMER_FIRED, "timer_canceled_event_attributes"})
-_RUN_ENDS = frozenset(
-    f"workflow_execution_{how}_event_attributes"
-    for how in ("completed", "failed", "timed_out", "canceled", "terminated", "continued_as_new")
-)
+def _detail_text(closed: CallClosed, details: CallDetails) -> str:
+    """Return the outcome of a call, the status of its error, and an agent's execution."""
+    parts = (
+        details.error or _OUTCOMES.get(closed.outcome, ""),
+        f"status {details.status}" if details.status else "",
+        f"execution {details.execution_id}" if details.execution_id else "",
+    )
+    return ", ".join(part for part in parts if part)

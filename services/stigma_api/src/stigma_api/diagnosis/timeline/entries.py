@@ -7,13 +7,12 @@ from datetime import UTC, datetime, timedelta
 
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
-from temporalio.api.enums.v1 import TimeoutType
-from temporalio.api.failure.v1 import Failure
 from temporalio.api.workflow.v1 import PendingActivityInfo
 
 from stigma.agent.v1.agent_execution_pb2 import Usage
 from stigma.contracts.costs import cost_text
 from stigma.diagnosis.v1.diagnosis_service_pb2 import TimelineEntry, TimelineStep
+from stigma_api.temporal.failures import failure_class
 from stigma_api.temporal.histories import Run
 
 _MAX_TEXT = 200
@@ -75,28 +74,6 @@ def sort_entries(entries: list[TimelineEntry]) -> list[TimelineEntry]:
     return sorted(entries, key=lambda each: (each.time.ToNanoseconds(), each.step))
 
 
-def failure_class(failure: Failure) -> str:
-    """Return the class of a failure; its text may quote a prompt, and stays out.
-
-    For instance "RATE_LIMITED", "timed out: heartbeat" or "cancelled".
-    """
-    while failure.WhichOneof("failure_info") in _WRAPPERS and failure.HasField("cause"):
-        failure = failure.cause
-    match failure.WhichOneof("failure_info"):
-        case "application_failure_info":
-            # An error of a document is named by a URI, whose last part says it all.
-            return failure.application_failure_info.type.rpartition("/")[2] or "failed"
-        case "timeout_failure_info":
-            name = TimeoutType.Name(failure.timeout_failure_info.timeout_type)
-            return f"timed out: {name.removeprefix('TIMEOUT_TYPE_').lower().replace('_', ' ')}"
-        case "canceled_failure_info":
-            return "cancelled"
-        case "terminated_failure_info":
-            return "terminated"
-        case _:
-            return "failed"
-
-
 def usage_text(usage: Usage) -> str:
     """Return what model calls used, for people; empty when they used nothing."""
     tokens = usage.input_tokens + usage.output_tokens
@@ -122,13 +99,3 @@ def one_line(text: str) -> str:
     """Return the text on one line, cut to what fits beside others."""
     shown = " ".join(text.split())
     return shown if len(shown) <= _MAX_TEXT else f"{shown[: _MAX_TEXT - 1]}…"
-
-
-_WRAPPERS = frozenset(
-    {
-        "activity_failure_info",
-        "child_workflow_execution_failure_info",
-        "nexus_operation_execution_failure_info",
-        "nexus_handler_failure_info",
-    }
-)

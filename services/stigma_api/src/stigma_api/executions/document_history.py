@@ -1,0 +1,235 @@
+"""Calls and timers of a document, as facts of the history of the engine's run."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from google.protobuf.timestamp_pb2 import Timestamp
+from temporalio.api.enums.v1 import EventType
+from temporalio.api.failure.v1 import Failure
+from temporalio.api.history.v1 import HistoryEvent
+from temporalio.client import Client
+
+from stigma.agent.v1.agent_execution_pb2 import AgentExecution
+from stigma.contracts.activities import CALL_AGENT
+from stigma.contracts.engine_calls import CALL_GRPC, CALL_HTTP, CALL_OPENAPI, FETCH_RESOURCE
+from stigma.contracts.executions import Kind
+from stigma.workflow.v1.workflow_execution_service_pb2 import (
+    DOCUMENT_CALL_KIND_AGENT,
+    DOCUMENT_CALL_KIND_GRPC,
+    DOCUMENT_CALL_KIND_HTTP,
+    DOCUMENT_CALL_KIND_OPENAPI,
+    DOCUMENT_CALL_KIND_RESOURCE,
+    DOCUMENT_CALL_OUTCOME_CANCELLED,
+    DOCUMENT_CALL_OUTCOME_FAILED,
+    DOCUMENT_CALL_OUTCOME_GIVEN_UP,
+    DOCUMENT_CALL_OUTCOME_OK,
+    DocumentCallKind,
+    DocumentCallOutcome,
+)
+from stigma_api.executions.history_facts import Content
+from stigma_api.temporal.failures import failure_class
+from stigma_api.temporal.payloads import plain, text
+
+_KINDS = {
+    CALL_AGENT: DOCUMENT_CALL_KIND_AGENT,
+    CALL_HTTP: DOCUMENT_CALL_KIND_HTTP,
+    CALL_OPENAPI: DOCUMENT_CALL_KIND_OPENAPI,
+    CALL_GRPC: DOCUMENT_CALL_KIND_GRPC,
+    FETCH_RESOURCE: DOCUMENT_CALL_KIND_RESOURCE,
+}
+"""By the type of the call's activity."""
+_REASON = re.compile(r"[A-Z][A-Z_]{0,63}")
+
+
+@dataclass(frozen=True)
+class Opened:
+    """The start of what a document waits for."""
+
+    event_id: int
+
+
+@dataclass(frozen=True)
+class CallOpened(Opened):
+    """A call was scheduled."""
+
+    activity_id: str
+    kind: DocumentCallKind.ValueType
+    subject: str
+    """JSON pointer of the task, or its end after "…"; of an agent's call, the agent."""
+
+
+@dataclass(frozen=True)
+class TimerOpened(Opened):
+    """A timer was started."""
+
+    fire_time: Timestamp
+
+
+@dataclass(frozen=True)
+class CallClosed:
+    """A call ended."""
+
+    call: CallOpened
+    outcome: DocumentCallOutcome.ValueType
+    attempt: int = 0
+    """The last one; 0: no worker took it."""
+    failure: Failure | None = None
+    result: Content[AgentExecution] | None = None
+    """Of an agent's call that succeeded."""
+
+
+@dataclass(frozen=True)
+class TimerClosed:
+    """A timer fired, or nothing waits for it any more."""
+
+    timer: TimerOpened
+    fired: bool
+    given_up: bool = False
+    """Whether it is the run's end that ended it."""
+
+
+@dataclass(frozen=True)
+class CallDetails:
+    """What is known of a call's end."""
+
+    error: str = ""
+    """Class of its failure."""
+    status: int = 0
+    """Status of the document's error; 0: it has none."""
+    execution_id: str = ""
+    """The execution that an agent's call came to."""
+
+
+DocumentFact = CallOpened | CallClosed | TimerOpened | TimerClosed
+
+
+class DocumentHistoryReader:
+    """Reads the events of one run of a document, in order; the first ones may be left out.
+
+    Nothing is open when another run continues one.
+    """
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._open: dict[int, CallOpened | TimerOpened] = {}
+        self._attempts: dict[int, int] = {}
+
+    async def read(self, event: HistoryEvent) -> Sequence[DocumentFact]:
+        """Return the facts that an event records: several where the run's end closes them."""
+        name = event.WhichOneof("attributes") or ""
+        attributes: Any = getattr(event, name, None)
+        match event.event_type:
+            case EventType.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED:
+                return self._opened(await self._read_call(event, attributes))
+            case EventType.EVENT_TYPE_TIMER_STARTED:
+                return self._opened(_read_timer(event, attributes))
+            case EventType.EVENT_TYPE_TIMER_FIRED | EventType.EVENT_TYPE_TIMER_CANCELED:
+                fired = event.event_type == EventType.EVENT_TYPE_TIMER_FIRED
+                timer = self._open.pop(attributes.started_event_id, None)
+                return [TimerClosed(timer, fired)] if isinstance(timer, TimerOpened) else []
+            case EventType.EVENT_TYPE_ACTIVITY_TASK_STARTED:
+                self._attempts[attributes.scheduled_event_id] = attributes.attempt
+            case each if (close := _CLOSERS.get(each)) is not None:
+                return self._close_call(attributes, close)
+            case each if each in _RUN_ENDS:
+                return self._close_all()
+        return []
+
+    async def details(self, closed: CallClosed) -> CallDetails:
+        """Decode what a call's end says of it, but for content."""
+        if closed.result is not None:
+            return CallDetails(execution_id=(await closed.result.read()).id)
+        if closed.failure is None:
+            return CallDetails()
+        detail = await plain(self._client, closed.failure.application_failure_info.details.payloads)
+        error = failure_class(closed.failure)
+        if closed.call.kind == DOCUMENT_CALL_KIND_AGENT:
+            return _agent_details(error, detail)
+        status = detail.get("status")
+        return CallDetails(error, status if isinstance(status, int) and 0 < status < 1000 else 0)
+
+    def _opened(self, opened: CallOpened | TimerOpened | None) -> Sequence[DocumentFact]:
+        if opened is None:
+            return []
+        self._open[opened.event_id] = opened
+        return [opened]
+
+    async def _read_call(self, event: HistoryEvent, scheduled: Any) -> CallOpened | None:
+        kind = _KINDS.get(scheduled.activity_type.name)
+        if kind is None:
+            return None
+        subject = await text(self._client, event.user_metadata.summary)
+        return CallOpened(event.event_id, scheduled.activity_id, kind, subject)
+
+    def _close_call(self, attributes: Any, close: _Closer) -> Sequence[DocumentFact]:
+        attempt = self._attempts.pop(attributes.scheduled_event_id, 0)
+        call = self._open.pop(attributes.scheduled_event_id, None)
+        if not isinstance(call, CallOpened):
+            return []
+        return [close(self._client, call, attempt, attributes)]
+
+    def _close_all(self) -> Sequence[DocumentFact]:
+        left = list(self._open.values())
+        self._open.clear()
+        return [
+            CallClosed(each, DOCUMENT_CALL_OUTCOME_GIVEN_UP)
+            if isinstance(each, CallOpened)
+            else TimerClosed(each, fired=False, given_up=True)
+            for each in left
+        ]
+
+
+def _read_timer(event: HistoryEvent, started: Any) -> TimerOpened:
+    fires = Timestamp()
+    fires.FromNanoseconds(
+        event.event_time.ToNanoseconds() + started.start_to_fire_timeout.ToNanoseconds()
+    )
+    return TimerOpened(event.event_id, fires)
+
+
+def _completed(client: Client, call: CallOpened, attempt: int, attributes: Any) -> CallClosed:
+    is_agent = call.kind == DOCUMENT_CALL_KIND_AGENT
+    payloads = attributes.result.payloads
+    result = Content(client, payloads, AgentExecution) if is_agent else None
+    return CallClosed(call, DOCUMENT_CALL_OUTCOME_OK, attempt, result=result)
+
+
+def _failed(_client: Client, call: CallOpened, attempt: int, attributes: Any) -> CallClosed:
+    return CallClosed(call, DOCUMENT_CALL_OUTCOME_FAILED, attempt, failure=attributes.failure)
+
+
+def _cancelled(_client: Client, call: CallOpened, attempt: int, _attributes: Any) -> CallClosed:
+    return CallClosed(call, DOCUMENT_CALL_OUTCOME_CANCELLED, attempt)
+
+
+_Closer = Callable[[Client, CallOpened, int, Any], CallClosed]
+_CLOSERS: dict[EventType.ValueType, _Closer] = {
+    EventType.EVENT_TYPE_ACTIVITY_TASK_COMPLETED: _completed,
+    EventType.EVENT_TYPE_ACTIVITY_TASK_FAILED: _failed,
+    EventType.EVENT_TYPE_ACTIVITY_TASK_TIMED_OUT: _failed,
+    EventType.EVENT_TYPE_ACTIVITY_TASK_CANCELED: _cancelled,
+}
+_RUN_ENDS = frozenset(
+    {
+        EventType.EVENT_TYPE_WORKFLOW_EXECUTION_COMPLETED,
+        EventType.EVENT_TYPE_WORKFLOW_EXECUTION_FAILED,
+        EventType.EVENT_TYPE_WORKFLOW_EXECUTION_TIMED_OUT,
+        EventType.EVENT_TYPE_WORKFLOW_EXECUTION_CANCELED,
+        EventType.EVENT_TYPE_WORKFLOW_EXECUTION_TERMINATED,
+        EventType.EVENT_TYPE_WORKFLOW_EXECUTION_CONTINUED_AS_NEW,
+    }
+)
+
+
+def _agent_details(error: str, detail: dict[str, Any]) -> CallDetails:
+    """Return the reason of an agent's failure, and its execution if there was one."""
+    reason, execution = detail.get("reason"), detail.get("execution")
+    if isinstance(reason, str) and _REASON.fullmatch(reason):
+        error = reason
+    execution_id = execution.get("id") if isinstance(execution, dict) else None
+    known = isinstance(execution_id, str) and Kind.of_id(execution_id) is Kind.AGENT
+    return CallDetails(error, execution_id=str(execution_id) if known else "")
