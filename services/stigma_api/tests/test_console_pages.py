@@ -38,7 +38,7 @@ from stigma.workflow.v1.workflow_pb2 import WorkflowSpec
 from stigma_api import errors
 from stigma_api.console import api as console_api
 from stigma_api.console import execution_list, execution_refresh
-from stigma_api.executions.watch import Cursor
+from stigma_api.executions.cursors import Cursor, Position
 from stigma_cli.devserver import DevServer
 from tests.stack.waiting import eventually
 
@@ -399,7 +399,7 @@ async def test_what_happens_shows_at_once_without_the_past_being_read_again(
                 await handle.signal(FakeAgent.tell, "fine")
             shown |= parts
     assert 'class="badge completed"' in shown["summary"]
-    assert cursors == [str(Cursor(run_id, 0))]
+    assert cursors == [str(Cursor(Position(run_id, 0)))]
 
 
 async def test_the_list_comes_up_to_date_by_itself(

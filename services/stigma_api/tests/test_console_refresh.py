@@ -31,7 +31,7 @@ from stigma_api.console.execution_refresh import ExecutionRefresher, Snapshot, b
 from stigma_api.console.partial_answer import PartialAnswer, Writing
 from stigma_api.console.views import MAX_TEXT
 from stigma_api.errors import ApiError
-from stigma_api.executions.watch import Cursor
+from stigma_api.executions.cursors import Cursor, Position
 
 
 class FakeServices:
@@ -107,8 +107,15 @@ async def test_what_takes_long_is_looked_at_rarely(monkeypatch: pytest.MonkeyPat
 @pytest.mark.parametrize(
     ("runs", "cursor"),
     [
-        ([("agent-1", "old"), ("agent-1", "new"), ("order-1", "caller")], str(Cursor("new", 0))),
-        ([("agent-1", "known"), ("agent-1", "")], str(Cursor("known", 0))),
+        (
+            [("agent-1", "old"), ("agent-1", "new"), ("order-1", "caller")],
+            str(Cursor(Position("new", 0))),
+        ),
+        ([("agent-1", "known"), ("agent-1", "")], str(Cursor(Position("known", 0)))),
+        (
+            [("agent-1", "own"), ("run-1", "old"), ("run-1", "new")],
+            str(Cursor(Position("own", 0), Position("new", 0))),
+        ),
         ([("order-1", "caller")], ""),
     ],
 )
@@ -127,7 +134,7 @@ async def test_a_run_that_is_gone_is_followed_from_what_there_is(monkeypatch: py
     monkeypatch.setattr(execution_refresh, "_REFRESH_SECONDS", 0.02)
     services = FakeServices()
     services.runs = [("agent-1", "gone")]
-    gone = str(Cursor("gone", 0))
+    gone = str(Cursor(Position("gone", 0)))
     services.refused = {gone}
     async with aclosing(
         ExecutionRefresher(api_of(services)).snapshots(LOCAL, "agent-1")

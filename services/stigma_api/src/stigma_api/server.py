@@ -36,6 +36,8 @@ from stigma_api.diagnosis.stuck.executions import StuckExecutions
 from stigma_api.diagnosis.timeline.timelines import Timelines
 from stigma_api.executions.admission import Admission
 from stigma_api.executions.callback_tokens import CallbackTokenPolicy
+from stigma_api.executions.document_events import DocumentEventMapper
+from stigma_api.executions.followed_workflow import EventMapper
 from stigma_api.executions.inputs import ExecutionInputs
 from stigma_api.executions.launcher import Launcher
 from stigma_api.executions.listing import Listing
@@ -159,7 +161,14 @@ def _services(
         turns=SessionTurns(client, queue, session_idle_timeout),
         **shared,
     )
-    workflow_executions = _executions(client, WORKFLOWS, workflows, WorkflowEventMapper, **shared)
+    workflow_executions = _executions(
+        client,
+        WORKFLOWS,
+        workflows,
+        WorkflowEventMapper,
+        document_mapper=DocumentEventMapper,
+        **shared,
+    )
     return Services(
         definitions={
             Kind.AGENT: DefinitionService(agents, validation.check_agent, sub_agents.check_applied),
@@ -191,6 +200,7 @@ def _executions(
     tokens: CallbackTokenPolicy,
     task_queue: str,
     clock: TemporalClock,
+    document_mapper: Callable[[Client], EventMapper[T]] | None = None,
     stop_after_step: Callable[[str, str], Awaitable[None]] | None = None,
     turns: SessionTurns | None = None,
 ) -> ExecutionService[D, E, T]:
@@ -220,7 +230,7 @@ def _executions(
         starter=starter,
         reader=reader,
         listing=Listing(client, kind, task_queue),
-        watching=Watching(client, kind, reader, mapper),
+        watching=Watching(client, kind, reader, mapper, document_mapper),
         stop_after_step=stop_after_step,
     )
 

@@ -24,6 +24,7 @@ from stigma.agent.v1.agent_execution_service_pb2 import (
 )
 from stigma.agent.v1.agent_pb2 import Agent
 from stigma.agent.v1.agent_session_pb2 import AgentSession
+from stigma.contracts import engine
 from stigma.contracts.executions import Execution, Kind
 from stigma.diagnosis.v1.diagnosis_service_pb2 import (
     ExecutionTimeline,
@@ -45,9 +46,9 @@ from stigma_api.console.merged_pages import (
 from stigma_api.console.searches import Search
 from stigma_api.definitions.registry import Version
 from stigma_api.errors import ApiError
+from stigma_api.executions.cursors import Cursor, Position
 from stigma_api.executions.inputs import VisibleInput
 from stigma_api.executions.lookup import Found
-from stigma_api.executions.watch import Cursor
 from stigma_api.services import Services
 
 _PAGE_SIZE = 25
@@ -262,13 +263,20 @@ class Api:
 
 
 def newest_run_cursor(timeline: ExecutionTimeline) -> str:
-    """Return a cursor at the start of the newest run in a timeline; empty for none.
+    """Return a cursor at the start of the newest runs in a timeline; empty for none.
 
     Whatever happens after the timeline was read has an event after that cursor.
     """
-    own = (each.run_id for each in timeline.entries if each.workflow_id == timeline.execution_id)
-    newest = next(filter(None, reversed(list(own))), "")
-    return str(Cursor(newest, 0)) if newest else ""
+    own = _newest_run(timeline, timeline.execution_id)
+    document = _newest_run(timeline, engine.run_id(timeline.execution_id))
+    return str(Cursor(own, document)) if own else ""
+
+
+def _newest_run(timeline: ExecutionTimeline, workflow_id: str) -> Position | None:
+    """Return the start of the newest run of a workflow in a timeline."""
+    run_ids = [each.run_id for each in timeline.entries if each.workflow_id == workflow_id]
+    newest = next(filter(None, reversed(run_ids)), "")
+    return Position(newest, 0) if newest else None
 
 
 def _is_bad_filter(refusal: BaseException) -> bool:

@@ -32,6 +32,7 @@ from stigma.workflow.v1.workflow_execution_service_pb2 import (
 )
 from stigma_api.executions.history_facts import Content
 from stigma_api.temporal.failures import failure_class
+from stigma_api.temporal.histories import RUN_ENDS
 from stigma_api.temporal.payloads import plain, text
 
 _KINDS = {
@@ -135,7 +136,7 @@ class DocumentHistoryReader:
                 self._attempts[attributes.scheduled_event_id] = attributes.attempt
             case each if (close := _CLOSERS.get(each)) is not None:
                 return self._close_call(attributes, close)
-            case each if each in _RUN_ENDS:
+            case each if each in RUN_ENDS:
                 return self._close_all()
         return []
 
@@ -213,16 +214,6 @@ _CLOSERS: dict[EventType.ValueType, _Closer] = {
     EventType.EVENT_TYPE_ACTIVITY_TASK_TIMED_OUT: _failed,
     EventType.EVENT_TYPE_ACTIVITY_TASK_CANCELED: _cancelled,
 }
-_RUN_ENDS = frozenset(
-    {
-        EventType.EVENT_TYPE_WORKFLOW_EXECUTION_COMPLETED,
-        EventType.EVENT_TYPE_WORKFLOW_EXECUTION_FAILED,
-        EventType.EVENT_TYPE_WORKFLOW_EXECUTION_TIMED_OUT,
-        EventType.EVENT_TYPE_WORKFLOW_EXECUTION_CANCELED,
-        EventType.EVENT_TYPE_WORKFLOW_EXECUTION_TERMINATED,
-        EventType.EVENT_TYPE_WORKFLOW_EXECUTION_CONTINUED_AS_NEW,
-    }
-)
 
 
 def _agent_details(error: str, detail: dict[str, Any]) -> CallDetails:

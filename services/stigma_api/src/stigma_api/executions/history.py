@@ -42,6 +42,7 @@ from stigma.internal.v1.execution_pb2 import (
 from stigma_api.executions import history_facts as facts
 from stigma_api.executions.history_facts import Content, Fact, M, SharedContent, Step
 from stigma_api.executions.tool_calls import ToolCallReader
+from stigma_api.temporal.histories import CLOSING_EVENTS
 from stigma_api.temporal.payloads import plain, raw
 
 BINDING_EVENTS = frozenset(
@@ -52,15 +53,6 @@ BINDING_EVENTS = frozenset(
 )
 """Events that can tell of bound attempts."""
 
-_CLOSING_EVENTS = frozenset(
-    {
-        EventType.EVENT_TYPE_WORKFLOW_EXECUTION_COMPLETED,
-        EventType.EVENT_TYPE_WORKFLOW_EXECUTION_FAILED,
-        EventType.EVENT_TYPE_WORKFLOW_EXECUTION_CANCELED,
-        EventType.EVENT_TYPE_WORKFLOW_EXECUTION_TIMED_OUT,
-        EventType.EVENT_TYPE_WORKFLOW_EXECUTION_TERMINATED,
-    }
-)
 _LOCAL_ACTIVITY = "core_local_activity"
 
 
@@ -94,7 +86,7 @@ class HistoryReader:
         """Return the fact that an event records; None for Temporal's own housekeeping."""
         name = event.WhichOneof("attributes") or ""
         attributes = getattr(event, name, None)
-        if event.event_type in _CLOSING_EVENTS:
+        if event.event_type in CLOSING_EVENTS:
             return facts.Closed(event)
         if (of_a_tool := self._calls.read(event, attributes)) is not None:
             return of_a_tool

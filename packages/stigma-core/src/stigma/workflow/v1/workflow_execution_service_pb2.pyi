@@ -589,8 +589,8 @@ class DocumentCallEnded(_message.Message):
 Global___DocumentCallEnded: _TypeAlias = DocumentCallEnded  # noqa: Y015
 
 @_typing.final
-class DocumentTimerStarted(_message.Message):
-    """The document started a timer: of a `wait`, of the delay before a retry, or of a timeout."""
+class DocumentTimer(_message.Message):
+    """A timer of the document: of a `wait`, of the delay before a retry, or of a timeout."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -600,7 +600,7 @@ class DocumentTimerStarted(_message.Message):
     """The same when it starts and when it ends, and of no other timer of the execution."""
     @_builtins.property
     def fire_time(self) -> _timestamp_pb2.Timestamp:
-        """When it will fire."""
+        """When it fires."""
 
     def __init__(
         self,
@@ -614,6 +614,30 @@ class DocumentTimerStarted(_message.Message):
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
+Global___DocumentTimer: _TypeAlias = DocumentTimer  # noqa: Y015
+
+@_typing.final
+class DocumentTimerStarted(_message.Message):
+    """The document started a timer."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TIMER_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def timer(self) -> Global___DocumentTimer:
+        """Which."""
+
+    def __init__(
+        self,
+        *,
+        timer: Global___DocumentTimer | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["timer", b"timer"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["timer", b"timer"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
 Global___DocumentTimerStarted: _TypeAlias = DocumentTimerStarted  # noqa: Y015
 
 @_typing.final
@@ -622,21 +646,23 @@ class DocumentTimerEnded(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    ID_FIELD_NUMBER: _builtins.int
+    TIMER_FIELD_NUMBER: _builtins.int
     FIRED_FIELD_NUMBER: _builtins.int
-    id: _builtins.str
-    """Which."""
     fired: _builtins.bool
     """Whether it fired; otherwise nothing waits for it any more."""
+    @_builtins.property
+    def timer(self) -> Global___DocumentTimer:
+        """Which."""
+
     def __init__(
         self,
         *,
-        id: _builtins.str = ...,
+        timer: Global___DocumentTimer | None = ...,
         fired: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["timer", b"timer"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["fired", b"fired", "id", b"id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["fired", b"fired", "timer", b"timer"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

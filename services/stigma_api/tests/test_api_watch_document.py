@@ -1,0 +1,213 @@
+"""Watches of workflow executions: the calls and timers of the document, as they happen."""
+
+from __future__ import annotations
+
+import uuid
+from functools import partial
+from typing import Any
+
+import grpc
+from temporalio.api.common.v1 import WorkflowExecution as Execution
+from temporalio.api.enums.v1 import EventType
+from temporalio.api.history.v1 import History, HistoryEvent
+from temporalio.api.workflowservice.v1 import ResetWorkflowExecutionRequest
+from temporalio.client import Client
+
+from services.stigma_api.tests.api_server import Api, refused
+from stigma.contracts import engine
+from stigma.workflow.v1.workflow_execution_service_pb2 import (
+    DocumentCallEnded,
+    DocumentCallKind,
+    DocumentCallOutcome,
+    StartWorkflowRequest,
+    WatchWorkflowExecutionRequest,
+    WatchWorkflowExecutionResponse,
+)
+from stigma.workflow.v1.workflow_pb2 import WorkflowSpec
+from stigma_api.executions.cursors import Cursor, Position
+from stigma_api.executions.document_events import DocumentEventMapper
+from stigma_api.executions.document_run import DocumentRun
+from stigma_api.executions.followed_workflow import FollowedWorkflow
+from stigma_api.executions.history_pages import HistoryPages
+from stigma_api.executions.merged_batches import Source
+from stigma_api.executions.model_progress import read_progress
+from stigma_api.executions.run_tails import Page, RunTails
+
+Events = list[WatchWorkflowExecutionResponse]
+
+
+async def start(api: Api, document: str = "calls") -> str:
+    spec = WorkflowSpec(document=document)
+    started = await api.workflow_executions.StartWorkflow(StartWorkflowRequest(spec=spec))
+    return str(started.id)
+
+
+def watch(api: Api, execution_id: str, cursor: str = "") -> Any:
+    request = WatchWorkflowExecutionRequest(id=execution_id, cursor=cursor)
+    return api.workflow_executions.WatchWorkflowExecution(request, timeout=30)
+
+
+async def watched(api: Api, execution_id: str, cursor: str = "") -> Events:
+    """Everything up to the end of an execution that has ended."""
+    return [event async for event in watch(api, execution_id, cursor)]
+
+
+def line(event: WatchWorkflowExecutionResponse) -> str:
+    """What an event says, in short."""
+    match event.WhichOneof("event"):
+        case "call_started":
+            call = event.call_started.call
+            kind = DocumentCallKind.Name(call.kind).removeprefix("DOCUMENT_CALL_KIND_")
+            return f"{kind} {call.task}{call.agent}".rstrip()
+        case "call_ended":
+            return ended(event.call_ended)
+        case "timer_ended":
+            return "timer fired" if event.timer_ended.fired else "timer stopped"
+        case other:
+            return str(other)
+
+
+def ended(call: DocumentCallEnded) -> str:
+    outcome = DocumentCallOutcome.Name(call.outcome).removeprefix("DOCUMENT_CALL_OUTCOME_")
+    parts = [outcome, call.error, str(call.status or ""), call.execution_id]
+    return " ".join(part for part in (*parts, f"attempt {call.attempt}") if part)
+
+
+async def test_calls_and_timers_are_told_as_they_happen_and_every_cursor_resumes(
+    staged_api: Api, client: Client
+) -> None:
+    """Over a continue-as-new of the document, with nothing of what it sends and gets."""
+    execution_id = await start(staged_api)
+    live: Events = []
+    async for event in watch(staged_api, execution_id):
+        assert b"secret" not in event.SerializeToString()
+        live.append(event)
+        if line(event) == "HTTP":
+            await client.get_workflow_handle(engine.run_id(execution_id)).terminate()
+    assert [line(event) for event in live] == [
+        "started",
+        "run_started",
+        "GRPC /do/0/ask",
+        "OK attempt 1",
+        "OPENAPI /do/1/order",
+        "FAILED timeout 408 attempt 1",
+        "AGENT reviewer",
+        "OK agent-of-a-document attempt 1",
+        "timer_started",
+        "timer fired",
+        "timer_started",
+        "timer_started",
+        "timer fired",
+        "timer stopped",
+        "HTTP",
+        "timer_started",
+        "GIVEN_UP attempt 0",
+        "timer stopped",
+        "ended",
+    ]
+    starts = [each.call_started.call for each in live if each.HasField("call_started")]
+    assert starts == [each.call_ended.call for each in live if each.HasField("call_ended")]
+    assert len({call.id for call in starts}) == len(starts)
+    timers = [each for each in live if each.HasField("timer_started")]
+    begun = {each.timer_started.timer.id: each.timer_started.timer for each in timers}
+    over = [each.timer_ended.timer for each in live if each.HasField("timer_ended")]
+    assert begun == {each.id: each for each in over}
+    fires = timers[-1].timer_started.timer.fire_time.ToDatetime()
+    assert (fires - timers[-1].time.ToDatetime()).total_seconds() == 3600
+    times = [event.time.ToNanoseconds() for event in live]
+    assert times == sorted(times)
+    assert await watched(staged_api, execution_id) == live
+    for index, event in enumerate(live):
+        assert await watched(staged_api, execution_id, event.cursor) == live[index + 1 :]
+
+
+async def test_what_has_happened_already_comes_in_order_of_time(
+    staged_api: Api, client: Client
+) -> None:
+    execution_id = await start(staged_api)
+    async for event in watch(staged_api, execution_id):
+        if line(event) == "AGENT reviewer":
+            await client.get_workflow_handle(execution_id).cancel(reason="enough")
+    everything = await watched(staged_api, execution_id)
+    lines = [line(event) for event in everything]
+    assert lines.index("AGENT reviewer") < lines.index("cancel_requested")
+    assert lines[-1] == "ended"
+    times = [event.time.ToNanoseconds() for event in everything]
+    assert times == sorted(times)
+    # A release without these events gave cursors that say nothing of the document.
+    own = Cursor.parse(everything[lines.index("cancel_requested")].cursor).own
+    rest = await watched(staged_api, execution_id, str(Cursor(own)))
+    assert [line(event) for event in rest] == [
+        each for each in lines if each not in {"started", "run_started", "cancel_requested"}
+    ]
+
+
+async def test_a_document_that_is_reset_is_followed_into_its_new_run(
+    staged_api: Api, client: Client
+) -> None:
+    execution_id = await start(staged_api, "retries")
+    run = client.get_workflow_handle(engine.run_id(execution_id))
+    lines: list[str] = []
+    async for event in watch(staged_api, execution_id):
+        lines.append(line(event))
+        if lines[-1] != "timer_started":
+            continue
+        if lines.count("timer_started") > 1:
+            await run.terminate()
+            continue
+        reset = ResetWorkflowExecutionRequest(
+            namespace="default",
+            workflow_execution=Execution(workflow_id=run.id),
+            workflow_task_finish_event_id=3,
+            request_id=execution_id,
+        )
+        await client.workflow_service.reset_workflow_execution(reset)
+    once = ["HTTP", "timer_started", "GIVEN_UP attempt 0", "timer stopped"]
+    assert lines == ["started", "run_started", *once, *once, "ended"]
+
+
+async def test_a_position_in_something_else_is_refused(staged_api: Api, client: Client) -> None:
+    execution_id = await start(staged_api, "retries")
+    async for event in watch(staged_api, execution_id):
+        if event.HasField("timer_started"):
+            break
+        if event.HasField("run_started"):
+            run = event.run_started.run
+    own = Cursor.parse(event.cursor).own
+    for wrong in (Position(own.run_id, 1), Position("none", 1), Position(run.run_id, 99)):
+        async with refused(grpc.StatusCode.INVALID_ARGUMENT) as refusal:
+            await watched(staged_api, execution_id, str(Cursor(own, wrong)))
+        assert refusal.fields == ["cursor"]
+    await client.get_workflow_handle(run.workflow_id).terminate()
+
+
+async def test_a_document_that_temporal_has_no_more_of_is_left_out(client: Client) -> None:
+    """As after retention: only the execution says that there was one."""
+    execution_id = f"workflow-{uuid.uuid4().hex}"
+    pages = HistoryPages(client)
+    assert await pages.first_position(engine.run_id(execution_id), [str(uuid.uuid4())]) is None
+
+    begun = HistoryEvent(
+        event_id=1, event_type=EventType.EVENT_TYPE_CHILD_WORKFLOW_EXECUTION_STARTED
+    )
+    child = begun.child_workflow_execution_started_event_attributes.workflow_execution
+    child.workflow_id, child.run_id = engine.run_id(execution_id), str(uuid.uuid4())
+    ended = HistoryEvent(event_id=2, event_type=EventType.EVENT_TYPE_WORKFLOW_EXECUTION_COMPLETED)
+
+    async def read(_workflow_id: str, _run_id: str, _token: bytes) -> Page:
+        return Page(history=History(events=[begun, ended]))
+
+    async def current_run() -> str:
+        return "run"
+
+    def mapper() -> DocumentEventMapper:
+        return DocumentEventMapper(client)
+
+    tails = RunTails(read, partial(read_progress, client))
+    own = FollowedWorkflow(tails, execution_id, new_mapper=mapper, current_run=current_run)
+    document = DocumentRun(client, tails, execution_id, new_mapper=mapper, cursor=None)
+    batches = [each async for each in document.beside(Source(own, Position("run", 0)))]
+    assert [(is_document, batch.source) for is_document, batch in batches] == [
+        (False, begun),
+        (False, ended),
+    ]
