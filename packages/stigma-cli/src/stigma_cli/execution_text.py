@@ -14,6 +14,7 @@ from stigma.contracts.errors import failure_message, reason_name
 from stigma.contracts.executions import Execution, Kind, phase_name
 from stigma.workflow.v1.workflow_execution_service_pb2 import WatchWorkflowExecutionResponse
 from stigma_cli.conversation_text import answer_text, result_text, tokens_text, usage_text
+from stigma_cli.document_text import document_text
 from stigma_cli.execution_calls import Event
 from stigma_cli.input_text import people_text, requested_text
 from stigma_cli.output import as_time, counted
@@ -104,6 +105,8 @@ def _work(event: Event) -> str:
     match event:
         case WatchWorkflowExecutionResponse() if event.HasField("run_started"):
             return f"the workflow engine runs {event.run_started.run.workflow_id}"
+        case WatchWorkflowExecutionResponse():
+            return document_text(event)
         case WatchAgentExecutionResponse() if event.HasField("model_call_started"):
             call = event.model_call_started
             return f"model call {call.step}: {call.model}"
@@ -114,10 +117,8 @@ def _work(event: Event) -> str:
             failed = event.model_call_failed
             reason = reason_name(failed.failure.reason)
             return f"model call {failed.step} failed: {reason}: {failed.failure.message}"
-        case WatchAgentExecutionResponse():
-            return _tool_call(event)
         case _:
-            return ""
+            return _tool_call(event)
 
 
 def reported_text(reported: StepReported) -> str:

@@ -109,6 +109,8 @@ def watch(
 ) -> None:
     """Follow an execution to its end. Exits 1 unless it completes.
 
+    Of a workflow, the calls and timers of its document are shown as they start and end.
+
     What a model writes is shown live on a terminal, if the start has asked for partial text.
     """
     asyncio.run(_watch(execution, cursor, output))
@@ -143,7 +145,7 @@ async def follow_events(
     execution_id: str,
     cursor: str = "",
     output: Format = Format.TEXT,
-    see: Callable[[Event], Awaitable[None]] | None = None,
+    see: Callable[[Event], Awaitable[bool]] | None = None,
 ) -> Execution:
     """Print the events of an execution, a line each; return it as it ended.
 
@@ -154,13 +156,13 @@ async def follow_events(
         execution_id: which.
         cursor: go on after this event.
         output: lines for people, or JSON.
-        see: is called with each event before that is printed.
+        see: is called with each event before that is printed; returns whether it is shown already.
     """
     event: Event = WatchAgentExecutionResponse()
     with live_text() as live:
         async for event in noted_events(api, execution_id, cursor):
-            if see is not None:
-                await see(event)
+            if see is not None and await see(event):
+                continue
             if output is Format.JSON:
                 print_json_line(as_json(event))
             elif isinstance(event, WatchAgentExecutionResponse) and event.HasField("progress"):

@@ -151,7 +151,8 @@ def start(
     watch: Annotated[
         bool,
         typer.Option(
-            "--watch", help="Show what happens to its end, and its tasks (from Temporal)."
+            "--watch",
+            help="Show what happens to its end, and its tasks (from Temporal; else its calls).",
         ),
     ] = False,
     output: Output = Format.TEXT,

@@ -1,0 +1,135 @@
+"""Calls and timers of a document as watches show them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from stigma.workflow.v1.workflow_execution_service_pb2 import (
+    DOCUMENT_CALL_KIND_AGENT,
+    DOCUMENT_CALL_KIND_GRPC,
+    DOCUMENT_CALL_KIND_HTTP,
+    DOCUMENT_CALL_OUTCOME_CANCELLED,
+    DOCUMENT_CALL_OUTCOME_FAILED,
+    DOCUMENT_CALL_OUTCOME_OK,
+    DocumentCall,
+    WatchWorkflowExecutionResponse,
+)
+from stigma_cli.errors import Exit
+from stigma_cli.execution_text import describe
+
+if TYPE_CHECKING:
+    from conftest import Stigma
+    from tests.stack.stack import Stack
+
+AGENT = """\
+apiVersion: stigma/v1
+kind: Agent
+metadata: {name: called}
+spec: {model: 'scripted:test', script: {steps: [{text: done}]}}
+"""
+CALLS = """\
+document: {dsl: '1.0.3', namespace: test, name: calls, version: '1.0.0'}
+do:
+  - ask: {call: agent, with: {agent: called, message: hi}}
+  - tolerate:
+      try:
+        - lose: {call: http, with: {method: get, endpoint: 'http://127.0.0.1:1'}}
+      catch: {do: [{mend: {set: {a: 1}}}]}
+"""
+ORDER = DocumentCall(kind=DOCUMENT_CALL_KIND_HTTP, task="/do/1/order")
+REVIEWER = DocumentCall(kind=DOCUMENT_CALL_KIND_AGENT, agent="reviewer")
+TIMER = {"fire_time": {"seconds": 1_800_000_000}}
+
+
+@pytest.mark.parametrize(
+    ("event", "text"),
+    [
+        ({"call_started": {"call": ORDER}}, "HTTP call /do/1/order"),
+        (
+            {
+                "call_ended": {
+                    "call": ORDER,
+                    "outcome": DOCUMENT_CALL_OUTCOME_FAILED,
+                    "error": "communication",
+                    "status": 503,
+                    "attempt": 2,
+                }
+            },
+            "HTTP call /do/1/order: FAILED, communication, status 503, attempt 2",
+        ),
+        ({"call_started": {"call": REVIEWER}}, "call of agent reviewer"),
+        (
+            {
+                "call_ended": {
+                    "call": REVIEWER,
+                    "outcome": DOCUMENT_CALL_OUTCOME_OK,
+                    "execution_id": "agent-1",
+                    "attempt": 1,
+                }
+            },
+            "call of agent reviewer: OK, execution agent-1",
+        ),
+        (
+            {
+                "call_ended": {
+                    "call": DocumentCall(kind=DOCUMENT_CALL_KIND_AGENT),
+                    "outcome": DOCUMENT_CALL_OUTCOME_CANCELLED,
+                }
+            },
+            "call of agent (inline): CANCELLED",
+        ),
+        (
+            {"call_started": {"call": DocumentCall(kind=DOCUMENT_CALL_KIND_GRPC, task="…k/ask")}},
+            "gRPC call …k/ask",
+        ),
+        ({"timer_started": {"timer": TIMER}}, "timer up to 2027-01-15T08:00:00Z"),
+        (
+            {"timer_ended": {"timer": TIMER, "fired": True}},
+            "timer up to 2027-01-15T08:00:00Z fired",
+        ),
+        (
+            {"timer_ended": {"timer": TIMER}},
+            "timer up to 2027-01-15T08:00:00Z is not waited for any more",
+        ),
+        ({}, "something this release of the command does not know"),
+    ],
+)
+def test_an_event_of_a_document_is_a_line(event: dict[str, Any], text: str) -> None:
+    assert describe(WatchWorkflowExecutionResponse(**event)) == text
+
+
+async def test_watching_shows_calls_or_the_tasks_that_make_them(
+    stigma: Stigma, stack: Stack, tmp_path: Path
+) -> None:
+    env = {"STIGMA_API_ADDRESS": stack.api_address}
+    for kind, text in (("agent", AGENT), ("workflow", CALLS)):
+        (tmp_path / f"{kind}.yaml").write_text(text)
+        applied = await stigma(kind, "apply", "-f", tmp_path / f"{kind}.yaml", **env)
+        assert applied.exit_code == Exit.OK, applied.output
+    start = ("workflow", "start", "calls", "--request-id", "calls", "--watch")
+    temporal = {"TEMPORAL_ADDRESS": stack.temporal_address, "TEMPORAL_NAMESPACE": stack.namespace}
+    tasks = await stigma(*start, **env, **temporal)
+    assert tasks.exit_code == Exit.OK, tasks.output
+    assert "ask " in tasks.stdout
+    assert "call of agent" not in tasks.stdout
+
+    away = await stigma(*start, **env, TEMPORAL_ADDRESS="127.0.0.1:1")
+    assert "tasks are not shown" in away.stderr
+    execution, *shown = away.stdout.splitlines()
+    watched = await stigma("execution", "watch", execution, **env)
+    assert watched.stdout.splitlines() == shown
+    lines = [line.partition("  ")[2] for line in shown]
+    assert lines[2] == "call of agent called"
+    assert lines[3].startswith("call of agent called: OK, execution agent-")
+    failing = "HTTP call /do/1/tolerate/try/0/lose"
+    assert lines[4] == failing
+    # The stack's engine calls nothing on its own machine.
+    assert lines[5] == f"{failing}: FAILED, authorization, status 403"
+    streamed = await stigma("execution", "watch", execution, "-o", "json", **env)
+    events = [json.loads(line) for line in streamed.stdout.splitlines()]
+    assert events[2]["callStarted"]["call"]["kind"] == "DOCUMENT_CALL_KIND_AGENT"
+    assert events[2]["callStarted"]["call"]["id"] == events[3]["callEnded"]["call"]["id"]
