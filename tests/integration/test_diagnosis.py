@@ -122,6 +122,24 @@ async def test_a_workflow_execution_and_the_agent_in_it_tell_of_each_other(
     assert of_agent.entries[0].run_id == told.entries[2].run_id
 
 
+async def test_a_document_names_the_agent_that_it_waits_for(
+    installation: Installation, channel: Any
+) -> None:
+    message = uuid.uuid4().hex
+    executions = WorkflowExecutionServiceStub(channel)
+    started = await executions.StartWorkflow(
+        StartWorkflowRequest(spec=WorkflowSpec(document=document("held", message)))
+    )
+    call = await installation.gate.held(message)
+    waiting = await timeline(channel, started.id)
+    [agent] = await installation.of_group(message, 1)
+    [shown] = [each for each in waiting.entries if each.step == pb.TIMELINE_STEP_DOCUMENT_CALL]
+    assert shown.open
+    assert (shown.title, shown.detail) == ("call of agent held", f"execution {agent.id}")
+    call.answer("enough")
+    await told_up_to(channel, started.id, pb.TIMELINE_STEP_ENDED)
+
+
 async def test_a_failed_agent_and_its_caller_agree(
     installation: Installation, channel: Any
 ) -> None:

@@ -31,6 +31,7 @@ from stigma.agent.v1.agent_execution_service_pb2 import (
 from stigma.agent.v1.agent_pb2 import AgentConfig, AgentLimits, AgentSpec
 from stigma.agent.v1.agent_service_pb2 import DeleteAgentRequest
 from stigma.contracts import ids, search_attributes, tokens
+from stigma.contracts.payloads import json_payload
 from stigma.internal.v1.execution_pb2 import AgentWorkflowInput, Bind
 from tests.stack.waiting import eventually
 
@@ -180,6 +181,18 @@ async def test_an_acknowledgement_costs_one_heartbeat_and_one_signal_with_start(
     for of_readiness in ("GetSystemInfo", "ListSearchAttributes", "DescribeNamespace"):
         cost.pop(of_readiness, None)
     assert cost == {"RecordActivityTaskHeartbeat": 3, "SignalWithStartWorkflowExecution": 3}
+
+
+@pytest.mark.parametrize("of_document", [True, False])
+async def test_the_heartbeat_for_a_document_names_the_execution(
+    api: Api, callers: Callers, of_document: bool
+) -> None:
+    """The details of another caller are its own."""
+    caller = await callers.start(workflow_id=f"run-{new_id()}" if of_document else "")
+    execution = await api.executions.StartAgent(caller.request(agent_id="reviewer"))
+    [pending] = (await caller.handle.describe()).raw_description.pending_activities
+    named = [json_payload(execution.id)] if of_document else []
+    assert list(pending.heartbeat_details.payloads) == named
 
 
 async def test_a_short_wait_keeps_half_of_it_as_margin(

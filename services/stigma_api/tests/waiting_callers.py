@@ -53,13 +53,15 @@ class Callers:
         await self._waiting[info.workflow_run_id].put(info)
         activity.raise_complete_async()
 
-    async def start(self, prefix: str = "caller", after: Caller | None = None) -> Caller:
+    async def start(
+        self, prefix: str = "caller", after: Caller | None = None, workflow_id: str = ""
+    ) -> Caller:
         """Start a workflow, or another run of the one before: its activity's next token."""
         if after is not None:
             await after.handle.terminate()
         handle: WorkflowHandle[Any, str] = await self.client.start_workflow(
             WaitingCaller.run,
-            id=after.handle.id if after else f"{prefix}-{uuid.uuid4()}",
+            id=after.handle.id if after else workflow_id or f"{prefix}-{uuid.uuid4()}",
             task_queue=self.task_queue,
         )
         assert handle.first_execution_run_id

@@ -302,12 +302,14 @@ class Orchestrator:
     broken_without: ClassVar = (Conversation, "add")
     """A method without which workflow tasks fail."""
 
-    async def call(self, call: Call | None = None) -> tuple[WorkflowHandle[Any, Any], Attempt]:
+    async def call(
+        self, call: Call | None = None, workflow_id: str = ""
+    ) -> tuple[WorkflowHandle[Any, Any], Attempt]:
         """Start a caller and wait until its activity has its token."""
         handle = await self.client.start_workflow(
             Caller.run,
             call or Call(),
-            id=f"caller-{uuid.uuid4()}",
+            id=workflow_id or f"caller-{uuid.uuid4()}",
             task_queue=self.queues.engine,
             execution_timeout=timedelta(minutes=2),
         )

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import uuid
 from datetime import UTC, timedelta
 from typing import Any
 
 import pytest
-from temporalio.api.common.v1 import WorkflowExecution
+from temporalio.api.common.v1 import Payload, WorkflowExecution
 from temporalio.api.enums.v1 import EventType, PendingActivityState
 from temporalio.api.workflow.v1 import PendingActivityInfo
 from temporalio.api.workflowservice.v1 import (
@@ -32,6 +33,7 @@ from services.stigma_orchestrator.tests.orchestration import (
 from services.stigma_orchestrator.tests.watches import lost_in_the_end, watching
 from services.stigma_orchestrator.tests.workflow_runs import Executions
 from stigma.contracts import limits
+from stigma.contracts.payloads import json_payload
 from stigma_orchestrator.settings import OrchestratorSettings
 from tests.stack.waiting import eventually
 
@@ -101,6 +103,7 @@ async def test_heartbeats_keep_a_waiting_caller_alive(
     )
     # Longer than the heartbeat timeout.
     between = await looks(orchestrator, agent, 6, state=waits_as)
+    assert await heartbeat_details(caller) == []
     orchestrator.model.release()
     assert (await caller.result())["text"] == "42"
     # Waiting held no slot and wrote nothing: the caller's activity is still in its first attempt,
@@ -110,6 +113,24 @@ async def test_heartbeats_keep_a_waiting_caller_alive(
     assert attempt.number == 1
     events = [event.event_type async for event in agent.fetch_history_events()]
     assert events.count(EventType.EVENT_TYPE_ACTIVITY_TASK_STARTED) == 1  # the model call
+
+
+async def test_heartbeats_for_a_document_name_the_execution(orchestrator: Orchestrator) -> None:
+    """No history has it before the end; the details of another caller are its own."""
+    orchestrator.model.hold()
+    call = Call(heartbeat_timeout=HEARTBEAT_TIMEOUT)
+    caller, attempt = await orchestrator.call(call, f"run-{uuid.uuid4().hex}")
+    agent = await orchestrator.start(attempt.bind(heartbeat_timeout=HEARTBEAT_TIMEOUT))
+    await looks(orchestrator, agent, 1)
+    assert await heartbeat_details(caller) == [json_payload(agent.id)]
+    orchestrator.model.release()
+    await caller.result()
+
+
+async def heartbeat_details(caller: Handle) -> list[Payload]:
+    """The details of the newest heartbeat of a caller's activity."""
+    [pending] = (await caller.describe()).raw_description.pending_activities
+    return list(pending.heartbeat_details.payloads)
 
 
 async def test_temporal_shows_the_heartbeat_timeout(orchestrator: Orchestrator) -> None:

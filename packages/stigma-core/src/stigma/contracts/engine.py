@@ -6,7 +6,9 @@ The argument is written as text, so that numbers arrive as they were sent.
 from __future__ import annotations
 
 import json
+import re
 
+from temporalio.api.common.v1 import Payloads
 from temporalio.common import RawValue
 
 from stigma.contracts import json_text, payloads
@@ -14,6 +16,7 @@ from stigma.contracts import json_text, payloads
 TRACE_QUERY = "trace"
 """Name of the query that a run answers with its latest tasks."""
 
+_RUN_ID = re.compile(r"run-[0-9a-f]{32}")
 REASON_KEY = "reason"
 """Key of an engine's error whose value is the name of a FailureReason, for instance TOO_LARGE."""
 
@@ -21,6 +24,27 @@ REASON_KEY = "reason"
 def run_id(execution_id: str) -> str:
     """Return the workflow id of the engine's run for a workflow execution."""
     return "run-" + execution_id.partition("-")[2]
+
+
+def is_run(workflow_id: str) -> bool:
+    """Return whether a workflow is the engine's run for a workflow execution, by its id."""
+    return _RUN_ID.fullmatch(workflow_id) is not None
+
+
+def heartbeat_details(workflow_id: str, execution_id: str) -> Payloads | None:
+    """Return the details of a heartbeat that is sent for an activity which waits for an execution.
+
+    They name the execution, for those who look at the pending activity: no history has it before
+    the end. None where the engine's run is not what waits: another caller's activity may have
+    details of its own.
+
+    Args:
+        workflow_id: whose activity it is.
+        execution_id: what it waits for.
+    """
+    if not is_run(workflow_id):
+        return None
+    return Payloads(payloads=[payloads.json_payload(execution_id)])
 
 
 def start_argument(document: str, input_json: str) -> RawValue:

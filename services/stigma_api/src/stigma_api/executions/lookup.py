@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,7 +19,6 @@ EXAMINED = 1000
 
 _PAGE_SIZE = 250
 _MAX_FOUND = 25
-_ENGINE_RUN_ID = re.compile(r"run-[0-9a-f]{32}")
 
 
 @dataclass
@@ -74,7 +72,7 @@ class ExecutionLookup:
             return [text]
         namespace = self._client.namespace
         possible = [ids.execution_id(principal.name, namespace, text, kind) for kind in Kind]
-        if _ENGINE_RUN_ID.fullmatch(text):
+        if engine.is_run(text):
             execution_id = f"{Kind.WORKFLOW}-{text.partition('-')[2]}"
             if engine.run_id(execution_id) == text:
                 possible.insert(0, execution_id)

@@ -117,7 +117,7 @@ class ExecutionStarter(Generic[D, E]):
         if command.bind is None:
             return True
         namespace = command.request.caller.namespace
-        liveness = await self._probe.check(command.bind.token, namespace)
+        liveness = await self._probe.check(command.bind.token, namespace, command.execution_id)
         if liveness is Liveness.INVALID:
             self._record_rejection(command, "invalid_argument")
             raise errors.invalid_argument(

@@ -9,6 +9,7 @@ from temporalio.api.workflowservice.v1 import RecordActivityTaskHeartbeatRequest
 from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
+from stigma.contracts import engine, tokens
 from stigma_api import errors
 from stigma_api.temporal.calls import temporal_call
 
@@ -33,8 +34,13 @@ class TokenProbe:
     def __init__(self, client: Client) -> None:
         self._client = client
 
-    async def check(self, token: bytes, namespace: str) -> Liveness:
+    async def check(self, token: bytes, namespace: str, execution_id: str) -> Liveness:
         """Send one heartbeat, not retried.
+
+        Args:
+            token: of the activity.
+            namespace: the caller's; empty: Stigma's own.
+            execution_id: what the activity will wait for.
 
         Raises:
             ApiError: UNAVAILABLE; Temporal gave no verdict within 3 s.
@@ -43,6 +49,7 @@ class TokenProbe:
             namespace=namespace or self._client.namespace,
             task_token=token,
             identity=self._client.identity,
+            details=engine.heartbeat_details(_workflow_id(token), execution_id),
         )
         try:
             async with temporal_call(_TIMEOUT):
@@ -52,6 +59,14 @@ class TokenProbe:
         except RPCError as error:
             return _verdict(error)
         return Liveness.CANCEL_REQUESTED if reply.cancel_requested else Liveness.WAITING
+
+
+def _workflow_id(token: bytes) -> str:
+    """Return the workflow whose activity a token is of; empty for what is no token."""
+    try:
+        return tokens.parse(token).workflow_id
+    except tokens.InvalidTokenError:
+        return ""
 
 
 def _verdict(error: RPCError) -> Liveness:

@@ -13,7 +13,7 @@ from temporalio.api.workflowservice.v1 import RecordActivityTaskHeartbeatRequest
 from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
-from stigma.contracts import tokens
+from stigma.contracts import engine, tokens
 from stigma.internal.v1.execution_pb2 import (
     CALLER_VERDICT_CANCEL_REQUESTED,
     CALLER_VERDICT_GONE,
@@ -62,7 +62,7 @@ class CallerLooks:
         """
         bind = request.binding
         try:
-            if (requested := await self._beat(bind)) is not None:
+            if (requested := await self._beat(bind, request.execution_id)) is not None:
                 if requested:
                     return Look(CALLER_VERDICT_CANCEL_REQUESTED)
                 lost_since = None
@@ -74,14 +74,16 @@ class CallerLooks:
             delay = declared_interval(bind.caller) or DEFAULT_GRACE
             return Look(delay=_at_least(delay), why=error.status.name, lost_since=lost_since)
 
-    async def _beat(self, bind: Bind) -> bool | None:
+    async def _beat(self, bind: Bind, execution_id: str) -> bool | None:
         """Return whether the attempt requests its cancellation; None when there is none."""
+        workflow_id = tokens.parse(bind.token).workflow_id
         try:
             heartbeat = await self._client.workflow_service.record_activity_task_heartbeat(
                 RecordActivityTaskHeartbeatRequest(
                     namespace=bind.caller.namespace or self._client.namespace,
                     task_token=bind.token,
                     identity=self._client.identity,
+                    details=engine.heartbeat_details(workflow_id, execution_id),
                 ),
                 retry=True,
                 timeout=_RPC_TIMEOUT,

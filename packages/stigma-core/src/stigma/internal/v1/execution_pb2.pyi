@@ -1906,7 +1906,7 @@ class WatchCallerRequest(_message.Message):
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     BINDING_FIELD_NUMBER: _builtins.int
     execution_id: _builtins.str
-    """For logs and traces."""
+    """What the caller waits for."""
     request_id: _builtins.str
     """For logs and traces."""
     @_builtins.property

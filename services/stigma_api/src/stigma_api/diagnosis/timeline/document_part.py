@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from datetime import UTC
-from typing import Any
 
 from google.protobuf.timestamp_pb2 import Timestamp
 from temporalio.api.history.v1 import HistoryEvent
+from temporalio.api.workflow.v1 import PendingActivityInfo
 from temporalio.client import Client
 
+from stigma.contracts.activities import CALL_AGENT
+from stigma.contracts.executions import Kind
 from stigma.diagnosis.v1.diagnosis_service_pb2 import TimelineEntry, TimelineStep
 from stigma.workflow.v1.workflow_execution_service_pb2 import (
     DOCUMENT_CALL_KIND_AGENT,
@@ -21,7 +23,7 @@ from stigma.workflow.v1.workflow_execution_service_pb2 import (
     DOCUMENT_CALL_OUTCOME_GIVEN_UP,
     DOCUMENT_CALL_OUTCOME_OK,
 )
-from stigma_api.diagnosis.timeline.entries import add_attempts, close, entry
+from stigma_api.diagnosis.timeline.entries import add_attempts, close, entry, one_line
 from stigma_api.diagnosis.timeline.history_window import HistoryWindow
 from stigma_api.executions.document_history import (
     CallClosed,
@@ -34,6 +36,7 @@ from stigma_api.executions.document_history import (
 )
 from stigma_api.temporal.calls import describe
 from stigma_api.temporal.histories import Histories, Run, cooperative_iter
+from stigma_api.temporal.payloads import text
 
 _TITLES = {
     DOCUMENT_CALL_KIND_AGENT: "call of agent",
@@ -75,7 +78,7 @@ class DocumentPartReader:
             async for event in cooperative_iter(each.events):
                 await calls.add(event)
             entries += calls.entries
-        calls.add_pending(described.pending_activities)
+        await calls.add_pending(described.pending_activities)
         return entries, truncated
 
 
@@ -83,6 +86,7 @@ class _Calls:
     """The calls and timers of one run: none is open when another run continues it."""
 
     def __init__(self, client: Client, run: Run) -> None:
+        self._client = client
         self._run = run
         self._reader = DocumentHistoryReader(client)
         self._by_event: dict[int, TimelineEntry] = {}
@@ -98,9 +102,18 @@ class _Calls:
         for fact in await self._reader.read(event):
             await self._add_fact(fact, event.event_time)
 
-    def add_pending(self, pending: Iterable[Any]) -> None:
-        """Add what no history has yet: the attempts of activities under way."""
+    async def add_pending(self, pending: Sequence[PendingActivityInfo]) -> None:
+        """Add what no history has yet: attempts of activities under way, and agents' executions."""
         add_attempts(self._by_activity, pending)
+        for each in pending:
+            opened = self._by_activity.get(each.activity_id)
+            if opened is None or each.activity_type.name != CALL_AGENT:
+                continue
+            for named in each.heartbeat_details.payloads[:1]:
+                execution_id = await text(self._client, named)
+                if Kind.of_id(execution_id) is Kind.AGENT:
+                    parts = (opened.detail, f"execution {execution_id}")
+                    opened.detail = one_line(", ".join(filter(None, parts)))
 
     async def _add_fact(self, fact: DocumentFact, time: Timestamp) -> None:
         match fact:
