@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from stigma.diagnosis.v1 import diagnosis_service_pb2 as pb
 from stigma.workflow.v1.workflow_execution_service_pb2 import (
     DOCUMENT_CALL_KIND_AGENT,
     DOCUMENT_CALL_KIND_GRPC,
@@ -20,6 +21,7 @@ from stigma.workflow.v1.workflow_execution_service_pb2 import (
 )
 from stigma_cli.errors import Exit
 from stigma_cli.execution_text import describe
+from stigma_cli.quiet_executions import calls_text
 
 if TYPE_CHECKING:
     from conftest import Stigma
@@ -100,6 +102,39 @@ TIMER = {"fire_time": {"seconds": 1_800_000_000}}
 )
 def test_an_event_of_a_document_is_a_line(event: dict[str, Any], text: str) -> None:
     assert describe(WatchWorkflowExecutionResponse(**event)) == text
+
+
+def test_calls_under_way_are_waited_for() -> None:
+    """Those of which no more is known than that they started have been told of."""
+
+    def call(title: str, detail: str = "", *, open: bool = True) -> pb.TimelineEntry:  # noqa: A002
+        step = pb.TIMELINE_STEP_DOCUMENT_CALL
+        return pb.TimelineEntry(step=step, title=title, detail=detail, open=open)
+
+    calls = [call("HTTP call /a"), call("call of agent b", "execution agent-1", open=False)]
+    assert calls_text(pb.ExecutionTimeline(entries=calls)) == ""
+    calls += [call(f"call of agent {n}", f"execution agent-{n}") for n in "2345"]
+    assert calls_text(pb.ExecutionTimeline(entries=calls)) == (
+        "it waits for call of agent 2: execution agent-2; call of agent 3: execution agent-3; "
+        "call of agent 4: execution agent-4; 1 more"
+    )
+
+
+async def test_a_document_that_is_quiet_is_said_to_wait(
+    stigma: Stigma, stack: Stack, tmp_path: Path
+) -> None:
+    env = {"STIGMA_API_ADDRESS": stack.api_address}
+    slow = AGENT.replace("called", "slow").replace("text: done", "text: done, delay: PT3S")
+    calls = CALLS.partition("  - tolerate")[0].replace("called", "slow").replace("calls", "slow")
+    for kind, text in (("agent", slow), ("workflow", calls)):
+        (tmp_path / f"{kind}.yaml").write_text(text)
+        applied = await stigma(kind, "apply", "-f", tmp_path / f"{kind}.yaml", **env)
+        assert applied.exit_code == Exit.OK, applied.output
+    execution = (await stigma("workflow", "start", "slow", **env)).output.strip()
+    watched = await stigma("execution", "watch", execution, **env)
+    [ended] = [line for line in watched.stdout.splitlines() if "OK, execution" in line]
+    agent = ended.rpartition(" ")[2]
+    assert f"stigma: it waits for call of agent slow: execution {agent}\n" in watched.stderr
 
 
 async def test_watching_shows_calls_or_the_tasks_that_make_them(

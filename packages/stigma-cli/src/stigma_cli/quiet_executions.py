@@ -9,6 +9,11 @@ from datetime import timedelta
 from stigma.agent.v1.agent_execution_pb2 import AGENT_EXECUTION_PHASE_PENDING, AgentExecution
 from stigma.agent.v1.agent_execution_service_pb2 import WatchAgentExecutionResponse
 from stigma.contracts.executions import Execution, Kind
+from stigma.diagnosis.v1.diagnosis_service_pb2 import (
+    TIMELINE_STEP_DOCUMENT_CALL,
+    ExecutionTimeline,
+    GetExecutionTimelineRequest,
+)
 from stigma_cli.connections import Api
 from stigma_cli.errors import CliError
 from stigma_cli.execution_calls import Event, events, get_execution
@@ -19,12 +24,14 @@ from stigma_cli.stuck import find_stuck, wrong
 # The third finds workers that have been there: their queue is known to be left after a while.
 _LOOKS = (2.0, 8.0, 20.0, 120.0)
 _MAX_LOOKS = 100
+_MAX_CALLS = 3
 
 
 async def noted_events(api: Api, execution_id: str, cursor: str = "") -> AsyncIterator[Event]:
     """Yield the events of an execution, and print what it waits for when none comes for a while.
 
-    That is its turn in a session, or a worker that nobody has started, as `stigma doctor` finds it.
+    That is its turn in a session, what a call of its document is at, or a worker that nobody has
+    started, as `stigma doctor` finds it.
 
     Raises:
         CliError: as `events`.
@@ -80,16 +87,19 @@ class _Notes:
         self._looks += 1
         self._all_looks += 1
         try:
-            text = await (self._turn() if self._looks == 1 else self._problem())
+            text = await (self._wait() if self._looks == 1 else self._problem())
         except CliError:
             return  # the stream tells whether the API is there
         if text and text not in self._printed:
             self._printed.add(text)
             print_note(text)
 
-    async def _turn(self) -> str:
-        if Kind.of_id(self._execution_id) is not Kind.AGENT:
-            return ""
+    async def _wait(self) -> str:
+        if Kind.of_id(self._execution_id) is Kind.WORKFLOW:
+            request = GetExecutionTimelineRequest(id=self._execution_id)
+            return calls_text(
+                await self._api.call(self._api.diagnosis.GetExecutionTimeline, request)
+            )
         return turn_text(await get_execution(self._api, self._execution_id))
 
     async def _problem(self) -> str:
@@ -97,7 +107,7 @@ class _Notes:
         for each in wrong(stuck):
             if each.execution_id == self._execution_id:
                 return f"it makes no progress: {each.message} (`{each.command}` shows more)"
-        return ""
+        return await self._wait() if Kind.of_id(self._execution_id) is Kind.WORKFLOW else ""
 
 
 def turn_text(execution: Execution) -> str:
@@ -108,6 +118,22 @@ def turn_text(execution: Execution) -> str:
     if not session or phase != AGENT_EXECUTION_PHASE_PENDING:
         return ""
     return f"PENDING: it waits for its turn in session {session}"
+
+
+def calls_text(timeline: ExecutionTimeline) -> str:
+    """Return a line about the calls under way of a document; "" where no more is known of them.
+
+    That is the execution that an agent's call waits for, and how the last attempt failed.
+    """
+    waits = [
+        f"{each.title}: {each.detail}"
+        for each in timeline.entries
+        if each.step == TIMELINE_STEP_DOCUMENT_CALL and each.open and each.detail
+    ]
+    more = len(waits) - _MAX_CALLS
+    if more > 0:
+        waits[_MAX_CALLS:] = [f"{more} more"]
+    return f"it waits for {'; '.join(waits)}" if waits else ""
 
 
 async def _next(stream: AsyncIterator[Event]) -> Event | None:
