@@ -12,7 +12,7 @@ from temporalio import workflow
 from zigflow_worker.definition import InvalidDocumentError
 from zigflow_worker.durations import seconds_of
 from zigflow_worker.errors import matches
-from zigflow_worker.programs import compile_text
+from zigflow_worker.programs import compile_text, problems_in
 from zigflow_worker.tasks.registry import TASK_KINDS
 from zigflow_worker.validation import validate
 
@@ -22,6 +22,7 @@ HEAD = "document: {dsl: 1.0.3, namespace: test, name: example, version: 1.0.0}\n
 def problems_of(body: str, head: str = HEAD) -> list[tuple[str, str]]:
     with pytest.raises(InvalidDocumentError) as invalid:
         compile_text(head + body, TASK_KINDS)
+    assert set(invalid.value.problems) <= set(problems_in(head + body, TASK_KINDS))
     return [(problem.pointer, problem.message) for problem in invalid.value.problems]
 
 
@@ -260,10 +261,13 @@ def test_validate_prints_one_line_a_problem(
     file = tmp_path / "bad.yaml"
     file.write_text(HEAD + "do:\n  - a: {set: {x: 1}, then: b}\n  - c: {listen: {}}\n")
     assert validate([str(file)]) == 2
-    assert capsys.readouterr().out.startswith(f"{file}:4:9: /do/1/c/listen: task kind 'listen'")
+    first, second = capsys.readouterr().out.splitlines()
+    assert first.startswith(f"{file}:3:22: 'b' is neither a directive")
+    assert first.endswith(" (/do/0/a/then)")
+    assert second.startswith(f"{file}:4:9: task kind 'listen' is not supported")
     assert validate([str(file), "--output", "json"]) == 2
     report = json.loads(capsys.readouterr().out)
-    assert report["problems"][0]["pointer"] == "/do/1/c/listen"
+    assert report["problems"][1]["pointer"] == "/do/1/c/listen"
     file.write_text(HEAD + "do: [{a: {set: {x: 1}}}]")
     assert validate([str(file)]) == 0
     assert capsys.readouterr().out == ""
@@ -291,6 +295,7 @@ def test_what_describes_a_document_is_a_map(part: str) -> None:
 )
 def test_what_means_the_same_is_taken(body: str) -> None:
     assert compile_text(HEAD + body, TASK_KINDS).name == "example"
+    assert problems_in(HEAD + body, TASK_KINDS) == ()
 
 
 async def test_a_run_that_began_before_a_rule_is_replayed(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 
 CLIENT_CREDENTIALS = "client_credentials"
 PASSWORD = "password"  # noqa: S105 # the name of a grant
@@ -37,10 +37,10 @@ _NEEDED_BY_CLIENT_AUTHENTICATION = {
 }
 
 
-def missing_property(
+def missing_properties(
     grant: str, client_authentication: str, present: Collection[str]
-) -> str | None:
-    """Return a sentence on the first property that a policy lacks; None: it lacks none.
+) -> Iterator[str]:
+    """Yield a sentence on each property that a policy lacks.
 
     Unknown grants and client authentications, such as expressions, need nothing. `present` has
     the names of properties; those of `client` with its name before them: `client.id`.
@@ -55,8 +55,7 @@ def missing_property(
     ):
         for key in needed:
             if key not in present:
-                return f"'{key}' is required by the {kind} '{name}'"
-    return None
+                yield f"'{key}' is required by the {kind} '{name}'"
 
 
 def _needed_by_client(authentication: str, present: Collection[str]) -> tuple[str, ...]:

@@ -10,9 +10,16 @@ from zigflow_worker.definition import (
     HeavyDocumentError,
     InvalidDocumentError,
     Problem,
+    ProblemList,
     read_definition,
+    read_for_problems,
 )
-from zigflow_worker.loading import DocumentError, DocumentTooHeavyError, load_document
+from zigflow_worker.loading import (
+    DocumentError,
+    DocumentTooHeavyError,
+    load_document,
+    load_for_problems,
+)
 from zigflow_worker.program.model import Program
 
 
@@ -51,3 +58,24 @@ def compile_text(
     return Compiler(
         read_definition(source, kinds, strict=strict), source, most, dict(resources)
     ).program()
+
+
+def problems_in(text: str, kinds: CompilableKinds) -> tuple[Problem, ...]:
+    """Return every problem of a document that can be told at once, in the order of their places.
+
+    One that only follows from another is left out. `compile_text` refuses a document for the same
+    problems: it tells the first of each task, and those of expressions and names once all tasks can
+    be read.
+    """
+    source, errors = load_for_problems(text)
+    problems = {Problem(each.line, each.column, each.pointer, each.message) for each in errors}
+    if source is not None:
+        found = ProblemList(source)
+        definition = read_for_problems(source, kinds, found)
+        if definition is not None:
+            try:
+                Compiler(definition, source, every=found).program()
+            except HeavyDocumentError as error:
+                found.problems.extend(error.problems)
+        problems.update(found.problems)
+    return tuple(sorted(problems))

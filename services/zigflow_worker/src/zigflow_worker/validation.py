@@ -6,17 +6,21 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
-from zigflow_worker.definition import InvalidDocumentError
-from zigflow_worker.programs import compile_text
+from zigflow_worker.definition import Problem
+from zigflow_worker.programs import problems_in
 from zigflow_worker.tasks.registry import TASK_KINDS
 
 VALID, UNREADABLE, INVALID = 0, 1, 2
+MOST_PROBLEMS = 100
 
 
 def validate(argv: Sequence[str]) -> int:
     """Check one document, "-" for stdin, and print its problems, one a line; returns the exit code.
+
+    All are printed that can be told at once, in the order of their places, but at most 100.
 
     0: the document is valid; 1: the file cannot be read; 2: it has problems.
     """
@@ -29,13 +33,9 @@ def validate(argv: Sequence[str]) -> int:
     except (OSError, UnicodeDecodeError) as error:
         sys.stderr.write(f"{arguments.file}: {error}\n")
         return UNREADABLE
-    try:
-        compile_text(text, TASK_KINDS)
-    except InvalidDocumentError as error:
-        _report(arguments.file, error, as_json=arguments.output == "json")
-        return INVALID
-    sys.stdout.write('{"valid": true, "problems": []}\n' if arguments.output == "json" else "")
-    return VALID
+    problems = problems_in(text, TASK_KINDS)
+    _report(arguments.file, problems, as_json=arguments.output == "json")
+    return INVALID if problems else VALID
 
 
 def _read(file: Path) -> str:
@@ -43,17 +43,17 @@ def _read(file: Path) -> str:
     return content.decode()
 
 
-def _report(file: Path, error: InvalidDocumentError, *, as_json: bool) -> None:
-    if not as_json:
-        sys.stdout.writelines(f"{file}:{problem}\n" for problem in error.problems)
+def _report(file: Path, problems: Sequence[Problem], *, as_json: bool) -> None:
+    shown, more = problems[:MOST_PROBLEMS], len(problems[MOST_PROBLEMS:])
+    if as_json:
+        found = [asdict(problem) for problem in shown]
+        report = {"valid": not found, "problems": found} | ({"more": more} if more else {})
+        sys.stdout.write(json.dumps(report) + "\n")
         return
-    problems = [
-        {
-            "line": problem.line,
-            "column": problem.column,
-            "pointer": problem.pointer,
-            "message": problem.message,
-        }
-        for problem in error.problems
-    ]
-    sys.stdout.write(json.dumps({"valid": False, "problems": problems}) + "\n")
+    sys.stdout.writelines(f"{file}:{_line_of(problem)}\n" for problem in shown)
+    sys.stdout.write(f"and {more} more\n" if more else "")
+
+
+def _line_of(problem: Problem) -> str:
+    place = f"{problem.line}:{problem.column}"
+    return f"{place}: {problem.message} ({problem.pointer or '/'})"

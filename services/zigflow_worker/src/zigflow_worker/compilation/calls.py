@@ -102,7 +102,7 @@ class CallCompiler:
         made_there = {"output", SECRETS, AUTHORIZATION}
         text = " ".join(str(node.value) for node, _ in self._sources)
         known = self._scope.variables.union(*(kind.value for _, kind in self._sources))
-        names = sorted(name for name in known - made_there if name in text)
+        names = sorted(name for name in known - made_there if name and name in text)
         template: JSON = {name: f"${{ ${name} }}" for name in names}
         return self._compiler.template(
             Node(template, self._task.node.pointer), self._scope, Variables.TASK

@@ -9,30 +9,25 @@ from typing import ClassVar, Protocol, TypeVar, cast
 from typing_extensions import override
 
 from stigma.contracts import limits
-from zigflow_worker.compilation.call_rules import SECRETS, CallRules, expressions_in
+from zigflow_worker.compilation.call_rules import CallRules
 from zigflow_worker.compilation.extensions import ExtensionTable, extended, inner_step
 from zigflow_worker.compilation.functions import FunctionTable
+from zigflow_worker.compilation.references import ReferenceCompiler
 from zigflow_worker.compilation.resources import reference
 from zigflow_worker.compilation.scope import CompileScope, Variables
-from zigflow_worker.compilation.values import ValueCompiler
 from zigflow_worker.definition import (
-    DurationDefinition,
-    ErrorDefinition,
+    UNREAD,
     ExtensionDefinition,
     HeavyDocumentError,
     Node,
-    ProblemCollector,
-    RetryDefinition,
+    ProblemList,
     SchemaResource,
     TaskDefinition,
     TaskList,
     WorkflowDefinition,
-    read_authentication,
 )
-from zigflow_worker.expressions import keys_read
 from zigflow_worker.loading import TOO_HEAVY, SourceDocument
 from zigflow_worker.program.extensions import TASK_VARIABLE, Extension
-from zigflow_worker.program.formulas import DurationFormula
 from zigflow_worker.program.model import (
     END,
     Block,
@@ -44,6 +39,8 @@ from zigflow_worker.program.model import (
 )
 
 T = TypeVar("T")
+_LOST = -1_000_000
+"""Index of a task that is not read because of a mistake."""
 _TASK = 60
 """Weight of a task besides its values."""
 
@@ -57,7 +54,7 @@ class CompilableKind(Protocol):
         """Return what runs the task (raises NodeError)."""
 
 
-class Compiler(ValueCompiler, ProblemCollector):
+class Compiler(ReferenceCompiler):
     """Compiles one definition."""
 
     def __init__(
@@ -66,13 +63,13 @@ class Compiler(ValueCompiler, ProblemCollector):
         source: SourceDocument,
         most: int | None = limits.MAX_DOCUMENT_WEIGHT,
         resources: Mapping[str, str] | None = None,
+        every: ProblemList | None = None,
     ) -> None:
-        super().__init__(source)
+        super().__init__(definition, source, every)
         self._left = None if most is None else most - source.weight
-        self._definition = definition
         self._resources = resources or {}
         self._missing: list[ResourceReference] = []
-        self._functions = FunctionTable(definition.functions)
+        self._functions = FunctionTable(definition.functions, "functions" in definition.unread)
         self._extensions = ExtensionTable()
         self._steps: dict[str, Step] = {}
         self._blocks: dict[str, Block] = {}
@@ -92,7 +89,9 @@ class Compiler(ValueCompiler, ProblemCollector):
             with self.collecting_problems():
                 rules[name] = self.rules(getattr(definition, name), variables, CompileScope())
         with self.collecting_problems():
-            timeout = self._timeout(definition.timeout, Variables.WORKFLOW_INPUT, CompileScope())
+            timeout = self.optional_timeout(
+                definition.timeout, Variables.WORKFLOW_INPUT, CompileScope()
+            )
         self.raise_problems()
         return Program(
             namespace=definition.namespace,
@@ -120,7 +119,8 @@ class Compiler(ValueCompiler, ProblemCollector):
     def block(self, tasks: TaskList, scope: CompileScope, *, exit_offset: int = 0) -> Block:
         """Compile a list of tasks that run in order."""
         scope = replace(scope, exit_offset=exit_offset)
-        names = {task.name: index for index, task in enumerate(tasks.tasks)}
+        names = dict.fromkeys(tasks.lost, _LOST)
+        names |= {task.name: index for index, task in enumerate(tasks.tasks)}
         steps = []
         for index, task in enumerate(tasks.tasks):
             with self.collecting_problems():
@@ -149,22 +149,31 @@ class Compiler(ValueCompiler, ProblemCollector):
     def _step(self, task: TaskDefinition, scope: CompileScope) -> Step:
         self.weigh(task.node, _TASK)
         start, end = Variables.TASK_START, Variables.TASK
-        kind = cast("CompilableKind", task.kind)  # it comes from CompilableKinds
-        rules = CallRules.of(task) if kind.is_call else CallRules.of_run(task)
+        kind = cast("CompilableKind | None", task.kind)  # it comes from CompilableKinds
+        is_call = kind is None or kind.is_call
+        rules = CallRules.of(task) if is_call else CallRules.of_run(task)
         return self.register(
             Step(
                 pointer=task.node.pointer,
                 name=task.name,
                 source=task.node.value,
-                operation=self._extended(task, kind.compile(task, self, scope), scope),
+                operation=self._extended(task, self._operation(task, kind, scope), scope),
                 then=self.target(task.then, scope),
                 condition=self.optional(task.condition, scope, start),
                 input=self.rules(rules.input, start, scope),
                 output=self.rules(rules.output, end, scope),
                 export=rules.exported(self.rules(rules.export, Variables.TASK_EXPORT, scope)),
-                timeout=self._timeout(task.timeout, start, scope),
+                timeout=self.optional_timeout(task.timeout, start, scope),
             )
         )
+
+    def _operation(
+        self, task: TaskDefinition, kind: CompilableKind | None, scope: CompileScope
+    ) -> Operation:
+        if kind is not None and task.details is not UNREAD:
+            with self.part():
+                return kind.compile(task, self, scope)
+        return BlockEnd()  # nothing runs: there are problems
 
     def target(self, directive: Node | None, scope: CompileScope) -> int:
         """Return the index of the task that a flow directive leads to."""
@@ -180,11 +189,20 @@ class Compiler(ValueCompiler, ProblemCollector):
                 return END
             case name if isinstance(name, str) and name in names:
                 return names[name]
-        raise directive.error(
-            f"'{directive.value}' is neither a directive (continue, exit, end) nor a task of "
-            f"this block ({', '.join(names)})"
-        )
+        known = ", ".join(name for name, index in names.items() if index != _LOST)
+        with self.part():
+            raise directive.error(
+                f"'{directive.value}' is neither a directive (continue, exit, end) nor a task of "
+                f"this block ({known})"
+            )
+        return END
 
+    @property
+    @override
+    def has_expressions(self) -> bool:
+        return "expressions" not in self._definition.unread
+
+    @override
     def weigh(self, node: Node, weight: int) -> None:
         """Count what compiling a part takes, before it is compiled (raises HeavyDocumentError)."""
         if self._left is not None:
@@ -218,7 +236,9 @@ class Compiler(ValueCompiler, ProblemCollector):
 
     def function(self, name: Node, scope: CompileScope) -> Block:
         """Return the block of a function that a task calls."""
-        return self._functions.call(name, scope.function)
+        with self.part():
+            return self._functions.call(name, scope.function)
+        return Block(name.pointer, ())
 
     def _compile_functions(self) -> None:
         for name, function in self._definition.functions.items():
@@ -239,59 +259,3 @@ class Compiler(ValueCompiler, ProblemCollector):
         if uri not in self._resources:
             self._missing.append(reference(definition, self))
         return self._resources.get(uri)
-
-    def authentication(self, node: Node) -> Node:
-        """Return the policy of an authentication, which may be the name of a reusable one."""
-        policy = read_authentication(node)
-        if isinstance(policy, Node):
-            policy = _referenced(policy, self._definition.authentications, "authentications")
-        if policy.secret is not None:
-            self.check_secret(policy.secret, policy.secret.text())
-        return policy.node
-
-    def error(self, reference: ErrorDefinition | Node) -> ErrorDefinition:
-        """Return an error given inline or by the name of a reusable one."""
-        if isinstance(reference, ErrorDefinition):
-            return reference
-        return _referenced(reference, self._definition.errors, "errors")
-
-    def retry(self, reference: RetryDefinition | Node) -> RetryDefinition:
-        """Return a retry policy given inline or by the name of a reusable one."""
-        if isinstance(reference, RetryDefinition):
-            return reference
-        return _referenced(reference, self._definition.retries, "retries")
-
-    @property
-    def secrets(self) -> tuple[str, ...]:
-        """Names of the secrets that the document declares."""
-        return self._definition.secrets
-
-    def check_secrets(self, node: Node) -> None:
-        """Check the secrets that an expression, or those in a value, read by name."""
-        parts = [node] if isinstance(node.value, str) else expressions_in(node)
-        for part in parts:
-            for name in keys_read(part.text(), SECRETS):
-                self.check_secret(part, name)
-
-    def check_secret(self, node: Node, name: str | None) -> None:
-        """Check that a secret that a part of the document uses is declared; None: all of them."""
-        if name is None:
-            raise node.error("expected '$secrets.NAME': which secrets go out must be written down")
-        if name not in self.secrets:
-            raise node.error(f"the secret '{name}' is not declared in 'use.secrets'")
-
-    def _timeout(
-        self, timeout: DurationDefinition | Node | None, variables: Variables, scope: CompileScope
-    ) -> DurationFormula | None:
-        if timeout is None:
-            return None
-        if isinstance(timeout, Node):
-            timeout = _referenced(timeout, self._definition.timeouts, "timeouts")
-        return self.duration(timeout, scope, variables)
-
-
-def _referenced(node: Node, known: Mapping[str, T], section: str) -> T:
-    name = node.text()
-    if name not in known:
-        raise node.error(f"'{name}' is not defined in 'use.{section}'")
-    return known[name]

@@ -24,7 +24,7 @@ class ExtensionTable:
 
     def of(self, task: TaskDefinition) -> tuple[Extension, ...]:
         """Return the extensions of tasks of this kind."""
-        keyword = task.kind.keyword
+        keyword = "" if task.kind is None else task.kind.keyword
         return tuple(
             extension
             for extend, extension in self._extensions

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from zigflow_worker.definition import Node, NodeError, TaskDefinition
+from zigflow_worker.definition import ConsequenceError, Node, NodeError, TaskDefinition
 from zigflow_worker.program.model import Block
 
 
 class FunctionTable:
     """The blocks of a document's functions, and which function calls which."""
 
-    def __init__(self, functions: Mapping[str, TaskDefinition]) -> None:
+    def __init__(self, functions: Mapping[str, TaskDefinition], are_unread: bool = False) -> None:
+        self._are_unread = are_unread
         self._blocks = {
             name: Block(function.node.pointer, ()) for name, function in functions.items()
         }
@@ -29,6 +30,8 @@ class FunctionTable:
         """
         name = node.text()
         if name not in self._blocks:
+            if self._are_unread:
+                raise ConsequenceError(f"'{name}' is not known", node.pointer)
             raise node.error(f"'{name}' is neither a call of the language nor {self._known()}")
         if caller is not None:
             self._calls[caller].setdefault(name, node)

@@ -23,6 +23,10 @@ RESERVED = frozenset(
 )
 
 
+UNKNOWN = ""
+"""Name of a variable whose real name is wrong: expressions may mean it by any name."""
+
+
 @dataclass(frozen=True, slots=True)
 class CompileScope:
     """The surroundings of a task: variables its document defines, and its block."""

@@ -4,35 +4,42 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 from stigma.contracts import json_text
-from zigflow_worker.compilation.scope import RESERVED, CompileScope, Variables
-from zigflow_worker.definition import DataRules, DurationDefinition, Node, SchemaResource
+from zigflow_worker.compilation.broken_expressions import broken_expressions
+from zigflow_worker.compilation.scope import RESERVED, UNKNOWN, CompileScope, Variables
+from zigflow_worker.definition import (
+    DataRules,
+    DurationDefinition,
+    Node,
+    ProblemCollector,
+    SchemaResource,
+)
 from zigflow_worker.expressions import (
     ExpressionSyntaxError,
     compile_expression,
     compile_template,
     is_expression,
-    keys_read,
 )
 from zigflow_worker.loading import DocumentError, load_foreign
 from zigflow_worker.program.formulas import DurationFormula, Formula, Rules
-from zigflow_worker.program.schemas import Schema, SchemaError
+from zigflow_worker.program.schemas import Schema, SchemaError, schema_mistakes
 
 # Weights: of an expression and each of its characters, of a schema and each value in it.
 _EXPRESSION, _CHARACTER = 200, 10
 _SCHEMA, _SCHEMA_VALUE = 200, 25
 
-_ONLY_IN_CALLS = {
-    "secrets": "authentications, and in the arguments and 'input.from' of calls",
-    "authorization": "'output' and 'export' of calls",
-}
+_NOTHING = Formula(lambda _input, _variables, _budget: None, ())
+"""Stands for a formula that cannot be compiled, where every problem is wanted."""
 
 
-class ValueCompiler(ABC):
+class ValueCompiler(ProblemCollector, ABC):
     """Compiles what a task is made of besides other tasks (raises NodeError)."""
+
+    @property
+    @abstractmethod
+    def has_expressions(self) -> bool:
+        """Its expressions are jq."""
 
     @abstractmethod
     def weigh(self, node: Node, weight: int) -> None:
@@ -42,12 +49,17 @@ class ValueCompiler(ABC):
         self, node: Node, scope: CompileScope, variables: Variables = Variables.TASK
     ) -> Formula:
         """Compile a property that is an expression, with or without its `${}`."""
-        text = node.text()
-        self.weigh(node, _EXPRESSION + _CHARACTER * len(text))
-        known = scope.variables.union(variables.value)
-        with _syntax_errors_of(node, known):
-            expression = compile_expression(text, known)
-        return Formula(expression.evaluate, _names_in(text, variables, scope))
+        with self.part():
+            text = node.text()
+            self.weigh(node, _EXPRESSION + _CHARACTER * len(text))
+            known = scope.variables.union(variables.value)
+            try:
+                expression = compile_expression(text, known)
+            except ExpressionSyntaxError as error:
+                self._report_expressions(node, known, str(error))
+            else:
+                return Formula(expression.evaluate, _names_in(text, variables, scope))
+        return _NOTHING
 
     def template(
         self, node: Node, scope: CompileScope, variables: Variables = Variables.TASK
@@ -57,10 +69,22 @@ class ValueCompiler(ABC):
             if isinstance(value, str) and is_expression(value):
                 self.weigh(node, _EXPRESSION + _CHARACTER * len(value))
         known = scope.variables.union(variables.value)
-        with _syntax_errors_of(node, known):
+        try:
             template = compile_template(node.value, known)
+        except ExpressionSyntaxError as error:
+            self._report_expressions(node, known, str(error))
+            return _NOTHING
         names = () if template.constant else _names_in(json.dumps(node.value), variables, scope)
         return Formula(template.evaluate, names)
+
+    def _report_expressions(self, node: Node, known: frozenset[str], problem: str) -> None:
+        """Raise the first mistake in the expressions of a value, or report all of them."""
+        if not self.has_expressions:
+            return
+        errors = broken_expressions(node, known) or [node.error(f"invalid expression: {problem}")]
+        for error in errors:
+            with self.part():
+                raise error
 
     def expression_or_template(
         self, node: Node, scope: CompileScope, variables: Variables = Variables.TASK
@@ -80,18 +104,21 @@ class ValueCompiler(ABC):
         """Return the name of a variable that a task defines."""
         if node is None:
             return default
-        name = node.text().removeprefix("$")
-        if name in RESERVED:
-            raise node.error(f"'{name}' is a variable of the language")
-        if not name.replace("_", "a").isalnum() or name[0].isdigit() or not name.isascii():
-            raise node.error(f"'{name}' is not a variable name: letters, digits and _ only")
-        return name
+        with self.part():
+            name = node.text().removeprefix("$")
+            if name in RESERVED:
+                raise node.error(f"'{name}' is a variable of the language")
+            if not name.replace("_", "a").isalnum() or name[0].isdigit() or not name.isascii():
+                raise node.error(f"'{name}' is not a variable name: letters, digits and _ only")
+            return name
+        return UNKNOWN
 
     def rules(self, rules: DataRules, variables: Variables, scope: CompileScope) -> Rules:
         """Compile `input`, `output` or `export`."""
         schema = transformation = None
         if rules.schema is not None:
-            schema = self._schema(rules.schema)
+            with self.part():
+                schema = self._schema(rules.schema)
         if rules.transformation is not None:
             transformation = self.expression_or_template(rules.transformation, scope, variables)
         return Rules(schema, transformation)
@@ -117,10 +144,22 @@ class ValueCompiler(ABC):
     def schema(self, node: Node) -> Schema:
         """Compile a JSON Schema."""
         self.weigh(node, _SCHEMA + _SCHEMA_VALUE * sum(1 for _ in json_text.values_in(node.value)))
-        try:
-            return Schema(node.value)
-        except SchemaError as error:
-            raise node.error(f"not a valid JSON Schema: {error}") from None
+        with self.part():
+            try:
+                return Schema(node.value)
+            except SchemaError as error:
+                self._report_schema(node, str(error))
+        return Schema(True)
+
+    def _report_schema(self, node: Node, problem: str) -> None:
+        """Raise what is wrong with a schema, or report all of it, each at its place."""
+        mistakes = [] if self.every is None else schema_mistakes(node.value)
+        for path, mistake in mistakes or [((), problem)]:
+            part = node
+            for key in path:
+                part = part.child(key)
+            with self.part():
+                raise part.error(f"not a valid JSON Schema: {mistake}")
 
     def duration(
         self,
@@ -146,39 +185,3 @@ def _names_in(text: str, variables: Variables, scope: CompileScope) -> tuple[str
     Too many are harmless, too few are not. One that the scope defines is not the engine's.
     """
     return tuple(name for name in variables.value if name in text and name not in scope.variables)
-
-
-@contextmanager
-def _syntax_errors_of(node: Node, known: frozenset[str]) -> Iterator[None]:
-    try:
-        yield
-    except ExpressionSyntaxError as error:
-        broken = _innermost(node, known)
-        for variable, places in _ONLY_IN_CALLS.items():
-            if variable not in known and keys_read(str(broken.value), variable):
-                raise broken.error(f"'${variable}' may only be used in {places}") from None
-        raise broken.error(f"invalid expression: {error}") from None
-
-
-def _innermost(node: Node, known: frozenset[str]) -> Node:
-    """Return the first expression inside a template that does not compile on its own."""
-    children: list[Node] = []
-    if isinstance(node.value, dict):
-        children = [node.child(key) for key in node.value]
-    elif isinstance(node.value, list):
-        children = [node.child(index) for index in range(len(node.value))]
-    for child in children:
-        found = _innermost(child, known)
-        if found is not child or _is_broken(child, known):
-            return found
-    return node
-
-
-def _is_broken(node: Node, known: frozenset[str]) -> bool:
-    if not is_expression(node.value):
-        return False
-    try:
-        compile_expression(str(node.value), known)
-    except ExpressionSyntaxError:
-        return True
-    return False

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from zigflow_worker.definition.authentications import read_authentication
-from zigflow_worker.definition.document import read_definition
+from zigflow_worker.definition.document import read_definition, read_for_problems
 from zigflow_worker.definition.kinds import TaskKinds, TaskSyntax
 from zigflow_worker.definition.model import (
+    UNREAD,
     AuthenticationDefinition,
     DataRules,
     DurationDefinition,
@@ -17,18 +18,21 @@ from zigflow_worker.definition.model import (
     TaskList,
     WorkflowDefinition,
 )
-from zigflow_worker.definition.nodes import Node, NodeError
+from zigflow_worker.definition.nodes import ConsequenceError, Node, NodeError
 from zigflow_worker.definition.problems import (
     HeavyDocumentError,
     InvalidDocumentError,
     LooseDocumentError,
     Problem,
     ProblemCollector,
+    ProblemList,
 )
 from zigflow_worker.definition.reader import Reader
 
 __all__ = [
+    "UNREAD",
     "AuthenticationDefinition",
+    "ConsequenceError",
     "DataRules",
     "DurationDefinition",
     "ErrorDefinition",
@@ -40,6 +44,7 @@ __all__ = [
     "NodeError",
     "Problem",
     "ProblemCollector",
+    "ProblemList",
     "Reader",
     "RetryDefinition",
     "SchemaResource",
@@ -50,4 +55,5 @@ __all__ = [
     "WorkflowDefinition",
     "read_authentication",
     "read_definition",
+    "read_for_problems",
 ]

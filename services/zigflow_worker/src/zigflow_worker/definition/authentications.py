@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 from zigflow_worker import oauth2_rules
 from zigflow_worker.definition.model import AuthenticationDefinition
-from zigflow_worker.definition.nodes import Node
+from zigflow_worker.definition.nodes import ConsequenceError, Node
 from zigflow_worker.expressions import JSON, is_expression
 from zigflow_worker.uri_templates import check_http_template, names_in, template_parts
 
@@ -14,6 +14,7 @@ _OAUTH2_KEYS = (
     *("authority", "grant", "client", "request", "issuers", "scopes", "audiences"),
     *("username", "password", "subject", "actor"),
 )
+_CLIENT_KEYS = ("id", "secret", "assertion", "authentication")
 
 
 def read_authentication(node: Node) -> AuthenticationDefinition | Node:
@@ -35,7 +36,8 @@ def read_policy(node: Node) -> AuthenticationDefinition:
         )
     node.fields(*_READERS)
     if not schemes:
-        raise node.error(f"expected one authentication of {', '.join(_READERS)}")
+        error = node.error(f"expected one authentication of {', '.join(_READERS)}")
+        raise ConsequenceError(error.message, node.pointer) if fields else error
     scheme = schemes[0]
     settings = fields[scheme]
     if "use" in settings.mapping():
@@ -49,20 +51,22 @@ def _only(node: Node, key: str) -> Node:
     fields = node.mapping()
     for other in fields:
         if other != key:
-            raise fields[other].error(f"two authentications: '{key}' stands alone")
+            with node.part():
+                raise fields[other].error(f"two authentications: '{key}' stands alone")
     fields[key].text()
     return fields[key]
 
 
 def _read_credentials(node: Node) -> None:
     for value in node.fields("username", "password", required=["username", "password"]).values():
-        _text(value)
+        with node.part():
+            _text(value)
 
 
 def _read_basic(node: Node) -> None:
     _read_credentials(node)
-    username = node.child("username")
-    if ":" in str(username.value) and not is_expression(username.value):
+    username = node.mapping().get("username")
+    if username is not None and not is_expression(username.value) and ":" in str(username.value):
         raise username.error("a username of 'basic' has no colon")
 
 
@@ -75,7 +79,10 @@ def _read_oauth2(node: Node) -> dict[str, JSON]:
     written = _read_token_source(node, *_OAUTH2_KEYS, "endpoints")
     if "endpoints" in written:
         endpoints = node.child("endpoints").fields("token", "revocation", "introspection")
-        written["endpoints"] = {key: _uri(part, names_in) for key, part in endpoints.items()}
+        written["endpoints"] = uris = {}
+        for key, part in endpoints.items():
+            with part.part():
+                uris[key] = _uri(part, names_in)
     return written
 
 
@@ -86,23 +93,44 @@ def _read_oidc(node: Node) -> dict[str, JSON]:
 def _read_token_source(node: Node, *allowed: str) -> dict[str, JSON]:
     """Return the settings with URI templates in their parts."""
     fields = node.fields(*allowed, required=["authority", "grant"])
-    authority = _uri(fields["authority"], check_http_template)
-    grant = _read_grant(fields["grant"])
+    authority: JSON = None
+    with node.part():
+        authority = _uri(fields["authority"], check_http_template)
+    with node.part():
+        _read_grant(fields["grant"])
     for key in ("username", "password"):
         if key in fields:
-            _text(fields[key])
+            with node.part():
+                _text(fields[key])
     for key in ("issuers", "scopes", "audiences"):
         if key in fields:
-            _read_texts(fields[key])
+            with node.part():
+                _read_texts(fields[key])
     for key in ("subject", "actor"):
         if key in fields:
-            for part in fields[key].fields("token", "type", required=["token", "type"]).values():
-                part.text()
-    client = _read_client(fields["client"]) if "client" in fields else {}
-    _read_request(fields.get("request"))
-    present = {*fields, *(f"client.{key}" for key in client)}
-    _check_properties(node, grant, client.get("authentication"), present)
+            with node.part():
+                _read_token(fields[key])
+    _read_rest(node, fields)
     return {key: part.value for key, part in fields.items()} | {"authority": authority}
+
+
+def _read_token(node: Node) -> None:
+    for part in node.fields("token", "type", required=["token", "type"]).values():
+        with node.part():
+            part.text()
+
+
+def _read_rest(node: Node, fields: Mapping[str, Node]) -> None:
+    """Read the client and the request, and check that the grant has all it takes."""
+    with node.part():
+        _read_request(fields.get("request"))
+    with node.part():
+        client: Mapping[str, Node] = {}
+        if (given := fields.get("client")) is not None:
+            client = _read_client(given)
+        present = {key for key in _OAUTH2_KEYS if fields.get(key) is not None}
+        present |= {f"client.{key}" for key in _CLIENT_KEYS if client.get(key) is not None}
+        _check_properties(node, fields["grant"], client.get("authentication"), present)
 
 
 def _uri(node: Node, check: Callable[[str], object]) -> JSON:
@@ -123,12 +151,13 @@ def _read_grant(node: Node) -> str:
 
 
 def _read_client(node: Node) -> dict[str, Node]:
-    fields = node.fields("id", "secret", "assertion", "authentication")
+    fields = node.fields(*_CLIENT_KEYS)
     for key, value in fields.items():
-        if key == "authentication":
-            _one_of(value, oauth2_rules.CLIENT_AUTHENTICATIONS)
-        else:
-            _text(value)
+        with node.part():
+            if key == "authentication":
+                _one_of(value, oauth2_rules.CLIENT_AUTHENTICATIONS)
+            else:
+                _text(value)
     return fields
 
 
@@ -138,12 +167,12 @@ def _read_request(node: Node | None) -> None:
 
 
 def _check_properties(
-    node: Node, grant: str, client_authentication: Node | None, present: Iterable[str]
+    node: Node, grant: Node, client_authentication: Node | None, present: Iterable[str]
 ) -> None:
     method = oauth2_rules.POST if client_authentication is None else client_authentication.text()
-    missing = oauth2_rules.missing_property(grant, method, set(present))
-    if missing is not None:
-        raise node.error(missing)
+    for missing in oauth2_rules.missing_properties(grant.text(), method, set(present)):
+        with node.part():
+            raise node.error(missing)
 
 
 def _text(node: Node) -> None:
@@ -155,7 +184,8 @@ def _text(node: Node) -> None:
 def _read_texts(node: Node) -> None:
     if not is_expression(node.value):
         for item in node.items():
-            item.text()
+            with node.part():
+                item.text()
 
 
 def _one_of(node: Node, values: tuple[str, ...]) -> str:

@@ -21,5 +21,6 @@ def resource_parts(node: Node) -> tuple[Node, Node | None]:
     """Return the same of an external resource's endpoint (raises NodeError)."""
     fields = node.fields("name", "endpoint", required=["endpoint"])
     if "name" in fields:
-        fields["name"].text()
+        with node.part():
+            fields["name"].text()
     return endpoint_parts(fields["endpoint"])

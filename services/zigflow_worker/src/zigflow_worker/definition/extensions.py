@@ -18,8 +18,9 @@ def read_extensions(node: Node, reader: Reader) -> tuple[ExtensionDefinition, ..
     names: set[str] = set()
     for name, extension in node.named_items():
         with reader.collecting_problems():
-            if name in names:
-                raise extension.error(f"two extensions are named '{name}'")
+            with extension.part():
+                if name in names:
+                    raise extension.error(f"two extensions are named '{name}'")
             names.add(name)
             extensions.append(_read_extension(extension, reader))
     return tuple(extensions)
@@ -27,9 +28,11 @@ def read_extensions(node: Node, reader: Reader) -> tuple[ExtensionDefinition, ..
 
 def _read_extension(node: Node, reader: Reader) -> ExtensionDefinition:
     fields = node.fields("extend", "when", "before", "after", required=["extend"])
-    extend = fields["extend"].text()
-    if extend not in EXTENDABLE:
-        raise fields["extend"].error(f"'{extend}' is none of {', '.join(EXTENDABLE)}")
+    extend = ""
+    with node.part():
+        extend = fields["extend"].text()
+        if extend not in EXTENDABLE:
+            raise fields["extend"].error(f"'{extend}' is none of {', '.join(EXTENDABLE)}")
     return ExtensionDefinition(
         extend=extend,
         when=reader.expression(fields.get("when")),

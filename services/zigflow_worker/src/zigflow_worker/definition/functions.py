@@ -12,11 +12,14 @@ CALLS_OF_THE_LANGUAGE = ("a2a", "agent", "asyncapi", "grpc", "http", "mcp", "ope
 
 def read_function(name: str, node: Node, reader: Reader) -> TaskDefinition:
     """Read one function, which is a task of any kind."""
-    if name in CALLS_OF_THE_LANGUAGE:
-        raise node.error(f"a function cannot have the name '{name}', which is a call's")
-    if not is_function_name(name):
-        raise node.error(f"'{name}' is not a function's name: it has ':', '@' or a blank")
-    return reader.task(name, node)
+    with node.part():
+        if name in CALLS_OF_THE_LANGUAGE:
+            raise node.error(f"a function cannot have the name '{name}', which is a call's")
+        if not is_function_name(name):
+            raise node.error(f"'{name}' is not a function's name: it has ':', '@' or a blank")
+    with node.part():
+        return reader.task(name, node)
+    return TaskDefinition(name, node)
 
 
 def is_function_name(name: str) -> bool:

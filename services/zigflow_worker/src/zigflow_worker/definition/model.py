@@ -7,11 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from zigflow_worker.definition.kinds import TaskSyntax
 from zigflow_worker.definition.nodes import Node
 from zigflow_worker.expressions import JSON
+
+UNREAD: Final = object()
+"""Stands for a part that is not read because of a mistake."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +88,8 @@ class TaskList:
 
     pointer: str
     tasks: tuple[TaskDefinition, ...]
+    lost: frozenset[str] = frozenset()
+    """Names that other tasks may have, which are not read because of mistakes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,15 +98,16 @@ class TaskDefinition:
 
     name: str
     node: Node
-    kind: TaskSyntax[Any]
-    details: Any
-    condition: Node | None
-    input: DataRules
-    output: DataRules
-    export: DataRules
-    timeout: DurationDefinition | Node | None
+    kind: TaskSyntax[Any] | None = None
+    """None: it cannot be told because of a mistake."""
+    details: Any = UNREAD
+    condition: Node | None = None
+    input: DataRules = DataRules()
+    output: DataRules = DataRules()
+    export: DataRules = DataRules()
+    timeout: DurationDefinition | Node | None = None
     """A duration, or the name of a reusable one."""
-    then: Node | None
+    then: Node | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,3 +140,5 @@ class WorkflowDefinition:
     """Names of the secrets that tasks may use."""
     functions: Mapping[str, TaskDefinition] = field(default_factory=dict)
     extensions: tuple[ExtensionDefinition, ...] = ()
+    unread: frozenset[str] = frozenset()
+    """Sections of `use`, and "expressions", of which nothing is known because of a mistake."""

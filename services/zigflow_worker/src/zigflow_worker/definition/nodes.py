@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Protocol
 
+from typing_extensions import override
+
+from zigflow_worker.definition.spelling import is_misspelt
 from zigflow_worker.durations import whole_number
 from zigflow_worker.expressions import JSON
+from zigflow_worker.loading import UNREADABLE
 
 
 class NodeError(Exception):
@@ -23,21 +29,65 @@ class LooseNodeError(NodeError):
     """One part of the document is wrong, which 0.1.0 read over."""
 
 
+class ConsequenceError(NodeError):
+    """One part of the document cannot be judged, because of a mistake that is known already."""
+
+
+class ErrorSink(Protocol):
+    """A list of mistakes."""
+
+    def add(self, error: NodeError) -> None:
+        """Add one."""
+
+
 @dataclass(frozen=True, slots=True)
 class Node:
-    """A value of the document and its JSON pointer. Every reader raises NodeError."""
+    """A value of the document and its JSON pointer.
+
+    Every reader raises NodeError. With a list of `mistakes`, all of a document are wanted: those
+    with which reading can go on are added to it instead.
+    """
 
     value: JSON
     pointer: str
+    mistakes: ErrorSink | None = field(default=None, compare=False, repr=False)
 
     def child(self, key: str | int) -> Node:
         """Return an item of this map or list, known to be there."""
+        return self._at(key, self.value[key])  # type: ignore[index]
+
+    @property
+    def is_unreadable(self) -> bool:
+        """Nothing is known of it, because of a mistake."""
+        return self.value is UNREADABLE
+
+    def unreadable(self, key: str) -> Node:
+        """Return an item of this map of which nothing is known, because of a mistake."""
+        return self._at(key, UNREADABLE)
+
+    def _at(self, key: str | int, value: JSON) -> Node:
         token = str(key).replace("~", "~0").replace("/", "~1")
-        return Node(self.value[key], f"{self.pointer}/{token}")  # type: ignore[index]
+        return Node(value, f"{self.pointer}/{token}", self.mistakes)
 
     def error(self, message: str) -> NodeError:
         """Return the error to raise for this node."""
-        return NodeError(message, self.pointer)
+        kind = ConsequenceError if self.value is UNREADABLE else NodeError
+        return kind(message, self.pointer)
+
+    def loose_error(self, message: str) -> NodeError:
+        """Return the error to raise for this node where 0.1.0 read over it."""
+        kind = ConsequenceError if self.value is UNREADABLE else LooseNodeError
+        return kind(message, self.pointer)
+
+    @contextmanager
+    def part(self) -> Iterator[None]:
+        """Go on after a NodeError of the body, where all mistakes are wanted."""
+        try:
+            yield
+        except NodeError as error:
+            if self.mistakes is None:
+                raise
+            self.mistakes.add(error)
 
     def text(self) -> str:
         """Return a string that is not empty."""
@@ -67,13 +117,18 @@ class Node:
     def fields(self, *allowed: str, required: Iterable[str] = ()) -> dict[str, Node]:
         """Return the items of a map that may have only the keys named."""
         fields = self.mapping()
-        for key, node in fields.items():
-            if key not in allowed:
-                raise node.error(f"unknown key '{key}'; allowed here: {', '.join(sorted(allowed))}")
+        unknown = [key for key in fields if key not in allowed]
+        for key in unknown:
+            with self.part():
+                known = ", ".join(sorted(allowed))
+                raise fields[key].error(f"unknown key '{key}'; allowed here: {known}")
         for key in required:
-            if key not in fields:
-                raise self.error(f"'{key}' is required")
-        return fields
+            if key not in fields and not is_misspelt(key, unknown):
+                with self.part():
+                    raise self.error(f"'{key}' is required")
+        if self.mistakes is None:
+            return fields
+        return _KnownFields(self, {key: fields[key] for key in fields if key in allowed}, unknown)
 
     def items(self) -> list[Node]:
         """Return the items of a list."""
@@ -84,10 +139,32 @@ class Node:
     def named_items(self) -> Iterator[tuple[str, Node]]:
         """Yield name and value of each item of a list of maps with a single key."""
         for item in self.items():
-            fields = item.mapping()
-            if len(fields) != 1:
-                raise item.error(f"expected a map with one key, its name, not {len(fields)} keys")
-            yield from fields.items()
+            named: dict[str, Node] = {}
+            with item.part():
+                fields = item.mapping()
+                if len(fields) != 1:
+                    count = len(fields)
+                    raise item.error(f"expected a map with one key, its name, not {count} keys")
+                named = fields
+            yield from named.items()
+
+
+class _KnownFields(dict[str, Node]):
+    """The known items of a map. Of one that is absent by mistake, nothing is known."""
+
+    def __init__(self, node: Node, fields: dict[str, Node], unknown: list[str]) -> None:
+        super().__init__(fields)
+        self._node = node
+        self._unknown = unknown
+
+    def __missing__(self, key: str) -> Node:
+        return self._node.unreadable(key)
+
+    @override
+    def get(self, key: str, default: Node | None = None) -> Node | None:  # type: ignore[override]
+        if key not in self and is_misspelt(key, self._unknown):
+            return self._node.unreadable(key)
+        return super().get(key, default)
 
 
 def _type_phrase(value: JSON) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from zigflow_worker.definition.nodes import LooseNodeError, NodeError
+from zigflow_worker.definition.nodes import ConsequenceError, LooseNodeError, NodeError
 from zigflow_worker.loading import SourceDocument
 
 
@@ -39,17 +39,41 @@ class LooseDocumentError(InvalidDocumentError):
     """The document has only problems that 0.1.0 read over."""
 
 
-class ProblemCollector:
-    """Collects problems: those of one task do not hide those of the next."""
+class ProblemList:
+    """The problems of one document, as they are found."""
 
     def __init__(self, source: SourceDocument) -> None:
         self._source = source
-        self._problems: list[Problem] = []
-        self._all_loose = True
+        self.problems: list[Problem] = []
+        self.all_loose = True
 
     def problem(self, pointer: str, message: str) -> Problem:
         """Return a problem at a part of the document."""
         return Problem(*self._source.position(pointer), pointer, message)
+
+    def add(self, error: NodeError) -> None:
+        """Add an error, unless it only follows from another one."""
+        if not isinstance(error, ConsequenceError):
+            self.problems.append(self.problem(error.pointer, error.message))
+            self.all_loose &= isinstance(error, LooseNodeError)
+
+
+class ProblemCollector:
+    """Collects problems: those of one task do not hide those of the next.
+
+    Args:
+        source: the document.
+        every: takes every problem that can be told: also those after the first of a task. None:
+            only the first of each.
+    """
+
+    def __init__(self, source: SourceDocument, every: ProblemList | None = None) -> None:
+        self.every = every
+        self._found = ProblemList(source) if every is None else every
+
+    def problem(self, pointer: str, message: str) -> Problem:
+        """Return a problem at a part of the document."""
+        return self._found.problem(pointer, message)
 
     @contextmanager
     def collecting_problems(self) -> Iterator[None]:
@@ -57,11 +81,20 @@ class ProblemCollector:
         try:
             yield
         except NodeError as error:
-            self._problems.append(self.problem(error.pointer, error.message))
-            self._all_loose &= isinstance(error, LooseNodeError)
+            self._found.add(error)
+
+    @contextmanager
+    def part(self) -> Iterator[None]:
+        """Do so where every problem is wanted, and nothing else elsewhere."""
+        try:
+            yield
+        except NodeError as error:
+            if self.every is None:
+                raise
+            self._found.add(error)
 
     def raise_problems(self) -> None:
-        """Raise InvalidDocumentError with every problem collected, if there is any."""
-        if self._problems:
-            loose = self._all_loose
-            raise (LooseDocumentError if loose else InvalidDocumentError)(self._problems)
+        """Raise InvalidDocumentError with the problems collected, unless every one is wanted."""
+        if self.every is None and self._found.problems:
+            loose = self._found.all_loose
+            raise (LooseDocumentError if loose else InvalidDocumentError)(self._found.problems)

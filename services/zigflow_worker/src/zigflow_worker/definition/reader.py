@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Mapping
+from typing import Any
 
-from zigflow_worker.definition.kinds import TaskKinds
+from zigflow_worker.definition.kinds import TaskKinds, TaskSyntax
 from zigflow_worker.definition.model import (
+    UNREAD,
     DataRules,
     DurationDefinition,
     ErrorDefinition,
     TaskDefinition,
     TaskList,
 )
-from zigflow_worker.definition.nodes import LooseNodeError, Node
-from zigflow_worker.definition.problems import ProblemCollector
+from zigflow_worker.definition.nodes import Node, NodeError
+from zigflow_worker.definition.problems import ProblemCollector, ProblemList
 from zigflow_worker.definition.schemas import read_schema
 from zigflow_worker.durations import seconds_of, whole_number
 from zigflow_worker.expressions import is_expression
@@ -26,9 +29,14 @@ class Reader(ProblemCollector):
     """Reads what all task kinds share."""
 
     def __init__(
-        self, source: SourceDocument, kinds: TaskKinds[Reader], *, strict: bool = True
+        self,
+        source: SourceDocument,
+        kinds: TaskKinds[Reader],
+        *,
+        strict: bool = True,
+        every: ProblemList | None = None,
     ) -> None:
-        super().__init__(source)
+        super().__init__(source, every)
         self._kinds = kinds
         self._strict = strict
 
@@ -36,24 +44,54 @@ class Reader(ProblemCollector):
         """Read a block of tasks."""
         tasks: list[TaskDefinition] = []
         names: set[str] = set()
-        for name, task in node.named_items():
+        for name, task in self._entries(node):
+            read = TaskDefinition(name, task)
             with self.collecting_problems():
-                if name in names:
-                    raise task.error(f"two tasks of this block are named '{name}'")
+                with task.part():
+                    if name in names:
+                        raise task.error(f"two tasks of this block are named '{name}'")
                 names.add(name)
-                tasks.append(self.task(name, task))
-        if len(node.items()) < minimum:
-            raise node.error(f"expected {minimum} or more tasks")
-        return TaskList(node.pointer, tuple(tasks))
+                read = self.task(name, task)
+            tasks.append(read)
+        with node.part():
+            if len(node.items()) < minimum:
+                raise node.error(f"expected {minimum} or more tasks")
+        return TaskList(node.pointer, tuple(tasks), self._names_lost(node))
+
+    def _entries(self, node: Node) -> Iterator[tuple[str, Node]]:
+        """Yield name and value of each task; where all mistakes are wanted, of misplaced ones."""
+        with node.part():
+            yield from node.named_items()
+        if self.every is not None:
+            for item in _malformed(node):
+                if self._has_tasks(item):
+                    yield from item.mapping().items()
+
+    def _has_tasks(self, item: Node) -> bool:
+        """Return whether a map has tasks by their names, and is not itself a nameless task."""
+        try:
+            return all(
+                self._kinds.kind_of(task, task.mapping()) for task in item.mapping().values()
+            )
+        except NodeError:
+            return False
+
+    def _names_lost(self, node: Node) -> frozenset[str]:
+        lost: set[str] = set()
+        for item in () if self.every is None else _malformed(node):
+            lost.update([item.value] if isinstance(item.value, str) else item.mapping())
+        return frozenset(lost)
 
     def task(self, name: str, node: Node) -> TaskDefinition:
         """Read one task."""
         fields = node.mapping()
-        kind = self._kinds.kind_of(node, fields)
-        fields = node.fields(*_COMMON_KEYS, *kind.keys, required=kind.required)
-        timeout = fields.get("timeout")
-        if "metadata" in fields:
-            self.any_map(fields["metadata"])
+        kind = None
+        with node.part():
+            kind = self._kinds.kind_of(node, fields)
+            fields = node.fields(*_COMMON_KEYS, *kind.keys, required=kind.required)
+        with node.part():
+            if "metadata" in fields:
+                self.any_map(fields["metadata"])
         return TaskDefinition(
             name=name,
             node=node,
@@ -62,35 +100,48 @@ class Reader(ProblemCollector):
             input=read_rules(fields.get("input"), "from"),
             output=read_rules(fields.get("output"), "as"),
             export=read_rules(fields.get("export"), "as"),
-            timeout=None if timeout is None else self.timeout(timeout),
+            timeout=self.timeout(fields.get("timeout")),
             then=self.directive(fields.get("then")),
-            details=kind.read(fields, self),
+            details=self._details(kind, node, fields),
         )
+
+    def _details(
+        self, kind: TaskSyntax[Reader] | None, node: Node, fields: Mapping[str, Node]
+    ) -> Any:
+        details = UNREAD
+        if kind is not None:
+            with node.part():
+                details = kind.read(fields, self)
+        return details
 
     def any_map(self, node: Node) -> None:
         """Check that a property is a map, with anything in it."""
         if self._strict and not isinstance(node.value, dict):
-            raise LooseNodeError("expected a map", node.pointer)
+            raise node.loose_error("expected a map")
 
     def error_filter(self, node: Node) -> dict[str, Node]:
         """Read the properties that an error must have to be caught."""
         fields = node.fields("type", "status", "instance", "title", "detail")
-        status = fields.get("status")
-        if self._strict and status is not None and whole_number(status.value) is None:
-            raise LooseNodeError("a status is a number: nothing else matches", status.pointer)
+        with node.part():
+            status = fields["status"].value if "status" in fields else 0
+            if self._strict and whole_number(status) is None:
+                raise fields["status"].loose_error("a status is a number: nothing else matches")
         return fields
 
     def expression(self, node: Node | None) -> Node | None:
         """Read a property that is an expression, with or without its `${}`."""
-        if node is not None:
-            node.text()
-        return node
+        return self._text(node)
 
     def directive(self, node: Node | None) -> Node | None:
         """Read a flow directive; its target is found by the compiler."""
+        return self._text(node)
+
+    def _text(self, node: Node | None) -> Node | None:
         if node is not None:
-            node.text()
-        return node
+            with node.part():
+                node.text()
+                return node
+        return None
 
     def duration(self, node: Node) -> DurationDefinition:
         """Read a duration or an expression for one."""
@@ -101,12 +152,22 @@ class Reader(ProblemCollector):
         except ValueError as error:
             raise node.error(str(error)) from None
 
-    def timeout(self, node: Node) -> DurationDefinition | Node:
-        """Read a timeout or the name of a reusable one."""
+    def optional_duration(self, node: Node | None) -> DurationDefinition | None:
+        """Read a duration that may be absent."""
+        if node is not None:
+            with node.part():
+                return self.duration(node)
+        return None
+
+    def timeout(self, node: Node | None) -> DurationDefinition | Node | None:
+        """Read a timeout or the name of a reusable one; it may be absent."""
+        if node is None:
+            return None
         if isinstance(node.value, str):
-            node.text()
-            return node
-        return self.duration(node.fields("after", required=["after"])["after"])
+            return self._text(node)
+        with node.part():
+            return self.duration(node.fields("after", required=["after"])["after"])
+        return None
 
     def error(self, node: Node) -> ErrorDefinition:
         """Read an error to raise."""
@@ -114,14 +175,15 @@ class Reader(ProblemCollector):
             "type", "status", "instance", "title", "detail", required=["type", "status"]
         )
         for name, part in fields.items():
-            if name != "status":
-                part.text()
-            elif not is_expression(part.value):
-                part.integer()
-        error_type = fields["type"].text()
-        if self._strict and not is_expression(error_type) and re.search(r"\s", error_type):
-            problem = "an error's type is a URI, which has no blanks"
-            raise LooseNodeError(problem, fields["type"].pointer)
+            with node.part():
+                if name != "status":
+                    part.text()
+                elif not is_expression(part.value):
+                    part.integer()
+        with node.part():
+            error_type = fields["type"].text()
+            if self._strict and not is_expression(error_type) and re.search(r"\s", error_type):
+                raise fields["type"].loose_error("an error's type is a URI, which has no blanks")
         return ErrorDefinition(
             type=fields["type"],
             status=fields["status"],
@@ -131,13 +193,26 @@ class Reader(ProblemCollector):
         )
 
 
+def _malformed(node: Node) -> list[Node]:
+    """Return the items of a block that are no map with one key: texts, and maps with more."""
+    if isinstance(node.value, dict):
+        return [node]
+    items = node.items() if isinstance(node.value, list) else []
+    maps = [item for item in items if isinstance(item.value, dict) and len(item.value) != 1]
+    return maps + [item for item in items if isinstance(item.value, str)]
+
+
 def read_rules(node: Node | None, transformation: str) -> DataRules:
     """Read `input`, `output` or `export`."""
     if node is None:
         return DataRules()
-    fields = node.fields("schema", transformation)
-    schema = fields.get("schema")
-    mapping = fields.get(transformation)
-    if mapping is not None and not isinstance(mapping.value, (str, dict)):
-        raise mapping.error("expected an expression or a map")
-    return DataRules(None if schema is None else read_schema(schema), mapping)
+    schema = mapping = None
+    with node.part():
+        fields = node.fields("schema", transformation)
+        mapping = fields.get(transformation)
+        if mapping is not None and not isinstance(mapping.value, (str, dict)):
+            with node.part():
+                raise mapping.error("expected an expression or a map")
+            mapping = None
+        schema = read_schema(fields["schema"]) if "schema" in fields else None
+    return DataRules(schema, mapping)

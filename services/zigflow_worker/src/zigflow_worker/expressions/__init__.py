@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from zigflow_worker.expressions.budget import DEFAULT_STEPS, Budget
 from zigflow_worker.expressions.errors import ExpressionError, ExpressionSyntaxError
-from zigflow_worker.expressions.expression import Expression, compile_expression, is_expression
+from zigflow_worker.expressions.expression import (
+    Expression,
+    compile_expression,
+    is_expression,
+    syntax_mistakes,
+)
 from zigflow_worker.expressions.templates import Template, compile_template
 from zigflow_worker.expressions.values import JSON
 from zigflow_worker.expressions.variables import keys_read
@@ -21,4 +26,5 @@ __all__ = [
     "compile_template",
     "is_expression",
     "keys_read",
+    "syntax_mistakes",
 ]

@@ -54,12 +54,16 @@ _PROJECTIONS = frozenset(
 _LOOPS = frozenset(("until", "while", "repeat", "recurse", "walk"))
 
 
-def compile_source(source: str, given: frozenset[str]) -> tuple[Code, bool]:
+def compile_source(
+    source: str, given: frozenset[str], mistakes: list[str] | None = None
+) -> tuple[Code, bool]:
     """Compile an expression that may read the variables `given` (raises ExpressionSyntaxError).
+
+    With a list of `mistakes`, names that are not known are added to it instead.
 
     Return also whether a result may be far larger than the data it is made of, by sharing parts.
     """
-    compiler = _Compiler()
+    compiler = _Compiler(mistakes)
     code = compiler.compile(parse(source), Names(given))
     if code.height > MAX_HEIGHT:
         raise too_deep()
@@ -89,7 +93,8 @@ def _defined(key: Key) -> Function:
 class _Compiler:
     """Compiles the nodes of one expression."""
 
-    def __init__(self) -> None:
+    def __init__(self, mistakes: list[str] | None = None) -> None:
+        self._mistakes = mistakes
         self._loops = self._collects = self._reads = False
         self._builders = 0
         self._kinds: dict[type[Node], Callable[[Any, Names], Code]] = {
@@ -168,8 +173,11 @@ class _Compiler:
         if known is not None:
             arguments = self._compile_all(node.arguments, names)
             return functions.call(known, names.level - known.level, arguments)
+        return self._call_builtin(node, key, names)
+
+    def _call_builtin(self, node: syntax.Call, key: Key, names: Names) -> Code:
         if node.name in _REFUSED:
-            raise ExpressionSyntaxError(f"{node.name} is not allowed in expressions")
+            return self._refuse(f"{node.name} is not allowed in expressions")
         self._reads = self._reads or node.name not in _PROJECTIONS
         self._loops = self._loops or node.name in _LOOPS
         self._collects = self._collects or node.name == "map"
@@ -181,7 +189,9 @@ class _Compiler:
         if function is not None:
             return build.applied(function, self._compile_all(node.arguments, names))
         if key not in _definitions():
-            raise ExpressionSyntaxError(f"{node.name}/{key[1]} is not defined")
+            unknown = self._refuse(f"{node.name}/{key[1]} is not defined")
+            self._compile_all(node.arguments, names)
+            return unknown
         arguments = self._compile_all(node.arguments, names)
         return functions.call(_defined(key), names.level, arguments)
 
@@ -193,8 +203,15 @@ class _Compiler:
         if node.name[1:] in names.given:
             return one(flow.given_variable(names.level, node.name[1:]))
         if node.name in _REFUSED:
-            raise ExpressionSyntaxError(f"{node.name} is not allowed in expressions")
-        raise ExpressionSyntaxError(f"{node.name} is not defined")
+            return self._refuse(f"{node.name} is not allowed in expressions")
+        return self._refuse(f"{node.name} is not defined")
+
+    def _refuse(self, mistake: str) -> Code:
+        """Return what stands for a name that is not known, where all mistakes are wanted."""
+        if self._mistakes is None:
+            raise ExpressionSyntaxError(mistake)
+        self._mistakes.append(mistake)
+        return flow.identity()
 
     def _sequence(self, node: syntax.Sequence, names: Names) -> Code:
         parts = self._compile_all(node.parts, names)
@@ -318,8 +335,8 @@ class _Compiler:
 
     def _format_named(self, name: str) -> Any:
         if name not in FORMATS:
-            raise ExpressionSyntaxError(f"@{name} is not a format")
-        return FORMATS[name]
+            self._refuse(f"@{name} is not a format")
+        return FORMATS.get(name, FORMATS["text"])
 
     def _update(self, node: syntax.Update, names: Names) -> Code:
         self._builders += 1
@@ -369,7 +386,7 @@ class _Compiler:
     def _break(self, node: syntax.BreakOut, names: Names) -> Code:
         level = names.labels.get(node.name)
         if level is None:
-            raise ExpressionSyntaxError(f"label {node.name} is not defined")
+            return self._refuse(f"label {node.name} is not defined")
         return catching.break_out(names.level - level)
 
 

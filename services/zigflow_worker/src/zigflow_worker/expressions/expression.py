@@ -75,6 +75,22 @@ class Expression:
 
 def compile_expression(source: str, variables: frozenset[str]) -> Expression:
     """Compile jq, with or without its `${}` (raises ExpressionSyntaxError)."""
+    return _compile(source, variables)
+
+
+def syntax_mistakes(source: str, variables: frozenset[str]) -> list[str]:
+    """Return what is wrong with jq: every name that is not known, or what ends its reading."""
+    mistakes: list[str] = []
+    try:
+        _compile(source, variables, mistakes)
+    except ExpressionSyntaxError as error:
+        mistakes.append(str(error))
+    return list(dict.fromkeys(mistakes))
+
+
+def _compile(
+    source: str, variables: frozenset[str], mistakes: list[str] | None = None
+) -> Expression:
     text = source.strip()[2:-1] if is_expression(source) else source
     _prepare()
     if len(text) > MAX_SOURCE:
@@ -82,7 +98,7 @@ def compile_expression(source: str, variables: frozenset[str]) -> Expression:
     if not text.strip():
         raise ExpressionSyntaxError("expression is empty")
     try:
-        code, grows = compile_source(text, variables)
+        code, grows = compile_source(text, variables, mistakes)
     except RecursionError:
         raise too_deep() from None
     return Expression(text, code, grows=grows)

@@ -7,14 +7,26 @@ Only what JSON can say is accepted: no timestamps, merges, binary data, sets or 
 
 from __future__ import annotations
 
-from zigflow_worker.loading.documents import SourceDocument, load_document, load_foreign
-from zigflow_worker.loading.errors import TOO_HEAVY, DocumentError, DocumentTooHeavyError
+from zigflow_worker.loading.documents import (
+    load_document,
+    load_for_problems,
+    load_foreign,
+)
+from zigflow_worker.loading.errors import (
+    TOO_HEAVY,
+    UNREADABLE,
+    DocumentError,
+    DocumentTooHeavyError,
+)
+from zigflow_worker.loading.places import SourceDocument
 
 __all__ = [
     "TOO_HEAVY",
+    "UNREADABLE",
     "DocumentError",
     "DocumentTooHeavyError",
     "SourceDocument",
     "load_document",
+    "load_for_problems",
     "load_foreign",
 ]

@@ -22,6 +22,16 @@ class DocumentError(ValueError):
         self.column = column
 
 
+class Unreadable(str):
+    """A text, so that data that has it is still JSON."""
+
+    __slots__ = ()
+
+
+UNREADABLE = Unreadable()
+"""Stands, by its identity, for a value that cannot be read, where reading goes on after it."""
+
+
 class DocumentTooHeavyError(DocumentError):
     """Reading and compiling the document takes too long."""
 

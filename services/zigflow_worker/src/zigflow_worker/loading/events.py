@@ -16,6 +16,8 @@ class Event(NamedTuple):
     line: int
     column: int
     anchor: str | None = None
+    problem: str = ""
+    """What is wrong with it, for which YAML has a meaning."""
 
 
 class Lines:

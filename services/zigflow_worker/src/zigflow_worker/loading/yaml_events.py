@@ -57,13 +57,13 @@ def _translate(event: YamlEvent) -> Event | None:
     if isinstance(event, AliasEvent):
         return Event("alias", event.anchor, *_mark(event))
     if isinstance(event, (MappingStartEvent, SequenceStartEvent)):
-        _check_tag(event)
         kind: Literal["map", "list"] = "map" if isinstance(event, MappingStartEvent) else "list"
-        return Event(kind, "", *_mark(event), event.anchor)
+        return Event(kind, "", *_mark(event), event.anchor, _tag_problem(event))
     if isinstance(event, ScalarEvent):
-        _check_tag(event)
         plain = event.implicit[0] and not event.style and event.tag is None
-        return Event("plain" if plain else "text", event.value, *_mark(event), event.anchor)
+        kind_of_scalar: Literal["plain", "text"] = "plain" if plain else "text"
+        problem = _tag_problem(event)
+        return Event(kind_of_scalar, event.value, *_mark(event), event.anchor, problem)
     return None
 
 
@@ -74,11 +74,12 @@ def _check_version(event: DocumentStartEvent) -> None:
         raise DocumentError(message, "", *_mark(event))
 
 
-def _check_tag(event: _TaggedEvent) -> None:
+def _tag_problem(event: _TaggedEvent) -> str:
     tag = event.tag
-    if tag not in (None, "!", _TAGS[type(event)]):
-        shown = quoted(str(tag).replace("tag:yaml.org,2002:", "!!"))
-        raise DocumentError(f"tag {shown} is not supported", "", *_mark(event))
+    if tag in (None, "!", _TAGS[type(event)]):
+        return ""
+    shown = quoted(str(tag).replace("tag:yaml.org,2002:", "!!"))
+    return f"tag {shown} is not supported"
 
 
 def _mark(event: YamlEvent) -> tuple[int, int]:

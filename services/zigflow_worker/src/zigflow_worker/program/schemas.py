@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import NoReturn
 
 import jsonschema_rs
 
 from stigma.contracts.schema_cost import CostError, SchemaCost
 from zigflow_worker.expressions import JSON
+
+_DIALECT = "https://json-schema.org/draft/2020-12/schema"
+"""Of a schema that names none."""
+_MOST_MISTAKES = 100
 
 
 class SchemaError(ValueError):
@@ -51,6 +56,22 @@ class Schema:
         except ValueError as error:
             return _shortened(str(error))
         return None
+
+
+def schema_mistakes(document: JSON) -> list[tuple[tuple[str | int, ...], str]]:
+    """Return the path and the text of what breaks the rules of JSON Schema.
+
+    Empty where those rules allow the schema, and something else makes it invalid.
+    """
+    dialect = document.get("$schema", _DIALECT) if isinstance(document, dict) else _DIALECT
+    try:
+        rules = jsonschema_rs.validator_for(
+            {"$ref": dialect}, retriever=_refuse, pattern_options=jsonschema_rs.RegexOptions()
+        )
+        found = [*islice(rules.iter_errors(document), _MOST_MISTAKES)]
+    except ValueError:
+        return []
+    return [(tuple(each.instance_path), _shortened(each.message)) for each in found]
 
 
 def _shortened(message: str) -> str:

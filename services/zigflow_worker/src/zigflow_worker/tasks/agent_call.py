@@ -45,20 +45,26 @@ class AgentCall(TaskKind[AgentCallDefinition]):
             *("agent", "spec", "message", "input", "env", "config", "output", "labels"),
             *("session", "sessionPolicy", "heartbeatTimeout", "partialText"),
         )
-        if ("agent" in arguments) == ("spec" in arguments):
-            raise fields["with"].error("expected either 'agent' or 'spec'")
+        agent, spec, session = (arguments.get(name) for name in ("agent", "spec", "session"))
+        with reader.part():
+            if (agent is None) == (spec is None):
+                raise fields["with"].error("expected either 'agent' or 'spec'")
         for name in ("agent", "message", "session"):
             if name in arguments:
-                arguments[name].text()
+                with reader.part():
+                    arguments[name].text()
         for name in ("env", "labels"):
             if name in arguments and not is_expression(arguments[name].value):
-                arguments[name].mapping()
-        if "sessionPolicy" in arguments and "session" not in arguments:
-            raise arguments["sessionPolicy"].error("'sessionPolicy' needs a 'session'")
+                with reader.part():
+                    arguments[name].mapping()
+        with reader.part():
+            if "sessionPolicy" in arguments and session is None:
+                raise arguments["sessionPolicy"].error("'sessionPolicy' needs a 'session'")
         agent_messages.check(arguments)
         schema = None
         if "output" in arguments:
-            schema = arguments["output"].fields("schema", required=["schema"])["schema"]
+            with reader.part():
+                schema = arguments["output"].fields("schema", required=["schema"])["schema"]
         return AgentCallDefinition(fields["with"], schema)
 
     @override

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
+from functools import partial
 from typing import Any, TypedDict, TypeVar
 
 from google.protobuf import json_format
@@ -13,7 +14,7 @@ from google.protobuf.message import Message
 from stigma.agent.v1.agent_execution_pb2 import SessionPolicy
 from stigma.agent.v1.agent_pb2 import AgentConfig, AgentSpec
 from stigma.contracts import json_text
-from zigflow_worker.definition import Node
+from zigflow_worker.definition import Node, NodeError
 from zigflow_worker.durations import seconds_of
 from zigflow_worker.expressions import JSON, is_expression
 
@@ -84,10 +85,61 @@ def check(arguments: Mapping[str, Node]) -> None:
         node = arguments.get(name)
         if node is None or _has_expression(node.value):
             continue
+        with node.part():
+            try:
+                read(node.value)
+            except ValueError as error:
+                if node.mistakes is None or read not in (spec_of, config_of):
+                    raise node.error(str(error)) from None
+                for mistake in _mistakes_in(node, read, str(error)):
+                    node.mistakes.add(mistake)
+
+
+def _mistakes_in(
+    node: Node,
+    read: Callable[[JSON], object],
+    problem: str,
+    around: Callable[[JSON], JSON] = lambda value: value,
+) -> Iterator[NodeError]:
+    """Yield the mistakes of a value, each of the smallest part that has one by itself.
+
+    Args:
+        node: the value.
+        read: raises ValueError for the first mistake of a whole.
+        problem: what is wrong with the value.
+        around: puts it into the whole.
+    """
+    found = False
+    for part, inside in _parts(node):
+        inner = partial(_put, around, inside)
         try:
-            read(node.value)
+            read(inner(part.value))
         except ValueError as error:
-            raise node.error(str(error)) from None
+            found = True
+            yield from _mistakes_in(part, read, str(error), inner)
+    if not found:
+        yield node.error(problem)
+
+
+def _parts(node: Node) -> list[tuple[Node, Callable[[JSON], JSON]]]:
+    """Return the parts of a map or list, and what makes a map or list of one of them alone."""
+    if isinstance(node.value, dict):
+        return [(part, partial(_in_map, key)) for key, part in node.mapping().items()]
+    if isinstance(node.value, list):
+        return [(part, _in_list) for part in node.items()]
+    return []
+
+
+def _put(around: Callable[[JSON], JSON], inside: Callable[[JSON], JSON], value: JSON) -> JSON:
+    return around(inside(value))
+
+
+def _in_map(key: str, value: JSON) -> JSON:
+    return {key: value}
+
+
+def _in_list(value: JSON) -> JSON:
+    return [value]
 
 
 def spec_of(value: JSON, *, floats: bool = True) -> AgentSpec:

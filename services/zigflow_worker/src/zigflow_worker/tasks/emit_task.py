@@ -28,14 +28,16 @@ class EmitTask(TaskKind[Node]):
         event = fields["emit"].fields("event", required=["event"])["event"]
         attributes = event.fields("with", required=["with"])["with"]
         parts = attributes.mapping()
-        if "type" not in parts:
-            raise attributes.error("'type' is required")
+        with reader.part():
+            if "type" not in parts:
+                raise attributes.error("'type' is required")
         for name, part in parts.items():
             problem = cloud_events.name_problem(name)
             if problem is None and not is_expression(part.value):
                 problem = cloud_events.attribute_problem(name, part.value)
-            if problem is not None:
-                raise part.error(problem)
+            with reader.part():
+                if problem is not None:
+                    raise part.error(problem)
         return attributes
 
     @override

@@ -8,7 +8,7 @@ from typing import Any
 
 from typing_extensions import override
 
-from zigflow_worker.compilation import Compiler, CompileScope, TaskKind
+from zigflow_worker.compilation import UNKNOWN, Compiler, CompileScope, TaskKind
 from zigflow_worker.definition import Node, Reader, TaskDefinition, TaskList
 from zigflow_worker.errors import EXPRESSION, WorkflowError
 from zigflow_worker.expressions import JSON
@@ -38,9 +38,13 @@ class ForTask(TaskKind[ForDefinition]):
 
     @override
     def read(self, fields: Mapping[str, Node], reader: Reader) -> ForDefinition:
-        loop = fields["for"].fields("each", "in", "at", required=["in"])
-        if not isinstance(loop["in"].value, (str, list)):
-            raise loop["in"].error("expected an expression or a list")
+        node = fields["for"]
+        loop: Mapping[str, Node] = {key: node.unreadable(key) for key in ("each", "in", "at")}
+        with reader.part():
+            loop = node.fields("each", "in", "at", required=["in"])
+        with reader.part():
+            if not isinstance(loop["in"].value, (str, list)):
+                raise loop["in"].error("expected an expression or a list")
         return ForDefinition(
             each=loop.get("each"),
             at=loop.get("at"),
@@ -54,8 +58,9 @@ class ForTask(TaskKind[ForDefinition]):
         definition: ForDefinition = task.details
         each = compiler.variable(definition.each, "item")
         at = compiler.variable(definition.at, "index")
-        if each == at:
-            raise task.node.error(f"'{each}' names both the item and its index")
+        with compiler.part():
+            if each == at != UNKNOWN:
+                raise task.node.error(f"'{each}' names both the item and its index")
         inside = scope.defining(each, at)
         return ForOperation(
             each=each,

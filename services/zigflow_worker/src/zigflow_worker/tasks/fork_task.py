@@ -33,10 +33,12 @@ class ForkTask(TaskKind[ForkDefinition]):
     @override
     def read(self, fields: Mapping[str, Node], reader: Reader) -> ForkDefinition:
         fork = fields["fork"].fields("branches", "compete", required=["branches"])
-        return ForkDefinition(
-            branches=reader.task_list(fork["branches"], minimum=1),
-            compete=fork["compete"].boolean() if "compete" in fork else False,
-        )
+        branches = reader.task_list(fork["branches"], minimum=1)
+        compete = False
+        if "compete" in fork:
+            with reader.part():
+                compete = fork["compete"].boolean()
+        return ForkDefinition(branches, compete)
 
     @override
     def compile(self, task: TaskDefinition, compiler: Compiler, scope: CompileScope) -> Operation:

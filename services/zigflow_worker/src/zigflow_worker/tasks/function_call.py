@@ -42,7 +42,8 @@ class FunctionCall(TaskKind[FunctionCallDefinition]):
         if not is_function_name(name.text()):
             raise name.error("functions of catalogs are not supported in this release")
         if "with" in fields:
-            fields["with"].mapping()
+            with reader.part():
+                fields["with"].mapping()
         return FunctionCallDefinition(name, fields.get("with"))
 
     @override

@@ -43,18 +43,22 @@ class GrpcCallTask(TaskKind[GrpcCallDefinition]):
         arguments = node.fields(
             *("proto", "service", "method", "arguments"), required=["service", "method"]
         )
-        arguments["method"].text()
-        _check_arguments(arguments.get("arguments"))
-        service = _read_service(arguments["service"])
+        with reader.part():
+            arguments["method"].text()
+        with reader.part():
+            _check_arguments(arguments.get("arguments"))
+        service: dict[str, Node] = {}
+        with reader.part():
+            service = _read_service(arguments["service"])
         authentication = service.pop("authentication", None)
         proto = arguments.pop("proto", None)
+        resource = None
+        if proto is not None:
+            with reader.part():
+                resource = read_resource(proto)
         written = {name: part.value for name, part in arguments.items()}
         written["service"] = {name: part.value for name, part in service.items()}
-        return GrpcCallDefinition(
-            Node(written, node.pointer),
-            None if proto is None else read_resource(proto),
-            authentication,
-        )
+        return GrpcCallDefinition(Node(written, node.pointer), resource, authentication)
 
     @override
     def compile(self, task: TaskDefinition, compiler: Compiler, scope: CompileScope) -> Operation:
@@ -78,9 +82,12 @@ def _check_arguments(node: Node | None) -> None:
 
 def _read_service(node: Node) -> dict[str, Node]:
     fields = node.fields("name", "host", "port", "authentication", required=["name", "host"])
-    fields["name"].text()
-    fields["host"].text()
+    for name in ("name", "host"):
+        with node.part():
+            fields[name].text()
     port = fields.get("port")
-    if port is not None and not is_expression(port.value) and not 0 < port.integer() <= _MAX_PORT:
-        raise port.error(f"expected a port: 1 to {_MAX_PORT}")
+    if port is not None and not is_expression(port.value):
+        with node.part():
+            if not 0 < port.integer() <= _MAX_PORT:
+                raise port.error(f"expected a port: 1 to {_MAX_PORT}")
     return fields

@@ -45,18 +45,23 @@ class HttpCallTask(TaskKind[HttpCallDefinition]):
             *("method", "endpoint", "headers", "body", "query", "output", "redirect"),
             required=["method", "endpoint"],
         )
-        arguments["method"].text()
+        with reader.part():
+            arguments["method"].text()
         for name in ("headers", "query"):
             if name in arguments and not is_expression(arguments[name].value):
-                arguments[name].mapping()
-        check_output(arguments.get("output"))
-        check_flag(arguments.get("redirect"))
-        uri, authentication = endpoint_parts(arguments["endpoint"])
-        _check_uri(uri)
+                with reader.part():
+                    arguments[name].mapping()
+        with reader.part():
+            check_output(arguments.get("output"))
+        with reader.part():
+            check_flag(arguments.get("redirect"))
         written = {name: part.value for name, part in arguments.items() if name != "endpoint"}
-        return HttpCallDefinition(
-            Node({**written, **endpoint_arguments(uri)}, node.pointer), authentication
-        )
+        authentication = None
+        with reader.part():
+            uri, authentication = endpoint_parts(arguments["endpoint"])
+            _check_uri(uri)
+            written |= endpoint_arguments(uri)
+        return HttpCallDefinition(Node(written, node.pointer), authentication)
 
     @override
     def compile(self, task: TaskDefinition, compiler: Compiler, scope: CompileScope) -> Operation:

@@ -23,7 +23,8 @@ class OpenApiCallDefinition:
 
     arguments: Node
     """Those of the document, without authentication and `document`."""
-    document: ExternalResource
+    document: ExternalResource | None
+    """None: it cannot be read because of a mistake."""
     authentication: Node | None
 
 
@@ -43,23 +44,31 @@ class OpenApiCallTask(TaskKind[OpenApiCallDefinition]):
             *("document", "operationId", "parameters", "authentication", "output", "redirect"),
             required=["document", "operationId"],
         )
-        arguments["operationId"].text()
+        with reader.part():
+            arguments["operationId"].text()
         if "parameters" in arguments and not is_expression(arguments["parameters"].value):
-            arguments["parameters"].mapping()
-        check_output(arguments.get("output"))
-        check_flag(arguments.get("redirect"))
+            with reader.part():
+                arguments["parameters"].mapping()
+        with reader.part():
+            check_output(arguments.get("output"))
+        with reader.part():
+            check_flag(arguments.get("redirect"))
         authentication = arguments.pop("authentication", None)
-        document = read_resource(arguments.pop("document"))
-        written = {name: part.value for name, part in arguments.items()}
+        document = None
+        with reader.part():
+            document = read_resource(arguments["document"])
+        written = {name: part.value for name, part in arguments.items() if name != "document"}
         return OpenApiCallDefinition(Node(written, node.pointer), document, authentication)
 
     @override
     def compile(self, task: TaskDefinition, compiler: Compiler, scope: CompileScope) -> Operation:
         definition: OpenApiCallDefinition = task.details
         written = definition.arguments
-        arguments = {**written.value, "document": definition.document.compiled(compiler)}  # type: ignore[dict-item]
+        if definition.document is not None:
+            document = definition.document.compiled(compiler)
+            written = Node({**written.value, "document": document}, written.pointer)  # type: ignore[dict-item]
         call = CallCompiler(compiler, scope, task)
         return CallOperation(
             method=CallActivities.call_openapi,
-            call=call.compile(Node(arguments, written.pointer), definition.authentication),
+            call=call.compile(written, definition.authentication),
         )

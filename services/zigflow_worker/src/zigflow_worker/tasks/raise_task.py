@@ -33,7 +33,7 @@ class RaiseTask(TaskKind[ErrorDefinition | Node]):
 
     @override
     def compile(self, task: TaskDefinition, compiler: Compiler, scope: CompileScope) -> Operation:
-        error = compiler.error(task.details)
+        error: ErrorDefinition = compiler.error(task.details)
         parts = {
             "type": error.type,
             "status": error.status,

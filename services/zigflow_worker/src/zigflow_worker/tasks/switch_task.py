@@ -34,14 +34,16 @@ class SwitchTask(TaskKind[tuple[CaseDefinition, ...]]):
         cases = []
         defaults = 0
         for _, node in fields["switch"].named_items():
-            case = node.fields("when", "then", required=["then"])
-            case["then"].text()
-            when = reader.expression(case.get("when"))
-            cases.append(CaseDefinition(when, case["then"]))
-            defaults += when is None
-            if defaults > 1:
-                raise node.error("a switch has only one case without 'when', its default")
-        if not cases:
+            with reader.part():
+                case = node.fields("when", "then", required=["then"])
+                with reader.part():
+                    case["then"].text()
+                when = case.get("when")
+                cases.append(CaseDefinition(reader.expression(when), case["then"]))
+                defaults += when is None
+                if defaults > 1 and when is None:
+                    raise node.error("a switch has only one case without 'when', its default")
+        if not fields["switch"].items():
             raise fields["switch"].error("expected at least one case")
         return tuple(cases)
 

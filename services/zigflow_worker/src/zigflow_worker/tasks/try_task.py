@@ -33,6 +33,9 @@ class TryDefinition:
     then: Node | None
 
 
+_CATCH_KEYS = ("errors", "as", "when", "exceptWhen", "retry", "do", "then")
+
+
 class TryTask(TaskKind[TryDefinition]):
     """Runs a block; its errors may be caught, retried and handled."""
 
@@ -42,7 +45,9 @@ class TryTask(TaskKind[TryDefinition]):
 
     @override
     def read(self, fields: Mapping[str, Node], reader: Reader) -> TryDefinition:
-        catch = fields["catch"].fields("errors", "as", "when", "exceptWhen", "retry", "do", "then")
+        catch: Mapping[str, Node] = {}
+        with reader.part():
+            catch = fields["catch"].fields(*_CATCH_KEYS)
         return TryDefinition(
             block=reader.task_list(fields["try"]),
             errors=_read_filter(catch.get("errors"), reader),
@@ -63,7 +68,8 @@ class TryTask(TaskKind[TryDefinition]):
         part = SubBlock()
         retry = None
         if definition.retry is not None:
-            retry = compile_retry(compiler.retry(definition.retry), compiler, inside)
+            with compiler.part():
+                retry = compile_retry(compiler.retry(definition.retry), compiler, inside)
         return TryOperation(
             attempt=compiler.inner_step(f"{pointer}/try", task.name, part),
             block=compiler.block(definition.block, scope),
@@ -79,18 +85,20 @@ class TryTask(TaskKind[TryDefinition]):
 
 
 def _read_filter(node: Node | None, reader: Reader) -> Mapping[str, Node]:
-    if node is None:
-        return {}
-    errors = node.fields("with")
-    if "with" not in errors:
-        return {}
-    return reader.error_filter(errors["with"])
+    if node is not None:
+        with reader.part():
+            errors = node.fields("with")
+            if "with" in errors:
+                return reader.error_filter(errors["with"])
+    return {}
 
 
 def _read_retry(node: Node | None, reader: Reader) -> RetryDefinition | Node | None:
     if node is None or isinstance(node.value, str):
         return node
-    return read_retry(node, reader)
+    with reader.part():
+        return read_retry(node, reader)
+    return None
 
 
 class SubBlock(Operation):

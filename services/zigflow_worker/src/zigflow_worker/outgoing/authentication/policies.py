@@ -145,8 +145,8 @@ class OidcPolicy(_Policy):
     @validates(mode="after")
     def _is_complete(self) -> Self:
         present = self.model_fields_set | {f"client.{key}" for key in self.client.model_fields_set}
-        missing = oauth2_rules.missing_property(self.grant, self.client.authentication, present)
-        if missing is not None:
+        method = self.client.authentication
+        for missing in oauth2_rules.missing_properties(self.grant, method, present):
             raise ValueError(missing)
         return self
 

@@ -1,0 +1,49 @@
+"""Mistakes of the expressions in a value."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from zigflow_worker.compilation.scope import UNKNOWN
+from zigflow_worker.definition import ConsequenceError, Node, NodeError
+from zigflow_worker.expressions import is_expression, keys_read, syntax_mistakes
+
+_VARIABLE = re.compile(r"\$([A-Za-z0-9_]*)")
+_ONLY_IN_CALLS = {
+    "secrets": "authentications, and in the arguments and 'input.from' of calls",
+    "authorization": "'output' and 'export' of calls",
+}
+
+
+def broken_expressions(node: Node, known: frozenset[str]) -> list[NodeError]:
+    """Return the mistakes of the expressions in a value, in its order.
+
+    Args:
+        node: an expression, with or without its `${}`, or a value that has them inside.
+        known: names of the variables that they may read.
+    """
+    if isinstance(node.value, (dict, list)):
+        return [error for part in _expressions_in(node) for error in _mistakes(part, known)]
+    return list(_mistakes(node, known))
+
+
+def _expressions_in(node: Node) -> Iterator[Node]:
+    if isinstance(node.value, (dict, list)):
+        keys = node.value if isinstance(node.value, dict) else range(len(node.value))
+        for key in keys:
+            yield from _expressions_in(node.child(key))
+    elif is_expression(node.value):
+        yield node
+
+
+def _mistakes(node: Node, known: frozenset[str]) -> Iterator[NodeError]:
+    text = str(node.value)
+    if UNKNOWN in known and not known.issuperset(_VARIABLE.findall(text)):
+        yield ConsequenceError("it may read a variable whose name is wrong", node.pointer)
+        return
+    misplaced = [name for name in _ONLY_IN_CALLS if name not in known and keys_read(text, name)]
+    for name in misplaced:
+        yield node.error(f"'${name}' may only be used in {_ONLY_IN_CALLS[name]}")
+    for mistake in syntax_mistakes(text, known.union(misplaced)):
+        yield node.error(f"invalid expression: {mistake}")
