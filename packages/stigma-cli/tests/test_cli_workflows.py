@@ -124,7 +124,7 @@ async def test_the_engine_refuses_a_document(
     assert (await stigma("workflow", "get", "sett", **env)).exit_code == Exit.NOT_FOUND
     alone = await stigma("validate", file)
     assert alone.exit_code == Exit.USAGE
-    assert alone.output.startswith(f"{file} (wrapped):3:")
+    assert alone.output.startswith(f"{file}:10:9: expected a task")
 
 
 async def test_starting_and_waiting(stigma: Stigma, env: dict[str, str], tmp_path: Path) -> None:

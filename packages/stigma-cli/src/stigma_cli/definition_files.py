@@ -61,6 +61,16 @@ def agents_of(name: str, text: str) -> list[Agent]:
     return reader.read_all(parse_documents(name, text), AGENT, Agent)
 
 
+def agents_and_mistakes(name: str, text: str) -> tuple[list[Agent | None], list[str]]:
+    """Read the agents of one file's text, None for each malformed one, and all their mistakes.
+
+    Raises:
+        CliError: it is not YAML.
+    """
+    reader = EnvelopeReader(name, dict.fromkeys(_JSON_FIELDS, _json_text))
+    return reader.read_good(parse_documents(name, text), AGENT, Agent)
+
+
 def workflows_of(name: str, text: str) -> list[Workflow]:
     """Read the workflows of one file's text: envelopes, or one document, which names itself.
 

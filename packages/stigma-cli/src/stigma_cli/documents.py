@@ -22,7 +22,15 @@ class Problem:
     message: str
 
     def __str__(self) -> str:
-        return f"{self.line}:{self.column}: {self.pointer or '/'}: {self.message}"
+        return f"{self.line}:{self.column}: {self.message} ({self.pointer or '/'})"
+
+
+@dataclass(frozen=True)
+class Problems:
+    """Problems of a document in the order of their places, and how many more it has."""
+
+    shown: list[Problem]
+    more: int = 0
 
 
 def document_name(file: str, text: str) -> str:
@@ -52,8 +60,10 @@ def can_check() -> bool:
     return is_installed(_ENGINE)
 
 
-def problems_of(text: str) -> list[Problem]:
+def problems_of(text: str) -> Problems:
     """Have the engine check a document; takes a second, for the engine is a process of its own.
+
+    All problems are told that can be known at once, up to what the engine lists.
 
     Raises:
         CliError: the engine is not installed here, or cannot check anything.
@@ -67,5 +77,7 @@ def problems_of(text: str) -> list[Problem]:
         *(_ENGINE, "validate", "-", "--output", "json"),
         text=text,
         what="the document",
-        read=lambda found: [Problem(**problem) for problem in found["problems"]],
+        read=lambda found: Problems(
+            [Problem(**problem) for problem in found["problems"]], found.get("more", 0)
+        ),
     )

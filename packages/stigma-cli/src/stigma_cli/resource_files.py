@@ -94,16 +94,22 @@ class EnvelopeReader:
         Raises:
             CliError: any is malformed; with all mistakes of all of them.
         """
-        definitions = []
+        definitions, mistakes = self.read_good(documents, kind, new)
+        if mistakes:
+            raise CliError(mistakes[0], code=Exit.USAGE, more=mistakes[1:])
+        return [each for each in definitions if each is not None]
+
+    def read_good(
+        self, documents: Iterable[Any], kind: str, new: Callable[[], D]
+    ) -> tuple[list[D | None], list[str]]:
+        """Return a definition of each document, None for a malformed one, and all mistakes."""
+        definitions: list[D | None] = []
         for document in documents:
-            definition = new()
+            definition, known = new(), len(self._mistakes)
             with self._collect():
                 self._read(document, kind, definition)
-            definitions.append(definition)
-        if self._mistakes:
-            first, *others = (mistake.message for mistake in self._mistakes)
-            raise CliError(first, code=Exit.USAGE, more=others)
-        return definitions
+            definitions.append(definition if len(self._mistakes) == known else None)
+        return definitions, [mistake.message for mistake in self._mistakes]
 
     def _read(self, document: Any, kind: str, definition: D) -> None:
         top = self._mapping(document, "the document", 1)

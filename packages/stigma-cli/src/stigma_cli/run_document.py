@@ -64,7 +64,10 @@ def run(
 
 
 def _refuse_invalid(file: str, text: str) -> None:
-    messages = [f"{file}:{problem}" for problem in problems_of(text)]
+    problems = problems_of(text)
+    messages = [f"{file}:{problem}" for problem in problems.shown]
+    if problems.more:
+        messages.append(f"and {problems.more} more")
     if messages:
         raise CliError(
             messages[0],

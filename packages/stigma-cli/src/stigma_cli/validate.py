@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,19 +15,22 @@ import typer
 from stigma_cli import definition_files
 from stigma_cli.agent_rules import violations_of_agents
 from stigma_cli.definition_files import FileDefinition
+from stigma_cli.document_places import enveloped_documents
 from stigma_cli.document_warnings import (
     agents_called,
     agents_used,
     silent_steps,
     unknown_agents,
 )
-from stigma_cli.documents import problems_of
+from stigma_cli.documents import Problem, Problems, problems_of
 from stigma_cli.errors import CliError, Exit
 from stigma_cli.output import Format, Output, print_json, print_line, print_note
 from stigma_cli.resource_files import AGENT, OPERATOR_KINDS, WORKFLOW, read_text, shown_name
 from stigma_cli.violations import located
-from stigma_cli.yaml_files import parse_documents
+from stigma_cli.yaml_files import FileError, parse_documents
 
+_ENVELOPE = re.compile(r"^kind:", re.MULTILINE)
+_PLACE = re.compile(r":(\d+)(?::(\d+))?:")
 _WELL_FORMED = "is well formed (the API, which is not installed here, checks the rest)"
 
 File = Annotated[Path, typer.Argument(metavar="FILE", help='The document, or "-" for stdin.')]
@@ -34,54 +39,96 @@ File = Annotated[Path, typer.Argument(metavar="FILE", help='The document, or "-"
 def validate(file: File, output: Output = Format.TEXT) -> None:
     """Check a workflow document, or a file of workflows or of agents.
 
-    Needs no server. Exits 2 when something is wrong, with each mistake on a line. Agents that are
-    not registered, where the API can be reached, and steps of scripts that never play are warnings.
-    `stigma agent apply --dry-run` also checks what an agent names: task queues, MCP servers.
+    Needs no server. Exits 2 when something is wrong, with all mistakes that can be told at once,
+    each on a line. Agents that are not registered, where the API can be reached, and steps of
+    scripts that never play are warnings. `stigma agent apply --dry-run` also checks what an agent
+    names: task queues, MCP servers.
     """
     name, text = shown_name(file), read_text(file)
-    documents = parse_documents(name, text)
+    documents = _documents_of(name, text)
     kinds = [str(each.get("kind")) for each in documents if isinstance(each, dict)]
     is_agent = bool(kinds) and kinds[0].lower() == AGENT.lower()
     if is_agent or set(kinds) & set(OPERATOR_KINDS):
         _validate_agents(name, text, output)
-    else:
+    elif kinds and kinds[0].lower() == WORKFLOW.lower():
         _validate_workflows(name, text, documents, output)
+    else:
+        problems = problems_of(text)
+        lines = [f"{name}:{problem}" for problem in problems.shown]
+        _report(name, documents, problems, lines, output)
+
+
+def _documents_of(file: str, text: str) -> list[Any]:
+    """Return what a file has; nothing where it is a document whose mistakes the engine tells."""
+    try:
+        return parse_documents(file, text)
+    except FileError as error:
+        if error.line is None or _ENVELOPE.search(text):
+            raise
+        return []
 
 
 def _validate_workflows(file: str, text: str, documents: list[Any], output: Format) -> None:
-    checked = [(file, text)]
-    kinds = [str(each.get("kind")) for each in documents if isinstance(each, dict)]
-    if kinds and kinds[0].lower() == WORKFLOW.lower():
-        # Lines are counted within each document: it is a text of its own.
-        workflows = definition_files.workflows_of(file, text)
-        checked = [(f"{file} ({each.name})", each.spec.document) for each in workflows]
-    problems = [(place, problem) for place, each in checked for problem in problems_of(each)]
+    try:
+        definition_files.workflows_of(file, text)
+        mistakes = []
+    except CliError as error:
+        mistakes = [error.message, *error.more]
+    shown: list[Problem] = []
+    more, lines = 0, []
+    for each in enveloped_documents(text, documents):
+        problems = problems_of(each.text)
+        more += problems.more
+        for problem in problems.shown:
+            placed = each.place(problem)
+            shown.append(placed or problem)
+            lines.append(f"{file}:{placed}" if placed else f"{file} ({each.name}):{problem}")
+    if mistakes:
+        first, *others = sorted([*mistakes, *lines], key=partial(_place, file))
+        raise CliError(first, code=Exit.USAGE, more=[*others, *_more(more)])
+    _report(file, documents, Problems(shown, more), lines, output)
+
+
+def _report(
+    file: str, documents: list[Any], problems: Problems, lines: list[str], output: Format
+) -> None:
     named = [one for each in documents for one in agents_called(file, each)]
-    warnings = asyncio.run(unknown_agents(named)) if named and not problems else []
+    warnings = asyncio.run(unknown_agents(named)) if named else []
     if output is Format.JSON:
-        found = [asdict(problem) for _, problem in problems]
-        print_json({"valid": not found, "problems": found} | _json_of(warnings))
-    elif problems:
-        for place, problem in problems:
-            print_line(f"{place}:{problem}")
+        found = [asdict(problem) for problem in problems.shown]
+        more = {"more": problems.more} if problems.more else {}
+        print_json({"valid": not found, "problems": found} | more | _json_of(warnings))
     else:
-        print_line(f"{file} is valid")
+        for line in [*lines, *_more(problems.more)] or [f"{file} is valid"]:
+            print_line(line)
     _print(warnings, output)
-    if problems:
+    if problems.shown:
         raise typer.Exit(Exit.USAGE)
 
 
+def _more(count: int) -> list[str]:
+    return [f"and {count} more"] if count else []
+
+
+def _place(file: str, line: str) -> tuple[int, ...]:
+    """Return line and column of a message, for sorting."""
+    place = _PLACE.match(line.removeprefix(file))
+    return tuple(int(each) for each in place.groups(default="0")) if place else (0, 0)
+
+
 def _validate_agents(file: str, text: str, output: Format) -> None:
-    agents = definition_files.agents_of(file, text)
+    read, problems = definition_files.agents_and_mistakes(file, text)
+    given = [FileDefinition(each, file, text, at) for at, each in enumerate(read) if each]
+    agents = [each.definition for each in given]
     found = violations_of_agents(agents)
-    given = [FileDefinition(each, file, text, index) for index, each in enumerate(agents)]
-    problems = [
+    problems += [
         located(violation, file, definition.document())
         for definition, violations in zip(given, found or [], strict=found is not None)
         for violation in violations
     ]
     if problems:
-        raise CliError(problems[0], code=Exit.USAGE, more=problems[1:])
+        first, *others = sorted(problems, key=partial(_place, file))
+        raise CliError(first, code=Exit.USAGE, more=others)
     own = {each.name for each in agents}
     warnings = [f"{file} ({each.name}): {one}" for each in agents for one in silent_steps(each)]
     used = [one for each in agents for one in agents_used(file, each)]

@@ -34,6 +34,7 @@ class FileError(CliError):
     def __init__(self, path: str, line: int | None, message: str) -> None:
         place = path if line is None else f"{path}:{line}"
         super().__init__(f"{place}: {message}", code=Exit.USAGE)
+        self.line = line
 
 
 def parse_documents(name: str, text: str) -> list[Any]:

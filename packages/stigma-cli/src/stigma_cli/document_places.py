@@ -1,0 +1,83 @@
+"""Places of problems in the file that a workflow document is from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ruamel.yaml.comments import CommentedMap, CommentedSeq
+from ruamel.yaml.scalarstring import LiteralScalarString
+
+from stigma_cli.documents import Problem
+from stigma_cli.yaml_files import dump_document
+
+
+@dataclass(frozen=True)
+class EnvelopedDocument:
+    """A workflow document as `spec.document` of a file's envelope."""
+
+    text: str
+    name: str
+    """Of the workflow."""
+    spec: CommentedMap
+    lines: list[str]
+    """Of the file."""
+
+    def place(self, problem: Problem) -> Problem | None:
+        """Return a problem with its place in the file; None where that is not known."""
+        document = self.spec["document"]
+        if isinstance(document, CommentedMap):
+            line, column = _place_in(self.spec, document, problem.pointer)
+            return replace(problem, line=line, column=column)
+        if isinstance(document, LiteralScalarString):
+            first = int(self.spec.lc.value("document")[0]) + 1
+            block = [each for each in self.lines[first:] if each.strip()]
+            indent = len(block[0]) - len(block[0].lstrip(" ")) if block else 0
+            return replace(problem, line=first + problem.line, column=indent + problem.column)
+        return None
+
+
+def enveloped_documents(text: str, documents: Iterable[Any]) -> Iterator[EnvelopedDocument]:
+    """Yield the workflow documents of a file's envelopes that have one.
+
+    Args:
+        text: of the file.
+        documents: of the file, as `parse_documents` returns them.
+    """
+    lines = text.splitlines()
+    for index, envelope in enumerate(documents):
+        spec = envelope.get("spec") if isinstance(envelope, Mapping) else None
+        if not isinstance(spec, CommentedMap):
+            continue
+        document = spec.get("document")
+        if isinstance(document, (str, CommentedMap)):
+            name = _name(envelope.get("metadata")) or f"document {index + 1}"
+            own = document if isinstance(document, str) else _dumped(document)
+            yield EnvelopedDocument(own, name, spec, lines)
+
+
+def _name(metadata: Any) -> str:
+    name = metadata.get("name") if isinstance(metadata, Mapping) else None
+    return name if isinstance(name, str) else ""
+
+
+def _dumped(document: CommentedMap) -> str:
+    try:
+        return dump_document(document)
+    except ValueError:  # nested too deeply, which the reader of envelopes tells
+        return ""
+
+
+def _place_in(spec: CommentedMap, document: Any, pointer: str) -> tuple[int, int]:
+    """Return line and column of a pointer, or of the nearest parent that is there."""
+    place, found = spec.lc.key("document"), document
+    for token in pointer.split("/")[1:]:
+        key = token.replace("~1", "/").replace("~0", "~")
+        if isinstance(found, CommentedMap) and key in found:
+            place, found = found.lc.key(key), found[key]
+        elif isinstance(found, CommentedSeq) and key.isdigit() and int(key) < len(found):
+            place, found = found.lc.item(int(key)), found[int(key)]
+        else:
+            break
+    return int(place[0]) + 1, int(place[1]) + 1

@@ -1,0 +1,91 @@
+"""`stigma validate`: all mistakes of a file in one run, each with its place in it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from stigma_cli.errors import Exit
+
+if TYPE_CHECKING:
+    from conftest import Stigma
+
+DOCUMENT = """\
+document: {dsl: '1.0.3', namespace: test, name: greet, version: '1.0.0'}
+do:
+  - hello: {set: {greeting: '${ "hello \\(.name)" }'}}
+"""
+
+SCRIPTED = """\
+apiVersion: stigma/v1
+kind: Agent
+metadata: {name: NAME}
+spec:
+  model: scripted:test
+  MORE
+  script: {steps: [{text: x}]}
+"""
+
+
+def document_file(directory: Path, text: str = DOCUMENT) -> Path:
+    file = directory / "document.yaml"
+    file.write_text(text)
+    return file
+
+
+async def test_validating_tells_all_mistakes_at_once(stigma: Stigma, tmp_path: Path) -> None:
+    tasks = [
+        "again: {set: {x: 1, x: 2}}",
+        "third: {wait: soon, then: elsewhere}",
+        "other: {set: {x: '${ .[ }'}}",
+    ]
+    many = document_file(tmp_path, "".join([DOCUMENT, *(f"  - {each}\n" for each in tasks)]))
+    told = await stigma("validate", many)
+    assert told.exit_code == Exit.USAGE
+    assert [line.rpartition(" (")[2] for line in told.output.splitlines()] == [
+        "/do/1/again/set)",
+        "/do/2/third/wait)",
+        "/do/2/third/then)",
+        "/do/3/other/set/x)",
+    ]
+    waits = "\n".join(f"  - t{at}: {{wait: soon}}" for at in range(103))
+    told = await stigma("validate", document_file(tmp_path, f"{DOCUMENT}{waits}\n"))
+    assert told.output.splitlines()[100:] == ["and 3 more"]
+
+
+async def test_validating_tells_mistakes_of_envelopes_and_of_what_is_in_them(
+    stigma: Stigma, tmp_path: Path
+) -> None:
+    file = tmp_path / "workflows.yaml"
+    block = "document: |\n    " + DOCUMENT.replace("set:", "sett:").replace("\n", "\n    ")
+    head = "apiVersion: stigma/v1\nkind: Workflow\nmetadata: {name: NAME}\nspec:\n"
+    inner = "document: {do: [{a: {wait: soon}}]}"
+    file.write_text(f"{head}  {block}\n---\n{head}  {inner}\n")
+    both = await stigma("validate", file)
+    assert both.exit_code == Exit.USAGE
+    first, *others = both.output.splitlines()
+    assert first.startswith(f"{file}:8:9: expected a task")
+    assert [each.partition(": ")[0] for each in others] == [
+        f"{file}:{line}" for line in ("15:3", "15:24")
+    ]
+    file.write_text(f"{head}  limit: 5\n  {inner}\n---\n{head}  {inner}\n")
+    told = await stigma("validate", file)
+    assert told.exit_code == Exit.USAGE
+    lines = [line.removeprefix("error: ") for line in told.stderr.splitlines()]
+    assert [line.partition(": ")[0].removeprefix(f"{file}:") for line in lines] == [
+        "5",
+        "6:3",
+        "6:24",
+        "12:3",
+        "12:24",
+    ]
+
+
+async def test_validating_agents_tells_mistakes_of_all(stigma: Stigma, tmp_path: Path) -> None:
+    file = tmp_path / "agents.yaml"
+    broken = SCRIPTED.replace("NAME", "broken").replace("MORE", "modle: x")
+    file.write_text(f"{broken}---\n{SCRIPTED.replace('NAME', 'Wrong').replace('MORE', '')}")
+    told = await stigma("validate", file)
+    first, second = told.stderr.splitlines()
+    assert first.startswith(f"error: {file}:6: unknown key 'modle'")
+    assert second.startswith(f"error: {file}:11:12: metadata.name: must be 1 to 63")
