@@ -29,6 +29,7 @@ from stigma.workflow.v1.workflow_service_pb2_grpc import WorkflowServiceStub
 from stigma_cli.errors import CliError, Exit
 from stigma_cli.output import print_note
 from stigma_cli.server_errors import from_grpc
+from stigma_cli.slow_answers import noted_if_slow
 from stigma_client.connection import DEFAULT_ADDRESS, ApiConnection
 
 CALL_TIMEOUT_SECONDS = 15.0
@@ -53,6 +54,7 @@ class Api:
 
     def __init__(self, connection: ApiConnection, address: str) -> None:
         self.address = address
+        self._channel = connection.channel
         self.metadata = connection.metadata()
         self.agents = AgentServiceStub(connection.channel)
         self.executions = AgentExecutionServiceStub(connection.channel)
@@ -61,14 +63,31 @@ class Api:
         self.workflow_executions = WorkflowExecutionServiceStub(connection.channel)
         self.diagnosis = DiagnosisServiceStub(connection.channel)
 
-    async def call(self, rpc: grpc.aio.UnaryUnaryMultiCallable[M, T], request: M) -> T:
-        """Make one call.
+    @property
+    def server(self) -> str:
+        """The API in messages."""
+        return f"Stigma's API at {self.address}"
+
+    @property
+    def is_connected(self) -> bool:
+        """True where a connection to the API is there."""
+        return self._channel.get_state() is grpc.ChannelConnectivity.READY
+
+    async def call(
+        self,
+        rpc: grpc.aio.UnaryUnaryMultiCallable[M, T],
+        request: M,
+        timeout: float | None = None,
+    ) -> T:
+        """Make one call, which may take so many seconds; None: CALL_TIMEOUT_SECONDS.
 
         Raises:
             CliError: it failed.
         """
         try:
-            return await rpc(request, metadata=self.metadata, timeout=CALL_TIMEOUT_SECONDS)
+            with noted_if_slow(self.server):
+                seconds = timeout or CALL_TIMEOUT_SECONDS
+                return await rpc(request, metadata=self.metadata, timeout=seconds)
         except grpc.aio.AioRpcError as error:
             raise from_grpc(error, self.address) from None
         except grpc.aio.BaseError:

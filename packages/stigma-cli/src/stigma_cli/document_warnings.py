@@ -61,8 +61,10 @@ async def unknown_agents(named: Iterable[NamedAgent]) -> list[str]:
                     if error.code is not Exit.NOT_FOUND:
                         raise
                     warnings.append(f"{each.place}: agent {name} is not registered")
-    except (CliError, TimeoutError):
+    except CliError:
         return []
+    except TimeoutError:
+        warnings.append(f"agents were not looked up: {api.server} did not answer in time")
     return sorted(warnings)
 
 

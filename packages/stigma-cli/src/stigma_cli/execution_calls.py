@@ -33,6 +33,7 @@ from stigma.workflow.v1.workflow_execution_service_pb2 import (
 from stigma_cli.connections import Api
 from stigma_cli.errors import CliError, Exit
 from stigma_cli.server_errors import from_grpc
+from stigma_cli.slow_answers import noted_if_slow
 
 Event: TypeAlias = WatchAgentExecutionResponse | WatchWorkflowExecutionResponse
 _Page: TypeAlias = ListAgentExecutionsResponse | ListWorkflowExecutionsResponse
@@ -101,7 +102,7 @@ async def events(api: Api, execution_id: str, cursor: str = "") -> AsyncIterator
     failures = 0
     while True:
         try:
-            async for event in _calls(execution_id).watch(api, execution_id, cursor):
+            async for event in _begun(api, _calls(execution_id).watch(api, execution_id, cursor)):
                 failures = 0
                 cursor = event.cursor
                 yield event
@@ -116,6 +117,18 @@ async def events(api: Api, execution_id: str, cursor: str = "") -> AsyncIterator
             if failures > _MAX_RESUMES:
                 raise CliError("the API ends the stream too early", code=Exit.UNREACHABLE)
         await asyncio.sleep(_RESUME_WAIT_SECONDS)
+
+
+async def _begun(api: Api, stream: AsyncIterable[Event]) -> AsyncIterator[Event]:
+    """Yield the events of a stream; note where not even a connection is there for its first."""
+    waiting = aiter(stream)
+    try:
+        with noted_if_slow(api.server, lambda: not api.is_connected):
+            yield await anext(waiting)
+    except StopAsyncIteration:
+        return
+    async for event in waiting:
+        yield event
 
 
 def _calls(execution_id: str) -> _Calls:

@@ -28,6 +28,12 @@ def from_grpc(error: grpc.aio.AioRpcError, address: str) -> CliError:
             _with_tls("start it with `stigma up`, or set STIGMA_API_ADDRESS"),
             code=Exit.UNREACHABLE,
         )
+    if code is grpc.StatusCode.DEADLINE_EXCEEDED and not _was_answered(error):
+        return CliError(
+            f"Stigma's API at {address} did not answer in time",
+            "see its log and that of Temporal, or set STIGMA_API_ADDRESS",
+            code=Exit.UNREACHABLE,
+        )
     exit_code, hint = _API.get(code, (Exit.FAILED, ""))
     reason = reason_of(error)
     if reason in _REASONS:

@@ -15,7 +15,11 @@ from stigma_cli.connections import Api
 from stigma_cli.output import as_duration, print_line
 
 
-async def find_stuck(api: Api, min_age: timedelta) -> ListStuckExecutionsResponse:
+async def find_stuck(
+    api: Api,
+    min_age: timedelta,
+    timeout: float | None = None,
+) -> ListStuckExecutionsResponse:
     """List the executions that make no progress.
 
     Raises:
@@ -23,7 +27,7 @@ async def find_stuck(api: Api, min_age: timedelta) -> ListStuckExecutionsRespons
     """
     request = ListStuckExecutionsRequest()
     request.min_age.FromTimedelta(min_age)
-    return await api.call(api.diagnosis.ListStuckExecutions, request)
+    return await api.call(api.diagnosis.ListStuckExecutions, request, timeout)
 
 
 def wrong(stuck: ListStuckExecutionsResponse) -> list[StuckExecution]:

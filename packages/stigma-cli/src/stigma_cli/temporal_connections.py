@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable
 from functools import cache
 from typing import Any, TypeVar
@@ -14,8 +15,10 @@ from temporalio.service import RPCError
 from stigma.contracts.payloads import DATA_CONVERTER
 from stigma_cli.connections import check_no_url
 from stigma_cli.errors import CliError, Exit
+from stigma_cli.slow_answers import noted_if_slow
 from stigma_cli.temporal_errors import from_temporal
 
+CONNECT_TIMEOUT_SECONDS = 10.0
 DEFAULT_TEMPORAL_ADDRESS = "localhost:7233"
 
 T = TypeVar("T")
@@ -34,17 +37,28 @@ async def connect_temporal() -> Client:
     """
     options = _temporal_options()
     address = str(options["target_host"])
+    connecting = Client.connect(**options, data_converter=DATA_CONVERTER, runtime=_silent_runtime())
     try:
-        return await temporal_call(
-            Client.connect(**options, data_converter=DATA_CONVERTER, runtime=_silent_runtime()),
-            address,
-        )
+        with noted_if_slow(f"Temporal at {address}"):
+            async with asyncio.timeout(CONNECT_TIMEOUT_SECONDS):
+                return await temporal_call(connecting, address)
+    except TimeoutError:
+        raise no_answer(address) from None
     except ValueError as error:
         raise CliError(
             f"{address} is not an address of Temporal: {error}",
             "set TEMPORAL_ADDRESS to host:port",
             code=Exit.USAGE,
         ) from None
+
+
+def no_answer(address: str) -> CliError:
+    """Return the error of a Temporal that does not answer."""
+    return CliError(
+        f"Temporal at {address} did not answer in time",
+        "does it hang? see its log, or set TEMPORAL_ADDRESS",
+        code=Exit.UNREACHABLE,
+    )
 
 
 async def temporal_call(call: Awaitable[T], address: str) -> T:

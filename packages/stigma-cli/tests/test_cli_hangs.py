@@ -1,0 +1,66 @@
+"""Commands against servers that accept connections and never answer."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from stigma_cli.errors import Exit
+
+if TYPE_CHECKING:
+    from conftest import Stigma
+
+DOCUMENT = """\
+document: {dsl: '1.0.3', namespace: test, name: calling, version: '1.0.0'}
+do:
+  - ask: {call: agent, with: {agent: somebody, message: hi}}
+"""
+
+
+@pytest.fixture
+async def hanging() -> AsyncIterator[str]:
+    """Return the address of a server that accepts connections and never answers."""
+    accepted: list[asyncio.StreamWriter] = []
+    server = await asyncio.start_server(lambda _, writer: accepted.append(writer), "127.0.0.1", 0)
+    host, port = server.sockets[0].getsockname()
+    yield f"{host}:{port}"
+    server.close()
+    for each in accepted:
+        each.close()
+
+
+async def test_a_doctor_tells_soon_of_servers_that_hang(stigma: Stigma, hanging: str) -> None:
+    began = time.monotonic()
+    checked = await stigma("doctor", STIGMA_API_ADDRESS=hanging, TEMPORAL_ADDRESS=hanging)
+    assert time.monotonic() - began < 15  # 8 s, and what a slow machine takes
+    assert checked.exit_code == Exit.FAILED
+    assert f"WRONG api: Stigma's API at {hanging} did not answer in time\n" in checked.output
+    assert f"WRONG temporal: Temporal at {hanging} did not answer in time\n" in checked.output
+
+
+async def test_a_command_says_what_it_waits_for(
+    stigma: Stigma, tmp_path: Path, hanging: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("stigma_cli.slow_answers.NOTE_AFTER_SECONDS", 0.1)
+    monkeypatch.setattr("stigma_cli.connections.CALL_TIMEOUT_SECONDS", 0.5)
+    monkeypatch.setattr("stigma_cli.temporal_connections.CONNECT_TIMEOUT_SECONDS", 0.5)
+    monkeypatch.setattr("stigma_cli.document_warnings._TIMEOUT_SECONDS", 0.3)
+    file = tmp_path / "document.yaml"
+    file.write_text(DOCUMENT)
+    settings = {"STIGMA_API_ADDRESS": hanging, "TEMPORAL_ADDRESS": hanging}
+    asked = await stigma("agent", "list", **settings)
+    assert asked.exit_code == Exit.UNREACHABLE
+    assert asked.stderr.startswith(f"stigma: waiting for Stigma's API at {hanging}")
+    assert f"error: Stigma's API at {hanging} did not answer in time\n" in asked.stderr
+    run = await stigma("run", file, **settings)
+    assert run.exit_code == Exit.UNREACHABLE
+    assert f"waiting for Temporal at {hanging}" in run.stderr
+    assert f"error: Temporal at {hanging} did not answer in time\n" in run.stderr
+    checked = await stigma("validate", file, **settings)
+    assert checked.exit_code == Exit.OK
+    assert f"warning: agents were not looked up: Stigma's API at {hanging}" in checked.stderr
