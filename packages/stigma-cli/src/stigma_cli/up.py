@@ -34,6 +34,7 @@ from stigma_cli.supervision import Supervisor
 from stigma_cli.temporal_connections import connect_temporal
 
 _COUNT_SECONDS = 2.0
+_LOSES = "executions and sessions end with it, agents and workflows stay: `--keep` keeps all"
 
 
 def up(
@@ -140,6 +141,8 @@ async def _set_up() -> None:
 async def _serve(stack: Stack, output: Format, chaos: timedelta | None) -> None:
     async with started(stack, setup=stack.ui_url is None):
         _print_ready(stack, output)
+        if stack.loses_data:
+            print_note(_LOSES)
         supervisor = Supervisor(stack.services, print_note)
         try:
             if chaos is not None:
