@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import uuid
+from contextlib import aclosing
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 
@@ -31,7 +34,8 @@ from stigma_api.executions.followed_workflow import FollowedWorkflow
 from stigma_api.executions.history_pages import HistoryPages
 from stigma_api.executions.merged_batches import Source
 from stigma_api.executions.model_progress import read_progress
-from stigma_api.executions.run_tails import Page, RunTails
+from stigma_api.executions.run_tails import Page, ReadPage, RunTails
+from tests.stack.waiting import eventually
 
 Events = list[WatchWorkflowExecutionResponse]
 
@@ -187,15 +191,74 @@ async def test_a_document_that_temporal_has_no_more_of_is_left_out(client: Clien
     pages = HistoryPages(client)
     assert await pages.first_position(engine.run_id(execution_id), [str(uuid.uuid4())]) is None
 
-    begun = HistoryEvent(
-        event_id=1, event_type=EventType.EVENT_TYPE_CHILD_WORKFLOW_EXECUTION_STARTED
-    )
-    child = begun.child_workflow_execution_started_event_attributes.workflow_execution
-    child.workflow_id, child.run_id = engine.run_id(execution_id), str(uuid.uuid4())
-    ended = HistoryEvent(event_id=2, event_type=EventType.EVENT_TYPE_WORKFLOW_EXECUTION_COMPLETED)
+    history = history_of(execution_id, str(uuid.uuid4()))
 
     async def read(_workflow_id: str, _run_id: str, _token: bytes) -> Page:
-        return Page(history=History(events=[begun, ended]))
+        return Page(history=History(events=history))
+
+    own, document = followed(client, execution_id, read)
+    batches = [each async for each in document.beside(own)]
+    assert [(is_document, each.source) for is_document, each in batches] == [
+        (False, event) for event in history
+    ]
+
+
+async def test_an_execution_whose_document_is_over_waits_for_the_rest_of_it(client: Client) -> None:
+    execution_id = f"workflow-{uuid.uuid4().hex}"
+    run = await client.start_workflow(
+        "nobody-runs-it", id=engine.run_id(execution_id), task_queue=execution_id
+    )
+    assert run.first_execution_run_id
+    begun, *over = history_of(execution_id, run.first_execution_run_id)
+    pages, is_over, may_read = HistoryPages(client), asyncio.Event(), asyncio.Event()
+
+    async def read(workflow_id: str, run_id: str, token: bytes) -> Page:
+        if workflow_id == run.id:
+            if token:
+                await may_read.wait()
+            return await pages.next(workflow_id, run_id, token)
+        if not token:
+            return Page(history=History(events=[begun]), next_page_token=b"more")
+        await is_over.wait()
+        return Page(history=History(events=over))
+
+    own, document = followed(client, execution_id, read)
+    async with aclosing(document.beside(own)) as batches:
+        assert [(await anext(batches))[0] for _ in range(3)] == [False, True, True]
+        await run.terminate()
+        is_over.set()
+        upcoming = asyncio.ensure_future(anext(batches))
+        checked = await eventually(lambda: upcoming.done() or document._last, what="the check")
+        assert checked == over[0]
+        may_read.set()
+        rest = [await upcoming, *[each async for each in batches]]
+    assert [is_document for is_document, _ in rest] == [True, False, False]
+
+
+def history_of(execution_id: str, run_id: str) -> list[HistoryEvent]:
+    """An execution's history, as far as it says that a document began and ended."""
+    begun, *over = (
+        HistoryEvent(event_id=number, event_type=kind)
+        for number, kind in enumerate(
+            (
+                EventType.EVENT_TYPE_CHILD_WORKFLOW_EXECUTION_STARTED,
+                EventType.EVENT_TYPE_CHILD_WORKFLOW_EXECUTION_COMPLETED,
+                EventType.EVENT_TYPE_WORKFLOW_EXECUTION_COMPLETED,
+            ),
+            start=1,
+        )
+    )
+    child = begun.child_workflow_execution_started_event_attributes.workflow_execution
+    child.workflow_id, child.run_id = engine.run_id(execution_id), run_id
+    for event in over:
+        event.event_time.FromDatetime(datetime.now(UTC) + timedelta(hours=1))
+    return [begun, *over]
+
+
+def followed(
+    client: Client, execution_id: str, read: ReadPage
+) -> tuple[Source[WatchWorkflowExecutionResponse], DocumentRun[WatchWorkflowExecutionResponse]]:
+    """An execution and its document, whose histories are read so."""
 
     async def current_run() -> str:
         return "run"
@@ -206,8 +269,4 @@ async def test_a_document_that_temporal_has_no_more_of_is_left_out(client: Clien
     tails = RunTails(read, partial(read_progress, client))
     own = FollowedWorkflow(tails, execution_id, new_mapper=mapper, current_run=current_run)
     document = DocumentRun(client, tails, execution_id, new_mapper=mapper, cursor=None)
-    batches = [each async for each in document.beside(Source(own, Position("run", 0)))]
-    assert [(is_document, batch.source) for is_document, batch in batches] == [
-        (False, begun),
-        (False, ended),
-    ]
+    return Source(own, Position("run", 0)), document

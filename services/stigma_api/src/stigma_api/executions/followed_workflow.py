@@ -73,7 +73,7 @@ class FollowedWorkflow(Generic[T]):
         self._current_run = current_run
         self._map_end: Callable[[], Awaitable[Sequence[T]]] | None = map_end
         self._with_progress = with_progress
-        self._known = Position("", 0)
+        self._known: Position | None = None
         self._at = Position("", 0)
         self.has_more = False
         """Whether the next batch is there, as far as is known; else it has yet to happen."""
@@ -126,7 +126,7 @@ class FollowedWorkflow(Generic[T]):
 
     def _is_reached(self) -> bool:
         at, known = self._at, self._known
-        return at.run_id == known.run_id and at.event_id >= known.event_id
+        return known is None or (at.run_id == known.run_id and at.event_id >= known.event_id)
 
 
 class _Run(Generic[T]):
