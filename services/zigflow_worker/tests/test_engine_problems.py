@@ -204,6 +204,15 @@ def test_a_text_that_is_no_document_has_one_problem() -> None:
     assert [message for _, message in found_in("")] == ["the document is empty"]
 
 
+def test_a_document_that_takes_too_long_has_its_other_problems_too() -> None:
+    tasks = "".join(
+        f"  - t{index}: {{set: {{x: '${{ .a + {index} }}'}}}}\n" for index in range(800)
+    )
+    found = found_in(f"{HEAD}do:\n  - first: {{wait: x}}\n  - last: {{set: '${{ $y }}'}}\n{tasks}")
+    assert [pointer for pointer, _ in found[:2]] == ["/do/0/first/wait", "/do/1/last/set"]
+    assert found[2][1].startswith("the document is too large")
+
+
 def test_the_number_of_problems_is_bounded(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
