@@ -86,6 +86,25 @@ async def test_validating_agents_tells_mistakes_of_all(stigma: Stigma, tmp_path:
     broken = SCRIPTED.replace("NAME", "broken").replace("MORE", "modle: x")
     file.write_text(f"{broken}---\n{SCRIPTED.replace('NAME', 'Wrong').replace('MORE', '')}")
     told = await stigma("validate", file)
+    assert told.exit_code == Exit.USAGE
     first, second = told.stderr.splitlines()
     assert first.startswith(f"error: {file}:6: unknown key 'modle'")
     assert second.startswith(f"error: {file}:11:12: metadata.name: must be 1 to 63")
+
+
+async def test_validating_tells_a_bounded_number(stigma: Stigma, tmp_path: Path) -> None:
+    file = tmp_path / "agents.yaml"
+    wrong = "".join(f"  key{at}: x\n" for at in range(103))
+    file.write_text(SCRIPTED.replace("NAME", "broken").replace("  MORE\n", wrong))
+    told = await stigma("validate", file)
+    assert told.exit_code == Exit.USAGE
+    assert told.stderr.splitlines()[100:] == ["error: and 3 more"]
+
+
+async def test_validating_tells_where_a_file_is_no_yaml(stigma: Stigma, tmp_path: Path) -> None:
+    broken = document_file(tmp_path, DOCUMENT + "  - next: {set: {x: [1}}\n")
+    told = await stigma("validate", broken)
+    assert told.exit_code == Exit.USAGE
+    (line,) = told.output.splitlines()
+    assert line.startswith(f"{broken}:4:")
+    assert line.endswith(" (/)")

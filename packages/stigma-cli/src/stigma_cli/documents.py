@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from stigma_cli.errors import CliError, Exit
@@ -9,6 +10,7 @@ from stigma_cli.resource_files import KINDS, OPERATOR_KINDS, READ_BY_AI_WORKER
 from stigma_cli.service_checks import is_installed, run_check
 from stigma_cli.yaml_files import parse_documents
 
+MOST_PROBLEMS = 100
 _ENGINE = "zigflow_worker"
 
 
@@ -31,6 +33,12 @@ class Problems:
 
     shown: list[Problem]
     more: int = 0
+
+
+def bounded(lines: Sequence[str], more: int = 0) -> list[str]:
+    """Return the first lines about problems, and one that counts the rest and `more`."""
+    hidden = more + len(lines[MOST_PROBLEMS:])
+    return [*lines[:MOST_PROBLEMS], *([f"and {hidden} more"] if hidden else [])]
 
 
 def document_name(file: str, text: str) -> str:

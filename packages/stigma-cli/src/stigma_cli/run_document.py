@@ -12,7 +12,7 @@ import typer
 
 from stigma_cli.agent_calls import agent_calls
 from stigma_cli.connections import task_queues
-from stigma_cli.documents import can_check, document_name, problems_of
+from stigma_cli.documents import bounded, can_check, document_name, problems_of
 from stigma_cli.errors import CliError, Exit
 from stigma_cli.options import duration_of
 from stigma_cli.output import Format, Output, as_duration, print_json, print_note
@@ -65,9 +65,7 @@ def run(
 
 def _refuse_invalid(file: str, text: str) -> None:
     problems = problems_of(text)
-    messages = [f"{file}:{problem}" for problem in problems.shown]
-    if problems.more:
-        messages.append(f"and {problems.more} more")
+    messages = bounded([f"{file}:{problem}" for problem in problems.shown], problems.more)
     if messages:
         raise CliError(
             messages[0],

@@ -22,7 +22,7 @@ from stigma_cli.document_warnings import (
     silent_steps,
     unknown_agents,
 )
-from stigma_cli.documents import Problem, Problems, problems_of
+from stigma_cli.documents import MOST_PROBLEMS, Problem, Problems, bounded, problems_of
 from stigma_cli.errors import CliError, Exit
 from stigma_cli.output import Format, Output, print_json, print_line, print_note
 from stigma_cli.resource_files import AGENT, OPERATOR_KINDS, WORKFLOW, read_text, shown_name
@@ -84,8 +84,8 @@ def _validate_workflows(file: str, text: str, documents: list[Any], output: Form
             shown.append(placed or problem)
             lines.append(f"{file}:{placed}" if placed else f"{file} ({each.name}):{problem}")
     if mistakes:
-        first, *others = sorted([*mistakes, *lines], key=partial(_place, file))
-        raise CliError(first, code=Exit.USAGE, more=[*others, *_more(more)])
+        first, *others = bounded(sorted([*mistakes, *lines], key=partial(_place, file)), more)
+        raise CliError(first, code=Exit.USAGE, more=others)
     _report(file, documents, Problems(shown, more), lines, output)
 
 
@@ -95,19 +95,16 @@ def _report(
     named = [one for each in documents for one in agents_called(file, each)]
     warnings = asyncio.run(unknown_agents(named)) if named else []
     if output is Format.JSON:
-        found = [asdict(problem) for problem in problems.shown]
-        more = {"more": problems.more} if problems.more else {}
+        found = [asdict(problem) for problem in problems.shown[:MOST_PROBLEMS]]
+        hidden = problems.more + len(problems.shown[MOST_PROBLEMS:])
+        more = {"more": hidden} if hidden else {}
         print_json({"valid": not found, "problems": found} | more | _json_of(warnings))
     else:
-        for line in [*lines, *_more(problems.more)] or [f"{file} is valid"]:
+        for line in bounded(lines, problems.more) or [f"{file} is valid"]:
             print_line(line)
     _print(warnings, output)
     if problems.shown:
         raise typer.Exit(Exit.USAGE)
-
-
-def _more(count: int) -> list[str]:
-    return [f"and {count} more"] if count else []
 
 
 def _place(file: str, line: str) -> tuple[int, ...]:
@@ -118,7 +115,9 @@ def _place(file: str, line: str) -> tuple[int, ...]:
 
 def _validate_agents(file: str, text: str, output: Format) -> None:
     read, problems = definition_files.agents_and_mistakes(file, text)
-    given = [FileDefinition(each, file, text, at) for at, each in enumerate(read) if each]
+    given = [
+        FileDefinition(each, file, text, at) for at, each in enumerate(read) if each is not None
+    ]
     agents = [each.definition for each in given]
     found = violations_of_agents(agents)
     problems += [
@@ -127,7 +126,7 @@ def _validate_agents(file: str, text: str, output: Format) -> None:
         for violation in violations
     ]
     if problems:
-        first, *others = sorted(problems, key=partial(_place, file))
+        first, *others = bounded(sorted(problems, key=partial(_place, file)))
         raise CliError(first, code=Exit.USAGE, more=others)
     own = {each.name for each in agents}
     warnings = [f"{file} ({each.name}): {one}" for each in agents for one in silent_steps(each)]
