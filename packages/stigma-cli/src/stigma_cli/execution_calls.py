@@ -102,7 +102,8 @@ async def events(api: Api, execution_id: str, cursor: str = "") -> AsyncIterator
     failures = 0
     while True:
         try:
-            async for event in _begun(api, _calls(execution_id).watch(api, execution_id, cursor)):
+            stream = _calls(execution_id).watch(api, execution_id, cursor)
+            async for event in stream if failures else _begun(api, stream):
                 failures = 0
                 cursor = event.cursor
                 yield event
