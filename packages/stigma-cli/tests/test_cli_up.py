@@ -126,6 +126,7 @@ async def test_up_serves_until_temporal_ends(temporal_binary: Path, tmp_path: Pa
         os.kill(told["services"]["ai_worker"]["pid"], signal.SIGKILL)
         assert process.stderr is not None
         restarted = (await process.stderr.readuntil(b"ai_worker is ready again")).decode()
+        assert "stigma: executions and sessions end with `stigma up`, agents" in restarted
         assert "ai_worker was killed (SIGKILL); it starts again in 500 ms\n" in restarted
         for name in told["services"]:
             assert f"stigma: {name} is ready after " in restarted

@@ -34,7 +34,9 @@ from stigma_cli.supervision import Supervisor
 from stigma_cli.temporal_connections import connect_temporal
 
 _COUNT_SECONDS = 2.0
-_LOSES = "executions and sessions end with it, agents and workflows stay: `--keep` keeps all"
+_LOSES = (
+    "executions and sessions end with `stigma up`, agents and workflows stay: `--keep` keeps all"
+)
 
 
 def up(
