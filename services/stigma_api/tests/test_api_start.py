@@ -172,6 +172,7 @@ async def test_an_acknowledgement_costs_one_heartbeat_and_one_signal_with_start(
     api: Api, callers: Callers
 ) -> None:
     caller = await callers.start()
+    await api.executions.StartAgent(caller.request(agent_id="reviewer"))  # what is read once
     before = await requests_to_temporal(api)
     for n in range(3):
         await api.executions.StartAgent(
