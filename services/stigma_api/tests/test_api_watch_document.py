@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
+from collections import Counter
 from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -54,6 +55,18 @@ def watch(api: Api, execution_id: str, cursor: str = "") -> Any:
 async def watched(api: Api, execution_id: str, cursor: str = "") -> Events:
     """Everything up to the end of an execution that has ended."""
     return [event async for event in watch(api, execution_id, cursor)]
+
+
+def told(events: Events) -> list[tuple[str, str]]:
+    """What is told of calls and timers: kinds of events, and ids."""
+    found: list[tuple[str, str]] = []
+    for event in events:
+        kind = event.WhichOneof("event") or ""
+        about = getattr(event, kind)
+        subject = getattr(about, "call", None) or getattr(about, "timer", None)
+        if subject is not None:
+            found.append((kind, subject.id))
+    return found
 
 
 def line(event: WatchWorkflowExecutionResponse) -> str:
@@ -168,6 +181,67 @@ async def test_a_document_that_is_reset_is_followed_into_its_new_run(
         await client.workflow_service.reset_workflow_execution(reset)
     once = ["HTTP", "timer_started", "GIVEN_UP attempt 0", "timer stopped"]
     assert lines == ["started", "run_started", *once, *once, "ended"]
+
+
+async def test_a_reset_of_the_execution_does_not_tell_its_document_again(
+    staged_api: Api, client: Client
+) -> None:
+    execution_id = await start(staged_api, "retries")
+    own = client.get_workflow_handle(execution_id)
+    async for event in watch(staged_api, execution_id):
+        if event.HasField("timer_started"):
+            await client.get_workflow_handle(engine.run_id(execution_id)).terminate()
+    before = await watched(staged_api, execution_id)
+    begun = False
+    async for each in own.fetch_history_events():
+        begun |= each.event_type == EventType.EVENT_TYPE_CHILD_WORKFLOW_EXECUTION_STARTED
+        if begun and each.event_type == EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED:
+            break
+    await client.workflow_service.reset_workflow_execution(
+        ResetWorkflowExecutionRequest(
+            namespace="default",
+            workflow_execution=Execution(workflow_id=execution_id),
+            workflow_task_finish_event_id=each.event_id,
+            request_id=execution_id,
+        )
+    )
+    await own.terminate()
+    everything = told(await watched(staged_api, execution_id))
+    first = told(before)
+    # Before it was terminated, the execution may have begun its document anew.
+    assert everything[: len(first)] == first
+    assert max(Counter(everything).values()) == 1
+
+
+async def test_after_a_continue_as_new_nothing_more_is_known_to_be_there(client: Client) -> None:
+    """Else the events of the execution would wait for the next one of its document."""
+    first = HistoryEvent(
+        event_id=1, event_type=EventType.EVENT_TYPE_WORKFLOW_EXECUTION_CONTINUED_AS_NEW
+    )
+    first.workflow_execution_continued_as_new_event_attributes.new_execution_run_id = "second"
+    begun = HistoryEvent(event_id=1, event_type=EventType.EVENT_TYPE_WORKFLOW_EXECUTION_STARTED)
+
+    async def read(_workflow_id: str, run_id: str, _token: bytes) -> Page:
+        if run_id == "first":
+            return Page(history=History(events=[first]))
+        return Page(history=History(events=[begun]), next_page_token=b"more")
+
+    async def current_run() -> str:
+        return "second"
+
+    tails = RunTails(read, partial(read_progress, client))
+    followed = FollowedWorkflow(
+        tails, "run", new_mapper=lambda: DocumentEventMapper(client), current_run=current_run
+    )
+    followed.note(Position("first", 1))
+    assert followed.has_more
+    seen = []
+    async with aclosing(followed.batches(Position("first", 0))) as batches:
+        async for batch in batches:
+            seen.append((batch.source, followed.has_more))
+            if len(seen) == 2:
+                break
+    assert seen == [(first, True), (begun, False)]
 
 
 async def test_a_position_in_something_else_is_refused(staged_api: Api, client: Client) -> None:

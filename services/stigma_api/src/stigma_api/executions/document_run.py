@@ -90,6 +90,8 @@ class DocumentRun(Generic[T]):
                 await source.close()
                 if source is own:
                     return
+                # A reset of the execution has the start of the run in its history once more.
+                self._cursor = self._workflow.at
         finally:
             for each in sources:
                 await each.close()

@@ -74,14 +74,16 @@ class FollowedWorkflow(Generic[T]):
         self._map_end: Callable[[], Awaitable[Sequence[T]]] | None = map_end
         self._with_progress = with_progress
         self._known: Position | None = None
-        self._at = Position("", 0)
+        """The newest event that there is, as far as is known, until it was passed."""
+        self.at = Position("", 0)
+        """The event that was passed last."""
         self.has_more = False
         """Whether the next batch is there, as far as is known; else it has yet to happen."""
 
     def note(self, newest: Position) -> None:
         """Take note of the newest event that there is."""
         self._known = newest
-        self.has_more = not self._is_reached()
+        self.has_more = not self._is_reached(newest)
 
     async def batches(self, start: Position) -> AsyncGenerator[Batch[T], None]:
         """Yield a batch for every event of the runs from one on, those to come included.
@@ -120,13 +122,14 @@ class FollowedWorkflow(Generic[T]):
             after = Position(successor, 0)
 
     def _pass(self, at: Position, event: HistoryEvent) -> None:
-        self._at = at
+        self.at = at
+        if self._known is not None and self._is_reached(self._known):
+            self._known = None  # nothing is known of the runs after it
         # After the end of a run comes the next run, or the workflow's end.
-        self.has_more = event.event_type in RUN_ENDS or not self._is_reached()
+        self.has_more = event.event_type in RUN_ENDS or self._known is not None
 
-    def _is_reached(self) -> bool:
-        at, known = self._at, self._known
-        return known is None or (at.run_id == known.run_id and at.event_id >= known.event_id)
+    def _is_reached(self, known: Position) -> bool:
+        return self.at.run_id == known.run_id and self.at.event_id >= known.event_id
 
 
 class _Run(Generic[T]):
