@@ -170,6 +170,25 @@ CALL = "{call: http, with: {method: get, endpoint: {uri: 'http://x', authenticat
             "do: [{a: {switch: [{b: {wen: .x, then: end}}, {c: {then: end}}]}}]",
             ["/do/0/a/switch/0/b/wen"],
         ),
+        (
+            "do: [{a: {foy: {each: x, in: .y}, while: $x, do: [{b: {set: '${ $x }', then: c}}]}}]",
+            ["/do/0/a/foy", "/do/0/a/do/0/b/then"],
+        ),
+        ("do: [{a: {try: [], catch: {az: e, when: $e.status > 1}}}]", ["/do/0/a/catch/az"]),
+        ("do: [{a: {switch: [{b: {then: []}}]}}]", ["/do/0/a/switch/0/b/then"]),
+        (
+            "do: [{a: {wait: PT1S, input: {schema: {documnt: {}}}}}]",
+            ["/do/0/a/input/schema/documnt"],
+        ),
+        (
+            "do: [{a: {call: agent, with: {agent: x, extra: '${ .[ }'}}}]",
+            ["/do/0/a/with/extra"],
+        ),
+        (
+            "use: {retries: {r: {backoff: {extra: 1}}}}\ndo: [{a: {wait: PT1S}}]",
+            ["/use/retries/r/backoff/extra"],
+        ),
+        ("do: [{}, {a: {wait: PT1S, then: b}}]", ["/do/0"]),
         # Items with two tasks, or with a task that has no name.
         (
             "do: [{a: {wait: x}, b: {set: {}}}, {c: {wait: PT1S, then: b}}]",

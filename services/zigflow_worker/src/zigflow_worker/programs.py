@@ -77,5 +77,5 @@ def problems_in(text: str, kinds: CompilableKinds) -> tuple[Problem, ...]:
                 Compiler(definition, source, every=found).program()
             except HeavyDocumentError as error:
                 found.problems.extend(error.problems)
-        problems.update(found.problems)
+        problems.update(found.told())
     return tuple(sorted(problems))

@@ -17,6 +17,7 @@ from zigflow_worker.compilation.resources import reference
 from zigflow_worker.compilation.scope import CompileScope, Variables
 from zigflow_worker.definition import (
     UNREAD,
+    ConsequenceError,
     ExtensionDefinition,
     HeavyDocumentError,
     Node,
@@ -191,6 +192,8 @@ class Compiler(ReferenceCompiler):
                 return names[name]
         known = ", ".join(name for name, index in names.items() if index != _LOST)
         with self.part():
+            if "" in names:
+                raise ConsequenceError("it may be a task that has no name", directive.pointer)
             raise directive.error(
                 f"'{directive.value}' is neither a directive (continue, exit, end) nor a task of "
                 f"this block ({known})"

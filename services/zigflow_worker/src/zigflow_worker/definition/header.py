@@ -175,8 +175,10 @@ def _read_backoff(node: Node | None) -> str:
     if node is not None:
         with node.part():
             fields = node.fields("constant", "exponential", "linear")
-            if len(node.mapping()) != 1:
-                raise node.error("expected one of 'constant', 'exponential' and 'linear'")
+            if len(fields) != 1:
+                error = node.error("expected one of 'constant', 'exponential' and 'linear'")
+                is_unknown = not fields and bool(node.value)
+                raise ConsequenceError(error.message, node.pointer) if is_unknown else error
             for name, settings in fields.items():
                 if settings.value is not None and settings.mapping():
                     raise settings.error(f"'{name}' takes no settings")

@@ -89,7 +89,7 @@ class TaskList:
     pointer: str
     tasks: tuple[TaskDefinition, ...]
     lost: frozenset[str] = frozenset()
-    """Names that other tasks may have, which are not read because of mistakes."""
+    """Names that other tasks may have, which are not read because of mistakes; "": any name."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,6 +29,10 @@ class LooseNodeError(NodeError):
     """One part of the document is wrong, which 0.1.0 read over."""
 
 
+class UnknownKeyError(NodeError):
+    """A key of a map is not known: nothing is known of its value."""
+
+
 class ConsequenceError(NodeError):
     """One part of the document cannot be judged, because of a mistake that is known already."""
 
@@ -121,7 +125,8 @@ class Node:
         for key in unknown:
             with self.part():
                 known = ", ".join(sorted(allowed))
-                raise fields[key].error(f"unknown key '{key}'; allowed here: {known}")
+                message = f"unknown key '{key}'; allowed here: {known}"
+                raise UnknownKeyError(message, fields[key].pointer)
         for key in required:
             if key not in fields and not is_misspelt(key, unknown):
                 with self.part():

@@ -6,7 +6,12 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from zigflow_worker.definition.nodes import ConsequenceError, LooseNodeError, NodeError
+from zigflow_worker.definition.nodes import (
+    ConsequenceError,
+    LooseNodeError,
+    NodeError,
+    UnknownKeyError,
+)
 from zigflow_worker.loading import SourceDocument
 
 
@@ -46,6 +51,16 @@ class ProblemList:
         self._source = source
         self.problems: list[Problem] = []
         self.all_loose = True
+        self._unknown: dict[str, str] = {}
+
+    def told(self) -> Iterator[Problem]:
+        """Yield the problems, without those inside of values whose keys are not known."""
+        for each in self.problems:
+            pointer = each.pointer
+            while pointer and pointer not in self._unknown:
+                pointer = pointer.rpartition("/")[0]
+            if not pointer or self._unknown[pointer] == each.message:
+                yield each
 
     def problem(self, pointer: str, message: str) -> Problem:
         """Return a problem at a part of the document."""
@@ -56,6 +71,8 @@ class ProblemList:
         if not isinstance(error, ConsequenceError):
             self.problems.append(self.problem(error.pointer, error.message))
             self.all_loose &= isinstance(error, LooseNodeError)
+            if isinstance(error, UnknownKeyError):
+                self._unknown[error.pointer] = error.message
 
 
 class ProblemCollector:

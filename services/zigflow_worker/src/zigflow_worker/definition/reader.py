@@ -18,6 +18,7 @@ from zigflow_worker.definition.model import (
 from zigflow_worker.definition.nodes import Node, NodeError
 from zigflow_worker.definition.problems import ProblemCollector, ProblemList
 from zigflow_worker.definition.schemas import read_schema
+from zigflow_worker.definition.spelling import is_misspelt
 from zigflow_worker.durations import seconds_of, whole_number
 from zigflow_worker.expressions import is_expression
 from zigflow_worker.loading import SourceDocument
@@ -79,7 +80,7 @@ class Reader(ProblemCollector):
     def _names_lost(self, node: Node) -> frozenset[str]:
         lost: set[str] = set()
         for item in () if self.every is None else _malformed(node):
-            lost.update([item.value] if isinstance(item.value, str) else item.mapping())
+            lost.update([item.value] if isinstance(item.value, str) else item.mapping() or [""])
         return frozenset(lost)
 
     def task(self, name: str, node: Node) -> TaskDefinition:
@@ -87,7 +88,7 @@ class Reader(ProblemCollector):
         fields = node.mapping()
         kind = None
         with node.part():
-            kind = self._kinds.kind_of(node, fields)
+            kind = self._kinds.kind_of(node, self._with_loop(node, fields))
             fields = node.fields(*_COMMON_KEYS, *kind.keys, required=kind.required)
         with node.part():
             if "metadata" in fields:
@@ -104,6 +105,13 @@ class Reader(ProblemCollector):
             then=self.directive(fields.get("then")),
             details=self._details(kind, node, fields),
         )
+
+    def _with_loop(self, node: Node, fields: dict[str, Node]) -> dict[str, Node]:
+        """Return the keys of a task; where all mistakes are wanted, also a misspelt `for`."""
+        if self.every is None or "do" not in fields or {"for", "fork"} & fields.keys():
+            return fields
+        others = [key for key in fields if key not in (*_COMMON_KEYS, "do")]
+        return fields | {"for": node.unreadable("for")} if is_misspelt("for", others) else fields
 
     def _details(
         self, kind: TaskSyntax[Reader] | None, node: Node, fields: Mapping[str, Node]

@@ -20,11 +20,12 @@ def read_schema(node: Node) -> Node | SchemaResource:
         if "document" in fields:
             raise fields["resource"].error("expected either 'document' or 'resource'")
         return _read_resource(fields["resource"])
-    if "document" not in fields:
+    document = fields.get("document") or fields.get("resource")
+    if document is None:
         raise node.error("'document' or 'resource' is required")
-    if not isinstance(fields["document"].value, (dict, bool)):
-        raise fields["document"].error("expected a JSON Schema")
-    return fields["document"]
+    if not isinstance(document.value, (dict, bool)):
+        raise document.error("expected a JSON Schema")
+    return document
 
 
 def _read_resource(node: Node) -> SchemaResource:

@@ -19,7 +19,8 @@ class CaseDefinition:
     """One case; the default has no condition."""
 
     when: Node | None
-    then: Node
+    then: Node | None
+    """None: it cannot be read because of a mistake."""
 
 
 class SwitchTask(TaskKind[tuple[CaseDefinition, ...]]):
@@ -36,10 +37,8 @@ class SwitchTask(TaskKind[tuple[CaseDefinition, ...]]):
         for _, node in fields["switch"].named_items():
             with reader.part():
                 case = node.fields("when", "then", required=["then"])
-                with reader.part():
-                    case["then"].text()
-                when = case.get("when")
-                cases.append(CaseDefinition(reader.expression(when), case["then"]))
+                then, when = reader.directive(case["then"]), case.get("when")
+                cases.append(CaseDefinition(reader.expression(when), then))
                 defaults += when is None
                 if defaults > 1 and when is None:
                     raise node.error("a switch has only one case without 'when', its default")
