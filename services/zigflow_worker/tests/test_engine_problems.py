@@ -189,6 +189,11 @@ CALL = "{call: http, with: {method: get, endpoint: {uri: 'http://x', authenticat
             ["/use/retries/r/backoff/extra"],
         ),
         ("do: [{}, {a: {wait: PT1S, then: b}}]", ["/do/0"]),
+        # An inline agent's key or value that is wrong whatever is in it.
+        (
+            "do: [{a: {call: agent, with: {spec: {modle: {a: 1, b: 2}, env: {c: 3, d: 4}}}}}]",
+            ["/do/0/a/with/spec/modle", "/do/0/a/with/spec/env"],
+        ),
         # Items with two tasks, or with a task that has no name.
         (
             "do: [{a: {wait: x}, b: {set: {}}}, {c: {wait: PT1S, then: b}}]",

@@ -109,16 +109,26 @@ def _mistakes_in(
         problem: what is wrong with the value.
         around: puts it into the whole.
     """
+    parts = _parts(node)
+    if parts and _mistake_of(read, around(type(node.value)())) is not None:
+        parts = []  # wrong whatever is in it, such as the value of an unknown key
     found = False
-    for part, inside in _parts(node):
+    for part, inside in parts:
         inner = partial(_put, around, inside)
-        try:
-            read(inner(part.value))
-        except ValueError as error:
+        if (mistake := _mistake_of(read, inner(part.value))) is not None:
             found = True
-            yield from _mistakes_in(part, read, str(error), inner)
+            yield from _mistakes_in(part, read, mistake, inner)
     if not found:
         yield node.error(problem)
+
+
+def _mistake_of(read: Callable[[JSON], object], value: JSON) -> str | None:
+    """Return the first mistake of a whole; None: it has none."""
+    try:
+        read(value)
+    except ValueError as error:
+        return str(error)
+    return None
 
 
 def _parts(node: Node) -> list[tuple[Node, Callable[[JSON], JSON]]]:
