@@ -43,6 +43,17 @@ async def test_a_doctor_tells_soon_of_servers_that_hang(stigma: Stigma, hanging:
     assert f"WRONG temporal: Temporal at {hanging} did not answer in time\n" in checked.output
 
 
+async def test_a_doctor_does_not_take_the_time_of_a_slow_api_for_temporals(
+    stigma: Stigma, env: dict[str, str], hanging: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("stigma_cli.doctor._TIMEOUT_SECONDS", 2.0)
+    monkeypatch.setattr("stigma_cli.doctor._ANSWER_SECONDS", 3.0)
+    checked = await stigma("doctor", **{**env, "STIGMA_API_ADDRESS": hanging})
+    assert f"WRONG api: Stigma's API at {hanging} did not answer in time\n" in checked.output
+    assert "temporal: answers at" in checked.output
+    assert "WRONG temporal" not in checked.output
+
+
 async def test_a_command_says_what_it_waits_for(
     stigma: Stigma, tmp_path: Path, hanging: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
