@@ -81,6 +81,20 @@ async def test_validating_tells_mistakes_of_envelopes_and_of_what_is_in_them(
     ]
 
 
+async def test_what_is_merged_into_a_map_has_the_place_of_the_map(
+    stigma: Stigma, tmp_path: Path
+) -> None:
+    file = tmp_path / "workflow.yaml"
+    file.write_text(
+        "apiVersion: stigma/v1\nkind: Workflow\nmetadata: {name: merged}\nspec:\n  document:\n"
+        "    do:\n    - a: &a {wait: PT1S, then: nowhere}\n    - b: {<<: *a}\n"
+    )
+    told = await stigma("validate", file)
+    assert told.exit_code == Exit.USAGE
+    places = [line.partition(": ")[0] for line in told.output.splitlines() if "/then)" in line]
+    assert places == [f"{file}:7:26", f"{file}:8:7"]
+
+
 async def test_validating_agents_tells_mistakes_of_all(stigma: Stigma, tmp_path: Path) -> None:
     file = tmp_path / "agents.yaml"
     broken = SCRIPTED.replace("NAME", "broken").replace("MORE", "modle: x")

@@ -75,7 +75,9 @@ def _place_in(spec: CommentedMap, document: Any, pointer: str) -> tuple[int, int
     for token in pointer.split("/")[1:]:
         key = token.replace("~1", "/").replace("~0", "~")
         if isinstance(found, CommentedMap) and key in found:
-            place, found = found.lc.key(key), found[key]
+            if key in (found.lc.data or ()):  # else it is merged into the map
+                place = found.lc.key(key)
+            found = found[key]
         elif isinstance(found, CommentedSeq) and key.isdigit() and int(key) < len(found):
             place, found = found.lc.item(int(key)), found[int(key)]
         else:
