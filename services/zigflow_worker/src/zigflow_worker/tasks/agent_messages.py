@@ -109,8 +109,9 @@ def _mistakes_in(
         problem: what is wrong with the value.
         around: puts it into the whole.
     """
+    nothing: JSON = {} if isinstance(node.value, dict) else []
     parts = _parts(node)
-    if parts and _mistake_of(read, around(type(node.value)())) is not None:
+    if parts and _mistake_of(read, around(nothing)) is not None:
         parts = []  # wrong whatever is in it, such as the value of an unknown key
     found = False
     for part, inside in parts:
