@@ -95,6 +95,19 @@ async def test_what_is_merged_into_a_map_has_the_place_of_the_map(
     assert places == [f"{file}:7:26", f"{file}:8:7"]
 
 
+async def test_an_anchor_may_be_used_again_but_not_inside_itself(
+    stigma: Stigma, tmp_path: Path
+) -> None:
+    again = "  - a: &a {wait: PT1S}\n  - b: &a {wait: PT1S}\n"
+    told = await stigma("validate", document_file(tmp_path, DOCUMENT + again))
+    assert told.exit_code == Exit.OK
+    assert told.stderr == ""
+    inside = document_file(tmp_path, f"{DOCUMENT}  - a: &a {{<<: *a}}\n")
+    told = await stigma("validate", inside)
+    assert told.exit_code == Exit.USAGE
+    assert told.stderr == f"error: {inside}: a map is merged into itself (<<)\n"
+
+
 async def test_validating_agents_tells_mistakes_of_all(stigma: Stigma, tmp_path: Path) -> None:
     file = tmp_path / "agents.yaml"
     broken = SCRIPTED.replace("NAME", "broken").replace("MORE", "modle: x")

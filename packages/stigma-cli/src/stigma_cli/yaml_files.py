@@ -50,6 +50,8 @@ def parse_documents(name: str, text: str) -> list[Any]:
         raise FileError(name, line, str(error.problem or error.context)) from None
     except (YAMLError, ValueError) as error:  # a number of too many digits
         raise FileError(name, None, str(error)) from None
+    except AttributeError:  # ruamel's
+        raise FileError(name, None, "a map is merged into itself (<<)") from None
     except RecursionError:
         raise FileError(name, None, TOO_DEEP) from None
 
@@ -71,6 +73,7 @@ def dump_document(document: Any) -> str:
 def _yaml() -> YAML:
     yaml = YAML(typ="rt")
     yaml.Resolver = _CoreSchemaResolver
+    yaml.composer.warn_double_anchors = False  # YAML allows them, and the engine does
     return yaml
 
 
