@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from typing import ParamSpec, TypeVar
 
 from stigma.contracts import limits
@@ -147,12 +148,14 @@ class CallMemory:
         await self._decode(size)
 
     async def run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Run CPU work in a thread. A cancel waits for its end: it has its memory until then."""
+        """Run CPU work in a thread. Cancels wait for its end: it has its memory until then."""
         running = asyncio.ensure_future(asyncio.to_thread(work, *args, **kwargs))
         try:
             return await asyncio.shield(running)
         except asyncio.CancelledError:
-            await asyncio.wait([running])
+            while not running.done():
+                with suppress(asyncio.CancelledError):  # another one, such as of a worker's end
+                    await asyncio.wait([running])
             if not running.cancelled():
                 running.exception()  # nobody is left to have it
             raise
