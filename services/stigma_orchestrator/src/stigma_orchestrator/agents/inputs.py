@@ -113,7 +113,8 @@ class PendingInputs:
         """
         expire_time = found.expire_time.ToDatetime(UTC)
         left = expire_time - workflow.now()
-        if expire_time >= self._deadline:
+        # A wait that begins later has no timer: recorded runs need it so.
+        if expire_time >= self._deadline and left > timedelta():
             left += _AFTER_DEADLINE
         timer = asyncio.create_task(workflow.sleep(max(left, timedelta())))
         try:
