@@ -114,10 +114,16 @@ def test_calls_under_way_are_waited_for() -> None:
     calls = [call("HTTP call /a"), call("call of agent b", "execution agent-1", open=False)]
     assert calls_text(pb.ExecutionTimeline(entries=calls)) == ""
     calls += [call(f"call of agent {n}", f"execution agent-{n}") for n in "2345"]
-    assert calls_text(pb.ExecutionTimeline(entries=calls)) == (
-        "it waits for call of agent 2: execution agent-2; call of agent 3: execution agent-3; "
-        "call of agent 4: execution agent-4; 1 more"
+    waits = (
+        "it waits for the call of agent 2: execution agent-2; the call of agent 3: execution "
+        "agent-3; the call of agent 4: execution agent-4; 1 more"
     )
+    assert calls_text(pb.ExecutionTimeline(entries=calls)) == waits
+    calls += [
+        pb.TimelineEntry(step=pb.TIMELINE_STEP_DOCUMENT_TIMER, title=f"timer up to {at}", open=open)
+        for at, open in (("9", True), ("7", False), ("8", True))  # noqa: A001
+    ]
+    assert calls_text(pb.ExecutionTimeline(entries=calls)) == f"{waits}; a timer up to 8"
 
 
 async def test_a_document_that_is_quiet_is_said_to_wait(
@@ -134,7 +140,7 @@ async def test_a_document_that_is_quiet_is_said_to_wait(
     watched = await stigma("execution", "watch", execution, **env)
     [ended] = [line for line in watched.stdout.splitlines() if "OK, execution" in line]
     agent = ended.rpartition(" ")[2]
-    assert f"stigma: it waits for call of agent slow: execution {agent}\n" in watched.stderr
+    assert f"stigma: it waits for the call of agent slow: execution {agent}\n" in watched.stderr
 
 
 async def test_watching_shows_calls_or_the_tasks_that_make_them(

@@ -11,6 +11,7 @@ from stigma.agent.v1.agent_execution_service_pb2 import WatchAgentExecutionRespo
 from stigma.contracts.executions import Execution, Kind
 from stigma.diagnosis.v1.diagnosis_service_pb2 import (
     TIMELINE_STEP_DOCUMENT_CALL,
+    TIMELINE_STEP_DOCUMENT_TIMER,
     ExecutionTimeline,
     GetExecutionTimelineRequest,
 )
@@ -123,17 +124,27 @@ def turn_text(execution: Execution) -> str:
 def calls_text(timeline: ExecutionTimeline) -> str:
     """Return a line about the calls under way of a document; "" where no more is known of them.
 
-    That is the execution that an agent's call waits for, and how the last attempt failed.
+    That is the execution that an agent's call waits for, and how the last attempt ended. The first
+    timer that may end the wait is named beside them.
     """
     waits = [
-        f"{each.title}: {each.detail}"
+        f"the {each.title}: {each.detail}"
         for each in timeline.entries
         if each.step == TIMELINE_STEP_DOCUMENT_CALL and each.open and each.detail
     ]
     more = len(waits) - _MAX_CALLS
     if more > 0:
         waits[_MAX_CALLS:] = [f"{more} more"]
-    return f"it waits for {'; '.join(waits)}" if waits else ""
+    if not waits:
+        return ""
+    timers = [
+        each.title
+        for each in timeline.entries
+        if each.step == TIMELINE_STEP_DOCUMENT_TIMER and each.open
+    ]
+    # Titles of timers begin alike, and end with a time that sorts as text.
+    waits += [f"a {min(timers)}"] if timers else []
+    return f"it waits for {'; '.join(waits)}"
 
 
 async def _next(stream: AsyncIterator[Event]) -> Event | None:
