@@ -284,6 +284,18 @@ def test_what_people_said_is_seen_at_a_glance() -> None:
     assert [row.endswith(text) for row, text in zip(rows, (f"{waits}  goes on", sent), strict=True)]
 
 
+def test_an_attempt_under_way_is_named_once() -> None:
+    told = story()
+    for detail in ("its worker was lost, attempt 2 is under way", "last attempt: INTERNAL"):
+        added = entry(pb.TIMELINE_STEP_DOCUMENT_CALL, 2, title="HTTP call /do/0", detail=detail)
+        added.open, added.attempt = True, 2
+        told.entries.append(added)
+    rows = [line for line in shown(told, None) if "HTTP call" in line]
+    assert rows[0].endswith("HTTP call /do/0  its worker was lost, attempt 2 is under way")
+    # An API of an older release leaves it to the command.
+    assert rows[1].endswith("HTTP call /do/0  last attempt: INTERNAL, attempt 2, goes on")
+
+
 def test_executions_that_wait_for_a_person_are_shown_but_not_wrong() -> None:
     asked = pb.StuckExecution(execution_id="agent-1", reason=pb.STUCK_REASON_INPUT_REQUIRED)
     later = pb.StuckExecution(execution_id="agent-2", reason=99)  # type: ignore[arg-type] # later

@@ -50,6 +50,7 @@ from stigma.workflow.v1.workflow_execution_pb2 import (
 )
 
 _MINUTE = timedelta(minutes=1)
+_TWO_SECONDS = timedelta(seconds=2)
 
 
 @workflow.defn(name="AgentWorkflow")
@@ -210,11 +211,21 @@ class StagedDocument:
             workflow.continue_as_new("retries")
         if document == "retries":
             limit = asyncio.create_task(asyncio.sleep(3600))
-            await self._call("call_http")
+            await self._call("call_http", "/do/0/fetch")
             limit.cancel()
 
-    async def _call(self, name: str, summary: str | None = None) -> None:
-        await workflow.execute_activity(name, start_to_close_timeout=_MINUTE, summary=summary)
+        if document == "loses":
+            await self._call("fetch_resource", "/do/0/read", heartbeat_timeout=_TWO_SECONDS)
+
+    async def _call(
+        self, name: str, summary: str | None = None, *, heartbeat_timeout: timedelta | None = None
+    ) -> None:
+        await workflow.execute_activity(
+            name,
+            start_to_close_timeout=_MINUTE,
+            heartbeat_timeout=heartbeat_timeout,
+            summary=summary,
+        )
 
 
 class Staged(ModelActivities, CallbackActivities, CallerWatchActivities):
@@ -275,6 +286,16 @@ class Staged(ModelActivities, CallbackActivities, CallerWatchActivities):
         raise ApplicationError("a secret", type="communication", next_retry_delay=_MINUTE)
 
     @activity.defn
+    async def fetch_resource(self) -> None:
+        """Say nothing, as a lost worker does; at the second attempt, that it is at work."""
+        while not self.release.is_set():
+            if activity.info().attempt > 1:
+                activity.heartbeat()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(0.2):
+                    await self.release.wait()
+
+    @activity.defn
     async def call_openapi(self) -> None:
         """Fail for good."""
         problem = {"status": 408, "detail": "a secret"}
@@ -320,6 +341,7 @@ def worker(client: Any, queue: str, staged: Staged, **options: Any) -> Worker:
             staged.deliver_callback,
             staged.watch_caller,
             staged.call_http,
+            staged.fetch_resource,
             staged.call_openapi,
             staged.call_grpc,
             staged.call_agent,

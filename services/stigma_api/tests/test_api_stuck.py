@@ -348,7 +348,7 @@ async def test_providers_and_steps_that_fail_and_workers_without_room(crowded: A
     document = await start_document(crowded, "retries")
     found = await stuck_as(crowded, document.id, pb.STUCK_REASON_STEP_RETRYING)
     assert found.message == (
-        "activity call_http of its document fails: attempt 2, the last one ended by communication"
+        "HTTP call /do/0/fetch fails: attempt 2, the last one ended by communication"
     )
     assert found.command.endswith(f"--workflow-id run-{document.id.partition('-')[2]}")
     holding = await start(crowded, "call:HOLD")
@@ -364,6 +364,27 @@ async def test_providers_and_steps_that_fail_and_workers_without_room(crowded: A
     # One that is served is not stuck, however long it takes, nor one whose worker was rolled.
     named = {each.execution_id for each in (await listed(crowded)).executions}
     assert not named & {holding.id, handed_on.id}
+
+
+async def test_a_call_that_lost_its_worker_once_is_not_stuck(crowded: Api) -> None:
+    document = await start_document(crowded, "loses")
+
+    async def call() -> pb.TimelineEntry | None:
+        last = (await timeline_of(crowded, document.id)).entries[-1]
+        return last if last.detail.endswith("is under way") else None
+
+    found = await eventually(call, what="the second attempt")
+    assert (found.title, found.detail) == (
+        "fetch for /do/0/read",
+        "its worker was lost, attempt 2 is under way",
+    )
+
+    async def looked_at() -> bool:
+        reply = await listed(crowded)
+        assert document.id not in {each.execution_id for each in reply.executions}
+        return reply.open == reply.examined
+
+    await eventually(looked_at, what="all are in visibility")
 
 
 @pytest.fixture

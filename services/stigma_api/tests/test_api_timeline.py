@@ -107,7 +107,7 @@ async def test_a_call_under_way_shows_its_attempts_and_the_last_failures_class(
     call = await eventually(tried, what="the second attempt")
     assert call.open
     assert not call.HasField("duration")
-    assert call.detail == "last attempt: RATE_LIMITED"
+    assert call.detail == "last attempt: RATE_LIMITED, attempt 2 follows"
     found = await timeline_of(staged_api, started.id)
     assert not found.HasField("caller")
     assert (found.phase, found.caller_unavailable) == ("RUNNING", "")
@@ -209,7 +209,7 @@ async def test_every_delivery_is_told_with_its_verdict(
         "",
         "UNAVAILABLE",
         "",
-        "last attempt: RPCError",
+        "last attempt: RPCError, attempt 2 follows",
     ]
     fingerprint = tokens.fingerprint(caller.token)
     assert {each.fingerprint for each in deliveries} == {fingerprint}

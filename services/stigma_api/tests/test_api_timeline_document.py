@@ -35,7 +35,7 @@ async def test_a_workflow_execution_shows_the_calls_of_its_document(
         ("gRPC call /do/0/ask", "", False, False),
         ("OpenAPI call /do/1/order", "timeout, status 408", True, False),
         ("call of agent reviewer", "execution agent-of-a-document", False, False),
-        ("HTTP call", "last attempt: communication", False, True),
+        ("HTTP call /do/0/fetch", "last attempt: communication, attempt 2 follows", False, True),
     ]
     assert all(call.attempt == 1 and call.HasField("duration") for call in called[:3])
     # They are of two runs, the second of which continues the first.
@@ -54,7 +54,7 @@ async def test_a_workflow_execution_shows_the_calls_of_its_document(
     await client.get_workflow_handle(run_id).terminate()
     found = await timeline_with(staged_api, started.id, "ENDED")
     last = [each for each in found.entries if each.step == pb.TIMELINE_STEP_DOCUMENT_CALL][-1]
-    assert (last.title, last.detail, last.failed) == ("HTTP call", "given up", True)
+    assert (last.title, last.detail, last.failed) == ("HTTP call /do/0/fetch", "given up", True)
 
 
 async def test_the_history_of_a_document_may_be_cut_anywhere(
@@ -66,7 +66,7 @@ async def test_the_history_of_a_document_may_be_cut_anywhere(
 
     async def last_call() -> pb.ExecutionTimeline | None:
         found = await timeline_of(staged_api, started.id)
-        return found if "HTTP call" in {each.title for each in found.entries} else None
+        return found if "HTTP call /do/0/fetch" in {each.title for each in found.entries} else None
 
     whole = await eventually(last_call, what="the call of the second run")
     for limit in range(6, 26):

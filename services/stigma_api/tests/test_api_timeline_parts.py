@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 from temporalio.api.common.v1 import Payload
-from temporalio.api.enums.v1 import TimeoutType
+from temporalio.api.enums.v1 import PendingActivityState, TimeoutType
 from temporalio.api.failure.v1 import Failure
+from temporalio.api.workflow.v1 import PendingActivityInfo
 from temporalio.client import Client
 
 from stigma.agent.v1.agent_execution_pb2 import (
@@ -26,6 +27,7 @@ from stigma.agent.v1.agent_execution_pb2 import (
 from stigma.contracts import payloads
 from stigma.diagnosis.v1 import diagnosis_service_pb2 as pb
 from stigma.internal.v1.execution_pb2 import Bind, PendingInputs, SendMessage
+from stigma_api.diagnosis.attempt_texts import failing_text
 from stigma_api.diagnosis.stuck.people import answer_command
 from stigma_api.diagnosis.timeline import entries
 from stigma_api.diagnosis.timeline.input_entries import InputEntries
@@ -73,6 +75,37 @@ APPLICATION = failure(application_failure_info={"type": "RATE_LIMITED"})
 )
 def test_of_a_failure_its_class_is_told_and_never_its_text(failed: Failure, told: str) -> None:
     assert failure_class(failed) == told
+
+
+SHUTDOWN = failure(application_failure_info={"type": "WorkerShutdown"})
+LOST = failure(timeout_failure_info={"timeout_type": HEARTBEAT})
+LATE = failure(timeout_failure_info={"timeout_type": TimeoutType.TIMEOUT_TYPE_START_TO_CLOSE})
+WAITS = PendingActivityState.PENDING_ACTIVITY_STATE_SCHEDULED
+RUNS = PendingActivityState.PENDING_ACTIVITY_STATE_STARTED
+
+
+@pytest.mark.parametrize(
+    ("activity", "last", "state", "told"),
+    [
+        ("call_http", LOST, RUNS, "X: its worker was lost, attempt 3 is under way"),
+        ("call_http", LATE, WAITS, "X: its worker was lost, attempt 3 follows"),
+        ("call_http", SHUTDOWN, RUNS, "X: its worker was stopped, attempt 3 is under way"),
+        ("call_http", APPLICATION, RUNS, "X fails: attempt 3, the last one ended by RATE_LIMITED"),
+        ("call_agent", LOST, WAITS, "X: its heartbeats failed to come, attempt 3 follows"),
+        (
+            "a_tool",
+            LATE,
+            RUNS,
+            "X fails: attempt 3, the last one ended by timed out: start to close",
+        ),
+    ],
+)
+def test_a_call_fails_only_where_an_attempt_failed_by_itself(
+    activity: str, last: Failure, state: PendingActivityState.ValueType, told: str
+) -> None:
+    pending = PendingActivityInfo(attempt=3, state=state, last_failure=last)
+    pending.activity_type.name = activity
+    assert failing_text("X", pending) == told
 
 
 def test_what_people_wrote_is_one_line_and_cut() -> None:

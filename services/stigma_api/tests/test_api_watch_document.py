@@ -99,7 +99,7 @@ async def test_calls_and_timers_are_told_as_they_happen_and_every_cursor_resumes
     async for event in watch(staged_api, execution_id):
         assert b"secret" not in event.SerializeToString()
         live.append(event)
-        if line(event) == "HTTP":
+        if line(event) == "HTTP /do/0/fetch":
             await client.get_workflow_handle(engine.run_id(execution_id)).terminate()
     assert [line(event) for event in live] == [
         "started",
@@ -116,7 +116,7 @@ async def test_calls_and_timers_are_told_as_they_happen_and_every_cursor_resumes
         "timer_started",
         "timer fired",
         "timer stopped",
-        "HTTP",
+        "HTTP /do/0/fetch",
         "timer_started",
         "GIVEN_UP attempt 0",
         "timer stopped",
@@ -179,7 +179,7 @@ async def test_a_document_that_is_reset_is_followed_into_its_new_run(
             request_id=execution_id,
         )
         await client.workflow_service.reset_workflow_execution(reset)
-    once = ["HTTP", "timer_started", "GIVEN_UP attempt 0", "timer stopped"]
+    once = ["HTTP /do/0/fetch", "timer_started", "GIVEN_UP attempt 0", "timer stopped"]
     assert lines == ["started", "run_started", *once, *once, "ended"]
 
 

@@ -208,8 +208,11 @@ def _entries(shown: ExecutionTimeline, width: int | None) -> list[Text]:
 
 def _notes(entry: TimelineEntry) -> str:
     notes = [entry.detail] if entry.detail else []
+    attempt = f"attempt {entry.attempt}"
+    if entry.open and attempt in entry.detail:
+        return entry.detail  # it says whether the attempt is under way
     if entry.attempt > 1:
-        notes.append(f"attempt {entry.attempt}")
+        notes.append(attempt)
     if entry.open:
         notes.append("goes on")
     return ", ".join(notes)

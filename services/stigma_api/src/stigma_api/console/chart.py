@@ -33,6 +33,7 @@ class Bar:
     failed: bool
     open: bool
     attempt: int
+    """0 where the detail tells of it."""
     fingerprint: str
     time: datetime
     offset: timedelta
@@ -78,7 +79,7 @@ def layout(timeline: ExecutionTimeline, now: datetime) -> Chart:
                 lane=_lane(entry, timeline.caller.workflow_id),
                 failed=entry.failed,
                 open=entry.open,
-                attempt=entry.attempt,
+                attempt=0 if f"attempt {entry.attempt}" in entry.detail else entry.attempt,
                 fingerprint=entry.fingerprint,
                 time=_time(entry),
                 offset=offset,

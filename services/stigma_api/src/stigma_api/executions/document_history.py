@@ -43,6 +43,14 @@ _KINDS = {
     FETCH_RESOURCE: DOCUMENT_CALL_KIND_RESOURCE,
 }
 """By the type of the call's activity."""
+_TITLES = {
+    DOCUMENT_CALL_KIND_AGENT: "call of agent",
+    DOCUMENT_CALL_KIND_HTTP: "HTTP call",
+    DOCUMENT_CALL_KIND_OPENAPI: "OpenAPI call",
+    DOCUMENT_CALL_KIND_GRPC: "gRPC call",
+    DOCUMENT_CALL_KIND_RESOURCE: "fetch for",
+}
+"""By the kind of the call, whose subject follows."""
 _REASON = re.compile(r"[A-Z][A-Z_]{0,63}")
 
 
@@ -61,6 +69,11 @@ class CallOpened(Opened):
     kind: DocumentCallKind.ValueType
     subject: str
     """JSON pointer of the task, or its end after "…"; of an agent's call, the agent."""
+
+    @property
+    def title(self) -> str:
+        """The call, for people."""
+        return f"{_TITLES[self.kind]} {self.subject}".rstrip()
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,15 @@ from stigma.contracts.agent_runtime import is_child
 from stigma.contracts.task_queues import TaskQueues
 from stigma.contracts.tools import called_by_activity, called_by_child
 from stigma.diagnosis.v1.diagnosis_service_pb2 import StuckReason
+from stigma_api.diagnosis.attempt_texts import (
+    WORKER_SHUTDOWN,
+    attempts_text,
+    failing_text,
+    interruption,
+)
 from stigma_api.diagnosis.refused_commands import refused_command
 from stigma_api.diagnosis.stuck.callers import WaitingCallers
+from stigma_api.diagnosis.stuck.document_steps import DocumentSteps
 from stigma_api.diagnosis.stuck.people import answer_command, read_inputs
 from stigma_api.diagnosis.stuck.queues import ACTIVITIES, WORKFLOWS, Queues
 from stigma_api.diagnosis.timeline.input_entries import waits_text
@@ -37,10 +44,11 @@ _SCHEDULED = PendingActivityState.PENDING_ACTIVITY_STATE_SCHEDULED
 _STARTED = PendingActivityState.PENDING_ACTIVITY_STATE_STARTED
 _MODEL_CALLS = MODEL_CALLS | {SUMMARIZE}
 _LIMITED = frozenset({"RATE_LIMITED", "PROVIDER_UNAVAILABLE"})
-# Error type of an attempt whose worker was stopped, as at each rollout: the call is not wrong.
-_WORKER_SHUTDOWN = "WorkerShutdown"
 # Events that may follow a task's first failure, the only one that history keeps: signals, mostly.
 _TASK_EVENTS = 20
+_DOCUMENT = "its document"
+# The attempt after the first one: from the third on, a call may be what its workers die of.
+_SECOND = 2
 _LONG_AGO = datetime.fromtimestamp(0, UTC)
 
 
@@ -70,6 +78,7 @@ class Diagnoser:
         self._polled = polled
         self._callers = callers
         self._histories = Histories(client)
+        self._steps = DocumentSteps(client)
 
     def observe(self, description: ExecutionDescription[Any]) -> None:
         """Note what an execution shows about workers, which serve the others as well."""
@@ -136,7 +145,7 @@ class Diagnoser:
             if each.attempt > 1:
                 return Diagnosis(
                     StuckReason.STUCK_REASON_DELIVERY_RETRYING,
-                    f"its outcome cannot be delivered: {_attempts_text(each)}",
+                    f"its outcome cannot be delivered: {attempts_text(each)}",
                     f"stigma execution timeline {description.execution_id}",
                 )
             return await self._in_queue(each, self._queues.orchestrator)
@@ -184,16 +193,20 @@ class Diagnoser:
         for each in _of_type(pending, *_MODEL_CALLS):
             if (found := await self._in_queue(each, self._queues.ai)) is not None:
                 return found
-            if each.attempt > 1 and failure_class(each.last_failure) != _WORKER_SHUTDOWN:
+            if each.attempt > 1 and failure_class(each.last_failure) != WORKER_SHUTDOWN:
                 limited = failure_class(each.last_failure) in _LIMITED
                 reason = (
                     StuckReason.STUCK_REASON_PROVIDER_LIMITED
                     if limited
                     else StuckReason.STUCK_REASON_STEP_RETRYING
                 )
-                what = "the model's provider refuses calls" if limited else "a model call fails"
+                text = (
+                    f"the model's provider refuses calls: {attempts_text(each)}"
+                    if limited
+                    else failing_text("a model call", each)
+                )
                 command = f"stigma execution timeline {description.execution_id}"
-                return Diagnosis(reason, f"{what}: {_attempts_text(each)}", command)
+                return Diagnosis(reason, text, command)
         return None
 
     async def _tool_call(
@@ -208,7 +221,7 @@ class Diagnoser:
             if found is not None:
                 return replace(found, message=f"tool call {call}: {found.message}")
             if each.attempt > 1 and each.HasField("last_failure"):
-                message = f"tool call {call} fails: {_attempts_text(each)}"
+                message = failing_text(f"tool call {call}", each)
                 return Diagnosis(StuckReason.STUCK_REASON_STEP_RETRYING, message, command)
         for operation in description.described.pending_nexus_operations:
             if operation.attempt > 1 and operation.HasField("last_attempt_failure"):
@@ -228,7 +241,7 @@ class Diagnoser:
                 continue
             call = called_by_child(description.execution_id, child.workflow_id)
             is_agent = is_child(description.execution_id, child.workflow_id)
-            of = "the tool" if call else "the agent" if is_agent else "its document"
+            of = "the tool" if call else "the agent" if is_agent else _DOCUMENT
             found = await self._run(run, child.workflow_id, of=of)
             if found is not None:
                 prefix = f"tool call {call}: " if call else "its workflow: " if is_agent else ""
@@ -246,13 +259,22 @@ class Diagnoser:
             queue_of_step = each.activity_options.task_queue.name or queue
             found = found or await self._in_queue(each, queue_of_step)
             if found is None and each.attempt > 1 and each.HasField("last_failure"):
-                found = Diagnosis(
-                    StuckReason.STUCK_REASON_STEP_RETRYING,
-                    f"activity {each.activity_type.name} of {of} fails: {_attempts_text(each)}",
-                    f"temporal workflow describe --namespace {self._client.namespace} "
-                    f"--workflow-id {workflow_id}",
-                )
+                found = await self._retried(each, own, of=of)
         return found
+
+    async def _retried(self, each: PendingActivityInfo, run: Run, *, of: str) -> Diagnosis | None:
+        """Diagnose an activity that is tried again; a call that lost one worker makes progress."""
+        what = f"activity {each.activity_type.name} of {of}"
+        if of == _DOCUMENT:
+            if each.attempt == _SECOND and interruption(each):
+                return None
+            what = await self._steps.title(run, each)
+        return Diagnosis(
+            StuckReason.STUCK_REASON_STEP_RETRYING,
+            failing_text(what, each),
+            f"temporal workflow describe --namespace {run.namespace} "
+            f"--workflow-id {run.workflow_id}",
+        )
 
     async def _watch(self, pending: Iterable[PendingActivityInfo]) -> Diagnosis | None:
         """Diagnose the watch: without it a caller's heartbeats end, and so does its wait."""
@@ -313,10 +335,6 @@ def _of_type(pending: Iterable[PendingActivityInfo], *names: str) -> list[Pendin
         for each in pending
         if each.activity_type.name in names and not called_by_activity(each.activity_id)
     ]
-
-
-def _attempts_text(each: PendingActivityInfo) -> str:
-    return f"attempt {each.attempt}, the last one ended by {failure_class(each.last_failure)}"
 
 
 def _duration_text(time: timedelta) -> str:

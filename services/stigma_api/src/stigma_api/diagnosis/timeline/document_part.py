@@ -14,11 +14,6 @@ from stigma.contracts.activities import CALL_AGENT
 from stigma.contracts.executions import Kind
 from stigma.diagnosis.v1.diagnosis_service_pb2 import TimelineEntry, TimelineStep
 from stigma.workflow.v1.workflow_execution_service_pb2 import (
-    DOCUMENT_CALL_KIND_AGENT,
-    DOCUMENT_CALL_KIND_GRPC,
-    DOCUMENT_CALL_KIND_HTTP,
-    DOCUMENT_CALL_KIND_OPENAPI,
-    DOCUMENT_CALL_KIND_RESOURCE,
     DOCUMENT_CALL_OUTCOME_CANCELLED,
     DOCUMENT_CALL_OUTCOME_GIVEN_UP,
     DOCUMENT_CALL_OUTCOME_OK,
@@ -38,14 +33,6 @@ from stigma_api.temporal.calls import describe
 from stigma_api.temporal.histories import Histories, Run, cooperative_iter
 from stigma_api.temporal.payloads import text
 
-_TITLES = {
-    DOCUMENT_CALL_KIND_AGENT: "call of agent",
-    DOCUMENT_CALL_KIND_HTTP: "HTTP call",
-    DOCUMENT_CALL_KIND_OPENAPI: "OpenAPI call",
-    DOCUMENT_CALL_KIND_GRPC: "gRPC call",
-    DOCUMENT_CALL_KIND_RESOURCE: "fetch for",
-}
-"""By the kind of the call, whose subject follows."""
 _OUTCOMES = {
     DOCUMENT_CALL_OUTCOME_CANCELLED: "cancelled",
     DOCUMENT_CALL_OUTCOME_GIVEN_UP: "given up",
@@ -131,9 +118,8 @@ class _Calls:
                 self._close_timer(fact, time)
 
     def _open_call(self, call: CallOpened, time: Timestamp) -> None:
-        title = f"{_TITLES[call.kind]} {call.subject}".rstrip()
         step = TimelineStep.TIMELINE_STEP_DOCUMENT_CALL
-        added = entry(step, self._run, time, title, open=True)
+        added = entry(step, self._run, time, call.title, open=True)
         self._by_event[call.event_id] = self._by_activity[call.activity_id] = added
 
     def _open_timer(self, timer: TimerOpened, time: Timestamp) -> None:

@@ -12,7 +12,7 @@ from temporalio.api.workflow.v1 import PendingActivityInfo
 from stigma.agent.v1.agent_execution_pb2 import Usage
 from stigma.contracts.costs import cost_text
 from stigma.diagnosis.v1.diagnosis_service_pb2 import TimelineEntry, TimelineStep
-from stigma_api.temporal.failures import failure_class
+from stigma_api.diagnosis.attempt_texts import retry_text
 from stigma_api.temporal.histories import Run
 
 _MAX_TEXT = 200
@@ -66,7 +66,7 @@ def add_attempts(
             continue
         opened.attempt = max(each.attempt, 1)
         if each.HasField("last_failure"):
-            opened.detail = f"last attempt: {failure_class(each.last_failure)}"
+            opened.detail = retry_text(each)
 
 
 def sort_entries(entries: list[TimelineEntry]) -> list[TimelineEntry]:
