@@ -116,7 +116,7 @@ async def test_a_workflow_execution_and_the_agent_in_it_tell_of_each_other(
     assert told.phase == "COMPLETED"
     [agent] = await installation.of_group(group, 1)
     call = told.entries[3]
-    assert (call.title, call.detail) == ("call of agent echo", f"execution {agent.id}")
+    assert (call.title, call.detail) == ("call of agent echo /do/0/ask", f"execution {agent.id}")
     of_agent = await told_up_to(channel, agent.id, pb.TIMELINE_STEP_RESUMED)
     assert of_agent.entries[0].workflow_id == told.entries[2].workflow_id
     assert of_agent.entries[0].run_id == told.entries[2].run_id
@@ -135,7 +135,7 @@ async def test_a_document_names_the_agent_that_it_waits_for(
     [agent] = await installation.of_group(message, 1)
     [shown] = [each for each in waiting.entries if each.step == pb.TIMELINE_STEP_DOCUMENT_CALL]
     assert shown.open
-    assert (shown.title, shown.detail) == ("call of agent held", f"execution {agent.id}")
+    assert (shown.title, shown.detail) == ("call of agent held /do/0/ask", f"execution {agent.id}")
     call.answer("enough")
     await told_up_to(channel, started.id, pb.TIMELINE_STEP_ENDED)
 

@@ -85,6 +85,16 @@ TIMER = {"fire_time": {"seconds": 1_800_000_000}}
             "call of agent (inline): CANCELLED",
         ),
         (
+            {
+                "call_started": {
+                    "call": DocumentCall(
+                        kind=DOCUMENT_CALL_KIND_AGENT, agent="reviewer", task="/do/1"
+                    )
+                }
+            },
+            "call of agent reviewer /do/1",
+        ),
+        (
             {"call_started": {"call": DocumentCall(kind=DOCUMENT_CALL_KIND_GRPC, task="…k/ask")}},
             "gRPC call …k/ask",
         ),
@@ -140,7 +150,10 @@ async def test_a_document_that_is_quiet_is_said_to_wait(
     watched = await stigma("execution", "watch", execution, **env)
     [ended] = [line for line in watched.stdout.splitlines() if "OK, execution" in line]
     agent = ended.rpartition(" ")[2]
-    assert f"stigma: it waits for the call of agent slow: execution {agent}\n" in watched.stderr
+    assert (
+        f"stigma: it waits for the call of agent slow /do/0/ask: execution {agent}\n"
+        in watched.stderr
+    )
 
 
 async def test_watching_shows_calls_or_the_tasks_that_make_them(
@@ -151,7 +164,7 @@ async def test_watching_shows_calls_or_the_tasks_that_make_them(
         (tmp_path / f"{kind}.yaml").write_text(text)
         applied = await stigma(kind, "apply", "-f", tmp_path / f"{kind}.yaml", **env)
         assert applied.exit_code == Exit.OK, applied.output
-    start = ("workflow", "start", "calls", "--request-id", "calls", "--watch")
+    start = ("workflow", "start", "calls", "--request-id", "watched-calls", "--watch")
     temporal = {"TEMPORAL_ADDRESS": stack.temporal_address, "TEMPORAL_NAMESPACE": stack.namespace}
     tasks = await stigma(*start, **env, **temporal)
     assert tasks.exit_code == Exit.OK, tasks.output
@@ -164,8 +177,8 @@ async def test_watching_shows_calls_or_the_tasks_that_make_them(
     watched = await stigma("execution", "watch", execution, **env)
     assert watched.stdout.splitlines() == shown
     lines = [line.partition("  ")[2] for line in shown]
-    assert lines[2] == "call of agent called"
-    assert lines[3].startswith("call of agent called: OK, execution agent-")
+    assert lines[2] == "call of agent called /do/0/ask"
+    assert lines[3].startswith("call of agent called /do/0/ask: OK, execution agent-")
     failing = "HTTP call /do/1/tolerate/try/0/lose"
     assert lines[4] == failing
     # The stack's engine calls nothing on its own machine.

@@ -202,7 +202,7 @@ class StagedDocument:
             await self._call("call_grpc", "/do/0/ask")
             with contextlib.suppress(ActivityError):
                 await self._call("call_openapi", "/do/1/order")
-            await self._call("call_agent", "reviewer")
+            await self._call("call_agent", "reviewer /do/2/review")
             await self._call("wait_exactly", "no call")
             await asyncio.sleep(0.1)
             unused = asyncio.create_task(asyncio.sleep(3600))

@@ -34,7 +34,7 @@ async def test_a_workflow_execution_shows_the_calls_of_its_document(
     assert [(call.title, call.detail, call.failed, call.open) for call in called] == [
         ("gRPC call /do/0/ask", "", False, False),
         ("OpenAPI call /do/1/order", "timeout, status 408", True, False),
-        ("call of agent reviewer", "execution agent-of-a-document", False, False),
+        ("call of agent reviewer /do/2/review", "execution agent-of-a-document", False, False),
         ("HTTP call /do/0/fetch", "last attempt: communication, attempt 2 follows", False, True),
     ]
     assert all(call.attempt == 1 and call.HasField("duration") for call in called[:3])

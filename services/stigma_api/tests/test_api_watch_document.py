@@ -75,7 +75,7 @@ def line(event: WatchWorkflowExecutionResponse) -> str:
         case "call_started":
             call = event.call_started.call
             kind = DocumentCallKind.Name(call.kind).removeprefix("DOCUMENT_CALL_KIND_")
-            return f"{kind} {call.task}{call.agent}".rstrip()
+            return " ".join(filter(None, (kind, call.agent, call.task)))
         case "call_ended":
             return ended(event.call_ended)
         case "timer_ended":
@@ -108,7 +108,7 @@ async def test_calls_and_timers_are_told_as_they_happen_and_every_cursor_resumes
         "OK attempt 1",
         "OPENAPI /do/1/order",
         "FAILED timeout 408 attempt 1",
-        "AGENT reviewer",
+        "AGENT reviewer /do/2/review",
         "OK agent-of-a-document attempt 1",
         "timer_started",
         "timer fired",
@@ -143,11 +143,11 @@ async def test_what_has_happened_already_comes_in_order_of_time(
 ) -> None:
     execution_id = await start(staged_api)
     async for event in watch(staged_api, execution_id):
-        if line(event) == "AGENT reviewer":
+        if line(event) == "AGENT reviewer /do/2/review":
             await client.get_workflow_handle(execution_id).cancel(reason="enough")
     everything = await watched(staged_api, execution_id)
     lines = [line(event) for event in everything]
-    assert lines.index("AGENT reviewer") < lines.index("cancel_requested")
+    assert lines.index("AGENT reviewer /do/2/review") < lines.index("cancel_requested")
     assert lines[-1] == "ended"
     times = [event.time.ToNanoseconds() for event in everything]
     assert times == sorted(times)

@@ -59,6 +59,14 @@ def timeline(*entries: tuple[int, float, dict[str, Any]]) -> ExecutionTimeline:
     return told
 
 
+def test_an_attempt_is_told_of_once():
+    calls = [
+        (TIMELINE_STEP_MODEL_CALL, 0, {"attempt": 2, "detail": "its worker was lost, attempt 2"}),
+        (TIMELINE_STEP_MODEL_CALL, 0, {"attempt": 2, "detail": "INTERNAL"}),
+    ]
+    assert [bar.attempt for bar in chart.layout(timeline(*calls), START).bars] == [0, 2]
+
+
 def test_a_chart_lays_entries_on_one_axis():
     drawn = chart.layout(
         timeline(

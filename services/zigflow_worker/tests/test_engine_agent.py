@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import Any
 
 import pytest
@@ -111,6 +112,9 @@ async def test_an_agent_is_asked_and_its_output_goes_on(engine: Any, api: Any) -
     assert (request.config.limits.steps, request.config.limits.cost_usd) == (40, 2.5)
     trace = await handle.query("trace")
     assert trace[0]["executionId"] == "agent-42"
+    history = await handle.fetch_history()
+    [summary] = filter(None, (event.user_metadata.summary.data for event in history.events))
+    assert json.loads(summary) == "code-reviewer@2 /do/0/review"
 
 
 async def test_output_of_another_shape_is_an_error(engine: Any, api: Any) -> None:

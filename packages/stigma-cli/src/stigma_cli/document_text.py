@@ -47,10 +47,9 @@ def document_text(event: WatchWorkflowExecutionResponse) -> str:
 
 
 def _title(call: DocumentCall) -> str:
-    subject = (
-        call.task or call.agent or ("(inline)" if call.kind == DOCUMENT_CALL_KIND_AGENT else "")
-    )
-    return f"{_TITLES.get(call.kind, 'call')} {subject}".rstrip()
+    is_agent = call.kind == DOCUMENT_CALL_KIND_AGENT
+    agent = call.agent or ("(inline)" if is_agent else "")
+    return " ".join(filter(None, (_TITLES.get(call.kind, "call"), agent, call.task)))
 
 
 def _outcome(ended: DocumentCallEnded) -> str:

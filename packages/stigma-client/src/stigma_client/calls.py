@@ -47,6 +47,7 @@ class Call(Generic[R, E]):
         cancel: the activity that stops it.
         request: what `start` takes.
         unique: differs between all calls of a run; the activity's id is made of it.
+        summary: what people read beside the call in Temporal; "": the name of what is called.
     """
 
     of: ExecutionKind[R, E]
@@ -54,6 +55,7 @@ class Call(Generic[R, E]):
     cancel: Callable[..., Any]
     request: R
     unique: str
+    summary: str = ""
 
     async def run(self, *, timeout: timedelta, heartbeat_timeout: timedelta) -> E:
         """Make the call, and wait for the execution that it comes to.
@@ -73,7 +75,7 @@ class Call(Generic[R, E]):
             start_to_close_timeout=close_timeout,
             heartbeat_timeout=heartbeat_timeout,
             retry_policy=_CALL_RETRIES,
-            summary=name or f"inline {self.of.kind}",
+            summary=self.summary or name or f"inline {self.of.kind}",
         )
         try:
             await workflow.wait([call])

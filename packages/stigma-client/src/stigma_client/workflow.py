@@ -37,6 +37,7 @@ async def run_agent(
     timeout: timedelta = limits.DEFAULT_TIMEOUT,
     heartbeat_timeout: timedelta = limits.DEFAULT_HEARTBEAT_TIMEOUT,
     request_id: str | None = None,
+    summary: str = "",
 ) -> AgentResult:
     """Run an agent from a workflow and wait for its outcome, holding no worker meanwhile.
 
@@ -58,6 +59,7 @@ async def run_agent(
         timeout: how long the agent may take, workers' outages included.
         heartbeat_timeout: within what time the loss of this worker or of the agent is noticed.
         request_id: idempotency key; a random one, stable over retries and replays, by default.
+        summary: what people read beside the call in Temporal's pages; the agent's name by default.
 
     Returns:
         The result of an agent that completed.
@@ -84,7 +86,7 @@ async def run_agent(
         kinds.AGENT, build, name=agent, spec=spec, data=input, request_id=request_id or unique
     )
     activities = AgentActivities.call_agent, AgentActivities.cancel_agent
-    call = Call(kinds.AGENT, *activities, request, unique)
+    call = Call(kinds.AGENT, *activities, request, unique, summary)
     return AgentResult(await call.run(timeout=timeout, heartbeat_timeout=heartbeat_timeout))
 
 

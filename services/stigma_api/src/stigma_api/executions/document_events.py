@@ -10,7 +10,6 @@ from temporalio.client import Client
 
 from stigma.agent.v1.agent_execution_service_pb2 import ModelProgress
 from stigma.workflow.v1.workflow_execution_service_pb2 import (
-    DOCUMENT_CALL_KIND_AGENT,
     DocumentCall,
     DocumentCallEnded,
     DocumentCallStarted,
@@ -28,9 +27,6 @@ from stigma_api.executions.document_history import (
     TimerClosed,
     TimerOpened,
 )
-
-_INLINE_AGENT = "inline agent"
-"""Subject of an agent's call that names no agent; a name has no spaces."""
 
 
 class DocumentEventMapper:
@@ -93,12 +89,9 @@ class DocumentEventMapper:
         )
 
     def _call(self, opened: CallOpened) -> DocumentCall:
-        call = DocumentCall(id=self._id(opened), kind=opened.kind)
-        if opened.kind != DOCUMENT_CALL_KIND_AGENT:
-            call.task = opened.subject
-        elif opened.subject != _INLINE_AGENT:
-            call.agent = opened.subject
-        return call
+        return DocumentCall(
+            id=self._id(opened), kind=opened.kind, task=opened.task, agent=opened.agent
+        )
 
     def _timer(self, opened: TimerOpened) -> DocumentTimer:
         return DocumentTimer(id=self._id(opened), fire_time=opened.fire_time)

@@ -15,7 +15,13 @@ from temporalio.client import Client
 
 from stigma.agent.v1.agent_execution_pb2 import AgentExecution
 from stigma.contracts.activities import CALL_AGENT
-from stigma.contracts.engine_calls import CALL_GRPC, CALL_HTTP, CALL_OPENAPI, FETCH_RESOURCE
+from stigma.contracts.engine_calls import (
+    CALL_GRPC,
+    CALL_HTTP,
+    CALL_OPENAPI,
+    FETCH_RESOURCE,
+    agent_and_task,
+)
 from stigma.contracts.executions import Kind
 from stigma.workflow.v1.workflow_execution_service_pb2 import (
     DOCUMENT_CALL_KIND_AGENT,
@@ -50,7 +56,7 @@ _TITLES = {
     DOCUMENT_CALL_KIND_GRPC: "gRPC call",
     DOCUMENT_CALL_KIND_RESOURCE: "fetch for",
 }
-"""By the kind of the call, whose subject follows."""
+"""By the kind of the call, whose agent and task follow."""
 _REASON = re.compile(r"[A-Z][A-Z_]{0,63}")
 
 
@@ -67,13 +73,17 @@ class CallOpened(Opened):
 
     activity_id: str
     kind: DocumentCallKind.ValueType
-    subject: str
-    """JSON pointer of the task, or its end after "…"; of an agent's call, the agent."""
+    task: str
+    """JSON pointer of the task, or its end after "…"; "": not known."""
+    agent: str = ""
+    """Of an agent's call: the agent; "" for an inline one."""
 
     @property
     def title(self) -> str:
         """The call, for people."""
-        return f"{_TITLES[self.kind]} {self.subject}".rstrip()
+        is_agent = self.kind == DOCUMENT_CALL_KIND_AGENT
+        agent = (self.agent or "(inline)") if is_agent else ""
+        return " ".join(filter(None, (_TITLES[self.kind], agent, self.task)))
 
 
 @dataclass(frozen=True)
@@ -176,8 +186,10 @@ class DocumentHistoryReader:
         kind = _KINDS.get(scheduled.activity_type.name)
         if kind is None:
             return None
-        subject = await text(self._client, event.user_metadata.summary)
-        return CallOpened(event.event_id, scheduled.activity_id, kind, subject)
+        summary = await text(self._client, event.user_metadata.summary)
+        is_agent = kind == DOCUMENT_CALL_KIND_AGENT
+        agent, task = agent_and_task(summary) if is_agent else ("", summary)
+        return CallOpened(event.event_id, scheduled.activity_id, kind, task, agent)
 
     def _close_call(self, attributes: Any, close: _Closer) -> Sequence[DocumentFact]:
         attempt = self._attempts.pop(attributes.scheduled_event_id, 0)

@@ -94,7 +94,10 @@ class AgentCallOperation(EffectOperation):
         arguments: Any = run.value(self.arguments, frame, frame.input)
         # It decides when a workflow task ends: recorded runs need the same size.
         size = encoded_size(arguments, limits.MAX_PAYLOAD_BYTES).estimate_0_1_0
-        return Effect(size, partial(run_agent_execution, arguments, self.schema_document))
+        run_agent = partial(
+            run_agent_execution, arguments, self.schema_document, pointer=frame.step.pointer
+        )
+        return Effect(size, run_agent)
 
     @override
     def output(self, run: Run, frame: Frame, result: Any) -> JSON:

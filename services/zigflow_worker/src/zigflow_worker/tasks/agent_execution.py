@@ -10,6 +10,7 @@ from temporalio.exceptions import FailureError, is_cancelled_exception
 
 from stigma.agent.v1.agent_execution_pb2 import Usage
 from stigma.contracts import errors, json_text
+from stigma.contracts.engine_calls import agent_summary
 from stigma_client.errors import (
     AgentExecutionCancelled,
     AgentExecutionError,
@@ -27,8 +28,13 @@ AGENT_TIMEOUT = ErrorType.standard("agent/timeout", 408, "Agent Timed Out")
 AGENT_CANCELLED = ErrorType.standard("agent/cancelled", 499, "Agent Cancelled")
 
 
-async def run_agent_execution(arguments: Mapping[str, Any], schema: JSON) -> JSON:
+async def run_agent_execution(arguments: Mapping[str, Any], schema: JSON, *, pointer: str) -> JSON:
     """Run an agent; return its `output`, and `agent` for `$task`.
+
+    Args:
+        arguments: the task's `with`, evaluated.
+        schema: of the output; None: any.
+        pointer: JSON pointer of the task, by which people know the call.
 
     Raises:
         EffectError: the agent did not complete.
@@ -44,7 +50,7 @@ async def run_agent_execution(arguments: Mapping[str, Any], schema: JSON) -> JSO
     except RecursionError:
         raise WorkflowError.of(CONFIGURATION, "the arguments are nested too deeply") from None
     try:
-        result = await run_agent(**request)
+        result = await run_agent(**request, summary=agent_summary(request["agent"], pointer))
     except AgentExecutionError as error:
         raise error_of(error) from None
     except FailureError as error:

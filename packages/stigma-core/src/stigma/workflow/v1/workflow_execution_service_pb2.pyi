@@ -499,7 +499,9 @@ class DocumentCall(_message.Message):
     kind: Global___DocumentCallKind.ValueType
     """What is called."""
     task: _builtins.str
-    """JSON pointer of the task, or "…" and the end of it; empty of an agent's call."""
+    """JSON pointer of the task, or "…" and the end of it; empty of an agent's call that an engine up
+    to 0.2.0 made.
+    """
     agent: _builtins.str
     """Of an agent's call: name, or name@version, as the document has it; empty for an inline agent."""
     def __init__(
