@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -30,10 +31,12 @@ def read(tmp_path: Path, text: str) -> Agent:
 
 
 def complaint(tmp_path: Path, text: str) -> str:
+    """Return what is said of a text, without the column."""
     with pytest.raises(CliError) as raised:
         read(tmp_path, text)
     assert raised.value.code == Exit.USAGE
-    return raised.value.message.removeprefix(f"{tmp_path}/")
+    message = raised.value.message.removeprefix(f"{tmp_path}/")
+    return re.sub(r"^(agent\.yaml:\d+):\d+", r"\1", message)
 
 
 def test_a_whole_agent(tmp_path: Path) -> None:
@@ -247,14 +250,14 @@ def test_all_mistakes_are_named_at_once(tmp_path: Path) -> None:
         read_agents([file])
     lines = [raised.value.message, *raised.value.more]
     assert [line.removeprefix(f"{file}:").partition(",")[0] for line in lines] == [
-        "1: apiVersion must be stigma/v1",
-        "3: metadata.name must be a text",
-        "3: metadata.labels.a must be a text",
-        "5: unknown key 'modle' in spec; known: description",
-        "6: spec.limits.timeout: 'soon' is not a duration such as \"30s\"",
-        "6: spec.limits.steps must be a whole number",
-        "7: spec.allowedModels[0] must be a text",
-        "12: spec.instructions must be a text",
+        "1:1: apiVersion must be stigma/v1 (/apiVersion)",
+        "3:12: metadata.name must be a text (/metadata/name)",
+        "3:30: metadata.labels.a must be a text (/metadata/labels/a)",
+        "5:3: unknown key 'modle' in spec; known: description",
+        "6:12: spec.limits.timeout: 'soon' is not a duration such as \"30s\"",
+        "6:27: spec.limits.steps must be a whole number (/spec/limits/steps)",
+        "7:19: spec.allowedModels[0] must be a text (/spec/allowedModels/0)",
+        "12:8: spec.instructions must be a text (/spec/instructions)",
     ]
 
 

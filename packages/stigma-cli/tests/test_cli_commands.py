@@ -112,7 +112,8 @@ async def test_what_the_api_refuses_is_bad_input(
     file = agent_file(tmp_path, "UPPER")
     refused = await stigma("agent", "apply", "-f", file, **env)
     assert refused.exit_code == Exit.USAGE
-    assert refused.stderr.startswith(f"error: {file}:3:12: metadata.name: ")
+    assert refused.stderr.startswith(f"error: {file}:3:12: must be 1 to 63")
+    assert refused.stderr.endswith(" (/metadata/name)\n")
 
 
 MISTAKEN = """\
@@ -145,17 +146,17 @@ async def test_each_mistake_that_the_api_finds_is_a_line_with_its_place(
     file.write_text(MISTAKEN)
     refused = await stigma("agent", "apply", "-f", file, "--dry-run", **env)
     assert refused.exit_code == Exit.USAGE
-    assert refused.stdout == "fine is valid\n"
+    assert refused.stdout == ""
     assert [line.removeprefix("error: ") for line in refused.stderr.splitlines()] == [
-        f"{file}:11:5: metadata.labels.a_b: "
-        "has quotes, apostrophes, backslashes or control characters",
-        f"{file}:15:7: spec.tools[0].name: "
-        "final_result is reserved: by it models give their output",
-        f"{file}:17:17: spec.tools[1].activity.taskQueue: "
-        "must be given, without control characters",
-        f"{file}:17:64: spec.tools[1].policy.attempts: must be from 1 to 100",
-        f"{file}:18:7: spec.tools[2].name: "
-        "must be empty: the MCP server says it of each of its tools",
+        f"{file}:11:5: has quotes, apostrophes, backslashes or control characters "
+        "(/metadata/labels/a_b)",
+        f"{file}:15:7: final_result is reserved: by it models give their output "
+        "(/spec/tools/0/name)",
+        f"{file}:17:17: must be given, without control characters "
+        "(/spec/tools/1/activity/taskQueue)",
+        f"{file}:17:64: must be from 1 to 100 (/spec/tools/1/policy/attempts)",
+        f"{file}:18:7: must be empty: the MCP server says it of each of its tools "
+        "(/spec/tools/2/name)",
     ]
 
 
@@ -182,13 +183,15 @@ async def test_what_the_ai_worker_reads_is_not_taken_for_a_document(
     file.write_text(f"{server}---\n{server.replace('McpServer', 'Provider')}")
     reads = "the AI worker reads it (STIGMA_PROVIDERS_FILE), and checks it as it starts"
     lines = [
-        f"{file}:2: kind is McpServer: {reads}",
-        f"{file}:7: kind is Provider: {reads}",
+        f"{file}:2:1: kind is McpServer: {reads} (/kind)",
+        f"{file}:7:1: kind is Provider: {reads} (/kind)",
     ]
-    for command in (("validate", file), ("agent", "apply", "-f", file)):
-        refused = await stigma(*command)
-        assert (refused.exit_code, refused.stdout) == (Exit.USAGE, "")
-        assert [line.removeprefix("error: ") for line in refused.stderr.splitlines()] == lines
+    validated = await stigma("validate", file)
+    assert (validated.exit_code, validated.stderr) == (Exit.USAGE, "")
+    assert validated.stdout.splitlines() == lines
+    refused = await stigma("agent", "apply", "-f", file)
+    assert (refused.exit_code, refused.stdout) == (Exit.USAGE, "")
+    assert refused.stderr.splitlines() == [f"error: {line}" for line in lines]
 
 
 async def test_a_mistake_in_a_file_is_one_line(
@@ -198,7 +201,7 @@ async def test_a_mistake_in_a_file_is_one_line(
     file.write_text("apiVersion: stigma/v1\nkind: Agent\nmetadata: {name: a}\nspec: {modle: x}\n")
     refused = await stigma("agent", "apply", "-f", file, **env)
     assert refused.exit_code == Exit.USAGE
-    assert refused.stderr.startswith(f"error: {file}:4: unknown key 'modle'")
+    assert refused.stderr.startswith(f"error: {file}:4:8: unknown key 'modle'")
     assert len(refused.stderr.splitlines()) == 1
 
 
@@ -504,7 +507,7 @@ async def test_validating_agents(stigma: Stigma, tmp_path: Path) -> None:
     agent = agent_file(tmp_path, "fine")
     assert (await stigma("validate", agent)).output == "fine is valid\n"
     as_json = await stigma("validate", "-", "-o", "json", stdin=agent.read_text())
-    assert json.loads(as_json.output) == {"valid": True, "agents": ["fine"]}
+    assert json.loads(as_json.output) == {"valid": True, "problems": [], "agents": ["fine"]}
 
 
 SCRIPTED = """\
@@ -574,14 +577,15 @@ async def test_validating_agents_by_the_rules_of_the_api(
     file.write_text(agent.replace("NAME", "Wrong").replace("MORE", "limits: {steps: -1}"))
     refused = await stigma("validate", file, **env)
     assert refused.exit_code == Exit.USAGE
-    first, second = refused.stderr.splitlines()
-    assert first.startswith(f"error: {file}:3:12: metadata.name: must be 1 to 63")
-    assert second.startswith(f"error: {file}:6:12: spec.limits.steps: must be")
+    first, second = refused.stdout.splitlines()
+    assert first.startswith(f"{file}:3:12: must be 1 to 63")
+    assert second.startswith(f"{file}:6:12: must be")
+    assert second.endswith(" (/spec/limits/steps)")
     text = agent.replace("MORE", "").replace("NAME", "lower")
     lower = await stigma("validate", "-", stdin=text.replace("kind: Agent", "kind: agent"))
     assert lower.exit_code == Exit.USAGE
-    assert "kind" in lower.stderr
-    assert "apiVersion" not in lower.stderr
+    assert "kind" in lower.stdout
+    assert "apiVersion" not in lower.stdout
 
 
 async def test_an_agent_is_shown_with_its_versions_and_what_changed(
@@ -615,9 +619,9 @@ async def test_agents_are_read_only_where_the_api_is_not_installed(
     stigma: Stigma, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = agent_file(tmp_path, "fine")
-    monkeypatch.setattr("stigma_cli.agent_rules._API", "stigma_nothing")
+    monkeypatch.setattr("stigma_cli.definition_rules._API", "stigma_nothing")
     assert (await stigma("validate", file)).output.startswith("fine is well formed (the API")
-    monkeypatch.setattr("stigma_cli.agent_rules._API", "json.tool")
+    monkeypatch.setattr("stigma_cli.definition_rules._API", "json.tool")
     failed = await stigma("validate", file)
     assert failed.exit_code == Exit.FAILED
     assert failed.stderr.startswith("error: json.tool cannot check the agents: ")

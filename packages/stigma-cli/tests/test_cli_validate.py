@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -58,7 +59,7 @@ async def test_validating_tells_mistakes_of_envelopes_and_of_what_is_in_them(
 ) -> None:
     file = tmp_path / "workflows.yaml"
     block = "document: |\n    " + DOCUMENT.replace("set:", "sett:").replace("\n", "\n    ")
-    head = "apiVersion: stigma/v1\nkind: Workflow\nmetadata: {name: NAME}\nspec:\n"
+    head = "apiVersion: stigma/v1\nkind: Workflow\nmetadata: {name: named}\nspec:\n"
     inner = "document: {do: [{a: {wait: soon}}]}"
     file.write_text(f"{head}  {block}\n---\n{head}  {inner}\n")
     both = await stigma("validate", file)
@@ -71,9 +72,9 @@ async def test_validating_tells_mistakes_of_envelopes_and_of_what_is_in_them(
     file.write_text(f"{head}  limit: 5\n  {inner}\n---\n{head}  {inner}\n")
     told = await stigma("validate", file)
     assert told.exit_code == Exit.USAGE
-    lines = [line.removeprefix("error: ") for line in told.stderr.splitlines()]
+    lines = told.stdout.splitlines()
     assert [line.partition(": ")[0].removeprefix(f"{file}:") for line in lines] == [
-        "5",
+        "5:3",
         "6:3",
         "6:24",
         "12:3",
@@ -114,9 +115,9 @@ async def test_validating_agents_tells_mistakes_of_all(stigma: Stigma, tmp_path:
     file.write_text(f"{broken}---\n{SCRIPTED.replace('NAME', 'Wrong').replace('MORE', '')}")
     told = await stigma("validate", file)
     assert told.exit_code == Exit.USAGE
-    first, second = told.stderr.splitlines()
-    assert first.startswith(f"error: {file}:6: unknown key 'modle'")
-    assert second.startswith(f"error: {file}:11:12: metadata.name: must be 1 to 63")
+    first, second = told.stdout.splitlines()
+    assert first.startswith(f"{file}:6:3: unknown key 'modle'")
+    assert second.startswith(f"{file}:11:12: must be 1 to 63")
 
 
 async def test_validating_tells_a_bounded_number(stigma: Stigma, tmp_path: Path) -> None:
@@ -125,7 +126,7 @@ async def test_validating_tells_a_bounded_number(stigma: Stigma, tmp_path: Path)
     file.write_text(SCRIPTED.replace("NAME", "broken").replace("  MORE\n", wrong))
     told = await stigma("validate", file)
     assert told.exit_code == Exit.USAGE
-    assert told.stderr.splitlines()[100:] == ["error: and 3 more"]
+    assert told.stdout.splitlines()[100:] == ["and 3 more"]
 
 
 async def test_validating_tells_where_a_file_is_no_yaml(stigma: Stigma, tmp_path: Path) -> None:
@@ -135,3 +136,78 @@ async def test_validating_tells_where_a_file_is_no_yaml(stigma: Stigma, tmp_path
     (line,) = told.output.splitlines()
     assert line.startswith(f"{broken}:4:")
     assert line.endswith(" (/)")
+
+
+ENVELOPE = """\
+apiVersion: stigma/v1
+kind: Workflow
+metadata: {name: Bad Name, labels: {"a.b/c": "it's", "-x": y}}
+spec:
+  description: LONG
+  limits: {timeout: 0s}
+  document:
+    do:
+      - a: {wait: soon}
+"""
+
+
+async def test_validating_workflows_by_the_rules_of_the_api(stigma: Stigma, tmp_path: Path) -> None:
+    file = tmp_path / "workflow.yaml"
+    file.write_text(ENVELOPE.replace("LONG", "x" * 5000))
+    validated = await stigma("validate", file)
+    assert (validated.exit_code, validated.stderr) == (Exit.USAGE, "")
+    lines = validated.stdout.splitlines()
+    for line, begin, pointer in zip(
+        lines,
+        [
+            "3:12: must be 1 to 63 lower-case letters",
+            "3:28: keys must be letters",
+            "3:37: has quotes, apostrophes",
+            "5:3: has 5000 bytes",
+            "6:12: must be positive",
+            "7:3: ",
+            "9:13: ",
+        ],
+        [
+            "/metadata/name",
+            "/metadata/labels",
+            "/metadata/labels/a.b~1c",
+            "/spec/description",
+            "/spec/limits/timeout",
+            "/",
+            "/do/0/a/wait",
+        ],
+        strict=True,
+    ):
+        assert line.startswith(f"{file}:{begin}")
+        assert line.endswith(f" ({pointer})")
+    # What is sent would find nobody there, and exit 3.
+    refused = await stigma("workflow", "apply", "-f", file, STIGMA_API_ADDRESS="127.0.0.1:1")
+    assert (refused.exit_code, refused.stdout) == (Exit.USAGE, "")
+    assert refused.stderr.splitlines() == [f"error: {line}" for line in lines]
+    as_json = json.loads((await stigma("validate", file, "-o", "json")).stdout)
+    assert as_json["valid"] is False
+    assert [each["pointer"] or "/" for each in as_json["problems"]] == [
+        line.rpartition(" (")[2].removesuffix(")") for line in lines
+    ]
+    assert as_json["problems"][0].keys() == {"line", "column", "pointer", "message"}
+
+
+async def test_applying_tells_all_mistakes_of_all_files(stigma: Stigma, tmp_path: Path) -> None:
+    document, agents = tmp_path / "document.yaml", tmp_path / "agents.yaml"
+    document.write_text(f"{DOCUMENT}  - third: {{wait: soon, then: elsewhere}}\n")
+    (tmp_path / "broken.yml").write_text("document: [\n")
+    nobody = {"STIGMA_API_ADDRESS": "127.0.0.1:1"}
+    refused = await stigma("workflow", "apply", "-f", tmp_path, **nobody)
+    assert refused.exit_code == Exit.USAGE
+    places = [line.partition(".y")[2][:8] for line in refused.stderr.splitlines()]
+    assert places == ["ml:2:1: ", "aml:4:13", "aml:4:25"]
+    fine, wrong = (SCRIPTED.replace("MORE", "").replace("NAME", each) for each in ("fine", "Q q"))
+    agents.write_text(f"{fine}---\n{wrong}")
+    refused = await stigma("agent", "apply", "-f", agents, **nobody)
+    assert (refused.exit_code, refused.stdout) == (Exit.USAGE, "")
+    assert refused.stderr.startswith(f"error: {agents}:11:12: must be 1 to 63")
+    validated = await stigma("validate", agents, "-o", "json")
+    assert validated.exit_code == Exit.USAGE
+    [problem] = json.loads(validated.stdout)["problems"]
+    assert (problem["line"], problem["pointer"]) == (11, "/metadata/name")

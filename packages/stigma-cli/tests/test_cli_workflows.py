@@ -11,7 +11,7 @@ from grpc import StatusCode
 from grpc.aio import AioRpcError, Metadata
 from ruamel.yaml import YAML
 
-from stigma_cli.definition_files import read_workflows
+from stigma_cli.definition_checks import workflows_to_apply
 from stigma_cli.errors import CliError, Exit
 from stigma_cli.server_errors import from_grpc
 from tests.stack.waiting import eventually
@@ -118,8 +118,8 @@ async def test_the_engine_refuses_a_document(
     file = written(tmp_path, ENVELOPE.replace("set:", "sett:"))
     refused = await stigma("workflow", "apply", "-f", file, **env)
     assert refused.exit_code == Exit.USAGE
-    line = ENVELOPE.partition("  document:")[0].count("\n") + 1
-    assert refused.stderr.startswith(f"error: {file}:{line}:3: spec.document: ")
+    assert refused.stderr.startswith(f"error: {file}:10:9: expected a task")
+    assert refused.stderr.count("error: ") == 1
     assert "/do/0/hello" in refused.stderr
     assert (await stigma("workflow", "get", "sett", **env)).exit_code == Exit.NOT_FOUND
     alone = await stigma("validate", file)
@@ -255,25 +255,26 @@ def test_an_api_that_cannot_do_it_is_not_one_that_is_away() -> None:
     ("text", "expected"),
     [
         ("", "there is no workflow in these files"),
-        (ENVELOPE.replace("limits", "limit"), "workflow.yaml:6: unknown key 'limit' in spec"),
+        (ENVELOPE.replace("limits", "limit"), "workflow.yaml:6:3: unknown key 'limit' in spec"),
         (
             ENVELOPE.replace("kind: Workflow", "kind: Agent"),
-            "workflow.yaml:2: kind is Agent: `stigma agent apply` registers it$",
+            "workflow.yaml:2:1: kind is Agent: `stigma agent apply` registers it",
         ),
         (f"{WAITING}---\n{RAISING}", "a workflow document stands alone in its file"),
-        ("document: {dsl: '1.0.3'}", "document.name is missing"),
+        ("document: {dsl: '1.0.3'}", "is required"),
     ],
 )
 def test_a_mistake_in_a_file_is_named(tmp_path: Path, text: str, expected: str) -> None:
     with pytest.raises(CliError, match=expected) as raised:
-        read_workflows([written(tmp_path, text)])
+        workflows_to_apply([written(tmp_path, text)])
     assert raised.value.code == Exit.USAGE
 
 
 def test_several_workflows_in_a_file(tmp_path: Path) -> None:
     second = ENVELOPE.replace("wrapped", "second").replace("limits: {timeout: 5m}", "limits:")
     read = [
-        each.definition for each in read_workflows([written(tmp_path, f"{ENVELOPE}---\n{second}")])
+        each.definition
+        for each in workflows_to_apply([written(tmp_path, f"{ENVELOPE}---\n{second}")])
     ]
     assert [workflow.name for workflow in read] == ["wrapped", "second"]
     assert read[0].spec.limits.timeout.ToSeconds() == 300

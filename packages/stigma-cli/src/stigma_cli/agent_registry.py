@@ -19,7 +19,8 @@ from stigma.contracts import definition_text
 from stigma.contracts.executions import Kind
 from stigma.contracts.tools import agents_called, stands_for
 from stigma_cli import agent_ask, agent_show, definitions
-from stigma_cli.definition_files import FileDefinition, read_agents
+from stigma_cli.definition_checks import agents_to_apply
+from stigma_cli.definition_files import FileDefinition
 from stigma_cli.definitions import DefinitionKind, DryRun, Files, Yes
 from stigma_cli.output import Format, Output, as_duration
 
@@ -108,7 +109,7 @@ def _approval_warning(agent: Agent) -> str:
 AGENTS: DefinitionKind[Agent] = DefinitionKind(
     kind=Kind.AGENT,
     warning=_approval_warning,
-    read=lambda files: called_first(read_agents(files)),
+    read=lambda files: called_first(agents_to_apply(files)),
     apply=lambda api, agent, dry_run: api.call(
         api.agents.ApplyAgent, ApplyAgentRequest(agent=agent, validate_only=dry_run)
     ),

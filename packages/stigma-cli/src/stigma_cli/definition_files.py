@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic
@@ -11,6 +11,8 @@ from stigma.agent.v1.agent_pb2 import Agent
 from stigma.workflow.v1.workflow_pb2 import Workflow, WorkflowSpec
 from stigma_cli.documents import document_name
 from stigma_cli.errors import CliError, Exit
+from stigma_cli.places import START
+from stigma_cli.problems import Problem
 from stigma_cli.resource_files import AGENT, WORKFLOW, D, EnvelopeReader, texts
 from stigma_cli.strict_json import TOO_DEEP, dump_json
 from stigma_cli.yaml_files import FileError, dump_document, parse_documents
@@ -32,9 +34,8 @@ class FileDefinition(Generic[D]):
     """Of the definition's document in the file."""
 
     def document(self) -> Any:
-        """Return the document of the file, with its places; None where it is no YAML of ours."""
-        documents = parse_documents(self.file, self.text)
-        return documents[self.index] if self.index < len(documents) else None
+        """Return the document of the file, with its places."""
+        return parse_documents(self.file, self.text)[self.index]
 
 
 def read_agents(paths: Iterable[Path]) -> list[FileDefinition[Agent]]:
@@ -43,12 +44,14 @@ def read_agents(paths: Iterable[Path]) -> list[FileDefinition[Agent]]:
     Raises:
         CliError: a file is absent, empty or malformed.
     """
-    return _read(paths, agents_of, "agent")
-
-
-def read_workflows(paths: Iterable[Path]) -> list[FileDefinition[Workflow]]:
-    """Read workflows as `read_agents` does agents."""
-    return _read(paths, workflows_of, "workflow")
+    read = [
+        FileDefinition(each, name, text, index)
+        for name, text in texts(paths)
+        for index, each in enumerate(agents_of(name, text))
+    ]
+    if not read:
+        raise CliError("there is no agent in these files", code=Exit.USAGE)
+    return read
 
 
 def agents_of(name: str, text: str) -> list[Agent]:
@@ -61,7 +64,7 @@ def agents_of(name: str, text: str) -> list[Agent]:
     return reader.read_all(parse_documents(name, text), AGENT, Agent)
 
 
-def agents_and_mistakes(name: str, text: str) -> tuple[list[Agent | None], list[str]]:
+def agents_and_mistakes(name: str, text: str) -> tuple[list[Agent | None], list[Problem]]:
     """Read the agents of one file's text, None for each malformed one, and all their mistakes.
 
     Raises:
@@ -71,32 +74,27 @@ def agents_and_mistakes(name: str, text: str) -> tuple[list[Agent | None], list[
     return reader.read_good(parse_documents(name, text), AGENT, Agent)
 
 
-def workflows_of(name: str, text: str) -> list[Workflow]:
+def workflows_and_mistakes(name: str, text: str) -> tuple[list[Workflow | None], list[Problem]]:
     """Read the workflows of one file's text: envelopes, or one document, which names itself.
 
+    Returns:
+        them, None for each malformed one, and all mistakes of their envelopes.
+
     Raises:
-        CliError: it is malformed.
+        CliError: it is not YAML, or a document among others, or one without a name.
     """
     documents = parse_documents(name, text)
-    if not any(isinstance(each, dict) and "document" in each for each in documents):
+    if not any(map(is_document, documents)):
         reader = EnvelopeReader(name, {"document": dump_document})
-        return reader.read_all(documents, WORKFLOW, Workflow)
+        return reader.read_good(documents, WORKFLOW, Workflow)
     if len(documents) > 1:
-        raise FileError(name, None, "a workflow document stands alone in its file")
-    return [Workflow(name=document_name(name, text), spec=WorkflowSpec(document=text))]
+        raise FileError(name, START, "a workflow document stands alone in its file")
+    return [Workflow(name=document_name(name, text), spec=WorkflowSpec(document=text))], []
 
 
-def _read(
-    paths: Iterable[Path], parse: Callable[[str, str], list[D]], noun: str
-) -> list[FileDefinition[D]]:
-    read = [
-        FileDefinition(each, name, text, index)
-        for name, text in texts(paths)
-        for index, each in enumerate(parse(name, text))
-    ]
-    if not read:
-        raise CliError(f"there is no {noun} in these files", code=Exit.USAGE)
-    return read
+def is_document(document: Any) -> bool:
+    """Return whether a document of a file is a workflow document as it is."""
+    return isinstance(document, dict) and "document" in document
 
 
 def _json_text(value: Any) -> str:

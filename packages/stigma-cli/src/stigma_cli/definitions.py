@@ -136,7 +136,7 @@ def _in_file(error: CliError, given: FileDefinition[Any]) -> CliError:
     if not error.violations:
         return CliError(f"{given.file}: {error.message}", error.hint, code=error.code)
     document = given.document()
-    first, *more = [located(each, given.file, document) for each in error.violations]
+    first, *more = [located(each, document).in_file(given.file) for each in error.violations]
     rest = (error.message, *error.more)[len(error.violations) :]
     return CliError(first, error.hint, code=error.code, more=[*more, *rest])
 

@@ -9,7 +9,7 @@ from typing import Any
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.scalarstring import LiteralScalarString
 
-from stigma_cli.documents import Problem
+from stigma_cli.problems import Problem
 from stigma_cli.yaml_files import dump_document
 
 
@@ -18,14 +18,14 @@ class EnvelopedDocument:
     """A workflow document as `spec.document` of a file's envelope."""
 
     text: str
-    name: str
-    """Of the workflow."""
+    index: int
+    """Of its envelope in the file."""
     spec: CommentedMap
     lines: list[str]
     """Of the file."""
 
-    def place(self, problem: Problem) -> Problem | None:
-        """Return a problem with its place in the file; None where that is not known."""
+    def place(self, problem: Problem) -> Problem:
+        """Return a problem with its place in the file, or with that of the whole document."""
         document = self.spec["document"]
         if isinstance(document, CommentedMap):
             line, column = _place_in(self.spec, document, problem.pointer)
@@ -35,7 +35,9 @@ class EnvelopedDocument:
             block = [each for each in self.lines[first:] if each.strip()]
             indent = len(block[0]) - len(block[0].lstrip(" ")) if block else 0
             return replace(problem, line=first + problem.line, column=indent + problem.column)
-        return None
+        line, column = self.spec.lc.key("document")
+        message = f"line {problem.line} of the document: {problem.message}"
+        return Problem(int(line) + 1, int(column) + 1, problem.pointer, message)
 
 
 def enveloped_documents(text: str, documents: Iterable[Any]) -> Iterator[EnvelopedDocument]:
@@ -52,14 +54,8 @@ def enveloped_documents(text: str, documents: Iterable[Any]) -> Iterator[Envelop
             continue
         document = spec.get("document")
         if isinstance(document, (str, CommentedMap)):
-            name = _name(envelope.get("metadata")) or f"document {index + 1}"
             own = document if isinstance(document, str) else _dumped(document)
-            yield EnvelopedDocument(own, name, spec, lines)
-
-
-def _name(metadata: Any) -> str:
-    name = metadata.get("name") if isinstance(metadata, Mapping) else None
-    return name if isinstance(name, str) else ""
+            yield EnvelopedDocument(own, index, spec, lines)
 
 
 def _dumped(document: CommentedMap) -> str:

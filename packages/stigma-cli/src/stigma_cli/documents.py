@@ -2,43 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-
 from stigma_cli.errors import CliError, Exit
+from stigma_cli.problems import Problem, Problems
 from stigma_cli.resource_files import KINDS, OPERATOR_KINDS, READ_BY_AI_WORKER
 from stigma_cli.service_checks import is_installed, run_check
 from stigma_cli.yaml_files import parse_documents
 
-MOST_PROBLEMS = 100
 _ENGINE = "zigflow_worker"
-
-
-@dataclass(frozen=True)
-class Problem:
-    """One thing that is wrong with a document; line and column count from 1."""
-
-    line: int
-    column: int
-    pointer: str
-    message: str
-
-    def __str__(self) -> str:
-        return f"{self.line}:{self.column}: {self.message} ({self.pointer or '/'})"
-
-
-@dataclass(frozen=True)
-class Problems:
-    """Problems of a document in the order of their places, and how many more it has."""
-
-    shown: list[Problem]
-    more: int = 0
-
-
-def bounded(lines: Sequence[str], more: int = 0) -> list[str]:
-    """Return the first lines about problems, and one that counts the rest and `more`."""
-    hidden = more + len(lines[MOST_PROBLEMS:])
-    return [*lines[:MOST_PROBLEMS], *([f"and {hidden} more"] if hidden else [])]
 
 
 def document_name(file: str, text: str) -> str:

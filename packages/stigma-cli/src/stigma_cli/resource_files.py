@@ -18,6 +18,8 @@ from stigma.agent.v1.agent_pb2 import Agent
 from stigma.contracts.durations import parse_duration
 from stigma.workflow.v1.workflow_pb2 import Workflow
 from stigma_cli.errors import CliError, Exit
+from stigma_cli.places import START, Place, Places
+from stigma_cli.problems import Problem
 from stigma_cli.strict_json import check_text
 from stigma_cli.yaml_files import FileError
 
@@ -76,7 +78,7 @@ def texts(paths: Iterable[Path]) -> Iterator[tuple[str, str]]:
 
 
 class EnvelopeReader:
-    """Reads the documents of one file; every complaint names the line.
+    """Reads the documents of one file; every complaint names its place.
 
     Args:
         file: what it is called in messages.
@@ -87,6 +89,7 @@ class EnvelopeReader:
         self._file = file
         self._texts = texts
         self._mistakes: list[FileError] = []
+        self._places = Places(None)
 
     def read_all(self, documents: Iterable[Any], kind: str, new: Callable[[], D]) -> list[D]:
         """Return a definition of each document.
@@ -96,23 +99,25 @@ class EnvelopeReader:
         """
         definitions, mistakes = self.read_good(documents, kind, new)
         if mistakes:
-            raise CliError(mistakes[0], code=Exit.USAGE, more=mistakes[1:])
+            first, *more = [mistake.in_file(self._file) for mistake in mistakes]
+            raise CliError(first, code=Exit.USAGE, more=more)
         return [each for each in definitions if each is not None]
 
     def read_good(
         self, documents: Iterable[Any], kind: str, new: Callable[[], D]
-    ) -> tuple[list[D | None], list[str]]:
+    ) -> tuple[list[D | None], list[Problem]]:
         """Return a definition of each document, None for a malformed one, and all mistakes."""
         definitions: list[D | None] = []
         for document in documents:
             definition, known = new(), len(self._mistakes)
+            self._places = Places(document)
             with self._collect():
                 self._read(document, kind, definition)
             definitions.append(definition if len(self._mistakes) == known else None)
-        return definitions, [mistake.message for mistake in self._mistakes]
+        return definitions, [mistake.problem for mistake in self._mistakes]
 
     def _read(self, document: Any, kind: str, definition: D) -> None:
-        top = self._mapping(document, "the document", 1)
+        top = self._mapping(document, "the document", START)
         self._check_kind(top, kind)
         self._only(top, _ENVELOPE, f"{'an' if kind[0] in 'AEIOU' else 'a'} {kind.lower()}")
         for key, expected in (("apiVersion", API_VERSION), ("kind", kind)):
@@ -121,7 +126,7 @@ class EnvelopeReader:
         with self._collect():
             self._read_metadata(top, definition)
         with self._collect():
-            spec = self._mapping(top.get("spec"), "spec", _line(top, "spec"))
+            spec = self._mapping(top.get("spec"), "spec", self._places.of(top, "spec"))
             self._fill(definition.spec, spec, "spec")
             definition.spec.SetInParent()
 
@@ -142,12 +147,14 @@ class EnvelopeReader:
             raise self._error(top, "kind", message)
 
     def _read_metadata(self, top: CommentedMap, definition: Agent | Workflow) -> None:
-        metadata = self._mapping(top.get("metadata"), "metadata", _line(top, "metadata"))
+        metadata = self._mapping(top.get("metadata"), "metadata", self._places.of(top, "metadata"))
         self._only(metadata, ("name", "labels"), "metadata")
         with self._collect():
             if not isinstance(metadata.get("name"), str):
                 raise self._error(metadata, "name", "metadata.name must be a text")
-            definition.name = self._text(metadata["name"], _line(metadata, "name"), "metadata.name")
+            definition.name = self._text(
+                metadata["name"], self._places.of(metadata, "name"), "metadata.name"
+            )
         if metadata.get("labels") is not None:
             labels = definition.DESCRIPTOR.fields_by_name["labels"]
             self._set(definition, labels, metadata, "labels", "metadata.labels")
@@ -182,88 +189,88 @@ class EnvelopeReader:
         self, message: Message, field: FieldDescriptor, values: Any, key: Any, path: str
     ) -> None:
         value = values[key]
-        line = _line(values, key)
+        at = self._places.of(values, key)
         if _is_map(field):
             target = getattr(message, field.name)
-            for name, text in self._mapping(value, path, line).items():
+            for name, text in self._mapping(value, path, at).items():
                 with self._collect():
                     if not isinstance(name, str) or not isinstance(text, str):
                         raise self._error(value, name, f"{path}.{name} must be a text")
-                    place, line = f"{path}.{name}", _line(value, name)
-                    target[self._text(name, line, place)] = self._text(text, line, place)
+                    place, at = f"{path}.{name}", self._places.of(value, name)
+                    target[self._text(name, at, place)] = self._text(text, at, place)
         elif field.is_repeated:
-            self._extend(message, field, self._sequence(value, path, line), path)
+            self._extend(message, field, self._sequence(value, path, at), path)
         elif field.message_type is not None:
-            self._set_message(getattr(message, field.name), value, line, path)
+            self._set_message(getattr(message, field.name), value, at, path)
         else:
-            setattr(message, field.name, self._scalar(field, value, line, path))
+            setattr(message, field.name, self._scalar(field, value, at, path))
 
     def _extend(
         self, message: Message, field: FieldDescriptor, values: CommentedSeq, path: str
     ) -> None:
         target = getattr(message, field.name)
         for index, value in enumerate(values):
-            place, line = f"{path}[{index}]", _line(values, index)
+            place, at = f"{path}[{index}]", self._places.of(values, index)
             with self._collect():
                 if field.message_type is not None:
-                    self._set_message(target.add(), value, line, place)
+                    self._set_message(target.add(), value, at, place)
                 else:
-                    target.append(self._scalar(field, value, line, place))
+                    target.append(self._scalar(field, value, at, place))
 
-    def _set_message(self, message: Message, value: Any, line: int, path: str) -> None:
+    def _set_message(self, message: Message, value: Any, at: Place, path: str) -> None:
         if isinstance(message, Duration):
             try:
                 message.FromTimedelta(
                     parse_duration(value if isinstance(value, str) else repr(value))
                 )
             except ValueError as error:
-                raise FileError(self._file, line, f"{path}: {error}") from None
+                raise FileError(self._file, at, f"{path}: {error}") from None
             return
         message.SetInParent()
-        self._fill(message, self._mapping(value, path, line), path)
+        self._fill(message, self._mapping(value, path, at), path)
 
-    def _scalar(self, field: FieldDescriptor, value: Any, line: int, path: str) -> Any:
+    def _scalar(self, field: FieldDescriptor, value: Any, at: Place, path: str) -> Any:
         if field.name in self._texts and isinstance(value, Mapping):
             try:
                 return self._texts[field.name](value)
             except ValueError as error:
-                raise FileError(self._file, line, f"{path} {error}") from None
+                raise FileError(self._file, at, f"{path} {error}") from None
         if field.enum_type is not None:
-            return self._enum(field.enum_type, value, line, path)
+            return self._enum(field.enum_type, value, at, path)
         expected, kinds = _SCALARS[field.cpp_type]
         if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
-            raise FileError(self._file, line, f"{path} must be {expected}")
+            raise FileError(self._file, at, f"{path} must be {expected}")
         bits = _BITS.get(field.cpp_type)
         if bits is not None and isinstance(value, int) and value.bit_length() >= bits:
-            raise FileError(self._file, line, f"{path} does not fit into {bits} bits")
+            raise FileError(self._file, at, f"{path} does not fit into {bits} bits")
         if isinstance(value, float) and not math.isfinite(value):
-            raise FileError(self._file, line, f"{path} must be a finite number")
-        return self._text(value, line, path) if isinstance(value, str) else value
+            raise FileError(self._file, at, f"{path} must be a finite number")
+        return self._text(value, at, path) if isinstance(value, str) else value
 
-    def _text(self, value: str, line: int, path: str) -> str:
+    def _text(self, value: str, at: Place, path: str) -> str:
         try:
             check_text(value)
         except ValueError as error:
-            raise FileError(self._file, line, f"{path} {error}") from None
+            raise FileError(self._file, at, f"{path} {error}") from None
         return value
 
-    def _enum(self, enum: EnumDescriptor, value: Any, line: int, path: str) -> int:
+    def _enum(self, enum: EnumDescriptor, value: Any, at: Place, path: str) -> int:
         zero = enum.values_by_number[0].name
         prefix = zero.removesuffix("UNSPECIFIED")
         for name in (value, f"{prefix}{value}"):
             if isinstance(name, str) and name in enum.values_by_name:
                 return int(enum.values_by_name[name].number)
         known = ", ".join(each.removeprefix(prefix) for each in enum.values_by_name if each != zero)
-        raise FileError(self._file, line, f"{path} must be one of {known}")
+        raise FileError(self._file, at, f"{path} must be one of {known}")
 
-    def _mapping(self, value: Any, what: str, line: int) -> CommentedMap:
+    def _mapping(self, value: Any, what: str, at: Place) -> CommentedMap:
         if not isinstance(value, CommentedMap):
-            raise FileError(self._file, line, f"{what} must be a mapping")
+            raise FileError(self._file, at, f"{what} must be a mapping")
         return value
 
-    def _sequence(self, value: Any, what: str, line: int) -> CommentedSeq:
+    def _sequence(self, value: Any, what: str, at: Place) -> CommentedSeq:
         if not isinstance(value, CommentedSeq):
-            raise FileError(self._file, line, f"{what} must be a list")
+            raise FileError(self._file, at, f"{what} must be a list")
         return value
 
     def _only(self, values: CommentedMap, known: Iterable[str], what: str) -> None:
@@ -283,7 +290,7 @@ class EnvelopeReader:
             self._mistakes.append(mistake)
 
     def _error(self, values: Any, key: Any, message: str) -> FileError:
-        return FileError(self._file, _line(values, key), message)
+        return FileError(self._file, self._places.of(values, key), message)
 
 
 _SCALARS: dict[int, tuple[str, tuple[type, ...]]] = {
@@ -305,12 +312,3 @@ def _fields(descriptor: Any) -> dict[str, FieldDescriptor]:
 
 def _is_map(field: FieldDescriptor) -> bool:
     return field.message_type is not None and field.message_type.GetOptions().map_entry
-
-
-def _line(values: Any, key: Any) -> int:
-    """Return the line of a key or an item, counted from 1."""
-    if isinstance(values, CommentedMap) and key in values:
-        return int(values.lc.key(key)[0]) + 1
-    if isinstance(values, CommentedSeq):
-        return int(values.lc.item(key)[0]) + 1
-    return int(values.lc.line) + 1

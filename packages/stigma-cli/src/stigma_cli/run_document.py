@@ -12,10 +12,11 @@ import typer
 
 from stigma_cli.agent_calls import agent_calls
 from stigma_cli.connections import task_queues
-from stigma_cli.documents import bounded, can_check, document_name, problems_of
+from stigma_cli.documents import can_check, document_name, problems_of
 from stigma_cli.errors import CliError, Exit
 from stigma_cli.options import duration_of
 from stigma_cli.output import Format, Output, as_duration, print_json, print_note
+from stigma_cli.problems import bounded
 from stigma_cli.progress import follow
 from stigma_cli.resource_files import read_text, shown_name
 from stigma_cli.run_inputs import read_input
@@ -65,7 +66,7 @@ def run(
 
 def _refuse_invalid(file: str, text: str) -> None:
     problems = problems_of(text)
-    messages = bounded([f"{file}:{problem}" for problem in problems.shown], problems.more)
+    messages = bounded([each.in_file(file) for each in problems.shown], problems.more)
     if messages:
         raise CliError(
             messages[0],

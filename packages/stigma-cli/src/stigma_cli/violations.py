@@ -12,6 +12,9 @@ from google.rpc.error_details_pb2 import BadRequest, ErrorInfo
 from google.rpc.status_pb2 import Status
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 
+from stigma_cli.places import Place, pointer_to
+from stigma_cli.problems import Problem
+
 if TYPE_CHECKING:
     import grpc
 
@@ -49,40 +52,41 @@ def reason_of(error: grpc.aio.AioRpcError) -> str:
     return next((detail.reason for detail in _details(error, ErrorInfo())), "")
 
 
-def located(violation: Violation, file: str, document: Any) -> str:
-    """Return a violation with its place in a file, and its path as the file has it.
+def located(violation: Violation, document: Any) -> Problem:
+    """Return a violation as a problem of a file, with its place there.
 
     Args:
         violation: of a definition.
-        file: its name in messages.
         document: of the file, as `parse_documents` returns it.
     """
     steps = _STEP.findall(violation.field)
     if not isinstance(document, CommentedMap) or "metadata" not in document or len(steps) < 2:
-        return f"{file}: {violation}"
+        return Problem(0, 0, "", str(violation))
     steps = steps[1:] if steps[0] in {"agent", "workflow"} else steps
+    if steps[0] == "labels":
+        label = violation.field.partition("labels.")[2]  # its key may have dots
+        steps = ["labels", label] if label else ["labels"]
     if steps[0] in {"name", "labels"}:
         steps.insert(0, "metadata")
-    line, column, keys = _walk(document, steps)
-    path = "".join(key if key.startswith("[") else f".{key}" for key in keys).removeprefix(".")
-    return f"{file}:{line}:{column}: {path}: {violation.description}"
+    return Problem(*_walk(document, steps), violation.description)
 
 
-def _walk(document: Any, steps: Sequence[str]) -> tuple[int, int, list[str]]:
-    """Return line and column of the last step that is in a document, and all steps as its keys."""
-    place, found, keys = (0, 0), document, []
+def _walk(document: Any, steps: Sequence[str]) -> Place:
+    """Return the place of the last step that is in a document, with a pointer to all steps."""
+    place, found, pointer = (0, 0), document, ""
     for step in steps:
         key = _key(found, step)
-        keys.append(step if key is None else f"[{key}]" if isinstance(key, int) else key)
         if key is None:
             # What is absent is named as a file would have it.
-            keys[-1] = step if "labels" in keys[:-1] else _camel(step)
+            pointer = pointer_to(pointer, _camel(step).strip("[]"))
             found = None
             continue
         is_map = isinstance(found, CommentedMap)
-        place = found.lc.key(key) if is_map else found.lc.item(key)
+        if not is_map or key in (found.lc.data or ()):  # else it is merged into the map
+            place = found.lc.key(key) if is_map else found.lc.item(key)
         found = found[key]
-    return int(place[0]) + 1, int(place[1]) + 1, keys
+        pointer = pointer_to(pointer, key)
+    return Place(int(place[0]) + 1, int(place[1]) + 1, pointer)
 
 
 def _key(values: Any, step: str) -> Any:

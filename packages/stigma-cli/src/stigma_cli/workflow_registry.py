@@ -20,7 +20,7 @@ from stigma.workflow.v1.workflow_service_pb2 import (
 )
 from stigma_cli import definitions
 from stigma_cli.connections import Api, open_api
-from stigma_cli.definition_files import read_workflows
+from stigma_cli.definition_checks import workflows_to_apply
 from stigma_cli.definitions import DefinitionKind, DryRun, Files, Yes
 from stigma_cli.errors import CliError, Exit
 from stigma_cli.execution_calls import ended_execution
@@ -63,7 +63,7 @@ async def _users(api: Api, name: str) -> list[str]:
 
 WORKFLOWS: DefinitionKind[Workflow] = DefinitionKind(
     kind=Kind.WORKFLOW,
-    read=read_workflows,
+    read=workflows_to_apply,
     apply=lambda api, workflow, dry_run: api.call(
         api.workflows.ApplyWorkflow, ApplyWorkflowRequest(workflow=workflow, validate_only=dry_run)
     ),
@@ -95,7 +95,8 @@ def apply(file: Files, dry_run: DryRun = False, output: Output = Format.TEXT) ->
     """Register workflows, or new versions of them.
 
     A file holds workflows as `kind: Workflow`, or one workflow document as it is, which is then
-    registered by its own name. The engine checks the documents. Unchanged ones stay as they are.
+    registered by its own name. All files are checked before any is
+    registered: all mistakes are told, as `stigma validate` does. Unchanged ones stay as they are.
     """
     definitions.apply_files(WORKFLOWS, file, dry_run, output)
 

@@ -13,6 +13,8 @@ from ruamel.yaml.resolver import VersionedResolver
 from ruamel.yaml.tag import Tag
 
 from stigma_cli.errors import CliError, Exit
+from stigma_cli.places import Place
+from stigma_cli.problems import Problem
 from stigma_cli.strict_json import TOO_DEEP
 
 # Plain scalars, by YAML 1.2's core schema: a date is a text, as in workflow documents.
@@ -29,12 +31,17 @@ _SCALARS = {
 
 
 class FileError(CliError):
-    """A file that cannot be used: `file:line: what is wrong`."""
+    """A file that cannot be used: `file:line:column: message (pointer)`.
 
-    def __init__(self, path: str, line: int | None, message: str) -> None:
-        place = path if line is None else f"{path}:{line}"
-        super().__init__(f"{place}: {message}", code=Exit.USAGE)
-        self.line = line
+    Args:
+        path: of the file.
+        place: in it; None where that is not known.
+        message: what is wrong there.
+    """
+
+    def __init__(self, path: str, place: Place | None, message: str) -> None:
+        self.problem = Problem(*(place or (0, 0, "")), message)
+        super().__init__(self.problem.in_file(path), code=Exit.USAGE)
 
 
 def parse_documents(name: str, text: str) -> list[Any]:
@@ -46,8 +53,9 @@ def parse_documents(name: str, text: str) -> list[Any]:
     try:
         return [document for document in _yaml().load_all(text) if document is not None]
     except MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else None
-        raise FileError(name, line, str(error.problem or error.context)) from None
+        mark = error.problem_mark
+        place = Place(mark.line + 1, mark.column + 1, "") if mark else None
+        raise FileError(name, place, str(error.problem or error.context)) from None
     except (YAMLError, ValueError) as error:  # a number of too many digits
         raise FileError(name, None, str(error)) from None
     except AttributeError:  # ruamel's

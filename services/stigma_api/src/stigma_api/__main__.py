@@ -1,7 +1,7 @@
 """`python -m stigma_api`: the gRPC API; `--help` lists its settings.
 
-`python -m stigma_api check-agents` checks agents instead, for `stigma validate`: it loads the rules
-only.
+`python -m stigma_api check-agents` and `check-workflows` check definitions instead, for the
+command `stigma`: they load the rules only.
 """
 
 import sys
@@ -13,9 +13,13 @@ _USAGE_ERROR = 2
 def main() -> int:
     """Run the service until it is told to stop; return its exit code."""
     if sys.argv[1:] == ["check-agents"]:
-        from stigma_api.agent_check import check_agents  # noqa: PLC0415
+        from stigma_api.definition_check import check_agents  # noqa: PLC0415
 
         return check_agents()
+    if sys.argv[1:] == ["check-workflows"]:
+        from stigma_api.definition_check import check_workflows  # noqa: PLC0415
+
+        return check_workflows()
     from stigma.runtime import load_settings, serve  # noqa: PLC0415
     from stigma_api.access.principals import PrincipalsError  # noqa: PLC0415
     from stigma_api.server import build, load_principals  # noqa: PLC0415
