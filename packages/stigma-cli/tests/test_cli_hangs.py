@@ -6,10 +6,17 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import grpc
 import pytest
+from google.rpc.status_pb2 import Status
+from grpc_status import rpc_status
 
+from stigma.agent.v1.agent_execution_service_pb2_grpc import (
+    AgentExecutionServiceServicer,
+    add_AgentExecutionServiceServicer_to_server,
+)
 from stigma_cli.errors import Exit
 
 if TYPE_CHECKING:
@@ -75,3 +82,58 @@ async def test_a_command_says_what_it_waits_for(
     checked = await stigma("validate", file, **settings)
     assert checked.exit_code == Exit.OK
     assert f"warning: agents were not looked up: Stigma's API at {hanging}" in checked.stderr
+
+
+async def test_a_watch_does_not_claim_to_know_what_it_cannot_reach(
+    stigma: Stigma, hanging: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("stigma_cli.slow_answers.NOTE_AFTER_SECONDS", 0.1)
+    monkeypatch.setattr("stigma_cli.connections.CALL_TIMEOUT_SECONDS", 0.5)
+    monkeypatch.setattr("stigma_cli.quiet_executions._LOOKS", (0.1,))
+    watched = await stigma("execution", "watch", "agent-1", STIGMA_API_ADDRESS=hanging)
+    assert watched.exit_code == Exit.UNREACHABLE
+    assert watched.stderr.splitlines() == [
+        f"stigma: waiting for Stigma's API at {hanging} \N{HORIZONTAL ELLIPSIS}",
+        f"error: Stigma's API at {hanging} did not answer in time",
+        "hint: see its log and that of Temporal, or set STIGMA_API_ADDRESS",
+    ]
+    down = await stigma("execution", "watch", "workflow-1", STIGMA_API_ADDRESS="127.0.0.1:1")
+    assert down.stderr.splitlines() == [
+        "error: cannot reach Stigma's API at 127.0.0.1:1",
+        "hint: start it with `stigma up`, or set STIGMA_API_ADDRESS",
+    ]
+
+
+class BehindHangs(AgentExecutionServiceServicer):
+    """An API whose Temporal hangs."""
+
+    async def GetAgentExecution(self, request: Any, context: Any) -> Any:
+        await asyncio.sleep(0.5)  # as long as it waits for Temporal
+        problem = Status(
+            code=grpc.StatusCode.UNAVAILABLE.value[0], message="Temporal does not answer"
+        )
+        await context.abort_with_status(rpc_status.to_status(problem))
+
+    async def WatchAgentExecution(self, request: Any, context: Any) -> Any:
+        yield await self.GetAgentExecution(request, context)
+
+
+@pytest.mark.parametrize("command", ["get", "watch"])
+async def test_what_hangs_behind_the_api_is_named(
+    stigma: Stigma, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    monkeypatch.setattr("stigma_cli.slow_answers.NOTE_AFTER_SECONDS", 0.3)
+    server = grpc.aio.server()
+    add_AgentExecutionServiceServicer_to_server(BehindHangs(), server)  # type: ignore[abstract]
+    address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
+    await server.start()
+    asked = await stigma("execution", command, "agent-1", STIGMA_API_ADDRESS=address)
+    await server.stop(None)
+    assert asked.exit_code == Exit.UNREACHABLE
+    lines = asked.stderr.splitlines()
+    assert lines[-2:] == [
+        "error: Temporal does not answer",
+        "hint: try again; `stigma doctor` shows which server does not answer",
+    ]
+    waits = f"stigma: waiting for Stigma's API at {address}, or Temporal behind it"
+    assert [line.rpartition(" ")[0] for line in lines[:-2]] == [waits] * (command == "get")

@@ -73,6 +73,10 @@ class Api:
         """True where a connection to the API is there."""
         return self._channel.get_state() is grpc.ChannelConnectivity.READY
 
+    def _slow_server(self) -> str:
+        """Return what a call waits for, as far as that is known."""
+        return f"{self.server}, or Temporal behind it" if self.is_connected else self.server
+
     async def call(
         self,
         rpc: grpc.aio.UnaryUnaryMultiCallable[M, T],
@@ -85,7 +89,7 @@ class Api:
             CliError: it failed.
         """
         try:
-            with noted_if_slow(self.server):
+            with noted_if_slow(self._slow_server):
                 seconds = timeout or CALL_TIMEOUT_SECONDS
                 return await rpc(request, metadata=self.metadata, timeout=seconds)
         except grpc.aio.AioRpcError as error:

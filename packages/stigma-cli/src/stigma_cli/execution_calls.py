@@ -30,9 +30,10 @@ from stigma.workflow.v1.workflow_execution_service_pb2 import (
     WatchWorkflowExecutionRequest,
     WatchWorkflowExecutionResponse,
 )
+from stigma_cli import connections
 from stigma_cli.connections import Api
 from stigma_cli.errors import CliError, Exit
-from stigma_cli.server_errors import from_grpc
+from stigma_cli.server_errors import from_grpc, no_answer
 from stigma_cli.slow_answers import noted_if_slow
 
 Event: TypeAlias = WatchAgentExecutionResponse | WatchWorkflowExecutionResponse
@@ -93,8 +94,16 @@ async def ended_execution(api: Api, execution_id: str) -> Execution:
     return last.ended.execution
 
 
-async def events(api: Api, execution_id: str, cursor: str = "") -> AsyncIterator[Event]:
+async def events(
+    api: Api, execution_id: str, cursor: str = "", *, is_known: bool = True
+) -> AsyncIterator[Event]:
     """Yield the events of an execution until its end, over broken connections too.
+
+    Args:
+        api: where it runs.
+        execution_id: which.
+        cursor: go on after this event.
+        is_known: False: nothing was heard of it yet; a failure before its first event is final.
 
     Raises:
         CliError: it cannot be watched, or the connection breaks again and again.
@@ -103,15 +112,16 @@ async def events(api: Api, execution_id: str, cursor: str = "") -> AsyncIterator
     while True:
         try:
             stream = _calls(execution_id).watch(api, execution_id, cursor)
-            async for event in stream if failures else _begun(api, stream):
-                failures = 0
+            timeout = None if is_known else connections.CALL_TIMEOUT_SECONDS
+            async for event in _begun(api, stream, timeout):
+                failures, is_known = 0, True
                 cursor = event.cursor
                 yield event
                 if event.HasField("ended"):
                     return
         except grpc.aio.AioRpcError as error:
             failures += 1
-            if error.code() not in _BROKEN or failures > _MAX_RESUMES:
+            if error.code() not in _BROKEN or failures > _MAX_RESUMES or not is_known:
                 raise from_grpc(error, api.address) from None
         else:
             failures += 1
@@ -120,16 +130,36 @@ async def events(api: Api, execution_id: str, cursor: str = "") -> AsyncIterator
         await asyncio.sleep(_RESUME_WAIT_SECONDS)
 
 
-async def _begun(api: Api, stream: AsyncIterable[Event]) -> AsyncIterator[Event]:
-    """Yield the events of a stream; note where not even a connection is there for its first."""
+async def _begun(
+    api: Api, stream: AsyncIterable[Event], timeout: float | None
+) -> AsyncIterator[Event]:
+    """Yield the events of a stream; note where not even a connection is there for its first.
+
+    Raises:
+        CliError: after `timeout` seconds, too, there is no connection.
+    """
     waiting = aiter(stream)
-    try:
-        with noted_if_slow(api.server, lambda: not api.is_connected):
-            yield await anext(waiting)
-    except StopAsyncIteration:
+    with noted_if_slow(api.server, lambda: not api.is_connected):
+        first = await _first(api, waiting, timeout)
+    if first is None:
         return
+    yield first
     async for event in waiting:
         yield event
+
+
+async def _first(api: Api, stream: AsyncIterator[Event], timeout: float | None) -> Event | None:
+    async def read() -> Event | None:
+        return await anext(stream, None)
+
+    reading = asyncio.create_task(read())
+    try:
+        await asyncio.wait([reading], timeout=timeout)
+        if not reading.done() and not api.is_connected:
+            raise no_answer(api.address)
+        return await reading
+    finally:
+        reading.cancel()
 
 
 def _calls(execution_id: str) -> _Calls:

@@ -146,6 +146,8 @@ async def follow_events(
     cursor: str = "",
     output: Format = Format.TEXT,
     see: Callable[[Event], Awaitable[bool]] | None = None,
+    *,
+    is_known: bool = True,
 ) -> Execution:
     """Print the events of an execution, a line each; return it as it ended.
 
@@ -157,10 +159,11 @@ async def follow_events(
         cursor: go on after this event.
         output: lines for people, or JSON.
         see: is called with each event before that is printed; returns whether it is shown already.
+        is_known: as for `events`.
     """
     event: Event = WatchAgentExecutionResponse()
     with live_text() as live:
-        async for event in noted_events(api, execution_id, cursor):
+        async for event in noted_events(api, execution_id, cursor, is_known=is_known):
             if see is not None and await see(event):
                 continue
             if output is Format.JSON:
@@ -182,8 +185,15 @@ async def follow_events(
 
 
 @asynccontextmanager
-async def goes_on_when_interrupted(execution_id: str) -> AsyncIterator[None]:
-    """Say on an interrupt, or when the API is lost, how to follow and stop what goes on."""
+async def goes_on_when_interrupted(
+    execution_id: str, is_known: Callable[[], bool] = lambda: True
+) -> AsyncIterator[None]:
+    """Say on an interrupt, or when the API is lost, how to follow and stop what goes on.
+
+    Args:
+        execution_id: of what goes on.
+        is_known: returns False as long as nothing was heard of it: then nothing is said.
+    """
     name = shlex.quote(execution_id)
     hint = (
         f"it goes on: `stigma execution watch {name}` follows it, "
@@ -192,10 +202,11 @@ async def goes_on_when_interrupted(execution_id: str) -> AsyncIterator[None]:
     try:
         yield
     except asyncio.CancelledError:
-        print_note(hint)
+        if is_known():
+            print_note(hint)
         raise
     except CliError as error:
-        if error.code is not Exit.UNREACHABLE:
+        if error.code is not Exit.UNREACHABLE or not is_known():
             raise
         raise CliError(error.message, hint, code=error.code) from None
 
@@ -260,8 +271,15 @@ async def _list(kind: Kind, query: str, limit: int, output: Format) -> None:
 
 
 async def _watch(execution_id: str, cursor: str, output: Format) -> None:
-    async with open_api() as api, goes_on_when_interrupted(execution_id):
-        ended = await follow_events(api, execution_id, cursor, output)
+    seen = False
+
+    async def see(_event: Event) -> bool:
+        nonlocal seen
+        seen = True
+        return False
+
+    async with open_api() as api, goes_on_when_interrupted(execution_id, lambda: seen):
+        ended = await follow_events(api, execution_id, cursor, output, see, is_known=False)
     if not completed(ended):
         raise typer.Exit(Exit.FAILED)
 

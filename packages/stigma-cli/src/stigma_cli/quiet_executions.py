@@ -28,7 +28,9 @@ _MAX_LOOKS = 100
 _MAX_CALLS = 3
 
 
-async def noted_events(api: Api, execution_id: str, cursor: str = "") -> AsyncIterator[Event]:
+async def noted_events(
+    api: Api, execution_id: str, cursor: str = "", *, is_known: bool = True
+) -> AsyncIterator[Event]:
     """Yield the events of an execution, and print what it waits for when none comes for a while.
 
     That is its turn in a session, what a call of its document is at, or a worker that nobody has
@@ -37,7 +39,7 @@ async def noted_events(api: Api, execution_id: str, cursor: str = "") -> AsyncIt
     Raises:
         CliError: as `events`.
     """
-    stream = events(api, execution_id, cursor)
+    stream = events(api, execution_id, cursor, is_known=is_known)
     notes = _Notes(api, execution_id)
     upcoming = asyncio.ensure_future(_next(stream))
     try:
@@ -87,6 +89,8 @@ class _Notes:
         """Print what the execution waits for, if that is known."""
         self._looks += 1
         self._all_looks += 1
+        if not self._api.is_connected:
+            return  # the stream tells that
         try:
             text = await (self._wait() if self._looks == 1 else self._problem())
         except CliError:

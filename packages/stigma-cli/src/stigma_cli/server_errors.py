@@ -17,7 +17,7 @@ def from_grpc(error: grpc.aio.AioRpcError, address: str) -> CliError:
     code = error.code()
     if code is grpc.StatusCode.UNAVAILABLE:
         if _was_answered(error):
-            return CliError(f"{error.details()}", "try again", code=Exit.UNREACHABLE)
+            return CliError(f"{error.details()}", _BEHIND, code=Exit.UNREACHABLE)
         mismatch = tls_mismatch(error.details() or "")
         if mismatch:
             return CliError(
@@ -29,11 +29,7 @@ def from_grpc(error: grpc.aio.AioRpcError, address: str) -> CliError:
             code=Exit.UNREACHABLE,
         )
     if code is grpc.StatusCode.DEADLINE_EXCEEDED and not _was_answered(error):
-        return CliError(
-            f"Stigma's API at {address} did not answer in time",
-            "see its log and that of Temporal, or set STIGMA_API_ADDRESS",
-            code=Exit.UNREACHABLE,
-        )
+        return no_answer(address)
     exit_code, hint = _API.get(code, (Exit.FAILED, ""))
     reason = reason_of(error)
     if reason in _REASONS:
@@ -45,6 +41,15 @@ def from_grpc(error: grpc.aio.AioRpcError, address: str) -> CliError:
         first, *more = [*map(str, found), *filter(None, [others])]
         return CliError(first, hint, code=exit_code, more=more, reason=reason, violations=found)
     return CliError(f"{error.details() or code.name}", hint, code=exit_code, reason=reason)
+
+
+def no_answer(address: str) -> CliError:
+    """Return the error of an API that does not answer in time."""
+    return CliError(
+        f"Stigma's API at {address} did not answer in time",
+        "see its log and that of Temporal, or set STIGMA_API_ADDRESS",
+        code=Exit.UNREACHABLE,
+    )
 
 
 def _with_tls(hint: str) -> str:
@@ -77,6 +82,7 @@ def tls_mismatch(details: str) -> str:
     return next((what for sign, what in _TLS_SIGNS.items() if sign in details), "")
 
 
+_BEHIND = "try again; `stigma doctor` shows which server does not answer"
 _STATUS_DETAILS = "grpc-status-details-bin"
 
 # What helps, by the reason of a refused answer or message.
@@ -114,7 +120,7 @@ _TLS_SIGNS = {
 _API: dict[grpc.StatusCode, tuple[Exit, str]] = {
     grpc.StatusCode.INVALID_ARGUMENT: (Exit.USAGE, ""),
     grpc.StatusCode.ALREADY_EXISTS: (Exit.USAGE, ""),
-    grpc.StatusCode.DEADLINE_EXCEEDED: (Exit.UNREACHABLE, "try again"),
+    grpc.StatusCode.DEADLINE_EXCEEDED: (Exit.UNREACHABLE, _BEHIND),
     grpc.StatusCode.RESOURCE_EXHAUSTED: (Exit.UNREACHABLE, "try again later"),
     grpc.StatusCode.NOT_FOUND: (Exit.NOT_FOUND, ""),
     grpc.StatusCode.PERMISSION_DENIED: (Exit.PERMISSION, "ask an operator for the permission"),
