@@ -211,3 +211,18 @@ async def test_applying_tells_all_mistakes_of_all_files(stigma: Stigma, tmp_path
     assert validated.exit_code == Exit.USAGE
     [problem] = json.loads(validated.stdout)["problems"]
     assert (problem["line"], problem["pointer"]) == (11, "/metadata/name")
+
+
+async def test_a_name_that_runs_take_and_the_registry_refuses(
+    stigma: Stigma, tmp_path: Path
+) -> None:
+    file = document_file(tmp_path, DOCUMENT.replace("name: greet", "name: Greet"))
+    place = f"{file}:1:43: must be 1 to 63 lower-case letters"
+    validated = await stigma("validate", file)
+    assert (validated.exit_code, validated.stdout) == (Exit.OK, f"{file} is valid\n")
+    warning = f"stigma: warning: `stigma workflow apply` refuses {place}"
+    assert validated.stderr.startswith(warning)
+    refused = await stigma("workflow", "apply", "-f", file, STIGMA_API_ADDRESS="127.0.0.1:1")
+    assert refused.exit_code == Exit.USAGE
+    assert refused.stderr.startswith(f"error: {place}")
+    assert refused.stderr.endswith(" (/document/name)\n")

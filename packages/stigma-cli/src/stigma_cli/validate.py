@@ -21,7 +21,7 @@ from stigma_cli.document_warnings import (
     silent_steps,
     unknown_agents,
 )
-from stigma_cli.documents import problems_of
+from stigma_cli.documents import document_name, problems_of
 from stigma_cli.errors import Exit
 from stigma_cli.output import Format, Output, print_json, print_line, print_note
 from stigma_cli.problems import MOST_PROBLEMS, Problems, bounded
@@ -58,7 +58,8 @@ def validate(file: File, output: Output = Format.TEXT) -> None:
     else:
         problems = problems_of(text)
     called = [one for each in documents for one in agents_called(name, each)]
-    _report(name, problems, _warnings(called), output)
+    warnings = [] if problems.shown or kinds != ["None"] else _registry_warnings(name, text)
+    _report(name, problems, [*warnings, *_warnings(called)], output)
 
 
 def _documents_of(file: str, text: str) -> list[Any]:
@@ -73,6 +74,15 @@ def _documents_of(file: str, text: str) -> list[Any]:
         if not error.problem.line or _ENVELOPE.search(text):
             raise
         return []
+
+
+def _registry_warnings(file: str, text: str) -> list[str]:
+    """Return what the registry refuses of a document that `stigma run` takes: its name."""
+    name = document_name(file, text)
+    if name == name.lower():  # all else of names is the engine's rule, too
+        return []
+    refused = check_workflows([(file, text)]).problems_of(file).shown
+    return [f"`stigma workflow apply` refuses {each.in_file(file)}" for each in refused]
 
 
 def _validate_agents(file: str, text: str, output: Format) -> None:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _STEP = re.compile(r"[^.\[\]]+|\[\d+\]")
 _UNDERSCORE = re.compile(r"_([a-z0-9])")
+_NAME_FIELD = "workflow.name"
 _NOT_SHOWN = re.compile(r"and \d+ more")
 
 
@@ -59,16 +60,25 @@ def located(violation: Violation, document: Any) -> Problem:
         violation: of a definition.
         document: of the file, as `parse_documents` returns it.
     """
-    steps = _STEP.findall(violation.field)
-    if not isinstance(document, CommentedMap) or "metadata" not in document or len(steps) < 2:
+    steps = _steps(violation.field, document) if isinstance(document, CommentedMap) else []
+    if not steps:
         return Problem(0, 0, "", str(violation))
-    steps = steps[1:] if steps[0] in {"agent", "workflow"} else steps
-    if steps[0] == "labels":
-        label = violation.field.partition("labels.")[2]  # its key may have dots
-        steps = ["labels", label] if label else ["labels"]
-    if steps[0] in {"name", "labels"}:
-        steps.insert(0, "metadata")
     return Problem(*_walk(document, steps), violation.description)
+
+
+def _steps(field: str, document: CommentedMap) -> list[str]:
+    """Return the keys and indexes that lead to a field of a request; none where it is elsewhere."""
+    if "metadata" not in document:  # a workflow document as it is
+        return ["document", "name"] if field == _NAME_FIELD and "document" in document else []
+    steps = _STEP.findall(field)
+    if len(steps) > 1 and steps[0] in {"agent", "workflow"}:
+        del steps[0]
+    elif len(steps) < 2:
+        return []
+    if steps[0] == "labels":
+        label = field.partition("labels.")[2]  # its key may have dots
+        steps = ["labels", label] if label else ["labels"]
+    return ["metadata", *steps] if steps[0] in {"name", "labels"} else steps
 
 
 def _walk(document: Any, steps: Sequence[str]) -> Place:
