@@ -169,14 +169,14 @@ def test_what_cannot_be_meant_is_refused(
     [
         ("a: " + "[" * 1000, "stdin: is nested too deeply"),
         (AGENT.replace("INSTRUCTIONS", "half \\ud83d"), "half of a surrogate pair, \\ud83d"),
-        (AGENT + "  , \n", "error: stdin:"),
+        (AGENT + "  , \n", "stdin:5:3: expected"),
     ],
 )
 def test_a_file_that_cannot_be_read_is_one_line(tmp_path: Path, text: str, complaint: str) -> None:
     done = stigma("validate", "-", cwd=tmp_path, stdin=text)
     assert done.code == 2
-    assert len(done.stderr.splitlines()) == 1, done.stderr
-    assert complaint in done.stderr
+    assert (done.stderr, len(done.stdout.splitlines())) == ("", 1), done.stdout
+    assert complaint in done.stdout
 
 
 @pytest.mark.parametrize("kind", ["agent", "workflow"])
@@ -206,11 +206,11 @@ def test_deleting_asks_on_a_terminal(tmp_path: Path, kind: str) -> None:
     ("arguments", "text", "complaint"),
     [
         (("run", "-"), AGENT, "hint: kind is Agent: `stigma agent apply` registers it"),
-        (("workflow", "apply", "-f", "-"), AGENT, "error: stdin:2: kind is Agent: `stigma agent"),
+        (("workflow", "apply", "-f", "-"), AGENT, "error: stdin:2:1: kind is Agent: `stigma agent"),
         (
             ("agent", "apply", "-f", "-"),
             DOCUMENT,
-            "error: stdin:1: is a workflow document: `stigma workflow apply` registers it",
+            "error: stdin:1:1: is a workflow document: `stigma workflow apply` registers it",
         ),
     ],
 )
