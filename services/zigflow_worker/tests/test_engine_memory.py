@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import threading
 import uuid
 from collections.abc import Callable
 from typing import Any
@@ -113,27 +112,6 @@ async def test_two_large_calls_decode_at_a_time_beside_small_ones() -> None:
     next_one = asyncio.create_task(second.decode_request(MIB))
     await first.hold_response(1)  # nobody waits for bytes while it decodes
     await next_one
-
-
-async def test_cancels_wait_for_what_was_decoded() -> None:
-    memory = MemoryBudget().new_call()
-    started, ended = threading.Event(), threading.Event()
-
-    def work() -> None:
-        started.set()
-        ended.wait(10)
-        raise ValueError
-
-    running = asyncio.create_task(memory.run(work))
-    await asyncio.to_thread(started.wait, 10)
-    for _ in range(2):
-        running.cancel()
-        await asyncio.sleep(0)
-        await asyncio.sleep(0)
-        assert not running.done()
-    ended.set()
-    with pytest.raises(asyncio.CancelledError):
-        await running
 
 
 async def test_a_response_waits_for_the_one_before(client: HttpClient, web: WebServer) -> None:

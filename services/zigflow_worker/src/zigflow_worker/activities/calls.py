@@ -25,6 +25,7 @@ from zigflow_worker.errors import COMMUNICATION, RUNTIME, WorkflowError, summary
 from zigflow_worker.outgoing.memory import CallMemory, MemoryBudget
 from zigflow_worker.outgoing.secrets import SecretDirectory
 from zigflow_worker.program.encoded_sizes import encoded_size
+from zigflow_worker.threads import run_in_thread
 
 _EXPECTED = ApplicationErrorCategory.BENIGN
 """Of failures that the SDK should neither log nor count as faults of the worker."""
@@ -136,11 +137,13 @@ class OutgoingCalls:
 
     async def _result(self, handler: CallHandler, attempt: _Attempt) -> RawValue:
         await attempt.memory.decode_request(attempt.request.payload.ByteSize())
-        run = attempt.memory.run
-        evaluation = CallEvaluation(await run(attempt.decoded), self._secrets)
+        evaluation = CallEvaluation(await run_in_thread(attempt.decoded), self._secrets)
         try:
-            outcome = await handler.call(await run(_evaluated, evaluation, attempt.memory))
-            return await run(_encoded_result, evaluation, outcome, attempt)
+            # No name: the call's arguments are to be freed by whoever has made a request of them.
+            outcome = await handler.call(
+                await run_in_thread(_evaluated, evaluation, attempt.memory)
+            )
+            return await run_in_thread(_encoded_result, evaluation, outcome, attempt)
         except WorkflowError as error:
             raise evaluation.without_secrets(error) from None
 

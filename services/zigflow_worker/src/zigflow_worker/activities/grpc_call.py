@@ -26,6 +26,7 @@ from zigflow_worker.outgoing.resources import Resources
 from zigflow_worker.rpc import Connection, Method, ProtoCompiler, RpcClient, Target, find_method
 from zigflow_worker.rpc.messages import encode_arguments
 from zigflow_worker.rpc.reflection import reflect
+from zigflow_worker.threads import run_in_thread
 
 _UNAUTHENTICATED = 401
 _SHORTEST_CREDENTIAL = 4
@@ -61,7 +62,7 @@ class GrpcCall(CallHandler):
 
     @override
     async def call(self, call: EvaluatedCall) -> CallOutcome:
-        wanted = await call.memory.run(_wanted, call.arguments)
+        wanted = await run_in_thread(_wanted, call.arguments)
         call = await call.with_request(len(wanted.arguments), "proto")
         call.secrets.check_host(wanted.target.host)
         described = await self._descriptors(call)
@@ -103,7 +104,7 @@ async def _exchange(
     method = find_method(pool, wanted.service, wanted.method)
     size = len(wanted.arguments)
     await call.memory.decode_request(size)
-    messages = await call.memory.run(_messages, method, wanted, call)
+    messages = await run_in_thread(_messages, method, wanted, call)
     await call.memory.hold_request(size + sum(map(len, messages)))
     return await connection.call(method, messages, metadata, call.memory)
 

@@ -20,6 +20,7 @@ from zigflow_worker.outgoing.authenticated import send_authenticated
 from zigflow_worker.outgoing.client import HttpClient, check_header, origin
 from zigflow_worker.outgoing.memory import CallMemory
 from zigflow_worker.outgoing.messages import Authentication, Headers, HttpSender, OutgoingRequest
+from zigflow_worker.threads import run_in_thread
 
 Authenticate: TypeAlias = Callable[[EvaluatedCall, HttpSender], Authentication | None]
 """Returns the authentication of a call, which sends requests of its own by the sender."""
@@ -47,7 +48,7 @@ class HttpCall(CallHandler):
         await call.memory.decode_response(len(response.body))
         return CallOutcome(
             # In a thread: a body of the largest size takes half a second to parse.
-            output=await call.memory.run(http_output, response, form, call),
+            output=await run_in_thread(http_output, response, form, call),
             authorization=None if authentication is None else authentication.authorization,
         )
 

@@ -23,6 +23,7 @@ from zigflow_worker.outgoing.client import HttpClient
 from zigflow_worker.outgoing.memory import CallMemory
 from zigflow_worker.outgoing.messages import OutgoingRequest
 from zigflow_worker.outgoing.resources import Resources
+from zigflow_worker.threads import run_in_thread
 
 _BUILDERS = 4
 """Requests made at a time: each has its documents as data, 40 MiB where they are the largest."""
@@ -46,7 +47,7 @@ class OpenApiCall(CallHandler):
 
     @override
     async def call(self, call: EvaluatedCall) -> CallOutcome:
-        wanted = await call.memory.run(_wanted, call.arguments)
+        wanted = await run_in_thread(_wanted, call.arguments)
         call = await call.with_request(len(wanted.parameters), "document")
         request = replace(await self._request(call, wanted), follow=wanted.follow)
         call = await _as_http(call).with_request(len(request.body or b""))
@@ -56,7 +57,7 @@ class OpenApiCall(CallHandler):
         check_status(response, redirects=wanted.follow)
         await call.memory.decode_response(len(response.body))
         return CallOutcome(
-            output=await call.memory.run(http_output, response, wanted.form, call),
+            output=await run_in_thread(http_output, response, wanted.form, call),
             authorization=None if authentication is None else authentication.authorization,
         )
 
@@ -88,7 +89,7 @@ class OpenApiCall(CallHandler):
         while True:
             await memory.decode_request(len(wanted.parameters))
             try:
-                return await memory.run(wanted.build, documents)
+                return await run_in_thread(wanted.build, documents)
             except MissingDocumentError as missing:
                 memory.end_decoding()
                 more = await resources.text(missing.uri)

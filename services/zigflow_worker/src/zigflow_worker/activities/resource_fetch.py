@@ -16,6 +16,7 @@ from zigflow_worker.errors import COMMUNICATION, CONFIGURATION, WorkflowError
 from zigflow_worker.loading import DocumentError, load_foreign
 from zigflow_worker.outgoing.client import HttpClient
 from zigflow_worker.outgoing.resources import Resources
+from zigflow_worker.threads import run_in_thread
 
 
 class ResourceFetch(CallHandler):
@@ -45,7 +46,7 @@ class ResourceFetch(CallHandler):
             detail = f"a document took longer than {engine_calls.FETCH_TIMEOUT}"
             raise WorkflowError.of(COMMUNICATION, detail) from None
         await call.memory.decode_response(len(resource.content))
-        return CallOutcome(output=await call.memory.run(_as_json, text_of(resource)))
+        return CallOutcome(output=await run_in_thread(_as_json, text_of(resource)))
 
 
 def _as_json(text: str) -> str:

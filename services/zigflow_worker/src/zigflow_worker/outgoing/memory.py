@@ -11,9 +11,6 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
-from contextlib import suppress
-from typing import ParamSpec, TypeVar
 
 from stigma.contracts import limits
 
@@ -29,9 +26,6 @@ interpreter: more of them at a time are not faster."""
 _GROWTH = 2
 """Times that a result may be longer than the body. Rarely it is longer: control characters are six
 times as long in JSON."""
-
-P = ParamSpec("P")
-T = TypeVar("T")
 
 
 class MemoryBudget:
@@ -146,19 +140,6 @@ class CallMemory:
         result = min(_GROWTH * size, limits.MAX_PAYLOAD_BYTES)
         await self.hold_response(max(size, _SENT_COPIES * result))
         await self._decode(size)
-
-    async def run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Run CPU work in a thread. Cancels wait for its end: it has its memory until then."""
-        running = asyncio.ensure_future(asyncio.to_thread(work, *args, **kwargs))
-        try:
-            return await asyncio.shield(running)
-        except asyncio.CancelledError:
-            while not running.done():
-                with suppress(asyncio.CancelledError):  # another one, such as of a worker's end
-                    await asyncio.wait([running])
-            if not running.cancelled():
-                running.exception()  # nobody is left to have it
-            raise
 
     def keep_result(self, size: int) -> None:
         """Hold a result of so many bytes in place of the response, which was not smaller."""

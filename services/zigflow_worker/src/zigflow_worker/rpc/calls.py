@@ -21,6 +21,7 @@ from zigflow_worker.rpc.messages import decode_all
 from zigflow_worker.rpc.statuses import error_of, unavailable
 from zigflow_worker.rpc.targets import Target
 from zigflow_worker.rpc.weights import MAX_CHARACTERS, HeavyError
+from zigflow_worker.threads import run_in_thread
 
 Metadata = Sequence[tuple[str, str]]
 
@@ -256,10 +257,10 @@ async def decode_responses(
     await memory.decode_response(max(size, usual))
     # In a thread: of hostile messages it takes a second.
     try:
-        return await memory.run(decode_all, method, responses, usual)
+        return await run_in_thread(decode_all, method, responses, usual)
     except HeavyError:
         await memory.decode_response(max(size, MAX_CHARACTERS))
-        return await memory.run(decode_all, method, responses)
+        return await run_in_thread(decode_all, method, responses)
 
 
 def _read_all(call: Iterable[bytes], limit: int) -> list[bytes]:

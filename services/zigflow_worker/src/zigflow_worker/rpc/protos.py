@@ -14,7 +14,7 @@ from contextlib import suppress
 from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path, PurePosixPath
-from typing import Any, TypeAlias, TypeVar
+from typing import TypeAlias
 from urllib.parse import unquote, urljoin, urlsplit
 
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
@@ -22,8 +22,8 @@ from google.protobuf.descriptor_pool import DescriptorPool
 
 from zigflow_worker.rpc.descriptors import build_pool
 from zigflow_worker.rpc.targets import misconfigured
+from zigflow_worker.threads import run_in_thread
 
-T = TypeVar("T")
 ReadText: TypeAlias = Callable[[str], Awaitable[str]]
 """Returns the text at a URI (raises WorkflowError)."""
 
@@ -126,20 +126,10 @@ def _bundled(name: str) -> str:
 async def _compile(name: str, sources: Mapping[str, str]) -> DescriptorPool:
     with tempfile.TemporaryDirectory(prefix="stigma-protos-") as folder:
         root = Path(folder, "protos")
-        await _in_thread(_write_all, root, sources)
+        await run_in_thread(_write_all, root, sources)
         output, messages = Path(folder, "descriptors"), Path(folder, "messages")
         code = await _run_protoc(root, name, output, messages)
-        return await _in_thread(_read_pool, code, output, messages)
-
-
-async def _in_thread(function: Callable[..., T], *arguments: Any) -> T:
-    """Run a function in a thread; a cancel waits for its end, since no thread can be stopped."""
-    running = asyncio.ensure_future(asyncio.to_thread(function, *arguments))
-    try:
-        return await asyncio.shield(running)
-    finally:
-        await asyncio.wait([running])
-        running.exception()  # of a call that was cancelled, nobody else takes it
+        return await run_in_thread(_read_pool, code, output, messages)
 
 
 def _read_pool(code: int, output: Path, messages: Path) -> DescriptorPool:
