@@ -54,19 +54,23 @@ def agent_file(directory: Path, queue: str) -> Path:
 async def test_what_it_may_not_name_is_refused_with_its_place(
     stigma: Stigma, env: dict[str, str], stack: Stack, tmp_path: Path
 ) -> None:
-    refused = await stigma("agent", "apply", "-f", agent_file(tmp_path, "elsewhere"), **env)
+    elsewhere = agent_file(tmp_path, "elsewhere")
+    refused = await stigma("agent", "apply", "-f", elsewhere, **env)
     assert refused.exit_code == Exit.USAGE
-    problem = "spec.runtime.taskQueue: the operator allows tools no such task queue"
-    assert problem in refused.stderr
+    problem = "the operator allows tools no such task queue (/spec/runtime/taskQueue)"
+    assert refused.stderr == f"error: {elsewhere}:6:36: {problem}\n"
     own = agent_file(tmp_path, stack.queues.ai)
     refused = await stigma("agent", "apply", "-f", own, **env)
-    problem = "spec.runtime.taskQueue: is a task queue of Stigma or Temporal itself"
-    assert problem in refused.stderr
+    problem = "is a task queue of Stigma or Temporal itself (/spec/runtime/taskQueue)"
+    assert refused.stderr == f"error: {own}:6:36: {problem}\n"
     both = agent_file(tmp_path, f"{stack.prefix}tools")
     both.write_text(both.read_text() + "  model: scripted:x\n  instructions: Be kind.\n")
     refused = await stigma("agent", "apply", "-f", both, **env)
-    for field in ("model", "instructions"):
-        assert f"spec.{field}: must be absent beside runtime" in refused.stderr
+    problem = "must be absent beside runtime: it is for an agent with a model"
+    assert refused.stderr.splitlines() == [
+        f"error: {both}:7:3: {problem} (/spec/model)",
+        f"error: {both}:8:3: {problem} (/spec/instructions)",
+    ]
 
 
 async def test_it_is_shown_from_its_file_to_its_end(

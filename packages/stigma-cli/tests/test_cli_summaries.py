@@ -61,8 +61,9 @@ async def test_a_model_for_summaries_is_one_of_the_agents(
     file.write_text(AGENT.replace("SUMMARIZE", "SUMMARIZE, summaryModel: 'scripted:x'"))
     refused = await stigma("agent", "apply", "-f", file, **env)
     assert refused.exit_code == Exit.USAGE
-    problem = "spec.context.summaryModel: must be the agent's model, or one of its allowed_models"
-    assert problem in refused.stderr
+    problem = "must be the agent's model, or one of its allowed_models (/spec/context/summaryModel)"
+    assert refused.stderr == f"error: {file}:7:64: {problem}\n"
     file.write_text(AGENT.replace("SUMMARIZE", "DROP, summaryModel: 'scripted:talker'"))
     refused = await stigma("agent", "apply", "-f", file, **env)
-    assert "spec.context.summaryModel: is only for the strategy SUMMARIZE" in refused.stderr
+    problem = "is only for the strategy SUMMARIZE (/spec/context/summaryModel)"
+    assert f": {problem}\n" in refused.stderr

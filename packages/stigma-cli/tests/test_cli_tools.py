@@ -101,10 +101,14 @@ def agent_file(directory: Path, queue: str) -> Path:
 async def test_a_queue_that_the_operator_does_not_list_is_named(
     stigma: Stigma, env: dict[str, str], tmp_path: Path
 ) -> None:
-    refused = await stigma("agent", "apply", "-f", agent_file(tmp_path, "elsewhere"), **env)
+    file = agent_file(tmp_path, "elsewhere")
+    refused = await stigma("agent", "apply", "-f", file, **env)
     assert refused.exit_code == Exit.USAGE
-    field = "spec.tools[0].activity.taskQueue"
-    assert f"{field}: the operator allows tools no such task queue" in refused.stderr
+    problem = "the operator allows tools no such task queue"
+    assert refused.stderr.splitlines() == [
+        f"error: {file}:10:30: {problem} (/spec/tools/0/activity/taskQueue)",
+        f"error: {file}:12:30: {problem} (/spec/tools/1/activity/taskQueue)",
+    ]
 
 
 async def test_calls_are_shown_while_they_run_and_after(
