@@ -78,6 +78,132 @@ func (WorkflowExecutionView) EnumDescriptor() ([]byte, []int) {
 	return file_stigma_workflow_v1_workflow_execution_service_proto_rawDescGZIP(), []int{0}
 }
 
+// What a document calls.
+type DocumentCallKind int32
+
+const (
+	// Not set.
+	DocumentCallKind_DOCUMENT_CALL_KIND_UNSPECIFIED DocumentCallKind = 0
+	// An agent.
+	DocumentCallKind_DOCUMENT_CALL_KIND_AGENT DocumentCallKind = 1
+	// An HTTP endpoint.
+	DocumentCallKind_DOCUMENT_CALL_KIND_HTTP DocumentCallKind = 2
+	// An operation of an OpenAPI document.
+	DocumentCallKind_DOCUMENT_CALL_KIND_OPENAPI DocumentCallKind = 3
+	// A method of a gRPC service.
+	DocumentCallKind_DOCUMENT_CALL_KIND_GRPC DocumentCallKind = 4
+	// A schema's document, which is fetched before the first task.
+	DocumentCallKind_DOCUMENT_CALL_KIND_RESOURCE DocumentCallKind = 5
+)
+
+// Enum value maps for DocumentCallKind.
+var (
+	DocumentCallKind_name = map[int32]string{
+		0: "DOCUMENT_CALL_KIND_UNSPECIFIED",
+		1: "DOCUMENT_CALL_KIND_AGENT",
+		2: "DOCUMENT_CALL_KIND_HTTP",
+		3: "DOCUMENT_CALL_KIND_OPENAPI",
+		4: "DOCUMENT_CALL_KIND_GRPC",
+		5: "DOCUMENT_CALL_KIND_RESOURCE",
+	}
+	DocumentCallKind_value = map[string]int32{
+		"DOCUMENT_CALL_KIND_UNSPECIFIED": 0,
+		"DOCUMENT_CALL_KIND_AGENT":       1,
+		"DOCUMENT_CALL_KIND_HTTP":        2,
+		"DOCUMENT_CALL_KIND_OPENAPI":     3,
+		"DOCUMENT_CALL_KIND_GRPC":        4,
+		"DOCUMENT_CALL_KIND_RESOURCE":    5,
+	}
+)
+
+func (x DocumentCallKind) Enum() *DocumentCallKind {
+	p := new(DocumentCallKind)
+	*p = x
+	return p
+}
+
+func (x DocumentCallKind) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (DocumentCallKind) Descriptor() protoreflect.EnumDescriptor {
+	return file_stigma_workflow_v1_workflow_execution_service_proto_enumTypes[1].Descriptor()
+}
+
+func (DocumentCallKind) Type() protoreflect.EnumType {
+	return &file_stigma_workflow_v1_workflow_execution_service_proto_enumTypes[1]
+}
+
+func (x DocumentCallKind) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use DocumentCallKind.Descriptor instead.
+func (DocumentCallKind) EnumDescriptor() ([]byte, []int) {
+	return file_stigma_workflow_v1_workflow_execution_service_proto_rawDescGZIP(), []int{1}
+}
+
+// How a document's call ended.
+type DocumentCallOutcome int32
+
+const (
+	// Not set.
+	DocumentCallOutcome_DOCUMENT_CALL_OUTCOME_UNSPECIFIED DocumentCallOutcome = 0
+	// With a result.
+	DocumentCallOutcome_DOCUMENT_CALL_OUTCOME_OK DocumentCallOutcome = 1
+	// With an error, or not in time.
+	DocumentCallOutcome_DOCUMENT_CALL_OUTCOME_FAILED DocumentCallOutcome = 2
+	// It was cancelled.
+	DocumentCallOutcome_DOCUMENT_CALL_OUTCOME_CANCELLED DocumentCallOutcome = 3
+	// The document's run ended before it did.
+	DocumentCallOutcome_DOCUMENT_CALL_OUTCOME_GIVEN_UP DocumentCallOutcome = 4
+)
+
+// Enum value maps for DocumentCallOutcome.
+var (
+	DocumentCallOutcome_name = map[int32]string{
+		0: "DOCUMENT_CALL_OUTCOME_UNSPECIFIED",
+		1: "DOCUMENT_CALL_OUTCOME_OK",
+		2: "DOCUMENT_CALL_OUTCOME_FAILED",
+		3: "DOCUMENT_CALL_OUTCOME_CANCELLED",
+		4: "DOCUMENT_CALL_OUTCOME_GIVEN_UP",
+	}
+	DocumentCallOutcome_value = map[string]int32{
+		"DOCUMENT_CALL_OUTCOME_UNSPECIFIED": 0,
+		"DOCUMENT_CALL_OUTCOME_OK":          1,
+		"DOCUMENT_CALL_OUTCOME_FAILED":      2,
+		"DOCUMENT_CALL_OUTCOME_CANCELLED":   3,
+		"DOCUMENT_CALL_OUTCOME_GIVEN_UP":    4,
+	}
+)
+
+func (x DocumentCallOutcome) Enum() *DocumentCallOutcome {
+	p := new(DocumentCallOutcome)
+	*p = x
+	return p
+}
+
+func (x DocumentCallOutcome) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (DocumentCallOutcome) Descriptor() protoreflect.EnumDescriptor {
+	return file_stigma_workflow_v1_workflow_execution_service_proto_enumTypes[2].Descriptor()
+}
+
+func (DocumentCallOutcome) Type() protoreflect.EnumType {
+	return &file_stigma_workflow_v1_workflow_execution_service_proto_enumTypes[2]
+}
+
+func (x DocumentCallOutcome) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use DocumentCallOutcome.Descriptor instead.
+func (DocumentCallOutcome) EnumDescriptor() ([]byte, []int) {
+	return file_stigma_workflow_v1_workflow_execution_service_proto_rawDescGZIP(), []int{2}
+}
+
 // Asks to start a workflow.
 type StartWorkflowRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -462,6 +588,10 @@ type WatchWorkflowExecutionResponse struct {
 	//	*WatchWorkflowExecutionResponse_CancelRequested
 	//	*WatchWorkflowExecutionResponse_CallbackDelivering
 	//	*WatchWorkflowExecutionResponse_Ended
+	//	*WatchWorkflowExecutionResponse_CallStarted
+	//	*WatchWorkflowExecutionResponse_CallEnded
+	//	*WatchWorkflowExecutionResponse_TimerStarted
+	//	*WatchWorkflowExecutionResponse_TimerEnded
 	Event         isWatchWorkflowExecutionResponse_Event `protobuf_oneof:"event"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -572,6 +702,42 @@ func (x *WatchWorkflowExecutionResponse) GetEnded() *WorkflowExecutionEnded {
 	return nil
 }
 
+func (x *WatchWorkflowExecutionResponse) GetCallStarted() *DocumentCallStarted {
+	if x != nil {
+		if x, ok := x.Event.(*WatchWorkflowExecutionResponse_CallStarted); ok {
+			return x.CallStarted
+		}
+	}
+	return nil
+}
+
+func (x *WatchWorkflowExecutionResponse) GetCallEnded() *DocumentCallEnded {
+	if x != nil {
+		if x, ok := x.Event.(*WatchWorkflowExecutionResponse_CallEnded); ok {
+			return x.CallEnded
+		}
+	}
+	return nil
+}
+
+func (x *WatchWorkflowExecutionResponse) GetTimerStarted() *DocumentTimerStarted {
+	if x != nil {
+		if x, ok := x.Event.(*WatchWorkflowExecutionResponse_TimerStarted); ok {
+			return x.TimerStarted
+		}
+	}
+	return nil
+}
+
+func (x *WatchWorkflowExecutionResponse) GetTimerEnded() *DocumentTimerEnded {
+	if x != nil {
+		if x, ok := x.Event.(*WatchWorkflowExecutionResponse_TimerEnded); ok {
+			return x.TimerEnded
+		}
+	}
+	return nil
+}
+
 type isWatchWorkflowExecutionResponse_Event interface {
 	isWatchWorkflowExecutionResponse_Event()
 }
@@ -606,6 +772,26 @@ type WatchWorkflowExecutionResponse_Ended struct {
 	Ended *WorkflowExecutionEnded `protobuf:"bytes,10,opt,name=ended,proto3,oneof"`
 }
 
+type WatchWorkflowExecutionResponse_CallStarted struct {
+	// The document made a call.
+	CallStarted *DocumentCallStarted `protobuf:"bytes,30,opt,name=call_started,json=callStarted,proto3,oneof"`
+}
+
+type WatchWorkflowExecutionResponse_CallEnded struct {
+	// A call of the document ended.
+	CallEnded *DocumentCallEnded `protobuf:"bytes,31,opt,name=call_ended,json=callEnded,proto3,oneof"`
+}
+
+type WatchWorkflowExecutionResponse_TimerStarted struct {
+	// The document started a timer.
+	TimerStarted *DocumentTimerStarted `protobuf:"bytes,32,opt,name=timer_started,json=timerStarted,proto3,oneof"`
+}
+
+type WatchWorkflowExecutionResponse_TimerEnded struct {
+	// A timer of the document ended.
+	TimerEnded *DocumentTimerEnded `protobuf:"bytes,33,opt,name=timer_ended,json=timerEnded,proto3,oneof"`
+}
+
 func (*WatchWorkflowExecutionResponse_Started) isWatchWorkflowExecutionResponse_Event() {}
 
 func (*WatchWorkflowExecutionResponse_CallbackBound) isWatchWorkflowExecutionResponse_Event() {}
@@ -617,6 +803,14 @@ func (*WatchWorkflowExecutionResponse_CancelRequested) isWatchWorkflowExecutionR
 func (*WatchWorkflowExecutionResponse_CallbackDelivering) isWatchWorkflowExecutionResponse_Event() {}
 
 func (*WatchWorkflowExecutionResponse_Ended) isWatchWorkflowExecutionResponse_Event() {}
+
+func (*WatchWorkflowExecutionResponse_CallStarted) isWatchWorkflowExecutionResponse_Event() {}
+
+func (*WatchWorkflowExecutionResponse_CallEnded) isWatchWorkflowExecutionResponse_Event() {}
+
+func (*WatchWorkflowExecutionResponse_TimerStarted) isWatchWorkflowExecutionResponse_Event() {}
+
+func (*WatchWorkflowExecutionResponse_TimerEnded) isWatchWorkflowExecutionResponse_Event() {}
 
 // The execution was accepted.
 type WorkflowExecutionStarted struct {
@@ -756,6 +950,374 @@ func (x *WorkflowExecutionEnded) GetExecution() *WorkflowExecution {
 	return nil
 }
 
+// A call that the document makes; never what it sends or gets.
+type DocumentCall struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The same when it starts and when it ends, and of no other call of the execution.
+	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// What is called.
+	Kind DocumentCallKind `protobuf:"varint,2,opt,name=kind,proto3,enum=stigma.workflow.v1.DocumentCallKind" json:"kind,omitempty"`
+	// JSON pointer of the task, or "…" and the end of it; empty of an agent's call that an engine up
+	// to 0.2.0 made.
+	Task string `protobuf:"bytes,3,opt,name=task,proto3" json:"task,omitempty"`
+	// Of an agent's call: name, or name@version, as the document has it; empty for an inline agent.
+	Agent         string `protobuf:"bytes,4,opt,name=agent,proto3" json:"agent,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DocumentCall) Reset() {
+	*x = DocumentCall{}
+	mi := &file_stigma_workflow_v1_workflow_execution_service_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DocumentCall) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DocumentCall) ProtoMessage() {}
+
+func (x *DocumentCall) ProtoReflect() protoreflect.Message {
+	mi := &file_stigma_workflow_v1_workflow_execution_service_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DocumentCall.ProtoReflect.Descriptor instead.
+func (*DocumentCall) Descriptor() ([]byte, []int) {
+	return file_stigma_workflow_v1_workflow_execution_service_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *DocumentCall) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *DocumentCall) GetKind() DocumentCallKind {
+	if x != nil {
+		return x.Kind
+	}
+	return DocumentCallKind_DOCUMENT_CALL_KIND_UNSPECIFIED
+}
+
+func (x *DocumentCall) GetTask() string {
+	if x != nil {
+		return x.Task
+	}
+	return ""
+}
+
+func (x *DocumentCall) GetAgent() string {
+	if x != nil {
+		return x.Agent
+	}
+	return ""
+}
+
+// The document made a call. Its attempts are told of when it ends.
+type DocumentCallStarted struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Which.
+	Call          *DocumentCall `protobuf:"bytes,1,opt,name=call,proto3" json:"call,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DocumentCallStarted) Reset() {
+	*x = DocumentCallStarted{}
+	mi := &file_stigma_workflow_v1_workflow_execution_service_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DocumentCallStarted) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DocumentCallStarted) ProtoMessage() {}
+
+func (x *DocumentCallStarted) ProtoReflect() protoreflect.Message {
+	mi := &file_stigma_workflow_v1_workflow_execution_service_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DocumentCallStarted.ProtoReflect.Descriptor instead.
+func (*DocumentCallStarted) Descriptor() ([]byte, []int) {
+	return file_stigma_workflow_v1_workflow_execution_service_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *DocumentCallStarted) GetCall() *DocumentCall {
+	if x != nil {
+		return x.Call
+	}
+	return nil
+}
+
+// A call of the document ended.
+type DocumentCallEnded struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Which.
+	Call *DocumentCall `protobuf:"bytes,1,opt,name=call,proto3" json:"call,omitempty"`
+	// How.
+	Outcome DocumentCallOutcome `protobuf:"varint,2,opt,name=outcome,proto3,enum=stigma.workflow.v1.DocumentCallOutcome" json:"outcome,omitempty"`
+	// Class of the error of a failed one, for instance "communication" or "timed out: heartbeat".
+	Error string `protobuf:"bytes,3,opt,name=error,proto3" json:"error,omitempty"`
+	// Status of that error, where it has one: of an HTTP call, the response's.
+	Status int32 `protobuf:"varint,4,opt,name=status,proto3" json:"status,omitempty"`
+	// Of an agent's call: the execution that it came to.
+	ExecutionId string `protobuf:"bytes,5,opt,name=execution_id,json=executionId,proto3" json:"execution_id,omitempty"`
+	// The attempt that it ended with, counted from 1; 0 where no worker took it. A document's own
+	// retries are calls of their own.
+	Attempt       int32 `protobuf:"varint,6,opt,name=attempt,proto3" json:"attempt,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DocumentCallEnded) Reset() {
+	*x = DocumentCallEnded{}
+	mi := &file_stigma_workflow_v1_workflow_execution_service_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DocumentCallEnded) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DocumentCallEnded) ProtoMessage() {}
+
+func (x *DocumentCallEnded) ProtoReflect() protoreflect.Message {
+	mi := &file_stigma_workflow_v1_workflow_execution_service_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DocumentCallEnded.ProtoReflect.Descriptor instead.
+func (*DocumentCallEnded) Descriptor() ([]byte, []int) {
+	return file_stigma_workflow_v1_workflow_execution_service_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *DocumentCallEnded) GetCall() *DocumentCall {
+	if x != nil {
+		return x.Call
+	}
+	return nil
+}
+
+func (x *DocumentCallEnded) GetOutcome() DocumentCallOutcome {
+	if x != nil {
+		return x.Outcome
+	}
+	return DocumentCallOutcome_DOCUMENT_CALL_OUTCOME_UNSPECIFIED
+}
+
+func (x *DocumentCallEnded) GetError() string {
+	if x != nil {
+		return x.Error
+	}
+	return ""
+}
+
+func (x *DocumentCallEnded) GetStatus() int32 {
+	if x != nil {
+		return x.Status
+	}
+	return 0
+}
+
+func (x *DocumentCallEnded) GetExecutionId() string {
+	if x != nil {
+		return x.ExecutionId
+	}
+	return ""
+}
+
+func (x *DocumentCallEnded) GetAttempt() int32 {
+	if x != nil {
+		return x.Attempt
+	}
+	return 0
+}
+
+// A timer of the document: of a `wait`, of the delay before a retry, or of a timeout.
+type DocumentTimer struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The same when it starts and when it ends, and of no other timer of the execution.
+	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// When it fires.
+	FireTime      *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=fire_time,json=fireTime,proto3" json:"fire_time,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DocumentTimer) Reset() {
+	*x = DocumentTimer{}
+	mi := &file_stigma_workflow_v1_workflow_execution_service_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DocumentTimer) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DocumentTimer) ProtoMessage() {}
+
+func (x *DocumentTimer) ProtoReflect() protoreflect.Message {
+	mi := &file_stigma_workflow_v1_workflow_execution_service_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DocumentTimer.ProtoReflect.Descriptor instead.
+func (*DocumentTimer) Descriptor() ([]byte, []int) {
+	return file_stigma_workflow_v1_workflow_execution_service_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *DocumentTimer) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *DocumentTimer) GetFireTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.FireTime
+	}
+	return nil
+}
+
+// The document started a timer.
+type DocumentTimerStarted struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Which.
+	Timer         *DocumentTimer `protobuf:"bytes,1,opt,name=timer,proto3" json:"timer,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DocumentTimerStarted) Reset() {
+	*x = DocumentTimerStarted{}
+	mi := &file_stigma_workflow_v1_workflow_execution_service_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DocumentTimerStarted) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DocumentTimerStarted) ProtoMessage() {}
+
+func (x *DocumentTimerStarted) ProtoReflect() protoreflect.Message {
+	mi := &file_stigma_workflow_v1_workflow_execution_service_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DocumentTimerStarted.ProtoReflect.Descriptor instead.
+func (*DocumentTimerStarted) Descriptor() ([]byte, []int) {
+	return file_stigma_workflow_v1_workflow_execution_service_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *DocumentTimerStarted) GetTimer() *DocumentTimer {
+	if x != nil {
+		return x.Timer
+	}
+	return nil
+}
+
+// A timer of the document ended.
+type DocumentTimerEnded struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Which.
+	Timer *DocumentTimer `protobuf:"bytes,1,opt,name=timer,proto3" json:"timer,omitempty"`
+	// Whether it fired; otherwise nothing waits for it any more.
+	Fired         bool `protobuf:"varint,2,opt,name=fired,proto3" json:"fired,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DocumentTimerEnded) Reset() {
+	*x = DocumentTimerEnded{}
+	mi := &file_stigma_workflow_v1_workflow_execution_service_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DocumentTimerEnded) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DocumentTimerEnded) ProtoMessage() {}
+
+func (x *DocumentTimerEnded) ProtoReflect() protoreflect.Message {
+	mi := &file_stigma_workflow_v1_workflow_execution_service_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DocumentTimerEnded.ProtoReflect.Descriptor instead.
+func (*DocumentTimerEnded) Descriptor() ([]byte, []int) {
+	return file_stigma_workflow_v1_workflow_execution_service_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *DocumentTimerEnded) GetTimer() *DocumentTimer {
+	if x != nil {
+		return x.Timer
+	}
+	return nil
+}
+
+func (x *DocumentTimerEnded) GetFired() bool {
+	if x != nil {
+		return x.Fired
+	}
+	return false
+}
+
 // Asks an execution to stop.
 type CancelWorkflowExecutionRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -773,7 +1335,7 @@ type CancelWorkflowExecutionRequest struct {
 
 func (x *CancelWorkflowExecutionRequest) Reset() {
 	*x = CancelWorkflowExecutionRequest{}
-	mi := &file_stigma_workflow_v1_workflow_execution_service_proto_msgTypes[9]
+	mi := &file_stigma_workflow_v1_workflow_execution_service_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -785,7 +1347,7 @@ func (x *CancelWorkflowExecutionRequest) String() string {
 func (*CancelWorkflowExecutionRequest) ProtoMessage() {}
 
 func (x *CancelWorkflowExecutionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_stigma_workflow_v1_workflow_execution_service_proto_msgTypes[9]
+	mi := &file_stigma_workflow_v1_workflow_execution_service_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -798,7 +1360,7 @@ func (x *CancelWorkflowExecutionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelWorkflowExecutionRequest.ProtoReflect.Descriptor instead.
 func (*CancelWorkflowExecutionRequest) Descriptor() ([]byte, []int) {
-	return file_stigma_workflow_v1_workflow_execution_service_proto_rawDescGZIP(), []int{9}
+	return file_stigma_workflow_v1_workflow_execution_service_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *CancelWorkflowExecutionRequest) GetId() string {
@@ -869,7 +1431,7 @@ const file_stigma_workflow_v1_workflow_execution_service_proto_rawDesc = "" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"G\n" +
 	"\x1dWatchWorkflowExecutionRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
-	"\x06cursor\x18\x02 \x01(\tR\x06cursor\"\xc4\x04\n" +
+	"\x06cursor\x18\x02 \x01(\tR\x06cursor\"\xf6\x06\n" +
 	"\x1eWatchWorkflowExecutionResponse\x12\x16\n" +
 	"\x06cursor\x18\x01 \x01(\tR\x06cursor\x12.\n" +
 	"\x04time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12H\n" +
@@ -880,14 +1442,42 @@ const file_stigma_workflow_v1_workflow_execution_service_proto_rawDesc = "" +
 	"\x10cancel_requested\x18\b \x01(\v2 .stigma.agent.v1.CancelRequestedH\x00R\x0fcancelRequested\x12V\n" +
 	"\x13callback_delivering\x18\t \x01(\v2#.stigma.agent.v1.CallbackDeliveringH\x00R\x12callbackDelivering\x12B\n" +
 	"\x05ended\x18\n" +
-	" \x01(\v2*.stigma.workflow.v1.WorkflowExecutionEndedH\x00R\x05endedB\a\n" +
+	" \x01(\v2*.stigma.workflow.v1.WorkflowExecutionEndedH\x00R\x05ended\x12L\n" +
+	"\fcall_started\x18\x1e \x01(\v2'.stigma.workflow.v1.DocumentCallStartedH\x00R\vcallStarted\x12F\n" +
+	"\n" +
+	"call_ended\x18\x1f \x01(\v2%.stigma.workflow.v1.DocumentCallEndedH\x00R\tcallEnded\x12O\n" +
+	"\rtimer_started\x18  \x01(\v2(.stigma.workflow.v1.DocumentTimerStartedH\x00R\ftimerStarted\x12I\n" +
+	"\vtimer_ended\x18! \x01(\v2&.stigma.workflow.v1.DocumentTimerEndedH\x00R\n" +
+	"timerEndedB\a\n" +
 	"\x05eventJ\x04\b\x06\x10\aJ\x04\b\a\x10\b\"_\n" +
 	"\x18WorkflowExecutionStarted\x12C\n" +
 	"\texecution\x18\x01 \x01(\v2%.stigma.workflow.v1.WorkflowExecutionR\texecution\"C\n" +
 	"\x10EngineRunStarted\x12/\n" +
 	"\x03run\x18\x01 \x01(\v2\x1d.stigma.workflow.v1.EngineRunR\x03run\"]\n" +
 	"\x16WorkflowExecutionEnded\x12C\n" +
-	"\texecution\x18\x01 \x01(\v2%.stigma.workflow.v1.WorkflowExecutionR\texecution\"\x85\x01\n" +
+	"\texecution\x18\x01 \x01(\v2%.stigma.workflow.v1.WorkflowExecutionR\texecution\"\x82\x01\n" +
+	"\fDocumentCall\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x128\n" +
+	"\x04kind\x18\x02 \x01(\x0e2$.stigma.workflow.v1.DocumentCallKindR\x04kind\x12\x12\n" +
+	"\x04task\x18\x03 \x01(\tR\x04task\x12\x14\n" +
+	"\x05agent\x18\x04 \x01(\tR\x05agent\"K\n" +
+	"\x13DocumentCallStarted\x124\n" +
+	"\x04call\x18\x01 \x01(\v2 .stigma.workflow.v1.DocumentCallR\x04call\"\xf7\x01\n" +
+	"\x11DocumentCallEnded\x124\n" +
+	"\x04call\x18\x01 \x01(\v2 .stigma.workflow.v1.DocumentCallR\x04call\x12A\n" +
+	"\aoutcome\x18\x02 \x01(\x0e2'.stigma.workflow.v1.DocumentCallOutcomeR\aoutcome\x12\x14\n" +
+	"\x05error\x18\x03 \x01(\tR\x05error\x12\x16\n" +
+	"\x06status\x18\x04 \x01(\x05R\x06status\x12!\n" +
+	"\fexecution_id\x18\x05 \x01(\tR\vexecutionId\x12\x18\n" +
+	"\aattempt\x18\x06 \x01(\x05R\aattempt\"X\n" +
+	"\rDocumentTimer\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x127\n" +
+	"\tfire_time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\bfireTime\"O\n" +
+	"\x14DocumentTimerStarted\x127\n" +
+	"\x05timer\x18\x01 \x01(\v2!.stigma.workflow.v1.DocumentTimerR\x05timer\"c\n" +
+	"\x12DocumentTimerEnded\x127\n" +
+	"\x05timer\x18\x01 \x01(\v2!.stigma.workflow.v1.DocumentTimerR\x05timer\x12\x14\n" +
+	"\x05fired\x18\x02 \x01(\bR\x05fired\"\x85\x01\n" +
 	"\x1eCancelWorkflowExecutionRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1d\n" +
 	"\n" +
@@ -897,7 +1487,20 @@ const file_stigma_workflow_v1_workflow_execution_service_proto_rawDesc = "" +
 	"\x15WorkflowExecutionView\x12'\n" +
 	"#WORKFLOW_EXECUTION_VIEW_UNSPECIFIED\x10\x00\x12!\n" +
 	"\x1dWORKFLOW_EXECUTION_VIEW_BASIC\x10\x01\x12 \n" +
-	"\x1cWORKFLOW_EXECUTION_VIEW_FULL\x10\x022\xe7\x04\n" +
+	"\x1cWORKFLOW_EXECUTION_VIEW_FULL\x10\x02*\xcf\x01\n" +
+	"\x10DocumentCallKind\x12\"\n" +
+	"\x1eDOCUMENT_CALL_KIND_UNSPECIFIED\x10\x00\x12\x1c\n" +
+	"\x18DOCUMENT_CALL_KIND_AGENT\x10\x01\x12\x1b\n" +
+	"\x17DOCUMENT_CALL_KIND_HTTP\x10\x02\x12\x1e\n" +
+	"\x1aDOCUMENT_CALL_KIND_OPENAPI\x10\x03\x12\x1b\n" +
+	"\x17DOCUMENT_CALL_KIND_GRPC\x10\x04\x12\x1f\n" +
+	"\x1bDOCUMENT_CALL_KIND_RESOURCE\x10\x05*\xc5\x01\n" +
+	"\x13DocumentCallOutcome\x12%\n" +
+	"!DOCUMENT_CALL_OUTCOME_UNSPECIFIED\x10\x00\x12\x1c\n" +
+	"\x18DOCUMENT_CALL_OUTCOME_OK\x10\x01\x12 \n" +
+	"\x1cDOCUMENT_CALL_OUTCOME_FAILED\x10\x02\x12#\n" +
+	"\x1fDOCUMENT_CALL_OUTCOME_CANCELLED\x10\x03\x12\"\n" +
+	"\x1eDOCUMENT_CALL_OUTCOME_GIVEN_UP\x10\x042\xe7\x04\n" +
 	"\x18WorkflowExecutionService\x12`\n" +
 	"\rStartWorkflow\x12(.stigma.workflow.v1.StartWorkflowRequest\x1a%.stigma.workflow.v1.WorkflowExecution\x12n\n" +
 	"\x14GetWorkflowExecution\x12/.stigma.workflow.v1.GetWorkflowExecutionRequest\x1a%.stigma.workflow.v1.WorkflowExecution\x12\x7f\n" +
@@ -918,66 +1521,85 @@ func file_stigma_workflow_v1_workflow_execution_service_proto_rawDescGZIP() []by
 	return file_stigma_workflow_v1_workflow_execution_service_proto_rawDescData
 }
 
-var file_stigma_workflow_v1_workflow_execution_service_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_stigma_workflow_v1_workflow_execution_service_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
+var file_stigma_workflow_v1_workflow_execution_service_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
+var file_stigma_workflow_v1_workflow_execution_service_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
 var file_stigma_workflow_v1_workflow_execution_service_proto_goTypes = []any{
 	(WorkflowExecutionView)(0),             // 0: stigma.workflow.v1.WorkflowExecutionView
-	(*StartWorkflowRequest)(nil),           // 1: stigma.workflow.v1.StartWorkflowRequest
-	(*GetWorkflowExecutionRequest)(nil),    // 2: stigma.workflow.v1.GetWorkflowExecutionRequest
-	(*ListWorkflowExecutionsRequest)(nil),  // 3: stigma.workflow.v1.ListWorkflowExecutionsRequest
-	(*ListWorkflowExecutionsResponse)(nil), // 4: stigma.workflow.v1.ListWorkflowExecutionsResponse
-	(*WatchWorkflowExecutionRequest)(nil),  // 5: stigma.workflow.v1.WatchWorkflowExecutionRequest
-	(*WatchWorkflowExecutionResponse)(nil), // 6: stigma.workflow.v1.WatchWorkflowExecutionResponse
-	(*WorkflowExecutionStarted)(nil),       // 7: stigma.workflow.v1.WorkflowExecutionStarted
-	(*EngineRunStarted)(nil),               // 8: stigma.workflow.v1.EngineRunStarted
-	(*WorkflowExecutionEnded)(nil),         // 9: stigma.workflow.v1.WorkflowExecutionEnded
-	(*CancelWorkflowExecutionRequest)(nil), // 10: stigma.workflow.v1.CancelWorkflowExecutionRequest
-	nil,                                    // 11: stigma.workflow.v1.StartWorkflowRequest.LabelsEntry
-	(*WorkflowSpec)(nil),                   // 12: stigma.workflow.v1.WorkflowSpec
-	(*WorkflowConfig)(nil),                 // 13: stigma.workflow.v1.WorkflowConfig
-	(*v1.TemporalCaller)(nil),              // 14: stigma.agent.v1.TemporalCaller
-	(CallbackPayload)(0),                   // 15: stigma.workflow.v1.CallbackPayload
-	(*timestamppb.Timestamp)(nil),          // 16: google.protobuf.Timestamp
-	(*WorkflowExecution)(nil),              // 17: stigma.workflow.v1.WorkflowExecution
-	(*v1.CallbackBound)(nil),               // 18: stigma.agent.v1.CallbackBound
-	(*v1.CancelRequested)(nil),             // 19: stigma.agent.v1.CancelRequested
-	(*v1.CallbackDelivering)(nil),          // 20: stigma.agent.v1.CallbackDelivering
-	(*EngineRun)(nil),                      // 21: stigma.workflow.v1.EngineRun
+	(DocumentCallKind)(0),                  // 1: stigma.workflow.v1.DocumentCallKind
+	(DocumentCallOutcome)(0),               // 2: stigma.workflow.v1.DocumentCallOutcome
+	(*StartWorkflowRequest)(nil),           // 3: stigma.workflow.v1.StartWorkflowRequest
+	(*GetWorkflowExecutionRequest)(nil),    // 4: stigma.workflow.v1.GetWorkflowExecutionRequest
+	(*ListWorkflowExecutionsRequest)(nil),  // 5: stigma.workflow.v1.ListWorkflowExecutionsRequest
+	(*ListWorkflowExecutionsResponse)(nil), // 6: stigma.workflow.v1.ListWorkflowExecutionsResponse
+	(*WatchWorkflowExecutionRequest)(nil),  // 7: stigma.workflow.v1.WatchWorkflowExecutionRequest
+	(*WatchWorkflowExecutionResponse)(nil), // 8: stigma.workflow.v1.WatchWorkflowExecutionResponse
+	(*WorkflowExecutionStarted)(nil),       // 9: stigma.workflow.v1.WorkflowExecutionStarted
+	(*EngineRunStarted)(nil),               // 10: stigma.workflow.v1.EngineRunStarted
+	(*WorkflowExecutionEnded)(nil),         // 11: stigma.workflow.v1.WorkflowExecutionEnded
+	(*DocumentCall)(nil),                   // 12: stigma.workflow.v1.DocumentCall
+	(*DocumentCallStarted)(nil),            // 13: stigma.workflow.v1.DocumentCallStarted
+	(*DocumentCallEnded)(nil),              // 14: stigma.workflow.v1.DocumentCallEnded
+	(*DocumentTimer)(nil),                  // 15: stigma.workflow.v1.DocumentTimer
+	(*DocumentTimerStarted)(nil),           // 16: stigma.workflow.v1.DocumentTimerStarted
+	(*DocumentTimerEnded)(nil),             // 17: stigma.workflow.v1.DocumentTimerEnded
+	(*CancelWorkflowExecutionRequest)(nil), // 18: stigma.workflow.v1.CancelWorkflowExecutionRequest
+	nil,                                    // 19: stigma.workflow.v1.StartWorkflowRequest.LabelsEntry
+	(*WorkflowSpec)(nil),                   // 20: stigma.workflow.v1.WorkflowSpec
+	(*WorkflowConfig)(nil),                 // 21: stigma.workflow.v1.WorkflowConfig
+	(*v1.TemporalCaller)(nil),              // 22: stigma.agent.v1.TemporalCaller
+	(CallbackPayload)(0),                   // 23: stigma.workflow.v1.CallbackPayload
+	(*timestamppb.Timestamp)(nil),          // 24: google.protobuf.Timestamp
+	(*WorkflowExecution)(nil),              // 25: stigma.workflow.v1.WorkflowExecution
+	(*v1.CallbackBound)(nil),               // 26: stigma.agent.v1.CallbackBound
+	(*v1.CancelRequested)(nil),             // 27: stigma.agent.v1.CancelRequested
+	(*v1.CallbackDelivering)(nil),          // 28: stigma.agent.v1.CallbackDelivering
+	(*EngineRun)(nil),                      // 29: stigma.workflow.v1.EngineRun
 }
 var file_stigma_workflow_v1_workflow_execution_service_proto_depIdxs = []int32{
-	12, // 0: stigma.workflow.v1.StartWorkflowRequest.spec:type_name -> stigma.workflow.v1.WorkflowSpec
-	13, // 1: stigma.workflow.v1.StartWorkflowRequest.config:type_name -> stigma.workflow.v1.WorkflowConfig
-	11, // 2: stigma.workflow.v1.StartWorkflowRequest.labels:type_name -> stigma.workflow.v1.StartWorkflowRequest.LabelsEntry
-	14, // 3: stigma.workflow.v1.StartWorkflowRequest.caller:type_name -> stigma.agent.v1.TemporalCaller
-	15, // 4: stigma.workflow.v1.StartWorkflowRequest.callback_payload:type_name -> stigma.workflow.v1.CallbackPayload
-	16, // 5: stigma.workflow.v1.StartWorkflowRequest.callback_deadline:type_name -> google.protobuf.Timestamp
+	20, // 0: stigma.workflow.v1.StartWorkflowRequest.spec:type_name -> stigma.workflow.v1.WorkflowSpec
+	21, // 1: stigma.workflow.v1.StartWorkflowRequest.config:type_name -> stigma.workflow.v1.WorkflowConfig
+	19, // 2: stigma.workflow.v1.StartWorkflowRequest.labels:type_name -> stigma.workflow.v1.StartWorkflowRequest.LabelsEntry
+	22, // 3: stigma.workflow.v1.StartWorkflowRequest.caller:type_name -> stigma.agent.v1.TemporalCaller
+	23, // 4: stigma.workflow.v1.StartWorkflowRequest.callback_payload:type_name -> stigma.workflow.v1.CallbackPayload
+	24, // 5: stigma.workflow.v1.StartWorkflowRequest.callback_deadline:type_name -> google.protobuf.Timestamp
 	0,  // 6: stigma.workflow.v1.GetWorkflowExecutionRequest.view:type_name -> stigma.workflow.v1.WorkflowExecutionView
-	17, // 7: stigma.workflow.v1.ListWorkflowExecutionsResponse.executions:type_name -> stigma.workflow.v1.WorkflowExecution
-	16, // 8: stigma.workflow.v1.WatchWorkflowExecutionResponse.time:type_name -> google.protobuf.Timestamp
-	7,  // 9: stigma.workflow.v1.WatchWorkflowExecutionResponse.started:type_name -> stigma.workflow.v1.WorkflowExecutionStarted
-	18, // 10: stigma.workflow.v1.WatchWorkflowExecutionResponse.callback_bound:type_name -> stigma.agent.v1.CallbackBound
-	8,  // 11: stigma.workflow.v1.WatchWorkflowExecutionResponse.run_started:type_name -> stigma.workflow.v1.EngineRunStarted
-	19, // 12: stigma.workflow.v1.WatchWorkflowExecutionResponse.cancel_requested:type_name -> stigma.agent.v1.CancelRequested
-	20, // 13: stigma.workflow.v1.WatchWorkflowExecutionResponse.callback_delivering:type_name -> stigma.agent.v1.CallbackDelivering
-	9,  // 14: stigma.workflow.v1.WatchWorkflowExecutionResponse.ended:type_name -> stigma.workflow.v1.WorkflowExecutionEnded
-	17, // 15: stigma.workflow.v1.WorkflowExecutionStarted.execution:type_name -> stigma.workflow.v1.WorkflowExecution
-	21, // 16: stigma.workflow.v1.EngineRunStarted.run:type_name -> stigma.workflow.v1.EngineRun
-	17, // 17: stigma.workflow.v1.WorkflowExecutionEnded.execution:type_name -> stigma.workflow.v1.WorkflowExecution
-	1,  // 18: stigma.workflow.v1.WorkflowExecutionService.StartWorkflow:input_type -> stigma.workflow.v1.StartWorkflowRequest
-	2,  // 19: stigma.workflow.v1.WorkflowExecutionService.GetWorkflowExecution:input_type -> stigma.workflow.v1.GetWorkflowExecutionRequest
-	3,  // 20: stigma.workflow.v1.WorkflowExecutionService.ListWorkflowExecutions:input_type -> stigma.workflow.v1.ListWorkflowExecutionsRequest
-	5,  // 21: stigma.workflow.v1.WorkflowExecutionService.WatchWorkflowExecution:input_type -> stigma.workflow.v1.WatchWorkflowExecutionRequest
-	10, // 22: stigma.workflow.v1.WorkflowExecutionService.CancelWorkflowExecution:input_type -> stigma.workflow.v1.CancelWorkflowExecutionRequest
-	17, // 23: stigma.workflow.v1.WorkflowExecutionService.StartWorkflow:output_type -> stigma.workflow.v1.WorkflowExecution
-	17, // 24: stigma.workflow.v1.WorkflowExecutionService.GetWorkflowExecution:output_type -> stigma.workflow.v1.WorkflowExecution
-	4,  // 25: stigma.workflow.v1.WorkflowExecutionService.ListWorkflowExecutions:output_type -> stigma.workflow.v1.ListWorkflowExecutionsResponse
-	6,  // 26: stigma.workflow.v1.WorkflowExecutionService.WatchWorkflowExecution:output_type -> stigma.workflow.v1.WatchWorkflowExecutionResponse
-	17, // 27: stigma.workflow.v1.WorkflowExecutionService.CancelWorkflowExecution:output_type -> stigma.workflow.v1.WorkflowExecution
-	23, // [23:28] is the sub-list for method output_type
-	18, // [18:23] is the sub-list for method input_type
-	18, // [18:18] is the sub-list for extension type_name
-	18, // [18:18] is the sub-list for extension extendee
-	0,  // [0:18] is the sub-list for field type_name
+	25, // 7: stigma.workflow.v1.ListWorkflowExecutionsResponse.executions:type_name -> stigma.workflow.v1.WorkflowExecution
+	24, // 8: stigma.workflow.v1.WatchWorkflowExecutionResponse.time:type_name -> google.protobuf.Timestamp
+	9,  // 9: stigma.workflow.v1.WatchWorkflowExecutionResponse.started:type_name -> stigma.workflow.v1.WorkflowExecutionStarted
+	26, // 10: stigma.workflow.v1.WatchWorkflowExecutionResponse.callback_bound:type_name -> stigma.agent.v1.CallbackBound
+	10, // 11: stigma.workflow.v1.WatchWorkflowExecutionResponse.run_started:type_name -> stigma.workflow.v1.EngineRunStarted
+	27, // 12: stigma.workflow.v1.WatchWorkflowExecutionResponse.cancel_requested:type_name -> stigma.agent.v1.CancelRequested
+	28, // 13: stigma.workflow.v1.WatchWorkflowExecutionResponse.callback_delivering:type_name -> stigma.agent.v1.CallbackDelivering
+	11, // 14: stigma.workflow.v1.WatchWorkflowExecutionResponse.ended:type_name -> stigma.workflow.v1.WorkflowExecutionEnded
+	13, // 15: stigma.workflow.v1.WatchWorkflowExecutionResponse.call_started:type_name -> stigma.workflow.v1.DocumentCallStarted
+	14, // 16: stigma.workflow.v1.WatchWorkflowExecutionResponse.call_ended:type_name -> stigma.workflow.v1.DocumentCallEnded
+	16, // 17: stigma.workflow.v1.WatchWorkflowExecutionResponse.timer_started:type_name -> stigma.workflow.v1.DocumentTimerStarted
+	17, // 18: stigma.workflow.v1.WatchWorkflowExecutionResponse.timer_ended:type_name -> stigma.workflow.v1.DocumentTimerEnded
+	25, // 19: stigma.workflow.v1.WorkflowExecutionStarted.execution:type_name -> stigma.workflow.v1.WorkflowExecution
+	29, // 20: stigma.workflow.v1.EngineRunStarted.run:type_name -> stigma.workflow.v1.EngineRun
+	25, // 21: stigma.workflow.v1.WorkflowExecutionEnded.execution:type_name -> stigma.workflow.v1.WorkflowExecution
+	1,  // 22: stigma.workflow.v1.DocumentCall.kind:type_name -> stigma.workflow.v1.DocumentCallKind
+	12, // 23: stigma.workflow.v1.DocumentCallStarted.call:type_name -> stigma.workflow.v1.DocumentCall
+	12, // 24: stigma.workflow.v1.DocumentCallEnded.call:type_name -> stigma.workflow.v1.DocumentCall
+	2,  // 25: stigma.workflow.v1.DocumentCallEnded.outcome:type_name -> stigma.workflow.v1.DocumentCallOutcome
+	24, // 26: stigma.workflow.v1.DocumentTimer.fire_time:type_name -> google.protobuf.Timestamp
+	15, // 27: stigma.workflow.v1.DocumentTimerStarted.timer:type_name -> stigma.workflow.v1.DocumentTimer
+	15, // 28: stigma.workflow.v1.DocumentTimerEnded.timer:type_name -> stigma.workflow.v1.DocumentTimer
+	3,  // 29: stigma.workflow.v1.WorkflowExecutionService.StartWorkflow:input_type -> stigma.workflow.v1.StartWorkflowRequest
+	4,  // 30: stigma.workflow.v1.WorkflowExecutionService.GetWorkflowExecution:input_type -> stigma.workflow.v1.GetWorkflowExecutionRequest
+	5,  // 31: stigma.workflow.v1.WorkflowExecutionService.ListWorkflowExecutions:input_type -> stigma.workflow.v1.ListWorkflowExecutionsRequest
+	7,  // 32: stigma.workflow.v1.WorkflowExecutionService.WatchWorkflowExecution:input_type -> stigma.workflow.v1.WatchWorkflowExecutionRequest
+	18, // 33: stigma.workflow.v1.WorkflowExecutionService.CancelWorkflowExecution:input_type -> stigma.workflow.v1.CancelWorkflowExecutionRequest
+	25, // 34: stigma.workflow.v1.WorkflowExecutionService.StartWorkflow:output_type -> stigma.workflow.v1.WorkflowExecution
+	25, // 35: stigma.workflow.v1.WorkflowExecutionService.GetWorkflowExecution:output_type -> stigma.workflow.v1.WorkflowExecution
+	6,  // 36: stigma.workflow.v1.WorkflowExecutionService.ListWorkflowExecutions:output_type -> stigma.workflow.v1.ListWorkflowExecutionsResponse
+	8,  // 37: stigma.workflow.v1.WorkflowExecutionService.WatchWorkflowExecution:output_type -> stigma.workflow.v1.WatchWorkflowExecutionResponse
+	25, // 38: stigma.workflow.v1.WorkflowExecutionService.CancelWorkflowExecution:output_type -> stigma.workflow.v1.WorkflowExecution
+	34, // [34:39] is the sub-list for method output_type
+	29, // [29:34] is the sub-list for method input_type
+	29, // [29:29] is the sub-list for extension type_name
+	29, // [29:29] is the sub-list for extension extendee
+	0,  // [0:29] is the sub-list for field type_name
 }
 
 func init() { file_stigma_workflow_v1_workflow_execution_service_proto_init() }
@@ -994,14 +1616,18 @@ func file_stigma_workflow_v1_workflow_execution_service_proto_init() {
 		(*WatchWorkflowExecutionResponse_CancelRequested)(nil),
 		(*WatchWorkflowExecutionResponse_CallbackDelivering)(nil),
 		(*WatchWorkflowExecutionResponse_Ended)(nil),
+		(*WatchWorkflowExecutionResponse_CallStarted)(nil),
+		(*WatchWorkflowExecutionResponse_CallEnded)(nil),
+		(*WatchWorkflowExecutionResponse_TimerStarted)(nil),
+		(*WatchWorkflowExecutionResponse_TimerEnded)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_stigma_workflow_v1_workflow_execution_service_proto_rawDesc), len(file_stigma_workflow_v1_workflow_execution_service_proto_rawDesc)),
-			NumEnums:      1,
-			NumMessages:   11,
+			NumEnums:      3,
+			NumMessages:   17,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
