@@ -58,7 +58,7 @@ async def watched(api: Api, execution_id: str, cursor: str = "") -> Events:
 
 
 def told(events: Events) -> list[tuple[str, str]]:
-    """What is told of calls and timers: kinds of events, and ids."""
+    """Kinds and ids of the events about calls and timers."""
     found: list[tuple[str, str]] = []
     for event in events:
         kind = event.WhichOneof("event") or ""
@@ -70,7 +70,7 @@ def told(events: Events) -> list[tuple[str, str]]:
 
 
 def line(event: WatchWorkflowExecutionResponse) -> str:
-    """What an event says, in short."""
+    """An event in short."""
     match event.WhichOneof("event"):
         case "call_started":
             call = event.call_started.call

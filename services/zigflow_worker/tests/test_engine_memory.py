@@ -28,7 +28,7 @@ from .web_server import WebServer
 
 MIB = 1024 * 1024
 LARGEST = 7 * limits.MAX_PAYLOAD_BYTES
-"""What one call may hold at the most."""
+"""The most that one call may hold."""
 
 
 async def until(condition: Callable[[], Any]) -> None:

@@ -48,7 +48,7 @@ class Position:
 
 @dataclass(frozen=True)
 class Cursor:
-    """What a watch has told up to now."""
+    """The positions up to which a watch has told everything."""
 
     own: Position
     """In the execution."""

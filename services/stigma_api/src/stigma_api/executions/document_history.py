@@ -118,7 +118,7 @@ class TimerClosed:
 
 @dataclass(frozen=True)
 class CallDetails:
-    """What is known of a call's end."""
+    """Details of a call's end, as far as they are known."""
 
     error: str = ""
     """Class of its failure."""

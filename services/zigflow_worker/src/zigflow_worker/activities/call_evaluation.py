@@ -56,7 +56,7 @@ class EvaluatedCall:
     resource_secrets: CallSecrets
     """Secrets of the authentication for the document that the arguments name."""
     memory: CallMemory
-    """What the call holds of its worker's memory."""
+    """The call's share of its worker's memory."""
 
     def may_hold_secrets(self, *path: str | int) -> bool:
         """Return whether a part of the arguments, or what is in it or around it, may."""

@@ -99,7 +99,7 @@ class OpenApiCall(CallHandler):
 
 @dataclass(frozen=True, slots=True)
 class _Wanted:
-    """What a call's arguments say, but for its document."""
+    """A call's arguments, but for its document."""
 
     operation: str
     parameters: str

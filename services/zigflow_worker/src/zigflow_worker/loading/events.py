@@ -17,7 +17,7 @@ class Event(NamedTuple):
     column: int
     anchor: str | None = None
     problem: str = ""
-    """What is wrong with it, for which YAML has a meaning."""
+    """The reason why it is refused though YAML has a meaning for it; "": it is not."""
 
 
 class Lines:

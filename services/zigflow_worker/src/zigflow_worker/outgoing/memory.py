@@ -105,7 +105,7 @@ class MemoryBudget:
 
 
 class CallMemory:
-    """What one call holds; until `release`."""
+    """The share of one call, which it holds until `release`."""
 
     def __init__(self, budget: MemoryBudget) -> None:
         self.counted = 0
