@@ -96,6 +96,21 @@ async def test_what_is_merged_into_a_map_has_the_place_of_the_map(
     assert places == [f"{file}:7:26", f"{file}:8:7"]
 
 
+async def test_a_document_that_is_merged_into_its_envelope_has_the_place_of_that(
+    stigma: Stigma, tmp_path: Path
+) -> None:
+    file = tmp_path / "workflow.yaml"
+    document = f"{DOCUMENT}  - a: {{wait: PT1S, then: nowhere}}\n"
+    text = "".join(f"      {line}\n" for line in document.splitlines())
+    head = "apiVersion: stigma/v1\nkind: Workflow\nmetadata: {name: merged}\n"
+    file.write_text(f"{head}spec:\n  <<:\n    document: |\n{text}")
+    told = await stigma("validate", file)
+    assert told.exit_code == Exit.USAGE
+    [line] = told.output.splitlines()
+    assert line.startswith(f"{file}:5:3: line 4 of the document: ")
+    assert line.endswith("(/do/1/a/then)")
+
+
 async def test_an_anchor_may_be_used_again_but_not_inside_itself(
     stigma: Stigma, tmp_path: Path
 ) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.scalarstring import LiteralScalarString
 
+from stigma_cli.places import place_of_child
 from stigma_cli.problems import Problem
 from stigma_cli.yaml_files import dump_document
 
@@ -30,14 +31,14 @@ class EnvelopedDocument:
         if isinstance(document, CommentedMap):
             line, column = _place_in(self.spec, document, problem.pointer)
             return replace(problem, line=line, column=column)
-        if isinstance(document, LiteralScalarString):
+        place = place_of_child(self.spec, "document")
+        if place is not None and isinstance(document, LiteralScalarString):
             first = int(self.spec.lc.value("document")[0]) + 1
             block = [each for each in self.lines[first:] if each.strip()]
             indent = len(block[0]) - len(block[0].lstrip(" ")) if block else 0
             return replace(problem, line=first + problem.line, column=indent + problem.column)
-        line, column = self.spec.lc.key("document")
         message = f"line {problem.line} of the document: {problem.message}"
-        return Problem(int(line) + 1, int(column) + 1, problem.pointer, message)
+        return Problem(*(place or _start(self.spec)), problem.pointer, message)
 
 
 def enveloped_documents(text: str, documents: Iterable[Any]) -> Iterator[EnvelopedDocument]:
@@ -67,15 +68,17 @@ def _dumped(document: CommentedMap) -> str:
 
 def _place_in(spec: CommentedMap, document: Any, pointer: str) -> tuple[int, int]:
     """Return line and column of a pointer, or of the nearest parent that is there."""
-    place, found = spec.lc.key("document"), document
+    place, found = place_of_child(spec, "document") or _start(spec), document
     for token in pointer.split("/")[1:]:
         key = token.replace("~1", "/").replace("~0", "~")
         if isinstance(found, CommentedMap) and key in found:
-            if key in (found.lc.data or ()):  # else it is merged into the map
-                place = found.lc.key(key)
-            found = found[key]
+            place, found = place_of_child(found, key) or place, found[key]
         elif isinstance(found, CommentedSeq) and key.isdigit() and int(key) < len(found):
-            place, found = found.lc.item(int(key)), found[int(key)]
+            place, found = place_of_child(found, int(key)) or place, found[int(key)]
         else:
             break
-    return int(place[0]) + 1, int(place[1]) + 1
+    return place
+
+
+def _start(values: CommentedMap) -> tuple[int, int]:
+    return values.lc.line + 1, values.lc.col + 1

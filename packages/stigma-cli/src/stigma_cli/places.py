@@ -36,13 +36,8 @@ class Places:
     def of(self, values: Any, key: Any) -> Place:
         """Return the place of a key or an item; of one that is absent, where its parent begins."""
         pointer = pointer_to(self._pointers.get(id(values), ""), key)
-        if isinstance(values, CommentedMap) and key in (values.lc.data or ()):
-            line, column = values.lc.key(key)
-        elif isinstance(values, CommentedSeq):
-            line, column = values.lc.item(key)
-        else:
-            line, column = values.lc.line, values.lc.col
-        return Place(int(line) + 1, int(column) + 1, pointer)
+        line, column = place_of_child(values, key) or (values.lc.line + 1, values.lc.col + 1)
+        return Place(line, column, pointer)
 
 
 def _children(value: Any) -> Iterator[tuple[Any, Any]]:
@@ -50,6 +45,20 @@ def _children(value: Any) -> Iterator[tuple[Any, Any]]:
         yield from value.items()
     elif isinstance(value, CommentedSeq):
         yield from enumerate(value)
+
+
+def place_of_child(values: CommentedMap | CommentedSeq, key: Any) -> tuple[int, int] | None:
+    """Return line and column, from 1, of a key of a map or an item of a list.
+
+    None: the map has no such key of its own, but perhaps one that is merged into it.
+    """
+    if isinstance(values, CommentedMap):
+        if key not in (values.lc.data or ()):
+            return None
+        line, column = values.lc.key(key)
+    else:
+        line, column = values.lc.item(key)
+    return int(line) + 1, int(column) + 1
 
 
 def pointer_to(pointer: str, key: Any) -> str:

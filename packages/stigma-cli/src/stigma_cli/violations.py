@@ -12,7 +12,7 @@ from google.rpc.error_details_pb2 import BadRequest, ErrorInfo
 from google.rpc.status_pb2 import Status
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 
-from stigma_cli.places import Place, pointer_to
+from stigma_cli.places import Place, place_of_child, pointer_to
 from stigma_cli.problems import Problem
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def _steps(field: str, document: CommentedMap) -> list[str]:
 
 def _walk(document: Any, steps: Sequence[str]) -> Place:
     """Return the place of the last step that is in a document, with a pointer to all steps."""
-    place, found, pointer = (0, 0), document, ""
+    place, found, pointer = (1, 1), document, ""
     for step in steps:
         key = _key(found, step)
         if key is None:
@@ -91,12 +91,10 @@ def _walk(document: Any, steps: Sequence[str]) -> Place:
             pointer = pointer_to(pointer, _camel(step).strip("[]"))
             found = None
             continue
-        is_map = isinstance(found, CommentedMap)
-        if not is_map or key in (found.lc.data or ()):  # else it is merged into the map
-            place = found.lc.key(key) if is_map else found.lc.item(key)
+        place = place_of_child(found, key) or place
         found = found[key]
         pointer = pointer_to(pointer, key)
-    return Place(int(place[0]) + 1, int(place[1]) + 1, pointer)
+    return Place(*place, pointer)
 
 
 def _key(values: Any, step: str) -> Any:
