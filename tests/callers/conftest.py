@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from typing import TYPE_CHECKING
 
 import pytest
@@ -32,11 +32,11 @@ async def language(request: pytest.FixtureRequest, site: CallerSite) -> Language
 
 
 @pytest.fixture(scope="module")
-async def traces() -> AsyncIterator[TraceReceiver]:
+def traces() -> Iterator[TraceReceiver]:
     """A collector."""
     from tests.integration.trace_receiver import TraceReceiver
 
-    async with TraceReceiver() as receiver:
+    with TraceReceiver() as receiver:
         yield receiver
 
 

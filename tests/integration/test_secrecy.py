@@ -123,19 +123,20 @@ async def talkative(
 ) -> AsyncIterator[Talkative]:
     directory = tmp_path_factory.mktemp("talkative")
     proxy = FaultProxy(temporal_server.address)
-    async with ModelGate() as gate, TraceReceiver() as traces, proxy:
-        variables = {name: dict(own) for name, own in environment(gate, directory).items()}
-        variables["*"] = {
-            "STIGMA_LOG_LEVEL": "DEBUG",
-            "RUST_LOG": "debug",
-            "OTEL_EXPORTER_OTLP_ENDPOINT": traces.endpoint,
-            "OTEL_EXPORTER_OTLP_INSECURE": "true",
-            "OTEL_BSP_SCHEDULE_DELAY": "100",
-            "TEMPORAL_ADDRESS": proxy.address,
-        }
-        stack = await new_stack(environment=variables)
-        async with Installation(stack, gate, directory) as installation:
-            yield Talkative(installation, proxy, traces, our_logs)
+    with TraceReceiver() as traces:
+        async with ModelGate() as gate, proxy:
+            variables = {name: dict(own) for name, own in environment(gate, directory).items()}
+            variables["*"] = {
+                "STIGMA_LOG_LEVEL": "DEBUG",
+                "RUST_LOG": "debug",
+                "OTEL_EXPORTER_OTLP_ENDPOINT": traces.endpoint,
+                "OTEL_EXPORTER_OTLP_INSECURE": "true",
+                "OTEL_BSP_SCHEDULE_DELAY": "100",
+                "TEMPORAL_ADDRESS": proxy.address,
+            }
+            stack = await new_stack(environment=variables)
+            async with Installation(stack, gate, directory) as installation:
+                yield Talkative(installation, proxy, traces, our_logs)
 
 
 async def everything_happens(talkative: Talkative) -> None:

@@ -1,12 +1,16 @@
-"""Receives traces over OTLP and keeps every byte."""
+"""Receives traces over OTLP and keeps every byte.
+
+It answers in a thread of its own: an exporter gives a batch up after 10 s, and the tests' loop
+stands still while a test that is not async runs, or a build.
+"""
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import grpc
-import grpc.aio
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceRequest,
     ExportTraceServiceResponse,
@@ -22,7 +26,7 @@ class TraceReceiver(TraceServiceServicer):
 
     def __init__(self) -> None:
         self.requests: list[ExportTraceServiceRequest] = []
-        self._server = grpc.aio.server()
+        self._server = grpc.server(ThreadPoolExecutor(max_workers=1))
         self._port = self._server.add_insecure_port("127.0.0.1:0")
         add_TraceServiceServicer_to_server(self, self._server)
 
@@ -47,20 +51,20 @@ class TraceReceiver(TraceServiceServicer):
             request.SerializeToString() + str(request).encode() for request in self.requests
         )
 
-    async def Export(
-        self, request: ExportTraceServiceRequest, context: grpc.aio.ServicerContext[Any, Any]
+    def Export(
+        self, request: ExportTraceServiceRequest, context: grpc.ServicerContext
     ) -> ExportTraceServiceResponse:
         self.requests.append(request)
         return ExportTraceServiceResponse()
 
-    async def __aenter__(self) -> Self:
-        await self._server.start()
+    def __enter__(self) -> Self:
+        self._server.start()
         return self
 
-    async def __aexit__(
+    def __exit__(
         self,
         kind: type[BaseException] | None,
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        await self._server.stop(None)
+        self._server.stop(None).wait()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture(scope="package")
-async def traces() -> AsyncIterator[TraceReceiver]:
+def traces() -> Iterator[TraceReceiver]:
     """A collector."""
     from tests.integration.trace_receiver import TraceReceiver
 
-    async with TraceReceiver() as receiver:
+    with TraceReceiver() as receiver:
         yield receiver
 
 
