@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,11 +18,19 @@ from stigma.agent.v1.agent_execution_service_pb2_grpc import (
     AgentExecutionServiceServicer,
     add_AgentExecutionServiceServicer_to_server,
 )
+from stigma_cli import connections, temporal_connections
+from stigma_cli.connections import LONG_CALL_TIMEOUT_SECONDS
 from stigma_cli.errors import Exit
 
 if TYPE_CHECKING:
     from conftest import Stigma
 
+AGENT = """\
+apiVersion: stigma/v1
+kind: Agent
+metadata: {name: somebody}
+spec: {model: 'scripted:test', script: {steps: [{text: done}]}}
+"""
 DOCUMENT = """\
 document: {dsl: '1.0.3', namespace: test, name: calling, version: '1.0.0'}
 do:
@@ -84,6 +93,39 @@ async def test_a_command_says_what_it_waits_for(
     assert f"warning: agents were not looked up: Stigma's API at {hanging}" in checked.stderr
 
 
+async def test_a_long_call_waits_no_longer_for_a_connection_than_others(
+    stigma: Stigma, tmp_path: Path, hanging: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("stigma_cli.connections.CALL_TIMEOUT_SECONDS", 0.5)
+    file = tmp_path / "agent.yaml"
+    file.write_text(AGENT)
+    for command in (("agent", "apply", "-f", file), ("execution", "timeline", "agent-1")):
+        began = time.monotonic()
+        asked = await stigma(*command, STIGMA_API_ADDRESS=hanging)
+        assert time.monotonic() - began < LONG_CALL_TIMEOUT_SECONDS / 2
+        assert asked.exit_code == Exit.UNREACHABLE
+        assert f"Stigma's API at {hanging} did not answer in time\n" in asked.stderr
+
+
+def test_neither_server_is_waited_for_much_longer_than_the_other() -> None:
+    assert connections.CALL_TIMEOUT_SECONDS == temporal_connections.CONNECT_TIMEOUT_SECONDS == 10
+
+
+async def test_a_long_call_gives_the_api_its_time(
+    stigma: Stigma, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is behind the API and does not answer is named by the API alone."""
+    monkeypatch.setattr("stigma_cli.connections.CALL_TIMEOUT_SECONDS", 0.4)
+    monkeypatch.setattr("stigma_cli.connections.LONG_CALL_TIMEOUT_SECONDS", 5.0)
+    async with serving(BehindHangs()) as address:  # type: ignore[abstract]
+        stopped = await stigma(
+            "execution", "cancel", "agent-1", "--after-step", STIGMA_API_ADDRESS=address
+        )
+        read = await stigma("execution", "get", "agent-1", STIGMA_API_ADDRESS=address)
+    assert stopped.stderr.startswith("error: Temporal does not answer\n")
+    assert read.stderr.startswith(f"error: Stigma's API at {address} did not answer in time\n")
+
+
 async def test_a_watch_does_not_claim_to_know_what_it_cannot_reach(
     stigma: Stigma, hanging: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -104,6 +146,17 @@ async def test_a_watch_does_not_claim_to_know_what_it_cannot_reach(
     ]
 
 
+@asynccontextmanager
+async def serving(servicer: AgentExecutionServiceServicer) -> AsyncIterator[str]:
+    """Yield the address of a server."""
+    server = grpc.aio.server()
+    add_AgentExecutionServiceServicer_to_server(servicer, server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    yield f"127.0.0.1:{port}"
+    await server.stop(None)
+
+
 class BehindHangs(AgentExecutionServiceServicer):
     """An API whose Temporal hangs."""
 
@@ -114,6 +167,9 @@ class BehindHangs(AgentExecutionServiceServicer):
         )
         await context.abort_with_status(rpc_status.to_status(problem))
 
+    async def CancelAgentExecution(self, request: Any, context: Any) -> Any:
+        await self.GetAgentExecution(request, context)
+
     async def WatchAgentExecution(self, request: Any, context: Any) -> Any:
         yield await self.GetAgentExecution(request, context)
 
@@ -123,12 +179,8 @@ async def test_what_hangs_behind_the_api_is_named(
     stigma: Stigma, monkeypatch: pytest.MonkeyPatch, command: str
 ) -> None:
     monkeypatch.setattr("stigma_cli.slow_answers.NOTE_AFTER_SECONDS", 0.3)
-    server = grpc.aio.server()
-    add_AgentExecutionServiceServicer_to_server(BehindHangs(), server)  # type: ignore[abstract]
-    address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
-    await server.start()
-    asked = await stigma("execution", command, "agent-1", STIGMA_API_ADDRESS=address)
-    await server.stop(None)
+    async with serving(BehindHangs()) as address:  # type: ignore[abstract]
+        asked = await stigma("execution", command, "agent-1", STIGMA_API_ADDRESS=address)
     assert asked.exit_code == Exit.UNREACHABLE
     lines = asked.stderr.splitlines()
     assert lines[-2:] == [

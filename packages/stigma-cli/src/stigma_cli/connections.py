@@ -28,15 +28,20 @@ from stigma.workflow.v1.workflow_execution_service_pb2_grpc import WorkflowExecu
 from stigma.workflow.v1.workflow_service_pb2_grpc import WorkflowServiceStub
 from stigma_cli.errors import CliError, Exit
 from stigma_cli.output import print_note
-from stigma_cli.server_errors import from_grpc
+from stigma_cli.server_errors import from_grpc, no_answer
 from stigma_cli.slow_answers import noted_if_slow
 from stigma_client.connection import DEFAULT_ADDRESS, ApiConnection
 
-CALL_TIMEOUT_SECONDS = 15.0
+CALL_TIMEOUT_SECONDS = 10.0
+"""Timeout of a call that only reads, and of the connection for every other one."""
+LONG_CALL_TIMEOUT_SECONDS = 15.0
+"""Timeout of a call that takes the API some time, for instance for checks by other services: as
+long as the API's own timeout, after which it says what did not answer."""
 
 # A start of the API takes less.
 _RETRY_WITHIN_SECONDS = 7.0
 _RETRY_SECONDS = 1.0
+_CONNECTING = (grpc.ChannelConnectivity.IDLE, grpc.ChannelConnectivity.CONNECTING)
 
 M = TypeVar("M")
 R = TypeVar(
@@ -85,18 +90,43 @@ class Api:
     ) -> T:
         """Make one call, which may take so many seconds; None: CALL_TIMEOUT_SECONDS.
 
+        The connection never takes longer than CALL_TIMEOUT_SECONDS.
+
         Raises:
             CliError: it failed.
         """
+        seconds = timeout or CALL_TIMEOUT_SECONDS
         try:
             with noted_if_slow(self._slow_server):
-                seconds = timeout or CALL_TIMEOUT_SECONDS
+                if seconds > CALL_TIMEOUT_SECONDS:
+                    await self._connect()
                 return await rpc(request, metadata=self.metadata, timeout=seconds)
         except grpc.aio.AioRpcError as error:
             raise from_grpc(error, self.address) from None
         except grpc.aio.BaseError:
             # gRPC's own check of what is sent, for instance of the key, which its text may hold.
             raise CliError("the call cannot be sent: see STIGMA_API_KEY", code=Exit.USAGE) from None
+
+    async def call_long(self, rpc: grpc.aio.UnaryUnaryMultiCallable[M, T], request: M) -> T:
+        """Make one call that takes the API some time, of LONG_CALL_TIMEOUT_SECONDS.
+
+        Raises:
+            CliError: it failed.
+        """
+        return await self.call(rpc, request, LONG_CALL_TIMEOUT_SECONDS)
+
+    async def _connect(self) -> None:
+        """Wait for a connection, or for its refusal, which the call that follows tells.
+
+        Raises:
+            CliError: there is neither within CALL_TIMEOUT_SECONDS.
+        """
+        try:
+            async with asyncio.timeout(CALL_TIMEOUT_SECONDS):
+                while (state := self._channel.get_state(try_to_connect=True)) in _CONNECTING:
+                    await self._channel.wait_for_state_change(state)
+        except TimeoutError:
+            raise no_answer(self.address) from None
 
     async def call_once(self, rpc: grpc.aio.UnaryUnaryMultiCallable[R, T], request: R) -> T:
         """Make a call that counts once by its request id, again while the API restarts.
@@ -110,7 +140,7 @@ class Api:
         told = False
         while True:
             try:
-                return await self.call(rpc, request)
+                return await self.call_long(rpc, request)
             except CliError as error:
                 if error.code is not Exit.UNREACHABLE or clock() >= last:
                     raise

@@ -122,7 +122,7 @@ async def get_timeline(api: Api, execution_id: str) -> ExecutionTimeline:
         CliError: it cannot be read.
     """
     request = GetExecutionTimelineRequest(id=execution_id)
-    return await api.call(api.diagnosis.GetExecutionTimeline, request)
+    return await api.call_long(api.diagnosis.GetExecutionTimeline, request)
 
 
 async def _read(execution_id: str) -> ExecutionTimeline:

@@ -143,7 +143,7 @@ async def stop_after_step(api: Api, execution_id: str, reason: str) -> Execution
     request = CancelAgentExecutionRequest(
         id=execution_id, reason=reason, mode=CANCEL_MODE_AFTER_STEP
     )
-    return await api.call(api.executions.CancelAgentExecution, request)
+    return await api.call_long(api.executions.CancelAgentExecution, request)
 
 
 def _require_agent(execution_id: str) -> None:

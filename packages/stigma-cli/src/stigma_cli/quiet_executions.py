@@ -103,7 +103,7 @@ class _Notes:
         if Kind.of_id(self._execution_id) is Kind.WORKFLOW:
             request = GetExecutionTimelineRequest(id=self._execution_id)
             return calls_text(
-                await self._api.call(self._api.diagnosis.GetExecutionTimeline, request)
+                await self._api.call_long(self._api.diagnosis.GetExecutionTimeline, request)
             )
         return turn_text(await get_execution(self._api, self._execution_id))
 

@@ -116,7 +116,7 @@ async def _show(session: str, principal: str, output: Format, *, full: bool) -> 
     view = AGENT_SESSION_VIEW_FULL if full else AGENT_SESSION_VIEW_BASIC
     request = GetAgentSessionRequest(id=session, view=view, principal=principal)
     async with open_api() as api:
-        found = await api.call(api.sessions.GetAgentSession, request)
+        found = await api.call_long(api.sessions.GetAgentSession, request)
     if output is Format.JSON:
         print_json(as_json(found))
         return
@@ -146,5 +146,5 @@ def _rows(found: AgentSession) -> list[tuple[str, str]]:
 async def _delete(session: str, principal: str) -> None:
     request = DeleteAgentSessionRequest(id=session, principal=principal)
     async with open_api() as api:
-        await api.call(api.sessions.DeleteAgentSession, request)
+        await api.call_long(api.sessions.DeleteAgentSession, request)
     print_line(f"{session} is deleted")

@@ -11,14 +11,14 @@ from stigma.diagnosis.v1.diagnosis_service_pb2 import (
     ListStuckExecutionsResponse,
     StuckExecution,
 )
-from stigma_cli.connections import Api
+from stigma_cli.connections import LONG_CALL_TIMEOUT_SECONDS, Api
 from stigma_cli.output import as_duration, print_line
 
 
 async def find_stuck(
     api: Api,
     min_age: timedelta,
-    timeout: float | None = None,
+    timeout: float = LONG_CALL_TIMEOUT_SECONDS,
 ) -> ListStuckExecutionsResponse:
     """List the executions that make no progress.
 
