@@ -8,7 +8,8 @@ from typing import Any
 from zigflow_worker.expressions.budget import Budget
 from zigflow_worker.expressions.code import VALUES, Code, Get, Mode, Scope, duplex, one, optional
 from zigflow_worker.expressions.errors import CATCHABLE, Break, caught_value
-from zigflow_worker.expressions.flow import bound_value, empty
+from zigflow_worker.expressions.pipes import empty
+from zigflow_worker.expressions.scopes import bound_value
 from zigflow_worker.expressions.steps import CAUGHT
 
 

@@ -1,5 +1,14 @@
 """The builtins that are written in jq."""
 
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+
+from zigflow_worker.expressions import syntax
+from zigflow_worker.expressions.names import Key
+from zigflow_worker.expressions.parser import parse
+
 SOURCE = r"""
 def values: select(. != null);
 def nulls: select(. == null);
@@ -57,3 +66,14 @@ def combinations(n): . as $dot | [range(n)] | map($dot) | combinations;
 def transpose: . as $rows | [range([.[] | length] | max // 0) as $i | [$rows[][$i]]];
 .
 """
+
+
+@cache
+def by_key() -> Mapping[Key, syntax.Definition]:
+    """Return the definitions, by name and number of parameters."""
+    found: dict[Key, syntax.Definition] = {}
+    node = parse(SOURCE)
+    while isinstance(node, syntax.Definition):
+        found[node.name, len(node.parameters)] = node
+        node = node.rest
+    return found

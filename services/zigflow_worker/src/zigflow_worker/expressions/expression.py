@@ -9,6 +9,7 @@ from functools import cache
 from zigflow_worker.expressions.budget import MAX_HEIGHT, Budget
 from zigflow_worker.expressions.code import NOTHING, Code, start
 from zigflow_worker.expressions.compiler import compile_source
+from zigflow_worker.expressions.cursor import too_deep
 from zigflow_worker.expressions.errors import (
     SLIPS,
     Break,
@@ -17,7 +18,6 @@ from zigflow_worker.expressions.errors import (
     JqError,
     caught_value,
 )
-from zigflow_worker.expressions.parser import too_deep
 from zigflow_worker.expressions.printing import brief
 from zigflow_worker.expressions.updates import first_output
 from zigflow_worker.expressions.values import JSON

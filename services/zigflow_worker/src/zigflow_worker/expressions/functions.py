@@ -17,7 +17,7 @@ from zigflow_worker.expressions.code import (
     product,
     start,
 )
-from zigflow_worker.expressions.flow import bound_value, outer
+from zigflow_worker.expressions.scopes import bound_value, outer
 
 _OWN_FRAMES = 2
 _CALL_STEPS = 3

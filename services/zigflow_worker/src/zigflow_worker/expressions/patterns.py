@@ -3,35 +3,17 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import NoReturn
 
 from zigflow_worker.expressions import syntax
+from zigflow_worker.expressions.cursor import TokenCursor
 from zigflow_worker.expressions.lexer import Token
 from zigflow_worker.expressions.syntax import Node, Pattern
 
 MAX_PATTERN_DEPTH = 50
 
 
-class PatternReader(ABC):
+class PatternReader(TokenCursor, ABC):
     """The part of the parser that reads patterns and objects."""
-
-    token: Token
-
-    @abstractmethod
-    def advance(self) -> Token:
-        """Return the present word and go on to the next."""
-
-    @abstractmethod
-    def accept(self, text: str) -> bool:
-        """Go on if the present word is the symbol or keyword `text`."""
-
-    @abstractmethod
-    def expect(self, text: str) -> None:
-        """Go on from the symbol or keyword `text` (raises ExpressionSyntaxError)."""
-
-    @abstractmethod
-    def unexpected(self) -> NoReturn:
-        """Raise the error of the present word."""
 
     @abstractmethod
     def pipe(self) -> Node:

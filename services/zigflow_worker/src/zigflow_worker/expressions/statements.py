@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable
-from typing import NoReturn
 
 from zigflow_worker.expressions import syntax
 from zigflow_worker.expressions.lexer import Token
@@ -23,13 +21,7 @@ class StatementReader(PatternReader):
     """The part of the parser that reads what begins with a keyword."""
 
     @abstractmethod
-    def _nested(self, read: Callable[[], Node]) -> Node: ...
-
-    @abstractmethod
     def _operand(self) -> Node: ...
-
-    @abstractmethod
-    def _unexpected(self, token: Token, expecting: str = "") -> NoReturn: ...
 
     def _definition(self) -> Node:
         place = self.advance().place

@@ -9,9 +9,9 @@ from zigflow_worker.expressions import access
 from zigflow_worker.expressions.budget import MAP_ITEM, Budget
 from zigflow_worker.expressions.changes import Patch, delete_paths
 from zigflow_worker.expressions.checked import MAX_DATA_DEPTH
+from zigflow_worker.expressions.choices import is_true
 from zigflow_worker.expressions.code import Code, Scope, many, start
 from zigflow_worker.expressions.errors import ExpressionError, JqError
-from zigflow_worker.expressions.flow import is_true
 from zigflow_worker.expressions.printing import describe, to_json, type_name
 from zigflow_worker.expressions.steps import items_by_key
 from zigflow_worker.expressions.values import equal, is_number, same

@@ -13,7 +13,7 @@ from typing import Any
 
 import re2
 
-from zigflow_worker.expressions import build, flow, steps
+from zigflow_worker.expressions import build, pipes, steps
 from zigflow_worker.expressions.arithmetic import add
 from zigflow_worker.expressions.budget import Budget
 from zigflow_worker.expressions.code import Code, Scope, many, product, turn
@@ -159,7 +159,7 @@ def _all(change: Callable[[Any], Any], *, everywhere: bool = False) -> Callable[
 
 
 def _spread(code: Code) -> Code:
-    return flow.pipe([code, steps.iterate_step(flow.identity(), guarded=False)])
+    return pipes.pipe([code, steps.iterate_step(pipes.identity(), guarded=False)])
 
 
 def _split(meter: Budget, data: Any, wanted: Any, flags: Any = None) -> list[str]:
@@ -177,7 +177,7 @@ def _substitute(*, everywhere: bool) -> Callable[..., Code]:
     """Make `sub` or `gsub`: the n-th outputs of the replacement make the n-th output."""
 
     def compiled(wanted: Code, replacement: Code, flags: Code | None = None) -> Code:
-        parts = [wanted, flags or flow.constant(None)]
+        parts = [wanted, flags or pipes.constant(None)]
         charge = turn(replacement, replacement)
 
         def replaced(data: Any, scope: Scope, meter: Budget, found: Iterator[Any]) -> list[str]:

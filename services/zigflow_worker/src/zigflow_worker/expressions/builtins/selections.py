@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from zigflow_worker.expressions import build, catching, flow, steps, updates
+from zigflow_worker.expressions import build, catching, choices, pipes, steps, updates
 from zigflow_worker.expressions.budget import MAX_HEIGHT, Budget
+from zigflow_worker.expressions.choices import is_true
 from zigflow_worker.expressions.code import (
     Code,
     Gen,
@@ -20,7 +21,6 @@ from zigflow_worker.expressions.code import (
     turn,
 )
 from zigflow_worker.expressions.errors import ExpressionError, JqError
-from zigflow_worker.expressions.flow import is_true
 from zigflow_worker.expressions.values import is_number
 
 _MAX_PENDING = MAX_HEIGHT
@@ -132,7 +132,7 @@ def _error() -> Code:
 
 
 def _range(*bounds: Code) -> Code:
-    parts = list(bounds) if len(bounds) > 1 else [flow.constant(0), *bounds]
+    parts = list(bounds) if len(bounds) > 1 else [pipes.constant(0), *bounds]
 
     def gen(data: Any, scope: Scope, meter: Budget) -> Iterator[Any]:
         for values in product(parts, data, scope, meter):
@@ -179,8 +179,8 @@ def _unfold(begin: Any, grow: Callable[[Any], Iterator[tuple[bool, Any]]], meter
 
 
 def _recurse(*parts: Code) -> Code:
-    step = parts[0] if parts else steps.iterate_step(flow.identity(), guarded=True)
-    goes_on = parts[1] if len(parts) == 2 else flow.constant(True)
+    step = parts[0] if parts else steps.iterate_step(pipes.identity(), guarded=True)
+    goes_on = parts[1] if len(parts) == 2 else pipes.constant(True)
     charge = turn(step, *parts)
 
     def run(mode: Mode, item: Any, scope: Scope, meter: Budget) -> Any:
@@ -254,8 +254,8 @@ def _repeat(body: Code) -> Code:
 
 
 def _map(change: Code) -> Code:
-    items = steps.iterate_step(flow.identity(), guarded=False)
-    return build.collect(flow.pipe([items, change]))
+    items = steps.iterate_step(pipes.identity(), guarded=False)
+    return build.collect(pipes.pipe([items, change]))
 
 
 FILTERS: dict[tuple[str, int], Callable[..., Code]] = {
@@ -264,7 +264,7 @@ FILTERS: dict[tuple[str, int], Callable[..., Code]] = {
     ("all", 2): _any(wanted=False),
     ("any", 2): _any(wanted=True),
     ("del", 1): updates.delete,
-    ("empty", 0): flow.empty,
+    ("empty", 0): pipes.empty,
     ("error", 0): _error,
     ("first", 1): _first,
     ("fromstream", 1): updates.from_stream,
@@ -277,7 +277,7 @@ FILTERS: dict[tuple[str, int], Callable[..., Code]] = {
     ("path", 1): updates.path_of,
     ("pick", 1): updates.pick,
     ("repeat", 1): _repeat,
-    ("select", 1): flow.select,
+    ("select", 1): choices.select,
     ("skip", 2): _skipping("skip"),
     ("until", 2): _loop(until=True),
     ("while", 2): _loop(until=False),
