@@ -6,11 +6,12 @@ import asyncio
 from collections.abc import Iterable
 
 from temporalio import workflow
-from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_exception
+from temporalio.exceptions import ActivityError, is_cancelled_exception
 
 from stigma.contracts import engine_calls
 from stigma.contracts.engine_calls import CallActivities, CallRequest
-from zigflow_worker.errors import COMMUNICATION, CONFIGURATION, WorkflowError
+from zigflow_worker.errors import CONFIGURATION, WorkflowError
+from zigflow_worker.program.effects import error_of
 from zigflow_worker.program.model import ResourceReference
 
 
@@ -56,13 +57,6 @@ async def _fetch(reference: ResourceReference) -> str:
     except ActivityError as error:
         if is_cancelled_exception(error):
             raise asyncio.CancelledError from None
-        raise _error_of(error, reference.pointer) from None
+        problem = error_of(error).problem
+        raise WorkflowError({**problem, "instance": reference.pointer}) from None
     return str(result.output)
-
-
-def _error_of(error: ActivityError, pointer: str) -> WorkflowError:
-    cause = error.cause
-    problem = cause.details[0] if isinstance(cause, ApplicationError) and cause.details else None
-    if isinstance(problem, dict) and "type" in problem:
-        return WorkflowError({**problem, "instance": pointer})
-    return WorkflowError.of(COMMUNICATION, "the document was not fetched", pointer)

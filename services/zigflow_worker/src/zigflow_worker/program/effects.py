@@ -8,9 +8,14 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, ClassVar, TypeAlias
 
+from temporalio.exceptions import (
+    ActivityError,
+    ApplicationError,
+    TimeoutError,  # noqa: A004 - Temporal's
+)
 from typing_extensions import override
 
-from zigflow_worker.errors import ErrorType, WorkflowError
+from zigflow_worker.errors import COMMUNICATION, RUNTIME, ErrorType, WorkflowError
 from zigflow_worker.expressions import JSON
 from zigflow_worker.program.model import Branch, Frame, Operation, Run
 
@@ -32,6 +37,18 @@ class EffectError(WorkflowError):
 
     execution_id: str = ""
     """The execution that the effect was, where there is one."""
+
+
+def error_of(error: ActivityError) -> WorkflowError:
+    """Return the error of an activity of calls that failed: the problem that it gave, if any."""
+    cause = error.cause
+    if isinstance(cause, ApplicationError) and cause.details:
+        problem = cause.details[0]
+        if isinstance(problem, dict) and "type" in problem:
+            return EffectError(problem)
+    if isinstance(cause, TimeoutError):
+        return WorkflowError.of(COMMUNICATION, "the call did not end in time")
+    return WorkflowError.of(RUNTIME, "the call failed in its worker")
 
 
 class EffectOperation(Operation):

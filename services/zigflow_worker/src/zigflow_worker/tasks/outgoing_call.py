@@ -8,20 +8,15 @@ from functools import partial
 from typing import Any
 
 from temporalio import workflow
-from temporalio.exceptions import (
-    ActivityError,
-    ApplicationError,
-    TimeoutError,  # noqa: A004 - Temporal's
-    is_cancelled_exception,
-)
+from temporalio.exceptions import ActivityError, is_cancelled_exception
 from typing_extensions import override
 
 from stigma.contracts import engine_calls, limits
 from stigma.contracts.engine_calls import CallActivities, CallRequest, CallResult
-from zigflow_worker.errors import COMMUNICATION, RUNTIME, ErrorType, WorkflowError
+from zigflow_worker.errors import RUNTIME, ErrorType, WorkflowError
 from zigflow_worker.expressions import JSON
 from zigflow_worker.program.calls import CallFormula
-from zigflow_worker.program.effects import Effect, EffectError, EffectOperation
+from zigflow_worker.program.effects import Effect, EffectOperation, error_of
 from zigflow_worker.program.encoded_sizes import encoded_size
 from zigflow_worker.program.model import Frame, Run
 
@@ -95,17 +90,6 @@ async def make_call(method: CallMethod, request: CallRequest) -> Any:
             summary=engine_calls.summary_of(request),
         )
     except ActivityError as error:
-        raise _error_of(error) from None
-
-
-def _error_of(error: ActivityError) -> WorkflowError:
-    if is_cancelled_exception(error):
-        return WorkflowError.of(CALL_CANCELLED, "the call was cancelled")
-    cause = error.cause
-    if isinstance(cause, ApplicationError) and cause.details:
-        problem = cause.details[0]
-        if isinstance(problem, dict) and "type" in problem:
-            return EffectError(problem)
-    if isinstance(cause, TimeoutError):
-        return WorkflowError.of(COMMUNICATION, "the call did not end in time")
-    return WorkflowError.of(RUNTIME, "the call failed in its worker")
+        if is_cancelled_exception(error):
+            raise WorkflowError.of(CALL_CANCELLED, "the call was cancelled") from None
+        raise error_of(error) from None
