@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
+import weakref
+from contextlib import suppress
 
 import pytest
 
@@ -34,3 +37,27 @@ async def test_cancels_wait_for_the_end() -> None:
     ended.set()
     with pytest.raises(asyncio.CancelledError):
         await running
+
+
+async def test_an_error_leaves_nothing_of_what_its_work_had() -> None:
+    """At once, without the garbage collector: it may be megabytes."""
+
+    class Data:
+        pass
+
+    kept: list[weakref.ref[Data]] = []
+
+    def work() -> None:
+        data = Data()
+        kept.append(weakref.ref(data))
+        raise ValueError
+
+    gc.disable()
+    try:
+        with suppress(ValueError):
+            await run_in_thread(work)
+        async with asyncio.timeout(5):
+            while kept[0]() is not None:  # noqa: ASYNC110 - of a thread that is about to end
+                await asyncio.sleep(0.001)
+    finally:
+        gc.enable()

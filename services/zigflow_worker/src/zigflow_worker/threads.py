@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from contextlib import suppress
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -17,9 +17,17 @@ async def run_in_thread(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs)
     try:
         return await asyncio.shield(running)
     except asyncio.CancelledError:
-        while not running.done():
-            with suppress(asyncio.CancelledError):  # another one, such as of a worker's end
-                await asyncio.wait([running])
-        if not running.cancelled():
-            running.exception()  # nobody is left to have it
+        await _ended(running)
         raise
+    finally:
+        # Its error has this frame, and those of the work: a circle, which keeps all their data.
+        del running
+
+
+async def _ended(running: asyncio.Future[Any]) -> None:
+    """Wait for the end, whatever cancels come, such as of a worker's end."""
+    while not running.done():
+        with suppress(asyncio.CancelledError):
+            await asyncio.wait([running])
+    if not running.cancelled():
+        running.exception()  # nobody is left to have it
