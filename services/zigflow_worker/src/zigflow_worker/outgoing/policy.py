@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import ipaddress
 import re
-import socket
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from fnmatch import fnmatchcase
 from typing import NamedTuple, TypeAlias
 
 from zigflow_worker.errors import AUTHORIZATION, COMMUNICATION, WorkflowError
+from zigflow_worker.outgoing.name_resolution import NameResolver
 
 IpAddress: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 IpNetwork: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -103,7 +102,7 @@ class OutgoingPolicy:
         self._allow = AddressRules(allow)
         self._deny = AddressRules(deny)
         self._redirections = [_read_redirection(text) for text in connect_to]
-        self._resolve = resolve or _resolve
+        self._resolve = resolve or NameResolver().addresses
 
     async def addresses(self, host: str, port: int) -> list[Address]:
         """Return the addresses for a connection, in the resolver's order.
@@ -162,11 +161,6 @@ def _meanings(address: IpAddress) -> list[IpAddress]:
     if any(address in network for network in _IPV4_AT_THE_END):
         others.append(ipaddress.IPv4Address(int(address) & 0xFFFFFFFF))
     return [address, *(other for other in others if other is not None)]
-
-
-async def _resolve(host: str, port: int) -> Sequence[str]:
-    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    return list(dict.fromkeys(str(address[4][0]) for address in found))
 
 
 def _glob(rule: str) -> str:
