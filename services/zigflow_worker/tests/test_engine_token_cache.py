@@ -118,6 +118,17 @@ async def test_the_last_call_that_is_cancelled_ends_the_request(token_caller: To
     assert len(token_caller.tokens.tokens) == 1
 
 
+async def test_a_request_that_hangs_is_not_joined_for_good(token_caller: TokenCaller):
+    """Calls that come and go would never leave it without one who waits."""
+    token_caller.tokens = TokenCache(seconds=0.2)
+    token_caller.server.hold = hold = asyncio.Event()
+    calls = [asyncio.create_task(token_caller.problem()) for _ in range(2)]
+    for failure in await asyncio.gather(*calls):
+        assert failure == ("communication", 500, "a token took longer than 0.2 s")
+    hold.set()
+    assert await token_caller.token() == "token-2"
+
+
 async def test_a_failure_is_that_of_all_who_wait_and_of_nobody_later(token_caller: TokenCaller):
     calls = await started(token_caller, 5)
     token_caller.server.answer = lambda parameters: JSONResponse({"error": "invalid_client"}, 401)

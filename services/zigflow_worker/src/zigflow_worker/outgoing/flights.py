@@ -7,6 +7,12 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Generic, TypeVar
 
+from zigflow_worker.errors import COMMUNICATION, WorkflowError
+
+FLIGHT_SECONDS = 60.0
+"""Time for a fetch. Whoever comes joins the one that is under way: without an end, one that hangs
+would hold up all calls for good, though its server has long been well again."""
+
 V = TypeVar("V")
 
 
@@ -33,18 +39,40 @@ class _Flight(Generic[V]):
 
 
 class Flights(Generic[V]):
-    """Fetches under way, one a key."""
+    """Fetches under way, one a key.
 
-    def __init__(self) -> None:
+    Args:
+        what: is fetched, for errors.
+        seconds: that a fetch may take.
+    """
+
+    def __init__(self, what: str, seconds: float = FLIGHT_SECONDS) -> None:
+        self._what = what
+        self._seconds = seconds
         self._flights: dict[str, _Flight[V]] = {}
 
     async def join(self, key: str, fetch: Callable[[], Awaitable[V]]) -> V:
-        """Return what the fetch of a key brings, or raise its error; it begins where none is."""
+        """Return what the fetch of a key brings, or raise its error; it begins where none is.
+
+        Raises:
+            WorkflowError: of type `communication`, status 500, where it takes too long.
+        """
         flight = self._flights.get(key)
         if flight is None or flight.is_abandoned:
-            flight = self._flights[key] = _Flight(fetch())
+            flight = self._flights[key] = _Flight(self._limited(fetch))
             flight.on_end(partial(self._end, key, flight))
         return await flight.join()
+
+    async def _limited(self, fetch: Callable[[], Awaitable[V]]) -> V:
+        limit = asyncio.timeout(self._seconds)
+        try:
+            async with limit:
+                return await fetch()
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            detail = f"{self._what} took longer than {self._seconds:g} s"
+            raise WorkflowError.of(COMMUNICATION, detail) from None
 
     def _end(self, key: str, flight: _Flight[V], task: asyncio.Future[V]) -> None:
         if self._flights.get(key) is flight:

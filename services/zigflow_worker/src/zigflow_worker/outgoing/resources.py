@@ -69,7 +69,7 @@ class Resources:
         self._clock = clock
         self._entries: OrderedDict[str, _Entry] = OrderedDict()
         self._size = 0
-        self._flights: Flights[Resource] = Flights()
+        self._flights: Flights[Resource] = Flights("a document")
 
     async def fetch(
         self,

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-from zigflow_worker.outgoing.flights import Flights
+from zigflow_worker.outgoing.flights import FLIGHT_SECONDS, Flights
 
 SIZE = 1000
 """Values that a cache keeps; the least recently used go first."""
@@ -42,13 +42,26 @@ class _Entry(Generic[V]):
 
 
 class ExpiringCache(Generic[V]):
-    """Values by key, fetched once for all who wait."""
+    """Values by key, fetched once for all who wait.
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic, size: int = SIZE) -> None:
+    Args:
+        what: a value is, for errors.
+        clock: seconds, monotonic.
+        size: values kept.
+        seconds: that a fetch may take.
+    """
+
+    def __init__(
+        self,
+        what: str,
+        clock: Callable[[], float] = time.monotonic,
+        size: int = SIZE,
+        seconds: float = FLIGHT_SECONDS,
+    ) -> None:
         self._clock = clock
         self._size = size
         self._entries: OrderedDict[str, _Entry[V]] = OrderedDict()
-        self._flights: Flights[V] = Flights()
+        self._flights: Flights[V] = Flights(what, seconds)
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -85,6 +98,12 @@ class ExpiringCache(Generic[V]):
 class TokenCache:
     """The tokens of a worker, and the token endpoints that it discovered."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic, size: int = SIZE) -> None:
-        self.tokens: ExpiringCache[Token] = ExpiringCache(clock, size)
-        self.endpoints: ExpiringCache[str] = ExpiringCache(clock, size)
+    def __init__(
+        self,
+        clock: Callable[[], float] = time.monotonic,
+        size: int = SIZE,
+        seconds: float = FLIGHT_SECONDS,
+    ) -> None:
+        configuration = "an OpenID configuration"
+        self.tokens: ExpiringCache[Token] = ExpiringCache("a token", clock, size, seconds)
+        self.endpoints: ExpiringCache[str] = ExpiringCache(configuration, clock, size, seconds)
