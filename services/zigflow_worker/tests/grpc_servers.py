@@ -12,9 +12,15 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from google.protobuf.descriptor_pool import DescriptorPool
 from grpc_tools import protoc
 
 from tests.callers.programs import TOOLS, build
+from zigflow_worker.outgoing.memory import MemoryBudget
+from zigflow_worker.rpc import Connection, ProtoCompiler, SharedDescriptors
+from zigflow_worker.rpc.calls import Metadata
+from zigflow_worker.rpc.protos import ReadText
+from zigflow_worker.rpc.reflection import reflect
 
 PROTOS = Path(__file__).with_name("grpc_server") / "protos"
 _COMMON = str(Path(protoc.__file__).with_name("_proto"))
@@ -73,3 +79,18 @@ def write_certificate(folder: Path, host: str) -> tuple[Path, Path]:
     plain = serialization.NoEncryption()
     files[1].write_bytes(key.private_bytes(serialization.Encoding.PEM, private, plain))
     return files
+
+
+async def compiled(compiler: ProtoCompiler, uri: str, read: ReadText) -> DescriptorPool:
+    """The descriptors of a proto, which others may drop."""
+    async with compiler.descriptors(uri, read) as pool:
+        return pool
+
+
+async def reflected(
+    connection: Connection, service: str, metadata: Metadata = ()
+) -> DescriptorPool:
+    """The descriptors of a service by reflection."""
+    memory, shared = MemoryBudget().new_call(), SharedDescriptors()
+    async with reflect(connection, service, metadata, memory, shared) as pool:
+        return pool

@@ -12,7 +12,7 @@ import pytest
 from starlette.requests import Request
 from starlette.responses import Response
 
-from zigflow_worker.activities import openapi_call
+from zigflow_worker.activities import held_documents
 from zigflow_worker.activities.openapi_call import OpenApiCall
 from zigflow_worker.definition import InvalidDocumentError
 from zigflow_worker.errors import (
@@ -259,10 +259,10 @@ def test_a_document_that_is_wrong_is_refused(arguments: str, message: str) -> No
     assert problem.line >= 7
 
 
-async def test_documents_that_do_not_come_leave_their_place_to_others(
+async def test_documents_that_do_not_come_fail_the_call(
     client: HttpClient, web: WebServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(openapi_call, "_BUILDING_TIMEOUT", timedelta(milliseconds=300))
+    monkeypatch.setattr(held_documents, "_FETCHING_TIME", timedelta(milliseconds=300))
     never = asyncio.Event()
 
     async def hang(_: Request) -> Response:

@@ -15,9 +15,8 @@ from zigflow_worker.errors import AUTHORIZATION, COMMUNICATION, CONFIGURATION, W
 from zigflow_worker.outgoing.memory import MemoryBudget
 from zigflow_worker.rpc import ProtoCompiler, RpcClient, Target, find_method
 from zigflow_worker.rpc.messages import encode_arguments
-from zigflow_worker.rpc.reflection import reflect
 
-from .grpc_servers import PROTOS, grpc_server, write_certificate
+from .grpc_servers import PROTOS, compiled, grpc_server, reflected, write_certificate
 
 SERVICE = "echo.v1.Echo"
 
@@ -56,7 +55,7 @@ async def call(
     host: str = "echo.test:50051",
     metadata: Sequence[tuple[str, str]] = (),
 ) -> Any:
-    pool = await COMPILER.descriptors("echo.proto", read_file)
+    pool = await compiled(COMPILER, "echo.proto", read_file)
     method = find_method(pool, SERVICE, name)
     async with client.connect(Target.of(host, None)) as connection:
         return await connection.call(
@@ -193,12 +192,12 @@ async def test_descriptors_come_by_reflection(version: str, tmp_path: Path) -> N
     async with grpc_server(tmp_path, f"--reflection={version}") as port:
         client = client_of(port)
         async with client.connect(Target.of("h", 50051)) as connection:
-            pool = await reflect(connection, SERVICE, ())
+            pool = await reflected(connection, SERVICE)
             method = find_method(pool, SERVICE, "Say")
             messages = encode_arguments(method, {"firstItem": {"color": "COLOR_RED"}})
             reply: Any = await connection.call(method, messages, (), MemoryBudget().new_call())
             with pytest.raises(WorkflowError, match=r"the server has no service 'echo\.v1\.None'"):
-                await reflect(connection, "echo.v1.None", ())
+                await reflected(connection, "echo.v1.None")
     assert reply["request"]["firstItem"]["color"] == "COLOR_RED"
 
 
@@ -208,7 +207,7 @@ async def test_a_server_without_reflection_is_told_of(tmp_path: Path) -> None:
         client_of(port).connect(Target.of("h", 50051)) as connection,
     ):
         with pytest.raises(WorkflowError) as raised:
-            await reflect(connection, SERVICE, ())
+            await reflected(connection, SERVICE)
     assert raised.value.type == CONFIGURATION.uri
     assert "the server has no reflection" in str(raised.value)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,9 @@ from zigflow_worker.rpc import ProtoCompiler, Target, find_method, protos
 from zigflow_worker.rpc.messages import decode_all, encode_arguments
 from zigflow_worker.rpc.protos import imports_of
 
-from .grpc_servers import PROTOS
+from .grpc_servers import PROTOS, compiled
 
-COMPILER = ProtoCompiler(kept=3)
+COMPILER = ProtoCompiler()
 
 
 async def read_file(uri: str) -> str:
@@ -29,7 +30,7 @@ async def compile_files(files: Mapping[str, str], uri: str = "https://h/p/main.p
     async def read(place: str) -> str:
         return files[place.removeprefix("https://h/p/")]
 
-    return await COMPILER.descriptors(uri, read)
+    return await compiled(COMPILER, uri, read)
 
 
 async def wrong(files: Mapping[str, str], uri: str = "https://h/p/main.proto") -> WorkflowError:
@@ -50,6 +51,14 @@ def test_imports_are_found_where_they_are_statements() -> None:
     assert imports_of(text) == ("c.proto", "d/e.proto", "g.proto")
 
 
+@pytest.mark.parametrize("text", ["/*x", '"\\\\"', "'\\\\'", "/**", "'"])
+def test_texts_that_do_not_end_are_read_once(text: str) -> None:
+    """Sought again from each of its characters, such a text takes an hour."""
+    began = time.process_time()
+    assert imports_of(f'import "a.proto"; {text * (900_000 // len(text))}') == ("a.proto",)
+    assert time.process_time() - began < 5
+
+
 @pytest.mark.parametrize(
     "name", ["../a.proto", "/etc/passwd", "a//b", "./a", "http://h/a.proto", ""]
 )
@@ -59,17 +68,15 @@ def test_imports_are_beside_the_file(name: str) -> None:
 
 
 async def test_a_proto_is_compiled_once_for_its_content() -> None:
-    first = await COMPILER.descriptors("greet.proto", read_file)
-    assert await COMPILER.descriptors("greet.proto", read_file) is first
+    compiler = ProtoCompiler()
+    first = await compiled(compiler, "greet.proto", read_file)
+    assert await compiled(compiler, "greet.proto", read_file) is first
     greeter = find_method(first, "GreeterApi.Greeter", "SayHello")
     assert greeter.path == "/GreeterApi.Greeter/SayHello"
-    for number in range(3):
-        await compile_files({"main.proto": f"package a{number};"})
-    assert await COMPILER.descriptors("greet.proto", read_file) is not first
 
 
 async def test_imports_are_beside_the_file_and_google_s_are_there() -> None:
-    pool = await COMPILER.descriptors("echo.proto", read_file)
+    pool = await compiled(COMPILER, "echo.proto", read_file)
     assert pool.FindMessageTypeByName("parts.Item").fields_by_name["color"].enum_type is not None
 
 
@@ -151,7 +158,7 @@ async def test_an_import_that_is_a_file_and_a_folder() -> None:
 async def test_an_unknown_name_is_a_configuration_error(
     service: str, method: str, message: str
 ) -> None:
-    pool = await COMPILER.descriptors("greet.proto", read_file)
+    pool = await compiled(COMPILER, "greet.proto", read_file)
     with pytest.raises(WorkflowError) as raised:
         find_method(pool, service, method)
     assert raised.value.type == CONFIGURATION.uri
@@ -182,7 +189,7 @@ async def test_an_unknown_name_is_a_configuration_error(
 async def test_arguments_that_do_not_fit_are_refused(
     name: str, arguments: Any, error: Any, message: str
 ) -> None:
-    pool = await COMPILER.descriptors("echo.proto", read_file)
+    pool = await compiled(COMPILER, "echo.proto", read_file)
     with pytest.raises(WorkflowError) as raised:
         encode_arguments(find_method(pool, "echo.v1.Echo", name), arguments)
     assert (raised.value.type, raised.value.problem["status"]) == (error.uri, 400)
@@ -190,7 +197,7 @@ async def test_arguments_that_do_not_fit_are_refused(
 
 
 async def test_a_response_that_is_none_is_a_communication_error() -> None:
-    pool = await COMPILER.descriptors("greet.proto", read_file)
+    pool = await compiled(COMPILER, "greet.proto", read_file)
     method = find_method(pool, "GreeterApi.Greeter", "SayHello")
     assert decode_all(method, [b""]) == [{"message": ""}]
     with pytest.raises(WorkflowError, match=r"the response is no GreeterApi\.HelloReply"):

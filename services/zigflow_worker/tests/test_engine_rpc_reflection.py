@@ -19,7 +19,8 @@ from grpc_reflection.v1alpha.reflection_pb2 import (
 
 from zigflow_worker.errors import COMMUNICATION, CONFIGURATION, ErrorType, WorkflowError
 from zigflow_worker.rpc import RpcClient, Target, find_method
-from zigflow_worker.rpc.reflection import reflect
+
+from .grpc_servers import reflected
 
 METHOD = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo"
 WELL_KNOWN = "google/protobuf/timestamp.proto"
@@ -77,9 +78,9 @@ async def told(teller: Teller) -> AsyncIterator[RpcClient]:
         await server.stop(None)
 
 
-async def reflected(client: RpcClient) -> Any:
+async def pool_of(client: RpcClient) -> Any:
     async with client.connect(Target.of("h", 1)) as connection:
-        return await reflect(connection, "a.Service", ())
+        return await reflected(connection, "a.Service")
 
 
 def file(name: str, *dependencies: str, padding: int = 0) -> bytes:
@@ -113,7 +114,7 @@ def chain(count: int) -> dict[str, bytes]:
 
 async def test_well_known_files_may_be_left_out() -> None:
     async with told(Teller({"main.proto": file("main.proto", WELL_KNOWN)})) as client:
-        pool = await reflected(client)
+        pool = await pool_of(client)
     assert find_method(pool, "a.Service", "Call").input.full_name == "a.Message"
 
 
@@ -132,14 +133,14 @@ async def test_well_known_files_may_be_left_out() -> None:
             {"main.proto": file("main.proto", "b.proto"), "b.proto": file("b.proto", "main.proto")},
             "import each other",
         ),
-        (chain(400), "more than 300 files, or 4194304 bytes"),
+        (chain(400), "more than 300 files, or 1048576 bytes"),
         (
             {
-                "main.proto": file("main.proto", "b.proto", "c.proto", padding=1_900_000),
-                "b.proto": file("b.proto", padding=1_900_000),
-                "c.proto": file("c.proto", padding=1_900_000),
+                "main.proto": file("main.proto", "b.proto", "c.proto", padding=400_000),
+                "b.proto": file("b.proto", padding=400_000),
+                "c.proto": file("c.proto", padding=400_000),
             },
-            "more than 300 files, or 4194304 bytes",
+            "more than 300 files, or 1048576 bytes",
         ),
     ],
 )
@@ -158,7 +159,7 @@ async def test_a_server_that_falls_silent_or_fails_is_told_of() -> None:
 
 async def fault(client: RpcClient, kind: ErrorType, status: int, detail: str) -> None:
     with pytest.raises(WorkflowError) as raised:
-        await reflected(client)
+        await pool_of(client)
     problem = raised.value.problem
     assert (problem["type"], problem["status"]) == (kind.uri, status)
     assert detail in str(problem["detail"])

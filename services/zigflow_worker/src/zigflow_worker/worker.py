@@ -101,6 +101,7 @@ def rpc_client(settings: EngineSettings) -> RpcClient:
         roots=trusted_roots(),
         response_limit=limits.response_bytes,
         connect_seconds=limits.connect_seconds,
+        streams=settings.max_concurrent_calls,
     )
 
 
@@ -110,7 +111,7 @@ def outgoing_calls(settings: EngineSettings, client: HttpClient, rpc: RpcClient)
     resources = Resources(client, settings.resources_dir)
     return OutgoingCalls(
         SecretDirectory(settings.secrets_dir),
-        MemoryBudget(settings.outgoing_max_total_bytes, settings.outgoing_max_response_bytes),
+        MemoryBudget(settings.outgoing_max_total_bytes),
         http=HttpCall(client, authenticate),
         openapi=OpenApiCall(client, resources, authenticate),
         grpc=GrpcCall(client, resources, authenticate, rpc),

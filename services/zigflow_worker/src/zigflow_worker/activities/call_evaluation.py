@@ -64,13 +64,16 @@ class EvaluatedCall:
             tuple(secret[: len(path)]) == path[: len(secret)] for secret in self.secret_paths
         )
 
-    async def with_request(self, size: int, *kept: str) -> EvaluatedCall:
-        """Return the call as it is once its request is made, of so many bytes.
+    def with_request(self, size: int, server: str, *kept: str) -> EvaluatedCall:
+        """Return the call as it is once its request is made, of so many bytes, to a server.
 
         It has none but the arguments named. Whoever keeps no other reference to them frees them;
         from then on others decode.
+
+        Raises:
+            RequestWaitsError: there is no memory for it.
         """
-        await self.memory.hold_request(size)
+        self.memory.hold_request(size, server)
         arguments: Any = self.arguments
         return replace(self, arguments={name: arguments.get(name) for name in kept})
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
+from traceback import clear_frames
 from typing import Any, Protocol
 
 import structlog
@@ -22,7 +23,7 @@ from stigma.contracts.engine_calls import (
 from zigflow_worker.activities.call_evaluation import CallEvaluation, CallOutcome, EvaluatedCall
 from zigflow_worker.activities.heartbeats import heartbeats
 from zigflow_worker.errors import COMMUNICATION, RUNTIME, WorkflowError, summary
-from zigflow_worker.outgoing.memory import CallMemory, MemoryBudget
+from zigflow_worker.outgoing.memory import CallMemory, MemoryBudget, RequestWaitsError
 from zigflow_worker.outgoing.secrets import SecretDirectory
 from zigflow_worker.program.encoded_sizes import encoded_size
 from zigflow_worker.threads import run_in_thread
@@ -136,6 +137,15 @@ class OutgoingCalls:
         return result
 
     async def _result(self, handler: CallHandler, attempt: _Attempt) -> RawValue:
+        """Return the result; a request that has to wait for memory is made again afterwards."""
+        while True:
+            try:
+                return await self._made(handler, attempt)
+            except RequestWaitsError as waits:
+                size, server = waits.size, waits.server
+            await attempt.memory.wait_for_request(size, server)
+
+    async def _made(self, handler: CallHandler, attempt: _Attempt) -> RawValue:
         await attempt.memory.decode_request(attempt.request.payload.ByteSize())
         evaluation = CallEvaluation(await run_in_thread(attempt.decoded), self._secrets)
         try:
@@ -178,8 +188,16 @@ def _encoded_result(
     return RawValue(activity.payload_converter().to_payload(fields))
 
 
+def _forget_data(error: BaseException | None) -> None:
+    """Free what the frames of a failure have; circles would keep it until garbage is collected."""
+    while error is not None:
+        clear_frames(error.__traceback__)
+        error = error.__context__
+
+
 def _failed(attempt: _Attempt, error: WorkflowError) -> ApplicationError:
     """Log a failure, which is the document's to handle; its text may quote what was sent."""
+    _forget_data(error)
     info = activity.info()
     structlog.get_logger().info(
         "call_failed",
@@ -194,6 +212,7 @@ def _failed(attempt: _Attempt, error: WorkflowError) -> ApplicationError:
 
 def _broken(attempt: _Attempt, error: Exception) -> ApplicationError:
     """Log a bug of ours, without its text, which may quote secrets."""
+    _forget_data(error)
     name = type(error).__name__
     structlog.get_logger().error("call_broke", reference=attempt.reference, reason=name)
     return _failure(WorkflowError.of(RUNTIME, f"unexpected {name}"))

@@ -5,8 +5,8 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,7 @@ from typing_extensions import override
 from zigflow_worker.activities.arguments import mistyped, text_argument
 from zigflow_worker.activities.call_evaluation import CallOutcome, EvaluatedCall
 from zigflow_worker.activities.calls import CallHandler
+from zigflow_worker.activities.held_documents import HeldDocuments
 from zigflow_worker.activities.http_call import Authenticate
 from zigflow_worker.activities.resource_arguments import CallResources
 from zigflow_worker.errors import COMMUNICATION, CONFIGURATION, WorkflowError
@@ -23,8 +24,18 @@ from zigflow_worker.expressions import JSON
 from zigflow_worker.outgoing.client import HttpClient, check_header
 from zigflow_worker.outgoing.messages import Authentication, OutgoingRequest, OutgoingResponse
 from zigflow_worker.outgoing.resources import Resources
-from zigflow_worker.rpc import Connection, Method, ProtoCompiler, RpcClient, Target, find_method
+from zigflow_worker.rpc import (
+    Connection,
+    Method,
+    ProtoCompiler,
+    RpcClient,
+    SharedDescriptors,
+    Target,
+    find_method,
+)
+from zigflow_worker.rpc.calls import Metadata
 from zigflow_worker.rpc.messages import encode_arguments
+from zigflow_worker.rpc.protos import MAX_CHARACTERS
 from zigflow_worker.rpc.reflection import reflect
 from zigflow_worker.threads import run_in_thread
 
@@ -58,21 +69,26 @@ class GrpcCall(CallHandler):
         self._resources = resources
         self._authenticate = authenticate
         self._rpc = rpc
-        self._protos = ProtoCompiler()
+        self._shared = SharedDescriptors()
+        self._protos = ProtoCompiler(self._shared)
 
     @override
     async def call(self, call: EvaluatedCall) -> CallOutcome:
         wanted = await run_in_thread(_wanted, call.arguments)
-        call = await call.with_request(len(wanted.arguments), "proto")
+        call = call.with_request(len(wanted.arguments), wanted.target.url, "proto")
         call.secrets.check_host(wanted.target.host)
-        described = await self._descriptors(call)
         authentication = self._authenticate(call, self._client)
         url = f"{wanted.target.url}/{wanted.service}/{wanted.method}"
-        async with self._rpc.connect(wanted.target) as connection:
+        async with (
+            self._described(call) as described,
+            self._rpc.connect(wanted.target) as connection,
+        ):
 
             async def send(request: OutgoingRequest) -> JSON:
                 try:
-                    return await _exchange(connection, wanted, described, request, call)
+                    metadata = _metadata(request)
+                    async with self._pool(described, connection, wanted, metadata, call) as pool:
+                        return await _exchange(connection, wanted, pool, metadata, call)
                 except WorkflowError as error:
                     raise _without_secrets(error, call, request) from None
 
@@ -83,29 +99,46 @@ class GrpcCall(CallHandler):
             authorization=None if authentication is None else authentication.authorization,
         )
 
-    async def _descriptors(self, call: EvaluatedCall) -> DescriptorPool | None:
-        """Return what the call's proto describes; None where it has none."""
+    @asynccontextmanager
+    async def _described(self, call: EvaluatedCall) -> AsyncIterator[DescriptorPool | None]:
+        """Use what the call's proto describes; None where it has none."""
         arguments: Any = call.arguments
         if arguments.get("proto") is None:
-            return None
+            yield None
+            return
         resources = CallResources(self._resources, self._client, call, "proto", self._authenticate)
-        return await self._protos.descriptors(resources.uri, resources.text)
+        documents = HeldDocuments(resources, call.memory, MAX_CHARACTERS)
+        descriptors = self._protos.descriptors(resources.uri, documents.text, resources.server)
+        async with descriptors as pool:
+            call.memory.forget_documents()
+            yield pool
+
+    def _pool(
+        self,
+        described: DescriptorPool | None,
+        connection: Connection,
+        wanted: _Wanted,
+        metadata: Metadata,
+        call: EvaluatedCall,
+    ) -> AbstractAsyncContextManager[DescriptorPool]:
+        """Use what the proto describes, else what the server tells."""
+        if described is not None:
+            return nullcontext(described)
+        return reflect(connection, wanted.service, metadata, call.memory, self._shared)
 
 
 async def _exchange(
     connection: Connection,
     wanted: _Wanted,
-    described: DescriptorPool | None,
-    request: OutgoingRequest,
+    pool: DescriptorPool,
+    metadata: Metadata,
     call: EvaluatedCall,
 ) -> JSON:
-    metadata = _metadata(request)
-    pool = described or await reflect(connection, wanted.service, metadata)
     method = find_method(pool, wanted.service, wanted.method)
     size = len(wanted.arguments)
     await call.memory.decode_request(size)
     messages = await run_in_thread(_messages, method, wanted, call)
-    await call.memory.hold_request(size + sum(map(len, messages)))
+    call.memory.hold_request(size + sum(map(len, messages)), connection.server)
     return await connection.call(method, messages, metadata, call.memory)
 
 

@@ -40,7 +40,7 @@ class HttpCall(CallHandler):
         arguments: Any = call.arguments
         request, form = build_request(arguments), output_form(arguments.get("output"))
         del arguments
-        call = await call.with_request(len(request.body or b""))
+        call = call.with_request(len(request.body or b""), origin(request.url))
         sender = confined_sender(self._client, call, request.url, call.memory)
         authentication = self._authenticate(call, self._client)
         response = await send_authenticated(sender, request, authentication)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import timedelta
 from typing import Any
 
 from typing_extensions import override
@@ -13,22 +13,23 @@ from typing_extensions import override
 from zigflow_worker.activities.arguments import mistyped, redirects_followed, text_argument
 from zigflow_worker.activities.call_evaluation import CallOutcome, EvaluatedCall
 from zigflow_worker.activities.calls import CallHandler
+from zigflow_worker.activities.held_documents import HeldDocuments
 from zigflow_worker.activities.http_call import Authenticate, confined_sender
 from zigflow_worker.activities.http_outputs import check_status, http_output, output_form
 from zigflow_worker.activities.resource_arguments import CallResources
-from zigflow_worker.errors import COMMUNICATION, VALIDATION, WorkflowError
+from zigflow_worker.errors import VALIDATION, WorkflowError
 from zigflow_worker.openapi import ApiDocuments, MissingDocumentError, build_request
+from zigflow_worker.openapi.documents import MAX_CHARACTERS
 from zigflow_worker.outgoing.authenticated import send_authenticated
-from zigflow_worker.outgoing.client import HttpClient
-from zigflow_worker.outgoing.memory import CallMemory
+from zigflow_worker.outgoing.client import HttpClient, origin
+from zigflow_worker.outgoing.memory import UNCOUNTED_BYTES, CallMemory
 from zigflow_worker.outgoing.messages import OutgoingRequest
 from zigflow_worker.outgoing.resources import Resources
 from zigflow_worker.threads import run_in_thread
 
-_BUILDERS = 4
-"""Requests made at a time: each has its documents as data, 40 MiB where they are the largest."""
-_BUILDING_TIMEOUT = timedelta(minutes=1)
-"""Time for the documents that a request needs, so that others have their turn."""
+_SMALL_BUILDERS = 2
+"""Requests made at a time whose documents are small. One with large ones is made at a time: they
+take a thread for seconds, and 40 MiB as data."""
 
 
 class OpenApiCall(CallHandler):
@@ -40,17 +41,17 @@ class OpenApiCall(CallHandler):
         self._client = client
         self._resources = resources
         self._authenticate = authenticate
-        self._building = asyncio.Semaphore(_BUILDERS)
-        self._reading = asyncio.Semaphore(1)
-        """One document at a time: a large one takes a thread for seconds, which others need. Who
-        waits for the same one finds it read."""
+        self._small = asyncio.Semaphore(_SMALL_BUILDERS)
+        self._large = asyncio.Semaphore(1)
 
     @override
     async def call(self, call: EvaluatedCall) -> CallOutcome:
         wanted = await run_in_thread(_wanted, call.arguments)
-        call = await call.with_request(len(wanted.parameters), "document")
-        request = replace(await self._request(call, wanted), follow=wanted.follow)
-        call = await _as_http(call).with_request(len(request.body or b""))
+        documents = self._documents(call)
+        call = call.with_request(len(wanted.parameters), documents.server)
+        request = replace(await self._request(call, documents, wanted), follow=wanted.follow)
+        size, server = len(request.body or b""), origin(request.url)
+        call = _as_http(call).with_request(size, server)
         sender = confined_sender(self._client, call, request.url, call.memory)
         authentication = self._authenticate(call, self._client)
         response = await send_authenticated(sender, request, authentication)
@@ -61,40 +62,44 @@ class OpenApiCall(CallHandler):
             authorization=None if authentication is None else authentication.authorization,
         )
 
-    async def _request(self, call: EvaluatedCall, wanted: _Wanted) -> OutgoingRequest:
+    def _documents(self, call: EvaluatedCall) -> HeldDocuments:
         resources = CallResources(
             self._resources, self._client, call, "document", self._authenticate
         )
-        await resources.prefetch()
+        return HeldDocuments(resources, call.memory, MAX_CHARACTERS)
+
+    async def _request(
+        self, call: EvaluatedCall, documents: HeldDocuments, wanted: _Wanted
+    ) -> OutgoingRequest:
         try:
-            async with self._building, asyncio.timeout(_BUILDING_TIMEOUT.total_seconds()):
-                return await self._build(resources, wanted, call.memory)
-        except TimeoutError:
-            detail = f"the API's documents took longer than {_BUILDING_TIMEOUT}"
-            raise WorkflowError.of(COMMUNICATION, detail) from None
+            return await self._build(documents, wanted, call.memory)
         except WorkflowError as error:
             if error.type == VALIDATION.uri and call.may_hold_secrets("parameters"):
                 # Its own text quotes values.
                 detail = "the parameters, which may hold secrets, do not match their schemas"
                 raise WorkflowError.of(VALIDATION, detail) from None
             raise
+        finally:
+            call.memory.forget_documents()
 
     async def _build(
-        self, resources: CallResources, wanted: _Wanted, memory: CallMemory
+        self, documents: HeldDocuments, wanted: _Wanted, memory: CallMemory
     ) -> OutgoingRequest:
-        """Return the request of an operation; documents that it refers to are fetched."""
-        uri, text = await resources.fetch(resources.uri)
-        async with self._reading:
-            documents = await asyncio.to_thread(ApiDocuments, uri, text)
+        """Return the request of an operation; documents that it refers to are fetched.
+
+        Whoever waits for a document's server has texts alone, and others build meanwhile.
+        """
+        uri = documents.uri
         while True:
-            await memory.decode_request(len(wanted.parameters))
+            await documents.add(uri)
+            builders = self._small if documents.size <= UNCOUNTED_BYTES else self._large
             try:
-                return await run_in_thread(wanted.build, documents)
+                async with builders:
+                    await memory.decode_request(len(wanted.parameters))
+                    return await run_in_thread(wanted.build, documents.texts)
             except MissingDocumentError as missing:
-                memory.end_decoding()
-                more = await resources.text(missing.uri)
-                async with self._reading:
-                    await asyncio.to_thread(documents.add, missing.uri, more)
+                uri = missing.uri
+            memory.end_decoding()
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,8 +112,12 @@ class _Wanted:
     follow: bool
     form: str
 
-    def build(self, documents: ApiDocuments) -> OutgoingRequest:
-        """Return the request; raises as `build_request`."""
+    def build(self, texts: Mapping[str, str]) -> OutgoingRequest:
+        """Return the request that documents make, the API's first; raises as `build_request`."""
+        (uri, text), *others = texts.items()
+        documents = ApiDocuments(uri, text)
+        for place, more in others:
+            documents.add(place, more)
         return build_request(documents, self.operation, json.loads(self.parameters))
 
 

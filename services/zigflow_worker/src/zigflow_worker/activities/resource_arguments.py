@@ -36,10 +36,12 @@ class CallResources:
     ) -> None:
         arguments: Any = call.arguments
         self.uri = uri_of(arguments[name], f"{name}.endpoint")
+        self.server = server_of(self.uri)
+        """Where the document is, if it comes by HTTP."""
         self._resources = resources
         self._sender: HttpSender | None = None
         self._authentication: Authentication | None = None
-        if urlsplit(self.uri).scheme not in ("http", "https"):
+        if not self.server:
             return
         if call.may_hold_secrets(name):
             self._sender = confined_sender(client, call, self.uri)
@@ -50,11 +52,6 @@ class CallResources:
                 authentication_secrets=call.resource_secrets,
             )
             self._authentication = authenticate(own, client)
-
-    async def prefetch(self) -> None:
-        """Have the document kept for `fetch`, if it may be, and hold nothing of it."""
-        if self._sender is None and self._authentication is None:
-            await self._resources.fetch(self.uri)
 
     async def fetch(self, uri: str) -> tuple[str, str]:
         """Return where a document was found, and its text (raises WorkflowError).
@@ -69,10 +66,14 @@ class CallResources:
         )
         return resource.uri, text_of(resource)
 
-    async def text(self, uri: str) -> str:
-        """Return the text of a document (raises WorkflowError)."""
-        _, text = await self.fetch(uri)
-        return text
+
+def server_of(uri: str) -> str:
+    """Return the origin that a document comes from, "" for one that is a file."""
+    try:
+        is_http = urlsplit(uri).scheme in ("http", "https")
+    except ValueError:
+        is_http = False
+    return origin(uri) if is_http else ""
 
 
 def text_of(resource: Resource) -> str:

@@ -37,7 +37,7 @@ class ResourceFetch(CallHandler):
         arguments: Any = call.arguments
         uri = arguments["resource"]["endpoint"]
         del arguments
-        call = await call.with_request(0)
+        call = call.with_request(0, "")
         authentication = self._authenticate(call, self._client)
         try:
             async with asyncio.timeout(engine_calls.FETCH_TIMEOUT.total_seconds()):

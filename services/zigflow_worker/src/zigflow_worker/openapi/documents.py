@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
 from urllib.parse import unquote, urldefrag, urljoin, urlsplit
 
 from zigflow_worker.errors import CONFIGURATION, WorkflowError
 from zigflow_worker.expressions import JSON
-from zigflow_worker.loading import DocumentError, load_foreign
+from zigflow_worker.loading import DocumentError
+from zigflow_worker.openapi.parsed_texts import ParsedTexts
 
 MAX_DOCUMENTS = 50
 """Documents of one API."""
@@ -17,6 +17,8 @@ MAX_CHARACTERS = 4 * 1024 * 1024
 """Characters of all documents of one API: a million of YAML take some ten seconds to read."""
 _MAX_REFERENCES = 50
 """References in a row, each to the next."""
+
+_PARSED = ParsedTexts(MAX_CHARACTERS)
 
 
 class MissingDocumentError(LookupError):
@@ -46,7 +48,7 @@ class ApiDocuments:
         if self._characters > MAX_CHARACTERS:
             raise misconfigured(f"its documents have more than {MAX_CHARACTERS} characters")
         try:
-            self._documents[uri] = _parse(text)
+            self._documents[uri] = _PARSED.parse(text)
         except DocumentError as error:
             raise misconfigured(f"it cannot be read: {error}") from None
 
@@ -169,12 +171,6 @@ class Part:
 def misconfigured(message: str) -> WorkflowError:
     """Return an error of the document."""
     return WorkflowError.of(CONFIGURATION, f"the OpenAPI document: {message}")
-
-
-# Few: a text of 2 MiB may take 20 MiB once read.
-@lru_cache(maxsize=4)
-def _parse(text: str) -> JSON:
-    return load_foreign(text)
 
 
 def _is_index(key: str, length: int) -> bool:

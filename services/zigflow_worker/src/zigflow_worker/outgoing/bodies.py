@@ -4,41 +4,62 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import AsyncIterable, AsyncIterator, Iterator
+from dataclasses import dataclass
 
 from zigflow_worker.errors import COMMUNICATION, WorkflowError
 from zigflow_worker.outgoing.memory import CallMemory
 
 ACCEPTED_ENCODING = "gzip"
 """The only encoding whose output is bounded here."""
+_PLAIN = "identity"
 _INFLATED_BYTES = 64 * 1024
 _GZIP = zlib.MAX_WBITS | 16
 
 
+@dataclass(frozen=True, slots=True)
+class BodyStart:
+    """What is known of a body before it is read."""
+
+    server: str
+    encoding: str = ""
+    """Value of Content-Encoding."""
+    length: int | None = None
+    """Bytes that it will have, before decoding."""
+
+
 async def read_body(
-    chunks: AsyncIterable[bytes], encoding: str | None, limit: int, memory: CallMemory
+    chunks: AsyncIterable[bytes], start: BodyStart, limit: int, memory: CallMemory
 ) -> bytes:
     """Return the decoded body.
 
     Args:
         chunks: of the body as it was sent.
-        encoding: value of Content-Encoding.
+        start: what is known of it.
         limit: bytes, before and after decoding.
-        memory: of the call; where too much is held already, the next chunk waits.
+        memory: of the call. It is taken all at once, for the largest body where its length is not
+            known; where too much is held already, the body waits.
 
     Raises:
         WorkflowError: of type `communication`, status 500: it is larger, or cannot be decoded.
     """
+    encoding = start.encoding.strip().lower() or _PLAIN
+    if (start.length or 0) > limit:
+        raise _too_large(limit)
+    known = start.length if encoding == _PLAIN else None
+    await memory.hold_response(known or 0, start.server)
     body = bytearray()
-    async for piece in _decoded(chunks, (encoding or "identity").strip().lower(), limit):
+    async for piece in _decoded(chunks, encoding, limit):
         body += piece
         if len(body) > limit:
             raise _too_large(limit)
-        await memory.hold_response(len(body))
+        if memory.counts_response(len(body)):
+            await memory.hold_response(limit, start.server)
+    await memory.hold_response(len(body), start.server)
     return bytes(body)
 
 
 async def _decoded(chunks: AsyncIterable[bytes], encoding: str, limit: int) -> AsyncIterator[bytes]:
-    if encoding not in {"", "identity", "gzip", "x-gzip"}:
+    if encoding not in {_PLAIN, "gzip", "x-gzip"}:
         raise _unreadable("its encoding was not asked for")
     gzip = _Gzip() if "gzip" in encoding else None
     received = 0

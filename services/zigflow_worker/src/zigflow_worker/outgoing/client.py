@@ -14,7 +14,7 @@ import httpx2
 from typing_extensions import override
 
 from zigflow_worker.errors import COMMUNICATION, CONFIGURATION, WorkflowError
-from zigflow_worker.outgoing.bodies import ACCEPTED_ENCODING, read_body
+from zigflow_worker.outgoing.bodies import ACCEPTED_ENCODING, BodyStart, read_body
 from zigflow_worker.outgoing.failures import translated_failures
 from zigflow_worker.outgoing.memory import CallMemory, MemoryBudget
 from zigflow_worker.outgoing.messages import (
@@ -34,14 +34,16 @@ _FOLLOWED = frozenset((301, 302, 303, 307, 308))
 _MOVED, _SEE_OTHER = frozenset((301, 302)), 303
 _BODY_HEADERS = frozenset(("content-length", "content-type", "content-encoding"))
 _OWN_HEADERS = frozenset(("accept-encoding", "connection", "content-length", "transfer-encoding"))
-_SHARED_BYTES = 32 * 1024 * 1024
-"""Of responses that are read for several calls, or before one: documents and tokens. A budget of
-their own: calls wait for them while they hold what they need themselves."""
+_SHARED_BYTES = 64 * 1024 * 1024
+"""The budget of responses that are read for several calls, or before one: documents and tokens. It
+is their own: calls wait for them while they hold what they need themselves."""
 _KEPT_CONNECTIONS = 20
 _KEPT_SECONDS = 4.0
 """Less than servers wait for the next request: 5 s is common."""
 _USER_AGENT = "stigma"
 _LAST_PORT = 65535
+_MAX_DIGITS = 20
+"""Of a length, which is beyond the limit then."""
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _HEADER_VALUE = re.compile(r"[^\x00-\x08\x0a-\x1f\x7f\ud800-\udfff]*")
 
@@ -63,7 +65,7 @@ class HttpClient(HttpSender):
 
     def __init__(self, policy: OutgoingPolicy, limits: HttpLimits | None = None) -> None:
         self._limits = limits or HttpLimits()
-        self._memory = MemoryBudget(_SHARED_BYTES, self._limits.response_bytes)
+        self._memory = MemoryBudget(_SHARED_BYTES)
         self._pool = httpcore2.AsyncConnectionPool(
             ssl_context=httpcore2.default_ssl_context(),
             max_connections=self._limits.connections,
@@ -118,9 +120,9 @@ class HttpClient(HttpSender):
         with translated_failures(place):
             async with self._responding(wire) as response:
                 headers = self._headers(response)
-                encoding = next((v for k, v in headers if k.lower() == "content-encoding"), None)
+                start = _body_start(wire, headers)
                 body = await read_body(
-                    response.aiter_stream(), encoding, self._limits.response_bytes, memory
+                    response.aiter_stream(), start, self._limits.response_bytes, memory
                 )
         return OutgoingResponse(status=response.status, headers=headers, body=body, request=request)
 
@@ -233,6 +235,17 @@ def _wire_request(request: OutgoingRequest) -> httpx2.Request:
     wire_headers = [(name.encode("ascii"), value.encode()) for name, value in headers]
     return httpx2.Request(
         request.method, _url(request.url), headers=wire_headers, content=request.body
+    )
+
+
+def _body_start(request: httpx2.Request, headers: Headers) -> BodyStart:
+    found = {name.lower(): value for name, value in headers}
+    length = found.get("content-length", "")
+    is_known = request.method != "HEAD" and length.isdecimal() and len(length) < _MAX_DIGITS
+    return BodyStart(
+        server=_origin(request.url),
+        encoding=found.get("content-encoding", ""),
+        length=int(length) if is_known else None,
     )
 
 

@@ -30,8 +30,7 @@ _MESSAGE_BYTES = 16
 _USUAL_CHARACTERS, _USUAL_GROWTH = 4 * 1024, 8
 """Characters of most messages' JSON: so many, and so many for each byte."""
 _METADATA_BYTES = 64 * 1024
-_STREAMS = 32
-"""Calls that send several messages, at a time."""
+_STREAMS = 200
 
 
 class Addresses(Protocol):
@@ -95,16 +94,20 @@ class RpcClient:
         roots: PEM of the authorities trusted; None: those that gRPC has.
         response_limit: bytes that all responses of a call may have.
         connect_seconds: for a connection.
-        threads: for calls that send several messages.
+        streams: calls that send several messages, at a time: each keeps a thread for as long as
+            its server takes, so there have to be as many as there may be calls.
     """
 
     policy: Addresses
     roots: bytes | None = None
     response_limit: int = 2 * 1024 * 1024
     connect_seconds: float = 10.0
-    threads: Executor = field(
-        default_factory=partial(ThreadPoolExecutor, _STREAMS, thread_name_prefix="grpc-streams")
-    )
+    streams: int = _STREAMS
+    threads: Executor = field(init=False)
+
+    def __post_init__(self) -> None:
+        threads = ThreadPoolExecutor(self.streams, thread_name_prefix="grpc-streams")
+        object.__setattr__(self, "threads", threads)
 
     def close(self) -> None:
         """End the threads of calls; those under way keep theirs until they end."""
@@ -118,23 +121,20 @@ class RpcClient:
             WorkflowError: of type `authorization` where policy forbids it, `communication` where
                 no address answers in time.
         """
-        addresses = await self.policy.addresses(target.host, target.port)
         route = Route(target, self.roots, self.response_limit)
-        channel, address = await self._open(route, addresses)
+        channel, address = await self._open(route)
         try:
-            yield Connection(channel, partial(route.blocking_channel, address), self)
+            yield Connection(channel, partial(route.blocking_channel, address), self, target)
         finally:
             await channel.close()
 
-    async def _open(
-        self, route: Route, addresses: Sequence[tuple[str, int]]
-    ) -> tuple[grpc.aio.Channel, tuple[str, int]]:
+    async def _open(self, route: Route) -> tuple[grpc.aio.Channel, tuple[str, int]]:
         """Return a channel, and its address; where none is ready, its call will say why."""
         last: tuple[grpc.aio.Channel, tuple[str, int]] | None = None
-        authority = route.target.authority
+        target, authority = route.target, route.target.authority
         try:
             async with asyncio.timeout(self.connect_seconds):
-                for address in addresses:
+                for address in await self.policy.addresses(target.host, target.port):
                     if last is not None:
                         await last[0].close()
                     last = route.channel(address), address
@@ -170,8 +170,10 @@ class Connection:
         channel: grpc.aio.Channel,
         open_blocking: Callable[[], grpc.Channel],
         client: RpcClient,
+        target: Target,
     ) -> None:
         self.channel = channel
+        self.server = target.url
         self._open_blocking = open_blocking
         self._limit = client.response_limit
         self._threads = client.threads
@@ -215,7 +217,7 @@ class Connection:
         kept = Responses(self._limit)
         try:
             await call.initial_metadata()
-            await memory.hold_response(self._limit)
+            await memory.hold_response(self._limit, self.server)
             async for response in call:
                 kept.add(response)
         finally:
@@ -240,7 +242,7 @@ class Connection:
             try:
                 loop = asyncio.get_running_loop()
                 await loop.run_in_executor(self._threads, call.initial_metadata)
-                await memory.hold_response(self._limit)
+                await memory.hold_response(self._limit, self.server)
                 return await loop.run_in_executor(self._threads, _read_all, call, self._limit)
             finally:
                 call.cancel()

@@ -1,26 +1,27 @@
-"""Protos as descriptors: a file with all that it imports, compiled once for each content."""
+"""Protos as descriptors: a file with all that it imports, compiled once for each content kept."""
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import importlib.util
+import json
 import re
 import subprocess
 import sys
 import tempfile
-from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path, PurePosixPath
 from typing import TypeAlias
 from urllib.parse import unquote, urljoin, urlsplit
 
-from google.protobuf.descriptor_pb2 import FileDescriptorSet
+from google.protobuf.descriptor_pb2 import FileDescriptorProto, FileDescriptorSet
 from google.protobuf.descriptor_pool import DescriptorPool
 
-from zigflow_worker.rpc.descriptors import build_pool
+from zigflow_worker.rpc.shared_descriptors import MAX_BYTES, SharedDescriptors
 from zigflow_worker.rpc.targets import misconfigured
 from zigflow_worker.threads import run_in_thread
 
@@ -34,8 +35,12 @@ _LAUNCHER = Path(__file__).with_name("protoc_process.py")
 _SECONDS = 15.0
 _MAX_MESSAGE_BYTES = 4096
 _TOKENS = re.compile(
-    r"""//[^\n]*|/\*.*?\*/|"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*'|[A-Za-z_]\w*|[;}]""", re.DOTALL
+    r"""//[^\n]*|/\*(?:[^*]|\*(?!/))*+(?:\*/)?|"(?:\\.|[^"\\\n])*+"?|'(?:\\.|[^'\\\n])*+'?"""
+    r"""|[A-Za-z_]\w*|[;}]""",
+    re.DOTALL,
 )
+"""Comments, texts, words and ends. What does not end reaches to the end of the text: sought again
+from each of its characters, it would take hours."""
 _NAME = re.compile(r"(?!\.{1,2}(?:/|$))[\w.+-]+(?:/(?!\.{1,2}(?:/|$))[\w.+-]+)*", re.ASCII)
 _MESSAGE = re.compile(r"(?!WARNING:|/)[\w./+-]+:", re.ASCII)
 """Lines of protoc about a file, which others of its libraries are not."""
@@ -43,31 +48,41 @@ _PARALLEL = 2
 
 
 class ProtoCompiler:
-    """Compiles protos, and keeps the descriptors of the latest."""
+    """Compiles protos.
 
-    def __init__(self, *, kept: int = 32) -> None:
-        self._kept = kept
-        self._pools: OrderedDict[tuple[tuple[str, str], ...], DescriptorPool] = OrderedDict()
+    Args:
+        shared: keeps their descriptors.
+    """
+
+    def __init__(self, shared: SharedDescriptors | None = None) -> None:
+        self._shared = shared or SharedDescriptors()
         self._slots = asyncio.Semaphore(_PARALLEL)
 
-    async def descriptors(self, uri: str, read: ReadText) -> DescriptorPool:
-        """Return the descriptors of the proto at a URI; imports are beside it.
+    @asynccontextmanager
+    async def descriptors(
+        self, uri: str, read: ReadText, server: str = ""
+    ) -> AsyncIterator[DescriptorPool]:
+        """Use the descriptors of the proto at a URI; imports are beside it.
+
+        Args:
+            uri: of the proto.
+            read: returns texts.
+            server: where they come from.
 
         Raises:
             WorkflowError: of type `configuration` for protos that do not compile, or are too large;
                 others are those of `read`.
         """
         name, sources = await _read_all(uri, read)
-        key = tuple(sorted(sources.items()))
-        if key not in self._pools:
+        key = hashlib.sha256(json.dumps(sorted(sources.items())).encode()).digest()
+        files: Sequence[FileDescriptorProto] = ()
+        if key not in self._shared:
             async with self._slots:
-                if key not in self._pools:  # nor compiled meanwhile
-                    self._pools[key] = await _compile(name, sources)
-        self._pools.move_to_end(key)
-        pool = self._pools[key]
-        if len(self._pools) > self._kept:
-            self._pools.popitem(last=False)
-        return pool
+                if key not in self._shared:  # nor compiled meanwhile
+                    files = await _compile(name, sources)
+        del sources
+        async with self._shared.use(key, server, files) as pool:
+            yield pool
 
 
 async def _read_all(uri: str, read: ReadText) -> tuple[str, dict[str, str]]:
@@ -83,7 +98,7 @@ async def _read_all(uri: str, read: ReadText) -> tuple[str, dict[str, str]]:
         left -= len(text)
         if left < 0:
             raise misconfigured(f"the proto has more than {MAX_CHARACTERS} characters")
-        for imported in imports_of(text):
+        for imported in await run_in_thread(imports_of, text):
             if imported in sources or imported.startswith("google/protobuf/"):
                 continue
             if len(sources) >= MAX_FILES:
@@ -123,19 +138,21 @@ def _bundled(name: str) -> str:
     return ""
 
 
-async def _compile(name: str, sources: Mapping[str, str]) -> DescriptorPool:
+async def _compile(name: str, sources: Mapping[str, str]) -> Sequence[FileDescriptorProto]:
     with tempfile.TemporaryDirectory(prefix="stigma-protos-") as folder:
         root = Path(folder, "protos")
         await run_in_thread(_write_all, root, sources)
         output, messages = Path(folder, "descriptors"), Path(folder, "messages")
         code = await _run_protoc(root, name, output, messages)
-        return await run_in_thread(_read_pool, code, output, messages)
+        return await run_in_thread(_read_files, code, output, messages)
 
 
-def _read_pool(code: int, output: Path, messages: Path) -> DescriptorPool:
+def _read_files(code: int, output: Path, messages: Path) -> Sequence[FileDescriptorProto]:
     if code != 0 or not output.exists():
         raise misconfigured(f"the proto does not compile: {_first_message(messages)}")
-    return build_pool(FileDescriptorSet.FromString(output.read_bytes()).file)
+    if output.stat().st_size > MAX_BYTES:
+        raise misconfigured(f"the proto has more than {MAX_BYTES} bytes, compiled")
+    return FileDescriptorSet.FromString(output.read_bytes()).file
 
 
 def _write_all(root: Path, sources: Mapping[str, str]) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
+import hashlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import grpc
 import grpc.aio
@@ -16,27 +18,61 @@ from grpc_reflection.v1alpha.reflection_pb2 import (
 )
 
 from zigflow_worker.errors import WorkflowError
+from zigflow_worker.outgoing.memory import CallMemory, DocumentsWaitError
 from zigflow_worker.rpc.calls import Connection, Metadata
-from zigflow_worker.rpc.descriptors import build_pool
+from zigflow_worker.rpc.shared_descriptors import MAX_BYTES as _MAX_BYTES
+from zigflow_worker.rpc.shared_descriptors import SharedDescriptors
 from zigflow_worker.rpc.statuses import error_of
 from zigflow_worker.rpc.targets import misconfigured
+from zigflow_worker.threads import run_in_thread
 
 _PACKAGES = ("grpc.reflection.v1", "grpc.reflection.v1alpha")
 """Their messages are the same."""
 _MAX_FILES = 300
-_MAX_BYTES = 4 * 1024 * 1024
 
 
-async def reflect(connection: Connection, service: str, metadata: Metadata) -> DescriptorPool:
-    """Return the descriptors of a service.
+@asynccontextmanager
+async def reflect(
+    connection: Connection,
+    service: str,
+    metadata: Metadata,
+    memory: CallMemory,
+    shared: SharedDescriptors,
+) -> AsyncIterator[DescriptorPool]:
+    """Use the descriptors of a service.
+
+    Args:
+        connection: to its server.
+        service: its full name.
+        metadata: of the requests.
+        memory: of the call; it holds the files until they are descriptors.
+        shared: keeps them.
 
     Raises:
         WorkflowError: of type `configuration` where the server does not know the service, or has
             no reflection; of type `communication` where it does not answer.
     """
+    try:
+        files = await _files(connection, service, metadata, memory)
+    except DocumentsWaitError:
+        files = None
+    if files is None:
+        await memory.wait_for_documents(_MAX_BYTES, connection.server)
+        files = await _files(connection, service, metadata, memory)
+    ordered = await run_in_thread(_in_order, files)
+    key = hashlib.sha256(b"".join(map(_digest, ordered))).digest()
+    async with shared.use(key, connection.server, ordered) as pool:
+        del files, ordered
+        memory.forget_documents()
+        yield pool
+
+
+async def _files(
+    connection: Connection, service: str, metadata: Metadata, memory: CallMemory
+) -> dict[str, FileDescriptorProto]:
     for package in _PACKAGES:
         try:
-            return await _Reflection(connection, package, metadata).pool(service)
+            return await _Reflection(connection, package, metadata, memory).files(service)
         except grpc.aio.AioRpcError as error:
             if error.code() is not grpc.StatusCode.UNIMPLEMENTED:
                 raise error_of(error) from None
@@ -50,7 +86,9 @@ class _Reflection:
     server's status.
     """
 
-    def __init__(self, connection: Connection, package: str, metadata: Metadata) -> None:
+    def __init__(
+        self, connection: Connection, package: str, metadata: Metadata, memory: CallMemory
+    ) -> None:
         self._method = connection.channel.unary_stream(
             f"/{package}.ServerReflection/ServerReflectionInfo",
             request_serializer=ServerReflectionRequest.SerializeToString,
@@ -58,10 +96,12 @@ class _Reflection:
         )
         self._metadata = tuple(metadata)
         self._files: dict[str, FileDescriptorProto] = {}
-        self._left = _MAX_BYTES
+        self._memory = memory
+        self._server = connection.server
+        self._size = 0
 
-    async def pool(self, service: str) -> DescriptorPool:
-        """Return the service's file and all that it imports."""
+    async def files(self, service: str) -> dict[str, FileDescriptorProto]:
+        """Return the service's file and all that it imports, by name."""
         found = await self._ask(ServerReflectionRequest(file_containing_symbol=service))
         if found is None:
             raise misconfigured(f"the server has no service '{service}'")
@@ -71,7 +111,7 @@ class _Reflection:
                     self._keep(_well_known(name))
                 if name not in self._files:
                     raise misconfigured(f"the server's reflection lacks the file '{name[:100]}'")
-        return await asyncio.to_thread(build_pool, _in_order(self._files))
+        return self._files
 
     def _missing(self) -> list[str]:
         imported = {name for file in self._files.values() for name in file.dependency}
@@ -93,11 +133,12 @@ class _Reflection:
         return True
 
     def _keep(self, content: bytes) -> None:
-        self._left -= len(content)
-        if self._left < 0 or len(self._files) >= _MAX_FILES:
+        self._size += len(content)
+        if self._size > _MAX_BYTES or len(self._files) >= _MAX_FILES:
             raise misconfigured(
                 f"the server's reflection has more than {_MAX_FILES} files, or {_MAX_BYTES} bytes"
             )
+        self._memory.keep_documents(self._size, _MAX_BYTES, self._server)
         try:
             file = FileDescriptorProto.FromString(content)
         except DecodeError:
@@ -112,6 +153,10 @@ def _well_known(name: str) -> bytes:
     except KeyError:
         raise misconfigured(f"the server's reflection lacks the file '{name[:100]}'") from None
     return known
+
+
+def _digest(file: FileDescriptorProto) -> bytes:
+    return hashlib.sha256(file.SerializeToString(deterministic=True)).digest()
 
 
 def _in_order(files: dict[str, FileDescriptorProto]) -> list[FileDescriptorProto]:
