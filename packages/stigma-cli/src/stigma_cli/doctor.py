@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from typing import Annotated
+from datetime import timedelta
+from typing import Annotated, Any
 
 import typer
 from temporalio.api.enums.v1 import TaskQueueType
-from temporalio.api.taskqueue.v1 import TaskQueue
-from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
-from temporalio.client import Client
 
 from stigma.agent.v1.agent_service_pb2 import ListAgentsRequest
 from stigma.contracts import limits
@@ -22,7 +19,8 @@ from stigma_cli.connections import open_api, task_queues
 from stigma_cli.errors import CliError, Exit
 from stigma_cli.namespaces import missing_attributes, retention_of
 from stigma_cli.options import duration_of
-from stigma_cli.output import Format, Output, as_duration, as_json, counted, print_json, print_line
+from stigma_cli.output import Format, Output, as_duration, as_json, print_json, print_line
+from stigma_cli.pollers import Poller, count_text, find_pollers, poller_lines
 from stigma_cli.setup import LEAST_RETENTION
 from stigma_cli.temporal_connections import (
     connect_temporal,
@@ -45,6 +43,10 @@ class Check:
     name: str
     found: str
     fix: str = ""
+    lines: Sequence[str] = ()
+    """Details of what was found."""
+    pollers: Sequence[Poller] | None = None
+    """Of a task queue."""
 
     @property
     def ok(self) -> bool:
@@ -68,21 +70,33 @@ def doctor(
         print_json(
             {
                 "ok": all(check.ok for check in checks),
-                "checks": [
-                    {"name": each.name, "ok": each.ok, "found": each.found, "fix": each.fix}
-                    for each in checks
-                ],
+                "checks": [_as_json(each) for each in checks],
                 "stuck": [as_json(each) for each in found.executions],
             }
         )
     else:
         for check in checks:
             print_line(f"{'ok' if check.ok else 'WRONG':6}{check.name}: {check.found}")
-            if check.fix:
-                print_line(f"      {check.fix}")
+            for line in filter(None, (*check.lines, check.fix)):
+                print_line(f"      {line}")
         stuck.show(found)
     if not all(check.ok for check in checks):
         raise typer.Exit(Exit.FAILED)
+
+
+def _as_json(check: Check) -> dict[str, Any]:
+    told: dict[str, Any] = {
+        "name": check.name,
+        "ok": check.ok,
+        "found": check.found,
+        "fix": check.fix,
+    }
+    if check.pollers is not None:
+        told["pollers"] = [
+            {"identity": each.identity, "lastSeen": each.last_seen.isoformat()}
+            for each in check.pollers
+        ]
+    return told
 
 
 async def _all(min_age: timedelta) -> tuple[list[Check], ListStuckExecutionsResponse]:
@@ -165,25 +179,7 @@ async def _temporal(
         (queues.ai, (_ACTIVITIES,), "ai_worker"),
         (queues.engine, (_WORKFLOWS, _ACTIVITIES), "zigflow_worker"),
     ):
-        polls = min([await _polls(client, queue, kind) for kind in kinds], key=len)
-        fix = "" if polls else f"start {service}; does its STIGMA_TASK_QUEUE_PREFIX agree?"
-        yield Check(f"task queue {queue}", _pollers_text(polls, now), fix)
-
-
-async def _polls(client: Client, queue: str, kind: TaskQueueType.ValueType) -> list[datetime]:
-    """Return when each poller of a queue polled last. Temporal forgets one after five minutes."""
-    request = DescribeTaskQueueRequest(
-        namespace=client.namespace, task_queue=TaskQueue(name=queue), task_queue_type=kind
-    )
-    described = await temporal_call(
-        client.workflow_service.describe_task_queue(request), temporal_address()
-    )
-    return [poller.last_access_time.ToDatetime(UTC) for poller in described.pollers]
-
-
-def _pollers_text(polls: list[datetime], now: datetime) -> str:
-    """Count pollers; how long ago shows those that are gone and not forgotten yet."""
-    if not polls:
-        return "0 pollers"
-    ago = max(round((now - max(polls)).total_seconds()), 0)
-    return f"{counted(len(polls), 'poller')}, the last poll {ago} s ago"
+        pollers = min([await find_pollers(client, queue, kind) for kind in kinds], key=len)
+        fix = "" if pollers else f"start {service}; does its STIGMA_TASK_QUEUE_PREFIX agree?"
+        lines = tuple(poller_lines(pollers, now))
+        yield Check(f"task queue {queue}", count_text(pollers, now), fix, lines, pollers)
