@@ -214,6 +214,8 @@ class StagedDocument:
             await self._call("call_http", "/do/0/fetch")
             limit.cancel()
 
+        if document == "many":
+            await asyncio.gather(*(asyncio.sleep(3600) for _ in range(23)))
         if document == "loses":
             await self._call("fetch_resource", "/do/0/read", heartbeat_timeout=_TWO_SECONDS)
 

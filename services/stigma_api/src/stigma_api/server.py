@@ -31,6 +31,7 @@ from stigma_api.definitions.service import DefinitionService
 from stigma_api.definitions.sub_agent_access import SubAgentAccess
 from stigma_api.definitions.tool_access import ToolAccess, ToolPlaces
 from stigma_api.diagnosis.cluster_gauges import ClusterGauges
+from stigma_api.diagnosis.pending.steps import PendingSteps
 from stigma_api.diagnosis.service import DiagnosisService
 from stigma_api.diagnosis.stuck.executions import StuckExecutions
 from stigma_api.diagnosis.timeline.timelines import Timelines
@@ -149,6 +150,7 @@ def _services(
         "tokens": tokens,
         "task_queue": queue,
         "clock": clock,
+        "pending_steps": PendingSteps(client, clock),
     }
     listing = Listing(client, AGENTS, queue)
     inputs = ExecutionInputs(client, Reader(client, AGENTS), listing)
@@ -200,6 +202,7 @@ def _executions(
     tokens: CallbackTokenPolicy,
     task_queue: str,
     clock: TemporalClock,
+    pending_steps: PendingSteps,
     document_mapper: Callable[[Client], EventMapper[T]] | None = None,
     stop_after_step: Callable[[str, str], Awaitable[None]] | None = None,
     turns: SessionTurns | None = None,
@@ -231,6 +234,7 @@ def _executions(
         reader=reader,
         listing=Listing(client, kind, task_queue),
         watching=Watching(client, kind, reader, mapper, document_mapper),
+        add_pending_steps=pending_steps.add,
         stop_after_step=stop_after_step,
     )
 

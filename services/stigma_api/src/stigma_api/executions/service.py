@@ -18,7 +18,7 @@ from stigma_api import errors
 from stigma_api.access.principals import Action, Principal
 from stigma_api.executions.listing import Listing
 from stigma_api.executions.outcome_counts import OutcomeCounter
-from stigma_api.executions.reader import Reader
+from stigma_api.executions.reader import ExecutionDescription, Reader
 from stigma_api.executions.repeat import repeated_request
 from stigma_api.executions.start import ExecutionStarter
 from stigma_api.executions.watch import Watching
@@ -40,6 +40,7 @@ class ExecutionService(Generic[D, E, T]):
         reader: Reader[E],
         listing: Listing[E],
         watching: Watching[E, T],
+        add_pending_steps: Callable[[ExecutionDescription[E], E], Awaitable[None]],
         stop_after_step: Callable[[str, str], Awaitable[None]] | None = None,
     ) -> None:
         """Serve executions.
@@ -51,6 +52,7 @@ class ExecutionService(Generic[D, E, T]):
             reader: reads them.
             listing: lists them.
             watching: follows them.
+            add_pending_steps: adds to one what it waits for.
             stop_after_step: has one stop once its calls under way have ended, by id and reason.
         """
         self._client = client
@@ -59,6 +61,9 @@ class ExecutionService(Generic[D, E, T]):
         self._reader: Reader[E] = reader
         self._listing: Listing[E] = listing
         self._watching: Watching[E, T] = watching
+        self._add_pending_steps: Callable[[ExecutionDescription[E], E], Awaitable[None]] = (
+            add_pending_steps
+        )
         self._stop_after_step = stop_after_step
 
     async def start(self, principal: Principal, request: StartRequest) -> E:
@@ -108,11 +113,31 @@ class ExecutionService(Generic[D, E, T]):
         query = self._listing.query(principal, filter_text)
         return await OutcomeCounter(self._client).count(query, edges)
 
-    async def get(self, principal: Principal, execution_id: str, *, full: bool = False) -> E:
-        """Return one execution."""
+    async def get(
+        self,
+        principal: Principal,
+        execution_id: str,
+        *,
+        full: bool = False,
+        pending_steps: bool = False,
+    ) -> E:
+        """Return one execution.
+
+        Args:
+            principal: who asks.
+            execution_id: which.
+            full: with what may be long.
+            pending_steps: with what it waits for, if it is open.
+
+        Raises:
+            ApiError: NOT_FOUND; PERMISSION_DENIED; UNAVAILABLE, Temporal does not answer.
+        """
         principal.require(Action.EXECUTIONS_READ)
         found = await self._reader.get_visible(principal, execution_id)
-        return await self._reader.read(found, full=full)
+        execution = await self._reader.read(found, full=full)
+        if pending_steps:
+            await self._add_pending_steps(found, execution)
+        return execution
 
     async def page(
         self, principal: Principal, filter_text: str, *, size: int, token: str

@@ -53,7 +53,9 @@ class _ExecutionServicer(Generic[D, E, T]):
     ) -> E:
         # Both kinds' views have the same numbers.
         full = request.view == AGENT_EXECUTION_VIEW_FULL
-        return await self._service.get(caller(), request.id, full=full)
+        return await self._service.get(
+            caller(), request.id, full=full, pending_steps=request.pending_steps
+        )
 
     async def list(self, request: ListRequest, context: Context) -> Any:
         page, token = await self._service.page(

@@ -82,6 +82,78 @@ CALLBACK_PAYLOAD_OUTPUT: CallbackPayload.ValueType  # 2
 """The output alone, encoded json/plain."""
 Global___CallbackPayload: _TypeAlias = CallbackPayload  # noqa: Y015
 
+class _PendingStepKind:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _PendingStepKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_PendingStepKind.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    PENDING_STEP_KIND_UNSPECIFIED: _PendingStepKind.ValueType  # 0
+    """Not set."""
+    PENDING_STEP_KIND_MODEL_CALL: _PendingStepKind.ValueType  # 1
+    """A call of the agent's model."""
+    PENDING_STEP_KIND_SUMMARY: _PendingStepKind.ValueType  # 2
+    """A summary of old steps, by a model."""
+    PENDING_STEP_KIND_TOOL_CALL: _PendingStepKind.ValueType  # 3
+    """A call of a tool."""
+    PENDING_STEP_KIND_AGENT_CALL: _PendingStepKind.ValueType  # 4
+    """A call of another agent, by an agent or a document."""
+    PENDING_STEP_KIND_HTTP_CALL: _PendingStepKind.ValueType  # 5
+    """A document's call of an HTTP endpoint."""
+    PENDING_STEP_KIND_OPENAPI_CALL: _PendingStepKind.ValueType  # 6
+    """A document's call of an operation of an OpenAPI document."""
+    PENDING_STEP_KIND_GRPC_CALL: _PendingStepKind.ValueType  # 7
+    """A document's call of a method of a gRPC service."""
+    PENDING_STEP_KIND_RESOURCE: _PendingStepKind.ValueType  # 8
+    """The fetch of a document's external resource."""
+    PENDING_STEP_KIND_TIMER: _PendingStepKind.ValueType  # 9
+    """A timer of a document: of a `wait`, of the delay before a retry, or of a timeout."""
+    PENDING_STEP_KIND_WORKFLOW: _PendingStepKind.ValueType  # 10
+    """The workflow that is the agent, or the engine's run of the document; its own steps say more."""
+    PENDING_STEP_KIND_WORKFLOW_TASK: _PendingStepKind.ValueType  # 11
+    """A worker that goes on with a workflow."""
+    PENDING_STEP_KIND_SESSION_TURN: _PendingStepKind.ValueType  # 12
+    """Its turn in its session."""
+    PENDING_STEP_KIND_DELIVERY: _PendingStepKind.ValueType  # 13
+    """The delivery of the outcome to the caller."""
+    PENDING_STEP_KIND_ACTIVITY: _PendingStepKind.ValueType  # 14
+    """Another activity of Stigma."""
+
+class PendingStepKind(_PendingStepKind, metaclass=_PendingStepKindEnumTypeWrapper):
+    """What a step is."""
+
+PENDING_STEP_KIND_UNSPECIFIED: PendingStepKind.ValueType  # 0
+"""Not set."""
+PENDING_STEP_KIND_MODEL_CALL: PendingStepKind.ValueType  # 1
+"""A call of the agent's model."""
+PENDING_STEP_KIND_SUMMARY: PendingStepKind.ValueType  # 2
+"""A summary of old steps, by a model."""
+PENDING_STEP_KIND_TOOL_CALL: PendingStepKind.ValueType  # 3
+"""A call of a tool."""
+PENDING_STEP_KIND_AGENT_CALL: PendingStepKind.ValueType  # 4
+"""A call of another agent, by an agent or a document."""
+PENDING_STEP_KIND_HTTP_CALL: PendingStepKind.ValueType  # 5
+"""A document's call of an HTTP endpoint."""
+PENDING_STEP_KIND_OPENAPI_CALL: PendingStepKind.ValueType  # 6
+"""A document's call of an operation of an OpenAPI document."""
+PENDING_STEP_KIND_GRPC_CALL: PendingStepKind.ValueType  # 7
+"""A document's call of a method of a gRPC service."""
+PENDING_STEP_KIND_RESOURCE: PendingStepKind.ValueType  # 8
+"""The fetch of a document's external resource."""
+PENDING_STEP_KIND_TIMER: PendingStepKind.ValueType  # 9
+"""A timer of a document: of a `wait`, of the delay before a retry, or of a timeout."""
+PENDING_STEP_KIND_WORKFLOW: PendingStepKind.ValueType  # 10
+"""The workflow that is the agent, or the engine's run of the document; its own steps say more."""
+PENDING_STEP_KIND_WORKFLOW_TASK: PendingStepKind.ValueType  # 11
+"""A worker that goes on with a workflow."""
+PENDING_STEP_KIND_SESSION_TURN: PendingStepKind.ValueType  # 12
+"""Its turn in its session."""
+PENDING_STEP_KIND_DELIVERY: PendingStepKind.ValueType  # 13
+"""The delivery of the outcome to the caller."""
+PENDING_STEP_KIND_ACTIVITY: PendingStepKind.ValueType  # 14
+"""Another activity of Stigma."""
+Global___PendingStepKind: _TypeAlias = PendingStepKind  # noqa: Y015
+
 class _PendingInputKind:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -564,6 +636,8 @@ class AgentExecutionStatus(_message.Message):
     PARENT_FIELD_NUMBER: _builtins.int
     ROOT_FIELD_NUMBER: _builtins.int
     SESSION_TURN_FIELD_NUMBER: _builtins.int
+    PENDING_STEPS_FIELD_NUMBER: _builtins.int
+    MORE_PENDING_STEPS_FIELD_NUMBER: _builtins.int
     phase: Global___AgentExecutionPhase.ValueType
     """Where it is in its life."""
     steps: _builtins.int
@@ -574,6 +648,8 @@ class AgentExecutionStatus(_message.Message):
     """The execution that was started, of which this one is a part; empty for that one."""
     session_turn: _builtins.int
     """Counts the turns of its session, from 1, in order of acceptance; 0 until its turn has come."""
+    more_pending_steps: _builtins.int
+    """How many more there are."""
     @_builtins.property
     def output(self) -> Global___AgentOutput:
         """The result, once COMPLETED."""
@@ -616,6 +692,12 @@ class AgentExecutionStatus(_message.Message):
     def pending_inputs(self) -> _containers.RepeatedCompositeFieldContainer[Global___PendingInput]:
         """What it waits for from people, oldest first; not what agents below it wait for."""
 
+    @_builtins.property
+    def pending_steps(self) -> _containers.RepeatedCompositeFieldContainer[Global___PendingStep]:
+        """What it waits for now besides people, oldest first; at most 20. Only where GetAgentExecution asks
+        for them, of one that has not ended.
+        """
+
     def __init__(
         self,
         *,
@@ -634,14 +716,92 @@ class AgentExecutionStatus(_message.Message):
         parent: _builtins.str = ...,
         root: _builtins.str = ...,
         session_turn: _builtins.int = ...,
+        pending_steps: _abc.Iterable[Global___PendingStep] | None = ...,
+        more_pending_steps: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["callback", b"callback", "deadline", b"deadline", "end_time", b"end_time", "failure", b"failure", "output", b"output", "start_time", b"start_time", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["callback", b"callback", "deadline", b"deadline", "end_time", b"end_time", "failure", b"failure", "messages", b"messages", "output", b"output", "parent", b"parent", "pending_inputs", b"pending_inputs", "phase", b"phase", "root", b"root", "session_turn", b"session_turn", "start_time", b"start_time", "steps", b"steps", "usage", b"usage", "usage_by_model", b"usage_by_model"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["callback", b"callback", "deadline", b"deadline", "end_time", b"end_time", "failure", b"failure", "messages", b"messages", "more_pending_steps", b"more_pending_steps", "output", b"output", "parent", b"parent", "pending_inputs", b"pending_inputs", "pending_steps", b"pending_steps", "phase", b"phase", "root", b"root", "session_turn", b"session_turn", "start_time", b"start_time", "steps", b"steps", "usage", b"usage", "usage_by_model", b"usage_by_model"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___AgentExecutionStatus: _TypeAlias = AgentExecutionStatus  # noqa: Y015
+
+@_typing.final
+class PendingStep(_message.Message):
+    """A step that an open execution, of an agent or a workflow, waits for, as Temporal has it; never
+    what is sent or said.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KIND_FIELD_NUMBER: _builtins.int
+    TITLE_FIELD_NUMBER: _builtins.int
+    START_TIME_FIELD_NUMBER: _builtins.int
+    ATTEMPT_FIELD_NUMBER: _builtins.int
+    LAST_FAILURE_FIELD_NUMBER: _builtins.int
+    DUE_TIME_FIELD_NUMBER: _builtins.int
+    TASK_FIELD_NUMBER: _builtins.int
+    CALL_ID_FIELD_NUMBER: _builtins.int
+    EXECUTION_ID_FIELD_NUMBER: _builtins.int
+    WORKFLOW_ID_FIELD_NUMBER: _builtins.int
+    TASK_QUEUE_FIELD_NUMBER: _builtins.int
+    NO_WORKER_FIELD_NUMBER: _builtins.int
+    kind: Global___PendingStepKind.ValueType
+    """What kind of step."""
+    title: _builtins.str
+    """One short phrase for people, for instance "model call 2, openai:gpt-5"."""
+    attempt: _builtins.int
+    """The attempt that is under way or comes next, from 1; 0 for what has none."""
+    last_failure: _builtins.str
+    """How the last attempt ended: the class of its failure, or "its worker was lost". Of a timer, the
+    class of the failure of the call after which it was started.
+    """
+    task: _builtins.str
+    """JSON pointer of the document's task, or "…" and the end of it. Of a timer, the task of the call
+    whose failure it follows.
+    """
+    call_id: _builtins.str
+    """The tool call, "<step>-<n>"."""
+    execution_id: _builtins.str
+    """Of an agent's call: the execution that it came to, once that is known."""
+    workflow_id: _builtins.str
+    """The Temporal workflow that is the step; empty for others."""
+    task_queue: _builtins.str
+    """The task queue, while no worker has taken it."""
+    no_worker: _builtins.bool
+    """No worker polls that task queue."""
+    @_builtins.property
+    def start_time(self) -> _timestamp_pb2.Timestamp:
+        """Since when; absent where its beginning was not read."""
+
+    @_builtins.property
+    def due_time(self) -> _timestamp_pb2.Timestamp:
+        """When the next attempt begins, where that is waited for; when a timer fires."""
+
+    def __init__(
+        self,
+        *,
+        kind: Global___PendingStepKind.ValueType = ...,
+        title: _builtins.str = ...,
+        start_time: _timestamp_pb2.Timestamp | None = ...,
+        attempt: _builtins.int = ...,
+        last_failure: _builtins.str = ...,
+        due_time: _timestamp_pb2.Timestamp | None = ...,
+        task: _builtins.str = ...,
+        call_id: _builtins.str = ...,
+        execution_id: _builtins.str = ...,
+        workflow_id: _builtins.str = ...,
+        task_queue: _builtins.str = ...,
+        no_worker: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["due_time", b"due_time", "start_time", b"start_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "call_id", b"call_id", "due_time", b"due_time", "execution_id", b"execution_id", "kind", b"kind", "last_failure", b"last_failure", "no_worker", b"no_worker", "start_time", b"start_time", "task", b"task", "task_queue", b"task_queue", "title", b"title", "workflow_id", b"workflow_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PendingStep: _TypeAlias = PendingStep  # noqa: Y015
 
 @_typing.final
 class PendingInput(_message.Message):

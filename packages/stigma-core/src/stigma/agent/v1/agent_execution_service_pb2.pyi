@@ -496,19 +496,23 @@ class GetAgentExecutionRequest(_message.Message):
 
     ID_FIELD_NUMBER: _builtins.int
     VIEW_FIELD_NUMBER: _builtins.int
+    PENDING_STEPS_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """The execution's id."""
     view: Global___AgentExecutionView.ValueType
     """How much to return."""
+    pending_steps: _builtins.bool
+    """Return what it waits for, too: `pending_steps` of its status. Costs some calls to Temporal."""
     def __init__(
         self,
         *,
         id: _builtins.str = ...,
         view: Global___AgentExecutionView.ValueType = ...,
+        pending_steps: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "view", b"view"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "pending_steps", b"pending_steps", "view", b"view"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -242,10 +242,14 @@ class WorkflowExecutionStatus(_message.Message):
     END_TIME_FIELD_NUMBER: _builtins.int
     DEADLINE_FIELD_NUMBER: _builtins.int
     CALLBACK_FIELD_NUMBER: _builtins.int
+    PENDING_STEPS_FIELD_NUMBER: _builtins.int
+    MORE_PENDING_STEPS_FIELD_NUMBER: _builtins.int
     phase: Global___WorkflowExecutionPhase.ValueType
     """Where it is in its life."""
     error_json: _builtins.str
     """The error that the document raised and nobody caught, as JSON text (RFC 7807), if that is why."""
+    more_pending_steps: _builtins.int
+    """How many more there are."""
     @_builtins.property
     def output(self) -> Global___WorkflowOutput:
         """The result, once COMPLETED."""
@@ -274,6 +278,12 @@ class WorkflowExecutionStatus(_message.Message):
     def callback(self) -> _agent_execution_pb2.CallbackStatus:
         """How the delivery to the caller stands; absent when nobody waits."""
 
+    @_builtins.property
+    def pending_steps(self) -> _containers.RepeatedCompositeFieldContainer[_agent_execution_pb2.PendingStep]:
+        """What it waits for now, oldest first: calls and timers of its document, workers; at most 20. Only
+        where GetWorkflowExecution asks for them, of one that has not ended.
+        """
+
     def __init__(
         self,
         *,
@@ -286,10 +296,12 @@ class WorkflowExecutionStatus(_message.Message):
         end_time: _timestamp_pb2.Timestamp | None = ...,
         deadline: _timestamp_pb2.Timestamp | None = ...,
         callback: _agent_execution_pb2.CallbackStatus | None = ...,
+        pending_steps: _abc.Iterable[_agent_execution_pb2.PendingStep] | None = ...,
+        more_pending_steps: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["callback", b"callback", "deadline", b"deadline", "end_time", b"end_time", "failure", b"failure", "output", b"output", "run", b"run", "start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["callback", b"callback", "deadline", b"deadline", "end_time", b"end_time", "error_json", b"error_json", "failure", b"failure", "output", b"output", "phase", b"phase", "run", b"run", "start_time", b"start_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["callback", b"callback", "deadline", b"deadline", "end_time", b"end_time", "error_json", b"error_json", "failure", b"failure", "more_pending_steps", b"more_pending_steps", "output", b"output", "pending_steps", b"pending_steps", "phase", b"phase", "run", b"run", "start_time", b"start_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -29,7 +29,7 @@ from stigma.workflow.v1 import workflow_pb2 as stigma_dot_workflow_dot_v1_dot_wo
 from stigma.workflow.v1 import workflow_execution_pb2 as stigma_dot_workflow_dot_v1_dot_workflow__execution__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n3stigma/workflow/v1/workflow_execution_service.proto\x12\x12stigma.workflow.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a%stigma/agent/v1/agent_execution.proto\x1a-stigma/agent/v1/agent_execution_service.proto\x1a!stigma/workflow/v1/workflow.proto\x1a+stigma/workflow/v1/workflow_execution.proto\"\x8b\x04\n\x14StartWorkflowRequest\x12\x13\n\x0bworkflow_id\x18\x01 \x01(\t\x12.\n\x04spec\x18\x02 \x01(\x0b\x32 .stigma.workflow.v1.WorkflowSpec\x12\x16\n\x0e\x63\x61llback_token\x18\x03 \x01(\x0c\x12\x12\n\ninput_json\x18\x05 \x01(\t\x12\x32\n\x06\x63onfig\x18\x07 \x01(\x0b\x32\".stigma.workflow.v1.WorkflowConfig\x12\x12\n\nsession_id\x18\x08 \x01(\t\x12\x44\n\x06labels\x18\t \x03(\x0b\x32\x34.stigma.workflow.v1.StartWorkflowRequest.LabelsEntry\x12\x12\n\nrequest_id\x18\n \x01(\t\x12/\n\x06\x63\x61ller\x18\x0b \x01(\x0b\x32\x1f.stigma.agent.v1.TemporalCaller\x12=\n\x10\x63\x61llback_payload\x18\x0c \x01(\x0e\x32#.stigma.workflow.v1.CallbackPayload\x12\x35\n\x11\x63\x61llback_deadline\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01J\x04\x08\x04\x10\x05J\x04\x08\x06\x10\x07\"b\n\x1bGetWorkflowExecutionRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x37\n\x04view\x18\x02 \x01(\x0e\x32).stigma.workflow.v1.WorkflowExecutionView\"V\n\x1dListWorkflowExecutionsRequest\x12\x0e\n\x06\x66ilter\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"t\n\x1eListWorkflowExecutionsResponse\x12\x39\n\nexecutions\x18\x01 \x03(\x0b\x32%.stigma.workflow.v1.WorkflowExecution\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\";\n\x1dWatchWorkflowExecutionRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0e\n\x06\x63ursor\x18\x02 \x01(\t\"\xe6\x05\n\x1eWatchWorkflowExecutionResponse\x12\x0e\n\x06\x63ursor\x18\x01 \x01(\t\x12(\n\x04time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12?\n\x07started\x18\x03 \x01(\x0b\x32,.stigma.workflow.v1.WorkflowExecutionStartedH\x00\x12\x38\n\x0e\x63\x61llback_bound\x18\x04 \x01(\x0b\x32\x1e.stigma.agent.v1.CallbackBoundH\x00\x12;\n\x0brun_started\x18\x05 \x01(\x0b\x32$.stigma.workflow.v1.EngineRunStartedH\x00\x12<\n\x10\x63\x61ncel_requested\x18\x08 \x01(\x0b\x32 .stigma.agent.v1.CancelRequestedH\x00\x12\x42\n\x13\x63\x61llback_delivering\x18\t \x01(\x0b\x32#.stigma.agent.v1.CallbackDeliveringH\x00\x12;\n\x05\x65nded\x18\n \x01(\x0b\x32*.stigma.workflow.v1.WorkflowExecutionEndedH\x00\x12?\n\x0c\x63\x61ll_started\x18\x1e \x01(\x0b\x32\'.stigma.workflow.v1.DocumentCallStartedH\x00\x12;\n\ncall_ended\x18\x1f \x01(\x0b\x32%.stigma.workflow.v1.DocumentCallEndedH\x00\x12\x41\n\rtimer_started\x18  \x01(\x0b\x32(.stigma.workflow.v1.DocumentTimerStartedH\x00\x12=\n\x0btimer_ended\x18! \x01(\x0b\x32&.stigma.workflow.v1.DocumentTimerEndedH\x00\x42\x07\n\x05\x65ventJ\x04\x08\x06\x10\x07J\x04\x08\x07\x10\x08\"T\n\x18WorkflowExecutionStarted\x12\x38\n\texecution\x18\x01 \x01(\x0b\x32%.stigma.workflow.v1.WorkflowExecution\">\n\x10\x45ngineRunStarted\x12*\n\x03run\x18\x01 \x01(\x0b\x32\x1d.stigma.workflow.v1.EngineRun\"R\n\x16WorkflowExecutionEnded\x12\x38\n\texecution\x18\x01 \x01(\x0b\x32%.stigma.workflow.v1.WorkflowExecution\"k\n\x0c\x44ocumentCall\x12\n\n\x02id\x18\x01 \x01(\t\x12\x32\n\x04kind\x18\x02 \x01(\x0e\x32$.stigma.workflow.v1.DocumentCallKind\x12\x0c\n\x04task\x18\x03 \x01(\t\x12\r\n\x05\x61gent\x18\x04 \x01(\t\"E\n\x13\x44ocumentCallStarted\x12.\n\x04\x63\x61ll\x18\x01 \x01(\x0b\x32 .stigma.workflow.v1.DocumentCall\"\xc3\x01\n\x11\x44ocumentCallEnded\x12.\n\x04\x63\x61ll\x18\x01 \x01(\x0b\x32 .stigma.workflow.v1.DocumentCall\x12\x38\n\x07outcome\x18\x02 \x01(\x0e\x32\'.stigma.workflow.v1.DocumentCallOutcome\x12\r\n\x05\x65rror\x18\x03 \x01(\t\x12\x0e\n\x06status\x18\x04 \x01(\x05\x12\x14\n\x0c\x65xecution_id\x18\x05 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x06 \x01(\x05\"J\n\rDocumentTimer\x12\n\n\x02id\x18\x01 \x01(\t\x12-\n\tfire_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"H\n\x14\x44ocumentTimerStarted\x12\x30\n\x05timer\x18\x01 \x01(\x0b\x32!.stigma.workflow.v1.DocumentTimer\"U\n\x12\x44ocumentTimerEnded\x12\x30\n\x05timer\x18\x01 \x01(\x0b\x32!.stigma.workflow.v1.DocumentTimer\x12\r\n\x05\x66ired\x18\x02 \x01(\x08\"c\n\x1e\x43\x61ncelWorkflowExecutionRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x11\n\tnamespace\x18\x04 \x01(\t*\x85\x01\n\x15WorkflowExecutionView\x12\'\n#WORKFLOW_EXECUTION_VIEW_UNSPECIFIED\x10\x00\x12!\n\x1dWORKFLOW_EXECUTION_VIEW_BASIC\x10\x01\x12 \n\x1cWORKFLOW_EXECUTION_VIEW_FULL\x10\x02*\xcf\x01\n\x10\x44ocumentCallKind\x12\"\n\x1e\x44OCUMENT_CALL_KIND_UNSPECIFIED\x10\x00\x12\x1c\n\x18\x44OCUMENT_CALL_KIND_AGENT\x10\x01\x12\x1b\n\x17\x44OCUMENT_CALL_KIND_HTTP\x10\x02\x12\x1e\n\x1a\x44OCUMENT_CALL_KIND_OPENAPI\x10\x03\x12\x1b\n\x17\x44OCUMENT_CALL_KIND_GRPC\x10\x04\x12\x1f\n\x1b\x44OCUMENT_CALL_KIND_RESOURCE\x10\x05*\xc5\x01\n\x13\x44ocumentCallOutcome\x12%\n!DOCUMENT_CALL_OUTCOME_UNSPECIFIED\x10\x00\x12\x1c\n\x18\x44OCUMENT_CALL_OUTCOME_OK\x10\x01\x12 \n\x1c\x44OCUMENT_CALL_OUTCOME_FAILED\x10\x02\x12#\n\x1f\x44OCUMENT_CALL_OUTCOME_CANCELLED\x10\x03\x12\"\n\x1e\x44OCUMENT_CALL_OUTCOME_GIVEN_UP\x10\x04\x32\xe7\x04\n\x18WorkflowExecutionService\x12`\n\rStartWorkflow\x12(.stigma.workflow.v1.StartWorkflowRequest\x1a%.stigma.workflow.v1.WorkflowExecution\x12n\n\x14GetWorkflowExecution\x12/.stigma.workflow.v1.GetWorkflowExecutionRequest\x1a%.stigma.workflow.v1.WorkflowExecution\x12\x7f\n\x16ListWorkflowExecutions\x12\x31.stigma.workflow.v1.ListWorkflowExecutionsRequest\x1a\x32.stigma.workflow.v1.ListWorkflowExecutionsResponse\x12\x81\x01\n\x16WatchWorkflowExecution\x12\x31.stigma.workflow.v1.WatchWorkflowExecutionRequest\x1a\x32.stigma.workflow.v1.WatchWorkflowExecutionResponse0\x01\x12t\n\x17\x43\x61ncelWorkflowExecution\x12\x32.stigma.workflow.v1.CancelWorkflowExecutionRequest\x1a%.stigma.workflow.v1.WorkflowExecutionB]\n\x16\x64\x65v.stigma.workflow.v1P\x01ZAgithub.com/stigma-dev/stigma/gen/go/stigma/workflow/v1;workflowv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n3stigma/workflow/v1/workflow_execution_service.proto\x12\x12stigma.workflow.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a%stigma/agent/v1/agent_execution.proto\x1a-stigma/agent/v1/agent_execution_service.proto\x1a!stigma/workflow/v1/workflow.proto\x1a+stigma/workflow/v1/workflow_execution.proto\"\x8b\x04\n\x14StartWorkflowRequest\x12\x13\n\x0bworkflow_id\x18\x01 \x01(\t\x12.\n\x04spec\x18\x02 \x01(\x0b\x32 .stigma.workflow.v1.WorkflowSpec\x12\x16\n\x0e\x63\x61llback_token\x18\x03 \x01(\x0c\x12\x12\n\ninput_json\x18\x05 \x01(\t\x12\x32\n\x06\x63onfig\x18\x07 \x01(\x0b\x32\".stigma.workflow.v1.WorkflowConfig\x12\x12\n\nsession_id\x18\x08 \x01(\t\x12\x44\n\x06labels\x18\t \x03(\x0b\x32\x34.stigma.workflow.v1.StartWorkflowRequest.LabelsEntry\x12\x12\n\nrequest_id\x18\n \x01(\t\x12/\n\x06\x63\x61ller\x18\x0b \x01(\x0b\x32\x1f.stigma.agent.v1.TemporalCaller\x12=\n\x10\x63\x61llback_payload\x18\x0c \x01(\x0e\x32#.stigma.workflow.v1.CallbackPayload\x12\x35\n\x11\x63\x61llback_deadline\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01J\x04\x08\x04\x10\x05J\x04\x08\x06\x10\x07\"y\n\x1bGetWorkflowExecutionRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x37\n\x04view\x18\x02 \x01(\x0e\x32).stigma.workflow.v1.WorkflowExecutionView\x12\x15\n\rpending_steps\x18\x03 \x01(\x08\"V\n\x1dListWorkflowExecutionsRequest\x12\x0e\n\x06\x66ilter\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"t\n\x1eListWorkflowExecutionsResponse\x12\x39\n\nexecutions\x18\x01 \x03(\x0b\x32%.stigma.workflow.v1.WorkflowExecution\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\";\n\x1dWatchWorkflowExecutionRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0e\n\x06\x63ursor\x18\x02 \x01(\t\"\xe6\x05\n\x1eWatchWorkflowExecutionResponse\x12\x0e\n\x06\x63ursor\x18\x01 \x01(\t\x12(\n\x04time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12?\n\x07started\x18\x03 \x01(\x0b\x32,.stigma.workflow.v1.WorkflowExecutionStartedH\x00\x12\x38\n\x0e\x63\x61llback_bound\x18\x04 \x01(\x0b\x32\x1e.stigma.agent.v1.CallbackBoundH\x00\x12;\n\x0brun_started\x18\x05 \x01(\x0b\x32$.stigma.workflow.v1.EngineRunStartedH\x00\x12<\n\x10\x63\x61ncel_requested\x18\x08 \x01(\x0b\x32 .stigma.agent.v1.CancelRequestedH\x00\x12\x42\n\x13\x63\x61llback_delivering\x18\t \x01(\x0b\x32#.stigma.agent.v1.CallbackDeliveringH\x00\x12;\n\x05\x65nded\x18\n \x01(\x0b\x32*.stigma.workflow.v1.WorkflowExecutionEndedH\x00\x12?\n\x0c\x63\x61ll_started\x18\x1e \x01(\x0b\x32\'.stigma.workflow.v1.DocumentCallStartedH\x00\x12;\n\ncall_ended\x18\x1f \x01(\x0b\x32%.stigma.workflow.v1.DocumentCallEndedH\x00\x12\x41\n\rtimer_started\x18  \x01(\x0b\x32(.stigma.workflow.v1.DocumentTimerStartedH\x00\x12=\n\x0btimer_ended\x18! \x01(\x0b\x32&.stigma.workflow.v1.DocumentTimerEndedH\x00\x42\x07\n\x05\x65ventJ\x04\x08\x06\x10\x07J\x04\x08\x07\x10\x08\"T\n\x18WorkflowExecutionStarted\x12\x38\n\texecution\x18\x01 \x01(\x0b\x32%.stigma.workflow.v1.WorkflowExecution\">\n\x10\x45ngineRunStarted\x12*\n\x03run\x18\x01 \x01(\x0b\x32\x1d.stigma.workflow.v1.EngineRun\"R\n\x16WorkflowExecutionEnded\x12\x38\n\texecution\x18\x01 \x01(\x0b\x32%.stigma.workflow.v1.WorkflowExecution\"k\n\x0c\x44ocumentCall\x12\n\n\x02id\x18\x01 \x01(\t\x12\x32\n\x04kind\x18\x02 \x01(\x0e\x32$.stigma.workflow.v1.DocumentCallKind\x12\x0c\n\x04task\x18\x03 \x01(\t\x12\r\n\x05\x61gent\x18\x04 \x01(\t\"E\n\x13\x44ocumentCallStarted\x12.\n\x04\x63\x61ll\x18\x01 \x01(\x0b\x32 .stigma.workflow.v1.DocumentCall\"\xc3\x01\n\x11\x44ocumentCallEnded\x12.\n\x04\x63\x61ll\x18\x01 \x01(\x0b\x32 .stigma.workflow.v1.DocumentCall\x12\x38\n\x07outcome\x18\x02 \x01(\x0e\x32\'.stigma.workflow.v1.DocumentCallOutcome\x12\r\n\x05\x65rror\x18\x03 \x01(\t\x12\x0e\n\x06status\x18\x04 \x01(\x05\x12\x14\n\x0c\x65xecution_id\x18\x05 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x06 \x01(\x05\"J\n\rDocumentTimer\x12\n\n\x02id\x18\x01 \x01(\t\x12-\n\tfire_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"H\n\x14\x44ocumentTimerStarted\x12\x30\n\x05timer\x18\x01 \x01(\x0b\x32!.stigma.workflow.v1.DocumentTimer\"U\n\x12\x44ocumentTimerEnded\x12\x30\n\x05timer\x18\x01 \x01(\x0b\x32!.stigma.workflow.v1.DocumentTimer\x12\r\n\x05\x66ired\x18\x02 \x01(\x08\"c\n\x1e\x43\x61ncelWorkflowExecutionRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x11\n\tnamespace\x18\x04 \x01(\t*\x85\x01\n\x15WorkflowExecutionView\x12\'\n#WORKFLOW_EXECUTION_VIEW_UNSPECIFIED\x10\x00\x12!\n\x1dWORKFLOW_EXECUTION_VIEW_BASIC\x10\x01\x12 \n\x1cWORKFLOW_EXECUTION_VIEW_FULL\x10\x02*\xcf\x01\n\x10\x44ocumentCallKind\x12\"\n\x1e\x44OCUMENT_CALL_KIND_UNSPECIFIED\x10\x00\x12\x1c\n\x18\x44OCUMENT_CALL_KIND_AGENT\x10\x01\x12\x1b\n\x17\x44OCUMENT_CALL_KIND_HTTP\x10\x02\x12\x1e\n\x1a\x44OCUMENT_CALL_KIND_OPENAPI\x10\x03\x12\x1b\n\x17\x44OCUMENT_CALL_KIND_GRPC\x10\x04\x12\x1f\n\x1b\x44OCUMENT_CALL_KIND_RESOURCE\x10\x05*\xc5\x01\n\x13\x44ocumentCallOutcome\x12%\n!DOCUMENT_CALL_OUTCOME_UNSPECIFIED\x10\x00\x12\x1c\n\x18\x44OCUMENT_CALL_OUTCOME_OK\x10\x01\x12 \n\x1c\x44OCUMENT_CALL_OUTCOME_FAILED\x10\x02\x12#\n\x1f\x44OCUMENT_CALL_OUTCOME_CANCELLED\x10\x03\x12\"\n\x1e\x44OCUMENT_CALL_OUTCOME_GIVEN_UP\x10\x04\x32\xe7\x04\n\x18WorkflowExecutionService\x12`\n\rStartWorkflow\x12(.stigma.workflow.v1.StartWorkflowRequest\x1a%.stigma.workflow.v1.WorkflowExecution\x12n\n\x14GetWorkflowExecution\x12/.stigma.workflow.v1.GetWorkflowExecutionRequest\x1a%.stigma.workflow.v1.WorkflowExecution\x12\x7f\n\x16ListWorkflowExecutions\x12\x31.stigma.workflow.v1.ListWorkflowExecutionsRequest\x1a\x32.stigma.workflow.v1.ListWorkflowExecutionsResponse\x12\x81\x01\n\x16WatchWorkflowExecution\x12\x31.stigma.workflow.v1.WatchWorkflowExecutionRequest\x1a\x32.stigma.workflow.v1.WatchWorkflowExecutionResponse0\x01\x12t\n\x17\x43\x61ncelWorkflowExecution\x12\x32.stigma.workflow.v1.CancelWorkflowExecutionRequest\x1a%.stigma.workflow.v1.WorkflowExecutionB]\n\x16\x64\x65v.stigma.workflow.v1P\x01ZAgithub.com/stigma-dev/stigma/gen/go/stigma/workflow/v1;workflowv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -39,46 +39,46 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._serialized_options = b'\n\026dev.stigma.workflow.v1P\001ZAgithub.com/stigma-dev/stigma/gen/go/stigma/workflow/v1;workflowv1'
   _globals['_STARTWORKFLOWREQUEST_LABELSENTRY']._loaded_options = None
   _globals['_STARTWORKFLOWREQUEST_LABELSENTRY']._serialized_options = b'8\001'
-  _globals['_WORKFLOWEXECUTIONVIEW']._serialized_start=2863
-  _globals['_WORKFLOWEXECUTIONVIEW']._serialized_end=2996
-  _globals['_DOCUMENTCALLKIND']._serialized_start=2999
-  _globals['_DOCUMENTCALLKIND']._serialized_end=3206
-  _globals['_DOCUMENTCALLOUTCOME']._serialized_start=3209
-  _globals['_DOCUMENTCALLOUTCOME']._serialized_end=3406
+  _globals['_WORKFLOWEXECUTIONVIEW']._serialized_start=2886
+  _globals['_WORKFLOWEXECUTIONVIEW']._serialized_end=3019
+  _globals['_DOCUMENTCALLKIND']._serialized_start=3022
+  _globals['_DOCUMENTCALLKIND']._serialized_end=3229
+  _globals['_DOCUMENTCALLOUTCOME']._serialized_start=3232
+  _globals['_DOCUMENTCALLOUTCOME']._serialized_end=3429
   _globals['_STARTWORKFLOWREQUEST']._serialized_start=275
   _globals['_STARTWORKFLOWREQUEST']._serialized_end=798
   _globals['_STARTWORKFLOWREQUEST_LABELSENTRY']._serialized_start=741
   _globals['_STARTWORKFLOWREQUEST_LABELSENTRY']._serialized_end=786
   _globals['_GETWORKFLOWEXECUTIONREQUEST']._serialized_start=800
-  _globals['_GETWORKFLOWEXECUTIONREQUEST']._serialized_end=898
-  _globals['_LISTWORKFLOWEXECUTIONSREQUEST']._serialized_start=900
-  _globals['_LISTWORKFLOWEXECUTIONSREQUEST']._serialized_end=986
-  _globals['_LISTWORKFLOWEXECUTIONSRESPONSE']._serialized_start=988
-  _globals['_LISTWORKFLOWEXECUTIONSRESPONSE']._serialized_end=1104
-  _globals['_WATCHWORKFLOWEXECUTIONREQUEST']._serialized_start=1106
-  _globals['_WATCHWORKFLOWEXECUTIONREQUEST']._serialized_end=1165
-  _globals['_WATCHWORKFLOWEXECUTIONRESPONSE']._serialized_start=1168
-  _globals['_WATCHWORKFLOWEXECUTIONRESPONSE']._serialized_end=1910
-  _globals['_WORKFLOWEXECUTIONSTARTED']._serialized_start=1912
-  _globals['_WORKFLOWEXECUTIONSTARTED']._serialized_end=1996
-  _globals['_ENGINERUNSTARTED']._serialized_start=1998
-  _globals['_ENGINERUNSTARTED']._serialized_end=2060
-  _globals['_WORKFLOWEXECUTIONENDED']._serialized_start=2062
-  _globals['_WORKFLOWEXECUTIONENDED']._serialized_end=2144
-  _globals['_DOCUMENTCALL']._serialized_start=2146
-  _globals['_DOCUMENTCALL']._serialized_end=2253
-  _globals['_DOCUMENTCALLSTARTED']._serialized_start=2255
-  _globals['_DOCUMENTCALLSTARTED']._serialized_end=2324
-  _globals['_DOCUMENTCALLENDED']._serialized_start=2327
-  _globals['_DOCUMENTCALLENDED']._serialized_end=2522
-  _globals['_DOCUMENTTIMER']._serialized_start=2524
-  _globals['_DOCUMENTTIMER']._serialized_end=2598
-  _globals['_DOCUMENTTIMERSTARTED']._serialized_start=2600
-  _globals['_DOCUMENTTIMERSTARTED']._serialized_end=2672
-  _globals['_DOCUMENTTIMERENDED']._serialized_start=2674
-  _globals['_DOCUMENTTIMERENDED']._serialized_end=2759
-  _globals['_CANCELWORKFLOWEXECUTIONREQUEST']._serialized_start=2761
-  _globals['_CANCELWORKFLOWEXECUTIONREQUEST']._serialized_end=2860
-  _globals['_WORKFLOWEXECUTIONSERVICE']._serialized_start=3409
-  _globals['_WORKFLOWEXECUTIONSERVICE']._serialized_end=4024
+  _globals['_GETWORKFLOWEXECUTIONREQUEST']._serialized_end=921
+  _globals['_LISTWORKFLOWEXECUTIONSREQUEST']._serialized_start=923
+  _globals['_LISTWORKFLOWEXECUTIONSREQUEST']._serialized_end=1009
+  _globals['_LISTWORKFLOWEXECUTIONSRESPONSE']._serialized_start=1011
+  _globals['_LISTWORKFLOWEXECUTIONSRESPONSE']._serialized_end=1127
+  _globals['_WATCHWORKFLOWEXECUTIONREQUEST']._serialized_start=1129
+  _globals['_WATCHWORKFLOWEXECUTIONREQUEST']._serialized_end=1188
+  _globals['_WATCHWORKFLOWEXECUTIONRESPONSE']._serialized_start=1191
+  _globals['_WATCHWORKFLOWEXECUTIONRESPONSE']._serialized_end=1933
+  _globals['_WORKFLOWEXECUTIONSTARTED']._serialized_start=1935
+  _globals['_WORKFLOWEXECUTIONSTARTED']._serialized_end=2019
+  _globals['_ENGINERUNSTARTED']._serialized_start=2021
+  _globals['_ENGINERUNSTARTED']._serialized_end=2083
+  _globals['_WORKFLOWEXECUTIONENDED']._serialized_start=2085
+  _globals['_WORKFLOWEXECUTIONENDED']._serialized_end=2167
+  _globals['_DOCUMENTCALL']._serialized_start=2169
+  _globals['_DOCUMENTCALL']._serialized_end=2276
+  _globals['_DOCUMENTCALLSTARTED']._serialized_start=2278
+  _globals['_DOCUMENTCALLSTARTED']._serialized_end=2347
+  _globals['_DOCUMENTCALLENDED']._serialized_start=2350
+  _globals['_DOCUMENTCALLENDED']._serialized_end=2545
+  _globals['_DOCUMENTTIMER']._serialized_start=2547
+  _globals['_DOCUMENTTIMER']._serialized_end=2621
+  _globals['_DOCUMENTTIMERSTARTED']._serialized_start=2623
+  _globals['_DOCUMENTTIMERSTARTED']._serialized_end=2695
+  _globals['_DOCUMENTTIMERENDED']._serialized_start=2697
+  _globals['_DOCUMENTTIMERENDED']._serialized_end=2782
+  _globals['_CANCELWORKFLOWEXECUTIONREQUEST']._serialized_start=2784
+  _globals['_CANCELWORKFLOWEXECUTIONREQUEST']._serialized_end=2883
+  _globals['_WORKFLOWEXECUTIONSERVICE']._serialized_start=3432
+  _globals['_WORKFLOWEXECUTIONSERVICE']._serialized_end=4047
 # @@protoc_insertion_point(module_scope)

@@ -10,14 +10,13 @@ from temporalio.api.history.v1 import HistoryEvent
 from temporalio.api.workflow.v1 import PendingActivityInfo
 from temporalio.client import Client
 
-from stigma.contracts.activities import CALL_AGENT
-from stigma.contracts.executions import Kind
 from stigma.diagnosis.v1.diagnosis_service_pb2 import TimelineEntry, TimelineStep
 from stigma.workflow.v1.workflow_execution_service_pb2 import (
     DOCUMENT_CALL_OUTCOME_CANCELLED,
     DOCUMENT_CALL_OUTCOME_GIVEN_UP,
     DOCUMENT_CALL_OUTCOME_OK,
 )
+from stigma_api.diagnosis.called_executions import called_execution
 from stigma_api.diagnosis.timeline.entries import add_attempts, close, entry, one_line
 from stigma_api.diagnosis.timeline.history_window import HistoryWindow
 from stigma_api.executions.document_history import (
@@ -31,7 +30,6 @@ from stigma_api.executions.document_history import (
 )
 from stigma_api.temporal.calls import describe
 from stigma_api.temporal.histories import Histories, Run, cooperative_iter
-from stigma_api.temporal.payloads import text
 
 _OUTCOMES = {
     DOCUMENT_CALL_OUTCOME_CANCELLED: "cancelled",
@@ -94,13 +92,11 @@ class _Calls:
         add_attempts(self._by_activity, pending)
         for each in pending:
             opened = self._by_activity.get(each.activity_id)
-            if opened is None or each.activity_type.name != CALL_AGENT:
+            if opened is None:
                 continue
-            for named in each.heartbeat_details.payloads[:1]:
-                execution_id = await text(self._client, named)
-                if Kind.of_id(execution_id) is Kind.AGENT:
-                    parts = (opened.detail, f"execution {execution_id}")
-                    opened.detail = one_line(", ".join(filter(None, parts)))
+            if execution_id := await called_execution(self._client, each):
+                parts = (opened.detail, f"execution {execution_id}")
+                opened.detail = one_line(", ".join(filter(None, parts)))
 
     async def _add_fact(self, fact: DocumentFact, time: Timestamp) -> None:
         match fact:

@@ -1,0 +1,1 @@
+"""Pending steps of open executions: what each waits for now."""
