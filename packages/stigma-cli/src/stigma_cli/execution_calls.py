@@ -53,15 +53,24 @@ _BROKEN = (
 class _Calls:
     """The calls to the service of one kind."""
 
-    get: Callable[[Api, str, bool], Awaitable[Execution]]
+    get: Callable[[Api, str, bool, bool], Awaitable[Execution]]
     list_page: Callable[[Api, str, int, str], Awaitable[_Page]]
     cancel: Callable[[Api, str, str], Awaitable[Execution]]
     watch: Callable[[Api, str, str], AsyncIterable[Event]]
 
 
-async def get_execution(api: Api, execution_id: str, *, full: bool = False) -> Execution:
-    """Return one execution; `full` with what may be long: conversation, input and document."""
-    return await _calls(execution_id).get(api, execution_id, full)
+async def get_execution(
+    api: Api, execution_id: str, *, full: bool = False, pending_steps: bool = False
+) -> Execution:
+    """Return one execution.
+
+    Args:
+        api: where it is.
+        execution_id: which.
+        full: with what may be long: conversation, input and document.
+        pending_steps: with what it waits for, if it is open.
+    """
+    return await _calls(execution_id).get(api, execution_id, full, pending_steps)
 
 
 async def list_executions(
@@ -169,10 +178,11 @@ def _calls(execution_id: str) -> _Calls:
 
 _CALLS = {
     Kind.AGENT: _Calls(
-        get=lambda api, execution_id, full: api.call(
+        get=lambda api, execution_id, full, pending_steps: api.call_long(
             api.executions.GetAgentExecution,
             GetAgentExecutionRequest(
                 id=execution_id,
+                pending_steps=pending_steps,
                 view=AGENT_EXECUTION_VIEW_FULL if full else AGENT_EXECUTION_VIEW_BASIC,
             ),
         ),
@@ -189,10 +199,11 @@ _CALLS = {
         ),
     ),
     Kind.WORKFLOW: _Calls(
-        get=lambda api, execution_id, full: api.call(
+        get=lambda api, execution_id, full, pending_steps: api.call_long(
             api.workflow_executions.GetWorkflowExecution,
             GetWorkflowExecutionRequest(
                 id=execution_id,
+                pending_steps=pending_steps,
                 view=WORKFLOW_EXECUTION_VIEW_FULL if full else WORKFLOW_EXECUTION_VIEW_BASIC,
             ),
         ),

@@ -18,6 +18,7 @@ from stigma_cli.document_text import document_text
 from stigma_cli.execution_calls import Event
 from stigma_cli.input_text import people_text, requested_text
 from stigma_cli.output import as_time, counted
+from stigma_cli.pending_text import pending_text
 
 
 def describe(event: Event) -> str:
@@ -66,6 +67,7 @@ def rows(execution: Execution) -> list[tuple[str, str]]:
         ("phase", phase_name(execution)),
         ("outcome", outcome(execution)),
         *_work_rows(execution),
+        *_pending_rows(execution),
         ("started", time_of(execution, "start_time")),
         ("ended", time_of(execution, "end_time")),
         ("deadline", time_of(execution, "deadline")),
@@ -155,6 +157,15 @@ def _input_rows(execution: Execution) -> list[tuple[str, str]]:
     return [
         ("input", execution.spec.input_json),
         ("document", f"\n{document}" if document else ""),
+    ]
+
+
+def _pending_rows(execution: Execution) -> list[tuple[str, str]]:
+    status = execution.status
+    more = status.more_pending_steps
+    return [
+        *(("waits", pending_text(each)) for each in status.pending_steps),
+        ("waits", f"for {counted(more, 'more step')}" if more else ""),
     ]
 
 

@@ -73,7 +73,7 @@ def get(
     ] = False,
     output: Output = Format.TEXT,
 ) -> None:
-    """Show one execution."""
+    """Show one execution, and what an open one waits for."""
     asyncio.run(_get(execution, full, output))
 
 
@@ -234,7 +234,7 @@ def print_ended(ended: Execution, output: Format) -> None:
 
 async def _get(execution_id: str, full: bool, output: Format) -> None:
     async with open_api() as api:
-        execution = await get_execution(api, execution_id, full=full)
+        execution = await get_execution(api, execution_id, full=full, pending_steps=True)
     if output is Format.JSON:
         print_json(as_json(execution))
         return

@@ -1,0 +1,258 @@
+"""What `stigma execution get` says that executions wait for, of four services at work."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from stigma.agent.v1 import agent_execution_pb2 as pb
+from stigma.agent.v1.agent_execution_service_pb2 import StartAgentRequest
+from stigma_cli.errors import Exit
+from stigma_cli.pending_text import pending_text
+from tests.stack.waiting import eventually
+
+if TYPE_CHECKING:
+    from conftest import Stigma
+    from tests.stack.plugin import StartStack
+    from tests.stack.stack import Stack
+
+DOCUMENT = """\
+document: {dsl: '1.0.3', namespace: test, name: NAME, version: '1.0.0'}
+do:
+"""
+TASKS = {
+    "asks": "ask: {call: agent, with: {agent: slow, message: a secret}}",
+    "waits": "pause: {wait: {hours: 1}}",
+    "retries": """\
+reach:
+      try:
+        - fetch: {call: http, with: {method: get, endpoint: 'http://127.0.0.1:1/a-secret'}}
+      catch: {retry: {delay: {hours: 2}, limit: {attempt: {count: 9}}}}""",
+}
+FORK = f"""\
+  - all:
+      fork:
+        branches:
+          - {TASKS["asks"]}
+          - {TASKS["waits"]}
+          - {TASKS["retries"].replace(chr(10), chr(10) + "        ")}
+"""
+TOOLS: Mapping[str, Any] = {
+    "refund": {"activity": {"type": "refund", "taskQueue": "QUEUE"}},
+    "find": {"activity": {"type": "find", "taskQueue": "QUEUE"}},
+    "slow": {"agent": {"agent": "slow"}},
+}
+ALLOWED = [{"tools": ["find", "slow"], "require": "APPROVAL_REQUIREMENT_NEVER"}]
+
+
+def agent(name: str, *steps: Any, tools: Sequence[str] = ()) -> dict[str, Any]:
+    """Return a file's agent that answers by a script."""
+    spec: dict[str, Any] = {"model": "scripted:test", "script": {"steps": steps}}
+    if tools:
+        spec["tools"] = [{"name": each, **TOOLS[each]} for each in tools]
+        spec["approval"] = {"rules": ALLOWED}
+    kind = {"apiVersion": "stigma/v1", "kind": "Agent"}
+    return {**kind, "metadata": {"name": name}, "spec": spec}
+
+
+def calls(*tools: str) -> dict[str, Any]:
+    """Return an answer that calls tools."""
+    argument = '{"message": "a secret"}'
+    return {"toolCalls": [{"name": each, "argumentsJson": argument} for each in tools]}
+
+
+@pytest.fixture(scope="module")
+async def own_stack(new_stack: StartStack) -> Stack:
+    """Four services whose engine may call this machine, and whose agents any tool's queue."""
+    return await new_stack(
+        environment={
+            "zigflow_worker": {"STIGMA_OUTGOING_ALLOW": "127.0.0.0/8"},
+            "stigma_api": {"STIGMA_TOOL_TASK_QUEUES": "t*-tools"},
+        }
+    )
+
+
+@pytest.fixture
+async def own(stigma: Stigma, own_stack: Stack, tmp_path: Path) -> dict[str, str]:
+    """The environment of a stack with agents."""
+    env = {"STIGMA_API_ADDRESS": own_stack.api_address}
+    failing = {"failure": {"reason": "FAILURE_REASON_RATE_LIMITED", "message": "a secret"}}
+    agents = (
+        agent("slow", {"text": "done", "delay": "60s"}),
+        agent("limited", *[failing] * 9),
+        agent("busy", calls("refund", "find", "slow"), {"text": "done"}, tools=[*TOOLS]),
+    )
+    for each in agents:
+        queue = f"{own_stack.prefix}tools"
+        file = tmp_path / f"{each['metadata']['name']}.yaml"
+        file.write_text(json.dumps(each).replace("QUEUE", queue))
+        applied = await stigma("agent", "apply", "-f", file, **env)
+        assert applied.exit_code == Exit.OK, applied.output
+    return env
+
+
+async def started(stack: Stack, name: str) -> str:
+    """Start an agent, and return its execution."""
+    request = StartAgentRequest(agent_id=name, message="a secret")
+    return str((await stack.executions.StartAgent(request)).id)
+
+
+class Executions:
+    """Executions as the command shows them."""
+
+    def __init__(self, stigma: Stigma, env: dict[str, str], directory: Path) -> None:
+        self._stigma = stigma
+        self._env = env
+        self._directory = directory
+
+    async def start_document(self, name: str, tasks: str) -> str:
+        file = self._directory / f"{name}.yaml"
+        file.write_text(DOCUMENT.replace("NAME", name) + tasks)
+        applied = await self._stigma("workflow", "apply", "-f", file, **self._env)
+        assert applied.exit_code == Exit.OK, applied.output
+        return str((await self._stigma("workflow", "start", name, **self._env)).stdout.strip())
+
+    async def steps(self, execution_id: str) -> list[dict[str, Any]]:
+        """The steps as JSON, by their kind."""
+        command = ("execution", "get", execution_id, "-o", "json")
+        shown = await self._stigma(*command, **self._env)
+        found: list[dict[str, Any]] = json.loads(shown.stdout)["status"].get("pendingSteps", [])
+        assert "secret" not in str(found)
+        return sorted(found, key=lambda each: str(each["kind"]))
+
+    async def steps_with(self, execution_id: str, *titles: str) -> list[dict[str, Any]]:
+        """The steps, once they begin with these titles, by kind."""
+        seen: list[Any] = []
+
+        async def all_there() -> list[dict[str, Any]] | None:
+            seen[:] = await self.steps(execution_id)
+            found = [each["title"] for each in seen]
+            is_same = len(found) == len(titles)
+            matches = [a.startswith(b) for a, b in zip(found, titles, strict=is_same)]
+            return seen if is_same and all(matches) else None
+
+        return await eventually(all_there, what=lambda: f"{titles}, not {seen}")
+
+    async def waits(self, execution_id: str) -> list[str]:
+        """What the text says that it waits for."""
+        shown = await self._stigma("execution", "get", execution_id, **self._env)
+        lines = [line for line in shown.stdout.splitlines() if line.startswith("waits:")]
+        return [line.removeprefix("waits:").strip() for line in lines]
+
+    async def cancel(self, execution_id: str) -> None:
+        await self._stigma("execution", "cancel", execution_id, **self._env)
+
+
+@pytest.fixture
+def executions(stigma: Stigma, own: dict[str, str], tmp_path: Path) -> Executions:
+    return Executions(stigma, own, tmp_path)
+
+
+async def test_a_document_waits_in_a_call_of_an_agent(executions: Executions) -> None:
+    execution_id = await executions.start_document("asks", f"  - {TASKS['asks']}\n")
+
+    async def called() -> Any:
+        [step] = await executions.steps_with(execution_id, "call of agent slow /do/0/ask")
+        return step if step.get("executionId") else None
+
+    step = await eventually(called, what="the execution of the agent")
+    assert step["kind"] == "PENDING_STEP_KIND_AGENT_CALL"
+    assert step["task"] == "/do/0/ask"
+    [line] = await executions.waits(execution_id)
+    assert line.startswith("call of agent slow /do/0/ask for ")
+    assert line.endswith(f": execution {step['executionId']}")
+    [below] = await executions.steps(step["executionId"])
+    assert below["title"] == "model call 1, scripted:test"
+    await executions.cancel(execution_id)
+
+
+async def test_a_document_waits_in_a_wait(executions: Executions) -> None:
+    execution_id = await executions.start_document("waits", f"  - {TASKS['waits']}\n")
+    [step] = await executions.steps_with(execution_id, "timer up to ")
+    assert step["kind"] == "PENDING_STEP_KIND_TIMER"
+    assert "lastFailure" not in step
+    [line] = await executions.waits(execution_id)
+    assert line.endswith(f": ends at {step['dueTime'].partition('.')[0].removesuffix('Z')}Z")
+    await executions.cancel(execution_id)
+
+
+async def test_a_document_waits_to_try_a_call_again(executions: Executions) -> None:
+    execution_id = await executions.start_document("retries", f"  - {TASKS['retries']}\n")
+    failed = "HTTP call /do/0/reach/try/0/fetch"
+    [step] = await executions.steps_with(execution_id, f"timer after the {failed}")
+    assert step["lastFailure"] == "communication"
+    assert step["task"] == "/do/0/reach/try/0/fetch"
+    [line] = await executions.waits(execution_id)
+    assert line.startswith(f"timer after the {failed} for ")
+    assert ": failed by communication, ends at 2" in line
+    await executions.cancel(execution_id)
+
+
+async def test_a_document_waits_in_all_branches_of_a_fork(executions: Executions) -> None:
+    execution_id = await executions.start_document("forks", FORK)
+    ask, *timers = await executions.steps_with(
+        execution_id, "call of agent slow /do/0/all/fork/branches/0/ask", "timer ", "timer "
+    )
+    assert ask["attempt"] == 1
+    assert {each.get("lastFailure", "") for each in timers} == {"", "communication"}
+    assert len(await executions.waits(execution_id)) == 3
+    await executions.cancel(execution_id)
+
+
+async def test_an_agent_waits_for_a_model_that_fails(
+    executions: Executions, own_stack: Stack
+) -> None:
+    execution_id = await started(own_stack, "limited")
+
+    async def retried() -> Any:
+        [step] = await executions.steps_with(execution_id, "model call 1, scripted:test")
+        return step if step.get("dueTime") else None
+
+    step = await eventually(retried, what="a retry")
+    assert step["lastFailure"] == "RATE_LIMITED"
+    assert step["attempt"] >= 2
+    await executions.cancel(execution_id)
+
+
+async def test_an_agent_waits_for_people_tools_and_agents(
+    executions: Executions, own_stack: Stack
+) -> None:
+    execution_id = await started(own_stack, "busy")
+    below, call = await executions.steps_with(
+        execution_id, "tool call 1-3, slow", "tool call 1-2, find"
+    )
+    assert below["kind"] == "PENDING_STEP_KIND_AGENT_CALL"
+    assert below["executionId"] == below["workflowId"]
+    assert call["taskQueue"] == f"{own_stack.prefix}tools"
+    assert call["noWorker"]
+    lines = await executions.waits(execution_id)
+    assert any(line.startswith("waits for an approval of refund ") for line in lines)
+    assert any(line.endswith(f": execution {below['executionId']}") for line in lines)
+    unpolled = f"no worker polls task queue {own_stack.prefix}tools"
+    assert any("1-2, find" in line and line.endswith(unpolled) for line in lines)
+    await executions.cancel(execution_id)
+
+
+@pytest.mark.parametrize(
+    ("fields", "text"),
+    [
+        ({"title": "model call 1, m:n"}, "model call 1, m:n"),
+        ({"title": "t", "attempt": 3, "last_failure": "X"}, "t: last attempt X, attempt 3"),
+        ({"title": "t", "attempt": 1, "task_queue": "q"}, "t: in task queue q"),
+        (
+            {"title": "t", "task_queue": "q", "no_worker": True},
+            "t: no worker polls task queue q",
+        ),
+        (
+            {"title": "t", "attempt": 2, "due_time": Timestamp(seconds=1_800_000_000)},
+            "t: attempt 2 follows at 2027-01-15T08:00:00Z",
+        ),
+    ],
+)
+def test_a_step_is_a_line(fields: dict[str, Any], text: str) -> None:
+    assert pending_text(pb.PendingStep(**fields)) == text
