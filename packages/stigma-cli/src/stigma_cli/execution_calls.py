@@ -39,6 +39,9 @@ from stigma_cli.slow_answers import noted_if_slow
 Event: TypeAlias = WatchAgentExecutionResponse | WatchWorkflowExecutionResponse
 _Page: TypeAlias = ListAgentExecutionsResponse | ListWorkflowExecutionsResponse
 
+MAX_PAGE_SIZE = 1000
+"""Most executions on a page of a list."""
+
 # Resumes of a broken stream in a row, without an event between them.
 _MAX_RESUMES = 5
 _RESUME_WAIT_SECONDS = 1.0
@@ -76,16 +79,21 @@ async def get_execution(
 async def list_executions(
     api: Api, kind: Kind, query: str, limit: int
 ) -> tuple[Sequence[Execution], bool]:
-    """Return up to so many executions of a kind, and whether there are more."""
-    found: list[Execution] = []
+    """Return up to so many executions of a kind, and whether there are more.
+
+    One that closes while pages are read may be on two of them: it is returned once, as open.
+    """
+    found: dict[str, Execution] = {}
     token = ""
     while True:
         # A page ends early where its executions are large.
-        page = await _CALLS[kind].list_page(api, query, limit - len(found), token)
-        found += page.executions
+        size = min(limit - len(found), MAX_PAGE_SIZE)
+        page = await _CALLS[kind].list_page(api, query, size, token)
+        for each in page.executions:
+            found.setdefault(each.id, each)
         token = page.next_page_token
         if not token or len(found) >= limit:
-            return found, bool(token)
+            return list(found.values()), bool(token)
 
 
 async def cancel_execution(api: Api, execution_id: str, reason: str) -> Execution:

@@ -12,7 +12,7 @@ import typer
 
 from stigma.agent.v1.agent_execution_pb2 import AGENT_EXECUTION_PHASE_COMPLETED, AgentExecution
 from stigma.agent.v1.agent_execution_service_pb2 import WatchAgentExecutionResponse
-from stigma.contracts.executions import Execution, Kind, phase_name
+from stigma.contracts.executions import Execution, phase_name
 from stigma.contracts.phases import has_ended
 from stigma_cli import input_answers
 from stigma_cli.connections import Api, open_api
@@ -22,23 +22,21 @@ from stigma_cli.execution_calls import (
     Event,
     cancel_execution,
     get_execution,
-    list_executions,
 )
-from stigma_cli.execution_text import definition_id, describe, outcome, rows, took
+from stigma_cli.execution_list import list_
+from stigma_cli.execution_text import describe, outcome, rows
 from stigma_cli.execution_timeline import timeline
 from stigma_cli.input_calls import stop_after_step
 from stigma_cli.live_text import live_text
 from stigma_cli.output import (
     Format,
     Output,
-    as_age,
     as_json,
     as_time,
     print_json,
     print_json_line,
     print_line,
     print_note,
-    print_table,
 )
 from stigma_cli.quiet_executions import noted_events
 from stigma_cli.run_ids import execution_of, is_run
@@ -77,28 +75,7 @@ def get(
     asyncio.run(_get(execution, full, output))
 
 
-@app.command("list")
-def list_(
-    filter: Annotated[  # noqa: A002 - the option's name
-        str,
-        typer.Option(
-            metavar="CONDITIONS",
-            help='Conditions joined by AND: agent = "name" (with --workflows: workflow = "name"), '
-            'phase = RUNNING, session = "…", labels.KEY = "…", '
-            'start_time >= "2026-01-01T00:00:00Z".',
-        ),
-    ] = "",
-    workflows: Annotated[
-        bool, typer.Option("--workflows", help="Those of workflows instead of agents.")
-    ] = False,
-    limit: Annotated[
-        int, typer.Option(metavar="N", min=1, max=1000, help="Most executions shown.")
-    ] = 50,
-    output: Output = Format.TEXT,
-) -> None:
-    """List executions, open ones first, then the last closed."""
-    kind = Kind.WORKFLOW if workflows else Kind.AGENT
-    asyncio.run(_list(kind, filter, limit, output))
+app.command("list")(list_)
 
 
 @app.command()
@@ -245,29 +222,6 @@ async def _get(execution_id: str, full: bool, output: Format) -> None:
         for message in execution.status.messages:
             for line in message_lines(message):
                 print_line(line)
-
-
-async def _list(kind: Kind, query: str, limit: int, output: Format) -> None:
-    async with open_api() as api:
-        executions, more = await list_executions(api, kind, query, limit)
-    if output is Format.JSON:
-        print_json({"executions": [as_json(each) for each in executions]})
-        return
-    print_table(
-        ("ID", f"~{kind.upper()}", "PHASE", ">AGE", ">TOOK"),
-        (
-            (
-                each.id,
-                definition_id(each) or "(inline)",
-                phase_name(each),
-                as_age(each.status.start_time),
-                took(each),
-            )
-            for each in executions
-        ),
-    )
-    if more:
-        print_line(f"(the first {limit}; see --limit and --filter)")
 
 
 async def _watch(execution_id: str, cursor: str, output: Format) -> None:
