@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 
 from zigflow_worker.compilation.scope import UNKNOWN
-from zigflow_worker.definition import ConsequenceError, Node, NodeError
+from zigflow_worker.definition import ConsequenceError, Node, NodeError, TextError
 from zigflow_worker.expressions import is_expression, keys_read, syntax_mistakes
 
 _VARIABLE = re.compile(r"\$([A-Za-z0-9_]*)")
@@ -44,6 +44,11 @@ def _mistakes(node: Node, known: frozenset[str]) -> Iterator[NodeError]:
         return
     misplaced = [name for name in _ONLY_IN_CALLS if name not in known and keys_read(text, name)]
     for name in misplaced:
-        yield node.error(f"'${name}' may only be used in {_ONLY_IN_CALLS[name]}")
+        problem = f"'${name}' may only be used in {_ONLY_IN_CALLS[name]}"
+        yield TextError(problem, node, max(text.find(f"${name}"), 0))
     for mistake in syntax_mistakes(text, known.union(misplaced)):
-        yield node.error(f"invalid expression: {mistake}")
+        problem = f"invalid expression: {mistake.problem}"
+        if mistake.index is None:
+            yield node.error(problem)
+        else:
+            yield TextError(problem, node, mistake.index, word=mistake.name, known=mistake.known)

@@ -196,7 +196,8 @@ class Compiler(ReferenceCompiler):
                 raise ConsequenceError("it may be a task that has no name", directive.pointer)
             raise directive.error(
                 f"'{directive.value}' is neither a directive (continue, exit, end) nor a task of "
-                f"this block ({known})"
+                f"this block ({known})",
+                known=(*names, "continue", "exit", "end"),
             )
         return END
 

@@ -101,5 +101,5 @@ class ReferenceCompiler(ValueCompiler):
         if section in self._definition.unread or known.get(name) is UNREAD:
             raise ConsequenceError(f"'{name}' is not known", node.pointer)
         if name not in known:
-            raise node.error(f"'{name}' is not defined in 'use.{section}'")
+            raise node.error(f"'{name}' is not defined in 'use.{section}'", known=known)
         return known[name]

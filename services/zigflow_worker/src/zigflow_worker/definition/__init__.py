@@ -18,7 +18,7 @@ from zigflow_worker.definition.model import (
     TaskList,
     WorkflowDefinition,
 )
-from zigflow_worker.definition.nodes import ConsequenceError, Node, NodeError
+from zigflow_worker.definition.nodes import ConsequenceError, Node, NodeError, TextError
 from zigflow_worker.definition.problems import (
     HeavyDocumentError,
     InvalidDocumentError,
@@ -52,6 +52,7 @@ __all__ = [
     "TaskKinds",
     "TaskList",
     "TaskSyntax",
+    "TextError",
     "WorkflowDefinition",
     "read_authentication",
     "read_definition",

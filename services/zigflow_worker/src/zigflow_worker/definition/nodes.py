@@ -3,26 +3,48 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from typing_extensions import override
 
-from zigflow_worker.definition.spelling import is_misspelt
+from stigma.contracts.spelling import did_you_mean, is_misspelt
 from zigflow_worker.durations import whole_number
 from zigflow_worker.expressions import JSON
 from zigflow_worker.loading import UNREADABLE
 
 
 class NodeError(Exception):
-    """One part of the document is wrong."""
+    """One part of the document is wrong.
 
-    def __init__(self, message: str, pointer: str) -> None:
-        super().__init__(message)
-        self.message = message
+    Args:
+        message: what is wrong with it.
+        pointer: of it.
+        word: in it, which may be misspelt.
+        known: words that it may be.
+        more: what is said after a word that it may be.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        pointer: str,
+        *,
+        word: str = "",
+        known: Collection[str] = (),
+        more: str = "",
+    ) -> None:
+        super().__init__(message + more)
+        self.message = message + more
         self.pointer = pointer
+        self._parts = message, word, known, more
+
+    def message_with_hint(self) -> str:
+        """Return the message, with the word that is meant where one is close."""
+        message, word, known, more = self._parts
+        return f"{message}{did_you_mean(word, known)}{more}"
 
 
 class LooseNodeError(NodeError):
@@ -31,6 +53,32 @@ class LooseNodeError(NodeError):
 
 class UnknownKeyError(NodeError):
     """A key of a map is not known: nothing is known of its value."""
+
+
+class TextError(NodeError):
+    """A character of a text is wrong.
+
+    Args:
+        message: what is wrong.
+        node: the text.
+        index: of the character, from 0.
+        word: at that place, which may be misspelt.
+        known: words that it may be.
+    """
+
+    def __init__(
+        self, message: str, node: Node, index: int, *, word: str = "", known: Collection[str] = ()
+    ) -> None:
+        super().__init__(message, node.pointer, word=word, known=known)
+        self.text = str(node.value)
+        self.index = index
+
+    @property
+    def position(self) -> str:
+        """Where the character is in the text."""
+        line = self.text.count("\n", 0, self.index) + 1
+        column = self.index - self.text.rfind("\n", 0, self.index)
+        return f"at line {line}, column {column} of the text"
 
 
 class ConsequenceError(NodeError):
@@ -73,10 +121,17 @@ class Node:
         token = str(key).replace("~", "~0").replace("/", "~1")
         return Node(value, f"{self.pointer}/{token}", self.mistakes)
 
-    def error(self, message: str) -> NodeError:
-        """Return the error to raise for this node."""
+    def error(self, message: str, *, known: Collection[str] = (), more: str = "") -> NodeError:
+        """Return the error to raise for this node.
+
+        Args:
+            message: what is wrong with it.
+            known: words of which it should be one.
+            more: what is said after the one that is meant.
+        """
         kind = ConsequenceError if self.value is UNREADABLE else NodeError
-        return kind(message, self.pointer)
+        word = self.value if isinstance(self.value, str) else ""
+        return kind(message, self.pointer, word=word, known=known, more=more)
 
     def loose_error(self, message: str) -> NodeError:
         """Return the error to raise for this node where 0.1.0 read over it."""
@@ -124,9 +179,13 @@ class Node:
         unknown = [key for key in fields if key not in allowed]
         for key in unknown:
             with self.part():
-                known = ", ".join(sorted(allowed))
-                message = f"unknown key '{key}'; allowed here: {known}"
-                raise UnknownKeyError(message, fields[key].pointer)
+                raise UnknownKeyError(
+                    f"unknown key '{key}'",
+                    fields[key].pointer,
+                    word=key,
+                    known=[each for each in allowed if each not in fields],
+                    more=f"; allowed here: {', '.join(sorted(allowed))}",
+                )
         for key in required:
             if key not in fields and not is_misspelt(key, unknown):
                 with self.part():

@@ -10,9 +10,13 @@ from zigflow_worker.definition.nodes import (
     ConsequenceError,
     LooseNodeError,
     NodeError,
+    TextError,
     UnknownKeyError,
 )
 from zigflow_worker.loading import SourceDocument
+
+# Each takes a moment, and a document may have tens of thousands of mistakes.
+_MOST_HINTS = 200
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -69,10 +73,23 @@ class ProblemList:
     def add(self, error: NodeError) -> None:
         """Add an error, unless it only follows from another one."""
         if not isinstance(error, ConsequenceError):
-            self.problems.append(self.problem(error.pointer, error.message))
+            problem = self._located(error)
+            self.problems.append(problem)
             self.all_loose &= isinstance(error, LooseNodeError)
             if isinstance(error, UnknownKeyError):
-                self._unknown[error.pointer] = error.message
+                self._unknown[error.pointer] = problem.message
+
+    def _located(self, error: NodeError) -> Problem:
+        """Return an error with its place: in a text the very character, where that is known."""
+        message = error.message
+        if len(self.problems) < _MOST_HINTS:
+            message = error.message_with_hint()
+        if isinstance(error, TextError):
+            place = self._source.position_in(error.pointer, error.text, error.index)
+            if place is not None:
+                return Problem(*place, error.pointer, message)
+            message = f"{message} {error.position}"
+        return self.problem(error.pointer, message)
 
 
 class ProblemCollector:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from stigma.contracts.spelling import is_misspelt
 from zigflow_worker.definition.kinds import TaskKinds, TaskSyntax
 from zigflow_worker.definition.model import (
     UNREAD,
@@ -18,7 +19,6 @@ from zigflow_worker.definition.model import (
 from zigflow_worker.definition.nodes import Node, NodeError
 from zigflow_worker.definition.problems import ProblemCollector, ProblemList
 from zigflow_worker.definition.schemas import read_schema
-from zigflow_worker.definition.spelling import is_misspelt
 from zigflow_worker.durations import seconds_of, whole_number
 from zigflow_worker.expressions import is_expression
 from zigflow_worker.loading import SourceDocument

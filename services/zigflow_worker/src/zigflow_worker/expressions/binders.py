@@ -64,7 +64,7 @@ class BinderCompiler(ReferenceCompiler):
 def require_text(key: syntax.Constant) -> str:
     """Return a key of an object (raises ExpressionSyntaxError where it is no text)."""
     if not isinstance(key.value, str):
-        raise ExpressionSyntaxError(f"cannot use {describe(key.value)} as object key")
+        raise ExpressionSyntaxError(f"cannot use {describe(key.value)} as object key", key.place)
     return key.value
 
 

@@ -24,6 +24,7 @@ from zigflow_worker.expressions.binders import BinderCompiler, require_text
 from zigflow_worker.expressions.budget import MAX_HEIGHT
 from zigflow_worker.expressions.code import Code, many, one, turn
 from zigflow_worker.expressions.cursor import too_deep
+from zigflow_worker.expressions.errors import ExpressionSyntaxError
 from zigflow_worker.expressions.functions import Function
 from zigflow_worker.expressions.names import Key, Names
 from zigflow_worker.expressions.parser import parse
@@ -34,7 +35,7 @@ _OPERATIONS = {**OPERATIONS, **COMPARISONS}
 
 
 def compile_source(
-    source: str, given: frozenset[str], mistakes: list[str] | None = None
+    source: str, given: frozenset[str], mistakes: list[ExpressionSyntaxError] | None = None
 ) -> tuple[Code, bool]:
     """Compile an expression that may read the variables `given` (raises ExpressionSyntaxError).
 
@@ -61,7 +62,7 @@ def _defined(key: Key) -> Function:
 class _Compiler(BinderCompiler):
     """Compiles the nodes of one expression."""
 
-    def __init__(self, mistakes: list[str] | None = None) -> None:
+    def __init__(self, mistakes: list[ExpressionSyntaxError] | None = None) -> None:
         super().__init__(mistakes)
         self._kinds: dict[type[Node], Callable[[Any, Names], Code]] = {
             syntax.Identity: lambda _node, _names: pipes.identity(),
@@ -195,14 +196,14 @@ class _Compiler(BinderCompiler):
         return binding.fold_foreach(source, binder, begin, update, extract)
 
     def _interpolation(self, node: syntax.Interpolation, names: Names) -> Code:
-        text_of = self._format_named(node.format)
+        text_of = self._format_named(node.format, node.place)
         parts: list[str | Code] = [
             part if isinstance(part, str) else self.compile(part, names) for part in node.parts
         ]
         return build.interpolate(parts, text_of)
 
     def _format(self, node: syntax.Format, _names: Names) -> Code:
-        return build.applied(self._format_named(node.name), [])
+        return build.applied(self._format_named(node.name, node.place), [])
 
     def _update(self, node: syntax.Update, names: Names) -> Code:
         self.growth.builders += 1

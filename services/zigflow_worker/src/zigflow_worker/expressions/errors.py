@@ -10,11 +10,32 @@ Exception
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 
 class ExpressionSyntaxError(ValueError):
-    """The expression cannot be compiled; one line, with the position where known."""
+    """The expression cannot be compiled; one line, with the position where known.
+
+    `problem` is the same without the position, `index` that of the character in the source that is
+    wrong, from 0; None: it is not known. `name` is what stands there, which may be misspelt, and
+    `known` what it may be.
+    """
+
+    def __init__(
+        self,
+        problem: str,
+        index: int | None = None,
+        position: str = "",
+        *,
+        name: str = "",
+        known: Collection[str] = (),
+    ) -> None:
+        super().__init__(f"{problem}{position}")
+        self.problem = problem
+        self.index = index
+        self.name = name
+        self.known = known
 
 
 class ExpressionError(ValueError):

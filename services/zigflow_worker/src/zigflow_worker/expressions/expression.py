@@ -78,18 +78,25 @@ def compile_expression(source: str, variables: frozenset[str]) -> Expression:
     return _compile(source, variables)
 
 
-def syntax_mistakes(source: str, variables: frozenset[str]) -> list[str]:
-    """Return what is wrong with jq: every name that is not known, or what ends its reading."""
-    mistakes: list[str] = []
+def syntax_mistakes(source: str, variables: frozenset[str]) -> list[ExpressionSyntaxError]:
+    """Return what is wrong with jq: every name that is not known, or what ends its reading.
+
+    Indexes count from the start of the source, its `${` included.
+    """
+    mistakes: list[ExpressionSyntaxError] = []
     try:
         _compile(source, variables, mistakes)
     except ExpressionSyntaxError as error:
-        mistakes.append(str(error))
-    return list(dict.fromkeys(mistakes))
+        mistakes.append(error)
+    begin = len(source) - len(source.lstrip()) + len("${") if is_expression(source) else 0
+    for mistake in mistakes:
+        if mistake.index is not None:
+            mistake.index += begin
+    return list({mistake.problem: mistake for mistake in reversed(mistakes)}.values())[::-1]
 
 
 def _compile(
-    source: str, variables: frozenset[str], mistakes: list[str] | None = None
+    source: str, variables: frozenset[str], mistakes: list[ExpressionSyntaxError] | None = None
 ) -> Expression:
     text = source.strip()[2:-1] if is_expression(source) else source
     _prepare()

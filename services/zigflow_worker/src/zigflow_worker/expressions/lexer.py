@@ -48,7 +48,7 @@ def refuse(source: str, message: str, place: int) -> NoReturn:
     """Raise the error of a place in the source."""
     line = source.count("\n", 0, place) + 1
     column = place - (source.rfind("\n", 0, place) + 1) + 1
-    raise ExpressionSyntaxError(f"{message} at line {line}, column {column}")
+    raise ExpressionSyntaxError(message, place, f" at line {line}, column {column}")
 
 
 class _Lexer:

@@ -63,7 +63,9 @@ class Parser(TermReader):
             if token.text == "label":
                 return self._label(), True
             if token.text in ("import", "include", "module"):
-                raise ExpressionSyntaxError(f"{token.text} is not allowed in expressions")
+                raise ExpressionSyntaxError(
+                    f"{token.text} is not allowed in expressions", token.place
+                )
         part = self.alternatives()
         if not self.accept("as"):
             return part, False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Collection
 from typing import Any
 
 from zigflow_worker.expressions import build, builtins, catching, definitions, functions, syntax
@@ -30,7 +31,7 @@ _REFUSED = frozenset(
 class ReferenceCompiler(ABC):
     """The part of the compiler that finds what names mean."""
 
-    def __init__(self, mistakes: list[str] | None = None) -> None:
+    def __init__(self, mistakes: list[ExpressionSyntaxError] | None = None) -> None:
         self._mistakes = mistakes
         self.growth = Growth()
 
@@ -60,7 +61,7 @@ class ReferenceCompiler(ABC):
 
     def _call_builtin(self, node: syntax.Call, key: Key, names: Names) -> Code:
         if node.name in _REFUSED:
-            return self._refuse(f"{node.name} is not allowed in expressions")
+            return self._refuse(f"{node.name} is not allowed in expressions", node.place)
         self.growth.calls(node.name)
         filter_of = builtins.FILTERS.get(key)
         if filter_of is not None:
@@ -69,7 +70,7 @@ class ReferenceCompiler(ABC):
         if function is not None:
             return build.applied(function, self.compile_all(node.arguments, names))
         if key not in definitions.by_key():
-            unknown = self._refuse(f"{node.name}/{key[1]} is not defined")
+            unknown = self._refuse_function(node, names)
             self.compile_all(node.arguments, names)
             return unknown
         arguments = self.compile_all(node.arguments, names)
@@ -83,23 +84,46 @@ class ReferenceCompiler(ABC):
         if node.name[1:] in names.given:
             return one(given_variable(names.level, node.name[1:]))
         if node.name in _REFUSED:
-            return self._refuse(f"{node.name} is not allowed in expressions")
-        return self._refuse(f"{node.name} is not defined")
+            return self._refuse(f"{node.name} is not allowed in expressions", node.place)
+        return self._refuse(
+            f"{node.name} is not defined", node.place, node.name, self._variables(names)
+        )
 
-    def _refuse(self, mistake: str) -> Code:
+    def _refuse_function(self, node: syntax.Call, names: Names) -> Code:
+        """Refuse a function that is not known, or not with so many arguments."""
+        count = len(node.arguments)
+        known = [*names.functions, *builtins.FILTERS, *builtins.FUNCTIONS, *definitions.by_key()]
+        counts = sorted({taken for name, taken in known if name == node.name})
+        problem = f"{node.name}/{count} is not defined"
+        if counts:
+            takes = " or ".join(map(str, counts))
+            problem = f"{problem}: {node.name} takes {takes} arguments, separated by ';'"
+        return self._refuse(
+            problem, node.place, node.name, () if counts else [name for name, _ in known]
+        )
+
+    def _refuse(
+        self, problem: str, place: int, name: str = "", known: Collection[str] = ()
+    ) -> Code:
         """Return what stands for a name that is not known, where all mistakes are wanted."""
+        mistake = ExpressionSyntaxError(problem, place, name=name, known=known)
         if self._mistakes is None:
-            raise ExpressionSyntaxError(mistake)
+            raise mistake
         self._mistakes.append(mistake)
         return identity()
 
-    def _format_named(self, name: str) -> Any:
+    def _variables(self, names: Names) -> list[str]:
+        return [*names.variables, *(f"${name}" for name in sorted(names.given))]
+
+    def _format_named(self, name: str, place: int) -> Any:
         if name not in FORMATS:
-            self._refuse(f"@{name} is not a format")
+            self._refuse(f"@{name} is not a format", place, name, FORMATS)
         return FORMATS.get(name, FORMATS["text"])
 
     def _break(self, node: syntax.BreakOut, names: Names) -> Code:
         level = names.labels.get(node.name)
         if level is None:
-            return self._refuse(f"label {node.name} is not defined")
+            return self._refuse(
+                f"label {node.name} is not defined", node.place, node.name, names.labels
+            )
         return catching.break_out(names.level - level)

@@ -127,11 +127,11 @@ class TermReader(StatementReader):
         if text.isdigit():
             whole = int(text) if len(text) < 400 else 1 << MAX_BITS
             if whole.bit_length() > MAX_BITS:
-                raise ExpressionSyntaxError("a number is out of range")
+                raise ExpressionSyntaxError("a number is out of range", token.place)
             return syntax.Constant(token.place, whole)
         value = float(text)
         if value - value != 0:
-            raise ExpressionSyntaxError("a number is out of range")
+            raise ExpressionSyntaxError("a number is out of range", token.place)
         return syntax.Constant(token.place, value)
 
     def _variable(self, token: Token) -> Node:
@@ -146,7 +146,8 @@ class TermReader(StatementReader):
             text = self.advance()
             return syntax.Constant(text.place, text.text)
         if self.token.kind == "open":
-            return self._interpolation(self.advance(), name)
+            self.advance()
+            return self._interpolation(token, name)
         return syntax.Format(token.place, name)
 
     def _interpolation(self, token: Token, name: str) -> Node:

@@ -16,6 +16,7 @@ from zigflow_worker.loading.errors import (
 from zigflow_worker.loading.events import Event
 from zigflow_worker.loading.frames import MERGED, SCALAR, Extent, Frame
 from zigflow_worker.loading.places import Place, SourceDocument
+from zigflow_worker.loading.scalar_places import ScalarPlaces
 from zigflow_worker.loading.scalars import plain_value
 
 MAX_NODES = 50_000
@@ -47,8 +48,8 @@ class Builder:
         self._nodes = 0
         self._root: tuple[JSON, Place] | None = None
 
-    def build(self, events: Iterator[Event]) -> SourceDocument:
-        """Return the document that these events make."""
+    def build(self, events: Iterator[Event], text: str) -> SourceDocument:
+        """Return the document that these events of a text make."""
         for event in events:
             self._weight += self._weight_of_event
             if self._most is not None and self._weight > self._most:
@@ -70,7 +71,7 @@ class Builder:
         if self._root is None:
             raise DocumentError("the document is empty")
         data, place = self._root
-        return SourceDocument(data, self._weight, place)
+        return SourceDocument(data, self._weight, place, ScalarPlaces(text))
 
     def _expects_key(self) -> bool:
         return (
@@ -115,13 +116,15 @@ class Builder:
         self._attach(frame.data, extent, frame.anchor, frame.place)
 
     def _add(self, event: Event) -> None:
+        place = self._place(event)
         if event.kind == "alias":
             data, extent = self._resolve(event)
             self._check_nesting(event, extent)
         else:
             data, extent = self._scalar(event), SCALAR
             self._check_nesting(event, extent)
-        self._attach(data, extent, event.anchor, self._place(event))
+            place.scalar = event.offset
+        self._attach(data, extent, event.anchor, place)
 
     def _attach(self, data: JSON, extent: Extent, anchor: str | None, place: Place) -> None:
         if anchor is not None:

@@ -50,14 +50,14 @@ def _load(text: str, most: int | None, found: list[DocumentError] | None = None)
     if text.lstrip(" \t\r\n")[:1] in ("{", "["):
         try:
             own = None if found is None else list[DocumentError]()
-            source = Builder(_JSON_EVENT, most, found=own).build(json_events(text))
+            source = Builder(_JSON_EVENT, most, found=own).build(json_events(text), text)
         except NotJsonError:
             pass  # flow style YAML begins the same way
         else:
             if found is not None:
                 found.extend(own or ())
             return source
-    return Builder(_YAML_EVENT, most, found=found).build(yaml_events(text))
+    return Builder(_YAML_EVENT, most, found=found).build(yaml_events(text), text)
 
 
 def load_foreign(text: str) -> JSON:
@@ -80,7 +80,7 @@ def load_foreign(text: str) -> JSON:
     if len(text) > MAX_CHARACTERS:
         raise DocumentError(f"YAML may have {MAX_CHARACTERS} characters: longer, it has to be JSON")
     builder = Builder(_YAML_EVENT, None, text_keys=True, nodes=MAX_FOREIGN_NODES)
-    data = builder.build(yaml_events(text)).data
+    data = builder.build(yaml_events(text), text).data
     _check_foreign(data)
     return data
 

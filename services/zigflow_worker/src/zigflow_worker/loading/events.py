@@ -6,7 +6,7 @@ from typing import Literal, NamedTuple
 
 
 class Event(NamedTuple):
-    """One step of reading; `line` and `column` count from 1.
+    """One step of reading; `line` and `column` count from 1, `offset` from 0.
 
     A `plain` scalar is unquoted: its text may mean a number, true, false or null.
     """
@@ -15,6 +15,7 @@ class Event(NamedTuple):
     value: str
     line: int
     column: int
+    offset: int
     anchor: str | None = None
     problem: str = ""
     """The reason why it is refused though YAML has a meaning for it; "": it is not."""

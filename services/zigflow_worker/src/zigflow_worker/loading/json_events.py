@@ -39,11 +39,11 @@ def json_events(text: str) -> Iterator[Event]:
             raise NotJsonError
         line, column = lines.at(start)
         if mark in ("{", "["):
-            yield Event("map" if mark == "{" else "list", "", line, column)
+            yield Event("map" if mark == "{" else "list", "", line, column, start)
             open_marks.append(mark)
             expected = "first key" if mark == "{" else "first value"
         elif mark in ("}", "]"):
-            yield Event("end", "", line, column)
+            yield Event("end", "", line, column, start)
             open_marks.pop()
             expected = "next" if open_marks else "nothing"
         elif mark == ",":
@@ -55,7 +55,7 @@ def json_events(text: str) -> Iterator[Event]:
             if literal is None:
                 literal, index = _json_string(text, start)
             kind: Literal["plain", "text"] = "text" if token["quote"] else "plain"
-            yield Event(kind, literal, line, column)
+            yield Event(kind, literal, line, column, start)
             expected = "colon" if expected.endswith("key") else "next"
     if text[index:].strip(" \t\r\n"):
         raise NotJsonError

@@ -71,7 +71,7 @@ def _check_version(event: DocumentStartEvent) -> None:
     version = event.version
     if version is not None and tuple(version) != (1, 2):
         message = f"YAML {version[0]}.{version[1]} is not supported: only YAML 1.2"
-        raise DocumentError(message, "", *_mark(event))
+        raise DocumentError(message, "", *_mark(event)[:2])
 
 
 def _tag_problem(event: _TaggedEvent) -> str:
@@ -82,9 +82,9 @@ def _tag_problem(event: _TaggedEvent) -> str:
     return f"tag {shown} is not supported"
 
 
-def _mark(event: YamlEvent) -> tuple[int, int]:
+def _mark(event: YamlEvent) -> tuple[int, int, int]:
     mark = event.start_mark
-    return int(mark.line) + 1, int(mark.column) + 1
+    return int(mark.line) + 1, int(mark.column) + 1, int(mark.index)
 
 
 def _malformed(error: MarkedYAMLError) -> DocumentError:
