@@ -46,10 +46,10 @@ def first_problem(text: str) -> tuple[tuple[int, int], str]:
 @pytest.mark.parametrize("scalar", SCALARS.values(), ids=SCALARS)
 def test_a_mistake_has_the_place_of_its_character(scalar: str) -> None:
     text = f"{HEAD}do:\n  - first:\n      set:\n        {scalar}\n"
-    assert first_problem(text) == (
-        place_of(text),
-        "invalid expression: $wrong is not defined",
-    )
+    place, message = first_problem(text)
+    assert place == place_of(text)
+    assert message.startswith("invalid expression: $wrong is not defined; there are $context, ")
+    assert " at line " not in message
 
 
 @pytest.mark.parametrize(
@@ -113,7 +113,7 @@ def test_where_the_place_is_not_sure_it_is_that_of_the_key(scalar: str) -> None:
     assert place == place_of(text, "x: ")
     assert message.startswith("invalid expression: ")
     assert " at line " in message
-    assert message.endswith(" of the text")
+    assert " of the text" in message
 
 
 def test_an_alias_has_the_place_where_it_stands() -> None:
@@ -121,10 +121,7 @@ def test_an_alias_has_the_place_where_it_stands() -> None:
     first, second = problems_in(text, TASK_KINDS)
     assert (first.line, first.column) == place_of(text)
     assert (second.line, second.column) == place_of(text, "y: *x")
-    assert (
-        second.message
-        == "invalid expression: $wrong is not defined at line 1, column 4 of the text"
-    )
+    assert " is not defined at line 1, column 4 of the text; there are " in second.message
 
 
 def test_what_is_merged_has_the_place_of_the_map() -> None:

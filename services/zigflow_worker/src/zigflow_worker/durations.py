@@ -14,7 +14,12 @@ _ISO = re.compile(
     r"(?:T(?=\d)(?:(\d+(?:\.\d+)?)H)?(?:(\d+(?:\.\d+)?)M)?(?:(\d+(?:\.\d+)?)S)?)?"
 )
 _ISO_SECONDS = (365 * 86_400, 30 * 86_400, 7 * 86_400, 86_400, 3_600, 60, 1)
+_SPOKEN = re.compile(
+    r"(\d+) ?(days?|d|hours?|hrs?|h|minutes?|mins?|m|seconds?|secs?|s)(?![a-z])", re.IGNORECASE
+)
 _UNIT_SECONDS = {"days": 86_400, "hours": 3_600, "minutes": 60, "seconds": 1, "milliseconds": 0.001}
+
+UNITS = tuple(_UNIT_SECONDS)
 
 
 def seconds_of(value: JSON, *, floats: bool = True) -> float:
@@ -43,6 +48,17 @@ def _iso_seconds(text: str) -> float:
         for amount, unit in zip(match.groups(), _ISO_SECONDS, strict=True)
         if amount
     )
+
+
+def meant_duration(text: str) -> str:
+    """Return the ISO 8601 duration that a text such as "1h 30m" or "pt5s" means, "" for none."""
+    parts = _SPOKEN.findall(text)[:10]
+    spoken = "".join(f"{amount}{unit[0]}" for amount, unit in parts).upper()
+    is_whole = "".join(map("".join, parts)) == "".join(text.split())
+    date, _, time = spoken.partition("D") if "D" in spoken else ("", "", spoken)
+    guesses = [f"P{date}D{f'T{time}' if time else ''}" if date else f"PT{time}"] if is_whole else []
+    guesses += [text.strip().upper(), text.strip().upper().replace("P", "PT", 1)]
+    return next((each for each in guesses if len(each) <= 100 and _ISO.fullmatch(each)), "")
 
 
 def whole_number(value: JSON) -> int | None:

@@ -34,7 +34,8 @@ def _closest(word: str, known: Iterable[str]) -> str | None:
         return None
     cutoff = _SIMILARITY if len(word) > _SHORT else _SIMILARITY_OF_SHORT
     found = get_close_matches(_plain(word), spellings, n=1, cutoff=cutoff)
-    return spellings[found[0]] if found else None
+    is_close = found and (len(word) > _SHORT or found[0][:1] == _plain(word)[:1])
+    return spellings[found[0]] if is_close else None
 
 
 def _plain(word: str) -> str:

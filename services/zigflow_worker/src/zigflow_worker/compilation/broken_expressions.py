@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from zigflow_worker.compilation.scope import UNKNOWN
 from zigflow_worker.definition import ConsequenceError, Node, NodeError, TextError
@@ -37,18 +37,31 @@ def _expressions_in(node: Node) -> Iterator[Node]:
         yield node
 
 
-def _mistakes(node: Node, known: frozenset[str]) -> Iterator[NodeError]:
+def _mistakes(node: Node, variables: frozenset[str]) -> Iterator[NodeError]:
     text = str(node.value)
-    if UNKNOWN in known and not known.issuperset(_VARIABLE.findall(text)):
+    if UNKNOWN in variables and not variables.issuperset(_VARIABLE.findall(text)):
         yield ConsequenceError("it may read a variable whose name is wrong", node.pointer)
         return
-    misplaced = [name for name in _ONLY_IN_CALLS if name not in known and keys_read(text, name)]
+    misplaced = [name for name in _ONLY_IN_CALLS if name not in variables and keys_read(text, name)]
     for name in misplaced:
         problem = f"'${name}' may only be used in {_ONLY_IN_CALLS[name]}"
-        yield TextError(problem, node, max(text.find(f"${name}"), 0))
-    for mistake in syntax_mistakes(text, known.union(misplaced)):
-        problem = f"invalid expression: {mistake.problem}"
+        yield TextError(problem, node.pointer, text, max(text.find(f"${name}"), 0))
+    for mistake in syntax_mistakes(text, variables.union(misplaced)):
+        problem = f"invalid expression: {mistake.problem}{mistake.advice}"
+        known = () if mistake.advice else mistake.known
         if mistake.index is None:
             yield node.error(problem)
         else:
-            yield TextError(problem, node, mistake.index, word=mistake.name, known=mistake.known)
+            yield TextError(
+                problem,
+                node.pointer,
+                text,
+                mistake.index,
+                word=mistake.name,
+                known=known,
+                more=_variables(known) if mistake.name.startswith("$") else "",
+            )
+
+
+def _variables(known: Collection[str]) -> str:
+    return f"; there are {', '.join(sorted(known))}" if known else ""

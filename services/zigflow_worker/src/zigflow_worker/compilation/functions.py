@@ -7,6 +7,9 @@ from collections.abc import Iterator, Mapping
 from zigflow_worker.definition import ConsequenceError, Node, NodeError, TaskDefinition
 from zigflow_worker.program.model import Block
 
+CALLS = ("agent", "grpc", "http", "openapi")
+"""Calls of the language that this release has."""
+
 
 class FunctionTable:
     """The blocks of a document's functions, and which function calls which."""
@@ -32,7 +35,9 @@ class FunctionTable:
         if name not in self._blocks:
             if self._are_unread:
                 raise ConsequenceError(f"'{name}' is not known", node.pointer)
-            raise node.error(f"'{name}' is neither a call of the language nor {self._known()}")
+            known = (*CALLS, *self._blocks)
+            message = f"'{name}' is neither a call of the language nor {self._known()}"
+            raise node.error(message, known=known, more=f"; calls are {', '.join(CALLS)}")
         if caller is not None:
             self._calls[caller].setdefault(name, node)
         return self._blocks[name]

@@ -14,11 +14,13 @@ from zigflow_worker.definition import (
     DurationDefinition,
     ErrorDefinition,
     Node,
+    NodeError,
     ProblemList,
     RetryDefinition,
     WorkflowDefinition,
     read_authentication,
 )
+from zigflow_worker.durations import meant_duration
 from zigflow_worker.expressions import keys_read
 from zigflow_worker.loading import SourceDocument
 from zigflow_worker.program.formulas import DurationFormula
@@ -81,7 +83,12 @@ class ReferenceCompiler(ValueCompiler):
                 problem = "expected '$secrets.NAME': which secrets go out must be written down"
                 raise node.error(problem)
             if name not in self.secrets and "secrets" not in self._definition.unread:
-                raise node.error(f"the secret '{name}' is not declared in 'use.secrets'")
+                raise NodeError(
+                    f"the secret '{name}' is not declared in 'use.secrets'",
+                    node.pointer,
+                    word=name,
+                    known=self.secrets,
+                )
 
     def optional_timeout(
         self, timeout: DurationDefinition | Node | None, variables: Variables, scope: CompileScope
@@ -91,9 +98,16 @@ class ReferenceCompiler(ValueCompiler):
             return None
         with self.part():
             if isinstance(timeout, Node):
-                timeout = self._referenced(timeout, self._definition.timeouts, "timeouts")
+                timeout = self._reusable_timeout(timeout)
             return self.duration(timeout, scope, variables)
         return None
+
+    def _reusable_timeout(self, node: Node) -> DurationDefinition:
+        name = node.text()
+        meant = "" if name in self._definition.timeouts else meant_duration(name)
+        if meant:
+            raise node.error(f"expected {{after: {meant}}}, or the name of one of 'use.timeouts'")
+        return self._referenced(node, self._definition.timeouts, "timeouts")
 
     def _referenced(self, node: Node, known: Mapping[str, T], section: str) -> T:
         """Return what a part names (raises NodeError)."""

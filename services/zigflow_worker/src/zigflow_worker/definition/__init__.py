@@ -18,7 +18,8 @@ from zigflow_worker.definition.model import (
     TaskList,
     WorkflowDefinition,
 )
-from zigflow_worker.definition.nodes import ConsequenceError, Node, NodeError, TextError
+from zigflow_worker.definition.node_errors import ConsequenceError, NodeError, TextError
+from zigflow_worker.definition.nodes import Node
 from zigflow_worker.definition.problems import (
     HeavyDocumentError,
     InvalidDocumentError,
@@ -27,9 +28,10 @@ from zigflow_worker.definition.problems import (
     ProblemCollector,
     ProblemList,
 )
-from zigflow_worker.definition.reader import Reader
+from zigflow_worker.definition.reader import COMMON_KEYS, Reader
 
 __all__ = [
+    "COMMON_KEYS",
     "UNREAD",
     "AuthenticationDefinition",
     "ConsequenceError",

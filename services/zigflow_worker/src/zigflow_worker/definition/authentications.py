@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterable, Mapping
 
 from zigflow_worker import oauth2_rules
 from zigflow_worker.definition.model import AuthenticationDefinition
-from zigflow_worker.definition.nodes import ConsequenceError, Node
+from zigflow_worker.definition.node_errors import ConsequenceError
+from zigflow_worker.definition.nodes import Node
 from zigflow_worker.expressions import JSON, is_expression
 from zigflow_worker.uri_templates import check_http_template, names_in, template_parts
 
@@ -14,12 +15,23 @@ _OAUTH2_KEYS = (
     *("authority", "grant", "client", "request", "issuers", "scopes", "audiences"),
     *("username", "password", "subject", "actor"),
 )
+_CLIENT_ELSEWHERE = dict.fromkeys(
+    ("clientId", "clientSecret", "client_id", "client_secret", "clientID"),
+    "into 'client': {id: …, secret: …}",
+)
+_LIKE = {
+    "basic": "{username: …, password: …}",
+    "bearer": "{token: …}",
+    "digest": "{username: …, password: …}",
+    "oauth2": "{authority: https://…, grant: client_credentials, client: {id: …, secret: …}}",
+    "oidc": "{authority: https://…, grant: client_credentials, client: {id: …, secret: …}}",
+}
 _CLIENT_KEYS = ("id", "secret", "assertion", "authentication")
 
 
 def read_authentication(node: Node) -> AuthenticationDefinition | Node:
     """Read a policy, or the name of a reusable one."""
-    if "use" in node.mapping():
+    if "use" in node.mapping("{use: NAME} or {bearer: {token: …}}"):
         return _only(node, "use")
     return read_policy(node)
 
@@ -40,7 +52,7 @@ def read_policy(node: Node) -> AuthenticationDefinition:
         raise ConsequenceError(error.message, node.pointer) if fields else error
     scheme = schemes[0]
     settings = fields[scheme]
-    if "use" in settings.mapping():
+    if "use" in settings.mapping(_LIKE.get(scheme, "")):
         return AuthenticationDefinition(node, scheme, secret=_only(settings, "use"))
     written = _READERS[scheme](settings)
     policy = node if written is None else Node({scheme: written}, node.pointer)
@@ -92,7 +104,7 @@ def _read_oidc(node: Node) -> dict[str, JSON]:
 
 def _read_token_source(node: Node, *allowed: str) -> dict[str, JSON]:
     """Return the settings with URI templates in their parts."""
-    fields = node.fields(*allowed, required=["authority", "grant"])
+    fields = node.fields(*allowed, required=["authority", "grant"], elsewhere=_CLIENT_ELSEWHERE)
     authority: JSON = None
     with node.part():
         authority = _uri(fields["authority"], check_http_template)
@@ -191,7 +203,7 @@ def _read_texts(node: Node) -> None:
 def _one_of(node: Node, values: tuple[str, ...]) -> str:
     text = node.text()
     if text not in values and not is_expression(text):
-        raise node.error(f"expected one of {', '.join(values)}")
+        raise node.error(f"expected one of {', '.join(values)}", known=values)
     return text
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from zigflow_worker.definition.header import JQ, read_header, read_reusables
+from zigflow_worker.definition.header import JQ, SECTIONS, read_header, read_reusables
 from zigflow_worker.definition.kinds import TaskKinds
 from zigflow_worker.definition.model import WorkflowDefinition
 from zigflow_worker.definition.nodes import Node
@@ -42,12 +42,15 @@ def _read_workflow(root: Node, reader: Reader) -> WorkflowDefinition:
     fields = root.fields(
         *("document", "input", "use", "do", "timeout", "output", "schedule", "evaluate"),
         required=["document", "do"],
+        elsewhere=dict.fromkeys(SECTIONS, "into 'use'"),
     )
     with reader.collecting_problems():
         read_header(fields, reader)
     reusables: dict[str, Any] = {}
     with reader.collecting_problems():
         reusables = read_reusables(fields.get("use"), reader)
+    if misplaced := SECTIONS & root.mapping().keys():
+        reusables["unread"] = reusables.get("unread", frozenset()) | misplaced
     if not _is_jq(fields.get("evaluate")):
         reusables["unread"] = reusables.get("unread", frozenset()) | {"expressions"}
     document: Mapping[str, Node] = {}

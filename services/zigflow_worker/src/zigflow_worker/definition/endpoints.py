@@ -19,7 +19,9 @@ def endpoint_parts(node: Node) -> tuple[Node, Node | None]:
 
 def resource_parts(node: Node) -> tuple[Node, Node | None]:
     """Return the same of an external resource's endpoint (raises NodeError)."""
-    fields = node.fields("name", "endpoint", required=["endpoint"])
+    fields = node.fields(
+        "name", "endpoint", required=["endpoint"], like="{endpoint: https://example.com/api.json}"
+    )
     if "name" in fields:
         with node.part():
             fields["name"].text()

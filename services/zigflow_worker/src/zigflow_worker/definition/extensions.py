@@ -16,7 +16,7 @@ def read_extensions(node: Node, reader: Reader) -> tuple[ExtensionDefinition, ..
     """Read the list of a document's extensions, each under its name."""
     extensions: list[ExtensionDefinition] = []
     names: set[str] = set()
-    for name, extension in node.named_items():
+    for name, extension in node.named_items("[{log: {extend: all, before: []}}]"):
         with reader.collecting_problems():
             with extension.part():
                 if name in names:
@@ -32,7 +32,9 @@ def _read_extension(node: Node, reader: Reader) -> ExtensionDefinition:
     with node.part():
         extend = fields["extend"].text()
         if extend not in EXTENDABLE:
-            raise fields["extend"].error(f"'{extend}' is none of {', '.join(EXTENDABLE)}")
+            raise fields["extend"].error(
+                f"'{extend}' is none of {', '.join(EXTENDABLE)}", known=EXTENDABLE
+            )
     return ExtensionDefinition(
         extend=extend,
         when=reader.expression(fields.get("when")),

@@ -10,7 +10,8 @@ from zigflow_worker.definition.authentications import read_policy
 from zigflow_worker.definition.extensions import read_extensions
 from zigflow_worker.definition.functions import read_function
 from zigflow_worker.definition.model import UNREAD, DurationDefinition, RetryDefinition
-from zigflow_worker.definition.nodes import ConsequenceError, Node
+from zigflow_worker.definition.node_errors import ConsequenceError
+from zigflow_worker.definition.nodes import Node
 from zigflow_worker.definition.reader import Reader
 
 _NAME = re.compile(r"[a-zA-Z0-9](?:[a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?")
@@ -19,7 +20,8 @@ _VERSION = re.compile(
 )
 _SECRET = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,252}")
 """It names a file."""
-_SECTIONS = frozenset(
+_COUNTS = ("attempts", "count", "maxAttempts", "max", "retries")
+SECTIONS = frozenset(
     ("authentications", "errors", "extensions", "functions", "retries", "secrets", "timeouts")
 )
 _UNSUPPORTED = ("catalogs",)
@@ -44,14 +46,14 @@ def _read_identity(node: Node, reader: Reader) -> None:
         required=["dsl", "namespace", "name", "version"],
     )
     for key, pattern, example in (
-        ("dsl", _VERSION, "1.0.3"),
-        ("namespace", _NAME, "default"),
-        ("name", _NAME, "order-review"),
-        ("version", _VERSION, "1.0.0"),
+        ("dsl", _VERSION, "three numbers such as '1.0.3'"),
+        ("namespace", _NAME, "letters, digits and dashes, such as 'default'"),
+        ("name", _NAME, "letters, digits and dashes, such as 'order-review'"),
+        ("version", _VERSION, "three numbers such as '1.0.0'"),
     ):
         with node.part():
             if not pattern.fullmatch(document[key].text()):
-                raise document[key].error(f"not a valid {key} such as '{example}'")
+                raise document[key].error(f"not a valid {key}: {example}")
     with node.part():
         dsl = document["dsl"].text()
         if _VERSION.fullmatch(dsl) and not dsl.startswith("1."):
@@ -80,16 +82,16 @@ def read_reusables(node: Node | None, reader: Reader) -> dict[str, Any]:
         return {}
     with node.part():
         return _read_sections(node, reader)
-    return {"unread": _SECTIONS}
+    return {"unread": SECTIONS}
 
 
 def _read_sections(node: Node, reader: Reader) -> dict[str, Any]:
-    fields = node.fields(*_SECTIONS, *_UNSUPPORTED)
+    fields = node.fields(*SECTIONS, *_UNSUPPORTED)
     for name in _UNSUPPORTED:
         if name in fields:
             with node.part():
                 raise fields[name].error(f"'use.{name}' is not supported in this release")
-    unread = {name for name in _SECTIONS if (section := fields.get(name)) and section.is_unreadable}
+    unread = {name for name in SECTIONS if (section := fields.get(name)) and section.is_unreadable}
     readers: dict[str, Callable[[str, Node], Any]] = {
         "authentications": lambda _, policy: read_policy(policy),
         "errors": lambda _, error: reader.error(error),
@@ -134,14 +136,22 @@ def _read_secrets(node: Node) -> tuple[str, ...]:
 
 
 def _read_timeout(node: Node, reader: Reader) -> DurationDefinition:
-    return reader.duration(node.fields("after", required=["after"])["after"])
+    return reader.duration(
+        node.fields("after", required=["after"], like="{after: PT30S}", inside="after")["after"]
+    )
 
 
 def read_retry(node: Node, reader: Reader) -> RetryDefinition:
     """Read a retry policy."""
-    fields = node.fields("when", "exceptWhen", "delay", "backoff", "limit", "jitter")
-    limit = _optional_fields(fields.get("limit"), "attempt", "duration")
-    attempt = _optional_fields(limit.get("attempt"), "count", "duration")
+    fields = node.fields(
+        *("when", "exceptWhen", "delay", "backoff", "limit", "jitter"),
+        like="{delay: PT1S, limit: {attempt: {count: 3}}}",
+        elsewhere=dict.fromkeys(_COUNTS, "into 'limit': {attempt: {count: 3}}"),
+    )
+    limit = _optional_fields(
+        fields.get("limit"), "attempt", "duration", like="{attempt: {count: 3}}"
+    )
+    attempt = _optional_fields(limit.get("attempt"), "count", "duration", like="{count: 3}")
     return RetryDefinition(
         when=reader.expression(fields.get("when")),
         except_when=reader.expression(fields.get("exceptWhen")),
@@ -154,10 +164,10 @@ def read_retry(node: Node, reader: Reader) -> RetryDefinition:
     )
 
 
-def _optional_fields(node: Node | None, *allowed: str) -> Mapping[str, Node]:
+def _optional_fields(node: Node | None, *allowed: str, like: str) -> Mapping[str, Node]:
     if node is not None:
         with node.part():
-            return node.fields(*allowed)
+            return node.fields(*allowed, like=like)
     return {}
 
 
@@ -174,7 +184,7 @@ def _read_attempts(node: Node | None) -> int | None:
 def _read_backoff(node: Node | None) -> str:
     if node is not None:
         with node.part():
-            fields = node.fields("constant", "exponential", "linear")
+            fields = node.fields("constant", "exponential", "linear", like="{exponential: {}}")
             if len(fields) != 1:
                 error = node.error("expected one of 'constant', 'exponential' and 'linear'")
                 is_unknown = not fields and bool(node.value)
@@ -192,7 +202,9 @@ def _read_jitter(
     low = high = None
     if node is not None:
         with node.part():
-            fields = node.fields("from", "to", required=["from", "to"])
+            fields = node.fields(
+                "from", "to", required=["from", "to"], like="{from: PT0S, to: PT1S}"
+            )
             low = reader.optional_duration(fields["from"])
             high = reader.optional_duration(fields["to"])
     return None if low is None or high is None else (low, high)

@@ -3,93 +3,24 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Protocol
+from types import MappingProxyType
 
 from typing_extensions import override
 
-from stigma.contracts.spelling import did_you_mean, is_misspelt
+from zigflow_worker.definition.node_errors import (
+    ConsequenceError,
+    ErrorSink,
+    LooseNodeError,
+    NodeError,
+    UnknownKeyError,
+)
+from zigflow_worker.definition.spelling import is_meant
 from zigflow_worker.durations import whole_number
 from zigflow_worker.expressions import JSON
 from zigflow_worker.loading import UNREADABLE
-
-
-class NodeError(Exception):
-    """One part of the document is wrong.
-
-    Args:
-        message: what is wrong with it.
-        pointer: of it.
-        word: in it, which may be misspelt.
-        known: words that it may be.
-        more: what is said after a word that it may be.
-    """
-
-    def __init__(
-        self,
-        message: str,
-        pointer: str,
-        *,
-        word: str = "",
-        known: Collection[str] = (),
-        more: str = "",
-    ) -> None:
-        super().__init__(message + more)
-        self.message = message + more
-        self.pointer = pointer
-        self._parts = message, word, known, more
-
-    def message_with_hint(self) -> str:
-        """Return the message, with the word that is meant where one is close."""
-        message, word, known, more = self._parts
-        return f"{message}{did_you_mean(word, known)}{more}"
-
-
-class LooseNodeError(NodeError):
-    """One part of the document is wrong, which 0.1.0 read over."""
-
-
-class UnknownKeyError(NodeError):
-    """A key of a map is not known: nothing is known of its value."""
-
-
-class TextError(NodeError):
-    """A character of a text is wrong.
-
-    Args:
-        message: what is wrong.
-        node: the text.
-        index: of the character, from 0.
-        word: at that place, which may be misspelt.
-        known: words that it may be.
-    """
-
-    def __init__(
-        self, message: str, node: Node, index: int, *, word: str = "", known: Collection[str] = ()
-    ) -> None:
-        super().__init__(message, node.pointer, word=word, known=known)
-        self.text = str(node.value)
-        self.index = index
-
-    @property
-    def position(self) -> str:
-        """Where the character is in the text."""
-        line = self.text.count("\n", 0, self.index) + 1
-        column = self.index - self.text.rfind("\n", 0, self.index)
-        return f"at line {line}, column {column} of the text"
-
-
-class ConsequenceError(NodeError):
-    """One part of the document cannot be judged, because of a mistake that is known already."""
-
-
-class ErrorSink(Protocol):
-    """A list of mistakes."""
-
-    def add(self, error: NodeError) -> None:
-        """Add one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,48 +98,84 @@ class Node:
             raise self.error(f"expected true or false, not {_type_phrase(self.value)}")
         return self.value
 
-    def mapping(self) -> dict[str, Node]:
-        """Return the items of a map with any keys."""
+    def mapping(self, like: str = "") -> dict[str, Node]:
+        """Return the items of a map with any keys; `like` is an example of one."""
         if not isinstance(self.value, dict):
-            raise self.error(f"expected a map, not {_type_phrase(self.value)}")
+            raise self.error(_expected("a map", like, self.value))
         return {key: self.child(key) for key in self.value}
 
-    def fields(self, *allowed: str, required: Iterable[str] = ()) -> dict[str, Node]:
-        """Return the items of a map that may have only the keys named."""
-        fields = self.mapping()
+    def fields(
+        self,
+        *allowed: str,
+        required: Iterable[str] = (),
+        like: str = "",
+        inside: str = "",
+        elsewhere: Mapping[str, str] = MappingProxyType({}),
+    ) -> dict[str, Node]:
+        """Return the items of a map that may have only the keys named.
+
+        Args:
+            allowed: these keys.
+            required: keys that have to be there.
+            like: an example of such a map.
+            inside: the key into which others belong that stand here in its place.
+            elsewhere: where keys belong that do not belong here.
+        """
+        fields = self.mapping(like)
         unknown = [key for key in fields if key not in allowed]
+        if unknown and inside and inside not in fields and not is_meant(inside, unknown):
+            with self.part():
+                names = ", ".join(unknown)
+                shown = f", as in {like}" if like else ""
+                raise self.error(f"'{inside}' is required, with {names} in it{shown}")
+            return _KnownFields(self, {k: fields[k] for k in fields if k in allowed}, [inside])
         for key in unknown:
             with self.part():
-                raise UnknownKeyError(
-                    f"unknown key '{key}'",
-                    fields[key].pointer,
-                    word=key,
-                    known=[each for each in allowed if each not in fields],
-                    more=f"; allowed here: {', '.join(sorted(allowed))}",
-                )
+                raise self._unknown_key(key, allowed, fields, elsewhere)
         for key in required:
-            if key not in fields and not is_misspelt(key, unknown):
+            if key not in fields and not is_meant(key, unknown):
                 with self.part():
                     raise self.error(f"'{key}' is required")
         if self.mistakes is None:
             return fields
         return _KnownFields(self, {key: fields[key] for key in fields if key in allowed}, unknown)
 
-    def items(self) -> list[Node]:
-        """Return the items of a list."""
+    def _unknown_key(
+        self,
+        key: str,
+        allowed: Sequence[str],
+        fields: Mapping[str, Node],
+        elsewhere: Mapping[str, str],
+    ) -> NodeError:
+        more = f"; allowed here: {', '.join(sorted(allowed))}"
+        if key in elsewhere:
+            return UnknownKeyError(
+                f"unknown key '{key}': it belongs {elsewhere[key]}{more}", fields[key].pointer
+            )
+        known = [each for each in allowed if each not in fields]
+        message = f"unknown key '{key}'"
+        return UnknownKeyError(message, fields[key].pointer, word=key, known=known, more=more)
+
+    def items(self, like: str = "") -> list[Node]:
+        """Return the items of a list; `like` is an example of one."""
         if not isinstance(self.value, list):
-            raise self.error(f"expected a list, not {_type_phrase(self.value)}")
+            raise self.error(_expected("a list", like, self.value))
         return [self.child(index) for index in range(len(self.value))]
 
-    def named_items(self) -> Iterator[tuple[str, Node]]:
-        """Yield name and value of each item of a list of maps with a single key."""
-        for item in self.items():
+    def named_items(self, like: str) -> Iterator[tuple[str, Node]]:
+        """Yield name and value of each item of a list of maps with a single key.
+
+        `like` is an example of such a list.
+        """
+        for item in self.items(like):
             named: dict[str, Node] = {}
             with item.part():
                 fields = item.mapping()
                 if len(fields) != 1:
-                    count = len(fields)
-                    raise item.error(f"expected a map with one key, its name, not {count} keys")
+                    raise item.error(
+                        f"expected a map with one key, its name, not {len(fields)} keys, as in "
+                        f"{like}"
+                    )
                 named = fields
             yield from named.items()
 
@@ -226,9 +193,14 @@ class _KnownFields(dict[str, Node]):
 
     @override
     def get(self, key: str, default: Node | None = None) -> Node | None:  # type: ignore[override]
-        if key not in self and is_misspelt(key, self._unknown):
+        if key not in self and is_meant(key, self._unknown):
             return self._node.unreadable(key)
         return super().get(key, default)
+
+
+def _expected(what: str, like: str, value: JSON) -> str:
+    shown = f", as in {like}" if like else ""
+    return f"expected {what}, not {_type_phrase(value)}{shown}"
 
 
 def _type_phrase(value: JSON) -> str:

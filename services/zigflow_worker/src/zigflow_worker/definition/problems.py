@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from zigflow_worker.definition.nodes import (
+from zigflow_worker.definition.node_errors import (
     ConsequenceError,
     LooseNodeError,
     NodeError,
@@ -81,15 +81,14 @@ class ProblemList:
 
     def _located(self, error: NodeError) -> Problem:
         """Return an error with its place: in a text the very character, where that is known."""
-        message = error.message
-        if len(self.problems) < _MOST_HINTS:
-            message = error.message_with_hint()
+        place, at = None, ""
         if isinstance(error, TextError):
             place = self._source.position_in(error.pointer, error.text, error.index)
-            if place is not None:
-                return Problem(*place, error.pointer, message)
-            message = f"{message} {error.position}"
-        return self.problem(error.pointer, message)
+            at = "" if place else error.position
+        line, column = place or self._source.position(error.pointer)
+        hints = len(self.problems) < _MOST_HINTS
+        message = error.message_with_hint(at) if hints else f"{error.message}{at}"
+        return Problem(line, column, error.pointer, message)
 
 
 class ProblemCollector:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from stigma.contracts.spelling import is_misspelt
 from zigflow_worker.definition.kinds import TaskKinds, TaskSyntax
 from zigflow_worker.definition.model import (
     UNREAD,
@@ -16,14 +16,23 @@ from zigflow_worker.definition.model import (
     TaskDefinition,
     TaskList,
 )
-from zigflow_worker.definition.nodes import Node, NodeError
+from zigflow_worker.definition.node_errors import NodeError
+from zigflow_worker.definition.nodes import Node
 from zigflow_worker.definition.problems import ProblemCollector, ProblemList
 from zigflow_worker.definition.schemas import read_schema
-from zigflow_worker.durations import seconds_of, whole_number
+from zigflow_worker.definition.spelling import is_meant
+from zigflow_worker.durations import UNITS, meant_duration, seconds_of, whole_number
 from zigflow_worker.expressions import is_expression
 from zigflow_worker.loading import SourceDocument
 
-_COMMON_KEYS = ("if", "input", "output", "export", "timeout", "then", "metadata")
+_TASKS = "[{first: {wait: PT1S}}, {second: {set: {done: true}}}]"
+_ELSEWHERE = {
+    "catch": "beside 'try'",
+    "retry": "into 'catch', beside 'try'",
+    "while": "beside 'for'",
+}
+COMMON_KEYS = ("if", "input", "output", "export", "timeout", "then", "metadata")
+"""Keys of tasks of all kinds."""
 
 
 class Reader(ProblemCollector):
@@ -55,14 +64,14 @@ class Reader(ProblemCollector):
                 read = self.task(name, task)
             tasks.append(read)
         with node.part():
-            if len(node.items()) < minimum:
+            if len(node.items(_TASKS)) < minimum:
                 raise node.error(f"expected {minimum} or more tasks")
         return TaskList(node.pointer, tuple(tasks), self._names_lost(node))
 
     def _entries(self, node: Node) -> Iterator[tuple[str, Node]]:
         """Yield name and value of each task; where all mistakes are wanted, of misplaced ones."""
         with node.part():
-            yield from node.named_items()
+            yield from node.named_items(_TASKS)
         if self.every is not None:
             for item in _malformed(node):
                 if self._has_tasks(item):
@@ -85,11 +94,16 @@ class Reader(ProblemCollector):
 
     def task(self, name: str, node: Node) -> TaskDefinition:
         """Read one task."""
-        fields = node.mapping()
+        fields = node.mapping("{wait: PT1S}")
         kind = None
         with node.part():
             kind = self._kinds.kind_of(node, self._with_loop(node, fields))
-            fields = node.fields(*_COMMON_KEYS, *kind.keys, required=kind.required)
+            fields = node.fields(
+                *(*COMMON_KEYS, *kind.keys),
+                required=kind.required,
+                inside="with" if "with" in kind.required else "",
+                elsewhere=_ELSEWHERE,
+            )
         with node.part():
             if "metadata" in fields:
                 self.any_map(fields["metadata"])
@@ -110,8 +124,8 @@ class Reader(ProblemCollector):
         """Return the keys of a task; where all mistakes are wanted, also a misspelt `for`."""
         if self.every is None or "do" not in fields or {"for", "fork"} & fields.keys():
             return fields
-        others = [key for key in fields if key not in (*_COMMON_KEYS, "do")]
-        return fields | {"for": node.unreadable("for")} if is_misspelt("for", others) else fields
+        others = [key for key in fields if key not in (*COMMON_KEYS, "do")]
+        return fields | {"for": node.unreadable("for")} if is_meant("for", others) else fields
 
     def _details(
         self, kind: TaskSyntax[Reader] | None, node: Node, fields: Mapping[str, Node]
@@ -138,6 +152,10 @@ class Reader(ProblemCollector):
 
     def expression(self, node: Node | None) -> Node | None:
         """Read a property that is an expression, with or without its `${}`."""
+        if node is not None and isinstance(node.value, (bool, int, float)):
+            with node.part():
+                raise node.error(f"expected an expression, not {json.dumps(node.value)}: quote it")
+            return None
         return self._text(node)
 
     def directive(self, node: Node | None) -> Node | None:
@@ -158,7 +176,7 @@ class Reader(ProblemCollector):
         try:
             return DurationDefinition(node, seconds_of(node.value))
         except ValueError as error:
-            raise node.error(str(error)) from None
+            raise _duration_error(node, str(error)) from None
 
     def optional_duration(self, node: Node | None) -> DurationDefinition | None:
         """Read a duration that may be absent."""
@@ -174,13 +192,23 @@ class Reader(ProblemCollector):
         if isinstance(node.value, str):
             return self._text(node)
         with node.part():
-            return self.duration(node.fields("after", required=["after"])["after"])
+            return self.duration(
+                node.fields("after", required=["after"], like="{after: PT30S}", inside="after")[
+                    "after"
+                ]
+            )
         return None
 
     def error(self, node: Node) -> ErrorDefinition:
         """Read an error to raise."""
         fields = node.fields(
-            "type", "status", "instance", "title", "detail", required=["type", "status"]
+            "type",
+            "status",
+            "instance",
+            "title",
+            "detail",
+            required=["type", "status"],
+            like="{type: https://example.com/errors/not-found, status: 404}",
         )
         for name, part in fields.items():
             with node.part():
@@ -201,6 +229,25 @@ class Reader(ProblemCollector):
         )
 
 
+def _duration_error(node: Node, problem: str) -> NodeError:
+    """Return the error of a duration, with the one that is meant."""
+    match node.value:
+        case str() as text if meant := meant_duration(text):
+            return node.error(f"{problem}, did you mean '{meant}'?")
+        case dict() as units if units:
+            return _unit_error(
+                node, next((each for each in units if each not in UNITS), ""), problem
+            )
+    as_in = "" if isinstance(node.value, str) else ", as in PT30S or {seconds: 30}"
+    return node.error(f"{problem}{as_in}")
+
+
+def _unit_error(node: Node, unknown: str, problem: str) -> NodeError:
+    if unknown:
+        return NodeError(problem, node.child(unknown).pointer, word=unknown, known=UNITS)
+    return node.error(f"{problem}; parts of a second are milliseconds")
+
+
 def _malformed(node: Node) -> list[Node]:
     """Return the items of a block that are no map with one key: texts, and maps with more."""
     if isinstance(node.value, dict):
@@ -216,7 +263,7 @@ def read_rules(node: Node | None, transformation: str) -> DataRules:
         return DataRules()
     schema = mapping = None
     with node.part():
-        fields = node.fields("schema", transformation)
+        fields = node.fields("schema", transformation, like=f"{{{transformation}: .data}}")
         mapping = fields.get(transformation)
         if mapping is not None and not isinstance(mapping.value, (str, dict)):
             with node.part():

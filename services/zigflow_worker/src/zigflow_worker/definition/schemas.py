@@ -11,7 +11,9 @@ from zigflow_worker.uri_templates import check_resource_template, names_in
 
 def read_schema(node: Node) -> Node | SchemaResource:
     """Read a schema (raises NodeError)."""
-    fields = node.fields("format", "document", "resource")
+    fields = node.fields(
+        *("format", "document", "resource"), like="{document: {type: object}}", inside="document"
+    )
     if "format" in fields:
         name = fields["format"].text().partition(":")[0]
         if name != "json":

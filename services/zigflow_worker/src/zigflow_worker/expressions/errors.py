@@ -19,7 +19,7 @@ class ExpressionSyntaxError(ValueError):
 
     `problem` is the same without the position, `index` that of the character in the source that is
     wrong, from 0; None: it is not known. `name` is what stands there, which may be misspelt, and
-    `known` what it may be.
+    `known` what it may be; `advice` says what to write instead, or nothing.
     """
 
     def __init__(
@@ -36,6 +36,7 @@ class ExpressionSyntaxError(ValueError):
         self.index = index
         self.name = name
         self.known = known
+        self.advice = ""
 
 
 class ExpressionError(ValueError):

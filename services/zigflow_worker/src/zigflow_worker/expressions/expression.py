@@ -18,6 +18,7 @@ from zigflow_worker.expressions.errors import (
     JqError,
     caught_value,
 )
+from zigflow_worker.expressions.hints import advice
 from zigflow_worker.expressions.printing import brief
 from zigflow_worker.expressions.updates import first_output
 from zigflow_worker.expressions.values import JSON
@@ -92,6 +93,7 @@ def syntax_mistakes(source: str, variables: frozenset[str]) -> list[ExpressionSy
     for mistake in mistakes:
         if mistake.index is not None:
             mistake.index += begin
+            mistake.advice = advice(source, mistake.index)
     return list({mistake.problem: mistake for mistake in reversed(mistakes)}.values())[::-1]
 
 

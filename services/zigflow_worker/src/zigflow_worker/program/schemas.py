@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from itertools import islice
 from typing import NoReturn
 
 import jsonschema_rs
 
 from stigma.contracts.schema_cost import CostError, SchemaCost
+from stigma.contracts.spelling import did_you_mean
 from zigflow_worker.expressions import JSON
 
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 """Of a schema that names none."""
 _MOST_MISTAKES = 100
+_TYPES = ("array", "boolean", "integer", "null", "number", "object", "string")
 
 
 class SchemaError(ValueError):
@@ -71,7 +74,15 @@ def schema_mistakes(document: JSON) -> list[tuple[tuple[str | int, ...], str]]:
         found = [*islice(rules.iter_errors(document), _MOST_MISTAKES)]
     except ValueError:
         return []
-    return [(tuple(each.instance_path), _shortened(each.message)) for each in found]
+    return [(tuple(each.instance_path), _message_of(each)) for each in found]
+
+
+def _message_of(error: jsonschema_rs.ValidationError) -> str:
+    """Return what is wrong; of a type, which is one of several, the types that there are."""
+    if error.instance_path[-1:] == ["type"] and isinstance(error.instance, str):
+        near = did_you_mean(error.instance, _TYPES)
+        return f"{json.dumps(error.instance)} is none of {', '.join(_TYPES)}{near}"
+    return _shortened(error.message)
 
 
 def _shortened(message: str) -> str:

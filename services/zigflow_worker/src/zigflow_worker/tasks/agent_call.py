@@ -9,6 +9,7 @@ from typing import Any
 
 from typing_extensions import override
 
+from stigma.agent.v1.agent_pb2 import AgentConfig
 from stigma.contracts import limits
 from zigflow_worker.compilation import Compiler, CompileScope, TaskKind
 from zigflow_worker.definition import Node, Reader, TaskDefinition
@@ -44,6 +45,7 @@ class AgentCall(TaskKind[AgentCallDefinition]):
         arguments = fields["with"].fields(
             *("agent", "spec", "message", "input", "env", "config", "output", "labels"),
             *("session", "sessionPolicy", "heartbeatTimeout", "partialText"),
+            elsewhere=dict.fromkeys(AgentConfig.DESCRIPTOR.fields_by_name, "into 'config'"),
         )
         agent, spec, session = (arguments.get(name) for name in ("agent", "spec", "session"))
         with reader.part():
@@ -64,7 +66,9 @@ class AgentCall(TaskKind[AgentCallDefinition]):
         schema = None
         if "output" in arguments:
             with reader.part():
-                schema = arguments["output"].fields("schema", required=["schema"])["schema"]
+                schema = arguments["output"].fields(
+                    "schema", required=["schema"], like="{schema: {type: object}}", inside="schema"
+                )["schema"]
         return AgentCallDefinition(fields["with"], schema)
 
     @override

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
 from functools import partial
@@ -15,6 +16,7 @@ from stigma.agent.v1.agent_execution_pb2 import SessionPolicy
 from stigma.agent.v1.agent_pb2 import AgentConfig, AgentSpec
 from stigma.contracts import json_text
 from zigflow_worker.definition import Node, NodeError
+from zigflow_worker.definition.spelling import meant
 from zigflow_worker.durations import seconds_of
 from zigflow_worker.expressions import JSON, is_expression
 
@@ -27,6 +29,8 @@ _DURATIONS = (
 _SCHEMAS = ("outputSchema", "output_schema")
 _SESSION_POLICY = "SESSION_POLICY_"
 
+_WRAPPED = re.compile(r"(?:Failed to parse \w+ field: )+")
+_UNKNOWN_FIELD = re.compile(r'has no field named "([^"]*)".*Available Fields[^\[]*\[([^\]]*)\]')
 # Each wait is checked four times within it: shorter ones would cost many polls.
 _LEAST_HEARTBEAT_TIMEOUT = timedelta(seconds=1)
 
@@ -90,7 +94,7 @@ def check(arguments: Mapping[str, Node]) -> None:
                 read(node.value)
             except ValueError as error:
                 if node.mistakes is None or read not in (spec_of, config_of):
-                    raise node.error(str(error)) from None
+                    raise node.error(_problem_of(str(error))) from None
                 for mistake in _mistakes_in(node, read, str(error)):
                     node.mistakes.add(mistake)
 
@@ -120,7 +124,7 @@ def _mistakes_in(
             found = True
             yield from _mistakes_in(part, read, mistake, inner)
     if not found:
-        yield node.error(problem)
+        yield node.error(_problem_of(problem))
 
 
 def _mistake_of(read: Callable[[JSON], object], value: JSON) -> str | None:
@@ -207,6 +211,16 @@ def _message_of(value: JSON, message_type: type[M], *, floats: bool) -> M:
         return json_format.ParseDict(_translated(value, floats=floats), message_type())
     except json_format.ParseError as error:
         raise ValueError(" ".join(str(error).split())) from None
+
+
+def _problem_of(message: str) -> str:
+    """Return protobuf's message without the path, which the document's own pointer tells."""
+    line = _WRAPPED.sub("", " ".join(message.split()))
+    if unknown := _UNKNOWN_FIELD.search(line):
+        known = re.findall(r"\w+", unknown[2])
+        hint = meant(unknown[1], known)
+        return f"unknown key '{unknown[1]}'{hint}; allowed here: {', '.join(sorted(known))}"
+    return line
 
 
 def _translated(value: Any, key: str = "", *, floats: bool) -> Any:

@@ -15,6 +15,9 @@ from zigflow_worker.program.formulas import Formula
 from zigflow_worker.program.model import Frame, InlineOperation, Operation, Run
 from zigflow_worker.tasks import cloud_events
 
+_LIKE_EVENT = "{with: {type: com.example.done, data: …}}"
+_LIKE = f"{{event: {_LIKE_EVENT}}}"
+
 
 class EmitTask(TaskKind[Node]):
     """Makes an event of attributes and data with expressions in them."""
@@ -25,8 +28,12 @@ class EmitTask(TaskKind[Node]):
 
     @override
     def read(self, fields: Mapping[str, Node], reader: Reader) -> Node:
-        event = fields["emit"].fields("event", required=["event"])["event"]
-        attributes = event.fields("with", required=["with"])["with"]
+        event = fields["emit"].fields("event", required=["event"], like=_LIKE, inside="event")[
+            "event"
+        ]
+        attributes = event.fields("with", required=["with"], like=_LIKE_EVENT, inside="with")[
+            "with"
+        ]
         parts = attributes.mapping()
         with reader.part():
             if "type" not in parts:

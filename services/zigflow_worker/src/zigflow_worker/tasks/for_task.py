@@ -41,7 +41,12 @@ class ForTask(TaskKind[ForDefinition]):
         node = fields["for"]
         loop: Mapping[str, Node] = {key: node.unreadable(key) for key in ("each", "in", "at")}
         with reader.part():
-            loop = node.fields("each", "in", "at", required=["in"])
+            loop = node.fields(
+                *("each", "in", "at"),
+                required=["in"],
+                like="{each: item, in: .items}",
+                elsewhere={"do": "beside 'for'", "while": "beside 'for'"},
+            )
         with reader.part():
             if not isinstance(loop["in"].value, (str, list)):
                 raise loop["in"].error("expected an expression or a list")

@@ -32,7 +32,9 @@ class ForkTask(TaskKind[ForkDefinition]):
 
     @override
     def read(self, fields: Mapping[str, Node], reader: Reader) -> ForkDefinition:
-        fork = fields["fork"].fields("branches", "compete", required=["branches"])
+        fork = fields["fork"].fields(
+            "branches", "compete", required=["branches"], like="{branches: [{first: {wait: PT1S}}]}"
+        )
         branches = reader.task_list(fork["branches"], minimum=1)
         compete = False
         if "compete" in fork:

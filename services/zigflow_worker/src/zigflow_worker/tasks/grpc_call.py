@@ -81,7 +81,11 @@ def _check_arguments(node: Node | None) -> None:
 
 
 def _read_service(node: Node) -> dict[str, Node]:
-    fields = node.fields("name", "host", "port", "authentication", required=["name", "host"])
+    fields = node.fields(
+        *("name", "host", "port", "authentication"),
+        required=["name", "host"],
+        like="{name: greet.Greeter, host: localhost, port: 50051}",
+    )
     for name in ("name", "host"):
         with node.part():
             fields[name].text()

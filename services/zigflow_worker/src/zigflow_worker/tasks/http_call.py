@@ -44,6 +44,7 @@ class HttpCallTask(TaskKind[HttpCallDefinition]):
         arguments = node.fields(
             *("method", "endpoint", "headers", "body", "query", "output", "redirect"),
             required=["method", "endpoint"],
+            elsewhere={"authentication": "into 'endpoint': {uri: …, authentication: …}"},
         )
         with reader.part():
             arguments["method"].text()
@@ -76,7 +77,7 @@ class HttpCallTask(TaskKind[HttpCallDefinition]):
 def check_output(node: Node | None) -> None:
     """Check the form of a call's output."""
     if node is not None and not is_expression(node.value) and node.text() not in OUTPUTS:
-        raise node.error(f"expected one of {', '.join(OUTPUTS)}")
+        raise node.error(f"expected one of {', '.join(OUTPUTS)}", known=OUTPUTS)
 
 
 def check_flag(node: Node | None) -> None:

@@ -15,6 +15,8 @@ from zigflow_worker.expressions import JSON
 from zigflow_worker.program.formulas import Formula
 from zigflow_worker.program.model import Frame, InlineOperation, Operation, Run
 
+_LIKE = "{error: {type: https://example.com/errors/not-found, status: 404}}"
+
 
 class RaiseTask(TaskKind[ErrorDefinition | Node]):
     """Raises an error given inline or by name."""
@@ -25,7 +27,9 @@ class RaiseTask(TaskKind[ErrorDefinition | Node]):
 
     @override
     def read(self, fields: Mapping[str, Node], reader: Reader) -> ErrorDefinition | Node:
-        error = fields["raise"].fields("error", required=["error"])["error"]
+        error = fields["raise"].fields("error", required=["error"], like=_LIKE, inside="error")[
+            "error"
+        ]
         if isinstance(error.value, str):
             error.text()
             return error

@@ -8,7 +8,7 @@ from typing import Any
 from typing_extensions import override
 
 from zigflow_worker.compilation import CompilableKinds, TaskKind
-from zigflow_worker.definition import Node
+from zigflow_worker.definition import COMMON_KEYS, Node, NodeError
 from zigflow_worker.tasks.agent_call import AgentCall
 from zigflow_worker.tasks.do_task import DoTask
 from zigflow_worker.tasks.emit_task import EmitTask
@@ -54,12 +54,22 @@ class TaskRegistry(CompilableKinds):
     def _keyword_of(self, task: Node, fields: Mapping[str, Node]) -> str:
         found = [keyword for keyword in _KEYWORDS if keyword in fields]
         if not found:
-            raise task.error(f"expected a task: one of {', '.join(sorted(self._variants))}")
+            raise self._unknown_kind(task, fields)
         carried = {key for keyword in found for key in self._carried_by(keyword)}
         found = [keyword for keyword in found if keyword not in carried]
         if len(found) > 1:
             raise task.error(f"a task is of one kind, not both '{found[0]}' and '{found[1]}'")
         return found[0]
+
+    def _unknown_kind(self, task: Node, fields: Mapping[str, Node]) -> NodeError:
+        known = sorted(self._variants)
+        message = f"expected a task: one of {', '.join(known)}"
+        others = [key for key in fields if key not in COMMON_KEYS]
+        if not others:
+            return task.error(message)
+        return NodeError(
+            f"{message}; '{others[0]}' is none", task.pointer, word=others[0], known=known
+        )
 
     def _carried_by(self, keyword: str) -> Iterator[str]:
         for kind in self._variants.get(keyword, {}).values():

@@ -13,6 +13,8 @@ from zigflow_worker.expressions import JSON
 from zigflow_worker.program.formulas import Formula
 from zigflow_worker.program.model import Frame, InlineOperation, Operation, Run
 
+_LIKE = "[{large: {when: .count > 10, then: end}}]"
+
 
 @dataclass(frozen=True, slots=True)
 class CaseDefinition:
@@ -34,7 +36,7 @@ class SwitchTask(TaskKind[tuple[CaseDefinition, ...]]):
     def read(self, fields: Mapping[str, Node], reader: Reader) -> tuple[CaseDefinition, ...]:
         cases = []
         defaults = 0
-        for _, node in fields["switch"].named_items():
+        for _, node in fields["switch"].named_items(_LIKE):
             with reader.part():
                 case = node.fields("when", "then", required=["then"])
                 then, when = reader.directive(case["then"]), case.get("when")

@@ -47,7 +47,9 @@ class TryTask(TaskKind[TryDefinition]):
     def read(self, fields: Mapping[str, Node], reader: Reader) -> TryDefinition:
         catch: Mapping[str, Node] = {}
         with reader.part():
-            catch = fields["catch"].fields(*_CATCH_KEYS)
+            catch = fields["catch"].fields(
+                *_CATCH_KEYS, like="{errors: {with: {status: 404}}, do: []}"
+            )
         return TryDefinition(
             block=reader.task_list(fields["try"]),
             errors=_read_filter(catch.get("errors"), reader),
@@ -87,7 +89,7 @@ class TryTask(TaskKind[TryDefinition]):
 def _read_filter(node: Node | None, reader: Reader) -> Mapping[str, Node]:
     if node is not None:
         with reader.part():
-            errors = node.fields("with")
+            errors = node.fields("with", like="{with: {status: 404}}", inside="with")
             if "with" in errors:
                 return reader.error_filter(errors["with"])
     return {}
