@@ -137,6 +137,107 @@ func (CallbackPayload) EnumDescriptor() ([]byte, []int) {
 	return file_stigma_agent_v1_agent_execution_proto_rawDescGZIP(), []int{1}
 }
 
+// What a step is.
+type PendingStepKind int32
+
+const (
+	// Not set.
+	PendingStepKind_PENDING_STEP_KIND_UNSPECIFIED PendingStepKind = 0
+	// A call of the agent's model.
+	PendingStepKind_PENDING_STEP_KIND_MODEL_CALL PendingStepKind = 1
+	// A summary of old steps, by a model.
+	PendingStepKind_PENDING_STEP_KIND_SUMMARY PendingStepKind = 2
+	// A call of a tool.
+	PendingStepKind_PENDING_STEP_KIND_TOOL_CALL PendingStepKind = 3
+	// A call of another agent, by an agent or a document.
+	PendingStepKind_PENDING_STEP_KIND_AGENT_CALL PendingStepKind = 4
+	// A document's call of an HTTP endpoint.
+	PendingStepKind_PENDING_STEP_KIND_HTTP_CALL PendingStepKind = 5
+	// A document's call of an operation of an OpenAPI document.
+	PendingStepKind_PENDING_STEP_KIND_OPENAPI_CALL PendingStepKind = 6
+	// A document's call of a method of a gRPC service.
+	PendingStepKind_PENDING_STEP_KIND_GRPC_CALL PendingStepKind = 7
+	// The fetch of a document's external resource.
+	PendingStepKind_PENDING_STEP_KIND_RESOURCE PendingStepKind = 8
+	// A timer of a document: of a `wait`, of the delay before a retry, or of a timeout.
+	PendingStepKind_PENDING_STEP_KIND_TIMER PendingStepKind = 9
+	// The workflow that is the agent, or the engine's run of the document; its own steps say more.
+	PendingStepKind_PENDING_STEP_KIND_WORKFLOW PendingStepKind = 10
+	// A worker that goes on with a workflow.
+	PendingStepKind_PENDING_STEP_KIND_WORKFLOW_TASK PendingStepKind = 11
+	// Its turn in its session.
+	PendingStepKind_PENDING_STEP_KIND_SESSION_TURN PendingStepKind = 12
+	// The delivery of the outcome to the caller.
+	PendingStepKind_PENDING_STEP_KIND_DELIVERY PendingStepKind = 13
+	// Another activity of Stigma.
+	PendingStepKind_PENDING_STEP_KIND_ACTIVITY PendingStepKind = 14
+)
+
+// Enum value maps for PendingStepKind.
+var (
+	PendingStepKind_name = map[int32]string{
+		0:  "PENDING_STEP_KIND_UNSPECIFIED",
+		1:  "PENDING_STEP_KIND_MODEL_CALL",
+		2:  "PENDING_STEP_KIND_SUMMARY",
+		3:  "PENDING_STEP_KIND_TOOL_CALL",
+		4:  "PENDING_STEP_KIND_AGENT_CALL",
+		5:  "PENDING_STEP_KIND_HTTP_CALL",
+		6:  "PENDING_STEP_KIND_OPENAPI_CALL",
+		7:  "PENDING_STEP_KIND_GRPC_CALL",
+		8:  "PENDING_STEP_KIND_RESOURCE",
+		9:  "PENDING_STEP_KIND_TIMER",
+		10: "PENDING_STEP_KIND_WORKFLOW",
+		11: "PENDING_STEP_KIND_WORKFLOW_TASK",
+		12: "PENDING_STEP_KIND_SESSION_TURN",
+		13: "PENDING_STEP_KIND_DELIVERY",
+		14: "PENDING_STEP_KIND_ACTIVITY",
+	}
+	PendingStepKind_value = map[string]int32{
+		"PENDING_STEP_KIND_UNSPECIFIED":   0,
+		"PENDING_STEP_KIND_MODEL_CALL":    1,
+		"PENDING_STEP_KIND_SUMMARY":       2,
+		"PENDING_STEP_KIND_TOOL_CALL":     3,
+		"PENDING_STEP_KIND_AGENT_CALL":    4,
+		"PENDING_STEP_KIND_HTTP_CALL":     5,
+		"PENDING_STEP_KIND_OPENAPI_CALL":  6,
+		"PENDING_STEP_KIND_GRPC_CALL":     7,
+		"PENDING_STEP_KIND_RESOURCE":      8,
+		"PENDING_STEP_KIND_TIMER":         9,
+		"PENDING_STEP_KIND_WORKFLOW":      10,
+		"PENDING_STEP_KIND_WORKFLOW_TASK": 11,
+		"PENDING_STEP_KIND_SESSION_TURN":  12,
+		"PENDING_STEP_KIND_DELIVERY":      13,
+		"PENDING_STEP_KIND_ACTIVITY":      14,
+	}
+)
+
+func (x PendingStepKind) Enum() *PendingStepKind {
+	p := new(PendingStepKind)
+	*p = x
+	return p
+}
+
+func (x PendingStepKind) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (PendingStepKind) Descriptor() protoreflect.EnumDescriptor {
+	return file_stigma_agent_v1_agent_execution_proto_enumTypes[2].Descriptor()
+}
+
+func (PendingStepKind) Type() protoreflect.EnumType {
+	return &file_stigma_agent_v1_agent_execution_proto_enumTypes[2]
+}
+
+func (x PendingStepKind) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use PendingStepKind.Descriptor instead.
+func (PendingStepKind) EnumDescriptor() ([]byte, []int) {
+	return file_stigma_agent_v1_agent_execution_proto_rawDescGZIP(), []int{2}
+}
+
 // What is asked for.
 type PendingInputKind int32
 
@@ -186,11 +287,11 @@ func (x PendingInputKind) String() string {
 }
 
 func (PendingInputKind) Descriptor() protoreflect.EnumDescriptor {
-	return file_stigma_agent_v1_agent_execution_proto_enumTypes[2].Descriptor()
+	return file_stigma_agent_v1_agent_execution_proto_enumTypes[3].Descriptor()
 }
 
 func (PendingInputKind) Type() protoreflect.EnumType {
-	return &file_stigma_agent_v1_agent_execution_proto_enumTypes[2]
+	return &file_stigma_agent_v1_agent_execution_proto_enumTypes[3]
 }
 
 func (x PendingInputKind) Number() protoreflect.EnumNumber {
@@ -199,7 +300,7 @@ func (x PendingInputKind) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use PendingInputKind.Descriptor instead.
 func (PendingInputKind) EnumDescriptor() ([]byte, []int) {
-	return file_stigma_agent_v1_agent_execution_proto_rawDescGZIP(), []int{2}
+	return file_stigma_agent_v1_agent_execution_proto_rawDescGZIP(), []int{3}
 }
 
 // How a pending input was resolved.
@@ -255,11 +356,11 @@ func (x InputResolutionKind) String() string {
 }
 
 func (InputResolutionKind) Descriptor() protoreflect.EnumDescriptor {
-	return file_stigma_agent_v1_agent_execution_proto_enumTypes[3].Descriptor()
+	return file_stigma_agent_v1_agent_execution_proto_enumTypes[4].Descriptor()
 }
 
 func (InputResolutionKind) Type() protoreflect.EnumType {
-	return &file_stigma_agent_v1_agent_execution_proto_enumTypes[3]
+	return &file_stigma_agent_v1_agent_execution_proto_enumTypes[4]
 }
 
 func (x InputResolutionKind) Number() protoreflect.EnumNumber {
@@ -268,7 +369,7 @@ func (x InputResolutionKind) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use InputResolutionKind.Descriptor instead.
 func (InputResolutionKind) EnumDescriptor() ([]byte, []int) {
-	return file_stigma_agent_v1_agent_execution_proto_rawDescGZIP(), []int{3}
+	return file_stigma_agent_v1_agent_execution_proto_rawDescGZIP(), []int{4}
 }
 
 // Where an execution is in its life. Terminal are COMPLETED, FAILED, CANCELLED and TIMED_OUT; of a
@@ -329,11 +430,11 @@ func (x AgentExecutionPhase) String() string {
 }
 
 func (AgentExecutionPhase) Descriptor() protoreflect.EnumDescriptor {
-	return file_stigma_agent_v1_agent_execution_proto_enumTypes[4].Descriptor()
+	return file_stigma_agent_v1_agent_execution_proto_enumTypes[5].Descriptor()
 }
 
 func (AgentExecutionPhase) Type() protoreflect.EnumType {
-	return &file_stigma_agent_v1_agent_execution_proto_enumTypes[4]
+	return &file_stigma_agent_v1_agent_execution_proto_enumTypes[5]
 }
 
 func (x AgentExecutionPhase) Number() protoreflect.EnumNumber {
@@ -342,7 +443,7 @@ func (x AgentExecutionPhase) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use AgentExecutionPhase.Descriptor instead.
 func (AgentExecutionPhase) EnumDescriptor() ([]byte, []int) {
-	return file_stigma_agent_v1_agent_execution_proto_rawDescGZIP(), []int{4}
+	return file_stigma_agent_v1_agent_execution_proto_rawDescGZIP(), []int{5}
 }
 
 // How a delivery stands.
@@ -394,11 +495,11 @@ func (x CallbackState) String() string {
 }
 
 func (CallbackState) Descriptor() protoreflect.EnumDescriptor {
-	return file_stigma_agent_v1_agent_execution_proto_enumTypes[5].Descriptor()
+	return file_stigma_agent_v1_agent_execution_proto_enumTypes[6].Descriptor()
 }
 
 func (CallbackState) Type() protoreflect.EnumType {
-	return &file_stigma_agent_v1_agent_execution_proto_enumTypes[5]
+	return &file_stigma_agent_v1_agent_execution_proto_enumTypes[6]
 }
 
 func (x CallbackState) Number() protoreflect.EnumNumber {
@@ -407,7 +508,7 @@ func (x CallbackState) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use CallbackState.Descriptor instead.
 func (CallbackState) EnumDescriptor() ([]byte, []int) {
-	return file_stigma_agent_v1_agent_execution_proto_rawDescGZIP(), []int{5}
+	return file_stigma_agent_v1_agent_execution_proto_rawDescGZIP(), []int{6}
 }
 
 // Who speaks.
@@ -447,11 +548,11 @@ func (x Role) String() string {
 }
 
 func (Role) Descriptor() protoreflect.EnumDescriptor {
-	return file_stigma_agent_v1_agent_execution_proto_enumTypes[6].Descriptor()
+	return file_stigma_agent_v1_agent_execution_proto_enumTypes[7].Descriptor()
 }
 
 func (Role) Type() protoreflect.EnumType {
-	return &file_stigma_agent_v1_agent_execution_proto_enumTypes[6]
+	return &file_stigma_agent_v1_agent_execution_proto_enumTypes[7]
 }
 
 func (x Role) Number() protoreflect.EnumNumber {
@@ -460,7 +561,7 @@ func (x Role) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Role.Descriptor instead.
 func (Role) EnumDescriptor() ([]byte, []int) {
-	return file_stigma_agent_v1_agent_execution_proto_rawDescGZIP(), []int{6}
+	return file_stigma_agent_v1_agent_execution_proto_rawDescGZIP(), []int{7}
 }
 
 // How a tool call ended.
@@ -516,11 +617,11 @@ func (x ToolOutcome) String() string {
 }
 
 func (ToolOutcome) Descriptor() protoreflect.EnumDescriptor {
-	return file_stigma_agent_v1_agent_execution_proto_enumTypes[7].Descriptor()
+	return file_stigma_agent_v1_agent_execution_proto_enumTypes[8].Descriptor()
 }
 
 func (ToolOutcome) Type() protoreflect.EnumType {
-	return &file_stigma_agent_v1_agent_execution_proto_enumTypes[7]
+	return &file_stigma_agent_v1_agent_execution_proto_enumTypes[8]
 }
 
 func (x ToolOutcome) Number() protoreflect.EnumNumber {
@@ -529,7 +630,7 @@ func (x ToolOutcome) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use ToolOutcome.Descriptor instead.
 func (ToolOutcome) EnumDescriptor() ([]byte, []int) {
-	return file_stigma_agent_v1_agent_execution_proto_rawDescGZIP(), []int{7}
+	return file_stigma_agent_v1_agent_execution_proto_rawDescGZIP(), []int{8}
 }
 
 // One run of an agent.
@@ -903,9 +1004,14 @@ type AgentExecutionStatus struct {
 	// The execution that was started, of which this one is a part; empty for that one.
 	Root string `protobuf:"bytes,14,opt,name=root,proto3" json:"root,omitempty"`
 	// Counts the turns of its session, from 1, in order of acceptance; 0 until its turn has come.
-	SessionTurn   int64 `protobuf:"varint,15,opt,name=session_turn,json=sessionTurn,proto3" json:"session_turn,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	SessionTurn int64 `protobuf:"varint,15,opt,name=session_turn,json=sessionTurn,proto3" json:"session_turn,omitempty"`
+	// What it waits for now besides people, oldest first; at most 20. Only where GetAgentExecution asks
+	// for them, of one that has not ended.
+	PendingSteps []*PendingStep `protobuf:"bytes,16,rep,name=pending_steps,json=pendingSteps,proto3" json:"pending_steps,omitempty"`
+	// How many more there are.
+	MorePendingSteps int32 `protobuf:"varint,17,opt,name=more_pending_steps,json=morePendingSteps,proto3" json:"more_pending_steps,omitempty"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
 }
 
 func (x *AgentExecutionStatus) Reset() {
@@ -1043,6 +1149,168 @@ func (x *AgentExecutionStatus) GetSessionTurn() int64 {
 	return 0
 }
 
+func (x *AgentExecutionStatus) GetPendingSteps() []*PendingStep {
+	if x != nil {
+		return x.PendingSteps
+	}
+	return nil
+}
+
+func (x *AgentExecutionStatus) GetMorePendingSteps() int32 {
+	if x != nil {
+		return x.MorePendingSteps
+	}
+	return 0
+}
+
+// A step that an open execution, of an agent or a workflow, waits for, as Temporal has it; never
+// what is sent or said.
+type PendingStep struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What kind of step.
+	Kind PendingStepKind `protobuf:"varint,1,opt,name=kind,proto3,enum=stigma.agent.v1.PendingStepKind" json:"kind,omitempty"`
+	// One short phrase for people, for instance "model call 2, openai:gpt-5".
+	Title string `protobuf:"bytes,2,opt,name=title,proto3" json:"title,omitempty"`
+	// Since when; absent where its beginning was not read.
+	StartTime *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=start_time,json=startTime,proto3" json:"start_time,omitempty"`
+	// The attempt that is under way or comes next, from 1; 0 for what has none.
+	Attempt int32 `protobuf:"varint,4,opt,name=attempt,proto3" json:"attempt,omitempty"`
+	// How the last attempt ended: the class of its failure, or "its worker was lost". Of a timer, the
+	// class of the failure of the call after which it was started.
+	LastFailure string `protobuf:"bytes,5,opt,name=last_failure,json=lastFailure,proto3" json:"last_failure,omitempty"`
+	// When the next attempt begins, where that is waited for; when a timer fires.
+	DueTime *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=due_time,json=dueTime,proto3" json:"due_time,omitempty"`
+	// JSON pointer of the document's task, or "…" and the end of it. Of a timer, the task of the call
+	// whose failure it follows.
+	Task string `protobuf:"bytes,7,opt,name=task,proto3" json:"task,omitempty"`
+	// The tool call, "<step>-<n>".
+	CallId string `protobuf:"bytes,8,opt,name=call_id,json=callId,proto3" json:"call_id,omitempty"`
+	// Of an agent's call: the execution that it came to, once that is known.
+	ExecutionId string `protobuf:"bytes,9,opt,name=execution_id,json=executionId,proto3" json:"execution_id,omitempty"`
+	// The Temporal workflow that is the step; empty for others.
+	WorkflowId string `protobuf:"bytes,10,opt,name=workflow_id,json=workflowId,proto3" json:"workflow_id,omitempty"`
+	// The task queue, while no worker has taken it.
+	TaskQueue string `protobuf:"bytes,11,opt,name=task_queue,json=taskQueue,proto3" json:"task_queue,omitempty"`
+	// No worker polls that task queue.
+	NoWorker      bool `protobuf:"varint,12,opt,name=no_worker,json=noWorker,proto3" json:"no_worker,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PendingStep) Reset() {
+	*x = PendingStep{}
+	mi := &file_stigma_agent_v1_agent_execution_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PendingStep) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PendingStep) ProtoMessage() {}
+
+func (x *PendingStep) ProtoReflect() protoreflect.Message {
+	mi := &file_stigma_agent_v1_agent_execution_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PendingStep.ProtoReflect.Descriptor instead.
+func (*PendingStep) Descriptor() ([]byte, []int) {
+	return file_stigma_agent_v1_agent_execution_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *PendingStep) GetKind() PendingStepKind {
+	if x != nil {
+		return x.Kind
+	}
+	return PendingStepKind_PENDING_STEP_KIND_UNSPECIFIED
+}
+
+func (x *PendingStep) GetTitle() string {
+	if x != nil {
+		return x.Title
+	}
+	return ""
+}
+
+func (x *PendingStep) GetStartTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.StartTime
+	}
+	return nil
+}
+
+func (x *PendingStep) GetAttempt() int32 {
+	if x != nil {
+		return x.Attempt
+	}
+	return 0
+}
+
+func (x *PendingStep) GetLastFailure() string {
+	if x != nil {
+		return x.LastFailure
+	}
+	return ""
+}
+
+func (x *PendingStep) GetDueTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.DueTime
+	}
+	return nil
+}
+
+func (x *PendingStep) GetTask() string {
+	if x != nil {
+		return x.Task
+	}
+	return ""
+}
+
+func (x *PendingStep) GetCallId() string {
+	if x != nil {
+		return x.CallId
+	}
+	return ""
+}
+
+func (x *PendingStep) GetExecutionId() string {
+	if x != nil {
+		return x.ExecutionId
+	}
+	return ""
+}
+
+func (x *PendingStep) GetWorkflowId() string {
+	if x != nil {
+		return x.WorkflowId
+	}
+	return ""
+}
+
+func (x *PendingStep) GetTaskQueue() string {
+	if x != nil {
+		return x.TaskQueue
+	}
+	return ""
+}
+
+func (x *PendingStep) GetNoWorker() bool {
+	if x != nil {
+		return x.NoWorker
+	}
+	return false
+}
+
 // Something that an execution waits for from outside: SubmitAgentInput answers it.
 type PendingInput struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1090,7 +1358,7 @@ type PendingInput struct {
 
 func (x *PendingInput) Reset() {
 	*x = PendingInput{}
-	mi := &file_stigma_agent_v1_agent_execution_proto_msgTypes[4]
+	mi := &file_stigma_agent_v1_agent_execution_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1102,7 +1370,7 @@ func (x *PendingInput) String() string {
 func (*PendingInput) ProtoMessage() {}
 
 func (x *PendingInput) ProtoReflect() protoreflect.Message {
-	mi := &file_stigma_agent_v1_agent_execution_proto_msgTypes[4]
+	mi := &file_stigma_agent_v1_agent_execution_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1115,7 +1383,7 @@ func (x *PendingInput) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PendingInput.ProtoReflect.Descriptor instead.
 func (*PendingInput) Descriptor() ([]byte, []int) {
-	return file_stigma_agent_v1_agent_execution_proto_rawDescGZIP(), []int{4}
+	return file_stigma_agent_v1_agent_execution_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *PendingInput) GetId() string {
@@ -1267,7 +1535,7 @@ type InputResolution struct {
 
 func (x *InputResolution) Reset() {
 	*x = InputResolution{}
-	mi := &file_stigma_agent_v1_agent_execution_proto_msgTypes[5]
+	mi := &file_stigma_agent_v1_agent_execution_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1279,7 +1547,7 @@ func (x *InputResolution) String() string {
 func (*InputResolution) ProtoMessage() {}
 
 func (x *InputResolution) ProtoReflect() protoreflect.Message {
-	mi := &file_stigma_agent_v1_agent_execution_proto_msgTypes[5]
+	mi := &file_stigma_agent_v1_agent_execution_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1292,7 +1560,7 @@ func (x *InputResolution) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InputResolution.ProtoReflect.Descriptor instead.
 func (*InputResolution) Descriptor() ([]byte, []int) {
-	return file_stigma_agent_v1_agent_execution_proto_rawDescGZIP(), []int{5}
+	return file_stigma_agent_v1_agent_execution_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *InputResolution) GetInputId() string {
@@ -1359,7 +1627,7 @@ type AgentOutput struct {
 
 func (x *AgentOutput) Reset() {
 	*x = AgentOutput{}
-	mi := &file_stigma_agent_v1_agent_execution_proto_msgTypes[6]
+	mi := &file_stigma_agent_v1_agent_execution_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1371,7 +1639,7 @@ func (x *AgentOutput) String() string {
 func (*AgentOutput) ProtoMessage() {}
 
 func (x *AgentOutput) ProtoReflect() protoreflect.Message {
-	mi := &file_stigma_agent_v1_agent_execution_proto_msgTypes[6]
+	mi := &file_stigma_agent_v1_agent_execution_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1384,7 +1652,7 @@ func (x *AgentOutput) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AgentOutput.ProtoReflect.Descriptor instead.
 func (*AgentOutput) Descriptor() ([]byte, []int) {
-	return file_stigma_agent_v1_agent_execution_proto_rawDescGZIP(), []int{6}
+	return file_stigma_agent_v1_agent_execution_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *AgentOutput) GetText() string {
@@ -1423,7 +1691,7 @@ type Failure struct {
 
 func (x *Failure) Reset() {
 	*x = Failure{}
-	mi := &file_stigma_agent_v1_agent_execution_proto_msgTypes[7]
+	mi := &file_stigma_agent_v1_agent_execution_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1435,7 +1703,7 @@ func (x *Failure) String() string {
 func (*Failure) ProtoMessage() {}
 
 func (x *Failure) ProtoReflect() protoreflect.Message {
-	mi := &file_stigma_agent_v1_agent_execution_proto_msgTypes[7]
+	mi := &file_stigma_agent_v1_agent_execution_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1448,7 +1716,7 @@ func (x *Failure) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Failure.ProtoReflect.Descriptor instead.
 func (*Failure) Descriptor() ([]byte, []int) {
-	return file_stigma_agent_v1_agent_execution_proto_rawDescGZIP(), []int{7}
+	return file_stigma_agent_v1_agent_execution_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Failure) GetReason() FailureReason {
@@ -1501,7 +1769,7 @@ type Usage struct {
 
 func (x *Usage) Reset() {
 	*x = Usage{}
-	mi := &file_stigma_agent_v1_agent_execution_proto_msgTypes[8]
+	mi := &file_stigma_agent_v1_agent_execution_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1513,7 +1781,7 @@ func (x *Usage) String() string {
 func (*Usage) ProtoMessage() {}
 
 func (x *Usage) ProtoReflect() protoreflect.Message {
-	mi := &file_stigma_agent_v1_agent_execution_proto_msgTypes[8]
+	mi := &file_stigma_agent_v1_agent_execution_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1526,7 +1794,7 @@ func (x *Usage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Usage.ProtoReflect.Descriptor instead.
 func (*Usage) Descriptor() ([]byte, []int) {
-	return file_stigma_agent_v1_agent_execution_proto_rawDescGZIP(), []int{8}
+	return file_stigma_agent_v1_agent_execution_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Usage) GetInputTokens() int64 {
@@ -1616,7 +1884,7 @@ type CallbackStatus struct {
 
 func (x *CallbackStatus) Reset() {
 	*x = CallbackStatus{}
-	mi := &file_stigma_agent_v1_agent_execution_proto_msgTypes[9]
+	mi := &file_stigma_agent_v1_agent_execution_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1628,7 +1896,7 @@ func (x *CallbackStatus) String() string {
 func (*CallbackStatus) ProtoMessage() {}
 
 func (x *CallbackStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_stigma_agent_v1_agent_execution_proto_msgTypes[9]
+	mi := &file_stigma_agent_v1_agent_execution_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1641,7 +1909,7 @@ func (x *CallbackStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CallbackStatus.ProtoReflect.Descriptor instead.
 func (*CallbackStatus) Descriptor() ([]byte, []int) {
-	return file_stigma_agent_v1_agent_execution_proto_rawDescGZIP(), []int{9}
+	return file_stigma_agent_v1_agent_execution_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *CallbackStatus) GetState() CallbackState {
@@ -1685,7 +1953,7 @@ type Message struct {
 
 func (x *Message) Reset() {
 	*x = Message{}
-	mi := &file_stigma_agent_v1_agent_execution_proto_msgTypes[10]
+	mi := &file_stigma_agent_v1_agent_execution_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1697,7 +1965,7 @@ func (x *Message) String() string {
 func (*Message) ProtoMessage() {}
 
 func (x *Message) ProtoReflect() protoreflect.Message {
-	mi := &file_stigma_agent_v1_agent_execution_proto_msgTypes[10]
+	mi := &file_stigma_agent_v1_agent_execution_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1710,7 +1978,7 @@ func (x *Message) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Message.ProtoReflect.Descriptor instead.
 func (*Message) Descriptor() ([]byte, []int) {
-	return file_stigma_agent_v1_agent_execution_proto_rawDescGZIP(), []int{10}
+	return file_stigma_agent_v1_agent_execution_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Message) GetRole() Role {
@@ -1747,7 +2015,7 @@ type Part struct {
 
 func (x *Part) Reset() {
 	*x = Part{}
-	mi := &file_stigma_agent_v1_agent_execution_proto_msgTypes[11]
+	mi := &file_stigma_agent_v1_agent_execution_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1759,7 +2027,7 @@ func (x *Part) String() string {
 func (*Part) ProtoMessage() {}
 
 func (x *Part) ProtoReflect() protoreflect.Message {
-	mi := &file_stigma_agent_v1_agent_execution_proto_msgTypes[11]
+	mi := &file_stigma_agent_v1_agent_execution_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1772,7 +2040,7 @@ func (x *Part) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Part.ProtoReflect.Descriptor instead.
 func (*Part) Descriptor() ([]byte, []int) {
-	return file_stigma_agent_v1_agent_execution_proto_rawDescGZIP(), []int{11}
+	return file_stigma_agent_v1_agent_execution_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Part) GetKind() isPart_Kind {
@@ -1872,7 +2140,7 @@ type ToolCall struct {
 
 func (x *ToolCall) Reset() {
 	*x = ToolCall{}
-	mi := &file_stigma_agent_v1_agent_execution_proto_msgTypes[12]
+	mi := &file_stigma_agent_v1_agent_execution_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1884,7 +2152,7 @@ func (x *ToolCall) String() string {
 func (*ToolCall) ProtoMessage() {}
 
 func (x *ToolCall) ProtoReflect() protoreflect.Message {
-	mi := &file_stigma_agent_v1_agent_execution_proto_msgTypes[12]
+	mi := &file_stigma_agent_v1_agent_execution_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1897,7 +2165,7 @@ func (x *ToolCall) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ToolCall.ProtoReflect.Descriptor instead.
 func (*ToolCall) Descriptor() ([]byte, []int) {
-	return file_stigma_agent_v1_agent_execution_proto_rawDescGZIP(), []int{12}
+	return file_stigma_agent_v1_agent_execution_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *ToolCall) GetCallId() string {
@@ -1940,7 +2208,7 @@ type ToolResult struct {
 
 func (x *ToolResult) Reset() {
 	*x = ToolResult{}
-	mi := &file_stigma_agent_v1_agent_execution_proto_msgTypes[13]
+	mi := &file_stigma_agent_v1_agent_execution_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1952,7 +2220,7 @@ func (x *ToolResult) String() string {
 func (*ToolResult) ProtoMessage() {}
 
 func (x *ToolResult) ProtoReflect() protoreflect.Message {
-	mi := &file_stigma_agent_v1_agent_execution_proto_msgTypes[13]
+	mi := &file_stigma_agent_v1_agent_execution_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1965,7 +2233,7 @@ func (x *ToolResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ToolResult.ProtoReflect.Descriptor instead.
 func (*ToolResult) Descriptor() ([]byte, []int) {
-	return file_stigma_agent_v1_agent_execution_proto_rawDescGZIP(), []int{13}
+	return file_stigma_agent_v1_agent_execution_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *ToolResult) GetCallId() string {
@@ -2047,7 +2315,7 @@ const file_stigma_agent_v1_agent_execution_proto_rawDesc = "" +
 	"\vactivity_id\x18\x04 \x01(\tR\n" +
 	"activityId\x12F\n" +
 	"\x11heartbeat_timeout\x18\x05 \x01(\v2\x19.google.protobuf.DurationR\x10heartbeatTimeout\x12D\n" +
-	"\x10callback_timeout\x18\x06 \x01(\v2\x19.google.protobuf.DurationR\x0fcallbackTimeout\"\xea\x06\n" +
+	"\x10callback_timeout\x18\x06 \x01(\v2\x19.google.protobuf.DurationR\x0fcallbackTimeout\"\xdb\a\n" +
 	"\x14AgentExecutionStatus\x12:\n" +
 	"\x05phase\x18\x01 \x01(\x0e2$.stigma.agent.v1.AgentExecutionPhaseR\x05phase\x124\n" +
 	"\x06output\x18\x02 \x01(\v2\x1c.stigma.agent.v1.AgentOutputR\x06output\x122\n" +
@@ -2065,10 +2333,29 @@ const file_stigma_agent_v1_agent_execution_proto_rawDesc = "" +
 	"\x0epending_inputs\x18\f \x03(\v2\x1d.stigma.agent.v1.PendingInputR\rpendingInputs\x12\x16\n" +
 	"\x06parent\x18\r \x01(\tR\x06parent\x12\x12\n" +
 	"\x04root\x18\x0e \x01(\tR\x04root\x12!\n" +
-	"\fsession_turn\x18\x0f \x01(\x03R\vsessionTurn\x1aW\n" +
+	"\fsession_turn\x18\x0f \x01(\x03R\vsessionTurn\x12A\n" +
+	"\rpending_steps\x18\x10 \x03(\v2\x1c.stigma.agent.v1.PendingStepR\fpendingSteps\x12,\n" +
+	"\x12more_pending_steps\x18\x11 \x01(\x05R\x10morePendingSteps\x1aW\n" +
 	"\x11UsageByModelEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12,\n" +
-	"\x05value\x18\x02 \x01(\v2\x16.stigma.agent.v1.UsageR\x05value:\x028\x01\"\xed\x04\n" +
+	"\x05value\x18\x02 \x01(\v2\x16.stigma.agent.v1.UsageR\x05value:\x028\x01\"\xb5\x03\n" +
+	"\vPendingStep\x124\n" +
+	"\x04kind\x18\x01 \x01(\x0e2 .stigma.agent.v1.PendingStepKindR\x04kind\x12\x14\n" +
+	"\x05title\x18\x02 \x01(\tR\x05title\x129\n" +
+	"\n" +
+	"start_time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\tstartTime\x12\x18\n" +
+	"\aattempt\x18\x04 \x01(\x05R\aattempt\x12!\n" +
+	"\flast_failure\x18\x05 \x01(\tR\vlastFailure\x125\n" +
+	"\bdue_time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\adueTime\x12\x12\n" +
+	"\x04task\x18\a \x01(\tR\x04task\x12\x17\n" +
+	"\acall_id\x18\b \x01(\tR\x06callId\x12!\n" +
+	"\fexecution_id\x18\t \x01(\tR\vexecutionId\x12\x1f\n" +
+	"\vworkflow_id\x18\n" +
+	" \x01(\tR\n" +
+	"workflowId\x12\x1d\n" +
+	"\n" +
+	"task_queue\x18\v \x01(\tR\ttaskQueue\x12\x1b\n" +
+	"\tno_worker\x18\f \x01(\bR\bnoWorker\"\xed\x04\n" +
 	"\fPendingInput\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x125\n" +
 	"\x04kind\x18\x02 \x01(\x0e2!.stigma.agent.v1.PendingInputKindR\x04kind\x12\x17\n" +
@@ -2160,7 +2447,24 @@ const file_stigma_agent_v1_agent_execution_proto_rawDesc = "" +
 	"\x0fCallbackPayload\x12 \n" +
 	"\x1cCALLBACK_PAYLOAD_UNSPECIFIED\x10\x00\x12$\n" +
 	" CALLBACK_PAYLOAD_AGENT_EXECUTION\x10\x01\x12\x1b\n" +
-	"\x17CALLBACK_PAYLOAD_OUTPUT\x10\x02*\xe6\x01\n" +
+	"\x17CALLBACK_PAYLOAD_OUTPUT\x10\x02*\x84\x04\n" +
+	"\x0fPendingStepKind\x12!\n" +
+	"\x1dPENDING_STEP_KIND_UNSPECIFIED\x10\x00\x12 \n" +
+	"\x1cPENDING_STEP_KIND_MODEL_CALL\x10\x01\x12\x1d\n" +
+	"\x19PENDING_STEP_KIND_SUMMARY\x10\x02\x12\x1f\n" +
+	"\x1bPENDING_STEP_KIND_TOOL_CALL\x10\x03\x12 \n" +
+	"\x1cPENDING_STEP_KIND_AGENT_CALL\x10\x04\x12\x1f\n" +
+	"\x1bPENDING_STEP_KIND_HTTP_CALL\x10\x05\x12\"\n" +
+	"\x1ePENDING_STEP_KIND_OPENAPI_CALL\x10\x06\x12\x1f\n" +
+	"\x1bPENDING_STEP_KIND_GRPC_CALL\x10\a\x12\x1e\n" +
+	"\x1aPENDING_STEP_KIND_RESOURCE\x10\b\x12\x1b\n" +
+	"\x17PENDING_STEP_KIND_TIMER\x10\t\x12\x1e\n" +
+	"\x1aPENDING_STEP_KIND_WORKFLOW\x10\n" +
+	"\x12#\n" +
+	"\x1fPENDING_STEP_KIND_WORKFLOW_TASK\x10\v\x12\"\n" +
+	"\x1ePENDING_STEP_KIND_SESSION_TURN\x10\f\x12\x1e\n" +
+	"\x1aPENDING_STEP_KIND_DELIVERY\x10\r\x12\x1e\n" +
+	"\x1aPENDING_STEP_KIND_ACTIVITY\x10\x0e*\xe6\x01\n" +
 	"\x10PendingInputKind\x12\"\n" +
 	"\x1ePENDING_INPUT_KIND_UNSPECIFIED\x10\x00\x12\x1f\n" +
 	"\x1bPENDING_INPUT_KIND_APPROVAL\x10\x01\x12\x1f\n" +
@@ -2219,82 +2523,88 @@ func file_stigma_agent_v1_agent_execution_proto_rawDescGZIP() []byte {
 	return file_stigma_agent_v1_agent_execution_proto_rawDescData
 }
 
-var file_stigma_agent_v1_agent_execution_proto_enumTypes = make([]protoimpl.EnumInfo, 8)
-var file_stigma_agent_v1_agent_execution_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
+var file_stigma_agent_v1_agent_execution_proto_enumTypes = make([]protoimpl.EnumInfo, 9)
+var file_stigma_agent_v1_agent_execution_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
 var file_stigma_agent_v1_agent_execution_proto_goTypes = []any{
 	(SessionPolicy)(0),            // 0: stigma.agent.v1.SessionPolicy
 	(CallbackPayload)(0),          // 1: stigma.agent.v1.CallbackPayload
-	(PendingInputKind)(0),         // 2: stigma.agent.v1.PendingInputKind
-	(InputResolutionKind)(0),      // 3: stigma.agent.v1.InputResolutionKind
-	(AgentExecutionPhase)(0),      // 4: stigma.agent.v1.AgentExecutionPhase
-	(CallbackState)(0),            // 5: stigma.agent.v1.CallbackState
-	(Role)(0),                     // 6: stigma.agent.v1.Role
-	(ToolOutcome)(0),              // 7: stigma.agent.v1.ToolOutcome
-	(*AgentExecution)(nil),        // 8: stigma.agent.v1.AgentExecution
-	(*AgentExecutionSpec)(nil),    // 9: stigma.agent.v1.AgentExecutionSpec
-	(*TemporalCaller)(nil),        // 10: stigma.agent.v1.TemporalCaller
-	(*AgentExecutionStatus)(nil),  // 11: stigma.agent.v1.AgentExecutionStatus
-	(*PendingInput)(nil),          // 12: stigma.agent.v1.PendingInput
-	(*InputResolution)(nil),       // 13: stigma.agent.v1.InputResolution
-	(*AgentOutput)(nil),           // 14: stigma.agent.v1.AgentOutput
-	(*Failure)(nil),               // 15: stigma.agent.v1.Failure
-	(*Usage)(nil),                 // 16: stigma.agent.v1.Usage
-	(*CallbackStatus)(nil),        // 17: stigma.agent.v1.CallbackStatus
-	(*Message)(nil),               // 18: stigma.agent.v1.Message
-	(*Part)(nil),                  // 19: stigma.agent.v1.Part
-	(*ToolCall)(nil),              // 20: stigma.agent.v1.ToolCall
-	(*ToolResult)(nil),            // 21: stigma.agent.v1.ToolResult
-	nil,                           // 22: stigma.agent.v1.AgentExecutionSpec.EnvEntry
-	nil,                           // 23: stigma.agent.v1.AgentExecutionSpec.LabelsEntry
-	nil,                           // 24: stigma.agent.v1.AgentExecutionStatus.UsageByModelEntry
-	(*AgentSpec)(nil),             // 25: stigma.agent.v1.AgentSpec
-	(*AgentConfig)(nil),           // 26: stigma.agent.v1.AgentConfig
-	(*timestamppb.Timestamp)(nil), // 27: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),   // 28: google.protobuf.Duration
-	(FailureReason)(0),            // 29: stigma.agent.v1.FailureReason
+	(PendingStepKind)(0),          // 2: stigma.agent.v1.PendingStepKind
+	(PendingInputKind)(0),         // 3: stigma.agent.v1.PendingInputKind
+	(InputResolutionKind)(0),      // 4: stigma.agent.v1.InputResolutionKind
+	(AgentExecutionPhase)(0),      // 5: stigma.agent.v1.AgentExecutionPhase
+	(CallbackState)(0),            // 6: stigma.agent.v1.CallbackState
+	(Role)(0),                     // 7: stigma.agent.v1.Role
+	(ToolOutcome)(0),              // 8: stigma.agent.v1.ToolOutcome
+	(*AgentExecution)(nil),        // 9: stigma.agent.v1.AgentExecution
+	(*AgentExecutionSpec)(nil),    // 10: stigma.agent.v1.AgentExecutionSpec
+	(*TemporalCaller)(nil),        // 11: stigma.agent.v1.TemporalCaller
+	(*AgentExecutionStatus)(nil),  // 12: stigma.agent.v1.AgentExecutionStatus
+	(*PendingStep)(nil),           // 13: stigma.agent.v1.PendingStep
+	(*PendingInput)(nil),          // 14: stigma.agent.v1.PendingInput
+	(*InputResolution)(nil),       // 15: stigma.agent.v1.InputResolution
+	(*AgentOutput)(nil),           // 16: stigma.agent.v1.AgentOutput
+	(*Failure)(nil),               // 17: stigma.agent.v1.Failure
+	(*Usage)(nil),                 // 18: stigma.agent.v1.Usage
+	(*CallbackStatus)(nil),        // 19: stigma.agent.v1.CallbackStatus
+	(*Message)(nil),               // 20: stigma.agent.v1.Message
+	(*Part)(nil),                  // 21: stigma.agent.v1.Part
+	(*ToolCall)(nil),              // 22: stigma.agent.v1.ToolCall
+	(*ToolResult)(nil),            // 23: stigma.agent.v1.ToolResult
+	nil,                           // 24: stigma.agent.v1.AgentExecutionSpec.EnvEntry
+	nil,                           // 25: stigma.agent.v1.AgentExecutionSpec.LabelsEntry
+	nil,                           // 26: stigma.agent.v1.AgentExecutionStatus.UsageByModelEntry
+	(*AgentSpec)(nil),             // 27: stigma.agent.v1.AgentSpec
+	(*AgentConfig)(nil),           // 28: stigma.agent.v1.AgentConfig
+	(*timestamppb.Timestamp)(nil), // 29: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),   // 30: google.protobuf.Duration
+	(FailureReason)(0),            // 31: stigma.agent.v1.FailureReason
 }
 var file_stigma_agent_v1_agent_execution_proto_depIdxs = []int32{
-	9,  // 0: stigma.agent.v1.AgentExecution.spec:type_name -> stigma.agent.v1.AgentExecutionSpec
-	11, // 1: stigma.agent.v1.AgentExecution.status:type_name -> stigma.agent.v1.AgentExecutionStatus
-	25, // 2: stigma.agent.v1.AgentExecutionSpec.agent:type_name -> stigma.agent.v1.AgentSpec
-	22, // 3: stigma.agent.v1.AgentExecutionSpec.env:type_name -> stigma.agent.v1.AgentExecutionSpec.EnvEntry
-	26, // 4: stigma.agent.v1.AgentExecutionSpec.config:type_name -> stigma.agent.v1.AgentConfig
-	23, // 5: stigma.agent.v1.AgentExecutionSpec.labels:type_name -> stigma.agent.v1.AgentExecutionSpec.LabelsEntry
-	10, // 6: stigma.agent.v1.AgentExecutionSpec.caller:type_name -> stigma.agent.v1.TemporalCaller
+	10, // 0: stigma.agent.v1.AgentExecution.spec:type_name -> stigma.agent.v1.AgentExecutionSpec
+	12, // 1: stigma.agent.v1.AgentExecution.status:type_name -> stigma.agent.v1.AgentExecutionStatus
+	27, // 2: stigma.agent.v1.AgentExecutionSpec.agent:type_name -> stigma.agent.v1.AgentSpec
+	24, // 3: stigma.agent.v1.AgentExecutionSpec.env:type_name -> stigma.agent.v1.AgentExecutionSpec.EnvEntry
+	28, // 4: stigma.agent.v1.AgentExecutionSpec.config:type_name -> stigma.agent.v1.AgentConfig
+	25, // 5: stigma.agent.v1.AgentExecutionSpec.labels:type_name -> stigma.agent.v1.AgentExecutionSpec.LabelsEntry
+	11, // 6: stigma.agent.v1.AgentExecutionSpec.caller:type_name -> stigma.agent.v1.TemporalCaller
 	1,  // 7: stigma.agent.v1.AgentExecutionSpec.callback_payload:type_name -> stigma.agent.v1.CallbackPayload
-	27, // 8: stigma.agent.v1.AgentExecutionSpec.callback_deadline:type_name -> google.protobuf.Timestamp
+	29, // 8: stigma.agent.v1.AgentExecutionSpec.callback_deadline:type_name -> google.protobuf.Timestamp
 	0,  // 9: stigma.agent.v1.AgentExecutionSpec.session_policy:type_name -> stigma.agent.v1.SessionPolicy
-	28, // 10: stigma.agent.v1.TemporalCaller.heartbeat_timeout:type_name -> google.protobuf.Duration
-	28, // 11: stigma.agent.v1.TemporalCaller.callback_timeout:type_name -> google.protobuf.Duration
-	4,  // 12: stigma.agent.v1.AgentExecutionStatus.phase:type_name -> stigma.agent.v1.AgentExecutionPhase
-	14, // 13: stigma.agent.v1.AgentExecutionStatus.output:type_name -> stigma.agent.v1.AgentOutput
-	15, // 14: stigma.agent.v1.AgentExecutionStatus.failure:type_name -> stigma.agent.v1.Failure
-	16, // 15: stigma.agent.v1.AgentExecutionStatus.usage:type_name -> stigma.agent.v1.Usage
-	27, // 16: stigma.agent.v1.AgentExecutionStatus.start_time:type_name -> google.protobuf.Timestamp
-	27, // 17: stigma.agent.v1.AgentExecutionStatus.end_time:type_name -> google.protobuf.Timestamp
-	27, // 18: stigma.agent.v1.AgentExecutionStatus.deadline:type_name -> google.protobuf.Timestamp
-	17, // 19: stigma.agent.v1.AgentExecutionStatus.callback:type_name -> stigma.agent.v1.CallbackStatus
-	18, // 20: stigma.agent.v1.AgentExecutionStatus.messages:type_name -> stigma.agent.v1.Message
-	24, // 21: stigma.agent.v1.AgentExecutionStatus.usage_by_model:type_name -> stigma.agent.v1.AgentExecutionStatus.UsageByModelEntry
-	12, // 22: stigma.agent.v1.AgentExecutionStatus.pending_inputs:type_name -> stigma.agent.v1.PendingInput
-	2,  // 23: stigma.agent.v1.PendingInput.kind:type_name -> stigma.agent.v1.PendingInputKind
-	27, // 24: stigma.agent.v1.PendingInput.request_time:type_name -> google.protobuf.Timestamp
-	27, // 25: stigma.agent.v1.PendingInput.expire_time:type_name -> google.protobuf.Timestamp
-	3,  // 26: stigma.agent.v1.InputResolution.how:type_name -> stigma.agent.v1.InputResolutionKind
-	27, // 27: stigma.agent.v1.InputResolution.time:type_name -> google.protobuf.Timestamp
-	29, // 28: stigma.agent.v1.Failure.reason:type_name -> stigma.agent.v1.FailureReason
-	5,  // 29: stigma.agent.v1.CallbackStatus.state:type_name -> stigma.agent.v1.CallbackState
-	6,  // 30: stigma.agent.v1.Message.role:type_name -> stigma.agent.v1.Role
-	19, // 31: stigma.agent.v1.Message.parts:type_name -> stigma.agent.v1.Part
-	20, // 32: stigma.agent.v1.Part.tool_call:type_name -> stigma.agent.v1.ToolCall
-	21, // 33: stigma.agent.v1.Part.tool_result:type_name -> stigma.agent.v1.ToolResult
-	7,  // 34: stigma.agent.v1.ToolResult.outcome:type_name -> stigma.agent.v1.ToolOutcome
-	16, // 35: stigma.agent.v1.AgentExecutionStatus.UsageByModelEntry.value:type_name -> stigma.agent.v1.Usage
-	36, // [36:36] is the sub-list for method output_type
-	36, // [36:36] is the sub-list for method input_type
-	36, // [36:36] is the sub-list for extension type_name
-	36, // [36:36] is the sub-list for extension extendee
-	0,  // [0:36] is the sub-list for field type_name
+	30, // 10: stigma.agent.v1.TemporalCaller.heartbeat_timeout:type_name -> google.protobuf.Duration
+	30, // 11: stigma.agent.v1.TemporalCaller.callback_timeout:type_name -> google.protobuf.Duration
+	5,  // 12: stigma.agent.v1.AgentExecutionStatus.phase:type_name -> stigma.agent.v1.AgentExecutionPhase
+	16, // 13: stigma.agent.v1.AgentExecutionStatus.output:type_name -> stigma.agent.v1.AgentOutput
+	17, // 14: stigma.agent.v1.AgentExecutionStatus.failure:type_name -> stigma.agent.v1.Failure
+	18, // 15: stigma.agent.v1.AgentExecutionStatus.usage:type_name -> stigma.agent.v1.Usage
+	29, // 16: stigma.agent.v1.AgentExecutionStatus.start_time:type_name -> google.protobuf.Timestamp
+	29, // 17: stigma.agent.v1.AgentExecutionStatus.end_time:type_name -> google.protobuf.Timestamp
+	29, // 18: stigma.agent.v1.AgentExecutionStatus.deadline:type_name -> google.protobuf.Timestamp
+	19, // 19: stigma.agent.v1.AgentExecutionStatus.callback:type_name -> stigma.agent.v1.CallbackStatus
+	20, // 20: stigma.agent.v1.AgentExecutionStatus.messages:type_name -> stigma.agent.v1.Message
+	26, // 21: stigma.agent.v1.AgentExecutionStatus.usage_by_model:type_name -> stigma.agent.v1.AgentExecutionStatus.UsageByModelEntry
+	14, // 22: stigma.agent.v1.AgentExecutionStatus.pending_inputs:type_name -> stigma.agent.v1.PendingInput
+	13, // 23: stigma.agent.v1.AgentExecutionStatus.pending_steps:type_name -> stigma.agent.v1.PendingStep
+	2,  // 24: stigma.agent.v1.PendingStep.kind:type_name -> stigma.agent.v1.PendingStepKind
+	29, // 25: stigma.agent.v1.PendingStep.start_time:type_name -> google.protobuf.Timestamp
+	29, // 26: stigma.agent.v1.PendingStep.due_time:type_name -> google.protobuf.Timestamp
+	3,  // 27: stigma.agent.v1.PendingInput.kind:type_name -> stigma.agent.v1.PendingInputKind
+	29, // 28: stigma.agent.v1.PendingInput.request_time:type_name -> google.protobuf.Timestamp
+	29, // 29: stigma.agent.v1.PendingInput.expire_time:type_name -> google.protobuf.Timestamp
+	4,  // 30: stigma.agent.v1.InputResolution.how:type_name -> stigma.agent.v1.InputResolutionKind
+	29, // 31: stigma.agent.v1.InputResolution.time:type_name -> google.protobuf.Timestamp
+	31, // 32: stigma.agent.v1.Failure.reason:type_name -> stigma.agent.v1.FailureReason
+	6,  // 33: stigma.agent.v1.CallbackStatus.state:type_name -> stigma.agent.v1.CallbackState
+	7,  // 34: stigma.agent.v1.Message.role:type_name -> stigma.agent.v1.Role
+	21, // 35: stigma.agent.v1.Message.parts:type_name -> stigma.agent.v1.Part
+	22, // 36: stigma.agent.v1.Part.tool_call:type_name -> stigma.agent.v1.ToolCall
+	23, // 37: stigma.agent.v1.Part.tool_result:type_name -> stigma.agent.v1.ToolResult
+	8,  // 38: stigma.agent.v1.ToolResult.outcome:type_name -> stigma.agent.v1.ToolOutcome
+	18, // 39: stigma.agent.v1.AgentExecutionStatus.UsageByModelEntry.value:type_name -> stigma.agent.v1.Usage
+	40, // [40:40] is the sub-list for method output_type
+	40, // [40:40] is the sub-list for method input_type
+	40, // [40:40] is the sub-list for extension type_name
+	40, // [40:40] is the sub-list for extension extendee
+	0,  // [0:40] is the sub-list for field type_name
 }
 
 func init() { file_stigma_agent_v1_agent_execution_proto_init() }
@@ -2303,7 +2613,7 @@ func file_stigma_agent_v1_agent_execution_proto_init() {
 		return
 	}
 	file_stigma_agent_v1_agent_proto_init()
-	file_stigma_agent_v1_agent_execution_proto_msgTypes[11].OneofWrappers = []any{
+	file_stigma_agent_v1_agent_execution_proto_msgTypes[12].OneofWrappers = []any{
 		(*Part_Text)(nil),
 		(*Part_Thinking)(nil),
 		(*Part_ToolCall)(nil),
@@ -2314,8 +2624,8 @@ func file_stigma_agent_v1_agent_execution_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_stigma_agent_v1_agent_execution_proto_rawDesc), len(file_stigma_agent_v1_agent_execution_proto_rawDesc)),
-			NumEnums:      8,
-			NumMessages:   17,
+			NumEnums:      9,
+			NumMessages:   18,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

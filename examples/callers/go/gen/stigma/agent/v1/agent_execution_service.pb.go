@@ -950,7 +950,9 @@ type GetAgentExecutionRequest struct {
 	// The execution's id.
 	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
 	// How much to return.
-	View          AgentExecutionView `protobuf:"varint,2,opt,name=view,proto3,enum=stigma.agent.v1.AgentExecutionView" json:"view,omitempty"`
+	View AgentExecutionView `protobuf:"varint,2,opt,name=view,proto3,enum=stigma.agent.v1.AgentExecutionView" json:"view,omitempty"`
+	// Return what it waits for, too: `pending_steps` of its status. Costs some calls to Temporal.
+	PendingSteps  bool `protobuf:"varint,3,opt,name=pending_steps,json=pendingSteps,proto3" json:"pending_steps,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -997,6 +999,13 @@ func (x *GetAgentExecutionRequest) GetView() AgentExecutionView {
 		return x.View
 	}
 	return AgentExecutionView_AGENT_EXECUTION_VIEW_UNSPECIFIED
+}
+
+func (x *GetAgentExecutionRequest) GetPendingSteps() bool {
+	if x != nil {
+		return x.PendingSteps
+	}
+	return false
 }
 
 // Asks for a page of executions.
@@ -2570,10 +2579,11 @@ const file_stigma_agent_v1_agent_execution_service_proto_rawDesc = "" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"c\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x88\x01\n" +
 	"\x18GetAgentExecutionRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x127\n" +
-	"\x04view\x18\x02 \x01(\x0e2#.stigma.agent.v1.AgentExecutionViewR\x04view\"p\n" +
+	"\x04view\x18\x02 \x01(\x0e2#.stigma.agent.v1.AgentExecutionViewR\x04view\x12#\n" +
+	"\rpending_steps\x18\x03 \x01(\bR\fpendingSteps\"p\n" +
 	"\x1aListAgentExecutionsRequest\x12\x16\n" +
 	"\x06filter\x18\x01 \x01(\tR\x06filter\x12\x1b\n" +
 	"\tpage_size\x18\x02 \x01(\x05R\bpageSize\x12\x1d\n" +

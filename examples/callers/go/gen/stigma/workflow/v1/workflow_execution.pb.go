@@ -384,9 +384,14 @@ type WorkflowExecutionStatus struct {
 	// When it will be timed out.
 	Deadline *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=deadline,proto3" json:"deadline,omitempty"`
 	// How the delivery to the caller stands; absent when nobody waits.
-	Callback      *v1.CallbackStatus `protobuf:"bytes,9,opt,name=callback,proto3" json:"callback,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Callback *v1.CallbackStatus `protobuf:"bytes,9,opt,name=callback,proto3" json:"callback,omitempty"`
+	// What it waits for now, oldest first: calls and timers of its document, workers; at most 20. Only
+	// where GetWorkflowExecution asks for them, of one that has not ended.
+	PendingSteps []*v1.PendingStep `protobuf:"bytes,10,rep,name=pending_steps,json=pendingSteps,proto3" json:"pending_steps,omitempty"`
+	// How many more there are.
+	MorePendingSteps int32 `protobuf:"varint,11,opt,name=more_pending_steps,json=morePendingSteps,proto3" json:"more_pending_steps,omitempty"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
 }
 
 func (x *WorkflowExecutionStatus) Reset() {
@@ -480,6 +485,20 @@ func (x *WorkflowExecutionStatus) GetCallback() *v1.CallbackStatus {
 		return x.Callback
 	}
 	return nil
+}
+
+func (x *WorkflowExecutionStatus) GetPendingSteps() []*v1.PendingStep {
+	if x != nil {
+		return x.PendingSteps
+	}
+	return nil
+}
+
+func (x *WorkflowExecutionStatus) GetMorePendingSteps() int32 {
+	if x != nil {
+		return x.MorePendingSteps
+	}
+	return 0
 }
 
 // What a workflow came to.
@@ -612,7 +631,7 @@ const file_stigma_workflow_v1_workflow_execution_proto_rawDesc = "" +
 	"\tprincipal\x18\x0e \x01(\tR\tprincipal\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01J\x04\b\x04\x10\x05J\x04\b\x05\x10\x06\"\x82\x04\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01J\x04\b\x04\x10\x05J\x04\b\x05\x10\x06\"\xf3\x04\n" +
 	"\x17WorkflowExecutionStatus\x12@\n" +
 	"\x05phase\x18\x01 \x01(\x0e2*.stigma.workflow.v1.WorkflowExecutionPhaseR\x05phase\x12:\n" +
 	"\x06output\x18\x02 \x01(\v2\".stigma.workflow.v1.WorkflowOutputR\x06output\x122\n" +
@@ -624,7 +643,10 @@ const file_stigma_workflow_v1_workflow_execution_proto_rawDesc = "" +
 	"start_time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\tstartTime\x125\n" +
 	"\bend_time\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\aendTime\x126\n" +
 	"\bdeadline\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\bdeadline\x12;\n" +
-	"\bcallback\x18\t \x01(\v2\x1f.stigma.agent.v1.CallbackStatusR\bcallback\"$\n" +
+	"\bcallback\x18\t \x01(\v2\x1f.stigma.agent.v1.CallbackStatusR\bcallback\x12A\n" +
+	"\rpending_steps\x18\n" +
+	" \x03(\v2\x1c.stigma.agent.v1.PendingStepR\fpendingSteps\x12,\n" +
+	"\x12more_pending_steps\x18\v \x01(\x05R\x10morePendingSteps\"$\n" +
 	"\x0eWorkflowOutput\x12\x12\n" +
 	"\x04json\x18\x01 \x01(\tR\x04json\"C\n" +
 	"\tEngineRun\x12\x1f\n" +
@@ -675,6 +697,7 @@ var file_stigma_workflow_v1_workflow_execution_proto_goTypes = []any{
 	(*timestamppb.Timestamp)(nil),   // 11: google.protobuf.Timestamp
 	(*v1.Failure)(nil),              // 12: stigma.agent.v1.Failure
 	(*v1.CallbackStatus)(nil),       // 13: stigma.agent.v1.CallbackStatus
+	(*v1.PendingStep)(nil),          // 14: stigma.agent.v1.PendingStep
 }
 var file_stigma_workflow_v1_workflow_execution_proto_depIdxs = []int32{
 	3,  // 0: stigma.workflow.v1.WorkflowExecution.spec:type_name -> stigma.workflow.v1.WorkflowExecutionSpec
@@ -693,11 +716,12 @@ var file_stigma_workflow_v1_workflow_execution_proto_depIdxs = []int32{
 	11, // 13: stigma.workflow.v1.WorkflowExecutionStatus.end_time:type_name -> google.protobuf.Timestamp
 	11, // 14: stigma.workflow.v1.WorkflowExecutionStatus.deadline:type_name -> google.protobuf.Timestamp
 	13, // 15: stigma.workflow.v1.WorkflowExecutionStatus.callback:type_name -> stigma.agent.v1.CallbackStatus
-	16, // [16:16] is the sub-list for method output_type
-	16, // [16:16] is the sub-list for method input_type
-	16, // [16:16] is the sub-list for extension type_name
-	16, // [16:16] is the sub-list for extension extendee
-	0,  // [0:16] is the sub-list for field type_name
+	14, // 16: stigma.workflow.v1.WorkflowExecutionStatus.pending_steps:type_name -> stigma.agent.v1.PendingStep
+	17, // [17:17] is the sub-list for method output_type
+	17, // [17:17] is the sub-list for method input_type
+	17, // [17:17] is the sub-list for extension type_name
+	17, // [17:17] is the sub-list for extension extendee
+	0,  // [0:17] is the sub-list for field type_name
 }
 
 func init() { file_stigma_workflow_v1_workflow_execution_proto_init() }

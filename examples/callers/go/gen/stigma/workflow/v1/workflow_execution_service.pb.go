@@ -347,7 +347,9 @@ type GetWorkflowExecutionRequest struct {
 	// The execution's id.
 	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
 	// How much to return.
-	View          WorkflowExecutionView `protobuf:"varint,2,opt,name=view,proto3,enum=stigma.workflow.v1.WorkflowExecutionView" json:"view,omitempty"`
+	View WorkflowExecutionView `protobuf:"varint,2,opt,name=view,proto3,enum=stigma.workflow.v1.WorkflowExecutionView" json:"view,omitempty"`
+	// Return what it waits for, too: `pending_steps` of its status. Costs some calls to Temporal.
+	PendingSteps  bool `protobuf:"varint,3,opt,name=pending_steps,json=pendingSteps,proto3" json:"pending_steps,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -394,6 +396,13 @@ func (x *GetWorkflowExecutionRequest) GetView() WorkflowExecutionView {
 		return x.View
 	}
 	return WorkflowExecutionView_WORKFLOW_EXECUTION_VIEW_UNSPECIFIED
+}
+
+func (x *GetWorkflowExecutionRequest) GetPendingSteps() bool {
+	if x != nil {
+		return x.PendingSteps
+	}
+	return false
 }
 
 // Asks for a page of executions.
@@ -1415,10 +1424,11 @@ const file_stigma_workflow_v1_workflow_execution_service_proto_rawDesc = "" +
 	"\x11callback_deadline\x18\r \x01(\v2\x1a.google.protobuf.TimestampR\x10callbackDeadline\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01J\x04\b\x04\x10\x05J\x04\b\x06\x10\a\"l\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01J\x04\b\x04\x10\x05J\x04\b\x06\x10\a\"\x91\x01\n" +
 	"\x1bGetWorkflowExecutionRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12=\n" +
-	"\x04view\x18\x02 \x01(\x0e2).stigma.workflow.v1.WorkflowExecutionViewR\x04view\"s\n" +
+	"\x04view\x18\x02 \x01(\x0e2).stigma.workflow.v1.WorkflowExecutionViewR\x04view\x12#\n" +
+	"\rpending_steps\x18\x03 \x01(\bR\fpendingSteps\"s\n" +
 	"\x1dListWorkflowExecutionsRequest\x12\x16\n" +
 	"\x06filter\x18\x01 \x01(\tR\x06filter\x12\x1b\n" +
 	"\tpage_size\x18\x02 \x01(\x05R\bpageSize\x12\x1d\n" +
