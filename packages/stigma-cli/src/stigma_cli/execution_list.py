@@ -55,7 +55,10 @@ def list_(
     ] = 50,
     output: Output = Format.TEXT,
 ) -> None:
-    """List executions, of agents and workflows: open ones first, then the last closed."""
+    """List executions: open ones first, then the last closed.
+
+    Of agents and of workflows, unless an option or a condition restricts the list to one kind.
+    """
     if agents == workflows:
         asyncio.run(_list(tuple(Kind), filter, limit, output))
     else:
@@ -121,13 +124,14 @@ async def list_kinds(api: Api, kinds: Sequence[Kind], query: str, limit: int) ->
 
 async def _list(kinds: Sequence[Kind], query: str, limit: int, output: Format) -> None:
     if len(kinds) > 1 and (restriction := restriction_of(query)) is not None:
-        print_note(restriction.text)
         kinds = (restriction.kind,)
+        if output is Format.TEXT:
+            print_note(restriction.text)
     async with open_api() as api:
         listed = await list_kinds(api, kinds, query, limit)
     if output is Format.JSON:
         told = [{"kind": str(Kind.of(each)), **as_json(each)} for each in listed.executions]
-        print_json({"executions": told})
+        print_json({"kinds": [str(kind) for kind in kinds], "executions": told})
         return
     columns = ("KIND", "~NAME") if len(kinds) > 1 else (f"~{kinds[0].upper()}",)
     print_table(
