@@ -60,6 +60,12 @@ def agent(name: str, *steps: Any, tools: Sequence[str] = ()) -> dict[str, Any]:
     return {**kind, "metadata": {"name": name}, "spec": spec}
 
 
+def own_agent(name: str) -> dict[str, Any]:
+    """Return a file's agent that is a workflow of its own."""
+    spec = {"runtime": {"workflowType": "Adviser", "taskQueue": "QUEUE"}}
+    return {**agent(name), "spec": spec}
+
+
 def calls(*tools: str) -> dict[str, Any]:
     """Return an answer that calls tools."""
     argument = '{"message": "a secret"}'
@@ -85,6 +91,7 @@ async def own(stigma: Stigma, own_stack: Stack, tmp_path: Path) -> dict[str, str
     agents = (
         agent("slow", {"text": "done", "delay": "60s"}),
         agent("limited", *[failing] * 9),
+        own_agent("adviser"),
         agent("busy", calls("refund", "find", "slow"), {"text": "done"}, tools=[*TOOLS]),
     )
     for each in agents:
@@ -96,9 +103,9 @@ async def own(stigma: Stigma, own_stack: Stack, tmp_path: Path) -> dict[str, str
     return env
 
 
-async def started(stack: Stack, name: str) -> str:
+async def started(stack: Stack, name: str, **fields: Any) -> str:
     """Start an agent, and return its execution."""
-    request = StartAgentRequest(agent_id=name, message="a secret")
+    request = StartAgentRequest(agent_id=name, message="a secret", **fields)
     return str((await stack.executions.StartAgent(request)).id)
 
 
@@ -236,6 +243,21 @@ async def test_an_agent_waits_for_people_tools_and_agents(
     unpolled = f"no worker polls task queue {own_stack.prefix}tools"
     assert any("1-2, find" in line and line.endswith(unpolled) for line in lines)
     await executions.cancel(execution_id)
+
+
+async def test_an_agent_waits_for_its_turn_and_for_its_own_workflow(
+    executions: Executions, own_stack: Stack
+) -> None:
+    first = await started(own_stack, "slow", session_id="talk")
+    second = await started(own_stack, "slow", session_id="talk")
+    adviser = await started(own_stack, "adviser")
+    [turn] = await executions.steps_with(second, "its turn in session talk")
+    assert turn["kind"] == "PENDING_STEP_KIND_SESSION_TURN"
+    [own] = await executions.steps_with(adviser, "workflow Adviser")
+    assert own["kind"] == "PENDING_STEP_KIND_WORKFLOW"
+    assert (own["taskQueue"], own["noWorker"]) == (f"{own_stack.prefix}tools", True)
+    for each in (first, second, adviser):
+        await executions.cancel(each)
 
 
 @pytest.mark.parametrize(

@@ -6,18 +6,27 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import pytest
+from prometheus_client import CollectorRegistry
 from temporalio.client import Client
 
 from services.stigma_api.tests.api_server import Api, requests_to_temporal
 from services.stigma_api.tests.event_texts import end, start, timeline_with
 from stigma.agent.v1 import agent_execution_pb2 as pb
 from stigma.agent.v1.agent_execution_service_pb2 import GetAgentExecutionRequest
+from stigma.contracts import payloads, pending_inputs
 from stigma.contracts.executions import Execution, Kind
+from stigma.internal.v1.execution_pb2 import PendingInputs
 from stigma.workflow.v1.workflow_execution_service_pb2 import (
     GetWorkflowExecutionRequest,
     StartWorkflowRequest,
 )
 from stigma.workflow.v1.workflow_pb2 import WorkflowSpec
+from stigma_api.diagnosis.pending import document
+from stigma_api.diagnosis.pending.steps import PendingSteps
+from stigma_api.executions.reader import Reader
+from stigma_api.kinds import AGENTS
+from stigma_api.temporal.clock import TemporalClock
 from tests.stack.waiting import eventually
 
 
@@ -156,8 +165,8 @@ async def test_no_more_than_twenty_steps_are_returned(staged_api: Api, client: C
 
 async def test_an_execution_that_no_worker_takes(api: Api) -> None:
     started = await start(api, "m")
-    document = await start_document(api, "d")
-    for execution_id in (started.id, document):
+    of_document = await start_document(api, "d")
+    for execution_id in (started.id, of_document):
         [step] = (await get(api, execution_id)).status.pending_steps
         assert step.kind == pb.PENDING_STEP_KIND_WORKFLOW_TASK
         assert step.title == f"a worker of workflow {execution_id}"
@@ -170,3 +179,30 @@ async def test_code_that_fails(staged_api: Api, client: Client) -> None:
     assert step.kind == pb.PENDING_STEP_KIND_WORKFLOW_TASK
     assert step.last_failure == "its code fails on this version"
     await client.get_workflow_handle(started.id).terminate()
+
+
+async def test_a_step_that_began_long_ago_is_shown_without_its_task(
+    staged_api: Api, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(document, "_MAX_EVENTS", 1)
+    execution_id = await start_document(staged_api, "retries")
+    steps = await steps_when(
+        staged_api, execution_id, lambda steps: any(each.last_failure for each in steps)
+    )
+    [step] = [each for each in steps if each.kind != pb.PENDING_STEP_KIND_TIMER]
+    assert (step.title, step.task) == ("a call by activity call_http", "")
+    assert step.kind == pb.PENDING_STEP_KIND_HTTP_CALL
+    assert (step.last_failure, step.attempt) == ("communication", 2)
+    await end_document(client, execution_id)
+
+
+async def test_inputs_are_listed_where_no_worker_answers(api: Api, client: Client) -> None:
+    started = await start(api, "m")
+    waiting = PendingInputs(inputs=[pb.PendingInput(id="1", tool="refund")])
+    found = await Reader(client, AGENTS).get(started.id)
+    [payload] = await client.data_converter.encode([payloads.to_binary_payload(waiting)])
+    memo = found.described.workflow_execution_info.memo.fields
+    memo[pending_inputs.MEMO].CopyFrom(payload)
+    clock = TemporalClock(client, CollectorRegistry())
+    await PendingSteps(client, clock).add(found, found.execution)
+    assert [each.tool for each in found.execution.status.pending_inputs] == ["refund"]

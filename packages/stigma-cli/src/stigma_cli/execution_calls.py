@@ -186,7 +186,7 @@ def _calls(execution_id: str) -> _Calls:
 
 _CALLS = {
     Kind.AGENT: _Calls(
-        get=lambda api, execution_id, full, pending_steps: api.call_long(
+        get=lambda api, execution_id, full, pending_steps: api.call(
             api.executions.GetAgentExecution,
             GetAgentExecutionRequest(
                 id=execution_id,
@@ -207,7 +207,7 @@ _CALLS = {
         ),
     ),
     Kind.WORKFLOW: _Calls(
-        get=lambda api, execution_id, full, pending_steps: api.call_long(
+        get=lambda api, execution_id, full, pending_steps: api.call(
             api.workflow_executions.GetWorkflowExecution,
             GetWorkflowExecutionRequest(
                 id=execution_id,

@@ -62,7 +62,7 @@ class PendingSteps:
                 steps = await self._with_document(description, waits, steps)
             steps.sort(key=lambda each: each.start_time.ToNanoseconds())
             shown = steps[:MAX_STEPS]
-            shown += await self._workflow_tasks(shown, waits)
+            await self._add_workflow_tasks(shown, waits)
             if isinstance(execution, AgentExecution) and not execution.status.pending_inputs:
                 # Without details: no worker has answered.
                 inputs = await read_inputs(self._client, description)
@@ -81,16 +81,16 @@ class PendingSteps:
         run_id = engine.run_id(description.execution_id)
         return [*(each for each in own if not found or each.workflow_id != run_id), *found]
 
-    async def _workflow_tasks(
-        self, steps: Sequence[PendingStep], waits: WorkerWaits
-    ) -> list[PendingStep]:
-        """Return what the workflows among the steps wait for, where that is a worker."""
-        found = []
+    async def _add_workflow_tasks(self, steps: Sequence[PendingStep], waits: WorkerWaits) -> None:
+        """Add to steps that are workflows that no worker takes or completes their next task.
+
+        The executions of agents are left out: each says that of itself.
+        """
         for step in steps:
             if not step.workflow_id or step.execution_id:
                 continue
             described = await describe(self._client, step.workflow_id)
             task = await waits.workflow_task(described) if described is not None else None
             if task is not None:
-                found.append(task)
-        return found
+                step.attempt, step.last_failure = task.attempt, task.last_failure
+                step.task_queue, step.no_worker = task.task_queue, task.no_worker
