@@ -37,7 +37,9 @@ with workflow.unsafe.imports_passed_through():
     from zigflow_worker.execution.interpreter import Interpreter
     from zigflow_worker.execution.resources import fetch_resources
     from zigflow_worker.execution.run_state import (
+        MAX_STATE_BYTES,
         dump_run,
+        exceeds_state,
         input_of,
         is_too_large,
         load_run,
@@ -152,8 +154,6 @@ class DocumentWorkflow:
         await scheduler.settle(run)
         if run.failure is not None:
             raise run.failure
-        if is_too_large(run.outcome):
-            raise too_large("the output")
         _check_output(run.outcome)
         return run.outcome
 
@@ -202,7 +202,10 @@ def _check_input(data: JSON) -> None:
 
 
 def _check_output(data: JSON) -> None:
-    problem = json_text.problem_in(data)
+    size = encoded_size(data, MAX_STATE_BYTES)
+    if exceeds_state(size):
+        raise too_large("the output")
+    problem = json_text.problem_in(data) if size.suspects else ""
     if problem and workflow.patched(JSON_DATA):
         raise WorkflowError.of(EXPRESSION, f"the output is not JSON: {problem}", "/")
 
