@@ -45,8 +45,8 @@ class CheckedContainers:
             ExpressionError: it is not JSON, or nests too deeply.
         """
         before = self._steps
-        _, weight, _, characters = self._measure(container, 1)
-        return self._steps - before, weight + characters // CHARACTERS_A_STEP
+        measure = self._measures.get(id(container)) or self._measure_new(container, 1)
+        return self._steps - before, measure[1] + measure[3] // CHARACTERS_A_STEP
 
     def joined(self, whole: list[Any], left: list[Any], right: list[Any]) -> None:
         """Measure a list that is a known one and another, one after the other.
@@ -58,50 +58,47 @@ class CheckedContainers:
         if first is None:
             return
         try:
-            second = measures.get(id(right)) or self._measure_unknown(right, 1)
+            second = measures.get(id(right)) or self._measure_new(right, 1)
         except ExpressionError:  # what is wrong may be no part of the result
             return
-        measures.pop(id(left))
+        del measures[id(left)]
         measures.pop(id(right), None)
         _, weight, depth, characters = first
         _, more_weight, more_depth, more_characters = second
-        measures[id(whole)] = (
-            whole,
-            weight + more_weight - 1,
-            max(depth, more_depth),
-            characters + more_characters,
-        )
+        if more_depth > depth:  # noqa: PLR1730 - a call of max takes longer
+            depth = more_depth
+        weight += more_weight - 1
+        measures[id(whole)] = (whole, weight, depth, characters + more_characters)
 
-    def _measure(self, container: Container, depth: int) -> _Measure:
-        """Measure a container that has `depth` - 1 others around it."""
-        measure = self._measures.get(id(container))
-        if measure is None:
-            measure = self._measures[id(container)] = self._measure_unknown(container, depth)
-        elif depth + measure[2] - 1 > MAX_DATA_DEPTH:
-            raise _too_deep()
-        return measure
-
-    def _measure_unknown(self, container: Container, depth: int) -> _Measure:
+    def _measure_new(self, container: Container, depth: int) -> _Measure:
+        """Measure a container that is not known and has `depth` - 1 others around it."""
         if depth > MAX_DATA_DEPTH:
             raise _too_deep()
-        size = len(container)
-        self._steps += 1 + size // _CHILDREN_A_STEP
-        weight, deepest, characters = 1 + size, 0, 0
+        measures = self._measures
+        weight = 1 + len(container)
+        self._steps += 1 + len(container) // _CHILDREN_A_STEP
+        deepest = characters = 0
         children: Iterable[Any] = container
-        if isinstance(container, dict):
-            characters = sum(map(len, container))
+        if type(container) is dict:
+            for key in container:
+                characters += len(key)
             children = container.values()
         for child in children:
             kind = type(child)
             if kind is str:
                 characters += len(child)
-            elif kind is list or kind is dict:
-                _, inside, inner_depth, inner_characters = self._measure(child, depth + 1)
-                weight += inside + inner_characters // CHARACTERS_A_STEP
-                deepest = max(deepest, inner_depth)
+            elif kind is dict or kind is list:
+                inner = measures.get(id(child)) or self._measure_new(child, depth + 1)
+                _, inner_weight, inner_depth, inner_characters = inner
+                weight += inner_weight + inner_characters // CHARACTERS_A_STEP
+                if inner_depth > deepest:  # noqa: PLR1730 - the same
+                    deepest = inner_depth
             elif kind is float and child - child != 0:
                 raise ExpressionError(NON_FINITE)
-        return container, weight, 1 + deepest, characters
+        if depth + deepest > MAX_DATA_DEPTH:
+            raise _too_deep()
+        measure = measures[id(container)] = (container, weight, 1 + deepest, characters)
+        return measure
 
 
 def _too_deep() -> ExpressionError:
