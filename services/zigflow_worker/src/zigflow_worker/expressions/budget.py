@@ -70,14 +70,6 @@ class Budget:
         """Steps left; never negative."""
         return max(0, self.limit - self.used)
 
-    def begin(self, steps: int) -> None:
-        """Begin an evaluation that takes `steps` at least (raises ExpressionError)."""
-        self.items = self.characters = self.height = 0
-        self.non_finite = False
-        self.used += steps
-        if self.used > self.limit:
-            self.fail()
-
     def spend(self, steps: int) -> None:
         """Count `steps` (raises ExpressionError once more than the limit were spent)."""
         self.used += steps
@@ -99,7 +91,9 @@ class Budget:
         self.items += count
         if self.items > MAX_ITEMS:
             raise ExpressionError(f"expression builds more than {MAX_ITEMS} items")
-        self.spend(1 + count // _ITEMS_A_STEP)
+        self.used += 1 + count // _ITEMS_A_STEP
+        if self.used > self.limit:
+            self.fail()
 
     def make_text(self, size: int) -> None:
         """Count characters about to be made in one go (raises ExpressionError)."""
@@ -160,13 +154,11 @@ class Budget:
         """Refuse what JSON cannot say, or could say only at length (raises ExpressionError)."""
         if isinstance(value, (list, dict)):
             walked, weight = self._checked.measure(value)
-            if self._new_parts:
-                self.spend(walked)
-            else:
-                self.spend(weight)
-                self.spared += weight - walked
-            if weight > self.limit:
+            self.used += walked if self._new_parts else weight
+            if self.used > self.limit or weight > self.limit:
                 self.fail()
+            if not self._new_parts:
+                self.spared += weight - walked
         elif isinstance(value, float) and value - value != 0:
             raise ExpressionError(NON_FINITE)
 

@@ -95,6 +95,8 @@ def construct(pairs: list[tuple[str | Code, Code]]) -> Code:
         if isinstance(key, str) and value.single is not None:
             fixed.append((key, value.single))
     if len(fixed) == len(pairs):
+        if len(fixed) in _FEW_PAIRS:
+            return one(_FEW_PAIRS[len(fixed)](*fixed), *parts, weight=weight, height=2)
 
         def get(data: Any, scope: Scope, meter: Budget) -> dict[str, Any]:
             made = {}
@@ -104,6 +106,24 @@ def construct(pairs: list[tuple[str | Code, Code]]) -> Code:
 
         return one(get, *parts, weight=weight, height=2)
     return _construct_all(pairs, parts, weight)
+
+
+def _one_pair(pair: tuple[str, Get]) -> Get:
+    key, getter = pair
+    return lambda data, scope, meter: {key: getter(data, scope, meter)}
+
+
+def _two_pairs(first: tuple[str, Get], second: tuple[str, Get]) -> Get:
+    key, getter = first
+    other_key, other = second
+    return lambda data, scope, meter: {
+        key: getter(data, scope, meter),
+        other_key: other(data, scope, meter),
+    }
+
+
+_FEW_PAIRS: dict[int, Callable[..., Get]] = {1: _one_pair, 2: _two_pairs}
+"""Makers of getters for maps of a few pairs, which are the most."""
 
 
 def _construct_all(pairs: list[tuple[str | Code, Code]], parts: list[Code], weight: int) -> Code:

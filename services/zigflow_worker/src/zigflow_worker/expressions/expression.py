@@ -60,7 +60,11 @@ class Expression:
         """
         if budget is None:
             budget = Budget()
-        budget.begin(self._steps)
+        budget.items = budget.characters = budget.height = 0
+        budget.non_finite = False
+        budget.used += self._steps
+        if budget.used > budget.limit:
+            budget.fail()
         try:
             result = self._first(input, variables, budget)
         except JqError as error:

@@ -112,22 +112,19 @@ class ForOperation(Operation):
     @override
     def proceed(self, run: Run, branch: Branch, frame: Frame) -> None:
         loop: Loop = frame.state
-        loop.index += 1
-        if loop.index < len(loop.items):
-            self._set_variables(frame, loop)
+        loop.index = index = loop.index + 1
+        if index < len(loop.items):
+            frame.variables = {
+                **loop.outer_variables,
+                self.each: loop.items[index],
+                self.at: index,
+            }
             if self.condition is None or run.truth(self.condition, frame, frame.data):
                 frame.block = self.block
                 frame.index = 0
                 return
         frame.variables = loop.outer_variables
         run.complete(branch, frame, frame.data)
-
-    def _set_variables(self, frame: Frame, loop: Loop) -> None:
-        frame.variables = {
-            **loop.outer_variables,
-            self.each: loop.items[loop.index],
-            self.at: loop.index,
-        }
 
     @override
     def dump(self, frame: Frame, pool: PoolWriter) -> JSON:
@@ -137,9 +134,10 @@ class ForOperation(Operation):
     @override
     def load(self, frame: Frame, state: Any, pool: PoolReader) -> None:
         items: Any = pool[state[0]]
-        frame.state = loop = Loop(items, frame.variables, state[1])
-        if 0 <= loop.index < len(items):
-            self._set_variables(frame, loop)
+        index = state[1]
+        frame.state = Loop(items, frame.variables, index)
+        if 0 <= index < len(items):
+            frame.variables = {**frame.variables, self.each: items[index], self.at: index}
 
 
 def _type_name(value: JSON) -> str:
