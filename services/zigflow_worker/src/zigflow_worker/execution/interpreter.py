@@ -129,7 +129,10 @@ class Interpreter(Unwinding):
         stack = branch.stack
         budget, pace = self.budget, self.pace
         ready = BranchState.READY
-        while branch.state is ready and pace.allows(budget):
+        while branch.state is ready and (
+            (pace.turns < pace.planned_turns and budget.used < pace.most_steps)
+            or pace.allows(budget)
+        ):
             pace.turns += 1
             frame = stack[-1]
             block = frame.block
@@ -162,16 +165,14 @@ class Interpreter(Unwinding):
 
     def _do_formula(self, parent: Frame, step: Step, formula: Formula) -> None:
         """Do a whole task without a frame, which would be half the time it takes."""
-        now, data, variables = self.now, parent.data, parent.variables
-        entry = self.trace.begin(step.pointer, step.name, now, parent.attempt)
+        now, data, attempt = self.now, parent.data, parent.attempt
         try:
-            output = formula.evaluate(data, variables, self.budget)
+            output = formula.evaluate(data, parent.variables, self.budget)
         except ExpressionError:
-            self._current = Frame(step, data, variables, parent.attempt, now)
-            self._current.entry = entry
+            frame = self._current = Frame(step, data, parent.variables, attempt, now)
+            frame.entry = self.trace.begin(step.pointer, step.name, now, attempt)
             raise
-        entry[STATUS] = "completed"
-        entry[ENDED] = now
+        self.trace.entries.append([step.pointer, step.name, "completed", now, now, attempt, None])
         if step.then == END:
             self.end_run(output)
         else:

@@ -41,8 +41,9 @@ class Pace:
         """Turns of this activation so far."""
         self._target = target
         self._patched = patched
-        self._planned_turns = max(1, target // _STEPS_PER_FIRST_TURN)
-        self._most_steps = target
+        self.planned_turns = max(1, target // _STEPS_PER_FIRST_TURN)
+        self.most_steps = target
+        """Below both, `allows` is true; who asks it often looks at them first."""
         self._is_decided = False
 
     def begin_activation(self) -> None:
@@ -51,7 +52,7 @@ class Pace:
 
     def allows(self, budget: Budget) -> bool:
         """Return whether the activation, whose steps a budget counts, goes on."""
-        if self.turns < self._planned_turns and budget.used < self._most_steps:
+        if self.turns < self.planned_turns and budget.used < self.most_steps:
             return True
         if self._is_decided:
             return False
@@ -61,21 +62,21 @@ class Pace:
     def next_plan(self, steps: int) -> int:
         """Return the turns that the next activation should have, after one of so many steps."""
         wanted = self._target * self.turns // max(1, steps)
-        return max(1, min(wanted, _GROWTH * self._planned_turns))
+        return max(1, min(wanted, _GROWTH * self.planned_turns))
 
     def follow(self, plan: int) -> None:
         """Have the activations that follow end after so many turns."""
-        self._planned_turns = plan
+        self.planned_turns = plan
 
     @property
     def counts_turns(self) -> bool:
         """Whether the run ends activations by turns: one that began before does so by steps."""
-        return self._is_decided and self._most_steps != self._target
+        return self._is_decided and self.most_steps != self._target
 
     def _decide(self, budget: Budget) -> None:
         self._is_decided = True
         if self._patched(COUNTED_TURNS):
-            self._most_steps = _MOST_TIMES * self._target
+            self.most_steps = _MOST_TIMES * self._target
             budget.count_new_parts()
         else:
-            self._planned_turns = sys.maxsize
+            self.planned_turns = sys.maxsize
