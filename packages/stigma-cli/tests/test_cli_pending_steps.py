@@ -8,10 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from google.protobuf import json_format
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from stigma.agent.v1 import agent_execution_pb2 as pb
 from stigma.agent.v1.agent_execution_service_pb2 import StartAgentRequest
+from stigma.agent.v1.agent_pb2 import Agent, AgentSpec
+from stigma.agent.v1.agent_service_pb2 import ApplyAgentRequest
 from stigma_cli.errors import Exit
 from stigma_cli.pending_text import pending_text
 from tests.stack.waiting import eventually
@@ -50,20 +53,13 @@ TOOLS: Mapping[str, Any] = {
 ALLOWED = [{"tools": ["find", "slow"], "require": "APPROVAL_REQUIREMENT_NEVER"}]
 
 
-def agent(name: str, *steps: Any, tools: Sequence[str] = ()) -> dict[str, Any]:
-    """Return a file's agent that answers by a script."""
+def agent(*steps: Any, tools: Sequence[str] = ()) -> dict[str, Any]:
+    """Return an agent that answers by a script."""
     spec: dict[str, Any] = {"model": "scripted:test", "script": {"steps": steps}}
     if tools:
         spec["tools"] = [{"name": each, **TOOLS[each]} for each in tools]
         spec["approval"] = {"rules": ALLOWED}
-    kind = {"apiVersion": "stigma/v1", "kind": "Agent"}
-    return {**kind, "metadata": {"name": name}, "spec": spec}
-
-
-def own_agent(name: str) -> dict[str, Any]:
-    """Return a file's agent that is a workflow of its own."""
-    spec = {"runtime": {"workflowType": "Adviser", "taskQueue": "QUEUE"}}
-    return {**agent(name), "spec": spec}
+    return spec
 
 
 def calls(*tools: str) -> dict[str, Any]:
@@ -72,35 +68,29 @@ def calls(*tools: str) -> dict[str, Any]:
     return {"toolCalls": [{"name": each, "argumentsJson": argument} for each in tools]}
 
 
+FAILING = {"failure": {"reason": "FAILURE_REASON_RATE_LIMITED", "message": "a secret"}}
+AGENTS = {
+    "slow": agent({"text": "done", "delay": "60s"}),
+    "limited": agent(*[FAILING] * 9),
+    "adviser": {"runtime": {"workflowType": "Adviser", "taskQueue": "QUEUE"}},
+    "busy": agent(calls("refund", "find", "slow"), {"text": "done"}, tools=[*TOOLS]),
+}
+
+
 @pytest.fixture(scope="module")
 async def own_stack(new_stack: StartStack) -> Stack:
-    """Four services whose engine may call this machine, and whose agents any tool's queue."""
-    return await new_stack(
+    """Four services with agents, whose engine may call this machine."""
+    stack = await new_stack(
         environment={
             "zigflow_worker": {"STIGMA_OUTGOING_ALLOW": "127.0.0.0/8"},
             "stigma_api": {"STIGMA_TOOL_TASK_QUEUES": "t*-tools"},
         }
     )
-
-
-@pytest.fixture
-async def own(stigma: Stigma, own_stack: Stack, tmp_path: Path) -> dict[str, str]:
-    """The environment of a stack with agents."""
-    env = {"STIGMA_API_ADDRESS": own_stack.api_address}
-    failing = {"failure": {"reason": "FAILURE_REASON_RATE_LIMITED", "message": "a secret"}}
-    agents = (
-        agent("slow", {"text": "done", "delay": "60s"}),
-        agent("limited", *[failing] * 9),
-        own_agent("adviser"),
-        agent("busy", calls("refund", "find", "slow"), {"text": "done"}, tools=[*TOOLS]),
-    )
-    for each in agents:
-        queue = f"{own_stack.prefix}tools"
-        file = tmp_path / f"{each['metadata']['name']}.yaml"
-        file.write_text(json.dumps(each).replace("QUEUE", queue))
-        applied = await stigma("agent", "apply", "-f", file, **env)
-        assert applied.exit_code == Exit.OK, applied.output
-    return env
+    for name, spec in AGENTS.items():
+        text = json.dumps(spec).replace("QUEUE", f"{stack.prefix}tools")
+        applied = Agent(name=name, spec=json_format.Parse(text, AgentSpec()))
+        await stack.agents.ApplyAgent(ApplyAgentRequest(agent=applied))
+    return stack
 
 
 async def started(stack: Stack, name: str, **fields: Any) -> str:
@@ -156,8 +146,8 @@ class Executions:
 
 
 @pytest.fixture
-def executions(stigma: Stigma, own: dict[str, str], tmp_path: Path) -> Executions:
-    return Executions(stigma, own, tmp_path)
+def executions(stigma: Stigma, own_stack: Stack, tmp_path: Path) -> Executions:
+    return Executions(stigma, {"STIGMA_API_ADDRESS": own_stack.api_address}, tmp_path)
 
 
 async def test_a_document_waits_in_a_call_of_an_agent(executions: Executions) -> None:
@@ -191,12 +181,12 @@ async def test_a_document_waits_in_a_wait(executions: Executions) -> None:
 async def test_a_document_waits_to_try_a_call_again(executions: Executions) -> None:
     execution_id = await executions.start_document("retries", f"  - {TASKS['retries']}\n")
     failed = "HTTP call /do/0/reach/try/0/fetch"
-    [step] = await executions.steps_with(execution_id, f"timer after the {failed}")
+    [step] = await executions.steps_with(execution_id, f"timer after the failed {failed}")
     assert step["lastFailure"] == "communication"
     assert step["task"] == "/do/0/reach/try/0/fetch"
     [line] = await executions.waits(execution_id)
-    assert line.startswith(f"timer after the {failed} for ")
-    assert ": failed by communication, ends at 2" in line
+    assert line.startswith(f"timer after the failed {failed} for ")
+    assert ": communication, ends at 2" in line
     await executions.cancel(execution_id)
 
 

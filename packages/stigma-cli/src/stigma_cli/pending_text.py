@@ -25,8 +25,7 @@ def _state(step: PendingStep) -> tuple[str, ...]:
     due = as_time(step.due_time) if step.HasField("due_time") else ""
     execution = f"execution {step.execution_id}" if step.execution_id else ""
     if step.kind == PENDING_STEP_KIND_TIMER:
-        failed = f"failed by {step.last_failure}" if step.last_failure else ""
-        return (failed, f"ends at {due}")
+        return (step.last_failure, f"ends at {due}")
     ended = f"last attempt {step.last_failure}" if step.last_failure else ""
     return (execution, ended, _attempt(step, due), _queue(step))
 

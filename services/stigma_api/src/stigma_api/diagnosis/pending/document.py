@@ -154,7 +154,7 @@ class _OpenFacts:
         # With several it is not known which of them the timer is for.
         if len(self._causes) == 1:
             [failed] = self._causes
-            step.title = f"timer after the {failed.call.title}"
+            step.title = f"timer after the failed {failed.call.title}"
             step.task = failed.call.task
             step.last_failure = failure_class(failed.failure) if failed.failure else ""
         return step

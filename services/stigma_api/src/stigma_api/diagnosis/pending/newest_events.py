@@ -11,7 +11,7 @@ from stigma_api.temporal.histories import Histories, Run
 
 # Bytes after which no further page is read: an event may hold a whole conversation.
 _MAX_BYTES = 8 * 1024 * 1024
-_PAGE = 50
+_PAGE = 100
 
 
 async def newest_events(
