@@ -1,10 +1,14 @@
-"""SIGKILL of the workflow engine while its runs call HTTP: calls may be doubled, never lost."""
+"""SIGKILL and pauses of the workflow engine while its runs call HTTP: no call is lost.
+
+One may be made again: once for a worker that was lost, however many attempts it has missed.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import random
+import signal
 import sys
 import uuid
 from collections import Counter
@@ -25,6 +29,7 @@ AT_A_TIME = 10
 CALLS = 4
 CALL_SECONDS = 0.5
 LONGEST_PAUSE_SECONDS = 1.5
+MISSED_ATTEMPTS = 4
 
 DOCUMENT = """
 document: {dsl: 1.0.3, namespace: reliability, name: calls, version: 1.0.0}
@@ -131,10 +136,36 @@ async def test_kills_during_calls_lose_no_run(stack: Stack, kills: int) -> None:
     )
 
 
-async def run(stack: Stack, served: Outside) -> str:
+@pytest.mark.timeout(120)
+async def test_a_paused_engine_makes_none_of_the_attempts_that_it_has_missed(stack: Stack) -> None:
+    engine_process = stack.process(ENGINE)
+    async with outside() as served:
+        running = asyncio.create_task(run(stack, served, calls=1))
+        await eventually(lambda: served.calls.total() == 1, what="the first attempt's call")
+        await engine_process.send(signal.SIGSTOP)
+        try:
+            # Each was given to the paused process, and given up when no heartbeat came.
+            await eventually(lambda: has_attempt(stack, MISSED_ATTEMPTS), what="missed attempts")
+        finally:
+            await engine_process.send(signal.SIGCONT)
+        workflow_id = await running
+    assert served.calls[f"{workflow_id}/0"] == 2, "the call of the attempt that counts, and before"
+
+
+async def has_attempt(stack: Stack, number: int) -> bool:
+    """Return whether a run's activity has come so far."""
+    async for each in stack.client.list_workflows("ExecutionStatus = 'Running'"):
+        described = await stack.client.get_workflow_handle(each.id, run_id=each.run_id).describe()
+        activities = described.raw_description.pending_activities
+        if any(activity.attempt >= number for activity in activities):
+            return True
+    return False
+
+
+async def run(stack: Stack, served: Outside, calls: int = CALLS) -> str:
     """Run the document to its end; return the workflow id, checked by what the outside echoed."""
     workflow_id = f"calls-{uuid.uuid4()}"
-    data = json.dumps({"url": served.url, "calls": CALLS})
+    data = json.dumps({"url": served.url, "calls": calls})
     output = await stack.client.execute_workflow(
         "calls",
         engine.start_argument(DOCUMENT, data),
@@ -142,7 +173,7 @@ async def run(stack: Stack, served: Outside) -> str:
         task_queue=stack.queues.engine,
         execution_timeout=timedelta(minutes=30),
     )
-    assert output == {str(number): number for number in range(CALLS)}
+    assert output == {str(number): number for number in range(calls)}
     return workflow_id
 
 

@@ -27,6 +27,7 @@ from typing_extensions import override
 
 from stigma.runtime import logging
 from stigma.runtime.errors import ConfigurationError
+from stigma.runtime.late_attempts import LateAttempts
 
 _FIRST_WAIT = timedelta(milliseconds=250)
 _LONGEST_WAIT = timedelta(seconds=5)
@@ -79,7 +80,7 @@ class TemporalConnector:
                     **options,
                     data_converter=data_converter,
                     plugins=list(plugins),
-                    interceptors=[ActivityContext(), *interceptors],
+                    interceptors=[ActivityContext(), LateAttempts(), *interceptors],
                     runtime=runtime,
                 )
                 await describe_namespace(client)
