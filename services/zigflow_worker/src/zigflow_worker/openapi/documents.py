@@ -17,6 +17,8 @@ MAX_CHARACTERS = 4 * 1024 * 1024
 """Characters of all documents of one API: a million of YAML take some ten seconds to read."""
 _MAX_REFERENCES = 50
 """References in a row, each to the next."""
+_MAX_ALL_REFERENCES = 100_000
+"""References followed for one request; a million take a quarter of a minute."""
 
 _PARSED = ParsedTexts(MAX_CHARACTERS)
 
@@ -36,6 +38,7 @@ class ApiDocuments:
         """Read the API's document (raises WorkflowError, of type `configuration`)."""
         self._documents: dict[str, JSON] = {}
         self._characters = 0
+        self._references = 0
         self.uri = urldefrag(uri).url
         self.add(self.uri, text)
         self.swagger = self._is_swagger()
@@ -59,6 +62,9 @@ class ApiDocuments:
 
     def at(self, uri: str, pointer: str) -> Part:
         """Return a part by its place (raises MissingDocumentError, or WorkflowError)."""
+        self._references += 1
+        if self._references > _MAX_ALL_REFERENCES:
+            raise misconfigured(f"more than {_MAX_ALL_REFERENCES} references were followed in it")
         if uri not in self._documents:
             raise MissingDocumentError(uri)
         part = Part(self._documents[uri], uri, "", self)

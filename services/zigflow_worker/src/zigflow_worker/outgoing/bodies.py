@@ -13,6 +13,8 @@ ACCEPTED_ENCODING = "gzip"
 """The only encoding whose output is bounded here."""
 _PLAIN = "identity"
 _INFLATED_BYTES = 64 * 1024
+_CHUNK_BYTES = 16
+"""Bytes that each chunk takes at least: a million of one byte keep a core busy for ten seconds."""
 _GZIP = zlib.MAX_WBITS | 16
 
 
@@ -63,9 +65,11 @@ async def _decoded(chunks: AsyncIterable[bytes], encoding: str, limit: int) -> A
         raise _unreadable("its encoding was not asked for")
     gzip = _Gzip() if "gzip" in encoding else None
     received = 0
+    framing = 0
     async for chunk in chunks:
         received += len(chunk)
-        if received > limit:
+        framing += _CHUNK_BYTES
+        if max(received, framing) > limit:
             raise _too_large(limit)
         for piece in [chunk] if gzip is None else gzip.inflated(chunk):
             yield piece

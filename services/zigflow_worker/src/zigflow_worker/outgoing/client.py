@@ -15,6 +15,7 @@ from typing_extensions import override
 
 from zigflow_worker.errors import COMMUNICATION, CONFIGURATION, WorkflowError
 from zigflow_worker.outgoing.bodies import ACCEPTED_ENCODING, BodyStart, read_body
+from zigflow_worker.outgoing.bounded_stream import BoundedStream
 from zigflow_worker.outgoing.failures import translated_failures
 from zigflow_worker.outgoing.memory import CallMemory, MemoryBudget
 from zigflow_worker.outgoing.messages import (
@@ -37,6 +38,8 @@ _OWN_HEADERS = frozenset(("accept-encoding", "connection", "content-length", "tr
 _SHARED_BYTES = 64 * 1024 * 1024
 """The budget of responses that are read for several calls, or before one: documents and tokens. It
 is their own: calls wait for them while they hold what they need themselves."""
+_FRAMED = 2
+"""Times that a body may be larger in its chunks than without them."""
 _KEPT_CONNECTIONS = 20
 _KEPT_SECONDS = 4.0
 """Less than servers wait for the next request: 5 s is common."""
@@ -142,9 +145,13 @@ class HttpClient(HttpSender):
                 extensions={"timeout": {"connect": self._limits.connect_seconds}},
             )
         )
+        connection: BoundedStream = response.extensions["network_stream"]
         try:
+            connection.expect_body(_FRAMED * self._limits.response_bytes)
             yield response
         finally:
+            if _is_more_than_one(response):
+                connection.spoil()
             await response.aclose()
 
     def _headers(self, response: httpcore2.Response) -> Headers:
@@ -183,6 +190,8 @@ def redirected(request: OutgoingRequest, status: int, location: str) -> Outgoing
         new = old.join(location)
     except (httpx2.InvalidURL, ValueError):
         raise WorkflowError.of(COMMUNICATION, "a redirect leads to no URL") from None
+    if new.userinfo:
+        raise WorkflowError.of(COMMUNICATION, "a redirect leads to a URL with credentials")
     if new.scheme not in {"http", "https"} or not new.host or (new.port or 0) > _LAST_PORT:
         raise WorkflowError.of(COMMUNICATION, "a redirect leads to no http or https URL")
     changed = replace(request, url=str(new.copy_with(fragment=None)))
@@ -247,6 +256,20 @@ def _body_start(request: httpx2.Request, headers: Headers) -> BodyStart:
         encoding=found.get("content-encoding", ""),
         length=int(length) if is_known else None,
     )
+
+
+def _is_more_than_one(response: httpcore2.Response) -> bool:
+    """Return whether a server sent more than its response: the next call would take it for its own.
+
+    A body after a 204 is such, too. The library does not tell; where it is built in another way,
+    connections are not used again.
+    """
+    try:
+        state = response.stream._stream._connection._h11_state  # type: ignore[union-attr]
+        more, _ = state.trailing_data
+    except AttributeError:
+        return True
+    return bool(more)
 
 
 def check_header(name: str, value: str) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 import httpcore2
 from typing_extensions import override
 
+from zigflow_worker.outgoing.bounded_stream import BoundedStream
 from zigflow_worker.outgoing.policy import OutgoingPolicy
 
 
@@ -43,9 +44,10 @@ class CheckedNetwork(httpcore2.AsyncNetworkBackend):
         failure = httpcore2.ConnectError()
         for address in await self._policy.addresses(host, port):
             try:
-                return await self._network.connect_tcp(
+                stream = await self._network.connect_tcp(
                     *address, local_address=local_address, socket_options=socket_options
                 )
+                return BoundedStream(stream)
             except httpcore2.ConnectError as error:
                 failure = error
         raise failure

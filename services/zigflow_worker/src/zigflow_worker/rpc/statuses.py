@@ -26,15 +26,20 @@ HTTP_STATUSES = {
 }
 """The table of google.rpc.Code."""
 _MAX_DETAIL = 1_000
-_TOO_LARGE = "larger than max"
-"""Words of gRPC's own status for a message beyond the limit."""
+_TOO_LARGE = {
+    "larger than max": "a message is larger than the limit",
+    "exceeds hard limit": "the metadata is larger than the limit",
+}
+"""Words of gRPC's own status for what is beyond a limit."""
 
 
 def error_of(error: grpc.RpcError) -> WorkflowError:
     """Return the error of a call that ended with a status."""
     code, details = error.code(), " ".join((error.details() or "").split())
-    if code is grpc.StatusCode.RESOURCE_EXHAUSTED and _TOO_LARGE in details:
-        return WorkflowError.of(COMMUNICATION, "a message is larger than the limit")
+    if code is grpc.StatusCode.RESOURCE_EXHAUSTED:
+        for words, detail in _TOO_LARGE.items():
+            if words in details:
+                return WorkflowError.of(COMMUNICATION, detail)
     shown = details if len(details) <= _MAX_DETAIL else f"{details[:_MAX_DETAIL]}…"
     detail = f"{code.name}: {shown}" if shown else code.name
     return WorkflowError.of(COMMUNICATION, detail).with_status(HTTP_STATUSES.get(code, 500))

@@ -15,8 +15,10 @@ from zigflow_worker.outgoing.authentication.policies import OidcPolicy
 from zigflow_worker.outgoing.authentication.tokens import MARGIN_SECONDS, Fetched, Token
 from zigflow_worker.outgoing.messages import OutgoingResponse
 
-_TOKEN = re.compile(r"[\x21-\x7e]+")
-"""Of characters that a header carries."""
+_TOKEN = re.compile(r"[\x21-\x7e]{1,65536}")
+"""Of characters that a header carries, and short enough to be kept by the thousand."""
+_REFRESH_TOKEN = re.compile(r"[\x20-\x7e]{1,65536}")
+"""Of the characters that RFC 6749 has for it."""
 _TRY_LATER = (408, 429)
 """Statuses of a refusal that is none of the credentials."""
 _ERROR_CODES = frozenset(
@@ -49,7 +51,7 @@ def read_token(policy: OidcPolicy, response: OutgoingResponse) -> Fetched[Token]
     claims = _claims_of(token) or _claims_of(answer.get("id_token"))
     if policy.issuers and claims.get("iss") not in policy.issuers:
         raise _unusable(host, "gave a token of an issuer that 'issuers' does not name")
-    return Fetched(Token(token, _text_or_none(answer.get("refresh_token"))), _lifetime(answer))
+    return Fetched(Token(token, _refresh_token(answer.get("refresh_token"))), _lifetime(answer))
 
 
 def read_json(response: OutgoingResponse, source: str) -> Mapping[str, Any]:
@@ -104,5 +106,5 @@ def _lifetime(answer: Mapping[str, Any]) -> float | None:
     return seconds if seconds > 0 else None
 
 
-def _text_or_none(value: object) -> str | None:
-    return value if isinstance(value, str) and value else None
+def _refresh_token(value: object) -> str | None:
+    return value if isinstance(value, str) and _REFRESH_TOKEN.fullmatch(value) else None
