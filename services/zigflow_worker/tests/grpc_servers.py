@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from cryptography import x509
@@ -16,6 +17,7 @@ from google.protobuf.descriptor_pool import DescriptorPool
 from grpc_tools import protoc
 
 from tests.callers.programs import TOOLS, build
+from zigflow_worker.errors import AUTHORIZATION, WorkflowError
 from zigflow_worker.outgoing.memory import MemoryBudget
 from zigflow_worker.rpc import Connection, ProtoCompiler, SharedDescriptors
 from zigflow_worker.rpc.calls import Metadata
@@ -25,6 +27,20 @@ from zigflow_worker.rpc.reflection import reflect
 PROTOS = Path(__file__).with_name("grpc_server") / "protos"
 _COMMON = str(Path(protoc.__file__).with_name("_proto"))
 _GOOGLE = str(Path(protoc.__file__).parents[1])
+
+
+@dataclass
+class Loopback:
+    """Every host is this one, at a port of its own where `ports` names it."""
+
+    port: int = 0
+    ips: Sequence[str] = ("127.0.0.1",)
+    ports: Mapping[str, int] = field(default_factory=dict)
+
+    async def addresses(self, host: str, port: int) -> list[tuple[str, int]]:
+        if host == "denied":
+            raise WorkflowError.of(AUTHORIZATION, "denied")
+        return [(ip, self.ports.get(host, self.port)) for ip in self.ips]
 
 
 def write_descriptors(folder: Path) -> Path:

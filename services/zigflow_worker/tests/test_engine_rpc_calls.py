@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,22 +15,9 @@ from zigflow_worker.outgoing.memory import MemoryBudget
 from zigflow_worker.rpc import ProtoCompiler, RpcClient, Target, find_method
 from zigflow_worker.rpc.messages import encode_arguments
 
-from .grpc_servers import PROTOS, compiled, grpc_server, reflected, write_certificate
+from .grpc_servers import PROTOS, Loopback, compiled, grpc_server, reflected, write_certificate
 
 SERVICE = "echo.v1.Echo"
-
-
-@dataclass
-class Loopback:
-    """Every host is this one; those asked for are kept."""
-
-    port: int
-    ips: Sequence[str] = ("127.0.0.1",)
-
-    async def addresses(self, host: str, port: int) -> list[tuple[str, int]]:
-        if host == "denied":
-            raise WorkflowError.of(AUTHORIZATION, "denied")
-        return [(ip, self.port) for ip in self.ips]
 
 
 async def read_file(uri: str) -> str:

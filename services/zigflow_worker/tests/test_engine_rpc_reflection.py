@@ -20,20 +20,10 @@ from grpc_reflection.v1alpha.reflection_pb2 import (
 from zigflow_worker.errors import COMMUNICATION, CONFIGURATION, ErrorType, WorkflowError
 from zigflow_worker.rpc import RpcClient, Target, find_method
 
-from .grpc_servers import reflected
+from .grpc_servers import Loopback, reflected
 
 METHOD = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo"
 WELL_KNOWN = "google/protobuf/timestamp.proto"
-
-
-class Loopback:
-    """Every host is this one."""
-
-    def __init__(self, port: int) -> None:
-        self._port = port
-
-    async def addresses(self, host: str, port: int) -> list[tuple[str, int]]:
-        return [("127.0.0.1", self._port)]
 
 
 class Teller(grpc.GenericRpcHandler):

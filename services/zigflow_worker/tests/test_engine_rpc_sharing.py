@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
@@ -11,6 +13,7 @@ import grpc
 import grpc.aio
 import pytest
 from google.protobuf.descriptor_pb2 import FileDescriptorProto
+from google.protobuf.message_factory import GetMessageClass
 
 from zigflow_worker.errors import COMMUNICATION, WorkflowError
 from zigflow_worker.outgoing.memory import MemoryBudget
@@ -24,7 +27,7 @@ from zigflow_worker.rpc import (
 )
 from zigflow_worker.rpc.messages import encode_arguments
 
-from .grpc_servers import compiled
+from .grpc_servers import Loopback, compiled
 
 PROTO = """
 syntax = "proto3";
@@ -33,16 +36,6 @@ service Texts { rpc Join(stream Text) returns (Text); }
 """
 MANY = 40
 """Calls that hang."""
-
-
-class Ports:
-    """Every host is this one, at a port of its own."""
-
-    def __init__(self, ports: dict[str, int]) -> None:
-        self._ports = ports
-
-    async def addresses(self, host: str, port: int) -> list[tuple[str, int]]:
-        return [("127.0.0.1", self._ports[host])]
 
 
 @asynccontextmanager
@@ -81,7 +74,7 @@ async def test_a_server_of_streams_that_hangs_leaves_others_their_threads() -> N
         return b"".join([request async for request in requests])
 
     async with serving(hang) as hanging, serving(healthy) as well:
-        client = RpcClient(policy=Ports({"hang": hanging, "well": well}))
+        client = RpcClient(policy=Loopback(ports={"hang": hanging, "well": well}))
 
         async def call(host: str) -> Any:
             async with client.connect(Target.of(host, 1)) as connection:
@@ -138,11 +131,20 @@ async def test_calls_that_need_the_same_descriptors_share_them() -> None:
 
 
 async def test_descriptors_that_are_not_in_use_make_room() -> None:
+    """Their memory is free at once: classes of messages would keep it until the next collection."""
     shared = SharedDescriptors(2 * SIZE)
-    for name in ("a", "b", "c"):
-        async with shared.use(name, name, [file(name)]):
-            pass
-    assert [name in shared for name in ("a", "b", "c")] == [False, True, True]
+    async with AsyncExitStack() as used:
+        await used.enter_async_context(shared.use("a", "a", [file("a")]))
+        async with shared.use("b", "b", [file("b")]) as pool:
+            made = weakref.ref(GetMessageClass(pool.FindMessageTypeByName("p.M0")))
+        del pool
+        gc.disable()
+        try:
+            await used.enter_async_context(shared.use("c", "c", [file("c")]))
+        finally:
+            gc.enable()
+        assert [name in shared for name in ("a", "b", "c")] == [True, False, True]
+    assert made() is None
 
 
 async def test_descriptors_wait_for_those_in_use() -> None:

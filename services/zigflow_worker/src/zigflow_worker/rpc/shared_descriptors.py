@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
+import asyncio
+import gc
 from collections.abc import AsyncIterator, Hashable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -31,15 +32,15 @@ class _Entry:
 
 
 class SharedDescriptors:
-    """The pools in use, and the latest others that there is room for.
+    """The pools in use, and the latest others for as long as there is room.
 
     A call whose descriptors do not fit beside those of others waits.
     """
 
     def __init__(self, size: int = _POOL_BYTES) -> None:
         self._memory = FairPool(size)
-        self._entries: OrderedDict[Hashable, _Entry] = OrderedDict()
-        """By content, the least recently used first."""
+        self._entries: dict[Hashable, _Entry] = {}
+        """By content."""
 
     def __contains__(self, key: Hashable) -> bool:
         return key in self._entries
@@ -59,14 +60,15 @@ class SharedDescriptors:
             WorkflowError: of type `configuration`: they are wrong, or too large.
         """
         entry = self._entries.get(key) or await self._add(key, server, files)
-        self._entries.move_to_end(key)
+        del files
         entry.users += 1
         try:
             yield entry.pool
         finally:
             entry.users -= 1
             if not entry.users and self._memory.waiting:
-                self._drop(key)
+                # Once the call has left all that refers to it.
+                asyncio.get_running_loop().call_soon(self._make_room)
 
     async def _add(
         self, key: Hashable, server: str, files: Sequence[FileDescriptorProto]
@@ -75,7 +77,9 @@ class SharedDescriptors:
         if size > MAX_BYTES:
             raise misconfigured(f"the descriptors of the service have more than {MAX_BYTES} bytes")
         size *= _GROWTH
-        await self._take(server, size)
+        if not self._memory.try_take(server, size):
+            self._make_room()
+            await self._memory.take(server, size)
         try:
             pool = await run_in_thread(build_pool, files)
         except BaseException:
@@ -87,14 +91,15 @@ class SharedDescriptors:
             self._entries[key] = _Entry(pool, server, size)
         return self._entries[key]
 
-    async def _take(self, server: str, size: int) -> None:
-        while not self._memory.try_take(server, size):
-            unused = next((key for key, each in self._entries.items() if not each.users), None)
-            if unused is None:
-                await self._memory.take(server, size)
-                return
-            self._drop(unused)
+    def _make_room(self) -> None:
+        """Free what is not in use.
 
-    def _drop(self, key: Hashable) -> None:
-        entry = self._entries.pop(key)
-        self._memory.give_back(entry.server, entry.size)
+        Classes of messages refer to themselves: without a collection they, and the pool that they
+        are of, stay until the next one, which may be hundreds of megabytes later.
+        """
+        unused = [key for key, entry in self._entries.items() if not entry.users]
+        freed = [(entry.server, entry.size) for entry in map(self._entries.pop, unused)]
+        if freed:
+            gc.collect()
+        for server, size in freed:
+            self._memory.give_back(server, size)
