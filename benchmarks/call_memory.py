@@ -6,6 +6,7 @@ its own. The peak is the kernel's (VmHWM), as of the moment before the calls.
 
     make bench NAME=call_memory ARGS="--calls 200"
     make bench NAME=call_memory ARGS="--shapes lists,grpc"
+    make bench NAME=call_memory ARGS="--shapes mix"       all of them at once
 
 The last line is JSON: MiB by shape.
 """
@@ -38,6 +39,7 @@ from tests.stack.stack import Stack
 
 _MIB = 1024 * 1024
 _LIMIT = timedelta(minutes=5)
+_MIX = "mix"
 
 
 @workflow.defn
@@ -61,14 +63,17 @@ class OneCall:
 
 
 async def measure(
-    address: str, shape: Shape, calls: int, settings: dict[str, str]
+    address: str, shapes: Sequence[Shape], calls: int, settings: dict[str, str]
 ) -> dict[str, float]:
-    """Return MiB before and at the peak, seconds, and how many calls brought something."""
+    """Return MiB before and at the peak, seconds, and how many calls brought something.
+
+    Calls are divided among shapes.
+    """
     async with AsyncExitStack() as opened:
         directory = Path(opened.enter_context(tempfile.TemporaryDirectory()))
         (directory / "resources").mkdir()
         (directory / "resources" / "many.proto").write_text(PROTO)
-        server = await opened.enter_async_context(held_server(shape))
+        servers = [await opened.enter_async_context(held_server(shape)) for shape in shapes]
         settings = {
             "STIGMA_OUTGOING_ALLOW": "127.0.0.0/8",
             "STIGMA_RESOURCES_DIR": str(directory / "resources"),
@@ -79,12 +84,13 @@ async def measure(
         client = await Client.connect(address, runtime=_quiet_runtime())
         callers = _Callers(client, f"{stack.prefix}callers", stack.queues.engine)
         await opened.enter_async_context(callers.worker())
-        await callers.call(shape, server, 1)
+        await asyncio.gather(*map(callers.call, shapes, servers, [1] * len(shapes)))
         pid = stack.process("zigflow_worker").pid
         before = psutil.Process(pid).memory_info().rss / _MIB
         _forget_peak(pid)
         began = time.perf_counter()
-        done = await callers.call(shape, server, calls)
+        each = [calls // len(shapes)] * len(shapes)
+        done = sum(await asyncio.gather(*map(callers.call, shapes, servers, each)))
         seconds = time.perf_counter() - began
         return {"before": before, "peak": _peak(pid), "seconds": seconds, "completed": done}
 
@@ -149,7 +155,8 @@ async def run(shapes: Sequence[str], calls: int, settings: dict[str, str]) -> No
     with tempfile.TemporaryDirectory() as directory:
         async with DevServer(find_binary(), log=Path(directory, "temporal.log")) as server:
             for name in shapes:
-                found = await measure(server.address, SHAPES[name], calls, settings)
+                chosen = list(SHAPES.values()) if name == _MIX else [SHAPES[name]]
+                found = await measure(server.address, chosen, calls, settings)
                 figures[name] = round(found["peak"], 1)
                 print(
                     f"{name:<12} {found['before']:>8.0f} {found['peak']:>8.0f}"
@@ -163,7 +170,8 @@ def main() -> None:
     """Read the arguments and run."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--calls", type=int, default=200)
-    parser.add_argument("--shapes", default=",".join(SHAPES), help="of: " + ", ".join(SHAPES))
+    names = ",".join([*SHAPES, _MIX])
+    parser.add_argument("--shapes", default=names, help=f"of: {names}")
     parser.add_argument("--set", action="append", default=[], metavar="VARIABLE=VALUE")
     asked = parser.parse_args()
     settings = dict(each.split("=", 1) for each in asked.set)

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import grpc.aio
+from google.protobuf.descriptor_pb2 import FileDescriptorProto
+from grpc_reflection.v1alpha.reflection_pb2 import (
+    FileDescriptorResponse,
+    ServerReflectionResponse,
+)
 
 PROTO = """\
 syntax = "proto3";
@@ -20,6 +26,8 @@ service Many { rpc List(Nothing) returns (Items); }
 """
 _SIZE = 1_450_000
 """Bytes of a response: within the limit of outputs, 1.5 MiB."""
+_MESSAGES = 100_000
+"""Messages of a service that describes itself: about 1 MiB."""
 _HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: %s\r\nContent-Length: %d\r\n\r\n"
 
 
@@ -32,10 +40,14 @@ class Shape:
     activity: str = "call_http"
     sent: Any = None
     """The body of the request."""
+    is_reflected: bool = False
+    """Whether the server describes its service, in other words for each call."""
 
     def request(self, url: str) -> dict[str, Any]:
         """Return the argument of the call's activity."""
-        if self.activity == "call_grpc":
+        if self.activity == "call_grpc" and self.is_reflected:
+            arguments = {"service": {"name": "many.Many", "host": url}, "method": "List"}
+        elif self.activity == "call_grpc":
             arguments = {
                 "proto": {"endpoint": "many.proto"},
                 "service": {"name": "many.Many", "host": url},
@@ -70,6 +82,7 @@ SHAPES = {
     "text": Shape("text/plain", b"x" * _SIZE),
     "bytes": Shape("application/octet-stream", b"x" * (_SIZE * 3 // 4)),
     "grpc": Shape("", b"\x0a\x00" * 100_000, activity="call_grpc"),
+    "reflection": Shape("", b"\x0a\x00", activity="call_grpc", is_reflected=True),
     "openapi": Shape("application/json", _openapi(), activity="call_openapi"),
     "requests": Shape("text/plain", b"x", sent=[[]] * (_SIZE // 3)),
 }
@@ -149,9 +162,37 @@ async def _grpc(held: HeldServer, shape: Shape) -> AsyncIterator[None]:
     )
     server = grpc.aio.server()
     server.add_generic_rpc_handlers((handler,))
+    if shape.is_reflected:
+        server.add_generic_rpc_handlers((_reflection(),))
     held.url = f"http://127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
     await server.start()
     try:
         yield
     finally:
         await server.stop(grace=None)
+
+
+def _reflection() -> grpc.GenericRpcHandler:
+    """Return what describes the service: as large as it may be, and never twice the same."""
+    numbers = itertools.count()
+
+    async def tell(requests: Any, _context: Any) -> AsyncIterator[ServerReflectionResponse]:
+        async for _ in requests:
+            found = FileDescriptorResponse(file_descriptor_proto=[_described(next(numbers))])
+            yield ServerReflectionResponse(file_descriptor_response=found)
+
+    method: Any = grpc.stream_stream_rpc_method_handler(
+        tell, response_serializer=ServerReflectionResponse.SerializeToString
+    )
+    return grpc.method_handlers_generic_handler(
+        "grpc.reflection.v1.ServerReflection", {"ServerReflectionInfo": method}
+    )
+
+
+def _described(number: int) -> bytes:
+    file = FileDescriptorProto(name=f"many{number}.proto", package="many", syntax="proto3")
+    for each in range(_MESSAGES):
+        file.message_type.add(name=f"M{each}")
+    nothing, items = f".many.M{number}", ".many.M0"
+    file.service.add(name="Many").method.add(name="List", input_type=nothing, output_type=items)
+    return file.SerializeToString()
