@@ -10,6 +10,7 @@ import pytest
 
 from zigflow_worker.errors import CONFIGURATION, VALIDATION, WorkflowError
 from zigflow_worker.openapi import ApiDocuments, MissingDocumentError, build_request
+from zigflow_worker.openapi.parsed_texts import ParsedTexts
 
 from .openapi_documents import JSON_BODY, PETSTORE, api, parameter, request_of
 
@@ -256,3 +257,13 @@ def test_an_api_has_a_limit_of_documents() -> None:
         documents.add(f"https://h/{number}.json", "{}")
     with pytest.raises(WorkflowError, match="it refers to more than 50 documents"):
         documents.add("https://h/50.json", "{}")
+
+
+def test_documents_are_kept_as_data_within_bounds() -> None:
+    kept = ParsedTexts(1000)
+    first = kept.parse('{"a": 1}')
+    assert kept.parse('{"a": 1}') is first
+    for number in range(3):
+        kept.parse(f"[{number}]")
+    assert kept.parse('{"a": 1}') is not first
+    assert kept.parse(json.dumps("x" * 2000)) == "x" * 2000

@@ -153,13 +153,15 @@ async def test_an_etag_that_holds_keeps_it_longer(client: HttpClient, web: WebSe
     assert [seen.headers.get("if-none-match") for seen in web.seen] == [None, '"v1"', '"v1"']
 
 
+@pytest.mark.parametrize("size", [100, 0])
 async def test_the_cache_is_bounded(
-    client: HttpClient, web: WebServer, monkeypatch: pytest.MonkeyPatch
+    client: HttpClient, web: WebServer, monkeypatch: pytest.MonkeyPatch, size: int
 ) -> None:
-    monkeypatch.setattr(module, "_MAX_CACHED_BYTES", 250)
+    """Of empty documents, too: there may be any number of URIs."""
+    monkeypatch.setattr(module, "_MAX_CACHED_BYTES", 3000)
     resources = Resources(client, None)
     for name in "abc":
-        web.answer(f"/{name}", name * 100)
+        web.answer(f"/{name}", name * size)
     for name in "abac":  # c takes the place of b, which was used before a
         await resources.fetch(f"{web.url}/{name}")
     web.seen.clear()

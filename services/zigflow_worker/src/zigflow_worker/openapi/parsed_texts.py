@@ -8,6 +8,9 @@ from threading import Lock
 from zigflow_worker.expressions import JSON
 from zigflow_worker.loading import load_foreign
 
+_ENTRY_CHARACTERS = 256
+"""Characters that a text counts for, besides its own."""
+
 
 class ParsedTexts:
     """The latest texts as data, which nobody may change; threads may share it.
@@ -34,8 +37,12 @@ class ParsedTexts:
 
     def _keep(self, text: str, data: JSON) -> None:
         if text not in self._kept:
-            self._left -= len(text)
+            self._left -= _weight(text)
         self._kept[text] = data
         while self._left < 0:
             dropped, _ = self._kept.popitem(last=False)
-            self._left += len(dropped)
+            self._left += _weight(dropped)
+
+
+def _weight(text: str) -> int:
+    return len(text) + _ENTRY_CHARACTERS

@@ -25,6 +25,7 @@ from zigflow_worker.outgoing.messages import (
 
 MAX_FILE_BYTES = 2 * 1024 * 1024
 _MAX_CACHED_BYTES = 64 * 1024 * 1024
+_ENTRY_BYTES = 1024
 _FRESH_SECONDS = 300.0
 _NOT_MODIFIED, _ERROR = 304, 300
 
@@ -43,6 +44,12 @@ class _Entry:
     resource: Resource
     etag: str | None
     checked: float
+
+    @property
+    def size(self) -> int:
+        """Bytes that it takes: an empty document takes some, too, by whatever URI."""
+        texts = len(self.resource.uri) + len(self.etag or "")
+        return _ENTRY_BYTES + 2 * texts + len(self.resource.content)
 
 
 class Resources:
@@ -132,11 +139,11 @@ class Resources:
 
     def _keep(self, uri: str, entry: _Entry) -> None:
         old = self._entries.pop(uri, None)
-        self._size += len(entry.resource.content) - (len(old.resource.content) if old else 0)
+        self._size += entry.size - (old.size if old else 0)
         self._entries[uri] = entry
         while self._size > _MAX_CACHED_BYTES:
             _, dropped = self._entries.popitem(last=False)
-            self._size -= len(dropped.resource.content)
+            self._size -= dropped.size
 
     def _read_file(self, name: str) -> Resource:
         relative = "/".join(part for part in name.split("/") if part not in {"", "."})
