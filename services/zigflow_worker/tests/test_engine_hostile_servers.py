@@ -11,10 +11,12 @@ from typing import Any
 
 import grpc
 import grpc.aio
+import httpcore2
 import pytest
 from starlette.responses import Response
 
 from zigflow_worker.errors import COMMUNICATION, CONFIGURATION, ErrorType, WorkflowError
+from zigflow_worker.outgoing import client as client_module
 from zigflow_worker.outgoing.client import HttpClient
 from zigflow_worker.outgoing.memory import MemoryBudget
 from zigflow_worker.rpc import ProtoCompiler, RpcClient, Target, find_method
@@ -132,6 +134,10 @@ async def test_a_connection_is_used_again(client: HttpClient) -> None:
         for _ in range(3):
             assert await make(client, endpoint=url) == "fine"
     assert connections == 1
+
+
+def test_a_library_built_in_another_way_costs_connections_and_no_calls() -> None:
+    assert client_module._is_more_than_one(httpcore2.Response(200))
 
 
 # --- Whose fault it is

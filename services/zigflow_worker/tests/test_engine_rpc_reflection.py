@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -145,6 +146,29 @@ async def test_a_server_that_falls_silent_or_fails_is_told_of() -> None:
         await fault(client, CONFIGURATION, 400, "does not answer")
     async with told(Teller({}, grpc.StatusCode.PERMISSION_DENIED)) as client:
         await fault(client, COMMUNICATION, 403, "PERMISSION_DENIED: no")
+
+
+async def test_a_server_that_never_describes_itself_holds_up_its_own_calls() -> None:
+    asked = 0
+
+    class Silent(Teller):
+        async def _tell(self, requests: Any, context: Any) -> AsyncIterator[Any]:
+            nonlocal asked
+            asked += 1
+            await asyncio.Event().wait()
+            yield
+
+    well = Teller({"main.proto": file("main.proto", WELL_KNOWN)})
+    async with told(Silent({})) as silent, told(well) as client:
+        calls = [asyncio.create_task(pool_of(silent)) for _ in range(40)]
+        async with asyncio.timeout(20):
+            while asked < len(calls):  # noqa: ASYNC110 - of the server's handlers
+                await asyncio.sleep(0.01)
+            assert find_method(await pool_of(client), "a.Service", "Call")
+        assert not any(call.done() for call in calls)
+        for call in calls:
+            call.cancel()
+        await asyncio.gather(*calls, return_exceptions=True)
 
 
 async def fault(client: RpcClient, kind: ErrorType, status: int, detail: str) -> None:
