@@ -372,7 +372,7 @@ async def test_a_stream_sends_only_what_has_changed(api: Api, start: Start, clie
             assert not any(shown.get(name) == part for name, part in parts.items())
             seen.append(parts)
             shown |= parts
-    names = {"summary", "inputs", "timeline", "conversation", "outcome", "writing"}
+    names = {"summary", "inputs", "pending", "timeline", "conversation", "outcome", "writing"}
     assert set(seen[0]) == names
     assert len(seen) > 1
 

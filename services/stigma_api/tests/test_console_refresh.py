@@ -46,8 +46,11 @@ class FakeServices:
         self.executions = {Kind.AGENT: self}
         self.diagnosis = self
 
-    async def get(self, _principal: Any, execution_id: str, *, full: bool) -> AgentExecution:
+    async def get(
+        self, _principal: Any, execution_id: str, *, full: bool, pending_steps: bool
+    ) -> AgentExecution:
         assert full
+        assert pending_steps
         return AgentExecution(id=execution_id)
 
     async def timeline(self, _principal: Any, execution_id: str) -> ExecutionTimeline:
@@ -194,9 +197,13 @@ class WritingServices(FakeServices):
         """Let the execution have ended, long enough ago for its caller to have gone on."""
         self._end = datetime.now(UTC) - timedelta(hours=1)
 
-    async def get(self, _principal: Any, execution_id: str, *, full: bool) -> AgentExecution:
+    async def get(
+        self, _principal: Any, execution_id: str, *, full: bool, pending_steps: bool
+    ) -> AgentExecution:
         self.snapshots += 1
-        execution = await super().get(_principal, execution_id, full=full)
+        execution = await super().get(
+            _principal, execution_id, full=full, pending_steps=pending_steps
+        )
         if self._end is not None:
             execution.status.phase = AGENT_EXECUTION_PHASE_COMPLETED
             execution.status.end_time.FromDatetime(self._end)

@@ -138,7 +138,10 @@ class Api:
         return [sum(map(Counter, span), Counter()) for span in zip(*of_kinds, strict=True)]
 
     async def execution(self, principal: Principal, execution_id: str) -> Execution:
-        """Return one execution, an agent's with its conversation, a workflow's with its input."""
+        """Return one execution, an agent's with its conversation, a workflow's with its input.
+
+        An open one has its pending steps.
+        """
         return await self._get(principal, execution_id, full=True)
 
     async def outcome(self, principal: Principal, execution_id: str) -> Execution:
@@ -233,7 +236,9 @@ class Api:
 
     async def _get(self, principal: Principal, execution_id: str, *, full: bool) -> Execution:
         service = self._services.executions[kind_of(execution_id)]
-        return await self.call(lambda: service.get(principal, execution_id, full=full))
+        return await self.call(
+            lambda: service.get(principal, execution_id, full=full, pending_steps=full)
+        )
 
     async def _outcomes(
         self, principal: Principal, kind: Kind, search: Search, edges: Sequence[datetime]

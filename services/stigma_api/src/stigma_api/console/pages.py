@@ -99,7 +99,7 @@ class Pages:
             "links": self._links(snapshot.shown),
             "ui": self._ui,
         }
-        names = ("summary", "inputs", "timeline", "conversation", "outcome")
+        names = ("summary", "inputs", "pending", "timeline", "conversation", "outcome")
         fragments = {name: self._templates.part(f"_{name}.html", **values) for name in names}
         return fragments | {"writing": self._writing(snapshot)}
 

@@ -28,6 +28,7 @@ from stigma.contracts import definition_text, phases
 from stigma.contracts.errors import reason_name
 from stigma.contracts.executions import Execution, Kind, phase_name
 from stigma.workflow.v1.workflow_execution_pb2 import EngineRun, WorkflowExecution
+from stigma_api.console.pending_views import PendingStepView
 
 MAX_TEXT = 20_000
 """Most characters of one text on a page."""
@@ -128,6 +129,8 @@ class ExecutionView:
     """The workflow execution whose document called the agent; empty for other callers."""
     run: EngineRun | None
     pending_inputs: Sequence[PendingInput]
+    pending_steps: Sequence[PendingStepView]
+    more_pending_steps: int
     conversation: Sequence[ConversationMessage]
     earlier_messages: int
 
@@ -180,6 +183,8 @@ def view(execution: Execution) -> ExecutionView:
         parent=_parent(spec.caller.workflow_id),
         run=workflow.status.run if workflow.status.HasField("run") else None,
         pending_inputs=list(agent.status.pending_inputs),
+        pending_steps=[PendingStepView.of(each) for each in status.pending_steps],
+        more_pending_steps=status.more_pending_steps,
         conversation=conversation_messages(messages)[earlier:],
         earlier_messages=earlier,
     )
