@@ -144,8 +144,12 @@ class Refusal:
 
     @property
     def fields(self) -> list[str]:
-        [violations] = self._details(BadRequest)
-        return [violation.field for violation in violations.field_violations]
+        return [field for field, _ in self.violations]
+
+    @property
+    def violations(self) -> list[tuple[str, str]]:
+        [detail] = self._details(BadRequest)
+        return [(each.field, each.description) for each in detail.field_violations]
 
     @property
     def reason(self) -> str:

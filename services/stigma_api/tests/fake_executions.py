@@ -305,6 +305,16 @@ def _validated(document: str) -> None:
         detail = "the document is not valid: line 1: not a mapping at /"
         problem = {refusals.KEY: str(Refusal.DOCUMENT), "detail": detail, "instance": "/"}
         raise ApplicationError("Validation Error", problem, non_retryable=True)
+    kind, _, count = document.partition(" mistakes: ")
+    if kind == "has":
+        detail = "the document is not valid: 1:2: /do: wrong"
+        listed = [
+            {"line": line, "column": 2, "pointer": "/do", "message": "wrong"}
+            for line in range(1, int(count) + 1)
+        ]
+        all_of_them = {refusals.KEY: str(Refusal.DOCUMENT), engine.PROBLEMS_KEY: listed}
+        details = {**all_of_them, "detail": detail, "instance": "/"}
+        raise ApplicationError("Validation Error", details, non_retryable=True)
 
 
 def _shown(execution: WorkflowExecution) -> WorkflowExecution:

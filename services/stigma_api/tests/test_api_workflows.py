@@ -67,6 +67,36 @@ async def test_the_engine_says_what_is_wrong_with_a_document_and_where(staffed_a
         await staffed_api.workflows.GetWorkflow(GetWorkflowRequest(id=name))
 
 
+async def test_all_mistakes_of_a_workflow_are_told_at_once(staffed_api: Api) -> None:
+    broken = request("Bad Name", "has mistakes: 2", labels={"k": "'"})
+    async with refused(Code.INVALID_ARGUMENT) as refusal:
+        await staffed_api.workflows.ApplyWorkflow(broken)
+    assert refusal.violations == [
+        ("workflow.name", "must be 1 to 63 lower-case letters, digits and dashes, not at its ends"),
+        ("workflow.labels.k", "has quotes, apostrophes, backslashes or control characters"),
+        (DOCUMENT, "the document is not valid: 1:2: /do: wrong"),
+        (DOCUMENT, "2:2: /do: wrong"),
+    ]
+    assert refusal.message == "; ".join(": ".join(each) for each in refusal.violations)
+
+
+async def test_one_mistake_is_told_as_ever(staffed_api: Api) -> None:
+    async with refused(Code.INVALID_ARGUMENT) as refusal:
+        await staffed_api.workflows.ApplyWorkflow(request(document="has mistakes: 1"))
+    assert refusal.message == f"{DOCUMENT}: the document is not valid: 1:2: /do: wrong"
+    assert refusal.fields == [DOCUMENT]
+
+
+async def test_the_details_have_more_mistakes_than_the_message(staffed_api: Api) -> None:
+    async with refused(Code.INVALID_ARGUMENT) as refusal:
+        await staffed_api.workflows.ApplyWorkflow(request(document="has mistakes: 100"))
+    *lines, in_details, rest = refusal.message.split("; ")
+    told = len(refusal.fields)
+    assert told > len(lines) > 10
+    assert in_details == f"{told - len(lines)} in the details"
+    assert rest == f"and {100 - told} more"
+
+
 async def test_an_engine_that_cannot_check_is_not_taken_for_a_bad_document(
     staffed_api: Api,
 ) -> None:
@@ -78,7 +108,7 @@ async def test_an_engine_that_cannot_check_is_not_taken_for_a_bad_document(
 async def test_without_an_engine_nothing_is_registered(
     api: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("stigma_api.definitions.document_check._TIMEOUT", timedelta(seconds=1))
+    monkeypatch.setattr("stigma_api.definitions.document_check.TIMEOUT", timedelta(seconds=1))
     async with refused(Code.UNAVAILABLE) as refusal:
         await api.workflows.ApplyWorkflow(request())
     assert refusal.message == "no workflow engine checked the document within 1 s"
@@ -115,9 +145,12 @@ async def test_without_an_engine_nothing_is_registered(
         ),
     ],
 )
-async def test_a_malformed_workflow_is_refused_without_asking_the_engine(
-    api: Api, workflow: Workflow, field: str
+async def test_a_malformed_workflow_is_refused_where_there_is_no_engine(
+    api: Api, monkeypatch: pytest.MonkeyPatch, workflow: Workflow, field: str
 ) -> None:
+    monkeypatch.setattr(
+        "stigma_api.definitions.document_check.REFUSED_TIMEOUT", timedelta(seconds=0.2)
+    )
     async with refused(Code.INVALID_ARGUMENT) as refusal:
         await api.workflows.ApplyWorkflow(ApplyWorkflowRequest(workflow=workflow))
     assert refusal.fields == [field]

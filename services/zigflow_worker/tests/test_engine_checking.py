@@ -46,6 +46,30 @@ async def test_what_is_wrong_is_said_with_its_place(engine: Any) -> None:
     assert "7:22: /do/0/t/then: " in problem["detail"]
 
 
+async def test_all_that_is_wrong_is_listed_and_bounded(engine: Any) -> None:
+    tasks = "\n".join(f"  - t{at}: {{wait: soon, if: '.a ]'}}" for at in range(60))
+    problem = await engine.fault_of(await checked(engine, engine.document(f"do:\n{tasks}")))
+    listed = problem[contract.PROBLEMS_KEY]
+    assert len(listed) == contract.MAX_PROBLEMS
+    assert listed[:2] == [
+        {
+            "line": 7,
+            "column": 10,
+            "pointer": "/do/0/t0/wait",
+            "message": "'soon' is not an ISO 8601 duration such as PT30S",
+        },
+        {
+            "line": 7,
+            "column": 30,
+            "pointer": "/do/0/t0/if",
+            "message": "invalid expression: unexpected ']'",
+        },
+    ]
+    # A run tells the first of each task.
+    started = await engine.start(engine.document(f"do:\n{tasks}"))
+    assert contract.PROBLEMS_KEY not in await engine.fault_of(started)
+
+
 def test_a_document_is_not_checked_only_unless_asked() -> None:
     assert not read_start({"document": "d"}).validate
     assert read_start({"document": "d", "validate": True}).validate

@@ -12,7 +12,6 @@ from collections.abc import Callable
 from typing import Any
 
 from google.protobuf import json_format
-from google.rpc.error_details_pb2 import BadRequest
 
 from stigma.agent.v1.agent_pb2 import Agent
 from stigma.workflow.v1.workflow_pb2 import Workflow
@@ -42,10 +41,5 @@ def _violations(definition: D, rules: Callable[[D], None]) -> list[dict[str, Any
     try:
         rules(definition)
     except ApiError as error:
-        return [
-            {"field": each.field, "description": each.description}
-            for detail in error.details
-            if isinstance(detail, BadRequest)
-            for each in detail.field_violations
-        ]
+        return [{"field": field, "description": text} for field, text in error.violations]
     return []

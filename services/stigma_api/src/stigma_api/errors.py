@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import timedelta
+from itertools import accumulate
 
 import grpc
 from google.protobuf.any_pb2 import Any
@@ -21,17 +23,36 @@ ERROR_DOMAIN = "stigma.dev"
 # take three. Of trailers over 8 KiB gRPC makes RESOURCE_EXHAUSTED, which callers retry.
 _MAX_MESSAGE_BYTES = 1000
 _MAX_PART_BYTES = 300
+_MAX_TRAILERS_BYTES = 8 * 1024 - 600
+"""Those of the status, besides what every answer has."""
+_MAX_VIOLATIONS = 100
+_ENVELOPE_BYTES = 150
+"""Of a status and a detail around their content."""
 
 
 class ApiError(Exception):
-    """An error that a door answers with. Its message never holds a token, key or prompt."""
+    """An error that a door answers with. Its message never holds a token, key or prompt.
 
-    def __init__(self, code: grpc.StatusCode, message: str, *details: Message) -> None:
+    Args:
+        code: of the answer.
+        message: in one line.
+        details: google.rpc details.
+        violations: paths of invalid fields with what is wrong, all of them.
+    """
+
+    def __init__(
+        self,
+        code: grpc.StatusCode,
+        message: str,
+        *details: Message,
+        violations: Sequence[tuple[str, str]] = (),
+    ) -> None:
         message = _shortened(message, _MAX_MESSAGE_BYTES)
         super().__init__(message)
         self.code = code
         self.message = message
         self.details = details
+        self.violations = tuple(violations)
 
     @property
     def fields(self) -> list[str]:
@@ -60,19 +81,47 @@ class ApiError(Exception):
         return answer
 
 
-def invalid_argument(violations: list[tuple[str, str]]) -> ApiError:
-    """Return INVALID_ARGUMENT with the path of each invalid field, as many as fit."""
-    detail, size = BadRequest(), 0
-    lines: list[str] = []
+def invalid_argument(violations: Sequence[tuple[str, str]]) -> ApiError:
+    """Return INVALID_ARGUMENT with the path of each invalid field, as many as fit.
+
+    The message has the first, the details have more of them.
+    """
+    shown = [
+        (_shortened(field, _MAX_PART_BYTES), _shortened(description, _MAX_PART_BYTES))
+        for field, description in violations[:_MAX_VIOLATIONS]
+    ]
+    lines = _fitting([f"{field}: {description}" for field, description in shown])
+    detail = _bad_request(shown, lines)
+    told = len(detail.field_violations)
+    if told > len(lines):
+        lines.append(f"{told - len(lines)} in the details")
+    if len(violations) > told:
+        lines.append(f"and {len(violations) - told} more")
+    return ApiError(
+        grpc.StatusCode.INVALID_ARGUMENT, "; ".join(lines), detail, violations=violations
+    )
+
+
+def _fitting(lines: Sequence[str]) -> list[str]:
+    """Return the first lines, as many as the message has room for, beside two counts."""
+    room = _MAX_MESSAGE_BYTES - len("100 in the details; and 4294967295 more")
+    sizes = accumulate(len(f"{line}; ".encode()) for line in lines)
+    return [line for line, size in zip(lines, sizes, strict=True) if size <= room]
+
+
+def _bad_request(violations: Sequence[tuple[str, str]], lines: Sequence[str]) -> BadRequest:
+    """Return violations, those of the message's lines and as many more as the trailers take."""
+    message = "; ".join(lines).encode()
+    # gRPC's own encoding of the message, and base64 of the details, which have it once more.
+    encoded = len(message) + 2 * sum(not 32 <= byte <= 126 or byte == ord("%") for byte in message)
+    room = (_MAX_TRAILERS_BYTES - encoded) * 3 // 4 - len(message) - _ENVELOPE_BYTES
+    detail = BadRequest()
     for field, description in violations:
-        at, what = _shortened(field, _MAX_PART_BYTES), _shortened(description, _MAX_PART_BYTES)
-        size += len(f"{at}: {what}; ".encode())
-        if size > _MAX_MESSAGE_BYTES - len("and 4294967295 more"):
-            lines.append(f"and {len(violations) - len(lines)} more")
+        detail.field_violations.add(field=field, description=description)
+        if detail.ByteSize() > room and len(detail.field_violations) > len(lines):
+            del detail.field_violations[-1]
             break
-        detail.field_violations.add(field=at, description=what)
-        lines.append(f"{at}: {what}")
-    return ApiError(grpc.StatusCode.INVALID_ARGUMENT, "; ".join(lines), detail)
+    return detail
 
 
 def not_found(what: str) -> ApiError:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import NoReturn
 
@@ -20,18 +20,17 @@ with workflow.unsafe.imports_passed_through():
     from stigma.contracts import engine, json_text, versions
     from stigma.contracts.refusals import Refusal
     from zigflow_worker.activities.interfaces import EngineActivities
-    from zigflow_worker.changes import DOCUMENT_FORM, DOCUMENT_WEIGHT, JSON_DATA
-    from zigflow_worker.definition import (
-        HeavyDocumentError,
-        InvalidDocumentError,
-        LooseDocumentError,
+    from zigflow_worker.changes import JSON_DATA
+    from zigflow_worker.compiled_documents import (
+        compile_document,
+        compile_with_resources,
+        validate_document,
     )
     from zigflow_worker.errors import (
         CONFIGURATION,
         EXPRESSION,
         VALIDATION,
         WorkflowError,
-        summary,
     )
     from zigflow_worker.execution.dataflow import RunFacts
     from zigflow_worker.execution.interpreter import Interpreter
@@ -48,14 +47,11 @@ with workflow.unsafe.imports_passed_through():
     from zigflow_worker.execution.scheduler import Scheduler
     from zigflow_worker.execution.trace import Trace, iso8601
     from zigflow_worker.expressions import JSON
+    from zigflow_worker.failures import failure_of
     from zigflow_worker.program.encoded_sizes import encoded_size
     from zigflow_worker.program.model import Program
-    from zigflow_worker.programs import compile_text
     from zigflow_worker.start import Start, continued_start, read_start
-    from zigflow_worker.tasks.registry import TASK_KINDS
 
-_MAX_PROBLEM_BYTES = 64 * 1024
-_MAX_PROBLEM_PART = 2_000
 _RESOLVE_TIMEOUT = timedelta(seconds=30)
 _RESOLVE_RETRIES = RetryPolicy(maximum_interval=timedelta(seconds=5))
 
@@ -79,7 +75,7 @@ class DocumentWorkflow:
             output = await self._execute(args)
         except WorkflowError as error:
             self._phase = "faulted"
-            raise _failure(error) from None
+            raise failure_of(error) from None
         except asyncio.CancelledError:
             self._phase = "cancelled"
             raise
@@ -132,12 +128,14 @@ class DocumentWorkflow:
         text = start.document
         if text is None:
             text = await _resolve(workflow.info().workflow_type)
-        program = _compile(text, continued=start.state is not None)
         if start.validate:
-            return _named(program)
+            return validate_document(text)
+        program = compile_document(text, continued=start.state is not None)
         if program.missing:
             self._resources = await _resources_of(start, program)
-            program = _compile_whole(text, self._resources, continued=start.state is not None)
+            program = compile_with_resources(
+                text, self._resources, continued=start.state is not None
+            )
         scheduler = self._scheduler = Scheduler(start.options)
         run = self._run = self._prepare(program, start, scheduler)
         scheduler.suspended = self._suspended
@@ -229,83 +227,11 @@ async def _resolve(workflow_type: str) -> str:
         raise failure from None
 
 
-def _compile(text: str, *, continued: bool) -> Program:
-    try:
-        if continued:
-            return _compiled(text, bounded=False, strict=False)
-        # A run that began before there was a limit or a rule goes on without it.
-        try:
-            return _compiled(text)
-        except LooseDocumentError:
-            if workflow.patched(DOCUMENT_FORM):
-                raise
-        except HeavyDocumentError:
-            if workflow.patched(DOCUMENT_WEIGHT):
-                raise
-        return _compiled(text, bounded=False, strict=False)
-    except InvalidDocumentError as error:
-        first = error.problems[0]
-        detail = f"the document is not valid: {error}"
-        invalid = WorkflowError.of(VALIDATION, detail, first.pointer or "/")
-        raise invalid.with_refusal(Refusal.DOCUMENT) from None
-
-
 async def _resources_of(start: Start, program: Program) -> dict[str, str]:
     if start.state is not None and "resources" in start.state:
         return dict(start.state["resources"])
     return await fetch_resources(program.missing)
 
 
-def _compile_whole(text: str, resources: dict[str, str], *, continued: bool) -> Program:
-    try:
-        return _compiled(text, bounded=not continued, resources=resources)
-    except InvalidDocumentError as error:
-        pointer = error.problems[0].pointer
-        detail = f"a schema that was fetched is not valid: {error}"
-        raise WorkflowError.of(CONFIGURATION, detail, pointer) from None
-
-
-def _compiled(
-    text: str,
-    *,
-    bounded: bool = True,
-    strict: bool = True,
-    resources: Mapping[str, str] | None = None,
-) -> Program:
-    texts = tuple((resources or {}).items())
-    # Compiling is pure; the sandbox would load the YAML library anew for every run.
-    with workflow.unsafe.imports_passed_through(), workflow.unsafe.sandbox_unrestricted():
-        return compile_text(text, TASK_KINDS, bounded=bounded, strict=strict, resources=texts)
-
-
-def _named(program: Program) -> JSON:
-    return {
-        "valid": True,
-        "namespace": program.namespace,
-        "name": program.name,
-        "version": program.version,
-    }
-
-
 def _misconfigured(detail: str) -> WorkflowError:
     return WorkflowError.of(CONFIGURATION, detail, "/")
-
-
-def _failure(error: WorkflowError) -> ApplicationError:
-    """Return what fails the Temporal workflow; its details are the error's own."""
-    problem = error.problem
-    if encoded_size(problem, _MAX_PROBLEM_BYTES).utf8 > _MAX_PROBLEM_BYTES:
-        problem = {name: _shortened(value) for name, value in problem.items()}
-    problem = {name: _printable(value) for name, value in problem.items()}
-    error_type = str(problem["type"])
-    return ApplicationError(summary(problem), problem, type=error_type, non_retryable=True)
-
-
-def _shortened(value: JSON) -> JSON:
-    if not isinstance(value, str) or len(value) <= _MAX_PROBLEM_PART:
-        return value
-    return f"{value[:_MAX_PROBLEM_PART]}…"
-
-
-def _printable(value: JSON) -> JSON:
-    return json_text.replace_surrogates(value) if isinstance(value, str) else value

@@ -19,6 +19,12 @@ TRACE_QUERY = "trace"
 _RUN_ID = re.compile(r"run-[0-9a-f]{32}")
 REASON_KEY = "reason"
 """Key of an engine's error whose value is the name of a FailureReason, for instance TOO_LARGE."""
+PROBLEMS_KEY = "problems"
+"""Key of the list of a refused document's problems, in the error of a run that only checks it.
+
+Each is `{"line": …, "column": …, "pointer": …, "message": …}`; line and column count from 1.
+"""
+MAX_PROBLEMS = 100
 
 
 def run_id(execution_id: str) -> str:
@@ -67,7 +73,7 @@ def validation_argument(document: str) -> RawValue:
     """Return the argument of a run that only checks a document.
 
     It completes with `{"valid": true, "name": …, "namespace": …, "version": …}`, or fails with
-    `Refusal.DOCUMENT`.
+    `Refusal.DOCUMENT`, and with all problems that can be told at once (`PROBLEMS_KEY`).
     """
     return RawValue(
         payloads.json_text_payload(f'{{"document":{json_text.compact(document)},"validate":true}}')

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-
-import grpc
-from google.rpc.error_details_pb2 import BadRequest
+from datetime import timedelta
 
 from stigma.agent.v1.agent_pb2 import AgentSpec
-from stigma_api import errors
-from stigma_api.definitions.document_check import DocumentChecker
+from stigma_api.definitions.document_check import TIMEOUT, DocumentChecker, DocumentProblem
+from stigma_api.requests.violations import Violations
 
 
 class RuleChecker:
@@ -18,45 +16,50 @@ class RuleChecker:
     def __init__(self, documents: DocumentChecker) -> None:
         self._documents = documents
 
-    async def check(self, agent: AgentSpec, at: str) -> None:
+    async def check(self, agent: AgentSpec, at: str, timeout: timedelta = TIMEOUT) -> None:
         """Check that the expressions of an agent's rules can be evaluated.
 
         Args:
             agent: otherwise valid.
             at: its path.
+            timeout: of each.
 
         Raises:
-            ApiError: INVALID_ARGUMENT, with the rule and the problem; UNAVAILABLE, no engine
+            ApiError: INVALID_ARGUMENT, with the rules and their problems; UNAVAILABLE, no engine
                 answered in time.
         """
+        found = Violations()
         for index, rule in enumerate(agent.approval.rules):
-            if not rule.when:
-                continue
-            try:
-                await self._documents.check_text(_document(rule.when))
-            except errors.ApiError as error:
-                if error.code is not grpc.StatusCode.INVALID_ARGUMENT:
-                    raise
-                field = f"{at}.approval.rules[{index}].when"
-                raise errors.invalid_argument([(field, _problem(error))]) from None
+            if rule.when:
+                expression = _inner(rule.when)
+                document = document_of(expression)
+                for problem in await self._documents.problems_of(document, timeout):
+                    text = described(problem, document, expression)
+                    found.add(f"{at}.approval.rules[{index}].when", text)
+        found.raise_if_any()
 
 
-def _document(expression: str) -> str:
+def _inner(expression: str) -> str:
     text = expression.strip()
-    inner = text[2:-1] if text.startswith("${") and text.endswith("}") else text
+    return text[2:-1] if text.startswith("${") and text.endswith("}") else text
+
+
+def document_of(expression: str) -> str:
+    """Return a document, on one line, that has an expression to be checked."""
     return json.dumps(
         {
             "document": {"dsl": "1.0.0", "namespace": "rules", "name": "rule", "version": "1.0.0"},
-            "do": [{"rule": {"set": {"value": f"${{ {inner} }}"}}}],
+            "do": [{"rule": {"set": {"value": f"${{ {expression} }}"}}}],
         }
     )
 
 
-def _problem(error: errors.ApiError) -> str:
-    described = [
-        violation.description
-        for detail in error.details
-        if isinstance(detail, BadRequest)
-        for violation in detail.field_violations
-    ]
-    return described[0] if described else error.message
+def described(problem: DocumentProblem, document: str, expression: str) -> str:
+    """Return a problem with its place in the expression, where it has one there."""
+    begin = document.rindex('"${ ') + len('"${ ')
+    end = problem.column - 1
+    if problem.line != 1 or not begin <= end <= len(document):
+        return problem.message
+    before = json.loads(f'"{document[begin:end]}"')[: len(expression)]
+    line, column = before.count("\n") + 1, len(before) - before.rfind("\n")
+    return f"{problem.message} at line {line}, column {column}"

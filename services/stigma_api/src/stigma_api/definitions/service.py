@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from typing import Generic
+from typing import Generic, TypeAlias
 
 from stigma.contracts import limits
 from stigma_api import errors
@@ -11,10 +11,13 @@ from stigma_api.access.principals import Action, Principal
 from stigma_api.definitions.registry import Registry, Version, digested
 from stigma_api.kinds import D
 from stigma_api.requests import validation
+from stigma_api.requests.violations import Violations
 
 # Names alone are short: definitions out of reach cost little, however many they are.
 _NAMES_AT_A_TIME = 1000
 _DEFINITIONS_AT_A_TIME = 20
+
+_CheckFurther: TypeAlias = Callable[[Principal, D, Violations], Awaitable[None]]
 
 
 class DefinitionService(Generic[D]):
@@ -24,28 +27,38 @@ class DefinitionService(Generic[D]):
         self,
         registry: Registry[D],
         rules: Callable[[D], None],
-        check_further: Callable[[Principal, D], Awaitable[None]] | None = None,
+        check_further: _CheckFurther[D] | None = None,
     ) -> None:
         """Serve a registry.
 
         Args:
             registry: of these definitions.
             rules: raise for a malformed definition.
-            check_further: checks one that the principal may apply for what else it needs, and adds
-                what is listed elsewhere.
+            check_further: checks one that the principal may apply for what else it needs, beside
+                what the rules refuse of it, and adds what is listed elsewhere.
         """
         self._registry: Registry[D] = registry
         self._kind = registry.kind
         self._rules: Callable[[D], None] = rules
-        self._check_further: Callable[[Principal, D], Awaitable[None]] | None = check_further
+        self._check_further: _CheckFurther[D] | None = check_further
 
     async def apply(self, principal: Principal, definition: D, *, validate_only: bool) -> D:
-        """Register a definition, or a new version of it."""
+        """Register a definition, or a new version of it.
+
+        Raises:
+            ApiError: INVALID_ARGUMENT, with all that can be known to be wrong with it; others, for
+                which see the checks.
+        """
         self._require(principal, "apply")
-        self._rules(definition)
-        principal.require_use(self._kind, definition.name)
-        if self._check_further is not None:
-            await self._check_further(principal, definition)
+        found = Violations()
+        with found.collecting():
+            self._rules(definition)
+        if not found:
+            principal.require_use(self._kind, definition.name)
+        if self._check_further is not None and principal.may_use(self._kind, definition.name):
+            with found.collecting():
+                await self._check_further(principal, definition, found)
+        found.raise_if_any()
         if validate_only:
             return digested(definition)
         return await self._registry.apply(definition, principal.name)

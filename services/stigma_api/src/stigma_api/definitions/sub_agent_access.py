@@ -13,6 +13,7 @@ from stigma_api.access.principals import Principal
 from stigma_api.definitions.registry import Registry
 from stigma_api.definitions.tool_access import ToolAccess
 from stigma_api.requests import validation
+from stigma_api.requests.violations import Violations
 
 
 class SubAgentAccess:
@@ -29,18 +30,21 @@ class SubAgentAccess:
         self._agents = agents
         self._tools = tools
 
-    async def check_applied(self, principal: Principal, agent: Agent) -> None:
+    async def check_applied(self, principal: Principal, agent: Agent, found: Violations) -> None:
         """Check the tools of an agent to be registered, and the agents that they name.
 
         Args:
             principal: who applies it, and may use these agents.
-            agent: otherwise valid.
+            agent: valid, but for the violations.
+            found: violations of the rules; those of the tools are added.
 
         Raises:
             ApiError: as `ToolAccess.check_applied`; FAILED_PRECONDITION, an agent is not
                 registered; INVALID_ARGUMENT, they are too many or too large.
         """
-        await self._tools.check_applied(principal, agent)
+        await self._tools.check_applied(principal, agent, found)
+        if found:
+            return
         for named in tools.agents_called(agent.spec):
             name = named.partition("@")[0]
             principal.require_use(Kind.AGENT, name)

@@ -11,6 +11,7 @@ from stigma.contracts.task_queues import TaskQueues
 from stigma.workflow.v1.workflow_pb2 import Workflow
 from stigma_api import errors
 from stigma_api.access.principals import Principal
+from stigma_api.definitions.document_check import REFUSED_TIMEOUT, TIMEOUT
 from stigma_api.definitions.mcp_listing import McpListing
 from stigma_api.definitions.nexus_endpoints import NexusEndpoints
 from stigma_api.definitions.registry import Registry
@@ -89,12 +90,13 @@ class ToolAccess:
         self._mcp_listing = mcp_listing
         self._rules = rules
 
-    async def check_applied(self, principal: Principal, agent: Agent) -> None:
+    async def check_applied(self, principal: Principal, agent: Agent, found: Violations) -> None:
         """Check the tools of an agent to be registered, and add those that MCP servers list.
 
         Args:
             principal: who applies it, and may use its workflows.
-            agent: otherwise valid.
+            agent: valid, but for the violations.
+            found: violations of the rules; those of the tools are added.
 
         Raises:
             ApiError: INVALID_ARGUMENT, PERMISSION_DENIED; FAILED_PRECONDITION, a workflow is
@@ -102,15 +104,24 @@ class ToolAccess:
                 does not answer.
         """
         del agent.mcp_tools[:]
-        self._places.check("agent.spec", agent.spec)
-        _require_use(principal, agent.spec)
-        await self._endpoints.check(agent.spec.tools)
-        async for tool, named, workflow in self._find(agent.spec):
+        with found.collecting():
+            self._places.check("agent.spec", agent.spec)
+        if not found:
+            await self._check_named(principal, agent.spec)
+        with found.collecting():
+            timeout = REFUSED_TIMEOUT if found else TIMEOUT
+            await self._rules.check(agent.spec, "agent.spec", timeout)
+        if not found:
+            agent.mcp_tools.extend(await self.list_mcp_tools(agent.spec, "agent.spec"))
+
+    async def _check_named(self, principal: Principal, agent: AgentSpec) -> None:
+        """Check what tools name elsewhere: endpoints and workflows."""
+        _require_use(principal, agent)
+        await self._endpoints.check(agent.tools)
+        async for tool, named, workflow in self._find(agent):
             if workflow is None:
                 message = f"workflow {named} of tool {tool} is not registered"
                 raise errors.failed_precondition("TOOL_WORKFLOW_NOT_FOUND", message)
-        await self._rules.check(agent.spec, "agent.spec")
-        agent.mcp_tools.extend(await self.list_mcp_tools(agent.spec, "agent.spec"))
 
     async def list_mcp_tools(self, agent: AgentSpec, at: str) -> Sequence[McpToolDefinition]:
         """Return the tools of MCP servers that an agent names, as their servers list them.

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
 
 from google.protobuf.duration_pb2 import Duration
@@ -41,6 +42,28 @@ class Violations:
         """Check the bytes of a value against a limit."""
         size = len(value.encode()) if isinstance(value, str) else len(value)
         self.require(size <= limit, field, f"has {size} bytes, the limit is {limit}")
+
+    def __bool__(self) -> bool:
+        """Return whether there are violations."""
+        return bool(self._found)
+
+    def has(self, field: str) -> bool:
+        """Return whether a field, or what it is in, is refused."""
+        return _is_refused(field, self._found)
+
+    @contextmanager
+    def collecting(self) -> Iterator[None]:
+        """Record the violations that the body raises, but of fields that are refused already.
+
+        Any other refusal is raised where there are no violations: else those are the answer.
+        """
+        try:
+            yield
+        except errors.ApiError as error:
+            if not error.violations and not self._found:
+                raise
+            known = list(self._found)
+            self._found += [each for each in error.violations if not _is_refused(each[0], known)]
 
     def raise_if_any(self) -> None:
         """Raise INVALID_ARGUMENT with BadRequest details if there are violations."""
@@ -101,6 +124,12 @@ class Violations:
         self.require(
             is_quotable(value), at, "has quotes, apostrophes, backslashes or control characters"
         )
+
+
+def _is_refused(field: str, violations: Sequence[tuple[str, str]]) -> bool:
+    return any(
+        field == known or field.startswith((f"{known}.", f"{known}[")) for known, _ in violations
+    )
 
 
 def is_name(value: str) -> bool:
