@@ -18,6 +18,7 @@ from stigma.agent.v1.agent_pb2 import (
 from stigma_cli.agent_registry import called_first
 from stigma_cli.definition_files import FileDefinition, read_agents
 from stigma_cli.errors import CliError, Exit
+from stigma_cli.yaml_files import parse_file
 
 HEAD = "apiVersion: stigma/v1\nkind: Agent\nmetadata: {name: reviewer}\n"
 
@@ -120,7 +121,7 @@ def test_agents_that_others_call_are_registered_first() -> None:
     def agent(name: str, *calls: str) -> FileDefinition[Agent]:
         tools = [Tool(agent=AgentTool(agent=each)) for each in calls]
         made = Agent(name=name, spec=AgentSpec(tools=tools))
-        return FileDefinition(made, name, text="", index=0)
+        return FileDefinition(made, parse_file(name, ""), index=0)
 
     boss, lead, worker = agent("boss", "lead"), agent("lead", "worker@2", "lead"), agent("worker")
     assert called_first([boss, lead, worker]) == [worker, lead, boss]
@@ -137,7 +138,7 @@ def test_absent_values_are_the_defaults(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("spec", "expected"),
     [
-        ("  modle: x", "agent.yaml:5: unknown key 'modle' in spec; known: "),
+        ("  modle: x", "agent.yaml:5: unknown key 'modle' in spec, did you mean 'model'?; known: "),
         ("  model: 3", "agent.yaml:5: spec.model must be a text"),
         ("  limits: [1]", "agent.yaml:5: spec.limits must be a mapping"),
         ("  limits:\n    steps: many", "agent.yaml:6: spec.limits.steps must be a whole number"),
@@ -195,7 +196,10 @@ def test_a_mistake_in_the_spec_is_named_with_its_line(
         ("apiVersion: stigma/v1\nkind: Pod", "agent.yaml:2: kind must be Agent"),
         ("- a", "agent.yaml:1: the document must be a mapping"),
         (HEAD, "agent.yaml:1: spec must be a mapping"),
-        (HEAD + "sepc: {}", "agent.yaml:4: unknown key 'sepc' in an agent; known: apiVersion"),
+        (
+            HEAD + "sepc: {}",
+            "agent.yaml:4: unknown key 'sepc' in an agent, did you mean 'spec'?; known: apiVersion",
+        ),
         (HEAD.replace("reviewer", "1"), "agent.yaml:3: metadata.name must be a text"),
         (HEAD.replace("{name", "{nam"), "agent.yaml:3: unknown key 'nam' in metadata"),
         (HEAD.replace("}", ", labels: {a: 1}}"), "agent.yaml:3: metadata.labels.a must be a text"),
@@ -253,7 +257,7 @@ def test_all_mistakes_are_named_at_once(tmp_path: Path) -> None:
         "1:1: apiVersion must be stigma/v1 (/apiVersion)",
         "3:12: metadata.name must be a text (/metadata/name)",
         "3:30: metadata.labels.a must be a text (/metadata/labels/a)",
-        "5:3: unknown key 'modle' in spec; known: description",
+        "5:3: unknown key 'modle' in spec",
         "6:12: spec.limits.timeout: 'soon' is not a duration such as \"30s\"",
         "6:27: spec.limits.steps must be a whole number (/spec/limits/steps)",
         "7:19: spec.allowedModels[0] must be a text (/spec/allowedModels/0)",

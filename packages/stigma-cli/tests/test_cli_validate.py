@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pytest
+
 from stigma_cli.errors import Exit
 
 if TYPE_CHECKING:
@@ -180,7 +182,7 @@ async def test_validating_workflows_by_the_rules_of_the_api(stigma: Stigma, tmp_
             "3:37: has quotes, apostrophes",
             "5:3: has 5000 bytes",
             "6:12: must be positive",
-            "7:3: ",
+            "8:5: ",
             "9:13: ",
         ],
         [
@@ -241,3 +243,119 @@ async def test_a_name_that_runs_take_and_the_registry_refuses(
     assert refused.exit_code == Exit.USAGE
     assert refused.stderr.startswith(f"error: {place}")
     assert refused.stderr.endswith(" (/document/name)\n")
+
+
+async def test_a_malformed_envelope_hides_no_rule_of_the_api(
+    stigma: Stigma, tmp_path: Path
+) -> None:
+    file = tmp_path / "workflow.yaml"
+    head = "apiVersion: stigma/v1\nkind: Workflow\nmetadata: {name: A b, labls: {}}\nspec:\n"
+    inner = "  document:\n    do: [{a: {set: '${ .x ] }'}}]\n"
+    file.write_text(f"{head}  limit: {{timeout: 0s}}\n  limits: {{timeout: -1s}}\n{inner}")
+    told = await stigma("validate", file)
+    assert told.exit_code == Exit.USAGE
+    lines = [line.removeprefix(f"{file}:") for line in told.stdout.splitlines()]
+    for line, begin in zip(
+        lines,
+        [
+            "3:12: must be 1 to 63",
+            "3:23: unknown key 'labls' in metadata, did you mean 'labels'?; known: name",
+            "5:3: unknown key 'limit' in spec; known: description, document, limits",
+            "6:12: ",
+            "8:5: 'document' is required",
+            "8:27: invalid expression: unexpected ']' (/do/0/a/set)",
+        ],
+        strict=True,
+    ):
+        assert line.startswith(begin)
+
+
+async def test_what_follows_from_a_mistake_of_an_envelope_is_none(
+    stigma: Stigma, tmp_path: Path
+) -> None:
+    file = tmp_path / "agents.yaml"
+    broken = SCRIPTED.replace("NAME", "broken").replace("  MORE\n", "")
+    file.write_text(
+        broken.replace("  model:", "  modle:")
+        + "---\n"
+        + broken.replace("metadata: {name", "metadata: {nam")
+        + "---\n"
+        + broken.replace("metadata", "metdata").replace("steps: [", "steps: [5, ")
+        + "---\n"
+        + broken.replace("spec:", "spc:")
+    )
+    told = await stigma("validate", file)
+    assert told.exit_code == Exit.USAGE
+    messages = [
+        line.partition(": ")[2].partition(";")[0].partition(" (")[0]
+        for line in told.stdout.splitlines()
+    ]
+    assert messages == [
+        "unknown key 'modle' in spec, did you mean 'model'?",
+        "unknown key 'nam' in metadata, did you mean 'name'?",
+        "unknown key 'metdata' in an agent, did you mean 'metadata'?",
+        "spec.script.steps[0] must be a mapping",
+        "unknown key 'spc' in an agent, did you mean 'spec'?",
+    ]
+
+
+DOCUMENT_LINES = """\
+document: {dsl: '1.0.3', namespace: test, name: greet, version: '1.0.0'}
+do:
+  # A comment that is indented less.
+  - hello:
+      set:
+        greeting: |
+          ${ "größer" +
+
+            $wrong }
+"""
+HEAD = "apiVersion: stigma/v1\nkind: Workflow\nmetadata: {name: placed}\n"
+
+
+def _indented(text: str, by: int) -> str:
+    return "".join(f"{' ' * by}{line}\n" if line else "\n" for line in text.splitlines())
+
+
+@pytest.mark.parametrize(
+    ("text", "at"),
+    [
+        (f"{HEAD}spec:\n  document:\n{_indented(DOCUMENT_LINES, 6)}  description: x\n", "$wrong"),
+        (f"{HEAD}spec:\n  document: |\n{_indented(DOCUMENT_LINES, 4)}", "$wrong"),
+        # It has an alias of what is elsewhere in the file, so it is not checked as it is written.
+        (
+            f"{HEAD}x-name: &name greet\nspec:\n  document:\n"
+            + _indented(DOCUMENT_LINES.replace("name: greet", "name: *name"), 4),
+            "greeting",
+        ),
+    ],
+    ids=["map", "literal", "alias"],
+)
+async def test_mistakes_in_expressions_have_their_places_in_the_file(
+    stigma: Stigma, tmp_path: Path, text: str, at: str
+) -> None:
+    file = tmp_path / "workflow.yaml"
+    file.write_text(text)
+    told = await stigma("validate", file)
+    [line] = [line for line in told.stdout.splitlines() if "$wrong" in line]
+    before = text[: text.index(at)]
+    place = f"{before.count(chr(10)) + 1}:{len(before) - before.rfind(chr(10))}"
+    assert line.startswith(f"{file}:{place}: invalid expression: $wrong is not defined")
+
+
+@pytest.mark.parametrize("indent", [None, 2])
+async def test_mistakes_in_json_have_their_places(
+    stigma: Stigma, tmp_path: Path, indent: int | None
+) -> None:
+    document = {
+        "document": {"dsl": "1.0.3", "namespace": "test", "name": "a", "version": "1.0.0"},
+        "do": [{"first": {"set": {"x": '${ "ä" + $wrong }'}}}],
+    }
+    spec = {"description": "x", "document": document}
+    kind = {"apiVersion": "stigma/v1", "kind": "Workflow", "metadata": {"name": "a"}}
+    file = tmp_path / "workflow.json"
+    file.write_text(text := json.dumps({**kind, "spec": spec}, indent=indent))
+    told = await stigma("validate", file)
+    before = text[: text.index("$wrong")]
+    place = f"{before.count(chr(10)) + 1}:{len(before) - before.rfind(chr(10))}"
+    assert told.stdout.startswith(f"{file}:{place}: invalid expression: $wrong is not defined")

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic
+from typing import Generic
 
 from stigma.agent.v1.agent_pb2 import Agent
 from stigma.contracts.executions import Kind
@@ -23,11 +23,8 @@ from stigma_cli.documents import can_check, problems_of
 from stigma_cli.errors import CliError, Exit
 from stigma_cli.problems import Problem, Problems, bounded
 from stigma_cli.resource_files import D, texts
-from stigma_cli.violations import located
-from stigma_cli.yaml_files import FileError, parse_documents
-
-File = tuple[str, str]
-"""Its name in messages, and its text."""
+from stigma_cli.violations import follows_from, located
+from stigma_cli.yaml_files import FileError, YamlFile, parse_file
 
 # Each check is a process, for a second.
 _CHECKS_AT_ONCE = 2
@@ -68,7 +65,7 @@ class Checked(Generic[D]):
             raise CliError(first, code=Exit.USAGE, more=others)
 
 
-def check_agents(files: Sequence[File], *, trust_one: bool = False) -> Checked[Agent]:
+def check_agents(files: Sequence[YamlFile], *, trust_one: bool = False) -> Checked[Agent]:
     """Check agents by the rules of files, and by those of the API where it is installed.
 
     Args:
@@ -76,12 +73,13 @@ def check_agents(files: Sequence[File], *, trust_one: bool = False) -> Checked[A
         trust_one: leave the API's rules to the API where there is one agent alone.
     """
     checked = _read(files, agents_and_mistakes)
-    if not (trust_one and len(checked.definitions) == 1):
+    is_one = len(checked.definitions) == 1 and not any(checked.problems.values())
+    if not (trust_one and is_one):
         _apply_rules(Kind.AGENT, checked)
     return checked
 
 
-def check_workflows(files: Sequence[File], *, needs_engine: bool = True) -> Checked[Workflow]:
+def check_workflows(files: Sequence[YamlFile], *, needs_engine: bool = True) -> Checked[Workflow]:
     """Check workflows as `check_agents` does agents, and their documents by the engine.
 
     Args:
@@ -91,16 +89,17 @@ def check_workflows(files: Sequence[File], *, needs_engine: bool = True) -> Chec
     Raises:
         CliError: the engine is needed, and not installed here.
     """
-    own = {name: _is_alone(name, text) for name, text in files}
-    has_engine = needs_engine or can_check()
-    alone = [file for file in files if own[file[0]] and has_engine]
-    checked = _read([file for file in files if file not in alone], workflows_and_mistakes)
-    told: set[tuple[str, int]] = set()
-    if has_engine:
-        told = _check_enveloped([file for file in files if not own[file[0]]], checked)
+    if not needs_engine and not can_check():
+        checked = _read(files, workflows_and_mistakes)
+        told: set[tuple[str, int]] = set()
+    else:
+        alone = [file for file in files if _is_alone(file)]
+        enveloped = [file for file in files if not _is_alone(file)]
+        checked = _read(enveloped, workflows_and_mistakes)
+        told = _check_enveloped(enveloped, checked)
         _check_alone(alone, checked)
     _apply_rules(Kind.WORKFLOW, checked, told)
-    order = {name: at for at, (name, _) in enumerate(files)}
+    order = {file.name: at for at, file in enumerate(files)}
     checked.definitions.sort(key=lambda each: (order[each.file], each.index))
     checked.problems = {name: checked.problems.get(name, []) for name in order}
     return checked
@@ -112,12 +111,12 @@ def agents_to_apply(paths: Iterable[Path]) -> list[FileDefinition[Agent]]:
     Raises:
         CliError: a file is absent, or there is none; any is wrong: with all that is.
     """
-    return _good(check_agents(list(texts(paths)), trust_one=True), "agent")
+    return _good(check_agents(_files(paths), trust_one=True), "agent")
 
 
 def workflows_to_apply(paths: Iterable[Path]) -> list[FileDefinition[Workflow]]:
     """Read workflows as `agents_to_apply` does agents."""
-    return _good(check_workflows(list(texts(paths)), needs_engine=False), "workflow")
+    return _good(check_workflows(_files(paths), needs_engine=False), "workflow")
 
 
 def _good(checked: Checked[D], noun: str) -> list[FileDefinition[D]]:
@@ -127,71 +126,55 @@ def _good(checked: Checked[D], noun: str) -> list[FileDefinition[D]]:
     return checked.definitions
 
 
+def _files(paths: Iterable[Path]) -> list[YamlFile]:
+    return [parse_file(name, text) for name, text in texts(paths)]
+
+
 def _read(
-    files: Iterable[File],
-    read: Callable[[str, str], tuple[list[D | None], list[Problem]]],
+    files: Iterable[YamlFile],
+    read: Callable[[YamlFile], tuple[list[FileDefinition[D]], list[Problem]]],
 ) -> Checked[D]:
     checked: Checked[D] = Checked([], {})
-    for name, text in files:
+    for file in files:
         try:
-            found, mistakes = read(name, text)
+            found, mistakes = read(file)
         except FileError as error:
             found, mistakes = [], [error.problem]
-        checked.add(name, mistakes)
-        checked.definitions += _given(name, text, found)
+        checked.add(file.name, mistakes)
+        checked.definitions += found
     return checked
 
 
-def _given(file: str, text: str, found: Iterable[D | None]) -> Iterator[FileDefinition[D]]:
-    for index, each in enumerate(found):
-        if each is not None:
-            yield FileDefinition(each, file, text, index)
-
-
-def _is_alone(file: str, text: str) -> bool:
+def _is_alone(file: YamlFile) -> bool:
     """Return whether a file is a workflow document as it is."""
-    try:
-        documents = parse_documents(file, text)
-    except FileError:
-        return False
-    return len(documents) == 1 and is_document(documents[0])
+    return len(file.documents) == 1 and is_document(file.documents[0])
 
 
-def _check_alone(files: Sequence[File], checked: Checked[Workflow]) -> None:
+def _check_alone(files: Sequence[YamlFile], checked: Checked[Workflow]) -> None:
     """Have the engine check documents; what is valid has a name, and is a definition."""
-    with ThreadPoolExecutor(_CHECKS_AT_ONCE) as pool:
-        all_found = list(pool.map(problems_of, [text for _, text in files]))
-    for (name, text), found in zip(files, all_found, strict=True):
-        checked.add(name, found.shown)
+    for file, found in zip(files, _all_problems([file.text for file in files]), strict=True):
+        checked.add(file.name, found.shown)
         checked.more += found.more
         if not found.shown:
-            checked.definitions += _given(name, text, workflows_and_mistakes(name, text)[0])
+            checked.definitions += workflows_and_mistakes(file)[0]
 
 
-def _check_enveloped(files: Sequence[File], checked: Checked[Workflow]) -> set[tuple[str, int]]:
+def _check_enveloped(files: Sequence[YamlFile], checked: Checked[Workflow]) -> set[tuple[str, int]]:
     """Have the engine check documents; return the files and indexes of those that it refuses."""
-    enveloped = [
-        (name, each)
-        for name, text in files
-        for each in enveloped_documents(text, _parsed(name, text))
-    ]
-    with ThreadPoolExecutor(_CHECKS_AT_ONCE) as pool:
-        all_found = list(pool.map(problems_of, [each.text for _, each in enveloped]))
-    for (name, each), found in zip(enveloped, all_found, strict=True):
-        checked.add(name, map(each.place, found.shown))
+    documents = [(file.name, each) for file in files for each in enveloped_documents(file)]
+    refused = set()
+    problems = _all_problems([each.text for _, each in documents])
+    for (name, document), found in zip(documents, problems, strict=True):
+        checked.add(name, map(document.place, found.shown))
         checked.more += found.more
-    return {
-        (name, each.index)
-        for (name, each), found in zip(enveloped, all_found, strict=True)
-        if found.shown
-    }
+        if found.shown:
+            refused.add((name, document.index))
+    return refused
 
 
-def _parsed(file: str, text: str) -> list[Any]:
-    try:
-        return parse_documents(file, text)
-    except FileError:  # which the reader tells
-        return []
+def _all_problems(documents: Sequence[str]) -> list[Problems]:
+    with ThreadPoolExecutor(_CHECKS_AT_ONCE) as pool:
+        return list(pool.map(problems_of, documents))
 
 
 def _apply_rules(
@@ -202,7 +185,8 @@ def _apply_rules(
     refused = violations_of(kind, [each.definition for each in given])
     checked.by_rules = refused is not None
     for each, violations in zip(given, refused or (), strict=refused is not None):
-        document = each.document() if violations else None
         for violation in violations:
             if violation.field != _DOCUMENT_FIELD or (each.file, each.index) not in told:
-                checked.add(each.file, [located(violation, document)])
+                problem = located(violation, each.document())
+                if not follows_from(problem, each.mistakes):
+                    checked.add(each.file, [problem])

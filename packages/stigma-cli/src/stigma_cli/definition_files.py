@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic
@@ -15,7 +15,7 @@ from stigma_cli.places import START
 from stigma_cli.problems import Problem
 from stigma_cli.resource_files import AGENT, WORKFLOW, D, EnvelopeReader, texts
 from stigma_cli.strict_json import TOO_DEEP, dump_json
-from stigma_cli.yaml_files import FileError, dump_document, parse_documents
+from stigma_cli.yaml_files import FileError, YamlFile, dump_document, parse_file
 
 # Fields of JSON text, which a file may have as a mapping.
 _JSON_FIELDS = ("input_schema", "output_schema", "arguments_json")
@@ -23,19 +23,23 @@ _JSON_FIELDS = ("input_schema", "output_schema", "arguments_json")
 
 @dataclass(frozen=True)
 class FileDefinition(Generic[D]):
-    """A definition, and where it is from."""
+    """A definition, as far as it can be read, and where it is from."""
 
     definition: D
-    file: str
-    """Its name in messages."""
-    text: str
-    """The whole file's."""
+    source: YamlFile
     index: int
     """Of the definition's document in the file."""
+    mistakes: Sequence[Problem] = ()
+    """Of its envelope: what they are about is not read."""
+
+    @property
+    def file(self) -> str:
+        """The name of the file in messages."""
+        return self.source.name
 
     def document(self) -> Any:
         """Return the document of the file, with its places."""
-        return parse_documents(self.file, self.text)[self.index]
+        return self.source.documents[self.index]
 
 
 def read_agents(paths: Iterable[Path]) -> list[FileDefinition[Agent]]:
@@ -44,11 +48,7 @@ def read_agents(paths: Iterable[Path]) -> list[FileDefinition[Agent]]:
     Raises:
         CliError: a file is absent, empty or malformed.
     """
-    read = [
-        FileDefinition(each, name, text, index)
-        for name, text in texts(paths)
-        for index, each in enumerate(agents_of(name, text))
-    ]
+    read = [each for name, text in texts(paths) for each in _good_agents(parse_file(name, text))]
     if not read:
         raise CliError("there is no agent in these files", code=Exit.USAGE)
     return read
@@ -60,36 +60,55 @@ def agents_of(name: str, text: str) -> list[Agent]:
     Raises:
         CliError: it is malformed; with every mistake.
     """
-    reader = EnvelopeReader(name, dict.fromkeys(_JSON_FIELDS, _json_text))
-    return reader.read_all(parse_documents(name, text), AGENT, Agent)
+    return [each.definition for each in _good_agents(parse_file(name, text))]
 
 
-def agents_and_mistakes(name: str, text: str) -> tuple[list[Agent | None], list[Problem]]:
-    """Read the agents of one file's text, None for each malformed one, and all their mistakes.
+def _good_agents(file: YamlFile) -> list[FileDefinition[Agent]]:
+    found, mistakes = agents_and_mistakes(file)
+    if mistakes:
+        first, *more = [each.in_file(file.name) for each in mistakes]
+        raise CliError(first, code=Exit.USAGE, more=more)
+    return found
+
+
+def agents_and_mistakes(file: YamlFile) -> tuple[list[FileDefinition[Agent]], list[Problem]]:
+    """Read the agents of one file as far as they can be read, and all mistakes of their envelopes.
 
     Raises:
         CliError: it is not YAML.
     """
-    reader = EnvelopeReader(name, dict.fromkeys(_JSON_FIELDS, _json_text))
-    return reader.read_good(parse_documents(name, text), AGENT, Agent)
+    reader = EnvelopeReader(file.name, dict.fromkeys(_JSON_FIELDS, _json_text))
+    return _enveloped(file, reader, AGENT, Agent)
 
 
-def workflows_and_mistakes(name: str, text: str) -> tuple[list[Workflow | None], list[Problem]]:
-    """Read the workflows of one file's text: envelopes, or one document, which names itself.
-
-    Returns:
-        them, None for each malformed one, and all mistakes of their envelopes.
+def workflows_and_mistakes(
+    file: YamlFile,
+) -> tuple[list[FileDefinition[Workflow]], list[Problem]]:
+    """Read the workflows of one file likewise: envelopes, or one document, which names itself.
 
     Raises:
         CliError: it is not YAML, or a document among others, or one without a name.
     """
-    documents = parse_documents(name, text)
+    documents = file.parsed()
     if not any(map(is_document, documents)):
-        reader = EnvelopeReader(name, {"document": dump_document})
-        return reader.read_good(documents, WORKFLOW, Workflow)
+        reader = EnvelopeReader(file.name, {"document": dump_document})
+        return _enveloped(file, reader, WORKFLOW, Workflow)
     if len(documents) > 1:
-        raise FileError(name, START, "a workflow document stands alone in its file")
-    return [Workflow(name=document_name(name, text), spec=WorkflowSpec(document=text))], []
+        raise FileError(file.name, START, "a workflow document stands alone in its file")
+    workflow = Workflow(name=document_name(file), spec=WorkflowSpec(document=file.text))
+    return [FileDefinition(workflow, file, 0)], []
+
+
+def _enveloped(
+    file: YamlFile, reader: EnvelopeReader, kind: str, new: Callable[[], D]
+) -> tuple[list[FileDefinition[D]], list[Problem]]:
+    read = [reader.read(document, kind, new) for document in file.parsed()]
+    found = [
+        FileDefinition(definition, file, index, mistakes)
+        for index, (definition, mistakes) in enumerate(read)
+        if definition is not None
+    ]
+    return found, [mistake for _, mistakes in read for mistake in mistakes]
 
 
 def is_document(document: Any) -> bool:

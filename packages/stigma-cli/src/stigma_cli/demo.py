@@ -39,6 +39,7 @@ from stigma_cli.stack import Ports, Stack
 from stigma_cli.state_directory import no_file
 from stigma_cli.supervision import Supervisor
 from stigma_cli.up import started, until_stopped
+from stigma_cli.yaml_files import parse_file
 
 DEFAULT_MODEL = "gpt-5-mini"
 
@@ -120,7 +121,7 @@ class Example:
             raise CliError(str(error), code=Exit.USAGE) from None
         return cls(
             [_with_model(each.definition) for each in read_agents([directory / "agents"])],
-            document_name(str(file), document),
+            document_name(parse_file(str(file), document)),
             document,
             data,
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,7 +11,8 @@ from ruamel.yaml.scalarstring import LiteralScalarString
 
 from stigma_cli.places import place_of_child
 from stigma_cli.problems import Problem
-from stigma_cli.yaml_files import dump_document
+from stigma_cli.written_documents import written_document
+from stigma_cli.yaml_files import YamlFile, dump_document
 
 
 @dataclass(frozen=True)
@@ -19,15 +20,22 @@ class EnvelopedDocument:
     """A workflow document as `spec.document` of a file's envelope."""
 
     text: str
+    """Of the document: as it is written, or else as what is read means."""
     index: int
     """Of its envelope in the file."""
     spec: CommentedMap
     lines: list[str]
     """Of the file."""
+    written_at: tuple[int, int] | None
+    """Line and column, from 0, where the text begins in the file; None: it is not as written."""
 
     def place(self, problem: Problem) -> Problem:
         """Return a problem with its place in the file, or with that of the whole document."""
         document = self.spec["document"]
+        if self.written_at is not None:
+            line, column = self.written_at
+            first = column if problem.line == 1 else 0
+            return replace(problem, line=line + problem.line, column=first + problem.column)
         if isinstance(document, CommentedMap):
             line, column = _place_in(self.spec, document, problem.pointer)
             return replace(problem, line=line, column=column)
@@ -41,22 +49,20 @@ class EnvelopedDocument:
         return Problem(*(place or _start(self.spec)), problem.pointer, message)
 
 
-def enveloped_documents(text: str, documents: Iterable[Any]) -> Iterator[EnvelopedDocument]:
-    """Yield the workflow documents of a file's envelopes that have one.
-
-    Args:
-        text: of the file.
-        documents: of the file, as `parse_documents` returns them.
-    """
-    lines = text.splitlines()
-    for index, envelope in enumerate(documents):
+def enveloped_documents(file: YamlFile) -> Iterator[EnvelopedDocument]:
+    """Yield the workflow documents of a file's envelopes that have one."""
+    lines = file.text.split("\n")
+    for index, envelope in enumerate(file.documents):
         spec = envelope.get("spec") if isinstance(envelope, Mapping) else None
         if not isinstance(spec, CommentedMap):
             continue
         document = spec.get("document")
-        if isinstance(document, (str, CommentedMap)):
-            own = document if isinstance(document, str) else _dumped(document)
-            yield EnvelopedDocument(own, index, spec, lines)
+        if isinstance(document, str):
+            yield EnvelopedDocument(document, index, spec, lines, None)
+        elif isinstance(document, CommentedMap):
+            written = written_document(spec, file.text, lines)
+            text, at = written or (_dumped(document), None)
+            yield EnvelopedDocument(text, index, spec, lines, at)
 
 
 def _dumped(document: CommentedMap) -> str:

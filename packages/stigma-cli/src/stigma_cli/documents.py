@@ -6,18 +6,18 @@ from stigma_cli.errors import CliError, Exit
 from stigma_cli.problems import Problem, Problems
 from stigma_cli.resource_files import KINDS, OPERATOR_KINDS, READ_BY_AI_WORKER
 from stigma_cli.service_checks import is_installed, run_check
-from stigma_cli.yaml_files import parse_documents
+from stigma_cli.yaml_files import YamlFile
 
 _ENGINE = "zigflow_worker"
 
 
-def document_name(file: str, text: str) -> str:
+def document_name(file: YamlFile) -> str:
     """Return a document's name, which is its workflow type.
 
     Raises:
         CliError: it is not YAML, or has no name.
     """
-    documents = parse_documents(file, text)
+    documents = file.parsed()
     document = documents[0] if len(documents) == 1 else None
     head = document.get("document") if isinstance(document, dict) else None
     name = head.get("name") if isinstance(head, dict) else None
@@ -26,7 +26,7 @@ def document_name(file: str, text: str) -> str:
         hints = {each: f"`stigma {each.lower()} apply` registers it" for each in KINDS}
         hints |= dict.fromkeys(OPERATOR_KINDS, READ_BY_AI_WORKER)
         raise CliError(
-            f"{file}: is not a workflow document: document.name is missing",
+            f"{file.name}: is not a workflow document: document.name is missing",
             f"kind is {kind}: {hints[kind]}" if kind in hints else "",
             code=Exit.USAGE,
         )

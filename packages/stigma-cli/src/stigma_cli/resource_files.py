@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,6 +16,7 @@ from ruamel.yaml.comments import CommentedMap, CommentedSeq
 
 from stigma.agent.v1.agent_pb2 import Agent
 from stigma.contracts.durations import parse_duration
+from stigma.contracts.spelling import did_you_mean, is_misspelt
 from stigma.workflow.v1.workflow_pb2 import Workflow
 from stigma_cli.errors import CliError, Exit
 from stigma_cli.places import START, Place, Places
@@ -37,6 +38,7 @@ D = TypeVar("D", Agent, Workflow)
 
 _MAX_FILE_BYTES = 4 * 1024 * 1024
 _ENVELOPE = ("apiVersion", "kind", "metadata", "spec")
+_METADATA = ("name", "labels")
 
 
 def read_text(path: Path) -> str:
@@ -91,44 +93,36 @@ class EnvelopeReader:
         self._mistakes: list[FileError] = []
         self._places = Places(None)
 
-    def read_all(self, documents: Iterable[Any], kind: str, new: Callable[[], D]) -> list[D]:
-        """Return a definition of each document.
+    def read(
+        self, document: Any, kind: str, new: Callable[[], D]
+    ) -> tuple[D | None, list[Problem]]:
+        """Return a definition of a document, as far as it can be read, and all mistakes.
 
-        Raises:
-            CliError: any is malformed; with all mistakes of all of them.
+        None: the document is none of this kind.
         """
-        definitions, mistakes = self.read_good(documents, kind, new)
-        if mistakes:
-            first, *more = [mistake.in_file(self._file) for mistake in mistakes]
-            raise CliError(first, code=Exit.USAGE, more=more)
-        return [each for each in definitions if each is not None]
+        definition = new()
+        self._mistakes, self._places = [], Places(document)
+        is_of_kind = False
+        with self._collect():
+            top = self._mapping(document, "the document", START)
+            self._check_kind(top, kind)
+            is_of_kind = True
+            self._read(top, kind, definition)
+        return definition if is_of_kind else None, [each.problem for each in self._mistakes]
 
-    def read_good(
-        self, documents: Iterable[Any], kind: str, new: Callable[[], D]
-    ) -> tuple[list[D | None], list[Problem]]:
-        """Return a definition of each document, None for a malformed one, and all mistakes."""
-        definitions: list[D | None] = []
-        for document in documents:
-            definition, known = new(), len(self._mistakes)
-            self._places = Places(document)
-            with self._collect():
-                self._read(document, kind, definition)
-            definitions.append(definition if len(self._mistakes) == known else None)
-        return definitions, [mistake.problem for mistake in self._mistakes]
-
-    def _read(self, document: Any, kind: str, definition: D) -> None:
-        top = self._mapping(document, "the document", START)
-        self._check_kind(top, kind)
+    def _read(self, top: CommentedMap, kind: str, definition: D) -> None:
         self._only(top, _ENVELOPE, f"{'an' if kind[0] in 'AEIOU' else 'a'} {kind.lower()}")
         for key, expected in (("apiVersion", API_VERSION), ("kind", kind)):
-            if top.get(key) != expected:
+            if top.get(key) != expected and not _is_misspelt_in(top, key, _ENVELOPE):
                 self._mistakes.append(self._error(top, key, f"{key} must be {expected}"))
-        with self._collect():
-            self._read_metadata(top, definition)
-        with self._collect():
-            spec = self._mapping(top.get("spec"), "spec", self._places.of(top, "spec"))
-            self._fill(definition.spec, spec, "spec")
-            definition.spec.SetInParent()
+        if not _is_misspelt_in(top, "metadata", _ENVELOPE):
+            with self._collect():
+                self._read_metadata(top, definition)
+        if not _is_misspelt_in(top, "spec", _ENVELOPE):
+            with self._collect():
+                spec = self._mapping(top.get("spec"), "spec", self._places.of(top, "spec"))
+                self._fill(definition.spec, spec, "spec")
+                definition.spec.SetInParent()
 
     def _check_kind(self, top: CommentedMap, kind: str) -> None:
         """Refuse what another command takes: its other keys would be so many mistakes.
@@ -148,13 +142,14 @@ class EnvelopeReader:
 
     def _read_metadata(self, top: CommentedMap, definition: Agent | Workflow) -> None:
         metadata = self._mapping(top.get("metadata"), "metadata", self._places.of(top, "metadata"))
-        self._only(metadata, ("name", "labels"), "metadata")
-        with self._collect():
-            if not isinstance(metadata.get("name"), str):
-                raise self._error(metadata, "name", "metadata.name must be a text")
-            definition.name = self._text(
-                metadata["name"], self._places.of(metadata, "name"), "metadata.name"
-            )
+        self._only(metadata, _METADATA, "metadata")
+        if not _is_misspelt_in(metadata, "name", _METADATA):
+            with self._collect():
+                if not isinstance(metadata.get("name"), str):
+                    raise self._error(metadata, "name", "metadata.name must be a text")
+                definition.name = self._text(
+                    metadata["name"], self._places.of(metadata, "name"), "metadata.name"
+                )
         if metadata.get("labels") is not None:
             labels = definition.DESCRIPTOR.fields_by_name["labels"]
             self._set(definition, labels, metadata, "labels", "metadata.labels")
@@ -277,8 +272,9 @@ class EnvelopeReader:
         for key in values:
             if key not in known:
                 # snake_case is read as well, but naming each field twice helps nobody.
-                names = ", ".join(name for name in known if "_" not in name)
-                message = f"unknown key {key!r} in {what}; known: {names}"
+                names = [name for name in known if "_" not in name]
+                meant = did_you_mean(str(key), [name for name in names if name not in values])
+                message = f"unknown key {key!r} in {what}{meant}; known: {', '.join(names)}"
                 self._mistakes.append(self._error(values, key, message))
 
     @contextmanager
@@ -291,6 +287,12 @@ class EnvelopeReader:
 
     def _error(self, values: Any, key: Any, message: str) -> FileError:
         return FileError(self._file, self._places.of(values, key), message)
+
+
+def _is_misspelt_in(values: CommentedMap, key: str, known: Sequence[str]) -> bool:
+    """Return whether a map has a misspelling in the place of a key, which is told by itself."""
+    unknown = [str(each) for each in values if each not in known]
+    return key not in values and is_misspelt(key, unknown)
 
 
 _SCALARS: dict[int, tuple[str, tuple[type, ...]]] = {

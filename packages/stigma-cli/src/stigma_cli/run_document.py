@@ -22,6 +22,7 @@ from stigma_cli.resource_files import read_text, shown_name
 from stigma_cli.run_inputs import read_input
 from stigma_cli.runs import result, start
 from stigma_cli.temporal_connections import connect_temporal
+from stigma_cli.yaml_files import parse_file
 
 File = Annotated[Path, typer.Argument(metavar="FILE", help='The document, or "-" for stdin.')]
 
@@ -54,7 +55,7 @@ def run(
     """
     longest = duration_of("--timeout", timeout)
     text = read_text(file)
-    name = document_name(shown_name(file), text)
+    name = document_name(parse_file(shown_name(file), text))
     try:
         data = read_input(input)
     except ValueError as error:

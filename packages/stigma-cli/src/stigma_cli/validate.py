@@ -26,8 +26,9 @@ from stigma_cli.errors import Exit
 from stigma_cli.output import Format, Output, print_json, print_line, print_note
 from stigma_cli.problems import MOST_PROBLEMS, Problems, bounded
 from stigma_cli.resource_files import AGENT, OPERATOR_KINDS, WORKFLOW, read_text, shown_name
-from stigma_cli.yaml_files import FileError, parse_documents
+from stigma_cli.yaml_files import YamlFile, parse_file
 
+# A file without one is a document, whose mistakes the engine tells.
 _ENVELOPE = re.compile(r"^kind:", re.MULTILINE)
 _WELL_FORMED = "is well formed (the API, which is not installed here, checks the rest)"
 
@@ -42,57 +43,41 @@ def validate(file: File, output: Output = Format.TEXT) -> None:
     scripts that never play are warnings. `stigma agent apply --dry-run` also checks what an agent
     names: task queues, MCP servers.
     """
-    name, text = shown_name(file), read_text(file)
-    try:
-        documents = _documents_of(name, text)
-    except FileError as error:
-        _report(name, Problems([error.problem]), [], output)
+    read = parse_file(shown_name(file), read_text(file))
+    if read.error is not None and (not read.error.problem.line or _ENVELOPE.search(read.text)):
+        _report(read.name, Problems([read.error.problem]), [], output)
         return
-    kinds = [str(each.get("kind")) for each in documents if isinstance(each, dict)]
+    kinds = [str(each.get("kind")) for each in read.documents if isinstance(each, dict)]
     is_agent = bool(kinds) and kinds[0].lower() == AGENT.lower()
     if is_agent or set(kinds) & set(OPERATOR_KINDS):
-        _validate_agents(name, text, output)
+        _validate_agents(read, output)
         return
     if kinds and kinds[0].lower() == WORKFLOW.lower():
-        problems = check_workflows([(name, text)]).problems_of(name)
+        problems = check_workflows([read]).problems_of(read.name)
     else:
-        problems = problems_of(text)
-    called = [one for each in documents for one in agents_called(name, each)]
-    warnings = [] if problems.shown or kinds != ["None"] else _registry_warnings(name, text)
-    _report(name, problems, [*warnings, *_warnings(called)], output)
+        problems = problems_of(read.text)
+    called = [one for each in read.documents for one in agents_called(read.name, each)]
+    warnings = [] if problems.shown or kinds != ["None"] else _registry_warnings(read)
+    _report(read.name, problems, [*warnings, *_warnings(called)], output)
 
 
-def _documents_of(file: str, text: str) -> list[Any]:
-    """Return what a file has; nothing where it is a document whose mistakes the engine tells.
-
-    Raises:
-        FileError: it has envelopes, and is not YAML.
-    """
-    try:
-        return parse_documents(file, text)
-    except FileError as error:
-        if not error.problem.line or _ENVELOPE.search(text):
-            raise
-        return []
-
-
-def _registry_warnings(file: str, text: str) -> list[str]:
+def _registry_warnings(file: YamlFile) -> list[str]:
     """Return what the registry refuses of a document that `stigma run` takes: its name."""
-    name = document_name(file, text)
+    name = document_name(file)
     if name == name.lower():  # all else of names is the engine's rule, too
         return []
-    refused = check_workflows([(file, text)]).problems_of(file).shown
-    return [f"`stigma workflow apply` refuses {each.in_file(file)}" for each in refused]
+    refused = check_workflows([file]).problems_of(file.name).shown
+    return [f"`stigma workflow apply` refuses {each.in_file(file.name)}" for each in refused]
 
 
-def _validate_agents(file: str, text: str, output: Format) -> None:
-    checked = check_agents([(file, text)])
+def _validate_agents(file: YamlFile, output: Format) -> None:
+    checked = check_agents([file])
     agents = [each.definition for each in checked.definitions]
-    problems = checked.problems_of(file)
-    warnings = [] if problems.shown else _warnings_of(file, agents)
+    problems = checked.problems_of(file.name)
+    warnings = [] if problems.shown else _warnings_of(file.name, agents)
     if problems.shown or output is Format.JSON:
         names = {} if problems.shown else {"agents": [each.name for each in agents]}
-        _report(file, problems, warnings, output, names)
+        _report(file.name, problems, warnings, output, names)
         return
     for agent in agents:
         print_line(f"{agent.name} {'is valid' if checked.by_rules else _WELL_FORMED}")

@@ -12,6 +12,7 @@ from google.rpc.error_details_pb2 import BadRequest, ErrorInfo
 from google.rpc.status_pb2 import Status
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 
+from stigma.contracts.spelling import is_misspelt
 from stigma_cli.places import Place, place_of_child, pointer_to
 from stigma_cli.problems import Problem
 
@@ -21,6 +22,12 @@ if TYPE_CHECKING:
 _STEP = re.compile(r"[^.\[\]]+|\[\d+\]")
 _UNDERSCORE = re.compile(r"_([a-z0-9])")
 _NAME_FIELD = "workflow.name"
+_COMPARED = {
+    "/spec/approval": ("/spec/tools",),
+    "/spec/context": ("/spec/model", "/spec/allowedModels"),
+    "/spec/script": ("/spec/model", "/spec/allowedModels"),
+}
+"""Fields with which rules compare others."""
 _NOT_SHOWN = re.compile(r"and \d+ more")
 
 
@@ -64,6 +71,34 @@ def located(violation: Violation, document: Any) -> Problem:
     if not steps:
         return Problem(0, 0, "", str(violation))
     return Problem(*_walk(document, steps), violation.description)
+
+
+def follows_from(problem: Problem, mistakes: Sequence[Problem]) -> bool:
+    """Return whether a violation only says that something could not be read because of a mistake.
+
+    So it does inside of a mistake, around it, and of a key for which another one is misspelt, also
+    where a rule compares with that key.
+    """
+    compared = _COMPARED.get("/".join(problem.pointer.split("/")[:3]), ())
+    return any(
+        _is_in(pointer, each.pointer)
+        or _is_in(each.pointer, pointer)
+        or _is_misspelt(pointer, each.pointer)
+        for each in mistakes
+        for pointer in (problem.pointer, *compared)
+    )
+
+
+def _is_in(pointer: str, outer: str) -> bool:
+    return f"{pointer}/".startswith(f"{outer}/")
+
+
+def _is_misspelt(pointer: str, other: str) -> bool:
+    parent, _, unknown = other.rpartition("/")
+    if not pointer.startswith(f"{parent}/"):
+        return False
+    key = pointer.removeprefix(f"{parent}/").partition("/")[0]
+    return key != unknown and is_misspelt(key, [unknown])
 
 
 def _steps(field: str, document: CommentedMap) -> list[str]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import re
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from ruamel.yaml import YAML
@@ -62,6 +64,37 @@ def parse_documents(name: str, text: str) -> list[Any]:
         raise FileError(name, None, "a map is merged into itself (<<)") from None
     except RecursionError:
         raise FileError(name, None, TOO_DEEP) from None
+
+
+@dataclass(frozen=True)
+class YamlFile:
+    """A YAML file that is parsed once, for all who read it."""
+
+    name: str
+    """In messages."""
+    text: str
+    documents: Sequence[Any]
+    """Of the file, with their places; none where it is no YAML."""
+    error: FileError | None = None
+    """What keeps it from being YAML."""
+
+    def parsed(self) -> Sequence[Any]:
+        """Return the documents.
+
+        Raises:
+            FileError: it is not YAML.
+        """
+        if self.error is not None:
+            raise self.error
+        return self.documents
+
+
+def parse_file(name: str, text: str) -> YamlFile:
+    """Parse the text of a file; its error is kept."""
+    try:
+        return YamlFile(name, text, parse_documents(name, text))
+    except FileError as error:
+        return YamlFile(name, text, (), error)
 
 
 def dump_document(document: Any) -> str:
