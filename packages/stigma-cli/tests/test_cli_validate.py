@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from stigma_cli.errors import Exit
+from stigma_cli.problems import Problem
+from stigma_cli.violations import Violation, located
+from stigma_cli.yaml_files import parse_documents
 
 if TYPE_CHECKING:
     from conftest import Stigma
@@ -297,6 +300,23 @@ async def test_what_follows_from_a_mistake_of_an_envelope_is_none(
         "spec.script.steps[0] must be a mapping",
         "unknown key 'spc' in an agent, did you mean 'spec'?",
     ]
+
+
+@pytest.mark.parametrize(
+    ("file", "place"),
+    [
+        ("document: {name: a}\ndo:\n- a:\n    wait: soon\n", (4, 5)),
+        ("metadata: {}\nspec:\n  document:\n    do:\n    - a: {wait: soon}\n", (5, 11)),
+        ("metadata: {}\nspec:\n  document: |\n    do: [{a: {wait: soon}}]\n", (3, 3)),
+    ],
+)
+def test_what_the_api_says_of_a_document_is_found_in_its_file(
+    file: str, place: tuple[int, int]
+) -> None:
+    [document] = parse_documents("workflow.yaml", file)
+    for begin in ("", "the document is not valid: "):
+        violation = Violation("workflow.spec.document", f"{begin}7:8: /do/0/a/wait: no duration")
+        assert located(violation, document) == Problem(*place, "/do/0/a/wait", "no duration")
 
 
 DOCUMENT_LINES = """\

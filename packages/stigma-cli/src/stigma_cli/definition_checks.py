@@ -14,7 +14,6 @@ from stigma.workflow.v1.workflow_pb2 import Workflow
 from stigma_cli.definition_files import (
     FileDefinition,
     agents_and_mistakes,
-    is_document,
     workflows_and_mistakes,
 )
 from stigma_cli.definition_rules import violations_of
@@ -23,12 +22,11 @@ from stigma_cli.documents import can_check, problems_of
 from stigma_cli.errors import CliError, Exit
 from stigma_cli.problems import Problem, Problems, bounded
 from stigma_cli.resource_files import D, texts
-from stigma_cli.violations import follows_from, located
+from stigma_cli.violations import DOCUMENT_FIELD, follows_from, is_document, located
 from stigma_cli.yaml_files import FileError, YamlFile, parse_file
 
 # Each check is a process, for a second.
 _CHECKS_AT_ONCE = 2
-_DOCUMENT_FIELD = "workflow.spec.document"
 
 
 @dataclass
@@ -186,7 +184,7 @@ def _apply_rules(
     checked.by_rules = refused is not None
     for each, violations in zip(given, refused or (), strict=refused is not None):
         for violation in violations:
-            if violation.field != _DOCUMENT_FIELD or (each.file, each.index) not in told:
+            if violation.field != DOCUMENT_FIELD or (each.file, each.index) not in told:
                 problem = located(violation, each.document())
                 if not follows_from(problem, each.mistakes):
                     checked.add(each.file, [problem])

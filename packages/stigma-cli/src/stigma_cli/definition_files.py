@@ -15,6 +15,7 @@ from stigma_cli.places import START
 from stigma_cli.problems import Problem
 from stigma_cli.resource_files import AGENT, WORKFLOW, D, EnvelopeReader, texts
 from stigma_cli.strict_json import TOO_DEEP, dump_json
+from stigma_cli.violations import is_document
 from stigma_cli.yaml_files import FileError, YamlFile, dump_document, parse_file
 
 # Fields of JSON text, which a file may have as a mapping.
@@ -109,11 +110,6 @@ def _enveloped(
         if definition is not None
     ]
     return found, [mistake for _, mistakes in read for mistake in mistakes]
-
-
-def is_document(document: Any) -> bool:
-    """Return whether a document of a file is a workflow document as it is."""
-    return isinstance(document, dict) and "document" in document
 
 
 def _json_text(value: Any) -> str:

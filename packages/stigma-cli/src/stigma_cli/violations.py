@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 _STEP = re.compile(r"[^.\[\]]+|\[\d+\]")
 _UNDERSCORE = re.compile(r"_([a-z0-9])")
 _NAME_FIELD = "workflow.name"
+DOCUMENT_FIELD = "workflow.spec.document"
+_OF_ENGINE = re.compile(
+    r"(?:the document is not valid: )?\d+:\d+: (?P<pointer>/[^ ]*): (?P<message>.*)", re.DOTALL
+)
 _COMPARED = {
     "/spec/approval": ("/spec/tools",),
     "/spec/context": ("/spec/model", "/spec/allowedModels"),
@@ -68,9 +72,21 @@ def located(violation: Violation, document: Any) -> Problem:
         document: of the file, as `parse_documents` returns it.
     """
     steps = _steps(violation.field, document) if isinstance(document, CommentedMap) else []
+    if violation.field == DOCUMENT_FIELD and steps:
+        inside = _OF_ENGINE.fullmatch(violation.description)
+        if inside is not None:
+            return _in_document(document, steps, inside["pointer"], inside["message"])
     if not steps:
         return Problem(0, 0, "", str(violation))
     return Problem(*_walk(document, steps), violation.description)
+
+
+def _in_document(file: CommentedMap, steps: Sequence[str], pointer: str, message: str) -> Problem:
+    """Return what the engine says of a document, with its place in the file that it is from."""
+    own = [] if is_document(file) else steps
+    keys = [each.replace("~1", "/").replace("~0", "~") for each in pointer.split("/")[1:] if each]
+    place = _walk(file, [*own, *keys])
+    return Problem(place.line, place.column, pointer.rstrip("/"), message)
 
 
 def follows_from(problem: Problem, mistakes: Sequence[Problem]) -> bool:
@@ -101,10 +117,17 @@ def _is_misspelt(pointer: str, other: str) -> bool:
     return key != unknown and is_misspelt(key, [unknown])
 
 
+def is_document(document: Any) -> bool:
+    """Return whether a document of a file is a workflow document as it is."""
+    return isinstance(document, dict) and "document" in document
+
+
 def _steps(field: str, document: CommentedMap) -> list[str]:
     """Return the keys and indexes that lead to a field of a request; none where it is elsewhere."""
-    if "metadata" not in document:  # a workflow document as it is
-        return ["document", "name"] if field == _NAME_FIELD and "document" in document else []
+    if is_document(document):
+        return {_NAME_FIELD: ["document", "name"], DOCUMENT_FIELD: ["document"]}.get(field, [])
+    if "metadata" not in document:
+        return []
     steps = _STEP.findall(field)
     if len(steps) > 1 and steps[0] in {"agent", "workflow"}:
         del steps[0]
@@ -136,9 +159,8 @@ def _key(values: Any, step: str) -> Any:
     """Return the key of a mapping, or the index of a list, that a step of a path names."""
     if isinstance(values, CommentedMap):
         return next((key for key in (step, _camel(step)) if key in values), None)
-    if isinstance(values, CommentedSeq) and step.startswith("["):
-        index = int(step[1:-1])
-        return index if index < len(values) else None
+    if isinstance(values, CommentedSeq) and (number := step.strip("[]")).isdecimal():
+        return int(number) if int(number) < len(values) else None
     return None
 
 
