@@ -9,7 +9,7 @@ from itertools import islice
 _SIMILARITY, _SIMILARITY_OF_SHORT = 0.6, 0.5
 _SHORT = 3
 """Letters of a word up to which one that is wrong is much of it."""
-_MOST_WORDS = 100
+_MOST_WORDS = 400
 _LONGEST = 100
 _SEPARATORS = str.maketrans("", "", "_-")
 

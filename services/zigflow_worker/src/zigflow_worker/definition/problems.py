@@ -16,7 +16,7 @@ from zigflow_worker.definition.node_errors import (
 from zigflow_worker.loading import SourceDocument
 
 # Each takes a moment, and a document may have tens of thousands of mistakes.
-_MOST_HINTS = 200
+_MOST_HINTS = 100
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -99,7 +99,10 @@ class ReferenceCompiler(ABC):
             takes = " or ".join(map(str, counts))
             problem = f"{problem}: {node.name} takes {takes} arguments, separated by ';'"
         return self._refuse(
-            problem, node.place, node.name, () if counts else [name for name, _ in known]
+            problem,
+            node.place,
+            node.name,
+            () if counts else dict.fromkeys(name for name, _ in known),
         )
 
     def _refuse(
