@@ -233,6 +233,20 @@ async def test_applying_tells_all_mistakes_of_all_files(stigma: Stigma, tmp_path
     assert (problem["line"], problem["pointer"]) == (11, "/metadata/name")
 
 
+async def test_an_expression_inside_of_a_text_is_a_warning(stigma: Stigma, tmp_path: Path) -> None:
+    tasks = "  - a: {set: {x: 'hello ${ .name }', y: ['${ .name'], z: ' ${ .name } '}}\n"
+    file = document_file(tmp_path, DOCUMENT + tasks)
+    validated = await stigma("validate", file)
+    assert (validated.exit_code, validated.stdout) == (Exit.OK, f"{file} is valid\n")
+    told = [
+        line.partition(": this text is taken as it is: ") for line in validated.stderr.splitlines()
+    ]
+    assert [place.removeprefix(f"stigma: warning: {file}:") for place, _, _ in told] == [
+        "4:15",
+        "4:42",
+    ]
+
+
 async def test_a_name_that_runs_take_and_the_registry_refuses(
     stigma: Stigma, tmp_path: Path
 ) -> None:

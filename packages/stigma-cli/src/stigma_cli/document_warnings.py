@@ -7,12 +7,16 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ruamel.yaml.comments import CommentedMap, CommentedSeq
+
 from stigma.agent.v1.agent_pb2 import Agent, ScriptStep
 from stigma.agent.v1.agent_service_pb2 import GetAgentRequest
 from stigma.contracts import tools
 from stigma_cli.errors import CliError, Exit
+from stigma_cli.places import place_of_child
 
 _MAX_NAMES = 50
+_WHOLE = r'an expression is the whole text, as in ${ "hello \(.name)" }'
 _TIMEOUT_SECONDS = 5.0
 
 
@@ -38,6 +42,37 @@ def agents_called(file: str, document: Any) -> Iterator[NamedAgent]:
         children = document if isinstance(document, list) else ()
     for each in children:
         yield from agents_called(file, each)
+
+
+def texts_with_expressions(file: str, document: Any) -> Iterator[str]:
+    """Yield a warning for each text that has an expression in it, and so is none as a whole."""
+    for values, key, value in _items_in(document):
+        is_text = isinstance(value, str) and key != "document"  # that is a document itself
+        if is_text and "${" in value and not _is_expression(value):
+            line, column = place_of_child(values, key) or (0, 0)
+            place = f"{file}:{line}:{column}" if line else file
+            yield f"{place}: this text is taken as it is: {_WHOLE}"
+
+
+def _items_in(document: Any) -> Iterator[tuple[Any, Any, Any]]:
+    """Yield each map or list with each of its keys and values; what an alias repeats once."""
+    pending, seen = [document], {id(document)}
+    while pending:
+        values = pending.pop()
+        children: list[tuple[Any, Any]] = []
+        if isinstance(values, CommentedMap):
+            children = list(values.items())
+        elif isinstance(values, CommentedSeq):
+            children = list(enumerate(values))
+        for key, value in children:
+            yield values, key, value
+        inner = [value for _, value in children if id(value) not in seen]
+        seen.update(map(id, inner))
+        pending += reversed(inner)
+
+
+def _is_expression(text: str) -> bool:
+    return text.strip().startswith("${") and text.strip().endswith("}")
 
 
 def agents_used(file: str, agent: Agent) -> Iterator[NamedAgent]:

@@ -19,6 +19,7 @@ from stigma_cli.document_warnings import (
     agents_called,
     agents_used,
     silent_steps,
+    texts_with_expressions,
     unknown_agents,
 )
 from stigma_cli.documents import document_name, problems_of
@@ -30,6 +31,7 @@ from stigma_cli.yaml_files import YamlFile, parse_file
 
 # A file without one is a document, whose mistakes the engine tells.
 _ENVELOPE = re.compile(r"^kind:", re.MULTILINE)
+_MOST_WARNINGS = 20
 _WELL_FORMED = "is well formed (the API, which is not installed here, checks the rest)"
 
 File = Annotated[Path, typer.Argument(metavar="FILE", help='The document, or "-" for stdin.')]
@@ -58,6 +60,8 @@ def validate(file: File, output: Output = Format.TEXT) -> None:
         problems = problems_of(read.text)
     called = [one for each in read.documents for one in agents_called(read.name, each)]
     warnings = [] if problems.shown or kinds != ["None"] else _registry_warnings(read)
+    silent = [one for each in read.documents for one in texts_with_expressions(read.name, each)]
+    warnings += silent[:_MOST_WARNINGS]
     _report(read.name, problems, [*warnings, *_warnings(called)], output)
 
 
