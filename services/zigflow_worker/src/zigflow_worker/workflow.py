@@ -63,7 +63,7 @@ class DocumentWorkflow:
     def __init__(self) -> None:
         self._trace = Trace()
         self._scheduler: Scheduler | None = None
-        self._run: Interpreter | None = None
+        self._started: float | None = None
         self._phase = "pending"
         self._suspended = False
         self._resources: dict[str, str] = {}
@@ -90,12 +90,9 @@ class DocumentWorkflow:
     @workflow.query
     def status(self) -> dict[str, JSON]:
         """Return the phase, when the run began, and the tasks it is at."""
-        run = self._run
-        if run is None:
-            return {"phase": self._phase, "startedAt": None, "tasks": []}
         return {
             "phase": self._current_phase(),
-            "startedAt": iso8601(run.facts.started),
+            "startedAt": iso8601(self._started),
             "tasks": [entry["pointer"] for entry in self._trace.report() if not entry["ended"]],
         }
 
@@ -137,7 +134,9 @@ class DocumentWorkflow:
                 text, self._resources, continued=start.state is not None
             )
         scheduler = self._scheduler = Scheduler(start.options)
-        run = self._run = self._prepare(program, start, scheduler)
+        run = self._prepare(program, start, scheduler)
+        # Not the run itself: its data would stay until the next collection of garbage.
+        self._started = run.facts.started
         scheduler.suspended = self._suspended
         self._phase = "running"
         try:
