@@ -172,7 +172,7 @@ class Interpreter(Unwinding):
             frame = self._current = Frame(step, data, parent.variables, attempt, now)
             frame.entry = self.trace.begin(step.pointer, step.name, now, attempt)
             raise
-        self.trace.entries.append([step.pointer, step.name, "completed", now, now, attempt, None])
+        self.trace.add_completed(step.pointer, step.name, now, attempt)
         if step.then == END:
             self.end_run(output)
         else:

@@ -25,6 +25,10 @@ class Trace:
         self.entries.append(entry)
         return entry
 
+    def add_completed(self, pointer: str, name: str, now: float, attempt: int) -> None:
+        """Add a task that began and ended within an instant."""
+        self.entries.append([pointer, name, "completed", now, now, attempt, None])
+
     def report(self) -> list[dict[str, JSON]]:
         """Return the trace as a query answers it; times are ISO 8601."""
         return [_described(entry) for entry in self.entries]
