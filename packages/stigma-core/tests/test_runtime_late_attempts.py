@@ -29,7 +29,9 @@ from tests.stack.plugin import TemporalServer
 from tests.stack.waiting import eventually
 
 CALL = "late_call"
+LOCAL_CALL = "late_local_call"
 RUN = "LateCallWorkflow"
+LOCAL_RUN = "LateLocalCallWorkflow"
 
 
 class Outside:
@@ -49,6 +51,11 @@ class Outside:
             raise ApplicationError("once more")
         await self.exit.wait()
         return f"attempt {attempt}"
+
+
+@activity.defn(name=LOCAL_CALL)
+async def local_call() -> int:
+    return activity.info().attempt
 
 
 class Late(Interceptor):
@@ -86,21 +93,37 @@ class LateCallWorkflow:
         return answer
 
 
+@workflow.defn(name=LOCAL_RUN)
+class LateLocalCallWorkflow:
+    @workflow.run
+    async def run(self) -> int:
+        attempt: int = await workflow.execute_local_activity(
+            LOCAL_CALL,
+            result_type=int,
+            start_to_close_timeout=timedelta(seconds=30),
+            retry_policy=RetryPolicy(maximum_attempts=1),
+        )
+        return attempt
+
+
+def new_worker(client: Client, queue: str, outside: Outside) -> Worker:
+    return Worker(
+        client,
+        task_queue=queue,
+        workflows=[LateCallWorkflow, LateLocalCallWorkflow],
+        activities=[outside.call, local_call],
+        interceptors=[Late(outside), LateAttempts(timedelta(0))],
+        workflow_runner=UnsandboxedWorkflowRunner(),
+    )
+
+
 @asynccontextmanager
 async def called(
     server: TemporalServer, outside: Outside, *, seconds: float = 30, attempts: int = 2
 ) -> AsyncIterator[WorkflowHandle[Any, str]]:
     client = await Client.connect(server.address)
     queue = f"late-{uuid.uuid4()}"
-    worker = Worker(
-        client,
-        task_queue=queue,
-        workflows=[LateCallWorkflow],
-        activities=[outside.call],
-        interceptors=[Late(outside), LateAttempts(timedelta(0))],
-        workflow_runner=UnsandboxedWorkflowRunner(),
-    )
-    async with worker:
+    async with new_worker(client, queue, outside):
         run = await client.start_workflow(
             RUN, args=[seconds, attempts], id=queue, task_queue=queue, result_type=str
         )
@@ -156,6 +179,17 @@ async def test_an_attempt_whose_activity_is_cancelled_is_not_made(
             await run.result()
     assert isinstance(failed.value.cause, CancelledError)
     assert outside.attempts == []
+
+
+async def test_a_local_attempt_is_made_however_late(temporal_server: TemporalServer) -> None:
+    client = await Client.connect(temporal_server.address)
+    outside, queue = Outside(), f"late-{uuid.uuid4()}"
+    outside.entrance.set()
+    async with new_worker(client, queue, outside):
+        result = await client.execute_workflow(
+            LOCAL_RUN, id=queue, task_queue=queue, result_type=int
+        )
+    assert result == 1
 
 
 async def is_cancel_requested(run: WorkflowHandle[Any, str]) -> bool:

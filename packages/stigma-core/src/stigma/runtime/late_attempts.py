@@ -51,8 +51,10 @@ class _Inbound(ActivityInboundInterceptor):
 
     @override
     async def execute_activity(self, input: ExecuteActivityInput) -> Any:
-        delay = datetime.now(UTC) - activity.info().started_time
-        if delay > self._allowed_delay:
+        info = activity.info()
+        delay = datetime.now(UTC) - info.started_time
+        # Temporal knows no attempts of local activities: they are their workflow task's.
+        if delay > self._allowed_delay and not info.is_local:
             await _confirm(delay)
         return await super().execute_activity(input)
 
