@@ -6,7 +6,7 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import grpc
@@ -22,7 +22,7 @@ from zigflow_worker.outgoing.memory import MemoryBudget
 from zigflow_worker.rpc import ProtoCompiler, RpcClient, Target, find_method
 
 from .grpc_servers import Loopback, compiled
-from .http_calls import make
+from .http_calls import make, new_client
 from .openapi_documents import request_of
 from .token_server import TokenCaller
 from .web_server import raw_server
@@ -92,6 +92,21 @@ async def test_interim_responses_are_passed_over(client: HttpClient) -> None:
 async def test_a_switch_of_protocols_that_nobody_asked_for(client: HttpClient) -> None:
     async with sending(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\nhello") as url:
         assert "no HTTP" in (await fault(client, url))["detail"]
+
+
+@pytest.mark.parametrize(
+    ("method", "first"),
+    [("get", b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\nhello"), ("connect", FINE)],
+    ids=["upgrade", "connect"],
+)
+async def test_a_switch_of_protocols_keeps_no_connection(method: str, first: bytes) -> None:
+    client = new_client(connections=1)
+    async with sending(first, FINE) as url, asyncio.timeout(10):
+        with suppress(WorkflowError):
+            await make(client, method, endpoint=url, headers={"upgrade": "x"})
+        async with asyncio.timeout(5):
+            assert await make(client, endpoint=url) == "fine"
+    await client.close()
 
 
 # --- More than a response

@@ -145,12 +145,15 @@ class HttpClient(HttpSender):
                 extensions={"timeout": {"connect": self._limits.connect_seconds}},
             )
         )
-        connection: BoundedStream = response.extensions["network_stream"]
+        stream = response.extensions["network_stream"]
+        # Where the server switches protocols it is another one: no body follows, nor a request.
+        connection = stream if isinstance(stream, BoundedStream) else None
         try:
-            connection.expect_body(_FRAMED * self._limits.response_bytes)
+            if connection is not None:
+                connection.expect_body(_FRAMED * self._limits.response_bytes)
             yield response
         finally:
-            if _is_more_than_one(response):
+            if connection is not None and _is_more_than_one(response):
                 connection.spoil()
             await response.aclose()
 
