@@ -116,7 +116,8 @@ def file(name: str, messages: int = 10) -> FileDescriptorProto:
     return described
 
 
-SIZE = 54 * file("a").ByteSize()
+ENTRY = 10 * 1024
+SIZE = ENTRY + 54 * file("a").ByteSize()
 
 
 async def test_calls_that_need_the_same_descriptors_share_them() -> None:
@@ -145,6 +146,14 @@ async def test_descriptors_that_are_not_in_use_make_room() -> None:
             gc.enable()
         assert [name in shared for name in ("a", "b", "c")] == [True, False, True]
     assert made() is None
+
+
+async def test_empty_descriptors_take_room() -> None:
+    shared = SharedDescriptors(3 * ENTRY)
+    for name in range(9):
+        async with shared.use(name, "server", [FileDescriptorProto()]):
+            pass
+    assert sum(name in shared for name in range(9)) <= 3
 
 
 async def test_descriptors_wait_for_those_in_use() -> None:

@@ -20,6 +20,8 @@ MAX_BYTES = 1024 * 1024
 """Bytes of the descriptors of one service, with all that they import."""
 _GROWTH = 54
 """Times that descriptors take in memory what they have as bytes: messages without fields do."""
+_ENTRY_BYTES = 10 * 1024
+"""Bytes that each pool takes, besides its descriptors."""
 _POOL_BYTES = 128 * 1024 * 1024
 
 
@@ -76,7 +78,7 @@ class SharedDescriptors:
         size = sum(file.ByteSize() for file in files)
         if size > MAX_BYTES:
             raise misconfigured(f"the descriptors of the service have more than {MAX_BYTES} bytes")
-        size *= _GROWTH
+        size = _ENTRY_BYTES + _GROWTH * size
         if not self._memory.try_take(server, size):
             self._make_room()
             await self._memory.take(server, size)
