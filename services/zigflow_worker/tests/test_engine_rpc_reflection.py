@@ -28,11 +28,14 @@ WELL_KNOWN = "google/protobuf/timestamp.proto"
 
 
 class Teller(grpc.GenericRpcHandler):
-    """Answers with the file of the name asked for, or of the service's."""
+    """Answers with the file of the name asked for, or of the service's, so many times."""
 
-    def __init__(self, files: dict[str, bytes], status: grpc.StatusCode | None = None) -> None:
+    def __init__(
+        self, files: dict[str, bytes], status: grpc.StatusCode | None = None, times: int = 1
+    ) -> None:
         self._files = files
         self._status = status
+        self._times = times
 
     def service(self, details: grpc.HandlerCallDetails) -> Any:
         if details.method != METHOD:
@@ -53,7 +56,7 @@ class Teller(grpc.GenericRpcHandler):
             if name not in self._files:
                 yield ServerReflectionResponse(error_response=ErrorResponse(error_code=5))
                 continue
-            found = FileDescriptorResponse(file_descriptor_proto=[self._files[name]])
+            found = FileDescriptorResponse(file_descriptor_proto=[self._files[name]] * self._times)
             yield ServerReflectionResponse(file_descriptor_response=found)
 
 
@@ -101,6 +104,17 @@ def chain(count: int) -> dict[str, bytes]:
     return {
         name: file(name, after) for name, after in zip(names, [*names[1:], names[-1]], strict=True)
     }
+
+
+async def test_a_million_empty_files_are_too_many() -> None:
+    async with told(Teller({"main.proto": b""}, times=1_000_000)) as client:
+        with pytest.raises(WorkflowError, match="more than 300 files, or 1048576 bytes"):
+            await pool_of(client)
+
+
+async def test_a_file_may_come_more_than_once() -> None:
+    async with told(Teller({"main.proto": file("main.proto", WELL_KNOWN)}, times=300)) as client:
+        assert find_method(await pool_of(client), "a.Service", "Call")
 
 
 async def test_well_known_files_may_be_left_out() -> None:

@@ -29,6 +29,8 @@ from zigflow_worker.threads import run_in_thread
 _PACKAGES = ("grpc.reflection.v1", "grpc.reflection.v1alpha")
 """Their messages are the same."""
 _MAX_FILES = 300
+_FILE_BYTES = 16
+"""Bytes that each file told counts for, besides its own: a million of none take a second."""
 
 
 @asynccontextmanager
@@ -133,7 +135,7 @@ class _Reflection:
         return True
 
     def _keep(self, content: bytes) -> None:
-        self._size += len(content)
+        self._size += _FILE_BYTES + len(content)
         if self._size > _MAX_BYTES or len(self._files) >= _MAX_FILES:
             raise misconfigured(
                 f"the server's reflection has more than {_MAX_FILES} files, or {_MAX_BYTES} bytes"
