@@ -72,6 +72,15 @@ def test_a_single_poller_at_work_is_counted_alone() -> None:
     assert list(poller_lines([seen("1@a", 3)], NOW)) == []
 
 
+def test_the_last_poll_is_late_after_more_than_a_minute() -> None:
+    one = "1 poller, the last poll"
+    assert count_text([seen("1@a", 45)], NOW) == f"{one} 45 s ago, and a poll may last a minute"
+    assert count_text([seen("1@a", 71), seen("2@a", 90)], NOW) == (
+        "2 pollers, the last poll 1 min 11 s ago, which is late: "
+        "a worker with a free slot polls once a minute"
+    )
+
+
 def test_a_poller_that_was_killed_is_told_from_one_at_work() -> None:
     late = "2@a last seen 3 min 5 s ago; it is gone, or has no free slot"
     assert list(poller_lines([seen("2@a", 185)], NOW)) == [late]

@@ -14,8 +14,10 @@ from temporalio.client import Client
 from stigma_cli.output import as_duration, counted
 from stigma_cli.temporal_connections import temporal_address, temporal_call
 
-# A worker with free slots polls at least once a minute.
+# Longest time between two polls of a worker with free slots: each lasts up to a minute.
 _POLL_INTERVAL = timedelta(seconds=70)
+# Age of a poll up to which nothing has to be explained.
+_FRESH = timedelta(seconds=15)
 # Pollers named of a queue: those that were seen last.
 _MAX_NAMED = 10
 
@@ -55,7 +57,11 @@ def count_text(pollers: Sequence[Poller], now: datetime) -> str:
     """Return the number of pollers, and how long ago the last one was seen."""
     if not pollers:
         return "0 pollers"
-    return f"{counted(len(pollers), 'poller')}, the last poll {_ago(pollers[0], now)}"
+    text = f"{counted(len(pollers), 'poller')}, the last poll {_ago(pollers[0], now)}"
+    if _is_late(pollers[0], now):
+        return f"{text}, which is late: a worker with a free slot polls once a minute"
+    is_fresh = now - pollers[0].last_seen <= _FRESH
+    return text if is_fresh else f"{text}, and a poll may last a minute"
 
 
 def poller_lines(pollers: Sequence[Poller], now: datetime) -> Iterator[str]:
