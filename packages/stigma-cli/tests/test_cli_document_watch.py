@@ -100,6 +100,17 @@ TIMER = {"fire_time": {"seconds": 1_800_000_000}}
         ),
         ({"timer_started": {"timer": TIMER}}, "timer up to 2027-01-15T08:00:00Z"),
         (
+            {
+                "timer_started": {
+                    "timer": {
+                        "fire_time": {"seconds": 1_800_000_000},
+                        "after": {"kind": DOCUMENT_CALL_KIND_AGENT, "agent": "a", "task": "/do/1"},
+                    }
+                }
+            },
+            "timer up to 2027-01-15T08:00:00Z after the failed call of agent a /do/1",
+        ),
+        (
             {"timer_ended": {"timer": TIMER, "fired": True}},
             "timer up to 2027-01-15T08:00:00Z fired",
         ),

@@ -190,7 +190,7 @@ async def test_a_call_is_approved_once_its_arguments_were_shown(
     await bank.waiting(execution, "approval-1-1")
     shown = await bank.run("execution", "get", execution)
     command = f"stigma execution approve {execution} approval-1-1"
-    assert f"waits:    waits for an approval of pay ({command})\n" in shown.output
+    assert f"waits:    for an approval of pay ({command})\n" in shown.output
 
     async def listed() -> bool:
         table = (await bank.run("inputs", "list", "--agent", "teller", by="bob")).output

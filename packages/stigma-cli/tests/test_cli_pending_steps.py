@@ -30,6 +30,7 @@ do:
 """
 TASKS = {
     "asks": "ask: {call: agent, with: {agent: slow, message: a secret}}",
+    "asks-asker": "ask: {call: agent, with: {agent: asker, message: a secret}}",
     "waits": "pause: {wait: {hours: 1}}",
     "retries": """\
 reach:
@@ -58,6 +59,7 @@ def agent(*steps: Any, tools: Sequence[str] = ()) -> dict[str, Any]:
     spec: dict[str, Any] = {"model": "scripted:test", "script": {"steps": steps}}
     if tools:
         spec["tools"] = [{"name": each, **TOOLS[each]} for each in tools]
+    if "find" in tools:
         spec["approval"] = {"rules": ALLOWED}
     return spec
 
@@ -73,6 +75,7 @@ AGENTS = {
     "slow": agent({"text": "done", "delay": "60s"}),
     "limited": agent(*[FAILING] * 9),
     "adviser": {"runtime": {"workflowType": "Adviser", "taskQueue": "QUEUE"}},
+    "asker": agent(calls("refund"), {"text": "done"}, tools=["refund"]),
     "busy": agent(calls("refund", "find", "slow"), {"text": "done"}, tools=[*TOOLS]),
 }
 
@@ -168,25 +171,42 @@ async def test_a_document_waits_in_a_call_of_an_agent(executions: Executions) ->
     await executions.cancel(execution_id)
 
 
+async def test_a_document_waits_for_an_agent_that_waits_for_a_person(
+    executions: Executions,
+) -> None:
+    execution_id = await executions.start_document("asks-asker", f"  - {TASKS['asks-asker']}\n")
+
+    async def asked() -> Any:
+        [step] = await executions.steps_with(execution_id, "call of agent asker /do/0/ask")
+        return step if step.get("inputRequired") else None
+
+    step = await eventually(asked, what="a person is asked")
+    [line] = await executions.waits(execution_id)
+    assert line.endswith(f": waits for a person, see stigma execution get {step['executionId']}")
+    await executions.cancel(execution_id)
+
+
 async def test_a_document_waits_in_a_wait(executions: Executions) -> None:
     execution_id = await executions.start_document("waits", f"  - {TASKS['waits']}\n")
     [step] = await executions.steps_with(execution_id, "timer up to ")
     assert step["kind"] == "PENDING_STEP_KIND_TIMER"
     assert "lastFailure" not in step
     [line] = await executions.waits(execution_id)
-    assert line.endswith(f": ends at {step['dueTime'].partition('.')[0].removesuffix('Z')}Z")
+    until = f"{step['dueTime'].partition('.')[0].removesuffix('Z')}Z"
+    assert line.startswith(f"timer up to {until} for ")
+    assert line.count(until) == 1
     await executions.cancel(execution_id)
 
 
 async def test_a_document_waits_to_try_a_call_again(executions: Executions) -> None:
     execution_id = await executions.start_document("retries", f"  - {TASKS['retries']}\n")
     failed = "HTTP call /do/0/reach/try/0/fetch"
-    [step] = await executions.steps_with(execution_id, f"timer after the failed {failed}")
+    [step] = await executions.steps_with(execution_id, "timer up to ")
     assert step["lastFailure"] == "communication"
     assert step["task"] == "/do/0/reach/try/0/fetch"
     [line] = await executions.waits(execution_id)
-    assert line.startswith(f"timer after the failed {failed} for ")
-    assert ": communication, ends at 2" in line
+    assert f"Z after the failed {failed} for " in line
+    assert line.endswith(f": communication {step['lastStatus']}")
     await executions.cancel(execution_id)
 
 
@@ -228,7 +248,7 @@ async def test_an_agent_waits_for_people_tools_and_agents(
     assert call["taskQueue"] == f"{own_stack.prefix}tools"
     assert call["noWorker"]
     lines = await executions.waits(execution_id)
-    assert any(line.startswith("waits for an approval of refund ") for line in lines)
+    assert any(line.startswith("for an approval of refund ") for line in lines)
     assert any(line.endswith(f": execution {below['executionId']}") for line in lines)
     unpolled = f"no worker polls task queue {own_stack.prefix}tools"
     assert any("1-2, find" in line and line.endswith(unpolled) for line in lines)
@@ -254,8 +274,26 @@ async def test_an_agent_waits_for_its_turn_and_for_its_own_workflow(
     ("fields", "text"),
     [
         ({"title": "model call 1, m:n"}, "model call 1, m:n"),
-        ({"title": "t", "attempt": 3, "last_failure": "X"}, "t: last attempt X, attempt 3"),
-        ({"title": "t", "attempt": 1, "task_queue": "q"}, "t: in task queue q"),
+        (
+            {"title": "t", "attempt": 3, "last_failure": "X"},
+            "t: last attempt: X, attempt 3 is under way",
+        ),
+        (
+            {"title": "t", "attempt": 2, "last_failure": "X", "last_status": 500},
+            "t: last attempt: X 500, attempt 2 is under way",
+        ),
+        (
+            {"title": "t", "attempt": 2, "last_failure": "its worker was lost", "task_queue": "q"},
+            "t: its worker was lost, attempt 2 follows, no worker of task queue q has taken it",
+        ),
+        (
+            {"title": "t", "attempt": 1, "task_queue": "q"},
+            "t: no worker of task queue q has taken it",
+        ),
+        (
+            {"title": "t", "execution_id": "agent-1", "input_required": True},
+            "t: waits for a person, see stigma execution get agent-1",
+        ),
         (
             {"title": "t", "task_queue": "q", "no_worker": True},
             "t: no worker polls task queue q",
@@ -268,3 +306,9 @@ async def test_an_agent_waits_for_its_turn_and_for_its_own_workflow(
 )
 def test_a_step_is_a_line(fields: dict[str, Any], text: str) -> None:
     assert pending_text(pb.PendingStep(**fields)) == text
+
+
+def test_a_workflow_task_says_since_when_a_worker_has_it() -> None:
+    step = pb.PendingStep(title="workflow slow", taken_time=Timestamp(seconds=1_800_000_000))
+    text = "workflow slow: a worker took its task at 2027-01-15T08:00:00Z, and has not answered"
+    assert pending_text(step) == text

@@ -214,6 +214,14 @@ class StagedDocument:
             await self._call("call_http", "/do/0/fetch")
             limit.cancel()
 
+        if document == "tries again":
+            with contextlib.suppress(ActivityError):
+                await self._call("call_openapi", "/do/0/order")
+            await asyncio.sleep(3600)
+        if document == "times out":
+            late = asyncio.create_task(self._call("call_http", "/do/0/fetch"))
+            await asyncio.wait([late], timeout=0.1)
+            raise ApplicationError("a secret", {"status": 408}, type="https://x.example/timeout")
         if document == "many":
             await asyncio.gather(*(asyncio.sleep(3600) for _ in range(23)))
         if document == "loses":
@@ -285,7 +293,8 @@ class Staged(ModelActivities, CallbackActivities, CallerWatchActivities):
     @activity.defn
     async def call_http(self) -> None:
         """Fail as an activity of a document does."""
-        raise ApplicationError("a secret", type="communication", next_retry_delay=_MINUTE)
+        problem = {"status": 500, "detail": "a secret"}
+        raise ApplicationError("a secret", problem, type="communication", next_retry_delay=_MINUTE)
 
     @activity.defn
     async def fetch_resource(self) -> None:

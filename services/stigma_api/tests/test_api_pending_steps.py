@@ -12,6 +12,7 @@ from temporalio.client import Client
 
 from services.stigma_api.tests.api_server import Api, requests_to_temporal
 from services.stigma_api.tests.event_texts import end, start, timeline_with
+from services.stigma_api.tests.fake_workflows import timeline_of
 from stigma.agent.v1 import agent_execution_pb2 as pb
 from stigma.agent.v1.agent_execution_service_pb2 import GetAgentExecutionRequest
 from stigma.contracts import payloads, pending_inputs
@@ -131,12 +132,30 @@ async def test_the_call_and_the_timer_of_a_document(staged_api: Api, client: Cli
     timer, call = sorted(steps, key=lambda each: -each.kind)
     assert call.kind == pb.PENDING_STEP_KIND_HTTP_CALL
     assert (call.title, call.task) == ("HTTP call /do/0/fetch", "/do/0/fetch")
-    assert call.attempt == 2
+    assert (call.attempt, call.last_status) == (2, 500)
     assert call.HasField("due_time")
     assert timer.kind == pb.PENDING_STEP_KIND_TIMER
     fires = timer.start_time.ToDatetime() + timedelta(hours=1)
     assert timer.due_time.ToDatetime() == fires
-    assert timer.title == f"timer up to {fires:%Y-%m-%d %H:%M:%S} UTC"
+    assert timer.title == f"timer up to {fires:%Y-%m-%dT%H:%M:%S}Z"
+    await end_document(client, execution_id)
+
+
+async def test_a_timer_names_the_failed_call_that_it_follows(
+    staged_api: Api, client: Client
+) -> None:
+    execution_id = await start_document(staged_api, "tries again")
+    [timer] = await steps_when(
+        staged_api,
+        execution_id,
+        lambda steps: steps and steps[0].kind == pb.PENDING_STEP_KIND_TIMER,
+    )
+    until = f"{timer.due_time.ToDatetime():%Y-%m-%dT%H:%M:%S}Z"
+    assert timer.title == f"timer up to {until} after the failed OpenAPI call /do/0/order"
+    assert (timer.last_failure, timer.last_status) == ("timeout", 408)
+    assert timer.task == "/do/0/order"
+    found = await timeline_of(staged_api, execution_id)
+    assert found.entries[-1].title == timer.title
     await end_document(client, execution_id)
 
 

@@ -150,7 +150,7 @@ async def test_a_delivery_that_is_retried(deserted: Api) -> None:
     execution = await start(deserted, "deliver:UNAVAILABLE")
     found = await stuck_as(deserted, execution.id, pb.STUCK_REASON_DELIVERY_RETRYING)
     assert found.message == (
-        "its outcome cannot be delivered: attempt 2, the last one ended by UNAVAILABLE"
+        "its outcome cannot be delivered: the last attempt ended by UNAVAILABLE, attempt 2 follows"
     )
     assert found.command == f"stigma execution timeline {execution.id}"
 
@@ -334,11 +334,14 @@ async def test_providers_and_steps_that_fail_and_workers_without_room(crowded: A
     limited = await start(crowded, "call:RATE_LIMITED")
     found = await stuck_as(crowded, limited.id, pb.STUCK_REASON_PROVIDER_LIMITED)
     assert found.message == (
-        "the model's provider refuses calls: attempt 2, the last one ended by RATE_LIMITED"
+        "the model's provider refuses calls: the last attempt ended by RATE_LIMITED, "
+        "attempt 2 follows"
     )
     failing = await start(crowded, "call:INTERNAL")
     found = await stuck_as(crowded, failing.id, pb.STUCK_REASON_STEP_RETRYING)
-    assert found.message == "a model call fails: attempt 2, the last one ended by INTERNAL"
+    assert (
+        found.message == "a model call fails: the last attempt ended by INTERNAL, attempt 2 follows"
+    )
     handed_on = await start(crowded, "call:WorkerShutdown")
 
     async def tried_again() -> bool:
@@ -348,7 +351,7 @@ async def test_providers_and_steps_that_fail_and_workers_without_room(crowded: A
     document = await start_document(crowded, "retries")
     found = await stuck_as(crowded, document.id, pb.STUCK_REASON_STEP_RETRYING)
     assert found.message == (
-        "HTTP call /do/0/fetch fails: attempt 2, the last one ended by communication"
+        "HTTP call /do/0/fetch fails: the last attempt ended by communication, attempt 2 follows"
     )
     assert found.command.endswith(f"--workflow-id run-{document.id.partition('-')[2]}")
     holding = await start(crowded, "call:HOLD")

@@ -50,7 +50,7 @@ async def test_a_workflow_execution_shows_the_calls_of_its_document(
         (True, False),
     ]
     fires = timers[2].time.ToDatetime() + timedelta(hours=1)
-    assert timers[2].title == f"timer up to {fires:%Y-%m-%d %H:%M:%S} UTC"
+    assert timers[2].title == f"timer up to {fires:%Y-%m-%dT%H:%M:%S}Z"
     await client.get_workflow_handle(run_id).terminate()
     found = await timeline_with(staged_api, started.id, "ENDED")
     last = [each for each in found.entries if each.step == pb.TIMELINE_STEP_DOCUMENT_CALL][-1]

@@ -90,13 +90,18 @@ RUNS = PendingActivityState.PENDING_ACTIVITY_STATE_STARTED
         ("call_http", LOST, RUNS, "X: its worker was lost, attempt 3 is under way"),
         ("call_http", LATE, WAITS, "X: its worker was lost, attempt 3 follows"),
         ("call_http", SHUTDOWN, RUNS, "X: its worker was stopped, attempt 3 is under way"),
-        ("call_http", APPLICATION, RUNS, "X fails: attempt 3, the last one ended by RATE_LIMITED"),
+        (
+            "call_http",
+            APPLICATION,
+            RUNS,
+            "X fails: the last attempt ended by RATE_LIMITED, attempt 3 is under way",
+        ),
         ("call_agent", LOST, WAITS, "X: its heartbeats failed to come, attempt 3 follows"),
         (
             "a_tool",
             LATE,
             RUNS,
-            "X fails: attempt 3, the last one ended by timed out: start to close",
+            "X fails: the last attempt ended by timed out: start to close, attempt 3 is under way",
         ),
     ],
 )

@@ -18,8 +18,11 @@ from temporalio.api.workflowservice.v1 import ResetWorkflowExecutionRequest
 from temporalio.client import Client
 
 from services.stigma_api.tests.api_server import Api, refused
+from services.stigma_api.tests.fake_workflows import timeline_of
 from stigma.contracts import engine
+from stigma.diagnosis.v1.diagnosis_service_pb2 import TIMELINE_STEP_DOCUMENT_CALL
 from stigma.workflow.v1.workflow_execution_service_pb2 import (
+    DOCUMENT_CALL_OUTCOME_GIVEN_UP,
     DocumentCallEnded,
     DocumentCallKind,
     DocumentCallOutcome,
@@ -181,6 +184,20 @@ async def test_a_document_that_is_reset_is_followed_into_its_new_run(
         await client.workflow_service.reset_workflow_execution(reset)
     once = ["HTTP /do/0/fetch", "timer_started", "GIVEN_UP attempt 0", "timer stopped"]
     assert lines == ["started", "run_started", *once, *once, "ended"]
+
+
+async def test_a_call_that_a_timeout_ended_says_so(staged_api: Api) -> None:
+    execution_id = await start(staged_api, "times out")
+    [ended] = [
+        each.call_ended
+        for each in await watched(staged_api, execution_id)
+        if each.HasField("call_ended")
+    ]
+    assert ended.outcome == DOCUMENT_CALL_OUTCOME_GIVEN_UP
+    assert (ended.error, ended.status) == ("timeout", 408)
+    found = await timeline_of(staged_api, execution_id)
+    [call] = [each for each in found.entries if each.step == TIMELINE_STEP_DOCUMENT_CALL]
+    assert call.detail == "given up, timeout, status 408"
 
 
 async def test_a_reset_of_the_execution_does_not_tell_its_document_again(

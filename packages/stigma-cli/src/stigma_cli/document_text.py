@@ -67,4 +67,5 @@ def _outcome(ended: DocumentCallEnded) -> str:
 
 
 def _timer(timer: DocumentTimer) -> str:
-    return f"timer up to {as_time(timer.fire_time)}"
+    after = f" after the failed {_title(timer.after)}" if timer.HasField("after") else ""
+    return f"timer up to {as_time(timer.fire_time)}{after}"

@@ -175,7 +175,10 @@ def _work_rows(execution: Execution) -> list[tuple[str, str]]:
     usage, by_model = execution.status.usage, execution.status.usage_by_model
     models = sorted(by_model.items()) if len(by_model) > 1 else []
     return [
-        *(("waits", requested_text(each)) for each in execution.status.pending_inputs),
+        *(
+            ("waits", requested_text(each).removeprefix("waits "))
+            for each in execution.status.pending_inputs
+        ),
         ("steps", str(execution.status.steps)),
         ("tools", counted(usage.tool_calls, "call") if usage.tool_calls else ""),
         ("tokens", tokens_text(usage)),

@@ -10,10 +10,12 @@ from stigma_cli.output import as_age, as_time
 def pending_text(step: PendingStep) -> str:
     """Return a line: what is waited for, for how long, and how it stands.
 
-    For instance "model call 2, openai:gpt-5 for 35s: last attempt RATE_LIMITED, attempt 4 follows
+    For instance "model call 2, openai:gpt-5 for 35s: last attempt: RATE_LIMITED, attempt 4 follows
     at 2026-01-31T12:00:00Z".
     """
     has_start = step.HasField("start_time")
     waited = f"{step.title} for {as_age(step.start_time)}" if has_start else step.title
     state = step_state(step, as_time)
+    if step.input_required:
+        state = f"{state}, see stigma execution get {step.execution_id}"
     return f"{waited}: {state}" if state else waited

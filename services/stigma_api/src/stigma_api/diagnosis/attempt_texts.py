@@ -64,6 +64,5 @@ def failing_text(what: str, pending: PendingActivityInfo) -> str:
 
 
 def attempts_text(pending: PendingActivityInfo) -> str:
-    """Return the number of the attempt, and the class of the last one's failure."""
-    ended = failure_class(pending.last_failure)
-    return f"attempt {pending.attempt}, the last one ended by {ended}"
+    """Return the class of the last attempt's failure, and which one is now."""
+    return f"the last attempt ended by {failure_class(pending.last_failure)}, {upcoming(pending)}"

@@ -94,7 +94,8 @@ class DocumentEventMapper:
         )
 
     def _timer(self, opened: TimerOpened) -> DocumentTimer:
-        return DocumentTimer(id=self._id(opened), fire_time=opened.fire_time)
+        after = self._call(opened.after.call) if opened.after is not None else None
+        return DocumentTimer(id=self._id(opened), fire_time=opened.fire_time, after=after)
 
     def _id(self, opened: Opened) -> str:
         return f"{self._run_id}-{opened.event_id}"

@@ -57,6 +57,8 @@ _TITLES = {
     DOCUMENT_CALL_KIND_RESOURCE: "fetch for",
 }
 """By the kind of the call, whose agent and task follow."""
+_TIMEOUT = "timeout"
+"""Class of the error of a task that took too long."""
 _REASON = re.compile(r"[A-Z][A-Z_]{0,63}")
 
 
@@ -87,13 +89,6 @@ class CallOpened(Opened):
 
 
 @dataclass(frozen=True)
-class TimerOpened(Opened):
-    """A timer was started."""
-
-    fire_time: Timestamp
-
-
-@dataclass(frozen=True)
 class CallClosed:
     """A call ended."""
 
@@ -104,6 +99,21 @@ class CallClosed:
     failure: Failure | None = None
     result: Content[AgentExecution] | None = None
     """Of an agent's call that succeeded."""
+
+
+@dataclass(frozen=True)
+class TimerOpened(Opened):
+    """A timer was started."""
+
+    fire_time: Timestamp
+    after: CallClosed | None = None
+    """The one call that failed before it, as before a retry; None: there is none, or several."""
+
+    @property
+    def title(self) -> str:
+        """The timer, for people: its time as the command line shows times."""
+        until = f"timer up to {self.fire_time.ToDatetime().isoformat(timespec='seconds')}Z"
+        return f"{until} after the failed {self.after.call.title}" if self.after else until
 
 
 @dataclass(frozen=True)
@@ -141,6 +151,10 @@ class DocumentHistoryReader:
         self._client = client
         self._open: dict[int, CallOpened | TimerOpened] = {}
         self._attempts: dict[int, int] = {}
+        self._failed: list[CallClosed] = []
+        """Calls that have failed since the last workflow task."""
+        self._causes: list[CallClosed] = []
+        """Calls that had failed before the last workflow task, whose commands come next."""
 
     async def read(self, event: HistoryEvent) -> Sequence[DocumentFact]:
         """Return the facts that an event records: several where the run's end closes them."""
@@ -149,8 +163,10 @@ class DocumentHistoryReader:
         match event.event_type:
             case EventType.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED:
                 return self._opened(await self._read_call(event, attributes))
+            case EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED:
+                self._causes, self._failed = self._failed, []
             case EventType.EVENT_TYPE_TIMER_STARTED:
-                return self._opened(_read_timer(event, attributes))
+                return self._opened(self._read_timer(event, attributes))
             case EventType.EVENT_TYPE_TIMER_FIRED | EventType.EVENT_TYPE_TIMER_CANCELED:
                 fired = event.event_type == EventType.EVENT_TYPE_TIMER_FIRED
                 timer = self._open.pop(attributes.started_event_id, None)
@@ -160,7 +176,7 @@ class DocumentHistoryReader:
             case each if (close := _CLOSERS.get(each)) is not None:
                 return self._close_call(attributes, close)
             case each if each in RUN_ENDS:
-                return self._close_all()
+                return self._close_all(_timeout_of(attributes))
         return []
 
     async def details(self, closed: CallClosed) -> CallDetails:
@@ -169,12 +185,12 @@ class DocumentHistoryReader:
             return CallDetails(execution_id=(await closed.result.read()).id)
         if closed.failure is None:
             return CallDetails()
-        detail = await plain(self._client, closed.failure.application_failure_info.details.payloads)
         error = failure_class(closed.failure)
-        if closed.call.kind == DOCUMENT_CALL_KIND_AGENT:
-            return _agent_details(error, detail)
-        status = detail.get("status")
-        return CallDetails(error, status if isinstance(status, int) and 0 < status < 1000 else 0)
+        is_failed = closed.outcome == DOCUMENT_CALL_OUTCOME_FAILED
+        if is_failed and closed.call.kind == DOCUMENT_CALL_KIND_AGENT:
+            details = closed.failure.application_failure_info.details.payloads
+            return _agent_details(error, await plain(self._client, details))
+        return CallDetails(error, await error_status(self._client, closed.failure))
 
     def _opened(self, opened: CallOpened | TimerOpened | None) -> Sequence[DocumentFact]:
         if opened is None:
@@ -196,25 +212,40 @@ class DocumentHistoryReader:
         call = self._open.pop(attributes.scheduled_event_id, None)
         if not isinstance(call, CallOpened):
             return []
-        return [close(self._client, call, attempt, attributes)]
+        closed = close(self._client, call, attempt, attributes)
+        if closed.outcome == DOCUMENT_CALL_OUTCOME_FAILED:
+            self._failed.append(closed)
+        return [closed]
 
-    def _close_all(self) -> Sequence[DocumentFact]:
+    def _read_timer(self, event: HistoryEvent, started: Any) -> TimerOpened:
+        fires = Timestamp()
+        fires.FromNanoseconds(
+            event.event_time.ToNanoseconds() + started.start_to_fire_timeout.ToNanoseconds()
+        )
+        # With several it is not known which of them the timer is for.
+        after = self._causes[0] if len(self._causes) == 1 else None
+        return TimerOpened(event.event_id, fires, after)
+
+    def _close_all(self, timeout: Failure | None) -> Sequence[DocumentFact]:
+        """Close what is left at the run's end.
+
+        Args:
+            timeout: the timeout by which the run ended; None for another end.
+        """
         left = list(self._open.values())
         self._open.clear()
         return [
-            CallClosed(each, DOCUMENT_CALL_OUTCOME_GIVEN_UP)
+            CallClosed(each, DOCUMENT_CALL_OUTCOME_GIVEN_UP, failure=timeout)
             if isinstance(each, CallOpened)
             else TimerClosed(each, fired=False, given_up=True)
             for each in left
         ]
 
 
-def _read_timer(event: HistoryEvent, started: Any) -> TimerOpened:
-    fires = Timestamp()
-    fires.FromNanoseconds(
-        event.event_time.ToNanoseconds() + started.start_to_fire_timeout.ToNanoseconds()
-    )
-    return TimerOpened(event.event_id, fires)
+def _timeout_of(run_end: Any) -> Failure | None:
+    """Return the failure of a run's end, where that is a timeout of the document."""
+    failure: Failure | None = getattr(run_end, "failure", None)
+    return failure if failure is not None and failure_class(failure) == _TIMEOUT else None
 
 
 def _completed(client: Client, call: CallOpened, attempt: int, attributes: Any) -> CallClosed:
@@ -239,6 +270,13 @@ _CLOSERS: dict[EventType.ValueType, _Closer] = {
     EventType.EVENT_TYPE_ACTIVITY_TASK_TIMED_OUT: _failed,
     EventType.EVENT_TYPE_ACTIVITY_TASK_CANCELED: _cancelled,
 }
+
+
+async def error_status(client: Client, failure: Failure) -> int:
+    """Return the status of a document's error; 0: it has none."""
+    detail = await plain(client, failure.application_failure_info.details.payloads)
+    status = detail.get("status")
+    return status if isinstance(status, int) and 0 < status < 1000 else 0
 
 
 def _agent_details(error: str, detail: dict[str, Any]) -> CallDetails:

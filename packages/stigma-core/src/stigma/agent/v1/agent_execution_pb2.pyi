@@ -747,6 +747,9 @@ class PendingStep(_message.Message):
     WORKFLOW_ID_FIELD_NUMBER: _builtins.int
     TASK_QUEUE_FIELD_NUMBER: _builtins.int
     NO_WORKER_FIELD_NUMBER: _builtins.int
+    TAKEN_TIME_FIELD_NUMBER: _builtins.int
+    LAST_STATUS_FIELD_NUMBER: _builtins.int
+    INPUT_REQUIRED_FIELD_NUMBER: _builtins.int
     kind: Global___PendingStepKind.ValueType
     """What kind of step."""
     title: _builtins.str
@@ -754,8 +757,9 @@ class PendingStep(_message.Message):
     attempt: _builtins.int
     """The attempt that is under way or comes next, from 1; 0 for what has none."""
     last_failure: _builtins.str
-    """How the last attempt ended: the class of its failure, or "its worker was lost". Of a timer, the
-    class of the failure of the call after which it was started.
+    """How the last attempt ended: the class of its failure, or a sentence as "its worker was lost" and
+    "no worker answered within 10 s". Of a timer, the class of the failure of the call after which it
+    was started.
     """
     task: _builtins.str
     """JSON pointer of the document's task, or "…" and the end of it. Of a timer, the task of the call
@@ -771,6 +775,12 @@ class PendingStep(_message.Message):
     """The task queue, while no worker has taken it."""
     no_worker: _builtins.bool
     """No worker polls that task queue."""
+    last_status: _builtins.int
+    """Status of the error that `last_failure` is the class of, where it has one: of an HTTP call, the
+    response's.
+    """
+    input_required: _builtins.bool
+    """The execution of an agent's call waits for people: its `pending_inputs` say what for."""
     @_builtins.property
     def start_time(self) -> _timestamp_pb2.Timestamp:
         """Since when; absent where its beginning was not read."""
@@ -778,6 +788,10 @@ class PendingStep(_message.Message):
     @_builtins.property
     def due_time(self) -> _timestamp_pb2.Timestamp:
         """When the next attempt begins, where that is waited for; when a timer fires."""
+
+    @_builtins.property
+    def taken_time(self) -> _timestamp_pb2.Timestamp:
+        """When a worker took the workflow's task, which it has not answered yet."""
 
     def __init__(
         self,
@@ -794,10 +808,13 @@ class PendingStep(_message.Message):
         workflow_id: _builtins.str = ...,
         task_queue: _builtins.str = ...,
         no_worker: _builtins.bool = ...,
+        taken_time: _timestamp_pb2.Timestamp | None = ...,
+        last_status: _builtins.int = ...,
+        input_required: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["due_time", b"due_time", "start_time", b"start_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["due_time", b"due_time", "start_time", b"start_time", "taken_time", b"taken_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "call_id", b"call_id", "due_time", b"due_time", "execution_id", b"execution_id", "kind", b"kind", "last_failure", b"last_failure", "no_worker", b"no_worker", "start_time", b"start_time", "task", b"task", "task_queue", b"task_queue", "title", b"title", "workflow_id", b"workflow_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "call_id", b"call_id", "due_time", b"due_time", "execution_id", b"execution_id", "input_required", b"input_required", "kind", b"kind", "last_failure", b"last_failure", "last_status", b"last_status", "no_worker", b"no_worker", "start_time", b"start_time", "taken_time", b"taken_time", "task", b"task", "task_queue", b"task_queue", "title", b"title", "workflow_id", b"workflow_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -57,7 +57,9 @@ class _TimelineStepEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Timeline
     TIMELINE_STEP_CALLER_ENDED: _TimelineStep.ValueType  # 13
     """The caller's workflow ended while its activity was pending."""
     TIMELINE_STEP_TASK_FAILING: _TimelineStep.ValueType  # 14
-    """The execution's own code fails on this version of the service; it is tried again."""
+    """A task of the execution's own workflow is tried again: its code fails on this version of the
+    service, or no worker answers.
+    """
     TIMELINE_STEP_MESSAGE_RECEIVED: _TimelineStep.ValueType  # 15
     """A message was sent to the execution."""
     TIMELINE_STEP_RUNTIME: _TimelineStep.ValueType  # 20
@@ -101,7 +103,9 @@ TIMELINE_STEP_RESUMED: TimelineStep.ValueType  # 12
 TIMELINE_STEP_CALLER_ENDED: TimelineStep.ValueType  # 13
 """The caller's workflow ended while its activity was pending."""
 TIMELINE_STEP_TASK_FAILING: TimelineStep.ValueType  # 14
-"""The execution's own code fails on this version of the service; it is tried again."""
+"""A task of the execution's own workflow is tried again: its code fails on this version of the
+service, or no worker answers.
+"""
 TIMELINE_STEP_MESSAGE_RECEIVED: TimelineStep.ValueType  # 15
 """A message was sent to the execution."""
 TIMELINE_STEP_RUNTIME: TimelineStep.ValueType  # 20
@@ -123,7 +127,7 @@ class _StuckReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_StuckReas
     STUCK_REASON_UNSPECIFIED: _StuckReason.ValueType  # 0
     """Not set."""
     STUCK_REASON_NO_WORKER: _StuckReason.ValueType  # 1
-    """No worker polls the task queue that its next step waits in."""
+    """No worker polls the task queue that its next step waits in, or none answers a workflow's task."""
     STUCK_REASON_INPUT_REQUIRED: _StuckReason.ValueType  # 2
     """It waits for people and for nothing else, which is no problem: the message says what for."""
     STUCK_REASON_CALLER_GONE: _StuckReason.ValueType  # 3
@@ -147,7 +151,7 @@ class StuckReason(_StuckReason, metaclass=_StuckReasonEnumTypeWrapper):
 STUCK_REASON_UNSPECIFIED: StuckReason.ValueType  # 0
 """Not set."""
 STUCK_REASON_NO_WORKER: StuckReason.ValueType  # 1
-"""No worker polls the task queue that its next step waits in."""
+"""No worker polls the task queue that its next step waits in, or none answers a workflow's task."""
 STUCK_REASON_INPUT_REQUIRED: StuckReason.ValueType  # 2
 """It waits for people and for nothing else, which is no problem: the message says what for."""
 STUCK_REASON_CALLER_GONE: StuckReason.ValueType  # 3

@@ -563,7 +563,9 @@ class DocumentCallEnded(_message.Message):
     outcome: Global___DocumentCallOutcome.ValueType
     """How."""
     error: _builtins.str
-    """Class of the error of a failed one, for instance "communication" or "timed out: heartbeat"."""
+    """Class of the error of a failed one, for instance "communication" or "timed out: heartbeat"; of
+    one that was given up, "timeout" where the run ended by a timeout.
+    """
     status: _builtins.int
     """Status of that error, where it has one: of an HTTP call, the response's."""
     execution_id: _builtins.str
@@ -602,21 +604,29 @@ class DocumentTimer(_message.Message):
 
     ID_FIELD_NUMBER: _builtins.int
     FIRE_TIME_FIELD_NUMBER: _builtins.int
+    AFTER_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """The same when it starts and when it ends, and of no other timer of the execution."""
     @_builtins.property
     def fire_time(self) -> _timestamp_pb2.Timestamp:
         """When it fires."""
 
+    @_builtins.property
+    def after(self) -> Global___DocumentCall:
+        """The failed call after which it was started, as the delay before a retry is; absent where that is
+        not known.
+        """
+
     def __init__(
         self,
         *,
         id: _builtins.str = ...,
         fire_time: _timestamp_pb2.Timestamp | None = ...,
+        after: Global___DocumentCall | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["fire_time", b"fire_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "fire_time", b"fire_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["fire_time", b"fire_time", "id", b"id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "fire_time", b"fire_time", "id", b"id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from datetime import UTC
-
 from google.protobuf.timestamp_pb2 import Timestamp
-from temporalio.api.enums.v1 import EventType
 from temporalio.api.history.v1 import HistoryEvent
 from temporalio.api.workflow.v1 import PendingActivityInfo
 from temporalio.client import Client
@@ -25,20 +21,18 @@ from stigma.agent.v1.agent_execution_pb2 import (
 from stigma.contracts import engine
 from stigma.contracts.activities import CALL_AGENT
 from stigma.contracts.engine_calls import CALL_GRPC, CALL_HTTP, CALL_OPENAPI, FETCH_RESOURCE
-from stigma.workflow.v1.workflow_execution_service_pb2 import DOCUMENT_CALL_OUTCOME_FAILED
 from stigma_api.diagnosis.called_executions import called_execution
 from stigma_api.diagnosis.pending.newest_events import newest_events
 from stigma_api.diagnosis.pending.task_queues import WorkerWaits
 from stigma_api.executions.document_history import (
-    CallClosed,
     CallOpened,
     DocumentFact,
     DocumentHistoryReader,
     TimerClosed,
     TimerOpened,
+    error_status,
 )
 from stigma_api.temporal.calls import describe
-from stigma_api.temporal.failures import failure_class
 from stigma_api.temporal.histories import Histories, Run, cooperative_iter
 
 # Events read: a step that began before them is without its task, and a timer is missing.
@@ -81,8 +75,9 @@ class DocumentStepReader:
             call = opened.calls.get(pending.activity_id)
             if (step := await self._call(pending, call)) is not None:
                 await waits.add_attempt(step, pending)
+                step.last_status = await error_status(self._client, pending.last_failure)
                 steps.append(step)
-        return [*steps, *opened.timers()]
+        return [*steps, *await opened.timers()]
 
     async def _call(
         self, pending: PendingActivityInfo, opened: tuple[CallOpened, Timestamp] | None
@@ -108,53 +103,41 @@ class DocumentStepReader:
 
 
 class _OpenFacts:
-    """The open calls and timers of one run, and what each timer was started after."""
+    """The open calls and timers of one run."""
 
     def __init__(self, client: Client) -> None:
         self._reader = DocumentHistoryReader(client)
         self.calls: dict[str, tuple[CallOpened, Timestamp]] = {}
         """By activity, with the time of their start."""
-        self._timers: dict[int, PendingStep] = {}
-        self._failed: list[CallClosed] = []
-        """Calls that have failed since the last workflow task."""
-        self._causes: list[CallClosed] = []
-        """Calls that had failed before the last workflow task, whose commands come next."""
+        self._timers: dict[int, tuple[TimerOpened, Timestamp]] = {}
 
     async def add(self, event: HistoryEvent) -> None:
         """Add the run's next event."""
-        if event.event_type == EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED:
-            self._causes, self._failed = self._failed, []
         for fact in await self._reader.read(event):
             self._add_fact(fact, event.event_time)
 
-    def timers(self) -> Iterable[PendingStep]:
+    async def timers(self) -> list[PendingStep]:
         """Return the open timers."""
-        return self._timers.values()
+        return [await self._timer(*each) for each in self._timers.values()]
 
     def _add_fact(self, fact: DocumentFact, time: Timestamp) -> None:
         match fact:
             case CallOpened():
                 self.calls[fact.activity_id] = fact, time
-            case CallClosed():
-                if fact.outcome == DOCUMENT_CALL_OUTCOME_FAILED and fact.failure is not None:
-                    self._failed.append(fact)
             case TimerOpened():
-                self._timers[fact.event_id] = self._timer(fact, time)
+                self._timers[fact.event_id] = fact, time
             case TimerClosed(timer=timer):
                 self._timers.pop(timer.event_id, None)
 
-    def _timer(self, timer: TimerOpened, time: Timestamp) -> PendingStep:
-        until = f"{timer.fire_time.ToDatetime(UTC):%Y-%m-%d %H:%M:%S} UTC"
+    async def _timer(self, timer: TimerOpened, time: Timestamp) -> PendingStep:
         step = PendingStep(
             kind=PENDING_STEP_KIND_TIMER,
-            title=f"timer up to {until}",
+            title=timer.title,
             start_time=time,
             due_time=timer.fire_time,
         )
-        # With several it is not known which of them the timer is for.
-        if len(self._causes) == 1:
-            [failed] = self._causes
-            step.title = f"timer after the failed {failed.call.title}"
-            step.task = failed.call.task
-            step.last_failure = failure_class(failed.failure) if failed.failure else ""
+        if timer.after is not None:
+            details = await self._reader.details(timer.after)
+            step.task = timer.after.call.task
+            step.last_failure, step.last_status = details.error, details.status
         return step

@@ -5,17 +5,21 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 from google.protobuf.timestamp_pb2 import Timestamp
-from temporalio.api.enums.v1 import PendingActivityState
+from temporalio.api.enums.v1 import PendingActivityState, PendingWorkflowTaskState
 from temporalio.api.workflow.v1 import PendingActivityInfo
 from temporalio.api.workflowservice.v1 import DescribeWorkflowExecutionResponse
+from temporalio.client import Client
+from temporalio.service import RPCError, RPCStatusCode
 
 from stigma.agent.v1.agent_execution_pb2 import PENDING_STEP_KIND_WORKFLOW_TASK, PendingStep
 from stigma_api.diagnosis.attempt_texts import interruption
 from stigma_api.diagnosis.stuck.queues import ACTIVITIES, WORKFLOWS, Queues
+from stigma_api.diagnosis.workflow_tasks import RECENT_EVENTS, last_end, waits_since
 from stigma_api.temporal.failures import failure_class
+from stigma_api.temporal.histories import Histories, Run
 
-# Wait of a workflow task for the worker that has the workflow in its cache, should it have died.
-_STICKY_WAIT = timedelta(seconds=12)
+# Age from which a workflow task is a step: a worker takes and completes one well within it.
+_MIN_TASK_AGE = timedelta(seconds=2)
 _LONG_AGO = datetime.fromtimestamp(0, UTC)
 
 
@@ -23,11 +27,14 @@ class WorkerWaits:
     """Finds what waits for a worker, at one time.
 
     Args:
+        client: Temporal's.
         queues: of that time.
         now: that time, as Temporal has it.
     """
 
-    def __init__(self, queues: Queues, now: datetime) -> None:
+    def __init__(self, client: Client, queues: Queues, now: datetime) -> None:
+        self._namespace = client.namespace
+        self._histories = Histories(client)
         self._queues = queues
         self._now = now
 
@@ -52,10 +59,14 @@ class WorkerWaits:
         step.task_queue = queue
         step.no_worker = await self._queues.has_no_worker(queue, ACTIVITIES, self._waits(since))
 
-    async def workflow_task(self, run: DescribeWorkflowExecutionResponse) -> PendingStep | None:
+    async def workflow_task(
+        self, run: DescribeWorkflowExecutionResponse, min_age: timedelta = _MIN_TASK_AGE
+    ) -> PendingStep | None:
         """Return the step of a workflow whose next task no worker takes or completes.
 
-        None for a task that a worker may be about to take.
+        Args:
+            run: the workflow's.
+            min_age: of the task; None is returned for one that is younger and in its first attempt.
 
         Raises:
             RPCError, ApiError: Temporal does not tell.
@@ -63,22 +74,36 @@ class WorkerWaits:
         task, queue = run.pending_workflow_task, run.execution_config.task_queue.name
         if not task.HasField("original_scheduled_time"):
             return None
-        since = task.scheduled_time.ToDatetime(UTC)
-        is_late = self._now - since > _STICKY_WAIT
-        no_worker = await self._queues.has_no_worker(
-            queue, WORKFLOWS, since if is_late else _LONG_AGO
-        )
-        if not (no_worker or is_late or task.attempt > 1):
+        since = waits_since(task, self._now) or _LONG_AGO
+        no_worker = await self._queues.has_no_worker(queue, WORKFLOWS, since)
+        age = self._now - task.original_scheduled_time.ToDatetime(UTC)
+        if not (no_worker or age >= min_age or task.attempt > 1):
             return None
-        return PendingStep(
+        step = PendingStep(
             kind=PENDING_STEP_KIND_WORKFLOW_TASK,
             title=f"a worker of workflow {run.workflow_execution_info.execution.workflow_id}",
             start_time=task.original_scheduled_time,
             attempt=max(task.attempt, 1),
-            last_failure="its code fails on this version" if task.attempt > 1 else "",
-            task_queue=queue,
+            last_failure=await self._last_failure(run) if task.attempt > 1 else "",
             no_worker=no_worker,
         )
+        is_taken = task.state == PendingWorkflowTaskState.PENDING_WORKFLOW_TASK_STATE_STARTED
+        if is_taken and not no_worker:
+            step.taken_time.CopyFrom(task.started_time)
+        else:
+            step.task_queue = queue
+        return step
+
+    async def _last_failure(self, run: DescribeWorkflowExecutionResponse) -> str:
+        execution = run.workflow_execution_info.execution
+        own = Run(self._namespace, execution.workflow_id, execution.run_id)
+        try:
+            events = await self._histories.newest(own, RECENT_EVENTS)
+        except RPCError as error:
+            if error.status != RPCStatusCode.NOT_FOUND:
+                raise
+            return ""  # it ended meanwhile, and is gone
+        return last_end(events, run.execution_config.default_workflow_task_timeout).text
 
     def _waits(self, scheduled: Timestamp) -> datetime:
         """Return the time after which a worker must have polled; a new task waits for none."""

@@ -8,8 +8,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from google.protobuf.timestamp_pb2 import Timestamp
-from temporalio.api.enums.v1 import PendingActivityState
-from temporalio.api.workflow.v1 import PendingActivityInfo, PendingWorkflowTaskInfo
+from temporalio.api.enums.v1 import PendingActivityState, PendingNexusOperationState
+from temporalio.api.workflow.v1 import PendingActivityInfo, PendingNexusOperationInfo
 from temporalio.api.workflowservice.v1 import DescribeWorkflowExecutionResponse
 from temporalio.client import Client
 
@@ -24,12 +24,12 @@ from stigma_api.diagnosis.attempt_texts import (
     failing_text,
     interruption,
 )
-from stigma_api.diagnosis.refused_commands import refused_command
 from stigma_api.diagnosis.stuck.callers import WaitingCallers
 from stigma_api.diagnosis.stuck.document_steps import DocumentSteps
 from stigma_api.diagnosis.stuck.people import answer_command, read_inputs
 from stigma_api.diagnosis.stuck.queues import ACTIVITIES, WORKFLOWS, Queues
 from stigma_api.diagnosis.timeline.input_entries import waits_text
+from stigma_api.diagnosis.workflow_tasks import RECENT_EVENTS, last_end, waits_since
 from stigma_api.executions.reader import ExecutionDescription
 from stigma_api.temporal.calls import describe
 from stigma_api.temporal.failures import failure_class
@@ -37,15 +37,11 @@ from stigma_api.temporal.histories import Histories, Run
 
 # Shortest wait that counts: a worker with room takes a task at once, a workflow ends in time.
 _MIN_WAIT = timedelta(seconds=5)
-# Wait of a workflow task for the worker that has the workflow in its cache, should it have died.
-_STICKY_WAIT = timedelta(seconds=12)
 
 _SCHEDULED = PendingActivityState.PENDING_ACTIVITY_STATE_SCHEDULED
 _STARTED = PendingActivityState.PENDING_ACTIVITY_STATE_STARTED
 _MODEL_CALLS = MODEL_CALLS | {SUMMARIZE}
 _LIMITED = frozenset({"RATE_LIMITED", "PROVIDER_UNAVAILABLE"})
-# Events that may follow a task's first failure, the only one that history keeps: signals, mostly.
-_TASK_EVENTS = 20
 _DOCUMENT = "its document"
 # The attempt after the first one: from the third on, a call may be what its workers die of.
 _SECOND = 2
@@ -99,10 +95,8 @@ class Diagnoser:
             RPCError, ApiError: Temporal does not tell.
         """
         pending = description.described.pending_activities
-        task = description.described.pending_workflow_task
-        run = Run(self._client.namespace, description.execution_id, description.run_id)
         return (
-            await self._workflow_task(task, self._queues.orchestrator, run)
+            await self._workflow_task(description.described)
             or await self._delivery(description, pending)
             or self._past_deadline(description)
             or await self._caller(description)
@@ -113,29 +107,35 @@ class Diagnoser:
             or await self._watch(pending)
         )
 
-    async def _workflow_task(
-        self, task: PendingWorkflowTaskInfo, queue: str, run: Run
-    ) -> Diagnosis | None:
+    async def _workflow_task(self, run: DescribeWorkflowExecutionResponse) -> Diagnosis | None:
+        task, queue = run.pending_workflow_task, run.execution_config.task_queue.name
         if not task.HasField("original_scheduled_time"):
             return None
-        waits = self._waits_since(task.scheduled_time, _STICKY_WAIT)
+        waits = waits_since(task, self._now)
         if await self._polled.has_no_worker(queue, WORKFLOWS, waits or _LONG_AGO):
             return self._no_worker(queue)
         if task.attempt > 1:
-            return await self._failing_task(task, run)
+            return await self._failing_task(run, queue)
         return self._backlog(queue, waits) if waits is not None else None
 
-    async def _failing_task(self, task: PendingWorkflowTaskInfo, run: Run) -> Diagnosis:
-        refused = refused_command(await self._histories.newest(run, _TASK_EVENTS))
+    async def _failing_task(self, run: DescribeWorkflowExecutionResponse, queue: str) -> Diagnosis:
+        execution = run.workflow_execution_info.execution
+        own = Run(self._client.namespace, execution.workflow_id, execution.run_id)
+        events = await self._histories.newest(own, RECENT_EVENTS)
+        end = last_end(events, run.execution_config.default_workflow_task_timeout)
+        failures = run.pending_workflow_task.attempt - 1
+        count = "once" if failures == 1 else f"{failures} times"
+        if end.is_unanswered:
+            return self._no_answer(queue, f"{own.workflow_id}: {end.text}, {count} so far")
         what = (
-            f"workflow {run.workflow_id} fails: {refused}"
-            if refused
-            else f"the code of workflow {run.workflow_id} fails on this version"
+            f"workflow {own.workflow_id} fails: {end.text}"
+            if end.is_refused
+            else f"the code of workflow {own.workflow_id} fails on this version"
         )
         return Diagnosis(
             StuckReason.STUCK_REASON_WORKFLOW_TASK_FAILING,
-            f"{what}, {task.attempt - 1} times so far",
-            f"temporal workflow show --namespace {run.namespace} --workflow-id {run.workflow_id}",
+            f"{what}, {count} so far",
+            f"temporal workflow show --namespace {own.namespace} --workflow-id {own.workflow_id}",
         )
 
     async def _delivery(
@@ -225,10 +225,10 @@ class Diagnoser:
                 return Diagnosis(StuckReason.STUCK_REASON_STEP_RETRYING, message, command)
         for operation in description.described.pending_nexus_operations:
             if operation.attempt > 1 and operation.HasField("last_attempt_failure"):
+                failure = failure_class(operation.last_attempt_failure)
                 message = (
-                    f"the tool call of Nexus endpoint {operation.endpoint} fails: attempt "
-                    f"{operation.attempt}, the last one ended by "
-                    f"{failure_class(operation.last_attempt_failure)}"
+                    f"the tool call of Nexus endpoint {operation.endpoint} fails: the last "
+                    f"attempt ended by {failure}, attempt {operation.attempt} {_state(operation)}"
                 )
                 return Diagnosis(StuckReason.STUCK_REASON_STEP_RETRYING, message, command)
         return None
@@ -254,7 +254,7 @@ class Diagnoser:
         queue = run.execution_config.task_queue.name
         info = run.workflow_execution_info
         own = Run(self._client.namespace, workflow_id, info.execution.run_id)
-        found = await self._workflow_task(run.pending_workflow_task, queue, own)
+        found = await self._workflow_task(run)
         for each in run.pending_activities:
             queue_of_step = each.activity_options.task_queue.name or queue
             found = found or await self._in_queue(each, queue_of_step)
@@ -300,6 +300,15 @@ class Diagnoser:
             self._describe_queue(queue),
         )
 
+    def _no_answer(self, queue: str, problem: str) -> Diagnosis:
+        workers = self._service(queue) or "a worker of it"
+        return Diagnosis(
+            StuckReason.STUCK_REASON_NO_WORKER,
+            f"no worker of task queue {queue} goes on with workflow {problem}: "
+            f"see whether {workers} hangs or is cut off",
+            self._describe_queue(queue),
+        )
+
     def _backlog(self, queue: str, since: datetime) -> Diagnosis:
         waited = _duration_text(self._now - since)
         return Diagnosis(
@@ -308,12 +317,10 @@ class Diagnoser:
             self._describe_queue(queue),
         )
 
-    def _waits_since(
-        self, scheduled: Timestamp, min_wait: timedelta = _MIN_WAIT
-    ) -> datetime | None:
+    def _waits_since(self, scheduled: Timestamp) -> datetime | None:
         """Return since when a task waits in a queue; None for a new one, or one of the future."""
         since = scheduled.ToDatetime(UTC)
-        return since if self._now - since > min_wait else None
+        return since if self._now - since > _MIN_WAIT else None
 
     def _describe_queue(self, queue: str) -> str:
         namespace = self._client.namespace
@@ -326,6 +333,13 @@ class Diagnoser:
             self._queues.ai: "ai_worker",
             self._queues.engine: "zigflow_worker",
         }.get(queue, "")
+
+
+def _state(operation: PendingNexusOperationInfo) -> str:
+    is_ahead = (
+        operation.state == PendingNexusOperationState.PENDING_NEXUS_OPERATION_STATE_BACKING_OFF
+    )
+    return "follows" if is_ahead else "is under way"
 
 
 def _of_type(pending: Iterable[PendingActivityInfo], *names: str) -> list[PendingActivityInfo]:

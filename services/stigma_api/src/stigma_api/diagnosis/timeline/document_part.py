@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC
 
 from google.protobuf.timestamp_pb2 import Timestamp
 from temporalio.api.history.v1 import HistoryEvent
@@ -119,9 +118,8 @@ class _Calls:
         self._by_event[call.event_id] = self._by_activity[call.activity_id] = added
 
     def _open_timer(self, timer: TimerOpened, time: Timestamp) -> None:
-        title = f"timer up to {timer.fire_time.ToDatetime(UTC):%Y-%m-%d %H:%M:%S} UTC"
         step = TimelineStep.TIMELINE_STEP_DOCUMENT_TIMER
-        self._by_event[timer.event_id] = entry(step, self._run, time, title, open=True)
+        self._by_event[timer.event_id] = entry(step, self._run, time, timer.title, open=True)
 
     def _close_timer(self, closed: TimerClosed, time: Timestamp) -> None:
         """Close a timer that fired; one that nothing waits for any more was none of interest."""
@@ -134,9 +132,10 @@ class _Calls:
 
 
 def _detail_text(closed: CallClosed, details: CallDetails) -> str:
-    """Return the outcome of a call, the status of its error, and an agent's execution."""
+    """Return the outcome of a call, its error with the status, and an agent's execution."""
     parts = (
-        details.error or _OUTCOMES.get(closed.outcome, ""),
+        _OUTCOMES.get(closed.outcome, ""),
+        details.error,
         f"status {details.status}" if details.status else "",
         f"execution {details.execution_id}" if details.execution_id else "",
     )

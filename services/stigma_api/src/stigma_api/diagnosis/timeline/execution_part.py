@@ -15,12 +15,12 @@ from stigma.contracts import tokens
 from stigma.contracts.executions import phase_name
 from stigma.diagnosis.v1.diagnosis_service_pb2 import TimelineEntry, TimelineStep
 from stigma.internal.v1.execution_pb2 import Bind
-from stigma_api.diagnosis.refused_commands import refused_command
 from stigma_api.diagnosis.timeline.activity_entries import ActivityEntries
 from stigma_api.diagnosis.timeline.close_event import execution_end
 from stigma_api.diagnosis.timeline.entries import add_usage, entry
 from stigma_api.diagnosis.timeline.history_window import HistorySlice
 from stigma_api.diagnosis.timeline.input_entries import InputEntries
+from stigma_api.diagnosis.workflow_tasks import last_end
 from stigma_api.executions import history_facts as facts
 from stigma_api.executions.history import HistoryReader
 from stigma_api.executions.history_facts import Fact
@@ -143,18 +143,19 @@ class ExecutionPartBuilder:
         self._add(step, run, time, end.title, detail=end.detail, failed=end.failed)
 
     def _add_failing_task(self, newest: Sequence[HistoryEvent]) -> None:
-        """Add that the execution's own code fails: its retries leave no event in history.
+        """Add that the execution's own task fails: its retries leave no event in history.
 
         Args:
             newest: events of the current run, oldest first.
         """
         task = self._description.described.pending_workflow_task
+        timeout = self._description.described.execution_config.default_workflow_task_timeout
         if task.attempt > 1 and not self._part.phase:
             self._add(
                 TimelineStep.TIMELINE_STEP_TASK_FAILING,
                 Run("", self._description.execution_id, self._description.run_id),
                 task.original_scheduled_time,
-                refused_command(reversed(newest)) or "its code fails on this version",
+                last_end(reversed(newest), timeout).text,
                 attempt=task.attempt,
                 failed=True,
                 open=True,
