@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -111,11 +112,14 @@ class Executions:
         self._directory = directory
 
     async def start_document(self, name: str, tasks: str) -> str:
+        await self.apply_document(name, tasks)
+        return str((await self._stigma("workflow", "start", name, **self._env)).stdout.strip())
+
+    async def apply_document(self, name: str, tasks: str) -> None:
         file = self._directory / f"{name}.yaml"
         file.write_text(DOCUMENT.replace("NAME", name) + tasks)
         applied = await self._stigma("workflow", "apply", "-f", file, **self._env)
         assert applied.exit_code == Exit.OK, applied.output
-        return str((await self._stigma("workflow", "start", name, **self._env)).stdout.strip())
 
     async def steps(self, execution_id: str) -> list[dict[str, Any]]:
         """The steps as JSON, by their kind."""
@@ -268,6 +272,32 @@ async def test_an_agent_waits_for_its_turn_and_for_its_own_workflow(
     assert (own["taskQueue"], own["noWorker"]) == (f"{own_stack.prefix}tools", True)
     for each in (first, second, adviser):
         await executions.cancel(each)
+
+
+async def test_an_engine_that_hangs_is_no_code_that_fails(
+    executions: Executions, own_stack: Stack, stigma: Stigma
+) -> None:
+    engine = own_stack.process("zigflow_worker")
+    env = {"STIGMA_API_ADDRESS": own_stack.api_address}
+    await executions.apply_document("hangs", f"  - {TASKS['waits']}\n")
+    await engine.send(signal.SIGSTOP)
+    try:
+        execution_id = (await stigma("workflow", "start", "hangs", **env)).stdout.strip()
+        seen: list[str] = []
+
+        async def last_word() -> bool:
+            seen[:] = await executions.waits(execution_id)
+            assert "code fails" not in str(seen)
+            return "no worker answered within 10 s" in str(seen)
+
+        within = timedelta(seconds=30)
+        await eventually(last_word, within=within, what=lambda: f"no answer, not {seen}")
+        shown = await stigma("doctor", "--min-age", "0s", **env)
+        assert f"{execution_id} hangs@1: NO_WORKER" in shown.output
+        assert "WORKFLOW_TASK_FAILING" not in shown.output
+    finally:
+        await engine.send(signal.SIGCONT)
+    await executions.cancel(execution_id)
 
 
 @pytest.mark.parametrize(

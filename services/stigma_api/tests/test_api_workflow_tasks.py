@@ -27,7 +27,7 @@ from stigma.diagnosis.v1.diagnosis_service_pb2 import (
     ListStuckExecutionsRequest,
     StuckExecution,
 )
-from stigma_api.diagnosis.workflow_tasks import last_end, waits_since
+from stigma_api.diagnosis.workflow_tasks import TaskEnd, last_end, waits_since
 from tests.stack.waiting import eventually
 
 NOW = datetime(2026, 1, 31, tzinfo=UTC)
@@ -76,9 +76,9 @@ async def test_a_worker_that_hangs_is_no_code_that_fails(api: Api, client: Clien
             step = await step_of(api, started.id)
             return step if step is not None and step.HasField("taken_time") else None
 
-        step = await eventually(taken, what="a task without an answer")
-        assert (step.title, step.attempt) == (f"a worker of workflow {started.id}", 1)
-        assert (step.last_failure, step.task_queue, step.no_worker) == ("", "", False)
+        first = await eventually(taken, what="a task without an answer")
+        assert (first.title, first.attempt) == (f"a worker of workflow {started.id}", 1)
+        assert (first.last_failure, first.task_queue, first.no_worker) == ("", "", False)
 
         async def tried_again() -> pb.PendingStep | None:
             step = await step_of(api, started.id)
@@ -87,6 +87,8 @@ async def test_a_worker_that_hangs_is_no_code_that_fails(api: Api, client: Clien
         within = timedelta(seconds=30)
         step = await eventually(tried_again, within=within, what="the second attempt")
         assert (step.last_failure, step.no_worker) == (NO_ANSWER, False)
+        moved = step.start_time.ToDatetime() - first.start_time.ToDatetime()
+        assert abs(moved) < timedelta(seconds=1)
         found = await stuck_one(api, started.id)
         assert found.reason == STUCK_REASON_NO_WORKER
         assert found.message == (
@@ -130,14 +132,29 @@ def test_a_timeout_that_is_not_known_is_not_named() -> None:
 
 
 @pytest.mark.parametrize(
-    ("scheduled", "originally", "since"),
-    [(1, 1, None), (5, 40, 40), (20, 40, 20), (13, 13, 13)],
+    ("scheduled", "before", "since"),
+    [(1, None, None), (1, 5, None), (5, 40, 40), (20, 40, 20), (13, None, 13)],
 )
-def test_a_new_attempt_hides_no_worker_that_has_not_polled_since_the_first(
-    scheduled: int, originally: int, since: int | None
+def test_a_new_attempt_hides_no_worker_that_has_not_polled_since_the_last(
+    scheduled: int, before: int | None, since: int | None
 ) -> None:
+    def ago(seconds: int | None) -> datetime | None:
+        return None if seconds is None else NOW - timedelta(seconds=seconds)
+
     task = PendingWorkflowTaskInfo(attempt=3)
     task.scheduled_time.FromDatetime(NOW - timedelta(seconds=scheduled))
-    task.original_scheduled_time.FromDatetime(NOW - timedelta(seconds=originally))
-    expected = None if since is None else NOW - timedelta(seconds=since)
-    assert waits_since(task, NOW) == expected
+    end = TaskEnd(NO_ANSWER, scheduled_time=ago(before)) if before else None
+    assert waits_since(task, NOW, end) == ago(since)
+
+
+@pytest.mark.parametrize("kind", [FAILED, TIMED_OUT])
+def test_an_end_names_the_time_of_its_attempt(kind: EventType.ValueType) -> None:
+    scheduled = HistoryEvent(event_id=5)
+    scheduled.event_time.FromDatetime(NOW)
+    end = HistoryEvent(event_id=7, event_type=kind)
+    if kind == FAILED:
+        end.workflow_task_failed_event_attributes.scheduled_event_id = 5
+    else:
+        end.workflow_task_timed_out_event_attributes.scheduled_event_id = 5
+    assert last_end([end, scheduled], TEN_SECONDS).scheduled_time == NOW
+    assert last_end([end], TEN_SECONDS).scheduled_time is None

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from google.protobuf.duration_pb2 import Duration
 from temporalio.api.enums.v1 import EventType
@@ -13,7 +14,7 @@ from temporalio.api.workflow.v1 import PendingWorkflowTaskInfo
 
 from stigma_api.diagnosis.refused_commands import refused_command
 
-RECENT_EVENTS = 100
+RECENT_EVENTS = 20
 """Events that may follow a task's first end, the only one that history keeps: signals, mostly."""
 
 # Wait of a task for the worker that has the workflow in its cache, should it have died.
@@ -37,6 +38,8 @@ class TaskEnd:
     """No code failed: no worker answered in time."""
     is_refused: bool = False
     """Temporal refused what the code asked for."""
+    scheduled_time: datetime | None = None
+    """When that attempt was scheduled; None where it was not read."""
 
 
 def last_end(newest_first: Iterable[HistoryEvent], timeout: Duration) -> TaskEnd:
@@ -50,24 +53,40 @@ def last_end(newest_first: Iterable[HistoryEvent], timeout: Duration) -> TaskEnd
         timeout: of the run's workflow tasks; zero where it is not known.
     """
     newest = list(newest_first)
+    last = next((each for each in newest if each.event_type in _ENDS), HistoryEvent())
+    scheduled_time = _scheduled_time(newest, last)
     if refused := refused_command(newest):
-        return TaskEnd(refused, is_refused=True)
-    last = next((each for each in newest if each.event_type in _ENDS), None)
-    if last is not None and last.event_type == EventType.EVENT_TYPE_WORKFLOW_TASK_TIMED_OUT:
+        return TaskEnd(refused, is_refused=True, scheduled_time=scheduled_time)
+    if last.event_type == EventType.EVENT_TYPE_WORKFLOW_TASK_TIMED_OUT:
         seconds = timeout.ToTimedelta().total_seconds()
-        within = f"within {seconds:g} s" if seconds else "in time"
-        return TaskEnd(f"no worker answered {within}", is_unanswered=True)
-    return TaskEnd("its code fails on this version")
+        text = (
+            f"no worker answered within {seconds:g} s" if seconds else "no worker answered in time"
+        )
+        return TaskEnd(text, is_unanswered=True, scheduled_time=scheduled_time)
+    return TaskEnd("its code fails on this version", scheduled_time=scheduled_time)
 
 
-def waits_since(task: PendingWorkflowTaskInfo, now: datetime) -> datetime | None:
+def _scheduled_time(newest: Iterable[HistoryEvent], end: HistoryEvent) -> datetime | None:
+    attributes: Any = getattr(end, end.WhichOneof("attributes") or "", None)
+    event_id = getattr(attributes, "scheduled_event_id", 0)
+    times = (each.event_time.ToDatetime(UTC) for each in newest if each.event_id == event_id)
+    return next(times, None) if event_id else None
+
+
+def waits_since(
+    task: PendingWorkflowTaskInfo, now: datetime, end: TaskEnd | None
+) -> datetime | None:
     """Return the time since when a worker that is there must have polled; None: it is too early.
 
-    A worker polls again as soon as it has taken a task: where none has polled since the first
-    attempt, the one that took it is gone or hangs, however new the present attempt is.
+    A worker polls again as soon as it has taken a task: where none has polled since an attempt
+    that has ended, the one that took it is gone or hangs, however new the present attempt is.
+
+    Args:
+        task: the pending one, of which Temporal has the times of the present attempt alone.
+        now: the present time.
+        end: of an attempt before; None for the first one.
     """
-    times: Sequence[datetime] = (
-        task.scheduled_time.ToDatetime(UTC),
-        task.original_scheduled_time.ToDatetime(UTC),
-    )
-    return max((each for each in times if now - each > _STICKY_WAIT), default=None)
+    scheduled = task.scheduled_time.ToDatetime(UTC)
+    times = (scheduled, end.scheduled_time if end is not None else None)
+    late = (each for each in times if each is not None and now - each > _STICKY_WAIT)
+    return max(late, default=None)

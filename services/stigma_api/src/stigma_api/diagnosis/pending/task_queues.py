@@ -14,7 +14,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from stigma.agent.v1.agent_execution_pb2 import PENDING_STEP_KIND_WORKFLOW_TASK, PendingStep
 from stigma_api.diagnosis.attempt_texts import interruption
 from stigma_api.diagnosis.stuck.queues import ACTIVITIES, WORKFLOWS, Queues
-from stigma_api.diagnosis.workflow_tasks import RECENT_EVENTS, last_end, waits_since
+from stigma_api.diagnosis.workflow_tasks import RECENT_EVENTS, TaskEnd, last_end, waits_since
 from stigma_api.temporal.failures import failure_class
 from stigma_api.temporal.histories import Histories, Run
 
@@ -74,7 +74,8 @@ class WorkerWaits:
         task, queue = run.pending_workflow_task, run.execution_config.task_queue.name
         if not task.HasField("original_scheduled_time"):
             return None
-        since = waits_since(task, self._now) or _LONG_AGO
+        end = await self._last_end(run) if task.attempt > 1 else None
+        since = waits_since(task, self._now, end) or _LONG_AGO
         no_worker = await self._queues.has_no_worker(queue, WORKFLOWS, since)
         age = self._now - task.original_scheduled_time.ToDatetime(UTC)
         if not (no_worker or age >= min_age or task.attempt > 1):
@@ -84,9 +85,11 @@ class WorkerWaits:
             title=f"a worker of workflow {run.workflow_execution_info.execution.workflow_id}",
             start_time=task.original_scheduled_time,
             attempt=max(task.attempt, 1),
-            last_failure=await self._last_failure(run) if task.attempt > 1 else "",
+            last_failure=end.text if end is not None else "",
             no_worker=no_worker,
         )
+        if end is not None and end.scheduled_time is not None:
+            step.start_time.FromDatetime(end.scheduled_time)
         is_taken = task.state == PendingWorkflowTaskState.PENDING_WORKFLOW_TASK_STATE_STARTED
         if is_taken and not no_worker:
             step.taken_time.CopyFrom(task.started_time)
@@ -94,7 +97,7 @@ class WorkerWaits:
             step.task_queue = queue
         return step
 
-    async def _last_failure(self, run: DescribeWorkflowExecutionResponse) -> str:
+    async def _last_end(self, run: DescribeWorkflowExecutionResponse) -> TaskEnd | None:
         execution = run.workflow_execution_info.execution
         own = Run(self._namespace, execution.workflow_id, execution.run_id)
         try:
@@ -102,8 +105,8 @@ class WorkerWaits:
         except RPCError as error:
             if error.status != RPCStatusCode.NOT_FOUND:
                 raise
-            return ""  # it ended meanwhile, and is gone
-        return last_end(events, run.execution_config.default_workflow_task_timeout).text
+            return None  # it ended meanwhile, and is gone
+        return last_end(events, run.execution_config.default_workflow_task_timeout)
 
     def _waits(self, scheduled: Timestamp) -> datetime:
         """Return the time after which a worker must have polled; a new task waits for none."""

@@ -29,7 +29,7 @@ from stigma_api.diagnosis.stuck.document_steps import DocumentSteps
 from stigma_api.diagnosis.stuck.people import answer_command, read_inputs
 from stigma_api.diagnosis.stuck.queues import ACTIVITIES, WORKFLOWS, Queues
 from stigma_api.diagnosis.timeline.input_entries import waits_text
-from stigma_api.diagnosis.workflow_tasks import RECENT_EVENTS, last_end, waits_since
+from stigma_api.diagnosis.workflow_tasks import RECENT_EVENTS, TaskEnd, last_end, waits_since
 from stigma_api.executions.reader import ExecutionDescription
 from stigma_api.temporal.calls import describe
 from stigma_api.temporal.failures import failure_class
@@ -111,31 +111,38 @@ class Diagnoser:
         task, queue = run.pending_workflow_task, run.execution_config.task_queue.name
         if not task.HasField("original_scheduled_time"):
             return None
-        waits = waits_since(task, self._now)
+        end = await self._last_end(run) if task.attempt > 1 else None
+        waits = waits_since(task, self._now, end)
         if await self._polled.has_no_worker(queue, WORKFLOWS, waits or _LONG_AGO):
             return self._no_worker(queue)
-        if task.attempt > 1:
-            return await self._failing_task(run, queue)
+        if end is not None:
+            return self._failing_task(run, queue, end)
         return self._backlog(queue, waits) if waits is not None else None
 
-    async def _failing_task(self, run: DescribeWorkflowExecutionResponse, queue: str) -> Diagnosis:
+    async def _last_end(self, run: DescribeWorkflowExecutionResponse) -> TaskEnd:
         execution = run.workflow_execution_info.execution
         own = Run(self._client.namespace, execution.workflow_id, execution.run_id)
         events = await self._histories.newest(own, RECENT_EVENTS)
-        end = last_end(events, run.execution_config.default_workflow_task_timeout)
+        return last_end(events, run.execution_config.default_workflow_task_timeout)
+
+    def _failing_task(
+        self, run: DescribeWorkflowExecutionResponse, queue: str, end: TaskEnd
+    ) -> Diagnosis:
+        workflow_id = run.workflow_execution_info.execution.workflow_id
         failures = run.pending_workflow_task.attempt - 1
         count = "once" if failures == 1 else f"{failures} times"
         if end.is_unanswered:
-            return self._no_answer(queue, f"{own.workflow_id}: {end.text}, {count} so far")
+            return self._no_answer(queue, f"{workflow_id}: {end.text}, {count} so far")
         what = (
-            f"workflow {own.workflow_id} fails: {end.text}"
+            f"workflow {workflow_id} fails: {end.text}"
             if end.is_refused
-            else f"the code of workflow {own.workflow_id} fails on this version"
+            else f"the code of workflow {workflow_id} fails on this version"
         )
         return Diagnosis(
             StuckReason.STUCK_REASON_WORKFLOW_TASK_FAILING,
             f"{what}, {count} so far",
-            f"temporal workflow show --namespace {own.namespace} --workflow-id {own.workflow_id}",
+            f"temporal workflow show --namespace {self._client.namespace} "
+            f"--workflow-id {workflow_id}",
         )
 
     async def _delivery(
