@@ -100,7 +100,7 @@ async def test_a_status_is_an_error_that_try_catches(engine: Any, web: WebServer
         "type": f"{ERRORS}communication",
         "status": 404,
         "title": "Communication Error",
-        "detail": "GET to 127.0.0.1: HTTP status 404 Not Found",
+        "detail": f"GET http://127.0.0.1:{web.port}: HTTP status 404 Not Found",
         "instance": "/do/0/tryGetPet/try/0/getPet",
     }
     assert len(web.seen) == 1

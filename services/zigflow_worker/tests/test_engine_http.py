@@ -171,7 +171,8 @@ async def test_numbers_are_exact(client: HttpClient, web: WebServer) -> None:
 async def test_json_that_is_none(client: HttpClient, web: WebServer, body: str) -> None:
     web.answer("/", body.encode("latin-1"), media_type="application/json")
     problem = await problem_of(client, endpoint=web.url)
-    assert_problem(problem, COMMUNICATION, 500, "not JSON")
+    place = f"GET http://127.0.0.1:{web.port}"
+    assert_problem(problem, COMMUNICATION, 500, f"{place}: the body is not JSON")
 
 
 async def test_raw_output(client: HttpClient, web: WebServer) -> None:

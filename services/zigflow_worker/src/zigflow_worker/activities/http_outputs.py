@@ -11,7 +11,7 @@ from stigma.contracts import json_text
 from zigflow_worker.activities.call_evaluation import EvaluatedCall
 from zigflow_worker.errors import COMMUNICATION, EXPRESSION, WorkflowError
 from zigflow_worker.expressions import JSON
-from zigflow_worker.outgoing.messages import Headers, OutgoingResponse
+from zigflow_worker.outgoing.messages import Headers, OutgoingResponse, place_of
 
 _ERRORS, _REDIRECTS = 400, 300
 _CHARSETS = re.compile(
@@ -43,8 +43,7 @@ def check_status(response: OutgoingResponse, *, redirects: bool) -> None:
         phrase = f" {HTTPStatus(status).phrase}"
     except ValueError:
         phrase = ""
-    host = urlsplit(response.request.url).hostname
-    detail = f"{response.request.method} to {host}: HTTP status {status}{phrase}"
+    detail = f"{place_of(response.request)}: HTTP status {status}{phrase}"
     raise WorkflowError.of(COMMUNICATION, detail).with_status(status)
 
 
@@ -92,7 +91,7 @@ def content_of(response: OutgoingResponse) -> JSON:
     if not body:
         return None
     if media_type.endswith(("/json", "+json")):
-        return _json(body)
+        return _json(body, place_of(response.request))
     return base64.b64encode(body).decode()
 
 
@@ -114,11 +113,11 @@ def _text(body: bytes, charset: str) -> str:
         return body.decode(errors="replace")
 
 
-def _json(body: bytes) -> JSON:
+def _json(body: bytes, place: str) -> JSON:
     try:
         value: JSON = json_text.parse(body.decode("utf-8-sig"))
     except ValueError:
-        raise WorkflowError.of(COMMUNICATION, "the response's body is not JSON") from None
+        raise WorkflowError.of(COMMUNICATION, f"{place}: the body is not JSON") from None
     return value
 
 

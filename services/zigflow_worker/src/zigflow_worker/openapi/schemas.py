@@ -55,7 +55,8 @@ class ValueSchema:
         """Check a value (raises WorkflowError, of type `validation`)."""
         violation = self.violation(value)
         if violation is not None:
-            raise invalid(f"'{name}' does not match its schema: {violation}")
+            problem = violation.removeprefix("/: ")
+            raise invalid(f"'{name}' does not match its schema: {problem}")
 
     @property
     def _top(self) -> dict[str, Any]:

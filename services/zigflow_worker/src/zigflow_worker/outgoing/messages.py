@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
+from urllib.parse import urlsplit
 
 Headers: TypeAlias = Sequence[tuple[str, str]]
 
@@ -36,6 +37,18 @@ class OutgoingResponse:
         """Return the first value of a header, whatever the case of its name."""
         wanted = name.lower()
         return next((value for key, value in self.headers if key.lower() == wanted), None)
+
+
+def place_of(request: OutgoingRequest) -> str:
+    """Return where a request goes, for errors: no path and no query, which may be secret.
+
+    For instance "GET https://api.example:443".
+    """
+    url = urlsplit(request.url)
+    host = url.hostname or ""
+    host = f"[{host}]" if ":" in host else host
+    port = url.port or (443 if url.scheme == "https" else 80)
+    return f"{request.method} {url.scheme}://{host}:{port}"
 
 
 class HttpSender(Protocol):

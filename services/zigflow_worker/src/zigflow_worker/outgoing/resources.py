@@ -21,6 +21,7 @@ from zigflow_worker.outgoing.messages import (
     HttpSender,
     OutgoingRequest,
     OutgoingResponse,
+    place_of,
 )
 
 MAX_FILE_BYTES = 2 * 1024 * 1024
@@ -181,6 +182,7 @@ def _path_below(directory: Path, relative: str) -> Path:
 
 def _resource(response: OutgoingResponse) -> Resource:
     if response.status >= _ERROR:
-        error = WorkflowError.of(COMMUNICATION, f"a document: HTTP status {response.status}")
+        detail = f"a document, {place_of(response.request)}: HTTP status {response.status}"
+        error = WorkflowError.of(COMMUNICATION, detail)
         raise error.with_status(response.status)
     return Resource(response.request.url, response.body)
