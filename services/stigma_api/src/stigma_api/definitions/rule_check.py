@@ -16,13 +16,20 @@ class RuleChecker:
     def __init__(self, documents: DocumentChecker) -> None:
         self._documents = documents
 
-    async def check(self, agent: AgentSpec, at: str, timeout: timedelta = TIMEOUT) -> None:
+    async def check(
+        self,
+        agent: AgentSpec,
+        at: str,
+        timeout: timedelta = TIMEOUT,
+        refused: Violations | None = None,
+    ) -> None:
         """Check that the expressions of an agent's rules can be evaluated.
 
         Args:
-            agent: otherwise valid.
+            agent: otherwise valid, but for what is refused.
             at: its path.
             timeout: of each.
+            refused: rules, or expressions, that are not checked: too many, too long.
 
         Raises:
             ApiError: INVALID_ARGUMENT, with the rules and their problems; UNAVAILABLE, no engine
@@ -30,12 +37,12 @@ class RuleChecker:
         """
         found = Violations()
         for index, rule in enumerate(agent.approval.rules):
-            if rule.when:
+            field = f"{at}.approval.rules[{index}].when"
+            if rule.when and not (refused and refused.has(field)):
                 expression = _inner(rule.when)
                 document = document_of(expression)
                 for problem in await self._documents.problems_of(document, timeout):
-                    text = described(problem, document, expression)
-                    found.add(f"{at}.approval.rules[{index}].when", text)
+                    found.add(field, described(problem, document, expression))
         found.raise_if_any()
 
 

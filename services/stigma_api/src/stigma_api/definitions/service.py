@@ -16,6 +16,8 @@ from stigma_api.requests.violations import Violations
 # Names alone are short: definitions out of reach cost little, however many they are.
 _NAMES_AT_A_TIME = 1000
 _DEFINITIONS_AT_A_TIME = 20
+# Violations from which on no check by others follows: an answer tells no more.
+_MOST_VIOLATIONS = 100
 
 _CheckFurther: TypeAlias = Callable[[Principal, D, Violations], Awaitable[None]]
 
@@ -55,13 +57,19 @@ class DefinitionService(Generic[D]):
             self._rules(definition)
         if not found:
             principal.require_use(self._kind, definition.name)
-        if self._check_further is not None and principal.may_use(self._kind, definition.name):
-            with found.collecting():
-                await self._check_further(principal, definition, found)
+        if principal.may_use(self._kind, definition.name):
+            await self._add_further(principal, definition, found)
         found.raise_if_any()
         if validate_only:
             return digested(definition)
         return await self._registry.apply(definition, principal.name)
+
+    async def _add_further(self, principal: Principal, definition: D, found: Violations) -> None:
+        """Add what other services refuse; nothing where the rules refuse very much, or the size."""
+        is_much = len(found) >= _MOST_VIOLATIONS or found.has(f"{self._kind}.spec")
+        if self._check_further is not None and not is_much:
+            with found.collecting():
+                await self._check_further(principal, definition, found)
 
     async def get(self, principal: Principal, definition_id: str) -> D:
         """Return one version."""

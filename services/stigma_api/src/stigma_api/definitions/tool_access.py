@@ -104,13 +104,14 @@ class ToolAccess:
                 does not answer.
         """
         del agent.mcp_tools[:]
-        with found.collecting():
-            self._places.check("agent.spec", agent.spec)
+        if not found.has("agent.spec.tools"):
+            with found.collecting():
+                self._places.check("agent.spec", agent.spec)
         if not found:
             await self._check_named(principal, agent.spec)
         with found.collecting():
             timeout = REFUSED_TIMEOUT if found else TIMEOUT
-            await self._rules.check(agent.spec, "agent.spec", timeout)
+            await self._rules.check(agent.spec, "agent.spec", timeout, found)
         if not found:
             agent.mcp_tools.extend(await self.list_mcp_tools(agent.spec, "agent.spec"))
 

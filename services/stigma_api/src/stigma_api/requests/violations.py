@@ -43,9 +43,9 @@ class Violations:
         size = len(value.encode()) if isinstance(value, str) else len(value)
         self.require(size <= limit, field, f"has {size} bytes, the limit is {limit}")
 
-    def __bool__(self) -> bool:
-        """Return whether there are violations."""
-        return bool(self._found)
+    def __len__(self) -> int:
+        """Return how many there are."""
+        return len(self._found)
 
     def has(self, field: str) -> bool:
         """Return whether a field, or what it is in, is refused."""
