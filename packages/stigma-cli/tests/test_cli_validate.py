@@ -6,12 +6,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import pytest
-
 from stigma_cli.errors import Exit
-from stigma_cli.problems import Problem
-from stigma_cli.violations import Violation, located
-from stigma_cli.yaml_files import parse_documents
 
 if TYPE_CHECKING:
     from conftest import Stigma
@@ -314,82 +309,3 @@ async def test_what_follows_from_a_mistake_of_an_envelope_is_none(
         "spec.script.steps[0] must be a mapping",
         "unknown key 'spc' in an agent, did you mean 'spec'?",
     ]
-
-
-@pytest.mark.parametrize(
-    ("file", "place"),
-    [
-        ("document: {name: a}\ndo:\n- a:\n    wait: soon\n", (4, 5)),
-        ("metadata: {}\nspec:\n  document:\n    do:\n    - a: {wait: soon}\n", (5, 11)),
-        ("metadata: {}\nspec:\n  document: |\n    do: [{a: {wait: soon}}]\n", (3, 3)),
-    ],
-)
-def test_what_the_api_says_of_a_document_is_found_in_its_file(
-    file: str, place: tuple[int, int]
-) -> None:
-    [document] = parse_documents("workflow.yaml", file)
-    for begin in ("", "the document is not valid: "):
-        violation = Violation("workflow.spec.document", f"{begin}7:8: /do/0/a/wait: no duration")
-        assert located(violation, document) == Problem(*place, "/do/0/a/wait", "no duration")
-
-
-DOCUMENT_LINES = """\
-document: {dsl: '1.0.3', namespace: test, name: greet, version: '1.0.0'}
-do:
-  # A comment that is indented less.
-  - hello:
-      set:
-        greeting: |
-          ${ "größer" +
-
-            $wrong }
-"""
-HEAD = "apiVersion: stigma/v1\nkind: Workflow\nmetadata: {name: placed}\n"
-
-
-def _indented(text: str, by: int) -> str:
-    return "".join(f"{' ' * by}{line}\n" if line else "\n" for line in text.splitlines())
-
-
-@pytest.mark.parametrize(
-    ("text", "at"),
-    [
-        (f"{HEAD}spec:\n  document:\n{_indented(DOCUMENT_LINES, 6)}  description: x\n", "$wrong"),
-        (f"{HEAD}spec:\n  document: |\n{_indented(DOCUMENT_LINES, 4)}", "$wrong"),
-        # It has an alias of what is elsewhere in the file, so it is not checked as it is written.
-        (
-            f"{HEAD}x-name: &name greet\nspec:\n  document:\n"
-            + _indented(DOCUMENT_LINES.replace("name: greet", "name: *name"), 4),
-            "greeting",
-        ),
-    ],
-    ids=["map", "literal", "alias"],
-)
-async def test_mistakes_in_expressions_have_their_places_in_the_file(
-    stigma: Stigma, tmp_path: Path, text: str, at: str
-) -> None:
-    file = tmp_path / "workflow.yaml"
-    file.write_text(text)
-    told = await stigma("validate", file)
-    [line] = [line for line in told.stdout.splitlines() if "$wrong" in line]
-    before = text[: text.index(at)]
-    place = f"{before.count(chr(10)) + 1}:{len(before) - before.rfind(chr(10))}"
-    assert line.startswith(f"{file}:{place}: invalid expression: $wrong is not defined")
-
-
-@pytest.mark.parametrize("indent", [None, 2])
-async def test_mistakes_in_json_have_their_places(
-    stigma: Stigma, tmp_path: Path, indent: int | None
-) -> None:
-    document = {
-        "document": {"dsl": "1.0.3", "namespace": "test", "name": "a", "version": "1.0.0"},
-        "do": [{"first": {"set": {"x": '${ "ä" + $wrong }'}}}],
-    }
-    spec = {"description": "x", "document": document}
-    kind = {"apiVersion": "stigma/v1", "kind": "Workflow", "metadata": {"name": "a"}}
-    file = tmp_path / "workflow.json"
-    file.write_text(text := json.dumps({**kind, "spec": spec}, indent=indent))
-    told = await stigma("validate", file)
-    before = text[: text.index("$wrong")]
-    place = f"{before.count(chr(10)) + 1}:{len(before) - before.rfind(chr(10))}"
-    assert told.stdout.startswith(f"{file}:{place}: invalid expression: $wrong is not defined")

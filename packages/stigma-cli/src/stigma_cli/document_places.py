@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,7 +11,7 @@ from ruamel.yaml.scalarstring import LiteralScalarString
 
 from stigma_cli.places import place_of_child
 from stigma_cli.problems import Problem
-from stigma_cli.written_documents import written_document
+from stigma_cli.written_documents import lines_of, written_document
 from stigma_cli.yaml_files import YamlFile, dump_document
 
 
@@ -24,7 +24,7 @@ class EnvelopedDocument:
     index: int
     """Of its envelope in the file."""
     spec: CommentedMap
-    lines: list[str]
+    lines: Sequence[str]
     """Of the file."""
     written_at: tuple[int, int] | None
     """Line and column, from 0, where the text begins in the file; None: it is not as written."""
@@ -51,7 +51,7 @@ class EnvelopedDocument:
 
 def enveloped_documents(file: YamlFile) -> Iterator[EnvelopedDocument]:
     """Yield the workflow documents of a file's envelopes that have one."""
-    lines = file.text.split("\n")
+    lines = lines_of(file.text)
     for index, envelope in enumerate(file.documents):
         spec = envelope.get("spec") if isinstance(envelope, Mapping) else None
         if not isinstance(spec, CommentedMap):

@@ -13,6 +13,7 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import ScalarNode
 from ruamel.yaml.resolver import VersionedResolver
 from ruamel.yaml.tag import Tag
+from ruamel.yaml.tokens import AliasToken
 
 from stigma_cli.errors import CliError, Exit
 from stigma_cli.places import Place
@@ -30,6 +31,8 @@ _SCALARS = {
     ),
     "merge": re.compile(r"<<"),
 }
+
+_ALIAS = re.compile(r"(?:^|[\s\[,{:-])\*([^\s,\]}]+)")
 
 
 class FileError(CliError):
@@ -109,6 +112,19 @@ def dump_document(document: Any) -> str:
     except RecursionError:
         raise ValueError(TOO_DEEP) from None
     return text.getvalue()
+
+
+def has_outer_alias(text: str) -> bool:
+    """Return whether a part of a file, which is YAML, has aliases of what is not in the part."""
+    suspects = [name for name in _ALIAS.findall(text) if f"&{name}" not in text]
+    if not suspects:
+        return False
+    # Many are none: "**" in a text, "*" in an expression.
+    try:
+        aliases = {token.value for token in _yaml().scan(text) if isinstance(token, AliasToken)}
+    except YAMLError:
+        return True  # not known, then
+    return not aliases.isdisjoint(suspects)
 
 
 def _yaml() -> YAML:
