@@ -28,6 +28,8 @@ API_VERSION = "stigma/v1"
 AGENT = "Agent"
 WORKFLOW = "Workflow"
 KINDS = (AGENT, WORKFLOW)
+ENVELOPE = ("apiVersion", "kind", "metadata", "spec")
+"""Keys of a definition in a file."""
 SUFFIXES = (".yaml", ".yml", ".json")
 
 OPERATOR_KINDS = ("Provider", "McpServer")
@@ -37,7 +39,6 @@ READ_BY_AI_WORKER = "the AI worker reads it (STIGMA_PROVIDERS_FILE), and checks 
 D = TypeVar("D", Agent, Workflow)
 
 _MAX_FILE_BYTES = 4 * 1024 * 1024
-_ENVELOPE = ("apiVersion", "kind", "metadata", "spec")
 _METADATA = ("name", "labels")
 
 
@@ -111,14 +112,14 @@ class EnvelopeReader:
         return definition if is_of_kind else None, [each.problem for each in self._mistakes]
 
     def _read(self, top: CommentedMap, kind: str, definition: D) -> None:
-        self._only(top, _ENVELOPE, f"{'an' if kind[0] in 'AEIOU' else 'a'} {kind.lower()}")
+        self._only(top, ENVELOPE, f"{'an' if kind[0] in 'AEIOU' else 'a'} {kind.lower()}")
         for key, expected in (("apiVersion", API_VERSION), ("kind", kind)):
-            if top.get(key) != expected and not _is_misspelt_in(top, key, _ENVELOPE):
+            if top.get(key) != expected and not _is_misspelt_in(top, key, ENVELOPE):
                 self._mistakes.append(self._error(top, key, f"{key} must be {expected}"))
-        if not _is_misspelt_in(top, "metadata", _ENVELOPE):
+        if not _is_misspelt_in(top, "metadata", ENVELOPE):
             with self._collect():
                 self._read_metadata(top, definition)
-        if not _is_misspelt_in(top, "spec", _ENVELOPE):
+        if not _is_misspelt_in(top, "spec", ENVELOPE):
             with self._collect():
                 spec = self._mapping(top.get("spec"), "spec", self._places.of(top, "spec"))
                 self._fill(definition.spec, spec, "spec")

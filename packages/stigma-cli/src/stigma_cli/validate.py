@@ -23,6 +23,7 @@ from stigma_cli.document_warnings import (
     unknown_agents,
 )
 from stigma_cli.documents import document_name, problems_of
+from stigma_cli.envelope_kinds import envelope_kind
 from stigma_cli.errors import Exit
 from stigma_cli.output import Format, Output, print_json, print_line, print_note
 from stigma_cli.problems import MOST_PROBLEMS, Problems, bounded
@@ -30,7 +31,7 @@ from stigma_cli.resource_files import AGENT, OPERATOR_KINDS, WORKFLOW, read_text
 from stigma_cli.yaml_files import YamlFile, parse_file
 
 # A file without one is a document, whose mistakes the engine tells.
-_ENVELOPE = re.compile(r"^kind:", re.MULTILINE)
+_ENVELOPE = re.compile(r"^kind:", re.MULTILINE | re.IGNORECASE)
 _MOST_WARNINGS = 20
 _WELL_FORMED = "is well formed (the API, which is not installed here, checks the rest)"
 
@@ -49,17 +50,16 @@ def validate(file: File, output: Output = Format.TEXT) -> None:
     if read.error is not None and (not read.error.problem.line or _ENVELOPE.search(read.text)):
         _report(read.name, Problems([read.error.problem]), [], output)
         return
-    kinds = [str(each.get("kind")) for each in read.documents if isinstance(each, dict)]
-    is_agent = bool(kinds) and kinds[0].lower() == AGENT.lower()
-    if is_agent or set(kinds) & set(OPERATOR_KINDS):
+    kinds = [envelope_kind(each) for each in read.documents if isinstance(each, dict)]
+    if kinds[:1] == [AGENT] or set(kinds) & set(OPERATOR_KINDS):
         _validate_agents(read, output)
         return
-    if kinds and kinds[0].lower() == WORKFLOW.lower():
+    if kinds[:1] == [WORKFLOW]:
         problems = check_workflows([read]).problems_of(read.name)
     else:
         problems = problems_of(read.text)
     called = [one for each in read.documents for one in agents_called(read.name, each)]
-    warnings = [] if problems.shown or kinds != ["None"] else _registry_warnings(read)
+    warnings = [] if problems.shown or kinds != [""] else _registry_warnings(read)
     silent = [one for each in read.documents for one in texts_with_expressions(read.name, each)]
     warnings += silent[:_MOST_WARNINGS]
     _report(read.name, problems, [*warnings, *_warnings(called)], output)

@@ -1,0 +1,72 @@
+"""Envelopes that are misspelt: what is meant is told, not that the file is no document."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from stigma_cli.envelope_kinds import envelope_kind
+from stigma_cli.errors import Exit
+from stigma_cli.yaml_files import parse_documents
+
+if TYPE_CHECKING:
+    from conftest import Stigma
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        ("kind: Agent", "Agent"),
+        ("kind: workflow", "Workflow"),
+        ("kind: mcpserver", "McpServer"),
+        ("apiversion: stigma/v1\nKind: Agent\nmetadata: {}", "Agent"),
+        ("apiVersion: stigma/v1\nknd: Workfow\nmetadata: {}", "Workflow"),
+        ("apiVersion: stigma/v1\nkind: Agnt\nspecs: {model: a}", "Agent"),
+        ("Metadata: {}\nspecs: {document: {}}", "Workflow"),
+        ("metadata: {}\nspec: {}\n1: 2", "Agent"),
+        ("metadata: {}\nspec: {}\ndo: []", ""),
+        ("metadata: {}\nspec: {}\ndocument: {}", ""),
+        ("kind: Pod", ""),
+        ("documnt: {}\ndoo: []", ""),
+        ("- kind: Agent", ""),
+    ],
+)
+def test_the_kind_that_is_meant(text: str, kind: str) -> None:
+    [document] = parse_documents("file.yaml", text)
+    assert envelope_kind(document) == kind
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (
+            "apiversion: stigma/v1\nKind: Agent\nmetadata: {name: A}\nspecs: {}\n",
+            [
+                "1:1: unknown key 'apiversion' in an agent, did you mean 'apiVersion'?",
+                "2:1: unknown key 'Kind' in an agent, did you mean 'kind'?",
+                "3:12: must be 1 to 63 lower-case letters, digits and dashes, not at its ends",
+                "4:1: unknown key 'specs' in an agent, did you mean 'spec'?",
+            ],
+        ),
+        (
+            "apiVersion: stigma/v1\nKind: Workflow\nmetadata: {name: a}\nspec:\n  descripton: x\n",
+            [
+                "2:1: unknown key 'Kind' in a workflow, did you mean 'kind'?",
+                "4:1: is empty",
+                "5:3: unknown key 'descripton' in spec, did you mean 'description'?",
+            ],
+        ),
+        ("KIND: Agent\nspec: [\n", ["3:1: expected the node content, but found '<stream end>'"]),
+    ],
+)
+async def test_misspelt_envelopes_are_taken_for_what_they_are(
+    stigma: Stigma, tmp_path: Path, text: str, expected: list[str]
+) -> None:
+    file = tmp_path / "file.yaml"
+    file.write_text(text)
+    told = await stigma("validate", file)
+    assert told.exit_code == Exit.USAGE
+    lines = [line.removeprefix(f"{file}:") for line in told.stdout.splitlines()]
+    assert [line.partition(";")[0].partition(" (")[0] for line in lines] == expected
