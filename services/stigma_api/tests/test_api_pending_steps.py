@@ -212,6 +212,7 @@ async def test_a_step_that_began_long_ago_is_shown_without_its_task(
     assert (step.title, step.task) == ("a call by activity call_http", "")
     assert step.kind == pb.PENDING_STEP_KIND_HTTP_CALL
     assert (step.last_failure, step.attempt) == ("communication", 2)
+    assert not step.HasField("start_time")
     await end_document(client, execution_id)
 
 

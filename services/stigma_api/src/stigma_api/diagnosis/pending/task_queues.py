@@ -45,7 +45,8 @@ class WorkerWaits:
             RPCError, ApiError: Temporal does not tell.
         """
         step.attempt = max(pending.attempt, 1)
-        if not step.HasField("start_time"):
+        # Of a later attempt it is its own schedule, not the activity's.
+        if step.attempt == 1 and not step.HasField("start_time"):
             step.start_time.CopyFrom(pending.scheduled_time)
         if pending.HasField("last_failure"):
             ended = interruption(pending) or failure_class(pending.last_failure)
