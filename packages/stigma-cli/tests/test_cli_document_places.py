@@ -25,7 +25,7 @@ def place_in(text: str, at: str) -> str:
 @pytest.mark.parametrize(
     ("file", "place"),
     [
-        ("document: {name: a}\ndo:\n- a:\n    wait: soon\n", (4, 5)),
+        ("document: {name: a}\ndo:\n- a:\n    wait: soon\n", (7, 8)),
         ("metadata: {}\nspec:\n  document:\n    do:\n    - a: {wait: soon}\n", (5, 11)),
         ("metadata: {}\nspec:\n  document: |\n    do: [{a: {wait: soon}}]\n", (3, 3)),
     ],

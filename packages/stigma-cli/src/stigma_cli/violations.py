@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from google.protobuf.message import DecodeError, Message
@@ -24,7 +24,9 @@ _UNDERSCORE = re.compile(r"_([a-z0-9])")
 _NAME_FIELD = "workflow.name"
 DOCUMENT_FIELD = "workflow.spec.document"
 _OF_ENGINE = re.compile(
-    r"(?:the document is not valid: )?\d+:\d+: (?P<pointer>/[^ ]*): (?P<message>.*)", re.DOTALL
+    r"(?:the document is not valid: )?(?P<line>\d+):(?P<column>\d+): "
+    r"(?P<pointer>/[^ ]*): (?P<message>.*)",
+    re.DOTALL,
 )
 _COMPARED = {
     "/spec/approval": ("/spec/tools",),
@@ -75,7 +77,11 @@ def located(violation: Violation, document: Any) -> Problem:
     if violation.field == DOCUMENT_FIELD and steps:
         inside = _OF_ENGINE.fullmatch(violation.description)
         if inside is not None:
-            return _in_document(document, steps, inside["pointer"], inside["message"])
+            found = _in_document(document, steps, inside["pointer"], inside["message"])
+            if not is_document(document):
+                return found
+            # It was sent as it is.
+            return replace(found, line=int(inside["line"]), column=int(inside["column"]))
     if not steps:
         return Problem(0, 0, "", str(violation))
     return Problem(*_walk(document, steps), violation.description)
