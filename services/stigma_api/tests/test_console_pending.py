@@ -49,3 +49,11 @@ def test_a_call_of_an_agent_leads_to_its_execution() -> None:
     assert f"{link}<span" in shown
     assert "attempt 2 follows at 2027-01-15 08:00:00 UTC" in shown
     assert "And 1,200 more." in shown
+
+
+def test_a_call_of_an_agent_says_that_a_person_is_asked() -> None:
+    execution = AgentExecution(id="agent-1")
+    step = PendingStep(title="a call", execution_id="agent-2", input_required=True)
+    execution.status.pending_steps.append(step)
+    shown = TemplateRenderer(Assets()).part("_pending.html", execution=view(execution))
+    assert '<span class="detail">waits for a person</span>' in shown
