@@ -84,12 +84,14 @@ class WorkerWaits:
         step = PendingStep(
             kind=PENDING_STEP_KIND_WORKFLOW_TASK,
             title=f"a worker of workflow {run.workflow_execution_info.execution.workflow_id}",
-            start_time=task.original_scheduled_time,
             attempt=max(task.attempt, 1),
             last_failure=end.text if end is not None else "",
             no_worker=no_worker,
         )
-        if end is not None and end.scheduled_time is not None:
+        # Of a later attempt Temporal has its own schedule, not the task's.
+        if task.attempt <= 1:
+            step.start_time.CopyFrom(task.original_scheduled_time)
+        elif end is not None and end.scheduled_time is not None:
             step.start_time.FromDatetime(end.scheduled_time)
         is_taken = task.state == PendingWorkflowTaskState.PENDING_WORKFLOW_TASK_STATE_STARTED
         if is_taken and not no_worker:
