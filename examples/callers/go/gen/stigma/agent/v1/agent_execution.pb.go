@@ -1175,8 +1175,9 @@ type PendingStep struct {
 	StartTime *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=start_time,json=startTime,proto3" json:"start_time,omitempty"`
 	// The attempt that is under way or comes next, from 1; 0 for what has none.
 	Attempt int32 `protobuf:"varint,4,opt,name=attempt,proto3" json:"attempt,omitempty"`
-	// How the last attempt ended: the class of its failure, or "its worker was lost". Of a timer, the
-	// class of the failure of the call after which it was started.
+	// How the last attempt ended: the class of its failure, or a sentence as "its worker was lost" and
+	// "no worker answered within 10 s". Of a timer, the class of the failure of the call after which it
+	// was started.
 	LastFailure string `protobuf:"bytes,5,opt,name=last_failure,json=lastFailure,proto3" json:"last_failure,omitempty"`
 	// When the next attempt begins, where that is waited for; when a timer fires.
 	DueTime *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=due_time,json=dueTime,proto3" json:"due_time,omitempty"`
@@ -1192,7 +1193,14 @@ type PendingStep struct {
 	// The task queue, while no worker has taken it.
 	TaskQueue string `protobuf:"bytes,11,opt,name=task_queue,json=taskQueue,proto3" json:"task_queue,omitempty"`
 	// No worker polls that task queue.
-	NoWorker      bool `protobuf:"varint,12,opt,name=no_worker,json=noWorker,proto3" json:"no_worker,omitempty"`
+	NoWorker bool `protobuf:"varint,12,opt,name=no_worker,json=noWorker,proto3" json:"no_worker,omitempty"`
+	// When a worker took the workflow's task, which it has not answered yet.
+	TakenTime *timestamppb.Timestamp `protobuf:"bytes,13,opt,name=taken_time,json=takenTime,proto3" json:"taken_time,omitempty"`
+	// Status of the error that `last_failure` is the class of, where it has one: of an HTTP call, the
+	// response's.
+	LastStatus int32 `protobuf:"varint,14,opt,name=last_status,json=lastStatus,proto3" json:"last_status,omitempty"`
+	// The execution of an agent's call waits for people: its `pending_inputs` say what for.
+	InputRequired bool `protobuf:"varint,15,opt,name=input_required,json=inputRequired,proto3" json:"input_required,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1307,6 +1315,27 @@ func (x *PendingStep) GetTaskQueue() string {
 func (x *PendingStep) GetNoWorker() bool {
 	if x != nil {
 		return x.NoWorker
+	}
+	return false
+}
+
+func (x *PendingStep) GetTakenTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.TakenTime
+	}
+	return nil
+}
+
+func (x *PendingStep) GetLastStatus() int32 {
+	if x != nil {
+		return x.LastStatus
+	}
+	return 0
+}
+
+func (x *PendingStep) GetInputRequired() bool {
+	if x != nil {
+		return x.InputRequired
 	}
 	return false
 }
@@ -2338,7 +2367,7 @@ const file_stigma_agent_v1_agent_execution_proto_rawDesc = "" +
 	"\x12more_pending_steps\x18\x11 \x01(\x05R\x10morePendingSteps\x1aW\n" +
 	"\x11UsageByModelEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12,\n" +
-	"\x05value\x18\x02 \x01(\v2\x16.stigma.agent.v1.UsageR\x05value:\x028\x01\"\xb5\x03\n" +
+	"\x05value\x18\x02 \x01(\v2\x16.stigma.agent.v1.UsageR\x05value:\x028\x01\"\xb8\x04\n" +
 	"\vPendingStep\x124\n" +
 	"\x04kind\x18\x01 \x01(\x0e2 .stigma.agent.v1.PendingStepKindR\x04kind\x12\x14\n" +
 	"\x05title\x18\x02 \x01(\tR\x05title\x129\n" +
@@ -2355,7 +2384,12 @@ const file_stigma_agent_v1_agent_execution_proto_rawDesc = "" +
 	"workflowId\x12\x1d\n" +
 	"\n" +
 	"task_queue\x18\v \x01(\tR\ttaskQueue\x12\x1b\n" +
-	"\tno_worker\x18\f \x01(\bR\bnoWorker\"\xed\x04\n" +
+	"\tno_worker\x18\f \x01(\bR\bnoWorker\x129\n" +
+	"\n" +
+	"taken_time\x18\r \x01(\v2\x1a.google.protobuf.TimestampR\ttakenTime\x12\x1f\n" +
+	"\vlast_status\x18\x0e \x01(\x05R\n" +
+	"lastStatus\x12%\n" +
+	"\x0einput_required\x18\x0f \x01(\bR\rinputRequired\"\xed\x04\n" +
 	"\fPendingInput\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x125\n" +
 	"\x04kind\x18\x02 \x01(\x0e2!.stigma.agent.v1.PendingInputKindR\x04kind\x12\x17\n" +
@@ -2587,24 +2621,25 @@ var file_stigma_agent_v1_agent_execution_proto_depIdxs = []int32{
 	2,  // 24: stigma.agent.v1.PendingStep.kind:type_name -> stigma.agent.v1.PendingStepKind
 	29, // 25: stigma.agent.v1.PendingStep.start_time:type_name -> google.protobuf.Timestamp
 	29, // 26: stigma.agent.v1.PendingStep.due_time:type_name -> google.protobuf.Timestamp
-	3,  // 27: stigma.agent.v1.PendingInput.kind:type_name -> stigma.agent.v1.PendingInputKind
-	29, // 28: stigma.agent.v1.PendingInput.request_time:type_name -> google.protobuf.Timestamp
-	29, // 29: stigma.agent.v1.PendingInput.expire_time:type_name -> google.protobuf.Timestamp
-	4,  // 30: stigma.agent.v1.InputResolution.how:type_name -> stigma.agent.v1.InputResolutionKind
-	29, // 31: stigma.agent.v1.InputResolution.time:type_name -> google.protobuf.Timestamp
-	31, // 32: stigma.agent.v1.Failure.reason:type_name -> stigma.agent.v1.FailureReason
-	6,  // 33: stigma.agent.v1.CallbackStatus.state:type_name -> stigma.agent.v1.CallbackState
-	7,  // 34: stigma.agent.v1.Message.role:type_name -> stigma.agent.v1.Role
-	21, // 35: stigma.agent.v1.Message.parts:type_name -> stigma.agent.v1.Part
-	22, // 36: stigma.agent.v1.Part.tool_call:type_name -> stigma.agent.v1.ToolCall
-	23, // 37: stigma.agent.v1.Part.tool_result:type_name -> stigma.agent.v1.ToolResult
-	8,  // 38: stigma.agent.v1.ToolResult.outcome:type_name -> stigma.agent.v1.ToolOutcome
-	18, // 39: stigma.agent.v1.AgentExecutionStatus.UsageByModelEntry.value:type_name -> stigma.agent.v1.Usage
-	40, // [40:40] is the sub-list for method output_type
-	40, // [40:40] is the sub-list for method input_type
-	40, // [40:40] is the sub-list for extension type_name
-	40, // [40:40] is the sub-list for extension extendee
-	0,  // [0:40] is the sub-list for field type_name
+	29, // 27: stigma.agent.v1.PendingStep.taken_time:type_name -> google.protobuf.Timestamp
+	3,  // 28: stigma.agent.v1.PendingInput.kind:type_name -> stigma.agent.v1.PendingInputKind
+	29, // 29: stigma.agent.v1.PendingInput.request_time:type_name -> google.protobuf.Timestamp
+	29, // 30: stigma.agent.v1.PendingInput.expire_time:type_name -> google.protobuf.Timestamp
+	4,  // 31: stigma.agent.v1.InputResolution.how:type_name -> stigma.agent.v1.InputResolutionKind
+	29, // 32: stigma.agent.v1.InputResolution.time:type_name -> google.protobuf.Timestamp
+	31, // 33: stigma.agent.v1.Failure.reason:type_name -> stigma.agent.v1.FailureReason
+	6,  // 34: stigma.agent.v1.CallbackStatus.state:type_name -> stigma.agent.v1.CallbackState
+	7,  // 35: stigma.agent.v1.Message.role:type_name -> stigma.agent.v1.Role
+	21, // 36: stigma.agent.v1.Message.parts:type_name -> stigma.agent.v1.Part
+	22, // 37: stigma.agent.v1.Part.tool_call:type_name -> stigma.agent.v1.ToolCall
+	23, // 38: stigma.agent.v1.Part.tool_result:type_name -> stigma.agent.v1.ToolResult
+	8,  // 39: stigma.agent.v1.ToolResult.outcome:type_name -> stigma.agent.v1.ToolOutcome
+	18, // 40: stigma.agent.v1.AgentExecutionStatus.UsageByModelEntry.value:type_name -> stigma.agent.v1.Usage
+	41, // [41:41] is the sub-list for method output_type
+	41, // [41:41] is the sub-list for method input_type
+	41, // [41:41] is the sub-list for extension type_name
+	41, // [41:41] is the sub-list for extension extendee
+	0,  // [0:41] is the sub-list for field type_name
 }
 
 func init() { file_stigma_agent_v1_agent_execution_proto_init() }

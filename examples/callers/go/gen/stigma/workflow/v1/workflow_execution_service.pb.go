@@ -1086,7 +1086,8 @@ type DocumentCallEnded struct {
 	Call *DocumentCall `protobuf:"bytes,1,opt,name=call,proto3" json:"call,omitempty"`
 	// How.
 	Outcome DocumentCallOutcome `protobuf:"varint,2,opt,name=outcome,proto3,enum=stigma.workflow.v1.DocumentCallOutcome" json:"outcome,omitempty"`
-	// Class of the error of a failed one, for instance "communication" or "timed out: heartbeat".
+	// Class of the error of a failed one, for instance "communication" or "timed out: heartbeat"; of
+	// one that was given up, "timeout" where the run ended by a timeout.
 	Error string `protobuf:"bytes,3,opt,name=error,proto3" json:"error,omitempty"`
 	// Status of that error, where it has one: of an HTTP call, the response's.
 	Status int32 `protobuf:"varint,4,opt,name=status,proto3" json:"status,omitempty"`
@@ -1177,7 +1178,10 @@ type DocumentTimer struct {
 	// The same when it starts and when it ends, and of no other timer of the execution.
 	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
 	// When it fires.
-	FireTime      *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=fire_time,json=fireTime,proto3" json:"fire_time,omitempty"`
+	FireTime *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=fire_time,json=fireTime,proto3" json:"fire_time,omitempty"`
+	// The failed call after which it was started, as the delay before a retry is; absent where that is
+	// not known.
+	After         *DocumentCall `protobuf:"bytes,3,opt,name=after,proto3" json:"after,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1222,6 +1226,13 @@ func (x *DocumentTimer) GetId() string {
 func (x *DocumentTimer) GetFireTime() *timestamppb.Timestamp {
 	if x != nil {
 		return x.FireTime
+	}
+	return nil
+}
+
+func (x *DocumentTimer) GetAfter() *DocumentCall {
+	if x != nil {
+		return x.After
 	}
 	return nil
 }
@@ -1479,10 +1490,11 @@ const file_stigma_workflow_v1_workflow_execution_service_proto_rawDesc = "" +
 	"\x05error\x18\x03 \x01(\tR\x05error\x12\x16\n" +
 	"\x06status\x18\x04 \x01(\x05R\x06status\x12!\n" +
 	"\fexecution_id\x18\x05 \x01(\tR\vexecutionId\x12\x18\n" +
-	"\aattempt\x18\x06 \x01(\x05R\aattempt\"X\n" +
+	"\aattempt\x18\x06 \x01(\x05R\aattempt\"\x90\x01\n" +
 	"\rDocumentTimer\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x127\n" +
-	"\tfire_time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\bfireTime\"O\n" +
+	"\tfire_time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\bfireTime\x126\n" +
+	"\x05after\x18\x03 \x01(\v2 .stigma.workflow.v1.DocumentCallR\x05after\"O\n" +
 	"\x14DocumentTimerStarted\x127\n" +
 	"\x05timer\x18\x01 \x01(\v2!.stigma.workflow.v1.DocumentTimerR\x05timer\"c\n" +
 	"\x12DocumentTimerEnded\x127\n" +
@@ -1593,23 +1605,24 @@ var file_stigma_workflow_v1_workflow_execution_service_proto_depIdxs = []int32{
 	12, // 24: stigma.workflow.v1.DocumentCallEnded.call:type_name -> stigma.workflow.v1.DocumentCall
 	2,  // 25: stigma.workflow.v1.DocumentCallEnded.outcome:type_name -> stigma.workflow.v1.DocumentCallOutcome
 	24, // 26: stigma.workflow.v1.DocumentTimer.fire_time:type_name -> google.protobuf.Timestamp
-	15, // 27: stigma.workflow.v1.DocumentTimerStarted.timer:type_name -> stigma.workflow.v1.DocumentTimer
-	15, // 28: stigma.workflow.v1.DocumentTimerEnded.timer:type_name -> stigma.workflow.v1.DocumentTimer
-	3,  // 29: stigma.workflow.v1.WorkflowExecutionService.StartWorkflow:input_type -> stigma.workflow.v1.StartWorkflowRequest
-	4,  // 30: stigma.workflow.v1.WorkflowExecutionService.GetWorkflowExecution:input_type -> stigma.workflow.v1.GetWorkflowExecutionRequest
-	5,  // 31: stigma.workflow.v1.WorkflowExecutionService.ListWorkflowExecutions:input_type -> stigma.workflow.v1.ListWorkflowExecutionsRequest
-	7,  // 32: stigma.workflow.v1.WorkflowExecutionService.WatchWorkflowExecution:input_type -> stigma.workflow.v1.WatchWorkflowExecutionRequest
-	18, // 33: stigma.workflow.v1.WorkflowExecutionService.CancelWorkflowExecution:input_type -> stigma.workflow.v1.CancelWorkflowExecutionRequest
-	25, // 34: stigma.workflow.v1.WorkflowExecutionService.StartWorkflow:output_type -> stigma.workflow.v1.WorkflowExecution
-	25, // 35: stigma.workflow.v1.WorkflowExecutionService.GetWorkflowExecution:output_type -> stigma.workflow.v1.WorkflowExecution
-	6,  // 36: stigma.workflow.v1.WorkflowExecutionService.ListWorkflowExecutions:output_type -> stigma.workflow.v1.ListWorkflowExecutionsResponse
-	8,  // 37: stigma.workflow.v1.WorkflowExecutionService.WatchWorkflowExecution:output_type -> stigma.workflow.v1.WatchWorkflowExecutionResponse
-	25, // 38: stigma.workflow.v1.WorkflowExecutionService.CancelWorkflowExecution:output_type -> stigma.workflow.v1.WorkflowExecution
-	34, // [34:39] is the sub-list for method output_type
-	29, // [29:34] is the sub-list for method input_type
-	29, // [29:29] is the sub-list for extension type_name
-	29, // [29:29] is the sub-list for extension extendee
-	0,  // [0:29] is the sub-list for field type_name
+	12, // 27: stigma.workflow.v1.DocumentTimer.after:type_name -> stigma.workflow.v1.DocumentCall
+	15, // 28: stigma.workflow.v1.DocumentTimerStarted.timer:type_name -> stigma.workflow.v1.DocumentTimer
+	15, // 29: stigma.workflow.v1.DocumentTimerEnded.timer:type_name -> stigma.workflow.v1.DocumentTimer
+	3,  // 30: stigma.workflow.v1.WorkflowExecutionService.StartWorkflow:input_type -> stigma.workflow.v1.StartWorkflowRequest
+	4,  // 31: stigma.workflow.v1.WorkflowExecutionService.GetWorkflowExecution:input_type -> stigma.workflow.v1.GetWorkflowExecutionRequest
+	5,  // 32: stigma.workflow.v1.WorkflowExecutionService.ListWorkflowExecutions:input_type -> stigma.workflow.v1.ListWorkflowExecutionsRequest
+	7,  // 33: stigma.workflow.v1.WorkflowExecutionService.WatchWorkflowExecution:input_type -> stigma.workflow.v1.WatchWorkflowExecutionRequest
+	18, // 34: stigma.workflow.v1.WorkflowExecutionService.CancelWorkflowExecution:input_type -> stigma.workflow.v1.CancelWorkflowExecutionRequest
+	25, // 35: stigma.workflow.v1.WorkflowExecutionService.StartWorkflow:output_type -> stigma.workflow.v1.WorkflowExecution
+	25, // 36: stigma.workflow.v1.WorkflowExecutionService.GetWorkflowExecution:output_type -> stigma.workflow.v1.WorkflowExecution
+	6,  // 37: stigma.workflow.v1.WorkflowExecutionService.ListWorkflowExecutions:output_type -> stigma.workflow.v1.ListWorkflowExecutionsResponse
+	8,  // 38: stigma.workflow.v1.WorkflowExecutionService.WatchWorkflowExecution:output_type -> stigma.workflow.v1.WatchWorkflowExecutionResponse
+	25, // 39: stigma.workflow.v1.WorkflowExecutionService.CancelWorkflowExecution:output_type -> stigma.workflow.v1.WorkflowExecution
+	35, // [35:40] is the sub-list for method output_type
+	30, // [30:35] is the sub-list for method input_type
+	30, // [30:30] is the sub-list for extension type_name
+	30, // [30:30] is the sub-list for extension extendee
+	0,  // [0:30] is the sub-list for field type_name
 }
 
 func init() { file_stigma_workflow_v1_workflow_execution_service_proto_init() }
