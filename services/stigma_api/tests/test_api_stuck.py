@@ -34,7 +34,7 @@ from stigma_api.access.principals import Action, Principal, Principals
 from stigma_api.diagnosis.stuck import attempts
 from stigma_api.diagnosis.stuck import executions as stuck
 from stigma_api.diagnosis.stuck.callers import WaitingCallers
-from stigma_api.diagnosis.stuck.diagnoser import _duration_text
+from stigma_api.diagnosis.stuck.diagnosis import duration_text
 from stigma_api.executions.reader import Reader
 from stigma_api.kinds import KINDS
 from tests.stack.faults import Delay, Fail, FaultProxy
@@ -531,6 +531,6 @@ async def test_what_temporal_does_not_tell_is_left_out(
 
 
 def test_durations_are_told_in_two_units() -> None:
-    assert _duration_text(timedelta()) == "0 s"
-    assert _duration_text(timedelta(seconds=61)) == "1 min 1 s"
-    assert _duration_text(timedelta(days=2, hours=3, minutes=4)) == "2 d 3 h"
+    assert duration_text(timedelta()) == "0 s"
+    assert duration_text(timedelta(seconds=61)) == "1 min 1 s"
+    assert duration_text(timedelta(days=2, hours=3, minutes=4)) == "2 d 3 h"

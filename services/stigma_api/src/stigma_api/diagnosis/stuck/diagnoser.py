@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from google.protobuf.timestamp_pb2 import Timestamp
 from temporalio.api.enums.v1 import PendingActivityState, PendingNexusOperationState
 from temporalio.api.workflow.v1 import PendingActivityInfo, PendingNexusOperationInfo
 from temporalio.api.workflowservice.v1 import DescribeWorkflowExecutionResponse
@@ -25,36 +24,26 @@ from stigma_api.diagnosis.attempt_texts import (
     interruption,
 )
 from stigma_api.diagnosis.stuck.callers import WaitingCallers
+from stigma_api.diagnosis.stuck.diagnosis import Diagnosis, duration_text
 from stigma_api.diagnosis.stuck.document_steps import DocumentSteps
 from stigma_api.diagnosis.stuck.people import answer_command, read_inputs
-from stigma_api.diagnosis.stuck.queues import ACTIVITIES, WORKFLOWS, Queues
+from stigma_api.diagnosis.stuck.queues import Queues
+from stigma_api.diagnosis.stuck.worker_waits import WorkerWaitDiagnoser
 from stigma_api.diagnosis.timeline.input_entries import waits_text
-from stigma_api.diagnosis.workflow_tasks import RECENT_EVENTS, TaskEnd, last_end, waits_since
 from stigma_api.executions.reader import ExecutionDescription
 from stigma_api.temporal.calls import describe
 from stigma_api.temporal.failures import failure_class
-from stigma_api.temporal.histories import Histories, Run
+from stigma_api.temporal.histories import Run
 
-# Shortest wait that counts: a worker with room takes a task at once, a workflow ends in time.
-_MIN_WAIT = timedelta(seconds=5)
+# Shortest time past a deadline that counts: a workflow ends in time.
+_MIN_LATE = timedelta(seconds=5)
 
-_SCHEDULED = PendingActivityState.PENDING_ACTIVITY_STATE_SCHEDULED
 _STARTED = PendingActivityState.PENDING_ACTIVITY_STATE_STARTED
 _MODEL_CALLS = MODEL_CALLS | {SUMMARIZE}
 _LIMITED = frozenset({"RATE_LIMITED", "PROVIDER_UNAVAILABLE"})
 _DOCUMENT = "its document"
 # The attempt after the first one: from the third on, a call may be what its workers die of.
 _SECOND = 2
-_LONG_AGO = datetime.fromtimestamp(0, UTC)
-
-
-@dataclass(frozen=True)
-class Diagnosis:
-    """The reason why an execution makes no progress, and a command that helps."""
-
-    reason: StuckReason.ValueType
-    message: str
-    command: str
 
 
 class Diagnoser:
@@ -73,7 +62,7 @@ class Diagnoser:
         self._queues = queues
         self._polled = polled
         self._callers = callers
-        self._histories = Histories(client)
+        self._waits = WorkerWaitDiagnoser(client, queues, polled, now)
         self._steps = DocumentSteps(client)
 
     def observe(self, description: ExecutionDescription[Any]) -> None:
@@ -96,7 +85,7 @@ class Diagnoser:
         """
         pending = description.described.pending_activities
         return (
-            await self._workflow_task(description.described)
+            await self._waits.workflow_task(description.described)
             or await self._delivery(description, pending)
             or self._past_deadline(description)
             or await self._caller(description)
@@ -105,44 +94,6 @@ class Diagnoser:
             or await self._tool_call(description, pending)
             or await self._child(description)
             or await self._watch(pending)
-        )
-
-    async def _workflow_task(self, run: DescribeWorkflowExecutionResponse) -> Diagnosis | None:
-        task, queue = run.pending_workflow_task, run.execution_config.task_queue.name
-        if not task.HasField("original_scheduled_time"):
-            return None
-        end = await self._last_end(run) if task.attempt > 1 else None
-        waits = waits_since(task, self._now, end)
-        if await self._polled.has_no_worker(queue, WORKFLOWS, waits or _LONG_AGO):
-            return self._no_worker(queue)
-        if end is not None:
-            return self._failing_task(run, queue, end)
-        return self._backlog(queue, waits) if waits is not None else None
-
-    async def _last_end(self, run: DescribeWorkflowExecutionResponse) -> TaskEnd:
-        execution = run.workflow_execution_info.execution
-        own = Run(self._client.namespace, execution.workflow_id, execution.run_id)
-        events = await self._histories.newest(own, RECENT_EVENTS)
-        return last_end(events, run.execution_config.default_workflow_task_timeout)
-
-    def _failing_task(
-        self, run: DescribeWorkflowExecutionResponse, queue: str, end: TaskEnd
-    ) -> Diagnosis:
-        workflow_id = run.workflow_execution_info.execution.workflow_id
-        failures = run.pending_workflow_task.attempt - 1
-        count = "once" if failures == 1 else f"{failures} times"
-        if end.is_unanswered:
-            return self._no_answer(queue, f"{workflow_id}: {end.text}, {count} so far")
-        what = (
-            f"workflow {workflow_id} fails: {end.text}"
-            if end.is_refused
-            else f"the code of workflow {workflow_id} fails on this version"
-        )
-        return Diagnosis(
-            StuckReason.STUCK_REASON_WORKFLOW_TASK_FAILING,
-            f"{what}, {count} so far",
-            f"temporal workflow show --namespace {self._client.namespace} "
-            f"--workflow-id {workflow_id}",
         )
 
     async def _delivery(
@@ -155,7 +106,7 @@ class Diagnoser:
                     f"its outcome cannot be delivered: {attempts_text(each)}",
                     f"stigma execution timeline {description.execution_id}",
                 )
-            return await self._in_queue(each, self._queues.orchestrator)
+            return await self._waits.activity(each, self._queues.orchestrator)
         return None
 
     def _past_deadline(self, description: ExecutionDescription[Any]) -> Diagnosis | None:
@@ -163,11 +114,11 @@ class Diagnoser:
         if not status.HasField("deadline"):
             return None
         late = self._now - status.deadline.ToDatetime(UTC)
-        if late < _MIN_WAIT:
+        if late < _MIN_LATE:
             return None
         return Diagnosis(
             StuckReason.STUCK_REASON_PAST_DEADLINE,
-            f"past its deadline for {_duration_text(late)}, and no worker has ended it",
+            f"past its deadline for {duration_text(late)}, and no worker has ended it",
             f"stigma execution cancel {description.execution_id}",
         )
 
@@ -188,7 +139,7 @@ class Diagnoser:
         text = "waits for people"
         if inputs:
             asked = self._now - inputs[0].request_time.ToDatetime(UTC)
-            text = f"{waits_text(inputs[0])}, asked {_duration_text(asked)} ago"
+            text = f"{waits_text(inputs[0])}, asked {duration_text(asked)} ago"
         if len(inputs) > 1:
             text = f"{text}, and for {len(inputs) - 1} more"
         command = answer_command(description.execution_id, inputs)
@@ -198,7 +149,7 @@ class Diagnoser:
         self, description: ExecutionDescription[Any], pending: Iterable[PendingActivityInfo]
     ) -> Diagnosis | None:
         for each in _of_type(pending, *_MODEL_CALLS):
-            if (found := await self._in_queue(each, self._queues.ai)) is not None:
+            if (found := await self._waits.activity(each, self._queues.ai)) is not None:
                 return found
             if each.attempt > 1 and failure_class(each.last_failure) != WORKER_SHUTDOWN:
                 limited = failure_class(each.last_failure) in _LIMITED
@@ -224,7 +175,7 @@ class Diagnoser:
             call = called_by_activity(each.activity_id)
             if not call:
                 continue
-            found = await self._in_queue(each, each.activity_options.task_queue.name)
+            found = await self._waits.activity(each, each.activity_options.task_queue.name)
             if found is not None:
                 return replace(found, message=f"tool call {call}: {found.message}")
             if each.attempt > 1 and each.HasField("last_failure"):
@@ -261,10 +212,10 @@ class Diagnoser:
         queue = run.execution_config.task_queue.name
         info = run.workflow_execution_info
         own = Run(self._client.namespace, workflow_id, info.execution.run_id)
-        found = await self._workflow_task(run)
+        found = await self._waits.workflow_task(run)
         for each in run.pending_activities:
             queue_of_step = each.activity_options.task_queue.name or queue
-            found = found or await self._in_queue(each, queue_of_step)
+            found = found or await self._waits.activity(each, queue_of_step)
             if found is None and each.attempt > 1 and each.HasField("last_failure"):
                 found = await self._retried(each, own, of=of)
         return found
@@ -286,60 +237,8 @@ class Diagnoser:
     async def _watch(self, pending: Iterable[PendingActivityInfo]) -> Diagnosis | None:
         """Diagnose the watch: without it a caller's heartbeats end, and so does its wait."""
         for each in _of_type(pending, WATCH_CALLER):
-            return await self._in_queue(each, self._queues.watch)
+            return await self._waits.activity(each, self._queues.watch)
         return None
-
-    async def _in_queue(self, each: PendingActivityInfo, queue: str) -> Diagnosis | None:
-        """Diagnose an activity that no worker has taken."""
-        if each.state != _SCHEDULED:
-            return None
-        waits = self._waits_since(each.scheduled_time)
-        if await self._polled.has_no_worker(queue, ACTIVITIES, waits or _LONG_AGO):
-            return self._no_worker(queue)
-        return self._backlog(queue, waits) if waits is not None else None
-
-    def _no_worker(self, queue: str) -> Diagnosis:
-        service = self._service(queue)
-        start = f": start {service}" if service else ""
-        return Diagnosis(
-            StuckReason.STUCK_REASON_NO_WORKER,
-            f"no worker polls task queue {queue}{start}",
-            self._describe_queue(queue),
-        )
-
-    def _no_answer(self, queue: str, problem: str) -> Diagnosis:
-        workers = self._service(queue) or "a worker of it"
-        return Diagnosis(
-            StuckReason.STUCK_REASON_NO_WORKER,
-            f"no worker of task queue {queue} goes on with workflow {problem}: "
-            f"see whether {workers} hangs or is cut off",
-            self._describe_queue(queue),
-        )
-
-    def _backlog(self, queue: str, since: datetime) -> Diagnosis:
-        waited = _duration_text(self._now - since)
-        return Diagnosis(
-            StuckReason.STUCK_REASON_BACKLOG,
-            f"waits in task queue {queue} for {waited}: its workers have no room",
-            self._describe_queue(queue),
-        )
-
-    def _waits_since(self, scheduled: Timestamp) -> datetime | None:
-        """Return since when a task waits in a queue; None for a new one, or one of the future."""
-        since = scheduled.ToDatetime(UTC)
-        return since if self._now - since > _MIN_WAIT else None
-
-    def _describe_queue(self, queue: str) -> str:
-        namespace = self._client.namespace
-        return f"temporal task-queue describe --namespace {namespace} --task-queue {queue}"
-
-    def _service(self, queue: str) -> str:
-        return {
-            self._queues.orchestrator: "stigma_orchestrator",
-            self._queues.watch: "stigma_orchestrator",
-            self._queues.ai: "ai_worker",
-            self._queues.engine: "zigflow_worker",
-        }.get(queue, "")
 
 
 def _state(operation: PendingNexusOperationInfo) -> str:
@@ -356,15 +255,3 @@ def _of_type(pending: Iterable[PendingActivityInfo], *names: str) -> list[Pendin
         for each in pending
         if each.activity_type.name in names and not called_by_activity(each.activity_id)
     ]
-
-
-def _duration_text(time: timedelta) -> str:
-    """Return a duration for people: its two largest units."""
-    seconds = int(time.total_seconds())
-    units = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
-    parts = []
-    for size, name in units:
-        if seconds >= size:
-            parts.append(f"{seconds // size} {name}")
-            seconds %= size
-    return " ".join(parts[:2]) or "0 s"

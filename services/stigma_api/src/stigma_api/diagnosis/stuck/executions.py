@@ -19,7 +19,8 @@ from stigma.diagnosis.v1.diagnosis_service_pb2 import (
 from stigma_api import errors
 from stigma_api.access.principals import Principal
 from stigma_api.diagnosis.stuck.callers import WaitingCallers
-from stigma_api.diagnosis.stuck.diagnoser import Diagnoser, Diagnosis
+from stigma_api.diagnosis.stuck.diagnoser import Diagnoser
+from stigma_api.diagnosis.stuck.diagnosis import Diagnosis
 from stigma_api.diagnosis.stuck.open_executions import OpenExecutions
 from stigma_api.diagnosis.stuck.queues import Queues
 from stigma_api.errors import ApiError
