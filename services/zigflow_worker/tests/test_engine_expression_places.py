@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 
 import pytest
 
@@ -131,3 +132,14 @@ def test_what_is_merged_has_the_place_of_the_map() -> None:
     ]
     assert [(each.line, each.column) for each in others] == [place_of(text)]
     assert (merged.line, merged.column) == place_of(text, "b: {<<")
+
+
+def test_thousands_of_mistakes_in_one_text_are_found_within_a_moment() -> None:
+    """A workflow task finds them, which may take two seconds."""
+    lines = "".join(f'\\"\\",b{number},\n         ' for number in range(1500))
+    text = f'{HEAD}do:\n  - first:\n      set:\n        x: "${{ [{lines} 1] }}"\n'
+    began = time.process_time()
+    problems = problems_in(text, TASK_KINDS)
+    assert time.process_time() - began < 1.5
+    assert len(problems) == 1500
+    assert (problems[-1].line, problems[-1].column) == place_of(text, "b1499")

@@ -34,6 +34,7 @@ class ScalarPlaces:
 
     def __init__(self, text: str) -> None:
         self._text = text
+        self._latest = _Walk(text, _PLAIN, 0, "")
 
     def find(self, start: int, value: str, index: int) -> tuple[int, int] | None:
         """Return line and column, from 1, of a character of a scalar.
@@ -89,18 +90,42 @@ class ScalarPlaces:
         )
 
     def _walk(self, parts: re.Pattern[str], offset: int, value: str, index: int) -> int | None:
-        """Return the offset of a character, going through text and value side by side."""
-        passed = 0
-        while passed < len(value):
-            found = parts.match(self._text, offset)
-            part = "" if found is None else _meaning(found)
-            if found is None or not part or not value.startswith(part, passed):
+        if (self._latest.begin, self._latest.value) != (offset, value):
+            self._latest = _Walk(self._text, parts, offset, value)
+        return self._latest.offset_of(index)
+
+
+class _Walk:
+    """Text and value of a scalar side by side, from their begin to where it was asked for.
+
+    It is kept for the next one: a text may have thousands of mistakes.
+    """
+
+    def __init__(self, text: str, parts: re.Pattern[str], begin: int, value: str) -> None:
+        self.begin = begin
+        self.value = value
+        self._text = text
+        self._parts = parts
+        self._indexes, self._offsets = [0], [begin]
+        """Of the begin of each part in the value and in the text, and of the next one."""
+
+    def offset_of(self, index: int) -> int | None:
+        """Return the offset of a character of the value; None: the text has another one."""
+        while self._indexes[-1] <= index and self._indexes[-1] < len(self.value):
+            if not self._pass_part():
                 return None
-            if passed + len(part) > index:
-                return offset + index - passed
-            passed += len(part)
-            offset = found.end()
-        return offset
+        at = bisect_right(self._indexes, index) - 1
+        return self._offsets[at] + index - self._indexes[at]
+
+    def _pass_part(self) -> bool:
+        passed = self._indexes[-1]
+        found = self._parts.match(self._text, self._offsets[-1])
+        part = "" if found is None else _meaning(found)
+        if found is None or not part or not self.value.startswith(part, passed):
+            return False
+        self._indexes.append(passed + len(part))
+        self._offsets.append(found.end())
+        return True
 
 
 def _block(indent: int, *, is_folded: bool) -> re.Pattern[str]:
