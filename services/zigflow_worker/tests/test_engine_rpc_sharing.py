@@ -93,6 +93,21 @@ async def test_a_server_of_streams_that_hangs_leaves_others_their_threads() -> N
         client.close()
 
 
+async def test_a_call_that_failed_holds_no_response() -> None:
+    """It may be made again with better credentials, and wait for descriptors before."""
+
+    async def fail(_requests: Any) -> bytes:
+        raise ValueError("no")
+
+    memory = MemoryBudget().new_call()
+    async with serving(fail) as port:
+        client = RpcClient(policy=Loopback(port))
+        async with client.connect(Target.of("h", 1)) as connection:
+            with pytest.raises(WorkflowError, match="UNKNOWN"):
+                await connection.call(await join_method(), [b""], (), memory)
+    assert memory.counted == 0
+
+
 async def test_a_name_that_is_not_resolved_in_time_is_no_connection() -> None:
     class Silent:
         async def addresses(self, host: str, port: int) -> list[tuple[str, int]]:

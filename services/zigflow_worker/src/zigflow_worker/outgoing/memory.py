@@ -184,6 +184,10 @@ class CallMemory:
         self.end_decoding()
         await self._response.take(server, max(0, size - self._uncounted))
 
+    def forget_response(self) -> None:
+        """Hold no response any more: the call may go on, and wait for earlier parts again."""
+        self._response.shrink(0)
+
     async def decode_response(self, size: int) -> None:
         """Wait until a response of so many bytes may be decoded, and its result encoded and sent.
 

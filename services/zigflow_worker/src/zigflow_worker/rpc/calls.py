@@ -198,6 +198,7 @@ class Connection:
         try:
             responses = await make(method, messages, tuple(metadata), memory)
         except grpc.RpcError as error:
+            memory.forget_response()
             raise error_of(error) from None
         if not method.server_streaming and len(responses) != 1:
             detail = f"'{method.name}' has {len(responses)} responses, not one"
