@@ -27,6 +27,7 @@ from zigflow_worker.outgoing.messages import (
     OutgoingRequest,
     OutgoingResponse,
 )
+from zigflow_worker.outgoing.name_resolution import NameResolver
 from zigflow_worker.outgoing.policy import OutgoingPolicy
 from zigflow_worker.outgoing.resources import Resources
 from zigflow_worker.rpc import ProtoCompiler
@@ -201,6 +202,25 @@ async def test_a_name_is_looked_up_once_for_all_who_wait(monkeypatch: pytest.Mon
                 await make(client, endpoint="http://one.hang/")
     assert seen == ["one.hang"]
     await client.close()
+
+
+async def test_names_that_all_have_given_up_hold_up_no_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    resolver = NameResolver(threads=1)
+    with silent_name_server(monkeypatch) as seen:
+        calls = [
+            asyncio.ensure_future(resolver.addresses(f"n{number}.hang", 1))
+            for number in range(MANY)
+        ]
+        await until(lambda: seen)
+        for call in calls:
+            call.cancel()
+        await asyncio.gather(*calls, return_exceptions=True)
+    assert "127.0.0.1" in await resolver.addresses("localhost", 1)
+    with pytest.raises(OSError):  # noqa: PT011 - of the silent server, and no cancel
+        await resolver.addresses("n1.hang", 1)
+    assert not {f"n{number}.hang" for number in range(2, MANY)}.intersection(seen)
 
 
 # --- Memory
