@@ -309,3 +309,22 @@ async def test_what_follows_from_a_mistake_of_an_envelope_is_none(
         "spec.script.steps[0] must be a mapping",
         "unknown key 'spc' in an agent, did you mean 'spec'?",
     ]
+
+
+async def test_the_expressions_of_approval_rules_are_checked_beside_all_else(
+    stigma: Stigma, tmp_path: Path
+) -> None:
+    file = tmp_path / "agents.yaml"
+    listed = "[{tools: [fnd], when: '.a ]'}, {when: '.fine'}, {when: '${ .a | x(1) }'}]"
+    rules = f"approval: {{rules: {listed}}}"
+    fine = SCRIPTED.replace("MORE", "").replace("NAME", "fine")
+    file.write_text(f"{fine}---\n{SCRIPTED.replace('MORE', rules).replace('NAME', 'broken')}")
+    told = await stigma("validate", file)
+    assert told.exit_code == Exit.USAGE
+    lines = [line.removeprefix(f"{file}:") for line in told.stdout.splitlines()]
+    pointer = "(/spec/approval/rules"
+    assert lines == [
+        f"14:31: is none of the agent's tools {pointer}/0/tools/0)",
+        f"14:37: invalid expression: unexpected ']' at line 1, column 4 {pointer}/0/when)",
+        f"14:70: invalid expression: x/1 is not defined at line 1, column 7 {pointer}/2/when)",
+    ]

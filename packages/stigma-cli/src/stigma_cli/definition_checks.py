@@ -22,7 +22,8 @@ from stigma_cli.documents import can_check, problems_of
 from stigma_cli.errors import CliError, Exit
 from stigma_cli.problems import Problem, Problems, bounded
 from stigma_cli.resource_files import D, texts
-from stigma_cli.violations import DOCUMENT_FIELD, follows_from, is_document, located
+from stigma_cli.rule_expressions import broken_expressions
+from stigma_cli.violations import DOCUMENT_FIELD, Violation, follows_from, is_document, located
 from stigma_cli.yaml_files import FileError, YamlFile, parse_file
 
 # Each check is a process, for a second.
@@ -64,7 +65,7 @@ class Checked(Generic[D]):
 
 
 def check_agents(files: Sequence[YamlFile], *, trust_one: bool = False) -> Checked[Agent]:
-    """Check agents by the rules of files, and by those of the API where it is installed.
+    """Check agents by the rules of files, and by those of the API and of the engine, if installed.
 
     Args:
         files: of agents.
@@ -74,6 +75,10 @@ def check_agents(files: Sequence[YamlFile], *, trust_one: bool = False) -> Check
     is_one = len(checked.definitions) == 1 and not any(checked.problems.values())
     if not (trust_one and is_one):
         _apply_rules(Kind.AGENT, checked)
+        for index, violation in broken_expressions(
+            [each.definition for each in checked.definitions]
+        ):
+            _add_violation(checked, checked.definitions[index], violation)
     return checked
 
 
@@ -185,6 +190,10 @@ def _apply_rules(
     for each, violations in zip(given, refused or (), strict=refused is not None):
         for violation in violations:
             if violation.field != DOCUMENT_FIELD or (each.file, each.index) not in told:
-                problem = located(violation, each.document())
-                if not follows_from(problem, each.mistakes):
-                    checked.add(each.file, [problem])
+                _add_violation(checked, each, violation)
+
+
+def _add_violation(checked: Checked[D], of: FileDefinition[D], violation: Violation) -> None:
+    problem = located(violation, of.document())
+    if not follows_from(problem, of.mistakes):
+        checked.add(of.file, [problem])
