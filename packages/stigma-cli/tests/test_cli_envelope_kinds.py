@@ -58,10 +58,21 @@ def test_the_kind_that_is_meant(text: str, kind: str) -> None:
                 "5:3: unknown key 'descripton' in spec, did you mean 'description'?",
             ],
         ),
+        (
+            "apiVersion: stigma/v1\nkind: Agent\n"
+            "metadata: {name: A, labels: {'a b': [1], c: [2], 3: x}}\nspec: {model: a:b}\n",
+            [
+                "3:12: must be 1 to 63 lower-case letters, digits and dashes, not at its ends",
+                "3:21: keys must be letters, digits, dots, dashes, slashes and underscores",
+                "3:30: metadata.labels.a b must be a text",
+                "3:42: metadata.labels.c must be a text",
+                "3:50: metadata.labels.3 must be a text",
+            ],
+        ),
         ("KIND: Agent\nspec: [\n", ["3:1: expected the node content, but found '<stream end>'"]),
     ],
 )
-async def test_misspelt_envelopes_are_taken_for_what_they_are(
+async def test_mistakes_of_envelopes_hide_no_others(
     stigma: Stigma, tmp_path: Path, text: str, expected: list[str]
 ) -> None:
     file = tmp_path / "file.yaml"

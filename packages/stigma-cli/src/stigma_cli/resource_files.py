@@ -190,10 +190,13 @@ class EnvelopeReader:
             target = getattr(message, field.name)
             for name, text in self._mapping(value, path, at).items():
                 with self._collect():
-                    if not isinstance(name, str) or not isinstance(text, str):
-                        raise self._error(value, name, f"{path}.{name} must be a text")
                     place, at = f"{path}.{name}", self._places.of(value, name)
-                    target[self._text(name, at, place)] = self._text(text, at, place)
+                    key = self._text(name, at, place) if isinstance(name, str) else ""
+                    if key:
+                        target[key] = ""  # checked by the rules, whatever its value is
+                    if not isinstance(name, str) or not isinstance(text, str):
+                        raise self._error(value, name, f"{place} must be a text")
+                    target[key] = self._text(text, at, place)
         elif field.is_repeated:
             self._extend(message, field, self._sequence(value, path, at), path)
         elif field.message_type is not None:

@@ -34,6 +34,8 @@ _COMPARED = {
     "/spec/script": ("/spec/model", "/spec/allowedModels"),
 }
 """Fields with which rules compare others."""
+_LABELS = "/metadata/labels"
+"""Map of which each key is refused by itself, whatever is wrong with others."""
 _NOT_SHOWN = re.compile(r"and \d+ more")
 
 
@@ -104,7 +106,7 @@ def follows_from(problem: Problem, mistakes: Sequence[Problem]) -> bool:
     compared = _COMPARED.get("/".join(problem.pointer.split("/")[:3]), ())
     return any(
         _is_in(pointer, each.pointer)
-        or _is_in(each.pointer, pointer)
+        or (_is_in(each.pointer, pointer) and pointer != _LABELS)
         or _is_misspelt(pointer, each.pointer)
         for each in mistakes
         for pointer in (problem.pointer, *compared)
