@@ -31,17 +31,12 @@ class NamedAgent:
 
 def agents_called(file: str, document: Any) -> Iterator[NamedAgent]:
     """Yield the agents that `call: agent` tasks of a document name, but for expressions."""
-    if isinstance(document, Mapping):
-        arguments = document.get("with")
-        if document.get("call") == "agent" and isinstance(arguments, Mapping):
+    for task, key, call in _items_in(document):
+        arguments = task.get("with") if key == "call" and isinstance(task, Mapping) else None
+        if call == "agent" and isinstance(arguments, Mapping):
             name = arguments.get("agent")
             if isinstance(name, str) and "${" not in name:
                 yield NamedAgent(name, _place(file, arguments, "agent"))
-        children: Iterable[Any] = document.values()
-    else:
-        children = document if isinstance(document, list) else ()
-    for each in children:
-        yield from agents_called(file, each)
 
 
 def texts_with_expressions(file: str, document: Any) -> Iterator[str]:
