@@ -20,8 +20,9 @@ from stigma_cli.definition_rules import violations_of
 from stigma_cli.document_places import enveloped_documents
 from stigma_cli.documents import can_check, problems_of
 from stigma_cli.errors import CliError, Exit
+from stigma_cli.file_texts import texts
 from stigma_cli.problems import Problem, Problems, bounded
-from stigma_cli.resource_files import D, texts
+from stigma_cli.resource_files import D
 from stigma_cli.rule_expressions import broken_expressions
 from stigma_cli.violations import DOCUMENT_FIELD, Violation, follows_from, is_document, located
 from stigma_cli.yaml_files import FileError, YamlFile, parse_file

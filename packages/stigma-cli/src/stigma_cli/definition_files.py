@@ -11,9 +11,10 @@ from stigma.agent.v1.agent_pb2 import Agent
 from stigma.workflow.v1.workflow_pb2 import Workflow, WorkflowSpec
 from stigma_cli.documents import document_name
 from stigma_cli.errors import CliError, Exit
+from stigma_cli.file_texts import texts
 from stigma_cli.places import START
 from stigma_cli.problems import Problem
-from stigma_cli.resource_files import AGENT, WORKFLOW, D, EnvelopeReader, texts
+from stigma_cli.resource_files import AGENT, WORKFLOW, D, EnvelopeReader
 from stigma_cli.strict_json import TOO_DEEP, dump_json
 from stigma_cli.violations import is_document
 from stigma_cli.yaml_files import FileError, YamlFile, dump_document, parse_file

@@ -30,9 +30,9 @@ from stigma_cli.errors import CliError, Exit
 from stigma_cli.examples import example_directory
 from stigma_cli.execution_calls import ended_execution, events, list_executions
 from stigma_cli.execution_timeline import get_timeline, print_timeline
+from stigma_cli.file_texts import read_text
 from stigma_cli.output import Format, Output, as_json, print_json, print_line, print_note
 from stigma_cli.progress import follow
-from stigma_cli.resource_files import read_text
 from stigma_cli.run_inputs import read_input
 from stigma_cli.runs import result, start, trace
 from stigma_cli.stack import Ports, Stack

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
-from pathlib import Path
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from google.protobuf.descriptor import EnumDescriptor, FieldDescriptor
@@ -18,7 +16,6 @@ from stigma.agent.v1.agent_pb2 import Agent
 from stigma.contracts.durations import parse_duration
 from stigma.contracts.spelling import did_you_mean, is_misspelt
 from stigma.workflow.v1.workflow_pb2 import Workflow
-from stigma_cli.errors import CliError, Exit
 from stigma_cli.places import START, Place, Places
 from stigma_cli.problems import Problem
 from stigma_cli.strict_json import check_text
@@ -30,7 +27,6 @@ WORKFLOW = "Workflow"
 KINDS = (AGENT, WORKFLOW)
 ENVELOPE = ("apiVersion", "kind", "metadata", "spec")
 """Keys of a definition in a file."""
-SUFFIXES = (".yaml", ".yml", ".json")
 
 OPERATOR_KINDS = ("Provider", "McpServer")
 """Kinds that no command takes."""
@@ -38,46 +34,7 @@ READ_BY_AI_WORKER = "the AI worker reads it (STIGMA_PROVIDERS_FILE), and checks 
 
 D = TypeVar("D", Agent, Workflow)
 
-_MAX_FILE_BYTES = 4 * 1024 * 1024
 _METADATA = ("name", "labels")
-
-
-def read_text(path: Path) -> str:
-    """Read a file, or stdin for "-".
-
-    Raises:
-        CliError: it cannot be read, or is larger than any definition may be.
-    """
-    name = shown_name(path)
-    try:
-        with nullcontext(sys.stdin.buffer) if str(path) == "-" else path.open("rb") as file:
-            content = file.read(_MAX_FILE_BYTES + 1)
-        if len(content) > _MAX_FILE_BYTES:
-            raise CliError(f"{name}: larger than {_MAX_FILE_BYTES} bytes", code=Exit.USAGE)
-        return content.decode()
-    except OSError as error:
-        raise CliError(f"{name}: {error.strerror}", code=Exit.USAGE) from None
-    except UnicodeDecodeError:
-        raise CliError(f"{name}: is not UTF-8 text", code=Exit.USAGE) from None
-
-
-def shown_name(path: Path) -> str:
-    """Return what a file is called in messages."""
-    return "stdin" if str(path) == "-" else str(path)
-
-
-def texts(paths: Iterable[Path]) -> Iterator[tuple[str, str]]:
-    """Yield the name and the text of files, of the files in directories, and of stdin ("-").
-
-    Raises:
-        CliError: one cannot be read.
-    """
-    for path in paths:
-        files = [path]
-        if path.is_dir():
-            files = sorted(each for each in path.iterdir() if each.suffix in SUFFIXES)
-        for file in files:
-            yield shown_name(file), read_text(file)
 
 
 class EnvelopeReader:

@@ -14,11 +14,11 @@ from stigma_cli.agent_calls import agent_calls
 from stigma_cli.connections import task_queues
 from stigma_cli.documents import can_check, document_name, problems_of
 from stigma_cli.errors import CliError, Exit
+from stigma_cli.file_texts import read_text, shown_name
 from stigma_cli.options import duration_of
 from stigma_cli.output import Format, Output, as_duration, print_json, print_note
 from stigma_cli.problems import bounded
 from stigma_cli.progress import follow
-from stigma_cli.resource_files import read_text, shown_name
 from stigma_cli.run_inputs import read_input
 from stigma_cli.runs import result, start
 from stigma_cli.temporal_connections import connect_temporal

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from stigma_cli.resource_files import read_text
+from stigma_cli.file_texts import read_text
 from stigma_cli.strict_json import parse_json
 
 

@@ -25,9 +25,10 @@ from stigma_cli.document_warnings import (
 from stigma_cli.documents import document_name, problems_of
 from stigma_cli.envelope_kinds import envelope_kind
 from stigma_cli.errors import Exit
+from stigma_cli.file_texts import read_text, shown_name
 from stigma_cli.output import Format, Output, print_json, print_line, print_note
 from stigma_cli.problems import MOST_PROBLEMS, Problems, bounded
-from stigma_cli.resource_files import AGENT, OPERATOR_KINDS, WORKFLOW, read_text, shown_name
+from stigma_cli.resource_files import AGENT, OPERATOR_KINDS, WORKFLOW
 from stigma_cli.yaml_files import YamlFile, parse_file
 
 # A file without one is a document, whose mistakes the engine tells.
