@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
+from grpc import StatusCode as Code
 from prometheus_client import CollectorRegistry
 from temporalio.client import Client
 
-from services.stigma_api.tests.api_server import Api, requests_to_temporal
+from services.stigma_api.tests.api_server import Api, requests_to_temporal, running_api
 from services.stigma_api.tests.event_texts import end, start, timeline_with
 from services.stigma_api.tests.fake_workflows import timeline_of
 from stigma.agent.v1 import agent_execution_pb2 as pb
@@ -28,6 +30,7 @@ from stigma_api.diagnosis.pending.steps import PendingSteps
 from stigma_api.executions.reader import Reader
 from stigma_api.kinds import AGENTS
 from stigma_api.temporal.clock import TemporalClock
+from tests.stack.faults import Fail, FaultProxy
 from tests.stack.waiting import eventually
 
 
@@ -214,6 +217,20 @@ async def test_a_step_that_began_long_ago_is_shown_without_its_task(
     assert (step.last_failure, step.attempt) == ("communication", 2)
     assert not step.HasField("start_time")
     await end_document(client, execution_id)
+
+
+async def test_a_role_that_may_not_see_task_queues(
+    temporal_proxy: FaultProxy, tmp_path: Path
+) -> None:
+    async with running_api(temporal_proxy.address, tmp_path) as api:
+        await api.apply("reviewer")
+        started = await start(api, "hello")
+        temporal_proxy.inject("DescribeTaskQueue", Fail(Code.PERMISSION_DENIED), times=None)
+        try:
+            [step] = await steps_when(api, started.id, len)
+        finally:
+            temporal_proxy.clear()
+        assert (step.task_queue, step.no_worker) == (api.queues.orchestrator, False)
 
 
 async def test_inputs_are_listed_where_no_worker_answers(api: Api, client: Client) -> None:

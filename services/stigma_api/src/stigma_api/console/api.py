@@ -137,12 +137,17 @@ class Api:
         of_kinds = [each for each in counted if not isinstance(each, BaseException)]
         return [sum(map(Counter, span), Counter()) for span in zip(*of_kinds, strict=True)]
 
-    async def execution(self, principal: Principal, execution_id: str) -> Execution:
+    async def execution(
+        self, principal: Principal, execution_id: str, *, pending_steps: bool = False
+    ) -> Execution:
         """Return one execution, an agent's with its conversation, a workflow's with its input.
 
-        An open one has its pending steps.
+        Args:
+            principal: who asks.
+            execution_id: of the execution.
+            pending_steps: with what it waits for, if it is open.
         """
-        return await self._get(principal, execution_id, full=True)
+        return await self._get(principal, execution_id, full=True, pending_steps=pending_steps)
 
     async def outcome(self, principal: Principal, execution_id: str) -> Execution:
         """Return one execution as it ended, without what it was about."""
@@ -234,10 +239,12 @@ class Api:
         """Answer a pending input."""
         return await self.call(lambda: self._services.inputs.submit(principal, request))
 
-    async def _get(self, principal: Principal, execution_id: str, *, full: bool) -> Execution:
+    async def _get(
+        self, principal: Principal, execution_id: str, *, full: bool, pending_steps: bool = False
+    ) -> Execution:
         service = self._services.executions[kind_of(execution_id)]
         return await self.call(
-            lambda: service.get(principal, execution_id, full=full, pending_steps=full)
+            lambda: service.get(principal, execution_id, full=full, pending_steps=pending_steps)
         )
 
     async def _outcomes(

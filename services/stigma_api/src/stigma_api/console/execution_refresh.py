@@ -75,7 +75,7 @@ class ExecutionRefresher:
         """Return a snapshot of an execution."""
         execution: Execution
         execution, timeline = await asyncio.gather(
-            self._api.execution(principal, execution_id),
+            self._api.execution(principal, execution_id, pending_steps=True),
             self._api.timeline(principal, execution_id),
         )
         return Snapshot(view(execution), timeline)

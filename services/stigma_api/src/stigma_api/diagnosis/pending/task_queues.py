@@ -5,7 +5,11 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 from google.protobuf.timestamp_pb2 import Timestamp
-from temporalio.api.enums.v1 import PendingActivityState, PendingWorkflowTaskState
+from temporalio.api.enums.v1 import (
+    PendingActivityState,
+    PendingWorkflowTaskState,
+    TaskQueueType,
+)
 from temporalio.api.workflow.v1 import PendingActivityInfo
 from temporalio.api.workflowservice.v1 import DescribeWorkflowExecutionResponse
 from temporalio.client import Client
@@ -58,7 +62,7 @@ class WorkerWaits:
             return
         queue, since = pending.activity_options.task_queue.name, pending.scheduled_time
         step.task_queue = queue
-        step.no_worker = await self._queues.has_no_worker(queue, ACTIVITIES, self._waits(since))
+        step.no_worker = await self._has_no_worker(queue, ACTIVITIES, self._waits(since))
 
     async def workflow_task(
         self, run: DescribeWorkflowExecutionResponse, min_age: timedelta = _MIN_TASK_AGE
@@ -77,7 +81,7 @@ class WorkerWaits:
             return None
         end = await self._last_end(run) if task.attempt > 1 else None
         since = waits_since(task, self._now, end) or _LONG_AGO
-        no_worker = await self._queues.has_no_worker(queue, WORKFLOWS, since)
+        no_worker = await self._has_no_worker(queue, WORKFLOWS, since)
         age = self._now - task.original_scheduled_time.ToDatetime(UTC)
         if not (no_worker or age >= min_age or task.attempt > 1):
             return None
@@ -99,6 +103,17 @@ class WorkerWaits:
         else:
             step.task_queue = queue
         return step
+
+    async def _has_no_worker(
+        self, queue: str, kind: TaskQueueType.ValueType, since: datetime
+    ) -> bool:
+        """Return whether no worker serves a queue; False where Temporal does not let us see it."""
+        try:
+            return await self._queues.has_no_worker(queue, kind, since)
+        except RPCError as error:
+            if error.status is not RPCStatusCode.PERMISSION_DENIED:
+                raise
+            return False
 
     async def _last_end(self, run: DescribeWorkflowExecutionResponse) -> TaskEnd | None:
         execution = run.workflow_execution_info.execution
