@@ -15,6 +15,7 @@ from ruamel.yaml.resolver import VersionedResolver
 from ruamel.yaml.tag import Tag
 from ruamel.yaml.tokens import AliasToken
 
+from stigma_cli.alias_expansion import MAX_VALUES, expands_too_far
 from stigma_cli.errors import CliError, Exit
 from stigma_cli.places import Place
 from stigma_cli.problems import Problem
@@ -53,10 +54,20 @@ def parse_documents(name: str, text: str) -> list[Any]:
     """Parse YAML 1.2, with line numbers kept.
 
     Raises:
-        FileError: it is not YAML.
+        FileError: it is not YAML, or its aliases make too much of it.
     """
+    documents, too_far = _load(name, text)
+    if too_far:
+        message = f"with its aliases written out it has more than {MAX_VALUES:,} values"
+        raise FileError(name, None, message)
+    return documents
+
+
+def _load(name: str, text: str) -> tuple[list[Any], bool]:
+    """Return the documents of a text, and whether their aliases make too much of it."""
     try:
-        return [document for document in _yaml().load_all(text) if document is not None]
+        documents = [document for document in _yaml().load_all(text) if document is not None]
+        return documents, any(map(expands_too_far, documents))
     except MarkedYAMLError as error:
         mark = error.problem_mark
         place = Place(mark.line + 1, mark.column + 1, "") if mark else None
