@@ -162,12 +162,12 @@ async def test_calls_are_bounded_as_those_of_programs():
     reads = [asyncio.create_task(api.timeline(LOCAL, "agent-1")) for _ in range(6)]
     await asyncio.sleep(0)
     with pytest.raises(ApiError) as refused:
-        await api.execution(LOCAL, "agent-1")
+        await api.execution(LOCAL, "agent-1", pending_steps=True)
     assert refused.value.code == grpc.StatusCode.RESOURCE_EXHAUSTED
     for read in reads:
         read.cancel()
     await asyncio.gather(*reads, return_exceptions=True)
-    assert (await api.execution(LOCAL, "agent-1")).id == "agent-1"
+    assert (await api.execution(LOCAL, "agent-1", pending_steps=True)).id == "agent-1"
 
 
 async def test_a_call_that_takes_too_long_is_given_up():
@@ -177,7 +177,7 @@ async def test_a_call_that_takes_too_long_is_given_up():
     for answer in await asyncio.gather(*reads, return_exceptions=True):
         assert isinstance(answer, ApiError)
         assert answer.code == grpc.StatusCode.DEADLINE_EXCEEDED
-    assert (await api.execution(LOCAL, "agent-1")).id == "agent-1"
+    assert (await api.execution(LOCAL, "agent-1", pending_steps=True)).id == "agent-1"
 
 
 class WritingServices(FakeServices):
