@@ -11,10 +11,12 @@ from google.protobuf.duration_pb2 import Duration
 from temporalio.api.enums.v1 import EventType
 from temporalio.api.history.v1 import HistoryEvent
 from temporalio.api.workflow.v1 import PendingWorkflowTaskInfo
+from temporalio.api.workflowservice.v1 import DescribeWorkflowExecutionResponse
 
 from stigma_api.diagnosis.refused_commands import refused_command
+from stigma_api.temporal.histories import Histories, Run
 
-RECENT_EVENTS = 20
+_RECENT_EVENTS = 20
 """Events that may follow a task's first end, the only one that history keeps: signals, mostly."""
 
 # Wait of a task for the worker that has the workflow in its cache, should it have died.
@@ -30,7 +32,7 @@ _ENDS = frozenset(
 
 @dataclass(frozen=True)
 class TaskEnd:
-    """How an attempt of a workflow task ended that is made again."""
+    """End of an attempt of a workflow task that is made again."""
 
     text: str
     """For people, for instance "its code fails on this version"."""
@@ -40,6 +42,20 @@ class TaskEnd:
     """Temporal refused what the code asked for."""
     scheduled_time: datetime | None = None
     """When that attempt was scheduled; None where it was not read."""
+
+
+async def read_last_end(
+    histories: Histories, namespace: str, run: DescribeWorkflowExecutionResponse
+) -> TaskEnd:
+    """Return how the last attempt ended of the task of a run, which is tried again.
+
+    Raises:
+        RPCError, ApiError: Temporal does not tell.
+    """
+    execution = run.workflow_execution_info.execution
+    own = Run(namespace, execution.workflow_id, execution.run_id)
+    events = await histories.newest(own, _RECENT_EVENTS)
+    return last_end(events, run.execution_config.default_workflow_task_timeout)
 
 
 def last_end(newest_first: Iterable[HistoryEvent], timeout: Duration) -> TaskEnd:

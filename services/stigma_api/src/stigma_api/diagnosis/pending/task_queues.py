@@ -18,9 +18,9 @@ from temporalio.service import RPCError, RPCStatusCode
 from stigma.agent.v1.agent_execution_pb2 import PENDING_STEP_KIND_WORKFLOW_TASK, PendingStep
 from stigma_api.diagnosis.attempt_texts import interruption
 from stigma_api.diagnosis.stuck.queues import ACTIVITIES, WORKFLOWS, Queues
-from stigma_api.diagnosis.workflow_tasks import RECENT_EVENTS, TaskEnd, last_end, waits_since
+from stigma_api.diagnosis.workflow_tasks import TaskEnd, read_last_end, waits_since
 from stigma_api.temporal.failures import failure_class
-from stigma_api.temporal.histories import Histories, Run
+from stigma_api.temporal.histories import Histories
 
 # Age from which a workflow task is a step: a worker takes and completes one well within it.
 _MIN_TASK_AGE = timedelta(seconds=2)
@@ -116,15 +116,12 @@ class WorkerWaits:
             return False
 
     async def _last_end(self, run: DescribeWorkflowExecutionResponse) -> TaskEnd | None:
-        execution = run.workflow_execution_info.execution
-        own = Run(self._namespace, execution.workflow_id, execution.run_id)
         try:
-            events = await self._histories.newest(own, RECENT_EVENTS)
+            return await read_last_end(self._histories, self._namespace, run)
         except RPCError as error:
             if error.status != RPCStatusCode.NOT_FOUND:
                 raise
             return None  # it ended meanwhile, and is gone
-        return last_end(events, run.execution_config.default_workflow_task_timeout)
 
     def _waits(self, scheduled: Timestamp) -> datetime:
         """Return the time after which a worker must have polled; a new task waits for none."""

@@ -14,8 +14,8 @@ from stigma.contracts.task_queues import TaskQueues
 from stigma.diagnosis.v1.diagnosis_service_pb2 import StuckReason
 from stigma_api.diagnosis.stuck.diagnosis import Diagnosis, duration_text
 from stigma_api.diagnosis.stuck.queues import ACTIVITIES, WORKFLOWS, Queues
-from stigma_api.diagnosis.workflow_tasks import RECENT_EVENTS, TaskEnd, last_end, waits_since
-from stigma_api.temporal.histories import Histories, Run
+from stigma_api.diagnosis.workflow_tasks import TaskEnd, read_last_end, waits_since
+from stigma_api.temporal.histories import Histories
 
 # Shortest wait that counts: a worker with room takes a task at once.
 _MIN_WAIT = timedelta(seconds=5)
@@ -49,19 +49,15 @@ class WorkerWaitDiagnoser:
         task, queue = run.pending_workflow_task, run.execution_config.task_queue.name
         if not task.HasField("original_scheduled_time"):
             return None
-        end = await self._last_end(run) if task.attempt > 1 else None
+        end = None
+        if task.attempt > 1:
+            end = await read_last_end(self._histories, self._client.namespace, run)
         waits = waits_since(task, self._now, end)
         if await self._polled.has_no_worker(queue, WORKFLOWS, waits or _LONG_AGO):
             return self._no_worker(queue)
         if end is not None:
             return self._failing_task(run, queue, end)
         return self._backlog(queue, waits) if waits is not None else None
-
-    async def _last_end(self, run: DescribeWorkflowExecutionResponse) -> TaskEnd:
-        execution = run.workflow_execution_info.execution
-        own = Run(self._client.namespace, execution.workflow_id, execution.run_id)
-        events = await self._histories.newest(own, RECENT_EVENTS)
-        return last_end(events, run.execution_config.default_workflow_task_timeout)
 
     def _failing_task(
         self, run: DescribeWorkflowExecutionResponse, queue: str, end: TaskEnd
