@@ -32,7 +32,7 @@ class TraceReceiver(TraceServiceServicer):
 
     @property
     def endpoint(self) -> str:
-        """What OTEL_EXPORTER_OTLP_ENDPOINT is set to."""
+        """The value of OTEL_EXPORTER_OTLP_ENDPOINT for it."""
         return f"http://127.0.0.1:{self._port}"
 
     def services(self) -> set[str]:

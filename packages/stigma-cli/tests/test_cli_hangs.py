@@ -114,7 +114,7 @@ def test_neither_server_is_waited_for_much_longer_than_the_other() -> None:
 async def test_a_long_call_gives_the_api_its_time(
     stigma: Stigma, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What is behind the API and does not answer is named by the API alone."""
+    """Servers behind the API that do not answer are named by the API alone."""
     monkeypatch.setattr("stigma_cli.connections.CALL_TIMEOUT_SECONDS", 0.4)
     monkeypatch.setattr("stigma_cli.connections.LONG_CALL_TIMEOUT_SECONDS", 5.0)
     async with serving(BehindHangs()) as address:  # type: ignore[abstract]

@@ -1,4 +1,4 @@
-"""What `stigma execution get` says that executions wait for, of four services at work."""
+"""Steps that executions wait for, as `stigma execution get` tells them of four services at work."""
 
 from __future__ import annotations
 
@@ -144,7 +144,7 @@ class Executions:
         return await eventually(all_there, what=lambda: f"{titles}, not {seen}")
 
     async def waits(self, execution_id: str) -> list[str]:
-        """What the text says that it waits for."""
+        """Lines of the text that tell a wait."""
         shown = await self._stigma("execution", "get", execution_id, **self._env)
         lines = [line for line in shown.stdout.splitlines() if line.startswith("waits:")]
         return [line.removeprefix("waits:").strip() for line in lines]

@@ -35,7 +35,7 @@ LOCAL_RUN = "LateLocalCallWorkflow"
 
 
 class Outside:
-    """What attempts reach, and the doors that they wait at before and in it."""
+    """The outside that attempts reach, and the doors at which they wait before and in it."""
 
     def __init__(self) -> None:
         self.attempts: list[int] = []

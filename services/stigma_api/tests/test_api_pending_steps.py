@@ -1,4 +1,4 @@
-"""What open executions wait for, in every situation that is staged."""
+"""Steps that open executions wait for, in every situation that is staged."""
 
 from __future__ import annotations
 

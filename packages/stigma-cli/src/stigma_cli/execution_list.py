@@ -75,7 +75,7 @@ class Listed:
 
 @dataclass(frozen=True)
 class Restriction:
-    """What restricts a filter to executions of one kind."""
+    """Conditions that restrict a filter to executions of one kind."""
 
     kind: Kind
     fields: Sequence[str]

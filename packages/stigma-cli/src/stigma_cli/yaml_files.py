@@ -90,7 +90,7 @@ class YamlFile:
     documents: Sequence[Any]
     """Of the file, with their places; none where it is no YAML."""
     error: FileError | None = None
-    """What keeps it from being YAML."""
+    """The reason why it is not YAML, if it is not."""
 
     def parsed(self) -> Sequence[Any]:
         """Return the documents.

@@ -16,7 +16,7 @@ _LOOPING = frozenset(("until", "while", "repeat", "recurse", "walk"))
 
 
 class Growth:
-    """What one expression does that may put values together of shared parts, again and again."""
+    """Calls of one expression that may put values together of shared parts, again and again."""
 
     __slots__ = ("builders", "collects", "loops", "reads")
 

@@ -1,4 +1,4 @@
-"""What to write instead of words of other languages in an expression."""
+"""Advice on words of other languages in an expression: the ones to write instead."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _OF_OTHERS = (
     (re.compile(r"(?:now|localtime|strflocaltime)\b"), "", "see $workflow.startedAt"),
     (re.compile(r"(?:\$ENV|env)\b"), "", "give it as input"),
 )
-"""What stands at a mistake, what stands before it, and the advice."""
+"""Patterns of the text at a mistake and of that before it, and the advice."""
 
 
 def advice(source: str, index: int) -> str:

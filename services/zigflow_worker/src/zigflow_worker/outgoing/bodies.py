@@ -20,7 +20,7 @@ _GZIP = zlib.MAX_WBITS | 16
 
 @dataclass(frozen=True, slots=True)
 class BodyStart:
-    """What is known of a body before it is read."""
+    """Facts known of a body before it is read."""
 
     server: str
     encoding: str = ""

@@ -74,7 +74,7 @@ class MemoryBudget:
 
 
 class _Part:
-    """What a call holds of one pool."""
+    """Bytes that a call holds of one pool."""
 
     def __init__(self, pool: FairPool) -> None:
         self.size = 0
@@ -122,7 +122,7 @@ class CallMemory:
         self._response = _Part(budget.responses)
         self._result = _Part(budget.results)
         self._uncounted = UNCOUNTED_BYTES
-        """What the request leaves of the bytes that are not counted."""
+        """Bytes that the request leaves of those that are not counted."""
         self._waited_for = 0
         self._decoder: asyncio.Semaphore | None = None
 

@@ -1,4 +1,4 @@
-"""What an open execution waits for, read from Temporal alone: no service of ours is asked."""
+"""Steps that an open execution waits for, from Temporal alone: no service of ours is asked."""
 
 from __future__ import annotations
 
