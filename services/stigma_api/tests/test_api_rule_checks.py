@@ -80,6 +80,7 @@ async def test_what_is_very_wrong_is_not_checked_further(spec: AgentSpec, is_che
         (".a ]", "]", "line 1, column 4"),
         ('.a == "ö\n🙂"\n  and .b ]', "]", "line 3, column 10"),
         (".a +", "", "line 1, column 5"),
+        ('"${ x" ]', "]", "line 1, column 8"),
     ],
 )
 def test_a_problem_has_its_place_in_the_expression(expression: str, at: str, place: str) -> None:

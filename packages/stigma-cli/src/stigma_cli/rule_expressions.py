@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from stigma.agent.v1.agent_pb2 import Agent
+from stigma.contracts.rule_expressions import checking_task, inner_expression, with_place
 from stigma_cli.documents import can_check, problems_of
-from stigma_cli.problems import Problem
 from stigma_cli.violations import Violation
 
 _HEAD = {"dsl": "1.0.0", "namespace": "rules", "name": "rules", "version": "1.0.0"}
@@ -31,7 +31,7 @@ def broken_expressions(agents: Sequence[Agent]) -> list[tuple[int, Violation]]:
         CliError: the engine cannot check anything.
     """
     expressions = [
-        _Expression(at, f"agent.spec.approval.rules[{number}].when", _inner(rule.when))
+        _Expression(at, f"agent.spec.approval.rules[{number}].when", inner_expression(rule.when))
         for at, agent in enumerate(agents)
         for number, rule in enumerate(agent.spec.approval.rules)
         if rule.when
@@ -41,31 +41,14 @@ def broken_expressions(agents: Sequence[Agent]) -> list[tuple[int, Violation]]:
     return list(_violations(expressions))
 
 
-def _inner(expression: str) -> str:
-    text = expression.strip()
-    return text[2:-1] if text.startswith("${") and text.endswith("}") else text
-
-
 def _violations(expressions: Sequence[_Expression]) -> Iterator[tuple[int, Violation]]:
-    tasks = [_task(at, each.text) for at, each in enumerate(expressions)]
+    tasks = [
+        json.dumps(checking_task(f"rule{at}", each.text)) for at, each in enumerate(expressions)
+    ]
     # A line each, which tells the task of a problem.
     document = f'{{"document": {json.dumps(_HEAD)}, "do": [\n' + ",\n".join(tasks) + "\n]}"
     for problem in problems_of(document).shown:
         if 0 <= problem.line - 2 < len(tasks):
-            found = expressions[problem.line - 2]
-            message = _described(problem, tasks[problem.line - 2], found.text)
+            found, task = expressions[problem.line - 2], tasks[problem.line - 2]
+            message = with_place(problem.message, task, problem.column, found.text)
             yield found.agent, Violation(found.field, message)
-
-
-def _task(at: int, text: str) -> str:
-    return json.dumps({f"rule{at}": {"set": {"value": f"${{ {text} }}"}}})
-
-
-def _described(problem: Problem, task: str, text: str) -> str:
-    """Return a problem with its place in the expression, as the API tells it."""
-    begin, end = task.index('"${ ') + len('"${ '), problem.column - 1
-    if not begin <= end <= len(task):
-        return problem.message
-    before = json.loads(f'"{task[begin:end]}"')[: len(text)]
-    line, column = before.count("\n") + 1, len(before) - before.rfind("\n")
-    return f"{problem.message} at line {line}, column {column}"

@@ -6,6 +6,7 @@ import json
 from datetime import timedelta
 
 from stigma.agent.v1.agent_pb2 import AgentSpec
+from stigma.contracts.rule_expressions import checking_task, inner_expression, with_place
 from stigma_api.definitions.document_check import TIMEOUT, DocumentChecker, DocumentProblem
 from stigma_api.requests.violations import Violations
 
@@ -39,16 +40,11 @@ class RuleChecker:
         for index, rule in enumerate(agent.approval.rules):
             field = f"{at}.approval.rules[{index}].when"
             if rule.when and not (refused and refused.has(field)):
-                expression = _inner(rule.when)
+                expression = inner_expression(rule.when)
                 document = document_of(expression)
                 for problem in await self._documents.problems_of(document, timeout):
                     found.add(field, described(problem, document, expression))
         found.raise_if_any()
-
-
-def _inner(expression: str) -> str:
-    text = expression.strip()
-    return text[2:-1] if text.startswith("${") and text.endswith("}") else text
 
 
 def document_of(expression: str) -> str:
@@ -56,17 +52,13 @@ def document_of(expression: str) -> str:
     return json.dumps(
         {
             "document": {"dsl": "1.0.0", "namespace": "rules", "name": "rule", "version": "1.0.0"},
-            "do": [{"rule": {"set": {"value": f"${{ {expression} }}"}}}],
+            "do": [checking_task("rule", expression)],
         }
     )
 
 
 def described(problem: DocumentProblem, document: str, expression: str) -> str:
     """Return a problem with its place in the expression, where it has one there."""
-    begin = document.rindex('"${ ') + len('"${ ')
-    end = problem.column - 1
-    if problem.line != 1 or not begin <= end <= len(document):
+    if problem.line != 1:
         return problem.message
-    before = json.loads(f'"{document[begin:end]}"')[: len(expression)]
-    line, column = before.count("\n") + 1, len(before) - before.rfind("\n")
-    return f"{problem.message} at line {line}, column {column}"
+    return with_place(problem.message, document, problem.column, expression)
