@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import repeat
-
 from temporalio import workflow
 from typing_extensions import override
 
@@ -28,28 +26,25 @@ from stigma.contracts.task_queues import TaskQueues
 from stigma.internal.v1.execution_pb2 import (
     AgentWorkflowInput,
     CarriedState,
-    Compaction,
-    ConverseResponse,
     OpenMcpCall,
 )
 from stigma_orchestrator.agents.agent_work import CARRIED_CONTENT, AgentWork
 from stigma_orchestrator.agents.batch import Batch
 from stigma_orchestrator.agents.call_gate import Gates
 from stigma_orchestrator.agents.context_window import ContextWindow
-from stigma_orchestrator.agents.converse_step import ConverseStep
 from stigma_orchestrator.agents.ending import completed
 from stigma_orchestrator.agents.inputs import PendingInputs
 from stigma_orchestrator.agents.ledger import Ledger
 from stigma_orchestrator.agents.mailbox import Mailbox
 from stigma_orchestrator.agents.mcp_listing import McpListingCheck
 from stigma_orchestrator.agents.mcp_step import McpStep
-from stigma_orchestrator.agents.model_step import invalid_output_message
+from stigma_orchestrator.agents.model_caller import ModelCaller, correction
 from stigma_orchestrator.agents.session_turn import SessionTurn
 from stigma_orchestrator.agents.step import AgentFailedError
 from stigma_orchestrator.agents.sub_agent_step import SubAgentStep
-from stigma_orchestrator.agents.summary_step import SummaryStep
 from stigma_orchestrator.agents.tool_step import ToolStep
 from stigma_orchestrator.agents.turns import Turn, Turns
+from stigma_orchestrator.agents.unproductive_answers import UnproductiveAnswers
 from stigma_orchestrator.executions.outcome import Continue, Outcome
 
 
@@ -60,8 +55,7 @@ class ToolLoop(AgentWork):
         super().__init__(request, queues)
         carried = request.carried
         self._tools = tools.by_name(tools.of_input(request))
-        self._refused_answers = carried.refused_answers
-        self._refused_outputs = carried.refused_outputs
+        self._unproductive = UnproductiveAnswers(carried)
         self.conversation: Turns = Turns(request)
         self.mailbox = Mailbox(carried)
         self.inputs = PendingInputs(
@@ -84,6 +78,9 @@ class ToolLoop(AgentWork):
             SessionTurn(request, self._context_window.session)
             if request.HasField("session")
             else None
+        )
+        self._model = ModelCaller(
+            self._context, self.conversation, self._context_window, self._budget
         )
         self._batch: Batch | None = None
         self._untold: list[ToolResult] = []
@@ -119,8 +116,7 @@ class ToolLoop(AgentWork):
     def carry(self, carried: CarriedState) -> AgentWorkflowInput:
         following = super().carry(carried)
         state = following.carried
-        state.refused_answers = self._refused_answers
-        state.refused_outputs = self._refused_outputs
+        self._unproductive.carry(state)
         state.remembered.update(self._gates.remembered)
         self.mailbox.carry(state)
         if (turn := self._open) is not None:
@@ -186,70 +182,9 @@ class ToolLoop(AgentWork):
 
     async def _ask(self) -> Turn:
         """Ask the model, with what has come since the turn before."""
-        model, step = self._context.configuration.model, self._budget.steps + 1
-        items, sent = list(self.conversation.items()), self.mailbox.take_unread()
         results, self._untold = self._untold, []
-        before = self._compaction()
-        if self._context_window.prepare(step):
-            await self._summarize(step, before)
-        call = ConverseStep(
-            self._context,
-            step,
-            items,
-            self._budget.tokens_left(),
-            results,
-            sent,
-            self._context_window.compaction,
-            self._context_window.session.compaction if self.session is not None else None,
-        )
-        answer = await self._call(call)
-        self._budget.add_answer(model, answer)
-        self._context_window.note(answer)
-        turn = Turn(step, answer, {}, _correction(answer), sent)
-        self.conversation.add(turn)
-        self._budget.add_tool_calls(model, len(list(conversation.calls(answer))))
-        return turn
-
-    async def _call(self, call: ConverseStep) -> ConverseResponse:
-        """Call the model, with a smaller conversation where the provider wants that.
-
-        Once more; in a session for as long as there is something to leave out.
-        """
-        before = self._compaction()
-        for last in (False, True) if self.session is None else repeat(False):
-            try:
-                return await call.run()
-            except AgentFailedError as error:
-                too_long = error.failure.reason == FailureReason.FAILURE_REASON_CONTEXT_LENGTH
-                if last or not too_long or not self._context_window.shrink(call.number):
-                    raise
-            await self._summarize(call.number, before)
-        raise AssertionError("a call returns or raises")
-
-    async def _summarize(self, number: int, before: Compaction) -> None:
-        """Have a model summarise what was left out for a model call, if the agent says so.
-
-        Raises:
-            AgentFailedError: that has used up a limit.
-        """
-        window = self._context_window
-        if not window.needs_summary:
-            return
-        first = window.compaction.dropped_before
-        items = self.conversation.items(before=first)
-        left = self._budget.tokens_left()
-        step = SummaryStep(self._context, number, first, items, before, left)
-        if (made := await step.run()) is None:
-            window.not_summarized()
-            return
-        window.summarized(number, made.text)
-        self._budget.add_summary(step.model, made.usage)
-        self._budget.check()
-
-    def _compaction(self) -> Compaction:
-        copied = Compaction()
-        copied.CopyFrom(self._context_window.compaction)
-        return copied
+        sent = self.mailbox.take_unread()
+        return await self._model.ask(results, sent, in_session=self.session is not None)
 
     async def _make_calls(self, turn: Turn) -> bool:
         """Make the calls of a turn; return False where some of them still wait."""
@@ -262,11 +197,13 @@ class ToolLoop(AgentWork):
         # Where this run goes on all the same, what it carries is too large.
         self._may_hand_over = is_complete
         if batch.problem:
-            raise self._failed(FailureReason.FAILURE_REASON_TOO_LARGE, batch.problem)
+            raise AgentFailedError(
+                FailureReason.FAILURE_REASON_TOO_LARGE, batch.problem, step=self._budget.last_step
+            )
         if is_complete:
             self._batch = self._open = None
             self._gates.forget_turn()
-            self._check(turn)
+            self._unproductive.count(turn)
         return is_complete
 
     def _step(self, tool: Tool, call: ToolCall, agents: int) -> ToolStep:
@@ -316,41 +253,11 @@ class ToolLoop(AgentWork):
         said = turn.text if turn is not None else ""
         return Outcome(AGENT_EXECUTION_PHASE_CANCELLED, AgentOutput(text=said), failure)
 
-    def _check(self, turn: Turn) -> None:
-        """Count answers that lead nowhere.
-
-        Raises:
-            AgentFailedError: there were too many in a row.
-        """
-        answer = turn.answer
-        only_refused = bool(answer.refused) and not turn.results and not answer.output_call_id
-        self._refused_answers = self._refused_answers + 1 if only_refused else 0
-        if self._refused_answers >= limits.MAX_REFUSED_ANSWERS:
-            raise self._failed(
-                FailureReason.FAILURE_REASON_INVALID_REQUEST,
-                f"{self._refused_answers} answers in a row called tools that do not exist, or with "
-                "arguments that the tools do not take",
-            )
-        has_output = bool(answer.output_call_id or answer.output_error)
-        if not has_output or conversation.output_accepted(answer, turn.results):
-            self._refused_outputs = 0
-            return
-        self._refused_outputs += 1
-        if self._refused_outputs > limits.OUTPUT_RETRIES:
-            problem = answer.output_error or "other calls of the same answer did not succeed"
-            raise self._failed(
-                FailureReason.FAILURE_REASON_INVALID_OUTPUT,
-                f"no valid output in {self._refused_outputs} answers in a row: {problem}",
-            )
-
-    def _failed(self, reason: FailureReason.ValueType, message: str) -> AgentFailedError:
-        return AgentFailedError(reason, message, step=self._budget.last_step)
-
 
 def _open_turn(carried: CarriedState) -> Turn:
     turn = carried.turn
     results = {result.call_id: result for result in turn.results}
-    return Turn(turn.step, turn.answer, results, _correction(turn.answer))
+    return Turn(turn.step, turn.answer, results, correction(turn.answer))
 
 
 def _open_mcp_calls(carried: CarriedState) -> dict[str, OpenMcpCall]:
@@ -359,13 +266,6 @@ def _open_mcp_calls(carried: CarriedState) -> dict[str, OpenMcpCall]:
         found[each.call_id] = OpenMcpCall()
         found[each.call_id].CopyFrom(each)
     return found
-
-
-def _correction(answer: ConverseResponse) -> Message | None:
-    """Return the message after an output in words that is not valid; a call has a result."""
-    if not answer.output_error or answer.output_call_id:
-        return None
-    return invalid_output_message(answer)
 
 
 def _is_history_full() -> bool:
