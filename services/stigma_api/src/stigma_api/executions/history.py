@@ -20,7 +20,7 @@ from stigma.contracts.activities import (
     SUMMARIZE,
     WATCH_CALLER,
 )
-from stigma.contracts.conversation_history import accepted_input
+from stigma.contracts.history_events import accepted_input
 from stigma.contracts.pending_inputs import MEMO
 from stigma.contracts.tools import model_step, summary_step
 from stigma.internal.v1.execution_pb2 import (

@@ -19,7 +19,7 @@ from stigma.agent.v1.agent_execution_pb2 import (
 from stigma.agent.v1.agent_pb2 import Tool
 from stigma.contracts import tool_results, tools
 from stigma.contracts.activities import LATER_PARTS_OF_MCP_CALLS, MCP_CALLS, POLL_MCP_TASK
-from stigma.contracts.conversation_history import read_result
+from stigma.contracts.history_events import read_result
 from stigma.contracts.sub_agents import MEMO_EXECUTION
 from stigma.internal.v1.execution_pb2 import AgentWorkflowInput, ConverseResponse
 from stigma_api.executions import history_facts as facts
