@@ -14,13 +14,10 @@ from datetime import timedelta
 from typing import Any
 
 from temporalio import workflow
-from temporalio.common import RetryPolicy
-from temporalio.exceptions import ActivityError
 from typing_extensions import override
 
 from stigma.contracts import versions
 from zigflow_worker.activities.interfaces import EngineActivities
-from zigflow_worker.changes import FEW_SHORT_WAITS, SHORT_WAITS
 from zigflow_worker.execution.interpreter import Interpreter
 from zigflow_worker.execution.pacing import Pace
 from zigflow_worker.execution.run_state import (
@@ -31,10 +28,10 @@ from zigflow_worker.execution.run_state import (
     too_large,
 )
 from zigflow_worker.execution.scheduling import Scheduling
-from zigflow_worker.execution.short_waits import SLACK_SECONDS, ShortWaits
+from zigflow_worker.execution.timers import Timers
 from zigflow_worker.expressions import JSON, Budget
 from zigflow_worker.program.encoded_sizes import EncodedSize, encoded_size
-from zigflow_worker.program.model import Branch, BranchState, Timer
+from zigflow_worker.program.model import Branch, BranchState
 from zigflow_worker.start import RunOptions
 
 MAX_EFFECTS = 1_000
@@ -51,12 +48,6 @@ _WORKFLOW_TASK_ENDS_EVERY = 20
 
 _PAUSE_TIMEOUT = timedelta(seconds=10)
 
-_SHORTEST_TIMER = 0.001
-_SHORT_WAIT = 1.0
-"""Seconds below which a wait is an activity: no timer of a Temporal server fires sooner."""
-_SHORT_WAIT_RETRIES = RetryPolicy(
-    initial_interval=timedelta(milliseconds=100), maximum_interval=timedelta(seconds=2)
-)
 _SHORTEST_HISTORY = 6
 """Events within which a run gets anywhere."""
 _LONG_HISTORY = 5
@@ -74,7 +65,7 @@ class Scheduler(Scheduling):
         self._cancelled: set[asyncio.Task[JSON]] = set()
         self._waiting_for_slot: deque[Branch] = deque()
         self._waiting_for_bytes: deque[Branch] = deque()
-        self._short_waits = ShortWaits()
+        self._timers = Timers(self._wake_branch)
         self._wakeup: asyncio.Future[None] | None = None
         self._pauses = 0
         self._command_bytes = 0
@@ -140,19 +131,11 @@ class Scheduler(Scheduling):
             branch.effect = task
             self._effects.add(task)
             task.add_done_callback(lambda done: self._effect_done(branch, done))
-        timer = branch.timer
-        if timer is not None and timer[0] != until:
-            timer[1].cancel()
-            branch.timer = None
-        if until is not None and branch.timer is None:
-            delay = max(until - self._loop.time(), _SHORTEST_TIMER)
-            branch.timer = (until, self._start_timer(branch, delay))
+        self._timers.set(branch, until)
 
     @override
     def release(self, branch: Branch) -> None:
-        if branch.timer is not None:
-            branch.timer[1].cancel()
-            branch.timer = None
+        self._timers.cancel(branch)
         effect, branch.effect = branch.effect, None
         if effect is None:
             return
@@ -202,34 +185,6 @@ class Scheduler(Scheduling):
                 self._wake_branch(waiting)
                 break
         self._wake()
-
-    def _start_timer(self, branch: Branch, delay: float) -> Timer:
-        if delay < _SHORT_WAIT - _SHORTEST_TIMER and workflow.patched(SHORT_WAITS):
-            many = self._short_waits.are_many(self._loop.time())
-            if not many or not workflow.patched(FEW_SHORT_WAITS):
-                wait = self._loop.create_task(self._wait_exactly(branch, delay))
-                self._short_waits.add(wait)
-                return wait
-        return self._loop.call_later(delay, self._timer_fired, branch)
-
-    async def _wait_exactly(self, branch: Branch, delay: float) -> None:
-        timer = asyncio.current_task()
-        try:
-            await workflow.execute_activity_method(
-                EngineActivities.wait_exactly,
-                delay,
-                start_to_close_timeout=timedelta(seconds=delay + SLACK_SECONDS),
-                retry_policy=_SHORT_WAIT_RETRIES,
-                cancellation_type=workflow.ActivityCancellationType.ABANDON,
-            )
-        except ActivityError:  # cancelled: nothing waits for it any more
-            self._short_waits.abandon(self._loop.time(), delay)
-        if branch.timer is not None and branch.timer[1] is timer:
-            self._timer_fired(branch)
-
-    def _timer_fired(self, branch: Branch) -> None:
-        branch.timer = None
-        self._wake_branch(branch)
 
     def _wake_branch(self, branch: Branch) -> None:
         if branch.state is BranchState.WAITING:
