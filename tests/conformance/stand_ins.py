@@ -73,6 +73,7 @@ class StandIns:
     """File of the authority that signed the certificate."""
     received: list[Received] = field(default_factory=list)
     unavailable: set[str] = field(default_factory=set)
+    nurses_called: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
     def connect_to(self) -> str:
@@ -109,6 +110,15 @@ class StandIns:
         if name not in PETS and wanted is None and not name.startswith("flaky-"):
             return Response(status_code=404)
         return JSONResponse({"id": PETS.get(name, name), "name": "Rex", "status": "available"})
+
+    async def nurses(self, _: Request) -> Response:
+        self.nurses_called.set()
+        await asyncio.Event().wait()  # the doctor wins
+        return Response()
+
+    async def doctor(self, request: Request) -> Response:
+        await self.nurses_called.wait()  # both are called at once: neither need be the first
+        return JSONResponse({"called": "doctor", **await request.json()})
 
 
 async def no_such_pet(_: Request) -> Response:
@@ -153,15 +163,6 @@ async def planet(_: Request) -> Response:
 
 async def sample(_: Request) -> Response:
     return JSONResponse({"real": True})
-
-
-async def nurses(_: Request) -> Response:
-    await asyncio.Event().wait()  # the doctor wins
-    return Response()
-
-
-async def doctor(request: Request) -> Response:
-    return JSONResponse({"called": "doctor", **await request.json()})
 
 
 async def bet(request: Request) -> Response:
@@ -235,8 +236,8 @@ def _hosts(stand_ins: StandIns) -> Iterator[tuple[str, str, str, _Answer]]:
     yield "swapi.dev", "GET", "/api/people/1", person
     yield "swapi.dev", "GET", "/api/planets/1/", planet
     yield "fake.com", "GET", "/sample", sample
-    yield "fake-hospital.com", "PUT", "/api/v3/alert/nurses", nurses
-    yield "fake-hospital.com", "PUT", "/api/v3/alert/doctor", doctor
+    yield "fake-hospital.com", "PUT", "/api/v3/alert/nurses", stand_ins.nurses
+    yield "fake-hospital.com", "PUT", "/api/v3/alert/doctor", stand_ins.doctor
     yield "superbet-casinos.com", "POST", "/api/bet/on/football", bet
     yield "external-service.example.com", "GET", "/api", unavailable
     realm = "/realms/fake-authority"
