@@ -30,7 +30,8 @@ ENGINE = "zigflow_worker"
 WITHIN = timedelta(seconds=90)
 TASK_FAILED = EventType.EVENT_TYPE_WORKFLOW_TASK_FAILED
 TIMER_STARTED = EventType.EVENT_TYPE_TIMER_STARTED
-NAP = "nap: {wait: {seconds: 3}}"
+# Longer than it takes to start all runs and to stop the engine, late or not.
+NAP = "nap: {wait: {seconds: 10}}"
 OPEN: dict[str, tuple[str, Any]] = {
     "emit": (
         "do: [{tell: {emit: {event: {with: {id: e, type: a.b}}}, output: {as: .id}}}, {%s}]",
