@@ -51,10 +51,12 @@ async def test_a_token_that_was_used_already(rehearsal: RehearsalEnvironment) ->
 async def test_a_call_that_times_out(rehearsal: RehearsalEnvironment) -> None:
     site = rehearsal.installation
     message = uuid.uuid4().hex
-    called = await site.call(PythonCaller, Job("held", message, agent_timeout=2))
+    # Its model is called before: it is late, not its worker.
+    called = await site.call(PythonCaller, Job("held", message, agent_timeout=5))
+    await rehearsal.gate.held(message)
     failure = await failure_of(called)
     assert failure.type == "AGENT_EXECUTION_TIMEOUT"
-    async with rehearsal.operator(GUIDE, "a model slower than the agent's 2 s") as operator:
+    async with rehearsal.operator(GUIDE, "a model slower than the agent's 5 s") as operator:
         await operator.sees("times-out", called.execution_id)
         timeline = await operator.types(f"stigma execution timeline {called.execution_id}")
         assert "model call" in timeline

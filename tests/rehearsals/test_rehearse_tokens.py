@@ -40,7 +40,7 @@ async def test_a_token_is_damaged_on_its_way(rehearsal: RehearsalEnvironment) ->
         rehearsal.operator(RUNBOOK, fault) as operator,
         rehearsal.operator(REFUSED, fault) as alerted,
     ):
-        shown = await operator.follow("find")
+        shown = await operator.sees("find", run.id, "none stuck")
         [line] = [one for one in shown.splitlines() if "token_rejected" in one and run.id in one]
         assert "invalid_argument" in line
         assert line in await alerted.follow("look")
@@ -55,7 +55,7 @@ async def test_a_token_is_damaged_on_its_way(rehearsal: RehearsalEnvironment) ->
         rehearsal.proxy.damaging = False
         again = await rehearsal.installation.run_document(ASK_ECHO, {"message": "found"})
         assert await again.result() == "found"
-        assert "echo@1" in await operator.follow("verify")
+        await operator.sees("verify", "echo@1", "none stuck")
         operator.cured()
         alerted.cured()
 
@@ -80,7 +80,7 @@ async def test_executions_are_lost_in_temporal(rehearsal: RehearsalEnvironment) 
         await waiting.knows(CALLER=caller, ACTIVITY=activity)
         await waiting.follow("release")
         # Token loss, 4.
-        await operator.follow("find")
+        await operator.sees("find")
         await operator.knows(CALLER=deleted.workflow.id, ACTIVITY=await _pending(deleted))
         await operator.follow("release")
         failure = await failure_of(terminated)
@@ -109,12 +109,12 @@ async def test_an_activity_was_answered_otherwise(rehearsal: RehearsalEnvironmen
     assert execution.status.callback.state == CALLBACK_STATE_RESOLVED_OR_GONE
     fault = "an activity that another completed"
     async with rehearsal.operator(RUNBOOK, fault) as operator:
-        assert started.id in await operator.follow("find")
+        await operator.sees("find", started.id, "none stuck")
         await operator.knows(ID=started.id)
         assert "RESOLVED_OR_GONE" in await operator.follow("look")
         # The cure: nothing is to be cured, and the answer can be read.
         assert phase_name(execution) == "COMPLETED"
-        await operator.follow("verify")
+        await operator.sees("verify", "none stuck")
         operator.cured()
 
 
