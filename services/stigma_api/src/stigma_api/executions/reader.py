@@ -31,9 +31,11 @@ from stigma_api import errors
 from stigma_api.access.principals import Principal
 from stigma_api.executions import outcome
 from stigma_api.kinds import E, ExecutionInput, ExecutionKind
-from stigma_api.temporal.calls import describe, temporal_call
+from stigma_api.temporal.calls import TEMPORAL_TIMEOUT, describe, temporal_call
 
 _QUERY_TIMEOUT = timedelta(seconds=1)
+# Of one that has closed in full: nobody reads it again to find more, and a worker replays it all.
+_CLOSED_QUERY_TIMEOUT = TEMPORAL_TIMEOUT
 # Events before a worker takes it: started, at most one signal, workflow task scheduled.
 _UNTOUCHED_LENGTH = 3
 
@@ -161,13 +163,14 @@ class Reader(Generic[E]):
         Args:
             found: from `find`, `get` or `get_visible`.
             full: with the whole spec, and an agent's conversation; an agent's if a worker
-                answers within 1 s.
+                answers within 1 s, or, once it has closed, within 5 s.
         """
         execution = await self.with_outcome(found)
         untouched = execution.status.phase == AGENT_EXECUTION_PHASE_PENDING
         query_all = full and found.kind.query_returns_spec
         if not untouched and (found.is_open or query_all):
-            await self._add_detail(execution, found.kind, full=query_all)
+            timeout = _QUERY_TIMEOUT if found.is_open else _CLOSED_QUERY_TIMEOUT
+            await self._add_detail(execution, found.kind, timeout, full=query_all)
         if full and not query_all:
             await self._add_request(execution, found)
         execution.spec.callback_token = b""
@@ -216,14 +219,16 @@ class Reader(Generic[E]):
         if (request := await self.request(found)) is not None:
             execution.spec.CopyFrom(cast("Any", request.spec))
 
-    async def _add_detail(self, execution: E, kind: ExecutionKind[E], *, full: bool) -> None:
+    async def _add_detail(
+        self, execution: E, kind: ExecutionKind[E], timeout: timedelta, *, full: bool
+    ) -> None:
         handle = self._client.get_workflow_handle(execution.id)
         try:
-            async with temporal_call(_QUERY_TIMEOUT):
+            async with temporal_call(timeout):
                 detail: Any = await handle.query(
                     kind.workflow.execution,
                     args=[] if kind.query_returns_spec else [False],
-                    rpc_timeout=_QUERY_TIMEOUT,
+                    rpc_timeout=timeout,
                 )
         except (
             errors.ApiError,
