@@ -112,7 +112,8 @@ class _Notes:
         for each in wrong(stuck):
             if each.execution_id == self._execution_id:
                 return f"it makes no progress: {each.message} (`{each.command}` shows more)"
-        return await self._wait() if Kind.of_id(self._execution_id) is Kind.WORKFLOW else ""
+        # Again: what is known of a wait needs the answer of a worker, which may be late.
+        return await self._wait()
 
 
 def turn_text(execution: Execution) -> str:
