@@ -15,11 +15,13 @@ from tempfile import TemporaryFile
 from tests.stack.forked import ForkedProcess, Streams, start_module
 
 _SECONDS = 240.0
+_WAITS = "stigma: waiting for "
+"""The beginning of a note about a server that takes seconds, as all do on a busy machine."""
 
 
 @dataclass(frozen=True)
 class Ran:
-    """What one command printed, and its exit code."""
+    """What one command printed, but for notes that a server is slow, and its exit code."""
 
     code: int
     stdout: str
@@ -38,11 +40,19 @@ class RunningCommand:
     stdout: asyncio.StreamReader
     stderr: asyncio.StreamReader
 
+    async def note(self) -> str:
+        """Return the next line of stderr, but for notes that a server is slow; "" at its end."""
+        async with asyncio.timeout(_SECONDS):
+            while True:
+                line = (await self.stderr.readline()).decode()
+                if not line.startswith(_WAITS):
+                    return line
+
     async def ended(self) -> Ran:
         """Wait for its end; the output is what was not read before."""
         stdout, stderr = await asyncio.gather(self.stdout.read(), self.stderr.read())
         code = await asyncio.to_thread(self.process.wait, _SECONDS)
-        return Ran(code, stdout.decode(), stderr.decode())
+        return Ran(code, stdout.decode(), _without_waits(stderr.decode()))
 
 
 async def stigma(*arguments: str, stdin: str = "", **variables: str) -> Ran:
@@ -66,7 +76,7 @@ def run_stigma(
         code = process.wait(_SECONDS)
         stdout.seek(0)
         stderr.seek(0)
-        return Ran(code, stdout.read().decode(), stderr.read().decode())
+        return Ran(code, stdout.read().decode(), _without_waits(stderr.read().decode()))
 
 
 @asynccontextmanager
@@ -109,6 +119,10 @@ def _start(
     finally:
         os.close(stdout)
         os.close(stderr)
+
+
+def _without_waits(text: str) -> str:
+    return "".join(line for line in text.splitlines(True) if not line.startswith(_WAITS))
 
 
 def _without_settings(environment: Mapping[str, str]) -> dict[str, str]:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import signal
+import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ import pytest
 from stigma_cli.errors import Exit
 from tests.stack.command_line import running_stigma
 from tests.stack.terminal import Terminal
+from tests.stack.waiting import eventually
 
 if TYPE_CHECKING:
     from conftest import Stigma
@@ -113,14 +114,21 @@ async def test_a_failure_is_the_exit_code(command: Command) -> None:
 
 
 async def test_waiting_ends_and_the_execution_goes_on(command: Command) -> None:
-    asked = await command.ask("ask-curious", "--timeout", "3s")
+    same = ("ask-curious", "--request-id", uuid.uuid4().hex)
+    started = (await command.ask(*same, "--detach")).stdout.strip()
+
+    async def waits() -> bool:
+        return bool((await command.run("inputs", "get", started)).exit_code == Exit.OK)
+
+    await eventually(waits, what="the question")
+    asked = await command.ask(*same, "--timeout", "5s")
     assert asked.exit_code == Exit.UNREACHABLE
-    assert "has not ended within 3 s" in asked.stderr
+    assert "has not ended within 5 s" in asked.stderr
     assert "it goes on: `stigma execution watch agent-" in asked.stderr
     assert "Why?" in asked.stderr, "what it waits for"
-    execution_id = asked.stderr.partition("started ")[2].split()[0]
-    await command.run("execution", "cancel", execution_id)
-    assert (await command.run("execution", "watch", execution_id)).exit_code == Exit.FAILED
+    assert asked.stderr.startswith(f"stigma: started {started}\n")
+    await command.run("execution", "cancel", started)
+    assert (await command.run("execution", "watch", started)).exit_code == Exit.FAILED
 
 
 @pytest.mark.parametrize(
@@ -171,8 +179,7 @@ async def test_who_waits_for_its_turn_is_told(command: Command) -> None:
     first = await command.ask("ask-slow", "m", "--session", "s-turns", "--detach")
     asking = ("agent", "ask", "ask-echo", "hello", "--session", "s-turns", "--watch")
     async with running_stigma(*asking, environment=os.environ | command.env) as waiting:
-        started = (await waiting.stderr.readline()).decode()
-        told = (await asyncio.wait_for(waiting.stderr.readline(), 60)).decode()
+        started, told = await waiting.note(), await waiting.note()
         waiting.process.send_signal(signal.SIGINT)
         await waiting.ended()
     assert told == "stigma: PENDING: it waits for its turn in session s-turns\n"

@@ -8,7 +8,6 @@ import json
 import os
 import signal
 import uuid
-from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -303,7 +302,7 @@ async def test_an_interrupted_run_says_how_to_go_on(
 ) -> None:
     file = document_file(tmp_path, RESTING)
     async with running_stigma("run", str(file), environment=os.environ | env) as command:
-        started = (await command.stderr.readline()).decode()
+        started = await command.note()
         workflow_id = started.removeprefix("stigma: started ").strip()
         command.process.send_signal(signal.SIGINT)
         done = await command.ended()
@@ -349,7 +348,7 @@ async def test_a_temporal_that_goes_away_during_a_run_is_one_line(
         environment = os.environ | {"TEMPORAL_ADDRESS": server.address}
         file = str(document_file(tmp_path))
         async with running_stigma("run", file, environment=environment) as command:
-            assert (await command.stderr.readline()).startswith(b"stigma: started greet-")
+            assert (await command.note()).startswith("stigma: started greet-")
             await server.kill()
             done = await command.ended()
     assert (done.code, done.stdout) == (Exit.UNREACHABLE, "")
@@ -694,7 +693,7 @@ async def test_listing_executions(
     async def listed_text() -> bool:
         return execution in (await stigma("execution", "list", *query, **env)).output
 
-    await eventually(listed_text, within=timedelta(seconds=20), what="listed")
+    await eventually(listed_text, what="listed")
     listed = await stigma("execution", "list", *query, "-o", "json", **env)
     assert [each["id"] for each in json.loads(listed.output)["executions"]] == [execution]
     wrong = await stigma("execution", "list", "--filter", "colour = blue", **env)
@@ -760,7 +759,7 @@ async def test_a_new_namespace_is_set_up(
         return json.loads(done.output) if done.exit_code == Exit.OK else None
 
     # A new namespace reaches the server's cache after a while.
-    done = await eventually(set_up, within=timedelta(seconds=30), what="set up")
+    done = await eventually(set_up, what="set up")
     assert "search attribute StigmaAgent registered" in done["changed"]
     assert done["advice"].startswith("closed executions are kept 1 day, ")
     assert not any("retention" in change for change in done["changed"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import signal
@@ -133,9 +132,7 @@ async def test_what_no_worker_takes_is_said_while_it_is_asked(
     assert applied.exit_code == Exit.OK, applied.output
     asking = ("agent", "ask", "lost-adviser", "It", "--session", "s-own")
     async with running_stigma(*asking, environment=os.environ | env) as waiting:
-        label, started, problem = [
-            (await asyncio.wait_for(waiting.stderr.readline(), 60)).decode() for _ in range(3)
-        ]
+        label, started, problem = [await waiting.note() for _ in range(3)]
         waiting.process.send_signal(signal.SIGINT)
         await waiting.ended()
     assert label == "stigma: lost-adviser@1 is an agent of your own: the session is only a label\n"
