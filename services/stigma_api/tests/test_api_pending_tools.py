@@ -35,13 +35,19 @@ def queue_of(api: Api) -> str:
 
 
 async def called(api: Api, message: str) -> tuple[str, Sequence[pb.PendingStep]]:
-    """Start the agent, and return its id and its tool calls in order, once they are pending."""
+    """Start the agent, and return its id and its tool calls in order, once nobody takes them.
+
+    Of those that are activities and workflows: what a workflow waits for is known once it began.
+    """
     request = StartAgentRequest(agent_id="clerk", message=message)
     started = await api.executions.StartAgent(request)
     count = len(message.split())
-    steps = await steps_when(
-        api, started.id, lambda steps: len([each for each in steps if each.call_id]) == count
-    )
+
+    def are_pending(steps: Sequence[pb.PendingStep]) -> bool:
+        calls = [each for each in steps if each.call_id]
+        return len(calls) == count and len([each for each in calls if each.no_worker]) == 2
+
+    steps = await steps_when(api, started.id, are_pending)
     return started.id, sorted(steps, key=lambda each: each.call_id)
 
 

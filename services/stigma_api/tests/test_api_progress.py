@@ -8,6 +8,7 @@ import time
 import uuid
 from collections.abc import AsyncIterator
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -86,10 +87,15 @@ class Writer:
         self._calls.append(call)
         return call
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """End every watch: its polls would be counted as another test's."""
         for call in self._calls:
             call.cancel()
+        method = "/stigma.agent.v1.AgentExecutionService/WatchAgentExecution"
+        open_calls = partial(
+            self._api.runtime.metrics.get_sample_value, "stigma_rpc_in_flight", {"method": method}
+        )
+        await eventually(lambda: not open_calls(), what="the end of every watch")
 
     async def end(self) -> None:
         self.write(END)
@@ -100,7 +106,7 @@ class Writer:
 async def writer(writing_api: Api, model: WritingModel, client: Client) -> AsyncIterator[Writer]:
     writer = Writer(writing_api, model, client)
     yield writer
-    writer.close()
+    await writer.close()
 
 
 async def next_of(events: Any, kind: str) -> Event:

@@ -115,7 +115,12 @@ async def test_a_call_under_way_shows_its_attempts_and_the_last_failures_class(
 
 async def test_failed_calls_and_a_stop_are_told(staged_api: Api, client: Client) -> None:
     started = await start(staged_api, "call:CONTEXT_LENGTH!final watch call:HOLD")
-    held = await timeline_with(staged_api, started.id, "CANCEL_REQUESTED")
+
+    async def holds() -> pb.ExecutionTimeline | None:
+        found = await timeline_of(staged_api, started.id)
+        return found if steps(found).count("MODEL_CALL") == 2 else None
+
+    held = await eventually(holds, what="the second call")
     assert lines(held, pb.TIMELINE_STEP_MODEL_CALL)[0] == (
         "model call 1, scripted:demo; CONTEXT_LENGTH"
     )

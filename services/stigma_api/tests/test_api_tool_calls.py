@@ -131,6 +131,7 @@ async def test_calls_that_an_execution_ends_before_are_cancelled(
     tooled: tuple[Api, FakeTools], client: Client
 ) -> None:
     api, fake = tooled
+    fake.holds.clear()
     started = await start(api, "find|hold hold")
     await fake.holds.wait()
     await client.get_workflow_handle(started.id).terminate()
@@ -234,6 +235,7 @@ async def test_the_usage_of_a_timeline_counts_calls(
     tooled: tuple[Api, FakeTools], client: Client
 ) -> None:
     api, fake = tooled
+    fake.holds.clear()
     started = await start(api, "find ?serch|hold")
     await fake.holds.wait()
 
@@ -249,7 +251,6 @@ async def test_the_usage_of_a_timeline_counts_calls(
     await client.get_workflow_handle(started.id).cancel()
     with pytest.raises(WorkflowFailureError):
         await client.get_workflow_handle(started.id).result()
-    fake.holds.clear()
 
 
 async def test_a_timeline_whose_beginning_is_left_out_still_has_outcomes(
@@ -292,16 +293,16 @@ async def test_a_call_that_no_worker_takes_is_diagnosed(
     request.message = "ship"
     by_child = (await api.executions.StartAgent(request)).id
 
-    async def diagnosed() -> dict[str, str]:
+    expected = f"tool call 1-1: no worker polls task queue {api.queues.prefix}deserted"
+    seen: dict[str, str] = {}
+
+    async def diagnosed() -> bool:
         listing = pb.ListStuckExecutionsRequest()
         listing.min_age.FromTimedelta(timedelta())
         reply = await diagnosis(api).ListStuckExecutions(listing, timeout=15)
-        found = {each.execution_id: each.message for each in reply.executions}
-        return found if {by_activity, by_child} <= set(found) else {}
+        seen.update({each.execution_id: each.message for each in reply.executions})
+        return seen.get(by_activity) == seen.get(by_child) == expected
 
-    found = await eventually(diagnosed, within=timedelta(seconds=30), what="both")
-    expected = f"tool call 1-1: no worker polls task queue {api.queues.prefix}deserted"
-    assert found[by_activity] == expected
-    assert found[by_child] == expected
+    await eventually(diagnosed, what=lambda: f"both, not {seen}")
     for execution_id in (by_activity, by_child):
         await client.get_workflow_handle(execution_id).terminate()
