@@ -42,6 +42,7 @@ from stigma.agent.v1.agent_pb2 import (
     ToolPolicy,
 )
 from stigma.agent.v1.agent_service_pb2 import ApplyAgentRequest, GetAgentRequest
+from stigma_api.definitions import mcp_listing
 from stigma_orchestrator.delivery.deliver_activity import CallbackSender
 from stigma_orchestrator.delivery.metrics import CallbackMetrics
 from stigma_orchestrator.settings import OrchestratorSettings
@@ -227,6 +228,7 @@ async def test_without_an_ai_worker_nothing_is_listed(api: Api) -> None:
 async def test_what_is_malformed_is_refused_before_a_server_is_asked(
     api: Api, tool: Tool, field: str
 ) -> None:
-    async with asyncio.timeout(5), refused(Code.INVALID_ARGUMENT) as refusal:
+    no_answer = mcp_listing._TIMEOUT.total_seconds()
+    async with asyncio.timeout(no_answer), refused(Code.INVALID_ARGUMENT) as refusal:
         await api.apply("clerk", agent(tool))
     assert refusal.fields == [f"agent.spec.tools[0].{field}"]

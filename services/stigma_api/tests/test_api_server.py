@@ -53,6 +53,7 @@ from stigma_api.server import load_principals
 from stigma_api.settings import ApiSettings
 from stigma_api.temporal.namespace import Namespace
 from stigma_cli.devserver import DevServer
+from tests.stack.waiting import eventually
 
 Code = grpc.StatusCode
 
@@ -429,18 +430,21 @@ async def test_more_calls_than_fit_are_told_when_to_come_back(
 
 async def test_calls_and_streams_have_a_longest_time(temporal_server: Any, tmp_path: Path) -> None:
     async with running_api(
-        temporal_server.address,
-        tmp_path,
-        api_call_timeout=timedelta(seconds=5),
-        api_watch_timeout=timedelta(milliseconds=300),
+        temporal_server.address, tmp_path, api_watch_timeout=timedelta(milliseconds=300)
     ) as api:
         await api.apply("reviewer")
         started = await api.executions.StartAgent(StartAgentRequest(agent_id="reviewer"))
-        stream = api.executions.WatchAgentExecution(WatchAgentExecutionRequest(id=started.id))
-        assert (await stream.read()).HasField("started")
-        async with refused(Code.UNAVAILABLE) as refusal:
-            await stream.read()
-        assert "resume with the last cursor" in refusal.message
+
+        async def has_its_event_and_ends() -> bool:
+            stream = api.executions.WatchAgentExecution(WatchAgentExecutionRequest(id=started.id))
+            first = None
+            async with refused(Code.UNAVAILABLE) as refusal:
+                first = await stream.read()
+                await stream.read()
+            assert "resume with the last cursor" in refusal.message
+            return first is not None and first.HasField("started")
+
+        await eventually(has_its_event_and_ends, what="an event in time")
     async with running_api(
         temporal_server.address, tmp_path, api_call_timeout=timedelta(microseconds=1)
     ) as api:
@@ -466,7 +470,7 @@ async def test_temporal_out_of_reach_is_unavailable_soon(
             assert isinstance(answer, grpc.aio.AioRpcError)
             assert answer.code() == Code.UNAVAILABLE
             assert "Temporal does not answer" in (answer.details() or "")
-        assert asyncio.get_running_loop().time() - begin < 8
+        assert asyncio.get_running_loop().time() - begin < 15  # the timeout of a call
         # The registry does not need Temporal.
         await api.agents.ListAgents(ListAgentsRequest())
 
@@ -547,7 +551,7 @@ def test_a_wrong_setting_is_one_line_and_exit_2(variable: str, value: str, says:
         env={"PATH": "/usr/bin", variable: value},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=180,
         check=False,
     )
     assert done.returncode == 2

@@ -164,7 +164,7 @@ async def test_who_says_nothing_is_hung_up_on(monkeypatch: pytest.MonkeyPatch):
     for words in (b"", b"GET / HTTP/1.1\r\nHost: local"):
         reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
         writer.write(words)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             assert await reader.read() == b""
         writer.close()
     await server.stop(timedelta(seconds=1))
@@ -181,16 +181,17 @@ PARTS = {
 async def test_who_stops_half_way_is_hung_up_on_after_other_requests_too(
     part: str, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(console_server, "_HEAD_SECONDS", 0.2)
+    # From the last answer on it is short: before, this process may be late itself.
+    answers = iter([60.0, 0.2] if part == "body" else [0.2])
 
-    async def late(scope: Scope, receive: Receive, send: Send) -> None:
-        await asyncio.sleep(0.3)
+    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+        monkeypatch.setattr(console_server, "_HEAD_SECONDS", next(answers))
         await hello(scope, receive, send)
 
-    server = served(late)
+    server = served(answer)
     await server.start()
     reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         writer.write(WHOLE)
         assert b"hello" in await reader.readuntil(b"hello")
         writer.write(PARTS[part])
@@ -245,7 +246,7 @@ async def test_connections_are_bounded(monkeypatch: pytest.MonkeyPatch):
     await server.start()
     held = [await asyncio.open_connection("127.0.0.1", server.port) for _ in range(3)]
     reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         assert await reader.read() == b""
     for _, each in [*held, (reader, writer)]:
         each.close()
@@ -263,6 +264,6 @@ async def test_open_streams_do_not_keep_it_from_stopping(
             assert "rows" in await anext(stream)
             begun = time.monotonic()
             await api.console.stop(timedelta(seconds=30))
-            assert time.monotonic() - begun < 5
+            assert time.monotonic() - begun < 25
             with pytest.raises((StopAsyncIteration, AssertionError, httpx2.HTTPError)):
                 await anext(stream)

@@ -93,7 +93,7 @@ class Callers:
 
     async def of(self, handle: WorkflowHandle[Any, str], run_id: str) -> Caller:
         """The caller in this run, once its activity waits."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             return Caller(handle, await self._waiting[run_id].get())
 
 
