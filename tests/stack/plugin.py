@@ -71,16 +71,22 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _patient_workers() -> None:
-    """Where coverage is measured, workers give workflow code longer than the SDK's two seconds.
-
-    It is several times slower then. What takes too long is interrupted wherever it is, and where
-    that is under a lock of coverage's, the whole process hangs.
-    """
+def _patient_where_measured(request: pytest.FixtureRequest) -> None:
+    """Where coverage is measured, workers of every test are patient, as those at a server are."""
     import coverage
 
-    if coverage.Coverage.current() is None:
-        return
+    if coverage.Coverage.current() is not None:
+        request.getfixturevalue("_patient_workers")
+
+
+@pytest.fixture(scope="session")
+def _patient_workers() -> None:
+    """Workers give workflow code longer than the SDK's two seconds, by the clock.
+
+    A machine that is busy may take longer, above all where coverage is measured. What takes too
+    long is interrupted wherever it is, and where that is under a lock of coverage's, the whole
+    process hangs.
+    """
     from temporalio.worker._workflow import _WorkflowWorker
 
     make: Any = _WorkflowWorker.__init__
@@ -105,7 +111,9 @@ def temporal_binary() -> Path:
 
 
 @pytest.fixture(scope="session")
-async def temporal_server(request: pytest.FixtureRequest) -> AsyncIterator[TemporalServer]:
+async def temporal_server(
+    request: pytest.FixtureRequest, _patient_workers: None
+) -> AsyncIterator[TemporalServer]:
     """The server at TEMPORAL_ADDRESS, else a tuned dev server for this test run."""
     address = os.environ.get("TEMPORAL_ADDRESS")
     if address:
