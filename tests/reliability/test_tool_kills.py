@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -46,6 +47,8 @@ AT_A_TIME = 6
 BATCHES = (1, 3, 20)
 STEPS = 3
 KILLS_EACH = 4
+MISSED_SECONDS = 2
+"""After so many without a heartbeat, a call of tools that are killed is lost."""
 LONGEST_PAUSE_SECONDS = 1.2
 WITHIN = timedelta(seconds=120)
 
@@ -59,8 +62,12 @@ class ToolSite:
     stack: Stack
     effects: Path
 
-    def agent(self, batch: int) -> AgentSpec:
-        """An agent that calls so many tools in each of its steps."""
+    def agent(self, batch: int, missed_after: int = 60) -> AgentSpec:
+        """An agent that calls so many tools in each of its steps.
+
+        ``missed_after`` is the tools' heartbeat timeout in seconds: with a short one, a call of a
+        worker that is only late is lost as well.
+        """
         calls = [
             {
                 "name": "act",
@@ -72,7 +79,11 @@ class ToolSite:
         tool = {
             "name": "act",
             "activity": {"type": "act", "taskQueue": self.stack.prefix + QUEUE},
-            "policy": {"heartbeatTimeout": "2s", "startTimeout": "30s", "timeout": "60s"},
+            "policy": {
+                "heartbeatTimeout": f"{missed_after}s",
+                "startTimeout": "30s",
+                "timeout": "60s",
+            },
         }
         steps: list[dict[str, Any]] = [{"toolCalls": calls}] * STEPS
         spec = {
@@ -83,10 +94,6 @@ class ToolSite:
             "script": {"steps": [*steps, {"text": "{results}"}]},
         }
         return json_format.ParseDict(spec, AgentSpec())
-
-    async def run(self, batch: int) -> AgentExecution:
-        """Run an agent that calls so many tools a step."""
-        return await self.run_agent(self.agent(batch))
 
     async def run_agent(self, agent: AgentSpec) -> AgentExecution:
         """Run an agent to its end, whatever is killed meanwhile."""
@@ -143,7 +150,9 @@ async def tool_site(
 @pytest.mark.timeout(300)
 async def test_kills_of_ours_change_no_answer(tool_site: ToolSite) -> None:
     """The tools' worker lives: every call has its one effect and its result."""
-    ended = await agents_under_kills(tool_site, ("stigma_orchestrator", "ai_worker", "stigma_api"))
+    ended = await agents_under_kills(
+        tool_site, ("stigma_orchestrator", "ai_worker", "stigma_api"), tool_site.agent
+    )
     effects = tool_site.counted()
     for execution in ended:
         batch = execution.status.usage.tool_calls // STEPS
@@ -158,7 +167,8 @@ async def test_kills_of_ours_change_no_answer(tool_site: ToolSite) -> None:
 @pytest.mark.timeout(300)
 async def test_kills_of_the_tools_double_no_effect(tool_site: ToolSite) -> None:
     """A call that was lost is told as UNKNOWN, or NOT_RUN where it has not happened."""
-    ended = await agents_under_kills(tool_site, (TOOLS, "stigma_orchestrator", TOOLS))
+    agent = partial(tool_site.agent, missed_after=MISSED_SECONDS)
+    ended = await agents_under_kills(tool_site, (TOOLS, "stigma_orchestrator", TOOLS), agent)
     effects = tool_site.counted()
     expected = {TOOL_OUTCOME_OK: {1}, TOOL_OUTCOME_UNKNOWN: {0, 1}, TOOL_OUTCOME_NOT_RUN: {0}}
     outcomes: Counter[int] = Counter()
@@ -201,7 +211,9 @@ async def answered(call: Callable[[], Awaitable[T | None]]) -> T:
     return await eventually(tried, within=WITHIN, what="an answer")
 
 
-async def agents_under_kills(site: ToolSite, services: tuple[str, ...]) -> list[AgentExecution]:
+async def agents_under_kills(
+    site: ToolSite, services: tuple[str, ...], agent: Callable[[int], AgentSpec]
+) -> list[AgentExecution]:
     """Run agents of every batch size until all kills are done; check what always holds."""
     seed = int(SEED) if SEED else random.randrange(2**32)
     sys.stdout.write(f"STIGMA_TEST_SEED={seed} repeats these choices\n")
@@ -211,7 +223,7 @@ async def agents_under_kills(site: ToolSite, services: tuple[str, ...]) -> list[
 
     async def keep_running() -> None:
         while not killing.done():
-            ended.append(await site.run(rng.choice(BATCHES)))
+            ended.append(await site.run_agent(agent(rng.choice(BATCHES))))
 
     async with asyncio.TaskGroup() as group:
         for _ in range(AT_A_TIME):
