@@ -98,13 +98,15 @@ class User:
         async def found() -> AgentExecution | None:
             request = GetAgentExecutionRequest(id=execution_id, view=AGENT_EXECUTION_VIEW_FULL)
             execution = await self.executions.GetAgentExecution(request)
-            return execution if has_ended(execution) else None
+            # A worker that does not answer at once leaves out what the request was.
+            return execution if has_ended(execution) and execution.spec.message else None
 
         return await answered(found)
 
     async def session(self, session: str, **fields: Any) -> AgentSession:
-        """Return a session."""
-        return await self.sessions.GetAgentSession(GetAgentSessionRequest(id=session, **fields))
+        """Return a session, once its worker answers."""
+        request = GetAgentSessionRequest(id=session, **fields)
+        return await answered(lambda: self.sessions.GetAgentSession(request))
 
 
 @dataclass
