@@ -384,7 +384,7 @@ async def test_messages_and_a_stop_after_the_step(site: Site) -> None:
 
 
 async def test_a_watch_shows_what_is_waited_for(site: Site) -> None:
-    execution_id = await site.start(site.agent({"expireAfter": "3s"}))
+    execution_id = await site.start(site.agent({"expireAfter": "8s"}))
     found = await site.pending(execution_id)
     send = SendAgentMessageRequest(id=execution_id, message="Hurry.", request_id="m-1")
     await site.executions("alice").SendAgentMessage(send)
