@@ -21,7 +21,7 @@ SEED = os.environ.get("STIGMA_TEST_SEED")
 AT_A_TIME = 8
 HEARTBEAT = 6.0
 KILLABLE = (*SERVICES, CALLER)
-KILLS = 2 * len(KILLABLE)
+KILLS_EACH = 2
 LONGEST_PAUSE_SECONDS = 1.5
 WITHIN = timedelta(seconds=120)
 
@@ -49,7 +49,9 @@ async def test_calls_under_random_kills(site: FaultSite) -> None:
         assert told.phase == AGENT_EXECUTION_PHASE_COMPLETED
     calls = model_calls(site)
     assert {execution for execution, _ in calls} == set(executions)
-    assert calls.total() - len(calls) <= KILLS
+    # A kill of the AI worker has the calls repeated that it was in, and no others.
+    assert max(calls.values()) <= 1 + KILLS_EACH
+    assert calls.total() - len(calls) <= KILLS_EACH * AT_A_TIME
 
 
 async def ask(site: FaultSite, chance: float) -> str:
@@ -65,7 +67,7 @@ async def ask(site: FaultSite, chance: float) -> str:
 
 async def kill_all_in_turn(site: FaultSite, rng: random.Random) -> None:
     """Kill every service twice, in any order, and start it again at once."""
-    order = list(KILLABLE) * (KILLS // len(KILLABLE))
+    order = list(KILLABLE) * KILLS_EACH
     rng.shuffle(order)
     for service in order:
         await asyncio.sleep(rng.uniform(0, LONGEST_PAUSE_SECONDS))  # any moment, not one
