@@ -51,7 +51,7 @@ async def postgres(binaries: Path) -> AsyncIterator[str]:
         yield f"postgresql+asyncpg://stigma@127.0.0.1:{port}/postgres"
     finally:
         server.send_signal(signal.SIGINT)  # its "fast" shutdown, which waits for no client
-        await asyncio.wait_for(server.wait(), 20)
+        await asyncio.wait_for(server.wait(), 60)
         await asyncio.to_thread(shutil.rmtree, directory)
 
 

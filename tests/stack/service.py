@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import http.client
 import signal
 import urllib.error
 import urllib.request
@@ -87,7 +88,7 @@ class Service(ABC):
         """SIGKILL and wait until it is gone."""
         if self.running:
             await self.send(signal.SIGKILL)
-        await self.ended(timedelta(seconds=10))
+        await self.ended(timedelta(seconds=60))
 
     async def _is_ready(self) -> bool:
         if not self.running:
@@ -104,5 +105,5 @@ def _get(url: str) -> tuple[int, str]:
     except urllib.error.HTTPError as error:
         with error:
             return error.code, error.read().decode()
-    except OSError as error:
+    except (OSError, http.client.HTTPException) as error:  # the latter in the middle of a page
         return 0, str(error)
