@@ -19,6 +19,7 @@ import grpc
 import grpc.aio
 
 from stigma_cli.devserver import free_ports
+from tests.stack.waiting import eventually
 
 _CHANNEL_OPTIONS = (
     ("grpc.max_receive_message_length", -1),
@@ -59,16 +60,31 @@ class LoseReply:
     details: str = "injected fault: reply lost"
 
 
-@dataclass(frozen=True)
+@dataclass
 class Pause:
     """Hold calls back until released. ``reached`` is set when one arrives."""
 
     reached: asyncio.Event = field(default_factory=asyncio.Event)
     released: asyncio.Event = field(default_factory=asyncio.Event)
+    held: int = 0
+    """How many calls wait."""
 
     def release(self) -> None:
         """Let the calls that wait, and later ones, pass."""
         self.released.set()
+
+    async def hold(self) -> None:
+        """Wait in a call until it may pass, or its caller has hung up."""
+        self.reached.set()
+        self.held += 1
+        try:
+            await self.released.wait()
+        finally:
+            self.held -= 1
+
+    async def abandoned(self) -> None:
+        """Return once no call waits: a caller that was killed has hung up, which is told later."""
+        await eventually(lambda: not self.held, what="callers that hang up")
 
 
 Fault = Fail | Delay | LoseReply | Pause
@@ -200,9 +216,8 @@ class FaultProxy:
                 await context.abort(code, details)
             case Delay(duration):
                 await asyncio.sleep(duration.total_seconds())
-            case Pause(reached, released):
-                reached.set()
-                await released.wait()
+            case Pause() as pause:
+                await pause.hold()
         await self._count(method, "forwarded")
         await self._relay(path, method, _with_first(first, requests), context, fault)
 
