@@ -24,10 +24,12 @@ BEFORE_PENDING = "zigflow_worker SIGKILLed between taking the task and returning
 START = "SignalWithStartWorkflowExecution"
 COMPLETE = "RespondActivityTaskCompleted"
 FAIL = "RespondActivityTaskFailed"
+MODEL_SECONDS = 5.0
+"""Of a call of the model into which a kill falls, also where the kill is late."""
 
 
 async def reached(pause: Pause) -> None:
-    await asyncio.wait_for(pause.reached.wait(), 30)
+    await asyncio.wait_for(pause.reached.wait(), 60)
 
 
 @pytest.mark.contract(ANY_SERVICE)
@@ -41,6 +43,7 @@ async def test_orchestrator_before_it_delivers(site: FaultSite) -> None:
     fails = await site.callers.worker(failure="FAILURE_REASON_INVALID_REQUEST")
     await asyncio.gather(reached(success), reached(failure))
     await site.stack.kill("stigma_orchestrator")
+    await asyncio.gather(success.abandoned(), failure.abandoned())
     await site.restart("stigma_orchestrator")
     execution = await succeeds.check()
     told = await site.outcome(execution.id)
@@ -71,7 +74,7 @@ async def test_orchestrator_after_it_delivered_before_its_history_has_it(site: F
 async def test_ai_worker_in_the_middle_of_a_model_call(site: FaultSite) -> None:
     models = site.stack.process("ai_worker").log
     seen = models.position()
-    call = await site.callers.worker(delay=1.5)
+    call = await site.callers.worker(delay=MODEL_SECONDS)
     started = await models.wait_for("model_call_started", since=seen)
     await site.stack.kill("ai_worker")
     await site.restart("ai_worker")
@@ -115,6 +118,7 @@ async def test_engine_before_the_api_hears_of_its_call(site: FaultSite) -> None:
     call = await site.callers.engine()
     await reached(asked)
     await site.stack.kill("zigflow_worker")
+    await asked.abandoned()
     await site.restart("zigflow_worker")
     await call.check()
     attempts = engine.events("token_taken", workflow_id=call.handle.id)
@@ -156,6 +160,7 @@ async def test_orchestrator_before_it_delivers_what_a_document_came_to(site: Fau
     fails = await site.callers.run("{raise: {error: {type: about:blank, status: 500}}}")
     await asyncio.gather(reached(success), reached(failure))
     await site.stack.kill("stigma_orchestrator")
+    await asyncio.gather(success.abandoned(), failure.abandoned())
     await site.restart("stigma_orchestrator")
     await succeeds.check({"answer": 42})
     result = await fails.result()

@@ -103,7 +103,7 @@ async def test_a_success_that_temporal_refuses_stays_readable(site: FaultSite) -
 async def test_the_orchestrators_network_is_cut_while_it_delivers(site: FaultSite) -> None:
     delivery = site.temporal_of_orchestrator.pause(COMPLETE)
     call = await site.callers.worker()
-    await asyncio.wait_for(delivery.reached.wait(), 30)
+    await asyncio.wait_for(delivery.reached.wait(), 60)
     await site.temporal_of_orchestrator.cut()
     site.temporal_of_orchestrator.clear()
     await site.temporal_of_orchestrator.start()
