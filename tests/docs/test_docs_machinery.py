@@ -11,6 +11,7 @@ from tests.docs.commands import commands_of, missing, with_ports
 from tests.docs.pages import ROOT, Block, Page, PageError, read_page
 from tests.docs.shell import Shell
 from tests.docs.table import CommandsTable
+from tests.stack.waiting import eventually
 
 
 def page_of(text: str, tmp_path: Path) -> Page:
@@ -119,7 +120,7 @@ async def test_a_session_keeps_variables_and_ends_what_it_left(tmp_path):
         left = int((await shell.run("sleep 600 & echo $!")).output)
         with pytest.raises(TimeoutError, match="not done within 0:00:00"):
             await shell.run("sleep 600", timedelta(seconds=0.2))
-    assert _ended(left)
+    await eventually(lambda: _ended(left), what="the end of what the session left")
 
 
 async def test_a_shell_that_exits_is_a_command_that_ends(tmp_path):
@@ -145,6 +146,6 @@ def test_the_table_counts_commands(tmp_path):
 def _ended(pid: int) -> bool:
     try:
         status = Path(f"/proc/{pid}/stat").read_text()
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):
         return True
     return status.rpartition(")")[2].split()[0] == "Z"  # nobody has asked for its exit code yet
