@@ -37,3 +37,5 @@ async def main(name: str) -> None:
 
 if __name__ == "__main__":
     asyncio.run(main(" ".join(sys.argv[1:]) or "Grace"))
+    sys.stdout.flush()
+    os._exit(0)  # the SDK's threads now and then crash in Python's own way out
