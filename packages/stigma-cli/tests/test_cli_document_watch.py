@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,7 @@ from stigma.workflow.v1.workflow_execution_service_pb2 import (
 from stigma_cli.errors import Exit
 from stigma_cli.execution_text import describe
 from stigma_cli.quiet_executions import calls_text
+from tests.stack.command_line import running_stigma
 
 if TYPE_CHECKING:
     from conftest import Stigma
@@ -151,20 +153,21 @@ async def test_a_document_that_is_quiet_is_said_to_wait(
     stigma: Stigma, stack: Stack, tmp_path: Path
 ) -> None:
     env = {"STIGMA_API_ADDRESS": stack.api_address}
-    slow = AGENT.replace("called", "slow").replace("text: done", "text: done, delay: PT3S")
+    slow = AGENT.replace("called", "slow").replace("text: done", "text: done, delay: PT600S")
     calls = CALLS.partition("  - tolerate")[0].replace("called", "slow").replace("calls", "slow")
     for kind, text in (("agent", slow), ("workflow", calls)):
         (tmp_path / f"{kind}.yaml").write_text(text)
         applied = await stigma(kind, "apply", "-f", tmp_path / f"{kind}.yaml", **env)
         assert applied.exit_code == Exit.OK, applied.output
     execution = (await stigma("workflow", "start", "slow", **env)).output.strip()
-    watched = await stigma("execution", "watch", execution, **env)
-    [ended] = [line for line in watched.stdout.splitlines() if "OK, execution" in line]
-    agent = ended.rpartition(" ")[2]
-    assert (
-        f"stigma: it waits for the call of agent slow /do/0/ask: execution {agent}\n"
-        in watched.stderr
-    )
+    watch = ("execution", "watch", execution)
+    async with running_stigma(*watch, environment=os.environ | env) as watching:
+        note = await watching.note()
+    got = await stigma("execution", "get", execution, "-o", "json", **env)
+    [step] = json.loads(got.stdout)["status"]["pendingSteps"]
+    call = f"the call of agent slow /do/0/ask: execution {step['executionId']}"
+    assert note == f"stigma: it waits for {call}\n"
+    await stigma("execution", "cancel", execution, **env)
 
 
 async def test_watching_shows_calls_or_the_tasks_that_make_them(

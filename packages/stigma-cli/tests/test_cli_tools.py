@@ -158,7 +158,11 @@ async def test_calls_are_shown_while_they_run_and_after(
     assert usage.startswith("  clerk: 3 model calls, 3 tool calls, ")
 
     of_clerk = ("--filter", 'agent = "clerk"')
-    [execution] = (await stigma("execution", "list", *of_clerk, **env)).stdout.splitlines()[2:]
+
+    async def listed() -> list[str]:
+        return list((await stigma("execution", "list", *of_clerk, **env)).stdout.splitlines()[2:])
+
+    [execution] = await eventually(listed, what="the agent's execution in the list")
     execution_id = execution.split()[0]
     watched = (await stigma("execution", "watch", execution_id, **env)).output
     told = 'model call 1 answered: calls 1-1 find {"id":"A-1"}, 1-2 find {"id":"A-2"}, 1-3 find'
