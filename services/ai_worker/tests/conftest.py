@@ -6,6 +6,7 @@ import asyncio
 import io
 import json
 import logging
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -187,6 +188,7 @@ class ModelServer:
 
     def __init__(self) -> None:
         self.requests: list[Received] = []
+        self.times: list[float] = []
         self.received = asyncio.Event()
         self.disconnected = asyncio.Event()
         self.sent = asyncio.Event()
@@ -237,6 +239,7 @@ class ModelServer:
         try:
             while (request := await _read_request(reader)) is not None:
                 self.requests.append(request)
+                self.times.append(time.monotonic())
                 self.received.set()
                 reply = self._replies.pop(0) if len(self._replies) > 1 else self._replies[0]
                 if reply.hang:

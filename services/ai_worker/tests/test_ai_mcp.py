@@ -200,8 +200,8 @@ async def test_each_failure_says_what_is_known_of_the_call(
     faulty: FaultyServer, server: Server, how: object, failure: type[Exception], text: str
 ) -> None:
     with pytest.raises(failure, match=text):
-        await server.call(ToolRequest("act", {"how": how}, {}), 5)
-    assert (await server.call(ToolRequest("act", {"value": "next"}, {}), 5))["content"][0][
+        await server.call(ToolRequest("act", {"how": how}, {}), 30)
+    assert (await server.call(ToolRequest("act", {"value": "next"}, {}), 30))["content"][0][
         "text"
     ] == "next"
     assert faulty.calls == [{"how": how}, {"value": "next"}]
@@ -220,19 +220,19 @@ async def test_one_failure_among_many_calls_fails_one(faulty: FaultyServer, serv
 
 
 async def test_a_cancel_reaches_the_server(faulty: FaultyServer, server: Server) -> None:
-    task = asyncio.create_task(server.call(ToolRequest("act", {"how": "wait"}, {}), 5))
+    task = asyncio.create_task(server.call(ToolRequest("act", {"how": "wait"}, {}), 30))
     await faulty.called.wait()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    async with asyncio.timeout(3):
+    async with asyncio.timeout(30):
         await faulty.left.wait()
 
 
 async def test_a_server_that_is_away_was_not_called() -> None:
     own = _server(McpServerResource(name="away", url="http://127.0.0.1:9/"))
     with pytest.raises(NotSentError, match="cannot be reached"):
-        await own.call(ToolRequest("act", {}, {}), 3)
+        await own.call(ToolRequest("act", {}, {}), 30)
     await own.close()
 
 
@@ -261,13 +261,13 @@ async def test_a_list_without_an_end_is_not_read_to_it(
 async def test_a_command_that_does_not_exist_was_not_called() -> None:
     own = _server(McpServerResource(name="missing", command="no-such-command"))
     with pytest.raises(NotSentError, match="not installed"):
-        await own.call(ToolRequest("act", {}, {}), 3)
+        await own.call(ToolRequest("act", {}, {}), 30)
     await own.close()
 
 
 async def test_calls_beyond_the_bound_wait(faulty: FaultyServer) -> None:
     own = _server(faulty.resource(max_concurrency=1))
-    first = asyncio.create_task(own.call(ToolRequest("act", {"how": "wait"}, {}), 5))
+    first = asyncio.create_task(own.call(ToolRequest("act", {"how": "wait"}, {}), 30))
     await faulty.called.wait()
     with pytest.raises(NotSentError, match="as many calls"):
         await own.call(ToolRequest("act", {"value": "second"}, {}), 0.2)
@@ -292,7 +292,7 @@ async def test_connections_close_in_any_order(
     rng = random.Random(7)
 
     async def use(own: Server) -> None:
-        task = asyncio.create_task(own.call(ToolRequest("act", {"how": "wait"}, {}), 5))
+        task = asyncio.create_task(own.call(ToolRequest("act", {"how": "wait"}, {}), 30))
         await asyncio.sleep(rng.uniform(0, 1))
         if rng.random() < 0.5:
             task.cancel()
@@ -302,7 +302,7 @@ async def test_connections_close_in_any_order(
 
     count = 50 if transport == "http" else 8
     await asyncio.gather(*(use(_server(resource)) for _ in range(count)))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while left := {each for each in asyncio.all_tasks() - before if "mcp" in each.get_name()}:
             await asyncio.wait(left)
     assert _processes(tmp_path) == []
@@ -361,8 +361,7 @@ async def test_servers_end_with_a_worker_that_is_killed(tmp_path: Path) -> None:
     assert len(_processes(tmp_path)) == 4  # worker, guard, server and its child
     process.send_signal(signal.SIGKILL)
     await process.wait()
-    gone = timedelta(seconds=5)
-    await eventually(lambda: not _processes(tmp_path), within=gone, what="the group's end")
+    await eventually(lambda: not _processes(tmp_path), what="the group's end")
 
 
 async def test_a_server_has_the_environment_that_it_is_given(tmp_path: Path) -> None:
@@ -411,8 +410,7 @@ async def test_a_line_without_an_end_ends_the_server(tmp_path: Path) -> None:
     with memory_growth() as growth, too_long:
         await own.call(ToolRequest("act", {"size": -1}, {}), 20)
     assert growth() < 40_000_000
-    gone = timedelta(seconds=5)
-    await eventually(lambda: not any(map(_lives, running)), within=gone, what="its end")
+    await eventually(lambda: not any(map(_lives, running)), what="its end")
     assert (await own.call(ToolRequest("act", {"size": 3}, {}), 20))["content"][0]["text"] == "xxx"
     await own.close()
     assert _processes(tmp_path) == []
@@ -441,7 +439,7 @@ async def test_what_a_server_prints_beside_messages_is_passed_over(tmp_path: Pat
 
 async def test_headers_are_sent(faulty: FaultyServer) -> None:
     own = _server(faulty.resource(headers={"Authorization": SecretStr("Bearer key")}))
-    await own.call(ToolRequest("act", {}, {}), 5)
+    await own.call(ToolRequest("act", {}, {}), 30)
     await own.close()
     assert faulty.headers[0]["authorization"] == "Bearer key"
 
@@ -455,7 +453,7 @@ async def test_what_a_server_says_is_not_in_traces_and_logs(
     monkeypatch.setattr("mcp.shared._otel._tracer", provider.get_tracer("mcp"))
     own = _server(faulty.resource())
     with pytest.raises(AnsweredError):
-        await own.call(ToolRequest("act", {"how": "error"}, {}), 5)
+        await own.call(ToolRequest("act", {"how": "error"}, {}), 30)
     assert exporter.get_finished_spans()  # so it is without what follows
     await own.close()
     exporter.clear()
@@ -464,9 +462,9 @@ async def test_what_a_server_says_is_not_in_traces_and_logs(
     found = servers.find("faulty")
     assert found is not None
     with pytest.raises(AnsweredError):
-        await found.call(ToolRequest("act", {"how": "error"}, {}), 5)
+        await found.call(ToolRequest("act", {"how": "error"}, {}), 30)
     with pytest.raises(LostError):
-        await found.call(ToolRequest("act", {"how": "bad event"}, {}), 5)
+        await found.call(ToolRequest("act", {"how": "bad event"}, {}), 30)
     await servers.close()
     assert exporter.get_finished_spans() == ()
     assert "no such tool" not in caplog.text
@@ -526,11 +524,11 @@ async def test_a_proxy_of_the_environment_is_used(
     monkeypatch.setenv("HTTP_PROXY", proxy)
     monkeypatch.setenv("NO_PROXY", "")
     own = _server(McpServerResource(name="inside", url="http://tickets.example/mcp"))
-    await own.call(ToolRequest("act", {"value": "a"}, {}), 5)
+    await own.call(ToolRequest("act", {"value": "a"}, {}), 30)
     await own.close()
     assert faulty.headers[0]["host"] == "tickets.example"
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
     own = _server(McpServerResource(name="inside", url="http://tickets.example/mcp"))
     with pytest.raises(NotSentError, match="cannot be reached"):
-        await own.call(ToolRequest("act", {}, {}), 3)
+        await own.call(ToolRequest("act", {}, {}), 30)
     await own.close()

@@ -61,7 +61,7 @@ async def test_a_server_that_is_starting_is_not_an_old_one(how: str) -> None:
     starting = StartingServer(AWAY[how])
     await starting.start()
     server = Server(starting.resource(), McpMetrics(CollectorRegistry()))
-    await server.call(ToolRequest("act", {"value": "a"}, {}), 5)
+    await server.call(ToolRequest("act", {"value": "a"}, {}), 30)
     await server.close()
     await starting.stop()
     assert starting.calls == [{"value": "a"}]

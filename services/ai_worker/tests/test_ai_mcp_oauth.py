@@ -59,9 +59,9 @@ async def test_every_request_has_a_token_that_many_calls_share(
 async def test_calls_do_not_wait_for_each_other(
     faulty: FaultyServer, server: Server, authority: TokenServer
 ) -> None:
-    first = asyncio.create_task(server.call(ToolRequest("act", {"how": "wait"}, {}), 5))
+    first = asyncio.create_task(server.call(ToolRequest("act", {"how": "wait"}, {}), 30))
     await faulty.called.wait()
-    await server.call(ToolRequest("act", {"value": "second"}, {}), 5)
+    await server.call(ToolRequest("act", {"value": "second"}, {}), 30)
     first.cancel()
     with pytest.raises(asyncio.CancelledError):
         await first
@@ -70,16 +70,16 @@ async def test_calls_do_not_wait_for_each_other(
 async def test_a_token_that_is_not_taken_any_more_is_replaced_once(
     faulty: FaultyServer, server: Server, authority: TokenServer
 ) -> None:
-    await server.call(ToolRequest("act", {}, {}), 5)
+    await server.call(ToolRequest("act", {}, {}), 30)
     faulty.token = "token-2"
     await asyncio.gather(
-        *(server.call(ToolRequest("act", {"value": "a"}, {}), 5) for _ in range(20))
+        *(server.call(ToolRequest("act", {"value": "a"}, {}), 30) for _ in range(20))
     )
     assert authority.tokens == ["token-1", "token-2"]
     assert len(faulty.calls) == 21
     faulty.token = "none"
     with pytest.raises(RefusedError, match="HTTP status 401"):
-        await server.call(ToolRequest("act", {}, {}), 5)
+        await server.call(ToolRequest("act", {}, {}), 30)
     assert authority.tokens == ["token-1", "token-2", "token-3"]
     assert len(faulty.calls) == 21
 
@@ -203,13 +203,13 @@ async def test_a_call_without_a_token_is_not_sent(
     caplog.set_level("DEBUG")
     wrong = authority.client(client_secret=SecretStr("wrong-s3cret"))
     own = Server(faulty.resource(oauth=wrong), McpMetrics(CollectorRegistry()))
-    async with asyncio.timeout(5):  # not until it may be sent no more: the answer is final
+    async with asyncio.timeout(30):  # not until it may be sent no more: the answer is final
         with pytest.raises(RefusedError, match=r"HTTP status 401 \(invalid_client\)") as caught:
             await own.call(ToolRequest("act", {}, {}), 60)
     await own.close()
     assert faulty.calls == []
     right = Server(faulty.resource(oauth=authority.client()), McpMetrics(CollectorRegistry()))
-    await right.call(ToolRequest("act", {}, {}), 5)
+    await right.call(ToolRequest("act", {}, {}), 30)
     await right.close()
     for secret in (SECRET, "wrong-s3cret", authority.tokens[-1]):
         assert secret not in caplog.text
@@ -223,7 +223,7 @@ async def test_a_call_whose_token_does_not_come_in_time_is_not_sent(
     with pytest.raises(NotSentError, match="did not answer in time"):
         await server.call(ToolRequest("act", {"value": "first"}, {}), 0.5)
     authority.hold.set()
-    await server.call(ToolRequest("act", {"value": "second"}, {}), 5)
+    await server.call(ToolRequest("act", {"value": "second"}, {}), 30)
     assert faulty.calls == [{"value": "second"}]
     assert len(authority.forms) == 1
 

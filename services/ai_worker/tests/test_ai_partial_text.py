@@ -60,7 +60,7 @@ async def first_heartbeat(bench: Any, call: ModelCallRequest) -> Sequence[Any]:
     bench.environment.on_heartbeat = lambda *details: beats.put_nowait(details)
     running = asyncio.ensure_future(bench.call(call, attempt=2))
     try:
-        return await asyncio.wait_for(beats.get(), 10)
+        return await asyncio.wait_for(beats.get(), 30)
     finally:
         bench.environment.cancel()
         with pytest.raises(asyncio.CancelledError):

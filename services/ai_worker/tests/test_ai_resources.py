@@ -163,7 +163,7 @@ def test_a_bad_file_ends_the_service_with_one_line_and_exit_2(tmp_path):
         env=os.environ | {"STIGMA_PROVIDERS_FILE": str(path)},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=180,
         check=False,
     )
     assert ended.returncode == 2

@@ -106,10 +106,10 @@ async def test_thinking_heartbeats_and_is_cut_short_by_a_cancel(new_bench):
     bench.environment.on_heartbeat = lambda *_: beats.put_nowait(None)
     call = request(ScriptStep(delay=Duration(seconds=3600)))
     running = asyncio.ensure_future(bench.call(call))
-    await asyncio.wait_for(beats.get(), 5)
+    await asyncio.wait_for(beats.get(), 30)
     bench.environment.cancel()
     with pytest.raises(asyncio.CancelledError):
-        await asyncio.wait_for(running, 3)
+        await asyncio.wait_for(running, 30)
     labels = {"provider": "scripted", "model": "scripted"}
     assert bench.metric("stigma_model_calls_total", **labels, outcome="CANCELLED") == 1
 

@@ -4,7 +4,6 @@ import asyncio
 import os
 import signal
 import sys
-import time
 import uuid
 from datetime import timedelta
 
@@ -96,34 +95,33 @@ def completion():
     return head | {"choices": [choice], "usage": usage}
 
 
-async def test_a_cancelled_caller_closes_the_connection_within_3_s(server, bench, start):
+async def test_a_cancelled_caller_closes_the_connection_within_seconds(server, bench, start):
     server.reply(hang=True)
     running = await start(request())
-    await asyncio.wait_for(server.received.wait(), 20)
+    await asyncio.wait_for(server.received.wait(), 60)
     await running.cancel()
-    await asyncio.wait_for(server.disconnected.wait(), 3)
+    await asyncio.wait_for(server.disconnected.wait(), 15)
     with pytest.raises(WorkflowFailureError) as caught:
         await running.result()
     assert isinstance(caught.value.cause, CancelledError | ActivityError)
 
 
-async def test_a_terminated_caller_closes_the_connection_within_3_s(server, bench, start):
+async def test_a_terminated_caller_closes_the_connection_within_seconds(server, bench, start):
     server.reply(hang=True)
     running = await start(request())
-    await asyncio.wait_for(server.received.wait(), 20)
+    await asyncio.wait_for(server.received.wait(), 60)
     await running.terminate()
-    await asyncio.wait_for(server.disconnected.wait(), 3)
+    await asyncio.wait_for(server.disconnected.wait(), 15)
 
 
 async def test_the_next_try_comes_when_the_provider_asked_for_it(server, bench, start):
     server.reply({"error": {}}, status=429, headers={"retry-after": "1"})
     server.reply(completion())
-    began = time.monotonic()
     response = await (await start(request())).result()
-    took = time.monotonic() - began
+    first, second = server.times
     assert response.message.parts[0].text == "Hi"
     assert len(server.requests) == 2
-    assert 1 <= took < 20  # the retry policy alone would wait 50 s
+    assert 1 <= second - first < 40  # the retry policy alone would wait 50 s
 
 
 async def test_a_final_error_is_not_tried_again(server, bench, start):
