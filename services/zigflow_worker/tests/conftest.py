@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import textwrap
 import uuid
 from collections.abc import AsyncIterator, Mapping
@@ -11,7 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 import grpc.aio
 import pytest
-from temporalio.client import Client, WorkflowFailureError, WorkflowHandle, WorkflowHistory
+from temporalio.client import (
+    AsyncActivityHandle,
+    Client,
+    WorkflowFailureError,
+    WorkflowHandle,
+    WorkflowHistory,
+)
 from temporalio.exceptions import ApplicationError
 from temporalio.worker import Replayer
 
@@ -26,6 +33,7 @@ from stigma.agent.v1.agent_execution_service_pb2_grpc import (
 )
 from stigma.contracts.payloads import DATA_CONVERTER
 from stigma_client import StigmaPlugin
+from zigflow_worker.activities import engine as engine_activities
 from zigflow_worker.activities.calls import OutgoingCalls
 from zigflow_worker.activities.document_directory import DocumentDirectory
 from zigflow_worker.activities.engine import DocumentActivities
@@ -262,3 +270,17 @@ async def engine(
         plugins=[StigmaPlugin(api.address)],
     )
     await replayer.replay_workflows(engine.histories())
+
+
+@pytest.fixture
+def short_waits(monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
+    """Event until which no wait of less than a second is over, however late the test is."""
+    over = asyncio.Event()
+    complete = engine_activities._complete_after
+
+    async def complete_when_over(_seconds: float, handle: AsyncActivityHandle) -> None:
+        await over.wait()
+        await complete(0, handle)
+
+    monkeypatch.setattr(engine_activities, "_complete_after", complete_when_over)
+    return over

@@ -105,7 +105,7 @@ async def test_cancelling_during_a_wait(engine: Any) -> None:
     assert (await handle.query("status"))["phase"] == "cancelled"
 
 
-async def test_suspend_and_resume(engine: Any) -> None:
+async def test_suspend_and_resume(engine: Any, short_waits: asyncio.Event) -> None:
     handle = await engine.start(
         engine.document(
             "do:\n  - pause: {wait: {milliseconds: 300}}\n  - next: {set: {done: true}}"
@@ -114,6 +114,7 @@ async def test_suspend_and_resume(engine: Any) -> None:
     await until_waiting(handle, "/do/0/pause")
     await handle.signal("suspend")
     assert (await handle.query("status"))["phase"] == "suspended"
+    short_waits.set()
     async with asyncio.timeout(30):
         while not _wait_is_over(await handle.fetch_history()):
             pass

@@ -75,7 +75,9 @@ async def test_a_long_wait_is_a_timer(engine: Any) -> None:
     assert await _waits(handle) == []
 
 
-async def test_a_short_timeout_that_is_not_reached_changes_nothing(engine: Any, api: Any) -> None:
+async def test_a_short_timeout_that_is_not_reached_changes_nothing(
+    engine: Any, api: Any, short_waits: asyncio.Event
+) -> None:
     api.ending = AgentExecutionStatus(
         phase=AGENT_EXECUTION_PHASE_COMPLETED, output=AgentOutput(json='{"done": true}')
     )
@@ -87,7 +89,12 @@ async def test_a_short_timeout_that_is_not_reached_changes_nothing(engine: Any, 
         with: {agent: quick, message: hello}
     - nap: {wait: {seconds: 1}}
     """
-    assert await engine.run(body) == {"done": True}
+    handle = await engine.start(engine.document(body))
+    async with asyncio.timeout(60):
+        while "/do/1/nap" not in (await handle.query("status"))["tasks"]:
+            pass
+    short_waits.set()
+    assert await handle.result() == {"done": True}
 
 
 async def test_a_branch_that_loses_leaves_its_wait(engine: Any) -> None:
