@@ -268,14 +268,14 @@ class Dripping:
 
 async def test_a_timeout_closes_the_socket_of_a_dripping_server(engine: Any) -> None:
     dripping = Dripping()
-    async with raw_server(dripping.talk) as url, asyncio.timeout(30):
+    async with raw_server(dripping.talk) as url, asyncio.timeout(60):
         problem = await engine.fault(
             f"""
             do:
               - slow:
                   call: http
                   with: {{method: get, endpoint: "{url}"}}
-                  timeout: {{after: {{milliseconds: 300}}}}
+                  timeout: {{after: {{seconds: 3}}}}
             """
         )
         assert (problem["type"], problem["status"]) == (f"{ERRORS}timeout", 408)
@@ -284,7 +284,7 @@ async def test_a_timeout_closes_the_socket_of_a_dripping_server(engine: Any) -> 
 
 async def test_a_cancel_closes_the_socket(engine: Any) -> None:
     dripping = Dripping()
-    async with raw_server(dripping.talk) as url, asyncio.timeout(30):
+    async with raw_server(dripping.talk) as url, asyncio.timeout(60):
         handle = await engine.start(
             engine.document(
                 f"do: [{{slow: {{call: http, with: {{method: get, endpoint: '{url}'}}}}}}]"

@@ -81,6 +81,6 @@ import sys, zigflow_worker.validation
 print(*sorted({"temporalio.client", "temporalio.worker", "pydantic"} & {*sys.modules}))
 """
     done = subprocess.run(
-        [sys.executable, "-P", "-c", program], check=True, timeout=60, capture_output=True
+        [sys.executable, "-P", "-c", program], check=True, timeout=180, capture_output=True
     )
     assert done.stdout.split() == []

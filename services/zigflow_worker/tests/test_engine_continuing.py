@@ -118,7 +118,7 @@ async def test_every_yield_is_a_place_to_continue(engine: Any) -> None:
 async def test_deadlines_are_absolute(engine: Any) -> None:
     problem = await engine.fault(
         """
-        timeout: {after: {milliseconds: 400}}
+        timeout: {after: {seconds: 2}}
         do:
           - tick:
               wait: {milliseconds: 30}
@@ -151,7 +151,7 @@ async def test_a_wait_goes_on_where_it_was(engine: Any) -> None:
     trace = await handle.query("trace")
     (long,) = [entry for entry in trace if entry["name"] == "long"]
     took = datetime.fromisoformat(long["ended"]) - datetime.fromisoformat(long["started"])
-    assert 0.49 < took.total_seconds() < 5
+    assert 0.49 < took.total_seconds() < 30
     assert [entry["name"] for entry in trace].count("tick") == 12
 
 

@@ -56,7 +56,7 @@ async def sending(*responses: bytes, then: bytes = b"") -> AsyncIterator[str]:
 
 async def fault(client: HttpClient, url: str, **arguments: Any) -> dict[str, Any]:
     with pytest.raises(WorkflowError) as raised:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             await make(client, endpoint=url, **arguments)
     return raised.value.problem
 
@@ -101,10 +101,10 @@ async def test_a_switch_of_protocols_that_nobody_asked_for(client: HttpClient) -
 )
 async def test_a_switch_of_protocols_keeps_no_connection(method: str, first: bytes) -> None:
     client = new_client(connections=1)
-    async with sending(first, FINE) as url, asyncio.timeout(10):
+    async with sending(first, FINE) as url, asyncio.timeout(60):
         with suppress(WorkflowError):
             await make(client, method, endpoint=url, headers={"upgrade": "x"})
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             assert await make(client, endpoint=url) == "fine"
     await client.close()
 
@@ -189,7 +189,7 @@ async def assert_rpc_fails(port: int, status: int, detail: str) -> None:
         return 'syntax = "proto3"; message M {} service Service { rpc Do(M) returns (M); }'
 
     method = find_method(await compiled(ProtoCompiler(), "m.proto", read), "Service", "Do")
-    client = RpcClient(policy=Loopback(port), connect_seconds=5)
+    client = RpcClient(policy=Loopback(port), connect_seconds=30)
     with pytest.raises(WorkflowError) as raised:
         async with client.connect(Target.of("h", 1)) as connection:
             await connection.call(method, [b""], (), MemoryBudget().new_call())

@@ -56,7 +56,7 @@ async def test_an_error_leaves_nothing_of_what_its_work_had() -> None:
     try:
         with suppress(ValueError):
             await run_in_thread(work)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while kept[0]() is not None:  # noqa: ASYNC110 - of a thread that is about to end
                 await asyncio.sleep(0.001)
     finally:
