@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,12 @@ async def ai_worker(client: Client, api: Api, **prices: Prices) -> AsyncIterator
     await catalog.close()
 
 
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give workers as long as a call: in production a start goes on after three seconds."""
+    monkeypatch.setattr(model_prices, "_TIMEOUT", timedelta(seconds=12))
+
+
 async def refused_as_unpriced(api: Api, **request: Any) -> None:
     async with refused(grpc.StatusCode.FAILED_PRECONDITION) as refusal:
         await start(api, message="m", **request)
@@ -65,6 +72,7 @@ async def refused_as_unpriced(api: Api, **request: Any) -> None:
     assert "'local:mine' is not known" in refusal.message
 
 
+@pytest.mark.usefixtures("patient")
 @pytest.mark.parametrize("tools", [(), (TOOL,)], ids=["without tools", "with tools"])
 async def test_with_a_cost_limit_an_unpriced_model_is_refused_at_start(
     api: Api, client: Client, tools: tuple[Tool, ...]
@@ -81,6 +89,7 @@ async def test_with_a_cost_limit_an_unpriced_model_is_refused_at_start(
         assert (await start(api, spec=agent("scripted:x", tools=tools), message="m")).id
 
 
+@pytest.mark.usefixtures("patient")
 async def test_a_price_of_the_operators_file_counts_with_the_next_start(
     api: Api, client: Client
 ) -> None:
@@ -105,5 +114,6 @@ async def test_without_an_ai_worker_agents_start_all_the_same(
 ) -> None:
     monkeypatch.setattr(model_prices, "_NO_ANSWER_SECONDS", 0)
     assert (await start(api, spec=agent(), message="m")).id
+    monkeypatch.setattr(model_prices, "_TIMEOUT", timedelta(seconds=12))
     async with ai_worker(client, api):
         await refused_as_unpriced(api, spec=agent())
