@@ -36,7 +36,7 @@ _EXAMPLE = (
 # Temporal's lists are late by a moment.
 _FUNCTIONS = """\
 newest() {  # AGENT
-    for attempt in 1 2 3 4 5 6 7 8 9 10; do
+    for attempt in $(seq 60); do
         stigma execution list --filter "agent = \\"$1\\"" --limit 1000 --output json |
             python -c 'import json, sys
 executions = json.load(sys.stdin)["executions"]

@@ -14,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-COMMAND_TIMEOUT = timedelta(seconds=60)
+COMMAND_TIMEOUT = timedelta(seconds=120)
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ def record(file: Path, *command: str) -> subprocess.CompletedProcess[str]:
         [sys.executable, RECORDING / "record.py", file, *command],
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=120,
         check=False,
     )
 
