@@ -38,8 +38,11 @@ async def chromium() -> AsyncIterator[Browser]:
     program = shutil.which("chromium")
     if program is None:
         pytest.skip(_HOW_TO_GET)
-    from playwright.async_api import async_playwright
+    from playwright.async_api import async_playwright, expect
 
+    from tests.console.console_browser import PATIENCE
+
+    expect.set_options(timeout=PATIENCE)  # five seconds otherwise
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=program, args=_ARGUMENTS)
         yield browser
