@@ -7,13 +7,11 @@ import contextlib
 import os
 import shutil
 import signal
-import socket
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import timedelta
 from pathlib import Path
 from typing import ClassVar
 
@@ -22,13 +20,13 @@ from typing_extensions import override
 
 from ai_worker.mcp.server import Server
 from ai_worker.mcp_resources import McpServerResource
+from stigma_cli.devserver import free_ports
 from tests.mcp_servers.programs import Programs
 from tests.stack.waiting import eventually
 
 EVERYTHING, TIME = "everything", "time"
 
 _TOOLS = ("echo", "get-*", "gzip-*", "simulate-research-query", "trigger-*elicitation*")
-_GONE = timedelta(seconds=5)
 _TIME_OVER_HTTP = Path(__file__).with_name("time_over_http.py")
 
 
@@ -131,7 +129,9 @@ class HttpServers(Servers):
 
     async def start(self, name: str) -> None:
         """Start a server; it is there when the client connects, or a little later."""
-        port = self.ports.setdefault(name, _free_port())
+        if name not in self.ports:
+            [self.ports[name]] = free_ports(1)
+        port = self.ports[name]
         commands = {
             EVERYTHING: (self.programs.node, self.programs.everything, "streamableHttp"),
             TIME: (sys.executable, _TIME_OVER_HTTP, str(port), self._hold),
@@ -158,7 +158,7 @@ async def servers_over(transport: str, programs: Programs, path: Path) -> AsyncI
     """Yield the servers over a transport, "stdio" or "http"; no process is left of them."""
     if transport == "stdio":
         yield StdioServers(programs)
-        await eventually(lambda: not _started_by_the_worker(), within=_GONE, what="their end")
+        await eventually(lambda: not _started_by_the_worker(), what="their end")
         return
     servers = HttpServers(programs, path)
     try:
@@ -181,9 +181,3 @@ def _children() -> list[tuple[psutil.Process, list[str]]]:
         with contextlib.suppress(psutil.Error):
             found.append((process, process.cmdline()))
     return found
-
-
-def _free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])

@@ -67,7 +67,7 @@ async def test_calls_of_servers_that_are_killed_are_unknown(
         ]
         agent = await installation.apply(EVERYTHING, *calls, also=[TIME])
         execution = await installation.start(agent)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(100):
             await fetched.wait()
             servers.hold_time()
             await servers.kill(EVERYTHING)

@@ -7,7 +7,6 @@ import contextlib
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -26,6 +25,7 @@ from ai_worker.mcp_resources import McpServerResource
 from services.stigma_orchestrator.tests.tool_agents import Ended, ToolAgents, new_policy
 from stigma.agent.v1.agent_pb2 import McpTool, McpToolDefinition, ScriptStep, Tool
 from stigma.internal.v1.execution_pb2 import ListMcpToolsRequest
+from stigma_cli.devserver import free_ports
 from tests.stack.forked import ForkedProcess, Streams, start_module
 
 _ROOT = Path(__file__).parents[3]
@@ -61,9 +61,7 @@ class McpServer:
         if not self.http:
             return
         if not self.port:
-            with socket.socket() as free:
-                free.bind(("127.0.0.1", 0))
-                self.port = free.getsockname()[1]
+            [self.port] = free_ports(1)
         self.process = self._started()
 
     def _started(self) -> ForkedProcess | subprocess.Popen[bytes]:

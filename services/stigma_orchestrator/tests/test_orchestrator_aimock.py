@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import socket
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from datetime import timedelta
@@ -19,6 +18,7 @@ from ai_worker.models.http_provider import HttpProvider
 from ai_worker.models.provider import Provider
 from ai_worker.resources import ProviderResource
 from services.stigma_orchestrator.tests.tool_agents import ToolAgents, tool
+from stigma_cli.devserver import free_ports
 from stigma_orchestrator.agents import model_step
 from tests.stack.waiting import eventually
 
@@ -52,9 +52,7 @@ async def port(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[
     """The port of a server that plays the fixtures, and faults by chance."""
     fixtures = tmp_path / "fixtures.json"
     fixtures.write_text(json.dumps({"fixtures": FIXTURES}), encoding="utf-8")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port: int = free.getsockname()[1]
+    [port] = free_ports(1)
     chaos = [
         text for fault, rate in request.param.items() for text in (f"--chaos-{fault}", f"{rate}")
     ]
