@@ -174,7 +174,7 @@ async def test_a_call_of_a_server_that_is_away_is_not_run(
     mcp: McpAgents, server: McpServer
 ) -> None:
     steps = [answer(call("act", how="die")), answer(call("act", value="next")), LAST]
-    ended = await mcp.run(*steps, policy={"start_timeout": 2})
+    ended = await mcp.run(*steps, policy={"start_timeout": 5})
     assert ended.outcomes == ["UNKNOWN", "NOT_RUN"]
     assert [value for _, value, _ in server.calls] == [""]
 
@@ -208,8 +208,7 @@ async def test_a_cancelled_call_leaves_no_process(mcp: McpAgents, server: McpSer
     await handle.cancel()
     with pytest.raises(WorkflowFailureError):
         await handle.result()
-    gone = timedelta(seconds=5)
-    await eventually(lambda: not server.started_by_the_worker(), within=gone, what="its end")
+    await eventually(lambda: not server.started_by_the_worker(), what="its end")
 
 
 @pytest.mark.tools_contract("MCP, outcome UNKNOWN: the AI worker stopped")
@@ -253,7 +252,7 @@ async def test_a_call_that_takes_too_long_is_unknown(mcp: McpAgents, server: Mcp
         answer(call("act", how="wait")),
         answer(call("act", value="next")),
         LAST,
-        policy={"timeout": 3},
+        policy={"timeout": 6},
     )
     assert ended.outcomes == ["UNKNOWN", "OK"]
 

@@ -192,7 +192,7 @@ async def test_a_cut_stream_is_asked_for_again(agents: ToolAgents) -> None:
 async def test_the_deadline_stops_a_call(agents: ToolAgents) -> None:
     waits = tool(policy={"heartbeat_timeout": 5})
     async with agents.tools_running():
-        ended = await agents.run(answer(call(how="wait")), LAST, tools=[waits], timeout=2)
+        ended = await agents.run(answer(call(how="wait")), LAST, tools=[waits], timeout=5)
         assert ended.phase == "TIMED_OUT DEADLINE"
         await agents.effects.cancelled.wait()
 

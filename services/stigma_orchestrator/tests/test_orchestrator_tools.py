@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from typing import Any
 
@@ -138,12 +137,12 @@ async def test_lost_calls_may_have_happened(agents: ToolAgents, count: int) -> N
 
 @pytest.mark.tools_contract("outcome UNKNOWN: it took too long")
 async def test_a_call_that_takes_too_long_may_have_happened(agents: ToolAgents) -> None:
-    slow = tool(policy={"timeout": 1})
+    slow = tool(policy={"timeout": 3})
     async with agents.tools_running():
         ended = await agents.run(answer(call(how="stuck")), LAST, tools=[slow])
         assert ended.outcomes == ["UNKNOWN"]
         assert ended.results[0].content == (
-            "The call took longer than 1 s. The call may have happened. It was not repeated."
+            "The call took longer than 3 s. The call may have happened. It was not repeated."
         )
         agents.effects.released.set()
 
@@ -153,7 +152,7 @@ async def test_a_call_that_takes_too_long_may_have_happened(agents: ToolAgents) 
     ("timeouts", "told"),
     [
         ({"attempt_timeout": 0.5, "timeout": 30}, "An attempt of the call took longer than 0.5 s."),
-        ({"attempt_timeout": 1, "timeout": 1.5}, "The call took longer than 1.5 s."),
+        ({"attempt_timeout": 3, "timeout": 3.5}, "The call took longer than 3.5 s."),
     ],
     ids=["its attempts", "all of it"],
 )
@@ -174,12 +173,12 @@ async def test_a_safe_call_that_takes_too_long_says_how_often_it_was_tried(
 
 @pytest.mark.tools_contract("outcome UNKNOWN: lost once, then not taken")
 async def test_a_safe_call_that_was_lost_and_then_not_taken_is_unknown(agents: ToolAgents) -> None:
-    safe = tool(policy={"retry_safe": True, "heartbeat_timeout": 1, "start_timeout": 2})
+    safe = tool(policy={"retry_safe": True, "heartbeat_timeout": 1, "start_timeout": 4})
     async with agents.tools_running(max_concurrent_activities=1):
         ended = await agents.run(answer(call(how="stuck")), LAST, tools=[safe])
         assert ended.outcomes == ["UNKNOWN"]
         assert ended.results[0].content.startswith(
-            "The call was to be repeated, and no worker took it within 2 s. The call may have"
+            "The call was to be repeated, and no worker took it within 4 s. The call may have"
         )
         assert len(agents.effects.calls) == 1
         agents.effects.released.set()
@@ -403,10 +402,9 @@ async def test_a_cancel_reaches_activities_and_children(agents: ToolAgents) -> N
         await handle.cancel()
         ended = await agents.ended(handle)
         assert ended.phase == "CANCELLED CANCELLED"
-        async with asyncio.timeout(10):
-            await agents.effects.cancelled.wait()
-            with pytest.raises(WorkflowFailureError) as caught:
-                await child.result()
+        await agents.effects.cancelled.wait()
+        with pytest.raises(WorkflowFailureError) as caught:
+            await child.result()
     assert isinstance(caught.value.cause, CancelledError)
 
 

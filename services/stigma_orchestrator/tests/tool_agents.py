@@ -198,18 +198,33 @@ def answer(*calls: ScriptToolCall, text: str = "", **fields: Any) -> ScriptStep:
 
 
 class RecordedModel(ScriptedProvider):
-    """The scripted model, and the conversations that it was called with."""
+    """The scripted model, and the conversations that it was called with.
+
+    `hold` keeps its answers back until `release`.
+    """
 
     def __init__(self) -> None:
         self.conversations: dict[tuple[str, int], list[Message]] = {}
         """By execution and step."""
         self.context_window = 0
+        self._held_step = 0
+        self._released = asyncio.Event()
+
+    def hold(self, step: int = 1) -> None:
+        """Keep the answers of this step and later ones back."""
+        self._held_step = step
+
+    def release(self) -> None:
+        """Let all answers out."""
+        self._released.set()
 
     @override
     async def call(
         self, model: str, request: ModelCallRequest, attempt: int, tools: Sequence[ToolDefinition]
     ) -> ModelResult:
         self.conversations[request.execution_id, request.step] = list(request.messages)
+        if 0 < self._held_step <= request.step:
+            await self._released.wait()
         result = await super().call(model, request, attempt, tools)
         return replace(result, context_window=self.context_window)
 
@@ -298,6 +313,11 @@ class ToolAgents:
         """Run the tools' worker meanwhile; options are the worker's."""
         async with self.new_tool_worker(**options):
             yield
+
+    async def has_runs(self, workflow_id: str, count: int) -> bool:
+        """Return whether a workflow has so many runs, as far as Temporal lists them: it is late."""
+        listed = self.client.list_workflows(f'WorkflowId = "{workflow_id}"')
+        return len([run async for run in listed]) >= count
 
     async def replay(self) -> None:
         """Replay every run of the test: its history must lead through the same code."""
