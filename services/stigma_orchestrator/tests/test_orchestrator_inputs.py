@@ -341,7 +341,7 @@ async def test_an_expired_approval_is_a_denial(agents: ToolAgents) -> None:
         answer(call(value=1), call("ask", question="Still there?")),
         answer(text="{results}"),
         tools=[tool(), ASK],
-        approval=policy(rule(expire_after=2)),
+        approval=policy(rule(expire_after=5)),
     )
     [approval, question] = await people.pending(2)
     await people.pending(1)
@@ -399,7 +399,7 @@ async def test_nobody_answers(agents: ToolAgents) -> None:
             Tool(name="brief_door", client=ClientTool(), policy=brief),
         ],
     )
-    question, door, *_ = await people.pending(4)
+    question, door = await people.asked_by("ask", "open_door")
     await people.decline(question, "on holiday")
     await people.decline(door)
     ended = await agents.ended(people.handle)
@@ -427,13 +427,15 @@ async def test_an_agent_reads_its_messages_before_it_ends(agents: ToolAgents) ->
     people = await start(
         agents,
         answer(call(value=1)),
-        answer(text="an early answer", delay={"seconds": 2}),
+        answer(text="an early answer"),
         answer(text="a better answer"),
         approval=NO_APPROVAL,
     )
+    agents.model.hold(2)
     async with agents.tools_running():
         await eventually(lambda: (people.handle.id, 2) in agents.model.conversations)
         await people.send("Think again.")
+        agents.model.release()
         ended = await agents.ended(people.handle)
     assert ended.text == "a better answer"
     told = agents.model.conversations[people.handle.id, 3]
@@ -454,13 +456,11 @@ async def test_only_so_many_messages_wait(agents: ToolAgents) -> None:
 
 
 async def test_a_message_after_the_step_limit_does_not_spoil_the_answer(agents: ToolAgents) -> None:
-    people = await start(
-        agents,
-        answer(text="the answer", delay={"seconds": 2}),
-        limits=AgentLimits(steps=1),
-    )
+    agents.model.hold()
+    people = await start(agents, answer(text="the answer"), limits=AgentLimits(steps=1))
     await eventually(lambda: (people.handle.id, 1) in agents.model.conversations)
     await people.send("Think again.")
+    agents.model.release()
     ended = await agents.ended(people.handle)
     assert (ended.phase, ended.text) == ("COMPLETED", "the answer")
 
@@ -490,7 +490,7 @@ async def test_an_agent_stops_after_its_step(agents: ToolAgents) -> None:
 @pytest.mark.parametrize("how", ["cancel", "deadline"])
 async def test_what_stops_an_execution_ends_its_waiting(agents: ToolAgents, how: str) -> None:
     agent = agents.agent([answer(call(value=1)), LAST], approval=policy(rule()))
-    people = People(await agents.start(agent, timeout=60 if how == "cancel" else 2))
+    people = People(await agents.start(agent, timeout=60 if how == "cancel" else 5))
     [found] = await people.pending()
     if how == "cancel":
         await people.handle.cancel()
@@ -647,12 +647,14 @@ async def test_a_reset_asks_again_or_knows_the_answer(agents: ToolAgents) -> Non
 
 
 async def test_executions_of_agents_without_tools_take_no_messages(agents: ToolAgents) -> None:
-    agent = agents.agent([answer(text="hm", delay={"seconds": 1})])
+    agents.model.hold()
+    agent = agents.agent([answer(text="hm")])
     del agent.tools[:]
     people = People(await agents.start(agent))
     with pytest.raises(WorkflowUpdateFailedError) as refused:
         await people.send("Hello?")
     assert refusal_of(refused.value) == "MESSAGES_NOT_TAKEN"
     assert not (await people.handle.query(AgentWorkflow.pending_inputs)).inputs
+    agents.model.release()
     execution: AgentExecution = await people.handle.result()
     assert execution.status.output.text == "hm"

@@ -58,6 +58,16 @@ class People:
 
         return await eventually(enough, what=f"{count} pending inputs")
 
+    async def asked_by(self, *tools: str) -> Sequence[PendingInput]:
+        """Wait until calls of these tools wait, and return their inputs, one each."""
+
+        async def all_wait() -> Sequence[PendingInput] | None:
+            inputs = (await self.handle.query(AgentWorkflow.pending_inputs)).inputs
+            by_tool = {each.tool: each for each in inputs}
+            return [by_tool[each] for each in tools] if by_tool.keys() >= set(tools) else None
+
+        return await eventually(all_wait, what=f"inputs of {tools}")
+
     async def approve(self, found: PendingInput, **fields: Any) -> InputResolution:
         """Approve a call."""
         approval = InputApproval(
