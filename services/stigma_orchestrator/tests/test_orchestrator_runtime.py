@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
-from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -165,7 +164,7 @@ async def test_a_workflow_that_goes_on_reporting_over_a_limit_ends(agents: ToolA
     async def closed() -> bool:
         return await child_status(agents, ended.handle.id) in {"CANCELED", "FAILED"}
 
-    await eventually(closed, what="the end of the workflow", within=timedelta(seconds=15))
+    await eventually(closed, what="the end of the workflow")
 
 
 async def test_at_a_limit_the_workflow_may_end(agents: ToolAgents) -> None:
@@ -274,7 +273,7 @@ async def test_a_cancel_and_the_deadline_reach_the_workflow(agents: ToolAgents) 
     ended = await agents.ended(handle)
     assert ended.phase == "CANCELLED CANCELLED"
     assert await child_status(agents, handle.id) == "CANCELED"
-    ended = await run(agents, {"how": "wait"}, timeout=1)
+    ended = await run(agents, {"how": "wait"}, timeout=4)
     assert ended.phase == "TIMED_OUT DEADLINE"
     assert await child_status(agents, ended.handle.id) == "CANCELED"
 

@@ -29,6 +29,7 @@ from stigma.agent.v1.agent_pb2 import (
     ContextPolicy,
 )
 from stigma.internal.v1.execution_pb2 import ModelCallRequest
+from tests.stack.waiting import eventually
 
 POLICY = ContextPolicy(max_tokens=900, strategy=CONTEXT_STRATEGY_SUMMARIZE, keep_steps=1)
 CONTRACT = "old steps of a conversation are summarised for its model"
@@ -167,11 +168,7 @@ async def test_continue_as_new_carries_the_summary(
     async with agents.tools_running():
         ended = await agents.run(*steps, answer(text="done"), context=policy())
     assert ended.text == "done"
-    runs = [
-        run.run_id
-        async for run in agents.client.list_workflows(f'WorkflowId = "{ended.handle.id}"')
-    ]
-    assert len(runs) > 1
+    await eventually(lambda: agents.has_runs(ended.handle.id, 2), what="another run")
     # In the run that goes on, the earlier summary is part of what is carried, and of the next one.
     assert any("[Summary of the first" in marker(asked) for asked in summaries.asked[1:])
     last = told(agents, ended, 7)
