@@ -571,6 +571,20 @@ async def test_a_watch_that_gets_no_answer_goes_on(
     assert "0a1fbfea" not in str(raised.value) + log_text()
 
 
+@pytest.mark.parametrize(
+    ("code", "seconds"),
+    [(grpc.StatusCode.DEADLINE_EXCEEDED, 5), (grpc.StatusCode.PERMISSION_DENIED, 300)],
+)
+async def test_a_fault_leaves_a_caller_that_declares_nothing_alive(
+    bench: Bench, code: grpc.StatusCode, seconds: int
+) -> None:
+    """Its heartbeat timeout is not known: what passes is tried again soon, a refusal is not."""
+    bench.frontend.codes = [code]
+    with pytest.raises(ApplicationError, match=code.name) as raised:
+        await bench.check()
+    assert raised.value.next_retry_delay == timedelta(seconds=seconds)
+
+
 LOST_AND_DENIED = [grpc.StatusCode.NOT_FOUND, grpc.StatusCode.PERMISSION_DENIED]
 
 

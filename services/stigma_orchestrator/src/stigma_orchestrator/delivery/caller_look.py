@@ -31,6 +31,17 @@ from stigma_orchestrator.delivery.caller_timeouts import (
 
 _RPC_TIMEOUT = timedelta(seconds=5)
 _MIN_DELAY = timedelta(seconds=1)
+# The heartbeat timeout of a caller that declares none cannot be looked up either, and may be short.
+_AFTER_FAULT = timedelta(seconds=5)
+_REFUSALS = frozenset(
+    {
+        RPCStatusCode.FAILED_PRECONDITION,
+        RPCStatusCode.INVALID_ARGUMENT,
+        RPCStatusCode.PERMISSION_DENIED,
+        RPCStatusCode.UNAUTHENTICATED,
+        RPCStatusCode.UNIMPLEMENTED,
+    }
+)
 
 
 @dataclass(frozen=True)
@@ -71,7 +82,7 @@ class CallerLooks:
             return await self._look_up(bind, now, lost_since, alive=requested is not None)
         except RPCError as error:
             # The RPC's own text may quote the request.
-            delay = declared_interval(bind.caller) or DEFAULT_GRACE
+            delay = declared_interval(bind.caller) or _undeclared_delay(error.status)
             return Look(delay=_at_least(delay), why=error.status.name, lost_since=lost_since)
 
     async def _beat(self, bind: Bind, execution_id: str) -> bool | None:
@@ -124,6 +135,11 @@ def _gone_after_grace(bind: Bind, now: datetime, lost_since: datetime) -> Look:
     if left <= timedelta():
         return Look(CALLER_VERDICT_GONE)
     return Look(delay=_at_least(left), why="lost", lost_since=lost_since)
+
+
+def _undeclared_delay(status: RPCStatusCode) -> timedelta:
+    """Return when to look again at a caller that declares no heartbeat timeout, after an error."""
+    return DEFAULT_GRACE if status in _REFUSALS else _AFTER_FAULT
 
 
 def _at_least(delay: timedelta) -> timedelta:
