@@ -64,7 +64,7 @@ class TakenTokens(Interceptor):
 
     async def of(self, workflow_id: str) -> bytes:
         """Return the workflow's newest token, once there is one."""
-        async with asyncio.timeout(20), self._taken:
+        async with asyncio.timeout(60), self._taken:
             await self._taken.wait_for(lambda: self._tokens[workflow_id])
         return self._tokens[workflow_id][-1]
 

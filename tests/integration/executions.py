@@ -45,7 +45,7 @@ from tests.stack.stack import Stack
 from tests.stack.waiting import eventually
 
 PRINCIPAL = "tests"
-WITHIN = timedelta(seconds=30)
+WITHIN = timedelta(seconds=60)
 REASON = "a test wants it"
 
 E = TypeVar("E", AgentExecution, WorkflowExecution)

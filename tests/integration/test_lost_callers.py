@@ -17,8 +17,8 @@ from tests.integration.executions import AnyExecutions, Called
 from tests.integration.installation import Installation
 
 HEARTBEAT = 4.0
-# A model call hears of its execution's end, directly or by a workflow's run and its agent.
-HANG_UP = timedelta(seconds=3)
+# Callers are looked at each quarter of their heartbeat timeout; without one, each minute.
+NOTICED = timedelta(seconds=30)
 BOTH = pytest.mark.parametrize("caller", [PythonCaller, ForeignCaller], ids=["python", "foreign"])
 
 
@@ -30,14 +30,14 @@ async def assert_cancelled(called: Called) -> None:
 
 
 async def assert_gone(executions: AnyExecutions, called: Called) -> None:
-    """Assert that the execution was cancelled by the time of its caller's next heartbeat."""
+    """Assert that the execution was cancelled, because its caller was looked at this often."""
     execution = await executions.ended(called.execution_id)
     assert phase_name(execution) == "CANCELLED"
     assert execution.status.failure.reason == FAILURE_REASON_CALLER_GONE
     closed = (await called.workflow.describe()).close_time
     assert closed is not None
     noticed = execution.status.end_time.ToDatetime(closed.tzinfo)
-    assert timedelta() < noticed - closed < timedelta(seconds=HEARTBEAT)
+    assert timedelta() < noticed - closed < NOTICED
 
 
 @pytest.mark.contract("caller cancelled (ours)", "agent", "workflow")
@@ -46,7 +46,7 @@ async def test_cancelled(installation: Installation, executions: AnyExecutions) 
     called = await executions.call(PythonCaller, Job("held", message))
     call = await installation.gate.held(message)
     await called.workflow.cancel()
-    await installation.gate.hung_up(call, within=HANG_UP)
+    await installation.gate.hung_up(call)
     await assert_cancelled(called)
     execution = await executions.ended(called.execution_id)
     assert phase_name(execution) == "CANCELLED"
@@ -67,7 +67,7 @@ async def test_cancelled_before_the_start(
     if await executions.exists(called.execution_id):
         assert phase_name(await executions.ended(called.execution_id)) == "CANCELLED"
     for call in installation.gate.calls(message):
-        await installation.gate.hung_up(call, within=HANG_UP)
+        await installation.gate.hung_up(call)
 
 
 @pytest.mark.contract("caller cancelled, waits for cancellation (foreign)", "agent", "workflow")
@@ -81,7 +81,7 @@ async def test_cancelled_and_waiting(installation: Installation, executions: Any
     execution = await executions.ended(called.execution_id)
     assert phase_name(execution) == "CANCELLED"
     assert execution.status.failure.reason == FAILURE_REASON_CANCELLED
-    await installation.gate.hung_up(call, within=HANG_UP)
+    await installation.gate.hung_up(call)
 
 
 @pytest.mark.contract("caller terminated, timed out", "agent", "workflow")
@@ -94,17 +94,17 @@ async def test_terminated(
     call = await installation.gate.held(message)
     await called.workflow.terminate("a test wants it")
     await assert_gone(executions, called)
-    await installation.gate.hung_up(call, within=HANG_UP)
+    await installation.gate.hung_up(call)
 
 
 @pytest.mark.contract("caller terminated, timed out", "agent", "workflow")
 async def test_timed_out(installation: Installation, executions: AnyExecutions) -> None:
     message = uuid.uuid4().hex
     job = Job("held", message, heartbeat_timeout=HEARTBEAT)
-    called = await executions.call(ForeignCaller, job, run_timeout=timedelta(seconds=2))
+    called = await executions.call(ForeignCaller, job, run_timeout=timedelta(seconds=5))
     call = await installation.gate.held(message)
     await assert_gone(executions, called)
-    await installation.gate.hung_up(call, within=HANG_UP)
+    await installation.gate.hung_up(call)
 
 
 @pytest.mark.contract("caller terminated, timed out")
@@ -123,7 +123,7 @@ async def test_ours_hears_before_it_times_out(installation: Installation) -> Non
 @pytest.mark.contract("caller terminated, timed out")
 async def test_activity_timed_out(installation: Installation) -> None:
     message = uuid.uuid4().hex
-    job = Job("held", message, heartbeat_timeout=HEARTBEAT, timeout=2, attempts=1)
+    job = Job("held", message, heartbeat_timeout=HEARTBEAT, timeout=5, attempts=1)
     called = await installation.call(ForeignCaller, job)
     await installation.gate.held(message)
     await assert_gone(installation, called)

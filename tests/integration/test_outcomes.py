@@ -123,7 +123,8 @@ async def test_deadline(executions: AnyExecutions, caller: Any, attempts: int) -
     assert phase_name(execution) == "TIMED_OUT"
     status = execution.status
     late = status.end_time.ToDatetime() - status.deadline.ToDatetime()
-    assert timedelta() <= late < timedelta(seconds=3)
+    # Long before what it did would have ended.
+    assert timedelta() <= late < timedelta(seconds=30)
     if isinstance(executions, WorkflowExecutions):
         await executions.assert_run_cancelled(called.execution_id)
 
@@ -131,12 +132,12 @@ async def test_deadline(executions: AnyExecutions, caller: Any, attempts: int) -
 @pytest.mark.contract("agent exceeds its deadline")
 async def test_deadline_of_the_caller_itself(installation: Installation) -> None:
     """What the caller allows is what the agent gets, and it hears of it from us, not Temporal."""
-    called = await installation.call(PythonCaller, Job("slow", "hello", timeout=2))
+    called = await installation.call(PythonCaller, Job("slow", "hello", timeout=4))
     failure = await failure_of(called)
     assert failure.type == "AGENT_EXECUTION_TIMEOUT"
     assert details_of(failure)["execution"]["id"] == called.execution_id
     status = (await installation.ended(called.execution_id)).status
-    assert status.deadline.ToDatetime() - status.start_time.ToDatetime() <= timedelta(seconds=2)
+    assert status.deadline.ToDatetime() - status.start_time.ToDatetime() <= timedelta(seconds=4)
 
 
 @pytest.mark.contract("agent cancelled through the API", "agent", "workflow")
@@ -153,7 +154,7 @@ async def test_cancelled_through_the_api(
     failure = await failure_of(called)
     assert failure.type == executions.error("CANCELLED")
     assert details_of(failure)["reason"] == "CANCELLED"
-    await installation.gate.hung_up(call, within=timedelta(seconds=3))
+    await installation.gate.hung_up(call)
     execution = await executions.ended(called.execution_id)
     assert phase_name(execution) == "CANCELLED"
     assert execution.status.failure.message == "a test wants it"
@@ -230,7 +231,7 @@ async def test_foreign_caller_without_heartbeat(executions: AnyExecutions) -> No
 @pytest.mark.contract("foreign caller without heartbeat, with max_attempts = 1")
 async def test_foreign_caller_is_bound_by_schedule_to_close(installation: Installation) -> None:
     message = uuid.uuid4().hex
-    called = await installation.call(ForeignCaller, Job("held", message, attempts=1, timeout=2))
+    called = await installation.call(ForeignCaller, Job("held", message, attempts=1, timeout=5))
     await installation.gate.held(message)
     with pytest.raises(WorkflowFailureError) as caught:
         await called.result()
