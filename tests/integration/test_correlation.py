@@ -60,7 +60,9 @@ async def told(installation: Installation, agent: str) -> list[Event]:
         await installation.stack.wait_for_event("zigflow_worker", "pending", request_id=request_id)
         call.answer("now")
     await _outcome(run)
-    for service, event in (*END, *RESUMED):
+    # Each service says its part in its own time: even a caller may have its answer before it has
+    # said that it waits.
+    for service, event in (*START, *AUDITED, *ACKNOWLEDGED, *END, *RESUMED):
         await installation.stack.wait_for_event(service, event, request_id=request_id)
     return installation.stack.events(request_id=request_id)
 
