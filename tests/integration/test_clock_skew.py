@@ -27,6 +27,8 @@ from tests.stack.waiting import eventually
 
 # Far more than any of the timeouts below, and less than their sum with the caller's.
 SKEWS = {"ahead": 90.0, "behind": -90.0}
+# It is found out to no better than the time that a start takes, of which a machine has no limit.
+INEXACT = 20.0
 AGENTS = {
     "brief": AgentSpec(model="gate:held", limits=AgentLimits(timeout=Duration(seconds=4))),
     "patient": AgentSpec(
@@ -81,10 +83,10 @@ async def test_the_api_learns_what_its_clock_is_ahead(skewed: tuple[Installation
 
     await installation.ask("echo", "m")
     reply = await eventually(told, within=timedelta(seconds=60), what="the clocks are compared")
-    assert abs(reply.clock_skew.ToTimedelta().total_seconds() - skew) < 2
+    assert abs(reply.clock_skew.ToTimedelta().total_seconds() - skew) < INEXACT
     _, page = await installation.stack.process("stigma_api").admin("/metrics")
     [value] = [line for line in page.splitlines() if line.startswith("stigma_clock_skew_seconds ")]
-    assert abs(float(value.split()[1]) - skew) < 2
+    assert abs(float(value.split()[1]) - skew) < INEXACT
     shown = await stigma(
         "doctor",
         STIGMA_API_ADDRESS=installation.stack.api_address,
