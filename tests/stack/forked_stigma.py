@@ -15,8 +15,13 @@ ADDRESS = b""
 """Of the fork server; written in when the program is."""
 
 
+HANDED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
 def main() -> None:
     """Run the command with this process's arguments, environment, directory and streams."""
+    # Until they can be handed on: the command may be seen to run before that.
+    signal.pthread_sigmask(signal.SIG_BLOCK, HANDED_ON)
     order = {
         "module": "stigma_cli",
         "arguments": sys.argv[1:],
@@ -31,8 +36,9 @@ def main() -> None:
     def hand_on(number: int, _frame: FrameType | None) -> None:
         os.kill(command, number)
 
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for number in HANDED_ON:
         signal.signal(number, hand_on)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, HANDED_ON)
     code = int(server.recv(64))
     if code < 0:
         signal.signal(-code, signal.SIG_DFL)
