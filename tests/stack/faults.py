@@ -30,7 +30,7 @@ _CHANNEL_OPTIONS = (
     ("grpc.max_reconnect_backoff_ms", 200),
 )
 _RESERVED = ("grpc-", "user-agent", "content-type", "te")
-_DEFAULT_WAIT = timedelta(seconds=20)
+_DEFAULT_WAIT = timedelta(seconds=60)
 
 EVERY_METHOD = "*"
 

@@ -88,7 +88,7 @@ async def _answers(binaries: Path, port: int) -> bool:
 
 def _run(command: Sequence[str], directory: Path) -> None:
     done = subprocess.run(
-        command, cwd=directory, capture_output=True, text=True, timeout=60, check=False
+        command, cwd=directory, capture_output=True, text=True, timeout=120, check=False
     )
     if done.returncode != 0:
         raise RuntimeError(f"initdb failed: {done.stderr.strip() or done.stdout.strip()}")

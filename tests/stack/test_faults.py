@@ -143,4 +143,4 @@ async def test_cut_and_back(proxy: FaultProxy, channel: grpc.aio.Channel) -> Non
         await stub.GetSystemInfo(GetSystemInfoRequest())
     assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
     await proxy.start()
-    await stub.GetSystemInfo(GetSystemInfoRequest(), wait_for_ready=True, timeout=20)
+    await stub.GetSystemInfo(GetSystemInfoRequest(), wait_for_ready=True, timeout=60)

@@ -106,6 +106,6 @@ def test_a_skip_stays_a_skip_elsewhere(run: pytest.Pytester) -> None:
 async def test_postgres_answers(postgres_url: str) -> None:
     connection = await asyncpg.connect(postgres_url.replace("+asyncpg", ""))
     try:
-        assert await asyncio.wait_for(connection.fetchval("select 6 * 7"), 10) == 42
+        assert await asyncio.wait_for(connection.fetchval("select 6 * 7"), 60) == 42
     finally:
         await connection.close()
