@@ -16,7 +16,8 @@ HOW_TO_GET = "no Docker engine answers: apt-get install docker.io containerd run
 HOW_TO_BUILD = "image {} is absent: make images"
 TEMPORAL_VERSION = "1.9.1"
 
-_ANSWER_SECONDS = 30
+_ANSWER_SECONDS = 120
+"""Much longer than any command takes, containers that load all modules included."""
 _BUILT_ON = "dev.stigma.base"
 
 
