@@ -28,6 +28,8 @@ os.environ.setdefault("TESTCONTAINERS_RYUK_DISABLED", "true")
 
 _POSTGRES_IMAGE = Path(__file__).parents[2] / "tools/postgres-image"
 _POSTGRES_IMAGE_SECONDS = 900
+# Of the engine's calls. Longer than of processes: nobody is to ask again because Docker was late.
+_ENGINE_HEARTBEAT_SECONDS = 10.0
 
 
 @pytest.fixture(scope="package")
@@ -96,7 +98,8 @@ async def running_deployment(new_container_stack: StartStack) -> Deployment[Cont
     from tests.stack.stack import SERVICES
 
     stack = await new_container_stack(
-        services=(*SERVICES, CALLER), environment={"zigflow_worker": engine_heartbeat()}
+        services=(*SERVICES, CALLER),
+        environment={"zigflow_worker": engine_heartbeat(_ENGINE_HEARTBEAT_SECONDS)},
     )
     return Deployment(cast("ContainerStack", stack))
 
@@ -116,10 +119,13 @@ async def running_site(
     new_container_stack: StartStack, foundation: Foundation
 ) -> AsyncIterator[FaultSite]:
     """A second one, with proxies that do fault where services meet."""
-    from tests.reliability.fault_site import open_site
+    from tests.reliability.fault_site import engine_heartbeat, open_site
 
     async with open_site(
-        new_container_stack, foundation.temporal.address, proxies_ip=foundation.gateway
+        new_container_stack,
+        foundation.temporal.address,
+        proxies_ip=foundation.gateway,
+        environment={"zigflow_worker": engine_heartbeat(_ENGINE_HEARTBEAT_SECONDS)},
     ) as site:
         yield site
 

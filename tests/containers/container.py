@@ -103,7 +103,7 @@ class Container:
     async def kill(self) -> None:
         """SIGKILL and wait until it is gone."""
         await self.send(signal.SIGKILL)
-        await self.ended(timedelta(seconds=20))
+        await self.ended(timedelta(seconds=60))
 
     async def run(self, *command: str) -> bool:
         """Run a program inside; whether it succeeded."""
