@@ -6,11 +6,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from temporalio.api.enums.v1 import EventType, PendingActivityState
-from temporalio.api.workflow.v1 import PendingActivityInfo
+from temporalio.api.enums.v1 import EventType
 from temporalio.client import WorkflowExecutionStatus, WorkflowHandle
 from temporalio.exceptions import ApplicationError
 
+from services.stigma_orchestrator.tests.caller_activity import in_backoff
 from services.stigma_orchestrator.tests.orchestration import (
     DIGEST,
     AgentWorkflow,
@@ -28,7 +28,6 @@ from stigma.contracts import limits, tokens
 from stigma.internal.v1.execution_pb2 import Bind
 from stigma.internal.v1.task_token_pb2 import TaskToken
 from stigma_orchestrator.delivery.bindings import Bindings
-from tests.stack.waiting import eventually
 
 SIGNALED = EventType.EVENT_TYPE_WORKFLOW_EXECUTION_SIGNALED
 FAILURE = ApplicationError("no", type="AUTHENTICATION", non_retryable=True)
@@ -40,24 +39,6 @@ async def bind(agent: Agent, *binds: Bind, already: int = 1) -> None:
     for one in binds:
         await agent.signal(AgentWorkflow.bind, one)
     await until(agent, SIGNALED, count=already + len(binds))
-
-
-async def pending(caller: WorkflowHandle[Caller, object]) -> PendingActivityInfo | None:
-    described = (await caller.describe()).raw_description.pending_activities
-    return described[0] if described else None
-
-
-async def in_backoff(caller: WorkflowHandle[Caller, object]) -> PendingActivityInfo:
-    """Wait until the first attempt has failed and the second waits for its time."""
-
-    async def check() -> PendingActivityInfo | None:
-        found = await pending(caller)
-        scheduled = PendingActivityState.PENDING_ACTIVITY_STATE_SCHEDULED
-        return found if found and found.state == scheduled and found.attempt == 2 else None
-
-    found = await eventually(check)
-    assert found is not None
-    return found
 
 
 async def second_attempt(

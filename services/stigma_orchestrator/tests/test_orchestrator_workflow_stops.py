@@ -41,7 +41,7 @@ async def test_the_deadline_reaches_the_caller_and_stops_the_run(
     orchestrator: Orchestrator, workflows: Workflows
 ) -> None:
     caller, attempt = await orchestrator.call()
-    handle = await workflows.start(attempt.bind(), document="hold", timeout=2)
+    handle = await workflows.start(attempt.bind(), document="hold", timeout=5)
     result = await caller.result()
     assert (result["error"], result["details"]["reason"]) == (
         "WORKFLOW_EXECUTION_TIMEOUT",
@@ -56,7 +56,9 @@ async def test_an_output_after_the_deadline_is_kept_when_no_worker_ran(
 ) -> None:
     """No timeout was delivered: a later request with the same id gets the output."""
     caller, attempt = await orchestrator.call()
-    handle = await workflows.start(attempt.bind(), document="hold", timeout=2)
+    # The caller is first looked at after ten seconds: an earlier timer is the deadline's.
+    bind = attempt.bind(heartbeat_timeout=60)
+    handle = await workflows.start(bind, document="hold", timeout=5)
     run = await workflows.running(handle)
     async with orchestrator.stopped():
         await caller.terminate()
@@ -75,7 +77,7 @@ async def test_a_run_that_nobody_serves_waits_until_the_deadline(
     caller, attempt = await orchestrator.call()
     monkeypatch.setattr(engine_run, "STOP_GRACE", timedelta(seconds=1))
     monkeypatch.setattr(TaskQueues, "engine", property(lambda _: "nobody"))
-    handle = await workflows.start(attempt.bind(), timeout=2)
+    handle = await workflows.start(attempt.bind(), timeout=5)
     assert (await caller.result())["details"]["reason"] == "DEADLINE"
     await until(workflows.run_of(handle), CANCEL_REQUESTED)
     # It cannot stop, and is not waited for without end.
@@ -144,7 +146,7 @@ async def test_a_cancel_at_any_moment_leaves_no_run_behind(workflows: Workflows)
 async def test_a_run_that_does_not_stop_is_not_waited_for_without_end(
     orchestrator: Orchestrator, workflows: Workflows, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engine_run, "STOP_GRACE", timedelta(seconds=2))
+    monkeypatch.setattr(engine_run, "STOP_GRACE", timedelta(seconds=5))
     caller, attempt = await orchestrator.call()
     handle = await workflows.start(attempt.bind(), document="stubborn")
     await workflows.running(handle)
@@ -215,7 +217,7 @@ async def test_a_run_that_timed_out_in_temporal_fails_the_execution(
 ) -> None:
     with monkeypatch.context() as late:
         # The run's own bound comes before the deadline.
-        late.setattr(engine_run, "_AFTER_DEADLINE", timedelta(seconds=-28))
+        late.setattr(engine_run, "_AFTER_DEADLINE", timedelta(seconds=-25))
         handle = await workflows.start(document="hold", timeout=30)
         execution = await workflows.outcome(handle)
     assert (phase_of(execution), reason_of(execution)) == ("FAILED", "TERMINATED")

@@ -14,6 +14,7 @@ from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 from temporalio.worker import Worker
 
+from services.stigma_orchestrator.tests.caller_activity import in_backoff
 from services.stigma_orchestrator.tests.orchestration import (
     Call,
     Orchestrator,
@@ -188,8 +189,10 @@ async def test_success_wins_over_what_comes_with_it(
     orchestrator: Orchestrator, workflows: Workflows, event: str
 ) -> None:
     caller, attempt = await orchestrator.call()
-    timeout = 2 if event == "deadline" else 60
-    handle = await workflows.start(attempt.bind(), document="hold", timeout=timeout)
+    timeout = 5 if event == "deadline" else 60
+    # The caller is first looked at after ten seconds: an earlier timer is the deadline's.
+    bind = attempt.bind(heartbeat_timeout=60)
+    handle = await workflows.start(bind, document="hold", timeout=timeout)
     await workflows.running(handle)
     async with orchestrator.stopped():
         if event == "cancel":
@@ -199,7 +202,10 @@ async def test_success_wins_over_what_comes_with_it(
         await workflows.run_of(handle).signal("finish")
         await until(handle, CHILD_COMPLETED)
     assert (await caller.result())["text"] == '{"answer":42}'
-    assert phase_of(await workflows.outcome(handle)) == "COMPLETED"
+    execution = await workflows.outcome(handle)
+    assert phase_of(execution) == "COMPLETED"
+    is_late = execution.status.end_time.ToNanoseconds() > execution.status.deadline.ToNanoseconds()
+    assert is_late is (event == "deadline")
 
 
 async def test_a_run_that_ended_oddly_fails_the_execution(workflows: Workflows) -> None:
@@ -269,6 +275,7 @@ async def test_an_attempt_in_back_off_is_reached_by_id(
 ) -> None:
     orchestrator.caller.failures = 1
     caller, attempt = await orchestrator.call(Call(backoff=30))
+    await in_backoff(caller)
     await workflows.start(attempt.bind())
     assert (await caller.result())["phase"] == "COMPLETED"
     by_id = orchestrator.sender.requests[-1]
@@ -342,6 +349,6 @@ async def test_a_reset_execution_still_answers(
 
     await eventually(has_its_run)
     await (await workflows.running(newest)).signal("finish")
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         assert (await caller.result())["text"] == '{"answer":42}'
     assert (await newest.describe()).run_id != handle.first_execution_run_id
