@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from typing import Any
 
@@ -193,14 +192,13 @@ async def test_a_stop_reaches_all_before_the_root_ends(
             answer(call("boss", message="go")),
             DONE,
             tools=[delegate("boss")],
-            timeout=60 if how == "cancel" else 4,
+            timeout=60 if how == "cancel" else 6,
         )
         await agents.effects.began.wait()
         if how == "cancel":
             await handle.cancel()
-        async with asyncio.timeout(10):
-            ended = await agents.ended(handle)
-            await agents.effects.cancelled.wait()
+        ended = await agents.ended(handle)
+        await agents.effects.cancelled.wait()
     assert ended.phase == ("CANCELLED CANCELLED" if how == "cancel" else "TIMED_OUT DEADLINE")
     for suffix in ("-1-1", "-1-1-1-1"):
         child = await agents.client.get_workflow_handle(f"{handle.id}{suffix}").describe()

@@ -73,7 +73,7 @@ async def looks(
         watch = next((each for each in pending if each.activity_type.name == "watch_caller"), None)
         return watch if watch and state in {None, watch.state} else None
 
-    found = await eventually(look, within=timedelta(seconds=40))
+    found = await eventually(look, what=f"{count} looks")
     assert found is not None
     return found
 
@@ -357,7 +357,7 @@ async def test_a_caller_that_may_not_be_looked_up_and_returns_is_served(
 
     monkeypatch.setattr("stigma_orchestrator.delivery.caller_look.find_pending_activity", denied)
     orchestrator.caller.failures = 1
-    call = Call(heartbeat_timeout=HEARTBEAT_TIMEOUT, backoff=3)
+    call = Call(heartbeat_timeout=HEARTBEAT_TIMEOUT, backoff=2)
     caller, _, agent = await watched(orchestrator, call)
     again = await orchestrator.caller.attempts.get()
     await agent.signal(AgentWorkflow.bind, again.bind(heartbeat_timeout=HEARTBEAT_TIMEOUT))
@@ -394,8 +394,7 @@ async def test_no_more_watches_are_kept_than_may_be(
     one = settings.model_copy(update={"max_kept_watches": 1})
     async with watching(orchestrator.client, orchestrator.looks, one) as kept:
         first, _, agent = await watched(orchestrator)
-        await looks(orchestrator, agent, 1)
-        assert len(kept) == 1
+        await eventually(lambda: len(kept) == 1, what="a watch that is kept")
         second, _, other = await watched(orchestrator)
         assert (await looks(orchestrator, other, 6)).attempt > 1
         assert (await looks(orchestrator, agent, 1)).attempt == 1
