@@ -82,7 +82,7 @@ class Prometheus:
     ) -> None:
         assert self._process is not None
         self._process.send_signal(signal.SIGTERM)
-        await asyncio.to_thread(self._process.wait, 20)
+        await asyncio.to_thread(self._process.wait, 60)
 
     async def query(self, expression: str) -> list[dict[str, Any]]:
         """Return the samples of an expression now: each has `metric` and `value`."""
@@ -96,7 +96,7 @@ class Prometheus:
         return float(samples[0]["value"][1]) if samples else None
 
     async def has(
-        self, expression: str, *, within: timedelta = timedelta(seconds=20)
+        self, expression: str, *, within: timedelta = timedelta(seconds=60)
     ) -> list[dict[str, Any]]:
         """Return the samples of an expression as soon as it has some."""
 
@@ -172,6 +172,6 @@ def _write(path: Path, content: Any) -> None:
 
 
 def _read(url: str) -> bytes:
-    with urllib.request.urlopen(url, timeout=10) as answer:
+    with urllib.request.urlopen(url, timeout=60) as answer:
         found: bytes = answer.read()
         return found

@@ -41,11 +41,15 @@ OF_AGENTS_CALL = {"request_id", "execution_id"}
 async def lines(traced_stack: Stack, called: Call) -> list[Event]:
     """Every line of the call, of the services and of the caller's program."""
 
+    of_services = len(STORY["request_id"]) * 2 + len(MODEL_CALLS) - len(called.log)
+
     def written() -> list[Event] | None:
         found = traced_stack.events(trace_id=called.trace_id)
-        return found if sum(line["event"] == "delivered" for line in found) == 2 else None
+        return found if len(found) >= of_services else None
 
-    found = await eventually(written, what="both deliveries")
+    found = await eventually(
+        written, what=lambda: f"{of_services} of {traced_stack.events(trace_id=called.trace_id)}"
+    )
     return found + [line | {"service": "shop"} for line in called.log]
 
 

@@ -17,6 +17,7 @@ from stigma.agent.v1.agent_service_pb2 import ListAgentsRequest
 from tests.integration.trace_receiver import TraceReceiver
 from tests.observability.spans import Node, Span, parsed, received, trees
 from tests.observability.traced import Call, apply, call, environment, run_agent
+from tests.stack.logs import Event
 from tests.stack.plugin import StartStack
 from tests.stack.stack import SERVICES, Stack
 from tests.stack.waiting import eventually
@@ -97,11 +98,14 @@ async def test_log_lines_carry_the_trace(
     called: Call, traced_stack: Stack, traces: TraceReceiver
 ) -> None:
     await whole(traces, called.trace_id)
-    told = traced_stack.events(trace_id=called.trace_id)
+    expected = {"workflow_started", "model_call_completed", "delivering", "delivered", "resumed"}
+
+    def all_told() -> list[Event] | None:
+        told = traced_stack.events(trace_id=called.trace_id)
+        return told if expected <= {event["event"] for event in told} else None
+
+    told = await eventually(all_told, what=f"{expected} in the services' logs")
     assert {event["service"] for event in told} == set(SERVICES)
-    events = [event["event"] for event in told]
-    for event in ("workflow_started", "model_call_completed", "delivering", "delivered", "resumed"):
-        assert event in events
     spans = {span.span_id for span in received(traces, called.trace_id)}
     assert {event["span_id"] for event in told} <= spans
     # The caller's own log: the trace is the same when it resumes.
@@ -167,13 +171,13 @@ async def test_replays_say_nothing_twice(new_stack: StartStack, traces: TraceRec
     assert_documented(received(traces, called.trace_id))
 
 
-async def test_sampling_is_configured(new_stack: StartStack, traces: TraceReceiver) -> None:
-    off = environment(traces.endpoint, OTEL_TRACES_SAMPLER="always_off")
-    stack = await new_stack(services=("stigma_api",), environment={"*": off})
-    requests = len(traces.requests)
-    await stack.agents.ListAgents(ListAgentsRequest())
-    await stack.stop()
-    assert len(traces.requests) == requests
+async def test_sampling_is_configured(new_stack: StartStack) -> None:
+    with TraceReceiver() as own:  # to which no other services send
+        off = environment(own.endpoint, OTEL_TRACES_SAMPLER="always_off")
+        stack = await new_stack(services=("stigma_api",), environment={"*": off})
+        await stack.agents.ListAgents(ListAgentsRequest())
+        await stack.stop()
+        assert own.requests == []
 
 
 @pytest.fixture
@@ -188,7 +192,7 @@ async def test_a_dead_collector_hurts_nobody(new_stack: StartStack, black_hole: 
     full = environment(black_hole, OTEL_BSP_MAX_QUEUE_SIZE="2", OTEL_BSP_MAX_EXPORT_BATCH_SIZE="2")
     stack = await new_stack(environment={"*": full})
     await apply(stack)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         for _ in range(3):
             await run_agent(stack, {})
     clock = asyncio.get_running_loop().time
