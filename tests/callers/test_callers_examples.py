@@ -86,7 +86,7 @@ async def test_a_workflow_that_is_done_in_time(site: CallerSite, language: Langu
 async def test_a_workflow_that_takes_too_long_is_answered_by_the_fallback(
     site: CallerSite, language: Language
 ) -> None:
-    arguments = ["--workflow", "slow", "--timeout", language.duration(2), "{}"]
+    arguments = ["--workflow", "slow", "--timeout", language.duration(5), "{}"]
     run = await Run.start(language, site.settings(), "wait", *arguments)
     answer = await run.ended()
     [pending] = run.events("pending")
@@ -142,7 +142,7 @@ async def test_a_timeout_and_a_cancellation_have_types_of_their_own(
         await Run.start(
             language, site.settings(), "single", "--agents", "slow", "--timeout", timeout, "hi"
         )
-        for timeout in (language.duration(2), language.duration(7200))
+        for timeout in (language.duration(5), language.duration(7200))
     ]
     await site.cancel((await stopped.event("pending"))["execution_id"])
     await stopped.ended(code=1)
