@@ -51,7 +51,8 @@ def _usage(command: Any) -> Iterator[str]:
         yield "[OPTIONS]"
     for argument in arguments:
         shown = _metavar(argument)
-        yield shown if argument.required else f"[{shown}]"
+        written = shown if argument.required else f"[{shown}]"
+        yield f"{written}..." if argument.nargs == -1 and shown.isalpha() else written
 
 
 def _row(parameter: Any) -> tuple[str, str, str]:

@@ -205,7 +205,7 @@ async def test_validating_workflows_by_the_rules_of_the_api(stigma: Stigma, tmp_
     assert [each["pointer"] or "/" for each in as_json["problems"]] == [
         line.rpartition(" (")[2].removesuffix(")") for line in lines
     ]
-    assert as_json["problems"][0].keys() == {"line", "column", "pointer", "message"}
+    assert as_json["problems"][0].keys() == {"file", "line", "column", "pointer", "message"}
 
 
 async def test_applying_tells_all_mistakes_of_all_files(stigma: Stigma, tmp_path: Path) -> None:

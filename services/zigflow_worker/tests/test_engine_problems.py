@@ -253,3 +253,18 @@ def test_the_number_of_problems_is_bounded(
     assert validate([str(file), "--output", "json"]) == 2
     report = json.loads(capsys.readouterr().out)
     assert (len(report["problems"]), report["more"]) == (MOST_PROBLEMS, 20)
+
+
+def test_a_list_of_documents_is_checked_at_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "documents.json"
+    many = ", ".join(f"{{t{index}: {{wait: x}}}}" for index in range(MOST_PROBLEMS + 1))
+    tasks = ("[{a: {wait: PT1S}}]", "[{a: {wait: x}}]", f"[{many}]")
+    file.write_text(json.dumps([*(f"{HEAD}do: {each}" for each in tasks), "["]))
+    assert validate([str(file), "--list"]) == 0
+    fine, wrong, bounded, broken = json.loads(capsys.readouterr().out)
+    assert fine == {"valid": True, "problems": []}
+    assert [each["pointer"] for each in wrong["problems"]] == ["/do/0/a/wait"]
+    assert (len(bounded["problems"]), bounded["more"]) == (MOST_PROBLEMS, 1)
+    assert (broken["valid"], len(broken["problems"])) == (False, 1)

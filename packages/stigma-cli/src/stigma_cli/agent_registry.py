@@ -21,7 +21,8 @@ from stigma.contracts.tools import agents_called, stands_for
 from stigma_cli import agent_ask, agent_show, definitions
 from stigma_cli.definition_checks import agents_to_apply
 from stigma_cli.definition_files import FileDefinition
-from stigma_cli.definitions import DefinitionKind, DryRun, Files, Yes
+from stigma_cli.definitions import DefinitionKind, DryRun, Yes
+from stigma_cli.options import Files, FilesOption, given_files
 from stigma_cli.output import Format, Output, as_duration
 
 app = typer.Typer(help="Register, show, ask and delete agents.", no_args_is_help=True)
@@ -132,7 +133,8 @@ AGENTS: DefinitionKind[Agent] = DefinitionKind(
 
 @app.command()
 def apply(
-    file: Files,
+    files: Files = None,
+    file: FilesOption = None,
     dry_run: DryRun = False,
     output: Output = Format.TEXT,
 ) -> None:
@@ -140,7 +142,7 @@ def apply(
 
     Unchanged ones stay as they are.
     """
-    definitions.apply_files(AGENTS, file, dry_run, output)
+    definitions.apply_files(AGENTS, given_files(files, file), dry_run, output)
 
 
 @app.command()

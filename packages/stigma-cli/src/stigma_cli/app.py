@@ -20,7 +20,7 @@ COMMANDS = (
     CommandPlace("run", "run_document:run", "Run a workflow document and print its output."),
     CommandPlace(
         *("validate", "validate:validate"),
-        "Check a workflow document, or a file of workflows or of agents.",
+        "Check workflow documents, and files of workflows or of agents.",
     ),
     CommandPlace("chat", "chat:chat", "Talk to an agent at the terminal."),
     CommandPlace("setup", "setup:setup", "Prepare a Temporal namespace for Stigma."),

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Generic
 
@@ -18,17 +17,13 @@ from stigma_cli.definition_files import (
 )
 from stigma_cli.definition_rules import violations_of
 from stigma_cli.document_places import enveloped_documents
-from stigma_cli.documents import can_check, problems_of
+from stigma_cli.documents import can_check, problems_of_each
 from stigma_cli.errors import CliError, Exit
-from stigma_cli.file_texts import texts
 from stigma_cli.problems import Problem, Problems, bounded
 from stigma_cli.resource_files import D
 from stigma_cli.rule_expressions import broken_expressions
 from stigma_cli.violations import DOCUMENT_FIELD, Violation, follows_from, is_document, located
-from stigma_cli.yaml_files import FileError, YamlFile, parse_file
-
-# Each check is a process, for a second.
-_CHECKS_AT_ONCE = 2
+from stigma_cli.yaml_files import FileError, YamlFile, parse_files
 
 
 @dataclass
@@ -38,8 +33,8 @@ class Checked(Generic[D]):
     definitions: list[FileDefinition[D]]
     problems: dict[str, list[Problem]]
     """By file."""
-    more: int = 0
-    """Problems that are not listed."""
+    more: dict[str, int] = field(default_factory=dict)
+    """Problems that are not listed, by file."""
     by_rules: bool = False
     """True: the API's rules were applied."""
 
@@ -47,9 +42,15 @@ class Checked(Generic[D]):
         """Add problems of a file."""
         self.problems.setdefault(file, []).extend(problems)
 
+    def add_found(self, file: str, found: Problems) -> None:
+        """Add what the engine tells of a document of a file."""
+        self.add(file, found.shown)
+        self.more[file] = self.more.get(file, 0) + found.more
+
     def problems_of(self, file: str) -> Problems:
         """Return the problems of a file in the order of their places."""
-        return Problems(sorted(self.problems.get(file, ()), key=lambda each: each.place), self.more)
+        problems = sorted(self.problems.get(file, ()), key=lambda each: each.place)
+        return Problems(problems, self.more.get(file, 0))
 
     def raise_if_any(self) -> None:
         """Raise what is wrong with all files, a line each.
@@ -61,7 +62,7 @@ class Checked(Generic[D]):
             each.in_file(file) for file in self.problems for each in self.problems_of(file).shown
         ]
         if lines:
-            first, *others = bounded(list(dict.fromkeys(lines)), self.more)  # a file given twice
+            first, *others = bounded(lines, sum(self.more.values()))
             raise CliError(first, code=Exit.USAGE, more=others)
 
 
@@ -115,12 +116,12 @@ def agents_to_apply(paths: Iterable[Path]) -> list[FileDefinition[Agent]]:
     Raises:
         CliError: a file is absent, or there is none; any is wrong: with all that is.
     """
-    return _good(check_agents(_files(paths), trust_one=True), "agent")
+    return _good(check_agents(parse_files(paths), trust_one=True), "agent")
 
 
 def workflows_to_apply(paths: Iterable[Path]) -> list[FileDefinition[Workflow]]:
     """Read workflows as `agents_to_apply` does agents."""
-    return _good(check_workflows(_files(paths), needs_engine=False), "workflow")
+    return _good(check_workflows(parse_files(paths), needs_engine=False), "workflow")
 
 
 def _good(checked: Checked[D], noun: str) -> list[FileDefinition[D]]:
@@ -128,10 +129,6 @@ def _good(checked: Checked[D], noun: str) -> list[FileDefinition[D]]:
     if not checked.definitions:
         raise CliError(f"there is no {noun} in these files", code=Exit.USAGE)
     return checked.definitions
-
-
-def _files(paths: Iterable[Path]) -> list[YamlFile]:
-    return [parse_file(name, text) for name, text in texts(paths)]
 
 
 def _read(
@@ -156,9 +153,9 @@ def _is_alone(file: YamlFile) -> bool:
 
 def _check_alone(files: Sequence[YamlFile], checked: Checked[Workflow]) -> None:
     """Have the engine check documents; what is valid has a name, and is a definition."""
-    for file, found in zip(files, _all_problems([file.text for file in files]), strict=True):
-        checked.add(file.name, found.shown)
-        checked.more += found.more
+    problems = problems_of_each([file.text for file in files])
+    for file, found in zip(files, problems, strict=True):
+        checked.add_found(file.name, found)
         if not found.shown:
             checked.definitions += workflows_and_mistakes(file)[0]
 
@@ -167,18 +164,13 @@ def _check_enveloped(files: Sequence[YamlFile], checked: Checked[Workflow]) -> s
     """Have the engine check documents; return the files and indexes of those that it refuses."""
     documents = [(file.name, each) for file in files for each in enveloped_documents(file)]
     refused = set()
-    problems = _all_problems([each.text for _, each in documents])
+    problems = problems_of_each([each.text for _, each in documents])
     for (name, document), found in zip(documents, problems, strict=True):
-        checked.add(name, map(document.place, found.shown))
-        checked.more += found.more
+        placed = list(map(document.place, found.shown))
+        checked.add_found(name, Problems(placed, found.more))
         if found.shown:
             refused.add((name, document.index))
     return refused
-
-
-def _all_problems(documents: Sequence[str]) -> list[Problems]:
-    with ThreadPoolExecutor(_CHECKS_AT_ONCE) as pool:
-        return list(pool.map(problems_of, documents))
 
 
 def _apply_rules(

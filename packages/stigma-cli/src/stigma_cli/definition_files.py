@@ -11,13 +11,12 @@ from stigma.agent.v1.agent_pb2 import Agent
 from stigma.workflow.v1.workflow_pb2 import Workflow, WorkflowSpec
 from stigma_cli.documents import document_name
 from stigma_cli.errors import CliError, Exit
-from stigma_cli.file_texts import texts
 from stigma_cli.places import START
 from stigma_cli.problems import Problem
 from stigma_cli.resource_files import AGENT, WORKFLOW, D, EnvelopeReader
 from stigma_cli.strict_json import TOO_DEEP, dump_json
 from stigma_cli.violations import is_document
-from stigma_cli.yaml_files import FileError, YamlFile, dump_document, parse_file
+from stigma_cli.yaml_files import FileError, YamlFile, dump_document, parse_file, parse_files
 
 # Fields of JSON text, which a file may have as a mapping.
 _JSON_FIELDS = ("input_schema", "output_schema", "arguments_json")
@@ -50,7 +49,7 @@ def read_agents(paths: Iterable[Path]) -> list[FileDefinition[Agent]]:
     Raises:
         CliError: a file is absent, empty or malformed.
     """
-    read = [each for name, text in texts(paths) for each in _good_agents(parse_file(name, text))]
+    read = [each for file in parse_files(paths) for each in _good_agents(file)]
     if not read:
         raise CliError("there is no agent in these files", code=Exit.USAGE)
     return read

@@ -15,7 +15,6 @@ from stigma.contracts.executions import Kind
 from stigma_cli.connections import Api, open_api
 from stigma_cli.definition_files import FileDefinition
 from stigma_cli.errors import CliError, Exit
-from stigma_cli.options import path_of
 from stigma_cli.output import (
     Format,
     as_age,
@@ -30,17 +29,6 @@ from stigma_cli.resource_files import D
 from stigma_cli.terminal_text import escape_line
 from stigma_cli.violations import located
 
-Files = Annotated[
-    list[Path],
-    typer.Option(
-        "--file",
-        "-f",
-        metavar="FILE",
-        parser=path_of,
-        help='A file, a directory of files, or "-" for stdin; may be given again.',
-        show_default=False,
-    ),
-]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Check only: nothing is registered.")]
 

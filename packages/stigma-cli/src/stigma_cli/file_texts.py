@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 
 from stigma_cli.errors import CliError, Exit
@@ -13,39 +14,72 @@ SUFFIXES = (".yaml", ".yml", ".json")
 _MAX_FILE_BYTES = 4 * 1024 * 1024
 
 
+@dataclass(frozen=True)
+class FileText:
+    """The text of a file, or the reason why it cannot be read."""
+
+    name: str
+    """In messages."""
+    text: str = ""
+    problem: str = ""
+    """Empty: it was read."""
+
+
 def read_text(path: Path) -> str:
     """Read a file, or stdin for "-".
 
     Raises:
         CliError: it cannot be read, or is larger than any definition may be.
     """
-    name = shown_name(path)
-    try:
-        with nullcontext(sys.stdin.buffer) if str(path) == "-" else path.open("rb") as file:
-            content = file.read(_MAX_FILE_BYTES + 1)
-        if len(content) > _MAX_FILE_BYTES:
-            raise CliError(f"{name}: larger than {_MAX_FILE_BYTES} bytes", code=Exit.USAGE)
-        return content.decode()
-    except OSError as error:
-        raise CliError(f"{name}: {error.strerror}", code=Exit.USAGE) from None
-    except UnicodeDecodeError:
-        raise CliError(f"{name}: is not UTF-8 text", code=Exit.USAGE) from None
+    file = _read(path)
+    if file.problem:
+        raise CliError(f"{file.name}: {file.problem}", code=Exit.USAGE)
+    return file.text
 
 
 def shown_name(path: Path) -> str:
     """Return what a file is called in messages."""
-    return "stdin" if str(path) == "-" else str(path)
+    return "stdin" if _is_stdin(path) else str(path)
 
 
-def texts(paths: Iterable[Path]) -> Iterator[tuple[str, str]]:
-    """Yield the name and the text of files, of the files in directories, and of stdin ("-").
+def texts(paths: Iterable[Path]) -> Iterator[FileText]:
+    """Yield the texts of files, of the files in directories, and of stdin ("-"), each once.
 
-    Raises:
-        CliError: one cannot be read.
+    A directory's own directories are left out, and so are files with other suffixes.
     """
-    for path in paths:
-        files = [path]
-        if path.is_dir():
-            files = sorted(each for each in path.iterdir() if each.suffix in SUFFIXES)
-        for file in files:
-            yield shown_name(file), read_text(file)
+    files = [each for path in paths for each in _files(path)]
+    for file in dict.fromkeys(files):
+        yield _read(file) if isinstance(file, Path) else file
+
+
+def _files(path: Path) -> list[Path | FileText]:
+    """Return the files of a directory, or the one that a path is."""
+    try:
+        if _is_stdin(path) or not path.is_dir():
+            return [path]
+        found = sorted(each for each in path.iterdir() if each.suffix in SUFFIXES)
+    except OSError as error:
+        return [FileText(str(path), problem=_cause(error))]
+    return [*found] or [FileText(str(path), problem=f"has no file with {' or '.join(SUFFIXES)}")]
+
+
+def _read(path: Path) -> FileText:
+    name = shown_name(path)
+    try:
+        with nullcontext(sys.stdin.buffer) if _is_stdin(path) else path.open("rb") as file:
+            content = file.read(_MAX_FILE_BYTES + 1)
+        if len(content) > _MAX_FILE_BYTES:
+            return FileText(name, problem=f"larger than {_MAX_FILE_BYTES} bytes")
+        return FileText(name, content.decode())
+    except OSError as error:
+        return FileText(name, problem=_cause(error))
+    except UnicodeDecodeError:
+        return FileText(name, problem="is not UTF-8 text")
+
+
+def _is_stdin(path: Path) -> bool:
+    return str(path) == "-"
+
+
+def _cause(error: OSError) -> str:
+    return error.strerror or str(error)

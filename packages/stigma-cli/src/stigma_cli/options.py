@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
+from typing import Annotated
 
 import typer
 
@@ -20,6 +22,40 @@ def path_of(value: str | Path) -> Path:
     if value == "":
         raise typer.BadParameter("is empty")
     return Path(value)
+
+
+Files = Annotated[
+    list[Path] | None,
+    typer.Argument(
+        metavar="FILE",
+        parser=path_of,
+        help='Files, directories of files, or "-" for stdin.',
+        show_default=False,
+    ),
+]
+FilesOption = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--file",
+        "-f",
+        metavar="FILE",
+        parser=path_of,
+        help="One more, as in `-f FILE -f FILE`.",
+        show_default=False,
+    ),
+]
+
+
+def given_files(arguments: Sequence[Path] | None, option: Sequence[Path] | None) -> list[Path]:
+    """Return the files that a command was given, by either way.
+
+    Raises:
+        typer.BadParameter: there are none.
+    """
+    files = [*(option or ()), *(arguments or ())]
+    if not files:
+        raise typer.BadParameter("give files, directories of files, or - for stdin")
+    return files
 
 
 def duration_of(option: str, text: str) -> timedelta:

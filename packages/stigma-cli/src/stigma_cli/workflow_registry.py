@@ -21,7 +21,7 @@ from stigma.workflow.v1.workflow_service_pb2 import (
 from stigma_cli import definitions
 from stigma_cli.connections import Api, open_api
 from stigma_cli.definition_checks import workflows_to_apply
-from stigma_cli.definitions import DefinitionKind, DryRun, Files, Yes
+from stigma_cli.definitions import DefinitionKind, DryRun, Yes
 from stigma_cli.errors import CliError, Exit
 from stigma_cli.execution_calls import ended_execution
 from stigma_cli.executions import (
@@ -31,7 +31,7 @@ from stigma_cli.executions import (
     print_ended,
     print_started,
 )
-from stigma_cli.options import duration_of, not_empty
+from stigma_cli.options import Files, FilesOption, duration_of, given_files, not_empty
 from stigma_cli.output import (
     Format,
     Output,
@@ -91,14 +91,19 @@ WorkflowId = Annotated[
 
 
 @app.command()
-def apply(file: Files, dry_run: DryRun = False, output: Output = Format.TEXT) -> None:
+def apply(
+    files: Files = None,
+    file: FilesOption = None,
+    dry_run: DryRun = False,
+    output: Output = Format.TEXT,
+) -> None:
     """Register workflows, or new versions of them.
 
     A file holds workflows as `kind: Workflow`, or one workflow document as it is, which is then
     registered by its own name. All files are checked before any is
     registered: all mistakes are told, as `stigma validate` does. Unchanged ones stay as they are.
     """
-    definitions.apply_files(WORKFLOWS, file, dry_run, output)
+    definitions.apply_files(WORKFLOWS, given_files(files, file), dry_run, output)
 
 
 @app.command()

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
@@ -17,6 +18,7 @@ from ruamel.yaml.tokens import AliasToken
 
 from stigma_cli.alias_expansion import MAX_VALUES, expands_too_far
 from stigma_cli.errors import CliError, Exit
+from stigma_cli.file_texts import texts
 from stigma_cli.places import Place
 from stigma_cli.problems import Problem
 from stigma_cli.strict_json import TOO_DEEP
@@ -90,13 +92,13 @@ class YamlFile:
     documents: Sequence[Any]
     """Of the file, with their places; none where it is no YAML."""
     error: FileError | None = None
-    """The reason why it is not YAML, if it is not."""
+    """The reason why it is not YAML, or cannot be read; None: it is YAML."""
 
     def parsed(self) -> Sequence[Any]:
         """Return the documents.
 
         Raises:
-            FileError: it is not YAML.
+            FileError: it is not YAML, or cannot be read.
         """
         if self.error is not None:
             raise self.error
@@ -109,6 +111,16 @@ def parse_file(name: str, text: str) -> YamlFile:
         return YamlFile(name, text, parse_documents(name, text))
     except FileError as error:
         return YamlFile(name, text, (), error)
+
+
+def parse_files(paths: Iterable[Path]) -> list[YamlFile]:
+    """Parse files, the files in directories, and stdin ("-"); errors are kept with each."""
+    return [
+        YamlFile(each.name, "", (), FileError(each.name, None, each.problem))
+        if each.problem
+        else parse_file(each.name, each.text)
+        for each in texts(paths)
+    ]
 
 
 def dump_document(document: Any) -> str:
