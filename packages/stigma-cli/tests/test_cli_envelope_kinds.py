@@ -28,7 +28,11 @@ if TYPE_CHECKING:
         ("metadata: {}\nspec: {}\n1: 2", "Agent"),
         ("metadata: {}\nspec: {}\ndo: []", ""),
         ("metadata: {}\nspec: {}\ndocument: {}", ""),
+        ("kind: providr", "Provider"),
+        ("kind: mcp-servers", "McpServer"),
         ("kind: Pod", ""),
+        ("kind: CronWorkflow", ""),
+        ("kind: [Agent]", ""),
         ("documnt: {}\ndoo: []", ""),
         ("- kind: Agent", ""),
     ],
@@ -67,6 +71,31 @@ def test_the_kind_that_is_meant(text: str, kind: str) -> None:
                 "3:30: metadata.labels.a b must be a text",
                 "3:42: metadata.labels.c must be a text",
                 "3:50: metadata.labels.3 must be a text",
+            ],
+        ),
+        (
+            "apiVersion: stigma/V1\nkind: agent\nmetadata: {Name: a}\nspec: {model: a:b}\n",
+            [
+                "1:1: unknown apiVersion 'stigma/V1', did you mean 'stigma/v1'?",
+                "2:1: unknown kind 'agent', did you mean 'Agent'?",
+                "3:12: unknown key 'Name' in metadata, did you mean 'name'?",
+            ],
+        ),
+        (
+            "apiVersion: v1\nkind: workflow\nmetadata: {name: a}\nspec: {document: [1]}\n",
+            [
+                "1:1: apiVersion must be stigma/v1",
+                "2:1: unknown kind 'workflow', did you mean 'Workflow'?",
+                "4:8: spec.document must be a text",
+            ],
+        ),
+        (
+            "apiVersion: stigma/V1\nkind: provider\nmetadta: {}\nspec: {type: openai}\n"
+            "---\nkind: mcp_server\nspec: {http: {}}\n---\nkind: workflow\n",
+            [
+                "2:1: unknown kind 'provider', did you mean 'Provider'?",
+                "6:1: unknown kind 'mcp_server', did you mean 'McpServer'?",
+                "9:1: unknown kind 'workflow', did you mean 'Workflow'?",
             ],
         ),
         ("KIND: Agent\nspec: [\n", ["3:1: expected the node content, but found '<stream end>'"]),

@@ -80,6 +80,26 @@ OPENAI = "{type: openai, api_key: {env: MY_KEY}"
         ("[]", "document 1: document: Input should be a valid dictionary"),
         (provider(f"{OPENAI}}}").replace("v1", "v2"), "document 1: apiVersion: Input should be"),
         (provider(f"{OPENAI}}}").replace("Provider", "Agent"), "document 1: kind: Input should be"),
+        (
+            provider(f"{OPENAI}}}").replace("Provider", "provider"),
+            "document 1: kind: unknown kind, did you mean 'Provider'?",
+        ),
+        (
+            provider(f"{OPENAI}}}").replace("Provider", "mcp-server"),
+            "document 1: kind: unknown kind, did you mean 'McpServer'?",
+        ),
+        (
+            provider(f"{OPENAI}}}").replace("apiV", "apiv"),
+            "document 1: document: unknown key 'apiversion', did you mean 'apiVersion'?",
+        ),
+        (
+            provider(f"{OPENAI}}}").replace("metadata", "Metadata"),
+            "document 1: document: unknown key 'Metadata', did you mean 'metadata'?",
+        ),
+        (
+            provider(f"{OPENAI}, baseUrl: 'http://x'}}"),
+            "document 1: spec: unknown key 'baseUrl', did you mean 'base_url'?",
+        ),
         (provider(f"{OPENAI}}}", "Big"), "document 1: metadata.name: String should match"),
         (provider(f"{OPENAI}}}", "scripted"), "document 1: the name 'scripted' is built in"),
         (provider(f"{OPENAI}}}") * 1 + "---\n" + provider(f"{OPENAI}}}"), "defined twice"),

@@ -6,10 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from stigma.contracts.spelling import is_misspelt
-from stigma_cli.resource_files import AGENT, ENVELOPE, KINDS, OPERATOR_KINDS, WORKFLOW
+from stigma_cli.resource_files import AGENT, ENVELOPE, WORKFLOW, meant_kind
 from stigma_cli.violations import is_document
 
-_KNOWN = (*KINDS, *OPERATOR_KINDS)
 # Keys of an envelope, or nearly, by which it is one without a kind that is known.
 _FEWEST_KEYS = 2
 
@@ -21,10 +20,8 @@ def envelope_kind(document: Any) -> str:
     """
     if not isinstance(document, Mapping) or is_document(document):
         return ""
-    given = str(document.get("kind"))
-    for kind in _KNOWN:
-        if given.lower() == kind.lower():
-            return kind
+    if kind := meant_kind(document.get("kind")):
+        return kind
     keys = [str(key) for key in document]
     near = [each for each in ENVELOPE if each in keys or is_misspelt(each, keys)]
     if "do" in keys or len(near) < _FEWEST_KEYS:

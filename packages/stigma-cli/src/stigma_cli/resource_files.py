@@ -14,7 +14,7 @@ from ruamel.yaml.comments import CommentedMap, CommentedSeq
 
 from stigma.agent.v1.agent_pb2 import Agent
 from stigma.contracts.durations import parse_duration
-from stigma.contracts.spelling import did_you_mean, is_misspelt
+from stigma.contracts.spelling import closest, did_you_mean, is_misspelt
 from stigma.workflow.v1.workflow_pb2 import Workflow
 from stigma_cli.places import START, Place, Places
 from stigma_cli.problems import Problem
@@ -30,6 +30,9 @@ ENVELOPE = ("apiVersion", "kind", "metadata", "spec")
 
 OPERATOR_KINDS = ("Provider", "McpServer")
 """Kinds that no command takes."""
+_ALL_KINDS = (*KINDS, *OPERATOR_KINDS)
+_SIMILARITY_OF_KINDS = 0.85
+"""Less, and Kubernetes' kinds are taken for misspellings of these."""
 READ_BY_AI_WORKER = "the AI worker reads it (STIGMA_PROVIDERS_FILE), and checks it as it starts"
 
 D = TypeVar("D", Agent, Workflow)
@@ -71,8 +74,13 @@ class EnvelopeReader:
     def _read(self, top: CommentedMap, kind: str, definition: D) -> None:
         self._only(top, ENVELOPE, f"{'an' if kind[0] in 'AEIOU' else 'a'} {kind.lower()}")
         for key, expected in (("apiVersion", API_VERSION), ("kind", kind)):
-            if top.get(key) != expected and not _is_misspelt_in(top, key, ENVELOPE):
-                self._mistakes.append(self._error(top, key, f"{key} must be {expected}"))
+            given = top.get(key)
+            if given != expected and not _is_misspelt_in(top, key, ENVELOPE):
+                meant = did_you_mean(given, [expected]) if isinstance(given, str) else ""
+                message = (
+                    f"unknown {key} {given!r}{meant}" if meant else f"{key} must be {expected}"
+                )
+                self._mistakes.append(self._error(top, key, message))
         if not _is_misspelt_in(top, "metadata", ENVELOPE):
             with self._collect():
                 self._read_metadata(top, definition)
@@ -92,11 +100,15 @@ class EnvelopeReader:
         if given is None and "document" in top:
             message = "is a workflow document: `stigma workflow apply` registers it"
             raise self._error(top, "document", message)
-        if given in OPERATOR_KINDS:
-            raise self._error(top, "kind", f"kind is {given}: {READ_BY_AI_WORKER}")
-        if given != kind and given in KINDS:
-            message = f"kind is {given}: `stigma {given.lower()} apply` registers it"
-            raise self._error(top, "kind", message)
+        meant = meant_kind(given)
+        if meant in ("", kind):
+            return
+        reader = READ_BY_AI_WORKER
+        if meant in KINDS:
+            reader = f"`stigma {meant.lower()} apply` registers it"
+        misspelt = f"unknown kind {given!r}, did you mean '{meant}'?; {reader}"
+        message = f"kind is {meant}: {reader}" if given == meant else misspelt
+        raise self._error(top, "kind", message)
 
     def _read_metadata(self, top: CommentedMap, definition: Agent | Workflow) -> None:
         metadata = self._mapping(top.get("metadata"), "metadata", self._places.of(top, "metadata"))
@@ -248,6 +260,13 @@ class EnvelopeReader:
 
     def _error(self, values: Any, key: Any, message: str) -> FileError:
         return FileError(self._file, self._places.of(values, key), message)
+
+
+def meant_kind(given: Any) -> str:
+    """Return the kind that a value is, or is a misspelling of; "" where it is of none."""
+    if not isinstance(given, str):
+        return ""
+    return closest(given, _ALL_KINDS, similarity=_SIMILARITY_OF_KINDS) or ""
 
 
 def _is_misspelt_in(values: CommentedMap, key: str, known: Sequence[str]) -> bool:

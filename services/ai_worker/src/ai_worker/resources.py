@@ -26,11 +26,13 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from stigma.contracts.configuration import SCRIPTED_PROVIDER
 from stigma.contracts.limits import DEFAULT_REQUEST_TIMEOUT
+from stigma.contracts.spelling import did_you_mean
 
 ProviderType = Literal["openai", "openai-compatible", "anthropic"]
 
 MCP_SERVER_KIND = "McpServer"
 """Kind of the documents that another module reads."""
+_KINDS = ("Provider", MCP_SERVER_KIND)
 
 _SECONDS = re.compile(r"\d{1,6}(?:\.\d{1,9})?s")
 _MAX_FILE_BYTES = 1024 * 1024
@@ -45,6 +47,17 @@ class Resource(BaseModel):
     """Part of a resource: unknown fields are refused, values never shown."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True, strict=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _spelt(cls, given: Any) -> Any:
+        """Refuse a key that is misspelt; any other unknown one is refused after this."""
+        known = [each.alias or name for name, each in cls.model_fields.items()]
+        absent = [name for name in known if isinstance(given, dict) and name not in given]
+        for key in given if absent else ():
+            if isinstance(key, str) and key not in known and (meant := did_you_mean(key, absent)):
+                raise ValueError(f"unknown key {key!r}{meant}")
+        return given
 
 
 class KeySource(Resource):
@@ -128,6 +141,14 @@ class ProviderSpec(Resource):
         return self
 
 
+def check_kind(kind: Any) -> Any:
+    """Return the kind of a document, or raise ValueError for a misspelt one."""
+    meant = did_you_mean(kind, _KINDS) if isinstance(kind, str) and kind not in _KINDS else ""
+    if meant:
+        raise ValueError(f"unknown kind{meant}")
+    return kind
+
+
 class Metadata(Resource):
     """A resource's name."""
 
@@ -138,7 +159,7 @@ class ProviderDocument(Resource):
     """One document of the file."""
 
     api_version: Literal["stigma/v1"] = Field(alias="apiVersion")
-    kind: Literal["Provider"]
+    kind: Annotated[Literal["Provider"], BeforeValidator(check_kind)]
     metadata: Metadata
     spec: ProviderSpec
 

@@ -16,7 +16,7 @@ _SEPARATORS = str.maketrans("", "", "_-")
 
 def is_misspelt(key: str, unknown: Sequence[str]) -> bool:
     """Return whether one of the unknown keys of a map is a misspelling of a key."""
-    return _closest(key, unknown) is not None
+    return closest(key, unknown) is not None
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
@@ -24,15 +24,22 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 
     Case, dashes and underscores make no difference. Of many known words, the first are compared.
     """
-    close = _closest(word, known)
+    close = closest(word, known)
     return "" if close is None else f", did you mean '{close}'?"
 
 
-def _closest(word: str, known: Iterable[str]) -> str | None:
+def closest(word: str, known: Iterable[str], *, similarity: float | None = None) -> str | None:
+    """Return the known word that another one is, or is a misspelling of; None: there is none.
+
+    Args:
+        word: of which case, dashes and underscores make no difference.
+        known: of many, the first are compared.
+        similarity: from 0 to 1, from which a word is a misspelling; None: as `did_you_mean` has it.
+    """
     spellings = {_plain(each): each for each in islice(known, _MOST_WORDS) if len(each) <= _LONGEST}
     if not spellings or len(word) > _LONGEST:
         return None
-    cutoff = _SIMILARITY if len(word) > _SHORT else _SIMILARITY_OF_SHORT
+    cutoff = similarity or (_SIMILARITY if len(word) > _SHORT else _SIMILARITY_OF_SHORT)
     found = get_close_matches(_plain(word), spellings, n=1, cutoff=cutoff)
     is_close = found and (len(word) > _SHORT or found[0][:1] == _plain(word)[:1])
     return spellings[found[0]] if is_close else None
