@@ -17,6 +17,10 @@ from stigma.workflow.v1.workflow_execution_service_pb2 import (
     DOCUMENT_CALL_OUTCOME_CANCELLED,
     DOCUMENT_CALL_OUTCOME_FAILED,
     DOCUMENT_CALL_OUTCOME_OK,
+    DOCUMENT_CALL_OUTCOME_TIMED_OUT,
+    DOCUMENT_TIMER_KIND_RETRY,
+    DOCUMENT_TIMER_KIND_TIMEOUT,
+    DOCUMENT_TIMER_KIND_WAIT,
     DocumentCall,
     WatchWorkflowExecutionResponse,
 )
@@ -99,6 +103,49 @@ TIMER = {"fire_time": {"seconds": 1_800_000_000}}
         (
             {"call_started": {"call": DocumentCall(kind=DOCUMENT_CALL_KIND_GRPC, task="…k/ask")}},
             "gRPC call …k/ask",
+        ),
+        (
+            {"call_started": {"call": {"kind": 2, "task": "/do/1", "try_number": 2}}},
+            "HTTP call /do/1, try 2",
+        ),
+        (
+            {
+                "call_ended": {
+                    "call": {"kind": 2, "task": "/do/1", "try_number": 3, "max_tries": 4},
+                    "outcome": DOCUMENT_CALL_OUTCOME_TIMED_OUT,
+                    "error": "timeout",
+                    "status": 408,
+                }
+            },
+            "HTTP call /do/1, try 3 of 4: TIMED_OUT, timeout, status 408",
+        ),
+        (
+            {
+                "timer_started": {
+                    "timer": {
+                        "fire_time": {"seconds": 1_800_000_000},
+                        "after": {"kind": DOCUMENT_CALL_KIND_AGENT, "agent": "a", "task": "/do/1"},
+                        "kind": DOCUMENT_TIMER_KIND_RETRY,
+                        "task": "/do",
+                        "try_number": 2,
+                        "max_tries": 3,
+                    }
+                }
+            },
+            "timer up to 2027-01-15T08:00:00Z before try 2 of 3 of /do after the failed call of "
+            "agent a /do/1",
+        ),
+        (
+            {"timer_started": {"timer": {"kind": DOCUMENT_TIMER_KIND_WAIT, "task": "/do/2"}}},
+            "timer up to 1970-01-01T00:00:00Z of the wait /do/2",
+        ),
+        (
+            {"timer_ended": {"timer": {"kind": DOCUMENT_TIMER_KIND_TIMEOUT, "task": "/"}}},
+            "timer up to 1970-01-01T00:00:00Z of the document's timeout is not waited for any more",
+        ),
+        (
+            {"timer_started": {"timer": {"kind": 99, "task": "/do/2"}}},
+            "timer up to 1970-01-01T00:00:00Z",
         ),
         ({"timer_started": {"timer": TIMER}}, "timer up to 2027-01-15T08:00:00Z"),
         (

@@ -196,9 +196,10 @@ async def test_a_document_waits_in_a_wait(executions: Executions) -> None:
     [step] = await executions.steps_with(execution_id, "timer up to ")
     assert step["kind"] == "PENDING_STEP_KIND_TIMER"
     assert "lastFailure" not in step
+    assert step["task"] == "/do/0/pause"
     [line] = await executions.waits(execution_id)
     until = f"{step['dueTime'].partition('.')[0].removesuffix('Z')}Z"
-    assert line.startswith(f"timer up to {until} for ")
+    assert line.startswith(f"timer up to {until} of the wait /do/0/pause for ")
     assert line.count(until) == 1
     await executions.cancel(execution_id)
 
@@ -208,9 +209,9 @@ async def test_a_document_waits_to_try_a_call_again(executions: Executions) -> N
     failed = "HTTP call /do/0/reach/try/0/fetch"
     [step] = await executions.steps_with(execution_id, "timer up to ")
     assert step["lastFailure"] == "communication"
-    assert step["task"] == "/do/0/reach/try/0/fetch"
+    assert step["task"] == "/do/0/reach"
     [line] = await executions.waits(execution_id)
-    assert f"Z after the failed {failed} for " in line
+    assert f"Z before try 2 of 10 of /do/0/reach after the failed {failed} for " in line
     assert line.endswith(f": communication {step['lastStatus']}")
     await executions.cancel(execution_id)
 

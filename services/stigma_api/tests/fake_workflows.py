@@ -24,6 +24,7 @@ from stigma.contracts.activities import (
     CallerWatchActivities,
     ModelActivities,
 )
+from stigma.contracts.engine_calls import WAIT_EXACTLY
 from stigma.contracts.task_queues import TaskQueues
 from stigma.diagnosis.v1 import diagnosis_service_pb2 as pb
 from stigma.diagnosis.v1.diagnosis_service_pb2_grpc import DiagnosisServiceStub
@@ -50,6 +51,7 @@ from stigma.workflow.v1.workflow_execution_pb2 import (
 )
 
 _MINUTE = timedelta(minutes=1)
+_NOBODY = "nobody-s-queue"
 _HEARTBEATS = timedelta(seconds=4)
 """Timeout of heartbeats, sent twenty times as often: a worker that is late is not lost."""
 
@@ -223,20 +225,51 @@ class StagedDocument:
             late = asyncio.create_task(self._call("call_http", "/do/0/fetch"))
             await asyncio.wait([late], timeout=0.1)
             raise ApplicationError("a secret", {"status": 408}, type="https://x.example/timeout")
+        if document == "caught":
+            await self._until("timeout /do/0/a/try/0/b", "/do/0/a/try/0/b")
+            await self._until("wait /do/1/a", "/do/1/b")
+            await self._until("timeout /do/2/a", "/do/2/b")
+            await self._until("", "/do/3/a")
+            short = asyncio.create_task(self._call("call_http", "/do/4/a/b", task_queue=_NOBODY))
+            await self._call("wait", "timeout /do/4/a")
+            await _cancelled(short)
+            with contextlib.suppress(ActivityError):
+                await self._call("call_openapi", "/do/5/order")
+            await workflow.sleep(0.1, summary="retry /do/5/order (try 2 of 3)")
+            await self._call("call_grpc", "/do/5/order (try 2 of 3)")
+            await workflow.sleep(3600, summary="wait /do/6/pause")
         if document == "many":
             await asyncio.gather(*(asyncio.sleep(3600) for _ in range(23)))
         if document == "loses":
             await self._call("fetch_resource", "/do/0/read", heartbeat_timeout=_HEARTBEATS)
 
+    async def _until(self, summary: str, task: str) -> None:
+        """Make a call that no worker takes, and cancel it when a timer has fired."""
+        call = asyncio.create_task(self._call("call_http", task, task_queue=_NOBODY))
+        await workflow.sleep(0.1, summary=summary)
+        await _cancelled(call)
+
     async def _call(
-        self, name: str, summary: str | None = None, *, heartbeat_timeout: timedelta | None = None
+        self,
+        name: str,
+        summary: str | None = None,
+        *,
+        heartbeat_timeout: timedelta | None = None,
+        task_queue: str | None = None,
     ) -> None:
         await workflow.execute_activity(
             name,
             start_to_close_timeout=_MINUTE,
             heartbeat_timeout=heartbeat_timeout,
             summary=summary,
+            task_queue=task_queue,
         )
+
+
+async def _cancelled(call: asyncio.Task[None]) -> None:
+    call.cancel()
+    with contextlib.suppress(ActivityError):
+        await call
 
 
 class Staged(ModelActivities, CallbackActivities, CallerWatchActivities):
@@ -328,6 +361,10 @@ class Staged(ModelActivities, CallbackActivities, CallerWatchActivities):
     async def wait_exactly(self) -> None:
         """Wait no time."""
 
+    @activity.defn(name=WAIT_EXACTLY)
+    async def wait(self) -> None:
+        """Wait no time, as the engine does for less than a second."""
+
 
 def diagnosis(api: Api) -> Any:
     """The service under test."""
@@ -358,6 +395,7 @@ def worker(client: Any, queue: str, staged: Staged, **options: Any) -> Worker:
             staged.call_grpc,
             staged.call_agent,
             staged.wait_exactly,
+            staged.wait,
         ],
         workflow_runner=UnsandboxedWorkflowRunner(),
         max_heartbeat_throttle_interval=_HEARTBEATS / 20,

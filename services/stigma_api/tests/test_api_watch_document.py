@@ -26,6 +26,8 @@ from stigma.workflow.v1.workflow_execution_service_pb2 import (
     DocumentCallEnded,
     DocumentCallKind,
     DocumentCallOutcome,
+    DocumentTimerKind,
+    GetWorkflowExecutionRequest,
     StartWorkflowRequest,
     WatchWorkflowExecutionRequest,
     WatchWorkflowExecutionResponse,
@@ -198,6 +200,65 @@ async def test_a_call_that_a_timeout_ended_says_so(staged_api: Api) -> None:
     found = await timeline_of(staged_api, execution_id)
     [call] = [each for each in found.entries if each.step == TIMELINE_STEP_DOCUMENT_CALL]
     assert call.detail == "given up, timeout, status 408"
+
+
+async def test_a_timeout_that_was_caught_is_told_from_a_cancellation(
+    staged_api: Api, client: Client
+) -> None:
+    """By the timer that fired right before; an engine up to 0.2.0 gave no summaries to timers."""
+    execution_id = await start(staged_api, "caught")
+    outcomes: dict[str, str] = {}
+    timers: list[str] = []
+    async for event in watch(staged_api, execution_id):
+        if event.HasField("timer_started"):
+            timer = event.timer_started.timer
+            kind = DocumentTimerKind.Name(timer.kind).removeprefix("DOCUMENT_TIMER_KIND_")
+            tries = f" {timer.try_number}/{timer.max_tries}" if timer.try_number else ""
+            timers.append(f"{kind} {timer.task}{tries}")
+        elif event.HasField("call_ended"):
+            call = event.call_ended.call
+            tries = f" {call.try_number}/{call.max_tries}" if call.try_number else ""
+            outcomes[f"{call.task}{tries}"] = ended(event.call_ended).partition(" attempt")[0]
+        if timers[-1:] == ["WAIT /do/6/pause"]:
+            steps = await pending_steps(staged_api, execution_id)
+            await client.get_workflow_handle(engine.run_id(execution_id)).terminate()
+            timers.append("terminated")
+    assert outcomes == {
+        "/do/0/a/try/0/b": "TIMED_OUT timeout 408",
+        "/do/1/b": "CANCELLED",  # it lost against the wait of another branch
+        "/do/2/b": "CANCELLED",  # the timeout was that of another task
+        "/do/3/a": "CANCELLED",
+        "/do/4/a/b": "TIMED_OUT timeout 408",
+        "/do/5/order": "FAILED timeout 408",
+        "/do/5/order 2/3": "OK",
+    }
+    assert timers == [
+        "TIMEOUT /do/0/a/try/0/b",
+        "WAIT /do/1/a",
+        "TIMEOUT /do/2/a",
+        "UNSPECIFIED ",
+        "RETRY /do/5/order 2/3",
+        "WAIT /do/6/pause",
+        "terminated",
+    ]
+    [step] = steps
+    assert step.task == "/do/6/pause"
+    assert step.title.endswith("Z of the wait /do/6/pause")
+    found = await timeline_of(staged_api, execution_id)
+    calls = [each for each in found.entries if each.step == TIMELINE_STEP_DOCUMENT_CALL]
+    assert calls[0].detail == "timed out, timeout, status 408"
+    assert calls[-1].title == "gRPC call /do/5/order, try 2 of 3"
+    timer_titles = [each.title for each in found.entries if "before try" in each.title]
+    assert len(timer_titles) == 1
+    assert timer_titles[0].endswith(
+        "Z before try 2 of 3 of /do/5/order after the failed OpenAPI call /do/5/order"
+    )
+
+
+async def pending_steps(api: Api, execution_id: str) -> Any:
+    request = GetWorkflowExecutionRequest(id=execution_id, pending_steps=True)
+    found = await api.workflow_executions.GetWorkflowExecution(request)
+    return found.status.pending_steps
 
 
 async def test_a_reset_of_the_execution_does_not_tell_its_document_again(

@@ -16,7 +16,7 @@ from stigma.agent.v1.agent_execution_pb2 import (
     AgentExecutionStatus,
     AgentOutput,
 )
-from zigflow_worker.activities.interfaces import WAIT_EXACTLY
+from stigma.contracts.engine_calls import WAIT_EXACTLY
 from zigflow_worker.execution.short_waits import MAX_SHORT_WAITS, ShortWaits
 
 _TIMER = 0.98

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from stigma.contracts.engine_summaries import TimerKind, TimerUse, Tries
 from stigma.workflow.v1.workflow_execution_service_pb2 import (
     DOCUMENT_CALL_KIND_AGENT,
     DOCUMENT_CALL_KIND_GRPC,
     DOCUMENT_CALL_KIND_HTTP,
     DOCUMENT_CALL_KIND_OPENAPI,
     DOCUMENT_CALL_KIND_RESOURCE,
+    DOCUMENT_TIMER_KIND_RETRY,
+    DOCUMENT_TIMER_KIND_TIMEOUT,
+    DOCUMENT_TIMER_KIND_WAIT,
     DocumentCall,
     DocumentCallEnded,
     DocumentCallOutcome,
@@ -22,6 +26,11 @@ _TITLES = {
     DOCUMENT_CALL_KIND_OPENAPI: "OpenAPI call",
     DOCUMENT_CALL_KIND_GRPC: "gRPC call",
     DOCUMENT_CALL_KIND_RESOURCE: "fetch for",
+}
+_TIMER_KINDS = {
+    DOCUMENT_TIMER_KIND_WAIT: TimerKind.WAIT,
+    DOCUMENT_TIMER_KIND_RETRY: TimerKind.RETRY,
+    DOCUMENT_TIMER_KIND_TIMEOUT: TimerKind.TIMEOUT,
 }
 _EVENTS = frozenset({"call_started", "call_ended", "timer_started", "timer_ended"})
 
@@ -49,7 +58,8 @@ def document_text(event: WatchWorkflowExecutionResponse) -> str:
 def _title(call: DocumentCall) -> str:
     is_agent = call.kind == DOCUMENT_CALL_KIND_AGENT
     agent = call.agent or ("(inline)" if is_agent else "")
-    return " ".join(filter(None, (_TITLES.get(call.kind, "call"), agent, call.task)))
+    title = " ".join(filter(None, (_TITLES.get(call.kind, "call"), agent, call.task)))
+    return f"{title}, {Tries(call.try_number, call.max_tries)}" if call.try_number else title
 
 
 def _outcome(ended: DocumentCallEnded) -> str:
@@ -67,5 +77,17 @@ def _outcome(ended: DocumentCallEnded) -> str:
 
 
 def _timer(timer: DocumentTimer) -> str:
-    after = f" after the failed {_title(timer.after)}" if timer.HasField("after") else ""
-    return f"timer up to {as_time(timer.fire_time)}{after}"
+    parts = (
+        f"timer up to {as_time(timer.fire_time)}",
+        _use(timer),
+        f"after the failed {_title(timer.after)}" if timer.HasField("after") else "",
+    )
+    return " ".join(filter(None, parts))
+
+
+def _use(timer: DocumentTimer) -> str:
+    kind = _TIMER_KINDS.get(timer.kind)
+    if kind is None:
+        return ""
+    tries = Tries(timer.try_number, timer.max_tries) if timer.try_number else None
+    return str(TimerUse(kind, timer.task, tries))

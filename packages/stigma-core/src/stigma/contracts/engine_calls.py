@@ -6,7 +6,6 @@ Temporal, so that a call is made at least once; nothing else repeats one.
 
 from __future__ import annotations
 
-import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,8 +20,8 @@ CALL_OPENAPI = "call_openapi"
 CALL_GRPC = "call_grpc"
 FETCH_RESOURCE = "fetch_resource"
 
-INLINE_AGENT = "inline agent"
-"""Name of an agent that has none in the summary of its call; a name has no spaces."""
+WAIT_EXACTLY = "wait"
+"""Activity by which a run waits for less than a second, as timers do for longer."""
 
 CALL_TIMEOUT = timedelta(hours=1)
 """The longest that a call takes, whatever the document allows; its activity ends it then."""
@@ -41,12 +40,6 @@ CALL_RETRIES = RetryPolicy(
 )
 """Retries after lost workers alone: failures of calls are never retryable. They are bounded, since
 a call may be what its workers die of."""
-
-# Characters, of four bytes at the most. Temporal Cloud takes no more than 400 bytes, encoded.
-_MAX_SUMMARY = 98
-_MIN_POINTER = 16
-# Names of agents have no spaces; a pointer begins with a slash, or with what stands for its start.
-_AGENT_SUMMARY = re.compile(r"(.+?)(?: ([/…].*))?", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,38 +86,6 @@ class CallResult:
     """The task's raw output, or the transformed one where the request has `output_as`."""
     context: Any = None
     """The new context where the request has `export_as`."""
-
-
-def summary_of(request: CallRequest) -> str:
-    """Return what people read beside a call's activity: the task's pointer, or the end of it."""
-    return _end(request.reference, _MAX_SUMMARY)
-
-
-def agent_summary(agent: str, pointer: str) -> str:
-    """Return what people read beside the activity of an agent's call: "AGENT POINTER".
-
-    Args:
-        agent: name, or name@version; "" for an inline agent.
-        pointer: JSON pointer of the task, of which the end is left where it is long.
-    """
-    name = (agent or INLINE_AGENT)[:_MAX_SUMMARY]
-    room = _MAX_SUMMARY - len(name) - 1
-    return f"{name} {_end(pointer, room)}" if room >= _MIN_POINTER else name
-
-
-def agent_and_task(summary: str) -> tuple[str, str]:
-    """Return the agent and the task's pointer of a summary of an agent's call.
-
-    The agent is "" for an inline one. The pointer is "" where there is none: releases up to 0.2.0
-    name the agent alone.
-    """
-    found = _AGENT_SUMMARY.fullmatch(summary)
-    agent, task = found.groups("") if found else (summary, "")
-    return ("" if agent == INLINE_AGENT else agent), task
-
-
-def _end(pointer: str, room: int) -> str:
-    return pointer if len(pointer) <= room else f"…{pointer[1 - room :]}"
 
 
 class CallActivities(ABC):

@@ -9,7 +9,11 @@ from temporalio.api.history.v1 import HistoryEvent
 from temporalio.client import Client
 
 from stigma.agent.v1.agent_execution_service_pb2 import ModelProgress
+from stigma.contracts.engine_summaries import TimerKind
 from stigma.workflow.v1.workflow_execution_service_pb2 import (
+    DOCUMENT_TIMER_KIND_RETRY,
+    DOCUMENT_TIMER_KIND_TIMEOUT,
+    DOCUMENT_TIMER_KIND_WAIT,
     DocumentCall,
     DocumentCallEnded,
     DocumentCallStarted,
@@ -18,15 +22,21 @@ from stigma.workflow.v1.workflow_execution_service_pb2 import (
     DocumentTimerStarted,
     WatchWorkflowExecutionResponse,
 )
-from stigma_api.executions.document_history import (
+from stigma_api.executions.document_facts import (
     CallClosed,
     CallOpened,
     DocumentFact,
-    DocumentHistoryReader,
     Opened,
     TimerClosed,
     TimerOpened,
 )
+from stigma_api.executions.document_history import DocumentHistoryReader
+
+_TIMER_KINDS = {
+    TimerKind.WAIT: DOCUMENT_TIMER_KIND_WAIT,
+    TimerKind.RETRY: DOCUMENT_TIMER_KIND_RETRY,
+    TimerKind.TIMEOUT: DOCUMENT_TIMER_KIND_TIMEOUT,
+}
 
 
 class DocumentEventMapper:
@@ -89,13 +99,23 @@ class DocumentEventMapper:
         )
 
     def _call(self, opened: CallOpened) -> DocumentCall:
+        number, most = opened.tries or (0, 0)
         return DocumentCall(
-            id=self._id(opened), kind=opened.kind, task=opened.task, agent=opened.agent
+            id=self._id(opened),
+            kind=opened.kind,
+            task=opened.task,
+            agent=opened.agent,
+            try_number=number,
+            max_tries=most,
         )
 
     def _timer(self, opened: TimerOpened) -> DocumentTimer:
         after = self._call(opened.after.call) if opened.after is not None else None
-        return DocumentTimer(id=self._id(opened), fire_time=opened.fire_time, after=after)
+        timer = DocumentTimer(id=self._id(opened), fire_time=opened.fire_time, after=after)
+        if (use := opened.use) is not None:
+            timer.kind, timer.task = _TIMER_KINDS[use.kind], use.task
+            timer.try_number, timer.max_tries = use.tries or (0, 0)
+        return timer
 
     def _id(self, opened: Opened) -> str:
         return f"{self._run_id}-{opened.event_id}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any
 
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -20,7 +20,12 @@ from stigma.contracts.engine_calls import (
     CALL_HTTP,
     CALL_OPENAPI,
     FETCH_RESOURCE,
-    agent_and_task,
+    WAIT_EXACTLY,
+)
+from stigma.contracts.engine_summaries import (
+    agent_call_of,
+    call_of,
+    timer_use_of,
 )
 from stigma.contracts.executions import Kind
 from stigma.workflow.v1.workflow_execution_service_pb2 import (
@@ -33,9 +38,17 @@ from stigma.workflow.v1.workflow_execution_service_pb2 import (
     DOCUMENT_CALL_OUTCOME_FAILED,
     DOCUMENT_CALL_OUTCOME_GIVEN_UP,
     DOCUMENT_CALL_OUTCOME_OK,
-    DocumentCallKind,
-    DocumentCallOutcome,
+    DOCUMENT_CALL_OUTCOME_TIMED_OUT,
 )
+from stigma_api.executions.document_facts import (
+    CallClosed,
+    CallDetails,
+    CallOpened,
+    DocumentFact,
+    TimerClosed,
+    TimerOpened,
+)
+from stigma_api.executions.document_timeouts import DocumentTimeouts
 from stigma_api.executions.history_facts import Content
 from stigma_api.temporal.failures import failure_class
 from stigma_api.temporal.histories import RUN_ENDS
@@ -49,96 +62,10 @@ _KINDS = {
     FETCH_RESOURCE: DOCUMENT_CALL_KIND_RESOURCE,
 }
 """By the type of the call's activity."""
-_TITLES = {
-    DOCUMENT_CALL_KIND_AGENT: "call of agent",
-    DOCUMENT_CALL_KIND_HTTP: "HTTP call",
-    DOCUMENT_CALL_KIND_OPENAPI: "OpenAPI call",
-    DOCUMENT_CALL_KIND_GRPC: "gRPC call",
-    DOCUMENT_CALL_KIND_RESOURCE: "fetch for",
-}
-"""By the kind of the call, whose agent and task follow."""
 _TIMEOUT = "timeout"
 """Class of the error of a task that took too long."""
+_TIMEOUT_STATUS = 408
 _REASON = re.compile(r"[A-Z][A-Z_]{0,63}")
-
-
-@dataclass(frozen=True)
-class Opened:
-    """The start of what a document waits for."""
-
-    event_id: int
-
-
-@dataclass(frozen=True)
-class CallOpened(Opened):
-    """A call was scheduled."""
-
-    activity_id: str
-    kind: DocumentCallKind.ValueType
-    task: str
-    """JSON pointer of the task, or its end after "…"; "": not known."""
-    agent: str = ""
-    """Of an agent's call: the agent; "" for an inline one."""
-
-    @property
-    def title(self) -> str:
-        """The call, for people."""
-        is_agent = self.kind == DOCUMENT_CALL_KIND_AGENT
-        agent = (self.agent or "(inline)") if is_agent else ""
-        return " ".join(filter(None, (_TITLES[self.kind], agent, self.task)))
-
-
-@dataclass(frozen=True)
-class CallClosed:
-    """A call ended."""
-
-    call: CallOpened
-    outcome: DocumentCallOutcome.ValueType
-    attempt: int = 0
-    """The last one; 0: no worker took it."""
-    failure: Failure | None = None
-    result: Content[AgentExecution] | None = None
-    """Of an agent's call that succeeded."""
-
-
-@dataclass(frozen=True)
-class TimerOpened(Opened):
-    """A timer was started."""
-
-    fire_time: Timestamp
-    after: CallClosed | None = None
-    """The one call that failed before it, as before a retry; None: there is none, or several."""
-
-    @property
-    def title(self) -> str:
-        """The timer, for people: its time as the command line shows times."""
-        until = f"timer up to {self.fire_time.ToDatetime().isoformat(timespec='seconds')}Z"
-        return f"{until} after the failed {self.after.call.title}" if self.after else until
-
-
-@dataclass(frozen=True)
-class TimerClosed:
-    """A timer fired, or nothing waits for it any more."""
-
-    timer: TimerOpened
-    fired: bool
-    given_up: bool = False
-    """Whether it is the run's end that ended it."""
-
-
-@dataclass(frozen=True)
-class CallDetails:
-    """Details of a call's end, as far as they are known."""
-
-    error: str = ""
-    """Class of its failure."""
-    status: int = 0
-    """Status of the document's error; 0: it has none."""
-    execution_id: str = ""
-    """The execution that an agent's call came to."""
-
-
-DocumentFact = CallOpened | CallClosed | TimerOpened | TimerClosed
 
 
 class DocumentHistoryReader:
@@ -155,6 +82,7 @@ class DocumentHistoryReader:
         """Calls that have failed since the last workflow task."""
         self._causes: list[CallClosed] = []
         """Calls that had failed before the last workflow task, whose commands come next."""
+        self._timeouts = DocumentTimeouts()
 
     async def read(self, event: HistoryEvent) -> Sequence[DocumentFact]:
         """Return the facts that an event records: several where the run's end closes them."""
@@ -162,15 +90,19 @@ class DocumentHistoryReader:
         attributes: Any = getattr(event, name, None)
         match event.event_type:
             case EventType.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED:
-                return self._opened(await self._read_call(event, attributes))
+                return self._opened(await self._read_scheduled(event, attributes))
             case EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED:
                 self._causes, self._failed = self._failed, []
+                self._timeouts.workflow_task_completed()
             case EventType.EVENT_TYPE_TIMER_STARTED:
-                return self._opened(self._read_timer(event, attributes))
+                return self._opened(await self._read_timer(event, attributes))
             case EventType.EVENT_TYPE_TIMER_FIRED | EventType.EVENT_TYPE_TIMER_CANCELED:
                 fired = event.event_type == EventType.EVENT_TYPE_TIMER_FIRED
-                timer = self._open.pop(attributes.started_event_id, None)
-                return [TimerClosed(timer, fired)] if isinstance(timer, TimerOpened) else []
+                return self._close_timer(attributes.started_event_id, fired=fired)
+            case EventType.EVENT_TYPE_ACTIVITY_TASK_CANCEL_REQUESTED:
+                call = self._open.get(attributes.scheduled_event_id)
+                if isinstance(call, CallOpened):
+                    self._timeouts.cancel_requested(call.event_id, call.task)
             case EventType.EVENT_TYPE_ACTIVITY_TASK_STARTED:
                 self._attempts[attributes.scheduled_event_id] = attributes.attempt
             case each if (close := _CLOSERS.get(each)) is not None:
@@ -181,10 +113,12 @@ class DocumentHistoryReader:
 
     async def details(self, closed: CallClosed) -> CallDetails:
         """Decode what a call's end says of it, but for content."""
+        is_timed_out = closed.outcome == DOCUMENT_CALL_OUTCOME_TIMED_OUT
+        known = CallDetails(_TIMEOUT, _TIMEOUT_STATUS) if is_timed_out else CallDetails()
         if closed.result is not None:
-            return CallDetails(execution_id=(await closed.result.read()).id)
-        if closed.failure is None:
-            return CallDetails()
+            return replace(known, execution_id=(await closed.result.read()).id)
+        if is_timed_out or closed.failure is None:
+            return known
         error = failure_class(closed.failure)
         is_failed = closed.outcome == DOCUMENT_CALL_OUTCOME_FAILED
         if is_failed and closed.call.kind == DOCUMENT_CALL_KIND_AGENT:
@@ -198,33 +132,55 @@ class DocumentHistoryReader:
         self._open[opened.event_id] = opened
         return [opened]
 
-    async def _read_call(self, event: HistoryEvent, scheduled: Any) -> CallOpened | None:
-        kind = _KINDS.get(scheduled.activity_type.name)
-        if kind is None:
+    async def _read_scheduled(self, event: HistoryEvent, scheduled: Any) -> CallOpened | None:
+        """Return the call that an activity makes; None for one of the engine's own."""
+        name = scheduled.activity_type.name
+        kind = _KINDS.get(name)
+        if kind is None and name != WAIT_EXACTLY:
             return None
         summary = await text(self._client, event.user_metadata.summary)
-        is_agent = kind == DOCUMENT_CALL_KIND_AGENT
-        agent, task = agent_and_task(summary) if is_agent else ("", summary)
-        return CallOpened(event.event_id, scheduled.activity_id, kind, task, agent)
+        if kind is None:
+            self._timeouts.short_timer_started(event.event_id, timer_use_of(summary))
+            return None
+        if kind == DOCUMENT_CALL_KIND_AGENT:
+            agent, task, tries = agent_call_of(summary)
+        else:
+            agent, (task, tries) = "", call_of(summary)
+        return CallOpened(event.event_id, scheduled.activity_id, kind, task, agent, tries)
 
     def _close_call(self, attributes: Any, close: _Closer) -> Sequence[DocumentFact]:
         attempt = self._attempts.pop(attributes.scheduled_event_id, 0)
         call = self._open.pop(attributes.scheduled_event_id, None)
         if not isinstance(call, CallOpened):
+            if close is _completed:
+                self._timeouts.short_timer_fired(attributes.scheduled_event_id)
             return []
+        if self._timeouts.has_ended(call.event_id):
+            # Whatever it ended with then, the document went on without it.
+            ended = close(self._client, call, attempt, attributes)
+            return [replace(ended, outcome=DOCUMENT_CALL_OUTCOME_TIMED_OUT)]
         closed = close(self._client, call, attempt, attributes)
         if closed.outcome == DOCUMENT_CALL_OUTCOME_FAILED:
             self._failed.append(closed)
         return [closed]
 
-    def _read_timer(self, event: HistoryEvent, started: Any) -> TimerOpened:
+    def _close_timer(self, event_id: int, *, fired: bool) -> Sequence[DocumentFact]:
+        timer = self._open.pop(event_id, None)
+        if not isinstance(timer, TimerOpened):
+            return []
+        if fired:
+            self._timeouts.fired(timer.use)
+        return [TimerClosed(timer, fired)]
+
+    async def _read_timer(self, event: HistoryEvent, started: Any) -> TimerOpened:
         fires = Timestamp()
         fires.FromNanoseconds(
             event.event_time.ToNanoseconds() + started.start_to_fire_timeout.ToNanoseconds()
         )
         # With several it is not known which of them the timer is for.
         after = self._causes[0] if len(self._causes) == 1 else None
-        return TimerOpened(event.event_id, fires, after)
+        use = timer_use_of(await text(self._client, event.user_metadata.summary))
+        return TimerOpened(event.event_id, fires, after, use)
 
     def _close_all(self, timeout: Failure | None) -> Sequence[DocumentFact]:
         """Close what is left at the run's end.
@@ -235,11 +191,16 @@ class DocumentHistoryReader:
         left = list(self._open.values())
         self._open.clear()
         return [
-            CallClosed(each, DOCUMENT_CALL_OUTCOME_GIVEN_UP, failure=timeout)
+            self._given_up(each, timeout)
             if isinstance(each, CallOpened)
             else TimerClosed(each, fired=False, given_up=True)
             for each in left
         ]
+
+    def _given_up(self, call: CallOpened, timeout: Failure | None) -> CallClosed:
+        if self._timeouts.has_ended(call.event_id):
+            return CallClosed(call, DOCUMENT_CALL_OUTCOME_TIMED_OUT)
+        return CallClosed(call, DOCUMENT_CALL_OUTCOME_GIVEN_UP, failure=timeout)
 
 
 def _timeout_of(run_end: Any) -> Failure | None:

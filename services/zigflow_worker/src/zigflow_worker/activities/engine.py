@@ -11,13 +11,13 @@ from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 from typing_extensions import override
 
+from stigma.contracts.engine_calls import WAIT_EXACTLY
 from stigma.contracts.refusals import Refusal
 from zigflow_worker.activities.document_directory import DocumentDirectory, UnknownDocumentError
 from zigflow_worker.activities.interfaces import (
     END_ACTIVATION,
     RECORD_PLAN,
     RESOLVE_DEFINITION,
-    WAIT_EXACTLY,
     EngineActivities,
 )
 

@@ -6,10 +6,11 @@ from abc import ABC, abstractmethod
 
 from temporalio import activity
 
+from stigma.contracts.engine_calls import WAIT_EXACTLY
+
 RESOLVE_DEFINITION = "resolve_definition"
 END_ACTIVATION = "yield"
 RECORD_PLAN = "plan"
-WAIT_EXACTLY = "wait"
 
 
 class EngineActivities(ABC):

@@ -7,10 +7,12 @@ scheduler's, which it reaches through `Scheduling`.
 from __future__ import annotations
 
 from collections.abc import Coroutine
+from operator import itemgetter
 from typing import Any
 
 from typing_extensions import override
 
+from stigma.contracts.engine_summaries import TimerKind, TimerUse, timer_summary
 from stigma.contracts.refusals import Refusal
 from zigflow_worker.errors import WorkflowError
 from zigflow_worker.execution.dataflow import RunFacts
@@ -117,13 +119,20 @@ class Interpreter(Unwinding):
         branch: Branch,
         *,
         until: float | None = None,
+        use: TimerUse | None = None,
         effect: Coroutine[Any, Any, JSON] | None = None,
     ) -> None:
         branch.state = BranchState.WAITING
-        deadlines = [frame.deadline for frame in branch.stack if frame.deadline is not None]
-        if until is not None:
-            deadlines.append(until)
-        self.scheduling.wait(branch, min(deadlines, default=None), effect)
+        deadlines = [
+            (frame.deadline, frame.step.pointer)
+            for frame in branch.stack
+            if frame.deadline is not None
+        ]
+        if deadlines:
+            deadline, pointer = min(deadlines, key=itemgetter(0))
+            if until is None or deadline <= until:
+                until, use = deadline, TimerUse(TimerKind.TIMEOUT, pointer)
+        self.scheduling.wait(branch, until, effect, "" if use is None else timer_summary(use))
 
     def _run(self, branch: Branch) -> None:
         stack = branch.stack

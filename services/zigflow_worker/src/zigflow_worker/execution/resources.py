@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from temporalio import workflow
 from temporalio.exceptions import ActivityError, is_cancelled_exception
 
-from stigma.contracts import engine_calls
+from stigma.contracts import engine_calls, engine_summaries
 from stigma.contracts.engine_calls import CallActivities, CallRequest
 from zigflow_worker.errors import CONFIGURATION, WorkflowError
 from zigflow_worker.program.effects import error_of
@@ -52,7 +52,7 @@ async def _fetch(reference: ResourceReference) -> str:
             start_to_close_timeout=engine_calls.FETCH_TIMEOUT + engine_calls.CALL_TIMEOUT_SLACK,
             heartbeat_timeout=engine_calls.CALL_HEARTBEAT_TIMEOUT,
             retry_policy=engine_calls.CALL_RETRIES,
-            summary=engine_calls.summary_of(request),
+            summary=engine_summaries.call_summary(reference.pointer),
         )
     except ActivityError as error:
         if is_cancelled_exception(error):

@@ -124,14 +124,18 @@ class Scheduler(Scheduling):
 
     @override
     def wait(
-        self, branch: Branch, until: float | None, effect: Coroutine[Any, Any, JSON] | None
+        self,
+        branch: Branch,
+        until: float | None,
+        effect: Coroutine[Any, Any, JSON] | None,
+        summary: str,
     ) -> None:
         if effect is not None:
             task = self._loop.create_task(effect)
             branch.effect = task
             self._effects.add(task)
             task.add_done_callback(lambda done: self._effect_done(branch, done))
-        self._timers.set(branch, until)
+        self._timers.set(branch, until, summary)
 
     @override
     def release(self, branch: Branch) -> None:

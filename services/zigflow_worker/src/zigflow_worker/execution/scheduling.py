@@ -16,9 +16,13 @@ class Scheduling(Protocol):
         """Advance a branch later in this activation."""
 
     def wait(
-        self, branch: Branch, until: float | None, effect: Coroutine[Any, Any, JSON] | None
+        self,
+        branch: Branch,
+        until: float | None,
+        effect: Coroutine[Any, Any, JSON] | None,
+        summary: str,
     ) -> None:
-        """Wake a branch at a time, or when an effect is done."""
+        """Wake a branch at a time, whose timer has a summary, or when an effect is done."""
 
     def release(self, branch: Branch) -> None:
         """Forget timers and effects of a branch; effects are cancelled."""

@@ -15,9 +15,10 @@ from temporalio.exceptions import (
 )
 from typing_extensions import override
 
+from stigma.contracts.engine_summaries import Tries
 from zigflow_worker.errors import COMMUNICATION, RUNTIME, ErrorType, WorkflowError
 from zigflow_worker.expressions import JSON
-from zigflow_worker.program.model import Branch, Frame, Operation, Run
+from zigflow_worker.program.model import Branch, Frame, Operation, Run, tries_in
 
 EffectCoroutine: TypeAlias = Coroutine[Any, Any, JSON]
 
@@ -28,8 +29,8 @@ class Effect:
 
     size: int
     """Bytes of its command, roughly."""
-    begin: Callable[[], EffectCoroutine]
-    """Returns what is awaited; it may raise EffectError."""
+    begin: Callable[[Tries | None], EffectCoroutine]
+    """Returns what is awaited, for one try of the task; it may raise EffectError."""
 
 
 class EffectError(WorkflowError):
@@ -71,7 +72,7 @@ class EffectOperation(Operation):
         if task is None:
             effect = self.request(run, frame)
             if run.reserve_effect(branch, effect.size):
-                run.wait(branch, effect=effect.begin())
+                run.wait(branch, effect=effect.begin(tries_in(branch)))
         elif task.done():
             branch.effect = None
             run.complete(branch, frame, self.output(run, frame, self._result(run, frame, task)))

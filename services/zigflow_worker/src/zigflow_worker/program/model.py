@@ -16,6 +16,7 @@ from typing import Any, ClassVar, Protocol, TypeAlias
 from typing_extensions import override
 
 from stigma.contracts.engine_calls import DeferredValue
+from stigma.contracts.engine_summaries import TimerUse, Tries
 from zigflow_worker.expressions import JSON
 from zigflow_worker.program.formulas import NO_RULES, DurationFormula, Formula, Rules
 from zigflow_worker.program.pool import PoolReader, PoolWriter
@@ -53,6 +54,10 @@ class Operation(ABC):
     ) -> bool:
         """Handle an error from inside the task; False passes it on."""
         return False
+
+    def tries(self, frame: Frame) -> Tries | None:  # noqa: ARG002
+        """Return which try of the tasks inside is under way; None: they are tried once."""
+        return None
 
     def dump(self, frame: Frame, pool: PoolWriter) -> JSON:  # noqa: ARG002
         """Return the frame's state as plain JSON; values of the run go into the pool."""
@@ -252,6 +257,18 @@ class Branch:
         self.timer: tuple[float, Timer] | None = None
 
 
+def tries_in(branch: Branch) -> Tries | None:
+    """Return which try a branch's present task is in, by the nearest task that tries again."""
+    around: Branch | None = branch
+    while around is not None:
+        for frame in reversed(around.stack):
+            tries = frame.step.operation.tries(frame)
+            if tries is not None:
+                return tries
+        around = around.parent
+    return None
+
+
 class Run(Protocol):
     """The run, as its operations see it."""
 
@@ -296,9 +313,10 @@ class Run(Protocol):
         branch: Branch,
         *,
         until: float | None = None,
+        use: TimerUse | None = None,
         effect: Coroutine[Any, Any, JSON] | None = None,
     ) -> None:
-        """Make a branch wait: for a time, an effect, or to be woken."""
+        """Make a branch wait: for a time, whose use people are shown, an effect, or to be woken."""
 
     def start_branch(self, branch: Branch) -> None:
         """Let a branch of the top frame run, unless it ended before this run began."""

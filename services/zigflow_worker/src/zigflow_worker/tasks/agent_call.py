@@ -99,7 +99,7 @@ class AgentCallOperation(EffectOperation):
         # It decides when a workflow task ends: recorded runs need the same size.
         size = encoded_size(arguments, limits.MAX_PAYLOAD_BYTES).estimate_0_1_0
         run_agent = partial(
-            run_agent_execution, arguments, self.schema_document, pointer=frame.step.pointer
+            run_agent_execution, arguments, self.schema_document, frame.step.pointer
         )
         return Effect(size, run_agent)
 

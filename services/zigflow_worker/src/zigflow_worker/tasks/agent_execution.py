@@ -10,7 +10,7 @@ from temporalio.exceptions import FailureError, is_cancelled_exception
 
 from stigma.agent.v1.agent_execution_pb2 import Usage
 from stigma.contracts import errors, json_text
-from stigma.contracts.engine_calls import agent_summary
+from stigma.contracts.engine_summaries import Tries, agent_summary
 from stigma_client.errors import (
     AgentExecutionCancelled,
     AgentExecutionError,
@@ -28,13 +28,16 @@ AGENT_TIMEOUT = ErrorType.standard("agent/timeout", 408, "Agent Timed Out")
 AGENT_CANCELLED = ErrorType.standard("agent/cancelled", 499, "Agent Cancelled")
 
 
-async def run_agent_execution(arguments: Mapping[str, Any], schema: JSON, *, pointer: str) -> JSON:
+async def run_agent_execution(
+    arguments: Mapping[str, Any], schema: JSON, pointer: str, tries: Tries | None
+) -> JSON:
     """Run an agent; return its `output`, and `agent` for `$task`.
 
     Args:
         arguments: the task's `with`, evaluated.
         schema: of the output; None: any.
         pointer: JSON pointer of the task, by which people know the call.
+        tries: of the task, likewise.
 
     Raises:
         EffectError: the agent did not complete.
@@ -50,7 +53,8 @@ async def run_agent_execution(arguments: Mapping[str, Any], schema: JSON, *, poi
     except RecursionError:
         raise WorkflowError.of(CONFIGURATION, "the arguments are nested too deeply") from None
     try:
-        result = await run_agent(**request, summary=agent_summary(request["agent"], pointer))
+        summary = agent_summary(request["agent"], pointer, tries)
+        result = await run_agent(**request, summary=summary)
     except AgentExecutionError as error:
         raise error_of(error) from None
     except FailureError as error:

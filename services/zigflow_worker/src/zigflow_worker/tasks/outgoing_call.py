@@ -13,6 +13,7 @@ from typing_extensions import override
 
 from stigma.contracts import engine_calls, limits
 from stigma.contracts.engine_calls import CallActivities, CallRequest, CallResult
+from stigma.contracts.engine_summaries import Tries, call_summary
 from zigflow_worker.errors import RUNTIME, ErrorType, WorkflowError
 from zigflow_worker.expressions import JSON
 from zigflow_worker.program.calls import CallFormula
@@ -73,8 +74,8 @@ class CallOperation(EffectOperation):
         return output
 
 
-async def make_call(method: CallMethod, request: CallRequest) -> Any:
-    """Have the activity make a call.
+async def make_call(method: CallMethod, request: CallRequest, tries: Tries | None) -> Any:
+    """Have the activity make a call, in one try of its task.
 
     Raises:
         EffectError: the call failed, with the problem that the activity gave.
@@ -87,7 +88,7 @@ async def make_call(method: CallMethod, request: CallRequest) -> Any:
             start_to_close_timeout=engine_calls.CALL_TIMEOUT + engine_calls.CALL_TIMEOUT_SLACK,
             heartbeat_timeout=engine_calls.CALL_HEARTBEAT_TIMEOUT,
             retry_policy=engine_calls.CALL_RETRIES,
-            summary=engine_calls.summary_of(request),
+            summary=call_summary(request.reference, tries),
         )
     except ActivityError as error:
         if is_cancelled_exception(error):

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from typing_extensions import override
 
+from stigma.contracts.engine_summaries import TimerKind, TimerUse, Tries
 from zigflow_worker.compilation import Compiler, CompileScope, TaskKind
 from zigflow_worker.definition import Node, Reader, RetryDefinition, TaskDefinition, TaskList
 from zigflow_worker.definition.header import read_retry
@@ -157,7 +158,8 @@ class TryOperation(Operation):
             case "delayed" if run.is_past(state.until):
                 self._try(run, branch, frame)
             case "delayed":
-                run.wait(branch, until=state.until)
+                use = TimerUse(TimerKind.RETRY, frame.step.pointer, self._present_try(state))
+                run.wait(branch, until=state.until, use=use)
             case "trying":
                 run.complete(branch, frame, frame.data)
             case "caught" if self.handler_block is not None:
@@ -205,6 +207,17 @@ class TryOperation(Operation):
                 return False
         state.phase = "caught"
         return True
+
+    @override
+    def tries(self, frame: Frame) -> Tries | None:
+        state: TryState = frame.state
+        return self._present_try(state) if state.phase == "trying" else None
+
+    def _present_try(self, state: TryState) -> Tries | None:
+        if self.retry is None:
+            return None
+        most = 0 if self.retry.attempts is None else self.retry.attempts + 1
+        return Tries(state.retries + 1, most)
 
     def _set_problem(self, frame: Frame, problem: JSON) -> None:
         state: TryState = frame.state

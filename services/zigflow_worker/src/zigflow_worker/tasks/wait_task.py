@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from typing_extensions import override
 
+from stigma.contracts.engine_summaries import TimerKind, TimerUse
 from zigflow_worker.compilation import Compiler, CompileScope, TaskKind
 from zigflow_worker.definition import DurationDefinition, Node, Reader, TaskDefinition
 from zigflow_worker.program.formulas import DurationFormula
@@ -43,4 +44,4 @@ class WaitOperation(Operation):
         if run.is_past(frame.state):
             run.complete(branch, frame, frame.input)
         else:
-            run.wait(branch, until=frame.state)
+            run.wait(branch, until=frame.state, use=TimerUse(TimerKind.WAIT, frame.step.pointer))

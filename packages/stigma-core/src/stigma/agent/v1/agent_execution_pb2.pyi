@@ -762,8 +762,9 @@ class PendingStep(_message.Message):
     was started.
     """
     task: _builtins.str
-    """JSON pointer of the document's task, or "…" and the end of it. Of a timer, the task of the call
-    whose failure it follows.
+    """JSON pointer of the document's task, or "…" and the end of it. Of a timer, the task that waits, is
+    tried again or has the timeout ("/": the document); where an engine up to 0.2.0 runs it, that of
+    the call whose failure it follows.
     """
     call_id: _builtins.str
     """The tool call, "<step>-<n>"."""

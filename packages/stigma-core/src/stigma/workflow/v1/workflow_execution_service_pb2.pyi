@@ -100,6 +100,10 @@ class _DocumentCallOutcomeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_D
     """It was cancelled."""
     DOCUMENT_CALL_OUTCOME_GIVEN_UP: _DocumentCallOutcome.ValueType  # 4
     """The document's run ended before it did."""
+    DOCUMENT_CALL_OUTCOME_TIMED_OUT: _DocumentCallOutcome.ValueType  # 5
+    """A timeout of the document ended it: of its task or of one around that. The error is "timeout",
+    which a `try` may have caught. An engine up to 0.2.0 does not tell: it was cancelled.
+    """
 
 class DocumentCallOutcome(_DocumentCallOutcome, metaclass=_DocumentCallOutcomeEnumTypeWrapper):
     """How a document's call ended."""
@@ -114,7 +118,39 @@ DOCUMENT_CALL_OUTCOME_CANCELLED: DocumentCallOutcome.ValueType  # 3
 """It was cancelled."""
 DOCUMENT_CALL_OUTCOME_GIVEN_UP: DocumentCallOutcome.ValueType  # 4
 """The document's run ended before it did."""
+DOCUMENT_CALL_OUTCOME_TIMED_OUT: DocumentCallOutcome.ValueType  # 5
+"""A timeout of the document ended it: of its task or of one around that. The error is "timeout",
+which a `try` may have caught. An engine up to 0.2.0 does not tell: it was cancelled.
+"""
 Global___DocumentCallOutcome: _TypeAlias = DocumentCallOutcome  # noqa: Y015
+
+class _DocumentTimerKind:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _DocumentTimerKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_DocumentTimerKind.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    DOCUMENT_TIMER_KIND_UNSPECIFIED: _DocumentTimerKind.ValueType  # 0
+    """Not known, as of an engine up to 0.2.0."""
+    DOCUMENT_TIMER_KIND_WAIT: _DocumentTimerKind.ValueType  # 1
+    """A `wait`."""
+    DOCUMENT_TIMER_KIND_RETRY: _DocumentTimerKind.ValueType  # 2
+    """The delay before a retry."""
+    DOCUMENT_TIMER_KIND_TIMEOUT: _DocumentTimerKind.ValueType  # 3
+    """A timeout."""
+
+class DocumentTimerKind(_DocumentTimerKind, metaclass=_DocumentTimerKindEnumTypeWrapper):
+    """What a timer of a document is for."""
+
+DOCUMENT_TIMER_KIND_UNSPECIFIED: DocumentTimerKind.ValueType  # 0
+"""Not known, as of an engine up to 0.2.0."""
+DOCUMENT_TIMER_KIND_WAIT: DocumentTimerKind.ValueType  # 1
+"""A `wait`."""
+DOCUMENT_TIMER_KIND_RETRY: DocumentTimerKind.ValueType  # 2
+"""The delay before a retry."""
+DOCUMENT_TIMER_KIND_TIMEOUT: DocumentTimerKind.ValueType  # 3
+"""A timeout."""
+Global___DocumentTimerKind: _TypeAlias = DocumentTimerKind  # noqa: Y015
 
 @_typing.final
 class StartWorkflowRequest(_message.Message):
@@ -498,6 +534,8 @@ class DocumentCall(_message.Message):
     KIND_FIELD_NUMBER: _builtins.int
     TASK_FIELD_NUMBER: _builtins.int
     AGENT_FIELD_NUMBER: _builtins.int
+    TRY_NUMBER_FIELD_NUMBER: _builtins.int
+    MAX_TRIES_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """The same when it starts and when it ends, and of no other call of the execution."""
     kind: Global___DocumentCallKind.ValueType
@@ -508,6 +546,12 @@ class DocumentCall(_message.Message):
     """
     agent: _builtins.str
     """Of an agent's call: name, or name@version, as the document has it; empty for an inline agent."""
+    try_number: _builtins.int
+    """Which try of its task it is, from the second on, by the nearest `try` around it that has a retry
+    policy; 0 for the first one, and of an engine up to 0.2.0.
+    """
+    max_tries: _builtins.int
+    """Tries that the policy allows, the first included, where try_number is known; 0: no limit."""
     def __init__(
         self,
         *,
@@ -515,10 +559,12 @@ class DocumentCall(_message.Message):
         kind: Global___DocumentCallKind.ValueType = ...,
         task: _builtins.str = ...,
         agent: _builtins.str = ...,
+        try_number: _builtins.int = ...,
+        max_tries: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "id", b"id", "kind", b"kind", "task", b"task"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "id", b"id", "kind", b"kind", "max_tries", b"max_tries", "task", b"task", "try_number", b"try_number"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -563,8 +609,8 @@ class DocumentCallEnded(_message.Message):
     outcome: Global___DocumentCallOutcome.ValueType
     """How."""
     error: _builtins.str
-    """Class of the error of a failed one, for instance "communication" or "timed out: heartbeat"; of
-    one that was given up, "timeout" where the run ended by a timeout.
+    """Class of the error of a failed one, for instance "communication" or "timed out: heartbeat";
+    "timeout" of one that timed out, and of one that was given up where the run ended by a timeout.
     """
     status: _builtins.int
     """Status of that error, where it has one: of an HTTP call, the response's."""
@@ -605,8 +651,22 @@ class DocumentTimer(_message.Message):
     ID_FIELD_NUMBER: _builtins.int
     FIRE_TIME_FIELD_NUMBER: _builtins.int
     AFTER_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    TASK_FIELD_NUMBER: _builtins.int
+    TRY_NUMBER_FIELD_NUMBER: _builtins.int
+    MAX_TRIES_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """The same when it starts and when it ends, and of no other timer of the execution."""
+    kind: Global___DocumentTimerKind.ValueType
+    """What it is for."""
+    task: _builtins.str
+    """JSON pointer of the task that waits, that is tried again, or that has the timeout, or "…" and the
+    end of it; "/" for the timeout of the whole document. Empty where the kind is not known.
+    """
+    try_number: _builtins.int
+    """Of the delay before a retry: which try follows, counted from 1."""
+    max_tries: _builtins.int
+    """Of the delay before a retry: the tries that its policy allows, the first included; 0: no limit."""
     @_builtins.property
     def fire_time(self) -> _timestamp_pb2.Timestamp:
         """When it fires."""
@@ -623,10 +683,14 @@ class DocumentTimer(_message.Message):
         id: _builtins.str = ...,
         fire_time: _timestamp_pb2.Timestamp | None = ...,
         after: Global___DocumentCall | None = ...,
+        kind: Global___DocumentTimerKind.ValueType = ...,
+        task: _builtins.str = ...,
+        try_number: _builtins.int = ...,
+        max_tries: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "fire_time", b"fire_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "fire_time", b"fire_time", "id", b"id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "fire_time", b"fire_time", "id", b"id", "kind", b"kind", "max_tries", b"max_tries", "task", b"task", "try_number", b"try_number"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -24,14 +24,8 @@ from stigma.contracts.engine_calls import CALL_GRPC, CALL_HTTP, CALL_OPENAPI, FE
 from stigma_api.diagnosis.called_executions import called_execution
 from stigma_api.diagnosis.pending.newest_events import newest_events
 from stigma_api.diagnosis.pending.task_queues import WorkerWaits
-from stigma_api.executions.document_history import (
-    CallOpened,
-    DocumentFact,
-    DocumentHistoryReader,
-    TimerClosed,
-    TimerOpened,
-    error_status,
-)
+from stigma_api.executions.document_facts import CallOpened, DocumentFact, TimerClosed, TimerOpened
+from stigma_api.executions.document_history import DocumentHistoryReader, error_status
 from stigma_api.temporal.calls import describe
 from stigma_api.temporal.histories import Histories, Run, cooperative_iter
 
@@ -140,4 +134,6 @@ class _OpenFacts:
             details = await self._reader.details(timer.after)
             step.task = timer.after.call.task
             step.last_failure, step.last_status = details.error, details.status
+        if timer.use is not None:
+            step.task = timer.use.task
         return step

@@ -6,7 +6,8 @@ from temporalio.api.enums.v1 import EventType
 from temporalio.api.workflow.v1 import PendingActivityInfo
 from temporalio.client import Client
 
-from stigma_api.executions.document_history import CallOpened, DocumentHistoryReader
+from stigma_api.executions.document_facts import CallOpened
+from stigma_api.executions.document_history import DocumentHistoryReader
 from stigma_api.temporal.histories import Histories, Run
 
 # The newest events: a call under way is among them but where many branches are at work beside it.

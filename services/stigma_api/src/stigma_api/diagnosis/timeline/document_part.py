@@ -14,25 +14,27 @@ from stigma.workflow.v1.workflow_execution_service_pb2 import (
     DOCUMENT_CALL_OUTCOME_CANCELLED,
     DOCUMENT_CALL_OUTCOME_GIVEN_UP,
     DOCUMENT_CALL_OUTCOME_OK,
+    DOCUMENT_CALL_OUTCOME_TIMED_OUT,
 )
 from stigma_api.diagnosis.called_executions import called_execution
 from stigma_api.diagnosis.timeline.entries import add_attempts, close, entry, one_line
 from stigma_api.diagnosis.timeline.history_window import HistoryWindow
-from stigma_api.executions.document_history import (
+from stigma_api.executions.document_facts import (
     CallClosed,
     CallDetails,
     CallOpened,
     DocumentFact,
-    DocumentHistoryReader,
     TimerClosed,
     TimerOpened,
 )
+from stigma_api.executions.document_history import DocumentHistoryReader
 from stigma_api.temporal.calls import describe
 from stigma_api.temporal.histories import Histories, Run, cooperative_iter
 
 _OUTCOMES = {
     DOCUMENT_CALL_OUTCOME_CANCELLED: "cancelled",
     DOCUMENT_CALL_OUTCOME_GIVEN_UP: "given up",
+    DOCUMENT_CALL_OUTCOME_TIMED_OUT: "timed out",
 }
 
 
