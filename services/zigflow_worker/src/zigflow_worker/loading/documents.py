@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import lru_cache
 
 from stigma.contracts import json_text, limits
 from zigflow_worker.expressions import JSON
 from zigflow_worker.loading.builder import Builder
 from zigflow_worker.loading.errors import DocumentError
+from zigflow_worker.loading.events import Event
 from zigflow_worker.loading.json_events import NotJsonError, json_events
+from zigflow_worker.loading.libyaml_events import NotLibyamlError, libyaml_events
 from zigflow_worker.loading.places import SourceDocument
 from zigflow_worker.loading.yaml_events import yaml_events
 
@@ -79,10 +82,17 @@ def load_foreign(text: str) -> JSON:
             return data
     if len(text) > MAX_CHARACTERS:
         raise DocumentError(f"YAML may have {MAX_CHARACTERS} characters: longer, it has to be JSON")
-    builder = Builder(_YAML_EVENT, None, text_keys=True, nodes=MAX_FOREIGN_NODES)
-    data = builder.build(yaml_events(text), text).data
+    try:
+        data = _foreign_data(libyaml_events(text), text)
+    except NotLibyamlError:
+        data = _foreign_data(yaml_events(text), text)
     _check_foreign(data)
     return data
+
+
+def _foreign_data(events: Iterator[Event], text: str) -> JSON:
+    builder = Builder(_YAML_EVENT, None, text_keys=True, nodes=MAX_FOREIGN_NODES)
+    return builder.build(events, text).data
 
 
 def _check_foreign(data: JSON) -> None:
