@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from stigma.agent.v1.agent_pb2 import Agent
-from stigma.contracts.rule_expressions import checking_task, inner_expression, with_place
-from stigma_cli.documents import can_check, problems_of
+from stigma.contracts.rule_expressions import CheckingDocument, inner_expression
+from stigma_cli.documents import can_check, problems_of_each
 from stigma_cli.violations import Violation
-
-_HEAD = {"dsl": "1.0.0", "namespace": "rules", "name": "rules", "version": "1.0.0"}
 
 
 @dataclass(frozen=True)
@@ -24,8 +21,6 @@ class _Expression:
 
 def broken_expressions(agents: Sequence[Agent]) -> list[tuple[int, Violation]]:
     """Return what keeps expressions from being evaluated, each with the index of its agent.
-
-    All are checked in one document, one task each: the engine takes a second to start.
 
     Raises:
         CliError: the engine cannot check anything.
@@ -42,13 +37,10 @@ def broken_expressions(agents: Sequence[Agent]) -> list[tuple[int, Violation]]:
 
 
 def _violations(expressions: Sequence[_Expression]) -> Iterator[tuple[int, Violation]]:
-    tasks = [
-        json.dumps(checking_task(f"rule{at}", each.text)) for at, each in enumerate(expressions)
-    ]
-    # A line each, which tells the task of a problem.
-    document = f'{{"document": {json.dumps(_HEAD)}, "do": [\n' + ",\n".join(tasks) + "\n]}"
-    for problem in problems_of(document).shown:
-        if 0 <= problem.line - 2 < len(tasks):
-            found, task = expressions[problem.line - 2], tasks[problem.line - 2]
-            message = with_place(problem.message, task, problem.column, found.text)
-            yield found.agent, Violation(found.field, message)
+    documents = [CheckingDocument([each.text]) for each in expressions]
+    problems = problems_of_each([each.text for each in documents])
+    for expression, document, found in zip(expressions, documents, problems, strict=True):
+        for problem in found.shown:
+            placed = document.place(problem.line, problem.column, problem.message)
+            message = problem.message if placed is None else placed[1]
+            yield expression.agent, Violation(expression.field, message)

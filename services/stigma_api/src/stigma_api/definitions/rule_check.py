@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Mapping
 from datetime import timedelta
 
 from stigma.agent.v1.agent_pb2 import AgentSpec
-from stigma.contracts.rule_expressions import checking_task, inner_expression, with_place
-from stigma_api.definitions.document_check import TIMEOUT, DocumentChecker, DocumentProblem
+from stigma.contracts.rule_expressions import CheckingDocument, inner_expression
+from stigma_api.definitions.document_check import TIMEOUT, DocumentChecker
 from stigma_api.requests.violations import Violations
 
 
@@ -29,36 +29,48 @@ class RuleChecker:
         Args:
             agent: otherwise valid, but for what is refused.
             at: its path.
-            timeout: of each.
+            timeout: of each run of the engine.
             refused: rules, or expressions, that are not checked: too many, too long.
 
         Raises:
             ApiError: INVALID_ARGUMENT, with the rules and their problems; UNAVAILABLE, no engine
                 answered in time.
         """
-        found = Violations()
-        for index, rule in enumerate(agent.approval.rules):
-            field = f"{at}.approval.rules[{index}].when"
-            if rule.when and not (refused and refused.has(field)):
-                expression = inner_expression(rule.when)
-                document = document_of(expression)
-                for problem in await self._documents.problems_of(document, timeout):
-                    found.add(field, described(problem, document, expression))
-        found.raise_if_any()
-
-
-def document_of(expression: str) -> str:
-    """Return a document, on one line, that has an expression to be checked."""
-    return json.dumps(
-        {
-            "document": {"dsl": "1.0.0", "namespace": "rules", "name": "rule", "version": "1.0.0"},
-            "do": [checking_task("rule", expression)],
+        expressions = {
+            f"{at}.approval.rules[{index}].when": inner_expression(rule.when)
+            for index, rule in enumerate(agent.approval.rules)
+            if rule.when
         }
-    )
+        checked = {
+            field: each
+            for field, each in expressions.items()
+            if not (refused and refused.has(field))
+        }
+        if checked and not await self._check_all(checked, timeout):
+            await self._check_each(checked, timeout)
 
+    async def _check_all(self, expressions: Mapping[str, str], timeout: timedelta) -> bool:
+        """Check expressions by one run; False: that does not tell what is wrong with which.
 
-def described(problem: DocumentProblem, document: str, expression: str) -> str:
-    """Return a problem with its place in the expression, where it has one there."""
-    if problem.line != 1:
-        return problem.message
-    return with_place(problem.message, document, problem.column, expression)
+        So it is with an engine up to 0.2.0, which tells one mistake, and where they are too large
+        together.
+        """
+        fields, document = list(expressions), CheckingDocument(list(expressions.values()))
+        found = Violations()
+        for problem in await self._documents.problems_of(document.text, timeout):
+            placed = document.place(problem.line, problem.column, problem.message)
+            if placed is None:
+                return False
+            index, message = placed
+            found.add(fields[index], message)
+        found.raise_if_any()
+        return True
+
+    async def _check_each(self, expressions: Mapping[str, str], timeout: timedelta) -> None:
+        found = Violations()
+        for field, expression in expressions.items():
+            document = CheckingDocument([expression])
+            for problem in await self._documents.problems_of(document.text, timeout):
+                placed = document.place(problem.line, problem.column, problem.message)
+                found.add(field, problem.message if placed is None else placed[1])
+        found.raise_if_any()
