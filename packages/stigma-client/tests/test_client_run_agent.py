@@ -305,7 +305,7 @@ async def test_an_api_that_stays_away_is_a_timeout(
     monkeypatch.setattr(limits, "CALLBACK_MARGIN", timedelta(seconds=0.5))
     for _ in range(5):
         api.refuse(grpc.StatusCode.UNAVAILABLE, "away")
-    error = await failure_of(await start(Job(timeout=1.0)))
+    error = await failure_of(await start(Job(timeout=2.0)))
     assert error.type == "AGENT_EXECUTION_TIMEOUT"
     assert "away" in error.message
 

@@ -167,7 +167,7 @@ def test_the_largest_allowed_is_cheap(name: str) -> None:
         cwd=__file__.rpartition("/")[0],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=180,
         check=True,
     )
     seconds, megabytes = map(float, done.stdout.split())

@@ -159,11 +159,13 @@ async def test_an_attempt_that_temporal_has_given_up_is_not_made(
 ) -> None:
     outside = Outside()
     outside.exit.set()
-    async with called(temporal_server, outside, seconds=2, attempts=3) as run:
+    async with called(temporal_server, outside, seconds=2, attempts=20) as run:
         await pending(run, 3)
         outside.entrance.set()
-        assert await run.result() == "attempt 3"
-    assert outside.attempts == [3]
+        result = await run.result()
+    # Where this process is late, Temporal gives up that one, too.
+    assert result == f"attempt {outside.attempts[-1]}"
+    assert min(outside.attempts) >= 3
 
 
 async def test_an_attempt_whose_activity_is_cancelled_is_not_made(
