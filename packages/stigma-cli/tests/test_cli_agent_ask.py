@@ -171,7 +171,11 @@ async def test_an_interrupt_asks_what_to_do(command: Command, typed: str, phase:
         assert watched.exit_code == Exit.FAILED
     else:
         assert f"stigma execution cancel {execution_id}" in terminal.text
-    assert (await command.get(execution_id))["status"]["phase"] == phase
+
+    async def has_phase() -> bool:  # a worker may not have taken it yet
+        return bool((await command.get(execution_id))["status"]["phase"] == phase)
+
+    await eventually(has_phase, what=phase)
     await command.run("execution", "cancel", execution_id)  # nothing is left over
 
 

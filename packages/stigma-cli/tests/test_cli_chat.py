@@ -119,6 +119,17 @@ class Agents:
         executions = json.loads(listed.output)["executions"]
         return [each["status"]["phase"].rpartition("_")[2] for each in executions]
 
+    async def execution_of(self, session: str) -> str:
+        """Return the id of a session's only execution, once the list has it."""
+
+        async def listed() -> Any:
+            query = ("--filter", f'session = "{session}"', "-o", "json")
+            found = await self.run("execution", "list", *query)
+            return json.loads(found.output)["executions"]
+
+        [execution] = await eventually(listed, what=f"an execution of {session}")
+        return str(execution["id"])
+
 
 @pytest.fixture
 def agents(stigma: Stigma, stack: Stack, tmp_path: Path, env: dict[str, str]) -> Agents:
@@ -207,11 +218,8 @@ async def test_a_person_at_a_terminal(agents: Agents, payments: Payments) -> Non
     shown.type("hurry up")
 
     async def is_sent() -> bool:
-        listed = await agents.run(
-            "execution", "list", "--filter", 'session = "typed"', "-o", "json"
-        )
-        [execution] = json.loads(listed.output)["executions"]
-        watched = Terminal("execution", "watch", execution["id"], **agents.env)
+        execution = await agents.execution_of("typed")
+        watched = Terminal("execution", "watch", execution, **agents.env)
         await watched.until("message from local: hurry up")
         return True
 
@@ -233,16 +241,15 @@ async def test_an_approval_is_confirmed_at_a_terminal(agents: Agents, payments: 
     await chat.until("Ctrl-D ends")
     chat.type("pay")
     await chat.until("? approve pay with")
-    listed = await agents.run("execution", "list", "--filter", 'session = "asked"', "-o", "json")
-    [execution] = json.loads(listed.output)["executions"]
-    shown = Terminal("execution", "approve", execution["id"], **agents.env)
+    execution = await agents.execution_of("asked")
+    shown = Terminal("execution", "approve", execution, **agents.env)
     await shown.until("Approve this call of pay? [y/N]")
     assert '"amount": 5' in shown.text
     shown.type("n")
     await shown.until("nothing was answered: the call still waits")
     assert await shown.ended() == Exit.FAILED
     assert not payments.made
-    shown = Terminal("execution", "approve", execution["id"], **agents.env)
+    shown = Terminal("execution", "approve", execution, **agents.env)
     await shown.until("Approve this call of pay? [y/N]")
     shown.type("y")
     assert await shown.ended() == Exit.OK
@@ -262,9 +269,8 @@ async def test_what_was_typed_for_one_approval_answers_no_other(
     await chat.until("Ctrl-D ends")
     chat.type("pay")
     await chat.until("a: always, in this execution]")
-    listed = await agents.run("execution", "list", "--filter", 'session = "twice"', "-o", "json")
-    [execution] = json.loads(listed.output)["executions"]
-    denied = await agents.run("execution", "deny", execution["id"], "approval-1-1")
+    execution = await agents.execution_of("twice")
+    denied = await agents.run("execution", "deny", execution, "approval-1-1")
     assert denied.exit_code == Exit.OK, denied.output
     await chat.until("[press Enter for what is asked next]")
     chat.type("y")

@@ -131,7 +131,7 @@ def test_an_interrupted_command_is_silent(tmp_path: Path) -> None:
         process.stdin = None
         with silent.accept()[0]:  # it is connecting
             process.send_signal(signal.SIGINT)
-            out, errors = process.communicate(timeout=30)
+            out, errors = process.communicate(timeout=180)
     assert (process.returncode, out, errors) == (130, b"", b"")
 
 
