@@ -4,6 +4,7 @@ It hands its signals on, and ends as the forked process does.
 """
 # ruff: noqa: PTH109 - pathlib takes longer to load than all of this
 
+import contextlib
 import json
 import os
 import signal
@@ -34,7 +35,8 @@ def main() -> None:
     command = int(server.recv(64))
 
     def hand_on(number: int, _frame: FrameType | None) -> None:
-        os.kill(command, number)
+        with contextlib.suppress(ProcessLookupError):  # it has just ended
+            os.kill(command, number)
 
     for number in HANDED_ON:
         signal.signal(number, hand_on)
