@@ -119,6 +119,8 @@ async def test_without_workers_what_temporal_knows_is_answered_soon(
     assert datetime.now(UTC) - begin < TEMPORAL_TIMEOUT
     assert got.id == started.id
     assert got.status.phase == AGENT_EXECUTION_PHASE_RUNNING
+    assert got.spec.message == "m"  # from history
+    assert not got.spec.callback_token
 
 
 async def test_a_completed_execution_has_its_output(staffed_api: Api, client: Client) -> None:

@@ -162,16 +162,17 @@ class Reader(Generic[E]):
 
         Args:
             found: from `find`, `get` or `get_visible`.
-            full: with the whole spec, and an agent's conversation; an agent's if a worker
-                answers within 1 s, or, once it has closed, within 5 s.
+            full: with the whole spec, and an agent's conversation if a worker answers within 1 s,
+                or, once the execution has closed, within 5 s.
         """
         execution = await self.with_outcome(found)
         untouched = execution.status.phase == AGENT_EXECUTION_PHASE_PENDING
         query_all = full and found.kind.query_returns_spec
+        answered = False
         if not untouched and (found.is_open or query_all):
             timeout = _QUERY_TIMEOUT if found.is_open else _CLOSED_QUERY_TIMEOUT
-            await self._add_detail(execution, found.kind, timeout, full=query_all)
-        if full and not query_all:
+            answered = await self._add_detail(execution, found.kind, timeout, full=query_all)
+        if full and not (query_all and answered):
             await self._add_request(execution, found)
         execution.spec.callback_token = b""
         return execution
@@ -221,7 +222,8 @@ class Reader(Generic[E]):
 
     async def _add_detail(
         self, execution: E, kind: ExecutionKind[E], timeout: timedelta, *, full: bool
-    ) -> None:
+    ) -> bool:
+        """Add what a worker tells; return whether one answered: if not, Temporal's word stands."""
         handle = self._client.get_workflow_handle(execution.id)
         try:
             async with temporal_call(timeout):
@@ -236,9 +238,10 @@ class Reader(Generic[E]):
             WorkflowQueryFailedError,
             WorkflowQueryRejectedError,
         ):
-            return  # no worker answers: what Temporal itself knows is the answer
+            return False
         if not full:
             if isinstance(detail, AgentExecution):
                 detail.status.ClearField("messages")
             detail.spec.Clear()
         outcome.merge_into(execution, detail)
+        return True
