@@ -20,6 +20,7 @@ from temporalio.worker import Worker
 
 from stigma.agent.v1.agent_execution_service_pb2 import StartAgentRequest
 from stigma_client import ApiConnection, StigmaPlugin, TlsFiles
+from stigma_client.connection import ConnectionSettingError
 
 if TYPE_CHECKING:
     from conftest import StandInApi
@@ -156,7 +157,8 @@ def test_a_key_in_clear_can_be_allowed() -> None:
 
 
 def test_the_environment_configures_it() -> None:
-    with pytest.raises(ValueError, match=r"an API key for api\.example:1 "):
+    in_clear = r"an API key for api\.example:1 .*: set STIGMA_API_TLS=true, .*_ALLOW_INSECURE=true"
+    with pytest.raises(ConnectionSettingError, match=in_clear):
         ApiConnection.from_environment(
             {"STIGMA_API_ADDRESS": "api.example:1", "STIGMA_API_KEY": "sesame"}
         )
@@ -175,6 +177,18 @@ def test_the_environment_configures_it() -> None:
             "STIGMA_API_ALLOW_INSECURE": "yes",
         }
     )
+
+
+def test_errors_of_the_environment_name_variables_only() -> None:
+    for given, variable in (
+        ({"STIGMA_API_KEY": "ses ame"}, "STIGMA_API_KEY has blanks"),
+        ({"STIGMA_API_TLS_CLIENT_KEY": "/k"}, "STIGMA_API_TLS_CLIENT_CERT and "),
+    ):
+        with pytest.raises(ConnectionSettingError, match=variable) as raised:
+            ApiConnection.from_environment(given)
+        assert str(raised.value) == raised.value.by_variables
+    with pytest.raises(ConnectionSettingError, match="configure TLS, or allow_insecure"):
+        ApiConnection("api.example:1", api_key="sesame")
 
 
 def test_a_malformed_variable_is_named() -> None:

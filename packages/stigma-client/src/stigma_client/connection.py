@@ -27,6 +27,19 @@ DEFAULT_ADDRESS = "localhost:7300"
 _TRACE_CONTEXT = TraceContextTextMapPropagator()
 
 
+class ConnectionSettingError(ValueError):
+    """A connection cannot be made as it is configured.
+
+    Args:
+        message: names the parameters of ApiConnection and TlsFiles.
+        by_variables: the same, with the variables that `ApiConnection.from_environment` reads.
+    """
+
+    def __init__(self, message: str, by_variables: str) -> None:
+        super().__init__(message)
+        self.by_variables = by_variables
+
+
 @dataclass(frozen=True)
 class TlsFiles:
     """PEM files of a TLS connection.
@@ -38,7 +51,7 @@ class TlsFiles:
         server_name: name expected in the server's certificate, where it is not its address's.
 
     Raises:
-        ValueError: a certificate without its key, or a key without its certificate.
+        ConnectionSettingError: a certificate without its key, or a key without its certificate.
     """
 
     ca: Path | None = None
@@ -48,7 +61,10 @@ class TlsFiles:
 
     def __post_init__(self) -> None:
         if (self.certificate is None) != (self.key is None):
-            raise ValueError("a client certificate and its key go together")
+            raise ConnectionSettingError(
+                "a client certificate and its key go together",
+                "STIGMA_API_TLS_CLIENT_CERT and STIGMA_API_TLS_CLIENT_KEY go together",
+            )
 
     def credentials(self) -> grpc.ChannelCredentials:
         """Read the files.
@@ -73,8 +89,8 @@ class ApiConnection:
         allow_insecure: send the key in clear also to another machine.
 
     Raises:
-        ValueError: the key has blanks or letters that cannot be sent, or would be sent in clear
-            over a network.
+        ConnectionSettingError: the key has blanks or letters that cannot be sent, or would be sent
+            in clear over a network.
     """
 
     def __init__(
@@ -85,10 +101,13 @@ class ApiConnection:
         tls: TlsFiles | None = None,
         allow_insecure: bool = False,
     ) -> None:
-        api_key = _stripped_key(api_key, "the API key")
+        api_key = _stripped_key(api_key)
         if api_key and tls is None and not allow_insecure and not is_loopback(address):
-            raise ValueError(
-                f"an API key for {address} would be sent in clear: configure TLS, or allow_insecure"
+            in_clear = f"an API key for {address} would be sent in clear"
+            raise ConnectionSettingError(
+                f"{in_clear}: configure TLS, or allow_insecure",
+                f"{in_clear}: set STIGMA_API_TLS=true, or STIGMA_API_TLS_CA to a file of its "
+                "authorities; or STIGMA_API_ALLOW_INSECURE=true where nobody else can listen",
             )
         self._target = target_of(address)
         self._options = channel_options(address, server_name=tls.server_name if tls else "")
@@ -106,6 +125,13 @@ class ApiConnection:
             ValueError: a variable is malformed, or as the constructor.
         """
         env = os.environ if environment is None else environment
+        try:
+            return cls._from_variables(env)
+        except ConnectionSettingError as error:
+            raise ConnectionSettingError(error.by_variables, error.by_variables) from None
+
+    @classmethod
+    def _from_variables(cls, env: Mapping[str, str]) -> ApiConnection:
         files = TlsFiles(
             ca=_path(env, "STIGMA_API_TLS_CA"),
             certificate=_path(env, "STIGMA_API_TLS_CLIENT_CERT"),
@@ -115,7 +141,7 @@ class ApiConnection:
         tls_wanted = _flag(env, "STIGMA_API_TLS") or files != TlsFiles()
         return cls(
             env.get("STIGMA_API_ADDRESS") or DEFAULT_ADDRESS,
-            api_key=_stripped_key(env.get("STIGMA_API_KEY"), "STIGMA_API_KEY"),
+            api_key=env.get("STIGMA_API_KEY"),
             tls=files if tls_wanted else None,
             allow_insecure=_flag(env, "STIGMA_API_ALLOW_INSECURE"),
         )
@@ -162,11 +188,12 @@ class ApiConnection:
         return grpc.aio.secure_channel(self._target, self._tls.credentials(), options=self._options)
 
 
-def _stripped_key(key: str | None, source: str) -> str | None:
+def _stripped_key(key: str | None) -> str | None:
     """Return a key as gRPC takes it: files and secrets often end it with a newline."""
     key = (key or "").strip()
     if not all("!" <= character <= "~" for character in key):
-        raise ValueError(f"{source} has blanks, control characters or letters beyond ASCII")
+        has = "has blanks, control characters or letters beyond ASCII"
+        raise ConnectionSettingError(f"the API key {has}", f"STIGMA_API_KEY {has}")
     return key or None
 
 
