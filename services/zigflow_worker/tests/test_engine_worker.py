@@ -77,11 +77,12 @@ async def test_no_thread_of_a_call_is_left_when_it_has_stopped(temporal: Client)
 @pytest.mark.parametrize(
     ("variables", "refusal"),
     [
-        ({"KEY": "sesame"}, "in clear"),
+        ({"KEY": "sesame"}, "in clear: set STIGMA_API_TLS=true, .*STIGMA_API_ALLOW_INSECURE"),
+        ({"KEY": "ses ame", "TLS": "true"}, "STIGMA_API_KEY has blanks"),
         ({"KEY": "sesame", "TLS": "true"}, None),
         ({"KEY": "sesame", "TLS_SERVER_NAME": "api"}, None),
         ({"KEY": "sesame", "ALLOW_INSECURE": "true"}, None),
-        ({"TLS_CLIENT_CERT": "/tls/cert.pem"}, "go together"),
+        ({"TLS_CLIENT_CERT": "/tls/cert.pem"}, "STIGMA_API_TLS_CLIENT_KEY go together"),
         ({"TLS_CLIENT_CERT": "/tls/cert.pem", "TLS_CLIENT_KEY": "/tls/key.pem"}, None),
     ],
 )
@@ -111,16 +112,48 @@ def test_an_empty_variable_is_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
     ("variable", "value", "refusal"),
     [
         ("ALLOW", "10.0.0.0/33", "'10.0.0.0/33' is neither a network"),
-        ("DENY", "http://x", "neither a network"),
+        ("DENY", "http://x", "'http://x' is neither a network"),
         ("CONNECT_TO", "a:b", "'a:b' is not host:port:address:port"),
     ],
 )
 def test_outgoing_rules_that_cannot_be_read(
-    monkeypatch: pytest.MonkeyPatch, variable: str, value: str, refusal: str
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    variable: str,
+    value: str,
+    refusal: str,
 ) -> None:
     monkeypatch.setenv(f"STIGMA_OUTGOING_{variable}", value)
-    with pytest.raises(ConfigurationError, match=refusal):
-        EngineSettings().outgoing_policy()
+    with pytest.raises(SystemExit) as ended:
+        load_settings(EngineSettings, "zigflow_worker", argv=[])
+    assert ended.value.code == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"zigflow_worker: STIGMA_OUTGOING_{variable}: {refusal}")
+
+
+@pytest.mark.parametrize(
+    ("name", "problem"),
+    [
+        ("STIGMA_API_TLS_CA", "zigflow_worker: STIGMA_API_TLS_CA: '/none/x' cannot be read"),
+        ("STIGMA_API_TLS_CLIENT_CERT", "zigflow_worker: STIGMA_API_TLS_CLIENT_CERT: '/none/x' "),
+    ],
+)
+def test_a_file_that_is_not_there_is_told_with_its_variable(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str, problem: str
+) -> None:
+    monkeypatch.setenv("STIGMA_API_TLS_CLIENT_KEY", "/none/y")
+    monkeypatch.setenv(name, "/none/x")
+    with pytest.raises(SystemExit):
+        load_settings(EngineSettings, "zigflow_worker", argv=[])
+    assert capsys.readouterr().err.startswith(problem)
+
+
+async def test_authorities_that_are_not_there_are_told(
+    temporal: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", "/none/ca.pem")
+    with pytest.raises(ConfigurationError, match=r"SSL_CERT_FILE: '/none/ca\.pem' cannot be read"):
+        await build(cast("ServiceRuntime", Runtime(temporal)), settings=EngineSettings())
 
 
 async def test_outgoing_settings_reach_the_client(monkeypatch: pytest.MonkeyPatch) -> None:

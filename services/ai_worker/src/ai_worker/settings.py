@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 from pydantic import Field
+from typing_extensions import override
 
+from stigma.runtime.named_files import unreadable_file
 from stigma.runtime.settings import ServiceSettings
 
 
@@ -33,3 +36,7 @@ class Settings(ServiceSettings):
         description="Conversations of agents with tools kept in memory, in bytes; others are read "
         "from Temporal again.",
     )
+
+    @override
+    def file_problems(self) -> Iterator[str]:
+        yield from unreadable_file("STIGMA_PROVIDERS_FILE", self.providers_file)

@@ -26,6 +26,7 @@ from stigma.contracts.activities import McpActivities
 from stigma.contracts.payloads import DATA_CONVERTER
 from stigma.contracts.task_queues import TaskQueues
 from stigma.runtime import Component, ServiceRuntime, WorkerComponent, logging, worker_options
+from stigma.runtime.named_files import check_trusted_authorities
 
 
 def new_worker(
@@ -64,6 +65,7 @@ async def build(
     mcp_servers: Sequence[McpServerResource] = (),
 ) -> Sequence[Component]:
     """Connect and put the parts together."""
+    check_trusted_authorities()
     # Keys come from the providers' files, not from the settings: the log must know them too.
     keys = [resource.api_key.get_secret_value() for resource in resources if resource.api_key]
     keys += [key.get_secret_value() for server in mcp_servers for key in server.keys]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Self
@@ -9,10 +10,12 @@ from typing import Self
 from pydantic import Field, SecretStr, field_validator, model_validator
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
+from typing_extensions import override
 
 from stigma.contracts import limits
 from stigma.contracts.channels import is_loopback
 from stigma.runtime import Seconds, ServiceSettings, Texts
+from stigma.runtime.named_files import unreadable_file, unusable_authorities, unusable_key_pair
 
 _REGISTRIES = frozenset({"sqlite+aiosqlite", "postgresql+asyncpg"})
 _MIN_SECRET_LENGTH = 32
@@ -120,6 +123,13 @@ class ApiSettings(ServiceSettings):
     def authenticates(self) -> bool:
         """True when callers must authenticate."""
         return self.principals_file is not None or self.api_tls_client_ca is not None
+
+    @override
+    def file_problems(self) -> Iterator[str]:
+        variables = "STIGMA_API_TLS_CERT", "STIGMA_API_TLS_KEY"
+        yield from unreadable_file("STIGMA_PRINCIPALS_FILE", self.principals_file)
+        yield from unusable_key_pair(variables, self.api_tls_cert, self.api_tls_key)
+        yield from unusable_authorities("STIGMA_API_TLS_CLIENT_CA", self.api_tls_client_ca)
 
     @field_validator("registry_url")
     @classmethod

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import SettingsConfigDict
+from typing_extensions import override
 
 from stigma.runtime import ConfigurationError
+from stigma.runtime.named_files import unusable_authorities, unusable_key_pair
 from stigma.runtime.settings import Port, Seconds, ServiceSettings, Texts
-from stigma_client.connection import ApiConnection, TlsFiles
+from stigma_client.connection import ApiConnection, ConnectionSettingError, TlsFiles
 from zigflow_worker.outgoing.client import HttpLimits
-from zigflow_worker.outgoing.policy import OutgoingPolicy
+from zigflow_worker.outgoing.policy import AddressRules, OutgoingPolicy, read_redirections
 
 
 class EngineSettings(ServiceSettings):
@@ -109,12 +112,27 @@ class EngineSettings(ServiceSettings):
         default=10, ge=0, le=50, description="Redirects that a call follows, where it follows any."
     )
 
+    @field_validator("outgoing_allow", "outgoing_deny")
+    @classmethod
+    def _check_rules(cls, rules: tuple[str, ...]) -> tuple[str, ...]:
+        AddressRules(rules)
+        return rules
+
+    @field_validator("outgoing_connect_to")
+    @classmethod
+    def _check_redirections(cls, texts: tuple[str, ...]) -> tuple[str, ...]:
+        read_redirections(texts)
+        return texts
+
+    @override
+    def file_problems(self) -> Iterator[str]:
+        variables = "STIGMA_API_TLS_CLIENT_CERT", "STIGMA_API_TLS_CLIENT_KEY"
+        yield from unusable_authorities("STIGMA_API_TLS_CA", self.api_tls_ca)
+        yield from unusable_key_pair(variables, self.api_tls_client_cert, self.api_tls_client_key)
+
     def outgoing_policy(self) -> OutgoingPolicy:
-        """Return the outgoing policy (raises ConfigurationError)."""
-        try:
-            return OutgoingPolicy(self.outgoing_allow, self.outgoing_deny, self.outgoing_connect_to)
-        except ValueError as error:
-            raise ConfigurationError(f"STIGMA_OUTGOING_…: {error}") from None
+        """Return the outgoing policy."""
+        return OutgoingPolicy(self.outgoing_allow, self.outgoing_deny, self.outgoing_connect_to)
 
     def http_limits(self) -> HttpLimits:
         """Return the limits of the client of calls."""
@@ -130,7 +148,8 @@ class EngineSettings(ServiceSettings):
         """Return the connection to the API, not yet opened.
 
         Raises:
-            ConfigurationError: the key would be sent in clear, or half a certificate is given.
+            ConfigurationError: the key cannot be sent, or would be in clear, or half a certificate
+                is given.
         """
         try:
             files = TlsFiles(
@@ -145,5 +164,5 @@ class EngineSettings(ServiceSettings):
                 tls=files if self.api_tls or files != TlsFiles() else None,
                 allow_insecure=self.api_allow_insecure,
             )
-        except ValueError as error:
-            raise ConfigurationError(str(error)) from None
+        except ConnectionSettingError as error:
+            raise ConfigurationError(error.by_variables) from None

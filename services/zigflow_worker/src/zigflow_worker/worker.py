@@ -15,6 +15,7 @@ from stigma.contracts.payloads import DATA_CONVERTER
 from stigma.contracts.task_queues import TaskQueues
 from stigma.runtime import Component, ServiceRuntime, WorkerComponent
 from stigma.runtime.health import Readiness
+from stigma.runtime.named_files import check_trusted_authorities, warn_of_missing_folder
 from stigma.runtime.workers import worker_options
 from stigma_client import StigmaPlugin
 from zigflow_worker.activities.call_evaluation import EvaluatedCall
@@ -42,6 +43,10 @@ from zigflow_worker.workflow import DocumentWorkflow
 
 async def build(runtime: ServiceRuntime, *, settings: EngineSettings) -> Sequence[Component]:
     """Connect, and make the worker."""
+    check_trusted_authorities()
+    warn_of_missing_folder("STIGMA_WORKFLOWS_DIR", settings.workflows_dir)
+    warn_of_missing_folder("STIGMA_SECRETS_DIR", settings.secrets_dir)
+    warn_of_missing_folder("STIGMA_RESOURCES_DIR", settings.resources_dir)
     plugin = StigmaPlugin(connection=settings.api_connection())
     calls_client, rpc = http_client(settings), rpc_client(settings)
     client = await runtime.connect_temporal(data_converter=DATA_CONVERTER)
@@ -89,12 +94,12 @@ class EngineWorker(WorkerComponent):
 
 
 def http_client(settings: EngineSettings) -> HttpClient:
-    """Return the client that all calls share (raises ConfigurationError)."""
+    """Return the client that all calls share."""
     return HttpClient(settings.outgoing_policy(), settings.http_limits())
 
 
 def rpc_client(settings: EngineSettings) -> RpcClient:
-    """Return the client of gRPC calls (raises ConfigurationError)."""
+    """Return the client of gRPC calls."""
     limits = settings.http_limits()
     return RpcClient(
         policy=settings.outgoing_policy(),

@@ -106,6 +106,13 @@ class ServiceSettings(BaseSettings):
         description="Version of this worker in its Worker Deployment.",
     )
 
+    def file_problems(self) -> Iterator[str]:
+        """Yield what is wrong with files that settings name, one line each, with the variable.
+
+        They are looked at when a service starts, not when settings are made.
+        """
+        yield from ()
+
 
 def load_settings(cls: type[S], prog: str, argv: Sequence[str] | None = None) -> S:
     """Return the settings of this process, from its environment.
@@ -132,11 +139,14 @@ def load_settings(cls: type[S], prog: str, argv: Sequence[str] | None = None) ->
     for unknown, known in _near_misses(cls):
         sys.stderr.write(f"{prog}: {unknown} is not a setting; is {known} meant?\n")
     try:
-        return cls()
+        settings = cls()
     except ValidationError as error:
         _refuse(prog, "; ".join(_message(cls, e) for e in error.errors(include_url=False)))
     except SettingsError as error:
         _refuse(prog, _not_json(cls, error))
+    if isinstance(settings, ServiceSettings) and (problems := [*settings.file_problems()]):
+        _refuse(prog, "; ".join(problems))
+    return settings
 
 
 def variables(cls: type[BaseSettings]) -> dict[str, FieldInfo]:
@@ -182,7 +192,7 @@ def _near_misses(cls: type[BaseSettings]) -> Iterator[tuple[str, str]]:
 def _message(cls: type[BaseSettings], error: Any) -> str:
     location = error["loc"]
     if not location:
-        return str(error["msg"])
+        return str(error["msg"]).removeprefix("Value error, ")
     # pydantic names the field, or, where it has one, its alias: the variable itself.
     head = str(location[0])
     known = variables(cls)

@@ -101,7 +101,7 @@ class OutgoingPolicy:
     ) -> None:
         self._allow = AddressRules(allow)
         self._deny = AddressRules(deny)
-        self._redirections = [_read_redirection(text) for text in connect_to]
+        self._redirections = read_redirections(connect_to)
         self._resolve = resolve or NameResolver().addresses
 
     async def addresses(self, host: str, port: int) -> list[Address]:
@@ -167,6 +167,11 @@ def _glob(rule: str) -> str:
     if not rule or any(character in rule for character in "/: \t"):
         raise ValueError(f"'{rule}' is neither a network such as 10.0.0.0/8 nor a host glob")
     return rule.rstrip(".").lower()
+
+
+def read_redirections(texts: Iterable[str]) -> list[Redirection]:
+    """Return entries of STIGMA_OUTGOING_CONNECT_TO (raises ValueError)."""
+    return [_read_redirection(text) for text in texts]
 
 
 def _read_redirection(text: str) -> Redirection:
