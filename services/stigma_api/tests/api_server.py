@@ -47,6 +47,7 @@ class Api:
     port: int
     queues: TaskQueues
     channel: grpc.aio.Channel
+    server: GrpcServerComponent
     console: ConsoleServer | None = None
     agents: Any = field(init=False)
     executions: Any = field(init=False)
@@ -102,7 +103,12 @@ async def running_api(
         queues = TaskQueues(own.task_queue_prefix)
         console = next((one for one in others if isinstance(one, ConsoleServer)), None)
         yield Api(
-            runtime=runtime, port=server.port, queues=queues, channel=channel, console=console
+            runtime=runtime,
+            port=server.port,
+            queues=queues,
+            channel=channel,
+            server=server,
+            console=console,
         )
     for component in (server, *others):
         await component.stop(timedelta(seconds=1))

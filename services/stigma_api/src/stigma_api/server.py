@@ -21,6 +21,7 @@ from stigma_api.access.authentication import Authenticator
 from stigma_api.access.concurrency import ConcurrencyLimit
 from stigma_api.access.principals import Principals
 from stigma_api.access.principals_file import PrincipalsFile
+from stigma_api.access.streams import OpenStreams
 from stigma_api.definitions.database import Database
 from stigma_api.definitions.document_check import DocumentChecker
 from stigma_api.definitions.mcp_listing import McpListing
@@ -245,12 +246,13 @@ def _grpc_server(
     settings: ApiSettings,
     principals: Principals | None,
 ) -> GrpcServerComponent:
+    streams = OpenStreams(settings.api_watch_timeout)
     interceptor = ApiInterceptor(
         Authenticator(principals),
         calls=ConcurrencyLimit(settings.api_max_in_flight, "calls"),
         watches=ConcurrencyLimit(settings.api_max_watches, "streams"),
         call_timeout=settings.api_call_timeout,
-        watch_timeout=settings.api_watch_timeout,
+        streams=streams,
     )
     return GrpcServerComponent(
         runtime.readiness,
@@ -260,6 +262,7 @@ def _grpc_server(
         register=partial(servicers.register, services),
         tls=_tls(settings),
         reflection=settings.api_reflection,
+        on_stop=streams.end_all,
         interceptors=[
             *runtime.telemetry.server_interceptors(),
             RpcMetrics(runtime.metrics),

@@ -35,6 +35,7 @@ class GrpcServerComponent:
         tls: encrypt; None: in clear.
         interceptors: outermost first.
         reflection: tell clients without stubs what the server has.
+        on_stop: ends streams that clients resume elsewhere, once new calls are refused.
         name: for logs and readiness.
     """
 
@@ -49,6 +50,7 @@ class GrpcServerComponent:
         tls: ServerTls | None = None,
         interceptors: Sequence[grpc.aio.ServerInterceptor] = (),
         reflection: bool = True,
+        on_stop: Callable[[], None] | None = None,
         name: str = "grpc",
     ) -> None:
         self.name = name
@@ -63,6 +65,7 @@ class GrpcServerComponent:
             compression=grpc.Compression.NoCompression,
         )
         register(self._server)
+        self._on_stop = on_stop
         self._health = health_aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         if reflection:
@@ -104,7 +107,11 @@ class GrpcServerComponent:
         """Refuse new calls, and let running ones end within `grace`."""
         self._readiness.set(self.name, False, "stopping")
         await self._health.enter_graceful_shutdown()
-        await self._server.stop(grace.total_seconds())
+        stopping = asyncio.create_task(self._server.stop(grace.total_seconds()))
+        await asyncio.sleep(0)  # it has begun: no stream that ends now is opened here again
+        if self._on_stop is not None:
+            self._on_stop()
+        await stopping
         if self._ended is not None:
             await self._ended
 

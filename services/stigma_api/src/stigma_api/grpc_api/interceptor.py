@@ -7,8 +7,6 @@ no key, and what reflection shows is public.
 
 from __future__ import annotations
 
-import asyncio
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextvars import ContextVar
 from datetime import timedelta
@@ -23,6 +21,7 @@ from stigma_api import errors
 from stigma_api.access.authentication import Authenticator
 from stigma_api.access.concurrency import ConcurrencyLimit, with_timeout
 from stigma_api.access.principals import Principal
+from stigma_api.access.streams import OpenStreams
 from stigma_api.errors import ApiError
 
 _SERVICES_PREFIX = "/stigma."
@@ -66,7 +65,7 @@ class ApiInterceptor(grpc.aio.ServerInterceptor):
         calls: limit of RPCs with one answer.
         watches: limit of streams.
         call_timeout: longest time of an RPC with one answer.
-        watch_timeout: longest time of a stream; its client resumes.
+        streams: ends those that are open too long, or when the server stops.
     """
 
     def __init__(
@@ -76,13 +75,13 @@ class ApiInterceptor(grpc.aio.ServerInterceptor):
         calls: ConcurrencyLimit,
         watches: ConcurrencyLimit,
         call_timeout: timedelta,
-        watch_timeout: timedelta,
+        streams: OpenStreams,
     ) -> None:
         self._authenticator = authenticator
         self._calls = calls
         self._watches = watches
         self._call_timeout = call_timeout
-        self._watch_timeout = watch_timeout
+        self._streams = streams
         self._log = structlog.get_logger()
 
     async def intercept_service(
@@ -115,9 +114,7 @@ class ApiInterceptor(grpc.aio.ServerInterceptor):
             try:
                 principal = self._enter(context)
                 with self._watches.slot():
-                    async for reply in stream_with_timeout(
-                        self._watch_timeout, behaviour(request, context)
-                    ):
+                    async for reply in self._streams.bounded(behaviour(request, context)):
                         self._check_unchanged(context, principal)
                         yield reply
             except ApiError as error:
@@ -151,26 +148,3 @@ class ApiInterceptor(grpc.aio.ServerInterceptor):
             reason=None if error.fields else error.message,
         )
         await context.abort_with_status(error.to_grpc())
-
-
-async def stream_with_timeout(
-    bound: timedelta, replies: AsyncIterator[object]
-) -> AsyncIterator[object]:
-    """Yield replies until the time is up.
-
-    Raises:
-        ApiError: UNAVAILABLE; resume with the last cursor.
-    """
-    end = time.monotonic() + bound.total_seconds()
-    while True:
-        try:
-            async with asyncio.timeout(max(end - time.monotonic(), 0)) as timeout:
-                reply = await anext(replies)
-        except StopAsyncIteration:
-            return
-        except TimeoutError:
-            if not timeout.expired():
-                raise
-            message = "the stream reached its longest time: resume with the last cursor"
-            raise errors.unavailable(message) from None
-        yield reply
