@@ -33,6 +33,7 @@ from stigma.workflow.v1.workflow_execution_service_pb2 import (
 from stigma_cli import connections
 from stigma_cli.connections import Api
 from stigma_cli.errors import CliError, Exit
+from stigma_cli.output import print_note
 from stigma_cli.server_errors import from_grpc, no_answer
 from stigma_cli.slow_answers import noted_if_slow
 
@@ -42,11 +43,15 @@ _Page: TypeAlias = ListAgentExecutionsResponse | ListWorkflowExecutionsResponse
 MAX_PAGE_SIZE = 1000
 """Most executions on a page of a list."""
 
-# Resumes of a broken stream in a row, without an event between them.
-_MAX_RESUMES = 5
+# Time in which a broken stream is resumed. One that lasted so long begins another: the API ends
+# each after an hour.
+_RESUME_WITHIN_SECONDS = 60.0
 _RESUME_WAIT_SECONDS = 1.0
+# Failures in a row from which they are told: most are gone at the next try.
+_FAILURES_TOLD = 2
 _BROKEN = (
     grpc.StatusCode.UNAVAILABLE,
+    grpc.StatusCode.CANCELLED,  # the API had to stop before the stream's end
     grpc.StatusCode.DEADLINE_EXCEEDED,
     grpc.StatusCode.RESOURCE_EXHAUSTED,  # far behind those who watch the same
 )
@@ -123,28 +128,65 @@ async def events(
         is_known: False: nothing was heard of it yet; a failure before its first event is final.
 
     Raises:
-        CliError: it cannot be watched, or the connection breaks again and again.
+        CliError: it cannot be watched, or the API is lost for _RESUME_WITHIN_SECONDS.
     """
-    failures = 0
+    outage = _Outage(asyncio.get_running_loop().time)
     while True:
+        outage.open()
         try:
             stream = _calls(execution_id).watch(api, execution_id, cursor)
             timeout = None if is_known else connections.CALL_TIMEOUT_SECONDS
             async for event in _begun(api, stream, timeout):
-                failures, is_known = 0, True
+                is_known = True
+                outage.end()
                 cursor = event.cursor
                 yield event
                 if event.HasField("ended"):
                     return
         except grpc.aio.AioRpcError as error:
-            failures += 1
-            if error.code() not in _BROKEN or failures > _MAX_RESUMES or not is_known:
-                raise from_grpc(error, api.address) from None
+            failure = from_grpc(error, api.address)
+            if error.code() not in _BROKEN or not is_known:
+                raise failure from None
         else:
-            failures += 1
-            if failures > _MAX_RESUMES:
-                raise CliError("the API ends the stream too early", code=Exit.UNREACHABLE)
+            failure = CliError("the API ends the stream too early", code=Exit.UNREACHABLE)
+        outage.note(failure)
         await asyncio.sleep(_RESUME_WAIT_SECONDS)
+
+
+class _Outage:
+    """Failures of a stream in a row, without an event between them.
+
+    Args:
+        clock: seconds, monotonic.
+    """
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._opened = self._since = self._clock()
+        self._failures = 0
+
+    def open(self) -> None:
+        """Note that the stream is opened."""
+        self._opened = self._clock()
+
+    def end(self) -> None:
+        """Note an event."""
+        self._failures = 0
+
+    def note(self, failure: CliError) -> None:
+        """Note a failure, and print the second one in a row.
+
+        Raises:
+            CliError: the failure; they have lasted too long.
+        """
+        now = self._clock()
+        if self._failures == 0 or now - self._opened >= _RESUME_WITHIN_SECONDS:
+            self._failures, self._since = 0, now
+        self._failures += 1
+        if now - self._since >= _RESUME_WITHIN_SECONDS:
+            raise failure
+        if self._failures == _FAILURES_TOLD:
+            print_note(f"{failure.message}: trying again for {_RESUME_WITHIN_SECONDS:g} s")
 
 
 async def _begun(
