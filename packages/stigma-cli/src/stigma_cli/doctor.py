@@ -20,7 +20,7 @@ from stigma_cli.errors import CliError, Exit
 from stigma_cli.namespaces import missing_attributes, retention_of
 from stigma_cli.options import duration_of
 from stigma_cli.output import Format, Output, as_duration, as_json, print_json, print_line
-from stigma_cli.pollers import Poller, count_text, find_pollers, poller_lines
+from stigma_cli.pollers import Poller, QueueState, find_queue_state, poller_lines
 from stigma_cli.setup import LEAST_RETENTION
 from stigma_cli.temporal_connections import (
     connect_temporal,
@@ -137,10 +137,16 @@ async def _api(min_age: timedelta) -> tuple[list[Check], ListStuckExecutionsResp
         if checks and error.code is Exit.USAGE:
             raise
         name = "executions" if checks else "api"
-        checks.append(Check(name, error.message, error.hint or "see the API's log"))
+        checks.append(Check(name, error.message, error.hint or _api_fix(error)))
         return checks, ListStuckExecutionsResponse()
     fix = "see below" if stuck.wrong(found) else ""
     return [*checks, Check("executions", stuck.summary(found), fix), _clock(found)], found
+
+
+def _api_fix(error: CliError) -> str:
+    """Return where the cause of an error of the API is found: a bad connection is never made."""
+    own = "see STIGMA_API_* in the environment of this command"
+    return own if error.code is Exit.USAGE else "see the API's log"
 
 
 def _clock(found: ListStuckExecutionsResponse) -> Check:
@@ -179,7 +185,15 @@ async def _temporal(
         (queues.ai, (_ACTIVITIES,), "ai_worker"),
         (queues.engine, (_WORKFLOWS, _ACTIVITIES), "zigflow_worker"),
     ):
-        pollers = min([await find_pollers(client, queue, kind) for kind in kinds], key=len)
-        fix = "" if pollers else f"start {service}; does its STIGMA_TASK_QUEUE_PREFIX agree?"
-        lines = tuple(poller_lines(pollers, now))
-        yield Check(f"task queue {queue}", count_text(pollers, now), fix, lines, pollers)
+        state = await find_queue_state(client, queue, kinds, now)
+        lines = tuple(poller_lines(state.pollers, now))
+        fix = _queue_fix(state, service)
+        yield Check(f"task queue {queue}", state.text, fix, lines, state.pollers)
+
+
+def _queue_fix(state: QueueState, service: str) -> str:
+    if state.is_served:
+        return ""
+    if state.has_worker:
+        return f"start more of {service}, or see what holds its slots; does it hang?"
+    return f"start {service}; does its STIGMA_TASK_QUEUE_PREFIX agree?"
