@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from temporalio.service import RPCError, RPCStatusCode
 
+from stigma.contracts.channels import is_loopback
 from stigma_cli.errors import CliError, Exit
 from stigma_cli.server_errors import tls_mismatch
 
@@ -26,8 +27,7 @@ def from_temporal(error: RPCError | RuntimeError, address: str) -> CliError:
     mismatch = tls_mismatch(str(error))
     if mismatch:
         return CliError(f"Temporal at {address} {mismatch}", _TEMPORAL_TLS, code=Exit.UNREACHABLE)
-    return CliError(
-        f"cannot reach Temporal at {address}",
-        "start it with `stigma up`, or set TEMPORAL_ADDRESS",
-        code=Exit.UNREACHABLE,
-    )
+    hint = "start it with `stigma up`, or set TEMPORAL_ADDRESS"
+    if is_loopback(address):
+        hint = f"{hint}; one in a cluster needs a port-forward of its own, beside the API's"
+    return CliError(f"cannot reach Temporal at {address}", hint, code=Exit.UNREACHABLE)
