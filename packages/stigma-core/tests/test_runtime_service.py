@@ -240,6 +240,12 @@ def test_a_namespace_that_does_not_exist_is_waited_for(
         ({"STIGMA_FAIL": "build"}, 2, "misconfigured", "this cannot work"),
         ({"STIGMA_FAIL": "later"}, 1, "failed", "RuntimeError: it broke"),
         ({"TEMPORAL_PROFILE": "none"}, 2, "misconfigured", "the Temporal configuration"),
+        (
+            {"TEMPORAL_TLS": "true", "SSL_CERT_FILE": "/none/ca", "SSL_CERT_DIR": ""},
+            2,
+            "misconfigured",
+            "SSL_CERT_FILE: '/none/ca' cannot be read",
+        ),
         ({"STIGMA_ADMIN_HOST": "192.0.2.1"}, 2, "misconfigured", "cannot open the admin port"),
     ],
 )

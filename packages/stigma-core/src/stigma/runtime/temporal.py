@@ -28,12 +28,15 @@ from typing_extensions import override
 from stigma.runtime import logging
 from stigma.runtime.errors import ConfigurationError
 from stigma.runtime.late_attempts import LateAttempts
+from stigma.runtime.named_files import check_trusted_authorities
 
 _FIRST_WAIT = timedelta(milliseconds=250)
 _LONGEST_WAIT = timedelta(seconds=5)
 _RPC_TIMEOUT = timedelta(seconds=3)
 _DEFAULT_ADDRESS = "localhost:7233"
 _PORT_ATTEMPTS = 5
+# Text of Temporal's SDK.
+_NO_AUTHORITIES = "NativeCertsNotFound"
 # First release that reports target versions; older ones pin a run and never report another.
 _VERSIONING_SINCE = (1, 32)
 
@@ -66,7 +69,8 @@ class TemporalConnector:
             namespace: instead of the configured one.
 
         Raises:
-            ConfigurationError: the configuration cannot be read, whatever the server's state.
+            ConfigurationError: the configuration cannot be read, or names no authorities that TLS
+                could trust, whatever the server's state.
         """
         options = _connect_options(namespace)
         address, name = options["target_host"], options["namespace"]
@@ -85,6 +89,7 @@ class TemporalConnector:
                 )
                 await describe_namespace(client)
             except (RuntimeError, RPCError) as error:
+                _check_authorities(error)
                 reason = _waiting_reason(error)
             else:
                 log.info("temporal_connected")
@@ -177,6 +182,17 @@ def _connect_options(namespace: str | None) -> dict[str, Any]:
     if namespace is not None:
         options["namespace"] = namespace
     return options
+
+
+def _check_authorities(error: RuntimeError | RPCError) -> None:
+    """Raise ConfigurationError for an error that says that TLS trusts no authorities at all."""
+    if _NO_AUTHORITIES not in str(error):
+        return
+    check_trusted_authorities()
+    raise ConfigurationError(
+        "TLS of Temporal trusts no authorities: this system has none; set SSL_CERT_FILE, or "
+        "TEMPORAL_TLS_SERVER_CA_CERT_PATH"
+    )
 
 
 def _waiting_reason(error: RuntimeError | RPCError) -> str:
