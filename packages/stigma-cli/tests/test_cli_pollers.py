@@ -84,6 +84,8 @@ def test_the_last_poll_is_late_after_more_than_a_minute() -> None:
 def test_a_poller_that_was_killed_is_told_from_one_at_work() -> None:
     late = "2@a last seen 3 min 5 s ago; it is gone, or has no free slot"
     assert list(poller_lines([seen("2@a", 185)], NOW)) == [late]
+    gone = list(poller_lines([seen("2@a", 185)], NOW, all_gone=True))
+    assert gone == ["2@a last seen 3 min 5 s ago"]
     both = [seen("1@a", 60), seen("2@a", 185)]
     assert list(poller_lines(both, NOW)) == ["1@a last seen 1 min ago", late]
 

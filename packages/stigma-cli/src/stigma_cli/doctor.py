@@ -186,7 +186,8 @@ async def _temporal(
         (queues.engine, (_WORKFLOWS, _ACTIVITIES), "zigflow_worker"),
     ):
         state = await find_queue_state(client, queue, kinds, now)
-        lines = tuple(poller_lines(state.pollers, now))
+        all_gone = state.has_worker is False
+        lines = tuple(poller_lines(state.pollers, now, all_gone=all_gone))
         fix = _queue_fix(state, service)
         yield Check(f"task queue {queue}", state.text, fix, lines, state.pollers)
 

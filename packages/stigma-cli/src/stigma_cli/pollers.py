@@ -150,12 +150,20 @@ def count_text(pollers: Sequence[Poller], now: datetime) -> str:
     return text if is_fresh else f"{text}, and a poll may last a minute"
 
 
-def poller_lines(pollers: Sequence[Poller], now: datetime) -> Iterator[str]:
-    """Yield a line for each poller; none for a single one at work, which is counted."""
+def poller_lines(
+    pollers: Sequence[Poller], now: datetime, *, all_gone: bool = False
+) -> Iterator[str]:
+    """Yield a line for each poller; none for a single one at work, which is counted.
+
+    Args:
+        pollers: the last one seen first.
+        now: as Temporal has it.
+        all_gone: it is known that none of them is there any more.
+    """
     if len(pollers) == 1 and not _is_late(pollers[0], now):
         return
     for each in pollers[:_MAX_NAMED]:
-        late = "; it is gone, or has no free slot" if _is_late(each, now) else ""
+        late = "" if all_gone or not _is_late(each, now) else "; it is gone, or has no free slot"
         yield f"{each.identity} last seen {_ago(each, now)}{late}"
     if (more := len(pollers) - _MAX_NAMED) > 0:
         yield f"and {more} more"
