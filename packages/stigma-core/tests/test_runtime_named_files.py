@@ -15,6 +15,7 @@ from cryptography.x509.oid import NameOID
 from stigma.runtime.errors import ConfigurationError
 from stigma.runtime.named_files import (
     check_trusted_authorities,
+    missing_folder,
     unreadable_file,
     unusable_authorities,
     unusable_key_pair,
@@ -58,6 +59,7 @@ def test_files_that_are_right_have_no_problems(pair: tuple[Path, Path]) -> None:
     assert not [*unreadable_file("FILE", None), *unreadable_file("FILE", pair[0])]
     assert not [*unusable_authorities("CA", None), *unusable_authorities("CA", pair[0])]
     assert not [*unusable_key_pair(PAIR, *pair), *unusable_key_pair(PAIR, None, None)]
+    assert not [*missing_folder("DB", None), *missing_folder("DB", pair[0].with_name("new"))]
     check_trusted_authorities({})
     check_trusted_authorities({"SSL_CERT_FILE": str(pair[0]), "SSL_CERT_DIR": "/none"})
     check_trusted_authorities({"SSL_CERT_FILE": "", "SSL_CERT_DIR": f"/none:{pair[0].parent}"})
@@ -68,6 +70,7 @@ def test_a_file_that_is_not_there_and_a_folder(tmp_path: Path) -> None:
     assert [*unreadable_file("FILE", none)] == [
         f"FILE: '{none}' cannot be read: No such file or directory"
     ]
+    assert [*missing_folder("DB", none / "db")] == [f"DB: there is no folder '{none}'"]
     assert [*unusable_authorities("CA", tmp_path)] == [
         f"CA: '{tmp_path}' cannot be read: Is a directory"
     ]

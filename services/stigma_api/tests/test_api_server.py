@@ -542,7 +542,12 @@ def test_principals_follow_the_settings(tmp_path: Path) -> None:
     ("variable", "value", "says"),
     [
         ("STIGMA_API_HOST", "0.0.0.0", "STIGMA_PRINCIPALS_FILE"),
-        ("STIGMA_PRINCIPALS_FILE", "/none/principals.yaml", "No such file"),
+        ("STIGMA_PRINCIPALS_FILE", "/none/principals.yaml", "STIGMA_PRINCIPALS_FILE: '/none/"),
+        (
+            "STIGMA_REGISTRY_URL",
+            "sqlite+aiosqlite:////none/r.db",
+            "URL: there is no folder '/none'",
+        ),
     ],
 )
 def test_a_wrong_setting_is_one_line_and_exit_2(variable: str, value: str, says: str) -> None:

@@ -15,7 +15,12 @@ from typing_extensions import override
 from stigma.contracts import limits
 from stigma.contracts.channels import is_loopback
 from stigma.runtime import Seconds, ServiceSettings, Texts
-from stigma.runtime.named_files import unreadable_file, unusable_authorities, unusable_key_pair
+from stigma.runtime.named_files import (
+    missing_folder,
+    unreadable_file,
+    unusable_authorities,
+    unusable_key_pair,
+)
 
 _REGISTRIES = frozenset({"sqlite+aiosqlite", "postgresql+asyncpg"})
 _MIN_SECRET_LENGTH = 32
@@ -130,6 +135,14 @@ class ApiSettings(ServiceSettings):
         yield from unreadable_file("STIGMA_PRINCIPALS_FILE", self.principals_file)
         yield from unusable_key_pair(variables, self.api_tls_cert, self.api_tls_key)
         yield from unusable_authorities("STIGMA_API_TLS_CLIENT_CA", self.api_tls_client_ca)
+        yield from missing_folder("STIGMA_REGISTRY_URL", self._registry_file())
+
+    def _registry_file(self) -> Path | None:
+        """Return the file of the registry; None where a server, or a URI of SQLite's, is named."""
+        url = make_url(self.registry_url.get_secret_value())
+        if not url.drivername.startswith("sqlite") or not url.database:
+            return None
+        return None if url.database.startswith("file:") else Path(url.database)
 
     @field_validator("registry_url")
     @classmethod

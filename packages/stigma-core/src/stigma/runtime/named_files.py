@@ -22,6 +22,12 @@ def unreadable_file(variable: str, path: Path | None) -> Iterator[str]:
         yield f"{variable}: {problem}"
 
 
+def missing_folder(variable: str, path: Path | None) -> Iterator[str]:
+    """Yield that the folder of a file, which may be made there, does not exist."""
+    if path is not None and not path.parent.is_dir():
+        yield f"{variable}: there is no folder '{path.parent}'"
+
+
 def unusable_authorities(variable: str, path: Path | None) -> Iterator[str]:
     """Yield why a file cannot be a PEM file of authorities."""
     if path is not None and (problem := _authorities_problem(path)):
