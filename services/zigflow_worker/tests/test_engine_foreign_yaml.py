@@ -42,6 +42,7 @@ _PARTS = [
     *("%YAML 1.2\n---\n", "%YAML 1.1\n---\n", "---\n", "...\n", "\\n", "\\u0041", "\\ud83d", "~"),
     *("http://x/y", "1", "<<: ", "é", "\u00a0", "\u2028", "@", "`", "%", "-", "\r\n", "1:2", "a:"),
     *("&b", "x y", "\n\n", "!", "|2\n  ", "::", "-1", "\\", "\\\n", "\x00", "\ufeff"),
+    *("?b ", "&a%", " |\n", "!!!str ", "!1:3!!str "),
 ]
 
 
@@ -80,6 +81,8 @@ def test_what_libyaml_reads_is_what_the_other_reader_reads(text: str) -> None:
         "a: *nothing",
         "a: &a [*a]",
         "a: !special 5",
+        "a: !1:30!!str 5",
+        "a: [*b?c]",
         "a: \x01",
         "%YAML 1.1\n---\na: 1",
         "a: 1\n---\nb: 2",
@@ -107,7 +110,13 @@ def test_mistakes_are_told_in_the_same_words_and_places(text: str) -> None:
     [
         ('a: "\\ud83d\\ude00"', {"a": "😀"}),
         ("a: &b: 1\nc: *b:", {"a": 1, "c": 1}),
+        ("&a?b 5", 5),
+        ("a: &b@c [1]\nd: *b@c", {"a": [1], "d": [1]}),
+        ("a: &b 1\nc: &b?d 2\ne: [*b, *b?d]", {"a": 1, "c": 2, "e": [1, 2]}),
         ("|\n# no comment", "# no comment"),
+        (" |\n---", "---"),
+        ("--- >\n# no comment\n", "# no comment\n"),
+        ("a: !!!str 1", {"a": "1"}),
         ("a: x\u2028y", {"a": "x\u2028y"}),
     ],
 )
