@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -123,6 +124,25 @@ async def test_commands_without_files_say_so(
     assert f"{tmp_path}: has no file with .yaml or .yml or .json" in empty.output
     nothing = await stigma(*command, "", **NOBODY)
     assert nothing.exit_code == Exit.USAGE
+
+
+async def test_only_the_files_of_a_directory_are_read(stigma: Stigma, tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text(DOCUMENT.replace("NAME", "good"))
+    (tmp_path / "link.yaml").symlink_to("a.yaml")
+    (tmp_path / "inner.yaml").mkdir()
+    (tmp_path / "up.yaml").symlink_to(tmp_path)
+    os.mkfifo(tmp_path / "pipe.yaml")
+    read = await stigma("validate", tmp_path, **NOBODY)
+    valid = [f"{tmp_path}/{name}.yaml is valid" for name in ("a", "link")]
+    assert (read.exit_code, read.output.splitlines()) == (Exit.OK, valid)
+    (tmp_path / "self.yaml").symlink_to("self.yaml")
+    (tmp_path / "nowhere.yaml").symlink_to("absent")
+    told = await stigma("validate", tmp_path, **NOBODY)
+    assert told.output.splitlines() == [
+        f"{tmp_path}/nowhere.yaml: No such file or directory",
+        f"{tmp_path}/self.yaml: Too many levels of symbolic links",
+        *valid,
+    ]
 
 
 async def test_an_agent_of_another_file_is_known(stigma: Stigma, folder: Path) -> None:

@@ -45,7 +45,8 @@ def shown_name(path: Path) -> str:
 def texts(paths: Iterable[Path]) -> Iterator[FileText]:
     """Yield the texts of files, of the files in directories, and of stdin ("-"), each once.
 
-    A directory's own directories are left out, and so are files with other suffixes.
+    A directory's own directories are left out, and so are files with other suffixes, and pipes,
+    sockets and devices.
     """
     files = [each for path in paths for each in _files(path)]
     for file in dict.fromkeys(files):
@@ -57,10 +58,23 @@ def _files(path: Path) -> list[Path | FileText]:
     try:
         if _is_stdin(path) or not path.is_dir():
             return [path]
-        found = sorted(each for each in path.iterdir() if each.suffix in SUFFIXES)
+        # What a link leads to may be absent, which is told; a pipe would be waited for.
+        found = sorted(
+            each
+            for each in path.iterdir()
+            if each.suffix in SUFFIXES and (each.is_file() or not _exists(each))
+        )
     except OSError as error:
         return [FileText(str(path), problem=_cause(error))]
     return [*found] or [FileText(str(path), problem=f"has no file with {' or '.join(SUFFIXES)}")]
+
+
+def _exists(path: Path) -> bool:
+    try:
+        path.stat()
+    except OSError:
+        return False
+    return True
 
 
 def _read(path: Path) -> FileText:
