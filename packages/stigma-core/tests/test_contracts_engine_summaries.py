@@ -16,6 +16,7 @@ from stigma.contracts.engine_summaries import (
     timer_summary,
     timer_use_of,
 )
+from stigma.contracts.payloads import DATA_CONVERTER
 
 SECOND = Tries(2, 5)
 LONG = "/do/0/" + "p" * 400
@@ -45,6 +46,22 @@ def test_a_long_one_is_cut_at_the_start_of_its_pointer(tries: Tries | None) -> N
     assert agent_summary("a" * 200, LONG, tries) == "a" * 98
     assert len(call_summary(LONG, tries)) == 98
     assert call_of(call_summary(LONG, tries))[1] == tries
+
+
+@pytest.mark.parametrize("character", ["x", "é", "鷗", "😀", "\x01", '"'])
+def test_temporal_takes_each_summary(character: str) -> None:
+    """Its limit is 400 bytes of the payload, whatever characters there are in it."""
+    long = "/do/0/" + character * 400
+    timers = [TimerUse(TimerKind.TIMEOUT, long), TimerUse(TimerKind.RETRY, long, SECOND)]
+    agents = [
+        agent_summary(name, long, SECOND) for name in ("", "a" * 60, character * 70, "\ud800")
+    ]
+    converter = DATA_CONVERTER.payload_converter
+    for summary in (call_summary(long, SECOND), *map(timer_summary, timers), *agents):
+        assert converter.to_payload(summary).ByteSize() <= 400
+    _, task, tries = agent_call_of(agent_summary("a", long, SECOND))
+    assert task == "…" + character * (len(task) - 1)
+    assert (tries, len(task) > 50) == (SECOND, True)
 
 
 def test_the_try_of_an_agent_s_call_yields_to_its_task() -> None:

@@ -6,6 +6,7 @@ read as far as it says something.
 
 from __future__ import annotations
 
+import json
 import re
 from enum import StrEnum
 from typing import NamedTuple
@@ -13,11 +14,14 @@ from typing import NamedTuple
 INLINE_AGENT = "inline agent"
 """Name of an agent that has none in the summary of its call; a name has no spaces."""
 
-# Characters, of four bytes at the most. Temporal Cloud takes no more than 400 bytes, encoded.
 _MAX_SUMMARY = 98
+"""Characters."""
+_MAX_BYTES = 370
+"""Of a summary as JSON, without its quotes: Temporal's limit for the whole payload is 400."""
 _MIN_POINTER = 16
 # Names of agents have no spaces; a pointer begins with a slash, or with what stands for its start.
 _AGENT = re.compile(r"(.+?)(?: ([/…].*))?", re.DOTALL)
+_NOT_IN_NAMES = re.compile(r"[^ -~]")
 _TRIES = re.compile(r"(.*) \(try (\d{1,9})(?: of (\d{1,9}))?\)", re.DOTALL)
 _CUT = "…"
 _DOCUMENT = "/"
@@ -67,7 +71,7 @@ class TimerUse(NamedTuple):
 
 def call_summary(pointer: str, tries: Tries | None = None) -> str:
     """Return the summary of a call: the task's pointer, or its end, and which retry it is."""
-    return _with_tries(pointer, _MAX_SUMMARY, tries)
+    return _joined("", pointer, tries)
 
 
 def call_of(summary: str) -> tuple[str, Tries | None]:
@@ -84,11 +88,11 @@ def agent_summary(agent: str, pointer: str, tries: Tries | None = None) -> str:
         pointer: JSON pointer of the task, of which the end is left where it is long.
         tries: of the call; None: a `try` with retries is not around it.
     """
-    name = (agent or INLINE_AGENT)[:_MAX_SUMMARY]
+    name = _NOT_IN_NAMES.sub("?", agent or INLINE_AGENT)[:_MAX_SUMMARY]
     room = _MAX_SUMMARY - len(name) - 1
     if room - len(_retry_text(tries)) < _MIN_POINTER:
         tries = None
-    return f"{name} {_with_tries(pointer, room, tries)}" if room >= _MIN_POINTER else name
+    return _joined(f"{name} ", pointer, tries) if room >= _MIN_POINTER else name
 
 
 def agent_call_of(summary: str) -> tuple[str, str, Tries | None]:
@@ -105,8 +109,7 @@ def agent_call_of(summary: str) -> tuple[str, str, Tries | None]:
 
 def timer_summary(use: TimerUse) -> str:
     """Return the summary of a timer, for instance "retry /do/0/order (try 2 of 5)"."""
-    room = _MAX_SUMMARY - len(use.kind) - 1
-    return f"{use.kind} {_with_tries(use.task or _DOCUMENT, room, use.tries)}"
+    return _joined(f"{use.kind} ", use.task or _DOCUMENT, use.tries)
 
 
 def timer_use_of(summary: str) -> TimerUse | None:
@@ -124,9 +127,19 @@ def is_around(outer: str, task: str) -> bool:
     return outer == _DOCUMENT or (not is_cut and f"{task}/".startswith(f"{outer}/"))
 
 
-def _with_tries(pointer: str, room: int, tries: Tries | None) -> str:
-    retry = _retry_text(tries)
-    return _end(pointer, room - len(retry)) + retry
+def _joined(before: str, pointer: str, tries: Tries | None) -> str:
+    """Return a summary of these parts, with as much of the pointer's end as there is room for."""
+    after = _retry_text(tries)
+    shown = _end(pointer, _MAX_SUMMARY - len(before) - len(after))
+    while not _fits(f"{before}{shown}{after}") and shown != _CUT:
+        shown = f"{_CUT}{shown[2:]}"
+    return f"{before}{shown}{after}"
+
+
+def _fits(text: str) -> bool:
+    """Return whether a text is small enough in bytes: tasks' names may have any characters."""
+    quoted = json.dumps(text, ensure_ascii=False).encode()
+    return len(quoted) - 2 <= _MAX_BYTES
 
 
 def _retry_text(tries: Tries | None) -> str:
