@@ -49,7 +49,6 @@ _COMPANIONS: dict[tuple[str, str], Values] = {
             "gateway": {"host": "stigma.example.com", "className": "envoy", "tlsSecret": "t"},
         }
     },
-    (UMBRELLA, "global.stigma.versioning.mode"): _SERVER,
     (UMBRELLA, "global.stigma.versioning.rollout.strategy"): {
         **_SERVER,
         "global": {

@@ -31,3 +31,20 @@ def _is_peer(rule: dict[str, Any], address: ipaddress.IPv4Address | ipaddress.IP
         for block in blocks
     )
     return "to" not in rule or inside
+
+
+def admitted(policy: dict[str, Any], port: str) -> list[dict[str, Any]]:
+    """Return the peers that may reach a port, by its name."""
+    assert "Ingress" in policy["spec"]["policyTypes"]
+    return [
+        peer
+        for rule in policy["spec"]["ingress"]
+        if any(each["port"] == port for each in rule["ports"])
+        for peer in rule["from"]
+    ]
+
+
+def selects(policy: dict[str, Any], labels: dict[str, str]) -> bool:
+    """Whether a policy is for a pod with these labels."""
+    wanted = policy["spec"]["podSelector"]["matchLabels"]
+    return bool(wanted.items() <= labels.items())

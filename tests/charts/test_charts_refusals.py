@@ -21,7 +21,10 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     *((c, {"shutdownGraceSeconds": 0}, "at '/shutdownGraceSeconds': minimum") for c in SERVICES),
     *((c, {"networkPolicy": {"allowedCidrs": ["x"]}}, "/allowedCidrs/0'") for c in SERVICES),
     *((c, {"image": {"digest": "latest"}}, "at '/image/digest': 'latest'") for c in SERVICES),
+    *((c, {"networkPolicy": {"allowedCidrs": ["10.0.0.0/33"]}}, "'10.0.0.0/33'") for c in SERVICES),
     *((c, {"global": {"stigma": {"temporl": {}}}}, "properties 'temporl' not") for c in ALL),
+    *((c, {"global": {"stigam": {}}}, "global.stigam is not known: did you mean") for c in ALL),
+    *((c, {"global": {"Stigma": {}}}, "global.Stigma is not known: did you mean") for c in ALL),
     ("stigma-api", {"replicas": 2}, "at '/replicas': maximum: got 2, want 1"),
     ("stigma-api", {"autoscaling": {"enabled": True}}, "at '/autoscaling/enabled'"),
     ("stigma-api", {"registry": {"type": "mysql"}}, "must be one of 'sqlite', 'postgresql'"),
@@ -67,6 +70,30 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     ("zigflow-worker", {"api": {"address": ""}}, "api.address is needed"),
     ("zigflow-worker", {"api": {"keySecret": {"name": "k"}}}, "would go over the network in clear"),
     ("zigflow-worker", {"workflows": {"a.txt": "x"}}, "'a.txt' does not match pattern"),
+    *(
+        ("zigflow-worker", {"calls": {volume: [source]}}, f"at '/calls/{volume}/0{message}")
+        for volume in ("secrets", "resources")
+        for source, message in (
+            ({"name": "shop"}, "': additional properties 'name' not allowed"),
+            ({"secret": "shop"}, "/secret': got string, want object"),
+            ({"secret": {}}, "/secret': missing property 'name'"),
+            ({"secret": {"name": "a"}, "configMap": {"name": "b"}}, "': maxProperties: got 2"),
+            ({}, "': minProperties: got 0, want 1"),
+        )
+    ),
+    ("zigflow-worker", {"calls": {"deny": ["10.0.0.0/33"]}}, "at '/calls/deny/0': '10.0.0.0/33'"),
+    ("zigflow-worker", {"calls": {"allow": ["a b"]}}, "at '/calls/allow/0': 'a b' does not match"),
+    ("zigflow-worker", {"calls": {"connectTo": ["foo"]}}, "at '/calls/connectTo/0': 'foo' does"),
+    (
+        "zigflow-worker",
+        {"calls": {"caSecret": {"name": "a"}, "caConfigMap": {"name": "b"}}},
+        "calls.caSecret and calls.caConfigMap exclude each other",
+    ),
+    (
+        "zigflow-worker",
+        {"calls": {"caSecret": {"name": "a"}}, "extraEnv": [{"name": "SSL_CERT_FILE"}]},
+        "sets SSL_CERT_FILE: take it out of extraEnv",
+    ),
     (UMBRELLA, {"temporal": {"devServer": {"enabled": False}}}, "where is Temporal?"),
     (UMBRELLA, {"ai-wrker": {}}, "additional properties 'ai-wrker' not allowed"),
     (UMBRELLA, {"ai-worker": {"replicas": "x"}}, "at '/replicas': got string, want integer"),
@@ -75,11 +102,6 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
         UMBRELLA,
         {"global": {"stigma": {"temporal": {"address": "t:7233"}}}},
         "temporal.devServer.enabled and global.stigma.temporal.address exclude each other",
-    ),
-    (
-        UMBRELLA,
-        {"global": {"stigma": {"versioning": {"mode": "controller"}}}},
-        "versioning.mode=controller needs Temporal >= 1.32",
     ),
     (
         UMBRELLA,
@@ -113,5 +135,6 @@ def test_sqlite_is_explained_where_the_schema_is_skipped(helm: Helm):
 
 @pytest.mark.parametrize("chart", ALL)
 def test_values_of_other_charts_may_be_global(helm4: Helm, chart):
-    values = matrix.merged(matrix.least(chart), {"global": {"imageRegistry": "elsewhere"}})
+    others = {"imageRegistry": "elsewhere", "sigma": {"log": {}}, "stigmata": {}}
+    values = matrix.merged(matrix.least(chart), {"global": others})
     assert helm4.documents(chart, values)

@@ -87,7 +87,7 @@ def test_variables_are_known_to_the_service(helm4: Helm, chart):
     sets = [matrix.least(chart), matrix.everything(chart)]
     sets += [values for _, values in matrix.switches(chart)]
     rendered = {name for values in sets for name in service_environment(helm4, chart, values)}
-    extra = {"SSL_CERT_FILE", "LOCAL_MODELS_KEY"}  # of `extraEnv` and `apiKeys`
+    extra = {"SSL_CERT_FILE", "TZ", "LOCAL_MODELS_KEY"}  # of `calls`, `extraEnv` and `apiKeys`
     assert rendered - known(chart) - extra == set()
 
 

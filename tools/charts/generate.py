@@ -40,6 +40,7 @@ GLOBAL = (
     "networkPolicy",
     "egress",
     "monitoring",
+    "tests",
 )
 # Of those, what each chart has its own of.
 NOT_GLOBAL = {("image", "repository"), ("image", "digest")}

@@ -22,6 +22,12 @@ template:
   metadata:
     labels:
       {{- include "stigma.auxiliaryLabels" (list . "-setup") | nindent 6 }}
+      {{- with .Values.podLabels }}
+      {{- toYaml . | nindent 6 }}
+      {{- end }}
+    {{- with .Values.podAnnotations }}
+    annotations: {{ toYaml . | nindent 6 }}
+    {{- end }}
   spec:
     {{- include "stigma.podSecurity" . | nindent 4 }}
     serviceAccountName: {{ include "stigma.serviceAccountName" . }}
@@ -37,16 +43,27 @@ template:
         image: {{ include "stigma.image" . | quote }}
         imagePullPolicy: {{ .Values.image.pullPolicy }}
         {{- include "stigma.containerSecurity" . | nindent 8 }}
-        resources: { requests: { cpu: 10m, memory: 64Mi }, limits: { memory: 256Mi } }
+        {{- with .Values.setup.resources }}
+        resources: {{ toYaml . | nindent 10 }}
+        {{- end }}
         command: [stigma, setup, --retention, {{ .Values.setup.retention | quote }}]
         env:
           {{- include "stigma.temporalEnvironment" . | trim | nindent 10 }}
-        {{- with include "stigma.mountsOf" (include "stigma.temporalVolumes" .) | trim }}
+          {{- with .Values.extraEnv }}
+          {{- toYaml . | nindent 10 }}
+          {{- end }}
+        {{- with include "stigma.temporalMounts" . | trim }}
         volumeMounts:
           {{- . | nindent 10 }}
         {{- end }}
-    {{- with include "stigma.temporalVolumes" . | trim }}
+    {{- with include "stigma.temporalAndExtraVolumes" . | trim }}
     volumes:
       {{- . | nindent 6 }}
     {{- end }}
+{{- end -}}
+
+{{- define "stigma-api.setupNetworkPolicy" -}}
+{{- if .Values.setup.enabled -}}
+{{- include "stigma.auxiliaryNetworkPolicy" (list . "-setup" (include "stigma.egressToTemporal" .)) -}}
+{{- end -}}
 {{- end -}}

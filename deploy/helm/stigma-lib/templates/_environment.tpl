@@ -102,6 +102,21 @@ connection's itself, from its Connection.
 {{- end }}
 {{- end -}}
 
+{{/* Volumes, and their mounts, of a pod that connects to Temporal and is none of the service. */}}
+{{- define "stigma.temporalAndExtraVolumes" -}}
+{{ include "stigma.temporalVolumes" . | trim }}
+{{- with .Values.extraVolumes }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
+{{- define "stigma.temporalMounts" -}}
+{{ include "stigma.mountsOf" (include "stigma.temporalVolumes" .) | trim }}
+{{- with .Values.extraVolumeMounts }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
 {{/* What every service has, and then the chart's own. */}}
 {{- define "stigma.environment" -}}
 {{ include "stigma.temporalEnvironment" . | trim }}

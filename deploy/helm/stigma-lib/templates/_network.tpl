@@ -2,7 +2,7 @@
 {{- define "stigma.networkPolicy" -}}
 {{- $policy := .Values.networkPolicy -}}
 {{- if $policy.enabled -}}
-{{- $sameRelease := dict "podSelector" (dict "matchLabels" (dict "app.kubernetes.io/part-of" "stigma" "app.kubernetes.io/instance" .Release.Name)) -}}
+{{- $sameRelease := include "stigma.sameRelease" . | fromYaml -}}
 {{- $inNamespace := dict "podSelector" dict -}}
 {{- $servicePorts := include "stigma.hook" (list . "policyPorts") | fromYamlArray -}}
 apiVersion: networking.k8s.io/v1
@@ -15,34 +15,91 @@ spec:
       {{- include "stigma.selectorLabels" . | nindent 6 }}
   policyTypes: [Ingress, Egress]
   ingress:
+    - from: {{ toYaml (prepend ($policy.monitoringFrom | default (list $inNamespace)) $sameRelease) | nindent 8 }}
+      ports: [{ protocol: TCP, port: admin }]
+    {{- if $servicePorts }}
     - from: {{ toYaml (prepend ($policy.from | default (list $inNamespace)) $sameRelease) | nindent 8 }}
       ports:
-        - { protocol: TCP, port: admin }
         {{- range $servicePorts }}
         - { protocol: TCP, port: {{ . }} }
         {{- end }}
-    {{- with $policy.monitoringFrom }}
-    - from: {{ toYaml . | nindent 8 }}
-      ports: [{ protocol: TCP, port: admin }]
     {{- end }}
   egress:
-    - to: [{ namespaceSelector: {} }]
-      ports: [{ protocol: UDP, port: 53 }, { protocol: TCP, port: 53 }]
-    {{- include "stigma.egressTo" (list (include "stigma.temporalPeers" . | fromYamlArray) (include "stigma.temporalAddress" .) "") | nindent 4 }}
+    {{- include "stigma.egressToDns" . | nindent 4 }}
+    {{- include "stigma.egressToTemporal" . | nindent 4 }}
     {{- with .Values.otel.endpoint }}
     {{- include "stigma.egressTo" (list $policy.otelTo . "4317") | nindent 4 }}
     {{- end }}
     {{- include "stigma.hook" (list . "egress") | trim | nindent 4 }}
-    {{- with $policy.allowedCidrs }}
-    - to:
-        {{- range . }}
-        - ipBlock: { cidr: {{ . | quote }} }
-        {{- end }}
-    {{- end }}
-    {{- with $policy.extraEgress }}
-    {{- toYaml . | nindent 4 }}
+    {{- include "stigma.listedEgress" . | trim | nindent 4 }}
+{{- end -}}
+{{- end -}}
+
+{{- define "stigma.sameRelease" -}}
+podSelector: { matchLabels: { app.kubernetes.io/part-of: stigma, app.kubernetes.io/instance: {{ .Release.Name }} } }
+{{- end -}}
+
+{{- define "stigma.egressToDns" -}}
+- to: {{ toYaml (.Values.networkPolicy.dnsTo | default (list (dict "namespaceSelector" dict))) | nindent 4 }}
+  ports:
+    {{- range .Values.networkPolicy.dnsPorts }}
+    - { protocol: UDP, port: {{ . }} }
+    - { protocol: TCP, port: {{ . }} }
     {{- end }}
 {{- end -}}
+
+{{- define "stigma.egressToTemporal" -}}
+{{ include "stigma.egressTo" (list (include "stigma.temporalPeers" . | fromYamlArray) (include "stigma.temporalAddress" .) "") }}
+{{- end -}}
+
+{{/* What values list for every pod. */}}
+{{- define "stigma.listedEgress" -}}
+{{- with .Values.networkPolicy.allowedCidrs }}
+- to:
+    {{- range . }}
+    - ipBlock: { cidr: {{ . | quote }} }
+    {{- end }}
+{{- end }}
+{{- with .Values.networkPolicy.extraEgress }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
+{{/*
+Of pods that are not the service's: nobody reaches them, and they reach DNS and what they need. Takes
+a list: context, the suffix of their labels' name, rules of egress (YAML).
+*/}}
+{{- define "stigma.auxiliaryNetworkPolicy" -}}
+{{- $context := index . 0 -}}
+{{- if $context.Values.networkPolicy.enabled -}}
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata:
+  {{- include "stigma.auxiliaryMetadata" (list $context (index . 1)) | nindent 2 }}
+spec:
+  podSelector:
+    matchLabels:
+      {{- include "stigma.auxiliaryLabels" (list $context (index . 1)) | nindent 6 }}
+  {{- include "stigma.auxiliaryTraffic" (list $context (index . 2)) | nindent 2 }}
+{{- end -}}
+{{- end -}}
+
+{{- define "stigma.auxiliaryTraffic" -}}
+{{- $context := index . 0 -}}
+policyTypes: [Ingress, Egress]
+ingress: []
+egress:
+  {{- include "stigma.egressToDns" $context | nindent 2 }}
+  {{- index . 1 | trim | nindent 2 }}
+  {{- with include "stigma.listedEgress" $context | trim }}
+  {{- . | nindent 2 }}
+  {{- end }}
+{{- end -}}
+
+{{/* Of the pod of `helm test`. */}}
+{{- define "stigma.testNetworkPolicy" -}}
+{{- $service := dict "podSelector" (dict "matchLabels" (include "stigma.selectorLabels" . | fromYaml)) -}}
+{{- include "stigma.auxiliaryNetworkPolicy" (list . "-test-ready" (include "stigma.egressTo" (list (list $service) "" (include "stigma.adminPort" .)))) -}}
 {{- end -}}
 
 {{/* Where Temporal is: as told, the umbrella's dev server, or anywhere. */}}

@@ -11,8 +11,14 @@ apiVersion: v1
 kind: Pod
 metadata:
   {{- include "stigma.auxiliaryMetadata" (list . "-test-ready") | nindent 2 }}
+    {{- with .Values.podLabels }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
   annotations:
     {{- include "stigma.testAnnotations" . | nindent 4 }}
+    {{- with .Values.podAnnotations }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
 spec:
   {{- include "stigma.podSecurity" . | nindent 2 }}
   serviceAccountName: {{ include "stigma.serviceAccountName" . }}
@@ -29,7 +35,9 @@ spec:
       image: {{ include "stigma.image" . | quote }}
       imagePullPolicy: {{ .Values.image.pullPolicy }}
       {{- include "stigma.containerSecurity" . | nindent 6 }}
-      resources: { requests: { cpu: 10m, memory: 32Mi }, limits: { memory: 128Mi } }
+      {{- with .Values.tests.resources }}
+      resources: {{ toYaml . | nindent 8 }}
+      {{- end }}
       command: [python, -c]
       args:
         - |

@@ -9,9 +9,6 @@
 {{- if and $server $address -}}
 {{- fail "temporal.devServer.enabled and global.stigma.temporal.address exclude each other" -}}
 {{- end -}}
-{{- if and $server (eq (dig "versioning" "mode" "none" $global) "controller") -}}
-{{- fail "versioning.mode=controller needs Temporal >= 1.32: the dev server is older" -}}
-{{- end -}}
 {{- if and .Values.services.api .Values.services.zigflowWorker -}}
 {{- $engine := index .Values "zigflow-worker" -}}
 {{- if and (not $engine.api.address) (ne (index .Values "stigma-api").tls.enabled $engine.api.tls.enabled) -}}

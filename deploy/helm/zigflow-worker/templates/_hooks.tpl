@@ -22,6 +22,10 @@
   value: {{ .Values.calls.connectTimeoutSeconds | quote }}
 - name: STIGMA_OUTGOING_MAX_REDIRECTS
   value: {{ .Values.calls.maxRedirects | int64 | quote }}
+{{- with include "zigflow-worker.callsCa" . }}
+- name: SSL_CERT_FILE
+  value: /etc/stigma/calls-ca/{{ . }}
+{{- end }}
 {{- if .Values.calls.secrets }}
 - name: STIGMA_SECRETS_DIR
   value: /etc/stigma/secrets
@@ -48,6 +52,17 @@ zigflow: workflow,activity
 - name: workflows
   configMap: { name: {{ . | quote }} }
 {{- end }}
+{{- with include "zigflow-worker.callsCa" . }}
+- name: calls-ca
+  {{- if $.Values.calls.caSecret.name }}
+  secret:
+    secretName: {{ $.Values.calls.caSecret.name | quote }}
+  {{- else }}
+  configMap:
+    name: {{ $.Values.calls.caConfigMap.name | quote }}
+  {{- end }}
+    items: [{ key: {{ . | quote }}, path: {{ . | quote }} }]
+{{- end }}
 {{- with .Values.calls.secrets }}
 - name: secrets
   projected: { sources: {{ toJson . }} }
@@ -59,13 +74,34 @@ zigflow: workflow,activity
 {{- include "zigflow-worker.apiVolumes" . }}
 {{- end -}}
 
+{{/* File name of the authorities that calls trust; nothing: the system's. */}}
+{{- define "zigflow-worker.callsCa" -}}
+{{- $secret := .Values.calls.caSecret -}}
+{{- $configMap := .Values.calls.caConfigMap -}}
+{{- if and $secret.name $configMap.name -}}
+{{- fail "calls.caSecret and calls.caConfigMap exclude each other" -}}
+{{- end -}}
+{{- if or $secret.name $configMap.name -}}
+{{- range .Values.extraEnv -}}
+{{- if eq .name "SSL_CERT_FILE" -}}
+{{- fail "calls.caSecret or calls.caConfigMap sets SSL_CERT_FILE: take it out of extraEnv" -}}
+{{- end -}}
+{{- end -}}
+{{- ternary $secret.key $configMap.key (ne $secret.name "") -}}
+{{- end -}}
+{{- end -}}
+
 {{- define "zigflow-worker.checksums" -}}
 
 {{- end -}}
 
 {{- define "zigflow-worker.egress" -}}
-{{ include "stigma.egressTo" (list .Values.api.networkPolicyTo (include "zigflow-worker.apiAddress" .) "7300") }}
+{{ include "zigflow-worker.egressToApi" . }}
 {{ include "stigma.outbound" . }}
+{{- end -}}
+
+{{- define "zigflow-worker.egressToApi" -}}
+{{ include "stigma.egressTo" (list .Values.api.networkPolicyTo (include "zigflow-worker.apiAddress" .) "7300") }}
 {{- end -}}
 
 {{- define "zigflow-worker.strategy" -}}
