@@ -9,6 +9,7 @@ from typing import Any, cast
 import pytest
 
 from stigma.agent.v1.agent_pb2 import Agent, AgentSpec, ApprovalPolicy, ApprovalRule
+from stigma.contracts import limits
 from stigma.contracts.executions import Kind
 from stigma.contracts.rule_expressions import CheckingDocument
 from stigma_api.access.principals import LOCAL, Principal
@@ -87,6 +88,10 @@ async def test_one_run_of_the_engine_checks_all_expressions() -> None:
     [
         pytest.param(DocumentProblem(0, 0, "", "invalid"), id="of an engine up to 0.2.0"),
         pytest.param(DocumentProblem(1, 1, "", "too large"), id="of the whole document"),
+        pytest.param(
+            DocumentProblem(3, 13, "/do/1/rule1/set", f"{limits.DOCUMENT_TOO_LARGE}: up to here"),
+            id="of those up to one",
+        ),
     ],
 )
 async def test_each_is_checked_alone_where_it_is_not_told_which_is_wrong(

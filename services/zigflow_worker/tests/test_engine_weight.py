@@ -11,8 +11,9 @@ import pytest
 from temporalio import workflow
 
 from stigma.contracts import limits
+from stigma.contracts.rule_expressions import CheckingDocument
 from zigflow_worker.definition import HeavyDocumentError, InvalidDocumentError
-from zigflow_worker.programs import compile_text
+from zigflow_worker.programs import compile_text, problems_in
 from zigflow_worker.tasks.registry import TASK_KINDS
 
 HEAD = {"dsl": "1.0.3", "namespace": "test", "name": "heavy", "version": "1.0.0"}
@@ -83,6 +84,16 @@ def test_a_large_document_within_it(write: Callable[[list[Any]], str], do: list[
     began = time.process_time()
     assert compile_text(text, TASK_KINDS).name == "heavy"
     assert time.process_time() - began < 5
+
+
+def test_rules_too_large_together_are_no_mistake_of_one() -> None:
+    """The API checks each alone, then."""
+    rule = ".a+" * 1_300 + "1"
+    alone, together = CheckingDocument([rule]), CheckingDocument([rule] * limits.MAX_APPROVAL_RULES)
+    assert not problems_in(alone.text, TASK_KINDS)
+    [problem] = problems_in(together.text, TASK_KINDS)
+    assert problem.line > 1
+    assert together.place(problem.line, problem.column, problem.message) is None
 
 
 def test_without_the_limit() -> None:

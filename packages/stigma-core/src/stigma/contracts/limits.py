@@ -28,6 +28,8 @@ MAX_DOCUMENT_BYTES = 512 * 1024
 # Microseconds, on a slow core and roughly, of reading and compiling a document: a workflow task
 # does it in one piece, and is taken for stuck after 2 s. Some 1,400 short tasks in YAML.
 MAX_DOCUMENT_WEIGHT = 500_000
+DOCUMENT_TOO_LARGE = "the document is too large"
+"""Begin of the engine's message about a document whose weight is more."""
 
 # Size of an output that still fits beside the rest of an AgentExecution.
 MAX_OUTPUT_BYTES = 1024 * 1024

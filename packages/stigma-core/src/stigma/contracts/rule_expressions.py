@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
+from stigma.contracts import limits
+
 _HEAD = {"dsl": "1.0.0", "namespace": "rules", "name": "rules", "version": "1.0.0"}
 _VALUE_BEGINS = '"${ '
 _FIRST_LINE = 2
@@ -35,7 +37,8 @@ class CheckingDocument:
     def place(self, line: int, column: int, message: str) -> tuple[int, str] | None:
         """Return the index of the expression that a problem is of, and the message with its place.
 
-        None: it is of none of them, but of the whole document, or not known.
+        None: it is of none of them, but of the whole document, also where that is too large for
+        the engine up to one of them, or not known.
 
         Args:
             line: of the problem in the document, from 1; 0: not known.
@@ -43,7 +46,7 @@ class CheckingDocument:
             message: of the engine.
         """
         at = line - _FIRST_LINE
-        if not 0 <= at < len(self._tasks):
+        if not 0 <= at < len(self._tasks) or message.startswith(limits.DOCUMENT_TOO_LARGE):
             return None
         return at, _with_place(message, self._tasks[at], column, self._expressions[at])
 

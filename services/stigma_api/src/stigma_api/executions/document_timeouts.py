@@ -9,8 +9,9 @@ class DocumentTimeouts:
     """Finds the calls that a timeout ended: it fired, and the next workflow task cancelled them.
 
     A call that is cancelled for another reason, for instance with a branch of a `fork` that lost,
-    is none. Runs of an engine up to 0.2.0 do not tell which timers are timeouts: none is found
-    there.
+    is none; nor is one in a function whose caller has the timeout, for the summaries of its tasks
+    do not tell who called it, nor one whose pointer, or that of the timeout, is cut. Runs of an
+    engine up to 0.2.0 do not tell which timers are timeouts: none is found there.
     """
 
     def __init__(self) -> None:

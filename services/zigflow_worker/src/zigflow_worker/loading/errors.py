@@ -37,7 +37,7 @@ class DocumentTooHeavyError(DocumentError):
 
 
 TOO_HEAVY = (
-    f"the document is too large: up to here its weight is over {limits.MAX_DOCUMENT_WEIGHT:,}, "
+    f"{limits.DOCUMENT_TOO_LARGE}: up to here its weight is over {limits.MAX_DOCUMENT_WEIGHT:,}, "
     "which is what a run may take to read and compile it"
 )
 
