@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pytest
 from temporalio.api.enums.v1 import EventType
 from temporalio.client import WorkflowHistory
 
@@ -14,6 +15,8 @@ from stigma.agent.v1.agent_execution_pb2 import (
     Failure,
 )
 from stigma.agent.v1.agent_pb2 import FAILURE_REASON_STEP_LIMIT
+
+_TIMER_STARTED = EventType.EVENT_TYPE_TIMER_STARTED
 
 TIMERS = """
     do:
@@ -37,7 +40,7 @@ async def test_timers_are_named_by_their_tasks(engine: Any) -> None:
     handle = await engine.start(engine.document(TIMERS))
     await handle.result()
     history = await handle.fetch_history()
-    assert _summaries(history, EventType.EVENT_TYPE_TIMER_STARTED) == [
+    assert _summaries(history, _TIMER_STARTED) == [
         "wait /do/0/pause",
         "retry /do/1/order (try 2 of 2)",
         "timeout /do/2/caught/try/0/slow",
@@ -48,12 +51,24 @@ async def test_timers_are_named_by_their_tasks(engine: Any) -> None:
     ]
 
 
+@pytest.mark.parametrize("new_options", [None, lambda: None], ids=["absent", "takes no metadata"])
+async def test_another_sdk_has_timers_without_names(
+    engine: Any, monkeypatch: pytest.MonkeyPatch, new_options: Any
+) -> None:
+    monkeypatch.setattr("zigflow_worker.execution.named_timers._new_options", new_options)
+    handle = await engine.start(engine.document("do: [{pause: {wait: {seconds: 1}}}]"))
+    await handle.result()
+    history = await handle.fetch_history()
+    assert [each.event_type for each in history.events].count(_TIMER_STARTED) == 1
+    assert _summaries(history, _TIMER_STARTED) == []
+
+
 async def test_the_document_s_timeout_is_named_where_it_comes_first(engine: Any) -> None:
     body = "timeout: {after: {seconds: 1}}\n    do: [{pause: {wait: {seconds: 30}}}]"
     handle = await engine.start(engine.document(f"\n    {body}\n"))
     await engine.fault_of(handle)
     history = await handle.fetch_history()
-    assert _summaries(history, EventType.EVENT_TYPE_TIMER_STARTED) == ["timeout /"]
+    assert _summaries(history, _TIMER_STARTED) == ["timeout /"]
 
 
 async def test_calls_that_are_retries_say_which_try_they_are(engine: Any, api: Any) -> None:

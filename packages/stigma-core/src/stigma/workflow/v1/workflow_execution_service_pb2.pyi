@@ -102,7 +102,8 @@ class _DocumentCallOutcomeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_D
     """The document's run ended before it did."""
     DOCUMENT_CALL_OUTCOME_TIMED_OUT: _DocumentCallOutcome.ValueType  # 5
     """A timeout of the document ended it: of its task or of one around that. The error is "timeout",
-    which a `try` may have caught. An engine up to 0.2.0 does not tell: it was cancelled.
+    which a `try` may have caught. Where that is not known, it was cancelled: of calls in functions,
+    and with an engine up to 0.2.0.
     """
 
 class DocumentCallOutcome(_DocumentCallOutcome, metaclass=_DocumentCallOutcomeEnumTypeWrapper):
@@ -120,7 +121,8 @@ DOCUMENT_CALL_OUTCOME_GIVEN_UP: DocumentCallOutcome.ValueType  # 4
 """The document's run ended before it did."""
 DOCUMENT_CALL_OUTCOME_TIMED_OUT: DocumentCallOutcome.ValueType  # 5
 """A timeout of the document ended it: of its task or of one around that. The error is "timeout",
-which a `try` may have caught. An engine up to 0.2.0 does not tell: it was cancelled.
+which a `try` may have caught. Where that is not known, it was cancelled: of calls in functions,
+and with an engine up to 0.2.0.
 """
 Global___DocumentCallOutcome: _TypeAlias = DocumentCallOutcome  # noqa: Y015
 

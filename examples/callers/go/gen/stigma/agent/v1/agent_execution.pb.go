@@ -1181,8 +1181,9 @@ type PendingStep struct {
 	LastFailure string `protobuf:"bytes,5,opt,name=last_failure,json=lastFailure,proto3" json:"last_failure,omitempty"`
 	// When the next attempt begins, where that is waited for; when a timer fires.
 	DueTime *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=due_time,json=dueTime,proto3" json:"due_time,omitempty"`
-	// JSON pointer of the document's task, or "…" and the end of it. Of a timer, the task of the call
-	// whose failure it follows.
+	// JSON pointer of the document's task, or "…" and the end of it. Of a timer, the task that waits, is
+	// tried again or has the timeout ("/": the document); where an engine up to 0.2.0 runs it, that of
+	// the call whose failure it follows.
 	Task string `protobuf:"bytes,7,opt,name=task,proto3" json:"task,omitempty"`
 	// The tool call, "<step>-<n>".
 	CallId string `protobuf:"bytes,8,opt,name=call_id,json=callId,proto3" json:"call_id,omitempty"`

@@ -157,6 +157,10 @@ const (
 	DocumentCallOutcome_DOCUMENT_CALL_OUTCOME_CANCELLED DocumentCallOutcome = 3
 	// The document's run ended before it did.
 	DocumentCallOutcome_DOCUMENT_CALL_OUTCOME_GIVEN_UP DocumentCallOutcome = 4
+	// A timeout of the document ended it: of its task or of one around that. The error is "timeout",
+	// which a `try` may have caught. Where that is not known, it was cancelled: of calls in functions,
+	// and with an engine up to 0.2.0.
+	DocumentCallOutcome_DOCUMENT_CALL_OUTCOME_TIMED_OUT DocumentCallOutcome = 5
 )
 
 // Enum value maps for DocumentCallOutcome.
@@ -167,6 +171,7 @@ var (
 		2: "DOCUMENT_CALL_OUTCOME_FAILED",
 		3: "DOCUMENT_CALL_OUTCOME_CANCELLED",
 		4: "DOCUMENT_CALL_OUTCOME_GIVEN_UP",
+		5: "DOCUMENT_CALL_OUTCOME_TIMED_OUT",
 	}
 	DocumentCallOutcome_value = map[string]int32{
 		"DOCUMENT_CALL_OUTCOME_UNSPECIFIED": 0,
@@ -174,6 +179,7 @@ var (
 		"DOCUMENT_CALL_OUTCOME_FAILED":      2,
 		"DOCUMENT_CALL_OUTCOME_CANCELLED":   3,
 		"DOCUMENT_CALL_OUTCOME_GIVEN_UP":    4,
+		"DOCUMENT_CALL_OUTCOME_TIMED_OUT":   5,
 	}
 )
 
@@ -202,6 +208,63 @@ func (x DocumentCallOutcome) Number() protoreflect.EnumNumber {
 // Deprecated: Use DocumentCallOutcome.Descriptor instead.
 func (DocumentCallOutcome) EnumDescriptor() ([]byte, []int) {
 	return file_stigma_workflow_v1_workflow_execution_service_proto_rawDescGZIP(), []int{2}
+}
+
+// What a timer of a document is for.
+type DocumentTimerKind int32
+
+const (
+	// Not known, as of an engine up to 0.2.0.
+	DocumentTimerKind_DOCUMENT_TIMER_KIND_UNSPECIFIED DocumentTimerKind = 0
+	// A `wait`.
+	DocumentTimerKind_DOCUMENT_TIMER_KIND_WAIT DocumentTimerKind = 1
+	// The delay before a retry.
+	DocumentTimerKind_DOCUMENT_TIMER_KIND_RETRY DocumentTimerKind = 2
+	// A timeout.
+	DocumentTimerKind_DOCUMENT_TIMER_KIND_TIMEOUT DocumentTimerKind = 3
+)
+
+// Enum value maps for DocumentTimerKind.
+var (
+	DocumentTimerKind_name = map[int32]string{
+		0: "DOCUMENT_TIMER_KIND_UNSPECIFIED",
+		1: "DOCUMENT_TIMER_KIND_WAIT",
+		2: "DOCUMENT_TIMER_KIND_RETRY",
+		3: "DOCUMENT_TIMER_KIND_TIMEOUT",
+	}
+	DocumentTimerKind_value = map[string]int32{
+		"DOCUMENT_TIMER_KIND_UNSPECIFIED": 0,
+		"DOCUMENT_TIMER_KIND_WAIT":        1,
+		"DOCUMENT_TIMER_KIND_RETRY":       2,
+		"DOCUMENT_TIMER_KIND_TIMEOUT":     3,
+	}
+)
+
+func (x DocumentTimerKind) Enum() *DocumentTimerKind {
+	p := new(DocumentTimerKind)
+	*p = x
+	return p
+}
+
+func (x DocumentTimerKind) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (DocumentTimerKind) Descriptor() protoreflect.EnumDescriptor {
+	return file_stigma_workflow_v1_workflow_execution_service_proto_enumTypes[3].Descriptor()
+}
+
+func (DocumentTimerKind) Type() protoreflect.EnumType {
+	return &file_stigma_workflow_v1_workflow_execution_service_proto_enumTypes[3]
+}
+
+func (x DocumentTimerKind) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use DocumentTimerKind.Descriptor instead.
+func (DocumentTimerKind) EnumDescriptor() ([]byte, []int) {
+	return file_stigma_workflow_v1_workflow_execution_service_proto_rawDescGZIP(), []int{3}
 }
 
 // Asks to start a workflow.
@@ -970,7 +1033,12 @@ type DocumentCall struct {
 	// to 0.2.0 made.
 	Task string `protobuf:"bytes,3,opt,name=task,proto3" json:"task,omitempty"`
 	// Of an agent's call: name, or name@version, as the document has it; empty for an inline agent.
-	Agent         string `protobuf:"bytes,4,opt,name=agent,proto3" json:"agent,omitempty"`
+	Agent string `protobuf:"bytes,4,opt,name=agent,proto3" json:"agent,omitempty"`
+	// Which try of its task it is, from the second on, by the nearest `try` around it that has a retry
+	// policy; 0 for the first one, and of an engine up to 0.2.0.
+	TryNumber int32 `protobuf:"varint,5,opt,name=try_number,json=tryNumber,proto3" json:"try_number,omitempty"`
+	// Tries that the policy allows, the first included, where try_number is known; 0: no limit.
+	MaxTries      int32 `protobuf:"varint,6,opt,name=max_tries,json=maxTries,proto3" json:"max_tries,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1033,6 +1101,20 @@ func (x *DocumentCall) GetAgent() string {
 	return ""
 }
 
+func (x *DocumentCall) GetTryNumber() int32 {
+	if x != nil {
+		return x.TryNumber
+	}
+	return 0
+}
+
+func (x *DocumentCall) GetMaxTries() int32 {
+	if x != nil {
+		return x.MaxTries
+	}
+	return 0
+}
+
 // The document made a call. Its attempts are told of when it ends.
 type DocumentCallStarted struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1086,8 +1168,8 @@ type DocumentCallEnded struct {
 	Call *DocumentCall `protobuf:"bytes,1,opt,name=call,proto3" json:"call,omitempty"`
 	// How.
 	Outcome DocumentCallOutcome `protobuf:"varint,2,opt,name=outcome,proto3,enum=stigma.workflow.v1.DocumentCallOutcome" json:"outcome,omitempty"`
-	// Class of the error of a failed one, for instance "communication" or "timed out: heartbeat"; of
-	// one that was given up, "timeout" where the run ended by a timeout.
+	// Class of the error of a failed one, for instance "communication" or "timed out: heartbeat";
+	// "timeout" of one that timed out, and of one that was given up where the run ended by a timeout.
 	Error string `protobuf:"bytes,3,opt,name=error,proto3" json:"error,omitempty"`
 	// Status of that error, where it has one: of an HTTP call, the response's.
 	Status int32 `protobuf:"varint,4,opt,name=status,proto3" json:"status,omitempty"`
@@ -1181,7 +1263,16 @@ type DocumentTimer struct {
 	FireTime *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=fire_time,json=fireTime,proto3" json:"fire_time,omitempty"`
 	// The failed call after which it was started, as the delay before a retry is; absent where that is
 	// not known.
-	After         *DocumentCall `protobuf:"bytes,3,opt,name=after,proto3" json:"after,omitempty"`
+	After *DocumentCall `protobuf:"bytes,3,opt,name=after,proto3" json:"after,omitempty"`
+	// What it is for.
+	Kind DocumentTimerKind `protobuf:"varint,4,opt,name=kind,proto3,enum=stigma.workflow.v1.DocumentTimerKind" json:"kind,omitempty"`
+	// JSON pointer of the task that waits, that is tried again, or that has the timeout, or "…" and the
+	// end of it; "/" for the timeout of the whole document. Empty where the kind is not known.
+	Task string `protobuf:"bytes,5,opt,name=task,proto3" json:"task,omitempty"`
+	// Of the delay before a retry: which try follows, counted from 1.
+	TryNumber int32 `protobuf:"varint,6,opt,name=try_number,json=tryNumber,proto3" json:"try_number,omitempty"`
+	// Of the delay before a retry: the tries that its policy allows, the first included; 0: no limit.
+	MaxTries      int32 `protobuf:"varint,7,opt,name=max_tries,json=maxTries,proto3" json:"max_tries,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1235,6 +1326,34 @@ func (x *DocumentTimer) GetAfter() *DocumentCall {
 		return x.After
 	}
 	return nil
+}
+
+func (x *DocumentTimer) GetKind() DocumentTimerKind {
+	if x != nil {
+		return x.Kind
+	}
+	return DocumentTimerKind_DOCUMENT_TIMER_KIND_UNSPECIFIED
+}
+
+func (x *DocumentTimer) GetTask() string {
+	if x != nil {
+		return x.Task
+	}
+	return ""
+}
+
+func (x *DocumentTimer) GetTryNumber() int32 {
+	if x != nil {
+		return x.TryNumber
+	}
+	return 0
+}
+
+func (x *DocumentTimer) GetMaxTries() int32 {
+	if x != nil {
+		return x.MaxTries
+	}
+	return 0
 }
 
 // The document started a timer.
@@ -1476,12 +1595,15 @@ const file_stigma_workflow_v1_workflow_execution_service_proto_rawDesc = "" +
 	"\x10EngineRunStarted\x12/\n" +
 	"\x03run\x18\x01 \x01(\v2\x1d.stigma.workflow.v1.EngineRunR\x03run\"]\n" +
 	"\x16WorkflowExecutionEnded\x12C\n" +
-	"\texecution\x18\x01 \x01(\v2%.stigma.workflow.v1.WorkflowExecutionR\texecution\"\x82\x01\n" +
+	"\texecution\x18\x01 \x01(\v2%.stigma.workflow.v1.WorkflowExecutionR\texecution\"\xbe\x01\n" +
 	"\fDocumentCall\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x128\n" +
 	"\x04kind\x18\x02 \x01(\x0e2$.stigma.workflow.v1.DocumentCallKindR\x04kind\x12\x12\n" +
 	"\x04task\x18\x03 \x01(\tR\x04task\x12\x14\n" +
-	"\x05agent\x18\x04 \x01(\tR\x05agent\"K\n" +
+	"\x05agent\x18\x04 \x01(\tR\x05agent\x12\x1d\n" +
+	"\n" +
+	"try_number\x18\x05 \x01(\x05R\ttryNumber\x12\x1b\n" +
+	"\tmax_tries\x18\x06 \x01(\x05R\bmaxTries\"K\n" +
 	"\x13DocumentCallStarted\x124\n" +
 	"\x04call\x18\x01 \x01(\v2 .stigma.workflow.v1.DocumentCallR\x04call\"\xf7\x01\n" +
 	"\x11DocumentCallEnded\x124\n" +
@@ -1490,11 +1612,16 @@ const file_stigma_workflow_v1_workflow_execution_service_proto_rawDesc = "" +
 	"\x05error\x18\x03 \x01(\tR\x05error\x12\x16\n" +
 	"\x06status\x18\x04 \x01(\x05R\x06status\x12!\n" +
 	"\fexecution_id\x18\x05 \x01(\tR\vexecutionId\x12\x18\n" +
-	"\aattempt\x18\x06 \x01(\x05R\aattempt\"\x90\x01\n" +
+	"\aattempt\x18\x06 \x01(\x05R\aattempt\"\x9b\x02\n" +
 	"\rDocumentTimer\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x127\n" +
 	"\tfire_time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\bfireTime\x126\n" +
-	"\x05after\x18\x03 \x01(\v2 .stigma.workflow.v1.DocumentCallR\x05after\"O\n" +
+	"\x05after\x18\x03 \x01(\v2 .stigma.workflow.v1.DocumentCallR\x05after\x129\n" +
+	"\x04kind\x18\x04 \x01(\x0e2%.stigma.workflow.v1.DocumentTimerKindR\x04kind\x12\x12\n" +
+	"\x04task\x18\x05 \x01(\tR\x04task\x12\x1d\n" +
+	"\n" +
+	"try_number\x18\x06 \x01(\x05R\ttryNumber\x12\x1b\n" +
+	"\tmax_tries\x18\a \x01(\x05R\bmaxTries\"O\n" +
 	"\x14DocumentTimerStarted\x127\n" +
 	"\x05timer\x18\x01 \x01(\v2!.stigma.workflow.v1.DocumentTimerR\x05timer\"c\n" +
 	"\x12DocumentTimerEnded\x127\n" +
@@ -1516,13 +1643,19 @@ const file_stigma_workflow_v1_workflow_execution_service_proto_rawDesc = "" +
 	"\x17DOCUMENT_CALL_KIND_HTTP\x10\x02\x12\x1e\n" +
 	"\x1aDOCUMENT_CALL_KIND_OPENAPI\x10\x03\x12\x1b\n" +
 	"\x17DOCUMENT_CALL_KIND_GRPC\x10\x04\x12\x1f\n" +
-	"\x1bDOCUMENT_CALL_KIND_RESOURCE\x10\x05*\xc5\x01\n" +
+	"\x1bDOCUMENT_CALL_KIND_RESOURCE\x10\x05*\xea\x01\n" +
 	"\x13DocumentCallOutcome\x12%\n" +
 	"!DOCUMENT_CALL_OUTCOME_UNSPECIFIED\x10\x00\x12\x1c\n" +
 	"\x18DOCUMENT_CALL_OUTCOME_OK\x10\x01\x12 \n" +
 	"\x1cDOCUMENT_CALL_OUTCOME_FAILED\x10\x02\x12#\n" +
 	"\x1fDOCUMENT_CALL_OUTCOME_CANCELLED\x10\x03\x12\"\n" +
-	"\x1eDOCUMENT_CALL_OUTCOME_GIVEN_UP\x10\x042\xe7\x04\n" +
+	"\x1eDOCUMENT_CALL_OUTCOME_GIVEN_UP\x10\x04\x12#\n" +
+	"\x1fDOCUMENT_CALL_OUTCOME_TIMED_OUT\x10\x05*\x96\x01\n" +
+	"\x11DocumentTimerKind\x12#\n" +
+	"\x1fDOCUMENT_TIMER_KIND_UNSPECIFIED\x10\x00\x12\x1c\n" +
+	"\x18DOCUMENT_TIMER_KIND_WAIT\x10\x01\x12\x1d\n" +
+	"\x19DOCUMENT_TIMER_KIND_RETRY\x10\x02\x12\x1f\n" +
+	"\x1bDOCUMENT_TIMER_KIND_TIMEOUT\x10\x032\xe7\x04\n" +
 	"\x18WorkflowExecutionService\x12`\n" +
 	"\rStartWorkflow\x12(.stigma.workflow.v1.StartWorkflowRequest\x1a%.stigma.workflow.v1.WorkflowExecution\x12n\n" +
 	"\x14GetWorkflowExecution\x12/.stigma.workflow.v1.GetWorkflowExecutionRequest\x1a%.stigma.workflow.v1.WorkflowExecution\x12\x7f\n" +
@@ -1543,86 +1676,88 @@ func file_stigma_workflow_v1_workflow_execution_service_proto_rawDescGZIP() []by
 	return file_stigma_workflow_v1_workflow_execution_service_proto_rawDescData
 }
 
-var file_stigma_workflow_v1_workflow_execution_service_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
+var file_stigma_workflow_v1_workflow_execution_service_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
 var file_stigma_workflow_v1_workflow_execution_service_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
 var file_stigma_workflow_v1_workflow_execution_service_proto_goTypes = []any{
 	(WorkflowExecutionView)(0),             // 0: stigma.workflow.v1.WorkflowExecutionView
 	(DocumentCallKind)(0),                  // 1: stigma.workflow.v1.DocumentCallKind
 	(DocumentCallOutcome)(0),               // 2: stigma.workflow.v1.DocumentCallOutcome
-	(*StartWorkflowRequest)(nil),           // 3: stigma.workflow.v1.StartWorkflowRequest
-	(*GetWorkflowExecutionRequest)(nil),    // 4: stigma.workflow.v1.GetWorkflowExecutionRequest
-	(*ListWorkflowExecutionsRequest)(nil),  // 5: stigma.workflow.v1.ListWorkflowExecutionsRequest
-	(*ListWorkflowExecutionsResponse)(nil), // 6: stigma.workflow.v1.ListWorkflowExecutionsResponse
-	(*WatchWorkflowExecutionRequest)(nil),  // 7: stigma.workflow.v1.WatchWorkflowExecutionRequest
-	(*WatchWorkflowExecutionResponse)(nil), // 8: stigma.workflow.v1.WatchWorkflowExecutionResponse
-	(*WorkflowExecutionStarted)(nil),       // 9: stigma.workflow.v1.WorkflowExecutionStarted
-	(*EngineRunStarted)(nil),               // 10: stigma.workflow.v1.EngineRunStarted
-	(*WorkflowExecutionEnded)(nil),         // 11: stigma.workflow.v1.WorkflowExecutionEnded
-	(*DocumentCall)(nil),                   // 12: stigma.workflow.v1.DocumentCall
-	(*DocumentCallStarted)(nil),            // 13: stigma.workflow.v1.DocumentCallStarted
-	(*DocumentCallEnded)(nil),              // 14: stigma.workflow.v1.DocumentCallEnded
-	(*DocumentTimer)(nil),                  // 15: stigma.workflow.v1.DocumentTimer
-	(*DocumentTimerStarted)(nil),           // 16: stigma.workflow.v1.DocumentTimerStarted
-	(*DocumentTimerEnded)(nil),             // 17: stigma.workflow.v1.DocumentTimerEnded
-	(*CancelWorkflowExecutionRequest)(nil), // 18: stigma.workflow.v1.CancelWorkflowExecutionRequest
-	nil,                                    // 19: stigma.workflow.v1.StartWorkflowRequest.LabelsEntry
-	(*WorkflowSpec)(nil),                   // 20: stigma.workflow.v1.WorkflowSpec
-	(*WorkflowConfig)(nil),                 // 21: stigma.workflow.v1.WorkflowConfig
-	(*v1.TemporalCaller)(nil),              // 22: stigma.agent.v1.TemporalCaller
-	(CallbackPayload)(0),                   // 23: stigma.workflow.v1.CallbackPayload
-	(*timestamppb.Timestamp)(nil),          // 24: google.protobuf.Timestamp
-	(*WorkflowExecution)(nil),              // 25: stigma.workflow.v1.WorkflowExecution
-	(*v1.CallbackBound)(nil),               // 26: stigma.agent.v1.CallbackBound
-	(*v1.CancelRequested)(nil),             // 27: stigma.agent.v1.CancelRequested
-	(*v1.CallbackDelivering)(nil),          // 28: stigma.agent.v1.CallbackDelivering
-	(*EngineRun)(nil),                      // 29: stigma.workflow.v1.EngineRun
+	(DocumentTimerKind)(0),                 // 3: stigma.workflow.v1.DocumentTimerKind
+	(*StartWorkflowRequest)(nil),           // 4: stigma.workflow.v1.StartWorkflowRequest
+	(*GetWorkflowExecutionRequest)(nil),    // 5: stigma.workflow.v1.GetWorkflowExecutionRequest
+	(*ListWorkflowExecutionsRequest)(nil),  // 6: stigma.workflow.v1.ListWorkflowExecutionsRequest
+	(*ListWorkflowExecutionsResponse)(nil), // 7: stigma.workflow.v1.ListWorkflowExecutionsResponse
+	(*WatchWorkflowExecutionRequest)(nil),  // 8: stigma.workflow.v1.WatchWorkflowExecutionRequest
+	(*WatchWorkflowExecutionResponse)(nil), // 9: stigma.workflow.v1.WatchWorkflowExecutionResponse
+	(*WorkflowExecutionStarted)(nil),       // 10: stigma.workflow.v1.WorkflowExecutionStarted
+	(*EngineRunStarted)(nil),               // 11: stigma.workflow.v1.EngineRunStarted
+	(*WorkflowExecutionEnded)(nil),         // 12: stigma.workflow.v1.WorkflowExecutionEnded
+	(*DocumentCall)(nil),                   // 13: stigma.workflow.v1.DocumentCall
+	(*DocumentCallStarted)(nil),            // 14: stigma.workflow.v1.DocumentCallStarted
+	(*DocumentCallEnded)(nil),              // 15: stigma.workflow.v1.DocumentCallEnded
+	(*DocumentTimer)(nil),                  // 16: stigma.workflow.v1.DocumentTimer
+	(*DocumentTimerStarted)(nil),           // 17: stigma.workflow.v1.DocumentTimerStarted
+	(*DocumentTimerEnded)(nil),             // 18: stigma.workflow.v1.DocumentTimerEnded
+	(*CancelWorkflowExecutionRequest)(nil), // 19: stigma.workflow.v1.CancelWorkflowExecutionRequest
+	nil,                                    // 20: stigma.workflow.v1.StartWorkflowRequest.LabelsEntry
+	(*WorkflowSpec)(nil),                   // 21: stigma.workflow.v1.WorkflowSpec
+	(*WorkflowConfig)(nil),                 // 22: stigma.workflow.v1.WorkflowConfig
+	(*v1.TemporalCaller)(nil),              // 23: stigma.agent.v1.TemporalCaller
+	(CallbackPayload)(0),                   // 24: stigma.workflow.v1.CallbackPayload
+	(*timestamppb.Timestamp)(nil),          // 25: google.protobuf.Timestamp
+	(*WorkflowExecution)(nil),              // 26: stigma.workflow.v1.WorkflowExecution
+	(*v1.CallbackBound)(nil),               // 27: stigma.agent.v1.CallbackBound
+	(*v1.CancelRequested)(nil),             // 28: stigma.agent.v1.CancelRequested
+	(*v1.CallbackDelivering)(nil),          // 29: stigma.agent.v1.CallbackDelivering
+	(*EngineRun)(nil),                      // 30: stigma.workflow.v1.EngineRun
 }
 var file_stigma_workflow_v1_workflow_execution_service_proto_depIdxs = []int32{
-	20, // 0: stigma.workflow.v1.StartWorkflowRequest.spec:type_name -> stigma.workflow.v1.WorkflowSpec
-	21, // 1: stigma.workflow.v1.StartWorkflowRequest.config:type_name -> stigma.workflow.v1.WorkflowConfig
-	19, // 2: stigma.workflow.v1.StartWorkflowRequest.labels:type_name -> stigma.workflow.v1.StartWorkflowRequest.LabelsEntry
-	22, // 3: stigma.workflow.v1.StartWorkflowRequest.caller:type_name -> stigma.agent.v1.TemporalCaller
-	23, // 4: stigma.workflow.v1.StartWorkflowRequest.callback_payload:type_name -> stigma.workflow.v1.CallbackPayload
-	24, // 5: stigma.workflow.v1.StartWorkflowRequest.callback_deadline:type_name -> google.protobuf.Timestamp
+	21, // 0: stigma.workflow.v1.StartWorkflowRequest.spec:type_name -> stigma.workflow.v1.WorkflowSpec
+	22, // 1: stigma.workflow.v1.StartWorkflowRequest.config:type_name -> stigma.workflow.v1.WorkflowConfig
+	20, // 2: stigma.workflow.v1.StartWorkflowRequest.labels:type_name -> stigma.workflow.v1.StartWorkflowRequest.LabelsEntry
+	23, // 3: stigma.workflow.v1.StartWorkflowRequest.caller:type_name -> stigma.agent.v1.TemporalCaller
+	24, // 4: stigma.workflow.v1.StartWorkflowRequest.callback_payload:type_name -> stigma.workflow.v1.CallbackPayload
+	25, // 5: stigma.workflow.v1.StartWorkflowRequest.callback_deadline:type_name -> google.protobuf.Timestamp
 	0,  // 6: stigma.workflow.v1.GetWorkflowExecutionRequest.view:type_name -> stigma.workflow.v1.WorkflowExecutionView
-	25, // 7: stigma.workflow.v1.ListWorkflowExecutionsResponse.executions:type_name -> stigma.workflow.v1.WorkflowExecution
-	24, // 8: stigma.workflow.v1.WatchWorkflowExecutionResponse.time:type_name -> google.protobuf.Timestamp
-	9,  // 9: stigma.workflow.v1.WatchWorkflowExecutionResponse.started:type_name -> stigma.workflow.v1.WorkflowExecutionStarted
-	26, // 10: stigma.workflow.v1.WatchWorkflowExecutionResponse.callback_bound:type_name -> stigma.agent.v1.CallbackBound
-	10, // 11: stigma.workflow.v1.WatchWorkflowExecutionResponse.run_started:type_name -> stigma.workflow.v1.EngineRunStarted
-	27, // 12: stigma.workflow.v1.WatchWorkflowExecutionResponse.cancel_requested:type_name -> stigma.agent.v1.CancelRequested
-	28, // 13: stigma.workflow.v1.WatchWorkflowExecutionResponse.callback_delivering:type_name -> stigma.agent.v1.CallbackDelivering
-	11, // 14: stigma.workflow.v1.WatchWorkflowExecutionResponse.ended:type_name -> stigma.workflow.v1.WorkflowExecutionEnded
-	13, // 15: stigma.workflow.v1.WatchWorkflowExecutionResponse.call_started:type_name -> stigma.workflow.v1.DocumentCallStarted
-	14, // 16: stigma.workflow.v1.WatchWorkflowExecutionResponse.call_ended:type_name -> stigma.workflow.v1.DocumentCallEnded
-	16, // 17: stigma.workflow.v1.WatchWorkflowExecutionResponse.timer_started:type_name -> stigma.workflow.v1.DocumentTimerStarted
-	17, // 18: stigma.workflow.v1.WatchWorkflowExecutionResponse.timer_ended:type_name -> stigma.workflow.v1.DocumentTimerEnded
-	25, // 19: stigma.workflow.v1.WorkflowExecutionStarted.execution:type_name -> stigma.workflow.v1.WorkflowExecution
-	29, // 20: stigma.workflow.v1.EngineRunStarted.run:type_name -> stigma.workflow.v1.EngineRun
-	25, // 21: stigma.workflow.v1.WorkflowExecutionEnded.execution:type_name -> stigma.workflow.v1.WorkflowExecution
+	26, // 7: stigma.workflow.v1.ListWorkflowExecutionsResponse.executions:type_name -> stigma.workflow.v1.WorkflowExecution
+	25, // 8: stigma.workflow.v1.WatchWorkflowExecutionResponse.time:type_name -> google.protobuf.Timestamp
+	10, // 9: stigma.workflow.v1.WatchWorkflowExecutionResponse.started:type_name -> stigma.workflow.v1.WorkflowExecutionStarted
+	27, // 10: stigma.workflow.v1.WatchWorkflowExecutionResponse.callback_bound:type_name -> stigma.agent.v1.CallbackBound
+	11, // 11: stigma.workflow.v1.WatchWorkflowExecutionResponse.run_started:type_name -> stigma.workflow.v1.EngineRunStarted
+	28, // 12: stigma.workflow.v1.WatchWorkflowExecutionResponse.cancel_requested:type_name -> stigma.agent.v1.CancelRequested
+	29, // 13: stigma.workflow.v1.WatchWorkflowExecutionResponse.callback_delivering:type_name -> stigma.agent.v1.CallbackDelivering
+	12, // 14: stigma.workflow.v1.WatchWorkflowExecutionResponse.ended:type_name -> stigma.workflow.v1.WorkflowExecutionEnded
+	14, // 15: stigma.workflow.v1.WatchWorkflowExecutionResponse.call_started:type_name -> stigma.workflow.v1.DocumentCallStarted
+	15, // 16: stigma.workflow.v1.WatchWorkflowExecutionResponse.call_ended:type_name -> stigma.workflow.v1.DocumentCallEnded
+	17, // 17: stigma.workflow.v1.WatchWorkflowExecutionResponse.timer_started:type_name -> stigma.workflow.v1.DocumentTimerStarted
+	18, // 18: stigma.workflow.v1.WatchWorkflowExecutionResponse.timer_ended:type_name -> stigma.workflow.v1.DocumentTimerEnded
+	26, // 19: stigma.workflow.v1.WorkflowExecutionStarted.execution:type_name -> stigma.workflow.v1.WorkflowExecution
+	30, // 20: stigma.workflow.v1.EngineRunStarted.run:type_name -> stigma.workflow.v1.EngineRun
+	26, // 21: stigma.workflow.v1.WorkflowExecutionEnded.execution:type_name -> stigma.workflow.v1.WorkflowExecution
 	1,  // 22: stigma.workflow.v1.DocumentCall.kind:type_name -> stigma.workflow.v1.DocumentCallKind
-	12, // 23: stigma.workflow.v1.DocumentCallStarted.call:type_name -> stigma.workflow.v1.DocumentCall
-	12, // 24: stigma.workflow.v1.DocumentCallEnded.call:type_name -> stigma.workflow.v1.DocumentCall
+	13, // 23: stigma.workflow.v1.DocumentCallStarted.call:type_name -> stigma.workflow.v1.DocumentCall
+	13, // 24: stigma.workflow.v1.DocumentCallEnded.call:type_name -> stigma.workflow.v1.DocumentCall
 	2,  // 25: stigma.workflow.v1.DocumentCallEnded.outcome:type_name -> stigma.workflow.v1.DocumentCallOutcome
-	24, // 26: stigma.workflow.v1.DocumentTimer.fire_time:type_name -> google.protobuf.Timestamp
-	12, // 27: stigma.workflow.v1.DocumentTimer.after:type_name -> stigma.workflow.v1.DocumentCall
-	15, // 28: stigma.workflow.v1.DocumentTimerStarted.timer:type_name -> stigma.workflow.v1.DocumentTimer
-	15, // 29: stigma.workflow.v1.DocumentTimerEnded.timer:type_name -> stigma.workflow.v1.DocumentTimer
-	3,  // 30: stigma.workflow.v1.WorkflowExecutionService.StartWorkflow:input_type -> stigma.workflow.v1.StartWorkflowRequest
-	4,  // 31: stigma.workflow.v1.WorkflowExecutionService.GetWorkflowExecution:input_type -> stigma.workflow.v1.GetWorkflowExecutionRequest
-	5,  // 32: stigma.workflow.v1.WorkflowExecutionService.ListWorkflowExecutions:input_type -> stigma.workflow.v1.ListWorkflowExecutionsRequest
-	7,  // 33: stigma.workflow.v1.WorkflowExecutionService.WatchWorkflowExecution:input_type -> stigma.workflow.v1.WatchWorkflowExecutionRequest
-	18, // 34: stigma.workflow.v1.WorkflowExecutionService.CancelWorkflowExecution:input_type -> stigma.workflow.v1.CancelWorkflowExecutionRequest
-	25, // 35: stigma.workflow.v1.WorkflowExecutionService.StartWorkflow:output_type -> stigma.workflow.v1.WorkflowExecution
-	25, // 36: stigma.workflow.v1.WorkflowExecutionService.GetWorkflowExecution:output_type -> stigma.workflow.v1.WorkflowExecution
-	6,  // 37: stigma.workflow.v1.WorkflowExecutionService.ListWorkflowExecutions:output_type -> stigma.workflow.v1.ListWorkflowExecutionsResponse
-	8,  // 38: stigma.workflow.v1.WorkflowExecutionService.WatchWorkflowExecution:output_type -> stigma.workflow.v1.WatchWorkflowExecutionResponse
-	25, // 39: stigma.workflow.v1.WorkflowExecutionService.CancelWorkflowExecution:output_type -> stigma.workflow.v1.WorkflowExecution
-	35, // [35:40] is the sub-list for method output_type
-	30, // [30:35] is the sub-list for method input_type
-	30, // [30:30] is the sub-list for extension type_name
-	30, // [30:30] is the sub-list for extension extendee
-	0,  // [0:30] is the sub-list for field type_name
+	25, // 26: stigma.workflow.v1.DocumentTimer.fire_time:type_name -> google.protobuf.Timestamp
+	13, // 27: stigma.workflow.v1.DocumentTimer.after:type_name -> stigma.workflow.v1.DocumentCall
+	3,  // 28: stigma.workflow.v1.DocumentTimer.kind:type_name -> stigma.workflow.v1.DocumentTimerKind
+	16, // 29: stigma.workflow.v1.DocumentTimerStarted.timer:type_name -> stigma.workflow.v1.DocumentTimer
+	16, // 30: stigma.workflow.v1.DocumentTimerEnded.timer:type_name -> stigma.workflow.v1.DocumentTimer
+	4,  // 31: stigma.workflow.v1.WorkflowExecutionService.StartWorkflow:input_type -> stigma.workflow.v1.StartWorkflowRequest
+	5,  // 32: stigma.workflow.v1.WorkflowExecutionService.GetWorkflowExecution:input_type -> stigma.workflow.v1.GetWorkflowExecutionRequest
+	6,  // 33: stigma.workflow.v1.WorkflowExecutionService.ListWorkflowExecutions:input_type -> stigma.workflow.v1.ListWorkflowExecutionsRequest
+	8,  // 34: stigma.workflow.v1.WorkflowExecutionService.WatchWorkflowExecution:input_type -> stigma.workflow.v1.WatchWorkflowExecutionRequest
+	19, // 35: stigma.workflow.v1.WorkflowExecutionService.CancelWorkflowExecution:input_type -> stigma.workflow.v1.CancelWorkflowExecutionRequest
+	26, // 36: stigma.workflow.v1.WorkflowExecutionService.StartWorkflow:output_type -> stigma.workflow.v1.WorkflowExecution
+	26, // 37: stigma.workflow.v1.WorkflowExecutionService.GetWorkflowExecution:output_type -> stigma.workflow.v1.WorkflowExecution
+	7,  // 38: stigma.workflow.v1.WorkflowExecutionService.ListWorkflowExecutions:output_type -> stigma.workflow.v1.ListWorkflowExecutionsResponse
+	9,  // 39: stigma.workflow.v1.WorkflowExecutionService.WatchWorkflowExecution:output_type -> stigma.workflow.v1.WatchWorkflowExecutionResponse
+	26, // 40: stigma.workflow.v1.WorkflowExecutionService.CancelWorkflowExecution:output_type -> stigma.workflow.v1.WorkflowExecution
+	36, // [36:41] is the sub-list for method output_type
+	31, // [31:36] is the sub-list for method input_type
+	31, // [31:31] is the sub-list for extension type_name
+	31, // [31:31] is the sub-list for extension extendee
+	0,  // [0:31] is the sub-list for field type_name
 }
 
 func init() { file_stigma_workflow_v1_workflow_execution_service_proto_init() }
@@ -1649,7 +1784,7 @@ func file_stigma_workflow_v1_workflow_execution_service_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_stigma_workflow_v1_workflow_execution_service_proto_rawDesc), len(file_stigma_workflow_v1_workflow_execution_service_proto_rawDesc)),
-			NumEnums:      3,
+			NumEnums:      4,
 			NumMessages:   17,
 			NumExtensions: 0,
 			NumServices:   1,
