@@ -155,6 +155,7 @@ async def test_documents_have_limits(client: HttpClient, web: WebServer, tmp_pat
     ("arguments", "kind", "detail"),
     [
         ({"operationId": "fly"}, CONFIGURATION, "it has no operation 'fly'"),
+        ({"operationId": "getPet"}, CONFIGURATION, "'getPet', did you mean 'getPetById'?"),
         ({"operationId": 5}, EXPRESSION, "'operationId' is not a text"),
         ({"operationId": "getPetById", "parameters": [1]}, EXPRESSION, "'parameters' is not a map"),
         ({"operationId": "getPetById", "redirect": "yes"}, EXPRESSION, "'redirect' is not true or"),

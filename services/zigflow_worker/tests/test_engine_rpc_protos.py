@@ -153,6 +153,7 @@ async def test_an_import_that_is_a_file_and_a_folder() -> None:
         ("GreeterApi.Other", "SayHello", "there is no service 'GreeterApi.Other'"),
         ("Greeter", "SayHello", "there is no service 'Greeter'"),
         ("GreeterApi.Greeter", "SayBye", "the service 'GreeterApi.Greeter' has no method 'SayBye'"),
+        ("GreeterApi.Greeter", "sayhelo", "has no method 'sayhelo', did you mean 'SayHello'?"),
     ],
 )
 async def test_an_unknown_name_is_a_configuration_error(

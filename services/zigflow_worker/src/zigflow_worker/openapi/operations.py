@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 from urllib.parse import urljoin, urlsplit
 
+from stigma.contracts.spelling import did_you_mean
 from zigflow_worker.openapi.documents import Part, misconfigured
 
 _METHODS = ("get", "put", "post", "delete", "options", "head", "patch", "trace")
@@ -30,13 +31,18 @@ class Operation:
 def find_operation(root: Part, operation_id: str) -> Operation:
     """Return the operation with an id (raises WorkflowError, of type `configuration`)."""
     paths = root.get("paths")
+    others = []
     for path, written in ({} if paths is None else paths.fields()).items():
         item = written.resolved()
         for method in _METHODS:
             part = item.get(method)
-            if part is not None and part.text("operationId") == operation_id:
+            if part is None:
+                continue
+            if (found := part.text("operationId")) == operation_id:
                 return Operation(method.upper(), path, item, part)
-    raise misconfigured(f"it has no operation '{operation_id}'")
+            others.append(found)
+    meant = did_you_mean(operation_id, others)
+    raise misconfigured(f"it has no operation '{operation_id}'{meant}")
 
 
 def base_url(operation: Operation) -> str:

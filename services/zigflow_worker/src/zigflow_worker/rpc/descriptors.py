@@ -9,6 +9,7 @@ from google.protobuf.descriptor import Descriptor
 from google.protobuf.descriptor_pb2 import FileDescriptorProto
 from google.protobuf.descriptor_pool import DescriptorPool
 
+from stigma.contracts.spelling import did_you_mean
 from zigflow_worker.rpc.targets import misconfigured
 
 
@@ -49,7 +50,8 @@ def find_method(pool: DescriptorPool, service: str, method: str) -> Method:
     except (KeyError, TypeError):  # the latter for what is no UTF-8
         raise misconfigured(f"there is no service '{service}'") from None
     if not method.isascii() or method not in found.methods_by_name:
-        raise misconfigured(f"the service '{service}' has no method '{method}'")
+        meant = did_you_mean(method, found.methods_by_name)
+        raise misconfigured(f"the service '{service}' has no method '{method}'{meant}")
     descriptor = found.methods_by_name[method]
     return Method(
         service=found.full_name,
