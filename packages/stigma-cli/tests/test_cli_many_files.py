@@ -153,6 +153,47 @@ async def test_an_agent_of_another_file_is_known(stigma: Stigma, folder: Path) -
     assert (both.exit_code, both.output) == (Exit.OK, "caller is valid\nfine is valid\n")
 
 
+@pytest.mark.parametrize(
+    ("kind", "text"), [("agent", AGENT), ("workflow", WORKFLOW.replace("soon", "PT1S"))]
+)
+async def test_a_name_that_is_given_twice_is_a_mistake(
+    stigma: Stigma, tmp_path: Path, kind: str, text: str
+) -> None:
+    a, b = tmp_path / "a.yaml", tmp_path / "b.yaml"
+    text = text.replace(
+        "{do:", "{document: {dsl: 1.0.3, namespace: n, name: d, version: 1.0.0}, do:"
+    )
+    a.write_text("---\n".join(text.replace("NAME", name) for name in ("one", "two", "one")))
+    b.write_text(text.replace("NAME", "two"))
+    lines = [
+        f"{a}:13:12: {kind} one is also in line 3 of this file (/metadata/name)",
+        f"{b}:3:12: {kind} two is also in {a} (/metadata/name)",
+    ]
+    told = await stigma("validate", tmp_path, **NOBODY)
+    assert (told.exit_code, told.output.splitlines()) == (Exit.USAGE, lines)
+    refused = await stigma(kind, "apply", tmp_path, **NOBODY)
+    assert (refused.exit_code, refused.stdout) == (Exit.USAGE, "")
+    assert refused.stderr.splitlines() == [f"error: {line}" for line in lines]
+
+
+async def test_documents_that_are_to_be_registered_have_names_of_their_own(
+    stigma: Stigma, tmp_path: Path
+) -> None:
+    """By themselves they are run, and may share one."""
+    a, b = tmp_path / "a.yaml", tmp_path / "b.yaml"
+    for file in (a, b):
+        file.write_text(DOCUMENT.replace("NAME", "Same"))
+    checked = await stigma("validate", a, b, **NOBODY)
+    assert (checked.exit_code, checked.stdout) == (Exit.OK, f"{a} is valid\n{b} is valid\n")
+    assert "is also in" not in checked.stderr
+    for file in (a, b):
+        file.write_text(DOCUMENT.replace("NAME", "same"))
+    refused = await stigma("workflow", "apply", a, b, **NOBODY)
+    assert refused.exit_code == Exit.USAGE
+    problem = f"workflow same is also in {a} (/document/name)"
+    assert refused.stderr == f"error: {b}:1:43: {problem}\n"
+
+
 async def test_files_share_the_hundred_lines(stigma: Stigma, tmp_path: Path) -> None:
     for name, count in (("a", 60), ("b", 103), ("c", 0)):
         tasks = "".join(f"  - t{at}: {{wait: soon}}\n" for at in range(count))

@@ -60,8 +60,9 @@ async def test_validating_tells_mistakes_of_envelopes_and_of_what_is_in_them(
     file = tmp_path / "workflows.yaml"
     block = "document: |\n    " + DOCUMENT.replace("set:", "sett:").replace("\n", "\n    ")
     head = "apiVersion: stigma/v1\nkind: Workflow\nmetadata: {name: named}\nspec:\n"
+    other = head.replace("named", "other")
     inner = "document: {do: [{a: {wait: soon}}]}"
-    file.write_text(f"{head}  {block}\n---\n{head}  {inner}\n")
+    file.write_text(f"{head}  {block}\n---\n{other}  {inner}\n")
     both = await stigma("validate", file)
     assert both.exit_code == Exit.USAGE
     first, *others = both.output.splitlines()
@@ -69,7 +70,7 @@ async def test_validating_tells_mistakes_of_envelopes_and_of_what_is_in_them(
     assert [each.partition(": ")[0] for each in others] == [
         f"{file}:{line}" for line in ("15:3", "15:24")
     ]
-    file.write_text(f"{head}  limit: 5\n  {inner}\n---\n{head}  {inner}\n")
+    file.write_text(f"{head}  limit: 5\n  {inner}\n---\n{other}  {inner}\n")
     told = await stigma("validate", file)
     assert told.exit_code == Exit.USAGE
     lines = told.stdout.splitlines()
@@ -294,7 +295,7 @@ async def test_what_follows_from_a_mistake_of_an_envelope_is_none(
         + "---\n"
         + broken.replace("metadata", "metdata").replace("steps: [", "steps: [5, ")
         + "---\n"
-        + broken.replace("spec:", "spc:")
+        + broken.replace("spec:", "spc:").replace("broken", "other")
     )
     told = await stigma("validate", file)
     assert told.exit_code == Exit.USAGE

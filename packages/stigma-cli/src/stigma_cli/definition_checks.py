@@ -81,15 +81,19 @@ def check_agents(files: Sequence[YamlFile], *, trust_one: bool = False) -> Check
             [each.definition for each in checked.definitions]
         ):
             _add_violation(checked, checked.definitions[index], violation)
+    _refuse_repeated_names(Kind.AGENT, checked)
     return checked
 
 
-def check_workflows(files: Sequence[YamlFile], *, needs_engine: bool = True) -> Checked[Workflow]:
+def check_workflows(
+    files: Sequence[YamlFile], *, needs_engine: bool = True, share_names: bool = False
+) -> Checked[Workflow]:
     """Check workflows as `check_agents` does agents, and their documents by the engine.
 
     Args:
         files: of workflows in their envelopes, or of one document.
         needs_engine: False: without an engine here, documents are not checked.
+        share_names: they are not to be registered, and may be of the same name.
 
     Raises:
         CliError: the engine is needed, and not installed here.
@@ -107,6 +111,8 @@ def check_workflows(files: Sequence[YamlFile], *, needs_engine: bool = True) -> 
     order = {file.name: at for at, file in enumerate(files)}
     checked.definitions.sort(key=lambda each: (order[each.file], each.index))
     checked.problems = {name: checked.problems.get(name, []) for name in order}
+    if not share_names:
+        _refuse_repeated_names(Kind.WORKFLOW, checked)
     return checked
 
 
@@ -190,3 +196,20 @@ def _add_violation(checked: Checked[D], of: FileDefinition[D], violation: Violat
     problem = located(violation, of.document())
     if not follows_from(problem, of.mistakes):
         checked.add(of.file, [problem])
+
+
+def _refuse_repeated_names(kind: Kind, checked: Checked[D]) -> None:
+    """Add a problem for each definition whose name one before it has: both would be versions."""
+    first: dict[str, FileDefinition[D]] = {}
+    for each in checked.definitions:
+        name = each.definition.name
+        other = first.setdefault(name, each)
+        if name and other is not each:
+            place = other.file
+            if other.file == each.file:
+                place = f"line {_name_problem(kind, other).line} of this file"
+            checked.add(each.file, [_name_problem(kind, each, f"{kind} {name} is also in {place}")])
+
+
+def _name_problem(kind: Kind, of: FileDefinition[D], message: str = "") -> Problem:
+    return located(Violation(f"{kind}.name", message), of.document())

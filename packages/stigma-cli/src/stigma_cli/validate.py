@@ -134,7 +134,7 @@ def _check_documents(files: Sequence[YamlFile], reports: _Reports) -> None:
     suspect = [file for file in valid if document_name(file) != document_name(file).lower()]
     if not suspect:
         return
-    refused = check_workflows(suspect)
+    refused = check_workflows(suspect, share_names=True)
     for file in suspect:
         lines = [each.in_file(file.name) for each in refused.problems_of(file.name).shown]
         warnings = [f"`stigma workflow apply` refuses {each}" for each in lines]
