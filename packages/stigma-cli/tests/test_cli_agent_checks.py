@@ -70,6 +70,25 @@ async def test_validating_warns_of_agents_that_are_not_registered(
     assert (await stigma("validate", named, **env)).output == f"{named} is valid\n"
 
 
+async def test_agents_that_are_given_beside_a_document_are_not_looked_up(
+    stigma: Stigma, env: dict[str, str], tmp_path: Path
+) -> None:
+    bare, enveloped = tmp_path / "a.yaml", tmp_path / "b.yaml"
+    document = CALLING.replace("AGENT", "beside")
+    bare.write_text(document)
+    inner = document.replace("beside", "beside@2").replace("\n", "\n    ")
+    head = "apiVersion: stigma/v1\nkind: Workflow\nmetadata: {name: asks}\nspec:\n"
+    enveloped.write_text(f"{head}  document:\n    {inner}\n")
+    alone = await stigma("validate", bare, enveloped, **env)
+    assert alone.stderr.splitlines() == [
+        f"stigma: warning: {bare}:3: agent beside is not registered",
+        f"stigma: warning: {enveloped}:8: agent beside@2 is not registered",
+    ]
+    agent_file(tmp_path, "beside")
+    together = await stigma("validate", tmp_path, **env)
+    assert (together.exit_code, together.stderr) == (Exit.OK, "")
+
+
 @pytest.mark.parametrize(
     ("more", "steps", "silent"),
     [

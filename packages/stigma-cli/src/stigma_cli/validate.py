@@ -53,6 +53,8 @@ class _Report:
     """Lines about a file without problems."""
     agents: Sequence[str] = ()
     """Names of its agents, where it has no problems."""
+    given: set[str] = field(default_factory=set)
+    """Names of its agents, whatever is wrong with it."""
     warnings: list[str] = field(default_factory=list)
     named: list[NamedAgent] = field(default_factory=list)
     """Agents that it uses, and that may not be registered."""
@@ -102,7 +104,8 @@ def _check_broken(files: Sequence[YamlFile], reports: _Reports) -> None:
 
 def _check_agents(files: Sequence[YamlFile], reports: _Reports) -> None:
     checked = check_agents(files)
-    given = {each.definition.name for each in checked.definitions}
+    for each in checked.definitions:
+        reports[each.file].given.add(each.definition.name)
     for file in files:
         report = reports[file.name]
         report.problems = checked.problems_of(file.name)
@@ -115,8 +118,7 @@ def _check_agents(files: Sequence[YamlFile], reports: _Reports) -> None:
         for agent in agents:
             silent = silent_steps(agent)
             report.warnings += [f"{file.name} ({agent.name}): {one}" for one in silent]
-            used = agents_used(file.name, agent)
-            report.named += [each for each in used if each.name.partition("@")[0] not in given]
+            report.named += agents_used(file.name, agent)
 
 
 def _check_workflows(files: Sequence[YamlFile], reports: _Reports) -> None:
@@ -156,7 +158,13 @@ def _print_reports(reports: Sequence[_Report], output: Format) -> None:
     Raises:
         typer.Exit: there are problems.
     """
-    named = [each for report in reports for each in report.named]
+    given = set().union(*(report.given for report in reports))
+    named = [
+        each
+        for report in reports
+        for each in report.named
+        if each.name.partition("@")[0] not in given
+    ]
     warnings = [each for report in reports for each in report.warnings]
     warnings += asyncio.run(unknown_agents(named)) if named else []
     is_valid = not any(each.problems.shown for each in reports)
