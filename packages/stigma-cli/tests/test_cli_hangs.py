@@ -18,6 +18,10 @@ from stigma.agent.v1.agent_execution_service_pb2_grpc import (
     AgentExecutionServiceServicer,
     add_AgentExecutionServiceServicer_to_server,
 )
+from stigma.workflow.v1.workflow_service_pb2_grpc import (
+    WorkflowServiceServicer,
+    add_WorkflowServiceServicer_to_server,
+)
 from stigma_cli import connections, doctor, temporal_connections
 from stigma_cli.connections import LONG_CALL_TIMEOUT_SECONDS
 from stigma_cli.errors import Exit
@@ -152,10 +156,10 @@ async def test_a_watch_does_not_claim_to_know_what_it_cannot_reach(
 
 
 @asynccontextmanager
-async def serving(servicer: AgentExecutionServiceServicer) -> AsyncIterator[str]:
-    """Yield the address of a server."""
+async def serving(servicer: Any, add: Any = None) -> AsyncIterator[str]:
+    """Yield the address of a server; without a service, it has that of executions."""
     server = grpc.aio.server()
-    add_AgentExecutionServiceServicer_to_server(servicer, server)
+    (add or add_AgentExecutionServiceServicer_to_server)(servicer, server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     yield f"127.0.0.1:{port}"
@@ -199,3 +203,30 @@ async def test_what_hangs_behind_the_api_is_named(
     ]
     waits = f"stigma: waiting for Stigma's API at {address}, or Temporal behind it"
     assert [line.rpartition(" ")[0] for line in lines[:-2]] == [waits] * (command == "get")
+
+
+class WithoutEngine(WorkflowServiceServicer):
+    """An API that no engine answers."""
+
+    async def ApplyWorkflow(self, request: Any, context: Any) -> Any:
+        await asyncio.sleep(2.5)
+        message = "no workflow engine checked the document within 10 s"
+        problem = Status(code=grpc.StatusCode.UNAVAILABLE.value[0], message=message)
+        await context.abort_with_status(rpc_status.to_status(problem))
+
+
+async def test_an_engine_that_does_not_check_a_document_is_named(
+    stigma: Stigma, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("stigma_cli.slow_answers.NOTE_AFTER_SECONDS", 2.0)
+    file = tmp_path / "document.yaml"
+    file.write_text(DOCUMENT)
+    service = WithoutEngine()  # type: ignore[abstract]
+    async with serving(service, add_WorkflowServiceServicer_to_server) as address:
+        applied = await stigma("workflow", "apply", "--dry-run", file, STIGMA_API_ADDRESS=address)
+    assert applied.exit_code == Exit.UNREACHABLE
+    waits, error, hint = applied.stderr.splitlines()
+    server = f"stigma: waiting for Stigma's API at {address}"
+    assert waits.startswith(f"{server}, or Temporal or a worker behind it")
+    assert error == f"error: {file}: no workflow engine checked the document within 10 s"
+    assert hint.startswith("hint: start zigflow_worker, or see whether it hangs: ")

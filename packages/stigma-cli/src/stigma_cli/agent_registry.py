@@ -111,7 +111,7 @@ AGENTS: DefinitionKind[Agent] = DefinitionKind(
     kind=Kind.AGENT,
     warning=_approval_warning,
     read=lambda files: called_first(agents_to_apply(files)),
-    apply=lambda api, agent, dry_run: api.call_long(
+    apply=lambda api, agent, dry_run: api.call_checked(
         api.agents.ApplyAgent, ApplyAgentRequest(agent=agent, validate_only=dry_run)
     ),
     get=lambda api, agent_id: api.call(api.agents.GetAgent, GetAgentRequest(id=agent_id)),

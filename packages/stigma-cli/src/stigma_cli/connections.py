@@ -78,26 +78,32 @@ class Api:
         """True where a connection to the API is there."""
         return self._channel.get_state() is grpc.ChannelConnectivity.READY
 
-    def _slow_server(self) -> str:
+    def _slow_server(self, behind: str) -> str:
         """Return what a call waits for, as far as that is known."""
-        return f"{self.server}, or Temporal behind it" if self.is_connected else self.server
+        return f"{self.server}, or {behind} behind it" if self.is_connected else self.server
 
     async def call(
         self,
         rpc: grpc.aio.UnaryUnaryMultiCallable[M, T],
         request: M,
         timeout: float | None = None,
+        *,
+        behind: str = "Temporal",
     ) -> T:
-        """Make one call, which may take so many seconds; None: CALL_TIMEOUT_SECONDS.
+        """Make one call; the connection never takes longer than CALL_TIMEOUT_SECONDS.
 
-        The connection never takes longer than CALL_TIMEOUT_SECONDS.
+        Args:
+            rpc: to be called.
+            request: of the call.
+            timeout: seconds that the call may take; None: CALL_TIMEOUT_SECONDS.
+            behind: what the API may wait for.
 
         Raises:
             CliError: it failed.
         """
         seconds = timeout or CALL_TIMEOUT_SECONDS
         try:
-            with noted_if_slow(self._slow_server):
+            with noted_if_slow(lambda: self._slow_server(behind)):
                 if seconds > CALL_TIMEOUT_SECONDS:
                     await self._connect()
                 return await rpc(request, metadata=self.metadata, timeout=seconds)
@@ -114,6 +120,15 @@ class Api:
             CliError: it failed.
         """
         return await self.call(rpc, request, LONG_CALL_TIMEOUT_SECONDS)
+
+    async def call_checked(self, rpc: grpc.aio.UnaryUnaryMultiCallable[M, T], request: M) -> T:
+        """Make one call like `call_long`, whose request the API has workers check.
+
+        Raises:
+            CliError: it failed.
+        """
+        behind = "Temporal or a worker"
+        return await self.call(rpc, request, LONG_CALL_TIMEOUT_SECONDS, behind=behind)
 
     async def _connect(self) -> None:
         """Wait for a connection, or for its refusal, which the call that follows tells.

@@ -17,7 +17,8 @@ def from_grpc(error: grpc.aio.AioRpcError, address: str) -> CliError:
     code = error.code()
     if code is grpc.StatusCode.UNAVAILABLE:
         if _was_answered(error):
-            return CliError(f"{error.details()}", _BEHIND, code=Exit.UNREACHABLE)
+            hint = _ENGINE if _NO_ENGINE in (error.details() or "") else _BEHIND
+            return CliError(f"{error.details()}", hint, code=Exit.UNREACHABLE)
         mismatch = tls_mismatch(error.details() or "")
         if mismatch:
             return CliError(
@@ -83,6 +84,8 @@ def tls_mismatch(details: str) -> str:
 
 
 _BEHIND = "try again; `stigma doctor` shows which server does not answer"
+_NO_ENGINE = "no workflow engine checked"
+_ENGINE = "start zigflow_worker, or see whether it hangs: `stigma doctor` shows its task queue"
 _STATUS_DETAILS = "grpc-status-details-bin"
 
 # What helps, by the reason of a refused answer or message.

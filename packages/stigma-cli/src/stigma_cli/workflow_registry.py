@@ -64,7 +64,7 @@ async def _users(api: Api, name: str) -> list[str]:
 WORKFLOWS: DefinitionKind[Workflow] = DefinitionKind(
     kind=Kind.WORKFLOW,
     read=workflows_to_apply,
-    apply=lambda api, workflow, dry_run: api.call_long(
+    apply=lambda api, workflow, dry_run: api.call_checked(
         api.workflows.ApplyWorkflow, ApplyWorkflowRequest(workflow=workflow, validate_only=dry_run)
     ),
     get=lambda api, workflow_id: api.call(
