@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from stigma_cli.absent_engine import noted_without_engine
 from stigma_cli.agent_calls import agent_calls
 from stigma_cli.connections import task_queues
 from stigma_cli.documents import can_check, document_name, problems_of
@@ -81,10 +82,14 @@ async def _run(
     name: str, text: str, data: Any, *, watch: bool, longest: timedelta, output: Format
 ) -> None:
     client = await connect_temporal()
-    handle = await start(client, name, text, data, queue=task_queues().engine)
+    queue = task_queues().engine
+    handle = await start(client, name, text, data, queue=queue)
     print_note(f"started {handle.id}")
     try:
-        async with asyncio.timeout(longest.total_seconds()):
+        async with (
+            asyncio.timeout(longest.total_seconds()),
+            noted_without_engine(client, handle, queue),
+        ):
             if watch and output is Format.TEXT:
                 async with agent_calls(handle) as agents:
                     outcome = await follow(handle, agents)
