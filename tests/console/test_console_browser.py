@@ -23,6 +23,7 @@ from tests.console.console_browser import PATIENCE, ROOT, ConsoleBrowser, assert
 from tests.integration.callers import Job, PythonCaller
 from tests.integration.installation import KEY
 from tests.stack.channels import open_channel
+from tests.stack.waiting import eventually
 
 EXAMPLE = ROOT / "examples" / "code-review"
 HOSTILE = "<img src=x onerror=alert(1)><script>window.taken = true</script>"
@@ -306,8 +307,8 @@ async def test_lists_charts_and_agents_on_a_desk_and_on_a_phone(console: Console
         await page.goto(f"{console.url}/executions?{query}")
         row = page.locator("tbody tr", has_text=broken.id)
         # A card: what stands side by side on a desk is below each other.
-        box = await row.bounding_box()
-        assert box is not None
+        # The page may just be replacing its rows.
+        box = await eventually(row.bounding_box, what="the row's place")
         assert box["height"] > 80
         assert box["width"] <= 390
         await assert_accessible(page)
