@@ -1,4 +1,4 @@
-"""What Helm prints after an installation: commands that reach the API and Temporal."""
+"""Notes that Helm prints after an installation: commands that reach the API and Temporal."""
 
 from __future__ import annotations
 

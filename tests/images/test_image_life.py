@@ -191,7 +191,7 @@ def _others() -> float:
 
 
 def _loading_seconds(image: Image) -> float:
-    """How long a container takes that does nothing but load the library of all services."""
+    """The time of a container that does nothing but load the library of all services."""
     began = time.monotonic()
     program = ("--entrypoint", "python", image.reference, "-c", "import temporalio.worker")
     docker("run", "--rm", "--network", "none", "--read-only", *program)

@@ -21,7 +21,7 @@ _WAITS = "stigma: waiting for "
 
 @dataclass(frozen=True)
 class Ran:
-    """What one command printed, but for notes that a server is slow, and its exit code."""
+    """Output of one command, but for notes that a server is slow, and its exit code."""
 
     code: int
     stdout: str

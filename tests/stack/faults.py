@@ -67,7 +67,7 @@ class Pause:
     reached: asyncio.Event = field(default_factory=asyncio.Event)
     released: asyncio.Event = field(default_factory=asyncio.Event)
     held: int = 0
-    """How many calls wait."""
+    """Number of calls that wait."""
 
     def release(self) -> None:
         """Let the calls that wait, and later ones, pass."""

@@ -47,7 +47,7 @@ _PARTS = [
 
 
 def by_ruamel(text: str) -> JSON:
-    """What the reader of YAML 1.2 makes of a text."""
+    """The data that the reader of YAML 1.2 makes of a text."""
     return _foreign_data(yaml_events(text), text)
 
 

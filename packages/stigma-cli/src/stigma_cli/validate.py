@@ -35,7 +35,7 @@ _WELL_FORMED = "is well formed (the API, which is not installed here, checks the
 
 
 class _Content(Enum):
-    """What a file is taken for."""
+    """The kind of content that a file is taken for."""
 
     BROKEN = auto()
     AGENTS = auto()
@@ -45,7 +45,7 @@ class _Content(Enum):
 
 @dataclass
 class _Report:
-    """What there is to say of a file."""
+    """Findings of a file."""
 
     file: str
     problems: Problems = field(default_factory=lambda: Problems([]))

@@ -49,7 +49,7 @@ class TimerKind(StrEnum):
 
 
 class TimerUse(NamedTuple):
-    """What a timer of a document is for."""
+    """The use of a timer of a document."""
 
     kind: TimerKind
     task: str
