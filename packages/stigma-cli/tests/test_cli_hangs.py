@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +24,7 @@ from stigma.workflow.v1.workflow_service_pb2_grpc import (
 from stigma_cli import connections, doctor, temporal_connections
 from stigma_cli.connections import LONG_CALL_TIMEOUT_SECONDS
 from stigma_cli.errors import Exit
+from tests.stack.stand_in_api import serving
 
 if TYPE_CHECKING:
     from conftest import Stigma
@@ -126,7 +126,8 @@ async def test_a_long_call_gives_the_api_its_time(
 ) -> None:
     """Servers behind the API that do not answer are named by the API alone."""
     monkeypatch.setattr("stigma_cli.connections.CALL_TIMEOUT_SECONDS", 2.0)
-    async with serving(BehindHangs(2.5)) as address:  # type: ignore[abstract]
+    behind = BehindHangs(2.5)  # type: ignore[abstract]
+    async with serving(behind, add_AgentExecutionServiceServicer_to_server) as address:
         stopped = await stigma(
             "execution", "cancel", "agent-1", "--after-step", STIGMA_API_ADDRESS=address
         )
@@ -153,17 +154,6 @@ async def test_a_watch_does_not_claim_to_know_what_it_cannot_reach(
         "error: cannot reach Stigma's API at 127.0.0.1:1",
         "hint: start it with `stigma up`, or set STIGMA_API_ADDRESS",
     ]
-
-
-@asynccontextmanager
-async def serving(servicer: Any, add: Any = None) -> AsyncIterator[str]:
-    """Yield the address of a server; without a service, it has that of executions."""
-    server = grpc.aio.server()
-    (add or add_AgentExecutionServiceServicer_to_server)(servicer, server)
-    port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
-    yield f"127.0.0.1:{port}"
-    await server.stop(None)
 
 
 class BehindHangs(AgentExecutionServiceServicer):
@@ -193,7 +183,8 @@ async def test_what_hangs_behind_the_api_is_named(
     # Late enough for the connection to be there, and no look for what else is the matter.
     monkeypatch.setattr("stigma_cli.slow_answers.NOTE_AFTER_SECONDS", 2.0)
     monkeypatch.setattr("stigma_cli.quiet_executions._LOOKS", (60.0,))
-    async with serving(BehindHangs(2.5)) as address:  # type: ignore[abstract]
+    behind = BehindHangs(2.5)  # type: ignore[abstract]
+    async with serving(behind, add_AgentExecutionServiceServicer_to_server) as address:
         asked = await stigma("execution", command, "agent-1", STIGMA_API_ADDRESS=address)
     assert asked.exit_code == Exit.UNREACHABLE
     lines = asked.stderr.splitlines()

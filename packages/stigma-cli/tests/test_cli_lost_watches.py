@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import grpc.aio
@@ -21,6 +19,7 @@ from stigma.agent.v1.agent_execution_service_pb2_grpc import (
 )
 from stigma_cli import execution_calls
 from stigma_cli.errors import CliError, Exit
+from tests.stack.stand_in_api import serving
 
 if TYPE_CHECKING:
     from conftest import Stigma
@@ -46,23 +45,13 @@ class BreakingStreams(AgentExecutionServiceServicer):
         yield WatchAgentExecutionResponse(cursor="2", ended=ExecutionEnded(execution=execution))
 
 
-@asynccontextmanager
-async def serving(api: BreakingStreams) -> AsyncIterator[str]:
-    server = grpc.aio.server()
-    add_AgentExecutionServiceServicer_to_server(api, server)
-    port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
-    yield f"127.0.0.1:{port}"
-    await server.stop(None)
-
-
 @pytest.mark.parametrize("code", [grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED])
 async def test_a_watch_goes_on_where_it_broke_more_than_a_few_times(
     stigma: Stigma, monkeypatch: pytest.MonkeyPatch, code: grpc.StatusCode
 ) -> None:
     monkeypatch.setattr(execution_calls, "_RESUME_WAIT_SECONDS", 0.0)
     api = BreakingStreams(20, code)  # type: ignore[abstract]
-    async with serving(api) as address:
+    async with serving(api, add_AgentExecutionServiceServicer_to_server) as address:
         watched = await stigma("execution", "watch", "agent-1", STIGMA_API_ADDRESS=address)
     assert watched.exit_code == Exit.OK, watched.output
     assert api.cursors == ["", *["1"] * 20]
@@ -75,7 +64,7 @@ async def test_a_stream_that_breaks_once_is_resumed_without_a_word(
 ) -> None:
     monkeypatch.setattr(execution_calls, "_RESUME_WAIT_SECONDS", 0.0)
     api = BreakingStreams(1, grpc.StatusCode.UNAVAILABLE)  # type: ignore[abstract]
-    async with serving(api) as address:
+    async with serving(api, add_AgentExecutionServiceServicer_to_server) as address:
         watched = await stigma("execution", "watch", "agent-1", STIGMA_API_ADDRESS=address)
     assert (watched.exit_code, watched.stderr) == (Exit.OK, "")
 
@@ -86,7 +75,7 @@ async def test_a_watch_gives_up_an_api_that_does_not_come_back(
     monkeypatch.setattr(execution_calls, "_RESUME_WAIT_SECONDS", 0.01)
     monkeypatch.setattr(execution_calls, "_RESUME_WITHIN_SECONDS", 0.5)
     api = BreakingStreams(10**9, grpc.StatusCode.UNAVAILABLE)  # type: ignore[abstract]
-    async with serving(api) as address:
+    async with serving(api, add_AgentExecutionServiceServicer_to_server) as address:
         watched = await stigma("execution", "watch", "agent-1", STIGMA_API_ADDRESS=address)
     assert watched.exit_code == Exit.UNREACHABLE
     assert watched.stderr.count("trying again") == 1

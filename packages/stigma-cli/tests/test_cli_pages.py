@@ -29,6 +29,7 @@ from stigma.workflow.v1.workflow_execution_service_pb2_grpc import (
 )
 from stigma_cli.errors import Exit
 from stigma_cli.execution_list import restriction_of
+from tests.stack.stand_in_api import serving
 
 if TYPE_CHECKING:
     from conftest import Stigma
@@ -84,13 +85,12 @@ def _refuse_other_fields(query: str, other: str) -> None:
 @pytest.fixture(scope="module")
 async def address() -> AsyncIterator[str]:
     stand_in = TwoAtATime()  # type: ignore[abstract] # what no list calls stays unimplemented
-    server = grpc.aio.server()
-    add_AgentExecutionServiceServicer_to_server(stand_in, server)
-    add_WorkflowExecutionServiceServicer_to_server(stand_in, server)
-    port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
-    yield f"127.0.0.1:{port}"
-    await server.stop(None)
+    services = (
+        add_AgentExecutionServiceServicer_to_server,
+        add_WorkflowExecutionServiceServicer_to_server,
+    )
+    async with serving(stand_in, *services) as served:
+        yield served
 
 
 @pytest.mark.parametrize(

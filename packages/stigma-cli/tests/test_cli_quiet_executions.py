@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
-import grpc.aio
 import pytest
 
 from stigma.agent.v1.agent_execution_pb2 import (
@@ -31,6 +28,7 @@ from stigma.diagnosis.v1.diagnosis_service_pb2_grpc import (
     add_DiagnosisServiceServicer_to_server,
 )
 from stigma_cli.errors import Exit
+from tests.stack.stand_in_api import serving
 
 if TYPE_CHECKING:
     from conftest import Stigma
@@ -66,23 +64,13 @@ class LatePhase(AgentExecutionServiceServicer, DiagnosisServiceServicer):
         return ListStuckExecutionsResponse()
 
 
-@asynccontextmanager
-async def serving(api: LatePhase) -> AsyncIterator[str]:
-    """Yield the address of an API."""
-    server = grpc.aio.server()
-    add_AgentExecutionServiceServicer_to_server(api, server)
-    add_DiagnosisServiceServicer_to_server(api, server)
-    port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
-    yield f"127.0.0.1:{port}"
-    await server.stop(None)
-
-
 async def test_a_wait_that_the_first_look_does_not_find_is_told_later(
     stigma: Stigma, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("stigma_cli.quiet_executions._LOOKS", (0.05,))
-    async with serving(LatePhase()) as address:  # type: ignore[abstract]
+    api = LatePhase()  # type: ignore[abstract]
+    services = add_AgentExecutionServiceServicer_to_server, add_DiagnosisServiceServicer_to_server
+    async with serving(api, *services) as address:
         watched = await stigma("execution", "watch", "agent-1", STIGMA_API_ADDRESS=address)
     assert watched.exit_code == Exit.OK
     assert watched.stderr == "stigma: PENDING: it waits for its turn in session talk\n"

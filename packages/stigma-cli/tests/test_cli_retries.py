@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -24,6 +22,7 @@ from stigma.workflow.v1.workflow_execution_service_pb2_grpc import (
     add_WorkflowExecutionServiceServicer_to_server,
 )
 from stigma_cli.errors import Exit
+from tests.stack.stand_in_api import serving
 
 if TYPE_CHECKING:
     from conftest import Stigma
@@ -61,17 +60,6 @@ class LostReplies(AgentExecutionServiceServicer, WorkflowExecutionServiceService
             await context.abort(grpc.StatusCode.UNAVAILABLE, "lost")
 
 
-@asynccontextmanager
-async def served(api: LostReplies) -> AsyncIterator[str]:
-    server = grpc.aio.server()
-    add_AgentExecutionServiceServicer_to_server(api, server)
-    add_WorkflowExecutionServiceServicer_to_server(api, server)
-    port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
-    yield f"127.0.0.1:{port}"
-    await server.stop(None)
-
-
 @pytest.mark.parametrize(
     "command",
     [
@@ -89,7 +77,11 @@ async def test_a_lost_reply_is_asked_for_with_the_same_request_id(
     for losses, code, seconds in ((2, Exit.OK, 60), (10**9, Exit.UNREACHABLE, 0)):
         monkeypatch.setattr("stigma_cli.connections._RETRY_WITHIN_SECONDS", seconds)
         api = LostReplies(losses)  # type: ignore[abstract]
-        async with served(api) as address:
+        async with serving(
+            api,
+            add_AgentExecutionServiceServicer_to_server,
+            add_WorkflowExecutionServiceServicer_to_server,
+        ) as address:
             answered = await stigma(*command, STIGMA_API_ADDRESS=address)
         assert answered.exit_code == code, answered.output
         assert len(api.requests) == (3 if code is Exit.OK else 1)
@@ -103,7 +95,11 @@ async def test_a_lost_reply_does_not_end_a_chat(
 ) -> None:
     monkeypatch.setattr("stigma_cli.connections._RETRY_SECONDS", 0)
     api = LostReplies(2)  # type: ignore[abstract]
-    async with served(api) as address:
+    async with serving(
+        api,
+        add_AgentExecutionServiceServicer_to_server,
+        add_WorkflowExecutionServiceServicer_to_server,
+    ) as address:
         shown = await stigma("chat", "reviewer", stdin="hello\n", STIGMA_API_ADDRESS=address)
     assert "started agent-1" in shown.output
     assert len(api.requests) == 3
